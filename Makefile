@@ -1,0 +1,53 @@
+# Two commands do everything: `make run` (the study on the embedded model) and `make test`.
+PYTHON ?= python3
+VENV   ?= .venv
+OUT    ?= results
+PHASES ?= phase0
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+# one numeric thread a process: two threads on two busy cores are slower than one
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+export MKL_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
+
+.PHONY: run test env notebooks pytest site docs nano clean current
+run: env
+	$(BIN)/musicgen-emotion run $(PHASES) -f params/nano.yaml --out $(OUT)
+
+test: env notebooks pytest
+
+env: $(STAMP)
+$(STAMP): settings.ini setup.py constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else f"Python 3.10 or newer is needed; {sys.executable} is {sys.version.split()[0]}")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	touch $(STAMP)
+
+notebooks: env
+	$(BIN)/nbdev_test --path nbs/api --n_workers 2 --do_print
+
+pytest: env
+	$(BIN)/python -m pytest -q -n 2 tests
+
+# the site: Quarto where it is installed, otherwise a preview with a link check
+docs: env
+	$(BIN)/nbdev_docs
+site: env
+	$(BIN)/python -c 'from nbdev.quarto import refresh_quarto_yml; from nbdev.serve import proc_nbs; refresh_quarto_yml(); proc_nbs(n_workers=0, force=True)'
+	$(BIN)/smalldocs check _proc
+	$(BIN)/smalldocs render _proc
+	@echo "open _proc/_docs/index.html"
+
+# generated files are current: exported modules, README, clean notebooks
+current: env
+	$(BIN)/python -m musicgen_emotion.checks
+
+# retrain the embedded model (hours on two cores; resumes where it stopped)
+nano: env
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[nano]'
+	$(BIN)/python -m musicgen_emotion.nano results/nano_training
+
+clean:
+	rm -rf _proc _docs build dist *.egg-info

@@ -1,0 +1,17 @@
+"Build the package from settings.ini; all metadata lives there."
+from configparser import ConfigParser
+from pathlib import Path
+from setuptools import setup, find_packages
+
+cfg = ConfigParser(delimiters=['='])
+cfg.read(Path(__file__).parent/'settings.ini', encoding='utf8')
+s = cfg['DEFAULT']
+split = lambda key: s.get(key, '').split()
+setup(name=s['lib_name'], version=s['version'], description=s['description'], keywords=s['keywords'],
+      license='Apache-2.0', author=s['author'], url=s['git_url'], python_requires=f">={s['min_python']}",
+      packages=find_packages(include=['musicgen_emotion*']), include_package_data=True,
+      package_data={'musicgen_emotion': ['assets/**/*', 'assets/*']},
+      install_requires=split('requirements'),
+      extras_require={'dev': split('dev_requirements'), 'nano': split('nano_requirements')},
+      entry_points={'console_scripts': split('console_scripts')}, zip_safe=False,
+      long_description=(Path(__file__).parent/'README.md').read_text(encoding='utf8'), long_description_content_type='text/markdown')
