@@ -42,7 +42,7 @@ site: env
 
 # generated files are current: exported modules, README, clean notebooks
 current: env
-	$(BIN)/python -m musicgen_emotion.checks
+	$(BIN)/python .ci/generated.py
 
 # retrain the embedded model (hours on two cores; resumes where it stopped)
 nano: env

@@ -43,7 +43,11 @@ def error_line(
 # %% ../nbs/api/80_cli.ipynb #cell010
 class CommandGroup(TyperGroup):
     "A command whose errors are one line; `--debug`, anywhere in the line, shows the traceback instead."
-    def main(self, args=None, **kwargs):
+    def main(self,
+        args=None, # Words of the command line; those of the process by default
+        **kwargs, # Passed on to Typer
+    ):
+        "Run and exit: one line on standard error for an error, its traceback with `--debug`."
         args = list(sys.argv[1:] if args is None else args)
         if '--debug' in args: return super().main([a for a in args if a != '--debug'], **kwargs)
         try: code = super().main(args, **{**kwargs, 'standalone_mode': False})

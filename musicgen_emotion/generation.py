@@ -84,7 +84,7 @@ def rounding_gap(
     tokens:np.ndarray, # (clip, codebook, frame) clips to replay step by step
     prompts:list[str], # one a clip
     batch_size:int, # compare this batch size with all clips at once
-    n_steps:int=20, # positions
+    n_steps:int=8, # positions
 ) -> float: # largest absolute difference, in units of the logits' standard deviation
     "How far the logits move when only the batch size changes."
     ids, text = delay_tokens(tokens, model.config)[..., :check_positive("n_steps", n_steps)], model.encode_text(prompts)

@@ -382,7 +382,7 @@ def trace(
     layers=None, # layers that the extractor reads, None for all
     other:str="sad slow piano ballad", # a second prompt, to see what the text moves
     seed:int=0, # of the clips
-    duration_s:float=0.4, # seconds of music
+    duration_s:float=0.2, # seconds of music
 ) -> TraceReport: # table, checks, verdict
     """Diagnose an extractor: is every pass kept, are branches and layers what they are called, does the text arrive?
 

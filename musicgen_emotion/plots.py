@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-# %% ../nbs/api/15_plots.ipynb #cell006
+# %% ../nbs/api/15_plots.ipynb #cell007
 COLORS = ('#0072b2', '#d55e00', '#009e73', '#7b3294', '#e69f00', '#56b4e9', '#777777')
 
 def color_of(
@@ -33,7 +33,7 @@ def color_of(
     "Colour of an emotion, wherever it appears; other labels take theirs from a palette that colour-blind readers can tell apart."
     return emotion_colors.get(str(name), COLORS[position % len(COLORS)])
 
-# %% ../nbs/api/15_plots.ipynb #cell009
+# %% ../nbs/api/15_plots.ipynb #cell010
 def _columns(table, *names):
     missing = [n for n in names if n not in table.columns]
     if missing: raise KeyError(f"the table lacks the columns {missing}; it has {', '.join(map(str, table.columns))}")
@@ -60,7 +60,7 @@ def _order(values):
     kinds = list(dict.fromkeys(values))
     return [e for e in EMOTIONS if e in kinds] + [k for k in kinds if k not in EMOTIONS]
 
-# %% ../nbs/api/15_plots.ipynb #cell010
+# %% ../nbs/api/15_plots.ipynb #cell011
 def axis_label(
     name:str, # Column
 )->str: # Words with the unit, where the unit is known
@@ -68,7 +68,7 @@ def axis_label(
     if name in DESCRIPTORS: return f"{name.replace('_', ' ')} ({DESCRIPTORS[name][1]})"
     return dict(seconds='time (s)', time_s='time (s)', alpha='alpha (residual RMS)', n='prompts averaged').get(name, str(name).replace('_', ' '))
 
-# %% ../nbs/api/15_plots.ipynb #cell014
+# %% ../nbs/api/15_plots.ipynb #cell015
 def _curves(ax, table, x, y, low, high, hue, marker='o'):
     "One line a value of `hue`, with a band where the table has an interval."
     for i, k in enumerate(_order(table[hue]) if hue else [None]):
@@ -79,7 +79,7 @@ def _curves(ax, table, x, y, low, high, hue, marker='o'):
     ax.set(xlabel=axis_label(x), ylabel=axis_label(y))
 
 def _lines(ax, values):
-    for i, (name, v) in enumerate((values or {}).items()):
+    for i, (name, v) in enumerate(values.items()):
         ax.axhline(v, color='#555555', lw=1, ls=('--', ':', '-.', (0, (5, 1)))[i % 4], label=f'{name} ({v:.2f})')
 
 def _legend(ax):
@@ -101,12 +101,11 @@ def plot_layers(
     _columns(table, x, y, *([hue] if hue else []))
     ax = _axes(ax)
     _curves(ax, table, x, y, low, high, hue)
-    _lines(ax, dict(chance=chance) if chance is not None else {})
-    _lines(ax, baselines)
+    _lines(ax, ({} if chance is None else dict(chance=chance)) | dict(baselines or {}))
     if table[x].dtype.kind not in 'iuf': ax.tick_params(axis='x', rotation=45)
     return _legend(ax)
 
-# %% ../nbs/api/15_plots.ipynb #cell017
+# %% ../nbs/api/15_plots.ipynb #cell018
 def plot_time(
     table:pd.DataFrame, # Columns x, y, hue; low and high for the band; floor_low and floor_high for the shuffled band
     x:str='seconds', # Column of time, s
@@ -125,7 +124,7 @@ def plot_time(
         ax.fill_between(floor.index, floor.floor_low, floor.floor_high, color='#999999', alpha=.15, lw=0, label='shuffled labels')
     return _legend(ax)
 
-# %% ../nbs/api/15_plots.ipynb #cell020
+# %% ../nbs/api/15_plots.ipynb #cell021
 def plot_centroids(
     table:pd.DataFrame, # Columns n, arm ("between", "ceiling", "floor"), pair, similarity, low, high
     pair:str='all', # Which pair of emotions; "all" is their mean
@@ -140,7 +139,7 @@ def plot_centroids(
     ax.set(ylabel='cosine of centroids', title=None if pair == 'all' else pair)
     return _legend(ax)
 
-# %% ../nbs/api/15_plots.ipynb #cell023
+# %% ../nbs/api/15_plots.ipynb #cell024
 def plot_dose(
     table:pd.DataFrame, # Columns x, y; low, high; hue (directions); arm "random" rows make the grey band
     x:str='alpha', # Column of the dose
@@ -159,7 +158,7 @@ def plot_dose(
     ax.axvline(0, color='#bbbbbb', lw=.8, zorder=0)
     return _legend(ax)
 
-# %% ../nbs/api/15_plots.ipynb #cell027
+# %% ../nbs/api/15_plots.ipynb #cell028
 def plot_histograms(
     table:pd.DataFrame, # One row a clip
     columns:Sequence[str]=('tempo', 'mode_score', 'rms_db', 'centroid', 'articulation', 'register'), # Descriptors, one panel each
@@ -180,7 +179,7 @@ def plot_histograms(
     _legend(axes[0])
     return axes
 
-# %% ../nbs/api/15_plots.ipynb #cell030
+# %% ../nbs/api/15_plots.ipynb #cell031
 def plot_null(
     null:Sequence[float], # Statistic under permutation, one a permutation
     observed:float, # Statistic of the real labels
@@ -196,7 +195,7 @@ def plot_null(
     ax.set(xlabel=label, ylabel='permutations')
     return _legend(ax)
 
-# %% ../nbs/api/15_plots.ipynb #cell034
+# %% ../nbs/api/15_plots.ipynb #cell035
 def _heat(ax, values, rows, cols, vmin, vmax, cmap, text):
     im = ax.imshow(values, vmin=vmin, vmax=vmax, cmap=cmap, aspect='auto')
     ax.set_xticks(range(len(cols)), cols, rotation=45, ha='right', fontsize=8)
@@ -225,7 +224,7 @@ def plot_heatmap(
     ax.set(xlabel=axis_label(table.columns.name or ''), ylabel=axis_label(table.index.name or ''))
     return ax
 
-# %% ../nbs/api/15_plots.ipynb #cell037
+# %% ../nbs/api/15_plots.ipynb #cell038
 def plot_correlations(
     table:pd.DataFrame, # One row a clip
     columns:Sequence[str]|None=None, # Columns to correlate; default: all numeric ones but chroma and MFCC
@@ -238,7 +237,7 @@ def plot_correlations(
     r = _columns(table, *names)[list(names)].rank().corr() if method == 'spearman' else _columns(table, *names)[list(names)].corr()
     return plot_heatmap(r, 0, f'{method} correlation', ax=ax)
 
-# %% ../nbs/api/15_plots.ipynb #cell040
+# %% ../nbs/api/15_plots.ipynb #cell041
 def plot_confusion(
     table:pd.DataFrame, # (true, predicted): counts or shares, labels as index and columns
     normalize:bool=True, # Show shares of each true class
@@ -251,7 +250,7 @@ def plot_confusion(
     t.index.name, t.columns.name = 'true', 'predicted'
     return plot_heatmap(t, None, 'share of true class' if normalize else 'clips', '{:.2f}' if normalize else '{:.0f}', ax)
 
-# %% ../nbs/api/15_plots.ipynb #cell043
+# %% ../nbs/api/15_plots.ipynb #cell044
 def plot_gates(
     gates:Iterable[Gate]|pd.DataFrame, # Gates, or their table (gate, value, low, high, bar, passed)
     ax:Axes|None=None, # Axes to draw on
@@ -274,7 +273,7 @@ def plot_gates(
     ax.set_title('GO' if t.passed.all() else 'ITERATE', loc='left', fontsize=10)
     return ax
 
-# %% ../nbs/api/15_plots.ipynb #cell046
+# %% ../nbs/api/15_plots.ipynb #cell047
 def plot_scores(
     table:pd.DataFrame, # One row a representation: columns x, y and, where there is an interval, low and high
     x:str='representation', # Column of names
@@ -298,7 +297,7 @@ def plot_scores(
     if chance is not None: ax.axvline(chance, color='#555555', ls='--', lw=1, label=f'chance ({chance:.2f})')
     return _legend(ax)
 
-# %% ../nbs/api/15_plots.ipynb #cell050
+# %% ../nbs/api/15_plots.ipynb #cell051
 def plot_embedding(
     table:pd.DataFrame, # One row a clip (and panel): columns x, y, by
     by:str='emotion', # Column of groups
@@ -318,7 +317,7 @@ def plot_embedding(
     _legend(axes[0])
     return axes
 
-# %% ../nbs/api/15_plots.ipynb #cell054
+# %% ../nbs/api/15_plots.ipynb #cell055
 def plot_clip(
     wave:np.ndarray, # Mono samples, (sample,)
     sr:int, # Sample rate, Hz
@@ -341,7 +340,7 @@ def plot_clip(
     axes[2].set_xlabel('time (s)')
     return axes
 
-# %% ../nbs/api/15_plots.ipynb #cell057
+# %% ../nbs/api/15_plots.ipynb #cell058
 def audio_tag(
     wave:np.ndarray, # Mono samples, (sample,), full scale at 1
     sr:int, # Sample rate, Hz
@@ -357,7 +356,7 @@ def audio_tag(
     kind = dict(mp3='mpeg', flac='flac', wav='wav')[format]
     return f'<audio controls preload="none" src="data:audio/{kind};base64,{data}"></audio>'
 
-# %% ../nbs/api/15_plots.ipynb #cell060
+# %% ../nbs/api/15_plots.ipynb #cell061
 class AudioTable:
     "A table with players; shows itself in a notebook and on a page."
     def __init__(self,
@@ -386,7 +385,7 @@ def audio_table(
     rows = ''.join('<tr>' + ''.join(f'<td>{_cell(r[c])}</td>' for c in shown) + f'<td>{_sound(r[audio])}</td></tr>' for r in df.to_dict('records'))
     return AudioTable(f'<table class="audio-table"><thead><tr>{head}<th>listen</th></tr></thead><tbody>{rows}</tbody></table>')
 
-# %% ../nbs/api/15_plots.ipynb #cell064
+# %% ../nbs/api/15_plots.ipynb #cell065
 def save_figure(
     ax:Axes|np.ndarray, # Axes, or array of axes of one figure
     path:Path|str, # PNG file

@@ -36,7 +36,7 @@ def _labelled(X, labels, groups, ndim=2):
     if lab.shape!=(len(X),): raise ValueError(f"labels must be ({len(X)},), one a row, got {lab.shape}")
     if groups is not None and np.shape(groups)!=lab.shape: raise ValueError(f"groups must be ({len(X)},), one a row, got {np.shape(groups)}")
     names, codes = np.unique(lab, return_inverse=True)
-    if len(names)<2: raise ValueError(f"labels hold one class only ({names[0]!r}); similarity between classes needs two")
+    if len(names)<2: raise ValueError(f"labels hold one class only ({names.tolist()[0]!r}); similarity between classes needs two")
     return X, lab, names, codes
 
 # %% ../nbs/api/31_similarity.ipynb #cell010

@@ -6,10 +6,11 @@ import pytest
 from musicgen_emotion import cli, core
 
 ROOT = Path(core.__file__).parent.parent
+ENV = {'OMP_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1', **os.environ, 'PYTHONPATH': str(ROOT)}
 MAIN = [sys.executable, '-c', 'from musicgen_emotion.cli import app; app(prog_name="musicgen-emotion")']
 
 def call(*args, cwd=None, code=0, **env):
-    r = subprocess.run([*MAIN, *map(str, args)], capture_output=True, text=True, cwd=cwd, env={**os.environ, 'PYTHONPATH': str(ROOT), 'COLUMNS': '80', **env}, timeout=600)
+    r = subprocess.run([*MAIN, *map(str, args)], capture_output=True, text=True, cwd=cwd, env={**ENV, 'COLUMNS': '80', **env}, timeout=600)
     assert r.returncode == code, (r.returncode, r.stdout[-3000:], r.stderr[-3000:])
     return r
 
@@ -32,13 +33,13 @@ def nano(tiny):
 
 def test_help_names_every_command_and_loads_nothing_heavy():
     code = "import sys\nfrom musicgen_emotion.cli import app\ntry: app(['--help'])\nexcept SystemExit as e: sys.exit(str(sorted({'torch', 'transformers', 'pandas', 'librosa', 'papermill', 'matplotlib'} & set(sys.modules))) if not e.code else 'failed')"
-    r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=ENV)
     assert r.stderr.strip() == '[]'
     assert all(c in r.stdout for c in ('doctor', 'models', 'run', 'status', 'report', 'trace', 'generate'))
 
 def test_doctor():
-    r = subprocess.run([*MAIN, 'doctor'], capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': str(ROOT)})
-    checks = json.loads(subprocess.run([*MAIN, 'doctor', '--json'], capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': str(ROOT)}).stdout)
+    r = subprocess.run([*MAIN, 'doctor'], capture_output=True, text=True, env=ENV)
+    checks = json.loads(subprocess.run([*MAIN, 'doctor', '--json'], capture_output=True, text=True, env=ENV).stdout)
     names = {c['name'] for c in checks}
     assert {'python', 'libraries', 'device', 'audio', 'disk', 'model cache', 'model nano', 'phases', 'audiocraft'} <= names
     assert r.returncode == (1 if any(c['required'] and not c['ok'] for c in checks) else 0)
@@ -46,7 +47,7 @@ def test_doctor():
 
 def test_doctor_fails_where_something_required_is_missing():
     code = "import importlib.util as u, sys\nfind = u.find_spec\nu.find_spec = lambda n, *a: None if n == 'zarr' else find(n, *a)\nfrom musicgen_emotion.cli import app\napp(['doctor'])"
-    r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=ENV)
     assert r.returncode == 1 and 'MISSING   library zarr' in r.stdout and '-m pip install zarr' in r.stdout
 
 def test_models(tiny):
@@ -94,7 +95,7 @@ def test_generate_two_seconds(nano, tmp_path):
 def test_wrong_calls(args, message, tmp_path): assert message in refused(*args, cwd=tmp_path)
 
 def test_debug_shows_the_traceback(tmp_path):
-    r = subprocess.run([*MAIN, 'status', 'nowhere', '--debug'], capture_output=True, text=True, cwd=tmp_path, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    r = subprocess.run([*MAIN, 'status', 'nowhere', '--debug'], capture_output=True, text=True, cwd=tmp_path, env=ENV)
     assert r.returncode and 'Traceback' in r.stderr and 'does not exist' in r.stderr
 
 def test_out_that_is_a_file(nano, tmp_path):

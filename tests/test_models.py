@@ -1,0 +1,158 @@
+"""Loading, sites, text and decoding: bad input and agreement with the library."""
+import json
+import shutil
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from musicgen_emotion.models import (MELODY, ModelConfig, as_model, clip_seeds, delay_tokens, load_model, model_registry, sample_tokens,
+                                     write_random_model)
+
+
+def _damaged(tiny_folder, out, change):
+    shutil.copytree(tiny_folder, out)
+    weights = load_file(out / "model.safetensors")
+    change(weights)
+    save_file(weights, out / "model.safetensors", metadata=dict(format="pt"))
+    return out
+
+
+@pytest.mark.parametrize("name, value", [("decoder.lm_heads.0.weight", float("nan")), ("enc_to_dec_proj.bias", float("inf")),
+                                         ("text_encoder.shared.weight", float("nan"))])
+def test_nan_weights_are_refused_by_name(tiny_folder, tmp_path, name, value):
+    def change(w): w[name].view(-1)[0] = value
+    with pytest.raises(ValueError, match=rf"weight '{name}' holds 1 NaN or infinite"): load_model(_damaged(tiny_folder, tmp_path / "bad", change), device="cpu")
+
+
+def test_missing_weights_are_refused(tiny_folder, tmp_path):
+    def change(w): del w["decoder.model.decoder.layers.1.fc1.weight"]
+    with pytest.raises(ValueError, match="lacks 1 weights"): load_model(_damaged(tiny_folder, tmp_path / "bad", change), device="cpu")
+
+
+def test_other_architectures_are_refused(tiny_folder, tmp_path):
+    for kind, why in (("musicgen_melody", "another architecture"), ("bert", "'bert' model")):
+        out = shutil.copytree(tiny_folder, tmp_path / kind)
+        cfg = json.loads((out / "config.json").read_text())
+        (out / "config.json").write_text(json.dumps(cfg | dict(model_type=kind)))
+        with pytest.raises(ValueError, match=why): load_model(out, device="cpu")
+    for name in MELODY:
+        with pytest.raises(ValueError, match="another architecture"): load_model(name)
+
+
+def test_audiocraft_folder_is_named(tmp_path):
+    (tmp_path / "state_dict.bin").write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match="audiocraft checkpoint"): load_model(tmp_path)
+
+
+@pytest.mark.parametrize("name, hint", [("facebook/musicgen-smal", "facebook/musicgen-small"), ("small", "facebook/musicgen-small"),
+                                        ("nanoo", "nano"), ("musicgen-large", "facebook/musicgen-large")])
+def test_unknown_names_get_a_close_match(name, hint):
+    with pytest.raises(ValueError, match=f"Did you mean.*{hint}") as e: load_model(name)
+    assert "facebook/musicgen-stereo-large" in str(e.value)
+
+
+def test_uncached_hub_model_gives_one_error(monkeypatch, tmp_path):
+    import huggingface_hub.constants as c
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(c, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(c, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(FileNotFoundError) as e: load_model("facebook/musicgen-medium")
+    for word in ("musicgen-emotion models download facebook/musicgen-medium", "HF_HUB_OFFLINE", "HF_HOME"): assert word in str(e.value)
+    assert e.value.__cause__ is None
+
+
+@pytest.mark.parametrize("kwargs, error, match", [(dict(backend="jax"), ValueError, "transformers"), (dict(dtype="int8"), ValueError, "bfloat16"),
+                                                  (dict(name=None), TypeError, "NoneType")])
+def test_wrong_arguments(tiny_folder, kwargs, error, match):
+    with pytest.raises(error, match=match): load_model(**(dict(name=tiny_folder) | kwargs))
+
+
+def test_sites(tiny):
+    for bad in ("layer_3", "layer_-1", "layer_0.mpl", "decoder", 3, None):
+        with pytest.raises(KeyError, match="layer_0..layer_2"): tiny.site(bad)
+    with pytest.raises(ValueError, match="3 layers, 0..2"): tiny.resolve_sites([0, 12, 24])
+    with pytest.raises(ValueError, match="layer -1"): tiny.resolve_sites([-1])
+    with pytest.raises(TypeError, match="'0'"): tiny.resolve_sites("0")
+    with pytest.raises(TypeError, match="True"): tiny.resolve_sites([True])
+    assert tiny.resolve_sites(1, "resid") == ["layer_1"]
+    assert all(tiny.module(s) is not None for s in tiny.sites)
+
+
+@pytest.mark.parametrize("prompts, error, match", [([], ValueError, "prompts is empty"), (None, TypeError, "not iterable"), (["a", 3], TypeError, "prompt 1"),
+                                                   ([b"a"], TypeError, "bytes"), ([["a"]], TypeError, "list")])
+def test_wrong_prompts(tiny, prompts, error, match):
+    with pytest.raises(error, match=match): tiny.tokenize(prompts)
+
+
+def test_empty_long_and_foreign_prompts(tiny):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        empty = tiny.encode_text("")
+    assert empty.mask.sum() == 1 and torch.isfinite(empty.states).all() and empty.states.abs().sum() > 0
+    with pytest.warns(UserWarning, match="the first 512 are kept"): long = tiny.encode_text("sad song. " * 1000)
+    assert long.states.shape[1] == 512 and torch.isfinite(long.states).all() and long.ids[0, -1] == tiny.tokenizer.eos_token_id
+    for text in ("悲しい音楽", "грустная музыка", "🎵🎵"):
+        with pytest.warns(UserWarning, match=r"\d+ of \d+ tokens of prompt .* are unknown"): states = tiny.encode_text(text)
+        assert torch.isfinite(states.states).all()
+
+
+def test_batch_mates_do_not_change_text_states(tiny):
+    both = tiny.encode_text(["happy song", "sad slow piano ballad in a minor key with soft strings"])
+    torch.testing.assert_close(tiny.encode_text("happy song").states[0], both.states[0][:16], atol=1e-5, rtol=0)
+
+
+def test_null_rows_are_finite_and_equal(tiny):
+    state = tiny.begin(tiny.encode_text(["happy song", "sad song"]))
+    logits = tiny.step(state, torch.full((2, 4, 1), 64))
+    assert torch.isfinite(logits).all() and torch.equal(logits[2], logits[3]) and not torch.equal(logits[0], logits[1])
+
+
+def test_stereo(tmp_path):
+    model = load_model(write_random_model(tmp_path / "s", n_codebooks=8, channels=2), device="cpu")
+    tokens = sample_tokens(model, ["happy song"], 0, 6, temperature=0)
+    ids = delay_tokens(tokens, model.config)
+    assert ids.shape == (1, 8, 9) and model.decode_audio(tokens).shape == (1, 2, 6 * 640)
+    with torch.no_grad(): theirs = model.hf.generate(**model.tokenize("happy song"), do_sample=False, guidance_scale=3.0, max_length=10)
+    np.testing.assert_allclose(model.decode_audio(tokens)[0], theirs[0].numpy(), atol=1e-4)
+
+
+def test_half_precision_is_finite(tiny_folder):
+    model = load_model(tiny_folder, device="cpu", dtype="bfloat16")
+    logits = model.step(model.begin(model.encode_text(["happy song"])), torch.full((1, 4, 1), 64))
+    assert logits.dtype == torch.bfloat16 and torch.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("tokens", [np.zeros((1, 3, 5), int), np.full((1, 4, 5), 64), np.full((1, 4, 5), -1), np.zeros((4, 5), int),
+                                    np.zeros((1, 4, 0), int), np.zeros((1, 4, 2047), int)])
+def test_wrong_tokens(tiny, tokens):
+    with pytest.raises(ValueError): delay_tokens(tokens, tiny.config)
+    with pytest.raises(ValueError): tiny.decode_audio(tokens)
+
+
+def test_published_shapes():
+    table = model_registry().set_index("name")
+    assert table.loc["facebook/musicgen-small", ["n_layers", "d_model", "n_heads"]].tolist() == [24, 1024, 16]
+    assert table.loc["facebook/musicgen-stereo-medium", ["n_layers", "d_model", "n_codebooks"]].tolist() == [48, 1536, 8]
+
+
+def test_raw_model_is_accepted(tiny):
+    assert as_model(tiny.hf, tiny.tokenizer).sites == tiny.sites
+    assert as_model(tiny.hf).tokenize("happy song")["input_ids"].tolist() == tiny.tokenize("happy song")["input_ids"].tolist()
+    with pytest.raises(TypeError, match="Linear"): as_model(torch.nn.Linear(1, 1))
+
+
+def test_seeds():
+    assert clip_seeds(np.int64(3), 2) == [3, 4]
+    for bad, error in (([1], ValueError), ([1, -1], ValueError), ([1, 2.0], TypeError), ("12", TypeError), (None, TypeError), (True, TypeError)):
+        with pytest.raises(error): clip_seeds(bad, 2)
+
+
+def test_durations():
+    c = ModelConfig(4, 192, 128, 4, 512, 50, 8000, 768, 6, max_positions=403)
+    assert c.frames(8) == 400
+    for bad in (0, -1, float("nan"), float("inf"), 8.1):
+        with pytest.raises(ValueError, match="duration_s"): c.frames(bad)
+    with pytest.raises(TypeError): c.frames("5")
