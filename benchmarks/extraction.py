@@ -84,7 +84,7 @@ def entries(quick, folder):
     if (nano_folder()/'config.json').exists(): nano = load_model('nano', device='cpu')
     else: nano = load_model(write_random_model(folder/'nano', d_model=256, n_layers=4, d_ff=1024, codebook_size=512, sample_rate=8000, d_text=128), device='cpu')
     seconds, rounds = (2, 3) if quick else (5, 5)
-    yield hook_ratio(nano, 4, 1 if quick else 4, rounds + 2)
+    yield hook_ratio(nano, 4, 1 if quick else 4, rounds + 1)
     yield replay_ratio('replay_vs_stepwise_nano', nano, 1, seconds, ('cond',), rounds, 20)
     yield replay_ratio('replay_vs_stepwise_nano_both_branches', nano, 1, seconds, ('cond', 'null'), rounds, 20)
     yield replay_ratio('replay_vs_stepwise_nano_batch_of_8', nano, 8, seconds, ('cond',), 1 if quick else 3, None)

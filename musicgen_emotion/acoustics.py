@@ -94,25 +94,30 @@ def onset_times(
 # %% ../nbs/api/13_acoustics.ipynb #cell023
 TEMPO_RANGE = (40., 220.)
 
-def _comb(acf, period, shift, n_teeth=8):
-    "Weighted mean of the autocorrelation at `(k - shift) * period`, over the multiples that fit into three quarters of the clip."
-    k, n = np.arange(1, n_teeth + 1)[:, None], len(acf)
-    at = (k - shift)*period
+def _comb(acf, period, shift, teeth):
+    "Weighted mean of the autocorrelation at `(k - shift) * period` for the teeth k that fit into three quarters of the clip; NaN where none does."
+    k, n = np.array(teeth)[:, None], len(acf)
     w = (k*period < .75*n)/np.sqrt(k)
-    return (w*np.interp(np.minimum(at, n - 1), np.arange(n), acf)).sum(0)/np.maximum(w.sum(0), 1e-9)
+    total = w.sum(0)
+    return np.where(total > 0, (w*np.interp(np.minimum((k - shift)*period, n - 1), np.arange(n), acf)).sum(0)/np.maximum(total, 1e-9), np.nan)
 
 def tempo_scores(
     strength:np.ndarray, # Onset strength, (frame,)
     rate:float, # Frames per second
     n_bpm:int=600, # Candidates, evenly spaced in log tempo
 )->tuple[np.ndarray, np.ndarray]: # Candidate tempi (BPM) and the score of each, both (n_bpm,)
-    "Score of every tempo between 40 and 220 BPM: a comb over the onsets' autocorrelation, less half of the comb between its teeth, times a weak prior."
-    e, n = strength - strength.mean(), len(strength)
+    """Score of every tempo between 40 and 220 BPM from the autocorrelation of onsets.
+
+    A comb over multiples of the beat (mean of all teeth, and the weaker of odd and even ones), less .35 of what lies halfway or at the thirds between the teeth,
+    times a weak log-normal prior."""
+    e, n, all_teeth = strength - strength.mean(), len(strength), range(1, 9)
     acf = np.fft.irfft(np.abs(np.fft.rfft(e, 2*n))**2)[:n]/(n - np.arange(n))
     bpm = np.geomspace(*TEMPO_RANGE, n_bpm)
     period, acf = 60/bpm*rate, acf/(acf[0] + 1e-12)
-    score = _comb(acf, period, 0) - .5*np.maximum(0, _comb(acf, period, .5))
-    return bpm, np.maximum(score, 0)*np.exp(-.5*(np.log2(bpm/110)/1.2)**2)
+    weaker = np.fmin(_comb(acf, period, 0, all_teeth[::2]), _comb(acf, period, 0, all_teeth[1::2]))
+    between = np.maximum(_comb(acf, period, 1/2, all_teeth), (_comb(acf, period, 1/3, all_teeth) + _comb(acf, period, 2/3, all_teeth))/2)
+    score = (_comb(acf, period, 0, all_teeth) + weaker)/2 - .35*np.maximum(0, between)
+    return bpm, np.maximum(np.nan_to_num(score), 0)*np.exp(-.5*(np.log2(bpm/110)/1.2)**2)
 
 # %% ../nbs/api/13_acoustics.ipynb #cell026
 def estimate_tempo(
@@ -233,10 +238,11 @@ def loudness(
     wave:np.ndarray, # Samples, (sample,)
     sr:int, # Sample rate, Hz
 )->dict: # rms_db, dynamic_range, silence_share
-    "RMS level relative to full scale, distance of the 95th and 10th percentile of the level over 20 ms, and the share of time below -60 dBFS (floor -120 dB)."
+    "RMS level relative to full scale, distance of the 95th and 10th percentile of the level over 20 ms (60 dB at most), and the share of time below -60 dBFS (floor -120 dB)."
     level = _db(_envelope(wave, sr)[0])
+    low, high = np.percentile(level, (10, 95))
     return dict(rms_db=float(_db(np.sqrt(np.mean(wave.astype(np.float64)**2)))),
-                dynamic_range=float(np.diff(np.percentile(level, (10, 95)))[0]), silence_share=float(np.mean(level < -60)))
+                dynamic_range=float(min(60, high - low)), silence_share=float(np.mean(level < -60)))
 
 # %% ../nbs/api/13_acoustics.ipynb #cell054
 def brightness(
@@ -324,7 +330,7 @@ DESCRIPTORS = dict(
     tempo=('speed of the beat', 'beats per minute'), pulse_clarity=('how regularly onsets repeat at that tempo', '0 to 1'),
     onset_rate=('note and drum onsets', 'per second'), mode_score=('best major minus best minor key score, above 0 for major', 'correlation'),
     third_score=('major minus minor third over the tonic', '-1 to 1'), key=('best key', 'name'), key_index=('tonic of the best key', 'semitones above C'),
-    is_major=('is the best key major?', '0 or 1'), rms_db=('loudness', 'dB re full scale'), dynamic_range=('95th minus 10th percentile of the level', 'dB'),
+    is_major=('is the best key major?', '0 or 1'), rms_db=('loudness', 'dB re full scale'), dynamic_range=('95th minus 10th percentile of the level, 60 at most', 'dB'),
     silence_share=('time below -60 dBFS', 'share'), centroid=('mean frequency', 'Hz'), rolloff=('85% of the energy lies below', 'Hz'),
     bandwidth=('spread of frequency', 'Hz'), flatness=('noise against tone', 'dB, 0 is noise'), brightness=('energy above the register', 'dB'),
     articulation=('sounding part of the time, staccato to legato', '0 to 1'), attack=('rise time of notes', 's'), register=('median pitch', 'MIDI note'),

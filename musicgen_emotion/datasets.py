@@ -204,9 +204,9 @@ def label_correlations(
     import pandas as pd
     if key not in songs or 'clip' not in features: raise KeyError(f"songs need the column {key!r} and features the column 'clip'")
     for name, ids in ((f"column {key!r} of songs", songs[key]), ("column 'clip' of features", features['clip'])):
-        if ids.astype(str).duplicated().any(): raise ValueError(f"{name} names {ids[ids.astype(str).duplicated()].iloc[0]!r} twice; pass a key that is unique, such as 'path'")
+        if ids.astype(str).duplicated().any(): raise ValueError(f"{name} names {ids[ids.astype(str).duplicated()].iloc[0]} twice; pass a key that is unique, such as 'path'")
     both = songs.assign(clip=songs[key].astype(str)).merge(features.assign(clip=features['clip'].astype(str)), on='clip')
-    if len(both) == 0: raise ValueError(f"no value of {key!r} equals a value of 'clip'; for example {songs[key].iloc[0]!r} and {features['clip'].iloc[0]!r}")
+    if len(both) == 0: raise ValueError(f"no value of {key!r} equals a value of 'clip'; for example {songs[key].iloc[0]} and {features['clip'].iloc[0]}")
     rows = [dict(descriptor=d, rating=r, expected=s, **correlation(both[d], both[r])) for d, r, s in EXPECTED_RELATIONS if d in both]
     t = pd.DataFrame(rows)
     return t.assign(agrees=np.where(t.expected > 0, t.low > 0, t.high < 0))

@@ -18,7 +18,7 @@ from .generation import generate
 # %% auto #0
 __all__ = ['CLIP_COLUMNS', 'CHUNK', 'BRANCHES', 'clip_id', 'DamagedStore', 'ClipStore', 'plan_clips', 'generate_clips',
            'delay_ids', 'undelay_ids', 'position_seconds', 'trim', 'text_rows', 'replay', 'stepwise', 'replay_error',
-           'token_nll', 'replay_bytes', 'replay_store']
+           'token_nll', 'replay_bytes', 'replay_store', 'token_counts']
 
 # %% ../nbs/api/23_extraction.ipynb #cell003
 if TYPE_CHECKING:
@@ -752,3 +752,17 @@ def _fill(array, rows, x):
     whole = np.full((len(x), *array.shape[1:]), np.nan, array.dtype)
     whole[tuple(slice(n) for n in x.shape)] = x
     array[rows] = whole
+
+# %% ../nbs/api/23_extraction.ipynb #cell092
+def token_counts(
+    tokens:np.ndarray, # (clip, codebook, frame), -1 after the end of a shorter clip
+    codebook_size:int, # entries of a codebook
+)->np.ndarray: # (clip, codebook * entry) float32, share of the frames
+    "How often each entry of each codebook occurs in a clip: the baseline that knows the sound and no model."
+    tokens = np.asarray(tokens)
+    if tokens.ndim != 3 or tokens.max(initial=-1) >= codebook_size: raise ValueError(f"tokens must be (clip, codebook, frame) with entries below {codebook_size}; got shape {tokens.shape}, largest {tokens.max(initial=-1)}")
+    n, k, _ = tokens.shape
+    out = np.zeros((n, k, codebook_size), np.float32)
+    for c in range(n):
+        for q in range(k): out[c, q] = np.bincount(tokens[c, q][tokens[c, q] >= 0], minlength=codebook_size)
+    return (out/np.maximum(out.sum(-1, keepdims=True), 1)).reshape(n, -1)

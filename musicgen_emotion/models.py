@@ -15,7 +15,7 @@ from .core import check_in, check_positive, sha256_file
 __all__ = ['MELODY', 'KINDS', 'BACKENDS', 'MAX_TEXT_TOKENS', 'PAD_TO', 'torch_dtype', 'nano_folder', 'model_registry',
            'write_random_model', 'ModelConfig', 'delay_tokens', 'Site', 'MusicModel', 'TransformersModel',
            'model_folder', 'pick_device', 'load_model', 'as_model', 'TextStates', 'DecoderState', 'clip_seeds',
-           'ClipNoise', 'pick_tokens', 'sample_tokens', 'Pass']
+           'ClipNoise', 'pick_tokens', 'sample_tokens', 'Pass', 'randomized']
 
 # %% ../nbs/api/20_models.ipynb #cell006
 @contextlib.contextmanager
@@ -308,7 +308,7 @@ class MusicModel:
         tokenizer, # of its text encoder
         config:ModelConfig, # shapes
         sites:dict[str, Site], # by name
-        name:str="", # what it was asked for as
+        name:str="", # what it was asked for as; the last part of a folder
         folder:Path|None=None, # where its files are
         revision:str|None=None, # commit on the hub
     ):
@@ -327,7 +327,7 @@ class MusicModel:
 
     def __repr__(self):
         c = self.config
-        return (f"MusicModel({Path(self.name).name if Path(self.name).is_dir() else self.name!r}, {self.backend}, {c.n_layers} layers x {c.d_model}, {c.n_codebooks} x {c.vocab_size} codes, "
+        return (f"MusicModel({self.name!r}, {self.backend}, {c.n_layers} layers x {c.d_model}, {c.n_codebooks} x {c.vocab_size} codes, "
                 f"{c.frame_rate} Hz frames, {c.sample_rate} Hz audio, {str(self.dtype)[6:]}, {self.device})")
 
 class TransformersModel(MusicModel):
@@ -444,7 +444,7 @@ def load_model(
     dtype, device = torch_dtype(dtype), pick_device(device)
     folder = model_folder(name, revision)
     hf, tokenizer = BACKENDS["transformers" if backend == "auto" else backend](folder, dtype)
-    return _wrap(hf.to(device), tokenizer, name=str(name), folder=folder, revision=revision)
+    return _wrap(hf.to(device), tokenizer, name=folder.name if Path(name).is_dir() else str(name), folder=folder, revision=revision)
 
 # %% ../nbs/api/20_models.ipynb #cell057
 def as_model(
@@ -458,7 +458,7 @@ def as_model(
     if tokenizer is None:
         from transformers import AutoTokenizer
         tokenizer = AutoTokenizer.from_pretrained(model.config._name_or_path)
-    return _wrap(model, tokenizer, name=str(model.config._name_or_path))
+    return _wrap(model, tokenizer, name=Path(model.config._name_or_path).name)
 
 # %% ../nbs/api/20_models.ipynb #cell061
 @patch(as_prop=True)
@@ -844,3 +844,17 @@ def checksum(self:MusicModel) -> str: # 64 hexadecimal digits
         if not files: raise FileNotFoundError(f"no weight files (*.safetensors) in {self.folder}")
         self._checksum = hashlib.sha256("".join(f"{f.name} {sha256_file(f)}\n" for f in files).encode()).hexdigest()
     return self._checksum
+
+# %% ../nbs/api/20_models.ipynb #cell120
+def randomized(
+    model:MusicModel, # loaded model
+    seed:int=0, # of the new weights
+) -> MusicModel: # same text encoder, codec and shapes; decoder and text projection drawn anew
+    "The same architecture before its training: what a probe reads here was in the input, not learned. It has no checksum."
+    hf = copy.deepcopy(model.hf)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        fresh = type(hf.decoder)(copy.deepcopy(hf.config.decoder))
+        if hasattr(hf, "enc_to_dec_proj"): hf.enc_to_dec_proj.reset_parameters()
+    hf.decoder.load_state_dict(fresh.state_dict())
+    return _wrap(hf.eval().requires_grad_(False).to(model.device, model.dtype), model.tokenizer, name=f"{model.name}, random weights (seed {seed})", folder=None)

@@ -54,10 +54,9 @@ class PromptSet:
         bad = [p for p in self.table.prompt if not isinstance(p, str)]
         if bad: raise ValueError(f"prompt {bad[0]!r} is not text")
         if not len(self.table): raise ValueError("the prompt table is empty; at least one prompt is needed")
-        fill = dict(pair=-1, split='train', kind='emotion')
-        self.table = self.table.reindex(columns=[*COLUMNS, *[c for c in self.table if c not in COLUMNS]]).reset_index(drop=True)
-        for c, v in fill.items(): self.table[c] = self.table[c].fillna(v)
-        for c in ('word', 'template', 'instrument', 'intensity'): self.table[c] = self.table[c].fillna('').astype(str)
+        fill = dict(word='', template='', instrument='', intensity='', pair=-1, split='train', kind='emotion')
+        have = {c: self.table[c].where(self.table[c].notna(), v) if c in self.table else v for c, v in fill.items()}
+        self.table = self.table.assign(**have).reset_index(drop=True)[[*COLUMNS, *[c for c in self.table if c not in COLUMNS]]]
         self.table['pair'] = self.table.pair.astype(int)
     def __len__(self): return len(self.table)
     def __add__(self, other): return PromptSet(pd.concat([self.table, other.table], ignore_index=True))

@@ -1,0 +1,87 @@
+"The packaged model: what it ships, how plain transformers loads it, and that its page tells what was measured."
+import json
+import numpy as np
+import pytest
+import torch
+from musicgen_emotion.emotions import EMOTIONS, EMOTION_WORDS, HELD_OUT_WORDS
+from musicgen_emotion.models import load_model, nano_folder
+from musicgen_emotion.nano import NANO_TARGETS, caption_for, metrics_table, sample_clip
+
+FOLDER = nano_folder()
+
+def test_ships_within_its_size():
+    size = sum(f.stat().st_size for f in FOLDER.rglob('*') if f.is_file())
+    assert size <= 25e6, f'{size/1e6:.1f} MB'
+    assert not [f for f in FOLDER.rglob('*') if f.suffix in ('.bin', '.pt', '.pkl', '.npy')]
+
+def test_plain_transformers_loads_it():
+    from transformers import AutoProcessor, MusicgenForConditionalGeneration
+    model, info = MusicgenForConditionalGeneration.from_pretrained(FOLDER, output_loading_info=True)
+    assert not info['missing_keys'] and not info['unexpected_keys']
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+    inputs = AutoProcessor.from_pretrained(FOLDER)(text=['a happy piano piece'], padding=True, return_tensors='pt')
+    torch.manual_seed(0)
+    audio = model.generate(**inputs, max_new_tokens=54)
+    assert audio.shape[:2] == (1, 1) and audio.shape[2] == 50*160
+    assert 1e-4 < audio.pow(2).mean().sqrt() < 1
+
+def test_pipeline_makes_sound():
+    from transformers import pipeline
+    out = pipeline('text-to-audio', model=str(FOLDER))('a calm flute solo', forward_params=dict(max_new_tokens=54))
+    assert out['sampling_rate'] == 8000 and np.abs(np.asarray(out['audio'])).max() > 1e-3
+
+def test_architecture_is_musicgens():
+    c = load_model('nano').config
+    assert (c.n_codebooks, c.frame_rate) == (4, 50)
+    raw = json.loads((FOLDER/'config.json').read_text())
+    assert (raw['model_type'], raw['text_encoder']['model_type'], raw['audio_encoder']['model_type']) == ('musicgen', 't5', 'encodec')
+
+def test_real_sentencepiece_tokenizer():
+    import sentencepiece
+    sp = sentencepiece.SentencePieceProcessor(model_file=str(FOLDER/'spiece.model'))
+    from transformers import AutoTokenizer
+    tok = AutoTokenizer.from_pretrained(FOLDER)
+    for text in ('a cheerful piano piece', 'very melancholy organ music, in a minor key'):
+        assert sp.encode(text) + [1] == tok(text)['input_ids']
+
+def test_held_out_words_are_never_in_training_captions():
+    held = {w for ws in HELD_OUT_WORDS.values() for w in ws}
+    assert all(len(HELD_OUT_WORDS[e]) >= 3 for e in EMOTIONS)
+    rng = np.random.default_rng(0)
+    seen = {w.strip(',') for _ in range(4000) for w in caption_for(sample_clip(rng), rng).split()}
+    assert not held & seen
+    assert sum(w in seen for ws in EMOTION_WORDS.values() for w in ws) > 100
+
+def test_metrics_have_intervals_and_reach_their_targets():
+    metrics = json.loads((FOLDER/'metrics.json').read_text())
+    table = metrics_table(metrics)
+    assert set(table.measure) == set(NANO_TARGETS)
+    assert ((table.low <= table.value) & (table.value <= table.high)).all()
+    assert (table.n >= 40).all()
+    missed = table[~table.reached]
+    assert missed.empty, missed.to_string()
+
+def test_card_names_data_seeds_and_limits():
+    card = (FOLDER/'README.md').read_text()
+    for part in ('Data.', 'Seeds.', 'Hours', 'Last losses.', 'Limits.', *HELD_OUT_WORDS['calm']): assert part in card
+
+def test_synthesis_is_what_the_cues_say():
+    from musicgen_emotion.nano import SAMPLE_RATE, rendered_clips
+    from musicgen_emotion.acoustics import describe_table
+    from musicgen_emotion.stats import wilson
+    waves, truth = rendered_clips(8, seed=5)
+    heard = describe_table(waves, SAMPLE_RATE, progress=False)
+    assert wilson(int(((heard.mode_score > 0) == (truth['mode'] == 'major')).sum()), len(truth)).value >= .9
+    assert (abs(heard.tempo/truth.tempo - 1) < .08).mean() >= .9
+    assert abs(heard.rms_db - truth.level).max() < 2
+
+def test_training_stops_and_continues(tmp_path):
+    from musicgen_emotion.nano import train_codec, load_training, codec_network
+    train_codec(tmp_path/'through', ae_steps=1, vq_steps=1, n_clips=8) if (tmp_path/'through').mkdir() is None else None
+    (tmp_path/'twice').mkdir()
+    train_codec(tmp_path/'twice', ae_steps=1, vq_steps=0, n_clips=8)
+    f = train_codec(tmp_path/'twice', ae_steps=1, vq_steps=1, n_clips=8)
+    a, b = codec_network(), codec_network()
+    load_training(tmp_path/'through'/'codec.safetensors', a), load_training(f, b)
+    worst = max((x - y).abs().max().item() for x, y in zip(a.state_dict().values(), b.state_dict().values()))
+    assert worst == 0
