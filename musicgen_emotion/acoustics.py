@@ -665,6 +665,6 @@ def listener_cues(
 )->pd.DataFrame: # Columns register, mode, tempo, soundlevel, articulation in the units of `listener_codes`
     "Descriptors to cues: onsets a second are the note rate, the sign of `mode_score` is the mode, loudness is relative to `level`."
     import pandas as pd
-    _matrix(table, names := ('register', 'mode_score', 'onset_rate', 'rms_db', 'articulation'))
+    _matrix(table, ('register', 'mode_score', 'onset_rate', 'rms_db', 'articulation'))
     mode = np.where(table.mode_score.isna(), np.nan, np.where(table.mode_score > 0, 1., 2.))
     return pd.DataFrame(dict(register=table.register, mode=mode, tempo=table.onset_rate, soundlevel=table.rms_db - level, articulation=table.articulation))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 import numpy as np
 from .acoustics import DESCRIPTORS, PITCHES, check_clip, pitch_classes, spectral_peaks, spectrum
-from .core import Gate, atomic_path, check_in, gates_table, verdict, write_json
+from .core import Gate, atomic_path, check_in, gates_table, write_json
 from .emotions import EMOTIONS, emotion_colors
 
 # %% auto #0
@@ -102,7 +102,8 @@ def plot_layers(
     ax = _axes(ax)
     _curves(ax, table, x, y, low, high, hue)
     _lines(ax, ({} if chance is None else dict(chance=chance)) | dict(baselines or {}))
-    if table[x].dtype.kind not in 'iuf': ax.tick_params(axis='x', rotation=45)
+    if table[x].dtype.kind in 'iuf': ax.xaxis.get_major_locator().set_params(integer=True)
+    else: ax.tick_params(axis='x', rotation=45)
     return _legend(ax)
 
 # %% ../nbs/api/15_plots.ipynb #cell018
