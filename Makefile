@@ -36,7 +36,7 @@ docs: env
 	$(BIN)/nbdev_docs
 site: env
 	$(BIN)/python -c 'from nbdev.quarto import refresh_quarto_yml; from nbdev.serve import proc_nbs; refresh_quarto_yml(); proc_nbs(n_workers=0, force=True)'
-	$(BIN)/smalldocs check _proc
+	$(BIN)/python .ci/links.py _proc
 	$(BIN)/smalldocs render _proc
 	@echo "open _proc/_docs/index.html"
 

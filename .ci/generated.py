@@ -24,7 +24,7 @@ def snapshot():
 
 def main():
     before = snapshot()
-    subprocess.run([sys.executable, '-c', "from nbdev.export import nbdev_export; nbdev_export()"], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, '-c', "from nbdev.doclinks import nbdev_export; nbdev_export()"], cwd=ROOT, check=True)
     subprocess.run([sys.executable, '-c', "from nbdev.clean import nbdev_clean; nbdev_clean()"], cwd=ROOT, check=True)
     subprocess.run([sys.executable, '-c', "from musicgen_emotion.phases import sync_phases; sync_phases()"], cwd=ROOT, check=True)
     (ROOT/'README.md').write_text(readme())

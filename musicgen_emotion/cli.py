@@ -4,8 +4,7 @@
 
 # %% ../nbs/api/80_cli.ipynb #cell002
 from __future__ import annotations
-import importlib, json, os, platform, shutil, sys, tempfile, textwrap
-from collections.abc import Callable
+import importlib.util, json, os, platform, shutil, sys, tempfile, textwrap
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from io import BytesIO
@@ -14,9 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import numpy as np
 import typer
 from typer.core import TyperGroup
-import musicgen_emotion
 from .core import check_in, check_positive, verdict
-from .phases import PhaseError, find_phase, list_phases, plan, read_parameters, report, resolve_parameters, run_phases, run_plan, run_status
+from .phases import PhaseError, list_phases, plan, read_parameters, report, resolve_parameters, run_phases, run_plan, run_status
 
 # %% auto #0
 __all__ = ['KNOWN_ERRORS', 'app', 'models_app', 'LIBRARIES', 'WEIGHTS', 'AUDIOCRAFT', 'error_line', 'CommandGroup', 'table_text',

@@ -18,22 +18,24 @@ from .emotions import (EMOTION_WORDS, EMOTIONS, HELD_OUT_WORDS, INSTRUMENTS, INT
 from .prompts import (CUE_WORDS, HELD_OUT_TEMPLATES, NEUTRAL_TEMPLATES, NOUN_TEMPLATES, NOUNS, TEMPLATES, PromptSet, cue_prompts,
     held_out_prompts, make_prompt, neutral_prompts, study_prompts)
 from .acoustics import LabelJudge, describe_table
-from .stats import Estimate, balanced_accuracy, bootstrap, correlation, ratio_of_medians, wilson
+from .stats import Estimate, correlation, ratio_of_medians, wilson
 from .models import load_model, nano_folder
 from .generation import generate
 
 # %% auto #0
-__all__ = ['SAMPLE_RATE', 'TONICS', 'SCALES', 'PARTIALS', 'ATTACK', 'DECAY', 'NANO_TARGETS', 'tone', 'drum_track', 'render_music',
-           'jitter_cues', 'neutral_cues', 'sample_clip', 'cue_words', 'caption_for', 'save_training', 'load_training',
-           'train_loop', 'text_corpus', 'train_tokenizer', 'teacher_embeddings', 'student_encoder', 'distillation_loss',
-           'distil_text_encoder', 'codec_network', 'SpectralLoss', 'audio_bank', 'crops', 'fit_codebooks', 'quantize',
-           'train_codec', 'assemble_nano', 'save_nano', 'encode_clips', 'delayed', 'decoder_loss', 'train_decoder',
-           'rendered_clips', 'fit_rendered_judge', 'codec_report', 'clip_descriptors', 'intensity_shift',
-           'evaluate_nano', 'metrics_table', 'write_card', 'train_nano']
+__all__ = ['SAMPLE_RATE', 'TONICS', 'FRAME_RATE', 'SCALES', 'PARTIALS', 'ATTACK', 'DECAY', 'CUE_DESCRIPTORS', 'NANO_TARGETS',
+           'tone', 'drum_track', 'render_music', 'jitter_cues', 'neutral_cues', 'sample_clip', 'cue_words',
+           'caption_for', 'save_training', 'load_training', 'train_loop', 'text_corpus', 'train_tokenizer',
+           'teacher_embeddings', 'student_encoder', 'distillation_loss', 'distil_text_encoder', 'codec_network',
+           'SpectralLoss', 'audio_bank', 'crops', 'fit_codebooks', 'quantize', 'train_codec', 'assemble_nano',
+           'save_nano', 'encode_clips', 'delayed', 'decoder_loss', 'train_decoder', 'rendered_clips',
+           'fit_rendered_judge', 'codec_report', 'clip_descriptors', 'intensity_shift', 'evaluate_nano',
+           'metrics_table', 'write_card', 'train_nano']
 
 # %% ../nbs/api/70_nano.ipynb #cell005
 SAMPLE_RATE = 8000
-TONICS = (60, 62, 65, 67)
+TONICS = (60, 65)
+FRAME_RATE = 50
 SCALES = dict(major=(0, 2, 4, 5, 7, 9, 11), minor=(0, 2, 3, 5, 7, 8, 10))
 PARTIALS = dict(piano=(1., .5, .3, .2, .12, .08), strings=(1., .6, .45, .35, .28, .2), flute=(1., .25, .08), guitar=(1., .7, .4, .3, .15, .1),
                 organ=(1., .8, .15, .5, .1, .25), synth=(1., .1, .6, .1, .45, .1, .3))
@@ -65,7 +67,7 @@ def drum_track(
     y = np.zeros(int((n_beats + 1)*beat*sr) + sr)
     t, th = np.arange(int(.12*sr))/sr, np.arange(int(.04*sr))/sr
     for b in range(n_beats):
-        i = int(b*beat*sr)
+        i = round(b*beat*sr)
         if b % 2 == 0: y[i:i+len(t)] += 1.2*np.sin(2*np.pi*(55*t + 1.8*(1 - np.exp(-t/.03))))*np.exp(-t/.05)
         else: y[i:i+len(t)] += .55*rng.standard_normal(len(t))*np.exp(-t/.03)
         y[i:i+len(th)] += .25*np.diff(rng.standard_normal(len(th)), prepend=0)*np.exp(-th/.012)
@@ -106,11 +108,11 @@ def render_music(
 )->np.ndarray: # (sample,) float32 in -1..1
     "Play a clip with the given cues."
     if not duration_s > 0: raise ValueError(f"duration_s {duration_s!r} must be positive")
-    rng, beat = np.random.default_rng(seed), 60/cues.tempo
+    rng, beat = np.random.default_rng(seed), round(FRAME_RATE*60/cues.tempo)/FRAME_RATE
     tonic, n_beats, n = TONICS[rng.integers(len(TONICS))], int(np.ceil(duration_s/beat)), int(duration_s*sr)
-    y, length = np.zeros(int((duration_s + 3)*sr)), max(.09, cues.articulation*beat*.98)
+    y, length = np.zeros(int((duration_s + 3)*sr)), max(.08, round(FRAME_RATE*cues.articulation*beat*.98)/FRAME_RATE)
     for b, midi, gain in _notes(cues, tonic, n_beats, rng):
-        s, i = tone(midi, length, cues, gain, sr), int(b*beat*sr)
+        s, i = tone(midi, length, cues, gain, sr), round(b*beat*sr)
         y[i:i+len(s)] += s
     y = y[:n]/(np.sqrt(np.mean(y[:n]**2)) + 1e-9)
     if cues.percussion > 0: y = y + 1.6*cues.percussion*drum_track(n_beats, beat, rng, sr)[:n]
@@ -312,7 +314,7 @@ def distillation_loss(
 
 def distil_text_encoder(
     work:Path, # Folder of the training
-    steps:int=1500, # Optimizer steps
+    steps:int=700, # Optimizer steps
     batch_size:int=192, # Texts a step
     lr:float=2e-3, # Peak learning rate
 )->Path: # Folder with encoder and tokenizer
@@ -564,10 +566,10 @@ def decoder_loss(
 def train_decoder(
     work:Path, # Folder of the training
     nano:Path, # Folder made by `assemble_nano`
-    steps:int=1500, # Optimizer steps
+    steps:int=2200, # Optimizer steps
     batch_size:int=16, # Clips a step
     lr:float=2e-3, # Peak learning rate
-    n_clips:int=6000, # Clips in the bank; every sixtieth is held out
+    n_clips:int=4200, # Clips in the bank; every sixtieth is held out
     drop:float=.15, # Share of dropped captions
 )->Path: # The folder, now with trained weights
     "Train the decoder and the projection of the text states; encoder and codec stay as they are."
@@ -591,6 +593,8 @@ def train_decoder(
     return save_nano(model.eval(), nano, nano)
 
 # %% ../nbs/api/70_nano.ipynb #cell064
+CUE_DESCRIPTORS = ('tempo', 'mode_score', 'rms_db', 'centroid', 'register', 'articulation', 'percussiveness')
+
 def rendered_clips(
     n_per_emotion:int=60, # Clips an emotion
     seed:int=0, # Seed of cues and notes
@@ -610,9 +614,9 @@ def fit_rendered_judge(
     duration_s:float=5., # Length of the clips, as long as those it will judge
     progress:bool=False, # Show a bar
 )->LabelJudge: # Emotion from acoustic descriptors
-    "Fit the emotion judge on rendered clips; it never hears a generated one."
+    "Fit the emotion judge on rendered clips; it reads the planted cues only and never hears a generated clip."
     waves, table = rendered_clips(n_per_emotion, seed, duration_s)
-    return LabelJudge().fit(describe_table(waves, SAMPLE_RATE, progress=progress), table.emotion.to_numpy())
+    return LabelJudge(descriptors=CUE_DESCRIPTORS).fit(describe_table(waves, SAMPLE_RATE, progress=progress), table.emotion.to_numpy())
 
 # %% ../nbs/api/70_nano.ipynb #cell067
 def _estimate(e): return {k: (int(v) if k == 'n' else round(float(v), 4)) for k, v in (e if isinstance(e, dict) else asdict(e)).items() if k in ('value', 'low', 'high', 'n')}
@@ -630,8 +634,8 @@ def codec_report(
     codes = encode_clips(model.hf.audio_encoder, waves)
     clean = describe_table(waves, SAMPLE_RATE, progress=False)
     coded = describe_table(np.asarray(model.decode_audio(torch.as_tensor(codes.astype(np.int64)))), SAMPLE_RATE, progress=False)
-    right = np.stack([judge.predict(t) == table.emotion.to_numpy() for t in (clean, coded)], 1).astype(float)
-    kept = bootstrap(right, lambda r: r[:, 1].mean()/r[:, 0].mean())
+    before, after = (wilson(int((judge.predict(t) == table.emotion.to_numpy()).sum()), len(table)) for t in (clean, coded))
+    kept = Estimate(after.value/before.value, after.low/before.value, max(after.high, after.value)/before.value, len(table))
     mode = lambda t: _right((t.mode_score.to_numpy() > 0) == (table['mode'].to_numpy() == 'major'))
     return dict(rendered_accuracy=_estimate(judge.score(clean, table.emotion)), coded_accuracy=_estimate(judge.score(coded, table.emotion)),
                 rendered_mode_accuracy=mode(clean), coded_mode_accuracy=mode(coded), codec_accuracy_kept=_estimate(kept))
@@ -720,6 +724,7 @@ def write_card(
     folder:Path|str, # Model folder with metrics.json
     hours:dict, # Stage -> hours of training
     losses:dict, # Stage -> last logged numbers
+    history:str='One run of the recipe.', # How these weights came about, where it differs from one run
 )->Path: # README.md in the folder
     "Write the model card: data, recipe, seeds, hours, losses, limits."
     metrics = json.loads((Path(folder)/'metrics.json').read_text())
@@ -740,12 +745,13 @@ whose emotional cues are known. It exists to check methods, not to make music.
 **Seeds.** Audio banks 1 (codec) and 11 (decoder), weights 0; the batch of a step depends on its number alone.
 **Hours** (two cores, shared): {', '.join(f'{k} {v:.2f}' for k, v in hours.items())}.
 **Last losses.** {'; '.join(f'{k}: {v}' for k, v in losses.items())}.
+**History.** {history}
 
 | measure | value | 95% interval | n | target | reached |
 | --- | --- | --- | --- | --- | --- |
 {shown}
 
-**Limits.** Simple harmony, one note a beat, keys of C, D, F and G only; trained on 5 s, positions for 8 s; English captions in a few dozen forms.
+**Limits.** Simple harmony, one note a beat, keys of C and F only; trained on 5 s, positions for 8 s; English captions in a few dozen forms.
 Numbers hold for the sampling settings of `generation_config.json`. What works here may fail on music of people.
 """
     return atomic_write(Path(folder)/'README.md', text)
@@ -771,6 +777,7 @@ def train_nano(
     return out
 
 # %% ../nbs/api/70_nano.ipynb #cell087
+#| eval: false
 if __name__ == '__main__':
     logging.basicConfig(level=logging.INFO)
     torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', 1)))

@@ -4,7 +4,7 @@
 
 # %% ../nbs/api/60_phases.ipynb #cell002
 from __future__ import annotations
-import ast, itertools, json, os, subprocess, sys, threading, time, tokenize
+import ast, itertools, json, logging, os, subprocess, sys, threading, time, tokenize
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 import musicgen_emotion
-from .core import (RUNNER, Gate, Run, atomic_path, atomic_write, check_in, check_positive, gates_table, open_run, read_json,
-                                   read_table, run_manifest, sha256_bytes, sha256_file, verdict, write_json)
+from .core import (RUNNER, Gate, Run, atomic_write, check_in, check_positive, gates_table, open_run, read_json,
+                                   read_table, run_manifest, sha256_bytes, sha256_file, verdict)
 
 # %% auto #0
 __all__ = ['SIMPLE', 'check_value', 'value_from_text', 'unknown_name', 'list_phases', 'find_phase', 'sync_phases', 'Parameter',
@@ -335,6 +335,7 @@ def _work():
 
 def _execute(job)->dict:
     import papermill
+    logging.getLogger('papermill').setLevel(logging.ERROR)  # its own reading of parameters misses unions; ours was stricter
     from nbclient.exceptions import DeadKernelError
     try: papermill.execute_notebook(job['notebook'], job['target'], parameters=job['params'], kernel_name='python3', start_timeout=300, progress_bar=job['progress'])
     except papermill.PapermillExecutionError as e: return dict(status='failed', message=f'cell {e.exec_count}: {e.ename}: {e.evalue}')

@@ -89,7 +89,7 @@ def test_generate_two_seconds(nano, tmp_path):
 
 @pytest.mark.parametrize('args,message', [
     (['generate', 'x', '--model', 'nanno'], "nanno"), (['generate', '  '], 'prompt must say'), (['generate', 'x', '--duration', '0'], '--duration must be a finite number > 0; got 0.0'),
-    (['generate', 'x', '--duration', 'nan'], '--duration must be'), (['generate', 'x', '--n', '0'], '--n must be'), (['generate', 'x', '--seed', 'a'], "'a' is not a valid int"),
+    (['generate', 'x', '--duration', 'nan'], '--duration must be'), (['generate', 'x', '--n', '0'], '--n must be'), (['generate', 'x', '--seed', 'a'], "Invalid value for '--seed'"),
     (['generate'], 'Missing argument'), (['generate', 'x', '--lenght', '2'], 'No such option: --lenght'), (['genrate', 'x'], "No such command 'genrate'"),
     (['run', 'phase77'], "phase 'phase77' is not known"), (['status', '/no/such/folder'], "folder '/no/such/folder' does not exist"), (['report', '/no/such/folder'], 'holds no run')])
 def test_wrong_calls(args, message, tmp_path): assert message in refused(*args, cwd=tmp_path)

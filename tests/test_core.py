@@ -1,5 +1,5 @@
 "Files, locks and run folders under the conditions that a notebook cell cannot make: kills, full disks, read-only mounts."
-import errno, json, os, shutil, signal, subprocess, sys, threading, time
+import errno, json, os, shutil, signal, subprocess, sys, threading
 from pathlib import Path
 import numpy as np
 import pandas as pd

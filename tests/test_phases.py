@@ -1,10 +1,10 @@
 "Phase notebooks: parameters are checked before anything runs, and a run that did not finish says so."
-import json, os, re, signal, subprocess, sys, time
+import os, re, signal, subprocess, sys, time
 from pathlib import Path
 import nbformat
 import pytest
-from musicgen_emotion import core, phases
-from musicgen_emotion.core import read_json, run_manifest
+from musicgen_emotion import core
+from musicgen_emotion.core import run_manifest
 from musicgen_emotion.phases import (PhaseError, find_phase, list_phases, parse_parameters, plan, read_parameters, report, resolve_parameters,
                                      run_phase, run_phases, run_plan, run_status, start_phase, sync_phases)
 
