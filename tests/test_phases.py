@@ -168,7 +168,8 @@ def test_killed_run_is_interrupted_leaves_no_process_and_resumes(slow, tmp_path)
 
 def test_keyboard_interrupt(slow, tmp_path):
     out = tmp_path/'out'
-    p = subprocess.Popen([sys.executable, '-c', RUN, str(slow), str(out)], env=ENV, stderr=subprocess.DEVNULL, start_new_session=True)
+    heard = 'import signal; signal.signal(signal.SIGINT, signal.default_int_handler); '  # a shell's background job inherits an ignored SIGINT
+    p = subprocess.Popen([sys.executable, '-c', heard + RUN, str(slow), str(out)], env=ENV, stderr=subprocess.DEVNULL, start_new_session=True)
     _wait(lambda: (out/'pid').exists() and (out/'pid').read_text())
     os.killpg(p.pid, signal.SIGINT)
     p.wait(30)
