@@ -86,8 +86,8 @@ def test_synthesis_is_what_the_cues_say():
 
 def test_training_stops_and_continues(tmp_path):
     from musicgen_emotion.nano import train_codec, load_training, codec_network
-    train_codec(tmp_path/'through', ae_steps=1, vq_steps=1, n_clips=8) if (tmp_path/'through').mkdir() is None else None
-    (tmp_path/'twice').mkdir()
+    for name in ('through', 'twice'): (tmp_path/name).mkdir()
+    train_codec(tmp_path/'through', ae_steps=1, vq_steps=1, n_clips=8)
     train_codec(tmp_path/'twice', ae_steps=1, vq_steps=0, n_clips=8)
     f = train_codec(tmp_path/'twice', ae_steps=1, vq_steps=1, n_clips=8)
     a, b = codec_network(), codec_network()
