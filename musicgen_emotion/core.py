@@ -290,9 +290,11 @@ def from_entry(
 # %% ../nbs/api/00_core.ipynb #cell061
 def verdict(
     gates:Iterable[Gate], # All gates of a run
-)->str: # `'GO'` or `'ITERATE'`
-    "GO when there is at least one gate and every gate passed; ITERATE otherwise."
+    pause_below:float=0., # Share of passed gates below which to stop and think
+)->str: # `'GO'`, `'ITERATE'` or `'PAUSE'`
+    "GO when there is at least one gate and every gate passed; PAUSE when too few passed; ITERATE otherwise."
     gates = list(gates)
+    if sum(g.passed for g in gates) < pause_below*len(gates): return 'PAUSE'
     return 'GO' if gates and all(g.passed for g in gates) else 'ITERATE'
 
 # %% ../nbs/api/00_core.ipynb #cell064

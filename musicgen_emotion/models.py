@@ -849,12 +849,14 @@ def checksum(self:MusicModel) -> str: # 64 hexadecimal digits
 def randomized(
     model:MusicModel, # loaded model
     seed:int=0, # of the new weights
-) -> MusicModel: # same text encoder, codec and shapes; decoder and text projection drawn anew
+    text:bool=False, # draw the text encoder anew as well
+) -> MusicModel: # same codec and shapes; decoder, text projection and, if wanted, text encoder drawn anew
     "The same architecture before its training: what a probe reads here was in the input, not learned. It has no checksum."
     hf = copy.deepcopy(model.hf)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         fresh = type(hf.decoder)(copy.deepcopy(hf.config.decoder))
         if hasattr(hf, "enc_to_dec_proj"): hf.enc_to_dec_proj.reset_parameters()
+        if text: hf.text_encoder.load_state_dict(type(hf.text_encoder)(copy.deepcopy(hf.text_encoder.config)).state_dict())
     hf.decoder.load_state_dict(fresh.state_dict())
     return _wrap(hf.eval().requires_grad_(False).to(model.device, model.dtype), model.tokenizer, name=f"{model.name}, random weights (seed {seed})", folder=None)

@@ -4,17 +4,20 @@
 
 # %% ../nbs/api/11_prompts.ipynb #cell002
 from __future__ import annotations
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 import re
 import numpy as np
 import pandas as pd
+from fastcore.basics import patch
 from .emotions import (EMOTIONS, EMOTION_WORDS, HELD_OUT_WORDS, INSTRUMENTS, INTENSITIES, MODES, check_emotion, word_emotion)
 
 # %% auto #0
 __all__ = ['TEMPLATES', 'HELD_OUT_TEMPLATES', 'NOUN_TEMPLATES', 'NOUNS', 'NEUTRAL_TEMPLATES', 'COLUMNS', 'CUE_WORDS',
-           'make_prompt', 'PromptSet', 'crossed_prompts', 'study_prompts', 'held_out_prompts', 'matched_pairs',
-           'neutral_prompts', 'cue_prompts', 'conflict_prompts']
+           'NEUTRAL_WORDS', 'MORE_INSTRUMENTS', 'CONTEXTS', 'make_prompt', 'PromptSet', 'crossed_prompts',
+           'study_prompts', 'held_out_prompts', 'matched_pairs', 'neutral_prompts', 'cue_prompts', 'conflict_prompts',
+           'diverse_prompts', 'PromptPool', 'dictionary_prompts']
 
 # %% ../nbs/api/11_prompts.ipynb #cell005
 TEMPLATES = ('a {word} {instrument} piece', '{word} {instrument} music', 'a {word} song played on {instrument}', 'this {instrument} track sounds {word}',
@@ -174,3 +177,135 @@ def conflict_prompts(
     base = study_prompts(n_per_cell, emotions, seed).table
     parts = [base.assign(prompt=[f'{p}, {CUE_WORDS[cue][v][-1]}' for p in base.prompt], kind='conflict', **{cue: v}) for v in CUE_WORDS[cue]]
     return PromptSet(pd.concat(parts, ignore_index=True))
+
+# %% ../nbs/api/11_prompts.ipynb #cell041
+NEUTRAL_WORDS = tuple('ordinary neutral simple typical everyday regular standard usual common generic basic conventional'.split())
+
+def _frames(templates, instruments, intensities):
+    "Every template, instrument and intensity once, in an order that stays balanced wherever it is cut."
+    T, I, S = len(templates), len(instruments), len(intensities)
+    return [(templates[t], instruments[(t + b) % I], intensities[(a + t + b) % S]) for a in range(S) for b in range(I) for t in range(T)]
+
+def diverse_prompts(
+    n:int=450, # Number of prompts
+    seed:int=0, # Order of words, templates, instruments and intensities
+    emotions:tuple=(*EMOTIONS, 'neutral'), # Emotions; 'neutral' uses words such as 'ordinary'
+    words:dict|None=None, # emotion -> words; the adjectives of EMOTION_WORDS and NEUTRAL_WORDS when None
+    templates:tuple=TEMPLATES, # Sentences
+    instruments:tuple=INSTRUMENTS, # Instruments
+    intensities:tuple=INTENSITIES, # Some of slightly, plain, very
+    split:str='train', # Value of the split column
+)->PromptSet: # n distinct rows; `pair` numbers the frames
+    "Distinct prompts for a study: every emotion in the same templates, instruments and intensities, words used equally often."
+    rng, words = np.random.default_rng(seed), dict(neutral=NEUTRAL_WORDS) | (words or EMOTION_WORDS)
+    words = {e: [w for w in words[e if e == 'neutral' else check_emotion(e)] if w not in NOUNS] for e in emotions}
+    frames = _frames(*(list(rng.permutation(np.array(c, dtype=object))) for c in (templates, instruments, intensities)))
+    most = len(emotions)*len(frames)*min(map(len, words.values()))
+    if not 1 <= n <= most: raise ValueError(f"n {n!r} must be from 1 to {most}, the number of distinct prompts of {len(emotions)} emotions")
+    rows, seen, order = [], set(), {e: _cycles(rng, len(ws), n) for e, ws in words.items()}
+    for r in range(n):
+        k, e = r//len(emotions), emotions[r % len(emotions)]
+        f, ws = k % len(frames), words[e]
+        w = next(w for w in (ws[order[e][k]], *ws) if (w, f) not in seen)
+        seen.add((w, f))
+        rows.append(_row(w, *frames[f], split, k, e) | dict(kind='neutral' if e == 'neutral' else 'emotion'))
+    return PromptSet(pd.DataFrame(rows))
+
+def _cycles(rng, size, n): return np.concatenate([rng.permutation(size) for _ in range(n//size + 1)])
+
+# %% ../nbs/api/11_prompts.ipynb #cell044
+MORE_INSTRUMENTS = tuple('cello violin harp trumpet saxophone accordion banjo clarinet marimba harmonica oboe trombone'.split())
+_of = lambda form, text: tuple(form.format(t.strip()) for t in text.split(','))
+CONTEXTS = dict(
+    place=_of('{}', 'in a small cafe, in a concert hall, by the sea, in a train station, in the mountains, in a library, on a market square, in a forest, in an elevator, '
+              'in a garden, at an airport, in a kitchen, on a bridge, in a museum, in a classroom, in the desert, by a river, in a workshop, on a rooftop, in a hotel lobby'),
+    time=_of('{}', 'at dawn, at noon, in the evening, at midnight, in early spring, in summer, in autumn, in winter, on a weekday, on a Sunday, after lunch, before breakfast'),
+    activity=_of('for {}', 'studying, a morning run, cooking, a documentary, a game menu, a train ride, reading, a science lecture, a museum tour, painting, a cooking show, '
+                 'a board game, an opening title, sewing, a walk, a phone queue, a news report, gardening, a product video, a long drive'),
+    style=_of('in {} style', 'jazz, baroque, folk, electronic, blues, bossa nova, ragtime, rock, film score, chiptune, country, reggae, disco, minimalist, medieval, swing, '
+              'ambient, techno, romantic, funk'))
+_CUES = [('',)*3] + [c for c in product(*(('', *CUE_WORDS[k]) for k in CUE_WORDS)) if any(c)]
+_PLACES = ['', *(p for ps in CONTEXTS.values() for p in ps)]
+
+# %% ../nbs/api/11_prompts.ipynb #cell047
+_STREAMS = (*((e, tail) for e in EMOTIONS for tail in ('none', 'context', 'cue')), *(('neutral', tail) for tail in ('context', 'cue', 'both')))
+_TAILS = dict(none=(_PLACES[:1], _CUES[:1]), context=(_PLACES[1:], _CUES[:1]), cue=(_PLACES[:1], _CUES[1:]), both=(_PLACES[1:], _CUES[1:]))
+
+def _heads(emotion, held_out=False):
+    "Word, template and split of every sentence that an emotion can have."
+    if emotion == 'neutral': return [*(('', t, 'train') for t in NEUTRAL_TEMPLATES), *((w, t, 'train') for w in NEUTRAL_WORDS for t in TEMPLATES)]
+    words = {w: '' for w in EMOTION_WORDS[emotion]} | ({w: 'word' for w in HELD_OUT_WORDS[emotion]} if held_out else {})
+    frames = lambda w: {t: '' for t in _templates(w)} | ({t: 'template' for t in HELD_OUT_TEMPLATES} if held_out and w not in NOUNS else {})
+    name = lambda *of: 'held_out_both' if all(of) else f'held_out_{"".join(of)}' if any(of) else 'train'
+    return [(w, t, name(a, b)) for w, a in words.items() for t, b in frames(w).items()]
+
+def _shuffled(at, size, *seed):
+    "Where each of the positions `at` goes in a shuffled order of 0..size-1, without making the order (multiply and fold, repeated where it leaves the range)."
+    bits = max(2, int(size - 1).bit_length())
+    odd, mask = np.random.default_rng(seed).integers(0, 2**bits, 4).astype(np.uint64) | np.uint64(1), np.uint64(2**bits - 1)
+    x, todo = at.astype(np.uint64), np.ones(len(at), bool)
+    while todo.any():
+        for m in odd: x[todo] = (x[todo]*m + odd[0]) & mask; x[todo] ^= x[todo] >> np.uint64(bits//2)
+        todo = x >= size
+    return x.astype(np.int64)
+
+class PromptPool:
+    "Distinct prompts made on demand: number i is the same text for every `n`, and no list of them is kept."
+    def __init__(self,
+        n:int, # Number of prompts
+        seed:int=0, # Order
+        held_out:bool=False # Also the held-out words and templates, marked in the split column
+    ):
+        self.n, self.seed, self.held_out, instruments = n, seed, held_out, (*INSTRUMENTS, *MORE_INSTRUMENTS)
+        self.parts = [(_heads(e, held_out), instruments, INTENSITIES if e in EMOTIONS else ('plain',), *_TAILS[tail]) for e, tail in _STREAMS]
+        self.shapes = [tuple(map(len, p)) for p in self.parts]
+        most = len(_STREAMS)*min(map(np.prod, self.shapes))
+        if not 1 <= n <= most: raise ValueError(f"n {n!r} must be from 1 to {most}, the number of distinct prompts")
+    def __len__(self): return self.n
+    def __repr__(self): return f"PromptPool({self.n} prompts, seed {self.seed}{', with held-out words and templates' if self.held_out else ''})"
+
+# %% ../nbs/api/11_prompts.ipynb #cell050
+@patch
+def rows(self:PromptPool,
+    start:int=0, # First prompt
+    stop:int|None=None, # After the last prompt; the end when None
+)->PromptSet: # Rows start..stop, with the extra columns context, tempo, mode, loudness ('' when not named)
+    "A stretch of the pool as a table."
+    at = np.arange(start, min(self.n, self.n if stop is None else stop))
+    if start < 0 or not len(at): raise ValueError(f"rows {start!r} to {stop!r} are not in a pool of {self.n} prompts")
+    table = pd.concat([self._stream(s, at[at % len(_STREAMS) == s]) for s in range(len(_STREAMS))]).sort_index()
+    return PromptSet(table)
+
+@patch
+def _stream(self:PromptPool, s, at):
+    (emotion, tail), (heads, instruments, intensities, places, cues) = _STREAMS[s], self.parts[s]
+    kind = 'cue' if (emotion, tail) == ('neutral', 'cue') else 'neutral' if emotion == 'neutral' else 'emotion'
+    rows = []
+    for h, i, d, p, c in zip(*(a.tolist() for a in np.unravel_index(_shuffled(at//len(_STREAMS), np.prod(self.shapes[s]), self.seed, s), self.shapes[s]))):
+        (word, template, split), cue = heads[h], cues[c]
+        text = make_prompt(word, template if word else '{word}' + template, instruments[i], intensities[d]).strip()
+        tails = [places[p], *(CUE_WORDS[k][v][-1] for k, v in zip(CUE_WORDS, cue) if v)]
+        rows.append((', '.join([text, *filter(None, tails)]), emotion, word, template, instruments[i], intensities[d], split, -1, kind, places[p], *cue))
+    return pd.DataFrame(rows, index=at, columns=[*COLUMNS, 'context', *CUE_WORDS])
+
+@patch
+def blocks(self:PromptPool,
+    size:int=10_000, # Rows a block
+)->Iterator: # Of PromptSet
+    "The pool in blocks, so that embedding can begin before the last prompt is made."
+    if size < 1: raise ValueError(f"size {size!r} must be at least 1")
+    for start in range(0, self.n, size): yield self.rows(start, start + size)
+
+@patch(as_prop=True)
+def table(self:PromptPool)->pd.DataFrame: # All rows
+    "The whole pool."
+    return self.rows().table
+
+# %% ../nbs/api/11_prompts.ipynb #cell053
+def dictionary_prompts(
+    n:int=100_000, # Number of prompts
+    seed:int=0, # Order
+    held_out:bool=False, # Also HELD_OUT_WORDS and HELD_OUT_TEMPLATES, marked in the split column
+)->PromptPool: # Distinct prompts; iterate with `.blocks(size)`, or take `.table`
+    "Prompts by the hundred thousand for training a dictionary: a sixth each for the five emotions and neutral, bare, in contexts and with cues."
+    return PromptPool(n, seed, held_out)

@@ -1,0 +1,98 @@
+"""All-cells attribution patching against patching the same cells one by one.
+
+    python benchmarks/patching.py [--quick] [--json] [--threads 1]
+
+Both sides run alternately in one process on the same weights, pairs, cells and threads, and both end with one number a cell and pair:
+the share of the logit difference between the prompts that the cell carries, exact on one side and to first order on the other. The
+one-by-one side is lean: the source's states are recorded once, each cell is one patched pass of the whole batch, and only the logit
+difference is computed. `rank_correlation` says how far the two sides agree over all cells. Ratios are medians over rounds; the interval is
+the range of the rounds. `holds` compares the ratio with the aim."""
+import argparse, json, tempfile, time
+from pathlib import Path
+import numpy as np
+import torch
+from musicgen_emotion.hooks import hooked
+from musicgen_emotion.models import delay_tokens, load_model, nano_folder, write_random_model
+from musicgen_emotion.patching import all_cells, attribution_patching, contrast, next_token_logits, pair_prompts, pair_tokens, window_positions
+from musicgen_emotion.prompts import matched_pairs
+
+
+@torch.no_grad()
+def recorded(model, pairs, sites):
+    "The source's states at all sites, and the logits of both clean runs."
+    seen, ids = {}, delay_tokens(pairs.tokens, model.config)
+    with hooked(model, {s: (lambda x, now: seen.__setitem__(now.site.name, x.detach())) for s in sites}):
+        model.step(model.begin(model.encode_text(pairs.source), null=False, cache=False), ids, logits=None)
+    return seen, *(next_token_logits(model, pairs.tokens, p) for p in (pairs.source, pairs.target))
+
+@torch.no_grad()
+def one_by_one(model, pairs, cells):
+    "Restored logit difference (cell, pair), one patched pass a cell."
+    seen, source, target = recorded(model, pairs, list(dict.fromkeys(cells.site)))
+    weights, gap = contrast(source, target)
+    n, c, ids, out = pairs.tokens.shape[-1], model.config, delay_tokens(pairs.tokens, model.config), []
+    state = model.begin(model.encode_text(pairs.target), null=False, cache=False)
+    for site, start, end in zip(cells.site, cells.start, cells.end):
+        span = window_positions((start, end), n, c)
+        def put(x, now):
+            x = x.clone()
+            x[:, span] = seen[site][:, span]
+            return x
+        with hooked(model, {site: put}): logits = model.step(state, ids, logits='all')
+        logits = torch.stack([logits[:, k, d:d + n] for k, d in enumerate(c.delays)], 1)
+        out.append((weights * (logits - target)).sum((1, 2, 3)) / gap.sum((1, 2)))
+    return torch.stack(out).numpy()
+
+def all_at_once(model, pairs, cells):
+    "Attribution (cell, pair) from two forward passes and one backward."
+    table = attribution_patching(model, pairs, cells, batch_size=len(pairs), progress=False)
+    return table.attribution.to_numpy().reshape(len(pairs), len(cells)).T
+
+def clock(work):
+    start = time.perf_counter()
+    out = work()
+    return time.perf_counter() - start, out
+
+def ratio(name, model, n_pairs, seconds, step_s, rounds, aim, sample=None):
+    "How many times longer patching cell by cell takes. With `sample`, that many cells are patched and their time is scaled to all."
+    from scipy.stats import spearmanr
+    pairs = pair_tokens(model, pair_prompts(matched_pairs('happy', 'sad', n_pairs), 'happy', 'sad'), seconds)
+    cells, draw = all_cells(model, seconds, step_s=step_s), np.random.default_rng(0)
+    some = np.arange(len(cells)) if sample is None else np.sort(draw.permutation(len(cells))[:sample])
+    all_at_once(model, pairs, cells), one_by_one(model, pairs, cells[:2])
+    times, agree = [], []
+    for _ in range(rounds):
+        slow, exact = clock(lambda: one_by_one(model, pairs, cells.iloc[some]))
+        fast, first = clock(lambda: all_at_once(model, pairs, cells))
+        times.append((slow * len(cells) / len(some), fast))
+        agree.append(spearmanr(exact.mean(1), first[some].mean(1)).statistic)
+    r, (slow, fast) = [a / b for a, b in times], np.median(times, axis=0)
+    return dict(name=name, ratio=round(float(np.median(r)), 2), low=round(min(r), 2), high=round(max(r), 2), n=rounds, aim=aim, holds=None if aim is None else bool(np.median(r) >= aim),
+                cells=len(cells), cells_patched=len(some), pairs=n_pairs, seconds=seconds, one_by_one_s=round(float(slow), 3), all_at_once_s=round(float(fast), 4), rank_correlation=round(float(agree[-1]), 3))
+
+def entries(quick, folder):
+    "All comparisons, the cheap ones first."
+    if (nano_folder()/'config.json').exists(): nano = load_model('nano', device='cpu')
+    else: nano = load_model(write_random_model(folder/'nano', d_model=192, n_layers=4, n_heads=6, d_ff=768, codebook_size=512, sample_rate=8000, d_text=128), device='cpu')
+    if quick:
+        yield ratio('attribution_vs_patching_nano', nano, 2, 2, .05, 3, 50, sample=96)
+        return
+    yield ratio('attribution_vs_patching_nano', nano, 4, 2, .05, 3, 50)
+    yield ratio('attribution_vs_patching_nano_coarse', nano, 4, 2, .25, 3, None)
+    small = load_model(write_random_model(folder/'small', size='small'), device='cpu')
+    yield ratio('attribution_vs_patching_small', small, 1, 1, .1, 2, 50, sample=24)
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--quick', action='store_true', help='nano only, short clips, a random sample of cells: under 40 s')
+    parser.add_argument('--json', action='store_true', help='one JSON object a line')
+    parser.add_argument('--threads', type=int, default=1, help='threads of torch, for both sides')
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        for e in entries(args.quick, Path(folder)):
+            if args.json: print(json.dumps(e), flush=True)
+            else: print(f"{e['name']:40} {e['ratio']:8.1f}  [{e['low']:.1f}, {e['high']:.1f}] n={e['n']}  aim {e['aim']}  {'holds' if e['holds'] else 'no aim' if e['holds'] is None else 'FAILS'}  ({e['cells']} cells, rank correlation {e['rank_correlation']})", flush=True)
+
+
+if __name__ == '__main__': main()

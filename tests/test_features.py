@@ -1,0 +1,195 @@
+"What feature notebooks cannot say: memory and order do not matter, p-values hold under the null, bad input, and the page in a real browser."
+import json, re, shutil, subprocess
+import numpy as np, pandas as pd, pytest, torch
+from musicgen_emotion.emotions import EMOTIONS
+from musicgen_emotion.feature_cards import CardData, feature_card, write_feature_page
+from musicgen_emotion.feature_effects import ablate_features, ablation_effect, edit_effects, feature_edit, random_features_like
+from musicgen_emotion.feature_recovery import feature_splitting, match_features, monosemanticity, recovery_table, stability, stable_estimate
+from musicgen_emotion.features import (beats_controls, cluster_features, control_table, count_selective, emotion_profile, generalization, pca_features,
+                                       planted_features, rectify, selective_features, selectivity, sparse_probe, va_weights)
+
+@pytest.fixture(scope='module')
+def data(): return planted_features()
+
+@pytest.fixture(scope='module')
+def table(data): return selective_features(data.acts, data.rows.emotion.to_numpy(), data.rows.word.to_numpy(), n_perm=300)
+
+def flags(T): return T[T.selective].feature.tolist()
+
+def test_planted_features_are_found_and_word_features_are_not(table):
+    assert set(range(15)) <= set(flags(table)) and not set(flags(table)) & set(range(45, 67))
+    assert table[table.highly].feature.nunique() == table.highly.sum(), 'a feature is counted once'
+
+def test_rows_may_come_in_any_order(data, table):
+    i = np.random.default_rng(0).permutation(len(data.acts))
+    other = selective_features(data.acts[i], data.rows.emotion.to_numpy()[i], data.rows.word.to_numpy()[i], n_perm=300)
+    np.testing.assert_allclose(other.selectivity, table.selectivity, rtol=1e-9)
+    np.testing.assert_allclose(other.p, table.p)
+
+def test_memory_bound_changes_nothing(data, table):
+    small = selective_features(data.acts, data.rows.emotion.to_numpy(), data.rows.word.to_numpy(), n_perm=300, max_mb=.2)
+    pd.testing.assert_frame_equal(small, table)
+
+def test_single_precision_gives_the_same_answer(data, table):
+    single = selective_features(data.acts.astype(np.float32), data.rows.emotion.to_numpy(), data.rows.word.to_numpy(), n_perm=300)
+    assert flags(single) == flags(table)
+
+@pytest.mark.parametrize('how', ['groups', 'within', 'rows'])
+def test_p_values_hold_under_the_null(how):
+    rng = np.random.default_rng(1)
+    acts = rng.gamma(1, 1, (90, 300))*(rng.random((90, 300)) < .3)
+    words = np.repeat(np.arange(30), 3); acts = acts*(1 + rng.gamma(1, 1, (30, 300)))[words]
+    labels = dict(groups=np.repeat(['happy', 'sad', 'calm'], 30), within=np.tile(['happy', 'sad', 'calm'], 30), rows=rng.permutation(np.repeat(['happy', 'sad', 'calm'], 30)))[how]
+    T = selective_features(acts if how != 'rows' else rng.gamma(1, 1, (90, 300)), labels, None if how == 'rows' else words, n_perm=60 if how == 'within' else 200, refine=0)
+    assert .02 < (T.p <= .05).mean() < .09 and not T.selective.any()
+
+def test_more_shuffles_reach_a_lonely_feature():
+    rng = np.random.default_rng(0)
+    labels, words = np.repeat(EMOTIONS, 24), np.repeat(np.arange(60), 2)
+    acts = rng.gamma(1, 1, (120, 1500))*(rng.random((120, 1500)) < .2)
+    acts[:, 7] = (labels == 'sad')*rng.gamma(8, 1/8, 120)
+    assert not selective_features(acts, labels, words, n_perm=300, refine=0).selective.any()
+    assert flags(selective_features(acts, labels, words, n_perm=300)) == [7]
+
+def test_density_flags_and_drop(data):
+    labels = data.rows.emotion.to_numpy()
+    acts = np.column_stack([data.acts[:, 0], np.ones(120), np.r_[1., np.zeros(119)], np.zeros(120)])
+    T = selective_features(acts, labels, n_perm=50)
+    assert T[T.emotion == 'sad'].in_band.tolist() == [True, False, False, False] and T[T.emotion == 'sad'].dead.tolist() == [False]*3 + [True]
+    assert selective_features(acts, labels, n_perm=50, drop=True).groupby('feature').p.count().tolist() == [5, 0, 0, 0]
+
+def test_definition_of_selectivity():
+    S = selectivity(np.array([[4.], [2.], [1.], [1.], [0.]]), ['happy', 'happy', 'sad', 'calm', 'calm'], eps=1e-9)
+    assert S[0].to_dict() == pytest.approx(dict(happy=3/((1 + .5)/2), sad=1/((3 + .5)/2), calm=.5/2))
+
+def test_counts_do_not_need_the_activations(table):
+    assert count_selective(table)['count'].iloc[0] == table.selective.sum() and count_selective(table).low.isna().all()
+
+def test_valence_weights_match_a_plain_regression(data):
+    rng = np.random.default_rng(0); va = rng.normal(size=(120, 2))
+    T = va_weights(data.acts[:, :3], va, n_boot=50, n_perm=50)
+    want = np.linalg.lstsq(np.column_stack([np.ones(120), va]), data.acts[:, :3]/data.acts[:, :3].std(0), rcond=None)[0][1:]
+    np.testing.assert_allclose(T.weight.to_numpy().reshape(2, 3), want, atol=1e-6)
+
+def test_choice_of_features_stays_inside_the_folds():
+    rng = np.random.default_rng(0)
+    T = sparse_probe(rng.gamma(1, 1, (60, 3000)), np.repeat(['happy', 'sad'], 30), ks=(1, 5))
+    assert (T[T.emotion == 'mean'].score < .68).all(), 'noise looks good when the best of 3,000 is chosen on all rows'
+
+def test_an_open_control_is_never_a_win(data):
+    T = control_table(data.acts, data.states, data.rows.emotion.to_numpy(), data.rows.word.to_numpy(), n_perm=20, n_boot=30, n_shuffles=1)
+    assert beats_controls(T) | dict(gain=0, low=0, high=0) == dict(measure='probe', beats=False, against=beats_controls(T)['against'], gain=0, low=0, high=0, missing=['random weights'])
+
+def test_generalization_against_chance(data, table):
+    rng, labels = np.random.default_rng(0), np.repeat(EMOTIONS, 10)
+    T = generalization(table, rng.gamma(1, 1, (50, 67)), labels, n_perm=100, n_boot=50)
+    assert T.p[0] > .01 and abs(T.chance[0] - .2) < .06
+
+@pytest.mark.parametrize('wrong, error', [(dict(acts=np.full((120, 67), np.nan)), 'NaN'), (dict(acts=np.zeros(3)), r'\(row, feature\)'), (dict(labels=['sad']*120), 'one class only'),
+                                          (dict(labels=[None]*120), 'missing entries'), (dict(groups=[1, 2]), r'groups must be \(120,\)'), (dict(acts=-np.ones((120, 67))), 'non-negative')])
+@pytest.mark.parametrize('work', [selective_features, sparse_probe])
+def test_bad_input(work, wrong, error, data):
+    with pytest.raises(ValueError, match=error): work(**dict(acts=data.acts, labels=data.rows.emotion.to_numpy(), groups=data.rows.word.to_numpy()) | wrong)
+
+def test_a_dead_dictionary_is_flagged_everywhere(data):
+    labels, words, zero = data.rows.emotion.to_numpy(), data.rows.word.to_numpy(), np.zeros((120, 25))
+    with pytest.warns(UserWarning, match='all 25 features are dead'): T = selective_features(zero, labels, words)
+    assert T.dead.all() and T.p.isna().all() and not count_selective(T, zero, labels, words)['count'].any()
+    assert (sparse_probe(zero, labels, words).score == .5).all()
+    assert not recovery_table(zero, data.rows[['emotion']], words, data.states, n_boot=20).recovered.any()
+    assert np.isnan(monosemanticity(zero, data.states)).all() and (va_weights(zero, labels, words, 20, 20).weight == 0).all()
+    with pytest.raises(ValueError, match='no feature'): emotion_profile(T)
+    with pytest.raises(ValueError, match='no feature'): cluster_features(T)
+    with pytest.raises(ValueError, match='need as many other living ones'): random_features_like(zero, [0])
+    assert feature_card(CardData(zero, data.rows, T), 0).best == ''
+
+def test_rectified_controls_lose_nothing(data):
+    np.testing.assert_allclose(rectify(data.states)[:, :40] - rectify(data.states)[:, 40:], data.states - data.states.mean(0), atol=1e-12)
+    P = pca_features(data.states)
+    assert P.shape == (120, 80) and np.allclose((P**2).sum(), ((data.states - data.states.mean(0))**2).sum())
+
+def test_matching_is_symmetric_and_blind_to_order_and_length(data):
+    W = data.directions; i = np.random.default_rng(0).permutation(67)
+    m = match_features(W, 3*W[i])
+    assert m.mean_max == pytest.approx(1, abs=1e-5) and m.hungarian == pytest.approx(1, abs=1e-5) and (i[m.assigned] == np.arange(67)).all()
+    assert match_features(W, W[:30]).back == pytest.approx(match_features(W[:30], W).mean_max)
+    assert set(feature_splitting(W[:5], W).fate) == {'kept'}
+
+def test_stability_interval_counts_runs_not_pairs(data):
+    rng = np.random.default_rng(0)
+    T = stability([data.directions + rng.normal(scale=.1, size=(67, 40)) for _ in range(5)], hungarian=False)
+    assert len(T) == 20 and stable_estimate(T).n == 5 and T.hungarian.isna().all()
+
+def test_recovery_does_not_fit_noise(data):
+    rng = np.random.default_rng(0)
+    T = recovery_table(rng.gamma(1, 1, (120, 800)), data.rows[['emotion', 'instrument']], data.rows.word.to_numpy(), n_boot=100)
+    assert T.recovered.sum() <= 1 and (T.f1 <= T.always + .25).all()
+
+class Dictionary(torch.nn.Module):
+    "The planted directions as a dictionary of the plainest kind"
+    def __init__(self, W):
+        super().__init__()
+        self.W_dec = torch.nn.Parameter(torch.tensor(W, dtype=torch.float32))
+        self.W_enc = torch.linalg.pinv(self.W_dec.detach())
+    def encode(self, x): return (x @ self.W_enc - .05).relu()
+    def decode(self, f): return f @ self.W_dec
+
+def test_an_edit_that_changes_nothing_changes_nothing(data):
+    sae, x = Dictionary(data.directions), torch.randn(2, 3, 40)
+    for mode, value in (('scale', 1.), ('scale', [1., 1.])):
+        torch.testing.assert_close(ablate_features(sae, x, [0, 5], mode, value).detach(), x, atol=1e-5, rtol=0)
+    assert ablate_features(sae, x.double(), [0]).dtype == torch.float64
+    gone = ablate_features(sae, x, [3]).detach()
+    torch.testing.assert_close(x - gone, sae.encode(x).detach()[..., [3]]*sae.W_dec.detach()[3], atol=1e-5, rtol=0)
+
+def test_effect_names_the_emotion(data):
+    T = ablation_effect(Dictionary(data.directions), data.states, data.rows.emotion.to_numpy(), [3, 4, 5], data.rows.word.to_numpy(), n_random=30, n_boot=100).set_index(['measure', 'scope'])
+    assert T.value['probability', 'sad'] > T.random_high['probability', 'sad'] and T.value['probability', 'happy'] < T.value['probability', 'sad']/3
+
+def test_edits_reach_one_branch_of_a_running_model(tiny):
+    from musicgen_emotion.generation import generate
+    from musicgen_emotion.hooks import hooked
+    d = tiny.config.d_model; sae = Dictionary(np.linalg.qr(np.random.default_rng(0).normal(size=(d, d)))[0])
+    def tokens(hooks): return generate(tiny, ['a happy song'], [0], .3, hooks=hooks, audio=False, progress=False).tokens
+    clean = tokens(None)
+    assert (tokens({'layer_0': feature_edit(sae, range(d), 'scale', 1.)}) == clean).all()
+    seen = {}
+    def watch(name): return lambda x, now: seen.setdefault(name, x[now.rows('null')].clone()) is None or None
+    edit = feature_edit(sae, range(d), 'clamp', 5., 'cond')
+    with hooked(tiny, {'layer_0': [watch('before'), edit, watch('after')]}): changed = tokens(None)
+    assert torch.equal(seen['before'], seen['after']) and (changed != clean).any()
+
+def test_edit_effects_drop_clips_without_a_number():
+    T = pd.DataFrame([dict(arm=a, prompt=p, seed=0, tempo=100. + (a == 'x') if p != 'c' else np.nan) for a in ('clean', 'x') for p in 'abc'])
+    assert edit_effects(T, ('tempo',)).loc[0, ['difference', 'n']].tolist() == [1., 2]
+
+@pytest.fixture(scope='module')
+def page(data, table, tmp_path_factory):
+    rows = data.rows.assign(prompt=[p if i else '</script><img src=x onerror="document.title=1">& <b>' for i, p in enumerate(data.rows.prompt)])
+    n = 20; frames = pd.DataFrame(dict(clip=['a', 'b']*n, prompt='a song', seconds=np.repeat(np.arange(n)/50, 2)))
+    known = CardData(data.acts, rows, table, frame_acts=np.tile(data.acts[::6], (2, 1)), frames=frames, waves=dict(a=np.zeros(8000), b=np.zeros(8000)), sample_rate=8000, W_dec=data.directions)
+    return write_feature_page([feature_card(known, f) for f in range(20)], tmp_path_factory.mktemp('page')/'features.html', 'Cards & <more>')
+
+def test_page_holds_its_data_and_nothing_from_outside(page):
+    source = page.read_text()
+    inside = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', source, re.S)[1])
+    assert inside == json.loads(page.with_suffix('.json').read_text()) and len(inside['features']) == 20
+    assert '<img' not in source and not re.search(r'(src|href)=["\'](https?:)?//', source) and '<title>Cards &amp; &lt;more&gt;</title>' in source
+
+BROWSER = next((b for b in map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome')) if b), None)
+
+@pytest.mark.skipif(BROWSER is None, reason='no Chromium on this machine; the page is checked as text above')
+def test_page_works_in_a_browser_from_a_file(page, tmp_path):
+    driver = page.with_name('driven.html')
+    drive = ("<script>{const d=document.body.dataset,n=()=>document.getElementById('count').textContent+' / '+document.querySelectorAll('#list button').length,h=()=>document.querySelector('#card h2').textContent;"
+             "d.first=n()+' / '+h();document.getElementById('emotion').value='sad';document.getElementById('q').value='sad1';document.getElementById('q').dispatchEvent(new Event('input'));"
+             "document.querySelector('#list button').click();d.later=n()+' / '+h()}</script></body>")
+    driver.write_text(page.read_text().replace('</body>', drive))
+    flags = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--virtual-time-budget=2000']
+    r = subprocess.run([BROWSER, *flags, f'--user-data-dir={tmp_path}', '--dump-dom', driver.as_uri()], capture_output=True, text=True, timeout=120)
+    dom = r.stdout[:r.stdout.index('<noscript')]
+    first, later = (re.search(f'data-{k}="([^"]*)"', dom)[1] for k in ('first', 'later'))
+    assert re.fullmatch(r'20 of 20 features / 20 / Feature \d+: .+', first)
+    count, shown, heading = re.fullmatch(r'(\d+) of 20 features / (\d+) / (Feature \d+: sad.*)', later).groups()
+    assert 0 < int(count) == int(shown) < 20
+    assert '<rect' in dom and '<audio' in dom and '<img' not in dom and 'Cards &amp; &lt;more&gt;' in dom

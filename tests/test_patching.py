@@ -1,0 +1,406 @@
+"""Patching, attribution, erasure, reliability, mediation and attention: what the lessons do not say."""
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from musicgen_emotion.attention import attention_pass, attention_span, emotion_word_test, span_test, word_attention
+from musicgen_emotion.extraction import replay, token_nll
+from musicgen_emotion.hooks import hooked
+from musicgen_emotion.models import delay_tokens, load_model, sample_tokens, write_random_model
+from musicgen_emotion.patching import (ARMS, Eraser, Pairs, ablated, ablation_effects, activation_patching, all_cells, attribution_agreement, attribution_patching,
+                                       causal_reliability, completeness, contrast, describe_patched, fit_oracle, inlp, kl, leace, mediation, next_token_logits,
+                                       pair_prompts, pair_tokens, patched_generation, patching_summary, project_out, reliability, restored_difference, selectivity,
+                                       sound_restored, time_windows, total_variation, verdict_table, window_positions)
+from musicgen_emotion.prompts import matched_pairs
+
+torch.set_num_threads(1)
+SOURCE = ['a happy piano piece', 'cheerful music with a rather long description of a flute and of strings', 'this organ track sounds merry']
+TARGET = ['a sad and slow piano piece', 'gloomy flute music', 'this organ track sounds mournful']
+
+
+@pytest.fixture(scope='module')
+def pairs(tiny): return pair_tokens(tiny, Pairs(SOURCE, TARGET), .4)
+
+def n_hooks(model): return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.hf.modules())
+
+def whole(table, **kw):
+    for k, v in kw.items(): table = table[table[k] == v]
+    return table[table.codebook == 'all']
+
+
+# one pass
+
+def test_logits_agree_with_the_likelihood_of_extraction(tiny, pairs):
+    for prompts, branch in ((pairs.target, 'cond'), (None, 'null')):
+        logits = next_token_logits(tiny, pairs.tokens, prompts)
+        want = torch.as_tensor(pairs.tokens.astype(np.int64))
+        nll = torch.nn.functional.cross_entropy(logits.permute(0, 3, 1, 2), want, reduction='none').mean(-1).numpy()
+        ours = token_nll(tiny, pairs.tokens, prompts, branch).sel(branch=branch).values
+        assert np.allclose(nll, ours, atol=1e-3)
+
+def test_contrast_is_blind_to_constants_and_never_negative():
+    g = torch.Generator().manual_seed(0)
+    s, t, p = (3 * torch.randn(4, 5, 40, generator=g) for _ in range(3))
+    w, gap = contrast(s, t)
+    assert (gap >= 0).all() and torch.allclose(w.sum(-1), torch.zeros(4, 5), atol=1e-5)
+    assert torch.allclose(restored_difference(p + 7, s, t)[0], restored_difference(p, s, t)[0], atol=1e-3)
+    assert (kl(s, t) >= 0).all() and torch.allclose(kl(s, s + 2), torch.zeros(4, 5), atol=1e-5)
+
+def test_windows_tile_the_positions(tiny):
+    for duration, step in ((1., .3), (.4, .4), (2.02, .25)):
+        n = tiny.config.frames(duration)
+        spans = [window_positions(w, n, tiny.config) for w in time_windows(duration, step)]
+        assert [i for s in spans for i in range(s.start, s.stop)] == list(range(tiny.config.positions(n)))
+
+
+# activation patching
+
+def test_what_must_be_zero_and_one(tiny, pairs):
+    table = activation_patching(tiny, pairs, ['text', 'text_proj', 'layer_0', 'layer_1.mlp', 'layer_2', 'embed'], ARMS, progress=False)
+    for readout in ('cond', 'guided'):
+        t = whole(table, readout=readout)
+        for s in ('text', 'text_proj', 'layer_2'): assert np.allclose(t[(t.site == s) & (t.arm == 'patch')].restored, 1, atol=1e-3)
+        assert np.allclose(t[t.arm == 'noop'].restored, 0, atol=1e-3) and np.allclose(t[t.arm == 'noop'].kl_target, 0, atol=1e-4)
+        assert np.allclose(t[(t.site == 'embed') & (t.arm == 'patch')].restored, 0, atol=1e-3)
+    assert n_hooks(tiny) == 0
+
+def test_all_blocks_of_a_layer_together_are_its_residual_stream(tiny, pairs):
+    "Patching attention, cross-attention and MLP of all layers at once is the same as patching the last residual stream."
+    sites = [f'layer_{i}.{k}' for i in range(3) for k in ('self_attn', 'cross_attn', 'mlp')]
+    seen = {}
+    with torch.no_grad(), hooked(tiny, {s: (lambda x, now: seen.__setitem__(now.site.name, x.clone())) for s in sites}):
+        source = next_token_logits(tiny, pairs.tokens, pairs.source)
+    with hooked(tiny, {s: (lambda x, now: seen[now.site.name]) for s in sites}): patched = next_token_logits(tiny, pairs.tokens, pairs.target)
+    assert torch.allclose(source, patched, atol=1e-3)
+
+def test_numbers_do_not_depend_on_the_batch(tiny, pairs):
+    cells = all_cells(tiny, .4, ('text', 'cross_attn'), layers=[1], step_s=.2)
+    one, many = (activation_patching(tiny, pairs, cells, ARMS, batch_size=n, seed=3, progress=False) for n in (1, 3))
+    keys = ['pair', 'site', 'start', 'arm', 'readout', 'codebook']
+    both = one.merge(many, on=keys, validate='one_to_one')
+    assert len(both) == len(one) == 3 * len(cells) * 4 * 2 * 5
+    for c in ('moved', 'gap', 'kl_source', 'kl_target'): assert np.allclose(both[f'{c}_x'], both[f'{c}_y'], atol=2e-3)
+
+def test_windowed_text_is_what_stepwise_switching_gives(tiny, pairs):
+    "Positions of the window read the source's text, the rest the target's; earlier frames cannot know."
+    one = pairs[[0]]
+    ids, cells = delay_tokens(one.tokens, tiny.config), all_cells(tiny, .4, ('text',), step_s=.2)
+    s, t = (tiny.begin(tiny.encode_text(p), null=False) for p in (one.source, one.target))
+    from musicgen_emotion.patching import _fresh_text, _frames
+    cache, logits = t.cache, []
+    for p in range(ids.shape[-1]):
+        state = _fresh_text(s if p >= 10 else t, cache)
+        logits.append(tiny.step(state, ids[..., p:p + 1]))
+        cache = state.cache
+    by_hand = _frames(torch.stack(logits, 2), tiny.config, 20)
+    source, target = (next_token_logits(tiny, one.tokens, p) for p in (one.source, one.target))
+    moved, gap = restored_difference(by_hand, source, target)
+    ours = whole(activation_patching(tiny, one, cells[cells.start == .2], 'patch', None, progress=False))
+    assert np.isclose(ours.restored.item(), float(moved.sum() / gap.sum()), atol=1e-3)
+    assert torch.allclose(by_hand[:, 0, :10], target[:, 0, :10], atol=1e-3)
+
+def test_window_readout_counts_the_window_only(tiny, pairs):
+    cells = all_cells(tiny, .4, ('resid',), layers=[2], step_s=.2)
+    t = whole(activation_patching(tiny, pairs, cells, 'patch', None, at='window', progress=False))
+    clip = whole(activation_patching(tiny, pairs, cells, 'patch', None, progress=False))
+    assert (t.gap < clip.gap).all() and t[t.start == .2].restored.mean() > clip[clip.start == .2].restored.mean()
+
+def test_an_error_leaves_nothing_behind(tiny, pairs):
+    bad = Pairs(pairs.source, pairs.target, pairs.tokens + 5000)
+    with pytest.raises(ValueError, match='tokens must lie'): activation_patching(tiny, bad, ['layer_0'], progress=False)
+    with pytest.raises(RuntimeError), ablated(tiny, 'layer_0', 'zero'): raise RuntimeError
+    with pytest.raises(ZeroDivisionError): attention_pass(tiny, pairs.tokens, pairs.source, lambda w, m: 1 / 0)
+    assert n_hooks(tiny) == 0 and tiny.hf.decoder.config._attn_implementation == 'sdpa'
+    assert not any(p.requires_grad for p in tiny.hf.parameters())
+
+def test_summary_bootstraps_pairs_and_divides_sums():
+    t = pd.DataFrame(dict(pair=[0, 1, 2], site='x', moved=[1., 0., 30.], gap=[1., 1., 100.]))
+    row = patching_summary(t, by=['site']).iloc[0]
+    assert np.isclose(row.value, 31 / 102) and row.low <= row.value <= row.high and row.n == 3
+    with pytest.raises(ValueError, match='NaN'): patching_summary(t.assign(moved=np.nan), by=['site'])
+
+
+# attribution
+
+def test_attribution_is_the_derivative_of_patching(tiny, pairs):
+    "Push a cell a little way towards the source and compare with the linear prediction."
+    cells, eps = all_cells(tiny, .4, ('cross_attn', 'resid'), layers=[0, 2], step_s=.2), 1e-2
+    table = attribution_patching(tiny, pairs, cells, progress=False)
+    source, target = (next_token_logits(tiny, pairs.tokens, p) for p in (pairs.source, pairs.target))
+    w, gap = contrast(source, target)
+    for c in cells.itertuples():
+        span, seen = window_positions((c.start, c.end), 20, tiny.config), {}
+        with hooked(tiny, {c.site: lambda x, now: seen.__setitem__('s', x.clone())}): next_token_logits(tiny, pairs.tokens, pairs.source)
+        ends = []
+        for e in (eps, -eps):
+            def push(x, now):
+                x = x.clone()
+                x[:, span] += e * (seen['s'][:, span] - x[:, span])
+                return x
+            with hooked(tiny, {c.site: push}): ends.append(next_token_logits(tiny, pairs.tokens, pairs.target))
+        slope = (w * (ends[0] - ends[1])).sum((1, 2, 3)) / (2 * eps) / gap.sum((1, 2))
+        mine = table[(table.site == c.site) & (table.start == c.start)].sort_values('pair').attribution.to_numpy()
+        assert np.allclose(slope.numpy(), mine, atol=.02, rtol=.05), c
+
+def test_attribution_and_patching_agree_where_all_is_linear(tiny, pairs):
+    "The guided readout scales weights and logits alike; the batch does not matter."
+    cells = all_cells(tiny, .4, ('mlp',), step_s=.2)
+    a, b = (attribution_patching(tiny, pairs, cells, 'guided', batch_size=n, progress=False).sort_values(['pair', 'site', 'start']) for n in (1, 2))
+    assert np.allclose(a.attribution, b.attribution, atol=1e-4)
+    got = attribution_agreement(tiny, pairs, a, 5, 'guided', n_boot=50, progress=False)
+    assert got.spearman.n == 5 and got.spearman.low <= got.spearman.high and len(got.table) == 5
+
+def test_attribution_on_nano_ranks_cells(nano):
+    p = pair_tokens(nano, pair_prompts(matched_pairs('happy', 'sad', 3), 'happy', 'sad'), .5)
+    got = attribution_agreement(nano, p, attribution_patching(nano, p, all_cells(nano, .5, step_s=.25), progress=False), 16, n_boot=100, progress=False)
+    assert got.spearman.value >= .8
+
+def test_half_precision_runs(tiny_folder):
+    model = load_model(tiny_folder, device='cpu', dtype='bfloat16')
+    p = pair_tokens(model, Pairs(SOURCE[:2], TARGET[:2]), .1)
+    t = whole(activation_patching(model, p, ['text', 'layer_1.mlp'], ('patch', 'random'), progress=False))
+    assert np.isfinite(t.restored).all() and np.isfinite(attribution_patching(model, p, progress=False).attribution).all()
+    assert np.isfinite(word_attention(model, p.tokens, p.source).attention).all()
+
+def test_stereo_delays(tmp_path):
+    model = load_model(write_random_model(tmp_path/'stereo', n_codebooks=8, channels=2), device='cpu')
+    p = pair_tokens(model, Pairs(SOURCE[:1], TARGET[:1]), .3)
+    t = activation_patching(model, p, ['text', 'layer_2'], 'patch', progress=False)
+    assert set(t.codebook) == {*map(str, range(8)), 'all'} and np.allclose(whole(t).restored, 1, atol=1e-3)
+
+
+# free generation
+
+@pytest.mark.parametrize('guidance', [1., 3.])
+def test_free_generation(tiny, guidance):
+    p, how = Pairs(SOURCE, TARGET), dict(duration_s=.2, seeds=5, guidance=guidance, audio=False, progress=False)
+    cells = ['text', 'text_proj', 'layer_0.cross_attn', 'layer_2']
+    few, many = (patched_generation(tiny, p, cells, batch_size=n, **how) for n in (3, 64))
+    order = ['site', 'arm', 'pair']
+    a, b = (c.made.tokens[c.table.sort_values(order).row.to_numpy()] for c in (few, many))
+    assert (a == b).all() and len(many) == 3 * 6
+    t, tokens = many.table, many.made.tokens
+    for s in ('text', 'text_proj'): assert (tokens[t.site == s] == tokens[t.arm == 'source']).all()
+    assert (tokens[t.arm == 'target'] == sample_tokens(tiny, TARGET, 5, 10, guidance)).all()
+    assert (tokens[t.arm == 'source'] == sample_tokens(tiny, SOURCE, 5, 10, guidance)).all()
+    for branch in ('cond', 'both'):
+        back = patched_generation(tiny, p, ['layer_1', 'layer_2.self_attn'], arm='noop', branch=branch, **how)
+        for s in ('layer_1', 'layer_2.self_attn'): assert (back.made.tokens[back.table.site == s] == back.made.tokens[back.table.arm == 'target']).all()
+
+def test_both_branches_of_the_last_layer_give_the_sources_clip(tiny):
+    "With all that the heads read taken from the source's run, the target must sing the source's song."
+    got = patched_generation(tiny, Pairs(SOURCE, TARGET), ['layer_2'], .2, 1, branch='both', audio=False, progress=False)
+    assert (got.made.tokens[got.table.site == 'layer_2'] == got.made.tokens[got.table.arm == 'source']).all()
+
+def test_other_arm_and_sound(tiny):
+    got = patched_generation(tiny, Pairs(SOURCE, TARGET), ['text'], 2., 1, arm='other', progress=False)
+    t = got.table
+    assert set(t.arm) == {'source', 'target', 'other'} and len(got.made.audio) == 9
+    other = got.made.tokens[t.arm == 'other']
+    assert not any((other[i] == got.made.tokens[t.arm == 'target'][i]).all() for i in range(3))
+    shares = sound_restored(describe_patched(got, progress=False), ['rms_db', 'centroid'], n_boot=50)
+    assert len(shares) == 2 and shares.difference.notna().all()
+
+
+# ablation and erasure
+
+def test_ablation_arms(tiny, pairs):
+    acts = replay(tiny, pairs.tokens, pairs.source, ['layer_1'], ('cond', 'null'))['layer_1']
+    for how, ref in (('zero', None), ('mean', acts), ('resample', acts), (project_out(np.eye(32)[:2]), None)):
+        with ablated(tiny, 'layer_1', how, ref): cut = replay(tiny, pairs.tokens, pairs.target, ['layer_1'])['layer_1'].values
+        clean = replay(tiny, pairs.tokens, pairs.target, ['layer_1'])['layer_1'].values
+        assert not np.allclose(cut, clean)
+        if how == 'zero': assert (cut == 0).all()
+        if how == 'mean': assert np.allclose(cut, np.asarray(acts.values[:, 0]).reshape(-1, 32).mean(0), atol=1e-4)
+        if isinstance(how, Eraser): assert np.allclose(cut[..., :2], 0, atol=1e-5) and np.allclose(cut[..., 2:], clean[..., 2:], atol=1e-5)
+    with pytest.raises(ValueError, match='timesteps'):
+        with ablated(tiny, 'layer_1', 'resample', acts.values[:, :, :5]): replay(tiny, pairs.tokens, pairs.target, ['layer_1'])
+    with pytest.raises(ValueError, match='reference must be'):
+        with ablated(tiny, 'layer_1', 'mean', np.zeros(3)): pass
+
+def test_ablating_the_null_branch_leaves_cond_alone(tiny):
+    seen = {}
+    with ablated(tiny, 'layer_1', 'zero', branch='null'), hooked(tiny, {'layer_1': lambda x, now: seen.update(cond=x[now.rows('cond')].clone(), null=x[now.rows('null')].clone())}):
+        sample_tokens(tiny, SOURCE[:2], 0, 3)
+    assert (seen['null'] == 0).all() and (seen['cond'] != 0).any()
+
+def test_ablation_effects_of_a_site_without_text_are_nil(tiny, pairs):
+    t = whole(ablation_effects(tiny, pairs, ['layer_0.cross_attn', 'text', 'layer_1'], dict(zero='zero', nothing=lambda x: x), progress=False), readout='cond')
+    assert np.allclose(t[t.how == 'nothing'].lost, 0, atol=1e-3) and np.allclose(t[t.how == 'nothing'].kl_source, 0, atol=1e-4)
+    assert (t[t.how == 'zero'].kl_source > 0).all()
+
+@pytest.mark.parametrize('n, d, k', [(300, 10, 2), (300, 10, 4), (30, 60, 3)])
+def test_leace_guarantee(n, d, k):
+    from sklearn.linear_model import LogisticRegression
+    r = np.random.default_rng(k)
+    z = r.integers(k, size=n)
+    X = r.normal(size=(n, d)) @ r.normal(size=(d, d)) + 3 * np.eye(k)[z] @ r.normal(size=(k, d))
+    e = leace(X, z)
+    wiped = e(X)
+    Z = np.eye(k)[z] - np.eye(k)[z].mean(0)
+    assert np.abs(Z.T @ (wiped - wiped.mean(0)) / n).max() < 1e-8 * np.abs(X).max()
+    assert np.allclose(e(wiped), wiped, atol=1e-6 * np.abs(X).max()) and e.rank == k - 1
+    scaled = (wiped - wiped.mean(0)) / X.std()
+    probe = LogisticRegression(C=10, max_iter=5000, tol=1e-8).fit(scaled, z)
+    share = np.bincount(z) / n
+    assert np.allclose(probe.predict_proba(scaled), share, atol=5e-3) and np.isclose(probe.score(scaled, z), share.max())
+
+def test_leace_is_the_smaller_edit():
+    "Among linear edits that remove the covariance it moves the rows least, in particular less than projecting the mean difference out."
+    r = np.random.default_rng(1)
+    z = np.tile([0, 1], 200)
+    X = r.normal(size=(400, 6)) @ np.diag([5, 1, 1, .5, 2, 1]) @ r.normal(size=(6, 6)) + 2 * z[:, None] * r.normal(size=6)
+    U, s, Vt = np.linalg.svd(X - X.mean(0), full_matrices=False)
+    white = (X - X.mean(0)) @ Vt.T / s
+    back = white.copy()
+    q = white[z == 1].mean(0) - white[z == 0].mean(0)
+    q /= np.linalg.norm(q)
+    oblique = (back - np.outer(back @ q, q)) * s @ Vt + X.mean(0)
+    assert np.allclose(leace(X, z)(X), oblique, atol=1e-6)
+
+def test_inlp_removes_more_and_more():
+    r = np.random.default_rng(0)
+    z = np.repeat([0, 1, 2], 60)
+    X = r.normal(size=(180, 12)) + 2 * np.eye(3)[z] @ r.normal(size=(3, 12))
+    ranks = [inlp(X, z, n).rank for n in (1, 2, 3)]
+    assert ranks == sorted(ranks) and ranks[0] <= 3
+    Q = inlp(X, z).right
+    assert np.allclose(Q.T @ Q, np.eye(Q.shape[1]), atol=1e-8)
+
+def test_project_out_takes_directions_of_any_kind():
+    class D: vector = np.array([0., 2., 0.])
+    x = np.arange(6.).reshape(2, 3)
+    for d in (D(), [D(), D.vector], D.vector, D.vector[None]): assert np.allclose(project_out(d)(x)[:, 1], 0)
+    assert np.allclose(project_out(D(), mean=np.ones(3))(x)[:, 1], 1)
+
+
+# causal reliability
+
+def test_reliability_stays_in_range_and_noop_scores_nothing():
+    r = np.random.default_rng(0)
+    for k in (2, 3, 5):
+        P, clean = (r.dirichlet(np.full(k, .3), 500) for _ in range(2))
+        for v in (completeness(P), completeness(P, r.integers(k, size=500)), selectivity(P, clean), reliability(completeness(P), selectivity(P, clean))):
+            assert v.min() >= -1e-9 and v.max() <= 1 + 1e-9
+        assert np.allclose(selectivity(np.eye(k)[clean.argmin(1)], clean)[clean.max(1) < 1 - clean.min(1)], 0)
+        sure = np.eye(k)[r.integers(k, size=50)]
+        for target in (None, (sure.argmax(1) + 1) % k): assert np.allclose(reliability(completeness(sure, target), selectivity(sure, sure)), 0)
+    assert np.allclose(total_variation(np.eye(2), 1 - np.eye(2)), 1)
+
+@pytest.mark.parametrize('family', ['mlp', 'knn', 'rbf'])
+def test_oracles_of_all_families(family):
+    r = np.random.default_rng(0)
+    y = np.tile(['a', 'b', 'c'], 40)
+    X = r.normal(size=(120, 10)) + 3 * np.eye(10)[np.tile([0, 1, 2], 40)]
+    good, bad = fit_oracle(X, y, family), fit_oracle(r.normal(size=(120, 10)), y, family, groups=np.arange(120) // 3)
+    assert good.decodes and not bad.decodes and np.allclose(good(X[:5] + 1e-3).sum(1), 1)
+    with pytest.raises(ValueError, match='at least two|one class'): fit_oracle(X, np.repeat('a', 120), family)
+
+def test_reliability_is_averaged_after_the_harmonic_mean():
+    C, S = np.array([1., 0.]), np.array([0., 1.])
+    assert reliability(C, S).mean() == 0 and reliability(np.zeros(2), np.zeros(2)).tolist() == [0, 0]
+
+def test_planted_directions_score_as_they_should():
+    "A clean swap is reliable, a swap that drags another property along is complete but not selective, doing nothing is neither."
+    def rows(n, seed):
+        g = np.random.default_rng(seed)
+        z, j = g.integers(2, size=(2, n))
+        return g.normal(size=(n, 8)) * .3 + np.outer(4 * z - 2, np.eye(8)[0]) + np.outer(4 * j - 2, np.eye(8)[1]), z, j
+    X, z, j = rows(200, 1)
+    Xo, zo, jo = rows(300, 2)
+    oracle, control = fit_oracle(Xo, zo), fit_oracle(Xo, jo)
+    flip = lambda X, both=False: X * np.r_[-1, -1 if both else 1, np.ones(6)]
+    t = causal_reliability(dict(clean=flip, dirty=lambda X: flip(X, True)), X, z, oracle, dict(j=control), 1 - z, n_boot=100)
+    s = t.pivot_table(index='intervention', columns='measure', values='value')
+    assert s.loc['clean', 'reliability'] > .9 and s.loc['dirty', 'completeness'] > .9 and s.loc['dirty', 'reliability'] < .2
+    assert s.loc['no-op', 'reliability'] < .05 and s.loc['random', 'reliability'] < s.loc['clean', 'reliability']
+    again = causal_reliability(dict(clean=flip, dirty=lambda X: flip(X, True)), X, z, oracle, dict(j=control), 1 - z, n_boot=100)
+    pd.testing.assert_frame_equal(t, again)
+    with pytest.raises(ValueError, match='trained on'): causal_reliability(dict(clean=flip), np.vstack([X, Xo[:1]]), np.r_[z, zo[:1]], oracle, dict(j=control), 1)
+    with pytest.raises(ValueError, match='NaN'): causal_reliability(dict(bad=lambda X: X * np.nan), X, z, oracle, dict(j=control), 1 - z)
+
+
+# mediation and verdict
+
+def test_mediation_is_ordinary_least_squares():
+    import statsmodels.formula.api as smf
+    r = np.random.default_rng(0)
+    t = np.repeat([0., 1.], 60)
+    df = pd.DataFrame(dict(t=t, a=t + r.normal(size=120), b=100 * (2 * t + r.normal(size=120)), age=r.normal(size=120)))
+    df['y'] = .5 * df.a + .01 * df.b + .3 * t + df.age + r.normal(size=120)
+    got = mediation(df, 't', ['a', 'b'], 'y', covariates=['age'], n_boot=50).set_index(['effect', 'mediator', 'how']).value
+    full, total = smf.ols('y ~ t + a + b + age', df).fit().params, smf.ols('y ~ t + age', df).fit().params
+    for m in 'ab':
+        path = smf.ols(f'{m} ~ t + age', df).fit().params['t']
+        assert np.isclose(got['indirect', m, 'joint'], path * full[m], atol=1e-5)
+        assert np.isclose(got['indirect', m, 'single'], path * smf.ols(f'y ~ t + {m} + age', df).fit().params[m], atol=1e-5)
+    assert np.isclose(got['total', '', 'joint'], total['t'], atol=1e-5) and np.isclose(got['direct', '', 'joint'], full['t'], atol=1e-5)
+
+def test_mediation_intervals_cover():
+    hits = 0
+    for seed in range(40):
+        r = np.random.default_rng(seed)
+        t = np.repeat([0., 1.], 50)
+        m = t + r.normal(size=100)
+        df = pd.DataFrame(dict(t=t, m=m, y=m + r.normal(size=100)))
+        row = mediation(df, 't', ['m'], 'y', n_boot=300, seed=seed).iloc[2]
+        hits += row.low <= 1 <= row.high
+    assert hits >= 34
+
+def test_verdict_directions_and_gaps():
+    def row(**kw): return dict(site='s', question='used', measure='m', value=.5, low=.4, high=.6, bar=.3, direction='>', reason='') | kw
+    def answer(*rows): return verdict_table(pd.DataFrame(rows), ['used']).answer.item()
+    assert answer(row()) == 'yes' and answer(row(direction='<')) == 'no' and answer(row(bar=.5)) == 'unclear'
+    assert answer(row(direction='<', bar=.7)) == 'yes' and answer(row(value=np.nan, low=np.nan, high=np.nan)) == 'not measured'
+    assert answer(row(), row(bar=.9)) == 'no' and answer(row(), row(bar=.5)) == 'unclear'
+    rule = verdict_table(pd.DataFrame([row(value=np.nan, low=np.nan, high=np.nan, reason='the oracle cannot decode')]), ['used', 'necessary'])
+    assert 'cannot decode' in rule.rule[0] and rule.answer[1] == 'not measured'
+    with pytest.raises(ValueError, match='direction'): answer(row(direction='='))
+    with pytest.raises(ValueError, match='empty'): verdict_table(pd.DataFrame([row()])[:0])
+
+
+# attention
+
+def test_self_attention_is_causal_and_cross_attention_skips_padding(tiny, pairs):
+    for kind in ('self', 'cross'):
+        for rows, seen in attention_pass(tiny, pairs.tokens, pairs.source, lambda w, m: (w.clone(), m), kind, batch_size=2):
+            for w, mask in seen.values():
+                assert torch.allclose(w.sum(-1), torch.ones(w.shape[:-1]), atol=1e-5)
+                if kind == 'self': assert w.triu(1).abs().max() == 0
+                else: assert (w * (mask[:, None, None] == 0)).abs().max() < 1e-6
+
+def test_attention_keeps_one_layer_at_a_time(tiny, pairs):
+    import weakref
+    alive = []
+    def reduce(w, mask):
+        assert sum(r() is not None for r in alive) <= 1
+        alive.append(weakref.ref(w))
+        return w.mean((2, 3))
+    attention_pass(tiny, pairs.tokens, pairs.source, reduce, 'self', batch_size=1)
+    assert len(alive) == 3 * 3
+
+def test_spans_do_not_depend_on_the_batch(tiny, pairs):
+    a, b = (attention_span(tiny, pairs.tokens, pairs.source, batch_size=n) for n in (1, 3))
+    pd.testing.assert_frame_equal(a, b, atol=1e-4)
+    assert (a.span_s >= 0).all() and a.span_s.max() <= .4
+
+def test_words_sum_to_one_whatever_the_prompt(tiny, pairs):
+    odd = ["don't stop, it's a happy-sad song!", 'música alegre', 'a']
+    t = word_attention(tiny, pairs.tokens, odd, step_s=.1)
+    assert np.allclose(t.groupby(['clip', 'layer', 'head', 'start']).attention.sum(), 1, atol=1e-4)
+    assert t[t['clip'] == 2].word.unique().tolist() == ['a', '']
+
+def test_planted_attention_is_found_and_noise_is_not():
+    "The max-T test over heads holds its level: on noise it finds something in about one of twenty tables."
+    r, hits = np.random.default_rng(0), 0
+    for seed in range(40):
+        t = pd.DataFrame([dict(clip=c, prompt=f'p{c}', layer=l, head=h, span_s=r.normal()) for c in range(16) for l in range(2) for h in range(3)])
+        hits += span_test(t, np.tile(['happy', 'sad'], 8), n_perm=199, seed=seed).p.min() <= .05
+    assert hits <= 6
+    planted = t.assign(span_s=t.span_s + 4 * ((t.layer == 1) & (t['head'] == 2) & (t['clip'] % 2 == 0)))
+    assert span_test(planted, np.tile(['happy', 'sad'], 8), n_perm=199).set_index(['layer', 'head']).p.idxmin() == (1, 2)
+
+def test_emotion_word_test_needs_its_words(tiny, pairs):
+    with pytest.raises(ValueError, match='as many of each'): emotion_word_test(tiny, pairs.tokens, SOURCE, ['happy'], TARGET, ['sad', 'gloomy', 'mournful'])
+    t = emotion_word_test(tiny, pairs.tokens, SOURCE, ['happy', 'cheerful', 'merry'], TARGET, ['sad', 'gloomy', 'mournful'], n_perm=100)
+    assert len(t) == 3 * 4 and (t.p >= 1 / 101).all() and (t.n == 3).all()

@@ -1,0 +1,195 @@
+"Sparse autoencoders: what a lesson cannot say. Bad input, kill and resume, streams, processes, precision."
+import json, os, signal, subprocess, sys, time, warnings
+from pathlib import Path
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from musicgen_emotion.sae import ACTIVATIONS, SAEConfig, SparseAutoencoder, load_dictionary, to_dictionary_learning, to_saelens, to_sparsify
+from musicgen_emotion.sae_training import (ArrayBatches, SAETrainer, StoreBatches, TrainConfig, group_split, loss_recovered, sae_metrics, token_rows, train_sae)
+from musicgen_emotion.sae_sweeps import sweep
+
+torch.set_num_threads(1)
+
+def data(n=4000, d=24, shift=0., seed=0):
+    r = np.random.default_rng(seed); D = r.standard_normal((2*d, d)); D /= np.linalg.norm(D, axis=1, keepdims=True)
+    f = np.where(r.random((n, 2*d)) < .06, r.uniform(.5, 1.5, (n, 2*d)), 0)
+    return (f @ D + shift).astype(np.float32)
+
+quick = dict(steps=60, batch_size=256, lr=3e-3, window=20, eval_every=20, warmup=10, l1_warmup=10)
+
+@pytest.mark.parametrize('activation', ACTIVATIONS)
+@pytest.mark.parametrize('extra', [{}, dict(tied=True), dict(matryoshka=(12, 48)), dict(normalize=True)])
+def test_every_variant_trains_and_returns_from_disk(tmp_path, activation, extra):
+    x = data()
+    r = train_sae(x, SAEConfig(24, 4, activation=activation, k=4, **extra), TrainConfig(**quick), progress=False)
+    first, last = r.history.mse.iloc[0], r.history.mse.iloc[-1]
+    assert np.isfinite(last) and last < first*1.05
+    back = SparseAutoencoder.from_pretrained(r.sae.save_pretrained(tmp_path/'d'))
+    t = torch.tensor(x[:50])
+    assert torch.equal(back.encode(t), r.sae.encode(t)) and torch.equal(back(t), r.sae(t))
+    assert torch.allclose(back.encode(t)[:5], back.encode(t[:5]), atol=1e-5)
+
+@pytest.mark.parametrize('bad, words', [
+    (lambda: SAEConfig(activation='swish'), 'swish'), (lambda: SAEConfig(d_in=0), 'd_in'), (lambda: SAEConfig(d_in=4, expansion=2, activation='topk', k=9), 'k 9'),
+    (lambda: SAEConfig(l1=-1), 'l1'), (lambda: SAEConfig(d_in=4, matryoshka=(3, 2)), 'matryoshka'), (lambda: SAEConfig(d_in=4, matryoshka=(99,)), 'matryoshka'),
+    (lambda: TrainConfig(dead='revive'), 'revive'), (lambda: TrainConfig(dtype='int8'), 'int8'), (lambda: TrainConfig(steps=0), 'steps'),
+    (lambda: group_split(['a', 'b']), '2 groups'), (lambda: group_split(list('abc'), (.5, .5, .5)), 'sum to 1'),
+    (lambda: train_sae(np.full((9, 4), np.nan), SAEConfig(4), progress=False), '9 of 9 rows'), (lambda: train_sae(np.zeros((5, 3)), SAEConfig(4), progress=False), 'width 3'),
+    (lambda: train_sae(np.zeros(5), SAEConfig(4), progress=False), 'shape'), (lambda: train_sae(np.zeros((0, 4)), SAEConfig(4), progress=False), 'at least one row'),
+    (lambda: sweep(data(50), dict(width=[1]), SAEConfig(24)), "'width'"), (lambda: sweep(data(50), {}, SAEConfig(24)), 'none')])
+def test_bad_input_is_one_clear_error(bad, words):
+    with pytest.raises((ValueError, TypeError), match=words.replace('(', r'\(')): bad()
+
+def test_constant_data_and_fewer_rows_than_a_batch_are_flagged():
+    with warnings.catch_warnings(record=True) as w:
+        warnings.simplefilter('always')
+        r = train_sae(np.ones((40, 6), np.float32), SAEConfig(6, 2), TrainConfig(**quick), progress=False)
+    assert any('constant' in str(x.message) for x in w) and any('40' in str(x.message) or 'rows' in str(x.message) for x in w)
+    assert r.report.constant == 6 and np.isnan(r.history.explained_variance.iloc[-1])
+
+def test_all_dead_dictionary_has_metrics():
+    s = SparseAutoencoder(6, 2)
+    with torch.no_grad(): s.b_enc.fill_(-1e6)
+    m = sae_metrics(s, np.random.default_rng(0).standard_normal((30, 6)))
+    assert m['dead_fraction'] == 1 and m['l0'] == 0 and np.isfinite(m['mse'])
+
+@pytest.mark.parametrize('how', ['resample', 'aux'])
+def test_dead_features_come_back(how):
+    x = data(shift=4.)
+    runs = {}
+    for dead in ('none', how):
+        torch.manual_seed(0)
+        s = SparseAutoencoder(24, 4, activation='topk', k=2)
+        with torch.no_grad(): s.b_enc[:48] = -3.
+        runs[dead] = train_sae(x, s, TrainConfig(**(quick | dict(steps=400, window=40, eval_every=50, dead=dead))), progress=False)
+    alive = {k: 1 - sae_metrics(r.sae, x)['dead_fraction'] for k, r in runs.items()}
+    assert alive[how] > alive['none'] + .1, alive
+
+def test_centring_saves_features_far_from_the_origin():
+    x = data(shift=8.)
+    with_, without = (sae_metrics(train_sae(x, SAEConfig(24, 4, activation='topk', k=3), TrainConfig(**(quick | dict(steps=200, dead='none', centre=c))), progress=False).sae, x) for c in (True, False))
+    assert with_['explained_variance'] > without['explained_variance'] + .05, (with_, without)
+
+def test_intensity_survives_centring():
+    s = SparseAutoencoder(24, 4).start_at(torch.tensor(data()))
+    x = torch.tensor(data(20, seed=3))
+    assert torch.allclose(s.prepare(x[:1]*3) - s.prepare(x[:1]), x[:1]*2, atol=1e-5)
+
+CHILD = """
+import sys, torch, numpy as np
+torch.set_num_threads(1)
+from musicgen_emotion.sae import SAEConfig
+from musicgen_emotion.sae_training import TrainConfig, train_sae
+x = np.load(sys.argv[1])
+r = train_sae(x, SAEConfig(24, 4, activation='relu', l1=.01), TrainConfig(steps=1500, batch_size=256, window=100, eval_every=50, checkpoint_every=100, patience=99), folder=sys.argv[2], progress=False)
+print(r.stopped)
+"""
+
+def test_killed_training_ends_with_the_same_weights(tmp_path):
+    np.save(tmp_path/'x.npy', data())
+    run = lambda folder: subprocess.Popen([sys.executable, '-W', 'ignore', '-c', CHILD, str(tmp_path/'x.npy'), str(tmp_path/folder)], stdout=subprocess.DEVNULL, env=dict(os.environ, OMP_NUM_THREADS='1'))
+    p = run('killed')
+    for _ in range(600):
+        if (tmp_path/'killed'/'state.safetensors').exists(): break
+        time.sleep(.05)
+    p.send_signal(signal.SIGKILL); p.wait()
+    assert not (tmp_path/'killed'/'dictionary.safetensors').exists(), 'it ended before the kill'
+    assert run('killed').wait() == 0 and run('through').wait() == 0
+    a, b = (load_file(tmp_path/f/'dictionary.safetensors') for f in ('killed', 'through'))
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    h = [(tmp_path/f/'history.csv').read_text() for f in ('killed', 'through')]
+    assert h[0] == h[1]
+
+def write_store(path, n=40, t=30, d=24):
+    import xarray as xr
+    x = data(n*t).reshape(n, 1, t, d)
+    xr.Dataset(dict(activations=(('clip', 'branch', 'timestep', 'd_model'), x)), coords=dict(branch=['cond'], prompt=('clip', [f'p{i//2}' for i in range(n)]))).to_zarr(path/'layer_1', zarr_format=2)
+    return x
+
+def test_stream_keeps_prompts_apart_and_matches_memory(tmp_path):
+    x = write_store(tmp_path)
+    stream = StoreBatches(tmp_path, 'layer_1', batch_size=64, buffer_rows=200, trim=3)
+    assert stream.n == 40*24
+    r = train_sae(stream, SAEConfig(24, 4, activation='topk', k=3), TrainConfig(**(quick | dict(batch_size=64, steps=150))), progress=False)
+    prompts = np.array([f'p{i//2}' for i in range(40)])
+    assert not set(prompts[r.split.train]) & set(prompts[r.split.val] ) and not set(prompts[r.split.train]) & set(prompts[r.split.test])
+    assert r.history.explained_variance.iloc[-1] > .3
+    epoch = torch.cat([stream[i] for i in range(stream.per_epoch)]).numpy()
+    flat = x[:, 0, 3:-3].reshape(-1, 24)
+    assert {r.tobytes() for r in epoch} <= {r.tobytes() for r in np.ascontiguousarray(flat)}
+
+def test_store_with_nan_or_without_clips_is_refused(tmp_path):
+    write_store(tmp_path)
+    with pytest.raises(ValueError, match='no rows'): StoreBatches(tmp_path, 'layer_1', clips=np.array([], int))
+    with pytest.raises(KeyError, match='layer_1'): StoreBatches(tmp_path, 'layer_2')
+    with pytest.raises(ValueError, match='null'): StoreBatches(tmp_path, 'layer_1', branch='null')
+    import zarr
+    a = zarr.open(str(tmp_path/'layer_1'), mode='r+')['activations']; a[3, 0, 5, 2] = np.nan
+    with pytest.raises(ValueError, match='NaN'): StoreBatches(tmp_path, 'layer_1').read(np.arange(6))
+
+def test_sweep_in_processes_equals_sweep_in_one_and_resumes(tmp_path):
+    x, grid = data(1500), dict(activation=['topk', 'relu'], k=[2, 4])
+    kw = dict(base=SAEConfig(24, 2), train=TrainConfig(**quick), progress=False)
+    one, two = sweep(x, grid, **kw), sweep(x, grid, jobs=2, folder=tmp_path, **kw)
+    cols = ['k', 'l0', 'mse', 'explained_variance']
+    assert np.allclose(one[cols].to_numpy(float), two[cols].to_numpy(float), rtol=1e-4)
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob('state.safetensors')}
+    sweep(x, grid, folder=tmp_path, **kw)
+    assert len(before) == 4 and before == {p: p.stat().st_mtime_ns for p in tmp_path.rglob('state.safetensors')}
+
+def test_bfloat16_products_train_with_float32_weights():
+    x = data(600)
+    for a in ('relu', 'topk', 'gated'):
+        t = SAETrainer(SparseAutoencoder(24, 2, activation=a, k=3), ArrayBatches(x, np.arange(600), 64), TrainConfig(steps=8, dtype='bfloat16', window=4))
+        losses = [float(t.step()['mse']) for _ in range(8)]
+        assert np.isfinite(losses).all() and t.sae.W_dec.dtype == torch.float32 and t.opt.state[t.sae.W_dec]['exp_avg'].dtype == torch.float32
+
+def test_dictionaries_with_wrong_tensors_are_refused_by_name(tmp_path):
+    s = SparseAutoencoder(8, 2, activation='jumprelu').eval()
+    for write, name, key in ((s.save_pretrained, 'dictionary.safetensors', 'threshold'), (lambda f: to_saelens(s, f), 'sae_weights.safetensors', 'threshold')):
+        folder = tmp_path/name; write(folder); t = load_file(folder/name)
+        save_file({k: v for k, v in t.items() if k != key}, folder/name)
+        with pytest.raises(ValueError, match='threshold'): load_dictionary(folder)
+        save_file(t | {'b_dec': torch.zeros(7)}, folder/name)
+        with pytest.raises(ValueError, match='b_dec'): load_dictionary(folder)
+        save_file(t | {'b_enc': torch.full_like(t['b_enc'], float('nan'))}, folder/name)
+        with pytest.raises(ValueError, match='NaN'): load_dictionary(folder)
+        (folder/name).write_bytes(b'not a tensor file')
+        with pytest.raises(ValueError, match='damaged'): load_dictionary(folder)
+
+def test_foreign_pickle_cannot_run_code(tmp_path):
+    import pickle
+    class Bomb:
+        def __reduce__(self): return os.system, ('touch ' + str(tmp_path/'boom'),)
+    to_dictionary_learning(SparseAutoencoder(8, 2).eval(), tmp_path/'d')
+    (tmp_path/'d'/'ae.pt').write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(Exception): load_dictionary(tmp_path/'d')
+    assert not (tmp_path/'boom').exists()
+
+def test_real_prompt_embeddings_warn_about_their_size(tmp_path):
+    from musicgen_emotion.text import load_embeddings
+    root = Path(os.environ.get('MGE_DATA', Path(__file__).resolve().parents[2]/'shared'/'data'))/'t5_emotion_prompts'
+    if not root.exists(): pytest.skip('the folder t5_emotion_prompts is not here; set MGE_DATA')
+    e = load_embeddings(root)
+    with pytest.warns(UserWarning, match=f'{round(.7*len(e))}|rows'):
+        r = train_sae(np.asarray(e.vectors, np.float32), SAEConfig(e.vectors.shape[1], 8), TrainConfig(**(quick | dict(steps=6, batch_size=32, eval_every=3))), progress=False)
+    assert r.report.rows < r.report.d_sae and np.isfinite(r.history.mse).all()
+
+def test_loss_recovered_orders_dictionaries(nano):
+    from musicgen_emotion.generation import generate
+    texts = ['a sad piano piece', 'happy guitar music', 'a calm flute tune', 'an angry organ track']
+    made = generate(nano, texts, [1, 2, 3, 4], 1., progress=False)
+    x, _, _ = token_rows(nano, [f'{w} {i} music' for w in ('sad', 'happy', 'calm', 'angry', 'energetic') for i in ('piano', 'organ', 'flute', 'guitar')]*6)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        good = train_sae(x, SAEConfig(nano.config.d_text, 2, activation='topk', k=24), TrainConfig(**(quick | dict(steps=150))), progress=False).sae
+    poor = SparseAutoencoder(nano.config.d_text, 2, activation='topk', k=1).start_at(torch.tensor(x)).eval()
+    kl = [loss_recovered(nano, d, 'text', made.tokens, texts, n_boot=20).query("codebook == 'all' and merged").kl.item() for d in (good, poor)]
+    assert kl[0] < kl[1]
+    merged = loss_recovered(nano, poor, 'text', made.tokens, texts, n_boot=20).query("codebook == 'all'").set_index('merged').kl
+    assert merged[True] > merged[False]
+
+def test_no_dependency_on_the_other_libraries():
+    text = (Path(__file__).parents[1]/'settings.ini').read_text()
+    assert not any(n in text for n in ('sae-lens', 'sae_lens', 'dictionary-learning', 'sparsify'))
