@@ -17,14 +17,14 @@ from .emotions import EMOTION_WORDS, EMOTIONS, VALENCE_AROUSAL
 from .acoustics import DESCRIPTORS, LabelJudge, ListenerModel, _mel_spectrum, describe, fit_listener, listener_cues, spectrum
 from .stats import bootstrap
 from .models import MusicModel, as_model, delay_tokens
-from .extraction import token_nll
+from .extraction import ClipStore, token_nll
 
 # %% auto #0
 __all__ = ['PUBLISHED_LINEAR', 'CLAP_TEMPLATES', 'CLAP_EMOTIONS', 'CLAP_AXES', 'CLAP_DEFAULT', 'GUARD', 'judge_name', 'as_scores',
            'run_judge', 'user_judge', 'DescriptorJudge', 'ratings_folder', 'listener_fidelity', 'ListenerJudge',
-           'EmotionJudge', 'load_clap', 'write_random_clap', 'resample', 'ClapJudge', 'token_kl', 'repetition',
-           'silence', 'mel_embedding', 'codec_embedding', 'frechet_distance', 'distribution_distance', 'Quality',
-           'quality', 'quality_summary', 'dose_quality']
+           'EmotionJudge', 'SoundJudge', 'load_clap', 'write_random_clap', 'resample', 'ClapJudge', 'token_kl',
+           'repetition', 'silence', 'mel_embedding', 'codec_embedding', 'frechet_distance', 'distribution_distance',
+           'Quality', 'quality', 'study_guard', 'study_distances', 'quality_summary', 'dose_quality']
 
 # %% ../nbs/api/54_judges.ipynb #cell003
 if TYPE_CHECKING: import pandas as pd
@@ -209,6 +209,35 @@ class EmotionJudge:
         return out.assign(**dict(zip(('valence', 'arousal'), (p.to_numpy() @ place).T)))
 
 # %% ../nbs/api/54_judges.ipynb #cell036
+@dataclass
+class SoundJudge:
+    "All that descriptors can say of a clip, described once: the descriptors, the probabilities of emotions where a classifier is given, and the listeners' ratings."
+    judge:LabelJudge|None = None # fitted, for instance on clips rendered with known cues; None: valence and arousal are the listeners'
+    descriptors:tuple = ('tempo', 'onset_rate', 'mode_score', 'rms_db', 'centroid', 'brightness', 'articulation', 'register', 'percussiveness') # names in `DESCRIPTORS`
+    level:float = -20. # as in `ListenerJudge`
+    name:str = 'sound' # of the judge
+    def __post_init__(self):
+        for d in self.descriptors: check_in('descriptor', d, DESCRIPTORS)
+        self.listener = ListenerModel.load()
+    def __call__(self,
+        audio:np.ndarray, # (clip, sample)
+        sample_rate:int, # Hz
+    )->pd.DataFrame: # descriptors; valence, arousal, p_<emotion>, label; heard_happy, heard_sad, heard_scary, heard_peaceful, heard_valence, heard_arousal
+        "Outcomes of every clip."
+        import pandas as pd
+        table = pd.DataFrame([describe(w, sample_rate) for w in audio])
+        r = self.listener.predict(listener_cues(table, self.level))
+        r = r.assign(valence=(r.happy + r.peaceful - r.sad - r.scary)/2, arousal=(r.happy + r.scary - r.sad - r.peaceful)/2)
+        parts = [table[list(self.descriptors)], r.add_prefix('heard_')]
+        return pd.concat([*parts, _emotion_scores(self.judge, table) if self.judge else r[['valence', 'arousal']]], axis=1)
+
+def _emotion_scores(judge, table):
+    "Probabilities of emotions, the label, and the place on the circumplex that they imply."
+    p = judge.predict_proba(table)
+    place = p.to_numpy() @ np.array([VALENCE_AROUSAL[c] for c in p.columns])
+    return p.add_prefix('p_').assign(label=judge.predict(table), valence=place[:, 0], arousal=place[:, 1])
+
+# %% ../nbs/api/54_judges.ipynb #cell040
 CLAP_TEMPLATES = ('this is a {} song', 'the music sounds {}', 'a {} piece of music')
 
 CLAP_EMOTIONS = {e: tuple(t.format(w) for w in EMOTION_WORDS[e][:4] for t in CLAP_TEMPLATES) for e in EMOTIONS}
@@ -230,7 +259,7 @@ def _clap_folder(source):
     raise FileNotFoundError(f"the CLAP weights {str(source)!r} are not a folder, not in the local cache, and could not be fetched ({why}). Get them with `hf download {CLAP_DEFAULT}` on a machine "
                             "with a connection and pass the folder, or copy the cache and point HF_HOME at it")
 
-# %% ../nbs/api/54_judges.ipynb #cell037
+# %% ../nbs/api/54_judges.ipynb #cell041
 def load_clap(
     source:Path|str=CLAP_DEFAULT, # Hub id, or a folder of a `ClapModel` with its processor
     device:str|torch.device='cpu', # Where it runs
@@ -246,7 +275,7 @@ def load_clap(
     model = ClapModel.from_pretrained(str(folder)).eval().requires_grad_(False).to(device)
     return model, AutoFeatureExtractor.from_pretrained(str(folder)), AutoTokenizer.from_pretrained(str(folder))
 
-# %% ../nbs/api/54_judges.ipynb #cell040
+# %% ../nbs/api/54_judges.ipynb #cell044
 def write_random_clap(
     folder:Path|str, # Made if absent
     seed:int=0, # Seed of the weights
@@ -268,7 +297,7 @@ def write_random_clap(
     ClapFeatureExtractor(feature_size=16, max_length_s=max_length_s, truncation='rand_trunc').save_pretrained(str(folder))
     return folder
 
-# %% ../nbs/api/54_judges.ipynb #cell043
+# %% ../nbs/api/54_judges.ipynb #cell047
 def resample(
     wave:np.ndarray, # (..., sample)
     sr:int, # Rate of the samples, Hz
@@ -280,7 +309,7 @@ def resample(
     g = math.gcd(sr, to)
     return np.asarray(wave, np.float32) if sr == to else resample_poly(np.asarray(wave, np.float64), to//g, sr//g, axis=-1).astype(np.float32)
 
-# %% ../nbs/api/54_judges.ipynb #cell046
+# %% ../nbs/api/54_judges.ipynb #cell050
 def _pieces(wave, longest):
     "A clip in equal pieces of at most `longest` samples."
     return np.array_split(wave, max(1, math.ceil(len(wave)/longest)))
@@ -289,7 +318,7 @@ def _unit(x): return x/np.linalg.norm(x, axis=-1, keepdims=True).clip(1e-12)
 
 def _features(out): return (out if isinstance(out, torch.Tensor) else out.pooler_output).float().cpu().numpy()
 
-# %% ../nbs/api/54_judges.ipynb #cell047
+# %% ../nbs/api/54_judges.ipynb #cell051
 class ClapJudge:
     """Zero-shot scores by CLAP: valence, arousal, and a probability for each emotion.
 
@@ -310,7 +339,7 @@ class ClapJudge:
         self.text = {e: self.embed_text(s) for e, s in self.emotions.items()}
         self.ends = {a: (self.embed_text(high), self.embed_text(low)) for a, (high, low) in self.axes.items()}
 
-# %% ../nbs/api/54_judges.ipynb #cell048
+# %% ../nbs/api/54_judges.ipynb #cell052
 @patch
 @torch.inference_mode()
 def embed_text(self:ClapJudge,
@@ -320,7 +349,7 @@ def embed_text(self:ClapJudge,
     ids = self.tokenizer(list(sentences), padding=True, truncation=True, return_tensors='pt').to(self.model.device)
     return _unit(_unit(_features(self.model.get_text_features(input_ids=ids['input_ids'], attention_mask=ids['attention_mask']))).mean(0))
 
-# %% ../nbs/api/54_judges.ipynb #cell051
+# %% ../nbs/api/54_judges.ipynb #cell055
 @patch
 @torch.inference_mode()
 def embed(self:ClapJudge,
@@ -339,7 +368,7 @@ def embed(self:ClapJudge,
     parts = np.concatenate(out).reshape(len(waves), -1, out[0].shape[-1])
     return _unit(parts.mean(1)) if pool else parts
 
-# %% ../nbs/api/54_judges.ipynb #cell054
+# %% ../nbs/api/54_judges.ipynb #cell058
 @patch
 def __call__(self:ClapJudge,
     audio:np.ndarray, # (clip, sample)
@@ -352,7 +381,7 @@ def __call__(self:ClapJudge,
     p = np.exp(logits - logits.max(1, keepdims=True))
     return pd.DataFrame({a: x @ high - x @ low for a, (high, low) in self.ends.items()} | dict(zip((f'p_{e}' for e in self.text), (p/p.sum(1, keepdims=True)).T)))
 
-# %% ../nbs/api/54_judges.ipynb #cell058
+# %% ../nbs/api/54_judges.ipynb #cell062
 @torch.no_grad()
 def _log_probs(model, tokens, prompts, guidance):
     "Log probabilities (clip, codebook, frame, vocab) of one batch as the sampler sees them, from one parallel pass."
@@ -372,7 +401,7 @@ def _clips(name, tokens, prompts=None):
     if len(prompts) != len(tokens): raise ValueError(f"prompts must be one a clip; got {len(prompts)} for {len(tokens)} clips")
     return tokens, prompts
 
-# %% ../nbs/api/54_judges.ipynb #cell059
+# %% ../nbs/api/54_judges.ipynb #cell063
 def token_kl(
     model:MusicModel, # The model
     tokens:np.ndarray, # (clip, codebook, frame) clips on which the two are compared
@@ -393,7 +422,7 @@ def token_kl(
         out.append((pushed.exp()*(pushed - plain)).sum(-1).mean(-1).clamp(min=0).cpu().numpy())
     return np.concatenate(out)
 
-# %% ../nbs/api/54_judges.ipynb #cell062
+# %% ../nbs/api/54_judges.ipynb #cell066
 def _runs(same):
     "Longest run of True along the last axis."
     best = run = np.zeros(same.shape[:-1], int)
@@ -411,7 +440,7 @@ def _longest_repeat(x):
         best = max(best, min(lag, int(np.diff(edges).max()) - 1))
     return best
 
-# %% ../nbs/api/54_judges.ipynb #cell063
+# %% ../nbs/api/54_judges.ipynb #cell067
 def repetition(
     tokens:np.ndarray, # (clip, codebook, frame)
     n:int=8, # Frames of an n-gram
@@ -434,7 +463,7 @@ def repetition(
                          self_similarity=max(float(np.mean(x[lag:] == x[:-lag])) for lag in range(min_lag, frames//2 + 1))))
     return pd.DataFrame(rows)
 
-# %% ../nbs/api/54_judges.ipynb #cell066
+# %% ../nbs/api/54_judges.ipynb #cell070
 def silence(
     audio:np.ndarray, # (clip, sample)
     sample_rate:int, # Hz
@@ -448,7 +477,7 @@ def silence(
     power = (audio[:, :k*n].reshape(len(audio), k, n).astype(float)**2).mean(-1)
     return (10*np.log10(power + 1e-20) < floor_db).mean(1)
 
-# %% ../nbs/api/54_judges.ipynb #cell070
+# %% ../nbs/api/54_judges.ipynb #cell074
 def _windows(audio, size):
     "(clip, window, size): whole windows; the rest at the end is left out."
     k = audio.shape[-1]//size
@@ -468,7 +497,7 @@ def mel_embedding(
         return np.r_[c.mean(0), c.std(0)]
     return np.array([[_one(w) for w in clip] for clip in pieces])
 
-# %% ../nbs/api/54_judges.ipynb #cell073
+# %% ../nbs/api/54_judges.ipynb #cell077
 @torch.no_grad()
 def codec_embedding(
     model:MusicModel, # Its codec is used
@@ -484,7 +513,7 @@ def codec_embedding(
     if not k: raise ValueError(f"clips of {audio.shape[-1]/c.sample_rate:.2f} s are shorter than one window of {window_s} s")
     return z[..., :k*n].reshape(*z.shape[:2], k, n).mean(-1).transpose(1, 2).float().cpu().numpy()
 
-# %% ../nbs/api/54_judges.ipynb #cell076
+# %% ../nbs/api/54_judges.ipynb #cell080
 def _moments(x, shrink):
     x = x.reshape(-1, x.shape[-1])
     if not shrink: return x.mean(0), np.cov(x.T)
@@ -508,7 +537,7 @@ def frechet_distance(
     cross = np.sqrt(np.linalg.eigvalsh(r @ C2 @ r).clip(0)).sum()
     return float(max(0, ((m1 - m2)**2).sum() + np.trace(C1) + np.trace(C2) - 2*cross))
 
-# %% ../nbs/api/54_judges.ipynb #cell079
+# %% ../nbs/api/54_judges.ipynb #cell083
 def _by_group(x, groups):
     "Rows of each group."
     return [np.flatnonzero(groups == g) for g in np.unique(groups)]
@@ -544,7 +573,7 @@ def _jackknife(x, y, rows):
     v = np.array([frechet_distance(x[a], y[a]) for a in map(keep, range(len(rows)))])
     return math.sqrt((len(v) - 1)/len(v)*((v - v.mean())**2).sum())
 
-# %% ../nbs/api/54_judges.ipynb #cell080
+# %% ../nbs/api/54_judges.ipynb #cell084
 def distribution_distance(
     reference:np.ndarray, # (clip, window, d) embeddings of the unsteered clips
     steered:np.ndarray, # (clip, window, d) of the same prompts and seeds, steered
@@ -574,7 +603,7 @@ def distribution_distance(
     return dict(distance=value, low=max(0, value - half), high=value + half, floor=float(null.mean()), excess=value - float(null.mean()), p=float((1 + (null >= value).sum())/(1 + n_perm)),
                 same=float(same.mean()), same_high=float(np.quantile(same, .95)), cross=float(cross.mean()), infinity=_infinity(x, y, rows, draw, 8), n=len(rows), n_windows=x.shape[0]*x.shape[1], d=x.shape[-1])
 
-# %% ../nbs/api/54_judges.ipynb #cell084
+# %% ../nbs/api/54_judges.ipynb #cell088
 GUARD = dict(nll='token NLL under the unsteered model, nats', kl='KL from the unsteered next-token distribution, nats', repeated='repeated n-grams, share', top_ngram='most frequent n-gram, share',
              longest_repeat='longest repeated stretch, share', stuck='longest run of one token, share', self_similarity='self-similarity at the best lag, share', silence='silent time, share')
 
@@ -584,7 +613,7 @@ class Quality:
     clips:pd.DataFrame     # clip, prompt, arm ("steered" or "reference"), the columns of `GUARD`
     distances:pd.DataFrame # embedding, then as `distribution_distance`
 
-# %% ../nbs/api/54_judges.ipynb #cell087
+# %% ../nbs/api/54_judges.ipynb #cell091
 def _guard_rows(model, tokens, prompts, audio, steered, guidance, arm):
     import pandas as pd
     kl = np.zeros(len(tokens)) if steered is None else token_kl(model, tokens, prompts, steered, guidance).mean(1)
@@ -605,7 +634,7 @@ def _distances(model, sound, prompts, embeddings, window_s, n_perm, seed):
     sr = model.config.sample_rate
     return [dict(embedding=name) | distribution_distance(f(sound[1], sr), f(sound[0], sr), prompts, n_perm, seed=seed) for name, f in _embedder(model, embeddings, window_s).items()]
 
-# %% ../nbs/api/54_judges.ipynb #cell088
+# %% ../nbs/api/54_judges.ipynb #cell092
 def quality(
     model:MusicModel, # The model, unsteered
     tokens:np.ndarray, # (clip, codebook, frame) steered clips
@@ -632,7 +661,54 @@ def quality(
     distances = _distances(model, sound, prompts, embeddings, window_s, n_perm, seed) if len(set(prompts)) >= 4 else []
     return Quality(clips, pd.DataFrame(distances))
 
-# %% ../nbs/api/54_judges.ipynb #cell092
+# %% ../nbs/api/54_judges.ipynb #cell096
+def study_guard(
+    model:MusicModel, # The model, unsteered
+    table:pd.DataFrame, # From `dose_response`: arm, kind, alpha, prompt, seed, clip_id
+    store, # The `ClipStore` that holds its clips
+    batch_size:int=16, # Clips at once
+)->pd.DataFrame: # clip_id, nll, repeated, longest_repeat, stuck, silence: one row a clip
+    "Likelihood of every clip under the unsteered model and its own prompt, repetition and silence."
+    import pandas as pd
+    rows = table.drop_duplicates('clip_id').reset_index(drop=True)
+    store = store if isinstance(store, ClipStore) else ClipStore(store)
+    tokens = store.codes(rows.clip_id)
+    nll = token_nll(as_model(model), tokens, rows.prompt.tolist(), ('cond',), batch_size).mean(('branch', 'codebook')).to_numpy()
+    quiet = [float(silence(np.atleast_2d(store_wave)[:1], rate)[0]) for store_wave, rate in map(_waves(store), rows.clip_id)]
+    frames = tokens.shape[-1]
+    rep = repetition(tokens, min(8, frames - 1), max(1, min(10, frames//2)))[['repeated', 'longest_repeat', 'stuck']]
+    return pd.concat([rows[['clip_id']].assign(nll=nll), rep], axis=1).assign(silence=quiet)
+
+def _waves(store):
+    "Sound of a clip by its id, without reading the table again for each."
+    import soundfile as sf
+    def _read(clip):
+        x, rate = sf.read(store.path/'audio'/f'{clip}.flac', dtype='float32')
+        return x.T, rate
+    return _read
+
+# %% ../nbs/api/54_judges.ipynb #cell098
+def study_distances(
+    table:pd.DataFrame, # From `dose_response`
+    store, # The `ClipStore` that holds its clips
+    embed:Callable|None=None, # (audio (clip, sample), sample_rate) -> (clip, window, d); default: `mel_embedding`
+    n_perm:int=19, # Random swaps
+    seed:int=0, # Seed
+)->pd.DataFrame: # arm, kind, alpha, and as `distribution_distance`
+    "Distance of the sound of every arm and dose from the unsteered clips of the same prompts and seeds."
+    import pandas as pd
+    ids = list(dict.fromkeys(table.clip_id))
+    waves = [w for w, _ in map(_waves(store), ids)]
+    rate = _waves(store)(ids[0])[1]
+    x = (embed or mel_embedding)(np.stack([w if w.ndim == 1 else w.mean(0) for w in waves]), rate)
+    at, plain, rows = {c: i for i, c in enumerate(ids)}, table[table.alpha == 0].drop_duplicates(['prompt', 'seed']).set_index(['prompt', 'seed']).clip_id, []
+    for (arm, kind, alpha), part in table[table.alpha != 0].groupby(['arm', 'kind', 'alpha'], sort=False):
+        if part.prompt.nunique() < 4: continue
+        before = [at[plain[k]] for k in zip(part.prompt, part.seed)]
+        rows.append(dict(arm=arm, kind=kind, alpha=alpha) | distribution_distance(x[before], x[[at[c] for c in part.clip_id]], part.prompt.tolist(), n_perm, seed=seed))
+    return pd.DataFrame(rows)
+
+# %% ../nbs/api/54_judges.ipynb #cell102
 def _paired(wide, measure, n_boot, seed):
     "Mean of the steered clips, of the reference, and of their difference, with intervals over prompts."
     d = wide[measure]
@@ -646,7 +722,7 @@ def _paired(wide, measure, n_boot, seed):
         row |= {k: float(v.mean()), ('low' if k == 'value' else 'difference_low'): e.low if e else math.nan, ('high' if k == 'value' else 'difference_high'): e.high if e else math.nan}
     return row
 
-# %% ../nbs/api/54_judges.ipynb #cell093
+# %% ../nbs/api/54_judges.ipynb #cell103
 def quality_summary(
     clips:pd.DataFrame, # `Quality.clips` of one or many doses; a column `by` tells them apart
     by:str|Sequence[str]='alpha', # Columns that name a dose
@@ -664,7 +740,7 @@ def quality_summary(
         out += [dict(zip(by, dose)) | r for m in GUARD if m in part and (r := _paired(wide, m, n_boot, seed))]
     return pd.DataFrame(out, columns=[*by, 'measure', 'value', 'low', 'high', 'reference', 'difference', 'difference_low', 'difference_high', 'n'])
 
-# %% ../nbs/api/54_judges.ipynb #cell096
+# %% ../nbs/api/54_judges.ipynb #cell106
 def dose_quality(
     model:MusicModel, # The model, unsteered
     doses:Mapping, # alpha -> tokens (clip, codebook, frame) or Generation

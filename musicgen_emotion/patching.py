@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib, inspect, warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import product
 import numpy as np
 import pandas as pd
@@ -241,6 +242,11 @@ class _Batch:
         self.guidance = guidance
         self.clean = {r: (self.read(s, r), self.read(t, r)) for r in self.readouts}
 
+    @cached_property
+    def reference(self)->dict: # readout -> what `_measure` needs
+        "Made once a batch, when first asked for."
+        return {r: _reference(*v) for r, v in self.clean.items()}
+
     @property
     def readouts(self)->tuple: # names
         "Readouts that are measured."
@@ -262,11 +268,17 @@ class _Batch:
         return dict(patch=self.source, noop=self.target, other=getattr(self, 'other', None))[arm][site], None
 
 # %% ../nbs/api/52_patching.ipynb #cell034
-def _measure(patched, source, target, frames):
+def _reference(source, target):
+    "What all patches of a batch are measured against: weights, gap, target, and for both runs probabilities with their negative entropy."
+    logs = [x.log_softmax(-1) for x in (source, target)]
+    return (*contrast(source, target), target, *(y for lp in logs for y in (lp.exp(), (lp.exp() * lp).sum(-1))))
+
+def _measure(patched, reference, frames):
     "Metrics of one readout by pair and codebook, the codebooks together last: (pair, codebook + 1) each."
-    cut = [x[:, :, frames] for x in (patched, source, target)]
-    moved, gap = (x.sum(-1) for x in restored_difference(*cut))
-    near, far = (kl(x, cut[0]).mean(-1) for x in cut[1:])
+    w, gap, target, p, p_own, q, q_own = (x[:, :, frames] for x in reference)
+    patched, gap = patched[:, :, frames], gap.sum(-1)
+    moved, log = (w * (patched - target)).sum((-1, -2)), patched.log_softmax(-1)
+    near, far = ((own - (x * log).sum(-1)).clamp(min=0).mean(-1) for x, own in ((p, p_own), (q, q_own)))
     out = dict(moved=torch.cat([moved, moved.sum(1, keepdim=True)], 1), gap=torch.cat([gap, gap.sum(1, keepdim=True)], 1))
     out |= {k: torch.cat([x, x.mean(1, keepdim=True)], 1) for k, x in dict(kl_source=near, kl_target=far).items()}
     return {k: v.double().cpu().numpy() for k, v in out.items()}
@@ -342,7 +354,7 @@ def _patch_cell(b, rows, cell, arm, at):
     span = window_positions((cell['start'], cell['end']), b.n, c)
     frames = slice(None) if at == 'clip' else slice(span.start, min(span.stop, b.n))
     logits = _run_patched(b.model, b.text['noop'], b.ids, cell['site'], span, *b.put_in(cell['site'], arm))
-    return [_tidy(_measure(b.read(logits, r), *b.clean[r], frames), rows, cell, arm=arm, readout=r) for r in b.readouts]
+    return [_tidy(_measure(b.read(logits, r), b.reference[r], frames), rows, cell, arm=arm, readout=r) for r in b.readouts]
 
 # %% ../nbs/api/52_patching.ipynb #cell039
 SUMMARY = ('site', 'kind', 'layer', 'start', 'end', 'arm', 'readout', 'codebook')
@@ -507,8 +519,8 @@ def _text_now(text, plan, p):
         if span.start <= p < span.stop: rows[dst] = src
     return rows
 
-def _lockstep(model, text, seeds, plans, n_frames, guidance, temperature, top_k, branches):
-    "Tokens of all rows, a position at a time in one batch; `plans` maps a site to (span, src rows, dst rows)."
+def _lockstep(model, text, seeds, plans, n_frames, guidance, temperature, top_k, branches, same=()):
+    "Tokens of all rows, a position at a time in one batch; `plans` maps a site to (span, src rows, dst rows); rows `same[1]` get the tokens of rows `same[0]`."
     c, state, rows = model.config, model.begin(text, null=guidance != 1), torch.arange(len(text))
     written = [p for s in TEXT_SITES for p in plans.get(s, ())]
     noise, delays = ClipNoise(seeds, (c.n_codebooks, c.vocab_size)), torch.tensor(c.delays)
@@ -521,6 +533,7 @@ def _lockstep(model, text, seeds, plans, n_frames, guidance, temperature, top_k,
             if guidance != 1: logits = logits[len(text):] + guidance * (logits[:len(text)] - logits[len(text):])
             ids = pick_tokens(logits, noise(), temperature, top_k)
             out[..., p + 1] = torch.where((p >= delays) & (p < delays + n_frames), ids, c.vocab_size)
+            if len(same): out[same[1], :, p + 1] = out[same[0], :, p + 1]
     return torch.stack([out[:, k, 1 + d:1 + d + n_frames] for k, d in enumerate(c.delays)], 1).numpy()
 
 # %% ../nbs/api/52_patching.ipynb #cell055
@@ -536,39 +549,49 @@ def patched_generation(
     temperature:float=1., # 0 is greedy
     top_k:int|None=50, # None keeps all
     branch:str='cond', # branch whose states are patched: 'cond' or 'both'
+    music:str='own', # the states come from the source's prompt over the patched clip's 'own' music, or over the 'source' clip's
     batch_size:int=16, # clips at once
     audio:bool=True, # decode the tokens to sound
     progress:bool=True, # show a bar
 )->PatchedClips: # for each pair the source's clip, the target's clip, and one patched clip a cell
-    "Generate source, target and patched clips side by side: at every step the patched rows take the states that the source's rows have right then."
-    check_in('arm', arm, ('patch', 'noop', 'other')), check_in('branch', branch, ('cond', 'both'))
+    """Generate source, target and patched clips side by side: at every step the patched rows take the states of a run under the source's prompt.
+
+    music='own' lets that run hear what the patched clip has written, so that states carry the other text and nothing else. With music='source' they
+    come from the source's own clip and bring its notes along: sites that no text reaches then seem to carry the emotion."""
+    check_in('arm', arm, ('patch', 'noop', 'other')), check_in('branch', branch, ('cond', 'both')), check_in('music', music, ('own', 'source'))
     n_frames, seeds = model.config.frames(duration_s), clip_seeds(seeds, len(pairs))
     cells, other = _checked_cells(model, cells, n_frames), _derangement(len(pairs), 0) if arm == 'other' else None
     clean = 3 if arm == 'other' else 2
-    at_once = max(1, int(check_positive('batch_size', batch_size)) // (clean + len(cells)))
-    per, tables, tokens = max(1, int(batch_size) // at_once - clean), [], []
+    each = 1 + (music == 'own')
+    at_once = max(1, int(check_positive('batch_size', batch_size)) // (clean + each * len(cells)))
+    per, tables, tokens = max(1, (int(batch_size) // at_once - clean) // each), [], []
     chunks = [(np.arange(len(pairs))[i:i + at_once], cells[j:j + per]) for j in range(0, len(cells), per) for i in range(0, len(pairs), at_once)]
     with _bar(len(chunks), 'patched clips', progress) as bar:
         for rows, part in chunks:
             first = part.index[0] == cells.index[0]
-            t, x = _patched_chunk(model, pairs, rows, part, seeds, arm, other, first, n_frames, guidance, temperature, top_k, ('cond', 'null') if branch == 'both' else ('cond',))
+            t, x = _patched_chunk(model, pairs, rows, part, seeds, arm, other, first, music, n_frames, guidance, temperature, top_k, ('cond', 'null') if branch == 'both' else ('cond',))
             tables, tokens = tables + [t], tokens + [x]
             bar.update()
     return _collected(model, pd.concat(tables, ignore_index=True), np.concatenate(tokens).astype(np.int16), guidance, temperature, top_k, audio)
 
-def _patched_chunk(model, pairs, rows, cells, seeds, arm, other, first, n_frames, guidance, temperature, top_k, branches):
-    "Clips of some pairs and cells: a block of sources, of targets, of other targets where asked for, then one a cell."
+def _patched_chunk(model, pairs, rows, cells, seeds, arm, other, first, music, n_frames, guidance, temperature, top_k, branches):
+    "Clips of some pairs and cells: a block of sources, of targets, of other targets where asked for, one a cell, and last the runs that only listen."
     base = [[pairs.source[i] for i in rows], [pairs.target[i] for i in rows]]
     if arm == 'other': base.append([pairs.target[other[i]] for i in rows])
     n, k, src, block = len(rows), len(base), dict(patch=0, noop=1, other=2)[arm], torch.arange(len(rows))
     plans, prompts, parts = {}, sum(base, []) + base[1] * len(cells), []
+    total, same = len(prompts), []
     for j, c in enumerate(cells.itertuples()):
-        plans.setdefault(c.site, []).append((window_positions((c.start, c.end), n_frames, model.config), src * n + block, (k + j) * n + block))
-    tokens = _lockstep(model, _texts(model, prompts), [seeds[i] for i in rows] * (k + len(cells)), plans, n_frames, guidance, temperature, top_k, branches)
+        dst, giver = (k + j) * n + block, src * n + block
+        if music == 'own' and c.site not in TEXT_SITES:
+            giver = len(prompts) + block
+            prompts, same = prompts + base[src], same + [torch.stack([dst, giver])]
+        plans.setdefault(c.site, []).append((window_positions((c.start, c.end), n_frames, model.config), giver, dst))
+    tokens = _lockstep(model, _texts(model, prompts), [seeds[i] for i in rows] * (len(prompts) // n), plans, n_frames, guidance, temperature, top_k, branches, torch.cat(same, 1) if same else ())
     for name, text in zip(('source', 'target'), base): parts.append(pd.DataFrame(dict(pair=rows, arm=name, site='', kind='', prompt=text)))
     parts += [pd.DataFrame(dict(pair=rows, arm=arm, prompt=base[1])).assign(**c) for c in cells.to_dict('records')]
     table = pd.concat(parts, ignore_index=True).assign(seed=lambda d: [seeds[i] for i in d.pair])
-    keep = np.r_[0:2 * n, k * n:len(prompts)]
+    keep = np.r_[0:2 * n, k * n:total]
     return (table, tokens[keep]) if first else (table[2 * n:], tokens[keep[2 * n:]])
 
 def _collected(model, table, tokens, guidance, temperature, top_k, audio):
@@ -703,7 +726,7 @@ def ablation_effects(
             seen = _recorded(model, _texts(model, far.source), delay_tokens(far.tokens, model.config), [s for s in cells.site if s not in TEXT_SITES])[0]
             for c, (name, h) in product(cells.to_dict('records'), plan.items()):
                 logits = _run_ablated(b, c['site'], h[c['site']] if isinstance(h, Mapping) else h, seen, far.source)
-                out += [_tidy(_measure(b.read(logits, r), *b.clean[r], slice(None)), rows, c, how=name, readout=r) for r in b.readouts]
+                out += [_tidy(_measure(b.read(logits, r), b.reference[r], slice(None)), rows, c, how=name, readout=r) for r in b.readouts]
                 bar.update()
     return pd.concat(out, ignore_index=True).assign(lost=lambda d: 1 - d.restored).drop(columns='restored')
 

@@ -190,15 +190,24 @@ def geometric_median(
 def start_at(self:SparseAutoencoder,
     x:torch.Tensor, # (row, d_in) training rows, or a sample of them
 )->SparseAutoencoder: # Itself
-    "Set centre, scale and pre-bias from data: mean, root mean square when normalized, geometric median of what is left."
+    """Set centre, scale and pre-bias from data: mean, root mean square when normalized, geometric median of what is left.
+
+    The encoder, the decoder's transpose at first, is shortened by one factor so that the first reconstruction has the right length."""
     _check_rows(self, x)
     if not torch.isfinite(x).all(): raise ValueError(f"{int((~torch.isfinite(x)).any(-1).sum())} of {len(x)} rows hold NaN or infinity")
     x = x.flatten(0, -2).float()
     self.centre.copy_(x.mean(0))
     size = (x - self.centre).pow(2).mean().sqrt()
     if self.cfg.normalize and size > 0: self.scale.copy_(size)
-    self.b_dec.copy_(geometric_median(self.prepare(x)))
+    z = self.prepare(x)[:4096]
+    self.b_dec.copy_(geometric_median(z))
+    if not self.cfg.tied: self.W_enc.mul_(_best_factor(self.activate(self.pre_activations(z)) @ self.W_dec, z - self.b_dec))
     return self
+
+def _best_factor(made, wanted):
+    "The number by which a reconstruction must be multiplied to come closest."
+    size = made.pow(2).sum()
+    return (made*wanted).sum()/size if size > 0 and (made*wanted).sum() > 0 else 1.
 
 # %% ../nbs/api/40_sae.ipynb #cell029
 def _fit(sae, f, z):

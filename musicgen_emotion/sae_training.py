@@ -276,9 +276,16 @@ def __call__(self:TopKGradient,
     _set_grad(s.b_dec, g.sum(0) - s.W_enc @ b)
     return dict(total=mse, mse=mse, penalty=torch.zeros(()), at=at, values=values, slope=g)
 
-def _active_products(g, W_dec, at, rows=128):
+def _sparse_quiet():
+    warnings.filterwarnings('ignore', message='Sparse CSR'); warnings.filterwarnings('ignore', message='Sparse invariant')
+
+def _active_products(g, W_dec, at):
     "(row, k) products of each row with the decoder rows of its active features."
-    return torch.cat([torch.bmm(W_dec[at[i:i + rows]], g[i:i + rows, :, None])[..., 0] for i in range(0, len(g), rows)])
+    n, k = at.shape
+    with warnings.catch_warnings():
+        _sparse_quiet()
+        where = torch.sparse_csr_tensor(torch.arange(0, n*k + 1, k), at.flatten(), g.new_zeros(n*k), (n, len(W_dec)))
+        return torch.sparse.sampled_addmm(where, g, W_dec.T, beta=0.).values().view(n, k)
 
 def _by_feature(at, d_sae, *values):
     "Sparse (d_sae, row) matrices of several values at the same places."
@@ -286,7 +293,7 @@ def _by_feature(at, d_sae, *values):
     starts = torch.zeros(d_sae + 1, dtype=torch.long); starts[1:] = torch.bincount(flat, minlength=d_sae).cumsum(0)
     row = order//at.shape[1]
     with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', message='Sparse CSR')
+        _sparse_quiet()
         return [torch.sparse_csr_tensor(starts, row, v.flatten()[order], (d_sae, len(at))) for v in values]
 
 # %% ../nbs/api/41_sae_training.ipynb #cell029

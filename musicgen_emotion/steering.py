@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np, torch
 from fastcore.basics import patch
 from .core import check_in, check_positive, read_table, rng, sha256_bytes, write_table
-from .directions import Direction, mean_difference, orthogonalise, random_direction, shuffled_direction
+from .directions import (Direction, _match, agop_direction, axis_direction, lda_direction, logistic_direction, mean_difference, orthogonalise, pca_direction, random_direction,
+    ridge_direction, sae_direction, shuffled_direction)
 from .extraction import ClipStore, clip_id, plan_clips, replay
 from .hooks import hooked
 from .models import MusicModel, Site, as_model, clip_seeds, delay_tokens, sample_tokens
@@ -23,7 +24,8 @@ from .stats import bootstrap_weights, interval
 __all__ = ['BRANCH_CHOICES', 'MODES', 'FEATURE_MODES', 'site_width', 'hooked_sites', 'head_activations', 'site_rms', 'Schedule',
            'ClosedLoop', 'Steered', 'steer', 'branch_arithmetic', 'steer_features', 'Arm', 'random_arms',
            'shuffled_arms', 'opposite_arm', 'other_layer_arm', 'prompt_arm', 'judge_clips', 'plan_doses',
-           'dose_response', 'dose_slopes', 'side_effects', 'pairs_curve']
+           'dose_response', 'dose_slopes', 'side_effects', 'pairs_curve', 'dose_changes', 'cue_recovery',
+           'at_equal_cost', 'emotion_directions', 'method_directions']
 
 # %% ../nbs/api/51_steering.ipynb #cell003
 if TYPE_CHECKING: import pandas as pd
@@ -605,6 +607,30 @@ def plan_doses(
     return pd.concat(parts, ignore_index=True)
 
 # %% ../nbs/api/51_steering.ipynb #cell085
+class _RowPush:
+    "One direction and dose a clip, all at one site: edit(x, factor). What each clip gets is what `steer` would give it alone."
+    def __init__(self, model, steps): self.steps, self.rows = torch.as_tensor(np.stack(steps), dtype=torch.float32, device=model.device).to(model.dtype), None
+    def expect(self, rows): self.rows = self.steps[list(rows)][:, None]
+    def __call__(self, x, f):
+        step = self.rows if len(x) == len(self.rows) else torch.cat([self.rows, self.rows])
+        return x + step if f is None else torch.addcmul(x, f, step)
+
+def _shared(arm, alpha)->tuple|None:
+    "Site and branch of a plain constant push in a layer, whose clips may share a batch with those of other arms; None for other arms."
+    if arm.idle(alpha) or len(arm.directions) != 1 or set(arm.steering) - {'branch'} or not re.fullmatch(r'layer_\d+', arm.directions[0][0].site): return None
+    return arm.directions[0][0].site, arm.steering.get('branch', 'cond')
+
+def _mixed_clips(model, arms, rows, how, batch_size, place):
+    "Tokens and sound of clips of several arms and doses that are pushed at one place."
+    def _step(name, alpha):
+        (d, w), = arms[name].directions
+        return w*alpha*_unit_of_dose(d, place[0], None)*math.sqrt(len(d))*d.unit
+    push = _RowPush(model, [_step(*r) for r in zip(rows.arm, rows.alpha)])
+    with _steering(model, {place[0]: [push]}, place[1], 'constant'):
+        tokens = sample_tokens(model, rows.text.tolist(), rows.seed.tolist(), model.config.frames(how['duration_s']), how['guidance'], how['temperature'], how['top_k'], batch_size, on_batch=push.expect)
+    return tokens, model.decode_audio(tokens), [math.nan]*len(rows)
+
+# %% ../nbs/api/51_steering.ipynb #cell086
 def _steered_clips(model, arm, rows, how, batch_size):
     "Tokens, sound and stopping times of one arm's clips at one dose."
     frames = model.config.frames(how['duration_s'])
@@ -613,6 +639,14 @@ def _steered_clips(model, arm, rows, how, batch_size):
     stops = run.stops if run else {}
     return tokens, model.decode_audio(tokens), [stops.get(i, math.nan) for i in range(len(rows))]
 
+def _dose_parts(plan, arms):
+    "Rows that are made together, and the place that they share or None: plain pushes by place, the rest by arm and dose."
+    place = [_shared(arms[n], a) for n, a in zip(plan.arm, plan.alpha)]
+    keys = [('', *p) if p else (n, str(a)) for n, a, p in zip(plan.arm, plan.alpha, place)]
+    for key in dict.fromkeys(keys):
+        rows = plan[[k == key for k in keys]]
+        yield (rows.sort_values('text', kind='stable'), key[1:]) if not key[0] else (rows, None)
+
 def _make_doses(model, plan, arms, store, how, batch_size, progress):
     "Make the clips that the store lacks, batch by batch."
     from tqdm.auto import tqdm
@@ -620,15 +654,15 @@ def _make_doses(model, plan, arms, store, how, batch_size, progress):
     with store.writing(), tqdm(total=len(rows), desc='doses', unit='clip', disable=not progress) as bar:
         have = set(store.table.clip_id)
         bar.update(int(rows.clip_id.isin(have).sum()))
-        for (name, _), part in rows[~rows.clip_id.isin(have)].groupby(['arm', 'alpha'], sort=False):
+        for part, place in _dose_parts(rows[~rows.clip_id.isin(have)], by_name):
             for i in range(0, len(part), batch_size):
                 todo = part.iloc[i:i + batch_size]
-                tokens, audio, stops = _steered_clips(model, by_name[name], todo, how, batch_size)
+                tokens, audio, stops = _mixed_clips(model, by_name, todo, how, batch_size, place) if place else _steered_clips(model, by_name[todo.arm.iloc[0]], todo, how, batch_size)
                 store.add(todo.assign(stop_s=stops, prompt=todo.text, from_prompt=todo.prompt).drop(columns='text'), list(tokens), list(audio), model.config.sample_rate)
                 bar.update(len(todo))
         if any((store.path/'shards').glob('*.parquet')): store.compact()
 
-# %% ../nbs/api/51_steering.ipynb #cell086
+# %% ../nbs/api/51_steering.ipynb #cell087
 def _scores(store, clips, judge, folder, progress):
     "One row of outcomes a clip, kept in `folder` piece by piece when it is given."
     import pandas as pd
@@ -646,7 +680,7 @@ def _scores(store, clips, judge, folder, progress):
             bar.update(len(part))
     return pd.concat([p for p in parts if len(p)], ignore_index=True)
 
-# %% ../nbs/api/51_steering.ipynb #cell087
+# %% ../nbs/api/51_steering.ipynb #cell088
 def dose_response(
     model, # MusicModel, or a raw transformers one
     prompts, # DataFrame with a column `prompt`, PromptSet, or list of texts; held out from every fit
@@ -678,7 +712,7 @@ def dose_response(
     known = [c for c in ('stop_s', 'audio_path') if c in (table := store.table)]
     return plan.merge(table[['clip_id', *known]], on='clip_id', how='left').merge(scores, on='clip_id', how='left')
 
-# %% ../nbs/api/51_steering.ipynb #cell092
+# %% ../nbs/api/51_steering.ipynb #cell095
 def _outcomes(table, outcomes, unit)->list[str]:
     "Names of the outcomes: given, or all numeric columns that are none of the plan's."
     own = {unit, 'alpha', 'seed', 'replicate', 'guidance', 'temperature', 'top_k', 'duration_s', 'frame_rate', 'pair', 'stop_s'}
@@ -701,14 +735,14 @@ def _monotonicity(alphas, response)->float:
     ok = np.isfinite(response)
     return float(spearmanr(alphas[ok], response[ok]).statistic) if ok.sum() > 2 and np.ptp(response[ok]) > 0 else math.nan
 
-# %% ../nbs/api/51_steering.ipynb #cell093
+# %% ../nbs/api/51_steering.ipynb #cell096
 def _mean_slope(s, weights, level)->dict:
     "Mean of the prompts' slopes with its bootstrap interval; without one for a single prompt."
     if len(s) < 2: return dict(slope=s.mean(), low=math.nan, high=math.nan, n=len(s))
     e = interval(weights(len(s))@s/len(s), s.mean(), len(s), level)
     return dict(slope=e.value, low=e.low, high=e.high, n=e.n)
 
-# %% ../nbs/api/51_steering.ipynb #cell094
+# %% ../nbs/api/51_steering.ipynb #cell097
 def dose_slopes(
     table:pd.DataFrame, # from `dose_response`
     outcomes:str|Sequence[str]|None=None, # columns; None: all numeric ones of the judge
@@ -746,7 +780,7 @@ def _banded(slopes, band, level):
     out = slopes.assign(band_low=[ends.get(o, (math.nan,)*2)[0] for o in slopes.outcome], band_high=[ends.get(o, (math.nan,)*2)[1] for o in slopes.outcome])
     return out.assign(outside_band=(out.slope < out.band_low) | (out.slope > out.band_high), p_random=[_p(r) for r in slopes.itertuples()], n_random=[len(null.get(o, ())) for o in slopes.outcome])
 
-# %% ../nbs/api/51_steering.ipynb #cell099
+# %% ../nbs/api/51_steering.ipynb #cell102
 def side_effects(
     table:pd.DataFrame, # from `dose_response`
     target:str|Sequence[str], # outcomes that were meant to move
@@ -762,7 +796,7 @@ def side_effects(
     s = s.assign(arm=s.arm.where(~loud, 'random, mean size'), effect=s.effect.where(~loud, s.effect.abs()))
     return s.pivot_table(index='arm', columns='outcome', values='effect', aggfunc='mean', sort=False)
 
-# %% ../nbs/api/51_steering.ipynb #cell103
+# %% ../nbs/api/51_steering.ipynb #cell106
 def pairs_curve(
     positive:np.ndarray, # (pair, d) activations with the property
     negative:np.ndarray, # (pair, d) the same content without it
@@ -786,3 +820,105 @@ def pairs_curve(
             v = origin(P[order[:n]], N[order[:n]], 'any')
             rows.append(dict(n_pairs=n, draw=draw, cosine=v.cosine(truth), ordered=float((v.project(P[test] - N[test]) > 0).mean())))
     return pd.DataFrame(rows)
+
+# %% ../nbs/api/51_steering.ipynb #cell110
+def dose_changes(
+    table:pd.DataFrame, # from `dose_response`
+    outcomes:str|Sequence[str]|None=None, # columns; None: all numeric ones of the judge
+    unit:str='prompt', # what is drawn in the bootstrap
+    n_boot:int=1000, # resamples
+    level:float=.95, # of the interval
+    seed:int=0, # of the resamples
+)->pd.DataFrame: # arm, kind, alpha, outcome, value (mean change), low, high, n, mean, before (mean unsteered)
+    "Mean change of every outcome at every dose, each clip against the unsteered one of its prompt and seed."
+    import pandas as pd
+    names, rows = _outcomes(table, outcomes, unit), []
+    plain = table[table.alpha == 0].drop_duplicates([unit, 'seed']).set_index([unit, 'seed'])[names]
+    if not len(plain): raise ValueError("the table has no dose 0, so there is nothing to compare with")
+    for (arm, kind, alpha), part in table.groupby(['arm', 'kind', 'alpha'], sort=False):
+        now = part.drop_duplicates([unit, 'seed']).set_index([unit, 'seed'])[names]
+        by_unit = (now - plain.reindex(now.index)).groupby(level=0).mean()
+        for o in names:
+            e = _mean_slope(by_unit[o].dropna().to_numpy(), lru_cache(None)(lambda n: bootstrap_weights(n, n_boot=n_boot, seed=seed)), level)
+            rows.append(dict(arm=arm, kind=kind, alpha=alpha, outcome=o, value=e['slope'], low=e['low'], high=e['high'], n=e['n'], mean=now[o].mean(), before=plain.reindex(now.index)[o].mean()))
+    return pd.DataFrame(rows)
+
+# %% ../nbs/api/51_steering.ipynb #cell114
+def cue_recovery(
+    changes:pd.DataFrame, # from `dose_changes`
+    planted:Mapping[str, float], # outcome -> change that the emotion makes by construction, in the same units
+    spread:Mapping[str, float], # outcome -> standard deviation between clips, so that outcomes can be added up
+    least:float=.3, # cues whose planted change is smaller than this many standard deviations have no ratio
+)->pd.DataFrame: # arm, kind, alpha, outcome, change, planted, recovered, low, high, n; outcome "all" is the projection, "beside" what lies off it
+    """Share of a planted change that a push recovers, cue by cue and over all cues.
+
+    "all" projects the change on the planted one, in standard deviations: 1 is the whole change, in the right mixture. "beside" is the length of the rest, in lengths of the planted change."""
+    import pandas as pd
+    cues, rows = list(planted), []
+    want = np.array([planted[c]/spread[c] for c in cues])
+    if not np.isfinite(want).all() or not want.any(): raise ValueError(f"planted changes must be finite and not all zero, and every spread positive; got {dict(planted)} over {dict(spread)}")
+    for (arm, kind, alpha), part in changes[changes.outcome.isin(cues)].groupby(['arm', 'kind', 'alpha'], sort=False):
+        p, own = part.set_index('outcome').reindex(cues), dict(arm=arm, kind=kind, alpha=alpha)
+        for c, w in zip(cues, want):
+            ends = sorted((p.low[c]/planted[c], p.high[c]/planted[c])) if abs(w) >= least else (math.nan,)*2
+            rows.append(dict(own, outcome=c, change=p.value[c], planted=planted[c], recovered=p.value[c]/planted[c] if abs(w) >= least else math.nan, low=ends[0], high=ends[1], n=p.n[c]))
+        x = np.nan_to_num(np.array([p.value[c]/spread[c] for c in cues], float))
+        along = float(x@want/(want@want))
+        rows += [dict(own, outcome=k, change=v*np.linalg.norm(want), planted=np.linalg.norm(want), recovered=v, low=math.nan, high=math.nan, n=p.n.max()) for k, v in (('all', along), ('beside', float(np.linalg.norm(x - along*want)/np.linalg.norm(want))))]
+    return pd.DataFrame(rows)
+
+# %% ../nbs/api/51_steering.ipynb #cell118
+def at_equal_cost(
+    table:pd.DataFrame, # a row an arm and dose, with columns `by`, gain and cost; dose 0 is added as (0, 0)
+    budget:float, # cost at which arms are compared
+    gain:str='recovered', # column of what is wanted
+    cost:str='cost', # column of what it costs
+    by:str|Sequence[str]='arm', # columns that name an arm
+)->pd.DataFrame: # by, gain at the budget, cost (at most the budget), alpha where there is one; best first
+    "Largest gain that each arm reaches within a budget, doses joined by straight lines."
+    import pandas as pd
+    by, rows = [by] if isinstance(by, str) else list(by), []
+    check_positive('budget', budget)
+    for key, part in table.groupby(by, sort=False):
+        part = part.assign(size=part.alpha.abs() if 'alpha' in part else part[cost]).sort_values('size')
+        g, c, a = (np.r_[0., part[k].to_numpy(float)] for k in (gain, cost, 'size'))
+        t = np.linspace(0, len(g) - 1, 50*(len(g) - 1) + 1)
+        G, C, A = (np.interp(t, np.arange(len(g)), v) for v in (g, c, a))
+        best = int(np.argmax(np.where(C <= budget, G, -np.inf)))
+        rows.append(dict(zip(by, key)) | {gain: G[best], cost: C[best], 'alpha': A[best]})
+    return pd.DataFrame(rows).sort_values(gain, ascending=False, ignore_index=True)
+
+# %% ../nbs/api/51_steering.ipynb #cell122
+def emotion_directions(
+    acts:np.ndarray, # (clip, d) pooled activations
+    emotions:Sequence[str], # (clip,) emotions and "neutral"
+    pairs:Sequence, # (clip,) pair ids: the same sentence with another word
+    site:str, # where they were read
+    rms:float|None=None, # RMS of the site
+    sources:Sequence=(), # (clip,) ids
+)->dict[str, Direction]: # "valence", "arousal", and every emotion against neutral
+    "The two axes over the emotional clips, and for each emotion the mean difference over matched pairs."
+    y, X = np.asarray(emotions), np.asarray(acts, float)
+    names, on = [e for e in dict.fromkeys(y.tolist()) if e != 'neutral'], y != 'neutral'
+    axes = {a: axis_direction(X[on], y[on], a, site, rms=rms, sources=[s for s, k in zip(sources, on) if k]) for a in ('valence', 'arousal')}
+    parts = {e: _match(y, e, 'neutral', pairs) for e in names}
+    return axes | {e: mean_difference(X[i], X[j], site, rms, [sources[k] for k in i + j] if len(sources) else (), labels=[e, 'neutral']) for e, (i, j) in parts.items()}
+
+# %% ../nbs/api/51_steering.ipynb #cell125
+def method_directions(
+    positive:np.ndarray, # (pair, d) activations with the property
+    negative:np.ndarray, # (pair, d) the same content without it
+    site:str, # where they were read
+    rms:float|None=None, # RMS of the site
+    sae=None, # a dictionary of this site; None leaves that method out
+    features:tuple=(), # with `sae`: (positive, negative) mean activations of its features, (pair, feature)
+    n_features:int=8, # with `sae`: decoder rows, those that differ most
+)->dict[str, Direction]: # by method
+    "One contrast found in several ways, all from the same pairs."
+    X, y = np.vstack([positive, negative]), np.repeat([1., -1.], [len(positive), len(negative)])
+    out = {'mean difference': mean_difference(positive, negative, site, rms), 'PCA of differences': pca_direction(positive, negative, site, rms=rms)}
+    out |= {n: f(X, y, site, rms=rms) for n, f in (('ridge', ridge_direction), ('logistic', logistic_direction), ('LDA', lda_direction), ('AGOP', agop_direction))}
+    if sae is None: return out
+    gap = np.asarray(features[0], float).mean(0) - np.asarray(features[1], float).mean(0)
+    top = np.argsort(-np.abs(gap))[:n_features]
+    return out | {'SAE features': sae_direction(sae, top.tolist(), site, gap[top].tolist(), rms)}
