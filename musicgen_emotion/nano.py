@@ -19,16 +19,16 @@ from .prompts import (CUE_WORDS, HELD_OUT_TEMPLATES, NEUTRAL_TEMPLATES, NOUN_TEM
     held_out_prompts, make_prompt, neutral_prompts, study_prompts)
 from .acoustics import LabelJudge, describe_table
 from .stats import Estimate, correlation, ratio_of_medians, wilson
-from .models import load_model, nano_folder
+from .models import delay_tokens, load_model, nano_folder
 from .generation import generate
 
 # %% auto #0
 __all__ = ['SAMPLE_RATE', 'TONICS', 'FRAME_RATE', 'SCALES', 'PARTIALS', 'ATTACK', 'DECAY', 'CUE_DESCRIPTORS', 'NANO_TARGETS',
            'tone', 'drum_track', 'render_music', 'jitter_cues', 'neutral_cues', 'sample_clip', 'cue_words',
-           'caption_for', 'save_training', 'load_training', 'train_loop', 'text_corpus', 'train_tokenizer',
-           'teacher_embeddings', 'student_encoder', 'distillation_loss', 'distil_text_encoder', 'codec_network',
-           'SpectralLoss', 'audio_bank', 'crops', 'fit_codebooks', 'quantize', 'train_codec', 'assemble_nano',
-           'save_nano', 'encode_clips', 'delayed', 'decoder_loss', 'train_decoder', 'rendered_clips',
+           'caption_for', 'save_training', 'load_training', 'last_logged', 'train_loop', 'text_corpus',
+           'train_tokenizer', 'teacher_embeddings', 'student_encoder', 'distillation_loss', 'distil_text_encoder',
+           'codec_network', 'SpectralLoss', 'audio_bank', 'crops', 'fit_codebooks', 'quantize', 'train_codec',
+           'assemble_nano', 'save_nano', 'encode_clips', 'decoder_loss', 'train_decoder', 'rendered_clips',
            'fit_rendered_judge', 'codec_report', 'clip_descriptors', 'intensity_shift', 'evaluate_nano',
            'metrics_table', 'write_card', 'train_nano']
 
@@ -214,6 +214,13 @@ def load_training(
 # %% ../nbs/api/70_nano.ipynb #cell029
 def _lr(step, steps, peak, warm): return peak*min(1, (step + 1)/warm)*(.5*(1 + np.cos(np.pi*step/steps))*.97 + .03)
 
+def last_logged(
+    path:Path, # A .jsonl log
+)->dict: # Its last line; empty when there is none
+    "Where a training stands: step, loss and the seconds that it took, all runs together."
+    lines = Path(path).read_text().splitlines() if Path(path).exists() else []
+    return json.loads(lines[-1]) if lines else {}
+
 def train_loop(
     name:str, # Name of the stage; files are work/<name>.safetensors and work/<name>.jsonl
     work:Path, # Folder of the training
@@ -229,14 +236,15 @@ def train_loop(
 )->torch.nn.Module: # The trained model
     "AdamW with warm-up and cosine decay; resumes from its checkpoint."
     opt, path = torch.optim.AdamW(params, lr=lr, betas=betas), Path(work)/f'{name}.safetensors'
-    start, flat = load_training(path, model, opt), [p for g in opt.param_groups for p in g['params']]
+    start, flat, log, since = load_training(path, model, opt), [p for g in opt.param_groups for p in g['params']], Path(work)/f'{name}.jsonl', time.time()
+    used = last_logged(log).get('seconds', 0)
     for step in trange(start, steps, initial=start, total=steps, desc=name):
         for g in opt.param_groups: g['lr'] = _lr(step, steps, lr, warm)
         value, numbers = loss(step)
         opt.zero_grad(); value.backward()
         torch.nn.utils.clip_grad_norm_(flat, clip); opt.step()
         if (step + 1) % 25 == 0:
-            with open(Path(work)/f'{name}.jsonl', 'a') as f: f.write(json.dumps(dict(step=step + 1, loss=value.item(), **numbers)) + '\n')
+            with open(log, 'a') as f: f.write(json.dumps(dict(step=step + 1, loss=value.item(), seconds=round(used + time.time() - since, 1), **numbers)) + '\n')
         if (step + 1) % every == 0 or step + 1 == steps: save_training(path, model, opt, step + 1)
     return model.eval()
 
@@ -488,7 +496,7 @@ def assemble_nano(
     seed:int=0, # Initial weights of the decoder
 ):
     "Put text encoder, codec and a fresh decoder (4 layers, width 192) together in the hub's layout."
-    from transformers import AutoTokenizer, EncodecFeatureExtractor, MusicgenConfig, MusicgenForConditionalGeneration, MusicgenProcessor, T5EncoderModel
+    from transformers import MusicgenConfig, MusicgenForConditionalGeneration, T5EncoderModel
     from transformers.models.musicgen.configuration_musicgen import MusicgenDecoderConfig
     text, codec, size = T5EncoderModel.from_pretrained(text_folder), codec_network(), 512
     load_training(codec_file, codec)
@@ -535,62 +543,56 @@ def encode_clips(
     return np.concatenate(parts)
 
 # %% ../nbs/api/70_nano.ipynb #cell059
-def delayed(
-    codes:torch.Tensor, # (clip, codebook, frame) int64
-    pad:int, # Special token
-)->torch.Tensor: # (clip, codebook, frame + codebooks) int64, codebook k shifted by k + 1
-    "The delay pattern: inputs are all positions but the last, targets all but the first."
-    b, k, t = codes.shape
-    full = torch.full((b, k, t + k), pad)
-    for i in range(k): full[:, i, 1 + i:1 + i + t] = codes[:, i]
-    return full
-
 def decoder_loss(
-    model, # A MusicgenForConditionalGeneration
-    tokenizer, # Its tokenizer
-    full:torch.Tensor, # (clip, codebook, position) from `delayed`
+    model, # A MusicModel; its decoder and projection are in training mode
+    tokens:torch.Tensor, # (clip, codebook, frame) int64
     captions:list[str], # One a clip
     keep:np.ndarray, # (clip,) False: the caption is dropped, as guidance needs
+    noise:float=0., # Standard deviation added to the text states, in units of their root mean square
+    rng:np.random.Generator|None=None, # Source of the noise
 )->torch.Tensor: # (codebook,) cross-entropy in nats a token
-    "Next-token loss of each codebook."
-    text = tokenizer(captions, padding=True, return_tensors='pt'); mask = text['attention_mask']
-    with torch.no_grad(): states = model.text_encoder(**text).last_hidden_state
-    states = model.enc_to_dec_proj(states)*mask[..., None]*torch.tensor(keep).float()[:, None, None]
-    n, k, pad = len(full), full.shape[1], model.config.decoder.pad_token_id
-    logits = model.decoder(input_ids=full[..., :-1].flatten(0, 1), encoder_hidden_states=states, encoder_attention_mask=mask, use_cache=False).logits
-    target = full[..., 1:].flatten(0, 1)
-    ce = F.cross_entropy(logits.transpose(1, 2), torch.where(target == pad, -100, target), reduction='none')
-    return ce.reshape(n, k, -1).sum((0, 2))/(target != pad).reshape(n, k, -1).sum((0, 2))
+    "Next-token loss of each codebook under the delay pattern."
+    text, c, hf = model.encode_text(captions, warn=False), model.config, model.hf
+    states, shown = text.states, text.mask[..., None]*torch.tensor(keep).float()[:, None, None]
+    if noise: states = states + noise*states.pow(2).mean().sqrt()*torch.tensor(rng.standard_normal(states.shape), dtype=states.dtype)
+    logits = hf.decoder(input_ids=delay_tokens(tokens, c).flatten(0, 1), encoder_hidden_states=hf.enc_to_dec_proj(states)*shown,
+                        encoder_attention_mask=text.mask, use_cache=False).logits.unflatten(0, (len(tokens), c.n_codebooks))
+    logits = torch.stack([logits[:, k, d:d + tokens.shape[-1]] for k, d in enumerate(c.delays)], 1)
+    return F.cross_entropy(logits.permute(0, 3, 1, 2), tokens, reduction='none').mean((0, 2))
 
 # %% ../nbs/api/70_nano.ipynb #cell062
 def train_decoder(
     work:Path, # Folder of the training
     nano:Path, # Folder made by `assemble_nano`
-    steps:int=2200, # Optimizer steps
+    steps:int=5000, # Optimizer steps
     batch_size:int=16, # Clips a step
     lr:float=2e-3, # Peak learning rate
-    n_clips:int=4200, # Clips in the bank; every sixtieth is held out
+    n_clips:int=8400, # Clips in the bank; every sixtieth is held out
     drop:float=.15, # Share of dropped captions
+    neutral:float=.38, # Share of clips without an emotion, whose captions name cues
+    noise:float=.15, # On the text states, see `decoder_loss`
+    frames:int=88, # Two of three steps see only this much of a clip, and more clips
 )->Path: # The folder, now with trained weights
     "Train the decoder and the projection of the text states; encoder and codec stay as they are."
-    from transformers import AutoTokenizer, MusicgenForConditionalGeneration
-    model, tokenizer = MusicgenForConditionalGeneration.from_pretrained(nano, dtype=torch.float32), AutoTokenizer.from_pretrained(nano)
+    model = load_model(str(nano), device='cpu')
     waves, rows = audio_bank(Path(work)/'decoder_bank.npy', n_clips, seed=11)
-    full = delayed(torch.tensor(encode_clips(model.audio_encoder, waves, Path(work)/'decoder_tokens.npy').astype(np.int64)), model.config.decoder.pad_token_id)
-    test = np.arange(0, len(full), 60); train = np.setdiff1d(np.arange(len(full)), test)
-    body, weights = torch.nn.ModuleDict(dict(decoder=model.decoder, projection=model.enc_to_dec_proj)), torch.tensor([1.6, 1.1, .75, .55])
+    tokens = torch.tensor(encode_clips(model.hf.audio_encoder, waves, Path(work)/'decoder_tokens.npy').astype(np.int64))
+    test = np.arange(0, len(tokens), 60); train = np.setdiff1d(np.arange(len(tokens)), test)
+    plain = np.array([rows[i]['emotion'] == 'neutral' for i in train]); share = np.where(plain, neutral/max(1, plain.sum()), (1 - neutral)/max(1, (~plain).sum()))
+    body, weights = torch.nn.ModuleDict(dict(decoder=model.hf.decoder, projection=model.hf.enc_to_dec_proj)), torch.tensor([1.6, 1.1, .75, .55])
     groups = [dict(params=[p for p in body.parameters() if p.ndim > 1], weight_decay=.02), dict(params=[p for p in body.parameters() if p.ndim < 2], weight_decay=0.)]
     def loss(step):
-        rng = np.random.default_rng((3, step)); at = rng.choice(train, batch_size, replace=False)
-        ce = decoder_loss(model, tokenizer, full[at], [caption_for(rows[i], rng) for i in at], rng.random(batch_size) >= drop)
+        rng, short = np.random.default_rng((3, step)), step % 3 != 2
+        at = rng.choice(train, min(len(train), 5*batch_size//2 if short else batch_size), replace=False, p=share/share.sum())
+        ce = decoder_loss(model, tokens[at][..., :frames if short else None], [caption_for(rows[i], rng) for i in at], rng.random(len(at)) >= drop, noise, rng)
         numbers = dict(ce=[round(v, 3) for v in ce.tolist()])
         if (step + 1) % 250 == 0:
             fixed = np.random.default_rng(5)
-            with torch.no_grad(): numbers['held_out_ce'] = decoder_loss(model, tokenizer, full[test[:40]], [caption_for(rows[i], fixed) for i in test[:40]], np.ones(40, bool)).tolist()
+            with torch.no_grad(): numbers['held_out_ce'] = decoder_loss(model, tokens[test[:40]], [caption_for(rows[i], fixed) for i in test[:40]], np.ones(40, bool)).tolist()
         return (ce*weights).mean(), numbers
-    model.train()
+    body.train().requires_grad_(True)
     train_loop('decoder', Path(work), body, groups, loss, steps, lr, warm=80)
-    return save_nano(model.eval(), nano, nano)
+    return save_nano(model.hf.eval(), nano, nano)
 
 # %% ../nbs/api/70_nano.ipynb #cell064
 CUE_DESCRIPTORS = ('tempo', 'mode_score', 'rms_db', 'centroid', 'register', 'articulation', 'percussiveness')
@@ -743,7 +745,7 @@ whose emotional cues are known. It exists to check methods, not to make music.
 **Data.** Rendered by `musicgen_emotion.nano`: {len(TONICS)} keys, {len(INSTRUMENTS)} instruments, clips of 5 s at {SAMPLE_RATE} Hz, captions from templates. No recorded music.
 **Text encoder.** Distilled from all-MiniLM-L6-v2 on generated captions and English words. Held-out words, never in a training caption: {', '.join(w for e in EMOTIONS for w in HELD_OUT_WORDS[e])}.
 **Seeds.** Audio banks 1 (codec) and 11 (decoder), weights 0; the batch of a step depends on its number alone.
-**Hours** (two cores, shared): {', '.join(f'{k} {v:.2f}' for k, v in hours.items())}.
+**Hours** (from the logs): {', '.join(f'{k} {v:.2f}' for k, v in hours.items())}.
 **Last losses.** {'; '.join(f'{k}: {v}' for k, v in losses.items())}.
 **History.** {history}
 
@@ -763,17 +765,13 @@ def train_nano(
 )->Path: # The model folder
     "Text encoder, codec, decoder, measurement and card, in that order; finished stages are not repeated."
     work = Path(work); work.mkdir(parents=True, exist_ok=True)
-    out, hours = Path(out or work/'nano'), {}
-    def stage(name, f, *args):
-        t = time.time(); result = f(*args); hours[name] = (time.time() - t)/3600
-        return result
-    text = stage('text encoder', distil_text_encoder, work)
-    codec = stage('codec', train_codec, work)
+    out = Path(out or work/'nano')
+    text, codec = distil_text_encoder(work), train_codec(work)
     if not (out/'config.json').exists(): assemble_nano(out, text, codec)
-    stage('decoder', train_decoder, work, out)
+    train_decoder(work, out)
     write_json(out/'metrics.json', evaluate_nano(out))
-    last = {f.stem: json.loads(f.read_text().splitlines()[-1]) for f in sorted(work.glob('*.jsonl'))}
-    write_card(out, hours, last)
+    logs = {f.stem: last_logged(f) for f in sorted(work.glob('*.jsonl'))}
+    write_card(out, {k: v['seconds']/3600 for k, v in logs.items()}, logs)
     return out
 
 # %% ../nbs/api/70_nano.ipynb #cell087

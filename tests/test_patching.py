@@ -192,6 +192,16 @@ def test_both_branches_of_the_last_layer_give_the_sources_clip(tiny):
     got = patched_generation(tiny, Pairs(SOURCE, TARGET), ['layer_2'], .2, 1, branch='both', audio=False, progress=False)
     assert (got.made.tokens[got.table.site == 'layer_2'] == got.made.tokens[got.table.arm == 'source']).all()
 
+def test_states_of_the_patched_clips_own_music(tiny):
+    "A greedy patched clip is what the target predicts over that clip with the states of the source's prompt over that clip."
+    site, seen = 'layer_1.cross_attn', {}
+    got = patched_generation(tiny, Pairs(SOURCE, TARGET), [site, 'layer_0.self_attn', 'layer_2'], .2, 1, guidance=1., temperature=0., batch_size=99, audio=False, progress=False)
+    t, tokens = got.table, got.made.tokens
+    assert (tokens[t.site == 'layer_0.self_attn'] == tokens[t.arm == 'target']).all() and (tokens[t.site == 'layer_2'] == tokens[t.arm == 'source']).all()
+    clip = tokens[t.site == site]
+    with hooked(tiny, {site: lambda x, now: seen.__setitem__('x', x.clone())}): next_token_logits(tiny, clip, SOURCE)
+    with hooked(tiny, {site: lambda x, now: seen['x']}): assert (next_token_logits(tiny, clip, TARGET).argmax(-1).numpy() == clip).all()
+
 def test_other_arm_and_sound(tiny):
     got = patched_generation(tiny, Pairs(SOURCE, TARGET), ['text'], 2., 1, arm='other', progress=False)
     t = got.table
