@@ -6,14 +6,14 @@ Both sides of a ratio run alternately in one process on the same weights, clips 
 the residual stream of every layer at every position of the same clips. The stepwise side is transformers' own `generate` with
 plain forward hooks that keep the wanted rows; decoding tokens to sound is taken out of it, so that only activations are paid for.
 Ratios are medians over rounds; the interval is the range of the rounds. `holds` compares the ratio with the aim."""
-import argparse, contextlib, json, tempfile, time
-from pathlib import Path
+import contextlib
 from types import SimpleNamespace
 import numpy as np
 import torch
+from common import clock, command_line, entry, nano_or_random, show
 from musicgen_emotion.extraction import replay
 from musicgen_emotion.hooks import hooked
-from musicgen_emotion.models import load_model, nano_folder, sample_tokens, write_random_model
+from musicgen_emotion.models import load_model, sample_tokens, write_random_model
 
 PROMPTS = ('happy upbeat pop song with bright synths', 'sad slow piano ballad', 'calm ambient pads', 'angry heavy metal')
 
@@ -41,16 +41,6 @@ def stepwise(model, prompts, n_frames, branches):
     last = torch.zeros_like(ids[..., :1])
     tokens = torch.stack([torch.cat([ids, last], -1)[:, k, 1 + d:1 + d + n_frames] for k, d in enumerate(c.delays)], 1)
     return [torch.cat(s[-n_positions:], 1) for s in seen], tokens.numpy()
-
-def clock(work):
-    start = time.perf_counter()
-    out = work()
-    return time.perf_counter() - start, out
-
-def entry(name, ratios, aim, above, **more):
-    ratio = float(np.median(ratios))
-    holds = None if aim is None else bool(ratio >= aim if above else ratio <= aim)
-    return dict(name=name, ratio=round(ratio, 3), low=round(min(ratios), 3), high=round(max(ratios), 3), n=len(ratios), aim=aim, holds=holds) | more
 
 def replay_ratio(name, model, n_clips, seconds, branches, rounds, aim):
     "How many times longer stepwise generation takes than replay, for the same activations."
@@ -81,8 +71,7 @@ def hook_ratio(model, n_clips, seconds, rounds):
 
 def entries(quick, folder):
     "All comparisons, the cheap ones first."
-    if (nano_folder()/'config.json').exists(): nano = load_model('nano', device='cpu')
-    else: nano = load_model(write_random_model(folder/'nano', d_model=256, n_layers=4, d_ff=1024, codebook_size=512, sample_rate=8000, d_text=128), device='cpu')
+    nano = nano_or_random(folder)
     seconds, rounds = (2, 3) if quick else (5, 5)
     yield hook_ratio(nano, 4, 1 if quick else 4, rounds + 1)
     yield replay_ratio('replay_vs_stepwise_nano', nano, 1, seconds, ('cond',), rounds, 20)
@@ -94,16 +83,8 @@ def entries(quick, folder):
     yield replay_ratio('replay_vs_stepwise_small_both_branches', small, 1, 2, ('cond', 'null'), 1, 20)
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--quick', action='store_true', help='nano only, short clips: under 40 s')
-    parser.add_argument('--json', action='store_true', help='one JSON object a line')
-    parser.add_argument('--threads', type=int, default=1, help='threads of torch, for both sides')
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    with tempfile.TemporaryDirectory() as folder:
-        for e in entries(args.quick, Path(folder)):
-            if args.json: print(json.dumps(e), flush=True)
-            else: print(f"{e['name']:42} {e['ratio']:8.2f}  [{e['low']:.2f}, {e['high']:.2f}] n={e['n']}  aim {e['aim']}  {'holds' if e['holds'] else 'no aim' if e['holds'] is None else 'FAILS'}", flush=True)
+    options = command_line(__doc__, 'nano only, short clips: under 40 s')
+    show(lambda folder: entries(options.quick, folder), options)
 
 
 if __name__ == '__main__': main()

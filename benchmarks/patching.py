@@ -7,12 +7,11 @@ the share of the logit difference between the prompts that the cell carries, exa
 one-by-one side is lean: the source's states are recorded once, each cell is one patched pass of the whole batch, and only the logit
 difference is computed. `rank_correlation` says how far the two sides agree over all cells. Ratios are medians over rounds; the interval is
 the range of the rounds. `holds` compares the ratio with the aim."""
-import argparse, json, tempfile, time
-from pathlib import Path
 import numpy as np
 import torch
+from common import clock, command_line, nano_or_random, show
 from musicgen_emotion.hooks import hooked
-from musicgen_emotion.models import delay_tokens, load_model, nano_folder, write_random_model
+from musicgen_emotion.models import delay_tokens, load_model, write_random_model
 from musicgen_emotion.patching import all_cells, attribution_patching, contrast, next_token_logits, pair_prompts, pair_tokens, window_positions
 from musicgen_emotion.prompts import matched_pairs
 
@@ -48,11 +47,6 @@ def all_at_once(model, pairs, cells):
     table = attribution_patching(model, pairs, cells, batch_size=len(pairs), progress=False)
     return table.attribution.to_numpy().reshape(len(pairs), len(cells)).T
 
-def clock(work):
-    start = time.perf_counter()
-    out = work()
-    return time.perf_counter() - start, out
-
 def ratio(name, model, n_pairs, seconds, step_s, rounds, aim, sample=None):
     "How many times longer patching cell by cell takes. With `sample`, that many cells are patched and their time is scaled to all."
     from scipy.stats import spearmanr
@@ -72,8 +66,7 @@ def ratio(name, model, n_pairs, seconds, step_s, rounds, aim, sample=None):
 
 def entries(quick, folder):
     "All comparisons, the cheap ones first."
-    if (nano_folder()/'config.json').exists(): nano = load_model('nano', device='cpu')
-    else: nano = load_model(write_random_model(folder/'nano', d_model=192, n_layers=4, n_heads=6, d_ff=768, codebook_size=512, sample_rate=8000, d_text=128), device='cpu')
+    nano = nano_or_random(folder)
     if quick:
         yield ratio('attribution_vs_patching_nano', nano, 2, 2, .05, 3, 50, sample=96)
         return
@@ -83,16 +76,8 @@ def entries(quick, folder):
     yield ratio('attribution_vs_patching_small', small, 1, 1, .1, 2, 50, sample=24)
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--quick', action='store_true', help='nano only, short clips, a random sample of cells: under 40 s')
-    parser.add_argument('--json', action='store_true', help='one JSON object a line')
-    parser.add_argument('--threads', type=int, default=1, help='threads of torch, for both sides')
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    with tempfile.TemporaryDirectory() as folder:
-        for e in entries(args.quick, Path(folder)):
-            if args.json: print(json.dumps(e), flush=True)
-            else: print(f"{e['name']:40} {e['ratio']:8.1f}  [{e['low']:.1f}, {e['high']:.1f}] n={e['n']}  aim {e['aim']}  {'holds' if e['holds'] else 'no aim' if e['holds'] is None else 'FAILS'}  ({e['cells']} cells, rank correlation {e['rank_correlation']})", flush=True)
+    options = command_line(__doc__, 'nano only, short clips, a random sample of cells: under 40 s')
+    show(lambda folder: entries(options.quick, folder), options)
 
 
 if __name__ == '__main__': main()

@@ -9,11 +9,12 @@ Data, batches, learning-rate schedule, penalty, gradient clipping and number of 
 Errors are of rows that nobody trained on. ReLU dictionaries end with different L0, so their error is also compared with the 64
 strongest features of a row kept. Peak memory is what a fresh process needs for three steps beyond imports and data.
 A library that is not installed is skipped with the reason; `make interop-env` builds an environment that has both."""
-import argparse, contextlib, importlib.util, json, multiprocessing, os, tempfile, time, warnings
+import contextlib, importlib.util, multiprocessing, os, warnings
 from pathlib import Path
 from types import SimpleNamespace
 import numpy as np
 import torch
+from common import clock, command_line, entry, show
 from musicgen_emotion.sae import SAEConfig, SparseAutoencoder
 from musicgen_emotion.sae_training import ArrayBatches, SAETrainer, StoreBatches, TrainConfig
 
@@ -99,21 +100,16 @@ def slow_bfloat16():
     def rate(dtype):
         a, b = torch.randn(64, 256).to(dtype), torch.randn(256, 256).to(dtype)
         a @ b
-        return min(clock(lambda: a @ b) for _ in range(3))
+        return min(clock(lambda: a @ b)[0] for _ in range(3))
     share = rate(torch.float32)/rate(torch.bfloat16)
     return f'skipped: bfloat16 products run at {share:.3f} of the float32 rate on this machine' if share < .5 else None
-
-def clock(work):
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 def alternate(sides, rounds, steps):
     "Seconds of `steps` steps, one list a side, one entry a round; the first round is dropped."
     seconds, names = {n: [] for n in sides}, list(sides)
     for r in range(rounds + 1):
         for n in names[r % len(names):] + names[:r % len(names)]:
-            spent = clock(lambda: [sides[n].step(i) for i in range(r*steps, (r + 1)*steps)])
+            spent, _ = clock(lambda: [sides[n].step(i) for i in range(r*steps, (r + 1)*steps)])
             if r: seconds[n].append(spent)
     return {n: np.array(s) for n, s in seconds.items()}
 
@@ -127,12 +123,6 @@ def quality(side, x, parts=5):
         kept = torch.zeros_like(f).scatter_(1, (at := weight.topk(K, dim=1).indices), f.gather(1, at))
         rows.append([(side.decode(f) - b).pow(2).mean(), (f > 0).float().sum(1).mean(), (side.decode(kept) - b).pow(2).mean()])
     return np.array(rows, float).T
-
-def entry(name, ratios, aim, above=True, **more):
-    ratios = np.asarray(ratios, float)
-    ratio = float(np.median(ratios))
-    holds = None if aim is None else bool(ratio >= aim if above else ratio <= aim)
-    return dict(name=name, ratio=round(ratio, 3), low=round(float(ratios.min()), 3), high=round(float(ratios.max()), 3), n=len(ratios), aim=aim, holds=holds) | more
 
 def skipped(name, why): return dict(name=name, ratio=None, low=None, high=None, n=0, aim=None, holds=None, skipped=why)
 
@@ -252,26 +242,14 @@ def entries(o, folder):
     yield from stream_ratio(x, o, folder)
     for kind in ('relu_l1', 'topk'): yield from compare(kind, 'bfloat16', x, test, o)
 
-def line(e):
-    if e.get('skipped'): return f"{e['name']:58} {e['skipped']}"
-    more = {k: v for k, v in e.items() if k not in ('name', 'ratio', 'low', 'high', 'n', 'aim', 'holds', 'd_in', 'd_sae', 'batch', 'steps')}
-    return f"{e['name']:58} {e['ratio']:8.2f}  [{e['low']:.2f}, {e['high']:.2f}] n={e['n']}  aim {e['aim']}  {'holds' if e['holds'] else 'no aim' if e['holds'] is None else 'FAILS'}  {json.dumps(more)}"
-
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--quick', action='store_true', help='one step a round, two rounds, no memory: under 40 s on an idle machine')
-    parser.add_argument('--json', action='store_true', help='one JSON object a line')
-    parser.add_argument('--threads', type=int, default=1, help='threads of torch, for all sides')
-    for name, default, help in (('d-in', 768, 'width'), ('d-sae', 6144, 'dictionary size'), ('batch', 1024, 'rows a step'), ('steps', 10, 'steps a round'), ('rounds', 15, 'rounds'), ('rows', 30000, 'rows of data')):
-        parser.add_argument(f'--{name}', type=int, default=default, help=help)
-    o = parser.parse_args()
+    o = command_line(__doc__, 'one step a round, two rounds, no memory: under 40 s on an idle machine', d_in=(768, 'width'), d_sae=(6144, 'dictionary size'), batch=(1024, 'rows a step'),
+                     steps=(10, 'steps a round'), rounds=(15, 'rounds'), rows=(30000, 'rows of data'))
     if o.quick: o.steps, o.rounds, o.rows = 1, 2, 6*o.batch
     o.total = o.steps*(o.rounds + 1)
     o.warmup = max(1, o.total//10)
-    torch.set_num_threads(o.threads)
     warnings.filterwarnings('ignore', module='sae_lens|transformer_lens')
-    with tempfile.TemporaryDirectory() as folder:
-        for e in entries(o, Path(folder)): print(json.dumps(e) if o.json else line(e), flush=True)
+    show(lambda folder: entries(o, folder), o)
 
 
 if __name__ == '__main__': main()

@@ -4,25 +4,14 @@
 
 Both sides of a ratio run alternately in one process on the same weights, prompts, seeds and threads. Ratios are medians over rounds; the
 interval is the range of the rounds. `holds` compares the ratio with the aim."""
-import argparse, json, time
 import numpy as np
-import torch
+from common import clock, command_line, entry, nano_or_random, show
 from musicgen_emotion.directions import Direction
-from musicgen_emotion.models import load_model, nano_folder, sample_tokens, write_random_model
+from musicgen_emotion.models import sample_tokens
 from musicgen_emotion.steering import ClosedLoop, Schedule, steer
 
 PROMPTS = ('happy upbeat pop song with bright synths', 'sad slow piano ballad', 'calm ambient pads', 'angry heavy metal')
 
-
-def clock(work):
-    start = time.perf_counter()
-    out = work()
-    return time.perf_counter() - start, out
-
-def entry(name, ratios, aim, above, **more):
-    ratio = float(np.median(ratios))
-    holds = None if aim is None else bool(ratio >= aim if above else ratio <= aim)
-    return dict(name=name, ratio=round(ratio, 3), low=round(min(ratios), 3), high=round(max(ratios), 3), n=len(ratios), aim=aim, holds=holds) | more
 
 def direction(model, site):
     return Direction(np.random.default_rng(0).normal(size=model.config.d_model), site, 'random', rms=1.)
@@ -51,23 +40,12 @@ def steering_entries(model, quick):
 
 def entries(quick, folder):
     "All comparisons, the cheap ones first."
-    if (nano_folder()/'config.json').exists(): nano = load_model('nano', device='cpu')
-    else: nano = load_model(write_random_model(folder/'nano', d_model=256, n_layers=4, d_ff=1024, codebook_size=512, sample_rate=8000, d_text=128), device='cpu')
+    nano = nano_or_random(folder)
     yield from steering_entries(nano, quick)
 
 def main():
-    import tempfile
-    from pathlib import Path
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--quick', action='store_true', help='short clips: under 40 s')
-    parser.add_argument('--json', action='store_true', help='one JSON object a line')
-    parser.add_argument('--threads', type=int, default=1, help='threads of torch, for both sides')
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    with tempfile.TemporaryDirectory() as folder:
-        for e in entries(args.quick, Path(folder)):
-            if args.json: print(json.dumps(e), flush=True)
-            else: print(f"{e['name']:46} {e['ratio']:8.2f}  [{e['low']:.2f}, {e['high']:.2f}] n={e['n']}  aim {e['aim']}  {'holds' if e['holds'] else 'no aim' if e['holds'] is None else 'FAILS'}", flush=True)
+    options = command_line(__doc__, 'short clips: under 40 s')
+    show(lambda folder: entries(options.quick, folder), options)
 
 
 if __name__ == '__main__': main()

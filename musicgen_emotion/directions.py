@@ -5,7 +5,7 @@
 # %% ../nbs/api/50_directions.ipynb #cell002
 from __future__ import annotations
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING

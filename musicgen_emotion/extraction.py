@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from fastcore.basics import patch
 from .core import ADVICE, atomic_path, atomic_write, check_finite, check_in, check_positive, folder_lock, read_json, seed_from, sha256_bytes, sha256_file, write_json, write_table
-from .models import ModelConfig, MusicModel, TextStates, delay_tokens, load_model, write_random_model
+from .models import ModelConfig, MusicModel, TextStates, delay_tokens, frame_logits, load_model, write_random_model
 from .generation import generate
 
 # %% auto #0
@@ -626,8 +626,7 @@ def token_nll(
 def _nll(model, tokens, text)->np.ndarray:
     logits = model.step(model.begin(text, null=False, cache=False), delay_tokens(tokens, model.config), logits='all').float()
     n, want = tokens.shape[-1], torch.as_tensor(tokens).long().to(logits.device)
-    shifted = torch.stack([logits[:, k, d:d + n] for k, d in enumerate(model.config.delays)], 1)
-    return torch.nn.functional.cross_entropy(shifted.permute(0, 3, 1, 2), want, reduction='none').cpu().numpy()
+    return torch.nn.functional.cross_entropy(frame_logits(logits, model.config, n).permute(0, 3, 1, 2), want, reduction='none').cpu().numpy()
 
 # %% ../nbs/api/23_extraction.ipynb #cell080
 def replay_bytes(

@@ -16,7 +16,7 @@ from .core import check_finite, check_in, check_positive, rng
 from .emotions import EMOTION_WORDS, EMOTIONS, VALENCE_AROUSAL
 from .acoustics import DESCRIPTORS, LabelJudge, ListenerModel, _mel_spectrum, describe, fit_listener, listener_cues, spectrum
 from .stats import bootstrap
-from .models import MusicModel, as_model, delay_tokens
+from .models import MusicModel, as_model, delay_tokens, frame_logits
 from .extraction import ClipStore, token_nll
 
 # %% auto #0
@@ -390,7 +390,7 @@ def _log_probs(model, tokens, prompts, guidance):
     if guidance != 1:
         cond, null = logits.chunk(2)
         logits = null + guidance*(cond - null)
-    return torch.stack([logits[:, k, d:d + n] for k, d in enumerate(model.config.delays)], 1).log_softmax(-1)
+    return frame_logits(logits, model.config, n).log_softmax(-1)
 
 def _clips(name, tokens, prompts=None):
     tokens = np.asarray(getattr(tokens, 'tokens', tokens))

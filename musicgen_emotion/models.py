@@ -13,9 +13,9 @@ from .core import check_in, check_positive, sha256_file
 
 # %% auto #0
 __all__ = ['MELODY', 'KINDS', 'BACKENDS', 'MAX_TEXT_TOKENS', 'PAD_TO', 'torch_dtype', 'nano_folder', 'model_registry',
-           'write_random_model', 'ModelConfig', 'delay_tokens', 'Site', 'MusicModel', 'TransformersModel',
-           'model_folder', 'pick_device', 'load_model', 'as_model', 'TextStates', 'DecoderState', 'clip_seeds',
-           'ClipNoise', 'pick_tokens', 'sample_tokens', 'Pass', 'randomized']
+           'write_random_model', 'ModelConfig', 'delay_tokens', 'frame_logits', 'Site', 'MusicModel',
+           'TransformersModel', 'model_folder', 'pick_device', 'load_model', 'as_model', 'TextStates', 'DecoderState',
+           'clip_seeds', 'ClipNoise', 'pick_tokens', 'sample_tokens', 'Pass', 'randomized']
 
 # %% ../nbs/api/20_models.ipynb #cell006
 @contextlib.contextmanager
@@ -248,7 +248,16 @@ def _check_tokens(tokens, config):
         raise ValueError(f"{tokens.shape[2]} frames are more than the model's {config.max_frames}")
     return tokens
 
-# %% ../nbs/api/20_models.ipynb #cell036
+# %% ../nbs/api/20_models.ipynb #cell034
+def frame_logits(
+    logits:torch.Tensor, # (row, codebook, position, entry) of a pass over `delay_tokens`
+    config:ModelConfig, # shapes of the model
+    n_frames:int, # frames of the clip
+) -> torch.Tensor: # (row, codebook, frame, entry)
+    "The logits that predicted each frame of each codebook: position p predicts codebook k's frame p - delay[k]."
+    return torch.stack([logits[:, k, d:d + n_frames] for k, d in enumerate(config.delays)], 1)
+
+# %% ../nbs/api/20_models.ipynb #cell039
 @dataclass(frozen=True)
 class Site:
     "A named place in the model."
@@ -277,7 +286,7 @@ class Site:
         out[list(value.keys())[self.index]] = new
         return out
 
-# %% ../nbs/api/20_models.ipynb #cell039
+# %% ../nbs/api/20_models.ipynb #cell042
 KINDS = ("text", "text_proj", "embed", "resid", "self_attn", "cross_attn", "mlp")
 _IN_LAYER = dict(resid=("", "residual stream after decoder layer {i}"),
                  self_attn=(".self_attn", "what self-attention of layer {i} adds to the residual stream (after out_proj)"),
@@ -295,7 +304,7 @@ def _transformers_sites(n_layers, has_projection):
             out.append(Site(f"layer_{i}" + ("" if kind == "resid" else f".{kind}"), f"{layers}.{i}{end}", kind, i, what.format(i=i)))
     return {s.name: s for s in out}
 
-# %% ../nbs/api/20_models.ipynb #cell041
+# %% ../nbs/api/20_models.ipynb #cell044
 class MusicModel:
     """A text-to-music model behind one interface.
 
@@ -334,7 +343,7 @@ class TransformersModel(MusicModel):
     "MusicGen as implemented in transformers (4.57 and 5.x)."
     backend = "transformers"
 
-# %% ../nbs/api/20_models.ipynb #cell045
+# %% ../nbs/api/20_models.ipynb #cell048
 def _known(): return ["nano", *(r["name"] for r in _hub_rows())]
 
 def _melody_error(name):
@@ -362,7 +371,7 @@ def _hub_folder(name, revision):
     try: return Path(snapshot_download(name, **want))
     except (OSError, HfHubHTTPError, RuntimeError) as e: raise _unreachable(name, revision, type(e).__name__) from None
 
-# %% ../nbs/api/20_models.ipynb #cell046
+# %% ../nbs/api/20_models.ipynb #cell049
 def model_folder(
     name:str|Path, # "nano", a hub id or a folder
     revision:str|None=None, # branch, tag or commit on the hub
@@ -381,7 +390,7 @@ def model_folder(
     if name.startswith("facebook/") or not re.fullmatch(r"[\w-]+/[\w.-]+", name): raise _unknown_error(name)
     return _hub_folder(name, revision)
 
-# %% ../nbs/api/20_models.ipynb #cell049
+# %% ../nbs/api/20_models.ipynb #cell052
 def _read_config(folder):
     if not (folder / "config.json").exists():
         kind = " It looks like an audiocraft checkpoint, which this backend does not read." if (folder / "state_dict.bin").exists() else ""
@@ -419,7 +428,7 @@ def _load_transformers(folder, dtype):
 
 BACKENDS = dict(transformers=_load_transformers)
 
-# %% ../nbs/api/20_models.ipynb #cell050
+# %% ../nbs/api/20_models.ipynb #cell053
 def pick_device(
     device:str|torch.device|None=None # "cuda", "mps", "cpu", ...; None or "auto" takes the best that is there
 ) -> torch.device: # the device
@@ -428,7 +437,7 @@ def pick_device(
     if torch.cuda.is_available(): return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
-# %% ../nbs/api/20_models.ipynb #cell053
+# %% ../nbs/api/20_models.ipynb #cell056
 def load_model(
     name:str|Path="nano", # "nano", a hub id such as "facebook/musicgen-small", or a folder
     backend:str="auto", # "auto" or "transformers"
@@ -446,7 +455,7 @@ def load_model(
     hf, tokenizer = BACKENDS["transformers" if backend == "auto" else backend](folder, dtype)
     return _wrap(hf.to(device), tokenizer, name=folder.name if Path(name).is_dir() else str(name), folder=folder, revision=revision)
 
-# %% ../nbs/api/20_models.ipynb #cell057
+# %% ../nbs/api/20_models.ipynb #cell060
 def as_model(
     model, # MusicModel, or a transformers MusicgenForConditionalGeneration
     tokenizer=None, # of its text encoder; found from the model's folder when None
@@ -460,7 +469,7 @@ def as_model(
         tokenizer = AutoTokenizer.from_pretrained(model.config._name_or_path)
     return _wrap(model, tokenizer, name=Path(model.config._name_or_path).name)
 
-# %% ../nbs/api/20_models.ipynb #cell061
+# %% ../nbs/api/20_models.ipynb #cell064
 @patch(as_prop=True)
 def sites(self:MusicModel) -> list[str]: # names in the order of the computation
     "Names of all sites."
@@ -491,7 +500,7 @@ def site_width(self:MusicModel,
     "Width of a site's activations."
     return self.config.d_text if self.site(site).kind == "text" else self.config.d_model
 
-# %% ../nbs/api/20_models.ipynb #cell064
+# %% ../nbs/api/20_models.ipynb #cell067
 def _check_layers(layers, n_layers):
     for i in layers:
         if isinstance(i, bool) or not isinstance(i, (int, np.integer)): raise TypeError(f"layers must be integers, got {i!r} ({type(i).__name__})")
@@ -513,14 +522,14 @@ def resolve_sites(self:MusicModel,
         else: want.add(self.site(s).name)
     return [n for n in self.sites if n in want]
 
-# %% ../nbs/api/20_models.ipynb #cell067
+# %% ../nbs/api/20_models.ipynb #cell070
 @patch
 def site_table(self:MusicModel) -> pd.DataFrame: # site, kind, layer, width, what
     "All sites as a table."
     return pd.DataFrame([dict(site=s.name, kind=s.kind, layer=s.layer, width=self.site_width(s), what=s.what)
                          for s in self._sites.values()]).astype(dict(layer="Int64"))
 
-# %% ../nbs/api/20_models.ipynb #cell071
+# %% ../nbs/api/20_models.ipynb #cell074
 MAX_TEXT_TOKENS = 512
 PAD_TO = 16
 
@@ -539,7 +548,7 @@ def _warn_text(tokenizer, prompts, ids, lengths, stacklevel=4):
         lost = row.count(unknown)
         if lost: warnings.warn(f"{lost} of {len(row)} tokens of prompt {short!r} are unknown to the tokenizer: the model cannot read them", stacklevel=stacklevel)
 
-# %% ../nbs/api/20_models.ipynb #cell072
+# %% ../nbs/api/20_models.ipynb #cell075
 @patch
 def tokenize(self:TransformersModel,
     prompts:str|list[str], # one or many; '' is allowed
@@ -559,7 +568,7 @@ def tokenize(self:TransformersModel,
     mask = torch.tensor([[1] * len(r) + [0] * (width - len(r)) for r in ids])
     return dict(input_ids=tokens.to(self.device), attention_mask=mask.to(self.device))
 
-# %% ../nbs/api/20_models.ipynb #cell077
+# %% ../nbs/api/20_models.ipynb #cell080
 @dataclass
 class TextStates:
     "Text states of prompts with their mask."
@@ -591,7 +600,7 @@ def encode_text(self:TransformersModel,
     states = Site("text", "", "text", None, "").get(self.hf.text_encoder(**t))
     return TextStates(states * t["attention_mask"][..., None].to(states.dtype), t["attention_mask"], t["input_ids"])
 
-# %% ../nbs/api/20_models.ipynb #cell081
+# %% ../nbs/api/20_models.ipynb #cell084
 def _new_cache():
     "Key/value cache that writes in place: the library's own copies all past keys and values at every step."
     from transformers import DynamicCache, EncoderDecoderCache
@@ -615,7 +624,7 @@ def _new_cache():
     own.layer_class_to_replicate = _InPlaceLayer
     return EncoderDecoderCache(own, DynamicCache())
 
-# %% ../nbs/api/20_models.ipynb #cell082
+# %% ../nbs/api/20_models.ipynb #cell085
 @dataclass
 class DecoderState:
     "What the decoder needs between two steps."
@@ -659,7 +668,7 @@ def step(self:TransformersModel,
     if logits == "last": return torch.stack([head(hidden[:, -1]) for head in self.hf.decoder.lm_heads], 1)
     return torch.stack([head(hidden) for head in self.hf.decoder.lm_heads], 1)
 
-# %% ../nbs/api/20_models.ipynb #cell088
+# %% ../nbs/api/20_models.ipynb #cell091
 @patch
 @torch.no_grad()
 def decode_audio(self:TransformersModel,
@@ -677,7 +686,7 @@ def decode_audio(self:TransformersModel,
     wave = np.concatenate(out) if out else np.zeros((0, c, 0), np.float32)
     return wave[:, 0] if c == 1 else wave
 
-# %% ../nbs/api/20_models.ipynb #cell093
+# %% ../nbs/api/20_models.ipynb #cell096
 def clip_seeds(
     seeds, # one integer (clip i gets it plus i) or one a clip
     n:int, # clips
@@ -691,7 +700,7 @@ def clip_seeds(
     if len(seeds) != n: raise ValueError(f"seeds has {len(seeds)} entries for {n} prompts; give one a clip, or a single integer")
     return [int(s) for s in seeds]
 
-# %% ../nbs/api/20_models.ipynb #cell096
+# %% ../nbs/api/20_models.ipynb #cell099
 class ClipNoise:
     "Gumbel noise that depends only on a clip's seed and the position, never on the batch."
     def __init__(self,
@@ -705,7 +714,7 @@ class ClipNoise:
         u = torch.from_numpy(np.stack([r.random(self.shape) for r in self.rngs]))
         return -torch.log(-torch.log(u.clamp_(1e-300, 1 - 1e-16))).float()
 
-# %% ../nbs/api/20_models.ipynb #cell099
+# %% ../nbs/api/20_models.ipynb #cell102
 def _guided(logits, state, guidance):
     "Float32 logits (clip, codebook, vocab) after guidance, on the cpu."
     logits = logits.float().cpu()
@@ -724,7 +733,7 @@ def pick_tokens(
     if top_k: logits = logits.masked_fill(logits < logits.topk(top_k, dim=-1).values[..., -1:], -torch.inf)
     return (logits / temperature + noise).argmax(-1)
 
-# %% ../nbs/api/20_models.ipynb #cell102
+# %% ../nbs/api/20_models.ipynb #cell105
 @torch.no_grad()
 def _sample_batch(model, text, seeds, n_frames, guidance, temperature, top_k, tick=None):
     "Tokens (clip, codebook, frame) of one batch, a step at a time."
@@ -754,7 +763,7 @@ def _padded_width(model, prompts):
     lengths = model.tokenizer(list(prompts), padding=False, truncation=True, max_length=MAX_TEXT_TOKENS)["input_ids"]
     return [-(-len(r) // PAD_TO) * PAD_TO for r in lengths]
 
-# %% ../nbs/api/20_models.ipynb #cell103
+# %% ../nbs/api/20_models.ipynb #cell106
 def sample_tokens(
     model:MusicModel, # the model
     prompts:list[str], # one a clip
@@ -782,7 +791,7 @@ def sample_tokens(
             out[rows] = _sample_batch(model, text, [seeds[i] for i in rows], n_frames, guidance, temperature, top_k, bar.update).numpy()
     return out
 
-# %% ../nbs/api/20_models.ipynb #cell109
+# %% ../nbs/api/20_models.ipynb #cell112
 @dataclass
 class Pass:
     "Where in a run the model is; hooks get it as their second argument."
@@ -803,7 +812,7 @@ class Pass:
         i = self.branches.index(branch)
         return slice(i * self.n_clips, (i + 1) * self.n_clips)
 
-# %% ../nbs/api/20_models.ipynb #cell112
+# %% ../nbs/api/20_models.ipynb #cell115
 def _see_text(now, mask, rows):
     now.text_mask, now.n_clips, now.branches = mask, rows, ("cond",)
 
@@ -833,7 +842,7 @@ def watch(self:TransformersModel,
                hf.decoder.model.decoder.register_forward_pre_hook(_decode, with_kwargs=True)]
     return handles + ([hf.enc_to_dec_proj.register_forward_pre_hook(_project)] if "text_proj" in self._sites else [])
 
-# %% ../nbs/api/20_models.ipynb #cell116
+# %% ../nbs/api/20_models.ipynb #cell119
 @patch(as_prop=True)
 def checksum(self:MusicModel) -> str: # 64 hexadecimal digits
     """SHA-256 over the weight files (names and contents), computed once per loaded model.
@@ -845,7 +854,7 @@ def checksum(self:MusicModel) -> str: # 64 hexadecimal digits
         self._checksum = hashlib.sha256("".join(f"{f.name} {sha256_file(f)}\n" for f in files).encode()).hexdigest()
     return self._checksum
 
-# %% ../nbs/api/20_models.ipynb #cell120
+# %% ../nbs/api/20_models.ipynb #cell123
 def randomized(
     model:MusicModel, # loaded model
     seed:int=0, # of the new weights

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from tqdm.auto import tqdm, trange
+from tqdm.auto import trange
 from .core import atomic_path, atomic_write, write_json
 from .emotions import (EMOTION_WORDS, EMOTIONS, HELD_OUT_WORDS, INSTRUMENTS, INTENSITIES, MODES, VALENCE_AROUSAL, Cues,
     check_emotion, emotion_cues)
@@ -19,7 +19,7 @@ from .prompts import (CUE_WORDS, HELD_OUT_TEMPLATES, NEUTRAL_TEMPLATES, NOUN_TEM
     held_out_prompts, make_prompt, neutral_prompts, study_prompts)
 from .acoustics import LabelJudge, describe_table
 from .stats import Estimate, correlation, ratio_of_medians, wilson
-from .models import delay_tokens, load_model, nano_folder
+from .models import delay_tokens, frame_logits, load_model, nano_folder
 from .generation import generate
 
 # %% auto #0
@@ -557,8 +557,7 @@ def decoder_loss(
     if noise: states = states + noise*states.pow(2).mean().sqrt()*torch.tensor(rng.standard_normal(states.shape), dtype=states.dtype)
     logits = hf.decoder(input_ids=delay_tokens(tokens, c).flatten(0, 1), encoder_hidden_states=hf.enc_to_dec_proj(states)*shown,
                         encoder_attention_mask=text.mask, use_cache=False).logits.unflatten(0, (len(tokens), c.n_codebooks))
-    logits = torch.stack([logits[:, k, d:d + tokens.shape[-1]] for k, d in enumerate(c.delays)], 1)
-    return F.cross_entropy(logits.permute(0, 3, 1, 2), tokens, reduction='none').mean((0, 2))
+    return F.cross_entropy(frame_logits(logits, c, tokens.shape[-1]).permute(0, 3, 1, 2), tokens, reduction='none').mean((0, 2))
 
 # %% ../nbs/api/70_nano.ipynb #cell062
 def train_decoder(

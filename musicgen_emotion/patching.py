@@ -15,7 +15,7 @@ import torch
 from .core import check_finite, check_in, check_positive, rng, seed_from
 from .stats import Estimate, bootstrap, bootstrap_weights, interval
 from .acoustics import describe_table
-from .models import ClipNoise, DecoderState, MusicModel, TextStates, clip_seeds, delay_tokens, pick_tokens, sample_tokens
+from .models import ClipNoise, DecoderState, MusicModel, TextStates, clip_seeds, delay_tokens, frame_logits, pick_tokens, sample_tokens
 from .hooks import hooked
 from .generation import Generation
 from .extraction import text_rows
@@ -141,10 +141,6 @@ def _silent(model, n):
 
 def _run(model, text, ids): return model.step(model.begin(text, null=False, cache=False), ids, logits='all').float()
 
-def _frames(logits, config, n):
-    "(row, codebook, position, vocab) -> (row, codebook, frame, vocab): undo the delays."
-    return torch.stack([logits[:, k, d:d + n] for k, d in enumerate(config.delays)], 1)
-
 def _recorded(model, text, ids, sites):
     "Activations by site, and logits, of one pass."
     seen = {}
@@ -162,7 +158,7 @@ def next_token_logits(
     ids = delay_tokens(tokens, model.config)
     if prompts is not None and len(prompts) != len(ids): raise ValueError(f"prompts must be one a clip; got {len(prompts)} for {len(ids)} clips")
     text = _silent(model, len(ids)) if prompts is None else _texts(model, prompts)
-    with torch.no_grad(): return _frames(_run(model, text, ids), model.config, np.shape(tokens)[-1])
+    with torch.no_grad(): return frame_logits(_run(model, text, ids), model.config, np.shape(tokens)[-1])
 
 # %% ../nbs/api/52_patching.ipynb #cell028
 def contrast(
@@ -255,7 +251,7 @@ class _Batch:
     def read(self, logits, readout): # (pair, codebook, frame, vocab)
         "Logits of a readout, delays undone."
         if readout == 'guided': logits = self.null + self.guidance * (logits - self.null)
-        return _frames(logits, self.model.config, self.n)
+        return frame_logits(logits, self.model.config, self.n)
 
     def put_in(self, site, arm): # activations or None, text or None
         "Activations and text of an arm."
@@ -407,7 +403,7 @@ def _score(batch, readout):
     w, gap = contrast(*batch.clean[readout])
     gap = gap.sum((1, 2))
     scale = (1. if readout == 'cond' else batch.guidance) / gap
-    return lambda logits: (w * _frames(logits, batch.model.config, batch.n)).sum((1, 2, 3)) * scale, gap
+    return lambda logits: (w * frame_logits(logits, batch.model.config, batch.n)).sum((1, 2, 3)) * scale, gap
 
 # %% ../nbs/api/52_patching.ipynb #cell046
 def _attributions(model, pairs, sites, readout, guidance):

@@ -5,7 +5,6 @@
 # %% ../nbs/api/40_sae.ipynb #cell002
 from __future__ import annotations
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 import numpy as np

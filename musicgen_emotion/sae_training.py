@@ -5,7 +5,7 @@
 # %% ../nbs/api/41_sae_training.ipynb #cell002
 from __future__ import annotations
 import contextlib, json, warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from fastcore.basics import patch
 from .core import atomic_path, check_in, check_positive, rng, seed_from, write_json, write_table
-from .extraction import text_rows
+from .extraction import _stack, text_rows
 from .hooks import hooked
-from .models import MusicModel, delay_tokens
+from .models import MusicModel, delay_tokens, frame_logits
 from .stats import bootstrap, participation_ratio
 from .text import text_embeddings
 from .sae import SAEConfig, SparseAutoencoder
@@ -30,7 +30,6 @@ __all__ = ['Split', 'group_split', 'DataReport', 'data_report', 'ArrayBatches', 
 # %% ../nbs/api/41_sae_training.ipynb #cell003
 if TYPE_CHECKING:
     import pandas as pd
-    import xarray as xr
 
 # %% ../nbs/api/41_sae_training.ipynb #cell007
 @dataclass
@@ -659,7 +658,6 @@ def token_rows(
     batch_size:int=64, # Prompts at once
 )->tuple: # rows (row, d_text) float32, prompt number of each row, position of its token
     "Every real token's state is a row."
-    import xarray as xr
     a = text_embeddings(encoder, list(prompts), pool=None, batch_size=batch_size, progress=False)
     real = np.isfinite(a.values[..., 0]) & (np.abs(a.values).sum(-1) > 0)
     at = np.argwhere(real)
@@ -684,12 +682,11 @@ def spliced_logits(
 )->torch.Tensor: # (2, clip, codebook, frame, entry) log-odds of the cond and null branch
     "Logits of a teacher-forced pass with a function spliced in at a site."
     texts = text_rows(model, prompts, warn=False); n, c = len(prompts), model.config
-    text = type(texts[prompts[0]])(*(torch.cat([getattr(texts[p], f) for p in prompts]) for f in ('states', 'mask', 'ids')))
+    text = _stack([texts[p] for p in prompts])
     if site == 'text': text = replace(text, states=fn(text.states)*text.mask[..., None].to(text.states.dtype))
     with hooked(model, {site: _edit(fn, n, branch)}) if site not in (None, 'text') else contextlib.nullcontext():
         out = model.step(model.begin(text, null=True, cache=False), delay_tokens(tokens, c), logits='all').float()
-    shifted = torch.stack([out[:, k, d:d + tokens.shape[-1]] for k, d in enumerate(c.delays)], 1)
-    return shifted.unflatten(0, (2, n))
+    return frame_logits(out, c, tokens.shape[-1]).unflatten(0, (2, n))
 
 def _compare(clean, other, tokens, guidance):
     "Per clip and codebook: nll clean, nll other, KL, before and after the guidance merge."

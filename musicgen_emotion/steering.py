@@ -17,7 +17,7 @@ from .directions import (Direction, _match, agop_direction, axis_direction, lda_
     ridge_direction, sae_direction, shuffled_direction)
 from .extraction import ClipStore, clip_id, plan_clips, replay
 from .hooks import hooked
-from .models import MusicModel, Site, as_model, clip_seeds, delay_tokens, sample_tokens
+from .models import MusicModel, Site, as_model, delay_tokens, sample_tokens
 from .stats import bootstrap_weights, interval
 
 # %% auto #0

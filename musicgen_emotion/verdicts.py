@@ -20,7 +20,7 @@ from .patching import (QUESTIONS, Pairs, _recorded, _run, _texts, ablated, causa
     next_token_logits, project_out)
 
 # %% auto #0
-__all__ = ['BARS', 'ANSWERS', 'word_parts', 'construction_checks', 'dose_slopes', 'interventions', 'site_reliability',
+__all__ = ['BARS', 'ANSWERS', 'word_parts', 'construction_checks', 'prediction_slopes', 'interventions', 'site_reliability',
            'listener_ratings', 'collect_evidence', 'against_construction', 'plot_verdicts']
 
 # %% ../nbs/api/55_verdicts.ipynb #cell006
@@ -81,7 +81,7 @@ def _without_text(model, pairs, text, ids, cross, size, free, seed):
 
 # %% ../nbs/api/55_verdicts.ipynb #cell016
 @torch.no_grad()
-def dose_slopes(
+def prediction_slopes(
     model:MusicModel, # the model
     pairs:Pairs, # with tokens; the target's run is pushed
     vectors:Mapping[str, np.ndarray], # site -> vector (d,) from the target's emotion to the source's, at its natural length
@@ -186,7 +186,7 @@ BARS = dict(decodable=0., p=.05, reliability=.5, sufficient=.5, necessary=.5)
 
 def collect_evidence(
     encoded:pd.DataFrame, # of `encodes`: name, difference, low, high, p_max
-    slopes:pd.DataFrame, # of `dose_slopes`
+    slopes:pd.DataFrame, # of `prediction_slopes`
     reliable:pd.DataFrame, # of `site_reliability`
     restored:pd.DataFrame, # site, value, low, high: source's states in the target's run, share restored
     lost:pd.DataFrame, # site, value, low, high: target's states in the source's run, share lost

@@ -130,3 +130,11 @@ def test_tags_survive_cleaning():
     cfg = ConfigParser(delimiters=['='])
     cfg.read(ROOT/'settings.ini')
     assert 'tags' in cfg['DEFAULT']['allowed_cell_metadata_keys'].split(), 'nbdev_clean would delete the parameters tag'
+
+
+@pytest.mark.parametrize('path', sorted(NBS.rglob('*.ipynb')), ids=lambda p: p.stem)
+def test_stored_outputs_name_no_machine(path):
+    if '_proc' in path.parts: pytest.skip('processed pages are made from these')
+    outputs = [json.dumps(c['outputs']) for c in json.loads(path.read_text())['cells'] if c.get('outputs')]
+    found = [m for o in outputs for m in re.findall(r'site-packages|ipykernel_|/home/|/root/|/Users/|/work/', o)]
+    assert not found, f'{path.name}: {sorted(set(found))}'

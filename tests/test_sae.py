@@ -1,11 +1,11 @@
 "Sparse autoencoders: what a lesson cannot say. Bad input, kill and resume, streams, processes, precision."
-import json, os, signal, subprocess, sys, time, warnings
+import os, signal, subprocess, sys, time, warnings
 from pathlib import Path
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from musicgen_emotion.sae import ACTIVATIONS, SAEConfig, SparseAutoencoder, load_dictionary, to_dictionary_learning, to_saelens, to_sparsify
+from musicgen_emotion.sae import ACTIVATIONS, SAEConfig, SparseAutoencoder, load_dictionary, to_dictionary_learning, to_saelens
 from musicgen_emotion.sae_training import (ArrayBatches, SAETrainer, StoreBatches, TrainConfig, group_split, loss_recovered, sae_metrics, token_rows, train_sae)
 from musicgen_emotion.sae_sweeps import sweep
 
@@ -164,7 +164,7 @@ def test_foreign_pickle_cannot_run_code(tmp_path):
         def __reduce__(self): return os.system, ('touch ' + str(tmp_path/'boom'),)
     to_dictionary_learning(SparseAutoencoder(8, 2).eval(), tmp_path/'d')
     (tmp_path/'d'/'ae.pt').write_bytes(pickle.dumps(Bomb()))
-    with pytest.raises(Exception): load_dictionary(tmp_path/'d')
+    with pytest.raises(pickle.UnpicklingError): load_dictionary(tmp_path/'d')
     assert not (tmp_path/'boom').exists()
 
 def test_real_prompt_embeddings_warn_about_their_size(tmp_path):
