@@ -4,7 +4,7 @@
 
 # %% ../nbs/api/20_models.ipynb #cell002
 from __future__ import annotations
-import contextlib, copy, difflib, hashlib, importlib.resources, io, json, os, re, warnings
+import contextlib, copy, difflib, hashlib, importlib, importlib.resources, io, json, os, re, warnings
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np, pandas as pd, torch
@@ -12,10 +12,11 @@ from fastcore.basics import patch
 from .core import check_in, check_positive, sha256_file
 
 # %% auto #0
-__all__ = ['MELODY', 'KINDS', 'BACKENDS', 'MAX_TEXT_TOKENS', 'PAD_TO', 'torch_dtype', 'nano_folder', 'model_registry',
+__all__ = ['MELODY', 'KINDS', 'BACKENDS', 'ADAPTERS', 'MAX_TEXT_TOKENS', 'torch_dtype', 'nano_folder', 'model_registry',
            'write_random_model', 'ModelConfig', 'delay_tokens', 'frame_logits', 'Site', 'MusicModel',
-           'TransformersModel', 'model_folder', 'pick_device', 'load_model', 'as_model', 'TextStates', 'DecoderState',
-           'clip_seeds', 'ClipNoise', 'pick_tokens', 'sample_tokens', 'Pass', 'randomized']
+           'TransformersModel', 'model_folder', 'folder_kind', 'load_folder', 'wrap_model', 'pick_device', 'load_model',
+           'as_model', 'TextStates', 'DecoderState', 'clip_seeds', 'ClipNoise', 'pick_tokens', 'sample_tokens', 'Pass',
+           'randomized']
 
 # %% ../nbs/api/20_models.ipynb #cell006
 @contextlib.contextmanager
@@ -309,8 +310,9 @@ class MusicModel:
     """A text-to-music model behind one interface.
 
     A backend supplies `tokenize`, `encode_text`, `begin`, `step`, `decode_audio` and `watch`; everything else in the package uses
-    only these, `config` and the sites. `hf` is the raw model."""
-    backend = "abstract"
+    only these, `config` and the sites. `hf` is the raw model. Prompts are padded to a multiple of `pad_to` tokens, and only prompts
+    of equal padded width share a batch; 1 means that a prompt is never padded."""
+    backend, pad_to, weight_files = "abstract", 16, "*.safetensors"
 
     def __init__(self,
         hf:torch.nn.Module, # raw model of the backend
@@ -344,11 +346,7 @@ class TransformersModel(MusicModel):
     backend = "transformers"
 
 # %% ../nbs/api/20_models.ipynb #cell048
-def _known(): return ["nano", *(r["name"] for r in _hub_rows())]
-
-def _melody_error(name):
-    return ValueError(f"{name!r} is a melody model: MusicgenMelody is another architecture (the prompt is prepended, there is no "
-                      f"cross-attention) and is not supported yet; accepted for now: {_known()} or a folder")
+def _known(): return ["nano", *(r["name"] for r in _hub_rows()), *MELODY]
 
 def _unknown_error(name):
     near = difflib.get_close_matches(name, _known() + ["small", "medium", "large"], n=2, cutoff=0.5) or [k for k in _known() if name in k]
@@ -362,10 +360,12 @@ def _unreachable(name, revision, why):
     return FileNotFoundError(f"{name}{at} is not in the local cache and the hub could not be reached ({why}).{offline} Get it with "
         f"`musicgen-emotion models download {name}` on a machine with a connection, or copy a cache and point HF_HOME at it.")
 
-def _hub_folder(name, revision):
+_HUB_FILES = dict(transformers=("*.json", "*.safetensors", "*.model", "*.txt"), audiocraft=("state_dict.bin", "compression_state_dict.bin"))
+
+def _hub_folder(name, revision, backend="auto"):
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
-    want = dict(revision=revision, allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt"])
+    want = dict(revision=revision, allow_patterns=list(_HUB_FILES["audiocraft" if backend == "audiocraft" else "transformers"]))
     try: return Path(snapshot_download(name, local_files_only=True, **want))
     except (OSError, ValueError): pass
     try: return Path(snapshot_download(name, **want))
@@ -375,6 +375,7 @@ def _hub_folder(name, revision):
 def model_folder(
     name:str|Path, # "nano", a hub id or a folder
     revision:str|None=None, # branch, tag or commit on the hub
+    backend:str="auto", # the files of "audiocraft" on the hub are others
 ) -> Path: # folder with config.json and weights
     """Folder with a model's files; a hub model comes from the cache, else from the hub.
 
@@ -385,19 +386,23 @@ def model_folder(
         return nano_folder()
     if Path(name).is_dir(): return Path(name)
     name = str(name)
-    if name in MELODY: raise _melody_error(name)
-    if name in _known(): return _hub_folder(name, revision)
-    if name.startswith("facebook/") or not re.fullmatch(r"[\w-]+/[\w.-]+", name): raise _unknown_error(name)
-    return _hub_folder(name, revision)
+    if name not in _known() and (name.startswith("facebook/") or not re.fullmatch(r"[\w-]+/[\w.-]+", name)): raise _unknown_error(name)
+    return _hub_folder(name, revision, backend)
 
 # %% ../nbs/api/20_models.ipynb #cell052
-def _read_config(folder):
+def folder_kind(
+    folder:Path|str, # of a model
+    backend:str="auto", # "auto", "transformers" or "audiocraft"
+) -> str: # "musicgen" or a key of `ADAPTERS`
+    """Which adapter reads a folder. Raises FileNotFoundError for a folder without a model, ValueError for another architecture."""
+    folder = Path(folder)
+    if backend == "audiocraft": return backend
     if not (folder / "config.json").exists():
-        kind = " It looks like an audiocraft checkpoint, which this backend does not read." if (folder / "state_dict.bin").exists() else ""
-        raise FileNotFoundError(f"{folder} has no config.json, so it is not a model folder of transformers.{kind}")
-    cfg = json.loads((folder / "config.json").read_text())
-    if cfg.get("model_type") == "musicgen_melody": raise _melody_error(str(folder))
-    if cfg.get("model_type") != "musicgen": raise ValueError(f"{folder} holds a {cfg.get('model_type')!r} model; accepted: 'musicgen'")
+        foreign = (folder / "state_dict.bin").exists()
+        if foreign and backend == "auto": return "audiocraft"
+        raise FileNotFoundError(f"{folder} has no config.json, so it is not a model folder of transformers."
+                                + (" It is an audiocraft checkpoint: load it with backend='audiocraft'." if foreign else ""))
+    return check_in("model_type in config.json", json.loads((folder / "config.json").read_text()).get("model_type"), ("musicgen", "musicgen_melody"))
 
 def _refuse_bad_weights(hf, missing):
     "Missing decoder weights would be drawn at random and NaN would spread silently: both are errors here."
@@ -417,18 +422,40 @@ def _wrap(hf, tokenizer, **kwargs):
     sites = _transformers_sites(hf.config.decoder.num_hidden_layers, hasattr(hf, "enc_to_dec_proj"))
     return TransformersModel(hf.eval().requires_grad_(False), tokenizer, _config_of(hf), sites, **kwargs)
 
-def _load_transformers(folder, dtype):
+def load_folder(
+    folder:Path, # of a "musicgen" model in the layout of transformers
+    dtype:torch.dtype, # precision
+    device:torch.device, # where it goes
+    **kwargs # name and revision
+) -> MusicModel: # in eval mode
+    "Read a folder with transformers."
     from transformers import AutoTokenizer, MusicgenForConditionalGeneration as Musicgen
-    _read_config(folder)
     with _quiet():
         hf, info = Musicgen.from_pretrained(str(folder), dtype=dtype, output_loading_info=True)
         tokenizer = AutoTokenizer.from_pretrained(str(folder))
     _refuse_bad_weights(hf, info["missing_keys"])
-    return hf, tokenizer
+    return wrap_model(hf.to(device), tokenizer, folder=folder, **kwargs)
 
-BACKENDS = dict(transformers=_load_transformers)
+def wrap_model(
+    hf, # transformers MusicgenForConditionalGeneration
+    tokenizer=None, # of its text encoder; found from the model's folder when None
+    **kwargs # name, folder and revision
+) -> MusicModel: # shares the weights
+    "Put the adapter around a raw model."
+    if tokenizer is None:
+        from transformers import AutoTokenizer
+        tokenizer = AutoTokenizer.from_pretrained(hf.config._name_or_path)
+    kwargs.setdefault("name", Path(hf.config._name_or_path).name)
+    return _wrap(hf, tokenizer, **kwargs)
 
-# %% ../nbs/api/20_models.ipynb #cell053
+BACKENDS = ("transformers", "audiocraft")
+ADAPTERS = dict(musicgen_melody="melody", audiocraft="audiocraft")
+
+def _adapter(kind, what):
+    "`load_folder` or `wrap_model` of the adapter that reads this kind; what no other module reads is read here."
+    return getattr(importlib.import_module(f"musicgen_emotion.{ADAPTERS[kind]}"), what) if kind in ADAPTERS else globals()[what]
+
+# %% ../nbs/api/20_models.ipynb #cell054
 def pick_device(
     device:str|torch.device|None=None # "cuda", "mps", "cpu", ...; None or "auto" takes the best that is there
 ) -> torch.device: # the device
@@ -437,10 +464,10 @@ def pick_device(
     if torch.cuda.is_available(): return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
-# %% ../nbs/api/20_models.ipynb #cell056
+# %% ../nbs/api/20_models.ipynb #cell057
 def load_model(
     name:str|Path="nano", # "nano", a hub id such as "facebook/musicgen-small", or a folder
-    backend:str="auto", # "auto" or "transformers"
+    backend:str="auto", # "transformers", "audiocraft", or "auto": by the files of the folder
     device:str|torch.device|None=None, # None or "auto": cuda, mps or cpu
     dtype:str|torch.dtype="float32", # "float32", "bfloat16" or "float16"
     revision:str|None=None, # branch, tag or commit on the hub
@@ -451,25 +478,24 @@ def load_model(
     FileNotFoundError when the files are not here and cannot be fetched."""
     check_in("backend", backend, ("auto", *BACKENDS))
     dtype, device = torch_dtype(dtype), pick_device(device)
-    folder = model_folder(name, revision)
-    hf, tokenizer = BACKENDS["transformers" if backend == "auto" else backend](folder, dtype)
-    return _wrap(hf.to(device), tokenizer, name=folder.name if Path(name).is_dir() else str(name), folder=folder, revision=revision)
+    folder = model_folder(name, revision, backend)
+    known_as = folder.name if Path(name).is_dir() else str(name)
+    load = _adapter(folder_kind(folder, backend), "load_folder")
+    return load(folder, dtype, device, name=known_as, revision=revision)
 
-# %% ../nbs/api/20_models.ipynb #cell060
+# %% ../nbs/api/20_models.ipynb #cell061
 def as_model(
-    model, # MusicModel, or a transformers MusicgenForConditionalGeneration
+    model, # MusicModel, or the raw model of a backend
     tokenizer=None, # of its text encoder; found from the model's folder when None
 ) -> MusicModel: # itself or wrapped
-    "Accept a raw transformers model where a `MusicModel` is wanted."
+    "Accept a raw model of transformers or audiocraft where a `MusicModel` is wanted."
+    raw = dict(MusicgenForConditionalGeneration="musicgen", MusicgenMelodyForConditionalGeneration="musicgen_melody", MusicGen="audiocraft")
     if isinstance(model, MusicModel): return model
-    if type(model).__name__ != "MusicgenForConditionalGeneration":
-        raise TypeError(f"model must be a MusicModel (see load_model) or a MusicgenForConditionalGeneration, got {type(model).__name__}")
-    if tokenizer is None:
-        from transformers import AutoTokenizer
-        tokenizer = AutoTokenizer.from_pretrained(model.config._name_or_path)
-    return _wrap(model, tokenizer, name=Path(model.config._name_or_path).name)
+    if (kind := raw.get(type(model).__name__)) is None:
+        raise TypeError(f"model must be a MusicModel (see load_model) or one of {', '.join(raw)}, got {type(model).__name__}")
+    return _adapter(kind, "wrap_model")(model, tokenizer)
 
-# %% ../nbs/api/20_models.ipynb #cell064
+# %% ../nbs/api/20_models.ipynb #cell065
 @patch(as_prop=True)
 def sites(self:MusicModel) -> list[str]: # names in the order of the computation
     "Names of all sites."
@@ -500,7 +526,7 @@ def site_width(self:MusicModel,
     "Width of a site's activations."
     return self.config.d_text if self.site(site).kind == "text" else self.config.d_model
 
-# %% ../nbs/api/20_models.ipynb #cell067
+# %% ../nbs/api/20_models.ipynb #cell068
 def _check_layers(layers, n_layers):
     for i in layers:
         if isinstance(i, bool) or not isinstance(i, (int, np.integer)): raise TypeError(f"layers must be integers, got {i!r} ({type(i).__name__})")
@@ -522,16 +548,15 @@ def resolve_sites(self:MusicModel,
         else: want.add(self.site(s).name)
     return [n for n in self.sites if n in want]
 
-# %% ../nbs/api/20_models.ipynb #cell070
+# %% ../nbs/api/20_models.ipynb #cell071
 @patch
 def site_table(self:MusicModel) -> pd.DataFrame: # site, kind, layer, width, what
     "All sites as a table."
     return pd.DataFrame([dict(site=s.name, kind=s.kind, layer=s.layer, width=self.site_width(s), what=s.what)
                          for s in self._sites.values()]).astype(dict(layer="Int64"))
 
-# %% ../nbs/api/20_models.ipynb #cell074
+# %% ../nbs/api/20_models.ipynb #cell075
 MAX_TEXT_TOKENS = 512
-PAD_TO = 16
 
 def _check_prompts(prompts):
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
@@ -548,7 +573,7 @@ def _warn_text(tokenizer, prompts, ids, lengths, stacklevel=4):
         lost = row.count(unknown)
         if lost: warnings.warn(f"{lost} of {len(row)} tokens of prompt {short!r} are unknown to the tokenizer: the model cannot read them", stacklevel=stacklevel)
 
-# %% ../nbs/api/20_models.ipynb #cell075
+# %% ../nbs/api/20_models.ipynb #cell076
 @patch
 def tokenize(self:TransformersModel,
     prompts:str|list[str], # one or many; '' is allowed
@@ -562,13 +587,13 @@ def tokenize(self:TransformersModel,
     full = self.tokenizer(prompts, padding=False, truncation=False, verbose=False)["input_ids"]
     ids = [r if len(r) <= MAX_TEXT_TOKENS else [*r[:MAX_TEXT_TOKENS - 1], r[-1]] for r in full]
     if warn: _warn_text(self.tokenizer, prompts, ids, [len(r) for r in full])
-    width = -(-max(map(len, ids)) // PAD_TO) * PAD_TO
+    width = -(-max(map(len, ids)) // self.pad_to) * self.pad_to
     pad = self.tokenizer.pad_token_id
     tokens = torch.tensor([r + [pad] * (width - len(r)) for r in ids])
     mask = torch.tensor([[1] * len(r) + [0] * (width - len(r)) for r in ids])
     return dict(input_ids=tokens.to(self.device), attention_mask=mask.to(self.device))
 
-# %% ../nbs/api/20_models.ipynb #cell080
+# %% ../nbs/api/20_models.ipynb #cell081
 @dataclass
 class TextStates:
     "Text states of prompts with their mask."
@@ -600,7 +625,7 @@ def encode_text(self:TransformersModel,
     states = Site("text", "", "text", None, "").get(self.hf.text_encoder(**t))
     return TextStates(states * t["attention_mask"][..., None].to(states.dtype), t["attention_mask"], t["input_ids"])
 
-# %% ../nbs/api/20_models.ipynb #cell084
+# %% ../nbs/api/20_models.ipynb #cell085
 def _new_cache():
     "Key/value cache that writes in place: the library's own copies all past keys and values at every step."
     from transformers import DynamicCache, EncoderDecoderCache
@@ -624,7 +649,7 @@ def _new_cache():
     own.layer_class_to_replicate = _InPlaceLayer
     return EncoderDecoderCache(own, DynamicCache())
 
-# %% ../nbs/api/20_models.ipynb #cell085
+# %% ../nbs/api/20_models.ipynb #cell086
 @dataclass
 class DecoderState:
     "What the decoder needs between two steps."
@@ -668,7 +693,7 @@ def step(self:TransformersModel,
     if logits == "last": return torch.stack([head(hidden[:, -1]) for head in self.hf.decoder.lm_heads], 1)
     return torch.stack([head(hidden) for head in self.hf.decoder.lm_heads], 1)
 
-# %% ../nbs/api/20_models.ipynb #cell091
+# %% ../nbs/api/20_models.ipynb #cell092
 @patch
 @torch.no_grad()
 def decode_audio(self:TransformersModel,
@@ -686,7 +711,7 @@ def decode_audio(self:TransformersModel,
     wave = np.concatenate(out) if out else np.zeros((0, c, 0), np.float32)
     return wave[:, 0] if c == 1 else wave
 
-# %% ../nbs/api/20_models.ipynb #cell096
+# %% ../nbs/api/20_models.ipynb #cell097
 def clip_seeds(
     seeds, # one integer (clip i gets it plus i) or one a clip
     n:int, # clips
@@ -700,7 +725,7 @@ def clip_seeds(
     if len(seeds) != n: raise ValueError(f"seeds has {len(seeds)} entries for {n} prompts; give one a clip, or a single integer")
     return [int(s) for s in seeds]
 
-# %% ../nbs/api/20_models.ipynb #cell099
+# %% ../nbs/api/20_models.ipynb #cell100
 class ClipNoise:
     "Gumbel noise that depends only on a clip's seed and the position, never on the batch."
     def __init__(self,
@@ -714,7 +739,7 @@ class ClipNoise:
         u = torch.from_numpy(np.stack([r.random(self.shape) for r in self.rngs]))
         return -torch.log(-torch.log(u.clamp_(1e-300, 1 - 1e-16))).float()
 
-# %% ../nbs/api/20_models.ipynb #cell102
+# %% ../nbs/api/20_models.ipynb #cell103
 def _guided(logits, state, guidance):
     "Float32 logits (clip, codebook, vocab) after guidance, on the cpu."
     logits = logits.float().cpu()
@@ -733,7 +758,7 @@ def pick_tokens(
     if top_k: logits = logits.masked_fill(logits < logits.topk(top_k, dim=-1).values[..., -1:], -torch.inf)
     return (logits / temperature + noise).argmax(-1)
 
-# %% ../nbs/api/20_models.ipynb #cell105
+# %% ../nbs/api/20_models.ipynb #cell106
 @torch.no_grad()
 def _sample_batch(model, text, seeds, n_frames, guidance, temperature, top_k, tick=None):
     "Tokens (clip, codebook, frame) of one batch, a step at a time."
@@ -761,9 +786,9 @@ def _check_sampling(c, guidance, temperature, top_k, batch_size):
 
 def _padded_width(model, prompts):
     lengths = model.tokenizer(list(prompts), padding=False, truncation=True, max_length=MAX_TEXT_TOKENS)["input_ids"]
-    return [-(-len(r) // PAD_TO) * PAD_TO for r in lengths]
+    return [-(-len(r) // model.pad_to) * model.pad_to for r in lengths]
 
-# %% ../nbs/api/20_models.ipynb #cell106
+# %% ../nbs/api/20_models.ipynb #cell107
 def sample_tokens(
     model:MusicModel, # the model
     prompts:list[str], # one a clip
@@ -791,7 +816,7 @@ def sample_tokens(
             out[rows] = _sample_batch(model, text, [seeds[i] for i in rows], n_frames, guidance, temperature, top_k, bar.update).numpy()
     return out
 
-# %% ../nbs/api/20_models.ipynb #cell112
+# %% ../nbs/api/20_models.ipynb #cell113
 @dataclass
 class Pass:
     "Where in a run the model is; hooks get it as their second argument."
@@ -812,7 +837,7 @@ class Pass:
         i = self.branches.index(branch)
         return slice(i * self.n_clips, (i + 1) * self.n_clips)
 
-# %% ../nbs/api/20_models.ipynb #cell115
+# %% ../nbs/api/20_models.ipynb #cell116
 def _see_text(now, mask, rows):
     now.text_mask, now.n_clips, now.branches = mask, rows, ("cond",)
 
@@ -842,30 +867,36 @@ def watch(self:TransformersModel,
                hf.decoder.model.decoder.register_forward_pre_hook(_decode, with_kwargs=True)]
     return handles + ([hf.enc_to_dec_proj.register_forward_pre_hook(_project)] if "text_proj" in self._sites else [])
 
-# %% ../nbs/api/20_models.ipynb #cell119
+# %% ../nbs/api/20_models.ipynb #cell120
 @patch(as_prop=True)
 def checksum(self:MusicModel) -> str: # 64 hexadecimal digits
     """SHA-256 over the weight files (names and contents), computed once per loaded model.
 
     Raises FileNotFoundError for a model that was not loaded from a folder."""
     if "_checksum" not in vars(self):
-        files = sorted(Path(self.folder).glob("*.safetensors")) if self.folder else []
-        if not files: raise FileNotFoundError(f"no weight files (*.safetensors) in {self.folder}")
+        files = sorted(Path(self.folder).glob(self.weight_files)) if self.folder else []
+        if not files: raise FileNotFoundError(f"no weight files ({self.weight_files}) in {self.folder}")
         self._checksum = hashlib.sha256("".join(f"{f.name} {sha256_file(f)}\n" for f in files).encode()).hexdigest()
     return self._checksum
 
-# %% ../nbs/api/20_models.ipynb #cell123
-def randomized(
-    model:MusicModel, # loaded model
-    seed:int=0, # of the new weights
-    text:bool=False, # draw the text encoder anew as well
-) -> MusicModel: # same codec and shapes; decoder, text projection and, if wanted, text encoder drawn anew
-    "The same architecture before its training: what a probe reads here was in the input, not learned. It has no checksum."
-    hf = copy.deepcopy(model.hf)
+# %% ../nbs/api/20_models.ipynb #cell124
+@patch
+def _randomized(self:TransformersModel, seed, text):
+    hf = copy.deepcopy(self.hf)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         fresh = type(hf.decoder)(copy.deepcopy(hf.config.decoder))
         if hasattr(hf, "enc_to_dec_proj"): hf.enc_to_dec_proj.reset_parameters()
         if text: hf.text_encoder.load_state_dict(type(hf.text_encoder)(copy.deepcopy(hf.text_encoder.config)).state_dict())
     hf.decoder.load_state_dict(fresh.state_dict())
-    return _wrap(hf.eval().requires_grad_(False).to(model.device, model.dtype), model.tokenizer, name=f"{model.name}, random weights (seed {seed})", folder=None)
+    return _wrap(hf.eval().requires_grad_(False).to(self.device, self.dtype), self.tokenizer)
+
+def randomized(
+    model:MusicModel, # loaded model
+    seed:int=0, # of the new weights
+    text:bool=False, # draw the text encoder anew as well
+) -> MusicModel: # same codec and shapes; decoder, text projection and, if wanted, text encoder drawn anew
+    "The same architecture before its training: what a probe reads here was in the input, not learned. It has no checksum."
+    out = model._randomized(seed, text)
+    out.name = f"{model.name}, random weights (seed {seed})"
+    return out
