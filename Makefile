@@ -5,6 +5,7 @@ OUT    ?= results
 PHASES ?= phase0 phase1 phase2 phase3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+CRAFT  := $(VENV)/.audiocraft
 # one numeric thread a process: two threads on two busy cores are slower than one
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
@@ -18,12 +19,17 @@ run: env
 
 test: env notebooks pytest
 
-env: $(STAMP)
+env: $(STAMP) $(CRAFT)
 $(STAMP): settings.ini setup.py constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else f"Python 3.10 or newer is needed; {sys.executable} is {sys.version.split()[0]}")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
 	touch $(STAMP)
+
+# the second backend; without it everything but backend='audiocraft' works, and the next `make` tries again
+$(CRAFT): $(STAMP) requirements-audiocraft.txt
+	@{ $(BIN)/python -m pip install -q -c constraints.txt -r requirements-audiocraft.txt && $(BIN)/python -m pip install -q --no-deps audiocraft==1.3.0 && touch $@; } || \
+	  echo "audiocraft could not be installed: its backend is left out, everything else works (musicgen-emotion doctor prints the commands)"
 
 notebooks: env
 	$(BIN)/nbdev_test --path nbs/api --n_workers 2 --do_print

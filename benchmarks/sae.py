@@ -6,10 +6,13 @@ The sides alternate in one process: every round gives each of them the same `ste
 ours in one round; the median over rounds is printed, the interval is the smallest and the largest round, and the first round only warms up.
 Data, batches, learning-rate schedule, penalty, gradient clipping and number of steps are the same; starting weights and starting bias are each library's own.
 `share_of_products` is the time of the five matrix products that ReLU with L1 needs, measured in the same rounds, over the time of a step.
+`relu_l1_float32_sparse` starts all sides from one dictionary with the L0 that a training ends with, at its small last learning rate: the directions
+that the data were made of, then random ones, a common bias that leaves 96 features a row active; the same tensors are copied into each library.
 Errors are of rows that nobody trained on. ReLU dictionaries end with different L0, so their error is also compared with the 64
 strongest features of a row kept. Peak memory is what a fresh process needs for three steps beyond imports and data.
 A library that is not installed is skipped with the reason; `make interop-env` builds an environment that has both."""
 import contextlib, importlib.util, multiprocessing, os, warnings
+from copy import copy
 from pathlib import Path
 from types import SimpleNamespace
 import numpy as np
@@ -18,15 +21,18 @@ from common import clock, command_line, entry, show
 from musicgen_emotion.sae import SAEConfig, SparseAutoencoder
 from musicgen_emotion.sae_training import ArrayBatches, SAETrainer, StoreBatches, TrainConfig
 
-K, L1, LR, AIMS = 64, 1e-3, 1e-3, dict(relu_l1_float32=1.4, topk_float32=3.5, relu_l1_bfloat16=3.0, topk_bfloat16=None)
+K, L1, LR, AIMS = 64, 1e-3, 1e-3, dict(relu_l1_float32=1.4, relu_l1_float32_sparse=1.4, topk_float32=3.5, relu_l1_bfloat16=3.0, topk_bfloat16=None)
 PACKAGES = dict(saelens='sae_lens', dictionary_learning='dictionary_learning')
 
+
+def unit_rows(rng, n, d_in):
+    rows = rng.standard_normal((n, d_in), dtype=np.float32)
+    return rows/np.linalg.norm(rows, axis=1, keepdims=True)
 
 def make_rows(n, d_in, seed=0, features=3072, active=40, ratio=1.57):
     "Sparse sums of unit directions plus a little noise, around a mean that is `ratio` times as long as the spread."
     rng = np.random.default_rng(seed)
-    directions = rng.standard_normal((features, d_in), dtype=np.float32)
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    directions = unit_rows(rng, features, d_in)
     mean = rng.standard_normal(d_in)
     common = 1/np.arange(10, features + 10)**.5; common /= common.sum()
     rows = np.empty((n, d_in), np.float32)
@@ -38,13 +44,28 @@ def make_rows(n, d_in, seed=0, features=3072, active=40, ratio=1.57):
     spread = np.sqrt(((rows - rows.mean(0))**2).sum(1).mean())
     return torch.from_numpy(rows - rows.mean(0) + (ratio*spread*mean/np.linalg.norm(mean)).astype(np.float32))
 
+def late_state(x, o, l0=96, seed=0, features=3072):
+    "Tensors of a dictionary as late in a training: the directions of `make_rows`, further random ones, and the bias that leaves `l0` features a row active."
+    known = unit_rows(np.random.default_rng(seed), features, o.d_in)[:o.d_sae]
+    W_dec = torch.from_numpy(np.concatenate([known, unit_rows(np.random.default_rng(seed + 1), o.d_sae - len(known), o.d_in)]))
+    b_dec = x.mean(0)
+    pre = (x[:256] - b_dec) @ W_dec.T
+    bias = -pre.flatten().kthvalue(pre.numel() - l0*len(pre)).values
+    return dict(W_enc=W_dec.T, W_dec=W_dec, b_enc=bias.expand(o.d_sae), b_dec=b_dec)
+
+@torch.no_grad()
+def start(state, **parameters):
+    "Copy a common state into a library's own parameters."
+    for k, v in (state or {}).items(): parameters[k].copy_(v)
+
 # the sides: `step(i)` trains on batch i, `features(x)` and `decode(f)` for the end, `norms()` of the decoder rows
 
 def ours(kind, dtype, x, o):
     cfg = SAEConfig(o.d_in, d_sae=o.d_sae, activation='topk' if kind == 'topk' else 'relu', k=K, l1=L1)
-    config = TrainConfig(steps=o.total, batch_size=o.batch, lr=LR, warmup=o.warmup, l1_warmup=o.warmup, decay=.2, dtype=dtype)
+    config = TrainConfig(steps=o.total, batch_size=o.batch, lr=o.lr, warmup=o.warmup, l1_warmup=o.warmup, decay=.2, dtype=dtype, centre=o.state is None)
     trainer = SAETrainer(SparseAutoencoder(seed=0, **vars(cfg)), ArrayBatches(x, np.arange(len(x)), o.batch), config)
     sae = trainer.sae
+    start(o.state, W_enc=sae.W_enc, W_dec=sae.W_dec, b_enc=sae.b_enc, b_dec=sae.b_dec)
     return SimpleNamespace(step=lambda i: trainer.step(), features=lambda b: sae.eval().encode(b), decode=sae.decode, norms=lambda: sae.W_dec.norm(dim=1))
 
 def saelens(kind, dtype, x, o, **more):
@@ -54,7 +75,8 @@ def saelens(kind, dtype, x, o, **more):
     torch.manual_seed(0)
     if kind == 'topk': sae = sl.TopKTrainingSAE(sl.TopKTrainingSAEConfig(d_in=o.d_in, d_sae=o.d_sae, k=K, **more))
     else: sae = sl.StandardTrainingSAE(sl.StandardTrainingSAEConfig(d_in=o.d_in, d_sae=o.d_sae, l1_coefficient=L1*o.d_in, l1_warm_up_steps=o.warmup))
-    config = SAETrainerConfig(total_training_samples=o.total*o.batch, train_batch_size_samples=o.batch, lr=LR, lr_end=LR, lr_warm_up_steps=o.warmup, lr_decay_steps=o.total//5, autocast=dtype == 'bfloat16')
+    start(o.state, W_enc=sae.W_enc, W_dec=sae.W_dec, b_enc=sae.b_enc, b_dec=sae.b_dec)
+    config = SAETrainerConfig(total_training_samples=o.total*o.batch, train_batch_size_samples=o.batch, lr=o.lr, lr_end=o.lr, lr_warm_up_steps=o.warmup, lr_decay_steps=o.total//5, autocast=dtype == 'bfloat16')
     batches = ArrayBatches(x, np.arange(len(x)), o.batch)
     trainer = Theirs(config, sae, None)
     def step(i):
@@ -67,9 +89,10 @@ def saelens_sparse(kind, dtype, x, o): return saelens(kind, dtype, x, o, use_spa
 
 def dictionary_learning(kind, dtype, x, o):
     from dictionary_learning import trainers
-    common = dict(steps=o.total, activation_dim=o.d_in, dict_size=o.d_sae, layer=0, lm_name='', lr=LR, warmup_steps=o.warmup, decay_start=max(o.warmup + 1, o.total*4//5), seed=0, device='cpu')
+    common = dict(steps=o.total, activation_dim=o.d_in, dict_size=o.d_sae, layer=0, lm_name='', lr=o.lr, warmup_steps=o.warmup, decay_start=max(o.warmup + 1, o.total*4//5), seed=0, device='cpu')
     if kind == 'topk': trainer = trainers.TopKTrainer(k=K, **common)
     else: trainer = trainers.StandardTrainer(l1_penalty=L1*o.d_in, sparsity_warmup_steps=o.warmup, **common)
+    if o.state: start(o.state, W_enc=trainer.ae.encoder.weight.T, W_dec=trainer.ae.decoder.weight.T, b_enc=trainer.ae.encoder.bias, b_dec=trainer.ae.bias)
     batches = ArrayBatches(x, np.arange(len(x)), o.batch)
     low = lambda: torch.autocast('cpu', torch.bfloat16) if dtype == 'bfloat16' else contextlib.nullcontext()
     def step(i):
@@ -91,7 +114,7 @@ def missing(side, kind='relu_l1', dtype='float32'):
     "Why a side cannot take part, or None; a small step is tried first."
     package = PACKAGES.get(side.removesuffix('_sparse'))
     if package and importlib.util.find_spec(package) is None: return f'skipped: {package} is not installed in this environment (make interop-env builds one)'
-    small = SimpleNamespace(d_in=16, d_sae=128, batch=32, total=40, warmup=2)
+    small = SimpleNamespace(d_in=16, d_sae=128, batch=32, total=40, warmup=2, lr=LR, state=None)
     try: SIDES[side](kind, dtype, make_rows(64, 16, features=64, active=4), small).step(0)
     except Exception as e: return f'skipped: {side} fails on this machine: {type(e).__name__}: {str(e).splitlines()[0][:120]}'
 
@@ -128,7 +151,7 @@ def skipped(name, why): return dict(name=name, ratio=None, low=None, high=None, 
 
 def compare(kind, dtype, x, test, o):
     "All sides of one variant."
-    case, peers = f'{kind}_{dtype}', [n for n in SIDES if n != 'ours' and (n != 'saelens_sparse' or (kind, dtype, o.quick) == ('topk', 'float32', False))]
+    case, peers = f'{kind}_{dtype}' + '_sparse'*(o.state is not None), [n for n in SIDES if n != 'ours' and (n != 'saelens_sparse' or (kind, dtype, o.quick) == ('topk', 'float32', False))]
     why = slow_bfloat16() if dtype == 'bfloat16' else None
     if why:
         yield skipped(case, why)
@@ -144,7 +167,7 @@ def compare(kind, dtype, x, test, o):
     said = lambda n: dict(mse=round(float(ends[n][0].mean()), 5), l0=round(float(ends[n][1].mean()), 1), mse_at_64=round(float(ends[n][2].mean()), 5))
     for n in names[1:]:
         yield entry(f'{case}_vs_{n}', seconds[n]/seconds['ours'], None if n == 'saelens_sparse' else AIMS[case], samples_s=dict(ours=rate['ours'], theirs=rate[n]), **at)
-        yield entry(f'{case}_mse_at_l0_64_vs_{n}', ends[n][2]/ends['ours'][2], None if o.quick else 1.0, ours=said('ours'), theirs=said(n))
+        yield entry(f'{case}_mse_at_l0_64_vs_{n}', ends[n][2]/ends['ours'][2], None if o.quick or o.state else 1.0, ours=said('ours'), theirs=said(n))
     flops = 5*2*o.batch*o.d_in*o.d_sae*o.steps
     for n in names:
         aim = .8 if (n, case) == ('ours', 'relu_l1_float32') else None
@@ -239,6 +262,9 @@ def entries(o, folder):
     x = make_rows(o.rows + 1024, o.d_in)
     x, test = x[:-1024], x[-1024:]
     for kind in ('relu_l1', 'topk'): yield from compare(kind, 'float32', x, test, o)
+    late = copy(o)
+    late.state, late.lr = late_state(x, o), LR/100
+    yield from compare('relu_l1', 'float32', x, test, late)
     yield from stream_ratio(x, o, folder)
     for kind in ('relu_l1', 'topk'): yield from compare(kind, 'bfloat16', x, test, o)
 
@@ -246,7 +272,7 @@ def main():
     o = command_line(__doc__, 'one step a round, two rounds, no memory: under 40 s on an idle machine', d_in=(768, 'width'), d_sae=(6144, 'dictionary size'), batch=(1024, 'rows a step'),
                      steps=(10, 'steps a round'), rounds=(15, 'rounds'), rows=(30000, 'rows of data'))
     if o.quick: o.steps, o.rounds, o.rows = 1, 2, 6*o.batch
-    o.total = o.steps*(o.rounds + 1)
+    o.total, o.lr, o.state = o.steps*(o.rounds + 1), LR, None
     o.warmup = max(1, o.total//10)
     warnings.filterwarnings('ignore', module='sae_lens|transformer_lens')
     show(lambda folder: entries(o, folder), o)

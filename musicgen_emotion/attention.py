@@ -4,7 +4,6 @@
 
 # %% ../nbs/api/53_attention.ipynb #cell002
 from __future__ import annotations
-import contextlib
 from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
@@ -18,30 +17,17 @@ from .text import word_token_spans
 from .patching import _joined, time_windows, window_positions
 
 # %% auto #0
-__all__ = ['KINDS', 'eager_attention', 'attention_pass', 'word_attention', 'plot_attention', 'emotion_word_test',
-           'attention_span', 'span_test']
+__all__ = ['KINDS', 'attention_pass', 'word_attention', 'plot_attention', 'emotion_word_test', 'attention_span', 'span_test']
 
 # %% ../nbs/api/53_attention.ipynb #cell006
-KINDS = dict(cross='encoder_attn', self='self_attn')
+KINDS = ('cross', 'self')
 
-@contextlib.contextmanager
-def eager_attention(
-    model:MusicModel, # the model
-): # a context in which attention modules return their weights
-    "Run the decoder with the attention that returns its weights, for the length of a `with` block; the old one comes back, after an error too."
-    config = model.hf.decoder.config
-    before = config._attn_implementation
-    config._attn_implementation = 'eager'
-    try: yield
-    finally: config._attn_implementation = before
-
-def _modules(model, kind, layers):
-    "Attention modules by layer. Raises ValueError for a layer that does not exist."
+def _layers(model, layers):
+    "Layers as a list. Raises ValueError for a layer that does not exist."
     model.resolve_sites(layers)
-    layers = range(model.config.n_layers) if layers is None else [layers] if isinstance(layers, (int, np.integer)) else sorted(set(layers))
-    return {int(i): getattr(model.hf.decoder.model.decoder.layers[i], KINDS[kind]) for i in layers}
+    return [int(i) for i in (range(model.config.n_layers) if layers is None else [layers] if isinstance(layers, (int, np.integer)) else sorted(set(layers)))]
 
-# %% ../nbs/api/53_attention.ipynb #cell009
+# %% ../nbs/api/53_attention.ipynb #cell007
 def _inputs(model, tokens, prompts):
     tokens = np.asarray(getattr(tokens, 'tokens', tokens))
     prompts = [prompts] * len(tokens) if isinstance(prompts, str) else list(prompts)
@@ -68,24 +54,17 @@ def attention_pass(
     from tqdm.auto import tqdm
     check_in('kind', kind, KINDS)
     tokens, prompts = _inputs(model, tokens, prompts)
-    modules, texts, out, n = _modules(model, kind, layers), text_rows(model, prompts, warn=False), [], int(check_positive('batch_size', batch_size))
+    layers, texts, out, n = _layers(model, layers), text_rows(model, prompts, warn=False), [], int(check_positive('batch_size', batch_size))
     with tqdm(total=len(tokens), desc='attention', unit='clip', delay=2, disable=not progress) as bar:
         for i in range(0, len(tokens), n):
             text, seen = _joined([texts[p] for p in prompts[i:i + n]]), {}
-            _reduced_pass(model, tokens[i:i + n], text, modules, lambda layer, w: seen.__setitem__(layer, reduce(w.float(), text.mask)))
+            with model.attention_weights(lambda layer, w: seen.__setitem__(layer, reduce(w.float(), text.mask)), kind, layers):
+                model.step(model.begin(text, null=False, cache=False), delay_tokens(tokens[i:i + n], model.config), logits=None)
             out.append((np.arange(i, i + len(text)), seen))
             bar.update(len(text))
     return out
 
-def _reduced_pass(model, tokens, text, modules, keep):
-    "One pass whose attention modules hand their weights to `keep(layer, weights)`."
-    handles = [m.register_forward_hook(lambda m, a, o, i=i: keep(i, o[1])) for i, m in modules.items()]
-    try:
-        with eager_attention(model): model.step(model.begin(text, null=False, cache=False), delay_tokens(tokens, model.config), logits=None)
-    finally:
-        for h in handles: h.remove()
-
-# %% ../nbs/api/53_attention.ipynb #cell014
+# %% ../nbs/api/53_attention.ipynb #cell012
 def _windows(model, n_frames, step_s):
     "Windows in seconds with their positions, special ones left out."
     c, out = model.config, []
@@ -134,7 +113,7 @@ def _word_rows(clip, prompt, layer, x, words, spans):
     return pd.DataFrame(dict(clip=clip, prompt=prompt, layer=layer, head=h, word=np.array([a for a, _ in words])[k], place=k, n_tokens=n[k], start=start[w], end=end[w],
                              seconds=(start + end)[w] / 2, attention=share.ravel())).assign(per_token=lambda d: d.attention / d.n_tokens.clip(lower=1))
 
-# %% ../nbs/api/53_attention.ipynb #cell019
+# %% ../nbs/api/53_attention.ipynb #cell017
 def plot_attention(
     table:pd.DataFrame, # of `word_attention`; rows of one clip, further rows (layers, heads) are averaged
     x:str='seconds', # column of time, s
@@ -156,7 +135,7 @@ def plot_attention(
     ax.figure.colorbar(im, ax=ax, label=value.replace('_', ' '))
     return ax
 
-# %% ../nbs/api/53_attention.ipynb #cell024
+# %% ../nbs/api/53_attention.ipynb #cell022
 def _one_word(model, tokens, prompts, words, layers, batch_size, progress, per):
     "(clip, layer, head) attention of one named word a clip."
     t = word_attention(model, tokens, prompts, None, layers, batch_size, progress)
@@ -199,7 +178,7 @@ def emotion_word_test(
     return pd.DataFrame(dict(layer=np.repeat(layer, len(head)), head=np.tile(head, len(layer)), emotion=a.mean(0).ravel(), neutral=b.mean(0).ravel(),
                              difference=d.mean(0), low=low, high=high, p=max_t(t, null, 'two-sided'), n=n))
 
-# %% ../nbs/api/53_attention.ipynb #cell031
+# %% ../nbs/api/53_attention.ipynb #cell029
 def attention_span(
     model:MusicModel, # the model
     tokens:np.ndarray, # (clip, codebook, frame), equally long clips
@@ -224,7 +203,7 @@ def attention_span(
                                             relative=x.cpu().numpy().ravel() / even)))
     return pd.concat(tables).sort_values(['clip', 'layer', 'head'], ignore_index=True)
 
-# %% ../nbs/api/53_attention.ipynb #cell035
+# %% ../nbs/api/53_attention.ipynb #cell033
 def span_test(
     table:pd.DataFrame, # clip, prompt, layer, head and the measure, such as `attention_span` gives it
     emotions:Sequence[str], # label of each clip, by clip number

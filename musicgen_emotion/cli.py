@@ -17,9 +17,9 @@ from .core import check_in, check_positive, verdict
 from .phases import PhaseError, list_phases, plan, read_parameters, report, resolve_parameters, run_phases, run_plan, run_status
 
 # %% auto #0
-__all__ = ['KNOWN_ERRORS', 'app', 'models_app', 'LIBRARIES', 'WEIGHTS', 'AUDIOCRAFT', 'error_line', 'CommandGroup', 'table_text',
-           'Check', 'check_libraries', 'check_python', 'check_device', 'check_audio', 'check_disk', 'is_here',
-           'check_models', 'check_extras', 'check_phases', 'diagnose', 'doctor', 'model_table', 'models_list',
+__all__ = ['KNOWN_ERRORS', 'app', 'models_app', 'LIBRARIES', 'WEIGHTS', 'error_line', 'CommandGroup', 'table_text', 'Check',
+           'check_libraries', 'check_python', 'check_device', 'check_audio', 'check_disk', 'is_here', 'check_models',
+           'check_audiocraft', 'check_extras', 'check_phases', 'diagnose', 'doctor', 'model_table', 'models_list',
            'download_model', 'models_download', 'describe_model', 'models_show', 'split_assignments', 'phase_help',
            'run', 'status', 'report_command', 'trace_command', 'generate_command']
 
@@ -175,13 +175,17 @@ def check_models()->list[Check]: # The cache, the packaged model, the hub models
     return checks
 
 # %% ../nbs/api/80_cli.ipynb #cell038
-AUDIOCRAFT = ('pip install sentencepiece==0.2.3 protobuf==7.36.2 einops==0.8.2 flashy==0.0.2 omegaconf==2.4.0 julius==0.2.8 num2words==0.5.14 torchmetrics==1.9.0 && '
-              'pip install --no-deps audiocraft==1.3.0')
+def check_audiocraft()->Check: # One line
+    "Is the second backend there, with what it imports? Everything else works without it."
+    from musicgen_emotion.audiocraft import COMMANDS
+    missing = [m for m in ('audiocraft', 'einops', 'flashy', 'omegaconf', 'julius', 'num2words', 'torchmetrics') if importlib.util.find_spec(m) is None]
+    found = f"audiocraft {metadata.version('audiocraft')}" if not missing else 'not installed' if 'audiocraft' in missing else f"lacks {', '.join(missing)}"
+    return Check('audiocraft', not missing, found, '' if not missing else ' && '.join(f'{sys.executable} -m {c}' for c in COMMANDS), required=False)
 
 def check_extras()->list[Check]: # Optional parts
     "Parts that some jobs use and the main job does not need."
-    audiocraft, quarto, git = importlib.util.find_spec('audiocraft') is not None, shutil.which('quarto'), shutil.which('git')
-    return [Check('audiocraft', audiocraft, 'installed' if audiocraft else 'not installed', '' if audiocraft else AUDIOCRAFT, required=False),
+    quarto, git = shutil.which('quarto'), shutil.which('git')
+    return [check_audiocraft(),
             Check('quarto', bool(quarto), quarto or 'not installed', '' if quarto else 'install Quarto for `nbdev_docs`, or use `make site`, which needs none', required=False),
             Check('git', bool(git), git or 'not installed', '' if git else 'install git; without it a manifest holds no revision', required=False)]
 

@@ -578,14 +578,18 @@ def stepwise(
 )->xr.Dataset: # (clip, branch, timestep, d_model) with branches cond and null, as `replay` gives them
     "Activations one position at a time with guidance rows and a cache, the way generation runs: the slow reference for `replay`."
     tokens, prompts, sites, branches = _inputs(model, tokens, prompts, sites, ('cond', 'null'), None)
-    texts, ids, steps = text_rows(model, prompts), delay_tokens(tokens, model.config), []
-    if len({t.states.shape[1] for t in texts.values()}) > 1: raise ValueError("stepwise needs prompts of one padded width; give them one by one")
-    state = model.begin(_stack([texts[p] for p in prompts]))
+    texts, acts = text_rows(model, prompts), {}
+    for rows in _groups([texts[p].states.shape[1] for p in prompts], len(prompts)):
+        for s, x in _step_through(model, tokens[rows], _stack([texts[prompts[i]] for i in rows]), sites).items(): acts.setdefault(s, np.empty((len(tokens), *x.shape[1:]), x.dtype))[rows] = x
+    return _labelled(model, acts, np.arange(len(tokens)), prompts, branches, tokens.shape[-1], None)
+
+def _step_through(model, tokens, text, sites):
+    "(clip, branch, position, width) by site of one batch whose texts are equally long."
+    state, ids, steps = model.begin(text), delay_tokens(tokens, model.config), []
     for p in range(ids.shape[-1]):
         with _captured(model, sites, lambda x: x.float().cpu()) as seen: model.step(state, ids[..., p:p + 1], logits=None)
         steps.append(seen)
-    acts = {s: torch.cat([x[s] for x in steps], 1).unflatten(0, (2, -1)).transpose(0, 1).numpy() for s in sites}
-    return _labelled(model, acts, np.arange(len(tokens)), prompts, branches, tokens.shape[-1], None)
+    return {s: torch.cat([x[s] for x in steps], 1).unflatten(0, (2, -1)).transpose(0, 1).numpy() for s in sites}
 
 def replay_error(
     model:MusicModel, # the model

@@ -15,7 +15,9 @@ from .models import ModelConfig, MusicModel, Pass, as_model, clip_seeds, delay_t
 __all__ = ['hooked', 'ActivationExtractor', 'trim_special', 'TraceReport', 'trace']
 
 # %% ../nbs/api/21_hooks.ipynb #cell006
-def _n_hooks(model): return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.hf.modules())
+def _n_hooks(model):
+    "Hooks on a model; those that a codec needs for its weight normalization are not ours."
+    return sum(type(h).__name__ != "WeightNorm" for m in model.hf.modules() for d in (m._forward_hooks, m._forward_pre_hooks) for h in d.values())
 
 def _edited(site, old, new):
     if new is None: return None
@@ -44,7 +46,7 @@ def _attach(model, site, fn, now):
 # %% ../nbs/api/21_hooks.ipynb #cell007
 @contextlib.contextmanager
 def hooked(
-    model:MusicModel, # the model, or a raw transformers one
+    model:MusicModel, # the model, or the raw one of a backend
     fns:dict, # site name -> fn(activation, now) or a list of them; None is read-only, a tensor replaces the activation
 ): # yields the `Pass` that is kept up to date
     """Run functions at sites for the length of a `with` block.
@@ -64,18 +66,18 @@ def hooked(
 
 # %% ../nbs/api/21_hooks.ipynb #cell014
 class _Run:
-    "Activations of one batch: parts[site] is a list of (row, position, width)."
+    "Activations of one batch: parts[site][branches] is a list of (row, position, width)."
     def __init__(self, clips, branches):
         self.clips, self.branches, self.parts, self.text, self.mask, self.arrays = clips, branches, {}, {}, None, None
 
     def joined(self, site, n_special, pool): # array of one site
         "(position, branch, clip, width), or (branch, clip, width) when pooled."
         is_text = site in self.text
-        x = self.text[site] if is_text else torch.cat(self.parts[site], 1)
+        x = self.text[site] if is_text else torch.cat([torch.cat(p, 1) for p in self.parts[site].values()])
         n = len(self.clips)
         x = x.reshape(len(x) // n, n, *x.shape[1:]).permute(2, 0, 1, 3)
         if pool is None: return x
-        if is_text and pool == "mean": return x.sum(0) / self.mask.sum(1)[:, None]
+        if is_text and pool == "mean": return x.sum(0) / self.mask.sum(1).clamp(min=1)[:, None]
         if not is_text and len(x) > 2 * n_special: x = x[n_special:len(x) - n_special]
         return x.mean(0) if pool == "mean" else torch.as_tensor(pool(x))
 
@@ -118,11 +120,13 @@ class _Recorder:
         elif now.restart: self.current.parts = {}
         elif self.current is None: raise RuntimeError(f"recording began at position {now.position}; start it before the run")
         self.at = now.position + now.length - 1
+        if now.branches == ("null",) and self.current.branches == ("cond",): self.current.branches = ("cond", "null")
 
     def __call__(self, x, now):
         x = x.detach().float().cpu().clone()
-        if now.site.kind not in ("text", "text_proj"): self.current.parts.setdefault(now.site.name, []).append(x)
+        if now.site.kind not in ("text", "text_proj"): self.current.parts.setdefault(now.site.name, {}).setdefault(now.branches, []).append(x)
         else:
+            if now.branches == ("null",): return
             mask = now.text_mask.cpu().repeat(len(x) // len(now.text_mask), 1)
             mask[now.n_clips:] = 0
             self.pending[now.site.name] = x * mask[..., None]
@@ -134,7 +138,7 @@ class ActivationExtractor:
     `generate` records while it makes clips. Used as a context manager it records whatever runs inside the block, the library's own
     `generate` included. Memory grows with clips x positions x sites unless `pool` is given; for many clips store tokens and replay."""
     def __init__(self,
-        model, # MusicModel, or a raw transformers one
+        model, # MusicModel, or the raw one of a backend
         layers=None, # decoder layers, such as [0, 12, 24]; None for all
         sites=("resid",), # kinds (resid, self_attn, cross_attn, mlp, embed, text, text_proj) or site names
         pool=None, # None keeps all timesteps; "mean", or a function (timestep, branch, clip, d_model) -> (branch, clip, d_model)
@@ -376,7 +380,7 @@ def _trace_checks(model, runs, table, match, duration_s):
 
 # %% ../nbs/api/21_hooks.ipynb #cell048
 def trace(
-    model, # MusicModel, or a raw transformers one
+    model, # MusicModel, or the raw one of a backend
     prompt:str="happy upbeat pop song", # what to run
     extractor=None, # class or function (model, layers=...) -> extractor; None for ActivationExtractor
     layers=None, # layers that the extractor reads, None for all

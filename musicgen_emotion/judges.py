@@ -506,12 +506,13 @@ def codec_embedding(
     batch_size:int=4, # Clips at once
 )->np.ndarray: # (clip, window, d): latents of EnCodec's encoder before quantization, averaged over the window
     "What the model's own codec makes of the sound."
-    codec, c = as_model(model).hf.audio_encoder, as_model(model).config
-    n, audio = max(1, round(check_positive('window_s', window_s)*c.frame_rate)), np.atleast_2d(audio)
-    z = torch.cat([codec.encoder(torch.as_tensor(audio[i:i + batch_size], dtype=torch.float32, device=as_model(model).device)[:, None]) for i in range(0, len(audio), batch_size)])
+    model = as_model(model)
+    c, audio = model.config, np.atleast_2d(audio)
+    n = max(1, round(check_positive('window_s', window_s)*c.frame_rate))
+    z = torch.cat([model.codec_latents(audio[i:i + batch_size]) for i in range(0, len(audio), batch_size)])
     k = z.shape[-1]//n
     if not k: raise ValueError(f"clips of {audio.shape[-1]/c.sample_rate:.2f} s are shorter than one window of {window_s} s")
-    return z[..., :k*n].reshape(*z.shape[:2], k, n).mean(-1).transpose(1, 2).float().cpu().numpy()
+    return z[..., :k*n].reshape(*z.shape[:2], k, n).mean(-1).transpose(1, 2).cpu().numpy()
 
 # %% ../nbs/api/54_judges.ipynb #cell080
 def _moments(x, shrink):

@@ -333,8 +333,13 @@ class MusicModel:
 
     @property
     def dtype(self) -> torch.dtype: # of the decoder's weights
-        "Precision of the weights."
-        return next(self.hf.decoder.parameters()).dtype
+        "Precision of the decoder's weights."
+        return next(self.decoder.parameters()).dtype
+
+    @property
+    def decoder(self) -> torch.nn.Module: # called once a pass
+        "The stack of layers: a hook on it runs once a decoder pass."
+        return self.hf.decoder.model.decoder
 
     def __repr__(self):
         c = self.config
@@ -575,11 +580,11 @@ def _warn_text(tokenizer, prompts, ids, lengths, stacklevel=4):
 
 # %% ../nbs/api/20_models.ipynb #cell076
 @patch
-def tokenize(self:TransformersModel,
+def tokenize(self:MusicModel,
     prompts:str|list[str], # one or many; '' is allowed
     warn:bool=True, # say when a prompt is cut or has unknown tokens
 ) -> dict[str, torch.Tensor]: # input_ids and attention_mask, (prompt, token), on the model's device
-    """Token ids of prompts, padded to a multiple of 16.
+    """Token ids of prompts, padded to a multiple of `pad_to`.
 
     At most 512 tokens are kept, with a warning; characters that the tokenizer does not know become <unk>, with a warning that
     counts them. Raises TypeError for prompts that are not strings and ValueError for none."""
@@ -610,12 +615,12 @@ class TextStates:
         return TextStates(self.states[rows], self.mask[rows], self.ids[rows])
 
     def mean(self) -> torch.Tensor: # (prompt, d_text)
-        "Mean over real tokens."
-        return self.states.sum(1) / self.mask.sum(1, keepdim=True)
+        "Mean over real tokens; zeros where a text has none."
+        return self.states.sum(1) / self.mask.sum(1, keepdim=True).clamp(min=1)
 
 @patch
 @torch.no_grad()
-def encode_text(self:TransformersModel,
+def encode_text(self:MusicModel,
     prompts:str|list[str]|TextStates, # prompts, or states that were already made
     warn:bool=True, # about prompts that are cut or unreadable
 ) -> TextStates: # states, mask and ids
@@ -678,6 +683,15 @@ def begin(self:TransformersModel,
                         _new_cache() if cache else None)
 
 @patch
+def switch_text(self:TransformersModel,
+    state:DecoderState, # from `begin`: the text to read from here on
+    cache, # of the decoding that goes on
+) -> DecoderState: # for `step`
+    "Go on with another text: past music is kept, keys and values of the old text are not."
+    from transformers import DynamicCache, EncoderDecoderCache
+    return DecoderState(state.states, state.mask, state.branches, EncoderDecoderCache(cache.self_attention_cache, DynamicCache()))
+
+@patch
 @torch.no_grad()
 def step(self:TransformersModel,
     state:DecoderState, # from `begin`; its cache grows
@@ -693,7 +707,7 @@ def step(self:TransformersModel,
     if logits == "last": return torch.stack([head(hidden[:, -1]) for head in self.hf.decoder.lm_heads], 1)
     return torch.stack([head(hidden) for head in self.hf.decoder.lm_heads], 1)
 
-# %% ../nbs/api/20_models.ipynb #cell092
+# %% ../nbs/api/20_models.ipynb #cell094
 @patch
 @torch.no_grad()
 def decode_audio(self:TransformersModel,
@@ -711,7 +725,36 @@ def decode_audio(self:TransformersModel,
     wave = np.concatenate(out) if out else np.zeros((0, c, 0), np.float32)
     return wave[:, 0] if c == 1 else wave
 
-# %% ../nbs/api/20_models.ipynb #cell097
+# %% ../nbs/api/20_models.ipynb #cell098
+@patch
+@torch.no_grad()
+def codec_latents(self:TransformersModel,
+    audio:np.ndarray, # (clip, sample) at the model's rate
+) -> torch.Tensor: # (clip, d_codec, frame) float32
+    "What the codec's encoder makes of sound, before quantization."
+    p = next(self.hf.audio_encoder.parameters())
+    return self.hf.audio_encoder.encoder(torch.as_tensor(audio).to(p)[:, None]).float()
+
+# %% ../nbs/api/20_models.ipynb #cell102
+@patch
+@contextlib.contextmanager
+def attention_weights(self:TransformersModel,
+    keep, # function (layer, weights (row, head, query, key)), called once a layer and pass
+    kind:str, # "self" or "cross"
+    layers, # decoder layers
+): # a context
+    "Hand over the weights of self- or cross-attention for the length of a `with` block; nothing of it stays, after an error too."
+    config, handles = self.hf.decoder.config, []
+    before = config._attn_implementation
+    try:
+        for i in layers: handles.append(self.module(f"layer_{i}.{kind}_attn").register_forward_hook(lambda m, a, o, i=i: keep(i, o[1])))
+        config._attn_implementation = "eager"
+        yield
+    finally:
+        config._attn_implementation = before
+        for h in handles: h.remove()
+
+# %% ../nbs/api/20_models.ipynb #cell106
 def clip_seeds(
     seeds, # one integer (clip i gets it plus i) or one a clip
     n:int, # clips
@@ -725,7 +768,7 @@ def clip_seeds(
     if len(seeds) != n: raise ValueError(f"seeds has {len(seeds)} entries for {n} prompts; give one a clip, or a single integer")
     return [int(s) for s in seeds]
 
-# %% ../nbs/api/20_models.ipynb #cell100
+# %% ../nbs/api/20_models.ipynb #cell109
 class ClipNoise:
     "Gumbel noise that depends only on a clip's seed and the position, never on the batch."
     def __init__(self,
@@ -739,7 +782,7 @@ class ClipNoise:
         u = torch.from_numpy(np.stack([r.random(self.shape) for r in self.rngs]))
         return -torch.log(-torch.log(u.clamp_(1e-300, 1 - 1e-16))).float()
 
-# %% ../nbs/api/20_models.ipynb #cell103
+# %% ../nbs/api/20_models.ipynb #cell112
 def _guided(logits, state, guidance):
     "Float32 logits (clip, codebook, vocab) after guidance, on the cpu."
     logits = logits.float().cpu()
@@ -758,7 +801,7 @@ def pick_tokens(
     if top_k: logits = logits.masked_fill(logits < logits.topk(top_k, dim=-1).values[..., -1:], -torch.inf)
     return (logits / temperature + noise).argmax(-1)
 
-# %% ../nbs/api/20_models.ipynb #cell106
+# %% ../nbs/api/20_models.ipynb #cell115
 @torch.no_grad()
 def _sample_batch(model, text, seeds, n_frames, guidance, temperature, top_k, tick=None):
     "Tokens (clip, codebook, frame) of one batch, a step at a time."
@@ -788,7 +831,7 @@ def _padded_width(model, prompts):
     lengths = model.tokenizer(list(prompts), padding=False, truncation=True, max_length=MAX_TEXT_TOKENS)["input_ids"]
     return [-(-len(r) // model.pad_to) * model.pad_to for r in lengths]
 
-# %% ../nbs/api/20_models.ipynb #cell107
+# %% ../nbs/api/20_models.ipynb #cell116
 def sample_tokens(
     model:MusicModel, # the model
     prompts:list[str], # one a clip
@@ -816,7 +859,7 @@ def sample_tokens(
             out[rows] = _sample_batch(model, text, [seeds[i] for i in rows], n_frames, guidance, temperature, top_k, bar.update).numpy()
     return out
 
-# %% ../nbs/api/20_models.ipynb #cell113
+# %% ../nbs/api/20_models.ipynb #cell122
 @dataclass
 class Pass:
     "Where in a run the model is; hooks get it as their second argument."
@@ -828,6 +871,12 @@ class Pass:
     text_mask: torch.Tensor|None = None # (prompt, token) of the last text encoding
     restart: bool = False # this pass starts again at position 0
     passes: int = 0 # decoder passes so far
+    null: torch.Tensor|None = None # (row,) true at null rows, where the adapter knows more than the branches say
+
+    def null_rows(self) -> torch.Tensor: # (row,) true at null rows
+        "Rows without text in this pass."
+        if self.null is not None: return self.null
+        return torch.tensor([b == "null" for b in self.branches]).repeat_interleave(self.n_clips)
 
     def rows(self,
         branch:str # "cond" or "null"
@@ -837,7 +886,7 @@ class Pass:
         i = self.branches.index(branch)
         return slice(i * self.n_clips, (i + 1) * self.n_clips)
 
-# %% ../nbs/api/20_models.ipynb #cell116
+# %% ../nbs/api/20_models.ipynb #cell125
 def _see_text(now, mask, rows):
     now.text_mask, now.n_clips, now.branches = mask, rows, ("cond",)
 
@@ -845,6 +894,7 @@ def _see_decoder(now, ids, mask, past, n_codebooks):
     rows = ids.numel() // ids.shape[-1] // n_codebooks
     has_null = mask is not None and rows % 2 == 0 and not mask[rows // 2:].any() and bool(mask[:rows // 2].any())
     now.branches, now.n_clips = (("cond", "null"), rows // 2) if has_null else (("cond",), rows)
+    now.null = None if mask is None else ~mask.bool().any(1)
     now.position, now.length = (past.get_seq_length() if past is not None else 0), ids.shape[-1]
     now.restart, now.passes = now.position == 0, now.passes + 1
 
@@ -867,7 +917,7 @@ def watch(self:TransformersModel,
                hf.decoder.model.decoder.register_forward_pre_hook(_decode, with_kwargs=True)]
     return handles + ([hf.enc_to_dec_proj.register_forward_pre_hook(_project)] if "text_proj" in self._sites else [])
 
-# %% ../nbs/api/20_models.ipynb #cell120
+# %% ../nbs/api/20_models.ipynb #cell129
 @patch(as_prop=True)
 def checksum(self:MusicModel) -> str: # 64 hexadecimal digits
     """SHA-256 over the weight files (names and contents), computed once per loaded model.
@@ -879,7 +929,7 @@ def checksum(self:MusicModel) -> str: # 64 hexadecimal digits
         self._checksum = hashlib.sha256("".join(f"{f.name} {sha256_file(f)}\n" for f in files).encode()).hexdigest()
     return self._checksum
 
-# %% ../nbs/api/20_models.ipynb #cell124
+# %% ../nbs/api/20_models.ipynb #cell133
 @patch
 def _randomized(self:TransformersModel, seed, text):
     hf = copy.deepcopy(self.hf)

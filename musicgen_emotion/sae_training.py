@@ -22,10 +22,10 @@ from .text import text_embeddings
 from .sae import SAEConfig, SparseAutoencoder
 
 # %% auto #0
-__all__ = ['Split', 'group_split', 'DataReport', 'data_report', 'ArrayBatches', 'StoreBatches', 'ReluGradient', 'TopKGradient',
-           'AutogradGradient', 'gradient_of', 'FiringTracker', 'resample_dead', 'add_aux_gradient', 'sae_metrics',
-           'feature_density', 'decoder_cosines', 'TrainConfig', 'SAETrainer', 'TrainResult', 'train_sae', 'token_rows',
-           'spliced_logits', 'loss_recovered']
+__all__ = ['SPARSE_BELOW', 'Split', 'group_split', 'DataReport', 'data_report', 'ArrayBatches', 'StoreBatches', 'ReluGradient',
+           'TopKGradient', 'BatchTopKGradient', 'AutogradGradient', 'gradient_of', 'FiringTracker', 'resample_dead',
+           'add_aux_gradient', 'sae_metrics', 'feature_density', 'decoder_cosines', 'TrainConfig', 'SAETrainer',
+           'TrainResult', 'train_sae', 'token_rows', 'spliced_logits', 'loss_recovered']
 
 # %% ../nbs/api/41_sae_training.ipynb #cell003
 if TYPE_CHECKING:
@@ -207,95 +207,143 @@ def sample(self:StoreBatches, n:int, seed:int=0)->torch.Tensor:
 # %% ../nbs/api/41_sae_training.ipynb #cell023
 def _cast(t, dtype): return t if t.dtype == dtype else t.to(dtype)
 
-class ReluGradient:
-    """Loss and gradients of ReLU with L1 in five matrix products, buffers kept between steps.
+def _set_grad(p, g):
+    if p.grad is None: p.grad = torch.empty_like(p)
+    if p.grad is not g: p.grad.copy_(g)
 
-    `b_dec` is folded into the encoder's bias, which drops a product and adds a rank-one term to the gradient of `W_enc`."""
-    def __init__(self, sae, dtype=torch.float32): self.sae, self.dtype, self.buffers = sae, dtype, {}
+def _places(f):
+    "Where a (row, feature) matrix is not zero: start of each row, feature, value."
+    at = f.flatten().nonzero()[:, 0]
+    return torch.searchsorted(at, torch.arange(0, f.numel() + 1, f.shape[1])), at % f.shape[1], f.flatten()[at]
+
+def _sums(table, at, starts, weights): return torch.nn.functional.embedding_bag(at, table, starts[:-1], per_sample_weights=weights, mode='sum')
+
+def _products(g, W_dec, starts, at):
+    "Product of each row of `g` with the decoder rows of its places."
+    if not len(at): return g.new_zeros(0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', message='Sparse CSR'); warnings.filterwarnings('ignore', message='Sparse invariant')
+        where = torch.sparse_csr_tensor(starts, at, g.new_zeros(len(at)), (len(g), len(W_dec)))
+        return torch.sparse.sampled_addmm(where, g, W_dec.T, beta=0.).values()
+
+def _sparse_gradients(s, z, starts, at, values, l1=0.):
+    "Error and gradients from the places where a row, whose places begin at `starts`, has feature `at`; a value of zero has no gradient."
+    n, d = z.shape
+    g = _sums(s.W_dec, at, starts, values).add_(s.b_dec).sub_(z)
+    mse, on = g.pow(2).mean(), values > 0
+    g.mul_(2/(n*d))
+    dv = (_products(g, s.W_dec, starts, at) + l1)*on
+    order, ends = torch.sort(at, stable=True)[1], torch.bincount(at, minlength=s.d_sae).cumsum(0)
+    row, begin = torch.repeat_interleave(torch.arange(n), starts.diff())[order], torch.nn.functional.pad(ends, (1, 0))
+    b = torch.zeros_like(s.b_enc).index_add_(0, at, dv)
+    s.W_dec.grad = _sums(g, row, begin, values[order])
+    _set_grad(s.W_enc, _sums(z, row, begin, dv[order]).addr_(b, s.b_dec, alpha=-1).T)
+    _set_grad(s.b_enc, b)
+    _set_grad(s.b_dec, g.sum(0) - s.W_enc @ b)
+    return dict(mse=mse, slope=g, fired=torch.bincount(at[on], minlength=s.d_sae))
+
+# %% ../nbs/api/41_sae_training.ipynb #cell024
+SPARSE_BELOW = .08 # share of active places; measured: touching places costs as much as dense products at .12 to .13, and 1/1.2 to 1/1.5 of them at .08
+
+class ReluGradient:
+    """Loss and gradients of ReLU with L1: five dense products, or the encoder's and sums over the active places where those are few.
+
+    `b_dec` is folded into the encoder's bias, which drops a product and adds a rank-one term to the gradient of `W_enc`; buffers are kept
+    between steps. Which of the two it is follows from the activations of the batch and nothing else."""
+    def __init__(self, sae, dtype=torch.float32, sparse_below=None):
+        self.sae, self.dtype, self.buffers = sae, dtype, {}
+        usual = 0. if sae.d_in*sae.d_sae < 2**16 else SPARSE_BELOW/3 if dtype == torch.bfloat16 else SPARSE_BELOW
+        self.sparse_below = usual if sparse_below is None else sparse_below
     def buffer(self, name, *shape):
         old = self.buffers.get(name)
         if old is None or old.shape != shape: self.buffers[name] = old = torch.empty(*shape, dtype=self.dtype)
         return old
+    def room(self, p):
+        "Where the product that is a parameter's gradient goes: in place, or a buffer when it is made in another type."
+        if p.grad is None: p.grad = torch.empty_like(p)
+        return p.grad if p.dtype == self.dtype else self.buffer(p.shape, *p.shape)
+    def few(self, f):
+        "Whether few places are active, by every 16th row."
+        return int(f[::16].count_nonzero()) < self.sparse_below*f[::16].numel()
 
+# %% ../nbs/api/41_sae_training.ipynb #cell025
 @patch
 @torch.no_grad()
 def __call__(self:ReluGradient,
     z:torch.Tensor, # (row, d_in) from `prepare`
     l1_share:float=1., # Share of the penalty
-)->dict: # total, mse, penalty (scalars), features (row, d_sae), slope (row, d_in) of the error; gradients are in the parameters
+)->dict: # total, mse, penalty (scalars), features (row, d_sae), slope (row, d_in) of the error, fired (feature,) on the sparse path; gradients are in the parameters
     "One forward and backward pass."
-    s, n, d, low, acc = self.sae, len(z), z.shape[1], self.dtype, self.sae.b_enc.dtype
-    z, W_enc, W_dec, l1 = _cast(z, low), _cast(s.W_enc.detach(), low), _cast(s.W_dec.detach(), low), l1_share*s.cfg.l1/n
-    bias = s.b_enc - s.b_dec @ s.W_enc
-    f = torch.addmm(_cast(bias, low), z, W_enc, out=self.buffer('f', n, s.d_sae)).relu_()
-    g = torch.addmm(_cast(s.b_dec, low), f, W_dec, out=self.buffer('g', n, d)).sub_(z)
-    mse, penalty = g.to(acc).pow(2).mean(), f.sum(dtype=acc)/n
+    s, n, low, acc = self.sae, len(z), self.dtype, self.sae.b_enc.dtype
+    bias, l1 = s.b_enc - s.b_dec @ s.W_enc, l1_share*s.cfg.l1
+    f = torch.addmm(_cast(bias, low), _cast(z, low), _cast(s.W_enc, low), out=self.buffer('f', n, s.d_sae)).relu_()
+    if self.few(f):
+        starts, at, values = _places(f)
+        out = _sparse_gradients(s, _cast(z, acc), starts, at, _cast(values, acc), l1/n)
+    else: out = _dense_gradients(self, _cast(z, low), f, l1/n)
+    penalty = f.sum(dtype=acc)/n
+    return dict(total=out['mse'] + l1*penalty, penalty=penalty, features=f, **out)
+
+def _dense_gradients(self, z, f, l1):
+    "What follows the encoder, in four dense products."
+    s, (n, d), acc = self.sae, z.shape, self.sae.b_enc.dtype
+    W_dec = _cast(s.W_dec, self.dtype)
+    g = torch.addmm(_cast(s.b_dec, self.dtype), f, W_dec, out=self.buffer('g', n, d)).sub_(z)
+    mse = g.to(acc).pow(2).mean()
     g.mul_(2/(n*d))
-    _set_grad(s.W_dec, torch.mm(f.T, g, out=self.buffer('gd', s.d_sae, d)))
-    df = torch.mm(g, W_dec.T, out=self.buffer('df', n, s.d_sae)).add_(l1).mul_(torch.sign(f))
+    _set_grad(s.W_dec, torch.mm(f.T, g, out=self.room(s.W_dec)))
+    df = torch.mm(g, W_dec.T, out=self.buffer('df', n, s.d_sae)).add_(l1).mul_(torch.sign(f, out=self.buffer('on', n, s.d_sae)))
     _set_grad(s.b_enc, df.sum(0, dtype=acc))
-    _set_grad(s.W_enc, torch.mm(z.T, df, out=self.buffer('ge', d, s.d_sae)))
+    _set_grad(s.W_enc, torch.mm(z.T, df, out=self.room(s.W_enc)))
     s.W_enc.grad.addr_(s.b_dec, s.b_enc.grad, alpha=-1)
     _set_grad(s.b_dec, g.sum(0, dtype=acc) - s.W_enc @ s.b_enc.grad)
-    return dict(total=mse + l1_share*s.cfg.l1*penalty, mse=mse, penalty=penalty, features=f, slope=g)
+    return dict(mse=mse, slope=g)
 
-def _set_grad(p, g):
-    if p.grad is None: p.grad = torch.empty_like(p)
-    p.grad.copy_(g)
-
-# %% ../nbs/api/41_sae_training.ipynb #cell026
+# %% ../nbs/api/41_sae_training.ipynb #cell029
 class TopKGradient:
     "Loss and gradients of TopK: one dense product, everything behind the selection touches only the k active features of a row."
     def __init__(self, sae, dtype=torch.float32): self.sae, self.dtype, self.pre = sae, dtype, None
+    def encode(self, z):
+        "Pre-activations, in a buffer that is kept."
+        s, n = self.sae, len(z)
+        if self.pre is None or self.pre.shape != (n, s.d_sae): self.pre = torch.empty(n, s.d_sae, dtype=z.dtype)
+        if self.dtype == z.dtype: return torch.addmm(s.b_enc - s.b_dec @ s.W_enc, z, s.W_enc, out=self.pre)
+        return self.pre.copy_((z.to(self.dtype) @ s.W_enc.to(self.dtype)).to(z.dtype)).add_(s.b_enc - s.b_dec @ s.W_enc)
 
 @patch
 @torch.no_grad()
 def __call__(self:TopKGradient,
     z:torch.Tensor, # (row, d_in) from `prepare`
     l1_share:float=1., # Not used: TopK has no penalty
-)->dict: # total, mse, penalty (scalars), at and values (row, k), slope (row, d_in); gradients are in the parameters
+)->dict: # total, mse, penalty (scalars), at and values (row, k), slope (row, d_in), fired (feature,); gradients are in the parameters
     "One forward and backward pass."
-    s, n, d, k = self.sae, len(z), z.shape[1], self.sae.cfg.k
+    s, n, k = self.sae, len(z), self.sae.cfg.k
     z = z.to(s.b_dec.dtype)
-    if self.pre is None or self.pre.shape != (n, s.d_sae): self.pre = torch.empty(n, s.d_sae, dtype=z.dtype)
-    if self.dtype == z.dtype: torch.addmm(s.b_enc - s.b_dec @ s.W_enc, z, s.W_enc, out=self.pre)
-    else: self.pre.copy_((z.to(self.dtype) @ s.W_enc.to(self.dtype)).to(z.dtype)).add_(s.b_enc - s.b_dec @ s.W_enc)
-    values, at = self.pre.topk(k, dim=1, sorted=False)
-    values.relu_()
-    g = torch.nn.functional.embedding_bag(at, s.W_dec, per_sample_weights=values, mode='sum').add_(s.b_dec).sub_(z)
-    mse = g.pow(2).mean()
-    g.mul_(2/(n*d))
-    dv = _active_products(g, s.W_dec, at)*(values > 0)
-    forward, backward = _by_feature(at, s.d_sae, values, dv)
-    _set_grad(s.W_dec, forward @ g)
-    ge = backward @ z
-    b = torch.zeros_like(s.b_enc).index_add_(0, at.flatten(), dv.flatten())
-    _set_grad(s.b_enc, b)
-    _set_grad(s.W_enc, ge.addr_(b, s.b_dec, alpha=-1).T)
-    _set_grad(s.b_dec, g.sum(0) - s.W_enc @ b)
-    return dict(total=mse, mse=mse, penalty=torch.zeros(()), at=at, values=values, slope=g)
+    values, at = self.encode(z).topk(k, dim=1, sorted=False)
+    out = _sparse_gradients(s, z, torch.arange(0, n*k + 1, k), at.flatten(), values.relu_().flatten())
+    return dict(total=out['mse'], penalty=torch.zeros(()), at=at, values=values, **out)
 
-def _sparse_quiet():
-    warnings.filterwarnings('ignore', message='Sparse CSR'); warnings.filterwarnings('ignore', message='Sparse invariant')
+# %% ../nbs/api/41_sae_training.ipynb #cell032
+class BatchTopKGradient(TopKGradient):
+    "Loss and gradients of BatchTopK: as TopK, the selection being over the whole batch; entries equal to the last that is kept are kept too."
 
-def _active_products(g, W_dec, at):
-    "(row, k) products of each row with the decoder rows of its active features."
-    n, k = at.shape
-    with warnings.catch_warnings():
-        _sparse_quiet()
-        where = torch.sparse_csr_tensor(torch.arange(0, n*k + 1, k), at.flatten(), g.new_zeros(n*k), (n, len(W_dec)))
-        return torch.sparse.sampled_addmm(where, g, W_dec.T, beta=0.).values().view(n, k)
+@patch
+@torch.no_grad()
+def __call__(self:BatchTopKGradient,
+    z:torch.Tensor, # (row, d_in) from `prepare`
+    l1_share:float=1., # Not used: BatchTopK has no penalty
+)->dict: # total, mse, penalty (scalars), features (row, d_sae), values (place,), slope (row, d_in), fired (feature,); gradients are in the parameters
+    "One forward and backward pass."
+    s, z = self.sae, z.to(self.sae.b_dec.dtype)
+    f = self.encode(z).relu_()
+    rest = max(0, f.numel() - s.cfg.k*len(z))
+    last = torch.tensor(np.partition(f.flatten().numpy(), rest)[rest])
+    f.masked_fill_(f < last, 0.)
+    starts, at, values = _places(f)
+    out = _sparse_gradients(s, z, starts, at, values)
+    return dict(total=out['mse'], penalty=torch.zeros(()), features=f, values=values, **out)
 
-def _by_feature(at, d_sae, *values):
-    "Sparse (d_sae, row) matrices of several values at the same places."
-    flat, order = torch.sort(at.flatten(), stable=True)
-    starts = torch.zeros(d_sae + 1, dtype=torch.long); starts[1:] = torch.bincount(flat, minlength=d_sae).cumsum(0)
-    row = order//at.shape[1]
-    with warnings.catch_warnings():
-        _sparse_quiet()
-        return [torch.sparse_csr_tensor(starts, row, v.flatten()[order], (d_sae, len(at))) for v in values]
-
-# %% ../nbs/api/41_sae_training.ipynb #cell029
+# %% ../nbs/api/41_sae_training.ipynb #cell035
 class AutogradGradient:
     "The same interface for every other variant, by autograd."
     def __init__(self, sae, dtype=torch.float32): self.sae, self.dtype = sae, dtype
@@ -314,13 +362,13 @@ def __call__(self:AutogradGradient,
 def gradient_of(
     sae:SparseAutoencoder, # A dictionary
     dtype:torch.dtype=torch.float32, # Of the large products; weights and moments stay in float32
-)->ReluGradient|TopKGradient|AutogradGradient: # What makes its gradients
+)->ReluGradient|TopKGradient|BatchTopKGradient|AutogradGradient: # What makes its gradients
     "The fastest way to a variant's gradients."
     plain = not sae.cfg.tied and not sae.cfg.matryoshka and sae.W_dec.device.type == 'cpu'
-    kind = ReluGradient if plain and sae.cfg.activation == 'relu' else TopKGradient if plain and sae.cfg.activation == 'topk' else AutogradGradient
-    return kind(sae, dtype)
+    by_hand = dict(relu=ReluGradient, topk=TopKGradient, batch_topk=BatchTopKGradient) if plain else {}
+    return by_hand.get(sae.cfg.activation, AutogradGradient)(sae, dtype)
 
-# %% ../nbs/api/41_sae_training.ipynb #cell033
+# %% ../nbs/api/41_sae_training.ipynb #cell039
 class FiringTracker:
     "How often each feature fired in the current window; a feature that did not is dead."
     def __init__(self, d_sae, every=4): self.counts, self.rows, self.every = torch.zeros(d_sae), 0, every
@@ -332,8 +380,8 @@ def update(self:FiringTracker,
 )->None:
     "Count the batch's firings."
     if step % self.every: return
-    if 'at' in out: self.counts += torch.bincount(out['at'][out['values'] > 0], minlength=len(self.counts)); self.rows += len(out['at'])
-    else: self.counts += (out['features'] > 0).sum(0); self.rows += len(out['features'])
+    if 'fired' in out: self.counts += out['fired']; self.rows += len(out['slope'])
+    else: self.counts += torch.sign(out['features']).sum(0, dtype=torch.float32); self.rows += len(out['features'])
 
 @patch
 def close_window(self:FiringTracker)->torch.Tensor: # (feature,) firing rate in the window; all NaN when nothing was counted
@@ -342,7 +390,7 @@ def close_window(self:FiringTracker)->torch.Tensor: # (feature,) firing rate in 
     self.counts, self.rows = torch.zeros_like(self.counts), 0
     return rate
 
-# %% ../nbs/api/41_sae_training.ipynb #cell036
+# %% ../nbs/api/41_sae_training.ipynb #cell042
 @torch.no_grad()
 def resample_dead(
     sae:SparseAutoencoder, # Changed in place
@@ -368,7 +416,7 @@ def resample_dead(
             if k in state and axis: state[k].movedim(axis[-1] if p is getattr(sae, 'W_enc', None) else axis[0], 0)[dead] = 0
     return n
 
-# %% ../nbs/api/41_sae_training.ipynb #cell039
+# %% ../nbs/api/41_sae_training.ipynb #cell045
 def add_aux_gradient(
     sae:SparseAutoencoder, # Its gradients are added to
     z:torch.Tensor, # (row, d_in) prepared inputs
@@ -390,7 +438,7 @@ def add_aux_gradient(
     sae.b_enc.grad[ids] += g[1]; sae.W_dec.grad[ids] += g[2]
     return loss.item()
 
-# %% ../nbs/api/41_sae_training.ipynb #cell043
+# %% ../nbs/api/41_sae_training.ipynb #cell049
 @torch.no_grad()
 def sae_metrics(
     sae:SparseAutoencoder, # A dictionary
@@ -437,7 +485,7 @@ def decoder_cosines(
     top = [(W[i:i + block] @ W.T).scatter_(1, torch.arange(i, min(i + block, len(W)))[:, None], -1).max(1).values for i in range(0, len(W), block)]
     return torch.cat(top).numpy()
 
-# %% ../nbs/api/41_sae_training.ipynb #cell047
+# %% ../nbs/api/41_sae_training.ipynb #cell053
 @dataclass
 class TrainConfig:
     "How a dictionary is trained."
@@ -467,7 +515,7 @@ class TrainConfig:
         "Learning rate of a step."
         return self.lr*min(1., (step + 1)/max(1, self.warmup), (self.steps - step)/max(1., self.decay*self.steps))
 
-# %% ../nbs/api/41_sae_training.ipynb #cell048
+# %% ../nbs/api/41_sae_training.ipynb #cell054
 class SAETrainer:
     "One dictionary, its batches and its optimizer; `step` does one step."
     def __init__(self, sae, batches, config=None):
@@ -482,7 +530,7 @@ def _residual(sae, z, out):
     return z - out['features'] @ sae.W_dec.detach() - sae.b_dec.detach()
 
 def _follow_threshold(sae, out, step):
-    on = out['features'][out['features'] > 0]
+    on = out['values'] if 'values' in out else out['features'][out['features'] > 0]
     if len(on): sae.threshold.lerp_(on.min().expand_as(sae.threshold), 1. if step == 0 else .01)
 
 @patch
@@ -504,7 +552,7 @@ def step(self:SAETrainer)->dict: # total, mse, penalty as floats, lr, resampled
         if c.dead == 'resample' and self.done <= .8*c.steps: fresh = resample_dead(s, self.opt, self.dead, z, _residual(s, z, out).to(z.dtype), seed_from('resample', c.seed, i) % 2**63)
     return dict(total=out['total'], mse=out['mse'], penalty=out['penalty'], lr=c.lr_at(i), resampled=fresh)
 
-# %% ../nbs/api/41_sae_training.ipynb #cell051
+# %% ../nbs/api/41_sae_training.ipynb #cell057
 @patch
 def save(self:SAETrainer,
     path:Path|str, # A .safetensors file
@@ -536,7 +584,7 @@ def load(self:SAETrainer,
     self.done, self.tracker.counts, self.tracker.rows, self.dead = meta['step'], t['counts'], meta['counted'], t['dead'].bool()
     return meta, {k[5:]: v for k, v in t.items() if k.startswith('best.')} or None
 
-# %% ../nbs/api/41_sae_training.ipynb #cell054
+# %% ../nbs/api/41_sae_training.ipynb #cell060
 @dataclass
 class TrainResult:
     "A trained dictionary and how it came about."
@@ -579,7 +627,7 @@ def with_clips(self:StoreBatches,
     out.per_buffer = min(len(out.clips), max(self.per_buffer, -(-out.batch_size//self.steps)))
     return out
 
-# %% ../nbs/api/41_sae_training.ipynb #cell055
+# %% ../nbs/api/41_sae_training.ipynb #cell061
 def _warned(x, groups, rows, sae):
     report = data_report(x, groups, sae.d_sae)
     if rows is not None: report = replace(report, rows=rows[0], groups=rows[1]); report = replace(report, warnings=tuple(_data_warnings(report)))
@@ -615,7 +663,7 @@ def _keep(result, folder):
     result.sae.save_pretrained(folder)
     write_table(result.history, folder/'history.csv'); write_json(folder/'report.json', dict(asdict(result.report), stopped=result.stopped, seconds=result.seconds))
 
-# %% ../nbs/api/41_sae_training.ipynb #cell056
+# %% ../nbs/api/41_sae_training.ipynb #cell062
 def _writer(folder):
     "TensorBoard's writer when it is installed."
     import importlib.util
@@ -651,7 +699,7 @@ def _train(trainer, val, state, best, path, progress):
     keep()
     return best
 
-# %% ../nbs/api/41_sae_training.ipynb #cell062
+# %% ../nbs/api/41_sae_training.ipynb #cell068
 def token_rows(
     encoder, # A MusicModel, TextEncoder or encoder name, as in `text_embeddings`
     prompts:Sequence[str], # Prompts
@@ -663,7 +711,7 @@ def token_rows(
     at = np.argwhere(real)
     return a.values[real].astype(np.float32), at[:, 0], at[:, 1]
 
-# %% ../nbs/api/41_sae_training.ipynb #cell067
+# %% ../nbs/api/41_sae_training.ipynb #cell073
 def _edit(fn, n, branch):
     "Apply a function to the rows of a branch: cond rows come first."
     def _run(x, now):
@@ -697,7 +745,7 @@ def _compare(clean, other, tokens, guidance):
         rows.append(torch.stack([*nll, (a.exp()*(a - b)).sum(-1).mean(-1)]))
     return torch.stack(rows)
 
-# %% ../nbs/api/41_sae_training.ipynb #cell068
+# %% ../nbs/api/41_sae_training.ipynb #cell074
 def loss_recovered(
     model:MusicModel, # The model
     sae:SparseAutoencoder, # A dictionary of one of its sites

@@ -51,7 +51,7 @@ def site_width(
 
 @contextlib.contextmanager
 def hooked_sites(
-    model, # MusicModel, or a raw transformers one
+    model, # MusicModel, or the raw one of a backend
     fns:Mapping[str, Callable], # site or head -> fn(activation, now), as in `hooked`
 )->Iterator: # yields the `Pass` that is kept up to date
     "`hooked`, with attention heads as sites: a head's activation is its part of what goes into the output projection."
@@ -78,7 +78,7 @@ def _on_head(site, columns, fn, now):
 # %% ../nbs/api/51_steering.ipynb #cell012
 @torch.no_grad()
 def head_activations(
-    model, # MusicModel, or a raw transformers one
+    model, # MusicModel, or the raw one of a backend
     tokens:np.ndarray, # (clip, codebook, frame)
     prompts:str|Sequence[str], # text for each clip, or one for all
     layer:int, # decoder layer
@@ -110,7 +110,7 @@ def _mean_square(model, site, tokens, prompts, branch)->float:
     return float(np.nanmean(np.square(x, dtype=float)))
 
 def site_rms(
-    model, # MusicModel, or a raw transformers one
+    model, # MusicModel, or the raw one of a backend
     sites:str|Sequence[str], # site names, heads included
     tokens:np.ndarray, # (clip, codebook, frame) clips to measure on
     prompts:str|Sequence[str], # text for each clip, or one for all
@@ -236,7 +236,7 @@ class Steered:
         self.sites, self.branch, self.passes, self._rate, self._reached = list(sites), branch, 0, model.config.frame_rate, False
         plan, loop = _schedule(schedule)
         self._weight, self._flat = getattr(plan, 'weight', plan), plan == Schedule()
-        self._watcher, self._now, self._factor, self._idle = loop and _Watcher(loop, model), None, None, False
+        self._watcher, self._now, self._factor, self._idle, self._device = loop and _Watcher(loop, model), None, None, False, model.device
 
     def __repr__(self): return f"Steered({', '.join(self.sites)}; branch {self.branch}, {self.passes} passes)"
 
@@ -253,10 +253,10 @@ class Steered:
 
 # %% ../nbs/api/51_steering.ipynb #cell033
 @patch
-def _before_pass(self:Steered, module, args, kwargs):
+def _before_pass(self:Steered, module, args):
     "Work out once a pass how strongly each (row, position) is pushed."
-    now, mask = self._now, kwargs.get('encoder_attention_mask')
-    null = torch.zeros(now.n_clips*len(now.branches), dtype=torch.bool) if mask is None else ~mask.bool().any(1)
+    now = self._now
+    null = now.null_rows().to(self._device)
     w = None if self._flat else np.asarray(self._weight((now.position + np.arange(now.length))/self._rate), float)
     if w is not None and not np.isfinite(w).all(): raise ValueError(f"the schedule must return finite factors, got {w}")
     keep = None if self.branch == 'both' else null if self.branch == 'null' else ~null
@@ -294,8 +294,7 @@ def _steering(model, edits, branch, schedule):
     with contextlib.ExitStack() as stack:
         if run._watcher and edits: stack.enter_context(hooked_sites(model, {run._watcher.loop.site: run._watcher}))
         run._now = stack.enter_context(hooked_sites(model, fns))
-        handle = model.hf.decoder.model.decoder.register_forward_pre_hook(run._before_pass, with_kwargs=True)
-        stack.callback(handle.remove)
+        stack.callback(model.decoder.register_forward_pre_hook(run._before_pass).remove)
         yield run
         if run._watcher: run._watcher._flush()
     if edits and run.passes and not run._reached: warnings.warn(f"nothing was pushed: no pass had {branch} rows (guidance 1 runs none of null)", stacklevel=4)
@@ -349,7 +348,7 @@ def _unit_of_dose(d, site, rms)->float:
 # %% ../nbs/api/51_steering.ipynb #cell037
 @contextlib.contextmanager
 def steer(
-    model, # MusicModel, or a raw transformers one
+    model, # MusicModel, or the raw one of a backend
     direction, # a Direction, several, or (Direction, alpha) pairs
     alpha:float|Sequence[float]|None=None, # dose in units of the site's RMS; one, or one a direction
     layers=None, # None: the direction's own; an integer, a list (a block), or 'all': the same vector in every layer
@@ -380,7 +379,7 @@ def _check_text(site, branch, schedule):
 # %% ../nbs/api/51_steering.ipynb #cell056
 @torch.no_grad()
 def branch_arithmetic(
-    model, # MusicModel, or a raw transformers one
+    model, # MusicModel, or the raw one of a backend
     tokens:np.ndarray, # (clip, codebook, frame) clips to look at
     prompts:Sequence[str], # one a clip
     direction, # as in `steer`
@@ -417,7 +416,7 @@ def _feature_edit(sae, features, values, mode):
 # %% ../nbs/api/51_steering.ipynb #cell062
 @contextlib.contextmanager
 def steer_features(
-    model, # MusicModel, or a raw transformers one
+    model, # MusicModel, or the raw one of a backend
     sae, # encode (..., d) -> (..., d_sae), decode back, W_dec (d_sae, d), such as a SparseAutoencoder
     site:str, # where the dictionary was trained
     features:Mapping[int, float]|Sequence[int], # feature -> value; a list of features for "ablate"
@@ -461,7 +460,7 @@ def idle(self:Arm,
 
 @patch
 def on(self:Arm,
-    model, # MusicModel, or a raw transformers one
+    model, # MusicModel, or the raw one of a backend
     alpha:float # dose
 ): # context manager
     "The arm at a dose, as a `with` block; it yields None where nothing is pushed."
@@ -682,7 +681,7 @@ def _scores(store, clips, judge, folder, progress):
 
 # %% ../nbs/api/51_steering.ipynb #cell088
 def dose_response(
-    model, # MusicModel, or a raw transformers one
+    model, # MusicModel, or the raw one of a backend
     prompts, # DataFrame with a column `prompt`, PromptSet, or list of texts; held out from every fit
     directions, # a Direction, Arms, or Directions by name
     alphas:Sequence[float], # doses, in units of the site's RMS; both signs and 0
@@ -832,14 +831,14 @@ def dose_changes(
 )->pd.DataFrame: # arm, kind, alpha, outcome, value (mean change), low, high, n, mean, before (mean unsteered)
     "Mean change of every outcome at every dose, each clip against the unsteered one of its prompt and seed."
     import pandas as pd
-    names, rows = _outcomes(table, outcomes, unit), []
+    names, rows, weights = _outcomes(table, outcomes, unit), [], lru_cache(None)(lambda n: bootstrap_weights(n, n_boot=n_boot, seed=seed))
     plain = table[table.alpha == 0].drop_duplicates([unit, 'seed']).set_index([unit, 'seed'])[names]
     if not len(plain): raise ValueError("the table has no dose 0, so there is nothing to compare with")
     for (arm, kind, alpha), part in table.groupby(['arm', 'kind', 'alpha'], sort=False):
         now = part.drop_duplicates([unit, 'seed']).set_index([unit, 'seed'])[names]
         by_unit = (now - plain.reindex(now.index)).groupby(level=0).mean()
         for o in names:
-            e = _mean_slope(by_unit[o].dropna().to_numpy(), lru_cache(None)(lambda n: bootstrap_weights(n, n_boot=n_boot, seed=seed)), level)
+            e = _mean_slope(by_unit[o].dropna().to_numpy(), weights, level)
             rows.append(dict(arm=arm, kind=kind, alpha=alpha, outcome=o, value=e['slope'], low=e['low'], high=e['high'], n=e['n'], mean=now[o].mean(), before=plain.reindex(now.index)[o].mean()))
     return pd.DataFrame(rows)
 

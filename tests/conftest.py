@@ -1,4 +1,5 @@
-"""Fixtures shared by all tests: the packaged model, a tiny random one, and the real data where it is present."""
+"""Fixtures shared by all tests: the packaged model, a tiny random one, both under either backend, and the real data where it is present."""
+import importlib.util
 import os
 from pathlib import Path
 
@@ -30,6 +31,37 @@ def tiny_folder(tmp_path_factory):
 def tiny(tiny_folder):
     from musicgen_emotion.models import load_model
     return load_model(tiny_folder, device="cpu")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    "Exported checkpoints of the tests stay out of the user's cache."
+    before = os.environ.get("MGE_CACHE")
+    os.environ["MGE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    del os.environ["MGE_CACHE"]
+    if before is not None: os.environ["MGE_CACHE"] = before
+
+
+@pytest.fixture(scope="session", params=["transformers", "audiocraft"])
+def backend(request):
+    if request.param == "audiocraft" and importlib.util.find_spec("audiocraft") is None: pytest.skip("audiocraft is not installed (`make env` installs it)")
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def both_tiny(backend, tiny_folder):
+    "The tiny random model under each backend."
+    from musicgen_emotion.models import load_model
+    return load_model(tiny_folder, backend=backend, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def both_nano(backend):
+    "The packaged model under each backend."
+    from musicgen_emotion.models import load_model, nano_folder
+    if not (nano_folder() / "config.json").exists(): pytest.skip("the packaged nano model is missing (make nano)")
+    return load_model("nano", backend=backend, device="cpu")
 
 
 @pytest.fixture(scope="session")

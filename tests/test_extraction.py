@@ -9,6 +9,7 @@ import xarray as xr
 from musicgen_emotion.core import sha256_file
 from musicgen_emotion.extraction import (ClipStore, clip_id, delay_ids, generate_clips, plan_clips, replay, replay_error, replay_store, stepwise, text_rows,
                                          token_nll, trim, undelay_ids)
+from musicgen_emotion.hooks import _n_hooks
 from musicgen_emotion.models import load_model, nano_folder, write_random_model
 
 torch.set_num_threads(1)
@@ -22,6 +23,9 @@ def tiny_folder(tmp_path_factory): return write_random_model(tmp_path_factory.mk
 
 @pytest.fixture(scope='module')
 def tiny(tiny_folder): return load_model(tiny_folder, device='cpu')
+
+@pytest.fixture(scope='module')
+def both(tiny_folder, backend): return load_model(tiny_folder, backend=backend, device='cpu')
 
 @pytest.fixture(scope='module')
 def whole(tiny, tmp_path_factory):
@@ -228,20 +232,20 @@ def test_store_without_this_package(whole):
     assert sf.info(whole.path/df.audio_path[0]).samplerate == 8000
     assert {'emotion', 'word', 'template', 'instrument', 'intensity', 'split', 'revision', 'checksum'} <= set(df)
 
-def test_clips_of_several_lengths_and_seeds(tiny, tmp_path):
+def test_clips_of_several_lengths_and_seeds(both, tmp_path):
     store = ClipStore(tmp_path/'clips')
-    for seconds in (.2, .4): generate_clips(tiny, PROMPTS[:2], store, seeds=(0, 1), duration_s=seconds, progress=False)
+    for seconds in (.2, .4): generate_clips(both, PROMPTS[:2], store, seeds=(0, 1), duration_s=seconds, progress=False)
     assert sorted(store.table.frames) == [10] * 4 + [20] * 4
-    pooled = replay(tiny, store.codes(), store.table.prompt.tolist(), pool='mean', batch_size=3)
+    pooled = replay(both, store.codes(), store.table.prompt.tolist(), pool='mean', batch_size=3)
     for i in (0, 7):
         clip = store.codes([store.table.clip_id[i]])
-        alone = replay(tiny, clip[..., :store.table.frames[i]], [store.table.prompt[i]], pool='mean')
+        alone = replay(both, clip[..., :store.table.frames[i]], [store.table.prompt[i]], pool='mean')
         np.testing.assert_allclose(pooled['layer_2'][i], alone['layer_2'][0], atol=1e-5)
-    with pytest.raises(ValueError, match='must be equally long; got 10 to 20 frames'): replay(tiny, store.codes(), store.table.prompt.tolist())
-    assert np.isnan(token_nll(tiny, store.codes(), store.table.prompt.tolist(), per_frame=True).values).sum() == 4 * 2 * 4 * 10
+    with pytest.raises(ValueError, match='must be equally long; got 10 to 20 frames'): replay(both, store.codes(), store.table.prompt.tolist())
+    assert np.isnan(token_nll(both, store.codes(), store.table.prompt.tolist(), per_frame=True).values).sum() == 4 * 2 * 4 * 10
     with pytest.raises(ValueError, match='keep one store a model'):
         with store.writing():
-            row = plan_clips(tiny, ['two codebooks'], duration_s=.2)
+            row = plan_clips(both, ['two codebooks'], duration_s=.2)
             store.add(row, [np.zeros((2, 10), int)], [np.zeros(100)], 8000)
             store.compact()
 
@@ -307,40 +311,40 @@ def test_replay_equals_stepwise_at_the_size_of_small(tmp_path):
     error = replay_error(model, tokens, 'happy upbeat pop song', sites)
     assert len(error) == 96 and error.relative.max() <= 1e-4
 
-def test_batch_mates_change_nothing(tiny):
+def test_batch_mates_change_nothing(both):
     prompts = ['happy', 'sad ' * 20, 'calm ambient pads', '', '悲しい音楽', 'sad piano ' * 1000]
     tokens = np.random.default_rng(0).integers(0, 64, (6, 4, 12))
-    with pytest.warns(UserWarning): together = replay(tiny, tokens, prompts, branches=('cond', 'null'))
+    with pytest.warns(UserWarning): together = replay(both, tokens, prompts, branches=('cond', 'null'))
     for i in (0, 3, 5):
-        with np.errstate(all='ignore'): alone = replay(tiny, tokens[i:i + 1], prompts[i:i + 1], branches=('cond', 'null'), batch_size=1)
+        with np.errstate(all='ignore'): alone = replay(both, tokens[i:i + 1], prompts[i:i + 1], branches=('cond', 'null'), batch_size=1)
         np.testing.assert_allclose(together['layer_2'][i], alone['layer_2'][0], atol=1e-5)
     assert np.isfinite(together['layer_2'].values).all()
 
-def test_texts_of_several_lengths(tiny):
+def test_texts_of_several_lengths(both):
     prompts = ['happy', 'sad ' * 20]
-    acts = replay(tiny, np.zeros((2, 4, 12), int), prompts, ('text', 'text_proj', 'layer_0'), ('cond', 'null', 'guidance'))
+    acts = replay(both, np.zeros((2, 4, 12), int), prompts, ('text', 'text_proj', 'layer_0'), ('cond', 'null', 'guidance'))
     assert acts['text'].dims == ('clip', 'branch', 'token', 'd_text') and acts['text_proj'].dims == ('clip', 'branch', 'token', 'd_model')
-    n = text_rows(tiny, prompts)['happy'].mask.sum().item()
+    n = text_rows(both, prompts)['happy'].mask.sum().item()
     assert np.isnan(acts['text'].sel(branch='cond').values[0, n:]).all() and np.isfinite(acts['text'].sel(branch='cond').values[0, :n]).all()
     np.testing.assert_allclose(acts['text'].sel(branch='guidance'), acts['text'].sel(branch='cond'))
-    pooled = replay(tiny, np.zeros((2, 4, 12), int), prompts, 'text', pool='mean')
+    pooled = replay(both, np.zeros((2, 4, 12), int), prompts, 'text', pool='mean')
     np.testing.assert_allclose(pooled['text'].values[:, 0], acts['text'].sel(branch='cond').mean('token').values, atol=1e-6)
 
-def test_layers_above_the_deepest_do_not_run(tiny):
+def test_layers_above_the_deepest_do_not_run(both):
     ran, tokens = [], np.zeros((1, 4, 12), int)
-    handle = tiny.module('layer_2').register_forward_hook(lambda *a: ran.append(1))
-    try: low = replay(tiny, tokens, 'happy', 'layer_0')
+    handle = both.module('layer_2').register_forward_hook(lambda *a: ran.append(1))
+    try: low = replay(both, tokens, 'happy', 'layer_0')
     finally: handle.remove()
     assert ran == []
-    np.testing.assert_allclose(low['layer_0'], replay(tiny, tokens, 'happy')['layer_0'], atol=1e-6)
-    assert not any(m._forward_hooks or m._forward_pre_hooks for m in tiny.hf.modules())
+    np.testing.assert_allclose(low['layer_0'], replay(both, tokens, 'happy')['layer_0'], atol=1e-6)
+    assert _n_hooks(both) == 0
 
-def test_no_hook_stays_after_an_error(tiny):
-    with pytest.raises(ValueError, match='tokens must lie in'): replay(tiny, np.full((1, 4, 12), 99), 'happy')
-    with pytest.raises(ValueError, match='got shape'): replay(tiny, np.zeros((4, 12), int), 'happy')
-    with pytest.raises(ValueError, match='4 codebooks'): replay(tiny, np.zeros((1, 2, 12), int), 'happy')
-    with pytest.raises(ValueError, match='no position without special tokens'): replay(tiny, np.zeros((1, 4, 3), int), 'happy', pool='mean')
-    assert not any(m._forward_hooks or m._forward_pre_hooks for m in tiny.hf.modules())
+def test_no_hook_stays_after_an_error(both):
+    with pytest.raises(ValueError, match='tokens must lie in'): replay(both, np.full((1, 4, 12), 99), 'happy')
+    with pytest.raises(ValueError, match='got shape'): replay(both, np.zeros((4, 12), int), 'happy')
+    with pytest.raises(ValueError, match='4 codebooks'): replay(both, np.zeros((1, 2, 12), int), 'happy')
+    with pytest.raises(ValueError, match='no position without special tokens'): replay(both, np.zeros((1, 4, 3), int), 'happy', pool='mean')
+    assert _n_hooks(both) == 0
 
 def test_memory_is_bounded_by_the_batch(tiny, tmp_path):
     store = ClipStore(tmp_path/'clips')

@@ -3,80 +3,78 @@ import numpy as np
 import pytest
 import torch
 
+from musicgen_emotion.hooks import _n_hooks as n_hooks
 from musicgen_emotion.hooks import ActivationExtractor, hooked, trace, trim_special
 from musicgen_emotion.models import sample_tokens
 
 PROMPTS = ["happy upbeat pop song", "sad slow piano ballad"]
 
 
-def n_hooks(model): return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.hf.modules())
-
-
-def test_nothing_stays_after_an_exception(tiny):
+def test_nothing_stays_after_an_exception(both_tiny):
     def boom(x, now): raise ZeroDivisionError
     with pytest.raises(ZeroDivisionError):
-        with hooked(tiny, {"layer_1": boom, "text": lambda x, now: None}): sample_tokens(tiny, PROMPTS, 0, 2)
+        with hooked(both_tiny, {"layer_1": boom, "text": lambda x, now: None}): sample_tokens(both_tiny, PROMPTS, 0, 2)
     with pytest.raises(KeyError):
-        with ActivationExtractor(tiny, layers=[0]): raise KeyError("inside")
-    extractor = ActivationExtractor(tiny, layers=[0])
-    with hooked(tiny, {"layer_2": lambda x, now: 1 / 0 if now.position == 3 else None}), pytest.raises(ZeroDivisionError):
+        with ActivationExtractor(both_tiny, layers=[0]): raise KeyError("inside")
+    extractor = ActivationExtractor(both_tiny, layers=[0])
+    with hooked(both_tiny, {"layer_2": lambda x, now: 1 / 0 if now.position == 3 else None}), pytest.raises(ZeroDivisionError):
         extractor.generate(PROMPTS, duration_s=0.2)
-    assert n_hooks(tiny) == 0
+    assert n_hooks(both_tiny) == 0
     with pytest.raises(ValueError, match="nothing was recorded"): extractor.get_activations()
     extractor.generate(PROMPTS, duration_s=0.1)
-    assert extractor.get_activations()["layer_0"].sizes["clip"] == 2 and n_hooks(tiny) == 0
+    assert extractor.get_activations()["layer_0"].sizes["clip"] == 2 and n_hooks(both_tiny) == 0
 
 
-def test_reading_changes_no_token_on_nano(nano):
-    extractor = ActivationExtractor(nano, sites=("text", "text_proj", "embed", "resid", "self_attn", "cross_attn", "mlp"))
+def test_reading_changes_no_token_on_nano(both_nano):
+    extractor = ActivationExtractor(both_nano, sites=("text", "text_proj", "embed", "resid", "self_attn", "cross_attn", "mlp"))
     tokens = extractor.generate(PROMPTS, seed=[4, 9], duration_s=0.3)
-    np.testing.assert_array_equal(tokens, sample_tokens(nano, PROMPTS, [4, 9], 15))
+    np.testing.assert_array_equal(tokens, sample_tokens(both_nano, PROMPTS, [4, 9], 15))
     acts = extractor.get_activations()
-    assert list(acts) == nano.sites
-    assert acts["layer_0"].sizes == dict(timestep=18, branch=2, clip=2, d_model=nano.config.d_model)
+    assert list(acts) == both_nano.sites
+    assert acts["layer_0"].sizes == dict(timestep=18, branch=2, clip=2, d_model=both_nano.config.d_model)
     assert all(np.isfinite(a).all() for a in acts.values())
 
 
-def test_an_edit_reaches_later_layers_only(tiny):
+def test_an_edit_reaches_later_layers_only(both_tiny):
     seen = []
     def watch(x, now): seen.append(x.clone())
     for fn in (lambda x, now: None, lambda x, now: x + 1):
-        with hooked(tiny, {"layer_1": fn, "layer_0": watch, "layer_2": watch}): tiny.step(tiny.begin(tiny.encode_text("happy")), torch.full((1, 4, 1), 64))
+        with hooked(both_tiny, {"layer_1": fn, "layer_0": watch, "layer_2": watch}): both_tiny.step(both_tiny.begin(both_tiny.encode_text("happy")), torch.full((1, 4, 1), 64))
     assert torch.equal(seen[0], seen[2]) and not torch.equal(seen[1], seen[3])
 
 
 @pytest.mark.parametrize("site", ["text", "text_proj", "embed", "layer_0.self_attn", "layer_0.cross_attn", "layer_0.mlp", "layer_0"])
-def test_every_kind_of_site_can_be_edited(tiny, site):
+def test_every_kind_of_site_can_be_edited(both_tiny, site):
     def shift(x, now): return x + torch.linspace(-3, 3, x.shape[-1])
-    ids, text = torch.full((1, 4, 1), 64), lambda: tiny.encode_text("happy song")
-    plain = tiny.step(tiny.begin(text()), ids)
-    with hooked(tiny, {site: shift}): edited = tiny.step(tiny.begin(text()), ids)
-    with hooked(tiny, {site: lambda x, now: x.clone()}): same = tiny.step(tiny.begin(text()), ids)
+    ids, text = torch.full((1, 4, 1), 64), lambda: both_tiny.encode_text("happy song")
+    plain = both_tiny.step(both_tiny.begin(text()), ids)
+    with hooked(both_tiny, {site: shift}): edited = both_tiny.step(both_tiny.begin(text()), ids)
+    with hooked(both_tiny, {site: lambda x, now: x.clone()}): same = both_tiny.step(both_tiny.begin(text()), ids)
     assert torch.equal(plain, same) and not torch.allclose(plain[0], edited[0])
 
 
 @pytest.mark.parametrize("new", [lambda x, now: x[:1], lambda x, now: 3.0, lambda x, now: x.numpy()])
-def test_wrong_replacements(tiny, new):
+def test_wrong_replacements(both_tiny, new):
     with pytest.raises(ValueError, match="site 'layer_1' must return None or a tensor of shape"):
-        with hooked(tiny, {"layer_1": new}): sample_tokens(tiny, PROMPTS, 0, 1)
-    assert n_hooks(tiny) == 0
+        with hooked(both_tiny, {"layer_1": new}): sample_tokens(both_tiny, PROMPTS, 0, 1)
+    assert n_hooks(both_tiny) == 0
 
 
-def test_wrong_extractor_arguments(tiny):
+def test_wrong_extractor_arguments(both_tiny):
     for kwargs, error in ((dict(layers=[0, 12, 24]), ValueError), (dict(layers=["a"]), TypeError), (dict(sites="residual"), KeyError),
                           (dict(pool="median"), ValueError), (dict(layers=[]), ValueError)):
-        with pytest.raises(error): ActivationExtractor(tiny, **kwargs)
-    extractor = ActivationExtractor(tiny, layers=[0])
+        with pytest.raises(error): ActivationExtractor(both_tiny, **kwargs)
+    extractor = ActivationExtractor(both_tiny, layers=[0])
     for kwargs, error in ((dict(prompts=[]), ValueError), (dict(prompts=[3]), TypeError), (dict(prompts="a", duration_s=0), ValueError),
                           (dict(prompts="a", seed=[1, 2]), ValueError), (dict(prompts="a", seed="x"), TypeError)):
         with pytest.raises(error): extractor.generate(**kwargs)
-    assert n_hooks(tiny) == 0
+    assert n_hooks(both_tiny) == 0
 
 
-def test_batches_come_back_in_prompt_order(tiny):
+def test_batches_come_back_in_prompt_order(both_tiny):
     long = "melancholic lo-fi hip hop beat with vinyl crackle, sorrowful gloomy cello solo, very slow"
     prompts = [long, "happy", long, "sad", "calm"]
-    one, many = (ActivationExtractor(tiny, layers=[2], sites=("text", "text_proj", "resid")) for _ in range(2))
+    one, many = (ActivationExtractor(both_tiny, layers=[2], sites=("text", "text_proj", "resid")) for _ in range(2))
     a, b = one.generate(prompts, seed=7, duration_s=0.1, batch_size=1), many.generate(prompts, seed=7, duration_s=0.1)
     np.testing.assert_array_equal(a, b)
     for site in ("text", "text_proj", "layer_2"):
@@ -96,8 +94,8 @@ def test_library_generate_gives_one_entry_a_position(tiny):
     np.testing.assert_allclose(ours.get_activations()["layer_2"], runs[0], atol=1e-4)
 
 
-def test_runs_of_different_length_need_a_list(tiny):
-    extractor = ActivationExtractor(tiny, layers=[0])
+def test_runs_of_different_length_need_a_list(both_tiny):
+    extractor = ActivationExtractor(both_tiny, layers=[0])
     extractor.generate("happy", duration_s=0.1), extractor.generate("happy", duration_s=0.2)
     with pytest.raises(ValueError, match="concatenate=False"): extractor.get_activations()
     assert len(extractor.get_activations(concatenate=False)["layer_0"]) == 2
@@ -105,15 +103,15 @@ def test_runs_of_different_length_need_a_list(tiny):
     with pytest.raises(ValueError, match="nothing was recorded"): extractor.get_activations()
 
 
-def test_without_guidance_there_is_one_branch(tiny):
-    extractor = ActivationExtractor(tiny, layers=[0], pool=lambda x: x.amax(0))
+def test_without_guidance_there_is_one_branch(both_tiny):
+    extractor = ActivationExtractor(both_tiny, layers=[0], pool=lambda x: x.amax(0))
     extractor.generate(PROMPTS, duration_s=0.1, guidance=1)
     acts = extractor.get_activations()["layer_0"]
     assert acts.dims == ("branch", "clip", "d_model") and list(acts.branch) == ["cond"]
 
 
-def test_trim_special_refuses_short_runs(tiny):
-    extractor = ActivationExtractor(tiny, layers=[0])
+def test_trim_special_refuses_short_runs(both_tiny):
+    extractor = ActivationExtractor(both_tiny, layers=[0])
     extractor.generate("happy", duration_s=0.06)
     acts = extractor.get_activations()
     with pytest.raises(ValueError, match="leave nothing"): trim_special(acts)
@@ -145,14 +143,14 @@ class ReadsTheLayerBelow(ActivationExtractor):
     (KeepsLast, "every timestep kept", "keeps 1 of 8 timesteps: it overwrites"), (AveragesBranches, "branches apart", "mean of cond and null"),
     (SwapsBranches, "branches apart", "swapped"), (SwapsAxes, "branches apart", "branches and clips are mixed"),
     (MergesBranches, "branches apart", "1 branches instead of 2"), (ReadsTheLayerBelow, "right layer", "layer_2: holds layer_1: it reads the wrong layer")])
-def test_trace_finds_planted_faults(tiny, fault, check, words):
-    report = trace(tiny, PROMPTS[0], extractor=fault, duration_s=0.1)
+def test_trace_finds_planted_faults(both_tiny, fault, check, words):
+    report = trace(both_tiny, PROMPTS[0], extractor=fault, duration_s=0.1)
     assert not report.ok and check in report.checks[~report.checks.passed].name.tolist()
     assert words in report.verdict and "Do not trust" in report.verdict
-    assert n_hooks(tiny) == 0
+    assert n_hooks(both_tiny) == 0
 
 
-def test_trace_passes_a_sound_extractor(nano):
-    report = trace(nano, PROMPTS[0], duration_s=0.1)
+def test_trace_passes_a_sound_extractor(both_nano):
+    report = trace(both_nano, PROMPTS[0], duration_s=0.1)
     assert report.ok, report.verdict
     assert report.verdict in report._repr_markdown_() and report.table.text_changes_null.max() == 0

@@ -5,7 +5,7 @@ import pytest
 import torch
 from musicgen_emotion.attention import attention_pass, attention_span, emotion_word_test, span_test, word_attention
 from musicgen_emotion.extraction import replay, token_nll
-from musicgen_emotion.hooks import hooked
+from musicgen_emotion.hooks import _n_hooks as n_hooks, hooked
 from musicgen_emotion.models import delay_tokens, load_model, sample_tokens, write_random_model
 from musicgen_emotion.patching import (ARMS, Eraser, Pairs, ablated, ablation_effects, activation_patching, all_cells, attribution_agreement, attribution_patching,
                                        causal_reliability, completeness, contrast, describe_patched, fit_oracle, inlp, kl, leace, mediation, next_token_logits,
@@ -19,9 +19,10 @@ TARGET = ['a sad and slow piano piece', 'gloomy flute music', 'this organ track 
 
 
 @pytest.fixture(scope='module')
-def pairs(tiny): return pair_tokens(tiny, Pairs(SOURCE, TARGET), .4)
+def both_pairs(both_tiny): return pair_tokens(both_tiny, Pairs(SOURCE, TARGET), .4)
 
-def n_hooks(model): return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.hf.modules())
+@pytest.fixture(scope='module')
+def pairs(tiny): return pair_tokens(tiny, Pairs(SOURCE, TARGET), .4)
 
 def whole(table, **kw):
     for k, v in kw.items(): table = table[table[k] == v]
@@ -30,12 +31,12 @@ def whole(table, **kw):
 
 # one pass
 
-def test_logits_agree_with_the_likelihood_of_extraction(tiny, pairs):
-    for prompts, branch in ((pairs.target, 'cond'), (None, 'null')):
-        logits = next_token_logits(tiny, pairs.tokens, prompts)
-        want = torch.as_tensor(pairs.tokens.astype(np.int64))
+def test_logits_agree_with_the_likelihood_of_extraction(both_tiny, both_pairs):
+    for prompts, branch in ((both_pairs.target, 'cond'), (None, 'null')):
+        logits = next_token_logits(both_tiny, both_pairs.tokens, prompts)
+        want = torch.as_tensor(both_pairs.tokens.astype(np.int64))
         nll = torch.nn.functional.cross_entropy(logits.permute(0, 3, 1, 2), want, reduction='none').mean(-1).numpy()
-        ours = token_nll(tiny, pairs.tokens, prompts, branch).sel(branch=branch).values
+        ours = token_nll(both_tiny, both_pairs.tokens, prompts, branch).sel(branch=branch).values
         assert np.allclose(nll, ours, atol=1e-3)
 
 def test_contrast_is_blind_to_constants_and_never_negative():
@@ -55,22 +56,22 @@ def test_windows_tile_the_positions(tiny):
 
 # activation patching
 
-def test_what_must_be_zero_and_one(tiny, pairs):
-    table = activation_patching(tiny, pairs, ['text', 'text_proj', 'layer_0', 'layer_1.mlp', 'layer_2', 'embed'], ARMS, progress=False)
+def test_what_must_be_zero_and_one(both_tiny, both_pairs):
+    table = activation_patching(both_tiny, both_pairs, ['text', 'text_proj', 'layer_0', 'layer_1.mlp', 'layer_2', 'embed'], ARMS, progress=False)
     for readout in ('cond', 'guided'):
         t = whole(table, readout=readout)
         for s in ('text', 'text_proj', 'layer_2'): assert np.allclose(t[(t.site == s) & (t.arm == 'patch')].restored, 1, atol=1e-3)
         assert np.allclose(t[t.arm == 'noop'].restored, 0, atol=1e-3) and np.allclose(t[t.arm == 'noop'].kl_target, 0, atol=1e-4)
         assert np.allclose(t[(t.site == 'embed') & (t.arm == 'patch')].restored, 0, atol=1e-3)
-    assert n_hooks(tiny) == 0
+    assert n_hooks(both_tiny) == 0
 
-def test_all_blocks_of_a_layer_together_are_its_residual_stream(tiny, pairs):
+def test_all_blocks_of_a_layer_together_are_its_residual_stream(both_tiny, both_pairs):
     "Patching attention, cross-attention and MLP of all layers at once is the same as patching the last residual stream."
     sites = [f'layer_{i}.{k}' for i in range(3) for k in ('self_attn', 'cross_attn', 'mlp')]
     seen = {}
-    with torch.no_grad(), hooked(tiny, {s: (lambda x, now: seen.__setitem__(now.site.name, x.clone())) for s in sites}):
-        source = next_token_logits(tiny, pairs.tokens, pairs.source)
-    with hooked(tiny, {s: (lambda x, now: seen[now.site.name]) for s in sites}): patched = next_token_logits(tiny, pairs.tokens, pairs.target)
+    with torch.no_grad(), hooked(both_tiny, {s: (lambda x, now: seen.__setitem__(now.site.name, x.clone())) for s in sites}):
+        source = next_token_logits(both_tiny, both_pairs.tokens, both_pairs.source)
+    with hooked(both_tiny, {s: (lambda x, now: seen[now.site.name]) for s in sites}): patched = next_token_logits(both_tiny, both_pairs.tokens, both_pairs.target)
     assert torch.allclose(source, patched, atol=1e-3)
 
 def test_numbers_do_not_depend_on_the_batch(tiny, pairs):

@@ -1,9 +1,13 @@
 "Phase 2: its parameters are refused by name before anything runs, and its rules stand before its numbers."
-import ast, json
+import ast, json, re
 import numpy as np, pandas as pd
 import pytest
+import torch
+from musicgen_emotion.directions import sae_direction
 from musicgen_emotion.phases import list_phases, read_parameters, run_phase
-from musicgen_emotion.steering import at_equal_cost, cue_recovery, dose_changes
+from musicgen_emotion.prompts import neutral_prompts
+from musicgen_emotion.sae import SparseAutoencoder
+from musicgen_emotion.steering import Arm, at_equal_cost, cue_recovery, dose_changes, dose_response, steer_features
 
 PHASE = list_phases().get('phase2_steering')
 needs = pytest.mark.skipif(PHASE is None, reason='no phase notebooks in this checkout')
@@ -16,17 +20,77 @@ def test_bad_parameters_run_nothing(tmp_path, params, error, message):
     with pytest.raises(error) as e: run_phase('phase2_steering', params, tmp_path/'out', progress=False)
     assert message in str(e.value) and not (tmp_path/'out').exists()
 
+def cells(kind='code'): return [''.join(c['source']) for c in json.loads(PHASE.read_text())['cells'] if c['cell_type'] == kind]
+
+def defaults(): return {k: v.default for k, v in read_parameters(PHASE).items()}
+
+def statements(*names):
+    "Source of the notebook's statements that make these names, in order."
+    made = lambda n: {n.name} if isinstance(n, (ast.ClassDef, ast.FunctionDef)) else {m.id for t in getattr(n, 'targets', []) for m in ast.walk(t) if isinstance(m, ast.Name)}
+    return '\n'.join(ast.unparse(n) for c in cells() for n in ast.parse(c).body if made(n) & set(names))
+
 @needs
 def test_defaults_have_the_controls_of_the_protocol():
-    p = {k: v.default for k, v in read_parameters(PHASE).items()}
-    assert p['n_random'] >= 20 and min(p['alphas']) < 0 < max(p['alphas']) and p['n_shuffled'] >= 1 and p['control_prompts'] >= 4
+    p = defaults()
+    assert p['n_random'] >= 20 and min(p['alphas']) < 0 < max(p['alphas']) and p['n_shuffled'] >= 1 and p['test_prompts'] >= p['control_prompts'] >= 2
+    assert len(p['emotions']) == 5 and p['feature_density'] == [.01, .25] and p['features_each'] >= 1 and p['dose_cost'] == 2*p['quality_budget']
+
+@needs
+def test_gates_of_the_text_are_those_of_the_code():
+    text = next(c for c in cells('markdown') if 'Gates, fixed before the run' in c)
+    rows = {r[0].strip(): r[1].strip() for r in (l.strip('|').split('|') for l in text.splitlines() if l.startswith('|'))}
+    calls = [n for c in cells() for n in ast.walk(ast.parse(c)) if isinstance(n, ast.Call) and ast.unparse(n.func) == 'run.gate']
+    assert len(calls) == len(rows) - 2 == 12
+    for n in calls:
+        name = n.args[0].value if isinstance(n.args[0], ast.Constant) else ''.join(v.value for v in n.args[0].values if isinstance(v, ast.Constant)).strip(': ')
+        bar, = [v for k, v in rows.items() if name in k]
+        given = {k.arg: ast.unparse(k.value) for k in n.keywords}
+        if m := re.fullmatch(r'(>=|>|<) ([\d.]+)', bar): assert m[1] == ast.literal_eval(given.get('direction', "'>'")) and float(m[2]) == float(given['threshold']), name
+        else: assert (bar, given['threshold']) in {('all but one', 'len(emotions) - 1'), ('all', '1.0')}, name
+        assert re.search('first design|rule for uses|requirement', given['why']), f'{name}: its why does not say where the bar comes from'
+
+@needs
+def test_prompts_are_new_and_no_text_is_in_two_sets():
+    ns = defaults() | {'pd': pd}
+    exec('from musicgen_emotion.prompts import held_out_prompts, matched_pairs, neutral_prompts, study_prompts', ns)
+    exec(next(c for c in cells() if 'fit_set =' in c), ns)
+    known = set(neutral_prompts(12, 0).table.prompt) | set(neutral_prompts(11, 0).table.prompt)
+    assert ns['seed'] not in ns['earlier_seeds'] and not known & {*ns['test'].prompt, *ns['dev'].prompt}
+    assert len(ns['test']) == ns['test_prompts'] and len(ns['dev']) == ns['sweep_prompts']
+    ns |= dict(test_prompts=60)
+    with pytest.raises(AssertionError, match='too few'): exec(next(c for c in cells() if 'fit_set =' in c), ns)
+
+@needs
+@pytest.mark.parametrize('cost,dose', [((.1, .25, 1.), .08), ((.6, .1, 2.), .025), ((.1, .2, .3), .12), ((.9, 1., 2.), .017)])
+def test_strongest_dose_is_where_the_loss_has_risen_by_its_cost(cost, dose):
+    graded = pd.DataFrame([dict(outcome=o, alpha=s*a, value=c if o == 'nll' else 9.) for o in ('nll', 'valence') for s in (-1, 1) for a, c in zip((.03, .06, .12), cost)] + [dict(outcome='nll', alpha=0., value=0.)])
+    ns = dict(np=np, pd=pd, graded=graded, dose_cost=.5, max_dose=.12)
+    exec(statements('risen', 'strongest').split('\nstrongest = gains')[0], ns)
+    assert ns['strongest'] == pytest.approx(dose, abs=6e-4)
+
+@needs
+def test_features_are_edited_inside_the_dictionary_and_leave_nothing_behind(tiny, tmp_path):
+    torch.manual_seed(0)
+    sae = SparseAutoencoder(tiny.config.d_model, 2, activation='topk', k=8)
+    ns = dict(Arm=Arm, steer_features=steer_features, sae=sae, site='layer_1')
+    exec(statements('FeatureArm'), ns)
+    arms = [ns['FeatureArm'](f'{m} 3', 'feature', sae_direction(sae, 3, 'layer_1', rms=1.), dict(mode=m, features={3: v})) for m, v in (('set', 50.), ('scale', 3.), ('ablate', 0.))]
+    arms += [ns['FeatureArm']('set 4', 'random feature', sae_direction(sae, 4, 'layer_1', rms=1.), dict(mode='set', features={4: 50.}))]
+    how = dict(judge=lambda audio, sr: dict(loud=np.abs(audio).mean(1)), folder=tmp_path, duration_s=.4, progress=False)
+    t = dose_response(tiny, ['a song', 'drums'], arms, [0., 1.], **how)
+    assert t[t.alpha == 0].clip_id.nunique() == 2 and t[t.alpha == 1].clip_id.nunique() == 8
+    plain = t[t.alpha == 0].groupby('prompt').loud.first()
+    assert (t[t.arm == 'set 3'].query('alpha == 1').set_index('prompt').loud != plain).all()
+    again = dose_response(tiny, ['a song', 'drums'], arms[:1], [0.], **(how | dict(folder=tmp_path/'again')))
+    assert np.allclose(again.groupby('prompt').loud.first(), plain) and not any(m._forward_hooks for m in tiny.hf.modules())
 
 @needs
 def test_rules_stand_before_the_results_and_functions_are_short():
-    cells = json.loads(PHASE.read_text())['cells']
-    at = {w: next(i for i, c in enumerate(cells) if w in ''.join(c['source'])) for w in ('Rules, fixed before the result', 'dose_response(', 'run.gate(')}
+    all_cells = json.loads(PHASE.read_text())['cells']
+    at = {w: next(i for i, c in enumerate(all_cells) if w in ''.join(c['source'])) for w in ('Rules, fixed before the result', 'dose_response(', 'run.gate(')}
+    assert at['Rules, fixed before the result'] == next(i for i, c in enumerate(all_cells) if 'Gates, fixed before the run' in ''.join(c['source']))
     assert at['Rules, fixed before the result'] < at['dose_response('] < at['run.gate(']
-    code = [ast.parse(''.join(c['source'])) for c in cells if c['cell_type'] == 'code']
+    code = [ast.parse(c) for c in cells()]
     assert max([n.end_lineno - n.lineno + 1 for t in code for n in ast.walk(t) if isinstance(n, ast.FunctionDef)] or [0]) <= 6
 
 def study(slope):

@@ -1,7 +1,9 @@
 "Phase notebooks: parameters are checked before anything runs, and a run that did not finish says so."
-import os, re, signal, subprocess, sys, time
+import json, os, re, signal, subprocess, sys, time
 from pathlib import Path
+from types import SimpleNamespace
 import nbformat
+import numpy as np
 import pytest
 from musicgen_emotion import core
 from musicgen_emotion.core import run_manifest
@@ -88,6 +90,32 @@ def test_bad_parameter_file(good, tmp_path, text, message):
 def test_supplied_files_fit_the_phases():
     if not list_phases(): pytest.skip('no phase notebooks in this checkout')
     for name in ('nano', 'small', 'large'): assert len(resolve_parameters(list(list_phases()), [name])) == len(list_phases())
+
+def test_nano_file_repeats_the_defaults():
+    if not list_phases(): pytest.skip('no phase notebooks in this checkout')
+    for name, values in resolve_parameters(list(list_phases()), ['nano']).items():
+        defaults = {k: v.default for k, v in read_parameters(name).items()}
+        assert {k: v for k, v in values.items() if k != 'out_dir' and v != defaults[k]} == {}, name.stem
+
+def _code(path): return [''.join(c['source']) for c in json.loads(path.read_text())['cells'] if c['cell_type'] == 'code']
+
+@pytest.mark.parametrize('phase', ['phase1_sae', 'phase2_steering'])
+def test_findings_read_only_what_their_phase_writes(phase):
+    if phase not in list_phases(): pytest.skip('no phase notebooks in this checkout')
+    study, page = list_phases()[phase], ROOT/'nbs/findings'/f'{phase[:6]}.ipynb'
+    wanted = set(re.findall(r"read\('([\w.]+)'\)", '\n'.join(_code(page)))) | {f'{n}.png' for n in re.findall(r"figure\('(\w+)'\)", '\n'.join(_code(page)))}
+    written = set(re.findall(r"'([\w]+\.(?:csv|parquet|png|md|html))'", '\n'.join(_code(study))))
+    assert len(wanted) > 8 and wanted <= written, wanted - written
+
+def test_real_embeddings_run_through_phase_1(data_dir):
+    if 'phase1_sae' not in list_phases(): pytest.skip('no phase notebooks in this checkout')
+    from musicgen_emotion.sae_training import TrainConfig
+    cells = _code(list_phases()['phase1_sae'])
+    ns = dict(embeddings=str(data_dir/'t5_emotion_prompts'), embedding_labels=None, expansion=.5, short=TrainConfig(steps=20, seed=0), n_perm=20, n_boot=20, seed=0, run=SimpleNamespace(table=lambda t, name: t))
+    exec(next(c for c in cells if 'import numpy' in c), ns)
+    with pytest.warns(UserWarning, match='can memorize them'): exec(next(c for c in cells if 'load_embeddings(' in c), ns)
+    own = ns['own']
+    assert set(own.rows) == {100} and set(own.d_sae) == {384} and own['count'].ge(0).all() and np.isfinite(own.mse).all() and own.warning.str.contains('participation').all()
 
 # ---- running
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from musicgen_emotion.sae import ACTIVATIONS, SAEConfig, SparseAutoencoder, load_dictionary, to_dictionary_learning, to_saelens
-from musicgen_emotion.sae_training import (ArrayBatches, SAETrainer, StoreBatches, TrainConfig, group_split, loss_recovered, sae_metrics, token_rows, train_sae)
+from musicgen_emotion.sae_training import (ArrayBatches, ReluGradient, SAETrainer, StoreBatches, TrainConfig, group_split, loss_recovered, sae_metrics, token_rows, train_sae)
 from musicgen_emotion.sae_sweeps import sweep
 
 torch.set_num_threads(1)
@@ -100,6 +100,65 @@ def test_killed_training_ends_with_the_same_weights(tmp_path):
     assert all(torch.equal(a[k], b[k]) for k in a)
     h = [(tmp_path/f/'history.csv').read_text() for f in ('killed', 'through')]
     assert h[0] == h[1]
+
+@pytest.mark.parametrize('below', [0, 2], ids=['dense', 'sparse'])
+@pytest.mark.parametrize('case', ['usual', 'few active', 'silent features', 'silent rows', 'one active', 'none active'])
+def test_relu_gradients_are_those_of_autograd(below, case):
+    s = SparseAutoencoder(24, 4, seed=1, l1=.01).double()
+    z = torch.tensor(np.random.default_rng(0).standard_normal((50, 24)))
+    with torch.no_grad():
+        s.b_dec.add_(.1)
+        top = s.pre_activations(z)[:, 7].topk(2).values.mean()
+        if case == 'few active': s.b_enc.sub_(1.5)
+        if case == 'silent features': s.b_enc[[0, 40, 95]] = -99.
+        if case == 'silent rows': z[[0, 20, 49]] = s.b_dec.detach(); s.b_enc.sub_(.01)
+        if 'one' in case: s.b_enc.fill_(-99.)
+        if case == 'one active': s.b_enc[7] = -top
+    out = s.losses(z, .5); out['total'].backward()
+    want, active = {k: p.grad.clone() for k, p in s.named_parameters()}, out['features'] > 0
+    assert {'silent rows': not active[[0, 20, 49]].any(), 'silent features': not active[:, [0, 40, 95]].any(), 'one active': active.sum() == 1, 'none active': not active.any()}.get(case, active.any())
+    s.zero_grad()
+    got = ReluGradient(s, torch.float64, below)(z, .5)
+    assert ('fired' in got) == (below > 0) and torch.allclose(got['total'], out['total'], rtol=1e-12)
+    if below: assert torch.equal(got['fired'], active.sum(0))
+    assert max(float((p.grad - want[k]).abs().max()) for k, p in s.named_parameters()) < 1e-12
+
+def falling(below=None, **more):
+    "A training that goes from half of the features active to a few of a hundred."
+    x = data(2000, 64)
+    t = SAETrainer(SparseAutoencoder(64, d_sae=1024, l1=.05), ArrayBatches(x, np.arange(2000), 256), TrainConfig(**(dict(steps=120, lr=3e-3, warmup=5, l1_warmup=5, window=30) | more)))
+    if below is not None: t.gradient.sparse_below = below
+    return t
+
+def ways(t, n):
+    "Step, noting the loss and whether the sparse way was taken."
+    made, old = [], t.gradient.few
+    t.gradient.few = lambda f: made.append(old(f)) or made[-1]
+    losses = [float(t.step()['total']) for _ in range(n)]
+    t.gradient.few = old
+    return losses, made
+
+def test_sparse_and_dense_steps_draw_the_same_loss_curve():
+    runs = {}
+    for below in (None, 0):
+        t = falling(below)
+        a = ways(t, 60)
+        with torch.no_grad(): t.sae.b_enc.add_(1.)
+        b = ways(t, 60)
+        runs[below] = a[0] + b[0], a[1] + b[1]
+    taken = runs[None][1]
+    assert not taken[0] and taken[59] and not taken[60] and taken[-1] and not any(runs[0][1])
+    assert np.allclose(*(r[0] for r in runs.values()), rtol=2e-3)
+
+def test_resumed_training_takes_the_same_ways(tmp_path):
+    through = falling(); losses, taken = ways(through, 60)
+    first = taken.index(True)
+    assert 3 < first < 55, taken
+    for stop in (first - 2, first + 1):
+        a = falling(); ways(a, stop); a.save(tmp_path/f'{stop}.safetensors', {})
+        b = falling(); b.load(tmp_path/f'{stop}.safetensors'); rest = ways(b, 60 - stop)
+        assert rest[1] == taken[stop:] and rest[0] == losses[stop:]
+        assert all(torch.equal(v, through.sae.state_dict()[k]) for k, v in b.sae.state_dict().items())
 
 def write_store(path, n=40, t=30, d=24):
     import xarray as xr

@@ -8,6 +8,7 @@ from musicgen_emotion.directions import (Direction, agop_direction, axis_directi
                                          pca_direction, random_direction, ridge_direction, sae_direction, save_directions, shuffled_direction)
 from musicgen_emotion.extraction import ClipStore, replay, stepwise, token_nll
 from musicgen_emotion.generation import generate
+from musicgen_emotion.hooks import _n_hooks as hooks
 from musicgen_emotion.models import sample_tokens
 from musicgen_emotion.steering import (Arm, ClosedLoop, Schedule, branch_arithmetic, dose_response, dose_slopes, head_activations, hooked_sites, judge_clips,
                                        pairs_curve, plan_doses, prompt_arm, random_arms, side_effects, site_rms, site_width, steer, steer_features)
@@ -17,8 +18,6 @@ PROMPTS = ['a calm flute', 'fast drums', 'sad strings', 'a song']
 
 def direction(model, site='layer_1', seed=0, rms=1.):
     return Direction(np.random.default_rng(seed).normal(size=site_width(model, site)), site, 'by hand', rms)
-
-def hooks(model): return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.hf.modules())
 
 def tokens(model, prompts=PROMPTS, seeds=3, frames=12, **kw): return sample_tokens(model, list(prompts), seeds, frames, **kw)
 
@@ -124,40 +123,40 @@ SETTINGS = [dict(), dict(branch='both'), dict(branch='null'), dict(layers='all')
             dict(schedule=lambda t: np.cos(t))]
 
 @pytest.mark.parametrize('kw', SETTINGS, ids=['plain', 'both', 'null', 'all', 'clamp', 'project_out', 'window', 'function'])
-def test_steered_clips_are_reproducible_in_any_batch_and_nothing_stays(tiny, kw):
-    bare, before = tokens(tiny), hooks(tiny)
-    with steer(tiny, direction(tiny), 1., **kw):
-        made = tokens(tiny)
-        assert (tokens(tiny, [PROMPTS[i] for i in (3, 1, 0, 2)], [6, 4, 3, 5], batch_size=3) == made[[3, 1, 0, 2]]).all()
-        assert (tokens(tiny, PROMPTS[2:3], 5) == made[2:3]).all()
-    assert (made != bare).any() and hooks(tiny) == before and (tokens(tiny) == bare).all()
+def test_steered_clips_are_reproducible_in_any_batch_and_nothing_stays(both_tiny, kw):
+    bare, before = tokens(both_tiny), hooks(both_tiny)
+    with steer(both_tiny, direction(both_tiny), 1., **kw):
+        made = tokens(both_tiny)
+        assert (tokens(both_tiny, [PROMPTS[i] for i in (3, 1, 0, 2)], [6, 4, 3, 5], batch_size=3) == made[[3, 1, 0, 2]]).all()
+        assert (tokens(both_tiny, PROMPTS[2:3], 5) == made[2:3]).all()
+    assert (made != bare).any() and hooks(both_tiny) == before and (tokens(both_tiny) == bare).all()
 
 @pytest.mark.parametrize('site', ['embed', 'text', 'text_proj', 'layer_0.mlp', 'layer_1.cross_attn', 'layer_1.self_attn.head_0', 'layer_0.cross_attn.head_1'])
-def test_every_kind_of_site_can_be_steered(tiny, site):
-    if site not in tiny.sites and 'head' not in site: pytest.skip(f'this model has no {site}')
-    bare, before = tokens(tiny, temperature=.7), hooks(tiny)
-    with steer(tiny, direction(tiny, site, rms=5.), 3.): assert (tokens(tiny, temperature=.7) != bare).any()
-    with steer(tiny, direction(tiny, site, rms=5.), 0.): assert (tokens(tiny, temperature=.7) == bare).all()
-    assert hooks(tiny) == before and (tokens(tiny, temperature=.7) == bare).all()
+def test_every_kind_of_site_can_be_steered(both_tiny, site):
+    if site not in both_tiny.sites and 'head' not in site: pytest.skip(f'this model has no {site}')
+    bare, before = tokens(both_tiny, temperature=.7), hooks(both_tiny)
+    with steer(both_tiny, direction(both_tiny, site, rms=5.), 3.): assert (tokens(both_tiny, temperature=.7) != bare).any()
+    with steer(both_tiny, direction(both_tiny, site, rms=5.), 0.): assert (tokens(both_tiny, temperature=.7) == bare).all()
+    assert hooks(both_tiny) == before and (tokens(both_tiny, temperature=.7) == bare).all()
 
-def test_nothing_stays_after_an_exception_inside_a_pass(tiny):
-    before, bare = hooks(tiny), tokens(tiny)
+def test_nothing_stays_after_an_exception_inside_a_pass(both_tiny):
+    before, bare = hooks(both_tiny), tokens(both_tiny)
     def burst(x): raise ArithmeticError('probe')
-    with pytest.raises(ArithmeticError), steer(tiny, direction(tiny), 1., schedule=ClosedLoop(burst, 1., 'layer_0', window=2)): tokens(tiny)
-    with pytest.raises(RuntimeError, match='stopped'), steer(tiny, direction(tiny), 1.): raise RuntimeError('stopped')
-    with pytest.raises(ValueError, match='finite factors'), steer(tiny, direction(tiny), 1., schedule=lambda t: t*np.nan): tokens(tiny)
-    assert hooks(tiny) == before and (tokens(tiny) == bare).all()
+    with pytest.raises(ArithmeticError), steer(both_tiny, direction(both_tiny), 1., schedule=ClosedLoop(burst, 1., 'layer_0', window=2)): tokens(both_tiny)
+    with pytest.raises(RuntimeError, match='stopped'), steer(both_tiny, direction(both_tiny), 1.): raise RuntimeError('stopped')
+    with pytest.raises(ValueError, match='finite factors'), steer(both_tiny, direction(both_tiny), 1., schedule=lambda t: t*np.nan): tokens(both_tiny)
+    assert hooks(both_tiny) == before and (tokens(both_tiny) == bare).all()
 
-def test_nested_blocks_add_up(tiny):
-    a, b = direction(tiny), direction(tiny, 'layer_0', 1)
-    with steer(tiny, [(a, .5), (b, -1)]): both = tokens(tiny)
-    with steer(tiny, a, .5), steer(tiny, b, -1): assert (tokens(tiny) == both).all()
-    with steer(tiny, [a, b], [.5, -1]): assert (tokens(tiny) == both).all()
+def test_nested_blocks_add_up(both_tiny):
+    a, b = direction(both_tiny), direction(both_tiny, 'layer_0', 1)
+    with steer(both_tiny, [(a, .5), (b, -1)]): both = tokens(both_tiny)
+    with steer(both_tiny, a, .5), steer(both_tiny, b, -1): assert (tokens(both_tiny) == both).all()
+    with steer(both_tiny, [a, b], [.5, -1]): assert (tokens(both_tiny) == both).all()
 
-def test_orthogonal_removes_the_first_from_the_second(tiny):
-    a, b, t = direction(tiny), direction(tiny, seed=1), tokens(tiny)
-    plain = replay(tiny, t, PROMPTS, 'layer_1').layer_1.values
-    with steer(tiny, [(a, 1.), (b, 1.)], orthogonal=True): moved = replay(tiny, t, PROMPTS, 'layer_1').layer_1.values - plain
+def test_orthogonal_removes_the_first_from_the_second(both_tiny):
+    a, b, t = direction(both_tiny), direction(both_tiny, seed=1), tokens(both_tiny)
+    plain = replay(both_tiny, t, PROMPTS, 'layer_1').layer_1.values
+    with steer(both_tiny, [(a, 1.), (b, 1.)], orthogonal=True): moved = replay(both_tiny, t, PROMPTS, 'layer_1').layer_1.values - plain
     assert np.allclose(a.project(moved), len(a)**.5, atol=1e-3)
 
 def test_the_library_generate_is_steered_the_same(tiny):
@@ -176,34 +175,34 @@ def test_the_library_generate_is_steered_the_same(tiny):
 
 @pytest.mark.parametrize('branch', ['cond', 'both', 'null'])
 @pytest.mark.parametrize('mode', ['add', 'clamp', 'project_out'])
-def test_replay_equals_stepwise_under_steering(tiny, branch, mode):
-    t, d = tokens(tiny), direction(tiny, 'layer_0')
-    with steer(tiny, d, .7, branch=branch, mode=mode, schedule=Schedule(half_life_s=.1)):
-        fast, slow = replay(tiny, t, PROMPTS, None, ('cond', 'null')), stepwise(tiny, t, PROMPTS)
-    plain = replay(tiny, t, PROMPTS, None, ('cond', 'null'))
+def test_replay_equals_stepwise_under_steering(both_tiny, branch, mode):
+    t, d = tokens(both_tiny), direction(both_tiny, 'layer_0')
+    with steer(both_tiny, d, .7, branch=branch, mode=mode, schedule=Schedule(half_life_s=.1)):
+        fast, slow = replay(both_tiny, t, PROMPTS, None, ('cond', 'null')), stepwise(both_tiny, t, PROMPTS)
+    plain = replay(both_tiny, t, PROMPTS, None, ('cond', 'null'))
     for s in fast.data_vars: assert np.allclose(fast[s], slow[s], atol=1e-3)
     for b in ('cond', 'null'): assert bool(np.allclose(fast.layer_0.sel(branch=b), plain.layer_0.sel(branch=b))) == (branch not in (b, 'both'))
 
-def test_likelihood_under_steering_touches_its_branch_only(tiny):
-    t = tokens(tiny)
-    plain = token_nll(tiny, t, PROMPTS)
-    with steer(tiny, direction(tiny), 1., branch='null'): nll = token_nll(tiny, t, PROMPTS)
+def test_likelihood_under_steering_touches_its_branch_only(both_tiny):
+    t = tokens(both_tiny)
+    plain = token_nll(both_tiny, t, PROMPTS)
+    with steer(both_tiny, direction(both_tiny), 1., branch='null'): nll = token_nll(both_tiny, t, PROMPTS)
     assert np.allclose(nll.sel(branch='cond'), plain.sel(branch='cond')) and not np.allclose(nll.sel(branch='null'), plain.sel(branch='null'))
 
-def test_a_push_that_finds_no_rows_says_so(tiny):
-    with pytest.warns(UserWarning, match='no pass had null rows'), steer(tiny, direction(tiny), 1., branch='null'): made = tokens(tiny, guidance=1)
-    assert (made == tokens(tiny, guidance=1)).all()
+def test_a_push_that_finds_no_rows_says_so(both_tiny):
+    with pytest.warns(UserWarning, match='no pass had null rows'), steer(both_tiny, direction(both_tiny), 1., branch='null'): made = tokens(both_tiny, guidance=1)
+    assert (made == tokens(both_tiny, guidance=1)).all()
     with warnings.catch_warnings():
         warnings.simplefilter('error')
-        with steer(tiny, direction(tiny), 1., branch='null'): pass
+        with steer(both_tiny, direction(both_tiny), 1., branch='null'): pass
 
-def test_an_empty_prompt_counts_as_cond(tiny):
-    with steer(tiny, direction(tiny), 2.): pushed = tokens(tiny, [''])
-    assert (pushed != tokens(tiny, [''])).any()
+def test_an_empty_prompt_counts_as_cond(both_tiny):
+    with steer(both_tiny, direction(both_tiny), 2.): pushed = tokens(both_tiny, [''])
+    assert (pushed != tokens(both_tiny, [''])).any()
 
-def test_bfloat16_and_loud_doses_stay_defined(tiny_folder):
+def test_bfloat16_and_loud_doses_stay_defined(tiny_folder, backend):
     from musicgen_emotion.models import load_model
-    model = load_model(tiny_folder, device='cpu', dtype='bfloat16')
+    model = load_model(tiny_folder, backend=backend, device='cpu', dtype='bfloat16')
     with steer(model, direction(model), 1e6, branch='both'): made = tokens(model, PROMPTS[:1], frames=3)
     assert made.min() >= 0 and made.max() < model.config.vocab_size
 
@@ -214,61 +213,61 @@ STEER_ERRORS = [(dict(alpha=float('inf')), ValueError, 'alpha must be a finite n
                 (dict(rms=dict(layer_0=1.)), ValueError, 'RMS of layer_1 is unknown')]
 
 @pytest.mark.parametrize('kw, error, why', STEER_ERRORS, ids=[str(e[0]) for e in STEER_ERRORS])
-def test_bad_settings_are_refused_before_anything_runs(tiny, kw, error, why):
-    before = hooks(tiny)
-    with pytest.raises(error, match=why), steer(tiny, direction(tiny), **(dict(alpha=1.) | kw)): raise AssertionError('the block must not run')
-    assert hooks(tiny) == before
+def test_bad_settings_are_refused_before_anything_runs(both_tiny, kw, error, why):
+    before = hooks(both_tiny)
+    with pytest.raises(error, match=why), steer(both_tiny, direction(both_tiny), **(dict(alpha=1.) | kw)): raise AssertionError('the block must not run')
+    assert hooks(both_tiny) == before
 
-def test_bad_directions_are_refused_before_anything_runs(tiny):
+def test_bad_directions_are_refused_before_anything_runs(both_tiny):
     for d, error, why in ((Direction(np.ones(7), 'layer_1', 'x', 1.), ValueError, 'has 7 numbers, the activations there have'), (Direction(np.ones(7), 'layer_99', 'x', 1.), KeyError, 'layer_99'),
                           (np.ones(7), TypeError, 'must be a Direction'), ([], ValueError, 'at least one direction'), (Direction(np.ones(7), 'layer_0.self_attn.head_77', 'x', 1.), ValueError, 'head 77')):
-        with pytest.raises(error, match=why), steer(tiny, d, 1.): raise AssertionError('the block must not run')
+        with pytest.raises(error, match=why), steer(both_tiny, d, 1.): raise AssertionError('the block must not run')
 
-def test_closed_loop_stops_each_clip_by_itself_and_says_when(tiny):
-    K, rate = tiny.config.n_special, tiny.config.frame_rate
+def test_closed_loop_stops_each_clip_by_itself_and_says_when(both_tiny):
+    K, rate = both_tiny.config.n_special, both_tiny.config.frame_rate
     scores = iter(range(10**6))
     first = ClosedLoop(lambda x: np.full(len(x), float(next(scores))), 4., 'layer_1', window=None)
-    with steer(tiny, direction(tiny), 1., schedule=first) as run: stopped = tokens(tiny, PROMPTS[:2])
+    with steer(both_tiny, direction(both_tiny), 1., schedule=first) as run: stopped = tokens(both_tiny, PROMPTS[:2])
     assert list(run.stops.values()) == [pytest.approx((K + 5)/rate)]*2
-    with steer(tiny, direction(tiny), 1.): always = tokens(tiny, PROMPTS[:2])
+    with steer(both_tiny, direction(both_tiny), 1.): always = tokens(both_tiny, PROMPTS[:2])
     assert (stopped[..., :3] == always[..., :3]).all()
     one = ClosedLoop(lambda x: np.where(np.arange(len(x)) == 0, 1., 0.), .5, 'layer_0', window=1)
-    with steer(tiny, direction(tiny), 1., schedule=one) as run: mixed = sample_tokens(tiny, PROMPTS[:2], 3, 12, on_batch=lambda rows: run.expect([f'clip {i}' for i in rows]))
+    with steer(both_tiny, direction(both_tiny), 1., schedule=one) as run: mixed = sample_tokens(both_tiny, PROMPTS[:2], 3, 12, on_batch=lambda rows: run.expect([f'clip {i}' for i in rows]))
     assert np.isfinite(run.stops['clip 0']) and np.isnan(run.stops['clip 1']) and (mixed[1] == always[1]).all() and (mixed[0] != always[0]).any()
 
-def test_unlatched_loop_pushes_again(tiny):
-    t = tokens(tiny)
-    middle = np.median(replay(tiny, t, PROMPTS, 'layer_0').layer_0.values[:, :, 3:].mean(-1))
+def test_unlatched_loop_pushes_again(both_tiny):
+    t = tokens(both_tiny)
+    middle = np.median(replay(both_tiny, t, PROMPTS, 'layer_0').layer_0.values[:, :, 3:].mean(-1))
     flip = ClosedLoop(lambda x: x.mean(1), float(middle), 'layer_0', window=1, latch=False)
-    with steer(tiny, direction(tiny), 1., schedule=flip): fast, slow = (f(tiny, t, PROMPTS, 'layer_1').layer_1.sel(branch='cond').values for f in (replay, stepwise))
-    on = np.abs(fast - replay(tiny, t, PROMPTS, 'layer_1').layer_1.sel(branch='cond').values).max(-1) > 1e-4
+    with steer(both_tiny, direction(both_tiny), 1., schedule=flip): fast, slow = (f(both_tiny, t, PROMPTS, 'layer_1').layer_1.sel(branch='cond').values for f in (replay, stepwise))
+    on = np.abs(fast - replay(both_tiny, t, PROMPTS, 'layer_1').layer_1.sel(branch='cond').values).max(-1) > 1e-4
     assert np.allclose(fast, slow, atol=1e-3) and (np.diff(on.astype(int), axis=1) != 0).sum() > len(t)
 
-def test_features_keep_what_the_dictionary_does_not_explain(tiny):
-    W = torch.nn.functional.normalize(torch.randn(40, tiny.config.d_model, generator=torch.Generator().manual_seed(0)), dim=1)
+def test_features_keep_what_the_dictionary_does_not_explain(both_tiny):
+    W = torch.nn.functional.normalize(torch.randn(40, both_tiny.config.d_model, generator=torch.Generator().manual_seed(0)), dim=1)
     class Sae: W_dec, encode, decode = W, staticmethod(lambda x: torch.relu(x@W.T)), staticmethod(lambda f: f@W + 3.)
-    t, bare = tokens(tiny), tokens(tiny)
-    plain = replay(tiny, t, PROMPTS, 'layer_1').layer_1.values
-    with steer_features(tiny, Sae, 'layer_1', {3: 2.}, 'add'): moved = replay(tiny, t, PROMPTS, 'layer_1').layer_1.values - plain
+    t, bare = tokens(both_tiny), tokens(both_tiny)
+    plain = replay(both_tiny, t, PROMPTS, 'layer_1').layer_1.values
+    with steer_features(both_tiny, Sae, 'layer_1', {3: 2.}, 'add'): moved = replay(both_tiny, t, PROMPTS, 'layer_1').layer_1.values - plain
     assert np.allclose(moved, 2*W[3].numpy(), atol=1e-3)
-    with steer_features(tiny, Sae, 'layer_1', {3: 1.}, 'scale'): assert (tokens(tiny) == bare).all()
-    with steer_features(tiny, Sae, 'layer_1', {3: 50.}, 'set', schedule=Schedule(.1)): late = tokens(tiny)
+    with steer_features(both_tiny, Sae, 'layer_1', {3: 1.}, 'scale'): assert (tokens(both_tiny) == bare).all()
+    with steer_features(both_tiny, Sae, 'layer_1', {3: 50.}, 'set', schedule=Schedule(.1)): late = tokens(both_tiny)
     assert (late[..., :2] == bare[..., :2]).all() and (late != bare).any()
 
-def test_branch_effects_add_up_exactly(tiny):
-    t = tokens(tiny)
-    table = branch_arithmetic(tiny, t, PROMPTS, direction(tiny, 'layer_0'), guidance=4.).set_index('branch')
+def test_branch_effects_add_up_exactly(both_tiny):
+    t = tokens(both_tiny)
+    table = branch_arithmetic(both_tiny, t, PROMPTS, direction(both_tiny, 'layer_0'), guidance=4.).set_index('branch')
     assert table.along['cond'] + table.along['null'] == pytest.approx(1, abs=1e-3) and table.along['both'] == pytest.approx(1)
     assert table.predicted.tolist() == [4., 1., -3.]
 
-def test_site_rms_of_heads_adds_up_to_the_attention(tiny):
-    t = tokens(tiny)
-    names = [f'layer_0.self_attn.head_{h}' for h in range(tiny.config.n_heads)]
-    rms, seen = site_rms(tiny, names, t, PROMPTS), []
-    x = head_activations(tiny, t, PROMPTS, 0, pool=None)[:, 3:-3]
+def test_site_rms_of_heads_adds_up_to_the_attention(both_tiny):
+    t = tokens(both_tiny)
+    names = [f'layer_0.self_attn.head_{h}' for h in range(both_tiny.config.n_heads)]
+    rms, seen = site_rms(both_tiny, names, t, PROMPTS), []
+    x = head_activations(both_tiny, t, PROMPTS, 0, pool=None)[:, 3:-3]
     assert np.allclose([rms[n] for n in names], np.sqrt((x**2).mean((0, 1, 3))), rtol=1e-3)
-    null = head_activations(tiny, t, PROMPTS, 0, branch='null')
-    assert np.isfinite(null).all() and null.shape == head_activations(tiny, t, PROMPTS, 0).shape
+    null = head_activations(both_tiny, t, PROMPTS, 0, branch='null')
+    assert np.isfinite(null).all() and null.shape == head_activations(both_tiny, t, PROMPTS, 0).shape
 
 
 # studies
@@ -277,15 +276,15 @@ def study(model, folder, **kw):
     arms = [Arm('target', 'target', direction(model)), *random_arms(direction(model), 2)]
     return dose_response(model, PROMPTS[:2], **(dict(directions=arms, alphas=[-1, 0, 1], judge=level, folder=folder, duration_s=.3, progress=False) | kw))
 
-def test_doses_share_noise_and_the_unsteered_clip(tiny, tmp_path):
-    table = study(tiny, tmp_path)
+def test_doses_share_noise_and_the_unsteered_clip(both_tiny, tmp_path):
+    table = study(both_tiny, tmp_path)
     assert len(table) == 2*3*3 and table.groupby('prompt').seed.nunique().eq(1).all() and table[table.alpha == 0].clip_id.nunique() == 2
     store = ClipStore(tmp_path/'clips')
     zero = table[(table.alpha == 0) & (table.arm == 'target')]
-    bare = sample_tokens(tiny, zero.prompt.tolist(), zero.seed.tolist(), tiny.config.frames(.3))
+    bare = sample_tokens(both_tiny, zero.prompt.tolist(), zero.seed.tolist(), both_tiny.config.frames(.3))
     assert (store.codes(zero.clip_id) == bare).all() and store.verify() == len(store) == table.clip_id.nunique()
     one = table[(table.alpha == 1) & (table.arm == 'random 1')]
-    with steer(tiny, random_arms(direction(tiny), 2)[1].directions[0][0], 1.): assert (store.codes(one.clip_id) == sample_tokens(tiny, one.prompt.tolist(), one.seed.tolist(), tiny.config.frames(.3))).all()
+    with steer(both_tiny, random_arms(direction(both_tiny), 2)[1].directions[0][0], 1.): assert (store.codes(one.clip_id) == sample_tokens(both_tiny, one.prompt.tolist(), one.seed.tolist(), both_tiny.config.frames(.3))).all()
 
 def test_a_grown_study_keeps_its_clips(tiny, tmp_path):
     first = study(tiny, tmp_path, alphas=[0, 1])
@@ -309,18 +308,18 @@ def test_judges_that_raise_or_return_nan_are_reported_per_clip(tiny, tmp_path):
     again = study(tiny, tmp_path, judge=dict(a=level, b=lambda w, s: dict(valence=[.1]*len(w))), judge_name='moody')
     assert (again.failure == '').all() and set(again.valence) == {.5, .1}
 
-def test_bad_studies_are_refused_before_the_first_clip(tiny, tmp_path):
+def test_bad_studies_are_refused_before_the_first_clip(both_tiny, tmp_path):
     for kw, error, why in ((dict(alphas=[]), ValueError, 'alphas is empty'), (dict(alphas=[0, np.inf]), ValueError, 'alphas must be finite'), (dict(directions=[]), ValueError, 'no arm'),
-                           (dict(directions=Direction(np.ones(5), 'layer_0', 'x', 1.)), ValueError, 'has 5 numbers'), (dict(directions=direction(tiny).at('layer_9')), KeyError, 'layer_9'),
+                           (dict(directions=Direction(np.ones(5), 'layer_0', 'x', 1.)), ValueError, 'has 5 numbers'), (dict(directions=direction(both_tiny).at('layer_9')), KeyError, 'layer_9'),
                            (dict(judge='ear'), TypeError, 'must be a function'), (dict(duration_s=0), ValueError, 'duration_s')):
-        with pytest.raises(error, match=why): study(tiny, tmp_path, **kw)
-    with pytest.raises(ValueError, match='prompts is empty'): dose_response(tiny, [], direction(tiny), [0, 1], level, tmp_path, progress=False)
+        with pytest.raises(error, match=why): study(both_tiny, tmp_path, **kw)
+    with pytest.raises(ValueError, match='prompts is empty'): dose_response(both_tiny, [], direction(both_tiny), [0, 1], level, tmp_path, progress=False)
     assert not list(tmp_path.rglob('*.flac'))
 
-def test_loops_and_words_in_a_study(tiny, tmp_path):
+def test_loops_and_words_in_a_study(both_tiny, tmp_path):
     loop = ClosedLoop(lambda x: np.ones(len(x)), .5, 'layer_0', window=2, name='always enough')
-    arms = [Arm('loop', 'target', direction(tiny), dict(schedule=loop)), prompt_arm({-1: 'sad', 0: '', 1: lambda p: 'happy ' + p})]
-    table = study(tiny, tmp_path, directions=arms)
+    arms = [Arm('loop', 'target', direction(both_tiny), dict(schedule=loop)), prompt_arm({-1: 'sad', 0: '', 1: lambda p: 'happy ' + p})]
+    table = study(both_tiny, tmp_path, directions=arms)
     assert table[table.arm == 'loop'][lambda t: t.alpha != 0].stop_s.notna().all() and table[table.arm == 'prompt'].stop_s.isna().all()
     assert set(table[(table.arm == 'prompt') & (table.alpha == 1)].text) == {'happy ' + p for p in PROMPTS[:2]}
     stored = ClipStore(tmp_path/'clips').table

@@ -1,0 +1,397 @@
+"""The audiocraft backend against the library's own generate, against transformers, and against damaged checkpoints."""
+import importlib.util
+import json
+import logging
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("audiocraft") is None, reason="audiocraft is not installed (`make env` installs it)")
+
+from musicgen_emotion.attention import attention_pass
+from musicgen_emotion.audiocraft import (CODEC_FILE, COMMANDS, LM_FILE, AudiocraftModel, cached_export, export_audiocraft, import_audiocraft, register_t5, wrap_model)
+from musicgen_emotion.extraction import replay, replay_error, stepwise
+from musicgen_emotion.hooks import ActivationExtractor, _n_hooks, hooked, trace
+from musicgen_emotion.judges import codec_embedding
+from musicgen_emotion.models import Pass, as_model, delay_tokens, load_model, randomized, sample_tokens, write_random_model
+from musicgen_emotion.steering import hooked_sites, steer
+from musicgen_emotion.directions import Direction
+
+PROMPTS = ["happy upbeat pop song", "sad slow piano ballad in a minor key", ""]
+SITES = ("resid", "self_attn", "cross_attn", "mlp")
+
+
+@pytest.fixture(scope="module")
+def exported(tiny, tmp_path_factory): return export_audiocraft(tiny, tmp_path_factory.mktemp("exported") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def craft(exported): return load_model(exported, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def craft_nano(nano): return load_model("nano", backend="audiocraft", device="cpu")
+
+
+def raw_of(folder):
+    import_audiocraft()
+    from audiocraft.models import MusicGen
+    register_t5(folder)
+    return MusicGen.get_pretrained(str(folder), device="cpu")
+
+
+def settings(raw, n_frames, **kwargs): raw.set_generation_params(**(dict(use_sampling=False, duration=n_frames / raw.frame_rate) | kwargs))
+
+
+def plain_hooks(raw, prompts, layers):
+    "The library's own generate with plain forward hooks: tokens, and activations (row, position, width) by layer."
+    seen = {i: [] for i in layers}
+    handles = [raw.lm.transformer.layers[i].register_forward_hook(lambda m, a, o, i=i: seen[i].append(o.clone())) for i in layers]
+    try: _, tokens = raw.generate(prompts, return_tokens=True)
+    finally:
+        for h in handles: h.remove()
+    return tokens.numpy(), seen
+
+
+def changed(folder, out, file, change):
+    "A copy of a checkpoint with one file changed."
+    shutil.copytree(folder, out)
+    package = torch.load(out / file, weights_only=True)
+    change(package)
+    torch.save(package, out / file)
+    return out
+
+
+# the two backends
+
+def test_both_backends_compute_the_same_at_every_site(tiny, craft, nano, craft_nano):
+    "transformers pads and hides the padding, audiocraft has none: compared at the tokens that both have."
+    for a, b in ((tiny, craft), (nano, craft_nano)):
+        tokens = sample_tokens(a, PROMPTS[:2], 0, 30)
+        one, two = (replay(m, tokens, PROMPTS[:2], m.sites, ("cond", "null"), pool=None) for m in (a, b))
+        for s in a.sites:
+            x, y = one[s].values, two[s].values
+            y = y if s not in ("text", "text_proj") else y[:, :, :x.shape[2]]
+            x = x if s not in ("text", "text_proj") else x[:, :, :y.shape[2]]
+            assert (np.isnan(x) == np.isnan(y)).all() or s.startswith("text"), s
+            keep = ~(np.isnan(x) | np.isnan(y))
+            assert keep.any() and np.abs(x - y)[keep].max() <= 1e-4 * np.abs(x[keep]).max(), s
+
+
+def test_text_states_agree(tiny, craft, nano, craft_nano):
+    for a, b in ((tiny, craft), (nano, craft_nano)):
+        for p in PROMPTS[:2]:
+            x, y = a.encode_text(p), b.encode_text(p)
+            n = y.states.shape[1]
+            assert int(x.mask.sum()) == int(y.mask.sum()) == n and x.ids[0, :n].tolist() == y.ids[0].tolist()
+            torch.testing.assert_close(x.states[:, :n], y.states, atol=1e-4, rtol=0)
+            torch.testing.assert_close(x.mean(), y.mean(), atol=1e-4, rtol=0)
+
+
+def test_greedy_tokens_and_sound_are_equal_on_nano(nano, craft_nano):
+    a, b = (sample_tokens(m, PROMPTS[:2], 0, 50, temperature=0) for m in (nano, craft_nano))
+    np.testing.assert_array_equal(a, b)
+    wave = craft_nano.decode_audio(b)
+    np.testing.assert_allclose(nano.decode_audio(a), wave, atol=1e-4)
+    np.testing.assert_allclose(codec_embedding(nano, wave), codec_embedding(craft_nano, wave), atol=1e-3)
+
+
+def test_attention_weights_agree(tiny, craft):
+    tokens = sample_tokens(tiny, PROMPTS[:2], 0, 12)
+    for kind in ("self", "cross"):
+        (_, one), = attention_pass(tiny, tokens, PROMPTS[:2], lambda w, mask: w, kind)
+        (_, two), = attention_pass(craft, tokens, PROMPTS[:2], lambda w, mask: w, kind)
+        for i in one: torch.testing.assert_close(one[i][..., :two[i].shape[-1]], two[i], atol=1e-5, rtol=0)
+    assert _n_hooks(craft) == 0 and not any("forward" in vars(m) for m in craft.hf.modules())
+
+
+# the library's own generate
+
+def test_sampling_equals_the_librarys_greedy_generate(exported, craft):
+    raw = raw_of(exported)
+    settings(raw, 20)
+    for p in PROMPTS: np.testing.assert_array_equal(raw.generate([p], return_tokens=True)[1].numpy(), sample_tokens(craft, [p], 0, 20, temperature=0))
+
+
+def test_plain_hooks_on_generate_equal_stepwise_and_replay(craft_nano):
+    raw, prompts = craft_nano.raw, PROMPTS[:1] * 2
+    settings(raw, 30, use_sampling=True, top_k=50)
+    torch.manual_seed(0)
+    tokens, seen = plain_hooks(raw, prompts, range(4))
+    fast, slow = replay(craft_nano, tokens, prompts, None, ("cond", "null"), pool=None), stepwise(craft_nano, tokens, prompts)
+    for i in range(4):
+        rows = torch.cat(seen[i], 1)
+        assert len(seen[i]) == craft_nano.config.positions(30) and rows.shape[:2] == (4, craft_nano.config.positions(30))
+        theirs = rows.unflatten(0, (2, 2)).transpose(0, 1).numpy()
+        for ours in (fast, slow): assert np.abs(theirs - ours[f"layer_{i}"].values).max() <= 1e-4 * np.abs(theirs).max()
+
+
+def test_rows_are_doubled_even_at_guidance_one(exported):
+    raw = raw_of(exported)
+    settings(raw, 5, cfg_coef=1.)
+    _, seen = plain_hooks(raw, PROMPTS[:2], [0])
+    assert {len(x) for x in seen[0]} == {4}
+
+
+@pytest.mark.parametrize("two_step", [False, True])
+@pytest.mark.parametrize("prompts", [PROMPTS[:2], [PROMPTS[0], ""], ["", ""], [""], PROMPTS[:1]])
+def test_an_extractor_around_generate_keeps_branches_apart(exported, craft, prompts, two_step):
+    raw = raw_of(exported)
+    settings(raw, 6, two_step_cfg=two_step)
+    extractor = ActivationExtractor(raw, layers=[0, 2], sites=("resid", "text", "text_proj"))
+    with extractor:
+        for _ in range(2): _, tokens = raw.generate(prompts, return_tokens=True)
+    runs = extractor.get_activations(concatenate=False)["layer_2"]
+    assert [list(r.branch.values) for r in runs] == [["cond", "null"]] * 2 and [r.sizes["timestep"] for r in runs] == [9, 9] and list(runs[1]["clip"].values) == [*range(len(prompts), 2 * len(prompts))]
+    np.testing.assert_allclose(runs[0], runs[1], atol=1e-5)
+    null = replay(craft, tokens, None, ["layer_2"], ("null",), pool=None)["layer_2"].values[:, 0]
+    np.testing.assert_allclose(runs[0].sel(branch="null").transpose("clip", "timestep", "d_model"), null, atol=1e-4)
+    first = replay(craft, tokens[:1], prompts[:1], ["layer_2"], "cond", pool=None)["layer_2"].values[0, 0]
+    longest = len(craft.encode_text(prompts[0]).ids[0]) == max(craft.encode_text(p).ids.shape[1] for p in prompts)
+    if longest: np.testing.assert_allclose(runs[0].sel(branch="cond").isel(clip=0), first, atol=1e-4)
+    text = extractor.get_activations(concatenate=False)["text"][0].sel(branch="cond")
+    assert np.isfinite(text).all() and bool((np.abs(text) > 0).any()) == any(prompts)
+    assert _n_hooks(as_model(raw)) == 0
+
+
+def test_the_librarys_generate_is_steered_the_same(exported, craft):
+    raw, d = raw_of(exported), Direction(np.random.default_rng(0).normal(size=32), "layer_1", "by hand", 1.)
+    plain = sample_tokens(craft, PROMPTS[:1], 0, 12, temperature=0)
+    for two_step in (False, True):
+        for branch in ("cond", "null", "both"):
+            settings(raw, 12, two_step_cfg=two_step)
+            with steer(raw, d, 2., branch=branch): _, theirs = raw.generate(PROMPTS[:1], return_tokens=True)
+            with steer(craft, d, 2., branch=branch): ours = sample_tokens(craft, PROMPTS[:1], 0, 12, temperature=0)
+            np.testing.assert_array_equal(theirs.numpy(), ours)
+            assert (ours != plain).any()
+
+
+def test_wrapping_shares_the_weights_and_says_what_it_is(exported, craft):
+    raw = raw_of(exported)
+    model = as_model(raw)
+    assert model.raw is raw and model.hf.lm is raw.lm and model.folder == exported and model.checksum == craft.checksum
+    assert (model.config, model.sites) == (craft.config, craft.sites) and trace(raw, PROMPTS[0], duration_s=.1).ok
+    for (name, x), (_, y) in zip(raw.lm.state_dict().items(), craft.raw.lm.state_dict().items()): assert torch.equal(x, y), name
+    for (name, x), (_, y) in zip(raw.compression_model.state_dict().items(), craft.raw.compression_model.state_dict().items()): assert torch.equal(x, y), name
+
+
+# a clip and its batch
+
+def test_a_clip_does_not_depend_on_its_batch(craft):
+    tokens = np.random.default_rng(0).integers(0, 64, (4, 4, 12))
+    prompts = [PROMPTS[0], "sad " * 20, "", PROMPTS[1]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        together = replay(craft, tokens, prompts, SITES, ("cond", "null"), pool=None)
+        for i in range(4):
+            alone = replay(craft, tokens[i:i + 1], prompts[i:i + 1], SITES, ("cond", "null"), pool=None)
+            for s in together.data_vars: np.testing.assert_allclose(together[s][i], alone[s][0], atol=1e-5)
+
+
+def test_padding_of_joined_prompts_is_hidden(craft):
+    ids = torch.zeros(2, 4, 6, dtype=torch.long)
+    joined = craft.step(craft.begin(craft.encode_text(PROMPTS[:2]), cache=False), ids, "all")
+    for i, p in enumerate(PROMPTS[:2]):
+        alone = craft.step(craft.begin(craft.encode_text(p), cache=False), ids[:1], "all")
+        torch.testing.assert_close(joined[[i, i + 2]], alone, atol=1e-4, rtol=0)
+    with pytest.raises(ZeroDivisionError), hooked(craft, {"layer_1": lambda x, now: 1 / 0}): craft.step(craft.begin(craft.encode_text(PROMPTS[:2])), ids)
+    assert not any("forward" in vars(m) or "key_mask" in vars(m) for m in craft.hf.modules())
+    assert not any(getattr(m, "_streaming_state", None) or getattr(m, "_is_streaming", False) for m in craft.hf.modules())
+
+
+def test_two_decodings_take_turns(craft):
+    ids = torch.randint(0, 64, (1, 4, 8), generator=torch.Generator().manual_seed(0))
+    states = [craft.begin(craft.encode_text(p)) for p in PROMPTS[:2]]
+    turns = [[craft.step(s, ids[..., p:p + 1]) for s in states] for p in range(8)]
+    for j, p in enumerate(PROMPTS[:2]):
+        whole = craft.step(craft.begin(craft.encode_text(p), cache=False), ids, "all")
+        torch.testing.assert_close(torch.stack([t[j] for t in turns], 2), whole, atol=1e-4, rtol=0)
+
+
+def test_replay_equals_stepwise(craft, craft_nano):
+    for model in (craft, craft_nano):
+        tokens = sample_tokens(model, PROMPTS[:1] * 2, 0, 40)
+        assert replay_error(model, tokens, PROMPTS[:1] * 2, model.resolve_sites(None, SITES)).relative.max() <= 1e-4
+
+
+@pytest.mark.parametrize("dtype, tolerance", [("bfloat16", 3e-2), ("float16", 4e-3)])
+def test_half_precision_is_finite_and_replays(exported, craft, dtype, tolerance):
+    "Replay and stepwise passes round alike up to a few units in the last place of the format."
+    model = load_model(exported, device="cpu", dtype=dtype)
+    assert str(model.dtype) == f"torch.{dtype}" and next(model.hf.text_encoder.parameters()).dtype == torch.float32
+    tokens = sample_tokens(model, PROMPTS[:1], 0, 20)
+    error = replay_error(model, tokens, PROMPTS[:1], model.resolve_sites(None, SITES))
+    assert error.relative.max() <= tolerance
+    full, half = (replay(m, tokens, PROMPTS[:1], None, pool=None) for m in (craft, model))
+    for s in full.data_vars:
+        assert np.isfinite(half[s].values).all()
+        assert np.abs(full[s] - half[s]).max() <= 3 * tolerance * np.abs(full[s]).max()
+    assert np.isfinite(model.decode_audio(tokens)).all()
+
+
+# stereo, equal widths
+
+def test_stereo_sites_replay_and_sound(tmp_path):
+    theirs = load_model(write_random_model(tmp_path / "stereo", n_codebooks=8, channels=2), device="cpu")
+    folder = export_audiocraft(theirs, tmp_path / "out")
+    model, raw = load_model(folder, device="cpu"), raw_of(folder)
+    assert model.config == theirs.config and model.config.delays == (0, 0, 1, 1, 2, 2, 3, 3) == tuple(raw.lm.pattern_provider.delays)
+    settings(raw, 12)
+    wave, tokens = raw.generate(PROMPTS[:1], return_tokens=True)
+    ours = sample_tokens(model, PROMPTS[:1], 0, 12, temperature=0)
+    np.testing.assert_array_equal(tokens.numpy(), ours)
+    np.testing.assert_array_equal(ours, sample_tokens(theirs, PROMPTS[:1], 0, 12, temperature=0))
+    np.testing.assert_allclose(model.decode_audio(ours), wave.numpy(), atol=1e-5)
+    np.testing.assert_allclose(model.decode_audio(ours), theirs.decode_audio(ours), atol=1e-4)
+    one, two = (replay(m, ours, PROMPTS[:1], m.resolve_sites(None, SITES), ("cond", "null"), pool=None) for m in (theirs, model))
+    for s in one.data_vars: assert np.abs(one[s] - two[s]).max() <= 1e-4 * np.abs(one[s]).max()
+    assert replay_error(model, ours, PROMPTS[:1]).relative.max() <= 1e-4
+
+
+def test_equal_widths_have_no_projection(tmp_path):
+    theirs = load_model(write_random_model(tmp_path / "same", d_text=32, d_model=32), device="cpu")
+    model = load_model(export_audiocraft(theirs, tmp_path / "out"), device="cpu")
+    assert "text_proj" not in theirs.sites and model.sites == theirs.sites
+    tokens = sample_tokens(model, PROMPTS[:1], 0, 8, temperature=0)
+    np.testing.assert_array_equal(tokens, sample_tokens(theirs, PROMPTS[:1], 0, 8, temperature=0))
+
+
+def test_heads_add_up_to_the_attention(craft):
+    seen, c = {}, craft.config
+    def keep(x, now): seen[now.site.name] = x.clone()
+    names = [f"layer_1.cross_attn.head_{h}" for h in range(c.n_heads)]
+    with hooked_sites(craft, {s: keep for s in (*names, "layer_1.cross_attn")}): craft.step(craft.begin(craft.encode_text(PROMPTS[0])), torch.zeros(1, 4, 1, dtype=torch.long))
+    out = craft.module("layer_1.cross_attn").out_proj(torch.cat([seen[n] for n in names], -1))
+    torch.testing.assert_close(out, seen["layer_1.cross_attn"])
+
+
+def test_random_weights_leave_the_model_alone(craft):
+    before = {k: v.clone() for k, v in craft.hf.state_dict().items()}
+    other = randomized(craft, 1, text=True)
+    assert isinstance(other, AudiocraftModel) and other.sites == craft.sites and all(torch.equal(v, craft.hf.state_dict()[k]) for k, v in before.items())
+    for part in ("layers.0.self_attn.in_proj_weight", "layers.1.linear1.weight"):
+        assert not torch.equal(other.raw.lm.transformer.get_parameter(part), craft.raw.lm.transformer.get_parameter(part))
+    assert not torch.equal(other.encode_text(PROMPTS[0]).states, craft.encode_text(PROMPTS[0]).states)
+    with pytest.raises(FileNotFoundError): other.checksum
+
+
+# checkpoints
+
+def test_export_is_the_same_bytes_anywhere(tiny, exported, craft, tmp_path):
+    again = export_audiocraft(tiny, tmp_path / "elsewhere" / "again")
+    assert [(again / f).read_bytes() == (exported / f).read_bytes() for f in (LM_FILE, CODEC_FILE)] == [True, True]
+    moved = shutil.move(again, tmp_path / "moved")
+    assert load_model(moved, device="cpu").checksum == craft.checksum and raw_of(moved).lm.dim == 32
+
+
+def test_a_folder_of_transformers_is_exported_once(tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("MGE_CACHE", str(tmp_path))
+    folder = cached_export(tiny_folder)
+    stamp = (folder / LM_FILE).stat().st_mtime_ns
+    assert load_model(tiny_folder, backend="audiocraft", device="cpu").folder == folder and (folder / LM_FILE).stat().st_mtime_ns == stamp
+    assert [p.name for p in (tmp_path / "audiocraft").iterdir()] == [folder.name]
+
+
+@pytest.mark.parametrize("file, key", [(LM_FILE, "transformer.layers.1.linear1.weight"), (LM_FILE, "emb.0.weight"), (CODEC_FILE, "decoder.model.0.conv.conv.weight_v")])
+def test_damaged_weights_are_refused_by_name(exported, tmp_path, file, key):
+    def missing(p): del p["best_state"][key]
+    def misshaped(p): p["best_state"][key] = p["best_state"][key][..., :-1].clone()
+    def nan(p): p["best_state"][key].view(-1)[0] = float("nan")
+    def more(p): p["best_state"]["other"] = torch.zeros(1)
+    for change, why in ((missing, f"lacks 1 weights, first '{key}'"), (misshaped, f"weight '{key}' has shape"), (nan, f"weight '{key}' holds 1 NaN"), (more, "has 1 weights that its configuration does not, first 'other'")):
+        with pytest.raises(ValueError, match=why): load_model(changed(exported, tmp_path / change.__name__, file, change), device="cpu")
+
+
+def test_unreadable_files_are_refused_by_name(exported, tmp_path):
+    class Evil:
+        def __reduce__(self): return (print, ("this must not run",))
+    for change, why in ((lambda p: p.update({"xp.cfg": Evil()}), "cannot be read"), (lambda p: p.update({"xp.cfg": dict(a=1)}), "must be YAML text, got dict"), (lambda p: p.pop("best_state"), "lacks best_state")):
+        out = changed(exported, tmp_path / why.replace(" ", ""), LM_FILE, change)
+        with pytest.raises(ValueError, match=f"{LM_FILE}.*{why}"): load_model(out, device="cpu")
+    out = shutil.copytree(exported, tmp_path / "short")
+    (out / LM_FILE).write_bytes((out / LM_FILE).read_bytes()[:1000])
+    with pytest.raises(ValueError, match="cannot be read"): load_model(out, device="cpu")
+    (out / LM_FILE).unlink()
+    with pytest.raises(FileNotFoundError): load_model(out, device="cpu")
+    out = shutil.copytree(exported, tmp_path / "no_codec")
+    (out / CODEC_FILE).unlink()
+    with pytest.raises(FileNotFoundError, match=f"{CODEC_FILE} is missing"): load_model(out, device="cpu")
+
+
+def configured(exported, out, edit):
+    def change(package):
+        from omegaconf import OmegaConf
+        cfg = OmegaConf.create(package["xp.cfg"])
+        edit(cfg)
+        package["xp.cfg"] = OmegaConf.to_yaml(cfg)
+    return changed(exported, out, LM_FILE, change)
+
+
+def test_a_missing_text_encoder_is_one_error_with_the_command(exported, tmp_path, monkeypatch):
+    import huggingface_hub.constants as c
+    monkeypatch.setattr(c, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(c, "HF_HUB_CACHE", str(tmp_path / "empty"))
+    def hub(cfg): cfg.conditioners.description.t5.name = "t5-base"
+    out = configured(exported, tmp_path / "hub", hub)
+    assert load_model(out, device="cpu").config.d_text == 24
+    shutil.rmtree(out / "t5")
+    with pytest.raises(FileNotFoundError, match="do not contain their text encoder.*hf download t5-base") as e: load_model(out, device="cpu")
+    assert str(out / "t5") in str(e.value)
+
+
+def test_what_is_not_supported_is_refused_by_name(exported, tmp_path):
+    def melody(cfg): cfg.conditioners.self_wav = dict(model="chroma_stem", chroma_stem={})
+    def rope(cfg): cfg.transformer_lm.positional_embedding = "rope"
+    def parallel(cfg): cfg.codebooks_pattern.modeling = "parallel"
+    def prepend(cfg): cfg.fuser.cross, cfg.fuser.prepend = [], ["description"]
+    for edit, why in ((melody, "'self_wav' reads a melody.*backend='transformers'"), (rope, "positional_embedding is 'rope'"), (parallel, "codebooks_pattern is 'parallel'"), (prepend, "fuser.cross is")):
+        with pytest.raises(ValueError, match=why): load_model(configured(exported, tmp_path / edit.__name__, edit), device="cpu")
+    def delays(cfg): cfg.codebooks_pattern.delay.delays = [0, 2, 4, 6]
+    with pytest.raises(ValueError, match="delayed by"): load_model(configured(exported, tmp_path / "delays", delays), device="cpu")
+
+
+def test_only_transformers_models_are_exported(craft, tmp_path):
+    with pytest.raises(ValueError, match="only a text-to-music model of the transformers backend"): export_audiocraft(craft, tmp_path / "no")
+    assert not (tmp_path / "no").exists()
+
+
+# the import
+
+CHILD = """
+import logging, sys
+logging.basicConfig(level=logging.INFO, format="%(name)s %(message)s")
+import transformers, torch
+from musicgen_emotion.audiocraft import import_audiocraft, _StandIn
+before = {m for m in ("torchaudio", "av", "spacy", "librosa", "xformers") if m in sys.modules}
+lib = import_audiocraft(); import_audiocraft()
+left = [m for m, x in sys.modules.items() if isinstance(x, _StandIn) and m.split(".")[0] != "xformers"]
+from transformers.utils import is_torchaudio_available, is_librosa_available
+import importlib.util
+assert is_torchaudio_available() == (importlib.util.find_spec("torchaudio") is not None)
+print(lib.__version__, left, before)
+"""
+
+
+def test_stand_ins_are_gone_and_said_once():
+    done = subprocess.run([sys.executable, "-c", CHILD], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.strip() == "1.3.0 [] set()" and done.stderr.count("musicgen_emotion.audiocraft audiocraft runs without") <= 1
+
+
+def test_a_missing_library_names_both_commands():
+    code = "import sys; sys.modules['audiocraft'] = None\nfrom musicgen_emotion.audiocraft import import_audiocraft\ntry: import_audiocraft()\nexcept ImportError as e: print(e)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    for command in COMMANDS: assert command in done.stdout, done.stdout + done.stderr
+
+
+def test_the_commands_are_those_of_the_requirements_file():
+    root = Path(__file__).resolve().parents[1]
+    pins = {l.split(";")[0].strip() for l in (root / "requirements-audiocraft.txt").read_text().splitlines() if l and not l.startswith("#")}
+    assert set(COMMANDS[0].split()[2:]) <= pins and COMMANDS[1].split()[-1] in (root / "Makefile").read_text()
+    assert all(p in (root / "constraints.txt").read_text() for p in pins)
