@@ -269,7 +269,7 @@ def entries(o, folder):
     for kind in ('relu_l1', 'topk'): yield from compare(kind, 'bfloat16', x, test, o)
 
 def main():
-    o = command_line(__doc__, 'one step a round, two rounds, no memory: under 40 s on an idle machine', d_in=(768, 'width'), d_sae=(6144, 'dictionary size'), batch=(1024, 'rows a step'),
+    o = command_line(__doc__, 'one step a round, two rounds, no memory: about a minute', d_in=(768, 'width'), d_sae=(6144, 'dictionary size'), batch=(1024, 'rows a step'),
                      steps=(10, 'steps a round'), rounds=(15, 'rounds'), rows=(30000, 'rows of data'))
     if o.quick: o.steps, o.rounds, o.rows = 1, 2, 6*o.batch
     o.total, o.lr, o.state = o.steps*(o.rounds + 1), LR, None

@@ -293,13 +293,15 @@ def load_folder(
 
 # %% ../nbs/api/25_audiocraft.ipynb #cell035
 @contextlib.contextmanager
-def _as(model, branches):
+def _as(model, branches, null=None):
     "Tell observers what the rows of our own passes are; rows of the library's own loop they must tell apart themselves."
     lm = model.raw.lm
-    before = vars(lm).get("_rows_are")
-    vars(lm)["_rows_are"] = branches
+    before = _ours(lm)
+    vars(lm)["_rows_are"] = branches, null
     try: yield
     finally: vars(lm)["_rows_are"] = before
+
+def _ours(lm): return vars(lm).get("_rows_are", (None, None))
 
 @patch
 def tokenize(self:AudiocraftModel,
@@ -346,7 +348,9 @@ def _padding_hidden(lm, mask):
 # %% ../nbs/api/25_audiocraft.ipynb #cell043
 @dataclass
 class _State(DecoderState):
+    "What a step of ours needs besides."
     hidden: torch.Tensor|None = None # (row, token) true where a key may be seen; None when nothing is padded
+    null: torch.Tensor|None = None # (row,) true at null rows
 
 @contextlib.contextmanager
 def _streaming(modules, cache):
@@ -357,6 +361,12 @@ def _streaming(modules, cache):
         try: yield
         finally:
             for m in modules: m._streaming_state, m._is_streaming = {}, False
+
+def _position(lm):
+    "Positions that the first layer has seen in this decoding."
+    first = lm.transformer.layers[0].self_attn
+    past = first._streaming_state.get("past_keys") if first._is_streaming else None
+    return 0 if past is None else past.shape[2 if first.memory_efficient else 1]
 
 def _streams(model):
     from audiocraft.modules.streaming import StreamingModule
@@ -371,13 +381,22 @@ def begin(self:AudiocraftModel,
 ) -> DecoderState: # for `step`
     "Prepare a decoding: project the text once, append the null rows, start a cache."
     project, mask, branches = self.raw.lm.condition_provider.conditioners.description.output_proj, text.mask, ("cond", "null") if null else ("cond",)
-    states = text.states.to(project.weight.dtype)
-    if null: states, mask = torch.cat([states, torch.zeros_like(states)]), torch.cat([mask, torch.zeros_like(mask)])
+    states, silent = text.states.to(project.weight.dtype), ~(text.mask.any(1) | (text.ids != self.tokenizer.pad_token_id).any(1))
+    if null: states, mask, silent = torch.cat([states, torch.zeros_like(states)]), torch.cat([mask, torch.zeros_like(mask)]), torch.cat([silent, torch.ones_like(silent)])
     with _as(self, branches), self.raw.autocast: states = project(states)
     real, padded = mask.bool(), bool((mask.any(1) & ~mask.bool().all(1)).any())
-    return _State(states * mask[..., None].to(states.dtype), mask, branches, [{} for _ in _streams(self)] if cache else None, (real | ~real.any(1, keepdim=True)) if padded else None)
+    return _State(states * mask[..., None].to(states.dtype), mask, branches, [{} for _ in _streams(self)] if cache else None, (real | ~real.any(1, keepdim=True)) if padded else None, silent)
 
 # %% ../nbs/api/25_audiocraft.ipynb #cell046
+@patch
+def switch_text(self:AudiocraftModel,
+    state:DecoderState, # from `begin`: the text to read from here on
+    cache, # of the decoding that goes on
+) -> DecoderState: # for `step`
+    "Go on with another text: past music is kept, and keys and values of the text are made at every pass."
+    return _State(state.states, state.mask, state.branches, cache, state.hidden, state.null)
+
+# %% ../nbs/api/25_audiocraft.ipynb #cell049
 @patch
 @torch.no_grad()
 def step(self:AudiocraftModel,
@@ -392,14 +411,15 @@ def step(self:AudiocraftModel,
         parts = [self.step(state, ids[..., p:p + 1], logits) for p in range(n)]
         return None if logits is None else parts[-1] if logits == "last" else torch.cat(parts, 2)
     ids = ids.to(self.device).repeat(len(state.branches), 1, 1)
-    with _as(self, state.branches), _streaming(_streams(self) if state.cache is not None else [], state.cache), _padding_hidden(lm, state.hidden), self.raw.autocast:
+    with _as(self, state.branches, state.null), _streaming(_streams(self) if state.cache is not None else [], state.cache), _padding_hidden(lm, state.hidden), self.raw.autocast:
         x = sum(emb(ids[:, k]) for k, emb in enumerate(lm.emb))
+        if state.cache is not None: lm.transformer._streaming_state["offsets"] = torch.full((len(x),), _position(lm), device=x.device)
         x = lm.out_norm(lm.transformer(x, cross_attention_src=state.states))
         if logits is None: return None
         if logits == "last": return torch.stack([head(x[:, -1]) for head in lm.linears], 1)
         return torch.stack([head(x) for head in lm.linears], 1)
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell052
+# %% ../nbs/api/25_audiocraft.ipynb #cell055
 @patch
 @torch.no_grad()
 def decode_audio(self:AudiocraftModel,
@@ -413,7 +433,7 @@ def decode_audio(self:AudiocraftModel,
     wave = np.concatenate(out) if out else np.zeros((0, c, 0), np.float32)
     return wave[:, 0] if c == 1 else wave
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell055
+# %% ../nbs/api/25_audiocraft.ipynb #cell058
 @patch
 @torch.no_grad()
 def codec_latents(self:AudiocraftModel,
@@ -424,7 +444,7 @@ def codec_latents(self:AudiocraftModel,
     while not hasattr(codec, "encoder"): codec = codec.model
     return codec.encoder(torch.as_tensor(audio).to(next(codec.parameters()))[:, None]).float()
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell058
+# %% ../nbs/api/25_audiocraft.ipynb #cell061
 @patch
 @contextlib.contextmanager
 def attention_weights(self:AudiocraftModel,
@@ -443,7 +463,7 @@ def attention_weights(self:AudiocraftModel,
     finally:
         for h in handles: h.remove()
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell063
+# %% ../nbs/api/25_audiocraft.ipynb #cell066
 def _raw_branches(x, text, two_step, last, position):
     "Blocks of rows in the library's own loop: cond and null together, or in two calls."
     after_cond = last == (("cond",), position, len(x))
@@ -458,28 +478,27 @@ def watch(self:AudiocraftModel,
     now:Pass # kept up to date while the handles live
 ) -> list: # hook handles, to be removed by the caller
     "Follow the model's passes: position, rows and branches are written into `now` before every pass."
-    raw, lm, first, last = self.raw, self.raw.lm, self.raw.lm.transformer.layers[0].self_attn, [None]
+    raw, lm, last = self.raw, self.raw.lm, [None]
     def _two_step(): return bool(raw.generation_params.get("two_step_cfg"))
     def _text(module, args, kwargs):
         mask = kwargs["attention_mask"]
-        n, own = len(mask), vars(lm).get("_rows_are")
+        n, (own, _) = len(mask), _ours(lm)
         if own or _two_step():
             if not own and not mask.any() and now.text_mask is not None and now.text_mask.any(): now.branches = ("null",)
             else: _see_text(now, mask, n)
         elif n % 2 == 0 and not mask[n // 2:].any(): _see_text(now, mask[:n // 2], n // 2)
         else: _see_text(now, mask, n)
     def _project(module, args):
-        if own := vars(lm).get("_rows_are"): now.branches, now.n_clips = own, len(args[0]) // len(own)
+        if own := _ours(lm)[0]: now.branches, now.n_clips = own, len(args[0]) // len(own)
     def _decode(module, args, kwargs):
-        x, past = args[0], first._streaming_state.get("past_keys") if first._is_streaming else None
-        position = 0 if past is None else past.shape[2 if first.memory_efficient else 1]
-        now.branches = vars(lm).get("_rows_are") or _raw_branches(x, kwargs.get("cross_attention_src"), _two_step(), last[0], position)
-        now.n_clips, now.position, now.length, now.null = len(x) // len(now.branches), position, x.shape[1], None
+        x, position, (own, null) = args[0], _position(lm), _ours(lm)
+        now.branches = own or _raw_branches(x, kwargs.get("cross_attention_src"), _two_step(), last[0], position)
+        now.n_clips, now.position, now.length, now.null = len(x) // len(now.branches), position, x.shape[1], null
         now.restart, now.passes, last[0] = position == 0 and now.branches != ("null",), now.passes + 1, (now.branches, position, len(x))
     return [self.hf.text_encoder.register_forward_pre_hook(_text, with_kwargs=True), lm.condition_provider.conditioners.description.output_proj.register_forward_pre_hook(_project),
             lm.transformer.register_forward_pre_hook(_decode, with_kwargs=True)]
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell067
+# %% ../nbs/api/25_audiocraft.ipynb #cell070
 @patch
 def _randomized(self:AudiocraftModel, seed, text):
     raw = copy.copy(self.raw)
@@ -496,7 +515,7 @@ def _randomized(self:AudiocraftModel, seed, text):
         if text: description.t5.load_state_dict(type(description.t5)(copy.deepcopy(description.t5.config)).state_dict())
     return AudiocraftModel(raw)
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell071
+# %% ../nbs/api/25_audiocraft.ipynb #cell074
 _RENAMES = ((r"^decoder\.model\.decoder\.embed_tokens\.(\d+)\.", r"emb.\1."), (r"^decoder\.lm_heads\.", "linears."), (r"^decoder\.model\.decoder\.layer_norm\.", "out_norm."),
             (r"^decoder\.model\.decoder\.layers\.", "transformer.layers."), (r"\.encoder_attn_layer_norm\.", ".norm_cross."), (r"\.encoder_attn\.", ".cross_attention."),
             (r"\.self_attn_layer_norm\.", ".norm1."), (r"\.final_layer_norm\.", ".norm2."), (r"\.fc([12])\.", r".linear\1."),
@@ -528,7 +547,7 @@ def _codec_weights(codec):
         out[k] = w.detach().cpu().contiguous()
     return out
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell072
+# %% ../nbs/api/25_audiocraft.ipynb #cell075
 def _lm_config(hf, t5_name):
     "What audiocraft's builders read for the language model, with the values of the published models."
     d = hf.config.decoder
@@ -560,7 +579,7 @@ def _save(path, weights, cfg):
     from omegaconf import OmegaConf
     with open(path, "wb") as f: torch.save({"best_state": weights, "xp.cfg": OmegaConf.to_yaml(OmegaConf.create(cfg)), "version": "1.3.0", "exported": True}, f)
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell073
+# %% ../nbs/api/25_audiocraft.ipynb #cell076
 def export_audiocraft(
     model:MusicModel|Path|str, # a model of the transformers backend, or its name or folder
     out:Path|str, # folder to write; an older one is replaced as a whole
@@ -584,7 +603,7 @@ def export_audiocraft(
         _save(tmp / CODEC_FILE, _codec_weights(hf.audio_encoder), _codec_config(hf.audio_encoder))
     return Path(out)
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell076
+# %% ../nbs/api/25_audiocraft.ipynb #cell079
 def cached_export(
     folder:Path|str # of a model in transformers' format
 ) -> Path: # folder in audiocraft's format, made once

@@ -220,6 +220,11 @@ def test_replay_equals_stepwise(craft, craft_nano):
         assert replay_error(model, tokens, PROMPTS[:1] * 2, model.resolve_sites(None, SITES)).relative.max() <= 1e-4
 
 
+def test_reading_lower_layers_stepwise_keeps_the_position(craft):
+    tokens = sample_tokens(craft, PROMPTS[:1], 0, 12)
+    assert replay_error(craft, tokens, PROMPTS[:1], ["layer_0"]).relative.max() <= 1e-4
+
+
 @pytest.mark.parametrize("dtype, tolerance", [("bfloat16", 3e-2), ("float16", 4e-3)])
 def test_half_precision_is_finite_and_replays(exported, craft, dtype, tolerance):
     "Replay and stepwise passes round alike up to a few units in the last place of the format."

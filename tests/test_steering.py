@@ -227,12 +227,12 @@ def test_closed_loop_stops_each_clip_by_itself_and_says_when(both_tiny):
     K, rate = both_tiny.config.n_special, both_tiny.config.frame_rate
     scores = iter(range(10**6))
     first = ClosedLoop(lambda x: np.full(len(x), float(next(scores))), 4., 'layer_1', window=None)
-    with steer(both_tiny, direction(both_tiny), 1., schedule=first) as run: stopped = tokens(both_tiny, PROMPTS[:2])
+    with steer(both_tiny, direction(both_tiny), 1., schedule=first) as run: stopped = tokens(both_tiny, PROMPTS[:1]*2)
     assert list(run.stops.values()) == [pytest.approx((K + 5)/rate)]*2
-    with steer(both_tiny, direction(both_tiny), 1.): always = tokens(both_tiny, PROMPTS[:2])
+    with steer(both_tiny, direction(both_tiny), 1.): always = tokens(both_tiny, PROMPTS[:1]*2)
     assert (stopped[..., :3] == always[..., :3]).all()
     one = ClosedLoop(lambda x: np.where(np.arange(len(x)) == 0, 1., 0.), .5, 'layer_0', window=1)
-    with steer(both_tiny, direction(both_tiny), 1., schedule=one) as run: mixed = sample_tokens(both_tiny, PROMPTS[:2], 3, 12, on_batch=lambda rows: run.expect([f'clip {i}' for i in rows]))
+    with steer(both_tiny, direction(both_tiny), 1., schedule=one) as run: mixed = sample_tokens(both_tiny, PROMPTS[:1]*2, 3, 12, on_batch=lambda rows: run.expect([f'clip {i}' for i in rows]))
     assert np.isfinite(run.stops['clip 0']) and np.isnan(run.stops['clip 1']) and (mixed[1] == always[1]).all() and (mixed[0] != always[0]).any()
 
 def test_unlatched_loop_pushes_again(both_tiny):
