@@ -6,9 +6,11 @@ from setuptools import setup, find_packages
 cfg = ConfigParser(delimiters=['='])
 cfg.read(Path(__file__).parent/'settings.ini', encoding='utf8')
 s = cfg['DEFAULT']
-# the site preview needs a newer Python than the package does
-marker = lambda r: f"{r}; python_version >= '3.11'" if r.startswith('smalldocs') else r
-split = lambda key: [marker(r) for r in s.get(key, '').split()]
+# the site preview needs Python 3.11; so does zarr 3, and zarr 2.18 reads and writes the same format
+split = lambda key: [m for r in s.get(key, '').split() for m in marked(r)]
+def marked(r):
+    new = f"{r}; python_version >= '3.11'"
+    return [new] if r.startswith('smalldocs') else [new, "zarr>=2.18,<3; python_version < '3.11'"] if r.startswith('zarr') else [r]
 setup(name=s['lib_name'], version=s['version'], description=s['description'], keywords=s['keywords'],
       license='Apache-2.0', author=s['author'], url=s['git_url'], python_requires=f">={s['min_python']}",
       packages=find_packages(include=['musicgen_emotion*']), include_package_data=True,

@@ -4,7 +4,7 @@
 
 # %% ../nbs/api/25_audiocraft.ipynb #cell002
 from __future__ import annotations
-import contextlib, copy, importlib, importlib.machinery, importlib.util, json, logging, os, pickle, re, sys, types, warnings
+import contextlib, copy, importlib, importlib.machinery, importlib.util, json, logging, os, re, sys, types, warnings
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from .models import (DecoderState, ModelConfig, MusicModel, Pass, Site, TextStat
 __all__ = ['COMMANDS', 'LM_FILE', 'CODEC_FILE', 'import_audiocraft', 'register_t5', 'AudiocraftModel', 'wrap_model',
            'load_folder', 'export_audiocraft', 'cached_export']
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell006
+# %% ../nbs/api/25_audiocraft.ipynb #cell007
 COMMANDS = ("pip install einops==0.8.2 flashy==0.0.2 omegaconf==2.4.0 julius==0.2.8 num2words==0.5.14 torchmetrics==1.9.0",
             "pip install --no-deps audiocraft==1.3.0")
 _log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def _loads(name):
             if key.split(".")[0] == root: del sys.modules[key]
         return False
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell007
+# %% ../nbs/api/25_audiocraft.ipynb #cell008
 def import_audiocraft() -> types.ModuleType: # the library
     """Import audiocraft 1.3.0 beside a current torch and transformers.
 
@@ -76,7 +76,7 @@ def import_audiocraft() -> types.ModuleType: # the library
     if missing: _log.info("audiocraft runs without %s, which text-to-music does not use", ", ".join(_stood_in))
     return library
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell013
+# %% ../nbs/api/25_audiocraft.ipynb #cell014
 _text_encoders: dict[str, Path] = {}
 
 class _Named:
@@ -121,7 +121,7 @@ def _find_t5(folder, name):
     raise FileNotFoundError(f"{folder}: audiocraft's checkpoints do not contain their text encoder, and {name!r} is neither in the local cache nor could it be fetched. "
                             f"Get it with `hf download {name}` where there is a connection, or put its files into {Path(folder) / 't5'}")
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell017
+# %% ../nbs/api/25_audiocraft.ipynb #cell018
 LM_FILE, CODEC_FILE = "state_dict.bin", "compression_state_dict.bin"
 
 def _read(folder, file):
@@ -130,7 +130,7 @@ def _read(folder, file):
     path = Path(folder) / file
     if not path.exists(): raise FileNotFoundError(f"{folder} is no audiocraft checkpoint: {file} is missing")
     try: package = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as e:
+    except (torch.serialization.pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as e:
         raise ValueError(f"{path} cannot be read ({str(e).splitlines()[0][:120]}); weights and a configuration (xp.cfg) as text are expected") from None
     if isinstance(package, dict) and isinstance(package.get("pretrained"), str): return package["pretrained"], None
     lost = [k for k in ("best_state", "xp.cfg") if k not in package] if isinstance(package, dict) else ["best_state", "xp.cfg"]
@@ -149,7 +149,7 @@ def _fill(module, weights, file, assign=False):
     module.load_state_dict(weights, assign=assign)
     return module.eval()
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell020
+# %% ../nbs/api/25_audiocraft.ipynb #cell021
 def _refuse_config(cfg, name):
     "What the sites and steps of this module do not cover is named before anything is built."
     lm, conditioners = cfg.transformer_lm, dict(cfg.get("conditioners") or {})
@@ -191,7 +191,7 @@ def _read_codec(folder):
     try: return CompressionModel.get_pretrained(weights, device="cpu")
     except (OSError, ValueError) as e: raise FileNotFoundError(f"{folder}: its codec {weights!r} is not in the local cache and could not be fetched; get it with `hf download {weights}`") from e
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell023
+# %% ../nbs/api/25_audiocraft.ipynb #cell024
 def _halve(lm, dtype):
     "Matrices of the layers in half precision; the stream, norms, embeddings and heads stay in single precision, as under the library's autocast."
     for p in lm.transformer.layers.parameters():
@@ -214,7 +214,7 @@ def _read_musicgen(folder, dtype, device):
     raw.autocast = TorchAutocast(dtype != torch.float32, device_type=device.type, dtype=dtype)
     return raw
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell025
+# %% ../nbs/api/25_audiocraft.ipynb #cell026
 class _Parts(torch.nn.Module):
     "The parts of a MusicGen as one module, so that a site has a path; audiocraft keeps the text encoder out of its module tree."
     def __init__(self, raw):
@@ -266,7 +266,7 @@ def _config_of(raw):
     if tuple(lm.pattern_provider.delays) != out.delays: raise ValueError(f"{raw.name}: its codebooks are delayed by {list(lm.pattern_provider.delays)}; only {list(out.delays)} is supported")
     return out
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell028
+# %% ../nbs/api/25_audiocraft.ipynb #cell029
 def wrap_model(
     raw, # audiocraft's MusicGen
     tokenizer=None, # of its text encoder; the model brings its own
@@ -279,7 +279,7 @@ def wrap_model(
     folder = Path(raw.name) if Path(raw.name).is_dir() else None
     return AudiocraftModel(raw, **(dict(name=Path(raw.name).name, folder=folder) | kwargs))
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell031
+# %% ../nbs/api/25_audiocraft.ipynb #cell032
 def load_folder(
     folder:Path, # in audiocraft's format, or in transformers' format, which is exported to the cache first
     dtype:torch.dtype, # precision of the layers' matrices
@@ -291,7 +291,7 @@ def load_folder(
     if not (folder / LM_FILE).exists() and (folder / "config.json").exists(): folder = cached_export(folder)
     return wrap_model(_read_musicgen(folder, dtype, torch.device(device)), folder=folder, **kwargs)
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell035
+# %% ../nbs/api/25_audiocraft.ipynb #cell036
 @contextlib.contextmanager
 def _as(model, branches, null=None):
     "Tell observers what the rows of our own passes are; rows of the library's own loop they must tell apart themselves."
@@ -314,7 +314,7 @@ def tokenize(self:AudiocraftModel,
     out["attention_mask"][empty.to(self.device)] = 0
     return out
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell038
+# %% ../nbs/api/25_audiocraft.ipynb #cell039
 @patch
 def encode_text(self:AudiocraftModel,
     prompts:str|list[str]|TextStates, # prompts, or states that were already made
@@ -323,7 +323,7 @@ def encode_text(self:AudiocraftModel,
     "Text states of prompts: the encoder's last hidden state, multiplied by the mask as the decoder does."
     with _as(self, ("cond",)): return MusicModel.encode_text(self, prompts, warn)
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell041
+# %% ../nbs/api/25_audiocraft.ipynb #cell042
 def _qkv(m, query, key, value):
     "Queries, keys and values (row, head, position, width) of an attention module."
     d, bias = m.embed_dim, m.in_proj_bias if m.in_proj_bias is not None else [None] * (3 * m.embed_dim)
@@ -345,7 +345,7 @@ def _padding_hidden(lm, mask):
     finally:
         for m in modules: del m.forward, m.key_mask
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell043
+# %% ../nbs/api/25_audiocraft.ipynb #cell044
 @dataclass
 class _State(DecoderState):
     "What a step of ours needs besides."
@@ -387,7 +387,7 @@ def begin(self:AudiocraftModel,
     real, padded = mask.bool(), bool((mask.any(1) & ~mask.bool().all(1)).any())
     return _State(states * mask[..., None].to(states.dtype), mask, branches, [{} for _ in _streams(self)] if cache else None, (real | ~real.any(1, keepdim=True)) if padded else None, silent)
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell046
+# %% ../nbs/api/25_audiocraft.ipynb #cell047
 @patch
 def switch_text(self:AudiocraftModel,
     state:DecoderState, # from `begin`: the text to read from here on
@@ -396,7 +396,7 @@ def switch_text(self:AudiocraftModel,
     "Go on with another text: past music is kept, and keys and values of the text are made at every pass."
     return _State(state.states, state.mask, state.branches, cache, state.hidden, state.null)
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell049
+# %% ../nbs/api/25_audiocraft.ipynb #cell050
 @patch
 @torch.no_grad()
 def step(self:AudiocraftModel,
@@ -419,7 +419,7 @@ def step(self:AudiocraftModel,
         if logits == "last": return torch.stack([head(x[:, -1]) for head in lm.linears], 1)
         return torch.stack([head(x) for head in lm.linears], 1)
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell055
+# %% ../nbs/api/25_audiocraft.ipynb #cell056
 @patch
 @torch.no_grad()
 def decode_audio(self:AudiocraftModel,
@@ -433,7 +433,7 @@ def decode_audio(self:AudiocraftModel,
     wave = np.concatenate(out) if out else np.zeros((0, c, 0), np.float32)
     return wave[:, 0] if c == 1 else wave
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell058
+# %% ../nbs/api/25_audiocraft.ipynb #cell059
 @patch
 @torch.no_grad()
 def codec_latents(self:AudiocraftModel,
@@ -444,7 +444,7 @@ def codec_latents(self:AudiocraftModel,
     while not hasattr(codec, "encoder"): codec = codec.model
     return codec.encoder(torch.as_tensor(audio).to(next(codec.parameters()))[:, None]).float()
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell061
+# %% ../nbs/api/25_audiocraft.ipynb #cell062
 @patch
 @contextlib.contextmanager
 def attention_weights(self:AudiocraftModel,
@@ -463,7 +463,7 @@ def attention_weights(self:AudiocraftModel,
     finally:
         for h in handles: h.remove()
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell066
+# %% ../nbs/api/25_audiocraft.ipynb #cell067
 def _raw_branches(x, text, two_step, last, position):
     "Blocks of rows in the library's own loop: cond and null together, or in two calls."
     after_cond = last == (("cond",), position, len(x))
@@ -498,7 +498,7 @@ def watch(self:AudiocraftModel,
     return [self.hf.text_encoder.register_forward_pre_hook(_text, with_kwargs=True), lm.condition_provider.conditioners.description.output_proj.register_forward_pre_hook(_project),
             lm.transformer.register_forward_pre_hook(_decode, with_kwargs=True)]
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell070
+# %% ../nbs/api/25_audiocraft.ipynb #cell071
 @patch
 def _randomized(self:AudiocraftModel, seed, text):
     raw = copy.copy(self.raw)
@@ -515,7 +515,7 @@ def _randomized(self:AudiocraftModel, seed, text):
         if text: description.t5.load_state_dict(type(description.t5)(copy.deepcopy(description.t5.config)).state_dict())
     return AudiocraftModel(raw)
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell074
+# %% ../nbs/api/25_audiocraft.ipynb #cell075
 _RENAMES = ((r"^decoder\.model\.decoder\.embed_tokens\.(\d+)\.", r"emb.\1."), (r"^decoder\.lm_heads\.", "linears."), (r"^decoder\.model\.decoder\.layer_norm\.", "out_norm."),
             (r"^decoder\.model\.decoder\.layers\.", "transformer.layers."), (r"\.encoder_attn_layer_norm\.", ".norm_cross."), (r"\.encoder_attn\.", ".cross_attention."),
             (r"\.self_attn_layer_norm\.", ".norm1."), (r"\.final_layer_norm\.", ".norm2."), (r"\.fc([12])\.", r".linear\1."),
@@ -547,7 +547,7 @@ def _codec_weights(codec):
         out[k] = w.detach().cpu().contiguous()
     return out
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell075
+# %% ../nbs/api/25_audiocraft.ipynb #cell076
 def _lm_config(hf, t5_name):
     "What audiocraft's builders read for the language model, with the values of the published models."
     d = hf.config.decoder
@@ -579,7 +579,7 @@ def _save(path, weights, cfg):
     from omegaconf import OmegaConf
     with open(path, "wb") as f: torch.save({"best_state": weights, "xp.cfg": OmegaConf.to_yaml(OmegaConf.create(cfg)), "version": "1.3.0", "exported": True}, f)
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell076
+# %% ../nbs/api/25_audiocraft.ipynb #cell077
 def export_audiocraft(
     model:MusicModel|Path|str, # a model of the transformers backend, or its name or folder
     out:Path|str, # folder to write; an older one is replaced as a whole
@@ -603,7 +603,7 @@ def export_audiocraft(
         _save(tmp / CODEC_FILE, _codec_weights(hf.audio_encoder), _codec_config(hf.audio_encoder))
     return Path(out)
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell079
+# %% ../nbs/api/25_audiocraft.ipynb #cell080
 def cached_export(
     folder:Path|str # of a model in transformers' format
 ) -> Path: # folder in audiocraft's format, made once

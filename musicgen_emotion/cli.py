@@ -241,15 +241,17 @@ def models_list(
 def download_model(
     name:str, # Hub id, or a name of the registry
     revision:str|None=None, # Branch, tag or commit
+    backend:str='transformers', # 'audiocraft' fetches the files of that library
 )->Path: # Folder in the cache
     "Fetch a model with a bar for each file; a download that was cut off goes on where it stopped."
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
-    from musicgen_emotion.models import model_registry
-    known = list(model_registry()['name'])
+    from musicgen_emotion.models import HUB_FILES, MELODY, model_registry
+    known = [*model_registry()['name'], *MELODY]
+    check_in('backend', backend, HUB_FILES)
     if name == 'nano': raise ValueError("model 'nano' comes with the package; there is nothing to download (`musicgen-emotion models show nano`)")
     if name.count('/') != 1 or (name.startswith('facebook/') and name not in known): check_in('model', name, known)
-    try: return Path(snapshot_download(name, revision=revision, allow_patterns=['*.json', '*.safetensors', '*.model', '*.txt']))
+    try: return Path(snapshot_download(name, revision=revision, allow_patterns=list(HUB_FILES[backend])))
     except (OSError, HfHubHTTPError, RuntimeError) as e:
         why = ' '.join(str(e).split())[:200]
         raise FileNotFoundError(f"model {name!r} could not be downloaded ({type(e).__name__}: {why}); check the name and the connection, then run the same command again: it resumes") from e
@@ -258,9 +260,10 @@ def download_model(
 def models_download(
     name:Annotated[str, typer.Argument(help='Hub id, e.g. facebook/musicgen-small.')], # Hub id
     revision:Annotated[Optional[str], typer.Option(help='Branch, tag or commit.')]=None, # Which version
+    backend:Annotated[str, typer.Option(help='transformers, or audiocraft for the files of that library.')]='transformers', # Which files
 ):
     "Download a model from the hub, with progress; run it again to resume."
-    typer.echo(download_model(name, revision))
+    typer.echo(download_model(name, revision, backend))
 
 # %% ../nbs/api/80_cli.ipynb #cell051
 def describe_model(

@@ -156,12 +156,12 @@ def add(self:ClipStore,
 # %% ../nbs/api/23_extraction.ipynb #cell023
 def _zarr_tokens(store)->dict:
     "Tokens of the compacted clips by clip id; None where a chunk cannot be read."
-    import xarray as xr
+    import xarray as xr, zarr
     path, out = _where(store, 'tokens.zarr'), {}
     if not path.exists(): return out
     try:
         with xr.open_zarr(path) as ds: ids, frames, codes = ds['clip'].values.tolist(), ds['frames'].values, ds['tokens']
-    except _UNREADABLE: return out
+    except (*_UNREADABLE, getattr(zarr.errors, 'MetadataError', OSError)): return out
     for i in range(0, len(ids), CHUNK):
         try: block = codes[i:i + CHUNK].values
         except _UNREADABLE: block = [None] * CHUNK
@@ -198,12 +198,18 @@ def _pad(tokens)->np.ndarray:
     return out
 
 # %% ../nbs/api/23_extraction.ipynb #cell026
+def _zarr_2()->dict:
+    "Zarr 3 is asked for format 2; Zarr 2.18, the last for Python 3.10, knows no other."
+    import zarr
+    return dict(zarr_format=2) if int(zarr.__version__.split('.')[0]) > 2 else {}
+
 def _write_tokens(path, df, codes):
     import numcodecs, xarray as xr
+    packed = dict(compressors=numcodecs.Zstd(5)) if _zarr_2() else dict(compressor=numcodecs.Zstd(5))
     ds = xr.Dataset(dict(tokens=(('clip', 'codebook', 'frame'), codes), frames=('clip', df.frames.to_numpy(np.int32))),
                     coords=dict(clip=df.clip_id.to_numpy(dtype='U16'), codebook=np.arange(codes.shape[1])), attrs=dict(padding=-1))
     if len(rate := df.frame_rate.dropna().unique()) == 1: ds = ds.assign_coords(seconds=('frame', np.arange(codes.shape[2]) / float(rate[0])))
-    ds.to_zarr(path, mode='w', zarr_format=2, consolidated=True, encoding=dict(tokens=dict(chunks=(CHUNK, *codes.shape[1:]), compressors=numcodecs.Zstd(5))))
+    ds.to_zarr(path, mode='w', zarr_format=2, consolidated=True, encoding=dict(tokens=dict(chunks=(CHUNK, *(max(1, n) for n in codes.shape[1:])), **packed)))
 
 @patch
 def compact(self:ClipStore,
@@ -404,9 +410,9 @@ def text_rows(
 
 def _stack(rows)->TextStates: return TextStates(*(torch.cat([getattr(r, f) for r in rows]) for f in ('states', 'mask', 'ids')))
 
-def _null_text(model, n)->TextStates:
-    "Text of the null branch alone: one token of zeros that the mask hides, as guidance feeds it."
-    shape = (n, 1)
+def _null_text(model, n, text=None)->TextStates:
+    "Text of the null branch alone: zeros that the mask hides, as many tokens as `text` has (the null rows of a melody model follow its length), else one."
+    shape = (n, 1 if text is None else text.states.shape[1])
     return TextStates(torch.zeros(*shape, model.config.d_text, device=model.device), *(torch.zeros(shape, dtype=torch.long, device=model.device) for _ in range(2)))
 
 # %% ../nbs/api/23_extraction.ipynb #cell058
@@ -456,8 +462,7 @@ def _text_acts(site, state, text, pool):
     return x.masked_fill((mask == 0)[..., None] & mask.any(), torch.nan).cpu()
 
 def _one_branch(model, tokens, text, sites, reduce, pool)->dict:
-    "Activations by site of one pass over one branch; `text` None is the null branch."
-    text = _null_text(model, len(tokens)) if text is None else text
+    "Activations by site of one pass over one branch."
     state, deep = model.begin(text, null=False, cache=False), [s for s in sites if model.site(s).kind not in ('text', 'text_proj')]
     out = {s: _text_acts(s, state, text, pool) for s in sites if s not in deep}
     if not deep: return out
@@ -469,7 +474,7 @@ def _replay_batch(model, tokens, text, sites, branches, pool)->dict[str, dict]:
     "Activations by branch and site of one batch of equally long clips."
     reduce, run = _reducer(_spans(pool, tokens.shape[-1], model.config), pool), set(branches)
     if 'guidance' in run: run |= {'cond', 'null'}
-    out = {b: _one_branch(model, tokens, text if b == 'cond' else None, sites, reduce, pool) for b in ('cond', 'null') if b in run}
+    out = {b: _one_branch(model, tokens, text if b == 'cond' else _null_text(model, len(tokens), text), sites, reduce, pool) for b in ('cond', 'null') if b in run}
     if 'guidance' in run: out['guidance'] = {s: out['cond'][s] - out['null'][s] for s in sites}
     return {b: out[b] for b in branches}
 
@@ -622,7 +627,8 @@ def token_nll(
     out = np.full((len(tokens), len(branches), *tokens.shape[1:]), np.nan, np.float32)
     for rows in _groups(list(zip(frames.tolist(), widths)), batch_size):
         for j, b in enumerate(branches):
-            text = _null_text(model, len(rows)) if b == 'null' else _stack([texts[prompts[i]] for i in rows])
+            text = None if prompts is None else _stack([texts[prompts[i]] for i in rows])
+            if b == 'null': text = _null_text(model, len(rows), text)
             out[rows, j, :, :frames[rows[0]]] = _nll(model, tokens[rows][..., :frames[rows[0]]], text)
     da = xr.DataArray(out, dims=('clip', 'branch', 'codebook', 'frame'), coords=dict(clip=np.arange(len(tokens)), branch=branches, codebook=np.arange(tokens.shape[1])))
     return da if per_frame else da.mean('frame')
@@ -667,9 +673,9 @@ def _create(out, model, site, shape, clips, prompts, branches, pool, dtype, n_fr
     if prompts is not None: coords['prompt'] = ('clip', np.array(prompts, dtype=str))
     if {'timestep', 'window'} & set(dims): coords |= _time_coords(model, n_frames, pool)
     xr.Dataset(coords=coords, attrs=dict(site=site, what=model.site(site).what)).to_zarr(out/site, mode='w', zarr_format=2, consolidated=False)
-    zarr.open_group(out/site, mode='r+', zarr_format=2).create_array('activations', shape=shape, dtype=dtype, chunks=(block, *shape[1:]), compressors=None,
-                                                                    fill_value=np.nan, attributes=dict(_ARRAY_DIMENSIONS=list(dims)))
-    zarr.consolidate_metadata(out/site, zarr_format=2)
+    array = zarr.create(shape=shape, dtype=dtype, chunks=(block, *shape[1:]), compressor=None, fill_value=np.nan, store=str(out/site), path='activations', **_zarr_2())
+    array.attrs['_ARRAY_DIMENSIONS'] = list(dims)
+    zarr.consolidate_metadata(str(out/site), **_zarr_2())
 
 def _shape(model, site, n, n_branches, n_frames, pool, width)->tuple[int, ...]:
     sizes = dict(timestep=model.config.positions(n_frames), token=width, window=0 if pool is None or isinstance(pool, str) else len(pool),
@@ -740,7 +746,7 @@ def _stream(model, tokens, prompts, texts, key, out, table, n_frames, block, nee
         for b in range(max(done, 0), -(-len(tokens) // block)):
             rows = slice(b * block, (b + 1) * block)
             acts = _replay_block(model, tokens[rows], prompts and prompts[rows], texts, key['sites'], key['branches'], pool, key['batch_size'], bar.update)
-            for s, x in acts.items(): _fill(zarr.open_array(out/s/'activations', mode='r+', zarr_format=2), rows, x)
+            for s, x in acts.items(): _fill(zarr.open_array(str(out/s/'activations'), mode='r+', **_zarr_2()), rows, x)
             write_json(out/'replay.json', key | dict(blocks_done=b + 1, complete=(b + 1) * block >= len(tokens)))
 
 def _create_all(out, model, key, tokens, prompts, table, n_frames, block, pool, width):

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from fastcore.basics import patch
 from .core import check_in
-from .models import (DecoderState, MusicModel, Pass, Site, TextStates, TransformersModel, torch_dtype, _codec_config, _config_of,
+from .models import (DecoderState, MusicModel, Pass, Site, TextStates, TransformersModel, read_tokenizer, torch_dtype, _codec_config, _config_of,
                                      _default_dtype, _new_cache, _quiet, _refuse_bad_weights, _text_config, _transformers_sites, _write_tokenizer)
 
 # %% auto #0
@@ -153,8 +153,7 @@ def wrap_model(
 ) -> MusicModel: # shares the weights
     "Put the adapter around a raw model."
     if tokenizer is None:
-        from transformers import AutoTokenizer
-        tokenizer = AutoTokenizer.from_pretrained(hf.config._name_or_path)
+        tokenizer = read_tokenizer(hf.config._name_or_path)
     kwargs.setdefault("name", Path(hf.config._name_or_path).name)
     return MelodyModel(hf, tokenizer, **kwargs)
 
@@ -165,10 +164,10 @@ def load_folder(
     **kwargs # name and revision
 ) -> MusicModel: # in eval mode
     "Read a folder with transformers. Raises ValueError for missing or NaN weights."
-    from transformers import AutoTokenizer, MusicgenMelodyForConditionalGeneration as Melody
+    from transformers import MusicgenMelodyForConditionalGeneration as Melody
     with _quiet():
         hf, info = Melody.from_pretrained(str(folder), dtype=dtype, output_loading_info=True)
-        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+        tokenizer = read_tokenizer(folder)
     _refuse_bad_weights(hf, [m.removeprefix("audio_") if m.startswith("audio_enc_to_dec") else m for m in info["missing_keys"]])
     return wrap_model(hf.to(device), tokenizer, folder=folder, **kwargs)
 

@@ -12,11 +12,11 @@ from fastcore.basics import patch
 from .core import check_in, check_positive, sha256_file
 
 # %% auto #0
-__all__ = ['MELODY', 'KINDS', 'BACKENDS', 'ADAPTERS', 'MAX_TEXT_TOKENS', 'torch_dtype', 'nano_folder', 'model_registry',
-           'write_random_model', 'ModelConfig', 'delay_tokens', 'frame_logits', 'Site', 'MusicModel',
-           'TransformersModel', 'model_folder', 'folder_kind', 'load_folder', 'wrap_model', 'pick_device', 'load_model',
-           'as_model', 'TextStates', 'DecoderState', 'clip_seeds', 'ClipNoise', 'pick_tokens', 'sample_tokens', 'Pass',
-           'randomized']
+__all__ = ['MELODY', 'KINDS', 'HUB_FILES', 'BACKENDS', 'ADAPTERS', 'MAX_TEXT_TOKENS', 'torch_dtype', 'nano_folder',
+           'model_registry', 'write_random_model', 'ModelConfig', 'delay_tokens', 'frame_logits', 'Site', 'MusicModel',
+           'TransformersModel', 'model_folder', 'folder_kind', 'read_tokenizer', 'load_folder', 'wrap_model',
+           'pick_device', 'load_model', 'as_model', 'TextStates', 'DecoderState', 'clip_seeds', 'ClipNoise',
+           'pick_tokens', 'sample_tokens', 'Pass', 'randomized']
 
 # %% ../nbs/api/20_models.ipynb #cell006
 @contextlib.contextmanager
@@ -365,12 +365,12 @@ def _unreachable(name, revision, why):
     return FileNotFoundError(f"{name}{at} is not in the local cache and the hub could not be reached ({why}).{offline} Get it with "
         f"`musicgen-emotion models download {name}` on a machine with a connection, or copy a cache and point HF_HOME at it.")
 
-_HUB_FILES = dict(transformers=("*.json", "*.safetensors", "*.model", "*.txt"), audiocraft=("state_dict.bin", "compression_state_dict.bin"))
+HUB_FILES = dict(transformers=("*.json", "*.safetensors", "*.model", "*.txt"), audiocraft=("state_dict.bin", "compression_state_dict.bin"))
 
 def _hub_folder(name, revision, backend="auto"):
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
-    want = dict(revision=revision, allow_patterns=list(_HUB_FILES["audiocraft" if backend == "audiocraft" else "transformers"]))
+    want = dict(revision=revision, allow_patterns=list(HUB_FILES["audiocraft" if backend == "audiocraft" else "transformers"]))
     try: return Path(snapshot_download(name, local_files_only=True, **want))
     except (OSError, ValueError): pass
     try: return Path(snapshot_download(name, **want))
@@ -427,6 +427,14 @@ def _wrap(hf, tokenizer, **kwargs):
     sites = _transformers_sites(hf.config.decoder.num_hidden_layers, hasattr(hf, "enc_to_dec_proj"))
     return TransformersModel(hf.eval().requires_grad_(False), tokenizer, _config_of(hf), sites, **kwargs)
 
+def read_tokenizer(
+    folder:Path|str # with the tokenizer's files
+): # the tokenizer
+    "Tokenizer of a folder; transformers 5 writes `extra_special_tokens` as a list, and 4.57 fails on one."
+    import transformers
+    old = dict(extra_special_tokens={}) if int(transformers.__version__.split('.')[0]) < 5 else {}
+    return transformers.AutoTokenizer.from_pretrained(str(folder), **old)
+
 def load_folder(
     folder:Path, # of a "musicgen" model in the layout of transformers
     dtype:torch.dtype, # precision
@@ -434,10 +442,10 @@ def load_folder(
     **kwargs # name and revision
 ) -> MusicModel: # in eval mode
     "Read a folder with transformers."
-    from transformers import AutoTokenizer, MusicgenForConditionalGeneration as Musicgen
+    from transformers import MusicgenForConditionalGeneration as Musicgen
     with _quiet():
         hf, info = Musicgen.from_pretrained(str(folder), dtype=dtype, output_loading_info=True)
-        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+        tokenizer = read_tokenizer(folder)
     _refuse_bad_weights(hf, info["missing_keys"])
     return wrap_model(hf.to(device), tokenizer, folder=folder, **kwargs)
 
@@ -448,8 +456,7 @@ def wrap_model(
 ) -> MusicModel: # shares the weights
     "Put the adapter around a raw model."
     if tokenizer is None:
-        from transformers import AutoTokenizer
-        tokenizer = AutoTokenizer.from_pretrained(hf.config._name_or_path)
+        tokenizer = read_tokenizer(hf.config._name_or_path)
     kwargs.setdefault("name", Path(hf.config._name_or_path).name)
     return _wrap(hf, tokenizer, **kwargs)
 
@@ -638,7 +645,7 @@ def _new_cache():
 
     class _InPlaceLayer(DynamicLayer):
         def update(self, key_states, value_states, *args, **kwargs):
-            if not self.is_initialized: self.lazy_initialization(key_states, value_states)
+            if not self.is_initialized: super().update(key_states[:, :, :0], value_states[:, :, :0])
             n = self.get_seq_length()
             end = n + key_states.shape[-2]
             if n == 0 or end > self.room[0].shape[-2]:

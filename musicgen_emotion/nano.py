@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from tqdm.auto import trange
-from .core import atomic_path, atomic_write, write_json
+from .core import atomic_path, atomic_write, read_json, write_json
 from .emotions import (EMOTION_WORDS, EMOTIONS, HELD_OUT_WORDS, INSTRUMENTS, INTENSITIES, MODES, VALENCE_AROUSAL, Cues,
     check_emotion, emotion_cues)
 from .prompts import (CUE_WORDS, HELD_OUT_TEMPLATES, NEUTRAL_TEMPLATES, NOUN_TEMPLATES, NOUNS, TEMPLATES, PromptSet, cue_prompts,
@@ -26,11 +26,11 @@ from .generation import generate
 __all__ = ['SAMPLE_RATE', 'TONICS', 'FRAME_RATE', 'SCALES', 'PARTIALS', 'ATTACK', 'DECAY', 'CUE_DESCRIPTORS', 'NANO_TARGETS',
            'tone', 'drum_track', 'render_music', 'jitter_cues', 'neutral_cues', 'sample_clip', 'cue_words',
            'caption_for', 'save_training', 'load_training', 'last_logged', 'train_loop', 'text_corpus',
-           'train_tokenizer', 'teacher_embeddings', 'student_encoder', 'distillation_loss', 'distil_text_encoder',
-           'codec_network', 'SpectralLoss', 'audio_bank', 'crops', 'fit_codebooks', 'quantize', 'train_codec',
-           'assemble_nano', 'save_nano', 'encode_clips', 'decoder_loss', 'train_decoder', 'rendered_clips',
-           'fit_rendered_judge', 'codec_report', 'clip_descriptors', 'intensity_shift', 'evaluate_nano',
-           'metrics_table', 'write_card', 'train_nano']
+           'train_tokenizer', 'teacher_embeddings', 'student_encoder', 'related_words', 'caption_words',
+           'distillation_loss', 'distil_text_encoder', 'codec_network', 'SpectralLoss', 'audio_bank', 'crops',
+           'fit_codebooks', 'quantize', 'train_codec', 'assemble_nano', 'save_nano', 'encode_clips', 'decoder_loss',
+           'train_decoder', 'rendered_clips', 'fit_rendered_judge', 'codec_report', 'clip_descriptors',
+           'intensity_shift', 'evaluate_nano', 'metrics_table', 'write_card', 'train_nano']
 
 # %% ../nbs/api/70_nano.ipynb #cell005
 SAMPLE_RATE = 8000
@@ -252,16 +252,17 @@ def train_loop(
 def text_corpus(
     n:int=22000, # Captions; as many general sentences and words are added
     seed:int=0, # Seed of the draw
+    related:dict|None=None, # Words of `related_words`, for two of five captions
 )->list[str]: # Shuffled texts
     "Captions over all words including the held-out ones, general words in the same templates, and single words."
     from wordfreq import top_n_list
     rng, both = np.random.default_rng(seed), {e: EMOTION_WORDS[e] + HELD_OUT_WORDS[e] for e in EMOTIONS}
-    captions = [caption_for(sample_clip(rng), rng, both) for _ in range(n)]
+    captions = [caption_for(sample_clip(rng), rng, related if related and rng.random() < .4 else both) for _ in range(n)]
     general, every = [w for w in top_n_list('en', 12000) if w.isalpha() and len(w) > 2], TEMPLATES + HELD_OUT_TEMPLATES
     framed = [make_prompt(general[rng.integers(len(general))], every[rng.integers(len(every))], INSTRUMENTS[rng.integers(6)]) for _ in range(n//3)]
     single = [general[i] for i in rng.permutation(len(general))[:n//3]]
     frames = ('{}', '{} music', 'feeling {}', 'a {} mood', 'very {}', 'it sounds {}')
-    words = [f.format(w) for ws in both.values() for w in ws for f in frames]*4
+    words = [f.format(w) for lists in (both, related or {}) for ws in lists.values() for w in ws for f in frames]*3
     texts = captions + framed + single + words
     return [texts[i] for i in rng.permutation(len(texts))]
 
@@ -312,6 +313,36 @@ def student_encoder(
                                    decoder_start_token_id=0, is_encoder_decoder=False, use_cache=False, dropout_rate=0.))
 
 # %% ../nbs/api/70_nano.ipynb #cell039
+def related_words(
+    n:int=60, # Words an emotion
+    vocabulary:int=20000, # Most frequent English words that are looked at
+)->dict[str, tuple[str, ...]]: # Emotion -> words, the closest first
+    """English words that mean much the same as an emotion's words, for captions; by the teacher's embeddings, relative to the vocabulary's mean.
+
+    A word counts for the emotion whose four nearest words it resembles most, when no other emotion comes close. Listed and
+    held-out words, words that share their first five letters with a held-out word, and cue words are left out."""
+    from wordfreq import top_n_list
+    held, cues = [w for e in EMOTIONS for w in HELD_OUT_WORDS[e]], [w for v in CUE_WORDS.values() for named in v.values() for w in named]
+    listed = {e: list(EMOTION_WORDS[e]) for e in EMOTIONS}
+    known = sum(listed.values(), [])
+    def fits(w): return w.isalpha() and w.isascii() and len(w) > 3 and w not in known and not any(w[:5] == h[:5] or h.startswith(w) or w.startswith(h) for h in held) and not any(w.startswith(c) for c in cues)
+    words = [w for w in top_n_list('en', vocabulary) if fits(w)]
+    x = sum(teacher_embeddings([f.format(w) for w in words + known]) for f in ('{} music', 'a {} song', 'feeling {}'))
+    x = x/np.linalg.norm(x, axis=1, keepdims=True); x -= x[:len(words)].mean(0); x /= np.linalg.norm(x, axis=1, keepdims=True)
+    near, owner = x[:len(words)] @ x[len(words):].T, np.repeat(np.arange(len(EMOTIONS)), [len(listed[e]) for e in EMOTIONS])
+    score = np.stack([np.sort(near[:, owner == k], 1)[:, -4:].mean(1) for k in range(len(EMOTIONS))], 1)
+    margin = score - np.stack([np.delete(score, k, 1).max(1) for k in range(len(EMOTIONS))], 1)
+    rank = np.where(margin > .05, score + .7*margin, -1)
+    return {e: tuple(words[i] for i in np.argsort(-rank[:, k])[:n] if rank[i, k] > -1) for k, e in enumerate(EMOTIONS)}
+
+def caption_words(
+    work:Path, # Folder of the training
+)->dict: # Emotion -> words
+    "The related words of a training, drawn once and kept in its folder."
+    if not (listed := Path(work)/'caption_words.json').exists(): write_json(listed, related_words())
+    return read_json(listed)
+
+# %% ../nbs/api/70_nano.ipynb #cell042
 def distillation_loss(
     student:torch.Tensor, # (text, d) predicted embeddings
     teacher:torch.Tensor, # (text, d) unit-length targets
@@ -322,13 +353,13 @@ def distillation_loss(
 
 def distil_text_encoder(
     work:Path, # Folder of the training
-    steps:int=700, # Optimizer steps
+    steps:int=1400, # Optimizer steps
     batch_size:int=192, # Texts a step
     lr:float=2e-3, # Peak learning rate
 )->Path: # Folder with encoder and tokenizer
     "Train the text encoder; every fortieth text is held out for the cosine in the log."
     work = Path(work)
-    texts = text_corpus()
+    texts = text_corpus(related=caption_words(work))
     tokenizer = train_tokenizer(texts, work/'text')
     if not (work/'teacher.npy').exists():
         with atomic_path(work/'teacher.npy') as tmp, open(tmp, 'wb') as f: np.save(f, teacher_embeddings(texts))
@@ -351,7 +382,7 @@ def distil_text_encoder(
     both['encoder'].save_pretrained(work/'text')
     return work/'text'
 
-# %% ../nbs/api/70_nano.ipynb #cell043
+# %% ../nbs/api/70_nano.ipynb #cell046
 def codec_network(
     n_filters:int=24, # Channels at the highest rate
     codebook_size:int=512, # Entries of each of the four codebooks
@@ -384,7 +415,7 @@ class SpectralLoss:
             total = total + share*((torch.log(a + 1e-3) - torch.log(b + 1e-3)).abs().mean() + .5*relative.mean())
         return total
 
-# %% ../nbs/api/70_nano.ipynb #cell046
+# %% ../nbs/api/70_nano.ipynb #cell049
 def audio_bank(
     path:Path, # A .npy file, made when absent
     n:int, # Clips
@@ -414,7 +445,7 @@ def crops(
     at, start = rng.integers(len(waves), size=batch_size), rng.integers(waves.shape[1] - length, size=batch_size)
     return torch.tensor(np.stack([waves[a, s:s+length] for a, s in zip(at, start)]).astype(np.float32))
 
-# %% ../nbs/api/70_nano.ipynb #cell049
+# %% ../nbs/api/70_nano.ipynb #cell052
 def fit_codebooks(
     codec, # An EncodecModel with a trained encoder
     waves:np.ndarray, # (clip, sample)
@@ -463,7 +494,7 @@ def quantize(
         commitment, rest, made = commitment + F.mse_loss(rest, entry), rest - entry, made + entry
     return (flat + (made - flat).detach()).unflatten(0, (len(latents), -1)).transpose(1, 2), commitment
 
-# %% ../nbs/api/70_nano.ipynb #cell052
+# %% ../nbs/api/70_nano.ipynb #cell055
 def train_codec(
     work:Path, # Folder of the training
     ae_steps:int=2300, # Steps without quantization
@@ -488,7 +519,7 @@ def train_codec(
     train_loop('codec', work, codec, params, quantized, vq_steps, 4e-4, warm=30, betas=(.8, .98), clip=5., every=100)
     return work/'codec.safetensors'
 
-# %% ../nbs/api/70_nano.ipynb #cell056
+# %% ../nbs/api/70_nano.ipynb #cell059
 def assemble_nano(
     folder:Path|str, # Where the model goes
     text_folder:Path|str, # Encoder and tokenizer
@@ -542,24 +573,28 @@ def encode_clips(
         with atomic_path(path) as tmp, open(tmp, 'wb') as f: np.save(f, np.concatenate(parts))
     return np.concatenate(parts)
 
-# %% ../nbs/api/70_nano.ipynb #cell059
+# %% ../nbs/api/70_nano.ipynb #cell062
 def decoder_loss(
     model, # A MusicModel; its decoder and projection are in training mode
     tokens:torch.Tensor, # (clip, codebook, frame) int64
     captions:list[str], # One a clip
     keep:np.ndarray, # (clip,) False: the caption is dropped, as guidance needs
     noise:float=0., # Standard deviation added to the text states, in units of their root mean square
-    rng:np.random.Generator|None=None, # Source of the noise
+    rng:np.random.Generator|None=None, # Source of noise and blend
+    blend:float=0., # Half of the captions have their states drawn towards their mean, by up to this share
 )->torch.Tensor: # (codebook,) cross-entropy in nats a token
     "Next-token loss of each codebook under the delay pattern."
     text, c, hf = model.encode_text(captions, warn=False), model.config, model.hf
     states, shown = text.states, text.mask[..., None]*torch.tensor(keep).float()[:, None, None]
+    if blend:
+        share = torch.tensor(np.where(rng.random(len(states)) < .5, rng.uniform(0, blend, len(states)), 0.), dtype=states.dtype)[:, None, None]
+        states = (1 - share)*states + share*text.mean()[:, None]
     if noise: states = states + noise*states.pow(2).mean().sqrt()*torch.tensor(rng.standard_normal(states.shape), dtype=states.dtype)
     logits = hf.decoder(input_ids=delay_tokens(tokens, c).flatten(0, 1), encoder_hidden_states=hf.enc_to_dec_proj(states)*shown,
                         encoder_attention_mask=text.mask, use_cache=False).logits.unflatten(0, (len(tokens), c.n_codebooks))
     return F.cross_entropy(frame_logits(logits, c, tokens.shape[-1]).permute(0, 3, 1, 2), tokens, reduction='none').mean((0, 2))
 
-# %% ../nbs/api/70_nano.ipynb #cell062
+# %% ../nbs/api/70_nano.ipynb #cell065
 def train_decoder(
     work:Path, # Folder of the training
     nano:Path, # Folder made by `assemble_nano`
@@ -569,21 +604,25 @@ def train_decoder(
     n_clips:int=8400, # Clips in the bank; every sixtieth is held out
     drop:float=.15, # Share of dropped captions
     neutral:float=.38, # Share of clips without an emotion, whose captions name cues
-    noise:float=.15, # On the text states, see `decoder_loss`
-    frames:int=88, # Two of three steps see only this much of a clip, and more clips
+    noise:float=.1, # On the text states, see `decoder_loss`
+    blend:float=.8, # Of the text states with their mean, see `decoder_loss`
+    frames:int=88, # Three of four steps see only this much of a clip, and more clips
+    related:float=.4, # Share of emotion captions with a word of `related_words`
 )->Path: # The folder, now with trained weights
     "Train the decoder and the projection of the text states; encoder and codec stay as they are."
     model = load_model(str(nano), device='cpu')
     waves, rows = audio_bank(Path(work)/'decoder_bank.npy', n_clips, seed=11)
     tokens = torch.tensor(encode_clips(model.hf.audio_encoder, waves, Path(work)/'decoder_tokens.npy').astype(np.int64))
+    more = caption_words(work)
+    def captions(at, rng): return [caption_for(rows[i], rng, more if rng.random() < related else EMOTION_WORDS) for i in at]
     test = np.arange(0, len(tokens), 60); train = np.setdiff1d(np.arange(len(tokens)), test)
     plain = np.array([rows[i]['emotion'] == 'neutral' for i in train]); share = np.where(plain, neutral/max(1, plain.sum()), (1 - neutral)/max(1, (~plain).sum()))
     body, weights = torch.nn.ModuleDict(dict(decoder=model.hf.decoder, projection=model.hf.enc_to_dec_proj)), torch.tensor([1.6, 1.1, .75, .55])
     groups = [dict(params=[p for p in body.parameters() if p.ndim > 1], weight_decay=.02), dict(params=[p for p in body.parameters() if p.ndim < 2], weight_decay=0.)]
     def loss(step):
-        rng, short = np.random.default_rng((3, step)), step % 3 != 2
+        rng, short = np.random.default_rng((3, step)), step % 4 != 3
         at = rng.choice(train, min(len(train), 5*batch_size//2 if short else batch_size), replace=False, p=share/share.sum())
-        ce = decoder_loss(model, tokens[at][..., :frames if short else None], [caption_for(rows[i], rng) for i in at], rng.random(len(at)) >= drop, noise, rng)
+        ce = decoder_loss(model, tokens[at][..., :frames if short else None], captions(at, rng), rng.random(len(at)) >= drop, noise, rng, blend)
         numbers = dict(ce=[round(v, 3) for v in ce.tolist()])
         if (step + 1) % 250 == 0:
             fixed = np.random.default_rng(5)
@@ -593,7 +632,7 @@ def train_decoder(
     train_loop('decoder', Path(work), body, groups, loss, steps, lr, warm=80)
     return save_nano(model.hf.eval(), nano, nano)
 
-# %% ../nbs/api/70_nano.ipynb #cell064
+# %% ../nbs/api/70_nano.ipynb #cell067
 CUE_DESCRIPTORS = ('tempo', 'mode_score', 'rms_db', 'centroid', 'register', 'articulation', 'percussiveness')
 
 def rendered_clips(
@@ -619,7 +658,7 @@ def fit_rendered_judge(
     waves, table = rendered_clips(n_per_emotion, seed, duration_s)
     return LabelJudge(descriptors=CUE_DESCRIPTORS).fit(describe_table(waves, SAMPLE_RATE, progress=progress), table.emotion.to_numpy())
 
-# %% ../nbs/api/70_nano.ipynb #cell067
+# %% ../nbs/api/70_nano.ipynb #cell070
 def _estimate(e): return {k: (int(v) if k == 'n' else round(float(v), 4)) for k, v in (e if isinstance(e, dict) else asdict(e)).items() if k in ('value', 'low', 'high', 'n')}
 
 def _right(flags): return _estimate(wilson(int(np.sum(flags)), len(flags)))
@@ -641,7 +680,7 @@ def codec_report(
     return dict(rendered_accuracy=_estimate(judge.score(clean, table.emotion)), coded_accuracy=_estimate(judge.score(coded, table.emotion)),
                 rendered_mode_accuracy=mode(clean), coded_mode_accuracy=mode(coded), codec_accuracy_kept=_estimate(kept))
 
-# %% ../nbs/api/70_nano.ipynb #cell069
+# %% ../nbs/api/70_nano.ipynb #cell072
 def clip_descriptors(
     model, # A loaded MusicModel
     prompts:PromptSet, # Prompts, one clip each
@@ -653,7 +692,7 @@ def clip_descriptors(
     made = generate(model, prompts.table.prompt.tolist(), [seed*100003 + i for i in range(len(prompts))], duration_s, progress=progress)
     return pd.concat([prompts.table, describe_table(made.audio, made.sample_rate, progress=False).rename(columns=dict(clip='clip_no'))], axis=1)
 
-# %% ../nbs/api/70_nano.ipynb #cell071
+# %% ../nbs/api/70_nano.ipynb #cell074
 _AROUSAL = {e: va[1] for e, va in VALENCE_AROUSAL.items()}
 
 def _emotion_metrics(trained, held_out, judge):
@@ -684,7 +723,7 @@ def intensity_shift(
         out += sign*(f(table[c].to_numpy()) - ref.mean())/ref.std()/len(cols)
     return out
 
-# %% ../nbs/api/70_nano.ipynb #cell074
+# %% ../nbs/api/70_nano.ipynb #cell077
 def _intensity_metrics(model, n, progress):
     sets = {s: clip_descriptors(model, study_prompts(n, EMOTIONS, 0, s), 21 + i, progress=progress) for i, s in enumerate(INTENSITIES)}
     neutral, table = clip_descriptors(model, neutral_prompts(2*n), 31, progress=progress), pd.concat(sets.values(), ignore_index=True)
@@ -720,7 +759,7 @@ def metrics_table(
     rows = [dict(measure=k, **get(k), target=t) for k, t in NANO_TARGETS.items()]
     return pd.DataFrame(rows).assign(reached=lambda d: d.value.ge(d.target) & (d.target.ne(0) | d.low.gt(0)))
 
-# %% ../nbs/api/70_nano.ipynb #cell080
+# %% ../nbs/api/70_nano.ipynb #cell083
 def write_card(
     folder:Path|str, # Model folder with metrics.json
     hours:dict, # Stage -> hours of training
@@ -757,7 +796,7 @@ Numbers hold for the sampling settings of `generation_config.json`. What works h
 """
     return atomic_write(Path(folder)/'README.md', text)
 
-# %% ../nbs/api/70_nano.ipynb #cell084
+# %% ../nbs/api/70_nano.ipynb #cell087
 def train_nano(
     work:Path|str, # Folder of the training; a second call continues
     out:Path|str|None=None, # Where the finished model goes; work/nano when None
@@ -773,7 +812,7 @@ def train_nano(
     write_card(out, {k: v['seconds']/3600 for k, v in logs.items()}, logs)
     return out
 
-# %% ../nbs/api/70_nano.ipynb #cell087
+# %% ../nbs/api/70_nano.ipynb #cell090
 #| eval: false
 if __name__ == '__main__':
     logging.basicConfig(level=logging.INFO)

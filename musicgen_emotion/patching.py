@@ -15,7 +15,7 @@ import torch
 from .core import check_finite, check_in, check_positive, rng, seed_from
 from .stats import Estimate, bootstrap, bootstrap_weights, interval
 from .acoustics import describe_table
-from .models import ClipNoise, DecoderState, MusicModel, TextStates, clip_seeds, delay_tokens, frame_logits, pick_tokens, sample_tokens
+from .models import ClipNoise, MusicModel, TextStates, clip_seeds, delay_tokens, frame_logits, pick_tokens, sample_tokens
 from .hooks import hooked
 from .generation import Generation
 from .extraction import text_rows
@@ -191,11 +191,6 @@ def kl(
     return (lp.exp() * (lp - lq)).sum(-1)
 
 # %% ../nbs/api/52_patching.ipynb #cell032
-def _fresh_text(state, cache):
-    "The decoder state that reads another text from here on: past music is kept, keys and values of the old text are not."
-    from transformers import DynamicCache, EncoderDecoderCache
-    return DecoderState(state.states, state.mask, state.branches, EncoderDecoderCache(cache.self_attention_cache, DynamicCache()))
-
 def _run_switched(model, target, source, ids, span):
     "One run that reads the target's text, and the source's at the positions of `span`."
     if span == slice(0, ids.shape[-1]): return _run(model, source, ids)
@@ -203,7 +198,7 @@ def _run_switched(model, target, source, ids, span):
     cache, parts = here.cache, []
     for a, b, state in ((0, span.start, here), (span.start, span.stop, there), (span.stop, ids.shape[-1], here)):
         if b > a:
-            now = _fresh_text(state, cache)
+            now = model.switch_text(state, cache)
             parts.append(model.step(now, ids[..., a:b], logits='all'))
             cache = now.cache
     return torch.cat(parts, 2).float()
@@ -524,7 +519,7 @@ def _lockstep(model, text, seeds, plans, n_frames, guidance, temperature, top_k,
     with hooked(model, {s: _copy_rows(p, branches) for s, p in plans.items() if s not in TEXT_SITES}):
         for p in range(c.positions(n_frames)):
             if not torch.equal(now := _text_now(text, written, p), rows):
-                state, rows = _fresh_text(model.begin(text[now], null=guidance != 1, cache=False), state.cache), now
+                state, rows = model.switch_text(model.begin(text[now], null=guidance != 1, cache=False), state.cache), now
             logits = model.step(state, out[..., p:p + 1]).float().cpu()
             if guidance != 1: logits = logits[len(text):] + guidance * (logits[:len(text)] - logits[len(text):])
             ids = pick_tokens(logits, noise(), temperature, top_k)

@@ -74,7 +74,6 @@ def test_replay_is_stepwise(name, prompt, request):
         assert _gap(slow[s].values, seen[s]) < 1e-4, f"{s}, both branches in one pass"
 
 
-@pytest.mark.xfail(reason="replay does not yet tell the null rows how long the prompt is", strict=False)
 @pytest.mark.parametrize("prompt", ["", *PROMPTS])
 def test_replay_of_the_null_branch(melody, prompt):
     "The null rows are as long as the prompt, so replay has to know the prompt for them as well."

@@ -87,10 +87,10 @@ def test_windowed_text_is_what_stepwise_switching_gives(tiny, pairs):
     one = pairs[[0]]
     ids, cells = delay_tokens(one.tokens, tiny.config), all_cells(tiny, .4, ('text',), step_s=.2)
     s, t = (tiny.begin(tiny.encode_text(p), null=False) for p in (one.source, one.target))
-    from musicgen_emotion.patching import _fresh_text, frame_logits
+    from musicgen_emotion.patching import frame_logits
     cache, logits = t.cache, []
     for p in range(ids.shape[-1]):
-        state = _fresh_text(s if p >= 10 else t, cache)
+        state = tiny.switch_text(s if p >= 10 else t, cache)
         logits.append(tiny.step(state, ids[..., p:p + 1]))
         cache = state.cache
     by_hand = frame_logits(torch.stack(logits, 2), tiny.config, 20)
