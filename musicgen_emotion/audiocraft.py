@@ -4,7 +4,7 @@
 
 # %% ../nbs/api/25_audiocraft.ipynb #cell002
 from __future__ import annotations
-import contextlib, copy, importlib, importlib.machinery, importlib.util, json, logging, os, re, sys, types, warnings
+import contextlib, copy, importlib, importlib.machinery, importlib.util, json, logging, os, re, sys, types, warnings, zipfile
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -129,7 +129,7 @@ def _read(folder, file):
     from omegaconf import OmegaConf
     path = Path(folder) / file
     if not path.exists(): raise FileNotFoundError(f"{folder} is no audiocraft checkpoint: {file} is missing")
-    try: package = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    try: package = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (torch.serialization.pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as e:
         raise ValueError(f"{path} cannot be read ({str(e).splitlines()[0][:120]}); weights and a configuration (xp.cfg) as text are expected") from None
     if isinstance(package, dict) and isinstance(package.get("pretrained"), str): return package["pretrained"], None

@@ -41,7 +41,8 @@ def test_other_architectures_are_refused(tiny_folder, tmp_path):
 
 def test_audiocraft_folder_is_named(tmp_path):
     (tmp_path / "state_dict.bin").write_bytes(b"")
-    with pytest.raises(FileNotFoundError, match="audiocraft checkpoint"): load_model(tmp_path)
+    with pytest.raises(FileNotFoundError, match="audiocraft checkpoint"): load_model(tmp_path, backend="transformers")
+    with pytest.raises(ValueError, match="state_dict.bin cannot be read"): load_model(tmp_path)
 
 
 @pytest.mark.parametrize("name, hint", [("facebook/musicgen-smal", "facebook/musicgen-small"), ("small", "facebook/musicgen-small"),
