@@ -131,7 +131,7 @@ def _read(folder, file):
     if not path.exists(): raise FileNotFoundError(f"{folder} is no audiocraft checkpoint: {file} is missing")
     try: package = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (torch.serialization.pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as e:
-        raise ValueError(f"{path} cannot be read ({str(e).splitlines()[0][:120]}); weights and a configuration (xp.cfg) as text are expected") from None
+        raise ValueError(f"{path} cannot be read ({(str(e) or type(e).__name__).splitlines()[0][:120]}); weights and a configuration (xp.cfg) as text are expected") from None
     if isinstance(package, dict) and isinstance(package.get("pretrained"), str): return package["pretrained"], None
     lost = [k for k in ("best_state", "xp.cfg") if k not in package] if isinstance(package, dict) else ["best_state", "xp.cfg"]
     if lost: raise ValueError(f"{path} lacks {', '.join(lost)}")
