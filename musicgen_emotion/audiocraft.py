@@ -4,18 +4,18 @@
 
 # %% ../nbs/api/25_audiocraft.ipynb #cell002
 from __future__ import annotations
-import contextlib, copy, importlib, importlib.machinery, importlib.util, json, logging, os, re, sys, types, warnings, zipfile
+import contextlib, copy, importlib, importlib.machinery, importlib.util, json, logging, os, re, shutil, sys, time, types, warnings, zipfile
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 import numpy as np, torch
 from fastcore.basics import patch
-from .core import atomic_path, check_in, sha256_bytes, sha256_file
-from .models import (DecoderState, ModelConfig, MusicModel, Pass, Site, TextStates, TransformersModel, _check_tokens, _quiet, _see_text)
+from .core import atomic_path, check_in, folder_lock, sha256_bytes, sha256_file, write_json
+from .models import (DecoderState, ModelConfig, MusicModel, Pass, Site, TextStates, TransformersModel, _check_tokens, _cpu_seed, _quiet, _see_text)
 
 # %% auto #0
-__all__ = ['COMMANDS', 'LM_FILE', 'CODEC_FILE', 'import_audiocraft', 'register_t5', 'AudiocraftModel', 'wrap_model',
-           'load_folder', 'export_audiocraft', 'cached_export']
+__all__ = ['COMMANDS', 'LM_FILE', 'CODEC_FILE', 'EXPORT_VERSION', 'import_audiocraft', 'cache_folder', 'register_t5',
+           'fetch_parts', 'AudiocraftModel', 'wrap_model', 'load_folder', 'export_audiocraft', 'cached_export']
 
 # %% ../nbs/api/25_audiocraft.ipynb #cell007
 COMMANDS = ("pip install einops==0.8.2 flashy==0.0.2 omegaconf==2.4.0 julius==0.2.8 num2words==0.5.14 torchmetrics==1.9.0",
@@ -47,13 +47,18 @@ def _stand_ins():
                 av=("av", dict(av=_StandIn("av"))), spacy=("spacy", dict(spacy=_StandIn("spacy"))),
                 librosa=("librosa", {"librosa": (lib := _StandIn("librosa", True, filters=_StandIn("librosa.filters"))), "librosa.filters": lib.filters}))
 
+def _forget(root, before):
+    "Drop what an import that failed has left of a library."
+    for key in set(sys.modules) - before:
+        if key.split(".")[0] == root: del sys.modules[key]
+
 def _loads(name):
     "Is a module there, and does it import? One that was built for another torch does not."
     root, before = name.split(".")[0], set(sys.modules)
+    if isinstance(sys.modules.get(root), _StandIn): return False
     try: return importlib.util.find_spec(root) is not None and bool(importlib.import_module(name))
-    except (ImportError, OSError, ValueError, AttributeError, RuntimeError):
-        for key in set(sys.modules) - before:
-            if key.split(".")[0] == root: del sys.modules[key]
+    except (ImportError, OSError, ValueError, AttributeError, RuntimeError, TypeError):
+        _forget(root, before)
         return False
 
 # %% ../nbs/api/25_audiocraft.ipynb #cell008
@@ -65,18 +70,43 @@ def import_audiocraft() -> types.ModuleType: # the library
     if _stood_in is not None: return importlib.import_module("audiocraft")
     if importlib.util.find_spec("audiocraft") is None: raise ImportError("audiocraft is not installed; install it with: " + " && ".join(COMMANDS))
     from transformers import EncodecModel, RobertaTokenizer, T5EncoderModel, T5Tokenizer
-    missing = {dep: mods for dep, (probe, mods) in _stand_ins().items() if not _loads(probe)}
+    missing, library = {dep: mods for dep, (probe, mods) in _stand_ins().items() if not _loads(probe)}, None
+    before = set(sys.modules)
     for mods in missing.values(): sys.modules.update(mods)
     try: library = importlib.import_module("audiocraft")
     except ImportError as e: raise ImportError(f"audiocraft cannot be imported ({e}); install what it needs with: " + " && ".join(COMMANDS)) from e
     finally:
         for dep, mods in missing.items():
-            for name in mods if dep != "xformers" else (): sys.modules.pop(name, None)
+            for name in mods if dep != "xformers" or library is None else (): sys.modules.pop(name, None)
+        if library is None: _forget("audiocraft", before)
     _stood_in = sorted(missing)
     if missing: _log.info("audiocraft runs without %s, which text-to-music does not use", ", ".join(_stood_in))
     return library
 
 # %% ../nbs/api/25_audiocraft.ipynb #cell014
+_LARGE, _SETTLED_S = 2**20, 2.
+
+def cache_folder() -> Path: # of exported checkpoints and of the checksums of large files
+    "Folder below the user's cache; the environment variable MGE_CACHE moves the cache."
+    return Path(os.environ.get("MGE_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "musicgen_emotion") / "audiocraft"
+
+def _read_memo():
+    try: known = json.loads((cache_folder() / "sha256.json").read_text())
+    except (OSError, ValueError): return {}
+    return known if isinstance(known, dict) else {}
+
+def _sha256(path):
+    "SHA-256 of a file; that of a large one is remembered for as long as its size, times and inode stay."
+    s, key = path.stat(), str(path.resolve())
+    if s.st_size < _LARGE: return sha256_file(path)
+    stamp, known = [s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino], _read_memo()
+    if key in known and known[key][:-1] == stamp: return known[key][-1]
+    sha = sha256_file(path)
+    if time.time() - max(s.st_mtime, s.st_ctime) > _SETTLED_S:
+        with contextlib.suppress(OSError): write_json(cache_folder() / "sha256.json", {k: v for k, v in known.items() if Path(k).exists()} | {key: [*stamp, sha]})
+    return sha
+
+# %% ../nbs/api/25_audiocraft.ipynb #cell019
 _text_encoders: dict[str, Path] = {}
 
 class _Named:
@@ -87,7 +117,7 @@ class _Named:
 def _encoder_name(folder):
     "A name that follows the weights, so that it is the same on every machine."
     files = sorted(f for f in folder.iterdir() if f.suffix in (".safetensors", ".bin", ".model"))
-    return "local/t5-" + sha256_bytes("".join(f"{f.name} {sha256_file(f)}\n" for f in files))[:12]
+    return "local/t5-" + sha256_bytes("".join(f"{f.name} {_sha256(f)}\n" for f in files))[:12]
 
 def register_t5(
     folder:Path|str, # of a checkpoint with a folder `t5`, or the folder of a text encoder itself
@@ -106,27 +136,33 @@ def register_t5(
     _text_encoders[name] = t5
     return name
 
-def _find_t5(folder, name):
-    "Folder of the text encoder: beside the weights, registered, named by its folder, in the cache, or on the hub."
+def _from_hub(name, tokenizer=()):
+    "Folder with a model's files, from the cache, else fetched; None when neither works."
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
-    near = [p for p in (Path(folder) / "t5", _text_encoders.get(name), Path(name)) if p and (p / "config.json").exists()]
-    if near: return near[0]
-    want = dict(allow_patterns=["*.json", "spiece.model", "model.safetensors"])
-    for offline in (True, False):
-        try:
-            found = Path(snapshot_download(name, local_files_only=offline, **want))
-            if all((found / f).exists() for f in ("config.json", "spiece.model", "model.safetensors")): return found
+    weights = ("model.safetensors", "pytorch_model.bin")
+    for offline, last in ((True, 2), (False, 1), (False, 2)):
+        try: found = Path(snapshot_download(name, local_files_only=offline, allow_patterns=["*.json", *tokenizer, *weights[:last]]))
         except (OSError, ValueError, HfHubHTTPError, RuntimeError): continue
+        if all((found / f).exists() for f in ("config.json", *tokenizer)) and any((found / f).exists() for f in weights): return found
+
+def _find_t5(folder, name):
+    "Folder of the text encoder: beside the weights, registered, named by its folder, in the cache, or on the hub."
+    near = [p for p in (Path(folder) / "t5", _text_encoders.get(name), Path(name)) if p and (p / "config.json").exists()]
+    if found := near[0] if near else _from_hub(name, ("spiece.model",)): return found
     raise FileNotFoundError(f"{folder}: audiocraft's checkpoints do not contain their text encoder, and {name!r} is neither in the local cache nor could it be fetched. "
                             f"Get it with `hf download {name}` where there is a connection, or put its files into {Path(folder) / 't5'}")
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell018
+def _find_codec(folder, name):
+    "Folder of the codec that a published checkpoint names."
+    if found := Path(name) if Path(name).exists() else _from_hub(name): return found
+    raise FileNotFoundError(f"{folder}: its codec {name!r} is neither in the local cache nor could it be fetched; get it with `hf download {name}` where there is a connection")
+
+# %% ../nbs/api/25_audiocraft.ipynb #cell023
 LM_FILE, CODEC_FILE = "state_dict.bin", "compression_state_dict.bin"
 
-def _read(folder, file):
-    "Weights and configuration of one file, without running what it may contain."
-    from omegaconf import OmegaConf
+def _unpack(folder, file):
+    "Weights and configuration text of one file, without running what it may contain; a name and None when it points to another model."
     path = Path(folder) / file
     if not path.exists(): raise FileNotFoundError(f"{folder} is no audiocraft checkpoint: {file} is missing")
     try: package = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
@@ -136,7 +172,13 @@ def _read(folder, file):
     lost = [k for k in ("best_state", "xp.cfg") if k not in package] if isinstance(package, dict) else ["best_state", "xp.cfg"]
     if lost: raise ValueError(f"{path} lacks {', '.join(lost)}")
     if not isinstance(package["xp.cfg"], str): raise ValueError(f"{path}: xp.cfg must be YAML text, got {type(package['xp.cfg']).__name__}")
-    return package["best_state"], OmegaConf.create(package["xp.cfg"])
+    return package["best_state"], package["xp.cfg"]
+
+def _read(folder, file):
+    "Weights and configuration of one file."
+    from omegaconf import OmegaConf
+    weights, text = _unpack(folder, file)
+    return weights, None if text is None else OmegaConf.create(text)
 
 def _fill(module, weights, file, assign=False):
     "Load weights; what is missing, too much, of another shape, or not a number is named."
@@ -149,15 +191,34 @@ def _fill(module, weights, file, assign=False):
     module.load_state_dict(weights, assign=assign)
     return module.eval()
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell021
+# %% ../nbs/api/25_audiocraft.ipynb #cell026
+def fetch_parts(
+    folder:Path|str, # of an audiocraft checkpoint
+) -> dict[str, Path]: # "text_encoder" and "codec" -> folder; what the checkpoint contains itself is not listed
+    """Find, or else fetch, the models that a checkpoint names and does not contain: the text encoder, and in the published ones the codec.
+
+    Needs no audiocraft. Raises FileNotFoundError with the command when one is neither in the cache nor can be fetched."""
+    import yaml
+    text = _unpack(folder, LM_FILE)[1]
+    if text is None: raise ValueError(f"{Path(folder) / LM_FILE} names another model; give that one's folder")
+    t5 = ((yaml.safe_load(text).get("conditioners") or {}).get("description") or {}).get("t5", {}).get("name")
+    codec, own = _unpack(folder, CODEC_FILE)
+    out = {} if t5 is None or (Path(folder) / "t5" / "config.json").exists() else dict(text_encoder=_find_t5(folder, t5))
+    return out | ({} if own is not None else dict(codec=_find_codec(folder, codec)))
+
+# %% ../nbs/api/25_audiocraft.ipynb #cell030
 def _refuse_config(cfg, name):
     "What the sites and steps of this module do not cover is named before anything is built."
-    lm, conditioners = cfg.transformer_lm, dict(cfg.get("conditioners") or {})
+    lm, conditioners, delay = cfg.transformer_lm, dict(cfg.get("conditioners") or {}), cfg.codebooks_pattern.get("delay") or {}
     melody = [k for k, c in conditioners.items() if k != "args" and c.get("model") in ("chroma_stem", "style")]
-    if melody: raise ValueError(f"{name}: its conditioner {melody[0]!r} reads a melody and needs demucs and chroma filters; load this model with backend='transformers'")
+    if melody: raise ValueError(f"{name}: its conditioner {melody[0]!r} reads a melody and needs demucs and chroma filters; the published melody models have other files for that: "
+                                "load_model('facebook/musicgen-melody', backend='transformers')")
+    text = conditioners.get("description", {})
     others = {"lm_model": (cfg.lm_model, "transformer_lm"), "codebooks_pattern": (cfg.codebooks_pattern.get("modeling"), "delay"), "conditioners": (sorted(set(conditioners) - {"args"}), ["description"]),
-              "conditioners.description": (conditioners.get("description", {}).get("model"), "t5"), "fuser.cross": (list(cfg.fuser.cross), ["description"]),
+              "delay.empty_initial": (delay.get("empty_initial", 0), 0), "delay.flatten_first": (delay.get("flatten_first", 0), 0),
+              "conditioners.description": (text.get("model"), "t5"), "normalize_text": (bool((text.get("t5") or {}).get("normalize_text")), False), "fuser.cross": (list(cfg.fuser.cross), ["description"]),
               "positional_embedding": (lm.get("positional_embedding", "sin"), "sin"), "kv_repeat": (lm.get("kv_repeat", 1), 1), "past_context": (lm.get("past_context"), None),
+              "causal": (bool(lm.get("causal")), True), "layer_scale": (lm.get("layer_scale"), None),
               "qk_layer_norm": (bool(lm.get("qk_layer_norm")), False), "norm_first": (bool(lm.get("norm_first")), True), "cross_attention_pos_emb": (bool(cfg.fuser.get("cross_attention_pos_emb")), False),
               "custom or memory_efficient": (bool(lm.get("custom") or lm.get("memory_efficient")), True)}
     for key, (got, want) in others.items():
@@ -181,17 +242,15 @@ def _build_lm(cfg, t5, device):
 def _read_codec(folder):
     "The codec, from the checkpoint or from the model that it names."
     from audiocraft.models import builders
-    from audiocraft.models.encodec import CompressionModel
+    from audiocraft.models.encodec import HFEncodecCompressionModel, HFEncodecModel
     weights, cfg = _read(folder, CODEC_FILE)
-    if cfg is not None:
+    with warnings.catch_warnings(), _quiet():
+        warnings.simplefilter("ignore", FutureWarning)
+        if cfg is None: return HFEncodecCompressionModel(HFEncodecModel.from_pretrained(str(_find_codec(folder, weights)))).eval()
         cfg.device = "cpu"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            return _fill(builders.get_compression_model(cfg), weights, CODEC_FILE)
-    try: return CompressionModel.get_pretrained(weights, device="cpu")
-    except (OSError, ValueError) as e: raise FileNotFoundError(f"{folder}: its codec {weights!r} is not in the local cache and could not be fetched; get it with `hf download {weights}`") from e
+        return _fill(builders.get_compression_model(cfg), weights, CODEC_FILE)
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell024
+# %% ../nbs/api/25_audiocraft.ipynb #cell033
 def _halve(lm, dtype):
     "Matrices of the layers in half precision; the stream, norms, embeddings and heads stay in single precision, as under the library's autocast."
     for p in lm.transformer.layers.parameters():
@@ -207,14 +266,15 @@ def _read_musicgen(folder, dtype, device):
     _refuse_config(cfg, Path(folder).name)
     t5 = _find_t5(folder, cfg.conditioners.description.t5.name)
     cfg.device, cfg.dtype = str(device), str(dtype)[6:]
+    codec = _read_codec(folder)
     lm = _fill(_build_lm(cfg, t5, device), weights, LM_FILE, assign=True).float()
     if dtype != torch.float32: _halve(lm, dtype)
     lm.cfg = cfg
-    raw = MusicGen(str(folder), _read_codec(folder).to(device), lm.to(device))
+    raw = MusicGen(str(folder), codec.to(device), lm.to(device))
     raw.autocast = TorchAutocast(dtype != torch.float32, device_type=device.type, dtype=dtype)
     return raw
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell026
+# %% ../nbs/api/25_audiocraft.ipynb #cell035
 class _Parts(torch.nn.Module):
     "The parts of a MusicGen as one module, so that a site has a path; audiocraft keeps the text encoder out of its module tree."
     def __init__(self, raw):
@@ -266,7 +326,7 @@ def _config_of(raw):
     if tuple(lm.pattern_provider.delays) != out.delays: raise ValueError(f"{raw.name}: its codebooks are delayed by {list(lm.pattern_provider.delays)}; only {list(out.delays)} is supported")
     return out
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell029
+# %% ../nbs/api/25_audiocraft.ipynb #cell038
 def wrap_model(
     raw, # audiocraft's MusicGen
     tokenizer=None, # of its text encoder; the model brings its own
@@ -279,7 +339,7 @@ def wrap_model(
     folder = Path(raw.name) if Path(raw.name).is_dir() else None
     return AudiocraftModel(raw, **(dict(name=Path(raw.name).name, folder=folder) | kwargs))
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell032
+# %% ../nbs/api/25_audiocraft.ipynb #cell041
 def load_folder(
     folder:Path, # in audiocraft's format, or in transformers' format, which is exported to the cache first
     dtype:torch.dtype, # precision of the layers' matrices
@@ -291,7 +351,7 @@ def load_folder(
     if not (folder / LM_FILE).exists() and (folder / "config.json").exists(): folder = cached_export(folder)
     return wrap_model(_read_musicgen(folder, dtype, torch.device(device)), folder=folder, **kwargs)
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell036
+# %% ../nbs/api/25_audiocraft.ipynb #cell045
 @contextlib.contextmanager
 def _as(model, branches, null=None):
     "Tell observers what the rows of our own passes are; rows of the library's own loop they must tell apart themselves."
@@ -314,7 +374,7 @@ def tokenize(self:AudiocraftModel,
     out["attention_mask"][empty.to(self.device)] = 0
     return out
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell039
+# %% ../nbs/api/25_audiocraft.ipynb #cell048
 @patch
 def encode_text(self:AudiocraftModel,
     prompts:str|list[str]|TextStates, # prompts, or states that were already made
@@ -323,7 +383,7 @@ def encode_text(self:AudiocraftModel,
     "Text states of prompts: the encoder's last hidden state, multiplied by the mask as the decoder does."
     with _as(self, ("cond",)): return MusicModel.encode_text(self, prompts, warn)
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell042
+# %% ../nbs/api/25_audiocraft.ipynb #cell051
 def _qkv(m, query, key, value):
     "Queries, keys and values (row, head, position, width) of an attention module."
     d, bias = m.embed_dim, m.in_proj_bias if m.in_proj_bias is not None else [None] * (3 * m.embed_dim)
@@ -345,7 +405,7 @@ def _padding_hidden(lm, mask):
     finally:
         for m in modules: del m.forward, m.key_mask
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell044
+# %% ../nbs/api/25_audiocraft.ipynb #cell053
 @dataclass
 class _State(DecoderState):
     "What a step of ours needs besides."
@@ -387,7 +447,7 @@ def begin(self:AudiocraftModel,
     real, padded = mask.bool(), bool((mask.any(1) & ~mask.bool().all(1)).any())
     return _State(states * mask[..., None].to(states.dtype), mask, branches, [{} for _ in _streams(self)] if cache else None, (real | ~real.any(1, keepdim=True)) if padded else None, silent)
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell047
+# %% ../nbs/api/25_audiocraft.ipynb #cell056
 @patch
 def switch_text(self:AudiocraftModel,
     state:DecoderState, # from `begin`: the text to read from here on
@@ -396,7 +456,7 @@ def switch_text(self:AudiocraftModel,
     "Go on with another text: past music is kept, and keys and values of the text are made at every pass."
     return _State(state.states, state.mask, state.branches, cache, state.hidden, state.null)
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell050
+# %% ../nbs/api/25_audiocraft.ipynb #cell059
 @patch
 @torch.no_grad()
 def step(self:AudiocraftModel,
@@ -419,7 +479,7 @@ def step(self:AudiocraftModel,
         if logits == "last": return torch.stack([head(x[:, -1]) for head in lm.linears], 1)
         return torch.stack([head(x) for head in lm.linears], 1)
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell056
+# %% ../nbs/api/25_audiocraft.ipynb #cell065
 @patch
 @torch.no_grad()
 def decode_audio(self:AudiocraftModel,
@@ -433,7 +493,7 @@ def decode_audio(self:AudiocraftModel,
     wave = np.concatenate(out) if out else np.zeros((0, c, 0), np.float32)
     return wave[:, 0] if c == 1 else wave
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell059
+# %% ../nbs/api/25_audiocraft.ipynb #cell068
 @patch
 @torch.no_grad()
 def codec_latents(self:AudiocraftModel,
@@ -444,7 +504,7 @@ def codec_latents(self:AudiocraftModel,
     while not hasattr(codec, "encoder"): codec = codec.model
     return codec.encoder(torch.as_tensor(audio).to(next(codec.parameters()))[:, None]).float()
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell062
+# %% ../nbs/api/25_audiocraft.ipynb #cell071
 @patch
 @contextlib.contextmanager
 def attention_weights(self:AudiocraftModel,
@@ -463,7 +523,7 @@ def attention_weights(self:AudiocraftModel,
     finally:
         for h in handles: h.remove()
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell067
+# %% ../nbs/api/25_audiocraft.ipynb #cell076
 def _raw_branches(x, text, two_step, last, position):
     "Blocks of rows in the library's own loop: cond and null together, or in two calls."
     after_cond = last == (("cond",), position, len(x))
@@ -498,13 +558,12 @@ def watch(self:AudiocraftModel,
     return [self.hf.text_encoder.register_forward_pre_hook(_text, with_kwargs=True), lm.condition_provider.conditioners.description.output_proj.register_forward_pre_hook(_project),
             lm.transformer.register_forward_pre_hook(_decode, with_kwargs=True)]
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell071
+# %% ../nbs/api/25_audiocraft.ipynb #cell080
 @patch
 def _randomized(self:AudiocraftModel, seed, text):
     raw = copy.copy(self.raw)
-    raw.lm = copy.deepcopy(self.raw.lm)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    raw.lm = copy.deepcopy(self.raw.lm).cpu()
+    with _cpu_seed(seed):
         for m in raw.lm.transformer.modules():
             if hasattr(m, "in_proj_weight"): torch.nn.init.kaiming_uniform_(m.in_proj_weight, a=5**.5)
             elif isinstance(m, torch.nn.LayerNorm): m.reset_parameters()
@@ -513,9 +572,10 @@ def _randomized(self:AudiocraftModel, seed, text):
         description = raw.lm.condition_provider.conditioners.description
         description.output_proj.reset_parameters()
         if text: description.t5.load_state_dict(type(description.t5)(copy.deepcopy(description.t5.config)).state_dict())
+    raw.lm.to(self.device)
     return AudiocraftModel(raw)
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell075
+# %% ../nbs/api/25_audiocraft.ipynb #cell084
 _RENAMES = ((r"^decoder\.model\.decoder\.embed_tokens\.(\d+)\.", r"emb.\1."), (r"^decoder\.lm_heads\.", "linears."), (r"^decoder\.model\.decoder\.layer_norm\.", "out_norm."),
             (r"^decoder\.model\.decoder\.layers\.", "transformer.layers."), (r"\.encoder_attn_layer_norm\.", ".norm_cross."), (r"\.encoder_attn\.", ".cross_attention."),
             (r"\.self_attn_layer_norm\.", ".norm1."), (r"\.final_layer_norm\.", ".norm2."), (r"\.fc([12])\.", r".linear\1."),
@@ -547,7 +607,7 @@ def _codec_weights(codec):
         out[k] = w.detach().cpu().contiguous()
     return out
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell076
+# %% ../nbs/api/25_audiocraft.ipynb #cell085
 def _lm_config(hf, t5_name):
     "What audiocraft's builders read for the language model, with the values of the published models."
     d = hf.config.decoder
@@ -579,7 +639,7 @@ def _save(path, weights, cfg):
     from omegaconf import OmegaConf
     with open(path, "wb") as f: torch.save({"best_state": weights, "xp.cfg": OmegaConf.to_yaml(OmegaConf.create(cfg)), "version": "1.3.0", "exported": True}, f)
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell077
+# %% ../nbs/api/25_audiocraft.ipynb #cell086
 def export_audiocraft(
     model:MusicModel|Path|str, # a model of the transformers backend, or its name or folder
     out:Path|str, # folder to write; an older one is replaced as a whole
@@ -597,21 +657,27 @@ def export_audiocraft(
         if got != want: raise ValueError(f"{model.name}: {key} is {got!r}; audiocraft's MusicGen has {want!r}")
     with atomic_path(out) as tmp, _quiet():
         tmp.mkdir()
-        hf.text_encoder.float().save_pretrained(str(tmp / "t5"))
+        encoder = hf.text_encoder if hf.text_encoder.dtype == torch.float32 else copy.deepcopy(hf.text_encoder).float()
+        encoder.save_pretrained(str(tmp / "t5"))
         model.tokenizer.save_pretrained(str(tmp / "t5"))
         _save(tmp / LM_FILE, _lm_weights(hf), _lm_config(hf, _encoder_name(tmp / "t5")))
         _save(tmp / CODEC_FILE, _codec_weights(hf.audio_encoder), _codec_config(hf.audio_encoder))
     return Path(out)
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell080
+# %% ../nbs/api/25_audiocraft.ipynb #cell089
+EXPORT_VERSION = 1 # to be raised when the exported files change
+_EXPORTED_FROM = ("*.safetensors", "pytorch_model*.bin", "config.json", "*token*.json", "vocab.json", "*.model", "*.txt")
+
 def cached_export(
     folder:Path|str # of a model in transformers' format
 ) -> Path: # folder in audiocraft's format, made once
-    "Export into the user's cache, under a name that follows the weights. The environment variable MGE_CACHE moves the cache."
+    "Export into the user's cache, under a name that follows the weights, the tokenizer and the exporter's version; a second process waits for the first."
     folder = Path(folder)
-    files = [*sorted(folder.glob("*.safetensors")), folder / "config.json"]
-    key = sha256_bytes("".join(f"{f.name} {sha256_file(f)}\n" for f in files))[:16]
-    root = Path(os.environ.get("MGE_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "musicgen_emotion")
-    out = root / "audiocraft" / f"{folder.name}-{key}"
-    if not (out / CODEC_FILE).exists(): export_audiocraft(folder, out)
+    files = sorted({f for pattern in _EXPORTED_FROM for f in folder.glob(pattern)})
+    key = sha256_bytes("".join([f"export {EXPORT_VERSION}\n", *(f"{f.name} {_sha256(f)}\n" for f in files)]))[:16]
+    out = cache_folder() / f"{folder.name}-{key}"
+    if out.is_dir(): return out
+    with folder_lock(cache_folder(), wait_s=3600):
+        for left in cache_folder().glob(".tmp-*"): shutil.rmtree(left, ignore_errors=True)
+        if not out.is_dir(): export_audiocraft(folder, out)
     return out

@@ -243,24 +243,30 @@ def download_model(
     revision:str|None=None, # Branch, tag or commit
     backend:str='transformers', # 'audiocraft' fetches the files of that library
 )->Path: # Folder in the cache
-    "Fetch a model with a bar for each file; a download that was cut off goes on where it stopped."
+    """Fetch a model with a bar for each file; a download that was cut off goes on where it stopped.
+
+    With 'audiocraft' the text encoder and the codec, which the checkpoint only names, are fetched as well."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
+    from musicgen_emotion.audiocraft import fetch_parts
     from musicgen_emotion.models import HUB_FILES, MELODY, model_registry
     known = [*model_registry()['name'], *MELODY]
     check_in('backend', backend, HUB_FILES)
     if name == 'nano': raise ValueError("model 'nano' comes with the package; there is nothing to download (`musicgen-emotion models show nano`)")
     if name.count('/') != 1 or (name.startswith('facebook/') and name not in known): check_in('model', name, known)
-    try: return Path(snapshot_download(name, revision=revision, allow_patterns=list(HUB_FILES[backend])))
+    if backend == 'audiocraft' and name in MELODY: raise ValueError(f"model {name!r} reads a melody, which needs backend='transformers'; download it without --backend")
+    try: folder = Path(snapshot_download(name, revision=revision, allow_patterns=list(HUB_FILES[backend])))
     except (OSError, HfHubHTTPError, RuntimeError) as e:
         why = ' '.join(str(e).split())[:200]
         raise FileNotFoundError(f"model {name!r} could not be downloaded ({type(e).__name__}: {why}); check the name and the connection, then run the same command again: it resumes") from e
+    if backend == 'audiocraft': fetch_parts(folder)
+    return folder
 
 @models_app.command('download')
 def models_download(
     name:Annotated[str, typer.Argument(help='Hub id, e.g. facebook/musicgen-small.')], # Hub id
     revision:Annotated[Optional[str], typer.Option(help='Branch, tag or commit.')]=None, # Which version
-    backend:Annotated[str, typer.Option(help='transformers, or audiocraft for the files of that library.')]='transformers', # Which files
+    backend:Annotated[str, typer.Option(help='transformers, or audiocraft for the files of that library, with its text encoder and codec.')]='transformers', # Which files
 ):
     "Download a model from the hub, with progress; run it again to resume."
     typer.echo(download_model(name, revision, backend))

@@ -17,8 +17,8 @@ from .generation import generate
 
 # %% auto #0
 __all__ = ['CLIP_COLUMNS', 'CHUNK', 'BRANCHES', 'clip_id', 'DamagedStore', 'ClipStore', 'plan_clips', 'generate_clips',
-           'delay_ids', 'undelay_ids', 'position_seconds', 'trim', 'text_rows', 'replay', 'stepwise', 'replay_error',
-           'token_nll', 'replay_bytes', 'replay_store', 'token_counts']
+           'delay_ids', 'undelay_ids', 'position_seconds', 'trim', 'text_rows', 'null_text', 'replay', 'stepwise',
+           'replay_error', 'token_nll', 'replay_bytes', 'replay_store', 'token_counts']
 
 # %% ../nbs/api/23_extraction.ipynb #cell003
 if TYPE_CHECKING:
@@ -410,12 +410,22 @@ def text_rows(
 
 def _stack(rows)->TextStates: return TextStates(*(torch.cat([getattr(r, f) for r in rows]) for f in ('states', 'mask', 'ids')))
 
-def _null_text(model, n, text=None)->TextStates:
-    "Text of the null branch alone: zeros that the mask hides, as many tokens as `text` has (the null rows of a melody model follow its length), else one."
+# %% ../nbs/api/23_extraction.ipynb #cell058
+def _need_text(model):
+    "Raise ValueError where the null branch cannot be run without a prompt."
+    if model.null_reads_text: raise ValueError("the null rows of a melody model are as long as the prompt, so that there is no null branch without one; give prompts")
+
+def null_text(
+    model:MusicModel, # the model
+    n:int, # clips
+    text:TextStates|None=None, # what the cond rows of these clips read; None where its length does not matter
+)->TextStates: # zeros that the mask hides: as many tokens as `text` has, else one
+    "Text of the null branch alone. Raises ValueError without `text` for a melody model, whose null rows are as long as the prompt."
+    if text is None: _need_text(model)
     shape = (n, 1 if text is None else text.states.shape[1])
     return TextStates(torch.zeros(*shape, model.config.d_text, device=model.device), *(torch.zeros(shape, dtype=torch.long, device=model.device) for _ in range(2)))
 
-# %% ../nbs/api/23_extraction.ipynb #cell058
+# %% ../nbs/api/23_extraction.ipynb #cell061
 class _Done(Exception): "Raised by the deepest wanted layer, so that the layers above it do not run."
 
 @contextlib.contextmanager
@@ -436,7 +446,7 @@ def _captured(model, sites, reduce):
     finally:
         for h in handles: h.remove()
 
-# %% ../nbs/api/23_extraction.ipynb #cell059
+# %% ../nbs/api/23_extraction.ipynb #cell062
 def _spans(pool, n_frames, config)->list[tuple[slice, float, float]]|None:
     "Position slices to average: the whole clip without special positions, or windows in seconds."
     first, last, rate = config.n_special, n_frames, config.frame_rate
@@ -454,7 +464,7 @@ def _reducer(spans, pool):
     if isinstance(pool, str): return lambda x: x[:, spans[0][0]].float().mean(1).cpu()
     return lambda x: torch.stack([x[:, s].float().mean(1) for s, *_ in spans], 1).cpu()
 
-# %% ../nbs/api/23_extraction.ipynb #cell060
+# %% ../nbs/api/23_extraction.ipynb #cell063
 def _text_acts(site, state, text, pool):
     "Text states as the decoder reads them: (row, token, width), NaN at padding, or their mean over real tokens; zeros for the null branch."
     x, mask = (text.states if site == 'text' else state.states[:len(text)]).float(), text.mask
@@ -474,11 +484,11 @@ def _replay_batch(model, tokens, text, sites, branches, pool)->dict[str, dict]:
     "Activations by branch and site of one batch of equally long clips."
     reduce, run = _reducer(_spans(pool, tokens.shape[-1], model.config), pool), set(branches)
     if 'guidance' in run: run |= {'cond', 'null'}
-    out = {b: _one_branch(model, tokens, text if b == 'cond' else _null_text(model, len(tokens), text), sites, reduce, pool) for b in ('cond', 'null') if b in run}
+    out = {b: _one_branch(model, tokens, text if b == 'cond' else null_text(model, len(tokens), text), sites, reduce, pool) for b in ('cond', 'null') if b in run}
     if 'guidance' in run: out['guidance'] = {s: out['cond'][s] - out['null'][s] for s in sites}
     return {b: out[b] for b in branches}
 
-# %% ../nbs/api/23_extraction.ipynb #cell061
+# %% ../nbs/api/23_extraction.ipynb #cell064
 def _inputs(model, tokens, prompts, sites, branches, pool):
     "Checked arguments of a replay: tokens, one prompt a clip or None, site names, branches."
     tokens = np.asarray(getattr(tokens, 'tokens', tokens))
@@ -490,6 +500,7 @@ def _inputs(model, tokens, prompts, sites, branches, pool):
     if not branches or not sites: raise ValueError("sites and branches must name at least one each")
     if prompts is None:
         if branches != ['null']: raise ValueError(f"branches {branches} read a text; give prompts, or branches=('null',) for the tokens alone")
+        _need_text(model)
         return tokens, None, sites, branches
     prompts = [prompts] * len(tokens) if isinstance(prompts, str) else list(prompts)
     if len(prompts) != len(tokens): raise ValueError(f"prompts must be one a clip; got {len(prompts)} for {len(tokens)} clips")
@@ -503,7 +514,7 @@ def _groups(keys, batch_size)->Iterator[list[int]]:
         rows = [i for i, k in enumerate(keys) if k == key]
         yield from (rows[i:i + batch_size] for i in range(0, len(rows), batch_size))
 
-# %% ../nbs/api/23_extraction.ipynb #cell062
+# %% ../nbs/api/23_extraction.ipynb #cell065
 def _replay_block(model, tokens, prompts, texts, sites, branches, pool, batch_size, tick=lambda n: None)->dict[str, np.ndarray]:
     "Activations (clip, branch, ...) by site, batch by batch in groups of equal length of clip and of text."
     frames, out = _frames(tokens), {}
@@ -524,7 +535,7 @@ def _put(out, site, rows, j, x, lead, width):
     if text: out[site][rows, j, :x.shape[1]] = x
     else: out[site][rows, j] = x
 
-# %% ../nbs/api/23_extraction.ipynb #cell063
+# %% ../nbs/api/23_extraction.ipynb #cell066
 def _dims(model, site, pool)->tuple[str, ...]:
     "Dimensions after (clip, branch)."
     kind = model.site(site).kind
@@ -552,7 +563,7 @@ def _labelled(model, acts, clips, prompts, branches, n_frames, pool)->xr.Dataset
     if any({'timestep', 'window'} & set(_dims(model, s, pool)) for s in acts): coords |= _time_coords(model, n_frames, pool)
     return xr.Dataset({s: (('clip', 'branch', *_dims(model, s, pool)), a) for s, a in acts.items()}, coords=coords)
 
-# %% ../nbs/api/23_extraction.ipynb #cell064
+# %% ../nbs/api/23_extraction.ipynb #cell067
 def replay(
     model:MusicModel, # the model
     tokens:np.ndarray, # (clip, codebook, frame), -1 after the end of a shorter clip; a `Generation` is taken as well
@@ -573,7 +584,7 @@ def replay(
         acts = _replay_block(model, tokens, prompts, texts, sites, branches, pool, int(check_positive('batch_size', batch_size)), bar.update)
     return _labelled(model, acts, np.arange(len(tokens)), prompts, branches, n_frames, pool)
 
-# %% ../nbs/api/23_extraction.ipynb #cell073
+# %% ../nbs/api/23_extraction.ipynb #cell076
 @torch.inference_mode()
 def stepwise(
     model:MusicModel, # the model
@@ -608,7 +619,7 @@ def replay_error(
     df = pd.DataFrame([dict(site=s, largest=float(abs(slow[s]).max()), difference=float(abs(slow[s] - fast[s]).max())) for s in slow.data_vars])
     return df.assign(relative=df.difference / df.largest)
 
-# %% ../nbs/api/23_extraction.ipynb #cell076
+# %% ../nbs/api/23_extraction.ipynb #cell079
 @torch.inference_mode()
 def token_nll(
     model:MusicModel, # the model
@@ -628,7 +639,7 @@ def token_nll(
     for rows in _groups(list(zip(frames.tolist(), widths)), batch_size):
         for j, b in enumerate(branches):
             text = None if prompts is None else _stack([texts[prompts[i]] for i in rows])
-            if b == 'null': text = _null_text(model, len(rows), text)
+            if b == 'null': text = null_text(model, len(rows), text)
             out[rows, j, :, :frames[rows[0]]] = _nll(model, tokens[rows][..., :frames[rows[0]]], text)
     da = xr.DataArray(out, dims=('clip', 'branch', 'codebook', 'frame'), coords=dict(clip=np.arange(len(tokens)), branch=branches, codebook=np.arange(tokens.shape[1])))
     return da if per_frame else da.mean('frame')
@@ -638,7 +649,7 @@ def _nll(model, tokens, text)->np.ndarray:
     n, want = tokens.shape[-1], torch.as_tensor(tokens).long().to(logits.device)
     return torch.nn.functional.cross_entropy(frame_logits(logits, model.config, n).permute(0, 3, 1, 2), want, reduction='none').cpu().numpy()
 
-# %% ../nbs/api/23_extraction.ipynb #cell080
+# %% ../nbs/api/23_extraction.ipynb #cell083
 def replay_bytes(
     model:MusicModel, # the model
     n_clips:int, # clips
@@ -663,7 +674,7 @@ def _check_space(out, need):
     if need * 1.02 < free: return
     raise OSError(errno.ENOSPC, f"the activations need {need / 1e9:.2f} GB and {there} has {free / 1e9:.2f} GB free; pool them, keep fewer sites or branches, use dtype='float16', or choose another disk")
 
-# %% ../nbs/api/23_extraction.ipynb #cell083
+# %% ../nbs/api/23_extraction.ipynb #cell086
 def _create(out, model, site, shape, clips, prompts, branches, pool, dtype, n_frames, block):
     "Make an empty Zarr group for one site: labels as coordinates, one chunk a block."
     import xarray as xr, zarr
@@ -682,7 +693,7 @@ def _shape(model, site, n, n_branches, n_frames, pool, width)->tuple[int, ...]:
                  d_text=model.config.d_text, d_model=model.config.d_model)
     return (n, n_branches, *(sizes[d] for d in _dims(model, site, pool)))
 
-# %% ../nbs/api/23_extraction.ipynb #cell084
+# %% ../nbs/api/23_extraction.ipynb #cell087
 def _resume(out, key)->int:
     "Number of blocks that an earlier, equal replay has finished; -1 when the folder is new."
     state = out/'replay.json'
@@ -694,7 +705,7 @@ def _resume(out, key)->int:
     if changed: raise ValueError(f"{out} holds a replay with other {', '.join(changed)}; choose another folder or delete it")
     return earlier['blocks_done']
 
-# %% ../nbs/api/23_extraction.ipynb #cell085
+# %% ../nbs/api/23_extraction.ipynb #cell088
 def replay_store(
     model:MusicModel, # the model
     store:ClipStore|Path|str, # clips
@@ -715,7 +726,7 @@ def replay_store(
     store, out = store if isinstance(store, ClipStore) else ClipStore(store), Path(out)
     table = store.table if clips is None else store.table.set_index('clip_id').loc[list(clips)].reset_index()
     branches, own = [branches] if isinstance(branches, str) else list(branches), table.prompt.tolist()
-    prompts = (own if branches != ['null'] else None) if prompts is None else prompts
+    prompts = (own if branches != ['null'] or model.null_reads_text else None) if prompts is None else prompts
     tokens, prompts, sites, branches = _inputs(model, store.codes(table.clip_id), prompts, sites, branches, pool)
     n_frames, n = _one_length(tokens, pool), int(check_positive('batch_size', batch_size))
     _spans(pool, int(_frames(tokens).min()), model.config)
@@ -727,7 +738,7 @@ def replay_store(
         os.truncate(lock, 0)
     return out
 
-# %% ../nbs/api/23_extraction.ipynb #cell086
+# %% ../nbs/api/23_extraction.ipynb #cell089
 @contextlib.contextmanager
 def _advised(out):
     "A write that fails says where, what to do, and that nothing is lost."
@@ -762,7 +773,7 @@ def _fill(array, rows, x):
     whole[tuple(slice(n) for n in x.shape)] = x
     array[rows] = whole
 
-# %% ../nbs/api/23_extraction.ipynb #cell092
+# %% ../nbs/api/23_extraction.ipynb #cell095
 def token_counts(
     tokens:np.ndarray, # (clip, codebook, frame), -1 after the end of a shorter clip
     codebook_size:int, # entries of a codebook

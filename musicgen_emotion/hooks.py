@@ -111,7 +111,7 @@ class _Recorder:
             first = 1 + max([c for r in self.runs for c in r.clips], default=-1)
             clips = list(range(first, first + now.n_clips))
         self.current, self.next_clips = _Run(clips, now.branches), None
-        self.current.text, self.current.mask = self.pending, now.text_mask
+        self.current.text, self.current.mask = self.pending, None if now.text_mask is None else now.text_mask.cpu()
         self.pending = {}
 
     def follow(self, x, now): # embed activation and pass

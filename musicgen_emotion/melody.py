@@ -11,7 +11,8 @@ import torch
 from fastcore.basics import patch
 from .core import check_in
 from .models import (DecoderState, MusicModel, Pass, Site, TextStates, TransformersModel, read_tokenizer, torch_dtype, _codec_config, _config_of,
-                                     _default_dtype, _new_cache, _quiet, _refuse_bad_weights, _text_config, _transformers_sites, _write_tokenizer)
+                                     _cpu_seed, _default_dtype, _draw_codebooks, _new_cache, _quiet, _redraw, _refuse_bad_weights, _set_generation, _text_config,
+                                     _transformers_sites, _write_tokenizer)
 
 # %% auto #0
 __all__ = ['write_random_melody', 'TokenSpan', 'TokenSite', 'MelodyModel', 'wrap_model', 'load_folder', 'MelodyState']
@@ -26,22 +27,12 @@ def _melody_decoder(d_model, n_layers, n_heads, codebook_size, n_codebooks, chan
     return MusicgenMelodyDecoderConfig(vocab_size=codebook_size, num_hidden_layers=n_layers, ffn_dim=4 * d_model, num_attention_heads=n_heads, hidden_size=d_model,
         dropout=0.0, num_codebooks=n_codebooks, audio_channels=channels, pad_token_id=codebook_size, bos_token_id=codebook_size, initializer_factor=0.2)
 
-def _draw_codebooks(codec):
-    for layer in codec.quantizer.layers:
-        layer.codebook.embed.normal_(0, 1)
-        layer.codebook.embed_avg.copy_(layer.codebook.embed)
-        layer.codebook.inited.fill_(True)
-
 def _random_melody(cfg, seed, dtype):
     from transformers import MusicgenMelodyForConditionalGeneration as Melody
-    with torch.random.fork_rng(devices=[]), _default_dtype(dtype), torch.no_grad():
-        torch.manual_seed(seed)
+    with _cpu_seed(seed), _default_dtype(dtype), torch.no_grad():
         hf = Melody(cfg).eval()
         _draw_codebooks(hf.audio_encoder)
-    g = hf.generation_config
-    g.pad_token_id = g.bos_token_id = g.decoder_start_token_id = cfg.decoder.pad_token_id
-    g.do_sample, g.guidance_scale, g.max_length = True, 3.0, 1500 + cfg.decoder.num_codebooks
-    return hf
+    return _set_generation(hf)
 
 # %% ../nbs/api/26_melody.ipynb #cell007
 def write_random_melody(
@@ -132,7 +123,7 @@ class MelodyModel(TransformersModel):
     """MusicGen Melody as implemented in transformers, with text alone.
 
     Prompts are never padded: the library lets the decoder read padding, so a padded clip would depend on its batch mates."""
-    pad_to = 1
+    pad_to, null_reads_text = 1, True
 
     def __init__(self,
         hf:torch.nn.Module, # transformers MusicgenMelodyForConditionalGeneration
@@ -267,9 +258,9 @@ def step(self:MelodyModel,
     if state.cache is None or not state.cache.get_seq_length(): prefix = torch.cat([_null_melody(self.hf, len(state.states), self.dtype), state.states], 1)
     elif not getattr(state, "read", False): raise ValueError("a melody model reads its text once, before the first token: it cannot be exchanged during a clip")
     ids, self.span.length = ids.to(self.device).repeat(len(state.branches), 1, 1), n
+    if isinstance(state, MelodyState): state.read = True
     hidden = self.hf.decoder.model(input_ids=ids.reshape(-1, n), encoder_hidden_states=prefix, past_key_values=state.cache, use_cache=state.cache is not None,
                                    return_dict=True).last_hidden_state[:, -n:]
-    if isinstance(state, MelodyState): state.read = True
     if logits is None: return None
     if logits == "last": return torch.stack([head(hidden[:, -1]) for head in self.hf.decoder.lm_heads], 1)
     return torch.stack([head(hidden) for head in self.hf.decoder.lm_heads], 1)
@@ -308,11 +299,10 @@ def watch(self:MelodyModel,
 @patch
 def _randomized(self:MelodyModel, seed, text):
     hf = copy.deepcopy(self.hf)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with _cpu_seed(seed):
         fresh = type(hf.decoder)(copy.deepcopy(hf.config.decoder))
         for name in ("enc_to_dec_proj", "audio_enc_to_dec_proj"):
-            if hasattr(hf, name): getattr(hf, name).reset_parameters()
+            if hasattr(hf, name): _redraw(getattr(hf, name))
         if text: hf.text_encoder.load_state_dict(type(hf.text_encoder)(copy.deepcopy(hf.text_encoder.config)).state_dict())
     hf.decoder.load_state_dict(fresh.state_dict())
     return wrap_model(hf.to(self.device, self.dtype), self.tokenizer)

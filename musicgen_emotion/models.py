@@ -127,21 +127,34 @@ def _default_dtype(dtype):
     try: yield
     finally: torch.set_default_dtype(before)
 
+@contextlib.contextmanager
+def _cpu_seed(seed):
+    "Draw on the CPU from a seed; no generator, another device's included, is left changed."
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+def _draw_codebooks(codec):
+    for layer in codec.quantizer.layers:
+        layer.codebook.embed.normal_(0, 1)
+        layer.codebook.embed_avg.copy_(layer.codebook.embed)
+        layer.codebook.inited.fill_(True)
+
+def _set_generation(hf):
+    "What the published models' generation_config.json says."
+    g, c = hf.generation_config, hf.config.decoder
+    g.pad_token_id = g.bos_token_id = g.decoder_start_token_id = c.pad_token_id
+    g.do_sample, g.guidance_scale, g.max_length = True, 3.0, 1500 + c.num_codebooks
+    return hf
+
 def _random_musicgen(text, codec, decoder, seed, dtype):
     from transformers import MusicgenConfig, MusicgenForConditionalGeneration as Musicgen
     make = getattr(MusicgenConfig, "from_sub_models_config", None)
     cfg = make(text, codec, decoder) if make else MusicgenConfig(text_encoder=text, audio_encoder=codec, decoder=decoder)
-    with torch.random.fork_rng(devices=[]), _default_dtype(dtype), torch.no_grad():
-        torch.manual_seed(seed)
+    with _cpu_seed(seed), _default_dtype(dtype), torch.no_grad():
         model = Musicgen(cfg).eval()
-        for layer in model.audio_encoder.quantizer.layers:
-            layer.codebook.embed.normal_(0, 1)
-            layer.codebook.embed_avg.copy_(layer.codebook.embed)
-            layer.codebook.inited.fill_(True)
-    g = model.generation_config
-    g.pad_token_id = g.bos_token_id = g.decoder_start_token_id = decoder.pad_token_id
-    g.do_sample, g.guidance_scale, g.max_length = True, 3.0, 1500 + decoder.num_codebooks
-    return model
+        _draw_codebooks(model.audio_encoder)
+    return _set_generation(model)
 
 # %% ../nbs/api/20_models.ipynb #cell020
 def write_random_model(
@@ -311,8 +324,9 @@ class MusicModel:
 
     A backend supplies `tokenize`, `encode_text`, `begin`, `step`, `decode_audio` and `watch`; everything else in the package uses
     only these, `config` and the sites. `hf` is the raw model. Prompts are padded to a multiple of `pad_to` tokens, and only prompts
-    of equal padded width share a batch; 1 means that a prompt is never padded."""
-    backend, pad_to, weight_files = "abstract", 16, "*.safetensors"
+    of equal padded width share a batch; 1 means that a prompt is never padded. `null_reads_text` says that the null rows depend on
+    the length of the prompt, so that there is no null branch without one."""
+    backend, pad_to, weight_files, null_reads_text = "abstract", 16, "*.safetensors", False
 
     def __init__(self,
         hf:torch.nn.Module, # raw model of the backend
@@ -539,10 +553,13 @@ def site_width(self:MusicModel,
     return self.config.d_text if self.site(site).kind == "text" else self.config.d_model
 
 # %% ../nbs/api/20_models.ipynb #cell068
-def _check_layers(layers, n_layers):
+def _layer_list(layers, n_layers):
+    "One layer or several as a list; TypeError and ValueError name what is none."
+    layers = list(layers) if hasattr(layers, "__iter__") and not isinstance(layers, str) else [layers]
     for i in layers:
         if isinstance(i, bool) or not isinstance(i, (int, np.integer)): raise TypeError(f"layers must be integers, got {i!r} ({type(i).__name__})")
         if not 0 <= i < n_layers: raise ValueError(f"layer {i} does not exist: this model has {n_layers} layers, 0..{n_layers - 1}")
+    return layers
 
 @patch
 def resolve_sites(self:MusicModel,
@@ -552,8 +569,7 @@ def resolve_sites(self:MusicModel,
     """Sites from layers x kinds, or by name.
 
     Raises ValueError for a layer that does not exist, KeyError for a name or kind that does not."""
-    layers = range(self.config.n_layers) if layers is None else [layers] if isinstance(layers, (int, np.integer)) else list(layers)
-    _check_layers(layers, self.config.n_layers)
+    layers = _layer_list(range(self.config.n_layers) if layers is None else layers, self.config.n_layers)
     want = set()
     for s in [sites] if isinstance(sites, (str, Site)) else sites:
         if s in _IN_LAYER: want |= {f"layer_{i}" + ("" if s == "resid" else f".{s}") for i in layers}
@@ -937,13 +953,18 @@ def checksum(self:MusicModel) -> str: # 64 hexadecimal digits
     return self._checksum
 
 # %% ../nbs/api/20_models.ipynb #cell133
+def _redraw(module):
+    "Fresh parameters for a module, drawn on the CPU: a seed means the same weights on every device."
+    fresh = copy.deepcopy(module).to("cpu", torch.float32)
+    fresh.reset_parameters()
+    module.load_state_dict(fresh.state_dict())
+
 @patch
 def _randomized(self:TransformersModel, seed, text):
     hf = copy.deepcopy(self.hf)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with _cpu_seed(seed):
         fresh = type(hf.decoder)(copy.deepcopy(hf.config.decoder))
-        if hasattr(hf, "enc_to_dec_proj"): hf.enc_to_dec_proj.reset_parameters()
+        if hasattr(hf, "enc_to_dec_proj"): _redraw(hf.enc_to_dec_proj)
         if text: hf.text_encoder.load_state_dict(type(hf.text_encoder)(copy.deepcopy(hf.text_encoder.config)).state_dict())
     hf.decoder.load_state_dict(fresh.state_dict())
     return _wrap(hf.eval().requires_grad_(False).to(self.device, self.dtype), self.tokenizer)

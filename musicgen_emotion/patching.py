@@ -18,7 +18,7 @@ from .acoustics import describe_table
 from .models import ClipNoise, MusicModel, TextStates, clip_seeds, delay_tokens, frame_logits, pick_tokens, sample_tokens
 from .hooks import hooked
 from .generation import Generation
-from .extraction import text_rows
+from .extraction import null_text, text_rows
 
 # %% auto #0
 __all__ = ['IN_LAYER', 'TEXT_SITES', 'ARMS', 'SUMMARY', 'HOWS', 'FAMILIES', 'QUESTIONS', 'Pairs', 'pair_prompts', 'pair_tokens',
@@ -134,11 +134,6 @@ def _texts(model, prompts):
     rows = text_rows(model, prompts, warn=False)
     return _joined([rows[p] for p in prompts])
 
-def _silent(model, n):
-    "Text of the null branch: one hidden token of zeros."
-    z = torch.zeros(n, 1, dtype=torch.long, device=model.device)
-    return TextStates(torch.zeros(n, 1, model.config.d_text, device=model.device), z, z)
-
 def _run(model, text, ids): return model.step(model.begin(text, null=False, cache=False), ids, logits='all').float()
 
 def _recorded(model, text, ids, sites):
@@ -152,12 +147,12 @@ def _recorded(model, text, ids, sites):
 def next_token_logits(
     model:MusicModel, # the model
     tokens:np.ndarray, # (clip, codebook, frame)
-    prompts:Sequence[str]|None, # one a clip; None for the null branch
+    prompts:Sequence[str]|None, # one a clip; None for the null branch (of a melody model there is none without prompts)
 )->torch.Tensor: # (clip, codebook, frame, vocab) float32
     "Logits with which the model predicted each token of each clip, in one parallel pass of one branch."
     ids = delay_tokens(tokens, model.config)
     if prompts is not None and len(prompts) != len(ids): raise ValueError(f"prompts must be one a clip; got {len(prompts)} for {len(ids)} clips")
-    text = _silent(model, len(ids)) if prompts is None else _texts(model, prompts)
+    text = null_text(model, len(ids)) if prompts is None else _texts(model, prompts)
     with torch.no_grad(): return frame_logits(_run(model, text, ids), model.config, np.shape(tokens)[-1])
 
 # %% ../nbs/api/52_patching.ipynb #cell028
@@ -229,9 +224,8 @@ class _Batch:
         (self.source, s), (self.target, t) = (_recorded(model, self.text[k], self.ids, deep) for k in ('patch', 'noop'))
         self.rows, self.seed = rows, seed
         if others is not None: self.text['other'], self.other = (x := _texts(model, others)), _recorded(model, x, self.ids, deep)[0]
-        self.null = None if guidance is None else _run(model, _silent(model, len(pairs)), self.ids)
-        self.guidance = guidance
-        self.clean = {r: (self.read(s, r), self.read(t, r)) for r in self.readouts}
+        self.guidance, self._nulls = guidance, {}
+        self.clean = {r: (self.read(s, r, self.text['patch']), self.read(t, r, self.text['noop'])) for r in self.readouts}
 
     @cached_property
     def reference(self)->dict: # readout -> what `_measure` needs
@@ -243,9 +237,15 @@ class _Batch:
         "Readouts that are measured."
         return ('cond',) if self.guidance is None else ('cond', 'guided')
 
-    def read(self, logits, readout): # (pair, codebook, frame, vocab)
-        "Logits of a readout, delays undone."
-        if readout == 'guided': logits = self.null + self.guidance * (logits - self.null)
+    def null(self, text): # (pair, codebook, position, vocab)
+        "Logits of the null rows beside a text; one run for all texts, or one a length where the null rows follow the text's."
+        width = text.states.shape[1] if self.model.null_reads_text else 1
+        if width not in self._nulls: self._nulls[width] = _run(self.model, null_text(self.model, len(self.ids), text if self.model.null_reads_text else None), self.ids)
+        return self._nulls[width]
+
+    def read(self, logits, readout, text): # (pair, codebook, frame, vocab)
+        "Logits of a readout of a run that reads `text`, delays undone."
+        if readout == 'guided': logits = (null := self.null(text)) + self.guidance * (logits - null)
         return frame_logits(logits, self.model.config, self.n)
 
     def put_in(self, site, arm): # activations or None, text or None
@@ -344,8 +344,9 @@ def _patch_cell(b, rows, cell, arm, at):
     c = b.model.config
     span = window_positions((cell['start'], cell['end']), b.n, c)
     frames = slice(None) if at == 'clip' else slice(span.start, min(span.stop, b.n))
-    logits = _run_patched(b.model, b.text['noop'], b.ids, cell['site'], span, *b.put_in(cell['site'], arm))
-    return [_tidy(_measure(b.read(logits, r), b.reference[r], frames), rows, cell, arm=arm, readout=r) for r in b.readouts]
+    acts, other = b.put_in(cell['site'], arm)
+    logits, text = _run_patched(b.model, b.text['noop'], b.ids, cell['site'], span, acts, other), b.text['noop'] if other is None else other
+    return [_tidy(_measure(b.read(logits, r, text), b.reference[r], frames), rows, cell, arm=arm, readout=r) for r in b.readouts]
 
 # %% ../nbs/api/52_patching.ipynb #cell039
 SUMMARY = ('site', 'kind', 'layer', 'start', 'end', 'arm', 'readout', 'codebook')
@@ -716,25 +717,25 @@ def ablation_effects(
             b, far = _Batch(model, pairs[rows], None, list(cells.site), guidance, rows, seed), pairs[other[rows]]
             seen = _recorded(model, _texts(model, far.source), delay_tokens(far.tokens, model.config), [s for s in cells.site if s not in TEXT_SITES])[0]
             for c, (name, h) in product(cells.to_dict('records'), plan.items()):
-                logits = _run_ablated(b, c['site'], h[c['site']] if isinstance(h, Mapping) else h, seen, far.source)
-                out += [_tidy(_measure(b.read(logits, r), b.reference[r], slice(None)), rows, c, how=name, readout=r) for r in b.readouts]
+                logits, text = _run_ablated(b, c['site'], h[c['site']] if isinstance(h, Mapping) else h, seen, far.source)
+                out += [_tidy(_measure(b.read(logits, r, text), b.reference[r], slice(None)), rows, c, how=name, readout=r) for r in b.readouts]
                 bar.update()
     return pd.concat(out, ignore_index=True).assign(lost=lambda d: 1 - d.restored).drop(columns='restored')
 
 def _run_ablated(b, site, how, seen, far):
-    "Logits of the source's run without a site; text sites are cut at the states themselves."
+    "Logits of the source's run without a site, and the text that it reads; text sites are cut at the states themselves."
     model, t = b.model, b.text['patch']
     if site not in TEXT_SITES:
         if isinstance(how, str): x = dict(zero=0 * b.source[site], resample=seen[site], mean=((b.source[site] + b.target[site]) / 2).mean((0, 1), keepdim=True).expand(b.source[site].shape))[how]
         else: x = how(b.source[site])
-        return _run_patched(model, t, b.ids, site, slice(None), x, None)
-    if how == 'resample': return _run(model, _texts(model, far), b.ids)
+        return _run_patched(model, t, b.ids, site, slice(None), x, None), t
+    if how == 'resample': return _run(model, other := _texts(model, far), b.ids), other
     real = t.mask[..., None].bool()
     flat = t.states[real[..., 0]]
     new = how(flat) if callable(how) else flat.mean(0).expand(flat.shape) if how == 'mean' else 0 * flat
     states = t.states.clone()
     states[real[..., 0]] = new.to(states)
-    return _run(model, TextStates(states, t.mask, t.ids), b.ids)
+    return _run(model, TextStates(states, t.mask, t.ids), b.ids), t
 
 # %% ../nbs/api/52_patching.ipynb #cell072
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from .core import check_in, check_positive, read_table, rng, sha256_bytes, write
 from .directions import (Direction, _match, agop_direction, axis_direction, lda_direction, logistic_direction, mean_difference, orthogonalise, pca_direction, random_direction,
     ridge_direction, sae_direction, shuffled_direction)
 from .extraction import ClipStore, clip_id, plan_clips, replay
-from .hooks import hooked
-from .models import MusicModel, Site, as_model, delay_tokens, sample_tokens
+from .hooks import _edited, hooked
+from .models import MusicModel, Site, _batches, _layer_list, _padded_width, as_model, delay_tokens, sample_tokens
+from .sae import feature_shift
 from .stats import bootstrap_weights, interval
 
 # %% auto #0
@@ -39,7 +40,8 @@ def _head(model, name)->tuple[Site, slice]|None:
     whole, head, n = model.site(f'layer_{m[1]}.{m[2]}'), int(m[3]), model.config.n_heads
     if head >= n: raise ValueError(f"head {head} does not exist: each attention of this model has {n} heads, 0..{n - 1}")
     width = model.config.d_model//n
-    return Site(str(name), whole.path + '.out_proj', 'head', whole.layer, f'head {head} before out_proj', 'input'), slice(head*width, (head + 1)*width)
+    site = replace(whole, name=str(name), path=whole.path + '.out_proj', kind='head', what=f'head {head} before out_proj', side='input')
+    return site, slice(head*width, (head + 1)*width)
 
 # %% ../nbs/api/51_steering.ipynb #cell008
 def site_width(
@@ -67,12 +69,12 @@ def hooked_sites(
 
 def _on_head(site, columns, fn, now):
     def _before(module, args):
-        now.site = site
-        new = fn(args[0][..., columns], now)
-        if new is None: return None
-        out = args[0].clone()
+        now.site, whole = site, site.get(args[0])
+        x = whole[..., columns]
+        if (new := _edited(site, x, fn(x, now))) is None: return None
+        out = whole.clone()
         out[..., columns] = new
-        return (out, *args[1:])
+        return (site.put(args[0], out), *args[1:])
     return _before
 
 # %% ../nbs/api/51_steering.ipynb #cell012
@@ -188,7 +190,7 @@ class _Watcher:
         if self.loop.window and len(self.seen) > self.loop.window: self.sum = self.sum - self.seen.pop(0)
         if len(self.seen) < (self.loop.window or 1): return
         score = np.asarray(self.loop.probe((self.sum/len(self.seen)).astype(np.float32)), float)
-        if score.shape != (len(x),) or np.isnan(score).any(): raise ValueError(f"the closed loop's probe must return {len(x)} finite scores, got {score!r}")
+        if score.shape != (len(x),) or not np.isfinite(score).all(): raise ValueError(f"the closed loop's probe must return {len(x)} finite scores, got {score!r}")
         enough = score >= self.loop.target if self.loop.above else score <= self.loop.target
         self.stop[enough & np.isnan(self.stop)] = (p + 1)/self.c.frame_rate
         self.on = self.on & ~enough if self.loop.latch else ~enough
@@ -290,6 +292,7 @@ def _edit(self:Steered, edits):
 def _steering(model, edits, branch, schedule):
     "Run edits {site: [edit]} for the length of a block."
     run = Steered(model, edits, check_in('branch', branch, BRANCH_CHOICES), schedule)
+    if run._watcher: _check_watched(run._watcher.loop.site)
     fns = {s: run._edit(e) for s, e in edits.items()}
     with contextlib.ExitStack() as stack:
         if run._watcher and edits: stack.enter_context(hooked_sites(model, {run._watcher.loop.site: run._watcher}))
@@ -298,6 +301,9 @@ def _steering(model, edits, branch, schedule):
         yield run
         if run._watcher: run._watcher._flush()
     if edits and run.passes and not run._reached: warnings.warn(f"nothing was pushed: no pass had {branch} rows (guidance 1 runs none of null)", stacklevel=4)
+
+def _check_watched(site):
+    if site in ('text', 'text_proj'): raise ValueError(f"a closed loop cannot read {site!r}: it is read once, before the music, and says nothing about it; read a site of the decoder")
 
 # %% ../nbs/api/51_steering.ipynb #cell035
 MODES = ('add', 'clamp', 'project_out')
@@ -334,9 +340,8 @@ def _places(model, site, layers)->list[str]:
     if layers is None: return [site]
     if not (m := re.fullmatch(r'layer_\d+(\..+)?', site)): raise ValueError(f"layers={layers!r} has no meaning at site {site!r}, which is outside the layers; leave it out")
     if isinstance(layers, str): layers = range(model.config.n_layers) if check_in('layers', layers, ('all',)) else ()
-    layers = [layers] if isinstance(layers, (int, np.integer)) else list(layers)
+    layers = _layer_list(layers, model.config.n_layers)
     if not layers: raise ValueError("layers is empty; give an integer, a list of integers, 'all', or None for the direction's own")
-    model.resolve_sites(layers)
     return [f"layer_{i}{m[1] or ''}" for i in dict.fromkeys(int(i) for i in layers)]
 
 def _unit_of_dose(d, site, rms)->float:
@@ -389,10 +394,13 @@ def branch_arithmetic(
 )->pd.DataFrame: # branch, moved (RMS change of guided logits), ratio (to both), along (least-squares multiple of both), predicted
     "How far the guided logits of stored clips move when a push reaches one branch or both."
     import pandas as pd
-    model, ids = as_model(model), delay_tokens(tokens, as_model(model).config)
+    model, prompts = as_model(model), list(prompts)
+    ids = delay_tokens(tokens, model.config)
+    if len(prompts) != len(ids): raise ValueError(f"prompts must be one a clip; got {len(prompts)} for {len(ids)} clips")
+    groups = list(_batches(_padded_width(model, prompts), len(prompts)))
     def _guided():
-        cond, null = model.step(model.begin(model.encode_text(list(prompts)), cache=False), ids, logits='all').double().chunk(2)
-        return null + guidance*(cond - null)
+        parts = [model.step(model.begin(model.encode_text([prompts[i] for i in r]), cache=False), ids[r], logits='all').double().chunk(2) for r in groups]
+        return torch.cat([null + guidance*(cond - null) for cond, null in parts])
     plain, change = _guided(), {}
     for b in BRANCH_CHOICES:
         with steer(model, direction, alpha, branch=b, **steering): change[b] = _guided() - plain
@@ -404,12 +412,12 @@ def branch_arithmetic(
 FEATURE_MODES = ('set', 'scale', 'add', 'ablate')
 
 def _feature_edit(sae, features, values, mode):
-    def _edit(x, f):
-        a = sae.encode(x.float())
-        b = a.clone()
-        v = torch.as_tensor(values, dtype=a.dtype, device=a.device)
+    def _edited(a):
+        b, v = a.clone(), torch.as_tensor(values, dtype=a.dtype, device=a.device)
         b[..., features] = dict(set=lambda: v.expand(*a.shape[:-1], -1), scale=lambda: a[..., features]*v, add=lambda: a[..., features] + v, ablate=lambda: torch.zeros_like(a[..., features]))[mode]()
-        move = (sae.decode(b) - sae.decode(a)).to(x.dtype)
+        return b
+    def _edit(x, f):
+        move = feature_shift(sae, x, _edited)
         return x + move if f is None else torch.addcmul(x, f, move)
     return _edit
 
@@ -426,7 +434,8 @@ def steer_features(
 )->Iterator[Steered]: # what was done
     """Set, scale or ablate features; what the dictionary does not explain of the activation stays as it is.
 
-    Raises ValueError for features that do not exist, values that are not finite, and a dictionary of another width."""
+    The dictionary may lie on another device than the model. Raises ValueError for features that do not exist, values that are not finite,
+    and a dictionary of another width."""
     model, mode = as_model(model), check_in('mode', mode, FEATURE_MODES)
     wanted = {int(f): float(v) for f, v in (features.items() if isinstance(features, Mapping) else [(f, 0.) for f in features])}
     d_sae, width = sae.W_dec.shape

@@ -2,10 +2,13 @@
 import importlib.util
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
+import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +18,10 @@ import torch
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("audiocraft") is None, reason="audiocraft is not installed (`make env` installs it)")
 
 from musicgen_emotion.attention import attention_pass
-from musicgen_emotion.audiocraft import (CODEC_FILE, COMMANDS, LM_FILE, AudiocraftModel, cached_export, export_audiocraft, import_audiocraft, register_t5, wrap_model)
+from musicgen_emotion import audiocraft as backend
+from musicgen_emotion.audiocraft import (CODEC_FILE, COMMANDS, LM_FILE, AudiocraftModel, cached_export, export_audiocraft, fetch_parts, import_audiocraft, register_t5, wrap_model)
+from musicgen_emotion.cli import download_model
+from musicgen_emotion.core import sha256_file
 from musicgen_emotion.extraction import replay, replay_error, stepwise
 from musicgen_emotion.hooks import ActivationExtractor, _n_hooks, hooked, trace
 from musicgen_emotion.judges import codec_embedding
@@ -120,7 +126,9 @@ def test_sampling_equals_the_librarys_greedy_generate(exported, craft):
 
 
 def test_plain_hooks_on_generate_equal_stepwise_and_replay(craft_nano):
-    raw, prompts = craft_nano.raw, PROMPTS[:1] * 2
+    "The packaged model as the library's own loader reads it."
+    raw, prompts = raw_of(craft_nano.folder), PROMPTS[:1] * 2
+    for (name, x), (_, y) in zip(raw.lm.state_dict().items(), craft_nano.raw.lm.state_dict().items(), strict=True): assert torch.equal(x, y), name
     settings(raw, 30, use_sampling=True, top_k=50)
     torch.manual_seed(0)
     tokens, seen = plain_hooks(raw, prompts, range(4))
@@ -152,9 +160,12 @@ def test_an_extractor_around_generate_keeps_branches_apart(exported, craft, prom
     np.testing.assert_allclose(runs[0], runs[1], atol=1e-5)
     null = replay(craft, tokens, None, ["layer_2"], ("null",), pool=None)["layer_2"].values[:, 0]
     np.testing.assert_allclose(runs[0].sel(branch="null").transpose("clip", "timestep", "d_model"), null, atol=1e-4)
-    first = replay(craft, tokens[:1], prompts[:1], ["layer_2"], "cond", pool=None)["layer_2"].values[0, 0]
-    longest = len(craft.encode_text(prompts[0]).ids[0]) == max(craft.encode_text(p).ids.shape[1] for p in prompts)
-    if longest: np.testing.assert_allclose(runs[0].sel(branch="cond").isel(clip=0), first, atol=1e-4)
+    calls = plain_hooks(raw, prompts, [2])[1][2]
+    theirs = torch.stack([torch.cat(calls[i::2], 1) for i in (0, 1)]) if two_step else torch.cat(calls, 1).unflatten(0, (2, len(prompts)))
+    np.testing.assert_allclose(runs[0].transpose("branch", "clip", "timestep", "d_model"), theirs, atol=1e-5)
+    if len({craft.encode_text(p).ids.shape[1] for p in prompts}) == 1:
+        alone = replay(craft, tokens, prompts, ["layer_2"], "cond", pool=None)["layer_2"].values[:, 0]
+        np.testing.assert_allclose(theirs[0], alone, atol=1e-4)
     text = extractor.get_activations(concatenate=False)["text"][0].sel(branch="cond")
     assert np.isfinite(text).all() and bool((np.abs(text) > 0).any()) == any(prompts)
     assert _n_hooks(as_model(raw)) == 0
@@ -284,6 +295,10 @@ def test_random_weights_leave_the_model_alone(craft):
         assert not torch.equal(other.raw.lm.transformer.get_parameter(part), craft.raw.lm.transformer.get_parameter(part))
     assert not torch.equal(other.encode_text(PROMPTS[0]).states, craft.encode_text(PROMPTS[0]).states)
     with pytest.raises(FileNotFoundError): other.checksum
+    state = torch.random.get_rng_state()
+    again = randomized(craft, 1, text=True)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    for (name, x), (_, y) in zip(other.hf.state_dict().items(), again.hf.state_dict().items(), strict=True): assert torch.equal(x, y), name
 
 
 # checkpoints
@@ -300,7 +315,63 @@ def test_a_folder_of_transformers_is_exported_once(tiny_folder, tmp_path, monkey
     folder = cached_export(tiny_folder)
     stamp = (folder / LM_FILE).stat().st_mtime_ns
     assert load_model(tiny_folder, backend="audiocraft", device="cpu").folder == folder and (folder / LM_FILE).stat().st_mtime_ns == stamp
-    assert [p.name for p in (tmp_path / "audiocraft").iterdir()] == [folder.name]
+    assert [p.name for p in (tmp_path / "audiocraft").iterdir() if p.is_dir()] == [folder.name]
+
+
+def test_the_cache_follows_weights_tokenizer_and_exporter(tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("MGE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(backend, "export_audiocraft", lambda folder, out: out.mkdir())
+    own = shutil.copytree(tiny_folder, tmp_path / "own")
+    seen = [cached_export(own)]
+    for file in ("model.safetensors", "tokenizer.json", "config.json"):
+        data = (own / file).read_bytes()
+        (own / file).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        seen.append(cached_export(own))
+        (own / file).write_bytes(data)
+        assert cached_export(own) == seen[0]
+    monkeypatch.setattr(backend, "EXPORT_VERSION", 2)
+    assert len({*seen, cached_export(own)}) == 5
+
+
+def test_a_large_file_is_read_once_until_it_changes(tmp_path, monkeypatch):
+    monkeypatch.setenv("MGE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(backend, "_SETTLED_S", -1)
+    read, file = [], tmp_path / "weights.bin"
+    monkeypatch.setattr(backend, "sha256_file", lambda f: read.append(f) or sha256_file(f))
+    file.write_bytes(bytes(2**20))
+    before, date = backend._sha256(file), file.stat().st_mtime_ns
+    assert backend._sha256(file) == before and len(read) == 1
+    file.write_bytes(bytes(2**20 - 1) + b"a")
+    os.utime(file, ns=(date, date))
+    assert backend._sha256(file) == sha256_file(file) != before and len(read) == 2
+    (tmp_path / "cache" / "audiocraft" / "sha256.json").write_text("[")
+    assert backend._sha256(file) == sha256_file(file)
+    monkeypatch.setattr(backend, "_SETTLED_S", 1e9)
+    file.write_bytes(bytes(2**20))
+    for _ in range(2): assert backend._sha256(file) == before
+    assert len(read) == 5
+
+
+def test_two_exports_at_once_and_what_a_killed_one_left(tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("MGE_CACHE", str(tmp_path))
+    made = []
+    def slow(folder, out):
+        made.append(out)
+        time.sleep(.2)
+        return export_audiocraft(folder, out)
+    monkeypatch.setattr(backend, "export_audiocraft", slow)
+    (tmp_path / "audiocraft" / ".tmp-1-a-model").mkdir(parents=True)
+    with ThreadPoolExecutor(2) as pool: one, two = pool.map(cached_export, [tiny_folder] * 2)
+    assert one == two and len(made) == 1
+    assert [p.name for p in (tmp_path / "audiocraft").iterdir() if p.is_dir()] == [one.name]
+
+
+def test_a_half_precision_model_is_exported_and_left_alone(tiny_folder, exported, tmp_path):
+    theirs = load_model(tiny_folder, device="cpu", dtype="bfloat16")
+    dtype = next(theirs.hf.text_encoder.parameters()).dtype
+    model = load_model(export_audiocraft(theirs, tmp_path / "out"), device="cpu")
+    assert dtype == torch.bfloat16 and {p.dtype for p in theirs.hf.text_encoder.parameters()} == {dtype}
+    assert {p.dtype for p in model.hf.parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize("file, key", [(LM_FILE, "transformer.layers.1.linear1.weight"), (LM_FILE, "emb.0.weight"), (CODEC_FILE, "decoder.model.0.conv.conv.weight_v")])
@@ -350,12 +421,65 @@ def test_a_missing_text_encoder_is_one_error_with_the_command(exported, tmp_path
     assert str(out / "t5") in str(e.value)
 
 
+@pytest.fixture
+def hub(tiny, tiny_folder, exported, tmp_path, monkeypatch):
+    "A cache as the published checkpoints fill it, without a connection: both files name what they need."
+    import huggingface_hub.constants as c
+    monkeypatch.setattr(c, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(c, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    def t5(cfg): cfg.conditioners.description.t5.name = "t5-base"
+    published = configured(exported, tmp_path / "published", t5)
+    shutil.move(published / "t5", tmp_path / "t5")
+    shutil.copy(tiny_folder / "spiece.model", tmp_path / "t5")
+    torch.save(dict(pretrained="facebook/encodec_32khz"), published / CODEC_FILE)
+    tiny.hf.audio_encoder.save_pretrained(tmp_path / "codec")
+    for name, files in (("facebook/musicgen-small", published), ("t5-base", tmp_path / "t5"), ("facebook/encodec_32khz", tmp_path / "codec")):
+        repo = tmp_path / "hub" / f"models--{name.replace('/', '--')}"
+        shutil.copytree(files, repo / "snapshots" / ("a" * 40))
+        (repo / "refs").mkdir()
+        (repo / "refs" / "main").write_text("a" * 40)
+    return tmp_path / "hub"
+
+
+def test_a_published_checkpoint_is_read_from_the_cache(hub, craft):
+    model = load_model("facebook/musicgen-small", backend="audiocraft", device="cpu")
+    assert model.config == craft.config and type(model.raw.compression_model).__name__ == "HFEncodecCompressionModel"
+    tokens = sample_tokens(model, PROMPTS[:1], 0, 12, temperature=0)
+    np.testing.assert_array_equal(tokens, sample_tokens(craft, PROMPTS[:1], 0, 12, temperature=0))
+    wave = model.decode_audio(tokens)
+    np.testing.assert_allclose(wave, craft.decode_audio(tokens), atol=1e-5)
+    torch.testing.assert_close(model.codec_latents(wave), craft.codec_latents(wave), atol=1e-4, rtol=0)
+
+
+def test_a_download_follows_the_names_in_a_checkpoint(hub, exported):
+    folder = download_model("facebook/musicgen-small", backend="audiocraft")
+    parts = fetch_parts(folder)
+    assert {k: p.parts[-3] for k, p in parts.items()} == dict(text_encoder="models--t5-base", codec="models--facebook--encodec_32khz") and fetch_parts(exported) == {}
+    for name in ("facebook/encodec_32khz", "t5-base"):
+        shutil.rmtree(hub / f"models--{name.replace('/', '--')}")
+        with pytest.raises(FileNotFoundError, match=f"hf download {name}"): download_model("facebook/musicgen-small", backend="audiocraft")
+        with pytest.raises(FileNotFoundError, match=f"hf download {name}"): load_model("facebook/musicgen-small", backend="audiocraft", device="cpu")
+    with pytest.raises(ValueError, match="reads a melody"): download_model("facebook/musicgen-melody", backend="audiocraft")
+
+
+def test_the_codec_is_looked_for_before_the_model_is_built(hub, exported, monkeypatch):
+    shutil.rmtree(hub / "models--facebook--encodec_32khz")
+    monkeypatch.setattr(backend, "_build_lm", lambda *args: pytest.fail("built"))
+    with pytest.raises(FileNotFoundError, match="its codec 'facebook/encodec_32khz'.*hf download facebook/encodec_32khz"): load_model("facebook/musicgen-small", backend="audiocraft", device="cpu")
+
+
 def test_what_is_not_supported_is_refused_by_name(exported, tmp_path):
     def melody(cfg): cfg.conditioners.self_wav = dict(model="chroma_stem", chroma_stem={})
     def rope(cfg): cfg.transformer_lm.positional_embedding = "rope"
     def parallel(cfg): cfg.codebooks_pattern.modeling = "parallel"
     def prepend(cfg): cfg.fuser.cross, cfg.fuser.prepend = [], ["description"]
-    for edit, why in ((melody, "'self_wav' reads a melody.*backend='transformers'"), (rope, "positional_embedding is 'rope'"), (parallel, "codebooks_pattern is 'parallel'"), (prepend, "fuser.cross is")):
+    def normalized(cfg): cfg.conditioners.description.t5.normalize_text = True
+    def shifted(cfg): cfg.codebooks_pattern.delay.empty_initial = 2
+    def flattened(cfg): cfg.codebooks_pattern.delay.flatten_first = 1
+    def scaled(cfg): cfg.transformer_lm.layer_scale = .1
+    def acausal(cfg): cfg.transformer_lm.causal = False
+    others = ((normalized, "normalize_text is True"), (shifted, "delay.empty_initial is 2"), (flattened, "delay.flatten_first is 1"), (scaled, "layer_scale is 0.1"), (acausal, "causal is False"))
+    for edit, why in (*others, (melody, r"'self_wav' reads a melody.*load_model\('facebook/musicgen-melody', backend='transformers'\)"), (rope, "positional_embedding is 'rope'"), (parallel, "codebooks_pattern is 'parallel'"), (prepend, "fuser.cross is")):
         with pytest.raises(ValueError, match=why): load_model(configured(exported, tmp_path / edit.__name__, edit), device="cpu")
     def delays(cfg): cfg.codebooks_pattern.delay.delays = [0, 2, 4, 6]
     with pytest.raises(ValueError, match="delayed by"): load_model(configured(exported, tmp_path / "delays", delays), device="cpu")
@@ -374,6 +498,13 @@ logging.basicConfig(level=logging.INFO, format="%(name)s %(message)s")
 import transformers, torch
 from musicgen_emotion.audiocraft import import_audiocraft, _StandIn
 before = {m for m in ("torchaudio", "av", "spacy", "librosa", "xformers") if m in sys.modules}
+sys.modules["num2words"] = None
+for _ in range(2):
+    try: import_audiocraft()
+    except ImportError as e: assert "num2words" in str(e) and "install what it needs with: pip install einops" in str(e)
+    else: raise AssertionError("imported without num2words")
+    assert not [m for m, x in sys.modules.items() if isinstance(x, _StandIn) or m.split(".")[0] == "audiocraft"]
+del sys.modules["num2words"]
 lib = import_audiocraft(); import_audiocraft()
 left = [m for m, x in sys.modules.items() if isinstance(x, _StandIn) and m.split(".")[0] != "xformers"]
 from transformers.utils import is_torchaudio_available, is_librosa_available
@@ -386,13 +517,32 @@ print(lib.__version__, left, before)
 def test_stand_ins_are_gone_and_said_once():
     done = subprocess.run([sys.executable, "-c", CHILD], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.strip() == "1.3.0 [] set()" and done.stderr.count("musicgen_emotion.audiocraft audiocraft runs without") <= 1
+    said = done.stderr.count("musicgen_emotion.audiocraft audiocraft runs without")
+    missing = [m for m in ("xformers", "torchaudio", "av", "spacy", "librosa") if importlib.util.find_spec(m) is None]
+    assert done.stdout.strip() == "1.3.0 [] set()" and (said == 1 if missing else said <= 1)
+    for m in missing: assert m in done.stderr
 
 
-def test_a_missing_library_names_both_commands():
-    code = "import sys; sys.modules['audiocraft'] = None\nfrom musicgen_emotion.audiocraft import import_audiocraft\ntry: import_audiocraft()\nexcept ImportError as e: print(e)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    for command in COMMANDS: assert command in done.stdout, done.stdout + done.stderr
+WITHOUT = """
+import importlib, pkgutil, sys
+for m in ("audiocraft", "einops", "flashy", "omegaconf", "julius", "num2words", "torchmetrics"): sys.modules[m] = None
+import musicgen_emotion
+for m in pkgutil.iter_modules(musicgen_emotion.__path__): importlib.import_module("musicgen_emotion." + m.name)
+from musicgen_emotion.models import load_model, sample_tokens
+from musicgen_emotion.extraction import replay
+from musicgen_emotion.audiocraft import fetch_parts
+model = load_model(sys.argv[1], device="cpu")
+assert replay(model, sample_tokens(model, ["sad"], 0, 4), ["sad"]).sizes["clip"] == 1 and fetch_parts(sys.argv[2]) == {}
+for how in (dict(name=sys.argv[1], backend="audiocraft"), dict(name=sys.argv[2])):
+    try: load_model(device="cpu", **how)
+    except ImportError as e: print(e)
+"""
+
+
+def test_a_missing_library_names_both_commands_and_hinders_nothing_else(tiny_folder, exported, tmp_path):
+    done = subprocess.run([sys.executable, "-c", WITHOUT, tiny_folder, exported], capture_output=True, text=True, env={**os.environ, "MGE_CACHE": str(tmp_path)})
+    assert done.returncode == 0, done.stderr[-2000:]
+    for command in COMMANDS: assert done.stdout.count(command) == 2, done.stdout + done.stderr
 
 
 def test_the_commands_are_those_of_the_requirements_file():

@@ -1,9 +1,10 @@
 "The command from end to end, each call in a process of its own, as a user types it."
-import json, os, subprocess, sys
+import importlib.util, json, os, re, subprocess, sys
 from pathlib import Path
 import nbformat
 import pytest
 from musicgen_emotion import cli, core
+from musicgen_emotion.audiocraft import COMMANDS
 
 ROOT = Path(core.__file__).parent.parent
 ENV = {'OMP_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1', **os.environ, 'PYTHONPATH': str(ROOT)}
@@ -46,9 +47,18 @@ def test_doctor():
     for c in checks: assert c['ok'] or (c['fix'] and c['fix'] in r.stdout)
 
 def test_doctor_fails_where_something_required_is_missing():
-    code = "import importlib.util as u, sys\nfind = u.find_spec\nu.find_spec = lambda n, *a: None if n == 'zarr' else find(n, *a)\nfrom musicgen_emotion.cli import app\napp(['doctor'])"
+    code = "import importlib.util as u, sys\nfind = u.find_spec\nu.find_spec = lambda n, *a: None if n in ('zarr', 'audiocraft') else find(n, *a)\nfrom musicgen_emotion.cli import app\napp(['doctor'])"
     r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=ENV)
     assert r.returncode == 1 and 'MISSING   library zarr' in r.stdout and '-m pip install zarr' in r.stdout
+    line, fix = re.search(r'^(optional +audiocraft.*)\n(.*)$', r.stdout, re.M).groups()
+    assert line.endswith('not installed') and all(f'{sys.executable} -m {c}' in fix for c in COMMANDS)
+
+@pytest.mark.parametrize('hidden,found', [(['audiocraft'], 'not installed'), (['flashy', 'num2words'], 'lacks flashy, num2words'), (['audiocraft', 'einops'], 'not installed')])
+def test_doctor_on_audiocraft(hidden, found, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda n, *a: None if n in hidden else find(n, *a) or 'there')
+    check = cli.check_audiocraft()
+    assert (check.ok, check.required, check.found) == (False, False, found) and check.fix == ' && '.join(f'{sys.executable} -m {c}' for c in COMMANDS)
 
 def test_models(tiny):
     rows = json.loads(call('models', 'list', '--json').stdout)

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from musicgen_emotion.hooks import _n_hooks as n_hooks
-from musicgen_emotion.hooks import ActivationExtractor, hooked, trace, trim_special
-from musicgen_emotion.models import sample_tokens
+from musicgen_emotion.hooks import ActivationExtractor, _Recorder, hooked, trace, trim_special
+from musicgen_emotion.models import Pass, load_model, sample_tokens
 
 PROMPTS = ["happy upbeat pop song", "sad slow piano ballad"]
 
@@ -108,6 +108,37 @@ def test_without_guidance_there_is_one_branch(both_tiny):
     extractor.generate(PROMPTS, duration_s=0.1, guidance=1)
     acts = extractor.get_activations()["layer_0"]
     assert acts.dims == ("branch", "clip", "d_model") and list(acts.branch) == ["cond"]
+
+
+@pytest.mark.parametrize("layers, what", [(1.5, "1.5 (float)"), ("all", "'all' (str)"), ([0, 1.0], "1.0 (float)"), (True, "True (bool)")])
+def test_layers_that_are_no_integers_are_named(both_tiny, layers, what):
+    import re
+    with pytest.raises(TypeError, match=re.escape(f"layers must be integers, got {what}")): ActivationExtractor(both_tiny, layers=layers)
+
+
+class Elsewhere:
+    "A mask on another device: there is nothing to do with it but to fetch it."
+    def __init__(self, mask): self.mask = mask
+    def __len__(self): return len(self.mask)
+    def cpu(self): return self.mask
+
+
+def test_text_is_pooled_where_the_records_are(tiny):
+    rec, now = _Recorder(3, "mean"), Pass(tiny.site("text"), 0, 5, n_clips=1, text_mask=Elsewhere(torch.tensor([[1, 1, 0]])), restart=True)
+    rec(torch.arange(3.0)[None, :, None], now)
+    rec.follow(None, now)
+    rec.close()
+    assert rec.runs[0].arrays["text"].tolist() == [[[0.5]]]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_text_is_pooled_on_a_gpu(tiny, tiny_folder):
+    pooled = []
+    for model in (tiny, load_model(tiny_folder, device="cuda")):
+        ex = ActivationExtractor(model, sites=("text", "text_proj"), pool="mean")
+        ex.generate(PROMPTS, duration_s=0.1)
+        pooled.append(ex.get_activations())
+    for s in pooled[0]: np.testing.assert_allclose(pooled[0][s], pooled[1][s], atol=1e-3)
 
 
 def test_trim_special_refuses_short_runs(both_tiny):

@@ -136,5 +136,5 @@ def test_tags_survive_cleaning():
 def test_stored_outputs_name_no_machine(path):
     if '_proc' in path.parts: pytest.skip('processed pages are made from these')
     outputs = [json.dumps(c['outputs']) for c in json.loads(path.read_text())['cells'] if c.get('outputs')]
-    found = [m for o in outputs for m in re.findall(r'site-packages|ipykernel_|/home/|/root/|/Users/|/work/', o)]
+    found = [m for o in outputs for m in re.findall(r'site-packages|ipykernel_|/home/|/root/|/Users/|/work/|/tmp/', o)]
     assert not found, f'{path.name}: {sorted(set(found))}'

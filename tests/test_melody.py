@@ -6,11 +6,14 @@ import pytest
 import torch
 
 from musicgen_emotion.attention import attention_pass
-from musicgen_emotion.extraction import ClipStore, generate_clips, replay, replay_store, stepwise
+from musicgen_emotion.directions import Direction
+from musicgen_emotion.extraction import ClipStore, generate_clips, null_text, replay, replay_error, replay_store, stepwise, token_nll
 from musicgen_emotion.generation import generate
 from musicgen_emotion.hooks import ActivationExtractor, hooked, trace
 from musicgen_emotion.melody import MelodyModel, TokenSite, write_random_melody
-from musicgen_emotion.models import as_model, delay_tokens, load_model, randomized, sample_tokens, write_random_model
+from musicgen_emotion.models import as_model, delay_tokens, frame_logits, load_model, randomized, sample_tokens, write_random_model
+from musicgen_emotion.patching import Pairs, ablation_effects, activation_patching, all_cells, contrast, next_token_logits, pair_tokens
+from musicgen_emotion.steering import branch_arithmetic, head_activations, hooked_sites, steer
 
 PROMPTS = ["happy song", "sad slow piano ballad in a minor key with soft strings"]
 KINDS = ("embed", "resid", "self_attn", "mlp")
@@ -74,6 +77,13 @@ def test_replay_is_stepwise(name, prompt, request):
         assert _gap(slow[s].values, seen[s]) < 1e-4, f"{s}, both branches in one pass"
 
 
+@pytest.mark.parametrize("sites", [["layer_0"], ["embed", "layer_1.mlp"]])
+def test_replay_is_stepwise_below_the_last_layer(melody, sites):
+    "The pass stops above the deepest wanted layer, and the text has been read all the same."
+    tokens = sample_tokens(melody, PROMPTS[1:], 0, 7)
+    assert replay_error(melody, tokens, PROMPTS[1], sites).relative.max() < 1e-4
+
+
 @pytest.mark.parametrize("prompt", ["", *PROMPTS])
 def test_replay_of_the_null_branch(melody, prompt):
     "The null rows are as long as the prompt, so replay has to know the prompt for them as well."
@@ -82,6 +92,19 @@ def test_replay_of_the_null_branch(melody, prompt):
     for s in slow.data_vars:
         assert _gap(slow[s].sel(branch="null"), fast[s].sel(branch="null")) < 1e-4, s
         assert _gap(slow[s].sel(branch="cond") - slow[s].sel(branch="null"), fast[s].sel(branch="guidance")) < 1e-4, s
+
+
+def test_there_is_no_null_branch_without_a_prompt(melody, tiny, tmp_path):
+    tokens, text = sample_tokens(melody, PROMPTS[1:], 0, 7), melody.encode_text(PROMPTS[1])
+    for call in (lambda: replay(melody, tokens, None, branches=("null",)), lambda: token_nll(melody, tokens, None, "null"), lambda: next_token_logits(melody, tokens, None), lambda: null_text(melody, 1)):
+        with pytest.raises(ValueError, match="as long as the prompt.*give prompts"): call()
+    assert null_text(melody, 2, text).mask.shape == (2, text.mask.shape[1]) and null_text(tiny, 2).mask.shape == (2, 1)
+    store = ClipStore(tmp_path / "clips")
+    made = generate_clips(melody, PROMPTS[1:], store, duration_s=0.16, progress=False)
+    replay_store(melody, store, "layer_2", tmp_path / "acts", branches="null", pool=None, progress=False)
+    import xarray as xr
+    kept, want = xr.open_zarr(tmp_path / "acts" / "layer_2").activations.values, replay(melody, store.codes(made.clip_id), PROMPTS[1], "layer_2", "null")["layer_2"].values
+    np.testing.assert_allclose(kept, want, atol=1e-5 * np.abs(want).max())
 
 
 def test_extractor_records_what_replay_computes(melody):
@@ -139,6 +162,69 @@ def test_edits_leave_the_prefix_alone(melody):
         assert torch.equal(pushed[:, :-3], plain[:, :-3]) and not torch.equal(pushed[:, -3:], plain[:, -3:]), site
 
 
+def test_heads_are_at_the_tokens(melody):
+    "What goes into the output projection gives what comes out of it, position by position."
+    tokens = sample_tokens(melody, PROMPTS[1:], 0, 7)
+    module = melody.module("layer_1.self_attn").out_proj
+    for branch in ("cond", "null"):
+        heads = head_activations(melody, tokens, PROMPTS[1], 1, branch=branch, pool=None)
+        assert heads.shape == (1, melody.config.positions(7), 4, 8)
+        out = module(torch.as_tensor(heads).flatten(2)).detach().numpy()
+        np.testing.assert_allclose(out, replay(melody, tokens, PROMPTS[1], "layer_1.self_attn", branch)["layer_1.self_attn"].values[:, 0], atol=1e-4 * np.abs(out).max())
+    pooled = head_activations(melody, tokens, PROMPTS[1], 1, branch="null")
+    np.testing.assert_allclose(pooled, heads[:, 3:-3].mean(1), atol=1e-5)
+
+
+def test_steering_a_head_leaves_the_prefix_alone(melody):
+    seen, site = [], "layer_1.self_attn.head_2"
+    v, module, ids = Direction(np.ones(8), site=site, origin="test", rms=1.0), melody.module("layer_1.self_attn").out_proj, torch.full((1, 4, 3), 64)
+    def run(alpha):
+        with steer(melody, v, alpha, branch="both") as done, hooked_sites(melody, {site: lambda x, now: seen.append(tuple(x.shape))}):
+            handle = module.register_forward_pre_hook(lambda m, a: seen.append(a[0].clone()))
+            try: melody.step(melody.begin(melody.encode_text(PROMPTS[0]), cache=False), ids, logits=None)
+            finally: handle.remove()
+        return seen.pop()
+    plain, pushed = run(0.0), run(3.0)
+    assert plain.shape[1] > 238 and seen == [(2, 3, 8)] * 2
+    assert torch.equal(pushed[:, :-3], plain[:, :-3])
+    moved = pushed[:, -3:] - plain[:, -3:]
+    assert torch.allclose(moved[..., 16:24], torch.tensor(3.0), atol=1e-5) and not moved[..., :16].any() and not moved[..., 24:].any()
+
+
+def _guided(model, tokens, prompt, guidance=3.0):
+    cond, null = model.step(model.begin(model.encode_text(prompt), cache=False), delay_tokens(tokens, model.config), logits="all").chunk(2)
+    return frame_logits(null + guidance * (cond - null), model.config, tokens.shape[-1])
+
+
+@pytest.mark.parametrize("source, target", [PROMPTS, PROMPTS[::-1]])
+def test_patching_reads_each_prompts_own_null_rows(melody, source, target):
+    "Source and target differ in length, and so do their null rows."
+    pairs = pair_tokens(melody, Pairs([source], [target]), 0.16)
+    table = activation_patching(melody, pairs, ["layer_0.mlp", "text"], ("patch", "noop"), progress=False).query("readout == 'guided'")
+    gap = contrast(_guided(melody, pairs.tokens, source), _guided(melody, pairs.tokens, target))[1].sum(-1)[0]
+    for _, t in table[table.codebook != "all"].groupby(["site", "arm"]): np.testing.assert_allclose(t.gap, gap, rtol=1e-3)
+    whole = table[table.codebook == "all"].set_index(["site", "arm"]).restored
+    assert abs(whole["text", "patch"] - 1) < 1e-4 and abs(whole["text", "noop"]) < 1e-4 and abs(whole["layer_0.mlp", "noop"]) < 1e-4
+    lost = ablation_effects(melody, pairs, ["layer_0.mlp", "text"], dict(keep=lambda x: x, zero="zero"), progress=False).query("readout == 'guided' and codebook == 'all'").set_index(["site", "how"]).lost
+    assert abs(lost["text", "keep"]) < 1e-4 and abs(lost["layer_0.mlp", "keep"]) < 1e-4 and lost["text", "zero"] > 1e-3
+
+
+def test_text_cannot_be_patched_within_a_window(melody):
+    pairs = pair_tokens(melody, Pairs(PROMPTS[:1], PROMPTS[1:]), 0.16)
+    cells = all_cells(melody, 0.16, "text", step_s=0.08)
+    for at in (cells[:1], cells[1:]):
+        with pytest.raises(ValueError, match="reads its text once"): activation_patching(melody, pairs, at, "patch", progress=False)
+
+
+def test_branch_arithmetic_of_prompts_of_any_length(melody):
+    v = Direction(np.sin(np.arange(32.0)), site="layer_1", origin="test", rms=1.0)
+    prompts = [PROMPTS[0], PROMPTS[1], PROMPTS[0]]
+    tokens = sample_tokens(melody, prompts, 0, 5)
+    table, alone = branch_arithmetic(melody, tokens, prompts, v).set_index("branch"), [branch_arithmetic(melody, t[None], [p], v).set_index("branch") for t, p in zip(tokens, prompts)]
+    np.testing.assert_allclose(table.moved**2, np.mean([a.moved**2 for a in alone], 0), rtol=1e-3)
+    with pytest.raises(ValueError, match="one a clip; got 2 for 3"): branch_arithmetic(melody, tokens, PROMPTS, v)
+
+
 def test_passes_are_followed(melody):
     seen = []
     with hooked(melody, {"layer_0": lambda x, now: seen.append((now.position, now.length, now.branches, now.n_clips, tuple(x.shape), now.null_rows().tolist()))}):
@@ -169,8 +255,6 @@ def test_text_sites(melody):
 
 
 def test_steering_with_strength_zero_changes_nothing(melody):
-    from musicgen_emotion.directions import Direction
-    from musicgen_emotion.steering import steer
     v = Direction(np.sin(np.arange(32.0)), site="layer_1", origin="test", rms=1.0)
     bare = sample_tokens(melody, PROMPTS[:1], 0, 6)
     def run(alpha):
@@ -179,8 +263,6 @@ def test_steering_with_strength_zero_changes_nothing(melody):
 
 
 def test_steering_one_branch_leaves_the_other_alone(melody):
-    from musicgen_emotion.directions import Direction
-    from musicgen_emotion.steering import steer
     v, ids = Direction(np.sin(np.arange(32.0)), site="layer_1", origin="test", rms=1.0), torch.full((1, 4, 3), 64)
     def run(**kw):
         out = []
@@ -224,6 +306,28 @@ def test_raw_model_and_random_control(melody):
     control = randomized(melody, seed=3, text=True)
     assert control.sites == melody.sites and "cross_attn" not in " ".join(control.sites)
     assert (sample_tokens(control, PROMPTS[:1], 0, 5) != sample_tokens(melody, PROMPTS[:1], 0, 5)).any()
+
+
+@pytest.mark.parametrize("name", ["tiny", "melody"])
+def test_random_weights_come_from_the_cpu(name, request, monkeypatch):
+    "A seed means the same weights whatever device and precision the model has, and no device's generator is touched."
+    model, seen = request.getfixturevalue(name), []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seen.append)
+    before = torch.get_rng_state()
+    control = randomized(model, seed=3)
+    assert not seen and torch.equal(torch.get_rng_state(), before)
+    half = randomized(load_model(model.folder, device="cpu", dtype="bfloat16"), seed=3)
+    for (n, a), b in zip(control.hf.named_parameters(), half.hf.parameters()):
+        if n.startswith(("decoder", "enc_to_dec_proj", "audio_enc_to_dec_proj")): assert torch.equal(a.bfloat16(), b), n
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("name", ["tiny", "melody"])
+def test_random_weights_of_a_model_on_a_gpu(name, request):
+    model = request.getfixturevalue(name)
+    before, there = torch.cuda.get_rng_state(), randomized(load_model(model.folder, device="cuda"), seed=3)
+    assert torch.equal(torch.cuda.get_rng_state(), before)
+    for a, b in zip(randomized(model, seed=3).hf.parameters(), there.hf.parameters()): assert torch.equal(a, b.cpu())
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

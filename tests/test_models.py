@@ -117,10 +117,16 @@ def test_stereo(tmp_path):
     np.testing.assert_allclose(model.decode_audio(tokens)[0], theirs[0].numpy(), atol=1e-4)
 
 
-def test_half_precision_is_finite(tiny_folder):
-    model = load_model(tiny_folder, device="cpu", dtype="bfloat16")
-    logits = model.step(model.begin(model.encode_text(["happy song"])), torch.full((1, 4, 1), 64))
-    assert logits.dtype == torch.bfloat16 and torch.isfinite(logits).all()
+@pytest.mark.parametrize("dtype, tolerance", [("bfloat16", 3e-2), ("float16", 4e-3)])
+@pytest.mark.parametrize("which", ["tiny", "nano"])
+def test_half_precision_is_finite_and_replays(tiny_folder, which, dtype, tolerance):
+    "The same bars as for the other backend: the largest gap between replay and stepwise capture, over the largest activation of the site."
+    from musicgen_emotion.extraction import replay_error
+    model = load_model(tiny_folder if which == "tiny" else "nano", device="cpu", dtype=dtype)
+    tokens = sample_tokens(model, ["happy song"], 0, 6)
+    gap = replay_error(model, tokens, "happy song")
+    assert np.isfinite(gap.largest).all() and (gap.largest > 0).all()
+    assert gap.relative.max() < tolerance, gap.to_string()
 
 
 @pytest.mark.parametrize("tokens", [np.zeros((1, 3, 5), int), np.full((1, 4, 5), 64), np.full((1, 4, 5), -1), np.zeros((4, 5), int),

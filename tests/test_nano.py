@@ -99,9 +99,16 @@ def test_decoder_training_changes_decoder_and_projection_alone(tmp_path):
     import shutil
     from safetensors.torch import load_file
     from musicgen_emotion.nano import last_logged, train_decoder
-    shutil.copytree(FOLDER, tmp_path/'nano')
+    shutil.copytree(FOLDER, tmp_path/'nano'); shutil.copy(FOLDER/'caption_words.json', tmp_path)
     train_decoder(tmp_path, tmp_path/'nano', steps=25, batch_size=2, n_clips=12, frames=12, lr=1e-3)
     a, b = load_file(FOLDER/'model.safetensors'), load_file(tmp_path/'nano'/'model.safetensors')
     moved = {k.split('.')[0] for k in a if not torch.equal(a[k], b[k])}
     assert moved == {'decoder', 'enc_to_dec_proj'}, moved
     assert last_logged(tmp_path/'decoder.jsonl')['step'] == 25 and load_model(str(tmp_path/'nano')).config.n_layers == 4
+
+def test_caption_words_are_no_held_out_words():
+    "The related words of the packaged weights' captions: none is held out, none shares its first five letters with a held-out word."
+    words = json.loads((FOLDER/'caption_words.json').read_text())
+    held = [w for ws in HELD_OUT_WORDS.values() for w in ws]
+    assert set(words) == set(HELD_OUT_WORDS) and all(len(ws) > 40 for ws in words.values())
+    assert not [(w, h) for ws in words.values() for w in ws for h in held if w[:5] == h[:5]]

@@ -415,3 +415,23 @@ def test_emotion_word_test_needs_its_words(tiny, pairs):
     with pytest.raises(ValueError, match='as many of each'): emotion_word_test(tiny, pairs.tokens, SOURCE, ['happy'], TARGET, ['sad', 'gloomy', 'mournful'])
     t = emotion_word_test(tiny, pairs.tokens, SOURCE, ['happy', 'cheerful', 'merry'], TARGET, ['sad', 'gloomy', 'mournful'], n_perm=100)
     assert len(t) == 3 * 4 and (t.p >= 1 / 101).all() and (t.n == 3).all()
+
+
+# the same on either backend
+
+def test_windowed_text_and_attribution_do_not_depend_on_the_backend(tiny, both_tiny, pairs):
+    cells = all_cells(both_tiny, .4, ('text', 'cross_attn', 'resid'), layers=[1], step_s=.2)
+    keys = ['pair', 'site', 'start']
+    for f, columns in ((lambda m: whole(activation_patching(m, pairs, cells, 'patch', None, progress=False), readout='cond'), ['moved', 'gap']),
+                       (lambda m: attribution_patching(m, pairs, cells[cells.site != 'text'], progress=False), ['attribution'])):
+        one, two = (f(m).sort_values(keys) for m in (tiny, both_tiny))
+        assert len(one) == len(two) and np.abs(one[columns]).max().min() > 1e-3
+        np.testing.assert_allclose(one[columns], two[columns], atol=2e-3)
+
+def test_free_generation_under_a_patch_on_either_backend(tiny, both_tiny):
+    how = dict(duration_s=.2, seeds=5, audio=False, progress=False)
+    ours, theirs = (patched_generation(m, Pairs(SOURCE, TARGET), ['text', 'layer_0.cross_attn', 'layer_2'], branch='both', **how) for m in (both_tiny, tiny))
+    t, tokens = ours.table, ours.made.tokens
+    assert (tokens == theirs.made.tokens).all() and t.equals(theirs.table)
+    for s in ('text', 'layer_2'): assert (tokens[t.site == s] == tokens[t.arm == 'source']).all()
+    assert (tokens[t.arm == 'target'] == sample_tokens(both_tiny, TARGET, 5, 10)).all() and n_hooks(both_tiny) == 0

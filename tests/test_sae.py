@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from musicgen_emotion.sae import ACTIVATIONS, SAEConfig, SparseAutoencoder, load_dictionary, to_dictionary_learning, to_saelens
-from musicgen_emotion.sae_training import (ArrayBatches, ReluGradient, SAETrainer, StoreBatches, TrainConfig, group_split, loss_recovered, sae_metrics, token_rows, train_sae)
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map
+from musicgen_emotion.sae import ACTIVATIONS, SAEConfig, SparseAutoencoder, at_dictionary, load_dictionary, to_dictionary_learning, to_saelens
+from musicgen_emotion.sae_training import (ArrayBatches, AutogradGradient, ReluGradient, SAETrainer, StoreBatches, TrainConfig, decoder_cosines, feature_density, group_split, loss_recovered,
+                                           sae_metrics, token_rows, train_sae)
 from musicgen_emotion.sae_sweeps import sweep
 
 torch.set_num_threads(1)
@@ -248,6 +251,116 @@ def test_loss_recovered_orders_dictionaries(nano):
     assert kl[0] < kl[1]
     merged = loss_recovered(nano, poor, 'text', made.tokens, texts, n_boot=20).query("codebook == 'all'").set_index('merged').kl
     assert merged[True] > merged[False]
+
+class Away(torch.Tensor):
+    "A tensor that names `meta` as its device and is computed on the CPU."
+    __torch_function__ = torch._C._disabled_torch_function_impl
+    @staticmethod
+    def __new__(cls, here):
+        t = torch.Tensor._make_wrapper_subclass(cls, here.shape, strides=here.stride(), storage_offset=here.storage_offset(), dtype=here.dtype, device='meta', requires_grad=here.requires_grad)
+        t.here = here
+        return t
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None): return _far(func, args, kwargs or {})
+
+def _near(a): return a.here if isinstance(a, Away) else a
+
+def _far(func, args, kwargs):
+    "Compute; refuse, as a GPU does, to mix tensors (or a generator) of two devices, and keep what is made where it was asked for."
+    flat, name = tree_flatten((args, kwargs))[0], func.overloadpacket.__name__
+    if name == 'to':
+        kwargs = {k: next((a for a in flat if isinstance(a, kind)), getattr(args[0], k)) for k, kind in (('device', torch.device), ('dtype', torch.dtype))}
+        if all(getattr(args[0], k) == v for k, v in kwargs.items()): return args[0]
+        func, args, flat, name = torch.ops.aten._to_copy.default, args[:1], args[:1], '_to_copy'
+    away = [a for a in flat if isinstance(a, Away)]
+    near = [a for a in flat if isinstance(a, torch.Tensor) and not isinstance(a, Away) and a.ndim]
+    moves = name in ('_to_copy', 'copy_')
+    if away and not moves and (near or any(isinstance(a, torch.Generator) for a in flat)): raise RuntimeError(f'{name}: expected all tensors to be on the same device, found meta and cpu')
+    asked = kwargs.get('device')
+    to_away = bool(away) if asked is None else torch.device(asked).type == 'meta'
+    if asked is not None: kwargs = kwargs | dict(device='cpu')
+    if name == 'copy_': to_away = isinstance(args[0], Away)
+    made = func(*tree_map(_near, args), **tree_map(_near, kwargs))
+    known = {id(a.here): a for a in away}
+    def _wrap(t):
+        if not isinstance(t, torch.Tensor) or not to_away: return t
+        return known.get(id(t)) if id(t) in known else Away(t)
+    return tree_map(_wrap, made)
+
+class SecondDevice(TorchDispatchMode):
+    "While it is on, `meta` is a device that works and that does not mix with the CPU."
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None): return _far(func, args, kwargs or {})
+
+def test_the_second_device_refuses_what_a_gpu_refuses():
+    with SecondDevice():
+        here, away = torch.ones(3), torch.ones(3, device='meta')
+        assert float((away*2).sum()) == 6 and away.device.type == 'meta' and (away + 1).cpu().tolist() == [2, 2, 2]
+        for bad in (lambda: here + away, lambda: away.add_(here), lambda: torch.multinomial(away, 1, generator=torch.Generator()), lambda: away.numpy(), lambda: torch.where(away > 0, here, away)):
+            with pytest.raises((RuntimeError, TypeError)): bad()
+
+@pytest.mark.parametrize('settings', [dict(activation='relu'), dict(activation='topk', k=4), dict(activation='batch_topk', k=4), dict(activation='jumprelu'), dict(activation='gated'),
+                                      dict(activation='topk', k=4, tied=True), dict(activation='relu', normalize=True, matryoshka=(12, 48))], ids=str)
+@pytest.mark.parametrize('dead', ['resample', 'aux'])
+def test_training_on_a_second_device(tmp_path, settings, dead):
+    x, config = data(600), TrainConfig(**(quick | dict(steps=24, window=8, eval_every=8, batch_size=64, checkpoint_every=8, dead=dead)))
+    start = lambda: SparseAutoencoder(24, 4, **settings)
+    def _silent(s):
+        with torch.no_grad(): s.b_enc[:30] = -50.
+        return s
+    cpu = _silent(start())
+    from musicgen_emotion import sae_training
+    by_hand, sae_training.gradient_of = sae_training.gradient_of, AutogradGradient
+    try: want = train_sae(x, cpu, config, progress=False)
+    finally: sae_training.gradient_of = by_hand
+    with SecondDevice():
+        got = train_sae(x, _silent(start()), config, folder=tmp_path, progress=False, device='meta')
+        assert {p.device.type for p in got.sae.state_dict().values()} == {'meta'}
+        m, density, twins = sae_metrics(got.sae, x), feature_density(got.sae, x), decoder_cosines(got.sae)
+        assert isinstance(density, np.ndarray) and isinstance(twins, np.ndarray)
+        states = torch.tensor(x[:5])
+        assert at_dictionary(got.sae, got.sae, states).device.type == 'cpu'
+    assert want.history.resampled.tolist() == got.history.resampled.tolist() and (dead == 'aux' or want.history.resampled.sum() > 0)
+    assert np.allclose(want.history.mse, got.history.mse, rtol=1e-3) and np.isclose(m['mse'], sae_metrics(want.sae, x)['mse'], rtol=1e-3)
+    back = SparseAutoencoder.from_pretrained(tmp_path)
+    assert torch.allclose(back.W_dec, want.sae.W_dec, atol=1e-2) and back.W_dec.device.type == 'cpu'
+
+def test_a_checkpoint_goes_on_on_another_device(tmp_path):
+    x = data(600)
+    make = lambda device=None: SAETrainer(SparseAutoencoder(24, 4), ArrayBatches(x, np.arange(600), 64), TrainConfig(**(quick | dict(steps=30, window=20))), device)
+    run = lambda t: [(float(out['mse']), out['resampled']) for out in (t.step() for _ in range(15))]
+    def _begun(device=None):
+        t = make(device)
+        with torch.no_grad(): t.sae.b_enc[:20] = -50.
+        return t, run(t)
+    through, _ = _begun(); losses = run(through)
+    assert losses[4][1] == 20
+    for first, then in (('meta', None), (None, 'meta')):
+        with SecondDevice():
+            a, _ = _begun(first); a.save(tmp_path/'t.safetensors', {})
+            b = make(then); b.load(tmp_path/'t.safetensors')
+            assert np.allclose(run(b), losses, rtol=2e-3)
+
+def test_a_dictionary_and_a_model_on_two_devices(nano):
+    from musicgen_emotion.feature_effects import ablate_features, ablation_effect, feature_edit
+    from musicgen_emotion.generation import generate
+    from musicgen_emotion.steering import steer_features
+    texts, d = ['a sad piano piece', 'happy guitar music', 'calm flute music'], nano.config.d_model
+    sae = SparseAutoencoder(d, d_sae=64, activation='topk', k=4).eval()
+    make = lambda **kw: generate(nano, texts, [1, 2, 3], .3, progress=False, **kw).tokens
+    tokens, rows, labels = make(), np.random.default_rng(0).standard_normal((40, d)), np.repeat(['happy', 'sad'], 20)
+    steered = lambda mode: steer_features(nano, sae, 'layer_1', {3: 4., 5: 2.}, mode)
+    def _all():
+        out = [loss_recovered(nano, sae, 'layer_1', tokens, texts, n_boot=5).drop(columns=['merged', 'codebook']).to_numpy(float), ablate_features(sae, rows, [3]),
+               make(hooks={'layer_1': feature_edit(sae, [3, 5], 'clamp', 4., 'cond')}), ablation_effect(sae, rows, labels, [3], n_random=3, n_boot=5)[['value', 'random']].to_numpy()]
+        for mode in ('set', 'scale', 'add', 'ablate'):
+            with steered(mode): out.append(make())
+        return out
+    want = _all()
+    with SecondDevice():
+        sae.to('meta')
+        assert sae.W_dec.device.type == 'meta' and nano.hf.device.type == 'cpu'
+        got = _all()
+    assert all(np.allclose(a, b, atol=1e-4, equal_nan=True) for a, b in zip(want, got)) and (want[2] != tokens).any()
 
 def test_no_dependency_on_the_other_libraries():
     text = (Path(__file__).parents[1]/'settings.ini').read_text()

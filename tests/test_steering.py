@@ -208,9 +208,9 @@ def test_bfloat16_and_loud_doses_stay_defined(tiny_folder, backend):
 
 STEER_ERRORS = [(dict(alpha=float('inf')), ValueError, 'alpha must be a finite number'), (dict(alpha=np.nan), ValueError, 'alpha must be a finite number'),
                 (dict(alpha=[1., 2.]), ValueError, 'one alpha each'), (dict(layers=99), ValueError, 'layer 99 does not exist'), (dict(layers=[]), ValueError, 'layers is empty'),
-                (dict(layers='most'), ValueError, 'layers must be one of all'), (dict(layers=1.5), TypeError, 'iterable'), (dict(branch='text'), ValueError, 'branch must be one of'),
+                (dict(layers='most'), ValueError, 'layers must be one of all'), (dict(layers=1.5), TypeError, r'layers must be integers, got 1\.5'), (dict(branch='text'), ValueError, 'branch must be one of'),
                 (dict(mode='multiply'), ValueError, 'mode must be one of'), (dict(schedule='decay'), ValueError, 'schedule must be one of constant'), (dict(rms=-1.), ValueError, 'rms must be'),
-                (dict(rms=dict(layer_0=1.)), ValueError, 'RMS of layer_1 is unknown')]
+                (dict(rms=dict(layer_0=1.)), ValueError, 'RMS of layer_1 is unknown'), *((dict(schedule=ClosedLoop(len, 0., s)), ValueError, f"a closed loop cannot read '{s}'") for s in ('text', 'text_proj'))]
 
 @pytest.mark.parametrize('kw, error, why', STEER_ERRORS, ids=[str(e[0]) for e in STEER_ERRORS])
 def test_bad_settings_are_refused_before_anything_runs(both_tiny, kw, error, why):
@@ -234,6 +234,15 @@ def test_closed_loop_stops_each_clip_by_itself_and_says_when(both_tiny):
     one = ClosedLoop(lambda x: np.where(np.arange(len(x)) == 0, 1., 0.), .5, 'layer_0', window=1)
     with steer(both_tiny, direction(both_tiny), 1., schedule=one) as run: mixed = sample_tokens(both_tiny, PROMPTS[:1]*2, 3, 12, on_batch=lambda rows: run.expect([f'clip {i}' for i in rows]))
     assert np.isfinite(run.stops['clip 0']) and np.isnan(run.stops['clip 1']) and (mixed[1] == always[1]).all() and (mixed[0] != always[0]).any()
+
+@pytest.mark.parametrize('bad', [np.nan, np.inf, -np.inf])
+def test_a_probe_that_is_not_finite_is_named(both_tiny, bad):
+    with pytest.raises(ValueError, match='must return 1 finite scores'), steer(both_tiny, direction(both_tiny), 1., schedule=ClosedLoop(lambda x: np.full(len(x), bad), 0., 'layer_0', window=1)): tokens(both_tiny, PROMPTS[:1])
+
+def test_a_head_gets_back_what_it_gave(both_tiny):
+    for wrong in (lambda x, now: x.mean(1, keepdim=True)[..., :1], lambda x, now: x[0], lambda x, now: 1.):
+        with pytest.raises(ValueError, match=r"layer_1\.self_attn\.head_2' must return None or a tensor of shape"), hooked_sites(both_tiny, {'layer_1.self_attn.head_2': wrong}): tokens(both_tiny, PROMPTS[:1])
+    assert hooks(both_tiny) == 0
 
 def test_unlatched_loop_pushes_again(both_tiny):
     t = tokens(both_tiny)
