@@ -246,7 +246,9 @@ def _read_codec(folder):
     weights, cfg = _read(folder, CODEC_FILE)
     with warnings.catch_warnings(), _quiet():
         warnings.simplefilter("ignore", FutureWarning)
-        if cfg is None: return HFEncodecCompressionModel(HFEncodecModel.from_pretrained(str(_find_codec(folder, weights)))).eval()
+        if cfg is None:
+            found = _find_codec(folder, weights)
+            return _read_codec(found) if (found / CODEC_FILE).exists() else HFEncodecCompressionModel(HFEncodecModel.from_pretrained(str(found))).eval()
         cfg.device = "cpu"
         return _fill(builders.get_compression_model(cfg), weights, CODEC_FILE)
 

@@ -13,6 +13,7 @@ from .core import check_in
 from .features import _acts, _cells, _classes
 from .generation import generate
 from .probes import grouped_folds
+from .sae import feature_shift
 from .stats import bootstrap_weights, interval, permutation_p
 
 # %% auto #0
@@ -25,10 +26,10 @@ MODES = ('ablate', 'clamp', 'scale')
 def _edited_features(f, features, mode, value):
     "A copy of the activations with some features set"
     check_in('mode', mode, MODES)
-    idx = torch.as_tensor(np.atleast_1d(np.asarray(features, dtype=np.int64)), device=f.device)
+    idx = torch.as_tensor(np.atleast_1d(np.asarray(features, dtype=np.int64))).to(f.device)
     if not idx.numel(): raise ValueError("features is empty: name the features to edit")
     if int(idx.min())<0 or int(idx.max())>=f.shape[-1]: raise ValueError(f"features must lie between 0 and {f.shape[-1]-1}, got {idx.tolist()[:5]}")
-    v, out = torch.as_tensor(value, dtype=f.dtype, device=f.device), f.clone()
+    v, out = torch.as_tensor(value, dtype=f.dtype).to(f.device), f.clone()
     out[..., idx] = 0. if mode=='ablate' else v.expand(*f.shape[:-1], len(idx)) if mode=='clamp' else f[..., idx]*v
     return out
 
@@ -42,13 +43,11 @@ def ablate_features(
     """x + decode(edited features) - decode(features): what the dictionary does not explain stays in place (Templeton et al. 2024).
 
     Raises ValueError for unknown modes, features out of range, a wrong width and NaN. The dictionary should be in `eval` mode."""
-    like = sae.W_dec; t = torch.as_tensor(x, dtype=like.dtype, device=like.device)
-    if t.shape[-1]!=like.shape[1]: raise ValueError(f"x has width {t.shape[-1]}, the dictionary reads {like.shape[1]}")
-    if not isinstance(x, torch.Tensor) and not torch.isfinite(t).all(): raise ValueError("x holds NaN or infinite values")
-    with torch.no_grad() if not isinstance(x, torch.Tensor) else torch.set_grad_enabled(torch.is_grad_enabled()):
-        f = sae.encode(t)
-        new = t+sae.decode(_edited_features(f, features, mode, value))-sae.decode(f)
-    return new.to(x.dtype).to(x.device) if isinstance(x, torch.Tensor) else new.numpy().astype(np.asarray(x).dtype if np.asarray(x).dtype.kind=='f' else float)
+    t = x if isinstance(x, torch.Tensor) else np.asarray(x); edit = lambda f: _edited_features(f, features, mode, value)
+    if t.shape[-1]!=sae.W_dec.shape[1]: raise ValueError(f"x has width {t.shape[-1]}, the dictionary reads {sae.W_dec.shape[1]}")
+    if isinstance(t, torch.Tensor): return t+feature_shift(sae, t, edit)
+    if not np.isfinite(t).all(): raise ValueError("x holds NaN or infinite values")
+    with torch.no_grad(): return t+feature_shift(sae, torch.tensor(t if t.dtype.kind=='f' else t.astype(float)), edit).numpy()
 
 # %% ../nbs/api/45_feature_effects.ipynb #cell011
 def random_features_like(
@@ -83,7 +82,7 @@ def _half_probe(x, labels, groups, seed):
 
 def _edit_effects(sae, x, f, base, clean, own, probe, features, mode, value, spread):
     "(measure, row): rise of the normalized reconstruction error, fall of accuracy, fall of the true emotion's probability"
-    with torch.no_grad(): part = sae.decode(_edited_features(f, features, mode, value)).double().numpy()
+    with torch.no_grad(): part = sae.decode(_edited_features(f, features, mode, value)).double().cpu().numpy()
     p = probe.predict_proba(x+part-base); i = np.arange(len(x))
     error = (((part-x)**2).sum(1)-((base-x)**2).sum(1))/spread
     return np.stack([error, (clean.argmax(1)==own)*1.-(p.argmax(1)==own), clean[i, own]-p[i, own]])
@@ -124,11 +123,12 @@ def ablation_effect(
     if x.ndim!=2 or not np.isfinite(x).all() or len(x)!=len(labels): raise ValueError(f"x must be finite and ({len(labels)}, d), got shape {x.shape}")
     groups = np.arange(len(x)) if groups is None else np.asarray(groups); like, rows = sae.W_dec, np.arange(len(x))
     if x.shape[1]!=like.shape[1]: raise ValueError(f"x has width {x.shape[1]}, the dictionary reads {like.shape[1]}")
-    sets = random_features_like(sae.encode(torch.as_tensor(x, dtype=like.dtype)).detach().numpy(), features, n_random, seed)
+    coded = lambda a: sae.encode(torch.as_tensor(a, dtype=like.dtype).to(like.device))
+    sets = random_features_like(coded(x).detach().cpu().numpy(), features, n_random, seed)
     if probe is None: probe, rows = _half_probe(x, labels, groups, seed)
     if missing:=sorted(set(labels)-set(probe.classes_)): raise ValueError(f"the probe does not know {missing}; its classes are {list(probe.classes_)}")
     x, labels, groups = x[rows], labels[rows], groups[rows]; own = np.array([list(probe.classes_).index(l) for l in labels])
-    with torch.no_grad(): f = sae.encode(torch.as_tensor(x, dtype=like.dtype)); base = sae.decode(f).double().numpy()
+    with torch.no_grad(): f = coded(x); base = sae.decode(f).double().cpu().numpy()
     clean, spread = probe.predict_proba(x), ((x-x.mean(0))**2).sum(1).mean()
     effect = lambda s: _edit_effects(sae, x, f, base, clean, own, probe, s, mode, value, spread)
     return pd.DataFrame(_effect_rows(effect(features), np.stack([effect(s) for s in sets]), labels, groups, level, n_boot, seed))

@@ -16,7 +16,7 @@ from .core import check_finite, check_in, check_positive, rng
 from .emotions import EMOTION_WORDS, EMOTIONS, VALENCE_AROUSAL
 from .acoustics import DESCRIPTORS, LabelJudge, ListenerModel, _mel_spectrum, describe, fit_listener, listener_cues, spectrum
 from .stats import bootstrap
-from .models import MusicModel, as_model, delay_tokens, frame_logits
+from .models import MusicModel, as_model, delay_tokens, frame_logits, _batches, _padded_width
 from .extraction import ClipStore, token_nll
 
 # %% auto #0
@@ -414,13 +414,13 @@ def token_kl(
     model, (tokens, prompts) = as_model(model), _clips('tokens', tokens, prompts)
     if not callable(steered) or hasattr(steered, '__enter__'): raise TypeError(f"steered must be a function that makes a context manager, such as `lambda: steer(...)`; got {type(steered).__name__}")
     check_positive('guidance', guidance, zero=True)
-    out = []
-    for i in range(0, len(tokens), int(check_positive('batch_size', batch_size))):
-        part = tokens[i:i + batch_size], prompts[i:i + batch_size], guidance
+    out, tokens = np.zeros(np.shape(tokens)[:2], np.float32), np.asarray(tokens)
+    for rows in _batches(_padded_width(model, prompts), int(check_positive('batch_size', batch_size))):
+        part = tokens[rows], [prompts[i] for i in rows], guidance
         plain = _log_probs(model, *part)
         with steered(): pushed = _log_probs(model, *part)
-        out.append((pushed.exp()*(pushed - plain)).sum(-1).mean(-1).clamp(min=0).cpu().numpy())
-    return np.concatenate(out)
+        out[rows] = (pushed.exp()*(pushed - plain)).sum(-1).mean(-1).clamp(min=0).cpu().numpy()
+    return out
 
 # %% ../nbs/api/54_judges.ipynb #cell066
 def _runs(same):

@@ -265,7 +265,7 @@ def step(self:MelodyModel,
     if logits == "last": return torch.stack([head(hidden[:, -1]) for head in self.hf.decoder.lm_heads], 1)
     return torch.stack([head(hidden) for head in self.hf.decoder.lm_heads], 1)
 
-# %% ../nbs/api/26_melody.ipynb #cell037
+# %% ../nbs/api/26_melody.ipynb #cell039
 def _has_null(null):
     "Is the second half of the rows the null branch: text of zeros beside text that is not?"
     n = len(null) // 2
@@ -295,7 +295,7 @@ def watch(self:MelodyModel,
         now.restart = now.position == 0
     return [*TransformersModel.watch(self, now), self.decoder.register_forward_pre_hook(_decode, with_kwargs=True)]
 
-# %% ../nbs/api/26_melody.ipynb #cell045
+# %% ../nbs/api/26_melody.ipynb #cell047
 @patch
 def _randomized(self:MelodyModel, seed, text):
     hf = copy.deepcopy(self.hf)

@@ -373,11 +373,11 @@ def _unknown_error(name):
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     return ValueError(f"unknown model {name!r}.{hint} Accepted: {_known()}, 'owner/name' of a MusicGen on the hub, or an existing folder")
 
-def _unreachable(name, revision, why):
+def _unreachable(name, revision, why, backend="auto"):
     offline = " HF_HUB_OFFLINE is set: unset it for the download." if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0") else ""
     at = f" (revision {revision})" if revision else ""
     return FileNotFoundError(f"{name}{at} is not in the local cache and the hub could not be reached ({why}).{offline} Get it with "
-        f"`musicgen-emotion models download {name}` on a machine with a connection, or copy a cache and point HF_HOME at it.")
+        f"`musicgen-emotion models download {name}{' --backend audiocraft' if backend == 'audiocraft' else ''}` on a machine with a connection, or copy a cache and point HF_HOME at it.")
 
 HUB_FILES = dict(transformers=("*.json", "*.safetensors", "*.model", "*.txt"), audiocraft=("state_dict.bin", "compression_state_dict.bin"))
 
@@ -388,7 +388,7 @@ def _hub_folder(name, revision, backend="auto"):
     try: return Path(snapshot_download(name, local_files_only=True, **want))
     except (OSError, ValueError): pass
     try: return Path(snapshot_download(name, **want))
-    except (OSError, HfHubHTTPError, RuntimeError) as e: raise _unreachable(name, revision, type(e).__name__) from None
+    except (OSError, HfHubHTTPError, RuntimeError) as e: raise _unreachable(name, revision, type(e).__name__, backend) from None
 
 # %% ../nbs/api/20_models.ipynb #cell049
 def model_folder(

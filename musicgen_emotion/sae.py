@@ -5,6 +5,7 @@
 # %% ../nbs/api/40_sae.ipynb #cell002
 from __future__ import annotations
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 import numpy as np
@@ -13,8 +14,9 @@ from fastcore.basics import patch
 from .core import atomic_path, check_in, check_positive, read_json, write_json
 
 # %% auto #0
-__all__ = ['ACTIVATIONS', 'FORMAT', 'SAEConfig', 'keep_topk', 'keep_batch_topk', 'jump', 'SparseAutoencoder', 'geometric_median',
-           'plain_tensors', 'from_tensors', 'to_saelens', 'to_dictionary_learning', 'to_sparsify', 'load_dictionary']
+__all__ = ['ACTIVATIONS', 'FORMAT', 'SAEConfig', 'keep_topk', 'keep_batch_topk', 'jump', 'SparseAutoencoder', 'at_dictionary',
+           'feature_shift', 'geometric_median', 'plain_tensors', 'from_tensors', 'to_saelens', 'to_dictionary_learning',
+           'to_sparsify', 'load_dictionary']
 
 # %% ../nbs/api/40_sae.ipynb #cell006
 ACTIVATIONS = ('relu', 'topk', 'batch_topk', 'jumprelu', 'gated')
@@ -96,7 +98,7 @@ class SparseAutoencoder(torch.nn.Module):
     ):
         super().__init__()
         cfg = self.cfg = SAEConfig(d_in, expansion, **config)
-        rows = torch.randn(cfg.d_sae, cfg.d_in, generator=torch.Generator().manual_seed(seed))
+        rows = torch.randn(cfg.d_sae, cfg.d_in, generator=torch.Generator().manual_seed(seed), device='cpu').to(torch.get_default_device())
         new = lambda *s: torch.nn.Parameter(torch.zeros(*s))
         self.W_dec, self.b_enc, self.b_dec = torch.nn.Parameter(rows/rows.norm(dim=1, keepdim=True)), new(cfg.d_sae), new(cfg.d_in)
         if not cfg.tied: self.W_enc = torch.nn.Parameter(self.W_dec.detach().T.clone(memory_format=torch.contiguous_format))
@@ -170,6 +172,27 @@ def forward(self:SparseAutoencoder,
     return self.decode(self.encode(x))
 
 # %% ../nbs/api/40_sae.ipynb #cell025
+def at_dictionary(
+    sae, # Anything with `W_dec`, such as a SparseAutoencoder
+    fn:Callable, # Of a tensor on the dictionary's device, in its number type
+    x:torch.Tensor, # (..., d) on any device
+)->torch.Tensor: # What `fn` returned, on the device of `x` and in its type
+    "Take states to the dictionary and bring the answer back."
+    like = sae.W_dec
+    return fn(x.to(like.device, like.dtype)).to(x.device, x.dtype)
+
+def feature_shift(
+    sae, # Anything with `encode`, `decode` and `W_dec`
+    x:torch.Tensor, # (..., d) states, on any device
+    edit:Callable, # Activations (..., feature) -> edited ones, not in place
+)->torch.Tensor: # (..., d) on the device of `x`
+    "What an edit of features adds to states: decode(edited) - decode(features)."
+    def _shift(t):
+        f = sae.encode(t)
+        return sae.decode(edit(f)) - sae.decode(f)
+    return at_dictionary(sae, _shift, x)
+
+# %% ../nbs/api/40_sae.ipynb #cell029
 def geometric_median(
     x:torch.Tensor, # (row, d)
     steps:int=50, # Iterations at most
@@ -194,7 +217,7 @@ def start_at(self:SparseAutoencoder,
     The encoder, the decoder's transpose at first, is shortened by one factor so that the first reconstruction has the right length."""
     _check_rows(self, x)
     if not torch.isfinite(x).all(): raise ValueError(f"{int((~torch.isfinite(x)).any(-1).sum())} of {len(x)} rows hold NaN or infinity")
-    x = x.flatten(0, -2).float()
+    x = x.flatten(0, -2).to(self.centre.device).float()
     self.centre.copy_(x.mean(0))
     size = (x - self.centre).pow(2).mean().sqrt()
     if self.cfg.normalize and size > 0: self.scale.copy_(size)
@@ -208,7 +231,7 @@ def _best_factor(made, wanted):
     size = made.pow(2).sum()
     return (made*wanted).sum()/size if size > 0 and (made*wanted).sum() > 0 else 1.
 
-# %% ../nbs/api/40_sae.ipynb #cell029
+# %% ../nbs/api/40_sae.ipynb #cell033
 def _fit(sae, f, z):
     "Mean squared error a dimension, averaged over the Matryoshka prefixes."
     sizes = sae.cfg.matryoshka or (sae.d_sae,)
@@ -241,7 +264,7 @@ def project_gradient(self:SparseAutoencoder)->SparseAutoencoder: # Itself
     if self.W_dec.grad is not None: self.W_dec.grad.sub_((self.W_dec.grad*self.W_dec).sum(1, keepdim=True)*self.W_dec)
     return self
 
-# %% ../nbs/api/40_sae.ipynb #cell033
+# %% ../nbs/api/40_sae.ipynb #cell037
 FORMAT = 'musicgen_emotion.sae/1'
 
 def _tensors(sae): return {k: v.detach().cpu().contiguous() for k, v in sae.state_dict().items()}
@@ -309,7 +332,7 @@ def _fetch(name, revision=None):
     try: return Path(snapshot_download(str(name), revision=revision))
     except Exception as e: raise FileNotFoundError(f"dictionary {str(name)!r} is no folder here and could not be fetched from the hub ({type(e).__name__}: {str(e).splitlines()[0]})") from e
 
-# %% ../nbs/api/40_sae.ipynb #cell039
+# %% ../nbs/api/40_sae.ipynb #cell043
 def plain_tensors(
     sae:SparseAutoencoder, # A dictionary
     subtract:bool=True, # False: for encoders that do not subtract `b_dec` from their input
@@ -346,7 +369,7 @@ def from_tensors(
     sae = SparseAutoencoder(d_in, d_sae=d_sae, activation=activation, k=int(k or min(64, d_sae)), metadata=metadata)
     return _fill(sae, dict(tensors, centre=torch.zeros(d_in), scale=torch.ones(())), source)
 
-# %% ../nbs/api/40_sae.ipynb #cell042
+# %% ../nbs/api/40_sae.ipynb #cell046
 def to_saelens(
     sae:SparseAutoencoder, # A dictionary
     folder:Path|str, # Made when absent
@@ -380,7 +403,7 @@ def _read_saelens(folder):
     k = c.get('k') or (c.get('activation_fn_kwargs') or {}).get('k')
     return from_tensors(t, _SAELENS[a], k, str(folder), **{'model': meta.get('model_name'), 'site': meta.get('hook_name')} | meta)
 
-# %% ../nbs/api/40_sae.ipynb #cell045
+# %% ../nbs/api/40_sae.ipynb #cell049
 def to_dictionary_learning(
     sae:SparseAutoencoder, # A dictionary
     folder:Path|str, # Made when absent
@@ -423,7 +446,7 @@ def _read_dictionary_learning(folder):
     k = c.get('k') or (int(t['k']) if 'k' in t else None)
     return from_tensors(out, _DL[name], k, str(folder), **(cfg.get('metadata') or dict(model=c.get('lm_name'), site=c.get('layer'))))
 
-# %% ../nbs/api/40_sae.ipynb #cell048
+# %% ../nbs/api/40_sae.ipynb #cell052
 def to_sparsify(
     sae:SparseAutoencoder, # A TopK dictionary
     folder:Path|str, # Made when absent
@@ -443,7 +466,7 @@ def _read_sparsify(folder):
     if 'encoder.weight' not in t: raise ValueError(f"{folder}: tensor 'encoder.weight' is missing; found {', '.join(sorted(t))}")
     return from_tensors(dict(W_enc=t['encoder.weight'].T, b_enc=t.get('encoder.bias'), W_dec=t.get('W_dec'), b_dec=t.get('b_dec')) if len(t) >= 4 else t, 'topk', c['k'], str(folder), **c.get('metadata') or {})
 
-# %% ../nbs/api/40_sae.ipynb #cell050
+# %% ../nbs/api/40_sae.ipynb #cell054
 def _read_mapped(folder, keys, activation, k):
     "model.safetensors + model.json (+ labels.jsonl): tensor names are whatever `keys` says."
     t, info = _read_tensors(folder/'model.safetensors'), read_json(folder/'model.json') if (folder/'model.json').exists() else {}

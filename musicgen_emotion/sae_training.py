@@ -19,7 +19,7 @@ from .hooks import hooked
 from .models import MusicModel, delay_tokens, frame_logits
 from .stats import bootstrap, participation_ratio
 from .text import text_embeddings
-from .sae import SAEConfig, SparseAutoencoder
+from .sae import SAEConfig, SparseAutoencoder, at_dictionary
 
 # %% auto #0
 __all__ = ['SPARSE_BELOW', 'Split', 'group_split', 'DataReport', 'data_report', 'ArrayBatches', 'StoreBatches', 'ReluGradient',
@@ -183,7 +183,7 @@ def per_epoch(self:StoreBatches)->int: return sum(self.counts)
 def _buffer(store, epoch, b):
     blocks = np.array_split(rng('blocks', store.seed, epoch).permutation(store.clips), len(store.counts))
     x = store.read(blocks[b])
-    return x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed_from('rows', store.seed, epoch, b) % 2**63))]
+    return x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed_from('rows', store.seed, epoch, b) % 2**63), device='cpu')]
 
 @patch
 def __getitem__(self:StoreBatches,
@@ -205,6 +205,11 @@ def sample(self:StoreBatches, n:int, seed:int=0)->torch.Tensor:
     return self.read(rng('sample', seed).choice(self.clips, k, replace=False))
 
 # %% ../nbs/api/41_sae_training.ipynb #cell023
+def _on_cpu(sae):
+    "By hand means: with what is fast on a CPU, and partly with what exists there alone."
+    if sae.W_dec.device.type != 'cpu': raise ValueError(f"hand-written gradients work on the CPU, the dictionary is on {sae.W_dec.device}; `gradient_of` chooses AutogradGradient there")
+    return sae
+
 def _cast(t, dtype): return t if t.dtype == dtype else t.to(dtype)
 
 def _set_grad(p, g):
@@ -251,7 +256,7 @@ class ReluGradient:
     `b_dec` is folded into the encoder's bias, which drops a product and adds a rank-one term to the gradient of `W_enc`; buffers are kept
     between steps. Which of the two it is follows from the activations of the batch and nothing else."""
     def __init__(self, sae, dtype=torch.float32, sparse_below=None):
-        self.sae, self.dtype, self.buffers = sae, dtype, {}
+        self.sae, self.dtype, self.buffers = _on_cpu(sae), dtype, {}
         usual = 0. if sae.d_in*sae.d_sae < 2**16 else SPARSE_BELOW/3 if dtype == torch.bfloat16 else SPARSE_BELOW
         self.sparse_below = usual if sparse_below is None else sparse_below
     def buffer(self, name, *shape):
@@ -302,7 +307,7 @@ def _dense_gradients(self, z, f, l1):
 # %% ../nbs/api/41_sae_training.ipynb #cell029
 class TopKGradient:
     "Loss and gradients of TopK: one dense product, everything behind the selection touches only the k active features of a row."
-    def __init__(self, sae, dtype=torch.float32): self.sae, self.dtype, self.pre = sae, dtype, None
+    def __init__(self, sae, dtype=torch.float32): self.sae, self.dtype, self.pre = _on_cpu(sae), dtype, None
     def encode(self, z):
         "Pre-activations, in a buffer that is kept."
         s, n = self.sae, len(z)
@@ -345,7 +350,7 @@ def __call__(self:BatchTopKGradient,
 
 # %% ../nbs/api/41_sae_training.ipynb #cell035
 class AutogradGradient:
-    "The same interface for every other variant, by autograd."
+    "The same interface for every other variant and every other device, by autograd."
     def __init__(self, sae, dtype=torch.float32): self.sae, self.dtype = sae, dtype
 
 @patch
@@ -355,7 +360,7 @@ def __call__(self:AutogradGradient,
 )->dict: # As `SparseAutoencoder.losses`, detached; gradients are in the parameters
     "One forward and backward pass."
     for p in self.sae.parameters(): p.grad = None
-    with torch.autocast(z.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16): out = self.sae.losses(z, l1_share)
+    with torch.autocast(z.device.type, torch.bfloat16) if self.dtype == torch.bfloat16 else contextlib.nullcontext(): out = self.sae.losses(z, l1_share)
     out['total'].backward()
     return {k: v.detach() for k, v in out.items()}
 
@@ -363,7 +368,7 @@ def gradient_of(
     sae:SparseAutoencoder, # A dictionary
     dtype:torch.dtype=torch.float32, # Of the large products; weights and moments stay in float32
 )->ReluGradient|TopKGradient|BatchTopKGradient|AutogradGradient: # What makes its gradients
-    "The fastest way to a variant's gradients."
+    "The fastest way to a variant's gradients where the dictionary is: by hand on the CPU, by autograd elsewhere."
     plain = not sae.cfg.tied and not sae.cfg.matryoshka and sae.W_dec.device.type == 'cpu'
     by_hand = dict(relu=ReluGradient, topk=TopKGradient, batch_topk=BatchTopKGradient) if plain else {}
     return by_hand.get(sae.cfg.activation, AutogradGradient)(sae, dtype)
@@ -371,7 +376,7 @@ def gradient_of(
 # %% ../nbs/api/41_sae_training.ipynb #cell039
 class FiringTracker:
     "How often each feature fired in the current window; a feature that did not is dead."
-    def __init__(self, d_sae, every=4): self.counts, self.rows, self.every = torch.zeros(d_sae), 0, every
+    def __init__(self, d_sae, every=4, device='cpu'): self.counts, self.rows, self.every = torch.zeros(d_sae, device=device), 0, every
 
 @patch
 def update(self:FiringTracker,
@@ -403,9 +408,9 @@ def resample_dead(
     "Point dead features at inputs that are reconstructed badly, drawn in proportion to their squared error (Bricken et al. 2023)."
     n, error = int(dead.sum()), residual.pow(2).sum(1)
     if not n or dead.all() and not error.sum(): return 0
-    at = torch.multinomial(error + 1e-12, n, replacement=n > len(z), generator=torch.Generator().manual_seed(seed))
+    at = torch.multinomial((error + 1e-12).cpu(), n, replacement=n > len(z), generator=torch.Generator().manual_seed(seed)).to(z.device)
     rows = residual[at]/residual[at].norm(dim=1, keepdim=True).clamp_min(1e-12)
-    alive = sae.W_enc[:, ~dead].norm(dim=0).mean() if (~dead).any() else torch.tensor(1.)
+    alive = sae.W_enc[:, ~dead].norm(dim=0).mean() if (~dead).any() else 1.
     sae.W_dec[dead] = rows
     if not sae.cfg.tied: sae.W_enc[:, dead] = rows.T*alive*(1. if 'topk' in sae.cfg.activation else .2)
     for p in (sae.b_enc, getattr(sae, 'b_mag', None), getattr(sae, 'r_mag', None)):
@@ -449,17 +454,17 @@ def sae_metrics(
 
     `mse` is a mean over rows and dimensions; `explained_variance` is relative to the mean of the rows, never to zero; `nmse` is the mean
     over rows of error over squared distance from the mean; `dead_fraction` counts features that fired on none of the rows."""
-    x, training = torch.as_tensor(_rows(x)).float(), sae.training
+    x, training, at = torch.as_tensor(_rows(x)).float(), sae.training, sae.W_dec.device
     sae.eval()
-    mean, fired, n = x.mean(0), torch.zeros(sae.d_sae, dtype=torch.bool), len(x)
+    mean, fired, n = x.mean(0).to(at), torch.zeros(sae.d_sae, dtype=torch.bool, device=at), len(x)
     tot = dict(mse=0., nmse=0., l0=0., l1=0.)
     for i in range(0, n, batch_size):
-        b = x[i:i + batch_size]; f = sae.encode(b); e = (sae.decode(f) - b).pow(2)
+        b = x[i:i + batch_size].to(at); f = sae.encode(b); e = (sae.decode(f) - b).pow(2)
         fired |= (f > 0).any(0)
         tot['mse'] += float(e.mean(1).sum()); tot['l0'] += float((f > 0).sum()); tot['l1'] += float(f.sum())
         tot['nmse'] += float((e.sum(1)/(b - mean).pow(2).sum(1).clamp_min(1e-12)).sum())
     sae.train(training)
-    out, variance = {k: v/n for k, v in tot.items()}, float((x - mean).pow(2).mean())
+    out, variance = {k: v/n for k, v in tot.items()}, float((x - mean.to(x.device)).pow(2).mean())
     penalty = dict(relu=out['l1'], gated=out['l1'], jumprelu=out['l0']).get(sae.cfg.activation, 0.)
     return dict(rows=n, variance=variance, explained_variance=1 - out['mse']/variance if variance > 0 else float('nan'), **out,
                 dead_fraction=float((~fired).float().mean()), loss=out['mse']/float(sae.scale)**2 + sae.cfg.l1*penalty)
@@ -471,9 +476,9 @@ def feature_density(
     batch_size:int=2048, # Rows at once
 )->np.ndarray: # (feature,) share of rows on which each fires
     "How often each feature fires; the histogram of its logarithm shows dead and dense ones."
-    x, n = torch.as_tensor(_rows(x)).float(), torch.zeros(sae.d_sae)
-    for i in range(0, len(x), batch_size): n += (sae.encode(x[i:i + batch_size]) > 0).sum(0)
-    return (n/len(x)).numpy()
+    x, n = torch.as_tensor(_rows(x)).float(), torch.zeros(sae.d_sae, device=sae.W_dec.device)
+    for i in range(0, len(x), batch_size): n += (sae.encode(x[i:i + batch_size].to(n.device)) > 0).sum(0)
+    return (n/len(x)).cpu().numpy()
 
 @torch.no_grad()
 def decoder_cosines(
@@ -482,8 +487,8 @@ def decoder_cosines(
 )->np.ndarray: # (feature,) largest cosine with another row
     "How close each decoder row has a twin."
     W = sae.W_dec/sae.W_dec.norm(dim=1, keepdim=True).clamp_min(1e-12)
-    top = [(W[i:i + block] @ W.T).scatter_(1, torch.arange(i, min(i + block, len(W)))[:, None], -1).max(1).values for i in range(0, len(W), block)]
-    return torch.cat(top).numpy()
+    top = [(W[i:i + block] @ W.T).scatter_(1, torch.arange(i, min(i + block, len(W)), device=W.device)[:, None], -1).max(1).values for i in range(0, len(W), block)]
+    return torch.cat(top).cpu().numpy()
 
 # %% ../nbs/api/41_sae_training.ipynb #cell053
 @dataclass
@@ -517,12 +522,13 @@ class TrainConfig:
 
 # %% ../nbs/api/41_sae_training.ipynb #cell054
 class SAETrainer:
-    "One dictionary, its batches and its optimizer; `step` does one step."
-    def __init__(self, sae, batches, config=None):
+    "One dictionary, its batches and its optimizer; `step` does one step. `device` moves the dictionary first; batches follow it."
+    def __init__(self, sae, batches, config=None, device=None):
         if batches[0].shape[-1] != sae.d_in: raise ValueError(f"the data has width {batches[0].shape[-1]}, the dictionary d_in {sae.d_in}")
-        self.sae, self.batches, self.config, self.done, self.dead = sae.train(), batches, config or TrainConfig(), 0, torch.zeros(sae.d_sae, dtype=torch.bool)
-        self.opt = torch.optim.AdamW(sae.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay, betas=(.9, .999), fused=True)
-        self.gradient, self.tracker = gradient_of(sae, getattr(torch, self.config.dtype)), FiringTracker(sae.d_sae)
+        sae = sae.train() if device is None else sae.to(device).train(); self.device = sae.W_dec.device
+        self.sae, self.batches, self.config, self.done, self.dead = sae, batches, config or TrainConfig(), 0, torch.zeros(sae.d_sae, dtype=torch.bool, device=self.device)
+        self.opt = torch.optim.AdamW(sae.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay, betas=(.9, .999), fused=self.device.type in ('cpu', 'cuda'))
+        self.gradient, self.tracker = gradient_of(sae, getattr(torch, self.config.dtype)), FiringTracker(sae.d_sae, device=self.device)
         if self.config.centre: sae.start_at(batches.sample(20000))
 
 def _residual(sae, z, out):
@@ -537,7 +543,7 @@ def _follow_threshold(sae, out, step):
 def step(self:SAETrainer)->dict: # total, mse, penalty as floats, lr, resampled
     "Gradients, projection, clipping, AdamW, unit rows; dead features are seen to at the end of each window."
     c, s, i = self.config, self.sae, self.done
-    z = s.prepare(self.batches[i])
+    z = s.prepare(self.batches[i].to(self.device))
     out = self.gradient(z, min(1., (i + 1)/max(1, c.l1_warmup)))
     self.tracker.update(out, i)
     if c.dead == 'aux' and self.dead.any(): add_aux_gradient(s, z, _residual(s, z, out).to(z.dtype), self.dead, c.aux_k or s.d_in//2)
@@ -565,13 +571,13 @@ def save(self:SAETrainer,
     for i, s in self.opt.state_dict()['state'].items(): t |= {f'opt.{i}.{k}': torch.as_tensor(v) for k, v in s.items()}
     t |= dict(counts=self.tracker.counts, dead=self.dead)
     meta = dict(extra, step=self.done, counted=self.tracker.rows, config=asdict(self.config), sae=asdict(self.sae.cfg))
-    with atomic_path(path) as tmp: save_file({k: v.detach().clone().contiguous() for k, v in t.items()}, str(tmp), metadata=dict(state=json.dumps(meta)))
+    with atomic_path(path) as tmp: save_file({k: v.detach().cpu().clone().contiguous() for k, v in t.items()}, str(tmp), metadata=dict(state=json.dumps(meta)))
 
 @patch
 def load(self:SAETrainer,
     path:Path|str, # Written by `save`
 )->tuple: # extra as given to `save`, best weights
-    "Continue. Raises ValueError when the file belongs to other settings."
+    "Continue, on whatever device the dictionary is. Raises ValueError when the file belongs to other settings."
     from safetensors import safe_open
     with safe_open(str(path), 'pt') as f: meta, t = json.loads(f.metadata()['state']), {k: f.get_tensor(k) for k in f.keys()}
     for name, mine in (('config', asdict(self.config)), ('sae', asdict(self.sae.cfg))):
@@ -581,7 +587,7 @@ def load(self:SAETrainer,
     state = self.opt.state_dict()
     for k, v in ((k, v) for k, v in t.items() if k.startswith('opt.')): state['state'].setdefault(int(k.split('.')[1]), {})[k.split('.', 2)[2]] = v
     self.opt.load_state_dict(state)
-    self.done, self.tracker.counts, self.tracker.rows, self.dead = meta['step'], t['counts'], meta['counted'], t['dead'].bool()
+    self.done, self.tracker.counts, self.tracker.rows, self.dead = meta['step'], t['counts'].to(self.device), meta['counted'], t['dead'].bool().to(self.device)
     return meta, {k[5:]: v for k, v in t.items() if k.startswith('best.')} or None
 
 # %% ../nbs/api/41_sae_training.ipynb #cell060
@@ -642,12 +648,13 @@ def train_sae(
     split:Split|None=None, # Instead of a 70/15/15 split by group
     folder:Path|str|None=None, # Checkpoints, history and the finished dictionary; a second call continues
     progress:bool=True, # Show a bar
+    device:str|torch.device|None=None, # Where to train, and where the dictionary stays; None: where it is
 )->TrainResult: # Weights of the best validation
     "Train a dictionary with early stopping on validation; the test part is only kept aside."
     config = config or TrainConfig()
     if isinstance(sae, SAEConfig): sae = SparseAutoencoder(seed=config.seed, **{k: v for k, v in asdict(sae).items()})
     batches, val, split, (x, g, n) = _sources(data, groups, config, split)
-    report, trainer = _warned(x, g, n, sae), SAETrainer(sae, batches, config)
+    report, trainer = _warned(x, g, n, sae), SAETrainer(sae, batches, config, device)
     state, best = dict(history=[], seconds=0., stopped='', best=float('inf')), None
     path = None if folder is None else Path(folder)/'state.safetensors'
     if path is not None: path.parent.mkdir(parents=True, exist_ok=True)
@@ -765,12 +772,12 @@ def loss_recovered(
     import pandas as pd
     prompts, parts = list(prompts), []
     if model.site_width(site) != sae.d_in: raise ValueError(f"site {site!r} has width {model.site_width(site)}, the dictionary d_in {sae.d_in}")
-    mean = lambda x: sae.centre.expand_as(x).to(x.dtype)
+    ways = [lambda x, fn=fn: at_dictionary(sae, fn, x) for fn in (sae, sae.centre.expand_as)]
     order = np.argsort([model.tokenize([p], False)['input_ids'].shape[1] for p in prompts], kind='stable')
     for rows in _same_width(model, prompts, order, batch_size):
         t, p = np.asarray(tokens)[rows], [prompts[i] for i in rows]
         clean = spliced_logits(model, t, p)
-        both = [_compare(clean, spliced_logits(model, t, p, site, fn, branch), t, guidance) for fn in (lambda x: sae(x.float()), mean)]
+        both = [_compare(clean, spliced_logits(model, t, p, site, fn, branch), t, guidance) for fn in ways]
         parts.append(torch.stack(both).permute(3, 1, 4, 0, 2))
     a = torch.cat(parts).cpu().numpy()
     out = []

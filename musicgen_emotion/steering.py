@@ -209,7 +209,7 @@ class ClosedLoop:
     The push at a position depends on earlier positions only. `name` says what the probe is where results are stored."""
     probe:Callable # (clip, d) float32 activations -> (clip,) scores
     target:float # score that is enough
-    site:str # where it reads, heads included
+    site:str # where it reads: a site of the decoder, heads included
     window:int|None = 25 # mean over the last so many positions; None takes all so far
     branch:str = 'cond' # rows that it reads
     above:bool = True # enough is at or above the target; False: at or below
@@ -413,8 +413,8 @@ FEATURE_MODES = ('set', 'scale', 'add', 'ablate')
 
 def _feature_edit(sae, features, values, mode):
     def _edited(a):
-        b, v = a.clone(), torch.as_tensor(values, dtype=a.dtype, device=a.device)
-        b[..., features] = dict(set=lambda: v.expand(*a.shape[:-1], -1), scale=lambda: a[..., features]*v, add=lambda: a[..., features] + v, ablate=lambda: torch.zeros_like(a[..., features]))[mode]()
+        b, v, at = a.clone(), torch.as_tensor(values, dtype=a.dtype).to(a.device), torch.as_tensor(features).to(a.device)
+        b[..., at] = dict(set=lambda: v.expand(*a.shape[:-1], -1), scale=lambda: a[..., at]*v, add=lambda: a[..., at] + v, ablate=lambda: torch.zeros_like(a[..., at]))[mode]()
         return b
     def _edit(x, f):
         move = feature_shift(sae, x, _edited)

@@ -451,6 +451,14 @@ def test_a_published_checkpoint_is_read_from_the_cache(hub, craft):
     torch.testing.assert_close(model.codec_latents(wave), craft.codec_latents(wave), atol=1e-4, rtol=0)
 
 
+def test_a_codec_may_be_in_another_folder(exported, craft, tmp_path):
+    out = shutil.copytree(exported, tmp_path / "out")
+    torch.save(dict(pretrained=str(exported)), out / CODEC_FILE)
+    tokens = np.zeros((1, 4, 6), int)
+    np.testing.assert_array_equal(load_model(out, device="cpu").decode_audio(tokens), craft.decode_audio(tokens))
+    assert fetch_parts(out) == dict(codec=exported)
+
+
 def test_a_download_follows_the_names_in_a_checkpoint(hub, exported):
     folder = download_model("facebook/musicgen-small", backend="audiocraft")
     parts = fetch_parts(folder)

@@ -311,11 +311,14 @@ def test_raw_model_and_random_control(melody):
 @pytest.mark.parametrize("name", ["tiny", "melody"])
 def test_random_weights_come_from_the_cpu(name, request, monkeypatch):
     "A seed means the same weights whatever device and precision the model has, and no device's generator is touched."
-    model, seen = request.getfixturevalue(name), []
+    model, seen, drawn, draw = request.getfixturevalue(name), [], [], torch.nn.Linear.reset_parameters
     monkeypatch.setattr(torch.cuda, "manual_seed_all", seen.append)
+    monkeypatch.setattr(torch.nn.Linear, "reset_parameters", lambda self: (drawn.append(self), draw(self))[1])
     before = torch.get_rng_state()
     control = randomized(model, seed=3)
     assert not seen and torch.equal(torch.get_rng_state(), before)
+    used = set(map(id, control.hf.modules()))
+    assert drawn and not [m for m in drawn if id(m) in used], "weights are drawn in copies on the CPU, not where the model is"
     half = randomized(load_model(model.folder, device="cpu", dtype="bfloat16"), seed=3)
     for (n, a), b in zip(control.hf.named_parameters(), half.hf.parameters()):
         if n.startswith(("decoder", "enc_to_dec_proj", "audio_enc_to_dec_proj")): assert torch.equal(a.bfloat16(), b), n
