@@ -33,6 +33,7 @@ $(CRAFT): $(STAMP) requirements-audiocraft.txt
 
 notebooks: env
 	$(BIN)/nbdev_test --path nbs/api --n_workers 2 --do_print $$(test -f $(CRAFT) || echo "--skip_file_re ^([_.]|25_)")
+	$(BIN)/nbdev_test --path nbs/learn --n_workers 2
 
 pytest: env
 	$(BIN)/python -m pytest -q -n 2 tests

@@ -95,6 +95,7 @@ def test_parameter_files_of_hub_models(name):
 def test_results_are_of_the_published_shapes(bench):
     rows = [json.loads(x) for x in (SCRIPT.parent / "real_sizes.jsonl").read_text().splitlines()]
     assert len({(r["size"], r["backend"]) for r in rows}) == len(rows) and rows[0]["size"] == "small"
+    assert {(r["size"], r["backend"]) for r in rows} >= {(s, "transformers") for s in PUBLISHED} | {("small", "audiocraft"), ("medium", "audiocraft")}
     for r in rows:
         layers, d, *_ = PUBLISHED[r["size"]]
         assert r["formula_bytes"] == layers * d * 2 * (r["frames"] + 3) and r["predicted"] == bench.predict(r["size"])
