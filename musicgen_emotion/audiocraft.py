@@ -83,7 +83,7 @@ def import_audiocraft() -> types.ModuleType: # the library
     if missing: _log.info("audiocraft runs without %s, which text-to-music does not use", ", ".join(_stood_in))
     return library
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell014
+# %% ../nbs/api/25_audiocraft.ipynb #cell015
 _LARGE, _SETTLED_S = 2**20, 2.
 
 def cache_folder() -> Path: # of exported checkpoints and of the checksums of large files
@@ -106,7 +106,7 @@ def _sha256(path):
         with contextlib.suppress(OSError): write_json(cache_folder() / "sha256.json", {k: v for k, v in known.items() if Path(k).exists()} | {key: [*stamp, sha]})
     return sha
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell019
+# %% ../nbs/api/25_audiocraft.ipynb #cell020
 _text_encoders: dict[str, Path] = {}
 
 class _Named:
@@ -158,7 +158,7 @@ def _find_codec(folder, name):
     if found := Path(name) if Path(name).exists() else _from_hub(name): return found
     raise FileNotFoundError(f"{folder}: its codec {name!r} is neither in the local cache nor could it be fetched; get it with `hf download {name}` where there is a connection")
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell023
+# %% ../nbs/api/25_audiocraft.ipynb #cell024
 LM_FILE, CODEC_FILE = "state_dict.bin", "compression_state_dict.bin"
 
 def _unpack(folder, file):
@@ -191,7 +191,7 @@ def _fill(module, weights, file, assign=False):
     module.load_state_dict(weights, assign=assign)
     return module.eval()
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell026
+# %% ../nbs/api/25_audiocraft.ipynb #cell027
 def fetch_parts(
     folder:Path|str, # of an audiocraft checkpoint
 ) -> dict[str, Path]: # "text_encoder" and "codec" -> folder; what the checkpoint contains itself is not listed
@@ -206,7 +206,7 @@ def fetch_parts(
     out = {} if t5 is None or (Path(folder) / "t5" / "config.json").exists() else dict(text_encoder=_find_t5(folder, t5))
     return out | ({} if own is not None else dict(codec=_find_codec(folder, codec)))
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell030
+# %% ../nbs/api/25_audiocraft.ipynb #cell031
 def _refuse_config(cfg, name):
     "What the sites and steps of this module do not cover is named before anything is built."
     lm, conditioners, delay = cfg.transformer_lm, dict(cfg.get("conditioners") or {}), cfg.codebooks_pattern.get("delay") or {}
@@ -252,7 +252,7 @@ def _read_codec(folder):
         cfg.device = "cpu"
         return _fill(builders.get_compression_model(cfg), weights, CODEC_FILE)
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell033
+# %% ../nbs/api/25_audiocraft.ipynb #cell034
 def _halve(lm, dtype):
     "Matrices of the layers in half precision; the stream, norms, embeddings and heads stay in single precision, as under the library's autocast."
     for p in lm.transformer.layers.parameters():
@@ -276,7 +276,7 @@ def _read_musicgen(folder, dtype, device):
     raw.autocast = TorchAutocast(dtype != torch.float32, device_type=device.type, dtype=dtype)
     return raw
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell035
+# %% ../nbs/api/25_audiocraft.ipynb #cell036
 class _Parts(torch.nn.Module):
     "The parts of a MusicGen as one module, so that a site has a path; audiocraft keeps the text encoder out of its module tree."
     def __init__(self, raw):
@@ -328,7 +328,7 @@ def _config_of(raw):
     if tuple(lm.pattern_provider.delays) != out.delays: raise ValueError(f"{raw.name}: its codebooks are delayed by {list(lm.pattern_provider.delays)}; only {list(out.delays)} is supported")
     return out
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell038
+# %% ../nbs/api/25_audiocraft.ipynb #cell039
 def wrap_model(
     raw, # audiocraft's MusicGen
     tokenizer=None, # of its text encoder; the model brings its own
@@ -341,7 +341,7 @@ def wrap_model(
     folder = Path(raw.name) if Path(raw.name).is_dir() else None
     return AudiocraftModel(raw, **(dict(name=Path(raw.name).name, folder=folder) | kwargs))
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell041
+# %% ../nbs/api/25_audiocraft.ipynb #cell042
 def load_folder(
     folder:Path, # in audiocraft's format, or in transformers' format, which is exported to the cache first
     dtype:torch.dtype, # precision of the layers' matrices
@@ -353,7 +353,7 @@ def load_folder(
     if not (folder / LM_FILE).exists() and (folder / "config.json").exists(): folder = cached_export(folder)
     return wrap_model(_read_musicgen(folder, dtype, torch.device(device)), folder=folder, **kwargs)
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell045
+# %% ../nbs/api/25_audiocraft.ipynb #cell046
 @contextlib.contextmanager
 def _as(model, branches, null=None):
     "Tell observers what the rows of our own passes are; rows of the library's own loop they must tell apart themselves."
@@ -376,7 +376,7 @@ def tokenize(self:AudiocraftModel,
     out["attention_mask"][empty.to(self.device)] = 0
     return out
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell048
+# %% ../nbs/api/25_audiocraft.ipynb #cell049
 @patch
 def encode_text(self:AudiocraftModel,
     prompts:str|list[str]|TextStates, # prompts, or states that were already made
@@ -385,7 +385,7 @@ def encode_text(self:AudiocraftModel,
     "Text states of prompts: the encoder's last hidden state, multiplied by the mask as the decoder does."
     with _as(self, ("cond",)): return MusicModel.encode_text(self, prompts, warn)
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell051
+# %% ../nbs/api/25_audiocraft.ipynb #cell052
 def _qkv(m, query, key, value):
     "Queries, keys and values (row, head, position, width) of an attention module."
     d, bias = m.embed_dim, m.in_proj_bias if m.in_proj_bias is not None else [None] * (3 * m.embed_dim)
@@ -407,7 +407,7 @@ def _padding_hidden(lm, mask):
     finally:
         for m in modules: del m.forward, m.key_mask
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell053
+# %% ../nbs/api/25_audiocraft.ipynb #cell054
 @dataclass
 class _State(DecoderState):
     "What a step of ours needs besides."
@@ -449,7 +449,7 @@ def begin(self:AudiocraftModel,
     real, padded = mask.bool(), bool((mask.any(1) & ~mask.bool().all(1)).any())
     return _State(states * mask[..., None].to(states.dtype), mask, branches, [{} for _ in _streams(self)] if cache else None, (real | ~real.any(1, keepdim=True)) if padded else None, silent)
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell056
+# %% ../nbs/api/25_audiocraft.ipynb #cell057
 @patch
 def switch_text(self:AudiocraftModel,
     state:DecoderState, # from `begin`: the text to read from here on
@@ -458,7 +458,7 @@ def switch_text(self:AudiocraftModel,
     "Go on with another text: past music is kept, and keys and values of the text are made at every pass."
     return _State(state.states, state.mask, state.branches, cache, state.hidden, state.null)
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell059
+# %% ../nbs/api/25_audiocraft.ipynb #cell060
 @patch
 @torch.no_grad()
 def step(self:AudiocraftModel,
@@ -481,7 +481,7 @@ def step(self:AudiocraftModel,
         if logits == "last": return torch.stack([head(x[:, -1]) for head in lm.linears], 1)
         return torch.stack([head(x) for head in lm.linears], 1)
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell065
+# %% ../nbs/api/25_audiocraft.ipynb #cell066
 @patch
 @torch.no_grad()
 def decode_audio(self:AudiocraftModel,
@@ -495,7 +495,7 @@ def decode_audio(self:AudiocraftModel,
     wave = np.concatenate(out) if out else np.zeros((0, c, 0), np.float32)
     return wave[:, 0] if c == 1 else wave
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell068
+# %% ../nbs/api/25_audiocraft.ipynb #cell069
 @patch
 @torch.no_grad()
 def codec_latents(self:AudiocraftModel,
@@ -506,7 +506,7 @@ def codec_latents(self:AudiocraftModel,
     while not hasattr(codec, "encoder"): codec = codec.model
     return codec.encoder(torch.as_tensor(audio).to(next(codec.parameters()))[:, None]).float()
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell071
+# %% ../nbs/api/25_audiocraft.ipynb #cell072
 @patch
 @contextlib.contextmanager
 def attention_weights(self:AudiocraftModel,
@@ -525,7 +525,7 @@ def attention_weights(self:AudiocraftModel,
     finally:
         for h in handles: h.remove()
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell076
+# %% ../nbs/api/25_audiocraft.ipynb #cell077
 def _raw_branches(x, text, two_step, last, position):
     "Blocks of rows in the library's own loop: cond and null together, or in two calls."
     after_cond = last == (("cond",), position, len(x))
@@ -560,7 +560,7 @@ def watch(self:AudiocraftModel,
     return [self.hf.text_encoder.register_forward_pre_hook(_text, with_kwargs=True), lm.condition_provider.conditioners.description.output_proj.register_forward_pre_hook(_project),
             lm.transformer.register_forward_pre_hook(_decode, with_kwargs=True)]
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell080
+# %% ../nbs/api/25_audiocraft.ipynb #cell081
 @patch
 def _randomized(self:AudiocraftModel, seed, text):
     raw = copy.copy(self.raw)
@@ -577,7 +577,7 @@ def _randomized(self:AudiocraftModel, seed, text):
     raw.lm.to(self.device)
     return AudiocraftModel(raw)
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell084
+# %% ../nbs/api/25_audiocraft.ipynb #cell085
 _RENAMES = ((r"^decoder\.model\.decoder\.embed_tokens\.(\d+)\.", r"emb.\1."), (r"^decoder\.lm_heads\.", "linears."), (r"^decoder\.model\.decoder\.layer_norm\.", "out_norm."),
             (r"^decoder\.model\.decoder\.layers\.", "transformer.layers."), (r"\.encoder_attn_layer_norm\.", ".norm_cross."), (r"\.encoder_attn\.", ".cross_attention."),
             (r"\.self_attn_layer_norm\.", ".norm1."), (r"\.final_layer_norm\.", ".norm2."), (r"\.fc([12])\.", r".linear\1."),
@@ -609,7 +609,7 @@ def _codec_weights(codec):
         out[k] = w.detach().cpu().contiguous()
     return out
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell085
+# %% ../nbs/api/25_audiocraft.ipynb #cell086
 def _lm_config(hf, t5_name):
     "What audiocraft's builders read for the language model, with the values of the published models."
     d = hf.config.decoder
@@ -641,7 +641,7 @@ def _save(path, weights, cfg):
     from omegaconf import OmegaConf
     with open(path, "wb") as f: torch.save({"best_state": weights, "xp.cfg": OmegaConf.to_yaml(OmegaConf.create(cfg)), "version": "1.3.0", "exported": True}, f)
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell086
+# %% ../nbs/api/25_audiocraft.ipynb #cell087
 def export_audiocraft(
     model:MusicModel|Path|str, # a model of the transformers backend, or its name or folder
     out:Path|str, # folder to write; an older one is replaced as a whole
@@ -666,7 +666,7 @@ def export_audiocraft(
         _save(tmp / CODEC_FILE, _codec_weights(hf.audio_encoder), _codec_config(hf.audio_encoder))
     return Path(out)
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell089
+# %% ../nbs/api/25_audiocraft.ipynb #cell090
 EXPORT_VERSION = 1 # to be raised when the exported files change
 _EXPORTED_FROM = ("*.safetensors", "pytorch_model*.bin", "config.json", "*token*.json", "vocab.json", "*.model", "*.txt")
 
