@@ -20,7 +20,9 @@ __all__ = ['write_random_melody', 'TokenSpan', 'TokenSite', 'MelodyModel', 'wrap
 # %% ../nbs/api/26_melody.ipynb #cell006
 def _melody_config(text, codec, decoder, chroma_length):
     from transformers import MusicgenMelodyConfig
-    return MusicgenMelodyConfig(text_encoder=text, audio_encoder=codec, decoder=decoder, num_chroma=12, chroma_length=chroma_length)
+    make = getattr(MusicgenMelodyConfig, "from_sub_models_config", None)
+    sizes = dict(num_chroma=12, chroma_length=chroma_length)
+    return make(text, codec, decoder, **sizes) if make else MusicgenMelodyConfig(text_encoder=text, audio_encoder=codec, decoder=decoder, **sizes)
 
 def _melody_decoder(d_model, n_layers, n_heads, codebook_size, n_codebooks, channels):
     from transformers.models.musicgen_melody.configuration_musicgen_melody import MusicgenMelodyDecoderConfig
