@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np, torch
 from fastcore.basics import patch
 from .core import atomic_path, check_in, folder_lock, sha256_bytes, sha256_file, write_json
-from .models import (DecoderState, ModelConfig, MusicModel, Pass, Site, TextStates, TransformersModel, _check_tokens, _cpu_seed, _quiet, _see_text)
+from .models import (DecoderState, ModelConfig, MusicModel, Pass, Site, TextStates, TransformersModel, _cpu_seed, _quiet, _see_text)
 
 # %% auto #0
 __all__ = ['COMMANDS', 'LM_FILE', 'CODEC_FILE', 'EXPORT_VERSION', 'import_audiocraft', 'cache_folder', 'register_t5',
@@ -483,17 +483,7 @@ def step(self:AudiocraftModel,
 
 # %% ../nbs/api/25_audiocraft.ipynb #cell066
 @patch
-@torch.no_grad()
-def decode_audio(self:AudiocraftModel,
-    tokens:torch.Tensor|np.ndarray, # (clip, codebook, frame), without delays
-    batch_size:int|None=None, # clips at once; None: 1 on a cpu, 8 elsewhere
-) -> np.ndarray: # (clip, sample) float32, (clip, 2, sample) for stereo
-    "Waveforms of tokens through EnCodec; raises ValueError for tokens that are not of this model."
-    tokens, c = _check_tokens(tokens, self.config), self.config.channels
-    n = batch_size or (1 if self.device.type == "cpu" else 8)
-    out = [self.raw.compression_model.decode(tokens[i:i + n].to(self.device), None).float().cpu().numpy() for i in range(0, len(tokens), n)]
-    wave = np.concatenate(out) if out else np.zeros((0, c, 0), np.float32)
-    return wave[:, 0] if c == 1 else wave
+def _decode(self:AudiocraftModel, codes): return self.raw.compression_model.decode(codes, None)
 
 # %% ../nbs/api/25_audiocraft.ipynb #cell069
 @patch

@@ -4,7 +4,7 @@
 
 # %% ../nbs/api/23_extraction.ipynb #cell002
 from __future__ import annotations
-import contextlib, hashlib, io, json, logging, os, shutil, warnings
+import contextlib, io, json, logging, os, shutil, warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING

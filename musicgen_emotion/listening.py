@@ -396,7 +396,7 @@ def crossed_se(
         k = len(sums)
         if k < 2: raise ValueError("there must be at least two raters and two tracks to generalize over")
         return (sums**2).sum()*k/(k - 1), k - 1
-    (vr, dr), (vt, dt), (v0, d0) = _v(r), _v(t), _v(np.unique(r*(t.max() + 1) + t, return_inverse=True)[1])
+    (vr, dr), (vt, dt), (v0, _) = _v(r), _v(t), _v(np.unique(r*(t.max() + 1) + t, return_inverse=True)[1])
     if method == 'rows': return float(np.sqrt((influence**2).sum()*n/(n - 1))), n - 1
     if method != 'crossed': return (float(np.sqrt(vr)), dr) if method == 'raters' else (float(np.sqrt(vt)), dt)
     return float(np.sqrt(max(vr + vt - v0, vr, vt))), min(dr, dt)
@@ -454,7 +454,7 @@ def _mixed_choice(y, x, raters, tracks):
     "Log odds of a choice with its standard error, the effect of the side, and variance components."
     from scipy.optimize import minimize
     from statsmodels.tools.numdiff import approx_hess
-    X, args = np.c_[np.ones(len(y)), x], (y, np.c_[np.ones(len(y)), x], (raters, tracks), {})
+    args = y, np.c_[np.ones(len(y)), x], (raters, tracks), {}
     fit = minimize(_laplace, np.r_[np.log((y.mean() + .01)/(1.01 - y.mean())), 0, -1, -1], args=args, method='L-BFGS-B', bounds=[(-8, 8)]*2 + [(-5, 3)]*2)
     b, s = fit.x[:2], fit.x[2:]
     var = np.diag(np.linalg.inv(approx_hess(b, lambda q: _laplace(np.r_[q, s], *args))))

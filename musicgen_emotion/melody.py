@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from fastcore.basics import patch
 from .core import check_in
-from .models import (DecoderState, MusicModel, Pass, Site, TextStates, TransformersModel, read_tokenizer, torch_dtype, _codec_config, _config_of,
+from .models import (DecoderState, MusicModel, Pass, Site, TextStates, TransformersModel, read_tokenizer, torch_dtype, _codec_config, _config_of, _joined_config,
                                      _cpu_seed, _default_dtype, _draw_codebooks, _new_cache, _quiet, _redraw, _refuse_bad_weights, _set_generation, _text_config,
                                      _transformers_sites, _write_tokenizer)
 
@@ -20,9 +20,7 @@ __all__ = ['write_random_melody', 'TokenSpan', 'TokenSite', 'MelodyModel', 'wrap
 # %% ../nbs/api/26_melody.ipynb #cell006
 def _melody_config(text, codec, decoder, chroma_length):
     from transformers import MusicgenMelodyConfig
-    make = getattr(MusicgenMelodyConfig, "from_sub_models_config", None)
-    sizes = dict(num_chroma=12, chroma_length=chroma_length)
-    return make(text, codec, decoder, **sizes) if make else MusicgenMelodyConfig(text_encoder=text, audio_encoder=codec, decoder=decoder, **sizes)
+    return _joined_config(MusicgenMelodyConfig, text, codec, decoder, num_chroma=12, chroma_length=chroma_length)
 
 def _melody_decoder(d_model, n_layers, n_heads, codebook_size, n_codebooks, channels):
     from transformers.models.musicgen_melody.configuration_musicgen_melody import MusicgenMelodyDecoderConfig
@@ -214,7 +212,7 @@ class MelodyState(DecoderState):
 
 def _unpadded(text):
     "Text without padding. Raises ValueError when prompts differ in length."
-    lengths, width = text.mask.sum(1), text.mask.shape[1]
+    lengths = text.mask.sum(1)
     if not lengths.any(): return text.states, text.mask
     if lengths.min() != lengths.max():
         raise ValueError(f"prompts of {int(lengths.min())} and {int(lengths.max())} tokens cannot share a batch of a melody model, which would read the padding; "

@@ -147,10 +147,14 @@ def _set_generation(hf):
     g.do_sample, g.guidance_scale, g.max_length = True, 3.0, 1500 + c.num_codebooks
     return hf
 
+def _joined_config(kind, text, codec, decoder, **sizes):
+    "One configuration of three; transformers 4.57 has a function for it, 5.x takes them as they are."
+    make = getattr(kind, "from_sub_models_config", None)
+    return make(text, codec, decoder, **sizes) if make else kind(text_encoder=text, audio_encoder=codec, decoder=decoder, **sizes)
+
 def _random_musicgen(text, codec, decoder, seed, dtype):
     from transformers import MusicgenConfig, MusicgenForConditionalGeneration as Musicgen
-    make = getattr(MusicgenConfig, "from_sub_models_config", None)
-    cfg = make(text, codec, decoder) if make else MusicgenConfig(text_encoder=text, audio_encoder=codec, decoder=decoder)
+    cfg = _joined_config(MusicgenConfig, text, codec, decoder)
     with _cpu_seed(seed), _default_dtype(dtype), torch.no_grad():
         model = Musicgen(cfg).eval()
         _draw_codebooks(model.audio_encoder)
@@ -733,20 +737,21 @@ def step(self:TransformersModel,
 # %% ../nbs/api/20_models.ipynb #cell094
 @patch
 @torch.no_grad()
-def decode_audio(self:TransformersModel,
+def decode_audio(self:MusicModel,
     tokens:torch.Tensor|np.ndarray, # (clip, codebook, frame), without delays
     batch_size:int|None=None, # clips at once; None: 1 on a cpu, 8 elsewhere
 ) -> np.ndarray: # (clip, sample) float32, (clip, 2, sample) for stereo
     "Waveforms of tokens through EnCodec; raises ValueError for tokens that are not of this model."
-    tokens = _check_tokens(tokens, self.config)
+    tokens, c = _check_tokens(tokens, self.config), self.config.channels
     n = batch_size or (1 if self.device.type == "cpu" else 8)
-    c, codec, out = self.config.channels, self.hf.audio_encoder, []
-    for i in range(0, len(tokens), n):
-        codes = tokens[i:i + n].to(self.device)[None]
-        parts = [codec.decode(codes[:, :, j::c], audio_scales=[None]).audio_values for j in range(c)]
-        out.append(torch.cat(parts, 1).float().cpu().numpy())
+    out = [self._decode(tokens[i:i + n].to(self.device)).float().cpu().numpy() for i in range(0, len(tokens), n)]
     wave = np.concatenate(out) if out else np.zeros((0, c, 0), np.float32)
     return wave[:, 0] if c == 1 else wave
+
+@patch
+def _decode(self:TransformersModel, codes):
+    c = self.config.channels
+    return torch.cat([self.hf.audio_encoder.decode(codes[None][:, :, j::c], audio_scales=[None]).audio_values for j in range(c)], 1)
 
 # %% ../nbs/api/20_models.ipynb #cell098
 @patch

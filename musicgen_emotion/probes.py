@@ -61,7 +61,7 @@ def grouped_folds(
     names, codes = np.unique(np.zeros(len(groups)) if labels is None else np.asarray(labels), return_inverse=True)
     groups = np.arange(len(codes)) if groups is None else np.asarray(groups)
     if groups.shape!=codes.shape: raise ValueError(f"labels and groups must have the same rows, got {codes.shape} and {groups.shape}")
-    n = len(u:=np.unique(groups, return_inverse=True)[0]); g = np.unique(groups, return_inverse=True)[1]
+    u, g = np.unique(groups, return_inverse=True); n = len(u)
     if int(n_folds)!=n_folds or n_folds<2: raise ValueError(f"n_folds must be a whole number >= 2, got {n_folds!r}")
     if n<n_folds: raise ValueError(f"there are {n} groups but {n_folds} folds: use at most {n} folds")
     fold = np.unique(_deal(codes, g, n_folds, np.random.default_rng(seed)), return_inverse=True)[1]

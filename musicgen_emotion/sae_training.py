@@ -255,7 +255,11 @@ class ReluGradient:
 
     `b_dec` is folded into the encoder's bias, which drops a product and adds a rank-one term to the gradient of `W_enc`; buffers are kept
     between steps. Which of the two it is follows from the activations of the batch and nothing else."""
-    def __init__(self, sae, dtype=torch.float32, sparse_below=None):
+    def __init__(self,
+        sae, # Dictionary with ReLU, on the CPU
+        dtype=torch.float32, # Of the large products
+        sparse_below=None, # Share of active places under which sums over them are used; None: `SPARSE_BELOW`, less where that does not pay
+    ):
         self.sae, self.dtype, self.buffers = _on_cpu(sae), dtype, {}
         usual = 0. if sae.d_in*sae.d_sae < 2**16 else SPARSE_BELOW/3 if dtype == torch.bfloat16 else SPARSE_BELOW
         self.sparse_below = usual if sparse_below is None else sparse_below

@@ -183,7 +183,7 @@ def _halves(G, W):
 
 # %% ../nbs/api/31_similarity.ipynb #cell038
 def _curve_rows(K, names, n, arm):
-    k = len(names); at = lambda i, j: (K[:, 2*i, 2*j]+K[:, 2*i+1, 2*j+1])/2
+    at = lambda i, j: (K[:, 2*i, 2*j]+K[:, 2*i+1, 2*j+1])/2
     vals = {f'{a}-{b}': at(i, j) for (i, a), (j, b) in combinations(enumerate(names), 2)} if arm!='ceiling' else {
             f'{a}-{a}': K[:, 2*i, 2*i+1] for i, a in enumerate(names)}
     vals['all'] = np.mean(list(vals.values()), 0)

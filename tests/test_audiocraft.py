@@ -1,7 +1,5 @@
 """The audiocraft backend against the library's own generate, against transformers, and against damaged checkpoints."""
 import importlib.util
-import json
-import logging
 import os
 import shutil
 import subprocess
@@ -19,13 +17,13 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("audiocraft") is None, 
 
 from musicgen_emotion.attention import attention_pass
 from musicgen_emotion import audiocraft as backend
-from musicgen_emotion.audiocraft import (CODEC_FILE, COMMANDS, LM_FILE, AudiocraftModel, cached_export, export_audiocraft, fetch_parts, import_audiocraft, register_t5, wrap_model)
+from musicgen_emotion.audiocraft import (CODEC_FILE, COMMANDS, LM_FILE, AudiocraftModel, cached_export, export_audiocraft, fetch_parts, import_audiocraft, register_t5)
 from musicgen_emotion.cli import download_model
 from musicgen_emotion.core import sha256_file
 from musicgen_emotion.extraction import replay, replay_error, stepwise
 from musicgen_emotion.hooks import ActivationExtractor, _n_hooks, hooked, trace
 from musicgen_emotion.judges import codec_embedding
-from musicgen_emotion.models import Pass, as_model, delay_tokens, load_model, randomized, sample_tokens, write_random_model
+from musicgen_emotion.models import as_model, load_model, randomized, sample_tokens, write_random_model
 from musicgen_emotion.steering import hooked_sites, steer
 from musicgen_emotion.directions import Direction
 

@@ -1,5 +1,5 @@
 """Clip store and replay: kills, damage, full disks, and equality with the library's own generation."""
-import os, resource, shutil, signal, subprocess, sys, time, tracemalloc
+import os, shutil, signal, subprocess, sys, time, tracemalloc
 from pathlib import Path
 import numpy as np
 import pandas as pd
@@ -7,8 +7,8 @@ import pytest
 import torch
 import xarray as xr
 from musicgen_emotion.core import sha256_file
-from musicgen_emotion.extraction import (ClipStore, clip_id, delay_ids, generate_clips, plan_clips, replay, replay_error, replay_store, stepwise, text_rows,
-                                         token_nll, trim, undelay_ids)
+from musicgen_emotion.extraction import (ClipStore, clip_id, generate_clips, plan_clips, replay, replay_error, replay_store, text_rows,
+                                         token_nll, undelay_ids)
 from musicgen_emotion.hooks import _n_hooks
 from musicgen_emotion.models import load_model, nano_folder, write_random_model
 

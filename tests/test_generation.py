@@ -4,7 +4,7 @@ import pytest
 import soundfile as sf
 
 from musicgen_emotion.generation import generate, save_audio, save_clips
-from musicgen_emotion.hooks import _n_hooks, hooked
+from musicgen_emotion.hooks import _n_hooks
 
 PROMPTS = ["a happy song with piano", "a sad song", "", "an angry song with guitar and drums, very fast, in a minor key, quiet, low register, dark"]
 

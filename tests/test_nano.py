@@ -1,7 +1,6 @@
 "The packaged model: what it ships, how plain transformers loads it, and that its page tells what was measured."
 import json
 import numpy as np
-import pytest
 import torch
 from musicgen_emotion.emotions import EMOTIONS, EMOTION_WORDS, HELD_OUT_WORDS
 from musicgen_emotion.models import load_model, nano_folder

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import musicgen_emotion
-from musicgen_emotion.models import ModelConfig, _transformers_sites, model_registry, wrap_model
+from musicgen_emotion.models import ModelConfig, model_registry, wrap_model
 
 ROOT = Path(musicgen_emotion.__path__[0]).parent
 SCRIPT = ROOT / "benchmarks" / "real_sizes.py"

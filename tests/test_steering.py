@@ -1,5 +1,5 @@
 "Directions and steering beyond their lessons: files that were altered, the library's own generate, kills, bad input, batches."
-import json, os, signal, subprocess, sys, time, warnings
+import json, signal, subprocess, sys, time, warnings
 from pathlib import Path
 import numpy as np
 import pytest
@@ -7,11 +7,10 @@ import torch
 from musicgen_emotion.directions import (Direction, agop_direction, axis_direction, lda_direction, load_directions, logistic_direction, mean_difference, mean_differences,
                                          pca_direction, random_direction, ridge_direction, sae_direction, save_directions, shuffled_direction)
 from musicgen_emotion.extraction import ClipStore, replay, stepwise, token_nll
-from musicgen_emotion.generation import generate
 from musicgen_emotion.hooks import _n_hooks as hooks
 from musicgen_emotion.models import sample_tokens
 from musicgen_emotion.steering import (Arm, ClosedLoop, Schedule, branch_arithmetic, dose_response, dose_slopes, head_activations, hooked_sites, judge_clips,
-                                       pairs_curve, plan_doses, prompt_arm, random_arms, side_effects, site_rms, site_width, steer, steer_features)
+                                       prompt_arm, random_arms, side_effects, site_rms, site_width, steer, steer_features)
 
 PROMPTS = ['a calm flute', 'fast drums', 'sad strings', 'a song']
 

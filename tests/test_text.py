@@ -1,5 +1,5 @@
 """Text embeddings: padding, foreign input, words and tokens, export and the user's own files."""
-import os, shutil
+import os
 from pathlib import Path
 import numpy as np
 import pandas as pd
@@ -7,7 +7,7 @@ import pytest
 import torch
 from musicgen_emotion.core import sha256_file
 from musicgen_emotion.models import load_model, write_random_model
-from musicgen_emotion.text import Embeddings, export_t5_embeddings, load_embeddings, load_encoder, pool_tokens, text_embeddings, word_token_spans
+from musicgen_emotion.text import export_t5_embeddings, load_embeddings, load_encoder, text_embeddings, word_token_spans
 
 torch.set_num_threads(1)
 PROMPTS = ['happy upbeat pop song', 'sad slow piano', 'calm ambient pads']
