@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 import numpy as np
 from .acoustics import DESCRIPTORS, PITCHES, check_clip, pitch_classes, spectral_peaks, spectrum
-from .core import Gate, atomic_path, check_in, gates_table, write_json
+from .core import Gate, atomic_path, check_in, gates_table, read_json, write_json
 from .emotions import EMOTIONS, emotion_colors
 
 # %% auto #0
 __all__ = ['COLORS', 'color_of', 'axis_label', 'plot_layers', 'plot_time', 'plot_centroids', 'plot_dose', 'plot_histograms',
            'plot_null', 'plot_heatmap', 'plot_correlations', 'plot_confusion', 'plot_gates', 'plot_scores',
-           'plot_embedding', 'plot_clip', 'audio_tag', 'AudioTable', 'audio_table', 'save_figure']
+           'plot_embedding', 'plot_clip', 'audio_tag', 'AudioTable', 'audio_table', 'save_figure', 'saved_figure']
 
 # %% ../nbs/api/15_plots.ipynb #cell003
 if TYPE_CHECKING:
@@ -406,3 +406,13 @@ def save_figure(
     write_json(path.with_suffix('.json'), dict(caption=caption, alt=alt))
     if close: plt.close(figure)
     return path
+
+# %% ../nbs/api/15_plots.ipynb #cell068
+def saved_figure(
+    path:Path|str, # PNG file that `save_figure` wrote
+): # IPython.display.HTML
+    "The picture, with its alternative text and its caption, as an element that holds all of it. Raises FileNotFoundError for a figure that is not there."
+    from IPython.display import HTML
+    path = Path(path)
+    side, data = read_json(path.with_suffix('.json')), base64.b64encode(path.read_bytes()).decode()
+    return HTML(f'<figure><img src="data:image/png;base64,{data}" alt="{html.escape(side["alt"])}" style="max-width:100%"><figcaption><em>{html.escape(side["caption"])}</em></figcaption></figure>')

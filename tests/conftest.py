@@ -69,3 +69,11 @@ def data_dir():
     folder = Path(os.environ.get("MGE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
     if not folder.is_dir(): pytest.skip(f"the real data are not at {folder}; set MGE_DATA")
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    from browser import Browser
+    b = Browser(tmp_path_factory.mktemp("browser"))
+    yield b
+    b.close()
