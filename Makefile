@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 OUT    ?= results
 PHASES ?= phase0 phase1 phase2 phase3
+JOBS   ?= 2
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 CRAFT  := $(VENV)/.audiocraft
@@ -15,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
 .PHONY: run test env notebooks pytest site docs nano clean current interop interop-env
 run: env
-	$(BIN)/musicgen-emotion run $(PHASES) -f params/nano.yaml --out $(OUT)
+	$(BIN)/musicgen-emotion run $(PHASES) -f params/nano.yaml --out $(OUT) --jobs $(JOBS)
 
 test: env notebooks pytest
 

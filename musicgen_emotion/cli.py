@@ -328,13 +328,13 @@ def run(
     file:Annotated[Optional[list[str]], typer.Option('--file', '-f', help='YAML file, or nano, small, large; a later one wins.')]=None, # Files
     out:Annotated[Path, typer.Option(help='Folder of run folders: a phase writes to OUT/<phase>.')]=Path('results'), # Where to
     sweep:Annotated[Optional[list[str]], typer.Option('--sweep', help='name=v1,v2,...: one run for each combination, in OUT/<name=v...>.')]=None, # Axes
-    jobs:Annotated[int, typer.Option(help='Runs at the same time, with --sweep.')]=1, # Processes
+    jobs:Annotated[int, typer.Option(help='Phases, or runs of --sweep, at the same time.')]=1, # Processes
     fresh:Annotated[bool, typer.Option('--fresh', help='Start over: empty the run folder first.')]=False, # Start over
 ):
     "Run phase notebooks with checked parameters. Precedence, rising: notebook defaults, files in order, -p."
     if not phases: return typer.echo(phase_help())
     if sweep: return typer.echo(table_text(_sweep(phases, sweep, file or [], split_assignments(param), out, jobs)))
-    for r in run_phases(phases, out, file or [], split_assignments(param), fresh):
+    for r in run_phases(phases, out, file or [], split_assignments(param), fresh, n_jobs=jobs):
         gates = f', gates {sum(g.passed for g in r.gates)}/{len(r.gates)} {verdict(r.gates)}' if r.gates else ''
         typer.echo(f'{r.phase}: {"finished before, nothing to do" if r.status == "current" else f"finished in {r.seconds:.0f} s"}{gates}\n{r.out/"notebook.ipynb"}')
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 import ast, itertools, json, logging, os, subprocess, sys, threading, time, tokenize
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from difflib import get_close_matches
 from io import StringIO
@@ -345,22 +345,32 @@ def _execute(job)->dict:
     return dict(status='finished', message='')
 
 # %% ../nbs/api/60_phases.ipynb #cell058
+_WORKERS = []  # those under way
+
+def _stop_workers():
+    "End the workers of this process; their runs are closed as interrupted."
+    while _WORKERS: _WORKERS.pop().stdin.close()
+
 def _start_worker(job:dict, out:Path)->dict:
     "Run the worker process to its end and return its outcome; it ends by itself when this process dies."
     here = str(Path(musicgen_emotion.__path__[0]).parent)
     env = {**os.environ, RUNNER: str(out), 'PYTHONPATH': os.pathsep.join(filter(None, [here, os.environ.get('PYTHONPATH')]))}
     code = 'from musicgen_emotion.phases import _work; _work()'
     worker = subprocess.Popen([sys.executable, '-c', code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+    _WORKERS.append(worker)
     try:
         worker.stdin.write(json.dumps(job) + '\n')
         worker.stdin.flush()
         answer = worker.stdout.read()
         worker.wait()
     finally:
+        stopped = worker not in _WORKERS
+        if not stopped: _WORKERS.remove(worker)
         worker.stdin.close()
         worker.stdout.close()
         try: worker.wait(10)
         except subprocess.TimeoutExpired: worker.kill()
+    if stopped: return dict(status='interrupted', message='stopped from the keyboard')
     return json.loads(answer) if answer else dict(status='failed', message=f'the worker process ended with code {worker.returncode}; see {job["log"]}')
 
 def _code_checksum(notebook:Path)->str:
@@ -395,7 +405,7 @@ def run_phase(
     params:Mapping[str, Any]|None=None, # Values over the notebook's defaults
     out:Path|str|None=None, # Run folder; `results/<phase>` by default
     fresh:bool=False, # Empty the folder first, even when an earlier run finished
-    progress:bool=True, # Show a bar of cells
+    progress:bool|Mapping=True, # Show a bar of cells; a mapping holds options of tqdm
 )->PhaseResult: # What became of it
     "Check the parameters, run the notebook in its own process, keep it as `notebook.ipynb`. A failure raises a PhaseError."
     notebook = find_phase(phase)
@@ -447,20 +457,45 @@ def run_status(
     return pd.DataFrame(rows, columns=['run', 'phase', 'status', 'started', 'ended', 'gates', 'message']).sort_values('started', kind='stable', ignore_index=True)
 
 # %% ../nbs/api/60_phases.ipynb #cell072
+def _in_threads(do, n, n_jobs)->list:
+    "`do(0)` to `do(n - 1)`, `n_jobs` at a time. After an error nothing more is started, and it is raised when those under way have ended; Ctrl-C ends them."
+    stop = threading.Event()
+    def _guarded(i):
+        if stop.is_set(): return
+        try: return do(i)
+        except BaseException:
+            stop.set()
+            raise
+    with ThreadPoolExecutor(n_jobs) as pool:
+        futures = [pool.submit(_guarded, i) for i in range(n)]
+        try: wait(futures)
+        except KeyboardInterrupt:
+            stop.set()
+            _stop_workers()
+            raise
+    return [f.result() for f in futures]
+
+# %% ../nbs/api/60_phases.ipynb #cell074
 def run_phases(
     phases:Sequence[Path|str], # Phases in the order in which they run
     out:Path|str='results', # Folder of run folders: each phase gets `out/<phase>`
     files:Sequence[Path|str]=(), # Parameter files
     overrides:Mapping[str, Any]|None=None, # As in `resolve_parameters`
     fresh:bool=False, # Start each phase over
-    progress:bool=True, # Show a bar of cells
-)->list[PhaseResult]: # One a phase
-    "Check the parameters of all phases, then run them in order; the first failure stops the rest."
+    progress:bool=True, # Show a bar of cells for each phase
+    n_jobs:int=1, # Phases at the same time, each in its own process
+)->list[PhaseResult]: # One a phase, in the order given
+    "Check the parameters of all phases, then start them in order; after a failure no further one is started."
     if not phases: raise ValueError(f"phases must name at least one of: {', '.join(list_phases())}")
-    plans = resolve_parameters(phases, files, overrides)
-    return [run_phase(nb, {k: v for k, v in values.items() if k != 'out_dir'}, Path(out)/nb.stem, fresh, progress) for nb, values in plans.items()]
+    check_positive('n_jobs', n_jobs)
+    plans = list(resolve_parameters(phases, files, overrides).items())
+    def _one(i):
+        nb, values = plans[i]
+        bar = dict(position=i, desc=nb.stem) if progress and n_jobs > 1 else progress
+        return run_phase(nb, {k: v for k, v in values.items() if k != 'out_dir'}, Path(out)/nb.stem, fresh, bar)
+    return _in_threads(_one, len(plans), n_jobs)
 
-# %% ../nbs/api/60_phases.ipynb #cell075
+# %% ../nbs/api/60_phases.ipynb #cell077
 @dataclass(frozen=True)
 class PlannedRun:
     "One run of a plan: checked parameters and the name of its folder."
@@ -482,11 +517,7 @@ def plan(
     checked = [check_parameters(spec, {**(base or {}), **p}, notebook.stem) for p in points]
     return [PlannedRun(notebook, name(p), {k: v for k, v in c.items() if k != 'out_dir'}) for p, c in zip(points, checked)]
 
-# %% ../nbs/api/60_phases.ipynb #cell078
-def _bar(items, total):
-    from tqdm.auto import tqdm
-    return tqdm(items, total=total, desc='runs')
-
+# %% ../nbs/api/60_phases.ipynb #cell080
 def run_plan(
     runs:Sequence[PlannedRun], # As from `plan`
     out:Path|str='results', # Folder of the run folders
@@ -494,16 +525,18 @@ def run_plan(
     progress:bool=True, # Show a bar of runs
 )->pd.DataFrame: # `run_status(out)` when all have ended
     "Run a plan; a run that fails does not stop the others, and one that is current is not repeated."
+    from tqdm.auto import tqdm
     check_positive('n_jobs', n_jobs)
     def _one(r):
         try: return run_phase(r.phase, r.params, Path(out)/r.name, progress=False)
         except (PhaseError, RuntimeError, ValueError, OSError) as e: return PhaseResult(r.phase.stem, Path(out)/r.name, 'failed', str(e))
-    with ThreadPoolExecutor(n_jobs) as pool: results = list(_bar(pool.map(_one, runs), len(runs)) if progress else pool.map(_one, runs))
+        finally: bar.update()
+    with tqdm(total=len(runs), desc='runs', disable=not progress) as bar: results = _in_threads(lambda i: _one(runs[i]), len(runs), n_jobs)
     status = run_status(out)
     refused = {r.out.name: r.message for r in results if r.status == 'failed'}
     return status.assign(message=[refused.get(n) or m for n, m in zip(status['run'], status['message'])])
 
-# %% ../nbs/api/60_phases.ipynb #cell082
+# %% ../nbs/api/60_phases.ipynb #cell084
 def _cell(x)->str:
     "A value as text for one cell of a Markdown table."
     if isinstance(x, float): return '' if x != x else f'{x:.4g}'
@@ -517,7 +550,7 @@ def markdown_table(
     lines = ['| ' + ' | '.join(map(_cell, r)) + ' |' for r in [df.columns, ['---']*df.shape[1], *df.head(rows).itertuples(index=False)]]
     return '\n'.join(lines) + (f'\n\n({len(df) - rows} more rows)' if len(df) > rows else '') + '\n'
 
-# %% ../nbs/api/60_phases.ipynb #cell085
+# %% ../nbs/api/60_phases.ipynb #cell087
 def report(
     run:Path|str, # A run folder
     rows:int=30, # Rows of a table at most

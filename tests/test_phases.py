@@ -236,3 +236,35 @@ def test_names():
 
 def test_packaged_copies_are_current():
     assert sync_phases(write=False) == [], 'run: python -c "from musicgen_emotion.phases import sync_phases; sync_phases()"'
+
+# ---- several phases at the same time
+
+def test_two_phases_run_at_the_same_time(tmp_path):
+    "Each waits for a file of the other one: run after one another they would never end."
+    pair = [notebook(tmp_path, f'phase8_{me}', 'out_dir: str = "r"  # run folder', OPEN.format(f'phase8_{me}'),
+                     f'import time\nfrom pathlib import Path\nPath({str(tmp_path/me)!r}).touch()\nt = time.monotonic()\n'
+                     f'while not Path({str(tmp_path/other)!r}).exists():\n    assert time.monotonic() - t < 60\n    time.sleep(.05)', 'run.close();')
+            for me, other in (('a', 'b'), ('b', 'a'))]
+    results = run_phases(pair, tmp_path/'out', progress=False, n_jobs=2)
+    assert [(r.phase, r.status) for r in results] == [('phase8_a', 'finished'), ('phase8_b', 'finished')]
+
+def test_after_a_failure_no_further_phase_is_started(tmp_path):
+    make = lambda name, body: notebook(tmp_path, f'phase8_{name}', 'out_dir: str = "r"  # run folder', OPEN.format(f'phase8_{name}'), body, 'run.close();')
+    nbs = [make('slow', 'import time; time.sleep(6)'), make('wrong', 'raise ValueError("seven")'), make('never', 'pass')]
+    with pytest.raises(PhaseError, match='phase8_wrong failed: .*ValueError: seven'): run_phases(nbs, tmp_path/'out', progress=False, n_jobs=2)
+    assert run_manifest(tmp_path/'out'/'phase8_slow')['status'] == 'finished'
+    assert not (tmp_path/'out'/'phase8_never').exists()
+
+def test_interrupt_ends_all_that_run(tmp_path):
+    "A SIGINT to the command alone, not to its group, as a job scheduler sends it."
+    for name in 'ab':
+        notebook(tmp_path, f'phase8_{name}', 'out_dir: str = "r"  # run folder', OPEN.format(f'phase8_{name}'), f'open({str(tmp_path/name)!r}, "w").close()\nimport time; time.sleep(300)')
+    code = f'from musicgen_emotion.phases import run_phases; run_phases([{str(tmp_path/"phase8_a.ipynb")!r}, {str(tmp_path/"phase8_b.ipynb")!r}], {str(tmp_path/"out")!r}, n_jobs=2)'
+    p = subprocess.Popen([sys.executable, '-c', code], env=ENV, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    t = time.monotonic()
+    while not ((tmp_path/'a').exists() and (tmp_path/'b').exists()):
+        assert p.poll() is None and time.monotonic() - t < 60
+        time.sleep(.1)
+    p.send_signal(signal.SIGINT)
+    assert p.wait(30) != 0
+    assert [run_manifest(tmp_path/'out'/f'phase8_{n}')['status'] for n in 'ab'] == ['interrupted']*2
