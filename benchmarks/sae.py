@@ -6,6 +6,7 @@ The sides alternate in one process: every round gives each of them the same `ste
 ours in one round; the median over rounds is printed, the interval is the smallest and the largest round, and the first round only warms up.
 Data, batches, learning-rate schedule, penalty, gradient clipping and number of steps are the same; starting weights and starting bias are each library's own.
 `share_of_products` is the time of the five matrix products that ReLU with L1 needs, measured in the same rounds, over the time of a step.
+`relu_l1_float32_training` are whole trainings from each library's own start; the ratios of their first and last 20 steps are given as well.
 `relu_l1_float32_sparse` starts all sides from one dictionary with the L0 that a training ends with, at its small last learning rate: the directions
 that the data were made of, then random ones, a common bias that leaves 96 features a row active; the same tensors are copied into each library.
 Errors are of rows that nobody trained on. ReLU dictionaries end with different L0, so their error is also compared with the 64
@@ -63,7 +64,7 @@ def start(state, **parameters):
 def ours(kind, dtype, x, o):
     cfg = SAEConfig(o.d_in, d_sae=o.d_sae, activation='topk' if kind == 'topk' else 'relu', k=K, l1=L1)
     config = TrainConfig(steps=o.total, batch_size=o.batch, lr=o.lr, warmup=o.warmup, l1_warmup=o.warmup, decay=.2, dtype=dtype, centre=o.state is None)
-    trainer = SAETrainer(SparseAutoencoder(seed=0, **vars(cfg)), ArrayBatches(x, np.arange(len(x)), o.batch), config)
+    trainer = SAETrainer(SparseAutoencoder(seed=o.seed, **vars(cfg)), ArrayBatches(x, np.arange(len(x)), o.batch), config)
     sae = trainer.sae
     start(o.state, W_enc=sae.W_enc, W_dec=sae.W_dec, b_enc=sae.b_enc, b_dec=sae.b_dec)
     return SimpleNamespace(step=lambda i: trainer.step(), features=lambda b: sae.eval().encode(b), decode=sae.decode, norms=lambda: sae.W_dec.norm(dim=1))
@@ -72,7 +73,7 @@ def saelens(kind, dtype, x, o, **more):
     import sae_lens as sl
     from sae_lens.config import SAETrainerConfig
     from sae_lens.training.sae_trainer import SAETrainer as Theirs
-    torch.manual_seed(0)
+    torch.manual_seed(o.seed)
     if kind == 'topk': sae = sl.TopKTrainingSAE(sl.TopKTrainingSAEConfig(d_in=o.d_in, d_sae=o.d_sae, k=K, **more))
     else: sae = sl.StandardTrainingSAE(sl.StandardTrainingSAEConfig(d_in=o.d_in, d_sae=o.d_sae, l1_coefficient=L1*o.d_in, l1_warm_up_steps=o.warmup))
     start(o.state, W_enc=sae.W_enc, W_dec=sae.W_dec, b_enc=sae.b_enc, b_dec=sae.b_dec)
@@ -89,7 +90,7 @@ def saelens_sparse(kind, dtype, x, o): return saelens(kind, dtype, x, o, use_spa
 
 def dictionary_learning(kind, dtype, x, o):
     from dictionary_learning import trainers
-    common = dict(steps=o.total, activation_dim=o.d_in, dict_size=o.d_sae, layer=0, lm_name='', lr=o.lr, warmup_steps=o.warmup, decay_start=max(o.warmup + 1, o.total*4//5), seed=0, device='cpu')
+    common = dict(steps=o.total, activation_dim=o.d_in, dict_size=o.d_sae, layer=0, lm_name='', lr=o.lr, warmup_steps=o.warmup, decay_start=max(o.warmup + 1, o.total*4//5), seed=o.seed, device='cpu')
     if kind == 'topk': trainer = trainers.TopKTrainer(k=K, **common)
     else: trainer = trainers.StandardTrainer(l1_penalty=L1*o.d_in, sparsity_warmup_steps=o.warmup, **common)
     if o.state: start(o.state, W_enc=trainer.ae.encoder.weight.T, W_dec=trainer.ae.decoder.weight.T, b_enc=trainer.ae.encoder.bias, b_dec=trainer.ae.bias)
@@ -114,7 +115,7 @@ def missing(side, kind='relu_l1', dtype='float32'):
     "Why a side cannot take part, or None; a small step is tried first."
     package = PACKAGES.get(side.removesuffix('_sparse'))
     if package and importlib.util.find_spec(package) is None: return f'skipped: {package} is not installed in this environment (make interop-env builds one)'
-    small = SimpleNamespace(d_in=16, d_sae=128, batch=32, total=40, warmup=2, lr=LR, state=None)
+    small = SimpleNamespace(d_in=16, d_sae=128, batch=32, total=40, warmup=2, lr=LR, state=None, seed=0)
     try: SIDES[side](kind, dtype, make_rows(64, 16, features=64, active=4), small).step(0)
     except Exception as e: return f'skipped: {side} fails on this machine: {type(e).__name__}: {str(e).splitlines()[0][:120]}'
 
@@ -172,6 +173,28 @@ def compare(kind, dtype, x, test, o):
     for n in names:
         aim = .8 if (n, case) == ('ours', 'relu_l1_float32') else None
         yield entry(f'{case}_{n}_share_of_products', seconds['products']/seconds[n], aim, samples_s=rate[n], products_gflops=round(flops/float(np.median(seconds['products']))/1e9, 1), **said(n))
+
+def trainings(x, test, o):
+    "Whole trainings with ReLU, each library from its own start: dense steps first, and ours sparse ones once few features are active. One ratio a training."
+    t = copy(o)
+    t.total, t.warmup, t.state, block = o.training, max(1, o.training//20), None, 20
+    out = {n: why for n in PACKAGES if (why := missing(n))}
+    for n, why in out.items(): yield skipped(f'relu_l1_float32_training_vs_{n}', why)
+    names, seconds, ends = ['ours', *(n for n in PACKAGES if n not in out)], {}, {}
+    for t.seed in range(o.trainings):
+        sides = {n: SIDES[n]('relu_l1', 'float32', x, t) for n in names}
+        blocks = {n: [] for n in names}
+        for b in range(0, t.total, block):
+            for n in names: blocks[n].append(clock(lambda: [sides[n].step(i) for i in range(b, min(b + block, t.total))])[0])
+        for n in names:
+            seconds.setdefault(n, []).append(sum(blocks[n]))
+            ends.setdefault(n, []).append(quality(sides[n], test))
+    for n in names[1:]:
+        first, last = (round(float(blocks[n][i]/blocks['ours'][i]), 2) for i in (0, -1))
+        said = lambda n: dict(zip(('mse', 'l0', 'mse_at_64'), np.mean(ends[n], (0, 2)).round(5).tolist()))
+        yield entry(f'relu_l1_float32_training_vs_{n}', np.divide(seconds[n], seconds['ours']), AIMS['relu_l1_float32'], samples_s={m: round(t.total*o.batch/float(np.median(seconds[m]))) for m in ('ours', n)},
+                    steps=t.total, first_block=first, last_block=last, ours=said('ours'), theirs=said(n))
+        yield entry(f'relu_l1_float32_training_mse_at_l0_64_vs_{n}', np.concatenate([a[2]/b[2] for a, b in zip(ends[n], ends['ours'])]), 1.0)
 
 # memory: in processes of their own, started before this one has computed anything
 
@@ -265,14 +288,15 @@ def entries(o, folder):
     late = copy(o)
     late.state, late.lr = late_state(x, o), LR/100
     yield from compare('relu_l1', 'float32', x, test, late)
+    if o.training: yield from trainings(x, test, o)
     yield from stream_ratio(x, o, folder)
     for kind in ('relu_l1', 'topk'): yield from compare(kind, 'bfloat16', x, test, o)
 
 def main():
     o = command_line(__doc__, 'one step a round, two rounds, no memory: about a minute', d_in=(768, 'width'), d_sae=(6144, 'dictionary size'), batch=(1024, 'rows a step'),
-                     steps=(10, 'steps a round'), rounds=(15, 'rounds'), rows=(30000, 'rows of data'))
-    if o.quick: o.steps, o.rounds, o.rows = 1, 2, 6*o.batch
-    o.total, o.lr, o.state = o.steps*(o.rounds + 1), LR, None
+                     steps=(10, 'steps a round'), rounds=(15, 'rounds'), rows=(30000, 'rows of data'), training=(200, 'steps of a whole training; 0: none'), trainings=(2, 'of them'))
+    if o.quick: o.steps, o.rounds, o.rows, o.training = 1, 2, 6*o.batch, 0
+    o.total, o.lr, o.state, o.seed = o.steps*(o.rounds + 1), LR, None, 0
     o.warmup = max(1, o.total//10)
     warnings.filterwarnings('ignore', module='sae_lens|transformer_lens')
     show(lambda folder: entries(o, folder), o)

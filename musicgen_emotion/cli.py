@@ -274,19 +274,21 @@ def models_download(
 # %% ../nbs/api/80_cli.ipynb #cell051
 def describe_model(
     name:str, # `nano`, a hub id that was downloaded, or a folder
+    backend:str='auto', # `transformers`, `audiocraft`, or by the files of the folder
 )->dict: # name, backend, folder, checksum, config, sites
     "Identity and shapes of a local model."
     from musicgen_emotion.models import load_model
-    model = load_model(name, device='cpu')
+    model = load_model(name, backend, 'cpu')
     return dict(name=model.name, backend=model.backend, folder=str(model.folder), checksum=model.checksum, config=asdict(model.config), sites=list(model.sites))
 
 @models_app.command('show')
 def models_show(
     name:Annotated[str, typer.Argument(help='nano, a downloaded hub id, or a folder.')]='nano', # Which model
+    backend:Annotated[str, typer.Option(help='transformers, audiocraft, or auto: by the files of the folder.')]='auto', # Which library
     as_json:Annotated[bool, typer.Option('--json', help='Print as JSON.')]=False, # Machine-readable output
 ):
     "Show a model's configuration, sites and checksum."
-    d = describe_model(name)
+    d = describe_model(name, backend)
     if as_json: return typer.echo(json.dumps(d, indent=1))
     for k in ('name', 'backend', 'folder', 'checksum'): typer.echo(f'{k:<14} {d[k]}')
     for k, v in d['config'].items(): typer.echo(f'{k:<14} {v}')
@@ -359,13 +361,14 @@ def report_command(
 def trace_command(
     model_or_prompt:Annotated[str, typer.Argument(metavar='[MODEL]', help='nano, a hub id or a folder; may be left out.')], # Model, or the prompt when it stands alone
     prompt:Annotated[Optional[str], typer.Argument(metavar='PROMPT', help='What the model shall play.')]=None, # Prompt
+    backend:Annotated[str, typer.Option(help='transformers, audiocraft, or auto: by the files of the folder.')]='auto', # Which library
 ):
     "Follow one prompt through the model: passes, shapes, branches, and a plain verdict. Run it when numbers look odd."
     name, text = ('nano', model_or_prompt) if prompt is None else (model_or_prompt, prompt)
     from musicgen_emotion.hooks import trace
     from musicgen_emotion.models import load_model
     if not text.strip(): raise ValueError(f"prompt must say what to play; got {text!r}")
-    found = trace(load_model(name), text)
+    found = trace(load_model(name, backend), text)
     typer.echo(f'{found.layout}\n\n{table_text(found.checks)}\n\n{table_text(found.table)}\n\n{found.verdict}')
     raise typer.Exit(0 if found.ok else 1)
 
@@ -382,12 +385,13 @@ def generate_command(
     n:Annotated[int, typer.Option(help='Number of clips.')]=1, # Clips
     model:Annotated[str, typer.Option(help='nano, a hub id or a folder.')]='nano', # Which model
     device:Annotated[Optional[str], typer.Option(help='cpu, cuda or mps; the best one by default.')]=None, # Where it runs
+    backend:Annotated[str, typer.Option(help='transformers, audiocraft, or auto: by the files of the folder.')]='auto', # Which library
 ):
     "Make clips for a prompt as FLAC files with a table; a clip that is already there is not made again."
     check_positive('--n', n), check_positive('--duration', duration), check_positive('--guidance', guidance, zero=True), check_positive('--top-k', top_k, zero=True)
     if not prompt.strip(): raise ValueError(f"prompt must say what to play; got {prompt!r}")
     from musicgen_emotion.extraction import ClipStore, generate_clips
     from musicgen_emotion.models import load_model
-    clips = generate_clips(load_model(model, device=device), [prompt], ClipStore(out), seeds=range(seed, seed + n), duration_s=duration, guidance=guidance,
+    clips = generate_clips(load_model(model, backend, device), [prompt], ClipStore(out), seeds=range(seed, seed + n), duration_s=duration, guidance=guidance,
                            temperature=temperature, top_k=top_k, independent=False)
     for path in clips['audio_path']: typer.echo(out/path)

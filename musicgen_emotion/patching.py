@@ -211,8 +211,8 @@ def _run_patched(model, text, ids, site, span, acts, other):
 ARMS = ('patch', 'noop', 'random', 'other')
 
 def _like(x, seeds):
-    "Random directions of the same norm, position by position, each row from its own seed."
-    u = torch.stack([torch.randn(x.shape[1:], generator=torch.Generator().manual_seed(s)) for s in seeds]).to(x)
+    "Random directions of the same norm, position by position, each row from its own seed; further positions do not change the first ones."
+    u = torch.stack([torch.from_numpy(np.random.default_rng(s).standard_normal(x.shape[1:], np.float32)) for s in seeds]).to(x)
     return u * (x.norm(dim=-1, keepdim=True) / u.norm(dim=-1, keepdim=True))
 
 class _Batch:

@@ -249,12 +249,12 @@ def test_clips_of_several_lengths_and_seeds(both, tmp_path):
             store.add(row, [np.zeros((2, 10), int)], [np.zeros(100)], 8000)
             store.compact()
 
-def test_prompts_asked_for_twice(tiny):
-    with pytest.warns(UserWarning, match='asked for twice and made once'): plan = plan_clips(tiny, ['happy', 'happy', 'sad'])
+def test_prompts_asked_for_twice(both):
+    with pytest.warns(UserWarning, match='asked for twice and made once'): plan = plan_clips(both, ['happy', 'happy', 'sad'])
     assert len(plan) == 2
-    with pytest.raises(ValueError, match='prompts is empty'): plan_clips(tiny, [])
-    with pytest.raises(TypeError, match='every prompt must be text; got 3'): plan_clips(tiny, ['happy', 3])
-    with pytest.raises(ValueError, match='seeds is empty'): plan_clips(tiny, ['happy'], seeds=[])
+    with pytest.raises(ValueError, match='prompts is empty'): plan_clips(both, [])
+    with pytest.raises(TypeError, match='every prompt must be text; got 3'): plan_clips(both, ['happy', 3])
+    with pytest.raises(ValueError, match='seeds is empty'): plan_clips(both, ['happy'], seeds=[])
 
 def test_clip_ids_are_stable(): assert clip_id('weights', 'größer', 7, 3.0, 1.0, None, 5.0) == clip_id('weights', 'größer', 7, 3, 1, 0, 5) == '7d4b9922d7f08d0a'
 
@@ -346,18 +346,18 @@ def test_no_hook_stays_after_an_error(both):
     with pytest.raises(ValueError, match='no position without special tokens'): replay(both, np.zeros((1, 4, 3), int), 'happy', pool='mean')
     assert _n_hooks(both) == 0
 
-def test_memory_is_bounded_by_the_batch(tiny, tmp_path):
+def test_memory_is_bounded_by_the_batch(both, tmp_path):
     store = ClipStore(tmp_path/'clips')
     r = np.random.default_rng(0)
-    rows = plan_clips(tiny, [f'prompt {i}' for i in range(120)], duration_s=2)
+    rows = plan_clips(both, [f'prompt {i}' for i in range(120)], duration_s=2)
     with store.writing():
         store.add(rows, list(r.integers(0, 64, (120, 4, 100))), list(np.zeros((120, 10))), 8000)
         store.compact()
     tracemalloc.start()
-    replay_store(tiny, store, 'resid', tmp_path/'acts', pool=None, batch_size=4, progress=False)
+    replay_store(both, store, 'resid', tmp_path/'acts', pool=None, batch_size=4, progress=False)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     block = 4 * 103 * 32 * 3 * 4
     assert peak < 8 * block + 3e6, f'{peak / block:.1f} blocks'
     assert sum(p.stat().st_size for p in (tmp_path/'acts').rglob('*') if p.is_file()) > 25 * block
-    with xr.open_zarr(tmp_path/'acts/layer_1') as ds: np.testing.assert_allclose(ds['activations'][119, 0], replay(tiny, store.codes()[119:], [store.table.prompt[119]])['layer_1'][0, 0], atol=1e-5)
+    with xr.open_zarr(tmp_path/'acts/layer_1') as ds: np.testing.assert_allclose(ds['activations'][119, 0], replay(both, store.codes()[119:], [store.table.prompt[119]])['layer_1'][0, 0], atol=1e-5)

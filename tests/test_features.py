@@ -146,17 +146,17 @@ def test_effect_names_the_emotion(data):
     T = ablation_effect(Dictionary(data.directions), data.states, data.rows.emotion.to_numpy(), [3, 4, 5], data.rows.word.to_numpy(), n_random=30, n_boot=100).set_index(['measure', 'scope'])
     assert T.value['probability', 'sad'] > T.random_high['probability', 'sad'] and T.value['probability', 'happy'] < T.value['probability', 'sad']/3
 
-def test_edits_reach_one_branch_of_a_running_model(tiny):
+def test_edits_reach_one_branch_of_a_running_model(both_tiny):
     from musicgen_emotion.generation import generate
     from musicgen_emotion.hooks import hooked
-    d = tiny.config.d_model; sae = Dictionary(np.linalg.qr(np.random.default_rng(0).normal(size=(d, d)))[0])
-    def tokens(hooks): return generate(tiny, ['a happy song'], [0], .3, hooks=hooks, audio=False, progress=False).tokens
+    d = both_tiny.config.d_model; sae = Dictionary(np.linalg.qr(np.random.default_rng(0).normal(size=(d, d)))[0])
+    def tokens(hooks): return generate(both_tiny, ['a happy song'], [0], .3, hooks=hooks, audio=False, progress=False).tokens
     clean = tokens(None)
     assert (tokens({'layer_0': feature_edit(sae, range(d), 'scale', 1.)}) == clean).all()
     seen = {}
     def watch(name): return lambda x, now: seen.setdefault(name, x[now.rows('null')].clone()) is None or None
     edit = feature_edit(sae, range(d), 'clamp', 5., 'cond')
-    with hooked(tiny, {'layer_0': [watch('before'), edit, watch('after')]}): changed = tokens(None)
+    with hooked(both_tiny, {'layer_0': [watch('before'), edit, watch('after')]}): changed = tokens(None)
     assert torch.equal(seen['before'], seen['after']) and (changed != clean).any()
 
 def test_edit_effects_drop_clips_without_a_number():

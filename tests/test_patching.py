@@ -47,11 +47,11 @@ def test_contrast_is_blind_to_constants_and_never_negative():
     assert torch.allclose(restored_difference(p + 7, s, t)[0], restored_difference(p, s, t)[0], atol=1e-3)
     assert (kl(s, t) >= 0).all() and torch.allclose(kl(s, s + 2), torch.zeros(4, 5), atol=1e-5)
 
-def test_windows_tile_the_positions(tiny):
+def test_windows_tile_the_positions(both_tiny):
     for duration, step in ((1., .3), (.4, .4), (2.02, .25)):
-        n = tiny.config.frames(duration)
-        spans = [window_positions(w, n, tiny.config) for w in time_windows(duration, step)]
-        assert [i for s in spans for i in range(s.start, s.stop)] == list(range(tiny.config.positions(n)))
+        n = both_tiny.config.frames(duration)
+        spans = [window_positions(w, n, both_tiny.config) for w in time_windows(duration, step)]
+        assert [i for s in spans for i in range(s.start, s.stop)] == list(range(both_tiny.config.positions(n)))
 
 
 # activation patching
@@ -74,45 +74,45 @@ def test_all_blocks_of_a_layer_together_are_its_residual_stream(both_tiny, both_
     with hooked(both_tiny, {s: (lambda x, now: seen[now.site.name]) for s in sites}): patched = next_token_logits(both_tiny, both_pairs.tokens, both_pairs.target)
     assert torch.allclose(source, patched, atol=1e-3)
 
-def test_numbers_do_not_depend_on_the_batch(tiny, pairs):
-    cells = all_cells(tiny, .4, ('text', 'cross_attn'), layers=[1], step_s=.2)
-    one, many = (activation_patching(tiny, pairs, cells, ARMS, batch_size=n, seed=3, progress=False) for n in (1, 3))
+def test_numbers_do_not_depend_on_the_batch(both_tiny, both_pairs):
+    cells = all_cells(both_tiny, .4, ('text', 'cross_attn'), layers=[1], step_s=.2)
+    one, many = (activation_patching(both_tiny, both_pairs, cells, ARMS, batch_size=n, seed=3, progress=False) for n in (1, 3))
     keys = ['pair', 'site', 'start', 'arm', 'readout', 'codebook']
     both = one.merge(many, on=keys, validate='one_to_one')
     assert len(both) == len(one) == 3 * len(cells) * 4 * 2 * 5
     for c in ('moved', 'gap', 'kl_source', 'kl_target'): assert np.allclose(both[f'{c}_x'], both[f'{c}_y'], atol=2e-3)
 
-def test_windowed_text_is_what_stepwise_switching_gives(tiny, pairs):
+def test_windowed_text_is_what_stepwise_switching_gives(both_tiny, both_pairs):
     "Positions of the window read the source's text, the rest the target's; earlier frames cannot know."
-    one = pairs[[0]]
-    ids, cells = delay_tokens(one.tokens, tiny.config), all_cells(tiny, .4, ('text',), step_s=.2)
-    s, t = (tiny.begin(tiny.encode_text(p), null=False) for p in (one.source, one.target))
+    one = both_pairs[[0]]
+    ids, cells = delay_tokens(one.tokens, both_tiny.config), all_cells(both_tiny, .4, ('text',), step_s=.2)
+    s, t = (both_tiny.begin(both_tiny.encode_text(p), null=False) for p in (one.source, one.target))
     from musicgen_emotion.patching import frame_logits
     cache, logits = t.cache, []
     for p in range(ids.shape[-1]):
-        state = tiny.switch_text(s if p >= 10 else t, cache)
-        logits.append(tiny.step(state, ids[..., p:p + 1]))
+        state = both_tiny.switch_text(s if p >= 10 else t, cache)
+        logits.append(both_tiny.step(state, ids[..., p:p + 1]))
         cache = state.cache
-    by_hand = frame_logits(torch.stack(logits, 2), tiny.config, 20)
-    source, target = (next_token_logits(tiny, one.tokens, p) for p in (one.source, one.target))
+    by_hand = frame_logits(torch.stack(logits, 2), both_tiny.config, 20)
+    source, target = (next_token_logits(both_tiny, one.tokens, p) for p in (one.source, one.target))
     moved, gap = restored_difference(by_hand, source, target)
-    ours = whole(activation_patching(tiny, one, cells[cells.start == .2], 'patch', None, progress=False))
+    ours = whole(activation_patching(both_tiny, one, cells[cells.start == .2], 'patch', None, progress=False))
     assert np.isclose(ours.restored.item(), float(moved.sum() / gap.sum()), atol=1e-3)
     assert torch.allclose(by_hand[:, 0, :10], target[:, 0, :10], atol=1e-3)
 
-def test_window_readout_counts_the_window_only(tiny, pairs):
-    cells = all_cells(tiny, .4, ('resid',), layers=[2], step_s=.2)
-    t = whole(activation_patching(tiny, pairs, cells, 'patch', None, at='window', progress=False))
-    clip = whole(activation_patching(tiny, pairs, cells, 'patch', None, progress=False))
+def test_window_readout_counts_the_window_only(both_tiny, both_pairs):
+    cells = all_cells(both_tiny, .4, ('resid',), layers=[2], step_s=.2)
+    t = whole(activation_patching(both_tiny, both_pairs, cells, 'patch', None, at='window', progress=False))
+    clip = whole(activation_patching(both_tiny, both_pairs, cells, 'patch', None, progress=False))
     assert (t.gap < clip.gap).all() and t[t.start == .2].restored.mean() > clip[clip.start == .2].restored.mean()
 
-def test_an_error_leaves_nothing_behind(tiny, pairs):
-    bad = Pairs(pairs.source, pairs.target, pairs.tokens + 5000)
-    with pytest.raises(ValueError, match='tokens must lie'): activation_patching(tiny, bad, ['layer_0'], progress=False)
-    with pytest.raises(RuntimeError), ablated(tiny, 'layer_0', 'zero'): raise RuntimeError
-    with pytest.raises(ZeroDivisionError): attention_pass(tiny, pairs.tokens, pairs.source, lambda w, m: 1 / 0)
-    assert n_hooks(tiny) == 0 and tiny.hf.decoder.config._attn_implementation == 'sdpa'
-    assert not any(p.requires_grad for p in tiny.hf.parameters())
+def test_an_error_leaves_nothing_behind(both_tiny, both_pairs):
+    bad = Pairs(both_pairs.source, both_pairs.target, both_pairs.tokens + 5000)
+    with pytest.raises(ValueError, match='tokens must lie'): activation_patching(both_tiny, bad, ['layer_0'], progress=False)
+    with pytest.raises(RuntimeError), ablated(both_tiny, 'layer_0', 'zero'): raise RuntimeError
+    with pytest.raises(ZeroDivisionError): attention_pass(both_tiny, both_pairs.tokens, both_pairs.source, lambda w, m: 1 / 0)
+    assert n_hooks(both_tiny) == 0 and (both_tiny.backend != 'transformers' or both_tiny.hf.decoder.config._attn_implementation == 'sdpa')
+    assert not any(p.requires_grad for s in both_tiny.sites for p in both_tiny.module(s).parameters())
 
 def test_summary_bootstraps_pairs_and_divides_sums():
     t = pd.DataFrame(dict(pair=[0, 1, 2], site='x', moved=[1., 0., 30.], gap=[1., 1., 100.]))
@@ -123,48 +123,48 @@ def test_summary_bootstraps_pairs_and_divides_sums():
 
 # attribution
 
-def test_attribution_is_the_derivative_of_patching(tiny, pairs):
+def test_attribution_is_the_derivative_of_patching(both_tiny, both_pairs):
     "Push a cell a little way towards the source and compare with the linear prediction."
-    cells, eps = all_cells(tiny, .4, ('cross_attn', 'resid'), layers=[0, 2], step_s=.2), 1e-2
-    table = attribution_patching(tiny, pairs, cells, progress=False)
-    source, target = (next_token_logits(tiny, pairs.tokens, p) for p in (pairs.source, pairs.target))
+    cells, eps = all_cells(both_tiny, .4, ('cross_attn', 'resid'), layers=[0, 2], step_s=.2), 1e-2
+    table = attribution_patching(both_tiny, both_pairs, cells, progress=False)
+    source, target = (next_token_logits(both_tiny, both_pairs.tokens, p) for p in (both_pairs.source, both_pairs.target))
     w, gap = contrast(source, target)
     for c in cells.itertuples():
-        span, seen = window_positions((c.start, c.end), 20, tiny.config), {}
-        with hooked(tiny, {c.site: lambda x, now: seen.__setitem__('s', x.clone())}): next_token_logits(tiny, pairs.tokens, pairs.source)
+        span, seen = window_positions((c.start, c.end), 20, both_tiny.config), {}
+        with hooked(both_tiny, {c.site: lambda x, now: seen.__setitem__('s', x.clone())}): next_token_logits(both_tiny, both_pairs.tokens, both_pairs.source)
         ends = []
         for e in (eps, -eps):
             def push(x, now):
                 x = x.clone()
                 x[:, span] += e * (seen['s'][:, span] - x[:, span])
                 return x
-            with hooked(tiny, {c.site: push}): ends.append(next_token_logits(tiny, pairs.tokens, pairs.target))
+            with hooked(both_tiny, {c.site: push}): ends.append(next_token_logits(both_tiny, both_pairs.tokens, both_pairs.target))
         slope = (w * (ends[0] - ends[1])).sum((1, 2, 3)) / (2 * eps) / gap.sum((1, 2))
         mine = table[(table.site == c.site) & (table.start == c.start)].sort_values('pair').attribution.to_numpy()
         assert np.allclose(slope.numpy(), mine, atol=.02, rtol=.05), c
 
-def test_attribution_and_patching_agree_where_all_is_linear(tiny, pairs):
+def test_attribution_and_patching_agree_where_all_is_linear(both_tiny, both_pairs):
     "The guided readout scales weights and logits alike; the batch does not matter."
-    cells = all_cells(tiny, .4, ('mlp',), step_s=.2)
-    a, b = (attribution_patching(tiny, pairs, cells, 'guided', batch_size=n, progress=False).sort_values(['pair', 'site', 'start']) for n in (1, 2))
+    cells = all_cells(both_tiny, .4, ('mlp',), step_s=.2)
+    a, b = (attribution_patching(both_tiny, both_pairs, cells, 'guided', batch_size=n, progress=False).sort_values(['pair', 'site', 'start']) for n in (1, 2))
     assert np.allclose(a.attribution, b.attribution, atol=1e-4)
-    got = attribution_agreement(tiny, pairs, a, 5, 'guided', n_boot=50, progress=False)
+    got = attribution_agreement(both_tiny, both_pairs, a, 5, 'guided', n_boot=50, progress=False)
     assert got.spearman.n == 5 and got.spearman.low <= got.spearman.high and len(got.table) == 5
 
-def test_attribution_on_nano_ranks_cells(nano):
-    p = pair_tokens(nano, pair_prompts(matched_pairs('happy', 'sad', 3), 'happy', 'sad'), .5)
-    got = attribution_agreement(nano, p, attribution_patching(nano, p, all_cells(nano, .5, step_s=.25), progress=False), 16, n_boot=100, progress=False)
+def test_attribution_on_nano_ranks_cells(both_nano):
+    p = pair_tokens(both_nano, pair_prompts(matched_pairs('happy', 'sad', 3), 'happy', 'sad'), .5)
+    got = attribution_agreement(both_nano, p, attribution_patching(both_nano, p, all_cells(both_nano, .5, step_s=.25), progress=False), 16, n_boot=100, progress=False)
     assert got.spearman.value >= .8
 
-def test_half_precision_runs(tiny_folder):
-    model = load_model(tiny_folder, device='cpu', dtype='bfloat16')
+def test_half_precision_runs(tiny_folder, backend):
+    model = load_model(tiny_folder, backend=backend, device='cpu', dtype='bfloat16')
     p = pair_tokens(model, Pairs(SOURCE[:2], TARGET[:2]), .1)
     t = whole(activation_patching(model, p, ['text', 'layer_1.mlp'], ('patch', 'random'), progress=False))
     assert np.isfinite(t.restored).all() and np.isfinite(attribution_patching(model, p, progress=False).attribution).all()
     assert np.isfinite(word_attention(model, p.tokens, p.source).attention).all()
 
-def test_stereo_delays(tmp_path):
-    model = load_model(write_random_model(tmp_path/'stereo', n_codebooks=8, channels=2), device='cpu')
+def test_stereo_delays(tmp_path, backend):
+    model = load_model(write_random_model(tmp_path/'stereo', n_codebooks=8, channels=2), backend=backend, device='cpu')
     p = pair_tokens(model, Pairs(SOURCE[:1], TARGET[:1]), .3)
     t = activation_patching(model, p, ['text', 'layer_2'], 'patch', progress=False)
     assert set(t.codebook) == {*map(str, range(8)), 'all'} and np.allclose(whole(t).restored, 1, atol=1e-3)
@@ -173,38 +173,38 @@ def test_stereo_delays(tmp_path):
 # free generation
 
 @pytest.mark.parametrize('guidance', [1., 3.])
-def test_free_generation(tiny, guidance):
+def test_free_generation(both_tiny, guidance):
     p, how = Pairs(SOURCE, TARGET), dict(duration_s=.2, seeds=5, guidance=guidance, audio=False, progress=False)
     cells = ['text', 'text_proj', 'layer_0.cross_attn', 'layer_2']
-    few, many = (patched_generation(tiny, p, cells, batch_size=n, **how) for n in (3, 64))
+    few, many = (patched_generation(both_tiny, p, cells, batch_size=n, **how) for n in (3, 64))
     order = ['site', 'arm', 'pair']
     a, b = (c.made.tokens[c.table.sort_values(order).row.to_numpy()] for c in (few, many))
     assert (a == b).all() and len(many) == 3 * 6
     t, tokens = many.table, many.made.tokens
     for s in ('text', 'text_proj'): assert (tokens[t.site == s] == tokens[t.arm == 'source']).all()
-    assert (tokens[t.arm == 'target'] == sample_tokens(tiny, TARGET, 5, 10, guidance)).all()
-    assert (tokens[t.arm == 'source'] == sample_tokens(tiny, SOURCE, 5, 10, guidance)).all()
+    assert (tokens[t.arm == 'target'] == sample_tokens(both_tiny, TARGET, 5, 10, guidance)).all()
+    assert (tokens[t.arm == 'source'] == sample_tokens(both_tiny, SOURCE, 5, 10, guidance)).all()
     for branch in ('cond', 'both'):
-        back = patched_generation(tiny, p, ['layer_1', 'layer_2.self_attn'], arm='noop', branch=branch, **how)
+        back = patched_generation(both_tiny, p, ['layer_1', 'layer_2.self_attn'], arm='noop', branch=branch, **how)
         for s in ('layer_1', 'layer_2.self_attn'): assert (back.made.tokens[back.table.site == s] == back.made.tokens[back.table.arm == 'target']).all()
 
-def test_both_branches_of_the_last_layer_give_the_sources_clip(tiny):
+def test_both_branches_of_the_last_layer_give_the_sources_clip(both_tiny):
     "With all that the heads read taken from the source's run, the target must sing the source's song."
-    got = patched_generation(tiny, Pairs(SOURCE, TARGET), ['layer_2'], .2, 1, branch='both', audio=False, progress=False)
+    got = patched_generation(both_tiny, Pairs(SOURCE, TARGET), ['layer_2'], .2, 1, branch='both', audio=False, progress=False)
     assert (got.made.tokens[got.table.site == 'layer_2'] == got.made.tokens[got.table.arm == 'source']).all()
 
-def test_states_of_the_patched_clips_own_music(tiny):
+def test_states_of_the_patched_clips_own_music(both_tiny):
     "A greedy patched clip is what the target predicts over that clip with the states of the source's prompt over that clip."
     site, seen = 'layer_1.cross_attn', {}
-    got = patched_generation(tiny, Pairs(SOURCE, TARGET), [site, 'layer_0.self_attn', 'layer_2'], .2, 1, guidance=1., temperature=0., batch_size=99, audio=False, progress=False)
+    got = patched_generation(both_tiny, Pairs(SOURCE, TARGET), [site, 'layer_0.self_attn', 'layer_2'], .2, 1, guidance=1., temperature=0., batch_size=99, audio=False, progress=False)
     t, tokens = got.table, got.made.tokens
     assert (tokens[t.site == 'layer_0.self_attn'] == tokens[t.arm == 'target']).all() and (tokens[t.site == 'layer_2'] == tokens[t.arm == 'source']).all()
     clip = tokens[t.site == site]
-    with hooked(tiny, {site: lambda x, now: seen.__setitem__('x', x.clone())}): next_token_logits(tiny, clip, SOURCE)
-    with hooked(tiny, {site: lambda x, now: seen['x']}): assert (next_token_logits(tiny, clip, TARGET).argmax(-1).numpy() == clip).all()
+    with hooked(both_tiny, {site: lambda x, now: seen.__setitem__('x', x.clone())}): next_token_logits(both_tiny, clip, SOURCE)
+    with hooked(both_tiny, {site: lambda x, now: seen['x']}): assert (next_token_logits(both_tiny, clip, TARGET).argmax(-1).numpy() == clip).all()
 
-def test_other_arm_and_sound(tiny):
-    got = patched_generation(tiny, Pairs(SOURCE, TARGET), ['text'], 2., 1, arm='other', progress=False)
+def test_other_arm_and_sound(both_tiny):
+    got = patched_generation(both_tiny, Pairs(SOURCE, TARGET), ['text'], 2., 1, arm='other', progress=False)
     t = got.table
     assert set(t.arm) == {'source', 'target', 'other'} and len(got.made.audio) == 9
     other = got.made.tokens[t.arm == 'other']
@@ -215,28 +215,28 @@ def test_other_arm_and_sound(tiny):
 
 # ablation and erasure
 
-def test_ablation_arms(tiny, pairs):
-    acts = replay(tiny, pairs.tokens, pairs.source, ['layer_1'], ('cond', 'null'))['layer_1']
+def test_ablation_arms(both_tiny, both_pairs):
+    acts = replay(both_tiny, both_pairs.tokens, both_pairs.source, ['layer_1'], ('cond', 'null'))['layer_1']
     for how, ref in (('zero', None), ('mean', acts), ('resample', acts), (project_out(np.eye(32)[:2]), None)):
-        with ablated(tiny, 'layer_1', how, ref): cut = replay(tiny, pairs.tokens, pairs.target, ['layer_1'])['layer_1'].values
-        clean = replay(tiny, pairs.tokens, pairs.target, ['layer_1'])['layer_1'].values
+        with ablated(both_tiny, 'layer_1', how, ref): cut = replay(both_tiny, both_pairs.tokens, both_pairs.target, ['layer_1'])['layer_1'].values
+        clean = replay(both_tiny, both_pairs.tokens, both_pairs.target, ['layer_1'])['layer_1'].values
         assert not np.allclose(cut, clean)
         if how == 'zero': assert (cut == 0).all()
         if how == 'mean': assert np.allclose(cut, np.asarray(acts.values[:, 0]).reshape(-1, 32).mean(0), atol=1e-4)
         if isinstance(how, Eraser): assert np.allclose(cut[..., :2], 0, atol=1e-5) and np.allclose(cut[..., 2:], clean[..., 2:], atol=1e-5)
     with pytest.raises(ValueError, match='timesteps'):
-        with ablated(tiny, 'layer_1', 'resample', acts.values[:, :, :5]): replay(tiny, pairs.tokens, pairs.target, ['layer_1'])
+        with ablated(both_tiny, 'layer_1', 'resample', acts.values[:, :, :5]): replay(both_tiny, both_pairs.tokens, both_pairs.target, ['layer_1'])
     with pytest.raises(ValueError, match='reference must be'):
-        with ablated(tiny, 'layer_1', 'mean', np.zeros(3)): pass
+        with ablated(both_tiny, 'layer_1', 'mean', np.zeros(3)): pass
 
-def test_ablating_the_null_branch_leaves_cond_alone(tiny):
+def test_ablating_the_null_branch_leaves_cond_alone(both_tiny):
     seen = {}
-    with ablated(tiny, 'layer_1', 'zero', branch='null'), hooked(tiny, {'layer_1': lambda x, now: seen.update(cond=x[now.rows('cond')].clone(), null=x[now.rows('null')].clone())}):
-        sample_tokens(tiny, SOURCE[:2], 0, 3)
+    with ablated(both_tiny, 'layer_1', 'zero', branch='null'), hooked(both_tiny, {'layer_1': lambda x, now: seen.update(cond=x[now.rows('cond')].clone(), null=x[now.rows('null')].clone())}):
+        sample_tokens(both_tiny, SOURCE[:2], 0, 3)
     assert (seen['null'] == 0).all() and (seen['cond'] != 0).any()
 
-def test_ablation_effects_of_a_site_without_text_are_nil(tiny, pairs):
-    t = whole(ablation_effects(tiny, pairs, ['layer_0.cross_attn', 'text', 'layer_1'], dict(zero='zero', nothing=lambda x: x), progress=False), readout='cond')
+def test_ablation_effects_of_a_site_without_text_are_nil(both_tiny, both_pairs):
+    t = whole(ablation_effects(both_tiny, both_pairs, ['layer_0.cross_attn', 'text', 'layer_1'], dict(zero='zero', nothing=lambda x: x), progress=False), readout='cond')
     assert np.allclose(t[t.how == 'nothing'].lost, 0, atol=1e-3) and np.allclose(t[t.how == 'nothing'].kl_source, 0, atol=1e-4)
     assert (t[t.how == 'zero'].kl_source > 0).all()
 
@@ -372,32 +372,32 @@ def test_verdict_directions_and_gaps():
 
 # attention
 
-def test_self_attention_is_causal_and_cross_attention_skips_padding(tiny, pairs):
+def test_self_attention_is_causal_and_cross_attention_skips_padding(both_tiny, both_pairs):
     for kind in ('self', 'cross'):
-        for rows, seen in attention_pass(tiny, pairs.tokens, pairs.source, lambda w, m: (w.clone(), m), kind, batch_size=2):
+        for rows, seen in attention_pass(both_tiny, both_pairs.tokens, both_pairs.source, lambda w, m: (w.clone(), m), kind, batch_size=2):
             for w, mask in seen.values():
                 assert torch.allclose(w.sum(-1), torch.ones(w.shape[:-1]), atol=1e-5)
                 if kind == 'self': assert w.triu(1).abs().max() == 0
                 else: assert (w * (mask[:, None, None] == 0)).abs().max() < 1e-6
 
-def test_attention_keeps_one_layer_at_a_time(tiny, pairs):
+def test_attention_keeps_one_layer_at_a_time(both_tiny, both_pairs):
     import weakref
     alive = []
     def reduce(w, mask):
         assert sum(r() is not None for r in alive) <= 1
         alive.append(weakref.ref(w))
         return w.mean((2, 3))
-    attention_pass(tiny, pairs.tokens, pairs.source, reduce, 'self', batch_size=1)
+    attention_pass(both_tiny, both_pairs.tokens, both_pairs.source, reduce, 'self', batch_size=1)
     assert len(alive) == 3 * 3
 
-def test_spans_do_not_depend_on_the_batch(tiny, pairs):
-    a, b = (attention_span(tiny, pairs.tokens, pairs.source, batch_size=n) for n in (1, 3))
+def test_spans_do_not_depend_on_the_batch(both_tiny, both_pairs):
+    a, b = (attention_span(both_tiny, both_pairs.tokens, both_pairs.source, batch_size=n) for n in (1, 3))
     pd.testing.assert_frame_equal(a, b, atol=1e-4)
     assert (a.span_s >= 0).all() and a.span_s.max() <= .4
 
-def test_words_sum_to_one_whatever_the_prompt(tiny, pairs):
+def test_words_sum_to_one_whatever_the_prompt(both_tiny, both_pairs):
     odd = ["don't stop, it's a happy-sad song!", 'música alegre', 'a']
-    t = word_attention(tiny, pairs.tokens, odd, step_s=.1)
+    t = word_attention(both_tiny, both_pairs.tokens, odd, step_s=.1)
     assert np.allclose(t.groupby(['clip', 'layer', 'head', 'start']).attention.sum(), 1, atol=1e-4)
     assert t[t['clip'] == 2].word.unique().tolist() == ['a', '']
 
@@ -411,9 +411,9 @@ def test_planted_attention_is_found_and_noise_is_not():
     planted = t.assign(span_s=t.span_s + 4 * ((t.layer == 1) & (t['head'] == 2) & (t['clip'] % 2 == 0)))
     assert span_test(planted, np.tile(['happy', 'sad'], 8), n_perm=199).set_index(['layer', 'head']).p.idxmin() == (1, 2)
 
-def test_emotion_word_test_needs_its_words(tiny, pairs):
-    with pytest.raises(ValueError, match='as many of each'): emotion_word_test(tiny, pairs.tokens, SOURCE, ['happy'], TARGET, ['sad', 'gloomy', 'mournful'])
-    t = emotion_word_test(tiny, pairs.tokens, SOURCE, ['happy', 'cheerful', 'merry'], TARGET, ['sad', 'gloomy', 'mournful'], n_perm=100)
+def test_emotion_word_test_needs_its_words(both_tiny, both_pairs):
+    with pytest.raises(ValueError, match='as many of each'): emotion_word_test(both_tiny, both_pairs.tokens, SOURCE, ['happy'], TARGET, ['sad', 'gloomy', 'mournful'])
+    t = emotion_word_test(both_tiny, both_pairs.tokens, SOURCE, ['happy', 'cheerful', 'merry'], TARGET, ['sad', 'gloomy', 'mournful'], n_perm=100)
     assert len(t) == 3 * 4 and (t.p >= 1 / 101).all() and (t.n == 3).all()
 
 

@@ -238,18 +238,18 @@ def test_real_prompt_embeddings_warn_about_their_size(tmp_path):
         r = train_sae(np.asarray(e.vectors, np.float32), SAEConfig(e.vectors.shape[1], 8), TrainConfig(**(quick | dict(steps=6, batch_size=32, eval_every=3))), progress=False)
     assert r.report.rows < r.report.d_sae and np.isfinite(r.history.mse).all()
 
-def test_loss_recovered_orders_dictionaries(nano):
+def test_loss_recovered_orders_dictionaries(both_nano):
     from musicgen_emotion.generation import generate
     texts = ['a sad piano piece', 'happy guitar music', 'a calm flute tune', 'an angry organ track']
-    made = generate(nano, texts, [1, 2, 3, 4], 1., progress=False)
-    x, _, _ = token_rows(nano, [f'{w} {i} music' for w in ('sad', 'happy', 'calm', 'angry', 'energetic') for i in ('piano', 'organ', 'flute', 'guitar')]*6)
+    made = generate(both_nano, texts, [1, 2, 3, 4], 1., progress=False)
+    x, _, _ = token_rows(both_nano, [f'{w} {i} music' for w in ('sad', 'happy', 'calm', 'angry', 'energetic') for i in ('piano', 'organ', 'flute', 'guitar')]*6)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        good = train_sae(x, SAEConfig(nano.config.d_text, 2, activation='topk', k=24), TrainConfig(**(quick | dict(steps=150))), progress=False).sae
-    poor = SparseAutoencoder(nano.config.d_text, 2, activation='topk', k=1).start_at(torch.tensor(x)).eval()
-    kl = [loss_recovered(nano, d, 'text', made.tokens, texts, n_boot=20).query("codebook == 'all' and merged").kl.item() for d in (good, poor)]
+        good = train_sae(x, SAEConfig(both_nano.config.d_text, 2, activation='topk', k=24), TrainConfig(**(quick | dict(steps=150))), progress=False).sae
+    poor = SparseAutoencoder(both_nano.config.d_text, 2, activation='topk', k=1).start_at(torch.tensor(x)).eval()
+    kl = [loss_recovered(both_nano, d, 'text', made.tokens, texts, n_boot=20).query("codebook == 'all' and merged").kl.item() for d in (good, poor)]
     assert kl[0] < kl[1]
-    merged = loss_recovered(nano, poor, 'text', made.tokens, texts, n_boot=20).query("codebook == 'all'").set_index('merged').kl
+    merged = loss_recovered(both_nano, poor, 'text', made.tokens, texts, n_boot=20).query("codebook == 'all'").set_index('merged').kl
     assert merged[True] > merged[False]
 
 class Away(torch.Tensor):

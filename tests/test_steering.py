@@ -294,26 +294,26 @@ def test_doses_share_noise_and_the_unsteered_clip(both_tiny, tmp_path):
     one = table[(table.alpha == 1) & (table.arm == 'random 1')]
     with steer(both_tiny, random_arms(direction(both_tiny), 2)[1].directions[0][0], 1.): assert (store.codes(one.clip_id) == sample_tokens(both_tiny, one.prompt.tolist(), one.seed.tolist(), both_tiny.config.frames(.3))).all()
 
-def test_a_grown_study_keeps_its_clips(tiny, tmp_path):
-    first = study(tiny, tmp_path, alphas=[0, 1])
+def test_a_grown_study_keeps_its_clips(both_tiny, tmp_path):
+    first = study(both_tiny, tmp_path, alphas=[0, 1])
     stamps = {p.name: p.stat().st_mtime_ns for p in tmp_path.rglob('*.flac')}
-    second = study(tiny, tmp_path, alphas=[0, .5, 1], seeds=(0, 1))
+    second = study(both_tiny, tmp_path, alphas=[0, .5, 1], seeds=(0, 1))
     assert set(first.clip_id) < set(second.clip_id) and {n: p.stat().st_mtime_ns for n in stamps for p in tmp_path.rglob(n)} == stamps
 
-def test_judges_that_raise_or_return_nan_are_reported_per_clip(tiny, tmp_path):
+def test_judges_that_raise_or_return_nan_are_reported_per_clip(both_tiny, tmp_path):
     calls = []
     def moody(audio, sr):
         if len(audio) > 1: raise MemoryError('one at a time')
         calls.append(1)
         if len(calls) % 3 == 0: raise RuntimeError('out of memory')
         return dict(valence=np.nan if len(calls) % 3 == 1 else .5, word='calm')
-    with pytest.warns(UserWarning, match='no complete judgement'): table = study(tiny, tmp_path, judge=dict(a=level, b=moody), judge_name='moody')
+    with pytest.warns(UserWarning, match='no complete judgement'): table = study(both_tiny, tmp_path, judge=dict(a=level, b=moody), judge_name='moody')
     why = table.drop_duplicates('clip_id').failure
     assert set(why) == {'', 'b: RuntimeError: out of memory', 'b: not a number: valence'} and table.level.notna().all()
     assert (table.valence.isna() == (table.failure != '')).all() and len(table) == 18
     slopes = dose_slopes(table, ['level', 'valence'])
     assert set(slopes[slopes.outcome == 'level'].n) == {2}
-    again = study(tiny, tmp_path, judge=dict(a=level, b=lambda w, s: dict(valence=[.1]*len(w))), judge_name='moody')
+    again = study(both_tiny, tmp_path, judge=dict(a=level, b=lambda w, s: dict(valence=[.1]*len(w))), judge_name='moody')
     assert (again.failure == '').all() and set(again.valence) == {.5, .1}
 
 def test_bad_studies_are_refused_before_the_first_clip(both_tiny, tmp_path):
