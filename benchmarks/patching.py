@@ -4,8 +4,8 @@
 
 Both sides run alternately in one process on the same weights, pairs, cells and threads, and both end with one number a cell and pair:
 the share of the logit difference between the prompts that the cell carries, exact on one side and to first order on the other. The
-one-by-one side is lean: the source's states are recorded once, each cell is one patched pass of the whole batch, and only the logit
-difference is computed. `rank_correlation` says how far the two sides agree over all cells. Ratios are medians over rounds; the interval is
+one-by-one side is lean: one pass of each prompt records states and logits, each cell is one patched pass of the whole batch, and only the
+logit difference is computed. `rank_correlation` says how far the two sides agree over all cells. Ratios are medians over rounds; the interval is
 the range of the rounds. `holds` compares the ratio with the aim."""
 import numpy as np
 import torch
@@ -19,10 +19,9 @@ from musicgen_emotion.prompts import matched_pairs
 @torch.no_grad()
 def recorded(model, pairs, sites):
     "The source's states at all sites, and the logits of both clean runs."
-    seen, ids = {}, delay_tokens(pairs.tokens, model.config)
-    with hooked(model, {s: (lambda x, now: seen.__setitem__(now.site.name, x.detach())) for s in sites}):
-        model.step(model.begin(model.encode_text(pairs.source), null=False, cache=False), ids, logits=None)
-    return seen, *(next_token_logits(model, pairs.tokens, p) for p in (pairs.source, pairs.target))
+    seen = {}
+    with hooked(model, {s: (lambda x, now: seen.__setitem__(now.site.name, x.detach())) for s in sites}): source = next_token_logits(model, pairs.tokens, pairs.source)
+    return seen, source, next_token_logits(model, pairs.tokens, pairs.target)
 
 @torch.no_grad()
 def one_by_one(model, pairs, cells):
@@ -43,7 +42,7 @@ def one_by_one(model, pairs, cells):
     return torch.stack(out).numpy()
 
 def all_at_once(model, pairs, cells):
-    "Attribution (cell, pair) from two forward passes and one backward."
+    "Attribution (cell, pair) from two forward passes, one a prompt, and one backward pass through the target's."
     table = attribution_patching(model, pairs, cells, batch_size=len(pairs), progress=False)
     return table.attribution.to_numpy().reshape(len(pairs), len(cells)).T
 

@@ -4,20 +4,21 @@
 
 # %% ../nbs/api/53_attention.ipynb #cell002
 from __future__ import annotations
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 import torch
-from .core import check_finite, check_in, check_positive
+from .core import check_finite, check_in
 from .plots import _axes, _columns
-from .stats import bootstrap_weights, max_t, permute_labels
+from .stats import _count, bootstrap_weights, max_t, permute_labels
 from .models import MusicModel, delay_tokens
 from .extraction import text_rows
 from .text import word_token_spans
 from .patching import _joined, time_windows, window_positions
 
 # %% auto #0
-__all__ = ['KINDS', 'attention_pass', 'word_attention', 'plot_attention', 'emotion_word_test', 'attention_span', 'span_test']
+__all__ = ['KINDS', 'attention_pass', 'word_attention', 'plot_attention', 'role_attention', 'emotion_word_test', 'attention_span',
+           'span_test']
 
 # %% ../nbs/api/53_attention.ipynb #cell006
 KINDS = ('cross', 'self')
@@ -54,7 +55,7 @@ def attention_pass(
     from tqdm.auto import tqdm
     check_in('kind', kind, KINDS)
     tokens, prompts = _inputs(model, tokens, prompts)
-    layers, texts, out, n = _layers(model, layers), text_rows(model, prompts, warn=False), [], int(check_positive('batch_size', batch_size))
+    layers, texts, out, n = _layers(model, layers), text_rows(model, prompts, warn=False), [], _count('batch_size', batch_size)
     with tqdm(total=len(tokens), desc='attention', unit='clip', delay=2, disable=not progress) as bar:
         for i in range(0, len(tokens), n):
             text, seen = _joined([texts[p] for p in prompts[i:i + n]]), {}
@@ -136,6 +137,28 @@ def plot_attention(
     return ax
 
 # %% ../nbs/api/53_attention.ipynb #cell022
+def role_attention(
+    table:pd.DataFrame, # of `word_attention`
+    roles:Sequence[Mapping[str, str]], # one a clip: word (lower case) -> role; a word without one is 'other word', what belongs to no word 'no word'
+    n_boot:int=1000, # resamples of clips
+    seed:int=0, # of the resamples
+)->pd.DataFrame: # layer, head, place, role, start, end, seconds, attention, per_token with low and high, n (clips that have the role)
+    """Attention to the words of a role over time, mean over clips, so that clips with different prompts can share a picture.
+
+    The words of a role are added up within a clip, per_token divides by their tokens. Roles are in the order in which they are named first."""
+    _columns(table, 'clip', 'layer', 'head', 'word', 'n_tokens', 'start', 'end', 'attention')
+    if len(roles) <= table['clip'].max(): raise ValueError(f"roles must hold one mapping a clip; got {len(roles)} for clips up to {table['clip'].max()}")
+    order = [*dict.fromkeys(r for m in roles for r in m.values()), 'other word', 'no word']
+    role = [order.index(roles[c].get(w.lower(), 'other word') if w else 'no word') for c, w in zip(table['clip'], table.word)]
+    t = table.assign(place=role).groupby(['clip', 'layer', 'head', 'place', 'start', 'end'])[['attention', 'n_tokens']].sum().assign(per_token=lambda d: d.attention / d.n_tokens.clip(lower=1))
+    whole, each = (t[c].unstack('clip').to_numpy().T for c in ('attention', 'per_token'))
+    keys, n = t.attention.unstack('clip').index.to_frame(index=False), np.isfinite(each).sum(0)
+    w = np.vstack([np.ones(len(each)), bootstrap_weights(len(each), n_boot=n_boot, seed=seed)])
+    with np.errstate(invalid='ignore', divide='ignore'): mean = (w @ np.nan_to_num(each)) / (w @ np.isfinite(each))
+    low, high = np.nanquantile(mean[1:], [.025, .975], axis=0)
+    return keys.assign(role=[order[i] for i in keys.place], seconds=(keys.start + keys.end) / 2, attention=np.nanmean(whole, 0), per_token=mean[0], low=low, high=high, n=n)
+
+# %% ../nbs/api/53_attention.ipynb #cell027
 def _one_word(model, tokens, prompts, words, layers, batch_size, progress, per):
     "(clip, layer, head) attention of one named word a clip."
     t = word_attention(model, tokens, prompts, None, layers, batch_size, progress)
@@ -178,7 +201,7 @@ def emotion_word_test(
     return pd.DataFrame(dict(layer=np.repeat(layer, len(head)), head=np.tile(head, len(layer)), emotion=a.mean(0).ravel(), neutral=b.mean(0).ravel(),
                              difference=d.mean(0), low=low, high=high, p=max_t(t, null, 'two-sided'), n=n))
 
-# %% ../nbs/api/53_attention.ipynb #cell029
+# %% ../nbs/api/53_attention.ipynb #cell034
 def attention_span(
     model:MusicModel, # the model
     tokens:np.ndarray, # (clip, codebook, frame), equally long clips
@@ -203,7 +226,7 @@ def attention_span(
                                             relative=x.cpu().numpy().ravel() / even)))
     return pd.concat(tables).sort_values(['clip', 'layer', 'head'], ignore_index=True)
 
-# %% ../nbs/api/53_attention.ipynb #cell033
+# %% ../nbs/api/53_attention.ipynb #cell038
 def span_test(
     table:pd.DataFrame, # clip, prompt, layer, head and the measure, such as `attention_span` gives it
     emotions:Sequence[str], # label of each clip, by clip number

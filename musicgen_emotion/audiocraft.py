@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np, torch
 from fastcore.basics import patch
 from .core import atomic_path, check_in, folder_lock, sha256_bytes, sha256_file, write_json
-from .models import (DecoderState, ModelConfig, MusicModel, Pass, Site, TextStates, TransformersModel, _cpu_seed, _quiet, _see_text)
+from .models import (DecoderState, ModelConfig, MusicModel, Pass, Site, TextStates, TransformersModel, VOCABULARY, as_model, readable,
+                                     _cpu_seed, _quiet, _refuse_bad_weights, _see_text)
 
 # %% auto #0
 __all__ = ['COMMANDS', 'LM_FILE', 'CODEC_FILE', 'EXPORT_VERSION', 'import_audiocraft', 'cache_folder', 'register_t5',
@@ -109,10 +110,22 @@ def _sha256(path):
 # %% ../nbs/api/25_audiocraft.ipynb #cell020
 _text_encoders: dict[str, Path] = {}
 
+def _read_checked(real, folder, part, wanted):
+    "A model of transformers from a folder; a damaged file, and weights that are missing or no numbers, are refused by name."
+    with readable(folder, wanted): model, info = real.from_pretrained(str(folder), output_loading_info=True)
+    _refuse_bad_weights(torch.nn.ModuleDict({part: model}), *([f"{part}.{k}" for k in info[which]] for which in ("missing_keys", "unexpected_keys")))
+    return model.eval()
+
+def _read_words(real, folder):
+    "The tokenizer of a text encoder; without a vocabulary the library would make an empty one."
+    if any((folder / f).exists() for f in VOCABULARY):
+        with readable(folder, "the tokenizer of a T5"): return real.from_pretrained(str(folder))
+    raise FileNotFoundError(f"{folder} has no tokenizer: one of {', '.join(VOCABULARY)} is expected")
+
 class _Named:
-    "Stands before a class of transformers: a registered name is read from its folder."
-    def __init__(self, real): self.real = real
-    def from_pretrained(self, name, *args, **kwargs): return self.real.from_pretrained(str(_text_encoders.get(name, name)), *args, **kwargs)
+    "Stands before a class of transformers: a registered name is read from its folder, and checked."
+    def __init__(self, real, read): self.real, self.read = real, read
+    def from_pretrained(self, name, *args, **kwargs): return self.read(self.real, _text_encoders[name]) if name in _text_encoders else self.real.from_pretrained(name, *args, **kwargs)
 
 def _encoder_name(folder):
     "A name that follows the weights, so that it is the same on every machine."
@@ -128,34 +141,37 @@ def register_t5(
     folder = Path(folder)
     t5 = folder / "t5" if (folder / "t5").is_dir() else folder
     if not (t5 / "config.json").exists(): raise FileNotFoundError(f"{folder} holds no text encoder: there is no {t5 / 'config.json'}")
-    for name in ("T5Tokenizer", "T5EncoderModel"):
-        if not isinstance(vars(conditioners)[name], _Named): setattr(conditioners, name, _Named(vars(conditioners)[name]))
+    for name, read in (("T5Tokenizer", _read_words), ("T5EncoderModel", partial(_read_checked, part="text_encoder", wanted="config.json and model.safetensors of a T5"))):
+        if not isinstance(vars(conditioners)[name], _Named): setattr(conditioners, name, _Named(vars(conditioners)[name], read))
     name, known = _encoder_name(t5), conditioners.T5Conditioner
+    with readable(t5 / "config.json", "the configuration of a T5"): width = int(json.loads((t5 / "config.json").read_text())["d_model"])
     if name not in known.MODELS: known.MODELS.append(name)
-    known.MODELS_DIMS[name] = json.loads((t5 / "config.json").read_text())["d_model"]
+    known.MODELS_DIMS[name] = width
     _text_encoders[name] = t5
     return name
 
-def _from_hub(name, tokenizer=()):
+def _from_hub(name, tokenizer=(), fetch=True):
     "Folder with a model's files, from the cache, else fetched; None when neither works."
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
     weights = ("model.safetensors", "pytorch_model.bin")
-    for offline, last in ((True, 2), (False, 1), (False, 2)):
+    for offline, last in ((True, 2), (False, 1), (False, 2))[:3 if fetch else 1]:
         try: found = Path(snapshot_download(name, local_files_only=offline, allow_patterns=["*.json", *tokenizer, *weights[:last]]))
         except (OSError, ValueError, HfHubHTTPError, RuntimeError): continue
         if all((found / f).exists() for f in ("config.json", *tokenizer)) and any((found / f).exists() for f in weights): return found
 
-def _find_t5(folder, name):
+def _find_t5(folder, name, fetch=True):
     "Folder of the text encoder: beside the weights, registered, named by its folder, in the cache, or on the hub."
     near = [p for p in (Path(folder) / "t5", _text_encoders.get(name), Path(name)) if p and (p / "config.json").exists()]
-    if found := near[0] if near else _from_hub(name, ("spiece.model",)): return found
+    own = name.startswith("local/")
+    if found := near[0] if near else None if own else _from_hub(name, ("spiece.model",), fetch): return found
+    if own: raise FileNotFoundError(f"{folder}: its text encoder belongs into {Path(folder) / 't5'}, and config.json is missing there; copy the checkpoint with that folder, or export it again")
     raise FileNotFoundError(f"{folder}: audiocraft's checkpoints do not contain their text encoder, and {name!r} is neither in the local cache nor could it be fetched. "
                             f"Get it with `hf download {name}` where there is a connection, or put its files into {Path(folder) / 't5'}")
 
-def _find_codec(folder, name):
+def _find_codec(folder, name, fetch=True):
     "Folder of the codec that a published checkpoint names."
-    if found := Path(name) if Path(name).exists() else _from_hub(name): return found
+    if found := Path(name) if Path(name).exists() else _from_hub(name, fetch=fetch): return found
     raise FileNotFoundError(f"{folder}: its codec {name!r} is neither in the local cache nor could it be fetched; get it with `hf download {name}` where there is a connection")
 
 # %% ../nbs/api/25_audiocraft.ipynb #cell024
@@ -166,19 +182,41 @@ def _unpack(folder, file):
     path = Path(folder) / file
     if not path.exists(): raise FileNotFoundError(f"{folder} is no audiocraft checkpoint: {file} is missing")
     try: package = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (torch.serialization.pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as e:
-        raise ValueError(f"{path} cannot be read ({(str(e) or type(e).__name__).splitlines()[0][:120]}); weights and a configuration (xp.cfg) as text are expected") from None
+    except (torch.serialization.pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as e:
+        why = _instead(path) or (str(e) or type(e).__name__).splitlines()[0][:120]
+        raise ValueError(f"{path} cannot be read ({why}); weights and a configuration (xp.cfg) as text are expected") from None
     if isinstance(package, dict) and isinstance(package.get("pretrained"), str): return package["pretrained"], None
     lost = [k for k in ("best_state", "xp.cfg") if k not in package] if isinstance(package, dict) else ["best_state", "xp.cfg"]
     if lost: raise ValueError(f"{path} lacks {', '.join(lost)}")
-    if not isinstance(package["xp.cfg"], str): raise ValueError(f"{path}: xp.cfg must be YAML text, got {type(package['xp.cfg']).__name__}")
-    return package["best_state"], package["xp.cfg"]
+    weights, text = package["best_state"], package["xp.cfg"]
+    if not isinstance(text, str): raise ValueError(f"{path}: xp.cfg must be YAML text, got {type(text).__name__}")
+    if not isinstance(weights, dict): raise ValueError(f"{path}: best_state must be a dict of tensors, got {type(weights).__name__}")
+    if bad := [k for k, w in weights.items() if not isinstance(w, torch.Tensor)]: raise ValueError(f"{path}: best_state must hold tensors, got {type(weights[bad[0]]).__name__} for {bad[0]!r}")
+    return weights, text
+
+def _instead(path):
+    "What a file is that was saved in place of a checkpoint, in words; empty where nothing is known."
+    with open(path, "rb") as f: head = f.read(200).lstrip().lower()
+    if head.startswith(b"version https://git-lfs"): return "it is a pointer of git-lfs and not the file: `git lfs pull` fetches that"
+    return "it is a web page" if head.startswith((b"<!doctype", b"<html", b"<?xml")) else "" if head else "it is empty"
+
+_WANTED = {"state_dict.bin": ("audiocraft's language model", ("lm_model", "fuser.cross", "codebooks_pattern.modeling", "dataset.segment_duration", "classifier_free_guidance.training_dropout",
+                                                           "classifier_free_guidance.inference_coef", *(f"transformer_lm.{k}" for k in ("dim", "num_heads", "num_layers", "hidden_scale", "n_q", "card")))),
+           "compression_state_dict.bin": ("audiocraft's codec", ("compression_model", "seanet", "encodec.autoencoder", "encodec.quantizer", "encodec.sample_rate", "encodec.channels"))}
 
 def _read(folder, file):
     "Weights and configuration of one file."
     from omegaconf import OmegaConf
-    weights, text = _unpack(folder, file)
-    return weights, None if text is None else OmegaConf.create(text)
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+    (weights, text), path, (what, wanted) = _unpack(folder, file), Path(folder) / file, _WANTED[file]
+    if text is None: return weights, None
+    try:
+        cfg = OmegaConf.create(text)
+        lost = [k for k in wanted if OmegaConf.select(cfg, k) is None] if OmegaConf.is_dict(cfg) else list(wanted)
+    except (OmegaConfBaseException, YAMLError, ValueError, TypeError) as e: raise ValueError(f"{path}: xp.cfg cannot be read ({type(e).__name__}: {' '.join(str(e).split())[:120]}); YAML text with the configuration of {what} is expected") from e
+    if lost: raise ValueError(f"{path}: xp.cfg lacks {', '.join(lost[:4])}{' and others' if len(lost) > 4 else ''}; the configuration of {what} is expected")
+    return weights, cfg
 
 def _fill(module, weights, file, assign=False):
     "Load weights; what is missing, too much, of another shape, or not a number is named."
@@ -194,6 +232,7 @@ def _fill(module, weights, file, assign=False):
 # %% ../nbs/api/25_audiocraft.ipynb #cell027
 def fetch_parts(
     folder:Path|str, # of an audiocraft checkpoint
+    fetch:bool=True, # ask the hub for what is not in the cache
 ) -> dict[str, Path]: # "text_encoder" and "codec" -> folder; what the checkpoint contains itself is not listed
     """Find, or else fetch, the models that a checkpoint names and does not contain: the text encoder, and in the published ones the codec.
 
@@ -201,10 +240,10 @@ def fetch_parts(
     import yaml
     text = _unpack(folder, LM_FILE)[1]
     if text is None: raise ValueError(f"{Path(folder) / LM_FILE} names another model; give that one's folder")
-    t5 = ((yaml.safe_load(text).get("conditioners") or {}).get("description") or {}).get("t5", {}).get("name")
+    with readable(Path(folder) / LM_FILE, "YAML text with the name of a text encoder"): t5 = yaml.safe_load(text)["conditioners"]["description"]["t5"]["name"]
     codec, own = _unpack(folder, CODEC_FILE)
-    out = {} if t5 is None or (Path(folder) / "t5" / "config.json").exists() else dict(text_encoder=_find_t5(folder, t5))
-    return out | ({} if own is not None else dict(codec=_find_codec(folder, codec)))
+    out = {} if (Path(folder) / "t5" / "config.json").exists() else dict(text_encoder=_find_t5(folder, t5, fetch))
+    return out | ({} if own is not None else dict(codec=_find_codec(folder, codec, fetch)))
 
 # %% ../nbs/api/25_audiocraft.ipynb #cell031
 def _refuse_config(cfg, name):
@@ -223,19 +262,32 @@ def _refuse_config(cfg, name):
               "custom or memory_efficient": (bool(lm.get("custom") or lm.get("memory_efficient")), True)}
     for key, (got, want) in others.items():
         if got != want: raise ValueError(f"{name}: {key} is {got!r}; only MusicGen's {want!r} is supported")
+    if not isinstance((text.get("t5") or {}).get("name"), str): raise ValueError(f"{name}: xp.cfg lacks conditioners.description.t5.name; the name of a text encoder is expected")
 
-def _build_lm(cfg, t5, device):
+@contextlib.contextmanager
+def _building(path):
+    "The library checks a configuration by assertions without words; here they become an error that names the file."
+    try: yield
+    except (AssertionError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as e:
+        raise ValueError(f"{path}: audiocraft cannot build the model that xp.cfg describes ({type(e).__name__}{': ' if str(e) else ''}{' '.join(str(e).split())[:160]})") from e
+
+def _check_shapes(cfg):
+    lm, delays = cfg.transformer_lm, (cfg.codebooks_pattern.get("delay") or {}).get("delays")
+    if lm.dim % lm.num_heads: raise ValueError(f"num_heads is {lm.num_heads}, which does not divide dim, {lm.dim}")
+    if delays is not None and len(delays) != lm.n_q: raise ValueError(f"n_q is {lm.n_q}, and codebooks_pattern has {len(delays)} delays")
+
+def _build_lm(cfg, t5, device, path):
     "The language model without weights, with its text encoder in place."
     from audiocraft.models import builders
     from audiocraft.models.lm import LMModel
     from audiocraft.modules.conditioners import ConditioningProvider, T5Conditioner
-    kwargs, text = dict(cfg.transformer_lm), {k: v for k, v in cfg.conditioners.description.t5.items() if k not in ("name", "finetune", "normalize_text")}
-    kwargs |= dict(weight_init=None, depthwise_init=None, zero_bias_init=False, cross_attention=True)
-    with _quiet(): text = T5Conditioner(name=register_t5(t5), output_dim=kwargs["dim"], finetune=False, device=str(device), **text)
+    kwargs = dict(cfg.transformer_lm) | dict(weight_init=None, depthwise_init=None, zero_bias_init=False, cross_attention=True)
+    with _building(path): _check_shapes(cfg)
+    with _quiet(): text = T5Conditioner(name=register_t5(t5), output_dim=kwargs["dim"], finetune=False, device=str(device), word_dropout=cfg.conditioners.description.t5.get("word_dropout", 0.))
     provider, guidance = ConditioningProvider(dict(description=text), device=device), cfg.classifier_free_guidance
     text.t5.float().eval().requires_grad_(False)
-    pattern = builders.get_codebooks_pattern_provider(kwargs["n_q"], cfg.codebooks_pattern)
-    with torch.device("meta"):
+    with _building(path), torch.device("meta"):
+        pattern = builders.get_codebooks_pattern_provider(kwargs["n_q"], cfg.codebooks_pattern)
         return LMModel(pattern, provider, builders.get_condition_fuser(cfg), cfg_dropout=guidance.training_dropout, cfg_coef=guidance.inference_coef,
                        attribute_dropout={}, dtype=torch.float32, device="meta", **{k: v for k, v in kwargs.items() if k != "q_modeling"})
 
@@ -248,9 +300,18 @@ def _read_codec(folder):
         warnings.simplefilter("ignore", FutureWarning)
         if cfg is None:
             found = _find_codec(folder, weights)
-            return _read_codec(found) if (found / CODEC_FILE).exists() else HFEncodecCompressionModel(HFEncodecModel.from_pretrained(str(found))).eval()
+            return _read_codec(found) if (found / CODEC_FILE).exists() else HFEncodecCompressionModel(_read_checked(HFEncodecModel, found, "audio_encoder", "an EnCodec in transformers' format"))
         cfg.device = "cpu"
-        return _fill(builders.get_compression_model(cfg), weights, CODEC_FILE)
+        with _building(Path(folder) / CODEC_FILE): codec = builders.get_compression_model(cfg)
+        return _fill(codec, weights, CODEC_FILE)
+
+def _refuse_codec(codec, cfg, folder):
+    "Another model's codec would fail at a token that it does not have, or play something else."
+    lm, stereo = cfg.transformer_lm, bool((cfg.get("interleave_stereo_codebooks") or {}).get("use"))
+    layers = len(codec.model.quantizer.layers) if hasattr(codec, "model") else codec.num_codebooks
+    if (lm.n_q, lm.card) == ((cfg.get("compression_model_n_q") or layers) * (1 + stereo), codec.cardinality): return
+    raise ValueError(f"{folder}: its codec has {layers} codebooks of {codec.cardinality} entries{' for each of two channels' if stereo else ''}, and its language model writes {lm.n_q} of {lm.card}; "
+                     f"{CODEC_FILE} must be the one that belongs to {LM_FILE}")
 
 # %% ../nbs/api/25_audiocraft.ipynb #cell034
 def _halve(lm, dtype):
@@ -269,7 +330,8 @@ def _read_musicgen(folder, dtype, device):
     t5 = _find_t5(folder, cfg.conditioners.description.t5.name)
     cfg.device, cfg.dtype = str(device), str(dtype)[6:]
     codec = _read_codec(folder)
-    lm = _fill(_build_lm(cfg, t5, device), weights, LM_FILE, assign=True).float()
+    _refuse_codec(codec, cfg, folder)
+    lm = _fill(_build_lm(cfg, t5, device, Path(folder) / LM_FILE), weights, LM_FILE, assign=True).float()
     if dtype != torch.float32: _halve(lm, dtype)
     lm.cfg = cfg
     raw = MusicGen(str(folder), codec.to(device), lm.to(device))
@@ -319,6 +381,22 @@ class AudiocraftModel(MusicModel):
     def decoder(self) -> torch.nn.Module: # called once a pass
         "The stack of layers: a hook on it runs once a decoder pass."
         return self.raw.lm.transformer
+
+def _weights_of(folder, part):
+    "Weight files of a model of transformers, under the name of the part that it is."
+    return {f"{part}/{f.name}": f for f in sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))}
+
+@patch
+def _parts_read(self:AudiocraftModel):
+    "Name and SHA-256 of the files that the weights came from, text encoder and codec included wherever they are."
+    folder = Path(self.folder) if self.folder else None
+    if folder is None or not (folder / LM_FILE).exists(): return MusicModel._parts_read(self)
+    files, parts = {LM_FILE: folder / LM_FILE}, fetch_parts(folder, fetch=False)
+    files |= _weights_of(parts.get("text_encoder", folder / "t5"), "t5")
+    codec = parts.get("codec", folder)
+    while (codec / CODEC_FILE).exists() and _unpack(codec, CODEC_FILE)[1] is None: codec = _find_codec(codec, _unpack(codec, CODEC_FILE)[0], False)
+    files |= {CODEC_FILE: codec / CODEC_FILE} if (codec / CODEC_FILE).exists() else _weights_of(codec, "codec")
+    return [(name, _sha256(f)) for name, f in files.items()]
 
 def _config_of(raw):
     lm, codec, extra = raw.lm, raw.compression_model, dict((raw.cfg or {}).get("musicgen_emotion") or {})
@@ -370,7 +448,7 @@ def tokenize(self:AudiocraftModel,
     prompts:str|list[str], # one or many; '' is allowed
     warn:bool=True, # say when a prompt is cut or has unknown tokens
 ) -> dict[str, torch.Tensor]: # input_ids and attention_mask, (prompt, token), on the model's device
-    "Token ids of prompts, padded to the longest of them. As in the library, the mask of an empty prompt is zero throughout."
+    "Token ids of prompts, padded to the longest of them. As in the library, the mask of an empty prompt is zero throughout; unlike there, at most 512 tokens are kept."
     out = MusicModel.tokenize(self, prompts, warn)
     empty = torch.tensor([p == "" for p in ([prompts] if isinstance(prompts, str) else prompts)])
     out["attention_mask"][empty.to(self.device)] = 0
@@ -525,6 +603,18 @@ def _raw_branches(x, text, two_step, last, position):
     if empty.all(): return ("null",) if after_cond else ("cond", "null") if len(x) % 2 == 0 else ("cond",)
     return ("cond", "null") if len(x) % 2 == 0 and empty[n:].all() and not empty[:n].all() else ("cond",)
 
+def _warn_library(raw, mask):
+    "What the library's own generate does with a batch and with a long clip that observers cannot undo; said once a model."
+    said, lengths = [], sorted({int(n) for n in mask.sum(1)} - {0})
+    if len(lengths) > 1: said.append(f"the library's generate got prompts of {', '.join(map(str, lengths))} tokens in one batch and lets the shorter ones read the padding, so that their clips and "
+                                     "activations depend on the batch: give it prompts of one length, or use generate of this package, which groups them")
+    if raw.duration > raw.max_duration: said.append(f"the library makes a clip of {raw.duration:g} s in overlapping windows of {raw.max_duration:g} s: to hooks each window is a batch of its own that begins at "
+                                                    f"position 0, so that an extractor counts more clips than there are; record clips of at most {raw.max_duration:g} s")
+    told = vars(raw).setdefault("_told", set())
+    for text in said:
+        if text not in told: warnings.warn(text, stacklevel=2)
+        told.add(text)
+
 @patch
 def watch(self:AudiocraftModel,
     now:Pass # kept up to date while the handles live
@@ -535,6 +625,7 @@ def watch(self:AudiocraftModel,
     def _text(module, args, kwargs):
         mask = kwargs["attention_mask"]
         n, (own, _) = len(mask), _ours(lm)
+        if not own: _warn_library(raw, mask)
         if own or _two_step():
             if not own and not mask.any() and now.text_mask is not None and now.text_mask.any(): now.branches = ("null",)
             else: _see_text(now, mask, n)
@@ -550,7 +641,7 @@ def watch(self:AudiocraftModel,
     return [self.hf.text_encoder.register_forward_pre_hook(_text, with_kwargs=True), lm.condition_provider.conditioners.description.output_proj.register_forward_pre_hook(_project),
             lm.transformer.register_forward_pre_hook(_decode, with_kwargs=True)]
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell081
+# %% ../nbs/api/25_audiocraft.ipynb #cell082
 @patch
 def _randomized(self:AudiocraftModel, seed, text):
     raw = copy.copy(self.raw)
@@ -567,7 +658,7 @@ def _randomized(self:AudiocraftModel, seed, text):
     raw.lm.to(self.device)
     return AudiocraftModel(raw)
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell085
+# %% ../nbs/api/25_audiocraft.ipynb #cell086
 _RENAMES = ((r"^decoder\.model\.decoder\.embed_tokens\.(\d+)\.", r"emb.\1."), (r"^decoder\.lm_heads\.", "linears."), (r"^decoder\.model\.decoder\.layer_norm\.", "out_norm."),
             (r"^decoder\.model\.decoder\.layers\.", "transformer.layers."), (r"\.encoder_attn_layer_norm\.", ".norm_cross."), (r"\.encoder_attn\.", ".cross_attention."),
             (r"\.self_attn_layer_norm\.", ".norm1."), (r"\.final_layer_norm\.", ".norm2."), (r"\.fc([12])\.", r".linear\1."),
@@ -599,7 +690,7 @@ def _codec_weights(codec):
         out[k] = w.detach().cpu().contiguous()
     return out
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell086
+# %% ../nbs/api/25_audiocraft.ipynb #cell087
 def _lm_config(hf, t5_name):
     "What audiocraft's builders read for the language model, with the values of the published models."
     d = hf.config.decoder
@@ -631,9 +722,9 @@ def _save(path, weights, cfg):
     from omegaconf import OmegaConf
     with open(path, "wb") as f: torch.save({"best_state": weights, "xp.cfg": OmegaConf.to_yaml(OmegaConf.create(cfg)), "version": "1.3.0", "exported": True}, f)
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell087
+# %% ../nbs/api/25_audiocraft.ipynb #cell088
 def export_audiocraft(
-    model:MusicModel|Path|str, # a model of the transformers backend, or its name or folder
+    model:MusicModel|Path|str, # a model of the transformers backend, a raw one of that library, or a name or folder
     out:Path|str, # folder to write; an older one is replaced as a whole
 ) -> Path: # the folder
     """Write transformers' weights as an audiocraft checkpoint, with the text encoder in `out/t5`.
@@ -641,7 +732,7 @@ def export_audiocraft(
     `MusicGen.get_pretrained(out)` loads it after `register_t5(out)`. Raises ValueError for a melody model and for one that is not of the transformers backend."""
     from musicgen_emotion.models import load_model
     import_audiocraft()
-    model = model if isinstance(model, MusicModel) else load_model(model, backend="transformers", device="cpu")
+    model = load_model(model, backend="transformers", device="cpu") if isinstance(model, (str, Path)) else as_model(model)
     if type(model) is not TransformersModel: raise ValueError(f"{model.name}: only a text-to-music model of the transformers backend can be exported, got {type(model).__name__}")
     hf = model.hf
     odd = dict(scale_embedding=(hf.config.decoder.scale_embedding, False), norm_type=(hf.config.audio_encoder.norm_type, "weight_norm"))
@@ -656,7 +747,7 @@ def export_audiocraft(
         _save(tmp / CODEC_FILE, _codec_weights(hf.audio_encoder), _codec_config(hf.audio_encoder))
     return Path(out)
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell090
+# %% ../nbs/api/25_audiocraft.ipynb #cell091
 EXPORT_VERSION = 1 # to be raised when the exported files change
 _EXPORTED_FROM = ("*.safetensors", "pytorch_model*.bin", "config.json", "*token*.json", "vocab.json", "*.model", "*.txt")
 

@@ -17,11 +17,11 @@ from .core import check_in, check_positive, verdict
 from .phases import PhaseError, list_phases, plan, read_parameters, report, resolve_parameters, run_phases, run_plan, run_status
 
 # %% auto #0
-__all__ = ['KNOWN_ERRORS', 'app', 'models_app', 'LIBRARIES', 'WEIGHTS', 'error_line', 'CommandGroup', 'table_text', 'Check',
-           'check_libraries', 'check_python', 'check_device', 'check_audio', 'check_disk', 'is_here', 'check_models',
-           'check_audiocraft', 'check_extras', 'check_phases', 'diagnose', 'doctor', 'model_table', 'models_list',
-           'download_model', 'models_download', 'describe_model', 'models_show', 'split_assignments', 'phase_help',
-           'run', 'status', 'report_command', 'trace_command', 'generate_command']
+__all__ = ['KNOWN_ERRORS', 'app', 'models_app', 'LIBRARIES', 'error_line', 'CommandGroup', 'table_text', 'Check',
+           'check_libraries', 'check_python', 'check_device', 'check_audio', 'check_disk', 'backends_here', 'is_here',
+           'check_models', 'check_audiocraft', 'check_extras', 'check_phases', 'diagnose', 'doctor', 'model_table',
+           'models_list', 'download_model', 'models_download', 'describe_model', 'models_show', 'split_assignments',
+           'phase_help', 'run', 'status', 'report_command', 'trace_command', 'generate_command']
 
 # %% ../nbs/api/80_cli.ipynb #cell003
 if TYPE_CHECKING: import pandas as pd
@@ -143,23 +143,29 @@ def check_disk(
     return Check('disk', ok, f'{free:.1f} GiB free at {folder}', '' if ok else f'free {need_gib - free:.1f} GiB, or pass --out with a folder on another disk')
 
 # %% ../nbs/api/80_cli.ipynb #cell032
-WEIGHTS = ('model.safetensors', 'model.safetensors.index.json')
+def _whole(folder, backend):
+    from musicgen_emotion.audiocraft import fetch_parts
+    from musicgen_emotion.models import lacking
+    if lacking(folder, backend): return False
+    try: return backend == 'transformers' or bool(fetch_parts(folder, fetch=False)) or True
+    except (OSError, ValueError): return False
 
-def _cached_file(name, file)->Path|None:
-    from huggingface_hub import try_to_load_from_cache
-    found = try_to_load_from_cache(name, file)
-    return Path(found) if isinstance(found, (str, Path)) else None
+def backends_here(
+    name:str, # `nano` or a hub id
+)->list[str]: # `transformers`, `audiocraft`, both or none
+    "Backends whose files of a model are all on this machine: half a download does not count, nor an audiocraft checkpoint without its text encoder and codec."
+    from huggingface_hub import snapshot_download
+    from musicgen_emotion.models import BACKENDS, nano_folder
+    if name == 'nano': return [b for b in BACKENDS[:1] if _whole(nano_folder(), b)]
+    try: folder = Path(snapshot_download(name, local_files_only=True))
+    except (OSError, ValueError): return []
+    return [b for b in BACKENDS if _whole(folder, b)]
 
 def is_here(
     name:str, # `nano` or a hub id
 )->bool: # Can it be loaded without a connection?
-    "Are all files of a model on this machine? Half a download does not count."
-    from musicgen_emotion.models import nano_folder
-    if name == 'nano': return (nano_folder()/'config.json').is_file() and any(nano_folder().glob('*.safetensors'))
-    weights = next((w for f in WEIGHTS if (w := _cached_file(name, f))), None)
-    if weights is None or _cached_file(name, 'config.json') is None: return False
-    shards = set(json.loads(weights.read_text())['weight_map'].values()) if weights.suffix == '.json' else set()
-    return all(_cached_file(name, s) for s in shards)
+    "Are all files of a model on this machine, for one backend or the other?"
+    return bool(backends_here(name))
 
 # %% ../nbs/api/80_cli.ipynb #cell035
 def check_models()->list[Check]: # The cache, the packaged model, the hub models
@@ -170,8 +176,8 @@ def check_models()->list[Check]: # The cache, the packaged model, the hub models
     checks = [Check('model cache', True, f'{cache}{"" if cache.is_dir() else " (made at the first download)"}'),
               Check('model nano', nano, str(nano_folder()) if nano else 'weights missing', '' if nano else 'make nano')]
     for name in model_registry()['name'][1:]:
-        here = is_here(name)
-        checks.append(Check(f'model {name}', here, 'in the cache' if here else 'not downloaded', '' if here else f'musicgen-emotion models download {name}', required=False))
+        here = backends_here(name)
+        checks.append(Check(f'model {name}', bool(here), f"in the cache, for {' and '.join(here)}" if here else 'not downloaded', '' if here else f'musicgen-emotion models download {name}', required=False))
     return checks
 
 # %% ../nbs/api/80_cli.ipynb #cell038
@@ -225,10 +231,10 @@ def doctor(
 
 # %% ../nbs/api/80_cli.ipynb #cell045
 def model_table()->pd.DataFrame: # The registry with a column `here`
-    "Models known by name, and whether each can be loaded without a connection."
+    "Models known by name, and with which backends each can be loaded without a connection."
     from musicgen_emotion.models import model_registry
     df = model_registry()
-    return df.assign(here=['yes' if is_here(n) else 'no' for n in df['name']])
+    return df.assign(here=[', '.join(backends_here(n)) or 'no' for n in df['name']])
 
 @models_app.command('list')
 def models_list(
@@ -249,16 +255,17 @@ def download_model(
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
     from musicgen_emotion.audiocraft import fetch_parts
-    from musicgen_emotion.models import HUB_FILES, MELODY, model_registry
+    from musicgen_emotion.models import HUB_FILES, MELODY, lacking, melody_error, model_registry
     known = [*model_registry()['name'], *MELODY]
     check_in('backend', backend, HUB_FILES)
     if name == 'nano': raise ValueError("model 'nano' comes with the package; there is nothing to download (`musicgen-emotion models show nano`)")
     if name.count('/') != 1 or (name.startswith('facebook/') and name not in known): check_in('model', name, known)
-    if backend == 'audiocraft' and name in MELODY: raise ValueError(f"model {name!r} reads a melody, which needs backend='transformers'; download it without --backend")
+    if backend == 'audiocraft' and name in MELODY: raise melody_error(name)
     try: folder = Path(snapshot_download(name, revision=revision, allow_patterns=list(HUB_FILES[backend])))
     except (OSError, HfHubHTTPError, RuntimeError) as e:
         why = ' '.join(str(e).split())[:200]
         raise FileNotFoundError(f"model {name!r} could not be downloaded ({type(e).__name__}: {why}); check the name and the connection, then run the same command again: it resumes") from e
+    if lost := lacking(folder, backend): raise FileNotFoundError(f"model {name!r} has no {', '.join(lost)}, which backend={backend!r} needs, or it could not be fetched; check the connection and the other backend")
     if backend == 'audiocraft': fetch_parts(folder)
     return folder
 

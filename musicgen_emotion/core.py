@@ -290,7 +290,7 @@ def from_entry(
 # %% ../nbs/api/00_core.ipynb #cell061
 def verdict(
     gates:Iterable[Gate], # All gates of a run
-    pause_below:float=0., # Share of passed gates below which to stop and think
+    pause_below:float=.5, # Share of passed gates below which to stop and think
 )->str: # `'GO'`, `'ITERATE'` or `'PAUSE'`
     "GO when there is at least one gate and every gate passed; PAUSE when too few passed; ITERATE otherwise."
     gates = list(gates)
@@ -432,7 +432,7 @@ def _check_earlier(path, phase, params, resume)->dict|None:
         _remove(path/'gates.json')
         return earlier
     what = ', '.join(f'{k} {old.get(k)!r} -> {params.get(k)!r}' for k in changed)
-    raise ValueError(f"{path} holds a run with other parameters ({what}); choose another folder, or start over with resume=False")
+    raise ValueError(f"{path} holds a run with other parameters ({what}); choose another folder, or start over (resume=False; on the command line --fresh)")
 
 def _empty(path):
     "Delete what an earlier run left, but not the lock that is being held."

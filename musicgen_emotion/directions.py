@@ -4,8 +4,8 @@
 
 # %% ../nbs/api/50_directions.ipynb #cell002
 from __future__ import annotations
-import hashlib
-from collections.abc import Mapping, Sequence
+import hashlib, math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from .models import as_model
 __all__ = ['Direction', 'combine', 'orthogonalise', 'save_directions', 'load_directions', 'mean_difference', 'mean_differences',
            'ridge_direction', 'logistic_direction', 'lda_direction', 'as_pattern', 'pca_direction', 'agop_direction',
            'sae_direction', 'random_direction', 'shuffled_direction', 'axis_direction', 'text_direction',
-           'cosine_table']
+           'cosine_table', 'pairs_curve', 'emotion_directions', 'method_directions']
 
 # %% ../nbs/api/50_directions.ipynb #cell003
 if TYPE_CHECKING:
@@ -31,9 +31,10 @@ def _vector(v)->np.ndarray:
     "A copy as float32; one ValueError for every vector that cannot steer."
     v = np.array(v.detach().cpu() if hasattr(v, 'detach') else v)
     if v.ndim != 1 or not v.size or v.dtype.kind not in 'fiu': raise ValueError(f"a direction needs a vector of numbers (d,), got shape {v.shape} of {v.dtype}")
-    if not np.isfinite(v).all(): raise ValueError(f"a direction must be finite, got {int((~np.isfinite(v)).sum())} NaN or infinite of {v.size} numbers")
-    if not np.any(v.astype(np.float32)): raise ValueError(f"a direction must not be zero, got {v.size} zeros")
-    return v.astype(np.float32)
+    with np.errstate(over='ignore'): w = v.astype(np.float32)
+    if not np.isfinite(w).all(): raise ValueError(f"a direction must be finite, got {int((~np.isfinite(w)).sum())} NaN or infinite of {v.size} numbers (float32 ends at {np.finfo(np.float32).max:.2g})")
+    if not np.any(w): raise ValueError(f"a direction must not be zero, got {v.size} zeros")
+    return w
 
 @dataclass(eq=False)
 class Direction:
@@ -43,12 +44,15 @@ class Direction:
     vector:np.ndarray # (d,) float32, in the units of the site's activations
     site:str # where it was found, such as "layer_2"
     origin:str # how it was found, such as "mean difference"
-    rms:float|None = None # root mean square of the site's activations over clips, positions and d; the unit of a dose
+    rms:float|Mapping[str, float]|None = None # root mean square of the site's activations over clips, positions and d, the unit of a dose; or by site, as `site_rms` of steering returns it
     sources:tuple = () # ids of the clips or prompts that it came from
     seeds:tuple = () # seeds of every random step on the way
     metadata:dict = field(default_factory=dict) # whatever else is worth knowing; JSON
+    rms_by_site:dict = field(default_factory=dict) # RMS of other sites, the unit of a dose there; filled when `rms` is a mapping
     def __post_init__(self):
         self.vector, self.sources, self.seeds = _vector(self.vector), tuple(map(str, self.sources)), tuple(map(int, self.seeds))
+        if isinstance(self.rms, Mapping): self.rms, self.rms_by_site = self.rms.get(self.site), self.rms_by_site | dict(self.rms)
+        self.rms_by_site = {s: float(check_positive(f'rms of {s}', r)) for s, r in self.rms_by_site.items()}
         if self.rms is not None: self.rms = float(check_positive('rms', self.rms))
     def __len__(self): return len(self.vector)
     def __neg__(self): return replace(self, vector=-self.vector, origin=f'opposite of {self.origin}')
@@ -77,10 +81,10 @@ def check_width(self:Direction,
 @patch
 def at(self:Direction,
     site:str, # another site of equal width
-    rms:float|None=None, # RMS of that site; None keeps the own one
+    rms:float|None=None, # RMS of that site; None takes it from `rms_by_site`, and keeps the own one where it is not there
 )->Direction: # the same vector, said to be there
     "The same vector at another site: the other-layer control."
-    return replace(self, site=site, rms=self.rms if rms is None else rms, metadata=self.metadata | dict(found_at=self.site))
+    return replace(self, site=site, rms=self.rms_by_site.get(site, self.rms) if rms is None else rms, metadata=self.metadata | dict(found_at=self.site))
 
 # %% ../nbs/api/50_directions.ipynb #cell019
 def _other(d, other)->np.ndarray:
@@ -146,7 +150,7 @@ def save_directions(
     "Vectors as safetensors, everything else as JSON beside them; both or neither."
     from safetensors.numpy import save_file
     if not directions: raise ValueError("there is no direction to save")
-    facts = {n: dict(site=d.site, origin=d.origin, rms=d.rms, sources=list(d.sources), seeds=list(d.seeds), metadata=d.metadata, width=len(d),
+    facts = {n: dict(site=d.site, origin=d.origin, rms=d.rms, sources=list(d.sources), seeds=list(d.seeds), metadata=d.metadata, rms_by_site=d.rms_by_site, width=len(d),
                      checksum=d.checksum, units="alpha * rms * sqrt(width) along vector / |vector|") for n, d in directions.items()}
     with atomic_path(folder) as tmp:
         tmp.mkdir(parents=True)
@@ -163,7 +167,7 @@ def load_directions(
     if not (folder/'directions.json').exists(): raise FileNotFoundError(f"{folder} holds no directions (directions.json is missing)")
     vectors = load_file(folder/'directions.safetensors')
     for name, facts in read_json(folder/'directions.json').items():
-        known = {k: facts[k] for k in ('site', 'origin', 'rms', 'sources', 'seeds', 'metadata')}
+        known = {k: facts[k] for k in ('site', 'origin', 'rms', 'sources', 'seeds', 'metadata', 'rms_by_site') if k in facts}
         out[name] = Direction(vectors.get(name, np.zeros(0)), **known)
         if out[name].checksum != facts['checksum']: raise ValueError(f"{folder/'directions.safetensors'}: the vector {name!r} is not the one that was saved")
     return out
@@ -240,14 +244,14 @@ def mean_differences(
     negative:str, # label of the other
     pairs:Sequence|None=None, # (clip,) pair ids; None pairs the clips in their order
     branch:str='cond', # where there is a branch axis
-    rms:Mapping[str, float]|None=None, # RMS by site
+    rms:Mapping[str, float]|None=None, # RMS by site, as `site_rms` of steering returns it; every direction keeps all of them
     sources:Sequence|None=None, # (clip,) ids
 )->dict[str, Direction]: # by site
     "Mean difference over matched pairs at every site of a dataset; clips of other labels and pairs that are not whole stay out."
     i, j = _match(labels, positive, negative, pairs)
     ids, facts = [] if sources is None else [sources[k] for k in i + j], dict(labels=[positive, negative], branch=branch)
     read = {s: (x.sel(branch=branch) if 'branch' in x.dims else x).values for s, x in acts.data_vars.items()}
-    return {s: mean_difference(x[i], x[j], s, (rms or {}).get(s), ids, **facts) for s, x in read.items()}
+    return {s: mean_difference(x[i], x[j], s, rms, ids, **facts) for s, x in read.items()}
 
 # %% ../nbs/api/50_directions.ipynb #cell048
 def _targets(X, y, two=False)->tuple[np.ndarray, np.ndarray]:
@@ -482,3 +486,66 @@ def cosine_table(
     import pandas as pd
     U = np.stack([_other(next(iter(directions.values())), v)/v.norm for v in directions.values()])
     return pd.DataFrame((U@U.T).clip(-1, 1), index=list(directions), columns=list(directions))
+
+# %% ../nbs/api/50_directions.ipynb #cell094
+def pairs_curve(
+    positive:np.ndarray, # (pair, d) activations with the property
+    negative:np.ndarray, # (pair, d) the same content without it
+    sizes:Sequence[int]|None=None, # numbers of pairs; None: 1, 2, 4, ... up to half of them
+    n_draws:int=20, # splits of the pairs
+    seed:int=0, # of the splits
+    origin:Callable=mean_difference, # (positive, negative, site) -> Direction
+)->pd.DataFrame: # n_pairs, draw, cosine (to the direction of the other half), ordered (share of the other half's pairs)
+    "Quality of a direction against the number of its pairs, always measured on the half that it has not seen."
+    import pandas as pd
+    P, N = np.asarray(positive), np.asarray(negative)
+    half, rows = len(P)//2, []
+    if half < 1 or P.shape != N.shape: raise ValueError(f"pairs_curve needs matched arrays with at least two pairs, got {P.shape} and {N.shape}")
+    sizes = sorted({*(2**i for i in range(int(math.log2(half)) + 1)), half} if sizes is None else set(sizes))
+    if sizes[0] < 1 or sizes[-1] > half: raise ValueError(f"sizes must lie in 1..{half}, half of the {len(P)} pairs; got {sizes}")
+    for draw in range(n_draws):
+        order = rng('pairs curve', seed, draw).permutation(len(P))
+        test = order[half:]
+        truth = origin(P[test], N[test], 'any')
+        for n in sizes:
+            v = origin(P[order[:n]], N[order[:n]], 'any')
+            rows.append(dict(n_pairs=n, draw=draw, cosine=v.cosine(truth), ordered=float((v.project(P[test] - N[test]) > 0).mean())))
+    return pd.DataFrame(rows)
+
+# %% ../nbs/api/50_directions.ipynb #cell098
+def emotion_directions(
+    acts:np.ndarray, # (clip, d) pooled activations
+    emotions:Sequence[str], # (clip,) emotions and "neutral"
+    pairs:Sequence, # (clip,) pair ids: the same sentence with another word
+    site:str, # where they were read
+    rms:float|Mapping[str, float]|None=None, # RMS of the site, or by site
+    sources:Sequence=(), # (clip,) ids
+)->dict[str, Direction]: # "valence", "arousal", and every emotion against neutral
+    "The two axes over the emotional clips, and for each emotion the mean difference over matched pairs."
+    y, X = np.asarray(emotions), np.asarray(acts, float)
+    names, on = [e for e in dict.fromkeys(y.tolist()) if e != 'neutral'], y != 'neutral'
+    axes = {a: axis_direction(X[on], y[on], a, site, rms=rms, sources=[s for s, k in zip(sources, on) if k]) for a in ('valence', 'arousal')}
+    parts = {e: _match(y, e, 'neutral', pairs) for e in names}
+    return axes | {e: mean_difference(X[i], X[j], site, rms, [sources[k] for k in i + j] if len(sources) else (), labels=[e, 'neutral']) for e, (i, j) in parts.items()}
+
+# %% ../nbs/api/50_directions.ipynb #cell101
+def method_directions(
+    positive:np.ndarray, # (pair, d) activations with the property
+    negative:np.ndarray, # (pair, d) the same content without it
+    site:str, # where they were read
+    rms:float|None=None, # RMS of the site
+    sae=None, # a dictionary of this site; None leaves that method out
+    features:tuple=(), # with `sae`: (positive, negative) mean activations of its features, (pair, feature)
+    n_features:int=8, # with `sae`: decoder rows, those that differ most
+    sources:Sequence=(), # ids of the clips
+    seeds:Sequence[int]=(), # seeds of every random step on the way
+)->dict[str, Direction]: # by method
+    "One contrast found in several ways, all from the same pairs."
+    X, y = np.vstack([positive, negative]), np.repeat([1., -1.], [len(positive), len(negative)])
+    out = {'mean difference': mean_difference(positive, negative, site, rms), 'PCA of differences': pca_direction(positive, negative, site, rms=rms)}
+    out |= {n: f(X, y, site, rms=rms) for n, f in (('ridge', ridge_direction), ('logistic', logistic_direction), ('LDA', lda_direction), ('AGOP', agop_direction))}
+    out = {n: replace(d, sources=sources, seeds=seeds) for n, d in out.items()}
+    if sae is None: return out
+    gap = np.asarray(features[0], float).mean(0) - np.asarray(features[1], float).mean(0)
+    top = np.argsort(-np.abs(gap))[:n_features]
+    return out | {'SAE features': replace(sae_direction(sae, top.tolist(), site, gap[top].tolist(), rms, sources), seeds=seeds)}

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from fastcore.basics import patch
 from .core import ADVICE, atomic_path, atomic_write, check_finite, check_in, check_positive, folder_lock, read_json, seed_from, sha256_bytes, sha256_file, write_json, write_table
-from .models import ModelConfig, MusicModel, TextStates, delay_tokens, frame_logits, load_model, write_random_model
+from .models import ModelConfig, MusicModel, TextStates, as_model, delay_tokens, frame_logits, load_model, write_random_model
 from .generation import generate
 
 # %% auto #0
-__all__ = ['CLIP_COLUMNS', 'CHUNK', 'BRANCHES', 'clip_id', 'DamagedStore', 'ClipStore', 'plan_clips', 'generate_clips',
-           'delay_ids', 'undelay_ids', 'position_seconds', 'trim', 'text_rows', 'null_text', 'replay', 'stepwise',
-           'replay_error', 'token_nll', 'replay_bytes', 'replay_store', 'token_counts']
+__all__ = ['CLIP_COLUMNS', 'CHUNK', 'BRANCHES', 'REPLAY_TOLERANCE', 'clip_id', 'DamagedStore', 'ClipStore', 'plan_clips',
+           'generate_clips', 'delay_ids', 'undelay_ids', 'position_seconds', 'trim', 'text_rows', 'null_text', 'replay',
+           'stepwise', 'replay_error', 'token_nll', 'replay_bytes', 'replay_store', 'token_counts']
 
 # %% ../nbs/api/23_extraction.ipynb #cell003
 if TYPE_CHECKING:
@@ -307,7 +307,7 @@ def plan_clips(
     "The clips that `generate_clips` would make, without making any."
     import pandas as pd
     check_positive('duration_s', duration_s), check_positive('guidance', guidance, zero=True), check_positive('temperature', temperature, zero=True)
-    df, seeds = _prompt_table(prompts), [seeds] if isinstance(seeds, (int, np.integer)) else list(seeds)
+    model, df, seeds = as_model(model), _prompt_table(prompts), [seeds] if isinstance(seeds, (int, np.integer)) else list(seeds)
     if not seeds: raise ValueError("seeds is empty; give at least one integer")
     df = pd.concat([df.drop(columns='seed', errors='ignore').assign(replicate=int(s)) for s in seeds], ignore_index=True)
     df['seed'] = [seed_from('clip', p, s) if independent else s for p, s in zip(df.prompt, df.replicate)]
@@ -319,7 +319,7 @@ def plan_clips(
 
 # %% ../nbs/api/23_extraction.ipynb #cell042
 def generate_clips(
-    model:MusicModel, # the model
+    model:MusicModel, # the model, or the raw one of a backend
     prompts, # DataFrame with a column `prompt` (and emotion, word, ...), PromptSet, or list of texts
     store:ClipStore|Path|str, # where the clips go
     seeds:int|Sequence[int]=(0,), # one clip of every prompt a seed
@@ -333,7 +333,7 @@ def generate_clips(
 )->pd.DataFrame: # rows of the planned clips, in the order of the plan
     "Make the clips that the store does not have yet, batch by batch. Run it again after a kill: it goes on where it was."
     from tqdm.auto import tqdm
-    store = store if isinstance(store, ClipStore) else ClipStore(store)
+    model, store = as_model(model), store if isinstance(store, ClipStore) else ClipStore(store)
     plan, n = plan_clips(model, prompts, seeds, duration_s, guidance, temperature, top_k, independent), int(check_positive('batch_size', batch_size))
     how = dict(duration_s=duration_s, guidance=guidance, temperature=temperature, top_k=top_k, batch_size=n, progress=False)
     with store.writing(), tqdm(total=len(plan), desc='clips', unit='clip', disable=not progress) as bar:
@@ -392,13 +392,13 @@ def trim(
 BRANCHES = ('cond', 'null', 'guidance')
 
 def text_rows(
-    model:MusicModel, # the model
+    model:MusicModel, # the model, or the raw one of a backend
     prompts:Iterable[str], # texts, doubles allowed
     batch_size:int=32, # prompts at once
     warn:bool=True, # about prompts that are cut or unreadable
 )->dict[str, TextStates]: # text states of each different prompt, one row each, in the width that generation pads to
     "Encode each different prompt once, in the padded width that it has in generation."
-    todo = {}
+    model, todo = as_model(model), {}
     for p in dict.fromkeys(prompts): todo.setdefault(model.tokenize([p], warn)['input_ids'].shape[1], []).append(p)
     out = {}
     for group in todo.values():
@@ -416,11 +416,12 @@ def _need_text(model):
     if model.null_reads_text: raise ValueError("the null rows of a melody model are as long as the prompt, so that there is no null branch without one; give prompts")
 
 def null_text(
-    model:MusicModel, # the model
+    model:MusicModel, # the model, or the raw one of a backend
     n:int, # clips
     text:TextStates|None=None, # what the cond rows of these clips read; None where its length does not matter
 )->TextStates: # zeros that the mask hides: as many tokens as `text` has, else one
     "Text of the null branch alone. Raises ValueError without `text` for a melody model, whose null rows are as long as the prompt."
+    model = as_model(model)
     if text is None: _need_text(model)
     shape = (n, 1 if text is None else text.states.shape[1])
     return TextStates(torch.zeros(*shape, model.config.d_text, device=model.device), *(torch.zeros(shape, dtype=torch.long, device=model.device) for _ in range(2)))
@@ -565,7 +566,7 @@ def _labelled(model, acts, clips, prompts, branches, n_frames, pool)->xr.Dataset
 
 # %% ../nbs/api/23_extraction.ipynb #cell067
 def replay(
-    model:MusicModel, # the model
+    model:MusicModel, # the model, or the raw one of a backend
     tokens:np.ndarray, # (clip, codebook, frame), -1 after the end of a shorter clip; a `Generation` is taken as well
     prompts:str|Sequence[str]|None, # text for each clip, or one for all; need not be the one that made the tokens; None with branches=('null',)
     sites:str|Sequence[str]|None=None, # site names or kinds; None for the residual stream of all layers
@@ -578,6 +579,7 @@ def replay(
 
     Averages leave out the positions with special tokens. Raises ValueError for wrong shapes, branches and windows, KeyError for unknown sites."""
     from tqdm.auto import tqdm
+    model = as_model(model)
     tokens, prompts, sites, branches = _inputs(model, tokens, prompts, sites, branches, pool)
     n_frames, texts = _one_length(tokens, pool), text_rows(model, prompts or [])
     with tqdm(total=len(tokens), desc='replay', unit='clip', disable=not progress) as bar:
@@ -587,12 +589,13 @@ def replay(
 # %% ../nbs/api/23_extraction.ipynb #cell076
 @torch.inference_mode()
 def stepwise(
-    model:MusicModel, # the model
+    model:MusicModel, # the model, or the raw one of a backend
     tokens:np.ndarray, # (clip, codebook, frame), equally long clips
     prompts:str|Sequence[str], # text for each clip, or one for all
     sites:str|Sequence[str]|None=None, # decoder sites, names or kinds; None for the residual stream of all layers
 )->xr.Dataset: # (clip, branch, timestep, d_model) with branches cond and null, as `replay` gives them
     "Activations one position at a time with guidance rows and a cache, the way generation runs: the slow reference for `replay`."
+    model = as_model(model)
     tokens, prompts, sites, branches = _inputs(model, tokens, prompts, sites, ('cond', 'null'), None)
     texts, acts = text_rows(model, prompts), {}
     for rows in _groups([texts[p].states.shape[1] for p in prompts], len(prompts)):
@@ -607,14 +610,17 @@ def _step_through(model, tokens, text, sites):
         steps.append(seen)
     return {s: torch.cat([x[s] for x in steps], 1).unflatten(0, (2, -1)).transpose(0, 1).numpy() for s in sites}
 
+REPLAY_TOLERANCE = dict(float32=1e-4, bfloat16=3e-2, float16=4e-3) # largest difference of replay and stepwise activations, over the site's largest activation
+
 def replay_error(
-    model:MusicModel, # the model
+    model:MusicModel, # the model, or the raw one of a backend
     tokens:np.ndarray, # (clip, codebook, frame)
     prompts:str|Sequence[str], # text for each clip, or one for all
     sites:str|Sequence[str]|None=None, # decoder sites; None for the residual stream of all layers
 )->pd.DataFrame: # site, largest (activation), difference (max abs), relative (difference / largest)
     "How far replay is from the stepwise activations of the same clips."
     import pandas as pd
+    model = as_model(model)
     slow, fast = stepwise(model, tokens, prompts, sites), replay(model, tokens, prompts, sites, ('cond', 'null'))
     df = pd.DataFrame([dict(site=s, largest=float(abs(slow[s]).max()), difference=float(abs(slow[s] - fast[s]).max())) for s in slow.data_vars])
     return df.assign(relative=df.difference / df.largest)
@@ -622,7 +628,7 @@ def replay_error(
 # %% ../nbs/api/23_extraction.ipynb #cell079
 @torch.inference_mode()
 def token_nll(
-    model:MusicModel, # the model
+    model:MusicModel, # the model, or the raw one of a backend
     tokens:np.ndarray, # (clip, codebook, frame), -1 after the end of a shorter clip
     prompts:str|Sequence[str]|None, # text for each clip, or one for all; None with branches=('null',)
     branches:str|Sequence[str]=('cond', 'null'), # of `cond`, `null`
@@ -631,6 +637,7 @@ def token_nll(
 )->xr.DataArray: # nats: (clip, branch, codebook), or (clip, branch, codebook, frame)
     "Negative log-likelihood of stored tokens under a text: how well the model expects this music from these words."
     import xarray as xr
+    model = as_model(model)
     tokens, prompts, _, branches = _inputs(model, tokens, prompts, None, branches, None)
     if 'guidance' in branches: raise ValueError("token_nll knows the branches cond and null; got guidance")
     texts, frames = text_rows(model, prompts or []), _frames(tokens)
@@ -651,7 +658,7 @@ def _nll(model, tokens, text)->np.ndarray:
 
 # %% ../nbs/api/23_extraction.ipynb #cell083
 def replay_bytes(
-    model:MusicModel, # the model
+    model:MusicModel, # the model, or the raw one of a backend
     n_clips:int, # clips
     n_frames:int, # frames of the longest clip
     sites:str|Sequence[str]|None=None, # site names or kinds; None for the residual stream of all layers
@@ -661,6 +668,7 @@ def replay_bytes(
 )->int: # bytes
     "Disk space that `replay_store` takes for decoder sites, before it runs."
     check_in('dtype', dtype, ('float32', 'float16'))
+    model = as_model(model)
     sites = model.resolve_sites() if sites is None else model.resolve_sites(sites=sites)
     times = model.config.positions(n_frames) if pool is None else 1 if isinstance(pool, str) else len(pool)
     n_branches = 1 if isinstance(branches, str) else len(branches)
@@ -707,7 +715,7 @@ def _resume(out, key)->int:
 
 # %% ../nbs/api/23_extraction.ipynb #cell088
 def replay_store(
-    model:MusicModel, # the model
+    model:MusicModel, # the model, or the raw one of a backend
     store:ClipStore|Path|str, # clips
     sites:str|Sequence[str]|None, # site names or kinds; None for the residual stream of all layers
     out:Path|str, # folder for one Zarr group a site
@@ -723,7 +731,7 @@ def replay_store(
 
     Each group `out/<site>` has a variable `activations` and opens with `xarray.open_zarr`. Raises OSError before anything runs when
     the disk is too small, ValueError when `out` holds something else, RuntimeError when another process writes there."""
-    store, out = store if isinstance(store, ClipStore) else ClipStore(store), Path(out)
+    model, store, out = as_model(model), store if isinstance(store, ClipStore) else ClipStore(store), Path(out)
     table = store.table if clips is None else store.table.set_index('clip_id').loc[list(clips)].reset_index()
     branches, own = [branches] if isinstance(branches, str) else list(branches), table.prompt.tolist()
     prompts = (own if branches != ['null'] or model.null_reads_text else None) if prompts is None else prompts

@@ -26,6 +26,10 @@ def _needs(df, columns, name, n, of):
     if len(df)!=n: raise ValueError(f"{name} must have {n} rows, one a row of {of}, got {len(df)}")
     return df.reset_index(drop=True)
 
+def _has_waves(waves, clips):
+    there = set(waves if isinstance(waves, Mapping) else range(len(waves)))
+    if gone:=[c for c in clips if c not in there]: raise KeyError(f"waves lack {len(gone)} of {len(clips)} clips, first {gone[0]!r}; give one for every clip of frames")
+
 @dataclass
 class CardData:
     "What feature cards are made from; everything after `table` may be absent. Raises KeyError or ValueError where the parts do not fit."
@@ -36,7 +40,7 @@ class CardData:
     tokens:pd.DataFrame|None=None # (token,) with prompt and piece, in reading order
     frame_acts:np.ndarray|None=None # (frame, feature)
     frames:pd.DataFrame|None=None # (frame,) with clip, prompt and seconds
-    waves:Mapping|Sequence|None=None # clip -> samples (sample,)
+    waves:Mapping|Sequence|None=None # clip -> samples (sample,), one for every clip of `frames`
     sample_rate:int=0 # Hz of the waves
     W_dec:np.ndarray|None=None # (feature, d) decoder rows
     word_states:pd.DataFrame|None=None # index: words; (word, d) states at the dictionary's site
@@ -54,6 +58,7 @@ class CardData:
         self.unit = None if self.W_dec is None else _unit_rows(np.where(np.abs(W:=np.asarray(self.W_dec)).sum(1, keepdims=True)>0, W, 1e-9), 'W_dec')
         if self.unit is not None and len(self.unit)!=F: raise ValueError(f"W_dec has {len(self.unit)} rows, acts has {F} features")
         if self.waves is not None and self.sample_rate<=0: raise ValueError(f"waves need a sample_rate in Hz, got {self.sample_rate!r}")
+        if self.waves is not None and self.frames is not None: _has_waves(self.waves, self.frames['clip'].unique())
         self._rows_of = {f: t for f, t in self.table.groupby('feature')}
 
 # %% ../nbs/api/44_feature_cards.ipynb #cell010

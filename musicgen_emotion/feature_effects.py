@@ -17,8 +17,8 @@ from .sae import feature_shift
 from .stats import bootstrap_weights, interval, permutation_p
 
 # %% auto #0
-__all__ = ['MODES', 'ablate_features', 'random_features_like', 'ablation_effect', 'feature_edit', 'edit_descriptors',
-           'edit_effects']
+__all__ = ['MODES', 'HEARD', 'ablate_features', 'random_features_like', 'ablation_effect', 'feature_edit', 'edit_descriptors',
+           'edit_changes', 'edit_effects', 'edit_test']
 
 # %% ../nbs/api/45_feature_effects.ipynb #cell006
 MODES = ('ablate', 'clamp', 'scale')
@@ -30,6 +30,8 @@ def _edited_features(f, features, mode, value):
     if not idx.numel(): raise ValueError("features is empty: name the features to edit")
     if int(idx.min())<0 or int(idx.max())>=f.shape[-1]: raise ValueError(f"features must lie between 0 and {f.shape[-1]-1}, got {idx.tolist()[:5]}")
     v, out = torch.as_tensor(value, dtype=f.dtype).to(f.device), f.clone()
+    if mode!='ablate' and v.shape not in ((), (1,), (len(idx),)): raise ValueError(f"value must be one number or one for each of the {len(idx)} features, got shape {tuple(v.shape)}")
+    if mode!='ablate' and not torch.isfinite(v).all(): raise ValueError(f"value must be finite to {mode} features, got {value!r}")
     out[..., idx] = 0. if mode=='ablate' else v.expand(*f.shape[:-1], len(idx)) if mode=='clamp' else f[..., idx]*v
     return out
 
@@ -42,11 +44,11 @@ def ablate_features(
 ): # like x, edited
     """x + decode(edited features) - decode(features): what the dictionary does not explain stays in place (Templeton et al. 2024).
 
-    Raises ValueError for unknown modes, features out of range, a wrong width and NaN. The dictionary should be in `eval` mode."""
+    Raises ValueError for unknown modes, features out of range, a wrong width or number of values, and NaN in states or values. The dictionary should be in `eval` mode."""
     t = x if isinstance(x, torch.Tensor) else np.asarray(x); edit = lambda f: _edited_features(f, features, mode, value)
     if t.shape[-1]!=sae.W_dec.shape[1]: raise ValueError(f"x has width {t.shape[-1]}, the dictionary reads {sae.W_dec.shape[1]}")
+    if not (torch if isinstance(t, torch.Tensor) else np).isfinite(t).all(): raise ValueError("x holds NaN or infinite values")
     if isinstance(t, torch.Tensor): return t+feature_shift(sae, t, edit)
-    if not np.isfinite(t).all(): raise ValueError("x holds NaN or infinite values")
     with torch.no_grad(): return t+feature_shift(sae, torch.tensor(t if t.dtype.kind=='f' else t.astype(float)), edit).numpy()
 
 # %% ../nbs/api/45_feature_effects.ipynb #cell011
@@ -60,6 +62,7 @@ def random_features_like(
     "Sets of features that fire as often; raises ValueError where too few are alive"
     A, f = _acts(acts), np.unique(np.asarray(features, int))
     if not len(f) or len(f)!=len(np.asarray(features)): raise ValueError(f"features must be distinct and not empty, got {list(features)[:5]}")
+    if n<1: raise ValueError(f"n must be at least 1, got {n!r}")
     rate, rng = (A>0).mean(0), np.random.default_rng(seed)
     others = np.setdiff1d(np.flatnonzero(rate>0), f)
     if len(others)<len(f): raise ValueError(f"{len(f)} features need as many other living ones, there are {len(others)}")
@@ -119,9 +122,12 @@ def ablation_effect(
 
     `reconstruction` is the rise of the squared error over the states' variance, `accuracy` and `probability` are falls; p = (1 + random
     sets with at least that effect) / (1 + sets)."""
-    x, labels = np.asarray(x, float), np.asarray(labels); _classes(labels)
-    if x.ndim!=2 or not np.isfinite(x).all() or len(x)!=len(labels): raise ValueError(f"x must be finite and ({len(labels)}, d), got shape {x.shape}")
+    x, labels = np.asarray(x, float), np.asarray(labels)
+    if x.ndim!=2 or not x.size or not np.isfinite(x).all(): raise ValueError(f"x must be finite, (row, d) and not empty, got shape {x.shape}")
     groups = np.arange(len(x)) if groups is None else np.asarray(groups); like, rows = sae.W_dec, np.arange(len(x))
+    for n, v in (('labels', labels), ('groups', groups)):
+        if v.shape!=(len(x),): raise ValueError(f"{n} must be ({len(x)},), one a row of x, got {v.shape}")
+    _classes(labels)
     if x.shape[1]!=like.shape[1]: raise ValueError(f"x has width {x.shape[1]}, the dictionary reads {like.shape[1]}")
     coded = lambda a: sae.encode(torch.as_tensor(a, dtype=like.dtype).to(like.device))
     sets = random_features_like(coded(x).detach().cpu().numpy(), features, n_random, seed)
@@ -173,20 +179,33 @@ def edit_descriptors(
     return pd.DataFrame(rows)
 
 # %% ../nbs/api/45_feature_effects.ipynb #cell030
+HEARD = ('tempo', 'mode_score', 'rms_db', 'centroid', 'articulation', 'register')
+
+def edit_changes(
+    table:pd.DataFrame, # from `edit_descriptors`
+    descriptors:Sequence=HEARD # which columns
+)->pd.DataFrame: # arm (without "clean"), prompt, seed, then the change of each descriptor
+    "Every clip minus the clean clip of its prompt and seed; KeyError for missing columns, ValueError for no clean arm and for a clip that is there twice"
+    if missing:=[c for c in ('arm', 'prompt', 'seed', *descriptors) if c not in table]: raise KeyError(f"the table lacks the columns {missing}")
+    if 'clean' not in set(arms:=table.arm.unique().tolist()): raise ValueError(f"the table needs an arm 'clean' to compare with, its arms are {arms[:6]}")
+    T = table.set_index(['arm', 'prompt', 'seed'])[list(descriptors)].astype(float)
+    if T.index.has_duplicates: raise ValueError(f"the table holds (arm, prompt, seed) {T.index[T.index.duplicated()][0]} more than once")
+    edited = T[T.index.get_level_values('arm')!='clean']; clean = T.xs('clean', level='arm')
+    return (edited-clean.reindex(edited.index.droplevel('arm')).to_numpy()).reset_index()
+
 def edit_effects(
     table:pd.DataFrame, # from `edit_descriptors`
-    descriptors:Sequence=('tempo', 'mode_score', 'rms_db', 'centroid', 'articulation', 'register'), # which columns
+    descriptors:Sequence=HEARD, # which columns
     control:str='random', # arms whose name begins so are the control
     n_boot:int=1000, # resamples of prompts
     level:float=.95, # confidence level
     seed:int=0 # seed of the draws
 )->pd.DataFrame: # arm, descriptor, difference, low, high, in_sd (of the clean clips), n, random_low, random_high, p
-    "Paired change of each descriptor, with an interval over prompts and the band and p of the control arms (NaN without them)"
-    if missing:=[c for c in ('arm', 'prompt', 'seed', *descriptors) if c not in table]: raise KeyError(f"the table lacks the columns {missing}")
-    wide = table.set_index(['prompt', 'seed', 'arm'])[list(descriptors)].astype(float).unstack('arm'); rows = []
-    arms = [a for a in dict.fromkeys(table.arm) if a!='clean']; random = [a for a in arms if str(a).startswith(control)]
+    "Paired change of each descriptor, with an interval over prompts and the band and p of the control arms (NaN without them); errors as in `edit_changes`"
+    changes, clean = edit_changes(table, descriptors), table[table.arm=='clean']; rows = []
+    arms = changes.arm.unique().tolist(); random = [a for a in arms if str(a).startswith(control)]
     for d in descriptors:
-        D = wide[d][arms].sub(wide[d]['clean'], axis=0); sd = wide[d]['clean'].std(); null = D[random].mean().to_numpy()
+        D, sd = changes.pivot(index=['prompt', 'seed'], columns='arm', values=d), clean[d].astype(float).std(); null = D[random].mean().to_numpy()
         for a in (a for a in arms if a not in random):
             v = D[a].dropna(); row = dict(arm=a, descriptor=d, difference=v.mean(), low=np.nan, high=np.nan, in_sd=v.mean()/sd if sd>0 else np.nan, n=v.index.get_level_values('prompt').nunique())
             if row['n']>1:
@@ -194,4 +213,44 @@ def edit_effects(
                 est = interval(W@v.to_numpy()/W.sum(1), v.mean(), row['n'], level); row |= dict(low=est.low, high=est.high)
             band = np.nanquantile(null, [(1-level)/2, (1+level)/2]) if len(null) else (np.nan, np.nan)
             rows.append(row|dict(random_low=band[0], random_high=band[1], p=(1+(abs(null)>=abs(row['difference'])).sum())/(1+len(null)) if len(null) else np.nan))
+    return pd.DataFrame(rows)
+
+# %% ../nbs/api/45_feature_effects.ipynb #cell035
+def _largest(M):
+    "Largest change of every arm (arm, descriptor) in units of a robust sd of all the other arms' changes, and (arm, descriptor) all of them"
+    A, out = abs(np.asarray(M, float)), np.zeros(np.shape(M))
+    for i in range(len(A)):
+        rest = np.delete(A, i, 0); sd = np.median(rest, 0)/.6745
+        sd = np.where(sd>0, sd, (rest**2).mean(0)**.5)
+        out[i] = np.where(sd>0, A[i]/np.where(sd>0, sd, 1), np.where(A[i]>0, np.inf, 0.))
+    return out.max(1), out
+
+def _arm_means(changes, descriptors):
+    "Mean change (arm, descriptor), prompts counting alike; every arm must hold the same prompts"
+    by = changes.groupby(['arm', 'prompt'], sort=False)[descriptors].mean(); n = by.groupby(level='arm').size()
+    if n.nunique()>1: raise ValueError(f"all arms must hold the same prompts; {n.idxmin()!r} has {n.min()} and {n.idxmax()!r} has {n.max()}")
+    M = by.groupby(level='arm', sort=False).mean(); M = M.loc[:, M.notna().all()]
+    if not M.shape[1]: raise ValueError(f"no descriptor of {descriptors} has a number in every arm")
+    return M, int(n.iloc[0])
+
+def edit_test(
+    changes:pd.DataFrame, # arm, prompt, then a column a descriptor: from `edit_changes`; other numbers go by `descriptors`
+    edit:str|Sequence, # the arm, or arms, to test, each against the random ones alone
+    descriptors:Sequence|None=None, # which columns; None: all but arm, prompt and seed
+    control:str='random' # arms whose name begins so are random sets of features
+)->pd.DataFrame: # arm, statistic, descriptor (that has it), change (of that), p, moved (descriptors with a corrected p of at most .05), n_prompts, n_random, n_descriptors
+    """Does an edit move any descriptor further than random sets of features do? The largest change (max-T, Westfall & Young 1993), ranked among the same of every set.
+
+    statistic = max over descriptors of |mean change| / robust sd of the other arms' changes (median size / .6745, about no change); p = (1 + sets that
+    reach it) / (1 + sets). ValueError below 19 sets, for an unknown arm, for arms with different prompts; descriptors without a number in some arm are left out."""
+    names, D = changes.arm.unique().tolist(), [c for c in changes if c not in ('arm', 'prompt', 'seed')] if descriptors is None else list(descriptors)
+    if missing:=[c for c in ('arm', 'prompt', *D) if c not in changes]: raise KeyError(f"the table lacks the columns {missing}")
+    random, edits, rows = [a for a in names if str(a).startswith(control)], [edit] if isinstance(edit, str) else list(edit), []
+    if 'clean' in names: raise ValueError("the table holds an arm 'clean': give the changes, from `edit_changes`")
+    if unknown:=[a for a in edits if a not in names or a in random]: raise ValueError(f"edit must name arms that are not random, got {unknown}; there are {[a for a in names if a not in random]}")
+    if (n:=len(random))<19: raise ValueError(f"an edit is compared with at least 19 random sets, got {n}: with {n} the smallest reachable p is 1/{n+1} = {1/(n+1):.3f}")
+    for a in edits:
+        M, prompts = _arm_means(changes[changes.arm.isin([a, *random])], D); M = M.loc[[a, *random]]
+        T, each = _largest(M); d = int(each[0].argmax()); alone = permutation_p(each[0], np.repeat(T[1:, None], M.shape[1], 1))
+        rows.append(dict(arm=a, statistic=T[0], descriptor=M.columns[d], change=M.iloc[0, d], p=permutation_p(T[0], T[1:]), moved=', '.join(M.columns[alone<=.05]), n_prompts=prompts, n_random=n, n_descriptors=M.shape[1]))
     return pd.DataFrame(rows)

@@ -48,10 +48,22 @@ class Match:
     partner:np.ndarray = field(repr=False) # (feature of a,) which feature of b has it
     assigned:np.ndarray = field(repr=False) # (feature of a,) partner in the one-to-one assignment, -1 for none
     chance:dict = field(default_factory=dict) # mean_max by chance: "random", "shuffled", "covariance"
+    hungarian_chance:float = math.nan # `hungarian` with the rows of "covariance" in the place of b
+    best_chance:np.ndarray|None = field(default=None, repr=False) # (feature of a,) largest cosine with those rows
     @property
     def above(self)->float: # difference of cosines
         "Mean maximum cosine above the strongest kind of chance"
         return self.mean_max-max(self.chance.values())
+    @property
+    def hungarian_above(self)->float: # difference of cosines
+        "Mean cosine of the assignment above the same assignment to covariance-matched rows"
+        return self.hungarian-self.hungarian_chance
+
+def _assigned(C):
+    "Columns (row of C,) of the best one-to-one assignment, -1 for none, and its mean cosine"
+    from scipy.optimize import linear_sum_assignment
+    i, j = linear_sum_assignment(C, maximize=True); out = np.full(len(C), -1); out[i] = j
+    return out, float(C[i, j].mean())
 
 def match_features(
     W_a, # (feature, d) decoder rows, or a dictionary with W_dec
@@ -64,13 +76,10 @@ def match_features(
     "Mean maximum cosine (Sharkey et al. 2022) and Hungarian matching of decoder rows, with what chance gives"
     a, b, rng = _unit_rows(W_a, 'W_a', alive_a), _unit_rows(W_b, 'W_b', alive_b), np.random.default_rng(seed)
     if a.shape[1]!=b.shape[1]: raise ValueError(f"the dictionaries have different widths, {a.shape[1]} and {b.shape[1]}")
-    C, assigned, value = a@b.T, np.full(len(a), -1), math.nan
-    if hungarian:
-        from scipy.optimize import linear_sum_assignment
-        i, j = linear_sum_assignment(C, maximize=True)
-        assigned[i], value = j, float(C[i, j].mean())
-    chance = {k: float((a@_chance_rows(b, k, rng).T).max(1).mean()) for k in ('random', 'shuffled', 'covariance')}
-    return Match(float(C.max(1).mean()), float(C.max(0).mean()), value, C.max(1), C.argmax(1), assigned, chance)
+    C, R = a@b.T, {k: a@_chance_rows(b, k, rng).T for k in ('random', 'shuffled', 'covariance')}
+    (assigned, value), by_chance = (_assigned(C), _assigned(R['covariance'])[1]) if hungarian else ((np.full(len(a), -1), math.nan), math.nan)
+    chance = {k: float(v.max(1).mean()) for k, v in R.items()}
+    return Match(float(C.max(1).mean()), float(C.max(0).mean()), value, C.max(1), C.argmax(1), assigned, chance, by_chance, R['covariance'].max(1))
 
 # %% ../nbs/api/43_feature_recovery.ipynb #cell012
 def stability(
@@ -79,7 +88,7 @@ def stability(
     threshold:float=.7, # cosine from which a feature counts as found again
     hungarian:bool=True, # also the one-to-one assignment
     seed:int=0 # seed of the chance rows
-)->pd.DataFrame: # a, b, mean_max, hungarian, found (share of a's features with a match above threshold), random, shuffled, covariance, above
+)->pd.DataFrame: # a, b, mean_max, hungarian, found (share of a's features with a match above threshold), random, shuffled, covariance, above, then chance: hungarian_covariance, hungarian_above, found_covariance
     "Every ordered pair of runs; warns below five, raises ValueError below two"
     D = dict(dictionaries) if isinstance(dictionaries, Mapping) else dict(enumerate(dictionaries))
     live = {n: None for n in D} if alive is None else dict(alive) if isinstance(alive, Mapping) else dict(enumerate(alive))
@@ -90,7 +99,8 @@ def stability(
         for b in D:
             if a==b: continue
             m = match_features(D[a], D[b], live[a], live[b], hungarian, seed)
-            rows.append(dict(a=a, b=b, mean_max=m.mean_max, hungarian=m.hungarian, found=float((m.best>threshold).mean()), **m.chance, above=m.above))
+            rows.append(dict(a=a, b=b, mean_max=m.mean_max, hungarian=m.hungarian, found=float((m.best>threshold).mean()), **m.chance, above=m.above,
+                             hungarian_covariance=m.hungarian_chance, hungarian_above=m.hungarian_above, found_covariance=float((m.best_chance>threshold).mean())))
     return pd.DataFrame(rows)
 
 def stable_estimate(

@@ -14,12 +14,12 @@ from .core import check_in
 from .emotions import EMOTIONS, INTENSITIES, INTENSITY_SCALE, VALENCE_AROUSAL
 from .plots import plot_heatmap
 from .probes import LAMBDAS, Folds, grouped_folds
-from .stats import bootstrap_weights, fdr, interval, label_per_group, permutation_p, permute_labels
+from .stats import _count, bootstrap_weights, fdr, interval, label_per_group, permutation_p, permute_labels
 
 # %% auto #0
 __all__ = ['EPS', 'ARMS', 'MEASURES', 'Planted', 'planted_features', 'selectivity', 'selective_features', 'count_selective',
            'va_weights', 'top_features', 'emotion_profile', 'plot_profile', 'cluster_features', 'sparse_probe',
-           'rectify', 'pca_features', 'control_table', 'beats_controls', 'generalization']
+           'rectify', 'pca_features', 'control_table', 'beats_controls', 'control_claims', 'generalization']
 
 # %% ../nbs/api/42_features.ipynb #cell003
 if TYPE_CHECKING:
@@ -190,6 +190,7 @@ def selective_features(
     `selective` is selectivity > 2 and q < .05 on the feature's best emotion, `highly` > 4; p = (1 + b) / (1 + m), with the number m
     of shuffles chosen as in Besag & Clifford (1991). Warns when every feature is dead."""
     A = _acts(acts, labels, groups); names, codes = _classes(labels); cells = _cells(A, codes, groups)
+    _count('n_perm', n_perm)
     means = _means(cells, cells.masks()); S, rate = _ratio(means, eps), (A>0).mean(0)
     alive = np.flatnonzero((rate>=density[0])&(rate<=density[1]) if drop else rate>0)
     if not (rate>0).any(): warnings.warn(f"all {A.shape[1]} features are dead: nothing was tested", stacklevel=2)
@@ -199,7 +200,7 @@ def selective_features(
 
 # %% ../nbs/api/42_features.ipynb #cell027
 def _kept(cells, table, W, eps, max_mb=256.):
-    "Draws (resample, kind, class) of the number of significant best features whose ratio exceeds 2 and 4"
+    "Draws (resample, kind, class) of the number of significant best features whose ratio exceeds 2 and 4: the features stay those that were found"
     T = table[table.best&(table.q<.05)]; k = cells.code.max()+1
     out = np.zeros((len(W), 2, k))
     f, order = T.feature.to_numpy(), {e: i for i, e in enumerate(dict.fromkeys(table.emotion))}
@@ -207,6 +208,34 @@ def _kept(cells, table, W, eps, max_mb=256.):
     for b in _blocks(len(W), k*len(f), max_mb) if len(f) else []:
         r = _ratio(_means(cells, W[b, None]*cells.masks(), f), eps)[:, c, np.arange(len(f))]
         out[b] = np.stack([(r>t)@np.eye(k)[c] for t in (2, 4)], 1)
+    return out
+
+def _tails(cells, n, keep, seed, eps, max_mb=16.):
+    "The `keep` largest ratios (keep, class, feature) of n shuffles, in rising order"
+    k = cells.code.max()+1; each = k*cells.sums.shape[1]
+    top, codes = np.full((keep, k, cells.sums.shape[1]), -np.inf), cells.shuffles(n, [seed, 1])
+    for b in _blocks(n, each, max_mb):
+        top = np.partition(np.concatenate([top, _ratio(_means(cells, cells.masks(codes[b])), eps)]), -keep, axis=0)[-keep:]
+    return np.sort(top, 0)
+
+def _passed(p, tests, rate=.05):
+    "Benjamini-Hochberg over `tests` tests, of which p (resample, ...) are the small ones"
+    flat = np.sort(p.reshape(len(p), -1), 1); ok = flat<=rate*np.arange(1, flat.shape[1]+1)/tests
+    return p<=np.where(ok, flat, -1.).max(1).reshape(-1, *[1]*(p.ndim-1))
+
+def _found_again(cells, table, names, W, eps, seed, most=8e6, max_mb=16.):
+    "Draws (resample, kind, class) in which ratios, best emotions, p and q are found anew, for features that have p < .05 somewhere"
+    out, near, tests = np.zeros((len(W), 2, len(names))), np.sort(table.feature[table.p<.05].unique()), table.p.notna().sum()
+    if not len(near): return out
+    first = table[table.feature.isin(near)].pivot(index='emotion', columns='feature', values='p').reindex(names).to_numpy()
+    cells, cut = _Cells(cells.sums[:, near], cells.n, cells.code, cells.unit), max(.05/tests, table.p[table.q<.05].max() if (table.q<.05).any() else 0)
+    n = int(max(100, min(math.ceil(5/cut), most//first.size))); keep = min(n, 1+int(max(.02, 2*cut)*n))
+    tails = _tails(cells, n, keep, seed, eps).reshape(keep, -1)
+    for b in _blocks(len(W), first.size, max_mb):
+        r = _ratio(_means(cells, W[b, None]*cells.masks()), eps)
+        reach = keep-np.stack([np.searchsorted(t, v*(1-1e-9)) for t, v in zip(tails.T, r.reshape(len(r), -1).T)], 1).reshape(r.shape)
+        found = _passed(np.where((first<.05)&(reach<keep), (1+reach)/(1+n), 1.), tests)&(r==r.max(1, keepdims=True))
+        out[b] = np.stack([(found&(r>t)).sum(2) for t in (2, 4)], 1)
     return out
 
 def _ends(value, draws, level, least=-np.inf):
@@ -227,11 +256,16 @@ def count_selective(
     seed:int=0, # seed of the draws
     eps:float=EPS # as in `selective_features`
 )->pd.DataFrame: # emotion ("all" and each), kind ("selective", "highly"), count, low, high, tested, share, n
-    "Numbers of selective (> 2) and highly selective (> 4) features; the interval says how far they move when groups are redrawn"
+    """Numbers of selective (> 2) and highly selective (> 4) features; the interval says how far they move when groups are redrawn.
+
+    In every resample of the groups the ratio, the best emotion, p and q of each feature are found anew (for features with an uncorrected p < .05 at some
+    emotion; the others cannot enter). ValueError where acts or labels are not those of the table."""
     names, draws, n = list(dict.fromkeys(table.emotion)), None, 0
     if acts is not None:
-        cells = _cells(_acts(acts, labels, groups), _classes(labels)[1], groups); n = len(np.unique(cells.unit))
-        draws = _kept(cells, table, cells.draws(n_boot, seed), eps)
+        A, (seen, codes) = _acts(acts, labels, groups), _classes(labels); cells = _cells(A, codes, groups); n = len(np.unique(cells.unit))
+        if set(seen)!=set(names): raise ValueError(f"labels hold {seen.tolist()}, the table speaks of {names}")
+        if table.feature.max()>=A.shape[1]: raise ValueError(f"acts has {A.shape[1]} features, but the table speaks of feature {table.feature.max()}")
+        draws = _found_again(cells, table, seen, cells.draws(n_boot, seed), eps, seed)[:, :, [list(seen).index(e) for e in names]]
     tested = table[table.p.notna()].feature.nunique()
     rows = [_count_row('all', k, table[k].sum(), None if draws is None else draws[:, i].sum(1), tested, n, level) for i, k in enumerate(('selective', 'highly'))]
     rows += [_count_row(e, k, table[table.emotion==e][k].sum(), None if draws is None else draws[:, i, c], tested, n, level)
@@ -448,14 +482,19 @@ def sparse_probe(
     return T.assign(feature=T.emotion.map(chosen).where(T.representation=='features').astype('Int64'))
 
 # %% ../nbs/api/42_features.ipynb #cell057
+def _signed(states, name='states'):
+    "Checked signed states"
+    X = np.asarray(states, float)
+    if X.ndim!=2 or not X.size: raise ValueError(f"{name} must be (row, d) and not empty, got shape {X.shape}")
+    if not np.isfinite(X).all(): raise ValueError(f"{name} must be finite, it holds NaN or infinite values in {(~np.isfinite(X)).any(1).sum()} rows")
+    return X
+
 def rectify(
     states:np.ndarray, # (row, d) signed states
     centre:bool=True # subtract the mean of each dimension first
 )->np.ndarray: # (row, 2 d) non-negative: the positive parts, then the negative parts
     "Both signs of every dimension as features of their own"
-    X = np.asarray(states, float)
-    if X.ndim!=2 or not np.isfinite(X).all(): raise ValueError(f"states must be finite and (row, d), got shape {X.shape}")
-    X = X-X.mean(0) if centre else X
+    X = _signed(states); X = X-X.mean(0) if centre else X
     return np.maximum(np.hstack([X, -X]), 0)
 
 def pca_features(
@@ -463,32 +502,37 @@ def pca_features(
     n:int|None=None # components; None: all that the data have
 )->np.ndarray: # (row, 2 n) both signs of the components' scores
     "Principal components as features"
-    X = np.asarray(states, float)-np.mean(states, 0)
+    X = _signed(states); X = X-X.mean(0)
     U, s, _ = np.linalg.svd(X, full_matrices=False)
     keep = s>1e-9*max(s.max(), 1e-300)
     return rectify((U*s)[:, keep][:, :n])
 
 # %% ../nbs/api/42_features.ipynb #cell060
 ARMS = ('dictionary', 'shuffled labels', 'random weights', 'PCA', 'raw dimensions')
-MEASURES = ('selective', 'highly', 'share', 'probe')
+MEASURES = ('selective', 'highly', 'share', 'share_of_columns', 'probe')
 
 def _arm(A, labels, groups, W, o):
-    "Counts, draws of the share of selective features, and draws of the probe for one arm"
+    "One arm: counts, shares and the probe, each the value and its draws; `again` holds the counts and shares with features found anew in every resample"
     T = selective_features(A, labels, groups, o['n_perm'], o['seed'], o['eps'])
-    names, codes = _classes(labels); live = int((~T.dead).sum()/len(names))
-    kept = np.vstack([[T.selective.sum(), T.highly.sum()], _kept(_cells(np.asarray(A), codes, groups), T, W, o['eps']).sum(2)])
+    names, codes = _classes(labels); live = int((~T.dead).sum()/len(names)); cells = _cells(np.asarray(A), codes, groups)
+    def measures(draws):
+        n = np.vstack([[T.selective.sum(), T.highly.sum()], draws.sum(2)])
+        return dict(selective=n[:, 0], highly=n[:, 1], share=n[:, 0]/max(1, live), share_of_columns=n[:, 0]/A.shape[1])
+    again = {f'{m} again': v for m, v in measures(_found_again(cells, T, names, W, o['eps'], o['seed'])).items()}
     folds = grouped_folds(codes, groups, min(5, len(np.unique(groups))), o['seed'])
     pred = _sparse_predictions(np.asarray(A), codes, folds, [min(o['k'], A.shape[1])], 1.)[0]
     probe = _ovr_draws(pred, codes, groups, o['n_boot'], o['seed'])[:, :, 0].mean(1)
-    return dict(features=A.shape[1], alive=live, selective=kept[:, 0], highly=kept[:, 1], share=kept[:, 0]/max(1, live), probe=probe)
+    return dict(features=A.shape[1], alive=live, **measures(_kept(cells, T, W, o['eps'])), probe=probe, **again)
 
 def _averaged(arms): return {k: np.mean([a[k] for a in arms], 0) for k in arms[0]}
 
 def _arm_row(name, a, ref, level):
     out = dict(arm=name, features=float(a['features']), alive=float(a['alive']))
     for m in MEASURES:
-        d = ref[m]-a[m]; (low, high), (dl, dh) = (_ends(v[0], v[1:], level) for v in (a[m], d))
-        out |= {m: a[m][0], f'{m}_low': max(0., low), f'{m}_high': high, f'{m}_gain': d[0], f'{m}_gain_low': dl, f'{m}_gain_high': dh}
+        again, d = a.get(f'{m} again', a[m]), ref[m]-a[m]
+        out |= {m: again[0], f'{m}_gain': d[0]}
+        for name, v in ((m, again), (f'{m}_gain', d), (f'{m}_redrawn', ref.get(f'{m} again', ref[m])-again)):
+            out[f'{name}_low'], out[f'{name}_high'] = _ends(v[0], v[1:], level, 0 if name==m else -np.inf)
     return out
 
 # %% ../nbs/api/42_features.ipynb #cell061
@@ -505,11 +549,14 @@ def control_table(
     level:float=.95, # confidence level
     seed:int=0, # seed
     eps:float=EPS # as in `selectivity`
-)->pd.DataFrame: # arm, features, alive; then selective, highly, share (selective of alive), probe, each with interval and the dictionary's gain
-    "Counting and probing on the dictionary and on four controls, with the same resamples for all: the gains are paired"
+)->pd.DataFrame: # arm, features (columns of the arm), alive; then selective, highly, share (selective of alive), share_of_columns (selective of all features), probe, each with interval, gain and redrawn
+    """Counting and probing on the dictionary and on four controls, with the same resamples for all: the dictionary's gains are paired.
+
+    `X_low` and `X_high` are those of `count_selective`. `X_gain` has two intervals: `X_gain_low`, `X_gain_high` take the features that were found as given,
+    `X_redrawn_low`, `X_redrawn_high` find them anew in every resample and are wider; for the probe both are the same."""
     A = _acts(acts, labels, groups); names, codes = _classes(labels); groups = np.arange(len(A)) if groups is None else np.asarray(groups)
     if random is not None: random = _acts(random, labels, groups, 'random')
-    if len(raw)!=len(A): raise ValueError(f"raw and acts must have the same rows, got {len(raw)} and {len(A)}")
+    if len(raw:=_signed(raw, 'raw'))!=len(A): raise ValueError(f"raw and acts must have the same rows, got {len(raw)} and {len(A)}")
     W, o = _cells(A, codes, groups).draws(n_boot, seed), dict(k=k, n_perm=n_perm, n_boot=n_boot, seed=seed, eps=eps)
     fake = permute_labels(np.asarray(labels), groups, n_shuffles, seed+1)
     with warnings.catch_warnings():
@@ -521,16 +568,27 @@ def control_table(
 # %% ../nbs/api/42_features.ipynb #cell065
 def beats_controls(
     table:pd.DataFrame, # from `control_table`
-    measure:str='probe' # "probe" (accuracy of the best k), "selective", "highly" (counts) or "share" (of living features that are selective)
+    measure:str='probe', # "probe" (accuracy of the best k), "selective", "highly" (counts), "share" (of living features that are selective) or "share_of_columns" (of all)
+    redrawn:bool=False # use the wider intervals, in which features are found anew in every resample
 )->dict: # measure, beats, against (the hardest control), gain, low, high, missing (controls without numbers)
     "Does the dictionary beat all four controls, by the lower end of every paired interval? A control that was not run counts as not beaten."
     check_in('measure', measure, MEASURES)
     T = table[table.arm!='dictionary'].set_index('arm').reindex(ARMS[1:])
-    gain = T[[f'{measure}_gain', f'{measure}_gain_low', f'{measure}_gain_high']]
+    ends = f'{measure}_redrawn' if redrawn else f'{measure}_gain'; gain = T[[f'{measure}_gain', f'{ends}_low', f'{ends}_high']]
     missing = list(gain.index[gain.isna().any(axis=1)])
     worst = gain.iloc[:, 1].idxmin() if len(missing)<len(gain) else None
     value, low, high = gain.loc[worst].astype(float) if worst else (math.nan,)*3
     return dict(measure=measure, beats=bool(not missing and low>0), against=worst, gain=float(value), low=float(low), high=float(high), missing=missing)
+
+def control_claims(
+    table:pd.DataFrame, # from `control_table`
+    redrawn:bool=False # as in `beats_controls`
+)->pd.DataFrame: # measure, says (in words), dictionary, control (value of the hardest), beats, against, gain, low, high, missing
+    "`beats_controls` for every measure: a win by count and a win by share are two claims"
+    says = dict(selective='number of selective features', highly='number of highly selective features', share='share of living features that are selective',
+                share_of_columns='share of all columns that are selective', probe='accuracy of the best features'); T = table.set_index('arm')
+    claims = [beats_controls(table, m, redrawn) for m in MEASURES]
+    return pd.DataFrame([dict(measure=(m:=c['measure']), says=says[m], dictionary=T.loc['dictionary', m], control=T[m].get(c['against'], math.nan), **{k: v for k, v in c.items() if k!='measure'}) for c in claims])
 
 # %% ../nbs/api/42_features.ipynb #cell070
 def _kept_flags(means, c, eps):

@@ -53,7 +53,7 @@ class Generation:
 
 # %% ../nbs/api/22_generation.ipynb #cell010
 def generate(
-    model, # MusicModel, or a raw transformers one
+    model, # MusicModel, or the raw one of a backend
     prompts:str|list[str], # one a clip; '' is allowed
     seeds:int|list[int], # one a clip, or the first of consecutive ones
     duration_s:float, # seconds of every clip
@@ -80,13 +80,14 @@ def generate(
 
 # %% ../nbs/api/22_generation.ipynb #cell019
 def rounding_gap(
-    model:MusicModel, # the model
+    model:MusicModel, # the model, or the raw one of a backend
     tokens:np.ndarray, # (clip, codebook, frame) clips to replay step by step
     prompts:list[str], # one a clip
     batch_size:int, # compare this batch size with all clips at once
     n_steps:int=8, # positions
 ) -> float: # largest absolute difference, in units of the logits' standard deviation
     "How far the logits move when only the batch size changes."
+    model = as_model(model)
     ids, text = delay_tokens(tokens, model.config)[..., :check_positive("n_steps", n_steps)], model.encode_text(prompts)
     def _run(rows):
         state = model.begin(text[rows])

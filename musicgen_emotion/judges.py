@@ -15,16 +15,18 @@ from fastcore.basics import patch
 from .core import check_finite, check_in, check_positive, rng
 from .emotions import EMOTION_WORDS, EMOTIONS, VALENCE_AROUSAL
 from .acoustics import DESCRIPTORS, LabelJudge, ListenerModel, _mel_spectrum, describe, fit_listener, listener_cues, spectrum
-from .stats import bootstrap
+from .stats import bootstrap, bootstrap_weights
 from .models import MusicModel, as_model, delay_tokens, frame_logits, _batches, _padded_width
 from .extraction import ClipStore, token_nll
+from .steering import _ask, _check_columns, _paired_changes, as_scores, judge_name
 
 # %% auto #0
-__all__ = ['PUBLISHED_LINEAR', 'CLAP_TEMPLATES', 'CLAP_EMOTIONS', 'CLAP_AXES', 'CLAP_DEFAULT', 'GUARD', 'judge_name', 'as_scores',
-           'run_judge', 'user_judge', 'DescriptorJudge', 'ratings_folder', 'listener_fidelity', 'ListenerJudge',
-           'EmotionJudge', 'SoundJudge', 'load_clap', 'write_random_clap', 'resample', 'ClapJudge', 'token_kl',
-           'repetition', 'silence', 'mel_embedding', 'codec_embedding', 'frechet_distance', 'distribution_distance',
-           'Quality', 'quality', 'study_guard', 'study_distances', 'quality_summary', 'dose_quality']
+__all__ = ['PUBLISHED_LINEAR', 'CLAP_TEMPLATES', 'CLAP_EMOTIONS', 'CLAP_AXES', 'CLAP_DEFAULT', 'GUARD', 'run_judge', 'user_judge',
+           'DescriptorJudge', 'ratings_folder', 'listener_fidelity', 'ListenerJudge', 'EmotionJudge', 'SoundJudge',
+           'load_clap', 'write_random_clap', 'resample', 'ClapJudge', 'token_kl', 'repetition', 'silence',
+           'mel_embedding', 'codec_embedding', 'frechet_distance', 'distribution_distance', 'Quality', 'quality',
+           'study_guard', 'study_distances', 'quality_summary', 'dose_quality', 'cue_recovery', 'recovery_draws',
+           'at_equal_cost', 'equal_cost_draws']
 
 # %% ../nbs/api/54_judges.ipynb #cell003
 if TYPE_CHECKING: import pandas as pd
@@ -32,48 +34,13 @@ if TYPE_CHECKING: import pandas as pd
 # %% ../nbs/api/54_judges.ipynb #cell009
 _log = logging.getLogger(__name__)
 
-def judge_name(
-    judge, # A judge
-)->str: # Its name
-    "Name of a judge: its attribute `name`, or that of the function or class."
-    if not callable(judge): raise TypeError(f"a judge must be callable as judge(audio, sample_rate); got {type(judge).__name__}: {judge!r}")
-    return str(getattr(judge, 'name', None) or getattr(judge, '__name__', None) or type(judge).__name__)
-
-def as_scores(
-    out, # What a judge returned: DataFrame, dict of columns, list of dicts, or one number a clip
-    n:int, # Clips that it was given
-    name:str='score', # Column for bare numbers
-)->pd.DataFrame: # (clip, score), index 0 to n - 1
-    "A judge's result as a table of n rows; raises ValueError for another length, TypeError for what is no table."
-    import pandas as pd
-    if isinstance(out, Mapping) or (isinstance(out, (list, tuple)) and out and all(isinstance(r, Mapping) for r in out)): out = pd.DataFrame(out, index=range(n) if isinstance(out, Mapping) and all(np.ndim(v) == 0 for v in out.values()) else None)
-    elif isinstance(out, (float, int, np.generic, list, tuple, np.ndarray)) and np.ndim(out) < 2: out = pd.DataFrame({name: np.atleast_1d(np.asarray(out, float))})
-    if not isinstance(out, pd.DataFrame): raise TypeError(f"a judge must return a DataFrame, columns, or one number a clip; got {type(out).__name__}")
-    if len(out) != n: raise ValueError(f"the judge returned {len(out)} rows for {n} clips")
-    if not len(out.columns): raise ValueError("the judge returned no score")
-    return out.reset_index(drop=True)
-
-# %% ../nbs/api/54_judges.ipynb #cell012
 def _clip_problem(wave):
     "Why a clip cannot be judged, or ''."
     if wave.dtype.kind != 'f' or wave.ndim not in (1, 2) or not wave.size: return f"audio must hold floats of shape (sample,) or (channel, sample); got {wave.dtype} {wave.shape}"
     bad = int((~np.isfinite(wave)).sum())
     return f"audio holds {bad} NaN or infinite samples" if bad else ''
 
-def _try(judge, name, waves, sr):
-    "Scores and problems of clips of one length; when the batch fails, every clip alone."
-    import pandas as pd
-    try: return as_scores(judge(np.stack(waves), sr), len(waves), name), ['']*len(waves)
-    except Exception as e:
-        if len(waves) == 1: return pd.DataFrame(index=[0]), [f'{type(e).__name__}: {e}']
-        parts = [_try(judge, name, [w], sr) for w in waves]
-        return pd.concat([p[0] for p in parts], ignore_index=True), [p[1][0] for p in parts]
-
-def _nan_problem(row):
-    bad = [c for c, v in row.items() if v is None or (isinstance(v, (float, np.floating)) and not math.isfinite(v))]
-    return f"NaN or infinite: {', '.join(bad[:6])}{' ...' if len(bad) > 6 else ''}" if bad else ''
-
-# %% ../nbs/api/54_judges.ipynb #cell013
+# %% ../nbs/api/54_judges.ipynb #cell010
 def run_judge(
     judge:Callable, # judge(audio (clip, sample), sample_rate) -> one row a clip
     audio, # (clip, sample) floats, (clip, channel, sample), or a list of clips of any lengths
@@ -85,7 +52,7 @@ def run_judge(
     """Scores of all clips in their order, whatever happens to single ones.
 
     A clip that is no sound, a judge that raises on it, a missing row, NaN: each is said in `problem` of that clip, with NaN scores, and never costs the others. Raises
-    TypeError for what is no judge and ValueError for no clips or a wrong number of ids."""
+    TypeError for what is no judge and ValueError for no clips, a wrong number of ids, and scores that are called `clip` or `problem`."""
     import pandas as pd
     from tqdm.auto import tqdm
     name, waves, _ = judge_name(judge), [np.asarray(w) for w in audio], check_positive('sample_rate', sample_rate)
@@ -96,14 +63,13 @@ def run_judge(
     lengths = {len(w) for w, p in zip(waves, problems) if not p}
     groups = [[i for i, w in enumerate(waves) if not problems[i] and len(w) == n] for n in sorted(lengths)]
     for part in tqdm([g[a:a + batch_size] for g in groups for a in range(0, len(g), check_positive('batch_size', batch_size))], desc=name, disable=not progress):
-        scores, why = _try(judge, name, [waves[i] for i in part], sample_rate)
-        for i, row, p in zip(part, scores.to_dict('records'), why): rows[i], problems[i] = row, p
+        for i, (row, p) in zip(part, _ask(judge, name, np.stack([waves[i] for i in part]), sample_rate)): rows[i], problems[i] = row, p
+    _check_columns({name: dict.fromkeys(k for r in rows for k in r)}, ('clip', 'problem'))
     out = pd.DataFrame(rows, index=range(len(rows)))
-    problems = [p or _nan_problem(r) for p, r in zip(problems, out.to_dict('records'))]
     if any(problems): _log.warning("%s: %d of %d clips have a problem; the first: %s", name, sum(map(bool, problems)), len(problems), next(filter(None, problems)))
     return pd.concat([pd.DataFrame(dict(clip=ids)), out, pd.DataFrame(dict(problem=problems))], axis=1)
 
-# %% ../nbs/api/54_judges.ipynb #cell017
+# %% ../nbs/api/54_judges.ipynb #cell014
 def user_judge(
     fn:Callable, # fn(audio (clip, sample), sample_rate), or fn(wave (sample,), sample_rate) with `per_clip`
     name:str|None=None, # Name of the judge, and of its column when it returns bare numbers
@@ -118,7 +84,7 @@ def user_judge(
     _judge.name = label
     return _judge
 
-# %% ../nbs/api/54_judges.ipynb #cell021
+# %% ../nbs/api/54_judges.ipynb #cell018
 @dataclass
 class DescriptorJudge:
     "Acoustic descriptors as scores."
@@ -135,7 +101,7 @@ class DescriptorJudge:
         import pandas as pd
         return pd.DataFrame([{d: row[d] for d in self.descriptors} for row in (describe(w, sample_rate) for w in audio)])
 
-# %% ../nbs/api/54_judges.ipynb #cell025
+# %% ../nbs/api/54_judges.ipynb #cell022
 PUBLISHED_LINEAR = (.77, .89)
 
 def ratings_folder(
@@ -159,7 +125,7 @@ def listener_fidelity(
     out = pd.concat([effects, linear], ignore_index=True)
     return out.assign(holds=out.difference.abs() <= check_positive('tolerance', tolerance))
 
-# %% ../nbs/api/54_judges.ipynb #cell028
+# %% ../nbs/api/54_judges.ipynb #cell025
 @dataclass
 class ListenerJudge:
     "What listeners would rate, by the cue model of Eerola, Friberg & Bresin (2013): happy, sad, scary, peaceful (1 to 7), and valence and arousal made of them."
@@ -186,7 +152,7 @@ class ListenerJudge:
         rows = self.model.predict(listener_cues(pd.DataFrame([describe(w, sample_rate) for w in audio]), self.level))
         return rows.assign(valence=(rows.happy + rows.peaceful - rows.sad - rows.scary)/2, arousal=(rows.happy + rows.scary - rows.sad - rows.peaceful)/2)
 
-# %% ../nbs/api/54_judges.ipynb #cell032
+# %% ../nbs/api/54_judges.ipynb #cell029
 @dataclass
 class EmotionJudge:
     "Probability of each emotion from a fitted `LabelJudge`, and the valence and arousal that they imply."
@@ -208,13 +174,14 @@ class EmotionJudge:
         place = np.array([VALENCE_AROUSAL[c] for c in p.columns])
         return out.assign(**dict(zip(('valence', 'arousal'), (p.to_numpy() @ place).T)))
 
-# %% ../nbs/api/54_judges.ipynb #cell036
+# %% ../nbs/api/54_judges.ipynb #cell033
 @dataclass
 class SoundJudge:
     "All that descriptors can say of a clip, described once: the descriptors, the probabilities of emotions where a classifier is given, and the listeners' ratings."
     judge:LabelJudge|None = None # fitted, for instance on clips rendered with known cues; None: valence and arousal are the listeners'
     descriptors:tuple = ('tempo', 'onset_rate', 'mode_score', 'rms_db', 'centroid', 'brightness', 'articulation', 'register', 'percussiveness') # names in `DESCRIPTORS`
     level:float = -20. # as in `ListenerJudge`
+    axes:bool = True # give valence and arousal; False leaves those words to another judge beside this one
     name:str = 'sound' # of the judge
     def __post_init__(self):
         for d in self.descriptors: check_in('descriptor', d, DESCRIPTORS)
@@ -229,7 +196,8 @@ class SoundJudge:
         r = self.listener.predict(listener_cues(table, self.level))
         r = r.assign(valence=(r.happy + r.peaceful - r.sad - r.scary)/2, arousal=(r.happy + r.scary - r.sad - r.peaceful)/2)
         parts = [table[list(self.descriptors)], r.add_prefix('heard_')]
-        return pd.concat([*parts, _emotion_scores(self.judge, table) if self.judge else r[['valence', 'arousal']]], axis=1)
+        out = pd.concat([*parts, _emotion_scores(self.judge, table) if self.judge else r[['valence', 'arousal']]], axis=1)
+        return out if self.axes else out.drop(columns=['valence', 'arousal'])
 
 def _emotion_scores(judge, table):
     "Probabilities of emotions, the label, and the place on the circumplex that they imply."
@@ -237,7 +205,7 @@ def _emotion_scores(judge, table):
     place = p.to_numpy() @ np.array([VALENCE_AROUSAL[c] for c in p.columns])
     return p.add_prefix('p_').assign(label=judge.predict(table), valence=place[:, 0], arousal=place[:, 1])
 
-# %% ../nbs/api/54_judges.ipynb #cell040
+# %% ../nbs/api/54_judges.ipynb #cell037
 CLAP_TEMPLATES = ('this is a {} song', 'the music sounds {}', 'a {} piece of music')
 
 CLAP_EMOTIONS = {e: tuple(t.format(w) for w in EMOTION_WORDS[e][:4] for t in CLAP_TEMPLATES) for e in EMOTIONS}
@@ -259,7 +227,7 @@ def _clap_folder(source):
     raise FileNotFoundError(f"the CLAP weights {str(source)!r} are not a folder, not in the local cache, and could not be fetched ({why}). Get them with `hf download {CLAP_DEFAULT}` on a machine "
                             "with a connection and pass the folder, or copy the cache and point HF_HOME at it")
 
-# %% ../nbs/api/54_judges.ipynb #cell041
+# %% ../nbs/api/54_judges.ipynb #cell038
 def load_clap(
     source:Path|str=CLAP_DEFAULT, # Hub id, or a folder of a `ClapModel` with its processor
     device:str|torch.device='cpu', # Where it runs
@@ -275,7 +243,7 @@ def load_clap(
     model = ClapModel.from_pretrained(str(folder)).eval().requires_grad_(False).to(device)
     return model, AutoFeatureExtractor.from_pretrained(str(folder)), AutoTokenizer.from_pretrained(str(folder))
 
-# %% ../nbs/api/54_judges.ipynb #cell044
+# %% ../nbs/api/54_judges.ipynb #cell041
 def write_random_clap(
     folder:Path|str, # Made if absent
     seed:int=0, # Seed of the weights
@@ -297,7 +265,7 @@ def write_random_clap(
     ClapFeatureExtractor(feature_size=16, max_length_s=max_length_s, truncation='rand_trunc').save_pretrained(str(folder))
     return folder
 
-# %% ../nbs/api/54_judges.ipynb #cell047
+# %% ../nbs/api/54_judges.ipynb #cell044
 def resample(
     wave:np.ndarray, # (..., sample)
     sr:int, # Rate of the samples, Hz
@@ -309,7 +277,7 @@ def resample(
     g = math.gcd(sr, to)
     return np.asarray(wave, np.float32) if sr == to else resample_poly(np.asarray(wave, np.float64), to//g, sr//g, axis=-1).astype(np.float32)
 
-# %% ../nbs/api/54_judges.ipynb #cell050
+# %% ../nbs/api/54_judges.ipynb #cell047
 def _pieces(wave, longest):
     "A clip in equal pieces of at most `longest` samples."
     return np.array_split(wave, max(1, math.ceil(len(wave)/longest)))
@@ -318,7 +286,7 @@ def _unit(x): return x/np.linalg.norm(x, axis=-1, keepdims=True).clip(1e-12)
 
 def _features(out): return (out if isinstance(out, torch.Tensor) else out.pooler_output).float().cpu().numpy()
 
-# %% ../nbs/api/54_judges.ipynb #cell051
+# %% ../nbs/api/54_judges.ipynb #cell048
 class ClapJudge:
     """Zero-shot scores by CLAP: valence, arousal, and a probability for each emotion.
 
@@ -339,7 +307,7 @@ class ClapJudge:
         self.text = {e: self.embed_text(s) for e, s in self.emotions.items()}
         self.ends = {a: (self.embed_text(high), self.embed_text(low)) for a, (high, low) in self.axes.items()}
 
-# %% ../nbs/api/54_judges.ipynb #cell052
+# %% ../nbs/api/54_judges.ipynb #cell049
 @patch
 @torch.inference_mode()
 def embed_text(self:ClapJudge,
@@ -349,7 +317,7 @@ def embed_text(self:ClapJudge,
     ids = self.tokenizer(list(sentences), padding=True, truncation=True, return_tensors='pt').to(self.model.device)
     return _unit(_unit(_features(self.model.get_text_features(input_ids=ids['input_ids'], attention_mask=ids['attention_mask']))).mean(0))
 
-# %% ../nbs/api/54_judges.ipynb #cell055
+# %% ../nbs/api/54_judges.ipynb #cell052
 @patch
 @torch.inference_mode()
 def embed(self:ClapJudge,
@@ -368,7 +336,7 @@ def embed(self:ClapJudge,
     parts = np.concatenate(out).reshape(len(waves), -1, out[0].shape[-1])
     return _unit(parts.mean(1)) if pool else parts
 
-# %% ../nbs/api/54_judges.ipynb #cell058
+# %% ../nbs/api/54_judges.ipynb #cell055
 @patch
 def __call__(self:ClapJudge,
     audio:np.ndarray, # (clip, sample)
@@ -381,7 +349,7 @@ def __call__(self:ClapJudge,
     p = np.exp(logits - logits.max(1, keepdims=True))
     return pd.DataFrame({a: x @ high - x @ low for a, (high, low) in self.ends.items()} | dict(zip((f'p_{e}' for e in self.text), (p/p.sum(1, keepdims=True)).T)))
 
-# %% ../nbs/api/54_judges.ipynb #cell062
+# %% ../nbs/api/54_judges.ipynb #cell059
 @torch.no_grad()
 def _log_probs(model, tokens, prompts, guidance):
     "Log probabilities (clip, codebook, frame, vocab) of one batch as the sampler sees them, from one parallel pass."
@@ -401,7 +369,7 @@ def _clips(name, tokens, prompts=None):
     if len(prompts) != len(tokens): raise ValueError(f"prompts must be one a clip; got {len(prompts)} for {len(tokens)} clips")
     return tokens, prompts
 
-# %% ../nbs/api/54_judges.ipynb #cell063
+# %% ../nbs/api/54_judges.ipynb #cell060
 def token_kl(
     model:MusicModel, # The model
     tokens:np.ndarray, # (clip, codebook, frame) clips on which the two are compared
@@ -422,7 +390,7 @@ def token_kl(
         out[rows] = (pushed.exp()*(pushed - plain)).sum(-1).mean(-1).clamp(min=0).cpu().numpy()
     return out
 
-# %% ../nbs/api/54_judges.ipynb #cell066
+# %% ../nbs/api/54_judges.ipynb #cell063
 def _runs(same):
     "Longest run of True along the last axis."
     best = run = np.zeros(same.shape[:-1], int)
@@ -440,7 +408,7 @@ def _longest_repeat(x):
         best = max(best, min(lag, int(np.diff(edges).max()) - 1))
     return best
 
-# %% ../nbs/api/54_judges.ipynb #cell067
+# %% ../nbs/api/54_judges.ipynb #cell064
 def repetition(
     tokens:np.ndarray, # (clip, codebook, frame)
     n:int=8, # Frames of an n-gram
@@ -463,7 +431,7 @@ def repetition(
                          self_similarity=max(float(np.mean(x[lag:] == x[:-lag])) for lag in range(min_lag, frames//2 + 1))))
     return pd.DataFrame(rows)
 
-# %% ../nbs/api/54_judges.ipynb #cell070
+# %% ../nbs/api/54_judges.ipynb #cell067
 def silence(
     audio:np.ndarray, # (clip, sample)
     sample_rate:int, # Hz
@@ -477,7 +445,7 @@ def silence(
     power = (audio[:, :k*n].reshape(len(audio), k, n).astype(float)**2).mean(-1)
     return (10*np.log10(power + 1e-20) < floor_db).mean(1)
 
-# %% ../nbs/api/54_judges.ipynb #cell074
+# %% ../nbs/api/54_judges.ipynb #cell071
 def _windows(audio, size):
     "(clip, window, size): whole windows; the rest at the end is left out."
     k = audio.shape[-1]//size
@@ -497,7 +465,7 @@ def mel_embedding(
         return np.r_[c.mean(0), c.std(0)]
     return np.array([[_one(w) for w in clip] for clip in pieces])
 
-# %% ../nbs/api/54_judges.ipynb #cell077
+# %% ../nbs/api/54_judges.ipynb #cell074
 @torch.no_grad()
 def codec_embedding(
     model:MusicModel, # Its codec is used
@@ -514,7 +482,7 @@ def codec_embedding(
     if not k: raise ValueError(f"clips of {audio.shape[-1]/c.sample_rate:.2f} s are shorter than one window of {window_s} s")
     return z[..., :k*n].reshape(*z.shape[:2], k, n).mean(-1).transpose(1, 2).cpu().numpy()
 
-# %% ../nbs/api/54_judges.ipynb #cell080
+# %% ../nbs/api/54_judges.ipynb #cell077
 def _moments(x, shrink):
     x = x.reshape(-1, x.shape[-1])
     if not shrink: return x.mean(0), np.cov(x.T)
@@ -538,7 +506,7 @@ def frechet_distance(
     cross = np.sqrt(np.linalg.eigvalsh(r @ C2 @ r).clip(0)).sum()
     return float(max(0, ((m1 - m2)**2).sum() + np.trace(C1) + np.trace(C2) - 2*cross))
 
-# %% ../nbs/api/54_judges.ipynb #cell083
+# %% ../nbs/api/54_judges.ipynb #cell080
 def _by_group(x, groups):
     "Rows of each group."
     return [np.flatnonzero(groups == g) for g in np.unique(groups)]
@@ -574,7 +542,7 @@ def _jackknife(x, y, rows):
     v = np.array([frechet_distance(x[a], y[a]) for a in map(keep, range(len(rows)))])
     return math.sqrt((len(v) - 1)/len(v)*((v - v.mean())**2).sum())
 
-# %% ../nbs/api/54_judges.ipynb #cell084
+# %% ../nbs/api/54_judges.ipynb #cell081
 def distribution_distance(
     reference:np.ndarray, # (clip, window, d) embeddings of the unsteered clips
     steered:np.ndarray, # (clip, window, d) of the same prompts and seeds, steered
@@ -604,7 +572,7 @@ def distribution_distance(
     return dict(distance=value, low=max(0, value - half), high=value + half, floor=float(null.mean()), excess=value - float(null.mean()), p=float((1 + (null >= value).sum())/(1 + n_perm)),
                 same=float(same.mean()), same_high=float(np.quantile(same, .95)), cross=float(cross.mean()), infinity=_infinity(x, y, rows, draw, 8), n=len(rows), n_windows=x.shape[0]*x.shape[1], d=x.shape[-1])
 
-# %% ../nbs/api/54_judges.ipynb #cell088
+# %% ../nbs/api/54_judges.ipynb #cell085
 GUARD = dict(nll='token NLL under the unsteered model, nats', kl='KL from the unsteered next-token distribution, nats', repeated='repeated n-grams, share', top_ngram='most frequent n-gram, share',
              longest_repeat='longest repeated stretch, share', stuck='longest run of one token, share', self_similarity='self-similarity at the best lag, share', silence='silent time, share')
 
@@ -614,7 +582,7 @@ class Quality:
     clips:pd.DataFrame     # clip, prompt, arm ("steered" or "reference"), the columns of `GUARD`
     distances:pd.DataFrame # embedding, then as `distribution_distance`
 
-# %% ../nbs/api/54_judges.ipynb #cell091
+# %% ../nbs/api/54_judges.ipynb #cell088
 def _guard_rows(model, tokens, prompts, audio, steered, guidance, arm):
     import pandas as pd
     kl = np.zeros(len(tokens)) if steered is None else token_kl(model, tokens, prompts, steered, guidance).mean(1)
@@ -635,7 +603,7 @@ def _distances(model, sound, prompts, embeddings, window_s, n_perm, seed):
     sr = model.config.sample_rate
     return [dict(embedding=name) | distribution_distance(f(sound[1], sr), f(sound[0], sr), prompts, n_perm, seed=seed) for name, f in _embedder(model, embeddings, window_s).items()]
 
-# %% ../nbs/api/54_judges.ipynb #cell092
+# %% ../nbs/api/54_judges.ipynb #cell089
 def quality(
     model:MusicModel, # The model, unsteered
     tokens:np.ndarray, # (clip, codebook, frame) steered clips
@@ -662,7 +630,7 @@ def quality(
     distances = _distances(model, sound, prompts, embeddings, window_s, n_perm, seed) if len(set(prompts)) >= 4 else []
     return Quality(clips, pd.DataFrame(distances))
 
-# %% ../nbs/api/54_judges.ipynb #cell096
+# %% ../nbs/api/54_judges.ipynb #cell093
 def study_guard(
     model:MusicModel, # The model, unsteered
     table:pd.DataFrame, # From `dose_response`: arm, kind, alpha, prompt, seed, clip_id
@@ -688,7 +656,7 @@ def _waves(store):
         return x.T, rate
     return _read
 
-# %% ../nbs/api/54_judges.ipynb #cell098
+# %% ../nbs/api/54_judges.ipynb #cell095
 def study_distances(
     table:pd.DataFrame, # From `dose_response`
     store, # The `ClipStore` that holds its clips
@@ -709,7 +677,7 @@ def study_distances(
         rows.append(dict(arm=arm, kind=kind, alpha=alpha) | distribution_distance(x[before], x[[at[c] for c in part.clip_id]], part.prompt.tolist(), n_perm, seed=seed))
     return pd.DataFrame(rows)
 
-# %% ../nbs/api/54_judges.ipynb #cell102
+# %% ../nbs/api/54_judges.ipynb #cell099
 def _paired(wide, measure, n_boot, seed):
     "Mean of the steered clips, of the reference, and of their difference, with intervals over prompts."
     d = wide[measure]
@@ -723,7 +691,7 @@ def _paired(wide, measure, n_boot, seed):
         row |= {k: float(v.mean()), ('low' if k == 'value' else 'difference_low'): e.low if e else math.nan, ('high' if k == 'value' else 'difference_high'): e.high if e else math.nan}
     return row
 
-# %% ../nbs/api/54_judges.ipynb #cell103
+# %% ../nbs/api/54_judges.ipynb #cell100
 def quality_summary(
     clips:pd.DataFrame, # `Quality.clips` of one or many doses; a column `by` tells them apart
     by:str|Sequence[str]='alpha', # Columns that name a dose
@@ -741,7 +709,7 @@ def quality_summary(
         out += [dict(zip(by, dose)) | r for m in GUARD if m in part and (r := _paired(wide, m, n_boot, seed))]
     return pd.DataFrame(out, columns=[*by, 'measure', 'value', 'low', 'high', 'reference', 'difference', 'difference_low', 'difference_high', 'n'])
 
-# %% ../nbs/api/54_judges.ipynb #cell106
+# %% ../nbs/api/54_judges.ipynb #cell103
 def dose_quality(
     model:MusicModel, # The model, unsteered
     doses:Mapping, # alpha -> tokens (clip, codebook, frame) or Generation
@@ -761,3 +729,89 @@ def dose_quality(
         context = (lambda a=alpha: steer(a)) if steer else None
         parts[alpha] = quality(model, getattr(made, 'tokens', made), prompts, getattr(reference, 'tokens', reference), context, audio=getattr(made, 'audio', None), **heard, **settings)
     return Quality(*(pd.concat([getattr(q, k).assign(alpha=a) for a, q in parts.items()], ignore_index=True) for k in ('clips', 'distances')))
+
+# %% ../nbs/api/54_judges.ipynb #cell109
+def cue_recovery(
+    changes:pd.DataFrame, # from `dose_changes`
+    planted:Mapping[str, float], # outcome -> change that the emotion makes by construction, in the same units
+    spread:Mapping[str, float], # outcome -> standard deviation between clips, so that outcomes can be added up
+    least:float=.3, # cues whose planted change is smaller than this many standard deviations have no ratio
+)->pd.DataFrame: # arm, kind, alpha, outcome, change, planted, recovered, low, high, n; outcome "all" is the projection, "beside" what lies off it
+    """Share of a planted change that a push recovers, cue by cue and over all cues.
+
+    "all" projects the change on the planted one, in standard deviations: 1 is the whole change, in the right mixture. "beside" is the length of the rest, in lengths of the planted change."""
+    import pandas as pd
+    cues, rows = list(planted), []
+    want = np.array([planted[c]/spread[c] for c in cues])
+    if not np.isfinite(want).all() or not want.any(): raise ValueError(f"planted changes must be finite and not all zero, and every spread positive; got {dict(planted)} over {dict(spread)}")
+    for (arm, kind, alpha), part in changes[changes.outcome.isin(cues)].groupby(['arm', 'kind', 'alpha'], sort=False):
+        p, own = part.set_index('outcome').reindex(cues), dict(arm=arm, kind=kind, alpha=alpha)
+        for c, w in zip(cues, want):
+            ends = sorted((p.low[c]/planted[c], p.high[c]/planted[c])) if abs(w) >= least else (math.nan,)*2
+            rows.append(dict(own, outcome=c, change=p.value[c], planted=planted[c], recovered=p.value[c]/planted[c] if abs(w) >= least else math.nan, low=ends[0], high=ends[1], n=p.n[c]))
+        x = np.nan_to_num(np.array([p.value[c]/spread[c] for c in cues], float))
+        along = float(x@want/(want@want))
+        rows += [dict(own, outcome=k, change=v*np.linalg.norm(want), planted=np.linalg.norm(want), recovered=v, low=math.nan, high=math.nan, n=p.n.max()) for k, v in (('all', along), ('beside', float(np.linalg.norm(x - along*want)/np.linalg.norm(want))))]
+    return pd.DataFrame(rows)
+
+# %% ../nbs/api/54_judges.ipynb #cell112
+def recovery_draws(
+    table:pd.DataFrame, # from `dose_response`, with a column of costs
+    planted:Mapping[str, float], # as in `cue_recovery`
+    spread:Mapping[str, float], # as in `cue_recovery`
+    cost:str='nll', # column of costs
+    unit:str='prompt', # what is drawn
+    n_boot:int=1000, # resamples
+    seed:int=0, # of the resamples
+)->dict[tuple, dict]: # (arm, alpha) -> all, beside and cost, (n_boot,) each
+    "What `cue_recovery` says of all cues, and the change of a cost, in resamples of the prompts: the same resamples for every arm, so that arms can be compared."
+    cues, units, out = list(planted), table[unit].drop_duplicates().tolist(), {}
+    want, s, W = np.array([planted[c]/spread[c] for c in cues]), np.array([spread[c] for c in cues]), bootstrap_weights(len(units), n_boot=n_boot, seed=seed)
+    for key, change, *_ in _paired_changes(table, [*cues, cost], unit):
+        C = change.reindex(units).to_numpy(float)
+        ok = W@np.isfinite(C)
+        mean = np.divide(W@np.nan_to_num(C), ok, out=np.full(ok.shape, np.nan), where=ok > 0)
+        x = np.nan_to_num(mean[:, :-1]/s)
+        along = x@want/(want@want)
+        out[key['arm'], key['alpha']] = dict(all=along, beside=np.linalg.norm(x - along[:, None]*want, axis=1)/np.linalg.norm(want), cost=mean[:, -1])
+    return out
+
+# %% ../nbs/api/54_judges.ipynb #cell116
+def at_equal_cost(
+    table:pd.DataFrame, # a row an arm and dose, with columns `by`, gain and cost; dose 0 is added as (0, 0)
+    budget:float, # cost at which arms are compared
+    gain:str='recovered', # column of what is wanted
+    cost:str='cost', # column of what it costs
+    by:str|Sequence[str]='arm', # columns that name an arm
+)->pd.DataFrame: # by, gain at the budget, cost (at most the budget), alpha where there is one; best first
+    "Largest gain that each arm reaches within a budget, doses joined by straight lines."
+    import pandas as pd
+    by, rows = [by] if isinstance(by, str) else list(by), []
+    check_positive('budget', budget)
+    for key, part in table.groupby(by, sort=False):
+        part = part.assign(size=part.alpha.abs() if 'alpha' in part else part[cost]).sort_values('size')
+        g, c, a = (np.r_[0., part[k].to_numpy(float)] for k in (gain, cost, 'size'))
+        t = np.linspace(0, len(g) - 1, 50*(len(g) - 1) + 1)
+        G, C, A = (np.interp(t, np.arange(len(g)), v) for v in (g, c, a))
+        best = int(np.argmax(np.where(C <= budget, G, -np.inf)))
+        rows.append(dict(zip(by, key)) | {gain: G[best], cost: C[best], 'alpha': A[best]})
+    return pd.DataFrame(rows).sort_values(gain, ascending=False, ignore_index=True)
+
+# %% ../nbs/api/54_judges.ipynb #cell119
+def equal_cost_draws(
+    draws:Mapping[tuple, Mapping], # from `recovery_draws`
+    budget:float, # as in `at_equal_cost`
+    gain:str='all', # what is wanted
+)->pd.DataFrame: # (resample, arm)
+    "`at_equal_cost` in every resample."
+    import pandas as pd
+    check_positive('budget', budget)
+    out, doses = {}, {}
+    for arm, alpha in draws: doses.setdefault(arm, {0.}).add(alpha)
+    for arm, a in doses.items():
+        a = sorted(a, key=abs)
+        g, c = (np.stack([np.zeros_like(draws[arm, a[-1]][k]) if x == 0 else draws[arm, x][k] for x in a], 1) for k in (gain, 'cost'))
+        t = np.linspace(0, len(a) - 1, 50*(len(a) - 1) + 1)
+        M = np.stack([np.interp(t, np.arange(len(a)), row) for row in np.eye(len(a))])
+        out[arm] = np.where(c@M <= budget, g@M, -np.inf).max(1)
+    return pd.DataFrame(out)

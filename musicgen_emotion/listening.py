@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 import numpy as np
 import musicgen_emotion
+from fastcore.basics import patch
 from .acoustics import read_wave
 from .core import atomic_write, check_finite, check_in, check_positive, read_json, rng, sha256_bytes, write_json
 from .stats import Estimate, bootstrap_weights, interval, wilson
@@ -465,7 +466,7 @@ def _mixed_choice(y, x, raters, tracks):
 @dataclass(frozen=True)
 class ListeningResult:
     "Effects and variance components of a listening test."
-    effects:pd.DataFrame  # scale, level, baseline, method, unit, null, estimate, se, df, low, high, p, n_raters, n_tracks, n
+    effects:pd.DataFrame  # scale, level, baseline, method, unit, null, estimate, se, df, low, high, p, design, n_raters, n_tracks, n_per_rater (whole tracks that a rater's answers amount to), n
     variance:pd.DataFrame # scale, level, component, variance, sd
 
 # %% ../nbs/api/16_listening.ipynb #cell069
@@ -488,7 +489,10 @@ def _analyse_one(table, level, baseline, effect, n_boot, confidence, seed):
     b, s, parts = _mixed_choice(y, x, r, t) if pair else _mixed_rating(y, x, r, t)
     rows = [dict(method='mixed', unit='log odds' if pair else 'points', null=0., **_wald(*((float(b[0]), float(s[0])) if pair else (b, s)), df, 0, confidence))] + rows
     if pair: rows.append(dict(method='mixed, side', unit='log odds', null=0., **_wald(float(b[1]), float(s[1]), df, 0, confidence)))
-    return [q | dict(n_raters=int(r.max()) + 1, n_tracks=int(t.max()) + 1, n=len(y)) for q in rows], parts
+    design = 'pairwise' if pair else 'within' if 'track x effect' in parts else 'between'
+    R, T = int(r.max()) + 1, int(t.max()) + 1
+    heard = min(T, max(1, round(len(y)/R/(2 if design == 'within' else 1))))
+    return [q | dict(design=design, n_raters=R, n_tracks=T, n_per_rater=heard, n=len(y)) for q in rows], parts
 
 # %% ../nbs/api/16_listening.ipynb #cell070
 def analyse_listening(
@@ -590,6 +594,31 @@ def power_table(
     return pd.DataFrame([dict(n_raters=int(r), n_tracks=int(t), effect=float(e), power=p.value, low=p.low, high=p.high) for (r, t, e), p in zip(grid, powers)])
 
 # %% ../nbs/api/16_listening.ipynb #cell084
+def _fitted_spreads(variance, design):
+    "Spreads of one contrast as `listening_power` takes them, from its variance components."
+    sd = variance.set_index('component').sd
+    return dict(sd_rater=float(sd.get('rater x effect', 0.)), sd_track=float(sd.get('track' if design == 'between' else 'track x effect', 0.)), **({} if design == 'pairwise' else dict(sd_residual=float(sd['residual']))))
+
+@patch
+def power(self:ListeningResult,
+    effect:Sequence[float]|float=(.5, 1.), # One or several true effects: points of the scale, or log odds; chosen without looking at the estimate
+    n_raters:int|None=None, # Raters of the study; default: as many as in the data
+    n_tracks:int|None=None, # Tracks; default: as many as in the data
+    **settings, # Passed to `listening_power`: alpha, method, n_sims, seed
+)->pd.DataFrame: # scale, level, design, n_per_rater, sd_rater, sd_track, sd_residual (ratings), n_raters, n_tracks, effect, power, low, high
+    "Power of a study of this size, or another, at the spreads that were fitted."
+    import pandas as pd
+    out = []
+    for (scale, level), v in self.variance.groupby(['scale', 'level'], sort=False):
+        e = self.effects[(self.effects.scale == scale) & (self.effects.level == level)].iloc[0]
+        T = int(e.n_tracks if n_tracks is None else n_tracks)
+        own = dict(design=e.design, n_per_rater=None if e.n_per_rater >= min(T, e.n_tracks) else int(e.n_per_rater), **_fitted_spreads(v, e.design))
+        out.append(power_table(int(e.n_raters if n_raters is None else n_raters), T, effect, **own, **settings).assign(scale=scale, level=level, **own | dict(n_per_rater=own['n_per_rater'] or T)))
+    front = ['scale', 'level', 'design', 'n_per_rater', 'sd_rater', 'sd_track', 'sd_residual']
+    out = pd.concat(out, ignore_index=True)
+    return out[[*(c for c in front if c in out), 'n_raters', 'n_tracks', 'effect', 'power', 'low', 'high']]
+
+# %% ../nbs/api/16_listening.ipynb #cell087
 def plot_power(
     table:pd.DataFrame, # From `power_table`, one effect
     target:float=.8, # Power that is wanted, a dashed line

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from fastcore.basics import patch
 from .core import check_in
-from .models import (DecoderState, MusicModel, Pass, Site, TextStates, TransformersModel, read_tokenizer, torch_dtype, _codec_config, _config_of, _joined_config,
+from .models import (DecoderState, MusicModel, Pass, Site, TextStates, TransformersModel, read_tokenizer, readable, torch_dtype, _codec_config, _config_of, _joined_config,
                                      _cpu_seed, _default_dtype, _draw_codebooks, _new_cache, _quiet, _redraw, _refuse_bad_weights, _set_generation, _text_config,
                                      _transformers_sites, _write_tokenizer)
 
@@ -157,9 +157,9 @@ def load_folder(
     "Read a folder with transformers. Raises ValueError for missing or NaN weights."
     from transformers import MusicgenMelodyForConditionalGeneration as Melody
     with _quiet():
-        hf, info = Melody.from_pretrained(str(folder), dtype=dtype, output_loading_info=True)
         tokenizer = read_tokenizer(folder)
-    _refuse_bad_weights(hf, [m.removeprefix("audio_") if m.startswith("audio_enc_to_dec") else m for m in info["missing_keys"]])
+        with readable(folder, "a MusicGen Melody in transformers' format"): hf, info = Melody.from_pretrained(str(folder), dtype=dtype, output_loading_info=True)
+    _refuse_bad_weights(hf, [m.removeprefix("audio_") if m.startswith("audio_enc_to_dec") else m for m in info["missing_keys"]], info["unexpected_keys"])
     return wrap_model(hf.to(device), tokenizer, folder=folder, **kwargs)
 
 # %% ../nbs/api/26_melody.ipynb #cell023

@@ -12,11 +12,11 @@ from fastcore.basics import patch
 from .core import check_in, check_positive, sha256_file
 
 # %% auto #0
-__all__ = ['MELODY', 'KINDS', 'HUB_FILES', 'BACKENDS', 'ADAPTERS', 'MAX_TEXT_TOKENS', 'torch_dtype', 'nano_folder',
+__all__ = ['MELODY', 'KINDS', 'HUB_FILES', 'BACKENDS', 'VOCABULARY', 'ADAPTERS', 'MAX_TEXT_TOKENS', 'torch_dtype', 'nano_folder',
            'model_registry', 'write_random_model', 'ModelConfig', 'delay_tokens', 'frame_logits', 'Site', 'MusicModel',
-           'TransformersModel', 'model_folder', 'folder_kind', 'read_tokenizer', 'load_folder', 'wrap_model',
-           'pick_device', 'load_model', 'as_model', 'TextStates', 'DecoderState', 'clip_seeds', 'ClipNoise',
-           'pick_tokens', 'sample_tokens', 'Pass', 'randomized']
+           'TransformersModel', 'lacking', 'model_folder', 'folder_kind', 'melody_error', 'readable', 'read_tokenizer',
+           'load_folder', 'wrap_model', 'pick_device', 'load_model', 'as_model', 'TextStates', 'DecoderState',
+           'clip_seeds', 'ClipNoise', 'pick_tokens', 'sample_tokens', 'Pass', 'randomized']
 
 # %% ../nbs/api/20_models.ipynb #cell006
 @contextlib.contextmanager
@@ -377,22 +377,47 @@ def _unknown_error(name):
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     return ValueError(f"unknown model {name!r}.{hint} Accepted: {_known()}, 'owner/name' of a MusicGen on the hub, or an existing folder")
 
-def _unreachable(name, revision, why, backend="auto"):
+def _unreachable(name, revision, why, backend="auto", part=None):
     offline = " HF_HUB_OFFLINE is set: unset it for the download." if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0") else ""
-    at = f" (revision {revision})" if revision else ""
-    return FileNotFoundError(f"{name}{at} is not in the local cache and the hub could not be reached ({why}).{offline} Get it with "
+    at, want = f" (revision {revision})" if revision else "", backend if backend in BACKENDS else BACKENDS[0]
+    here = f"is not in the local cache and the hub could not be reached ({why})." if part is None else (
+        f"is in the local cache without {', '.join(lacking(part, want))}, which backend={want!r} needs, and the hub could not be reached or has no such file.")
+    if others := [b for b in BACKENDS if part and b != want and not lacking(part, b)]: here += f" What backend={others[0]!r} needs is there."
+    return FileNotFoundError(f"{name}{at} {here}{offline} Get it with "
         f"`musicgen-emotion models download {name}{' --backend audiocraft' if backend == 'audiocraft' else ''}` on a machine with a connection, or copy a cache and point HF_HOME at it.")
 
 HUB_FILES = dict(transformers=("*.json", "*.safetensors", "*.model", "*.txt"), audiocraft=("state_dict.bin", "compression_state_dict.bin"))
+BACKENDS = tuple(HUB_FILES)
+VOCABULARY = ("tokenizer.json", "spiece.model", "vocab.json", "vocab.txt")
 
-def _hub_folder(name, revision, backend="auto"):
+def lacking(
+    folder:Path|str, # with a model's files
+    backend:str="transformers", # or "audiocraft"
+) -> list[str]: # names of files; empty when the model is whole
+    "What a folder lacks for a backend to read it. Half a download lacks something: a sharded model's index says which files belong to it."
+    folder = Path(folder)
+    if check_in("backend", backend, BACKENDS) == "audiocraft": return [f for f in HUB_FILES[backend] if not (folder / f).exists()]
+    want, index = ["config.json", "model.safetensors"], folder / "model.safetensors.index.json"
+    if index.exists() and not (folder / want[1]).exists(): want[1:] = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    return [f for f in want if not (folder / f).exists()] + ([] if any((folder / f).exists() for f in VOCABULARY) else [VOCABULARY[0]])
+
+def _snapshot(name, revision, backend, offline):
+    "Folder in the cache with what could be had of a backend's files, and why there is none."
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
-    want = dict(revision=revision, allow_patterns=list(HUB_FILES["audiocraft" if backend == "audiocraft" else "transformers"]))
-    try: return Path(snapshot_download(name, local_files_only=True, **want))
-    except (OSError, ValueError): pass
-    try: return Path(snapshot_download(name, **want))
-    except (OSError, HfHubHTTPError, RuntimeError) as e: raise _unreachable(name, revision, type(e).__name__, backend) from None
+    try: return Path(snapshot_download(name, revision=revision, local_files_only=offline, allow_patterns=list(HUB_FILES[backend]))), ""
+    except (OSError, ValueError, HfHubHTTPError, RuntimeError) as e: return None, type(e).__name__
+
+def _hub_folder(name, revision, backend="auto"):
+    kinds = BACKENDS if backend == "auto" and name not in MELODY else (backend if backend in BACKENDS else BACKENDS[0],)
+    part = None
+    for offline in (True, False):
+        for kind in kinds:
+            found, why = _snapshot(name, revision, kind, offline)
+            if found and not lacking(found, kind): return found
+            if not found: break
+            part = found
+    raise _unreachable(name, revision, why, backend, part)
 
 # %% ../nbs/api/20_models.ipynb #cell049
 def model_folder(
@@ -419,18 +444,43 @@ def folder_kind(
 ) -> str: # "musicgen" or a key of `ADAPTERS`
     """Which adapter reads a folder. Raises FileNotFoundError for a folder without a model, ValueError for another architecture."""
     folder = Path(folder)
-    if backend == "audiocraft": return backend
+    foreign, own = (folder / "state_dict.bin").exists(), (folder / "pytorch_model.bin").exists()
+    if backend == "auto" and foreign and not (own and (folder / "config.json").exists()) and lacking(folder): return "audiocraft"
+    if backend == "audiocraft" and (foreign or not (folder / "config.json").exists()): return backend
     if not (folder / "config.json").exists():
-        foreign = (folder / "state_dict.bin").exists()
-        if foreign and backend == "auto": return "audiocraft"
         raise FileNotFoundError(f"{folder} has no config.json, so it is not a model folder of transformers."
                                 + (" It is an audiocraft checkpoint: load it with backend='audiocraft'." if foreign else ""))
-    return check_in("model_type in config.json", json.loads((folder / "config.json").read_text()).get("model_type"), ("musicgen", "musicgen_melody"))
+    with readable(folder / "config.json", "the configuration of a MusicGen"): kind = json.loads((folder / "config.json").read_text()).get("model_type")
+    check_in("model_type in config.json", kind, ("musicgen", "musicgen_melody"))
+    if backend == "audiocraft" and kind == "musicgen_melody": raise melody_error(folder.name)
+    return backend if backend == "audiocraft" else kind
 
-def _refuse_bad_weights(hf, missing):
-    "Missing decoder weights would be drawn at random and NaN would spread silently: both are errors here."
-    lost = [m for m in missing if re.match(r"decoder|text_encoder|enc_to_dec", m) and not m.endswith(("embed_positions.weights", "encoder.embed_tokens.weight"))]
+def melody_error(
+    name:str # of the model
+) -> ValueError: # to be raised
+    "The error for a melody model that audiocraft shall read."
+    return ValueError(f"model {name!r} reads a melody, for which audiocraft needs demucs and chroma filters; use backend='transformers', which reads it with text alone")
+
+@contextlib.contextmanager
+def readable(
+    path:Path|str, # what is read
+    wanted:str # what it should hold, in words
+): # a context
+    "What a library raises for a damaged file becomes one ValueError that names the file and says what is expected."
+    from safetensors import SafetensorError
+    try: yield
+    except (OSError, ValueError, LookupError, RuntimeError, TypeError, AttributeError, AssertionError, EOFError, SafetensorError) as e:
+        said = next((line.strip() for line in str(e).splitlines() if line.strip()), "")
+        raise ValueError(f"{path} cannot be read ({type(e).__name__}{': ' if said else ''}{said[:160]}); {wanted} is expected") from e
+
+_NOT_READ = ("embed_positions.weights", "encoder.embed_tokens.weight", "codebook.inited", "codebook.cluster_size", "codebook.embed_avg")
+
+def _refuse_bad_weights(hf, missing, unexpected=()):
+    "Missing weights would be drawn at random, layers that the configuration does not know would be left out, and NaN would spread, all silently: they are errors here."
+    lost = [m for m in missing if re.match(r"decoder|text_encoder|audio_encoder|enc_to_dec", m) and not m.endswith(_NOT_READ)]
     if lost: raise ValueError(f"the checkpoint lacks {len(lost)} weights, first {lost[0]!r}")
+    more = [m for m in unexpected if re.match(r"decoder\.model\.decoder\.layers|text_encoder\.encoder\.block", m)]
+    if more: raise ValueError(f"the checkpoint has {len(more)} weights that its configuration does not, first {more[0]!r}")
     for name, p in (*hf.named_parameters(), *hf.named_buffers()):
         if p.is_floating_point() and not torch.isfinite(p).all():
             n = int((~torch.isfinite(p)).sum())
@@ -448,8 +498,9 @@ def _wrap(hf, tokenizer, **kwargs):
 def read_tokenizer(
     folder:Path|str # with the tokenizer's files
 ): # the tokenizer
-    "Tokenizer of a folder; transformers 5 writes `extra_special_tokens` as a list, and 4.57 fails on one."
+    "Tokenizer of a folder; transformers 5 writes `extra_special_tokens` as a list, and 4.57 fails on one. Raises FileNotFoundError without a vocabulary, for which the library makes an empty one."
     import transformers
+    if Path(folder).is_dir() and not any((Path(folder) / f).exists() for f in VOCABULARY): raise FileNotFoundError(f"{folder} has no tokenizer: one of {', '.join(VOCABULARY)} is expected")
     old = dict(extra_special_tokens={}) if int(transformers.__version__.split('.')[0]) < 5 else {}
     return transformers.AutoTokenizer.from_pretrained(str(folder), **old)
 
@@ -462,9 +513,9 @@ def load_folder(
     "Read a folder with transformers."
     from transformers import MusicgenForConditionalGeneration as Musicgen
     with _quiet():
-        hf, info = Musicgen.from_pretrained(str(folder), dtype=dtype, output_loading_info=True)
         tokenizer = read_tokenizer(folder)
-    _refuse_bad_weights(hf, info["missing_keys"])
+        with readable(folder, "a MusicGen in transformers' format"): hf, info = Musicgen.from_pretrained(str(folder), dtype=dtype, output_loading_info=True)
+    _refuse_bad_weights(hf, info["missing_keys"], info["unexpected_keys"])
     return wrap_model(hf.to(device), tokenizer, folder=folder, **kwargs)
 
 def wrap_model(
@@ -478,7 +529,6 @@ def wrap_model(
     kwargs.setdefault("name", Path(hf.config._name_or_path).name)
     return _wrap(hf, tokenizer, **kwargs)
 
-BACKENDS = ("transformers", "audiocraft")
 ADAPTERS = dict(musicgen_melody="melody", audiocraft="audiocraft")
 
 def _adapter(kind, what):
@@ -507,6 +557,7 @@ def load_model(
     Raises ValueError for unknown names, backends and dtypes, for missing or NaN weights and for other architectures;
     FileNotFoundError when the files are not here and cannot be fetched."""
     check_in("backend", backend, ("auto", *BACKENDS))
+    if backend == "audiocraft" and str(name) in MELODY: raise melody_error(name)
     dtype, device = torch_dtype(dtype), pick_device(device)
     folder = model_folder(name, revision, backend)
     known_as = folder.name if Path(name).is_dir() else str(name)
@@ -521,7 +572,7 @@ def as_model(
     "Accept a raw model of transformers or audiocraft where a `MusicModel` is wanted."
     raw = dict(MusicgenForConditionalGeneration="musicgen", MusicgenMelodyForConditionalGeneration="musicgen_melody", MusicGen="audiocraft")
     if isinstance(model, MusicModel): return model
-    if (kind := raw.get(type(model).__name__)) is None:
+    if (kind := next((raw[c.__name__] for c in type(model).__mro__ if c.__name__ in raw), None)) is None:
         raise TypeError(f"model must be a MusicModel (see load_model) or one of {', '.join(raw)}, got {type(model).__name__}")
     return _adapter(kind, "wrap_model")(model, tokenizer)
 
@@ -861,7 +912,7 @@ def _padded_width(model, prompts):
 
 # %% ../nbs/api/20_models.ipynb #cell116
 def sample_tokens(
-    model:MusicModel, # the model
+    model:MusicModel, # the model, or the raw one of a backend
     prompts:list[str], # one a clip
     seeds:int|list[int], # one a clip, or the first of consecutive ones
     n_frames:int, # frames of every clip, see `ModelConfig.frames`
@@ -876,7 +927,7 @@ def sample_tokens(
 
     Raises ValueError for numbers that make no sense (seeds, guidance, temperature, top_k, batch_size)."""
     from tqdm.auto import tqdm
-    prompts = _check_prompts(prompts)
+    model, prompts = as_model(model), _check_prompts(prompts)
     seeds = clip_seeds(seeds, len(prompts))
     _check_sampling(model.config, guidance, temperature, top_k, batch_size)
     out = np.zeros((len(prompts), model.config.n_codebooks, n_frames), np.int16)
@@ -948,14 +999,24 @@ def watch(self:TransformersModel,
 # %% ../nbs/api/20_models.ipynb #cell129
 @patch(as_prop=True)
 def checksum(self:MusicModel) -> str: # 64 hexadecimal digits
-    """SHA-256 over the weight files (names and contents), computed once per loaded model.
+    """SHA-256 over the weight files (names and contents), computed once per loaded model; over the weights in memory for one without a folder.
 
-    Raises FileNotFoundError for a model that was not loaded from a folder."""
-    if "_checksum" not in vars(self):
-        files = sorted(Path(self.folder).glob(self.weight_files)) if self.folder else []
-        if not files: raise FileNotFoundError(f"no weight files ({self.weight_files}) in {self.folder}")
-        self._checksum = hashlib.sha256("".join(f"{f.name} {sha256_file(f)}\n" for f in files).encode()).hexdigest()
+    Raises FileNotFoundError for a folder whose weight files are gone."""
+    if "_checksum" not in vars(self): self._checksum = hashlib.sha256("".join(f"{name} {sha}\n" for name, sha in sorted(self._parts_read() or _in_memory(self.hf))).encode()).hexdigest()
     return self._checksum
+
+@patch
+def _parts_read(self:MusicModel):
+    "Name and SHA-256 of the files that the weights came from; nothing for a model without a folder."
+    if not self.folder: return []
+    if files := sorted(Path(self.folder).glob(self.weight_files)): return [(f.name, sha256_file(f)) for f in files]
+    raise FileNotFoundError(f"no weight files ({self.weight_files}) in {self.folder}")
+
+def _in_memory(module):
+    "Name and SHA-256 of each weight: its type, its shape and its bytes."
+    for name, w in module.state_dict().items():
+        flat = w.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        yield name, hashlib.sha256(f"{w.dtype} {tuple(w.shape)} ".encode() + flat.tobytes()).hexdigest()
 
 # %% ../nbs/api/20_models.ipynb #cell133
 def _redraw(module):
@@ -975,11 +1036,12 @@ def _randomized(self:TransformersModel, seed, text):
     return _wrap(hf.eval().requires_grad_(False).to(self.device, self.dtype), self.tokenizer)
 
 def randomized(
-    model:MusicModel, # loaded model
+    model:MusicModel, # loaded model, or the raw one of a backend
     seed:int=0, # of the new weights
     text:bool=False, # draw the text encoder anew as well
 ) -> MusicModel: # same codec and shapes; decoder, text projection and, if wanted, text encoder drawn anew
-    "The same architecture before its training: what a probe reads here was in the input, not learned. It has no checksum."
+    "The same architecture before its training: what a probe reads here was in the input, not learned."
+    model = as_model(model)
     out = model._randomized(seed, text)
     out.name = f"{model.name}, random weights (seed {seed})"
     return out

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 from .core import check_finite, check_in, check_positive, rng, seed_from
-from .stats import Estimate, bootstrap, bootstrap_weights, interval
+from .stats import Estimate, _count, balanced_accuracy, bootstrap, bootstrap_weights, interval
 from .acoustics import describe_table
 from .models import ClipNoise, MusicModel, TextStates, clip_seeds, delay_tokens, frame_logits, pick_tokens, sample_tokens
 from .hooks import hooked
@@ -21,9 +21,9 @@ from .generation import Generation
 from .extraction import null_text, text_rows
 
 # %% auto #0
-__all__ = ['IN_LAYER', 'TEXT_SITES', 'ARMS', 'SUMMARY', 'HOWS', 'FAMILIES', 'QUESTIONS', 'Pairs', 'pair_prompts', 'pair_tokens',
-           'window_positions', 'time_windows', 'all_cells', 'next_token_logits', 'contrast', 'restored_difference',
-           'kl', 'activation_patching', 'patching_summary', 'attribution_patching', 'Agreement',
+__all__ = ['IN_LAYER', 'TEXT_SITES', 'ARMS', 'SUMMARY', 'HOWS', 'FAMILIES', 'FLOORS', 'QUESTIONS', 'Pairs', 'pair_prompts',
+           'pair_tokens', 'window_positions', 'time_windows', 'all_cells', 'next_token_logits', 'contrast',
+           'restored_difference', 'kl', 'activation_patching', 'patching_summary', 'attribution_patching', 'Agreement',
            'attribution_agreement', 'PatchedClips', 'patched_generation', 'describe_patched', 'sound_restored',
            'ablated', 'ablation_effects', 'Eraser', 'project_out', 'leace', 'inlp', 'total_variation', 'completeness',
            'selectivity', 'reliability', 'Oracle', 'fit_oracle', 'causal_reliability', 'mediation', 'verdict_table']
@@ -143,6 +143,17 @@ def _recorded(model, text, ids, sites):
     with hooked(model, {s: _keep for s in sites}): logits = _run(model, text, ids)
     return seen, logits
 
+def _taped(model, text, ids, sites):
+    "The same, ready for a backward pass; `text_proj` is among the activations."
+    seen, state = {}, model.begin(text, null=False, cache=False)
+    state.states = seen['text_proj'] = state.states.detach().requires_grad_()
+    def _leaf(x, now): return x.detach().requires_grad_()
+    def _keep(x, now):
+        x.retain_grad()
+        seen[now.site.name] = x
+    with torch.enable_grad(), hooked(model, {'embed': _leaf}), hooked(model, {s: _keep for s in sites}):
+        return seen, inspect.unwrap(type(model).step)(model, state, ids, 'all').float()
+
 # %% ../nbs/api/52_patching.ipynb #cell024
 def next_token_logits(
     model:MusicModel, # the model
@@ -217,15 +228,16 @@ def _like(x, seeds):
 
 class _Batch:
     "One batch of pairs: its clean runs, and what each arm puts in."
-    def __init__(self, model, pairs, others, sites, guidance, rows=(), seed=0):
+    def __init__(self, model, pairs, others, sites, guidance, rows=(), seed=0, taped=False):
         self.model, self.ids, self.n = model, delay_tokens(pairs.tokens, model.config), pairs.tokens.shape[-1]
         deep = [s for s in sites if s not in TEXT_SITES]
         self.text = dict(patch=_texts(model, pairs.source), noop=_texts(model, pairs.target))
-        (self.source, s), (self.target, t) = (_recorded(model, self.text[k], self.ids, deep) for k in ('patch', 'noop'))
+        self.source, s = _recorded(model, self.text['patch'], self.ids, deep)
+        self.target, self.logits = (_taped if taped else _recorded)(model, self.text['noop'], self.ids, deep)
         self.rows, self.seed = rows, seed
         if others is not None: self.text['other'], self.other = (x := _texts(model, others)), _recorded(model, x, self.ids, deep)[0]
         self.guidance, self._nulls = guidance, {}
-        self.clean = {r: (self.read(s, r, self.text['patch']), self.read(t, r, self.text['noop'])) for r in self.readouts}
+        self.clean = {r: (self.read(s, r, self.text['patch']), self.read(self.logits.detach(), r, self.text['noop'])) for r in self.readouts}
 
     @cached_property
     def reference(self)->dict: # readout -> what `_measure` needs
@@ -248,9 +260,9 @@ class _Batch:
         if readout == 'guided': logits = (null := self.null(text)) + self.guidance * (logits - null)
         return frame_logits(logits, self.model.config, self.n)
 
-    def put_in(self, site, arm): # activations or None, text or None
-        "Activations and text of an arm."
-        seeds = [seed_from('random', site, int(r), self.seed) for r in self.rows]
+    def put_in(self, site, arm, draw=0): # activations or None, text or None
+        "Activations and text of an arm; `draw` counts the random ones."
+        seeds = [seed_from('random', site, int(r), self.seed, draw) for r in self.rows]
         if site in TEXT_SITES:
             if arm != 'random': return None, self.text[arm]
             t = self.text['patch']
@@ -321,32 +333,38 @@ def activation_patching(
     batch_size:int=8, # pairs at once
     seed:int=0, # of the random arm and of who gets whose prompt
     progress:bool=True, # show a bar
+    n_random:int=5, # draws of the random arm a pair and cell; their mean is the pair's number
 )->pd.DataFrame: # pair, site, kind, layer, start, end, arm, readout, codebook, moved, gap, kl_source, kl_target, restored
     """Run every target with the source's states at one cell, on the same tokens, one parallel pass a cell.
 
     restored is 0 for the target's own prediction and 1 for the source's. Arms: `patch`; `noop` puts the target's own states back;
-    `random` adds random directions as long as the difference; `other` takes another pair's target prompt."""
+    `random` adds random directions as long as the difference (at text sites: noise as long as the text states), averaged over `n_random` draws;
+    `other` takes another pair's target prompt."""
     n_frames, arms = _needs_tokens(model, pairs), _check_arms(arms, guidance)
     cells, out = _checked_cells(model, cells, n_frames), []
     check_in('at', at, ('clip', 'window'))
     others = [pairs.target[j] for j in _derangement(len(pairs), seed)] if 'other' in arms else None
-    rows = [np.arange(len(pairs))[i:i + int(check_positive('batch_size', batch_size))] for i in range(0, len(pairs), int(batch_size))]
+    step, draws = _count('batch_size', batch_size), _count('n_random', n_random)
+    rows = [np.arange(len(pairs))[i:i + step] for i in range(0, len(pairs), step)]
     with _bar(len(rows) * len(cells) * len(arms), 'patch', progress) as bar:
         for r in rows:
             b = _Batch(model, pairs[r], others and [others[i] for i in r], list(dict.fromkeys(cells.site)), guidance, r, seed)
             for cell, arm in product(cells.to_dict('records'), arms):
-                out += _patch_cell(b, r, cell, arm, at)
+                out += _patch_cell(b, r, cell, arm, at, draws if arm == 'random' else 1)
                 bar.update()
     return pd.concat(out, ignore_index=True)
 
-def _patch_cell(b, rows, cell, arm, at):
-    "Tidy rows of one cell and arm, a table a readout."
-    c = b.model.config
-    span = window_positions((cell['start'], cell['end']), b.n, c)
+def _patch_cell(b, rows, cell, arm, at, draws):
+    "Tidy rows of one cell and arm, a table a readout; numbers are means over draws."
+    span = window_positions((cell['start'], cell['end']), b.n, b.model.config)
     frames = slice(None) if at == 'clip' else slice(span.start, min(span.stop, b.n))
-    acts, other = b.put_in(cell['site'], arm)
-    logits, text = _run_patched(b.model, b.text['noop'], b.ids, cell['site'], span, acts, other), b.text['noop'] if other is None else other
-    return [_tidy(_measure(b.read(logits, r, text), b.reference[r], frames), rows, cell, arm=arm, readout=r) for r in b.readouts]
+    each = [_patched(b, cell['site'], span, frames, *b.put_in(cell['site'], arm, k)) for k in range(draws)]
+    return [_tidy({m: np.mean([e[r][m] for e in each], 0) for m in each[0][r]}, rows, cell, arm=arm, readout=r) for r in b.readouts]
+
+def _patched(b, site, span, frames, acts, other):
+    "Metrics of one patched run, by readout."
+    logits, text = _run_patched(b.model, b.text['noop'], b.ids, site, span, acts, other), b.text['noop'] if other is None else other
+    return {r: _measure(b.read(logits, r, text), b.reference[r], frames) for r in b.readouts}
 
 # %% ../nbs/api/52_patching.ipynb #cell039
 SUMMARY = ('site', 'kind', 'layer', 'start', 'end', 'arm', 'readout', 'codebook')
@@ -381,33 +399,21 @@ def _text_difference(source, target):
     raise ValueError(f"attribution at text sites needs prompts of equal length; pair {i} of the batch has {int(source.mask[i].sum())} and {int(target.mask[i].sum())} tokens "
                      "(patching text sites does not, and decoder sites never do)")
 
-def _gradients(model, text, ids, sites, score):
-    "States and gradients by site of one pass, for the sum of `score(logits)`."
-    acts, state = {}, model.begin(text, null=False, cache=False)
-    state.states = acts['text_proj'] = state.states.detach().requires_grad_()
-    def _leaf(x, now): return x.detach().requires_grad_()
-    def _keep(x, now):
-        x.retain_grad()
-        acts[now.site.name] = x
-    forward = inspect.unwrap(type(model).step)
-    with torch.enable_grad(), hooked(model, {'embed': _leaf}), hooked(model, {s: _keep for s in sites if s not in TEXT_SITES}):
-        score(forward(model, state, ids, 'all').float()).sum().backward()
-    return {s: x.detach() for s, x in acts.items()}, {s: x.grad for s, x in acts.items()}
-
 def _score(batch, readout):
-    "Function of the target's raw logits whose gradient is that of the restored difference, and the gap of each pair."
+    "The restored difference of each pair, as far as its gradient goes, from the target's raw logits; and the gap of each pair."
     w, gap = contrast(*batch.clean[readout])
     gap = gap.sum((1, 2))
     scale = (1. if readout == 'cond' else batch.guidance) / gap
-    return lambda logits: (w * frame_logits(logits, batch.model.config, batch.n)).sum((1, 2, 3)) * scale, gap
+    return (w * frame_logits(batch.logits, batch.model.config, batch.n)).sum((1, 2, 3)) * scale, gap
 
 # %% ../nbs/api/52_patching.ipynb #cell046
 def _attributions(model, pairs, sites, readout, guidance):
     "(pair, position) attribution by site, one entry a pair for text sites, and the gap of each pair."
-    with torch.no_grad(): b = _Batch(model, pairs, None, sites, guidance if readout == 'guided' else None)
+    with torch.no_grad(): b = _Batch(model, pairs, None, sites, guidance if readout == 'guided' else None, taped=True)
     text = {s: _text_difference(b.text['patch'], b.text['noop']) for s in sites if s in TEXT_SITES}
     score, gap = _score(b, readout)
-    acts, grads = _gradients(model, b.text['noop'], b.ids, sites, score)
+    score.sum().backward()
+    acts, grads = ({s: f(x) for s, x in b.target.items()} for f in (torch.Tensor.detach, lambda x: x.grad))
     out = {s: (grads[s] * (b.source[s] - acts[s])).sum(-1) for s in sites if s not in TEXT_SITES}
     if text: there = model.begin(b.text['patch'], null=False, cache=False).states
     out |= {s: (grads['text_proj'] * (there - acts['text_proj'])).sum((1, 2))[:, None] for s in text}
@@ -424,17 +430,18 @@ def attribution_patching(
 )->pd.DataFrame: # pair, site, kind, layer, start, end, attribution, gap
     """First-order estimate of what patching each cell would restore, all cells from two forward passes and one backward a batch.
 
-    attribution is in the unit of `restored` (1 = all of the difference). Text sites count for the whole clip and need pairs of equal length."""
+    The readout "guided" takes one more forward pass, of the null rows. attribution is in the unit of `restored` (1 = all of the difference). Text sites count for the whole clip and need pairs of equal length."""
     n_frames = _needs_tokens(model, pairs)
-    check_in('readout', readout, ('cond', 'guided')), check_positive('batch_size', batch_size)
+    check_in('readout', readout, ('cond', 'guided'))
+    step = _count('batch_size', batch_size)
     cells, out = _checked_cells(model, IN_LAYER if cells is None else cells, n_frames), []
     sites = list(dict.fromkeys(cells.site))
     spans = [window_positions((a, b), n_frames, model.config) for a, b in zip(cells.start, cells.end)]
     for s, w in zip(cells.site, spans):
         if s in TEXT_SITES and w != slice(0, model.config.positions(n_frames)): raise ValueError(f"attribution at {s!r} has no window: a text state acts on all positions; use the whole clip")
     with _bar(len(pairs), 'attribution', progress) as bar:
-        for i in range(0, len(pairs), int(batch_size)):
-            part = pairs[i:i + int(batch_size)]
+        for i in range(0, len(pairs), step):
+            part = pairs[i:i + step]
             acts, gap = _attributions(model, part, sites, readout, guidance)
             value = np.stack([acts[s][:, w].sum(1) if s not in TEXT_SITES else acts[s][:, 0] for s, w in zip(cells.site, spans)])
             out += [cells.assign(pair=i + j, attribution=value[:, j], gap=gap[j]) for j in range(len(part))]
@@ -555,7 +562,7 @@ def patched_generation(
     cells, other = _checked_cells(model, cells, n_frames), _derangement(len(pairs), 0) if arm == 'other' else None
     clean = 3 if arm == 'other' else 2
     each = 1 + (music == 'own')
-    at_once = max(1, int(check_positive('batch_size', batch_size)) // (clean + each * len(cells)))
+    at_once = max(1, _count('batch_size', batch_size) // (clean + each * len(cells)))
     per, tables, tokens = max(1, (int(batch_size) // at_once - clean) // each), [], []
     chunks = [(np.arange(len(pairs))[i:i + at_once], cells[j:j + per]) for j in range(0, len(cells), per) for i in range(0, len(pairs), at_once)]
     with _bar(len(chunks), 'patched clips', progress) as bar:
@@ -636,14 +643,22 @@ def _span_of(now, span):
     a, b = max(span.start, now.position) - now.position, min(span.stop, now.position + now.length) - now.position
     return slice(a, b) if b > a else None
 
-def _replacement(how, reference, seed):
+def _erased(how, x):
+    "What an eraser makes of states. Raises ValueError for what cannot stand in their place."
+    new = how(x)
+    if tuple(getattr(new, 'shape', ())) != tuple(x.shape): raise ValueError(f"an eraser must return states of shape {tuple(x.shape)}; got {getattr(new, 'shape', new)}")
+    if not torch.isfinite(new := torch.as_tensor(new)).all(): raise ValueError(f"the eraser returned {int((~torch.isfinite(new)).sum())} NaN or infinite of {new.numel()} values")
+    return new.to(x)
+
+def _replacement(how, reference, seed, width):
     "Function (x, position) -> what x becomes, from the name of an ablation or an eraser."
-    if callable(how): return lambda x, p: how(x)
+    if callable(how): return lambda x, p: _erased(how, x)
     if how == 'zero': return lambda x, p: torch.zeros_like(x)
     if reference is None: raise ValueError(f"how={how!r} needs reference states of this site: (clip, d) or (clip, timestep, d), such as replay(...)[site]")
     ref = np.asarray(getattr(reference, 'values', reference), np.float32)
     if ref.ndim == 4: ref = ref[:, 0]
     if ref.ndim not in (2, 3) or not ref.size: raise ValueError(f"reference must be (clip, d), (clip, timestep, d) or (clip, branch, timestep, d); got shape {ref.shape}")
+    if ref.shape[-1] != width: raise ValueError(f"reference is {ref.shape[-1]} wide, the states of this site are {width} wide")
     if how == 'mean':
         mean = torch.as_tensor(check_finite('mean of the reference', np.nanmean(ref.reshape(-1, ref.shape[-1]), 0)))
         return lambda x, p: mean.to(x).expand(x.shape)
@@ -668,7 +683,9 @@ def ablated(
     branch:str='cond', # 'cond', 'null' or 'both'
     seed:int=0, # of 'resample'
 ): # a context in which the model runs without what the site says
-    "Take away what a site says, for the length of a `with` block; works in replay and in generation, and leaves nothing behind."
+    """Take away what a site says, for the length of a `with` block; works in replay and in generation, and leaves nothing behind.
+
+    The mean is over all clips and timesteps of the reference. 'resample' gives row i of every batch the same reference clip, drawn by `seed`."""
     sites, fns = [site] if isinstance(site, str) else list(site), {}
     if not callable(how): check_in('how', how, HOWS)
     check_in('branch', branch, ('cond', 'null', 'both'))
@@ -676,7 +693,8 @@ def ablated(
         text = model.site(s).kind in TEXT_SITES
         if text and window is not None: raise ValueError(f"{s!r} has no positions; a window does not apply")
         span = slice(0, model.config.max_positions) if window is None else window_positions(window, max(1, int(np.ceil(window[1] * model.config.frame_rate))), model.config)
-        fns[s] = _ablation(_replacement(how, reference.get(s) if isinstance(reference, Mapping) else reference, seed), span, branch, text)
+        width = model.config.d_text if model.site(s).kind == 'text' else model.config.d_model
+        fns[s] = _ablation(_replacement(how, reference.get(s) if isinstance(reference, Mapping) else reference, seed, width), span, branch, text)
     with hooked(model, fns): yield
 
 def _ablation(new, span, branch, text):
@@ -691,6 +709,36 @@ def _ablation(new, span, branch, text):
     return _cut
 
 # %% ../nbs/api/52_patching.ipynb #cell068
+def _ablations(plan, sites):
+    "Names of the ablations in a plan. Raises ValueError for an unknown one, KeyError for a site that a mapping leaves out."
+    for name, h in plan.items():
+        if isinstance(h, Mapping) and (missing := [s for s in sites if s not in h]): raise KeyError(f"how[{name!r}] has nothing for the sites {missing}")
+    each = [x for h in plan.values() for x in (h.values() if isinstance(h, Mapping) else [h])]
+    return {check_in('how', x, HOWS) for x in each if not callable(x)}
+
+def _mean_states(model, pairs, sites, batch_size):
+    "Mean by site over all positions, or tokens, of the clean source and target runs of all pairs: (d,) each, from running sums."
+    total, count = {}, {}
+    for part in (pairs[i:i + batch_size] for i in range(0, len(pairs), batch_size)):
+        for text in (_texts(model, part.source), _texts(model, part.target)):
+            seen = _recorded(model, text, delay_tokens(part.tokens, model.config), [s for s in sites if s != 'text'])[0] | dict(text=text.states)
+            for s in sites:
+                x = seen[s][text.mask.bool()] if s in TEXT_SITES else seen[s].flatten(0, 1)
+                total[s], count[s] = total.get(s, 0) + x.float().sum(0).double().cpu(), count.get(s, 0) + len(x)
+    return {s: total[s] / count[s] for s in sites}
+
+def _run_ablated(b, site, how, means, far):
+    "Logits of the source's run without a site, and the text that it reads; text sites are cut at the states themselves."
+    model, t = b.model, b.text['patch']
+    if site in TEXT_SITES and isinstance(how, str) and how == 'resample': return _run(model, far.text['patch'], b.ids), far.text['patch']
+    def _cut(x, *_):
+        if callable(how): return _erased(how, x)
+        return 0 * x if how == 'zero' else far.source[site] if how == 'resample' else means[site].to(x).expand(x.shape)
+    if site not in TEXT_SITES: return _run_patched(model, t, b.ids, site, slice(None), _cut(b.source[site]), None), t
+    if site == 'text': return _run(model, TextStates(_cut(t.states), t.mask, t.ids), b.ids), t
+    with hooked(model, {site: _cut}): return _run(model, t, b.ids), t
+
+# %% ../nbs/api/52_patching.ipynb #cell069
 @torch.no_grad()
 def ablation_effects(
     model:MusicModel, # the model
@@ -705,39 +753,25 @@ def ablation_effects(
     """How much of the difference between the prompts is lost when a site of the source's run is ablated, and what else that breaks.
 
     lost is 1 - restored: 0 when the site did not matter, 1 when nothing of the source's difference is left; kl_source is the damage to the
-    prediction as a whole. The mean is over both runs of the batch's pairs; resample takes the run of another pair, with its own music."""
+    prediction as a whole. mean is one vector a site: over all positions (text sites: tokens) of both runs of all pairs. resample takes the
+    source's run of another pair, with its own music. Neither depends on the batch."""
     cells = _checked_cells(model, model.resolve_sites(sites=sites), _needs_tokens(model, pairs))
     plan = dict(how) if isinstance(how, Mapping) else {h: h for h in ([how] if isinstance(how, str) else how)}
-    for h in plan.values(): None if callable(h) or isinstance(h, Mapping) else check_in('how', h, HOWS)
-    other, out = _derangement(len(pairs), seed) if 'resample' in plan else np.arange(len(pairs)), []
-    n = int(check_positive('batch_size', batch_size))
+    names, out, n = _ablations(plan, cells.site), [], _count('batch_size', batch_size)
+    other = _derangement(len(pairs), seed) if 'resample' in names else None
+    means = _mean_states(model, pairs, list(dict.fromkeys(cells.site)), n) if 'mean' in names else {}
     with _bar(-(-len(pairs) // n) * len(cells) * len(plan), 'ablate', progress) as bar:
         for i in range(0, len(pairs), n):
             rows = np.arange(len(pairs))[i:i + n]
-            b, far = _Batch(model, pairs[rows], None, list(cells.site), guidance, rows, seed), pairs[other[rows]]
-            seen = _recorded(model, _texts(model, far.source), delay_tokens(far.tokens, model.config), [s for s in cells.site if s not in TEXT_SITES])[0]
+            b, far = _Batch(model, pairs[rows], None, list(cells.site), guidance, rows, seed), None
+            if other is not None: far = _Batch(model, pairs[other[rows]], None, list(cells.site), None)
             for c, (name, h) in product(cells.to_dict('records'), plan.items()):
-                logits, text = _run_ablated(b, c['site'], h[c['site']] if isinstance(h, Mapping) else h, seen, far.source)
+                logits, text = _run_ablated(b, c['site'], h[c['site']] if isinstance(h, Mapping) else h, means, far)
                 out += [_tidy(_measure(b.read(logits, r, text), b.reference[r], slice(None)), rows, c, how=name, readout=r) for r in b.readouts]
                 bar.update()
     return pd.concat(out, ignore_index=True).assign(lost=lambda d: 1 - d.restored).drop(columns='restored')
 
-def _run_ablated(b, site, how, seen, far):
-    "Logits of the source's run without a site, and the text that it reads; text sites are cut at the states themselves."
-    model, t = b.model, b.text['patch']
-    if site not in TEXT_SITES:
-        if isinstance(how, str): x = dict(zero=0 * b.source[site], resample=seen[site], mean=((b.source[site] + b.target[site]) / 2).mean((0, 1), keepdim=True).expand(b.source[site].shape))[how]
-        else: x = how(b.source[site])
-        return _run_patched(model, t, b.ids, site, slice(None), x, None), t
-    if how == 'resample': return _run(model, other := _texts(model, far), b.ids), other
-    real = t.mask[..., None].bool()
-    flat = t.states[real[..., 0]]
-    new = how(flat) if callable(how) else flat.mean(0).expand(flat.shape) if how == 'mean' else 0 * flat
-    states = t.states.clone()
-    states[real[..., 0]] = new.to(states)
-    return _run(model, TextStates(states, t.mask, t.ids), b.ids), t
-
-# %% ../nbs/api/52_patching.ipynb #cell072
+# %% ../nbs/api/52_patching.ipynb #cell073
 @dataclass(frozen=True)
 class Eraser:
     "A low-rank edit x - ((x - mean) @ right) @ left.T that removes a concept and puts nothing in its place."
@@ -776,7 +810,7 @@ def project_out(
     Q = u[:, s > 1e-8 * s[0]]
     return Eraser(Q, Q, np.zeros(len(Q)) if mean is None else check_finite('mean', np.asarray(mean, float)))
 
-# %% ../nbs/api/52_patching.ipynb #cell076
+# %% ../nbs/api/52_patching.ipynb #cell077
 def _concept(X, z):
     "Checked states and the centred concept: one-hot classes, or numbers."
     X, z = np.asarray(X, float), np.asarray(z)
@@ -823,7 +857,7 @@ def inlp(
         rows = u[:, s > 1e-6].T
     return Eraser(rows.T, rows.T, mean, 'inlp')
 
-# %% ../nbs/api/52_patching.ipynb #cell081
+# %% ../nbs/api/52_patching.ipynb #cell082
 def _probabilities(name, P, like=None):
     P = np.asarray(P, float)
     if P.ndim != 2 or P.shape[1] < 2: raise ValueError(f"{name} must be (row, class) with at least two classes; got shape {P.shape}")
@@ -868,7 +902,7 @@ def reliability(
     C, S = np.asarray(C, float), np.asarray(S, float)
     return np.where(C + S > 0, 2 * C * S / np.maximum(C + S, 1e-300), 0.)
 
-# %% ../nbs/api/52_patching.ipynb #cell086
+# %% ../nbs/api/52_patching.ipynb #cell087
 FAMILIES = ('mlp', 'knn', 'rbf')
 
 def _classifier(family, n, seed):
@@ -897,10 +931,16 @@ class Oracle:
         "Balanced accuracy of guessing."
         return 1 / len(self.classes)
 
+    def clears(self,
+        accuracy:Estimate # balanced accuracy on some rows
+    )->bool: # is that enough to judge by?
+        "True when the lower end of an accuracy lies above chance by the margin."
+        return accuracy.low > self.chance + self.margin
+
     @property
     def decodes(self)->bool: # may it judge?
-        "True when the lower end of the accuracy lies above chance by the margin."
-        return self.accuracy.low > self.chance + self.margin
+        "Does its accuracy in cross-validation clear chance by the margin?"
+        return self.clears(self.accuracy)
 
     def __call__(self,
         X:np.ndarray, # (row, d) states
@@ -910,7 +950,7 @@ class Oracle:
 
 def _prints(X): return frozenset(hash(r.tobytes()) for r in np.asarray(X, np.float32))
 
-# %% ../nbs/api/52_patching.ipynb #cell089
+# %% ../nbs/api/52_patching.ipynb #cell090
 def fit_oracle(
     X:np.ndarray, # (row, d) states, disjoint from those that made the direction and those that will be judged
     y:np.ndarray, # (row,) labels
@@ -937,17 +977,29 @@ def fit_oracle(
         model = _classifier(family, len(X), seed).fit(X, y)
     return Oracle(family, tuple(model.classes_.tolist()), balanced_accuracy(y, guess, groups, seed=seed), margin, model, _prints(X))
 
-# %% ../nbs/api/52_patching.ipynb #cell094
-def _edits(X, interventions, seed):
-    "Edited states by name: the given interventions and the two floors."
+# %% ../nbs/api/52_patching.ipynb #cell095
+FLOORS = ('no-op', 'random')
+
+def _edits(X, interventions, n_random, seed):
+    "Edited states by name: the given interventions and the two floors; a list each, which is longer than one for the random floor."
     out = {n: np.asarray(f(X) if callable(f) else f, float) for n, f in interventions.items()}
     for n, e in out.items():
         if e.shape != X.shape: raise ValueError(f"intervention {n!r} must return states of shape {X.shape}, got {e.shape}")
         check_finite(f'intervention {n!r}', e)
     size = np.mean([np.linalg.norm(e - X, axis=1).mean() for e in out.values()])
-    u = rng('random intervention', seed).normal(size=X.shape[1])
-    return out | {'no-op': X, 'random': X + size * u / np.linalg.norm(u)}
+    draws = rng('random intervention', seed).normal(size=(n_random, X.shape[1]))
+    return {n: [e] for n, e in out.items()} | {'no-op': [X], 'random': [X + size * u / np.linalg.norm(u) for u in draws]}
 
+def _scores(edits, oracle, controls, clean, keep, index):
+    "Completeness, selectivity and reliability of every row, averaged over a list of edits."
+    each = []
+    for e in edits:
+        C = completeness(oracle(e[keep]), index)
+        S = np.mean([selectivity(o(e[keep]), clean[n]) for n, o in controls.items()], 0)
+        each.append((C, S, reliability(C, S)))
+    return dict(zip(('completeness', 'selectivity', 'reliability'), np.mean(each, 0)))
+
+# %% ../nbs/api/52_patching.ipynb #cell096
 def causal_reliability(
     interventions:Mapping, # name -> edited states (row, d), or a function X -> edited states
     X:np.ndarray, # (row, d) clean states, seen by no oracle
@@ -958,11 +1010,14 @@ def causal_reliability(
     groups:np.ndarray|None=None, # (row,) prompts, the units of the interval; None: rows
     n_boot:int=1000, # resamples
     seed:int=0, # of the random floor and the resamples
-)->pd.DataFrame: # intervention, kind, measure, value, low, high, half_width, n, reason
+    n_random:int=10, # directions of the random floor
+)->pd.DataFrame: # intervention, kind, measure, value, low, high, half_width, n, reason, margin, margin_low, margin_high, judged, judged_low
     """Completeness, selectivity (mean over control properties) and reliability of interventions, with a no-op and a random push as floors.
 
-    Rows that already have the wanted label are left out. The random push is one direction, as long as the interventions' mean change. Where an
-    oracle cannot decode, the numbers are NaN and `reason` says why. Raises ValueError when an oracle was trained on these rows."""
+    Rows that already have the wanted label are left out. The random push is as long as the interventions' mean change, its numbers are means over
+    `n_random` directions. margin: reliability minus that of the better floor, on the same resamples. judged: the oracle's balanced accuracy on these
+    rows as they are. Where an oracle cannot decode, in its own cross-validation or here, the numbers are NaN and `reason` says why. Raises
+    ValueError when an oracle was trained on these rows."""
     X, labels, groups = check_finite('X', np.asarray(X, float)), np.asarray(labels), np.arange(len(X)) if groups is None else np.asarray(groups)
     if X.ndim != 2 or not len(X) == len(labels) == len(groups): raise ValueError(f"X must be (row, d) with a label and a group a row; got {X.shape}, {labels.shape}, {groups.shape}")
     if not interventions or not controls: raise ValueError("give at least one intervention and one control property")
@@ -975,23 +1030,31 @@ def causal_reliability(
     if not len(keep): raise ValueError("every row already has the wanted label")
     index = None if wanted is None else np.array([oracle.classes.index(w) for w in wanted[keep].tolist()])
     clean = {n: o(X[keep]) for n, o in controls.items()}
-    why, rows = _cannot(oracle, controls), []
-    for name, e in _edits(X, interventions, seed).items():
-        C = completeness(oracle(e[keep]), index)
-        S = np.mean([selectivity(o(e[keep]), clean[n]) for n, o in controls.items()], 0)
-        for measure, v in dict(completeness=C, selectivity=S, reliability=reliability(C, S)).items():
-            rows.append(dict(intervention=name, kind='nullifying' if target is None else 'counterfactual', measure=measure) | _scored(v, groups[keep], why, n_boot, seed))
+    scores = {n: _scores(e, oracle, controls, clean, keep, index) for n, e in _edits(X, interventions, _count('n_random', n_random), seed).items()}
+    here = balanced_accuracy(labels, np.array(oracle.classes)[oracle(X).argmax(1)], groups, seed=seed)
+    table = _reliability_rows(scores, _cannot(oracle, controls, here), groups[keep], n_boot, seed)
+    return table.assign(kind='nullifying' if target is None else 'counterfactual', judged=here.value, judged_low=here.low)
+
+def _reliability_rows(scores, why, groups, n_boot, seed):
+    "Every measure of every intervention with its interval, and the margin of reliability over the better floor on the same resamples."
+    floor, rows = max((scores[n]['reliability'] for n in FLOORS), key=np.mean), []
+    for name, measure in product(scores, ('completeness', 'selectivity', 'reliability')):
+        v, above = scores[name][measure], {}
+        if measure == 'reliability' and name not in FLOORS: above = _scored(v - floor, groups, why, n_boot, seed)
+        margin = {c: above.get(k, np.nan) for c, k in dict(margin='value', margin_low='low', margin_high='high').items()}
+        rows.append(dict(intervention=name, kind='', measure=measure) | _scored(v, groups, why, n_boot, seed) | margin)
     return pd.DataFrame(rows)
 
-def _cannot(oracle, controls):
+def _cannot(oracle, controls, here):
     bad = [f"{n} (balanced accuracy {o.accuracy})" for n, o in {'the property': oracle, **controls}.items() if not o.decodes]
+    if not oracle.clears(here): bad.append(f"the property on the rows to be judged (balanced accuracy {here})")
     return f"the oracle cannot decode {', '.join(bad)}" if bad else ''
 
 def _scored(values, groups, why, n_boot, seed):
     if why: return dict(value=np.nan, low=np.nan, high=np.nan, half_width=np.nan, n=len(np.unique(groups)), reason=why)
     return bootstrap(values, groups=groups, n_boot=n_boot, seed=seed).table_row() | dict(reason='')
 
-# %% ../nbs/api/52_patching.ipynb #cell099
+# %% ../nbs/api/52_patching.ipynb #cell101
 def _numeric(table, column):
     if column not in table: raise KeyError(f"the table has no column {column!r}; it has {', '.join(map(str, table))}")
     v = table[column]
@@ -1014,7 +1077,7 @@ def _paths(G, k, c):
     alone = np.stack([a[:, i] * _solve(G, [0, 1, j, *cov], y)[:, 2] for i, j in enumerate(m)], 1)
     return dict(total=total, direct=full[:, 1], indirect=within.sum(1)), within, alone
 
-# %% ../nbs/api/52_patching.ipynb #cell100
+# %% ../nbs/api/52_patching.ipynb #cell102
 def mediation(
     table:pd.DataFrame, # one row a clip
     treatment:str, # column: a number or two labels (the second in alphabetical order is 1), such as the emotion of the prompt
@@ -1054,7 +1117,7 @@ def _mediated(row, total, scale, n, level):
     with np.errstate(invalid='ignore', divide='ignore'): share = v / total
     return row | interval(v[1:] * scale, v[0] * scale, n, level).table_row() | dict(zip(('share', 'share_low', 'share_high'), (share[0], *np.nanquantile(share[1:], ends))))
 
-# %% ../nbs/api/52_patching.ipynb #cell105
+# %% ../nbs/api/52_patching.ipynb #cell107
 QUESTIONS = ('decodable', 'used', 'sufficient', 'necessary')
 
 def _decide(value, low, high, bar, direction):

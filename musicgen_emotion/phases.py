@@ -4,7 +4,7 @@
 
 # %% ../nbs/api/60_phases.ipynb #cell002
 from __future__ import annotations
-import ast, itertools, json, logging, os, subprocess, sys, threading, time, tokenize
+import ast, itertools, json, logging, os, subprocess, sys, threading, time, tokenize, traceback
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -341,7 +341,9 @@ def _execute(job)->dict:
     except papermill.PapermillExecutionError as e: return dict(status='failed', message=f'cell {e.exec_count}: {e.ename}: {e.evalue}')
     except DeadKernelError: return dict(status='failed', message='the kernel died (killed, or out of memory)')
     except KeyboardInterrupt: return dict(status='interrupted', message='stopped from the keyboard')
-    except Exception as e: return dict(status='failed', message=f'{type(e).__name__}: {e}')
+    except Exception as e:
+        with open(job['log'], 'a') as log: traceback.print_exc(file=log)
+        return dict(status='failed', message=f'{type(e).__name__}: {e}')
     return dict(status='finished', message='')
 
 # %% ../nbs/api/60_phases.ipynb #cell058

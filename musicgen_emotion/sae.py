@@ -8,18 +8,24 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from statistics import mode
 import numpy as np
 import torch
 from fastcore.basics import patch
 from .core import atomic_path, check_in, check_positive, read_json, write_json
 
 # %% auto #0
-__all__ = ['ACTIVATIONS', 'FORMAT', 'SAEConfig', 'keep_topk', 'keep_batch_topk', 'jump', 'SparseAutoencoder', 'at_dictionary',
-           'feature_shift', 'geometric_median', 'plain_tensors', 'from_tensors', 'to_saelens', 'to_dictionary_learning',
-           'to_sparsify', 'load_dictionary']
+__all__ = ['ACTIVATIONS', 'THRESHOLD', 'FORMAT', 'SAEConfig', 'keep_topk', 'keep_batch_topk', 'jump', 'SparseAutoencoder',
+           'at_dictionary', 'feature_shift', 'geometric_median', 'plain_tensors', 'from_tensors', 'to_saelens',
+           'to_dictionary_learning', 'to_sparsify', 'load_dictionary']
 
 # %% ../nbs/api/40_sae.ipynb #cell006
 ACTIVATIONS = ('relu', 'topk', 'batch_topk', 'jumprelu', 'gated')
+
+def _whole(name, value, zero=False):
+    "A count as an int; a fraction is refused."
+    if check_positive(name, value, zero) != int(value): raise ValueError(f"{name} must be a whole number; got {value!r}")
+    return int(value)
 
 @dataclass
 class SAEConfig:
@@ -37,10 +43,11 @@ class SAEConfig:
 
     def __post_init__(self):
         check_in('activation', self.activation, ACTIVATIONS)
-        for name in ('d_in', 'expansion', 'k'): check_positive(name, getattr(self, name))
-        check_positive('l1', self.l1, zero=True)
-        self.d_sae = int(round(self.expansion*self.d_in)) if self.d_sae is None else int(check_positive('d_sae', self.d_sae))
-        self.expansion, self.matryoshka = self.d_sae/self.d_in, tuple(int(m) for m in self.matryoshka)
+        check_positive('expansion', self.expansion); check_positive('l1', self.l1, zero=True)
+        self.d_in, self.k = _whole('d_in', self.d_in), _whole('k', self.k)
+        size = int(round(self.expansion*self.d_in)) if self.d_sae is None else _whole('d_sae', self.d_sae)
+        if not size: raise ValueError(f"expansion {self.expansion} of d_in {self.d_in} gives no feature; expansion must be at least {1/self.d_in:.2g}")
+        self.d_sae, self.expansion, self.matryoshka = size, size/self.d_in, tuple(_whole('matryoshka', m) for m in self.matryoshka)
         if 'topk' in self.activation and self.k > self.d_sae: raise ValueError(f"k {self.k} is more than the dictionary size d_sae {self.d_sae}")
         if list(self.matryoshka) != sorted(set(self.matryoshka)) or any(not 0 < m <= self.d_sae for m in self.matryoshka):
             raise ValueError(f"matryoshka {self.matryoshka} must be rising prefix sizes from 1 to d_sae {self.d_sae}")
@@ -86,6 +93,8 @@ def jump(
     return _Jump.apply(pre, threshold, width)
 
 # %% ../nbs/api/40_sae.ipynb #cell017
+THRESHOLD = .05 # where the thresholds of JumpReLU begin
+
 class SparseAutoencoder(torch.nn.Module):
     """A dictionary: centre, encode into few of many features, decode as a sum of unit directions.
 
@@ -102,7 +111,7 @@ class SparseAutoencoder(torch.nn.Module):
         new = lambda *s: torch.nn.Parameter(torch.zeros(*s))
         self.W_dec, self.b_enc, self.b_dec = torch.nn.Parameter(rows/rows.norm(dim=1, keepdim=True)), new(cfg.d_sae), new(cfg.d_in)
         if not cfg.tied: self.W_enc = torch.nn.Parameter(self.W_dec.detach().T.clone(memory_format=torch.contiguous_format))
-        if cfg.activation == 'jumprelu': self.threshold = torch.nn.Parameter(torch.full((cfg.d_sae,), .05))
+        if cfg.activation == 'jumprelu': self.threshold = torch.nn.Parameter(torch.full((cfg.d_sae,), THRESHOLD))
         if cfg.activation == 'batch_topk': self.register_buffer('threshold', torch.zeros(cfg.d_sae))
         if cfg.activation == 'gated': self.r_mag, self.b_mag = new(cfg.d_sae), new(cfg.d_sae)
         self.register_buffer('centre', torch.zeros(cfg.d_in)); self.register_buffer('scale', torch.ones(()))
@@ -193,13 +202,18 @@ def feature_shift(
     return at_dictionary(sae, _shift, x)
 
 # %% ../nbs/api/40_sae.ipynb #cell029
+def _constant(x):
+    "Dimensions in which rows differ by no more than the rounding of float32."
+    low, high = x.amin(0), x.amax(0)
+    return high - low <= 2**-21*torch.maximum(low.abs(), high.abs())
+
 def geometric_median(
     x:torch.Tensor, # (row, d)
     steps:int=50, # Iterations at most
     tol:float=1e-5, # Stop when the move is this small beside the spread
 )->torch.Tensor: # (d,)
     "The point with the least sum of distances to the rows (Weiszfeld's iteration)."
-    y, spread = x.mean(0), x.std(0).norm().clamp_min(1e-12)
+    y, spread = x.mean(0), (x.std(0).norm() if len(x) > 1 else x.new_zeros(())).clamp_min(1e-12)
     for _ in range(steps):
         w = 1/(x - y).norm(dim=1).clamp_min(1e-8*spread)
         new = (w @ x)/w.sum()
@@ -220,7 +234,7 @@ def start_at(self:SparseAutoencoder,
     x = x.flatten(0, -2).to(self.centre.device).float()
     self.centre.copy_(x.mean(0))
     size = (x - self.centre).pow(2).mean().sqrt()
-    if self.cfg.normalize and size > 0: self.scale.copy_(size)
+    if self.cfg.normalize and size > 0 and not _constant(x).all(): self.scale.copy_(size)
     z = self.prepare(x)[:4096]
     self.b_dec.copy_(geometric_median(z))
     if not self.cfg.tied: self.W_enc.mul_(_best_factor(self.activate(self.pre_activations(z)) @ self.W_dec, z - self.b_dec))
@@ -298,21 +312,36 @@ def push_to_hub(self:SparseAutoencoder,
         api.create_repo(repo, private=private, exist_ok=True)
         return str(api.upload_folder(repo_id=repo, folder_path=d, **kwargs))
 
+def _check_tensors(tensors, shapes, source, called=()):
+    "Raise for the first tensor that is missing, misshaped or not finite; `called` holds the names in the file that are not ours."
+    for k, shape in shapes.items():
+        name = f"tensor {k!r}" + (f" ({called[k]} in the file)" if k in called else '')
+        if k not in tensors: raise ValueError(f"{source}: {name} is missing; found {', '.join(sorted(tensors)) or 'none'}")
+        if tuple(tensors[k].shape) != shape: raise ValueError(f"{source}: {name} has shape {tuple(tensors[k].shape)}, expected {shape}")
+        if not torch.isfinite(tensors[k]).all(): raise ValueError(f"{source}: {name} holds NaN or infinity")
+
 def _fill(sae, tensors, source):
     want = {k: tuple(v.shape) for k, v in sae.state_dict().items()}
-    for k, shape in want.items():
-        if k not in tensors: raise ValueError(f"{source}: tensor {k!r} is missing; found {', '.join(sorted(tensors))}")
-        if tuple(tensors[k].shape) != shape: raise ValueError(f"{source}: tensor {k!r} has shape {tuple(tensors[k].shape)}, the configuration says {shape}")
-        if not torch.isfinite(tensors[k]).all(): raise ValueError(f"{source}: tensor {k!r} holds NaN or infinity")
+    _check_tensors(tensors, want, source)
+    if not tensors['scale'] > 0: raise ValueError(f"{source}: tensor 'scale' is {float(tensors['scale'])}, expected a number > 0")
     sae.load_state_dict({k: tensors[k].float() for k in want})
     return sae.eval()
+
+def _present(path):
+    path = Path(path)
+    if not path.exists(): raise FileNotFoundError(f"{path} does not exist; the folder holds {', '.join(sorted(p.name for p in path.parent.glob('*'))) or 'nothing'}")
+    return path
 
 def _read_tensors(path):
     from safetensors import SafetensorError
     from safetensors.torch import load_file
-    if not Path(path).exists(): raise FileNotFoundError(f"{path} does not exist; the folder holds {', '.join(sorted(p.name for p in Path(path).parent.glob('*'))) or 'nothing'}")
-    try: return load_file(path)
+    try: return load_file(_present(path))
     except SafetensorError as e: raise ValueError(f"{path} is damaged: {e}") from e
+
+def _read_cfg(path):
+    cfg = read_json(_present(path))
+    if not isinstance(cfg, dict): raise ValueError(f"{path} holds {type(cfg).__name__}, expected an object of settings")
+    return cfg
 
 @patch(cls_method=True)
 def from_pretrained(cls:SparseAutoencoder,
@@ -322,7 +351,7 @@ def from_pretrained(cls:SparseAutoencoder,
     "Load a dictionary. Raises FileNotFoundError when it is not there, ValueError naming a tensor that is missing, misshaped or not finite."
     folder = Path(name) if Path(name).is_dir() else _fetch(name, revision)
     if not (folder/'cfg.json').exists(): raise FileNotFoundError(f"{folder} has no cfg.json; `load_dictionary` reads folders of other libraries")
-    cfg = read_json(folder/'cfg.json')
+    cfg = _read_cfg(folder/'cfg.json')
     if cfg.get('format') != FORMAT: raise ValueError(f"{folder}/cfg.json has format {cfg.get('format')!r}, not {FORMAT!r}; `load_dictionary` reads folders of other libraries")
     cfg = {f.name: cfg[f.name] for f in fields(SAEConfig) if f.name in cfg}
     return _fill(cls(**cfg), _read_tensors(folder/'dictionary.safetensors'), folder)
@@ -337,12 +366,15 @@ def plain_tensors(
     sae:SparseAutoencoder, # A dictionary
     subtract:bool=True, # False: for encoders that do not subtract `b_dec` from their input
 )->dict: # W_enc (d_in, d_sae), b_enc, W_dec (d_sae, d_in), b_dec, and threshold or r_mag and b_mag; float32
-    "The same function without centre and scale: they are folded into weights and biases, in double precision."
+    """The same function without centre and scale: they are folded into weights and biases, in double precision.
+
+    What `b_dec` loses as float32 goes into the encoder's biases, so that a small spread far from zero keeps its features. An encoder
+    that does not subtract `b_dec` rounds products of the whole input: its pre-activations are off by about 2e-7 times mean over spread."""
     t = {k: v.detach().double().cpu() for k, v in sae.state_dict().items()}
     centre, scale, W_enc = t.pop('centre'), t.pop('scale'), sae.W_enc.detach().double().cpu()
-    out = t | dict(W_enc=W_enc/scale, W_dec=t['W_dec']*scale, b_dec=centre + scale*t['b_dec'])
-    if not subtract: out = _shifted(out, -1)
-    return {k: v.float().contiguous() for k, v in out.items()}
+    b_dec = centre + scale*t['b_dec']
+    out = t | dict(W_enc=W_enc/scale, W_dec=t['W_dec']*scale, b_dec=b_dec - b_dec.float() if subtract else b_dec)
+    return {k: v.float().contiguous() for k, v in (_shifted(out, -1) | dict(b_dec=b_dec)).items()}
 
 def _shifted(t, sign):
     "Move `b_dec` through the encoder into its biases (+1: theirs did not subtract it, ours does)."
@@ -356,17 +388,34 @@ def _unit_rows(t):
     out = t | dict(W_enc=t['W_enc'].double()*n, W_dec=t['W_dec'].double()/n[:, None], b_enc=t['b_enc'].double()*n)
     return out | {k: t[k].double()*n for k in ('threshold', 'b_mag') if k in t}
 
+def _sizes(tensors):
+    "d_in and d_sae as most tensors have them, so that the odd one is the one that is named."
+    most = lambda **at: mode([tensors[k].shape[i] for k, i in at.items() if k in tensors and i < tensors[k].ndim] or [0])
+    return most(b_dec=0, W_enc=0, W_dec=1), most(b_enc=0, W_enc=1, W_dec=0)
+
+def _checked(tensors, activation, source, d_in=None, d_sae=None, called=()):
+    "The same tensors when they are all that a dictionary of these sizes needs."
+    n, m = _sizes(tensors); n, m = d_in or n, d_sae or m
+    more = dict(jumprelu=('threshold',), batch_topk=('threshold',), gated=('r_mag', 'b_mag')).get(activation, ())
+    _check_tensors(tensors, dict(W_enc=(n, m), b_enc=(m,), W_dec=(m, n), b_dec=(n,)) | {k: (m,) for k in more}, source, called)
+    return tensors
+
+def _each(value, n):
+    "One number as n of them; whatever else stays."
+    return value.float().reshape(1).expand(n).clone() if value.numel() == 1 else value
+
 def from_tensors(
     tensors:dict, # As `plain_tensors` gives them
     activation:str, # As in `SAEConfig`
-    k:int|None=None, # For topk and batch_topk
+    k:int|None=None, # Active features a row; topk needs it
     source:str='tensors', # Named in errors
     **metadata # Kept with the dictionary
 )->SparseAutoencoder: # In eval mode, centre 0 and scale 1
-    "A dictionary around tensors that already exist. Raises ValueError naming a tensor that is missing, misshaped or not finite."
-    if 'W_enc' not in tensors or tensors['W_enc'].ndim != 2: raise ValueError(f"{source}: tensor 'W_enc' (d_in, d_sae) is missing or has another rank; found {', '.join(sorted(tensors))}")
-    d_in, d_sae = tensors['W_enc'].shape
-    sae = SparseAutoencoder(d_in, d_sae=d_sae, activation=activation, k=int(k or min(64, d_sae)), metadata=metadata)
+    "A dictionary around tensors that already exist. Raises ValueError naming a tensor that is missing, misshaped or not finite, and for topk without k."
+    check_in('activation', activation, ACTIVATIONS)
+    d_in, d_sae = _checked(tensors, activation, source)['W_enc'].shape
+    if activation == 'topk' and k is None: raise ValueError(f"{source}: 'k', the number of active features a row, is missing; topk needs it")
+    sae = SparseAutoencoder(d_in, d_sae=d_sae, activation=activation, k=min(64, d_sae) if k is None else k, metadata=metadata)
     return _fill(sae, dict(tensors, centre=torch.zeros(d_in), scale=torch.ones(())), source)
 
 # %% ../nbs/api/40_sae.ipynb #cell046
@@ -388,14 +437,21 @@ _SAELENS = dict(standard='relu', topk='topk', jumprelu='jumprelu', gated='gated'
 
 def _refuse(folder, name, value, accepted): raise ValueError(f"{folder}: {name} {value!r} cannot be read; accepted: {', '.join(map(repr, accepted))}")
 
+def _saelens_names(t, d_sae):
+    "Our names for SAELens's tensors, and what each was called."
+    ours = dict(b_gate='b_enc', topk_threshold='threshold', log_threshold='threshold')
+    turn = dict(topk_threshold=lambda v: _each(v, d_sae), log_threshold=torch.exp)
+    return {ours.get(k, k): turn.get(k, lambda v: v)(v) for k, v in t.items()}, {ours[k]: k for k in t if k in ours}
+
 def _read_saelens(folder):
-    c, t = read_json(folder/'cfg.json'), _read_tensors(folder/'sae_weights.safetensors')
+    c, t = _read_cfg(folder/'cfg.json'), _read_tensors(folder/'sae_weights.safetensors')
     a = c.get('architecture') or ('topk' if 'topk' in str(c.get('activation_fn', c.get('activation_fn_str', ''))) else 'standard')
     if a not in _SAELENS: _refuse(folder, 'architecture', a, _SAELENS)
-    norm = c.get('normalize_activations', 'none')
+    norm, shape = c.get('normalize_activations') or 'none', c.get('reshape_activations') or 'none'
     if norm in ('layer_norm', 'constant_norm_rescale'): _refuse(folder, 'normalize_activations', norm, ['none', 'expected_average_only_in'])
-    for old, new, f in (('b_gate', 'b_enc', lambda v: v), ('topk_threshold', 'threshold', lambda v: v.float().expand(len(t['b_enc'])).clone()), ('log_threshold', 'threshold', torch.exp)):
-        if old in t: t[new] = f(t.pop(old))
+    if shape != 'none': _refuse(folder, 'reshape_activations', shape, ['none'])
+    t, called = _saelens_names(t, c.get('d_sae') or _sizes(t)[1])
+    t = _checked(t, _SAELENS[a], folder, c.get('d_in'), c.get('d_sae'), called)
     if (t.pop('scaling_factor', torch.ones(1)) != 1).any(): _refuse(folder, 'scaling_factor', 'other than 1', [1])
     if not c.get('apply_b_dec_to_input', True): t = _shifted(t, 1)
     if c.get('rescale_acts_by_decoder_norm', 'batchtopk' in a): t = _unit_rows(t) | ({'threshold': t['threshold']} if 'threshold' in t else {})
@@ -408,7 +464,9 @@ def to_dictionary_learning(
     sae:SparseAutoencoder, # A dictionary
     folder:Path|str, # Made when absent
 )->Path: # The folder with ae.pt and config.json
-    "Write the folder of dictionary_learning; its class follows from the activation, thresholds and scale."
+    """Write the folder of dictionary_learning; its class follows from the activation, thresholds and scale.
+
+    `AutoEncoderNew` (relu with a scale) and `JumpReluAutoEncoder` do not subtract the bias: far from zero their features lose digits, see `plain_tensors`."""
     a, t, d = sae.cfg.activation, plain_tensors(sae), {}
     unit = torch.allclose(t['W_dec'].norm(dim=1), torch.ones(sae.d_sae), atol=1e-5)
     lin = {'encoder.weight': t['W_enc'].T, 'decoder.weight': t['W_dec'].T}
@@ -428,18 +486,28 @@ def to_dictionary_learning(
 
 _DL = dict(AutoEncoder='relu', AutoEncoderNew='relu', AutoEncoderTopK='topk', BatchTopKSAE='batch_topk', MatryoshkaBatchTopKSAE='batch_topk', GatedAutoEncoder='gated', JumpReluAutoEncoder='jumprelu')
 
+_DL_NAMES = dict(W_enc=('W_enc', 'encoder.weight'), W_dec=('W_dec', 'decoder.weight'), b_enc=('b_enc', 'encoder.bias', 'gate_bias'), b_dec=('b_dec', 'bias', 'decoder_bias', 'decoder.bias'),
+                 r_mag=('r_mag',), b_mag=('mag_bias',), threshold=('threshold',))
+
+def _read_pickle(path):
+    "The tensors of a file of `torch.save`, and nothing else that a pickle may hold."
+    from pickle import UnpicklingError
+    try: t = torch.load(_present(path), map_location='cpu', weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError) as e: raise ValueError(f"{path} is damaged or holds more than tensors: {str(e).splitlines()[0]}") from e
+    if not isinstance(t, dict) or not all(isinstance(v, torch.Tensor) for v in t.values()): raise ValueError(f"{path} holds {type(t).__name__}, expected a dict of tensors")
+    return t
+
 def _read_dictionary_learning(folder):
-    cfg, t = read_json(folder/'config.json'), torch.load(folder/'ae.pt', map_location='cpu', weights_only=True)
-    c, pick = cfg['trainer'], lambda *names: next((t[n] for n in names if n in t), None)
+    cfg, t = _read_cfg(folder/'config.json'), _read_pickle(folder/'ae.pt')
+    c = cfg.get('trainer')
+    if not isinstance(c, dict): raise ValueError(f"{folder}/config.json: 'trainer' is missing; found {', '.join(cfg) or 'nothing'}")
     name = c.get('dict_class')
     if name not in _DL: _refuse(folder, 'dict_class', name, _DL)
-    turn = lambda own, other: t[own] if own in t else t[other].T if other in t else None
-    out = dict(W_enc=turn('W_enc', 'encoder.weight'), W_dec=turn('W_dec', 'decoder.weight'), b_enc=pick('b_enc', 'encoder.bias', 'gate_bias'),
-               b_dec=pick('b_dec', 'bias', 'decoder_bias', 'decoder.bias'), r_mag=pick('r_mag'), b_mag=pick('mag_bias'))
-    out = {k: v for k, v in out.items() if v is not None}
-    lacking = [k for k in ('W_enc', 'W_dec', 'b_enc', 'b_dec') if k not in out]
-    if lacking: raise ValueError(f"{folder}/ae.pt: tensor {lacking[0]!r} (under its name in {name}) is missing; found {', '.join(sorted(t))}")
-    if _DL[name] in ('batch_topk', 'jumprelu'): out['threshold'] = t['threshold'].float().expand(out['b_enc'].shape).clone()
+    theirs = {ours: next((n for n in names if n in t), None) for ours, names in _DL_NAMES.items()}
+    out = {ours: t[n].T if n.endswith('.weight') and t[n].ndim == 2 else t[n] for ours, n in theirs.items() if n}
+    if 'threshold' in out: out['threshold'] = _each(out['threshold'], c.get('dict_size') or _sizes(out)[1])
+    called = {ours: n + ' turned'*n.endswith('.weight') for ours, n in theirs.items() if n and n != ours}
+    out = _checked(out, _DL[name], folder/'ae.pt', c.get('activation_dim'), c.get('dict_size'), called)
     if name in ('JumpReluAutoEncoder', 'AutoEncoderNew'): out = _shifted(out, 1)
     norms = out['W_dec'].norm(dim=1)
     if name == 'AutoEncoder' and not torch.allclose(norms, torch.ones_like(norms)): out = _unit_rows(out)
@@ -459,24 +527,29 @@ def to_sparsify(
     return _write_folder(folder, cfg, {'encoder.weight': t['W_enc'].T, 'encoder.bias': t['b_enc'], 'W_dec': t['W_dec'], 'b_dec': t['b_dec']}, 'sae.safetensors')
 
 def _read_sparsify(folder):
-    c, t = read_json(folder/'cfg.json'), _read_tensors(folder/'sae.safetensors')
+    c, t = _read_cfg(folder/'cfg.json'), _read_tensors(folder/'sae.safetensors')
     if c.get('activation', 'topk') != 'topk': _refuse(folder, 'activation', c['activation'], ['topk'])
     for name in ('transcode', 'skip_connection'):
         if c.get(name): _refuse(folder, name, True, [False])
-    if 'encoder.weight' not in t: raise ValueError(f"{folder}: tensor 'encoder.weight' is missing; found {', '.join(sorted(t))}")
-    return from_tensors(dict(W_enc=t['encoder.weight'].T, b_enc=t.get('encoder.bias'), W_dec=t.get('W_dec'), b_dec=t.get('b_dec')) if len(t) >= 4 else t, 'topk', c['k'], str(folder), **c.get('metadata') or {})
+    theirs = {'encoder.weight': 'W_enc', 'encoder.bias': 'b_enc'}
+    out = {theirs.get(n, n): v.T if n == 'encoder.weight' and v.ndim == 2 else v for n, v in t.items()}
+    d_in = c.get('d_in')
+    out = _checked(out, 'topk', folder, d_in, c.get('num_latents') or (d_in or 0)*c.get('expansion_factor', 0), dict(W_enc='encoder.weight turned', b_enc='encoder.bias'))
+    return from_tensors(out, 'topk', c.get('k'), str(folder), **c.get('metadata') or {})
 
 # %% ../nbs/api/40_sae.ipynb #cell054
 def _read_mapped(folder, keys, activation, k):
     "model.safetensors + model.json (+ labels.jsonl): tensor names are whatever `keys` says."
-    t, info = _read_tensors(folder/'model.safetensors'), read_json(folder/'model.json') if (folder/'model.json').exists() else {}
+    t, info = _read_tensors(folder/'model.safetensors'), _read_cfg(folder/'model.json') if (folder/'model.json').exists() else {}
     if not keys: raise ValueError(f"{folder}: give keys=dict(W_enc=..., b_enc=..., W_dec=..., b_dec=...) and activation; the file holds {', '.join(f'{n} {tuple(v.shape)}' for n, v in sorted(t.items()))}")
     for ours, theirs in keys.items():
+        check_in('name in keys', ours, _DL_NAMES)
         if theirs not in t: raise ValueError(f"{folder}: tensor {theirs!r} (for {ours}) is missing; found {', '.join(sorted(t))}")
     out = {ours: t[theirs] for ours, theirs in keys.items()}
-    d_sae = len(out['b_enc'])
     for name, axis in (('W_enc', 1), ('W_dec', 0)):
-        if out[name].shape[axis] != d_sae and out[name].shape[1 - axis] == d_sae: out[name] = out[name].T
+        w, d_sae = out.get(name), out['b_enc'].numel() if 'b_enc' in out else None
+        if w is not None and w.ndim == 2 and w.shape[axis] != d_sae and w.shape[1 - axis] == d_sae: out[name] = w.T
+    _checked(out, activation, folder, called={o: n for o, n in keys.items() if o != n})
     labels = folder/'labels.jsonl'
     rows = [json.loads(l) for l in labels.read_text().splitlines() if l.strip()] if labels.exists() else []
     return from_tensors(out, activation, k, str(folder), info=info, labels=rows)

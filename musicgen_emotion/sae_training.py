@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from fastcore.basics import patch
-from .core import atomic_path, check_in, check_positive, rng, seed_from, write_json, write_table
+from .core import atomic_path, check_in, check_positive, rng, seed_from, sha256_bytes, write_json, write_table
 from .extraction import _stack, text_rows
 from .hooks import hooked
 from .models import MusicModel, delay_tokens, frame_logits
 from .stats import bootstrap, participation_ratio
 from .text import text_embeddings
-from .sae import SAEConfig, SparseAutoencoder, at_dictionary
+from .sae import THRESHOLD, SAEConfig, SparseAutoencoder, _constant, _whole, at_dictionary
 
 # %% auto #0
-__all__ = ['SPARSE_BELOW', 'Split', 'group_split', 'DataReport', 'data_report', 'ArrayBatches', 'StoreBatches', 'ReluGradient',
-           'TopKGradient', 'BatchTopKGradient', 'AutogradGradient', 'gradient_of', 'FiringTracker', 'resample_dead',
-           'add_aux_gradient', 'sae_metrics', 'feature_density', 'decoder_cosines', 'TrainConfig', 'SAETrainer',
-           'TrainResult', 'train_sae', 'token_rows', 'spliced_logits', 'loss_recovered']
+__all__ = ['LARGEST', 'SPARSE_BELOW', 'Split', 'group_split', 'DataReport', 'data_report', 'ArrayBatches', 'StoreBatches',
+           'ReluGradient', 'TopKGradient', 'BatchTopKGradient', 'AutogradGradient', 'gradient_of', 'FiringTracker',
+           'resample_dead', 'add_aux_gradient', 'sae_metrics', 'feature_density', 'decoder_cosines', 'TrainConfig',
+           'SAETrainer', 'TrainResult', 'train_sae', 'token_rows', 'spliced_logits', 'loss_recovered']
 
 # %% ../nbs/api/41_sae_training.ipynb #cell003
 if TYPE_CHECKING:
@@ -41,13 +41,22 @@ class Split:
 
     def __repr__(self): return f"Split(train={len(self.train)}, val={len(self.val)}, test={len(self.test)})"
 
+def _labels(groups, n, of='rows'):
+    "Groups as an array: one for each, none missing."
+    import pandas as pd
+    groups = np.asarray(groups)
+    if groups.shape != (n,): raise ValueError(f"groups must hold one label for each of the {n} {of}; got shape {groups.shape}")
+    missing = np.flatnonzero(pd.isna(groups))
+    if len(missing): raise ValueError(f"{len(missing)} of {n} groups are None or NaN, the first is number {missing[0]}; give each of the {of} a label")
+    return groups
+
 def group_split(
     groups:Sequence, # One label a row; rows that share one (a prompt, a clip) stay together
     shares:tuple=(.7, .15, .15), # Of the groups, for training, validation and test
     seed:int=0, # Of the draw
 )->Split: # Row numbers, ascending
-    "Split by group. Raises ValueError for shares that do not sum to 1 and for fewer than three groups."
-    shares, (names, code) = np.asarray(shares, float), np.unique(np.asarray(groups), return_inverse=True)
+    "Split by group. Raises ValueError for shares that do not sum to 1, for fewer than three groups and for a missing label."
+    shares, (names, code) = np.asarray(shares, float), np.unique(_labels(groups, len(groups)), return_inverse=True)
     if shares.shape != (3,) or (shares <= 0).any() or abs(shares.sum() - 1) > 1e-6: raise ValueError(f"shares {tuple(shares)} must be three positive numbers that sum to 1")
     if len(names) < 3: raise ValueError(f"{len(names)} groups cannot be split into three parts; at least 3 are needed")
     order, n = rng('group_split', seed).permutation(len(names)), len(names)
@@ -87,17 +96,23 @@ def data_report(
     x = _rows(x)
     at = np.arange(len(x)) if len(x) <= max_rows else rng('report', seed).choice(len(x), max_rows, replace=False)
     part = np.asarray(x[np.sort(at)], np.float64); mean = part.mean(0)
-    spread = np.sqrt(((part - mean)**2).sum(1).mean())
+    flat = (part.std(0) < 1e-9) | _constant(torch.from_numpy(part)).numpy()
+    spread = 0. if flat.all() else np.sqrt(((part - mean)**2).sum(1).mean())
     ratio = participation_ratio(part) if len(part) > 1 and spread > 0 else 0.
-    out = DataReport(len(x), len(np.unique(groups)) if groups is not None else len(x), x.shape[1], int(d_sae), float(ratio),
-                     float(np.linalg.norm(mean)/max(spread, 1e-12)), int((part.std(0) < 1e-9).sum()))
+    n_groups = len(x) if groups is None else len(np.unique(_labels(groups, len(x))))
+    out = DataReport(len(x), n_groups, x.shape[1], int(d_sae), float(ratio), float(np.linalg.norm(mean)/max(spread, 1e-12)), int(flat.sum()))
     return replace(out, warnings=tuple(_data_warnings(out)))
 
+LARGEST = 1e12 # value that a row may hold: a sum of a million million squares is still finite in float32
+
 def _rows(x):
-    x = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
-    if x.ndim != 2 or not len(x): raise ValueError(f"data must be (row, d_in) with at least one row, got shape {x.shape}")
-    bad = ~np.isfinite(x.sum(1))
+    x = (x.float() if x.dtype == torch.bfloat16 else x).detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
+    if x.ndim != 2 or not x.size: raise ValueError(f"data must be (row, d_in) with at least one row, got shape {x.shape}")
+    if x.dtype.kind not in 'fiub': raise TypeError(f"data must be real numbers, got {x.dtype}")
+    bad = ~np.isfinite(x.sum(1, dtype=np.float64))
     if bad.any(): raise ValueError(f"{int(bad.sum())} of {len(x)} rows hold NaN or infinity, the first is row {int(np.flatnonzero(bad)[0])}; drop them before training")
+    most = max(float(x.max()), -float(x.min()))
+    if most > LARGEST: raise ValueError(f"the data reach {most:.3g}, whose squares do not fit float32; divide them by a number that brings them below {LARGEST:g}")
     return x
 
 # %% ../nbs/api/41_sae_training.ipynb #cell015
@@ -113,7 +128,7 @@ class ArrayBatches:
     def __post_init__(self):
         self.x = torch.as_tensor(self.x)
         if not len(self.rows): raise ValueError("there is no row to train on")
-        self.batch_size = min(int(check_positive('batch_size', self.batch_size)), len(self.rows))
+        self.batch_size = min(_whole('batch_size', self.batch_size), len(self.rows))
 
     @property
     def per_epoch(self)->int: return len(self.rows)//self.batch_size
@@ -129,6 +144,14 @@ class ArrayBatches:
         return self.x[torch.as_tensor(np.sort(at))].float()
 
 # %% ../nbs/api/41_sae_training.ipynb #cell018
+def _numbers(name, at, n):
+    "Numbers of rows or clips: whole, from 0 to n - 1, each once."
+    at = np.asarray(at)
+    if at.ndim != 1 or len(at) and at.dtype.kind not in 'iu': raise ValueError(f"{name} must be whole numbers in one dimension; got {at.dtype} of shape {at.shape}")
+    if len(at) and not (0 <= at.min() and at.max() < n): raise ValueError(f"{name} must be numbers from 0 to {n - 1}; got {at.min()} to {at.max()}")
+    if len(np.unique(at)) < len(at): raise ValueError(f"{name} names {len(at) - len(np.unique(at))} of its {len(at)} numbers more than once")
+    return at.astype(np.int64)
+
 class StoreBatches:
     """Shuffled batches streamed from an activation store: blocks of clips in random order, rows shuffled within a buffer of blocks.
 
@@ -149,14 +172,17 @@ class StoreBatches:
         a = xr.open_zarr(Path(path)/site).activations
         check_in('branch', branch, [str(b) for b in a.branch.values])
         self.branch = [str(b) for b in a.branch.values].index(branch)
-        a = a.isel(branch=self.branch)
+        a, trim, buffer_rows = a.isel(branch=self.branch), _whole('trim', trim, zero=True), _whole('buffer_rows', buffer_rows)
         self.trim, self.steps = (trim, a.sizes['timestep'] - 2*trim) if 'timestep' in a.dims else (0, 1)
-        self.array, self.timed, self.clips = a, 'timestep' in a.dims, np.arange(a.sizes['clip']) if clips is None else np.asarray(clips)
+        self.array, self.timed, self.clips = a, 'timestep' in a.dims, _numbers('clips', np.arange(a.sizes['clip']) if clips is None else clips, a.sizes['clip'])
         if not len(self.clips) or self.steps < 1: raise ValueError(f"{path}/{site} holds no rows to train on: {len(self.clips)} clips, {self.steps} timesteps a clip")
         self.d_in, self.n, self.seed = a.sizes['d_model'] if 'd_model' in a.sizes else a.shape[-1], len(self.clips)*self.steps, seed
-        self.batch_size = min(int(check_positive('batch_size', batch_size)), self.n)
+        self.batch_size = min(_whole('batch_size', batch_size), self.n)
         self.per_buffer = min(len(self.clips), max(-(-self.batch_size//self.steps), buffer_rows//self.steps))
-        self._pool, self._now, self._next = ThreadPoolExecutor(1), (None, None), (None, None)
+        self.__setstate__({})
+
+    def __getstate__(self): return {k: v for k, v in self.__dict__.items() if k not in ('_pool', '_now', '_next')}
+    def __setstate__(self, state): self.__dict__.update(state, _pool=ThreadPoolExecutor(1), _now=(None, None), _next=(None, None))
 
 # %% ../nbs/api/41_sae_training.ipynb #cell019
 @patch
@@ -168,7 +194,7 @@ def read(self:StoreBatches,
     a = self.array.isel(clip=np.asarray(clips)[order])
     if self.timed: a = a.isel(timestep=slice(self.trim, self.trim + self.steps))
     x = torch.from_numpy(np.ascontiguousarray(a.values, np.float32)).reshape(-1, self.d_in)
-    if not torch.isfinite(x.sum()): raise ValueError(f"the store holds NaN or infinity among clips {sorted(map(int, clips))[:5]}...; make it again with `replay_store`")
+    if not torch.isfinite(x.sum()) and not torch.isfinite(x).all(): raise ValueError(f"the store holds NaN or infinity among clips {sorted(map(int, clips))[:5]}...; make it again with `replay_store`")
     return x
 
 @patch(as_prop=True)
@@ -311,7 +337,10 @@ def _dense_gradients(self, z, f, l1):
 # %% ../nbs/api/41_sae_training.ipynb #cell029
 class TopKGradient:
     "Loss and gradients of TopK: one dense product, everything behind the selection touches only the k active features of a row."
-    def __init__(self, sae, dtype=torch.float32): self.sae, self.dtype, self.pre = _on_cpu(sae), dtype, None
+    def __init__(self,
+        sae, # Dictionary with TopK or BatchTopK, on the CPU
+        dtype=torch.float32, # Of the encoder's product
+    ): self.sae, self.dtype, self.pre = _on_cpu(sae), dtype, None
     def encode(self, z):
         "Pre-activations, in a buffer that is kept."
         s, n = self.sae, len(z)
@@ -355,7 +384,10 @@ def __call__(self:BatchTopKGradient,
 # %% ../nbs/api/41_sae_training.ipynb #cell035
 class AutogradGradient:
     "The same interface for every other variant and every other device, by autograd."
-    def __init__(self, sae, dtype=torch.float32): self.sae, self.dtype = sae, dtype
+    def __init__(self,
+        sae, # Any dictionary
+        dtype=torch.float32, # bfloat16: products under autocast
+    ): self.sae, self.dtype = sae, dtype
 
 @patch
 def __call__(self:AutogradGradient,
@@ -380,7 +412,11 @@ def gradient_of(
 # %% ../nbs/api/41_sae_training.ipynb #cell039
 class FiringTracker:
     "How often each feature fired in the current window; a feature that did not is dead."
-    def __init__(self, d_sae, every=4, device='cpu'): self.counts, self.rows, self.every = torch.zeros(d_sae, device=device), 0, every
+    def __init__(self,
+        d_sae, # Number of features
+        every=4, # Steps between two that are counted
+        device='cpu', # Of the counts
+    ): self.counts, self.rows, self.every = torch.zeros(d_sae, device=device), 0, every
 
 @patch
 def update(self:FiringTracker,
@@ -400,6 +436,8 @@ def close_window(self:FiringTracker)->torch.Tensor: # (feature,) firing rate in 
     return rate
 
 # %% ../nbs/api/41_sae_training.ipynb #cell042
+_FRESH = dict(b_enc=0., b_mag=0., r_mag=0., threshold=THRESHOLD)
+
 @torch.no_grad()
 def resample_dead(
     sae:SparseAutoencoder, # Changed in place
@@ -417,12 +455,10 @@ def resample_dead(
     alive = sae.W_enc[:, ~dead].norm(dim=0).mean() if (~dead).any() else 1.
     sae.W_dec[dead] = rows
     if not sae.cfg.tied: sae.W_enc[:, dead] = rows.T*alive*(1. if 'topk' in sae.cfg.activation else .2)
-    for p in (sae.b_enc, getattr(sae, 'b_mag', None), getattr(sae, 'r_mag', None)):
-        if p is not None: p[dead] = 0
-    for p, state in opt.state.items():
-        axis = [i for i, size in enumerate(p.shape) if size == sae.d_sae]
-        for k in ('exp_avg', 'exp_avg_sq'):
-            if k in state and axis: state[k].movedim(axis[-1] if p is getattr(sae, 'W_enc', None) else axis[0], 0)[dead] = 0
+    for name, p in sae.named_parameters():
+        if name in _FRESH: p[dead] = _FRESH[name]
+        moments = opt.state.get(p, {}) if name != 'b_dec' else {}
+        for k in {'exp_avg', 'exp_avg_sq'} & set(moments): moments[k].movedim(int(name == 'W_enc'), 0)[dead] = 0
     return n
 
 # %% ../nbs/api/41_sae_training.ipynb #cell045
@@ -456,7 +492,7 @@ def sae_metrics(
 )->dict: # rows, mse, variance, explained_variance, nmse, l0, l1, dead_fraction, loss
     """Reconstruction and sparsity of rows.
 
-    `mse` is a mean over rows and dimensions; `explained_variance` is relative to the mean of the rows, never to zero; `nmse` is the mean
+    `mse` is a mean over rows and dimensions; `explained_variance` is relative to the mean of the rows, never to zero, and NaN when they are all alike; `nmse` is the mean
     over rows of error over squared distance from the mean; `dead_fraction` counts features that fired on none of the rows."""
     x, training, at = torch.as_tensor(_rows(x)).float(), sae.training, sae.W_dec.device
     sae.eval()
@@ -469,8 +505,9 @@ def sae_metrics(
         tot['nmse'] += float((e.sum(1)/(b - mean).pow(2).sum(1).clamp_min(1e-12)).sum())
     sae.train(training)
     out, variance = {k: v/n for k, v in tot.items()}, float((x - mean.to(x.device)).pow(2).mean())
+    varies = variance > 0 and not _constant(x).all()
     penalty = dict(relu=out['l1'], gated=out['l1'], jumprelu=out['l0']).get(sae.cfg.activation, 0.)
-    return dict(rows=n, variance=variance, explained_variance=1 - out['mse']/variance if variance > 0 else float('nan'), **out,
+    return dict(rows=n, variance=variance, explained_variance=1 - out['mse']/variance if varies else float('nan'), **out,
                 dead_fraction=float((~fired).float().mean()), loss=out['mse']/float(sae.scale)**2 + sae.cfg.l1*penalty)
 
 @torch.no_grad()
@@ -518,7 +555,10 @@ class TrainConfig:
 
     def __post_init__(self):
         check_in('dead', self.dead, ('resample', 'aux', 'none')); check_in('dtype', self.dtype, ('float32', 'bfloat16'))
-        for name in ('steps', 'batch_size', 'lr', 'clip', 'window', 'eval_every', 'patience', 'checkpoint_every'): check_positive(name, getattr(self, name))
+        for name in ('steps', 'batch_size', 'window', 'eval_every', 'patience', 'checkpoint_every'): setattr(self, name, _whole(name, getattr(self, name)))
+        for name in ('warmup', 'l1_warmup', 'aux_k'): setattr(self, name, _whole(name, getattr(self, name), zero=True))
+        check_positive('lr', self.lr); check_positive('clip', self.clip); check_positive('weight_decay', self.weight_decay, zero=True)
+        if check_positive('decay', self.decay, zero=True) > 1: raise ValueError(f"decay must be a share of the steps, from 0 to 1; got {self.decay!r}")
 
     def lr_at(self, step:int)->float:
         "Learning rate of a step."
@@ -526,14 +566,22 @@ class TrainConfig:
 
 # %% ../nbs/api/41_sae_training.ipynb #cell054
 class SAETrainer:
-    "One dictionary, its batches and its optimizer; `step` does one step. `device` moves the dictionary first; batches follow it."
-    def __init__(self, sae, batches, config=None, device=None):
+    "One dictionary, its batches and its optimizer; `step` does one step."
+    def __init__(self,
+        sae, # The dictionary
+        batches, # As `ArrayBatches` or `StoreBatches`
+        config=None, # A `TrainConfig`
+        device=None, # Moves the dictionary first; batches follow it
+    ):
         if batches[0].shape[-1] != sae.d_in: raise ValueError(f"the data has width {batches[0].shape[-1]}, the dictionary d_in {sae.d_in}")
         sae = sae.train() if device is None else sae.to(device).train(); self.device = sae.W_dec.device
         self.sae, self.batches, self.config, self.done, self.dead = sae, batches, config or TrainConfig(), 0, torch.zeros(sae.d_sae, dtype=torch.bool, device=self.device)
         self.opt = torch.optim.AdamW(sae.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay, betas=(.9, .999), fused=self.device.type in ('cpu', 'cuda'))
         self.gradient, self.tracker = gradient_of(sae, getattr(torch, self.config.dtype)), FiringTracker(sae.d_sae, device=self.device)
         if self.config.centre: sae.start_at(batches.sample(20000))
+
+def _check_loss(mse, done, lr):
+    if not np.isfinite(mse): raise FloatingPointError(f"the loss is not finite after step {done} (lr {lr:.2g}); lower lr, or check the data for huge values")
 
 def _residual(sae, z, out):
     if 'slope' in out: return out['slope']*(-z.numel()/2)
@@ -558,11 +606,28 @@ def step(self:SAETrainer)->dict: # total, mse, penalty as floats, lr, resampled
     if s.cfg.activation == 'batch_topk': _follow_threshold(s, out, i)
     self.done, fresh = i + 1, 0
     if self.done % c.window == 0:
+        _check_loss(float(out['mse']), self.done, c.lr_at(i))
         self.dead = self.tracker.close_window() == 0
         if c.dead == 'resample' and self.done <= .8*c.steps: fresh = resample_dead(s, self.opt, self.dead, z, _residual(s, z, out).to(z.dtype), seed_from('resample', c.seed, i) % 2**63)
     return dict(total=out['total'], mse=out['mse'], penalty=out['penalty'], lr=c.lr_at(i), resampled=fresh)
 
 # %% ../nbs/api/41_sae_training.ipynb #cell057
+def _fingerprint(shape, x, groups, split):
+    "What tells data apart: shape, groups, split, and 256 sums over the rows (evenly spaced ones beyond 16 million values), weighted at random by row and dimension."
+    hashed = lambda arrays: sha256_bytes(b''.join(np.ascontiguousarray(a).tobytes() for a in arrays))[:16]
+    codes = () if groups is None else np.unique(groups, return_inverse=True)[1:]
+    r, x = np.random.default_rng(0), np.asarray(x)
+    rows = x[::-(-x.size//2**24)]
+    p = rows.astype(np.float64) @ r.standard_normal(rows.shape[1])
+    sums = [float(v.sum()/len(v)**.5) for v in np.array_split(p*r.standard_normal(len(p)), min(256, len(p)))]
+    return dict(shape=list(map(int, shape)), groups=hashed(codes), split=hashed(np.append(part, -1) for part in (split.train, split.val, split.test)),
+                values=sums, size=float(p.std() + 1e-4*np.sqrt((p**2).mean())))
+
+def _differing(a, b):
+    "In what two fingerprints differ; roundings, as of another machine, are no difference."
+    near = len(a['values']) == len(b['values']) and np.allclose(a['values'], b['values'], rtol=0, atol=1e-3*a['size'])
+    return [k for k in ('shape', 'groups', 'split') if a[k] != b[k]] + ['values']*(not near)
+
 @patch
 def save(self:SAETrainer,
     path:Path|str, # A .safetensors file
@@ -577,16 +642,24 @@ def save(self:SAETrainer,
     meta = dict(extra, step=self.done, counted=self.tracker.rows, config=asdict(self.config), sae=asdict(self.sae.cfg))
     with atomic_path(path) as tmp: save_file({k: v.detach().cpu().clone().contiguous() for k, v in t.items()}, str(tmp), metadata=dict(state=json.dumps(meta)))
 
+def _read_state(path):
+    from safetensors import SafetensorError, safe_open
+    try:
+        with safe_open(str(path), 'pt') as f: return json.loads(f.metadata()['state']), {k: f.get_tensor(k) for k in f.keys()}
+    except (SafetensorError, TypeError, KeyError, json.JSONDecodeError) as e: raise ValueError(f"{path} is damaged ({e}); delete it to train again") from e
+
 @patch
 def load(self:SAETrainer,
     path:Path|str, # Written by `save`
+    data:dict|None=None, # Fingerprint of the data, compared with `data` in what was given to `save` where both are there
 )->tuple: # extra as given to `save`, best weights
-    "Continue, on whatever device the dictionary is. Raises ValueError when the file belongs to other settings."
-    from safetensors import safe_open
-    with safe_open(str(path), 'pt') as f: meta, t = json.loads(f.metadata()['state']), {k: f.get_tensor(k) for k in f.keys()}
+    "Continue, on whatever device the dictionary is. Raises ValueError when the file is damaged or belongs to other settings or data."
+    meta, t = _read_state(path)
     for name, mine in (('config', asdict(self.config)), ('sae', asdict(self.sae.cfg))):
         other = {k: v for k, v in meta[name].items() if json.loads(json.dumps(mine))[k] != v}
         if other: raise ValueError(f"{path} was made with other settings: {', '.join(f'{k}={v!r} instead of {mine[k]!r}' for k, v in other.items())}; give another folder or the same settings")
+    other = _differing(meta['data'], data) if data and meta.get('data') else []
+    if other: raise ValueError(f"{path} was made from other data: {', '.join(other)} differ; give another folder or the same data")
     self.sae.load_state_dict({k[4:]: v for k, v in t.items() if k.startswith('sae.')})
     state = self.opt.state_dict()
     for k, v in ((k, v) for k, v in t.items() if k.startswith('opt.')): state['state'].setdefault(int(k.split('.')[1]), {})[k.split('.', 2)[2]] = v
@@ -610,19 +683,28 @@ class TrainResult:
         return (f"TrainResult({self.sae}, {len(self.history)} validations, {self.stopped}: mse {last.mse:.4f} of variance {last.variance:.4f}, "
                 f"explained {last.explained_variance:.3f}, L0 {last.l0:.1f}, dead {last.dead_fraction:.3f})")
 
+def _parted(data, groups, split, seed):
+    "Labels (or None) and split of what is divided: rows of an array, clips of a store."
+    stream = isinstance(data, StoreBatches)
+    n, of = (len(data.clips), 'clips') if stream else (len(data), 'rows')
+    if groups is None and stream and 'prompt' in data.array.coords: groups = data.array.prompt.values[data.clips]
+    groups = None if groups is None else _labels(groups, n, of)
+    if split is None: return groups, group_split(np.arange(n) if groups is None else groups, seed=seed)
+    _numbers('split', np.concatenate([split.train, split.val, split.test]), n)
+    return groups, split
+
 def _sources(data, groups, config, split):
-    "Training batches, validation rows, split, report input."
-    if isinstance(data, StoreBatches):
-        groups = data.array.prompt.values[data.clips] if groups is None and 'prompt' in data.array.coords else groups
-        split = split or group_split(data.clips if groups is None else groups, seed=config.seed)
-        part = lambda at: data.clips[at]
-        batches = data.with_clips(part(split.train), config)
-        val = data.with_clips(part(split.val), config)
-        return batches, val.sample(8*config.batch_size), split, (batches.sample(20000), None, (batches.n, len(np.unique(split.train if groups is None else np.asarray(groups)[split.train]))))
-    x = _rows(data)
-    split = split or group_split(np.arange(len(x)) if groups is None else groups, seed=config.seed)
-    groups = None if groups is None else np.asarray(groups)[split.train]
-    return ArrayBatches(data if isinstance(data, torch.Tensor) else x, split.train, config.batch_size, config.seed), torch.as_tensor(x[split.val]).float(), split, (x[split.train], groups, None)
+    "Training batches, validation rows, split, report input, and the fingerprint to be made."
+    from functools import partial
+    stream = isinstance(data, StoreBatches)
+    x = data if stream else _rows(data)
+    groups, split = _parted(x, groups, split, config.seed)
+    if stream:
+        batches, val = (data.with_clips(data.clips[at], config) for at in (split.train, split.val))
+        x, known = batches.sample(20000), (batches.n, len(np.unique(split.train if groups is None else groups[split.train])))
+        return batches, val.sample(8*config.batch_size), split, (x, None, known), partial(_fingerprint, (len(data.clips), data.steps, data.d_in), x, groups, split)
+    batches = ArrayBatches(data if isinstance(data, torch.Tensor) else x, split.train, config.batch_size, config.seed)
+    return batches, torch.as_tensor(x[split.val]).float(), split, (x[split.train], None if groups is None else groups[split.train], None), partial(_fingerprint, x.shape, x, groups, split)
 
 @patch
 def with_clips(self:StoreBatches,
@@ -632,7 +714,7 @@ def with_clips(self:StoreBatches,
     "The same store, other clips."
     import copy
     out = copy.copy(self)
-    out.clips, out.n, out.seed, out._pool, out._now, out._next = np.asarray(clips), len(clips)*self.steps, config.seed, ThreadPoolExecutor(1), (None, None), (None, None)
+    out.clips, out.n, out.seed = _numbers('clips', clips, self.array.sizes['clip']), len(clips)*self.steps, config.seed
     out.batch_size = min(config.batch_size, out.n)
     out.per_buffer = min(len(out.clips), max(self.per_buffer, -(-out.batch_size//self.steps)))
     return out
@@ -650,19 +732,22 @@ def train_sae(
     config:TrainConfig|None=None, # How
     groups:Sequence|None=None, # Prompt or clip of each row (of an array) or prompt of each clip (of a store)
     split:Split|None=None, # Instead of a 70/15/15 split by group
-    folder:Path|str|None=None, # Checkpoints, history and the finished dictionary; a second call continues
+    folder:Path|str|None=None, # Checkpoints, history and the finished dictionary; a second call with the same data and settings continues
     progress:bool=True, # Show a bar
     device:str|torch.device|None=None, # Where to train, and where the dictionary stays; None: where it is
 )->TrainResult: # Weights of the best validation
-    "Train a dictionary with early stopping on validation; the test part is only kept aside."
+    """Train a dictionary with early stopping on validation; the test part is only kept aside.
+
+    Raises ValueError when the folder's checkpoint was made from other data, by a fingerprint of shape, values, groups and split (a checkpoint
+    without one is taken as it is), or with other settings; FloatingPointError when the loss is no longer finite."""
     config = config or TrainConfig()
     if isinstance(sae, SAEConfig): sae = SparseAutoencoder(seed=config.seed, **{k: v for k, v in asdict(sae).items()})
-    batches, val, split, (x, g, n) = _sources(data, groups, config, split)
+    batches, val, split, (x, g, n), fingerprint = _sources(data, groups, config, split)
     report, trainer = _warned(x, g, n, sae), SAETrainer(sae, batches, config, device)
     state, best = dict(history=[], seconds=0., stopped='', best=float('inf')), None
     path = None if folder is None else Path(folder)/'state.safetensors'
-    if path is not None: path.parent.mkdir(parents=True, exist_ok=True)
-    if path is not None and path.exists(): state, best = trainer.load(path)
+    if path is not None: path.parent.mkdir(parents=True, exist_ok=True); state['data'] = fingerprint()
+    if path is not None and path.exists(): state, best = trainer.load(path, state['data'])
     if not state['stopped']: best = _train(trainer, val, state, best, path, progress)
     sae.load_state_dict(best or sae.state_dict())
     import pandas as pd
@@ -684,7 +769,7 @@ def _writer(folder):
 
 def _validate(trainer, val, out, resampled):
     row = dict(step=trainer.done, lr=out['lr'], train_mse=float(out['mse']), resampled=resampled, **sae_metrics(trainer.sae, val))
-    if not np.isfinite(row['train_mse']): raise FloatingPointError(f"the loss is not finite after step {trainer.done} (lr {row['lr']:.2g}); lower lr, or check the data for huge values")
+    _check_loss(row['train_mse'], trainer.done, row['lr'])
     return row
 
 def _train(trainer, val, state, best, path, progress):
@@ -708,6 +793,7 @@ def _train(trainer, val, state, best, path, progress):
             if trainer.done % c.checkpoint_every < c.eval_every: keep()
     state['stopped'] = state['stopped'] or f'all {c.steps} steps'
     keep()
+    if writer: writer.close()
     return best
 
 # %% ../nbs/api/41_sae_training.ipynb #cell068

@@ -4,7 +4,7 @@
 
 # %% ../nbs/api/51_steering.ipynb #cell002
 from __future__ import annotations
-import contextlib, json, math, re, warnings
+import contextlib, json, math, operator, re, warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np, torch
 from fastcore.basics import patch
 from .core import check_in, check_positive, read_table, rng, sha256_bytes, write_table
-from .directions import (Direction, _match, agop_direction, axis_direction, lda_direction, logistic_direction, mean_difference, orthogonalise, pca_direction, random_direction,
-    ridge_direction, sae_direction, shuffled_direction)
+from .directions import Direction, orthogonalise, random_direction, shuffled_direction
 from .extraction import ClipStore, clip_id, plan_clips, replay
 from .hooks import _edited, hooked
 from .models import MusicModel, Site, _batches, _layer_list, _padded_width, as_model, delay_tokens, sample_tokens
@@ -23,10 +22,9 @@ from .stats import bootstrap_weights, interval
 
 # %% auto #0
 __all__ = ['BRANCH_CHOICES', 'MODES', 'FEATURE_MODES', 'site_width', 'hooked_sites', 'head_activations', 'site_rms', 'Schedule',
-           'ClosedLoop', 'Steered', 'steer', 'branch_arithmetic', 'steer_features', 'Arm', 'random_arms',
-           'shuffled_arms', 'opposite_arm', 'other_layer_arm', 'prompt_arm', 'judge_clips', 'plan_doses',
-           'dose_response', 'dose_slopes', 'side_effects', 'pairs_curve', 'dose_changes', 'cue_recovery',
-           'at_equal_cost', 'emotion_directions', 'method_directions']
+           'ClosedLoop', 'Steered', 'steer', 'branch_arithmetic', 'branch_agreement', 'steer_features', 'Arm',
+           'random_arms', 'shuffled_arms', 'opposite_arm', 'other_layer_arm', 'prompt_arm', 'judge_name', 'as_scores',
+           'renamed', 'judge_clips', 'plan_doses', 'dose_response', 'dose_slopes', 'side_effects', 'dose_changes']
 
 # %% ../nbs/api/51_steering.ipynb #cell003
 if TYPE_CHECKING: import pandas as pd
@@ -259,13 +257,19 @@ def _before_pass(self:Steered, module, args):
     "Work out once a pass how strongly each (row, position) is pushed."
     now = self._now
     null = now.null_rows().to(self._device)
-    w = None if self._flat else np.asarray(self._weight((now.position + np.arange(now.length))/self._rate), float)
-    if w is not None and not np.isfinite(w).all(): raise ValueError(f"the schedule must return finite factors, got {w}")
+    w = None if self._flat else _factors(self._weight, (now.position + np.arange(now.length))/self._rate)
     keep = None if self.branch == 'both' else null if self.branch == 'null' else ~null
     if not self._reached: self._reached = keep is None or bool(keep.any())
     self.passes, self._idle = self.passes + 1, w is not None and not w.any()
     self._factor = None if keep is None and w is None else _outer(keep, w, null)
     if self._watcher: self._watcher._begin(now, null.cpu().numpy(), keep is None or bool(keep.any()))
+
+def _factors(weight, t):
+    "One finite factor a time."
+    w = np.asarray(weight(t), float)
+    if w.shape != t.shape: raise ValueError(f"the schedule must return one factor a time, {t.shape} for times of that shape; got {w.shape}")
+    if not np.isfinite(w).all(): raise ValueError(f"the schedule must return finite factors, got {w}")
+    return w
 
 def _outer(keep, w, null):
     "(row, position, 1) factors of branch and time."
@@ -284,6 +288,7 @@ def _edit(self:Steered, edits):
                 on = torch.as_tensor(self._watcher._factor(), dtype=torch.float32, device=x.device)[..., None]
                 f = on if f is None else f*on
         for edit in edits: x = edit(x, f if f is None else f.to(x.dtype))
+        if not torch.isfinite(x.float().square().sum(-1)).all(): raise ValueError(f"after the push the activations of {now.site.name} are not finite, or too large to be squared: give a smaller dose")
         return x
     return _run
 
@@ -292,7 +297,8 @@ def _edit(self:Steered, edits):
 def _steering(model, edits, branch, schedule):
     "Run edits {site: [edit]} for the length of a block."
     run = Steered(model, edits, check_in('branch', branch, BRANCH_CHOICES), schedule)
-    if run._watcher: _check_watched(run._watcher.loop.site)
+    if run._watcher: _check_watched(model, run._watcher.loop.site)
+    for n in (1, 2): run._flat or _factors(run._weight, np.arange(n)/run._rate)
     fns = {s: run._edit(e) for s, e in edits.items()}
     with contextlib.ExitStack() as stack:
         if run._watcher and edits: stack.enter_context(hooked_sites(model, {run._watcher.loop.site: run._watcher}))
@@ -302,16 +308,24 @@ def _steering(model, edits, branch, schedule):
         if run._watcher: run._watcher._flush()
     if edits and run.passes and not run._reached: warnings.warn(f"nothing was pushed: no pass had {branch} rows (guidance 1 runs none of null)", stacklevel=4)
 
-def _check_watched(site):
+def _check_watched(model, site):
+    site_width(model, site)
     if site in ('text', 'text_proj'): raise ValueError(f"a closed loop cannot read {site!r}: it is read once, before the music, and says nothing about it; read a site of the decoder")
 
 # %% ../nbs/api/51_steering.ipynb #cell035
 MODES = ('add', 'clamp', 'project_out')
+_LOUDEST = float(np.finfo(np.float32).max)**.5
+
+def _check_loud(size, site, dtype, what):
+    "Refuse a push whose square, or whose numbers in the model's own format, are beyond what can be counted."
+    most = min(_LOUDEST, torch.finfo(dtype).max)
+    if not abs(size) < most: raise ValueError(f"{what} pushes {site} by {size:.3g}, the model counts to {most:.2g}: give a smaller dose")
 
 class _Push:
     "One direction at one site: edit(x, factor)."
-    def __init__(self, model, unit, alpha, rms, mode):
+    def __init__(self, model, unit, alpha, rms, mode, site=''):
         self.mode, self.alpha, self.size = mode, alpha, 0. if rms is None else alpha*rms*math.sqrt(len(unit))
+        _check_loud(self.size if mode != 'project_out' else alpha, site, model.dtype, f'alpha {alpha:g}')
         self.unit = torch.as_tensor(unit, dtype=torch.float32, device=model.device)
         self.step = (self.size*self.unit).to(model.dtype)
 
@@ -345,8 +359,10 @@ def _places(model, site, layers)->list[str]:
     return [f"layer_{i}{m[1] or ''}" for i in dict.fromkeys(int(i) for i in layers)]
 
 def _unit_of_dose(d, site, rms)->float:
-    "RMS at a site: given for all, given by site, or the direction's own."
-    found = rms.get(site) if isinstance(rms, Mapping) else d.rms if rms is None else rms
+    "RMS at a site: given for all, given by site, or what the direction knows; its own RMS for another site is worth a warning."
+    found = rms.get(site) if isinstance(rms, Mapping) else (d.rms if site == d.site else d.rms_by_site.get(site, d.rms)) if rms is None else rms
+    if rms is None and found is not None and site not in (d.site, *d.rms_by_site):
+        warnings.warn(f"the RMS of {site} is unknown, so a dose there is in units of the RMS of {d.site}, where the direction was found; give rms= by site, as site_rms returns it", stacklevel=4)
     if found is None: raise ValueError(f"the RMS of {site} is unknown, so alpha has no unit; measure it with site_rms and give it to the Direction, or to steer as rms=")
     return float(check_positive('rms', found))
 
@@ -360,7 +376,7 @@ def steer(
     branch:str='cond', # rows to push: "cond", "both" or "null"
     mode:str='add', # "add"; "clamp" sets the coordinate to the dose; "project_out" removes the share alpha of it
     schedule='constant', # or a Schedule, a function of seconds, or a ClosedLoop
-    rms:float|Mapping[str, float]|None=None, # RMS, or RMS by site; None: the direction's own
+    rms:float|Mapping[str, float]|None=None, # RMS, or RMS by site; None: what the direction knows of each site (`rms_by_site`), else its own, with a warning
     orthogonal:bool=False, # remove from each direction what the earlier ones contain
 )->Iterator[Steered]: # what was done
     """Push a model along directions inside a `with` block: generation, replay and the library's own `generate` alike.
@@ -374,7 +390,7 @@ def steer(
             d.check_width(site_width(model, site))
             if site in ('text', 'text_proj'): _check_text(site, branch, schedule)
             size = None if mode == 'project_out' else _unit_of_dose(d, site, rms)
-            if a or mode == 'clamp': edits.setdefault(site, []).append(_Push(model, d.unit, a, size, mode))
+            if a or mode == 'clamp': edits.setdefault(site, []).append(_Push(model, d.unit, a, size, mode, site))
     with _steering(model, edits, branch, schedule) as run: yield run
 
 def _check_text(site, branch, schedule):
@@ -390,9 +406,12 @@ def branch_arithmetic(
     direction, # as in `steer`
     alpha:float=.02, # small: the prediction is about first order
     guidance:float=3., # guidance scale
+    per_clip:bool=False, # a row a clip, for intervals
     **steering, # layers, mode, rms, ... of `steer`
-)->pd.DataFrame: # branch, moved (RMS change of guided logits), ratio (to both), along (least-squares multiple of both), predicted
-    "How far the guided logits of stored clips move when a push reaches one branch or both."
+)->pd.DataFrame: # branch, moved (RMS change of guided logits), ratio (to both), along (least-squares multiple of both), predicted; per clip: clip, branch, along, weight
+    """How far the guided logits of stored clips move when a push reaches one branch or both.
+
+    `along` over all clips is the mean of those of the clips, weighted by `weight`."""
     import pandas as pd
     model, prompts = as_model(model), list(prompts)
     ids = delay_tokens(tokens, model.config)
@@ -405,11 +424,29 @@ def branch_arithmetic(
     for b in BRANCH_CHOICES:
         with steer(model, direction, alpha, branch=b, **steering): change[b] = _guided() - plain
     both = change['both']
+    if per_clip:
+        dot, at = lambda x, y: (x*y).flatten(1).sum(1).cpu().numpy(), np.concatenate([np.asarray(r) for r in groups])
+        return pd.concat([pd.DataFrame(dict(clip=at, branch=b, along=dot(x, both)/dot(both, both), weight=dot(both, both))) for b, x in change.items()]).sort_values('clip', kind='stable', ignore_index=True)
     rows = [dict(branch=b, moved=float(x.pow(2).mean().sqrt()), ratio=float(x.norm()/both.norm()), along=float((x*both).sum()/both.pow(2).sum())) for b, x in change.items()]
     return pd.DataFrame(rows).assign(predicted=[guidance, 1., 1 - guidance])
 
-# %% ../nbs/api/51_steering.ipynb #cell061
+# %% ../nbs/api/51_steering.ipynb #cell059
+def branch_agreement(
+    arithmetic:pd.DataFrame, # from `branch_arithmetic`, one direction and dose
+    guidance:float=3., # guidance scale of it
+)->dict[str, float]: # cosine between the changes of the two branches' logits, and size, of null over cond
+    "How alike the two branches answer the same push: both are 1 where the ratio is the guidance scale."
+    if guidance in (0, 1): raise ValueError(f"guidance {guidance:g} runs one branch only, so there is nothing to compare")
+    m = arithmetic.set_index('branch').moved
+    cond, null, both = m['cond']/guidance, m['null']/(1 - guidance), m['both']
+    return dict(cosine=float((both**2 - m['cond']**2 - m['null']**2)/(2*guidance*(1 - guidance)*cond*abs(null))), size=float(abs(null)/cond))
+
+# %% ../nbs/api/51_steering.ipynb #cell064
 FEATURE_MODES = ('set', 'scale', 'add', 'ablate')
+
+def _whole(f):
+    try: return operator.index(f)
+    except TypeError: raise TypeError(f"features must be whole numbers, got {f!r}") from None
 
 def _feature_edit(sae, features, values, mode):
     def _edited(a):
@@ -421,7 +458,7 @@ def _feature_edit(sae, features, values, mode):
         return x + move if f is None else torch.addcmul(x, f, move)
     return _edit
 
-# %% ../nbs/api/51_steering.ipynb #cell062
+# %% ../nbs/api/51_steering.ipynb #cell065
 @contextlib.contextmanager
 def steer_features(
     model, # MusicModel, or the raw one of a backend
@@ -437,16 +474,17 @@ def steer_features(
     The dictionary may lie on another device than the model. Raises ValueError for features that do not exist, values that are not finite,
     and a dictionary of another width."""
     model, mode = as_model(model), check_in('mode', mode, FEATURE_MODES)
-    wanted = {int(f): float(v) for f, v in (features.items() if isinstance(features, Mapping) else [(f, 0.) for f in features])}
+    wanted = {_whole(f): float(v) for f, v in (features.items() if isinstance(features, Mapping) else [(f, 0.) for f in features])}
     d_sae, width = sae.W_dec.shape
     if not wanted or (mode != 'ablate' and not isinstance(features, Mapping)): raise ValueError(f"features must map at least one feature to a value, got {features!r}")
     if bad := [f for f in wanted if not 0 <= f < d_sae]: raise ValueError(f"feature {bad[0]} does not exist: this dictionary has {d_sae}, 0..{d_sae - 1}")
     if bad := [v for v in wanted.values() if not math.isfinite(v)]: raise ValueError(f"values must be finite, got {bad[0]!r}")
+    for f, v in wanted.items(): _check_loud(v, site, model.dtype, f'feature {f} at {v:g}')
     if width != site_width(model, site): raise ValueError(f"the dictionary reads {width} numbers, site {site!r} has {site_width(model, site)}")
     if site in ('text', 'text_proj'): _check_text(site, branch, schedule)
     with torch.no_grad(), _steering(model, {site: [_feature_edit(sae, list(wanted), list(wanted.values()), mode)]}, branch, schedule) as run: yield run
 
-# %% ../nbs/api/51_steering.ipynb #cell067
+# %% ../nbs/api/51_steering.ipynb #cell070
 @dataclass
 class Arm:
     "One way to move the model, run over all doses: what is pushed, how, and what kind of control it is."
@@ -486,9 +524,10 @@ def push_id(self:Arm,
         raise ValueError(f"arm {self.name!r}: a stored study needs a Schedule, or a ClosedLoop with a name; a bare function cannot be recognised later")
     plan = replace(s, probe=len) if isinstance(s, ClosedLoop) else s
     rest = {k: str(v) for k, v in self.steering.items() if k != 'schedule'}
+    if 'layers' in rest and 'rms' not in rest: rest |= {f'rms of {s}': str(r) for d, _ in self.directions for s, r in d.rms_by_site.items()}
     return json.dumps([[[d.checksum, d.site, d.rms, w*alpha] for d, w in self.directions], sorted(rest.items()), repr(plan)])
 
-# %% ../nbs/api/51_steering.ipynb #cell071
+# %% ../nbs/api/51_steering.ipynb #cell074
 def random_arms(
     direction:Direction, # norm, site and RMS are taken from it
     n:int=20, # arms
@@ -521,11 +560,12 @@ def opposite_arm(
 def other_layer_arm(
     direction:Direction, # of the target
     layer:int, # where it is pushed instead
-    rms:float|None=None, # RMS there; None keeps the direction's own
+    rms:float|None=None, # RMS there; None: what the direction knows of that site, else its own, with a warning
     **steering, # as in the target's arm
 )->Arm: # of kind "other layer"
-    "The same vector at a layer where it was not found."
-    return Arm(f'at layer {layer}', 'other layer', direction.at(re.sub(r'layer_\d+', f'layer_{int(layer)}', direction.site), rms), steering)
+    "The same vector at a layer where it was not found, pushed in units of that layer's RMS."
+    site = re.sub(r'layer_\d+', f'layer_{int(layer)}', direction.site)
+    return Arm(f'at layer {layer}', 'other layer', direction.at(site, None if direction.rms is None and rms is None else _unit_of_dose(direction, site, rms)), steering)
 
 def prompt_arm(
     words:Mapping[float, str|Callable], # dose -> word that is appended, or a function of the prompt
@@ -536,44 +576,88 @@ def prompt_arm(
     if not words: raise ValueError("words is empty; give at least one dose, such as {-1: 'sad', 0: '', 1: 'happy'}")
     return Arm(name, 'prompt', rewrite={float(a): write(w) for a, w in words.items()})
 
-# %% ../nbs/api/51_steering.ipynb #cell075
-def _judges(judge)->dict[str, Callable]:
-    "Judges by name: given, or the judge's attribute `name`, or that of its function or class."
-    def _name(j): return str(getattr(j, 'name', None) or getattr(j, '__name__', type(j).__name__)).replace('<lambda>', 'score')
-    judges = dict(judge) if isinstance(judge, Mapping) else {_name(j): j for j in (judge if isinstance(judge, (list, tuple)) else [judge])}
-    for n, j in judges.items():
-        if not callable(j): raise TypeError(f"judge {n!r} must be a function (audio, sample_rate) -> one row a clip, got {j!r}")
-    return judges
+# %% ../nbs/api/51_steering.ipynb #cell078
+def judge_name(
+    judge, # a judge
+)->str: # its name
+    "Name of a judge: its attribute `name`, or that of the function or class; \"score\" for a lambda."
+    if not callable(judge): raise TypeError(f"a judge must be callable as judge(audio, sample_rate); got {type(judge).__name__}: {judge!r}")
+    return str(getattr(judge, 'name', None) or getattr(judge, '__name__', None) or type(judge).__name__).replace('<lambda>', 'score')
 
-def _rows(out, n, name)->list[dict]:
-    "What a judge returned, as n rows."
+def as_scores(
+    out, # what a judge returned: DataFrame, dict of columns, list of dicts, or one number a clip
+    n:int, # clips that it was given
+    name:str='score', # column for bare numbers
+)->pd.DataFrame: # (clip, score), index 0 to n - 1
+    "A judge's result as a table of n rows; raises ValueError for another length or no score, TypeError for what is no table."
     import pandas as pd
     if isinstance(out, Mapping): out = pd.DataFrame({k: np.atleast_1d(v) for k, v in out.items()})
-    elif not isinstance(out, pd.DataFrame): out = pd.DataFrame(out) if isinstance(out, list) and out and isinstance(out[0], Mapping) else pd.DataFrame({name: np.atleast_1d(np.asarray(out, float))})
+    elif isinstance(out, (list, tuple)) and out and all(isinstance(r, Mapping) for r in out): out = pd.DataFrame(list(out))
+    elif out is None or isinstance(out, (float, int, np.generic, list, tuple, np.ndarray)) and np.ndim(out) < 2: out = pd.DataFrame({name: np.atleast_1d(np.asarray(out, float))})
+    if not isinstance(out, pd.DataFrame): raise TypeError(f"a judge must return a DataFrame, columns, or one number a clip; got {type(out).__name__}")
     if len(out) != n: raise ValueError(f"the judge returned {len(out)} rows for {n} clips")
-    return out.to_dict('records')
+    if not len(out.columns): raise ValueError("the judge returned no score")
+    return out.reset_index(drop=True)
+
+# %% ../nbs/api/51_steering.ipynb #cell081
+def _judges(judge)->dict[str, Callable]:
+    "Judges by name; raises where there is none, for what cannot be called, and for two of one name."
+    if isinstance(judge, Mapping): judges = [(str(n), j) for n, j in judge.items()]
+    else: judges = [(judge_name(j) if callable(j) else type(j).__name__, j) for j in (judge if isinstance(judge, (list, tuple)) else [judge])]
+    if not judges: raise ValueError("there is no judge; give a function (audio, sample_rate) -> one row a clip, several, or a dict of them by name")
+    for n, j in judges:
+        if not callable(j): raise TypeError(f"judge {n!r} must be a function (audio, sample_rate) -> one row a clip, got {j!r}")
+    if twice := [n for n, _ in judges if [m for m, _ in judges].count(n) > 1]: raise ValueError(f"two judges are named {twice[0]!r}; give them as a dict, {{name: judge}}")
+    return dict(judges)
+
+def _no_number(v)->bool:
+    "Is this outcome neither text nor a finite real number?"
+    if isinstance(v, str): return False
+    try: return not math.isfinite(v)
+    except (TypeError, ValueError, OverflowError): return True
 
 def _ask(judge, name, audio, sample_rate)->list[tuple[dict, str]]:
-    "Outcomes and what went wrong, clip by clip; when a batch fails, each of its clips is asked about alone."
-    try: rows = _rows(judge(audio, sample_rate), len(audio), name)
+    "Outcomes and what went wrong, clip by clip; when a batch fails, each of its clips is asked about alone. The judge gets a copy."
+    try: rows = as_scores(judge(np.array(audio), sample_rate), len(audio), name).to_dict('records')
     except Exception as e:
-        if len(audio) == 1: return [({}, f'{name}: {type(e).__name__}: {e}')]
+        if len(audio) == 1: return [({}, f'{type(e).__name__}: {e}')]
         return [_ask(judge, name, w[None], sample_rate)[0] for w in audio]
-    lost = [[k for k, v in r.items() if not isinstance(v, str) and not (v is not None and math.isfinite(v))] for r in rows]
-    return [({k: math.nan if k in bad else v for k, v in r.items()}, f"{name}: not a number: {', '.join(bad)}" if bad else '') for r, bad in zip(rows, lost)]
+    lost = [[k for k, v in r.items() if _no_number(v)] for r in rows]
+    return [({k: math.nan if k in bad else v for k, v in r.items()}, f"not a finite number: {', '.join(map(str, bad[:6]))}{' ...' if len(bad) > 6 else ''}" if bad else '') for r, bad in zip(rows, lost)]
 
-# %% ../nbs/api/51_steering.ipynb #cell076
+def _check_columns(by_judge, taken=()):
+    "Refuse outcomes that would overwrite one another, or a column of the table; by_judge: name -> columns."
+    seen = dict.fromkeys(taken, '')
+    for n, columns in by_judge.items():
+        for c in columns:
+            if c in seen: raise ValueError(f"judge {n!r} returns the column {c!r}, which " + (f"judge {seen[c]!r} returns too" if seen[c] else 'the table keeps for itself') + '; rename it, with `renamed` for instance')
+        seen |= dict.fromkeys(columns, n)
+
+def renamed(
+    judge:Callable, # a judge
+    prefix:str, # before each of its columns, such as "clap_"
+)->Callable: # the same judge with other columns
+    "A judge whose columns carry a prefix, so that it can stand beside another that uses the same words."
+    def _judge(audio, sample_rate): return as_scores(judge(audio, sample_rate), len(audio), judge_name(judge)).add_prefix(prefix)
+    _judge.name = judge_name(judge)
+    return _judge
+
+# %% ../nbs/api/51_steering.ipynb #cell084
 def judge_clips(
     judge:Callable|Sequence[Callable]|Mapping[str, Callable], # (audio (clip, sample), sample_rate) -> table, columns, or one number a clip; one or several
     audio:np.ndarray, # (clip, sample), float
     sample_rate:int, # Hz
 )->pd.DataFrame: # one row a clip: outcomes, and `failure`: '' or what went wrong
-    "Outcomes of clips. A judge that raises or returns NaN is reported at the clip and stops nothing."
-    import pandas as pd
-    answers = [_ask(j, n, np.asarray(audio), sample_rate) for n, j in _judges(judge).items()]
-    return pd.DataFrame([{k: v for row, _ in clip for k, v in row.items()} | dict(failure='; '.join(why for _, why in clip if why)) for clip in zip(*answers)])
+    "Outcomes of clips. A judge that raises or returns NaN is reported at the clip and stops nothing; raises ValueError where two judges return the same column."
+    return _judged(_judges(judge), np.asarray(audio), sample_rate, ['failure'])
 
-# %% ../nbs/api/51_steering.ipynb #cell081
+def _judged(judges, audio, sample_rate, taken):
+    import pandas as pd
+    answers = {n: _ask(j, n, audio, sample_rate) for n, j in judges.items()}
+    _check_columns({n: dict.fromkeys(k for row, _ in a for k in row) for n, a in answers.items()}, taken)
+    return pd.DataFrame([{k: v for row, _ in clip for k, v in row.items()} | dict(failure='; '.join(f'{n}: {why}' for n, (_, why) in zip(answers, clip) if why)) for clip in zip(*answers.values())])
+
+# %% ../nbs/api/51_steering.ipynb #cell089
 def _arms(directions, steering)->list[Arm]:
     "Arms from a direction, arms, or directions by name."
     if isinstance(directions, (Direction, Arm)): directions = [directions]
@@ -590,7 +674,7 @@ def _alphas(alphas)->list[float]:
         if isinstance(a, (bool, str)) or a is None or not math.isfinite(a): raise ValueError(f"alphas must be finite numbers, got {a!r}")
     return sorted({float(a) for a in out})
 
-# %% ../nbs/api/51_steering.ipynb #cell082
+# %% ../nbs/api/51_steering.ipynb #cell090
 def plan_doses(
     model:MusicModel, # the model
     prompts, # DataFrame with a column `prompt`, PromptSet, or list of texts
@@ -614,7 +698,7 @@ def plan_doses(
             parts.append(base.assign(arm=arm.name, kind=arm.kind, alpha=a, text=texts, push=push, clip_id=[sha256_bytes(i + push)[:16] if push else i for i in ids]))
     return pd.concat(parts, ignore_index=True)
 
-# %% ../nbs/api/51_steering.ipynb #cell085
+# %% ../nbs/api/51_steering.ipynb #cell093
 class _RowPush:
     "One direction and dose a clip, all at one site: edit(x, factor). What each clip gets is what `steer` would give it alone."
     def __init__(self, model, steps): self.steps, self.rows = torch.as_tensor(np.stack(steps), dtype=torch.float32, device=model.device).to(model.dtype), None
@@ -623,22 +707,24 @@ class _RowPush:
         step = self.rows if len(x) == len(self.rows) else torch.cat([self.rows, self.rows])
         return x + step if f is None else torch.addcmul(x, f, step)
 
-def _shared(arm, alpha)->tuple|None:
-    "Site and branch of a plain constant push in a layer, whose clips may share a batch with those of other arms; None for other arms."
-    if arm.idle(alpha) or len(arm.directions) != 1 or set(arm.steering) - {'branch'} or not re.fullmatch(r'layer_\d+', arm.directions[0][0].site): return None
-    return arm.directions[0][0].site, arm.steering.get('branch', 'cond')
+def _shared(model, arm, alpha)->tuple|None:
+    "Sites and branch of a plain constant push in layers, whose clips may share a batch with those of other arms; None for other arms."
+    if arm.idle(alpha) or len(arm.directions) != 1 or set(arm.steering) - {'branch', 'layers'} or not re.fullmatch(r'layer_\d+', arm.directions[0][0].site): return None
+    return tuple(_places(model, arm.directions[0][0].site, arm.steering.get('layers'))), arm.steering.get('branch', 'cond')
 
 def _mixed_clips(model, arms, rows, how, batch_size, place):
-    "Tokens and sound of clips of several arms and doses that are pushed at one place."
-    def _step(name, alpha):
+    "Tokens and sound of clips of several arms and doses that are pushed at the same places."
+    def _step(name, alpha, site):
         (d, w), = arms[name].directions
-        return w*alpha*_unit_of_dose(d, place[0], None)*math.sqrt(len(d))*d.unit
-    push = _RowPush(model, [_step(*r) for r in zip(rows.arm, rows.alpha)])
-    with _steering(model, {place[0]: [push]}, place[1], 'constant'):
-        tokens = sample_tokens(model, rows.text.tolist(), rows.seed.tolist(), model.config.frames(how['duration_s']), how['guidance'], how['temperature'], how['top_k'], batch_size, on_batch=push.expect)
+        return w*alpha*_unit_of_dose(d, site, None)*math.sqrt(len(d))*d.unit
+    push = {s: _RowPush(model, [_step(*r, s) for r in zip(rows.arm, rows.alpha)]) for s in place[0]}
+    def _expect(batch):
+        for p in push.values(): p.expect(batch)
+    with _steering(model, {s: [p] for s, p in push.items()}, place[1], 'constant'):
+        tokens = sample_tokens(model, rows.text.tolist(), rows.seed.tolist(), model.config.frames(how['duration_s']), how['guidance'], how['temperature'], how['top_k'], batch_size, on_batch=_expect)
     return tokens, model.decode_audio(tokens), [math.nan]*len(rows)
 
-# %% ../nbs/api/51_steering.ipynb #cell086
+# %% ../nbs/api/51_steering.ipynb #cell094
 def _steered_clips(model, arm, rows, how, batch_size):
     "Tokens, sound and stopping times of one arm's clips at one dose."
     frames = model.config.frames(how['duration_s'])
@@ -647,9 +733,9 @@ def _steered_clips(model, arm, rows, how, batch_size):
     stops = run.stops if run else {}
     return tokens, model.decode_audio(tokens), [stops.get(i, math.nan) for i in range(len(rows))]
 
-def _dose_parts(plan, arms):
+def _dose_parts(model, plan, arms):
     "Rows that are made together, and the place that they share or None: plain pushes by place, the rest by arm and dose."
-    place = [_shared(arms[n], a) for n, a in zip(plan.arm, plan.alpha)]
+    place = [_shared(model, arms[n], a) for n, a in zip(plan.arm, plan.alpha)]
     keys = [('', *p) if p else (n, str(a)) for n, a, p in zip(plan.arm, plan.alpha, place)]
     for key in dict.fromkeys(keys):
         rows = plan[[k == key for k in keys]]
@@ -662,7 +748,7 @@ def _make_doses(model, plan, arms, store, how, batch_size, progress):
     with store.writing(), tqdm(total=len(rows), desc='doses', unit='clip', disable=not progress) as bar:
         have = set(store.table.clip_id)
         bar.update(int(rows.clip_id.isin(have).sum()))
-        for part, place in _dose_parts(rows[~rows.clip_id.isin(have)], by_name):
+        for part, place in _dose_parts(model, rows[~rows.clip_id.isin(have)], by_name):
             for i in range(0, len(part), batch_size):
                 todo = part.iloc[i:i + batch_size]
                 tokens, audio, stops = _mixed_clips(model, by_name, todo, how, batch_size, place) if place else _steered_clips(model, by_name[todo.arm.iloc[0]], todo, how, batch_size)
@@ -670,8 +756,26 @@ def _make_doses(model, plan, arms, store, how, batch_size, progress):
                 bar.update(len(todo))
         if any((store.path/'shards').glob('*.parquet')): store.compact()
 
-# %% ../nbs/api/51_steering.ipynb #cell087
-def _scores(store, clips, judge, folder, progress):
+# %% ../nbs/api/51_steering.ipynb #cell095
+def _mark(x, depth=8):
+    "What can be known of a judge, as text that is the same in every process: names, code, closure and state."
+    code, rest = getattr(x, '__code__', None), lambda v: _mark(v, depth - 1)
+    if isinstance(x, torch.nn.Module): return f'{type(x).__qualname__} {sum(p.numel() for p in x.parameters())}'
+    if isinstance(x, (np.ndarray, torch.Tensor)): return sha256_bytes(np.ascontiguousarray(torch.as_tensor(x).detach().cpu().numpy() if isinstance(x, torch.Tensor) else x).tobytes())
+    if depth and isinstance(x, Mapping): return str([(rest(k), rest(v)) for k, v in x.items()])
+    if depth and isinstance(x, (list, tuple)): return str([rest(v) for v in x])
+    if code: return f'{x.__module__}.{x.__qualname__} {_code(code)} {rest(x.__defaults__)} {[rest(c.cell_contents) for c in x.__closure__ or ()] if depth else 0}'
+    if depth and hasattr(x, '__dict__'): return f'{type(x).__module__}.{type(x).__qualname__} {rest(vars(x))} {rest(getattr(type(x), "__call__", None)) if callable(x) else ""}'
+    return type(x).__qualname__ if ' at 0x' in repr(x) else repr(x)
+
+def _code(code): return sha256_bytes(code.co_code + repr([(_code(c) if hasattr(c, 'co_code') else repr(c)) for c in code.co_consts] + list(code.co_names)).encode())
+
+def _try_judges(judges, model, duration_s, taken):
+    "Ask the judges once about noise, before any clip is made, to know their columns; one that fails on it is asked again later."
+    noise = .1*rng('judges').standard_normal((1, int(duration_s*model.config.sample_rate))).astype(np.float32)
+    _judged(judges, noise, model.config.sample_rate, taken)
+
+def _scores(store, clips, judges, folder, taken, progress):
     "One row of outcomes a clip, kept in `folder` piece by piece when it is given."
     import pandas as pd
     import soundfile as sf
@@ -683,12 +787,12 @@ def _scores(store, clips, judge, folder, progress):
         for i in range(0, len(todo), 32):
             part = todo[i:i + 32]
             sounds = [sf.read(store.path/'audio'/f'{c}.flac', dtype='float32', always_2d=True) for c in part]
-            parts.append(pd.concat([pd.DataFrame(dict(clip_id=part)), judge_clips(judge, np.stack([w.mean(1) for w, _ in sounds]), sounds[0][1])], axis=1))
+            parts.append(pd.concat([pd.DataFrame(dict(clip_id=part)), _judged(judges, np.stack([w.mean(1) for w, _ in sounds]), sounds[0][1], taken)], axis=1))
             if folder: write_table(parts[-1], folder/f'{part[0]}.parquet')
             bar.update(len(part))
     return pd.concat([p for p in parts if len(p)], ignore_index=True)
 
-# %% ../nbs/api/51_steering.ipynb #cell088
+# %% ../nbs/api/51_steering.ipynb #cell096
 def dose_response(
     model, # MusicModel, or the raw one of a backend
     prompts, # DataFrame with a column `prompt`, PromptSet, or list of texts; held out from every fit
@@ -702,25 +806,27 @@ def dose_response(
     temperature:float=1., # 0 is greedy
     top_k:int|None=50, # None keeps all
     batch_size:int=16, # clips at once, and clips that a kill can cost
-    judge_name:str|None=None, # keep the outcomes under this name; None judges again each time
+    judge_name:str|None=None, # keep the outcomes under this name, apart for judges of other code or state; None judges again each time
     progress:bool=True, # show bars
     **steering, # layers, branch, mode, ... for Directions that are not Arms
 )->pd.DataFrame: # prompt, arm, kind, alpha, seed, the judge's columns, failure, stop_s, clip_id, ...
     """Make and judge every clip of arms x doses x prompts x seeds; a killed study goes on where it was.
 
-    Clips are a `ClipStore` in folder/clips. Raises ValueError before the first clip for arms, doses and prompts that make no sense."""
+    Clips are a `ClipStore` in folder/clips. Raises ValueError before the first clip for arms, doses and prompts that make no sense, and for judges whose
+    columns clash: each is asked once about noise to know its columns. What a judge reads from elsewhere (files, globals, a service) is not part of what its kept outcomes are known by."""
     model, n = as_model(model), int(check_positive('batch_size', batch_size))
     how, arms = dict(guidance=guidance, temperature=temperature, top_k=top_k, duration_s=duration_s), _arms(directions, steering)
-    plan, store = plan_doses(model, prompts, arms, alphas, seeds, **how), ClipStore(Path(folder)/'clips')
-    _judges(judge)
+    plan, store, judges = plan_doses(model, prompts, arms, alphas, seeds, **how), ClipStore(Path(folder)/'clips'), _judges(judge)
+    taken = [*plan, 'stop_s', 'audio_path', 'failure']
+    _try_judges(judges, model, duration_s, taken)
+    kept = None if judge_name is None else Path(folder)/'judged'/re.sub(r'[^\w.-]', '_', judge_name)/sha256_bytes(_mark(judges).encode())[:12]
     _make_doses(model, plan, arms, store, how, n, progress)
-    kept = None if judge_name is None else Path(folder)/'judged'/re.sub(r'[^\w.-]', '_', judge_name)
-    scores = _scores(store, list(dict.fromkeys(plan.clip_id)), judge, kept, progress)
+    scores = _scores(store, list(dict.fromkeys(plan.clip_id)), judges, kept, taken, progress)
     if len(failed := scores[scores.failure != '']): warnings.warn(f"{len(failed)} of {len(scores)} clips have no complete judgement, the first: {failed.failure.iloc[0]}", stacklevel=2)
     known = [c for c in ('stop_s', 'audio_path') if c in (table := store.table)]
     return plan.merge(table[['clip_id', *known]], on='clip_id', how='left').merge(scores, on='clip_id', how='left')
 
-# %% ../nbs/api/51_steering.ipynb #cell095
+# %% ../nbs/api/51_steering.ipynb #cell103
 def _outcomes(table, outcomes, unit)->list[str]:
     "Names of the outcomes: given, or all numeric columns that are none of the plan's."
     own = {unit, 'alpha', 'seed', 'replicate', 'guidance', 'temperature', 'top_k', 'duration_s', 'frame_rate', 'pair', 'stop_s'}
@@ -743,14 +849,14 @@ def _monotonicity(alphas, response)->float:
     ok = np.isfinite(response)
     return float(spearmanr(alphas[ok], response[ok]).statistic) if ok.sum() > 2 and np.ptp(response[ok]) > 0 else math.nan
 
-# %% ../nbs/api/51_steering.ipynb #cell096
+# %% ../nbs/api/51_steering.ipynb #cell104
 def _mean_slope(s, weights, level)->dict:
     "Mean of the prompts' slopes with its bootstrap interval; without one for a single prompt."
     if len(s) < 2: return dict(slope=s.mean(), low=math.nan, high=math.nan, n=len(s))
     e = interval(weights(len(s))@s/len(s), s.mean(), len(s), level)
     return dict(slope=e.value, low=e.low, high=e.high, n=e.n)
 
-# %% ../nbs/api/51_steering.ipynb #cell097
+# %% ../nbs/api/51_steering.ipynb #cell105
 def dose_slopes(
     table:pd.DataFrame, # from `dose_response`
     outcomes:str|Sequence[str]|None=None, # columns; None: all numeric ones of the judge
@@ -759,36 +865,44 @@ def dose_slopes(
     level:float=.95, # of the interval and of the band
     seed:int=0, # of the resamples
     band:str='random', # kind of the arms whose slopes make the band
-)->pd.DataFrame: # arm, kind, outcome, slope, low, high, n, monotonicity, sd, effect, band_low, band_high, outside_band, p_random, n_random
+)->pd.DataFrame: # arm, kind, outcome, slope, low, high, n, monotonicity, sd, floor, ceiling, effect, effect_low, effect_high, band_low, band_high, outside_band, p_random, n_random
     """Slope of every outcome over the dose, with a bootstrap over prompts, against the slopes of random directions.
 
     `slope` is the mean over prompts of each prompt's least-squares slope, a unit of alpha; `monotonicity` the rank correlation of the mean
-    response with the dose; `effect` the slope in units of `sd`, the spread between unsteered clips. `p_random` is two-sided."""
+    response with the dose; `effect` the slope in units of `sd`, the spread between unsteered clips, NaN where that is below a thousandth of the outcome's
+    range in the table. `floor` and `ceiling` are shares of unsteered clips within a hundredth of that range's ends. `p_random` is two-sided."""
     import pandas as pd
     if not len(table): raise ValueError("the table is empty")
     if missing := [c for c in ('arm', 'kind', 'alpha', unit) if c not in table]: raise ValueError(f"the table has no column {missing[0]!r}")
     names = _outcomes(table, outcomes, unit)
-    sd = table[table.alpha == 0].drop_duplicates('clip_id' if 'clip_id' in table else None)[names].std()
+    ends = _unsteered_ends(table, names)
     rows, weights = [], lru_cache(None)(lambda n: bootstrap_weights(n, n_boot=n_boot, seed=seed))
     for (arm, kind), part in table.groupby(['arm', 'kind'], sort=False):
         means = part.groupby([unit, 'alpha'])[names].mean()
         for o in names:
             s, x, response = _unit_slopes(means[o].unstack())
             if not len(s): continue
-            rows.append(dict(arm=arm, kind=kind, outcome=o, **_mean_slope(s, weights, level), monotonicity=_monotonicity(x, response), sd=sd[o]))
+            rows.append(dict(arm=arm, kind=kind, outcome=o, **_mean_slope(s, weights, level), monotonicity=_monotonicity(x, response), **ends.loc[o]))
     if not rows: raise ValueError("no arm has two doses with an outcome, so there is no slope")
     return _banded(pd.DataFrame(rows), band, level)
 
+def _unsteered_ends(table, names):
+    "Spread of the unsteered clips, shares of them at the lowest and highest value of the table, and the unit of effects."
+    import pandas as pd
+    plain, low, high = table[table.alpha == 0].drop_duplicates('clip_id' if 'clip_id' in table else None)[names], table[names].min(), table[names].max()
+    near, sd = .01*(high - low), plain.std()
+    return pd.DataFrame(dict(sd=sd, floor=(plain <= low + near).mean(), ceiling=(plain >= high - near).mean(), unit=sd.where(sd > .1*near)))
+
 def _banded(slopes, band, level):
     "Add the band of the control arms, and where each slope lies."
-    slopes = slopes.assign(effect=slopes.slope/slopes.sd.where(slopes.sd > 0))
+    slopes = slopes.assign(effect=slopes.slope/slopes.unit, effect_low=slopes.low/slopes.unit, effect_high=slopes.high/slopes.unit).drop(columns='unit')
     null = {o: p.slope.values for o, p in slopes[slopes.kind == band].groupby('outcome')}
     ends = {o: np.quantile(v, [(1 - level)/2, (1 + level)/2]) for o, v in null.items()}
     def _p(r): return (1 + (np.abs(null[r.outcome]) >= abs(r.slope)).sum())/(1 + len(null[r.outcome])) if r.outcome in null else math.nan
     out = slopes.assign(band_low=[ends.get(o, (math.nan,)*2)[0] for o in slopes.outcome], band_high=[ends.get(o, (math.nan,)*2)[1] for o in slopes.outcome])
     return out.assign(outside_band=(out.slope < out.band_low) | (out.slope > out.band_high), p_random=[_p(r) for r in slopes.itertuples()], n_random=[len(null.get(o, ())) for o in slopes.outcome])
 
-# %% ../nbs/api/51_steering.ipynb #cell102
+# %% ../nbs/api/51_steering.ipynb #cell110
 def side_effects(
     table:pd.DataFrame, # from `dose_response`
     target:str|Sequence[str], # outcomes that were meant to move
@@ -804,32 +918,7 @@ def side_effects(
     s = s.assign(arm=s.arm.where(~loud, 'random, mean size'), effect=s.effect.where(~loud, s.effect.abs()))
     return s.pivot_table(index='arm', columns='outcome', values='effect', aggfunc='mean', sort=False)
 
-# %% ../nbs/api/51_steering.ipynb #cell106
-def pairs_curve(
-    positive:np.ndarray, # (pair, d) activations with the property
-    negative:np.ndarray, # (pair, d) the same content without it
-    sizes:Sequence[int]|None=None, # numbers of pairs; None: 1, 2, 4, ... up to half of them
-    n_draws:int=20, # splits of the pairs
-    seed:int=0, # of the splits
-    origin:Callable=mean_difference, # (positive, negative, site) -> Direction
-)->pd.DataFrame: # n_pairs, draw, cosine (to the direction of the other half), ordered (share of the other half's pairs)
-    "Quality of a direction against the number of its pairs, always measured on the half that it has not seen."
-    import pandas as pd
-    P, N = np.asarray(positive), np.asarray(negative)
-    half, rows = len(P)//2, []
-    if half < 1 or P.shape != N.shape: raise ValueError(f"pairs_curve needs matched arrays with at least two pairs, got {P.shape} and {N.shape}")
-    sizes = sorted({*(2**i for i in range(int(math.log2(half)) + 1)), half} if sizes is None else set(sizes))
-    if sizes[0] < 1 or sizes[-1] > half: raise ValueError(f"sizes must lie in 1..{half}, half of the {len(P)} pairs; got {sizes}")
-    for draw in range(n_draws):
-        order = rng('pairs curve', seed, draw).permutation(len(P))
-        test = order[half:]
-        truth = origin(P[test], N[test], 'any')
-        for n in sizes:
-            v = origin(P[order[:n]], N[order[:n]], 'any')
-            rows.append(dict(n_pairs=n, draw=draw, cosine=v.cosine(truth), ordered=float((v.project(P[test] - N[test]) > 0).mean())))
-    return pd.DataFrame(rows)
-
-# %% ../nbs/api/51_steering.ipynb #cell110
+# %% ../nbs/api/51_steering.ipynb #cell114
 def dose_changes(
     table:pd.DataFrame, # from `dose_response`
     outcomes:str|Sequence[str]|None=None, # columns; None: all numeric ones of the judge
@@ -841,92 +930,17 @@ def dose_changes(
     "Mean change of every outcome at every dose, each clip against the unsteered one of its prompt and seed."
     import pandas as pd
     names, rows, weights = _outcomes(table, outcomes, unit), [], lru_cache(None)(lambda n: bootstrap_weights(n, n_boot=n_boot, seed=seed))
-    plain = table[table.alpha == 0].drop_duplicates([unit, 'seed']).set_index([unit, 'seed'])[names]
-    if not len(plain): raise ValueError("the table has no dose 0, so there is nothing to compare with")
-    for (arm, kind, alpha), part in table.groupby(['arm', 'kind', 'alpha'], sort=False):
-        now = part.drop_duplicates([unit, 'seed']).set_index([unit, 'seed'])[names]
-        by_unit = (now - plain.reindex(now.index)).groupby(level=0).mean()
+    for key, by_unit, now, before in _paired_changes(table, names, unit):
         for o in names:
             e = _mean_slope(by_unit[o].dropna().to_numpy(), weights, level)
-            rows.append(dict(arm=arm, kind=kind, alpha=alpha, outcome=o, value=e['slope'], low=e['low'], high=e['high'], n=e['n'], mean=now[o].mean(), before=plain.reindex(now.index)[o].mean()))
+            rows.append(key | dict(outcome=o, value=e['slope'], low=e['low'], high=e['high'], n=e['n'], mean=now[o].mean(), before=before[o].mean()))
     return pd.DataFrame(rows)
 
-# %% ../nbs/api/51_steering.ipynb #cell114
-def cue_recovery(
-    changes:pd.DataFrame, # from `dose_changes`
-    planted:Mapping[str, float], # outcome -> change that the emotion makes by construction, in the same units
-    spread:Mapping[str, float], # outcome -> standard deviation between clips, so that outcomes can be added up
-    least:float=.3, # cues whose planted change is smaller than this many standard deviations have no ratio
-)->pd.DataFrame: # arm, kind, alpha, outcome, change, planted, recovered, low, high, n; outcome "all" is the projection, "beside" what lies off it
-    """Share of a planted change that a push recovers, cue by cue and over all cues.
-
-    "all" projects the change on the planted one, in standard deviations: 1 is the whole change, in the right mixture. "beside" is the length of the rest, in lengths of the planted change."""
-    import pandas as pd
-    cues, rows = list(planted), []
-    want = np.array([planted[c]/spread[c] for c in cues])
-    if not np.isfinite(want).all() or not want.any(): raise ValueError(f"planted changes must be finite and not all zero, and every spread positive; got {dict(planted)} over {dict(spread)}")
-    for (arm, kind, alpha), part in changes[changes.outcome.isin(cues)].groupby(['arm', 'kind', 'alpha'], sort=False):
-        p, own = part.set_index('outcome').reindex(cues), dict(arm=arm, kind=kind, alpha=alpha)
-        for c, w in zip(cues, want):
-            ends = sorted((p.low[c]/planted[c], p.high[c]/planted[c])) if abs(w) >= least else (math.nan,)*2
-            rows.append(dict(own, outcome=c, change=p.value[c], planted=planted[c], recovered=p.value[c]/planted[c] if abs(w) >= least else math.nan, low=ends[0], high=ends[1], n=p.n[c]))
-        x = np.nan_to_num(np.array([p.value[c]/spread[c] for c in cues], float))
-        along = float(x@want/(want@want))
-        rows += [dict(own, outcome=k, change=v*np.linalg.norm(want), planted=np.linalg.norm(want), recovered=v, low=math.nan, high=math.nan, n=p.n.max()) for k, v in (('all', along), ('beside', float(np.linalg.norm(x - along*want)/np.linalg.norm(want))))]
-    return pd.DataFrame(rows)
-
-# %% ../nbs/api/51_steering.ipynb #cell118
-def at_equal_cost(
-    table:pd.DataFrame, # a row an arm and dose, with columns `by`, gain and cost; dose 0 is added as (0, 0)
-    budget:float, # cost at which arms are compared
-    gain:str='recovered', # column of what is wanted
-    cost:str='cost', # column of what it costs
-    by:str|Sequence[str]='arm', # columns that name an arm
-)->pd.DataFrame: # by, gain at the budget, cost (at most the budget), alpha where there is one; best first
-    "Largest gain that each arm reaches within a budget, doses joined by straight lines."
-    import pandas as pd
-    by, rows = [by] if isinstance(by, str) else list(by), []
-    check_positive('budget', budget)
-    for key, part in table.groupby(by, sort=False):
-        part = part.assign(size=part.alpha.abs() if 'alpha' in part else part[cost]).sort_values('size')
-        g, c, a = (np.r_[0., part[k].to_numpy(float)] for k in (gain, cost, 'size'))
-        t = np.linspace(0, len(g) - 1, 50*(len(g) - 1) + 1)
-        G, C, A = (np.interp(t, np.arange(len(g)), v) for v in (g, c, a))
-        best = int(np.argmax(np.where(C <= budget, G, -np.inf)))
-        rows.append(dict(zip(by, key)) | {gain: G[best], cost: C[best], 'alpha': A[best]})
-    return pd.DataFrame(rows).sort_values(gain, ascending=False, ignore_index=True)
-
-# %% ../nbs/api/51_steering.ipynb #cell122
-def emotion_directions(
-    acts:np.ndarray, # (clip, d) pooled activations
-    emotions:Sequence[str], # (clip,) emotions and "neutral"
-    pairs:Sequence, # (clip,) pair ids: the same sentence with another word
-    site:str, # where they were read
-    rms:float|None=None, # RMS of the site
-    sources:Sequence=(), # (clip,) ids
-)->dict[str, Direction]: # "valence", "arousal", and every emotion against neutral
-    "The two axes over the emotional clips, and for each emotion the mean difference over matched pairs."
-    y, X = np.asarray(emotions), np.asarray(acts, float)
-    names, on = [e for e in dict.fromkeys(y.tolist()) if e != 'neutral'], y != 'neutral'
-    axes = {a: axis_direction(X[on], y[on], a, site, rms=rms, sources=[s for s, k in zip(sources, on) if k]) for a in ('valence', 'arousal')}
-    parts = {e: _match(y, e, 'neutral', pairs) for e in names}
-    return axes | {e: mean_difference(X[i], X[j], site, rms, [sources[k] for k in i + j] if len(sources) else (), labels=[e, 'neutral']) for e, (i, j) in parts.items()}
-
-# %% ../nbs/api/51_steering.ipynb #cell125
-def method_directions(
-    positive:np.ndarray, # (pair, d) activations with the property
-    negative:np.ndarray, # (pair, d) the same content without it
-    site:str, # where they were read
-    rms:float|None=None, # RMS of the site
-    sae=None, # a dictionary of this site; None leaves that method out
-    features:tuple=(), # with `sae`: (positive, negative) mean activations of its features, (pair, feature)
-    n_features:int=8, # with `sae`: decoder rows, those that differ most
-)->dict[str, Direction]: # by method
-    "One contrast found in several ways, all from the same pairs."
-    X, y = np.vstack([positive, negative]), np.repeat([1., -1.], [len(positive), len(negative)])
-    out = {'mean difference': mean_difference(positive, negative, site, rms), 'PCA of differences': pca_direction(positive, negative, site, rms=rms)}
-    out |= {n: f(X, y, site, rms=rms) for n, f in (('ridge', ridge_direction), ('logistic', logistic_direction), ('LDA', lda_direction), ('AGOP', agop_direction))}
-    if sae is None: return out
-    gap = np.asarray(features[0], float).mean(0) - np.asarray(features[1], float).mean(0)
-    top = np.argsort(-np.abs(gap))[:n_features]
-    return out | {'SAE features': sae_direction(sae, top.tolist(), site, gap[top].tolist(), rms)}
+def _paired_changes(table, names, unit):
+    "Arm, kind and dose, the mean change of every unit against its own unsteered clips, the clips, and the unsteered ones."
+    plain = table[table.alpha == 0].drop_duplicates([unit, 'seed']).set_index([unit, 'seed'])[names]
+    if not len(plain): raise ValueError("the table has no dose 0, so there is nothing to compare with")
+    for key, part in table.groupby(['arm', 'kind', 'alpha'], sort=False):
+        now = part.drop_duplicates([unit, 'seed']).set_index([unit, 'seed'])[names]
+        before = plain.reindex(now.index)
+        yield dict(zip(('arm', 'kind', 'alpha'), key)), (now - before).groupby(level=0).mean(), now, before

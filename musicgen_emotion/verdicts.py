@@ -4,11 +4,12 @@
 
 # %% ../nbs/api/55_verdicts.ipynb #cell002
 from __future__ import annotations
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from .core import check_finite, check_in, check_positive, rng
+from .core import Run, check_finite, check_in, check_positive, read_table, rng, sha256_bytes, write_table
 from .emotions import EMOTION_WORDS, EMOTIONS, VALENCE_AROUSAL, check_emotion
 from .prompts import NOUNS
 from .acoustics import ListenerModel, listener_cues
@@ -16,12 +17,12 @@ from .stats import bootstrap_weights, interval
 from .plots import _axes, _columns
 from .models import MusicModel, delay_tokens, sample_tokens
 from .hooks import hooked
-from .patching import (QUESTIONS, Pairs, _recorded, _run, _texts, ablated, causal_reliability, contrast, fit_oracle, inlp, leace,
+from .patching import (QUESTIONS, PatchedClips, Pairs, _collected, _recorded, _run, _texts, ablated, causal_reliability, contrast, fit_oracle, inlp, leace,
     next_token_logits, project_out)
 
 # %% auto #0
 __all__ = ['BARS', 'ANSWERS', 'word_parts', 'construction_checks', 'prediction_slopes', 'interventions', 'site_reliability',
-           'listener_ratings', 'collect_evidence', 'against_construction', 'plot_verdicts']
+           'Stages', 'listener_ratings', 'collect_evidence', 'against_construction', 'plot_verdicts']
 
 # %% ../nbs/api/55_verdicts.ipynb #cell006
 def word_parts(
@@ -146,24 +147,67 @@ def site_reliability(
     family:str='mlp', # family of the oracles, see `fit_oracle`
     n_boot:int=1000, # resamples of words
     seed:int=0, # of folds, floors and resamples
-)->pd.DataFrame: # as `causal_reliability`, with site, and accuracy and chance of the oracle
+    n_random:int=10, # directions of the random floor
+)->pd.DataFrame: # as `causal_reliability`, with site, and accuracy and chance of the oracle (`oracle` in training, `judged` on the judged rows)
     "Completeness, selectivity and reliability of every intervention at every site, judged by oracles that share no word with it."
     if missing := [c for c in ('emotion', 'word', 'part', *controls) if c not in table]: raise KeyError(f"the table lacks the columns {missing}")
     fit, train, test = ((table.part == i).to_numpy() for i in range(3))
     if not (fit.any() and train.any() and test.any()): raise ValueError(f"part must hold 0, 1 and 2; got {sorted(table.part.unique())}")
     if words := set(table.word[fit]) & set(table.word[train]) | set(table.word[test]) & set(table.word[~test]): raise ValueError(f"words occur in more than one part: {sorted(words)[:5]}")
-    return pd.concat([_at_site(s, X, table, fit, train, test, source, controls, family, n_boot, seed) for s, X in states.items()], ignore_index=True)
+    return pd.concat([_at_site(s, X, table, fit, train, test, source, controls, family, n_boot, seed, n_random) for s, X in states.items()], ignore_index=True)
 
-def _at_site(site, X, table, fit, train, test, source, controls, family, n_boot, seed):
+def _at_site(site, X, table, fit, train, test, source, controls, family, n_boot, seed, n_random):
     labels, words = table.emotion.to_numpy(str), table.word.to_numpy(str)
     oracle = fit_oracle(X[train], labels[train], family, words[train], seed=seed)
     others = {c: fit_oracle(X[train], table[c].to_numpy(str)[train], family, words[train], seed=seed) for c in controls}
     ways, out = interventions(X[fit], labels[fit], source), []
     for kind, goal in dict(counterfactual=source, nullifying=None).items():
-        out.append(causal_reliability(ways[kind], X[test], labels[test], oracle, others, goal, words[test], n_boot, seed))
+        out.append(causal_reliability(ways[kind], X[test], labels[test], oracle, others, goal, words[test], n_boot, seed, n_random))
     return pd.concat(out).assign(site=site, oracle=oracle.accuracy.value, oracle_low=oracle.accuracy.low, chance=oracle.chance)
 
 # %% ../nbs/api/55_verdicts.ipynb #cell031
+@dataclass
+class Stages:
+    "What the stages of a run have made, kept in its folder until the run ends, so that an attempt after an interruption does not make it again."
+    run:Run # open run; its folder belongs to one set of parameters
+
+    def _file(self, name):
+        stamp = sha256_bytes(repr([self.run.manifest.get('code'), *((m['name'], m['checksum']) for m in self.run.manifest['models'])]))
+        return self.run.path/'stages'/f'{name}-{stamp[:12]}.parquet'
+
+    def __call__(self,
+        name:str, # of the stage
+        make:Callable[[], pd.DataFrame], # makes its table
+    )->pd.DataFrame: # the table, read back where an earlier attempt with the same code and weights has finished it
+        "Table of a stage. Without the runner's checksum of the code nothing is read back."
+        if (file := self._file(name)).exists() and self.run.manifest.get('code'): return read_table(file)
+        write_table(table := make(), file)
+        return table
+
+    def clips(self,
+        name:str, # of the stage
+        model:MusicModel, # decodes the tokens that are read back
+        make:Callable[[], PatchedClips], # makes the clips
+        guidance:float=3., # they were made with
+        temperature:float=1., # they were made with
+        top_k:int|None=50, # they were made with
+    )->PatchedClips: # the same, with sound
+        "Patched clips of a stage: the tokens are kept, the sound is decoded again."
+        made = []
+        def _table():
+            made.append(c := make())
+            return c.table.assign(tokens=[x.astype('<i2').tobytes() for x in c.made.tokens])
+        t = self(name, _table)
+        if made: return made[0]
+        tokens = np.stack([np.frombuffer(b, '<i2').reshape(model.config.n_codebooks, -1) for b in t.tokens])
+        return _collected(model, t.drop(columns=['tokens', 'row']), tokens, guidance, temperature, top_k, True)
+
+    def clear(self)->None: # the folder is gone
+        "Delete what was kept; what a study wants to show is in its tables."
+        for f in (self.run.path/'stages').glob('*.parquet'): f.unlink()
+        if (self.run.path/'stages').is_dir(): (self.run.path/'stages').rmdir()
+
+# %% ../nbs/api/55_verdicts.ipynb #cell035
 def listener_ratings(
     table:pd.DataFrame, # descriptors, one row a clip
     source:str, # emotion at one end
@@ -181,7 +225,7 @@ def listener_ratings(
     axis = (ends[0] - ends[1]) / np.linalg.norm(ends[0] - ends[1])
     return table.assign(**cues.add_prefix('cue_'), **r, valence=plane[:, 0], arousal=plane[:, 1], toward=plane @ axis)
 
-# %% ../nbs/api/55_verdicts.ipynb #cell036
+# %% ../nbs/api/55_verdicts.ipynb #cell040
 BARS = dict(decodable=0., p=.05, reliability=.5, sufficient=.5, necessary=.5)
 
 def collect_evidence(
@@ -217,7 +261,7 @@ def collect_evidence(
 def _row(site, question, measure, value, low, high, bar, direction='>', reason=''):
     return dict(site=site, question=question, measure=measure, value=value, low=low, high=high, bar=bar, direction=direction, reason=reason)
 
-# %% ../nbs/api/55_verdicts.ipynb #cell041
+# %% ../nbs/api/55_verdicts.ipynb #cell045
 def against_construction(
     verdicts:pd.DataFrame, # of `verdict_table`: site, question, answer
     n_layers:int, # decoder layers
@@ -230,7 +274,7 @@ def against_construction(
     implied = ['yes' if r.site in carriers and r.question in ('sufficient', 'necessary') else '' for r in verdicts.itertuples()]
     return verdicts.assign(implied=implied, agrees=[pd.NA if not i else a == i for i, a in zip(implied, verdicts.answer)]).astype(dict(agrees='boolean'))
 
-# %% ../nbs/api/55_verdicts.ipynb #cell047
+# %% ../nbs/api/55_verdicts.ipynb #cell051
 ANSWERS = {'yes': '#7fbf9b', 'no': '#e3a58a', 'unclear': '#e8dfa8', 'not measured': '#dddddd'}
 
 def plot_verdicts(

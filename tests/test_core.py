@@ -220,7 +220,7 @@ def test_gate_refuses_what_is_no_number():
 def test_nan_gate_is_null_in_valid_json(tmp_path):
     with open_run(tmp_path, 'phase0') as run: run.gate('g', float('nan'), threshold=1)
     assert json.loads((tmp_path/'gates.json').read_text(), parse_constant=lambda c: pytest.fail(c))[0]['value'] is None
-    assert verdict(run.gates) == 'ITERATE'
+    assert verdict(run.gates) == 'PAUSE'
 
 def test_library_versions_import_nothing():
     code = "import sys; from musicgen_emotion.core import library_versions; v = library_versions(); print('torch' in sys.modules, v['numpy'])"

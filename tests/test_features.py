@@ -3,9 +3,9 @@ import json, re, shutil, subprocess
 import numpy as np, pandas as pd, pytest, torch
 from musicgen_emotion.emotions import EMOTIONS
 from musicgen_emotion.feature_cards import CardData, feature_card, write_feature_page
-from musicgen_emotion.feature_effects import ablate_features, ablation_effect, edit_effects, feature_edit, random_features_like
+from musicgen_emotion.feature_effects import ablate_features, ablation_effect, edit_changes, edit_effects, edit_test, feature_edit, random_features_like
 from musicgen_emotion.feature_recovery import feature_splitting, match_features, monosemanticity, recovery_table, stability, stable_estimate
-from musicgen_emotion.features import (beats_controls, cluster_features, control_table, count_selective, emotion_profile, generalization, pca_features,
+from musicgen_emotion.features import (beats_controls, cluster_features, control_claims, control_table, count_selective, emotion_profile, generalization, pca_features,
                                        planted_features, rectify, selective_features, selectivity, sparse_probe, va_weights)
 
 @pytest.fixture(scope='module')
@@ -65,6 +65,36 @@ def test_definition_of_selectivity():
 def test_counts_do_not_need_the_activations(table):
     assert count_selective(table)['count'].iloc[0] == table.selective.sum() and count_selective(table).low.isna().all()
 
+def studies(seed, n=200):
+    "A study of 60 words: 80 features lean to an emotion, from hardly to strongly, the rest to none"
+    rng, words = np.random.default_rng(seed), np.repeat(np.arange(60), 2)
+    lean = np.where(np.repeat(np.arange(5), 12)[:, None] == np.arange(n) % 5, np.where(np.arange(n) < 80, np.linspace(1, 8, n), 1.), 1.)
+    return (rng.gamma(.7, 1, (60, n))*lean)[words]*rng.gamma(2, .5, (120, n)), np.repeat(EMOTIONS, 24), words
+
+def test_interval_of_a_count_covers_the_mean_of_repeated_studies():
+    from musicgen_emotion.features import _cells, _classes, _ends, _kept
+    rows = []
+    for seed in range(14):
+        A, y, words = studies(seed); T = selective_features(A, y, words, n_perm=200, seed=seed); cells = _cells(A, _classes(y)[1], words)
+        fixed = _ends(T.selective.sum(), _kept(cells, T, cells.draws(100, seed), .01)[:, 0].sum(1), .95)
+        rows.append(count_selective(T, A, y, words, n_boot=100, seed=seed).iloc[0].to_dict() | dict(fixed_low=fixed[0], fixed_high=fixed[1]))
+    R = pd.DataFrame(rows); mean = R['count'].mean()
+    def holds(low, high): return ((low <= mean) & (mean <= high)).mean()
+    assert holds(R.low, R.high) >= .8 and (R.high > R['count']).all()
+    assert holds(R.fixed_low, R.fixed_high) < .5, 'with the set of significant features fixed the interval promises too much'
+
+def test_redrawing_without_change_gives_the_count(data, table):
+    from musicgen_emotion.features import _cells, _classes, _found_again
+    names, codes = _classes(data.rows.emotion.to_numpy()); cells = _cells(data.acts, codes, data.rows.word.to_numpy())
+    same = _found_again(cells, table, names, np.ones((1, len(cells.n))), .01, 0)[0]
+    assert same.sum(1).tolist() == [table.selective.sum(), table.highly.sum()]
+    assert same[0].tolist() == [table[table.emotion == e].selective.sum() for e in names]
+
+def test_counts_refuse_another_study(data, table):
+    labels, words = data.rows.emotion.to_numpy(), data.rows.word.to_numpy()
+    with pytest.raises(ValueError, match='acts has 9 features'): count_selective(table, data.acts[:, :9], labels, words)
+    with pytest.raises(ValueError, match='the table speaks of'): count_selective(table, data.acts, np.where(labels == 'sad', 'calm', labels), words)
+
 def test_valence_weights_match_a_plain_regression(data):
     rng = np.random.default_rng(0); va = rng.normal(size=(120, 2))
     T = va_weights(data.acts[:, :3], va, n_boot=50, n_perm=50)
@@ -79,6 +109,24 @@ def test_choice_of_features_stays_inside_the_folds():
 def test_an_open_control_is_never_a_win(data):
     T = control_table(data.acts, data.states, data.rows.emotion.to_numpy(), data.rows.word.to_numpy(), n_perm=20, n_boot=30, n_shuffles=1)
     assert beats_controls(T) | dict(gain=0, low=0, high=0) == dict(measure='probe', beats=False, against=beats_controls(T)['against'], gain=0, low=0, high=0, missing=['random weights'])
+
+def test_count_and_share_are_two_claims(data):
+    T = control_table(data.acts, data.states, data.rows.emotion.to_numpy(), data.rows.word.to_numpy(), data.acts[:, ::-1], n_perm=50, n_boot=60, n_shuffles=1)
+    np.testing.assert_allclose(T.share_of_columns, T.selective/T.features)
+    assert (T.selective_redrawn_high - T.selective_redrawn_low)[3:].gt((T.selective_gain_high - T.selective_gain_low)[3:]).all() and T.share_of_columns_low.notna().all()
+    for redrawn in (False, True):
+        C = control_claims(T, redrawn).set_index('measure')
+        assert not C.beats['selective'] and C.against['share_of_columns'] == 'raw dimensions' and C.says.is_unique
+        assert all(C.loc[m, 'low'] == beats_controls(T, m, redrawn)['low'] for m in C.index)
+    assert C.control['share_of_columns'] == T.share_of_columns.iloc[-1] and C.dictionary['share_of_columns'] == T.share_of_columns.iloc[0]
+
+@pytest.mark.parametrize('raw, error', [(np.full((120, 4), np.nan), 'raw must be finite, .* in 120 rows'), (np.zeros(120), r'raw must be \(row, d\)'), (None, r'raw must be \(row, d\)')])
+def test_controls_name_what_is_wrong_with_raw_states(data, raw, error):
+    with pytest.raises(ValueError, match=error): control_table(data.acts, raw, data.rows.emotion.to_numpy())
+
+@pytest.mark.parametrize('n', [-5, 0, 2.5])
+def test_a_test_needs_shuffles(data, n):
+    with pytest.raises(ValueError, match='n_perm must be a whole number >= 1'): selective_features(data.acts, data.rows.emotion.to_numpy(), n_perm=n)
 
 def test_generalization_against_chance(data, table):
     rng, labels = np.random.default_rng(0), np.repeat(EMOTIONS, 10)
@@ -115,6 +163,15 @@ def test_matching_is_symmetric_and_blind_to_order_and_length(data):
     assert match_features(W, W[:30]).back == pytest.approx(match_features(W[:30], W).mean_max)
     assert set(feature_splitting(W[:5], W).fate) == {'kept'}
 
+def test_assignment_has_its_chance():
+    rng = np.random.default_rng(0); S = rng.normal(size=(12, 12))*np.linspace(.1, 3, 12)
+    a, b = rng.normal(size=(60, 12))@S, rng.normal(size=(60, 12))@S
+    m = match_features(a, b)
+    assert m.hungarian_chance > .5 and abs(m.hungarian_above) < .05, 'rows that share nothing but a covariance are matched well, by chance'
+    assert match_features(a, b[:20]).hungarian_chance > 0 and np.isnan(match_features(a, b, hungarian=False).hungarian_chance)
+    with pytest.warns(UserWarning, match='2 runs'): T = stability([a, a[::-1]])
+    assert (T.hungarian_covariance < .95).all() and np.allclose(T.hungarian_above, T.hungarian - T.hungarian_covariance) and (T.found_covariance <= T.found).all()
+
 def test_stability_interval_counts_runs_not_pairs(data):
     rng = np.random.default_rng(0)
     T = stability([data.directions + rng.normal(scale=.1, size=(67, 40)) for _ in range(5)], hungarian=False)
@@ -142,6 +199,18 @@ def test_an_edit_that_changes_nothing_changes_nothing(data):
     gone = ablate_features(sae, x, [3]).detach()
     torch.testing.assert_close(x - gone, sae.encode(x).detach()[..., [3]]*sae.W_dec.detach()[3], atol=1e-5, rtol=0)
 
+@pytest.mark.parametrize('work, error', [
+    (lambda sae, x: ablate_features(sae, torch.tensor([[float('nan')]*40]), [0]), 'x holds NaN'),
+    (lambda sae, x: ablate_features(sae, torch.full((2, 40), torch.inf), [0]), 'x holds NaN or infinite'),
+    (lambda sae, x: ablate_features(sae, x, [0, 1], 'clamp', np.nan), 'finite to clamp features, got nan'),
+    (lambda sae, x: ablate_features(sae, x, [0, 1], 'scale', [1., np.inf]), 'finite to scale'),
+    (lambda sae, x: ablate_features(sae, x, [0, 1], 'clamp', [1., 2., 3.]), r'one for each of the 2 features, got shape \(3,\)'),
+    (lambda sae, x: ablation_effect(sae, x, ['sad']*5, [0]), r'labels must be \(120,\), one a row of x, got \(5,\)'),
+    (lambda sae, x: ablation_effect(sae, x, EMOTIONS*24, [0], np.arange(5)), r'groups must be \(120,\)'),
+    (lambda sae, x: random_features_like(x - x.min(), [0], n=0), 'n must be at least 1, got 0')])
+def test_edits_refuse_bad_input(data, work, error):
+    with pytest.raises(ValueError, match=error): work(Dictionary(data.directions), data.states)
+
 def test_effect_names_the_emotion(data):
     T = ablation_effect(Dictionary(data.directions), data.states, data.rows.emotion.to_numpy(), [3, 4, 5], data.rows.word.to_numpy(), n_random=30, n_boot=100).set_index(['measure', 'scope'])
     assert T.value['probability', 'sad'] > T.random_high['probability', 'sad'] and T.value['probability', 'happy'] < T.value['probability', 'sad']/3
@@ -162,6 +231,46 @@ def test_edits_reach_one_branch_of_a_running_model(both_tiny):
 def test_edit_effects_drop_clips_without_a_number():
     T = pd.DataFrame([dict(arm=a, prompt=p, seed=0, tempo=100. + (a == 'x') if p != 'c' else np.nan) for a in ('clean', 'x') for p in 'abc'])
     assert edit_effects(T, ('tempo',)).loc[0, ['difference', 'n']].tolist() == [1., 2]
+
+def test_edits_need_a_clean_arm_and_single_clips():
+    T = pd.DataFrame([dict(arm=a, prompt=p, seed=0, tempo=100.) for a in ('clean', 'x') for p in 'ab'])
+    with pytest.raises(ValueError, match=r"needs an arm 'clean' to compare with, its arms are \['x'\]"): edit_effects(T[T.arm == 'x'], ('tempo',))
+    with pytest.raises(ValueError, match='more than once'): edit_effects(pd.concat([T, T]), ('tempo',))
+    assert edit_changes(T.iloc[:3], ('tempo',)).tempo.tolist() == [0.] and edit_changes(T, ('tempo',)).arm.tolist() == ['x', 'x']
+
+def changes(rng, n=19, prompts=8, effect=0., shift=0., heavy=False):
+    "Paired changes of an edit and n random sets: every arm has its own mean in six descriptors of very different size"
+    X = (rng.standard_t(2, (n + 1, prompts, 6)) if heavy else rng.normal(size=(n + 1, prompts, 6))) + .3*rng.normal(size=(n + 1, 1, 6)) + shift
+    X[0, :, 0] += effect
+    index = pd.MultiIndex.from_product([['ablate', *(f'random {i}' for i in range(n))], range(prompts)], names=['arm', 'prompt'])
+    return pd.DataFrame(X.reshape(-1, 6)*10.**np.arange(6), index, list('abcdef')).reset_index()
+
+@pytest.mark.parametrize('kind', [dict(), dict(heavy=True, shift=1.)])
+def test_an_edit_like_the_random_ones_seldom_passes(kind):
+    rng = np.random.default_rng(0)
+    p = np.array([edit_test(changes(rng, **kind), 'ablate').p.item() for _ in range(300)])
+    assert (p <= .05).mean() <= .08 and .4 < p.mean() < .6
+
+def test_a_planted_edit_is_found():
+    T = edit_test(changes(np.random.default_rng(1), 39, effect=4.), 'ablate').iloc[0]
+    assert (T.p, T.descriptor, T.moved, T.n_prompts, T.n_random, T.n_descriptors) == (1/40, 'a', 'a', 8, 39, 6)
+    C = changes(np.random.default_rng(1), 39, effect=4.)
+    assert edit_test(C.sample(frac=1, random_state=0), ['ablate']).statistic.item() == pytest.approx(T.statistic)
+    still = C.assign(a=C.a.where(C.arm != 'ablate', 0.), **{d: 0. for d in 'bcdef'})
+    assert edit_test(still, 'ablate').p.item() == 1, 'an edit that changes nothing never passes'
+
+def test_edit_test_refuses_what_cannot_be_tested():
+    C = changes(np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r'at least 19 random sets, got 18: with 18 the smallest reachable p is 1/19 = 0.053'): edit_test(C[C.arm != 'random 3'], 'ablate')
+    with pytest.raises(ValueError, match=r"got \['random 1'\]"): edit_test(C, 'random 1')
+    with pytest.raises(ValueError, match="same prompts; 'random 2' has 7"): edit_test(C[(C.arm != 'random 2') | (C.prompt != 0)], 'ablate')
+    with pytest.raises(KeyError, match='tempo'): edit_test(C, 'ablate', ['tempo'])
+    with pytest.raises(ValueError, match='no descriptor'): edit_test(C.assign(a=np.nan), 'ablate', ['a'])
+    assert edit_test(C.assign(b=C.b.where(C.arm != 'random 2')), 'ablate').n_descriptors.item() == 5
+
+def test_a_card_needs_a_wave_for_every_clip(data, table):
+    frames = pd.DataFrame(dict(clip=['a', 'b'], prompt='x', seconds=[0., 0.]))
+    with pytest.raises(KeyError, match="waves lack 1 of 2 clips, first 'b'"): CardData(data.acts, data.rows, table, frame_acts=data.acts[:2], frames=frames, waves=dict(a=np.zeros(9)), sample_rate=8000)
 
 @pytest.fixture(scope='module')
 def page(data, table, tmp_path_factory):

@@ -46,8 +46,9 @@ def test_scores_stand_beside_their_clip_whatever_the_batch(sound):
 
 @pytest.mark.parametrize("broken, match", [
     (lambda a, sr: 1 / 0, "ZeroDivisionError"), (lambda a, sr: "happy", "TypeError"), (lambda a, sr: pd.DataFrame(index=range(len(a))), "no score"),
-    (lambda a, sr: None, "TypeError"), (lambda a, sr: [1.] * (len(a) + 1), "returned 2 rows for 1 clips"), (lambda a, sr: [np.nan] * len(a), "NaN or infinite"),
-    (lambda a, sr: [np.inf] * len(a), "NaN or infinite")])
+    (lambda a, sr: None, "not a finite number"), (lambda a, sr: [1.] * (len(a) + 1), "returned 2 rows for 1 clips"), (lambda a, sr: [np.nan] * len(a), "not a finite number"),
+    (lambda a, sr: [np.inf] * len(a), "not a finite number"), (lambda a, sr: [1j] * len(a), "TypeError"),
+    (lambda a, sr: dict(x=[pd.NaT] * len(a)), "not a finite number: x"), (lambda a, sr: dict(x=[1j] * len(a)), "not a finite number: x")])
 def test_a_broken_judge_is_reported_for_every_clip(sound, broken, match):
     table = run_judge(broken, sound, SR, progress=False)
     assert len(table) == 4 and table.problem.str.contains(match).all()
@@ -63,6 +64,24 @@ def test_one_bad_clip_costs_no_other(sound):
     assert table.level.notna().tolist() == [True, False, False, False, False, True]
     short = run_judge(lambda a, sr: [1.] * min(len(a), 1), sound, SR, progress=False)
     assert not short.problem.any() and (short.iloc[:, 1] == 1).all(), "a judge that fails on batches is asked clip by clip"
+
+
+def test_scores_never_overwrite_the_table_and_judges_never_the_sound(sound):
+    for c in ("clip", "problem"):
+        with pytest.raises(ValueError, match=f"returns the column '{c}', which the table keeps"): run_judge(lambda a, sr: {c: [1.] * len(a)}, sound, SR, progress=False)
+    def eater(a, sr):
+        a.fill(0)
+        return [1.] * len(a)
+    kept = sound.copy()
+    run_judge(eater, sound, SR, progress=False)
+    assert (sound == kept).all()
+
+
+def test_one_way_to_ask(sound):
+    from musicgen_emotion.steering import judge_clips
+    def picky(a, sr): return dict(x=np.where(a.max(1) > a.max(), np.nan, 1.), y=[pd.NaT] * len(a))
+    a, b = run_judge(picky, sound, SR, progress=False), judge_clips(picky, sound, SR)
+    assert ("picky: " + a.problem).tolist() == b.failure.tolist() and (a.x == b.x).all()
 
 
 def test_an_interrupt_is_not_swallowed(sound):

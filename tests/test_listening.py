@@ -225,6 +225,22 @@ def test_three_conditions_and_clips_between_tracks(tmp_path):
     r = analyse_listening(read_answers(tmp_path / "a.csv", made), baseline="a", n_boot=200)
     mixed = r.effects[r.effects.method == "mixed"].set_index("level").estimate
     assert mixed["b"] > .7 and mixed["c"] < -.7 and "track x effect" not in set(r.variance.component)
+    p = r.power([.1, 2.], n_sims=200)
+    assert set(p.design) == {"between"} and len(p) == 4 and (p[p.effect == 2].power.to_numpy() >= p[p.effect == .1].power.to_numpy()).all() and np.isfinite(p[["sd_rater", "sd_track", "sd_residual"]]).all(None)
+
+
+def test_power_of_the_study_is_that_of_its_fitted_spreads(tmp_path):
+    made = write_listening_test(make_clips(8, .3), tmp_path / "t.html", "rating", sample_rate=SR, scales=["valence", "arousal"], n_per_rater=12)
+    simulate_raters(made, 10, dict(unsteered=0, steered=.6), sd_rater=.6, sd_track=.6).to_csv(tmp_path / "a.csv", index=False)
+    r = analyse_listening(read_answers(tmp_path / "a.csv", made), baseline="unsteered", n_boot=100)
+    assert set(r.effects.design) == {"within"} and (r.effects.n_per_rater < 8).all()
+    p = r.power(.7, n_sims=300).set_index("scale")
+    for scale, row in p.iterrows():
+        sd = r.variance[r.variance.scale == scale].set_index("component").sd
+        want = listening_power(10, 8, .7, sd["rater x effect"], sd["track x effect"], sd["residual"], "within", int(row.n_per_rater), n_sims=300)
+        assert (row.power, row.low, row.high) == (want.value, want.low, want.high)
+    more = r.power(.7, n_raters=40, n_tracks=32, n_sims=300).set_index("scale")
+    assert (more.power >= p.power).all() and more.power.sum() > p.power.sum() and set(more.n_tracks) == {32}
 
 
 def test_when_everyone_chooses_the_same_nothing_breaks(pairs, tmp_path):

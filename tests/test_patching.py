@@ -1,9 +1,10 @@
 """Patching, attribution, erasure, reliability, mediation and attention: what the lessons do not say."""
+import inspect
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from musicgen_emotion.attention import attention_pass, attention_span, emotion_word_test, span_test, word_attention
+from musicgen_emotion.attention import attention_pass, attention_span, emotion_word_test, role_attention, span_test, word_attention
 from musicgen_emotion.extraction import replay, token_nll
 from musicgen_emotion.hooks import _n_hooks as n_hooks, hooked
 from musicgen_emotion.models import delay_tokens, load_model, sample_tokens, write_random_model
@@ -114,6 +115,23 @@ def test_an_error_leaves_nothing_behind(both_tiny, both_pairs):
     assert n_hooks(both_tiny) == 0 and (both_tiny.backend != 'transformers' or both_tiny.hf.decoder.config._attn_implementation == 'sdpa')
     assert not any(p.requires_grad for s in both_tiny.sites for p in both_tiny.module(s).parameters())
 
+def test_random_floor_is_the_mean_over_its_draws(both_tiny, both_pairs):
+    "Every further draw is a new one, all of a pair are averaged, and the floor is steadier for it; the other arms are run once."
+    def floor(n, seed=0): return whole(activation_patching(both_tiny, both_pairs, ['text', 'layer_1'], ('patch', 'random'), None, seed=seed, n_random=n, progress=False))
+    one, two = floor(1), floor(2)
+    second = 2 * two.moved - one.moved
+    assert np.allclose(one[one.arm == 'patch'].moved, two[two.arm == 'patch'].moved) and (np.abs(second - one.moved)[one.arm == 'random'] > 1e-4).all()
+    spread = {n: np.std([floor(n, s).query("arm == 'random'").groupby('site', sort=False).restored.mean() for s in range(6)], 0) for n in (1, 8)}
+    assert (spread[8] < .8 * spread[1]).all(), spread
+    for n in (0, 1.5):
+        with pytest.raises(ValueError, match='n_random must be a whole number'): floor(n)
+
+def test_batch_sizes_are_whole_numbers(tiny, pairs):
+    for f in (lambda n: activation_patching(tiny, pairs, ['text'], batch_size=n), lambda n: attribution_patching(tiny, pairs, batch_size=n), lambda n: ablation_effects(tiny, pairs, ['text'], batch_size=n),
+              lambda n: patched_generation(tiny, pairs, ['text'], .2, batch_size=n), lambda n: attention_pass(tiny, pairs.tokens, pairs.source, None, batch_size=n)):
+        for n in (.5, 0, -1, True):
+            with pytest.raises(ValueError, match='batch_size must be a whole number'): f(n)
+
 def test_summary_bootstraps_pairs_and_divides_sums():
     t = pd.DataFrame(dict(pair=[0, 1, 2], site='x', moved=[1., 0., 30.], gap=[1., 1., 100.]))
     row = patching_summary(t, by=['site']).iloc[0]
@@ -150,6 +168,38 @@ def test_attribution_and_patching_agree_where_all_is_linear(both_tiny, both_pair
     assert np.allclose(a.attribution, b.attribution, atol=1e-4)
     got = attribution_agreement(both_tiny, both_pairs, a, 5, 'guided', n_boot=50, progress=False)
     assert got.spearman.n == 5 and got.spearman.low <= got.spearman.high and len(got.table) == 5
+
+@pytest.mark.parametrize('readout,passes', [('cond', 2), ('guided', 3)])
+def test_attribution_counts_two_forward_passes_and_one_backward(both_tiny, both_pairs, readout, passes):
+    "One run of each prompt for all cells, and the null rows where guidance needs them."
+    run, module = [], both_tiny.module('layer_0')
+    hooks = [module.register_forward_hook(lambda *_: run.append('forward')), module.register_full_backward_hook(lambda *_: run.append('backward'))]
+    attribution_patching(both_tiny, both_pairs, all_cells(both_tiny, .4, step_s=.1), readout, progress=False)
+    for h in hooks: h.remove()
+    assert (run.count('forward'), run.count('backward')) == (passes, 1)
+
+@pytest.mark.parametrize('readout', ['cond', 'guided'])
+def test_attribution_is_gradient_times_difference(both_tiny, both_pairs, readout):
+    "The same from three separate runs: both prompts without gradients for the weights, and the target once more with them."
+    p = Pairs(['a happy piano piece', 'a merry organ track'], ['a sunny piano piece', 'a bleak organ track'], both_pairs.tokens[:2])
+    names, ids, seen, n = ['layer_0.mlp', 'layer_1', 'layer_2.cross_attn'], delay_tokens(p.tokens, both_tiny.config), {}, 20
+    with hooked(both_tiny, {s: lambda x, now: seen.__setitem__(now.site.name, x.clone()) for s in names}): source = next_token_logits(both_tiny, p.tokens, p.source)
+    target, null = (next_token_logits(both_tiny, p.tokens, q) for q in (p.target, None))
+    g = 3. if readout == 'guided' else 1.
+    w, gap = contrast(*(null + g * (x - null) for x in (source, target)))
+    acts, state = {}, both_tiny.begin(both_tiny.encode_text(p.target), null=False, cache=False)
+    state.states = acts['text'] = state.states.detach().requires_grad_()
+    def keep(x, now):
+        x.retain_grad()
+        acts[now.site.name] = x
+    from musicgen_emotion.patching import frame_logits
+    with torch.enable_grad(), hooked(both_tiny, {s: keep for s in names}):
+        logits = frame_logits(inspect.unwrap(type(both_tiny).step)(both_tiny, state, ids, 'all').float(), both_tiny.config, n)
+        (g * (w * logits).sum((1, 2, 3)) / gap.sum((1, 2))).sum().backward()
+    seen['text'] = both_tiny.begin(both_tiny.encode_text(p.source), null=False, cache=False).states
+    want = [float((acts[s].grad[i] * (seen[s] - acts[s].detach())[i]).sum()) for i in range(2) for s in ('text', *names)]
+    got = attribution_patching(both_tiny, p, all_cells(both_tiny, .4, ['text', *names]), readout, progress=False).set_index(['pair', 'site']).attribution
+    assert np.allclose([got[i, s] for i in range(2) for s in ('text', *names)], want, atol=1e-4, rtol=1e-3) and np.abs(want).max() > .05
 
 def test_attribution_on_nano_ranks_cells(both_nano):
     p = pair_tokens(both_nano, pair_prompts(matched_pairs('happy', 'sad', 3), 'happy', 'sad'), .5)
@@ -239,6 +289,58 @@ def test_ablation_effects_of_a_site_without_text_are_nil(both_tiny, both_pairs):
     t = whole(ablation_effects(both_tiny, both_pairs, ['layer_0.cross_attn', 'text', 'layer_1'], dict(zero='zero', nothing=lambda x: x), progress=False), readout='cond')
     assert np.allclose(t[t.how == 'nothing'].lost, 0, atol=1e-3) and np.allclose(t[t.how == 'nothing'].kl_source, 0, atol=1e-4)
     assert (t[t.how == 'zero'].kl_source > 0).all()
+
+def test_ablations_do_not_depend_on_the_batch(both_tiny, both_pairs):
+    "One reference for all pairs: how many are run at once changes nothing, at text sites as at others."
+    keys = ['pair', 'site', 'how', 'readout', 'codebook']
+    one, two, all_ = (ablation_effects(both_tiny, both_pairs, ['text', 'text_proj', 'layer_1', 'layer_2.mlp'], batch_size=n, progress=False).sort_values(keys) for n in (1, 2, 3))
+    for other in (one, two):
+        for c in ('lost', 'kl_source', 'moved'): np.testing.assert_allclose(other[c], all_[c], atol=2e-3)
+    assert len(one) == 3 * 4 * 3 * 2 * 5
+
+def test_mean_ablation_puts_in_the_mean_of_both_runs_of_all_pairs(both_tiny, both_pairs):
+    "At a decoder site over positions, at text sites over real tokens; padding counts nowhere."
+    seen = {}
+    for q in (both_pairs.source, both_pairs.target):
+        for i, prompt in enumerate(q):
+            real = dict(text_proj=slice(0, int(both_tiny.encode_text([prompt]).mask.sum())), layer_1=slice(None))
+            with hooked(both_tiny, {s: lambda x, now: seen.setdefault(now.site.name, []).append(x[0, real[now.site.name]].clone()) for s in real}): next_token_logits(both_tiny, both_pairs.tokens[[i]], [prompt])
+    source, target = (next_token_logits(both_tiny, both_pairs.tokens, q) for q in (both_pairs.source, both_pairs.target))
+    got = whole(ablation_effects(both_tiny, both_pairs, ['text', 'text_proj', 'layer_1'], 'mean', None, batch_size=2, progress=False)).set_index(['pair', 'site']).lost
+    for s, rows in seen.items():
+        mean = torch.cat(rows).mean(0)
+        for i, prompt in enumerate(both_pairs.source):
+            with hooked(both_tiny, {s: lambda x, now: mean.expand(x.shape)}): cut = next_token_logits(both_tiny, both_pairs.tokens[[i]], [prompt])
+            moved, gap = restored_difference(cut, source[[i]], target[[i]])
+            assert np.isclose(got[i, s], 1 - float(moved.sum() / gap.sum()), atol=2e-3), s
+        if s == 'text_proj': assert np.allclose([got[i, 'text'] for i in range(3)], [got[i, s] for i in range(3)], atol=2e-3)
+
+def test_a_named_resample_takes_another_pairs_states(both_tiny, both_pairs):
+    plain, named = (whole(ablation_effects(both_tiny, both_pairs, ['layer_1', 'text'], how, None, progress=False)) for how in ('resample', dict(swap='resample')))
+    assert np.allclose(plain.lost, named.lost) and (named.kl_source > 1e-4).all()
+
+def test_ablations_at_the_projected_text_act_there(both_tiny, both_pairs):
+    "Zero after the projection is not zero before it, and an eraser is as wide as the decoder."
+    width = both_tiny.config.d_model
+    how = dict(zero='zero', nothing=lambda x: x, drop=project_out(np.eye(width)[:3]))
+    t = whole(ablation_effects(both_tiny, both_pairs, ['text_proj'], how, None, progress=False)).set_index(['how', 'pair']).lost
+    assert np.allclose(t['nothing'], 0, atol=1e-3) and np.isfinite(t).all() and (t['drop'].abs() > 1e-5).any()
+    with hooked(both_tiny, {'text_proj': lambda x, now: 0 * x}): cut = next_token_logits(both_tiny, both_pairs.tokens, both_pairs.source)
+    source, target = (next_token_logits(both_tiny, both_pairs.tokens, q) for q in (both_pairs.source, both_pairs.target))
+    moved, gap = (x.sum((1, 2)) for x in restored_difference(cut, source, target))
+    assert np.allclose(t['zero'], 1 - moved / gap, atol=2e-3)
+
+def test_what_cannot_stand_in_for_states_is_refused(both_tiny, both_pairs):
+    n = both_tiny.config.d_model
+    for how in (lambda x: x * np.nan, dict(x=lambda x: x * np.nan), {'y': {'layer_1': lambda x: x + np.inf}}):
+        with pytest.raises(ValueError, match='NaN or infinite'): ablation_effects(both_tiny, both_pairs, ['layer_1'], dict(how=how) if callable(how) else how, progress=False)
+    with pytest.raises(ValueError, match='must return states of shape'): ablation_effects(both_tiny, both_pairs, ['text'], dict(cut=lambda x: x[..., :2]), progress=False)
+    with pytest.raises(KeyError, match="has nothing for the sites"): ablation_effects(both_tiny, both_pairs, ['layer_1', 'layer_2'], dict(cut=dict(layer_1='zero')), progress=False)
+    with pytest.raises(ValueError, match='how must be'): ablation_effects(both_tiny, both_pairs, ['layer_1'], dict(cut=dict(layer_1='median')), progress=False)
+    for how in ('mean', 'resample'):
+        with pytest.raises(ValueError, match=f'reference is {n + 1} wide, the states of this site are {n} wide'), ablated(both_tiny, 'layer_1', how, np.zeros((2, n + 1))): pass
+    with pytest.raises(ValueError, match='NaN or infinite'), ablated(both_tiny, 'layer_1', lambda x: x / 0 * 0): sample_tokens(both_tiny, SOURCE[:1], 0, 2)
+    assert n_hooks(both_tiny) == 0
 
 @pytest.mark.parametrize('n, d, k', [(300, 10, 2), (300, 10, 4), (30, 60, 3)])
 def test_leace_guarantee(n, d, k):
@@ -331,6 +433,37 @@ def test_planted_directions_score_as_they_should():
     with pytest.raises(ValueError, match='NaN'): causal_reliability(dict(bad=lambda X: X * np.nan), X, z, oracle, dict(j=control), 1 - z)
 
 
+def _two_properties(n, seed, size=4.):
+    g = np.random.default_rng(seed)
+    z, j = g.integers(2, size=(2, n))
+    return g.normal(size=(n, 8)) + np.outer(size * z - size / 2, np.eye(8)[0]) + np.outer(4 * j - 2, np.eye(8)[1]), z, j
+
+def test_an_oracle_that_fails_on_the_judged_rows_judges_nothing():
+    "Cross-validation on its own rows says that it can; the rows to be judged say that it cannot."
+    Xo, zo, jo = _two_properties(300, 2)
+    oracle, control = fit_oracle(Xo, zo), fit_oracle(Xo, jo)
+    flip = lambda X: X * np.r_[-1, np.ones(7)]
+    X, z, _ = _two_properties(200, 1)
+    good = causal_reliability(dict(flip=flip), X, z, oracle, dict(j=control), 1 - z, n_boot=100)
+    assert good.value.notna().all() and np.allclose(good.judged, (oracle(X).argmax(1) == z).mean(), atol=.03) and (good.judged_low < good.judged).all()
+    X, z, _ = _two_properties(200, 3, size=0.)
+    bad = causal_reliability(dict(flip=flip), X, z, oracle, dict(j=control), 1 - z, n_boot=100)
+    assert oracle.decodes and bad.value.isna().all() and bad.margin.isna().all() and bad.reason.str.contains('on the rows to be judged').all() and abs(bad.judged[0] - .5) < .15
+
+def test_reliability_floor_is_a_mean_over_directions_and_the_margin_is_paired():
+    Xo, zo, jo = _two_properties(300, 2)
+    X, z, _ = _two_properties(120, 1)
+    oracle, control, ways = fit_oracle(Xo, zo), fit_oracle(Xo, jo), dict(flip=lambda X: X * np.r_[-1, np.ones(7)])
+    def table(n, seed=0): return causal_reliability(ways, X, z, oracle, dict(j=control), 1 - z, n_boot=200, seed=seed, n_random=n).set_index(['intervention', 'measure'])
+    one, ten = ([table(n, s).value['random', 'reliability'] for s in range(8)] for n in (1, 10))
+    assert np.std(ten) < .6 * np.std(one)
+    t = table(10)
+    row, floor = t.loc[('flip', 'reliability')], max(t.value[n, 'reliability'] for n in ('no-op', 'random'))
+    assert np.isclose(row.margin, row.value - floor) and row.margin_low < row.margin < row.margin_high
+    assert t.margin.notna().sum() == 1
+    with pytest.raises(ValueError, match='n_random must be a whole number'): table(0)
+
+
 # mediation and verdict
 
 def test_mediation_is_ordinary_least_squares():
@@ -400,6 +533,18 @@ def test_words_sum_to_one_whatever_the_prompt(both_tiny, both_pairs):
     t = word_attention(both_tiny, both_pairs.tokens, odd, step_s=.1)
     assert np.allclose(t.groupby(['clip', 'layer', 'head', 'start']).attention.sum(), 1, atol=1e-4)
     assert t[t['clip'] == 2].word.unique().tolist() == ['a', '']
+
+def test_roles_of_words_over_time(both_tiny, both_pairs):
+    "Clips with other prompts share a table; a role that a clip lacks does not count there, and nothing depends on which clip comes first."
+    t = word_attention(both_tiny, both_pairs.tokens, SOURCE, step_s=.1)
+    roles = [dict(happy='emotion word', piano='instrument'), dict(cheerful='emotion word', flute='instrument', strings='instrument'), dict(merry='emotion word')]
+    r = role_attention(t, roles, 50)
+    assert r.set_index('role').n.groupby(level=0).first().to_dict() == {'emotion word': 3, 'instrument': 2, 'no word': 3, 'other word': 3}
+    cell = (r.layer == 1) & (r['head'] == 2) & (r.start == .2)
+    mine = t[(t.layer == 1) & (t['head'] == 2) & (t.start == .2)]
+    by_hand = np.mean([mine[(mine['clip'] == i) & mine.word.str.lower().isin([w for w, x in m.items() if x == 'instrument'])][['attention', 'n_tokens']].sum().pipe(lambda s: s.attention / s.n_tokens) for i, m in enumerate(roles[:2])])
+    assert np.isclose(r[cell & (r.role == 'instrument')].per_token.item(), by_hand, atol=1e-6) and (r.low <= r.per_token + 1e-9).all()
+    with pytest.raises(ValueError, match='one mapping a clip'): role_attention(t, roles[:2])
 
 def test_planted_attention_is_found_and_noise_is_not():
     "The max-T test over heads holds its level: on noise it finds something in about one of twenty tables."

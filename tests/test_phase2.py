@@ -3,11 +3,12 @@ import ast, json, re
 import numpy as np, pandas as pd
 import pytest
 import torch
-from musicgen_emotion.directions import sae_direction
+from musicgen_emotion.directions import load_directions, mean_difference, method_directions, sae_direction, save_directions
 from musicgen_emotion.phases import list_phases, read_parameters, run_phase
 from musicgen_emotion.prompts import neutral_prompts
 from musicgen_emotion.sae import SparseAutoencoder
-from musicgen_emotion.steering import Arm, at_equal_cost, cue_recovery, dose_changes, dose_response, steer_features
+from musicgen_emotion.judges import ClapJudge, SoundJudge, at_equal_cost, cue_recovery, equal_cost_draws, recovery_draws, write_random_clap
+from musicgen_emotion.steering import Arm, branch_agreement, branch_arithmetic, dose_changes, dose_response, dose_slopes, judge_clips, renamed, steer_features
 
 PHASE = list_phases().get('phase2_steering')
 needs = pytest.mark.skipif(PHASE is None, reason='no phase notebooks in this checkout')
@@ -42,7 +43,8 @@ def test_gates_of_the_text_are_those_of_the_code():
     calls = [n for c in cells() for n in ast.walk(ast.parse(c)) if isinstance(n, ast.Call) and ast.unparse(n.func) == 'run.gate']
     assert len(calls) == len(rows) - 2 == 12
     for n in calls:
-        name = n.args[0].value if isinstance(n.args[0], ast.Constant) else ''.join(v.value for v in n.args[0].values if isinstance(v, ast.Constant)).strip(': ')
+        first = n.args[0].body if isinstance(n.args[0], ast.IfExp) else n.args[0]
+        name = first.value if isinstance(first, ast.Constant) else ''.join(v.value for v in first.values if isinstance(v, ast.Constant)).strip(': ')
         bar, = [v for k, v in rows.items() if name in k]
         given = {k.arg: ast.unparse(k.value) for k in n.keywords}
         if m := re.fullmatch(r'(>=|>|<) ([\d.]+)', bar): assert m[1] == ast.literal_eval(given.get('direction', "'>'")) and float(m[2]) == float(given['threshold']), name
@@ -115,3 +117,58 @@ def test_an_arm_that_only_costs_gains_nothing():
     t = pd.DataFrame(dict(arm=['bad', 'bad', 'free'], alpha=[.1, .2, .1], recovered=[-.2, -.5, .3], cost=[.5, 1., -.1]))
     f = at_equal_cost(t, .2).set_index('arm')
     assert f.recovered['bad'] == 0 and f.alpha['bad'] == 0 and f.recovered['free'] == .3
+
+@needs
+def test_nothing_is_called_planted_where_nothing_was_planted():
+    code = '\n'.join(cells())
+    names = [n.args[0] for n in ast.walk(ast.parse(code)) if isinstance(n, ast.Call) and ast.unparse(n.func) == 'run.gate' and isinstance(n.args[0], ast.IfExp)]
+    assert [(ast.unparse(n.test), n.body.value, n.orelse.value) for n in names] == [('planted', 'planted change recovered at equal cost', 'own score raised at equal cost')]
+    assert [n.value for n in ast.walk(ast.parse(code)) if isinstance(n, ast.Constant) and 'planted change' in str(n.value)] == ['planted change recovered at equal cost']
+
+@needs
+@pytest.mark.parametrize('planted', [True, False], ids=['nano', 'other'])
+def test_clap_is_a_judge_with_columns_of_its_own(tmp_path, planted):
+    ns = dict(clap=write_random_clap(tmp_path/'clap', max_length_s=1), judge=SoundJudge(), planted=planted, SoundJudge=SoundJudge, ClapJudge=ClapJudge, renamed=renamed)
+    exec(next(ast.unparse(n) for c in cells() for n in ast.parse(c).body if isinstance(n, ast.If) and ast.unparse(n.test) == 'clap'), ns)
+    t = judge_clips(ns['judge'], np.random.default_rng(0).normal(size=(2, 16000)).astype(np.float32)*.1, 8000)
+    assert (t.failure == '').all() and t.columns.is_unique and {'valence', 'arousal', 'tempo', 'heard_valence'} <= set(t) and ('clap_valence' in t) == planted and ('p_happy' in t) != planted
+
+@needs
+def test_directions_of_every_arm_are_saved_with_their_sources():
+    code = '\n'.join(cells())
+    assert "save_directions(run.path/'other_directions'" in code and 'sources=[*order(ids, e)' in code
+    g = np.random.default_rng(0)
+    made = method_directions(g.normal(size=(6, 9)) + 1, g.normal(size=(6, 9)), 'layer_0', 1., SparseAutoencoder(9, 2, activation='topk', k=3), (g.random((6, 18)), g.random((6, 18))), 2, [f'c{i}' for i in range(12)], (5,))
+    assert len(made) == 7 and all(d.sources == tuple(f'c{i}' for i in range(12)) and d.seeds == (5,) for d in made.values())
+
+def test_a_judge_that_is_sure_has_no_effect_size():
+    t = study(5.).assign(p=lambda d: np.where(d.alpha > 0, .9, 1e-24*(1 + d.seed)), level=lambda d: d.level)
+    s = dose_slopes(t, ['p', 'tempo'], n_boot=50).set_index('outcome')
+    assert np.isnan(s.effect['p']) and np.isnan(s.effect_high['p']) and s.slope['p'] > 0 and (s.floor['p'], s.ceiling['p']) == (1., 0.)
+    assert s.effect['tempo'] == pytest.approx(5/t[t.alpha == 0].tempo.std()) and s.effect_low['tempo'] <= s.effect['tempo'] <= s.effect_high['tempo'] and s.floor['tempo'] < .5
+
+def test_draws_agree_with_what_they_are_draws_of():
+    g = np.random.default_rng(0)
+    t = pd.concat([study(b).assign(arm=a, nll=lambda d: c*d.alpha.abs() + .01*d.seed) for a, b, c in (('weak', 2., .1), ('strong', 8., .4))], ignore_index=True)
+    t['tempo'] += g.normal(size=len(t))*(t.alpha != 0)
+    t.loc[(t.arm == 'weak') & (t.alpha == 1) & (t.prompt == 'p0'), 'level'] = np.nan
+    want, spread = dict(tempo=10., level=1.), dict(tempo=2., level=1.)
+    draws, r = recovery_draws(t, want, spread, n_boot=4000), cue_recovery(dose_changes(t), want, spread).set_index(['arm', 'alpha', 'outcome']).recovered
+    for k, d in draws.items():
+        assert d['all'].mean() == pytest.approx(r[(*k, 'all')], abs=.02) and d['cost'].mean() == pytest.approx(t[(t.arm == k[0]) & (t.alpha == k[1])].nll.mean() - .025, abs=.01)
+        assert k[1] == 0 or np.isfinite(d['beside']).all()
+    whole = pd.DataFrame([dict(arm=a, alpha=x, recovered=r[a, x, 'all'], cost=.1 if a == 'weak' else .4) for a in ('weak', 'strong') for x in (1.,)])
+    fair, boot = at_equal_cost(whole, .2).set_index('arm').recovered, equal_cost_draws({k: v for k, v in draws.items() if k[1] > 0}, .2)
+    for a in fair.index: assert boot[a].quantile(.025) < fair[a] < boot[a].quantile(.975)
+
+def test_the_branch_ratio_is_that_of_the_agreement(tiny):
+    from musicgen_emotion.models import sample_tokens
+    prompts = ['a song', 'fast loud drums and a flute', 'sad']
+    codes, d = sample_tokens(tiny, prompts, 3, 12), mean_difference(np.random.default_rng(0).normal(size=(4, tiny.config.d_model)), np.zeros((4, tiny.config.d_model)), 'layer_0', 1.)
+    for g in (2., 4.):
+        whole, each = branch_arithmetic(tiny, codes, prompts, d, .01, g), branch_arithmetic(tiny, codes, prompts, d, .01, g, per_clip=True).query("branch == 'cond'")
+        c, along = branch_agreement(whole, g), whole.set_index('branch').along['cond']
+        n = (1 - g)*c['size']
+        assert (g**2 + g*n*c['cosine'])/(g**2 + n**2 + 2*g*n*c['cosine']) == pytest.approx(along, rel=1e-3)
+        assert each['clip'].tolist() == [0, 1, 2] and np.average(each.along, weights=each.weight) == pytest.approx(along, rel=1e-6)
+        for i in range(3): assert branch_arithmetic(tiny, codes[[i]], [prompts[i]], d, .01, g).along[0] == pytest.approx(each.along.iloc[i], rel=1e-3)

@@ -9,8 +9,8 @@ from musicgen_emotion.directions import (Direction, agop_direction, axis_directi
 from musicgen_emotion.extraction import ClipStore, replay, stepwise, token_nll
 from musicgen_emotion.hooks import _n_hooks as hooks
 from musicgen_emotion.models import sample_tokens
-from musicgen_emotion.steering import (Arm, ClosedLoop, Schedule, branch_arithmetic, dose_response, dose_slopes, head_activations, hooked_sites, judge_clips,
-                                       prompt_arm, random_arms, side_effects, site_rms, site_width, steer, steer_features)
+from musicgen_emotion.steering import (Arm, ClosedLoop, Schedule, branch_arithmetic, dose_response, dose_slopes, head_activations, hooked_sites, judge_clips, other_layer_arm,
+                                       plan_doses, prompt_arm, renamed, random_arms, side_effects, site_rms, site_width, steer, steer_features)
 
 PROMPTS = ['a calm flute', 'fast drums', 'sad strings', 'a song']
 
@@ -25,9 +25,9 @@ def level(audio, sr): return dict(level=20*np.log10(np.sqrt((audio**2).mean(1)) 
 
 # directions
 
-BAD = [np.full(4, np.nan), np.zeros(4), np.ones((2, 4)), np.zeros(0), ['a', 'b'], np.array([1., np.inf]), None]
+BAD = [np.full(4, np.nan), np.zeros(4), np.ones((2, 4)), np.zeros(0), ['a', 'b'], np.array([1., np.inf]), None, np.full(4, 1e39)]
 
-@pytest.mark.parametrize('vector', BAD, ids=['nan', 'zero', 'matrix', 'empty', 'text', 'inf', 'none'])
+@pytest.mark.parametrize('vector', BAD, ids=['nan', 'zero', 'matrix', 'empty', 'text', 'inf', 'none', 'overflow'])
 def test_bad_vectors_are_one_clear_value_error(vector):
     with pytest.raises(ValueError, match='a direction'): Direction(vector, 'layer_0', 'by hand')
 
@@ -205,7 +205,10 @@ def test_bfloat16_and_loud_doses_stay_defined(tiny_folder, backend):
     with steer(model, direction(model), 1e6, branch='both'): made = tokens(model, PROMPTS[:1], frames=3)
     assert made.min() >= 0 and made.max() < model.config.vocab_size
 
-STEER_ERRORS = [(dict(alpha=float('inf')), ValueError, 'alpha must be a finite number'), (dict(alpha=np.nan), ValueError, 'alpha must be a finite number'),
+STEER_ERRORS = [(dict(alpha=1e38), ValueError, 'give a smaller dose'), (dict(alpha=1e300), ValueError, 'alpha 1e\\+300 pushes layer_1'), (dict(alpha=1e300, mode='clamp'), ValueError, 'smaller dose'),
+                (dict(alpha=1e300, mode='project_out'), ValueError, 'smaller dose'), (dict(schedule=lambda t: .5), ValueError, 'one factor a time'), (dict(schedule=lambda t: np.ones(7)), ValueError, r'got \(7,\)'),
+                *((dict(alpha=a, schedule=ClosedLoop(len, 0., 'layer_9')), KeyError, 'layer_9') for a in (0, 1.)),
+                (dict(alpha=float('inf')), ValueError, 'alpha must be a finite number'), (dict(alpha=np.nan), ValueError, 'alpha must be a finite number'),
                 (dict(alpha=[1., 2.]), ValueError, 'one alpha each'), (dict(layers=99), ValueError, 'layer 99 does not exist'), (dict(layers=[]), ValueError, 'layers is empty'),
                 (dict(layers='most'), ValueError, 'layers must be one of all'), (dict(layers=1.5), TypeError, r'layers must be integers, got 1\.5'), (dict(branch='text'), ValueError, 'branch must be one of'),
                 (dict(mode='multiply'), ValueError, 'mode must be one of'), (dict(schedule='decay'), ValueError, 'schedule must be one of constant'), (dict(rms=-1.), ValueError, 'rms must be'),
@@ -216,6 +219,43 @@ def test_bad_settings_are_refused_before_anything_runs(both_tiny, kw, error, why
     before = hooks(both_tiny)
     with pytest.raises(error, match=why), steer(both_tiny, direction(both_tiny), **(dict(alpha=1.) | kw)): raise AssertionError('the block must not run')
     assert hooks(both_tiny) == before
+
+def test_activations_that_a_push_makes_too_large_are_one_clear_error(both_tiny):
+    before, bare = hooks(both_tiny), tokens(both_tiny)
+    for schedule in (lambda t: t*0 + 1e30, lambda t: t*0 + 1e38):
+        with pytest.raises(ValueError, match='activations of layer_1 are not finite, or too large'), steer(both_tiny, direction(both_tiny), 1e10, schedule=schedule): tokens(both_tiny)
+    W = torch.nn.functional.normalize(torch.randn(40, both_tiny.config.d_model, generator=torch.Generator().manual_seed(0)), dim=1)
+    class Sae: W_dec, encode, decode = W, staticmethod(lambda x: torch.relu(x@W.T)), staticmethod(lambda f: f@W)
+    for value in (1e39, -1e20):
+        with pytest.raises(ValueError, match='feature 1 at .* smaller dose'), steer_features(both_tiny, Sae, 'layer_1', {1: value}): tokens(both_tiny)
+    with pytest.raises(ValueError, match='too large'), steer_features(both_tiny, Sae, 'layer_1', {f: 1.8e19 for f in range(40)}): tokens(both_tiny)
+    with pytest.raises(TypeError, match='whole numbers, got 1.7'), steer_features(both_tiny, Sae, 'layer_1', {1.7: 1.}): pass
+    assert hooks(both_tiny) == before and (tokens(both_tiny) == bare).all()
+
+def test_loud_arms_are_refused_before_the_first_clip(both_tiny, tmp_path):
+    with pytest.raises(ValueError, match='smaller dose'): dose_response(both_tiny, PROMPTS[:1], direction(both_tiny), [0, 1e38], level, tmp_path, duration_s=.3, progress=False)
+    assert not list(tmp_path.rglob('*.flac'))
+
+def test_every_layer_has_its_own_unit_where_it_is_known(both_tiny, tmp_path):
+    t, rms = tokens(both_tiny), dict(layer_0=.5, layer_1=2., layer_2=3.)
+    d = direction(both_tiny, rms=rms)
+    assert d.rms == 2. and (-d).at('layer_0').rms == .5 and random_direction(d, 0).rms_by_site == rms
+    plain = replay(both_tiny, t, PROMPTS, ['layer_0', 'layer_1'])
+    for layers in ('all', [0, 1]):
+        with warnings.catch_warnings():
+            warnings.simplefilter('error')
+            with steer(both_tiny, d, 1., layers=layers): moved = replay(both_tiny, t, PROMPTS, 'layer_0').layer_0.values - plain.layer_0.values
+            assert np.allclose(np.linalg.norm(moved, axis=-1), .5*len(d)**.5, rtol=1e-3)
+    with pytest.warns(UserWarning, match='RMS of layer_0 is unknown'), steer(both_tiny, direction(both_tiny), 1., layers=0): pass
+    with pytest.warns(UserWarning, match='RMS of layer_0 is unknown'): other_layer_arm(direction(both_tiny), 0)
+    assert other_layer_arm(d, 0).directions[0][0].rms == .5
+    block = [Arm('block', 'target', x, dict(layers='all')) for x in (d, direction(both_tiny, rms=rms | dict(layer_0=1.)))]
+    a, b = (plan_doses(both_tiny, PROMPTS[:1], [arm], [1.]).clip_id[0] for arm in block)
+    assert a != b and Arm('x', 'target', d).push_id(1.) == Arm('x', 'target', direction(both_tiny, rms=2.)).push_id(1.)
+    with steer(both_tiny, d.at('layer_0', 4.), 1.): own = replay(both_tiny, t, PROMPTS, 'layer_0').layer_0.values - plain.layer_0.values
+    assert np.allclose(np.linalg.norm(own, axis=-1), 4*len(d)**.5, rtol=1e-3)
+    d.save(tmp_path/'d')
+    assert Direction.load(tmp_path/'d').rms_by_site == rms
 
 def test_bad_directions_are_refused_before_anything_runs(both_tiny):
     for d, error, why in ((Direction(np.ones(7), 'layer_1', 'x', 1.), ValueError, 'has 7 numbers, the activations there have'), (Direction(np.ones(7), 'layer_99', 'x', 1.), KeyError, 'layer_99'),
@@ -294,6 +334,16 @@ def test_doses_share_noise_and_the_unsteered_clip(both_tiny, tmp_path):
     one = table[(table.alpha == 1) & (table.arm == 'random 1')]
     with steer(both_tiny, random_arms(direction(both_tiny), 2)[1].directions[0][0], 1.): assert (store.codes(one.clip_id) == sample_tokens(both_tiny, one.prompt.tolist(), one.seed.tolist(), both_tiny.config.frames(.3))).all()
 
+def test_blocks_of_layers_share_a_batch_and_are_pushed_as_alone(both_tiny, tmp_path):
+    rms = dict(layer_0=.5, layer_1=2., layer_2=3.)
+    arms = [Arm(f'{i} {l}', 'target', direction(both_tiny, seed=i, rms=rms), dict(layers=l)) for i in (0, 1) for l in ('all', [0, 2])]
+    table = study(both_tiny, tmp_path, directions=arms)
+    by_name, store = {a.name: a for a in arms}, ClipStore(tmp_path/'clips')
+    for name, alpha in (('0 all', 1.), ('1 all', -1.), ('1 [0, 2]', 1.)):
+        rows = table[(table.arm == name) & (table.alpha == alpha)]
+        with by_name[name].on(both_tiny, alpha): alone = sample_tokens(both_tiny, rows.prompt.tolist(), rows.seed.tolist(), both_tiny.config.frames(.3))
+        assert (store.codes(rows.clip_id) == alone).all() and (alone != store.codes(table[table.alpha == 0].clip_id[:2])).any()
+
 def test_a_grown_study_keeps_its_clips(both_tiny, tmp_path):
     first = study(both_tiny, tmp_path, alphas=[0, 1])
     stamps = {p.name: p.stat().st_mtime_ns for p in tmp_path.rglob('*.flac')}
@@ -309,12 +359,50 @@ def test_judges_that_raise_or_return_nan_are_reported_per_clip(both_tiny, tmp_pa
         return dict(valence=np.nan if len(calls) % 3 == 1 else .5, word='calm')
     with pytest.warns(UserWarning, match='no complete judgement'): table = study(both_tiny, tmp_path, judge=dict(a=level, b=moody), judge_name='moody')
     why = table.drop_duplicates('clip_id').failure
-    assert set(why) == {'', 'b: RuntimeError: out of memory', 'b: not a number: valence'} and table.level.notna().all()
+    assert set(why) == {'', 'b: RuntimeError: out of memory', 'b: not a finite number: valence'} and table.level.notna().all()
     assert (table.valence.isna() == (table.failure != '')).all() and len(table) == 18
     slopes = dose_slopes(table, ['level', 'valence'])
     assert set(slopes[slopes.outcome == 'level'].n) == {2}
-    again = study(both_tiny, tmp_path, judge=dict(a=level, b=lambda w, s: dict(valence=[.1]*len(w))), judge_name='moody')
-    assert (again.failure == '').all() and set(again.valence) == {.5, .1}
+
+MOOD = [np.nan]
+def moody(audio, sr): return dict(valence=np.where(audio[:, 0] == audio[0, 0], MOOD[0], .5))
+
+def test_clips_that_failed_are_judged_again_and_the_others_are_not(both_tiny, tmp_path):
+    MOOD[0] = np.nan
+    with pytest.warns(UserWarning, match='no complete judgement'): first = study(both_tiny, tmp_path, judge=moody, judge_name='moody')
+    MOOD[0] = .1
+    again = study(both_tiny, tmp_path, judge=moody, judge_name='moody')
+    assert (again.failure == '').all() and (again.valence[first.failure == ''] == .5).all() and set(again.valence) == {.5, .1}
+
+def test_outcomes_of_another_judge_are_never_taken_for_its_own(both_tiny, tmp_path):
+    def by(x): return lambda audio, sr: dict(valence=[x]*len(audio))
+    class Ear:
+        def __init__(self, x): self.x = x
+        def __call__(self, audio, sr): return dict(valence=[self.x[0]]*len(audio))
+    for i, judge in enumerate([by(0.), by(1.), Ear(np.array([2.])), Ear(np.array([3.])), lambda a, s: dict(valence=[4.]*len(a)), dict(ear=by(5.))]):
+        assert set(study(both_tiny, tmp_path, judge=judge, judge_name='same').valence) == {i}
+    assert set(study(both_tiny, tmp_path, judge=by(1.), judge_name='same').valence) == {1}
+
+CLASHES = [(lambda a, s: dict(failure=a[:, 0]), "returns the column 'failure', which the table keeps"), (lambda a, s: dict(alpha=a[:, 0]), "'alpha', which the table"), (lambda a, s: dict(clip_id=a[:, 0]), "'clip_id'"),
+           ([level, renamed(level, 'x_')], "two judges are named 'level'"), (dict(a=level, b=level), "judge 'b' returns the column 'level', which judge 'a' returns too"),
+           ([lambda a, s: a[:, 0], lambda a, s: a[:, 1]], "two judges are named 'score'"), ([], 'there is no judge'), ({}, 'there is no judge')]
+
+@pytest.mark.parametrize('judge, why', CLASHES, ids=[w for _, w in CLASHES])
+def test_judges_that_clash_are_refused_before_the_first_clip(both_tiny, tmp_path, judge, why):
+    with pytest.raises(ValueError, match=why): study(both_tiny, tmp_path, judge=judge)
+    assert not list(tmp_path.rglob('*.flac'))
+
+def test_judges_side_by_side_and_judges_that_write_into_the_sound():
+    audio, heard = np.ones((2, 100), np.float32), []
+    def eater(a, s):
+        a.fill(0)
+        return [1.]*len(a)
+    def second(a, s):
+        heard.append(a.copy())
+        return [1.]*len(a)
+    assert not judge_clips([eater, second], audio, 8000).failure.any() and (audio == 1).all() and all((h == 1).all() for h in heard)
+    both = judge_clips(dict(a=level, b=renamed(level, 'again_')), audio, 8000)
+    assert list(both) == ['level', 'again_level', 'failure']
 
 def test_bad_studies_are_refused_before_the_first_clip(both_tiny, tmp_path):
     for kw, error, why in ((dict(alphas=[]), ValueError, 'alphas is empty'), (dict(alphas=[0, np.inf]), ValueError, 'alphas must be finite'), (dict(directions=[]), ValueError, 'no arm'),
@@ -378,9 +466,12 @@ def test_judges_may_return_tables_columns_rows_or_numbers():
     def failure(judge): return judge_clips(judge, audio, 8000).failure.tolist()
     for ok in (lambda a, s: pd.DataFrame(dict(x=[1.]*len(a)), index=range(5, 5 + len(a))), lambda a, s: dict(x=np.ones(len(a)), key=['C major']*len(a)), lambda a, s: [dict(x=1)]*len(a),
                lambda a, s: np.ones(len(a)), lambda a, s: 1. if len(a) == 1 else [1.]*len(a)): assert failure(ok) == ['']*3
-    assert failure(lambda a, s: None) == ['score: not a number: score']*3
-    assert failure(lambda a, s: [np.inf]*len(a)) == ['score: not a number: score']*3
-    assert failure(lambda a, s: pd.DataFrame(dict(x=[None]*len(a)))) == ['score: not a number: x']*3
+    assert failure(lambda a, s: None) == ['score: not a finite number: score']*3
+    for odd in ([pd.NaT]*3, [1j]*3, [None]*3, [10**400]*3): assert failure(lambda a, s: dict(x=odd[:len(a)])) == ['score: not a finite number: x']*3, odd
+    assert all(f.startswith('score: ') for odd in ([pd.NaT]*3, [1j]*3) for f in failure(lambda a, s: odd[:len(a)]))
+    assert failure(lambda a, s: pd.DataFrame(index=range(len(a)))) == ['score: ValueError: the judge returned no score']*3
+    assert failure(lambda a, s: [np.inf]*len(a)) == ['score: not a finite number: score']*3
+    assert failure(lambda a, s: pd.DataFrame(dict(x=[None]*len(a)))) == ['score: not a finite number: x']*3
     assert all(f.startswith('score: ValueError: the judge returned 2 rows for 1') for f in failure(lambda a, s: [1., 2.]))
     class Ear:
         name = 'ear'

@@ -114,6 +114,20 @@ def test_what_saelens_has_and_we_do_not_is_refused(sae_lens, tmp_path):
     with pytest.raises(ValueError, match="architecture 'skip_transcoder'"): load_dictionary(tmp_path/'transcoder')
     sae_lens.StandardSAE(sae_lens.StandardSAEConfig(d_in=D, d_sae=F, normalize_activations='layer_norm')).save_model(tmp_path/'norm')
     with pytest.raises(ValueError, match="normalize_activations 'layer_norm'"): load_dictionary(tmp_path/'norm')
+    sae_lens.StandardSAE(sae_lens.StandardSAEConfig(d_in=D, d_sae=F, reshape_activations='hook_z')).save_model(tmp_path/'heads')
+    with pytest.raises(ValueError, match="reshape_activations 'hook_z'"): load_dictionary(tmp_path/'heads')
+    sae_lens.TopKSAE(sae_lens.TopKSAEConfig(d_in=D, d_sae=F, k=K)).save_model(tmp_path/'topk')
+    config = json.loads((tmp_path/'topk'/'cfg.json').read_text())
+    for change, match in ((dict(k=None), "'k', the number of active features a row, is missing"), (dict(d_in=D + 1), rf"'W_enc' has shape \({D}, {F}\), expected \({D + 1}, {F}\)")):
+        (tmp_path/'topk'/'cfg.json').write_text(json.dumps(config | change))
+        with pytest.raises(ValueError, match=match): load_dictionary(tmp_path/'topk')
+
+@pytest.mark.parametrize('activation', ACTIVATIONS)
+def test_features_of_a_small_spread_far_from_zero_are_the_same_in_saelens(sae_lens, x, tmp_path, activation):
+    far = 50 + 1e-3*x
+    mine = SparseAutoencoder(D, d_sae=F, activation=activation, k=K, normalize=True).start_at(far).eval()
+    theirs = sae_lens.SAE.load_from_disk(to_saelens(mine, tmp_path))
+    with torch.no_grad(): same('features', theirs.encode(far), mine.encode(far)); same('reconstructions', theirs(far), mine(far))
 
 # dictionary_learning
 
