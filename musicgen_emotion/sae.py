@@ -491,9 +491,8 @@ _DL_NAMES = dict(W_enc=('W_enc', 'encoder.weight'), W_dec=('W_dec', 'decoder.wei
 
 def _read_pickle(path):
     "The tensors of a file of `torch.save`, and nothing else that a pickle may hold."
-    from pickle import UnpicklingError
     try: t = torch.load(_present(path), map_location='cpu', weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError) as e: raise ValueError(f"{path} is damaged or holds more than tensors: {str(e).splitlines()[0]}") from e
+    except (torch.serialization.pickle.UnpicklingError, RuntimeError, EOFError) as e: raise ValueError(f"{path} is damaged or holds more than tensors: {str(e).splitlines()[0]}") from e
     if not isinstance(t, dict) or not all(isinstance(v, torch.Tensor) for v in t.values()): raise ValueError(f"{path} holds {type(t).__name__}, expected a dict of tensors")
     return t
 
