@@ -256,22 +256,23 @@ def plot_gates(
     gates:Iterable[Gate]|pd.DataFrame, # Gates, or their table (gate, value, low, high, bar, passed)
     ax:Axes|None=None, # Axes to draw on
 )->Axes: # The axes
-    "Gates as a table: value with interval, bar, GO or ITERATE a row, and the verdict over all as the title."
+    "Gates as a table: value with interval, bar, GO or ITERATE a row, and the verdict over all as the title; PAUSE when fewer than half passed."
     import pandas as pd
     gates = gates if isinstance(gates, pd.DataFrame) else gates_table(list(gates))
     t = _columns(gates, 'gate', 'value', 'low', 'high', 'bar', 'passed')
-    ax = _axes(ax, (8, .6 + .32*len(t)))
+    ax = _axes(ax, (10, .6 + .32*len(t)))
     ax.axis('off')
     interval = [f'{l:.3g} to {h:.3g}' if l == l and h == h else '' for l, h in zip(t.low, t.high)]
     cells = [[g, f'{v:.3g}', i, b, 'GO' if p else 'ITERATE'] for g, v, i, b, p in zip(t.gate, t.value, interval, t.bar, t.passed)]
-    drawn = ax.table(cells, colLabels=['gate', 'value', 'interval', 'bar', ''], loc='center', cellLoc='left', colWidths=[.46, .12, .2, .1, .12])
+    drawn = ax.table(cells, colLabels=['gate', 'value', 'interval', 'bar', ''], loc='center', cellLoc='left', colWidths=[.52, .1, .18, .09, .11])
     drawn.auto_set_font_size(False)
     drawn.set_fontsize(9)
     drawn.scale(1, 1.3)
     for (r, c), cell in drawn.get_celld().items():
         cell.set_linewidth(.3)
+        cell.PAD = .02 if c == 0 else .06
         if c == 4 and r > 0: cell.set_facecolor('#cfe8d5' if t.passed.iloc[r - 1] else '#f6d5c3')
-    ax.set_title('GO' if t.passed.all() else 'ITERATE', loc='left', fontsize=10)
+    ax.set_title('GO' if t.passed.all() else 'PAUSE' if t.passed.mean() < .5 else 'ITERATE', loc='left', fontsize=10)
     return ax
 
 # %% ../nbs/api/15_plots.ipynb #cell047
