@@ -214,7 +214,7 @@ STEER_ERRORS = [(dict(alpha=1e38), ValueError, 'give a smaller dose'), (dict(alp
                 (dict(mode='multiply'), ValueError, 'mode must be one of'), (dict(schedule='decay'), ValueError, 'schedule must be one of constant'), (dict(rms=-1.), ValueError, 'rms must be'),
                 (dict(rms=dict(layer_0=1.)), ValueError, 'RMS of layer_1 is unknown'), *((dict(schedule=ClosedLoop(len, 0., s)), ValueError, f"a closed loop cannot read '{s}'") for s in ('text', 'text_proj'))]
 
-@pytest.mark.parametrize('kw, error, why', STEER_ERRORS, ids=[str(e[0]) for e in STEER_ERRORS])
+@pytest.mark.parametrize('kw, error, why', STEER_ERRORS, ids=[f'{i}-{"-".join(e[0])}' for i, e in enumerate(STEER_ERRORS)])
 def test_bad_settings_are_refused_before_anything_runs(both_tiny, kw, error, why):
     before = hooks(both_tiny)
     with pytest.raises(error, match=why), steer(both_tiny, direction(both_tiny), **(dict(alpha=1.) | kw)): raise AssertionError('the block must not run')
