@@ -259,7 +259,8 @@ def test_interrupt_ends_all_that_run(tmp_path):
     "A SIGINT to the command alone, not to its group, as a job scheduler sends it."
     for name in 'ab':
         notebook(tmp_path, f'phase8_{name}', 'out_dir: str = "r"  # run folder', OPEN.format(f'phase8_{name}'), f'open({str(tmp_path/name)!r}, "w").close()\nimport time; time.sleep(300)')
-    code = f'from musicgen_emotion.phases import run_phases; run_phases([{str(tmp_path/"phase8_a.ipynb")!r}, {str(tmp_path/"phase8_b.ipynb")!r}], {str(tmp_path/"out")!r}, n_jobs=2)'
+    heard = 'import signal; signal.signal(signal.SIGINT, signal.default_int_handler); '
+    code = heard + f'from musicgen_emotion.phases import run_phases; run_phases([{str(tmp_path/"phase8_a.ipynb")!r}, {str(tmp_path/"phase8_b.ipynb")!r}], {str(tmp_path/"out")!r}, n_jobs=2)'
     p = subprocess.Popen([sys.executable, '-c', code], env=ENV, stderr=subprocess.PIPE, text=True, start_new_session=True)
     t = time.monotonic()
     while not ((tmp_path/'a').exists() and (tmp_path/'b').exists()):
