@@ -48,7 +48,7 @@ def test_other_encoders_by_folder(bert):
     assert (np.isnan(out.values).all(-1) == ~out.mask.values).all()
 
 def test_unreachable_encoder(monkeypatch):
-    monkeypatch.setenv('HF_HUB_OFFLINE', '1')
+    monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', True)
     with pytest.raises(FileNotFoundError, match='nobody/no-such-encoder.*hf download nobody/no-such-encoder'): load_encoder('nobody/no-such-encoder')
 
 @pytest.mark.parametrize('prompt', ['', ' ', 'sad piano ' * 1000, '悲しい音楽', 'Грустная музыка', 'música triste\n\t🎻'])
