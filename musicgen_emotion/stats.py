@@ -28,7 +28,10 @@ class Estimate:
         if int(self.n)!=self.n or self.n<1: raise ValueError(f"n must be a whole number of units >= 1, got {self.n!r}")
         object.__setattr__(self, 'n', int(self.n))
         if math.isnan(self.low)!=math.isnan(self.high): raise ValueError(f"give both ends of the interval or neither, got low={self.low}, high={self.high}")
-        if self.low>self.high: raise ValueError(f"low must not exceed high, got low={self.low}, high={self.high}")
+        low, high = self.low, self.high
+        if low>high:
+            if low-high>1e-9*max(abs(low), abs(high)): raise ValueError(f"low must not exceed high, got low={low}, high={high}")
+            object.__setattr__(self, 'low', high); object.__setattr__(self, 'high', low)
     def __str__(self): return f'{self.value:.3f} [{self.low:.3f}, {self.high:.3f}], n={self.n}'
     @property
     def half_width(self)->float: # half of the interval's width, same unit as `value`
