@@ -675,7 +675,7 @@ def study_distances(
         if part.prompt.nunique() < 4: continue
         before = [at[plain[k]] for k in zip(part.prompt, part.seed)]
         rows.append(dict(arm=arm, kind=kind, alpha=alpha) | distribution_distance(x[before], x[[at[c] for c in part.clip_id]], part.prompt.tolist(), n_perm, seed=seed))
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=['arm', 'kind', 'alpha', 'distance'])
 
 # %% ../nbs/api/54_judges.ipynb #cell099
 def _paired(wide, measure, n_boot, seed):
