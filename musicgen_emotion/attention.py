@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 import torch
-from .core import check_finite, check_in
+from .core import check_count, check_finite, check_in
 from .plots import _axes, _columns
-from .stats import _count, bootstrap_weights, max_t, permute_labels
+from .stats import bootstrap_weights, max_t, permute_labels
 from .models import MusicModel, delay_tokens
 from .extraction import text_rows
 from .text import word_token_spans
@@ -55,7 +55,7 @@ def attention_pass(
     from tqdm.auto import tqdm
     check_in('kind', kind, KINDS)
     tokens, prompts = _inputs(model, tokens, prompts)
-    layers, texts, out, n = _layers(model, layers), text_rows(model, prompts, warn=False), [], _count('batch_size', batch_size)
+    layers, texts, out, n = _layers(model, layers), text_rows(model, prompts, warn=False), [], check_count('batch_size', batch_size)
     with tqdm(total=len(tokens), desc='attention', unit='clip', delay=2, disable=not progress) as bar:
         for i in range(0, len(tokens), n):
             text, seen = _joined([texts[p] for p in prompts[i:i + n]]), {}

@@ -146,9 +146,9 @@ def check_disk(
 def _whole(folder, backend):
     from musicgen_emotion.audiocraft import fetch_parts
     from musicgen_emotion.models import lacking
-    if lacking(folder, backend): return False
-    try: return backend == 'transformers' or bool(fetch_parts(folder, fetch=False)) or True
+    try: parts = {} if backend == 'transformers' else fetch_parts(folder, fetch=False)
     except (OSError, ValueError): return False
+    return not lacking(folder, backend)
 
 def backends_here(
     name:str, # `nano` or a hub id

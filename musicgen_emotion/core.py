@@ -17,7 +17,7 @@ from fastcore.basics import patch
 import musicgen_emotion
 
 # %% auto #0
-__all__ = ['ADVICE', 'LIBRARIES', 'DIRECTIONS', 'STATUSES', 'RUNNER', 'check_in', 'check_positive', 'check_finite',
+__all__ = ['ADVICE', 'LIBRARIES', 'DIRECTIONS', 'STATUSES', 'RUNNER', 'check_in', 'check_positive', 'check_count', 'check_finite',
            'sha256_bytes', 'sha256_file', 'seed_from', 'rng', 'atomic_path', 'atomic_write', 'write_json', 'read_json',
            'write_table', 'read_table', 'library_versions', 'git_revision', 'device_info', 'Gate', 'verdict',
            'gates_table', 'folder_lock', 'is_locked', 'Run', 'run_manifest', 'open_run']
@@ -50,6 +50,18 @@ def check_positive(
     raise ValueError(f"{name} must be a finite number {'>= 0' if zero else '> 0'}; got {value!r}")
 
 # %% ../nbs/api/00_core.ipynb #cell013
+def check_count(
+    name:str, # Name of the argument
+    value:int, # Number that was given
+    least:int=1, # Smallest that is accepted
+)->int: # The same number as an int
+    "Return `value` when it is a whole number of at least `least`; otherwise raise a ValueError (TypeError when it is no number)."
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} must be a number; got {value!r} of type {type(value).__name__}")
+    if math.isfinite(value) and value == int(value) and value >= least: return int(value)
+    raise ValueError(f"{name} must be a whole number >= {least}; got {value!r}")
+
+# %% ../nbs/api/00_core.ipynb #cell016
 def check_finite(
     name:str, # Name of the array
     values, # Anything `np.asarray` takes
@@ -60,14 +72,14 @@ def check_finite(
     if len(bad) == 0: return arr
     raise ValueError(f"{name} holds {len(bad)} NaN or infinite of {arr.size} values, the first at {tuple(int(i) for i in bad[0])}; all must be finite")
 
-# %% ../nbs/api/00_core.ipynb #cell017
+# %% ../nbs/api/00_core.ipynb #cell020
 def sha256_bytes(
     data:bytes|str, # Content; text is taken as UTF-8
 )->str: # 64 hexadecimal digits
     "SHA-256 of some bytes or of a text."
     return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
 
-# %% ../nbs/api/00_core.ipynb #cell020
+# %% ../nbs/api/00_core.ipynb #cell023
 def sha256_file(
     path:Path|str, # A file, or a folder
 )->str: # 64 hexadecimal digits
@@ -84,7 +96,7 @@ def _digest(f)->str:
     while block := f.read(1 << 20): h.update(block)
     return h.hexdigest()
 
-# %% ../nbs/api/00_core.ipynb #cell023
+# %% ../nbs/api/00_core.ipynb #cell026
 def _plain(x):
     "JSON-ready form: numpy scalars and arrays become Python, NaN and infinity become None, paths become text."
     if isinstance(x, Mapping): return {str(k): _plain(v) for k, v in x.items()}
@@ -102,14 +114,14 @@ def seed_from(
     "A seed that depends on all `parts` and on nothing else: not on the process, the platform or the order of other steps."
     return int(sha256_bytes(json.dumps(_plain(parts), sort_keys=True))[:16], 16) >> 1
 
-# %% ../nbs/api/00_core.ipynb #cell026
+# %% ../nbs/api/00_core.ipynb #cell029
 def rng(
     *parts, # As in `seed_from`
 )->np.random.Generator: # A generator of its own
     "Random generator for the step that `parts` name."
     return np.random.default_rng(seed_from(*parts))
 
-# %% ../nbs/api/00_core.ipynb #cell030
+# %% ../nbs/api/00_core.ipynb #cell033
 ADVICE = {errno.ENOSPC: 'the disk is full: free some space or choose a folder on another disk',
           errno.EDQUOT: 'the disk quota is used up: free some space or choose a folder on another disk',
           errno.EACCES: 'no permission to write there: choose another folder or change its permissions',
@@ -123,7 +135,7 @@ def _advise(e:OSError, path)->OSError:
     "The same error with the path that was meant and what to do."
     return type(e)(e.errno, f"cannot write {path}: {ADVICE[e.errno]}") if e.errno in ADVICE else e
 
-# %% ../nbs/api/00_core.ipynb #cell031
+# %% ../nbs/api/00_core.ipynb #cell034
 def _sync(path):
     if path.is_dir() and os.name == 'nt': return
     fd = os.open(path, os.O_RDONLY)
@@ -146,7 +158,7 @@ def _replace(tmp, path):
     if old: shutil.rmtree(old)
     _sync(path.parent)
 
-# %% ../nbs/api/00_core.ipynb #cell032
+# %% ../nbs/api/00_core.ipynb #cell035
 @contextlib.contextmanager
 def atomic_path(
     path:Path|str, # Final path of a file or folder
@@ -164,7 +176,7 @@ def atomic_path(
         raise advised from e
     finally: _remove(tmp)
 
-# %% ../nbs/api/00_core.ipynb #cell035
+# %% ../nbs/api/00_core.ipynb #cell038
 def atomic_write(
     path:Path|str, # File to write
     data:bytes|str, # Content; text is written as UTF-8
@@ -173,7 +185,7 @@ def atomic_write(
     with atomic_path(path) as tmp: tmp.write_bytes(data.encode() if isinstance(data, str) else data)
     return Path(path)
 
-# %% ../nbs/api/00_core.ipynb #cell038
+# %% ../nbs/api/00_core.ipynb #cell041
 def write_json(
     path:Path|str, # File to write
     value, # Numbers, text, lists, dicts, numpy values, paths
@@ -188,7 +200,7 @@ def read_json(
     try: return json.loads(Path(path).read_text(encoding='utf-8'))
     except json.JSONDecodeError as e: raise ValueError(f"{path} is not valid JSON ({e}); it may be damaged: delete it and repeat the step that wrote it") from e
 
-# %% ../nbs/api/00_core.ipynb #cell041
+# %% ../nbs/api/00_core.ipynb #cell044
 def write_table(
     df:pd.DataFrame, # Tidy table; its index is not written
     path:Path|str, # File that ends in `.csv` or `.parquet`
@@ -206,7 +218,7 @@ def read_table(
     suffix = check_in('suffix of the table', Path(path).suffix, ('.csv', '.parquet'))
     return pd.read_csv(path) if suffix == '.csv' else pd.read_parquet(path)
 
-# %% ../nbs/api/00_core.ipynb #cell045
+# %% ../nbs/api/00_core.ipynb #cell048
 LIBRARIES = ('torch', 'transformers', 'numpy', 'pandas', 'scikit-learn', 'scipy', 'librosa', 'xarray', 'zarr', 'papermill', 'huggingface-hub')
 
 def library_versions(
@@ -218,7 +230,7 @@ def library_versions(
         except metadata.PackageNotFoundError: return None
     return {'python': platform.python_version(), **{n: _version(n) for n in names}}
 
-# %% ../nbs/api/00_core.ipynb #cell048
+# %% ../nbs/api/00_core.ipynb #cell051
 def git_revision(
     folder:Path|str|None=None, # Folder inside a checkout; the package's own by default
 )->str|None: # Commit id, with `-dirty` when tracked files differ from it; None outside a checkout
@@ -228,7 +240,7 @@ def git_revision(
     try: return _git('describe', '--always', '--dirty', '--abbrev=40', '--exclude=*') if _git('ls-files', '.') else None
     except (OSError, subprocess.SubprocessError): return None
 
-# %% ../nbs/api/00_core.ipynb #cell051
+# %% ../nbs/api/00_core.ipynb #cell054
 def device_info()->dict[str, Any]: # Host name, processor, cores, memory in GiB, accelerator when torch is in use
     "The machine a number was made on; asks torch for the accelerator only when torch is imported already."
     info = dict(host=socket.gethostname(), system=platform.platform(), processor=_processor(), cores=os.cpu_count())
@@ -243,7 +255,7 @@ def _processor()->str:
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     return next((l.split(':', 1)[1].strip() for l in lines if l.startswith('model name')), platform.processor() or platform.machine())
 
-# %% ../nbs/api/00_core.ipynb #cell055
+# %% ../nbs/api/00_core.ipynb #cell058
 DIRECTIONS = {'>': operator.gt, '>=': operator.ge, '<': operator.lt, '<=': operator.le}
 
 @dataclass(frozen=True)
@@ -270,7 +282,7 @@ def _number(name, x)->float:
     try: return math.nan if x is None else float(x)
     except (TypeError, ValueError): raise TypeError(f"{name} must be a number; got {x!r}") from None
 
-# %% ../nbs/api/00_core.ipynb #cell058
+# %% ../nbs/api/00_core.ipynb #cell061
 @patch
 def entry(self:Gate)->dict[str, Any]: # As written to `gates.json`
     "The gate as one entry of `gates.json`: name, value, interval, n, threshold, direction, passed, why."
@@ -287,7 +299,7 @@ def from_entry(
     low, high = entry.get('interval') or (None, None)
     return cls(low=low, high=high, **{k: entry.get(k) for k in ('name', 'value', 'n', 'threshold')}, direction=entry['direction'], why=entry.get('why', ''))
 
-# %% ../nbs/api/00_core.ipynb #cell061
+# %% ../nbs/api/00_core.ipynb #cell064
 def verdict(
     gates:Iterable[Gate], # All gates of a run
     pause_below:float=.5, # Share of passed gates below which to stop and think
@@ -297,7 +309,7 @@ def verdict(
     if sum(g.passed for g in gates) < pause_below*len(gates): return 'PAUSE'
     return 'GO' if gates and all(g.passed for g in gates) else 'ITERATE'
 
-# %% ../nbs/api/00_core.ipynb #cell064
+# %% ../nbs/api/00_core.ipynb #cell067
 def gates_table(
     gates:Iterable[Gate], # Gates of a run
 )->pd.DataFrame: # One row a gate: gate, value, low, high, n, bar, passed, why
@@ -307,7 +319,7 @@ def gates_table(
     rows = [(g.name, g.value, g.low, g.high, g.n, f'{g.direction} {g.threshold:g}', g.passed, g.why) for g in gates]
     return pd.DataFrame(rows, columns=cols).astype({'n': 'Int64', 'passed': bool})
 
-# %% ../nbs/api/00_core.ipynb #cell068
+# %% ../nbs/api/00_core.ipynb #cell071
 def _owner(path): return path.read_text().strip() or 'unknown owner'
 
 def _try_lock(f, shared=False)->bool:
@@ -325,7 +337,7 @@ def _try_lock_windows(f)->bool:
     except OSError: return False
     return True
 
-# %% ../nbs/api/00_core.ipynb #cell069
+# %% ../nbs/api/00_core.ipynb #cell072
 @contextlib.contextmanager
 def folder_lock(
     folder:Path|str, # Folder to own, made when absent
@@ -356,7 +368,7 @@ def is_locked(
         with (Path(folder)/'.lock').open() as f: return not _try_lock(f, shared=True)
     except OSError: return False
 
-# %% ../nbs/api/00_core.ipynb #cell072
+# %% ../nbs/api/00_core.ipynb #cell075
 STATUSES = ('running', 'finished', 'failed', 'interrupted')
 RUNNER = 'MUSICGEN_EMOTION_RUN' # environment variable: folder that the parent process owns and lends to this one
 
@@ -387,7 +399,7 @@ def run_manifest(
         manifest.update(status='interrupted', message='the process ended without closing the run (killed, or out of memory)')
     return manifest
 
-# %% ../nbs/api/00_core.ipynb #cell075
+# %% ../nbs/api/00_core.ipynb #cell078
 @patch
 def save(self:Run)->Run: # The same run
     "Write the manifest and the gates as they are now."
@@ -418,7 +430,7 @@ def __exit__(self:Run, kind, e, tb):
     stop = kind is not None and not issubclass(kind, Exception)
     self.close('finished' if kind is None else 'interrupted' if stop else 'failed', '' if kind is None else f'{kind.__name__}: {e}'.splitlines()[0])
 
-# %% ../nbs/api/00_core.ipynb #cell076
+# %% ../nbs/api/00_core.ipynb #cell079
 def _check_earlier(path, phase, params, resume)->dict|None:
     "Manifest of the earlier run that is resumed; it does not run, since we hold its lock. Empties the folder when `resume` is False."
     earlier = run_manifest(path)
@@ -462,7 +474,7 @@ def _open_log(run)->logging.Logger:
     for left in run.path.rglob('.tmp-*'): _remove(left)
     return log
 
-# %% ../nbs/api/00_core.ipynb #cell077
+# %% ../nbs/api/00_core.ipynb #cell080
 def open_run(
     out:Path|str, # Run folder, made when absent
     phase:str, # Which study
@@ -487,7 +499,7 @@ def open_run(
     atexit.register(run.close, 'interrupted', 'the process ended without closing the run')
     return run
 
-# %% ../nbs/api/00_core.ipynb #cell082
+# %% ../nbs/api/00_core.ipynb #cell085
 @patch
 def gate(
     self:Run,
@@ -508,7 +520,7 @@ def gate(
     if self.log: self.log.info('gate %s: %s %g %s %g', name, 'passed' if gate.passed else 'failed', gate.value, direction, gate.threshold)
     return gate
 
-# %% ../nbs/api/00_core.ipynb #cell085
+# %% ../nbs/api/00_core.ipynb #cell088
 @patch
 def set_model(
     self:Run,
@@ -523,7 +535,7 @@ def set_model(
     self.manifest['models'] = [m for m in self.manifest['models'] if m['name'] != entry['name']] + [_plain(entry)]
     return self.save()
 
-# %% ../nbs/api/00_core.ipynb #cell088
+# %% ../nbs/api/00_core.ipynb #cell091
 @patch
 def add_input(
     self:Run,
@@ -534,7 +546,7 @@ def add_input(
     self.save()
     return Path(path)
 
-# %% ../nbs/api/00_core.ipynb #cell091
+# %% ../nbs/api/00_core.ipynb #cell094
 @patch
 def table(
     self:Run,

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
-from .core import check_in
+from .core import check_count, check_in
 from .emotions import EMOTIONS, INTENSITIES, INTENSITY_SCALE, VALENCE_AROUSAL
 from .plots import plot_heatmap
 from .probes import LAMBDAS, Folds, grouped_folds
-from .stats import _count, bootstrap_weights, fdr, interval, label_per_group, permutation_p, permute_labels
+from .stats import bootstrap_weights, fdr, interval, label_per_group, permutation_p, permute_labels
 
 # %% auto #0
 __all__ = ['EPS', 'ARMS', 'MEASURES', 'Planted', 'planted_features', 'selectivity', 'selective_features', 'count_selective',
@@ -190,7 +190,7 @@ def selective_features(
     `selective` is selectivity > 2 and q < .05 on the feature's best emotion, `highly` > 4; p = (1 + b) / (1 + m), with the number m
     of shuffles chosen as in Besag & Clifford (1991). Warns when every feature is dead."""
     A = _acts(acts, labels, groups); names, codes = _classes(labels); cells = _cells(A, codes, groups)
-    _count('n_perm', n_perm)
+    check_count('n_perm', n_perm)
     means = _means(cells, cells.masks()); S, rate = _ratio(means, eps), (A>0).mean(0)
     alive = np.flatnonzero((rate>=density[0])&(rate<=density[1]) if drop else rate>0)
     if not (rate>0).any(): warnings.warn(f"all {A.shape[1]} features are dead: nothing was tested", stacklevel=2)
@@ -238,6 +238,7 @@ def _found_again(cells, table, names, W, eps, seed, most=8e6, max_mb=16.):
         out[b] = np.stack([(found&(r>t)).sum(2) for t in (2, 4)], 1)
     return out
 
+# %% ../nbs/api/42_features.ipynb #cell029
 def _ends(value, draws, level, least=-np.inf):
     "Ends of the interval from draws that are centred on the value"
     return np.maximum(np.quantile(draws-np.median(draws)+value, [(1-level)/2, (1+level)/2]), least)
@@ -272,7 +273,7 @@ def count_selective(
              for c, e in enumerate(names) for i, k in enumerate(('selective', 'highly'))]
     return pd.DataFrame(rows)
 
-# %% ../nbs/api/42_features.ipynb #cell032
+# %% ../nbs/api/42_features.ipynb #cell034
 def _va_of(va, n):
     "Valence and arousal (row, 2) from labels or ratings"
     v = np.asarray(va)
@@ -297,7 +298,7 @@ def _va_draws(cells, X, sd, n_boot, n_perm, seed, max_mb):
     null = [_weights_of(design[P[b]], cells.n, one, S) for b in _blocks(n_perm, 3*S.shape[1], max_mb)]
     return _weights_of(X[None], cells.n, one, S)[0], np.concatenate(boot), np.concatenate(null) if null else None
 
-# %% ../nbs/api/42_features.ipynb #cell033
+# %% ../nbs/api/42_features.ipynb #cell035
 def va_weights(
     acts:np.ndarray, # (row, feature) activations, >= 0
     va:np.ndarray, # (row,) emotion names, or (row, 2) valence and arousal ratings
@@ -323,7 +324,7 @@ def va_weights(
     if (ok:=T.p.notna()).any(): T.loc[ok, 'q'] = fdr(T.p[ok].to_numpy())
     return T
 
-# %% ../nbs/api/42_features.ipynb #cell038
+# %% ../nbs/api/42_features.ipynb #cell040
 def top_features(
     table:pd.DataFrame, # from `selective_features`
     n:int=5, # features an emotion
@@ -347,7 +348,7 @@ def emotion_profile(
     wide = table.pivot(index='feature', columns='emotion', values='mean_on' if value=='share' else value)[list(dict.fromkeys(table.emotion))].loc[features]
     return wide.div(wide.sum(axis=1).replace(0, 1), axis=0) if value=='share' else wide
 
-# %% ../nbs/api/42_features.ipynb #cell042
+# %% ../nbs/api/42_features.ipynb #cell044
 def plot_profile(
     table:pd.DataFrame, # from `selective_features`
     features:Sequence|None=None, # which features; None: `top_features`
@@ -359,7 +360,7 @@ def plot_profile(
     label = dict(share="share of the feature's activity", mean_on='mean activation', selectivity='selectivity')[value]
     return plot_heatmap(wide, 1/len(wide) if value=='share' else None, label, '{:.1f}' if wide.shape[1]<=25 else '', ax)
 
-# %% ../nbs/api/42_features.ipynb #cell046
+# %% ../nbs/api/42_features.ipynb #cell048
 def _cluster_name(profile):
     "Emotions whose share is 1.5 times the even share"
     k = profile.shape[1]; mean = profile.mean(axis=0)
@@ -392,7 +393,7 @@ def cluster_features(
     names = {c: _cluster_name(P[cut==c]) for c in np.unique(cut)}
     return pd.DataFrame(dict(feature=P.index, cluster=cut-1, name=[names[c] for c in cut], size=np.bincount(cut)[cut], silhouette=silhouette_samples(X, cut) if several else np.nan))
 
-# %% ../nbs/api/42_features.ipynb #cell051
+# %% ../nbs/api/42_features.ipynb #cell053
 def _ranked(A, on):
     "Features by their standardized difference of means between the rows on and off"
     a, b = A[on], A[~on]
@@ -442,7 +443,7 @@ def _ovr_draws(pred, codes, groups, n_boot, seed):
     mean = lambda c, m: (W[:, m]@cells.sums[m, c*arms:(c+1)*arms])/np.maximum(W[:, m]@cells.n[m], 1e-30)[:, None]
     return np.stack([(mean(c, cells.code==c)+mean(c, cells.code!=c))/2 for c in range(k)], 1)
 
-# %% ../nbs/api/42_features.ipynb #cell052
+# %% ../nbs/api/42_features.ipynb #cell054
 def _probe_rows(draws, names, arms, n, level):
     "Rows of the table from draws (1 + resample, class, arm); the last arm is the dense probe"
     rows, ends = [], [(1-level)/2, (1+level)/2]
@@ -481,7 +482,7 @@ def sparse_probe(
     T = pd.DataFrame(rows)
     return T.assign(feature=T.emotion.map(chosen).where(T.representation=='features').astype('Int64'))
 
-# %% ../nbs/api/42_features.ipynb #cell057
+# %% ../nbs/api/42_features.ipynb #cell059
 def _signed(states, name='states'):
     "Checked signed states"
     X = np.asarray(states, float)
@@ -507,7 +508,7 @@ def pca_features(
     keep = s>1e-9*max(s.max(), 1e-300)
     return rectify((U*s)[:, keep][:, :n])
 
-# %% ../nbs/api/42_features.ipynb #cell060
+# %% ../nbs/api/42_features.ipynb #cell062
 ARMS = ('dictionary', 'shuffled labels', 'random weights', 'PCA', 'raw dimensions')
 MEASURES = ('selective', 'highly', 'share', 'share_of_columns', 'probe')
 
@@ -535,7 +536,7 @@ def _arm_row(name, a, ref, level):
             out[f'{name}_low'], out[f'{name}_high'] = _ends(v[0], v[1:], level, 0 if name==m else -np.inf)
     return out
 
-# %% ../nbs/api/42_features.ipynb #cell061
+# %% ../nbs/api/42_features.ipynb #cell063
 def control_table(
     acts:np.ndarray, # (row, feature) activations of the dictionary
     raw:np.ndarray, # (row, d) states that the dictionary reads
@@ -565,7 +566,7 @@ def control_table(
         arms |= {n: _arm(X, labels, groups, W, o) for n, X in (('random weights', random), ('PCA', pca_features(raw)), ('raw dimensions', rectify(raw))) if X is not None}
     return pd.DataFrame([_arm_row(n, arms[n], arms['dictionary'], level) if n in arms else dict(arm=n) for n in ARMS])
 
-# %% ../nbs/api/42_features.ipynb #cell065
+# %% ../nbs/api/42_features.ipynb #cell067
 def beats_controls(
     table:pd.DataFrame, # from `control_table`
     measure:str='probe', # "probe" (accuracy of the best k), "selective", "highly" (counts), "share" (of living features that are selective) or "share_of_columns" (of all)
@@ -590,7 +591,7 @@ def control_claims(
     claims = [beats_controls(table, m, redrawn) for m in MEASURES]
     return pd.DataFrame([dict(measure=(m:=c['measure']), says=says[m], dictionary=T.loc['dictionary', m], control=T[m].get(c['against'], math.nan), **{k: v for k, v in c.items() if k!='measure'}) for c in claims])
 
-# %% ../nbs/api/42_features.ipynb #cell070
+# %% ../nbs/api/42_features.ipynb #cell072
 def _kept_flags(means, c, eps):
     "Which features (..., criterion, feature) have their largest mean on class c, and a ratio above 2 there as well"
     own = _ratio(means, eps)[..., c, np.arange(len(c))]
@@ -625,7 +626,7 @@ def _general_table(value, boot, null, emotion, n, level):
         m = np.ones(len(emotion), bool) if e=='all' else emotion==e
         for i, name in enumerate(('same emotion', 'and above 2')):
             share, floor = value[i, m].mean(), null[:, i, m].mean(1)
-            est = interval(boot[:, i, m].mean(1), share, n, level)
-            rows.append(dict(emotion=e, criterion=name, features=int(m.sum()), kept=int(value[i, m].sum()), share=share, low=est.low, high=est.high,
+            low, high = np.minimum(_ends(share, boot[:, i, m].mean(1), level, 0.), 1.)
+            rows.append(dict(emotion=e, criterion=name, features=int(m.sum()), kept=int(value[i, m].sum()), share=share, low=low, high=high,
                              chance=floor.mean(), p=permutation_p(share, floor), n=n))
     return pd.DataFrame(rows)

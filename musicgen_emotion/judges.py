@@ -777,6 +777,11 @@ def recovery_draws(
     return out
 
 # %% ../nbs/api/54_judges.ipynb #cell116
+def _lines(values, steps=50):
+    "Points on straight lines between doses: (dose, column) to (point, column)."
+    t = np.linspace(0, len(values) - 1, steps*(len(values) - 1) + 1)
+    return np.stack([np.interp(t, np.arange(len(values)), v) for v in np.asarray(values).T], 1)
+
 def at_equal_cost(
     table:pd.DataFrame, # a row an arm and dose, with columns `by`, gain and cost; dose 0 is added as (0, 0)
     budget:float, # cost at which arms are compared
@@ -791,8 +796,7 @@ def at_equal_cost(
     for key, part in table.groupby(by, sort=False):
         part = part.assign(size=part.alpha.abs() if 'alpha' in part else part[cost]).sort_values('size')
         g, c, a = (np.r_[0., part[k].to_numpy(float)] for k in (gain, cost, 'size'))
-        t = np.linspace(0, len(g) - 1, 50*(len(g) - 1) + 1)
-        G, C, A = (np.interp(t, np.arange(len(g)), v) for v in (g, c, a))
+        G, C, A = _lines(np.stack([g, c, a], 1)).T
         best = int(np.argmax(np.where(C <= budget, G, -np.inf)))
         rows.append(dict(zip(by, key)) | {gain: G[best], cost: C[best], 'alpha': A[best]})
     return pd.DataFrame(rows).sort_values(gain, ascending=False, ignore_index=True)
@@ -811,7 +815,6 @@ def equal_cost_draws(
     for arm, a in doses.items():
         a = sorted(a, key=abs)
         g, c = (np.stack([np.zeros_like(draws[arm, a[-1]][k]) if x == 0 else draws[arm, x][k] for x in a], 1) for k in (gain, 'cost'))
-        t = np.linspace(0, len(a) - 1, 50*(len(a) - 1) + 1)
-        M = np.stack([np.interp(t, np.arange(len(a)), row) for row in np.eye(len(a))])
-        out[arm] = np.where(c@M <= budget, g@M, -np.inf).max(1)
+        G, C = _lines(g.T), _lines(c.T)
+        out[arm] = np.where(C <= budget, G, -np.inf).max(0)
     return pd.DataFrame(out)

@@ -455,6 +455,7 @@ def folder_kind(
     if backend == "audiocraft" and kind == "musicgen_melody": raise melody_error(folder.name)
     return backend if backend == "audiocraft" else kind
 
+# %% ../nbs/api/20_models.ipynb #cell054
 def melody_error(
     name:str # of the model
 ) -> ValueError: # to be raised
@@ -486,6 +487,7 @@ def _refuse_bad_weights(hf, missing, unexpected=()):
             n = int((~torch.isfinite(p)).sum())
             raise ValueError(f"weight {name!r} holds {n} NaN or infinite values of {p.numel()}; the checkpoint is damaged")
 
+# %% ../nbs/api/20_models.ipynb #cell056
 def _config_of(hf):
     d, a = hf.config.decoder, hf.config.audio_encoder
     return ModelConfig(d.num_hidden_layers, d.hidden_size, hf.config.text_encoder.hidden_size, d.num_codebooks, d.vocab_size,
@@ -535,7 +537,7 @@ def _adapter(kind, what):
     "`load_folder` or `wrap_model` of the adapter that reads this kind; what no other module reads is read here."
     return getattr(importlib.import_module(f"musicgen_emotion.{ADAPTERS[kind]}"), what) if kind in ADAPTERS else globals()[what]
 
-# %% ../nbs/api/20_models.ipynb #cell054
+# %% ../nbs/api/20_models.ipynb #cell058
 def pick_device(
     device:str|torch.device|None=None # "cuda", "mps", "cpu", ...; None or "auto" takes the best that is there
 ) -> torch.device: # the device
@@ -544,7 +546,7 @@ def pick_device(
     if torch.cuda.is_available(): return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
-# %% ../nbs/api/20_models.ipynb #cell057
+# %% ../nbs/api/20_models.ipynb #cell061
 def load_model(
     name:str|Path="nano", # "nano", a hub id such as "facebook/musicgen-small", or a folder
     backend:str="auto", # "transformers", "audiocraft", or "auto": by the files of the folder
@@ -564,7 +566,7 @@ def load_model(
     load = _adapter(folder_kind(folder, backend), "load_folder")
     return load(folder, dtype, device, name=known_as, revision=revision)
 
-# %% ../nbs/api/20_models.ipynb #cell061
+# %% ../nbs/api/20_models.ipynb #cell065
 def as_model(
     model, # MusicModel, or the raw model of a backend
     tokenizer=None, # of its text encoder; found from the model's folder when None
@@ -576,7 +578,7 @@ def as_model(
         raise TypeError(f"model must be a MusicModel (see load_model) or one of {', '.join(raw)}, got {type(model).__name__}")
     return _adapter(kind, "wrap_model")(model, tokenizer)
 
-# %% ../nbs/api/20_models.ipynb #cell065
+# %% ../nbs/api/20_models.ipynb #cell069
 @patch(as_prop=True)
 def sites(self:MusicModel) -> list[str]: # names in the order of the computation
     "Names of all sites."
@@ -607,7 +609,7 @@ def site_width(self:MusicModel,
     "Width of a site's activations."
     return self.config.d_text if self.site(site).kind == "text" else self.config.d_model
 
-# %% ../nbs/api/20_models.ipynb #cell068
+# %% ../nbs/api/20_models.ipynb #cell072
 def _layer_list(layers, n_layers):
     "One layer or several as a list; TypeError and ValueError name what is none."
     layers = list(layers) if hasattr(layers, "__iter__") and not isinstance(layers, str) else [layers]
@@ -631,14 +633,14 @@ def resolve_sites(self:MusicModel,
         else: want.add(self.site(s).name)
     return [n for n in self.sites if n in want]
 
-# %% ../nbs/api/20_models.ipynb #cell071
+# %% ../nbs/api/20_models.ipynb #cell075
 @patch
 def site_table(self:MusicModel) -> pd.DataFrame: # site, kind, layer, width, what
     "All sites as a table."
     return pd.DataFrame([dict(site=s.name, kind=s.kind, layer=s.layer, width=self.site_width(s), what=s.what)
                          for s in self._sites.values()]).astype(dict(layer="Int64"))
 
-# %% ../nbs/api/20_models.ipynb #cell075
+# %% ../nbs/api/20_models.ipynb #cell079
 MAX_TEXT_TOKENS = 512
 
 def _check_prompts(prompts):
@@ -656,7 +658,7 @@ def _warn_text(tokenizer, prompts, ids, lengths, stacklevel=4):
         lost = row.count(unknown)
         if lost: warnings.warn(f"{lost} of {len(row)} tokens of prompt {short!r} are unknown to the tokenizer: the model cannot read them", stacklevel=stacklevel)
 
-# %% ../nbs/api/20_models.ipynb #cell076
+# %% ../nbs/api/20_models.ipynb #cell080
 @patch
 def tokenize(self:MusicModel,
     prompts:str|list[str], # one or many; '' is allowed
@@ -676,7 +678,7 @@ def tokenize(self:MusicModel,
     mask = torch.tensor([[1] * len(r) + [0] * (width - len(r)) for r in ids])
     return dict(input_ids=tokens.to(self.device), attention_mask=mask.to(self.device))
 
-# %% ../nbs/api/20_models.ipynb #cell081
+# %% ../nbs/api/20_models.ipynb #cell085
 @dataclass
 class TextStates:
     "Text states of prompts with their mask."
@@ -708,7 +710,7 @@ def encode_text(self:MusicModel,
     states = Site("text", "", "text", None, "").get(self.hf.text_encoder(**t))
     return TextStates(states * t["attention_mask"][..., None].to(states.dtype), t["attention_mask"], t["input_ids"])
 
-# %% ../nbs/api/20_models.ipynb #cell085
+# %% ../nbs/api/20_models.ipynb #cell089
 def _new_cache():
     "Key/value cache that writes in place: the library's own copies all past keys and values at every step."
     from transformers import DynamicCache, EncoderDecoderCache
@@ -732,7 +734,7 @@ def _new_cache():
     own.layer_class_to_replicate = _InPlaceLayer
     return EncoderDecoderCache(own, DynamicCache())
 
-# %% ../nbs/api/20_models.ipynb #cell086
+# %% ../nbs/api/20_models.ipynb #cell090
 @dataclass
 class DecoderState:
     "What the decoder needs between two steps."
@@ -785,7 +787,7 @@ def step(self:TransformersModel,
     if logits == "last": return torch.stack([head(hidden[:, -1]) for head in self.hf.decoder.lm_heads], 1)
     return torch.stack([head(hidden) for head in self.hf.decoder.lm_heads], 1)
 
-# %% ../nbs/api/20_models.ipynb #cell094
+# %% ../nbs/api/20_models.ipynb #cell098
 @patch
 @torch.no_grad()
 def decode_audio(self:MusicModel,
@@ -804,7 +806,7 @@ def _decode(self:TransformersModel, codes):
     c = self.config.channels
     return torch.cat([self.hf.audio_encoder.decode(codes[None][:, :, j::c], audio_scales=[None]).audio_values for j in range(c)], 1)
 
-# %% ../nbs/api/20_models.ipynb #cell098
+# %% ../nbs/api/20_models.ipynb #cell102
 @patch
 @torch.no_grad()
 def codec_latents(self:TransformersModel,
@@ -814,7 +816,7 @@ def codec_latents(self:TransformersModel,
     p = next(self.hf.audio_encoder.parameters())
     return self.hf.audio_encoder.encoder(torch.as_tensor(audio).to(p)[:, None]).float()
 
-# %% ../nbs/api/20_models.ipynb #cell102
+# %% ../nbs/api/20_models.ipynb #cell106
 @patch
 @contextlib.contextmanager
 def attention_weights(self:TransformersModel,
@@ -833,7 +835,7 @@ def attention_weights(self:TransformersModel,
         config._attn_implementation = before
         for h in handles: h.remove()
 
-# %% ../nbs/api/20_models.ipynb #cell106
+# %% ../nbs/api/20_models.ipynb #cell110
 def clip_seeds(
     seeds, # one integer (clip i gets it plus i) or one a clip
     n:int, # clips
@@ -847,7 +849,7 @@ def clip_seeds(
     if len(seeds) != n: raise ValueError(f"seeds has {len(seeds)} entries for {n} prompts; give one a clip, or a single integer")
     return [int(s) for s in seeds]
 
-# %% ../nbs/api/20_models.ipynb #cell109
+# %% ../nbs/api/20_models.ipynb #cell113
 class ClipNoise:
     "Gumbel noise that depends only on a clip's seed and the position, never on the batch."
     def __init__(self,
@@ -861,7 +863,7 @@ class ClipNoise:
         u = torch.from_numpy(np.stack([r.random(self.shape) for r in self.rngs]))
         return -torch.log(-torch.log(u.clamp_(1e-300, 1 - 1e-16))).float()
 
-# %% ../nbs/api/20_models.ipynb #cell112
+# %% ../nbs/api/20_models.ipynb #cell116
 def _guided(logits, state, guidance):
     "Float32 logits (clip, codebook, vocab) after guidance, on the cpu."
     logits = logits.float().cpu()
@@ -880,7 +882,7 @@ def pick_tokens(
     if top_k: logits = logits.masked_fill(logits < logits.topk(top_k, dim=-1).values[..., -1:], -torch.inf)
     return (logits / temperature + noise).argmax(-1)
 
-# %% ../nbs/api/20_models.ipynb #cell115
+# %% ../nbs/api/20_models.ipynb #cell119
 @torch.no_grad()
 def _sample_batch(model, text, seeds, n_frames, guidance, temperature, top_k, tick=None):
     "Tokens (clip, codebook, frame) of one batch, a step at a time."
@@ -910,7 +912,7 @@ def _padded_width(model, prompts):
     lengths = model.tokenizer(list(prompts), padding=False, truncation=True, max_length=MAX_TEXT_TOKENS)["input_ids"]
     return [-(-len(r) // model.pad_to) * model.pad_to for r in lengths]
 
-# %% ../nbs/api/20_models.ipynb #cell116
+# %% ../nbs/api/20_models.ipynb #cell120
 def sample_tokens(
     model:MusicModel, # the model, or the raw one of a backend
     prompts:list[str], # one a clip
@@ -938,7 +940,7 @@ def sample_tokens(
             out[rows] = _sample_batch(model, text, [seeds[i] for i in rows], n_frames, guidance, temperature, top_k, bar.update).numpy()
     return out
 
-# %% ../nbs/api/20_models.ipynb #cell122
+# %% ../nbs/api/20_models.ipynb #cell126
 @dataclass
 class Pass:
     "Where in a run the model is; hooks get it as their second argument."
@@ -965,7 +967,7 @@ class Pass:
         i = self.branches.index(branch)
         return slice(i * self.n_clips, (i + 1) * self.n_clips)
 
-# %% ../nbs/api/20_models.ipynb #cell125
+# %% ../nbs/api/20_models.ipynb #cell129
 def _see_text(now, mask, rows):
     now.text_mask, now.n_clips, now.branches = mask, rows, ("cond",)
 
@@ -996,7 +998,7 @@ def watch(self:TransformersModel,
                hf.decoder.model.decoder.register_forward_pre_hook(_decode, with_kwargs=True)]
     return handles + ([hf.enc_to_dec_proj.register_forward_pre_hook(_project)] if "text_proj" in self._sites else [])
 
-# %% ../nbs/api/20_models.ipynb #cell129
+# %% ../nbs/api/20_models.ipynb #cell133
 @patch(as_prop=True)
 def checksum(self:MusicModel) -> str: # 64 hexadecimal digits
     """SHA-256 over the weight files (names and contents), computed once per loaded model; over the weights in memory for one without a folder.
@@ -1018,7 +1020,7 @@ def _in_memory(module):
         flat = w.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
         yield name, hashlib.sha256(f"{w.dtype} {tuple(w.shape)} ".encode() + flat.tobytes()).hexdigest()
 
-# %% ../nbs/api/20_models.ipynb #cell133
+# %% ../nbs/api/20_models.ipynb #cell137
 def _redraw(module):
     "Fresh parameters for a module, drawn on the CPU: a seed means the same weights on every device."
     fresh = copy.deepcopy(module).to("cpu", torch.float32)

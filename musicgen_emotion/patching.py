@@ -12,8 +12,8 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import torch
-from .core import check_finite, check_in, check_positive, rng, seed_from
-from .stats import Estimate, _count, balanced_accuracy, bootstrap, bootstrap_weights, interval
+from .core import check_count, check_finite, check_in, check_positive, rng, seed_from
+from .stats import Estimate, balanced_accuracy, bootstrap, bootstrap_weights, interval
 from .acoustics import describe_table
 from .models import ClipNoise, MusicModel, TextStates, clip_seeds, delay_tokens, frame_logits, pick_tokens, sample_tokens
 from .hooks import hooked
@@ -344,7 +344,7 @@ def activation_patching(
     cells, out = _checked_cells(model, cells, n_frames), []
     check_in('at', at, ('clip', 'window'))
     others = [pairs.target[j] for j in _derangement(len(pairs), seed)] if 'other' in arms else None
-    step, draws = _count('batch_size', batch_size), _count('n_random', n_random)
+    step, draws = check_count('batch_size', batch_size), check_count('n_random', n_random)
     rows = [np.arange(len(pairs))[i:i + step] for i in range(0, len(pairs), step)]
     with _bar(len(rows) * len(cells) * len(arms), 'patch', progress) as bar:
         for r in rows:
@@ -433,7 +433,7 @@ def attribution_patching(
     The readout "guided" takes one more forward pass, of the null rows. attribution is in the unit of `restored` (1 = all of the difference). Text sites count for the whole clip and need pairs of equal length."""
     n_frames = _needs_tokens(model, pairs)
     check_in('readout', readout, ('cond', 'guided'))
-    step = _count('batch_size', batch_size)
+    step = check_count('batch_size', batch_size)
     cells, out = _checked_cells(model, IN_LAYER if cells is None else cells, n_frames), []
     sites = list(dict.fromkeys(cells.site))
     spans = [window_positions((a, b), n_frames, model.config) for a, b in zip(cells.start, cells.end)]
@@ -562,7 +562,7 @@ def patched_generation(
     cells, other = _checked_cells(model, cells, n_frames), _derangement(len(pairs), 0) if arm == 'other' else None
     clean = 3 if arm == 'other' else 2
     each = 1 + (music == 'own')
-    at_once = max(1, _count('batch_size', batch_size) // (clean + each * len(cells)))
+    at_once = max(1, check_count('batch_size', batch_size) // (clean + each * len(cells)))
     per, tables, tokens = max(1, (int(batch_size) // at_once - clean) // each), [], []
     chunks = [(np.arange(len(pairs))[i:i + at_once], cells[j:j + per]) for j in range(0, len(cells), per) for i in range(0, len(pairs), at_once)]
     with _bar(len(chunks), 'patched clips', progress) as bar:
@@ -757,7 +757,7 @@ def ablation_effects(
     source's run of another pair, with its own music. Neither depends on the batch."""
     cells = _checked_cells(model, model.resolve_sites(sites=sites), _needs_tokens(model, pairs))
     plan = dict(how) if isinstance(how, Mapping) else {h: h for h in ([how] if isinstance(how, str) else how)}
-    names, out, n = _ablations(plan, cells.site), [], _count('batch_size', batch_size)
+    names, out, n = _ablations(plan, cells.site), [], check_count('batch_size', batch_size)
     other = _derangement(len(pairs), seed) if 'resample' in names else None
     means = _mean_states(model, pairs, list(dict.fromkeys(cells.site)), n) if 'mean' in names else {}
     with _bar(-(-len(pairs) // n) * len(cells) * len(plan), 'ablate', progress) as bar:
@@ -962,7 +962,6 @@ def fit_oracle(
 )->Oracle: # fitted to all rows
     "Fit a probe of another family, and measure by grouped cross-validation whether it may judge."
     from sklearn.model_selection import StratifiedGroupKFold
-    from musicgen_emotion.stats import balanced_accuracy
     check_in('family', family, FAMILIES)
     X, y, groups = check_finite('X', np.asarray(X, float)), np.asarray(y), np.arange(len(y)) if groups is None else np.asarray(groups)
     if X.ndim != 2 or not len(X) == len(y) == len(groups): raise ValueError(f"X must be (row, d) with a label and a group a row; got {X.shape}, {y.shape}, {groups.shape}")
@@ -1030,7 +1029,7 @@ def causal_reliability(
     if not len(keep): raise ValueError("every row already has the wanted label")
     index = None if wanted is None else np.array([oracle.classes.index(w) for w in wanted[keep].tolist()])
     clean = {n: o(X[keep]) for n, o in controls.items()}
-    scores = {n: _scores(e, oracle, controls, clean, keep, index) for n, e in _edits(X, interventions, _count('n_random', n_random), seed).items()}
+    scores = {n: _scores(e, oracle, controls, clean, keep, index) for n, e in _edits(X, interventions, check_count('n_random', n_random), seed).items()}
     here = balanced_accuracy(labels, np.array(oracle.classes)[oracle(X).argmax(1)], groups, seed=seed)
     table = _reliability_rows(scores, _cannot(oracle, controls, here), groups[keep], n_boot, seed)
     return table.assign(kind='nullifying' if target is None else 'counterfactual', judged=here.value, judged_low=here.low)

@@ -473,7 +473,7 @@ def _in_threads(do, n, n_jobs)->list:
         try: wait(futures)
         except KeyboardInterrupt:
             stop.set()
-            _stop_workers()
+            while wait(futures, .2).not_done: _stop_workers()
             raise
     return [f.result() for f in futures]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 import numpy as np
 from .acoustics import DESCRIPTORS, PITCHES, check_clip, pitch_classes, spectral_peaks, spectrum
-from .core import Gate, atomic_path, check_in, gates_table, read_json, write_json
+from .core import Gate, atomic_path, check_in, gates_table, read_json, verdict, write_json
 from .emotions import EMOTIONS, emotion_colors
 
 # %% auto #0
@@ -272,7 +272,7 @@ def plot_gates(
         cell.set_linewidth(.3)
         cell.PAD = .02 if c == 0 else .06
         if c == 4 and r > 0: cell.set_facecolor('#cfe8d5' if t.passed.iloc[r - 1] else '#f6d5c3')
-    ax.set_title('GO' if t.passed.all() else 'PAUSE' if t.passed.mean() < .5 else 'ITERATE', loc='left', fontsize=10)
+    ax.set_title(verdict(t.itertuples()), loc='left', fontsize=10)
     return ax
 
 # %% ../nbs/api/15_plots.ipynb #cell047

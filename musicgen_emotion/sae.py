@@ -12,7 +12,7 @@ from statistics import mode
 import numpy as np
 import torch
 from fastcore.basics import patch
-from .core import atomic_path, check_in, check_positive, read_json, write_json
+from .core import atomic_path, check_count, check_in, check_positive, read_json, write_json
 
 # %% auto #0
 __all__ = ['ACTIVATIONS', 'THRESHOLD', 'FORMAT', 'SAEConfig', 'keep_topk', 'keep_batch_topk', 'jump', 'SparseAutoencoder',
@@ -21,11 +21,6 @@ __all__ = ['ACTIVATIONS', 'THRESHOLD', 'FORMAT', 'SAEConfig', 'keep_topk', 'keep
 
 # %% ../nbs/api/40_sae.ipynb #cell006
 ACTIVATIONS = ('relu', 'topk', 'batch_topk', 'jumprelu', 'gated')
-
-def _whole(name, value, zero=False):
-    "A count as an int; a fraction is refused."
-    if check_positive(name, value, zero) != int(value): raise ValueError(f"{name} must be a whole number; got {value!r}")
-    return int(value)
 
 @dataclass
 class SAEConfig:
@@ -44,10 +39,10 @@ class SAEConfig:
     def __post_init__(self):
         check_in('activation', self.activation, ACTIVATIONS)
         check_positive('expansion', self.expansion); check_positive('l1', self.l1, zero=True)
-        self.d_in, self.k = _whole('d_in', self.d_in), _whole('k', self.k)
-        size = int(round(self.expansion*self.d_in)) if self.d_sae is None else _whole('d_sae', self.d_sae)
+        self.d_in, self.k = check_count('d_in', self.d_in), check_count('k', self.k)
+        size = int(round(self.expansion*self.d_in)) if self.d_sae is None else check_count('d_sae', self.d_sae)
         if not size: raise ValueError(f"expansion {self.expansion} of d_in {self.d_in} gives no feature; expansion must be at least {1/self.d_in:.2g}")
-        self.d_sae, self.expansion, self.matryoshka = size, size/self.d_in, tuple(_whole('matryoshka', m) for m in self.matryoshka)
+        self.d_sae, self.expansion, self.matryoshka = size, size/self.d_in, tuple(check_count('matryoshka', m) for m in self.matryoshka)
         if 'topk' in self.activation and self.k > self.d_sae: raise ValueError(f"k {self.k} is more than the dictionary size d_sae {self.d_sae}")
         if list(self.matryoshka) != sorted(set(self.matryoshka)) or any(not 0 < m <= self.d_sae for m in self.matryoshka):
             raise ValueError(f"matryoshka {self.matryoshka} must be rising prefix sizes from 1 to d_sae {self.d_sae}")
@@ -312,6 +307,7 @@ def push_to_hub(self:SparseAutoencoder,
         api.create_repo(repo, private=private, exist_ok=True)
         return str(api.upload_folder(repo_id=repo, folder_path=d, **kwargs))
 
+# %% ../nbs/api/40_sae.ipynb #cell039
 def _check_tensors(tensors, shapes, source, called=()):
     "Raise for the first tensor that is missing, misshaped or not finite; `called` holds the names in the file that are not ours."
     for k, shape in shapes.items():
@@ -361,7 +357,7 @@ def _fetch(name, revision=None):
     try: return Path(snapshot_download(str(name), revision=revision))
     except Exception as e: raise FileNotFoundError(f"dictionary {str(name)!r} is no folder here and could not be fetched from the hub ({type(e).__name__}: {str(e).splitlines()[0]})") from e
 
-# %% ../nbs/api/40_sae.ipynb #cell043
+# %% ../nbs/api/40_sae.ipynb #cell045
 def plain_tensors(
     sae:SparseAutoencoder, # A dictionary
     subtract:bool=True, # False: for encoders that do not subtract `b_dec` from their input
@@ -418,7 +414,7 @@ def from_tensors(
     sae = SparseAutoencoder(d_in, d_sae=d_sae, activation=activation, k=min(64, d_sae) if k is None else k, metadata=metadata)
     return _fill(sae, dict(tensors, centre=torch.zeros(d_in), scale=torch.ones(())), source)
 
-# %% ../nbs/api/40_sae.ipynb #cell046
+# %% ../nbs/api/40_sae.ipynb #cell048
 def to_saelens(
     sae:SparseAutoencoder, # A dictionary
     folder:Path|str, # Made when absent
@@ -459,7 +455,7 @@ def _read_saelens(folder):
     k = c.get('k') or (c.get('activation_fn_kwargs') or {}).get('k')
     return from_tensors(t, _SAELENS[a], k, str(folder), **{'model': meta.get('model_name'), 'site': meta.get('hook_name')} | meta)
 
-# %% ../nbs/api/40_sae.ipynb #cell049
+# %% ../nbs/api/40_sae.ipynb #cell051
 def to_dictionary_learning(
     sae:SparseAutoencoder, # A dictionary
     folder:Path|str, # Made when absent
@@ -513,7 +509,7 @@ def _read_dictionary_learning(folder):
     k = c.get('k') or (int(t['k']) if 'k' in t else None)
     return from_tensors(out, _DL[name], k, str(folder), **(cfg.get('metadata') or dict(model=c.get('lm_name'), site=c.get('layer'))))
 
-# %% ../nbs/api/40_sae.ipynb #cell052
+# %% ../nbs/api/40_sae.ipynb #cell054
 def to_sparsify(
     sae:SparseAutoencoder, # A TopK dictionary
     folder:Path|str, # Made when absent
@@ -536,7 +532,7 @@ def _read_sparsify(folder):
     out = _checked(out, 'topk', folder, d_in, c.get('num_latents') or (d_in or 0)*c.get('expansion_factor', 0), dict(W_enc='encoder.weight turned', b_enc='encoder.bias'))
     return from_tensors(out, 'topk', c.get('k'), str(folder), **c.get('metadata') or {})
 
-# %% ../nbs/api/40_sae.ipynb #cell054
+# %% ../nbs/api/40_sae.ipynb #cell056
 def _read_mapped(folder, keys, activation, k):
     "model.safetensors + model.json (+ labels.jsonl): tensor names are whatever `keys` says."
     t, info = _read_tensors(folder/'model.safetensors'), _read_cfg(folder/'model.json') if (folder/'model.json').exists() else {}

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from fastcore.basics import patch
-from .core import atomic_path, check_in, check_positive, rng, seed_from, sha256_bytes, write_json, write_table
+from .core import atomic_path, check_count, check_in, check_positive, rng, seed_from, sha256_bytes, write_json, write_table
 from .extraction import _stack, text_rows
 from .hooks import hooked
 from .models import MusicModel, delay_tokens, frame_logits
 from .stats import bootstrap, participation_ratio
 from .text import text_embeddings
-from .sae import THRESHOLD, SAEConfig, SparseAutoencoder, _constant, _whole, at_dictionary
+from .sae import THRESHOLD, SAEConfig, SparseAutoencoder, _constant, at_dictionary
 
 # %% auto #0
 __all__ = ['LARGEST', 'SPARSE_BELOW', 'Split', 'group_split', 'DataReport', 'data_report', 'ArrayBatches', 'StoreBatches',
@@ -128,7 +128,7 @@ class ArrayBatches:
     def __post_init__(self):
         self.x = torch.as_tensor(self.x)
         if not len(self.rows): raise ValueError("there is no row to train on")
-        self.batch_size = min(_whole('batch_size', self.batch_size), len(self.rows))
+        self.batch_size = min(check_count('batch_size', self.batch_size), len(self.rows))
 
     @property
     def per_epoch(self)->int: return len(self.rows)//self.batch_size
@@ -172,12 +172,12 @@ class StoreBatches:
         a = xr.open_zarr(Path(path)/site).activations
         check_in('branch', branch, [str(b) for b in a.branch.values])
         self.branch = [str(b) for b in a.branch.values].index(branch)
-        a, trim, buffer_rows = a.isel(branch=self.branch), _whole('trim', trim, zero=True), _whole('buffer_rows', buffer_rows)
+        a, trim, buffer_rows = a.isel(branch=self.branch), check_count('trim', trim, 0), check_count('buffer_rows', buffer_rows)
         self.trim, self.steps = (trim, a.sizes['timestep'] - 2*trim) if 'timestep' in a.dims else (0, 1)
         self.array, self.timed, self.clips = a, 'timestep' in a.dims, _numbers('clips', np.arange(a.sizes['clip']) if clips is None else clips, a.sizes['clip'])
         if not len(self.clips) or self.steps < 1: raise ValueError(f"{path}/{site} holds no rows to train on: {len(self.clips)} clips, {self.steps} timesteps a clip")
         self.d_in, self.n, self.seed = a.sizes['d_model'] if 'd_model' in a.sizes else a.shape[-1], len(self.clips)*self.steps, seed
-        self.batch_size = min(_whole('batch_size', batch_size), self.n)
+        self.batch_size = min(check_count('batch_size', batch_size), self.n)
         self.per_buffer = min(len(self.clips), max(-(-self.batch_size//self.steps), buffer_rows//self.steps))
         self.__setstate__({})
 
@@ -555,8 +555,8 @@ class TrainConfig:
 
     def __post_init__(self):
         check_in('dead', self.dead, ('resample', 'aux', 'none')); check_in('dtype', self.dtype, ('float32', 'bfloat16'))
-        for name in ('steps', 'batch_size', 'window', 'eval_every', 'patience', 'checkpoint_every'): setattr(self, name, _whole(name, getattr(self, name)))
-        for name in ('warmup', 'l1_warmup', 'aux_k'): setattr(self, name, _whole(name, getattr(self, name), zero=True))
+        for name in ('steps', 'batch_size', 'window', 'eval_every', 'patience', 'checkpoint_every'): setattr(self, name, check_count(name, getattr(self, name)))
+        for name in ('warmup', 'l1_warmup', 'aux_k'): setattr(self, name, check_count(name, getattr(self, name), 0))
         check_positive('lr', self.lr); check_positive('clip', self.clip); check_positive('weight_decay', self.weight_decay, zero=True)
         if check_positive('decay', self.decay, zero=True) > 1: raise ValueError(f"decay must be a share of the steps, from 0 to 1; got {self.decay!r}")
 

@@ -8,6 +8,7 @@ import math, warnings
 from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
+from .core import check_count
 
 # %% auto #0
 __all__ = ['Estimate', 'label_per_group', 'permute_labels', 'permutation_p', 'Tested', 'permutation_test', 'bootstrap_weights',
@@ -56,10 +57,6 @@ def _finite(name, x, ndim=1):
     if not np.isfinite(x).all(): raise ValueError(f"{name} holds {int((~np.isfinite(x)).sum())} NaN or infinite values")
     return x
 
-def _count(name, x, least=1):
-    if isinstance(x, bool) or int(x)!=x or x<least: raise ValueError(f"{name} must be a whole number >= {least}, got {x!r}")
-    return int(x)
-
 def _level(level):
     if not 0<level<1: raise ValueError(f"level must lie between 0 and 1, got {level!r}")
 
@@ -107,7 +104,7 @@ def permute_labels(
     how:str='auto' # "between" groups, "within" groups, "free" over rows, or "auto": between if labels are constant within groups, else within
 )->np.ndarray: # (permutation, row) shuffled labels, same dtype as `labels`
     "Labels shuffled as the design allows. Raises ValueError where no label can move; warns where p < .05 is out of reach."
-    _count('n_perm', n_perm); _one_of('how', how, ('auto','between','within','free'))
+    check_count('n_perm', n_perm); _one_of('how', how, ('auto','between','within','free'))
     lab, values = _codes('labels', labels)
     g, rng = _codes('groups', np.arange(len(lab)) if groups is None or how=='free' else groups, len(lab))[0], np.random.default_rng(seed)
     per = label_per_group(lab, g)
@@ -184,7 +181,7 @@ def bootstrap_weights(
     seed:int=0 # seed of the draws
 )->np.ndarray: # (resample, row) how often each row was drawn, float
     "Resamples as counts, so that weighted statistics of all resamples are one matrix product"
-    rows, strata_units = _units(groups, strata, _count('n', n)); _count('n_boot', n_boot)
+    rows, strata_units = _units(groups, strata, check_count('n', n)); check_count('n_boot', n_boot)
     rng, out = np.random.default_rng(seed), np.zeros((n_boot, n))
     for units in strata_units:
         counts = rng.multinomial(len(units), np.full(len(units), 1/len(units)), size=n_boot)
@@ -228,7 +225,7 @@ def bootstrap(
     seed:int=0 # seed of the draws
 )->Estimate: # n is the number of groups
     "Interval of any statistic by `scipy.stats.bootstrap` over groups (Efron & Tibshirani 1993)"
-    _one_of('method', method, ('percentile','bca')); _level(level); _count('n_boot', n_boot)
+    _one_of('method', method, ('percentile','bca')); _level(level); check_count('n_boot', n_boot)
     values = np.asarray(values)
     if not len(values): raise ValueError("values is empty")
     if values.dtype.kind=='f' and not np.isfinite(values).all(): raise ValueError("values hold NaN or infinite entries")
@@ -254,7 +251,7 @@ def paired_difference(
     w = np.ones(len(a)) if weights is None else _finite('weights', weights)
     rows, _ = _units(groups, None, len(a))
     num, den = (np.array([x[r].sum() for r in rows]) for x in (w*(a-b), w))
-    k, rng = bootstrap_weights(len(rows), n_boot=_count('n_perm', n_perm), seed=seed), np.random.default_rng(seed+1)
+    k, rng = bootstrap_weights(len(rows), n_boot=check_count('n_perm', n_perm), seed=seed), np.random.default_rng(seed+1)
     null = rng.choice([-1., 1.], (n_perm, len(rows)))@num/den.sum()
     value = num.sum()/den.sum()
     return Tested(interval((k@num)/(k@den), value, len(rows), level), permutation_p(value, null, 'two-sided'), null)
@@ -398,7 +395,7 @@ def wilson(
 )->Estimate: # proportion with the Wilson interval
     "Wilson score interval of a proportion (Wilson 1927)"
     from scipy import stats
-    _count('n', n); _count('successes', successes, 0); _level(level)
+    check_count('n', n); check_count('successes', successes, 0); _level(level)
     if successes>n: raise ValueError(f"successes must not exceed n, got {successes} of {n}")
     return Estimate(successes/n, *stats.binomtest(int(successes), int(n)).proportion_ci(level, 'wilson'), n)
 
@@ -472,7 +469,7 @@ def correlation(
     data, r = np.column_stack([x, y, *z]), _corr(kind)
     if np.isnan(r(data)): raise ValueError("a variable is constant (or fully explained by `given`): correlation is undefined")
     rows, _ = _units(groups, None, len(x)); rng = np.random.default_rng(seed)
-    draws = rng.integers(len(rows), size=(_count('n_boot', n_boot), len(rows)))
+    draws = rng.integers(len(rows), size=(check_count('n_boot', n_boot), len(rows)))
     return interval([r(data[np.concatenate([rows[u] for u in d])]) for d in draws], r(data), len(rows), level)
 
 # %% ../nbs/api/14_stats.ipynb #cell105

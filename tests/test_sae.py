@@ -43,7 +43,7 @@ def test_every_variant_trains_and_returns_from_disk(tmp_path, activation, extra)
     (lambda: train_sae(np.zeros(5), SAEConfig(4), progress=False), 'shape'), (lambda: train_sae(np.zeros((0, 4)), SAEConfig(4), progress=False), 'at least one row'),
     (lambda: sweep(data(50), dict(width=[1]), SAEConfig(24)), "'width'"), (lambda: sweep(data(50), {}, SAEConfig(24)), 'none'), (lambda: sweep(data(50), dict(k=[]), SAEConfig(24)), 'no setting'),
     (lambda: best_setting(sweep(data(50), dict(k=[2]), SAEConfig(24), TrainConfig(steps=1), progress=False)[:0]), 'no setting to choose'),
-    (lambda: SAEConfig(k=2.5), 'k must be a whole number; got 2.5'), (lambda: SAEConfig(d_in=16.5), 'd_in must be a whole'), (lambda: SAEConfig(d_in=16, expansion=.01), 'gives no feature'),
+    (lambda: SAEConfig(k=2.5), 'k must be a whole number >= 1; got 2.5'), (lambda: SAEConfig(d_in=16.5), 'd_in must be a whole'), (lambda: SAEConfig(d_in=16, expansion=.01), 'gives no feature'),
     (lambda: SAEConfig(d_sae=2.5), 'd_sae must be a whole'), (lambda: SAEConfig(d_in=4, matryoshka=(1.5,)), 'matryoshka must be a whole'),
     (lambda: TrainConfig(decay=-1), 'decay'), (lambda: TrainConfig(decay=5), 'decay must be a share'), (lambda: TrainConfig(warmup=-5), 'warmup'), (lambda: TrainConfig(l1_warmup=-3), 'l1_warmup'),
     (lambda: TrainConfig(aux_k=-3), 'aux_k'), (lambda: TrainConfig(weight_decay=-1), 'weight_decay'), (lambda: TrainConfig(steps=2.5), 'steps must be a whole'), (lambda: TrainConfig(window=.5), 'window must be a whole'),
