@@ -57,7 +57,7 @@ def check_count(
 )->int: # The same number as an int
     "Return `value` when it is a whole number of at least `least`; otherwise raise a ValueError (TypeError when it is no number)."
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name} must be a number; got {value!r} of type {type(value).__name__}")
+        raise TypeError(f"{name} must be a whole number >= {least}; got {value!r} of type {type(value).__name__}")
     if math.isfinite(value) and value == int(value) and value >= least: return int(value)
     raise ValueError(f"{name} must be a whole number >= {least}; got {value!r}")
 
