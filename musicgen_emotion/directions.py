@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 import numpy as np
 from fastcore.basics import patch
-from .core import atomic_path, check_in, check_positive, read_json, rng, write_json
+from .core import atomic_path, check_count, check_in, check_positive, read_json, rng, write_json
 from .emotions import VALENCE_AROUSAL, check_emotion
 from .models import as_model
 
@@ -379,7 +379,7 @@ def agop_direction(
     Laplace-kernel ridge regression under a Mahalanobis metric; the average gradient outer product of the fit becomes the next metric."""
     X, y = _targets(X, y)
     X, t, M = X - X.mean(0), y - y.mean(), np.eye(np.shape(X)[1])
-    if int(n_iter) != n_iter or n_iter < 1: raise ValueError(f"n_iter must be a whole number >= 1, got {n_iter!r}")
+    n_iter = check_count('n_iter', n_iter)
     for _ in range(n_iter):
         D = _laplace(X, X, M, 1.)[1]
         width = check_positive('bandwidth', bandwidth)*float(np.median(D[D > 0]))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 import torch
+from .core import check_count
 from .stats import (Estimate, Tested, balanced_accuracies, bootstrap_weights, interval, label_per_group, max_t,
                                     paired_difference, permutation_p, permute_labels)
 
@@ -62,7 +63,7 @@ def grouped_folds(
     groups = np.arange(len(codes)) if groups is None else np.asarray(groups)
     if groups.shape!=codes.shape: raise ValueError(f"labels and groups must have the same rows, got {codes.shape} and {groups.shape}")
     u, g = np.unique(groups, return_inverse=True); n = len(u)
-    if int(n_folds)!=n_folds or n_folds<2: raise ValueError(f"n_folds must be a whole number >= 2, got {n_folds!r}")
+    n_folds = check_count('n_folds', n_folds, 2)
     if n<n_folds: raise ValueError(f"there are {n} groups but {n_folds} folds: use at most {n} folds")
     fold = np.unique(_deal(codes, g, n_folds, np.random.default_rng(seed)), return_inverse=True)[1]
     _check_classes(fold, codes, names)
@@ -271,7 +272,7 @@ def _assemble(pred, nested, names, kinds, codes, groups, folds, null, best_null,
 # %% ../nbs/api/30_probes.ipynb #cell036
 def _run(votes, names, y, groups, folds, grid, n_perm, n_control, seed, progress):
     "Nested scores, permutations and control task of one family of probes"
-    if int(n_perm)!=n_perm or n_perm<0: raise ValueError(f"n_perm must be a whole number >= 0, got {n_perm!r}")
+    n_perm = check_count('n_perm', n_perm, 0)
     kinds, codes = _classes(y); folds = _folds(folds, y, groups, len(y), seed); k, L = len(kinds), len(names)
     _check_classes(folds.fold, codes, kinds)
     tasks = np.vstack([codes]+([permute_labels(codes, groups, n_perm, seed)] if n_perm else []))
@@ -391,9 +392,9 @@ def mlp_probe(
     progress:bool=True # progress bar on long work
 )->ProbeResult: # as `probe_layers`; lam is the weight decay
     "One-hidden-layer probes of all layers, trained side by side as batched matrix products"
-    if int(hidden)!=hidden or hidden<1: raise ValueError(f"hidden must be a whole number >= 1, got {hidden!r}")
+    hidden, epochs = check_count('hidden', hidden), check_count('epochs', epochs)
     X, names, y, groups = _layers(X, names, y, groups); grid = _grid('decays', decays); gram = _gram(X, _ones(len(y)), scale)
-    fit = _fit_mlp(int(hidden), epochs, lr, seed)
+    fit = _fit_mlp(hidden, epochs, lr, seed)
     return _run(lambda k: _fitted_votes(gram, fit, k, grid), names, y, groups, folds, grid, n_perm, int(control), seed, progress)
 
 # %% ../nbs/api/30_probes.ipynb #cell059
@@ -438,7 +439,7 @@ def probe_regression(
     if partial is not None:
         if np.shape(partial)!=y.shape or not np.isfinite(np.asarray(partial, float)).all(): raise ValueError(f"partial must be finite and ({len(y)},), got {np.shape(partial)}")
         Z = torch.cat([Z, torch.as_tensor(np.asarray(partial, float))[:, None]], 1)
-    folds = _folds(folds, None, groups, len(y), seed); tasks = _shuffled_targets(y, Z, groups, n_perm, seed)
+    folds = _folds(folds, None, groups, len(y), seed); tasks = _shuffled_targets(y, Z, groups, check_count('n_perm', n_perm, 0), seed)
     pred, r, lam = _regress(_gram(X, Z, scale), tasks, Z, folds.fold, _inner_folds(np.zeros(len(y), int), groups, seed), lams, progress)
     return _regression_result(pred, r, lam, names, y, groups, folds, seed)
 

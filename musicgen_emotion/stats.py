@@ -26,8 +26,7 @@ class Estimate:
     n:int # independent units behind the number (groups, prompts or clips; never timesteps or pairs)
     def __post_init__(self):
         for k in ('value','low','high'): object.__setattr__(self, k, float(getattr(self, k)))
-        if int(self.n)!=self.n or self.n<1: raise ValueError(f"n must be a whole number of units >= 1, got {self.n!r}")
-        object.__setattr__(self, 'n', int(self.n))
+        object.__setattr__(self, 'n', check_count('n', self.n))
         if math.isnan(self.low)!=math.isnan(self.high): raise ValueError(f"give both ends of the interval or neither, got low={self.low}, high={self.high}")
         low, high = self.low, self.high
         if low>high:

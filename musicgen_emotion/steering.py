@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 import numpy as np, torch
 from fastcore.basics import patch
-from .core import check_in, check_positive, read_table, rng, sha256_bytes, write_table
+from .core import check_count, check_in, check_positive, read_table, rng, sha256_bytes, write_table
 from .directions import Direction, orthogonalise, random_direction, shuffled_direction
 from .extraction import ClipStore, clip_id, plan_clips, replay
 from .hooks import _edited, hooked
@@ -217,7 +217,7 @@ class ClosedLoop:
     def __post_init__(self):
         if not callable(self.probe): raise TypeError(f"probe must be a function of activations, got {self.probe!r}")
         if not math.isfinite(self.target): raise ValueError(f"target must be finite, got {self.target!r}")
-        if self.window is not None and (int(self.window) != self.window or self.window < 1): raise ValueError(f"window must be None or a whole number >= 1, got {self.window!r}")
+        if self.window is not None: object.__setattr__(self, 'window', check_count('window', self.window))
         check_in('branch', self.branch, ('cond', 'null'))
 
 # %% ../nbs/api/51_steering.ipynb #cell029
