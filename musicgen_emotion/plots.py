@@ -73,8 +73,8 @@ def _curves(ax, table, x, y, low, high, hue, marker='o'):
     "One line a value of `hue`, with a band where the table has an interval."
     for i, k in enumerate(_order(table[hue]) if hue else [None]):
         t = (table[table[hue] == k] if hue else table).sort_values(x, kind='stable') if table[x].dtype.kind in 'iuf' else (table[table[hue] == k] if hue else table)
-        c = color_of(k, i)
-        ax.plot(t[x], t[y], marker=marker, ms=3, lw=1.4, color=c, label=None if k is None else str(k))
+        c, style = color_of(k, i), '-' if k in EMOTIONS else ('-', '--', ':', '-.')[i // len(COLORS) % 4]
+        ax.plot(t[x], t[y], style, marker=marker, ms=3, lw=1.4, color=c, label=None if k is None else str(k))
         if low in t and high in t: ax.fill_between(t[x], t[low].astype(float), t[high].astype(float), color=c, alpha=.18, lw=0)
     ax.set(xlabel=axis_label(x), ylabel=axis_label(y))
 
@@ -82,8 +82,10 @@ def _lines(ax, values):
     for i, (name, v) in enumerate(values.items()):
         ax.axhline(v, color='#555555', lw=1, ls=('--', ':', '-.', (0, (5, 1)))[i % 4], label=f'{name} ({v:.2f})')
 
-def _legend(ax):
-    if ax.get_legend_handles_labels()[0]: ax.legend(frameon=False, fontsize=8)
+def _legend(ax, beside=False):
+    "The legend, beside the axes where it is long."
+    n = len(ax.get_legend_handles_labels()[0])
+    if n: ax.legend(frameon=False, fontsize=8, **(dict(loc='upper left', bbox_to_anchor=(1, 1)) if beside or n > 6 else {}))
     return ax
 
 def plot_layers(
@@ -177,7 +179,7 @@ def plot_histograms(
             ax.hist(x, edges, color=color_of(k, i), alpha=.35, histtype='stepfilled', label=str(k))
             ax.axvline(x.median(), color=color_of(k, i), lw=1.2)
         ax.set(xlabel=axis_label(c), ylabel='clips')
-    _legend(axes[0])
+    _legend(axes[:3][-1], beside=True)
     return axes
 
 # %% ../nbs/api/15_plots.ipynb #cell031
@@ -218,10 +220,11 @@ def plot_heatmap(
     if table.size == 0: raise ValueError("the table is empty; there is nothing to draw")
     v = table.to_numpy(float)
     reach = None if center is None else np.nanmax(np.abs(v - center)) or 1.
-    ax = _axes(ax, (1.6 + .55*v.shape[1], 1.2 + .38*v.shape[0]))
+    ax = _axes(ax, (1.6 + (.55 if text else .3)*v.shape[1], 1.2 + .38*v.shape[0]))
     low, high = (None, None) if center is None else (center - reach, center + reach)
     im = _heat(ax, v, table.index, table.columns, low, high, 'viridis' if center is None else 'RdBu_r', text)
-    ax.figure.colorbar(im, ax=ax, label=label)
+    bar = ax.figure.colorbar(im, ax=ax, label=label)
+    if np.nanmin(v) < np.nanmax(v): bar.ax.set_ylim(np.nanmin(v), np.nanmax(v))
     ax.set(xlabel=axis_label(table.columns.name or ''), ylabel=axis_label(table.index.name or ''))
     return ax
 
@@ -310,13 +313,13 @@ def plot_embedding(
     "Scatter of two coordinates by emotion, small multiples over layers."
     _columns(table, x, y, by, *([panel] if panel else []))
     kinds = list(dict.fromkeys(table[panel])) if panel else [None]
-    axes = _grid(len(kinds), (2.6, 2.4), across=4)
+    axes = _grid(len(kinds), (2.6, 2.4) if panel else (4.2, 3.2), across=4)
     for ax, k in zip(axes, kinds):
         t = table[table[panel] == k] if panel else table
         for i, g in enumerate(_order(table[by])):
             ax.scatter(t[x][t[by] == g], t[y][t[by] == g], s=10, alpha=.75, lw=0, color=color_of(g, i), label=str(g))
         ax.set(xlabel=axis_label(x), ylabel=axis_label(y), title=None if k is None else str(k), xticks=[], yticks=[])
-    _legend(axes[0])
+    _legend(axes[:4][-1], beside=True)
     return axes
 
 # %% ../nbs/api/15_plots.ipynb #cell055
@@ -403,12 +406,12 @@ def save_figure(
     for name, text in (('caption', caption), ('alt', alt)):
         if not str(text).strip(): raise ValueError(f"{name} must not be empty; got {text!r}")
     figure = np.ravel(ax)[0].figure
-    with atomic_path(path) as tmp: figure.savefig(tmp, dpi=dpi, format='png', metadata=dict(Software=None))
+    with atomic_path(path) as tmp: figure.savefig(tmp, dpi=dpi, format='png', bbox_inches='tight', metadata=dict(Software=None))
     write_json(path.with_suffix('.json'), dict(caption=caption, alt=alt))
     if close: plt.close(figure)
     return path
 
-# %% ../nbs/api/15_plots.ipynb #cell068
+# %% ../nbs/api/15_plots.ipynb #cell070
 def saved_figure(
     path:Path|str, # PNG file that `save_figure` wrote
 ): # IPython.display.HTML

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from .core import sha256_bytes
+from .plots import _axes, _legend
 from .sae import SAEConfig, SparseAutoencoder
 from .sae_training import Split, StoreBatches, TrainConfig, _parted, _rows, train_sae
 
@@ -33,7 +34,8 @@ def _one_run(job):
     x = np.load(job['data'], mmap_mode='r') if isinstance(job['data'], str) else job['data']
     r = train_sae(x, SAEConfig(**job['sae']), TrainConfig(**job['train']), job['groups'], Split(*job['split']), job['folder'], progress=False)
     row, cfg = r.history.iloc[r.history.loss.argmin()].to_dict(), r.sae.cfg
-    return job['setting'] | dict(variant='matryoshka '*bool(cfg.matryoshka) + cfg.activation) | row | dict(seconds=r.seconds, stopped=r.stopped, folder=job['folder'])
+    # a metric may be called like a setting (`lr` is the rate of that step): the setting wins
+    return job['setting'] | dict(variant='matryoshka '*bool(cfg.matryoshka) + cfg.activation) | row | job['setting'] | dict(seconds=r.seconds, stopped=r.stopped, folder=job['folder'])
 
 def sweep(
     x:np.ndarray|torch.Tensor|StoreBatches, # (row, d_in), or a store
@@ -109,14 +111,12 @@ def plot_pareto(
     ax=None, # Axes to draw on
 )->Axes: # The axes
     "L0 against explained variance; the settings that nothing dominates are joined."
-    import matplotlib.pyplot as plt
-    ax = ax or plt.subplots(figsize=(5, 3.4))[1]
+    ax = _axes(ax, (5, 3.4))
     for name, g in table.groupby(by if by in table else lambda i: 'all'): ax.scatter(g.l0, g.explained_variance, label=str(name), s=24)
     front = table[pareto(table)].sort_values('l0')
     ax.plot(front.l0, front.explained_variance, lw=1, color='#555555', zorder=0)
     ax.set(xscale='log', xlabel='L0 (active features a row)', ylabel='explained variance (validation)')
-    ax.legend(frameon=False)
-    return ax
+    return _legend(ax)
 
 # %% ../nbs/api/46_sae_sweeps.ipynb #cell015
 def train_seeds(

@@ -489,24 +489,24 @@ def sae_metrics(
     sae:SparseAutoencoder, # A dictionary
     x:np.ndarray|torch.Tensor, # (row, d_in) in the units of the model
     batch_size:int=2048, # Rows at once
-)->dict: # rows, mse, variance, explained_variance, nmse, l0, l1, dead_fraction, loss
+)->dict: # rows, mse, variance, explained_variance, nmse, l0, l1_norm, dead_fraction, loss
     """Reconstruction and sparsity of rows.
 
     `mse` is a mean over rows and dimensions; `explained_variance` is relative to the mean of the rows, never to zero, and NaN when they are all alike; `nmse` is the mean
-    over rows of error over squared distance from the mean; `dead_fraction` counts features that fired on none of the rows."""
+    over rows of error over squared distance from the mean; `l1_norm` is the mean sum of a row's features (`l1` is the weight of the penalty); `dead_fraction` counts features that fired on none of the rows."""
     x, training, at = torch.as_tensor(_rows(x)).float(), sae.training, sae.W_dec.device
     sae.eval()
     mean, fired, n = x.mean(0).to(at), torch.zeros(sae.d_sae, dtype=torch.bool, device=at), len(x)
-    tot = dict(mse=0., nmse=0., l0=0., l1=0.)
+    tot = dict(mse=0., nmse=0., l0=0., l1_norm=0.)
     for i in range(0, n, batch_size):
         b = x[i:i + batch_size].to(at); f = sae.encode(b); e = (sae.decode(f) - b).pow(2)
         fired |= (f > 0).any(0)
-        tot['mse'] += float(e.mean(1).sum()); tot['l0'] += float((f > 0).sum()); tot['l1'] += float(f.sum())
+        tot['mse'] += float(e.mean(1).sum()); tot['l0'] += float((f > 0).sum()); tot['l1_norm'] += float(f.sum())
         tot['nmse'] += float((e.sum(1)/(b - mean).pow(2).sum(1).clamp_min(1e-12)).sum())
     sae.train(training)
     out, variance = {k: v/n for k, v in tot.items()}, float((x - mean.to(x.device)).pow(2).mean())
     varies = variance > 0 and not _constant(x).all()
-    penalty = dict(relu=out['l1'], gated=out['l1'], jumprelu=out['l0']).get(sae.cfg.activation, 0.)
+    penalty = dict(relu=out['l1_norm'], gated=out['l1_norm'], jumprelu=out['l0']).get(sae.cfg.activation, 0.)
     return dict(rows=n, variance=variance, explained_variance=1 - out['mse']/variance if varies else float('nan'), **out,
                 dead_fraction=float((~fired).float().mean()), loss=out['mse']/float(sae.scale)**2 + sae.cfg.l1*penalty)
 

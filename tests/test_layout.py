@@ -111,6 +111,13 @@ def test_api_notebook_is_small_and_titled(path):
     assert path.stat().st_size < 150_000, f'{path.stat().st_size} bytes'
     assert any(re.search(r'^# .+\n+> \S', s) for s in cells(path, 'markdown')), 'needs `# title` and `> one line`'
 
+@pytest.mark.parametrize('path', [p for p in sorted(NBS.rglob('*.ipynb')) if '.ipynb_checkpoints' not in p.parts], ids=lambda p: str(p.relative_to(NBS)))
+def test_title_has_a_cell_of_its_own(path):
+    "The site keeps the title, the line below it and `- key: value` of that cell; other text in it would not be on the page."
+    title = next(s for s in cells(path, 'markdown') if s.startswith('# '))
+    extra = [line for line in title.splitlines()[1:] if line.strip() and not re.match(r'> \S|- \S+:', line)]
+    assert not extra and len(re.findall('^> ', title, re.M)) == 1, extra
+
 @pytest.mark.parametrize('path', sorted((ROOT/'.github/workflows').glob('*.yaml')), ids=lambda p: p.stem)
 def test_workflow_steps_are_pinned(path):
     import yaml

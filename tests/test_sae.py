@@ -1,5 +1,6 @@
 "Sparse autoencoders: what a lesson cannot say. Bad input, kill and resume, streams, processes, precision."
 import json, os, pickle, re, signal, subprocess, sys, time, types, warnings
+from dataclasses import fields
 from pathlib import Path
 import numpy as np
 import pytest
@@ -306,6 +307,13 @@ def test_a_sweep_names_nesting_and_refuses_other_data(tmp_path):
     assert sorted(t.get_text() for t in plot_pareto(table).get_legend().get_texts()) == ['matryoshka topk', 'relu', 'topk']
     with pytest.raises(ValueError, match='other data: values'): sweep(9*x, grid, folder=tmp_path, **kw)
     assert sweep(x, grid, folder=tmp_path, **kw).mse.tolist() == table.mse.tolist()
+
+def test_a_sweep_shows_its_settings_and_not_metrics_of_the_same_name():
+    x, grid = data(400), dict(activation=['relu'], l1=[1e-3, 3e-2], lr=[1e-3, 5e-3], seed=[3])
+    table = sweep(x, grid, SAEConfig(24, 2), TrainConfig(**(quick | dict(steps=8, batch_size=64))), progress=False)
+    assert table[list(grid)].values.tolist() == [['relu', l, r, 3] for l in grid['l1'] for r in grid['lr']]
+    assert best_setting(table)['l1'] in grid['l1']
+    assert not set(sae_metrics(SparseAutoencoder(24, 2), x)) & ({f.name for f in fields(SAEConfig)} | {f.name for f in fields(TrainConfig)})
 
 def test_sweep_in_processes_equals_sweep_in_one_and_resumes(tmp_path):
     x, grid = data(1500), dict(activation=['topk', 'relu'], k=[2, 4])
