@@ -213,10 +213,10 @@ def write_table(
 def read_table(
     path:Path|str, # File that ends in `.csv` or `.parquet`
 )->pd.DataFrame: # The table
-    "Read a table that `write_table` wrote, or any other of these two formats."
+    "Read a table that `write_table` wrote, or any other of these two formats. In CSV an empty cell or `nan` is missing; `null`, the name of a branch, and other words are text."
     import pandas as pd
     suffix = check_in('suffix of the table', Path(path).suffix, ('.csv', '.parquet'))
-    return pd.read_csv(path) if suffix == '.csv' else pd.read_parquet(path)
+    return pd.read_csv(path, keep_default_na=False, na_values=['', 'nan', 'NaN']) if suffix == '.csv' else pd.read_parquet(path)
 
 # %% ../nbs/api/00_core.ipynb #cell048
 LIBRARIES = ('torch', 'transformers', 'numpy', 'pandas', 'scikit-learn', 'scipy', 'librosa', 'xarray', 'zarr', 'papermill', 'huggingface-hub')
