@@ -458,7 +458,7 @@ def _lent_manifest(path, params)->dict:
     return manifest | dict(pid=os.getpid(), device=device_info(), status='running')
 
 def _new_manifest(phase, params, earlier)->dict:
-    resumed = (earlier.get('resumed', []) + [{k: earlier.get(k) for k in ('start', 'end', 'status')}]) if earlier else []
+    resumed = (earlier.get('resumed', []) + [{k: earlier.get(k) for k in ('start', 'end', 'status', 'code')}]) if earlier else []
     seeds = {k: v for k, v in params.items() if k == 'seed' or k == 'seeds' or k.endswith(('_seed', '_seeds'))}
     return dict(format='musicgen_emotion/run/1', phase=phase, status='running', message='', start=_now(), end=None, pid=os.getpid(), resumed=resumed,
                 package_version=musicgen_emotion.__version__, git_revision=git_revision(), library_versions=library_versions(), device=device_info(),

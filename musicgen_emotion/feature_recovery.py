@@ -132,7 +132,8 @@ def feature_splitting(
     C, R = a@b.T, a@_chance_rows(b, 'covariance', np.random.default_rng(seed)).T
     count = lambda M: np.bincount(M.argmax(0)[M.max(0)>threshold], minlength=len(a))
     n = count(C)
-    return pd.DataFrame(dict(feature=range(len(a)), children=n, nearest=C.max(1), chance_children=count(R), fate=np.select([n==0, n==1], ['lost', 'kept'], 'split')))
+    kept = np.arange(len(a)) if alive_small is None else np.flatnonzero(alive_small)
+    return pd.DataFrame(dict(feature=kept, children=n, nearest=C.max(1), chance_children=count(R), fate=np.select([n==0, n==1], ['lost', 'kept'], 'split')))
 
 # %% ../nbs/api/43_feature_recovery.ipynb #cell023
 def _properties(truth, n):
@@ -215,7 +216,7 @@ def _recovered(name, y, A, R, groups, purity, n_boot, level, seed):
     answer, rules = _crossed(A, y, folds); answers = [answer, np.ones(len(y), bool)]+([_crossed(R, y, folds)[0]] if R is not None else [])
     d = _f1_draws(answers, y, groups, n_boot, seed); gain = d[:, 0]-d[:, 1:].max(1)
     (low, high), (gl, gh), f = np.quantile(d[1:, 0], ends), np.quantile(gain[1:], ends), rules[0][0]
-    return row|dict(feature=f, threshold=rules[0][1], same_feature=rules[0][0]==rules[1][0], f1=d[0, 0], low=low, high=high, always=d[0, 1],
+    return row|dict(feature=f, threshold=rules[0][1], other_feature=rules[1][0], same_feature=f==rules[1][0], f1=d[0, 0], low=low, high=high, always=d[0, 1],
                     raw=d[0, 2] if R is not None else np.nan, gain=gain[0], gain_low=gl, gain_high=gh, recovered=bool(gl>0), purity=purity(f, y), note='' if f>=0 else 'all features are dead')
 
 def recovery_table(
@@ -226,10 +227,11 @@ def recovery_table(
     n_boot:int=500, # resamples
     level:float=.95, # confidence level
     seed:int=0 # seed of halves and resamples
-)->pd.DataFrame: # property, prevalence, feature, threshold, same_feature, f1, low, high, always, raw, gain with interval, recovered, purity, n, note
+)->pd.DataFrame: # property, prevalence, feature, threshold, other_feature, same_feature, f1, low, high, always, raw, gain with interval, recovered, purity, n, note
     """Best single feature for every planted property, by F1.
 
-    Feature and threshold are chosen on one half of the groups and scored on the other, both ways round. `always` is the F1 of saying yes
+    Feature and threshold are chosen on one half of the groups and scored on the other, both ways round: `f1` joins both, `feature` (with `threshold` and `purity`) is
+    the one that the first half chose, `other_feature` that of the second. `always` is the F1 of saying yes
     to every row, `raw` that of the best raw dimension, chosen in the same way; `gain` is over the better of the two and `recovered`
     says that its interval lies above 0."""
     A = _acts(acts, None, groups); P = _properties(truth, len(A)); groups = np.arange(len(A)) if groups is None else np.asarray(groups)

@@ -4,7 +4,7 @@
 
 # %% ../nbs/api/60_phases.ipynb #cell002
 from __future__ import annotations
-import ast, itertools, json, logging, os, subprocess, sys, threading, time, tokenize, traceback
+import ast, itertools, json, logging, os, subprocess, sys, threading, time, tokenize, traceback, warnings
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -416,6 +416,8 @@ def run_phase(
     values = check_parameters(spec, dict(params or {}) | (dict(out_dir=str(out)) if 'out_dir' in spec else {}), notebook.stem)
     code, start = _code_checksum(notebook), time.monotonic()
     if not fresh and _is_current(out, notebook.stem, values, code): return PhaseResult(notebook.stem, out, 'current', gates=tuple(read_gates(out)))
+    if not fresh and (run_manifest(out) or {}).get('code', code) != code:
+        warnings.warn(f"{out} was begun by other code: clips, dictionaries and stored states that it left are used again; start over (fresh=True; on the command line --fresh) if the change concerns them")
     with open_run(out, notebook.stem, values, resume=not fresh) as run:
         run.manifest.update(notebook=str(notebook), code=code)
         run.save()

@@ -34,8 +34,8 @@ def _one_run(job):
     x = np.load(job['data'], mmap_mode='r') if isinstance(job['data'], str) else job['data']
     r = train_sae(x, SAEConfig(**job['sae']), TrainConfig(**job['train']), job['groups'], Split(*job['split']), job['folder'], progress=False)
     row, cfg = r.history.iloc[r.history.loss.argmin()].to_dict(), r.sae.cfg
-    # a metric may be called like a setting (`lr` is the rate of that step): the setting wins
-    return job['setting'] | dict(variant='matryoshka '*bool(cfg.matryoshka) + cfg.activation) | row | job['setting'] | dict(seconds=r.seconds, stopped=r.stopped, folder=job['folder'])
+    row = {k: v for k, v in row.items() if k not in job['sae'] and k not in job['train']} # a metric that is called like a setting: `lr` of that step
+    return job['setting'] | dict(variant='matryoshka '*bool(cfg.matryoshka) + cfg.activation) | row | dict(seconds=r.seconds, stopped=r.stopped, folder=job['folder'])
 
 def sweep(
     x:np.ndarray|torch.Tensor|StoreBatches, # (row, d_in), or a store

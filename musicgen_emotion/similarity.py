@@ -251,6 +251,11 @@ def _windows(X, seconds, window):
     return np.stack([X[:, bins==b].mean(1) for b in used], 1), np.array([seconds[bins==b].mean() for b in used])
 
 # %% ../nbs/api/31_similarity.ipynb #cell050
+def _around(draws, value):
+    "Draws of a cosine, shifted as Fisher's z to have `value` as their median."
+    z = lambda c: np.arctanh(np.clip(c, -1+1e-9, 1-1e-9))
+    return np.tanh(z(draws)-np.nanmedian(z(draws))+z(value))
+
 def time_course(
     X_time:np.ndarray, # (clip, time, d) states
     labels:np.ndarray, # (clip,) emotions
@@ -261,7 +266,10 @@ def time_course(
     n_boot:int=200, # resamples over clips (or groups), and shuffles of the floor
     seed:int=0 # seed
 )->pd.DataFrame: # seconds, pair, similarity, low, high, floor_low, floor_high
-    "Cosine between emotion means over time, with a bootstrap band and the 95% band of shuffled labels"
+    """Cosine between emotion means over time, with a bootstrap band and the 95% band of shuffled labels.
+
+    Means of resamples lie closer together than means of all clips, so the draws are shifted (as Fisher's z) to have the measured
+    value as their median."""
     X, lab, names, codes = _labelled(X_time, labels, groups, 3)
     X, centres = _windows(X, seconds, window); k, one, rows = len(names), np.ones((1, len(X))), []
     w = bootstrap_weights(len(X), groups, _strata(codes, groups), n_boot, seed); perm = permute_labels(codes, groups, n_boot, seed)
@@ -269,7 +277,7 @@ def time_course(
         G = (T:=transform(X[:, t], how))@T.T
         val, boot, null = _centroid_cosines(G, codes, k, one)[0], _centroid_cosines(G, codes, k, w), _centroid_cosines(G, perm, k, one)
         for i,j in combinations(range(k), 2):
-            est, band = interval(boot[:, i, j], val[i, j], _n_units(lab, groups)), np.quantile(null[:, i, j], [.025, .975])
+            est, band = interval(_around(boot[:, i, j], val[i, j]), val[i, j], _n_units(lab, groups)), np.quantile(null[:, i, j], [.025, .975])
             rows.append(dict(seconds=s, pair=f'{names[i]}-{names[j]}', similarity=est.value, low=est.low, high=est.high, floor_low=band[0], floor_high=band[1]))
     return pd.DataFrame(rows)
 
