@@ -162,6 +162,7 @@ def test_matching_is_symmetric_and_blind_to_order_and_length(data):
     assert m.mean_max == pytest.approx(1, abs=1e-5) and m.hungarian == pytest.approx(1, abs=1e-5) and (i[m.assigned] == np.arange(67)).all()
     assert match_features(W, W[:30]).back == pytest.approx(match_features(W[:30], W).mean_max)
     assert set(feature_splitting(W[:5], W).fate) == {'kept'}
+    assert feature_splitting(W[:5], W, alive_small=np.array([True, False, True, True, False])).feature.tolist() == [0, 2, 3]
 
 def test_assignment_has_its_chance():
     rng = np.random.default_rng(0); S = rng.normal(size=(12, 12))*np.linspace(.1, 3, 12)

@@ -1,5 +1,5 @@
 "Phase notebooks: parameters are checked before anything runs, and a run that did not finish says so."
-import json, os, re, signal, subprocess, sys, time
+import json, os, re, signal, subprocess, sys, time, warnings
 from pathlib import Path
 from types import SimpleNamespace
 import nbformat
@@ -133,6 +133,20 @@ def test_finished_run(good, tmp_path):
     assert (tmp_path/'out/notebook.ipynb').stat().st_mtime_ns == before
     (tmp_path/'out/left.txt').write_text('x')
     assert run_phase(good, dict(n=6), tmp_path/'out', fresh=True, progress=False).status == 'finished' and not (tmp_path/'out/left.txt').exists()
+
+def test_other_code_on_kept_work_is_said_and_recorded(good, tmp_path):
+    first = run_phase(good, out=tmp_path/'out', progress=False)
+    old = run_manifest(first.out)['code']
+    nb = nbformat.read(good, 4)
+    nb.cells[2].source += '\nseen = 1'
+    nbformat.write(nb, good)
+    with pytest.warns(UserWarning, match=r'was begun by other code.*--fresh'): run_phase(good, out=tmp_path/'out', progress=False)
+    assert [r['code'] for r in run_manifest(first.out)['resumed']] == [old] != [run_manifest(first.out)['code']]
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert run_phase(good, out=tmp_path/'out', progress=False).status == 'current'
+        assert run_phase(good, out=tmp_path/'out', progress=False, fresh=True).status == 'finished'
+        assert run_phase(good, out=tmp_path/'new', progress=False).status == 'finished'
 
 def test_failing_notebook_is_kept_but_not_published(tmp_path, good):
     bad = notebook(tmp_path, 'phase8_bad', 'n: int = 1  # count\nout_dir: str = "r"', OPEN.format('phase8_bad'), 'if n < 2: raise KeyError("lost")', 'run.close();')
