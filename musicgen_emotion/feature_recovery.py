@@ -216,7 +216,7 @@ def _recovered(name, y, A, R, groups, purity, n_boot, level, seed):
     answer, rules = _crossed(A, y, folds); answers = [answer, np.ones(len(y), bool)]+([_crossed(R, y, folds)[0]] if R is not None else [])
     d = _f1_draws(answers, y, groups, n_boot, seed); gain = d[:, 0]-d[:, 1:].max(1)
     (low, high), (gl, gh), f = np.quantile(d[1:, 0], ends), np.quantile(gain[1:], ends), rules[0][0]
-    return row|dict(feature=f, threshold=rules[0][1], other_feature=rules[1][0], same_feature=f==rules[1][0], f1=d[0, 0], low=low, high=high, always=d[0, 1],
+    return row|dict(feature=f, threshold=rules[0][1], other_feature=rules[1][0], f1=d[0, 0], low=low, high=high, always=d[0, 1],
                     raw=d[0, 2] if R is not None else np.nan, gain=gain[0], gain_low=gl, gain_high=gh, recovered=bool(gl>0), purity=purity(f, y), note='' if f>=0 else 'all features are dead')
 
 def recovery_table(
@@ -227,7 +227,7 @@ def recovery_table(
     n_boot:int=500, # resamples
     level:float=.95, # confidence level
     seed:int=0 # seed of halves and resamples
-)->pd.DataFrame: # property, prevalence, feature, threshold, other_feature, same_feature, f1, low, high, always, raw, gain with interval, recovered, purity, n, note
+)->pd.DataFrame: # property, prevalence, feature, threshold, other_feature, f1, low, high, always, raw, gain with interval, recovered, purity, n, note
     """Best single feature for every planted property, by F1.
 
     Feature and threshold are chosen on one half of the groups and scored on the other, both ways round: `f1` joins both, `feature` (with `threshold` and `purity`) is
