@@ -7,12 +7,21 @@ the share of the logit difference between the prompts that the cell carries, exa
 one-by-one side is lean: one pass of each prompt records states and logits, each cell is one patched pass of the whole batch, and only the
 logit difference is computed. `rank_correlation` says how far the two sides agree over all cells. Ratios are medians over rounds; the interval is
 the range of the rounds. `holds` compares the ratio with the aim."""
+
 import numpy as np
 import torch
 from common import clock, command_line, nano_or_random, show
 from musicgen_emotion.hooks import hooked
 from musicgen_emotion.models import delay_tokens, load_model, write_random_model
-from musicgen_emotion.patching import all_cells, attribution_patching, contrast, next_token_logits, pair_prompts, pair_tokens, window_positions
+from musicgen_emotion.patching import (
+    all_cells,
+    attribution_patching,
+    contrast,
+    next_token_logits,
+    pair_prompts,
+    pair_tokens,
+    window_positions,
+)
 from musicgen_emotion.prompts import matched_pairs
 
 
@@ -20,38 +29,57 @@ from musicgen_emotion.prompts import matched_pairs
 def recorded(model, pairs, sites):
     "The source's states at all sites, and the logits of both clean runs."
     seen = {}
-    with hooked(model, {s: (lambda x, now: seen.__setitem__(now.site.name, x.detach())) for s in sites}): source = next_token_logits(model, pairs.tokens, pairs.source)
+    with hooked(
+        model, {s: (lambda x, now: seen.__setitem__(now.site.name, x.detach())) for s in sites}
+    ):
+        source = next_token_logits(model, pairs.tokens, pairs.source)
     return seen, source, next_token_logits(model, pairs.tokens, pairs.target)
+
 
 @torch.no_grad()
 def one_by_one(model, pairs, cells):
     "Restored logit difference (cell, pair), one patched pass a cell."
     seen, source, target = recorded(model, pairs, list(dict.fromkeys(cells.site)))
     weights, gap = contrast(source, target)
-    n, c, ids, out = pairs.tokens.shape[-1], model.config, delay_tokens(pairs.tokens, model.config), []
+    n, c, ids, out = (
+        pairs.tokens.shape[-1],
+        model.config,
+        delay_tokens(pairs.tokens, model.config),
+        [],
+    )
     state = model.begin(model.encode_text(pairs.target), null=False, cache=False)
     for site, start, end in zip(cells.site, cells.start, cells.end):
         span = window_positions((start, end), n, c)
+
         def put(x, now):
             x = x.clone()
             x[:, span] = seen[site][:, span]
             return x
-        with hooked(model, {site: put}): logits = model.step(state, ids, logits='all')
-        logits = torch.stack([logits[:, k, d:d + n] for k, d in enumerate(c.delays)], 1)
+
+        with hooked(model, {site: put}):
+            logits = model.step(state, ids, logits="all")
+        logits = torch.stack([logits[:, k, d : d + n] for k, d in enumerate(c.delays)], 1)
         out.append((weights * (logits - target)).sum((1, 2, 3)) / gap.sum((1, 2)))
     return torch.stack(out).numpy()
+
 
 def all_at_once(model, pairs, cells):
     "Attribution (cell, pair) from two forward passes, one a prompt, and one backward pass through the target's."
     table = attribution_patching(model, pairs, cells, batch_size=len(pairs), progress=False)
     return table.attribution.to_numpy().reshape(len(pairs), len(cells)).T
 
+
 def ratio(name, model, n_pairs, seconds, step_s, rounds, aim, sample=None):
     "How many times longer patching cell by cell takes. With `sample`, that many cells are patched and their time is scaled to all."
     from scipy.stats import spearmanr
-    pairs = pair_tokens(model, pair_prompts(matched_pairs('happy', 'sad', n_pairs), 'happy', 'sad'), seconds)
+
+    pairs = pair_tokens(
+        model, pair_prompts(matched_pairs("happy", "sad", n_pairs), "happy", "sad"), seconds
+    )
     cells, draw = all_cells(model, seconds, step_s=step_s), np.random.default_rng(0)
-    some = np.arange(len(cells)) if sample is None else np.sort(draw.permutation(len(cells))[:sample])
+    some = (
+        np.arange(len(cells)) if sample is None else np.sort(draw.permutation(len(cells))[:sample])
+    )
     all_at_once(model, pairs, cells), one_by_one(model, pairs, cells[:2])
     times, agree = [], []
     for _ in range(rounds):
@@ -60,23 +88,40 @@ def ratio(name, model, n_pairs, seconds, step_s, rounds, aim, sample=None):
         times.append((slow * len(cells) / len(some), fast))
         agree.append(spearmanr(exact.mean(1), first[some].mean(1)).statistic)
     r, (slow, fast) = [a / b for a, b in times], np.median(times, axis=0)
-    return dict(name=name, ratio=round(float(np.median(r)), 2), low=round(min(r), 2), high=round(max(r), 2), n=rounds, aim=aim, holds=None if aim is None else bool(np.median(r) >= aim),
-                cells=len(cells), cells_patched=len(some), pairs=n_pairs, seconds=seconds, one_by_one_s=round(float(slow), 3), all_at_once_s=round(float(fast), 4), rank_correlation=round(float(agree[-1]), 3))
+    return dict(
+        name=name,
+        ratio=round(float(np.median(r)), 2),
+        low=round(min(r), 2),
+        high=round(max(r), 2),
+        n=rounds,
+        aim=aim,
+        holds=None if aim is None else bool(np.median(r) >= aim),
+        cells=len(cells),
+        cells_patched=len(some),
+        pairs=n_pairs,
+        seconds=seconds,
+        one_by_one_s=round(float(slow), 3),
+        all_at_once_s=round(float(fast), 4),
+        rank_correlation=round(float(agree[-1]), 3),
+    )
+
 
 def entries(quick, folder):
     "All comparisons, the cheap ones first."
     nano = nano_or_random(folder)
     if quick:
-        yield ratio('attribution_vs_patching_nano', nano, 2, 2, .05, 3, 50, sample=96)
+        yield ratio("attribution_vs_patching_nano", nano, 2, 2, 0.05, 3, 50, sample=96)
         return
-    yield ratio('attribution_vs_patching_nano', nano, 4, 2, .05, 3, 50)
-    yield ratio('attribution_vs_patching_nano_coarse', nano, 4, 2, .25, 3, None)
-    small = load_model(write_random_model(folder/'small', size='small'), device='cpu')
-    yield ratio('attribution_vs_patching_small', small, 1, 1, .1, 2, 50, sample=24)
+    yield ratio("attribution_vs_patching_nano", nano, 4, 2, 0.05, 3, 50)
+    yield ratio("attribution_vs_patching_nano_coarse", nano, 4, 2, 0.25, 3, None)
+    small = load_model(write_random_model(folder / "small", size="small"), device="cpu")
+    yield ratio("attribution_vs_patching_small", small, 1, 1, 0.1, 2, 50, sample=24)
+
 
 def main():
-    options = command_line(__doc__, 'nano only, short clips, a random sample of cells: under 40 s')
+    options = command_line(__doc__, "nano only, short clips, a random sample of cells: under 40 s")
     show(lambda folder: entries(options.quick, folder), options)
 
 
-if __name__ == '__main__': main()
+if __name__ == "__main__":
+    main()

@@ -15,193 +15,299 @@ from fastcore.basics import patch
 from .core import check_finite, check_in, check_positive, read_json, rng, write_json
 
 # %% auto #0
-__all__ = ['TEMPO_RANGE', 'PITCHES', 'KEY_PROFILES', 'DESCRIPTORS', 'SILENT_DB', 'JUDGE_DESCRIPTORS', 'LISTENER_LEVELS',
-           'LISTENER_CUES', 'LISTENER_RATINGS', 'PUBLISHED_EFFECTS', 'check_clip', 'Spectrum', 'spectrum',
-           'onset_strength', 'onset_times', 'tempo_scores', 'estimate_tempo', 'Peaks', 'spectral_peaks',
-           'pitch_classes', 'key_scores', 'estimate_key', 'register', 'loudness', 'brightness', 'articulation',
-           'attack_time', 'percussiveness', 'mfcc', 'describe', 'descriptor_units', 'read_wave', 'describe_table',
-           'LabelJudge', 'balanced_accuracy', 'listener_codes', 'ListenerModel', 'fit_listener', 'listener_cues']
+__all__ = [
+    "TEMPO_RANGE",
+    "PITCHES",
+    "KEY_PROFILES",
+    "DESCRIPTORS",
+    "SILENT_DB",
+    "JUDGE_DESCRIPTORS",
+    "LISTENER_LEVELS",
+    "LISTENER_CUES",
+    "LISTENER_RATINGS",
+    "PUBLISHED_EFFECTS",
+    "check_clip",
+    "Spectrum",
+    "spectrum",
+    "onset_strength",
+    "onset_times",
+    "tempo_scores",
+    "estimate_tempo",
+    "Peaks",
+    "spectral_peaks",
+    "pitch_classes",
+    "key_scores",
+    "estimate_key",
+    "register",
+    "loudness",
+    "brightness",
+    "articulation",
+    "attack_time",
+    "percussiveness",
+    "mfcc",
+    "describe",
+    "descriptor_units",
+    "read_wave",
+    "describe_table",
+    "LabelJudge",
+    "balanced_accuracy",
+    "listener_codes",
+    "ListenerModel",
+    "fit_listener",
+    "listener_cues",
+]
 
 # %% ../nbs/api/13_acoustics.ipynb #cell003
-if TYPE_CHECKING: import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 # %% ../nbs/api/13_acoustics.ipynb #cell008
 def check_clip(
-    wave, # Samples, shape (sample,)
-    sr:int, # Sample rate, Hz
-)->np.ndarray: # The same samples as float32
+    wave,  # Samples, shape (sample,)
+    sr: int,  # Sample rate, Hz
+) -> np.ndarray:  # The same samples as float32
     "Return a mono clip of at least two seconds as float32; refuse another shape, integers, NaN, a rate outside 4 to 192 kHz."
-    if not 4000 <= check_positive('sr', sr) <= 192000: raise ValueError(f"sr must lie between 4000 and 192000 Hz; got {sr!r}")
+    if not 4000 <= check_positive("sr", sr) <= 192000:
+        raise ValueError(f"sr must lie between 4000 and 192000 Hz; got {sr!r}")
     x = np.asarray(wave)
-    if x.ndim != 1: raise ValueError(f"wave must have shape (sample,), one channel; got {x.shape}: average the channels or index one clip first")
-    if x.dtype.kind != 'f': raise TypeError(f"wave must hold floats, full scale at 1; got {x.dtype}: divide 16-bit samples by 32768")
-    if len(x) < 2*sr: raise ValueError(f"wave must last at least 2 s; got {len(x)/sr:.2f} s ({len(x)} samples at {sr} Hz)")
-    return check_finite('wave', x).astype(np.float32, copy=False)
+    if x.ndim != 1:
+        raise ValueError(
+            f"wave must have shape (sample,), one channel; got {x.shape}: average the channels or index one clip first"
+        )
+    if x.dtype.kind != "f":
+        raise TypeError(
+            f"wave must hold floats, full scale at 1; got {x.dtype}: divide 16-bit samples by 32768"
+        )
+    if len(x) < 2 * sr:
+        raise ValueError(
+            f"wave must last at least 2 s; got {len(x) / sr:.2f} s ({len(x)} samples at {sr} Hz)"
+        )
+    return check_finite("wave", x).astype(np.float32, copy=False)
+
 
 # %% ../nbs/api/13_acoustics.ipynb #cell012
 @dataclass
 class Spectrum:
     "Magnitudes of a short-time Fourier transform, scaled so that a sine of amplitude 1 peaks at 1."
-    mag:np.ndarray    # (frame, bin)
-    freqs:np.ndarray  # (bin,) Hz
-    rate:float        # frames per second
-    sr:int            # sample rate, Hz
+
+    mag: np.ndarray  # (frame, bin)
+    freqs: np.ndarray  # (bin,) Hz
+    rate: float  # frames per second
+    sr: int  # sample rate, Hz
+
 
 def spectrum(
-    wave:np.ndarray, # Samples, (sample,)
-    sr:int, # Sample rate, Hz
-    window_s:float=.064, # Window length, s; rounded to a power of two of samples
-    hop_s:float=.01, # Distance of frames, s
-)->Spectrum: # Frames centred on the hops
+    wave: np.ndarray,  # Samples, (sample,)
+    sr: int,  # Sample rate, Hz
+    window_s: float = 0.064,  # Window length, s; rounded to a power of two of samples
+    hop_s: float = 0.01,  # Distance of frames, s
+) -> Spectrum:  # Frames centred on the hops
     "Hann-windowed short-time spectrum."
     from scipy.fft import rfft
     from scipy.signal import get_window
-    n, hop = 2**round(np.log2(check_positive('window_s', window_s)*sr)), max(1, round(check_positive('hop_s', hop_s)*sr))
-    frames = np.lib.stride_tricks.sliding_window_view(np.pad(wave.astype(np.float32), n//2), n)[::hop]
-    window = get_window('hann', n).astype(np.float32)
-    return Spectrum(np.abs(rfft(frames*window, axis=1))/(window.sum()/2), np.fft.rfftfreq(n, 1/sr), sr/hop, sr)
+
+    n, hop = (
+        2 ** round(np.log2(check_positive("window_s", window_s) * sr)),
+        max(1, round(check_positive("hop_s", hop_s) * sr)),
+    )
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(wave.astype(np.float32), n // 2), n)[
+        ::hop
+    ]
+    window = get_window("hann", n).astype(np.float32)
+    return Spectrum(
+        np.abs(rfft(frames * window, axis=1)) / (window.sum() / 2),
+        np.fft.rfftfreq(n, 1 / sr),
+        sr / hop,
+        sr,
+    )
+
 
 # %% ../nbs/api/13_acoustics.ipynb #cell016
 @lru_cache(8)
 def _mel(sr, n_fft, n_mels):
     from librosa.filters import mel
-    return mel(sr=sr, n_fft=n_fft, n_mels=n_mels, fmax=min(sr/2, 8000)).astype(np.float32).T
 
-def _mel_spectrum(spec, n_mels=40): return spec.mag @ _mel(spec.sr, 2*(spec.mag.shape[1] - 1), n_mels)
+    return mel(sr=sr, n_fft=n_fft, n_mels=n_mels, fmax=min(sr / 2, 8000)).astype(np.float32).T
+
+
+def _mel_spectrum(spec, n_mels=40):
+    return spec.mag @ _mel(spec.sr, 2 * (spec.mag.shape[1] - 1), n_mels)
+
 
 def onset_strength(
-    spec:Spectrum, # Short-window spectrum
-)->np.ndarray: # (frame,), non-negative
+    spec: Spectrum,  # Short-window spectrum
+) -> np.ndarray:  # (frame,), non-negative
     "How much louder each frame is than the frame 20 ms before it, averaged over 40 mel bands (SuperFlux; Boeck & Widmer 2013)."
     from scipy.ndimage import gaussian_filter1d, maximum_filter1d
+
     mel = _mel_spectrum(spec)
-    log, lag = np.log1p(10*mel/(mel.mean() + 1e-12)), max(1, round(.02*spec.rate))
+    log, lag = np.log1p(10 * mel / (mel.mean() + 1e-12)), max(1, round(0.02 * spec.rate))
     rise = np.maximum(0, log[lag:] - maximum_filter1d(log, 3, axis=1)[:-lag]).mean(1)
-    return gaussian_filter1d(np.r_[np.zeros(lag), rise], .01*spec.rate)
+    return gaussian_filter1d(np.r_[np.zeros(lag), rise], 0.01 * spec.rate)
+
 
 # %% ../nbs/api/13_acoustics.ipynb #cell019
 def onset_times(
-    strength:np.ndarray, # Onset strength, (frame,)
-    rate:float, # Frames per second
-)->np.ndarray: # (onset,) seconds
+    strength: np.ndarray,  # Onset strength, (frame,)
+    rate: float,  # Frames per second
+) -> np.ndarray:  # (onset,) seconds
     "Peaks of the onset strength that stand out from their surroundings, at least 60 ms apart."
     from scipy.ndimage import uniform_filter1d
     from scipy.signal import find_peaks
+
     top = np.percentile(strength, 99)
-    floor = np.maximum(1.2*uniform_filter1d(strength, round(.4*rate) | 1), .15*top)
-    return find_peaks(strength, height=floor, distance=max(1, round(.06*rate)), prominence=.1*top)[0]/check_positive('rate', rate)
+    floor = np.maximum(1.2 * uniform_filter1d(strength, round(0.4 * rate) | 1), 0.15 * top)
+    return find_peaks(
+        strength, height=floor, distance=max(1, round(0.06 * rate)), prominence=0.1 * top
+    )[0] / check_positive("rate", rate)
+
 
 # %% ../nbs/api/13_acoustics.ipynb #cell023
-TEMPO_RANGE = (40., 220.)
+TEMPO_RANGE = (40.0, 220.0)
+
 
 def _comb(acf, period, shift, teeth):
     "Weighted mean of the autocorrelation at `(k - shift) * period` for the teeth k that fit into three quarters of the clip; NaN where none does."
     k, n = np.array(teeth)[:, None], len(acf)
-    w = (k*period < .75*n)/np.sqrt(k)
+    w = (k * period < 0.75 * n) / np.sqrt(k)
     total = w.sum(0)
-    return np.where(total > 0, (w*np.interp(np.minimum((k - shift)*period, n - 1), np.arange(n), acf)).sum(0)/np.maximum(total, 1e-9), np.nan)
+    return np.where(
+        total > 0,
+        (w * np.interp(np.minimum((k - shift) * period, n - 1), np.arange(n), acf)).sum(0)
+        / np.maximum(total, 1e-9),
+        np.nan,
+    )
+
 
 def tempo_scores(
-    strength:np.ndarray, # Onset strength, (frame,)
-    rate:float, # Frames per second
-    n_bpm:int=600, # Candidates, evenly spaced in log tempo
-)->tuple[np.ndarray, np.ndarray]: # Candidate tempi (BPM) and the score of each, both (n_bpm,)
+    strength: np.ndarray,  # Onset strength, (frame,)
+    rate: float,  # Frames per second
+    n_bpm: int = 600,  # Candidates, evenly spaced in log tempo
+) -> tuple[np.ndarray, np.ndarray]:  # Candidate tempi (BPM) and the score of each, both (n_bpm,)
     """Score of every tempo between 40 and 220 BPM from the autocorrelation of onsets.
 
     A comb over multiples of the beat (mean of all teeth, and the weaker of odd and even ones), less .35 of what lies halfway or at the thirds between the teeth,
     times a weak log-normal prior."""
     e, n, all_teeth = strength - strength.mean(), len(strength), range(1, 9)
-    acf = np.fft.irfft(np.abs(np.fft.rfft(e, 2*n))**2)[:n]/(n - np.arange(n))
+    acf = np.fft.irfft(np.abs(np.fft.rfft(e, 2 * n)) ** 2)[:n] / (n - np.arange(n))
     bpm = np.geomspace(*TEMPO_RANGE, n_bpm)
-    period, acf = 60/bpm*rate, acf/(acf[0] + 1e-12)
+    period, acf = 60 / bpm * rate, acf / (acf[0] + 1e-12)
     weaker = np.fmin(_comb(acf, period, 0, all_teeth[::2]), _comb(acf, period, 0, all_teeth[1::2]))
-    between = np.maximum(_comb(acf, period, 1/2, all_teeth), (_comb(acf, period, 1/3, all_teeth) + _comb(acf, period, 2/3, all_teeth))/2)
-    score = (_comb(acf, period, 0, all_teeth) + weaker)/2 - .35*np.maximum(0, between)
-    return bpm, np.maximum(np.nan_to_num(score), 0)*np.exp(-.5*(np.log2(bpm/110)/1.2)**2)
+    between = np.maximum(
+        _comb(acf, period, 1 / 2, all_teeth),
+        (_comb(acf, period, 1 / 3, all_teeth) + _comb(acf, period, 2 / 3, all_teeth)) / 2,
+    )
+    score = (_comb(acf, period, 0, all_teeth) + weaker) / 2 - 0.35 * np.maximum(0, between)
+    return bpm, np.maximum(np.nan_to_num(score), 0) * np.exp(-0.5 * (np.log2(bpm / 110) / 1.2) ** 2)
+
 
 # %% ../nbs/api/13_acoustics.ipynb #cell026
 def estimate_tempo(
-    strength:np.ndarray, # Onset strength, (frame,)
-    rate:float, # Frames per second
-)->tuple[float, float]: # Tempo in BPM, and its clarity: the winning score, about 0 (no pulse) to 1
+    strength: np.ndarray,  # Onset strength, (frame,)
+    rate: float,  # Frames per second
+) -> tuple[
+    float, float
+]:  # Tempo in BPM, and its clarity: the winning score, about 0 (no pulse) to 1
     "The best tempo of `tempo_scores`; NaN when nothing repeats."
     bpm, score = tempo_scores(strength, rate)
     i = int(score.argmax())
-    return (float(bpm[i]), float(score[i])) if score[i] > 0 else (float('nan'), 0.)
+    return (float(bpm[i]), float(score[i])) if score[i] > 0 else (float("nan"), 0.0)
+
 
 # %% ../nbs/api/13_acoustics.ipynb #cell031
 @dataclass
 class Peaks:
     "Spectral peaks of all frames, sorted by frame."
-    frame:np.ndarray     # (peak,) frame index
-    freq:np.ndarray      # (peak,) Hz, interpolated between bins
-    amp:np.ndarray       # (peak,) amplitude
-    salience:np.ndarray  # (peak,) amplitude left when lower peaks' partials are subtracted
+
+    frame: np.ndarray  # (peak,) frame index
+    freq: np.ndarray  # (peak,) Hz, interpolated between bins
+    amp: np.ndarray  # (peak,) amplitude
+    salience: np.ndarray  # (peak,) amplitude left when lower peaks' partials are subtracted
+
     @property
-    def midi(self)->np.ndarray: # (peak,) MIDI note numbers with fractions
+    def midi(self) -> np.ndarray:  # (peak,) MIDI note numbers with fractions
         "Pitch of each peak."
-        return 69 + 12*np.log2(self.freq/440)
+        return 69 + 12 * np.log2(self.freq / 440)
+
 
 def _salience(frame, freq, amp):
     "Amplitude of each peak minus what the strongest lower peak in the same frame can explain as its partial k (1/k of it; partials 3 to 8)."
     out, bounds = amp.copy(), np.r_[np.flatnonzero(np.diff(frame, prepend=-1)), len(frame)]
     for a, b in zip(bounds, bounds[1:]):
-        ratio = freq[a:b, None]/freq[None, a:b]
+        ratio = freq[a:b, None] / freq[None, a:b]
         k = np.round(ratio).clip(1, 9)
-        partial = (k >= 3) & (k <= 8) & (np.abs(np.log2(ratio/k)) < .025)
-        out[a:b] = np.maximum(0, amp[a:b] - np.where(partial, amp[None, a:b]/k, 0).max(1))
+        partial = (k >= 3) & (k <= 8) & (np.abs(np.log2(ratio / k)) < 0.025)
+        out[a:b] = np.maximum(0, amp[a:b] - np.where(partial, amp[None, a:b] / k, 0).max(1))
     return out
 
+
 def spectral_peaks(
-    spec:Spectrum, # Long-window spectrum
-    low:float=50., # Lowest frequency, Hz
-    high:float=2100., # Highest frequency, Hz
-)->Peaks: # Peaks within 40 dB of their frame's strongest
+    spec: Spectrum,  # Long-window spectrum
+    low: float = 50.0,  # Lowest frequency, Hz
+    high: float = 2100.0,  # Highest frequency, Hz
+) -> Peaks:  # Peaks within 40 dB of their frame's strongest
     "Local maxima of every frame, located by a parabola through the logarithm of three bins."
     a, b = np.searchsorted(spec.freqs, (low, high)).clip(1, len(spec.freqs) - 1)
-    left, mid, right = spec.mag[:, a-1:b-1], spec.mag[:, a:b], spec.mag[:, a+1:b+1]
+    left, mid, right = spec.mag[:, a - 1 : b - 1], spec.mag[:, a:b], spec.mag[:, a + 1 : b + 1]
     top = mid.max(1, keepdims=True)
-    frame, k = np.nonzero((mid > left) & (mid >= right) & (mid > .01*top) & (mid > .003*top.max()))
+    frame, k = np.nonzero(
+        (mid > left) & (mid >= right) & (mid > 0.01 * top) & (mid > 0.003 * top.max())
+    )
     l, m, r = (np.log(x[frame, k].astype(float) + 1e-12) for x in (left, mid, right))
-    shift = np.clip(.5*(l - r)/np.minimum(l - 2*m + r, -1e-9), -.5, .5)
-    freq, amp = spec.freqs[a + k] + shift*spec.freqs[1], np.exp(m - .25*(l - r)*shift)
+    shift = np.clip(0.5 * (l - r) / np.minimum(l - 2 * m + r, -1e-9), -0.5, 0.5)
+    freq, amp = spec.freqs[a + k] + shift * spec.freqs[1], np.exp(m - 0.25 * (l - r) * shift)
     return Peaks(frame, freq, amp, _salience(frame, freq, amp))
+
 
 # %% ../nbs/api/13_acoustics.ipynb #cell034
 def pitch_classes(
-    peaks:Peaks, # Peaks of a long-window spectrum
-)->tuple[np.ndarray, np.ndarray]: # Chroma that sums to 1 and bass chroma (below MIDI 60) whose maximum is 1, both (12,) from C
+    peaks: Peaks,  # Peaks of a long-window spectrum
+) -> tuple[
+    np.ndarray, np.ndarray
+]:  # Chroma that sums to 1 and bass chroma (below MIDI 60) whose maximum is 1, both (12,) from C
     "Square roots of peak amplitudes, less for high partials (half at 600 Hz), summed by pitch class after the clip's own tuning is removed."
-    if len(peaks.freq) == 0: return np.full(12, 1/12), np.zeros(12)
-    w, midi = np.sqrt(peaks.amp)/(1 + (peaks.freq/600)**2), peaks.midi
-    tuning = np.angle((w*np.exp(2j*np.pi*midi)).sum())/(2*np.pi)
+    if len(peaks.freq) == 0:
+        return np.full(12, 1 / 12), np.zeros(12)
+    w, midi = np.sqrt(peaks.amp) / (1 + (peaks.freq / 600) ** 2), peaks.midi
+    tuning = np.angle((w * np.exp(2j * np.pi * midi)).sum()) / (2 * np.pi)
     note = np.round(midi - tuning).astype(int)
-    w = w*np.exp(-.5*((midi - tuning - note)/.2)**2)
+    w = w * np.exp(-0.5 * ((midi - tuning - note) / 0.2) ** 2)
     chroma, bass = (np.bincount(note[k] % 12, w[k], 12) for k in (slice(None), midi < 60))
-    return chroma/(chroma.sum() + 1e-12), bass/(bass.max() + 1e-12)
+    return chroma / (chroma.sum() + 1e-12), bass / (bass.max() + 1e-12)
+
 
 # %% ../nbs/api/13_acoustics.ipynb #cell038
-PITCHES = ('C', 'C#', 'D', 'D#', 'E', 'F', 'F#', 'G', 'G#', 'A', 'A#', 'B')
-KEY_PROFILES = dict(major=(.238, .006, .111, .006, .137, .094, .016, .214, .009, .080, .008, .081),
-                    minor=(.220, .006, .104, .123, .019, .103, .012, .214, .062, .022, .061, .052))
+PITCHES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+KEY_PROFILES = dict(
+    major=(0.238, 0.006, 0.111, 0.006, 0.137, 0.094, 0.016, 0.214, 0.009, 0.080, 0.008, 0.081),
+    minor=(0.220, 0.006, 0.104, 0.123, 0.019, 0.103, 0.012, 0.214, 0.062, 0.022, 0.061, 0.052),
+)
+
 
 def key_scores(
-    chroma:np.ndarray, # Pitch-class weights, (12,) from C
-    bass:np.ndarray|None=None, # Pitch-class weights below middle C with maximum 1, (12,)
-)->np.ndarray: # (12, 2): tonic from C, (major, minor)
+    chroma: np.ndarray,  # Pitch-class weights, (12,) from C
+    bass: np.ndarray | None = None,  # Pitch-class weights below middle C with maximum 1, (12,)
+) -> np.ndarray:  # (12, 2): tonic from C, (major, minor)
     "Correlation with each rotated key profile of Albrecht & Shanahan (2013), plus 0.15 times the tonic's weight in the bass."
-    if np.shape(chroma) != (12,): raise ValueError(f"chroma must have shape (12,), one weight a pitch class from C; got {np.shape(chroma)}")
-    turned = np.array([[np.roll(KEY_PROFILES[m], k) for m in ('major', 'minor')] for k in range(12)])
+    if np.shape(chroma) != (12,):
+        raise ValueError(
+            f"chroma must have shape (12,), one weight a pitch class from C; got {np.shape(chroma)}"
+        )
+    turned = np.array(
+        [[np.roll(KEY_PROFILES[m], k) for m in ("major", "minor")] for k in range(12)]
+    )
     turned = turned - turned.mean(-1, keepdims=True)
     c = chroma - np.mean(chroma)
-    r = turned @ c/(np.linalg.norm(turned, axis=-1)*np.linalg.norm(c) + 1e-12)
-    return r if bass is None else r + .15*np.asarray(bass)[:, None]
+    r = turned @ c / (np.linalg.norm(turned, axis=-1) * np.linalg.norm(c) + 1e-12)
+    return r if bass is None else r + 0.15 * np.asarray(bass)[:, None]
+
 
 # %% ../nbs/api/13_acoustics.ipynb #cell041
 def estimate_key(
-    chroma:np.ndarray, # Pitch-class weights, (12,) from C
-    bass:np.ndarray|None=None, # Pitch-class weights below middle C, (12,)
-)->dict: # key (name), key_index (0 = C), is_major (0 or 1), mode_score, third_score
+    chroma: np.ndarray,  # Pitch-class weights, (12,) from C
+    bass: np.ndarray | None = None,  # Pitch-class weights below middle C, (12,)
+) -> dict:  # key (name), key_index (0 = C), is_major (0 or 1), mode_score, third_score
     """Best key and how clear its mode is.
 
     `mode_score`: best major minus best minor score, above 0 for major. `third_score`: weight of the major minus that of the minor third over
@@ -209,338 +315,541 @@ def estimate_key(
     scores = key_scores(chroma, bass)
     tonic, minor = np.unravel_index(int(scores.argmax()), scores.shape)
     major3, minor3 = chroma[(tonic + 4) % 12], chroma[(tonic + 3) % 12]
-    return dict(key=f"{PITCHES[tonic]} {'minor' if minor else 'major'}", key_index=float(tonic), is_major=float(not minor),
-                mode_score=float(scores[:, 0].max() - scores[:, 1].max()), third_score=float((major3 - minor3)/(major3 + minor3 + 1e-12)))
+    return dict(
+        key=f"{PITCHES[tonic]} {'minor' if minor else 'major'}",
+        key_index=float(tonic),
+        is_major=float(not minor),
+        mode_score=float(scores[:, 0].max() - scores[:, 1].max()),
+        third_score=float((major3 - minor3) / (major3 + minor3 + 1e-12)),
+    )
+
 
 # %% ../nbs/api/13_acoustics.ipynb #cell045
 def _weighted_median(x, w):
     order = np.argsort(x)
     total = np.cumsum(w[order])
-    return float(x[order][np.searchsorted(total, total[-1]/2)])
+    return float(x[order][np.searchsorted(total, total[-1] / 2)])
+
 
 def register(
-    peaks:Peaks, # Peaks of a long-window spectrum
-)->float: # MIDI note number; NaN without peaks
+    peaks: Peaks,  # Peaks of a long-window spectrum
+) -> float:  # MIDI note number; NaN without peaks
     "Median pitch of the notes that sound, each weighted by its energy."
-    return _weighted_median(peaks.midi, peaks.salience**2) if peaks.salience.sum() > 0 else float('nan')
+    return (
+        _weighted_median(peaks.midi, peaks.salience**2)
+        if peaks.salience.sum() > 0
+        else float("nan")
+    )
+
 
 # %% ../nbs/api/13_acoustics.ipynb #cell050
-def _envelope(wave, sr, window_s=.02, hop_s=.005):
+def _envelope(wave, sr, window_s=0.02, hop_s=0.005):
     "RMS over `window_s` every `hop_s`, and its rate."
     from scipy.ndimage import uniform_filter1d
-    power = uniform_filter1d(wave.astype(np.float64)**2, max(1, round(window_s*sr)), mode='constant')
-    hop = max(1, round(hop_s*sr))
-    return np.sqrt(np.maximum(power[::hop], 0)), sr/hop
 
-def _db(x): return 20*np.log10(np.maximum(x, 1e-6))
+    power = uniform_filter1d(
+        wave.astype(np.float64) ** 2, max(1, round(window_s * sr)), mode="constant"
+    )
+    hop = max(1, round(hop_s * sr))
+    return np.sqrt(np.maximum(power[::hop], 0)), sr / hop
+
+
+def _db(x):
+    return 20 * np.log10(np.maximum(x, 1e-6))
+
 
 def loudness(
-    wave:np.ndarray, # Samples, (sample,)
-    sr:int, # Sample rate, Hz
-)->dict: # rms_db, dynamic_range, silence_share
+    wave: np.ndarray,  # Samples, (sample,)
+    sr: int,  # Sample rate, Hz
+) -> dict:  # rms_db, dynamic_range, silence_share
     "RMS level relative to full scale, distance of the 95th and 10th percentile of the level over 20 ms (60 dB at most), and the share of time below -60 dBFS (floor -120 dB)."
     level = _db(_envelope(wave, sr)[0])
     low, high = np.percentile(level, (10, 95))
-    return dict(rms_db=float(_db(np.sqrt(np.mean(wave.astype(np.float64)**2)))),
-                dynamic_range=float(min(60, high - low)), silence_share=float(np.mean(level < -60)))
+    return dict(
+        rms_db=float(_db(np.sqrt(np.mean(wave.astype(np.float64) ** 2)))),
+        dynamic_range=float(min(60, high - low)),
+        silence_share=float(np.mean(level < -60)),
+    )
+
 
 # %% ../nbs/api/13_acoustics.ipynb #cell054
 def brightness(
-    spec:Spectrum, # Short-window spectrum
-    pitch:float=float('nan'), # Register of the clip, MIDI; NaN when unknown
-)->dict: # centroid, rolloff, bandwidth (Hz), flatness (dB), brightness (dB)
+    spec: Spectrum,  # Short-window spectrum
+    pitch: float = float("nan"),  # Register of the clip, MIDI; NaN when unknown
+) -> dict:  # centroid, rolloff, bandwidth (Hz), flatness (dB), brightness (dB)
     """Where the energy lies in frequency, over frames within 20 dB of the loudest.
 
     `centroid`, `bandwidth`: mean and spread of frequency weighted by amplitude; `rolloff`: 85% of the energy lies below; `flatness`: geometric over
     arithmetic mean of power, 0 dB for noise; `brightness`: share of energy more than 2.2 times above the pitch of the register, which transposing does not change."""
-    power = spec.mag.astype(np.float64)**2
+    power = spec.mag.astype(np.float64) ** 2
     energy = power.sum(1)
-    power, mag = power[energy >= .01*energy.max()], spec.mag[energy >= .01*energy.max()]
+    power, mag = power[energy >= 0.01 * energy.max()], spec.mag[energy >= 0.01 * energy.max()]
     total, amp = power.mean(0), mag.mean(0)
-    centroid = float(amp @ spec.freqs/amp.sum())
-    f0 = 440*2**((pitch - 69)/12) if pitch == pitch else centroid/2
-    flat = np.log(power + 1e-12*power.max()).mean(1) - np.log(power.mean(1))
-    return dict(centroid=centroid, rolloff=float(spec.freqs[np.searchsorted(np.cumsum(total), .85*total.sum())]),
-                bandwidth=float(np.sqrt(amp @ (spec.freqs - centroid)**2/amp.sum())), flatness=float(10/np.log(10)*flat.mean()),
-                brightness=float(10*np.log10(total[spec.freqs > 2.2*f0].sum()/total.sum() + 1e-6)))
+    centroid = float(amp @ spec.freqs / amp.sum())
+    f0 = 440 * 2 ** ((pitch - 69) / 12) if pitch == pitch else centroid / 2
+    flat = np.log(power + 1e-12 * power.max()).mean(1) - np.log(power.mean(1))
+    return dict(
+        centroid=centroid,
+        rolloff=float(spec.freqs[np.searchsorted(np.cumsum(total), 0.85 * total.sum())]),
+        bandwidth=float(np.sqrt(amp @ (spec.freqs - centroid) ** 2 / amp.sum())),
+        flatness=float(10 / np.log(10) * flat.mean()),
+        brightness=float(10 * np.log10(total[spec.freqs > 2.2 * f0].sum() / total.sum() + 1e-6)),
+    )
+
 
 # %% ../nbs/api/13_acoustics.ipynb #cell059
 def articulation(
-    wave:np.ndarray, # Samples, (sample,)
-    sr:int, # Sample rate, Hz
-    tempo:float=float('nan'), # Tempo in BPM; NaN counts as 90
-)->float: # 0 (staccato) to 1 (legato)
+    wave: np.ndarray,  # Samples, (sample,)
+    sr: int,  # Sample rate, Hz
+    tempo: float = float("nan"),  # Tempo in BPM; NaN counts as 90
+) -> float:  # 0 (staccato) to 1 (legato)
     "Share of time in which the level is within 14 dB of the loudest moment around it (a window of 1.5 beats)."
     from scipy.ndimage import maximum_filter1d
+
     level, rate = _envelope(wave, sr)
-    beat = 60/tempo if tempo == tempo else 60/90
-    around = maximum_filter1d(level, round(max(.3, 1.5*beat)*rate) | 1)
-    return float(np.mean(level > .2*around + 1e-6))
+    beat = 60 / tempo if tempo == tempo else 60 / 90
+    around = maximum_filter1d(level, round(max(0.3, 1.5 * beat) * rate) | 1)
+    return float(np.mean(level > 0.2 * around + 1e-6))
+
 
 # %% ../nbs/api/13_acoustics.ipynb #cell062
 def attack_time(
-    wave:np.ndarray, # Samples, (sample,)
-    sr:int, # Sample rate, Hz
-    onsets:np.ndarray, # Onset times, s
-)->float: # Median rise time, s; NaN without onsets
+    wave: np.ndarray,  # Samples, (sample,)
+    sr: int,  # Sample rate, Hz
+    onsets: np.ndarray,  # Onset times, s
+) -> float:  # Median rise time, s; NaN without onsets
     "Time in which the level rises from 20% to 80% of the way between the quietest and the loudest moment near an onset (80 ms before to 120 ms after it)."
-    level, rate = _envelope(wave, sr, .012, .002)
+    level, rate = _envelope(wave, sr, 0.012, 0.002)
     rises = []
-    for i in np.round(np.asarray(onsets)*rate).astype(int):
-        part = level[max(0, i - round(.08*rate)):i + round(.12*rate)]
-        if len(part) < 2: continue
+    for i in np.round(np.asarray(onsets) * rate).astype(int):
+        part = level[max(0, i - round(0.08 * rate)) : i + round(0.12 * rate)]
+        if len(part) < 2:
+            continue
         top = int(part.argmax())
-        base = part[:top + 1].min()
-        part = part[:top + 1] - base
-        rises.append((np.flatnonzero(part <= .8*part[-1]).max(initial=0) - np.flatnonzero(part <= .2*part[-1]).max(initial=0))/rate)
-    return float(np.median(rises)) if rises else float('nan')
+        base = part[: top + 1].min()
+        part = part[: top + 1] - base
+        rises.append(
+            (
+                np.flatnonzero(part <= 0.8 * part[-1]).max(initial=0)
+                - np.flatnonzero(part <= 0.2 * part[-1]).max(initial=0)
+            )
+            / rate
+        )
+    return float(np.median(rises)) if rises else float("nan")
+
 
 # %% ../nbs/api/13_acoustics.ipynb #cell067
 def _running_median(x, n):
     "Median of `n` values along the last axis, mirrored at the ends; one flat pass, ten times as fast as a filter in two dimensions."
     from scipy.ndimage import median_filter
-    h = n//2
-    padded = np.pad(x, ((0, 0), (h, h)), mode='symmetric')
+
+    h = n // 2
+    padded = np.pad(x, ((0, 0), (h, h)), mode="symmetric")
     return median_filter(padded.ravel(), n).reshape(padded.shape)[:, h:-h]
 
+
 def percussiveness(
-    spec:Spectrum, # Short-window spectrum
-)->float: # dB relative to the clip's energy, -60 (none) to 0
+    spec: Spectrum,  # Short-window spectrum
+) -> float:  # dB relative to the clip's energy, -60 (none) to 0
     "Energy between 1.5 and 8 kHz that is sudden and broad rather than steady and narrow (median filters; Fitzgerald 2010), relative to all energy."
     a, b = np.searchsorted(spec.freqs, (1500, 8000))
     mag = spec.mag[:, a:b]
     sudden, steady = _running_median(mag, 31), _running_median(mag.T, 21).T
-    share = (mag**2*(sudden > steady)).sum()/(spec.mag**2).sum().clip(1e-20)
-    return float(10*np.log10(share + 1e-6))
+    share = (mag**2 * (sudden > steady)).sum() / (spec.mag**2).sum().clip(1e-20)
+    return float(10 * np.log10(share + 1e-6))
+
 
 # %% ../nbs/api/13_acoustics.ipynb #cell071
 def mfcc(
-    spec:Spectrum, # Short-window spectrum
-    n:int=13, # Coefficients
-)->np.ndarray: # (n,) mean over frames within 40 dB of the loudest
+    spec: Spectrum,  # Short-window spectrum
+    n: int = 13,  # Coefficients
+) -> np.ndarray:  # (n,) mean over frames within 40 dB of the loudest
     "Mel-frequency cepstral coefficients 1 to n; coefficient 0, which is loudness, is left out."
     from scipy.fft import dct
+
     energy, mel = (spec.mag**2).sum(1), _mel_spectrum(spec)
-    log = np.log(mel[energy >= 1e-4*energy.max()] + 1e-3*mel.mean())
-    if not 1 <= n < log.shape[1]: raise ValueError(f"n must lie between 1 and {log.shape[1] - 1}; got {n!r}")
-    return dct(log, axis=1, norm='ortho')[:, 1:n + 1].mean(0)
+    log = np.log(mel[energy >= 1e-4 * energy.max()] + 1e-3 * mel.mean())
+    if not 1 <= n < log.shape[1]:
+        raise ValueError(f"n must lie between 1 and {log.shape[1] - 1}; got {n!r}")
+    return dct(log, axis=1, norm="ortho")[:, 1 : n + 1].mean(0)
+
 
 # %% ../nbs/api/13_acoustics.ipynb #cell075
 DESCRIPTORS = dict(
-    tempo=('speed of the beat', 'beats per minute'), pulse_clarity=('how regularly onsets repeat at that tempo', '0 to 1'),
-    onset_rate=('note and drum onsets', 'per second'), mode_score=('best major minus best minor key score, above 0 for major', 'correlation'),
-    third_score=('major minus minor third over the tonic', '-1 to 1'), key=('best key', 'name'), key_index=('tonic of the best key', 'semitones above C'),
-    is_major=('is the best key major?', '0 or 1'), rms_db=('loudness', 'dB re full scale'), dynamic_range=('95th minus 10th percentile of the level, 60 at most', 'dB'),
-    silence_share=('time below -60 dBFS', 'share'), centroid=('mean frequency', 'Hz'), rolloff=('85% of the energy lies below', 'Hz'),
-    bandwidth=('spread of frequency', 'Hz'), flatness=('noise against tone', 'dB, 0 is noise'), brightness=('energy above the register', 'dB'),
-    articulation=('sounding part of the time, staccato to legato', '0 to 1'), attack=('rise time of notes', 's'), register=('median pitch', 'MIDI note'),
-    percussiveness=('sudden broad-band energy', 'dB'), **{f'chroma_{i}': (f'weight of pitch class {p}', 'share') for i, p in enumerate(PITCHES)},
-    **{f'mfcc_{i}': (f'mel cepstral coefficient {i}', 'log amplitude') for i in range(1, 14)})
-SILENT_DB = -80.
+    tempo=("speed of the beat", "beats per minute"),
+    pulse_clarity=("how regularly onsets repeat at that tempo", "0 to 1"),
+    onset_rate=("note and drum onsets", "per second"),
+    mode_score=("best major minus best minor key score, above 0 for major", "correlation"),
+    third_score=("major minus minor third over the tonic", "-1 to 1"),
+    key=("best key", "name"),
+    key_index=("tonic of the best key", "semitones above C"),
+    is_major=("is the best key major?", "0 or 1"),
+    rms_db=("loudness", "dB re full scale"),
+    dynamic_range=("95th minus 10th percentile of the level, 60 at most", "dB"),
+    silence_share=("time below -60 dBFS", "share"),
+    centroid=("mean frequency", "Hz"),
+    rolloff=("85% of the energy lies below", "Hz"),
+    bandwidth=("spread of frequency", "Hz"),
+    flatness=("noise against tone", "dB, 0 is noise"),
+    brightness=("energy above the register", "dB"),
+    articulation=("sounding part of the time, staccato to legato", "0 to 1"),
+    attack=("rise time of notes", "s"),
+    register=("median pitch", "MIDI note"),
+    percussiveness=("sudden broad-band energy", "dB"),
+    **{f"chroma_{i}": (f"weight of pitch class {p}", "share") for i, p in enumerate(PITCHES)},
+    **{f"mfcc_{i}": (f"mel cepstral coefficient {i}", "log amplitude") for i in range(1, 14)},
+)
+SILENT_DB = -80.0
+
 
 def describe(
-    wave:np.ndarray, # Mono samples, (sample,), full scale at 1, at least 2 s
-    sr:int, # Sample rate, Hz
-)->dict: # One number per name in `DESCRIPTORS`; `key` is text
+    wave: np.ndarray,  # Mono samples, (sample,), full scale at 1, at least 2 s
+    sr: int,  # Sample rate, Hz
+) -> dict:  # One number per name in `DESCRIPTORS`; `key` is text
     """Acoustic descriptors of a clip.
 
     A clip below -80 dBFS is silent: its loudness and silence share are reported, every other number is NaN and `key` is empty. Raises as `check_clip` does."""
     wave = check_clip(wave, sr)
     loud = loudness(wave, sr)
-    if loud['rms_db'] < SILENT_DB: return {n: '' if n == 'key' else float('nan') for n in DESCRIPTORS} | loud
+    if loud["rms_db"] < SILENT_DB:
+        return {n: "" if n == "key" else float("nan") for n in DESCRIPTORS} | loud
     short, strength = (s := spectrum(wave, sr)), onset_strength(s)
-    peaks, onsets = spectral_peaks(spectrum(wave, sr, .5, .125)), onset_times(strength, s.rate)
-    (tempo, clarity), (chroma, bass), pitch = estimate_tempo(strength, s.rate), pitch_classes(peaks), register(peaks)
-    d = dict(tempo=tempo, pulse_clarity=clarity, onset_rate=len(onsets)*sr/len(wave), register=pitch, articulation=articulation(wave, sr, tempo),
-             attack=attack_time(wave, sr, onsets), percussiveness=percussiveness(short), **estimate_key(chroma, bass), **loud, **brightness(short, pitch),
-             **{f'chroma_{i}': float(c) for i, c in enumerate(chroma)}, **{f'mfcc_{i}': float(c) for i, c in enumerate(mfcc(short), 1)})
+    peaks, onsets = spectral_peaks(spectrum(wave, sr, 0.5, 0.125)), onset_times(strength, s.rate)
+    (tempo, clarity), (chroma, bass), pitch = (
+        estimate_tempo(strength, s.rate),
+        pitch_classes(peaks),
+        register(peaks),
+    )
+    d = dict(
+        tempo=tempo,
+        pulse_clarity=clarity,
+        onset_rate=len(onsets) * sr / len(wave),
+        register=pitch,
+        articulation=articulation(wave, sr, tempo),
+        attack=attack_time(wave, sr, onsets),
+        percussiveness=percussiveness(short),
+        **estimate_key(chroma, bass),
+        **loud,
+        **brightness(short, pitch),
+        **{f"chroma_{i}": float(c) for i, c in enumerate(chroma)},
+        **{f"mfcc_{i}": float(c) for i, c in enumerate(mfcc(short), 1)},
+    )
     return {n: d[n] for n in DESCRIPTORS}
 
+
 # %% ../nbs/api/13_acoustics.ipynb #cell079
-def descriptor_units()->pd.DataFrame: # Columns descriptor, meaning, unit
+def descriptor_units() -> pd.DataFrame:  # Columns descriptor, meaning, unit
     "The table behind every axis label: what each descriptor means and its unit."
     import pandas as pd
-    return pd.DataFrame([(n, *v) for n, v in DESCRIPTORS.items()], columns=['descriptor', 'meaning', 'unit'])
+
+    return pd.DataFrame(
+        [(n, *v) for n, v in DESCRIPTORS.items()], columns=["descriptor", "meaning", "unit"]
+    )
+
 
 # %% ../nbs/api/13_acoustics.ipynb #cell083
 def read_wave(
-    path:Path|str, # Audio file that soundfile reads: WAV, FLAC, OGG, MP3
-)->tuple[np.ndarray, int]: # Mono samples (sample,) float32, and the sample rate in Hz
+    path: Path | str,  # Audio file that soundfile reads: WAV, FLAC, OGG, MP3
+) -> tuple[np.ndarray, int]:  # Mono samples (sample,) float32, and the sample rate in Hz
     "Read an audio file; channels are averaged."
     import soundfile as sf
-    if not Path(path).exists(): raise FileNotFoundError(f"{path} does not exist; expected an audio file (WAV, FLAC, OGG or MP3)")
-    try: x, sr = sf.read(path, dtype='float32', always_2d=True)
-    except sf.LibsndfileError as e: raise ValueError(f"{path} cannot be read as audio ({e}); accepted: WAV, FLAC, OGG, MP3") from e
+
+    if not Path(path).exists():
+        raise FileNotFoundError(
+            f"{path} does not exist; expected an audio file (WAV, FLAC, OGG or MP3)"
+        )
+    try:
+        x, sr = sf.read(path, dtype="float32", always_2d=True)
+    except sf.LibsndfileError as e:
+        raise ValueError(
+            f"{path} cannot be read as audio ({e}); accepted: WAV, FLAC, OGG, MP3"
+        ) from e
     return x.mean(1), sr
+
 
 # %% ../nbs/api/13_acoustics.ipynb #cell086
 def _describe_named(name, wave, sr):
-    if isinstance(wave, (str, Path)): wave, sr = read_wave(wave)
-    try: return dict(clip=name, **describe(wave, sr))
-    except (ValueError, TypeError) as e: raise type(e)(f"clip {name!r}: {e}") from e
+    if isinstance(wave, (str, Path)):
+        wave, sr = read_wave(wave)
+    try:
+        return dict(clip=name, **describe(wave, sr))
+    except (ValueError, TypeError) as e:
+        raise type(e)(f"clip {name!r}: {e}") from e
+
 
 def describe_table(
-    waves:Iterable, # Arrays (sample,) or paths of audio files
-    sr:int|None=None, # Sample rate of the arrays, Hz; files bring their own
-    names:Sequence|None=None, # Clip names; default: paths, or 0, 1, 2, ...
-    progress:bool=True, # Show a progress bar
-    n_jobs:int=1, # Processes
-)->pd.DataFrame: # One row a clip: column `clip`, then the columns of `DESCRIPTORS` (those of `audio_features.csv`)
+    waves: Iterable,  # Arrays (sample,) or paths of audio files
+    sr: int | None = None,  # Sample rate of the arrays, Hz; files bring their own
+    names: Sequence | None = None,  # Clip names; default: paths, or 0, 1, 2, ...
+    progress: bool = True,  # Show a progress bar
+    n_jobs: int = 1,  # Processes
+) -> pd.DataFrame:  # One row a clip: column `clip`, then the columns of `DESCRIPTORS` (those of `audio_features.csv`)
     "Descriptors of many clips; a clip that is refused stops the work with its name in the error."
     import pandas as pd
     from joblib import Parallel, delayed
     from tqdm.auto import tqdm
+
     waves = list(waves)
-    if sr is None and any(not isinstance(w, (str, Path)) for w in waves): raise ValueError("sr must be given in Hz with arrays; only files bring their own")
-    names = [str(w) if isinstance(w, (str, Path)) else i for i, w in enumerate(waves)] if names is None else list(names)
-    if len(names) != len(waves): raise ValueError(f"names must have one entry a clip: got {len(names)} names for {len(waves)} clips")
+    if sr is None and any(not isinstance(w, (str, Path)) for w in waves):
+        raise ValueError("sr must be given in Hz with arrays; only files bring their own")
+    names = (
+        [str(w) if isinstance(w, (str, Path)) else i for i, w in enumerate(waves)]
+        if names is None
+        else list(names)
+    )
+    if len(names) != len(waves):
+        raise ValueError(
+            f"names must have one entry a clip: got {len(names)} names for {len(waves)} clips"
+        )
     jobs = (delayed(_describe_named)(n, w, sr) for n, w in zip(names, waves))
-    rows = list(tqdm(Parallel(n_jobs=n_jobs, return_as='generator')(jobs), total=len(waves), desc='describe', disable=not progress))
-    return pd.DataFrame(rows, columns=['clip', *DESCRIPTORS])
+    rows = list(
+        tqdm(
+            Parallel(n_jobs=n_jobs, return_as="generator")(jobs),
+            total=len(waves),
+            desc="describe",
+            disable=not progress,
+        )
+    )
+    return pd.DataFrame(rows, columns=["clip", *DESCRIPTORS])
+
 
 # %% ../nbs/api/13_acoustics.ipynb #cell090
-JUDGE_DESCRIPTORS = tuple(n for n in DESCRIPTORS if n not in ('key', 'key_index', 'silence_share') and not n.startswith('chroma_'))
+JUDGE_DESCRIPTORS = tuple(
+    n
+    for n in DESCRIPTORS
+    if n not in ("key", "key_index", "silence_share") and not n.startswith("chroma_")
+)
+
 
 def _matrix(table, names):
     missing = [n for n in names if n not in table.columns]
-    if missing: raise KeyError(f"the table lacks the descriptor columns {missing}; make it with describe_table")
+    if missing:
+        raise KeyError(
+            f"the table lacks the descriptor columns {missing}; make it with describe_table"
+        )
     return table[list(names)].to_numpy(float)
+
 
 @dataclass
 class LabelJudge:
     "A linear classifier of clips by their descriptors: standardize, then shrinkage discriminant analysis; all of it is numbers that JSON can hold."
-    descriptors:tuple = JUDGE_DESCRIPTORS  # columns that are read
-    classes:tuple = ()                     # labels, sorted
-    mean:np.ndarray|None = None            # (descriptor,)
-    scale:np.ndarray|None = None           # (descriptor,)
-    coef:np.ndarray|None = None            # (class, descriptor)
-    intercept:np.ndarray|None = None       # (class,)
-    shrinkage:float = float('nan')         # chosen inside cross-validation
-    cv_accuracy:float = float('nan')       # balanced accuracy of that cross-validation
-    n:int = 0                              # clips it was fitted on
+
+    descriptors: tuple = JUDGE_DESCRIPTORS  # columns that are read
+    classes: tuple = ()  # labels, sorted
+    mean: np.ndarray | None = None  # (descriptor,)
+    scale: np.ndarray | None = None  # (descriptor,)
+    coef: np.ndarray | None = None  # (class, descriptor)
+    intercept: np.ndarray | None = None  # (class,)
+    shrinkage: float = float("nan")  # chosen inside cross-validation
+    cv_accuracy: float = float("nan")  # balanced accuracy of that cross-validation
+    n: int = 0  # clips it was fitted on
+
 
 # %% ../nbs/api/13_acoustics.ipynb #cell093
 def _fit_lda(X, y, shrinkage):
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
+
     k = len(set(y))
-    lda = LinearDiscriminantAnalysis(solver='lsqr', shrinkage=shrinkage, priors=np.full(k, 1/k))
+    lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage, priors=np.full(k, 1 / k))
     return make_pipeline(StandardScaler(), lda).fit(X, y)
+
 
 def _choose_shrinkage(X, y, groups, grid, n_folds, seed):
     "The shrinkage with the best balanced accuracy over grouped folds, and that accuracy; ties go to more shrinkage."
     from sklearn.metrics import balanced_accuracy_score
     from sklearn.model_selection import StratifiedGroupKFold
+
     folds = list(StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed).split(X, y, groups))
+
     def _score(s):
-        parts = [(y[te], _fit_lda(X[tr], y[tr], s).predict(X[te])) for tr, te in folds if len(set(y[tr])) == len(set(y))]
-        return balanced_accuracy_score(*map(np.concatenate, zip(*parts))) if parts else float('nan')
+        parts = [
+            (y[te], _fit_lda(X[tr], y[tr], s).predict(X[te]))
+            for tr, te in folds
+            if len(set(y[tr])) == len(set(y))
+        ]
+        return balanced_accuracy_score(*map(np.concatenate, zip(*parts))) if parts else float("nan")
+
     scores = {s: _score(s) for s in grid}
     best = max(scores, key=lambda s: (scores[s], s))
     return best, scores[best]
 
+
 @patch
-def fit(self:LabelJudge,
-    table:pd.DataFrame, # Descriptors, one row a clip
-    labels:Sequence, # Label of each row
-    groups:Sequence|None=None, # Rows of one group (a prompt, an artist) stay in one fold; default: each row by itself
-    seed:int=0, # Seed of the folds
-    n_folds:int=5, # Folds in which the shrinkage is chosen
-    grid:Sequence=(.01, .03, .1, .3, .6), # Values of the shrinkage
-)->LabelJudge: # Itself
+def fit(
+    self: LabelJudge,
+    table: pd.DataFrame,  # Descriptors, one row a clip
+    labels: Sequence,  # Label of each row
+    groups: Sequence
+    | None = None,  # Rows of one group (a prompt, an artist) stay in one fold; default: each row by itself
+    seed: int = 0,  # Seed of the folds
+    n_folds: int = 5,  # Folds in which the shrinkage is chosen
+    grid: Sequence = (0.01, 0.03, 0.1, 0.3, 0.6),  # Values of the shrinkage
+) -> LabelJudge:  # Itself
     "Fit on descriptors; rows with NaN (silent clips) are left out; the shrinkage is chosen by grouped cross-validation."
     X, y = _matrix(table, self.descriptors), np.asarray(labels, dtype=str)
-    if len(X) != len(y): raise ValueError(f"labels must have one entry a row: got {len(y)} labels for {len(X)} rows")
+    if len(X) != len(y):
+        raise ValueError(f"labels must have one entry a row: got {len(y)} labels for {len(X)} rows")
     keep = np.isfinite(X).all(1)
-    X, y, groups = X[keep], y[keep], (np.arange(len(keep)) if groups is None else np.asarray(groups))[keep]
+    X, y, groups = (
+        X[keep],
+        y[keep],
+        (np.arange(len(keep)) if groups is None else np.asarray(groups))[keep],
+    )
     counts = dict(zip(*np.unique(y, return_counts=True)))
     if len(counts) < 2 or min(counts.values()) < n_folds:
-        raise ValueError(f"labels must name at least two classes with {n_folds} or more sounding clips each; got { {str(k): int(v) for k, v in counts.items()} }")
-    self.shrinkage, self.cv_accuracy = map(float, _choose_shrinkage(X, y, groups, grid, n_folds, seed))
+        raise ValueError(
+            f"labels must name at least two classes with {n_folds} or more sounding clips each; got { {str(k): int(v) for k, v in counts.items()} }"
+        )
+    self.shrinkage, self.cv_accuracy = map(
+        float, _choose_shrinkage(X, y, groups, grid, n_folds, seed)
+    )
     scaler, lda = _fit_lda(X, y, self.shrinkage)
-    self.classes, self.n, self.mean, self.scale = tuple(map(str, lda.classes_)), len(X), scaler.mean_, scaler.scale_
+    self.classes, self.n, self.mean, self.scale = (
+        tuple(map(str, lda.classes_)),
+        len(X),
+        scaler.mean_,
+        scaler.scale_,
+    )
     two = len(self.classes) == 2
-    self.coef, self.intercept = (np.vstack([-lda.coef_/2, lda.coef_/2]), np.r_[-lda.intercept_/2, lda.intercept_/2]) if two else (lda.coef_, lda.intercept_)
+    self.coef, self.intercept = (
+        (np.vstack([-lda.coef_ / 2, lda.coef_ / 2]), np.r_[-lda.intercept_ / 2, lda.intercept_ / 2])
+        if two
+        else (lda.coef_, lda.intercept_)
+    )
     return self
+
 
 # %% ../nbs/api/13_acoustics.ipynb #cell096
 @patch
-def predict_proba(self:LabelJudge,
-    table:pd.DataFrame, # Descriptors, one row a clip
-)->pd.DataFrame: # (clip, class) probabilities; a row of NaN for a clip with NaN descriptors
+def predict_proba(
+    self: LabelJudge,
+    table: pd.DataFrame,  # Descriptors, one row a clip
+) -> pd.DataFrame:  # (clip, class) probabilities; a row of NaN for a clip with NaN descriptors
     "Probability of each class under the fitted discriminant."
     import pandas as pd
     from scipy.special import softmax
-    if self.coef is None: raise ValueError("the judge is not fitted; call fit or LabelJudge.load first")
-    z = (_matrix(table, self.descriptors) - self.mean)/self.scale
-    return pd.DataFrame(softmax(z @ self.coef.T + self.intercept, axis=1), columns=list(self.classes), index=table.index)
+
+    if self.coef is None:
+        raise ValueError("the judge is not fitted; call fit or LabelJudge.load first")
+    z = (_matrix(table, self.descriptors) - self.mean) / self.scale
+    return pd.DataFrame(
+        softmax(z @ self.coef.T + self.intercept, axis=1),
+        columns=list(self.classes),
+        index=table.index,
+    )
+
 
 @patch
-def predict(self:LabelJudge,
-    table:pd.DataFrame, # Descriptors, one row a clip
-)->np.ndarray: # (clip,) labels; '' for a clip with NaN descriptors
+def predict(
+    self: LabelJudge,
+    table: pd.DataFrame,  # Descriptors, one row a clip
+) -> np.ndarray:  # (clip,) labels; '' for a clip with NaN descriptors
     "The most probable class of each clip."
     p = self.predict_proba(table).to_numpy()
     bad = np.isnan(p).any(1)
-    return np.where(bad, '', np.array(self.classes)[np.where(bad[:, None], 0, p).argmax(1)])
+    return np.where(bad, "", np.array(self.classes)[np.where(bad[:, None], 0, p).argmax(1)])
+
 
 # %% ../nbs/api/13_acoustics.ipynb #cell099
 def balanced_accuracy(
-    labels:Sequence, # True labels
-    predicted:Sequence, # Predicted labels
-    n_boot:int=2000, # Bootstrap draws
-    seed:int=0, # Seed of the draws
-    level:float=.95, # Coverage of the interval
-)->dict: # value, low, high, n
+    labels: Sequence,  # True labels
+    predicted: Sequence,  # Predicted labels
+    n_boot: int = 2000,  # Bootstrap draws
+    seed: int = 0,  # Seed of the draws
+    level: float = 0.95,  # Coverage of the interval
+) -> dict:  # value, low, high, n
     "Mean over classes of the share that is right, with an interval over clips: each class's share is drawn from its Beta(right + 1/2, wrong + 1/2)."
     y, p = np.asarray(labels, dtype=str), np.asarray(predicted, dtype=str)
-    if len(y) == 0 or len(y) != len(p): raise ValueError(f"labels and predicted must be of one length above 0; got {len(y)} and {len(p)}")
+    if len(y) == 0 or len(y) != len(p):
+        raise ValueError(
+            f"labels and predicted must be of one length above 0; got {len(y)} and {len(p)}"
+        )
     right, n = np.array([((p[y == c] == c).sum(), (y == c).sum()) for c in np.unique(y)]).T
-    value = float((right/n).mean())
-    boot = rng(seed, 'balanced_accuracy').beta(right + .5, n - right + .5, (n_boot, len(n))).mean(1)
-    low, high = np.quantile(boot, ((1 - level)/2, (1 + level)/2))
+    value = float((right / n).mean())
+    boot = (
+        rng(seed, "balanced_accuracy").beta(right + 0.5, n - right + 0.5, (n_boot, len(n))).mean(1)
+    )
+    low, high = np.quantile(boot, ((1 - level) / 2, (1 + level) / 2))
     return dict(value=value, low=min(float(low), value), high=max(float(high), value), n=len(y))
+
 
 # %% ../nbs/api/13_acoustics.ipynb #cell102
 @patch
-def score(self:LabelJudge,
-    table:pd.DataFrame, # Descriptors, one row a clip
-    labels:Sequence, # True label of each row
-    seed:int=0, # Seed of the interval
-)->dict: # value, low, high, n
+def score(
+    self: LabelJudge,
+    table: pd.DataFrame,  # Descriptors, one row a clip
+    labels: Sequence,  # True label of each row
+    seed: int = 0,  # Seed of the interval
+) -> dict:  # value, low, high, n
     "Balanced accuracy of the predictions, with its interval over clips."
     unknown = set(map(str, labels)) - set(self.classes)
-    if unknown: raise ValueError(f"labels {sorted(unknown)} were not in the fit; accepted: {', '.join(self.classes)}")
+    if unknown:
+        raise ValueError(
+            f"labels {sorted(unknown)} were not in the fit; accepted: {', '.join(self.classes)}"
+        )
     return balanced_accuracy(labels, self.predict(table), seed=seed)
+
 
 # %% ../nbs/api/13_acoustics.ipynb #cell105
 @patch
-def save(self:LabelJudge,
-    path:Path|str, # JSON file
-)->Path: # The path
+def save(
+    self: LabelJudge,
+    path: Path | str,  # JSON file
+) -> Path:  # The path
     "Write the judge as JSON."
     return write_json(path, asdict(self))
 
+
 @patch(cls_method=True)
-def load(cls:LabelJudge,
-    path:Path|str, # JSON file that `save` wrote
-)->LabelJudge: # The judge
+def load(
+    cls: LabelJudge,
+    path: Path | str,  # JSON file that `save` wrote
+) -> LabelJudge:  # The judge
     "Read a judge; a file with missing or misshaped parts is refused by name."
     d = read_json(path)
-    missing = [k for k in ('descriptors', 'classes', 'mean', 'scale', 'coef', 'intercept') if not d.get(k)]
-    if missing: raise ValueError(f"{path} is not a judge: it lacks {', '.join(missing)}")
-    judge = cls(**{k: np.array(v) if k in ('mean', 'scale', 'coef', 'intercept') else tuple(v) if isinstance(v, list) else v for k, v in d.items()})
+    missing = [
+        k for k in ("descriptors", "classes", "mean", "scale", "coef", "intercept") if not d.get(k)
+    ]
+    if missing:
+        raise ValueError(f"{path} is not a judge: it lacks {', '.join(missing)}")
+    judge = cls(
+        **{
+            k: np.array(v)
+            if k in ("mean", "scale", "coef", "intercept")
+            else tuple(v)
+            if isinstance(v, list)
+            else v
+            for k, v in d.items()
+        }
+    )
     want = (len(judge.classes), len(judge.descriptors))
-    if judge.coef.shape != want: raise ValueError(f"{path} is not a judge: coef has shape {judge.coef.shape}, expected {want}")
+    if judge.coef.shape != want:
+        raise ValueError(
+            f"{path} is not a judge: coef has shape {judge.coef.shape}, expected {want}"
+        )
     return judge
 
+
 # %% ../nbs/api/13_acoustics.ipynb #cell109
-LISTENER_LEVELS = dict(register=(53, 59, 65, 71, 77, 83), mode=(1, 2), tempo=(1.2, 2., 2.8, 4.4, 6.), soundlevel=(-10, -5, 0, 5, 10),
-                       articulation=(1., .75, .5, .25), timbre=('trumpet', 'flute', 'horn'))
-LISTENER_CUES = ('register', 'mode', 'tempo', 'soundlevel', 'articulation', 'timbre')
-LISTENER_RATINGS = ('happy', 'sad', 'scary', 'peaceful')
-PUBLISHED_EFFECTS = {('happy', 'mode'): .48, ('sad', 'mode'): .54, ('scary', 'register'): .15, ('peaceful', 'soundlevel'): .14}
+LISTENER_LEVELS = dict(
+    register=(53, 59, 65, 71, 77, 83),
+    mode=(1, 2),
+    tempo=(1.2, 2.0, 2.8, 4.4, 6.0),
+    soundlevel=(-10, -5, 0, 5, 10),
+    articulation=(1.0, 0.75, 0.5, 0.25),
+    timbre=("trumpet", "flute", "horn"),
+)
+LISTENER_CUES = ("register", "mode", "tempo", "soundlevel", "articulation", "timbre")
+LISTENER_RATINGS = ("happy", "sad", "scary", "peaceful")
+PUBLISHED_EFFECTS = {
+    ("happy", "mode"): 0.48,
+    ("sad", "mode"): 0.54,
+    ("scary", "register"): 0.15,
+    ("peaceful", "soundlevel"): 0.14,
+}
+
 
 def _levels(cue, values):
     "Physical values -> level numbers of the study (1, 2, ...), clipped to the range it covered."
@@ -548,123 +857,200 @@ def _levels(cue, values):
     n = np.arange(1, len(at) + 1)
     return np.interp(-v, -at, n) if at[0] > at[-1] else np.interp(v, at, n)
 
+
 def listener_codes(
-    cues:pd.DataFrame, # Columns register (MIDI), mode (1 major .. 2 minor), tempo (notes/s), soundlevel (dB re the middle level), articulation (0..1)
-)->pd.DataFrame: # The same columns as level numbers of the study
+    cues: pd.DataFrame,  # Columns register (MIDI), mode (1 major .. 2 minor), tempo (notes/s), soundlevel (dB re the middle level), articulation (0..1)
+) -> pd.DataFrame:  # The same columns as level numbers of the study
     "Cues in physical units to the level numbers of the study; values beyond its range count as the nearest that was rated."
     import pandas as pd
-    names = [c for c in LISTENER_CUES if c != 'timbre']
+
+    names = [c for c in LISTENER_CUES if c != "timbre"]
     missing = [c for c in names if c not in cues]
-    if missing: raise KeyError(f"cues lack the columns {missing}; needed: {', '.join(names)}")
+    if missing:
+        raise KeyError(f"cues lack the columns {missing}; needed: {', '.join(names)}")
     return pd.DataFrame({c: _levels(c, cues[c]) for c in names}, index=cues.index)
+
 
 # %% ../nbs/api/13_acoustics.ipynb #cell112
 @dataclass
 class ListenerModel:
     "Linear model of four mean ratings (1 to 7): intercept, one slope a numeric cue, and deviations of timbre and melody that average to zero."
-    coef:dict = field(default_factory=dict)     # rating -> {intercept, register, mode, ...: change of the rating per level}
-    timbre:dict = field(default_factory=dict)   # rating -> {timbre: deviation}
-    melody:dict = field(default_factory=dict)   # rating -> {melody number: deviation}
-    effects:list = field(default_factory=list)  # rows rating, cue, semipartial (squared)
-    r2:dict = field(default_factory=dict)       # rating -> variance explained
-    n:int = 0                                   # stimuli
-    source:str = 'Eerola, Friberg & Bresin (2013), doi:10.7910/DVN/IFOBRN, CC0 1.0'
+
+    coef: dict = field(
+        default_factory=dict
+    )  # rating -> {intercept, register, mode, ...: change of the rating per level}
+    timbre: dict = field(default_factory=dict)  # rating -> {timbre: deviation}
+    melody: dict = field(default_factory=dict)  # rating -> {melody number: deviation}
+    effects: list = field(default_factory=list)  # rows rating, cue, semipartial (squared)
+    r2: dict = field(default_factory=dict)  # rating -> variance explained
+    n: int = 0  # stimuli
+    source: str = "Eerola, Friberg & Bresin (2013), doi:10.7910/DVN/IFOBRN, CC0 1.0"
+
 
 # %% ../nbs/api/13_acoustics.ipynb #cell115
 def _effect_columns(values):
     "Deviation coding: one column a level but the last, which gets -1; deviations sum to zero."
     kinds = sorted(set(values))
-    return np.array([[(v == k) - (v == kinds[-1]) for k in kinds[:-1]] for v in values], float), kinds
+    return np.array(
+        [[(v == k) - (v == kinds[-1]) for k in kinds[:-1]] for v in values], float
+    ), kinds
+
 
 def _r2(X, y):
     X = np.c_[np.ones(len(y)), X]
     b = np.linalg.lstsq(X, y, rcond=None)[0]
-    return b, 1 - ((y - X @ b)**2).sum()/((y - y.mean())**2).sum()
+    return b, 1 - ((y - X @ b) ** 2).sum() / ((y - y.mean()) ** 2).sum()
+
 
 def _fit_rating(blocks, kinds, y):
     "Coefficients, deviations, squared semipartial correlation of each block, and variance explained."
     b, full = _r2(np.hstack(list(blocks.values())), y)
-    parts = dict(zip(blocks, np.split(b[1:], np.cumsum([X.shape[1] for X in blocks.values()])[:-1])))
-    slopes = dict(intercept=float(b[0]), **{c: float(v[0]) for c, v in parts.items() if c not in kinds})
-    dev = {c: dict(zip(map(str, k), map(float, np.r_[parts[c], -parts[c].sum()]))) for c, k in kinds.items()}
-    semi = {c: float(full - _r2(np.hstack([X for d, X in blocks.items() if d != c]), y)[1]) for c in blocks}
+    parts = dict(
+        zip(blocks, np.split(b[1:], np.cumsum([X.shape[1] for X in blocks.values()])[:-1]))
+    )
+    slopes = dict(
+        intercept=float(b[0]), **{c: float(v[0]) for c, v in parts.items() if c not in kinds}
+    )
+    dev = {
+        c: dict(zip(map(str, k), map(float, np.r_[parts[c], -parts[c].sum()])))
+        for c, k in kinds.items()
+    }
+    semi = {
+        c: float(full - _r2(np.hstack([X for d, X in blocks.items() if d != c]), y)[1])
+        for c in blocks
+    }
     return slopes, dev, semi, float(full)
+
 
 # %% ../nbs/api/13_acoustics.ipynb #cell118
 def _read_ratings(folder):
     import pandas as pd
+
     tables = []
-    for name in ('design_matrix.csv', 'mean_emotion_ratings.csv'):
-        if not (Path(folder)/name).exists():
-            raise FileNotFoundError(f"{Path(folder)/name} does not exist; the folder must hold design_matrix.csv and mean_emotion_ratings.csv "
-                                    "of Eerola, Friberg & Bresin (2013), from doi:10.7910/DVN/IFOBRN")
-        tables.append(pd.read_csv(Path(folder)/name).rename(columns=str.lower))
-    return tables[0].merge(tables[1], on='nro', validate='one_to_one')
+    for name in ("design_matrix.csv", "mean_emotion_ratings.csv"):
+        if not (Path(folder) / name).exists():
+            raise FileNotFoundError(
+                f"{Path(folder) / name} does not exist; the folder must hold design_matrix.csv and mean_emotion_ratings.csv "
+                "of Eerola, Friberg & Bresin (2013), from doi:10.7910/DVN/IFOBRN"
+            )
+        tables.append(pd.read_csv(Path(folder) / name).rename(columns=str.lower))
+    return tables[0].merge(tables[1], on="nro", validate="one_to_one")
+
 
 def fit_listener(
-    folder:Path|str, # Folder with `design_matrix.csv` and `mean_emotion_ratings.csv`
-)->ListenerModel: # Fitted to all stimuli
+    folder: Path | str,  # Folder with `design_matrix.csv` and `mean_emotion_ratings.csv`
+) -> ListenerModel:  # Fitted to all stimuli
     "Refit the linear cue model to the rated stimuli of Eerola, Friberg & Bresin (2013): level numbers as they are, timbre and melody as categories."
     t = _read_ratings(folder)
-    missing = [c for c in (*LISTENER_CUES, 'melody', *LISTENER_RATINGS) if c not in t]
-    if missing: raise KeyError(f"the tables in {folder} lack the columns {missing}")
-    timbre, melody = (_effect_columns(t[c]) for c in ('timbre', 'melody'))
-    kinds = dict(timbre=[LISTENER_LEVELS['timbre'][int(k) - 1] for k in timbre[1]], melody=melody[1])
-    blocks = {c: t[[c]].to_numpy(float) for c in LISTENER_CUES if c != 'timbre'} | dict(timbre=timbre[0], melody=melody[0])
+    missing = [c for c in (*LISTENER_CUES, "melody", *LISTENER_RATINGS) if c not in t]
+    if missing:
+        raise KeyError(f"the tables in {folder} lack the columns {missing}")
+    timbre, melody = (_effect_columns(t[c]) for c in ("timbre", "melody"))
+    kinds = dict(
+        timbre=[LISTENER_LEVELS["timbre"][int(k) - 1] for k in timbre[1]], melody=melody[1]
+    )
+    blocks = {c: t[[c]].to_numpy(float) for c in LISTENER_CUES if c != "timbre"} | dict(
+        timbre=timbre[0], melody=melody[0]
+    )
     m = ListenerModel(n=len(t))
     for r in LISTENER_RATINGS:
         m.coef[r], dev, semi, m.r2[r] = _fit_rating(blocks, kinds, t[r].to_numpy(float))
-        m.timbre[r], m.melody[r] = dev['timbre'], dev['melody']
+        m.timbre[r], m.melody[r] = dev["timbre"], dev["melody"]
         m.effects += [dict(rating=r, cue=c, semipartial=v) for c, v in semi.items()]
     return m
 
+
 # %% ../nbs/api/13_acoustics.ipynb #cell121
 @patch
-def predict(self:ListenerModel,
-    cues:pd.DataFrame, # Cues in physical units, as in `listener_codes`; optional column timbre (trumpet, flute, horn)
-)->pd.DataFrame: # (row, rating): predicted mean ratings, 1 to 7 scale
+def predict(
+    self: ListenerModel,
+    cues: pd.DataFrame,  # Cues in physical units, as in `listener_codes`; optional column timbre (trumpet, flute, horn)
+) -> pd.DataFrame:  # (row, rating): predicted mean ratings, 1 to 7 scale
     "Ratings that the model expects, averaged over melodies, and over timbres where none is given."
     import pandas as pd
+
     codes = listener_codes(cues)
+
     def _one(r):
-        y = self.coef[r]['intercept'] + sum(self.coef[r][c]*codes[c] for c in codes)
-        return y + (cues['timbre'].map(lambda t: self.timbre[r][check_in('timbre', t, LISTENER_LEVELS['timbre'])]) if 'timbre' in cues else 0)
+        y = self.coef[r]["intercept"] + sum(self.coef[r][c] * codes[c] for c in codes)
+        return y + (
+            cues["timbre"].map(
+                lambda t: self.timbre[r][check_in("timbre", t, LISTENER_LEVELS["timbre"])]
+            )
+            if "timbre" in cues
+            else 0
+        )
+
     return pd.DataFrame({r: _one(r) for r in LISTENER_RATINGS}, index=cues.index)
+
 
 # %% ../nbs/api/13_acoustics.ipynb #cell124
 @patch
-def save(self:ListenerModel,
-    path:Path|str, # JSON file
-)->Path: # The path
+def save(
+    self: ListenerModel,
+    path: Path | str,  # JSON file
+) -> Path:  # The path
     "Write the model as JSON."
     return write_json(path, asdict(self))
 
+
 @patch(cls_method=True)
-def load(cls:ListenerModel,
-    path:Path|str|None=None, # JSON file that `save` wrote; default: the fit that ships with the package
-)->ListenerModel: # The model
+def load(
+    cls: ListenerModel,
+    path: Path
+    | str
+    | None = None,  # JSON file that `save` wrote; default: the fit that ships with the package
+) -> ListenerModel:  # The model
     "Read a model; without a path, the fit to the 200 published stimuli that comes with the package."
-    path = Path(musicgen_emotion.__file__).parent/'assets'/'listener.json' if path is None else path
+    path = (
+        Path(musicgen_emotion.__file__).parent / "assets" / "listener.json"
+        if path is None
+        else path
+    )
     d = read_json(path)
-    missing = [k for k in ('coef', 'timbre', 'melody', 'effects', 'r2', 'n') if not d.get(k)]
-    if missing: raise ValueError(f"{path} is not a listener model: it lacks {', '.join(missing)}")
+    missing = [k for k in ("coef", "timbre", "melody", "effects", "r2", "n") if not d.get(k)]
+    if missing:
+        raise ValueError(f"{path} is not a listener model: it lacks {', '.join(missing)}")
     return cls(**d)
+
 
 # %% ../nbs/api/13_acoustics.ipynb #cell127
 @patch
-def compare_published(self:ListenerModel)->pd.DataFrame: # Columns rating, cue, published, refit, difference
+def compare_published(
+    self: ListenerModel,
+) -> pd.DataFrame:  # Columns rating, cue, published, refit, difference
     "Squared semipartial correlations of the refit beside those of the paper."
     import pandas as pd
-    mine = {(e['rating'], e['cue']): e['semipartial'] for e in self.effects}
-    return pd.DataFrame([dict(rating=r, cue=c, published=p, refit=mine[r, c], difference=mine[r, c] - p) for (r, c), p in PUBLISHED_EFFECTS.items()])
+
+    mine = {(e["rating"], e["cue"]): e["semipartial"] for e in self.effects}
+    return pd.DataFrame(
+        [
+            dict(rating=r, cue=c, published=p, refit=mine[r, c], difference=mine[r, c] - p)
+            for (r, c), p in PUBLISHED_EFFECTS.items()
+        ]
+    )
+
 
 # %% ../nbs/api/13_acoustics.ipynb #cell130
 def listener_cues(
-    table:pd.DataFrame, # Descriptors, one row a clip
-    level:float=-20., # Loudness that counts as the study's middle level, dBFS
-)->pd.DataFrame: # Columns register, mode, tempo, soundlevel, articulation in the units of `listener_codes`
-    "Descriptors to cues: onsets a second are the note rate, the sign of `mode_score` is the mode, loudness is relative to `level`."
+    table: pd.DataFrame,  # Descriptors, one row a clip
+    level: float = -20.0,  # Loudness that counts as the study's middle level, dBFS
+) -> pd.DataFrame:  # Columns register, mode, tempo, soundlevel
+    """Descriptors to cues: onsets a second are the note rate, the sign of `mode_score` is the mode, loudness is relative to `level`.
+
+    Returns Columns register, mode, tempo, soundlevel, articulation in the units of
+    `listener_codes`.
+    """
     import pandas as pd
-    _matrix(table, ('register', 'mode_score', 'onset_rate', 'rms_db', 'articulation'))
-    mode = np.where(table.mode_score.isna(), np.nan, np.where(table.mode_score > 0, 1., 2.))
-    return pd.DataFrame(dict(register=table.register, mode=mode, tempo=table.onset_rate, soundlevel=table.rms_db - level, articulation=table.articulation))
+
+    _matrix(table, ("register", "mode_score", "onset_rate", "rms_db", "articulation"))
+    mode = np.where(table.mode_score.isna(), np.nan, np.where(table.mode_score > 0, 1.0, 2.0))
+    return pd.DataFrame(
+        dict(
+            register=table.register,
+            mode=mode,
+            tempo=table.onset_rate,
+            soundlevel=table.rms_db - level,
+            articulation=table.articulation,
+        )
+    )

@@ -17,93 +17,157 @@ from .text import word_token_spans
 from .patching import _joined, time_windows, window_positions
 
 # %% auto #0
-__all__ = ['KINDS', 'attention_pass', 'word_attention', 'plot_attention', 'role_attention', 'emotion_word_test', 'attention_span',
-           'span_test']
+__all__ = [
+    "KINDS",
+    "attention_pass",
+    "word_attention",
+    "plot_attention",
+    "role_attention",
+    "emotion_word_test",
+    "attention_span",
+    "span_test",
+]
 
 # %% ../nbs/api/53_attention.ipynb #cell007
-KINDS = ('cross', 'self')
+KINDS = ("cross", "self")
+
 
 def _layers(model, layers):
     "Layers as a list. Raises ValueError for a layer that does not exist."
     model.resolve_sites(layers)
-    return [int(i) for i in (range(model.config.n_layers) if layers is None else [layers] if isinstance(layers, (int, np.integer)) else sorted(set(layers)))]
+    return [
+        int(i)
+        for i in (
+            range(model.config.n_layers)
+            if layers is None
+            else [layers]
+            if isinstance(layers, (int, np.integer))
+            else sorted(set(layers))
+        )
+    ]
+
 
 # %% ../nbs/api/53_attention.ipynb #cell008
 def _inputs(model, tokens, prompts):
-    tokens = np.asarray(getattr(tokens, 'tokens', tokens))
+    tokens = np.asarray(getattr(tokens, "tokens", tokens))
     prompts = [prompts] * len(tokens) if isinstance(prompts, str) else list(prompts)
-    if tokens.ndim != 3 or not len(tokens): raise ValueError(f"tokens must be (clip, codebook, frame) with at least one clip; got shape {tokens.shape}")
-    if len(prompts) != len(tokens): raise ValueError(f"prompts must be one a clip; got {len(prompts)} for {len(tokens)} clips")
+    if tokens.ndim != 3 or not len(tokens):
+        raise ValueError(
+            f"tokens must be (clip, codebook, frame) with at least one clip; got shape {tokens.shape}"
+        )
+    if len(prompts) != len(tokens):
+        raise ValueError(f"prompts must be one a clip; got {len(prompts)} for {len(tokens)} clips")
     for p in prompts:
-        if not isinstance(p, str): raise TypeError(f"every prompt must be a string, got {type(p).__name__}: {p!r}")
+        if not isinstance(p, str):
+            raise TypeError(f"every prompt must be a string, got {type(p).__name__}: {p!r}")
     return tokens, prompts
+
 
 @torch.no_grad()
 def attention_pass(
-    model:MusicModel, # the model
-    tokens:np.ndarray, # (clip, codebook, frame), equally long clips
-    prompts:str|Sequence[str], # one a clip, or one for all
-    reduce:Callable, # (weights (clip, head, query, key), mask (clip, token)) -> array, called once a layer
-    kind:str='cross', # 'cross' (keys are text tokens) or 'self' (keys are positions)
-    layers=None, # decoder layers, None for all
-    batch_size:int=4, # clips at once
-    progress:bool=False, # show a bar
-)->list[tuple[np.ndarray, dict]]: # for each batch its clip numbers and {layer: what reduce returned}
+    model: MusicModel,  # the model
+    tokens: np.ndarray,  # (clip, codebook, frame), equally long clips
+    prompts: str | Sequence[str],  # one a clip, or one for all
+    reduce: Callable,  # (weights (clip, head, query, key), mask (clip, token)) -> array, called once a layer
+    kind: str = "cross",  # 'cross' (keys are text tokens) or 'self' (keys are positions)
+    layers=None,  # decoder layers, None for all
+    batch_size: int = 4,  # clips at once
+    progress: bool = False,  # show a bar
+) -> list[
+    tuple[np.ndarray, dict]
+]:  # for each batch its clip numbers and {layer: what reduce returned}
     """Weights of the `cond` branch, reduced while the pass runs: at no time are more than one layer's weights of one batch kept.
 
     The null branch is left out: its text is zeroed and masked, so its cross-attention has nothing to choose from and carries nothing."""
     from tqdm.auto import tqdm
-    check_in('kind', kind, KINDS)
+
+    check_in("kind", kind, KINDS)
     tokens, prompts = _inputs(model, tokens, prompts)
-    layers, texts, out, n = _layers(model, layers), text_rows(model, prompts, warn=False), [], check_count('batch_size', batch_size)
-    with tqdm(total=len(tokens), desc='attention', unit='clip', delay=2, disable=not progress) as bar:
+    layers, texts, out, n = (
+        _layers(model, layers),
+        text_rows(model, prompts, warn=False),
+        [],
+        check_count("batch_size", batch_size),
+    )
+    with tqdm(
+        total=len(tokens), desc="attention", unit="clip", delay=2, disable=not progress
+    ) as bar:
         for i in range(0, len(tokens), n):
-            text, seen = _joined([texts[p] for p in prompts[i:i + n]]), {}
-            with model.attention_weights(lambda layer, w: seen.__setitem__(layer, reduce(w.float(), text.mask)), kind, layers):
-                model.step(model.begin(text, null=False, cache=False), delay_tokens(tokens[i:i + n], model.config), logits=None)
+            text, seen = _joined([texts[p] for p in prompts[i : i + n]]), {}
+            with model.attention_weights(
+                lambda layer, w: seen.__setitem__(layer, reduce(w.float(), text.mask)), kind, layers
+            ):
+                model.step(
+                    model.begin(text, null=False, cache=False),
+                    delay_tokens(tokens[i : i + n], model.config),
+                    logits=None,
+                )
             out.append((np.arange(i, i + len(text)), seen))
             bar.update(len(text))
     return out
+
 
 # %% ../nbs/api/53_attention.ipynb #cell013
 def _windows(model, n_frames, step_s):
     "Windows in seconds with their positions, special ones left out."
     c, out = model.config, []
-    if n_frames <= c.n_special: raise ValueError(f"a clip of {n_frames} frames has no position without special tokens; it needs more than {c.n_special} frames")
+    if n_frames <= c.n_special:
+        raise ValueError(
+            f"a clip of {n_frames} frames has no position without special tokens; it needs more than {c.n_special} frames"
+        )
     for a, b in time_windows(n_frames / c.frame_rate, step_s):
         w = window_positions((a, b), n_frames, c)
         w = slice(max(w.start, c.n_special), min(w.stop, n_frames))
-        if w.stop > w.start: out.append((a, b, w))
+        if w.stop > w.start:
+            out.append((a, b, w))
     return out
+
 
 def _words(model, prompt):
     "Names and tokens of a prompt's words; what belongs to no word (punctuation, end of text) is one entry named ''."
     spans = word_token_spans(model, prompt)
-    n = int(model.tokenize([prompt], warn=False)['attention_mask'].sum())
+    n = int(model.tokenize([prompt], warn=False)["attention_mask"].sum())
     spans = spans[[bool(t) and t[-1] < n for t in spans.tokens]]
     rest = sorted(set(range(n)) - {i for t in spans.tokens for i in t})
-    return [*zip(spans.word, spans.tokens), ('', rest)]
+    return [*zip(spans.word, spans.tokens), ("", rest)]
+
 
 def word_attention(
-    model:MusicModel, # the model
-    tokens:np.ndarray, # (clip, codebook, frame), equally long clips
-    prompts:str|Sequence[str], # one a clip, or one for all
-    step_s:float|None=None, # seconds of a window; None for the whole clip
-    layers=None, # decoder layers, None for all
-    batch_size:int=4, # clips at once
-    progress:bool=False, # show a bar
-)->pd.DataFrame: # clip, prompt, layer, head, word, place, n_tokens, start, end, seconds, attention, per_token
+    model: MusicModel,  # the model
+    tokens: np.ndarray,  # (clip, codebook, frame), equally long clips
+    prompts: str | Sequence[str],  # one a clip, or one for all
+    step_s: float | None = None,  # seconds of a window; None for the whole clip
+    layers=None,  # decoder layers, None for all
+    batch_size: int = 4,  # clips at once
+    progress: bool = False,  # show a bar
+) -> pd.DataFrame:  # clip, prompt, layer, head, word, place, n_tokens, start, end, seconds
     """Share of a head's cross-attention that goes to each word of the prompt, over time.
 
     The tokens of a word are summed, positions of a window averaged; the shares of a clip, layer, head and window add up to 1. place counts the
-    words; the entry '' is what belongs to no word (punctuation and the end of the text). per_token divides by the word's tokens."""
+    words; the entry '' is what belongs to no word (punctuation and the end of the text). per_token divides by the word's tokens.
+
+    Returns clip, prompt, layer, head, word, place, n_tokens, start, end, seconds, attention,
+    per_token.
+    """
     tokens, prompts = _inputs(model, tokens, prompts)
     spans = _windows(model, tokens.shape[-1], step_s)
     words, tables = {p: _words(model, p) for p in dict.fromkeys(prompts)}, []
-    def _average(w, mask): return torch.stack([w[:, :, s].mean(2) for *_, s in spans], 2).cpu().numpy()
-    for clips, seen in attention_pass(model, tokens, prompts, _average, 'cross', layers, batch_size, progress):
-        tables += [_word_rows(c, prompts[c], layer, x[j], words[prompts[c]], spans) for layer, x in seen.items() for j, c in enumerate(clips)]
-    return pd.concat(tables).sort_values(['clip', 'layer', 'head', 'place', 'start'], ignore_index=True)
+
+    def _average(w, mask):
+        return torch.stack([w[:, :, s].mean(2) for *_, s in spans], 2).cpu().numpy()
+
+    for clips, seen in attention_pass(
+        model, tokens, prompts, _average, "cross", layers, batch_size, progress
+    ):
+        tables += [
+            _word_rows(c, prompts[c], layer, x[j], words[prompts[c]], spans)
+            for layer, x in seen.items()
+            for j, c in enumerate(clips)
+        ]
+    return pd.concat(tables).sort_values(
+        ["clip", "layer", "head", "place", "start"], ignore_index=True
+    )
+
 
 def _word_rows(clip, prompt, layer, x, words, spans):
     "Tidy rows of one clip and layer; x is (head, window, token)."
@@ -111,52 +175,100 @@ def _word_rows(clip, prompt, layer, x, words, spans):
     h, k, w = (i.ravel() for i in np.indices(share.shape))
     start, end = (np.array([s[i] for s in spans]) for i in (0, 1))
     n = np.array([len(t) for _, t in words])
-    return pd.DataFrame(dict(clip=clip, prompt=prompt, layer=layer, head=h, word=np.array([a for a, _ in words])[k], place=k, n_tokens=n[k], start=start[w], end=end[w],
-                             seconds=(start + end)[w] / 2, attention=share.ravel())).assign(per_token=lambda d: d.attention / d.n_tokens.clip(lower=1))
+    return pd.DataFrame(
+        dict(
+            clip=clip,
+            prompt=prompt,
+            layer=layer,
+            head=h,
+            word=np.array([a for a, _ in words])[k],
+            place=k,
+            n_tokens=n[k],
+            start=start[w],
+            end=end[w],
+            seconds=(start + end)[w] / 2,
+            attention=share.ravel(),
+        )
+    ).assign(per_token=lambda d: d.attention / d.n_tokens.clip(lower=1))
+
 
 # %% ../nbs/api/53_attention.ipynb #cell018
 def plot_attention(
-    table:pd.DataFrame, # of `word_attention`; rows of one clip, further rows (layers, heads) are averaged
-    x:str='seconds', # column of time, s
-    y:str='place', # column that orders the rows of the picture
-    name:str='word', # column with the rows' names
-    value:str='attention', # column of the numbers
-    ax=None, # axes to draw on
-): # the axes
+    table: pd.DataFrame,  # of `word_attention`; rows of one clip, further rows (layers, heads) are averaged
+    x: str = "seconds",  # column of time, s
+    y: str = "place",  # column that orders the rows of the picture
+    name: str = "word",  # column with the rows' names
+    value: str = "attention",  # column of the numbers
+    ax=None,  # axes to draw on
+):  # the axes
     "Words against seconds: how much of the attention each word of a clip's prompt gets, and when."
     _columns(table, x, y, name, value)
-    if 'clip' in table and table['clip'].nunique() > 1: raise ValueError(f"the picture shows one clip, the table holds {table['clip'].nunique()}; choose one")
-    grid = table.pivot_table(index=y, columns=x, values=value, aggfunc='mean')
-    names = table.drop_duplicates(y).set_index(y)[name].reindex(grid.index).replace('', 'no word')
-    ax = _axes(ax, (6, .6 + .32 * len(grid)))
+    if "clip" in table and table["clip"].nunique() > 1:
+        raise ValueError(
+            f"the picture shows one clip, the table holds {table['clip'].nunique()}; choose one"
+        )
+    grid = table.pivot_table(index=y, columns=x, values=value, aggfunc="mean")
+    names = table.drop_duplicates(y).set_index(y)[name].reindex(grid.index).replace("", "no word")
+    ax = _axes(ax, (6, 0.6 + 0.32 * len(grid)))
     step = np.diff(grid.columns).min() / 2 if grid.shape[1] > 1 else grid.columns[0]
-    im = ax.imshow(grid.to_numpy(), aspect='auto', cmap='viridis', vmin=0, interpolation='nearest', extent=(grid.columns[0] - step, grid.columns[-1] + step, len(grid) - .5, -.5))
+    im = ax.imshow(
+        grid.to_numpy(),
+        aspect="auto",
+        cmap="viridis",
+        vmin=0,
+        interpolation="nearest",
+        extent=(grid.columns[0] - step, grid.columns[-1] + step, len(grid) - 0.5, -0.5),
+    )
     ax.set_yticks(range(len(grid)), names)
-    ax.set(xlabel='time (s)', ylabel='word of the prompt')
-    ax.figure.colorbar(im, ax=ax, label=value.replace('_', ' '))
+    ax.set(xlabel="time (s)", ylabel="word of the prompt")
+    ax.figure.colorbar(im, ax=ax, label=value.replace("_", " "))
     return ax
+
 
 # %% ../nbs/api/53_attention.ipynb #cell023
 def role_attention(
-    table:pd.DataFrame, # of `word_attention`
-    roles:Sequence[Mapping[str, str]], # one a clip: word (lower case) -> role; a word without one is 'other word', what belongs to no word 'no word'
-    n_boot:int=1000, # resamples of clips
-    seed:int=0, # of the resamples
-)->pd.DataFrame: # layer, head, place, role, start, end, seconds, attention, per_token with low and high, n (clips that have the role)
+    table: pd.DataFrame,  # of `word_attention`
+    roles: Sequence[
+        Mapping[str, str]
+    ],  # one a clip: word (lower case) -> role; a word without one is 'other word', what belongs to no word 'no word'
+    n_boot: int = 1000,  # resamples of clips
+    seed: int = 0,  # of the resamples
+) -> pd.DataFrame:  # layer, head, place, role, start, end, seconds, attention, per_token with low and high, n (clips that have the role)
     """Attention to the words of a role over time, mean over clips, so that clips with different prompts can share a picture.
 
     The words of a role are added up within a clip, per_token divides by their tokens. Roles are in the order in which they are named first."""
-    _columns(table, 'clip', 'layer', 'head', 'word', 'n_tokens', 'start', 'end', 'attention')
-    if len(roles) <= table['clip'].max(): raise ValueError(f"roles must hold one mapping a clip; got {len(roles)} for clips up to {table['clip'].max()}")
-    order = [*dict.fromkeys(r for m in roles for r in m.values()), 'other word', 'no word']
-    role = [order.index(roles[c].get(w.lower(), 'other word') if w else 'no word') for c, w in zip(table['clip'], table.word)]
-    t = table.assign(place=role).groupby(['clip', 'layer', 'head', 'place', 'start', 'end'])[['attention', 'n_tokens']].sum().assign(per_token=lambda d: d.attention / d.n_tokens.clip(lower=1))
-    whole, each = (t[c].unstack('clip').to_numpy().T for c in ('attention', 'per_token'))
-    keys, n = t.attention.unstack('clip').index.to_frame(index=False), np.isfinite(each).sum(0)
+    _columns(table, "clip", "layer", "head", "word", "n_tokens", "start", "end", "attention")
+    if len(roles) <= table["clip"].max():
+        raise ValueError(
+            f"roles must hold one mapping a clip; got {len(roles)} for clips up to {table['clip'].max()}"
+        )
+    order = [*dict.fromkeys(r for m in roles for r in m.values()), "other word", "no word"]
+    role = [
+        order.index(roles[c].get(w.lower(), "other word") if w else "no word")
+        for c, w in zip(table["clip"], table.word)
+    ]
+    t = (
+        table.assign(place=role)
+        .groupby(["clip", "layer", "head", "place", "start", "end"])[["attention", "n_tokens"]]
+        .sum()
+        .assign(per_token=lambda d: d.attention / d.n_tokens.clip(lower=1))
+    )
+    whole, each = (t[c].unstack("clip").to_numpy().T for c in ("attention", "per_token"))
+    keys, n = t.attention.unstack("clip").index.to_frame(index=False), np.isfinite(each).sum(0)
     w = np.vstack([np.ones(len(each)), bootstrap_weights(len(each), n_boot=n_boot, seed=seed)])
-    with np.errstate(invalid='ignore', divide='ignore'): mean = (w @ np.nan_to_num(each)) / (w @ np.isfinite(each))
-    low, high = np.nanquantile(mean[1:], [.025, .975], axis=0)
-    return keys.assign(role=[order[i] for i in keys.place], seconds=(keys.start + keys.end) / 2, attention=np.nanmean(whole, 0), per_token=mean[0], low=low, high=high, n=n)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = (w @ np.nan_to_num(each)) / (w @ np.isfinite(each))
+    low, high = np.nanquantile(mean[1:], [0.025, 0.975], axis=0)
+    return keys.assign(
+        role=[order[i] for i in keys.place],
+        seconds=(keys.start + keys.end) / 2,
+        attention=np.nanmean(whole, 0),
+        per_token=mean[0],
+        low=low,
+        high=high,
+        n=n,
+    )
+
 
 # %% ../nbs/api/53_attention.ipynb #cell028
 def _one_word(model, tokens, prompts, words, layers, batch_size, progress, per):
@@ -164,87 +276,153 @@ def _one_word(model, tokens, prompts, words, layers, batch_size, progress, per):
     t = word_attention(model, tokens, prompts, None, layers, batch_size, progress)
     keep = []
     for c, (p, w) in enumerate(zip(prompts, words)):
-        near = t[(t['clip'] == c) & (t.word.str.lower() == str(w).lower())]
-        if not w or not len(near): raise ValueError(f"word {w!r} does not occur in prompt {p!r}")
+        near = t[(t["clip"] == c) & (t.word.str.lower() == str(w).lower())]
+        if not w or not len(near):
+            raise ValueError(f"word {w!r} does not occur in prompt {p!r}")
         keep.append(near[near.place == near.place.min()])
     t = pd.concat(keep)
-    value = t.set_index(['clip', 'layer', 'head'])['attention' if per == 'word' else 'per_token'].to_xarray()
-    return check_finite('attention', value.values), value.layer.values, value['head'].values
+    value = t.set_index(["clip", "layer", "head"])[
+        "attention" if per == "word" else "per_token"
+    ].to_xarray()
+    return check_finite("attention", value.values), value.layer.values, value["head"].values
+
 
 def emotion_word_test(
-    model:MusicModel, # the model
-    tokens:np.ndarray, # (pair, codebook, frame): both prompts of a pair are read with the same tokens
-    prompts:Sequence[str], # with the emotion word, one a pair
-    words:Sequence[str], # the emotion words
-    neutral:Sequence[str], # the matched prompts
-    neutral_words:Sequence[str], # the words in their place
-    per:str='token', # 'token' divides by the pieces of the word, 'word' sums them
-    layers=None, # decoder layers, None for all
-    batch_size:int=4, # clips at once
-    n_perm:int=2000, # sign flips of pairs
-    seed:int=0, # of the flips and the resamples
-    progress:bool=False, # show a bar
-)->pd.DataFrame: # layer, head, emotion, neutral, difference, low, high, p (max-T over all layers and heads), n
+    model: MusicModel,  # the model
+    tokens: np.ndarray,  # (pair, codebook, frame): both prompts of a pair are read with the same tokens
+    prompts: Sequence[str],  # with the emotion word, one a pair
+    words: Sequence[str],  # the emotion words
+    neutral: Sequence[str],  # the matched prompts
+    neutral_words: Sequence[str],  # the words in their place
+    per: str = "token",  # 'token' divides by the pieces of the word, 'word' sums them
+    layers=None,  # decoder layers, None for all
+    batch_size: int = 4,  # clips at once
+    n_perm: int = 2000,  # sign flips of pairs
+    seed: int = 0,  # of the flips and the resamples
+    progress: bool = False,  # show a bar
+) -> pd.DataFrame:  # layer, head, emotion, neutral, difference, low, high, p
     """Attention to the emotion word against the matched word, tested over pairs by flipping whole pairs, at once for all layers and heads.
 
-    Two-sided; p holds for the family of all heads together (Westfall and Young 1993). Raises ValueError when a word is not in its prompt."""
-    check_in('per', per, ('token', 'word'))
-    sizes = {k: len(v) for k, v in dict(tokens=tokens, prompts=prompts, words=words, neutral=neutral, neutral_words=neutral_words).items()}
-    if len(set(sizes.values())) > 1 or len(prompts) < 2: raise ValueError(f"give at least 2 pairs and as many of each; got {sizes}")
-    (a, layer, head), (b, *_) = (_one_word(model, tokens, p, w, layers, batch_size, progress, per) for p, w in ((prompts, words), (neutral, neutral_words)))
+    Two-sided; p holds for the family of all heads together (Westfall and Young 1993). Raises ValueError when a word is not in its prompt.
+
+    Returns layer, head, emotion, neutral, difference, low, high, p (max-T over all layers and
+    heads), n.
+    """
+    check_in("per", per, ("token", "word"))
+    sizes = {
+        k: len(v)
+        for k, v in dict(
+            tokens=tokens,
+            prompts=prompts,
+            words=words,
+            neutral=neutral,
+            neutral_words=neutral_words,
+        ).items()
+    }
+    if len(set(sizes.values())) > 1 or len(prompts) < 2:
+        raise ValueError(f"give at least 2 pairs and as many of each; got {sizes}")
+    (a, layer, head), (b, *_) = (
+        _one_word(model, tokens, p, w, layers, batch_size, progress, per)
+        for p, w in ((prompts, words), (neutral, neutral_words))
+    )
     d, draw, n = (a - b).reshape(len(a), -1), np.random.default_rng(seed), len(a)
-    signs = draw.choice([-1., 1.], (n_perm, n))
-    t = d.mean(0) / np.maximum(d.std(0, ddof=1) / n**.5, 1e-12)
+    signs = draw.choice([-1.0, 1.0], (n_perm, n))
+    t = d.mean(0) / np.maximum(d.std(0, ddof=1) / n**0.5, 1e-12)
     null = signs @ d / n
     null = null / np.maximum(np.sqrt(np.maximum((d**2).mean(0) - null**2, 0) / (n - 1)), 1e-12)
-    low, high = np.quantile(bootstrap_weights(n, n_boot=n_perm, seed=seed) @ d / n, [.025, .975], axis=0)
-    return pd.DataFrame(dict(layer=np.repeat(layer, len(head)), head=np.tile(head, len(layer)), emotion=a.mean(0).ravel(), neutral=b.mean(0).ravel(),
-                             difference=d.mean(0), low=low, high=high, p=max_t(t, null, 'two-sided'), n=n))
+    low, high = np.quantile(
+        bootstrap_weights(n, n_boot=n_perm, seed=seed) @ d / n, [0.025, 0.975], axis=0
+    )
+    return pd.DataFrame(
+        dict(
+            layer=np.repeat(layer, len(head)),
+            head=np.tile(head, len(layer)),
+            emotion=a.mean(0).ravel(),
+            neutral=b.mean(0).ravel(),
+            difference=d.mean(0),
+            low=low,
+            high=high,
+            p=max_t(t, null, "two-sided"),
+            n=n,
+        )
+    )
+
 
 # %% ../nbs/api/53_attention.ipynb #cell035
 def attention_span(
-    model:MusicModel, # the model
-    tokens:np.ndarray, # (clip, codebook, frame), equally long clips
-    prompts:str|Sequence[str], # one a clip, or one for all
-    layers=None, # decoder layers, None for all
-    batch_size:int=4, # clips at once
-    progress:bool=False, # show a bar
-)->pd.DataFrame: # clip, prompt, layer, head, span_s, relative
+    model: MusicModel,  # the model
+    tokens: np.ndarray,  # (clip, codebook, frame), equally long clips
+    prompts: str | Sequence[str],  # one a clip, or one for all
+    layers=None,  # decoder layers, None for all
+    batch_size: int = 4,  # clips at once
+    progress: bool = False,  # show a bar
+) -> pd.DataFrame:  # clip, prompt, layer, head, span_s, relative
     """Mean distance in seconds between a position and what its self-attention looks at, over the positions without special tokens.
 
     relative divides by the span of attention spread evenly over the past, so 1 means no preference for near or far."""
     tokens, prompts = _inputs(model, tokens, prompts)
-    (_, _, rows), = _windows(model, tokens.shape[-1], None)
+    ((_, _, rows),) = _windows(model, tokens.shape[-1], None)
+
     def _distance(w, mask):
         p = torch.arange(w.shape[-1], device=w.device, dtype=w.dtype)
-        return torch.einsum('chqk,qk->ch', w[:, :, rows], (p[rows, None] - p)) / (rows.stop - rows.start)
+        return torch.einsum("chqk,qk->ch", w[:, :, rows], (p[rows, None] - p)) / (
+            rows.stop - rows.start
+        )
+
     even, tables = np.mean(np.arange(rows.start, rows.stop)) / 2, []
-    for clips, seen in attention_pass(model, tokens, prompts, _distance, 'self', layers, batch_size, progress):
+    for clips, seen in attention_pass(
+        model, tokens, prompts, _distance, "self", layers, batch_size, progress
+    ):
         for layer, x in seen.items():
             c, h = np.indices(x.shape)
-            tables.append(pd.DataFrame(dict(clip=clips[c.ravel()], prompt=[prompts[i] for i in clips[c.ravel()]], layer=layer, head=h.ravel(), span_s=x.cpu().numpy().ravel() / model.config.frame_rate,
-                                            relative=x.cpu().numpy().ravel() / even)))
-    return pd.concat(tables).sort_values(['clip', 'layer', 'head'], ignore_index=True)
+            tables.append(
+                pd.DataFrame(
+                    dict(
+                        clip=clips[c.ravel()],
+                        prompt=[prompts[i] for i in clips[c.ravel()]],
+                        layer=layer,
+                        head=h.ravel(),
+                        span_s=x.cpu().numpy().ravel() / model.config.frame_rate,
+                        relative=x.cpu().numpy().ravel() / even,
+                    )
+                )
+            )
+    return pd.concat(tables).sort_values(["clip", "layer", "head"], ignore_index=True)
+
 
 # %% ../nbs/api/53_attention.ipynb #cell039
 def span_test(
-    table:pd.DataFrame, # clip, prompt, layer, head and the measure, such as `attention_span` gives it
-    emotions:Sequence[str], # label of each clip, by clip number
-    value:str='span_s', # column that is compared
-    n_perm:int=1000, # shuffles of the emotions among prompts
-    seed:int=0, # of the shuffles
-)->pd.DataFrame: # layer, head, eta2 (share of variance between emotions), p (max-T over layers and heads), n (prompts), and the mean of each emotion
+    table: pd.DataFrame,  # clip, prompt, layer, head and the measure, such as `attention_span` gives it
+    emotions: Sequence[str],  # label of each clip, by clip number
+    value: str = "span_s",  # column that is compared
+    n_perm: int = 1000,  # shuffles of the emotions among prompts
+    seed: int = 0,  # of the shuffles
+) -> pd.DataFrame:  # layer, head, eta2 (share of variance between emotions), p (max-T over layers and heads), n (prompts), and the mean of each emotion
     "Does the measure differ between emotions? Clips of a prompt are averaged first; emotions are shuffled among prompts for all heads at once."
-    if missing := [c for c in ('clip', 'prompt', 'layer', 'head', value) if c not in table]: raise KeyError(f"the table lacks the columns {missing}")
+    if missing := [c for c in ("clip", "prompt", "layer", "head", value) if c not in table]:
+        raise KeyError(f"the table lacks the columns {missing}")
     emotions = np.asarray(emotions)
-    if len(emotions) <= table['clip'].max(): raise ValueError(f"emotions must hold one label a clip; got {len(emotions)} for clips up to {table['clip'].max()}")
-    t = table.assign(emotion=emotions[table['clip']])
-    if (t.groupby('prompt').emotion.nunique() > 1).any(): raise ValueError("a prompt has several emotions; labels must be constant within prompts")
-    wide = t.pivot_table(index=['prompt', 'emotion'], columns=['layer', 'head'], values=value)
-    x, labels = check_finite(value, wide.to_numpy(float)), wide.index.get_level_values('emotion').to_numpy(str)
+    if len(emotions) <= table["clip"].max():
+        raise ValueError(
+            f"emotions must hold one label a clip; got {len(emotions)} for clips up to {table['clip'].max()}"
+        )
+    t = table.assign(emotion=emotions[table["clip"]])
+    if (t.groupby("prompt").emotion.nunique() > 1).any():
+        raise ValueError("a prompt has several emotions; labels must be constant within prompts")
+    wide = t.pivot_table(index=["prompt", "emotion"], columns=["layer", "head"], values=value)
+    x, labels = (
+        check_finite(value, wide.to_numpy(float)),
+        wide.index.get_level_values("emotion").to_numpy(str),
+    )
+
     def _eta2(lab):
-        between = sum((lab == e).sum() * (x[lab == e].mean(0) - x.mean(0))**2 for e in np.unique(lab))
-        return between / np.maximum(((x - x.mean(0))**2).sum(0), 1e-300)
+        between = sum(
+            (lab == e).sum() * (x[lab == e].mean(0) - x.mean(0)) ** 2 for e in np.unique(lab)
+        )
+        return between / np.maximum(((x - x.mean(0)) ** 2).sum(0), 1e-300)
+
     null = np.stack([_eta2(l) for l in permute_labels(labels, n_perm=n_perm, seed=seed)])
     means = {e: x[labels == e].mean(0) for e in dict.fromkeys(sorted(labels))}
-    return pd.DataFrame(dict(zip(('layer', 'head'), map(list, zip(*wide.columns))))).assign(eta2=_eta2(labels), p=max_t(_eta2(labels), null), n=len(x), **means)
+    return pd.DataFrame(dict(zip(("layer", "head"), map(list, zip(*wide.columns))))).assign(
+        eta2=_eta2(labels), p=max_t(_eta2(labels), null), n=len(x), **means
+    )

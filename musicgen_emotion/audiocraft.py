@@ -10,426 +10,890 @@ from functools import partial
 from pathlib import Path
 import numpy as np, torch
 from fastcore.basics import patch
-from .core import atomic_path, check_in, folder_lock, sha256_bytes, sha256_file, write_json
-from .models import (DecoderState, ModelConfig, MusicModel, Pass, Site, TextStates, TransformersModel, VOCABULARY, as_model, readable,
-                                     _cpu_seed, _quiet, _refuse_bad_weights, _see_text)
+from musicgen_emotion.core import (
+    atomic_path,
+    check_in,
+    folder_lock,
+    sha256_bytes,
+    sha256_file,
+    write_json,
+)
+from musicgen_emotion.models import (
+    DecoderState,
+    ModelConfig,
+    MusicModel,
+    Pass,
+    Site,
+    TextStates,
+    TransformersModel,
+    VOCABULARY,
+    as_model,
+    readable,
+    _cpu_seed,
+    _quiet,
+    _refuse_bad_weights,
+    _see_text,
+)
 
 # %% auto #0
-__all__ = ['COMMANDS', 'LM_FILE', 'CODEC_FILE', 'EXPORT_VERSION', 'import_audiocraft', 'cache_folder', 'register_t5',
-           'fetch_parts', 'AudiocraftModel', 'wrap_model', 'load_folder', 'export_audiocraft', 'cached_export']
+__all__ = [
+    "COMMANDS",
+    "LM_FILE",
+    "CODEC_FILE",
+    "EXPORT_VERSION",
+    "import_audiocraft",
+    "cache_folder",
+    "register_t5",
+    "fetch_parts",
+    "AudiocraftModel",
+    "wrap_model",
+    "load_folder",
+    "export_audiocraft",
+    "cached_export",
+]
 
 # %% ../nbs/api/25_audiocraft.ipynb #cell008
-COMMANDS = ("pip install einops==0.8.2 flashy==0.0.2 omegaconf==2.4.0 julius==0.2.8 num2words==0.5.14 torchmetrics==1.9.0",
-            "pip install --no-deps audiocraft==1.3.0")
+COMMANDS = (
+    "pip install einops==0.8.2 flashy==0.0.2 omegaconf==2.4.0 julius==0.2.8 num2words==0.5.14 torchmetrics==1.9.0",
+    "pip install --no-deps audiocraft==1.3.0",
+)
 _log = logging.getLogger(__name__)
-_stood_in: list[str]|None = None
+_stood_in: list[str] | None = None
+
 
 class _StandIn(types.ModuleType):
     "Takes the place of a module that audiocraft imports and never calls for text-to-music."
+
     def __init__(self, name, package=False, **contents):
         super().__init__(name)
-        self.__spec__, self.__version__ = importlib.machinery.ModuleSpec(name, None, is_package=package), "0"
-        if package: self.__path__ = []
+        self.__spec__, self.__version__ = (
+            importlib.machinery.ModuleSpec(name, None, is_package=package),
+            "0",
+        )
+        if package:
+            self.__path__ = []
         vars(self).update(contents)
+
     def __getattr__(self, name):
-        if name.startswith("__"): raise AttributeError(name)
-        raise ImportError(f"{self.__name__}.{name} is needed here, and {self.__name__.split('.')[0]} is not installed")
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise ImportError(
+            f"{self.__name__}.{name} is needed here, and {self.__name__.split('.')[0]} is not installed"
+        )
+
 
 def _refused(what):
-    def _raise(*args, **kwargs): raise NotImplementedError(f"{what} is not installed; text-to-music does not need it")
+    def _raise(*args, **kwargs):
+        raise NotImplementedError(f"{what} is not installed; text-to-music does not need it")
+
     return _raise
+
 
 def _stand_ins():
     "Dependency -> (module to try, {module name: stand-in})."
-    ops = _StandIn("xformers.ops", unbind=torch.unbind, LowerTriangularMask=type("LowerTriangularMask", (), {}), memory_efficient_attention=_refused("xformers"))
-    mel = _StandIn("torchaudio.transforms", MelSpectrogram=type("MelSpectrogram", (torch.nn.Module,), dict(__init__=_refused("torchaudio"))))
-    return dict(xformers=("xformers.ops", dict(xformers=_StandIn("xformers", True, ops=ops)) | {"xformers.ops": ops}),
-                torchaudio=("torchaudio", dict(torchaudio=_StandIn("torchaudio", True, transforms=mel)) | {"torchaudio.transforms": mel}),
-                av=("av", dict(av=_StandIn("av"))), spacy=("spacy", dict(spacy=_StandIn("spacy"))),
-                librosa=("librosa", {"librosa": (lib := _StandIn("librosa", True, filters=_StandIn("librosa.filters"))), "librosa.filters": lib.filters}))
+    ops = _StandIn(
+        "xformers.ops",
+        unbind=torch.unbind,
+        LowerTriangularMask=type("LowerTriangularMask", (), {}),
+        memory_efficient_attention=_refused("xformers"),
+    )
+    mel = _StandIn(
+        "torchaudio.transforms",
+        MelSpectrogram=type(
+            "MelSpectrogram", (torch.nn.Module,), dict(__init__=_refused("torchaudio"))
+        ),
+    )
+    return dict(
+        xformers=(
+            "xformers.ops",
+            dict(xformers=_StandIn("xformers", True, ops=ops)) | {"xformers.ops": ops},
+        ),
+        torchaudio=(
+            "torchaudio",
+            dict(torchaudio=_StandIn("torchaudio", True, transforms=mel))
+            | {"torchaudio.transforms": mel},
+        ),
+        av=("av", dict(av=_StandIn("av"))),
+        spacy=("spacy", dict(spacy=_StandIn("spacy"))),
+        librosa=(
+            "librosa",
+            {
+                "librosa": (lib := _StandIn("librosa", True, filters=_StandIn("librosa.filters"))),
+                "librosa.filters": lib.filters,
+            },
+        ),
+    )
+
 
 def _forget(root, before):
     "Drop what an import that failed has left of a library."
     for key in set(sys.modules) - before:
-        if key.split(".")[0] == root: del sys.modules[key]
+        if key.split(".")[0] == root:
+            del sys.modules[key]
+
 
 def _loads(name):
     "Is a module there, and does it import? One that was built for another torch does not."
     root, before = name.split(".")[0], set(sys.modules)
-    if isinstance(sys.modules.get(root), _StandIn): return False
-    try: return importlib.util.find_spec(root) is not None and bool(importlib.import_module(name))
+    if isinstance(sys.modules.get(root), _StandIn):
+        return False
+    try:
+        return importlib.util.find_spec(root) is not None and bool(importlib.import_module(name))
     except (ImportError, OSError, ValueError, AttributeError, RuntimeError, TypeError):
         _forget(root, before)
         return False
 
+
 # %% ../nbs/api/25_audiocraft.ipynb #cell009
-def import_audiocraft() -> types.ModuleType: # the library
+def import_audiocraft() -> types.ModuleType:  # the library
     """Import audiocraft 1.3.0 beside a current torch and transformers.
 
     Raises ImportError with the two commands that install it when it is missing."""
     global _stood_in
-    if _stood_in is not None: return importlib.import_module("audiocraft")
-    if importlib.util.find_spec("audiocraft") is None: raise ImportError("audiocraft is not installed; install it with: " + " && ".join(COMMANDS))
+    if _stood_in is not None:
+        return importlib.import_module("audiocraft")
+    if importlib.util.find_spec("audiocraft") is None:
+        raise ImportError("audiocraft is not installed; install it with: " + " && ".join(COMMANDS))
     from transformers import EncodecModel, RobertaTokenizer, T5EncoderModel, T5Tokenizer
-    missing, library = {dep: mods for dep, (probe, mods) in _stand_ins().items() if not _loads(probe)}, None
+
+    missing, library = (
+        {dep: mods for dep, (probe, mods) in _stand_ins().items() if not _loads(probe)},
+        None,
+    )
     before = set(sys.modules)
-    for mods in missing.values(): sys.modules.update(mods)
-    try: library = importlib.import_module("audiocraft")
-    except ImportError as e: raise ImportError(f"audiocraft cannot be imported ({e}); install what it needs with: " + " && ".join(COMMANDS)) from e
+    for mods in missing.values():
+        sys.modules.update(mods)
+    try:
+        library = importlib.import_module("audiocraft")
+    except ImportError as e:
+        raise ImportError(
+            f"audiocraft cannot be imported ({e}); install what it needs with: "
+            + " && ".join(COMMANDS)
+        ) from e
     finally:
         for dep, mods in missing.items():
-            for name in mods if dep != "xformers" or library is None else (): sys.modules.pop(name, None)
-        if library is None: _forget("audiocraft", before)
+            for name in mods if dep != "xformers" or library is None else ():
+                sys.modules.pop(name, None)
+        if library is None:
+            _forget("audiocraft", before)
     _stood_in = sorted(missing)
-    if missing: _log.info("audiocraft runs without %s, which text-to-music does not use", ", ".join(_stood_in))
+    if missing:
+        _log.info(
+            "audiocraft runs without %s, which text-to-music does not use", ", ".join(_stood_in)
+        )
     return library
 
-# %% ../nbs/api/25_audiocraft.ipynb #cell016
-_LARGE, _SETTLED_S = 2**20, 2.
 
-def cache_folder() -> Path: # of exported checkpoints and of the checksums of large files
+# %% ../nbs/api/25_audiocraft.ipynb #cell016
+_LARGE, _SETTLED_S = 2**20, 2.0
+
+
+def cache_folder() -> Path:  # of exported checkpoints and of the checksums of large files
     "Folder below the user's cache; the environment variable MGE_CACHE moves the cache."
-    return Path(os.environ.get("MGE_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "musicgen_emotion") / "audiocraft"
+    return (
+        Path(
+            os.environ.get("MGE_CACHE")
+            or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "musicgen_emotion"
+        )
+        / "audiocraft"
+    )
+
 
 def _read_memo():
-    try: known = json.loads((cache_folder() / "sha256.json").read_text())
-    except (OSError, ValueError): return {}
+    try:
+        known = json.loads((cache_folder() / "sha256.json").read_text())
+    except (OSError, ValueError):
+        return {}
     return known if isinstance(known, dict) else {}
+
 
 def _sha256(path):
     "SHA-256 of a file; that of a large one is remembered for as long as its size, times and inode stay."
     s, key = path.stat(), str(path.resolve())
-    if s.st_size < _LARGE: return sha256_file(path)
+    if s.st_size < _LARGE:
+        return sha256_file(path)
     stamp, known = [s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino], _read_memo()
-    if key in known and known[key][:-1] == stamp: return known[key][-1]
+    if key in known and known[key][:-1] == stamp:
+        return known[key][-1]
     sha = sha256_file(path)
     if time.time() - max(s.st_mtime, s.st_ctime) > _SETTLED_S:
-        with contextlib.suppress(OSError): write_json(cache_folder() / "sha256.json", {k: v for k, v in known.items() if Path(k).exists()} | {key: [*stamp, sha]})
+        with contextlib.suppress(OSError):
+            write_json(
+                cache_folder() / "sha256.json",
+                {k: v for k, v in known.items() if Path(k).exists()} | {key: [*stamp, sha]},
+            )
     return sha
+
 
 # %% ../nbs/api/25_audiocraft.ipynb #cell021
 _text_encoders: dict[str, Path] = {}
 
+
 def _read_checked(real, folder, part, wanted):
     "A model of transformers from a folder; a damaged file, and weights that are missing or no numbers, are refused by name."
-    with readable(folder, wanted): model, info = real.from_pretrained(str(folder), output_loading_info=True)
-    _refuse_bad_weights(torch.nn.ModuleDict({part: model}), *([f"{part}.{k}" for k in info[which]] for which in ("missing_keys", "unexpected_keys")))
+    with readable(folder, wanted):
+        model, info = real.from_pretrained(str(folder), output_loading_info=True)
+    _refuse_bad_weights(
+        torch.nn.ModuleDict({part: model}),
+        *([f"{part}.{k}" for k in info[which]] for which in ("missing_keys", "unexpected_keys")),
+    )
     return model.eval()
+
 
 def _read_words(real, folder):
     "The tokenizer of a text encoder; without a vocabulary the library would make an empty one."
     if any((folder / f).exists() for f in VOCABULARY):
-        with readable(folder, "the tokenizer of a T5"): return real.from_pretrained(str(folder))
-    raise FileNotFoundError(f"{folder} has no tokenizer: one of {', '.join(VOCABULARY)} is expected")
+        with readable(folder, "the tokenizer of a T5"):
+            return real.from_pretrained(str(folder))
+    raise FileNotFoundError(
+        f"{folder} has no tokenizer: one of {', '.join(VOCABULARY)} is expected"
+    )
+
 
 class _Named:
     "Stands before a class of transformers: a registered name is read from its folder, and checked."
-    def __init__(self, real, read): self.real, self.read = real, read
-    def from_pretrained(self, name, *args, **kwargs): return self.read(self.real, _text_encoders[name]) if name in _text_encoders else self.real.from_pretrained(name, *args, **kwargs)
+
+    def __init__(self, real, read):
+        self.real, self.read = real, read
+
+    def from_pretrained(self, name, *args, **kwargs):
+        return (
+            self.read(self.real, _text_encoders[name])
+            if name in _text_encoders
+            else self.real.from_pretrained(name, *args, **kwargs)
+        )
+
 
 def _encoder_name(folder):
     "A name that follows the weights, so that it is the same on every machine."
     files = sorted(f for f in folder.iterdir() if f.suffix in (".safetensors", ".bin", ".model"))
     return "local/t5-" + sha256_bytes("".join(f"{f.name} {_sha256(f)}\n" for f in files))[:12]
 
+
 def register_t5(
-    folder:Path|str, # of a checkpoint with a folder `t5`, or the folder of a text encoder itself
-) -> str: # name that a checkpoint's configuration can carry
+    folder: Path
+    | str,  # of a checkpoint with a folder `t5`, or the folder of a text encoder itself
+) -> str:  # name that a checkpoint's configuration can carry
     "Teach audiocraft a local text encoder, so that `MusicGen.get_pretrained(folder)` finds it."
     import_audiocraft()
     from audiocraft.modules import conditioners
+
     folder = Path(folder)
     t5 = folder / "t5" if (folder / "t5").is_dir() else folder
-    if not (t5 / "config.json").exists(): raise FileNotFoundError(f"{folder} holds no text encoder: there is no {t5 / 'config.json'}")
-    for name, read in (("T5Tokenizer", _read_words), ("T5EncoderModel", partial(_read_checked, part="text_encoder", wanted="config.json and model.safetensors of a T5"))):
-        if not isinstance(vars(conditioners)[name], _Named): setattr(conditioners, name, _Named(vars(conditioners)[name], read))
+    if not (t5 / "config.json").exists():
+        raise FileNotFoundError(f"{folder} holds no text encoder: there is no {t5 / 'config.json'}")
+    for name, read in (
+        ("T5Tokenizer", _read_words),
+        (
+            "T5EncoderModel",
+            partial(
+                _read_checked,
+                part="text_encoder",
+                wanted="config.json and model.safetensors of a T5",
+            ),
+        ),
+    ):
+        if not isinstance(vars(conditioners)[name], _Named):
+            setattr(conditioners, name, _Named(vars(conditioners)[name], read))
     name, known = _encoder_name(t5), conditioners.T5Conditioner
-    with readable(t5 / "config.json", "the configuration of a T5"): width = int(json.loads((t5 / "config.json").read_text())["d_model"])
-    if name not in known.MODELS: known.MODELS.append(name)
+    with readable(t5 / "config.json", "the configuration of a T5"):
+        width = int(json.loads((t5 / "config.json").read_text())["d_model"])
+    if name not in known.MODELS:
+        known.MODELS.append(name)
     known.MODELS_DIMS[name] = width
     _text_encoders[name] = t5
     return name
+
 
 def _from_hub(name, tokenizer=(), fetch=True):
     "Folder with a model's files, from the cache, else fetched; None when neither works."
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
+
     weights = ("model.safetensors", "pytorch_model.bin")
-    for offline, last in ((True, 2), (False, 1), (False, 2))[:3 if fetch else 1]:
-        try: found = Path(snapshot_download(name, local_files_only=offline, allow_patterns=["*.json", *tokenizer, *weights[:last]]))
-        except (OSError, ValueError, HfHubHTTPError, RuntimeError): continue
-        if all((found / f).exists() for f in ("config.json", *tokenizer)) and any((found / f).exists() for f in weights): return found
+    for offline, last in ((True, 2), (False, 1), (False, 2))[: 3 if fetch else 1]:
+        try:
+            found = Path(
+                snapshot_download(
+                    name,
+                    local_files_only=offline,
+                    allow_patterns=["*.json", *tokenizer, *weights[:last]],
+                )
+            )
+        except (OSError, ValueError, HfHubHTTPError, RuntimeError):
+            continue
+        if all((found / f).exists() for f in ("config.json", *tokenizer)) and any(
+            (found / f).exists() for f in weights
+        ):
+            return found
+
 
 def _find_t5(folder, name, fetch=True):
     "Folder of the text encoder: beside the weights, registered, named by its folder, in the cache, or on the hub."
-    near = [p for p in (Path(folder) / "t5", _text_encoders.get(name), Path(name)) if p and (p / "config.json").exists()]
+    near = [
+        p
+        for p in (Path(folder) / "t5", _text_encoders.get(name), Path(name))
+        if p and (p / "config.json").exists()
+    ]
     own = name.startswith("local/")
-    if found := near[0] if near else None if own else _from_hub(name, ("spiece.model",), fetch): return found
-    if own: raise FileNotFoundError(f"{folder}: its text encoder belongs into {Path(folder) / 't5'}, and config.json is missing there; copy the checkpoint with that folder, or export it again")
-    raise FileNotFoundError(f"{folder}: audiocraft's checkpoints do not contain their text encoder, and {name!r} is neither in the local cache nor could it be fetched. "
-                            f"Get it with `hf download {name}` where there is a connection, or put its files into {Path(folder) / 't5'}")
+    if found := near[0] if near else None if own else _from_hub(name, ("spiece.model",), fetch):
+        return found
+    if own:
+        raise FileNotFoundError(
+            f"{folder}: its text encoder belongs into {Path(folder) / 't5'}, and config.json is missing there; copy the checkpoint with that folder, or export it again"
+        )
+    raise FileNotFoundError(
+        f"{folder}: audiocraft's checkpoints do not contain their text encoder, and {name!r} is neither in the local cache nor could it be fetched. "
+        f"Get it with `hf download {name}` where there is a connection, or put its files into {Path(folder) / 't5'}"
+    )
+
 
 def _find_codec(folder, name, fetch=True):
     "Folder of the codec that a published checkpoint names."
-    if found := Path(name) if Path(name).exists() else _from_hub(name, fetch=fetch): return found
-    raise FileNotFoundError(f"{folder}: its codec {name!r} is neither in the local cache nor could it be fetched; get it with `hf download {name}` where there is a connection")
+    if found := Path(name) if Path(name).exists() else _from_hub(name, fetch=fetch):
+        return found
+    raise FileNotFoundError(
+        f"{folder}: its codec {name!r} is neither in the local cache nor could it be fetched; get it with `hf download {name}` where there is a connection"
+    )
+
 
 # %% ../nbs/api/25_audiocraft.ipynb #cell025
 LM_FILE, CODEC_FILE = "state_dict.bin", "compression_state_dict.bin"
 
+
 def _unpack(folder, file):
     "Weights and configuration text of one file, without running what it may contain; a name and None when it points to another model."
     path = Path(folder) / file
-    if not path.exists(): raise FileNotFoundError(f"{folder} is no audiocraft checkpoint: {file} is missing")
-    try: package = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (torch.serialization.pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as e:
+    if not path.exists():
+        raise FileNotFoundError(f"{folder} is no audiocraft checkpoint: {file} is missing")
+    try:
+        package = torch.load(
+            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+        )
+    except (
+        torch.serialization.pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+    ) as e:
         why = _instead(path) or (str(e) or type(e).__name__).splitlines()[0][:120]
-        raise ValueError(f"{path} cannot be read ({why}); weights and a configuration (xp.cfg) as text are expected") from None
-    if isinstance(package, dict) and isinstance(package.get("pretrained"), str): return package["pretrained"], None
-    lost = [k for k in ("best_state", "xp.cfg") if k not in package] if isinstance(package, dict) else ["best_state", "xp.cfg"]
-    if lost: raise ValueError(f"{path} lacks {', '.join(lost)}")
+        raise ValueError(
+            f"{path} cannot be read ({why}); weights and a configuration (xp.cfg) as text are expected"
+        ) from None
+    if isinstance(package, dict) and isinstance(package.get("pretrained"), str):
+        return package["pretrained"], None
+    lost = (
+        [k for k in ("best_state", "xp.cfg") if k not in package]
+        if isinstance(package, dict)
+        else ["best_state", "xp.cfg"]
+    )
+    if lost:
+        raise ValueError(f"{path} lacks {', '.join(lost)}")
     weights, text = package["best_state"], package["xp.cfg"]
-    if not isinstance(text, str): raise ValueError(f"{path}: xp.cfg must be YAML text, got {type(text).__name__}")
-    if not isinstance(weights, dict): raise ValueError(f"{path}: best_state must be a dict of tensors, got {type(weights).__name__}")
-    if bad := [k for k, w in weights.items() if not isinstance(w, torch.Tensor)]: raise ValueError(f"{path}: best_state must hold tensors, got {type(weights[bad[0]]).__name__} for {bad[0]!r}")
+    if not isinstance(text, str):
+        raise ValueError(f"{path}: xp.cfg must be YAML text, got {type(text).__name__}")
+    if not isinstance(weights, dict):
+        raise ValueError(
+            f"{path}: best_state must be a dict of tensors, got {type(weights).__name__}"
+        )
+    if bad := [k for k, w in weights.items() if not isinstance(w, torch.Tensor)]:
+        raise ValueError(
+            f"{path}: best_state must hold tensors, got {type(weights[bad[0]]).__name__} for {bad[0]!r}"
+        )
     return weights, text
+
 
 def _instead(path):
     "What a file is that was saved in place of a checkpoint, in words; empty where nothing is known."
-    with open(path, "rb") as f: head = f.read(200).lstrip().lower()
-    if head.startswith(b"version https://git-lfs"): return "it is a pointer of git-lfs and not the file: `git lfs pull` fetches that"
-    return "it is a web page" if head.startswith((b"<!doctype", b"<html", b"<?xml")) else "" if head else "it is empty"
+    with open(path, "rb") as f:
+        head = f.read(200).lstrip().lower()
+    if head.startswith(b"version https://git-lfs"):
+        return "it is a pointer of git-lfs and not the file: `git lfs pull` fetches that"
+    return (
+        "it is a web page"
+        if head.startswith((b"<!doctype", b"<html", b"<?xml"))
+        else ""
+        if head
+        else "it is empty"
+    )
 
-_WANTED = {"state_dict.bin": ("audiocraft's language model", ("lm_model", "fuser.cross", "codebooks_pattern.modeling", "dataset.segment_duration", "classifier_free_guidance.training_dropout",
-                                                           "classifier_free_guidance.inference_coef", *(f"transformer_lm.{k}" for k in ("dim", "num_heads", "num_layers", "hidden_scale", "n_q", "card")))),
-           "compression_state_dict.bin": ("audiocraft's codec", ("compression_model", "seanet", "encodec.autoencoder", "encodec.quantizer", "encodec.sample_rate", "encodec.channels"))}
+
+_WANTED = {
+    "state_dict.bin": (
+        "audiocraft's language model",
+        (
+            "lm_model",
+            "fuser.cross",
+            "codebooks_pattern.modeling",
+            "dataset.segment_duration",
+            "classifier_free_guidance.training_dropout",
+            "classifier_free_guidance.inference_coef",
+            *(
+                f"transformer_lm.{k}"
+                for k in ("dim", "num_heads", "num_layers", "hidden_scale", "n_q", "card")
+            ),
+        ),
+    ),
+    "compression_state_dict.bin": (
+        "audiocraft's codec",
+        (
+            "compression_model",
+            "seanet",
+            "encodec.autoencoder",
+            "encodec.quantizer",
+            "encodec.sample_rate",
+            "encodec.channels",
+        ),
+    ),
+}
+
 
 def _read(folder, file):
     "Weights and configuration of one file."
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
-    (weights, text), path, (what, wanted) = _unpack(folder, file), Path(folder) / file, _WANTED[file]
-    if text is None: return weights, None
+
+    (weights, text), path, (what, wanted) = (
+        _unpack(folder, file),
+        Path(folder) / file,
+        _WANTED[file],
+    )
+    if text is None:
+        return weights, None
     try:
         cfg = OmegaConf.create(text)
-        lost = [k for k in wanted if OmegaConf.select(cfg, k) is None] if OmegaConf.is_dict(cfg) else list(wanted)
-    except (OmegaConfBaseException, YAMLError, ValueError, TypeError) as e: raise ValueError(f"{path}: xp.cfg cannot be read ({type(e).__name__}: {' '.join(str(e).split())[:120]}); YAML text with the configuration of {what} is expected") from e
-    if lost: raise ValueError(f"{path}: xp.cfg lacks {', '.join(lost[:4])}{' and others' if len(lost) > 4 else ''}; the configuration of {what} is expected")
+        lost = (
+            [k for k in wanted if OmegaConf.select(cfg, k) is None]
+            if OmegaConf.is_dict(cfg)
+            else list(wanted)
+        )
+    except (OmegaConfBaseException, YAMLError, ValueError, TypeError) as e:
+        raise ValueError(
+            f"{path}: xp.cfg cannot be read ({type(e).__name__}: {' '.join(str(e).split())[:120]}); YAML text with the configuration of {what} is expected"
+        ) from e
+    if lost:
+        raise ValueError(
+            f"{path}: xp.cfg lacks {', '.join(lost[:4])}{' and others' if len(lost) > 4 else ''}; the configuration of {what} is expected"
+        )
     return weights, cfg
+
 
 def _fill(module, weights, file, assign=False):
     "Load weights; what is missing, too much, of another shape, or not a number is named."
     want = module.state_dict()
-    if lost := [k for k in want if k not in weights]: raise ValueError(f"{file}: the checkpoint lacks {len(lost)} weights, first {lost[0]!r}")
-    if more := [k for k in weights if k not in want]: raise ValueError(f"{file}: the checkpoint has {len(more)} weights that its configuration does not, first {more[0]!r}")
+    if lost := [k for k in want if k not in weights]:
+        raise ValueError(f"{file}: the checkpoint lacks {len(lost)} weights, first {lost[0]!r}")
+    if more := [k for k in weights if k not in want]:
+        raise ValueError(
+            f"{file}: the checkpoint has {len(more)} weights that its configuration does not, first {more[0]!r}"
+        )
     for k, w in weights.items():
-        if w.shape != want[k].shape: raise ValueError(f"{file}: weight {k!r} has shape {tuple(w.shape)}, its configuration says {tuple(want[k].shape)}")
-        if w.is_floating_point() and (n := int((~torch.isfinite(w)).sum())): raise ValueError(f"{file}: weight {k!r} holds {n} NaN or infinite values of {w.numel()}; the checkpoint is damaged")
+        if w.shape != want[k].shape:
+            raise ValueError(
+                f"{file}: weight {k!r} has shape {tuple(w.shape)}, its configuration says {tuple(want[k].shape)}"
+            )
+        if w.is_floating_point() and (n := int((~torch.isfinite(w)).sum())):
+            raise ValueError(
+                f"{file}: weight {k!r} holds {n} NaN or infinite values of {w.numel()}; the checkpoint is damaged"
+            )
     module.load_state_dict(weights, assign=assign)
     return module.eval()
 
+
 # %% ../nbs/api/25_audiocraft.ipynb #cell028
 def fetch_parts(
-    folder:Path|str, # of an audiocraft checkpoint
-    fetch:bool=True, # ask the hub for what is not in the cache
-) -> dict[str, Path]: # "text_encoder" and "codec" -> folder; what the checkpoint contains itself is not listed
+    folder: Path | str,  # of an audiocraft checkpoint
+    fetch: bool = True,  # ask the hub for what is not in the cache
+) -> dict[
+    str, Path
+]:  # "text_encoder" and "codec" -> folder; what the checkpoint contains itself is not listed
     """Find, or else fetch, the models that a checkpoint names and does not contain: the text encoder, and in the published ones the codec.
 
     Needs no audiocraft. Raises FileNotFoundError with the command when one is neither in the cache nor can be fetched."""
     import yaml
+
     text = _unpack(folder, LM_FILE)[1]
-    if text is None: raise ValueError(f"{Path(folder) / LM_FILE} names another model; give that one's folder")
-    with readable(Path(folder) / LM_FILE, "YAML text with the name of a text encoder"): t5 = yaml.safe_load(text)["conditioners"]["description"]["t5"]["name"]
+    if text is None:
+        raise ValueError(f"{Path(folder) / LM_FILE} names another model; give that one's folder")
+    with readable(Path(folder) / LM_FILE, "YAML text with the name of a text encoder"):
+        t5 = yaml.safe_load(text)["conditioners"]["description"]["t5"]["name"]
     codec, own = _unpack(folder, CODEC_FILE)
-    out = {} if (Path(folder) / "t5" / "config.json").exists() else dict(text_encoder=_find_t5(folder, t5, fetch))
+    out = (
+        {}
+        if (Path(folder) / "t5" / "config.json").exists()
+        else dict(text_encoder=_find_t5(folder, t5, fetch))
+    )
     return out | ({} if own is not None else dict(codec=_find_codec(folder, codec, fetch)))
+
 
 # %% ../nbs/api/25_audiocraft.ipynb #cell032
 def _refuse_config(cfg, name):
     "What the sites and steps of this module do not cover is named before anything is built."
-    lm, conditioners, delay = cfg.transformer_lm, dict(cfg.get("conditioners") or {}), cfg.codebooks_pattern.get("delay") or {}
-    melody = [k for k, c in conditioners.items() if k != "args" and c.get("model") in ("chroma_stem", "style")]
-    if melody: raise ValueError(f"{name}: its conditioner {melody[0]!r} reads a melody and needs demucs and chroma filters; the published melody models have other files for that: "
-                                "load_model('facebook/musicgen-melody', backend='transformers')")
+    lm, conditioners, delay = (
+        cfg.transformer_lm,
+        dict(cfg.get("conditioners") or {}),
+        cfg.codebooks_pattern.get("delay") or {},
+    )
+    melody = [
+        k
+        for k, c in conditioners.items()
+        if k != "args" and c.get("model") in ("chroma_stem", "style")
+    ]
+    if melody:
+        raise ValueError(
+            f"{name}: its conditioner {melody[0]!r} reads a melody and needs demucs and chroma filters; the published melody models have other files for that: "
+            "load_model('facebook/musicgen-melody', backend='transformers')"
+        )
     text = conditioners.get("description", {})
-    others = {"lm_model": (cfg.lm_model, "transformer_lm"), "codebooks_pattern": (cfg.codebooks_pattern.get("modeling"), "delay"), "conditioners": (sorted(set(conditioners) - {"args"}), ["description"]),
-              "delay.empty_initial": (delay.get("empty_initial", 0), 0), "delay.flatten_first": (delay.get("flatten_first", 0), 0),
-              "conditioners.description": (text.get("model"), "t5"), "normalize_text": (bool((text.get("t5") or {}).get("normalize_text")), False), "fuser.cross": (list(cfg.fuser.cross), ["description"]),
-              "positional_embedding": (lm.get("positional_embedding", "sin"), "sin"), "kv_repeat": (lm.get("kv_repeat", 1), 1), "past_context": (lm.get("past_context"), None),
-              "causal": (bool(lm.get("causal")), True), "layer_scale": (lm.get("layer_scale"), None),
-              "qk_layer_norm": (bool(lm.get("qk_layer_norm")), False), "norm_first": (bool(lm.get("norm_first")), True), "cross_attention_pos_emb": (bool(cfg.fuser.get("cross_attention_pos_emb")), False),
-              "custom or memory_efficient": (bool(lm.get("custom") or lm.get("memory_efficient")), True)}
+    others = {
+        "lm_model": (cfg.lm_model, "transformer_lm"),
+        "codebooks_pattern": (cfg.codebooks_pattern.get("modeling"), "delay"),
+        "conditioners": (sorted(set(conditioners) - {"args"}), ["description"]),
+        "delay.empty_initial": (delay.get("empty_initial", 0), 0),
+        "delay.flatten_first": (delay.get("flatten_first", 0), 0),
+        "conditioners.description": (text.get("model"), "t5"),
+        "normalize_text": (bool((text.get("t5") or {}).get("normalize_text")), False),
+        "fuser.cross": (list(cfg.fuser.cross), ["description"]),
+        "positional_embedding": (lm.get("positional_embedding", "sin"), "sin"),
+        "kv_repeat": (lm.get("kv_repeat", 1), 1),
+        "past_context": (lm.get("past_context"), None),
+        "causal": (bool(lm.get("causal")), True),
+        "layer_scale": (lm.get("layer_scale"), None),
+        "qk_layer_norm": (bool(lm.get("qk_layer_norm")), False),
+        "norm_first": (bool(lm.get("norm_first")), True),
+        "cross_attention_pos_emb": (bool(cfg.fuser.get("cross_attention_pos_emb")), False),
+        "custom or memory_efficient": (bool(lm.get("custom") or lm.get("memory_efficient")), True),
+    }
     for key, (got, want) in others.items():
-        if got != want: raise ValueError(f"{name}: {key} is {got!r}; only MusicGen's {want!r} is supported")
-    if not isinstance((text.get("t5") or {}).get("name"), str): raise ValueError(f"{name}: xp.cfg lacks conditioners.description.t5.name; the name of a text encoder is expected")
+        if got != want:
+            raise ValueError(f"{name}: {key} is {got!r}; only MusicGen's {want!r} is supported")
+    if not isinstance((text.get("t5") or {}).get("name"), str):
+        raise ValueError(
+            f"{name}: xp.cfg lacks conditioners.description.t5.name; the name of a text encoder is expected"
+        )
+
 
 @contextlib.contextmanager
 def _building(path):
     "The library checks a configuration by assertions without words; here they become an error that names the file."
-    try: yield
+    try:
+        yield
     except (AssertionError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as e:
-        raise ValueError(f"{path}: audiocraft cannot build the model that xp.cfg describes ({type(e).__name__}{': ' if str(e) else ''}{' '.join(str(e).split())[:160]})") from e
+        raise ValueError(
+            f"{path}: audiocraft cannot build the model that xp.cfg describes ({type(e).__name__}{': ' if str(e) else ''}{' '.join(str(e).split())[:160]})"
+        ) from e
+
 
 def _check_shapes(cfg):
     lm, delays = cfg.transformer_lm, (cfg.codebooks_pattern.get("delay") or {}).get("delays")
-    if lm.dim % lm.num_heads: raise ValueError(f"num_heads is {lm.num_heads}, which does not divide dim, {lm.dim}")
-    if delays is not None and len(delays) != lm.n_q: raise ValueError(f"n_q is {lm.n_q}, and codebooks_pattern has {len(delays)} delays")
+    if lm.dim % lm.num_heads:
+        raise ValueError(f"num_heads is {lm.num_heads}, which does not divide dim, {lm.dim}")
+    if delays is not None and len(delays) != lm.n_q:
+        raise ValueError(f"n_q is {lm.n_q}, and codebooks_pattern has {len(delays)} delays")
+
 
 def _build_lm(cfg, t5, device, path):
     "The language model without weights, with its text encoder in place."
     from audiocraft.models import builders
     from audiocraft.models.lm import LMModel
     from audiocraft.modules.conditioners import ConditioningProvider, T5Conditioner
-    kwargs = dict(cfg.transformer_lm) | dict(weight_init=None, depthwise_init=None, zero_bias_init=False, cross_attention=True)
-    with _building(path): _check_shapes(cfg)
-    with _quiet(): text = T5Conditioner(name=register_t5(t5), output_dim=kwargs["dim"], finetune=False, device=str(device), word_dropout=cfg.conditioners.description.t5.get("word_dropout", 0.))
-    provider, guidance = ConditioningProvider(dict(description=text), device=device), cfg.classifier_free_guidance
+
+    kwargs = dict(cfg.transformer_lm) | dict(
+        weight_init=None, depthwise_init=None, zero_bias_init=False, cross_attention=True
+    )
+    with _building(path):
+        _check_shapes(cfg)
+    with _quiet():
+        text = T5Conditioner(
+            name=register_t5(t5),
+            output_dim=kwargs["dim"],
+            finetune=False,
+            device=str(device),
+            word_dropout=cfg.conditioners.description.t5.get("word_dropout", 0.0),
+        )
+    provider, guidance = (
+        ConditioningProvider(dict(description=text), device=device),
+        cfg.classifier_free_guidance,
+    )
     text.t5.float().eval().requires_grad_(False)
     with _building(path), torch.device("meta"):
         pattern = builders.get_codebooks_pattern_provider(kwargs["n_q"], cfg.codebooks_pattern)
-        return LMModel(pattern, provider, builders.get_condition_fuser(cfg), cfg_dropout=guidance.training_dropout, cfg_coef=guidance.inference_coef,
-                       attribute_dropout={}, dtype=torch.float32, device="meta", **{k: v for k, v in kwargs.items() if k != "q_modeling"})
+        return LMModel(
+            pattern,
+            provider,
+            builders.get_condition_fuser(cfg),
+            cfg_dropout=guidance.training_dropout,
+            cfg_coef=guidance.inference_coef,
+            attribute_dropout={},
+            dtype=torch.float32,
+            device="meta",
+            **{k: v for k, v in kwargs.items() if k != "q_modeling"},
+        )
+
 
 def _read_codec(folder):
     "The codec, from the checkpoint or from the model that it names."
     from audiocraft.models import builders
     from audiocraft.models.encodec import HFEncodecCompressionModel, HFEncodecModel
+
     weights, cfg = _read(folder, CODEC_FILE)
     with warnings.catch_warnings(), _quiet():
         warnings.simplefilter("ignore", FutureWarning)
         if cfg is None:
             found = _find_codec(folder, weights)
-            return _read_codec(found) if (found / CODEC_FILE).exists() else HFEncodecCompressionModel(_read_checked(HFEncodecModel, found, "audio_encoder", "an EnCodec in transformers' format"))
+            return (
+                _read_codec(found)
+                if (found / CODEC_FILE).exists()
+                else HFEncodecCompressionModel(
+                    _read_checked(
+                        HFEncodecModel, found, "audio_encoder", "an EnCodec in transformers' format"
+                    )
+                )
+            )
         cfg.device = "cpu"
-        with _building(Path(folder) / CODEC_FILE): codec = builders.get_compression_model(cfg)
+        with _building(Path(folder) / CODEC_FILE):
+            codec = builders.get_compression_model(cfg)
         return _fill(codec, weights, CODEC_FILE)
+
 
 def _refuse_codec(codec, cfg, folder):
     "Another model's codec would fail at a token that it does not have, or play something else."
     lm, stereo = cfg.transformer_lm, bool((cfg.get("interleave_stereo_codebooks") or {}).get("use"))
     layers = len(codec.model.quantizer.layers) if hasattr(codec, "model") else codec.num_codebooks
-    if (lm.n_q, lm.card) == ((cfg.get("compression_model_n_q") or layers) * (1 + stereo), codec.cardinality): return
-    raise ValueError(f"{folder}: its codec has {layers} codebooks of {codec.cardinality} entries{' for each of two channels' if stereo else ''}, and its language model writes {lm.n_q} of {lm.card}; "
-                     f"{CODEC_FILE} must be the one that belongs to {LM_FILE}")
+    if (lm.n_q, lm.card) == (
+        (cfg.get("compression_model_n_q") or layers) * (1 + stereo),
+        codec.cardinality,
+    ):
+        return
+    raise ValueError(
+        f"{folder}: its codec has {layers} codebooks of {codec.cardinality} entries{' for each of two channels' if stereo else ''}, and its language model writes {lm.n_q} of {lm.card}; "
+        f"{CODEC_FILE} must be the one that belongs to {LM_FILE}"
+    )
+
 
 # %% ../nbs/api/25_audiocraft.ipynb #cell035
 def _halve(lm, dtype):
     "Matrices of the layers in half precision; the stream, norms, embeddings and heads stay in single precision, as under the library's autocast."
     for p in lm.transformer.layers.parameters():
-        if p.ndim == 2: p.data = p.data.to(dtype)
+        if p.ndim == 2:
+            p.data = p.data.to(dtype)
+
 
 def _read_musicgen(folder, dtype, device):
     "A MusicGen object from a folder in audiocraft's format."
     import_audiocraft()
     from audiocraft.models import MusicGen
     from audiocraft.utils.autocast import TorchAutocast
+
     weights, cfg = _read(folder, LM_FILE)
-    if cfg is None: raise ValueError(f"{folder}/{LM_FILE} names another model, {weights!r}; give that one's folder")
+    if cfg is None:
+        raise ValueError(
+            f"{folder}/{LM_FILE} names another model, {weights!r}; give that one's folder"
+        )
     _refuse_config(cfg, Path(folder).name)
     t5 = _find_t5(folder, cfg.conditioners.description.t5.name)
     cfg.device, cfg.dtype = str(device), str(dtype)[6:]
     codec = _read_codec(folder)
     _refuse_codec(codec, cfg, folder)
-    lm = _fill(_build_lm(cfg, t5, device, Path(folder) / LM_FILE), weights, LM_FILE, assign=True).float()
-    if dtype != torch.float32: _halve(lm, dtype)
+    lm = _fill(
+        _build_lm(cfg, t5, device, Path(folder) / LM_FILE), weights, LM_FILE, assign=True
+    ).float()
+    if dtype != torch.float32:
+        _halve(lm, dtype)
     lm.cfg = cfg
     raw = MusicGen(str(folder), codec.to(device), lm.to(device))
     raw.autocast = TorchAutocast(dtype != torch.float32, device_type=device.type, dtype=dtype)
     return raw
 
+
 # %% ../nbs/api/25_audiocraft.ipynb #cell037
 class _Parts(torch.nn.Module):
     "The parts of a MusicGen as one module, so that a site has a path; audiocraft keeps the text encoder out of its module tree."
+
     def __init__(self, raw):
         super().__init__()
-        self.lm, self.codec, self.text_encoder = raw.lm, raw.compression_model, raw.lm.condition_provider.conditioners.description.t5
+        self.lm, self.codec, self.text_encoder = (
+            raw.lm,
+            raw.compression_model,
+            raw.lm.condition_provider.conditioners.description.t5,
+        )
 
-_IN_LAYER = dict(self_attn=(".self_attn", "what self-attention of layer {i} adds to the residual stream (after out_proj)"),
-                 cross_attn=(".cross_attention", "what cross-attention of layer {i} adds to the residual stream (after out_proj)"),
-                 mlp=(".linear2", "what the MLP of layer {i} adds to the residual stream (after linear2)"), resid=("", "residual stream after decoder layer {i}"))
+
+_IN_LAYER = dict(
+    self_attn=(
+        ".self_attn",
+        "what self-attention of layer {i} adds to the residual stream (after out_proj)",
+    ),
+    cross_attn=(
+        ".cross_attention",
+        "what cross-attention of layer {i} adds to the residual stream (after out_proj)",
+    ),
+    mlp=(".linear2", "what the MLP of layer {i} adds to the residual stream (after linear2)"),
+    resid=("", "residual stream after decoder layer {i}"),
+)
+
 
 def _sites(n_layers, has_projection):
     "The same names as in the other backend, in the order of the computation."
-    project, layers = "lm.condition_provider.conditioners.description.output_proj", "lm.transformer.layers"
+    project, layers = (
+        "lm.condition_provider.conditioners.description.output_proj",
+        "lm.transformer.layers",
+    )
     out = [Site("text", "text_encoder", "text", None, "last hidden state of the text encoder")]
-    if has_projection: out.append(Site("text_proj", project, "text_proj", None, "text states at the decoder's width"))
-    out.append(Site("embed", f"{layers}.0", "embed", None, "input of layer 0: token embeddings plus position", side="input"))
+    if has_projection:
+        out.append(
+            Site("text_proj", project, "text_proj", None, "text states at the decoder's width")
+        )
+    out.append(
+        Site(
+            "embed",
+            f"{layers}.0",
+            "embed",
+            None,
+            "input of layer 0: token embeddings plus position",
+            side="input",
+        )
+    )
     for i in range(n_layers):
         for kind, (end, what) in _IN_LAYER.items():
-            out.append(Site(f"layer_{i}" + ("" if kind == "resid" else f".{kind}"), f"{layers}.{i}{end}", kind, i, what.format(i=i)))
+            out.append(
+                Site(
+                    f"layer_{i}" + ("" if kind == "resid" else f".{kind}"),
+                    f"{layers}.{i}{end}",
+                    kind,
+                    i,
+                    what.format(i=i),
+                )
+            )
     return {s.name: s for s in out}
+
 
 def _projects(linear):
     "Does it change what goes through? An exported model of equal widths has the identity here."
     w = linear.weight
-    return w.shape[0] != w.shape[1] or not torch.equal(w.float(), torch.eye(len(w), device=w.device)) or bool(linear.bias.any())
+    return (
+        w.shape[0] != w.shape[1]
+        or not torch.equal(w.float(), torch.eye(len(w), device=w.device))
+        or bool(linear.bias.any())
+    )
+
 
 class AudiocraftModel(MusicModel):
     "MusicGen as implemented in audiocraft 1.3.0; `raw` is its MusicGen object, `hf` its parts as one module."
+
     backend, pad_to, weight_files = "audiocraft", 1, "*state_dict.bin"
 
-    def __init__(self,
-        raw, # audiocraft's MusicGen
-        **kwargs, # name, folder and revision
+    def __init__(
+        self,
+        raw,  # audiocraft's MusicGen
+        **kwargs,  # name, folder and revision
     ):
         lm, self.raw = raw.lm, raw
         text = lm.condition_provider.conditioners.description
-        super().__init__(_Parts(raw).eval().requires_grad_(False), text.t5_tokenizer, _config_of(raw), _sites(len(lm.transformer.layers), _projects(text.output_proj)), **kwargs)
+        super().__init__(
+            _Parts(raw).eval().requires_grad_(False),
+            text.t5_tokenizer,
+            _config_of(raw),
+            _sites(len(lm.transformer.layers), _projects(text.output_proj)),
+            **kwargs,
+        )
 
     @property
-    def decoder(self) -> torch.nn.Module: # called once a pass
+    def decoder(self) -> torch.nn.Module:  # called once a pass
         "The stack of layers: a hook on it runs once a decoder pass."
         return self.raw.lm.transformer
 
+
 def _weights_of(folder, part):
     "Weight files of a model of transformers, under the name of the part that it is."
-    return {f"{part}/{f.name}": f for f in sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))}
+    return {
+        f"{part}/{f.name}": f
+        for f in sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+    }
+
 
 @patch
-def _parts_read(self:AudiocraftModel):
+def _parts_read(self: AudiocraftModel):
     "Name and SHA-256 of the files that the weights came from, text encoder and codec included wherever they are."
     folder = Path(self.folder) if self.folder else None
-    if folder is None or not (folder / LM_FILE).exists(): return MusicModel._parts_read(self)
+    if folder is None or not (folder / LM_FILE).exists():
+        return MusicModel._parts_read(self)
     files, parts = {LM_FILE: folder / LM_FILE}, fetch_parts(folder, fetch=False)
     files |= _weights_of(parts.get("text_encoder", folder / "t5"), "t5")
     codec = parts.get("codec", folder)
-    while (codec / CODEC_FILE).exists() and _unpack(codec, CODEC_FILE)[1] is None: codec = _find_codec(codec, _unpack(codec, CODEC_FILE)[0], False)
-    files |= {CODEC_FILE: codec / CODEC_FILE} if (codec / CODEC_FILE).exists() else _weights_of(codec, "codec")
+    while (codec / CODEC_FILE).exists() and _unpack(codec, CODEC_FILE)[1] is None:
+        codec = _find_codec(codec, _unpack(codec, CODEC_FILE)[0], False)
+    files |= (
+        {CODEC_FILE: codec / CODEC_FILE}
+        if (codec / CODEC_FILE).exists()
+        else _weights_of(codec, "codec")
+    )
     return [(name, _sha256(f)) for name, f in files.items()]
 
+
 def _config_of(raw):
-    lm, codec, extra = raw.lm, raw.compression_model, dict((raw.cfg or {}).get("musicgen_emotion") or {})
+    lm, codec, extra = (
+        raw.lm,
+        raw.compression_model,
+        dict((raw.cfg or {}).get("musicgen_emotion") or {}),
+    )
     first = lm.transformer.layers[0]
-    out = ModelConfig(len(lm.transformer.layers), lm.dim, lm.condition_provider.conditioners.description.dim, lm.n_q, lm.card, int(codec.frame_rate), codec.sample_rate,
-                      first.linear1.out_features, first.self_attn.num_heads, codec.channels, extra.get("max_positions", 2048))
-    if tuple(lm.pattern_provider.delays) != out.delays: raise ValueError(f"{raw.name}: its codebooks are delayed by {list(lm.pattern_provider.delays)}; only {list(out.delays)} is supported")
+    out = ModelConfig(
+        len(lm.transformer.layers),
+        lm.dim,
+        lm.condition_provider.conditioners.description.dim,
+        lm.n_q,
+        lm.card,
+        int(codec.frame_rate),
+        codec.sample_rate,
+        first.linear1.out_features,
+        first.self_attn.num_heads,
+        codec.channels,
+        extra.get("max_positions", 2048),
+    )
+    if tuple(lm.pattern_provider.delays) != out.delays:
+        raise ValueError(
+            f"{raw.name}: its codebooks are delayed by {list(lm.pattern_provider.delays)}; only {list(out.delays)} is supported"
+        )
     return out
+
 
 # %% ../nbs/api/25_audiocraft.ipynb #cell040
 def wrap_model(
-    raw, # audiocraft's MusicGen
-    tokenizer=None, # of its text encoder; the model brings its own
-    **kwargs # name, folder and revision
-) -> MusicModel: # shares the weights
+    raw,  # audiocraft's MusicGen
+    tokenizer=None,  # of its text encoder; the model brings its own
+    **kwargs,  # name, folder and revision
+) -> MusicModel:  # shares the weights
     "Put the adapter around a MusicGen object, such as `MusicGen.get_pretrained` gives. Raises ValueError for one that it does not cover."
-    if raw.cfg is not None: _refuse_config(raw.cfg, raw.name)
+    if raw.cfg is not None:
+        _refuse_config(raw.cfg, raw.name)
     kinds = {k: type(c).__name__ for k, c in raw.lm.condition_provider.conditioners.items()}
-    if kinds != dict(description="T5Conditioner"): raise ValueError(f"{raw.name}: its conditioners are {kinds}; only a T5 text encoder is supported")
+    if kinds != dict(description="T5Conditioner"):
+        raise ValueError(
+            f"{raw.name}: its conditioners are {kinds}; only a T5 text encoder is supported"
+        )
     folder = Path(raw.name) if Path(raw.name).is_dir() else None
     return AudiocraftModel(raw, **(dict(name=Path(raw.name).name, folder=folder) | kwargs))
 
+
 # %% ../nbs/api/25_audiocraft.ipynb #cell043
 def load_folder(
-    folder:Path, # in audiocraft's format, or in transformers' format, which is exported to the cache first
-    dtype:torch.dtype, # precision of the layers' matrices
-    device:torch.device, # where it goes
-    **kwargs # name and revision
-) -> MusicModel: # in eval mode
+    folder: Path,  # in audiocraft's format, or in transformers' format, which is exported to the cache first
+    dtype: torch.dtype,  # precision of the layers' matrices
+    device: torch.device,  # where it goes
+    **kwargs,  # name and revision
+) -> MusicModel:  # in eval mode
     "Read a folder with audiocraft."
     folder = Path(folder)
-    if not (folder / LM_FILE).exists() and (folder / "config.json").exists(): folder = cached_export(folder)
+    if not (folder / LM_FILE).exists() and (folder / "config.json").exists():
+        folder = cached_export(folder)
     return wrap_model(_read_musicgen(folder, dtype, torch.device(device)), folder=folder, **kwargs)
+
 
 # %% ../nbs/api/25_audiocraft.ipynb #cell047
 @contextlib.contextmanager
@@ -438,37 +902,60 @@ def _as(model, branches, null=None):
     lm = model.raw.lm
     before = _ours(lm)
     vars(lm)["_rows_are"] = branches, null
-    try: yield
-    finally: vars(lm)["_rows_are"] = before
+    try:
+        yield
+    finally:
+        vars(lm)["_rows_are"] = before
 
-def _ours(lm): return vars(lm).get("_rows_are", (None, None))
+
+def _ours(lm):
+    return vars(lm).get("_rows_are", (None, None))
+
 
 @patch
-def tokenize(self:AudiocraftModel,
-    prompts:str|list[str], # one or many; '' is allowed
-    warn:bool=True, # say when a prompt is cut or has unknown tokens
-) -> dict[str, torch.Tensor]: # input_ids and attention_mask, (prompt, token), on the model's device
+def tokenize(
+    self: AudiocraftModel,
+    prompts: str | list[str],  # one or many; '' is allowed
+    warn: bool = True,  # say when a prompt is cut or has unknown tokens
+) -> dict[
+    str, torch.Tensor
+]:  # input_ids and attention_mask, (prompt, token), on the model's device
     "Token ids of prompts, padded to the longest of them. As in the library, the mask of an empty prompt is zero throughout; unlike there, at most 512 tokens are kept."
     out = MusicModel.tokenize(self, prompts, warn)
     empty = torch.tensor([p == "" for p in ([prompts] if isinstance(prompts, str) else prompts)])
     out["attention_mask"][empty.to(self.device)] = 0
     return out
 
+
 # %% ../nbs/api/25_audiocraft.ipynb #cell050
 @patch
-def encode_text(self:AudiocraftModel,
-    prompts:str|list[str]|TextStates, # prompts, or states that were already made
-    warn:bool=True, # about prompts that are cut or unreadable
-) -> TextStates: # states, mask and ids
+def encode_text(
+    self: AudiocraftModel,
+    prompts: str | list[str] | TextStates,  # prompts, or states that were already made
+    warn: bool = True,  # about prompts that are cut or unreadable
+) -> TextStates:  # states, mask and ids
     "Text states of prompts: the encoder's last hidden state, multiplied by the mask as the decoder does."
-    with _as(self, ("cond",)): return MusicModel.encode_text(self, prompts, warn)
+    with _as(self, ("cond",)):
+        return MusicModel.encode_text(self, prompts, warn)
+
 
 # %% ../nbs/api/25_audiocraft.ipynb #cell053
 def _qkv(m, query, key, value):
     "Queries, keys and values (row, head, position, width) of an attention module."
-    d, bias = m.embed_dim, m.in_proj_bias if m.in_proj_bias is not None else [None] * (3 * m.embed_dim)
-    parts = [torch.nn.functional.linear(x, m.in_proj_weight[j * d:(j + 1) * d], None if m.in_proj_bias is None else bias[j * d:(j + 1) * d]) for j, x in enumerate((query, key, value))]
+    d, bias = (
+        m.embed_dim,
+        m.in_proj_bias if m.in_proj_bias is not None else [None] * (3 * m.embed_dim),
+    )
+    parts = [
+        torch.nn.functional.linear(
+            x,
+            m.in_proj_weight[j * d : (j + 1) * d],
+            None if m.in_proj_bias is None else bias[j * d : (j + 1) * d],
+        )
+        for j, x in enumerate((query, key, value))
+    ]
     return [x.unflatten(-1, (m.num_heads, -1)).transpose(1, 2) for x in parts]
+
 
 def _with_mask(m, mask, query, key, value, **kwargs):
     "Cross-attention that does not see padding, in place of a module's own."
@@ -476,31 +963,45 @@ def _with_mask(m, mask, query, key, value, **kwargs):
     x = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None])
     return m.out_proj(x.transpose(1, 2).flatten(2)), None
 
+
 @contextlib.contextmanager
 def _padding_hidden(lm, mask):
     "Within the block no query sees padding. Without padding the modules run as they are."
     modules = [] if mask is None else [layer.cross_attention for layer in lm.transformer.layers]
-    for m in modules: m.forward, m.key_mask = partial(_with_mask, m, mask), mask
-    try: yield
+    for m in modules:
+        m.forward, m.key_mask = partial(_with_mask, m, mask), mask
+    try:
+        yield
     finally:
-        for m in modules: del m.forward, m.key_mask
+        for m in modules:
+            del m.forward, m.key_mask
+
 
 # %% ../nbs/api/25_audiocraft.ipynb #cell055
 @dataclass
 class _State(DecoderState):
     "What a step of ours needs besides."
-    hidden: torch.Tensor|None = None # (row, token) true where a key may be seen; None when nothing is padded
-    null: torch.Tensor|None = None # (row,) true at null rows
+
+    hidden: torch.Tensor | None = (
+        None  # (row, token) true where a key may be seen; None when nothing is padded
+    )
+    null: torch.Tensor | None = None  # (row,) true at null rows
+
 
 @contextlib.contextmanager
 def _streaming(modules, cache):
     "Lend each streaming module the state of one decoding for the length of a pass."
-    if cache is None: yield
+    if cache is None:
+        yield
     else:
-        for m, kept in zip(modules, cache): m._streaming_state, m._is_streaming = kept, True
-        try: yield
+        for m, kept in zip(modules, cache):
+            m._streaming_state, m._is_streaming = kept, True
+        try:
+            yield
         finally:
-            for m in modules: m._streaming_state, m._is_streaming = {}, False
+            for m in modules:
+                m._streaming_state, m._is_streaming = {}, False
+
 
 def _position(lm):
     "Positions that the first layer has seen in this decoding."
@@ -508,259 +1009,543 @@ def _position(lm):
     past = first._streaming_state.get("past_keys") if first._is_streaming else None
     return 0 if past is None else past.shape[2 if first.memory_efficient else 1]
 
+
 def _streams(model):
     from audiocraft.modules.streaming import StreamingModule
+
     return [m for m in model.decoder.modules() if isinstance(m, StreamingModule)]
+
 
 @patch
 @torch.no_grad()
-def begin(self:AudiocraftModel,
-    text:TextStates, # of the clips
-    null:bool=True, # add the null rows that guidance needs
-    cache:bool=True, # keep keys and values for further steps
-) -> DecoderState: # for `step`
+def begin(
+    self: AudiocraftModel,
+    text: TextStates,  # of the clips
+    null: bool = True,  # add the null rows that guidance needs
+    cache: bool = True,  # keep keys and values for further steps
+) -> DecoderState:  # for `step`
     "Prepare a decoding: project the text once, append the null rows, start a cache."
-    project, mask, branches = self.raw.lm.condition_provider.conditioners.description.output_proj, text.mask, ("cond", "null") if null else ("cond",)
-    states, silent = text.states.to(project.weight.dtype), ~(text.mask.any(1) | (text.ids != self.tokenizer.pad_token_id).any(1))
-    if null: states, mask, silent = torch.cat([states, torch.zeros_like(states)]), torch.cat([mask, torch.zeros_like(mask)]), torch.cat([silent, torch.ones_like(silent)])
-    with _as(self, branches), self.raw.autocast: states = project(states)
+    project, mask, branches = (
+        self.raw.lm.condition_provider.conditioners.description.output_proj,
+        text.mask,
+        ("cond", "null") if null else ("cond",),
+    )
+    states, silent = (
+        text.states.to(project.weight.dtype),
+        ~(text.mask.any(1) | (text.ids != self.tokenizer.pad_token_id).any(1)),
+    )
+    if null:
+        states, mask, silent = (
+            torch.cat([states, torch.zeros_like(states)]),
+            torch.cat([mask, torch.zeros_like(mask)]),
+            torch.cat([silent, torch.ones_like(silent)]),
+        )
+    with _as(self, branches), self.raw.autocast:
+        states = project(states)
     real, padded = mask.bool(), bool((mask.any(1) & ~mask.bool().all(1)).any())
-    return _State(states * mask[..., None].to(states.dtype), mask, branches, [{} for _ in _streams(self)] if cache else None, (real | ~real.any(1, keepdim=True)) if padded else None, silent)
+    return _State(
+        states * mask[..., None].to(states.dtype),
+        mask,
+        branches,
+        [{} for _ in _streams(self)] if cache else None,
+        (real | ~real.any(1, keepdim=True)) if padded else None,
+        silent,
+    )
+
 
 # %% ../nbs/api/25_audiocraft.ipynb #cell058
 @patch
-def switch_text(self:AudiocraftModel,
-    state:DecoderState, # from `begin`: the text to read from here on
-    cache, # of the decoding that goes on
-) -> DecoderState: # for `step`
+def switch_text(
+    self: AudiocraftModel,
+    state: DecoderState,  # from `begin`: the text to read from here on
+    cache,  # of the decoding that goes on
+) -> DecoderState:  # for `step`
     "Go on with another text: past music is kept, and keys and values of the text are made at every pass."
     return _State(state.states, state.mask, state.branches, cache, state.hidden, state.null)
+
 
 # %% ../nbs/api/25_audiocraft.ipynb #cell061
 @patch
 @torch.no_grad()
-def step(self:AudiocraftModel,
-    state:DecoderState, # from `begin`; its cache grows
-    ids:torch.Tensor, # (clip, codebook, position) delayed tokens; the null rows get the same
-    logits:str|None="last", # "last" position, "all", or None for no logits
-) -> torch.Tensor|None: # (row, codebook, vocab) for "last", (row, codebook, position, vocab) for "all"
-    "One forward pass over one or many positions; after the first pass the library's cache takes positions one by one."
+def step(
+    self: AudiocraftModel,
+    state: DecoderState,  # from `begin`; its cache grows
+    ids: torch.Tensor,  # (clip, codebook, position) delayed tokens; the null rows get the same
+    logits: str | None = "last",  # "last" position, "all", or None for no logits
+) -> torch.Tensor | None:  # (row, codebook, vocab) for "last"
+    """One forward pass over one or many positions; after the first pass the library's cache takes positions one by one.
+
+    Returns (row, codebook, vocab) for "last", (row, codebook, position, vocab) for "all".
+    """
     check_in("logits", logits, ("last", "all", None))
     lm, n = self.raw.lm, ids.shape[-1]
     if state.cache is not None and state.cache[0] and n > 1:
-        parts = [self.step(state, ids[..., p:p + 1], logits) for p in range(n)]
+        parts = [self.step(state, ids[..., p : p + 1], logits) for p in range(n)]
         return None if logits is None else parts[-1] if logits == "last" else torch.cat(parts, 2)
     ids = ids.to(self.device).repeat(len(state.branches), 1, 1)
-    with _as(self, state.branches, state.null), _streaming(_streams(self) if state.cache is not None else [], state.cache), _padding_hidden(lm, state.hidden), self.raw.autocast:
+    with (
+        _as(self, state.branches, state.null),
+        _streaming(_streams(self) if state.cache is not None else [], state.cache),
+        _padding_hidden(lm, state.hidden),
+        self.raw.autocast,
+    ):
         x = sum(emb(ids[:, k]) for k, emb in enumerate(lm.emb))
-        if state.cache is not None: lm.transformer._streaming_state["offsets"] = torch.full((len(x),), _position(lm), device=x.device)
+        if state.cache is not None:
+            lm.transformer._streaming_state["offsets"] = torch.full(
+                (len(x),), _position(lm), device=x.device
+            )
         x = lm.out_norm(lm.transformer(x, cross_attention_src=state.states))
-        if logits is None: return None
-        if logits == "last": return torch.stack([head(x[:, -1]) for head in lm.linears], 1)
+        if logits is None:
+            return None
+        if logits == "last":
+            return torch.stack([head(x[:, -1]) for head in lm.linears], 1)
         return torch.stack([head(x) for head in lm.linears], 1)
+
 
 # %% ../nbs/api/25_audiocraft.ipynb #cell067
 @patch
-def _decode(self:AudiocraftModel, codes): return self.raw.compression_model.decode(codes, None)
+def _decode(self: AudiocraftModel, codes):
+    return self.raw.compression_model.decode(codes, None)
+
 
 # %% ../nbs/api/25_audiocraft.ipynb #cell070
 @patch
 @torch.no_grad()
-def codec_latents(self:AudiocraftModel,
-    audio:np.ndarray, # (clip, sample) at the model's rate
-) -> torch.Tensor: # (clip, d_codec, frame) float32
+def codec_latents(
+    self: AudiocraftModel,
+    audio: np.ndarray,  # (clip, sample) at the model's rate
+) -> torch.Tensor:  # (clip, d_codec, frame) float32
     "What the codec's encoder makes of sound, before quantization."
     codec = self.raw.compression_model
-    while not hasattr(codec, "encoder"): codec = codec.model
+    while not hasattr(codec, "encoder"):
+        codec = codec.model
     return codec.encoder(torch.as_tensor(audio).to(next(codec.parameters()))[:, None]).float()
+
 
 # %% ../nbs/api/25_audiocraft.ipynb #cell073
 @patch
 @contextlib.contextmanager
-def attention_weights(self:AudiocraftModel,
-    keep, # function (layer, weights (row, head, query, key)), called once a layer and pass
-    kind:str, # "self" or "cross"
-    layers, # decoder layers
-): # a context
+def attention_weights(
+    self: AudiocraftModel,
+    keep,  # function (layer, weights (row, head, query, key)), called once a layer and pass
+    kind: str,  # "self" or "cross"
+    layers,  # decoder layers
+):  # a context
     "Hand over the weights of self- or cross-attention for the length of a `with` block, of passes without a cache."
+
     def _weigh(m, args, output, layer):
         q, k, _ = _qkv(m, *args[:3])
-        scores = (q @ k.transpose(2, 3)).float() * q.shape[-1]**-.5
-        seen = vars(m)["key_mask"][:, None, None] if "key_mask" in vars(m) else torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril() if kind == "self" else None
+        scores = (q @ k.transpose(2, 3)).float() * q.shape[-1] ** -0.5
+        seen = (
+            vars(m)["key_mask"][:, None, None]
+            if "key_mask" in vars(m)
+            else torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril()
+            if kind == "self"
+            else None
+        )
         keep(layer, (scores if seen is None else scores.masked_fill(~seen, -torch.inf)).softmax(-1))
-    handles = [self.module(f"layer_{i}.{kind}_attn").register_forward_hook(partial(_weigh, layer=i)) for i in layers]
-    try: yield
+
+    handles = [
+        self.module(f"layer_{i}.{kind}_attn").register_forward_hook(partial(_weigh, layer=i))
+        for i in layers
+    ]
+    try:
+        yield
     finally:
-        for h in handles: h.remove()
+        for h in handles:
+            h.remove()
+
 
 # %% ../nbs/api/25_audiocraft.ipynb #cell078
 def _raw_branches(x, text, two_step, last, position):
     "Blocks of rows in the library's own loop: cond and null together, or in two calls."
     after_cond = last == (("cond",), position, len(x))
-    if two_step: return ("null",) if after_cond else ("cond",)
+    if two_step:
+        return ("null",) if after_cond else ("cond",)
     n = len(x) // 2
     empty = torch.zeros(len(x), dtype=torch.bool) if text is None else ~text.flatten(1).any(1).cpu()
-    if empty.all(): return ("null",) if after_cond else ("cond", "null") if len(x) % 2 == 0 else ("cond",)
-    return ("cond", "null") if len(x) % 2 == 0 and empty[n:].all() and not empty[:n].all() else ("cond",)
+    if empty.all():
+        return ("null",) if after_cond else ("cond", "null") if len(x) % 2 == 0 else ("cond",)
+    return (
+        ("cond", "null")
+        if len(x) % 2 == 0 and empty[n:].all() and not empty[:n].all()
+        else ("cond",)
+    )
+
 
 def _warn_library(raw, mask):
     "What the library's own generate does with a batch and with a long clip that observers cannot undo; said once a model."
     said, lengths = [], sorted({int(n) for n in mask.sum(1)} - {0})
-    if len(lengths) > 1: said.append(f"the library's generate got prompts of {', '.join(map(str, lengths))} tokens in one batch and lets the shorter ones read the padding, so that their clips and "
-                                     "activations depend on the batch: give it prompts of one length, or use generate of this package, which groups them")
-    if raw.duration > raw.max_duration: said.append(f"the library makes a clip of {raw.duration:g} s in overlapping windows of {raw.max_duration:g} s: to hooks each window is a batch of its own that begins at "
-                                                    f"position 0, so that an extractor counts more clips than there are; record clips of at most {raw.max_duration:g} s")
+    if len(lengths) > 1:
+        said.append(
+            f"the library's generate got prompts of {', '.join(map(str, lengths))} tokens in one batch and lets the shorter ones read the padding, so that their clips and "
+            "activations depend on the batch: give it prompts of one length, or use generate of this package, which groups them"
+        )
+    if raw.duration > raw.max_duration:
+        said.append(
+            f"the library makes a clip of {raw.duration:g} s in overlapping windows of {raw.max_duration:g} s: to hooks each window is a batch of its own that begins at "
+            f"position 0, so that an extractor counts more clips than there are; record clips of at most {raw.max_duration:g} s"
+        )
     told = vars(raw).setdefault("_told", set())
     for text in said:
-        if text not in told: warnings.warn(text, stacklevel=2)
+        if text not in told:
+            warnings.warn(text, stacklevel=2)
         told.add(text)
 
+
 @patch
-def watch(self:AudiocraftModel,
-    now:Pass # kept up to date while the handles live
-) -> list: # hook handles, to be removed by the caller
+def watch(
+    self: AudiocraftModel,
+    now: Pass,  # kept up to date while the handles live
+) -> list:  # hook handles, to be removed by the caller
     "Follow the model's passes: position, rows and branches are written into `now` before every pass."
     raw, lm, last = self.raw, self.raw.lm, [None]
-    def _two_step(): return bool(raw.generation_params.get("two_step_cfg"))
+
+    def _two_step():
+        return bool(raw.generation_params.get("two_step_cfg"))
+
     def _text(module, args, kwargs):
         mask = kwargs["attention_mask"]
         n, (own, _) = len(mask), _ours(lm)
-        if not own: _warn_library(raw, mask)
+        if not own:
+            _warn_library(raw, mask)
         if own or _two_step():
-            if not own and not mask.any() and now.text_mask is not None and now.text_mask.any(): now.branches = ("null",)
-            else: _see_text(now, mask, n)
-        elif n % 2 == 0 and not mask[n // 2:].any(): _see_text(now, mask[:n // 2], n // 2)
-        else: _see_text(now, mask, n)
+            if not own and not mask.any() and now.text_mask is not None and now.text_mask.any():
+                now.branches = ("null",)
+            else:
+                _see_text(now, mask, n)
+        elif n % 2 == 0 and not mask[n // 2 :].any():
+            _see_text(now, mask[: n // 2], n // 2)
+        else:
+            _see_text(now, mask, n)
+
     def _project(module, args):
-        if own := _ours(lm)[0]: now.branches, now.n_clips = own, len(args[0]) // len(own)
+        if own := _ours(lm)[0]:
+            now.branches, now.n_clips = own, len(args[0]) // len(own)
+
     def _decode(module, args, kwargs):
         x, position, (own, null) = args[0], _position(lm), _ours(lm)
-        now.branches = own or _raw_branches(x, kwargs.get("cross_attention_src"), _two_step(), last[0], position)
-        now.n_clips, now.position, now.length, now.null = len(x) // len(now.branches), position, x.shape[1], null
-        now.restart, now.passes, last[0] = position == 0 and now.branches != ("null",), now.passes + 1, (now.branches, position, len(x))
-    return [self.hf.text_encoder.register_forward_pre_hook(_text, with_kwargs=True), lm.condition_provider.conditioners.description.output_proj.register_forward_pre_hook(_project),
-            lm.transformer.register_forward_pre_hook(_decode, with_kwargs=True)]
+        now.branches = own or _raw_branches(
+            x, kwargs.get("cross_attention_src"), _two_step(), last[0], position
+        )
+        now.n_clips, now.position, now.length, now.null = (
+            len(x) // len(now.branches),
+            position,
+            x.shape[1],
+            null,
+        )
+        now.restart, now.passes, last[0] = (
+            position == 0 and now.branches != ("null",),
+            now.passes + 1,
+            (now.branches, position, len(x)),
+        )
+
+    return [
+        self.hf.text_encoder.register_forward_pre_hook(_text, with_kwargs=True),
+        lm.condition_provider.conditioners.description.output_proj.register_forward_pre_hook(
+            _project
+        ),
+        lm.transformer.register_forward_pre_hook(_decode, with_kwargs=True),
+    ]
+
 
 # %% ../nbs/api/25_audiocraft.ipynb #cell083
 @patch
-def _randomized(self:AudiocraftModel, seed, text):
+def _randomized(self: AudiocraftModel, seed, text):
     raw = copy.copy(self.raw)
     raw.lm = copy.deepcopy(self.raw.lm).cpu()
     with _cpu_seed(seed):
         for m in raw.lm.transformer.modules():
-            if hasattr(m, "in_proj_weight"): torch.nn.init.kaiming_uniform_(m.in_proj_weight, a=5**.5)
-            elif isinstance(m, torch.nn.LayerNorm): m.reset_parameters()
+            if hasattr(m, "in_proj_weight"):
+                torch.nn.init.kaiming_uniform_(m.in_proj_weight, a=5**0.5)
+            elif isinstance(m, torch.nn.LayerNorm):
+                m.reset_parameters()
         raw.lm.out_norm.reset_parameters()
         raw.lm._init_weights("gaussian", "current", True)
         description = raw.lm.condition_provider.conditioners.description
         description.output_proj.reset_parameters()
-        if text: description.t5.load_state_dict(type(description.t5)(copy.deepcopy(description.t5.config)).state_dict())
+        if text:
+            description.t5.load_state_dict(
+                type(description.t5)(copy.deepcopy(description.t5.config)).state_dict()
+            )
     raw.lm.to(self.device)
     return AudiocraftModel(raw)
 
+
 # %% ../nbs/api/25_audiocraft.ipynb #cell087
-_RENAMES = ((r"^decoder\.model\.decoder\.embed_tokens\.(\d+)\.", r"emb.\1."), (r"^decoder\.lm_heads\.", "linears."), (r"^decoder\.model\.decoder\.layer_norm\.", "out_norm."),
-            (r"^decoder\.model\.decoder\.layers\.", "transformer.layers."), (r"\.encoder_attn_layer_norm\.", ".norm_cross."), (r"\.encoder_attn\.", ".cross_attention."),
-            (r"\.self_attn_layer_norm\.", ".norm1."), (r"\.final_layer_norm\.", ".norm2."), (r"\.fc([12])\.", r".linear\1."),
-            (r"^enc_to_dec_proj\.", "condition_provider.conditioners.description.output_proj."))
+_RENAMES = (
+    (r"^decoder\.model\.decoder\.embed_tokens\.(\d+)\.", r"emb.\1."),
+    (r"^decoder\.lm_heads\.", "linears."),
+    (r"^decoder\.model\.decoder\.layer_norm\.", "out_norm."),
+    (r"^decoder\.model\.decoder\.layers\.", "transformer.layers."),
+    (r"\.encoder_attn_layer_norm\.", ".norm_cross."),
+    (r"\.encoder_attn\.", ".cross_attention."),
+    (r"\.self_attn_layer_norm\.", ".norm1."),
+    (r"\.final_layer_norm\.", ".norm2."),
+    (r"\.fc([12])\.", r".linear\1."),
+    (r"^enc_to_dec_proj\.", "condition_provider.conditioners.description.output_proj."),
+)
+
 
 def _lm_weights(hf):
     "Decoder weights under audiocraft's names; queries, keys and values become one matrix."
     out = {}
     for k, w in hf.state_dict().items():
-        if not k.startswith(("decoder.", "enc_to_dec_proj.")) or "embed_positions" in k: continue
-        for old, new in _RENAMES: k = re.sub(old, new, k)
+        if not k.startswith(("decoder.", "enc_to_dec_proj.")) or "embed_positions" in k:
+            continue
+        for old, new in _RENAMES:
+            k = re.sub(old, new, k)
         out[k] = w.detach().cpu().contiguous()
     for k in [k for k in out if k.endswith("q_proj.weight")]:
-        out[k.replace("q_proj.weight", "in_proj_weight")] = torch.cat([out.pop(k.replace("q_proj", f"{n}_proj")) for n in "qkv"])
-    project, d = "condition_provider.conditioners.description.output_proj.", hf.config.decoder.hidden_size
-    if project + "weight" not in out: out |= {project + "weight": torch.eye(d), project + "bias": torch.zeros(d)}
+        out[k.replace("q_proj.weight", "in_proj_weight")] = torch.cat(
+            [out.pop(k.replace("q_proj", f"{n}_proj")) for n in "qkv"]
+        )
+    project, d = (
+        "condition_provider.conditioners.description.output_proj.",
+        hf.config.decoder.hidden_size,
+    )
+    if project + "weight" not in out:
+        out |= {project + "weight": torch.eye(d), project + "bias": torch.zeros(d)}
     return out
+
 
 def _codec_weights(codec):
     "EnCodec's weights under audiocraft's names."
-    deconv, out = {n for n, m in codec.named_modules() if isinstance(m, torch.nn.ConvTranspose1d)}, {}
+    deconv, out = (
+        {n for n, m in codec.named_modules() if isinstance(m, torch.nn.ConvTranspose1d)},
+        {},
+    )
     for k, w in codec.state_dict().items():
-        k = k.replace(".parametrizations.weight.original0", ".weight_g").replace(".parametrizations.weight.original1", ".weight_v")
-        if k.startswith("quantizer."): k = k.replace("quantizer.layers.", "quantizer.vq.layers.").replace(".codebook.", "._codebook.")
-        elif ".lstm." in k: k = k.replace(".layers.", ".model.", 1)
+        k = k.replace(".parametrizations.weight.original0", ".weight_g").replace(
+            ".parametrizations.weight.original1", ".weight_v"
+        )
+        if k.startswith("quantizer."):
+            k = k.replace("quantizer.layers.", "quantizer.vq.layers.").replace(
+                ".codebook.", "._codebook."
+            )
+        elif ".lstm." in k:
+            k = k.replace(".layers.", ".model.", 1)
         else:
             where, end = k.rsplit(".", 1)
-            k = where.replace(".layers.", ".model.", 1) + ("tr.convtr." if where in deconv else ".conv.") + end
+            k = (
+                where.replace(".layers.", ".model.", 1)
+                + ("tr.convtr." if where in deconv else ".conv.")
+                + end
+            )
         out[k] = w.detach().cpu().contiguous()
     return out
+
 
 # %% ../nbs/api/25_audiocraft.ipynb #cell088
 def _lm_config(hf, t5_name):
     "What audiocraft's builders read for the language model, with the values of the published models."
     d = hf.config.decoder
     cfg = ModelConfig(0, 0, 0, d.num_codebooks, 0, 0, 0, 0, 0, d.audio_channels)
-    return dict(device="cpu", dtype="float32", lm_model="transformer_lm", dataset=dict(segment_duration=30), compression_model_n_q=None, attribute_dropout={},
-        interleave_stereo_codebooks=dict(use=d.audio_channels == 2, per_timestep=False), classifier_free_guidance=dict(training_dropout=.3, inference_coef=3.),
-        codebooks_pattern=dict(modeling="delay", delay=dict(delays=list(cfg.delays), flatten_first=0, empty_initial=0)),
-        fuser=dict(cross_attention_pos_emb=False, cross_attention_pos_emb_scale=1, sum=[], prepend=[], cross=["description"], input_interpolate=[]),
-        conditioners=dict(description=dict(model="t5", t5=dict(name=t5_name, finetune=False, word_dropout=.3, normalize_text=False))),
-        transformer_lm=dict(dim=d.hidden_size, num_heads=d.num_attention_heads, num_layers=d.num_hidden_layers, hidden_scale=d.ffn_dim / d.hidden_size, n_q=d.num_codebooks, card=d.vocab_size,
-            dropout=0., emb_lr=None, activation=d.activation_function, norm_first=True, norm="layer_norm", bias_ff=False, bias_attn=False, bias_proj=False, past_context=None, causal=True,
-            custom=False, memory_efficient=True, attention_as_float32=False, layer_scale=None, positional_embedding="sin", xpos=False, checkpointing="none", weight_init="gaussian",
-            depthwise_init="current", zero_bias_init=True, attention_dropout=None, qk_layer_norm=False, qk_layer_norm_cross=False, cross_attention=True, kv_repeat=1, two_step_cfg=False),
-        musicgen_emotion=dict(max_positions=d.max_position_embeddings))
+    return dict(
+        device="cpu",
+        dtype="float32",
+        lm_model="transformer_lm",
+        dataset=dict(segment_duration=30),
+        compression_model_n_q=None,
+        attribute_dropout={},
+        interleave_stereo_codebooks=dict(use=d.audio_channels == 2, per_timestep=False),
+        classifier_free_guidance=dict(training_dropout=0.3, inference_coef=3.0),
+        codebooks_pattern=dict(
+            modeling="delay", delay=dict(delays=list(cfg.delays), flatten_first=0, empty_initial=0)
+        ),
+        fuser=dict(
+            cross_attention_pos_emb=False,
+            cross_attention_pos_emb_scale=1,
+            sum=[],
+            prepend=[],
+            cross=["description"],
+            input_interpolate=[],
+        ),
+        conditioners=dict(
+            description=dict(
+                model="t5",
+                t5=dict(name=t5_name, finetune=False, word_dropout=0.3, normalize_text=False),
+            )
+        ),
+        transformer_lm=dict(
+            dim=d.hidden_size,
+            num_heads=d.num_attention_heads,
+            num_layers=d.num_hidden_layers,
+            hidden_scale=d.ffn_dim / d.hidden_size,
+            n_q=d.num_codebooks,
+            card=d.vocab_size,
+            dropout=0.0,
+            emb_lr=None,
+            activation=d.activation_function,
+            norm_first=True,
+            norm="layer_norm",
+            bias_ff=False,
+            bias_attn=False,
+            bias_proj=False,
+            past_context=None,
+            causal=True,
+            custom=False,
+            memory_efficient=True,
+            attention_as_float32=False,
+            layer_scale=None,
+            positional_embedding="sin",
+            xpos=False,
+            checkpointing="none",
+            weight_init="gaussian",
+            depthwise_init="current",
+            zero_bias_init=True,
+            attention_dropout=None,
+            qk_layer_norm=False,
+            qk_layer_norm_cross=False,
+            cross_attention=True,
+            kv_repeat=1,
+            two_step_cfg=False,
+        ),
+        musicgen_emotion=dict(max_positions=d.max_position_embeddings),
+    )
+
 
 def _codec_config(codec):
     "What audiocraft's builders read for EnCodec."
     a = codec.config
-    seanet = dict(dimension=a.hidden_size, channels=1, causal=a.use_causal_conv, n_filters=a.num_filters, n_residual_layers=a.num_residual_layers, ratios=list(a.upsampling_ratios), activation="ELU",
-        activation_params=dict(alpha=1.), norm=a.norm_type, norm_params={}, kernel_size=a.kernel_size, residual_kernel_size=a.residual_kernel_size, last_kernel_size=a.last_kernel_size,
-        dilation_base=a.dilation_growth_rate, pad_mode=a.pad_mode, true_skip=not a.use_conv_shortcut, compress=a.compress, lstm=a.num_lstm_layers, disable_norm_outer_blocks=0,
-        decoder=dict(trim_right_ratio=a.trim_right_ratio, final_activation=None, final_activation_params=None), encoder={})
-    return dict(device="cpu", compression_model="encodec", seanet=seanet,
-        encodec=dict(autoencoder="seanet", quantizer="rvq", sample_rate=a.sampling_rate, channels=1, causal=a.use_causal_conv, renormalize=a.normalize),
-        rvq=dict(n_q=len(codec.quantizer.layers), q_dropout=False, bins=a.codebook_size, decay=.99, kmeans_init=False, kmeans_iters=50, threshold_ema_dead_code=2, orthogonal_reg_weight=0.,
-                 orthogonal_reg_active_codes_only=False))
+    seanet = dict(
+        dimension=a.hidden_size,
+        channels=1,
+        causal=a.use_causal_conv,
+        n_filters=a.num_filters,
+        n_residual_layers=a.num_residual_layers,
+        ratios=list(a.upsampling_ratios),
+        activation="ELU",
+        activation_params=dict(alpha=1.0),
+        norm=a.norm_type,
+        norm_params={},
+        kernel_size=a.kernel_size,
+        residual_kernel_size=a.residual_kernel_size,
+        last_kernel_size=a.last_kernel_size,
+        dilation_base=a.dilation_growth_rate,
+        pad_mode=a.pad_mode,
+        true_skip=not a.use_conv_shortcut,
+        compress=a.compress,
+        lstm=a.num_lstm_layers,
+        disable_norm_outer_blocks=0,
+        decoder=dict(
+            trim_right_ratio=a.trim_right_ratio, final_activation=None, final_activation_params=None
+        ),
+        encoder={},
+    )
+    return dict(
+        device="cpu",
+        compression_model="encodec",
+        seanet=seanet,
+        encodec=dict(
+            autoencoder="seanet",
+            quantizer="rvq",
+            sample_rate=a.sampling_rate,
+            channels=1,
+            causal=a.use_causal_conv,
+            renormalize=a.normalize,
+        ),
+        rvq=dict(
+            n_q=len(codec.quantizer.layers),
+            q_dropout=False,
+            bins=a.codebook_size,
+            decay=0.99,
+            kmeans_init=False,
+            kmeans_iters=50,
+            threshold_ema_dead_code=2,
+            orthogonal_reg_weight=0.0,
+            orthogonal_reg_active_codes_only=False,
+        ),
+    )
+
 
 def _save(path, weights, cfg):
     from omegaconf import OmegaConf
-    with open(path, "wb") as f: torch.save({"best_state": weights, "xp.cfg": OmegaConf.to_yaml(OmegaConf.create(cfg)), "version": "1.3.0", "exported": True}, f)
+
+    with open(path, "wb") as f:
+        torch.save(
+            {
+                "best_state": weights,
+                "xp.cfg": OmegaConf.to_yaml(OmegaConf.create(cfg)),
+                "version": "1.3.0",
+                "exported": True,
+            },
+            f,
+        )
+
 
 # %% ../nbs/api/25_audiocraft.ipynb #cell089
 def export_audiocraft(
-    model:MusicModel|Path|str, # a model of the transformers backend, a raw one of that library, or a name or folder
-    out:Path|str, # folder to write; an older one is replaced as a whole
-) -> Path: # the folder
+    model: MusicModel
+    | Path
+    | str,  # a model of the transformers backend, a raw one of that library, or a name or folder
+    out: Path | str,  # folder to write; an older one is replaced as a whole
+) -> Path:  # the folder
     """Write transformers' weights as an audiocraft checkpoint, with the text encoder in `out/t5`.
 
     `MusicGen.get_pretrained(out)` loads it after `register_t5(out)`. Raises ValueError for a melody model and for one that is not of the transformers backend."""
     from musicgen_emotion.models import load_model
+
     import_audiocraft()
-    model = load_model(model, backend="transformers", device="cpu") if isinstance(model, (str, Path)) else as_model(model)
-    if type(model) is not TransformersModel: raise ValueError(f"{model.name}: only a text-to-music model of the transformers backend can be exported, got {type(model).__name__}")
+    model = (
+        load_model(model, backend="transformers", device="cpu")
+        if isinstance(model, (str, Path))
+        else as_model(model)
+    )
+    if type(model) is not TransformersModel:
+        raise ValueError(
+            f"{model.name}: only a text-to-music model of the transformers backend can be exported, got {type(model).__name__}"
+        )
     hf = model.hf
-    odd = dict(scale_embedding=(hf.config.decoder.scale_embedding, False), norm_type=(hf.config.audio_encoder.norm_type, "weight_norm"))
+    odd = dict(
+        scale_embedding=(hf.config.decoder.scale_embedding, False),
+        norm_type=(hf.config.audio_encoder.norm_type, "weight_norm"),
+    )
     for key, (got, want) in odd.items():
-        if got != want: raise ValueError(f"{model.name}: {key} is {got!r}; audiocraft's MusicGen has {want!r}")
+        if got != want:
+            raise ValueError(f"{model.name}: {key} is {got!r}; audiocraft's MusicGen has {want!r}")
     with atomic_path(out) as tmp, _quiet():
         tmp.mkdir()
-        encoder = hf.text_encoder if hf.text_encoder.dtype == torch.float32 else copy.deepcopy(hf.text_encoder).float()
+        encoder = (
+            hf.text_encoder
+            if hf.text_encoder.dtype == torch.float32
+            else copy.deepcopy(hf.text_encoder).float()
+        )
         encoder.save_pretrained(str(tmp / "t5"))
         model.tokenizer.save_pretrained(str(tmp / "t5"))
         _save(tmp / LM_FILE, _lm_weights(hf), _lm_config(hf, _encoder_name(tmp / "t5")))
         _save(tmp / CODEC_FILE, _codec_weights(hf.audio_encoder), _codec_config(hf.audio_encoder))
     return Path(out)
 
+
 # %% ../nbs/api/25_audiocraft.ipynb #cell092
-EXPORT_VERSION = 1 # to be raised when the exported files change
-_EXPORTED_FROM = ("*.safetensors", "pytorch_model*.bin", "config.json", "*token*.json", "vocab.json", "*.model", "*.txt")
+EXPORT_VERSION = 1  # to be raised when the exported files change
+_EXPORTED_FROM = (
+    "*.safetensors",
+    "pytorch_model*.bin",
+    "config.json",
+    "*token*.json",
+    "vocab.json",
+    "*.model",
+    "*.txt",
+)
+
 
 def cached_export(
-    folder:Path|str # of a model in transformers' format
-) -> Path: # folder in audiocraft's format, made once
+    folder: Path | str,  # of a model in transformers' format
+) -> Path:  # folder in audiocraft's format, made once
     "Export into the user's cache, under a name that follows the weights, the tokenizer and the exporter's version; a second process waits for the first."
     folder = Path(folder)
     files = sorted({f for pattern in _EXPORTED_FROM for f in folder.glob(pattern)})
-    key = sha256_bytes("".join([f"export {EXPORT_VERSION}\n", *(f"{f.name} {_sha256(f)}\n" for f in files)]))[:16]
+    key = sha256_bytes(
+        "".join([f"export {EXPORT_VERSION}\n", *(f"{f.name} {_sha256(f)}\n" for f in files)])
+    )[:16]
     out = cache_folder() / f"{folder.name}-{key}"
-    if out.is_dir(): return out
+    if out.is_dir():
+        return out
     with folder_lock(cache_folder(), wait_s=3600):
-        for left in cache_folder().glob(".tmp-*"): shutil.rmtree(left, ignore_errors=True)
-        if not out.is_dir(): export_audiocraft(folder, out)
+        for left in cache_folder().glob(".tmp-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        if not out.is_dir():
+            export_audiocraft(folder, out)
     return out

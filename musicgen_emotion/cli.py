@@ -14,241 +14,503 @@ import numpy as np
 import typer
 from typer.core import TyperGroup
 from .core import check_in, check_positive, verdict
-from .phases import PhaseError, list_phases, plan, read_parameters, report, resolve_parameters, run_phases, run_plan, run_status
+from musicgen_emotion.phases import (
+    PhaseError,
+    list_phases,
+    plan,
+    read_parameters,
+    report,
+    resolve_parameters,
+    run_phases,
+    run_plan,
+    run_status,
+)
 
 # %% auto #0
-__all__ = ['KNOWN_ERRORS', 'app', 'models_app', 'LIBRARIES', 'error_line', 'CommandGroup', 'table_text', 'Check',
-           'check_libraries', 'check_python', 'check_device', 'check_audio', 'check_disk', 'backends_here', 'is_here',
-           'check_models', 'check_audiocraft', 'check_extras', 'check_phases', 'diagnose', 'doctor', 'model_table',
-           'models_list', 'download_model', 'models_download', 'describe_model', 'models_show', 'split_assignments',
-           'phase_help', 'run', 'status', 'report_command', 'trace_command', 'generate_command']
+__all__ = [
+    "KNOWN_ERRORS",
+    "app",
+    "models_app",
+    "LIBRARIES",
+    "error_line",
+    "CommandGroup",
+    "table_text",
+    "Check",
+    "check_libraries",
+    "check_python",
+    "check_device",
+    "check_audio",
+    "check_disk",
+    "backends_here",
+    "is_here",
+    "check_models",
+    "check_audiocraft",
+    "check_extras",
+    "check_phases",
+    "diagnose",
+    "doctor",
+    "model_table",
+    "models_list",
+    "download_model",
+    "models_download",
+    "describe_model",
+    "models_show",
+    "split_assignments",
+    "phase_help",
+    "run",
+    "status",
+    "report_command",
+    "trace_command",
+    "generate_command",
+]
 
 # %% ../nbs/api/80_cli.ipynb #cell003
-if TYPE_CHECKING: import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 # %% ../nbs/api/80_cli.ipynb #cell007
 KNOWN_ERRORS = (ValueError, TypeError, LookupError, OSError, RuntimeError, ImportError)
 
+
 def error_line(
-    e:BaseException, # What was raised
-)->tuple[str, int]: # Text for standard error, exit code
+    e: BaseException,  # What was raised
+) -> tuple[str, int]:  # Text for standard error, exit code
     "One line for an error and the exit code: 1 when a study ran and failed, 2 when the call was wrong."
-    if type(e).__name__ == 'NoArgsIsHelpError': return e.format_message(), 2
-    text = e.format_message() if hasattr(e, 'format_message') else str(e.args[0]) if isinstance(e, KeyError) and e.args else str(e)
-    kind = '' if isinstance(e, KNOWN_ERRORS) or hasattr(e, 'format_message') else f'{type(e).__name__}: '
-    return f"error: {kind}{' '.join(text.split()) or type(e).__name__}", 1 if isinstance(e, PhaseError) else getattr(e, 'exit_code', 2)
+    if type(e).__name__ == "NoArgsIsHelpError":
+        return e.format_message(), 2
+    text = (
+        e.format_message()
+        if hasattr(e, "format_message")
+        else str(e.args[0])
+        if isinstance(e, KeyError) and e.args
+        else str(e)
+    )
+    kind = (
+        ""
+        if isinstance(e, KNOWN_ERRORS) or hasattr(e, "format_message")
+        else f"{type(e).__name__}: "
+    )
+    return f"error: {kind}{' '.join(text.split()) or type(e).__name__}", 1 if isinstance(
+        e, PhaseError
+    ) else getattr(e, "exit_code", 2)
+
 
 # %% ../nbs/api/80_cli.ipynb #cell010
 class CommandGroup(TyperGroup):
     "A command whose errors are one line; `--debug`, anywhere in the line, shows the traceback instead."
-    def main(self,
-        args=None, # Words of the command line; those of the process by default
-        **kwargs, # Passed on to Typer
+
+    def main(
+        self,
+        args=None,  # Words of the command line; those of the process by default
+        **kwargs,  # Passed on to Typer
     ):
         "Run and exit: one line on standard error for an error, its traceback with `--debug`."
         args = list(sys.argv[1:] if args is None else args)
-        if '--debug' in args: return super().main([a for a in args if a != '--debug'], **kwargs)
-        try: code = super().main(args, **{**kwargs, 'standalone_mode': False})
+        if "--debug" in args:
+            return super().main([a for a in args if a != "--debug"], **kwargs)
+        try:
+            code = super().main(args, **{**kwargs, "standalone_mode": False})
         except Exception as e:
             text, code = error_line(e)
             typer.echo(text, err=True)
         sys.exit(code if isinstance(code, int) else 0)
 
-app = typer.Typer(cls=CommandGroup, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
-                  help='An open laboratory: where does a text-to-music model keep emotion, does it use it, and can we move it? Add --debug for tracebacks.')
-models_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help='List, download and show models.')
-app.add_typer(models_app, name='models')
+
+app = typer.Typer(
+    cls=CommandGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="An open laboratory: where does a text-to-music model keep emotion, does it use it, and can we move it? Add --debug for tracebacks.",
+)
+models_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="List, download and show models."
+)
+app.add_typer(models_app, name="models")
+
 
 # %% ../nbs/api/80_cli.ipynb #cell013
 def table_text(
-    df:pd.DataFrame, # Any table
-    as_json:bool=False, # JSON, one list of records
-)->str: # Text for the screen
+    df: pd.DataFrame,  # Any table
+    as_json: bool = False,  # JSON, one list of records
+) -> str:  # Text for the screen
     "A table for the terminal, never cut to the width of the window, or as JSON."
-    if as_json: return json.dumps(json.loads(df.to_json(orient='records')), indent=1, ensure_ascii=False)
-    if df.empty: return '(nothing)'
-    text = df.astype(object).where(df.notna(), '').astype(str)
+    if as_json:
+        return json.dumps(json.loads(df.to_json(orient="records")), indent=1, ensure_ascii=False)
+    if df.empty:
+        return "(nothing)"
+    text = df.astype(object).where(df.notna(), "").astype(str)
     widths = [max(len(str(c)), int(text[c].str.len().max())) for c in text]
     rows = [text.columns, *text.itertuples(index=False)]
-    return '\n'.join('  '.join(str(v).ljust(w) for v, w in zip(r, widths)).rstrip() for r in rows)
+    return "\n".join("  ".join(str(v).ljust(w) for v, w in zip(r, widths)).rstrip() for r in rows)
+
 
 # %% ../nbs/api/80_cli.ipynb #cell017
 @dataclass(frozen=True)
 class Check:
     "One line of the doctor's report."
-    name:str # What was looked at
-    ok:bool # Is it as it should be?
-    found:str # What is there
-    fix:str = '' # Exact command or step that mends it
-    required:bool = True # Does the main job need it?
+
+    name: str  # What was looked at
+    ok: bool  # Is it as it should be?
+    found: str  # What is there
+    fix: str = ""  # Exact command or step that mends it
+    required: bool = True  # Does the main job need it?
 
     def __post_init__(self):
-        if not self.ok and not self.fix: raise ValueError(f"check {self.name!r} found a fault but names no fix; every fault needs the step that mends it")
+        if not self.ok and not self.fix:
+            raise ValueError(
+                f"check {self.name!r} found a fault but names no fix; every fault needs the step that mends it"
+            )
+
 
 # %% ../nbs/api/80_cli.ipynb #cell020
-LIBRARIES = dict(torch='torch', transformers='transformers', huggingface_hub='huggingface_hub', safetensors='safetensors', sentencepiece='sentencepiece',
-                 numpy='numpy', pandas='pandas', pyarrow='pyarrow', xarray='xarray', zarr='zarr', scipy='scipy', sklearn='scikit-learn',
-                 statsmodels='statsmodels', matplotlib='matplotlib', seaborn='seaborn', umap='umap-learn', soundfile='soundfile', librosa='librosa',
-                 papermill='papermill', ipykernel='ipykernel', yaml='pyyaml', tqdm='tqdm')
+LIBRARIES = dict(
+    torch="torch",
+    transformers="transformers",
+    huggingface_hub="huggingface_hub",
+    safetensors="safetensors",
+    sentencepiece="sentencepiece",
+    numpy="numpy",
+    pandas="pandas",
+    pyarrow="pyarrow",
+    xarray="xarray",
+    zarr="zarr",
+    scipy="scipy",
+    sklearn="scikit-learn",
+    statsmodels="statsmodels",
+    matplotlib="matplotlib",
+    seaborn="seaborn",
+    umap="umap-learn",
+    soundfile="soundfile",
+    librosa="librosa",
+    papermill="papermill",
+    ipykernel="ipykernel",
+    yaml="pyyaml",
+    tqdm="tqdm",
+)
 
-def _install(name): return f'{sys.executable} -m pip install {name}'
 
-def check_libraries()->list[Check]: # One a missing library, or one line that all are there
+def _install(name):
+    return f"{sys.executable} -m pip install {name}"
+
+
+def check_libraries() -> list[Check]:  # One a missing library, or one line that all are there
     "Are the libraries installed? Looked up without importing them."
     missing = [d for m, d in LIBRARIES.items() if importlib.util.find_spec(m) is None]
-    if missing: return [Check(f'library {d}', False, 'not installed', _install(d)) for d in missing]
-    versions = [f'{n} {metadata.version(n)}' for n in ('torch', 'transformers', 'librosa', 'zarr', 'papermill')]
-    return [Check('libraries', True, ', '.join(versions))]
+    if missing:
+        return [Check(f"library {d}", False, "not installed", _install(d)) for d in missing]
+    versions = [
+        f"{n} {metadata.version(n)}"
+        for n in ("torch", "transformers", "librosa", "zarr", "papermill")
+    ]
+    return [Check("libraries", True, ", ".join(versions))]
+
 
 # %% ../nbs/api/80_cli.ipynb #cell023
-def check_python()->Check: # One line
+def check_python() -> Check:  # One line
     "Is Python new enough?"
     ok = sys.version_info >= (3, 10)
-    return Check('python', ok, f'{platform.python_version()} at {sys.executable}', '' if ok else 'install Python 3.10 or newer and make the environment again: rm -rf .venv; make run')
+    return Check(
+        "python",
+        ok,
+        f"{platform.python_version()} at {sys.executable}",
+        ""
+        if ok
+        else "install Python 3.10 or newer and make the environment again: rm -rf .venv; make run",
+    )
 
-def check_device()->Check: # One line
+
+def check_device() -> Check:  # One line
     "Which device would models run on, and how much memory has it?"
     from musicgen_emotion.models import pick_device
     import torch
+
     device = pick_device()
-    memory = torch.cuda.get_device_properties(0).total_memory if device.type == 'cuda' else os.sysconf('SC_PAGE_SIZE')*os.sysconf('SC_PHYS_PAGES')
-    name = torch.cuda.get_device_name(0) if device.type == 'cuda' else f'{os.cpu_count()} cores, {torch.get_num_threads()} torch threads'
-    gib, ok = memory/2**30, memory > 2*2**30
-    return Check('device', ok, f'{device.type} ({name}), {gib:.1f} GiB', '' if ok else 'use a machine with at least 2 GiB of memory')
+    memory = (
+        torch.cuda.get_device_properties(0).total_memory
+        if device.type == "cuda"
+        else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    )
+    name = (
+        torch.cuda.get_device_name(0)
+        if device.type == "cuda"
+        else f"{os.cpu_count()} cores, {torch.get_num_threads()} torch threads"
+    )
+    gib, ok = memory / 2**30, memory > 2 * 2**30
+    return Check(
+        "device",
+        ok,
+        f"{device.type} ({name}), {gib:.1f} GiB",
+        "" if ok else "use a machine with at least 2 GiB of memory",
+    )
+
 
 # %% ../nbs/api/80_cli.ipynb #cell026
-def check_audio()->Check: # One line
+def check_audio() -> Check:  # One line
     "Does a clip survive the way to a FLAC file and back, read by soundfile and by librosa?"
     import librosa, soundfile
-    wave = np.sin(np.arange(8000)*2*np.pi*440/8000).astype(np.float32)/2
+
+    wave = np.sin(np.arange(8000) * 2 * np.pi * 440 / 8000).astype(np.float32) / 2
     buffer = BytesIO()
-    soundfile.write(buffer, wave, 8000, format='FLAC', subtype='PCM_16')
+    soundfile.write(buffer, wave, 8000, format="FLAC", subtype="PCM_16")
     buffer.seek(0)
     back, rate = librosa.load(buffer, sr=None)
     error = float(np.abs(back - wave).max())
     ok = rate == 8000 and error < 1e-4
-    return Check('audio', ok, f'FLAC round trip, error {error:.0e}', '' if ok else _install('--force-reinstall soundfile librosa'))
+    return Check(
+        "audio",
+        ok,
+        f"FLAC round trip, error {error:.0e}",
+        "" if ok else _install("--force-reinstall soundfile librosa"),
+    )
+
 
 # %% ../nbs/api/80_cli.ipynb #cell029
 def check_disk(
-    folder:Path|str='.', # Folder that results go to
-    need_gib:float=1., # GiB that the main job needs
-)->Check: # One line
+    folder: Path | str = ".",  # Folder that results go to
+    need_gib: float = 1.0,  # GiB that the main job needs
+) -> Check:  # One line
     "Is there room, and may we write?"
     folder = Path(folder).resolve()
-    free = shutil.disk_usage(folder).free/2**30
-    try: tempfile.TemporaryFile(dir=folder).close()
-    except OSError as e: return Check('disk', False, f'{folder}: {e.strerror}', 'change to a folder that you may write to, or pass --out')
-    ok = free >= check_positive('need_gib', need_gib)
-    return Check('disk', ok, f'{free:.1f} GiB free at {folder}', '' if ok else f'free {need_gib - free:.1f} GiB, or pass --out with a folder on another disk')
+    free = shutil.disk_usage(folder).free / 2**30
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as e:
+        return Check(
+            "disk",
+            False,
+            f"{folder}: {e.strerror}",
+            "change to a folder that you may write to, or pass --out",
+        )
+    ok = free >= check_positive("need_gib", need_gib)
+    return Check(
+        "disk",
+        ok,
+        f"{free:.1f} GiB free at {folder}",
+        ""
+        if ok
+        else f"free {need_gib - free:.1f} GiB, or pass --out with a folder on another disk",
+    )
+
 
 # %% ../nbs/api/80_cli.ipynb #cell032
 def _whole(folder, backend):
     from musicgen_emotion.audiocraft import fetch_parts
     from musicgen_emotion.models import lacking
-    try: parts = {} if backend == 'transformers' else fetch_parts(folder, fetch=False)
-    except (OSError, ValueError): return False
+
+    try:
+        parts = {} if backend == "transformers" else fetch_parts(folder, fetch=False)
+    except (OSError, ValueError):
+        return False
     return not lacking(folder, backend)
 
+
 def backends_here(
-    name:str, # `nano` or a hub id
-)->list[str]: # `transformers`, `audiocraft`, both or none
+    name: str,  # `nano` or a hub id
+) -> list[str]:  # `transformers`, `audiocraft`, both or none
     "Backends whose files of a model are all on this machine: half a download does not count, nor an audiocraft checkpoint without its text encoder and codec."
     from huggingface_hub import snapshot_download
     from musicgen_emotion.models import BACKENDS, nano_folder
-    if name == 'nano': return [b for b in BACKENDS[:1] if _whole(nano_folder(), b)]
-    try: folder = Path(snapshot_download(name, local_files_only=True))
-    except (OSError, ValueError): return []
+
+    if name == "nano":
+        return [b for b in BACKENDS[:1] if _whole(nano_folder(), b)]
+    try:
+        folder = Path(snapshot_download(name, local_files_only=True))
+    except (OSError, ValueError):
+        return []
     return [b for b in BACKENDS if _whole(folder, b)]
 
+
 def is_here(
-    name:str, # `nano` or a hub id
-)->bool: # Can it be loaded without a connection?
+    name: str,  # `nano` or a hub id
+) -> bool:  # Can it be loaded without a connection?
     "Are all files of a model on this machine, for one backend or the other?"
     return bool(backends_here(name))
 
+
 # %% ../nbs/api/80_cli.ipynb #cell035
-def check_models()->list[Check]: # The cache, the packaged model, the hub models
+def check_models() -> list[Check]:  # The cache, the packaged model, the hub models
     "Is the packaged model there, and which hub models?"
     from huggingface_hub.constants import HF_HUB_CACHE
     from musicgen_emotion.models import model_registry, nano_folder
-    cache, nano = Path(HF_HUB_CACHE), is_here('nano')
-    checks = [Check('model cache', True, f'{cache}{"" if cache.is_dir() else " (made at the first download)"}'),
-              Check('model nano', nano, str(nano_folder()) if nano else 'weights missing', '' if nano else 'make nano')]
-    for name in model_registry()['name'][1:]:
+
+    cache, nano = Path(HF_HUB_CACHE), is_here("nano")
+    checks = [
+        Check(
+            "model cache",
+            True,
+            f"{cache}{'' if cache.is_dir() else ' (made at the first download)'}",
+        ),
+        Check(
+            "model nano",
+            nano,
+            str(nano_folder()) if nano else "weights missing",
+            "" if nano else "make nano",
+        ),
+    ]
+    for name in model_registry()["name"][1:]:
         here = backends_here(name)
-        checks.append(Check(f'model {name}', bool(here), f"in the cache, for {' and '.join(here)}" if here else 'not downloaded', '' if here else f'musicgen-emotion models download {name}', required=False))
+        checks.append(
+            Check(
+                f"model {name}",
+                bool(here),
+                f"in the cache, for {' and '.join(here)}" if here else "not downloaded",
+                "" if here else f"musicgen-emotion models download {name}",
+                required=False,
+            )
+        )
     return checks
 
+
 # %% ../nbs/api/80_cli.ipynb #cell038
-def check_audiocraft()->Check: # One line
+def check_audiocraft() -> Check:  # One line
     "Is the second backend there, with what it imports? Everything else works without it."
     from musicgen_emotion.audiocraft import COMMANDS
-    missing = [m for m in ('audiocraft', 'einops', 'flashy', 'omegaconf', 'julius', 'num2words', 'torchmetrics') if importlib.util.find_spec(m) is None]
-    found = f"audiocraft {metadata.version('audiocraft')}" if not missing else 'not installed' if 'audiocraft' in missing else f"lacks {', '.join(missing)}"
-    return Check('audiocraft', not missing, found, '' if not missing else ' && '.join(f'{sys.executable} -m {c}' for c in COMMANDS), required=False)
 
-def check_extras()->list[Check]: # Optional parts
+    missing = [
+        m
+        for m in (
+            "audiocraft",
+            "einops",
+            "flashy",
+            "omegaconf",
+            "julius",
+            "num2words",
+            "torchmetrics",
+        )
+        if importlib.util.find_spec(m) is None
+    ]
+    found = (
+        f"audiocraft {metadata.version('audiocraft')}"
+        if not missing
+        else "not installed"
+        if "audiocraft" in missing
+        else f"lacks {', '.join(missing)}"
+    )
+    return Check(
+        "audiocraft",
+        not missing,
+        found,
+        "" if not missing else " && ".join(f"{sys.executable} -m {c}" for c in COMMANDS),
+        required=False,
+    )
+
+
+def check_extras() -> list[Check]:  # Optional parts
     "Parts that some jobs use and the main job does not need."
-    quarto, git = shutil.which('quarto'), shutil.which('git')
-    return [check_audiocraft(),
-            Check('quarto', bool(quarto), quarto or 'not installed', '' if quarto else 'install Quarto for `nbdev_docs`, or use `make site`, which needs none', required=False),
-            Check('git', bool(git), git or 'not installed', '' if git else 'install git; without it a manifest holds no revision', required=False)]
+    quarto, git = shutil.which("quarto"), shutil.which("git")
+    return [
+        check_audiocraft(),
+        Check(
+            "quarto",
+            bool(quarto),
+            quarto or "not installed",
+            ""
+            if quarto
+            else "install Quarto for `nbdev_docs`, or use `make site`, which needs none",
+            required=False,
+        ),
+        Check(
+            "git",
+            bool(git),
+            git or "not installed",
+            "" if git else "install git; without it a manifest holds no revision",
+            required=False,
+        ),
+    ]
 
-def check_phases()->Check: # One line
+
+def check_phases() -> Check:  # One line
     "Are the study notebooks there, each with a parameters cell that can be checked?"
     phases = list_phases()
     faulty = [n for n, p in phases.items() if not _readable(p)]
     ok = bool(phases) and not faulty
-    found = ', '.join(phases) if ok else f'parameters cannot be read in: {", ".join(faulty)}' if faulty else 'no phase notebook found'
-    return Check('phases', ok, found, '' if ok else _install('--force-reinstall musicgen-emotion'))
+    found = (
+        ", ".join(phases)
+        if ok
+        else f"parameters cannot be read in: {', '.join(faulty)}"
+        if faulty
+        else "no phase notebook found"
+    )
+    return Check("phases", ok, found, "" if ok else _install("--force-reinstall musicgen-emotion"))
 
-def _readable(path)->bool:
-    try: return bool(read_parameters(path)) or True
-    except ValueError: return False
+
+def _readable(path) -> bool:
+    try:
+        return bool(read_parameters(path)) or True
+    except ValueError:
+        return False
+
 
 # %% ../nbs/api/80_cli.ipynb #cell041
-def diagnose()->list[Check]: # All checks
+def diagnose() -> list[Check]:  # All checks
     "All checks in order; one that raises becomes a fault and does not hide the others."
     checks = []
-    for look in (check_python, check_libraries, check_device, check_audio, check_disk, check_models, check_phases, check_extras):
-        try: found = look()
-        except Exception as e: found = Check(look.__name__.removeprefix('check_'), False, f'{type(e).__name__}: {e}', f'{sys.executable} -m pip install --upgrade musicgen-emotion')
+    for look in (
+        check_python,
+        check_libraries,
+        check_device,
+        check_audio,
+        check_disk,
+        check_models,
+        check_phases,
+        check_extras,
+    ):
+        try:
+            found = look()
+        except Exception as e:
+            found = Check(
+                look.__name__.removeprefix("check_"),
+                False,
+                f"{type(e).__name__}: {e}",
+                f"{sys.executable} -m pip install --upgrade musicgen-emotion",
+            )
         checks += found if isinstance(found, list) else [found]
     return checks
 
+
 @app.command()
 def doctor(
-    as_json:Annotated[bool, typer.Option('--json', help='Print the checks as JSON.')]=False, # Machine-readable output
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the checks as JSON.")
+    ] = False,  # Machine-readable output
 ):
     "Check Python, libraries, device, audio, disk and models; name what is missing and the command that mends it."
     checks = diagnose()
-    if as_json: typer.echo(json.dumps([asdict(c) for c in checks], indent=1))
+    if as_json:
+        typer.echo(json.dumps([asdict(c) for c in checks], indent=1))
     for c in [] if as_json else checks:
-        mark = 'ok' if c.ok else 'MISSING' if c.required else 'optional'
-        typer.echo(f'{mark:<9} {c.name:<34} {c.found}' + (f'\n{"":<9} -> {c.fix}' if c.fix else ''))
+        mark = "ok" if c.ok else "MISSING" if c.required else "optional"
+        typer.echo(f"{mark:<9} {c.name:<34} {c.found}" + (f"\n{'':<9} -> {c.fix}" if c.fix else ""))
     raise typer.Exit(1 if any(c.required and not c.ok for c in checks) else 0)
 
+
 # %% ../nbs/api/80_cli.ipynb #cell045
-def model_table()->pd.DataFrame: # The registry with a column `here`
+def model_table() -> pd.DataFrame:  # The registry with a column `here`
     "Models known by name, and with which backends each can be loaded without a connection."
     from musicgen_emotion.models import model_registry
-    df = model_registry()
-    return df.assign(here=[', '.join(backends_here(n)) or 'no' for n in df['name']])
 
-@models_app.command('list')
+    df = model_registry()
+    return df.assign(here=[", ".join(backends_here(n)) or "no" for n in df["name"]])
+
+
+@models_app.command("list")
 def models_list(
-    as_json:Annotated[bool, typer.Option('--json', help='Print as JSON.')]=False, # Machine-readable output
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print as JSON.")
+    ] = False,  # Machine-readable output
 ):
     "List the models that are known by name."
     typer.echo(table_text(model_table(), as_json))
 
+
 # %% ../nbs/api/80_cli.ipynb #cell048
 def download_model(
-    name:str, # Hub id, or a name of the registry
-    revision:str|None=None, # Branch, tag or commit
-    backend:str='transformers', # 'audiocraft' fetches the files of that library
-)->Path: # Folder in the cache
+    name: str,  # Hub id, or a name of the registry
+    revision: str | None = None,  # Branch, tag or commit
+    backend: str = "transformers",  # 'audiocraft' fetches the files of that library
+) -> Path:  # Folder in the cache
     """Fetch a model with a bar for each file; a download that was cut off goes on where it stopped.
 
     With 'audiocraft' the text encoder and the codec, which the checkpoint only names, are fetched as well."""
@@ -256,149 +518,289 @@ def download_model(
     from huggingface_hub.errors import HfHubHTTPError
     from musicgen_emotion.audiocraft import fetch_parts
     from musicgen_emotion.models import HUB_FILES, MELODY, lacking, melody_error, model_registry
-    known = [*model_registry()['name'], *MELODY]
-    check_in('backend', backend, HUB_FILES)
-    if name == 'nano': raise ValueError("model 'nano' comes with the package; there is nothing to download (`musicgen-emotion models show nano`)")
-    if name.count('/') != 1 or (name.startswith('facebook/') and name not in known): check_in('model', name, known)
-    if backend == 'audiocraft' and name in MELODY: raise melody_error(name)
-    try: folder = Path(snapshot_download(name, revision=revision, allow_patterns=list(HUB_FILES[backend])))
+
+    known = [*model_registry()["name"], *MELODY]
+    check_in("backend", backend, HUB_FILES)
+    if name == "nano":
+        raise ValueError(
+            "model 'nano' comes with the package; there is nothing to download (`musicgen-emotion models show nano`)"
+        )
+    if name.count("/") != 1 or (name.startswith("facebook/") and name not in known):
+        check_in("model", name, known)
+    if backend == "audiocraft" and name in MELODY:
+        raise melody_error(name)
+    try:
+        folder = Path(
+            snapshot_download(name, revision=revision, allow_patterns=list(HUB_FILES[backend]))
+        )
     except (OSError, HfHubHTTPError, RuntimeError) as e:
-        why = ' '.join(str(e).split())[:200]
-        raise FileNotFoundError(f"model {name!r} could not be downloaded ({type(e).__name__}: {why}); check the name and the connection, then run the same command again: it resumes") from e
-    if lost := lacking(folder, backend): raise FileNotFoundError(f"model {name!r} has no {', '.join(lost)}, which backend={backend!r} needs, or it could not be fetched; check the connection and the other backend")
-    if backend == 'audiocraft': fetch_parts(folder)
+        why = " ".join(str(e).split())[:200]
+        raise FileNotFoundError(
+            f"model {name!r} could not be downloaded ({type(e).__name__}: {why}); check the name and the connection, then run the same command again: it resumes"
+        ) from e
+    if lost := lacking(folder, backend):
+        raise FileNotFoundError(
+            f"model {name!r} has no {', '.join(lost)}, which backend={backend!r} needs, or it could not be fetched; check the connection and the other backend"
+        )
+    if backend == "audiocraft":
+        fetch_parts(folder)
     return folder
 
-@models_app.command('download')
+
+@models_app.command("download")
 def models_download(
-    name:Annotated[str, typer.Argument(help='Hub id, e.g. facebook/musicgen-small.')], # Hub id
-    revision:Annotated[Optional[str], typer.Option(help='Branch, tag or commit.')]=None, # Which version
-    backend:Annotated[str, typer.Option(help='transformers, or audiocraft for the files of that library, with its text encoder and codec.')]='transformers', # Which files
+    name: Annotated[str, typer.Argument(help="Hub id, e.g. facebook/musicgen-small.")],  # Hub id
+    revision: Annotated[
+        Optional[str], typer.Option(help="Branch, tag or commit.")
+    ] = None,  # Which version
+    backend: Annotated[
+        str,
+        typer.Option(
+            help="transformers, or audiocraft for the files of that library, with its text encoder and codec."
+        ),
+    ] = "transformers",  # Which files
 ):
     "Download a model from the hub, with progress; run it again to resume."
     typer.echo(download_model(name, revision, backend))
 
+
 # %% ../nbs/api/80_cli.ipynb #cell051
 def describe_model(
-    name:str, # `nano`, a hub id that was downloaded, or a folder
-    backend:str='auto', # `transformers`, `audiocraft`, or by the files of the folder
-)->dict: # name, backend, folder, checksum, config, sites
+    name: str,  # `nano`, a hub id that was downloaded, or a folder
+    backend: str = "auto",  # `transformers`, `audiocraft`, or by the files of the folder
+) -> dict:  # name, backend, folder, checksum, config, sites
     "Identity and shapes of a local model."
     from musicgen_emotion.models import load_model
-    model = load_model(name, backend, 'cpu')
-    return dict(name=model.name, backend=model.backend, folder=str(model.folder), checksum=model.checksum, config=asdict(model.config), sites=list(model.sites))
 
-@models_app.command('show')
+    model = load_model(name, backend, "cpu")
+    return dict(
+        name=model.name,
+        backend=model.backend,
+        folder=str(model.folder),
+        checksum=model.checksum,
+        config=asdict(model.config),
+        sites=list(model.sites),
+    )
+
+
+@models_app.command("show")
 def models_show(
-    name:Annotated[str, typer.Argument(help='nano, a downloaded hub id, or a folder.')]='nano', # Which model
-    backend:Annotated[str, typer.Option(help='transformers, audiocraft, or auto: by the files of the folder.')]='auto', # Which library
-    as_json:Annotated[bool, typer.Option('--json', help='Print as JSON.')]=False, # Machine-readable output
+    name: Annotated[
+        str, typer.Argument(help="nano, a downloaded hub id, or a folder.")
+    ] = "nano",  # Which model
+    backend: Annotated[
+        str, typer.Option(help="transformers, audiocraft, or auto: by the files of the folder.")
+    ] = "auto",  # Which library
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print as JSON.")
+    ] = False,  # Machine-readable output
 ):
     "Show a model's configuration, sites and checksum."
     d = describe_model(name, backend)
-    if as_json: return typer.echo(json.dumps(d, indent=1))
-    for k in ('name', 'backend', 'folder', 'checksum'): typer.echo(f'{k:<14} {d[k]}')
-    for k, v in d['config'].items(): typer.echo(f'{k:<14} {v}')
-    typer.echo('sites          ' + textwrap.fill(', '.join(d['sites']), 100, subsequent_indent=' '*15))
+    if as_json:
+        return typer.echo(json.dumps(d, indent=1))
+    for k in ("name", "backend", "folder", "checksum"):
+        typer.echo(f"{k:<14} {d[k]}")
+    for k, v in d["config"].items():
+        typer.echo(f"{k:<14} {v}")
+    typer.echo(
+        "sites          " + textwrap.fill(", ".join(d["sites"]), 100, subsequent_indent=" " * 15)
+    )
+
 
 # %% ../nbs/api/80_cli.ipynb #cell056
 def split_assignments(
-    items:list[str]|None, # Texts `name=value`
-)->dict[str, str]: # Name -> text after the first equals sign
+    items: list[str] | None,  # Texts `name=value`
+) -> dict[str, str]:  # Name -> text after the first equals sign
     "Read `-p name=value`; the value may hold further equals signs."
     pairs = {}
     for item in items or []:
-        name, eq, value = item.partition('=')
-        if not eq or not name.strip(): raise ValueError(f"-p must read name=value; got {item!r}")
-        if name.strip() in pairs: raise ValueError(f"-p {name.strip()} is given twice")
+        name, eq, value = item.partition("=")
+        if not eq or not name.strip():
+            raise ValueError(f"-p must read name=value; got {item!r}")
+        if name.strip() in pairs:
+            raise ValueError(f"-p {name.strip()} is given twice")
         pairs[name.strip()] = value
     return pairs
 
+
 # %% ../nbs/api/80_cli.ipynb #cell059
-def phase_help()->str: # Text
+def phase_help() -> str:  # Text
     "All phases with their parameters, for `run` without arguments."
     lines = []
     for name, path in list_phases().items():
-        lines += [name] + [f'  {p.name}: {p.kind} = {p.default!r}  # {p.meaning}' for p in read_parameters(path).values()]
-    return '\n'.join(lines) or 'no phase notebook found'
+        lines += [name] + [
+            f"  {p.name}: {p.kind} = {p.default!r}  # {p.meaning}"
+            for p in read_parameters(path).values()
+        ]
+    return "\n".join(lines) or "no phase notebook found"
 
-def _sweep(phases, sweep, files, params, out, jobs)->pd.DataFrame:
-    if len(phases) != 1: raise ValueError(f"--sweep takes exactly one phase; got {len(phases)}")
+
+def _sweep(phases, sweep, files, params, out, jobs) -> pd.DataFrame:
+    if len(phases) != 1:
+        raise ValueError(f"--sweep takes exactly one phase; got {len(phases)}")
     notebook, values = next(iter(resolve_parameters(phases, files, params).items()))
     spec = read_parameters(notebook)
-    grid = {k: [resolve_parameters(phases, files, {**params, k: v})[notebook][k] for v in t.split(',')] for k, t in split_assignments(sweep).items()}
-    return run_plan(plan(notebook, grid, {k: v for k, v in values.items() if k in spec and k != 'out_dir'}), out, jobs)
+    grid = {
+        k: [resolve_parameters(phases, files, {**params, k: v})[notebook][k] for v in t.split(",")]
+        for k, t in split_assignments(sweep).items()
+    }
+    return run_plan(
+        plan(notebook, grid, {k: v for k, v in values.items() if k in spec and k != "out_dir"}),
+        out,
+        jobs,
+    )
+
 
 # %% ../nbs/api/80_cli.ipynb #cell060
 @app.command()
 def run(
-    phases:Annotated[Optional[list[str]], typer.Argument(metavar='PHASE...', help='Phases in order, e.g. phase0 phase1; none: list them.')]=None, # Phases
-    param:Annotated[Optional[list[str]], typer.Option('--param', '-p', help='name=value or phase.name=value; wins over files.')]=None, # Parameters
-    file:Annotated[Optional[list[str]], typer.Option('--file', '-f', help='YAML file, or nano, small, large; a later one wins.')]=None, # Files
-    out:Annotated[Path, typer.Option(help='Folder of run folders: a phase writes to OUT/<phase>.')]=Path('results'), # Where to
-    sweep:Annotated[Optional[list[str]], typer.Option('--sweep', help='name=v1,v2,...: one run for each combination, in OUT/<name=v...>.')]=None, # Axes
-    jobs:Annotated[int, typer.Option(help='Phases, or runs of --sweep, at the same time.')]=1, # Processes
-    fresh:Annotated[bool, typer.Option('--fresh', help='Start over: empty the run folder first.')]=False, # Start over
+    phases: Annotated[
+        Optional[list[str]],
+        typer.Argument(
+            metavar="PHASE...", help="Phases in order, e.g. phase0 phase1; none: list them."
+        ),
+    ] = None,  # Phases
+    param: Annotated[
+        Optional[list[str]],
+        typer.Option("--param", "-p", help="name=value or phase.name=value; wins over files."),
+    ] = None,  # Parameters
+    file: Annotated[
+        Optional[list[str]],
+        typer.Option("--file", "-f", help="YAML file, or nano, small, large; a later one wins."),
+    ] = None,  # Files
+    out: Annotated[
+        Path, typer.Option(help="Folder of run folders: a phase writes to OUT/<phase>.")
+    ] = Path("results"),  # Where to
+    sweep: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            "--sweep", help="name=v1,v2,...: one run for each combination, in OUT/<name=v...>."
+        ),
+    ] = None,  # Axes
+    jobs: Annotated[
+        int, typer.Option(help="Phases, or runs of --sweep, at the same time.")
+    ] = 1,  # Processes
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start over: empty the run folder first.")
+    ] = False,  # Start over
 ):
     "Run phase notebooks with checked parameters. Precedence, rising: notebook defaults, files in order, -p."
-    if not phases: return typer.echo(phase_help())
-    if sweep: return typer.echo(table_text(_sweep(phases, sweep, file or [], split_assignments(param), out, jobs)))
+    if not phases:
+        return typer.echo(phase_help())
+    if sweep:
+        return typer.echo(
+            table_text(_sweep(phases, sweep, file or [], split_assignments(param), out, jobs))
+        )
     for r in run_phases(phases, out, file or [], split_assignments(param), fresh, n_jobs=jobs):
-        gates = f', gates {sum(g.passed for g in r.gates)}/{len(r.gates)} {verdict(r.gates)}' if r.gates else ''
-        typer.echo(f'{r.phase}: {"finished before, nothing to do" if r.status == "current" else f"finished in {r.seconds:.0f} s"}{gates}\n{r.out/"notebook.ipynb"}')
+        gates = (
+            f", gates {sum(g.passed for g in r.gates)}/{len(r.gates)} {verdict(r.gates)}"
+            if r.gates
+            else ""
+        )
+        typer.echo(
+            f"{r.phase}: {'finished before, nothing to do' if r.status == 'current' else f'finished in {r.seconds:.0f} s'}{gates}\n{r.out / 'notebook.ipynb'}"
+        )
+
 
 # %% ../nbs/api/80_cli.ipynb #cell063
 @app.command()
 def status(
-    folder:Annotated[Path, typer.Argument(metavar='[DIR]', help='Run folder, or a folder that holds some.')]=Path('results'), # Where to look
-    as_json:Annotated[bool, typer.Option('--json', help='Print as JSON.')]=False, # Machine-readable output
+    folder: Annotated[
+        Path, typer.Argument(metavar="[DIR]", help="Run folder, or a folder that holds some.")
+    ] = Path("results"),  # Where to look
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print as JSON.")
+    ] = False,  # Machine-readable output
 ):
     "Show all runs below a folder: status, gates, last message."
     typer.echo(table_text(run_status(folder), as_json))
 
-@app.command('report')
+
+@app.command("report")
 def report_command(
-    folder:Annotated[Path, typer.Argument(help='Run folder.')], # Which run
+    folder: Annotated[Path, typer.Argument(help="Run folder.")],  # Which run
 ):
     "Print a run's summary as Markdown: parameters, gates, tables."
     typer.echo(report(folder))
 
+
 # %% ../nbs/api/80_cli.ipynb #cell067
-@app.command('trace')
+@app.command("trace")
 def trace_command(
-    model_or_prompt:Annotated[str, typer.Argument(metavar='[MODEL]', help='nano, a hub id or a folder; may be left out.')], # Model, or the prompt when it stands alone
-    prompt:Annotated[Optional[str], typer.Argument(metavar='PROMPT', help='What the model shall play.')]=None, # Prompt
-    backend:Annotated[str, typer.Option(help='transformers, audiocraft, or auto: by the files of the folder.')]='auto', # Which library
+    model_or_prompt: Annotated[
+        str, typer.Argument(metavar="[MODEL]", help="nano, a hub id or a folder; may be left out.")
+    ],  # Model, or the prompt when it stands alone
+    prompt: Annotated[
+        Optional[str], typer.Argument(metavar="PROMPT", help="What the model shall play.")
+    ] = None,  # Prompt
+    backend: Annotated[
+        str, typer.Option(help="transformers, audiocraft, or auto: by the files of the folder.")
+    ] = "auto",  # Which library
 ):
     "Follow one prompt through the model: passes, shapes, branches, and a plain verdict. Run it when numbers look odd."
-    name, text = ('nano', model_or_prompt) if prompt is None else (model_or_prompt, prompt)
+    name, text = ("nano", model_or_prompt) if prompt is None else (model_or_prompt, prompt)
     from musicgen_emotion.hooks import trace
     from musicgen_emotion.models import load_model
-    if not text.strip(): raise ValueError(f"prompt must say what to play; got {text!r}")
+
+    if not text.strip():
+        raise ValueError(f"prompt must say what to play; got {text!r}")
     found = trace(load_model(name, backend), text)
-    typer.echo(f'{found.layout}\n\n{table_text(found.checks)}\n\n{table_text(found.table)}\n\n{found.verdict}')
+    typer.echo(
+        f"{found.layout}\n\n{table_text(found.checks)}\n\n{table_text(found.table)}\n\n{found.verdict}"
+    )
     raise typer.Exit(0 if found.ok else 1)
 
+
 # %% ../nbs/api/80_cli.ipynb #cell070
-@app.command('generate')
+@app.command("generate")
 def generate_command(
-    prompt:Annotated[str, typer.Argument(help='What the model shall play.')], # Prompt
-    out:Annotated[Path, typer.Option(help='Folder of the clip store: clips.parquet, audio/, tokens.')]=Path('clips'), # Where to
-    seed:Annotated[int, typer.Option(help='Seed of the first clip; the next clips take the next seeds.')]=0, # First seed
-    duration:Annotated[float, typer.Option(help='Length, seconds.')]=8.0, # Seconds
-    guidance:Annotated[float, typer.Option(help='Guidance scale; 1 is none.')]=3.0, # Guidance scale
-    temperature:Annotated[float, typer.Option(help='Sampling temperature; 0 is greedy.')]=1.0, # Temperature
-    top_k:Annotated[int, typer.Option(help='Tokens to choose among; 0 is all.')]=50, # Top k
-    n:Annotated[int, typer.Option(help='Number of clips.')]=1, # Clips
-    model:Annotated[str, typer.Option(help='nano, a hub id or a folder.')]='nano', # Which model
-    device:Annotated[Optional[str], typer.Option(help='cpu, cuda or mps; the best one by default.')]=None, # Where it runs
-    backend:Annotated[str, typer.Option(help='transformers, audiocraft, or auto: by the files of the folder.')]='auto', # Which library
+    prompt: Annotated[str, typer.Argument(help="What the model shall play.")],  # Prompt
+    out: Annotated[
+        Path, typer.Option(help="Folder of the clip store: clips.parquet, audio/, tokens.")
+    ] = Path("clips"),  # Where to
+    seed: Annotated[
+        int, typer.Option(help="Seed of the first clip; the next clips take the next seeds.")
+    ] = 0,  # First seed
+    duration: Annotated[float, typer.Option(help="Length, seconds.")] = 8.0,  # Seconds
+    guidance: Annotated[
+        float, typer.Option(help="Guidance scale; 1 is none.")
+    ] = 3.0,  # Guidance scale
+    temperature: Annotated[
+        float, typer.Option(help="Sampling temperature; 0 is greedy.")
+    ] = 1.0,  # Temperature
+    top_k: Annotated[int, typer.Option(help="Tokens to choose among; 0 is all.")] = 50,  # Top k
+    n: Annotated[int, typer.Option(help="Number of clips.")] = 1,  # Clips
+    model: Annotated[str, typer.Option(help="nano, a hub id or a folder.")] = "nano",  # Which model
+    device: Annotated[
+        Optional[str], typer.Option(help="cpu, cuda or mps; the best one by default.")
+    ] = None,  # Where it runs
+    backend: Annotated[
+        str, typer.Option(help="transformers, audiocraft, or auto: by the files of the folder.")
+    ] = "auto",  # Which library
 ):
     "Make clips for a prompt as FLAC files with a table; a clip that is already there is not made again."
-    check_positive('--n', n), check_positive('--duration', duration), check_positive('--guidance', guidance, zero=True), check_positive('--top-k', top_k, zero=True)
-    if not prompt.strip(): raise ValueError(f"prompt must say what to play; got {prompt!r}")
+    (
+        check_positive("--n", n),
+        check_positive("--duration", duration),
+        check_positive("--guidance", guidance, zero=True),
+        check_positive("--top-k", top_k, zero=True),
+    )
+    if not prompt.strip():
+        raise ValueError(f"prompt must say what to play; got {prompt!r}")
     from musicgen_emotion.extraction import ClipStore, generate_clips
     from musicgen_emotion.models import load_model
-    clips = generate_clips(load_model(model, backend, device), [prompt], ClipStore(out), seeds=range(seed, seed + n), duration_s=duration, guidance=guidance,
-                           temperature=temperature, top_k=top_k, independent=False)
-    for path in clips['audio_path']: typer.echo(out/path)
+
+    clips = generate_clips(
+        load_model(model, backend, device),
+        [prompt],
+        ClipStore(out),
+        seeds=range(seed, seed + n),
+        duration_s=duration,
+        guidance=guidance,
+        temperature=temperature,
+        top_k=top_k,
+        independent=False,
+    )
+    for path in clips["audio_path"]:
+        typer.echo(out / path)

@@ -17,542 +17,882 @@ from fastcore.basics import patch
 import musicgen_emotion
 
 # %% auto #0
-__all__ = ['ADVICE', 'LIBRARIES', 'DIRECTIONS', 'STATUSES', 'RUNNER', 'check_in', 'check_positive', 'check_count', 'check_finite',
-           'sha256_bytes', 'sha256_file', 'seed_from', 'rng', 'atomic_path', 'atomic_write', 'write_json', 'read_json',
-           'write_table', 'read_table', 'library_versions', 'git_revision', 'device_info', 'Gate', 'verdict',
-           'gates_table', 'folder_lock', 'is_locked', 'Run', 'run_manifest', 'open_run']
+__all__ = [
+    "ADVICE",
+    "LIBRARIES",
+    "DIRECTIONS",
+    "STATUSES",
+    "RUNNER",
+    "check_in",
+    "check_positive",
+    "check_count",
+    "check_finite",
+    "sha256_bytes",
+    "sha256_file",
+    "seed_from",
+    "rng",
+    "atomic_path",
+    "atomic_write",
+    "write_json",
+    "read_json",
+    "write_table",
+    "read_table",
+    "library_versions",
+    "git_revision",
+    "device_info",
+    "Gate",
+    "verdict",
+    "gates_table",
+    "folder_lock",
+    "is_locked",
+    "Run",
+    "run_manifest",
+    "open_run",
+]
 
 # %% ../nbs/api/00_core.ipynb #cell003
-if TYPE_CHECKING: import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 # %% ../nbs/api/00_core.ipynb #cell007
 def check_in(
-    name:str, # Name of the argument, as the caller wrote it
-    value, # Value that was given
-    accepted:Iterable, # Values that are allowed
-): # The same value
+    name: str,  # Name of the argument, as the caller wrote it
+    value,  # Value that was given
+    accepted: Iterable,  # Values that are allowed
+):  # The same value
     "Return `value` when it is one of `accepted`; otherwise raise a ValueError that lists them and guesses what was meant."
     accepted = list(accepted)
-    if any(value is a or (type(value) is type(a) and value == a) for a in accepted): return value
+    if any(value is a or (type(value) is type(a) and value == a) for a in accepted):
+        return value
     near = get_close_matches(str(value), [str(a) for a in accepted], 1)
-    raise ValueError(f"{name} must be one of {', '.join(map(str, accepted))}; got {value!r}" + (f" (did you mean {near[0]!r}?)" if near else ''))
+    raise ValueError(
+        f"{name} must be one of {', '.join(map(str, accepted))}; got {value!r}"
+        + (f" (did you mean {near[0]!r}?)" if near else "")
+    )
+
 
 # %% ../nbs/api/00_core.ipynb #cell010
 def check_positive(
-    name:str, # Name of the argument
-    value:float, # Number that was given
-    zero:bool=False, # Is zero allowed?
-)->float: # The same number
+    name: str,  # Name of the argument
+    value: float,  # Number that was given
+    zero: bool = False,  # Is zero allowed?
+) -> float:  # The same number
     "Return `value` when it is a finite number above zero; otherwise raise a ValueError (TypeError when it is no number)."
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+    if isinstance(value, (bool, np.bool_)) or not isinstance(
+        value, (int, float, np.integer, np.floating)
+    ):
         raise TypeError(f"{name} must be a number; got {value!r} of type {type(value).__name__}")
-    if math.isfinite(value) and (value > 0 or (zero and value == 0)): return value
+    if math.isfinite(value) and (value > 0 or (zero and value == 0)):
+        return value
     raise ValueError(f"{name} must be a finite number {'>= 0' if zero else '> 0'}; got {value!r}")
+
 
 # %% ../nbs/api/00_core.ipynb #cell013
 def check_count(
-    name:str, # Name of the argument
-    value:int, # Number that was given
-    least:int=1, # Smallest that is accepted
-)->int: # The same number as an int
+    name: str,  # Name of the argument
+    value: int,  # Number that was given
+    least: int = 1,  # Smallest that is accepted
+) -> int:  # The same number as an int
     "Return `value` when it is a whole number of at least `least`; otherwise raise a ValueError (TypeError when it is no number)."
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name} must be a whole number >= {least}; got {value!r} of type {type(value).__name__}")
-    if math.isfinite(value) and value == int(value) and value >= least: return int(value)
+    if isinstance(value, (bool, np.bool_)) or not isinstance(
+        value, (int, float, np.integer, np.floating)
+    ):
+        raise TypeError(
+            f"{name} must be a whole number >= {least}; got {value!r} of type {type(value).__name__}"
+        )
+    if math.isfinite(value) and value == int(value) and value >= least:
+        return int(value)
     raise ValueError(f"{name} must be a whole number >= {least}; got {value!r}")
+
 
 # %% ../nbs/api/00_core.ipynb #cell016
 def check_finite(
-    name:str, # Name of the array
-    values, # Anything `np.asarray` takes
-)->np.ndarray: # The same values as an array
+    name: str,  # Name of the array
+    values,  # Anything `np.asarray` takes
+) -> np.ndarray:  # The same values as an array
     "Return `values` as an array; raise a ValueError that counts and locates NaN and infinite entries."
     arr = np.asarray(values)
-    bad = np.argwhere(~np.isfinite(arr)) if arr.dtype.kind in 'fc' else []
-    if len(bad) == 0: return arr
-    raise ValueError(f"{name} holds {len(bad)} NaN or infinite of {arr.size} values, the first at {tuple(int(i) for i in bad[0])}; all must be finite")
+    bad = np.argwhere(~np.isfinite(arr)) if arr.dtype.kind in "fc" else []
+    if len(bad) == 0:
+        return arr
+    raise ValueError(
+        f"{name} holds {len(bad)} NaN or infinite of {arr.size} values, the first at {tuple(int(i) for i in bad[0])}; all must be finite"
+    )
+
 
 # %% ../nbs/api/00_core.ipynb #cell020
 def sha256_bytes(
-    data:bytes|str, # Content; text is taken as UTF-8
-)->str: # 64 hexadecimal digits
+    data: bytes | str,  # Content; text is taken as UTF-8
+) -> str:  # 64 hexadecimal digits
     "SHA-256 of some bytes or of a text."
     return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
 
+
 # %% ../nbs/api/00_core.ipynb #cell023
 def sha256_file(
-    path:Path|str, # A file, or a folder
-)->str: # 64 hexadecimal digits
+    path: Path | str,  # A file, or a folder
+) -> str:  # 64 hexadecimal digits
     "SHA-256 of a file read in blocks; of a folder, the digest of its files' relative names and digests in sorted order."
     path = Path(path)
-    if not path.exists(): raise FileNotFoundError(f"{path} does not exist; a checksum needs a file or a folder")
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; a checksum needs a file or a folder")
     if path.is_dir():
-        files = sorted(p for p in path.rglob('*') if p.is_file() and not p.name.startswith('.'))
-        return sha256_bytes('\n'.join(f'{p.relative_to(path).as_posix()} {sha256_file(p)}' for p in files))
-    with path.open('rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest() if hasattr(hashlib, 'file_digest') else _digest(f)
+        files = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+        return sha256_bytes(
+            "\n".join(f"{p.relative_to(path).as_posix()} {sha256_file(p)}" for p in files)
+        )
+    with path.open("rb") as f:
+        return (
+            hashlib.file_digest(f, "sha256").hexdigest()
+            if hasattr(hashlib, "file_digest")
+            else _digest(f)
+        )
 
-def _digest(f)->str:
+
+def _digest(f) -> str:
     h = hashlib.sha256()
-    while block := f.read(1 << 20): h.update(block)
+    while block := f.read(1 << 20):
+        h.update(block)
     return h.hexdigest()
+
 
 # %% ../nbs/api/00_core.ipynb #cell026
 def _plain(x):
     "JSON-ready form: numpy scalars and arrays become Python, NaN and infinity become None, paths become text."
-    if isinstance(x, Mapping): return {str(k): _plain(v) for k, v in x.items()}
-    if isinstance(x, (list, tuple, set, frozenset)): return [_plain(v) for v in (sorted(x, key=str) if isinstance(x, (set, frozenset)) else x)]
-    if isinstance(x, np.ndarray): return _plain(x.tolist())
-    if isinstance(x, np.generic): return _plain(x.item())
-    if isinstance(x, float): return x if math.isfinite(x) else None
-    if isinstance(x, os.PathLike): return os.fspath(x)
-    if x is None or isinstance(x, (str, int, bool)): return x
-    raise TypeError(f"{x!r} of type {type(x).__name__} cannot be written as JSON; pass numbers, text, lists, dicts or numpy values")
+    if isinstance(x, Mapping):
+        return {str(k): _plain(v) for k, v in x.items()}
+    if isinstance(x, (list, tuple, set, frozenset)):
+        return [_plain(v) for v in (sorted(x, key=str) if isinstance(x, (set, frozenset)) else x)]
+    if isinstance(x, np.ndarray):
+        return _plain(x.tolist())
+    if isinstance(x, np.generic):
+        return _plain(x.item())
+    if isinstance(x, float):
+        return x if math.isfinite(x) else None
+    if isinstance(x, os.PathLike):
+        return os.fspath(x)
+    if x is None or isinstance(x, (str, int, bool)):
+        return x
+    raise TypeError(
+        f"{x!r} of type {type(x).__name__} cannot be written as JSON; pass numbers, text, lists, dicts or numpy values"
+    )
+
 
 def seed_from(
-    *parts, # Numbers, text, lists or dicts that name the random step, e.g. `(seed, 'bootstrap', layer)`
-)->int: # Seed in [0, 2**63)
+    *parts,  # Numbers, text, lists or dicts that name the random step, e.g. `(seed, 'bootstrap', layer)`
+) -> int:  # Seed in [0, 2**63)
     "A seed that depends on all `parts` and on nothing else: not on the process, the platform or the order of other steps."
     return int(sha256_bytes(json.dumps(_plain(parts), sort_keys=True))[:16], 16) >> 1
 
+
 # %% ../nbs/api/00_core.ipynb #cell029
 def rng(
-    *parts, # As in `seed_from`
-)->np.random.Generator: # A generator of its own
+    *parts,  # As in `seed_from`
+) -> np.random.Generator:  # A generator of its own
     "Random generator for the step that `parts` name."
     return np.random.default_rng(seed_from(*parts))
 
-# %% ../nbs/api/00_core.ipynb #cell033
-ADVICE = {errno.ENOSPC: 'the disk is full: free some space or choose a folder on another disk',
-          errno.EDQUOT: 'the disk quota is used up: free some space or choose a folder on another disk',
-          errno.EACCES: 'no permission to write there: choose another folder or change its permissions',
-          errno.EPERM: 'no permission to write there: choose another folder or change its permissions',
-          errno.EROFS: 'the file system is read-only: choose another folder',
-          errno.ENOTDIR: 'a part of the path is a file, not a folder: choose another folder',
-          errno.EEXIST: 'a part of the path is a file, not a folder: choose another folder',
-          errno.ENAMETOOLONG: 'the name is too long: choose a shorter one'}
 
-def _advise(e:OSError, path)->OSError:
+# %% ../nbs/api/00_core.ipynb #cell033
+ADVICE = {
+    errno.ENOSPC: "the disk is full: free some space or choose a folder on another disk",
+    errno.EDQUOT: "the disk quota is used up: free some space or choose a folder on another disk",
+    errno.EACCES: "no permission to write there: choose another folder or change its permissions",
+    errno.EPERM: "no permission to write there: choose another folder or change its permissions",
+    errno.EROFS: "the file system is read-only: choose another folder",
+    errno.ENOTDIR: "a part of the path is a file, not a folder: choose another folder",
+    errno.EEXIST: "a part of the path is a file, not a folder: choose another folder",
+    errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
+}
+
+
+def _advise(e: OSError, path) -> OSError:
     "The same error with the path that was meant and what to do."
     return type(e)(e.errno, f"cannot write {path}: {ADVICE[e.errno]}") if e.errno in ADVICE else e
 
+
 # %% ../nbs/api/00_core.ipynb #cell034
 def _sync(path):
-    if path.is_dir() and os.name == 'nt': return
+    if path.is_dir() and os.name == "nt":
+        return
     fd = os.open(path, os.O_RDONLY)
-    try: os.fsync(fd)
+    try:
+        os.fsync(fd)
     except OSError as e:
-        if e.errno not in (errno.EINVAL, errno.ENOTSUP): raise
-    finally: os.close(fd)
+        if e.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(fd)
+
 
 def _remove(path):
-    if path.is_dir(): shutil.rmtree(path, ignore_errors=True)
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
     else:
-        with contextlib.suppress(OSError): path.unlink()
+        with contextlib.suppress(OSError):
+            path.unlink()
+
 
 def _replace(tmp, path):
     "Put `tmp` in the place of `path` once its content is on the disk; a folder replaces a folder."
     _sync(tmp)
-    old = tmp.with_name(tmp.name + '-old') if tmp.is_dir() and path.is_dir() else None
-    if old: os.replace(path, old)
+    old = tmp.with_name(tmp.name + "-old") if tmp.is_dir() and path.is_dir() else None
+    if old:
+        os.replace(path, old)
     os.replace(tmp, path)
-    if old: shutil.rmtree(old)
+    if old:
+        shutil.rmtree(old)
     _sync(path.parent)
+
 
 # %% ../nbs/api/00_core.ipynb #cell035
 @contextlib.contextmanager
 def atomic_path(
-    path:Path|str, # Final path of a file or folder
-)->Iterator[Path]: # Temporary path beside it, with the same suffix, to write to
+    path: Path | str,  # Final path of a file or folder
+) -> Iterator[Path]:  # Temporary path beside it, with the same suffix, to write to
     "Write to the yielded path; when the block ends well it replaces `path`, otherwise `path` stays as it was."
     path = Path(path)
-    tmp = path.parent/f'.tmp-{os.getpid()}-{os.urandom(4).hex()}-{path.name[-80:]}'
+    tmp = path.parent / f".tmp-{os.getpid()}-{os.urandom(4).hex()}-{path.name[-80:]}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield tmp
-        if not tmp.exists(): raise FileNotFoundError(f"nothing was written for {path}; write to the path that atomic_path yields")
+        if not tmp.exists():
+            raise FileNotFoundError(
+                f"nothing was written for {path}; write to the path that atomic_path yields"
+            )
         _replace(tmp, path)
     except OSError as e:
-        if (advised := _advise(e, path)) is e: raise
+        if (advised := _advise(e, path)) is e:
+            raise
         raise advised from e
-    finally: _remove(tmp)
+    finally:
+        _remove(tmp)
+
 
 # %% ../nbs/api/00_core.ipynb #cell038
 def atomic_write(
-    path:Path|str, # File to write
-    data:bytes|str, # Content; text is written as UTF-8
-)->Path: # The path
+    path: Path | str,  # File to write
+    data: bytes | str,  # Content; text is written as UTF-8
+) -> Path:  # The path
     "Write a whole file, or leave the old one and raise an OSError that names the path and what to do."
-    with atomic_path(path) as tmp: tmp.write_bytes(data.encode() if isinstance(data, str) else data)
+    with atomic_path(path) as tmp:
+        tmp.write_bytes(data.encode() if isinstance(data, str) else data)
     return Path(path)
+
 
 # %% ../nbs/api/00_core.ipynb #cell041
 def write_json(
-    path:Path|str, # File to write
-    value, # Numbers, text, lists, dicts, numpy values, paths
-)->Path: # The path
+    path: Path | str,  # File to write
+    value,  # Numbers, text, lists, dicts, numpy values, paths
+) -> Path:  # The path
     "Write JSON that every reader accepts: NaN and infinity become null."
-    return atomic_write(path, json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False) + '\n')
+    return atomic_write(
+        path, json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    )
+
 
 def read_json(
-    path:Path|str, # File to read
-): # Its content
+    path: Path | str,  # File to read
+):  # Its content
     "Read a JSON file; a damaged one raises a ValueError that names it."
-    try: return json.loads(Path(path).read_text(encoding='utf-8'))
-    except json.JSONDecodeError as e: raise ValueError(f"{path} is not valid JSON ({e}); it may be damaged: delete it and repeat the step that wrote it") from e
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as e:
+        raise ValueError(
+            f"{path} is not valid JSON ({e}); it may be damaged: delete it and repeat the step that wrote it"
+        ) from e
+
 
 # %% ../nbs/api/00_core.ipynb #cell044
 def write_table(
-    df:pd.DataFrame, # Tidy table; its index is not written
-    path:Path|str, # File that ends in `.csv` or `.parquet`
-)->Path: # The path
+    df: pd.DataFrame,  # Tidy table; its index is not written
+    path: Path | str,  # File that ends in `.csv` or `.parquet`
+) -> Path:  # The path
     "Write a table atomically, in the format that the suffix names."
-    suffix = check_in('suffix of the table', Path(path).suffix, ('.csv', '.parquet'))
-    with atomic_path(path) as tmp: df.to_csv(tmp, index=False) if suffix == '.csv' else df.to_parquet(tmp, index=False)
+    suffix = check_in("suffix of the table", Path(path).suffix, (".csv", ".parquet"))
+    with atomic_path(path) as tmp:
+        df.to_csv(tmp, index=False) if suffix == ".csv" else df.to_parquet(tmp, index=False)
     return Path(path)
 
+
 def read_table(
-    path:Path|str, # File that ends in `.csv` or `.parquet`
-)->pd.DataFrame: # The table
+    path: Path | str,  # File that ends in `.csv` or `.parquet`
+) -> pd.DataFrame:  # The table
     "Read a table that `write_table` wrote, or any other of these two formats. In CSV an empty cell or `nan` is missing; `null`, the name of a branch, and other words are text."
     import pandas as pd
-    suffix = check_in('suffix of the table', Path(path).suffix, ('.csv', '.parquet'))
-    return pd.read_csv(path, keep_default_na=False, na_values=['', 'nan', 'NaN']) if suffix == '.csv' else pd.read_parquet(path)
+
+    suffix = check_in("suffix of the table", Path(path).suffix, (".csv", ".parquet"))
+    return (
+        pd.read_csv(path, keep_default_na=False, na_values=["", "nan", "NaN"])
+        if suffix == ".csv"
+        else pd.read_parquet(path)
+    )
+
 
 # %% ../nbs/api/00_core.ipynb #cell048
-LIBRARIES = ('torch', 'transformers', 'numpy', 'pandas', 'scikit-learn', 'scipy', 'librosa', 'xarray', 'zarr', 'papermill', 'huggingface-hub')
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "scipy",
+    "librosa",
+    "xarray",
+    "zarr",
+    "papermill",
+    "huggingface-hub",
+)
+
 
 def library_versions(
-    names:Iterable[str]=LIBRARIES, # Distribution names
-)->dict[str, str|None]: # Name -> installed version, None when absent
+    names: Iterable[str] = LIBRARIES,  # Distribution names
+) -> dict[str, str | None]:  # Name -> installed version, None when absent
     "Installed versions, with Python's own; read from package metadata, so nothing heavy is imported."
+
     def _version(name):
-        try: return metadata.version(name)
-        except metadata.PackageNotFoundError: return None
-    return {'python': platform.python_version(), **{n: _version(n) for n in names}}
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            return None
+
+    return {"python": platform.python_version(), **{n: _version(n) for n in names}}
+
 
 # %% ../nbs/api/00_core.ipynb #cell051
 def git_revision(
-    folder:Path|str|None=None, # Folder inside a checkout; the package's own by default
-)->str|None: # Commit id, with `-dirty` when tracked files differ from it; None outside a checkout
-    "Revision of the checkout that holds `folder`, provided that git tracks the folder."
+    folder: Path | str | None = None,  # Folder inside a checkout; the package's own by default
+) -> str | None:  # Commit id, with `-dirty` when tracked files differ from it
+    """Revision of the checkout that holds `folder`, provided that git tracks the folder.
+
+    Returns Commit id, with `-dirty` when tracked files differ from it; None outside a checkout.
+    """
     folder = Path(folder or musicgen_emotion.__path__[0])
-    def _git(*args): return subprocess.run(['git', '-C', str(folder), *args], capture_output=True, text=True, timeout=20, check=True).stdout.strip()
-    try: return _git('describe', '--always', '--dirty', '--abbrev=40', '--exclude=*') if _git('ls-files', '.') else None
-    except (OSError, subprocess.SubprocessError): return None
+
+    def _git(*args):
+        return subprocess.run(
+            ["git", "-C", str(folder), *args],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        ).stdout.strip()
+
+    try:
+        return (
+            _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+            if _git("ls-files", ".")
+            else None
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+
 
 # %% ../nbs/api/00_core.ipynb #cell054
-def device_info()->dict[str, Any]: # Host name, processor, cores, memory in GiB, accelerator when torch is in use
+def device_info() -> dict[
+    str, Any
+]:  # Host name, processor, cores, memory in GiB, accelerator when torch is in use
     "The machine a number was made on; asks torch for the accelerator only when torch is imported already."
-    info = dict(host=socket.gethostname(), system=platform.platform(), processor=_processor(), cores=os.cpu_count())
-    if hasattr(os, 'sysconf') and 'SC_PHYS_PAGES' in os.sysconf_names: info['memory_gib'] = round(os.sysconf('SC_PHYS_PAGES')*os.sysconf('SC_PAGE_SIZE')/2**30, 1)
-    torch = sys.modules.get('torch')
-    if torch is None or not hasattr(torch, 'cuda'): return info
-    info.update(threads=torch.get_num_threads(), accelerator=torch.cuda.get_device_name(0) if torch.cuda.is_available() else None)
+    info = dict(
+        host=socket.gethostname(),
+        system=platform.platform(),
+        processor=_processor(),
+        cores=os.cpu_count(),
+    )
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        info["memory_gib"] = round(
+            os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1
+        )
+    torch = sys.modules.get("torch")
+    if torch is None or not hasattr(torch, "cuda"):
+        return info
+    info.update(
+        threads=torch.get_num_threads(),
+        accelerator=torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+    )
     return info
 
-def _processor()->str:
-    cpuinfo = Path('/proc/cpuinfo')
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    return next((l.split(':', 1)[1].strip() for l in lines if l.startswith('model name')), platform.processor() or platform.machine())
+    return next(
+        (l.split(":", 1)[1].strip() for l in lines if l.startswith("model name")),
+        platform.processor() or platform.machine(),
+    )
+
 
 # %% ../nbs/api/00_core.ipynb #cell058
-DIRECTIONS = {'>': operator.gt, '>=': operator.ge, '<': operator.lt, '<=': operator.le}
+DIRECTIONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
+
 
 @dataclass(frozen=True)
 class Gate:
     "One criterion: a number with its interval, held against a threshold that was fixed before the result."
-    name:str # What was measured
-    value:float # The number; NaN when it could not be measured
-    low:float = math.nan # Lower end of its interval
-    high:float = math.nan # Upper end of its interval
-    n:int|None = None # Units (prompts, clips) behind the number
-    threshold:float = 0. # Bar
-    direction:str = '>' # One of `>`, `>=`, `<`, `<=`: value, direction, threshold
-    why:str = '' # Why the criterion matters, in one sentence
-    passed:bool = field(init=False) # Does the value clear the bar? NaN never does
+
+    name: str  # What was measured
+    value: float  # The number; NaN when it could not be measured
+    low: float = math.nan  # Lower end of its interval
+    high: float = math.nan  # Upper end of its interval
+    n: int | None = None  # Units (prompts, clips) behind the number
+    threshold: float = 0.0  # Bar
+    direction: str = ">"  # One of `>`, `>=`, `<`, `<=`: value, direction, threshold
+    why: str = ""  # Why the criterion matters, in one sentence
+    passed: bool = field(init=False)  # Does the value clear the bar? NaN never does
 
     def __post_init__(self):
-        check_in('direction', self.direction, DIRECTIONS)
-        for k in ('value', 'low', 'high', 'threshold'): object.__setattr__(self, k, _number(f'{k} of gate {self.name!r}', getattr(self, k)))
-        if math.isnan(self.threshold): raise ValueError(f"threshold of gate {self.name!r} must be a number; got nan")
-        if self.low > self.high: raise ValueError(f"interval of gate {self.name!r} must have low <= high; got low {self.low} and high {self.high}")
-        object.__setattr__(self, 'passed', bool(DIRECTIONS[self.direction](self.value, self.threshold)))
+        check_in("direction", self.direction, DIRECTIONS)
+        for k in ("value", "low", "high", "threshold"):
+            object.__setattr__(self, k, _number(f"{k} of gate {self.name!r}", getattr(self, k)))
+        if math.isnan(self.threshold):
+            raise ValueError(f"threshold of gate {self.name!r} must be a number; got nan")
+        if self.low > self.high:
+            raise ValueError(
+                f"interval of gate {self.name!r} must have low <= high; got low {self.low} and high {self.high}"
+            )
+        object.__setattr__(
+            self, "passed", bool(DIRECTIONS[self.direction](self.value, self.threshold))
+        )
 
-def _number(name, x)->float:
-    try: return math.nan if x is None else float(x)
-    except (TypeError, ValueError): raise TypeError(f"{name} must be a number; got {x!r}") from None
+
+def _number(name, x) -> float:
+    try:
+        return math.nan if x is None else float(x)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number; got {x!r}") from None
+
 
 # %% ../nbs/api/00_core.ipynb #cell061
 @patch
-def entry(self:Gate)->dict[str, Any]: # As written to `gates.json`
+def entry(self: Gate) -> dict[str, Any]:  # As written to `gates.json`
     "The gate as one entry of `gates.json`: name, value, interval, n, threshold, direction, passed, why."
     d = asdict(self)
-    return dict(name=d['name'], value=d['value'], interval=[d['low'], d['high']], n=d['n'], threshold=d['threshold'],
-                direction=d['direction'], passed=d['passed'], why=d['why'])
+    return dict(
+        name=d["name"],
+        value=d["value"],
+        interval=[d["low"], d["high"]],
+        n=d["n"],
+        threshold=d["threshold"],
+        direction=d["direction"],
+        passed=d["passed"],
+        why=d["why"],
+    )
+
 
 @patch(cls_method=True)
 def from_entry(
-    cls:Gate,
-    entry:Mapping, # One entry of `gates.json`
-)->Gate: # The gate; `passed` is computed anew
+    cls: Gate,
+    entry: Mapping,  # One entry of `gates.json`
+) -> Gate:  # The gate; `passed` is computed anew
     "Read a gate back from its entry."
-    low, high = entry.get('interval') or (None, None)
-    return cls(low=low, high=high, **{k: entry.get(k) for k in ('name', 'value', 'n', 'threshold')}, direction=entry['direction'], why=entry.get('why', ''))
+    low, high = entry.get("interval") or (None, None)
+    return cls(
+        low=low,
+        high=high,
+        **{k: entry.get(k) for k in ("name", "value", "n", "threshold")},
+        direction=entry["direction"],
+        why=entry.get("why", ""),
+    )
+
 
 # %% ../nbs/api/00_core.ipynb #cell064
 def verdict(
-    gates:Iterable[Gate], # All gates of a run
-    pause_below:float=.5, # Share of passed gates below which to stop and think
-)->str: # `'GO'`, `'ITERATE'` or `'PAUSE'`
+    gates: Iterable[Gate],  # All gates of a run
+    pause_below: float = 0.5,  # Share of passed gates below which to stop and think
+) -> str:  # `'GO'`, `'ITERATE'` or `'PAUSE'`
     "GO when there is at least one gate and every gate passed; PAUSE when too few passed; ITERATE otherwise."
     gates = list(gates)
-    if sum(g.passed for g in gates) < pause_below*len(gates): return 'PAUSE'
-    return 'GO' if gates and all(g.passed for g in gates) else 'ITERATE'
+    if sum(g.passed for g in gates) < pause_below * len(gates):
+        return "PAUSE"
+    return "GO" if gates and all(g.passed for g in gates) else "ITERATE"
+
 
 # %% ../nbs/api/00_core.ipynb #cell067
 def gates_table(
-    gates:Iterable[Gate], # Gates of a run
-)->pd.DataFrame: # One row a gate: gate, value, low, high, n, bar, passed, why
+    gates: Iterable[Gate],  # Gates of a run
+) -> pd.DataFrame:  # One row a gate: gate, value, low, high, n, bar, passed, why
     "Gates as a tidy table for a page."
     import pandas as pd
-    cols = ['gate', 'value', 'low', 'high', 'n', 'bar', 'passed', 'why']
-    rows = [(g.name, g.value, g.low, g.high, g.n, f'{g.direction} {g.threshold:g}', g.passed, g.why) for g in gates]
-    return pd.DataFrame(rows, columns=cols).astype({'n': 'Int64', 'passed': bool})
+
+    cols = ["gate", "value", "low", "high", "n", "bar", "passed", "why"]
+    rows = [
+        (g.name, g.value, g.low, g.high, g.n, f"{g.direction} {g.threshold:g}", g.passed, g.why)
+        for g in gates
+    ]
+    return pd.DataFrame(rows, columns=cols).astype({"n": "Int64", "passed": bool})
+
 
 # %% ../nbs/api/00_core.ipynb #cell071
-def _owner(path): return path.read_text().strip() or 'unknown owner'
+def _owner(path):
+    return path.read_text().strip() or "unknown owner"
 
-def _try_lock(f, shared=False)->bool:
+
+def _try_lock(f, shared=False) -> bool:
     "Take the operating system's lock on an open file; True where the file system has no locks."
-    try: import fcntl
-    except ImportError: return _try_lock_windows(f)
-    try: fcntl.flock(f, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError: return False
-    except OSError as e: logging.getLogger(__name__).warning("%s: the file system has no locks (%s); keep to one process a folder", f.name, e)
+    try:
+        import fcntl
+    except ImportError:
+        return _try_lock_windows(f)
+    try:
+        fcntl.flock(f, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as e:
+        logging.getLogger(__name__).warning(
+            "%s: the file system has no locks (%s); keep to one process a folder", f.name, e
+        )
     return True
 
-def _try_lock_windows(f)->bool:
+
+def _try_lock_windows(f) -> bool:
     import msvcrt
-    try: msvcrt.locking(f.fileno(), msvcrt.LK_NBLCK, 1)
-    except OSError: return False
+
+    try:
+        msvcrt.locking(f.fileno(), msvcrt.LK_NBLCK, 1)
+    except OSError:
+        return False
     return True
+
 
 # %% ../nbs/api/00_core.ipynb #cell072
 @contextlib.contextmanager
 def folder_lock(
-    folder:Path|str, # Folder to own, made when absent
-    wait_s:float=.3, # Seconds to try before giving up
-    name:str='.lock', # Name of the lock file
-)->Iterator[Path]: # Path of the lock file
+    folder: Path | str,  # Folder to own, made when absent
+    wait_s: float = 0.3,  # Seconds to try before giving up
+    name: str = ".lock",  # Name of the lock file
+) -> Iterator[Path]:  # Path of the lock file
     "Own a folder while the block runs; raise a RuntimeError that names the owner when another process has it."
-    path = Path(folder)/name
+    path = Path(folder) / name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        f = path.open('a+')
-    except OSError as e: raise _advise(e, path) from e
+        f = path.open("a+")
+    except OSError as e:
+        raise _advise(e, path) from e
     with f:
         end = time.monotonic() + wait_s
         while not _try_lock(f):
-            if time.monotonic() > end: raise RuntimeError(f"{path.parent} is in use by another process ({_owner(path)}); wait for it to end or choose another folder")
-            time.sleep(.02)
+            if time.monotonic() > end:
+                raise RuntimeError(
+                    f"{path.parent} is in use by another process ({_owner(path)}); wait for it to end or choose another folder"
+                )
+            time.sleep(0.02)
         with contextlib.suppress(OSError):
             f.truncate(0)
-            os.write(f.fileno(), f'pid {os.getpid()} on {socket.gethostname()}'.encode())
+            os.write(f.fileno(), f"pid {os.getpid()} on {socket.gethostname()}".encode())
         yield path
 
+
 def is_locked(
-    folder:Path|str, # A run folder
-)->bool: # Does a living process own it?
+    folder: Path | str,  # A run folder
+) -> bool:  # Does a living process own it?
     "Whether some process owns `folder` now; a lock file that a dead process left does not count."
     try:
-        with (Path(folder)/'.lock').open() as f: return not _try_lock(f, shared=True)
-    except OSError: return False
+        with (Path(folder) / ".lock").open() as f:
+            return not _try_lock(f, shared=True)
+    except OSError:
+        return False
+
 
 # %% ../nbs/api/00_core.ipynb #cell075
-STATUSES = ('running', 'finished', 'failed', 'interrupted')
-RUNNER = 'MUSICGEN_EMOTION_RUN' # environment variable: folder that the parent process owns and lends to this one
+STATUSES = ("running", "finished", "failed", "interrupted")
+RUNNER = "MUSICGEN_EMOTION_RUN"  # environment variable: folder that the parent process owns and lends to this one
+
 
 @dataclass
 class Run:
     "An open run folder: what is written goes below `path`, what was decided goes to `gates`."
-    path:Path # The folder
-    phase:str # Which study
-    params:dict # All parameters
-    manifest:dict = field(default_factory=dict, repr=False) # Content of `manifest.json`
-    gates:list[Gate] = field(default_factory=list) # Gates so far
-    log:logging.Logger = field(default=None, repr=False) # Writes to `run.log`
-    stack:contextlib.ExitStack = field(default_factory=contextlib.ExitStack, repr=False) # What closing the run releases
 
-_OPEN:dict[Path, Run] = {}
+    path: Path  # The folder
+    phase: str  # Which study
+    params: dict  # All parameters
+    manifest: dict = field(default_factory=dict, repr=False)  # Content of `manifest.json`
+    gates: list[Gate] = field(default_factory=list)  # Gates so far
+    log: logging.Logger = field(default=None, repr=False)  # Writes to `run.log`
+    stack: contextlib.ExitStack = field(
+        default_factory=contextlib.ExitStack, repr=False
+    )  # What closing the run releases
 
-def _now()->str: return datetime.now(timezone.utc).isoformat(timespec='seconds')
+
+_OPEN: dict[Path, Run] = {}
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
 
 def run_manifest(
-    folder:Path|str, # A run folder
-)->dict|None: # Its manifest with the true status; None when the folder holds no run
+    folder: Path | str,  # A run folder
+) -> dict | None:  # Its manifest with the true status; None when the folder holds no run
     "Read a run's manifest; a run that says `running` but whose process is gone is reported as `interrupted`."
-    path = Path(folder)/'manifest.json'
-    if not path.exists(): return None
+    path = Path(folder) / "manifest.json"
+    if not path.exists():
+        return None
     manifest = read_json(path)
-    if not isinstance(manifest, dict) or manifest.get('status') not in STATUSES: raise ValueError(f"{path} is not a run manifest; status must be one of {', '.join(STATUSES)}")
-    if manifest['status'] == 'running' and not is_locked(folder) and Path(folder).resolve() not in _OPEN:
-        manifest.update(status='interrupted', message='the process ended without closing the run (killed, or out of memory)')
+    if not isinstance(manifest, dict) or manifest.get("status") not in STATUSES:
+        raise ValueError(
+            f"{path} is not a run manifest; status must be one of {', '.join(STATUSES)}"
+        )
+    if (
+        manifest["status"] == "running"
+        and not is_locked(folder)
+        and Path(folder).resolve() not in _OPEN
+    ):
+        manifest.update(
+            status="interrupted",
+            message="the process ended without closing the run (killed, or out of memory)",
+        )
     return manifest
+
 
 # %% ../nbs/api/00_core.ipynb #cell078
 @patch
-def save(self:Run)->Run: # The same run
+def save(self: Run) -> Run:  # The same run
     "Write the manifest and the gates as they are now."
-    write_json(self.path/'manifest.json', self.manifest)
-    if self.gates: write_json(self.path/'gates.json', [g.entry() for g in self.gates])
+    write_json(self.path / "manifest.json", self.manifest)
+    if self.gates:
+        write_json(self.path / "gates.json", [g.entry() for g in self.gates])
     return self
+
 
 @patch
 def close(
-    self:Run,
-    status:str='finished', # One of `STATUSES` but `running`
-    message:str='', # Why it ended so, in one line
-)->Run: # The same run
+    self: Run,
+    status: str = "finished",  # One of `STATUSES` but `running`
+    message: str = "",  # Why it ended so, in one line
+) -> Run:  # The same run
     "End the run: write status, end and gates, and release the folder. Closing twice is harmless."
-    check_in('status', status, STATUSES[1:])
-    if _OPEN.pop(self.path.resolve(), None) is not self: return self
-    self.manifest.update(status=status, end=_now(), device=self.manifest['device'] | device_info(), message=message or self.manifest['message'])
-    try: self.save()
-    finally: self.stack.close()
+    check_in("status", status, STATUSES[1:])
+    if _OPEN.pop(self.path.resolve(), None) is not self:
+        return self
+    self.manifest.update(
+        status=status,
+        end=_now(),
+        device=self.manifest["device"] | device_info(),
+        message=message or self.manifest["message"],
+    )
+    try:
+        self.save()
+    finally:
+        self.stack.close()
     atexit.unregister(self.close)
     return self
 
-@patch
-def __enter__(self:Run)->Run: return self
 
 @patch
-def __exit__(self:Run, kind, e, tb):
+def __enter__(self: Run) -> Run:
+    return self
+
+
+@patch
+def __exit__(self: Run, kind, e, tb):
     stop = kind is not None and not issubclass(kind, Exception)
-    self.close('finished' if kind is None else 'interrupted' if stop else 'failed', '' if kind is None else f'{kind.__name__}: {e}'.splitlines()[0])
+    self.close(
+        "finished" if kind is None else "interrupted" if stop else "failed",
+        "" if kind is None else f"{kind.__name__}: {e}".splitlines()[0],
+    )
+
 
 # %% ../nbs/api/00_core.ipynb #cell079
-def _check_earlier(path, phase, params, resume)->dict|None:
+def _check_earlier(path, phase, params, resume) -> dict | None:
     "Manifest of the earlier run that is resumed; it does not run, since we hold its lock. Empties the folder when `resume` is False."
     earlier = run_manifest(path)
-    if earlier and not resume: _empty(path)
-    if earlier is None or not resume: return None
-    if earlier['status'] == 'running': earlier['status'] = 'interrupted'
-    if earlier['phase'] != phase: raise ValueError(f"{path} holds a run of {earlier['phase']!r}, not of {phase!r}; choose another folder")
-    old = earlier.get('parameters', {})
-    changed = [k for k in {**old, **params} if k != 'out_dir' and (k not in old or k not in params or old[k] != params[k])]
+    if earlier and not resume:
+        _empty(path)
+    if earlier is None or not resume:
+        return None
+    if earlier["status"] == "running":
+        earlier["status"] = "interrupted"
+    if earlier["phase"] != phase:
+        raise ValueError(
+            f"{path} holds a run of {earlier['phase']!r}, not of {phase!r}; choose another folder"
+        )
+    old = earlier.get("parameters", {})
+    changed = [
+        k
+        for k in {**old, **params}
+        if k != "out_dir" and (k not in old or k not in params or old[k] != params[k])
+    ]
     if not changed:
-        _remove(path/'gates.json')
+        _remove(path / "gates.json")
         return earlier
-    what = ', '.join(f'{k} {old.get(k)!r} -> {params.get(k)!r}' for k in changed)
-    raise ValueError(f"{path} holds a run with other parameters ({what}); choose another folder, or start over (resume=False; on the command line --fresh)")
+    what = ", ".join(f"{k} {old.get(k)!r} -> {params.get(k)!r}" for k in changed)
+    raise ValueError(
+        f"{path} holds a run with other parameters ({what}); choose another folder, or start over (resume=False; on the command line --fresh)"
+    )
+
 
 def _empty(path):
     "Delete what an earlier run left, but not the lock that is being held."
     for p in path.iterdir():
-        if p.name not in ('.lock', '.kernel'): _remove(p)
+        if p.name not in (".lock", ".kernel"):
+            _remove(p)
 
-def _lent_manifest(path, params)->dict:
+
+def _lent_manifest(path, params) -> dict:
     "Manifest of a run that the phase runner opened for this process."
-    manifest = read_json(path/'manifest.json')
-    manifest['parameters'] |= {k: v for k, v in params.items() if k not in manifest['parameters']}
-    return manifest | dict(pid=os.getpid(), device=device_info(), status='running')
+    manifest = read_json(path / "manifest.json")
+    manifest["parameters"] |= {k: v for k, v in params.items() if k not in manifest["parameters"]}
+    return manifest | dict(pid=os.getpid(), device=device_info(), status="running")
 
-def _new_manifest(phase, params, earlier)->dict:
-    resumed = (earlier.get('resumed', []) + [{k: earlier.get(k) for k in ('start', 'end', 'status', 'code')}]) if earlier else []
-    seeds = {k: v for k, v in params.items() if k == 'seed' or k == 'seeds' or k.endswith(('_seed', '_seeds'))}
-    return dict(format='musicgen_emotion/run/1', phase=phase, status='running', message='', start=_now(), end=None, pid=os.getpid(), resumed=resumed,
-                package_version=musicgen_emotion.__version__, git_revision=git_revision(), library_versions=library_versions(), device=device_info(),
-                models=[], parameters=params, seeds=seeds, inputs={})
 
-def _open_log(run)->logging.Logger:
-    log = logging.getLogger(f'musicgen_emotion.run.{run.phase}.{sha256_bytes(str(run.path.resolve()))[:8]}')
+def _new_manifest(phase, params, earlier) -> dict:
+    resumed = (
+        (
+            earlier.get("resumed", [])
+            + [{k: earlier.get(k) for k in ("start", "end", "status", "code")}]
+        )
+        if earlier
+        else []
+    )
+    seeds = {
+        k: v
+        for k, v in params.items()
+        if k == "seed" or k == "seeds" or k.endswith(("_seed", "_seeds"))
+    }
+    return dict(
+        format="musicgen_emotion/run/1",
+        phase=phase,
+        status="running",
+        message="",
+        start=_now(),
+        end=None,
+        pid=os.getpid(),
+        resumed=resumed,
+        package_version=musicgen_emotion.__version__,
+        git_revision=git_revision(),
+        library_versions=library_versions(),
+        device=device_info(),
+        models=[],
+        parameters=params,
+        seeds=seeds,
+        inputs={},
+    )
+
+
+def _open_log(run) -> logging.Logger:
+    log = logging.getLogger(
+        f"musicgen_emotion.run.{run.phase}.{sha256_bytes(str(run.path.resolve()))[:8]}"
+    )
     log.setLevel(logging.INFO)
-    handler = logging.FileHandler(run.path/'run.log', encoding='utf-8')
-    handler.setFormatter(logging.Formatter('%(asctime)s %(levelname)s %(message)s'))
+    handler = logging.FileHandler(run.path / "run.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     run.stack.callback(lambda: (log.removeHandler(handler), handler.close()))
-    for left in run.path.rglob('.tmp-*'): _remove(left)
+    for left in run.path.rglob(".tmp-*"):
+        _remove(left)
     return log
+
 
 # %% ../nbs/api/00_core.ipynb #cell080
 def open_run(
-    out:Path|str, # Run folder, made when absent
-    phase:str, # Which study
-    params:Mapping|None=None, # All its parameters
-    resume:bool=True, # Go on with what an earlier run of the same parameters left; False empties the folder first
-)->Run: # A context manager; or call `close()` yourself
+    out: Path | str,  # Run folder, made when absent
+    phase: str,  # Which study
+    params: Mapping | None = None,  # All its parameters
+    resume: bool = True,  # Go on with what an earlier run of the same parameters left; False empties the folder first
+) -> Run:  # A context manager; or call `close()` yourself
     "Own a folder, write its manifest with status `running`, and log to `run.log`. One process a folder."
     path, params = Path(out), _plain(dict(params or {}))
-    if not phase: raise ValueError(f"phase must be a name; got {phase!r}")
-    if path.resolve() in _OPEN: _OPEN[path.resolve()].close('interrupted', 'opened again in the same process')
+    if not phase:
+        raise ValueError(f"phase must be a name; got {phase!r}")
+    if path.resolve() in _OPEN:
+        _OPEN[path.resolve()].close("interrupted", "opened again in the same process")
     run = Run(path, phase, params)
     lent = os.environ.get(RUNNER) == str(path.resolve())
     try:
-        run.stack.enter_context(folder_lock(path, 10., '.kernel') if lent else folder_lock(path))
-        run.manifest = _lent_manifest(path, params) if lent else _new_manifest(phase, params, _check_earlier(path, phase, params, resume))
+        run.stack.enter_context(folder_lock(path, 10.0, ".kernel") if lent else folder_lock(path))
+        run.manifest = (
+            _lent_manifest(path, params)
+            if lent
+            else _new_manifest(phase, params, _check_earlier(path, phase, params, resume))
+        )
         run.save()
         run.log = _open_log(run)
     except BaseException:
         run.stack.close()
         raise
     _OPEN[path.resolve()] = run
-    atexit.register(run.close, 'interrupted', 'the process ended without closing the run')
+    atexit.register(run.close, "interrupted", "the process ended without closing the run")
     return run
+
 
 # %% ../nbs/api/00_core.ipynb #cell085
 @patch
 def gate(
-    self:Run,
-    name:str, # What was measured
-    value:float, # The number
-    low:float|None=None, # Lower end of its interval
-    high:float|None=None, # Upper end of its interval
+    self: Run,
+    name: str,  # What was measured
+    value: float,  # The number
+    low: float | None = None,  # Lower end of its interval
+    high: float | None = None,  # Upper end of its interval
     *,
-    threshold:float, # Bar, fixed before the result
-    direction:str='>', # One of `>`, `>=`, `<`, `<=`
-    why:str='', # Why it matters
-    n:int|None=None, # Units behind the number
-)->Gate: # The gate, already in `gates.json`
+    threshold: float,  # Bar, fixed before the result
+    direction: str = ">",  # One of `>`, `>=`, `<`, `<=`
+    why: str = "",  # Why it matters
+    n: int | None = None,  # Units behind the number
+) -> Gate:  # The gate, already in `gates.json`
     "Decide a criterion and record it; the same name again replaces the earlier entry."
     gate = Gate(name, value, low, high, n, threshold, direction, why)
     self.gates = [g for g in self.gates if g.name != name] + [gate]
-    write_json(self.path/'gates.json', [g.entry() for g in self.gates])
-    if self.log: self.log.info('gate %s: %s %g %s %g', name, 'passed' if gate.passed else 'failed', gate.value, direction, gate.threshold)
+    write_json(self.path / "gates.json", [g.entry() for g in self.gates])
+    if self.log:
+        self.log.info(
+            "gate %s: %s %g %s %g",
+            name,
+            "passed" if gate.passed else "failed",
+            gate.value,
+            direction,
+            gate.threshold,
+        )
     return gate
+
 
 # %% ../nbs/api/00_core.ipynb #cell088
 @patch
 def set_model(
-    self:Run,
-    model, # An object with `name` and `checksum` (see `load_model`), or a name
-    checksum:str|None=None, # SHA-256 of the weights, when `model` is a name
-    **more, # Anything else that identifies it: `revision`, `dtype`, `device`
-)->Run: # The same run
+    self: Run,
+    model,  # An object with `name` and `checksum` (see `load_model`), or a name
+    checksum: str | None = None,  # SHA-256 of the weights, when `model` is a name
+    **more,  # Anything else that identifies it: `revision`, `dtype`, `device`
+) -> Run:  # The same run
     "Record in the manifest which weights were used."
-    entry = dict(name=str(getattr(model, 'name', model)), checksum=checksum or getattr(model, 'checksum', None))
-    entry |= {k: str(v) for k in ('backend', 'revision', 'device', 'dtype') if (v := getattr(model, k, None)) is not None} | more
-    if entry['checksum'] is None: raise ValueError(f"checksum of model {entry['name']!r} must be given; a name alone does not identify weights")
-    self.manifest['models'] = [m for m in self.manifest['models'] if m['name'] != entry['name']] + [_plain(entry)]
+    entry = dict(
+        name=str(getattr(model, "name", model)),
+        checksum=checksum or getattr(model, "checksum", None),
+    )
+    entry |= {
+        k: str(v)
+        for k in ("backend", "revision", "device", "dtype")
+        if (v := getattr(model, k, None)) is not None
+    } | more
+    if entry["checksum"] is None:
+        raise ValueError(
+            f"checksum of model {entry['name']!r} must be given; a name alone does not identify weights"
+        )
+    self.manifest["models"] = [m for m in self.manifest["models"] if m["name"] != entry["name"]] + [
+        _plain(entry)
+    ]
     return self.save()
+
 
 # %% ../nbs/api/00_core.ipynb #cell091
 @patch
 def add_input(
-    self:Run,
-    path:Path|str, # File or folder that the run reads
-)->Path: # The same path
+    self: Run,
+    path: Path | str,  # File or folder that the run reads
+) -> Path:  # The same path
     "Record an input with its checksum, and return its path so that the call can stand where the path is used."
-    self.manifest['inputs'][str(path)] = sha256_file(path)
+    self.manifest["inputs"][str(path)] = sha256_file(path)
     self.save()
     return Path(path)
+
 
 # %% ../nbs/api/00_core.ipynb #cell094
 @patch
 def table(
-    self:Run,
-    df:pd.DataFrame, # Tidy table
-    name:str, # File name below the run folder; `.csv` is added when it has no suffix
-)->pd.DataFrame: # The same table, for display
+    self: Run,
+    df: pd.DataFrame,  # Tidy table
+    name: str,  # File name below the run folder; `.csv` is added when it has no suffix
+) -> pd.DataFrame:  # The same table, for display
     "Write a table into the run folder and hand it on."
-    write_table(df, self.path/(name if Path(name).suffix else f'{name}.csv'))
+    write_table(df, self.path / (name if Path(name).suffix else f"{name}.csv"))
     return df

@@ -11,310 +11,611 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 import numpy as np
 from .core import check_finite, check_in, rng, read_json, write_table
-from .emotions import EMOTION_WORDS, EMOTIONS, HELD_OUT_WORDS, VALENCE_AROUSAL, quadrant
+from musicgen_emotion.emotions import (
+    EMOTION_WORDS,
+    EMOTIONS,
+    HELD_OUT_WORDS,
+    VALENCE_AROUSAL,
+    quadrant,
+)
 
 # %% auto #0
-__all__ = ['SOURCES', 'SONG_COLUMNS', 'DEAM_FILES', 'EXPECTED_RELATIONS', 'rescale', 'find_file', 'load_pmemo', 'load_deam',
-           'split_by_group', 'artist_group', 'emotion_labeled_dataset', 'dataset_summary', 'correlation',
-           'label_correlations', 'find_emotion_words', 'mask_emotion_words', 'load_captions', 'load_norms',
-           'check_words', 'load_prompt_embeddings']
+__all__ = [
+    "SOURCES",
+    "SONG_COLUMNS",
+    "DEAM_FILES",
+    "EXPECTED_RELATIONS",
+    "rescale",
+    "find_file",
+    "load_pmemo",
+    "load_deam",
+    "split_by_group",
+    "artist_group",
+    "emotion_labeled_dataset",
+    "dataset_summary",
+    "correlation",
+    "label_correlations",
+    "find_emotion_words",
+    "mask_emotion_words",
+    "load_captions",
+    "load_norms",
+    "check_words",
+    "load_prompt_embeddings",
+]
 
 # %% ../nbs/api/12_datasets.ipynb #cell003
-if TYPE_CHECKING: import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 # %% ../nbs/api/12_datasets.ipynb #cell006
 def rescale(
-    values, # Ratings on the original scale, any shape
-    low:float, # Lowest possible rating
-    high:float, # Highest possible rating
-    neutral:float|None=None, # Rating that counts as neutral; default: the middle of the scale
-)->np.ndarray: # Ratings from -1 to 1, neutral at 0
+    values,  # Ratings on the original scale, any shape
+    low: float,  # Lowest possible rating
+    high: float,  # Highest possible rating
+    neutral: float | None = None,  # Rating that counts as neutral; default: the middle of the scale
+) -> np.ndarray:  # Ratings from -1 to 1, neutral at 0
     "Map `low`, `neutral`, `high` to -1, 0, 1, straight in between; a rating outside the scale is an error, not clipped."
-    v, mid = np.asarray(values, float), (low + high)/2 if neutral is None else neutral
-    if not low < mid < high: raise ValueError(f"neutral must lie between low {low} and high {high}; got {mid}")
+    v, mid = np.asarray(values, float), (low + high) / 2 if neutral is None else neutral
+    if not low < mid < high:
+        raise ValueError(f"neutral must lie between low {low} and high {high}; got {mid}")
     wrong = v[(v < low) | (v > high)]
-    if wrong.size: raise ValueError(f"{wrong.size} ratings lie outside {low} to {high}, the first is {wrong.flat[0]:g}; is this another scale?")
-    return np.where(v < mid, (v - mid)/(mid - low), (v - mid)/(high - mid))
+    if wrong.size:
+        raise ValueError(
+            f"{wrong.size} ratings lie outside {low} to {high}, the first is {wrong.flat[0]:g}; is this another scale?"
+        )
+    return np.where(v < mid, (v - mid) / (mid - low), (v - mid) / (high - mid))
+
 
 # %% ../nbs/api/12_datasets.ipynb #cell010
-SOURCES = dict(PMEmo='https://github.com/HuiZhangDB/PMEmo', DEAM='https://cvml.unige.ch/databases/DEAM/', MusicCaps='https://www.kaggle.com/datasets/googleai/musiccaps',
-               Glasgow='https://doi.org/10.3758/s13428-018-1099-3')
-SONG_COLUMNS = ('dataset', 'song', 'artist', 'title', 'path', 'valence', 'arousal', 'quadrant')
+SOURCES = dict(
+    PMEmo="https://github.com/HuiZhangDB/PMEmo",
+    DEAM="https://cvml.unige.ch/databases/DEAM/",
+    MusicCaps="https://www.kaggle.com/datasets/googleai/musiccaps",
+    Glasgow="https://doi.org/10.3758/s13428-018-1099-3",
+)
+SONG_COLUMNS = ("dataset", "song", "artist", "title", "path", "valence", "arousal", "quadrant")
+
 
 def find_file(
-    folder:Path|str, # Folder of the data set, or the folder above it
-    accepted:Sequence[str], # Relative paths, any of which will do
-    source:str, # Name in `SOURCES`, for the message
-)->Path: # The first that exists
+    folder: Path | str,  # Folder of the data set, or the folder above it
+    accepted: Sequence[str],  # Relative paths, any of which will do
+    source: str,  # Name in `SOURCES`, for the message
+) -> Path:  # The first that exists
     "Find a file of a data set; when it is absent, say what was looked for, where, and where to get it."
     folder = Path(folder)
-    for base in (folder, *sorted(p for p in folder.glob('*') if p.is_dir())):
+    for base in (folder, *sorted(p for p in folder.glob("*") if p.is_dir())):
         for rel in accepted:
-            if (base/rel).is_file(): return base/rel
-    raise FileNotFoundError(f"{accepted[0]} was not found in {folder}; accepted layouts: {', '.join(accepted)}, there or one folder down. "
-                            f"{source} can be had from {SOURCES[source]}")
+            if (base / rel).is_file():
+                return base / rel
+    raise FileNotFoundError(
+        f"{accepted[0]} was not found in {folder}; accepted layouts: {', '.join(accepted)}, there or one folder down. "
+        f"{source} can be had from {SOURCES[source]}"
+    )
+
 
 # %% ../nbs/api/12_datasets.ipynb #cell013
 def _read_csv(path, *needed):
     "A CSV with clean column names (no spaces around, lower case); names the columns it lacks."
     import pandas as pd
-    t = pd.read_csv(path, sep=None, engine='python', encoding='utf-8-sig', skipinitialspace=True)
+
+    t = pd.read_csv(path, sep=None, engine="python", encoding="utf-8-sig", skipinitialspace=True)
     t.columns = [str(c).strip().lower() for c in t.columns]
-    t = t.rename(columns={'id': 'song_id'} if 'song_id' not in t else {})
+    t = t.rename(columns={"id": "song_id"} if "song_id" not in t else {})
     missing = [c for c in needed if c not in t]
-    if missing: raise KeyError(f"{path} lacks the columns {missing}; it has {', '.join(t.columns)}")
+    if missing:
+        raise KeyError(f"{path} lacks the columns {missing}; it has {', '.join(t.columns)}")
     return t
+
 
 def _audio_paths(folder, ids, places):
     "Path of each song's audio below `folder`, or '' where it is absent."
-    found = {p.stem: str(p) for place in places for p in sorted(Path(folder).glob(f'{place}/*')) if p.suffix.lower() in ('.mp3', '.wav', '.flac', '.ogg')}
-    return [found.get(str(i), '') for i in ids]
+    found = {
+        p.stem: str(p)
+        for place in places
+        for p in sorted(Path(folder).glob(f"{place}/*"))
+        if p.suffix.lower() in (".mp3", ".wav", ".flac", ".ogg")
+    }
+    return [found.get(str(i), "") for i in ids]
+
 
 def _songs(dataset, t, folder, places, scale, neutral):
     "The tidy table from columns song_id, valence, arousal and, where known, artist and title."
     import pandas as pd
-    if t.song_id.duplicated().any(): raise ValueError(f"{dataset} names songs twice: {t.song_id[t.song_id.duplicated()].tolist()[:5]}")
-    known = {c: t[c].fillna('').astype(str).str.strip() if c in t else '' for c in ('artist', 'title')}
-    v, a = (rescale(check_finite(f'{c} of {dataset}', t[c].to_numpy(float)), *scale, n) for c, n in zip(('valence', 'arousal'), neutral or (None, None)))
-    out = pd.DataFrame(dict(dataset=dataset, song=t.song_id.astype(str).to_numpy(), path=_audio_paths(folder, t.song_id, places), valence=v, arousal=a,
-                            quadrant=[quadrant(x, y) for x, y in zip(v, a)]))
-    return out.assign(**{k: getattr(s, 'to_numpy', lambda s=s: s)() for k, s in known.items()})[list(SONG_COLUMNS)]
+
+    if t.song_id.duplicated().any():
+        raise ValueError(
+            f"{dataset} names songs twice: {t.song_id[t.song_id.duplicated()].tolist()[:5]}"
+        )
+    known = {
+        c: t[c].fillna("").astype(str).str.strip() if c in t else "" for c in ("artist", "title")
+    }
+    v, a = (
+        rescale(check_finite(f"{c} of {dataset}", t[c].to_numpy(float)), *scale, n)
+        for c, n in zip(("valence", "arousal"), neutral or (None, None))
+    )
+    out = pd.DataFrame(
+        dict(
+            dataset=dataset,
+            song=t.song_id.astype(str).to_numpy(),
+            path=_audio_paths(folder, t.song_id, places),
+            valence=v,
+            arousal=a,
+            quadrant=[quadrant(x, y) for x, y in zip(v, a)],
+        )
+    )
+    return out.assign(**{k: getattr(s, "to_numpy", lambda s=s: s)() for k, s in known.items()})[
+        list(SONG_COLUMNS)
+    ]
+
 
 def load_pmemo(
-    folder:Path|str, # Folder that holds `annotations/static_annotations.csv`, `metadata.csv` and `chorus/`
-    neutral:tuple[float, float]|None=None, # (valence, arousal) of the neutral point on the original scale 0 to 1; default .5, .5
-)->pd.DataFrame: # Columns `SONG_COLUMNS`, valence and arousal from -1 to 1
+    folder: Path
+    | str,  # Folder that holds `annotations/static_annotations.csv`, `metadata.csv` and `chorus/`
+    neutral: tuple[float, float]
+    | None = None,  # (valence, arousal) of the neutral point on the original scale 0 to 1; default .5, .5
+) -> pd.DataFrame:  # Columns `SONG_COLUMNS`, valence and arousal from -1 to 1
     "PMEmo (Zhang et al. 2018): 794 songs with mean valence and arousal of their chorus. `path` is empty where the audio is absent."
-    rated = find_file(folder, ['annotations/static_annotations.csv', 'static_annotations.csv'], 'PMEmo')
-    base = rated.parents[1] if rated.parent.name == 'annotations' else rated.parent
-    t = _read_csv(rated, 'musicid', 'arousal(mean)', 'valence(mean)').rename(columns={'musicid': 'song_id', 'arousal(mean)': 'arousal', 'valence(mean)': 'valence'})
-    meta = _read_csv(find_file(base, ['metadata.csv'], 'PMEmo'), 'musicid', 'artist').rename(columns={'musicid': 'song_id'})
-    names = [c for c in ('song_id', 'artist', 'title') if c in meta]
-    return _songs('PMEmo', t.merge(meta[names], how='left', on='song_id', validate='one_to_one'), base, ['chorus'], (0, 1), neutral)
+    rated = find_file(
+        folder, ["annotations/static_annotations.csv", "static_annotations.csv"], "PMEmo"
+    )
+    base = rated.parents[1] if rated.parent.name == "annotations" else rated.parent
+    t = _read_csv(rated, "musicid", "arousal(mean)", "valence(mean)").rename(
+        columns={"musicid": "song_id", "arousal(mean)": "arousal", "valence(mean)": "valence"}
+    )
+    meta = _read_csv(find_file(base, ["metadata.csv"], "PMEmo"), "musicid", "artist").rename(
+        columns={"musicid": "song_id"}
+    )
+    names = [c for c in ("song_id", "artist", "title") if c in meta]
+    return _songs(
+        "PMEmo",
+        t.merge(meta[names], how="left", on="song_id", validate="one_to_one"),
+        base,
+        ["chorus"],
+        (0, 1),
+        neutral,
+    )
+
 
 # %% ../nbs/api/12_datasets.ipynb #cell016
-DEAM_FILES = tuple(f'static_annotations_averaged_songs_{part}.csv' for part in ('1_2000', '2000_2058'))
+DEAM_FILES = tuple(
+    f"static_annotations_averaged_songs_{part}.csv" for part in ("1_2000", "2000_2058")
+)
+
 
 def _deam_artists(folder):
     "Artists and titles from whichever metadata files there are; their columns differ from year to year."
     import pandas as pd
-    parts = [_read_csv(p, 'song_id', 'artist') for p in sorted({*Path(folder).glob('metadata*.csv'), *Path(folder).glob('metadata/*.csv')})]
-    parts = [p.rename(columns={k: 'title' for k in ('song title', 'track') if k in p and 'title' not in p}) for p in parts]
-    t = pd.concat([p[[c for c in ('song_id', 'artist', 'title') if c in p]] for p in parts]) if parts else pd.DataFrame(columns=['song_id', 'artist'])
-    return t.assign(song_id=pd.to_numeric(t.song_id, errors='coerce')).dropna(subset='song_id').drop_duplicates('song_id').astype({'song_id': int})
+
+    parts = [
+        _read_csv(p, "song_id", "artist")
+        for p in sorted({*Path(folder).glob("metadata*.csv"), *Path(folder).glob("metadata/*.csv")})
+    ]
+    parts = [
+        p.rename(
+            columns={k: "title" for k in ("song title", "track") if k in p and "title" not in p}
+        )
+        for p in parts
+    ]
+    t = (
+        pd.concat([p[[c for c in ("song_id", "artist", "title") if c in p]] for p in parts])
+        if parts
+        else pd.DataFrame(columns=["song_id", "artist"])
+    )
+    return (
+        t.assign(song_id=pd.to_numeric(t.song_id, errors="coerce"))
+        .dropna(subset="song_id")
+        .drop_duplicates("song_id")
+        .astype({"song_id": int})
+    )
+
 
 def load_deam(
-    folder:Path|str, # Folder that holds `annotations/`, `MEMD_audio/` and the metadata files
-    neutral:tuple[float, float]|None=None, # (valence, arousal) of the neutral point on the original scale 1 to 9; default 5, 5
-)->pd.DataFrame: # Columns `SONG_COLUMNS`, valence and arousal from -1 to 1
+    folder: Path | str,  # Folder that holds `annotations/`, `MEMD_audio/` and the metadata files
+    neutral: tuple[float, float]
+    | None = None,  # (valence, arousal) of the neutral point on the original scale 1 to 9; default 5, 5
+) -> pd.DataFrame:  # Columns `SONG_COLUMNS`, valence and arousal from -1 to 1
     "DEAM (Aljanaki, Yang & Soleymani 2017): 1,802 excerpts with mean valence and arousal, in two files."
     import pandas as pd
-    deep = 'annotations/annotations averaged per song/song_level'
-    files = [find_file(folder, [f'{deep}/{n}', f'{deep.split("/", 1)[1]}/{n}', f'song_level/{n}', n], 'DEAM') for n in DEAM_FILES]
-    t = pd.concat([_read_csv(f, 'song_id', 'valence_mean', 'arousal_mean') for f in files], ignore_index=True)
-    base = next((p for p in files[0].parents if (p/'MEMD_audio').is_dir() or (p/'metadata').is_dir() or any(p.glob('metadata*.csv'))), Path(folder))
-    t = t.rename(columns=dict(valence_mean='valence', arousal_mean='arousal')).merge(_deam_artists(base), how='left', on='song_id')
-    return _songs('DEAM', t, base, ['MEMD_audio', 'MEMD_audio/*', 'audio'], (1, 9), neutral)
+
+    deep = "annotations/annotations averaged per song/song_level"
+    files = [
+        find_file(
+            folder, [f"{deep}/{n}", f"{deep.split('/', 1)[1]}/{n}", f"song_level/{n}", n], "DEAM"
+        )
+        for n in DEAM_FILES
+    ]
+    t = pd.concat(
+        [_read_csv(f, "song_id", "valence_mean", "arousal_mean") for f in files], ignore_index=True
+    )
+    base = next(
+        (
+            p
+            for p in files[0].parents
+            if (p / "MEMD_audio").is_dir()
+            or (p / "metadata").is_dir()
+            or any(p.glob("metadata*.csv"))
+        ),
+        Path(folder),
+    )
+    t = t.rename(columns=dict(valence_mean="valence", arousal_mean="arousal")).merge(
+        _deam_artists(base), how="left", on="song_id"
+    )
+    return _songs("DEAM", t, base, ["MEMD_audio", "MEMD_audio/*", "audio"], (1, 9), neutral)
+
 
 # %% ../nbs/api/12_datasets.ipynb #cell020
 def split_by_group(
-    groups:Sequence, # Group of each row, e.g. the artist
-    shares:Mapping[str, float]|None=None, # Split -> share of rows, summing to 1; default train .7, validation .15, test .15
-    seed:int=0, # Seed of the order of groups
-)->np.ndarray: # (row,) split of each row
+    groups: Sequence,  # Group of each row, e.g. the artist
+    shares: Mapping[str, float]
+    | None = None,  # Split -> share of rows, summing to 1; default train .7, validation .15, test .15
+    seed: int = 0,  # Seed of the order of groups
+) -> np.ndarray:  # (row,) split of each row
     "Assign whole groups to splits, large groups first, each to the split that lacks most of its share."
-    shares = dict(train=.7, validation=.15, test=.15) if shares is None else dict(shares)
-    if abs(sum(shares.values()) - 1) > 1e-6 or min(shares.values()) <= 0: raise ValueError(f"shares must be positive and sum to 1; got {shares}")
-    names, index, counts = np.unique(np.asarray(groups, dtype=str), return_inverse=True, return_counts=True)
-    if len(names) < len(shares): raise ValueError(f"{len(names)} groups cannot fill {len(shares)} splits; needed is at least one group a split")
-    order = rng(seed, 'split_by_group').permutation(len(names))
-    order, room, of_group = order[np.argsort(-counts[order], kind='stable')], {s: p*len(index) for s, p in shares.items()}, {}
+    shares = dict(train=0.7, validation=0.15, test=0.15) if shares is None else dict(shares)
+    if abs(sum(shares.values()) - 1) > 1e-6 or min(shares.values()) <= 0:
+        raise ValueError(f"shares must be positive and sum to 1; got {shares}")
+    names, index, counts = np.unique(
+        np.asarray(groups, dtype=str), return_inverse=True, return_counts=True
+    )
+    if len(names) < len(shares):
+        raise ValueError(
+            f"{len(names)} groups cannot fill {len(shares)} splits; needed is at least one group a split"
+        )
+    order = rng(seed, "split_by_group").permutation(len(names))
+    order, room, of_group = (
+        order[np.argsort(-counts[order], kind="stable")],
+        {s: p * len(index) for s, p in shares.items()},
+        {},
+    )
     for i, g in enumerate(order):
         empty = [s for s in shares if s not in of_group.values()]
-        of_group[g] = max(empty if len(order) - i <= len(empty) else shares, key=lambda s: room[s]/shares[s])
+        of_group[g] = max(
+            empty if len(order) - i <= len(empty) else shares, key=lambda s: room[s] / shares[s]
+        )
         room[of_group[g]] -= counts[g]
     return np.array([of_group[g] for g in index])
 
+
 # %% ../nbs/api/12_datasets.ipynb #cell023
 def artist_group(
-    table:pd.DataFrame, # Columns artist, dataset, song
-)->np.ndarray: # (row,) group names
+    table: pd.DataFrame,  # Columns artist, dataset, song
+) -> np.ndarray:  # (row,) group names
     "One group an artist, spelled without case, punctuation and leading 'the'; a song without an artist is a group of its own."
-    plain = [re.sub(r'^the ', '', re.sub(r'\W+', ' ', a.lower()).strip()) for a in table.artist.fillna('').astype(str)]
-    return np.array([p or f'{d} {s}' for p, d, s in zip(plain, table.dataset, table.song)])
+    plain = [
+        re.sub(r"^the ", "", re.sub(r"\W+", " ", a.lower()).strip())
+        for a in table.artist.fillna("").astype(str)
+    ]
+    return np.array([p or f"{d} {s}" for p, d, s in zip(plain, table.dataset, table.song)])
+
 
 # %% ../nbs/api/12_datasets.ipynb #cell026
 def emotion_labeled_dataset(
-    *tables:pd.DataFrame, # Tables of `load_pmemo`, `load_deam` or your own with `SONG_COLUMNS`
-    out:Path|str|None=None, # Folder in which `emotion_labeled_dataset.csv` is written
-    shares:Mapping[str, float]|None=None, # As in `split_by_group`
-    seed:int=0, # Seed of the split
-)->pd.DataFrame: # `SONG_COLUMNS`, artist_group, split
+    *tables: pd.DataFrame,  # Tables of `load_pmemo`, `load_deam` or your own with `SONG_COLUMNS`
+    out: Path | str | None = None,  # Folder in which `emotion_labeled_dataset.csv` is written
+    shares: Mapping[str, float] | None = None,  # As in `split_by_group`
+    seed: int = 0,  # Seed of the split
+) -> pd.DataFrame:  # `SONG_COLUMNS`, artist_group, split
     "All songs in one table, with a split by artist."
     import pandas as pd
-    if not tables: raise ValueError("at least one table of songs is needed")
+
+    if not tables:
+        raise ValueError("at least one table of songs is needed")
     for t in tables:
         missing = [c for c in SONG_COLUMNS if c not in t]
-        if missing: raise KeyError(f"a table of songs lacks the columns {missing}; needed: {', '.join(SONG_COLUMNS)}")
+        if missing:
+            raise KeyError(
+                f"a table of songs lacks the columns {missing}; needed: {', '.join(SONG_COLUMNS)}"
+            )
     t = pd.concat(tables, ignore_index=True)
     t = t.assign(artist_group=artist_group(t))
     t = t.assign(split=split_by_group(t.artist_group, shares, seed))
-    if out is not None: write_table(t, Path(out)/'emotion_labeled_dataset.csv')
+    if out is not None:
+        write_table(t, Path(out) / "emotion_labeled_dataset.csv")
     return t
+
 
 # %% ../nbs/api/12_datasets.ipynb #cell030
 def dataset_summary(
-    songs:pd.DataFrame, # Table of `emotion_labeled_dataset`
-    by:Sequence[str]=('dataset', 'quadrant'), # Columns to count over
-)->pd.DataFrame: # One row a combination: songs, share (within the first column), artists, mean and sd of valence and arousal
+    songs: pd.DataFrame,  # Table of `emotion_labeled_dataset`
+    by: Sequence[str] = ("dataset", "quadrant"),  # Columns to count over
+) -> pd.DataFrame:  # One row a combination: songs, share (within the first column), artists, mean and sd of valence and arousal
     "Counts and ratings by data set and quadrant."
     by = list(by)
-    for c in by: check_in('by', c, songs.columns)
-    t = songs.groupby(by, sort=True).agg(songs=('song', 'size'), artists=('artist_group', 'nunique'), valence=('valence', 'mean'), valence_sd=('valence', 'std'),
-                                         arousal=('arousal', 'mean'), arousal_sd=('arousal', 'std')).reset_index()
-    return t.assign(share=t.songs/t.groupby(by[0]).songs.transform('sum'))
+    for c in by:
+        check_in("by", c, songs.columns)
+    t = (
+        songs.groupby(by, sort=True)
+        .agg(
+            songs=("song", "size"),
+            artists=("artist_group", "nunique"),
+            valence=("valence", "mean"),
+            valence_sd=("valence", "std"),
+            arousal=("arousal", "mean"),
+            arousal_sd=("arousal", "std"),
+        )
+        .reset_index()
+    )
+    return t.assign(share=t.songs / t.groupby(by[0]).songs.transform("sum"))
+
 
 # %% ../nbs/api/12_datasets.ipynb #cell033
 def correlation(
-    x:Sequence[float], # One number a song
-    y:Sequence[float], # One number a song
-    level:float=.95, # Coverage of the interval
-)->dict: # value, low, high, n
+    x: Sequence[float],  # One number a song
+    y: Sequence[float],  # One number a song
+    level: float = 0.95,  # Coverage of the interval
+) -> dict:  # value, low, high, n
     "Spearman correlation of the rows where both are known, with the Fisher interval of Fieller et al. (1957)."
     from scipy.stats import norm, spearmanr
+
     x, y = np.asarray(x, float), np.asarray(y, float)
     ok = np.isfinite(x) & np.isfinite(y)
     n = int(ok.sum())
-    if n < 4: raise ValueError(f"a correlation needs at least 4 rows where both numbers are known; got {n}")
-    if np.ptp(x[ok]) == 0 or np.ptp(y[ok]) == 0: return dict(value=float('nan'), low=float('nan'), high=float('nan'), n=n)
+    if n < 4:
+        raise ValueError(
+            f"a correlation needs at least 4 rows where both numbers are known; got {n}"
+        )
+    if np.ptp(x[ok]) == 0 or np.ptp(y[ok]) == 0:
+        return dict(value=float("nan"), low=float("nan"), high=float("nan"), n=n)
     r = float(spearmanr(x[ok], y[ok])[0])
-    z, half = np.arctanh(np.clip(r, -.999999, .999999)), norm.ppf((1 + level)/2)*np.sqrt(1.06/(n - 3))
+    z, half = (
+        np.arctanh(np.clip(r, -0.999999, 0.999999)),
+        norm.ppf((1 + level) / 2) * np.sqrt(1.06 / (n - 3)),
+    )
     return dict(value=r, low=float(np.tanh(z - half)), high=float(np.tanh(z + half)), n=n)
 
+
 # %% ../nbs/api/12_datasets.ipynb #cell036
-EXPECTED_RELATIONS = (('tempo', 'arousal', 1), ('onset_rate', 'arousal', 1), ('rms_db', 'arousal', 1), ('centroid', 'arousal', 1),
-                      ('percussiveness', 'arousal', 1), ('articulation', 'arousal', -1), ('mode_score', 'valence', 1))
+EXPECTED_RELATIONS = (
+    ("tempo", "arousal", 1),
+    ("onset_rate", "arousal", 1),
+    ("rms_db", "arousal", 1),
+    ("centroid", "arousal", 1),
+    ("percussiveness", "arousal", 1),
+    ("articulation", "arousal", -1),
+    ("mode_score", "valence", 1),
+)
+
 
 def label_correlations(
-    songs:pd.DataFrame, # Columns valence, arousal and the key
-    features:pd.DataFrame, # `audio_features.csv`: column `clip` and descriptors
-    key:str='song', # Column of `songs` that equals `clip`
-)->pd.DataFrame: # descriptor, rating, expected (sign), value, low, high, n, agrees
+    songs: pd.DataFrame,  # Columns valence, arousal and the key
+    features: pd.DataFrame,  # `audio_features.csv`: column `clip` and descriptors
+    key: str = "song",  # Column of `songs` that equals `clip`
+) -> pd.DataFrame:  # descriptor, rating, expected (sign), value, low, high, n, agrees
     "Do the descriptors go with the ratings as the literature says: tempo and energy with arousal, key mode with valence?"
     import pandas as pd
-    if key not in songs or 'clip' not in features: raise KeyError(f"songs need the column {key!r} and features the column 'clip'")
-    for name, ids in ((f"column {key!r} of songs", songs[key]), ("column 'clip' of features", features['clip'])):
-        if ids.astype(str).duplicated().any(): raise ValueError(f"{name} names {ids[ids.astype(str).duplicated()].iloc[0]} twice; pass a key that is unique, such as 'path'")
-    both = songs.assign(clip=songs[key].astype(str)).merge(features.assign(clip=features['clip'].astype(str)), on='clip')
-    if len(both) == 0: raise ValueError(f"no value of {key!r} equals a value of 'clip'; for example {songs[key].iloc[0]} and {features['clip'].iloc[0]}")
-    rows = [dict(descriptor=d, rating=r, expected=s, **correlation(both[d], both[r])) for d, r, s in EXPECTED_RELATIONS if d in both]
+
+    if key not in songs or "clip" not in features:
+        raise KeyError(f"songs need the column {key!r} and features the column 'clip'")
+    for name, ids in (
+        (f"column {key!r} of songs", songs[key]),
+        ("column 'clip' of features", features["clip"]),
+    ):
+        if ids.astype(str).duplicated().any():
+            raise ValueError(
+                f"{name} names {ids[ids.astype(str).duplicated()].iloc[0]} twice; pass a key that is unique, such as 'path'"
+            )
+    both = songs.assign(clip=songs[key].astype(str)).merge(
+        features.assign(clip=features["clip"].astype(str)), on="clip"
+    )
+    if len(both) == 0:
+        raise ValueError(
+            f"no value of {key!r} equals a value of 'clip'; for example {songs[key].iloc[0]} and {features['clip'].iloc[0]}"
+        )
+    rows = [
+        dict(descriptor=d, rating=r, expected=s, **correlation(both[d], both[r]))
+        for d, r, s in EXPECTED_RELATIONS
+        if d in both
+    ]
     t = pd.DataFrame(rows)
     return t.assign(agrees=np.where(t.expected > 0, t.low > 0, t.high < 0))
 
+
 # %% ../nbs/api/12_datasets.ipynb #cell040
-_WORDS = {w: e for lists in (EMOTION_WORDS, HELD_OUT_WORDS) for e, words in lists.items() for w in words}
-_PATTERN = re.compile(r'\b(' + '|'.join(sorted(map(re.escape, _WORDS), key=len, reverse=True)) + r')\b', re.I)
+_WORDS = {
+    w: e for lists in (EMOTION_WORDS, HELD_OUT_WORDS) for e, words in lists.items() for w in words
+}
+_PATTERN = re.compile(
+    r"\b(" + "|".join(sorted(map(re.escape, _WORDS), key=len, reverse=True)) + r")\b", re.I
+)
+
 
 def find_emotion_words(
-    text:str, # A caption
-)->tuple[str, ...]: # Words of `EMOTION_WORDS` and `HELD_OUT_WORDS` in the order of the text, lower case
+    text: str,  # A caption
+) -> tuple[
+    str, ...
+]:  # Words of `EMOTION_WORDS` and `HELD_OUT_WORDS` in the order of the text, lower case
     "Emotion words of a text, whole words only."
     return tuple(w.lower() for w in _PATTERN.findall(text))
 
+
 # %% ../nbs/api/12_datasets.ipynb #cell043
 def mask_emotion_words(
-    text:str, # A caption
-    mask:str='[mask]', # What stands in place of each word
-)->str: # The caption without its emotion words
+    text: str,  # A caption
+    mask: str = "[mask]",  # What stands in place of each word
+) -> str:  # The caption without its emotion words
     "Replace every emotion word."
     return _PATTERN.sub(lambda m: mask, text)
+
 
 # %% ../nbs/api/12_datasets.ipynb #cell046
 def _one_emotion(words):
     "The emotion that most of the words name; '' when there is none or a tie."
     top = Counter(_WORDS[w] for w in words).most_common(2)
-    return '' if not top or (len(top) == 2 and top[0][1] == top[1][1]) else top[0][0]
+    return "" if not top or (len(top) == 2 and top[0][1] == top[1][1]) else top[0][0]
+
 
 def _aspects(x):
-    try: return tuple(map(str, ast.literal_eval(x)))
-    except (ValueError, SyntaxError): raise ValueError(f"aspect_list must be a Python list of strings; got {x!r}") from None
+    try:
+        return tuple(map(str, ast.literal_eval(x)))
+    except (ValueError, SyntaxError):
+        raise ValueError(f"aspect_list must be a Python list of strings; got {x!r}") from None
+
 
 def load_captions(
-    path:Path|str, # MusicCaps' CSV file, or its folder
-)->pd.DataFrame: # clip, start_s, end_s, caption, masked, aspects, words, emotion, author
+    path: Path | str,  # MusicCaps' CSV file, or its folder
+) -> pd.DataFrame:  # clip, start_s, end_s, caption, masked, aspects, words, emotion, author
     "MusicCaps (Agostinelli et al. 2023): captions with the emotion words of caption and aspects, the emotion most of them name, and the masked caption."
     import pandas as pd
-    path = find_file(path, ['musiccaps-public.csv'], 'MusicCaps') if not Path(path).is_file() else Path(path)
+
+    path = (
+        find_file(path, ["musiccaps-public.csv"], "MusicCaps")
+        if not Path(path).is_file()
+        else Path(path)
+    )
     t = pd.read_csv(path)
-    missing = [c for c in ('ytid', 'start_s', 'end_s', 'aspect_list', 'caption', 'author_id') if c not in t]
-    if missing: raise KeyError(f"{path} lacks the columns {missing}; expected the public file of MusicCaps")
+    missing = [
+        c for c in ("ytid", "start_s", "end_s", "aspect_list", "caption", "author_id") if c not in t
+    ]
+    if missing:
+        raise KeyError(f"{path} lacks the columns {missing}; expected the public file of MusicCaps")
     aspects = t.aspect_list.map(_aspects)
-    words = [tuple(dict.fromkeys(find_emotion_words(f"{c} {' '.join(a)}"))) for c, a in zip(t.caption, aspects)]
-    return pd.DataFrame(dict(clip=t.ytid, start_s=t.start_s, end_s=t.end_s, caption=t.caption, masked=t.caption.map(mask_emotion_words), aspects=aspects,
-                             words=words, emotion=[_one_emotion(w) for w in words], author=t.author_id))
+    words = [
+        tuple(dict.fromkeys(find_emotion_words(f"{c} {' '.join(a)}")))
+        for c, a in zip(t.caption, aspects)
+    ]
+    return pd.DataFrame(
+        dict(
+            clip=t.ytid,
+            start_s=t.start_s,
+            end_s=t.end_s,
+            caption=t.caption,
+            masked=t.caption.map(mask_emotion_words),
+            aspects=aspects,
+            words=words,
+            emotion=[_one_emotion(w) for w in words],
+            author=t.author_id,
+        )
+    )
+
 
 # %% ../nbs/api/12_datasets.ipynb #cell050
 def load_norms(
-    path:Path|str, # The Glasgow norms' CSV file, or its folder
-)->pd.DataFrame: # word, sense, valence, arousal (-1 to 1), n
+    path: Path | str,  # The Glasgow norms' CSV file, or its folder
+) -> pd.DataFrame:  # word, sense, valence, arousal (-1 to 1), n
     "Glasgow norms (Scott et al. 2019): valence and arousal of 5,553 words, rated 1 to 9; `sense` is what stands in brackets, '' for the bare word."
     import pandas as pd
-    path = find_file(path, ['glasgow_norms.csv'], 'Glasgow') if not Path(path).is_file() else Path(path)
+
+    path = (
+        find_file(path, ["glasgow_norms.csv"], "Glasgow")
+        if not Path(path).is_file()
+        else Path(path)
+    )
     t = pd.read_csv(path, keep_default_na=False)
-    missing = [c for c in ('Word', 'Arousal', 'Valence', 'ValenceN') if c not in t]
-    if missing: raise KeyError(f"{path} lacks the columns {missing}; expected the Glasgow norms")
-    parts = t.Word.astype(str).str.extract(r'^(?P<word>.*?)(?:\s*\((?P<sense>.*)\))?$').fillna('')
-    return pd.DataFrame(dict(word=parts.word.str.lower(), sense=parts.sense, valence=rescale(t.Valence.astype(float), 1, 9), arousal=rescale(t.Arousal.astype(float), 1, 9),
-                             n=t.ValenceN.astype(int)))
+    missing = [c for c in ("Word", "Arousal", "Valence", "ValenceN") if c not in t]
+    if missing:
+        raise KeyError(f"{path} lacks the columns {missing}; expected the Glasgow norms")
+    parts = t.Word.astype(str).str.extract(r"^(?P<word>.*?)(?:\s*\((?P<sense>.*)\))?$").fillna("")
+    return pd.DataFrame(
+        dict(
+            word=parts.word.str.lower(),
+            sense=parts.sense,
+            valence=rescale(t.Valence.astype(float), 1, 9),
+            arousal=rescale(t.Arousal.astype(float), 1, 9),
+            n=t.ValenceN.astype(int),
+        )
+    )
+
 
 # %% ../nbs/api/12_datasets.ipynb #cell053
 def check_words(
-    norms:pd.DataFrame, # Table of `load_norms`
-    words:Mapping[str, Sequence[str]]|None=None, # Emotion -> words; default `EMOTION_WORDS`
-    center:bool=True, # Take the mean of the rated words as neutral instead of the middle of the scale
-)->pd.DataFrame: # word, emotion, valence, arousal, quadrant, expected, valence_ok, arousal_ok
+    norms: pd.DataFrame,  # Table of `load_norms`
+    words: Mapping[str, Sequence[str]] | None = None,  # Emotion -> words; default `EMOTION_WORDS`
+    center: bool = True,  # Take the mean of the rated words as neutral instead of the middle of the scale
+) -> pd.DataFrame:  # word, emotion, valence, arousal, quadrant, expected, valence_ok, arousal_ok
     "Place words in the circumplex by what people rated, and compare with the quadrant of the emotion they stand for."
     import pandas as pd
-    bare = norms[norms.sense == ''].drop_duplicates('word').set_index('word')
-    neutral = (bare.valence.mean(), bare.arousal.mean()) if center else (0., 0.)
-    rows = [dict(word=w, emotion=e, valence=bare.valence[w] - neutral[0], arousal=bare.arousal[w] - neutral[1])
-            for e, ws in (EMOTION_WORDS if words is None else words).items() for w in ws if w in bare.index]
-    if not rows: raise ValueError("none of the words is in the norms; check that `words` maps emotions to lists of words")
+
+    bare = norms[norms.sense == ""].drop_duplicates("word").set_index("word")
+    neutral = (bare.valence.mean(), bare.arousal.mean()) if center else (0.0, 0.0)
+    rows = [
+        dict(
+            word=w,
+            emotion=e,
+            valence=bare.valence[w] - neutral[0],
+            arousal=bare.arousal[w] - neutral[1],
+        )
+        for e, ws in (EMOTION_WORDS if words is None else words).items()
+        for w in ws
+        if w in bare.index
+    ]
+    if not rows:
+        raise ValueError(
+            "none of the words is in the norms; check that `words` maps emotions to lists of words"
+        )
     t = pd.DataFrame(rows)
     aim = np.array([VALENCE_AROUSAL[e] for e in t.emotion])
-    return t.assign(quadrant=[quadrant(v, a) for v, a in zip(t.valence, t.arousal)], expected=[quadrant(*v) for v in aim],
-                    valence_ok=(t.valence > 0) == (aim[:, 0] > 0), arousal_ok=(t.arousal > 0) == (aim[:, 1] > 0))
+    return t.assign(
+        quadrant=[quadrant(v, a) for v, a in zip(t.valence, t.arousal)],
+        expected=[quadrant(*v) for v in aim],
+        valence_ok=(t.valence > 0) == (aim[:, 0] > 0),
+        arousal_ok=(t.arousal > 0) == (aim[:, 1] > 0),
+    )
+
 
 # %% ../nbs/api/12_datasets.ipynb #cell057
 def _load_npy(path):
-    try: return np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as e: raise ValueError(f"{path} is not a plain .npy array ({e}); save numbers or fixed-width strings with np.save") from e
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as e:
+        raise ValueError(
+            f"{path} is not a plain .npy array ({e}); save numbers or fixed-width strings with np.save"
+        ) from e
+
 
 def _label_names(labels, names):
     "Labels as text: numbers are positions in `names`."
     y = np.asarray(labels)
-    if y.dtype.kind not in 'iu': return y.astype(str)
-    if y.min(initial=0) < 0 or y.max(initial=0) >= len(names): raise ValueError(f"labels must be 0 to {len(names) - 1} ({', '.join(names)}); got {y.min()} to {y.max()}")
+    if y.dtype.kind not in "iu":
+        return y.astype(str)
+    if y.min(initial=0) < 0 or y.max(initial=0) >= len(names):
+        raise ValueError(
+            f"labels must be 0 to {len(names) - 1} ({', '.join(names)}); got {y.min()} to {y.max()}"
+        )
     return np.array(names)[y]
 
+
 def load_prompt_embeddings(
-    source:Path|str, # A folder with `embeddings.npy`, `labels.npy` and, where known, `prompts.csv`; or the .npy file itself
-    labels:Path|str|Sequence|None=None, # Labels, or their .npy file; default: `labels.npy` beside the embeddings
-    names:Sequence[str]|None=None, # Names of numeric labels; default `label_names` of `metadata.json`, else happy, sad, calm, energetic, angry
-)->tuple[np.ndarray, pd.DataFrame]: # Embeddings (prompt, d) float32, and a table with columns prompt and emotion
+    source: Path
+    | str,  # A folder with `embeddings.npy`, `labels.npy` and, where known, `prompts.csv`; or the .npy file itself
+    labels: Path
+    | str
+    | Sequence
+    | None = None,  # Labels, or their .npy file; default: `labels.npy` beside the embeddings
+    names: Sequence[str]
+    | None = None,  # Names of numeric labels; default `label_names` of `metadata.json`, else happy, sad, calm, energetic, angry
+) -> tuple[
+    np.ndarray, pd.DataFrame
+]:  # Embeddings (prompt, d) float32, and a table with columns prompt and emotion
     "Read one embedding a prompt with its label, so that a user's own data run through the same study as ours."
     import pandas as pd
+
     source = Path(source)
-    path, folder = (source/'embeddings.npy', source) if source.is_dir() else (source, source.parent)
-    labels = folder/'labels.npy' if labels is None else labels
+    path, folder = (
+        (source / "embeddings.npy", source) if source.is_dir() else (source, source.parent)
+    )
+    labels = folder / "labels.npy" if labels is None else labels
     for p in (path, *([Path(labels)] if isinstance(labels, (str, Path)) else [])):
-        if not p.is_file(): raise FileNotFoundError(f"{p} does not exist; expected embeddings.npy (prompt, d) and labels.npy (prompt,), or pass `labels`")
-    X, meta = _load_npy(path), folder/'metadata.json'
-    if X.ndim != 2: raise ValueError(f"embeddings in {path} must have shape (prompt, d); got {X.shape}: pool over tokens first")
-    if names is None: names = (read_json(meta) if meta.is_file() else {}).get('label_names') or EMOTIONS
+        if not p.is_file():
+            raise FileNotFoundError(
+                f"{p} does not exist; expected embeddings.npy (prompt, d) and labels.npy (prompt,), or pass `labels`"
+            )
+    X, meta = _load_npy(path), folder / "metadata.json"
+    if X.ndim != 2:
+        raise ValueError(
+            f"embeddings in {path} must have shape (prompt, d); got {X.shape}: pool over tokens first"
+        )
+    if names is None:
+        names = (read_json(meta) if meta.is_file() else {}).get("label_names") or EMOTIONS
     y = _label_names(_load_npy(labels) if isinstance(labels, (str, Path)) else labels, names)
-    if len(y) != len(X): raise ValueError(f"one label a row is needed; got {len(y)} labels for {len(X)} embeddings")
-    prompts = pd.read_csv(folder/'prompts.csv') if (folder/'prompts.csv').is_file() else None
-    if prompts is not None and len(prompts) != len(X): raise ValueError(f"{folder/'prompts.csv'} has {len(prompts)} rows for {len(X)} embeddings")
-    text = prompts.prompt if prompts is not None else [f'prompt {i}' for i in range(len(X))]
-    return check_finite('embeddings', X).astype(np.float32), pd.DataFrame(dict(prompt=np.asarray(text), emotion=y))
+    if len(y) != len(X):
+        raise ValueError(f"one label a row is needed; got {len(y)} labels for {len(X)} embeddings")
+    prompts = pd.read_csv(folder / "prompts.csv") if (folder / "prompts.csv").is_file() else None
+    if prompts is not None and len(prompts) != len(X):
+        raise ValueError(
+            f"{folder / 'prompts.csv'} has {len(prompts)} rows for {len(X)} embeddings"
+        )
+    text = prompts.prompt if prompts is not None else [f"prompt {i}" for i in range(len(X))]
+    return check_finite("embeddings", X).astype(np.float32), pd.DataFrame(
+        dict(prompt=np.asarray(text), emotion=y)
+    )

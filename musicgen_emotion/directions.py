@@ -11,541 +11,903 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 import numpy as np
 from fastcore.basics import patch
-from .core import atomic_path, check_count, check_in, check_positive, read_json, rng, write_json
+from musicgen_emotion.core import (
+    atomic_path,
+    check_count,
+    check_in,
+    check_positive,
+    read_json,
+    rng,
+    write_json,
+)
 from .emotions import VALENCE_AROUSAL, check_emotion
 from .models import as_model
 
 # %% auto #0
-__all__ = ['Direction', 'combine', 'orthogonalise', 'save_directions', 'load_directions', 'mean_difference', 'mean_differences',
-           'ridge_direction', 'logistic_direction', 'lda_direction', 'as_pattern', 'pca_direction', 'agop_direction',
-           'sae_direction', 'random_direction', 'shuffled_direction', 'axis_direction', 'text_direction',
-           'cosine_table', 'pairs_curve', 'emotion_directions', 'method_directions']
+__all__ = [
+    "Direction",
+    "combine",
+    "orthogonalise",
+    "save_directions",
+    "load_directions",
+    "mean_difference",
+    "mean_differences",
+    "ridge_direction",
+    "logistic_direction",
+    "lda_direction",
+    "as_pattern",
+    "pca_direction",
+    "agop_direction",
+    "sae_direction",
+    "random_direction",
+    "shuffled_direction",
+    "axis_direction",
+    "text_direction",
+    "cosine_table",
+    "pairs_curve",
+    "emotion_directions",
+    "method_directions",
+]
 
 # %% ../nbs/api/50_directions.ipynb #cell003
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+
 # %% ../nbs/api/50_directions.ipynb #cell007
-def _vector(v)->np.ndarray:
+def _vector(v) -> np.ndarray:
     "A copy as float32; one ValueError for every vector that cannot steer."
-    v = np.array(v.detach().cpu() if hasattr(v, 'detach') else v)
-    if v.ndim != 1 or not v.size or v.dtype.kind not in 'fiu': raise ValueError(f"a direction needs a vector of numbers (d,), got shape {v.shape} of {v.dtype}")
-    with np.errstate(over='ignore'): w = v.astype(np.float32)
-    if not np.isfinite(w).all(): raise ValueError(f"a direction must be finite, got {int((~np.isfinite(w)).sum())} NaN or infinite of {v.size} numbers (float32 ends at {np.finfo(np.float32).max:.2g})")
-    if not np.any(w): raise ValueError(f"a direction must not be zero, got {v.size} zeros")
+    v = np.array(v.detach().cpu() if hasattr(v, "detach") else v)
+    if v.ndim != 1 or not v.size or v.dtype.kind not in "fiu":
+        raise ValueError(
+            f"a direction needs a vector of numbers (d,), got shape {v.shape} of {v.dtype}"
+        )
+    with np.errstate(over="ignore"):
+        w = v.astype(np.float32)
+    if not np.isfinite(w).all():
+        raise ValueError(
+            f"a direction must be finite, got {int((~np.isfinite(w)).sum())} NaN or infinite of {v.size} numbers (float32 ends at {np.finfo(np.float32).max:.2g})"
+        )
+    if not np.any(w):
+        raise ValueError(f"a direction must not be zero, got {v.size} zeros")
     return w
+
 
 @dataclass(eq=False)
 class Direction:
     """A vector at a site of a model, with its history.
 
     Raises ValueError for a vector that is not (d,), not finite or zero."""
-    vector:np.ndarray # (d,) float32, in the units of the site's activations
-    site:str # where it was found, such as "layer_2"
-    origin:str # how it was found, such as "mean difference"
-    rms:float|Mapping[str, float]|None = None # root mean square of the site's activations over clips, positions and d, the unit of a dose; or by site, as `site_rms` of steering returns it
-    sources:tuple = () # ids of the clips or prompts that it came from
-    seeds:tuple = () # seeds of every random step on the way
-    metadata:dict = field(default_factory=dict) # whatever else is worth knowing; JSON
-    rms_by_site:dict = field(default_factory=dict) # RMS of other sites, the unit of a dose there; filled when `rms` is a mapping
+
+    vector: np.ndarray  # (d,) float32, in the units of the site's activations
+    site: str  # where it was found, such as "layer_2"
+    origin: str  # how it was found, such as "mean difference"
+    rms: float | Mapping[str, float] | None = (
+        None  # root mean square of the site's activations over clips, positions and d, the unit of a dose; or by site, as `site_rms` of steering returns it
+    )
+    sources: tuple = ()  # ids of the clips or prompts that it came from
+    seeds: tuple = ()  # seeds of every random step on the way
+    metadata: dict = field(default_factory=dict)  # whatever else is worth knowing; JSON
+    rms_by_site: dict = field(
+        default_factory=dict
+    )  # RMS of other sites, the unit of a dose there; filled when `rms` is a mapping
+
     def __post_init__(self):
-        self.vector, self.sources, self.seeds = _vector(self.vector), tuple(map(str, self.sources)), tuple(map(int, self.seeds))
-        if isinstance(self.rms, Mapping): self.rms, self.rms_by_site = self.rms.get(self.site), self.rms_by_site | dict(self.rms)
-        self.rms_by_site = {s: float(check_positive(f'rms of {s}', r)) for s, r in self.rms_by_site.items()}
-        if self.rms is not None: self.rms = float(check_positive('rms', self.rms))
-    def __len__(self): return len(self.vector)
-    def __neg__(self): return replace(self, vector=-self.vector, origin=f'opposite of {self.origin}')
-    def __repr__(self): return f"Direction({self.origin!r} at {self.site}, width {len(self)}, norm {self.norm:.3g}, rms {'unknown' if self.rms is None else f'{self.rms:.3g}'})"
+        self.vector, self.sources, self.seeds = (
+            _vector(self.vector),
+            tuple(map(str, self.sources)),
+            tuple(map(int, self.seeds)),
+        )
+        if isinstance(self.rms, Mapping):
+            self.rms, self.rms_by_site = self.rms.get(self.site), self.rms_by_site | dict(self.rms)
+        self.rms_by_site = {
+            s: float(check_positive(f"rms of {s}", r)) for s, r in self.rms_by_site.items()
+        }
+        if self.rms is not None:
+            self.rms = float(check_positive("rms", self.rms))
+
+    def __len__(self):
+        return len(self.vector)
+
+    def __neg__(self):
+        return replace(self, vector=-self.vector, origin=f"opposite of {self.origin}")
+
+    def __repr__(self):
+        return f"Direction({self.origin!r} at {self.site}, width {len(self)}, norm {self.norm:.3g}, rms {'unknown' if self.rms is None else f'{self.rms:.3g}'})"
+
 
 # %% ../nbs/api/50_directions.ipynb #cell011
 @patch(as_prop=True)
-def norm(self:Direction)->float: # Euclidean length
+def norm(self: Direction) -> float:  # Euclidean length
     "Length of the vector, in the units of the site."
     return float(np.linalg.norm(self.vector.astype(float)))
 
+
 @patch(as_prop=True)
-def unit(self:Direction)->np.ndarray: # (d,) float32 of length 1
+def unit(self: Direction) -> np.ndarray:  # (d,) float32 of length 1
     "The vector at length 1: a dose is given by alpha and the site's RMS, never by the norm."
-    return (self.vector.astype(float)/self.norm).astype(np.float32)
+    return (self.vector.astype(float) / self.norm).astype(np.float32)
+
 
 # %% ../nbs/api/50_directions.ipynb #cell015
 @patch
-def check_width(self:Direction,
-    width:int, # of the activations that it is to meet
-)->Direction: # itself
+def check_width(
+    self: Direction,
+    width: int,  # of the activations that it is to meet
+) -> Direction:  # itself
     "Raise a ValueError when the direction has another width than the place where it is to be used."
-    if len(self) == width: return self
-    raise ValueError(f"the direction {self.origin!r} of {self.site} has {len(self)} numbers, the activations there have {width}")
+    if len(self) == width:
+        return self
+    raise ValueError(
+        f"the direction {self.origin!r} of {self.site} has {len(self)} numbers, the activations there have {width}"
+    )
+
 
 @patch
-def at(self:Direction,
-    site:str, # another site of equal width
-    rms:float|None=None, # RMS of that site; None takes it from `rms_by_site`, and keeps the own one where it is not there
-)->Direction: # the same vector, said to be there
+def at(
+    self: Direction,
+    site: str,  # another site of equal width
+    rms: float
+    | None = None,  # RMS of that site; None takes it from `rms_by_site`, and keeps the own one where it is not there
+) -> Direction:  # the same vector, said to be there
     "The same vector at another site: the other-layer control."
-    return replace(self, site=site, rms=self.rms_by_site.get(site, self.rms) if rms is None else rms, metadata=self.metadata | dict(found_at=self.site))
+    return replace(
+        self,
+        site=site,
+        rms=self.rms_by_site.get(site, self.rms) if rms is None else rms,
+        metadata=self.metadata | dict(found_at=self.site),
+    )
+
 
 # %% ../nbs/api/50_directions.ipynb #cell019
-def _other(d, other)->np.ndarray:
+def _other(d, other) -> np.ndarray:
     v = other.vector if isinstance(other, Direction) else _vector(other)
-    if len(v) != len(d): raise ValueError(f"directions of width {len(d)} and {len(v)} cannot be compared")
+    if len(v) != len(d):
+        raise ValueError(f"directions of width {len(d)} and {len(v)} cannot be compared")
     return v.astype(float)
 
-@patch
-def cosine(self:Direction,
-    other:Direction|np.ndarray, # another direction, or a vector (d,)
-)->float: # -1 to 1
-    "Cosine of the angle to another direction; raises ValueError when the widths differ."
-    v = _other(self, other)
-    return float(np.clip(self.unit.astype(float)@v/np.linalg.norm(v), -1, 1))
 
 @patch
-def project(self:Direction,
-    X:np.ndarray, # (..., d) activations
-)->np.ndarray: # (...,) coordinate along the unit vector, in the units of the site
+def cosine(
+    self: Direction,
+    other: Direction | np.ndarray,  # another direction, or a vector (d,)
+) -> float:  # -1 to 1
+    "Cosine of the angle to another direction; raises ValueError when the widths differ."
+    v = _other(self, other)
+    return float(np.clip(self.unit.astype(float) @ v / np.linalg.norm(v), -1, 1))
+
+
+@patch
+def project(
+    self: Direction,
+    X: np.ndarray,  # (..., d) activations
+) -> np.ndarray:  # (...,) coordinate along the unit vector, in the units of the site
     "How far activations lie along the direction."
     X = np.asarray(X, float)
     self.check_width(X.shape[-1])
-    return X@self.unit.astype(float)
+    return X @ self.unit.astype(float)
+
 
 # %% ../nbs/api/50_directions.ipynb #cell023
 def combine(
-    directions:Sequence[Direction], # of one site
-    weights:Sequence[float]|None=None, # of the unit vectors; None: equal
-)->Direction: # the weighted sum of the unit vectors
+    directions: Sequence[Direction],  # of one site
+    weights: Sequence[float] | None = None,  # of the unit vectors; None: equal
+) -> Direction:  # the weighted sum of the unit vectors
     "One direction out of several; raises ValueError for different widths or sites, and when the sum vanishes."
-    weights = [1.]*len(directions) if weights is None else list(map(float, weights))
-    if not directions or len(weights) != len(directions): raise ValueError(f"combine needs at least one direction and one weight each, got {len(directions)} and {len(weights)}")
-    if len(sites := {d.site for d in directions}) > 1: raise ValueError(f"directions of different sites cannot be added: {sorted(sites)}")
-    for d in directions: d.check_width(len(directions[0]))
-    origin = ' + '.join(f'{w:g} {d.origin}' for w, d in zip(weights, directions))
-    return replace(directions[0], vector=sum(w*d.unit for w, d in zip(weights, directions)), origin=origin,
-                   sources=sum((d.sources for d in directions), ()), seeds=sum((d.seeds for d in directions), ()), metadata={})
+    weights = [1.0] * len(directions) if weights is None else list(map(float, weights))
+    if not directions or len(weights) != len(directions):
+        raise ValueError(
+            f"combine needs at least one direction and one weight each, got {len(directions)} and {len(weights)}"
+        )
+    if len(sites := {d.site for d in directions}) > 1:
+        raise ValueError(f"directions of different sites cannot be added: {sorted(sites)}")
+    for d in directions:
+        d.check_width(len(directions[0]))
+    origin = " + ".join(f"{w:g} {d.origin}" for w, d in zip(weights, directions))
+    return replace(
+        directions[0],
+        vector=sum(w * d.unit for w, d in zip(weights, directions)),
+        origin=origin,
+        sources=sum((d.sources for d in directions), ()),
+        seeds=sum((d.seeds for d in directions), ()),
+        metadata={},
+    )
+
 
 def orthogonalise(
-    directions:Sequence[Direction], # the first stays as it is
-)->list[Direction]: # each without its part along the earlier ones
+    directions: Sequence[Direction],  # the first stays as it is
+) -> list[Direction]:  # each without its part along the earlier ones
     "Gram-Schmidt in the given order; raises ValueError for different widths and for directions that depend on the earlier ones."
     out, basis = [], []
     for d in directions:
         v = _other(directions[0], d)
-        rest = v - sum((b*(b@v) for b in basis), np.zeros_like(v))
-        if np.linalg.norm(rest) < 1e-5*np.linalg.norm(v): raise ValueError(f"{d.origin!r} lies in the span of the earlier directions; leave it out")
-        basis.append(rest/np.linalg.norm(rest))
-        out.append(d if not out else replace(d, vector=rest, metadata=d.metadata | dict(orthogonal_to=[o.origin for o in directions[:len(out)]])))
+        rest = v - sum((b * (b @ v) for b in basis), np.zeros_like(v))
+        if np.linalg.norm(rest) < 1e-5 * np.linalg.norm(v):
+            raise ValueError(
+                f"{d.origin!r} lies in the span of the earlier directions; leave it out"
+            )
+        basis.append(rest / np.linalg.norm(rest))
+        out.append(
+            d
+            if not out
+            else replace(
+                d,
+                vector=rest,
+                metadata=d.metadata
+                | dict(orthogonal_to=[o.origin for o in directions[: len(out)]]),
+            )
+        )
     return out
+
 
 # %% ../nbs/api/50_directions.ipynb #cell027
 @patch(as_prop=True)
-def checksum(self:Direction)->str: # 64 hexadecimal digits
+def checksum(self: Direction) -> str:  # 64 hexadecimal digits
     "SHA-256 of the vector as little-endian float32: names the push in a table of steered clips."
-    return hashlib.sha256(self.vector.astype('<f4').tobytes()).hexdigest()
+    return hashlib.sha256(self.vector.astype("<f4").tobytes()).hexdigest()
+
 
 # %% ../nbs/api/50_directions.ipynb #cell030
 def save_directions(
-    folder:Path|str, # written as a whole, an older one is replaced
-    directions:Mapping[str, Direction], # by name
-)->Path: # the folder, with directions.safetensors and directions.json
+    folder: Path | str,  # written as a whole, an older one is replaced
+    directions: Mapping[str, Direction],  # by name
+) -> Path:  # the folder, with directions.safetensors and directions.json
     "Vectors as safetensors, everything else as JSON beside them; both or neither."
     from safetensors.numpy import save_file
-    if not directions: raise ValueError("there is no direction to save")
-    facts = {n: dict(site=d.site, origin=d.origin, rms=d.rms, sources=list(d.sources), seeds=list(d.seeds), metadata=d.metadata, rms_by_site=d.rms_by_site, width=len(d),
-                     checksum=d.checksum, units="alpha * rms * sqrt(width) along vector / |vector|") for n, d in directions.items()}
+
+    if not directions:
+        raise ValueError("there is no direction to save")
+    facts = {
+        n: dict(
+            site=d.site,
+            origin=d.origin,
+            rms=d.rms,
+            sources=list(d.sources),
+            seeds=list(d.seeds),
+            metadata=d.metadata,
+            rms_by_site=d.rms_by_site,
+            width=len(d),
+            checksum=d.checksum,
+            units="alpha * rms * sqrt(width) along vector / |vector|",
+        )
+        for n, d in directions.items()
+    }
     with atomic_path(folder) as tmp:
         tmp.mkdir(parents=True)
-        save_file({n: np.ascontiguousarray(d.vector) for n, d in directions.items()}, tmp/'directions.safetensors')
-        write_json(tmp/'directions.json', facts)
+        save_file(
+            {n: np.ascontiguousarray(d.vector) for n, d in directions.items()},
+            tmp / "directions.safetensors",
+        )
+        write_json(tmp / "directions.json", facts)
     return Path(folder)
 
+
 def load_directions(
-    folder:Path|str, # that `save_directions` wrote
-)->dict[str, Direction]: # by name
+    folder: Path | str,  # that `save_directions` wrote
+) -> dict[str, Direction]:  # by name
     "Read directions; raises FileNotFoundError where there are none, ValueError when a vector is not the one that was saved."
     from safetensors.numpy import load_file
+
     folder, out = Path(folder), {}
-    if not (folder/'directions.json').exists(): raise FileNotFoundError(f"{folder} holds no directions (directions.json is missing)")
-    vectors = load_file(folder/'directions.safetensors')
-    for name, facts in read_json(folder/'directions.json').items():
-        known = {k: facts[k] for k in ('site', 'origin', 'rms', 'sources', 'seeds', 'metadata', 'rms_by_site') if k in facts}
+    if not (folder / "directions.json").exists():
+        raise FileNotFoundError(f"{folder} holds no directions (directions.json is missing)")
+    vectors = load_file(folder / "directions.safetensors")
+    for name, facts in read_json(folder / "directions.json").items():
+        known = {
+            k: facts[k]
+            for k in ("site", "origin", "rms", "sources", "seeds", "metadata", "rms_by_site")
+            if k in facts
+        }
         out[name] = Direction(vectors.get(name, np.zeros(0)), **known)
-        if out[name].checksum != facts['checksum']: raise ValueError(f"{folder/'directions.safetensors'}: the vector {name!r} is not the one that was saved")
+        if out[name].checksum != facts["checksum"]:
+            raise ValueError(
+                f"{folder / 'directions.safetensors'}: the vector {name!r} is not the one that was saved"
+            )
     return out
+
 
 # %% ../nbs/api/50_directions.ipynb #cell033
 @patch
-def save(self:Direction,
-    folder:Path|str, # written as a whole
-)->Path: # the folder
+def save(
+    self: Direction,
+    folder: Path | str,  # written as a whole
+) -> Path:  # the folder
     "Write one direction, under the name `direction`."
     return save_directions(folder, dict(direction=self))
 
+
 @patch(cls_method=True)
-def load(cls:Direction,
-    folder:Path|str, # that `save` wrote
-)->Direction: # the direction
+def load(
+    cls: Direction,
+    folder: Path | str,  # that `save` wrote
+) -> Direction:  # the direction
     "Read one direction; raises ValueError when the folder holds several."
     found = load_directions(folder)
-    if len(found) != 1: raise ValueError(f"{folder} holds {len(found)} directions ({', '.join(found)}); read them with load_directions")
+    if len(found) != 1:
+        raise ValueError(
+            f"{folder} holds {len(found)} directions ({', '.join(found)}); read them with load_directions"
+        )
     return next(iter(found.values()))
 
+
 # %% ../nbs/api/50_directions.ipynb #cell039
-def _rows(name, X)->np.ndarray:
+def _rows(name, X) -> np.ndarray:
     X = np.asarray(X, float)
-    if X.ndim != 2 or not X.size: raise ValueError(f"{name} must be (row, d) with at least one row, got shape {X.shape}")
-    if not np.isfinite(X).all(): raise ValueError(f"{name} holds {int((~np.isfinite(X)).sum())} NaN or infinite of {X.size} numbers")
+    if X.ndim != 2 or not X.size:
+        raise ValueError(f"{name} must be (row, d) with at least one row, got shape {X.shape}")
+    if not np.isfinite(X).all():
+        raise ValueError(
+            f"{name} holds {int((~np.isfinite(X)).sum())} NaN or infinite of {X.size} numbers"
+        )
     return X
 
-def _pairs(positive, negative)->tuple[np.ndarray, np.ndarray]:
-    P, N = _rows('positive', positive), _rows('negative', negative)
-    if P.shape != N.shape: raise ValueError(f"matched pairs need arrays of one shape, got {P.shape} and {N.shape}")
+
+def _pairs(positive, negative) -> tuple[np.ndarray, np.ndarray]:
+    P, N = _rows("positive", positive), _rows("negative", negative)
+    if P.shape != N.shape:
+        raise ValueError(f"matched pairs need arrays of one shape, got {P.shape} and {N.shape}")
     return P, N
 
+
 def mean_difference(
-    positive:np.ndarray, # (pair, d) activations with the property
-    negative:np.ndarray, # (pair, d) the same content without it
-    site:str, # where they were read
-    rms:float|None=None, # RMS of the site
-    sources:Sequence=(), # ids of clips or prompts
-    **metadata, # kept with the direction
-)->Direction: # positive minus negative
+    positive: np.ndarray,  # (pair, d) activations with the property
+    negative: np.ndarray,  # (pair, d) the same content without it
+    site: str,  # where they were read
+    rms: float | None = None,  # RMS of the site
+    sources: Sequence = (),  # ids of clips or prompts
+    **metadata,  # kept with the direction
+) -> Direction:  # positive minus negative
     """Mean difference over matched pairs (contrastive activation addition, Rimsky et al. 2024).
 
     `agreement` in the metadata is the share of pairs whose difference points along the mean of the other pairs."""
     P, N = _pairs(positive, negative)
     D = P - N
     others = D.sum(0) - D
-    agreement = float(((D*others).sum(1) > 0).mean()) if len(D) > 1 else None
-    return Direction(D.mean(0), site, 'mean difference', rms, sources, metadata=dict(n_pairs=len(D), agreement=agreement) | metadata)
+    agreement = float(((D * others).sum(1) > 0).mean()) if len(D) > 1 else None
+    return Direction(
+        D.mean(0),
+        site,
+        "mean difference",
+        rms,
+        sources,
+        metadata=dict(n_pairs=len(D), agreement=agreement) | metadata,
+    )
+
 
 # %% ../nbs/api/50_directions.ipynb #cell044
-def _by_pair(pair, rows, name)->dict:
+def _by_pair(pair, rows, name) -> dict:
     "Row of each pair id; a pair has one clip of a label."
     ids = [pair[i] for i in rows]
-    if len(set(ids)) == len(ids): return dict(zip(ids, rows))
+    if len(set(ids)) == len(ids):
+        return dict(zip(ids, rows))
     twice = next(p for p in ids if ids.count(p) > 1)
-    raise ValueError(f"pair {twice!r} has {ids.count(twice)} {name!r} clips; a pair needs one of each")
+    raise ValueError(
+        f"pair {twice!r} has {ids.count(twice)} {name!r} clips; a pair needs one of each"
+    )
 
-def _match(labels, positive, negative, pairs)->tuple[list[int], list[int]]:
+
+def _match(labels, positive, negative, pairs) -> tuple[list[int], list[int]]:
     "Rows of the positive and the negative clip of each whole pair."
     y, sides = np.asarray(labels), []
     for v in (positive, negative):
         rows = np.flatnonzero(y == v).tolist()
-        if not rows: raise ValueError(f"no clip is labelled {v!r}; labels are {sorted(set(y.tolist()), key=str)}")
+        if not rows:
+            raise ValueError(
+                f"no clip is labelled {v!r}; labels are {sorted(set(y.tolist()), key=str)}"
+            )
         sides.append(dict(enumerate(rows)) if pairs is None else _by_pair(list(pairs), rows, v))
     both = [p for p in sides[0] if p in sides[1]]
-    if not both: raise ValueError(f"no pair has both a {positive!r} and a {negative!r} clip")
+    if not both:
+        raise ValueError(f"no pair has both a {positive!r} and a {negative!r} clip")
     return [sides[0][p] for p in both], [sides[1][p] for p in both]
 
+
 def mean_differences(
-    acts:xr.Dataset, # a variable a site, (clip, d), or (clip, branch, d) as `replay(..., pool='mean')` returns them
-    labels:Sequence, # (clip,) emotions
-    positive:str, # label of one side
-    negative:str, # label of the other
-    pairs:Sequence|None=None, # (clip,) pair ids; None pairs the clips in their order
-    branch:str='cond', # where there is a branch axis
-    rms:Mapping[str, float]|None=None, # RMS by site, as `site_rms` of steering returns it; every direction keeps all of them
-    sources:Sequence|None=None, # (clip,) ids
-)->dict[str, Direction]: # by site
+    acts: xr.Dataset,  # a variable a site, (clip, d), or (clip, branch, d) as `replay(..., pool='mean')` returns them
+    labels: Sequence,  # (clip,) emotions
+    positive: str,  # label of one side
+    negative: str,  # label of the other
+    pairs: Sequence | None = None,  # (clip,) pair ids; None pairs the clips in their order
+    branch: str = "cond",  # where there is a branch axis
+    rms: Mapping[str, float]
+    | None = None,  # RMS by site, as `site_rms` of steering returns it; every direction keeps all of them
+    sources: Sequence | None = None,  # (clip,) ids
+) -> dict[str, Direction]:  # by site
     "Mean difference over matched pairs at every site of a dataset; clips of other labels and pairs that are not whole stay out."
     i, j = _match(labels, positive, negative, pairs)
-    ids, facts = [] if sources is None else [sources[k] for k in i + j], dict(labels=[positive, negative], branch=branch)
-    read = {s: (x.sel(branch=branch) if 'branch' in x.dims else x).values for s, x in acts.data_vars.items()}
+    ids, facts = (
+        [] if sources is None else [sources[k] for k in i + j],
+        dict(labels=[positive, negative], branch=branch),
+    )
+    read = {
+        s: (x.sel(branch=branch) if "branch" in x.dims else x).values
+        for s, x in acts.data_vars.items()
+    }
     return {s: mean_difference(x[i], x[j], s, rms, ids, **facts) for s, x in read.items()}
 
+
 # %% ../nbs/api/50_directions.ipynb #cell048
-def _targets(X, y, two=False)->tuple[np.ndarray, np.ndarray]:
+def _targets(X, y, two=False) -> tuple[np.ndarray, np.ndarray]:
     "Checked activations and targets; with `two`, targets are -1 and 1."
-    X, y = _rows('X', X), np.asarray(y)
-    if y.shape != (len(X),): raise ValueError(f"y must be ({len(X)},), one a row, got shape {y.shape}")
-    if y.dtype.kind not in 'biuf': raise ValueError(f"y must be numbers or booleans, such as labels == 'happy', got {y.dtype}")
+    X, y = _rows("X", X), np.asarray(y)
+    if y.shape != (len(X),):
+        raise ValueError(f"y must be ({len(X)},), one a row, got shape {y.shape}")
+    if y.dtype.kind not in "biuf":
+        raise ValueError(f"y must be numbers or booleans, such as labels == 'happy', got {y.dtype}")
     y = y.astype(float)
-    if not np.isfinite(y).all(): raise ValueError(f"y holds {int((~np.isfinite(y)).sum())} NaN or infinite entries")
+    if not np.isfinite(y).all():
+        raise ValueError(f"y holds {int((~np.isfinite(y)).sum())} NaN or infinite entries")
     values = np.unique(y)
-    if len(values) < 2: raise ValueError(f"y holds one value only ({values[0]:g}); a direction needs two sides")
-    if two and len(values) != 2: raise ValueError(f"y must have two values, got {len(values)}")
-    return X, (2.*(y == values[1]) - 1 if two else y)
+    if len(values) < 2:
+        raise ValueError(f"y holds one value only ({values[0]:g}); a direction needs two sides")
+    if two and len(values) != 2:
+        raise ValueError(f"y must have two values, got {len(values)}")
+    return X, (2.0 * (y == values[1]) - 1 if two else y)
+
 
 def ridge_direction(
-    X:np.ndarray, # (row, d) activations
-    y:np.ndarray, # (row,) numbers or booleans
-    site:str, # where they were read
-    penalty:float=1., # in units of the mean squared activation, times rows
-    rms:float|None=None, # RMS of the site
-    sources:Sequence=(), # ids of clips or prompts
-    **metadata, # kept with the direction
-)->Direction: # weights of a ridge regression, for activations as they are
+    X: np.ndarray,  # (row, d) activations
+    y: np.ndarray,  # (row,) numbers or booleans
+    site: str,  # where they were read
+    penalty: float = 1.0,  # in units of the mean squared activation, times rows
+    rms: float | None = None,  # RMS of the site
+    sources: Sequence = (),  # ids of clips or prompts
+    **metadata,  # kept with the direction
+) -> Direction:  # weights of a ridge regression, for activations as they are
     "The direction along which a linear probe reads a number."
     from sklearn.linear_model import Ridge
+
     X, y = _targets(X, y)
     C = X - X.mean(0)
-    fit = Ridge(alpha=check_positive('penalty', penalty)*len(X)*float((C**2).mean())).fit(C, y)
-    return Direction(fit.coef_, site, 'ridge weights', rms, sources, metadata=dict(penalty=penalty, n=len(X)) | metadata)
+    fit = Ridge(alpha=check_positive("penalty", penalty) * len(X) * float((C**2).mean())).fit(C, y)
+    return Direction(
+        fit.coef_,
+        site,
+        "ridge weights",
+        rms,
+        sources,
+        metadata=dict(penalty=penalty, n=len(X)) | metadata,
+    )
+
 
 # %% ../nbs/api/50_directions.ipynb #cell052
 def logistic_direction(
-    X:np.ndarray, # (row, d) activations
-    y:np.ndarray, # (row,) two values; the larger is the positive side
-    site:str, # where they were read
-    C:float=1., # inverse penalty, for activations of mean square 1
-    rms:float|None=None, # RMS of the site
-    sources:Sequence=(), # ids of clips or prompts
-    **metadata, # kept with the direction
-)->Direction: # weights of a logistic regression
+    X: np.ndarray,  # (row, d) activations
+    y: np.ndarray,  # (row,) two values; the larger is the positive side
+    site: str,  # where they were read
+    C: float = 1.0,  # inverse penalty, for activations of mean square 1
+    rms: float | None = None,  # RMS of the site
+    sources: Sequence = (),  # ids of clips or prompts
+    **metadata,  # kept with the direction
+) -> Direction:  # weights of a logistic regression
     "The direction along which a classifier tells two sides apart."
     from sklearn.linear_model import LogisticRegression
+
     X, y = _targets(X, y, two=True)
     Z = X - X.mean(0)
-    fit = LogisticRegression(C=check_positive('C', C), max_iter=2000, class_weight='balanced').fit(Z/np.sqrt((Z**2).mean()), y > 0)
-    return Direction(fit.coef_[0], site, 'logistic weights', rms, sources, metadata=dict(C=C, n=len(X)) | metadata)
+    fit = LogisticRegression(C=check_positive("C", C), max_iter=2000, class_weight="balanced").fit(
+        Z / np.sqrt((Z**2).mean()), y > 0
+    )
+    return Direction(
+        fit.coef_[0],
+        site,
+        "logistic weights",
+        rms,
+        sources,
+        metadata=dict(C=C, n=len(X)) | metadata,
+    )
+
 
 # %% ../nbs/api/50_directions.ipynb #cell056
 def lda_direction(
-    X:np.ndarray, # (row, d) activations
-    y:np.ndarray, # (row,) two values; the larger is the positive side
-    site:str, # where they were read
-    shrinkage:float|str='auto', # 0 to 1, or 'auto' (Ledoit & Wolf 2004)
-    rms:float|None=None, # RMS of the site
-    sources:Sequence=(), # ids of clips or prompts
-    **metadata, # kept with the direction
-)->Direction: # inverse covariance times the difference of the class means
+    X: np.ndarray,  # (row, d) activations
+    y: np.ndarray,  # (row,) two values; the larger is the positive side
+    site: str,  # where they were read
+    shrinkage: float | str = "auto",  # 0 to 1, or 'auto' (Ledoit & Wolf 2004)
+    rms: float | None = None,  # RMS of the site
+    sources: Sequence = (),  # ids of clips or prompts
+    **metadata,  # kept with the direction
+) -> Direction:  # inverse covariance times the difference of the class means
     "Fisher's discriminant with a shrunk covariance, so that it exists with fewer rows than dimensions."
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
     X, y = _targets(X, y, two=True)
-    fit = LinearDiscriminantAnalysis(solver='lsqr', shrinkage=shrinkage).fit(X, y)
-    return Direction(fit.coef_[0], site, 'shrinkage LDA', rms, sources, metadata=dict(shrinkage=shrinkage, n=len(X)) | metadata)
+    fit = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage).fit(X, y)
+    return Direction(
+        fit.coef_[0],
+        site,
+        "shrinkage LDA",
+        rms,
+        sources,
+        metadata=dict(shrinkage=shrinkage, n=len(X)) | metadata,
+    )
+
 
 # %% ../nbs/api/50_directions.ipynb #cell060
 def as_pattern(
-    direction:Direction, # weights of a probe
-    X:np.ndarray, # (row, d) activations that it was fitted on
-)->Direction: # covariance times weights
+    direction: Direction,  # weights of a probe
+    X: np.ndarray,  # (row, d) activations that it was fitted on
+) -> Direction:  # covariance times weights
     "What moves in the activations when the probe's reading moves (Haufe et al. 2014)."
-    X = _rows('X', X)
+    X = _rows("X", X)
     C = X - X.mean(0)
     direction.check_width(X.shape[1])
-    return replace(direction, vector=C.T@(C@direction.unit.astype(float))/len(X), origin=f'pattern of {direction.origin}')
+    return replace(
+        direction,
+        vector=C.T @ (C @ direction.unit.astype(float)) / len(X),
+        origin=f"pattern of {direction.origin}",
+    )
+
 
 # %% ../nbs/api/50_directions.ipynb #cell064
 def pca_direction(
-    positive:np.ndarray, # (pair, d) activations with the property
-    negative:np.ndarray, # (pair, d) the same content without it
-    site:str, # where they were read
-    normalise:bool=False, # give every pair's difference length 1 first
-    rms:float|None=None, # RMS of the site
-    sources:Sequence=(), # ids of clips or prompts
-    **metadata, # kept with the direction
-)->Direction: # first principal axis of the differences, along their mean
+    positive: np.ndarray,  # (pair, d) activations with the property
+    negative: np.ndarray,  # (pair, d) the same content without it
+    site: str,  # where they were read
+    normalise: bool = False,  # give every pair's difference length 1 first
+    rms: float | None = None,  # RMS of the site
+    sources: Sequence = (),  # ids of clips or prompts
+    **metadata,  # kept with the direction
+) -> Direction:  # first principal axis of the differences, along their mean
     """The axis that the differences of matched pairs share (representation engineering, Zou et al. 2023).
 
     The differences are not centred: their mean is what is looked for. `share` is the part of their squared length on the axis."""
     P, N = _pairs(positive, negative)
     D = P - N
-    if normalise: D = D/np.maximum(np.linalg.norm(D, axis=1, keepdims=True), 1e-12)
+    if normalise:
+        D = D / np.maximum(np.linalg.norm(D, axis=1, keepdims=True), 1e-12)
     _, s, axes = np.linalg.svd(D, full_matrices=False)
-    v = axes[0]*np.where(axes[0]@D.mean(0) < 0, -1, 1)
-    share = float(s[0]**2/max((s**2).sum(), 1e-30))
-    return Direction(v, site, 'PCA of differences', rms, sources, metadata=dict(n_pairs=len(D), share=share) | metadata) if s[0] else Direction(0*v, site, 'PCA')
+    v = axes[0] * np.where(axes[0] @ D.mean(0) < 0, -1, 1)
+    share = float(s[0] ** 2 / max((s**2).sum(), 1e-30))
+    return (
+        Direction(
+            v,
+            site,
+            "PCA of differences",
+            rms,
+            sources,
+            metadata=dict(n_pairs=len(D), share=share) | metadata,
+        )
+        if s[0]
+        else Direction(0 * v, site, "PCA")
+    )
+
 
 # %% ../nbs/api/50_directions.ipynb #cell068
-def _laplace(X, Z, M, width)->tuple[np.ndarray, np.ndarray]:
+def _laplace(X, Z, M, width) -> tuple[np.ndarray, np.ndarray]:
     "exp(-distance / width) and the distances between rows under the metric M; width 0 takes the median distance."
-    XM = X@M
-    square = (XM*X).sum(1)[:, None] + ((Z@M)*Z).sum(1) - 2*XM@Z.T
+    XM = X @ M
+    square = (XM * X).sum(1)[:, None] + ((Z @ M) * Z).sum(1) - 2 * XM @ Z.T
     D = np.sqrt(np.maximum(square, 0))
-    D[D < 1e-6*max(D.max(), 1e-30)] = 0
-    return np.exp(-D/width), D
+    D[D < 1e-6 * max(D.max(), 1e-30)] = 0
+    return np.exp(-D / width), D
 
-def _agop(X, a, M, width)->np.ndarray:
+
+def _agop(X, a, M, width) -> np.ndarray:
     "Average gradient outer product of f(x) = sum_i a_i exp(-|x - x_i|_M / width) over the rows."
     K, D = _laplace(X, X, M, width)
-    W = np.divide(K*a, D*width, out=np.zeros_like(K), where=D > 0)
-    G = -(W.sum(1)[:, None]*X - W@X)@M
-    return G.T@G/len(X)
+    W = np.divide(K * a, D * width, out=np.zeros_like(K), where=D > 0)
+    G = -(W.sum(1)[:, None] * X - W @ X) @ M
+    return G.T @ G / len(X)
+
 
 def agop_direction(
-    X:np.ndarray, # (row, d) activations
-    y:np.ndarray, # (row,) numbers or booleans
-    site:str, # where they were read
-    n_iter:int=4, # fits; 1 is plain kernel regression
-    bandwidth:float=2., # of the kernel, times the median distance
-    penalty:float=1e-2, # on the kernel's diagonal
-    rms:float|None=None, # RMS of the site
-    sources:Sequence=(), # ids of clips or prompts
-    **metadata, # kept with the direction
-)->Direction: # top eigenvector of the AGOP, its sign along y
+    X: np.ndarray,  # (row, d) activations
+    y: np.ndarray,  # (row,) numbers or booleans
+    site: str,  # where they were read
+    n_iter: int = 4,  # fits; 1 is plain kernel regression
+    bandwidth: float = 2.0,  # of the kernel, times the median distance
+    penalty: float = 1e-2,  # on the kernel's diagonal
+    rms: float | None = None,  # RMS of the site
+    sources: Sequence = (),  # ids of clips or prompts
+    **metadata,  # kept with the direction
+) -> Direction:  # top eigenvector of the AGOP, its sign along y
     """Recursive feature machine (Radhakrishnan et al. 2024; on music models: Zhao et al. 2025, arXiv 2510.19127).
 
     Laplace-kernel ridge regression under a Mahalanobis metric; the average gradient outer product of the fit becomes the next metric."""
     X, y = _targets(X, y)
     X, t, M = X - X.mean(0), y - y.mean(), np.eye(np.shape(X)[1])
-    n_iter = check_count('n_iter', n_iter)
+    n_iter = check_count("n_iter", n_iter)
     for _ in range(n_iter):
-        D = _laplace(X, X, M, 1.)[1]
-        width = check_positive('bandwidth', bandwidth)*float(np.median(D[D > 0]))
-        a = np.linalg.solve(np.exp(-D/width) + check_positive('penalty', penalty)*np.eye(len(X)), t)
+        D = _laplace(X, X, M, 1.0)[1]
+        width = check_positive("bandwidth", bandwidth) * float(np.median(D[D > 0]))
+        a = np.linalg.solve(
+            np.exp(-D / width) + check_positive("penalty", penalty) * np.eye(len(X)), t
+        )
         M = _agop(X, a, M, width)
-        M *= len(M)/np.trace(M)
+        M *= len(M) / np.trace(M)
     w, U = np.linalg.eigh(M)
-    v = U[:, -1]*np.where((X@U[:, -1])@t < 0, -1, 1)
-    return Direction(v, site, 'AGOP', rms, sources, metadata=dict(n_iter=n_iter, bandwidth=bandwidth, penalty=penalty, share=float(w[-1]/w.sum()), n=len(X)) | metadata)
+    v = U[:, -1] * np.where((X @ U[:, -1]) @ t < 0, -1, 1)
+    return Direction(
+        v,
+        site,
+        "AGOP",
+        rms,
+        sources,
+        metadata=dict(
+            n_iter=n_iter,
+            bandwidth=bandwidth,
+            penalty=penalty,
+            share=float(w[-1] / w.sum()),
+            n=len(X),
+        )
+        | metadata,
+    )
+
 
 # %% ../nbs/api/50_directions.ipynb #cell073
 def sae_direction(
-    sae, # anything with W_dec (d_sae, d_in), such as a SparseAutoencoder
-    features:int|Sequence[int], # one row or several
-    site:str, # where the dictionary was trained
-    weights:Sequence[float]|None=None, # of the rows at length 1; None: equal
-    rms:float|None=None, # RMS of the site
-    sources:Sequence=(), # ids of clips or prompts
-    **metadata, # kept with the direction
-)->Direction: # weighted sum of decoder rows, each at length 1
+    sae,  # anything with W_dec (d_sae, d_in), such as a SparseAutoencoder
+    features: int | Sequence[int],  # one row or several
+    site: str,  # where the dictionary was trained
+    weights: Sequence[float] | None = None,  # of the rows at length 1; None: equal
+    rms: float | None = None,  # RMS of the site
+    sources: Sequence = (),  # ids of clips or prompts
+    **metadata,  # kept with the direction
+) -> Direction:  # weighted sum of decoder rows, each at length 1
     "What features of a sparse autoencoder write; raises ValueError for features that do not exist."
     rows = [int(f) for f in np.atleast_1d(features)]
-    W = np.asarray(sae.W_dec.detach().cpu().float() if hasattr(sae.W_dec, 'detach') else sae.W_dec, float)
-    if bad := [f for f in rows if not 0 <= f < len(W)]: raise ValueError(f"feature {bad[0]} does not exist: this dictionary has {len(W)}, 0..{len(W) - 1}")
-    if len(w := [1.]*len(rows) if weights is None else list(weights)) != len(rows): raise ValueError(f"weights has {len(w)} entries for {len(rows)} features")
-    units = [_vector(W[f])/np.linalg.norm(W[f]) for f in rows]
-    return Direction(sum(float(a)*u for a, u in zip(w, units)), site, 'SAE decoder', rms, sources, metadata=dict(features=rows, weights=[float(a) for a in w]) | metadata)
+    W = np.asarray(
+        sae.W_dec.detach().cpu().float() if hasattr(sae.W_dec, "detach") else sae.W_dec, float
+    )
+    if bad := [f for f in rows if not 0 <= f < len(W)]:
+        raise ValueError(
+            f"feature {bad[0]} does not exist: this dictionary has {len(W)}, 0..{len(W) - 1}"
+        )
+    if len(w := [1.0] * len(rows) if weights is None else list(weights)) != len(rows):
+        raise ValueError(f"weights has {len(w)} entries for {len(rows)} features")
+    units = [_vector(W[f]) / np.linalg.norm(W[f]) for f in rows]
+    return Direction(
+        sum(float(a) * u for a, u in zip(w, units)),
+        site,
+        "SAE decoder",
+        rms,
+        sources,
+        metadata=dict(features=rows, weights=[float(a) for a in w]) | metadata,
+    )
+
 
 # %% ../nbs/api/50_directions.ipynb #cell077
 def random_direction(
-    like:Direction, # norm, site and RMS are taken from it
-    seed:int, # of the draw
-    activations:np.ndarray|None=None, # (row, d); given, the draw has their covariance
-)->Direction: # same norm
+    like: Direction,  # norm, site and RMS are taken from it
+    seed: int,  # of the draw
+    activations: np.ndarray | None = None,  # (row, d); given, the draw has their covariance
+) -> Direction:  # same norm
     "A random direction: isotropic, or as anisotropic as the activations themselves, which is the harder control."
-    g = rng('random direction', int(seed), len(like), activations is not None)
-    if activations is None: v = g.normal(size=len(like))
+    g = rng("random direction", int(seed), len(like), activations is not None)
+    if activations is None:
+        v = g.normal(size=len(like))
     else:
-        A = _rows('activations', activations)
+        A = _rows("activations", activations)
         like.check_width(A.shape[1])
-        v = g.normal(size=len(A))@(A - A.mean(0))
-    kind = 'random' if activations is None else 'random, covariance of the activations'
-    return replace(like, vector=_vector(v)*(like.norm/np.linalg.norm(v)), origin=kind, sources=(), seeds=(int(seed),), metadata=dict(like=like.origin))
+        v = g.normal(size=len(A)) @ (A - A.mean(0))
+    kind = "random" if activations is None else "random, covariance of the activations"
+    return replace(
+        like,
+        vector=_vector(v) * (like.norm / np.linalg.norm(v)),
+        origin=kind,
+        sources=(),
+        seeds=(int(seed),),
+        metadata=dict(like=like.origin),
+    )
+
 
 def shuffled_direction(
-    positive:np.ndarray, # (pair, d) activations with the property
-    negative:np.ndarray, # (pair, d) the same content without it
-    site:str, # where they were read
-    seed:int, # of the shuffle
-    rms:float|None=None, # RMS of the site
-)->Direction: # mean difference after the labels were shuffled
+    positive: np.ndarray,  # (pair, d) activations with the property
+    negative: np.ndarray,  # (pair, d) the same content without it
+    site: str,  # where they were read
+    seed: int,  # of the shuffle
+    rms: float | None = None,  # RMS of the site
+) -> Direction:  # mean difference after the labels were shuffled
     "The mean difference of pairs whose labels were swapped by coin flips, exactly half of them."
     P, N = _pairs(positive, negative)
-    if len(P) < 2: raise ValueError(f"shuffling needs at least two pairs, got {len(P)}")
-    sign = rng('shuffled direction', int(seed), len(P)).permutation(np.where(np.arange(len(P)) % 2, 1., -1.))
-    return Direction(((P - N)*sign[:, None]).mean(0), site, 'shuffled labels', rms, seeds=(int(seed),), metadata=dict(n_pairs=len(P)))
+    if len(P) < 2:
+        raise ValueError(f"shuffling needs at least two pairs, got {len(P)}")
+    sign = rng("shuffled direction", int(seed), len(P)).permutation(
+        np.where(np.arange(len(P)) % 2, 1.0, -1.0)
+    )
+    return Direction(
+        ((P - N) * sign[:, None]).mean(0),
+        site,
+        "shuffled labels",
+        rms,
+        seeds=(int(seed),),
+        metadata=dict(n_pairs=len(P)),
+    )
+
 
 # %% ../nbs/api/50_directions.ipynb #cell081
 def axis_direction(
-    X:np.ndarray, # (row, d) activations
-    emotions:Sequence[str], # (row,) emotions, or (row, 2) valence and arousal
-    axis:str, # "valence" or "arousal"
-    site:str, # where they were read
-    how:str='encoding', # "encoding": what changes in X; "decoding": ridge weights that read the axis
-    penalty:float=1., # of the decoding, as in `ridge_direction`
-    rms:float|None=None, # RMS of the site
-    sources:Sequence=(), # ids of clips or prompts
-    **metadata, # kept with the direction
-)->Direction: # encoding: change of X a unit of the axis, the other axis held constant
+    X: np.ndarray,  # (row, d) activations
+    emotions: Sequence[str],  # (row,) emotions, or (row, 2) valence and arousal
+    axis: str,  # "valence" or "arousal"
+    site: str,  # where they were read
+    how: str = "encoding",  # "encoding": what changes in X; "decoding": ridge weights that read the axis
+    penalty: float = 1.0,  # of the decoding, as in `ridge_direction`
+    rms: float | None = None,  # RMS of the site
+    sources: Sequence = (),  # ids of clips or prompts
+    **metadata,  # kept with the direction
+) -> Direction:  # encoding: change of X a unit of the axis, the other axis held constant
     "Direction of an axis of the circumplex, by regression on the coordinates in `VALENCE_AROUSAL`."
-    j, how, X = ('valence', 'arousal').index(check_in('axis', axis, ('valence', 'arousal'))), check_in('how', how, ('encoding', 'decoding')), _rows('X', X)
+    j, how, X = (
+        ("valence", "arousal").index(check_in("axis", axis, ("valence", "arousal"))),
+        check_in("how", how, ("encoding", "decoding")),
+        _rows("X", X),
+    )
     e = np.asarray(emotions)
-    V = e.astype(float) if e.ndim == 2 else np.array([VALENCE_AROUSAL[check_emotion(str(k))] for k in e])
-    if V.shape != (len(X), 2): raise ValueError(f"emotions must be ({len(X)},) names or ({len(X)}, 2) numbers, got shape {e.shape}")
+    V = (
+        e.astype(float)
+        if e.ndim == 2
+        else np.array([VALENCE_AROUSAL[check_emotion(str(k))] for k in e])
+    )
+    if V.shape != (len(X), 2):
+        raise ValueError(
+            f"emotions must be ({len(X)},) names or ({len(X)}, 2) numbers, got shape {e.shape}"
+        )
     V = V - V.mean(0)
-    if np.linalg.matrix_rank(V, 1e-6) < 2: raise ValueError("valence and arousal cannot be told apart in these emotions; take at least three that are not on one line")
-    v = np.linalg.lstsq(V, X - X.mean(0), rcond=None)[0][j] if how == 'encoding' else ridge_direction(X, V[:, j], site, penalty).vector
-    return Direction(v, site, f'{axis} axis, {how}', rms, sources, metadata=dict(axis=axis, how=how, n=len(X)) | metadata)
+    if np.linalg.matrix_rank(V, 1e-6) < 2:
+        raise ValueError(
+            "valence and arousal cannot be told apart in these emotions; take at least three that are not on one line"
+        )
+    v = (
+        np.linalg.lstsq(V, X - X.mean(0), rcond=None)[0][j]
+        if how == "encoding"
+        else ridge_direction(X, V[:, j], site, penalty).vector
+    )
+    return Direction(
+        v,
+        site,
+        f"{axis} axis, {how}",
+        rms,
+        sources,
+        metadata=dict(axis=axis, how=how, n=len(X)) | metadata,
+    )
+
 
 # %% ../nbs/api/50_directions.ipynb #cell085
 def text_direction(
-    model, # MusicModel, or a raw transformers one
-    positive:Sequence[str], # prompts with the property
-    negative:Sequence[str], # the same prompts without it
-    site:str='text', # "text", or "text_proj" where the model has a projection
-    rms:float|None=None, # RMS of the site; None measures it on these prompts
-)->Direction: # mean over pairs of the difference of mean text states
+    model,  # MusicModel, or a raw transformers one
+    positive: Sequence[str],  # prompts with the property
+    negative: Sequence[str],  # the same prompts without it
+    site: str = "text",  # "text", or "text_proj" where the model has a projection
+    rms: float | None = None,  # RMS of the site; None measures it on these prompts
+) -> Direction:  # mean over pairs of the difference of mean text states
     "The emotion word as the decoder gets it: difference of the text states, averaged over real tokens and pairs."
     model, positive, negative = as_model(model), list(positive), list(negative)
-    if not positive or len(positive) != len(negative): raise ValueError(f"matched prompts must be equally many and at least one, got {len(positive)} and {len(negative)}")
-    check_in('site', site, [s for s in ('text', 'text_proj') if s in model.sites])
+    if not positive or len(positive) != len(negative):
+        raise ValueError(
+            f"matched prompts must be equally many and at least one, got {len(positive)} and {len(negative)}"
+        )
+    check_in("site", site, [s for s in ("text", "text_proj") if s in model.sites])
     text = model.encode_text(positive + negative)
-    x = text.states if site == 'text' else model.begin(text, null=False, cache=False).states
+    x = text.states if site == "text" else model.begin(text, null=False, cache=False).states
     real = x[text.mask.bool()].float()
-    pooled = (x.float().sum(1)/text.mask.sum(1, keepdim=True)).cpu().numpy()
+    pooled = (x.float().sum(1) / text.mask.sum(1, keepdim=True)).cpu().numpy()
     n, rms = len(positive), float(real.pow(2).mean().sqrt()) if rms is None else rms
-    return replace(mean_difference(pooled[:n], pooled[n:], site, rms, positive + negative), origin='text-state difference')
+    return replace(
+        mean_difference(pooled[:n], pooled[n:], site, rms, positive + negative),
+        origin="text-state difference",
+    )
+
 
 # %% ../nbs/api/50_directions.ipynb #cell089
 def cosine_table(
-    directions:Mapping[str, Direction], # by name, of one width
-)->pd.DataFrame: # names by names, -1 to 1
+    directions: Mapping[str, Direction],  # by name, of one width
+) -> pd.DataFrame:  # names by names, -1 to 1
     "Cosines between all directions."
     import pandas as pd
-    U = np.stack([_other(next(iter(directions.values())), v)/v.norm for v in directions.values()])
-    return pd.DataFrame((U@U.T).clip(-1, 1), index=list(directions), columns=list(directions))
+
+    U = np.stack([_other(next(iter(directions.values())), v) / v.norm for v in directions.values()])
+    return pd.DataFrame((U @ U.T).clip(-1, 1), index=list(directions), columns=list(directions))
+
 
 # %% ../nbs/api/50_directions.ipynb #cell094
 def pairs_curve(
-    positive:np.ndarray, # (pair, d) activations with the property
-    negative:np.ndarray, # (pair, d) the same content without it
-    sizes:Sequence[int]|None=None, # numbers of pairs; None: 1, 2, 4, ... up to half of them
-    n_draws:int=20, # splits of the pairs
-    seed:int=0, # of the splits
-    origin:Callable=mean_difference, # (positive, negative, site) -> Direction
-)->pd.DataFrame: # n_pairs, draw, cosine (to the direction of the other half), ordered (share of the other half's pairs)
+    positive: np.ndarray,  # (pair, d) activations with the property
+    negative: np.ndarray,  # (pair, d) the same content without it
+    sizes: Sequence[int] | None = None,  # numbers of pairs; None: 1, 2, 4, ... up to half of them
+    n_draws: int = 20,  # splits of the pairs
+    seed: int = 0,  # of the splits
+    origin: Callable = mean_difference,  # (positive, negative, site) -> Direction
+) -> pd.DataFrame:  # n_pairs, draw, cosine (to the direction of the other half), ordered (share of the other half's pairs)
     "Quality of a direction against the number of its pairs, always measured on the half that it has not seen."
     import pandas as pd
+
     P, N = np.asarray(positive), np.asarray(negative)
-    half, rows = len(P)//2, []
-    if half < 1 or P.shape != N.shape: raise ValueError(f"pairs_curve needs matched arrays with at least two pairs, got {P.shape} and {N.shape}")
-    sizes = sorted({*(2**i for i in range(int(math.log2(half)) + 1)), half} if sizes is None else set(sizes))
-    if sizes[0] < 1 or sizes[-1] > half: raise ValueError(f"sizes must lie in 1..{half}, half of the {len(P)} pairs; got {sizes}")
+    half, rows = len(P) // 2, []
+    if half < 1 or P.shape != N.shape:
+        raise ValueError(
+            f"pairs_curve needs matched arrays with at least two pairs, got {P.shape} and {N.shape}"
+        )
+    sizes = sorted(
+        {*(2**i for i in range(int(math.log2(half)) + 1)), half} if sizes is None else set(sizes)
+    )
+    if sizes[0] < 1 or sizes[-1] > half:
+        raise ValueError(f"sizes must lie in 1..{half}, half of the {len(P)} pairs; got {sizes}")
     for draw in range(n_draws):
-        order = rng('pairs curve', seed, draw).permutation(len(P))
+        order = rng("pairs curve", seed, draw).permutation(len(P))
         test = order[half:]
-        truth = origin(P[test], N[test], 'any')
+        truth = origin(P[test], N[test], "any")
         for n in sizes:
-            v = origin(P[order[:n]], N[order[:n]], 'any')
-            rows.append(dict(n_pairs=n, draw=draw, cosine=v.cosine(truth), ordered=float((v.project(P[test] - N[test]) > 0).mean())))
+            v = origin(P[order[:n]], N[order[:n]], "any")
+            rows.append(
+                dict(
+                    n_pairs=n,
+                    draw=draw,
+                    cosine=v.cosine(truth),
+                    ordered=float((v.project(P[test] - N[test]) > 0).mean()),
+                )
+            )
     return pd.DataFrame(rows)
+
 
 # %% ../nbs/api/50_directions.ipynb #cell098
 def emotion_directions(
-    acts:np.ndarray, # (clip, d) pooled activations
-    emotions:Sequence[str], # (clip,) emotions and "neutral"
-    pairs:Sequence, # (clip,) pair ids: the same sentence with another word
-    site:str, # where they were read
-    rms:float|Mapping[str, float]|None=None, # RMS of the site, or by site
-    sources:Sequence=(), # (clip,) ids
-)->dict[str, Direction]: # "valence", "arousal", and every emotion against neutral
+    acts: np.ndarray,  # (clip, d) pooled activations
+    emotions: Sequence[str],  # (clip,) emotions and "neutral"
+    pairs: Sequence,  # (clip,) pair ids: the same sentence with another word
+    site: str,  # where they were read
+    rms: float | Mapping[str, float] | None = None,  # RMS of the site, or by site
+    sources: Sequence = (),  # (clip,) ids
+) -> dict[str, Direction]:  # "valence", "arousal", and every emotion against neutral
     "The two axes over the emotional clips, and for each emotion the mean difference over matched pairs."
     y, X = np.asarray(emotions), np.asarray(acts, float)
-    names, on = [e for e in dict.fromkeys(y.tolist()) if e != 'neutral'], y != 'neutral'
-    axes = {a: axis_direction(X[on], y[on], a, site, rms=rms, sources=[s for s, k in zip(sources, on) if k]) for a in ('valence', 'arousal')}
-    parts = {e: _match(y, e, 'neutral', pairs) for e in names}
-    return axes | {e: mean_difference(X[i], X[j], site, rms, [sources[k] for k in i + j] if len(sources) else (), labels=[e, 'neutral']) for e, (i, j) in parts.items()}
+    names, on = [e for e in dict.fromkeys(y.tolist()) if e != "neutral"], y != "neutral"
+    axes = {
+        a: axis_direction(
+            X[on], y[on], a, site, rms=rms, sources=[s for s, k in zip(sources, on) if k]
+        )
+        for a in ("valence", "arousal")
+    }
+    parts = {e: _match(y, e, "neutral", pairs) for e in names}
+    return axes | {
+        e: mean_difference(
+            X[i],
+            X[j],
+            site,
+            rms,
+            [sources[k] for k in i + j] if len(sources) else (),
+            labels=[e, "neutral"],
+        )
+        for e, (i, j) in parts.items()
+    }
+
 
 # %% ../nbs/api/50_directions.ipynb #cell101
 def method_directions(
-    positive:np.ndarray, # (pair, d) activations with the property
-    negative:np.ndarray, # (pair, d) the same content without it
-    site:str, # where they were read
-    rms:float|None=None, # RMS of the site
-    sae=None, # a dictionary of this site; None leaves that method out
-    features:tuple=(), # with `sae`: (positive, negative) mean activations of its features, (pair, feature)
-    n_features:int=8, # with `sae`: decoder rows, those that differ most
-    sources:Sequence=(), # ids of the clips
-    seeds:Sequence[int]=(), # seeds of every random step on the way
-)->dict[str, Direction]: # by method
+    positive: np.ndarray,  # (pair, d) activations with the property
+    negative: np.ndarray,  # (pair, d) the same content without it
+    site: str,  # where they were read
+    rms: float | None = None,  # RMS of the site
+    sae=None,  # a dictionary of this site; None leaves that method out
+    features: tuple = (),  # with `sae`: (positive, negative) mean activations of its features, (pair, feature)
+    n_features: int = 8,  # with `sae`: decoder rows, those that differ most
+    sources: Sequence = (),  # ids of the clips
+    seeds: Sequence[int] = (),  # seeds of every random step on the way
+) -> dict[str, Direction]:  # by method
     "One contrast found in several ways, all from the same pairs."
-    X, y = np.vstack([positive, negative]), np.repeat([1., -1.], [len(positive), len(negative)])
-    out = {'mean difference': mean_difference(positive, negative, site, rms), 'PCA of differences': pca_direction(positive, negative, site, rms=rms)}
-    out |= {n: f(X, y, site, rms=rms) for n, f in (('ridge', ridge_direction), ('logistic', logistic_direction), ('LDA', lda_direction), ('AGOP', agop_direction))}
+    X, y = np.vstack([positive, negative]), np.repeat([1.0, -1.0], [len(positive), len(negative)])
+    out = {
+        "mean difference": mean_difference(positive, negative, site, rms),
+        "PCA of differences": pca_direction(positive, negative, site, rms=rms),
+    }
+    out |= {
+        n: f(X, y, site, rms=rms)
+        for n, f in (
+            ("ridge", ridge_direction),
+            ("logistic", logistic_direction),
+            ("LDA", lda_direction),
+            ("AGOP", agop_direction),
+        )
+    }
     out = {n: replace(d, sources=sources, seeds=seeds) for n, d in out.items()}
-    if sae is None: return out
+    if sae is None:
+        return out
     gap = np.asarray(features[0], float).mean(0) - np.asarray(features[1], float).mean(0)
     top = np.argsort(-np.abs(gap))[:n_features]
-    return out | {'SAE features': replace(sae_direction(sae, top.tolist(), site, gap[top].tolist(), rms, sources), seeds=seeds)}
+    return out | {
+        "SAE features": replace(
+            sae_direction(sae, top.tolist(), site, gap[top].tolist(), rms, sources), seeds=seeds
+        )
+    }

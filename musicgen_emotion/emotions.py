@@ -8,107 +8,179 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 # %% auto #0
-__all__ = ['EMOTIONS', 'VALENCE_AROUSAL', 'QUADRANTS', 'emotion_colors', 'EMOTION_WORDS', 'HELD_OUT_WORDS', 'MODES',
-           'INSTRUMENTS', 'INTENSITIES', 'INTENSITY_SCALE', 'NEUTRAL_CUES', 'EMOTION_CUES', 'SCALED_CUES',
-           'check_emotion', 'quadrant', 'word_emotion', 'Cues', 'emotion_cues']
+__all__ = [
+    "EMOTIONS",
+    "VALENCE_AROUSAL",
+    "QUADRANTS",
+    "emotion_colors",
+    "EMOTION_WORDS",
+    "HELD_OUT_WORDS",
+    "MODES",
+    "INSTRUMENTS",
+    "INTENSITIES",
+    "INTENSITY_SCALE",
+    "NEUTRAL_CUES",
+    "EMOTION_CUES",
+    "SCALED_CUES",
+    "check_emotion",
+    "quadrant",
+    "word_emotion",
+    "Cues",
+    "emotion_cues",
+]
 
 # %% ../nbs/api/10_emotions.ipynb #cell005
-EMOTIONS = ('happy', 'sad', 'calm', 'energetic', 'angry')
-VALENCE_AROUSAL = dict(happy=(.8, .4), sad=(-.7, -.5), calm=(.6, -.7), energetic=(.4, .9), angry=(-.7, .7))
-QUADRANTS = {(True, True): 'happy/energetic', (True, False): 'calm/peaceful',
-             (False, True): 'angry/tense', (False, False): 'sad/melancholic'}
-emotion_colors = dict(happy='#e69f00', sad='#0072b2', calm='#009e73', energetic='#d55e00', angry='#7b3294', neutral='#777777')
+EMOTIONS = ("happy", "sad", "calm", "energetic", "angry")
+VALENCE_AROUSAL = dict(
+    happy=(0.8, 0.4), sad=(-0.7, -0.5), calm=(0.6, -0.7), energetic=(0.4, 0.9), angry=(-0.7, 0.7)
+)
+QUADRANTS = {
+    (True, True): "happy/energetic",
+    (True, False): "calm/peaceful",
+    (False, True): "angry/tense",
+    (False, False): "sad/melancholic",
+}
+emotion_colors = dict(
+    happy="#e69f00",
+    sad="#0072b2",
+    calm="#009e73",
+    energetic="#d55e00",
+    angry="#7b3294",
+    neutral="#777777",
+)
+
 
 # %% ../nbs/api/10_emotions.ipynb #cell008
 def check_emotion(
-    emotion:str, # Name to check
-)->str: # The same name
+    emotion: str,  # Name to check
+) -> str:  # The same name
     "Return `emotion` when it is one of `EMOTIONS`; otherwise raise a ValueError that lists them."
-    if emotion in EMOTIONS: return emotion
+    if emotion in EMOTIONS:
+        return emotion
     near = get_close_matches(str(emotion), EMOTIONS, 1)
-    raise ValueError(f"emotion {emotion!r} is not known; accepted: {', '.join(EMOTIONS)}" + (f" (did you mean {near[0]!r}?)" if near else ''))
+    raise ValueError(
+        f"emotion {emotion!r} is not known; accepted: {', '.join(EMOTIONS)}"
+        + (f" (did you mean {near[0]!r}?)" if near else "")
+    )
+
 
 # %% ../nbs/api/10_emotions.ipynb #cell012
 def quadrant(
-    valence:float, # Valence, any scale
-    arousal:float, # Arousal, same scale
-    neutral:tuple=(0., 0.), # (valence, arousal) of the neutral point on that scale
-)->str: # One of the four names in `QUADRANTS`
+    valence: float,  # Valence, any scale
+    arousal: float,  # Arousal, same scale
+    neutral: tuple = (0.0, 0.0),  # (valence, arousal) of the neutral point on that scale
+) -> str:  # One of the four names in `QUADRANTS`
     "Quadrant of a rating; a rating that lies exactly on an axis counts as the lower side."
-    if valence != valence or arousal != arousal: raise ValueError(f"valence {valence!r} and arousal {arousal!r} must be numbers")
+    if valence != valence or arousal != arousal:
+        raise ValueError(f"valence {valence!r} and arousal {arousal!r} must be numbers")
     return QUADRANTS[valence > neutral[0], arousal > neutral[1]]
+
 
 # %% ../nbs/api/10_emotions.ipynb #cell016
 EMOTION_WORDS = dict(
-    happy=tuple('happy joyful cheerful merry delighted glad jolly sunny gleeful playful upbeat jubilant lighthearted festive elated '
-                'joyous carefree optimistic pleased smiling celebratory radiant amused blissful'.split()),
-    sad=tuple('sad melancholic sorrowful gloomy mournful depressed heartbroken tearful lonely grieving unhappy miserable dejected '
-              'downcast despairing hopeless somber bleak regretful weeping forlorn depressing sorrow grief'.split()),
-    calm=tuple('calm peaceful relaxed tranquil serene soothing gentle mellow restful meditative relaxing placid untroubled '
-               'easygoing dreamy tender sleepy drowsy unhurried cozy comforting harmonious peace relaxation'.split()),
-    energetic=tuple('energetic lively exciting dynamic vigorous energized powerful thrilling excited exhilarating active spirited '
-                    'electrifying pumped driving hyper frenetic vibrant invigorating athletic rousing unstoppable energy excitement'.split()),
-    angry=tuple('angry furious aggressive tense enraged hostile violent mad outraged irate hateful threatening menacing fierce '
-                'brutal anxious stressed frightening scary resentful agitated vicious anger rage'.split()))
+    happy=tuple(
+        "happy joyful cheerful merry delighted glad jolly sunny gleeful playful upbeat jubilant lighthearted festive elated "
+        "joyous carefree optimistic pleased smiling celebratory radiant amused blissful".split()
+    ),
+    sad=tuple(
+        "sad melancholic sorrowful gloomy mournful depressed heartbroken tearful lonely grieving unhappy miserable dejected "
+        "downcast despairing hopeless somber bleak regretful weeping forlorn depressing sorrow grief".split()
+    ),
+    calm=tuple(
+        "calm peaceful relaxed tranquil serene soothing gentle mellow restful meditative relaxing placid untroubled "
+        "easygoing dreamy tender sleepy drowsy unhurried cozy comforting harmonious peace relaxation".split()
+    ),
+    energetic=tuple(
+        "energetic lively exciting dynamic vigorous energized powerful thrilling excited exhilarating active spirited "
+        "electrifying pumped driving hyper frenetic vibrant invigorating athletic rousing unstoppable energy excitement".split()
+    ),
+    angry=tuple(
+        "angry furious aggressive tense enraged hostile violent mad outraged irate hateful threatening menacing fierce "
+        "brutal anxious stressed frightening scary resentful agitated vicious anger rage".split()
+    ),
+)
 HELD_OUT_WORDS = dict(
-    happy=('cheery', 'jovial', 'happiness', 'overjoyed', 'joy'),
-    sad=('melancholy', 'heartbreaking', 'sadness', 'sorrowing', 'despondent'),
-    calm=('calming', 'soothed', 'pacifying', 'tranquility', 'calmness'),
-    energetic=('energizing', 'exhilarated', 'stimulating', 'vivacious', 'thrill'),
-    angry=('infuriated', 'raging', 'fury', 'hostility', 'livid'))
+    happy=("cheery", "jovial", "happiness", "overjoyed", "joy"),
+    sad=("melancholy", "heartbreaking", "sadness", "sorrowing", "despondent"),
+    calm=("calming", "soothed", "pacifying", "tranquility", "calmness"),
+    energetic=("energizing", "exhilarated", "stimulating", "vivacious", "thrill"),
+    angry=("infuriated", "raging", "fury", "hostility", "livid"),
+)
+
 
 # %% ../nbs/api/10_emotions.ipynb #cell019
 def word_emotion(
-    word:str, # An emotion word, any case
-)->str|None: # Its emotion, or None for a word in neither list
+    word: str,  # An emotion word, any case
+) -> str | None:  # Its emotion, or None for a word in neither list
     "Emotion of a word from `EMOTION_WORDS` or `HELD_OUT_WORDS`."
     w = word.lower()
     return next((e for e in EMOTIONS if w in EMOTION_WORDS[e] or w in HELD_OUT_WORDS[e]), None)
 
+
 # %% ../nbs/api/10_emotions.ipynb #cell023
-MODES = ('major', 'minor')
-INSTRUMENTS = ('piano', 'strings', 'flute', 'guitar', 'organ', 'synth')
-INTENSITIES = ('slightly', 'plain', 'very')
-INTENSITY_SCALE = dict(slightly=.6, plain=1., very=1.3)
+MODES = ("major", "minor")
+INSTRUMENTS = ("piano", "strings", "flute", "guitar", "organ", "synth")
+INTENSITIES = ("slightly", "plain", "very")
+INTENSITY_SCALE = dict(slightly=0.6, plain=1.0, very=1.3)
+
 
 @dataclass(frozen=True)
 class Cues:
     "Musical cues of one clip, in units that can be measured from its sound."
-    mode:str = 'major'         # major or minor
-    tempo:float = 100.         # beats per minute, one note a beat
-    level:float = -22.         # loudness, dB RMS relative to full scale
-    register:float = 62.       # centre of the melody, MIDI note number
-    articulation:float = .7    # sounding part of each note, 0..1 (staccato..legato)
-    brightness:float = .5      # 0 dark .. 1 bright
-    percussion:float = .3      # 0 none .. 1 heavy
-    instrument:str = 'piano'   # one of INSTRUMENTS
+
+    mode: str = "major"  # major or minor
+    tempo: float = 100.0  # beats per minute, one note a beat
+    level: float = -22.0  # loudness, dB RMS relative to full scale
+    register: float = 62.0  # centre of the melody, MIDI note number
+    articulation: float = 0.7  # sounding part of each note, 0..1 (staccato..legato)
+    brightness: float = 0.5  # 0 dark .. 1 bright
+    percussion: float = 0.3  # 0 none .. 1 heavy
+    instrument: str = "piano"  # one of INSTRUMENTS
+
     def __post_init__(self):
-        for n, v, ok in (('mode', self.mode, MODES), ('instrument', self.instrument, INSTRUMENTS)):
-            if v not in ok: raise ValueError(f"{n} {v!r} is not known; accepted: {', '.join(ok)}")
-        for n, lo, hi in (('tempo', 30, 240), ('level', -60, -6), ('register', 36, 96), ('articulation', .05, 1), ('brightness', 0, 1), ('percussion', 0, 1)):
-            if not lo <= getattr(self, n) <= hi: raise ValueError(f"{n} {getattr(self, n)!r} is outside {lo} to {hi}")
+        for n, v, ok in (("mode", self.mode, MODES), ("instrument", self.instrument, INSTRUMENTS)):
+            if v not in ok:
+                raise ValueError(f"{n} {v!r} is not known; accepted: {', '.join(ok)}")
+        for n, lo, hi in (
+            ("tempo", 30, 240),
+            ("level", -60, -6),
+            ("register", 36, 96),
+            ("articulation", 0.05, 1),
+            ("brightness", 0, 1),
+            ("percussion", 0, 1),
+        ):
+            if not lo <= getattr(self, n) <= hi:
+                raise ValueError(f"{n} {getattr(self, n)!r} is outside {lo} to {hi}")
+
 
 # %% ../nbs/api/10_emotions.ipynb #cell027
 NEUTRAL_CUES = Cues()
 EMOTION_CUES = dict(
-    happy=Cues('major', 130, -19, 69, .50, .60, .35),
-    sad=Cues('minor', 62, -26, 56, .95, .20, .0),
-    calm=Cues('major', 68, -28, 63, .95, .28, .0),
-    energetic=Cues('major', 166, -15, 64, .45, .80, .95),
-    angry=Cues('minor', 150, -14, 52, .35, .95, .65))
-SCALED_CUES = ('tempo', 'level', 'register', 'articulation', 'brightness', 'percussion')
+    happy=Cues("major", 130, -19, 69, 0.50, 0.60, 0.35),
+    sad=Cues("minor", 62, -26, 56, 0.95, 0.20, 0.0),
+    calm=Cues("major", 68, -28, 63, 0.95, 0.28, 0.0),
+    energetic=Cues("major", 166, -15, 64, 0.45, 0.80, 0.95),
+    angry=Cues("minor", 150, -14, 52, 0.35, 0.95, 0.65),
+)
+SCALED_CUES = ("tempo", "level", "register", "articulation", "brightness", "percussion")
+
 
 def emotion_cues(
-    emotion:str, # One of EMOTIONS
-    intensity:str='plain', # slightly, plain or very
-    instrument:str='piano', # One of INSTRUMENTS
-)->Cues: # Typical cues of that emotion
+    emotion: str,  # One of EMOTIONS
+    intensity: str = "plain",  # slightly, plain or very
+    instrument: str = "piano",  # One of INSTRUMENTS
+) -> Cues:  # Typical cues of that emotion
     "Cues of an emotion; intensity scales their distance from neutral, mode stays."
-    if intensity not in INTENSITIES: raise ValueError(f"intensity {intensity!r} is not known; accepted: {', '.join(INTENSITIES)}")
+    if intensity not in INTENSITIES:
+        raise ValueError(
+            f"intensity {intensity!r} is not known; accepted: {', '.join(INTENSITIES)}"
+        )
     full, k = EMOTION_CUES[check_emotion(emotion)], INTENSITY_SCALE[intensity]
-    lim = dict(articulation=(.2, 1.), brightness=(0., 1.), percussion=(0., 1.))
+    lim = dict(articulation=(0.2, 1.0), brightness=(0.0, 1.0), percussion=(0.0, 1.0))
+
     def at(n):
-        v = getattr(NEUTRAL_CUES, n) + k*(getattr(full, n) - getattr(NEUTRAL_CUES, n))
+        v = getattr(NEUTRAL_CUES, n) + k * (getattr(full, n) - getattr(NEUTRAL_CUES, n))
         lo, hi = lim.get(n, (-999, 999))
         return round(min(hi, max(lo, v)), 3)
+
     return replace(full, instrument=instrument, **{n: at(n) for n in SCALED_CUES})

@@ -11,769 +11,1455 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from fastcore.basics import patch
-from .core import ADVICE, atomic_path, atomic_write, check_finite, check_in, check_positive, folder_lock, read_json, seed_from, sha256_bytes, sha256_file, write_json, write_table
-from .models import ModelConfig, MusicModel, TextStates, as_model, delay_tokens, frame_logits, load_model, write_random_model
+from musicgen_emotion.core import (
+    ADVICE,
+    atomic_path,
+    atomic_write,
+    check_finite,
+    check_in,
+    check_positive,
+    folder_lock,
+    read_json,
+    seed_from,
+    sha256_bytes,
+    sha256_file,
+    write_json,
+    write_table,
+)
+from musicgen_emotion.models import (
+    ModelConfig,
+    MusicModel,
+    TextStates,
+    as_model,
+    delay_tokens,
+    frame_logits,
+    load_model,
+    write_random_model,
+)
 from .generation import generate
 
 # %% auto #0
-__all__ = ['CLIP_COLUMNS', 'CHUNK', 'BRANCHES', 'REPLAY_TOLERANCE', 'clip_id', 'DamagedStore', 'ClipStore', 'plan_clips',
-           'generate_clips', 'delay_ids', 'undelay_ids', 'position_seconds', 'trim', 'text_rows', 'null_text', 'replay',
-           'stepwise', 'replay_error', 'token_nll', 'replay_bytes', 'replay_store', 'token_counts']
+__all__ = [
+    "CLIP_COLUMNS",
+    "CHUNK",
+    "BRANCHES",
+    "REPLAY_TOLERANCE",
+    "clip_id",
+    "DamagedStore",
+    "ClipStore",
+    "plan_clips",
+    "generate_clips",
+    "delay_ids",
+    "undelay_ids",
+    "position_seconds",
+    "trim",
+    "text_rows",
+    "null_text",
+    "replay",
+    "stepwise",
+    "replay_error",
+    "token_nll",
+    "replay_bytes",
+    "replay_store",
+    "token_counts",
+]
 
 # %% ../nbs/api/23_extraction.ipynb #cell003
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+
 # %% ../nbs/api/23_extraction.ipynb #cell007
 def clip_id(
-    model_checksum:str, # SHA-256 of the weights, `model.checksum`
-    prompt:str, # text
-    seed:int, # of the sampling
-    guidance:float=3.0, # guidance scale
-    temperature:float=1.0, # 0 is greedy
-    top_k:int|None=50, # None or 0 keeps all tokens
-    duration_s:float=8.0, # seconds
-)->str: # 16 hexadecimal digits
+    model_checksum: str,  # SHA-256 of the weights, `model.checksum`
+    prompt: str,  # text
+    seed: int,  # of the sampling
+    guidance: float = 3.0,  # guidance scale
+    temperature: float = 1.0,  # 0 is greedy
+    top_k: int | None = 50,  # None or 0 keeps all tokens
+    duration_s: float = 8.0,  # seconds
+) -> str:  # 16 hexadecimal digits
     "Stable name of a clip: the same in every process, on every machine, in any order of generation."
-    what = [model_checksum, prompt, int(seed), float(guidance), float(temperature), int(top_k or 0), float(duration_s)]
+    what = [
+        model_checksum,
+        prompt,
+        int(seed),
+        float(guidance),
+        float(temperature),
+        int(top_k or 0),
+        float(duration_s),
+    ]
     return sha256_bytes(json.dumps(what, ensure_ascii=False))[:16]
 
+
 # %% ../nbs/api/23_extraction.ipynb #cell011
-CLIP_COLUMNS = ('clip_id', 'prompt', 'emotion', 'word', 'template', 'instrument', 'intensity', 'split', 'seed', 'model', 'revision', 'guidance',
-                'temperature', 'top_k', 'duration_s', 'audio_path', 'checksum', 'tokens_checksum', 'model_checksum', 'frames', 'frame_rate', 'sample_rate')
+CLIP_COLUMNS = (
+    "clip_id",
+    "prompt",
+    "emotion",
+    "word",
+    "template",
+    "instrument",
+    "intensity",
+    "split",
+    "seed",
+    "model",
+    "revision",
+    "guidance",
+    "temperature",
+    "top_k",
+    "duration_s",
+    "audio_path",
+    "checksum",
+    "tokens_checksum",
+    "model_checksum",
+    "frames",
+    "frame_rate",
+    "sample_rate",
+)
 CHUNK = 64
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError)
-_ORDER = ['model', 'split', 'emotion', 'word', 'prompt', 'seed', 'clip_id']
+_ORDER = ["model", "split", "emotion", "word", "prompt", "seed", "clip_id"]
+
 
 class DamagedStore(ValueError):
     "A file of a store is cut off or altered; the message names it and says what to do."
+
 
 class ClipStore:
     """A folder of generated clips that is readable without this package.
 
     `clips.parquet` has one row a clip, `tokens.zarr` the tokens (clip, codebook, frame; -1 after a clip's end), `audio/` one FLAC a
     clip. Raises ValueError when `path` is a file."""
-    def __init__(self,
-        path:Path|str, # folder, made at the first write
+
+    def __init__(
+        self,
+        path: Path | str,  # folder, made at the first write
     ):
         self.path, self._owned = Path(path), False
-        if self.path.exists() and not self.path.is_dir(): raise ValueError(f"{self.path} is a file; a clip store is a folder")
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"{self.path} is a file; a clip store is a folder")
 
-    def __len__(self): return len(self.table)
-    def __contains__(self, clip): return clip in set(self.table.clip_id)
-    def __repr__(self): return f"ClipStore({str(self.path)!r}, {len(self)} clips)"
+    def __len__(self):
+        return len(self.table)
+
+    def __contains__(self, clip):
+        return clip in set(self.table.clip_id)
+
+    def __repr__(self):
+        return f"ClipStore({str(self.path)!r}, {len(self)} clips)"
+
 
 # %% ../nbs/api/23_extraction.ipynb #cell014
 def _where(store, name):
     "Path of the table or the tokens: a commit that was not yet moved into place counts."
-    waiting = store.path/'.commit'/name
-    return waiting if waiting.exists() else store.path/name
+    waiting = store.path / ".commit" / name
+    return waiting if waiting.exists() else store.path / name
 
-def _shards(store): return sorted((store.path/'shards').glob('[!.]*.parquet'))
+
+def _shards(store):
+    return sorted((store.path / "shards").glob("[!.]*.parquet"))
+
 
 def _read(path, advice):
     import pandas as pd
-    try: return pd.read_parquet(path)
-    except (OSError, ValueError) as e: raise DamagedStore(f"{path} is damaged ({e}); {advice}, then generate the clips again") from e
+
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as e:
+        raise DamagedStore(
+            f"{path} is damaged ({e}); {advice}, then generate the clips again"
+        ) from e
+
 
 def _tidy(df):
     "Columns in their order, text as text, rows in an order that does not depend on the history of the store."
     df = df.reindex(columns=[*CLIP_COLUMNS, *sorted(set(df.columns) - set(CLIP_COLUMNS))])
-    text = [c for c in df if df[c].dtype == object or str(df[c].dtype) in ('str', 'string')]
-    return df.astype({c: 'string' for c in text}).sort_values(_ORDER, kind='stable').reset_index(drop=True)
+    text = [c for c in df if df[c].dtype == object or str(df[c].dtype) in ("str", "string")]
+    return (
+        df.astype({c: "string" for c in text})
+        .sort_values(_ORDER, kind="stable")
+        .reset_index(drop=True)
+    )
+
 
 @patch(as_prop=True)
-def table(self:ClipStore)->pd.DataFrame: # one row a clip, see `CLIP_COLUMNS`; further columns of the prompts follow
+def table(
+    self: ClipStore,
+) -> pd.DataFrame:  # one row a clip, see `CLIP_COLUMNS`; further columns of the prompts follow
     "The clip table, with the clips of a run that is still going on or was killed."
     import pandas as pd
-    main = _where(self, 'clips.parquet')
-    parts = [_read(main, 'delete it and tokens.zarr beside it')] if main.exists() else []
-    parts += [_read(p, 'delete it').drop(columns='_tokens') for p in _shards(self)]
-    if not parts: return pd.DataFrame(columns=list(CLIP_COLUMNS))
-    return _tidy(pd.concat(parts, ignore_index=True).drop_duplicates('clip_id', keep='last'))
+
+    main = _where(self, "clips.parquet")
+    parts = [_read(main, "delete it and tokens.zarr beside it")] if main.exists() else []
+    parts += [_read(p, "delete it").drop(columns="_tokens") for p in _shards(self)]
+    if not parts:
+        return pd.DataFrame(columns=list(CLIP_COLUMNS))
+    return _tidy(pd.concat(parts, ignore_index=True).drop_duplicates("clip_id", keep="last"))
+
 
 # %% ../nbs/api/23_extraction.ipynb #cell017
-def _remove(path): shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+def _remove(path):
+    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
 
 def _finish(store):
     "Move a committed table and its tokens into place; harmless when repeated."
-    commit = store.path/'.commit'
-    if not commit.exists(): return
-    for name in ('tokens.zarr', 'clips.parquet'):
-        if not (commit/name).exists(): continue
-        _remove(store.path/name)
-        os.replace(commit/name, store.path/name)
-    _remove(store.path/'shards')
+    commit = store.path / ".commit"
+    if not commit.exists():
+        return
+    for name in ("tokens.zarr", "clips.parquet"):
+        if not (commit / name).exists():
+            continue
+        _remove(store.path / name)
+        os.replace(commit / name, store.path / name)
+    _remove(store.path / "shards")
     commit.rmdir()
+
 
 @patch
 @contextlib.contextmanager
-def writing(self:ClipStore)->Iterator[ClipStore]:
+def writing(self: ClipStore) -> Iterator[ClipStore]:
     """Own the store while the block runs: put a waiting commit into place, clear temporary files, then write.
 
     Raises RuntimeError when another process is writing, OSError when the folder cannot be written."""
     with folder_lock(self.path) as lock:
         _finish(self)
-        for left in [*self.path.rglob('.tmp-*'), self.path/'.stage']: _remove(left)
+        for left in [*self.path.rglob(".tmp-*"), self.path / ".stage"]:
+            _remove(left)
         self._owned = True
         try:
             yield self
         finally:
             self._owned = False
-            with contextlib.suppress(OSError): os.truncate(lock, 0)
+            with contextlib.suppress(OSError):
+                os.truncate(lock, 0)
+
 
 # %% ../nbs/api/23_extraction.ipynb #cell020
-def _flac(wave, sample_rate)->bytes:
+def _flac(wave, sample_rate) -> bytes:
     "FLAC of (sample,) or (channel, sample) floats in [-1, 1], 16 bit."
     import soundfile as sf
+
     out = io.BytesIO()
-    sf.write(out, np.clip(np.asarray(wave, np.float32).T, -1, 1), int(sample_rate), format='FLAC', subtype='PCM_16')
+    sf.write(
+        out,
+        np.clip(np.asarray(wave, np.float32).T, -1, 1),
+        int(sample_rate),
+        format="FLAC",
+        subtype="PCM_16",
+    )
     return out.getvalue()
 
-def _must_own(store, what):
-    if not store._owned: raise RuntimeError(f"{what} needs the store to be owned: with store.writing(): store.{what}(...)")
 
-def _token_bytes(tokens)->bytes: return np.ascontiguousarray(tokens, '<i2').tobytes()
+def _must_own(store, what):
+    if not store._owned:
+        raise RuntimeError(
+            f"{what} needs the store to be owned: with store.writing(): store.{what}(...)"
+        )
+
+
+def _token_bytes(tokens) -> bytes:
+    return np.ascontiguousarray(tokens, "<i2").tobytes()
+
 
 @patch
-def add(self:ClipStore,
-    rows:pd.DataFrame, # one row a clip with `clip_id` and any of `CLIP_COLUMNS`
-    tokens:Sequence[np.ndarray], # a (codebook, frame) array a clip
-    audio:Sequence[np.ndarray], # a (sample,) or (channel, sample) array a clip, in [-1, 1]
-    sample_rate:int, # Hz
-)->None:
+def add(
+    self: ClipStore,
+    rows: pd.DataFrame,  # one row a clip with `clip_id` and any of `CLIP_COLUMNS`
+    tokens: Sequence[np.ndarray],  # a (codebook, frame) array a clip
+    audio: Sequence[np.ndarray],  # a (sample,) or (channel, sample) array a clip, in [-1, 1]
+    sample_rate: int,  # Hz
+) -> None:
     "Write a batch of clips: their sound, then one shard that makes them count. Needs `with store.writing():`."
-    _must_own(self, 'add')
-    if not len(rows) == len(tokens) == len(audio): raise ValueError(f"rows, tokens and audio must be equally many; got {len(rows)}, {len(tokens)} and {len(audio)}")
+    _must_own(self, "add")
+    if not len(rows) == len(tokens) == len(audio):
+        raise ValueError(
+            f"rows, tokens and audio must be equally many; got {len(rows)}, {len(tokens)} and {len(audio)}"
+        )
     rows, raw = rows.reset_index(drop=True).copy(), [_token_bytes(t) for t in tokens]
-    sound = [_flac(check_finite(f"audio of {i}", w), sample_rate) for i, w in zip(rows.clip_id, audio)]
-    for i, s in zip(rows.clip_id, sound): atomic_write(self.path/'audio'/f'{i}.flac', s)
-    rows = rows.assign(audio_path=[f'audio/{i}.flac' for i in rows.clip_id], checksum=[sha256_bytes(s) for s in sound], sample_rate=sample_rate,
-                       tokens_checksum=[sha256_bytes(r) for r in raw], frames=[np.shape(t)[1] for t in tokens])
-    write_table(_tidy(rows).merge(rows[['clip_id']].assign(_tokens=raw)), self.path/'shards'/f'{rows.clip_id[0]}.parquet')
+    sound = [
+        _flac(check_finite(f"audio of {i}", w), sample_rate) for i, w in zip(rows.clip_id, audio)
+    ]
+    for i, s in zip(rows.clip_id, sound):
+        atomic_write(self.path / "audio" / f"{i}.flac", s)
+    rows = rows.assign(
+        audio_path=[f"audio/{i}.flac" for i in rows.clip_id],
+        checksum=[sha256_bytes(s) for s in sound],
+        sample_rate=sample_rate,
+        tokens_checksum=[sha256_bytes(r) for r in raw],
+        frames=[np.shape(t)[1] for t in tokens],
+    )
+    write_table(
+        _tidy(rows).merge(rows[["clip_id"]].assign(_tokens=raw)),
+        self.path / "shards" / f"{rows.clip_id[0]}.parquet",
+    )
+
 
 # %% ../nbs/api/23_extraction.ipynb #cell023
-def _zarr_tokens(store)->dict:
+def _zarr_tokens(store) -> dict:
     "Tokens of the compacted clips by clip id; None where a chunk cannot be read."
     import xarray as xr, zarr
-    path, out = _where(store, 'tokens.zarr'), {}
-    if not path.exists(): return out
+
+    path, out = _where(store, "tokens.zarr"), {}
+    if not path.exists():
+        return out
     try:
-        with xr.open_zarr(path) as ds: ids, frames, codes = ds['clip'].values.tolist(), ds['frames'].values, ds['tokens']
-    except (*_UNREADABLE, getattr(zarr.errors, 'MetadataError', OSError)): return out
+        with xr.open_zarr(path) as ds:
+            ids, frames, codes = ds["clip"].values.tolist(), ds["frames"].values, ds["tokens"]
+    except (*_UNREADABLE, getattr(zarr.errors, "MetadataError", OSError)):
+        return out
     for i in range(0, len(ids), CHUNK):
-        try: block = codes[i:i + CHUNK].values
-        except _UNREADABLE: block = [None] * CHUNK
-        out.update({c: None if b is None else b[:, :n] for c, b, n in zip(ids[i:i + CHUNK], block, frames[i:i + CHUNK])})
+        try:
+            block = codes[i : i + CHUNK].values
+        except _UNREADABLE:
+            block = [None] * CHUNK
+        out.update(
+            {
+                c: None if b is None else b[:, :n]
+                for c, b, n in zip(ids[i : i + CHUNK], block, frames[i : i + CHUNK])
+            }
+        )
     return out
 
-def _all_tokens(store)->dict:
+
+def _all_tokens(store) -> dict:
     out = _zarr_tokens(store)
     for p in _shards(store):
-        df = _read(p, 'delete it')
-        out.update({c: np.frombuffer(t, '<i2').reshape(-1, n) for c, t, n in zip(df.clip_id, df._tokens, df.frames)})
+        df = _read(p, "delete it")
+        out.update(
+            {
+                c: np.frombuffer(t, "<i2").reshape(-1, n)
+                for c, t, n in zip(df.clip_id, df._tokens, df.frames)
+            }
+        )
     return out
 
-def _same(tokens, checksum)->bool: return tokens is not None and sha256_bytes(_token_bytes(tokens)) == checksum
+
+def _same(tokens, checksum) -> bool:
+    return tokens is not None and sha256_bytes(_token_bytes(tokens)) == checksum
+
 
 @patch
-def codes(self:ClipStore,
-    clips:Iterable[str]|None=None, # clip ids; None for all, in the order of the table
-)->np.ndarray: # (clip, codebook, frame) int16, -1 after the end of a shorter clip
+def codes(
+    self: ClipStore,
+    clips: Iterable[str] | None = None,  # clip ids; None for all, in the order of the table
+) -> np.ndarray:  # (clip, codebook, frame) int16, -1 after the end of a shorter clip
     "Tokens of clips, each checked against its checksum. Raises KeyError for unknown clips, DamagedStore for altered tokens."
-    want, have = self.table.set_index('clip_id').tokens_checksum, _all_tokens(self)
+    want, have = self.table.set_index("clip_id").tokens_checksum, _all_tokens(self)
     clips = list(want.index if clips is None else clips)
-    if absent := [c for c in clips if c not in want.index]: raise KeyError(f"clip {absent[0]!r} is not in {self.path}, which holds {len(want)} clips")
+    if absent := [c for c in clips if c not in want.index]:
+        raise KeyError(f"clip {absent[0]!r} is not in {self.path}, which holds {len(want)} clips")
     for c in clips:
         if not _same(have.get(c), want[c]):
-            raise DamagedStore(f"{_where(self, 'tokens.zarr')} is damaged at clip {c}; run store.repair() and then generate_clips as before: it makes only what is missing")
+            raise DamagedStore(
+                f"{_where(self, 'tokens.zarr')} is damaged at clip {c}; run store.repair() and then generate_clips as before: it makes only what is missing"
+            )
     return _pad([have[c] for c in clips])
 
-def _pad(tokens)->np.ndarray:
-    if not tokens: return np.zeros((0, 0, 0), np.int16)
-    if len(kinds := {t.shape[0] for t in tokens}) > 1: raise ValueError(f"clips of models with {sorted(kinds)} codebooks cannot be in one array; keep one store a model")
+
+def _pad(tokens) -> np.ndarray:
+    if not tokens:
+        return np.zeros((0, 0, 0), np.int16)
+    if len(kinds := {t.shape[0] for t in tokens}) > 1:
+        raise ValueError(
+            f"clips of models with {sorted(kinds)} codebooks cannot be in one array; keep one store a model"
+        )
     out = np.full((len(tokens), tokens[0].shape[0], max(t.shape[1] for t in tokens)), -1, np.int16)
-    for o, t in zip(out, tokens): o[:, :t.shape[1]] = t
+    for o, t in zip(out, tokens):
+        o[:, : t.shape[1]] = t
     return out
 
+
 # %% ../nbs/api/23_extraction.ipynb #cell026
-def _zarr_2()->dict:
+def _zarr_2() -> dict:
     "Zarr 3 is asked for format 2; Zarr 2.18, the last for Python 3.10, knows no other."
     import zarr
-    return dict(zarr_format=2) if int(zarr.__version__.split('.')[0]) > 2 else {}
+
+    return dict(zarr_format=2) if int(zarr.__version__.split(".")[0]) > 2 else {}
+
 
 def _write_tokens(path, df, codes):
     import numcodecs, xarray as xr
-    packed = dict(compressors=numcodecs.Zstd(5)) if _zarr_2() else dict(compressor=numcodecs.Zstd(5))
-    ds = xr.Dataset(dict(tokens=(('clip', 'codebook', 'frame'), codes), frames=('clip', df.frames.to_numpy(np.int32))),
-                    coords=dict(clip=df.clip_id.to_numpy(dtype='U16'), codebook=np.arange(codes.shape[1])), attrs=dict(padding=-1))
-    if len(rate := df.frame_rate.dropna().unique()) == 1: ds = ds.assign_coords(seconds=('frame', np.arange(codes.shape[2]) / float(rate[0])))
-    ds.to_zarr(path, mode='w', zarr_format=2, consolidated=True, encoding=dict(tokens=dict(chunks=(CHUNK, *(max(1, n) for n in codes.shape[1:])), **packed)))
+
+    packed = (
+        dict(compressors=numcodecs.Zstd(5)) if _zarr_2() else dict(compressor=numcodecs.Zstd(5))
+    )
+    ds = xr.Dataset(
+        dict(
+            tokens=(("clip", "codebook", "frame"), codes),
+            frames=("clip", df.frames.to_numpy(np.int32)),
+        ),
+        coords=dict(clip=df.clip_id.to_numpy(dtype="U16"), codebook=np.arange(codes.shape[1])),
+        attrs=dict(padding=-1),
+    )
+    if len(rate := df.frame_rate.dropna().unique()) == 1:
+        ds = ds.assign_coords(seconds=("frame", np.arange(codes.shape[2]) / float(rate[0])))
+    ds.to_zarr(
+        path,
+        mode="w",
+        zarr_format=2,
+        consolidated=True,
+        encoding=dict(tokens=dict(chunks=(CHUNK, *(max(1, n) for n in codes.shape[1:])), **packed)),
+    )
+
 
 @patch
-def compact(self:ClipStore,
-    clips:Iterable[str]|None=None, # clips to keep; None for all
-)->None:
+def compact(
+    self: ClipStore,
+    clips: Iterable[str] | None = None,  # clips to keep; None for all
+) -> None:
     """Merge the shards into `clips.parquet` and `tokens.zarr`, and drop sound that no row names.
 
     Both are written beside the old ones and put into place by one rename; a kill at any moment leaves the old or the new store."""
-    _must_own(self, 'compact')
-    df, stage = self.table, self.path/'.stage'
-    if clips is not None: df = df[df.clip_id.isin(set(clips))].reset_index(drop=True)
+    _must_own(self, "compact")
+    df, stage = self.table, self.path / ".stage"
+    if clips is not None:
+        df = df[df.clip_id.isin(set(clips))].reset_index(drop=True)
     codes = self.codes(df.clip_id)
     try:
         with atomic_path(stage) as new:
             new.mkdir()
-            write_table(df, new/'clips.parquet')
-            _write_tokens(new/'tokens.zarr', df, codes)
-        os.replace(stage, self.path/'.commit')
-    except OSError as e: raise OSError(e.errno, f"{e.strerror or e}; nothing is lost: {len(df)} clips stay in {self.path}, run again after that") from e
+            write_table(df, new / "clips.parquet")
+            _write_tokens(new / "tokens.zarr", df, codes)
+        os.replace(stage, self.path / ".commit")
+    except OSError as e:
+        raise OSError(
+            e.errno,
+            f"{e.strerror or e}; nothing is lost: {len(df)} clips stay in {self.path}, run again after that",
+        ) from e
     _finish(self)
-    for f in (self.path/'audio').glob('*.flac'):
-        if f.stem not in set(df.clip_id): f.unlink()
+    for f in (self.path / "audio").glob("*.flac"):
+        if f.stem not in set(df.clip_id):
+            f.unlink()
+
 
 # %% ../nbs/api/23_extraction.ipynb #cell029
 @patch
-def audio(self:ClipStore,
-    clip:str, # clip id
-)->tuple[np.ndarray, int]: # (sample,) or (channel, sample) float32, and the sample rate in Hz
+def audio(
+    self: ClipStore,
+    clip: str,  # clip id
+) -> tuple[np.ndarray, int]:  # (sample,) or (channel, sample) float32, and the sample rate in Hz
     "Sound of a clip, checked against its checksum. Raises KeyError for an unknown clip, DamagedStore for an altered file."
     import soundfile as sf
-    rows = self.table.set_index('clip_id')
-    if clip not in rows.index: raise KeyError(f"clip {clip!r} is not in {self.path}, which holds {len(rows)} clips")
-    path = self.path/rows.audio_path[clip]
+
+    rows = self.table.set_index("clip_id")
+    if clip not in rows.index:
+        raise KeyError(f"clip {clip!r} is not in {self.path}, which holds {len(rows)} clips")
+    path = self.path / rows.audio_path[clip]
     if not path.exists() or sha256_file(path) != rows.checksum[clip]:
-        raise DamagedStore(f"{path} is {'damaged' if path.exists() else 'missing'}; run store.repair() and then generate_clips as before: it makes only what is missing")
-    wave, rate = sf.read(path, dtype='float32')
+        raise DamagedStore(
+            f"{path} is {'damaged' if path.exists() else 'missing'}; run store.repair() and then generate_clips as before: it makes only what is missing"
+        )
+    wave, rate = sf.read(path, dtype="float32")
     return wave.T, rate
+
 
 # %% ../nbs/api/23_extraction.ipynb #cell032
 @patch
-def damaged(self:ClipStore)->pd.DataFrame: # clip_id, file, problem; empty when all is well
+def damaged(self: ClipStore) -> pd.DataFrame:  # clip_id, file, problem; empty when all is well
     "Compare every sound file and every clip's tokens with the checksums of the table."
     import pandas as pd
+
     df, have, out = self.table, _all_tokens(self), []
     for c, path, sound, tokens in zip(df.clip_id, df.audio_path, df.checksum, df.tokens_checksum):
-        file = self.path/path
-        if not file.exists(): out.append((c, path, 'missing'))
-        elif sha256_file(file) != sound: out.append((c, path, 'altered'))
-        if not _same(have.get(c), tokens): out.append((c, 'tokens.zarr', 'missing' if c not in have else 'unreadable' if have[c] is None else 'altered'))
-    return pd.DataFrame(out, columns=['clip_id', 'file', 'problem'])
+        file = self.path / path
+        if not file.exists():
+            out.append((c, path, "missing"))
+        elif sha256_file(file) != sound:
+            out.append((c, path, "altered"))
+        if not _same(have.get(c), tokens):
+            out.append(
+                (
+                    c,
+                    "tokens.zarr",
+                    "missing" if c not in have else "unreadable" if have[c] is None else "altered",
+                )
+            )
+    return pd.DataFrame(out, columns=["clip_id", "file", "problem"])
+
 
 @patch
-def verify(self:ClipStore)->int: # clips that were checked
+def verify(self: ClipStore) -> int:  # clips that were checked
     "Check the whole store; raise DamagedStore that names the first bad file, how many clips are hit, and the remedy."
     bad, n = self.damaged(), len(self)
-    if not len(bad): return n
-    raise DamagedStore(f"{self.path/bad.file[0]} is {bad.problem[0]} (clip {bad.clip_id[0]}); {bad.clip_id.nunique()} of {n} clips are hit. "
-                       "Run store.repair() and then generate_clips with the same arguments: it makes only these clips again")
+    if not len(bad):
+        return n
+    raise DamagedStore(
+        f"{self.path / bad.file[0]} is {bad.problem[0]} (clip {bad.clip_id[0]}); {bad.clip_id.nunique()} of {n} clips are hit. "
+        "Run store.repair() and then generate_clips with the same arguments: it makes only these clips again"
+    )
+
 
 # %% ../nbs/api/23_extraction.ipynb #cell035
 @patch
-def repair(self:ClipStore)->list[str]: # ids of the clips that were taken out
+def repair(self: ClipStore) -> list[str]:  # ids of the clips that were taken out
     "Take damaged clips out of the store, so that `generate_clips` makes them again; the others stay as they are."
     with self.writing():
         bad = self.damaged()
         if len(bad):
-            logging.getLogger(__name__).warning("%s: %d damaged clips are taken out", self.path, bad.clip_id.nunique())
+            logging.getLogger(__name__).warning(
+                "%s: %d damaged clips are taken out", self.path, bad.clip_id.nunique()
+            )
             self.compact(sorted(set(self.table.clip_id) - set(bad.clip_id)))
     return sorted(set(bad.clip_id))
 
+
 # %% ../nbs/api/23_extraction.ipynb #cell039
-def _prompt_table(prompts)->pd.DataFrame:
+def _prompt_table(prompts) -> pd.DataFrame:
     "A prompt table from a DataFrame, an object that holds one, or a list of texts."
     import pandas as pd
-    if isinstance(prompts, str): prompts = [prompts]
-    for name in ('df', 'table', 'frame'):
-        if not isinstance(prompts, pd.DataFrame) and isinstance(found := getattr(prompts, name, None), pd.DataFrame): prompts = found
-    df = prompts.reset_index(drop=True) if isinstance(prompts, pd.DataFrame) else pd.DataFrame(dict(prompt=list(prompts)))
-    if 'prompt' not in df: raise ValueError(f"prompts must have a column 'prompt'; got {', '.join(map(str, df.columns))}")
-    if not len(df): raise ValueError("prompts is empty; give at least one prompt")
+
+    if isinstance(prompts, str):
+        prompts = [prompts]
+    for name in ("df", "table", "frame"):
+        if not isinstance(prompts, pd.DataFrame) and isinstance(
+            found := getattr(prompts, name, None), pd.DataFrame
+        ):
+            prompts = found
+    df = (
+        prompts.reset_index(drop=True)
+        if isinstance(prompts, pd.DataFrame)
+        else pd.DataFrame(dict(prompt=list(prompts)))
+    )
+    if "prompt" not in df:
+        raise ValueError(
+            f"prompts must have a column 'prompt'; got {', '.join(map(str, df.columns))}"
+        )
+    if not len(df):
+        raise ValueError("prompts is empty; give at least one prompt")
     bad = [p for p in df.prompt if not isinstance(p, str)]
-    if bad: raise TypeError(f"every prompt must be text; got {bad[0]!r}")
+    if bad:
+        raise TypeError(f"every prompt must be text; got {bad[0]!r}")
     return df
 
+
 def plan_clips(
-    model:MusicModel, # the model; only its identity is used
-    prompts, # DataFrame with a column `prompt` (and emotion, word, ...), PromptSet, or list of texts
-    seeds:int|Sequence[int]=(0,), # one clip of every prompt a seed
-    duration_s:float=8.0, # seconds
-    guidance:float=3.0, # guidance scale
-    temperature:float=1.0, # 0 is greedy
-    top_k:int|None=50, # None keeps all
-    independent:bool=True, # sample every prompt with noise of its own; False shares a seed's noise among prompts
-)->pd.DataFrame: # one row a clip: clip_id, seed, replicate, settings and the columns of the prompts
-    "The clips that `generate_clips` would make, without making any."
+    model: MusicModel,  # the model; only its identity is used
+    prompts,  # DataFrame with a column `prompt` (and emotion, word, ...), PromptSet, or list of texts
+    seeds: int | Sequence[int] = (0,),  # one clip of every prompt a seed
+    duration_s: float = 8.0,  # seconds
+    guidance: float = 3.0,  # guidance scale
+    temperature: float = 1.0,  # 0 is greedy
+    top_k: int | None = 50,  # None keeps all
+    independent: bool = True,  # sample every prompt with noise of its own; False shares a seed's noise among prompts
+) -> pd.DataFrame:  # one row a clip: clip_id, seed, replicate
+    """The clips that `generate_clips` would make, without making any.
+
+    Returns one row a clip: clip_id, seed, replicate, settings and the columns of the prompts.
+    """
     import pandas as pd
-    check_positive('duration_s', duration_s), check_positive('guidance', guidance, zero=True), check_positive('temperature', temperature, zero=True)
-    model, df, seeds = as_model(model), _prompt_table(prompts), [seeds] if isinstance(seeds, (int, np.integer)) else list(seeds)
-    if not seeds: raise ValueError("seeds is empty; give at least one integer")
-    df = pd.concat([df.drop(columns='seed', errors='ignore').assign(replicate=int(s)) for s in seeds], ignore_index=True)
-    df['seed'] = [seed_from('clip', p, s) if independent else s for p, s in zip(df.prompt, df.replicate)]
-    df = df.assign(model=model.name, revision=model.revision or '', model_checksum=model.checksum, guidance=float(guidance), temperature=float(temperature),
-                   top_k=int(top_k or 0), duration_s=float(duration_s), frame_rate=model.config.frame_rate)
-    df['clip_id'] = [clip_id(model.checksum, p, s, guidance, temperature, top_k, duration_s) for p, s in zip(df.prompt, df.seed)]
-    if (twice := df.clip_id.duplicated()).any(): warnings.warn(f"{twice.sum()} clips are asked for twice and made once, e.g. {df.prompt[twice.idxmax()]!r}", stacklevel=2)
+
+    (
+        check_positive("duration_s", duration_s),
+        check_positive("guidance", guidance, zero=True),
+        check_positive("temperature", temperature, zero=True),
+    )
+    model, df, seeds = (
+        as_model(model),
+        _prompt_table(prompts),
+        [seeds] if isinstance(seeds, (int, np.integer)) else list(seeds),
+    )
+    if not seeds:
+        raise ValueError("seeds is empty; give at least one integer")
+    df = pd.concat(
+        [df.drop(columns="seed", errors="ignore").assign(replicate=int(s)) for s in seeds],
+        ignore_index=True,
+    )
+    df["seed"] = [
+        seed_from("clip", p, s) if independent else s for p, s in zip(df.prompt, df.replicate)
+    ]
+    df = df.assign(
+        model=model.name,
+        revision=model.revision or "",
+        model_checksum=model.checksum,
+        guidance=float(guidance),
+        temperature=float(temperature),
+        top_k=int(top_k or 0),
+        duration_s=float(duration_s),
+        frame_rate=model.config.frame_rate,
+    )
+    df["clip_id"] = [
+        clip_id(model.checksum, p, s, guidance, temperature, top_k, duration_s)
+        for p, s in zip(df.prompt, df.seed)
+    ]
+    if (twice := df.clip_id.duplicated()).any():
+        warnings.warn(
+            f"{twice.sum()} clips are asked for twice and made once, e.g. {df.prompt[twice.idxmax()]!r}",
+            stacklevel=2,
+        )
     return df[~twice].reset_index(drop=True)
+
 
 # %% ../nbs/api/23_extraction.ipynb #cell042
 def generate_clips(
-    model:MusicModel, # the model, or the raw one of a backend
-    prompts, # DataFrame with a column `prompt` (and emotion, word, ...), PromptSet, or list of texts
-    store:ClipStore|Path|str, # where the clips go
-    seeds:int|Sequence[int]=(0,), # one clip of every prompt a seed
-    duration_s:float=8.0, # seconds
-    guidance:float=3.0, # guidance scale
-    temperature:float=1.0, # 0 is greedy
-    top_k:int|None=50, # None keeps all
-    batch_size:int=16, # clips at once, and clips that a kill can cost
-    independent:bool=True, # noise of its own for every prompt, see `plan_clips`
-    progress:bool=True, # show a bar
-)->pd.DataFrame: # rows of the planned clips, in the order of the plan
+    model: MusicModel,  # the model, or the raw one of a backend
+    prompts,  # DataFrame with a column `prompt` (and emotion, word, ...), PromptSet, or list of texts
+    store: ClipStore | Path | str,  # where the clips go
+    seeds: int | Sequence[int] = (0,),  # one clip of every prompt a seed
+    duration_s: float = 8.0,  # seconds
+    guidance: float = 3.0,  # guidance scale
+    temperature: float = 1.0,  # 0 is greedy
+    top_k: int | None = 50,  # None keeps all
+    batch_size: int = 16,  # clips at once, and clips that a kill can cost
+    independent: bool = True,  # noise of its own for every prompt, see `plan_clips`
+    progress: bool = True,  # show a bar
+) -> pd.DataFrame:  # rows of the planned clips, in the order of the plan
     "Make the clips that the store does not have yet, batch by batch. Run it again after a kill: it goes on where it was."
     from tqdm.auto import tqdm
+
     model, store = as_model(model), store if isinstance(store, ClipStore) else ClipStore(store)
-    plan, n = plan_clips(model, prompts, seeds, duration_s, guidance, temperature, top_k, independent), int(check_positive('batch_size', batch_size))
-    how = dict(duration_s=duration_s, guidance=guidance, temperature=temperature, top_k=top_k, batch_size=n, progress=False)
-    with store.writing(), tqdm(total=len(plan), desc='clips', unit='clip', disable=not progress) as bar:
+    plan, n = (
+        plan_clips(model, prompts, seeds, duration_s, guidance, temperature, top_k, independent),
+        int(check_positive("batch_size", batch_size)),
+    )
+    how = dict(
+        duration_s=duration_s,
+        guidance=guidance,
+        temperature=temperature,
+        top_k=top_k,
+        batch_size=n,
+        progress=False,
+    )
+    with (
+        store.writing(),
+        tqdm(total=len(plan), desc="clips", unit="clip", disable=not progress) as bar,
+    ):
         have = set(store.table.clip_id)
         for i in range(0, len(plan), n):
-            todo = plan[i:i + n].query('clip_id not in @have')
+            todo = plan[i : i + n].query("clip_id not in @have")
             if len(todo):
                 made = generate(model, todo.prompt.tolist(), seeds=todo.seed.tolist(), **how)
                 store.add(todo, list(made.tokens), list(made.audio), made.sample_rate)
-            bar.update(len(plan[i:i + n]))
-        if _shards(store): store.compact()
-    return store.table.set_index('clip_id').loc[plan.clip_id].reset_index()
+            bar.update(len(plan[i : i + n]))
+        if _shards(store):
+            store.compact()
+    return store.table.set_index("clip_id").loc[plan.clip_id].reset_index()
+
 
 # %% ../nbs/api/23_extraction.ipynb #cell048
 def delay_ids(
-    tokens:torch.Tensor|np.ndarray, # (clip, codebook, frame)
-    config:ModelConfig, # shapes of the model
-)->torch.Tensor: # (clip, codebook, position + 1): decoder inputs and the last token, which is never fed
-    "The whole sequence that generation builds: a special token first, codebook k written `delays[k]` positions late."
+    tokens: torch.Tensor | np.ndarray,  # (clip, codebook, frame)
+    config: ModelConfig,  # shapes of the model
+) -> torch.Tensor:  # (clip, codebook, position + 1)
+    """The whole sequence that generation builds: a special token first, codebook k written `delays[k]` positions late.
+
+    Returns (clip, codebook, position + 1): decoder inputs and the last token, which is never
+    fed.
+    """
     fed, last = delay_tokens(tokens, config), torch.as_tensor(np.asarray(tokens)).long()[..., -1]
     late = torch.tensor(config.delays) == config.n_special
     return torch.cat([fed, torch.where(late, last, config.vocab_size)[..., None]], -1)
 
+
 def undelay_ids(
-    ids:torch.Tensor|np.ndarray, # (clip, codebook, position + 1), as `delay_ids` returns it
-    config:ModelConfig, # shapes of the model
-)->torch.Tensor: # (clip, codebook, frame)
+    ids: torch.Tensor | np.ndarray,  # (clip, codebook, position + 1), as `delay_ids` returns it
+    config: ModelConfig,  # shapes of the model
+) -> torch.Tensor:  # (clip, codebook, frame)
     "Tokens from the delayed sequence; the inverse of `delay_ids`."
     ids = torch.as_tensor(np.asarray(ids)).long()
     frames = ids.shape[-1] - 1 - config.n_special
-    if ids.ndim != 3 or frames < 1: raise ValueError(f"ids must be (clip, codebook, position) with more than {1 + config.n_special} positions; got {tuple(ids.shape)}")
-    return torch.stack([ids[:, k, 1 + d:1 + d + frames] for k, d in enumerate(config.delays)], 1)
+    if ids.ndim != 3 or frames < 1:
+        raise ValueError(
+            f"ids must be (clip, codebook, position) with more than {1 + config.n_special} positions; got {tuple(ids.shape)}"
+        )
+    return torch.stack([ids[:, k, 1 + d : 1 + d + frames] for k, d in enumerate(config.delays)], 1)
+
 
 # %% ../nbs/api/23_extraction.ipynb #cell051
 def position_seconds(
-    n_positions:int, # positions of the decoder
-    frame_rate:float, # frames a second
-)->np.ndarray: # (timestep,) seconds of music
+    n_positions: int,  # positions of the decoder
+    frame_rate: float,  # frames a second
+) -> np.ndarray:  # (timestep,) seconds of music
     "Time of each position: where codebook 0's frame, which it predicts, starts."
-    return np.arange(n_positions) / check_positive('frame_rate', frame_rate)
+    return np.arange(n_positions) / check_positive("frame_rate", frame_rate)
+
 
 def trim(
-    acts:xr.Dataset|xr.DataArray|np.ndarray|torch.Tensor, # activations over all positions
-    config:ModelConfig, # shapes of the model
-    axis:int=-2, # axis of the positions; an xarray object goes by its dimension `timestep`
-)->xr.Dataset|xr.DataArray|np.ndarray|torch.Tensor: # the same without the special positions
-    "Cut the first and the last K - 1 positions, where some codebooks hold special tokens."
-    n, k = (acts.sizes['timestep'] if hasattr(acts, 'sizes') else acts.shape[axis]), config.n_special
-    if n <= 2 * k: raise ValueError(f"{n} positions leave nothing after cutting {k} at either end; a clip needs more than {k} frames")
-    if hasattr(acts, 'sizes'): return acts.isel(timestep=slice(k, n - k))
+    acts: xr.Dataset | xr.DataArray | np.ndarray | torch.Tensor,  # activations over all positions
+    config: ModelConfig,  # shapes of the model
+    axis: int = -2,  # axis of the positions; an xarray object goes by its dimension `timestep`
+) -> xr.Dataset | xr.DataArray | np.ndarray | torch.Tensor:  # the same without the special
+    """Cut the first and the last K - 1 positions, where some codebooks hold special tokens.
+
+    Returns the same without the special positions.
+    """
+    n, k = (
+        (acts.sizes["timestep"] if hasattr(acts, "sizes") else acts.shape[axis]),
+        config.n_special,
+    )
+    if n <= 2 * k:
+        raise ValueError(
+            f"{n} positions leave nothing after cutting {k} at either end; a clip needs more than {k} frames"
+        )
+    if hasattr(acts, "sizes"):
+        return acts.isel(timestep=slice(k, n - k))
     cut = [slice(None)] * acts.ndim
     cut[axis] = slice(k, n - k)
     return acts[tuple(cut)]
 
+
 # %% ../nbs/api/23_extraction.ipynb #cell055
-BRANCHES = ('cond', 'null', 'guidance')
+BRANCHES = ("cond", "null", "guidance")
+
 
 def text_rows(
-    model:MusicModel, # the model, or the raw one of a backend
-    prompts:Iterable[str], # texts, doubles allowed
-    batch_size:int=32, # prompts at once
-    warn:bool=True, # about prompts that are cut or unreadable
-)->dict[str, TextStates]: # text states of each different prompt, one row each, in the width that generation pads to
+    model: MusicModel,  # the model, or the raw one of a backend
+    prompts: Iterable[str],  # texts, doubles allowed
+    batch_size: int = 32,  # prompts at once
+    warn: bool = True,  # about prompts that are cut or unreadable
+) -> dict[
+    str, TextStates
+]:  # text states of each different prompt, one row each, in the width that generation pads to
     "Encode each different prompt once, in the padded width that it has in generation."
     model, todo = as_model(model), {}
-    for p in dict.fromkeys(prompts): todo.setdefault(model.tokenize([p], warn)['input_ids'].shape[1], []).append(p)
+    for p in dict.fromkeys(prompts):
+        todo.setdefault(model.tokenize([p], warn)["input_ids"].shape[1], []).append(p)
     out = {}
     for group in todo.values():
         for i in range(0, len(group), batch_size):
-            part = group[i:i + batch_size]
+            part = group[i : i + batch_size]
             states = model.encode_text(part, warn=False)
-            out.update({p: states[j:j + 1] for j, p in enumerate(part)})
+            out.update({p: states[j : j + 1] for j, p in enumerate(part)})
     return out
 
-def _stack(rows)->TextStates: return TextStates(*(torch.cat([getattr(r, f) for r in rows]) for f in ('states', 'mask', 'ids')))
+
+def _stack(rows) -> TextStates:
+    return TextStates(
+        *(torch.cat([getattr(r, f) for r in rows]) for f in ("states", "mask", "ids"))
+    )
+
 
 # %% ../nbs/api/23_extraction.ipynb #cell058
 def _need_text(model):
     "Raise ValueError where the null branch cannot be run without a prompt."
-    if model.null_reads_text: raise ValueError("the null rows of a melody model are as long as the prompt, so that there is no null branch without one; give prompts")
+    if model.null_reads_text:
+        raise ValueError(
+            "the null rows of a melody model are as long as the prompt, so that there is no null branch without one; give prompts"
+        )
+
 
 def null_text(
-    model:MusicModel, # the model, or the raw one of a backend
-    n:int, # clips
-    text:TextStates|None=None, # what the cond rows of these clips read; None where its length does not matter
-)->TextStates: # zeros that the mask hides: as many tokens as `text` has, else one
+    model: MusicModel,  # the model, or the raw one of a backend
+    n: int,  # clips
+    text: TextStates
+    | None = None,  # what the cond rows of these clips read; None where its length does not matter
+) -> TextStates:  # zeros that the mask hides: as many tokens as `text` has, else one
     "Text of the null branch alone. Raises ValueError without `text` for a melody model, whose null rows are as long as the prompt."
     model = as_model(model)
-    if text is None: _need_text(model)
+    if text is None:
+        _need_text(model)
     shape = (n, 1 if text is None else text.states.shape[1])
-    return TextStates(torch.zeros(*shape, model.config.d_text, device=model.device), *(torch.zeros(shape, dtype=torch.long, device=model.device) for _ in range(2)))
+    return TextStates(
+        torch.zeros(*shape, model.config.d_text, device=model.device),
+        *(torch.zeros(shape, dtype=torch.long, device=model.device) for _ in range(2)),
+    )
+
 
 # %% ../nbs/api/23_extraction.ipynb #cell061
-class _Done(Exception): "Raised by the deepest wanted layer, so that the layers above it do not run."
+class _Done(Exception):
+    "Raised by the deepest wanted layer, so that the layers above it do not run."
+
 
 @contextlib.contextmanager
 def _captured(model, sites, reduce):
     "Hooks on decoder sites that put the reduced activation into the yielded dict; gone after the block."
     out, handles, deepest = {}, [], max([model.site(s).layer or 0 for s in sites], default=0)
+
     def _keep(site):
-        def _after(module, args, value): out[site.name] = reduce(site.get(value))
-        def _before(module, args, kwargs): out[site.name] = reduce(args[0] if args else kwargs['hidden_states'])
-        return _before if site.side == 'input' else _after
-    def _stop(module, args, value): raise _Done
+        def _after(module, args, value):
+            out[site.name] = reduce(site.get(value))
+
+        def _before(module, args, kwargs):
+            out[site.name] = reduce(args[0] if args else kwargs["hidden_states"])
+
+        return _before if site.side == "input" else _after
+
+    def _stop(module, args, value):
+        raise _Done
+
     try:
         for s in map(model.site, sites):
             m = model.module(s)
-            handles.append(m.register_forward_pre_hook(_keep(s), with_kwargs=True) if s.side == 'input' else m.register_forward_hook(_keep(s)))
-        if deepest < model.config.n_layers - 1: handles.append(model.module(f'layer_{deepest}').register_forward_hook(_stop))
-        with contextlib.suppress(_Done): yield out
+            handles.append(
+                m.register_forward_pre_hook(_keep(s), with_kwargs=True)
+                if s.side == "input"
+                else m.register_forward_hook(_keep(s))
+            )
+        if deepest < model.config.n_layers - 1:
+            handles.append(model.module(f"layer_{deepest}").register_forward_hook(_stop))
+        with contextlib.suppress(_Done):
+            yield out
     finally:
-        for h in handles: h.remove()
+        for h in handles:
+            h.remove()
+
 
 # %% ../nbs/api/23_extraction.ipynb #cell062
-def _spans(pool, n_frames, config)->list[tuple[slice, float, float]]|None:
+def _spans(pool, n_frames, config) -> list[tuple[slice, float, float]] | None:
     "Position slices to average: the whole clip without special positions, or windows in seconds."
     first, last, rate = config.n_special, n_frames, config.frame_rate
-    if pool is None: return None
-    if last <= first: raise ValueError(f"a clip of {n_frames} frames has no position without special tokens; it needs more than {first} frames")
-    if isinstance(pool, str): return [(slice(first, last), first / rate, last / rate)]
-    out = [(slice(max(first, int(np.ceil(a * rate - 1e-9))), min(last, int(np.ceil(b * rate - 1e-9)))), a, b) for a, b in pool]
+    if pool is None:
+        return None
+    if last <= first:
+        raise ValueError(
+            f"a clip of {n_frames} frames has no position without special tokens; it needs more than {first} frames"
+        )
+    if isinstance(pool, str):
+        return [(slice(first, last), first / rate, last / rate)]
+    out = [
+        (
+            slice(
+                max(first, int(np.ceil(a * rate - 1e-9))), min(last, int(np.ceil(b * rate - 1e-9)))
+            ),
+            a,
+            b,
+        )
+        for a, b in pool
+    ]
     for s, a, b in out:
-        if s.stop <= s.start: raise ValueError(f"window ({a}, {b}) s holds no position; this clip has {first / rate:.2f} to {last / rate:.2f} s without special tokens")
+        if s.stop <= s.start:
+            raise ValueError(
+                f"window ({a}, {b}) s holds no position; this clip has {first / rate:.2f} to {last / rate:.2f} s without special tokens"
+            )
     return out
+
 
 def _reducer(spans, pool):
     "From (row, position, width) to (row, width), (row, window, width), or unchanged."
-    if pool is None: return lambda x: x.float().cpu()
-    if isinstance(pool, str): return lambda x: x[:, spans[0][0]].float().mean(1).cpu()
+    if pool is None:
+        return lambda x: x.float().cpu()
+    if isinstance(pool, str):
+        return lambda x: x[:, spans[0][0]].float().mean(1).cpu()
     return lambda x: torch.stack([x[:, s].float().mean(1) for s, *_ in spans], 1).cpu()
+
 
 # %% ../nbs/api/23_extraction.ipynb #cell063
 def _text_acts(site, state, text, pool):
     "Text states as the decoder reads them: (row, token, width), NaN at padding, or their mean over real tokens; zeros for the null branch."
-    x, mask = (text.states if site == 'text' else state.states[:len(text)]).float(), text.mask
-    if pool is not None: return (x.sum(1) / mask.sum(1, keepdim=True).clamp(min=1)).cpu()
+    x, mask = (text.states if site == "text" else state.states[: len(text)]).float(), text.mask
+    if pool is not None:
+        return (x.sum(1) / mask.sum(1, keepdim=True).clamp(min=1)).cpu()
     return x.masked_fill((mask == 0)[..., None] & mask.any(), torch.nan).cpu()
 
-def _one_branch(model, tokens, text, sites, reduce, pool)->dict:
+
+def _one_branch(model, tokens, text, sites, reduce, pool) -> dict:
     "Activations by site of one pass over one branch."
-    state, deep = model.begin(text, null=False, cache=False), [s for s in sites if model.site(s).kind not in ('text', 'text_proj')]
+    state, deep = (
+        model.begin(text, null=False, cache=False),
+        [s for s in sites if model.site(s).kind not in ("text", "text_proj")],
+    )
     out = {s: _text_acts(s, state, text, pool) for s in sites if s not in deep}
-    if not deep: return out
-    with _captured(model, deep, reduce) as seen: model.step(state, delay_tokens(tokens, model.config), logits=None)
+    if not deep:
+        return out
+    with _captured(model, deep, reduce) as seen:
+        model.step(state, delay_tokens(tokens, model.config), logits=None)
     return out | seen
 
+
 @torch.inference_mode()
-def _replay_batch(model, tokens, text, sites, branches, pool)->dict[str, dict]:
+def _replay_batch(model, tokens, text, sites, branches, pool) -> dict[str, dict]:
     "Activations by branch and site of one batch of equally long clips."
     reduce, run = _reducer(_spans(pool, tokens.shape[-1], model.config), pool), set(branches)
-    if 'guidance' in run: run |= {'cond', 'null'}
-    out = {b: _one_branch(model, tokens, text if b == 'cond' else null_text(model, len(tokens), text), sites, reduce, pool) for b in ('cond', 'null') if b in run}
-    if 'guidance' in run: out['guidance'] = {s: out['cond'][s] - out['null'][s] for s in sites}
+    if "guidance" in run:
+        run |= {"cond", "null"}
+    out = {
+        b: _one_branch(
+            model,
+            tokens,
+            text if b == "cond" else null_text(model, len(tokens), text),
+            sites,
+            reduce,
+            pool,
+        )
+        for b in ("cond", "null")
+        if b in run
+    }
+    if "guidance" in run:
+        out["guidance"] = {s: out["cond"][s] - out["null"][s] for s in sites}
     return {b: out[b] for b in branches}
+
 
 # %% ../nbs/api/23_extraction.ipynb #cell064
 def _inputs(model, tokens, prompts, sites, branches, pool):
     "Checked arguments of a replay: tokens, one prompt a clip or None, site names, branches."
-    tokens = np.asarray(getattr(tokens, 'tokens', tokens))
-    if tokens.ndim != 3 or not len(tokens): raise ValueError(f"tokens must be (clip, codebook, frame) with at least one clip; got shape {tokens.shape}")
+    tokens = np.asarray(getattr(tokens, "tokens", tokens))
+    if tokens.ndim != 3 or not len(tokens):
+        raise ValueError(
+            f"tokens must be (clip, codebook, frame) with at least one clip; got shape {tokens.shape}"
+        )
     sites = model.resolve_sites() if sites is None else model.resolve_sites(sites=sites)
     branches = [branches] if isinstance(branches, str) else list(branches)
-    for b in branches: check_in('branch', b, BRANCHES)
-    if isinstance(pool, str): check_in('pool', pool, ('mean',))
-    if not branches or not sites: raise ValueError("sites and branches must name at least one each")
+    for b in branches:
+        check_in("branch", b, BRANCHES)
+    if isinstance(pool, str):
+        check_in("pool", pool, ("mean",))
+    if not branches or not sites:
+        raise ValueError("sites and branches must name at least one each")
     if prompts is None:
-        if branches != ['null']: raise ValueError(f"branches {branches} read a text; give prompts, or branches=('null',) for the tokens alone")
+        if branches != ["null"]:
+            raise ValueError(
+                f"branches {branches} read a text; give prompts, or branches=('null',) for the tokens alone"
+            )
         _need_text(model)
         return tokens, None, sites, branches
     prompts = [prompts] * len(tokens) if isinstance(prompts, str) else list(prompts)
-    if len(prompts) != len(tokens): raise ValueError(f"prompts must be one a clip; got {len(prompts)} for {len(tokens)} clips")
+    if len(prompts) != len(tokens):
+        raise ValueError(f"prompts must be one a clip; got {len(prompts)} for {len(tokens)} clips")
     return tokens, prompts, sites, branches
 
-def _frames(tokens)->np.ndarray: return (tokens[:, 0] >= 0).sum(-1)
 
-def _groups(keys, batch_size)->Iterator[list[int]]:
+def _frames(tokens) -> np.ndarray:
+    return (tokens[:, 0] >= 0).sum(-1)
+
+
+def _groups(keys, batch_size) -> Iterator[list[int]]:
     "Rows of equal key, at most `batch_size` at once."
     for key in sorted(set(keys)):
         rows = [i for i, k in enumerate(keys) if k == key]
-        yield from (rows[i:i + batch_size] for i in range(0, len(rows), batch_size))
+        yield from (rows[i : i + batch_size] for i in range(0, len(rows), batch_size))
+
 
 # %% ../nbs/api/23_extraction.ipynb #cell065
-def _replay_block(model, tokens, prompts, texts, sites, branches, pool, batch_size, tick=lambda n: None)->dict[str, np.ndarray]:
+def _replay_block(
+    model, tokens, prompts, texts, sites, branches, pool, batch_size, tick=lambda n: None
+) -> dict[str, np.ndarray]:
     "Activations (clip, branch, ...) by site, batch by batch in groups of equal length of clip and of text."
     frames, out = _frames(tokens), {}
     widths = [0] * len(tokens) if prompts is None else [texts[p].states.shape[1] for p in prompts]
     for rows in _groups(list(zip(frames.tolist(), widths)), batch_size):
         text = None if prompts is None else _stack([texts[prompts[i]] for i in rows])
-        acts = _replay_batch(model, tokens[rows][..., :frames[rows[0]]], text, sites, branches, pool)
+        acts = _replay_batch(
+            model, tokens[rows][..., : frames[rows[0]]], text, sites, branches, pool
+        )
         for s in sites:
             for j, b in enumerate(branches):
-                _put(out, s, rows, j, acts[b][s].numpy(), (len(tokens), len(branches)), max(widths) or 1)
+                _put(
+                    out,
+                    s,
+                    rows,
+                    j,
+                    acts[b][s].numpy(),
+                    (len(tokens), len(branches)),
+                    max(widths) or 1,
+                )
         tick(len(rows))
     return out
 
+
 def _put(out, site, rows, j, x, lead, width):
     "Copy one batch into its place; texts of different length share one axis, NaN where they end."
-    text = site in ('text', 'text_proj') and x.ndim == 3
-    if site not in out: out[site] = np.full((*lead, *((width,) if text else x.shape[1:2] if x.ndim == 3 else ()), x.shape[-1]), np.nan, np.float32)
-    if text: out[site][rows, j, :x.shape[1]] = x
-    else: out[site][rows, j] = x
+    text = site in ("text", "text_proj") and x.ndim == 3
+    if site not in out:
+        out[site] = np.full(
+            (*lead, *((width,) if text else x.shape[1:2] if x.ndim == 3 else ()), x.shape[-1]),
+            np.nan,
+            np.float32,
+        )
+    if text:
+        out[site][rows, j, : x.shape[1]] = x
+    else:
+        out[site][rows, j] = x
+
 
 # %% ../nbs/api/23_extraction.ipynb #cell066
-def _dims(model, site, pool)->tuple[str, ...]:
+def _dims(model, site, pool) -> tuple[str, ...]:
     "Dimensions after (clip, branch)."
     kind = model.site(site).kind
-    width = 'd_text' if kind == 'text' else 'd_model'
-    if kind in ('text', 'text_proj'): return ('token', width) if pool is None else (width,)
-    return ('timestep', width) if pool is None else (width,) if isinstance(pool, str) else ('window', width)
+    width = "d_text" if kind == "text" else "d_model"
+    if kind in ("text", "text_proj"):
+        return ("token", width) if pool is None else (width,)
+    return (
+        ("timestep", width)
+        if pool is None
+        else (width,)
+        if isinstance(pool, str)
+        else ("window", width)
+    )
 
-def _time_coords(model, n_frames, pool)->dict:
+
+def _time_coords(model, n_frames, pool) -> dict:
     "Coordinates in seconds of music: of each position, or of the windows."
     c = model.config
-    if isinstance(pool, str): return {}
-    if pool is not None: return dict(window_start=('window', [float(a) for a, _ in pool]), window_end=('window', [float(b) for _, b in pool]))
+    if isinstance(pool, str):
+        return {}
+    if pool is not None:
+        return dict(
+            window_start=("window", [float(a) for a, _ in pool]),
+            window_end=("window", [float(b) for _, b in pool]),
+        )
     p = np.arange(c.positions(n_frames))
-    return dict(timestep=p, seconds=('timestep', position_seconds(len(p), c.frame_rate)), special=('timestep', (p < c.n_special) | (p >= n_frames)))
+    return dict(
+        timestep=p,
+        seconds=("timestep", position_seconds(len(p), c.frame_rate)),
+        special=("timestep", (p < c.n_special) | (p >= n_frames)),
+    )
 
-def _one_length(tokens, pool)->int:
+
+def _one_length(tokens, pool) -> int:
     "Frames of the clips; without pooling all must be equally long."
     frames = _frames(tokens)
-    if pool is None and len(set(frames)) > 1: raise ValueError(f"without pooling the clips must be equally long; got {frames.min()} to {frames.max()} frames: pool them, or replay each length by itself")
+    if pool is None and len(set(frames)) > 1:
+        raise ValueError(
+            f"without pooling the clips must be equally long; got {frames.min()} to {frames.max()} frames: pool them, or replay each length by itself"
+        )
     return int(frames.max())
 
-def _labelled(model, acts, clips, prompts, branches, n_frames, pool)->xr.Dataset:
+
+def _labelled(model, acts, clips, prompts, branches, n_frames, pool) -> xr.Dataset:
     import xarray as xr
-    coords = dict(clip=clips, branch=branches) | ({} if prompts is None else dict(prompt=('clip', prompts)))
-    if any({'timestep', 'window'} & set(_dims(model, s, pool)) for s in acts): coords |= _time_coords(model, n_frames, pool)
-    return xr.Dataset({s: (('clip', 'branch', *_dims(model, s, pool)), a) for s, a in acts.items()}, coords=coords)
+
+    coords = dict(clip=clips, branch=branches) | (
+        {} if prompts is None else dict(prompt=("clip", prompts))
+    )
+    if any({"timestep", "window"} & set(_dims(model, s, pool)) for s in acts):
+        coords |= _time_coords(model, n_frames, pool)
+    return xr.Dataset(
+        {s: (("clip", "branch", *_dims(model, s, pool)), a) for s, a in acts.items()}, coords=coords
+    )
+
 
 # %% ../nbs/api/23_extraction.ipynb #cell067
 def replay(
-    model:MusicModel, # the model, or the raw one of a backend
-    tokens:np.ndarray, # (clip, codebook, frame), -1 after the end of a shorter clip; a `Generation` is taken as well
-    prompts:str|Sequence[str]|None, # text for each clip, or one for all; need not be the one that made the tokens; None with branches=('null',)
-    sites:str|Sequence[str]|None=None, # site names or kinds; None for the residual stream of all layers
-    branches:str|Sequence[str]=('cond',), # of `cond`, `null`, `guidance` (cond - null)
-    pool:str|Sequence[tuple[float, float]]|None=None, # None keeps every position, 'mean' averages a clip, [(start, end), ...] averages windows in seconds
-    batch_size:int=8, # clips at once
-    progress:bool=False, # show a bar
-)->xr.Dataset: # a variable a site: (clip, branch, timestep, d_model), (clip, branch, d_model) or (clip, branch, window, d_model); text has `token`, `d_text`
+    model: MusicModel,  # the model, or the raw one of a backend
+    tokens: np.ndarray,  # (clip, codebook, frame), -1 after the end of a shorter clip; a `Generation` is taken as well
+    prompts: str
+    | Sequence[str]
+    | None,  # text for each clip, or one for all; need not be the one that made the tokens; None with branches=('null',)
+    sites: str
+    | Sequence[str]
+    | None = None,  # site names or kinds; None for the residual stream of all layers
+    branches: str | Sequence[str] = ("cond",),  # of `cond`, `null`, `guidance` (cond - null)
+    pool: str
+    | Sequence[tuple[float, float]]
+    | None = None,  # None keeps every position, 'mean' averages a clip, [(start, end), ...] averages windows in seconds
+    batch_size: int = 8,  # clips at once
+    progress: bool = False,  # show a bar
+) -> xr.Dataset:  # a variable a site: (clip, branch, timestep, d_model), (clip, branch, d_model) or (clip, branch, window, d_model); text has `token`, `d_text`
     """Activations of stored clips in one parallel, teacher-forced pass a batch, equal to the stepwise ones to rounding.
 
     Averages leave out the positions with special tokens. Raises ValueError for wrong shapes, branches and windows, KeyError for unknown sites."""
     from tqdm.auto import tqdm
+
     model = as_model(model)
     tokens, prompts, sites, branches = _inputs(model, tokens, prompts, sites, branches, pool)
     n_frames, texts = _one_length(tokens, pool), text_rows(model, prompts or [])
-    with tqdm(total=len(tokens), desc='replay', unit='clip', disable=not progress) as bar:
-        acts = _replay_block(model, tokens, prompts, texts, sites, branches, pool, int(check_positive('batch_size', batch_size)), bar.update)
+    with tqdm(total=len(tokens), desc="replay", unit="clip", disable=not progress) as bar:
+        acts = _replay_block(
+            model,
+            tokens,
+            prompts,
+            texts,
+            sites,
+            branches,
+            pool,
+            int(check_positive("batch_size", batch_size)),
+            bar.update,
+        )
     return _labelled(model, acts, np.arange(len(tokens)), prompts, branches, n_frames, pool)
+
 
 # %% ../nbs/api/23_extraction.ipynb #cell076
 @torch.inference_mode()
 def stepwise(
-    model:MusicModel, # the model, or the raw one of a backend
-    tokens:np.ndarray, # (clip, codebook, frame), equally long clips
-    prompts:str|Sequence[str], # text for each clip, or one for all
-    sites:str|Sequence[str]|None=None, # decoder sites, names or kinds; None for the residual stream of all layers
-)->xr.Dataset: # (clip, branch, timestep, d_model) with branches cond and null, as `replay` gives them
-    "Activations one position at a time with guidance rows and a cache, the way generation runs: the slow reference for `replay`."
+    model: MusicModel,  # the model, or the raw one of a backend
+    tokens: np.ndarray,  # (clip, codebook, frame), equally long clips
+    prompts: str | Sequence[str],  # text for each clip, or one for all
+    sites: str
+    | Sequence[str]
+    | None = None,  # decoder sites, names or kinds; None for the residual stream of all layers
+) -> xr.Dataset:  # (clip, branch, timestep, d_model) with branches cond and null
+    """Activations one position at a time with guidance rows and a cache, the way generation runs: the slow reference for `replay`.
+
+    Returns (clip, branch, timestep, d_model) with branches cond and null, as `replay` gives
+    them.
+    """
     model = as_model(model)
-    tokens, prompts, sites, branches = _inputs(model, tokens, prompts, sites, ('cond', 'null'), None)
+    tokens, prompts, sites, branches = _inputs(
+        model, tokens, prompts, sites, ("cond", "null"), None
+    )
     texts, acts = text_rows(model, prompts), {}
     for rows in _groups([texts[p].states.shape[1] for p in prompts], len(prompts)):
-        for s, x in _step_through(model, tokens[rows], _stack([texts[prompts[i]] for i in rows]), sites).items(): acts.setdefault(s, np.empty((len(tokens), *x.shape[1:]), x.dtype))[rows] = x
+        for s, x in _step_through(
+            model, tokens[rows], _stack([texts[prompts[i]] for i in rows]), sites
+        ).items():
+            acts.setdefault(s, np.empty((len(tokens), *x.shape[1:]), x.dtype))[rows] = x
     return _labelled(model, acts, np.arange(len(tokens)), prompts, branches, tokens.shape[-1], None)
+
 
 def _step_through(model, tokens, text, sites):
     "(clip, branch, position, width) by site of one batch whose texts are equally long."
     state, ids, steps = model.begin(text), delay_tokens(tokens, model.config), []
     for p in range(ids.shape[-1]):
-        with _captured(model, sites, lambda x: x.float().cpu()) as seen: model.step(state, ids[..., p:p + 1], logits=None)
+        with _captured(model, sites, lambda x: x.float().cpu()) as seen:
+            model.step(state, ids[..., p : p + 1], logits=None)
         steps.append(seen)
-    return {s: torch.cat([x[s] for x in steps], 1).unflatten(0, (2, -1)).transpose(0, 1).numpy() for s in sites}
+    return {
+        s: torch.cat([x[s] for x in steps], 1).unflatten(0, (2, -1)).transpose(0, 1).numpy()
+        for s in sites
+    }
 
-REPLAY_TOLERANCE = dict(float32=1e-4, bfloat16=3e-2, float16=4e-3) # largest difference of replay and stepwise activations, over the site's largest activation
+
+REPLAY_TOLERANCE = dict(
+    float32=1e-4, bfloat16=3e-2, float16=4e-3
+)  # largest difference of replay and stepwise activations, over the site's largest activation
+
 
 def replay_error(
-    model:MusicModel, # the model, or the raw one of a backend
-    tokens:np.ndarray, # (clip, codebook, frame)
-    prompts:str|Sequence[str], # text for each clip, or one for all
-    sites:str|Sequence[str]|None=None, # decoder sites; None for the residual stream of all layers
-)->pd.DataFrame: # site, largest (activation), difference (max abs), relative (difference / largest)
-    "How far replay is from the stepwise activations of the same clips."
+    model: MusicModel,  # the model, or the raw one of a backend
+    tokens: np.ndarray,  # (clip, codebook, frame)
+    prompts: str | Sequence[str],  # text for each clip, or one for all
+    sites: str
+    | Sequence[str]
+    | None = None,  # decoder sites; None for the residual stream of all layers
+) -> pd.DataFrame:  # site, largest (activation), difference (max abs), relative
+    """How far replay is from the stepwise activations of the same clips.
+
+    Returns site, largest (activation), difference (max abs), relative (difference / largest).
+    """
     import pandas as pd
+
     model = as_model(model)
-    slow, fast = stepwise(model, tokens, prompts, sites), replay(model, tokens, prompts, sites, ('cond', 'null'))
-    df = pd.DataFrame([dict(site=s, largest=float(abs(slow[s]).max()), difference=float(abs(slow[s] - fast[s]).max())) for s in slow.data_vars])
+    slow, fast = (
+        stepwise(model, tokens, prompts, sites),
+        replay(model, tokens, prompts, sites, ("cond", "null")),
+    )
+    df = pd.DataFrame(
+        [
+            dict(
+                site=s,
+                largest=float(abs(slow[s]).max()),
+                difference=float(abs(slow[s] - fast[s]).max()),
+            )
+            for s in slow.data_vars
+        ]
+    )
     return df.assign(relative=df.difference / df.largest)
+
 
 # %% ../nbs/api/23_extraction.ipynb #cell079
 @torch.inference_mode()
 def token_nll(
-    model:MusicModel, # the model, or the raw one of a backend
-    tokens:np.ndarray, # (clip, codebook, frame), -1 after the end of a shorter clip
-    prompts:str|Sequence[str]|None, # text for each clip, or one for all; None with branches=('null',)
-    branches:str|Sequence[str]=('cond', 'null'), # of `cond`, `null`
-    batch_size:int=4, # clips at once
-    per_frame:bool=False, # keep the frames instead of averaging over them
-)->xr.DataArray: # nats: (clip, branch, codebook), or (clip, branch, codebook, frame)
+    model: MusicModel,  # the model, or the raw one of a backend
+    tokens: np.ndarray,  # (clip, codebook, frame), -1 after the end of a shorter clip
+    prompts: str
+    | Sequence[str]
+    | None,  # text for each clip, or one for all; None with branches=('null',)
+    branches: str | Sequence[str] = ("cond", "null"),  # of `cond`, `null`
+    batch_size: int = 4,  # clips at once
+    per_frame: bool = False,  # keep the frames instead of averaging over them
+) -> xr.DataArray:  # nats: (clip, branch, codebook), or (clip, branch, codebook, frame)
     "Negative log-likelihood of stored tokens under a text: how well the model expects this music from these words."
     import xarray as xr
+
     model = as_model(model)
     tokens, prompts, _, branches = _inputs(model, tokens, prompts, None, branches, None)
-    if 'guidance' in branches: raise ValueError("token_nll knows the branches cond and null; got guidance")
+    if "guidance" in branches:
+        raise ValueError("token_nll knows the branches cond and null; got guidance")
     texts, frames = text_rows(model, prompts or []), _frames(tokens)
     widths = [0] * len(tokens) if prompts is None else [texts[p].states.shape[1] for p in prompts]
     out = np.full((len(tokens), len(branches), *tokens.shape[1:]), np.nan, np.float32)
     for rows in _groups(list(zip(frames.tolist(), widths)), batch_size):
         for j, b in enumerate(branches):
             text = None if prompts is None else _stack([texts[prompts[i]] for i in rows])
-            if b == 'null': text = null_text(model, len(rows), text)
-            out[rows, j, :, :frames[rows[0]]] = _nll(model, tokens[rows][..., :frames[rows[0]]], text)
-    da = xr.DataArray(out, dims=('clip', 'branch', 'codebook', 'frame'), coords=dict(clip=np.arange(len(tokens)), branch=branches, codebook=np.arange(tokens.shape[1])))
-    return da if per_frame else da.mean('frame')
+            if b == "null":
+                text = null_text(model, len(rows), text)
+            out[rows, j, :, : frames[rows[0]]] = _nll(
+                model, tokens[rows][..., : frames[rows[0]]], text
+            )
+    da = xr.DataArray(
+        out,
+        dims=("clip", "branch", "codebook", "frame"),
+        coords=dict(
+            clip=np.arange(len(tokens)), branch=branches, codebook=np.arange(tokens.shape[1])
+        ),
+    )
+    return da if per_frame else da.mean("frame")
 
-def _nll(model, tokens, text)->np.ndarray:
-    logits = model.step(model.begin(text, null=False, cache=False), delay_tokens(tokens, model.config), logits='all').float()
+
+def _nll(model, tokens, text) -> np.ndarray:
+    logits = model.step(
+        model.begin(text, null=False, cache=False), delay_tokens(tokens, model.config), logits="all"
+    ).float()
     n, want = tokens.shape[-1], torch.as_tensor(tokens).long().to(logits.device)
-    return torch.nn.functional.cross_entropy(frame_logits(logits, model.config, n).permute(0, 3, 1, 2), want, reduction='none').cpu().numpy()
+    return (
+        torch.nn.functional.cross_entropy(
+            frame_logits(logits, model.config, n).permute(0, 3, 1, 2), want, reduction="none"
+        )
+        .cpu()
+        .numpy()
+    )
+
 
 # %% ../nbs/api/23_extraction.ipynb #cell083
 def replay_bytes(
-    model:MusicModel, # the model, or the raw one of a backend
-    n_clips:int, # clips
-    n_frames:int, # frames of the longest clip
-    sites:str|Sequence[str]|None=None, # site names or kinds; None for the residual stream of all layers
-    branches:str|Sequence[str]=('cond',), # branches to keep
-    pool:str|Sequence[tuple[float, float]]|None='mean', # as in `replay`
-    dtype:str='float32', # 'float32' or 'float16'
-)->int: # bytes
+    model: MusicModel,  # the model, or the raw one of a backend
+    n_clips: int,  # clips
+    n_frames: int,  # frames of the longest clip
+    sites: str
+    | Sequence[str]
+    | None = None,  # site names or kinds; None for the residual stream of all layers
+    branches: str | Sequence[str] = ("cond",),  # branches to keep
+    pool: str | Sequence[tuple[float, float]] | None = "mean",  # as in `replay`
+    dtype: str = "float32",  # 'float32' or 'float16'
+) -> int:  # bytes
     "Disk space that `replay_store` takes for decoder sites, before it runs."
-    check_in('dtype', dtype, ('float32', 'float16'))
+    check_in("dtype", dtype, ("float32", "float16"))
     model = as_model(model)
     sites = model.resolve_sites() if sites is None else model.resolve_sites(sites=sites)
-    times = model.config.positions(n_frames) if pool is None else 1 if isinstance(pool, str) else len(pool)
+    times = (
+        model.config.positions(n_frames)
+        if pool is None
+        else 1
+        if isinstance(pool, str)
+        else len(pool)
+    )
     n_branches = 1 if isinstance(branches, str) else len(branches)
-    return sum(model.site_width(s) for s in sites) * n_clips * n_branches * times * np.dtype(dtype).itemsize
+    return (
+        sum(model.site_width(s) for s in sites)
+        * n_clips
+        * n_branches
+        * times
+        * np.dtype(dtype).itemsize
+    )
+
 
 def _check_space(out, need):
     "Raise OSError when `need` bytes do not fit on the disk of `out`."
     import errno
+
     there = next(p for p in [out, *out.resolve().parents] if p.exists())
     free = shutil.disk_usage(there).free
-    if need * 1.02 < free: return
-    raise OSError(errno.ENOSPC, f"the activations need {need / 1e9:.2f} GB and {there} has {free / 1e9:.2f} GB free; pool them, keep fewer sites or branches, use dtype='float16', or choose another disk")
+    if need * 1.02 < free:
+        return
+    raise OSError(
+        errno.ENOSPC,
+        f"the activations need {need / 1e9:.2f} GB and {there} has {free / 1e9:.2f} GB free; pool them, keep fewer sites or branches, use dtype='float16', or choose another disk",
+    )
+
 
 # %% ../nbs/api/23_extraction.ipynb #cell086
 def _create(out, model, site, shape, clips, prompts, branches, pool, dtype, n_frames, block):
     "Make an empty Zarr group for one site: labels as coordinates, one chunk a block."
     import xarray as xr, zarr
-    dims = ('clip', 'branch', *_dims(model, site, pool))
-    labels = {c: ('clip', clips[c].fillna('').to_numpy(dtype=str)) for c in ('emotion', 'word', 'split') if c in clips and clips[c].notna().any()}
-    coords = dict(clip=clips.clip_id.to_numpy(dtype='U16'), branch=np.array(branches)) | labels
-    if prompts is not None: coords['prompt'] = ('clip', np.array(prompts, dtype=str))
-    if {'timestep', 'window'} & set(dims): coords |= _time_coords(model, n_frames, pool)
-    xr.Dataset(coords=coords, attrs=dict(site=site, what=model.site(site).what)).to_zarr(out/site, mode='w', zarr_format=2, consolidated=False)
-    array = zarr.create(shape=shape, dtype=dtype, chunks=(block, *shape[1:]), compressor=None, fill_value=np.nan, store=str(out/site), path='activations', **_zarr_2())
-    array.attrs['_ARRAY_DIMENSIONS'] = list(dims)
-    zarr.consolidate_metadata(str(out/site), **_zarr_2())
 
-def _shape(model, site, n, n_branches, n_frames, pool, width)->tuple[int, ...]:
-    sizes = dict(timestep=model.config.positions(n_frames), token=width, window=0 if pool is None or isinstance(pool, str) else len(pool),
-                 d_text=model.config.d_text, d_model=model.config.d_model)
+    dims = ("clip", "branch", *_dims(model, site, pool))
+    labels = {
+        c: ("clip", clips[c].fillna("").to_numpy(dtype=str))
+        for c in ("emotion", "word", "split")
+        if c in clips and clips[c].notna().any()
+    }
+    coords = dict(clip=clips.clip_id.to_numpy(dtype="U16"), branch=np.array(branches)) | labels
+    if prompts is not None:
+        coords["prompt"] = ("clip", np.array(prompts, dtype=str))
+    if {"timestep", "window"} & set(dims):
+        coords |= _time_coords(model, n_frames, pool)
+    xr.Dataset(coords=coords, attrs=dict(site=site, what=model.site(site).what)).to_zarr(
+        out / site, mode="w", zarr_format=2, consolidated=False
+    )
+    array = zarr.create(
+        shape=shape,
+        dtype=dtype,
+        chunks=(block, *shape[1:]),
+        compressor=None,
+        fill_value=np.nan,
+        store=str(out / site),
+        path="activations",
+        **_zarr_2(),
+    )
+    array.attrs["_ARRAY_DIMENSIONS"] = list(dims)
+    zarr.consolidate_metadata(str(out / site), **_zarr_2())
+
+
+def _shape(model, site, n, n_branches, n_frames, pool, width) -> tuple[int, ...]:
+    sizes = dict(
+        timestep=model.config.positions(n_frames),
+        token=width,
+        window=0 if pool is None or isinstance(pool, str) else len(pool),
+        d_text=model.config.d_text,
+        d_model=model.config.d_model,
+    )
     return (n, n_branches, *(sizes[d] for d in _dims(model, site, pool)))
 
+
 # %% ../nbs/api/23_extraction.ipynb #cell087
-def _resume(out, key)->int:
+def _resume(out, key) -> int:
     "Number of blocks that an earlier, equal replay has finished; -1 when the folder is new."
-    state = out/'replay.json'
+    state = out / "replay.json"
     if not state.exists():
-        if others := [p.name for p in out.iterdir() if not p.name.startswith('.')]: raise ValueError(f"{out} holds other files ({others[0]}); choose an empty folder for the activations")
+        if others := [p.name for p in out.iterdir() if not p.name.startswith(".")]:
+            raise ValueError(
+                f"{out} holds other files ({others[0]}); choose an empty folder for the activations"
+            )
         return -1
     earlier = read_json(state)
     changed = [k for k in key if earlier.get(k) != key[k]]
-    if changed: raise ValueError(f"{out} holds a replay with other {', '.join(changed)}; choose another folder or delete it")
-    return earlier['blocks_done']
+    if changed:
+        raise ValueError(
+            f"{out} holds a replay with other {', '.join(changed)}; choose another folder or delete it"
+        )
+    return earlier["blocks_done"]
+
 
 # %% ../nbs/api/23_extraction.ipynb #cell088
 def replay_store(
-    model:MusicModel, # the model, or the raw one of a backend
-    store:ClipStore|Path|str, # clips
-    sites:str|Sequence[str]|None, # site names or kinds; None for the residual stream of all layers
-    out:Path|str, # folder for one Zarr group a site
-    prompts:str|Sequence[str]|None=None, # other texts, one a clip or one for all; None for each clip's own
-    branches:str|Sequence[str]=('cond',), # of `cond`, `null`, `guidance`
-    pool:str|Sequence[tuple[float, float]]|None='mean', # as in `replay`; None keeps every position
-    clips:Sequence[str]|None=None, # clip ids; None for all, in the order of the table
-    batch_size:int=8, # clips at once
-    dtype:str='float32', # of the numbers on disk, or 'float16'
-    progress:bool=True, # show a bar
-)->Path: # the folder
+    model: MusicModel,  # the model, or the raw one of a backend
+    store: ClipStore | Path | str,  # clips
+    sites: str
+    | Sequence[str]
+    | None,  # site names or kinds; None for the residual stream of all layers
+    out: Path | str,  # folder for one Zarr group a site
+    prompts: str
+    | Sequence[str]
+    | None = None,  # other texts, one a clip or one for all; None for each clip's own
+    branches: str | Sequence[str] = ("cond",),  # of `cond`, `null`, `guidance`
+    pool: str
+    | Sequence[tuple[float, float]]
+    | None = "mean",  # as in `replay`; None keeps every position
+    clips: Sequence[str] | None = None,  # clip ids; None for all, in the order of the table
+    batch_size: int = 8,  # clips at once
+    dtype: str = "float32",  # of the numbers on disk, or 'float16'
+    progress: bool = True,  # show a bar
+) -> Path:  # the folder
     """Stream the activations of stored clips to Zarr: memory is bounded by the batch, a killed run goes on where it was.
 
     Each group `out/<site>` has a variable `activations` and opens with `xarray.open_zarr`. Raises OSError before anything runs when
     the disk is too small, ValueError when `out` holds something else, RuntimeError when another process writes there."""
-    model, store, out = as_model(model), store if isinstance(store, ClipStore) else ClipStore(store), Path(out)
-    table = store.table if clips is None else store.table.set_index('clip_id').loc[list(clips)].reset_index()
-    branches, own = [branches] if isinstance(branches, str) else list(branches), table.prompt.tolist()
-    prompts = (own if branches != ['null'] or model.null_reads_text else None) if prompts is None else prompts
-    tokens, prompts, sites, branches = _inputs(model, store.codes(table.clip_id), prompts, sites, branches, pool)
-    n_frames, n = _one_length(tokens, pool), int(check_positive('batch_size', batch_size))
+    model, store, out = (
+        as_model(model),
+        store if isinstance(store, ClipStore) else ClipStore(store),
+        Path(out),
+    )
+    table = (
+        store.table
+        if clips is None
+        else store.table.set_index("clip_id").loc[list(clips)].reset_index()
+    )
+    branches, own = (
+        [branches] if isinstance(branches, str) else list(branches),
+        table.prompt.tolist(),
+    )
+    prompts = (
+        (own if branches != ["null"] or model.null_reads_text else None)
+        if prompts is None
+        else prompts
+    )
+    tokens, prompts, sites, branches = _inputs(
+        model, store.codes(table.clip_id), prompts, sites, branches, pool
+    )
+    n_frames, n = _one_length(tokens, pool), int(check_positive("batch_size", batch_size))
     _spans(pool, int(_frames(tokens).min()), model.config)
-    need, texts = replay_bytes(model, len(tokens), n_frames, sites, branches, pool, dtype), text_rows(model, prompts or [], warn=prompts != own)
-    key = dict(model_checksum=model.checksum, clips=table.clip_id.tolist(), prompts=prompts, sites=sites, branches=branches,
-               pool=pool if pool is None or isinstance(pool, str) else [list(map(float, w)) for w in pool], dtype=dtype, batch_size=n)
+    need, texts = (
+        replay_bytes(model, len(tokens), n_frames, sites, branches, pool, dtype),
+        text_rows(model, prompts or [], warn=prompts != own),
+    )
+    key = dict(
+        model_checksum=model.checksum,
+        clips=table.clip_id.tolist(),
+        prompts=prompts,
+        sites=sites,
+        branches=branches,
+        pool=pool if pool is None or isinstance(pool, str) else [list(map(float, w)) for w in pool],
+        dtype=dtype,
+        batch_size=n,
+    )
     with folder_lock(out) as lock:
-        _stream(model, tokens, prompts, texts, key, out, table, n_frames, n if pool is None else max(n, CHUNK), need, pool, progress)
+        _stream(
+            model,
+            tokens,
+            prompts,
+            texts,
+            key,
+            out,
+            table,
+            n_frames,
+            n if pool is None else max(n, CHUNK),
+            need,
+            pool,
+            progress,
+        )
         os.truncate(lock, 0)
     return out
+
 
 # %% ../nbs/api/23_extraction.ipynb #cell089
 @contextlib.contextmanager
 def _advised(out):
     "A write that fails says where, what to do, and that nothing is lost."
-    try: yield
-    except OSError as e: raise OSError(e.errno, f"cannot write {out}: {ADVICE.get(e.errno, e.strerror or e)}; then run again, it goes on where it was") from e
+    try:
+        yield
+    except OSError as e:
+        raise OSError(
+            e.errno,
+            f"cannot write {out}: {ADVICE.get(e.errno, e.strerror or e)}; then run again, it goes on where it was",
+        ) from e
+
 
 def _stream(model, tokens, prompts, texts, key, out, table, n_frames, block, need, pool, progress):
     "Create the groups unless they are there, then fill them block by block."
     import zarr
     from tqdm.auto import tqdm
+
     done, width = _resume(out, key), max((t.states.shape[1] for t in texts.values()), default=1)
-    for left in [*out.rglob('*.partial'), *out.rglob('.tmp-*')]: _remove(left)
-    if done < 0: _check_space(out, need)
-    with _advised(out), tqdm(total=len(tokens), initial=min(max(done, 0) * block, len(tokens)), desc='replay', unit='clip', disable=not progress) as bar:
-        if done < 0: _create_all(out, model, key, tokens, prompts, table, n_frames, block, pool, width)
+    for left in [*out.rglob("*.partial"), *out.rglob(".tmp-*")]:
+        _remove(left)
+    if done < 0:
+        _check_space(out, need)
+    with (
+        _advised(out),
+        tqdm(
+            total=len(tokens),
+            initial=min(max(done, 0) * block, len(tokens)),
+            desc="replay",
+            unit="clip",
+            disable=not progress,
+        ) as bar,
+    ):
+        if done < 0:
+            _create_all(out, model, key, tokens, prompts, table, n_frames, block, pool, width)
         for b in range(max(done, 0), -(-len(tokens) // block)):
             rows = slice(b * block, (b + 1) * block)
-            acts = _replay_block(model, tokens[rows], prompts and prompts[rows], texts, key['sites'], key['branches'], pool, key['batch_size'], bar.update)
-            for s, x in acts.items(): _fill(zarr.open_array(str(out/s/'activations'), mode='r+', **_zarr_2()), rows, x)
-            write_json(out/'replay.json', key | dict(blocks_done=b + 1, complete=(b + 1) * block >= len(tokens)))
+            acts = _replay_block(
+                model,
+                tokens[rows],
+                prompts and prompts[rows],
+                texts,
+                key["sites"],
+                key["branches"],
+                pool,
+                key["batch_size"],
+                bar.update,
+            )
+            for s, x in acts.items():
+                _fill(
+                    zarr.open_array(str(out / s / "activations"), mode="r+", **_zarr_2()), rows, x
+                )
+            write_json(
+                out / "replay.json",
+                key | dict(blocks_done=b + 1, complete=(b + 1) * block >= len(tokens)),
+            )
+
 
 def _create_all(out, model, key, tokens, prompts, table, n_frames, block, pool, width):
-    write_json(out/'replay.json', key | dict(blocks_done=-1, complete=False))
-    for s in key['sites']:
-        shape = _shape(model, s, len(tokens), len(key['branches']), n_frames, pool, width)
-        _create(out, model, s, shape, table, prompts, key['branches'], pool, key['dtype'], n_frames, block)
-    write_json(out/'replay.json', key | dict(blocks_done=0, complete=False))
+    write_json(out / "replay.json", key | dict(blocks_done=-1, complete=False))
+    for s in key["sites"]:
+        shape = _shape(model, s, len(tokens), len(key["branches"]), n_frames, pool, width)
+        _create(
+            out,
+            model,
+            s,
+            shape,
+            table,
+            prompts,
+            key["branches"],
+            pool,
+            key["dtype"],
+            n_frames,
+            block,
+        )
+    write_json(out / "replay.json", key | dict(blocks_done=0, complete=False))
+
 
 def _fill(array, rows, x):
     "Write a block; texts that are shorter than the longest of all end in NaN."
@@ -781,16 +1467,21 @@ def _fill(array, rows, x):
     whole[tuple(slice(n) for n in x.shape)] = x
     array[rows] = whole
 
+
 # %% ../nbs/api/23_extraction.ipynb #cell095
 def token_counts(
-    tokens:np.ndarray, # (clip, codebook, frame), -1 after the end of a shorter clip
-    codebook_size:int, # entries of a codebook
-)->np.ndarray: # (clip, codebook * entry) float32, share of the frames
+    tokens: np.ndarray,  # (clip, codebook, frame), -1 after the end of a shorter clip
+    codebook_size: int,  # entries of a codebook
+) -> np.ndarray:  # (clip, codebook * entry) float32, share of the frames
     "How often each entry of each codebook occurs in a clip: the baseline that knows the sound and no model."
     tokens = np.asarray(tokens)
-    if tokens.ndim != 3 or tokens.max(initial=-1) >= codebook_size: raise ValueError(f"tokens must be (clip, codebook, frame) with entries below {codebook_size}; got shape {tokens.shape}, largest {tokens.max(initial=-1)}")
+    if tokens.ndim != 3 or tokens.max(initial=-1) >= codebook_size:
+        raise ValueError(
+            f"tokens must be (clip, codebook, frame) with entries below {codebook_size}; got shape {tokens.shape}, largest {tokens.max(initial=-1)}"
+        )
     n, k, _ = tokens.shape
     out = np.zeros((n, k, codebook_size), np.float32)
     for c in range(n):
-        for q in range(k): out[c, q] = np.bincount(tokens[c, q][tokens[c, q] >= 0], minlength=codebook_size)
-    return (out/np.maximum(out.sum(-1, keepdims=True), 1)).reshape(n, -1)
+        for q in range(k):
+            out[c, q] = np.bincount(tokens[c, q][tokens[c, q] >= 0], minlength=codebook_size)
+    return (out / np.maximum(out.sum(-1, keepdims=True), 1)).reshape(n, -1)

@@ -17,146 +17,280 @@ from .feature_recovery import _unit_rows
 from .features import _acts
 
 # %% auto #0
-__all__ = ['CardData', 'FeatureCard', 'feature_card', 'write_feature_page']
+__all__ = ["CardData", "FeatureCard", "feature_card", "write_feature_page"]
+
 
 # %% ../nbs/api/44_feature_cards.ipynb #cell007
 def _needs(df, columns, name, n, of):
-    if df is None: return None
-    if missing:=[c for c in columns if c not in df]: raise KeyError(f"{name} lacks the columns {missing}; it has {', '.join(map(str, df.columns))}")
-    if len(df)!=n: raise ValueError(f"{name} must have {n} rows, one a row of {of}, got {len(df)}")
+    if df is None:
+        return None
+    if missing := [c for c in columns if c not in df]:
+        raise KeyError(
+            f"{name} lacks the columns {missing}; it has {', '.join(map(str, df.columns))}"
+        )
+    if len(df) != n:
+        raise ValueError(f"{name} must have {n} rows, one a row of {of}, got {len(df)}")
     return df.reset_index(drop=True)
+
 
 def _has_waves(waves, clips):
     there = set(waves if isinstance(waves, Mapping) else range(len(waves)))
-    if gone:=[c for c in clips if c not in there]: raise KeyError(f"waves lack {len(gone)} of {len(clips)} clips, first {gone[0]!r}; give one for every clip of frames")
+    if gone := [c for c in clips if c not in there]:
+        raise KeyError(
+            f"waves lack {len(gone)} of {len(clips)} clips, first {gone[0]!r}; give one for every clip of frames"
+        )
+
 
 @dataclass
 class CardData:
     "What feature cards are made from; everything after `table` may be absent. Raises KeyError or ValueError where the parts do not fit."
-    acts:np.ndarray # (row, feature) activations, one row a prompt
-    rows:pd.DataFrame # (row,) with prompt and emotion; word and intensity where known
-    table:pd.DataFrame # from `selective_features`
-    token_acts:np.ndarray|None=None # (token, feature)
-    tokens:pd.DataFrame|None=None # (token,) with prompt and piece, in reading order
-    frame_acts:np.ndarray|None=None # (frame, feature)
-    frames:pd.DataFrame|None=None # (frame,) with clip, prompt and seconds
-    waves:Mapping|Sequence|None=None # clip -> samples (sample,), one for every clip of `frames`
-    sample_rate:int=0 # Hz of the waves
-    W_dec:np.ndarray|None=None # (feature, d) decoder rows
-    word_states:pd.DataFrame|None=None # index: words; (word, d) states at the dictionary's site
-    va:pd.DataFrame|None=None # from `va_weights`
-    site:str='' # where the dictionary reads
+
+    acts: np.ndarray  # (row, feature) activations, one row a prompt
+    rows: pd.DataFrame  # (row,) with prompt and emotion; word and intensity where known
+    table: pd.DataFrame  # from `selective_features`
+    token_acts: np.ndarray | None = None  # (token, feature)
+    tokens: pd.DataFrame | None = None  # (token,) with prompt and piece, in reading order
+    frame_acts: np.ndarray | None = None  # (frame, feature)
+    frames: pd.DataFrame | None = None  # (frame,) with clip, prompt and seconds
+    waves: Mapping | Sequence | None = (
+        None  # clip -> samples (sample,), one for every clip of `frames`
+    )
+    sample_rate: int = 0  # Hz of the waves
+    W_dec: np.ndarray | None = None  # (feature, d) decoder rows
+    word_states: pd.DataFrame | None = (
+        None  # index: words; (word, d) states at the dictionary's site
+    )
+    va: pd.DataFrame | None = None  # from `va_weights`
+    site: str = ""  # where the dictionary reads
+
     def __post_init__(self):
-        self.acts = _acts(self.acts); F = self.acts.shape[1]
-        self.rows = _needs(self.rows, ('prompt', 'emotion'), 'rows', len(self.acts), 'acts')
-        for kind, columns in (('token', ('prompt', 'piece')), ('frame', ('clip', 'prompt', 'seconds'))):
-            a, t = getattr(self, f'{kind}_acts'), getattr(self, f'{kind}s')
-            if (a is None)!=(t is None): raise ValueError(f"give {kind}_acts and {kind}s together")
-            if a is None: continue
-            if (a:=_acts(a, name=f'{kind}_acts')).shape[1]!=F: raise ValueError(f"{kind}_acts has {a.shape[1]} features, acts has {F}")
-            setattr(self, f'{kind}_acts', a); setattr(self, f'{kind}s', _needs(t, columns, f'{kind}s', len(a), f'{kind}_acts'))
-        self.unit = None if self.W_dec is None else _unit_rows(np.where(np.abs(W:=np.asarray(self.W_dec)).sum(1, keepdims=True)>0, W, 1e-9), 'W_dec')
-        if self.unit is not None and len(self.unit)!=F: raise ValueError(f"W_dec has {len(self.unit)} rows, acts has {F} features")
-        if self.waves is not None and self.sample_rate<=0: raise ValueError(f"waves need a sample_rate in Hz, got {self.sample_rate!r}")
-        if self.waves is not None and self.frames is not None: _has_waves(self.waves, self.frames['clip'].unique())
-        self._rows_of = {f: t for f, t in self.table.groupby('feature')}
+        self.acts = _acts(self.acts)
+        F = self.acts.shape[1]
+        self.rows = _needs(self.rows, ("prompt", "emotion"), "rows", len(self.acts), "acts")
+        for kind, columns in (
+            ("token", ("prompt", "piece")),
+            ("frame", ("clip", "prompt", "seconds")),
+        ):
+            a, t = getattr(self, f"{kind}_acts"), getattr(self, f"{kind}s")
+            if (a is None) != (t is None):
+                raise ValueError(f"give {kind}_acts and {kind}s together")
+            if a is None:
+                continue
+            if (a := _acts(a, name=f"{kind}_acts")).shape[1] != F:
+                raise ValueError(f"{kind}_acts has {a.shape[1]} features, acts has {F}")
+            setattr(self, f"{kind}_acts", a)
+            setattr(self, f"{kind}s", _needs(t, columns, f"{kind}s", len(a), f"{kind}_acts"))
+        self.unit = (
+            None
+            if self.W_dec is None
+            else _unit_rows(
+                np.where(np.abs(W := np.asarray(self.W_dec)).sum(1, keepdims=True) > 0, W, 1e-9),
+                "W_dec",
+            )
+        )
+        if self.unit is not None and len(self.unit) != F:
+            raise ValueError(f"W_dec has {len(self.unit)} rows, acts has {F} features")
+        if self.waves is not None and self.sample_rate <= 0:
+            raise ValueError(f"waves need a sample_rate in Hz, got {self.sample_rate!r}")
+        if self.waves is not None and self.frames is not None:
+            _has_waves(self.waves, self.frames["clip"].unique())
+        self._rows_of = {f: t for f, t in self.table.groupby("feature")}
+
 
 # %% ../nbs/api/44_feature_cards.ipynb #cell011
 @dataclass
 class FeatureCard:
     "One feature, ready for a page; every field is plain data that JSON can hold"
-    feature:int # index in the dictionary
-    site:str # where the dictionary reads
-    best:str # emotion with the largest mean, '' when dead
-    selectivity:float # on that emotion
-    q:float|None # of that selectivity
-    flag:str # "highly", "selective" or ""
-    firing_rate:float # share of rows
-    largest:float # largest activation
-    by_emotion:list # dicts: emotion, selectivity, mean_on, q
-    edges:list # edges of the histogram's bins; a separate first count holds the silent rows
-    hist_emotion:dict # emotion -> counts, silent rows first
-    hist_intensity:dict # intensity -> counts, silent rows first
-    prompts:list # dicts: prompt, emotion, activation
-    tokens:list # dicts: pieces, activations
-    moments:list # dicts: clip, prompt, seconds, activation, audio
-    words:list # dicts: word, mean
-    near_words:list # dicts: word, cosine
-    near_features:list # dicts: feature, cosine
-    va:list # dicts: axis, weight, low, high
 
-    def to_dict(self)->dict: # numbers, strings, lists
+    feature: int  # index in the dictionary
+    site: str  # where the dictionary reads
+    best: str  # emotion with the largest mean, '' when dead
+    selectivity: float  # on that emotion
+    q: float | None  # of that selectivity
+    flag: str  # "highly", "selective" or ""
+    firing_rate: float  # share of rows
+    largest: float  # largest activation
+    by_emotion: list  # dicts: emotion, selectivity, mean_on, q
+    edges: list  # edges of the histogram's bins; a separate first count holds the silent rows
+    hist_emotion: dict  # emotion -> counts, silent rows first
+    hist_intensity: dict  # intensity -> counts, silent rows first
+    prompts: list  # dicts: prompt, emotion, activation
+    tokens: list  # dicts: pieces, activations
+    moments: list  # dicts: clip, prompt, seconds, activation, audio
+    words: list  # dicts: word, mean
+    near_words: list  # dicts: word, cosine
+    near_features: list  # dicts: feature, cosine
+    va: list  # dicts: axis, weight, low, high
+
+    def to_dict(self) -> dict:  # numbers, strings, lists
         "The card as JSON-ready data"
         return json.loads(json.dumps(asdict(self), default=lambda v: v.item()))
 
     def _repr_html_(self):
-        top = ''.join(f"<li>{html.escape(p['prompt'])} <small>({p['activation']:.2f})</small></li>" for p in self.prompts[:3])
+        top = "".join(
+            f"<li>{html.escape(p['prompt'])} <small>({p['activation']:.2f})</small></li>"
+            for p in self.prompts[:3]
+        )
         return f"<b>feature {self.feature}</b>, {html.escape(self.best or 'dead')} {self.selectivity:.1f}, fires on {self.firing_rate:.0%}<ul>{top}</ul>"
 
+
 # %% ../nbs/api/44_feature_cards.ipynb #cell014
-def _round(v, digits=4): return None if v is None or not np.isfinite(v) else round(float(v), digits)
+def _round(v, digits=4):
+    return None if v is None or not np.isfinite(v) else round(float(v), digits)
+
 
 def _histograms(a, kind, order, edges):
     "Counts by kind: silent rows, then the bins"
-    return {str(k): [int((a[kind==k]==0).sum()), *np.histogram(a[(kind==k)&(a>0)], edges)[0].tolist()] for k in order}
+    return {
+        str(k): [
+            int((a[kind == k] == 0).sum()),
+            *np.histogram(a[(kind == k) & (a > 0)], edges)[0].tolist(),
+        ]
+        for k in order
+    }
+
 
 def _top_tokens(d, f, n):
-    if d.token_acts is None: return []
+    if d.token_acts is None:
+        return []
     a, out = d.token_acts[:, f], []
     best = pd.Series(a).groupby(d.tokens.prompt.to_numpy()).max().nlargest(n)
-    for p in best.index[best>0]:
-        m = (d.tokens.prompt==p).to_numpy(); out.append(dict(pieces=d.tokens.piece[m].astype(str).tolist(), activations=[_round(x) for x in a[m]]))
+    for p in best.index[best > 0]:
+        m = (d.tokens.prompt == p).to_numpy()
+        out.append(
+            dict(
+                pieces=d.tokens.piece[m].astype(str).tolist(), activations=[_round(x) for x in a[m]]
+            )
+        )
     return out
+
 
 def _snippet(wave, sr, seconds, length, form):
     "Part of a wave around a moment, as a data address"
     import soundfile as sf
-    lo = int(max(0, min(seconds-length/2, len(wave)/sr-length))*sr); buffer = io.BytesIO()
-    sf.write(buffer, np.clip(np.asarray(wave, float)[lo:lo+int(length*sr)], -1, 1), sr, format=form.upper(), subtype='PCM_16')
-    return f'data:audio/{form};base64,{base64.b64encode(buffer.getvalue()).decode()}'
+
+    lo = int(max(0, min(seconds - length / 2, len(wave) / sr - length)) * sr)
+    buffer = io.BytesIO()
+    sf.write(
+        buffer,
+        np.clip(np.asarray(wave, float)[lo : lo + int(length * sr)], -1, 1),
+        sr,
+        format=form.upper(),
+        subtype="PCM_16",
+    )
+    return f"data:audio/{form};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
 
 def _moments(d, f, n, length, form):
-    if d.frame_acts is None: return []
+    if d.frame_acts is None:
+        return []
     a, T = d.frame_acts[:, f], d.frames
-    peaks = pd.Series(a).groupby(T['clip'].to_numpy()).idxmax(); rows = sorted((i for i in peaks if a[i]>0), key=lambda i: -a[i])[:n]
-    sound = lambda t: _snippet(d.waves[t['clip']], d.sample_rate, t.seconds, length, form) if d.waves is not None else ''
-    return [dict(clip=str(t['clip']), prompt=str(t.prompt), seconds=_round(t.seconds, 3), activation=_round(a[i]), audio=sound(t)) for i in rows for t in [T.loc[i]]]
+    peaks = pd.Series(a).groupby(T["clip"].to_numpy()).idxmax()
+    rows = sorted((i for i in peaks if a[i] > 0), key=lambda i: -a[i])[:n]
+    sound = lambda t: (
+        _snippet(d.waves[t["clip"]], d.sample_rate, t.seconds, length, form)
+        if d.waves is not None
+        else ""
+    )
+    return [
+        dict(
+            clip=str(t["clip"]),
+            prompt=str(t.prompt),
+            seconds=_round(t.seconds, 3),
+            activation=_round(a[i]),
+            audio=sound(t),
+        )
+        for i in rows
+        for t in [T.loc[i]]
+    ]
 
-def _nearest(C, names, key, n, skip=None): return [{key: names[i], 'cosine': _round(C[i], 3)} for i in np.argsort(-C, kind='stable') if i!=skip][:n]
+
+def _nearest(C, names, key, n, skip=None):
+    return [
+        {key: names[i], "cosine": _round(C[i], 3)}
+        for i in np.argsort(-C, kind="stable")
+        if i != skip
+    ][:n]
+
 
 def _near(d, f, n):
-    if d.unit is None: return [], []
+    if d.unit is None:
+        return [], []
     words = []
     if d.word_states is not None:
-        V = d.word_states.to_numpy(float); V = V-V.mean(0); V = V/np.maximum(np.linalg.norm(V, axis=1, keepdims=True), 1e-12)
-        words = _nearest(V@d.unit[f], [str(w) for w in d.word_states.index], 'word', n)
-    return words, _nearest(d.unit@d.unit[f], list(range(len(d.unit))), 'feature', n, f)
+        V = d.word_states.to_numpy(float)
+        V = V - V.mean(0)
+        V = V / np.maximum(np.linalg.norm(V, axis=1, keepdims=True), 1e-12)
+        words = _nearest(V @ d.unit[f], [str(w) for w in d.word_states.index], "word", n)
+    return words, _nearest(d.unit @ d.unit[f], list(range(len(d.unit))), "feature", n, f)
+
 
 # %% ../nbs/api/44_feature_cards.ipynb #cell015
 def feature_card(
-    data:CardData, # what is known of the dictionary
-    feature:int, # which feature
-    n:int=6, # entries of every list
-    bins:int=8, # bins of the histograms
-    snippet_s:float=1.5, # seconds of sound around a moment
-    form:str='flac' # of the sound: "flac" or "wav"
-)->FeatureCard: # the card
+    data: CardData,  # what is known of the dictionary
+    feature: int,  # which feature
+    n: int = 6,  # entries of every list
+    bins: int = 8,  # bins of the histograms
+    snippet_s: float = 1.5,  # seconds of sound around a moment
+    form: str = "flac",  # of the sound: "flac" or "wav"
+) -> FeatureCard:  # the card
     "Top prompts, tokens and moments, histograms by emotion and intensity, nearest words and features of one feature; KeyError for one that is not there"
-    check_in('form', form, ('flac', 'wav'))
-    if feature not in data._rows_of: raise KeyError(f"there is no feature {feature!r} in the table; it has {len(data._rows_of)}")
+    check_in("form", form, ("flac", "wav"))
+    if feature not in data._rows_of:
+        raise KeyError(f"there is no feature {feature!r} in the table; it has {len(data._rows_of)}")
     d, f, a, T, R = data, int(feature), data.acts[:, feature], data._rows_of[feature], data.rows
-    top, best = np.argsort(-a, kind='stable')[:n], T[T.best]
-    edges = np.linspace(0, float(a.max()) or 1., bins+1); near_words, near_features = _near(d, f, n)
-    words = pd.Series(a).groupby(R.word.to_numpy()).mean().nlargest(n) if 'word' in R else pd.Series(dtype=float)
-    kinds = [i for i in INTENSITIES if i in set(R.intensity)] if 'intensity' in R else []
-    va = [] if d.va is None else [dict(axis=r.axis, weight=_round(r.weight), low=_round(r.low), high=_round(r.high)) for r in d.va[d.va.feature==f].itertuples()]
+    top, best = np.argsort(-a, kind="stable")[:n], T[T.best]
+    edges = np.linspace(0, float(a.max()) or 1.0, bins + 1)
+    near_words, near_features = _near(d, f, n)
+    words = (
+        pd.Series(a).groupby(R.word.to_numpy()).mean().nlargest(n)
+        if "word" in R
+        else pd.Series(dtype=float)
+    )
+    kinds = [i for i in INTENSITIES if i in set(R.intensity)] if "intensity" in R else []
+    va = (
+        []
+        if d.va is None
+        else [
+            dict(axis=r.axis, weight=_round(r.weight), low=_round(r.low), high=_round(r.high))
+            for r in d.va[d.va.feature == f].itertuples()
+        ]
+    )
     b = best.iloc[0] if len(best) else None
-    return FeatureCard(f, d.site, '' if b is None else str(b.emotion), 0. if b is None else _round(b.selectivity), None if b is None else _round(b.q, 6),
-        '' if b is None else 'highly' if b.highly else 'selective' if b.selective else '', _round((a>0).mean()), _round(a.max()),
-        [dict(emotion=str(r.emotion), selectivity=_round(r.selectivity), mean_on=_round(r.mean_on), q=_round(r.q, 6)) for r in T.itertuples()], [_round(e) for e in edges],
-        _histograms(a, R.emotion.to_numpy(), list(T.emotion), edges), _histograms(a, R.intensity.to_numpy(), kinds, edges) if kinds else {},
-        [dict(prompt=str(R.prompt[i]), emotion=str(R.emotion[i]), activation=_round(a[i])) for i in top if a[i]>0], _top_tokens(d, f, n), _moments(d, f, n, snippet_s, form),
-        [dict(word=str(w), mean=_round(v)) for w, v in words[words>0].items()], near_words, near_features, va)
+    return FeatureCard(
+        f,
+        d.site,
+        "" if b is None else str(b.emotion),
+        0.0 if b is None else _round(b.selectivity),
+        None if b is None else _round(b.q, 6),
+        "" if b is None else "highly" if b.highly else "selective" if b.selective else "",
+        _round((a > 0).mean()),
+        _round(a.max()),
+        [
+            dict(
+                emotion=str(r.emotion),
+                selectivity=_round(r.selectivity),
+                mean_on=_round(r.mean_on),
+                q=_round(r.q, 6),
+            )
+            for r in T.itertuples()
+        ],
+        [_round(e) for e in edges],
+        _histograms(a, R.emotion.to_numpy(), list(T.emotion), edges),
+        _histograms(a, R.intensity.to_numpy(), kinds, edges) if kinds else {},
+        [
+            dict(prompt=str(R.prompt[i]), emotion=str(R.emotion[i]), activation=_round(a[i]))
+            for i in top
+            if a[i] > 0
+        ],
+        _top_tokens(d, f, n),
+        _moments(d, f, n, snippet_s, form),
+        [dict(word=str(w), mean=_round(v)) for w, v in words[words > 0].items()],
+        near_words,
+        near_features,
+        va,
+    )
+
 
 # %% ../nbs/api/44_feature_cards.ipynb #cell020
 _CSS = """
@@ -239,24 +373,61 @@ _PAGE = """<!doctype html>
 <script type="application/json" id="data">$data</script><script>$js</script></body></html>
 """
 
+
 def _plain_row(c):
-    top = c['prompts'][0]['prompt'] if c['prompts'] else ''
-    return '<tr>'+''.join(f'<td>{html.escape(str(v))}</td>' for v in (c['feature'], c['best'] or 'dead', c['selectivity'], f"{c['firing_rate']:.1%}", top))+'</tr>'
+    top = c["prompts"][0]["prompt"] if c["prompts"] else ""
+    return (
+        "<tr>"
+        + "".join(
+            f"<td>{html.escape(str(v))}</td>"
+            for v in (
+                c["feature"],
+                c["best"] or "dead",
+                c["selectivity"],
+                f"{c['firing_rate']:.1%}",
+                top,
+            )
+        )
+        + "</tr>"
+    )
+
 
 def write_feature_page(
-    cards:Sequence, # `FeatureCard`s
-    out:Path|str, # the page, ending in .html; its data go to the same name ending in .json
-    title:str='Features', # heading
-    about:str='' # a sentence below it
-)->Path: # the page
+    cards: Sequence,  # `FeatureCard`s
+    out: Path | str,  # the page, ending in .html; its data go to the same name ending in .json
+    title: str = "Features",  # heading
+    about: str = "",  # a sentence below it
+) -> Path:  # the page
     "One static page with search, sorting and an emotion filter; it needs no server and no other file. ValueError for no cards, two of one feature or another ending"
     out, features = Path(out), [c.to_dict() for c in cards]
-    if out.suffix!='.html': raise ValueError(f"out must end in .html, got {out.name!r}")
-    if not features: raise ValueError("there are no cards to write")
-    if len({c['feature'] for c in features})<len(features): raise ValueError("two cards show the same feature; a page holds the features of one dictionary")
-    data = dict(title=title, emotions=list(dict.fromkeys(e['emotion'] for c in features for e in c['by_emotion'])), colors=emotion_colors, features=features)
-    safe = json.dumps(data, ensure_ascii=True, allow_nan=False).replace('<', '\\u003c').replace('>', '\\u003e').replace('&', '\\u0026')
-    page = Template(_PAGE).substitute(title=html.escape(title), about=html.escape(about), css=_CSS, js=_JS+_JS2, data=safe, rows=''.join(map(_plain_row, features)))
-    write_json(out.with_suffix('.json'), data)
+    if out.suffix != ".html":
+        raise ValueError(f"out must end in .html, got {out.name!r}")
+    if not features:
+        raise ValueError("there are no cards to write")
+    if len({c["feature"] for c in features}) < len(features):
+        raise ValueError(
+            "two cards show the same feature; a page holds the features of one dictionary"
+        )
+    data = dict(
+        title=title,
+        emotions=list(dict.fromkeys(e["emotion"] for c in features for e in c["by_emotion"])),
+        colors=emotion_colors,
+        features=features,
+    )
+    safe = (
+        json.dumps(data, ensure_ascii=True, allow_nan=False)
+        .replace("<", "\\u003c")
+        .replace(">", "\\u003e")
+        .replace("&", "\\u0026")
+    )
+    page = Template(_PAGE).substitute(
+        title=html.escape(title),
+        about=html.escape(about),
+        css=_CSS,
+        js=_JS + _JS2,
+        data=safe,
+        rows="".join(map(_plain_row, features)),
+    )
+    write_json(out.with_suffix(".json"), data)
     atomic_write(out, page)
     return out

@@ -17,62 +17,106 @@ from .sae import feature_shift
 from .stats import bootstrap_weights, interval, permutation_p
 
 # %% auto #0
-__all__ = ['MODES', 'HEARD', 'ablate_features', 'random_features_like', 'ablation_effect', 'feature_edit', 'edit_descriptors',
-           'edit_changes', 'edit_effects', 'edit_test']
+__all__ = [
+    "MODES",
+    "HEARD",
+    "ablate_features",
+    "random_features_like",
+    "ablation_effect",
+    "feature_edit",
+    "edit_descriptors",
+    "edit_changes",
+    "edit_effects",
+    "edit_test",
+]
 
 # %% ../nbs/api/45_feature_effects.ipynb #cell007
-MODES = ('ablate', 'clamp', 'scale')
+MODES = ("ablate", "clamp", "scale")
+
 
 def _edited_features(f, features, mode, value):
     "A copy of the activations with some features set"
-    check_in('mode', mode, MODES)
+    check_in("mode", mode, MODES)
     idx = torch.as_tensor(np.atleast_1d(np.asarray(features, dtype=np.int64))).to(f.device)
-    if not idx.numel(): raise ValueError("features is empty: name the features to edit")
-    if int(idx.min())<0 or int(idx.max())>=f.shape[-1]: raise ValueError(f"features must lie between 0 and {f.shape[-1]-1}, got {idx.tolist()[:5]}")
+    if not idx.numel():
+        raise ValueError("features is empty: name the features to edit")
+    if int(idx.min()) < 0 or int(idx.max()) >= f.shape[-1]:
+        raise ValueError(
+            f"features must lie between 0 and {f.shape[-1] - 1}, got {idx.tolist()[:5]}"
+        )
     v, out = torch.as_tensor(value, dtype=f.dtype).to(f.device), f.clone()
-    if mode!='ablate' and v.shape not in ((), (1,), (len(idx),)): raise ValueError(f"value must be one number or one for each of the {len(idx)} features, got shape {tuple(v.shape)}")
-    if mode!='ablate' and not torch.isfinite(v).all(): raise ValueError(f"value must be finite to {mode} features, got {value!r}")
-    out[..., idx] = 0. if mode=='ablate' else v.expand(*f.shape[:-1], len(idx)) if mode=='clamp' else f[..., idx]*v
+    if mode != "ablate" and v.shape not in ((), (1,), (len(idx),)):
+        raise ValueError(
+            f"value must be one number or one for each of the {len(idx)} features, got shape {tuple(v.shape)}"
+        )
+    if mode != "ablate" and not torch.isfinite(v).all():
+        raise ValueError(f"value must be finite to {mode} features, got {value!r}")
+    out[..., idx] = (
+        0.0
+        if mode == "ablate"
+        else v.expand(*f.shape[:-1], len(idx))
+        if mode == "clamp"
+        else f[..., idx] * v
+    )
     return out
 
+
 def ablate_features(
-    sae, # anything with encode, decode and W_dec
-    x, # (..., d) states, a tensor or an array
-    features:Sequence, # which features
-    mode:str='ablate', # "ablate" (0), "clamp" (to `value`) or "scale" (times `value`)
-    value:float|Sequence=0. # for clamp and scale; one number, or one a feature
-): # like x, edited
+    sae,  # anything with encode, decode and W_dec
+    x,  # (..., d) states, a tensor or an array
+    features: Sequence,  # which features
+    mode: str = "ablate",  # "ablate" (0), "clamp" (to `value`) or "scale" (times `value`)
+    value: float | Sequence = 0.0,  # for clamp and scale; one number, or one a feature
+):  # like x, edited
     """x + decode(edited features) - decode(features): what the dictionary does not explain stays in place (Templeton et al. 2024).
 
     Raises ValueError for unknown modes, features out of range, a wrong width or number of values, and NaN in states or values. The dictionary should be in `eval` mode."""
-    t = x if isinstance(x, torch.Tensor) else np.asarray(x); edit = lambda f: _edited_features(f, features, mode, value)
-    if t.shape[-1]!=sae.W_dec.shape[1]: raise ValueError(f"x has width {t.shape[-1]}, the dictionary reads {sae.W_dec.shape[1]}")
-    if not (torch if isinstance(t, torch.Tensor) else np).isfinite(t).all(): raise ValueError("x holds NaN or infinite values")
-    if isinstance(t, torch.Tensor): return t+feature_shift(sae, t, edit)
-    with torch.no_grad(): return t+feature_shift(sae, torch.tensor(t if t.dtype.kind=='f' else t.astype(float)), edit).numpy()
+    t = x if isinstance(x, torch.Tensor) else np.asarray(x)
+    edit = lambda f: _edited_features(f, features, mode, value)
+    if t.shape[-1] != sae.W_dec.shape[1]:
+        raise ValueError(f"x has width {t.shape[-1]}, the dictionary reads {sae.W_dec.shape[1]}")
+    if not (torch if isinstance(t, torch.Tensor) else np).isfinite(t).all():
+        raise ValueError("x holds NaN or infinite values")
+    if isinstance(t, torch.Tensor):
+        return t + feature_shift(sae, t, edit)
+    with torch.no_grad():
+        return (
+            t
+            + feature_shift(
+                sae, torch.tensor(t if t.dtype.kind == "f" else t.astype(float)), edit
+            ).numpy()
+        )
+
 
 # %% ../nbs/api/45_feature_effects.ipynb #cell012
 def random_features_like(
-    acts:np.ndarray, # (row, feature) activations, >= 0
-    features:Sequence, # the features that the random ones stand in for
-    n:int=100, # sets
-    seed:int=0, # seed
-    pool:int=20 # how many nearest features by firing rate to draw from
-)->np.ndarray: # (set, len(features)) other living features, no feature twice in a set
+    acts: np.ndarray,  # (row, feature) activations, >= 0
+    features: Sequence,  # the features that the random ones stand in for
+    n: int = 100,  # sets
+    seed: int = 0,  # seed
+    pool: int = 20,  # how many nearest features by firing rate to draw from
+) -> np.ndarray:  # (set, len(features)) other living features, no feature twice in a set
     "Sets of features that fire as often; raises ValueError where too few are alive"
     A, f = _acts(acts), np.unique(np.asarray(features, int))
-    if not len(f) or len(f)!=len(np.asarray(features)): raise ValueError(f"features must be distinct and not empty, got {list(features)[:5]}")
-    if n<1: raise ValueError(f"n must be at least 1, got {n!r}")
-    rate, rng = (A>0).mean(0), np.random.default_rng(seed)
-    others = np.setdiff1d(np.flatnonzero(rate>0), f)
-    if len(others)<len(f): raise ValueError(f"{len(f)} features need as many other living ones, there are {len(others)}")
+    if not len(f) or len(f) != len(np.asarray(features)):
+        raise ValueError(f"features must be distinct and not empty, got {list(features)[:5]}")
+    if n < 1:
+        raise ValueError(f"n must be at least 1, got {n!r}")
+    rate, rng = (A > 0).mean(0), np.random.default_rng(seed)
+    others = np.setdiff1d(np.flatnonzero(rate > 0), f)
+    if len(others) < len(f):
+        raise ValueError(
+            f"{len(f)} features need as many other living ones, there are {len(others)}"
+        )
     out, logs = np.zeros((n, len(f)), int), np.log(np.maximum(rate, 1e-9))
     for i in range(n):
         left = others.copy()
         for j in rng.permutation(len(f)):
-            near = left[np.argsort(abs(logs[left]-logs[f[j]]), kind='stable')[:pool]]
-            out[i, j] = rng.choice(near); left = left[left!=out[i, j]]
+            near = left[np.argsort(abs(logs[left] - logs[f[j]]), kind="stable")[:pool]]
+            out[i, j] = rng.choice(near)
+            left = left[left != out[i, j]]
     return out
+
 
 # %% ../nbs/api/45_feature_effects.ipynb #cell017
 def _half_probe(x, labels, groups, seed):
@@ -80,177 +124,333 @@ def _half_probe(x, labels, groups, seed):
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
+
     train, test = next(iter(grouped_folds(labels, groups, 2, seed)))
-    return make_pipeline(StandardScaler(), LogisticRegression(C=.1, max_iter=500, class_weight='balanced')).fit(x[train], labels[train]), test
+    return make_pipeline(
+        StandardScaler(), LogisticRegression(C=0.1, max_iter=500, class_weight="balanced")
+    ).fit(x[train], labels[train]), test
+
 
 def _edit_effects(sae, x, f, base, clean, own, probe, features, mode, value, spread):
     "(measure, row): rise of the normalized reconstruction error, fall of accuracy, fall of the true emotion's probability"
-    with torch.no_grad(): part = sae.decode(_edited_features(f, features, mode, value)).double().cpu().numpy()
-    p = probe.predict_proba(x+part-base); i = np.arange(len(x))
-    error = (((part-x)**2).sum(1)-((base-x)**2).sum(1))/spread
-    return np.stack([error, (clean.argmax(1)==own)*1.-(p.argmax(1)==own), clean[i, own]-p[i, own]])
+    with torch.no_grad():
+        part = sae.decode(_edited_features(f, features, mode, value)).double().cpu().numpy()
+    p = probe.predict_proba(x + part - base)
+    i = np.arange(len(x))
+    error = (((part - x) ** 2).sum(1) - ((base - x) ** 2).sum(1)) / spread
+    return np.stack(
+        [error, (clean.argmax(1) == own) * 1.0 - (p.argmax(1) == own), clean[i, own] - p[i, own]]
+    )
+
 
 def _effect_rows(target, randoms, labels, groups, level, n_boot, seed):
     rows, codes = [], np.unique(labels, return_inverse=True)[1]
-    cells = _cells(target.T, codes, groups); W = cells.draws(n_boot, seed)
-    for scope in ['all', *dict.fromkeys(labels)]:
-        m, r = (cells.n>0, labels==labels) if scope=='all' else (cells.code==codes[labels==scope][0], labels==scope)
-        boot = (W[:, m]@cells.sums[m])/np.maximum(W[:, m]@cells.n[m], 1e-30)[:, None]
-        for i, name in enumerate(('reconstruction', 'accuracy', 'probability')):
+    cells = _cells(target.T, codes, groups)
+    W = cells.draws(n_boot, seed)
+    for scope in ["all", *dict.fromkeys(labels)]:
+        m, r = (
+            (cells.n > 0, labels == labels)
+            if scope == "all"
+            else (cells.code == codes[labels == scope][0], labels == scope)
+        )
+        boot = (W[:, m] @ cells.sums[m]) / np.maximum(W[:, m] @ cells.n[m], 1e-30)[:, None]
+        for i, name in enumerate(("reconstruction", "accuracy", "probability")):
             value, null = target[i, r].mean(), randoms[:, i, r].mean(1)
-            est = interval(boot[:, i], value, len(np.unique(groups[r])), level); band = np.quantile(null, [(1-level)/2, (1+level)/2])
-            rows.append(dict(measure=name, scope=scope, value=value, low=est.low, high=est.high, random=null.mean(), random_low=band[0], random_high=band[1],
-                             p=permutation_p(value, null), n=est.n, n_random=len(null)))
+            est = interval(boot[:, i], value, len(np.unique(groups[r])), level)
+            band = np.quantile(null, [(1 - level) / 2, (1 + level) / 2])
+            rows.append(
+                dict(
+                    measure=name,
+                    scope=scope,
+                    value=value,
+                    low=est.low,
+                    high=est.high,
+                    random=null.mean(),
+                    random_low=band[0],
+                    random_high=band[1],
+                    p=permutation_p(value, null),
+                    n=est.n,
+                    n_random=len(null),
+                )
+            )
     return rows
+
 
 # %% ../nbs/api/45_feature_effects.ipynb #cell018
 def ablation_effect(
-    sae, # anything with encode, decode and W_dec
-    x:np.ndarray, # (row, d) states
-    labels:np.ndarray, # (row,) emotions
-    features:Sequence, # which features to edit
-    groups:np.ndarray|None=None, # (row,) units; None: rows
-    mode:str='ablate', # as in `ablate_features`
-    value:float=0., # for clamp and scale
-    probe=None, # a fitted readout of states with predict_proba and classes_, from other prompts; None fits one on half of the groups
-    n_random:int=100, # random sets of the same density
-    n_boot:int=500, # resamples
-    level:float=.95, # confidence level
-    seed:int=0 # seed of halves, sets and resamples
-)->pd.DataFrame: # measure, scope ("all" and each emotion), value, low, high, random with its band, p, n, n_random
+    sae,  # anything with encode, decode and W_dec
+    x: np.ndarray,  # (row, d) states
+    labels: np.ndarray,  # (row,) emotions
+    features: Sequence,  # which features to edit
+    groups: np.ndarray | None = None,  # (row,) units; None: rows
+    mode: str = "ablate",  # as in `ablate_features`
+    value: float = 0.0,  # for clamp and scale
+    probe=None,  # a fitted readout of states with predict_proba and classes_, from other prompts; None fits one on half of the groups
+    n_random: int = 100,  # random sets of the same density
+    n_boot: int = 500,  # resamples
+    level: float = 0.95,  # confidence level
+    seed: int = 0,  # seed of halves, sets and resamples
+) -> pd.DataFrame:  # measure, scope ("all" and each emotion), value, low, high, random with its band, p, n, n_random
     """Effect of an edit on reconstruction error and on a readout, against random features of the same density.
 
     `reconstruction` is the rise of the squared error over the states' variance, `accuracy` and `probability` are falls; p = (1 + random
     sets with at least that effect) / (1 + sets)."""
     x, labels = np.asarray(x, float), np.asarray(labels)
-    if x.ndim!=2 or not x.size or not np.isfinite(x).all(): raise ValueError(f"x must be finite, (row, d) and not empty, got shape {x.shape}")
-    groups = np.arange(len(x)) if groups is None else np.asarray(groups); like, rows = sae.W_dec, np.arange(len(x))
-    for n, v in (('labels', labels), ('groups', groups)):
-        if v.shape!=(len(x),): raise ValueError(f"{n} must be ({len(x)},), one a row of x, got {v.shape}")
+    if x.ndim != 2 or not x.size or not np.isfinite(x).all():
+        raise ValueError(f"x must be finite, (row, d) and not empty, got shape {x.shape}")
+    groups = np.arange(len(x)) if groups is None else np.asarray(groups)
+    like, rows = sae.W_dec, np.arange(len(x))
+    for n, v in (("labels", labels), ("groups", groups)):
+        if v.shape != (len(x),):
+            raise ValueError(f"{n} must be ({len(x)},), one a row of x, got {v.shape}")
     _classes(labels)
-    if x.shape[1]!=like.shape[1]: raise ValueError(f"x has width {x.shape[1]}, the dictionary reads {like.shape[1]}")
+    if x.shape[1] != like.shape[1]:
+        raise ValueError(f"x has width {x.shape[1]}, the dictionary reads {like.shape[1]}")
     coded = lambda a: sae.encode(torch.as_tensor(a, dtype=like.dtype).to(like.device))
     sets = random_features_like(coded(x).detach().cpu().numpy(), features, n_random, seed)
-    if probe is None: probe, rows = _half_probe(x, labels, groups, seed)
-    if missing:=sorted(set(labels)-set(probe.classes_)): raise ValueError(f"the probe does not know {missing}; its classes are {list(probe.classes_)}")
-    x, labels, groups = x[rows], labels[rows], groups[rows]; own = np.array([list(probe.classes_).index(l) for l in labels])
-    with torch.no_grad(): f = coded(x); base = sae.decode(f).double().cpu().numpy()
-    clean, spread = probe.predict_proba(x), ((x-x.mean(0))**2).sum(1).mean()
+    if probe is None:
+        probe, rows = _half_probe(x, labels, groups, seed)
+    if missing := sorted(set(labels) - set(probe.classes_)):
+        raise ValueError(
+            f"the probe does not know {missing}; its classes are {list(probe.classes_)}"
+        )
+    x, labels, groups = x[rows], labels[rows], groups[rows]
+    own = np.array([list(probe.classes_).index(l) for l in labels])
+    with torch.no_grad():
+        f = coded(x)
+        base = sae.decode(f).double().cpu().numpy()
+    clean, spread = probe.predict_proba(x), ((x - x.mean(0)) ** 2).sum(1).mean()
     effect = lambda s: _edit_effects(sae, x, f, base, clean, own, probe, s, mode, value, spread)
-    return pd.DataFrame(_effect_rows(effect(features), np.stack([effect(s) for s in sets]), labels, groups, level, n_boot, seed))
+    return pd.DataFrame(
+        _effect_rows(
+            effect(features),
+            np.stack([effect(s) for s in sets]),
+            labels,
+            groups,
+            level,
+            n_boot,
+            seed,
+        )
+    )
+
 
 # %% ../nbs/api/45_feature_effects.ipynb #cell023
 def feature_edit(
-    sae, # anything with encode, decode and W_dec
-    features:Sequence, # which features
-    mode:str='ablate', # as in `ablate_features`
-    value:float|Sequence=0., # for clamp and scale
-    branch:str='both', # rows to edit: "cond", "null" or "both"
-)->Callable: # fn(activation, now) for `hooks.hooked` and `generate(hooks=...)`
+    sae,  # anything with encode, decode and W_dec
+    features: Sequence,  # which features
+    mode: str = "ablate",  # as in `ablate_features`
+    value: float | Sequence = 0.0,  # for clamp and scale
+    branch: str = "both",  # rows to edit: "cond", "null" or "both"
+) -> Callable:  # fn(activation, now) for `hooks.hooked` and `generate(hooks=...)`
     "A function that edits features of a site while the model runs; raises ValueError for an unknown mode or branch, when it runs for a wrong width"
-    check_in('mode', mode, MODES), check_in('branch', branch, ('both', 'cond', 'null'))
+    check_in("mode", mode, MODES), check_in("branch", branch, ("both", "cond", "null"))
+
     def _edit(x, now):
-        if branch=='both': return ablate_features(sae, x, features, mode, value)
+        if branch == "both":
+            return ablate_features(sae, x, features, mode, value)
         out, rows = x.clone(), now.rows(branch)
         out[rows] = ablate_features(sae, x[rows], features, mode, value)
         return out
+
     return _edit
+
 
 # %% ../nbs/api/45_feature_effects.ipynb #cell027
 def edit_descriptors(
-    model, # MusicModel, or a raw transformers one
-    prompts:Sequence, # texts
-    edits:Mapping, # name -> fn(activation, now), such as `feature_edit`, or name -> {site: fn}
-    site:str='text', # where plain functions are put
-    seeds:Sequence=(0,), # every prompt is made with every seed, the same in all arms
-    duration_s:float=4., # seconds of every clip, at least 2
-    guidance:float=3., # of the generation
-    batch_size:int=16, # clips at once
-    progress:bool=True, # show bars
-)->pd.DataFrame: # arm ("clean" and the edits), prompt, seed, then the columns of `acoustics.describe`
-    "Descriptors of clips made with and without edits, from the same prompts and seeds; raises ValueError for no edits or an edit named clean"
-    if not edits or 'clean' in edits: raise ValueError(f"edits must hold at least one arm, none of them named 'clean', got {list(edits)}")
-    prompts = [prompts] if isinstance(prompts, str) else list(prompts); rows = []
+    model,  # MusicModel, or a raw transformers one
+    prompts: Sequence,  # texts
+    edits: Mapping,  # name -> fn(activation, now), such as `feature_edit`, or name -> {site: fn}
+    site: str = "text",  # where plain functions are put
+    seeds: Sequence = (0,),  # every prompt is made with every seed, the same in all arms
+    duration_s: float = 4.0,  # seconds of every clip, at least 2
+    guidance: float = 3.0,  # of the generation
+    batch_size: int = 16,  # clips at once
+    progress: bool = True,  # show bars
+) -> pd.DataFrame:  # arm ("clean" and the edits), prompt, seed
+    """Descriptors of clips made with and without edits, from the same prompts and seeds; raises ValueError for no edits or an edit named clean
+
+    Returns arm ("clean" and the edits), prompt, seed, then the columns of `acoustics.describe`.
+    """
+    if not edits or "clean" in edits:
+        raise ValueError(
+            f"edits must hold at least one arm, none of them named 'clean', got {list(edits)}"
+        )
+    prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+    rows = []
     texts, numbers = [p for p in prompts for _ in seeds], [int(s) for _ in prompts for s in seeds]
-    for name, fn in {'clean': None, **edits}.items():
+    for name, fn in {"clean": None, **edits}.items():
         hooks = None if fn is None else dict(fn) if isinstance(fn, Mapping) else {site: fn}
-        made = generate(model, texts, numbers, duration_s, guidance, batch_size=batch_size, hooks=hooks, progress=progress)
-        rows += [dict(arm=name, prompt=p, seed=s, **describe(np.atleast_2d(w).mean(0), made.sample_rate)) for p, s, w in zip(texts, numbers, made.audio)]
+        made = generate(
+            model,
+            texts,
+            numbers,
+            duration_s,
+            guidance,
+            batch_size=batch_size,
+            hooks=hooks,
+            progress=progress,
+        )
+        rows += [
+            dict(arm=name, prompt=p, seed=s, **describe(np.atleast_2d(w).mean(0), made.sample_rate))
+            for p, s, w in zip(texts, numbers, made.audio)
+        ]
     return pd.DataFrame(rows)
+
 
 # %% ../nbs/api/45_feature_effects.ipynb #cell031
-HEARD = ('tempo', 'mode_score', 'rms_db', 'centroid', 'articulation', 'register')
+HEARD = ("tempo", "mode_score", "rms_db", "centroid", "articulation", "register")
+
 
 def edit_changes(
-    table:pd.DataFrame, # from `edit_descriptors`
-    descriptors:Sequence=HEARD # which columns
-)->pd.DataFrame: # arm (without "clean"), prompt, seed, then the change of each descriptor
+    table: pd.DataFrame,  # from `edit_descriptors`
+    descriptors: Sequence = HEARD,  # which columns
+) -> pd.DataFrame:  # arm (without "clean"), prompt, seed, then the change of each descriptor
     "Every clip minus the clean clip of its prompt and seed; KeyError for missing columns, ValueError for no clean arm and for a clip that is there twice"
-    if missing:=[c for c in ('arm', 'prompt', 'seed', *descriptors) if c not in table]: raise KeyError(f"the table lacks the columns {missing}")
-    if 'clean' not in set(arms:=table.arm.unique().tolist()): raise ValueError(f"the table needs an arm 'clean' to compare with, its arms are {arms[:6]}")
-    T = table.set_index(['arm', 'prompt', 'seed'])[list(descriptors)].astype(float)
-    if T.index.has_duplicates: raise ValueError(f"the table holds (arm, prompt, seed) {T.index[T.index.duplicated()][0]} more than once")
-    edited = T[T.index.get_level_values('arm')!='clean']; clean = T.xs('clean', level='arm')
-    return (edited-clean.reindex(edited.index.droplevel('arm')).to_numpy()).reset_index()
+    if missing := [c for c in ("arm", "prompt", "seed", *descriptors) if c not in table]:
+        raise KeyError(f"the table lacks the columns {missing}")
+    if "clean" not in set(arms := table.arm.unique().tolist()):
+        raise ValueError(f"the table needs an arm 'clean' to compare with, its arms are {arms[:6]}")
+    T = table.set_index(["arm", "prompt", "seed"])[list(descriptors)].astype(float)
+    if T.index.has_duplicates:
+        raise ValueError(
+            f"the table holds (arm, prompt, seed) {T.index[T.index.duplicated()][0]} more than once"
+        )
+    edited = T[T.index.get_level_values("arm") != "clean"]
+    clean = T.xs("clean", level="arm")
+    return (edited - clean.reindex(edited.index.droplevel("arm")).to_numpy()).reset_index()
+
 
 def edit_effects(
-    table:pd.DataFrame, # from `edit_descriptors`
-    descriptors:Sequence=HEARD, # which columns
-    control:str='random', # arms whose name begins so are the control
-    n_boot:int=1000, # resamples of prompts
-    level:float=.95, # confidence level
-    seed:int=0 # seed of the draws
-)->pd.DataFrame: # arm, descriptor, difference, low, high, in_sd (of the clean clips), n, random_low, random_high, p
+    table: pd.DataFrame,  # from `edit_descriptors`
+    descriptors: Sequence = HEARD,  # which columns
+    control: str = "random",  # arms whose name begins so are the control
+    n_boot: int = 1000,  # resamples of prompts
+    level: float = 0.95,  # confidence level
+    seed: int = 0,  # seed of the draws
+) -> pd.DataFrame:  # arm, descriptor, difference, low, high, in_sd (of the clean clips), n, random_low, random_high, p
     "Paired change of each descriptor, with an interval over prompts and the band and p of the control arms (NaN without them); errors as in `edit_changes`"
-    changes, clean = edit_changes(table, descriptors), table[table.arm=='clean']; rows = []
-    arms = changes.arm.unique().tolist(); random = [a for a in arms if str(a).startswith(control)]
+    changes, clean = edit_changes(table, descriptors), table[table.arm == "clean"]
+    rows = []
+    arms = changes.arm.unique().tolist()
+    random = [a for a in arms if str(a).startswith(control)]
     for d in descriptors:
-        D, sd = changes.pivot(index=['prompt', 'seed'], columns='arm', values=d), clean[d].astype(float).std(); null = D[random].mean().to_numpy()
+        D, sd = (
+            changes.pivot(index=["prompt", "seed"], columns="arm", values=d),
+            clean[d].astype(float).std(),
+        )
+        null = D[random].mean().to_numpy()
         for a in (a for a in arms if a not in random):
-            v = D[a].dropna(); row = dict(arm=a, descriptor=d, difference=v.mean(), low=np.nan, high=np.nan, in_sd=v.mean()/sd if sd>0 else np.nan, n=v.index.get_level_values('prompt').nunique())
-            if row['n']>1:
-                W = bootstrap_weights(len(v), v.index.get_level_values('prompt').to_numpy(), n_boot=n_boot, seed=seed)
-                est = interval(W@v.to_numpy()/W.sum(1), v.mean(), row['n'], level); row |= dict(low=est.low, high=est.high)
-            band = np.nanquantile(null, [(1-level)/2, (1+level)/2]) if len(null) else (np.nan, np.nan)
-            rows.append(row|dict(random_low=band[0], random_high=band[1], p=(1+(abs(null)>=abs(row['difference'])).sum())/(1+len(null)) if len(null) else np.nan))
+            v = D[a].dropna()
+            row = dict(
+                arm=a,
+                descriptor=d,
+                difference=v.mean(),
+                low=np.nan,
+                high=np.nan,
+                in_sd=v.mean() / sd if sd > 0 else np.nan,
+                n=v.index.get_level_values("prompt").nunique(),
+            )
+            if row["n"] > 1:
+                W = bootstrap_weights(
+                    len(v), v.index.get_level_values("prompt").to_numpy(), n_boot=n_boot, seed=seed
+                )
+                est = interval(W @ v.to_numpy() / W.sum(1), v.mean(), row["n"], level)
+                row |= dict(low=est.low, high=est.high)
+            band = (
+                np.nanquantile(null, [(1 - level) / 2, (1 + level) / 2])
+                if len(null)
+                else (np.nan, np.nan)
+            )
+            rows.append(
+                row
+                | dict(
+                    random_low=band[0],
+                    random_high=band[1],
+                    p=(1 + (abs(null) >= abs(row["difference"])).sum()) / (1 + len(null))
+                    if len(null)
+                    else np.nan,
+                )
+            )
     return pd.DataFrame(rows)
+
 
 # %% ../nbs/api/45_feature_effects.ipynb #cell036
 def _largest(M):
     "Largest change of every arm (arm, descriptor) in units of a robust sd of all the other arms' changes, and (arm, descriptor) all of them"
     A, out = abs(np.asarray(M, float)), np.zeros(np.shape(M))
     for i in range(len(A)):
-        rest = np.delete(A, i, 0); sd = np.median(rest, 0)/.6745
-        sd = np.where(sd>0, sd, (rest**2).mean(0)**.5)
-        out[i] = np.where(sd>0, A[i]/np.where(sd>0, sd, 1), np.where(A[i]>0, np.inf, 0.))
+        rest = np.delete(A, i, 0)
+        sd = np.median(rest, 0) / 0.6745
+        sd = np.where(sd > 0, sd, (rest**2).mean(0) ** 0.5)
+        out[i] = np.where(sd > 0, A[i] / np.where(sd > 0, sd, 1), np.where(A[i] > 0, np.inf, 0.0))
     return out.max(1), out
+
 
 def _arm_means(changes, descriptors):
     "Mean change (arm, descriptor), prompts counting alike; every arm must hold the same prompts"
-    by = changes.groupby(['arm', 'prompt'], sort=False)[descriptors].mean(); n = by.groupby(level='arm').size()
-    if n.nunique()>1: raise ValueError(f"all arms must hold the same prompts; {n.idxmin()!r} has {n.min()} and {n.idxmax()!r} has {n.max()}")
-    M = by.groupby(level='arm', sort=False).mean(); M = M.loc[:, M.notna().all()]
-    if not M.shape[1]: raise ValueError(f"no descriptor of {descriptors} has a number in every arm")
+    by = changes.groupby(["arm", "prompt"], sort=False)[descriptors].mean()
+    n = by.groupby(level="arm").size()
+    if n.nunique() > 1:
+        raise ValueError(
+            f"all arms must hold the same prompts; {n.idxmin()!r} has {n.min()} and {n.idxmax()!r} has {n.max()}"
+        )
+    M = by.groupby(level="arm", sort=False).mean()
+    M = M.loc[:, M.notna().all()]
+    if not M.shape[1]:
+        raise ValueError(f"no descriptor of {descriptors} has a number in every arm")
     return M, int(n.iloc[0])
 
+
 def edit_test(
-    changes:pd.DataFrame, # arm, prompt, then a column a descriptor: from `edit_changes`; other numbers go by `descriptors`
-    edit:str|Sequence, # the arm, or arms, to test, each against the random ones alone
-    descriptors:Sequence|None=None, # which columns; None: all but arm, prompt and seed
-    control:str='random' # arms whose name begins so are random sets of features
-)->pd.DataFrame: # arm, statistic, descriptor (that has it), change (of that), p, moved (descriptors with a corrected p of at most .05), n_prompts, n_random, n_descriptors
+    changes: pd.DataFrame,  # arm, prompt, then a column a descriptor: from `edit_changes`; other numbers go by `descriptors`
+    edit: str | Sequence,  # the arm, or arms, to test, each against the random ones alone
+    descriptors: Sequence | None = None,  # which columns; None: all but arm, prompt and seed
+    control: str = "random",  # arms whose name begins so are random sets of features
+) -> pd.DataFrame:  # arm, statistic, descriptor (that has it), change (of that), p, moved (descriptors with a corrected p of at most .05), n_prompts, n_random, n_descriptors
     """Does an edit move any descriptor further than random sets of features do? The largest change (max-T, Westfall & Young 1993), ranked among the same of every set.
 
     statistic = max over descriptors of |mean change| / robust sd of the other arms' changes (median size / .6745, about no change); p = (1 + sets that
     reach it) / (1 + sets). ValueError below 19 sets, for an unknown arm, for arms with different prompts; descriptors without a number in some arm are left out."""
-    names, D = changes.arm.unique().tolist(), [c for c in changes if c not in ('arm', 'prompt', 'seed')] if descriptors is None else list(descriptors)
-    if missing:=[c for c in ('arm', 'prompt', *D) if c not in changes]: raise KeyError(f"the table lacks the columns {missing}")
-    random, edits, rows = [a for a in names if str(a).startswith(control)], [edit] if isinstance(edit, str) else list(edit), []
-    if 'clean' in names: raise ValueError("the table holds an arm 'clean': give the changes, from `edit_changes`")
-    if unknown:=[a for a in edits if a not in names or a in random]: raise ValueError(f"edit must name arms that are not random, got {unknown}; there are {[a for a in names if a not in random]}")
-    if (n:=len(random))<19: raise ValueError(f"an edit is compared with at least 19 random sets, got {n}: with {n} the smallest reachable p is 1/{n+1} = {1/(n+1):.3f}")
+    names, D = (
+        changes.arm.unique().tolist(),
+        [c for c in changes if c not in ("arm", "prompt", "seed")]
+        if descriptors is None
+        else list(descriptors),
+    )
+    if missing := [c for c in ("arm", "prompt", *D) if c not in changes]:
+        raise KeyError(f"the table lacks the columns {missing}")
+    random, edits, rows = (
+        [a for a in names if str(a).startswith(control)],
+        [edit] if isinstance(edit, str) else list(edit),
+        [],
+    )
+    if "clean" in names:
+        raise ValueError("the table holds an arm 'clean': give the changes, from `edit_changes`")
+    if unknown := [a for a in edits if a not in names or a in random]:
+        raise ValueError(
+            f"edit must name arms that are not random, got {unknown}; there are {[a for a in names if a not in random]}"
+        )
+    if (n := len(random)) < 19:
+        raise ValueError(
+            f"an edit is compared with at least 19 random sets, got {n}: with {n} the smallest reachable p is 1/{n + 1} = {1 / (n + 1):.3f}"
+        )
     for a in edits:
-        M, prompts = _arm_means(changes[changes.arm.isin([a, *random])], D); M = M.loc[[a, *random]]
-        T, each = _largest(M); d = int(each[0].argmax()); alone = permutation_p(each[0], np.repeat(T[1:, None], M.shape[1], 1))
-        rows.append(dict(arm=a, statistic=T[0], descriptor=M.columns[d], change=M.iloc[0, d], p=permutation_p(T[0], T[1:]), moved=', '.join(M.columns[alone<=.05]), n_prompts=prompts, n_random=n, n_descriptors=M.shape[1]))
+        M, prompts = _arm_means(changes[changes.arm.isin([a, *random])], D)
+        M = M.loc[[a, *random]]
+        T, each = _largest(M)
+        d = int(each[0].argmax())
+        alone = permutation_p(each[0], np.repeat(T[1:, None], M.shape[1], 1))
+        rows.append(
+            dict(
+                arm=a,
+                statistic=T[0],
+                descriptor=M.columns[d],
+                change=M.iloc[0, d],
+                p=permutation_p(T[0], T[1:]),
+                moved=", ".join(M.columns[alone <= 0.05]),
+                n_prompts=prompts,
+                n_random=n,
+                n_descriptors=M.shape[1],
+            )
+        )
     return pd.DataFrame(rows)

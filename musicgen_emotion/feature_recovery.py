@@ -15,227 +15,400 @@ from .probes import grouped_folds
 from .stats import Estimate, bootstrap_weights, interval
 
 # %% auto #0
-__all__ = ['Match', 'match_features', 'stability', 'stable_estimate', 'feature_splitting', 'mass_purity', 'monosemanticity',
-           'recovery_table']
+__all__ = [
+    "Match",
+    "match_features",
+    "stability",
+    "stable_estimate",
+    "feature_splitting",
+    "mass_purity",
+    "monosemanticity",
+    "recovery_table",
+]
+
 
 # %% ../nbs/api/43_feature_recovery.ipynb #cell007
 def _unit_rows(W, name, alive=None):
-    W = getattr(W, 'W_dec', W)
+    W = getattr(W, "W_dec", W)
     W = np.asarray(W.detach().cpu().float() if isinstance(W, torch.Tensor) else W, dtype=np.float32)
-    if W.ndim!=2 or not len(W): raise ValueError(f"{name} must be (feature, d) and not empty, got shape {W.shape}")
-    if not np.isfinite(W).all(): raise ValueError(f"{name} holds NaN or infinite values")
+    if W.ndim != 2 or not len(W):
+        raise ValueError(f"{name} must be (feature, d) and not empty, got shape {W.shape}")
+    if not np.isfinite(W).all():
+        raise ValueError(f"{name} holds NaN or infinite values")
     W = W if alive is None else W[np.asarray(alive)]
     norm = np.linalg.norm(W, axis=1, keepdims=True)
-    if not len(W): raise ValueError(f"{name} has no living feature left")
-    if (norm==0).any(): raise ValueError(f"{name} holds {int((norm==0).sum())} zero rows; leave them out with `alive`")
-    return W/norm
+    if not len(W):
+        raise ValueError(f"{name} has no living feature left")
+    if (norm == 0).any():
+        raise ValueError(
+            f"{name} holds {int((norm == 0).sum())} zero rows; leave them out with `alive`"
+        )
+    return W / norm
+
 
 def _chance_rows(W, kind, rng):
     "Rows of the same shape that know nothing of W: random directions, each row's entries shuffled, or random with W's covariance"
-    if kind=='random': R = rng.normal(size=W.shape)
-    elif kind=='shuffled': R = rng.permuted(W, axis=1)
-    else: R = rng.normal(size=(len(W), len(W)))@(W/len(W)**.5) if len(W)<=W.shape[1] else rng.normal(size=W.shape)@np.linalg.cholesky(W.T@W/len(W)+1e-7*np.eye(W.shape[1])).T
-    return (R/np.linalg.norm(R, axis=1, keepdims=True)).astype(np.float32)
+    if kind == "random":
+        R = rng.normal(size=W.shape)
+    elif kind == "shuffled":
+        R = rng.permuted(W, axis=1)
+    else:
+        R = (
+            rng.normal(size=(len(W), len(W))) @ (W / len(W) ** 0.5)
+            if len(W) <= W.shape[1]
+            else rng.normal(size=W.shape)
+            @ np.linalg.cholesky(W.T @ W / len(W) + 1e-7 * np.eye(W.shape[1])).T
+        )
+    return (R / np.linalg.norm(R, axis=1, keepdims=True)).astype(np.float32)
+
 
 # %% ../nbs/api/43_feature_recovery.ipynb #cell008
 @dataclass(frozen=True)
 class Match:
     "How well the rows of one dictionary are found in another"
-    mean_max:float # mean over the rows of a of the largest cosine with a row of b
-    back:float # the same from b to a
-    hungarian:float # mean cosine of the one-to-one assignment, NaN where it was not computed
-    best:np.ndarray = field(repr=False) # (feature of a,) largest cosine
-    partner:np.ndarray = field(repr=False) # (feature of a,) which feature of b has it
-    assigned:np.ndarray = field(repr=False) # (feature of a,) partner in the one-to-one assignment, -1 for none
-    chance:dict = field(default_factory=dict) # mean_max by chance: "random", "shuffled", "covariance"
-    hungarian_chance:float = math.nan # `hungarian` with the rows of "covariance" in the place of b
-    best_chance:np.ndarray|None = field(default=None, repr=False) # (feature of a,) largest cosine with those rows
+
+    mean_max: float  # mean over the rows of a of the largest cosine with a row of b
+    back: float  # the same from b to a
+    hungarian: float  # mean cosine of the one-to-one assignment, NaN where it was not computed
+    best: np.ndarray = field(repr=False)  # (feature of a,) largest cosine
+    partner: np.ndarray = field(repr=False)  # (feature of a,) which feature of b has it
+    assigned: np.ndarray = field(
+        repr=False
+    )  # (feature of a,) partner in the one-to-one assignment, -1 for none
+    chance: dict = field(
+        default_factory=dict
+    )  # mean_max by chance: "random", "shuffled", "covariance"
+    hungarian_chance: float = (
+        math.nan
+    )  # `hungarian` with the rows of "covariance" in the place of b
+    best_chance: np.ndarray | None = field(
+        default=None, repr=False
+    )  # (feature of a,) largest cosine with those rows
+
     @property
-    def above(self)->float: # difference of cosines
+    def above(self) -> float:  # difference of cosines
         "Mean maximum cosine above the strongest kind of chance"
-        return self.mean_max-max(self.chance.values())
+        return self.mean_max - max(self.chance.values())
+
     @property
-    def hungarian_above(self)->float: # difference of cosines
+    def hungarian_above(self) -> float:  # difference of cosines
         "Mean cosine of the assignment above the same assignment to covariance-matched rows"
-        return self.hungarian-self.hungarian_chance
+        return self.hungarian - self.hungarian_chance
+
 
 def _assigned(C):
     "Columns (row of C,) of the best one-to-one assignment, -1 for none, and its mean cosine"
     from scipy.optimize import linear_sum_assignment
-    i, j = linear_sum_assignment(C, maximize=True); out = np.full(len(C), -1); out[i] = j
+
+    i, j = linear_sum_assignment(C, maximize=True)
+    out = np.full(len(C), -1)
+    out[i] = j
     return out, float(C[i, j].mean())
 
+
 def match_features(
-    W_a, # (feature, d) decoder rows, or a dictionary with W_dec
-    W_b, # (feature, d) of the other
-    alive_a:np.ndarray|None=None, # rows of a to use (mask or indices); None: all
-    alive_b:np.ndarray|None=None, # rows of b to use
-    hungarian:bool=True, # also the best one-to-one assignment
-    seed:int=0 # seed of the chance rows
-)->Match: # indices count the rows that are used
+    W_a,  # (feature, d) decoder rows, or a dictionary with W_dec
+    W_b,  # (feature, d) of the other
+    alive_a: np.ndarray | None = None,  # rows of a to use (mask or indices); None: all
+    alive_b: np.ndarray | None = None,  # rows of b to use
+    hungarian: bool = True,  # also the best one-to-one assignment
+    seed: int = 0,  # seed of the chance rows
+) -> Match:  # indices count the rows that are used
     "Mean maximum cosine (Sharkey et al. 2022) and Hungarian matching of decoder rows, with what chance gives"
-    a, b, rng = _unit_rows(W_a, 'W_a', alive_a), _unit_rows(W_b, 'W_b', alive_b), np.random.default_rng(seed)
-    if a.shape[1]!=b.shape[1]: raise ValueError(f"the dictionaries have different widths, {a.shape[1]} and {b.shape[1]}")
-    C, R = a@b.T, {k: a@_chance_rows(b, k, rng).T for k in ('random', 'shuffled', 'covariance')}
-    (assigned, value), by_chance = (_assigned(C), _assigned(R['covariance'])[1]) if hungarian else ((np.full(len(a), -1), math.nan), math.nan)
+    a, b, rng = (
+        _unit_rows(W_a, "W_a", alive_a),
+        _unit_rows(W_b, "W_b", alive_b),
+        np.random.default_rng(seed),
+    )
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(f"the dictionaries have different widths, {a.shape[1]} and {b.shape[1]}")
+    C, R = a @ b.T, {k: a @ _chance_rows(b, k, rng).T for k in ("random", "shuffled", "covariance")}
+    (assigned, value), by_chance = (
+        (_assigned(C), _assigned(R["covariance"])[1])
+        if hungarian
+        else ((np.full(len(a), -1), math.nan), math.nan)
+    )
     chance = {k: float(v.max(1).mean()) for k, v in R.items()}
-    return Match(float(C.max(1).mean()), float(C.max(0).mean()), value, C.max(1), C.argmax(1), assigned, chance, by_chance, R['covariance'].max(1))
+    return Match(
+        float(C.max(1).mean()),
+        float(C.max(0).mean()),
+        value,
+        C.max(1),
+        C.argmax(1),
+        assigned,
+        chance,
+        by_chance,
+        R["covariance"].max(1),
+    )
+
 
 # %% ../nbs/api/43_feature_recovery.ipynb #cell013
 def stability(
-    dictionaries:Mapping|Sequence, # name -> decoder rows or dictionary; a list is named by position
-    alive:Mapping|Sequence|None=None, # name -> rows to use, or a list; None: all
-    threshold:float=.7, # cosine from which a feature counts as found again
-    hungarian:bool=True, # also the one-to-one assignment
-    seed:int=0 # seed of the chance rows
-)->pd.DataFrame: # a, b, mean_max, hungarian, found (share of a's features with a match above threshold), random, shuffled, covariance, above, then chance: hungarian_covariance, hungarian_above, found_covariance
+    dictionaries: Mapping
+    | Sequence,  # name -> decoder rows or dictionary; a list is named by position
+    alive: Mapping | Sequence | None = None,  # name -> rows to use, or a list; None: all
+    threshold: float = 0.7,  # cosine from which a feature counts as found again
+    hungarian: bool = True,  # also the one-to-one assignment
+    seed: int = 0,  # seed of the chance rows
+) -> pd.DataFrame:  # a, b, mean_max, hungarian, found (share of a's features with a match above threshold), random, shuffled, covariance, above, then chance: hungarian_covariance, hungarian_above, found_covariance
     "Every ordered pair of runs; warns below five, raises ValueError below two"
     D = dict(dictionaries) if isinstance(dictionaries, Mapping) else dict(enumerate(dictionaries))
-    live = {n: None for n in D} if alive is None else dict(alive) if isinstance(alive, Mapping) else dict(enumerate(alive))
-    if len(D)<2: raise ValueError(f"stability compares at least two dictionaries, got {len(D)}")
-    if len(D)<5: warnings.warn(f"{len(D)} runs say little about stability; five or more are wanted", stacklevel=2)
+    live = (
+        {n: None for n in D}
+        if alive is None
+        else dict(alive)
+        if isinstance(alive, Mapping)
+        else dict(enumerate(alive))
+    )
+    if len(D) < 2:
+        raise ValueError(f"stability compares at least two dictionaries, got {len(D)}")
+    if len(D) < 5:
+        warnings.warn(
+            f"{len(D)} runs say little about stability; five or more are wanted", stacklevel=2
+        )
     rows = []
     for a in D:
         for b in D:
-            if a==b: continue
+            if a == b:
+                continue
             m = match_features(D[a], D[b], live[a], live[b], hungarian, seed)
-            rows.append(dict(a=a, b=b, mean_max=m.mean_max, hungarian=m.hungarian, found=float((m.best>threshold).mean()), **m.chance, above=m.above,
-                             hungarian_covariance=m.hungarian_chance, hungarian_above=m.hungarian_above, found_covariance=float((m.best_chance>threshold).mean())))
+            rows.append(
+                dict(
+                    a=a,
+                    b=b,
+                    mean_max=m.mean_max,
+                    hungarian=m.hungarian,
+                    found=float((m.best > threshold).mean()),
+                    **m.chance,
+                    above=m.above,
+                    hungarian_covariance=m.hungarian_chance,
+                    hungarian_above=m.hungarian_above,
+                    found_covariance=float((m.best_chance > threshold).mean()),
+                )
+            )
     return pd.DataFrame(rows)
 
+
 def stable_estimate(
-    table:pd.DataFrame, # from `stability`
-    column:str='mean_max', # which measure
-    n_boot:int=1000, # resamples of whole runs
-    level:float=.95, # confidence level
-    seed:int=0 # seed of the draws
-)->Estimate: # mean over pairs, interval over runs, n is the number of runs
+    table: pd.DataFrame,  # from `stability`
+    column: str = "mean_max",  # which measure
+    n_boot: int = 1000,  # resamples of whole runs
+    level: float = 0.95,  # confidence level
+    seed: int = 0,  # seed of the draws
+) -> Estimate:  # mean over pairs, interval over runs, n is the number of runs
     "Mean of a measure over pairs with an interval that redraws runs, because pairs share them"
-    runs = list(dict.fromkeys(table.a)); M = table.pivot(index='a', columns='b', values=column).loc[runs, runs].to_numpy(float)
-    W = bootstrap_weights(len(runs), n_boot=n_boot, seed=seed); ok = ~np.isnan(M); Z = np.where(ok, M, 0)
-    den = np.einsum('ri,ij,rj->r', W, ok.astype(float), W); num = np.einsum('ri,ij,rj->r', W, Z, W)
-    return interval(num[den>0]/den[den>0], np.nanmean(M), len(runs), level)
+    runs = list(dict.fromkeys(table.a))
+    M = table.pivot(index="a", columns="b", values=column).loc[runs, runs].to_numpy(float)
+    W = bootstrap_weights(len(runs), n_boot=n_boot, seed=seed)
+    ok = ~np.isnan(M)
+    Z = np.where(ok, M, 0)
+    den = np.einsum("ri,ij,rj->r", W, ok.astype(float), W)
+    num = np.einsum("ri,ij,rj->r", W, Z, W)
+    return interval(num[den > 0] / den[den > 0], np.nanmean(M), len(runs), level)
+
 
 # %% ../nbs/api/43_feature_recovery.ipynb #cell018
 def feature_splitting(
-    W_small, # (feature, d) decoder rows of the smaller dictionary
-    W_large, # (feature, d) of the larger
-    threshold:float=.7, # cosine from which a large feature is a child of its nearest small one
-    alive_small:np.ndarray|None=None, # rows to use
-    alive_large:np.ndarray|None=None, # rows to use
-    seed:int=0 # seed of the chance rows
-)->pd.DataFrame: # feature, children, nearest (largest cosine), chance_children, fate ("lost", "kept", "split")
-    "Children of every feature of the smaller dictionary (Bricken et al. 2023), beside what rows with the larger one's covariance would give"
-    a, b = _unit_rows(W_small, 'W_small', alive_small), _unit_rows(W_large, 'W_large', alive_large)
-    if a.shape[1]!=b.shape[1]: raise ValueError(f"the dictionaries have different widths, {a.shape[1]} and {b.shape[1]}")
-    if len(a)>len(b): raise ValueError(f"W_small has {len(a)} rows and W_large {len(b)}; swap them")
-    C, R = a@b.T, a@_chance_rows(b, 'covariance', np.random.default_rng(seed)).T
-    count = lambda M: np.bincount(M.argmax(0)[M.max(0)>threshold], minlength=len(a))
+    W_small,  # (feature, d) decoder rows of the smaller dictionary
+    W_large,  # (feature, d) of the larger
+    threshold: float = 0.7,  # cosine from which a large feature is a child of its nearest small one
+    alive_small: np.ndarray | None = None,  # rows to use
+    alive_large: np.ndarray | None = None,  # rows to use
+    seed: int = 0,  # seed of the chance rows
+) -> pd.DataFrame:  # feature, children, nearest (largest cosine), chance_children, fate
+    """Children of every feature of the smaller dictionary (Bricken et al. 2023), beside what rows with the larger one's covariance would give
+
+    Returns feature, children, nearest (largest cosine), chance_children, fate ("lost", "kept",
+    "split").
+    """
+    a, b = _unit_rows(W_small, "W_small", alive_small), _unit_rows(W_large, "W_large", alive_large)
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(f"the dictionaries have different widths, {a.shape[1]} and {b.shape[1]}")
+    if len(a) > len(b):
+        raise ValueError(f"W_small has {len(a)} rows and W_large {len(b)}; swap them")
+    C, R = a @ b.T, a @ _chance_rows(b, "covariance", np.random.default_rng(seed)).T
+    count = lambda M: np.bincount(M.argmax(0)[M.max(0) > threshold], minlength=len(a))
     n = count(C)
     kept = np.arange(len(a)) if alive_small is None else np.flatnonzero(alive_small)
-    return pd.DataFrame(dict(feature=kept, children=n, nearest=C.max(1), chance_children=count(R), fate=np.select([n==0, n==1], ['lost', 'kept'], 'split')))
+    return pd.DataFrame(
+        dict(
+            feature=kept,
+            children=n,
+            nearest=C.max(1),
+            chance_children=count(R),
+            fate=np.select([n == 0, n == 1], ["lost", "kept"], "split"),
+        )
+    )
+
 
 # %% ../nbs/api/43_feature_recovery.ipynb #cell023
 def _properties(truth, n):
     "Planted properties as named boolean columns; a category gives one a value, a number above and below the median"
     T = pd.DataFrame(truth).reset_index(drop=True)
-    if len(T)!=n: raise ValueError(f"truth must have {n} rows, one a row of acts, got {len(T)}")
-    if T.isna().any().any(): raise ValueError(f"truth holds missing values in {T.columns[T.isna().any()].tolist()}")
+    if len(T) != n:
+        raise ValueError(f"truth must have {n} rows, one a row of acts, got {len(T)}")
+    if T.isna().any().any():
+        raise ValueError(f"truth holds missing values in {T.columns[T.isna().any()].tolist()}")
     out = {}
     for c in T:
         v = T[c]
-        if v.dtype==bool or (v.dtype.kind in 'iuf' and set(v.unique())<={0, 1}): out[str(c)] = v.to_numpy(bool)
-        elif v.dtype.kind in 'iuf': out |= {f'{c} high': (v>v.median()).to_numpy(), f'{c} low': (v<v.median()).to_numpy()}
-        else: out |= {f'{c}={k}': (v==k).to_numpy() for k in v.unique()}
-    kept = {k: v for k, v in out.items() if 0<v.sum()<n}
-    if not kept: raise ValueError("truth holds no property that is true for some rows and false for others")
+        if v.dtype == bool or (v.dtype.kind in "iuf" and set(v.unique()) <= {0, 1}):
+            out[str(c)] = v.to_numpy(bool)
+        elif v.dtype.kind in "iuf":
+            out |= {
+                f"{c} high": (v > v.median()).to_numpy(),
+                f"{c} low": (v < v.median()).to_numpy(),
+            }
+        else:
+            out |= {f"{c}={k}": (v == k).to_numpy() for k in v.unique()}
+    kept = {k: v for k, v in out.items() if 0 < v.sum() < n}
+    if not kept:
+        raise ValueError("truth holds no property that is true for some rows and false for others")
     return kept
 
+
 def mass_purity(
-    acts:np.ndarray, # (row, feature) activations, >= 0
-    truth:pd.DataFrame # (row, property) planted cues and emotions: booleans, categories, or numbers (split at the median)
-)->pd.DataFrame: # feature, property (its purest), mass (share of the activation on it), prevalence, purity
+    acts: np.ndarray,  # (row, feature) activations, >= 0
+    truth: pd.DataFrame,  # (row, property) planted cues and emotions: booleans, categories, or numbers (split at the median)
+) -> pd.DataFrame:  # feature, property (its purest), mass
     """Share of a feature's activation mass on its best property, scaled so that 0 is chance (the property's prevalence) and 1 is nothing elsewhere.
 
-    A definition of our own, a weighted form of class purity: (mass - prevalence) / (1 - prevalence). Dead features have NaN."""
-    A = _acts(acts); P = _properties(truth, len(A)); M = np.column_stack(list(P.values())).astype(float)
-    mass = (M.T@A)/np.where(A.sum(0)>0, A.sum(0), np.nan); prior = M.mean(0)
-    purity = (mass-prior[:, None])/(1-prior[:, None]); best = np.nan_to_num(purity, nan=-9).argmax(0); i = np.arange(A.shape[1])
-    return pd.DataFrame(dict(feature=i, property=np.array(list(P))[best], mass=mass[best, i], prevalence=prior[best], purity=purity[best, i]))
+    A definition of our own, a weighted form of class purity: (mass - prevalence) / (1 - prevalence). Dead features have NaN.
+
+    Returns feature, property (its purest), mass (share of the activation on it), prevalence,
+    purity.
+    """
+    A = _acts(acts)
+    P = _properties(truth, len(A))
+    M = np.column_stack(list(P.values())).astype(float)
+    mass = (M.T @ A) / np.where(A.sum(0) > 0, A.sum(0), np.nan)
+    prior = M.mean(0)
+    purity = (mass - prior[:, None]) / (1 - prior[:, None])
+    best = np.nan_to_num(purity, nan=-9).argmax(0)
+    i = np.arange(A.shape[1])
+    return pd.DataFrame(
+        dict(
+            feature=i,
+            property=np.array(list(P))[best],
+            mass=mass[best, i],
+            prevalence=prior[best],
+            purity=purity[best, i],
+        )
+    )
+
 
 # %% ../nbs/api/43_feature_recovery.ipynb #cell027
 def monosemanticity(
-    acts:np.ndarray, # (row, feature) activations, >= 0
-    states:np.ndarray # (row, d) vectors of another model than the dictionary's, or standardized planted cues
-)->np.ndarray: # (feature,) mean cosine of pairs of rows, weighted by both activations; NaN for features that fire on fewer than two rows
+    acts: np.ndarray,  # (row, feature) activations, >= 0
+    states: np.ndarray,  # (row, d) vectors of another model than the dictionary's, or standardized planted cues
+) -> np.ndarray:  # (feature,) mean cosine of pairs of rows, weighted by both activations; NaN for features that fire on fewer than two rows
     "MonoSemanticity score (Pach et al. 2025, arXiv 2504.02821), in one pass instead of all pairs"
     A, U = _acts(acts).astype(float), np.asarray(states, float)
-    if U.ndim!=2 or len(U)!=len(A) or not np.isfinite(U).all(): raise ValueError(f"states must be finite and ({len(A)}, d), got shape {U.shape}")
+    if U.ndim != 2 or len(U) != len(A) or not np.isfinite(U).all():
+        raise ValueError(f"states must be finite and ({len(A)}, d), got shape {U.shape}")
     norm = np.linalg.norm(U, axis=1, keepdims=True)
-    U, a = np.where(norm>0, U/np.where(norm>0, norm, 1), 0), A-A.min(0)
-    a = a/np.where(a.max(0)>0, a.max(0), 1)
-    own = (a**2).T@(norm[:, 0]>0)
-    num, den = ((a.T@U)**2).sum(1)-own, a.sum(0)**2-(a**2).sum(0)
-    return np.where(den>1e-12, num/np.where(den>1e-12, den, 1), np.nan)
+    U, a = np.where(norm > 0, U / np.where(norm > 0, norm, 1), 0), A - A.min(0)
+    a = a / np.where(a.max(0) > 0, a.max(0), 1)
+    own = (a**2).T @ (norm[:, 0] > 0)
+    num, den = ((a.T @ U) ** 2).sum(1) - own, a.sum(0) ** 2 - (a**2).sum(0)
+    return np.where(den > 1e-12, num / np.where(den > 1e-12, den, 1), np.nan)
+
 
 # %% ../nbs/api/43_feature_recovery.ipynb #cell032
 def _best_f1(A, y):
     "Feature, threshold and F1 of the best rule `activation > threshold`; feature -1 when all are dead"
-    best = (-1, math.inf, 0.)
-    for b in _blocks(A.shape[1], 3*len(A), 64):
-        order = np.argsort(-A[:, b], axis=0, kind='stable'); v = np.take_along_axis(A[:, b], order, 0).astype(float)
-        f1 = 2*np.cumsum(y[order], 0)/(np.arange(1, len(A)+1)[:, None]+y.sum())
+    best = (-1, math.inf, 0.0)
+    for b in _blocks(A.shape[1], 3 * len(A), 64):
+        order = np.argsort(-A[:, b], axis=0, kind="stable")
+        v = np.take_along_axis(A[:, b], order, 0).astype(float)
+        f1 = 2 * np.cumsum(y[order], 0) / (np.arange(1, len(A) + 1)[:, None] + y.sum())
         after = np.vstack([v[1:], np.zeros((1, v.shape[1]))])
-        f1 = np.where((v>after)&(v>0), f1, 0); i, j = np.unravel_index(f1.argmax(), f1.shape)
-        if f1[i, j]>best[2]: best = (b.start+int(j), float((v[i, j]+after[i, j])/2), float(f1[i, j]))
+        f1 = np.where((v > after) & (v > 0), f1, 0)
+        i, j = np.unravel_index(f1.argmax(), f1.shape)
+        if f1[i, j] > best[2]:
+            best = (b.start + int(j), float((v[i, j] + after[i, j]) / 2), float(f1[i, j]))
     return best
+
 
 def _crossed(A, y, folds):
     "Held-out answers (row,), each half judged by the rule of the other, and the two rules"
     out, rules = np.zeros(len(y), bool), []
     for train, test in folds:
-        f, t, _ = _best_f1(A[train], y[train]); rules.append((f, t))
-        if f>=0: out[test] = A[test, f]>t
+        f, t, _ = _best_f1(A[train], y[train])
+        rules.append((f, t))
+        if f >= 0:
+            out[test] = A[test, f] > t
     return out, rules
+
 
 def _f1_draws(answers, y, groups, n_boot, seed):
     "F1 (1 + resample, answer) of several boolean answers; the first is the data"
-    columns = [c for a in answers for c in (a&y, a)]+[y]
+    columns = [c for a in answers for c in (a & y, a)] + [y]
     cells = _cells(np.column_stack(columns).astype(float), np.zeros(len(y), int), groups)
-    S = np.vstack([np.ones(len(cells.n)), cells.draws(n_boot, seed)])@cells.sums
-    return 2*S[:, :-1:2]/np.maximum(S[:, 1:-1:2]+S[:, -1:], 1e-30)
+    S = np.vstack([np.ones(len(cells.n)), cells.draws(n_boot, seed)]) @ cells.sums
+    return 2 * S[:, :-1:2] / np.maximum(S[:, 1:-1:2] + S[:, -1:], 1e-30)
+
 
 # %% ../nbs/api/43_feature_recovery.ipynb #cell033
 def _recovered(name, y, A, R, groups, purity, n_boot, level, seed):
     "One row of the recovery table"
-    n, ends = len(np.unique(groups)), [(1-level)/2, (1+level)/2]
+    n, ends = len(np.unique(groups)), [(1 - level) / 2, (1 + level) / 2]
     few = min(len(np.unique(groups[y])), len(np.unique(groups[~y])))
     row = dict(property=name, prevalence=y.mean(), feature=-1, n=n, recovered=False)
-    if few<2: return row|dict(note=f'{few} group(s) on one side: nothing to hold out')
+    if few < 2:
+        return row | dict(note=f"{few} group(s) on one side: nothing to hold out")
     folds = grouped_folds(y.astype(int), groups, 2, seed)
-    answer, rules = _crossed(A, y, folds); answers = [answer, np.ones(len(y), bool)]+([_crossed(R, y, folds)[0]] if R is not None else [])
-    d = _f1_draws(answers, y, groups, n_boot, seed); gain = d[:, 0]-d[:, 1:].max(1)
+    answer, rules = _crossed(A, y, folds)
+    answers = [answer, np.ones(len(y), bool)] + (
+        [_crossed(R, y, folds)[0]] if R is not None else []
+    )
+    d = _f1_draws(answers, y, groups, n_boot, seed)
+    gain = d[:, 0] - d[:, 1:].max(1)
     (low, high), (gl, gh), f = np.quantile(d[1:, 0], ends), np.quantile(gain[1:], ends), rules[0][0]
-    return row|dict(feature=f, threshold=rules[0][1], other_feature=rules[1][0], f1=d[0, 0], low=low, high=high, always=d[0, 1],
-                    raw=d[0, 2] if R is not None else np.nan, gain=gain[0], gain_low=gl, gain_high=gh, recovered=bool(gl>0), purity=purity(f, y), note='' if f>=0 else 'all features are dead')
+    return row | dict(
+        feature=f,
+        threshold=rules[0][1],
+        other_feature=rules[1][0],
+        f1=d[0, 0],
+        low=low,
+        high=high,
+        always=d[0, 1],
+        raw=d[0, 2] if R is not None else np.nan,
+        gain=gain[0],
+        gain_low=gl,
+        gain_high=gh,
+        recovered=bool(gl > 0),
+        purity=purity(f, y),
+        note="" if f >= 0 else "all features are dead",
+    )
+
 
 def recovery_table(
-    acts:np.ndarray, # (row, feature) activations, >= 0
-    truth:pd.DataFrame, # (row, property) planted cues and emotions: booleans, categories, or numbers (split at the median)
-    groups:np.ndarray|None=None, # (row,) units kept on one side of the halves; None: rows
-    raw:np.ndarray|None=None, # (row, d) states; both signs of each dimension are the baseline
-    n_boot:int=500, # resamples
-    level:float=.95, # confidence level
-    seed:int=0 # seed of halves and resamples
-)->pd.DataFrame: # property, prevalence, feature, threshold, other_feature, f1, low, high, always, raw, gain with interval, recovered, purity, n, note
+    acts: np.ndarray,  # (row, feature) activations, >= 0
+    truth: pd.DataFrame,  # (row, property) planted cues and emotions: booleans, categories, or numbers (split at the median)
+    groups: np.ndarray | None = None,  # (row,) units kept on one side of the halves; None: rows
+    raw: np.ndarray | None = None,  # (row, d) states; both signs of each dimension are the baseline
+    n_boot: int = 500,  # resamples
+    level: float = 0.95,  # confidence level
+    seed: int = 0,  # seed of halves and resamples
+) -> pd.DataFrame:  # property, prevalence, feature, threshold, other_feature, f1, low, high, always, raw, gain with interval, recovered, purity, n, note
     """Best single feature for every planted property, by F1.
 
     Feature and threshold are chosen on one half of the groups and scored on the other, both ways round: `f1` joins both, `feature` (with `threshold` and `purity`) is
     the one that the first half chose, `other_feature` that of the second. `always` is the F1 of saying yes
     to every row, `raw` that of the best raw dimension, chosen in the same way; `gain` is over the better of the two and `recovered`
     says that its interval lies above 0."""
-    A = _acts(acts, None, groups); P = _properties(truth, len(A)); groups = np.arange(len(A)) if groups is None else np.asarray(groups)
-    if raw is not None and len(raw)!=len(A): raise ValueError(f"raw and acts must have the same rows, got {len(raw)} and {len(A)}")
+    A = _acts(acts, None, groups)
+    P = _properties(truth, len(A))
+    groups = np.arange(len(A)) if groups is None else np.asarray(groups)
+    if raw is not None and len(raw) != len(A):
+        raise ValueError(f"raw and acts must have the same rows, got {len(raw)} and {len(A)}")
     R, total = None if raw is None else rectify(raw), A.sum(0)
-    purity = lambda f, y: (A[y, f].sum()/total[f]-y.mean())/(1-y.mean()) if f>=0 and total[f]>0 else np.nan
-    return pd.DataFrame([_recovered(k, y, A, R, groups, purity, n_boot, level, seed) for k, y in P.items()])
+    purity = lambda f, y: (
+        (A[y, f].sum() / total[f] - y.mean()) / (1 - y.mean())
+        if f >= 0 and total[f] > 0
+        else np.nan
+    )
+    return pd.DataFrame(
+        [_recovered(k, y, A, R, groups, purity, n_boot, level, seed) for k, y in P.items()]
+    )

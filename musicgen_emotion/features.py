@@ -14,619 +14,1111 @@ from .core import check_count, check_in
 from .emotions import EMOTIONS, INTENSITIES, INTENSITY_SCALE, VALENCE_AROUSAL
 from .plots import plot_heatmap
 from .probes import LAMBDAS, Folds, grouped_folds
-from .stats import bootstrap_weights, fdr, interval, label_per_group, permutation_p, permute_labels
+from musicgen_emotion.stats import (
+    bootstrap_weights,
+    fdr,
+    interval,
+    label_per_group,
+    permutation_p,
+    permute_labels,
+)
 
 # %% auto #0
-__all__ = ['EPS', 'ARMS', 'MEASURES', 'Planted', 'planted_features', 'selectivity', 'selective_features', 'count_selective',
-           'va_weights', 'top_features', 'emotion_profile', 'plot_profile', 'cluster_features', 'sparse_probe',
-           'rectify', 'pca_features', 'control_table', 'beats_controls', 'control_claims', 'generalization']
+__all__ = [
+    "EPS",
+    "ARMS",
+    "MEASURES",
+    "Planted",
+    "planted_features",
+    "selectivity",
+    "selective_features",
+    "count_selective",
+    "va_weights",
+    "top_features",
+    "emotion_profile",
+    "plot_profile",
+    "cluster_features",
+    "sparse_probe",
+    "rectify",
+    "pca_features",
+    "control_table",
+    "beats_controls",
+    "control_claims",
+    "generalization",
+]
 
 # %% ../nbs/api/42_features.ipynb #cell004
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+
 # %% ../nbs/api/42_features.ipynb #cell008
 @dataclass
 class Planted:
     "Prompts whose states are sums of planted features"
-    acts:np.ndarray # (row, feature) the planted activations
-    rows:pd.DataFrame # (row,) emotion, word, instrument, intensity, prompt
-    directions:np.ndarray # (feature, d) unit rows: what a perfect decoder would hold
-    states:np.ndarray # (row, d) acts @ directions and a little noise
+
+    acts: np.ndarray  # (row, feature) the planted activations
+    rows: pd.DataFrame  # (row,) emotion, word, instrument, intensity, prompt
+    directions: np.ndarray  # (feature, d) unit rows: what a perfect decoder would hold
+    states: np.ndarray  # (row, d) acts @ directions and a little noise
+
 
 def planted_features(
-    n_words:int=6, # words an emotion
-    per_word:int=4, # prompts a word
-    d:int=40, # width of the states, below the number of features: they are in superposition
-    seed:int=0 # seed of everything but the directions, which are the same for every seed
-)->Planted: # 15 features for the five emotions, one a word, two an instrument, 16 for nothing
+    n_words: int = 6,  # words an emotion
+    per_word: int = 4,  # prompts a word
+    d: int = 40,  # width of the states, below the number of features: they are in superposition
+    seed: int = 0,  # seed of everything but the directions, which are the same for every seed
+) -> Planted:  # 15 features for the five emotions, one a word, two an instrument, 16 for nothing
     """Prompts with planted features: three for each emotion (0 to 14), then one a word, six for three instruments, 16 that fire at random.
 
     Emotion features are scaled by intensity (slightly .6, plain 1, very 1.3); every feature also fires weakly on 3% of the rows."""
-    if min(n_words, per_word, d)<1: raise ValueError(f"n_words, per_word and d must be at least 1, got {(n_words, per_word, d)}")
-    rng, tools = np.random.default_rng(seed), ['flute', 'guitar', 'piano']
-    rows = pd.DataFrame([dict(emotion=e, word=f'{e}{i}', instrument=str(rng.choice(tools)), intensity=str(rng.choice(INTENSITIES)))
-                         for e in EMOTIONS for i in range(n_words) for _ in range(per_word)])
-    rows['prompt'] = [f'{r.intensity} {r.word} music for {r.instrument}, take {i % per_word}' for i, r in enumerate(rows.itertuples())]
-    on = [rows.emotion==e for e in EMOTIONS for _ in range(3)]+[rows.word==w for w in rows.word.unique()]+[rows.instrument==t for t in tools for _ in range(2)]
-    on = np.column_stack([np.array(on).T, rng.random((len(rows), 16))<.1]); emotional = np.arange(on.shape[1])<15
-    acts = np.where(on, rng.gamma(8, 1/8, on.shape), 0.)*np.where(emotional, rows.intensity.map(INTENSITY_SCALE).to_numpy()[:, None], 1.)
-    acts = acts+np.where(rng.random(on.shape)<.03, rng.gamma(2, .1, on.shape), 0.)
-    W = np.random.default_rng(1).normal(size=(on.shape[1], d)); W /= np.linalg.norm(W, axis=1, keepdims=True)
-    return Planted(acts, rows, W, acts@W+rng.normal(scale=.05, size=(len(rows), d)))
+    if min(n_words, per_word, d) < 1:
+        raise ValueError(
+            f"n_words, per_word and d must be at least 1, got {(n_words, per_word, d)}"
+        )
+    rng, tools = np.random.default_rng(seed), ["flute", "guitar", "piano"]
+    rows = pd.DataFrame(
+        [
+            dict(
+                emotion=e,
+                word=f"{e}{i}",
+                instrument=str(rng.choice(tools)),
+                intensity=str(rng.choice(INTENSITIES)),
+            )
+            for e in EMOTIONS
+            for i in range(n_words)
+            for _ in range(per_word)
+        ]
+    )
+    rows["prompt"] = [
+        f"{r.intensity} {r.word} music for {r.instrument}, take {i % per_word}"
+        for i, r in enumerate(rows.itertuples())
+    ]
+    on = (
+        [rows.emotion == e for e in EMOTIONS for _ in range(3)]
+        + [rows.word == w for w in rows.word.unique()]
+        + [rows.instrument == t for t in tools for _ in range(2)]
+    )
+    on = np.column_stack([np.array(on).T, rng.random((len(rows), 16)) < 0.1])
+    emotional = np.arange(on.shape[1]) < 15
+    acts = np.where(on, rng.gamma(8, 1 / 8, on.shape), 0.0) * np.where(
+        emotional, rows.intensity.map(INTENSITY_SCALE).to_numpy()[:, None], 1.0
+    )
+    acts = acts + np.where(rng.random(on.shape) < 0.03, rng.gamma(2, 0.1, on.shape), 0.0)
+    W = np.random.default_rng(1).normal(size=(on.shape[1], d))
+    W /= np.linalg.norm(W, axis=1, keepdims=True)
+    return Planted(acts, rows, W, acts @ W + rng.normal(scale=0.05, size=(len(rows), d)))
+
 
 # %% ../nbs/api/42_features.ipynb #cell013
-EPS = .01
+EPS = 0.01
 
-def _acts(acts, labels=None, groups=None, name='acts'):
+
+def _acts(acts, labels=None, groups=None, name="acts"):
     "Checked activations; labels and groups must have one entry a row"
     A = np.asarray(acts)
-    if A.ndim!=2 or not A.size: raise ValueError(f"{name} must be (row, feature) and not empty, got shape {A.shape}")
+    if A.ndim != 2 or not A.size:
+        raise ValueError(f"{name} must be (row, feature) and not empty, got shape {A.shape}")
     bad = ~np.isfinite(A).all(1)
-    if bad.any(): raise ValueError(f"{name} holds NaN or infinite values in {bad.sum()} rows, first at row {int(bad.argmax())}")
-    if A.min()<0: raise ValueError(f"{name} must be non-negative, the smallest value is {A.min():.3g}; `rectify` turns signed states into features")
-    for n, v in (('labels', labels), ('groups', groups)):
-        if v is not None and np.shape(v)!=(len(A),): raise ValueError(f"{n} must be ({len(A)},), one a row of {name}, got {np.shape(v)}")
+    if bad.any():
+        raise ValueError(
+            f"{name} holds NaN or infinite values in {bad.sum()} rows, first at row {int(bad.argmax())}"
+        )
+    if A.min() < 0:
+        raise ValueError(
+            f"{name} must be non-negative, the smallest value is {A.min():.3g}; `rectify` turns signed states into features"
+        )
+    for n, v in (("labels", labels), ("groups", groups)):
+        if v is not None and np.shape(v) != (len(A),):
+            raise ValueError(f"{n} must be ({len(A)},), one a row of {name}, got {np.shape(v)}")
     return A
+
 
 def _classes(labels):
     "Distinct labels, emotions first in their usual order, and the code of each row"
     lab = np.asarray(labels)
-    if pd.isna(lab).any(): raise ValueError(f"labels hold {int(pd.isna(lab).sum())} missing entries")
+    if pd.isna(lab).any():
+        raise ValueError(f"labels hold {int(pd.isna(lab).sum())} missing entries")
     seen = np.unique(lab).tolist()
-    if len(seen)<2: raise ValueError(f"labels hold one class only ({seen[0]!r}); a comparison of emotions needs two")
-    names = [e for e in EMOTIONS if e in seen]+[s for s in seen if s not in EMOTIONS]
-    return np.array(names), np.argmax(lab[:, None]==np.array(names), 1)
+    if len(seen) < 2:
+        raise ValueError(
+            f"labels hold one class only ({seen[0]!r}); a comparison of emotions needs two"
+        )
+    names = [e for e in EMOTIONS if e in seen] + [s for s in seen if s not in EMOTIONS]
+    return np.array(names), np.argmax(lab[:, None] == np.array(names), 1)
+
 
 def _ratio(means, eps):
     "Selectivity (..., class, feature) from class means of the same shape"
     total, k = means.sum(-2, keepdims=True), means.shape[-2]
-    return means/(np.maximum(total-means, 0)/(k-1)+eps*total/k+1e-30)
+    return means / (np.maximum(total - means, 0) / (k - 1) + eps * total / k + 1e-30)
+
 
 # %% ../nbs/api/42_features.ipynb #cell014
 def selectivity(
-    acts:np.ndarray, # (row, feature) activations, >= 0
-    labels:np.ndarray, # (row,) emotions
-    eps:float=EPS # added to the denominator, in units of the feature's own mean over emotions
-)->pd.DataFrame: # (emotion, feature) ratios; a dead feature has 0 everywhere
+    acts: np.ndarray,  # (row, feature) activations, >= 0
+    labels: np.ndarray,  # (row,) emotions
+    eps: float = EPS,  # added to the denominator, in units of the feature's own mean over emotions
+) -> pd.DataFrame:  # (emotion, feature) ratios; a dead feature has 0 everywhere
     """Mean activation on an emotion over the mean of the other emotions' means.
 
     Each emotion counts alike, however many rows it has. Raises ValueError for negative or NaN activations and for one class."""
-    A = _acts(acts, labels); names, codes = _classes(labels)
-    if eps<=0: raise ValueError(f"eps must be positive, got {eps!r}")
-    means = np.stack([A[codes==c].mean(0) for c in range(len(names))])
-    return pd.DataFrame(_ratio(means, eps), index=pd.Index(names, name='emotion'), columns=pd.RangeIndex(A.shape[1], name='feature'))
+    A = _acts(acts, labels)
+    names, codes = _classes(labels)
+    if eps <= 0:
+        raise ValueError(f"eps must be positive, got {eps!r}")
+    means = np.stack([A[codes == c].mean(0) for c in range(len(names))])
+    return pd.DataFrame(
+        _ratio(means, eps),
+        index=pd.Index(names, name="emotion"),
+        columns=pd.RangeIndex(A.shape[1], name="feature"),
+    )
+
 
 # %% ../nbs/api/42_features.ipynb #cell019
 @dataclass
 class _Cells:
     "Sums (cell, feature), rows (cell,), class (cell,) and unit (cell,); a cell is a group where its rows share a label, else a row"
-    sums:np.ndarray
-    n:np.ndarray
-    code:np.ndarray
-    unit:np.ndarray
-    def draws(self, n_boot, seed, stratify=True): # (resample, cell)
+
+    sums: np.ndarray
+    n: np.ndarray
+    code: np.ndarray
+    unit: np.ndarray
+
+    def draws(self, n_boot, seed, stratify=True):  # (resample, cell)
         "How often each cell was drawn"
-        whole = stratify and len(np.unique(self.unit))==len(self.unit)
+        whole = stratify and len(np.unique(self.unit)) == len(self.unit)
         return bootstrap_weights(len(self.n), self.unit, self.code if whole else None, n_boot, seed)
-    def shuffles(self, n_perm, seed): # (perm, cell)
+
+    def shuffles(self, n_perm, seed):  # (perm, cell)
         "Classes moved between units"
         return permute_labels(self.code, self.unit, n_perm, seed)
-    def masks(self, codes=None): # (..., class, cell)
+
+    def masks(self, codes=None):  # (..., class, cell)
         "One-hot classes"
         codes = self.code if codes is None else codes
-        return (codes[..., None, :]==np.arange(self.code.max()+1)[:, None]).astype(float)
+        return (codes[..., None, :] == np.arange(self.code.max() + 1)[:, None]).astype(float)
+
 
 def _cells(A, codes, groups):
     if groups is None or label_per_group(codes, groups) is None:
-        return _Cells(np.asarray(A, float), np.ones(len(A)), codes, np.arange(len(A)) if groups is None else np.asarray(groups))
+        return _Cells(
+            np.asarray(A, float),
+            np.ones(len(A)),
+            codes,
+            np.arange(len(A)) if groups is None else np.asarray(groups),
+        )
     from scipy.sparse import csr_matrix
+
     g = np.unique(groups, return_inverse=True)[1]
-    M = csr_matrix((np.ones(len(g), A.dtype if A.dtype.kind=='f' else float), (g, np.arange(len(g)))))
-    first = np.zeros(g.max()+1, int); first[g] = codes
-    return _Cells(np.asarray(M@A, float), np.bincount(g).astype(float), first, np.arange(len(first)))
+    M = csr_matrix(
+        (np.ones(len(g), A.dtype if A.dtype.kind == "f" else float), (g, np.arange(len(g))))
+    )
+    first = np.zeros(g.max() + 1, int)
+    first[g] = codes
+    return _Cells(
+        np.asarray(M @ A, float), np.bincount(g).astype(float), first, np.arange(len(first))
+    )
+
 
 def _means(cells, Z, columns=slice(None)):
     "Class means (..., class, feature) under weights Z (..., class, cell)"
-    sums = (Z.reshape(-1, Z.shape[-1])@cells.sums[:, columns]).reshape(*Z.shape[:-1], -1)
-    return sums/np.maximum(Z@cells.n, 1e-30)[..., None]
+    sums = (Z.reshape(-1, Z.shape[-1]) @ cells.sums[:, columns]).reshape(*Z.shape[:-1], -1)
+    return sums / np.maximum(Z @ cells.n, 1e-30)[..., None]
+
 
 def _blocks(n, each, max_mb):
     "Slices of range(n) such that six arrays of `each` numbers a step stay below max_mb"
-    step = max(1, int(max_mb*2**20/8/6/max(1, each)))
-    return [slice(i, min(n, i+step)) for i in range(0, n, step)]
+    step = max(1, int(max_mb * 2**20 / 8 / 6 / max(1, each)))
+    return [slice(i, min(n, i + step)) for i in range(0, n, step)]
+
 
 # %% ../nbs/api/42_features.ipynb #cell020
 def _exceed(cells, n, seed, obs, eps, columns, max_mb):
     "How many of n shuffles reach each observed ratio (class, feature)"
     out = np.zeros(obs.shape, int)
     for i in range(0, n, 2000):
-        codes = cells.shuffles(min(2000, n-i), [seed, i])
+        codes = cells.shuffles(min(2000, n - i), [seed, i])
         for b in _blocks(len(codes), obs.size, max_mb):
-            out += (_ratio(_means(cells, cells.masks(codes[b]), columns), eps)>=obs*(1-1e-9)).sum(0)
+            out += (
+                _ratio(_means(cells, cells.masks(codes[b]), columns), eps) >= obs * (1 - 1e-9)
+            ).sum(0)
     return out
+
 
 def _selectivity_p(cells, obs, n_perm, refine, seed, eps, alive, max_mb, enough=10, most=400_000):
     """p (class, feature): all tests get n_perm shuffles, those that fewer than `enough` reached get `refine` times as many again and again,
     until those tests could pass a false discovery rate of .5% or `most` shuffles are done"""
     obs, todo, done, n = obs[:, alive], np.arange(len(alive)), 0, n_perm
-    most = min(most, 25*obs.size)
+    most = min(most, 25 * obs.size)
     b, m = np.zeros(obs.shape, int), np.zeros(obs.shape, int)
-    while len(todo) and n>0:
-        live = (b[:, todo]<enough)|(done==0)
-        b[:, todo] += live*_exceed(cells, n, seed+done, obs[:, todo], eps, alive[todo], max_mb); m[:, todo] += live*n
-        few, done = b<enough, done+n
-        if not refine or obs.size/(1+done)<.005*few.sum(): break
-        todo, n = np.flatnonzero(few.any(0)), min(done*refine, most-done)
-    return (1+b)/(1+m)
+    while len(todo) and n > 0:
+        live = (b[:, todo] < enough) | (done == 0)
+        b[:, todo] += live * _exceed(cells, n, seed + done, obs[:, todo], eps, alive[todo], max_mb)
+        m[:, todo] += live * n
+        few, done = b < enough, done + n
+        if not refine or obs.size / (1 + done) < 0.005 * few.sum():
+            break
+        todo, n = np.flatnonzero(few.any(0)), min(done * refine, most - done)
+    return (1 + b) / (1 + m)
+
 
 # %% ../nbs/api/42_features.ipynb #cell021
 def _tidy(names, S, means, p, rate, density):
     "One row a feature and emotion"
     k, F = S.shape
-    off = (means.sum(0)-means)/(k-1)
-    T = pd.DataFrame(dict(feature=np.repeat(np.arange(F), k), emotion=np.tile(names, F), selectivity=S.T.ravel(), mean_on=means.T.ravel(), mean_off=off.T.ravel(),
-                          firing_rate=np.repeat(rate, k), p=p.T.ravel()))
-    T['q'] = np.nan
-    if (ok:=T.p.notna()).any(): T.loc[ok, 'q'] = fdr(T.p[ok].to_numpy())
-    T['best'] = (S==S.max(0)).T.ravel() & (T.firing_rate>0)
-    T['dead'], T['in_band'] = T.firing_rate==0, T.firing_rate.between(*density)
-    return T.assign(selective=T.best&(T.selectivity>2)&(T.q<.05), highly=T.best&(T.selectivity>4)&(T.q<.05))
+    off = (means.sum(0) - means) / (k - 1)
+    T = pd.DataFrame(
+        dict(
+            feature=np.repeat(np.arange(F), k),
+            emotion=np.tile(names, F),
+            selectivity=S.T.ravel(),
+            mean_on=means.T.ravel(),
+            mean_off=off.T.ravel(),
+            firing_rate=np.repeat(rate, k),
+            p=p.T.ravel(),
+        )
+    )
+    T["q"] = np.nan
+    if (ok := T.p.notna()).any():
+        T.loc[ok, "q"] = fdr(T.p[ok].to_numpy())
+    T["best"] = (S == S.max(0)).T.ravel() & (T.firing_rate > 0)
+    T["dead"], T["in_band"] = T.firing_rate == 0, T.firing_rate.between(*density)
+    return T.assign(
+        selective=T.best & (T.selectivity > 2) & (T.q < 0.05),
+        highly=T.best & (T.selectivity > 4) & (T.q < 0.05),
+    )
+
 
 def selective_features(
-    acts:np.ndarray, # (row, feature) activations, >= 0
-    labels:np.ndarray, # (row,) emotions
-    groups:np.ndarray|None=None, # (row,) prompt or word that is shuffled as a whole; None: rows
-    n_perm:int=1000, # shuffles of every test
-    seed:int=0, # seed of the shuffles
-    eps:float=EPS, # as in `selectivity`
-    refine:int=5, # tests that fewer than ten shuffles reached get this many times more, until q can be told (at most 400,000); 0: none
-    density:tuple=(.01, .25), # firing rates outside are flagged in `in_band`
-    drop:bool=False, # leave features outside `density` out of the tests (their p and q are NaN)
-    max_mb:float=256. # memory of the shuffles
-)->pd.DataFrame: # feature, emotion, selectivity, mean_on, mean_off, firing_rate, p, q, best, dead, in_band, selective, highly
+    acts: np.ndarray,  # (row, feature) activations, >= 0
+    labels: np.ndarray,  # (row,) emotions
+    groups: np.ndarray
+    | None = None,  # (row,) prompt or word that is shuffled as a whole; None: rows
+    n_perm: int = 1000,  # shuffles of every test
+    seed: int = 0,  # seed of the shuffles
+    eps: float = EPS,  # as in `selectivity`
+    refine: int = 5,  # tests that fewer than ten shuffles reached get this many times more, until q can be told (at most 400,000); 0: none
+    density: tuple = (0.01, 0.25),  # firing rates outside are flagged in `in_band`
+    drop: bool = False,  # leave features outside `density` out of the tests (their p and q are NaN)
+    max_mb: float = 256.0,  # memory of the shuffles
+) -> pd.DataFrame:  # feature, emotion, selectivity, mean_on, mean_off, firing_rate, p, q, best, dead, in_band, selective, highly
     """Selectivity of every feature for every emotion, with permutation p over groups and Benjamini-Hochberg q over all tests.
 
     `selective` is selectivity > 2 and q < .05 on the feature's best emotion, `highly` > 4; p = (1 + b) / (1 + m), with the number m
     of shuffles chosen as in Besag & Clifford (1991). Warns when every feature is dead."""
-    A = _acts(acts, labels, groups); names, codes = _classes(labels); cells = _cells(A, codes, groups)
-    check_count('n_perm', n_perm)
-    means = _means(cells, cells.masks()); S, rate = _ratio(means, eps), (A>0).mean(0)
-    alive = np.flatnonzero((rate>=density[0])&(rate<=density[1]) if drop else rate>0)
-    if not (rate>0).any(): warnings.warn(f"all {A.shape[1]} features are dead: nothing was tested", stacklevel=2)
+    A = _acts(acts, labels, groups)
+    names, codes = _classes(labels)
+    cells = _cells(A, codes, groups)
+    check_count("n_perm", n_perm)
+    means = _means(cells, cells.masks())
+    S, rate = _ratio(means, eps), (A > 0).mean(0)
+    alive = np.flatnonzero((rate >= density[0]) & (rate <= density[1]) if drop else rate > 0)
+    if not (rate > 0).any():
+        warnings.warn(f"all {A.shape[1]} features are dead: nothing was tested", stacklevel=2)
     p = np.full(S.shape, np.nan)
-    if len(alive): p[:, alive] = _selectivity_p(cells, S, n_perm, refine, seed, eps, alive, max_mb)
+    if len(alive):
+        p[:, alive] = _selectivity_p(cells, S, n_perm, refine, seed, eps, alive, max_mb)
     return _tidy(names, S, means, p, rate, density)
 
+
 # %% ../nbs/api/42_features.ipynb #cell028
-def _kept(cells, table, W, eps, max_mb=256.):
+def _kept(cells, table, W, eps, max_mb=256.0):
     "Draws (resample, kind, class) of the number of significant best features whose ratio exceeds 2 and 4: the features stay those that were found"
-    T = table[table.best&(table.q<.05)]; k = cells.code.max()+1
+    T = table[table.best & (table.q < 0.05)]
+    k = cells.code.max() + 1
     out = np.zeros((len(W), 2, k))
     f, order = T.feature.to_numpy(), {e: i for i, e in enumerate(dict.fromkeys(table.emotion))}
     c = T.emotion.map(order).to_numpy(int)
-    for b in _blocks(len(W), k*len(f), max_mb) if len(f) else []:
-        r = _ratio(_means(cells, W[b, None]*cells.masks(), f), eps)[:, c, np.arange(len(f))]
-        out[b] = np.stack([(r>t)@np.eye(k)[c] for t in (2, 4)], 1)
+    for b in _blocks(len(W), k * len(f), max_mb) if len(f) else []:
+        r = _ratio(_means(cells, W[b, None] * cells.masks(), f), eps)[:, c, np.arange(len(f))]
+        out[b] = np.stack([(r > t) @ np.eye(k)[c] for t in (2, 4)], 1)
     return out
 
-def _tails(cells, n, keep, seed, eps, max_mb=16.):
+
+def _tails(cells, n, keep, seed, eps, max_mb=16.0):
     "The `keep` largest ratios (keep, class, feature) of n shuffles, in rising order"
-    k = cells.code.max()+1; each = k*cells.sums.shape[1]
+    k = cells.code.max() + 1
+    each = k * cells.sums.shape[1]
     top, codes = np.full((keep, k, cells.sums.shape[1]), -np.inf), cells.shuffles(n, [seed, 1])
     for b in _blocks(n, each, max_mb):
-        top = np.partition(np.concatenate([top, _ratio(_means(cells, cells.masks(codes[b])), eps)]), -keep, axis=0)[-keep:]
+        top = np.partition(
+            np.concatenate([top, _ratio(_means(cells, cells.masks(codes[b])), eps)]), -keep, axis=0
+        )[-keep:]
     return np.sort(top, 0)
 
-def _passed(p, tests, rate=.05):
-    "Benjamini-Hochberg over `tests` tests, of which p (resample, ...) are the small ones"
-    flat = np.sort(p.reshape(len(p), -1), 1); ok = flat<=rate*np.arange(1, flat.shape[1]+1)/tests
-    return p<=np.where(ok, flat, -1.).max(1).reshape(-1, *[1]*(p.ndim-1))
 
-def _found_again(cells, table, names, W, eps, seed, most=8e6, max_mb=16.):
+def _passed(p, tests, rate=0.05):
+    "Benjamini-Hochberg over `tests` tests, of which p (resample, ...) are the small ones"
+    flat = np.sort(p.reshape(len(p), -1), 1)
+    ok = flat <= rate * np.arange(1, flat.shape[1] + 1) / tests
+    return p <= np.where(ok, flat, -1.0).max(1).reshape(-1, *[1] * (p.ndim - 1))
+
+
+def _found_again(cells, table, names, W, eps, seed, most=8e6, max_mb=16.0):
     "Draws (resample, kind, class) in which ratios, best emotions, p and q are found anew, for features that have p < .05 somewhere"
-    out, near, tests = np.zeros((len(W), 2, len(names))), np.sort(table.feature[table.p<.05].unique()), table.p.notna().sum()
-    if not len(near): return out
-    first = table[table.feature.isin(near)].pivot(index='emotion', columns='feature', values='p').reindex(names).to_numpy()
-    cells, cut = _Cells(cells.sums[:, near], cells.n, cells.code, cells.unit), max(.05/tests, table.p[table.q<.05].max() if (table.q<.05).any() else 0)
-    n = int(max(100, min(math.ceil(5/cut), most//first.size))); keep = min(n, 1+int(max(.02, 2*cut)*n))
+    out, near, tests = (
+        np.zeros((len(W), 2, len(names))),
+        np.sort(table.feature[table.p < 0.05].unique()),
+        table.p.notna().sum(),
+    )
+    if not len(near):
+        return out
+    first = (
+        table[table.feature.isin(near)]
+        .pivot(index="emotion", columns="feature", values="p")
+        .reindex(names)
+        .to_numpy()
+    )
+    cells, cut = (
+        _Cells(cells.sums[:, near], cells.n, cells.code, cells.unit),
+        max(0.05 / tests, table.p[table.q < 0.05].max() if (table.q < 0.05).any() else 0),
+    )
+    n = int(max(100, min(math.ceil(5 / cut), most // first.size)))
+    keep = min(n, 1 + int(max(0.02, 2 * cut) * n))
     tails = _tails(cells, n, keep, seed, eps).reshape(keep, -1)
     for b in _blocks(len(W), first.size, max_mb):
-        r = _ratio(_means(cells, W[b, None]*cells.masks()), eps)
-        reach = keep-np.stack([np.searchsorted(t, v*(1-1e-9)) for t, v in zip(tails.T, r.reshape(len(r), -1).T)], 1).reshape(r.shape)
-        found = _passed(np.where((first<.05)&(reach<keep), (1+reach)/(1+n), 1.), tests)&(r==r.max(1, keepdims=True))
-        out[b] = np.stack([(found&(r>t)).sum(2) for t in (2, 4)], 1)
+        r = _ratio(_means(cells, W[b, None] * cells.masks()), eps)
+        reach = keep - np.stack(
+            [np.searchsorted(t, v * (1 - 1e-9)) for t, v in zip(tails.T, r.reshape(len(r), -1).T)],
+            1,
+        ).reshape(r.shape)
+        found = _passed(
+            np.where((first < 0.05) & (reach < keep), (1 + reach) / (1 + n), 1.0), tests
+        ) & (r == r.max(1, keepdims=True))
+        out[b] = np.stack([(found & (r > t)).sum(2) for t in (2, 4)], 1)
     return out
+
 
 # %% ../nbs/api/42_features.ipynb #cell030
 def _ends(value, draws, level, least=-np.inf):
     "Ends of the interval from draws that are centred on the value"
-    return np.maximum(np.quantile(draws-np.median(draws)+value, [(1-level)/2, (1+level)/2]), least)
+    return np.maximum(
+        np.quantile(draws - np.median(draws) + value, [(1 - level) / 2, (1 + level) / 2]), least
+    )
+
 
 def _count_row(emotion, kind, count, draws, tested, n, level):
     ends = _ends(count, draws, level, 0) if draws is not None else (np.nan, np.nan)
-    return dict(emotion=emotion, kind=kind, count=int(count), low=float(ends[0]), high=float(ends[1]), tested=tested, share=count/max(1, tested), n=n)
+    return dict(
+        emotion=emotion,
+        kind=kind,
+        count=int(count),
+        low=float(ends[0]),
+        high=float(ends[1]),
+        tested=tested,
+        share=count / max(1, tested),
+        n=n,
+    )
+
 
 def count_selective(
-    table:pd.DataFrame, # from `selective_features`
-    acts:np.ndarray|None=None, # (row, feature) the same activations; None: counts without interval
-    labels:np.ndarray|None=None, # (row,) emotions
-    groups:np.ndarray|None=None, # (row,) units to draw; None: rows
-    n_boot:int=500, # resamples
-    level:float=.95, # confidence level
-    seed:int=0, # seed of the draws
-    eps:float=EPS # as in `selective_features`
-)->pd.DataFrame: # emotion ("all" and each), kind ("selective", "highly"), count, low, high, tested, share, n
+    table: pd.DataFrame,  # from `selective_features`
+    acts: np.ndarray
+    | None = None,  # (row, feature) the same activations; None: counts without interval
+    labels: np.ndarray | None = None,  # (row,) emotions
+    groups: np.ndarray | None = None,  # (row,) units to draw; None: rows
+    n_boot: int = 500,  # resamples
+    level: float = 0.95,  # confidence level
+    seed: int = 0,  # seed of the draws
+    eps: float = EPS,  # as in `selective_features`
+) -> pd.DataFrame:  # emotion ("all" and each), kind
     """Numbers of selective (> 2) and highly selective (> 4) features; the interval says how far they move when groups are redrawn.
 
     In every resample of the groups the ratio, the best emotion, p and q of each feature are found anew (for features with an uncorrected p < .05 at some
-    emotion; the others cannot enter). ValueError where acts or labels are not those of the table."""
+    emotion; the others cannot enter). ValueError where acts or labels are not those of the table.
+
+    Returns emotion ("all" and each), kind ("selective", "highly"), count, low, high, tested,
+    share, n.
+    """
     names, draws, n = list(dict.fromkeys(table.emotion)), None, 0
     if acts is not None:
-        A, (seen, codes) = _acts(acts, labels, groups), _classes(labels); cells = _cells(A, codes, groups); n = len(np.unique(cells.unit))
-        if set(seen)!=set(names): raise ValueError(f"labels hold {seen.tolist()}, the table speaks of {names}")
-        if table.feature.max()>=A.shape[1]: raise ValueError(f"acts has {A.shape[1]} features, but the table speaks of feature {table.feature.max()}")
-        draws = _found_again(cells, table, seen, cells.draws(n_boot, seed), eps, seed)[:, :, [list(seen).index(e) for e in names]]
+        A, (seen, codes) = _acts(acts, labels, groups), _classes(labels)
+        cells = _cells(A, codes, groups)
+        n = len(np.unique(cells.unit))
+        if set(seen) != set(names):
+            raise ValueError(f"labels hold {seen.tolist()}, the table speaks of {names}")
+        if table.feature.max() >= A.shape[1]:
+            raise ValueError(
+                f"acts has {A.shape[1]} features, but the table speaks of feature {table.feature.max()}"
+            )
+        draws = _found_again(cells, table, seen, cells.draws(n_boot, seed), eps, seed)[
+            :, :, [list(seen).index(e) for e in names]
+        ]
     tested = table[table.p.notna()].feature.nunique()
-    rows = [_count_row('all', k, table[k].sum(), None if draws is None else draws[:, i].sum(1), tested, n, level) for i, k in enumerate(('selective', 'highly'))]
-    rows += [_count_row(e, k, table[table.emotion==e][k].sum(), None if draws is None else draws[:, i, c], tested, n, level)
-             for c, e in enumerate(names) for i, k in enumerate(('selective', 'highly'))]
+    rows = [
+        _count_row(
+            "all",
+            k,
+            table[k].sum(),
+            None if draws is None else draws[:, i].sum(1),
+            tested,
+            n,
+            level,
+        )
+        for i, k in enumerate(("selective", "highly"))
+    ]
+    rows += [
+        _count_row(
+            e,
+            k,
+            table[table.emotion == e][k].sum(),
+            None if draws is None else draws[:, i, c],
+            tested,
+            n,
+            level,
+        )
+        for c, e in enumerate(names)
+        for i, k in enumerate(("selective", "highly"))
+    ]
     return pd.DataFrame(rows)
+
 
 # %% ../nbs/api/42_features.ipynb #cell035
 def _va_of(va, n):
     "Valence and arousal (row, 2) from labels or ratings"
     v = np.asarray(va)
-    if v.ndim==1:
-        if unknown:=sorted(set(v.tolist())-set(VALENCE_AROUSAL)): raise ValueError(f"labels {unknown} have no place in VALENCE_AROUSAL; give ratings (row, 2)")
+    if v.ndim == 1:
+        if unknown := sorted(set(v.tolist()) - set(VALENCE_AROUSAL)):
+            raise ValueError(
+                f"labels {unknown} have no place in VALENCE_AROUSAL; give ratings (row, 2)"
+            )
         v = np.array([VALENCE_AROUSAL[e] for e in v])
-    if v.shape!=(n, 2) or not np.isfinite(v.astype(float)).all(): raise ValueError(f"va must be finite and ({n}, 2), or {n} emotion names, got shape {v.shape}")
+    if v.shape != (n, 2) or not np.isfinite(v.astype(float)).all():
+        raise ValueError(
+            f"va must be finite and ({n}, 2), or {n} emotion names, got shape {v.shape}"
+        )
     return v.astype(float)
+
 
 def _weights_of(X, n, w, sums):
     "Regression weights (draw, 2, feature) for designs X (draw|1, cell, 3), rows n and draws w (draw|1, cell)"
-    V = np.swapaxes(X, 1, 2)*w[:, None]
-    VS = (V.reshape(-1, V.shape[2])@sums).reshape(*V.shape[:2], -1)
-    return np.linalg.solve((V*n)@X+1e-9*np.eye(3), VS)[:, 1:]
+    V = np.swapaxes(X, 1, 2) * w[:, None]
+    VS = (V.reshape(-1, V.shape[2]) @ sums).reshape(*V.shape[:2], -1)
+    return np.linalg.solve((V * n) @ X + 1e-9 * np.eye(3), VS)[:, 1:]
+
 
 def _va_draws(cells, X, sd, n_boot, n_perm, seed, max_mb):
     "Weights of the data, of resamples and of shuffled designs"
-    one, S = np.ones((1, len(X))), cells.sums/sd
-    W, P = cells.draws(n_boot, seed, False), cells.shuffles(n_perm, seed) if n_perm else np.zeros((0, len(X)), int)
-    design = np.zeros((cells.code.max()+1, 3)); design[cells.code] = X
-    boot = [_weights_of(X[None], cells.n, W[b], S) for b in _blocks(n_boot, 3*S.shape[1], max_mb)]
-    null = [_weights_of(design[P[b]], cells.n, one, S) for b in _blocks(n_perm, 3*S.shape[1], max_mb)]
-    return _weights_of(X[None], cells.n, one, S)[0], np.concatenate(boot), np.concatenate(null) if null else None
+    one, S = np.ones((1, len(X))), cells.sums / sd
+    W, P = (
+        cells.draws(n_boot, seed, False),
+        cells.shuffles(n_perm, seed) if n_perm else np.zeros((0, len(X)), int),
+    )
+    design = np.zeros((cells.code.max() + 1, 3))
+    design[cells.code] = X
+    boot = [_weights_of(X[None], cells.n, W[b], S) for b in _blocks(n_boot, 3 * S.shape[1], max_mb)]
+    null = [
+        _weights_of(design[P[b]], cells.n, one, S) for b in _blocks(n_perm, 3 * S.shape[1], max_mb)
+    ]
+    return (
+        _weights_of(X[None], cells.n, one, S)[0],
+        np.concatenate(boot),
+        np.concatenate(null) if null else None,
+    )
+
 
 # %% ../nbs/api/42_features.ipynb #cell036
 def va_weights(
-    acts:np.ndarray, # (row, feature) activations, >= 0
-    va:np.ndarray, # (row,) emotion names, or (row, 2) valence and arousal ratings
-    groups:np.ndarray|None=None, # (row,) units that are drawn and shuffled; None: rows
-    n_boot:int=500, # resamples of the interval
-    n_perm:int=1000, # shuffles of p; 0: none
-    level:float=.95, # confidence level
-    seed:int=0, # seed of both
-    max_mb:float=256. # memory of the draws
-)->pd.DataFrame: # feature, axis ("valence", "arousal"), weight, low, high, p, q
+    acts: np.ndarray,  # (row, feature) activations, >= 0
+    va: np.ndarray,  # (row,) emotion names, or (row, 2) valence and arousal ratings
+    groups: np.ndarray | None = None,  # (row,) units that are drawn and shuffled; None: rows
+    n_boot: int = 500,  # resamples of the interval
+    n_perm: int = 1000,  # shuffles of p; 0: none
+    level: float = 0.95,  # confidence level
+    seed: int = 0,  # seed of both
+    max_mb: float = 256.0,  # memory of the draws
+) -> pd.DataFrame:  # feature, axis ("valence", "arousal"), weight, low, high, p, q
     """Least-squares weights of valence and arousal, each with the other held fixed, in standard deviations of the feature per unit of the axis.
 
     p is two-sided and shuffles both ratings together over groups; dead features have weight 0 and p NaN."""
-    A = _acts(acts, None, groups); va = _va_of(va, len(A)); codes = np.unique(va, axis=0, return_inverse=True)[1].ravel()
-    if codes.max()<2: raise ValueError(f"va holds {codes.max()+1} distinct points; two slopes and a mean need at least three")
-    cells, sd = _cells(A, codes, groups), A.std(0); X = np.zeros((codes.max()+1, 3)); X[codes] = np.column_stack([np.ones(len(va)), va])
-    value, boot, null = _va_draws(cells, X[cells.code], np.where(sd>0, sd, 1), n_boot, n_perm, seed, max_mb)
-    low, high = np.quantile(boot, [(1-level)/2, (1+level)/2], axis=0)
-    p = np.full(value.shape, np.nan) if null is None else (1+(abs(null)>=abs(value)*(1-1e-9)).sum(0))/(1+n_perm)
-    p[:, sd==0] = np.nan; F = A.shape[1]
-    T = pd.DataFrame(dict(feature=np.tile(np.arange(F), 2), axis=np.repeat(['valence', 'arousal'], F), weight=value.ravel(), low=low.ravel(), high=high.ravel(), p=p.ravel()))
-    T['q'] = np.nan
-    if (ok:=T.p.notna()).any(): T.loc[ok, 'q'] = fdr(T.p[ok].to_numpy())
+    A = _acts(acts, None, groups)
+    va = _va_of(va, len(A))
+    codes = np.unique(va, axis=0, return_inverse=True)[1].ravel()
+    if codes.max() < 2:
+        raise ValueError(
+            f"va holds {codes.max() + 1} distinct points; two slopes and a mean need at least three"
+        )
+    cells, sd = _cells(A, codes, groups), A.std(0)
+    X = np.zeros((codes.max() + 1, 3))
+    X[codes] = np.column_stack([np.ones(len(va)), va])
+    value, boot, null = _va_draws(
+        cells, X[cells.code], np.where(sd > 0, sd, 1), n_boot, n_perm, seed, max_mb
+    )
+    low, high = np.quantile(boot, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    p = (
+        np.full(value.shape, np.nan)
+        if null is None
+        else (1 + (abs(null) >= abs(value) * (1 - 1e-9)).sum(0)) / (1 + n_perm)
+    )
+    p[:, sd == 0] = np.nan
+    F = A.shape[1]
+    T = pd.DataFrame(
+        dict(
+            feature=np.tile(np.arange(F), 2),
+            axis=np.repeat(["valence", "arousal"], F),
+            weight=value.ravel(),
+            low=low.ravel(),
+            high=high.ravel(),
+            p=p.ravel(),
+        )
+    )
+    T["q"] = np.nan
+    if (ok := T.p.notna()).any():
+        T.loc[ok, "q"] = fdr(T.p[ok].to_numpy())
     return T
+
 
 # %% ../nbs/api/42_features.ipynb #cell041
 def top_features(
-    table:pd.DataFrame, # from `selective_features`
-    n:int=5, # features an emotion
-    only:str|None='selective' # flag that a feature must carry ("selective", "highly"), or None
-)->list: # features, emotion by emotion, falling selectivity
+    table: pd.DataFrame,  # from `selective_features`
+    n: int = 5,  # features an emotion
+    only: str
+    | None = "selective",  # flag that a feature must carry ("selective", "highly"), or None
+) -> list:  # features, emotion by emotion, falling selectivity
     "The most selective features of every emotion"
-    T = table[table.best&~table.dead]
-    if only is not None: T = T[T[check_in('only', only, ('selective', 'highly'))]]
-    return [int(f) for e in dict.fromkeys(table.emotion) for f in T[T.emotion==e].sort_values('selectivity', ascending=False).feature[:n]]
+    T = table[table.best & ~table.dead]
+    if only is not None:
+        T = T[T[check_in("only", only, ("selective", "highly"))]]
+    return [
+        int(f)
+        for e in dict.fromkeys(table.emotion)
+        for f in T[T.emotion == e].sort_values("selectivity", ascending=False).feature[:n]
+    ]
+
 
 def emotion_profile(
-    table:pd.DataFrame, # from `selective_features`
-    features:Sequence|None=None, # which features, in this order; None: `top_features`
-    value:str='share' # "share" (of the summed emotion means), "mean_on" or "selectivity"
-)->pd.DataFrame: # (feature, emotion)
+    table: pd.DataFrame,  # from `selective_features`
+    features: Sequence | None = None,  # which features, in this order; None: `top_features`
+    value: str = "share",  # "share" (of the summed emotion means), "mean_on" or "selectivity"
+) -> pd.DataFrame:  # (feature, emotion)
     "Wide table for heat maps and clusters; raises ValueError for an unknown value or no features, KeyError for features that are not in the table"
-    check_in('value', value, ('share', 'mean_on', 'selectivity'))
+    check_in("value", value, ("share", "mean_on", "selectivity"))
     features = top_features(table) if features is None else list(features)
-    if not features: raise ValueError("no feature is selective; name the features to show")
-    if gone:=sorted(set(features)-set(table.feature)): raise KeyError(f"features {gone[:5]} are not in the table")
-    wide = table.pivot(index='feature', columns='emotion', values='mean_on' if value=='share' else value)[list(dict.fromkeys(table.emotion))].loc[features]
-    return wide.div(wide.sum(axis=1).replace(0, 1), axis=0) if value=='share' else wide
+    if not features:
+        raise ValueError("no feature is selective; name the features to show")
+    if gone := sorted(set(features) - set(table.feature)):
+        raise KeyError(f"features {gone[:5]} are not in the table")
+    wide = table.pivot(
+        index="feature", columns="emotion", values="mean_on" if value == "share" else value
+    )[list(dict.fromkeys(table.emotion))].loc[features]
+    return wide.div(wide.sum(axis=1).replace(0, 1), axis=0) if value == "share" else wide
+
 
 # %% ../nbs/api/42_features.ipynb #cell045
 def plot_profile(
-    table:pd.DataFrame, # from `selective_features`
-    features:Sequence|None=None, # which features; None: `top_features`
-    value:str='share', # as in `emotion_profile`
-    ax:Axes|None=None # axes to draw on
-)->Axes: # the axes
+    table: pd.DataFrame,  # from `selective_features`
+    features: Sequence | None = None,  # which features; None: `top_features`
+    value: str = "share",  # as in `emotion_profile`
+    ax: Axes | None = None,  # axes to draw on
+) -> Axes:  # the axes
     "Heat map of emotions by features"
     wide = emotion_profile(table, features, value).T
-    label = dict(share="share of the feature's activity", mean_on='mean activation', selectivity='selectivity')[value]
-    return plot_heatmap(wide, 1/len(wide) if value=='share' else None, label, '{:.1f}' if wide.shape[1]<=25 else '', ax)
+    label = dict(
+        share="share of the feature's activity",
+        mean_on="mean activation",
+        selectivity="selectivity",
+    )[value]
+    return plot_heatmap(
+        wide,
+        1 / len(wide) if value == "share" else None,
+        label,
+        "{:.1f}" if wide.shape[1] <= 25 else "",
+        ax,
+    )
+
 
 # %% ../nbs/api/42_features.ipynb #cell049
 def _cluster_name(profile):
     "Emotions whose share is 1.5 times the even share"
-    k = profile.shape[1]; mean = profile.mean(axis=0)
-    return '+'.join(profile.columns[mean>1.5/k]) or 'mixed'
+    k = profile.shape[1]
+    mean = profile.mean(axis=0)
+    return "+".join(profile.columns[mean > 1.5 / k]) or "mixed"
+
 
 def _cut(X, n_clusters, max_clusters, seed):
     "Ward clusters (feature,), their number chosen by silhouette on at most 2,000 features"
     from scipy.cluster.hierarchy import fcluster, linkage
     from sklearn.metrics import silhouette_score
-    tree = linkage(X, 'ward')
-    if n_clusters is not None: return fcluster(tree, n_clusters, 'maxclust')
-    cuts = {k: fcluster(tree, k, 'maxclust') for k in range(2, min(max_clusters, len(X)-1)+1)}
+
+    tree = linkage(X, "ward")
+    if n_clusters is not None:
+        return fcluster(tree, n_clusters, "maxclust")
+    cuts = {k: fcluster(tree, k, "maxclust") for k in range(2, min(max_clusters, len(X) - 1) + 1)}
     size = min(2000, len(X))
-    score = {k: silhouette_score(X, c, sample_size=size if size<len(X) else None, random_state=seed) for k, c in cuts.items() if len(np.unique(c))>1}
+    score = {
+        k: silhouette_score(X, c, sample_size=size if size < len(X) else None, random_state=seed)
+        for k, c in cuts.items()
+        if len(np.unique(c)) > 1
+    }
     return cuts[max(score, key=score.get)] if score else np.ones(len(X), int)
 
+
 def cluster_features(
-    table:pd.DataFrame, # from `selective_features`
-    features:Sequence|None=None, # which features; None: all that are alive
-    n_clusters:int|None=None, # number of clusters; None: by silhouette
-    max_clusters:int=10, # most clusters to try
-    seed:int=0 # seed of the subsample that the silhouette uses
-)->pd.DataFrame: # feature, cluster, name, size, silhouette
+    table: pd.DataFrame,  # from `selective_features`
+    features: Sequence | None = None,  # which features; None: all that are alive
+    n_clusters: int | None = None,  # number of clusters; None: by silhouette
+    max_clusters: int = 10,  # most clusters to try
+    seed: int = 0,  # seed of the subsample that the silhouette uses
+) -> pd.DataFrame:  # feature, cluster, name, size, silhouette
     "Ward clusters (Ward 1963) of emotion profiles under the Hellinger distance; raises ValueError for fewer than three features"
     from sklearn.metrics import silhouette_samples
-    P = emotion_profile(table, sorted(table[~table.dead].feature.unique()) if features is None else features)
-    if len(P)<3: raise ValueError(f"{len(P)} features cannot be clustered; at least three are needed")
-    X = np.sqrt(P.to_numpy()); cut = _cut(X, n_clusters, max_clusters, seed)
-    several = 1<len(np.unique(cut))<len(X)
-    names = {c: _cluster_name(P[cut==c]) for c in np.unique(cut)}
-    return pd.DataFrame(dict(feature=P.index, cluster=cut-1, name=[names[c] for c in cut], size=np.bincount(cut)[cut], silhouette=silhouette_samples(X, cut) if several else np.nan))
+
+    P = emotion_profile(
+        table, sorted(table[~table.dead].feature.unique()) if features is None else features
+    )
+    if len(P) < 3:
+        raise ValueError(f"{len(P)} features cannot be clustered; at least three are needed")
+    X = np.sqrt(P.to_numpy())
+    cut = _cut(X, n_clusters, max_clusters, seed)
+    several = 1 < len(np.unique(cut)) < len(X)
+    names = {c: _cluster_name(P[cut == c]) for c in np.unique(cut)}
+    return pd.DataFrame(
+        dict(
+            feature=P.index,
+            cluster=cut - 1,
+            name=[names[c] for c in cut],
+            size=np.bincount(cut)[cut],
+            silhouette=silhouette_samples(X, cut) if several else np.nan,
+        )
+    )
+
 
 # %% ../nbs/api/42_features.ipynb #cell054
 def _ranked(A, on):
     "Features by their standardized difference of means between the rows on and off"
     a, b = A[on], A[~on]
-    sd = np.sqrt((a.var(0)*len(a)+b.var(0)*len(b))/len(A))
-    return np.argsort(-abs(a.mean(0)-b.mean(0))/np.where(sd>0, sd, np.inf), kind='stable')
+    sd = np.sqrt((a.var(0) * len(a) + b.var(0) * len(b)) / len(A))
+    return np.argsort(-abs(a.mean(0) - b.mean(0)) / np.where(sd > 0, sd, np.inf), kind="stable")
+
 
 def _sparse_predictions(A, codes, folds, ks, C):
     "Held-out one-against-rest answers (class, k, row) and the features chosen first in every fold (class, fold)"
     from sklearn.linear_model import LogisticRegression
-    out, first = np.zeros((codes.max()+1, len(ks), len(A)), bool), []
-    for c in range(codes.max()+1):
+
+    out, first = np.zeros((codes.max() + 1, len(ks), len(A)), bool), []
+    for c in range(codes.max() + 1):
         first.append([])
         for train, test in folds:
-            order = _ranked(A[train], codes[train]==c); first[c].append(int(order[0]))
+            order = _ranked(A[train], codes[train] == c)
+            first[c].append(int(order[0]))
             for i, k in enumerate(ks):
-                X = A[:, order[:k]]; X = (X-X[train].mean(0))/np.where((sd:=X[train].std(0))>0, sd, 1)
-                out[c, i, test] = LogisticRegression(C=C, class_weight='balanced').fit(X[train], codes[train]==c).predict(X[test])
+                X = A[:, order[:k]]
+                X = (X - X[train].mean(0)) / np.where((sd := X[train].std(0)) > 0, sd, 1)
+                out[c, i, test] = (
+                    LogisticRegression(C=C, class_weight="balanced")
+                    .fit(X[train], codes[train] == c)
+                    .predict(X[test])
+                )
     return out, np.array(first)
+
 
 def _ridge_scores(X, Y, train, test):
     "Scores (penalty, test, class) of ridge probes on standardized states, with centred targets"
-    X = X-X[train].mean(0); sd = X[train].std(0); X = X/np.where(sd>1e-9*max(sd.max(), 1e-300), sd, 1)
-    w, U = np.linalg.eigh(X[train]@X[train].T); w = np.maximum(w, 0)
-    T, P = U.T@(Y[train]-Y[train].mean(0)), X[test]@X[train].T@U
-    return np.stack([P@(T/(w+l*max(w.mean(), 1e-300))[:, None]) for l in LAMBDAS])
+    X = X - X[train].mean(0)
+    sd = X[train].std(0)
+    X = X / np.where(sd > 1e-9 * max(sd.max(), 1e-300), sd, 1)
+    w, U = np.linalg.eigh(X[train] @ X[train].T)
+    w = np.maximum(w, 0)
+    T, P = U.T @ (Y[train] - Y[train].mean(0)), X[test] @ X[train].T @ U
+    return np.stack([P @ (T / (w + l * max(w.mean(), 1e-300))[:, None]) for l in LAMBDAS])
+
 
 def _hits(S, on):
     "Balanced accuracy (penalty, class) of scores (penalty, row, class)"
-    return (((S>0)&on).sum(1)/np.maximum(on.sum(0), 1)+((S<=0)&~on).sum(1)/np.maximum((~on).sum(0), 1)).round(9)
+    return (
+        ((S > 0) & on).sum(1) / np.maximum(on.sum(0), 1)
+        + ((S <= 0) & ~on).sum(1) / np.maximum((~on).sum(0), 1)
+    ).round(9)
+
 
 def _dense_predictions(X, codes, groups, folds, seed):
     "Held-out one-against-rest answers (class, 1, row) of ridge probes, the penalty of each class chosen on inner folds"
-    X, on = np.asarray(X, float), codes[:, None]==np.arange(codes.max()+1); out = np.zeros((on.shape[1], 1, len(X)), bool)
+    X, on = np.asarray(X, float), codes[:, None] == np.arange(codes.max() + 1)
+    out = np.zeros((on.shape[1], 1, len(X)), bool)
     for train, test in folds:
         few = min(len(np.unique(groups[train][o])) for o in on[train].T)
-        inner = grouped_folds(codes[train], groups[train], min(5, few), seed) if few>1 else []
-        score = sum(_hits(_ridge_scores(X, on.astype(float), train[a], train[b]), on[train[b]]) for a, b in inner)
-        best = np.argmax(score[::-1], 0) if few>1 else np.full(on.shape[1], 3)
-        out[:, 0, test] = np.take_along_axis(_ridge_scores(X, on.astype(float), train, test)[::-1], best[None, None], 0)[0].T>0
+        inner = grouped_folds(codes[train], groups[train], min(5, few), seed) if few > 1 else []
+        score = sum(
+            _hits(_ridge_scores(X, on.astype(float), train[a], train[b]), on[train[b]])
+            for a, b in inner
+        )
+        best = np.argmax(score[::-1], 0) if few > 1 else np.full(on.shape[1], 3)
+        out[:, 0, test] = (
+            np.take_along_axis(
+                _ridge_scores(X, on.astype(float), train, test)[::-1], best[None, None], 0
+            )[0].T
+            > 0
+        )
     return out
+
 
 def _ovr_draws(pred, codes, groups, n_boot, seed):
     "Balanced accuracy (1 + resample, class, arm) of one-against-rest answers (class, arm, row); the first is the data"
     k, arms, n = pred.shape
-    hit = pred==(codes==np.arange(k)[:, None])[:, None]
-    cells = _cells(hit.reshape(-1, n).T.astype(float), codes, groups); W = np.vstack([np.ones(len(cells.n)), cells.draws(n_boot, seed)])
-    mean = lambda c, m: (W[:, m]@cells.sums[m, c*arms:(c+1)*arms])/np.maximum(W[:, m]@cells.n[m], 1e-30)[:, None]
-    return np.stack([(mean(c, cells.code==c)+mean(c, cells.code!=c))/2 for c in range(k)], 1)
+    hit = pred == (codes == np.arange(k)[:, None])[:, None]
+    cells = _cells(hit.reshape(-1, n).T.astype(float), codes, groups)
+    W = np.vstack([np.ones(len(cells.n)), cells.draws(n_boot, seed)])
+    mean = lambda c, m: (
+        (W[:, m] @ cells.sums[m, c * arms : (c + 1) * arms])
+        / np.maximum(W[:, m] @ cells.n[m], 1e-30)[:, None]
+    )
+    return np.stack(
+        [(mean(c, cells.code == c) + mean(c, cells.code != c)) / 2 for c in range(k)], 1
+    )
+
 
 # %% ../nbs/api/42_features.ipynb #cell055
 def _probe_rows(draws, names, arms, n, level):
     "Rows of the table from draws (1 + resample, class, arm); the last arm is the dense probe"
-    rows, ends = [], [(1-level)/2, (1+level)/2]
+    rows, ends = [], [(1 - level) / 2, (1 + level) / 2]
     both = np.concatenate([draws.mean(1, keepdims=True), draws], 1)
-    for e, name in enumerate(['mean', *names]):
+    for e, name in enumerate(["mean", *names]):
         for a, (kind, k) in enumerate(arms):
-            v, gap = both[:, e, a], both[:, e, a]-both[:, e, -1]
+            v, gap = both[:, e, a], both[:, e, a] - both[:, e, -1]
             (low, high), (gl, gh) = np.quantile(v[1:], ends), np.quantile(gap[1:], ends)
-            rows.append(dict(emotion=name, representation=kind, k=k, score=v[0], low=low, high=high, gap=gap[0], gap_low=gl, gap_high=gh, n=n, chance=.5))
+            rows.append(
+                dict(
+                    emotion=name,
+                    representation=kind,
+                    k=k,
+                    score=v[0],
+                    low=low,
+                    high=high,
+                    gap=gap[0],
+                    gap_low=gl,
+                    gap_high=gh,
+                    n=n,
+                    chance=0.5,
+                )
+            )
     return rows
 
+
 def sparse_probe(
-    acts:np.ndarray, # (row, feature) activations, >= 0
-    labels:np.ndarray, # (row,) emotions
-    groups:np.ndarray|None=None, # (row,) units held out as a whole; None: rows
-    dense:np.ndarray|None=None, # (row, d) states for the dense probe; None: all features
-    ks:Sequence=(1, 5, 20), # how many features
-    folds:Folds|None=None, # folds to share with other probes
-    C:float=1., # inverse penalty of the sparse probes
-    n_boot:int=1000, # resamples
-    level:float=.95, # confidence level
-    seed:int=0 # seed of folds and resamples
-)->pd.DataFrame: # emotion ("mean" and each), representation, k, score, low, high, gap to the dense probe with gap_low and gap_high, n, chance, feature
+    acts: np.ndarray,  # (row, feature) activations, >= 0
+    labels: np.ndarray,  # (row,) emotions
+    groups: np.ndarray | None = None,  # (row,) units held out as a whole; None: rows
+    dense: np.ndarray | None = None,  # (row, d) states for the dense probe; None: all features
+    ks: Sequence = (1, 5, 20),  # how many features
+    folds: Folds | None = None,  # folds to share with other probes
+    C: float = 1.0,  # inverse penalty of the sparse probes
+    n_boot: int = 1000,  # resamples
+    level: float = 0.95,  # confidence level
+    seed: int = 0,  # seed of folds and resamples
+) -> pd.DataFrame:  # emotion ("mean" and each), representation, k, score, low, high, gap to the dense probe with gap_low and gap_high, n, chance, feature
     """Balanced accuracy of one emotion against the rest from the best k features, chosen inside each training part (Gurnee et al. 2023).
 
     `feature` is the one that most folds chose first. Raises ValueError for one class, k above the number of features, NaN."""
-    A = _acts(acts, labels, groups); names, codes = _classes(labels); groups = np.arange(len(A)) if groups is None else np.asarray(groups)
-    if (k:=max(ks))>A.shape[1] or min(ks)<1: raise ValueError(f"ks must lie between 1 and the number of features {A.shape[1]}, got {k if k>A.shape[1] else min(ks)}")
-    if dense is not None and (np.ndim(dense)!=2 or len(dense)!=len(A) or not np.isfinite(dense).all()): raise ValueError(f"dense must be finite and ({len(A)}, d), got shape {np.shape(dense)}")
-    folds = grouped_folds(codes, groups, min(5, len(np.unique(groups))), seed) if folds is None else folds
+    A = _acts(acts, labels, groups)
+    names, codes = _classes(labels)
+    groups = np.arange(len(A)) if groups is None else np.asarray(groups)
+    if (k := max(ks)) > A.shape[1] or min(ks) < 1:
+        raise ValueError(
+            f"ks must lie between 1 and the number of features {A.shape[1]}, got {k if k > A.shape[1] else min(ks)}"
+        )
+    if dense is not None and (
+        np.ndim(dense) != 2 or len(dense) != len(A) or not np.isfinite(dense).all()
+    ):
+        raise ValueError(f"dense must be finite and ({len(A)}, d), got shape {np.shape(dense)}")
+    folds = (
+        grouped_folds(codes, groups, min(5, len(np.unique(groups))), seed)
+        if folds is None
+        else folds
+    )
     pred, first = _sparse_predictions(A, codes, folds, ks, C)
-    pred = np.concatenate([pred, _dense_predictions(A if dense is None else dense, codes, groups, folds, seed)], 1)
-    draws, width = _ovr_draws(pred, codes, groups, n_boot, seed), A.shape[1] if dense is None else np.shape(dense)[1]
-    rows = _probe_rows(draws, names, [('features', int(k)) for k in ks]+[('dense', width)], len(np.unique(groups)), level)
+    pred = np.concatenate(
+        [pred, _dense_predictions(A if dense is None else dense, codes, groups, folds, seed)], 1
+    )
+    draws, width = (
+        _ovr_draws(pred, codes, groups, n_boot, seed),
+        A.shape[1] if dense is None else np.shape(dense)[1],
+    )
+    rows = _probe_rows(
+        draws,
+        names,
+        [("features", int(k)) for k in ks] + [("dense", width)],
+        len(np.unique(groups)),
+        level,
+    )
     chosen = {n: int(np.bincount(f).argmax()) for n, f in zip(names, first)}
     T = pd.DataFrame(rows)
-    return T.assign(feature=T.emotion.map(chosen).where(T.representation=='features').astype('Int64'))
+    return T.assign(
+        feature=T.emotion.map(chosen).where(T.representation == "features").astype("Int64")
+    )
+
 
 # %% ../nbs/api/42_features.ipynb #cell060
-def _signed(states, name='states'):
+def _signed(states, name="states"):
     "Checked signed states"
     X = np.asarray(states, float)
-    if X.ndim!=2 or not X.size: raise ValueError(f"{name} must be (row, d) and not empty, got shape {X.shape}")
-    if not np.isfinite(X).all(): raise ValueError(f"{name} must be finite, it holds NaN or infinite values in {(~np.isfinite(X)).any(1).sum()} rows")
+    if X.ndim != 2 or not X.size:
+        raise ValueError(f"{name} must be (row, d) and not empty, got shape {X.shape}")
+    if not np.isfinite(X).all():
+        raise ValueError(
+            f"{name} must be finite, it holds NaN or infinite values in {(~np.isfinite(X)).any(1).sum()} rows"
+        )
     return X
 
+
 def rectify(
-    states:np.ndarray, # (row, d) signed states
-    centre:bool=True # subtract the mean of each dimension first
-)->np.ndarray: # (row, 2 d) non-negative: the positive parts, then the negative parts
+    states: np.ndarray,  # (row, d) signed states
+    centre: bool = True,  # subtract the mean of each dimension first
+) -> np.ndarray:  # (row, 2 d) non-negative: the positive parts, then the negative parts
     "Both signs of every dimension as features of their own"
-    X = _signed(states); X = X-X.mean(0) if centre else X
+    X = _signed(states)
+    X = X - X.mean(0) if centre else X
     return np.maximum(np.hstack([X, -X]), 0)
 
+
 def pca_features(
-    states:np.ndarray, # (row, d) signed states
-    n:int|None=None # components; None: all that the data have
-)->np.ndarray: # (row, 2 n) both signs of the components' scores
+    states: np.ndarray,  # (row, d) signed states
+    n: int | None = None,  # components; None: all that the data have
+) -> np.ndarray:  # (row, 2 n) both signs of the components' scores
     "Principal components as features"
-    X = _signed(states); X = X-X.mean(0)
+    X = _signed(states)
+    X = X - X.mean(0)
     U, s, _ = np.linalg.svd(X, full_matrices=False)
-    keep = s>1e-9*max(s.max(), 1e-300)
-    return rectify((U*s)[:, keep][:, :n])
+    keep = s > 1e-9 * max(s.max(), 1e-300)
+    return rectify((U * s)[:, keep][:, :n])
+
 
 # %% ../nbs/api/42_features.ipynb #cell063
-ARMS = ('dictionary', 'shuffled labels', 'random weights', 'PCA', 'raw dimensions')
-MEASURES = ('selective', 'highly', 'share', 'share_of_columns', 'probe')
+ARMS = ("dictionary", "shuffled labels", "random weights", "PCA", "raw dimensions")
+MEASURES = ("selective", "highly", "share", "share_of_columns", "probe")
+
 
 def _arm(A, labels, groups, W, o):
     "One arm: counts, shares and the probe, each the value and its draws; `again` holds the counts and shares with features found anew in every resample"
-    T = selective_features(A, labels, groups, o['n_perm'], o['seed'], o['eps'])
-    names, codes = _classes(labels); live = int((~T.dead).sum()/len(names)); cells = _cells(np.asarray(A), codes, groups)
+    T = selective_features(A, labels, groups, o["n_perm"], o["seed"], o["eps"])
+    names, codes = _classes(labels)
+    live = int((~T.dead).sum() / len(names))
+    cells = _cells(np.asarray(A), codes, groups)
+
     def measures(draws):
         n = np.vstack([[T.selective.sum(), T.highly.sum()], draws.sum(2)])
-        return dict(selective=n[:, 0], highly=n[:, 1], share=n[:, 0]/max(1, live), share_of_columns=n[:, 0]/A.shape[1])
-    again = {f'{m} again': v for m, v in measures(_found_again(cells, T, names, W, o['eps'], o['seed'])).items()}
-    folds = grouped_folds(codes, groups, min(5, len(np.unique(groups))), o['seed'])
-    pred = _sparse_predictions(np.asarray(A), codes, folds, [min(o['k'], A.shape[1])], 1.)[0]
-    probe = _ovr_draws(pred, codes, groups, o['n_boot'], o['seed'])[:, :, 0].mean(1)
-    return dict(features=A.shape[1], alive=live, **measures(_kept(cells, T, W, o['eps'])), probe=probe, **again)
+        return dict(
+            selective=n[:, 0],
+            highly=n[:, 1],
+            share=n[:, 0] / max(1, live),
+            share_of_columns=n[:, 0] / A.shape[1],
+        )
 
-def _averaged(arms): return {k: np.mean([a[k] for a in arms], 0) for k in arms[0]}
+    again = {
+        f"{m} again": v
+        for m, v in measures(_found_again(cells, T, names, W, o["eps"], o["seed"])).items()
+    }
+    folds = grouped_folds(codes, groups, min(5, len(np.unique(groups))), o["seed"])
+    pred = _sparse_predictions(np.asarray(A), codes, folds, [min(o["k"], A.shape[1])], 1.0)[0]
+    probe = _ovr_draws(pred, codes, groups, o["n_boot"], o["seed"])[:, :, 0].mean(1)
+    return dict(
+        features=A.shape[1],
+        alive=live,
+        **measures(_kept(cells, T, W, o["eps"])),
+        probe=probe,
+        **again,
+    )
+
+
+def _averaged(arms):
+    return {k: np.mean([a[k] for a in arms], 0) for k in arms[0]}
+
 
 def _arm_row(name, a, ref, level):
-    out = dict(arm=name, features=float(a['features']), alive=float(a['alive']))
+    out = dict(arm=name, features=float(a["features"]), alive=float(a["alive"]))
     for m in MEASURES:
-        again, d = a.get(f'{m} again', a[m]), ref[m]-a[m]
-        out |= {m: again[0], f'{m}_gain': d[0]}
-        for name, v in ((m, again), (f'{m}_gain', d), (f'{m}_redrawn', ref.get(f'{m} again', ref[m])-again)):
-            out[f'{name}_low'], out[f'{name}_high'] = _ends(v[0], v[1:], level, 0 if name==m else -np.inf)
+        again, d = a.get(f"{m} again", a[m]), ref[m] - a[m]
+        out |= {m: again[0], f"{m}_gain": d[0]}
+        for name, v in (
+            (m, again),
+            (f"{m}_gain", d),
+            (f"{m}_redrawn", ref.get(f"{m} again", ref[m]) - again),
+        ):
+            out[f"{name}_low"], out[f"{name}_high"] = _ends(
+                v[0], v[1:], level, 0 if name == m else -np.inf
+            )
     return out
+
 
 # %% ../nbs/api/42_features.ipynb #cell064
 def control_table(
-    acts:np.ndarray, # (row, feature) activations of the dictionary
-    raw:np.ndarray, # (row, d) states that the dictionary reads
-    labels:np.ndarray, # (row,) emotions
-    groups:np.ndarray|None=None, # (row,) units; None: rows
-    random:np.ndarray|None=None, # (row, feature) the same pipeline on a model with random weights; None leaves that arm open
-    k:int=1, # features of the sparse probe
-    n_shuffles:int=3, # pseudo-experiments with shuffled labels, averaged
-    n_perm:int=300, # shuffles of every test
-    n_boot:int=300, # resamples
-    level:float=.95, # confidence level
-    seed:int=0, # seed
-    eps:float=EPS # as in `selectivity`
-)->pd.DataFrame: # arm, features (columns of the arm), alive; then selective, highly, share (selective of alive), share_of_columns (selective of all features), probe, each with interval, gain and redrawn
+    acts: np.ndarray,  # (row, feature) activations of the dictionary
+    raw: np.ndarray,  # (row, d) states that the dictionary reads
+    labels: np.ndarray,  # (row,) emotions
+    groups: np.ndarray | None = None,  # (row,) units; None: rows
+    random: np.ndarray
+    | None = None,  # (row, feature) the same pipeline on a model with random weights; None leaves that arm open
+    k: int = 1,  # features of the sparse probe
+    n_shuffles: int = 3,  # pseudo-experiments with shuffled labels, averaged
+    n_perm: int = 300,  # shuffles of every test
+    n_boot: int = 300,  # resamples
+    level: float = 0.95,  # confidence level
+    seed: int = 0,  # seed
+    eps: float = EPS,  # as in `selectivity`
+) -> pd.DataFrame:  # arm, features (columns of the arm), alive; then selective, highly, share (selective of alive), share_of_columns (selective of all features), probe, each with interval, gain and redrawn
     """Counting and probing on the dictionary and on four controls, with the same resamples for all: the dictionary's gains are paired.
 
     `X_low` and `X_high` are those of `count_selective`. `X_gain` has two intervals: `X_gain_low`, `X_gain_high` take the features that were found as given,
     `X_redrawn_low`, `X_redrawn_high` find them anew in every resample and are wider; for the probe both are the same."""
-    A = _acts(acts, labels, groups); names, codes = _classes(labels); groups = np.arange(len(A)) if groups is None else np.asarray(groups)
-    if random is not None: random = _acts(random, labels, groups, 'random')
-    if len(raw:=_signed(raw, 'raw'))!=len(A): raise ValueError(f"raw and acts must have the same rows, got {len(raw)} and {len(A)}")
-    W, o = _cells(A, codes, groups).draws(n_boot, seed), dict(k=k, n_perm=n_perm, n_boot=n_boot, seed=seed, eps=eps)
-    fake = permute_labels(np.asarray(labels), groups, n_shuffles, seed+1)
+    A = _acts(acts, labels, groups)
+    names, codes = _classes(labels)
+    groups = np.arange(len(A)) if groups is None else np.asarray(groups)
+    if random is not None:
+        random = _acts(random, labels, groups, "random")
+    if len(raw := _signed(raw, "raw")) != len(A):
+        raise ValueError(f"raw and acts must have the same rows, got {len(raw)} and {len(A)}")
+    W, o = (
+        _cells(A, codes, groups).draws(n_boot, seed),
+        dict(k=k, n_perm=n_perm, n_boot=n_boot, seed=seed, eps=eps),
+    )
+    fake = permute_labels(np.asarray(labels), groups, n_shuffles, seed + 1)
     with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', message='.*features are dead')
-        arms = {'dictionary': _arm(A, labels, groups, W, o), 'shuffled labels': _averaged([_arm(A, l, groups, W, o) for l in fake])}
-        arms |= {n: _arm(X, labels, groups, W, o) for n, X in (('random weights', random), ('PCA', pca_features(raw)), ('raw dimensions', rectify(raw))) if X is not None}
-    return pd.DataFrame([_arm_row(n, arms[n], arms['dictionary'], level) if n in arms else dict(arm=n) for n in ARMS])
+        warnings.filterwarnings("ignore", message=".*features are dead")
+        arms = {
+            "dictionary": _arm(A, labels, groups, W, o),
+            "shuffled labels": _averaged([_arm(A, l, groups, W, o) for l in fake]),
+        }
+        arms |= {
+            n: _arm(X, labels, groups, W, o)
+            for n, X in (
+                ("random weights", random),
+                ("PCA", pca_features(raw)),
+                ("raw dimensions", rectify(raw)),
+            )
+            if X is not None
+        }
+    return pd.DataFrame(
+        [
+            _arm_row(n, arms[n], arms["dictionary"], level) if n in arms else dict(arm=n)
+            for n in ARMS
+        ]
+    )
+
 
 # %% ../nbs/api/42_features.ipynb #cell068
 def beats_controls(
-    table:pd.DataFrame, # from `control_table`
-    measure:str='probe', # "probe" (accuracy of the best k), "selective", "highly" (counts), "share" (of living features that are selective) or "share_of_columns" (of all)
-    redrawn:bool=False # use the wider intervals, in which features are found anew in every resample
-)->dict: # measure, beats, against (the hardest control), gain, low, high, missing (controls without numbers)
+    table: pd.DataFrame,  # from `control_table`
+    measure: str = "probe",  # "probe" (accuracy of the best k), "selective", "highly" (counts), "share" (of living features that are selective) or "share_of_columns" (of all)
+    redrawn: bool = False,  # use the wider intervals, in which features are found anew in every resample
+) -> dict:  # measure, beats, against (the hardest control), gain, low, high, missing (controls without numbers)
     "Does the dictionary beat all four controls, by the lower end of every paired interval? A control that was not run counts as not beaten."
-    check_in('measure', measure, MEASURES)
-    T = table[table.arm!='dictionary'].set_index('arm').reindex(ARMS[1:])
-    ends = f'{measure}_redrawn' if redrawn else f'{measure}_gain'; gain = T[[f'{measure}_gain', f'{ends}_low', f'{ends}_high']]
+    check_in("measure", measure, MEASURES)
+    T = table[table.arm != "dictionary"].set_index("arm").reindex(ARMS[1:])
+    ends = f"{measure}_redrawn" if redrawn else f"{measure}_gain"
+    gain = T[[f"{measure}_gain", f"{ends}_low", f"{ends}_high"]]
     missing = list(gain.index[gain.isna().any(axis=1)])
-    worst = gain.iloc[:, 1].idxmin() if len(missing)<len(gain) else None
-    value, low, high = gain.loc[worst].astype(float) if worst else (math.nan,)*3
-    return dict(measure=measure, beats=bool(not missing and low>0), against=worst, gain=float(value), low=float(low), high=float(high), missing=missing)
+    worst = gain.iloc[:, 1].idxmin() if len(missing) < len(gain) else None
+    value, low, high = gain.loc[worst].astype(float) if worst else (math.nan,) * 3
+    return dict(
+        measure=measure,
+        beats=bool(not missing and low > 0),
+        against=worst,
+        gain=float(value),
+        low=float(low),
+        high=float(high),
+        missing=missing,
+    )
+
 
 def control_claims(
-    table:pd.DataFrame, # from `control_table`
-    redrawn:bool=False # as in `beats_controls`
-)->pd.DataFrame: # measure, says (in words), dictionary, control (value of the hardest), beats, against, gain, low, high, missing
+    table: pd.DataFrame,  # from `control_table`
+    redrawn: bool = False,  # as in `beats_controls`
+) -> pd.DataFrame:  # measure, says (in words), dictionary, control (value of the hardest), beats, against, gain, low, high, missing
     "`beats_controls` for every measure: a win by count and a win by share are two claims"
-    says = dict(selective='number of selective features', highly='number of highly selective features', share='share of living features that are selective',
-                share_of_columns='share of all columns that are selective', probe='accuracy of the best features'); T = table.set_index('arm')
+    says = dict(
+        selective="number of selective features",
+        highly="number of highly selective features",
+        share="share of living features that are selective",
+        share_of_columns="share of all columns that are selective",
+        probe="accuracy of the best features",
+    )
+    T = table.set_index("arm")
     claims = [beats_controls(table, m, redrawn) for m in MEASURES]
-    return pd.DataFrame([dict(measure=(m:=c['measure']), says=says[m], dictionary=T.loc['dictionary', m], control=T[m].get(c['against'], math.nan), **{k: v for k, v in c.items() if k!='measure'}) for c in claims])
+    return pd.DataFrame(
+        [
+            dict(
+                measure=(m := c["measure"]),
+                says=says[m],
+                dictionary=T.loc["dictionary", m],
+                control=T[m].get(c["against"], math.nan),
+                **{k: v for k, v in c.items() if k != "measure"},
+            )
+            for c in claims
+        ]
+    )
+
 
 # %% ../nbs/api/42_features.ipynb #cell073
 def _kept_flags(means, c, eps):
     "Which features (..., criterion, feature) have their largest mean on class c, and a ratio above 2 there as well"
     own = _ratio(means, eps)[..., c, np.arange(len(c))]
-    same = (means.argmax(-2)==c)&(own>0)
-    return np.stack([same, same&(own>2)], -2)
+    same = (means.argmax(-2) == c) & (own > 0)
+    return np.stack([same, same & (own > 2)], -2)
+
 
 def generalization(
-    table:pd.DataFrame, # from `selective_features` on the prompts that are known
-    acts_new:np.ndarray, # (row, feature) activations on held-out prompts
-    labels_new:np.ndarray, # (row,) their emotions
-    groups_new:np.ndarray|None=None, # (row,) units; None: rows
-    n_perm:int=1000, # shuffles of the new labels
-    n_boot:int=1000, # resamples of the new groups
-    level:float=.95, # confidence level
-    seed:int=0, # seed of both
-    eps:float=EPS # as in `selectivity`
-)->pd.DataFrame: # emotion ("all" and each), criterion ("same emotion", "and above 2"), features, kept, share, low, high, chance, p, n
+    table: pd.DataFrame,  # from `selective_features` on the prompts that are known
+    acts_new: np.ndarray,  # (row, feature) activations on held-out prompts
+    labels_new: np.ndarray,  # (row,) their emotions
+    groups_new: np.ndarray | None = None,  # (row,) units; None: rows
+    n_perm: int = 1000,  # shuffles of the new labels
+    n_boot: int = 1000,  # resamples of the new groups
+    level: float = 0.95,  # confidence level
+    seed: int = 0,  # seed of both
+    eps: float = EPS,  # as in `selectivity`
+) -> pd.DataFrame:  # emotion ("all" and each), criterion ("same emotion", "and above 2"), features, kept, share, low, high, chance, p, n
     "How many selective features keep their emotion on new prompts, against shuffled labels; raises ValueError when no feature is selective"
-    A = _acts(acts_new, labels_new, groups_new, 'acts_new'); T = table[table.selective]; names, codes = _classes(labels_new)
-    if not len(T): raise ValueError("no feature of the table is selective: there is nothing to generalize")
-    if T.feature.max()>=A.shape[1]: raise ValueError(f"acts_new has {A.shape[1]} features, but the table speaks of feature {T.feature.max()}")
-    if gone:=sorted(set(T.emotion)-set(names)): raise ValueError(f"the new prompts hold no row of {gone}")
-    cells, f, c = _cells(A, codes, groups_new), T.feature.to_numpy(), np.array([list(names).index(e) for e in T.emotion])
-    flags = lambda Z: np.concatenate([_kept_flags(_means(cells, Z[b], f), c, eps) for b in _blocks(len(Z), len(names)*len(f), 256)])
-    value, boot = flags(cells.masks()[None])[0], flags(cells.draws(n_boot, seed)[:, None]*cells.masks())
+    A = _acts(acts_new, labels_new, groups_new, "acts_new")
+    T = table[table.selective]
+    names, codes = _classes(labels_new)
+    if not len(T):
+        raise ValueError("no feature of the table is selective: there is nothing to generalize")
+    if T.feature.max() >= A.shape[1]:
+        raise ValueError(
+            f"acts_new has {A.shape[1]} features, but the table speaks of feature {T.feature.max()}"
+        )
+    if gone := sorted(set(T.emotion) - set(names)):
+        raise ValueError(f"the new prompts hold no row of {gone}")
+    cells, f, c = (
+        _cells(A, codes, groups_new),
+        T.feature.to_numpy(),
+        np.array([list(names).index(e) for e in T.emotion]),
+    )
+    flags = lambda Z: np.concatenate(
+        [
+            _kept_flags(_means(cells, Z[b], f), c, eps)
+            for b in _blocks(len(Z), len(names) * len(f), 256)
+        ]
+    )
+    value, boot = (
+        flags(cells.masks()[None])[0],
+        flags(cells.draws(n_boot, seed)[:, None] * cells.masks()),
+    )
     null = flags(cells.masks(cells.shuffles(n_perm, seed)))
-    return _general_table(value, boot, null, T.emotion.to_numpy(), len(np.unique(cells.unit)), level)
+    return _general_table(
+        value, boot, null, T.emotion.to_numpy(), len(np.unique(cells.unit)), level
+    )
+
 
 def _general_table(value, boot, null, emotion, n, level):
     rows = []
-    for e in ['all', *dict.fromkeys(emotion)]:
-        m = np.ones(len(emotion), bool) if e=='all' else emotion==e
-        for i, name in enumerate(('same emotion', 'and above 2')):
+    for e in ["all", *dict.fromkeys(emotion)]:
+        m = np.ones(len(emotion), bool) if e == "all" else emotion == e
+        for i, name in enumerate(("same emotion", "and above 2")):
             share, floor = value[i, m].mean(), null[:, i, m].mean(1)
-            low, high = np.minimum(_ends(share, boot[:, i, m].mean(1), level, 0.), 1.)
-            rows.append(dict(emotion=e, criterion=name, features=int(m.sum()), kept=int(value[i, m].sum()), share=share, low=low, high=high,
-                             chance=floor.mean(), p=permutation_p(share, floor), n=n))
+            low, high = np.minimum(_ends(share, boot[:, i, m].mean(1), level, 0.0), 1.0)
+            rows.append(
+                dict(
+                    emotion=e,
+                    criterion=name,
+                    features=int(m.sum()),
+                    kept=int(value[i, m].sum()),
+                    share=share,
+                    low=low,
+                    high=high,
+                    chance=floor.mean(),
+                    p=permutation_p(share, floor),
+                    n=n,
+                )
+            )
     return pd.DataFrame(rows)

@@ -13,58 +13,77 @@ from .hooks import hooked
 from .models import MusicModel, as_model, clip_seeds, delay_tokens, sample_tokens
 
 # %% auto #0
-__all__ = ['Generation', 'generate', 'rounding_gap', 'save_audio', 'save_clips']
+__all__ = ["Generation", "generate", "rounding_gap", "save_audio", "save_clips"]
+
 
 # %% ../nbs/api/22_generation.ipynb #cell006
 @dataclass
 class Generation:
     "Clips with all that is needed to make them again."
-    tokens: np.ndarray # (clip, codebook, frame) int16, without delays
-    audio: np.ndarray|None # (clip, sample) float32, (clip, 2, sample) for stereo; None when it was not decoded
-    sample_rate: int # Hz
-    prompts: list[str] # one a clip
-    seeds: list[int] # one a clip
-    frame_rate: int = 50 # frames a second
-    guidance: float = 3.0 # scale of cond - null
-    temperature: float = 1.0 # of the sampling
-    top_k: int|None = 50 # of the sampling
-    model: str = "" # name of the model
+
+    tokens: np.ndarray  # (clip, codebook, frame) int16, without delays
+    audio: (
+        np.ndarray | None
+    )  # (clip, sample) float32, (clip, 2, sample) for stereo; None when it was not decoded
+    sample_rate: int  # Hz
+    prompts: list[str]  # one a clip
+    seeds: list[int]  # one a clip
+    frame_rate: int = 50  # frames a second
+    guidance: float = 3.0  # scale of cond - null
+    temperature: float = 1.0  # of the sampling
+    top_k: int | None = 50  # of the sampling
+    model: str = ""  # name of the model
 
     def __post_init__(self):
-        n = {k: len(getattr(self, k)) for k in ("tokens", "audio", "prompts", "seeds") if getattr(self, k) is not None}
-        if len(set(n.values())) > 1: raise ValueError(f"a Generation needs as many of each, got {n}")
+        n = {
+            k: len(getattr(self, k))
+            for k in ("tokens", "audio", "prompts", "seeds")
+            if getattr(self, k) is not None
+        }
+        if len(set(n.values())) > 1:
+            raise ValueError(f"a Generation needs as many of each, got {n}")
 
-    def __len__(self): return len(self.tokens)
+    def __len__(self):
+        return len(self.tokens)
 
-    def __getitem__(self,
-        rows # slice, list or boolean mask of clips
-    ) -> Generation: # those clips
+    def __getitem__(
+        self,
+        rows,  # slice, list or boolean mask of clips
+    ) -> Generation:  # those clips
         "Some of the clips."
         rows = np.atleast_1d(np.arange(len(self))[rows])
-        return replace(self, tokens=self.tokens[rows], audio=None if self.audio is None else self.audio[rows],
-                       prompts=[self.prompts[i] for i in rows], seeds=[self.seeds[i] for i in rows])
+        return replace(
+            self,
+            tokens=self.tokens[rows],
+            audio=None if self.audio is None else self.audio[rows],
+            prompts=[self.prompts[i] for i in rows],
+            seeds=[self.seeds[i] for i in rows],
+        )
 
     @property
-    def duration_s(self) -> float: # seconds
+    def duration_s(self) -> float:  # seconds
         "Length of every clip."
         return self.tokens.shape[-1] / self.frame_rate
 
-    def __repr__(self): return f"Generation({len(self)} clips x {self.duration_s:g} s, {self.model}, guidance {self.guidance:g}, tokens {self.tokens.shape})"
+    def __repr__(self):
+        return f"Generation({len(self)} clips x {self.duration_s:g} s, {self.model}, guidance {self.guidance:g}, tokens {self.tokens.shape})"
+
 
 # %% ../nbs/api/22_generation.ipynb #cell010
 def generate(
-    model, # MusicModel, or the raw one of a backend
-    prompts:str|list[str], # one a clip; '' is allowed
-    seeds:int|list[int], # one a clip, or the first of consecutive ones
-    duration_s:float, # seconds of every clip
-    guidance:float=3.0, # scale of cond - null; 1 runs the cond rows alone
-    temperature:float=1.0, # 0 takes the most likely token
-    top_k:int|None=50, # None keeps all
-    batch_size:int=16, # clips at once; changes speed and memory, not the clips
-    progress:bool=True, # show a bar when it takes longer than two seconds
-    hooks:dict|None=None, # site -> fn(activation, now), alive during the run, see `hooks.hooked`
-    audio:bool=True, # decode the tokens to sound
-) -> Generation: # tokens, audio and their recipe
+    model,  # MusicModel, or the raw one of a backend
+    prompts: str | list[str],  # one a clip; '' is allowed
+    seeds: int | list[int],  # one a clip, or the first of consecutive ones
+    duration_s: float,  # seconds of every clip
+    guidance: float = 3.0,  # scale of cond - null; 1 runs the cond rows alone
+    temperature: float = 1.0,  # 0 takes the most likely token
+    top_k: int | None = 50,  # None keeps all
+    batch_size: int = 16,  # clips at once; changes speed and memory, not the clips
+    progress: bool = True,  # show a bar when it takes longer than two seconds
+    hooks: dict
+    | None = None,  # site -> fn(activation, now), alive during the run, see `hooks.hooked`
+    audio: bool = True,  # decode the tokens to sound
+) -> Generation:  # tokens, audio and their recipe
     """Make one clip a prompt, each from its own seed.
 
     With guidance other than 1 every pass runs cond rows then null rows. Raises ValueError for no prompts, a wrong number of seeds, a
@@ -74,53 +93,107 @@ def generate(
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     frames, seeds = model.config.frames(duration_s), clip_seeds(seeds, len(prompts))
     with hooked(model, hooks) if hooks else contextlib.nullcontext():
-        tokens = sample_tokens(model, prompts, seeds, frames, guidance, temperature, top_k, batch_size, progress)
+        tokens = sample_tokens(
+            model, prompts, seeds, frames, guidance, temperature, top_k, batch_size, progress
+        )
     sound = model.decode_audio(tokens) if audio else None
-    return Generation(tokens, sound, model.config.sample_rate, prompts, seeds, model.config.frame_rate, float(guidance), float(temperature), top_k, model.name)
+    return Generation(
+        tokens,
+        sound,
+        model.config.sample_rate,
+        prompts,
+        seeds,
+        model.config.frame_rate,
+        float(guidance),
+        float(temperature),
+        top_k,
+        model.name,
+    )
+
 
 # %% ../nbs/api/22_generation.ipynb #cell019
 def rounding_gap(
-    model:MusicModel, # the model, or the raw one of a backend
-    tokens:np.ndarray, # (clip, codebook, frame) clips to replay step by step
-    prompts:list[str], # one a clip
-    batch_size:int, # compare this batch size with all clips at once
-    n_steps:int=8, # positions
-) -> float: # largest absolute difference, in units of the logits' standard deviation
+    model: MusicModel,  # the model, or the raw one of a backend
+    tokens: np.ndarray,  # (clip, codebook, frame) clips to replay step by step
+    prompts: list[str],  # one a clip
+    batch_size: int,  # compare this batch size with all clips at once
+    n_steps: int = 8,  # positions
+) -> float:  # largest absolute difference, in units of the logits' standard deviation
     "How far the logits move when only the batch size changes."
     model = as_model(model)
-    ids, text = delay_tokens(tokens, model.config)[..., :check_positive("n_steps", n_steps)], model.encode_text(prompts)
+    ids, text = (
+        delay_tokens(tokens, model.config)[..., : check_positive("n_steps", n_steps)],
+        model.encode_text(prompts),
+    )
+
     def _run(rows):
         state = model.begin(text[rows])
-        return torch.stack([model.step(state, ids[rows][..., p:p + 1]) for p in range(ids.shape[-1])], -1).float().chunk(2)
-    whole, rows = _run(slice(None)), [slice(i, i + batch_size) for i in range(0, len(ids), batch_size)]
+        return (
+            torch.stack(
+                [model.step(state, ids[rows][..., p : p + 1]) for p in range(ids.shape[-1])], -1
+            )
+            .float()
+            .chunk(2)
+        )
+
+    whole, rows = (
+        _run(slice(None)),
+        [slice(i, i + batch_size) for i in range(0, len(ids), batch_size)],
+    )
     gaps = [(a - b[r]).abs().max() for r in rows for a, b in zip(_run(r), whole)]
     return float(max(gaps) / torch.cat(whole).std())
 
+
 # %% ../nbs/api/22_generation.ipynb #cell025
 def save_audio(
-    path:Path|str, # .flac or .wav
-    wave:np.ndarray, # (sample,) or (channel, sample) float in -1..1
-    sample_rate:int, # Hz
-) -> Path: # the file
+    path: Path | str,  # .flac or .wav
+    wave: np.ndarray,  # (sample,) or (channel, sample) float in -1..1
+    sample_rate: int,  # Hz
+) -> Path:  # the file
     """Write a 16-bit FLAC or WAV atomically.
 
     Louder than full scale is clipped with a warning. Raises ValueError for another ending, for NaN, and for arrays that are not sound."""
     import soundfile as sf
+
     path, wave = Path(path), np.asarray(wave)
-    check_in("ending of path", path.suffix.lower(), (".flac", ".wav")), check_positive("sample_rate", sample_rate)
-    if wave.ndim not in (1, 2) or not wave.size or (wave.ndim == 2 and wave.shape[0] > 2): raise ValueError(f"wave must be (sample,) or (1 or 2 channels, sample), got shape {wave.shape}")
-    if not np.isfinite(wave).all(): raise ValueError(f"wave holds {int((~np.isfinite(wave)).sum())} NaN or infinite samples")
-    if (peak := np.abs(wave).max()) > 1: warnings.warn(f"{path.name}: peak {peak:.2f} is above full scale and is clipped", stacklevel=2)
-    with atomic_path(path) as tmp: sf.write(tmp, np.clip(wave, -1, 1).T, int(sample_rate), subtype="PCM_16", format=path.suffix[1:].upper())
+    (
+        check_in("ending of path", path.suffix.lower(), (".flac", ".wav")),
+        check_positive("sample_rate", sample_rate),
+    )
+    if wave.ndim not in (1, 2) or not wave.size or (wave.ndim == 2 and wave.shape[0] > 2):
+        raise ValueError(
+            f"wave must be (sample,) or (1 or 2 channels, sample), got shape {wave.shape}"
+        )
+    if not np.isfinite(wave).all():
+        raise ValueError(f"wave holds {int((~np.isfinite(wave)).sum())} NaN or infinite samples")
+    if (peak := np.abs(wave).max()) > 1:
+        warnings.warn(
+            f"{path.name}: peak {peak:.2f} is above full scale and is clipped", stacklevel=2
+        )
+    with atomic_path(path) as tmp:
+        sf.write(
+            tmp,
+            np.clip(wave, -1, 1).T,
+            int(sample_rate),
+            subtype="PCM_16",
+            format=path.suffix[1:].upper(),
+        )
     return path
+
 
 # %% ../nbs/api/22_generation.ipynb #cell028
 def save_clips(
-    made:Generation, # clips with audio
-    folder:Path|str, # made if absent
-    ending:str="flac", # "flac" or "wav"
-) -> list[Path]: # one file a clip, clip_0000.flac, ...
+    made: Generation,  # clips with audio
+    folder: Path | str,  # made if absent
+    ending: str = "flac",  # "flac" or "wav"
+) -> list[Path]:  # one file a clip, clip_0000.flac, ...
     "Write the sound of all clips."
     check_in("ending", ending, ("flac", "wav"))
-    if made.audio is None: raise ValueError("these clips were made with audio=False; decode them with model.decode_audio(made.tokens)")
-    return [save_audio(Path(folder) / f"clip_{i:04d}.{ending}", w, made.sample_rate) for i, w in enumerate(made.audio)]
+    if made.audio is None:
+        raise ValueError(
+            "these clips were made with audio=False; decode them with model.decode_audio(made.tokens)"
+        )
+    return [
+        save_audio(Path(folder) / f"clip_{i:04d}.{ending}", w, made.sample_rate)
+        for i, w in enumerate(made.audio)
+    ]

@@ -9,97 +9,150 @@ from dataclasses import dataclass
 import numpy as np, pandas as pd, torch
 from fastcore.basics import patch
 from .core import check_in
-from .models import ModelConfig, MusicModel, Pass, as_model, clip_seeds, delay_tokens, pick_tokens, sample_tokens, ClipNoise
+from musicgen_emotion.models import (
+    ModelConfig,
+    MusicModel,
+    Pass,
+    as_model,
+    clip_seeds,
+    delay_tokens,
+    pick_tokens,
+    sample_tokens,
+    ClipNoise,
+)
 
 # %% auto #0
-__all__ = ['hooked', 'ActivationExtractor', 'trim_special', 'TraceReport', 'trace']
+__all__ = ["hooked", "ActivationExtractor", "trim_special", "TraceReport", "trace"]
+
 
 # %% ../nbs/api/21_hooks.ipynb #cell007
 def _n_hooks(model):
     "Hooks on a model; those that a codec needs for its weight normalization are not ours."
-    return sum(type(h).__name__ != "WeightNorm" for m in model.hf.modules() for d in (m._forward_hooks, m._forward_pre_hooks) for h in d.values())
+    return sum(
+        type(h).__name__ != "WeightNorm"
+        for m in model.hf.modules()
+        for d in (m._forward_hooks, m._forward_pre_hooks)
+        for h in d.values()
+    )
+
 
 def _edited(site, old, new):
-    if new is None: return None
+    if new is None:
+        return None
     if not isinstance(new, torch.Tensor) or new.shape != old.shape:
         got = tuple(new.shape) if isinstance(new, torch.Tensor) else type(new).__name__
-        raise ValueError(f"the function for site {site.name!r} must return None or a tensor of shape {tuple(old.shape)}, got {got}")
+        raise ValueError(
+            f"the function for site {site.name!r} must return None or a tensor of shape {tuple(old.shape)}, got {got}"
+        )
     return new.to(old)
+
 
 def _attach(model, site, fn, now):
     "Register one function at one site; returns the handle."
+
     def _run(x):
         now.site = site
         return _edited(site, x, fn(x, now))
+
     def _after(module, args, output):
         new = _run(site.get(output))
         return None if new is None else site.put(output, new)
+
     def _before(module, args, kwargs):
         x = args[0] if args else kwargs["hidden_states"]
         new = _run(x)
-        if new is None: return None
+        if new is None:
+            return None
         return ((new, *args[1:]), kwargs) if args else (args, kwargs | dict(hidden_states=new))
+
     module = model.module(site)
-    if site.side == "input": return module.register_forward_pre_hook(_before, with_kwargs=True)
+    if site.side == "input":
+        return module.register_forward_pre_hook(_before, with_kwargs=True)
     return module.register_forward_hook(_after)
+
 
 # %% ../nbs/api/21_hooks.ipynb #cell008
 @contextlib.contextmanager
 def hooked(
-    model:MusicModel, # the model, or the raw one of a backend
-    fns:dict, # site name -> fn(activation, now) or a list of them; None is read-only, a tensor replaces the activation
-): # yields the `Pass` that is kept up to date
+    model: MusicModel,  # the model, or the raw one of a backend
+    fns: dict,  # site name -> fn(activation, now) or a list of them; None is read-only, a tensor replaces the activation
+):  # yields the `Pass` that is kept up to date
     """Run functions at sites for the length of a `with` block.
 
     `fn` gets the activation (row, position, width) and a `Pass` (site, position, branches, rows of a branch). Raises KeyError for a
     site that does not exist, TypeError for what cannot be called, ValueError when a replacement has another shape."""
     model, now, handles = as_model(model), Pass(), []
-    plan = [(model.site(s), f) for s, fs in dict(fns).items() for f in (fs if isinstance(fs, (list, tuple)) else [fs])]
+    plan = [
+        (model.site(s), f)
+        for s, fs in dict(fns).items()
+        for f in (fs if isinstance(fs, (list, tuple)) else [fs])
+    ]
     for site, f in plan:
-        if not callable(f): raise TypeError(f"the function for site {site.name!r} cannot be called: {f!r}")
+        if not callable(f):
+            raise TypeError(f"the function for site {site.name!r} cannot be called: {f!r}")
     try:
         handles += model.watch(now)
         handles += [_attach(model, s, f, now) for s, f in plan]
         yield now
     finally:
-        for h in handles: h.remove()
+        for h in handles:
+            h.remove()
+
 
 # %% ../nbs/api/21_hooks.ipynb #cell015
 class _Run:
     "Activations of one batch: parts[site][branches] is a list of (row, position, width)."
-    def __init__(self, clips, branches):
-        self.clips, self.branches, self.parts, self.text, self.mask, self.arrays = clips, branches, {}, {}, None, None
 
-    def joined(self, site, n_special, pool): # array of one site
+    def __init__(self, clips, branches):
+        self.clips, self.branches, self.parts, self.text, self.mask, self.arrays = (
+            clips,
+            branches,
+            {},
+            {},
+            None,
+            None,
+        )
+
+    def joined(self, site, n_special, pool):  # array of one site
         "(position, branch, clip, width), or (branch, clip, width) when pooled."
         is_text = site in self.text
-        x = self.text[site] if is_text else torch.cat([torch.cat(p, 1) for p in self.parts[site].values()])
+        x = (
+            self.text[site]
+            if is_text
+            else torch.cat([torch.cat(p, 1) for p in self.parts[site].values()])
+        )
         n = len(self.clips)
         x = x.reshape(len(x) // n, n, *x.shape[1:]).permute(2, 0, 1, 3)
-        if pool is None: return x
-        if is_text and pool == "mean": return x.sum(0) / self.mask.sum(1).clamp(min=1)[:, None]
-        if not is_text and len(x) > 2 * n_special: x = x[n_special:len(x) - n_special]
+        if pool is None:
+            return x
+        if is_text and pool == "mean":
+            return x.sum(0) / self.mask.sum(1).clamp(min=1)[:, None]
+        if not is_text and len(x) > 2 * n_special:
+            x = x[n_special : len(x) - n_special]
         return x.mean(0) if pool == "mean" else torch.as_tensor(pool(x))
+
 
 class _Recorder:
     "Turns passes into runs: one a batch, every position once."
+
     def __init__(self, n_special, pool):
         self.n_special, self.pool = n_special, pool
         self.clear()
 
-    def clear(self): # nothing
+    def clear(self):  # nothing
         "Forget all runs."
         self.runs, self.current, self.pending, self.next_clips, self.at = [], None, {}, None, -1
 
-    def close(self): # nothing
+    def close(self):  # nothing
         "Finish the current batch; when pooling, keep only the pooled arrays."
         run, self.current = self.current, None
-        if run is None: return
+        if run is None:
+            return
         run.arrays = {s: run.joined(s, self.n_special, self.pool) for s in (*run.text, *run.parts)}
         run.parts, run.text = {}, {}
         self.runs.append(run)
 
-    def expect(self, clips): # ids of the next batch's clips
+    def expect(self, clips):  # ids of the next batch's clips
         "Finish the current batch and name the clips of the next."
         self.close()
         self.next_clips = list(clips)
@@ -111,25 +164,37 @@ class _Recorder:
             first = 1 + max([c for r in self.runs for c in r.clips], default=-1)
             clips = list(range(first, first + now.n_clips))
         self.current, self.next_clips = _Run(clips, now.branches), None
-        self.current.text, self.current.mask = self.pending, None if now.text_mask is None else now.text_mask.cpu()
+        self.current.text, self.current.mask = (
+            self.pending,
+            None if now.text_mask is None else now.text_mask.cpu(),
+        )
         self.pending = {}
 
-    def follow(self, x, now): # embed activation and pass
+    def follow(self, x, now):  # embed activation and pass
         "Called once a decoder pass, before its other sites."
-        if now.restart and (self.current is None or self.at > 0): self._open(now)
-        elif now.restart: self.current.parts = {}
-        elif self.current is None: raise RuntimeError(f"recording began at position {now.position}; start it before the run")
+        if now.restart and (self.current is None or self.at > 0):
+            self._open(now)
+        elif now.restart:
+            self.current.parts = {}
+        elif self.current is None:
+            raise RuntimeError(
+                f"recording began at position {now.position}; start it before the run"
+            )
         self.at = now.position + now.length - 1
-        if now.branches == ("null",) and self.current.branches == ("cond",): self.current.branches = ("cond", "null")
+        if now.branches == ("null",) and self.current.branches == ("cond",):
+            self.current.branches = ("cond", "null")
 
     def __call__(self, x, now):
         x = x.detach().float().cpu().clone()
-        if now.site.kind not in ("text", "text_proj"): self.current.parts.setdefault(now.site.name, {}).setdefault(now.branches, []).append(x)
+        if now.site.kind not in ("text", "text_proj"):
+            self.current.parts.setdefault(now.site.name, {}).setdefault(now.branches, []).append(x)
         else:
-            if now.branches == ("null",): return
+            if now.branches == ("null",):
+                return
             mask = now.text_mask.cpu().repeat(len(x) // len(now.text_mask), 1)
-            mask[now.n_clips:] = 0
+            mask[now.n_clips :] = 0
             self.pending[now.site.name] = x * mask[..., None]
+
 
 # %% ../nbs/api/21_hooks.ipynb #cell016
 class ActivationExtractor:
@@ -137,21 +202,28 @@ class ActivationExtractor:
 
     `generate` records while it makes clips. Used as a context manager it records whatever runs inside the block, the library's own
     `generate` included. Memory grows with clips x positions x sites unless `pool` is given; for many clips store tokens and replay."""
-    def __init__(self,
-        model, # MusicModel, or the raw one of a backend
-        layers=None, # decoder layers, such as [0, 12, 24]; None for all
-        sites=("resid",), # kinds (resid, self_attn, cross_attn, mlp, embed, text, text_proj) or site names
-        pool=None, # None keeps all timesteps; "mean", or a function (timestep, branch, clip, d_model) -> (branch, clip, d_model)
+
+    def __init__(
+        self,
+        model,  # MusicModel, or the raw one of a backend
+        layers=None,  # decoder layers, such as [0, 12, 24]; None for all
+        sites=(
+            "resid",
+        ),  # kinds (resid, self_attn, cross_attn, mlp, embed, text, text_proj) or site names
+        pool=None,  # None keeps all timesteps; "mean", or a function (timestep, branch, clip, d_model) -> (branch, clip, d_model)
     ):
         self.model = as_model(model)
         self.sites = self.model.resolve_sites(layers, sites)
-        if not self.sites: raise ValueError(f"layers={layers!r} and sites={sites!r} name no site")
-        if not (pool is None or callable(pool)): check_in("pool", pool, (None, "mean"))
+        if not self.sites:
+            raise ValueError(f"layers={layers!r} and sites={sites!r} name no site")
+        if not (pool is None or callable(pool)):
+            check_in("pool", pool, (None, "mean"))
         self.pool, self._stack, self.tokens, self.prompts = pool, None, None, []
         self._rec = _Recorder(self.model.config.n_special, pool)
 
     def __enter__(self):
-        if self._stack is not None: raise RuntimeError("this extractor is already recording")
+        if self._stack is not None:
+            raise RuntimeError("this extractor is already recording")
         self._stack = contextlib.ExitStack()
         self._stack.enter_context(hooked(self.model, {"embed": self._rec.follow}))
         self._stack.enter_context(hooked(self.model, {s: self._rec for s in self.sites}))
@@ -160,30 +232,50 @@ class ActivationExtractor:
     def __exit__(self, *exc):
         stack, self._stack = self._stack, None
         stack.close()
-        if exc[0] is None: self._rec.close()
-        else: self._rec.current = None
+        if exc[0] is None:
+            self._rec.close()
+        else:
+            self._rec.current = None
 
-    def __repr__(self): return f"ActivationExtractor(sites={self.sites}, pool={self.pool!r}, clips={sum(len(r.clips) for r in self._rec.runs)})"
+    def __repr__(self):
+        return f"ActivationExtractor(sites={self.sites}, pool={self.pool!r}, clips={sum(len(r.clips) for r in self._rec.runs)})"
+
 
 # %% ../nbs/api/21_hooks.ipynb #cell019
 @patch
-def generate(self:ActivationExtractor,
-    prompts:str|list[str], # one or many
-    seed:int|list[int]=0, # of the first clip (the next get the following ones), or one a clip
-    duration_s:float=5.0, # seconds of music
-    guidance:float=3.0, # 1 runs no null rows
-    temperature:float=1.0, # 0 is greedy
-    top_k:int|None=50, # None keeps all
-    batch_size:int=16, # clips at once
-    progress:bool=False, # show a bar
-) -> np.ndarray: # tokens (clip, codebook, frame) int16
+def generate(
+    self: ActivationExtractor,
+    prompts: str | list[str],  # one or many
+    seed: int | list[int] = 0,  # of the first clip (the next get the following ones), or one a clip
+    duration_s: float = 5.0,  # seconds of music
+    guidance: float = 3.0,  # 1 runs no null rows
+    temperature: float = 1.0,  # 0 is greedy
+    top_k: int | None = 50,  # None keeps all
+    batch_size: int = 16,  # clips at once
+    progress: bool = False,  # show a bar
+) -> np.ndarray:  # tokens (clip, codebook, frame) int16
     "Make clips and record them; further calls add clips. A failed call adds nothing."
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-    seeds, frames, first, kept = clip_seeds(seed, len(prompts)), self.model.config.frames(duration_s), len(self.prompts), len(self._rec.runs)
+    seeds, frames, first, kept = (
+        clip_seeds(seed, len(prompts)),
+        self.model.config.frames(duration_s),
+        len(self.prompts),
+        len(self._rec.runs),
+    )
     with contextlib.nullcontext() if self._stack else self:
         try:
-            self.tokens = sample_tokens(self.model, prompts, seeds, frames, guidance, temperature, top_k, batch_size, progress,
-                                        on_batch=lambda rows: self._rec.expect(first + i for i in rows))
+            self.tokens = sample_tokens(
+                self.model,
+                prompts,
+                seeds,
+                frames,
+                guidance,
+                temperature,
+                top_k,
+                batch_size,
+                progress,
+                on_batch=lambda rows: self._rec.expect(first + i for i in rows),
+            )
         except BaseException:
             self._rec.runs, self._rec.current = self._rec.runs[:kept], None
             raise
@@ -191,77 +283,132 @@ def generate(self:ActivationExtractor,
     self.prompts += prompts
     return self.tokens
 
+
 # %% ../nbs/api/21_hooks.ipynb #cell025
 def _label(x, site, run_clips, branches, extractor, pooled):
     import xarray as xr
+
     c, kind = extractor.model.config, extractor.model.site(site).kind
     time = "token" if kind in ("text", "text_proj") else "timestep"
     dims = [] if pooled else [time]
-    coords = dict(branch=list(branches)[:x.shape[-3]], clip=run_clips)
-    if not pooled: coords[time] = np.arange(x.shape[0])
-    if time == "timestep" and not pooled: coords["seconds"] = ("timestep", np.arange(x.shape[0]) / c.frame_rate)
-    if len(extractor.prompts) > max(run_clips): coords["prompt"] = ("clip", [extractor.prompts[i] for i in run_clips])
-    return xr.DataArray(x.numpy(), dims=[*dims, "branch", "clip", "d_text" if kind == "text" else "d_model"], coords=coords, name=site,
-                        attrs=dict(site=site, n_special=c.n_special, frame_rate=c.frame_rate, model=extractor.model.name))
+    coords = dict(branch=list(branches)[: x.shape[-3]], clip=run_clips)
+    if not pooled:
+        coords[time] = np.arange(x.shape[0])
+    if time == "timestep" and not pooled:
+        coords["seconds"] = ("timestep", np.arange(x.shape[0]) / c.frame_rate)
+    if len(extractor.prompts) > max(run_clips):
+        coords["prompt"] = ("clip", [extractor.prompts[i] for i in run_clips])
+    return xr.DataArray(
+        x.numpy(),
+        dims=[*dims, "branch", "clip", "d_text" if kind == "text" else "d_model"],
+        coords=coords,
+        name=site,
+        attrs=dict(
+            site=site, n_special=c.n_special, frame_rate=c.frame_rate, model=extractor.model.name
+        ),
+    )
+
 
 def _join(site, arrays):
     import xarray as xr
+
     lengths = {len(a.timestep) for a in arrays if "timestep" in a.dims}
-    if len(lengths) > 1: raise ValueError(f"{site}: runs have different lengths {sorted(lengths)}; use concatenate=False")
-    if len({tuple(a.branch.values) for a in arrays}) > 1: raise ValueError(f"{site}: runs with and without guidance cannot be joined; use concatenate=False")
+    if len(lengths) > 1:
+        raise ValueError(
+            f"{site}: runs have different lengths {sorted(lengths)}; use concatenate=False"
+        )
+    if len({tuple(a.branch.values) for a in arrays}) > 1:
+        raise ValueError(
+            f"{site}: runs with and without guidance cannot be joined; use concatenate=False"
+        )
     if "token" in arrays[0].dims:
         width = max(len(a.token) for a in arrays)
-        arrays = [a.pad(token=(0, width - len(a.token)), constant_values=0).assign_coords(token=np.arange(width)) for a in arrays]
+        arrays = [
+            a.pad(token=(0, width - len(a.token)), constant_values=0).assign_coords(
+                token=np.arange(width)
+            )
+            for a in arrays
+        ]
     return xr.concat(arrays, "clip").sortby("clip").assign_attrs(arrays[0].attrs)
+
 
 # %% ../nbs/api/21_hooks.ipynb #cell026
 @patch
-def get_activations(self:ActivationExtractor,
-    concatenate:bool=True, # one array a site; False gives a list with one array a batch
-) -> dict: # site -> xarray.DataArray (timestep, branch, clip, d_model); text sites have token instead of timestep
+def get_activations(
+    self: ActivationExtractor,
+    concatenate: bool = True,  # one array a site; False gives a list with one array a batch
+) -> dict:  # site -> xarray.DataArray (timestep, branch, clip, d_model); text sites have token instead of timestep
     """Recorded activations by site, float32.
 
     Coordinates: branch (cond, null), clip, prompt, timestep and its seconds. With `pool` there is no timestep. Padding of text sites is
     zero. Raises ValueError when nothing was recorded or when runs of different length are to be joined."""
     self._rec.close()
-    if not self._rec.runs: raise ValueError("nothing was recorded; call generate, or run the model inside `with extractor:`")
-    out = {s: [_label(r.arrays[s], s, r.clips, r.branches, self, self.pool is not None) for r in self._rec.runs if s in r.arrays] for s in self.sites}
-    if not concatenate: return out
+    if not self._rec.runs:
+        raise ValueError(
+            "nothing was recorded; call generate, or run the model inside `with extractor:`"
+        )
+    out = {
+        s: [
+            _label(r.arrays[s], s, r.clips, r.branches, self, self.pool is not None)
+            for r in self._rec.runs
+            if s in r.arrays
+        ]
+        for s in self.sites
+    }
+    if not concatenate:
+        return out
     return {s: _join(s, arrays) for s, arrays in out.items() if arrays}
+
 
 # %% ../nbs/api/21_hooks.ipynb #cell033
 @patch
-def clear_activations(self:ActivationExtractor) -> None: # nothing
+def clear_activations(self: ActivationExtractor) -> None:  # nothing
     "Forget everything that was recorded."
     self._rec.clear()
     self.prompts, self.tokens = [], None
 
+
 # %% ../nbs/api/21_hooks.ipynb #cell037
 def trim_special(
-    acts, # DataArray with a timestep dimension, or a dict of them
-    n_special:int|ModelConfig|MusicModel|None=None, # positions at either end; None takes the array's own attribute
-): # the same without the first and last n_special timesteps
+    acts,  # DataArray with a timestep dimension, or a dict of them
+    n_special: int
+    | ModelConfig
+    | MusicModel
+    | None = None,  # positions at either end; None takes the array's own attribute
+):  # the same without the first and last n_special timesteps
     """Drop the positions whose input or output holds special tokens of the delay pattern.
 
     Arrays without a timestep pass through. Raises ValueError when nothing would be left."""
-    if isinstance(acts, dict): return {k: trim_special(v, n_special) for k, v in acts.items()}
-    if "timestep" not in acts.dims: return acts
+    if isinstance(acts, dict):
+        return {k: trim_special(v, n_special) for k, v in acts.items()}
+    if "timestep" not in acts.dims:
+        return acts
     n = getattr(getattr(n_special, "config", n_special), "n_special", n_special)
     n = int(acts.attrs["n_special"] if n is None else n)
-    if acts.sizes["timestep"] <= 2 * n: raise ValueError(f"{acts.sizes['timestep']} timesteps leave nothing after {n} are dropped at either end")
+    if acts.sizes["timestep"] <= 2 * n:
+        raise ValueError(
+            f"{acts.sizes['timestep']} timesteps leave nothing after {n} are dropped at either end"
+        )
     return acts.isel(timestep=slice(n, acts.sizes["timestep"] - n))
+
 
 # %% ../nbs/api/21_hooks.ipynb #cell042
 def _witness(model):
     "Site -> {position: (row, width)} of the latest run, and calls by site."
     seen, calls = {}, {}
+
     def _see(x, now):
         name = now.site.name
         calls[name] = calls.get(name, 0) + 1
-        if now.site.kind in ("text", "text_proj"): return
-        if now.restart: seen[name] = {}
-        for j in range(x.shape[1]): seen[name][now.position + j] = x[:, j].detach().float().cpu().clone()
+        if now.site.kind in ("text", "text_proj"):
+            return
+        if now.restart:
+            seen[name] = {}
+        for j in range(x.shape[1]):
+            seen[name][now.position + j] = x[:, j].detach().float().cpu().clone()
+
     return seen, calls, _see
+
 
 def _observe(model, factory, layers, prompt, seed, duration_s):
     "Run an extractor on [prompt, prompt] with two seeds; what it says and what the witness saw (timestep, branch, clip, d)."
@@ -270,134 +417,244 @@ def _observe(model, factory, layers, prompt, seed, duration_s):
     with hooked(model, {s: see for s in model.sites}) as now:
         extractor.generate([prompt, prompt], seed=seed, duration_s=duration_s)
     truth = {s: torch.stack([d[p] for p in sorted(d)]) for s, d in seen.items()}
-    truth = {s: x.reshape(len(x), len(now.branches), now.n_clips, -1).numpy() for s, x in truth.items()}
+    truth = {
+        s: x.reshape(len(x), len(now.branches), now.n_clips, -1).numpy() for s, x in truth.items()
+    }
     said = {s: np.asarray(a) for s, a in extractor.get_activations().items()}
     return said, truth, calls, now
 
-# %% ../nbs/api/21_hooks.ipynb #cell043
-def _several(faults): return "; ".join(faults[:3]) + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")
 
-def _near(a, b): return a.shape == b.shape and np.abs(a - b).max() <= 1e-4 * max(1e-9, np.abs(b).max())
+# %% ../nbs/api/21_hooks.ipynb #cell043
+def _several(faults):
+    return "; ".join(faults[:3]) + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")
+
+
+def _near(a, b):
+    return a.shape == b.shape and np.abs(a - b).max() <= 1e-4 * max(1e-9, np.abs(b).max())
+
 
 def _explain(site, said, truth):
     "None when the extractor's array is what happened, otherwise the fault in words."
     real = truth[site]
-    if said.ndim != 4: return f"{site}: {said.ndim} axes instead of (timestep, branch, clip, d_model)"
-    if len(said) != len(real): return f"{site}: keeps {len(said)} of {len(real)} timesteps: it overwrites instead of appending, or drops passes"
-    if _near(said, real): return None
-    if said.shape[1] != real.shape[1]: return f"{site}: {said.shape[1]} branches instead of {real.shape[1]}: cond and null were merged"
-    if _near(said, real[:, ::-1]): return f"{site}: cond and null are swapped"
+    if said.ndim != 4:
+        return f"{site}: {said.ndim} axes instead of (timestep, branch, clip, d_model)"
+    if len(said) != len(real):
+        return f"{site}: keeps {len(said)} of {len(real)} timesteps: it overwrites instead of appending, or drops passes"
+    if _near(said, real):
+        return None
+    if said.shape[1] != real.shape[1]:
+        return f"{site}: {said.shape[1]} branches instead of {real.shape[1]}: cond and null were merged"
+    if _near(said, real[:, ::-1]):
+        return f"{site}: cond and null are swapped"
     mean = np.broadcast_to(real.mean(1, keepdims=True), real.shape)
-    if _near(said, mean): return f"{site}: both branches hold the mean of cond and null: the branches are mixed"
+    if _near(said, mean):
+        return f"{site}: both branches hold the mean of cond and null: the branches are mixed"
     other = [s for s, x in truth.items() if _near(said, x)]
-    if other: return f"{site}: holds {other[0]}: it reads the wrong layer"
-    if said.shape == real.shape and _near(np.sort(said.reshape(len(said), -1, said.shape[-1]), 1), np.sort(real.reshape(len(real), -1, real.shape[-1]), 1)):
+    if other:
+        return f"{site}: holds {other[0]}: it reads the wrong layer"
+    if said.shape == real.shape and _near(
+        np.sort(said.reshape(len(said), -1, said.shape[-1]), 1),
+        np.sort(real.reshape(len(real), -1, real.shape[-1]), 1),
+    ):
         return f"{site}: rows are in another order: branches and clips are mixed"
     return f"{site}: differs from every site that the witness saw"
 
+
 def _faults(said, truth):
     return [why for s, a in said.items() if s in truth and (why := _explain(s, a, truth))]
+
 
 # %% ../nbs/api/21_hooks.ipynb #cell044
 def _text_effect(model, pair, tokens):
     "Site -> largest change (cond, null) when the prompt changes and the tokens stay."
     out, ids = {}, delay_tokens(tokens[:1], model.config)
-    def _see(x, now): out.setdefault(now.site.name, []).append([x[now.rows(b)].float().cpu() for b in ("cond", "null")])
+
+    def _see(x, now):
+        out.setdefault(now.site.name, []).append(
+            [x[now.rows(b)].float().cpu() for b in ("cond", "null")]
+        )
+
     sites = [s for s in model.sites if model.site(s).kind not in ("text", "text_proj")]
     with hooked(model, {s: _see for s in sites}):
-        for p in pair: model.step(model.begin(model.encode_text(p), cache=False), ids, logits=None)
+        for p in pair:
+            model.step(model.begin(model.encode_text(p), cache=False), ids, logits=None)
     return {s: [float((a - b).abs().max()) for a, b in zip(*v)] for s, v in out.items()}
+
 
 def _guidance_match(model, prompt, seed, tokens, guidance=3.0):
     "Share of tokens that null + guidance (cond - null) reproduces from a replay with the clip's noise."
     ids, c = delay_tokens(tokens, model.config), model.config
-    logits = model.step(model.begin(model.encode_text(prompt), cache=False), ids, logits="all").float().cpu()
+    logits = (
+        model.step(model.begin(model.encode_text(prompt), cache=False), ids, logits="all")
+        .float()
+        .cpu()
+    )
     guided = logits[1:] + guidance * (logits[:1] - logits[1:])
     noise, hits = ClipNoise([seed], (c.n_codebooks, c.vocab_size)), []
     for p in range(ids.shape[-1]):
         picked, t = pick_tokens(guided[:, :, p], noise())[0], [p - d for d in c.delays]
-        hits += [int(picked[k]) == int(tokens[0, k, f]) for k, f in enumerate(t) if 0 <= f < tokens.shape[2]]
+        hits += [
+            int(picked[k]) == int(tokens[0, k, f])
+            for k, f in enumerate(t)
+            if 0 <= f < tokens.shape[2]
+        ]
     return float(np.mean(hits))
+
 
 # %% ../nbs/api/21_hooks.ipynb #cell045
 def _markdown(df):
-    if df.empty: return ""
+    if df.empty:
+        return ""
     cells = df.map(lambda v: f"{v:.3g}" if isinstance(v, float) else str(v))
     lines = [df.columns, ["---"] * len(df.columns), *cells.values]
     return "\n".join("| " + " | ".join(map(str, r)) + " |" for r in lines)
 
+
 @dataclass
 class TraceReport:
     "What `trace` found."
-    prompt: str # prompt of the run
-    table: pd.DataFrame # site, calls, shape, norm, change over time, change of cond and null with the text
-    checks: pd.DataFrame # name, passed, detail
-    layout: str # which axis is what, in words
+
+    prompt: str  # prompt of the run
+    table: (
+        pd.DataFrame
+    )  # site, calls, shape, norm, change over time, change of cond and null with the text
+    checks: pd.DataFrame  # name, passed, detail
+    layout: str  # which axis is what, in words
 
     @property
-    def ok(self) -> bool: # did every check pass?
+    def ok(self) -> bool:  # did every check pass?
         "True when nothing is wrong."
         return bool(self.checks.passed.all())
 
     @property
-    def verdict(self) -> str: # one or two sentences
+    def verdict(self) -> str:  # one or two sentences
         "The result in words."
         bad = self.checks[~self.checks.passed]
-        if self.ok: return f"All {len(self.checks)} checks passed: every timestep is kept once, branches and layers are what their labels say."
-        return f"Do not trust these activations: {len(bad)} of {len(self.checks)} checks failed. " + " ".join(f"{r.name}: {r.detail}." for r in bad.itertuples(index=False))
+        if self.ok:
+            return f"All {len(self.checks)} checks passed: every timestep is kept once, branches and layers are what their labels say."
+        return (
+            f"Do not trust these activations: {len(bad)} of {len(self.checks)} checks failed. "
+            + " ".join(f"{r.name}: {r.detail}." for r in bad.itertuples(index=False))
+        )
 
-    def _repr_markdown_(self): return f"**{self.verdict}**\n\n{self.layout}\n\n{_markdown(self.checks)}\n\n{_markdown(self.table)}"
+    def _repr_markdown_(self):
+        return f"**{self.verdict}**\n\n{self.layout}\n\n{_markdown(self.checks)}\n\n{_markdown(self.table)}"
+
 
 # %% ../nbs/api/21_hooks.ipynb #cell048
 def _trace_table(model, truth, calls, effect):
     rows = []
     for s, x in truth.items():
         cond, null = effect[s]
-        over_time = float(np.abs(np.diff(x[:, 0], axis=0)).mean() / max(1e-12, np.abs(x[:, 0]).mean())) if len(x) > 1 else 0.0
-        rows.append(dict(site=s, calls=calls[s], shape="x".join(map(str, x.shape)), norm=float(np.linalg.norm(x[:, 0], axis=-1).mean()),
-                         change_over_time=over_time, text_changes_cond=cond, text_changes_null=null))
+        over_time = (
+            float(np.abs(np.diff(x[:, 0], axis=0)).mean() / max(1e-12, np.abs(x[:, 0]).mean()))
+            if len(x) > 1
+            else 0.0
+        )
+        rows.append(
+            dict(
+                site=s,
+                calls=calls[s],
+                shape="x".join(map(str, x.shape)),
+                norm=float(np.linalg.norm(x[:, 0], axis=-1).mean()),
+                change_over_time=over_time,
+                text_changes_cond=cond,
+                text_changes_null=null,
+            )
+        )
     return pd.DataFrame(rows)
+
 
 def _trace_checks(model, runs, table, match, duration_s):
     (said, truth, calls, now), (said_b, truth_b, *_) = runs
     want, site = model.config.positions(model.config.frames(duration_s)), next(iter(said))
     faults = list(dict.fromkeys(_faults(said, truth) + _faults(said_b, truth_b)))
-    def _kind(word): return [f for f in faults if word in f]
+
+    def _kind(word):
+        return [f for f in faults if word in f]
+
     order, time = _kind("timesteps") + _kind("axes"), said[site]
     branch = _kind("branches") + _kind("swapped")
     layer = [f for f in faults if f not in order + branch]
-    null, hears = table.text_changes_null.max(), table[~table.site.isin(["embed", "layer_0.self_attn"])].text_changes_cond
+    null, hears = (
+        table.text_changes_null.max(),
+        table[~table.site.isin(["embed", "layer_0.self_attn"])].text_changes_cond,
+    )
     moves = len(time) > 1 and float(np.abs(np.diff(time, axis=0)).max()) > 0
-    rows = [("forward passes", want <= now.passes <= want + 1, f"{now.passes} passes for {want} positions"),
-            ("every timestep kept", not order, _several(order) or f"{want} of {want} timesteps, in order"),
-            ("branches apart", not branch, _several(branch) or f"rows are {' then '.join(now.branches)}, {now.n_clips} clips each"),
-            ("right layer", not layer, _several(layer) or f"{len(said)} sites equal what the modules returned"),
-            ("changes over time", moves, "differs from step to step" if moves else f"{len(time)} timestep(s), no change to be seen"),
-            ("text reaches cond", bool((hears > 0).all()), f"another prompt on the same tokens moves cond by {hears.min():.3g} to {hears.max():.3g}"),
-            ("null is deaf", bool(null <= 1e-6), f"another prompt on the same tokens moves null by {null:.3g}"),
-            ("guidance", match >= 0.99, f"null + 3 (cond - null) reproduces {match:.1%} of the tokens")]
+    rows = [
+        (
+            "forward passes",
+            want <= now.passes <= want + 1,
+            f"{now.passes} passes for {want} positions",
+        ),
+        (
+            "every timestep kept",
+            not order,
+            _several(order) or f"{want} of {want} timesteps, in order",
+        ),
+        (
+            "branches apart",
+            not branch,
+            _several(branch) or f"rows are {' then '.join(now.branches)}, {now.n_clips} clips each",
+        ),
+        (
+            "right layer",
+            not layer,
+            _several(layer) or f"{len(said)} sites equal what the modules returned",
+        ),
+        (
+            "changes over time",
+            moves,
+            "differs from step to step"
+            if moves
+            else f"{len(time)} timestep(s), no change to be seen",
+        ),
+        (
+            "text reaches cond",
+            bool((hears > 0).all()),
+            f"another prompt on the same tokens moves cond by {hears.min():.3g} to {hears.max():.3g}",
+        ),
+        (
+            "null is deaf",
+            bool(null <= 1e-6),
+            f"another prompt on the same tokens moves null by {null:.3g}",
+        ),
+        ("guidance", match >= 0.99, f"null + 3 (cond - null) reproduces {match:.1%} of the tokens"),
+    ]
     return pd.DataFrame(rows, columns=["name", "passed", "detail"])
+
 
 # %% ../nbs/api/21_hooks.ipynb #cell049
 def trace(
-    model, # MusicModel, or the raw one of a backend
-    prompt:str="happy upbeat pop song", # what to run
-    extractor=None, # class or function (model, layers=...) -> extractor; None for ActivationExtractor
-    layers=None, # layers that the extractor reads, None for all
-    other:str="sad slow piano ballad", # a second prompt, to see what the text moves
-    seed:int=0, # of the clips
-    duration_s:float=0.2, # seconds of music
-) -> TraceReport: # table, checks, verdict
+    model,  # MusicModel, or the raw one of a backend
+    prompt: str = "happy upbeat pop song",  # what to run
+    extractor=None,  # class or function (model, layers=...) -> extractor; None for ActivationExtractor
+    layers=None,  # layers that the extractor reads, None for all
+    other: str = "sad slow piano ballad",  # a second prompt, to see what the text moves
+    seed: int = 0,  # of the clips
+    duration_s: float = 0.2,  # seconds of music
+) -> TraceReport:  # table, checks, verdict
     """Diagnose an extractor: is every pass kept, are branches and layers what they are called, does the text arrive?
 
     The extractor needs `generate(prompts, seed=, duration_s=)` and `get_activations()` -> {site: (timestep, branch, clip, d_model)}."""
     model = as_model(model)
     layers = list(range(model.config.n_layers)) if layers is None else layers
-    if prompt == other: raise ValueError(f"other must differ from prompt, both are {prompt!r}")
-    runs = [_observe(model, extractor or ActivationExtractor, layers, p, seed, duration_s) for p in (prompt, other)]
+    if prompt == other:
+        raise ValueError(f"other must differ from prompt, both are {prompt!r}")
+    runs = [
+        _observe(model, extractor or ActivationExtractor, layers, p, seed, duration_s)
+        for p in (prompt, other)
+    ]
     tokens = sample_tokens(model, [prompt], [seed], model.config.frames(duration_s))
     table = _trace_table(model, *runs[0][1:3], _text_effect(model, (prompt, other), tokens))
     now, shape = runs[0][3], next(iter(runs[0][1].values())).shape
-    layout = (f"A pass gives (rows, positions, d_model) = ({shape[1] * shape[2]}, 1, {shape[3]}): rows are {shape[1]} branches "
-              f"({', '.join(now.branches)}) x {shape[2]} clips, not codebooks; {shape[0]} passes make {shape[0]} timesteps.")
-    return TraceReport(prompt, table, _trace_checks(model, runs, table, _guidance_match(model, prompt, seed, tokens), duration_s), layout)
+    layout = (
+        f"A pass gives (rows, positions, d_model) = ({shape[1] * shape[2]}, 1, {shape[3]}): rows are {shape[1]} branches "
+        f"({', '.join(now.branches)}) x {shape[2]} clips, not codebooks; {shape[0]} passes make {shape[0]} timesteps."
+    )
+    return TraceReport(
+        prompt,
+        table,
+        _trace_checks(model, runs, table, _guidance_match(model, prompt, seed, tokens), duration_s),
+        layout,
+    )

@@ -14,807 +14,1489 @@ import torch
 from fastcore.basics import patch
 from .core import check_finite, check_in, check_positive, rng
 from .emotions import EMOTION_WORDS, EMOTIONS, VALENCE_AROUSAL
-from .acoustics import DESCRIPTORS, LabelJudge, ListenerModel, _mel_spectrum, describe, fit_listener, listener_cues, spectrum
+from musicgen_emotion.acoustics import (
+    DESCRIPTORS,
+    LabelJudge,
+    ListenerModel,
+    _mel_spectrum,
+    describe,
+    fit_listener,
+    listener_cues,
+    spectrum,
+)
 from .stats import bootstrap, bootstrap_weights
-from .models import MusicModel, as_model, delay_tokens, frame_logits, _batches, _padded_width
+from musicgen_emotion.models import (
+    MusicModel,
+    as_model,
+    delay_tokens,
+    frame_logits,
+    _batches,
+    _padded_width,
+)
 from .extraction import ClipStore, token_nll
 from .steering import _ask, _check_columns, _paired_changes, as_scores, judge_name
 
 # %% auto #0
-__all__ = ['PUBLISHED_LINEAR', 'CLAP_TEMPLATES', 'CLAP_EMOTIONS', 'CLAP_AXES', 'CLAP_DEFAULT', 'GUARD', 'run_judge', 'user_judge',
-           'DescriptorJudge', 'ratings_folder', 'listener_fidelity', 'ListenerJudge', 'EmotionJudge', 'SoundJudge',
-           'load_clap', 'write_random_clap', 'resample', 'ClapJudge', 'token_kl', 'repetition', 'silence',
-           'mel_embedding', 'codec_embedding', 'frechet_distance', 'distribution_distance', 'Quality', 'quality',
-           'study_guard', 'study_distances', 'quality_summary', 'dose_quality', 'cue_recovery', 'recovery_draws',
-           'at_equal_cost', 'equal_cost_draws']
+__all__ = [
+    "PUBLISHED_LINEAR",
+    "CLAP_TEMPLATES",
+    "CLAP_EMOTIONS",
+    "CLAP_AXES",
+    "CLAP_DEFAULT",
+    "GUARD",
+    "run_judge",
+    "user_judge",
+    "DescriptorJudge",
+    "ratings_folder",
+    "listener_fidelity",
+    "ListenerJudge",
+    "EmotionJudge",
+    "SoundJudge",
+    "load_clap",
+    "write_random_clap",
+    "resample",
+    "ClapJudge",
+    "token_kl",
+    "repetition",
+    "silence",
+    "mel_embedding",
+    "codec_embedding",
+    "frechet_distance",
+    "distribution_distance",
+    "Quality",
+    "quality",
+    "study_guard",
+    "study_distances",
+    "quality_summary",
+    "dose_quality",
+    "cue_recovery",
+    "recovery_draws",
+    "at_equal_cost",
+    "equal_cost_draws",
+]
 
 # %% ../nbs/api/54_judges.ipynb #cell003
-if TYPE_CHECKING: import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 # %% ../nbs/api/54_judges.ipynb #cell009
 _log = logging.getLogger(__name__)
 
+
 def _clip_problem(wave):
     "Why a clip cannot be judged, or ''."
-    if wave.dtype.kind != 'f' or wave.ndim not in (1, 2) or not wave.size: return f"audio must hold floats of shape (sample,) or (channel, sample); got {wave.dtype} {wave.shape}"
+    if wave.dtype.kind != "f" or wave.ndim not in (1, 2) or not wave.size:
+        return f"audio must hold floats of shape (sample,) or (channel, sample); got {wave.dtype} {wave.shape}"
     bad = int((~np.isfinite(wave)).sum())
-    return f"audio holds {bad} NaN or infinite samples" if bad else ''
+    return f"audio holds {bad} NaN or infinite samples" if bad else ""
+
 
 # %% ../nbs/api/54_judges.ipynb #cell010
 def run_judge(
-    judge:Callable, # judge(audio (clip, sample), sample_rate) -> one row a clip
-    audio, # (clip, sample) floats, (clip, channel, sample), or a list of clips of any lengths
-    sample_rate:int, # Hz
-    ids:Sequence|None=None, # Names of the clips; default: 0, 1, 2, ...
-    batch_size:int=32, # Clips a call
-    progress:bool=True, # Show a progress bar
-)->pd.DataFrame: # Columns `clip`, the scores, and `problem` ('' when all is well)
+    judge: Callable,  # judge(audio (clip, sample), sample_rate) -> one row a clip
+    audio,  # (clip, sample) floats, (clip, channel, sample), or a list of clips of any lengths
+    sample_rate: int,  # Hz
+    ids: Sequence | None = None,  # Names of the clips; default: 0, 1, 2, ...
+    batch_size: int = 32,  # Clips a call
+    progress: bool = True,  # Show a progress bar
+) -> pd.DataFrame:  # Columns `clip`, the scores, and `problem` ('' when all is well)
     """Scores of all clips in their order, whatever happens to single ones.
 
     A clip that is no sound, a judge that raises on it, a missing row, NaN: each is said in `problem` of that clip, with NaN scores, and never costs the others. Raises
     TypeError for what is no judge and ValueError for no clips, a wrong number of ids, and scores that are called `clip` or `problem`."""
     import pandas as pd
     from tqdm.auto import tqdm
-    name, waves, _ = judge_name(judge), [np.asarray(w) for w in audio], check_positive('sample_rate', sample_rate)
+
+    name, waves, _ = (
+        judge_name(judge),
+        [np.asarray(w) for w in audio],
+        check_positive("sample_rate", sample_rate),
+    )
     ids = list(range(len(waves))) if ids is None else list(ids)
-    if not waves or len(ids) != len(waves): raise ValueError(f"audio must hold at least one clip and ids one name a clip; got {len(waves)} clips, {len(ids)} ids")
+    if not waves or len(ids) != len(waves):
+        raise ValueError(
+            f"audio must hold at least one clip and ids one name a clip; got {len(waves)} clips, {len(ids)} ids"
+        )
     problems, rows = [_clip_problem(w) for w in waves], [{} for _ in waves]
     waves = [w if p or w.ndim == 1 else w.mean(0) for w, p in zip(waves, problems)]
     lengths = {len(w) for w, p in zip(waves, problems) if not p}
-    groups = [[i for i, w in enumerate(waves) if not problems[i] and len(w) == n] for n in sorted(lengths)]
-    for part in tqdm([g[a:a + batch_size] for g in groups for a in range(0, len(g), check_positive('batch_size', batch_size))], desc=name, disable=not progress):
-        for i, (row, p) in zip(part, _ask(judge, name, np.stack([waves[i] for i in part]), sample_rate)): rows[i], problems[i] = row, p
-    _check_columns({name: dict.fromkeys(k for r in rows for k in r)}, ('clip', 'problem'))
+    groups = [
+        [i for i, w in enumerate(waves) if not problems[i] and len(w) == n] for n in sorted(lengths)
+    ]
+    for part in tqdm(
+        [
+            g[a : a + batch_size]
+            for g in groups
+            for a in range(0, len(g), check_positive("batch_size", batch_size))
+        ],
+        desc=name,
+        disable=not progress,
+    ):
+        for i, (row, p) in zip(
+            part, _ask(judge, name, np.stack([waves[i] for i in part]), sample_rate)
+        ):
+            rows[i], problems[i] = row, p
+    _check_columns({name: dict.fromkeys(k for r in rows for k in r)}, ("clip", "problem"))
     out = pd.DataFrame(rows, index=range(len(rows)))
-    if any(problems): _log.warning("%s: %d of %d clips have a problem; the first: %s", name, sum(map(bool, problems)), len(problems), next(filter(None, problems)))
-    return pd.concat([pd.DataFrame(dict(clip=ids)), out, pd.DataFrame(dict(problem=problems))], axis=1)
+    if any(problems):
+        _log.warning(
+            "%s: %d of %d clips have a problem; the first: %s",
+            name,
+            sum(map(bool, problems)),
+            len(problems),
+            next(filter(None, problems)),
+        )
+    return pd.concat(
+        [pd.DataFrame(dict(clip=ids)), out, pd.DataFrame(dict(problem=problems))], axis=1
+    )
+
 
 # %% ../nbs/api/54_judges.ipynb #cell014
 def user_judge(
-    fn:Callable, # fn(audio (clip, sample), sample_rate), or fn(wave (sample,), sample_rate) with `per_clip`
-    name:str|None=None, # Name of the judge, and of its column when it returns bare numbers
-    per_clip:bool=False, # Call it once a clip
-)->Callable: # A judge
+    fn: Callable,  # fn(audio (clip, sample), sample_rate), or fn(wave (sample,), sample_rate) with `per_clip`
+    name: str | None = None,  # Name of the judge, and of its column when it returns bare numbers
+    per_clip: bool = False,  # Call it once a clip
+) -> Callable:  # A judge
     "Make a judge of any function that returns a table, columns, or one number a clip."
     label = name or judge_name(fn)
+
     def _judge(audio, sample_rate):
-        out = [as_scores(fn(w, sample_rate), 1, label) for w in audio] if per_clip else [as_scores(fn(audio, sample_rate), len(audio), label)]
+        out = (
+            [as_scores(fn(w, sample_rate), 1, label) for w in audio]
+            if per_clip
+            else [as_scores(fn(audio, sample_rate), len(audio), label)]
+        )
         import pandas as pd
+
         return pd.concat(out, ignore_index=True)
+
     _judge.name = label
     return _judge
+
 
 # %% ../nbs/api/54_judges.ipynb #cell018
 @dataclass
 class DescriptorJudge:
     "Acoustic descriptors as scores."
-    descriptors:tuple = ('tempo', 'onset_rate', 'mode_score', 'rms_db', 'centroid', 'brightness', 'articulation', 'register', 'percussiveness') # names in `DESCRIPTORS`
-    name:str = 'descriptors' # of the judge
+
+    descriptors: tuple = (
+        "tempo",
+        "onset_rate",
+        "mode_score",
+        "rms_db",
+        "centroid",
+        "brightness",
+        "articulation",
+        "register",
+        "percussiveness",
+    )  # names in `DESCRIPTORS`
+    name: str = "descriptors"  # of the judge
+
     def __post_init__(self):
-        for d in self.descriptors: check_in('descriptor', d, DESCRIPTORS)
-        if not self.descriptors: raise ValueError("descriptors must name at least one")
-    def __call__(self,
-        audio:np.ndarray, # (clip, sample)
-        sample_rate:int, # Hz
-    )->pd.DataFrame: # One column a descriptor
+        for d in self.descriptors:
+            check_in("descriptor", d, DESCRIPTORS)
+        if not self.descriptors:
+            raise ValueError("descriptors must name at least one")
+
+    def __call__(
+        self,
+        audio: np.ndarray,  # (clip, sample)
+        sample_rate: int,  # Hz
+    ) -> pd.DataFrame:  # One column a descriptor
         "Descriptors of every clip."
         import pandas as pd
-        return pd.DataFrame([{d: row[d] for d in self.descriptors} for row in (describe(w, sample_rate) for w in audio)])
+
+        return pd.DataFrame(
+            [
+                {d: row[d] for d in self.descriptors}
+                for row in (describe(w, sample_rate) for w in audio)
+            ]
+        )
+
 
 # %% ../nbs/api/54_judges.ipynb #cell022
-PUBLISHED_LINEAR = (.77, .89)
+PUBLISHED_LINEAR = (0.77, 0.89)
+
 
 def ratings_folder(
-    folder:Path|str|None=None, # Folder with the two CSV files, or one that has it as `eerola2013_cues`; default: the environment variable MGE_DATA
-)->Path: # Folder with `design_matrix.csv` and `mean_emotion_ratings.csv`
+    folder: Path
+    | str
+    | None = None,  # Folder with the two CSV files, or one that has it as `eerola2013_cues`; default: the environment variable MGE_DATA
+) -> Path:  # Folder with `design_matrix.csv` and `mean_emotion_ratings.csv`
     "Where the rated stimuli of Eerola, Friberg & Bresin (2013) are; raises FileNotFoundError that says how to get them."
-    places = [Path(p) for p in (folder, os.environ.get('MGE_DATA') if folder is None else None) if p]
-    for p in (q for place in places for q in (place, place/'eerola2013_cues')):
-        if (p/'design_matrix.csv').exists() and (p/'mean_emotion_ratings.csv').exists(): return p
-    raise FileNotFoundError(f"no ratings in {[str(p) for p in places] or 'MGE_DATA, which is not set'}: get design_matrix.csv and mean_emotion_ratings.csv from doi:10.7910/DVN/IFOBRN (CC0 1.0) and name "
-                            "their folder, or use ListenerModel.load(), the fit that ships with the package")
+    places = [
+        Path(p) for p in (folder, os.environ.get("MGE_DATA") if folder is None else None) if p
+    ]
+    for p in (q for place in places for q in (place, place / "eerola2013_cues")):
+        if (p / "design_matrix.csv").exists() and (p / "mean_emotion_ratings.csv").exists():
+            return p
+    raise FileNotFoundError(
+        f"no ratings in {[str(p) for p in places] or 'MGE_DATA, which is not set'}: get design_matrix.csv and mean_emotion_ratings.csv from doi:10.7910/DVN/IFOBRN (CC0 1.0) and name "
+        "their folder, or use ListenerModel.load(), the fit that ships with the package"
+    )
+
 
 def listener_fidelity(
-    model:ListenerModel, # A fit
-    tolerance:float=.02, # Largest difference that counts as reproduced
-)->pd.DataFrame: # rating, cue, published, refit, difference, holds
+    model: ListenerModel,  # A fit
+    tolerance: float = 0.02,  # Largest difference that counts as reproduced
+) -> pd.DataFrame:  # rating, cue, published, refit, difference, holds
     "How close a refit comes to the published effects (squared semipartial correlations) and to the published range of linear variance."
     import pandas as pd
+
     effects, (low, high) = model.compare_published(), PUBLISHED_LINEAR
-    linear = pd.DataFrame([dict(rating=r, cue='all (variance explained)', published=float(np.clip(v, low, high)), refit=v, difference=v - float(np.clip(v, low, high))) for r, v in model.r2.items()])
+    linear = pd.DataFrame(
+        [
+            dict(
+                rating=r,
+                cue="all (variance explained)",
+                published=float(np.clip(v, low, high)),
+                refit=v,
+                difference=v - float(np.clip(v, low, high)),
+            )
+            for r, v in model.r2.items()
+        ]
+    )
     out = pd.concat([effects, linear], ignore_index=True)
-    return out.assign(holds=out.difference.abs() <= check_positive('tolerance', tolerance))
+    return out.assign(holds=out.difference.abs() <= check_positive("tolerance", tolerance))
+
 
 # %% ../nbs/api/54_judges.ipynb #cell025
 @dataclass
 class ListenerJudge:
     "What listeners would rate, by the cue model of Eerola, Friberg & Bresin (2013): happy, sad, scary, peaceful (1 to 7), and valence and arousal made of them."
-    model:ListenerModel|None = None # a fit; default: the one that ships with the package
-    level:float = -20. # loudness that counts as the study's middle level, dBFS
-    name:str = 'listeners' # of the judge
-    def __post_init__(self): self.model = ListenerModel.load() if self.model is None else self.model
+
+    model: ListenerModel | None = None  # a fit; default: the one that ships with the package
+    level: float = -20.0  # loudness that counts as the study's middle level, dBFS
+    name: str = "listeners"  # of the judge
+
+    def __post_init__(self):
+        self.model = ListenerModel.load() if self.model is None else self.model
+
     @classmethod
-    def refit(cls,
-        folder:Path|str|None=None, # See `ratings_folder`
-        tolerance:float=.02, # Largest difference from the published effects
-    )->ListenerJudge: # With a fresh fit
+    def refit(
+        cls,
+        folder: Path | str | None = None,  # See `ratings_folder`
+        tolerance: float = 0.02,  # Largest difference from the published effects
+    ) -> ListenerJudge:  # With a fresh fit
         "Fit to the rated stimuli, and refuse a fit that does not reproduce the published effects."
         fitted = fit_listener(ratings_folder(folder))
-        off = listener_fidelity(fitted, tolerance).query('not holds')
-        if len(off): raise ValueError(f"the refit misses published effects by more than {tolerance}: {off[['rating', 'cue', 'published', 'refit']].round(3).to_dict('records')}; are these the tables of doi:10.7910/DVN/IFOBRN?")
+        off = listener_fidelity(fitted, tolerance).query("not holds")
+        if len(off):
+            raise ValueError(
+                f"the refit misses published effects by more than {tolerance}: {off[['rating', 'cue', 'published', 'refit']].round(3).to_dict('records')}; are these the tables of doi:10.7910/DVN/IFOBRN?"
+            )
         return cls(fitted)
-    def __call__(self,
-        audio:np.ndarray, # (clip, sample)
-        sample_rate:int, # Hz
-    )->pd.DataFrame: # happy, sad, scary, peaceful, valence, arousal
+
+    def __call__(
+        self,
+        audio: np.ndarray,  # (clip, sample)
+        sample_rate: int,  # Hz
+    ) -> pd.DataFrame:  # happy, sad, scary, peaceful, valence, arousal
         "Ratings that the model expects."
         import pandas as pd
-        rows = self.model.predict(listener_cues(pd.DataFrame([describe(w, sample_rate) for w in audio]), self.level))
-        return rows.assign(valence=(rows.happy + rows.peaceful - rows.sad - rows.scary)/2, arousal=(rows.happy + rows.scary - rows.sad - rows.peaceful)/2)
+
+        rows = self.model.predict(
+            listener_cues(pd.DataFrame([describe(w, sample_rate) for w in audio]), self.level)
+        )
+        return rows.assign(
+            valence=(rows.happy + rows.peaceful - rows.sad - rows.scary) / 2,
+            arousal=(rows.happy + rows.scary - rows.sad - rows.peaceful) / 2,
+        )
+
 
 # %% ../nbs/api/54_judges.ipynb #cell029
 @dataclass
 class EmotionJudge:
     "Probability of each emotion from a fitted `LabelJudge`, and the valence and arousal that they imply."
-    judge:LabelJudge # fitted, for instance on clips rendered with known cues
-    name:str = 'emotions' # of the judge
+
+    judge: LabelJudge  # fitted, for instance on clips rendered with known cues
+    name: str = "emotions"  # of the judge
+
     def __post_init__(self):
-        if not isinstance(self.judge, LabelJudge): raise TypeError(f"judge must be a LabelJudge; got {type(self.judge).__name__}")
-        if not self.judge.classes: raise ValueError("the LabelJudge is not fitted; call fit or LabelJudge.load first")
-    def __call__(self,
-        audio:np.ndarray, # (clip, sample)
-        sample_rate:int, # Hz
-    )->pd.DataFrame: # p_<class> for every class, label, and valence and arousal when all classes are emotions
-        "Probabilities of every clip."
+        if not isinstance(self.judge, LabelJudge):
+            raise TypeError(f"judge must be a LabelJudge; got {type(self.judge).__name__}")
+        if not self.judge.classes:
+            raise ValueError("the LabelJudge is not fitted; call fit or LabelJudge.load first")
+
+    def __call__(
+        self,
+        audio: np.ndarray,  # (clip, sample)
+        sample_rate: int,  # Hz
+    ) -> pd.DataFrame:  # p_<class> for every class, label
+        """Probabilities of every clip.
+
+        Returns p_<class> for every class, label, and valence and arousal when all classes are
+        emotions.
+        """
         import pandas as pd
+
         table = pd.DataFrame([describe(w, sample_rate) for w in audio])
         p = self.judge.predict_proba(table)
-        out = p.add_prefix('p_').assign(label=self.judge.predict(table))
-        if not set(p.columns) <= set(VALENCE_AROUSAL): return out
+        out = p.add_prefix("p_").assign(label=self.judge.predict(table))
+        if not set(p.columns) <= set(VALENCE_AROUSAL):
+            return out
         place = np.array([VALENCE_AROUSAL[c] for c in p.columns])
-        return out.assign(**dict(zip(('valence', 'arousal'), (p.to_numpy() @ place).T)))
+        return out.assign(**dict(zip(("valence", "arousal"), (p.to_numpy() @ place).T)))
+
 
 # %% ../nbs/api/54_judges.ipynb #cell033
 @dataclass
 class SoundJudge:
     "All that descriptors can say of a clip, described once: the descriptors, the probabilities of emotions where a classifier is given, and the listeners' ratings."
-    judge:LabelJudge|None = None # fitted, for instance on clips rendered with known cues; None: valence and arousal are the listeners'
-    descriptors:tuple = ('tempo', 'onset_rate', 'mode_score', 'rms_db', 'centroid', 'brightness', 'articulation', 'register', 'percussiveness') # names in `DESCRIPTORS`
-    level:float = -20. # as in `ListenerJudge`
-    axes:bool = True # give valence and arousal; False leaves those words to another judge beside this one
-    name:str = 'sound' # of the judge
+
+    judge: LabelJudge | None = (
+        None  # fitted, for instance on clips rendered with known cues; None: valence and arousal are the listeners'
+    )
+    descriptors: tuple = (
+        "tempo",
+        "onset_rate",
+        "mode_score",
+        "rms_db",
+        "centroid",
+        "brightness",
+        "articulation",
+        "register",
+        "percussiveness",
+    )  # names in `DESCRIPTORS`
+    level: float = -20.0  # as in `ListenerJudge`
+    axes: bool = (
+        True  # give valence and arousal; False leaves those words to another judge beside this one
+    )
+    name: str = "sound"  # of the judge
+
     def __post_init__(self):
-        for d in self.descriptors: check_in('descriptor', d, DESCRIPTORS)
+        for d in self.descriptors:
+            check_in("descriptor", d, DESCRIPTORS)
         self.listener = ListenerModel.load()
-    def __call__(self,
-        audio:np.ndarray, # (clip, sample)
-        sample_rate:int, # Hz
-    )->pd.DataFrame: # descriptors; valence, arousal, p_<emotion>, label; heard_happy, heard_sad, heard_scary, heard_peaceful, heard_valence, heard_arousal
+
+    def __call__(
+        self,
+        audio: np.ndarray,  # (clip, sample)
+        sample_rate: int,  # Hz
+    ) -> pd.DataFrame:  # descriptors; valence, arousal, p_<emotion>, label; heard_happy, heard_sad, heard_scary, heard_peaceful, heard_valence, heard_arousal
         "Outcomes of every clip."
         import pandas as pd
+
         table = pd.DataFrame([describe(w, sample_rate) for w in audio])
         r = self.listener.predict(listener_cues(table, self.level))
-        r = r.assign(valence=(r.happy + r.peaceful - r.sad - r.scary)/2, arousal=(r.happy + r.scary - r.sad - r.peaceful)/2)
-        parts = [table[list(self.descriptors)], r.add_prefix('heard_')]
-        out = pd.concat([*parts, _emotion_scores(self.judge, table) if self.judge else r[['valence', 'arousal']]], axis=1)
-        return out if self.axes else out.drop(columns=['valence', 'arousal'])
+        r = r.assign(
+            valence=(r.happy + r.peaceful - r.sad - r.scary) / 2,
+            arousal=(r.happy + r.scary - r.sad - r.peaceful) / 2,
+        )
+        parts = [table[list(self.descriptors)], r.add_prefix("heard_")]
+        out = pd.concat(
+            [
+                *parts,
+                _emotion_scores(self.judge, table) if self.judge else r[["valence", "arousal"]],
+            ],
+            axis=1,
+        )
+        return out if self.axes else out.drop(columns=["valence", "arousal"])
+
 
 def _emotion_scores(judge, table):
     "Probabilities of emotions, the label, and the place on the circumplex that they imply."
     p = judge.predict_proba(table)
     place = p.to_numpy() @ np.array([VALENCE_AROUSAL[c] for c in p.columns])
-    return p.add_prefix('p_').assign(label=judge.predict(table), valence=place[:, 0], arousal=place[:, 1])
+    return p.add_prefix("p_").assign(
+        label=judge.predict(table), valence=place[:, 0], arousal=place[:, 1]
+    )
+
 
 # %% ../nbs/api/54_judges.ipynb #cell037
-CLAP_TEMPLATES = ('this is a {} song', 'the music sounds {}', 'a {} piece of music')
+CLAP_TEMPLATES = ("this is a {} song", "the music sounds {}", "a {} piece of music")
 
-CLAP_EMOTIONS = {e: tuple(t.format(w) for w in EMOTION_WORDS[e][:4] for t in CLAP_TEMPLATES) for e in EMOTIONS}
+CLAP_EMOTIONS = {
+    e: tuple(t.format(w) for w in EMOTION_WORDS[e][:4] for t in CLAP_TEMPLATES) for e in EMOTIONS
+}
 
 CLAP_AXES = dict(
-    valence=(tuple(t.format(w) for w in ('positive', 'pleasant', 'joyful') for t in CLAP_TEMPLATES), tuple(t.format(w) for w in ('negative', 'unpleasant', 'gloomy') for t in CLAP_TEMPLATES)),
-    arousal=(tuple(t.format(w) for w in ('exciting', 'intense', 'lively') for t in CLAP_TEMPLATES), tuple(t.format(w) for w in ('calm', 'quiet', 'relaxing') for t in CLAP_TEMPLATES)))
+    valence=(
+        tuple(t.format(w) for w in ("positive", "pleasant", "joyful") for t in CLAP_TEMPLATES),
+        tuple(t.format(w) for w in ("negative", "unpleasant", "gloomy") for t in CLAP_TEMPLATES),
+    ),
+    arousal=(
+        tuple(t.format(w) for w in ("exciting", "intense", "lively") for t in CLAP_TEMPLATES),
+        tuple(t.format(w) for w in ("calm", "quiet", "relaxing") for t in CLAP_TEMPLATES),
+    ),
+)
 
-CLAP_DEFAULT = 'laion/larger_clap_music'
+CLAP_DEFAULT = "laion/larger_clap_music"
+
 
 def _clap_folder(source):
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
-    if Path(source).is_dir(): return Path(source)
-    want = dict(allow_patterns=['*.json', '*.safetensors', '*.txt', 'pytorch_model.bin'])
+
+    if Path(source).is_dir():
+        return Path(source)
+    want = dict(allow_patterns=["*.json", "*.safetensors", "*.txt", "pytorch_model.bin"])
     for local in (True, False):
-        try: return Path(snapshot_download(str(source), local_files_only=local, **want))
-        except (OSError, ValueError, RuntimeError, HfHubHTTPError) as e: why = type(e).__name__
-    raise FileNotFoundError(f"the CLAP weights {str(source)!r} are not a folder, not in the local cache, and could not be fetched ({why}). Get them with `hf download {CLAP_DEFAULT}` on a machine "
-                            "with a connection and pass the folder, or copy the cache and point HF_HOME at it")
+        try:
+            return Path(snapshot_download(str(source), local_files_only=local, **want))
+        except (OSError, ValueError, RuntimeError, HfHubHTTPError) as e:
+            why = type(e).__name__
+    raise FileNotFoundError(
+        f"the CLAP weights {str(source)!r} are not a folder, not in the local cache, and could not be fetched ({why}). Get them with `hf download {CLAP_DEFAULT}` on a machine "
+        "with a connection and pass the folder, or copy the cache and point HF_HOME at it"
+    )
+
 
 # %% ../nbs/api/54_judges.ipynb #cell038
 def load_clap(
-    source:Path|str=CLAP_DEFAULT, # Hub id, or a folder of a `ClapModel` with its processor
-    device:str|torch.device='cpu', # Where it runs
-)->tuple: # The model in eval mode, its feature extractor and its tokenizer
+    source: Path | str = CLAP_DEFAULT,  # Hub id, or a folder of a `ClapModel` with its processor
+    device: str | torch.device = "cpu",  # Where it runs
+) -> tuple:  # The model in eval mode, its feature extractor and its tokenizer
     "Load CLAP; raises FileNotFoundError that says how to get the weights, ValueError for a folder of another model."
     from transformers import AutoConfig, AutoFeatureExtractor, AutoTokenizer, ClapModel
     from transformers.utils.logging import disable_progress_bar
+
     disable_progress_bar()
     folder = _clap_folder(source)
-    if not (folder/'config.json').exists(): raise FileNotFoundError(f"{folder} has no config.json, so it is not a model folder; get one with `hf download {CLAP_DEFAULT}`")
+    if not (folder / "config.json").exists():
+        raise FileNotFoundError(
+            f"{folder} has no config.json, so it is not a model folder; get one with `hf download {CLAP_DEFAULT}`"
+        )
     kind = AutoConfig.from_pretrained(str(folder)).model_type
-    if kind != 'clap': raise ValueError(f"{folder} holds a {kind!r} model; accepted: 'clap'")
+    if kind != "clap":
+        raise ValueError(f"{folder} holds a {kind!r} model; accepted: 'clap'")
     model = ClapModel.from_pretrained(str(folder)).eval().requires_grad_(False).to(device)
-    return model, AutoFeatureExtractor.from_pretrained(str(folder)), AutoTokenizer.from_pretrained(str(folder))
+    return (
+        model,
+        AutoFeatureExtractor.from_pretrained(str(folder)),
+        AutoTokenizer.from_pretrained(str(folder)),
+    )
+
 
 # %% ../nbs/api/54_judges.ipynb #cell041
 def write_random_clap(
-    folder:Path|str, # Made if absent
-    seed:int=0, # Seed of the weights
-    max_length_s:int=2, # Longest piece that the model hears at once, s
-)->Path: # The folder
+    folder: Path | str,  # Made if absent
+    seed: int = 0,  # Seed of the weights
+    max_length_s: int = 2,  # Longest piece that the model hears at once, s
+) -> Path:  # The folder
     "Write a tiny CLAP with random weights in the real format (model, feature extractor, byte-level tokenizer): for tests of the machinery without a download."
     from tokenizers import ByteLevelBPETokenizer
     from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, RobertaTokenizerFast
-    folder, bpe, special = Path(folder), ByteLevelBPETokenizer(), ['<s>', '<pad>', '</s>', '<unk>', '<mask>']
+
+    folder, bpe, special = (
+        Path(folder),
+        ByteLevelBPETokenizer(),
+        ["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
+    )
     folder.mkdir(parents=True, exist_ok=True)
-    bpe.train_from_iterator([s for e in CLAP_EMOTIONS.values() for s in e], vocab_size=320, special_tokens=special, show_progress=False)
+    bpe.train_from_iterator(
+        [s for e in CLAP_EMOTIONS.values() for s in e],
+        vocab_size=320,
+        special_tokens=special,
+        show_progress=False,
+    )
     bpe.save_model(str(folder))
-    RobertaTokenizerFast.from_pretrained(str(folder), model_max_length=77).save_pretrained(str(folder))
-    text = dict(vocab_size=320, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, max_position_embeddings=96, projection_dim=16)
-    sound = dict(num_mel_bins=16, spec_size=64, window_size=4, patch_size=4, patch_stride=[4, 4], patch_embeds_hidden_size=8, hidden_size=16, depths=[1, 1], num_attention_heads=[2, 2], num_hidden_layers=2, projection_dim=16)
+    RobertaTokenizerFast.from_pretrained(str(folder), model_max_length=77).save_pretrained(
+        str(folder)
+    )
+    text = dict(
+        vocab_size=320,
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=96,
+        projection_dim=16,
+    )
+    sound = dict(
+        num_mel_bins=16,
+        spec_size=64,
+        window_size=4,
+        patch_size=4,
+        patch_stride=[4, 4],
+        patch_embeds_hidden_size=8,
+        hidden_size=16,
+        depths=[1, 1],
+        num_attention_heads=[2, 2],
+        num_hidden_layers=2,
+        projection_dim=16,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        ClapModel(ClapConfig(text_config=text, audio_config=sound, projection_dim=16)).save_pretrained(str(folder))
-    ClapFeatureExtractor(feature_size=16, max_length_s=max_length_s, truncation='rand_trunc').save_pretrained(str(folder))
+        ClapModel(
+            ClapConfig(text_config=text, audio_config=sound, projection_dim=16)
+        ).save_pretrained(str(folder))
+    ClapFeatureExtractor(
+        feature_size=16, max_length_s=max_length_s, truncation="rand_trunc"
+    ).save_pretrained(str(folder))
     return folder
+
 
 # %% ../nbs/api/54_judges.ipynb #cell044
 def resample(
-    wave:np.ndarray, # (..., sample)
-    sr:int, # Rate of the samples, Hz
-    to:int, # Rate that is wanted, Hz
-)->np.ndarray: # (..., sample) float32
+    wave: np.ndarray,  # (..., sample)
+    sr: int,  # Rate of the samples, Hz
+    to: int,  # Rate that is wanted, Hz
+) -> np.ndarray:  # (..., sample) float32
     "Samples at another rate, by a polyphase filter."
     from scipy.signal import resample_poly
-    sr, to = int(check_positive('sr', sr)), int(check_positive('to', to))
+
+    sr, to = int(check_positive("sr", sr)), int(check_positive("to", to))
     g = math.gcd(sr, to)
-    return np.asarray(wave, np.float32) if sr == to else resample_poly(np.asarray(wave, np.float64), to//g, sr//g, axis=-1).astype(np.float32)
+    return (
+        np.asarray(wave, np.float32)
+        if sr == to
+        else resample_poly(np.asarray(wave, np.float64), to // g, sr // g, axis=-1).astype(
+            np.float32
+        )
+    )
+
 
 # %% ../nbs/api/54_judges.ipynb #cell047
 def _pieces(wave, longest):
     "A clip in equal pieces of at most `longest` samples."
-    return np.array_split(wave, max(1, math.ceil(len(wave)/longest)))
+    return np.array_split(wave, max(1, math.ceil(len(wave) / longest)))
 
-def _unit(x): return x/np.linalg.norm(x, axis=-1, keepdims=True).clip(1e-12)
 
-def _features(out): return (out if isinstance(out, torch.Tensor) else out.pooler_output).float().cpu().numpy()
+def _unit(x):
+    return x / np.linalg.norm(x, axis=-1, keepdims=True).clip(1e-12)
+
+
+def _features(out):
+    return (out if isinstance(out, torch.Tensor) else out.pooler_output).float().cpu().numpy()
+
 
 # %% ../nbs/api/54_judges.ipynb #cell048
 class ClapJudge:
     """Zero-shot scores by CLAP: valence, arousal, and a probability for each emotion.
 
     Every emotion and each end of an axis is an ensemble of sentences whose normalized embeddings are averaged. Clips longer than the model hears are judged in equal pieces."""
-    def __init__(self,
-        source:Path|str=CLAP_DEFAULT, # Hub id or folder, see `load_clap`
-        emotions:Mapping|None=None, # Emotion -> sentences; default: `CLAP_EMOTIONS`
-        axes:Mapping|None=None, # Axis -> (sentences of the high end, of the low end); default: `CLAP_AXES`
-        batch_size:int=8, # Pieces at once
-        device:str|torch.device='cpu', # Where it runs
-        name:str='clap', # Of the judge
+
+    def __init__(
+        self,
+        source: Path | str = CLAP_DEFAULT,  # Hub id or folder, see `load_clap`
+        emotions: Mapping | None = None,  # Emotion -> sentences; default: `CLAP_EMOTIONS`
+        axes: Mapping
+        | None = None,  # Axis -> (sentences of the high end, of the low end); default: `CLAP_AXES`
+        batch_size: int = 8,  # Pieces at once
+        device: str | torch.device = "cpu",  # Where it runs
+        name: str = "clap",  # Of the judge
     ):
-        self.emotions, self.axes, self.name = dict(CLAP_EMOTIONS if emotions is None else emotions), dict(CLAP_AXES if axes is None else axes), name
-        empty = [k for k, v in (self.emotions | self.axes).items() if isinstance(v, str) or not len(v) or any(isinstance(s, str) or not len(s) for s in (v if k in self.axes else [])) or (k in self.axes and len(v) != 2)]
-        if empty: raise ValueError(f"sentences must be lists, for an axis a pair of lists (high, low); wrong: {empty}")
-        self.batch_size = int(check_positive('batch_size', batch_size))
+        self.emotions, self.axes, self.name = (
+            dict(CLAP_EMOTIONS if emotions is None else emotions),
+            dict(CLAP_AXES if axes is None else axes),
+            name,
+        )
+        empty = [
+            k
+            for k, v in (self.emotions | self.axes).items()
+            if isinstance(v, str)
+            or not len(v)
+            or any(isinstance(s, str) or not len(s) for s in (v if k in self.axes else []))
+            or (k in self.axes and len(v) != 2)
+        ]
+        if empty:
+            raise ValueError(
+                f"sentences must be lists, for an axis a pair of lists (high, low); wrong: {empty}"
+            )
+        self.batch_size = int(check_positive("batch_size", batch_size))
         self.model, self.extractor, self.tokenizer = load_clap(source, device)
         self.text = {e: self.embed_text(s) for e, s in self.emotions.items()}
-        self.ends = {a: (self.embed_text(high), self.embed_text(low)) for a, (high, low) in self.axes.items()}
+        self.ends = {
+            a: (self.embed_text(high), self.embed_text(low)) for a, (high, low) in self.axes.items()
+        }
+
 
 # %% ../nbs/api/54_judges.ipynb #cell049
 @patch
 @torch.inference_mode()
-def embed_text(self:ClapJudge,
-    sentences:Sequence[str], # An ensemble
-)->np.ndarray: # (d,) unit length
+def embed_text(
+    self: ClapJudge,
+    sentences: Sequence[str],  # An ensemble
+) -> np.ndarray:  # (d,) unit length
     "One vector for sentences that say the same."
-    ids = self.tokenizer(list(sentences), padding=True, truncation=True, return_tensors='pt').to(self.model.device)
-    return _unit(_unit(_features(self.model.get_text_features(input_ids=ids['input_ids'], attention_mask=ids['attention_mask']))).mean(0))
+    ids = self.tokenizer(list(sentences), padding=True, truncation=True, return_tensors="pt").to(
+        self.model.device
+    )
+    return _unit(
+        _unit(
+            _features(
+                self.model.get_text_features(
+                    input_ids=ids["input_ids"], attention_mask=ids["attention_mask"]
+                )
+            )
+        ).mean(0)
+    )
+
 
 # %% ../nbs/api/54_judges.ipynb #cell052
 @patch
 @torch.inference_mode()
-def embed(self:ClapJudge,
-    audio:np.ndarray, # (clip, sample)
-    sample_rate:int, # Hz
-    pool:bool=True, # Average the pieces of a clip; False keeps them
-)->np.ndarray: # (clip, d) unit length, or (clip, piece, d)
+def embed(
+    self: ClapJudge,
+    audio: np.ndarray,  # (clip, sample)
+    sample_rate: int,  # Hz
+    pool: bool = True,  # Average the pieces of a clip; False keeps them
+) -> np.ndarray:  # (clip, d) unit length, or (clip, piece, d)
     "Audio embeddings at the model's own sample rate; the same every time."
     waves = resample(audio, sample_rate, self.extractor.sampling_rate)
-    pieces = [p for w in waves for p in _pieces(w, self.extractor.max_length_s*self.extractor.sampling_rate)]
+    pieces = [
+        p
+        for w in waves
+        for p in _pieces(w, self.extractor.max_length_s * self.extractor.sampling_rate)
+    ]
     out = []
     for i in range(0, len(pieces), self.batch_size):
-        x = self.extractor(pieces[i:i + self.batch_size], sampling_rate=self.extractor.sampling_rate, return_tensors='pt')
-        longer = torch.zeros(len(x['input_features']), 1, dtype=torch.bool, device=self.model.device)
-        out.append(_unit(_features(self.model.get_audio_features(input_features=x['input_features'].to(self.model.device), is_longer=longer))))
+        x = self.extractor(
+            pieces[i : i + self.batch_size],
+            sampling_rate=self.extractor.sampling_rate,
+            return_tensors="pt",
+        )
+        longer = torch.zeros(
+            len(x["input_features"]), 1, dtype=torch.bool, device=self.model.device
+        )
+        out.append(
+            _unit(
+                _features(
+                    self.model.get_audio_features(
+                        input_features=x["input_features"].to(self.model.device), is_longer=longer
+                    )
+                )
+            )
+        )
     parts = np.concatenate(out).reshape(len(waves), -1, out[0].shape[-1])
     return _unit(parts.mean(1)) if pool else parts
 
+
 # %% ../nbs/api/54_judges.ipynb #cell055
 @patch
-def __call__(self:ClapJudge,
-    audio:np.ndarray, # (clip, sample)
-    sample_rate:int, # Hz
-)->pd.DataFrame: # One column an axis (difference of two cosines), p_<emotion>
+def __call__(
+    self: ClapJudge,
+    audio: np.ndarray,  # (clip, sample)
+    sample_rate: int,  # Hz
+) -> pd.DataFrame:  # One column an axis (difference of two cosines), p_<emotion>
     "Scores of every clip."
     import pandas as pd
+
     x = self.embed(audio, sample_rate)
-    logits = float(self.model.logit_scale_a.exp())*np.stack([x @ t for t in self.text.values()], 1)
+    logits = float(self.model.logit_scale_a.exp()) * np.stack(
+        [x @ t for t in self.text.values()], 1
+    )
     p = np.exp(logits - logits.max(1, keepdims=True))
-    return pd.DataFrame({a: x @ high - x @ low for a, (high, low) in self.ends.items()} | dict(zip((f'p_{e}' for e in self.text), (p/p.sum(1, keepdims=True)).T)))
+    return pd.DataFrame(
+        {a: x @ high - x @ low for a, (high, low) in self.ends.items()}
+        | dict(zip((f"p_{e}" for e in self.text), (p / p.sum(1, keepdims=True)).T))
+    )
+
 
 # %% ../nbs/api/54_judges.ipynb #cell059
 @torch.no_grad()
 def _log_probs(model, tokens, prompts, guidance):
     "Log probabilities (clip, codebook, frame, vocab) of one batch as the sampler sees them, from one parallel pass."
     state = model.begin(model.encode_text(prompts, warn=False), null=guidance != 1, cache=False)
-    logits, n = model.step(state, delay_tokens(tokens, model.config), logits='all').float(), tokens.shape[-1]
+    logits, n = (
+        model.step(state, delay_tokens(tokens, model.config), logits="all").float(),
+        tokens.shape[-1],
+    )
     if guidance != 1:
         cond, null = logits.chunk(2)
-        logits = null + guidance*(cond - null)
+        logits = null + guidance * (cond - null)
     return frame_logits(logits, model.config, n).log_softmax(-1)
 
+
 def _clips(name, tokens, prompts=None):
-    tokens = np.asarray(getattr(tokens, 'tokens', tokens))
-    if tokens.ndim != 3 or not tokens.size: raise ValueError(f"{name} must be (clip, codebook, frame) with at least one clip; got shape {tokens.shape}")
-    if tokens.dtype.kind not in 'iu': raise TypeError(f"{name} must hold integers; got {tokens.dtype}")
-    if prompts is None: return tokens
-    prompts = [prompts]*len(tokens) if isinstance(prompts, str) else list(prompts)
-    if len(prompts) != len(tokens): raise ValueError(f"prompts must be one a clip; got {len(prompts)} for {len(tokens)} clips")
+    tokens = np.asarray(getattr(tokens, "tokens", tokens))
+    if tokens.ndim != 3 or not tokens.size:
+        raise ValueError(
+            f"{name} must be (clip, codebook, frame) with at least one clip; got shape {tokens.shape}"
+        )
+    if tokens.dtype.kind not in "iu":
+        raise TypeError(f"{name} must hold integers; got {tokens.dtype}")
+    if prompts is None:
+        return tokens
+    prompts = [prompts] * len(tokens) if isinstance(prompts, str) else list(prompts)
+    if len(prompts) != len(tokens):
+        raise ValueError(f"prompts must be one a clip; got {len(prompts)} for {len(tokens)} clips")
     return tokens, prompts
+
 
 # %% ../nbs/api/54_judges.ipynb #cell060
 def token_kl(
-    model:MusicModel, # The model
-    tokens:np.ndarray, # (clip, codebook, frame) clips on which the two are compared
-    prompts:str|Sequence[str], # One a clip, or one for all
-    steered:Callable, # Makes the context that steers, for instance `lambda: steer(model, direction, 4.)`
-    guidance:float=3., # Scale of cond - null; 1 compares the cond branch alone
-    batch_size:int=4, # Clips at once
-)->np.ndarray: # (clip, codebook) nats a token, mean over frames
+    model: MusicModel,  # The model
+    tokens: np.ndarray,  # (clip, codebook, frame) clips on which the two are compared
+    prompts: str | Sequence[str],  # One a clip, or one for all
+    steered: Callable,  # Makes the context that steers, for instance `lambda: steer(model, direction, 4.)`
+    guidance: float = 3.0,  # Scale of cond - null; 1 compares the cond branch alone
+    batch_size: int = 4,  # Clips at once
+) -> np.ndarray:  # (clip, codebook) nats a token, mean over frames
     "KL divergence of the steered next-token distribution from the unsteered one, on the same tokens: how much the push changes every single decision."
-    model, (tokens, prompts) = as_model(model), _clips('tokens', tokens, prompts)
-    if not callable(steered) or hasattr(steered, '__enter__'): raise TypeError(f"steered must be a function that makes a context manager, such as `lambda: steer(...)`; got {type(steered).__name__}")
-    check_positive('guidance', guidance, zero=True)
+    model, (tokens, prompts) = as_model(model), _clips("tokens", tokens, prompts)
+    if not callable(steered) or hasattr(steered, "__enter__"):
+        raise TypeError(
+            f"steered must be a function that makes a context manager, such as `lambda: steer(...)`; got {type(steered).__name__}"
+        )
+    check_positive("guidance", guidance, zero=True)
     out, tokens = np.zeros(np.shape(tokens)[:2], np.float32), np.asarray(tokens)
-    for rows in _batches(_padded_width(model, prompts), int(check_positive('batch_size', batch_size))):
+    for rows in _batches(
+        _padded_width(model, prompts), int(check_positive("batch_size", batch_size))
+    ):
         part = tokens[rows], [prompts[i] for i in rows], guidance
         plain = _log_probs(model, *part)
-        with steered(): pushed = _log_probs(model, *part)
-        out[rows] = (pushed.exp()*(pushed - plain)).sum(-1).mean(-1).clamp(min=0).cpu().numpy()
+        with steered():
+            pushed = _log_probs(model, *part)
+        out[rows] = (pushed.exp() * (pushed - plain)).sum(-1).mean(-1).clamp(min=0).cpu().numpy()
     return out
+
 
 # %% ../nbs/api/54_judges.ipynb #cell063
 def _runs(same):
     "Longest run of True along the last axis."
     best = run = np.zeros(same.shape[:-1], int)
     for j in range(same.shape[-1]):
-        run = (run + 1)*same[..., j]
+        run = (run + 1) * same[..., j]
         best = np.maximum(best, run)
     return best
+
 
 def _longest_repeat(x):
     "Longest stretch that occurs again later (overlaps do not count as a repeat of themselves)."
     best = 0
     for lag in range(1, len(x)):
-        if min(lag, len(x) - lag) <= best: continue
+        if min(lag, len(x) - lag) <= best:
+            continue
         edges = np.flatnonzero(np.r_[True, x[lag:] != x[:-lag], True])
         best = max(best, min(lag, int(np.diff(edges).max()) - 1))
     return best
 
+
 # %% ../nbs/api/54_judges.ipynb #cell064
 def repetition(
-    tokens:np.ndarray, # (clip, codebook, frame)
-    n:int=8, # Frames of an n-gram
-    min_lag:int=10, # Shortest distance of self-similarity, frames
-    codebook:int=0, # The codebook that is looked at; 0 is the coarsest
-)->pd.DataFrame: # repeated, top_ngram, longest_repeat, stuck, self_similarity: shares from 0 to 1
+    tokens: np.ndarray,  # (clip, codebook, frame)
+    n: int = 8,  # Frames of an n-gram
+    min_lag: int = 10,  # Shortest distance of self-similarity, frames
+    codebook: int = 0,  # The codebook that is looked at; 0 is the coarsest
+) -> pd.DataFrame:  # repeated, top_ngram, longest_repeat, stuck, self_similarity
     """How much a clip repeats itself, in tokens.
 
     `repeated`: n-grams that occurred before. `top_ngram`: share of the most frequent one. `longest_repeat`: longest stretch that comes again, as a share of the clip. `stuck`:
-    longest run of one token. `self_similarity`: largest share of equal tokens at any lag from `min_lag` to half the clip."""
+    longest run of one token. `self_similarity`: largest share of equal tokens at any lag from `min_lag` to half the clip.
+
+    Returns repeated, top_ngram, longest_repeat, stuck, self_similarity: shares from 0 to 1.
+    """
     import pandas as pd
-    tokens = _clips('tokens', tokens)
-    check_in('codebook', codebook, range(tokens.shape[1]))
+
+    tokens = _clips("tokens", tokens)
+    check_in("codebook", codebook, range(tokens.shape[1]))
     frames = tokens.shape[-1]
-    if not 1 <= n < frames or not 1 <= min_lag <= frames//2: raise ValueError(f"n and min_lag must fit into {frames} frames; got n={n!r}, min_lag={min_lag!r}")
+    if not 1 <= n < frames or not 1 <= min_lag <= frames // 2:
+        raise ValueError(
+            f"n and min_lag must fit into {frames} frames; got n={n!r}, min_lag={min_lag!r}"
+        )
     rows = []
     for x in tokens[:, codebook]:
-        counts = np.unique(np.lib.stride_tricks.sliding_window_view(x, n), axis=0, return_counts=True)[1]
-        rows.append(dict(repeated=1 - len(counts)/counts.sum(), top_ngram=counts.max()/counts.sum(), longest_repeat=_longest_repeat(x)/frames, stuck=int(_runs(x[1:] == x[:-1]) + 1)/frames,
-                         self_similarity=max(float(np.mean(x[lag:] == x[:-lag])) for lag in range(min_lag, frames//2 + 1))))
+        counts = np.unique(
+            np.lib.stride_tricks.sliding_window_view(x, n), axis=0, return_counts=True
+        )[1]
+        rows.append(
+            dict(
+                repeated=1 - len(counts) / counts.sum(),
+                top_ngram=counts.max() / counts.sum(),
+                longest_repeat=_longest_repeat(x) / frames,
+                stuck=int(_runs(x[1:] == x[:-1]) + 1) / frames,
+                self_similarity=max(
+                    float(np.mean(x[lag:] == x[:-lag])) for lag in range(min_lag, frames // 2 + 1)
+                ),
+            )
+        )
     return pd.DataFrame(rows)
+
 
 # %% ../nbs/api/54_judges.ipynb #cell067
 def silence(
-    audio:np.ndarray, # (clip, sample)
-    sample_rate:int, # Hz
-    floor_db:float=-60., # Level that counts as silent, dB re full scale
-    window_s:float=.05, # Windows that are counted, s
-)->np.ndarray: # (clip,) share of the time, 0 to 1
+    audio: np.ndarray,  # (clip, sample)
+    sample_rate: int,  # Hz
+    floor_db: float = -60.0,  # Level that counts as silent, dB re full scale
+    window_s: float = 0.05,  # Windows that are counted, s
+) -> np.ndarray:  # (clip,) share of the time, 0 to 1
     "Share of a clip below a level."
-    audio, n = check_finite('audio', np.atleast_2d(audio)), max(1, round(check_positive('window_s', window_s)*check_positive('sample_rate', sample_rate)))
-    k = audio.shape[-1]//n
-    if not k: raise ValueError(f"audio of {audio.shape[-1]} samples is shorter than one window of {n}")
-    power = (audio[:, :k*n].reshape(len(audio), k, n).astype(float)**2).mean(-1)
-    return (10*np.log10(power + 1e-20) < floor_db).mean(1)
+    audio, n = (
+        check_finite("audio", np.atleast_2d(audio)),
+        max(
+            1,
+            round(
+                check_positive("window_s", window_s) * check_positive("sample_rate", sample_rate)
+            ),
+        ),
+    )
+    k = audio.shape[-1] // n
+    if not k:
+        raise ValueError(f"audio of {audio.shape[-1]} samples is shorter than one window of {n}")
+    power = (audio[:, : k * n].reshape(len(audio), k, n).astype(float) ** 2).mean(-1)
+    return (10 * np.log10(power + 1e-20) < floor_db).mean(1)
+
 
 # %% ../nbs/api/54_judges.ipynb #cell071
 def _windows(audio, size):
     "(clip, window, size): whole windows; the rest at the end is left out."
-    k = audio.shape[-1]//size
-    if not k: raise ValueError(f"clips of {audio.shape[-1]} samples are shorter than one window of {size}")
-    return audio[:, :k*size].reshape(len(audio), k, size)
+    k = audio.shape[-1] // size
+    if not k:
+        raise ValueError(
+            f"clips of {audio.shape[-1]} samples are shorter than one window of {size}"
+        )
+    return audio[:, : k * size].reshape(len(audio), k, size)
+
 
 def mel_embedding(
-    audio:np.ndarray, # (clip, sample)
-    sample_rate:int, # Hz
-    window_s:float=1., # One vector a window, s
-)->np.ndarray: # (clip, window, 28): mean and spread over time of 14 cepstral coefficients
+    audio: np.ndarray,  # (clip, sample)
+    sample_rate: int,  # Hz
+    window_s: float = 1.0,  # One vector a window, s
+) -> np.ndarray:  # (clip, window, 28): mean and spread over time of 14 cepstral coefficients
     "What a window sounds like in numbers that need no weights: mel cepstrum with its level, and how it moves."
     from scipy.fft import dct
-    pieces = _windows(np.atleast_2d(audio), round(window_s*sample_rate))
+
+    pieces = _windows(np.atleast_2d(audio), round(window_s * sample_rate))
+
     def _one(w):
-        c = dct(np.log(_mel_spectrum(spectrum(w, sample_rate)) + 1e-5), axis=1, norm='ortho')[:, :14]
+        c = dct(np.log(_mel_spectrum(spectrum(w, sample_rate)) + 1e-5), axis=1, norm="ortho")[
+            :, :14
+        ]
         return np.r_[c.mean(0), c.std(0)]
+
     return np.array([[_one(w) for w in clip] for clip in pieces])
+
 
 # %% ../nbs/api/54_judges.ipynb #cell074
 @torch.no_grad()
 def codec_embedding(
-    model:MusicModel, # Its codec is used
-    audio:np.ndarray, # (clip, sample) at the model's sample rate
-    window_s:float=1., # One vector a window, s
-    batch_size:int=4, # Clips at once
-)->np.ndarray: # (clip, window, d): latents of EnCodec's encoder before quantization, averaged over the window
-    "What the model's own codec makes of the sound."
+    model: MusicModel,  # Its codec is used
+    audio: np.ndarray,  # (clip, sample) at the model's sample rate
+    window_s: float = 1.0,  # One vector a window, s
+    batch_size: int = 4,  # Clips at once
+) -> np.ndarray:  # (clip, window, d)
+    """What the model's own codec makes of the sound.
+
+    Returns (clip, window, d): latents of EnCodec's encoder before quantization, averaged over
+    the window.
+    """
     model = as_model(model)
     c, audio = model.config, np.atleast_2d(audio)
-    n = max(1, round(check_positive('window_s', window_s)*c.frame_rate))
-    z = torch.cat([model.codec_latents(audio[i:i + batch_size]) for i in range(0, len(audio), batch_size)])
-    k = z.shape[-1]//n
-    if not k: raise ValueError(f"clips of {audio.shape[-1]/c.sample_rate:.2f} s are shorter than one window of {window_s} s")
-    return z[..., :k*n].reshape(*z.shape[:2], k, n).mean(-1).transpose(1, 2).cpu().numpy()
+    n = max(1, round(check_positive("window_s", window_s) * c.frame_rate))
+    z = torch.cat(
+        [model.codec_latents(audio[i : i + batch_size]) for i in range(0, len(audio), batch_size)]
+    )
+    k = z.shape[-1] // n
+    if not k:
+        raise ValueError(
+            f"clips of {audio.shape[-1] / c.sample_rate:.2f} s are shorter than one window of {window_s} s"
+        )
+    return z[..., : k * n].reshape(*z.shape[:2], k, n).mean(-1).transpose(1, 2).cpu().numpy()
+
 
 # %% ../nbs/api/54_judges.ipynb #cell077
 def _moments(x, shrink):
     x = x.reshape(-1, x.shape[-1])
-    if not shrink: return x.mean(0), np.cov(x.T)
+    if not shrink:
+        return x.mean(0), np.cov(x.T)
     from sklearn.covariance import ledoit_wolf
+
     return x.mean(0), ledoit_wolf(x)[0]
+
 
 def _root(C):
     v, Q = np.linalg.eigh(C)
-    return (Q*np.sqrt(v.clip(0))) @ Q.T
+    return (Q * np.sqrt(v.clip(0))) @ Q.T
+
 
 def frechet_distance(
-    x:np.ndarray, # (clip, window, d) or (row, d) embeddings
-    y:np.ndarray, # The same of other clips
-    shrink:bool=True, # Ledoit-Wolf covariance; False: the plain one, as in the literature
-)->float: # Squared distance of two Gaussians, in squared units of the embedding
+    x: np.ndarray,  # (clip, window, d) or (row, d) embeddings
+    y: np.ndarray,  # The same of other clips
+    shrink: bool = True,  # Ledoit-Wolf covariance; False: the plain one, as in the literature
+) -> float:  # Squared distance of two Gaussians, in squared units of the embedding
     "Fréchet distance of two sets of embeddings (Dowson & Landau 1982; for sound Kilgour et al. 2019, arXiv 1812.08466)."
-    if x.shape[-1] != y.shape[-1]: raise ValueError(f"x and y must have one width; got {x.shape[-1]} and {y.shape[-1]}")
-    if min(x[..., 0].size, y[..., 0].size) < 2: raise ValueError("each side needs at least two vectors")
+    if x.shape[-1] != y.shape[-1]:
+        raise ValueError(f"x and y must have one width; got {x.shape[-1]} and {y.shape[-1]}")
+    if min(x[..., 0].size, y[..., 0].size) < 2:
+        raise ValueError("each side needs at least two vectors")
     (m1, C1), (m2, C2) = (_moments(check_finite(k, v), shrink) for k, v in dict(x=x, y=y).items())
     r = _root(C1)
     cross = np.sqrt(np.linalg.eigvalsh(r @ C2 @ r).clip(0)).sum()
-    return float(max(0, ((m1 - m2)**2).sum() + np.trace(C1) + np.trace(C2) - 2*cross))
+    return float(max(0, ((m1 - m2) ** 2).sum() + np.trace(C1) + np.trace(C2) - 2 * cross))
+
 
 # %% ../nbs/api/54_judges.ipynb #cell080
 def _by_group(x, groups):
     "Rows of each group."
     return [np.flatnonzero(groups == g) for g in np.unique(groups)]
 
+
 def _infinity(x, y, rows, draw, n_rep):
     "Intercept of the plain distance over 1/n, n prompts drawn from both sides (FAD-infinity)."
-    sizes = np.unique(np.linspace(max(3, len(rows)//2), len(rows), 5).astype(int))
+    sizes = np.unique(np.linspace(max(3, len(rows) // 2), len(rows), 5).astype(int))
     pick = lambda n: np.concatenate([rows[i] for i in draw.choice(len(rows), n, replace=False)])
-    points = [(1/n, frechet_distance(x[a], y[a], False)) for n in sizes for _ in range(n_rep if n < len(rows) else 1) for a in [pick(n)]]
+    points = [
+        (1 / n, frechet_distance(x[a], y[a], False))
+        for n in sizes
+        for _ in range(n_rep if n < len(rows) else 1)
+        for a in [pick(n)]
+    ]
     inverse, d = np.array(points).T
-    return float(np.polyfit(inverse, d, 1)[1]) if len(sizes) > 1 else float('nan')
+    return float(np.polyfit(inverse, d, 1)[1]) if len(sizes) > 1 else float("nan")
+
 
 def _splits(x, y, rows, draw, n_split):
     "Distances at half the size: reference against other reference prompts, and against the same other prompts steered."
     out = []
     for _ in range(n_split):
         order = draw.permutation(len(rows))
-        a, b = (np.concatenate([rows[i] for i in h]) for h in (order[:len(rows)//2], order[len(rows)//2:]))
+        a, b = (
+            np.concatenate([rows[i] for i in h])
+            for h in (order[: len(rows) // 2], order[len(rows) // 2 :])
+        )
         out.append((frechet_distance(x[a], x[b]), frechet_distance(x[a], y[b])))
     return np.array(out).T
+
 
 def _swaps(x, y, rows, draw, n_perm):
     "Distances when whole prompts are swapped between the two sides at random: what chance gives at full size."
     out = []
     for _ in range(n_perm):
         swap = np.zeros(len(x), bool)
-        for r in rows: swap[r] = draw.random() < .5
-        out.append(frechet_distance(np.where(swap[:, None, None], y, x), np.where(swap[:, None, None], x, y)))
+        for r in rows:
+            swap[r] = draw.random() < 0.5
+        out.append(
+            frechet_distance(
+                np.where(swap[:, None, None], y, x), np.where(swap[:, None, None], x, y)
+            )
+        )
     return np.array(out)
+
 
 def _jackknife(x, y, rows):
     keep = lambda k: np.concatenate([r for j, r in enumerate(rows) if j != k])
     v = np.array([frechet_distance(x[a], y[a]) for a in map(keep, range(len(rows)))])
-    return math.sqrt((len(v) - 1)/len(v)*((v - v.mean())**2).sum())
+    return math.sqrt((len(v) - 1) / len(v) * ((v - v.mean()) ** 2).sum())
+
 
 # %% ../nbs/api/54_judges.ipynb #cell081
 def distribution_distance(
-    reference:np.ndarray, # (clip, window, d) embeddings of the unsteered clips
-    steered:np.ndarray, # (clip, window, d) of the same prompts and seeds, steered
-    groups:Sequence|None=None, # Prompt of each clip; default: every clip by itself
-    n_perm:int=99, # Random swaps
-    n_split:int=20, # Random halves
-    seed:int=0, # Seed
-    level:float=.95, # Coverage of the interval
-)->dict: # distance, low, high, floor, excess, p, same, same_high, cross, infinity, n, n_windows, d
+    reference: np.ndarray,  # (clip, window, d) embeddings of the unsteered clips
+    steered: np.ndarray,  # (clip, window, d) of the same prompts and seeds, steered
+    groups: Sequence | None = None,  # Prompt of each clip; default: every clip by itself
+    n_perm: int = 99,  # Random swaps
+    n_split: int = 20,  # Random halves
+    seed: int = 0,  # Seed
+    level: float = 0.95,  # Coverage of the interval
+) -> dict:  # distance, low, high, floor, excess, p, same, same_high, cross, infinity, n
     """Fréchet distance with what is needed to read it at small n.
 
     Embeddings are put into units of the reference's spread. `distance` (shrunken covariance) with a jackknife interval over prompts; `floor`: mean after swapping whole prompts at random, so distance and floor have the
     same bias, `excess` their difference, `p` the permutation p; `same` and `same_high`: mean and 95% quantile of reference against reference in halves of the prompts, `cross` the same halves against steered ones;
-    `infinity`: the plain distance extrapolated to infinitely many prompts (Gui et al. 2024, arXiv 2311.01616)."""
+    `infinity`: the plain distance extrapolated to infinitely many prompts (Gui et al. 2024, arXiv 2311.01616).
+
+    Returns distance, low, high, floor, excess, p, same, same_high, cross, infinity, n,
+    n_windows, d.
+    """
     from scipy.stats import t
+
     x, y = np.asarray(reference, float), np.asarray(steered, float)
-    if x.shape != y.shape or x.ndim != 3: raise ValueError(f"reference and steered must both be (clip, window, d) of the same clips; got {x.shape} and {y.shape}")
+    if x.shape != y.shape or x.ndim != 3:
+        raise ValueError(
+            f"reference and steered must both be (clip, window, d) of the same clips; got {x.shape} and {y.shape}"
+        )
     groups = np.arange(len(x)) if groups is None else np.asarray(groups)
-    if len(groups) != len(x): raise ValueError(f"groups must have one entry a clip; got {len(groups)} for {len(x)} clips")
+    if len(groups) != len(x):
+        raise ValueError(f"groups must have one entry a clip; got {len(groups)} for {len(x)} clips")
     rows = _by_group(x, groups)
-    if len(rows) < 4: raise ValueError(f"a distance between distributions needs at least 4 prompts; got {len(rows)}")
+    if len(rows) < 4:
+        raise ValueError(
+            f"a distance between distributions needs at least 4 prompts; got {len(rows)}"
+        )
     mean, sd = x.reshape(-1, x.shape[-1]).mean(0), x.reshape(-1, x.shape[-1]).std(0)
-    x, y = ((v - mean)/np.where(sd > 1e-9, sd, 1) for v in (x, y))
-    value, draw = frechet_distance(x, y), rng(seed, 'distribution distance')
+    x, y = ((v - mean) / np.where(sd > 1e-9, sd, 1) for v in (x, y))
+    value, draw = frechet_distance(x, y), rng(seed, "distribution distance")
     null, (same, cross) = _swaps(x, y, rows, draw, n_perm), _splits(x, y, rows, draw, n_split)
-    half = t.ppf((1 + level)/2, len(rows) - 1)*_jackknife(x, y, rows)
-    return dict(distance=value, low=max(0, value - half), high=value + half, floor=float(null.mean()), excess=value - float(null.mean()), p=float((1 + (null >= value).sum())/(1 + n_perm)),
-                same=float(same.mean()), same_high=float(np.quantile(same, .95)), cross=float(cross.mean()), infinity=_infinity(x, y, rows, draw, 8), n=len(rows), n_windows=x.shape[0]*x.shape[1], d=x.shape[-1])
+    half = t.ppf((1 + level) / 2, len(rows) - 1) * _jackknife(x, y, rows)
+    return dict(
+        distance=value,
+        low=max(0, value - half),
+        high=value + half,
+        floor=float(null.mean()),
+        excess=value - float(null.mean()),
+        p=float((1 + (null >= value).sum()) / (1 + n_perm)),
+        same=float(same.mean()),
+        same_high=float(np.quantile(same, 0.95)),
+        cross=float(cross.mean()),
+        infinity=_infinity(x, y, rows, draw, 8),
+        n=len(rows),
+        n_windows=x.shape[0] * x.shape[1],
+        d=x.shape[-1],
+    )
+
 
 # %% ../nbs/api/54_judges.ipynb #cell085
-GUARD = dict(nll='token NLL under the unsteered model, nats', kl='KL from the unsteered next-token distribution, nats', repeated='repeated n-grams, share', top_ngram='most frequent n-gram, share',
-             longest_repeat='longest repeated stretch, share', stuck='longest run of one token, share', self_similarity='self-similarity at the best lag, share', silence='silent time, share')
+GUARD = dict(
+    nll="token NLL under the unsteered model, nats",
+    kl="KL from the unsteered next-token distribution, nats",
+    repeated="repeated n-grams, share",
+    top_ngram="most frequent n-gram, share",
+    longest_repeat="longest repeated stretch, share",
+    stuck="longest run of one token, share",
+    self_similarity="self-similarity at the best lag, share",
+    silence="silent time, share",
+)
+
 
 @dataclass
 class Quality:
     "What a push did to the quality of clips: a row a clip and arm, and a row an embedding."
-    clips:pd.DataFrame     # clip, prompt, arm ("steered" or "reference"), the columns of `GUARD`
-    distances:pd.DataFrame # embedding, then as `distribution_distance`
+
+    clips: pd.DataFrame  # clip, prompt, arm ("steered" or "reference"), the columns of `GUARD`
+    distances: pd.DataFrame  # embedding, then as `distribution_distance`
+
 
 # %% ../nbs/api/54_judges.ipynb #cell088
 def _guard_rows(model, tokens, prompts, audio, steered, guidance, arm):
     import pandas as pd
-    kl = np.zeros(len(tokens)) if steered is None else token_kl(model, tokens, prompts, steered, guidance).mean(1)
-    if steered is None and arm == 'steered': kl = kl*np.nan
-    nll = token_nll(model, tokens, prompts, ('cond',)).mean(('branch', 'codebook')).to_numpy()
-    frames = tokens.shape[-1]
-    rep = repetition(tokens, min(8, frames - 1), max(1, min(10, frames//2)))
-    return pd.DataFrame(dict(clip=np.arange(len(tokens)), prompt=prompts, arm=arm, nll=nll, kl=kl)).join(rep).assign(silence=silence(audio, model.config.sample_rate))
 
-def _mono(audio): return audio.mean(1) if audio.ndim == 3 else audio
+    kl = (
+        np.zeros(len(tokens))
+        if steered is None
+        else token_kl(model, tokens, prompts, steered, guidance).mean(1)
+    )
+    if steered is None and arm == "steered":
+        kl = kl * np.nan
+    nll = token_nll(model, tokens, prompts, ("cond",)).mean(("branch", "codebook")).to_numpy()
+    frames = tokens.shape[-1]
+    rep = repetition(tokens, min(8, frames - 1), max(1, min(10, frames // 2)))
+    return (
+        pd.DataFrame(dict(clip=np.arange(len(tokens)), prompt=prompts, arm=arm, nll=nll, kl=kl))
+        .join(rep)
+        .assign(silence=silence(audio, model.config.sample_rate))
+    )
+
+
+def _mono(audio):
+    return audio.mean(1) if audio.ndim == 3 else audio
+
 
 def _embedder(model, embeddings, window_s):
-    own = dict(mel=lambda a, sr: mel_embedding(a, sr, window_s), codec=lambda a, sr: codec_embedding(model, a, window_s))
-    if isinstance(embeddings, Mapping): return dict(embeddings)
-    return {e: own[check_in('embedding', e, own)] for e in ([embeddings] if isinstance(embeddings, str) else embeddings)}
+    own = dict(
+        mel=lambda a, sr: mel_embedding(a, sr, window_s),
+        codec=lambda a, sr: codec_embedding(model, a, window_s),
+    )
+    if isinstance(embeddings, Mapping):
+        return dict(embeddings)
+    return {
+        e: own[check_in("embedding", e, own)]
+        for e in ([embeddings] if isinstance(embeddings, str) else embeddings)
+    }
+
 
 def _distances(model, sound, prompts, embeddings, window_s, n_perm, seed):
     sr = model.config.sample_rate
-    return [dict(embedding=name) | distribution_distance(f(sound[1], sr), f(sound[0], sr), prompts, n_perm, seed=seed) for name, f in _embedder(model, embeddings, window_s).items()]
+    return [
+        dict(embedding=name)
+        | distribution_distance(f(sound[1], sr), f(sound[0], sr), prompts, n_perm, seed=seed)
+        for name, f in _embedder(model, embeddings, window_s).items()
+    ]
+
 
 # %% ../nbs/api/54_judges.ipynb #cell089
 def quality(
-    model:MusicModel, # The model, unsteered
-    tokens:np.ndarray, # (clip, codebook, frame) steered clips
-    prompts:str|Sequence[str], # One a clip, or one for all
-    reference_tokens:np.ndarray, # (clip, codebook, frame) unsteered clips of the same prompts and seeds
-    steered:Callable|None=None, # Makes the context that steers, for the KL; None leaves it out
-    audio:np.ndarray|None=None, # (clip, sample) of the steered clips; None decodes them
-    reference_audio:np.ndarray|None=None, # (clip, sample) of the unsteered clips; None decodes them
-    guidance:float=3., # Scale at which the clips were made
-    embeddings:Mapping|Sequence[str]=('mel', 'codec'), # Names, or name -> function (audio, sample_rate) -> (clip, window, d), such as CLAP's `embed(..., pool=False)`
-    window_s:float=1., # Window of the named embeddings, s
-    n_perm:int=99, # Random swaps of a distance
-    seed:int=0, # Seed of the distances
-)->Quality: # Tables of clips and distances
+    model: MusicModel,  # The model, unsteered
+    tokens: np.ndarray,  # (clip, codebook, frame) steered clips
+    prompts: str | Sequence[str],  # One a clip, or one for all
+    reference_tokens: np.ndarray,  # (clip, codebook, frame) unsteered clips of the same prompts and seeds
+    steered: Callable
+    | None = None,  # Makes the context that steers, for the KL; None leaves it out
+    audio: np.ndarray | None = None,  # (clip, sample) of the steered clips; None decodes them
+    reference_audio: np.ndarray
+    | None = None,  # (clip, sample) of the unsteered clips; None decodes them
+    guidance: float = 3.0,  # Scale at which the clips were made
+    embeddings: Mapping | Sequence[str] = (
+        "mel",
+        "codec",
+    ),  # Names, or name -> function (audio, sample_rate) -> (clip, window, d), such as CLAP's `embed(..., pool=False)`
+    window_s: float = 1.0,  # Window of the named embeddings, s
+    n_perm: int = 99,  # Random swaps of a distance
+    seed: int = 0,  # Seed of the distances
+) -> Quality:  # Tables of clips and distances
     """The guard of one dose against the unsteered clips.
 
     Likelihood: what the unsteered model thinks of the steered tokens under their own prompt. Raises ValueError when the two sides are not the same clips. With fewer than four prompts there are no distances."""
     import pandas as pd
-    model, (tokens, prompts), reference = as_model(model), _clips('tokens', tokens, prompts), _clips('reference_tokens', reference_tokens)
-    if tokens.shape != reference.shape: raise ValueError(f"tokens and reference_tokens must be of the same clips; got {tokens.shape} and {reference.shape}")
-    sound = [_mono(model.decode_audio(t) if a is None else np.asarray(a)) for t, a in ((tokens, audio), (reference, reference_audio))]
-    if any(len(s) != len(tokens) for s in sound): raise ValueError(f"audio must have one clip a row of tokens; got {[len(s) for s in sound]} for {len(tokens)}")
-    clips = pd.concat([_guard_rows(model, t, prompts, a, c, guidance, arm) for t, a, c, arm in ((tokens, sound[0], steered, 'steered'), (reference, sound[1], None, 'reference'))], ignore_index=True)
-    distances = _distances(model, sound, prompts, embeddings, window_s, n_perm, seed) if len(set(prompts)) >= 4 else []
+
+    model, (tokens, prompts), reference = (
+        as_model(model),
+        _clips("tokens", tokens, prompts),
+        _clips("reference_tokens", reference_tokens),
+    )
+    if tokens.shape != reference.shape:
+        raise ValueError(
+            f"tokens and reference_tokens must be of the same clips; got {tokens.shape} and {reference.shape}"
+        )
+    sound = [
+        _mono(model.decode_audio(t) if a is None else np.asarray(a))
+        for t, a in ((tokens, audio), (reference, reference_audio))
+    ]
+    if any(len(s) != len(tokens) for s in sound):
+        raise ValueError(
+            f"audio must have one clip a row of tokens; got {[len(s) for s in sound]} for {len(tokens)}"
+        )
+    clips = pd.concat(
+        [
+            _guard_rows(model, t, prompts, a, c, guidance, arm)
+            for t, a, c, arm in (
+                (tokens, sound[0], steered, "steered"),
+                (reference, sound[1], None, "reference"),
+            )
+        ],
+        ignore_index=True,
+    )
+    distances = (
+        _distances(model, sound, prompts, embeddings, window_s, n_perm, seed)
+        if len(set(prompts)) >= 4
+        else []
+    )
     return Quality(clips, pd.DataFrame(distances))
+
 
 # %% ../nbs/api/54_judges.ipynb #cell093
 def study_guard(
-    model:MusicModel, # The model, unsteered
-    table:pd.DataFrame, # From `dose_response`: arm, kind, alpha, prompt, seed, clip_id
-    store, # The `ClipStore` that holds its clips
-    batch_size:int=16, # Clips at once
-)->pd.DataFrame: # clip_id, nll, repeated, longest_repeat, stuck, silence: one row a clip
+    model: MusicModel,  # The model, unsteered
+    table: pd.DataFrame,  # From `dose_response`: arm, kind, alpha, prompt, seed, clip_id
+    store,  # The `ClipStore` that holds its clips
+    batch_size: int = 16,  # Clips at once
+) -> pd.DataFrame:  # clip_id, nll, repeated, longest_repeat, stuck, silence: one row a clip
     "Likelihood of every clip under the unsteered model and its own prompt, repetition and silence."
     import pandas as pd
-    rows = table.drop_duplicates('clip_id').reset_index(drop=True)
+
+    rows = table.drop_duplicates("clip_id").reset_index(drop=True)
     store = store if isinstance(store, ClipStore) else ClipStore(store)
     tokens = store.codes(rows.clip_id)
-    nll = token_nll(as_model(model), tokens, rows.prompt.tolist(), ('cond',), batch_size).mean(('branch', 'codebook')).to_numpy()
-    quiet = [float(silence(np.atleast_2d(store_wave)[:1], rate)[0]) for store_wave, rate in map(_waves(store), rows.clip_id)]
+    nll = (
+        token_nll(as_model(model), tokens, rows.prompt.tolist(), ("cond",), batch_size)
+        .mean(("branch", "codebook"))
+        .to_numpy()
+    )
+    quiet = [
+        float(silence(np.atleast_2d(store_wave)[:1], rate)[0])
+        for store_wave, rate in map(_waves(store), rows.clip_id)
+    ]
     frames = tokens.shape[-1]
-    rep = repetition(tokens, min(8, frames - 1), max(1, min(10, frames//2)))[['repeated', 'longest_repeat', 'stuck']]
-    return pd.concat([rows[['clip_id']].assign(nll=nll), rep], axis=1).assign(silence=quiet)
+    rep = repetition(tokens, min(8, frames - 1), max(1, min(10, frames // 2)))[
+        ["repeated", "longest_repeat", "stuck"]
+    ]
+    return pd.concat([rows[["clip_id"]].assign(nll=nll), rep], axis=1).assign(silence=quiet)
+
 
 def _waves(store):
     "Sound of a clip by its id, without reading the table again for each."
     import soundfile as sf
+
     def _read(clip):
-        x, rate = sf.read(store.path/'audio'/f'{clip}.flac', dtype='float32')
+        x, rate = sf.read(store.path / "audio" / f"{clip}.flac", dtype="float32")
         return x.T, rate
+
     return _read
+
 
 # %% ../nbs/api/54_judges.ipynb #cell095
 def study_distances(
-    table:pd.DataFrame, # From `dose_response`
-    store, # The `ClipStore` that holds its clips
-    embed:Callable|None=None, # (audio (clip, sample), sample_rate) -> (clip, window, d); default: `mel_embedding`
-    n_perm:int=19, # Random swaps
-    seed:int=0, # Seed
-)->pd.DataFrame: # arm, kind, alpha, and as `distribution_distance`
+    table: pd.DataFrame,  # From `dose_response`
+    store,  # The `ClipStore` that holds its clips
+    embed: Callable
+    | None = None,  # (audio (clip, sample), sample_rate) -> (clip, window, d); default: `mel_embedding`
+    n_perm: int = 19,  # Random swaps
+    seed: int = 0,  # Seed
+) -> pd.DataFrame:  # arm, kind, alpha, and as `distribution_distance`
     "Distance of the sound of every arm and dose from the unsteered clips of the same prompts and seeds."
     import pandas as pd
+
     ids = list(dict.fromkeys(table.clip_id))
     waves = [w for w, _ in map(_waves(store), ids)]
     rate = _waves(store)(ids[0])[1]
     x = (embed or mel_embedding)(np.stack([w if w.ndim == 1 else w.mean(0) for w in waves]), rate)
-    at, plain, rows = {c: i for i, c in enumerate(ids)}, table[table.alpha == 0].drop_duplicates(['prompt', 'seed']).set_index(['prompt', 'seed']).clip_id, []
-    for (arm, kind, alpha), part in table[table.alpha != 0].groupby(['arm', 'kind', 'alpha'], sort=False):
-        if part.prompt.nunique() < 4: continue
+    at, plain, rows = (
+        {c: i for i, c in enumerate(ids)},
+        table[table.alpha == 0]
+        .drop_duplicates(["prompt", "seed"])
+        .set_index(["prompt", "seed"])
+        .clip_id,
+        [],
+    )
+    for (arm, kind, alpha), part in table[table.alpha != 0].groupby(
+        ["arm", "kind", "alpha"], sort=False
+    ):
+        if part.prompt.nunique() < 4:
+            continue
         before = [at[plain[k]] for k in zip(part.prompt, part.seed)]
-        rows.append(dict(arm=arm, kind=kind, alpha=alpha) | distribution_distance(x[before], x[[at[c] for c in part.clip_id]], part.prompt.tolist(), n_perm, seed=seed))
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=['arm', 'kind', 'alpha', 'distance'])
+        rows.append(
+            dict(arm=arm, kind=kind, alpha=alpha)
+            | distribution_distance(
+                x[before], x[[at[c] for c in part.clip_id]], part.prompt.tolist(), n_perm, seed=seed
+            )
+        )
+    return (
+        pd.DataFrame(rows) if rows else pd.DataFrame(columns=["arm", "kind", "alpha", "distance"])
+    )
+
 
 # %% ../nbs/api/54_judges.ipynb #cell099
 def _paired(wide, measure, n_boot, seed):
     "Mean of the steered clips, of the reference, and of their difference, with intervals over prompts."
     d = wide[measure]
     d = d[np.isfinite(d.steered) & np.isfinite(d.reference)]
-    if not len(d): return None
-    groups = d.index.get_level_values('prompt').to_numpy()
-    est = lambda v: bootstrap(v.to_numpy(), groups=groups, n_boot=n_boot, seed=seed) if len(set(groups)) > 1 else None
+    if not len(d):
+        return None
+    groups = d.index.get_level_values("prompt").to_numpy()
+    est = lambda v: (
+        bootstrap(v.to_numpy(), groups=groups, n_boot=n_boot, seed=seed)
+        if len(set(groups)) > 1
+        else None
+    )
     row = dict(measure=measure, reference=float(d.reference.mean()), n=len(set(groups)))
     for k, v in dict(value=d.steered, difference=d.steered - d.reference).items():
         e = est(v)
-        row |= {k: float(v.mean()), ('low' if k == 'value' else 'difference_low'): e.low if e else math.nan, ('high' if k == 'value' else 'difference_high'): e.high if e else math.nan}
+        row |= {
+            k: float(v.mean()),
+            ("low" if k == "value" else "difference_low"): e.low if e else math.nan,
+            ("high" if k == "value" else "difference_high"): e.high if e else math.nan,
+        }
     return row
+
 
 # %% ../nbs/api/54_judges.ipynb #cell100
 def quality_summary(
-    clips:pd.DataFrame, # `Quality.clips` of one or many doses; a column `by` tells them apart
-    by:str|Sequence[str]='alpha', # Columns that name a dose
-    n_boot:int=1000, # Resamples of the prompts
-    seed:int=0, # Seed
-)->pd.DataFrame: # by, measure, value, low, high, reference, difference, difference_low, difference_high, n
-    "Means per dose and measure with bootstrap intervals over prompts, beside the unsteered clips of the same prompts and seeds."
+    clips: pd.DataFrame,  # `Quality.clips` of one or many doses; a column `by` tells them apart
+    by: str | Sequence[str] = "alpha",  # Columns that name a dose
+    n_boot: int = 1000,  # Resamples of the prompts
+    seed: int = 0,  # Seed
+) -> pd.DataFrame:  # by, measure, value, low, high, reference, difference, difference_low
+    """Means per dose and measure with bootstrap intervals over prompts, beside the unsteered clips of the same prompts and seeds.
+
+    Returns by, measure, value, low, high, reference, difference, difference_low,
+    difference_high, n.
+    """
     import pandas as pd
+
     by = [by] if isinstance(by, str) else list(by)
-    missing = [c for c in (*by, 'clip', 'prompt', 'arm') if c not in clips]
-    if missing: raise KeyError(f"the table lacks the columns {missing}; make it with quality or dose_quality")
+    missing = [c for c in (*by, "clip", "prompt", "arm") if c not in clips]
+    if missing:
+        raise KeyError(
+            f"the table lacks the columns {missing}; make it with quality or dose_quality"
+        )
     out = []
     for dose, part in clips.groupby(by, sort=True):
-        wide = part.pivot(index=['prompt', 'clip'], columns='arm', values=[m for m in GUARD if m in part])
-        out += [dict(zip(by, dose)) | r for m in GUARD if m in part and (r := _paired(wide, m, n_boot, seed))]
-    return pd.DataFrame(out, columns=[*by, 'measure', 'value', 'low', 'high', 'reference', 'difference', 'difference_low', 'difference_high', 'n'])
+        wide = part.pivot(
+            index=["prompt", "clip"], columns="arm", values=[m for m in GUARD if m in part]
+        )
+        out += [
+            dict(zip(by, dose)) | r
+            for m in GUARD
+            if m in part and (r := _paired(wide, m, n_boot, seed))
+        ]
+    return pd.DataFrame(
+        out,
+        columns=[
+            *by,
+            "measure",
+            "value",
+            "low",
+            "high",
+            "reference",
+            "difference",
+            "difference_low",
+            "difference_high",
+            "n",
+        ],
+    )
+
 
 # %% ../nbs/api/54_judges.ipynb #cell103
 def dose_quality(
-    model:MusicModel, # The model, unsteered
-    doses:Mapping, # alpha -> tokens (clip, codebook, frame) or Generation
-    prompts:str|Sequence[str], # One a clip, the same at every dose
-    reference:np.ndarray|None=None, # Unsteered tokens or Generation; default: dose 0
-    steer:Callable|None=None, # alpha -> context that steers, for the KL
-    progress:bool=True, # Show a progress bar
-    **settings, # Passed to `quality`
-)->Quality: # Tables with the column alpha
+    model: MusicModel,  # The model, unsteered
+    doses: Mapping,  # alpha -> tokens (clip, codebook, frame) or Generation
+    prompts: str | Sequence[str],  # One a clip, the same at every dose
+    reference: np.ndarray | None = None,  # Unsteered tokens or Generation; default: dose 0
+    steer: Callable | None = None,  # alpha -> context that steers, for the KL
+    progress: bool = True,  # Show a progress bar
+    **settings,  # Passed to `quality`
+) -> Quality:  # Tables with the column alpha
     "The guard at every dose of a dose-response study."
     import pandas as pd
     from tqdm.auto import tqdm
-    if reference is None and 0 not in doses: raise ValueError(f"reference must be given when there is no dose 0; doses: {list(doses)}")
+
+    if reference is None and 0 not in doses:
+        raise ValueError(f"reference must be given when there is no dose 0; doses: {list(doses)}")
     reference, parts = doses[0] if reference is None else reference, {}
-    heard = dict(reference_audio=getattr(reference, 'audio', None))
-    for alpha, made in tqdm(dict(doses).items(), desc='quality', disable=not progress):
+    heard = dict(reference_audio=getattr(reference, "audio", None))
+    for alpha, made in tqdm(dict(doses).items(), desc="quality", disable=not progress):
         context = (lambda a=alpha: steer(a)) if steer else None
-        parts[alpha] = quality(model, getattr(made, 'tokens', made), prompts, getattr(reference, 'tokens', reference), context, audio=getattr(made, 'audio', None), **heard, **settings)
-    return Quality(*(pd.concat([getattr(q, k).assign(alpha=a) for a, q in parts.items()], ignore_index=True) for k in ('clips', 'distances')))
+        parts[alpha] = quality(
+            model,
+            getattr(made, "tokens", made),
+            prompts,
+            getattr(reference, "tokens", reference),
+            context,
+            audio=getattr(made, "audio", None),
+            **heard,
+            **settings,
+        )
+    return Quality(
+        *(
+            pd.concat([getattr(q, k).assign(alpha=a) for a, q in parts.items()], ignore_index=True)
+            for k in ("clips", "distances")
+        )
+    )
+
 
 # %% ../nbs/api/54_judges.ipynb #cell109
 def cue_recovery(
-    changes:pd.DataFrame, # from `dose_changes`
-    planted:Mapping[str, float], # outcome -> change that the emotion makes by construction, in the same units
-    spread:Mapping[str, float], # outcome -> standard deviation between clips, so that outcomes can be added up
-    least:float=.3, # cues whose planted change is smaller than this many standard deviations have no ratio
-)->pd.DataFrame: # arm, kind, alpha, outcome, change, planted, recovered, low, high, n; outcome "all" is the projection, "beside" what lies off it
+    changes: pd.DataFrame,  # from `dose_changes`
+    planted: Mapping[
+        str, float
+    ],  # outcome -> change that the emotion makes by construction, in the same units
+    spread: Mapping[
+        str, float
+    ],  # outcome -> standard deviation between clips, so that outcomes can be added up
+    least: float = 0.3,  # cues whose planted change is smaller than this many standard deviations have no ratio
+) -> pd.DataFrame:  # arm, kind, alpha, outcome, change, planted, recovered, low, high, n; outcome "all" is the projection, "beside" what lies off it
     """Share of a planted change that a push recovers, cue by cue and over all cues.
 
     "all" projects the change on the planted one, in standard deviations: 1 is the whole change, in the right mixture. "beside" is the length of the rest, in lengths of the planted change."""
     import pandas as pd
+
     cues, rows = list(planted), []
-    want = np.array([planted[c]/spread[c] for c in cues])
-    if not np.isfinite(want).all() or not want.any(): raise ValueError(f"planted changes must be finite and not all zero, and every spread positive; got {dict(planted)} over {dict(spread)}")
-    for (arm, kind, alpha), part in changes[changes.outcome.isin(cues)].groupby(['arm', 'kind', 'alpha'], sort=False):
-        p, own = part.set_index('outcome').reindex(cues), dict(arm=arm, kind=kind, alpha=alpha)
+    want = np.array([planted[c] / spread[c] for c in cues])
+    if not np.isfinite(want).all() or not want.any():
+        raise ValueError(
+            f"planted changes must be finite and not all zero, and every spread positive; got {dict(planted)} over {dict(spread)}"
+        )
+    for (arm, kind, alpha), part in changes[changes.outcome.isin(cues)].groupby(
+        ["arm", "kind", "alpha"], sort=False
+    ):
+        p, own = part.set_index("outcome").reindex(cues), dict(arm=arm, kind=kind, alpha=alpha)
         for c, w in zip(cues, want):
-            ends = sorted((p.low[c]/planted[c], p.high[c]/planted[c])) if abs(w) >= least else (math.nan,)*2
-            rows.append(dict(own, outcome=c, change=p.value[c], planted=planted[c], recovered=p.value[c]/planted[c] if abs(w) >= least else math.nan, low=ends[0], high=ends[1], n=p.n[c]))
-        x = np.nan_to_num(np.array([p.value[c]/spread[c] for c in cues], float))
-        along = float(x@want/(want@want))
-        rows += [dict(own, outcome=k, change=v*np.linalg.norm(want), planted=np.linalg.norm(want), recovered=v, low=math.nan, high=math.nan, n=p.n.max()) for k, v in (('all', along), ('beside', float(np.linalg.norm(x - along*want)/np.linalg.norm(want))))]
+            ends = (
+                sorted((p.low[c] / planted[c], p.high[c] / planted[c]))
+                if abs(w) >= least
+                else (math.nan,) * 2
+            )
+            rows.append(
+                dict(
+                    own,
+                    outcome=c,
+                    change=p.value[c],
+                    planted=planted[c],
+                    recovered=p.value[c] / planted[c] if abs(w) >= least else math.nan,
+                    low=ends[0],
+                    high=ends[1],
+                    n=p.n[c],
+                )
+            )
+        x = np.nan_to_num(np.array([p.value[c] / spread[c] for c in cues], float))
+        along = float(x @ want / (want @ want))
+        rows += [
+            dict(
+                own,
+                outcome=k,
+                change=v * np.linalg.norm(want),
+                planted=np.linalg.norm(want),
+                recovered=v,
+                low=math.nan,
+                high=math.nan,
+                n=p.n.max(),
+            )
+            for k, v in (
+                ("all", along),
+                ("beside", float(np.linalg.norm(x - along * want) / np.linalg.norm(want))),
+            )
+        ]
     return pd.DataFrame(rows)
+
 
 # %% ../nbs/api/54_judges.ipynb #cell112
 def recovery_draws(
-    table:pd.DataFrame, # from `dose_response`, with a column of costs
-    planted:Mapping[str, float], # as in `cue_recovery`
-    spread:Mapping[str, float], # as in `cue_recovery`
-    cost:str='nll', # column of costs
-    unit:str='prompt', # what is drawn
-    n_boot:int=1000, # resamples
-    seed:int=0, # of the resamples
-)->dict[tuple, dict]: # (arm, alpha) -> all, beside and cost, (n_boot,) each
+    table: pd.DataFrame,  # from `dose_response`, with a column of costs
+    planted: Mapping[str, float],  # as in `cue_recovery`
+    spread: Mapping[str, float],  # as in `cue_recovery`
+    cost: str = "nll",  # column of costs
+    unit: str = "prompt",  # what is drawn
+    n_boot: int = 1000,  # resamples
+    seed: int = 0,  # of the resamples
+) -> dict[tuple, dict]:  # (arm, alpha) -> all, beside and cost, (n_boot,) each
     "What `cue_recovery` says of all cues, and the change of a cost, in resamples of the prompts: the same resamples for every arm, so that arms can be compared."
     cues, units, out = list(planted), table[unit].drop_duplicates().tolist(), {}
-    want, s, W = np.array([planted[c]/spread[c] for c in cues]), np.array([spread[c] for c in cues]), bootstrap_weights(len(units), n_boot=n_boot, seed=seed)
+    want, s, W = (
+        np.array([planted[c] / spread[c] for c in cues]),
+        np.array([spread[c] for c in cues]),
+        bootstrap_weights(len(units), n_boot=n_boot, seed=seed),
+    )
     for key, change, *_ in _paired_changes(table, [*cues, cost], unit):
         C = change.reindex(units).to_numpy(float)
-        ok = W@np.isfinite(C)
-        mean = np.divide(W@np.nan_to_num(C), ok, out=np.full(ok.shape, np.nan), where=ok > 0)
-        x = np.nan_to_num(mean[:, :-1]/s)
-        along = x@want/(want@want)
-        out[key['arm'], key['alpha']] = dict(all=along, beside=np.linalg.norm(x - along[:, None]*want, axis=1)/np.linalg.norm(want), cost=mean[:, -1])
+        ok = W @ np.isfinite(C)
+        mean = np.divide(W @ np.nan_to_num(C), ok, out=np.full(ok.shape, np.nan), where=ok > 0)
+        x = np.nan_to_num(mean[:, :-1] / s)
+        along = x @ want / (want @ want)
+        out[key["arm"], key["alpha"]] = dict(
+            all=along,
+            beside=np.linalg.norm(x - along[:, None] * want, axis=1) / np.linalg.norm(want),
+            cost=mean[:, -1],
+        )
     return out
+
 
 # %% ../nbs/api/54_judges.ipynb #cell116
 def _lines(values, steps=50):
     "Points on straight lines between doses: (dose, column) to (point, column)."
-    t = np.linspace(0, len(values) - 1, steps*(len(values) - 1) + 1)
+    t = np.linspace(0, len(values) - 1, steps * (len(values) - 1) + 1)
     return np.stack([np.interp(t, np.arange(len(values)), v) for v in np.asarray(values).T], 1)
 
+
 def at_equal_cost(
-    table:pd.DataFrame, # a row an arm and dose, with columns `by`, gain and cost; dose 0 is added as (0, 0)
-    budget:float, # cost at which arms are compared
-    gain:str='recovered', # column of what is wanted
-    cost:str='cost', # column of what it costs
-    by:str|Sequence[str]='arm', # columns that name an arm
-)->pd.DataFrame: # by, gain at the budget, cost (at most the budget), alpha where there is one; best first
-    "Largest gain that each arm reaches within a budget, doses joined by straight lines."
+    table: pd.DataFrame,  # a row an arm and dose, with columns `by`, gain and cost; dose 0 is added as (0, 0)
+    budget: float,  # cost at which arms are compared
+    gain: str = "recovered",  # column of what is wanted
+    cost: str = "cost",  # column of what it costs
+    by: str | Sequence[str] = "arm",  # columns that name an arm
+) -> pd.DataFrame:  # by, gain at the budget, cost (at most the budget), alpha where there is one
+    """Largest gain that each arm reaches within a budget, doses joined by straight lines.
+
+    Returns by, gain at the budget, cost (at most the budget), alpha where there is one; best
+    first.
+    """
     import pandas as pd
+
     by, rows = [by] if isinstance(by, str) else list(by), []
-    check_positive('budget', budget)
+    check_positive("budget", budget)
     for key, part in table.groupby(by, sort=False):
-        part = part.assign(size=part.alpha.abs() if 'alpha' in part else part[cost]).sort_values('size')
-        g, c, a = (np.r_[0., part[k].to_numpy(float)] for k in (gain, cost, 'size'))
+        part = part.assign(size=part.alpha.abs() if "alpha" in part else part[cost]).sort_values(
+            "size"
+        )
+        g, c, a = (np.r_[0.0, part[k].to_numpy(float)] for k in (gain, cost, "size"))
         G, C, A = _lines(np.stack([g, c, a], 1)).T
         best = int(np.argmax(np.where(C <= budget, G, -np.inf)))
-        rows.append(dict(zip(by, key)) | {gain: G[best], cost: C[best], 'alpha': A[best]})
+        rows.append(dict(zip(by, key)) | {gain: G[best], cost: C[best], "alpha": A[best]})
     return pd.DataFrame(rows).sort_values(gain, ascending=False, ignore_index=True)
+
 
 # %% ../nbs/api/54_judges.ipynb #cell119
 def equal_cost_draws(
-    draws:Mapping[tuple, Mapping], # from `recovery_draws`
-    budget:float, # as in `at_equal_cost`
-    gain:str='all', # what is wanted
-)->pd.DataFrame: # (resample, arm)
+    draws: Mapping[tuple, Mapping],  # from `recovery_draws`
+    budget: float,  # as in `at_equal_cost`
+    gain: str = "all",  # what is wanted
+) -> pd.DataFrame:  # (resample, arm)
     "`at_equal_cost` in every resample."
     import pandas as pd
-    check_positive('budget', budget)
+
+    check_positive("budget", budget)
     out, doses = {}, {}
-    for arm, alpha in draws: doses.setdefault(arm, {0.}).add(alpha)
+    for arm, alpha in draws:
+        doses.setdefault(arm, {0.0}).add(alpha)
     for arm, a in doses.items():
         a = sorted(a, key=abs)
-        g, c = (np.stack([np.zeros_like(draws[arm, a[-1]][k]) if x == 0 else draws[arm, x][k] for x in a], 1) for k in (gain, 'cost'))
+        g, c = (
+            np.stack(
+                [np.zeros_like(draws[arm, a[-1]][k]) if x == 0 else draws[arm, x][k] for x in a], 1
+            )
+            for k in (gain, "cost")
+        )
         G, C = _lines(g.T), _lines(c.T)
         out[arm] = np.where(C <= budget, G, -np.inf).max(0)
     return pd.DataFrame(out)

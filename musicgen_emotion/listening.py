@@ -14,624 +14,1182 @@ import numpy as np
 import musicgen_emotion
 from fastcore.basics import patch
 from .acoustics import read_wave
-from .core import atomic_write, check_finite, check_in, check_positive, read_json, rng, sha256_bytes, write_json
+from musicgen_emotion.core import (
+    atomic_write,
+    check_finite,
+    check_in,
+    check_positive,
+    read_json,
+    rng,
+    sha256_bytes,
+    write_json,
+)
 from .stats import Estimate, bootstrap_weights, interval, wilson
 
 # %% auto #0
-__all__ = ['KINDS', 'SCALES', 'QUESTIONS', 'MEGABYTES', 'ANSWER_COLUMNS', 'METHODS', 'DESIGNS', 'listening_scales', 'clip_sounds',
-           'make_trials', 'rater_plan', 'ListeningTest', 'write_listening_test', 'read_key', 'simulate_raters',
-           'check_answers', 'read_answers', 'rater_report', 'crossed_se', 'crossed_bootstrap', 'ListeningResult',
-           'analyse_listening', 'listening_power', 'power_table', 'plot_power']
+__all__ = [
+    "KINDS",
+    "SCALES",
+    "QUESTIONS",
+    "MEGABYTES",
+    "ANSWER_COLUMNS",
+    "METHODS",
+    "DESIGNS",
+    "listening_scales",
+    "clip_sounds",
+    "make_trials",
+    "rater_plan",
+    "ListeningTest",
+    "write_listening_test",
+    "read_key",
+    "simulate_raters",
+    "check_answers",
+    "read_answers",
+    "rater_report",
+    "crossed_se",
+    "crossed_bootstrap",
+    "ListeningResult",
+    "analyse_listening",
+    "listening_power",
+    "power_table",
+    "plot_power",
+]
 
 # %% ../nbs/api/16_listening.ipynb #cell003
-if TYPE_CHECKING: import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 # %% ../nbs/api/16_listening.ipynb #cell007
-KINDS = ('rating', 'pairwise')
-SCALES = {'valence': dict(name='valence', label='How pleasant is the emotion that the music expresses?', low='very unpleasant', high='very pleasant', figure='face'),
-          'arousal': dict(name='arousal', label='How excited is the emotion that the music expresses?', low='very calm', high='very excited', figure='burst')}
-QUESTIONS = dict(rating='Rate the emotion that the music expresses, not what you feel and not how much you like it.', pairwise='Which clip sounds happier?')
+KINDS = ("rating", "pairwise")
+SCALES = {
+    "valence": dict(
+        name="valence",
+        label="How pleasant is the emotion that the music expresses?",
+        low="very unpleasant",
+        high="very pleasant",
+        figure="face",
+    ),
+    "arousal": dict(
+        name="arousal",
+        label="How excited is the emotion that the music expresses?",
+        low="very calm",
+        high="very excited",
+        figure="burst",
+    ),
+}
+QUESTIONS = dict(
+    rating="Rate the emotion that the music expresses, not what you feel and not how much you like it.",
+    pairwise="Which clip sounds happier?",
+)
+
 
 def listening_scales(
-    scales:Sequence, # Names in `SCALES`, or dictionaries with name, label, low, high and optionally figure ("face" or "burst")
-)->list[dict]: # Complete scales
+    scales: Sequence,  # Names in `SCALES`, or dictionaries with name, label, low, high and optionally figure ("face" or "burst")
+) -> list[dict]:  # Complete scales
     "Scales of a rating test; every one runs from 1 to 9 with figures after the Self-Assessment Manikin (Bradley & Lang 1994, doi:10.1016/0005-7916(94)90063-9)."
-    full = [SCALES[check_in('scale', s, SCALES)] if isinstance(s, str) else dict(figure='face') | dict(s) for s in ([scales] if isinstance(scales, (str, Mapping)) else scales)]
+    full = [
+        SCALES[check_in("scale", s, SCALES)]
+        if isinstance(s, str)
+        else dict(figure="face") | dict(s)
+        for s in ([scales] if isinstance(scales, (str, Mapping)) else scales)
+    ]
     for s in full:
-        missing = [k for k in ('name', 'label', 'low', 'high') if not s.get(k)]
-        if missing: raise ValueError(f"scale {s} lacks {', '.join(missing)}")
-        check_in('figure', s['figure'], ('face', 'burst'))
-    names = [s['name'] for s in full]
-    if not names or len(set(names)) < len(names): raise ValueError(f"scales must have different names, at least one; got {names}")
+        missing = [k for k in ("name", "label", "low", "high") if not s.get(k)]
+        if missing:
+            raise ValueError(f"scale {s} lacks {', '.join(missing)}")
+        check_in("figure", s["figure"], ("face", "burst"))
+    names = [s["name"] for s in full]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"scales must have different names, at least one; got {names}")
     return full
+
 
 # %% ../nbs/api/16_listening.ipynb #cell011
 def _samples(clip, sample_rate):
     "Samples (sample,) and their rate from a path or an array."
     wave, sr = read_wave(clip) if isinstance(clip, (str, Path)) else (np.asarray(clip), sample_rate)
-    if sr is None: raise ValueError("sample_rate must be given in Hz with arrays; only files bring their own")
-    if wave.ndim == 2: wave = wave.mean(0)
-    if wave.ndim != 1 or not wave.size or wave.dtype.kind != 'f': raise ValueError(f"a clip must hold floats of shape (sample,) or (channel, sample); got {wave.dtype} {wave.shape}")
-    return check_finite('clip', wave).astype(np.float32), int(check_positive('sample_rate', sr))
+    if sr is None:
+        raise ValueError("sample_rate must be given in Hz with arrays; only files bring their own")
+    if wave.ndim == 2:
+        wave = wave.mean(0)
+    if wave.ndim != 1 or not wave.size or wave.dtype.kind != "f":
+        raise ValueError(
+            f"a clip must hold floats of shape (sample,) or (channel, sample); got {wave.dtype} {wave.shape}"
+        )
+    return check_finite("clip", wave).astype(np.float32), int(check_positive("sample_rate", sr))
+
 
 def clip_sounds(
-    clips:pd.DataFrame, # Column `audio`: paths or arrays; `track`: the piece of music
-    conditions:Sequence[str], # Columns that the raters must not see
-    sample_rate:int|None=None, # Rate of arrays, Hz; files bring their own
-)->list[tuple[np.ndarray, int]]: # (samples, rate) of every clip, scaled alike
+    clips: pd.DataFrame,  # Column `audio`: paths or arrays; `track`: the piece of music
+    conditions: Sequence[str],  # Columns that the raters must not see
+    sample_rate: int | None = None,  # Rate of arrays, Hz; files bring their own
+) -> list[tuple[np.ndarray, int]]:  # (samples, rate) of every clip, scaled alike
     "Read and check the clips of a test; all get one common gain where the loudest would clip, so that loudness stays a cue."
-    missing = [c for c in ('audio', 'track', *conditions) if c not in clips]
-    if missing: raise KeyError(f"clips lack the columns {missing}; needed: audio, track and the conditions")
-    if not len(clips) or not conditions: raise ValueError(f"a test needs clips and at least one condition column; got {len(clips)} clips, conditions {list(conditions)}")
-    lost = [c for c in ('track', *conditions) if clips[c].isna().any()]
-    if lost: raise ValueError(f"clips have missing entries in {lost}")
+    missing = [c for c in ("audio", "track", *conditions) if c not in clips]
+    if missing:
+        raise KeyError(f"clips lack the columns {missing}; needed: audio, track and the conditions")
+    if not len(clips) or not conditions:
+        raise ValueError(
+            f"a test needs clips and at least one condition column; got {len(clips)} clips, conditions {list(conditions)}"
+        )
+    lost = [c for c in ("track", *conditions) if clips[c].isna().any()]
+    if lost:
+        raise ValueError(f"clips have missing entries in {lost}")
     sounds = []
     for i, clip in enumerate(clips.audio):
-        try: sounds.append(_samples(clip, sample_rate))
-        except (ValueError, TypeError) as e: raise type(e)(f"clip {i}: {e}") from e
-    gain = 1/max(1, max(np.abs(w).max() for w, _ in sounds))
-    return [(w*np.float32(gain), sr) for w, sr in sounds]
+        try:
+            sounds.append(_samples(clip, sample_rate))
+        except (ValueError, TypeError) as e:
+            raise type(e)(f"clip {i}: {e}") from e
+    gain = 1 / max(1, max(np.abs(w).max() for w, _ in sounds))
+    return [(w * np.float32(gain), sr) for w, sr in sounds]
+
 
 # %% ../nbs/api/16_listening.ipynb #cell015
 def _pairs(clips, ids, sounds):
     out = []
-    for track, rows in clips.reset_index(drop=True).groupby('track', sort=False).groups.items():
+    for track, rows in clips.reset_index(drop=True).groupby("track", sort=False).groups.items():
         for a, b in combinations(rows, 2):
-            same = len(sounds[a][0]) == len(sounds[b][0]) and np.array_equal(sounds[a][0], sounds[b][0])
-            if same: raise ValueError(f"two clips of track {track!r} (rows {a} and {b}) sound exactly alike; nobody can choose between them")
+            same = len(sounds[a][0]) == len(sounds[b][0]) and np.array_equal(
+                sounds[a][0], sounds[b][0]
+            )
+            if same:
+                raise ValueError(
+                    f"two clips of track {track!r} (rows {a} and {b}) sound exactly alike; nobody can choose between them"
+                )
             out.append([ids[a], ids[b]])
-    if not out: raise ValueError("no track has two clips to compare; a pairwise test needs clips of several conditions with the same `track`")
+    if not out:
+        raise ValueError(
+            "no track has two clips to compare; a pairwise test needs clips of several conditions with the same `track`"
+        )
     return out
 
+
 def make_trials(
-    clips:pd.DataFrame, # One row a clip, with the column `track`
-    ids:Sequence[str], # Opaque id of each clip
-    sounds:Sequence, # What `clip_sounds` returned
-    kind:str, # "rating" or "pairwise"
-    seed:int=0, # Seed of the order in the file
-)->list[dict]: # id and clips (one, or two) of each trial
+    clips: pd.DataFrame,  # One row a clip, with the column `track`
+    ids: Sequence[str],  # Opaque id of each clip
+    sounds: Sequence,  # What `clip_sounds` returned
+    kind: str,  # "rating" or "pairwise"
+    seed: int = 0,  # Seed of the order in the file
+) -> list[dict]:  # id and clips (one, or two) of each trial
     "One trial a clip, or one a pair of clips of the same track; their order in the file says nothing about the conditions."
-    parts = _pairs(clips, ids, sounds) if check_in('kind', kind, KINDS) == 'pairwise' else [[i] for i in ids]
-    draw = rng(seed, 'listening trials')
-    parts = [[p[j] for j in draw.permutation(len(p))] for p in (parts[i] for i in draw.permutation(len(parts)))]
-    return [dict(id=f't{i:03d}', clips=p) for i, p in enumerate(parts)]
+    parts = (
+        _pairs(clips, ids, sounds)
+        if check_in("kind", kind, KINDS) == "pairwise"
+        else [[i] for i in ids]
+    )
+    draw = rng(seed, "listening trials")
+    parts = [
+        [p[j] for j in draw.permutation(len(p))]
+        for p in (parts[i] for i in draw.permutation(len(parts)))
+    ]
+    return [dict(id=f"t{i:03d}", clips=p) for i, p in enumerate(parts)]
+
 
 # %% ../nbs/api/16_listening.ipynb #cell019
 def _mulberry32(a):
     "Uniform numbers of the page's generator, from a 32-bit state."
     while True:
         a = (a + 0x6D2B79F5) & 0xFFFFFFFF
-        t = ((a ^ a >> 15)*(a | 1)) & 0xFFFFFFFF
-        t ^= (t + ((t ^ t >> 7)*(t | 61) & 0xFFFFFFFF)) & 0xFFFFFFFF
-        yield ((t ^ t >> 14) & 0xFFFFFFFF)/4294967296
+        t = ((a ^ a >> 15) * (a | 1)) & 0xFFFFFFFF
+        t ^= (t + ((t ^ t >> 7) * (t | 61) & 0xFFFFFFFF)) & 0xFFFFFFFF
+        yield ((t ^ t >> 14) & 0xFFFFFFFF) / 4294967296
+
 
 def _fnv1a(text):
     h = 2166136261
-    for b in text.encode(): h = ((h ^ b)*16777619) & 0xFFFFFFFF
+    for b in text.encode():
+        h = ((h ^ b) * 16777619) & 0xFFFFFFFF
     return h
 
+
 def rater_plan(
-    test_id:str, # Id of the test
-    rater:str, # Code of the rater
-    trials:Sequence[dict], # From the key: id and clips
-    n_per_rater:int|None=None, # Trials a rater gets; None: all
-)->list[dict]: # trial and clips (left, right), in the rater's order
+    test_id: str,  # Id of the test
+    rater: str,  # Code of the rater
+    trials: Sequence[dict],  # From the key: id and clips
+    n_per_rater: int | None = None,  # Trials a rater gets; None: all
+) -> list[dict]:  # trial and clips (left, right), in the rater's order
     "The order and the sides that the page shows to a rater, number for number: FNV-1a of 'test/rater' seeds mulberry32, which shuffles and flips."
-    draw, order = _mulberry32(_fnv1a(f'{test_id}/{rater}')), list(range(len(trials)))
+    draw, order = _mulberry32(_fnv1a(f"{test_id}/{rater}")), list(range(len(trials)))
     for i in range(len(order) - 1, 0, -1):
-        j = math.floor(next(draw)*(i + 1))
+        j = math.floor(next(draw) * (i + 1))
         order[i], order[j] = order[j], order[i]
-    flip = lambda c: c[::-1] if next(draw) < .5 else list(c)
-    return [dict(trial=trials[i]['id'], clips=flip(trials[i]['clips'])) for i in order[:n_per_rater]]
+    flip = lambda c: c[::-1] if next(draw) < 0.5 else list(c)
+    return [
+        dict(trial=trials[i]["id"], clips=flip(trials[i]["clips"])) for i in order[:n_per_rater]
+    ]
+
 
 # %% ../nbs/api/16_listening.ipynb #cell023
 MEGABYTES = 60
 
+
 def _encoded(wave, sr, form):
     import soundfile as sf
+
     f = io.BytesIO()
-    sf.write(f, wave, sr, format=form.upper(), subtype='PCM_16')
+    sf.write(f, wave, sr, format=form.upper(), subtype="PCM_16")
     return f.getvalue()
+
 
 def _sources(sounds, ids, form, audio, page):
     "What each <audio> element points at: the sound itself, or a file beside the page with an opaque name."
     data = {i: _encoded(w, sr, form) for i, (w, sr) in zip(ids, sounds)}
-    if audio == 'files':
-        for i, b in data.items(): atomic_write(page.parent/f'{page.stem}_sounds'/f'{i}.{form}', b)
-        return {i: f'{page.stem}_sounds/{i}.{form}' for i in data}, 'file: http: https:'
-    size = sum(map(len, data.values()))*4/3/1e6
-    if size > MEGABYTES: warnings.warn(f"the page will hold {size:.0f} MB of sound; audio='files' keeps the sounds beside it", stacklevel=4)
-    return {i: f'data:audio/{form};base64,{base64.b64encode(b).decode()}' for i, b in data.items()}, 'data:'
+    if audio == "files":
+        for i, b in data.items():
+            atomic_write(page.parent / f"{page.stem}_sounds" / f"{i}.{form}", b)
+        return {i: f"{page.stem}_sounds/{i}.{form}" for i in data}, "file: http: https:"
+    size = sum(map(len, data.values())) * 4 / 3 / 1e6
+    if size > MEGABYTES:
+        warnings.warn(
+            f"the page will hold {size:.0f} MB of sound; audio='files' keeps the sounds beside it",
+            stacklevel=4,
+        )
+    return {
+        i: f"data:audio/{form};base64,{base64.b64encode(b).decode()}" for i, b in data.items()
+    }, "data:"
+
 
 def _page(test, title, lang, media):
-    template = (Path(musicgen_emotion.__file__).parent/'assets'/'listening.html').read_text(encoding='utf8')
-    data = json.dumps(test, ensure_ascii=False).replace('<', '\\u003c')
-    for name, text in dict(title=html.escape(title), lang=html.escape(lang), media=media, test=data).items(): template = template.replace('{{' + name + '}}', text)
+    template = (Path(musicgen_emotion.__file__).parent / "assets" / "listening.html").read_text(
+        encoding="utf8"
+    )
+    data = json.dumps(test, ensure_ascii=False).replace("<", "\\u003c")
+    for name, text in dict(
+        title=html.escape(title), lang=html.escape(lang), media=media, test=data
+    ).items():
+        template = template.replace("{{" + name + "}}", text)
     return template
 
+
 # %% ../nbs/api/16_listening.ipynb #cell026
-ANSWER_COLUMNS = ('test_id', 'kind', 'rater', 'position', 'trial', 'left', 'right', 'scale', 'answer', 'listened_s', 'seconds', 'answered_at')
+ANSWER_COLUMNS = (
+    "test_id",
+    "kind",
+    "rater",
+    "position",
+    "trial",
+    "left",
+    "right",
+    "scale",
+    "answer",
+    "listened_s",
+    "seconds",
+    "answered_at",
+)
+
 
 @dataclass(frozen=True)
 class ListeningTest:
     "A written test: what to send to raters, and what to keep."
-    page:Path      # send this (with its folder of sounds, if audio='files')
-    key:Path       # keep this: it says which clip is which
-    test_id:str    # in every answer file
-    kind:str       # "rating" or "pairwise"
-    n_trials:int   # trials in the page
-    n_per_rater:int # trials a rater gets
-    n_bytes:int    # size of the page
+
+    page: Path  # send this (with its folder of sounds, if audio='files')
+    key: Path  # keep this: it says which clip is which
+    test_id: str  # in every answer file
+    kind: str  # "rating" or "pairwise"
+    n_trials: int  # trials in the page
+    n_per_rater: int  # trials a rater gets
+    n_bytes: int  # size of the page
+
 
 def _opaque(n, sounds, seed, conditions):
     "Test id from all that the test contains, and clip ids in a random order."
-    content = sha256_bytes(''.join(sha256_bytes(w.tobytes()) for w, _ in sounds) + repr((seed, conditions)))
-    names = [f'c{k:08x}' for k in rng(content, 'listening ids').choice(2**32, n, replace=False)]
+    content = sha256_bytes(
+        "".join(sha256_bytes(w.tobytes()) for w, _ in sounds) + repr((seed, conditions))
+    )
+    names = [f"c{k:08x}" for k in rng(content, "listening ids").choice(2**32, n, replace=False)]
     return content[:12], names
+
 
 # %% ../nbs/api/16_listening.ipynb #cell029
 def _key(clips, ids, trials, conditions, **info):
-    rows = [dict(clip=i, track=str(r['track']), source=str(r['audio']) if isinstance(r['audio'], (str, Path)) else '', **{c: r[c] for c in conditions})
-            for i, r in zip(ids, clips.to_dict('records'))]
+    rows = [
+        dict(
+            clip=i,
+            track=str(r["track"]),
+            source=str(r["audio"]) if isinstance(r["audio"], (str, Path)) else "",
+            **{c: r[c] for c in conditions},
+        )
+        for i, r in zip(ids, clips.to_dict("records"))
+    ]
     return dict(info, conditions=list(conditions), clips=rows, trials=trials)
 
+
 def _check_n(n_per_rater, n_trials):
-    if n_per_rater is None: return n_trials
-    if isinstance(n_per_rater, bool) or int(n_per_rater) != n_per_rater or not 1 <= n_per_rater <= n_trials:
-        raise ValueError(f"n_per_rater must be a whole number from 1 to the {n_trials} trials of this test; got {n_per_rater!r}")
+    if n_per_rater is None:
+        return n_trials
+    if (
+        isinstance(n_per_rater, bool)
+        or int(n_per_rater) != n_per_rater
+        or not 1 <= n_per_rater <= n_trials
+    ):
+        raise ValueError(
+            f"n_per_rater must be a whole number from 1 to the {n_trials} trials of this test; got {n_per_rater!r}"
+        )
     return int(n_per_rater)
+
 
 # %% ../nbs/api/16_listening.ipynb #cell030
 def write_listening_test(
-    clips:pd.DataFrame, # One row a clip: `audio` (path or array), `track`, and the condition columns
-    out:Path|str, # The page, ending in .html
-    kind:str='rating', # "rating" (1 to 9) or "pairwise" (which of two clips of a track)
-    conditions:Sequence[str]=('condition',), # Columns that go to the key alone
-    sample_rate:int|None=None, # Rate of arrays, Hz
-    scales:Sequence=('valence', 'arousal'), # Of a rating test, see `listening_scales`
-    question:str|None=None, # What is asked; default: `QUESTIONS[kind]`
-    title:str='Listening test', # Heading
-    instructions:str='You will hear short pieces of music. There are no right or wrong answers; go by your first impression.', # Before the first clip
-    farewell:str='Download the file and send it to the person who invited you.', # After the last clip
-    n_per_rater:int|None=None, # Trials a rater gets, drawn at random; None: all
-    min_listen_s:float=2., # A clip must have sounded this long before an answer is taken, s; 0: not at all
-    audio:str='embed', # "embed" in the page, or "files" beside it
-    audio_format:str='flac', # "flac" or "wav", 16 bit
-    lang:str='en', # Language of the page's texts, for screen readers
-    key:Path|str|None=None, # The key file; default: beside the page, `<page>.key.json`
-    seed:int=0, # Seed of ids and orders
-)->ListeningTest: # The page and its key
+    clips: pd.DataFrame,  # One row a clip: `audio` (path or array), `track`, and the condition columns
+    out: Path | str,  # The page, ending in .html
+    kind: str = "rating",  # "rating" (1 to 9) or "pairwise" (which of two clips of a track)
+    conditions: Sequence[str] = ("condition",),  # Columns that go to the key alone
+    sample_rate: int | None = None,  # Rate of arrays, Hz
+    scales: Sequence = ("valence", "arousal"),  # Of a rating test, see `listening_scales`
+    question: str | None = None,  # What is asked; default: `QUESTIONS[kind]`
+    title: str = "Listening test",  # Heading
+    instructions: str = "You will hear short pieces of music. There are no right or wrong answers; go by your first impression.",  # Before the first clip
+    farewell: str = "Download the file and send it to the person who invited you.",  # After the last clip
+    n_per_rater: int | None = None,  # Trials a rater gets, drawn at random; None: all
+    min_listen_s: float = 2.0,  # A clip must have sounded this long before an answer is taken, s; 0: not at all
+    audio: str = "embed",  # "embed" in the page, or "files" beside it
+    audio_format: str = "flac",  # "flac" or "wav", 16 bit
+    lang: str = "en",  # Language of the page's texts, for screen readers
+    key: Path | str | None = None,  # The key file; default: beside the page, `<page>.key.json`
+    seed: int = 0,  # Seed of ids and orders
+) -> ListeningTest:  # The page and its key
     """Write a listening test as one static page and a separate key.
 
     The page holds opaque ids only. Raises ValueError for settings that make no test, KeyError for missing columns."""
     out, conditions = Path(out), [conditions] if isinstance(conditions, str) else list(conditions)
-    check_in('ending of out', out.suffix, ('.html', '.htm')), check_in('kind', kind, KINDS), check_in('audio', audio, ('embed', 'files')), check_in('audio_format', audio_format, ('flac', 'wav'))
+    (
+        check_in("ending of out", out.suffix, (".html", ".htm")),
+        check_in("kind", kind, KINDS),
+        check_in("audio", audio, ("embed", "files")),
+        check_in("audio_format", audio_format, ("flac", "wav")),
+    )
     sounds = clip_sounds(clips, conditions, sample_rate)
     test_id, ids = _opaque(len(clips), sounds, seed, [kind, *conditions])
     trials, question = make_trials(clips, ids, sounds, kind, seed), question or QUESTIONS[kind]
-    n, scales = _check_n(n_per_rater, len(trials)), listening_scales(scales) if kind == 'rating' else []
-    listen = min(check_positive('min_listen_s', min_listen_s, zero=True), .8*min(len(w)/sr for w, sr in sounds))
+    n, scales = (
+        _check_n(n_per_rater, len(trials)),
+        listening_scales(scales) if kind == "rating" else [],
+    )
+    listen = min(
+        check_positive("min_listen_s", min_listen_s, zero=True),
+        0.8 * min(len(w) / sr for w, sr in sounds),
+    )
     sources, media = _sources(sounds, ids, audio_format, audio, out)
-    test = dict(id=test_id, kind=kind, question=question, instructions=instructions, farewell=farewell, scales=scales, n_per_rater=n, min_listen_s=listen,
-                columns=ANSWER_COLUMNS, trials=trials, audio={i: sources[i] for i in sorted(ids)})
+    test = dict(
+        id=test_id,
+        kind=kind,
+        question=question,
+        instructions=instructions,
+        farewell=farewell,
+        scales=scales,
+        n_per_rater=n,
+        min_listen_s=listen,
+        columns=ANSWER_COLUMNS,
+        trials=trials,
+        audio={i: sources[i] for i in sorted(ids)},
+    )
     page = _page(test, title, lang, media)
-    key = Path(key) if key else out.with_suffix('.key.json')
+    key = Path(key) if key else out.with_suffix(".key.json")
     atomic_write(out, page)
-    write_json(key, _key(clips, ids, trials, conditions, test_id=test_id, kind=kind, question=question, scales=scales, n_per_rater=n, seed=seed, page_sha256=sha256_bytes(page)))
+    write_json(
+        key,
+        _key(
+            clips,
+            ids,
+            trials,
+            conditions,
+            test_id=test_id,
+            kind=kind,
+            question=question,
+            scales=scales,
+            n_per_rater=n,
+            seed=seed,
+            page_sha256=sha256_bytes(page),
+        ),
+    )
     return ListeningTest(out, key, test_id, kind, len(trials), n, out.stat().st_size)
+
 
 # %% ../nbs/api/16_listening.ipynb #cell035
 def read_key(
-    key:Path|str|ListeningTest, # Key file, or the test
-)->dict: # test_id, kind, scales, conditions, clips, trials, n_per_rater
+    key: Path | str | ListeningTest,  # Key file, or the test
+) -> dict:  # test_id, kind, scales, conditions, clips, trials, n_per_rater
     "Read the key of a test; a file that is none is refused by name."
     path = key.key if isinstance(key, ListeningTest) else Path(key)
     d = read_json(path)
-    missing = [k for k in ('test_id', 'kind', 'conditions', 'clips', 'trials', 'n_per_rater') if not isinstance(d, dict) or not d.get(k)]
-    if missing: raise ValueError(f"{path} is not the key of a listening test: it lacks {', '.join(missing)}")
+    missing = [
+        k
+        for k in ("test_id", "kind", "conditions", "clips", "trials", "n_per_rater")
+        if not isinstance(d, dict) or not d.get(k)
+    ]
+    if missing:
+        raise ValueError(
+            f"{path} is not the key of a listening test: it lacks {', '.join(missing)}"
+        )
     return d
+
 
 # %% ../nbs/api/16_listening.ipynb #cell039
 def _spread(draw, sd, n, levels):
     "Deviations (n, level) whose difference between two levels has the given standard deviation."
-    return draw.normal(0, sd/math.sqrt(2), (n, len(levels)))
+    return draw.normal(0, sd / math.sqrt(2), (n, len(levels)))
+
 
 def _answer(draw, kind, scales, left, right, base, sd):
     "(scale, answer) pairs of one trial; left and right are latent values."
-    if kind == 'pairwise': return [('', 'left' if draw.random() < 1/(1 + math.exp(right - left)) else 'right')]
-    return [(s['name'], str(int(np.clip(round(5 + left + base + draw.normal(0, sd)), 1, 9)))) for s in scales]
+    if kind == "pairwise":
+        return [("", "left" if draw.random() < 1 / (1 + math.exp(right - left)) else "right")]
+    return [
+        (s["name"], str(int(np.clip(round(5 + left + base + draw.normal(0, sd)), 1, 9))))
+        for s in scales
+    ]
+
 
 # %% ../nbs/api/16_listening.ipynb #cell040
 def simulate_raters(
-    key:Path|str|dict|ListeningTest, # Key of the test
-    n_raters:int, # How many
-    effect:Mapping, # Shift of each level of `condition`: points of the scale, or log odds of being chosen
-    condition:str|None=None, # Condition column; default: the first
-    sd_rater:float=.5, # Spread of the effect over raters (and of their use of the scale)
-    sd_track:float=.5, # Spread of the effect over tracks (and of their mean rating)
-    sd_residual:float=1., # Spread of a single rating, points
-    seed:int=0, # Seed of raters, tracks and answers
-)->pd.DataFrame: # `ANSWER_COLUMNS`, as the page would export them
+    key: Path | str | dict | ListeningTest,  # Key of the test
+    n_raters: int,  # How many
+    effect: Mapping,  # Shift of each level of `condition`: points of the scale, or log odds of being chosen
+    condition: str | None = None,  # Condition column; default: the first
+    sd_rater: float = 0.5,  # Spread of the effect over raters (and of their use of the scale)
+    sd_track: float = 0.5,  # Spread of the effect over tracks (and of their mean rating)
+    sd_residual: float = 1.0,  # Spread of a single rating, points
+    seed: int = 0,  # Seed of raters, tracks and answers
+) -> pd.DataFrame:  # `ANSWER_COLUMNS`, as the page would export them
     "Answers with a known effect, in the page's own orders: a rehearsal of the whole study before the first rater is asked."
     import pandas as pd
+
     key = key if isinstance(key, dict) else read_key(key)
-    condition, draw, n = check_in('condition', condition or key['conditions'][0], key['conditions']), rng(seed, 'simulated raters'), int(check_positive('n_raters', n_raters))
-    level, track, shift = ({c['clip']: str(c[condition]) for c in key['clips']}, {c['clip']: c['track'] for c in key['clips']}, {str(k): float(v) for k, v in effect.items()})
+    condition, draw, n = (
+        check_in("condition", condition or key["conditions"][0], key["conditions"]),
+        rng(seed, "simulated raters"),
+        int(check_positive("n_raters", n_raters)),
+    )
+    level, track, shift = (
+        {c["clip"]: str(c[condition]) for c in key["clips"]},
+        {c["clip"]: c["track"] for c in key["clips"]},
+        {str(k): float(v) for k, v in effect.items()},
+    )
     lost, names = sorted(set(level.values()) - set(shift)), sorted(set(track.values()))
-    if lost: raise ValueError(f"effect must give a shift for every level of {condition}; missing: {lost}")
-    levels, use, mean = sorted(shift), draw.normal(0, sd_rater, n), dict(zip(names, draw.normal(0, sd_track, len(names))))
-    by_rater, by_track, rows = _spread(draw, sd_rater, n, levels), dict(zip(names, _spread(draw, sd_track, len(names), levels))), []
+    if lost:
+        raise ValueError(
+            f"effect must give a shift for every level of {condition}; missing: {lost}"
+        )
+    levels, use, mean = (
+        sorted(shift),
+        draw.normal(0, sd_rater, n),
+        dict(zip(names, draw.normal(0, sd_track, len(names)))),
+    )
+    by_rater, by_track, rows = (
+        _spread(draw, sd_rater, n, levels),
+        dict(zip(names, _spread(draw, sd_track, len(names), levels))),
+        [],
+    )
     for r in range(n):
-        value = lambda c: shift[level[c]] + by_rater[r, levels.index(level[c])] + by_track[track[c]][levels.index(level[c])]
-        for i, p in enumerate(rater_plan(key['test_id'], f'sim{r:03d}', key['trials'], key['n_per_rater'])):
-            a, b = p['clips'][0], p['clips'][-1]
-            answers = _answer(draw, key['kind'], key.get('scales', []), value(a), value(b), use[r] + mean[track[a]], sd_residual)
-            rows += [(key['test_id'], key['kind'], f'sim{r:03d}', i + 1, p['trial'], a, b if b != a else '', s, x, 2., 5., '') for s, x in answers]
+        value = lambda c: (
+            shift[level[c]]
+            + by_rater[r, levels.index(level[c])]
+            + by_track[track[c]][levels.index(level[c])]
+        )
+        for i, p in enumerate(
+            rater_plan(key["test_id"], f"sim{r:03d}", key["trials"], key["n_per_rater"])
+        ):
+            a, b = p["clips"][0], p["clips"][-1]
+            answers = _answer(
+                draw,
+                key["kind"],
+                key.get("scales", []),
+                value(a),
+                value(b),
+                use[r] + mean[track[a]],
+                sd_residual,
+            )
+            rows += [
+                (
+                    key["test_id"],
+                    key["kind"],
+                    f"sim{r:03d}",
+                    i + 1,
+                    p["trial"],
+                    a,
+                    b if b != a else "",
+                    s,
+                    x,
+                    2.0,
+                    5.0,
+                    "",
+                )
+                for s, x in answers
+            ]
     return pd.DataFrame(rows, columns=ANSWER_COLUMNS)
+
 
 # %% ../nbs/api/16_listening.ipynb #cell044
 def _read_csv(path):
     import pandas as pd
-    try: t = pd.read_csv(path, dtype=str, keep_default_na=False, encoding='utf-8-sig')
-    except FileNotFoundError: raise FileNotFoundError(f"{path} does not exist; expected an answer file (CSV) of the test's page") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as e: raise ValueError(f"{path} cannot be read as CSV: {e}") from None
+
+    try:
+        t = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{path} does not exist; expected an answer file (CSV) of the test's page"
+        ) from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as e:
+        raise ValueError(f"{path} cannot be read as CSV: {e}") from None
     missing = [c for c in ANSWER_COLUMNS if c not in t]
-    if missing: raise ValueError(f"{path} lacks the columns {missing}; it must be the file that the test's page wrote")
-    return t.assign(where=[f'{Path(path).name} line {i + 2}' for i in range(len(t))])
+    if missing:
+        raise ValueError(
+            f"{path} lacks the columns {missing}; it must be the file that the test's page wrote"
+        )
+    return t.assign(where=[f"{Path(path).name} line {i + 2}" for i in range(len(t))])
+
 
 def _row_problem(r, key, clips, trials, scales):
     "What is wrong with one answer, or ''."
-    if r['test_id'] != key['test_id']: return f"is of test {r['test_id']!r}, this key is of {key['test_id']!r}"
-    if r['kind'] != key['kind']: return f"has kind {r['kind']!r}, the test is {key['kind']!r}"
-    if not r['rater']: return "has no rater"
-    unknown = [c for c in (r['left'], r['right']) if c and c not in clips]
-    if unknown: return f"has an unknown clip {unknown[0]!r}"
-    if r['trial'] not in trials: return f"has an unknown trial {r['trial']!r}"
-    if {c for c in (r['left'], r['right']) if c} != set(trials[r['trial']]): return f"has clips that trial {r['trial']!r} does not have"
-    if key['kind'] == 'pairwise': return '' if r['answer'] in ('left', 'right') else f"has the answer {r['answer']!r}; accepted: left, right"
-    if r['scale'] not in scales: return f"has an unknown scale {r['scale']!r}; accepted: {', '.join(scales)}"
-    return '' if r['answer'] in set('123456789') else f"has the rating {r['answer']!r}; accepted: whole numbers from 1 to 9"
+    if r["test_id"] != key["test_id"]:
+        return f"is of test {r['test_id']!r}, this key is of {key['test_id']!r}"
+    if r["kind"] != key["kind"]:
+        return f"has kind {r['kind']!r}, the test is {key['kind']!r}"
+    if not r["rater"]:
+        return "has no rater"
+    unknown = [c for c in (r["left"], r["right"]) if c and c not in clips]
+    if unknown:
+        return f"has an unknown clip {unknown[0]!r}"
+    if r["trial"] not in trials:
+        return f"has an unknown trial {r['trial']!r}"
+    if {c for c in (r["left"], r["right"]) if c} != set(trials[r["trial"]]):
+        return f"has clips that trial {r['trial']!r} does not have"
+    if key["kind"] == "pairwise":
+        return (
+            ""
+            if r["answer"] in ("left", "right")
+            else f"has the answer {r['answer']!r}; accepted: left, right"
+        )
+    if r["scale"] not in scales:
+        return f"has an unknown scale {r['scale']!r}; accepted: {', '.join(scales)}"
+    return (
+        ""
+        if r["answer"] in set("123456789")
+        else f"has the rating {r['answer']!r}; accepted: whole numbers from 1 to 9"
+    )
+
 
 # %% ../nbs/api/16_listening.ipynb #cell045
 def check_answers(
-    answers:pd.DataFrame, # `ANSWER_COLUMNS` as text; optional column `where` (file and line)
-    key:dict, # From `read_key`
-    duplicates:str='error', # "error", or "last": the latest answer of a rater to a trial counts
-)->pd.DataFrame: # The answers, without earlier duplicates
+    answers: pd.DataFrame,  # `ANSWER_COLUMNS` as text; optional column `where` (file and line)
+    key: dict,  # From `read_key`
+    duplicates: str = "error",  # "error", or "last": the latest answer of a rater to a trial counts
+) -> pd.DataFrame:  # The answers, without earlier duplicates
     "Raise one ValueError that lists the first problems of a table of answers by their place."
-    check_in('duplicates', duplicates, ('error', 'last'))
-    a = answers if 'where' in answers else answers.assign(where=[f'row {i}' for i in range(len(answers))])
-    clips, trials, scales = {c['clip'] for c in key['clips']}, {t['id']: t['clips'] for t in key['trials']}, [s['name'] for s in key.get('scales', [])]
-    problems = [f"{r['where']} {p}" for r in a.astype(str).to_dict('records') if (p := _row_problem(r, key, clips, trials, scales))]
-    ids = ['rater', 'trial', 'scale']
-    if duplicates == 'last': a = a.sort_values('answered_at', kind='stable').drop_duplicates(ids, keep='last').sort_index()
+    check_in("duplicates", duplicates, ("error", "last"))
+    a = (
+        answers
+        if "where" in answers
+        else answers.assign(where=[f"row {i}" for i in range(len(answers))])
+    )
+    clips, trials, scales = (
+        {c["clip"] for c in key["clips"]},
+        {t["id"]: t["clips"] for t in key["trials"]},
+        [s["name"] for s in key.get("scales", [])],
+    )
+    problems = [
+        f"{r['where']} {p}"
+        for r in a.astype(str).to_dict("records")
+        if (p := _row_problem(r, key, clips, trials, scales))
+    ]
+    ids = ["rater", "trial", "scale"]
+    if duplicates == "last":
+        a = (
+            a.sort_values("answered_at", kind="stable")
+            .drop_duplicates(ids, keep="last")
+            .sort_index()
+        )
     twice = a[a.duplicated(ids)]
-    problems += [f"{w} answers trial {t!r} again for rater {r!r} (duplicates='last' keeps the latest)" for w, t, r in zip(twice['where'], twice.trial, twice.rater)]
-    if problems: raise ValueError('; '.join(problems[:5]) + (f'; and {len(problems) - 5} more problems' if len(problems) > 5 else ''))
-    if not len(a): raise ValueError("there is no answer in the files")
+    problems += [
+        f"{w} answers trial {t!r} again for rater {r!r} (duplicates='last' keeps the latest)"
+        for w, t, r in zip(twice["where"], twice.trial, twice.rater)
+    ]
+    if problems:
+        raise ValueError(
+            "; ".join(problems[:5])
+            + (f"; and {len(problems) - 5} more problems" if len(problems) > 5 else "")
+        )
+    if not len(a):
+        raise ValueError("there is no answer in the files")
     return a
+
 
 # %% ../nbs/api/16_listening.ipynb #cell048
 def read_answers(
-    files:Path|str|Iterable, # Answer files (CSV), one of them, or a folder of them
-    key:Path|str|dict|ListeningTest, # Key of the test
-    duplicates:str='error', # "error" or "last", see `check_answers`
-)->pd.DataFrame: # One row an answer
+    files: Path | str | Iterable,  # Answer files (CSV), one of them, or a folder of them
+    key: Path | str | dict | ListeningTest,  # Key of the test
+    duplicates: str = "error",  # "error" or "last", see `check_answers`
+) -> pd.DataFrame:  # One row an answer
     """Answers of all raters, joined with the key.
 
     Rating: rater, trial, position, clip, track, the conditions, scale, rating. Pairwise: rater, trial, position, track, left, right, choice, chosen, and every
     condition as `<name>_left` and `<name>_right`. Raises ValueError with file and line for answers that cannot be of this test."""
     import pandas as pd
+
     key = key if isinstance(key, dict) else read_key(key)
-    files = sorted(Path(files).glob('*.csv')) if isinstance(files, (str, Path)) and Path(files).is_dir() else [files] if isinstance(files, (str, Path)) else list(files)
-    if not files: raise ValueError("there is no answer file; export one from the test's page")
+    files = (
+        sorted(Path(files).glob("*.csv"))
+        if isinstance(files, (str, Path)) and Path(files).is_dir()
+        else [files]
+        if isinstance(files, (str, Path))
+        else list(files)
+    )
+    if not files:
+        raise ValueError("there is no answer file; export one from the test's page")
     a = check_answers(pd.concat([_read_csv(f) for f in files], ignore_index=True), key, duplicates)
-    of = pd.DataFrame(key['clips']).set_index('clip')
-    out = pd.DataFrame(dict(rater=a.rater, trial=a.trial, position=a.position.astype(int), track=a.left.map(of.track)))
-    times = dict(listened_s=pd.to_numeric(a.listened_s, errors='coerce'), seconds=pd.to_numeric(a.seconds, errors='coerce'))
-    if key['kind'] == 'rating':
-        return out.assign(clip=a.left, **{c: a.left.map(of[c]) for c in key['conditions']}, scale=a.scale, rating=a.answer.astype(int), **times).reset_index(drop=True)
-    sides = {f'{c}_{s}': a[s].map(of[c]) for c in key['conditions'] for s in ('left', 'right')}
-    return out.assign(left=a.left, right=a.right, choice=a.answer, chosen=np.where(a.answer == 'left', a.left, a.right), **sides, **times).reset_index(drop=True)
+    of = pd.DataFrame(key["clips"]).set_index("clip")
+    out = pd.DataFrame(
+        dict(
+            rater=a.rater,
+            trial=a.trial,
+            position=a.position.astype(int),
+            track=a.left.map(of.track),
+        )
+    )
+    times = dict(
+        listened_s=pd.to_numeric(a.listened_s, errors="coerce"),
+        seconds=pd.to_numeric(a.seconds, errors="coerce"),
+    )
+    if key["kind"] == "rating":
+        return out.assign(
+            clip=a.left,
+            **{c: a.left.map(of[c]) for c in key["conditions"]},
+            scale=a.scale,
+            rating=a.answer.astype(int),
+            **times,
+        ).reset_index(drop=True)
+    sides = {f"{c}_{s}": a[s].map(of[c]) for c in key["conditions"] for s in ("left", "right")}
+    return out.assign(
+        left=a.left,
+        right=a.right,
+        choice=a.answer,
+        chosen=np.where(a.answer == "left", a.left, a.right),
+        **sides,
+        **times,
+    ).reset_index(drop=True)
+
 
 # %% ../nbs/api/16_listening.ipynb #cell051
 def rater_report(
-    answers:pd.DataFrame, # From `read_answers`
-    key:Path|str|dict|ListeningTest, # Key of the test
-)->pd.DataFrame: # One row a rater
+    answers: pd.DataFrame,  # From `read_answers`
+    key: Path | str | dict | ListeningTest,  # Key of the test
+) -> pd.DataFrame:  # One row a rater
     "How each rater worked: share of the trials answered, time, the most frequent answer's share, and agreement with the other raters (correlation of ratings, or share of equal choices)."
     import pandas as pd
+
     key = key if isinstance(key, dict) else read_key(key)
-    rating = 'rating' in answers
-    item = answers['clip'] + answers.scale if rating else answers.trial
-    value = answers.rating if rating else (answers.chosen == answers.trial.map({t['id']: t['clips'][0] for t in key['trials']})).astype(float)
-    wide, expected = pd.DataFrame(dict(r=answers.rater, i=item, v=value)).pivot(index='i', columns='r', values='v'), key['n_per_rater']*(len(key['scales']) if rating else 1)
+    rating = "rating" in answers
+    item = answers["clip"] + answers.scale if rating else answers.trial
+    value = (
+        answers.rating
+        if rating
+        else (
+            answers.chosen == answers.trial.map({t["id"]: t["clips"][0] for t in key["trials"]})
+        ).astype(float)
+    )
+    wide, expected = (
+        pd.DataFrame(dict(r=answers.rater, i=item, v=value)).pivot(
+            index="i", columns="r", values="v"
+        ),
+        key["n_per_rater"] * (len(key["scales"]) if rating else 1),
+    )
+
     def _agree(r):
         others = wide.drop(columns=r).mean(axis=1)
-        if rating: return wide[r].corr(others) if wide[r].nunique() > 1 else float('nan')
-        return float(((wide[r] > .5) == (others > .5))[wide[r].notna() & others.notna()].mean())
-    return pd.DataFrame([dict(rater=r, n=len(g), share=len(g)/expected, seconds=g.seconds.median(), same_answer=g['rating' if rating else 'choice'].value_counts(normalize=True).max(),
-                              agreement=_agree(r)) for r, g in answers.groupby('rater')])
+        if rating:
+            return wide[r].corr(others) if wide[r].nunique() > 1 else float("nan")
+        return float(((wide[r] > 0.5) == (others > 0.5))[wide[r].notna() & others.notna()].mean())
+
+    return pd.DataFrame(
+        [
+            dict(
+                rater=r,
+                n=len(g),
+                share=len(g) / expected,
+                seconds=g.seconds.median(),
+                same_answer=g["rating" if rating else "choice"].value_counts(normalize=True).max(),
+                agreement=_agree(r),
+            )
+            for r, g in answers.groupby("rater")
+        ]
+    )
+
 
 # %% ../nbs/api/16_listening.ipynb #cell055
-METHODS = ('crossed', 'raters', 'tracks', 'rows')
+METHODS = ("crossed", "raters", "tracks", "rows")
+
 
 def _contrast(table, level, baseline, effect):
     "y, x (±.5) or None, null value, and codes of raters and tracks of one contrast."
     import pandas as pd
-    if 'rating' in table:
+
+    if "rating" in table:
         t = table[table[effect].isin([level, baseline])]
-        y, x = t.rating.to_numpy(float), np.where(t[effect] == level, .5, -.5)
+        y, x = t.rating.to_numpy(float), np.where(t[effect] == level, 0.5, -0.5)
     else:
-        left, right = table[f'{effect}_left'], table[f'{effect}_right']
+        left, right = table[f"{effect}_left"], table[f"{effect}_right"]
         t = table[((left == level) & (right == baseline)) | ((left == baseline) & (right == level))]
-        on_right = (t[f'{effect}_right'] == level).to_numpy()
-        y, x = ((t.choice == 'right').to_numpy() == on_right).astype(float), np.where(on_right, .5, -.5)
-    return y, x, *(pd.factorize(t[c])[0] for c in ('rater', 'track'))
+        on_right = (t[f"{effect}_right"] == level).to_numpy()
+        y, x = (
+            ((t.choice == "right").to_numpy() == on_right).astype(float),
+            np.where(on_right, 0.5, -0.5),
+        )
+    return y, x, *(pd.factorize(t[c])[0] for c in ("rater", "track"))
+
 
 def _influence(y, x, paired):
     "Contribution of each row to the estimate, and the estimate: a mean, or a difference of two means."
-    if paired: return (y - y.mean())/len(y), float(y.mean())
+    if paired:
+        return (y - y.mean()) / len(y), float(y.mean())
     e, mean = np.zeros(len(y)), {}
-    for s in (.5, -.5):
+    for s in (0.5, -0.5):
         rows = x == s
         mean[s] = y[rows].mean()
-        e[rows] = 2*s*(y[rows] - mean[s])/rows.sum()
-    return e, float(mean[.5] - mean[-.5])
+        e[rows] = 2 * s * (y[rows] - mean[s]) / rows.sum()
+    return e, float(mean[0.5] - mean[-0.5])
+
 
 # %% ../nbs/api/16_listening.ipynb #cell056
 def crossed_se(
-    influence:np.ndarray, # (row,) contribution of each row to the estimate; they sum to zero
-    raters:np.ndarray, # (row,) codes from 0
-    tracks:np.ndarray, # (row,) codes from 0
-    method:str='crossed', # "crossed", or what it must not be: "raters", "tracks", "rows"
-)->tuple[float, float]: # Standard error and degrees of freedom
+    influence: np.ndarray,  # (row,) contribution of each row to the estimate; they sum to zero
+    raters: np.ndarray,  # (row,) codes from 0
+    tracks: np.ndarray,  # (row,) codes from 0
+    method: str = "crossed",  # "crossed", or what it must not be: "raters", "tracks", "rows"
+) -> tuple[float, float]:  # Standard error and degrees of freedom
     """Standard error clustered by raters and by tracks (Cameron, Gelbach & Miller 2011, doi:10.1198/jbes.2010.07136).
 
     The variances of both are added and that of their cells is taken off, but it is never smaller than either alone. In a balanced design this is the quasi-F of
     Clark (1973). Degrees of freedom: the smaller number of units, less one."""
-    check_in('method', method, METHODS)
+    check_in("method", method, METHODS)
     n, (r, t) = len(influence), (np.asarray(raters), np.asarray(tracks))
+
     def _v(codes):
         sums = np.bincount(codes, influence)
         k = len(sums)
-        if k < 2: raise ValueError("there must be at least two raters and two tracks to generalize over")
-        return (sums**2).sum()*k/(k - 1), k - 1
-    (vr, dr), (vt, dt), (v0, _) = _v(r), _v(t), _v(np.unique(r*(t.max() + 1) + t, return_inverse=True)[1])
-    if method == 'rows': return float(np.sqrt((influence**2).sum()*n/(n - 1))), n - 1
-    if method != 'crossed': return (float(np.sqrt(vr)), dr) if method == 'raters' else (float(np.sqrt(vt)), dt)
+        if k < 2:
+            raise ValueError("there must be at least two raters and two tracks to generalize over")
+        return (sums**2).sum() * k / (k - 1), k - 1
+
+    (vr, dr), (vt, dt), (v0, _) = (
+        _v(r),
+        _v(t),
+        _v(np.unique(r * (t.max() + 1) + t, return_inverse=True)[1]),
+    )
+    if method == "rows":
+        return float(np.sqrt((influence**2).sum() * n / (n - 1))), n - 1
+    if method != "crossed":
+        return (float(np.sqrt(vr)), dr) if method == "raters" else (float(np.sqrt(vt)), dt)
     return float(np.sqrt(max(vr + vt - v0, vr, vt))), min(dr, dt)
+
 
 # %% ../nbs/api/16_listening.ipynb #cell059
 def crossed_bootstrap(
-    y:np.ndarray, # (row,) ratings, or 1 where the level was chosen
-    x:np.ndarray, # (row,) .5 for the level, -.5 for the baseline (for choices: its side)
-    raters:np.ndarray, # (row,) codes from 0
-    tracks:np.ndarray, # (row,) codes from 0
-    paired:bool=False, # True for choices: the mean of y; False: the difference of two means
-    n_boot:int=2000, # Resamples
-    level:float=.95, # Coverage
-    seed:int=0, # Seed
-)->Estimate: # n is the smaller number of units
+    y: np.ndarray,  # (row,) ratings, or 1 where the level was chosen
+    x: np.ndarray,  # (row,) .5 for the level, -.5 for the baseline (for choices: its side)
+    raters: np.ndarray,  # (row,) codes from 0
+    tracks: np.ndarray,  # (row,) codes from 0
+    paired: bool = False,  # True for choices: the mean of y; False: the difference of two means
+    n_boot: int = 2000,  # Resamples
+    level: float = 0.95,  # Coverage
+    seed: int = 0,  # Seed
+) -> Estimate:  # n is the smaller number of units
     "Bootstrap that draws raters and tracks independently and takes all answers in their cells (Owen 2007, doi:10.1214/07-AOAS122)."
     shape = (raters.max() + 1, tracks.max() + 1)
     wr, wt = (bootstrap_weights(k, n_boot=n_boot, seed=seed + i) for i, k in enumerate(shape))
+
     def _mean(rows):
         total, count = np.zeros(shape), np.zeros(shape)
-        np.add.at(total, (raters[rows], tracks[rows]), y[rows]), np.add.at(count, (raters[rows], tracks[rows]), 1)
-        with np.errstate(invalid='ignore'): return ((wr @ total)*wt).sum(1)/((wr @ count)*wt).sum(1)
+        (
+            np.add.at(total, (raters[rows], tracks[rows]), y[rows]),
+            np.add.at(count, (raters[rows], tracks[rows]), 1),
+        )
+        with np.errstate(invalid="ignore"):
+            return ((wr @ total) * wt).sum(1) / ((wr @ count) * wt).sum(1)
+
     boot = _mean(np.full(len(y), True)) if paired else _mean(x > 0) - _mean(x < 0)
     return interval(boot, _influence(y, x, paired)[1], min(shape), level)
+
 
 # %% ../nbs/api/16_listening.ipynb #cell063
 def _mixed_rating(y, x, raters, tracks):
     "Estimate, standard error and variance components of y ~ x with crossed random intercepts and effects."
     import pandas as pd
     from statsmodels.regression.mixed_linear_model import MixedLM
+
     d = pd.DataFrame(dict(y=y, x=x, rater=raters, track=tracks))
-    vc = {'rater': '0 + C(rater)', 'rater x effect': '0 + C(rater):x', 'track': '0 + C(track)', 'track x effect': '0 + C(track):x'}
-    vc = {k: f for k, f in vc.items() if 'effect' not in k or d.groupby(k.split()[0]).x.nunique().max() > 1}
+    vc = {
+        "rater": "0 + C(rater)",
+        "rater x effect": "0 + C(rater):x",
+        "track": "0 + C(track)",
+        "track x effect": "0 + C(track):x",
+    }
+    vc = {
+        k: f
+        for k, f in vc.items()
+        if "effect" not in k or d.groupby(k.split()[0]).x.nunique().max() > 1
+    }
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        fit = MixedLM.from_formula('y ~ x', groups=np.ones(len(d)), vc_formula=vc, data=d).fit(reml=True, method=['lbfgs', 'bfgs'])
-    return float(fit.fe_params['x']), float(np.sqrt(fit.cov_params().loc['x', 'x'])), dict(zip(fit.model.exog_vc.names, map(float, fit.vcomp))) | {'residual': float(fit.scale)}
+        warnings.simplefilter("ignore")
+        fit = MixedLM.from_formula("y ~ x", groups=np.ones(len(d)), vc_formula=vc, data=d).fit(
+            reml=True, method=["lbfgs", "bfgs"]
+        )
+    return (
+        float(fit.fe_params["x"]),
+        float(np.sqrt(fit.cov_params().loc["x", "x"])),
+        dict(zip(fit.model.exog_vc.names, map(float, fit.vcomp))) | {"residual": float(fit.scale)},
+    )
+
 
 def _laplace(theta, y, X, codes, z):
     "Minus the Laplace approximation of the log likelihood of a logistic model with crossed random intercepts."
     from scipy.special import expit
-    sd, k = np.exp(theta[X.shape[1]:]), [c.max() + 1 for c in codes]
-    Z = np.hstack([s*np.eye(n)[c] for s, n, c in zip(sd, k, codes)])
-    v = z.get('v', np.zeros(Z.shape[1]))
+
+    sd, k = np.exp(theta[X.shape[1] :]), [c.max() + 1 for c in codes]
+    Z = np.hstack([s * np.eye(n)[c] for s, n, c in zip(sd, k, codes)])
+    v = z.get("v", np.zeros(Z.shape[1]))
     for _ in range(50):
-        p = expit(X @ theta[:X.shape[1]] + Z @ v)
-        H = (Z.T*(p*(1 - p))) @ Z + np.eye(len(v))
+        p = expit(X @ theta[: X.shape[1]] + Z @ v)
+        H = (Z.T * (p * (1 - p))) @ Z + np.eye(len(v))
         step = np.linalg.solve(H, Z.T @ (y - p) - v)
-        v = v + step*min(1, 2/max(np.abs(step).max(), 1e-12))
-        if np.abs(step).max() < 1e-8: break
-    z['v'], eta = v, X @ theta[:X.shape[1]] + Z @ v
-    return -(y @ eta - np.logaddexp(0, eta).sum() - v @ v/2 - np.linalg.slogdet(H)[1]/2)
+        v = v + step * min(1, 2 / max(np.abs(step).max(), 1e-12))
+        if np.abs(step).max() < 1e-8:
+            break
+    z["v"], eta = v, X @ theta[: X.shape[1]] + Z @ v
+    return -(y @ eta - np.logaddexp(0, eta).sum() - v @ v / 2 - np.linalg.slogdet(H)[1] / 2)
+
 
 def _mixed_choice(y, x, raters, tracks):
     "Log odds of a choice with its standard error, the effect of the side, and variance components."
     from scipy.optimize import minimize
     from statsmodels.tools.numdiff import approx_hess
+
     args = y, np.c_[np.ones(len(y)), x], (raters, tracks), {}
-    fit = minimize(_laplace, np.r_[np.log((y.mean() + .01)/(1.01 - y.mean())), 0, -1, -1], args=args, method='L-BFGS-B', bounds=[(-8, 8)]*2 + [(-5, 3)]*2)
+    fit = minimize(
+        _laplace,
+        np.r_[np.log((y.mean() + 0.01) / (1.01 - y.mean())), 0, -1, -1],
+        args=args,
+        method="L-BFGS-B",
+        bounds=[(-8, 8)] * 2 + [(-5, 3)] * 2,
+    )
     b, s = fit.x[:2], fit.x[2:]
     var = np.diag(np.linalg.inv(approx_hess(b, lambda q: _laplace(np.r_[q, s], *args))))
     se = np.sqrt(np.where(var > 0, var, np.nan))
-    return b, se, {'rater x effect': float(np.exp(2*s[0])), 'track x effect': float(np.exp(2*s[1]))}
+    return (
+        b,
+        se,
+        {"rater x effect": float(np.exp(2 * s[0])), "track x effect": float(np.exp(2 * s[1]))},
+    )
+
 
 # %% ../nbs/api/16_listening.ipynb #cell066
 @dataclass(frozen=True)
 class ListeningResult:
     "Effects and variance components of a listening test."
-    effects:pd.DataFrame  # scale, level, baseline, method, unit, null, estimate, se, df, low, high, p, design, n_raters, n_tracks, n_per_rater (whole tracks that a rater's answers amount to), n
-    variance:pd.DataFrame # scale, level, component, variance, sd
+
+    effects: pd.DataFrame  # scale, level, baseline, method, unit, null, estimate, se, df, low, high, p, design, n_raters, n_tracks, n_per_rater (whole tracks that a rater's answers amount to), n
+    variance: pd.DataFrame  # scale, level, component, variance, sd
+
 
 # %% ../nbs/api/16_listening.ipynb #cell069
 def _wald(value, se, df, null, confidence):
     from scipy.stats import t
-    half = t.ppf((1 + confidence)/2, df)*se
-    p = 2*t.sf(abs(value - null)/se, df) if se > 0 else 1. if value == null else math.nan
+
+    half = t.ppf((1 + confidence) / 2, df) * se
+    p = 2 * t.sf(abs(value - null) / se, df) if se > 0 else 1.0 if value == null else math.nan
     return dict(estimate=value, se=se, df=df, low=value - half, high=value + half, p=float(p))
+
 
 def _analyse_one(table, level, baseline, effect, n_boot, confidence, seed):
     y, x, r, t = _contrast(table, level, baseline, effect)
-    pair = 'rating' not in table
-    if not len(y) or (not pair and len(set(x)) < 2): raise ValueError(f"no answers compare {level!r} with {baseline!r}")
+    pair = "rating" not in table
+    if not len(y) or (not pair and len(set(x)) < 2):
+        raise ValueError(f"no answers compare {level!r} with {baseline!r}")
     e, value = _influence(y, x, pair)
     se, df = crossed_se(e, r, t)
     boot = crossed_bootstrap(y, x, r, t, pair, n_boot, confidence, seed)
-    null, unit = (.5, 'share') if pair else (0., 'points')
-    rows = [dict(method='clustered', unit=unit, null=null, **_wald(value, se, df, null, confidence)),
-            dict(method='bootstrap', unit=unit, null=null, estimate=value, low=boot.low, high=boot.high)]
+    null, unit = (0.5, "share") if pair else (0.0, "points")
+    rows = [
+        dict(method="clustered", unit=unit, null=null, **_wald(value, se, df, null, confidence)),
+        dict(
+            method="bootstrap", unit=unit, null=null, estimate=value, low=boot.low, high=boot.high
+        ),
+    ]
     b, s, parts = _mixed_choice(y, x, r, t) if pair else _mixed_rating(y, x, r, t)
-    rows = [dict(method='mixed', unit='log odds' if pair else 'points', null=0., **_wald(*((float(b[0]), float(s[0])) if pair else (b, s)), df, 0, confidence))] + rows
-    if pair: rows.append(dict(method='mixed, side', unit='log odds', null=0., **_wald(float(b[1]), float(s[1]), df, 0, confidence)))
-    design = 'pairwise' if pair else 'within' if 'track x effect' in parts else 'between'
+    rows = [
+        dict(
+            method="mixed",
+            unit="log odds" if pair else "points",
+            null=0.0,
+            **_wald(*((float(b[0]), float(s[0])) if pair else (b, s)), df, 0, confidence),
+        )
+    ] + rows
+    if pair:
+        rows.append(
+            dict(
+                method="mixed, side",
+                unit="log odds",
+                null=0.0,
+                **_wald(float(b[1]), float(s[1]), df, 0, confidence),
+            )
+        )
+    design = "pairwise" if pair else "within" if "track x effect" in parts else "between"
     R, T = int(r.max()) + 1, int(t.max()) + 1
-    heard = min(T, max(1, round(len(y)/R/(2 if design == 'within' else 1))))
-    return [q | dict(design=design, n_raters=R, n_tracks=T, n_per_rater=heard, n=len(y)) for q in rows], parts
+    heard = min(T, max(1, round(len(y) / R / (2 if design == "within" else 1))))
+    return [
+        q | dict(design=design, n_raters=R, n_tracks=T, n_per_rater=heard, n=len(y)) for q in rows
+    ], parts
+
 
 # %% ../nbs/api/16_listening.ipynb #cell070
 def analyse_listening(
-    table:pd.DataFrame, # From `read_answers`
-    effect:str='condition', # Condition column
-    baseline=None, # Level that the others are compared with; default: the first in sorted order
-    n_boot:int=2000, # Resamples of the crossed bootstrap
-    confidence:float=.95, # Coverage of the intervals
-    seed:int=0, # Seed of the bootstrap
-)->ListeningResult: # Effects and variance components
+    table: pd.DataFrame,  # From `read_answers`
+    effect: str = "condition",  # Condition column
+    baseline=None,  # Level that the others are compared with; default: the first in sorted order
+    n_boot: int = 2000,  # Resamples of the crossed bootstrap
+    confidence: float = 0.95,  # Coverage of the intervals
+    seed: int = 0,  # Seed of the bootstrap
+) -> ListeningResult:  # Effects and variance components
     """Compare every level of a condition with the baseline, raters and tracks both random.
 
     Three ways side by side: mixed model (Wald interval with t on the smaller number of units less one), crossed clustered standard error, crossed bootstrap. Raises
     KeyError for an unknown condition, ValueError for a level that is not there and for fewer than two raters or tracks."""
     import pandas as pd
-    names = [effect] if 'rating' in table else [f'{effect}_left', f'{effect}_right']
-    if any(c not in table for c in names): raise KeyError(f"the table has no condition {effect!r}; its columns: {', '.join(table.columns)}")
+
+    names = [effect] if "rating" in table else [f"{effect}_left", f"{effect}_right"]
+    if any(c not in table for c in names):
+        raise KeyError(
+            f"the table has no condition {effect!r}; its columns: {', '.join(table.columns)}"
+        )
     levels = sorted(pd.unique(table[names].to_numpy().ravel()), key=str)
-    baseline = check_in('baseline', levels[0] if baseline is None else baseline, levels)
-    if len(levels) < 2: raise ValueError(f"{effect} has one level only ({levels[0]!r}); there is nothing to compare")
+    baseline = check_in("baseline", levels[0] if baseline is None else baseline, levels)
+    if len(levels) < 2:
+        raise ValueError(
+            f"{effect} has one level only ({levels[0]!r}); there is nothing to compare"
+        )
     effects, variance = [], []
-    for scale, part in (table.groupby('scale') if 'rating' in table else [('choice', table)]):
+    for scale, part in table.groupby("scale") if "rating" in table else [("choice", table)]:
         for level in [l for l in levels if l != baseline]:
             rows, parts = _analyse_one(part, level, baseline, effect, n_boot, confidence, seed)
             effects += [dict(scale=scale, level=level, baseline=baseline) | q for q in rows]
-            variance += [dict(scale=scale, level=level, component=k, variance=v, sd=math.sqrt(max(v, 0))) for k, v in parts.items()]
+            variance += [
+                dict(scale=scale, level=level, component=k, variance=v, sd=math.sqrt(max(v, 0)))
+                for k, v in parts.items()
+            ]
     return ListeningResult(pd.DataFrame(effects), pd.DataFrame(variance))
 
+
 # %% ../nbs/api/16_listening.ipynb #cell075
-DESIGNS = ('within', 'between', 'pairwise')
+DESIGNS = ("within", "between", "pairwise")
+
 
 def _draw_studies(draw, n, R, T, effect, sd_rater, sd_track, sd_residual, design, n_per_rater):
     "Influence of every cell (study, rater, track), the estimate of every study minus its null, and the cells that were answered."
     u, w = draw.normal(0, sd_rater, (n, R, 1)), draw.normal(0, sd_track, (n, 1, T))
-    seen = np.ones((n, R, T)) if n_per_rater in (None, T) else (draw.random((n, R, T)).argsort(-1).argsort(-1) < n_per_rater).astype(float)
-    if design == 'between':
-        x = np.where(np.arange(T) % 2, .5, -.5)
-        y = x*(effect + u) + draw.normal(0, sd_rater, (n, R, 1)) + w + draw.normal(0, sd_residual, (n, R, T))
-        parts = [(seen*(x == s), 2*s) for s in (.5, -.5)]
+    seen = (
+        np.ones((n, R, T))
+        if n_per_rater in (None, T)
+        else (draw.random((n, R, T)).argsort(-1).argsort(-1) < n_per_rater).astype(float)
+    )
+    if design == "between":
+        x = np.where(np.arange(T) % 2, 0.5, -0.5)
+        y = (
+            x * (effect + u)
+            + draw.normal(0, sd_rater, (n, R, 1))
+            + w
+            + draw.normal(0, sd_residual, (n, R, T))
+        )
+        parts = [(seen * (x == s), 2 * s) for s in (0.5, -0.5)]
     else:
-        y = effect + u + w + draw.normal(0, sd_residual*math.sqrt(2), (n, R, T))
-        if design == 'pairwise': y = (draw.random((n, R, T)) < 1/(1 + np.exp(-(effect + u + w)))) - .5
+        y = effect + u + w + draw.normal(0, sd_residual * math.sqrt(2), (n, R, T))
+        if design == "pairwise":
+            y = (draw.random((n, R, T)) < 1 / (1 + np.exp(-(effect + u + w)))) - 0.5
         parts = [(seen, 1)]
     e, value = np.zeros((n, R, T)), np.zeros(n)
     for rows, s in parts:
         count = rows.sum((1, 2), keepdims=True)
-        mean = (rows*y).sum((1, 2), keepdims=True)/count
-        e, value = e + s*rows*(y - mean)/count, value + s*mean[:, 0, 0]
+        mean = (rows * y).sum((1, 2), keepdims=True) / count
+        e, value = e + s * rows * (y - mean) / count, value + s * mean[:, 0, 0]
     return e, value, seen
+
 
 def _studies_p(e, value, seen, method, design):
     "Two-sided p of each study under one way to count units."
     from scipy.stats import t
+
     n, R, T = e.shape
-    v = dict(raters=(e.sum(2)**2).sum(1)*R/(R - 1), tracks=(e.sum(1)**2).sum(1)*T/(T - 1), rows=(e**2).sum((1, 2)))
-    v['crossed'] = np.maximum(v['raters'] + v['tracks'] - v['rows'], np.maximum(v['raters'], v['tracks']))
-    dt = T - 1 - (design == 'between')
+    v = dict(
+        raters=(e.sum(2) ** 2).sum(1) * R / (R - 1),
+        tracks=(e.sum(1) ** 2).sum(1) * T / (T - 1),
+        rows=(e**2).sum((1, 2)),
+    )
+    v["crossed"] = np.maximum(
+        v["raters"] + v["tracks"] - v["rows"], np.maximum(v["raters"], v["tracks"])
+    )
+    dt = T - 1 - (design == "between")
     df = dict(raters=R - 1, tracks=dt, rows=seen[0].sum() - 1, crossed=min(R - 1, dt))[method]
-    return 2*t.sf(np.abs(value)/np.sqrt(np.maximum(v[method], 1e-300)), df)
+    return 2 * t.sf(np.abs(value) / np.sqrt(np.maximum(v[method], 1e-300)), df)
+
 
 # %% ../nbs/api/16_listening.ipynb #cell076
 def listening_power(
-    n_raters:int, # Raters
-    n_tracks:int, # Tracks
-    effect:float, # True difference: points of the scale, or log odds of being chosen
-    sd_rater:float=.5, # Spread of the effect over raters
-    sd_track:float=.5, # Spread of the effect over tracks; between: of the tracks' means
-    sd_residual:float=1.2, # Spread of a single rating, points
-    design:str='within', # "within" (every track in both conditions), "between" (half the tracks each), "pairwise"
-    n_per_rater:int|None=None, # Tracks that a rater hears; None: all
-    alpha:float=.05, # Two-sided level of the test
-    method:str='crossed', # How the test counts units, see `crossed_se`
-    n_sims:int=1000, # Simulated studies
-    seed:int=0, # Seed
-)->Estimate: # Share of studies that find the effect, with a Wilson interval over studies
+    n_raters: int,  # Raters
+    n_tracks: int,  # Tracks
+    effect: float,  # True difference: points of the scale, or log odds of being chosen
+    sd_rater: float = 0.5,  # Spread of the effect over raters
+    sd_track: float = 0.5,  # Spread of the effect over tracks; between: of the tracks' means
+    sd_residual: float = 1.2,  # Spread of a single rating, points
+    design: str = "within",  # "within" (every track in both conditions), "between" (half the tracks each), "pairwise"
+    n_per_rater: int | None = None,  # Tracks that a rater hears; None: all
+    alpha: float = 0.05,  # Two-sided level of the test
+    method: str = "crossed",  # How the test counts units, see `crossed_se`
+    n_sims: int = 1000,  # Simulated studies
+    seed: int = 0,  # Seed
+) -> Estimate:  # Share of studies that find the effect, with a Wilson interval over studies
     "Power by simulation: the share of studies whose test is significant; with `effect=0` the share of false alarms."
-    check_in('design', design, DESIGNS), check_in('method', method, METHODS)
+    check_in("design", design, DESIGNS), check_in("method", method, METHODS)
     for k, v in dict(n_raters=n_raters, n_tracks=n_tracks, n_sims=n_sims).items():
-        if isinstance(v, bool) or int(v) != v or v < (1 if k == 'n_sims' else 2 + 2*(design == 'between' and k == 'n_tracks')): raise ValueError(f"{k} must be a whole number large enough to generalize over; got {v!r}")
-    for k, v in dict(sd_rater=sd_rater, sd_track=sd_track, sd_residual=sd_residual).items(): check_positive(k, v, zero=True)
-    if n_per_rater is not None and not 1 <= n_per_rater <= n_tracks: raise ValueError(f"n_per_rater must lie between 1 and n_tracks={n_tracks}; got {n_per_rater!r}")
-    if not 0 < alpha < 1 or not math.isfinite(effect): raise ValueError(f"alpha must lie between 0 and 1 and effect be finite; got alpha={alpha!r}, effect={effect!r}")
-    draw, p, block = rng(seed, 'listening power', n_raters, n_tracks), [], max(1, int(2e6/(n_raters*n_tracks)))
+        if (
+            isinstance(v, bool)
+            or int(v) != v
+            or v < (1 if k == "n_sims" else 2 + 2 * (design == "between" and k == "n_tracks"))
+        ):
+            raise ValueError(
+                f"{k} must be a whole number large enough to generalize over; got {v!r}"
+            )
+    for k, v in dict(sd_rater=sd_rater, sd_track=sd_track, sd_residual=sd_residual).items():
+        check_positive(k, v, zero=True)
+    if n_per_rater is not None and not 1 <= n_per_rater <= n_tracks:
+        raise ValueError(
+            f"n_per_rater must lie between 1 and n_tracks={n_tracks}; got {n_per_rater!r}"
+        )
+    if not 0 < alpha < 1 or not math.isfinite(effect):
+        raise ValueError(
+            f"alpha must lie between 0 and 1 and effect be finite; got alpha={alpha!r}, effect={effect!r}"
+        )
+    draw, p, block = (
+        rng(seed, "listening power", n_raters, n_tracks),
+        [],
+        max(1, int(2e6 / (n_raters * n_tracks))),
+    )
     for a in range(0, n_sims, block):
-        p.append(_studies_p(*_draw_studies(draw, min(block, n_sims - a), n_raters, n_tracks, effect, sd_rater, sd_track, sd_residual, design, n_per_rater), method, design))
+        p.append(
+            _studies_p(
+                *_draw_studies(
+                    draw,
+                    min(block, n_sims - a),
+                    n_raters,
+                    n_tracks,
+                    effect,
+                    sd_rater,
+                    sd_track,
+                    sd_residual,
+                    design,
+                    n_per_rater,
+                ),
+                method,
+                design,
+            )
+        )
     return wilson(int((np.concatenate(p) < alpha).sum()), int(n_sims))
+
 
 # %% ../nbs/api/16_listening.ipynb #cell081
 def power_table(
-    n_raters:Sequence[int], # Numbers of raters
-    n_tracks:Sequence[int], # Numbers of tracks
-    effect:Sequence[float]|float, # One or several true effects
-    **settings, # Passed to `listening_power`
-)->pd.DataFrame: # n_raters, n_tracks, effect, power, low, high
+    n_raters: Sequence[int],  # Numbers of raters
+    n_tracks: Sequence[int],  # Numbers of tracks
+    effect: Sequence[float] | float,  # One or several true effects
+    **settings,  # Passed to `listening_power`
+) -> pd.DataFrame:  # n_raters, n_tracks, effect, power, low, high
     "Power of every combination."
     import pandas as pd
-    grid = [(r, t, e) for e in np.atleast_1d(effect) for t in np.atleast_1d(n_tracks) for r in np.atleast_1d(n_raters)]
+
+    grid = [
+        (r, t, e)
+        for e in np.atleast_1d(effect)
+        for t in np.atleast_1d(n_tracks)
+        for r in np.atleast_1d(n_raters)
+    ]
     powers = [listening_power(int(r), int(t), float(e), **settings) for r, t, e in grid]
-    return pd.DataFrame([dict(n_raters=int(r), n_tracks=int(t), effect=float(e), power=p.value, low=p.low, high=p.high) for (r, t, e), p in zip(grid, powers)])
+    return pd.DataFrame(
+        [
+            dict(
+                n_raters=int(r),
+                n_tracks=int(t),
+                effect=float(e),
+                power=p.value,
+                low=p.low,
+                high=p.high,
+            )
+            for (r, t, e), p in zip(grid, powers)
+        ]
+    )
+
 
 # %% ../nbs/api/16_listening.ipynb #cell084
 def _fitted_spreads(variance, design):
     "Spreads of one contrast as `listening_power` takes them, from its variance components."
-    sd = variance.set_index('component').sd
-    return dict(sd_rater=float(sd.get('rater x effect', 0.)), sd_track=float(sd.get('track' if design == 'between' else 'track x effect', 0.)), **({} if design == 'pairwise' else dict(sd_residual=float(sd['residual']))))
+    sd = variance.set_index("component").sd
+    return dict(
+        sd_rater=float(sd.get("rater x effect", 0.0)),
+        sd_track=float(sd.get("track" if design == "between" else "track x effect", 0.0)),
+        **({} if design == "pairwise" else dict(sd_residual=float(sd["residual"]))),
+    )
+
 
 @patch
-def power(self:ListeningResult,
-    effect:Sequence[float]|float=(.5, 1.), # One or several true effects: points of the scale, or log odds; chosen without looking at the estimate
-    n_raters:int|None=None, # Raters of the study; default: as many as in the data
-    n_tracks:int|None=None, # Tracks; default: as many as in the data
-    **settings, # Passed to `listening_power`: alpha, method, n_sims, seed
-)->pd.DataFrame: # scale, level, design, n_per_rater, sd_rater, sd_track, sd_residual (ratings), n_raters, n_tracks, effect, power, low, high
+def power(
+    self: ListeningResult,
+    effect: Sequence[float] | float = (
+        0.5,
+        1.0,
+    ),  # One or several true effects: points of the scale, or log odds; chosen without looking at the estimate
+    n_raters: int | None = None,  # Raters of the study; default: as many as in the data
+    n_tracks: int | None = None,  # Tracks; default: as many as in the data
+    **settings,  # Passed to `listening_power`: alpha, method, n_sims, seed
+) -> pd.DataFrame:  # scale, level, design, n_per_rater, sd_rater, sd_track, sd_residual (ratings), n_raters, n_tracks, effect, power, low, high
     "Power of a study of this size, or another, at the spreads that were fitted."
     import pandas as pd
+
     out = []
-    for (scale, level), v in self.variance.groupby(['scale', 'level'], sort=False):
+    for (scale, level), v in self.variance.groupby(["scale", "level"], sort=False):
         e = self.effects[(self.effects.scale == scale) & (self.effects.level == level)].iloc[0]
         T = int(e.n_tracks if n_tracks is None else n_tracks)
-        own = dict(design=e.design, n_per_rater=None if e.n_per_rater >= min(T, e.n_tracks) else int(e.n_per_rater), **_fitted_spreads(v, e.design))
-        out.append(power_table(int(e.n_raters if n_raters is None else n_raters), T, effect, **own, **settings).assign(scale=scale, level=level, **own | dict(n_per_rater=own['n_per_rater'] or T)))
-    front = ['scale', 'level', 'design', 'n_per_rater', 'sd_rater', 'sd_track', 'sd_residual']
+        own = dict(
+            design=e.design,
+            n_per_rater=None if e.n_per_rater >= min(T, e.n_tracks) else int(e.n_per_rater),
+            **_fitted_spreads(v, e.design),
+        )
+        out.append(
+            power_table(
+                int(e.n_raters if n_raters is None else n_raters), T, effect, **own, **settings
+            ).assign(scale=scale, level=level, **own | dict(n_per_rater=own["n_per_rater"] or T))
+        )
+    front = ["scale", "level", "design", "n_per_rater", "sd_rater", "sd_track", "sd_residual"]
     out = pd.concat(out, ignore_index=True)
-    return out[[*(c for c in front if c in out), 'n_raters', 'n_tracks', 'effect', 'power', 'low', 'high']]
+    return out[
+        [*(c for c in front if c in out), "n_raters", "n_tracks", "effect", "power", "low", "high"]
+    ]
+
 
 # %% ../nbs/api/16_listening.ipynb #cell087
 def plot_power(
-    table:pd.DataFrame, # From `power_table`, one effect
-    target:float=.8, # Power that is wanted, a dashed line
-    ax=None, # Axes to draw on; default: new ones
-): # Axes
+    table: pd.DataFrame,  # From `power_table`, one effect
+    target: float = 0.8,  # Power that is wanted, a dashed line
+    ax=None,  # Axes to draw on; default: new ones
+):  # Axes
     "Power against the number of raters, one line a number of tracks, with intervals."
     import matplotlib.pyplot as plt
-    if table.effect.nunique() != 1: raise ValueError(f"the table must hold one effect; got {sorted(table.effect.unique())}")
+
+    if table.effect.nunique() != 1:
+        raise ValueError(f"the table must hold one effect; got {sorted(table.effect.unique())}")
     ax = plt.subplots(figsize=(5, 3.2))[1] if ax is None else ax
-    for n, g in table.groupby('n_tracks'):
-        line, = ax.plot(g.n_raters, g.power, marker='o', label=f'{n} tracks')
-        ax.fill_between(g.n_raters, g.low, g.high, alpha=.15, color=line.get_color())
-    ax.axhline(target, ls='--', color='grey', lw=1)
-    ax.set(xlabel='raters', ylabel=f'power for an effect of {table.effect.iloc[0]:g}', ylim=(0, 1.02))
+    for n, g in table.groupby("n_tracks"):
+        (line,) = ax.plot(g.n_raters, g.power, marker="o", label=f"{n} tracks")
+        ax.fill_between(g.n_raters, g.low, g.high, alpha=0.15, color=line.get_color())
+    ax.axhline(target, ls="--", color="grey", lw=1)
+    ax.set(
+        xlabel="raters", ylabel=f"power for an effect of {table.effect.iloc[0]:g}", ylim=(0, 1.02)
+    )
     ax.legend(frameon=False)
     return ax

@@ -10,231 +10,381 @@ from pathlib import Path
 import torch
 from fastcore.basics import patch
 from .core import check_in
-from .models import (DecoderState, MusicModel, Pass, Site, TextStates, TransformersModel, read_tokenizer, readable, torch_dtype, _codec_config, _config_of, _joined_config,
-                                     _cpu_seed, _default_dtype, _draw_codebooks, _new_cache, _quiet, _redraw, _refuse_bad_weights, _set_generation, _text_config,
-                                     _transformers_sites, _write_tokenizer)
+from musicgen_emotion.models import (
+    DecoderState,
+    MusicModel,
+    Pass,
+    Site,
+    TextStates,
+    TransformersModel,
+    read_tokenizer,
+    readable,
+    torch_dtype,
+    _codec_config,
+    _config_of,
+    _joined_config,
+    _cpu_seed,
+    _default_dtype,
+    _draw_codebooks,
+    _new_cache,
+    _quiet,
+    _redraw,
+    _refuse_bad_weights,
+    _set_generation,
+    _text_config,
+    _transformers_sites,
+    _write_tokenizer,
+)
 
 # %% auto #0
-__all__ = ['write_random_melody', 'TokenSpan', 'TokenSite', 'MelodyModel', 'wrap_model', 'load_folder', 'MelodyState']
+__all__ = [
+    "write_random_melody",
+    "TokenSpan",
+    "TokenSite",
+    "MelodyModel",
+    "wrap_model",
+    "load_folder",
+    "MelodyState",
+]
+
 
 # %% ../nbs/api/26_melody.ipynb #cell007
 def _melody_config(text, codec, decoder, chroma_length):
     from transformers import MusicgenMelodyConfig
-    return _joined_config(MusicgenMelodyConfig, text, codec, decoder, num_chroma=12, chroma_length=chroma_length)
+
+    return _joined_config(
+        MusicgenMelodyConfig, text, codec, decoder, num_chroma=12, chroma_length=chroma_length
+    )
+
 
 def _melody_decoder(d_model, n_layers, n_heads, codebook_size, n_codebooks, channels):
-    from transformers.models.musicgen_melody.configuration_musicgen_melody import MusicgenMelodyDecoderConfig
-    return MusicgenMelodyDecoderConfig(vocab_size=codebook_size, num_hidden_layers=n_layers, ffn_dim=4 * d_model, num_attention_heads=n_heads, hidden_size=d_model,
-        dropout=0.0, num_codebooks=n_codebooks, audio_channels=channels, pad_token_id=codebook_size, bos_token_id=codebook_size, initializer_factor=0.2)
+    from transformers.models.musicgen_melody.configuration_musicgen_melody import (
+        MusicgenMelodyDecoderConfig,
+    )
+
+    return MusicgenMelodyDecoderConfig(
+        vocab_size=codebook_size,
+        num_hidden_layers=n_layers,
+        ffn_dim=4 * d_model,
+        num_attention_heads=n_heads,
+        hidden_size=d_model,
+        dropout=0.0,
+        num_codebooks=n_codebooks,
+        audio_channels=channels,
+        pad_token_id=codebook_size,
+        bos_token_id=codebook_size,
+        initializer_factor=0.2,
+    )
+
 
 def _random_melody(cfg, seed, dtype):
     from transformers import MusicgenMelodyForConditionalGeneration as Melody
+
     with _cpu_seed(seed), _default_dtype(dtype), torch.no_grad():
         hf = Melody(cfg).eval()
         _draw_codebooks(hf.audio_encoder)
     return _set_generation(hf)
 
+
 # %% ../nbs/api/26_melody.ipynb #cell008
 def write_random_melody(
-    out:Path|str, # folder to write, made if absent
-    seed:int=0, # of the weights
-    d_model:int=32, # width of the decoder
-    n_layers:int=3, # decoder layers
-    n_heads:int=4, # attention heads
-    codebook_size:int=64, # entries of a codebook
-    n_codebooks:int=4, # token streams; 8 for stereo
-    d_text:int=24, # width of the text states
-    channels:int=1, # 2 for stereo (an even number of codebooks)
-    chroma_length:int=235, # rows of the prefix that hold the melody; 235 in the published models
-    dtype:str="float32", # of the weights on disk
-) -> Path: # the folder
+    out: Path | str,  # folder to write, made if absent
+    seed: int = 0,  # of the weights
+    d_model: int = 32,  # width of the decoder
+    n_layers: int = 3,  # decoder layers
+    n_heads: int = 4,  # attention heads
+    codebook_size: int = 64,  # entries of a codebook
+    n_codebooks: int = 4,  # token streams; 8 for stereo
+    d_text: int = 24,  # width of the text states
+    channels: int = 1,  # 2 for stereo (an even number of codebooks)
+    chroma_length: int = 235,  # rows of the prefix that hold the melody; 235 in the published models
+    dtype: str = "float32",  # of the weights on disk
+) -> Path:  # the folder
     "Write a MusicGen Melody with random weights in the hub's layout, tokenizer included. Raises ValueError for channels that do not fit."
     check_in("channels", channels, (1, 2))
-    if n_codebooks % channels: raise ValueError(f"n_codebooks={n_codebooks} must be even for channels=2")
+    if n_codebooks % channels:
+        raise ValueError(f"n_codebooks={n_codebooks} must be even for channels=2")
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    codec, decoder = _codec_config(32000, codebook_size, n_codebooks // channels, False), _melody_decoder(d_model, n_layers, n_heads, codebook_size, n_codebooks, channels)
+    codec, decoder = (
+        _codec_config(32000, codebook_size, n_codebooks // channels, False),
+        _melody_decoder(d_model, n_layers, n_heads, codebook_size, n_codebooks, channels),
+    )
     with _quiet():
         _write_tokenizer(out)
-        _random_melody(_melody_config(_text_config(d_text), codec, decoder, chroma_length), seed, torch_dtype(dtype)).save_pretrained(str(out))
+        _random_melody(
+            _melody_config(_text_config(d_text), codec, decoder, chroma_length),
+            seed,
+            torch_dtype(dtype),
+        ).save_pretrained(str(out))
     return out
+
 
 # %% ../nbs/api/26_melody.ipynb #cell012
 @dataclass
 class TokenSpan:
     "How many of a pass's last positions are tokens; what comes before is the prefix."
-    length: int = 0 # token positions of the pass that is running; 0 before the first
 
-    def cut(self,
-        x:torch.Tensor # (row, prefix + position, width) or already (row, position, width)
-    ) -> torch.Tensor: # (row, position, width), a view
+    length: int = 0  # token positions of the pass that is running; 0 before the first
+
+    def cut(
+        self,
+        x: torch.Tensor,  # (row, prefix + position, width) or already (row, position, width)
+    ) -> torch.Tensor:  # (row, position, width), a view
         "Without the prefix."
-        return x[:, -self.length:] if self.length else x
+        return x[:, -self.length :] if self.length else x
 
-    def join(self,
-        x:torch.Tensor, # (row, prefix + position, width)
-        new:torch.Tensor # (row, position, width)
-    ) -> torch.Tensor: # (row, prefix + position, width)
+    def join(
+        self,
+        x: torch.Tensor,  # (row, prefix + position, width)
+        new: torch.Tensor,  # (row, position, width)
+    ) -> torch.Tensor:  # (row, prefix + position, width)
         "The prefix as it was, the tokens replaced."
-        return new if x.shape == new.shape else torch.cat([x[:, :x.shape[1] - new.shape[1]], new], 1)
+        return (
+            new if x.shape == new.shape else torch.cat([x[:, : x.shape[1] - new.shape[1]], new], 1)
+        )
+
 
 # %% ../nbs/api/26_melody.ipynb #cell015
 @dataclass(frozen=True)
 class TokenSite(Site):
     "A decoder site of a melody model: reads and replaces token positions, and leaves the prefix as it is."
-    span: TokenSpan|None = None # shared by all sites of a model
 
-    def get(self,
-        value # what the module returned: tensor, tuple or ModelOutput
-    ) -> torch.Tensor: # (row, position, width)
+    span: TokenSpan | None = None  # shared by all sites of a model
+
+    def get(
+        self,
+        value,  # what the module returned: tensor, tuple or ModelOutput
+    ) -> torch.Tensor:  # (row, position, width)
         "The activation at the token positions."
         return self.span.cut(Site.get(self, value))
 
-    def put(self,
-        value, # what the module returned
-        new:torch.Tensor # (row, position, width)
-    ): # the same container
+    def put(
+        self,
+        value,  # what the module returned
+        new: torch.Tensor,  # (row, position, width)
+    ):  # the same container
         "The return value with the token positions replaced."
         return Site.put(self, value, self.span.join(Site.get(self, value), new))
 
+
 class _TokenInput:
     "Stands for a module whose input is hooked: the hook sees the token positions, the module gets prefix and tokens."
-    def __init__(self, module, site): self.module, self.site = module, site
 
-    def register_forward_pre_hook(self, fn, with_kwargs=False): # handle
+    def __init__(self, module, site):
+        self.module, self.site = module, site
+
+    def register_forward_pre_hook(self, fn, with_kwargs=False):  # handle
         "As a module does it."
         site = self.site
+
         def _before(module, args, kwargs):
             x = args[0] if args else kwargs["hidden_states"]
-            a, k = ((site.get(x), *args[1:]), kwargs) if args else (args, kwargs | dict(hidden_states=site.get(x)))
+            a, k = (
+                ((site.get(x), *args[1:]), kwargs)
+                if args
+                else (args, kwargs | dict(hidden_states=site.get(x)))
+            )
             got = fn(module, a, k) if with_kwargs else fn(module, a)
-            if got is None: return None
+            if got is None:
+                return None
             a, k = got if with_kwargs else (got if isinstance(got, tuple) else (got,), k)
-            return ((site.put(x, a[0]), *a[1:]), k) if args else (a, k | dict(hidden_states=site.put(x, k["hidden_states"])))
+            return (
+                ((site.put(x, a[0]), *a[1:]), k)
+                if args
+                else (a, k | dict(hidden_states=site.put(x, k["hidden_states"])))
+            )
+
         return self.module.register_forward_pre_hook(_before, with_kwargs=True)
 
+
 # %% ../nbs/api/26_melody.ipynb #cell018
-_NO_MELODY = ("a melody audio prompt is not supported: the package studies text to music, and a stored clip could not be replayed without the sound; "
-              "leave the melody out, or use transformers' own generate without hooks of this package")
-_NO_CROSS = ("melody models have no cross-attention: the prompt stands in front of the tokens and reaches them through self-attention; "
-             "use .self_attn, .mlp or the residual stream")
+_NO_MELODY = (
+    "a melody audio prompt is not supported: the package studies text to music, and a stored clip could not be replayed without the sound; "
+    "leave the melody out, or use transformers' own generate without hooks of this package"
+)
+_NO_CROSS = (
+    "melody models have no cross-attention: the prompt stands in front of the tokens and reaches them through self-attention; "
+    "use .self_attn, .mlp or the residual stream"
+)
+
 
 class MelodyModel(TransformersModel):
     """MusicGen Melody as implemented in transformers, with text alone.
 
     Prompts are never padded: the library lets the decoder read padding, so a padded clip would depend on its batch mates."""
+
     pad_to, null_reads_text = 1, True
 
-    def __init__(self,
-        hf:torch.nn.Module, # transformers MusicgenMelodyForConditionalGeneration
-        tokenizer, # of its text encoder
-        **kwargs # name, folder and revision
+    def __init__(
+        self,
+        hf: torch.nn.Module,  # transformers MusicgenMelodyForConditionalGeneration
+        tokenizer,  # of its text encoder
+        **kwargs,  # name, folder and revision
     ):
         self.span = TokenSpan()
-        plain = _transformers_sites(hf.config.decoder.num_hidden_layers, hasattr(hf, "enc_to_dec_proj")).values()
-        sites = {s.name: s if s.kind in ("text", "text_proj") else TokenSite(**vars(s), span=self.span) for s in plain if s.kind != "cross_attn"}
+        plain = _transformers_sites(
+            hf.config.decoder.num_hidden_layers, hasattr(hf, "enc_to_dec_proj")
+        ).values()
+        sites = {
+            s.name: s if s.kind in ("text", "text_proj") else TokenSite(**vars(s), span=self.span)
+            for s in plain
+            if s.kind != "cross_attn"
+        }
         config = _config_of(hf)
-        super().__init__(hf.eval().requires_grad_(False), tokenizer, replace(config, max_positions=config.max_positions - hf.config.chroma_length), sites, **kwargs)
+        super().__init__(
+            hf.eval().requires_grad_(False),
+            tokenizer,
+            replace(config, max_positions=config.max_positions - hf.config.chroma_length),
+            sites,
+            **kwargs,
+        )
+
 
 # %% ../nbs/api/26_melody.ipynb #cell020
 def wrap_model(
-    hf, # transformers MusicgenMelodyForConditionalGeneration
-    tokenizer=None, # of its text encoder; found from the model's folder when None
-    **kwargs # name, folder and revision
-) -> MusicModel: # shares the weights
+    hf,  # transformers MusicgenMelodyForConditionalGeneration
+    tokenizer=None,  # of its text encoder; found from the model's folder when None
+    **kwargs,  # name, folder and revision
+) -> MusicModel:  # shares the weights
     "Put the adapter around a raw model."
     if tokenizer is None:
         tokenizer = read_tokenizer(hf.config._name_or_path)
     kwargs.setdefault("name", Path(hf.config._name_or_path).name)
     return MelodyModel(hf, tokenizer, **kwargs)
 
+
 def load_folder(
-    folder:Path, # of a "musicgen_melody" model
-    dtype:torch.dtype, # precision
-    device:torch.device, # where it goes
-    **kwargs # name and revision
-) -> MusicModel: # in eval mode
+    folder: Path,  # of a "musicgen_melody" model
+    dtype: torch.dtype,  # precision
+    device: torch.device,  # where it goes
+    **kwargs,  # name and revision
+) -> MusicModel:  # in eval mode
     "Read a folder with transformers. Raises ValueError for missing or NaN weights."
     from transformers import MusicgenMelodyForConditionalGeneration as Melody
+
     with _quiet():
         tokenizer = read_tokenizer(folder)
-        with readable(folder, "a MusicGen Melody in transformers' format"): hf, info = Melody.from_pretrained(str(folder), dtype=dtype, output_loading_info=True)
-    _refuse_bad_weights(hf, [m.removeprefix("audio_") if m.startswith("audio_enc_to_dec") else m for m in info["missing_keys"]], info["unexpected_keys"])
+        with readable(folder, "a MusicGen Melody in transformers' format"):
+            hf, info = Melody.from_pretrained(str(folder), dtype=dtype, output_loading_info=True)
+    _refuse_bad_weights(
+        hf,
+        [
+            m.removeprefix("audio_") if m.startswith("audio_enc_to_dec") else m
+            for m in info["missing_keys"]
+        ],
+        info["unexpected_keys"],
+    )
     return wrap_model(hf.to(device), tokenizer, folder=folder, **kwargs)
+
 
 # %% ../nbs/api/26_melody.ipynb #cell024
 @patch
-def site(self:MelodyModel,
-    name:str # such as "layer_3.self_attn"
-) -> Site: # the site
+def site(
+    self: MelodyModel,
+    name: str,  # such as "layer_3.self_attn"
+) -> Site:  # the site
     "Site by name; raises KeyError with what is accepted, and says so when cross-attention is asked for."
-    if isinstance(name, Site): name = name.name
-    if name in self._sites: return self._sites[name]
-    if "cross_attn" in str(name): raise KeyError(f"site {name!r} does not exist: {_NO_CROSS}")
-    raise KeyError(f"site {name!r} does not exist; this model has {', '.join(n for n, s in self._sites.items() if s.layer is None)} and "
-                   f"layer_0..layer_{self.config.n_layers - 1}, each layer also with .self_attn and .mlp")
+    if isinstance(name, Site):
+        name = name.name
+    if name in self._sites:
+        return self._sites[name]
+    if "cross_attn" in str(name):
+        raise KeyError(f"site {name!r} does not exist: {_NO_CROSS}")
+    raise KeyError(
+        f"site {name!r} does not exist; this model has {', '.join(n for n, s in self._sites.items() if s.layer is None)} and "
+        f"layer_0..layer_{self.config.n_layers - 1}, each layer also with .self_attn and .mlp"
+    )
+
 
 @patch
-def resolve_sites(self:MelodyModel,
-    layers=None, # decoder layers, None for all
-    sites=("resid",), # kinds (resid, self_attn, mlp, embed, text, text_proj) or names
-) -> list[str]: # site names in the order of the computation, no doubles
+def resolve_sites(
+    self: MelodyModel,
+    layers=None,  # decoder layers, None for all
+    sites=("resid",),  # kinds (resid, self_attn, mlp, embed, text, text_proj) or names
+) -> list[str]:  # site names in the order of the computation, no doubles
     "As for other models; the kind cross_attn raises KeyError."
     for s in [sites] if isinstance(sites, (str, Site)) else sites:
-        if s == "cross_attn": self.site(s)
+        if s == "cross_attn":
+            self.site(s)
     return MusicModel.resolve_sites(self, layers, sites)
 
+
 @patch
-def module(self:MelodyModel,
-    site:str|Site # a site or its name
-): # where a hook goes
+def module(
+    self: MelodyModel,
+    site: str | Site,  # a site or its name
+):  # where a hook goes
     "The module behind a site; the input of layer 0 comes without the prefix."
     site = self.site(site)
     found = self.hf.get_submodule(site.path)
     return _TokenInput(found, site) if site.side == "input" else found
 
+
 # %% ../nbs/api/26_melody.ipynb #cell025
 @patch
-def attention_weights(self:MelodyModel,
-    keep, # function that would get the weights
-    kind:str, # "self" or "cross"
-    layers, # decoder layers
-): # nothing: it raises
+def attention_weights(
+    self: MelodyModel,
+    keep,  # function that would get the weights
+    kind: str,  # "self" or "cross"
+    layers,  # decoder layers
+):  # nothing: it raises
     "Refused with a ValueError that says why."
-    why = _NO_CROSS if kind == "cross" else "queries and keys would include the prefix, so that positions are no longer positions of the music"
+    why = (
+        _NO_CROSS
+        if kind == "cross"
+        else "queries and keys would include the prefix, so that positions are no longer positions of the music"
+    )
     raise ValueError(f"{kind}-attention weights of a melody model are not supported: {why}")
+
 
 # %% ../nbs/api/26_melody.ipynb #cell029
 @dataclass
 class MelodyState(DecoderState):
     "What the decoder needs between two steps; `states` and `mask` are the prompt's rows, without the melody rows."
-    read: bool = False # the prefix is in the cache
+
+    read: bool = False  # the prefix is in the cache
+
 
 def _unpadded(text):
     "Text without padding. Raises ValueError when prompts differ in length."
     lengths = text.mask.sum(1)
-    if not lengths.any(): return text.states, text.mask
+    if not lengths.any():
+        return text.states, text.mask
     if lengths.min() != lengths.max():
-        raise ValueError(f"prompts of {int(lengths.min())} and {int(lengths.max())} tokens cannot share a batch of a melody model, which would read the padding; "
-                         "group the prompts by length, as generate and replay do")
-    return text.states[:, :int(lengths[0])], text.mask[:, :int(lengths[0])]
+        raise ValueError(
+            f"prompts of {int(lengths.min())} and {int(lengths.max())} tokens cannot share a batch of a melody model, which would read the padding; "
+            "group the prompts by length, as generate and replay do"
+        )
+    return text.states[:, : int(lengths[0])], text.mask[:, : int(lengths[0])]
+
 
 @patch
 @torch.no_grad()
-def begin(self:MelodyModel,
-    text:TextStates, # of the clips, all of one length
-    null:bool=True, # add the null rows that guidance needs
-    cache:bool=True, # keep keys and values for further steps
-    melody=None, # a melody audio prompt is not supported
-) -> MelodyState: # for `step`
+def begin(
+    self: MelodyModel,
+    text: TextStates,  # of the clips, all of one length
+    null: bool = True,  # add the null rows that guidance needs
+    cache: bool = True,  # keep keys and values for further steps
+    melody=None,  # a melody audio prompt is not supported
+) -> MelodyState:  # for `step`
     "Prepare a decoding: project the text once, append null rows of zeros, start a cache. Raises ValueError for a melody and for prompts of different length."
-    if melody is not None: raise ValueError(_NO_MELODY)
+    if melody is not None:
+        raise ValueError(_NO_MELODY)
     states, mask = _unpadded(text)
     states = states.to(self.dtype)
-    if "text_proj" in self._sites: states = self.hf.enc_to_dec_proj(states)
+    if "text_proj" in self._sites:
+        states = self.hf.enc_to_dec_proj(states)
     states = states * mask[..., None].to(states.dtype)
-    if null: states, mask = torch.cat([states, torch.zeros_like(states)]), torch.cat([mask, torch.zeros_like(mask)])
-    return MelodyState(states, mask, ("cond", "null") if null else ("cond",), _new_cache() if cache else None)
+    if null:
+        states, mask = (
+            torch.cat([states, torch.zeros_like(states)]),
+            torch.cat([mask, torch.zeros_like(mask)]),
+        )
+    return MelodyState(
+        states, mask, ("cond", "null") if null else ("cond",), _new_cache() if cache else None
+    )
+
 
 # %% ../nbs/api/26_melody.ipynb #cell032
 def _null_melody(hf, rows, dtype):
@@ -242,28 +392,47 @@ def _null_melody(hf, rows, dtype):
     p = next(hf.decoder.parameters())
     x = torch.zeros(1, 1, hf.config.num_chroma, dtype=dtype, device=p.device)
     x[..., 0] = 1
-    if hasattr(hf, "audio_enc_to_dec_proj"): x = hf.audio_enc_to_dec_proj(x)
+    if hasattr(hf, "audio_enc_to_dec_proj"):
+        x = hf.audio_enc_to_dec_proj(x)
     return x.expand(rows, hf.config.chroma_length, -1)
+
 
 @patch
 @torch.no_grad()
-def step(self:MelodyModel,
-    state:DecoderState, # from `begin`; its cache grows
-    ids:torch.Tensor, # (clip, codebook, position) delayed tokens; the null rows get the same
-    logits:str|None="last", # "last" position, "all", or None for no logits
-) -> torch.Tensor|None: # (row, codebook, vocab) for "last", (row, codebook, position, vocab) for "all"
-    "One forward pass over one or many token positions; the first of a decoding also reads the prefix. Raises ValueError when the text was exchanged on the way."
+def step(
+    self: MelodyModel,
+    state: DecoderState,  # from `begin`; its cache grows
+    ids: torch.Tensor,  # (clip, codebook, position) delayed tokens; the null rows get the same
+    logits: str | None = "last",  # "last" position, "all", or None for no logits
+) -> torch.Tensor | None:  # (row, codebook, vocab) for "last"
+    """One forward pass over one or many token positions; the first of a decoding also reads the prefix. Raises ValueError when the text was exchanged on the way.
+
+    Returns (row, codebook, vocab) for "last", (row, codebook, position, vocab) for "all".
+    """
     check_in("logits", logits, ("last", "all", None))
     n, prefix = ids.shape[-1], None
-    if state.cache is None or not state.cache.get_seq_length(): prefix = torch.cat([_null_melody(self.hf, len(state.states), self.dtype), state.states], 1)
-    elif not getattr(state, "read", False): raise ValueError("a melody model reads its text once, before the first token: it cannot be exchanged during a clip")
+    if state.cache is None or not state.cache.get_seq_length():
+        prefix = torch.cat([_null_melody(self.hf, len(state.states), self.dtype), state.states], 1)
+    elif not getattr(state, "read", False):
+        raise ValueError(
+            "a melody model reads its text once, before the first token: it cannot be exchanged during a clip"
+        )
     ids, self.span.length = ids.to(self.device).repeat(len(state.branches), 1, 1), n
-    if isinstance(state, MelodyState): state.read = True
-    hidden = self.hf.decoder.model(input_ids=ids.reshape(-1, n), encoder_hidden_states=prefix, past_key_values=state.cache, use_cache=state.cache is not None,
-                                   return_dict=True).last_hidden_state[:, -n:]
-    if logits is None: return None
-    if logits == "last": return torch.stack([head(hidden[:, -1]) for head in self.hf.decoder.lm_heads], 1)
+    if isinstance(state, MelodyState):
+        state.read = True
+    hidden = self.hf.decoder.model(
+        input_ids=ids.reshape(-1, n),
+        encoder_hidden_states=prefix,
+        past_key_values=state.cache,
+        use_cache=state.cache is not None,
+        return_dict=True,
+    ).last_hidden_state[:, -n:]
+    if logits is None:
+        return None
+    if logits == "last":
+        return torch.stack([head(hidden[:, -1]) for head in self.hf.decoder.lm_heads], 1)
     return torch.stack([head(hidden) for head in self.hf.decoder.lm_heads], 1)
+
 
 # %% ../nbs/api/26_melody.ipynb #cell040
 def _has_null(null):
@@ -271,38 +440,57 @@ def _has_null(null):
     n = len(null) // 2
     return len(null) % 2 == 0 and bool(null[n:].all()) and not bool(null[:n].all())
 
+
 def _refuse_melody(hf, melody):
     want = _null_melody(hf, len(melody), melody.dtype)
-    if not torch.allclose(melody, want, rtol=1e-2, atol=1e-3 * float(want.abs().max())): raise ValueError(_NO_MELODY)
+    if not torch.allclose(melody, want, rtol=1e-2, atol=1e-3 * float(want.abs().max())):
+        raise ValueError(_NO_MELODY)
+
 
 @patch
-def watch(self:MelodyModel,
-    now:Pass # kept up to date while the handles live
-) -> list: # hook handles, to be removed by the caller
+def watch(
+    self: MelodyModel,
+    now: Pass,  # kept up to date while the handles live
+) -> list:  # hook handles, to be removed by the caller
     "Follow the model's passes, the library's own `generate` included; raises ValueError when it was given a melody."
     first, m = {}, self.hf.config.chroma_length
+
     def _decode(module, args, kwargs):
         prefix, past = kwargs.get("encoder_hidden_states"), kwargs.get("past_key_values")
         self.span.length = now.length
         if prefix is not None:
             _refuse_melody(self.hf, prefix[:, :m])
             first.update(length=prefix.shape[1], null=~(prefix[:, m:] != 0).flatten(1).any(1))
-        elif not first: raise RuntimeError("hooks were attached after the melody model had read its text; attach them before the run")
+        elif not first:
+            raise RuntimeError(
+                "hooks were attached after the melody model had read its text; attach them before the run"
+            )
         rows = now.n_clips * len(now.branches)
         now.null, two = first["null"], _has_null(first["null"])
         now.branches, now.n_clips = (("cond", "null"), rows // 2) if two else (("cond",), rows)
-        now.position = 0 if prefix is not None or past is None else past.get_seq_length() - first["length"]
+        now.position = (
+            0 if prefix is not None or past is None else past.get_seq_length() - first["length"]
+        )
         now.restart = now.position == 0
-    return [*TransformersModel.watch(self, now), self.decoder.register_forward_pre_hook(_decode, with_kwargs=True)]
+
+    return [
+        *TransformersModel.watch(self, now),
+        self.decoder.register_forward_pre_hook(_decode, with_kwargs=True),
+    ]
+
 
 # %% ../nbs/api/26_melody.ipynb #cell048
 @patch
-def _randomized(self:MelodyModel, seed, text):
+def _randomized(self: MelodyModel, seed, text):
     hf = copy.deepcopy(self.hf)
     with _cpu_seed(seed):
         fresh = type(hf.decoder)(copy.deepcopy(hf.config.decoder))
         for name in ("enc_to_dec_proj", "audio_enc_to_dec_proj"):
-            if hasattr(hf, name): _redraw(getattr(hf, name))
-        if text: hf.text_encoder.load_state_dict(type(hf.text_encoder)(copy.deepcopy(hf.text_encoder.config)).state_dict())
+            if hasattr(hf, name):
+                _redraw(getattr(hf, name))
+        if text:
+            hf.text_encoder.load_state_dict(
+                type(hf.text_encoder)(copy.deepcopy(hf.text_encoder.config)).state_dict()
+            )
     hf.decoder.load_state_dict(fresh.state_dict())
     return wrap_model(hf.to(self.device, self.dtype), self.tokenizer)

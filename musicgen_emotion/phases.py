@@ -13,310 +13,506 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 import musicgen_emotion
-from .core import (RUNNER, Gate, Run, atomic_write, check_in, check_positive, gates_table, open_run, read_json,
-                                   read_table, run_manifest, sha256_bytes, sha256_file, verdict)
+from musicgen_emotion.core import (
+    RUNNER,
+    Gate,
+    Run,
+    atomic_write,
+    check_in,
+    check_positive,
+    gates_table,
+    open_run,
+    read_json,
+    read_table,
+    run_manifest,
+    sha256_bytes,
+    sha256_file,
+    verdict,
+)
 
 # %% auto #0
-__all__ = ['SIMPLE', 'check_value', 'value_from_text', 'unknown_name', 'list_phases', 'find_phase', 'sync_phases', 'Parameter',
-           'parse_parameters', 'read_parameters', 'check_parameters', 'find_params', 'read_params_file',
-           'resolve_parameters', 'PhaseError', 'PhaseResult', 'read_gates', 'run_phase', 'start_phase', 'run_status',
-           'run_phases', 'PlannedRun', 'plan', 'run_plan', 'markdown_table', 'report']
+__all__ = [
+    "SIMPLE",
+    "check_value",
+    "value_from_text",
+    "unknown_name",
+    "list_phases",
+    "find_phase",
+    "sync_phases",
+    "Parameter",
+    "parse_parameters",
+    "read_parameters",
+    "check_parameters",
+    "find_params",
+    "read_params_file",
+    "resolve_parameters",
+    "PhaseError",
+    "PhaseResult",
+    "read_gates",
+    "run_phase",
+    "start_phase",
+    "run_status",
+    "run_phases",
+    "PlannedRun",
+    "plan",
+    "run_plan",
+    "markdown_table",
+    "report",
+]
 
 # %% ../nbs/api/60_phases.ipynb #cell003
-if TYPE_CHECKING: import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 # %% ../nbs/api/60_phases.ipynb #cell007
 SIMPLE = dict(int=int, float=float, bool=bool, str=str)
 
-def _alternatives(node:ast.expr)->list[ast.expr]:
+
+def _alternatives(node: ast.expr) -> list[ast.expr]:
     "Members of a union, in the order of writing."
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr): return _alternatives(node.left) + _alternatives(node.right)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        return _alternatives(node.left) + _alternatives(node.right)
     return [node]
 
-def _parse_kind(kind:str)->list[ast.expr]:
+
+def _parse_kind(kind: str) -> list[ast.expr]:
     "Syntax trees of the alternatives of a type; a ValueError for a type that is not supported."
-    nodes = _alternatives(ast.parse(kind, mode='eval').body)
+    nodes = _alternatives(ast.parse(kind, mode="eval").body)
     for node in nodes:
-        if isinstance(node, ast.Constant) and node.value is None or isinstance(node, ast.Name) and node.id in SIMPLE: continue
-        base = node.value.id if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) else None
-        if base == 'Literal': ast.literal_eval(node.slice)
-        elif base == 'list': _parse_kind(ast.unparse(node.slice))
-        else: raise ValueError(f"type {kind!r} is not supported; use int, float, bool, str, None, Literal[...], list[...] or a union of these")
+        if (
+            isinstance(node, ast.Constant)
+            and node.value is None
+            or isinstance(node, ast.Name)
+            and node.id in SIMPLE
+        ):
+            continue
+        base = (
+            node.value.id
+            if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name)
+            else None
+        )
+        if base == "Literal":
+            ast.literal_eval(node.slice)
+        elif base == "list":
+            _parse_kind(ast.unparse(node.slice))
+        else:
+            raise ValueError(
+                f"type {kind!r} is not supported; use int, float, bool, str, None, Literal[...], list[...] or a union of these"
+            )
     return nodes
 
-def _literals(node)->tuple:
+
+def _literals(node) -> tuple:
     values = ast.literal_eval(node.slice)
     return values if isinstance(values, tuple) else (values,)
+
 
 # %% ../nbs/api/60_phases.ipynb #cell008
 _MISS = object()
 
-def _convert(node:ast.expr, value):
+
+def _convert(node: ast.expr, value):
     "`value` as the type `node`, or `_MISS`."
-    if isinstance(node, ast.Constant): return None if value is None else _MISS
+    if isinstance(node, ast.Constant):
+        return None if value is None else _MISS
     if isinstance(node, ast.Subscript):
-        if node.value.id == 'Literal': return next((v for v in _literals(node) if type(v) is type(value) and v == value), _MISS)
-        if not isinstance(value, (list, tuple)): return _MISS
+        if node.value.id == "Literal":
+            return next(
+                (v for v in _literals(node) if type(v) is type(value) and v == value), _MISS
+            )
+        if not isinstance(value, (list, tuple)):
+            return _MISS
         items = [_convert_kind(ast.unparse(node.slice), v) for v in value]
         return _MISS if any(i is _MISS for i in items) else items
     kind = SIMPLE[node.id]
-    if kind is float and type(value) in (int, float): return float(value) if abs(value) < float('inf') else _MISS
+    if kind is float and type(value) in (int, float):
+        return float(value) if abs(value) < float("inf") else _MISS
     return value if type(value) is kind else _MISS
 
-def _convert_kind(kind, value): return next((v for n in _parse_kind(kind) if (v := _convert(n, value)) is not _MISS), _MISS)
+
+def _convert_kind(kind, value):
+    return next((v for n in _parse_kind(kind) if (v := _convert(n, value)) is not _MISS), _MISS)
+
 
 def check_value(
-    name:str, # Name of the parameter
-    kind:str, # Its type, e.g. `'float | None'`
-    value, # What was given
-): # The value; an int becomes a float where a float is wanted
+    name: str,  # Name of the parameter
+    kind: str,  # Its type, e.g. `'float | None'`
+    value,  # What was given
+):  # The value; an int becomes a float where a float is wanted
     "Return `value` as `kind`; raise a TypeError that names parameter, value and type otherwise."
     converted = _convert_kind(kind, value)
-    if converted is not _MISS: return converted
-    raise TypeError(f"parameter {name!r} must be {kind}; got {value!r} of type {type(value).__name__}")
+    if converted is not _MISS:
+        return converted
+    raise TypeError(
+        f"parameter {name!r} must be {kind}; got {value!r} of type {type(value).__name__}"
+    )
+
 
 # %% ../nbs/api/60_phases.ipynb #cell011
-def _read_text(node:ast.expr, text:str):
+def _read_text(node: ast.expr, text: str):
     "Text from a command line as the type `node`, or `_MISS`."
-    if isinstance(node, ast.Constant): return None if text.lower() in ('none', 'null') else _MISS
+    if isinstance(node, ast.Constant):
+        return None if text.lower() in ("none", "null") else _MISS
     if isinstance(node, ast.Subscript):
-        if node.value.id == 'Literal': return next((v for v in _literals(node) if str(v) == text), _MISS)
+        if node.value.id == "Literal":
+            return next((v for v in _literals(node) if str(v) == text), _MISS)
         items = [_read_text_kind(ast.unparse(node.slice), t) for t in _split_list(text)]
         return _MISS if any(i is _MISS for i in items) else items
-    if node.id == 'bool': return dict(true=True, false=False).get(text.lower(), _MISS)
-    if node.id == 'str': return text
-    try: return SIMPLE[node.id](text)
-    except ValueError: return _MISS
+    if node.id == "bool":
+        return dict(true=True, false=False).get(text.lower(), _MISS)
+    if node.id == "str":
+        return text
+    try:
+        return SIMPLE[node.id](text)
+    except ValueError:
+        return _MISS
+
 
 def _split_list(text):
     "Items of `a,b` or `[a, b]` or `['a', 'b']`."
-    inner = text.strip().removeprefix('[').removesuffix(']').strip()
-    return [t.strip().strip('\'"') for t in inner.split(',')] if inner else []
+    inner = text.strip().removeprefix("[").removesuffix("]").strip()
+    return [t.strip().strip("'\"") for t in inner.split(",")] if inner else []
+
 
 def _read_text_kind(kind, text):
-    nodes = sorted(_parse_kind(kind), key=lambda n: isinstance(n, ast.Name) and n.id == 'str')
+    nodes = sorted(_parse_kind(kind), key=lambda n: isinstance(n, ast.Name) and n.id == "str")
     return next((v for n in nodes if (v := _read_text(n, text)) is not _MISS), _MISS)
 
+
 def value_from_text(
-    name:str, # Name of the parameter
-    kind:str, # Its type
-    text:str, # As typed after `name=`
-): # The value
+    name: str,  # Name of the parameter
+    kind: str,  # Its type
+    text: str,  # As typed after `name=`
+):  # The value
     "Read a value from text by the type that it should have; raise a TypeError that names all three otherwise."
     value = _read_text_kind(kind, text)
-    if value is _MISS: raise TypeError(f"parameter {name!r} must be {kind}; got {text!r}")
+    if value is _MISS:
+        raise TypeError(f"parameter {name!r} must be {kind}; got {text!r}")
     return check_value(name, kind, value)
+
 
 # %% ../nbs/api/60_phases.ipynb #cell015
 def unknown_name(
-    what:str, # Kind of name, e.g. `'parameter'`
-    name:str, # The name that was given
-    where:str, # What does not know it
-    accepted:Iterable[str], # Names that are known
-)->ValueError: # Exception to raise
+    what: str,  # Kind of name, e.g. `'parameter'`
+    name: str,  # The name that was given
+    where: str,  # What does not know it
+    accepted: Iterable[str],  # Names that are known
+) -> ValueError:  # Exception to raise
     "A ValueError that names the unknown name, what would be accepted, and the nearest one."
     accepted = list(accepted)
     near = get_close_matches(name, accepted, 1)
-    return ValueError(f"{what} {name!r} is not known to {where}; accepted: {', '.join(accepted)}" + (f" (did you mean {near[0]!r}?)" if near else ''))
+    return ValueError(
+        f"{what} {name!r} is not known to {where}; accepted: {', '.join(accepted)}"
+        + (f" (did you mean {near[0]!r}?)" if near else "")
+    )
+
 
 # %% ../nbs/api/60_phases.ipynb #cell019
-def _folders(kind)->list[Path]:
+def _folders(kind) -> list[Path]:
     "Where phases or parameter files may lie: the checkout first, then the copies inside the package."
     package = Path(musicgen_emotion.__path__[0])
-    checkout = package.parent/dict(phases='nbs/phases', params='params')[kind]
-    return [f for f in (checkout, package/'assets'/kind) if f.is_dir()]
+    checkout = package.parent / dict(phases="nbs/phases", params="params")[kind]
+    return [f for f in (checkout, package / "assets" / kind) if f.is_dir()]
 
-def list_phases()->dict[str, Path]: # Name -> notebook
+
+def list_phases() -> dict[str, Path]:  # Name -> notebook
     "All phase notebooks, in the order of their names: those of a checkout, else the copies inside the package."
-    notebooks = next((n for f in _folders('phases') if (n := sorted(f.glob('phase*.ipynb')))), [])
+    notebooks = next((n for f in _folders("phases") if (n := sorted(f.glob("phase*.ipynb")))), [])
     return {p.stem: p for p in notebooks}
+
 
 # %% ../nbs/api/60_phases.ipynb #cell022
 def find_phase(
-    phase:Path|str, # Name of a phase, an unambiguous beginning of it, or a notebook file
-)->Path: # The notebook
+    phase: Path | str,  # Name of a phase, an unambiguous beginning of it, or a notebook file
+) -> Path:  # The notebook
     "Notebook of a phase; an unknown or ambiguous name raises a ValueError."
-    if str(phase).endswith('.ipynb'):
-        if Path(phase).is_file(): return Path(phase).resolve()
-        raise ValueError(f"phase notebook {str(phase)!r} does not exist; give the path of an .ipynb file or one of: {', '.join(list_phases())}")
+    if str(phase).endswith(".ipynb"):
+        if Path(phase).is_file():
+            return Path(phase).resolve()
+        raise ValueError(
+            f"phase notebook {str(phase)!r} does not exist; give the path of an .ipynb file or one of: {', '.join(list_phases())}"
+        )
     phases = list_phases()
-    hits = [p for n, p in phases.items() if n == phase] or [p for n, p in phases.items() if phase and n.startswith(str(phase))]
-    if len(hits) == 1: return hits[0]
-    if hits: raise ValueError(f"phase {phase!r} is ambiguous; it may mean {', '.join(p.stem for p in hits)}")
-    raise unknown_name('phase', str(phase), 'this project', phases)
+    hits = [p for n, p in phases.items() if n == phase] or [
+        p for n, p in phases.items() if phase and n.startswith(str(phase))
+    ]
+    if len(hits) == 1:
+        return hits[0]
+    if hits:
+        raise ValueError(
+            f"phase {phase!r} is ambiguous; it may mean {', '.join(p.stem for p in hits)}"
+        )
+    raise unknown_name("phase", str(phase), "this project", phases)
+
 
 # %% ../nbs/api/60_phases.ipynb #cell025
 def sync_phases(
-    write:bool=True, # Write the copies; False only compares
-)->list[str]: # Names of files that were (or would be) changed
+    write: bool = True,  # Write the copies; False only compares
+) -> list[str]:  # Names of files that were (or would be) changed
     "Keep the package's copies of phase notebooks (without outputs) and parameter files equal to those of the checkout."
-    changed, assets = [], Path(musicgen_emotion.__path__[0])/'assets'
-    for kind, pattern in dict(phases='phase*.ipynb', params='*.yaml').items():
-        source = assets.parent.parent/('nbs/phases' if kind == 'phases' else kind)
-        if not source.is_dir(): raise FileNotFoundError(f"{source} does not exist; sync_phases works in a checkout of the project only")
-        wanted = {p.name: _without_outputs(p) if kind == 'phases' else p.read_text(encoding='utf-8') for p in sorted(source.glob(pattern))}
-        have = {p.name: p.read_text(encoding='utf-8') for p in (assets/kind).glob(pattern)}
+    changed, assets = [], Path(musicgen_emotion.__path__[0]) / "assets"
+    for kind, pattern in dict(phases="phase*.ipynb", params="*.yaml").items():
+        source = assets.parent.parent / ("nbs/phases" if kind == "phases" else kind)
+        if not source.is_dir():
+            raise FileNotFoundError(
+                f"{source} does not exist; sync_phases works in a checkout of the project only"
+            )
+        wanted = {
+            p.name: _without_outputs(p) if kind == "phases" else p.read_text(encoding="utf-8")
+            for p in sorted(source.glob(pattern))
+        }
+        have = {p.name: p.read_text(encoding="utf-8") for p in (assets / kind).glob(pattern)}
         stale = [n for n in {**wanted, **have} if wanted.get(n) != have.get(n)]
-        changed += [f'{kind}/{n}' for n in stale]
-        for n in stale if write else []: atomic_write(assets/kind/n, wanted[n]) if n in wanted else (assets/kind/n).unlink()
+        changed += [f"{kind}/{n}" for n in stale]
+        for n in stale if write else []:
+            atomic_write(assets / kind / n, wanted[n]) if n in wanted else (
+                assets / kind / n
+            ).unlink()
     return changed
 
-def _without_outputs(path)->str:
+
+def _without_outputs(path) -> str:
     nb = read_json(path)
-    for c in nb['cells']: c.update(dict(outputs=[], execution_count=None) if c['cell_type'] == 'code' else {})
-    return json.dumps(nb, indent=1, ensure_ascii=False, sort_keys=True) + '\n'
+    for c in nb["cells"]:
+        c.update(dict(outputs=[], execution_count=None) if c["cell_type"] == "code" else {})
+    return json.dumps(nb, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
 
 # %% ../nbs/api/60_phases.ipynb #cell029
 @dataclass(frozen=True)
 class Parameter:
     "One line of a parameters cell: `name: kind = default  # meaning`."
-    name:str # Name of the variable
-    kind:str # Type as written
-    default:Any # Value when nothing else is said
-    meaning:str = '' # The comment: meaning and unit
 
-    def __post_init__(self): object.__setattr__(self, 'default', check_value(self.name, self.kind, self.default))
+    name: str  # Name of the variable
+    kind: str  # Type as written
+    default: Any  # Value when nothing else is said
+    meaning: str = ""  # The comment: meaning and unit
+
+    def __post_init__(self):
+        object.__setattr__(self, "default", check_value(self.name, self.kind, self.default))
+
 
 # %% ../nbs/api/60_phases.ipynb #cell032
-def _notebook_cells(path)->list[dict]:
+def _notebook_cells(path) -> list[dict]:
     nb = read_json(path)
-    if not isinstance(nb, dict) or not isinstance(nb.get('cells'), list): raise ValueError(f"{path} is not a notebook; it has no list of cells")
-    return [{**c, 'source': ''.join(c['source'])} for c in nb['cells']]
+    if not isinstance(nb, dict) or not isinstance(nb.get("cells"), list):
+        raise ValueError(f"{path} is not a notebook; it has no list of cells")
+    return [{**c, "source": "".join(c["source"])} for c in nb["cells"]]
 
-def _comments(source)->dict[int, str]:
+
+def _comments(source) -> dict[int, str]:
     "Line number -> comment."
     tokens = tokenize.generate_tokens(StringIO(source).readline)
-    return {t.start[0]: t.string.lstrip('# ').rstrip() for t in tokens if t.type == tokenize.COMMENT}
+    return {
+        t.start[0]: t.string.lstrip("# ").rstrip() for t in tokens if t.type == tokenize.COMMENT
+    }
+
 
 def parse_parameters(
-    source:str, # Text of a parameters cell
-)->dict[str, Parameter]: # Name -> parameter, in the order of writing
+    source: str,  # Text of a parameters cell
+) -> dict[str, Parameter]:  # Name -> parameter, in the order of writing
     "Read the lines `name: type = literal  # meaning` of a cell; anything else in it raises a ValueError with the line."
     found, comments = {}, _comments(source)
     for node in ast.parse(source).body:
         line = ast.unparse(node).splitlines()[0]
-        if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value):
-            raise ValueError(f"line {node.lineno} of the parameters cell must read `name: type = literal  # meaning`; got {line!r}")
+        if not (
+            isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value
+        ):
+            raise ValueError(
+                f"line {node.lineno} of the parameters cell must read `name: type = literal  # meaning`; got {line!r}"
+            )
         name, kind = node.target.id, ast.unparse(node.annotation)
-        if name in found: raise ValueError(f"parameter {name!r} stands twice in the parameters cell")
-        try: default = ast.literal_eval(node.value)
-        except ValueError: raise ValueError(f"default of parameter {name!r} must be a literal; got {ast.unparse(node.value)!r}") from None
-        found[name] = Parameter(name, kind, default, comments.get(node.end_lineno, ''))
+        if name in found:
+            raise ValueError(f"parameter {name!r} stands twice in the parameters cell")
+        try:
+            default = ast.literal_eval(node.value)
+        except ValueError:
+            raise ValueError(
+                f"default of parameter {name!r} must be a literal; got {ast.unparse(node.value)!r}"
+            ) from None
+        found[name] = Parameter(name, kind, default, comments.get(node.end_lineno, ""))
     return found
+
 
 # %% ../nbs/api/60_phases.ipynb #cell035
 def read_parameters(
-    nb:Path|str, # Notebook file, or the name of a phase
-)->dict[str, Parameter]: # Name -> parameter
+    nb: Path | str,  # Notebook file, or the name of a phase
+) -> dict[str, Parameter]:  # Name -> parameter
     "Parameters of a phase notebook; a notebook without exactly one cell tagged `parameters` raises a ValueError."
     path = find_phase(nb)
-    tagged = [c for c in _notebook_cells(path) if 'parameters' in c.get('metadata', {}).get('tags', [])]
-    if len(tagged) != 1: raise ValueError(f"{path} must have exactly one cell tagged 'parameters'; found {len(tagged)}")
-    try: return parse_parameters(tagged[0]['source'])
-    except (SyntaxError, ValueError, TypeError) as e: raise ValueError(f"{path}: {e}") from e
+    tagged = [
+        c for c in _notebook_cells(path) if "parameters" in c.get("metadata", {}).get("tags", [])
+    ]
+    if len(tagged) != 1:
+        raise ValueError(
+            f"{path} must have exactly one cell tagged 'parameters'; found {len(tagged)}"
+        )
+    try:
+        return parse_parameters(tagged[0]["source"])
+    except (SyntaxError, ValueError, TypeError) as e:
+        raise ValueError(f"{path}: {e}") from e
+
 
 # %% ../nbs/api/60_phases.ipynb #cell038
 def check_parameters(
-    spec:Mapping[str, Parameter], # As from `read_parameters`
-    values:Mapping[str, Any], # Values by name
-    where:str='this phase', # Name for the message
-)->dict[str, Any]: # Every parameter with its value: the defaults and `values` over them
+    spec: Mapping[str, Parameter],  # As from `read_parameters`
+    values: Mapping[str, Any],  # Values by name
+    where: str = "this phase",  # Name for the message
+) -> dict[str, Any]:  # Every parameter with its value: the defaults and `values` over them
     "Check names and types before anything runs; unknown names and wrong types raise."
     for name in values:
-        if name not in spec: raise unknown_name('parameter', name, where, spec)
+        if name not in spec:
+            raise unknown_name("parameter", name, where, spec)
     return {k: check_value(k, p.kind, values.get(k, p.default)) for k, p in spec.items()}
+
 
 # %% ../nbs/api/60_phases.ipynb #cell042
 def find_params(
-    name:Path|str, # A YAML file, or the name of a supplied one (`nano`)
-)->Path: # The file
+    name: Path | str,  # A YAML file, or the name of a supplied one (`nano`)
+) -> Path:  # The file
     "A parameter file by path, or by the bare name of one that comes with the project."
-    if Path(name).is_file(): return Path(name)
-    supplied = {p.stem: p for f in reversed(_folders('params')) for p in sorted(f.glob('*.yaml'))}
-    if Path(name).name in (str(name), f'{name}.yaml') and Path(name).stem in supplied: return supplied[Path(name).stem]
-    if (Path(name).parent.name, Path(name).stem) in {('params', s) for s in supplied}: return supplied[Path(name).stem]
-    raise ValueError(f"parameter file {str(name)!r} does not exist; give the path of a YAML file or one of: {', '.join(supplied) or '(none supplied)'}")
+    if Path(name).is_file():
+        return Path(name)
+    supplied = {p.stem: p for f in reversed(_folders("params")) for p in sorted(f.glob("*.yaml"))}
+    if Path(name).name in (str(name), f"{name}.yaml") and Path(name).stem in supplied:
+        return supplied[Path(name).stem]
+    if (Path(name).parent.name, Path(name).stem) in {("params", s) for s in supplied}:
+        return supplied[Path(name).stem]
+    raise ValueError(
+        f"parameter file {str(name)!r} does not exist; give the path of a YAML file or one of: {', '.join(supplied) or '(none supplied)'}"
+    )
+
 
 def read_params_file(
-    name:Path|str, # As in `find_params`
-)->dict[str, Any]: # Parameters by name; a section named like a phase holds parameters of that phase alone
+    name: Path | str,  # As in `find_params`
+) -> dict[
+    str, Any
+]:  # Parameters by name; a section named like a phase holds parameters of that phase alone
     "Read a YAML file of parameters; anything but names with values raises a ValueError."
     import yaml
+
     path = find_params(name)
-    try: content = yaml.safe_load(path.read_text(encoding='utf-8')) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as e: raise ValueError(f"{path} is not valid YAML: {' '.join(str(e).split())}") from e
-    if isinstance(content, dict) and all(isinstance(k, str) for k in content): return content
-    raise ValueError(f"{path} must hold lines of the form `name: value`; got {type(content).__name__}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise ValueError(f"{path} is not valid YAML: {' '.join(str(e).split())}") from e
+    if isinstance(content, dict) and all(isinstance(k, str) for k in content):
+        return content
+    raise ValueError(
+        f"{path} must hold lines of the form `name: value`; got {type(content).__name__}"
+    )
+
 
 # %% ../nbs/api/60_phases.ipynb #cell045
-def _section(key, phase:str, known:Iterable[str])->bool:
+def _section(key, phase: str, known: Iterable[str]) -> bool:
     "Is `key` the name, or an unambiguous beginning of the name, of `phase`?"
-    return key == phase or (key.startswith('phase') and phase.startswith(key) and sum(p.startswith(key) for p in known) == 1)
+    return key == phase or (
+        key.startswith("phase")
+        and phase.startswith(key)
+        and sum(p.startswith(key) for p in known) == 1
+    )
 
-def _layers(files, overrides)->list[tuple[str, dict]]:
+
+def _layers(files, overrides) -> list[tuple[str, dict]]:
     "Sources of parameters in the order of rising precedence; `phase.name` becomes a section."
-    sections:dict[str, Any] = {}
+    sections: dict[str, Any] = {}
     for name, value in dict(overrides or {}).items():
-        head, dot, tail = name.partition('.')
-        if dot: sections.setdefault(head, {})[tail] = value
-        else: sections[name] = value
-    return [(str(f), read_params_file(f)) for f in files] + ([('-p', sections)] if sections else [])
+        head, dot, tail = name.partition(".")
+        if dot:
+            sections.setdefault(head, {})[tail] = value
+        else:
+            sections[name] = value
+    return [(str(f), read_params_file(f)) for f in files] + ([("-p", sections)] if sections else [])
+
 
 # %% ../nbs/api/60_phases.ipynb #cell046
 def resolve_parameters(
-    phases:Sequence[Path|str], # Phases that will run
-    files:Sequence[Path|str]=(), # Parameter files; a later one wins over an earlier one
-    overrides:Mapping[str, Any]|None=None, # As from `-p`: `name` or `phase.name` -> value, possibly text; wins over all files
-)->dict[Path, dict[str, Any]]: # Notebook -> all its parameters
+    phases: Sequence[Path | str],  # Phases that will run
+    files: Sequence[Path | str] = (),  # Parameter files; a later one wins over an earlier one
+    overrides: Mapping[str, Any]
+    | None = None,  # As from `-p`: `name` or `phase.name` -> value, possibly text; wins over all files
+) -> dict[Path, dict[str, Any]]:  # Notebook -> all its parameters
     "Parameters of each phase. Precedence, rising: defaults in the notebook, files in order, `overrides`; in each, a phase's section over the rest."
     specs = {p: read_parameters(p) for p in map(find_phase, phases)}
     known = {**{p.stem: p for p in specs}, **{n: p for n, p in list_phases().items()}}
     result = {p: {} for p in specs}
     for source, layer in _layers(files, overrides):
-        _refuse_unknown(source, layer, known, specs if source == '-p' else {**{p: None for p in known.values()}, **specs})
+        _refuse_unknown(
+            source,
+            layer,
+            known,
+            specs if source == "-p" else {**{p: None for p in known.values()}, **specs},
+        )
         for p, spec in specs.items():
-            own = {k: v for s, d in layer.items() if isinstance(d, dict) and _section(s, p.stem, known) for k, v in d.items()}
+            own = {
+                k: v
+                for s, d in layer.items()
+                if isinstance(d, dict) and _section(s, p.stem, known)
+                for k, v in d.items()
+            }
             given = {k: v for k, v in layer.items() if k in spec} | own
-            result[p] |= {k: _from_layer(k, spec[k].kind, v) if k in spec else v for k, v in given.items()}
+            result[p] |= {
+                k: _from_layer(k, spec[k].kind, v) if k in spec else v for k, v in given.items()
+            }
     return {p: check_parameters(specs[p], v, p.stem) for p, v in result.items()}
+
 
 # %% ../nbs/api/60_phases.ipynb #cell047
 def _from_layer(name, kind, value):
     "A value from a file or the command line; text is read by type unless it is accepted as it stands."
-    return value_from_text(name, kind, value) if isinstance(value, str) and _convert_kind(kind, value) is _MISS else check_value(name, kind, value)
+    return (
+        value_from_text(name, kind, value)
+        if isinstance(value, str) and _convert_kind(kind, value) is _MISS
+        else check_value(name, kind, value)
+    )
+
 
 def _refuse_unknown(source, layer, known, notebooks):
     "Raise for a name in `layer` that none of `notebooks` knows and that is no section."
     names = {n for p in notebooks for n in read_parameters(p)}
     for key, value in layer.items():
         section = any(_section(key, p, known) for p in known)
-        if isinstance(value, dict) and not section: raise unknown_name('section', key, source, known)
-        if isinstance(value, dict) and 'out_dir' in value or key == 'out_dir': raise ValueError(f"out_dir in {source} is set by the runner; use --out")
-        if not isinstance(value, dict) and key not in names: raise unknown_name('parameter', key, ', '.join(Path(p).stem for p in notebooks), sorted(names - {'out_dir'}))
+        if isinstance(value, dict) and not section:
+            raise unknown_name("section", key, source, known)
+        if isinstance(value, dict) and "out_dir" in value or key == "out_dir":
+            raise ValueError(f"out_dir in {source} is set by the runner; use --out")
+        if not isinstance(value, dict) and key not in names:
+            raise unknown_name(
+                "parameter",
+                key,
+                ", ".join(Path(p).stem for p in notebooks),
+                sorted(names - {"out_dir"}),
+            )
+
 
 # %% ../nbs/api/60_phases.ipynb #cell051
 class PhaseError(RuntimeError):
     "A phase that started and did not finish; the message says where it failed and where the notebook is kept."
 
+
 @dataclass(frozen=True)
 class PhaseResult:
     "What became of one phase."
-    phase:str # Name
-    out:Path # Run folder
-    status:str # `finished`, `failed`, `interrupted`, or `current` when there was nothing to do
-    message:str = '' # Why it failed
-    seconds:float = 0. # Wall time
-    gates:tuple[Gate, ...] = () # Gates that the phase decided
 
-    def __post_init__(self): check_in('status', self.status, ('finished', 'failed', 'interrupted', 'current'))
+    phase: str  # Name
+    out: Path  # Run folder
+    status: str  # `finished`, `failed`, `interrupted`, or `current` when there was nothing to do
+    message: str = ""  # Why it failed
+    seconds: float = 0.0  # Wall time
+    gates: tuple[Gate, ...] = ()  # Gates that the phase decided
+
+    def __post_init__(self):
+        check_in("status", self.status, ("finished", "failed", "interrupted", "current"))
+
 
 # %% ../nbs/api/60_phases.ipynb #cell054
 def read_gates(
-    folder:Path|str, # A run folder
-)->list[Gate]: # Gates that the run decided; empty when there are none
+    folder: Path | str,  # A run folder
+) -> list[Gate]:  # Gates that the run decided; empty when there are none
     "Gates of a run, read from its `gates.json`."
-    path = Path(folder)/'gates.json'
+    path = Path(folder) / "gates.json"
     return [Gate.from_entry(e) for e in read_json(path)] if path.exists() else []
+
 
 # %% ../nbs/api/60_phases.ipynb #cell057
 def _exit_with_parent(stream):
@@ -324,248 +520,426 @@ def _exit_with_parent(stream):
     stream.read()
     os._exit(1)
 
+
 def _work():
     "Body of the worker process: execute the notebook named on standard input and write the outcome to standard output."
     job = json.loads(sys.stdin.readline())
     threading.Thread(target=_exit_with_parent, args=(sys.stdin,), daemon=True).start()
-    answer, sys.stderr, log = os.fdopen(os.dup(1), 'w'), os.fdopen(os.dup(2), 'w'), os.open(job['log'], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    for fd in (1, 2): os.dup2(log, fd)
+    answer, sys.stderr, log = (
+        os.fdopen(os.dup(1), "w"),
+        os.fdopen(os.dup(2), "w"),
+        os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
+    )
+    for fd in (1, 2):
+        os.dup2(log, fd)
     answer.write(json.dumps(_execute(job)))
     answer.flush()
 
-def _execute(job)->dict:
+
+def _execute(job) -> dict:
     import papermill
-    logging.getLogger('papermill').setLevel(logging.ERROR)  # its own reading of parameters misses unions; ours was stricter
+
+    logging.getLogger("papermill").setLevel(
+        logging.ERROR
+    )  # its own reading of parameters misses unions; ours was stricter
     from nbclient.exceptions import DeadKernelError
-    try: papermill.execute_notebook(job['notebook'], job['target'], parameters=job['params'], kernel_name='python3', start_timeout=300, progress_bar=job['progress'])
-    except papermill.PapermillExecutionError as e: return dict(status='failed', message=f'cell {e.exec_count}: {e.ename}: {e.evalue}')
-    except DeadKernelError: return dict(status='failed', message='the kernel died (killed, or out of memory)')
-    except KeyboardInterrupt: return dict(status='interrupted', message='stopped from the keyboard')
+
+    try:
+        papermill.execute_notebook(
+            job["notebook"],
+            job["target"],
+            parameters=job["params"],
+            kernel_name="python3",
+            start_timeout=300,
+            progress_bar=job["progress"],
+        )
+    except papermill.PapermillExecutionError as e:
+        return dict(status="failed", message=f"cell {e.exec_count}: {e.ename}: {e.evalue}")
+    except DeadKernelError:
+        return dict(status="failed", message="the kernel died (killed, or out of memory)")
+    except KeyboardInterrupt:
+        return dict(status="interrupted", message="stopped from the keyboard")
     except Exception as e:
-        with open(job['log'], 'a') as log: traceback.print_exc(file=log)
-        return dict(status='failed', message=f'{type(e).__name__}: {e}')
-    return dict(status='finished', message='')
+        with open(job["log"], "a") as log:
+            traceback.print_exc(file=log)
+        return dict(status="failed", message=f"{type(e).__name__}: {e}")
+    return dict(status="finished", message="")
+
 
 # %% ../nbs/api/60_phases.ipynb #cell058
 _WORKERS = []  # those under way
 
+
 def _stop_workers():
     "End the workers of this process; their runs are closed as interrupted."
-    while _WORKERS: _WORKERS.pop().stdin.close()
+    while _WORKERS:
+        _WORKERS.pop().stdin.close()
 
-def _start_worker(job:dict, out:Path)->dict:
+
+def _start_worker(job: dict, out: Path) -> dict:
     "Run the worker process to its end and return its outcome; it ends by itself when this process dies."
     here = str(Path(musicgen_emotion.__path__[0]).parent)
-    env = {**os.environ, RUNNER: str(out), 'PYTHONPATH': os.pathsep.join(filter(None, [here, os.environ.get('PYTHONPATH')]))}
-    code = 'from musicgen_emotion.phases import _work; _work()'
-    worker = subprocess.Popen([sys.executable, '-c', code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+    env = {
+        **os.environ,
+        RUNNER: str(out),
+        "PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")])),
+    }
+    code = "from musicgen_emotion.phases import _work; _work()"
+    worker = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=env,
+    )
     _WORKERS.append(worker)
     try:
-        worker.stdin.write(json.dumps(job) + '\n')
+        worker.stdin.write(json.dumps(job) + "\n")
         worker.stdin.flush()
         answer = worker.stdout.read()
         worker.wait()
     finally:
         stopped = worker not in _WORKERS
-        if not stopped: _WORKERS.remove(worker)
+        if not stopped:
+            _WORKERS.remove(worker)
         worker.stdin.close()
         worker.stdout.close()
-        try: worker.wait(10)
-        except subprocess.TimeoutExpired: worker.kill()
-    if stopped: return dict(status='interrupted', message='stopped from the keyboard')
-    return json.loads(answer) if answer else dict(status='failed', message=f'the worker process ended with code {worker.returncode}; see {job["log"]}')
+        try:
+            worker.wait(10)
+        except subprocess.TimeoutExpired:
+            worker.kill()
+    if stopped:
+        return dict(status="interrupted", message="stopped from the keyboard")
+    return (
+        json.loads(answer)
+        if answer
+        else dict(
+            status="failed",
+            message=f"the worker process ended with code {worker.returncode}; see {job['log']}",
+        )
+    )
 
-def _code_checksum(notebook:Path)->str:
+
+def _code_checksum(notebook: Path) -> str:
     "Checksum of all that decides what a phase computes: the package with its assets, and the cells of the notebook."
     package = Path(musicgen_emotion.__path__[0])
-    files = sorted(p for p in package.rglob('*') if p.is_file() and '__pycache__' not in p.parts and not {'phases', 'params'} & set(p.relative_to(package).parts))
-    cells = [c['source'] for c in _notebook_cells(notebook)]
-    return sha256_bytes('\n'.join([f'{p.relative_to(package)} {sha256_file(p)}' for p in files] + cells))
+    files = sorted(
+        p
+        for p in package.rglob("*")
+        if p.is_file()
+        and "__pycache__" not in p.parts
+        and not {"phases", "params"} & set(p.relative_to(package).parts)
+    )
+    cells = [c["source"] for c in _notebook_cells(notebook)]
+    return sha256_bytes(
+        "\n".join([f"{p.relative_to(package)} {sha256_file(p)}" for p in files] + cells)
+    )
+
 
 # %% ../nbs/api/60_phases.ipynb #cell059
-def _is_current(out:Path, phase:str, params:dict, code:str)->bool:
+def _is_current(out: Path, phase: str, params: dict, code: str) -> bool:
     "Does `out` hold a finished run of the same phase, parameters, code and inputs?"
     m = run_manifest(out)
-    if not m or m['status'] != 'finished' or m['phase'] != phase or m.get('code') != code: return False
-    same = {k: v for k, v in m['parameters'].items() if k != 'out_dir'} == {k: v for k, v in params.items() if k != 'out_dir'}
-    return same and all(Path(p).exists() and sha256_file(p) == s for p, s in m['inputs'].items()) and (out/'notebook.ipynb').exists()
+    if not m or m["status"] != "finished" or m["phase"] != phase or m.get("code") != code:
+        return False
+    same = {k: v for k, v in m["parameters"].items() if k != "out_dir"} == {
+        k: v for k, v in params.items() if k != "out_dir"
+    }
+    return (
+        same
+        and all(Path(p).exists() and sha256_file(p) == s for p, s in m["inputs"].items())
+        and (out / "notebook.ipynb").exists()
+    )
 
-def _finish(run:Run, outcome:dict)->Run:
+
+def _finish(run: Run, outcome: dict) -> Run:
     "Take over what the kernel wrote, judge the outcome, file the notebook under its name, and close the run."
-    run.manifest = read_json(run.path/'manifest.json')
-    if outcome['status'] == 'finished' and run.manifest['status'] in ('failed', 'interrupted'):
-        outcome = dict(status='failed', message=run.manifest['message'] or 'the notebook ended without closing its run')
-    ok, target = outcome['status'] == 'finished', run.path/'notebook.running.ipynb'
-    if target.exists(): os.replace(target, run.path/('notebook.ipynb' if ok else 'notebook.failed.ipynb'))
-    for stale in ('notebook.failed.ipynb',) if ok else ('notebook.ipynb',): (run.path/stale).unlink(missing_ok=True)
+    run.manifest = read_json(run.path / "manifest.json")
+    if outcome["status"] == "finished" and run.manifest["status"] in ("failed", "interrupted"):
+        outcome = dict(
+            status="failed",
+            message=run.manifest["message"] or "the notebook ended without closing its run",
+        )
+    ok, target = outcome["status"] == "finished", run.path / "notebook.running.ipynb"
+    if target.exists():
+        os.replace(target, run.path / ("notebook.ipynb" if ok else "notebook.failed.ipynb"))
+    for stale in ("notebook.failed.ipynb",) if ok else ("notebook.ipynb",):
+        (run.path / stale).unlink(missing_ok=True)
     run.gates = read_gates(run.path)
-    return run.close(outcome['status'], outcome['message'].splitlines()[0] if outcome['message'] else '')
+    return run.close(
+        outcome["status"], outcome["message"].splitlines()[0] if outcome["message"] else ""
+    )
+
 
 # %% ../nbs/api/60_phases.ipynb #cell060
 def run_phase(
-    phase:Path|str, # Name of a phase, or a notebook file
-    params:Mapping[str, Any]|None=None, # Values over the notebook's defaults
-    out:Path|str|None=None, # Run folder; `results/<phase>` by default
-    fresh:bool=False, # Empty the folder first, even when an earlier run finished
-    progress:bool|Mapping=True, # Show a bar of cells; a mapping holds options of tqdm
-)->PhaseResult: # What became of it
+    phase: Path | str,  # Name of a phase, or a notebook file
+    params: Mapping[str, Any] | None = None,  # Values over the notebook's defaults
+    out: Path | str | None = None,  # Run folder; `results/<phase>` by default
+    fresh: bool = False,  # Empty the folder first, even when an earlier run finished
+    progress: bool | Mapping = True,  # Show a bar of cells; a mapping holds options of tqdm
+) -> PhaseResult:  # What became of it
     "Check the parameters, run the notebook in its own process, keep it as `notebook.ipynb`. A failure raises a PhaseError."
     notebook = find_phase(phase)
-    out = Path(out or Path('results')/notebook.stem).resolve()
+    out = Path(out or Path("results") / notebook.stem).resolve()
     spec = read_parameters(notebook)
-    values = check_parameters(spec, dict(params or {}) | (dict(out_dir=str(out)) if 'out_dir' in spec else {}), notebook.stem)
+    values = check_parameters(
+        spec,
+        dict(params or {}) | (dict(out_dir=str(out)) if "out_dir" in spec else {}),
+        notebook.stem,
+    )
     code, start = _code_checksum(notebook), time.monotonic()
-    if not fresh and _is_current(out, notebook.stem, values, code): return PhaseResult(notebook.stem, out, 'current', gates=tuple(read_gates(out)))
-    if not fresh and (run_manifest(out) or {}).get('code', code) != code:
-        warnings.warn(f"{out} was begun by other code: clips, dictionaries and stored states that it left are used again; start over (fresh=True; on the command line --fresh) if the change concerns them")
+    if not fresh and _is_current(out, notebook.stem, values, code):
+        return PhaseResult(notebook.stem, out, "current", gates=tuple(read_gates(out)))
+    if not fresh and (run_manifest(out) or {}).get("code", code) != code:
+        warnings.warn(
+            f"{out} was begun by other code: clips, dictionaries and stored states that it left are used again; start over (fresh=True; on the command line --fresh) if the change concerns them"
+        )
     with open_run(out, notebook.stem, values, resume=not fresh) as run:
         run.manifest.update(notebook=str(notebook), code=code)
         run.save()
-        job = dict(notebook=str(notebook), target=str(out/'notebook.running.ipynb'), params=values, progress=progress, log=str(out/'kernel.log'))
+        job = dict(
+            notebook=str(notebook),
+            target=str(out / "notebook.running.ipynb"),
+            params=values,
+            progress=progress,
+            log=str(out / "kernel.log"),
+        )
         _finish(run, _start_worker(job, out))
-    message, status = run.manifest['message'], run.manifest['status']
-    if status != 'finished': raise PhaseError(f"{notebook.stem} {status}: {message}; see {out/'notebook.failed.ipynb'}")
-    return PhaseResult(notebook.stem, out, status, message, time.monotonic() - start, tuple(run.gates))
+    message, status = run.manifest["message"], run.manifest["status"]
+    if status != "finished":
+        raise PhaseError(
+            f"{notebook.stem} {status}: {message}; see {out / 'notebook.failed.ipynb'}"
+        )
+    return PhaseResult(
+        notebook.stem, out, status, message, time.monotonic() - start, tuple(run.gates)
+    )
+
 
 # %% ../nbs/api/60_phases.ipynb #cell064
 def start_phase(
-    phase:str, # Name of this phase
-    values:Mapping[str, Any], # `globals()` of the notebook
-)->Run: # The open run; close it in the last cell
+    phase: str,  # Name of this phase
+    values: Mapping[str, Any],  # `globals()` of the notebook
+) -> Run:  # The open run; close it in the last cell
     "First call of a phase notebook: check the parameters as they stand now and open the run folder `out_dir`."
-    if 'out_dir' not in values: raise KeyError("out_dir must be a parameter of the phase notebook; it names the run folder")
-    out = Path(values['out_dir']).resolve()
-    if os.environ.get(RUNNER) == str(out): return open_run(out, phase)
+    if "out_dir" not in values:
+        raise KeyError("out_dir must be a parameter of the phase notebook; it names the run folder")
+    out = Path(values["out_dir"]).resolve()
+    if os.environ.get(RUNNER) == str(out):
+        return open_run(out, phase)
     spec = read_parameters(phase)
-    return open_run(out, find_phase(phase).stem, check_parameters(spec, {k: values[k] for k in spec if k in values}, phase))
+    return open_run(
+        out,
+        find_phase(phase).stem,
+        check_parameters(spec, {k: values[k] for k in spec if k in values}, phase),
+    )
+
 
 # %% ../nbs/api/60_phases.ipynb #cell068
-def _row(folder:Path, root:Path)->dict:
+def _row(folder: Path, root: Path) -> dict:
     "One line of the status table; a damaged manifest is a row, not an error."
     name = folder.relative_to(root).as_posix() if folder != root else folder.name
-    try: m, gates = run_manifest(folder), read_gates(folder)
-    except (ValueError, KeyError, TypeError) as e: return dict(run=name, phase='', status='damaged', started='', ended='', gates='', message=str(e))
-    log = folder/'run.log'
-    said = [l.split(' ', 3)[-1] for l in log.read_text(encoding='utf-8', errors='replace').splitlines()[-1:]] if log.exists() else []
-    return dict(run=name, phase=m['phase'], status=m['status'], started=m.get('start') or '', ended=m.get('end') or '',
-                gates=f'{sum(g.passed for g in gates)}/{len(gates)} {verdict(gates)}' if gates else '', message=m.get('message') or ''.join(said))
+    try:
+        m, gates = run_manifest(folder), read_gates(folder)
+    except (ValueError, KeyError, TypeError) as e:
+        return dict(
+            run=name, phase="", status="damaged", started="", ended="", gates="", message=str(e)
+        )
+    log = folder / "run.log"
+    said = (
+        [
+            l.split(" ", 3)[-1]
+            for l in log.read_text(encoding="utf-8", errors="replace").splitlines()[-1:]
+        ]
+        if log.exists()
+        else []
+    )
+    return dict(
+        run=name,
+        phase=m["phase"],
+        status=m["status"],
+        started=m.get("start") or "",
+        ended=m.get("end") or "",
+        gates=f"{sum(g.passed for g in gates)}/{len(gates)} {verdict(gates)}" if gates else "",
+        message=m.get("message") or "".join(said),
+    )
+
 
 def run_status(
-    folder:Path|str='results', # A run folder, or a folder with run folders at any depth
-)->pd.DataFrame: # One row a run: run, phase, status, started, ended, gates, message
+    folder: Path | str = "results",  # A run folder, or a folder with run folders at any depth
+) -> pd.DataFrame:  # One row a run: run, phase, status, started, ended, gates, message
     "Table of the runs below a folder, oldest first; a killed run is shown as `interrupted`."
     import pandas as pd
+
     root = Path(folder).resolve()
-    if not root.is_dir(): raise ValueError(f"folder {str(folder)!r} does not exist; give the --out folder of an earlier run")
-    rows = [_row(p.parent, root) for p in sorted(root.rglob('manifest.json'))]
-    return pd.DataFrame(rows, columns=['run', 'phase', 'status', 'started', 'ended', 'gates', 'message']).sort_values('started', kind='stable', ignore_index=True)
+    if not root.is_dir():
+        raise ValueError(
+            f"folder {str(folder)!r} does not exist; give the --out folder of an earlier run"
+        )
+    rows = [_row(p.parent, root) for p in sorted(root.rglob("manifest.json"))]
+    return pd.DataFrame(
+        rows, columns=["run", "phase", "status", "started", "ended", "gates", "message"]
+    ).sort_values("started", kind="stable", ignore_index=True)
+
 
 # %% ../nbs/api/60_phases.ipynb #cell072
-def _in_threads(do, n, n_jobs)->list:
+def _in_threads(do, n, n_jobs) -> list:
     "`do(0)` to `do(n - 1)`, `n_jobs` at a time. After an error nothing more is started, and it is raised when those under way have ended; Ctrl-C ends them."
     stop = threading.Event()
+
     def _guarded(i):
-        if stop.is_set(): return
-        try: return do(i)
+        if stop.is_set():
+            return
+        try:
+            return do(i)
         except BaseException:
             stop.set()
             raise
+
     with ThreadPoolExecutor(n_jobs) as pool:
         futures = [pool.submit(_guarded, i) for i in range(n)]
-        try: wait(futures)
+        try:
+            wait(futures)
         except KeyboardInterrupt:
             stop.set()
-            while wait(futures, .2).not_done: _stop_workers()
+            while wait(futures, 0.2).not_done:
+                _stop_workers()
             raise
     return [f.result() for f in futures]
 
+
 # %% ../nbs/api/60_phases.ipynb #cell074
 def run_phases(
-    phases:Sequence[Path|str], # Phases in the order in which they run
-    out:Path|str='results', # Folder of run folders: each phase gets `out/<phase>`
-    files:Sequence[Path|str]=(), # Parameter files
-    overrides:Mapping[str, Any]|None=None, # As in `resolve_parameters`
-    fresh:bool=False, # Start each phase over
-    progress:bool=True, # Show a bar of cells for each phase
-    n_jobs:int=1, # Phases at the same time, each in its own process
-)->list[PhaseResult]: # One a phase, in the order given
+    phases: Sequence[Path | str],  # Phases in the order in which they run
+    out: Path | str = "results",  # Folder of run folders: each phase gets `out/<phase>`
+    files: Sequence[Path | str] = (),  # Parameter files
+    overrides: Mapping[str, Any] | None = None,  # As in `resolve_parameters`
+    fresh: bool = False,  # Start each phase over
+    progress: bool = True,  # Show a bar of cells for each phase
+    n_jobs: int = 1,  # Phases at the same time, each in its own process
+) -> list[PhaseResult]:  # One a phase, in the order given
     "Check the parameters of all phases, then start them in order; after a failure no further one is started."
-    if not phases: raise ValueError(f"phases must name at least one of: {', '.join(list_phases())}")
-    check_positive('n_jobs', n_jobs)
+    if not phases:
+        raise ValueError(f"phases must name at least one of: {', '.join(list_phases())}")
+    check_positive("n_jobs", n_jobs)
     plans = list(resolve_parameters(phases, files, overrides).items())
+
     def _one(i):
         nb, values = plans[i]
         bar = dict(position=i, desc=nb.stem) if progress and n_jobs > 1 else progress
-        return run_phase(nb, {k: v for k, v in values.items() if k != 'out_dir'}, Path(out)/nb.stem, fresh, bar)
+        return run_phase(
+            nb, {k: v for k, v in values.items() if k != "out_dir"}, Path(out) / nb.stem, fresh, bar
+        )
+
     return _in_threads(_one, len(plans), n_jobs)
+
 
 # %% ../nbs/api/60_phases.ipynb #cell077
 @dataclass(frozen=True)
 class PlannedRun:
     "One run of a plan: checked parameters and the name of its folder."
-    phase:Path # The notebook
-    name:str # Folder below the plan's folder; tells what varies
-    params:dict # All parameters but `out_dir`
+
+    phase: Path  # The notebook
+    name: str  # Folder below the plan's folder; tells what varies
+    params: dict  # All parameters but `out_dir`
+
 
 def plan(
-    phase:Path|str, # Name of a phase, or a notebook file
-    grid:Mapping[str, Sequence], # Parameter -> values; every combination becomes a run
-    base:Mapping[str, Any]|None=None, # Values that all runs share
-)->list[PlannedRun]: # Runs in the order of the grid, the last parameter varying fastest
+    phase: Path | str,  # Name of a phase, or a notebook file
+    grid: Mapping[str, Sequence],  # Parameter -> values; every combination becomes a run
+    base: Mapping[str, Any] | None = None,  # Values that all runs share
+) -> list[PlannedRun]:  # Runs in the order of the grid, the last parameter varying fastest
     "All runs of a sweep, each checked now. An empty axis raises a ValueError."
     notebook, spec = find_phase(phase), read_parameters(phase)
     for k, axis in grid.items():
-        if isinstance(axis, str) or not len(axis): raise ValueError(f"axis {k!r} of the grid must be a list with at least one value; got {axis!r}")
+        if isinstance(axis, str) or not len(axis):
+            raise ValueError(
+                f"axis {k!r} of the grid must be a list with at least one value; got {axis!r}"
+            )
     points = [dict(zip(grid, p)) for p in itertools.product(*grid.values())]
-    name = lambda p: '-'.join(f'{k}={v}' for k, v in p.items()).replace('/', '_').replace(' ', '') or notebook.stem
+    name = lambda p: (
+        "-".join(f"{k}={v}" for k, v in p.items()).replace("/", "_").replace(" ", "")
+        or notebook.stem
+    )
     checked = [check_parameters(spec, {**(base or {}), **p}, notebook.stem) for p in points]
-    return [PlannedRun(notebook, name(p), {k: v for k, v in c.items() if k != 'out_dir'}) for p, c in zip(points, checked)]
+    return [
+        PlannedRun(notebook, name(p), {k: v for k, v in c.items() if k != "out_dir"})
+        for p, c in zip(points, checked)
+    ]
+
 
 # %% ../nbs/api/60_phases.ipynb #cell080
 def run_plan(
-    runs:Sequence[PlannedRun], # As from `plan`
-    out:Path|str='results', # Folder of the run folders
-    n_jobs:int=2, # Runs at the same time, each in its own process
-    progress:bool=True, # Show a bar of runs
-)->pd.DataFrame: # `run_status(out)` when all have ended
+    runs: Sequence[PlannedRun],  # As from `plan`
+    out: Path | str = "results",  # Folder of the run folders
+    n_jobs: int = 2,  # Runs at the same time, each in its own process
+    progress: bool = True,  # Show a bar of runs
+) -> pd.DataFrame:  # `run_status(out)` when all have ended
     "Run a plan; a run that fails does not stop the others, and one that is current is not repeated."
     from tqdm.auto import tqdm
-    check_positive('n_jobs', n_jobs)
+
+    check_positive("n_jobs", n_jobs)
+
     def _one(r):
-        try: return run_phase(r.phase, r.params, Path(out)/r.name, progress=False)
-        except (PhaseError, RuntimeError, ValueError, OSError) as e: return PhaseResult(r.phase.stem, Path(out)/r.name, 'failed', str(e))
-        finally: bar.update()
-    with tqdm(total=len(runs), desc='runs', disable=not progress) as bar: results = _in_threads(lambda i: _one(runs[i]), len(runs), n_jobs)
+        try:
+            return run_phase(r.phase, r.params, Path(out) / r.name, progress=False)
+        except (PhaseError, RuntimeError, ValueError, OSError) as e:
+            return PhaseResult(r.phase.stem, Path(out) / r.name, "failed", str(e))
+        finally:
+            bar.update()
+
+    with tqdm(total=len(runs), desc="runs", disable=not progress) as bar:
+        results = _in_threads(lambda i: _one(runs[i]), len(runs), n_jobs)
     status = run_status(out)
-    refused = {r.out.name: r.message for r in results if r.status == 'failed'}
-    return status.assign(message=[refused.get(n) or m for n, m in zip(status['run'], status['message'])])
+    refused = {r.out.name: r.message for r in results if r.status == "failed"}
+    return status.assign(
+        message=[refused.get(n) or m for n, m in zip(status["run"], status["message"])]
+    )
+
 
 # %% ../nbs/api/60_phases.ipynb #cell084
-def _cell(x)->str:
+def _cell(x) -> str:
     "A value as text for one cell of a Markdown table."
-    if isinstance(x, float): return '' if x != x else f'{x:.4g}'
-    return str(x).replace('|', '\\|').replace('\n', ' ')
+    if isinstance(x, float):
+        return "" if x != x else f"{x:.4g}"
+    return str(x).replace("|", "\\|").replace("\n", " ")
+
 
 def markdown_table(
-    df:pd.DataFrame, # Any table; its index is not shown
-    rows:int=30, # Rows at most
-)->str: # Markdown
+    df: pd.DataFrame,  # Any table; its index is not shown
+    rows: int = 30,  # Rows at most
+) -> str:  # Markdown
     "A table as Markdown, with a line that says how many rows were left out."
-    lines = ['| ' + ' | '.join(map(_cell, r)) + ' |' for r in [df.columns, ['---']*df.shape[1], *df.head(rows).itertuples(index=False)]]
-    return '\n'.join(lines) + (f'\n\n({len(df) - rows} more rows)' if len(df) > rows else '') + '\n'
+    lines = [
+        "| " + " | ".join(map(_cell, r)) + " |"
+        for r in [df.columns, ["---"] * df.shape[1], *df.head(rows).itertuples(index=False)]
+    ]
+    return "\n".join(lines) + (f"\n\n({len(df) - rows} more rows)" if len(df) > rows else "") + "\n"
+
 
 # %% ../nbs/api/60_phases.ipynb #cell087
 def report(
-    run:Path|str, # A run folder
-    rows:int=30, # Rows of a table at most
-)->str: # Markdown
+    run: Path | str,  # A run folder
+    rows: int = 30,  # Rows of a table at most
+) -> str:  # Markdown
     "Summary of a run: how it ended, its parameters, models, gates with verdict, and its tables."
     import pandas as pd
+
     folder = Path(run)
     m, gates = run_manifest(folder), read_gates(folder)
-    if m is None: raise ValueError(f"{folder} holds no run; it has no manifest.json")
+    if m is None:
+        raise ValueError(f"{folder} holds no run; it has no manifest.json")
     title = f"# {m['phase']}: {verdict(gates) if gates else m['status']}\n\n{m['status']}, started {m.get('start')}, ended {m.get('end') or 'not'}. {m.get('message') or ''}\n"
-    params = pd.DataFrame([(k, v) for k, v in m.get('parameters', {}).items()], columns=['parameter', 'value'])
-    parts = [title, '## Gates\n', markdown_table(gates_table(gates)) if gates else 'No gate was decided.\n', '## Parameters\n', markdown_table(params, 999)]
-    for path in sorted(folder.glob('*.csv')): parts += [f'## {path.stem}\n', markdown_table(read_table(path), rows)]
-    return '\n'.join(parts)
+    params = pd.DataFrame(
+        [(k, v) for k, v in m.get("parameters", {}).items()], columns=["parameter", "value"]
+    )
+    parts = [
+        title,
+        "## Gates\n",
+        markdown_table(gates_table(gates)) if gates else "No gate was decided.\n",
+        "## Parameters\n",
+        markdown_table(params, 999),
+    ]
+    for path in sorted(folder.glob("*.csv")):
+        parts += [f"## {path.stem}\n", markdown_table(read_table(path), rows)]
+    return "\n".join(parts)

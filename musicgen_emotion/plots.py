@@ -9,14 +9,49 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 import numpy as np
-from .acoustics import DESCRIPTORS, PITCHES, check_clip, pitch_classes, spectral_peaks, spectrum
-from .core import Gate, atomic_path, check_in, gates_table, read_json, verdict, write_json
+from musicgen_emotion.acoustics import (
+    DESCRIPTORS,
+    PITCHES,
+    check_clip,
+    pitch_classes,
+    spectral_peaks,
+    spectrum,
+)
+from musicgen_emotion.core import (
+    Gate,
+    atomic_path,
+    check_in,
+    gates_table,
+    read_json,
+    verdict,
+    write_json,
+)
 from .emotions import EMOTIONS, emotion_colors
 
 # %% auto #0
-__all__ = ['COLORS', 'color_of', 'axis_label', 'plot_layers', 'plot_time', 'plot_centroids', 'plot_dose', 'plot_histograms',
-           'plot_null', 'plot_heatmap', 'plot_correlations', 'plot_confusion', 'plot_gates', 'plot_scores',
-           'plot_embedding', 'plot_clip', 'audio_tag', 'AudioTable', 'audio_table', 'save_figure', 'saved_figure']
+__all__ = [
+    "COLORS",
+    "color_of",
+    "axis_label",
+    "plot_layers",
+    "plot_time",
+    "plot_centroids",
+    "plot_dose",
+    "plot_histograms",
+    "plot_null",
+    "plot_heatmap",
+    "plot_correlations",
+    "plot_confusion",
+    "plot_gates",
+    "plot_scores",
+    "plot_embedding",
+    "plot_clip",
+    "audio_tag",
+    "AudioTable",
+    "audio_table",
+    "save_figure",
+    "saved_figure",
+]
 
 # %% ../nbs/api/15_plots.ipynb #cell003
 if TYPE_CHECKING:
@@ -24,150 +59,236 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # %% ../nbs/api/15_plots.ipynb #cell007
-COLORS = ('#0072b2', '#d55e00', '#009e73', '#7b3294', '#e69f00', '#56b4e9', '#777777')
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#7b3294", "#e69f00", "#56b4e9", "#777777")
+
 
 def color_of(
-    name, # Emotion or any other label
-    position:int=0, # Place in the legend, for labels that are no emotion
-)->str: # Hexadecimal colour
+    name,  # Emotion or any other label
+    position: int = 0,  # Place in the legend, for labels that are no emotion
+) -> str:  # Hexadecimal colour
     "Colour of an emotion, wherever it appears; other labels take theirs from a palette that colour-blind readers can tell apart."
     return emotion_colors.get(str(name), COLORS[position % len(COLORS)])
+
 
 # %% ../nbs/api/15_plots.ipynb #cell010
 def _columns(table, *names):
     missing = [n for n in names if n not in table.columns]
-    if missing: raise KeyError(f"the table lacks the columns {missing}; it has {', '.join(map(str, table.columns))}")
-    if len(table) == 0: raise ValueError("the table is empty; there is nothing to draw")
+    if missing:
+        raise KeyError(
+            f"the table lacks the columns {missing}; it has {', '.join(map(str, table.columns))}"
+        )
+    if len(table) == 0:
+        raise ValueError("the table is empty; there is nothing to draw")
     return table
+
 
 def _axes(ax=None, size=(6, 3.2)):
     import matplotlib.pyplot as plt
-    if ax is None: ax = plt.subplots(figsize=size, layout='constrained')[1]
-    ax.spines[['top', 'right']].set_visible(False)
+
+    if ax is None:
+        ax = plt.subplots(figsize=size, layout="constrained")[1]
+    ax.spines[["top", "right"]].set_visible(False)
     return ax
+
 
 def _grid(n, size, across=3):
     import matplotlib.pyplot as plt
+
     cols = min(n, across)
-    rows = -(-n//cols)
-    axes = plt.subplots(rows, cols, figsize=(size[0]*cols, size[1]*rows), layout='constrained', squeeze=False)[1].ravel()
-    for ax in axes[n:]: ax.set_visible(False)
-    for ax in axes[:n]: ax.spines[['top', 'right']].set_visible(False)
+    rows = -(-n // cols)
+    axes = plt.subplots(
+        rows, cols, figsize=(size[0] * cols, size[1] * rows), layout="constrained", squeeze=False
+    )[1].ravel()
+    for ax in axes[n:]:
+        ax.set_visible(False)
+    for ax in axes[:n]:
+        ax.spines[["top", "right"]].set_visible(False)
     return axes[:n]
+
 
 def _order(values):
     "Emotions in their usual order, then what else there is as it comes."
     kinds = list(dict.fromkeys(values))
     return [e for e in EMOTIONS if e in kinds] + [k for k in kinds if k not in EMOTIONS]
 
+
 # %% ../nbs/api/15_plots.ipynb #cell011
 def axis_label(
-    name:str, # Column
-)->str: # Words with the unit, where the unit is known
+    name: str,  # Column
+) -> str:  # Words with the unit, where the unit is known
     "Label of an axis: descriptors bring their unit, other names lose their underscores."
-    if name in DESCRIPTORS: return f"{name.replace('_', ' ')} ({DESCRIPTORS[name][1]})"
-    return dict(seconds='time (s)', time_s='time (s)', alpha='alpha (residual RMS)', n='prompts averaged').get(name, str(name).replace('_', ' '))
+    if name in DESCRIPTORS:
+        return f"{name.replace('_', ' ')} ({DESCRIPTORS[name][1]})"
+    return dict(
+        seconds="time (s)", time_s="time (s)", alpha="alpha (residual RMS)", n="prompts averaged"
+    ).get(name, str(name).replace("_", " "))
+
 
 # %% ../nbs/api/15_plots.ipynb #cell015
-def _curves(ax, table, x, y, low, high, hue, marker='o'):
+def _curves(ax, table, x, y, low, high, hue, marker="o"):
     "One line a value of `hue`, with a band where the table has an interval."
     for i, k in enumerate(_order(table[hue]) if hue else [None]):
-        t = (table[table[hue] == k] if hue else table).sort_values(x, kind='stable') if table[x].dtype.kind in 'iuf' else (table[table[hue] == k] if hue else table)
-        c, style = color_of(k, i), '-' if k in EMOTIONS else ('-', '--', ':', '-.')[i // len(COLORS) % 4]
-        ax.plot(t[x], t[y], style, marker=marker, ms=3, lw=1.4, color=c, label=None if k is None else str(k))
-        if low in t and high in t: ax.fill_between(t[x], t[low].astype(float), t[high].astype(float), color=c, alpha=.18, lw=0)
+        t = (
+            (table[table[hue] == k] if hue else table).sort_values(x, kind="stable")
+            if table[x].dtype.kind in "iuf"
+            else (table[table[hue] == k] if hue else table)
+        )
+        c, style = (
+            color_of(k, i),
+            "-" if k in EMOTIONS else ("-", "--", ":", "-.")[i // len(COLORS) % 4],
+        )
+        ax.plot(
+            t[x],
+            t[y],
+            style,
+            marker=marker,
+            ms=3,
+            lw=1.4,
+            color=c,
+            label=None if k is None else str(k),
+        )
+        if low in t and high in t:
+            ax.fill_between(
+                t[x], t[low].astype(float), t[high].astype(float), color=c, alpha=0.18, lw=0
+            )
     ax.set(xlabel=axis_label(x), ylabel=axis_label(y))
+
 
 def _lines(ax, values):
     for i, (name, v) in enumerate(values.items()):
-        ax.axhline(v, color='#555555', lw=1, ls=('--', ':', '-.', (0, (5, 1)))[i % 4], label=f'{name} ({v:.2f})')
+        ax.axhline(
+            v,
+            color="#555555",
+            lw=1,
+            ls=("--", ":", "-.", (0, (5, 1)))[i % 4],
+            label=f"{name} ({v:.2f})",
+        )
+
 
 def _legend(ax, beside=False):
     "The legend, beside the axes where it is long."
     n = len(ax.get_legend_handles_labels()[0])
-    if n: ax.legend(frameon=False, fontsize=8, **(dict(loc='upper left', bbox_to_anchor=(1, 1)) if beside or n > 6 else {}))
+    if n:
+        ax.legend(
+            frameon=False,
+            fontsize=8,
+            **(dict(loc="upper left", bbox_to_anchor=(1, 1)) if beside or n > 6 else {}),
+        )
     return ax
 
+
 def plot_layers(
-    table:pd.DataFrame, # One row a layer (and hue): columns x, y and, where there is an interval, low and high
-    x:str='layer', # Column of layers; numbers, or names in the order of the rows
-    y:str='score', # Column of the measure
-    low:str='low', # Column of the lower end
-    high:str='high', # Column of the upper end
-    hue:str|None=None, # Column that makes one curve a value
-    chance:float|None=None, # Chance level, a dashed line
-    baselines:Mapping[str, float]|None=None, # Name -> value of other representations, one line each
-    ax:Axes|None=None, # Axes to draw on
-)->Axes: # The axes
+    table: pd.DataFrame,  # One row a layer (and hue): columns x, y and, where there is an interval, low and high
+    x: str = "layer",  # Column of layers; numbers, or names in the order of the rows
+    y: str = "score",  # Column of the measure
+    low: str = "low",  # Column of the lower end
+    high: str = "high",  # Column of the upper end
+    hue: str | None = None,  # Column that makes one curve a value
+    chance: float | None = None,  # Chance level, a dashed line
+    baselines: Mapping[str, float]
+    | None = None,  # Name -> value of other representations, one line each
+    ax: Axes | None = None,  # Axes to draw on
+) -> Axes:  # The axes
     "A measure over layers with its interval, chance and baselines."
     _columns(table, x, y, *([hue] if hue else []))
     ax = _axes(ax)
     _curves(ax, table, x, y, low, high, hue)
     _lines(ax, ({} if chance is None else dict(chance=chance)) | dict(baselines or {}))
-    if table[x].dtype.kind in 'iuf': ax.xaxis.get_major_locator().set_params(integer=True)
-    else: ax.tick_params(axis='x', rotation=45)
+    if table[x].dtype.kind in "iuf":
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    else:
+        ax.tick_params(axis="x", rotation=45)
     return _legend(ax)
+
 
 # %% ../nbs/api/15_plots.ipynb #cell018
 def plot_time(
-    table:pd.DataFrame, # Columns x, y, hue; low and high for the band; floor_low and floor_high for the shuffled band
-    x:str='seconds', # Column of time, s
-    y:str='similarity', # Column of the measure
-    low:str='low', # Column of the lower end
-    high:str='high', # Column of the upper end
-    hue:str|None='pair', # Column that makes one curve a value
-    ax:Axes|None=None, # Axes to draw on
-)->Axes: # The axes
+    table: pd.DataFrame,  # Columns x, y, hue; low and high for the band; floor_low and floor_high for the shuffled band
+    x: str = "seconds",  # Column of time, s
+    y: str = "similarity",  # Column of the measure
+    low: str = "low",  # Column of the lower end
+    high: str = "high",  # Column of the upper end
+    hue: str | None = "pair",  # Column that makes one curve a value
+    ax: Axes | None = None,  # Axes to draw on
+) -> Axes:  # The axes
     "A measure over the time of the music, with its band and the band of shuffled labels."
     _columns(table, x, y, *([hue] if hue else []))
     ax = _axes(ax)
-    _curves(ax, table, x, y, low, high, hue, marker='')
-    if {'floor_low', 'floor_high'} <= set(table.columns):
-        floor = table.groupby(x)[['floor_low', 'floor_high']].agg(dict(floor_low='min', floor_high='max'))
-        ax.fill_between(floor.index, floor.floor_low, floor.floor_high, color='#999999', alpha=.15, lw=0, label='shuffled labels')
+    _curves(ax, table, x, y, low, high, hue, marker="")
+    if {"floor_low", "floor_high"} <= set(table.columns):
+        floor = table.groupby(x)[["floor_low", "floor_high"]].agg(
+            dict(floor_low="min", floor_high="max")
+        )
+        ax.fill_between(
+            floor.index,
+            floor.floor_low,
+            floor.floor_high,
+            color="#999999",
+            alpha=0.15,
+            lw=0,
+            label="shuffled labels",
+        )
     return _legend(ax)
+
 
 # %% ../nbs/api/15_plots.ipynb #cell021
 def plot_centroids(
-    table:pd.DataFrame, # Columns n, arm ("between", "ceiling", "floor"), pair, similarity, low, high
-    pair:str='all', # Which pair of emotions; "all" is their mean
-    ax:Axes|None=None, # Axes to draw on
-)->Axes: # The axes
+    table: pd.DataFrame,  # Columns n, arm ("between", "ceiling", "floor"), pair, similarity, low, high
+    pair: str = "all",  # Which pair of emotions; "all" is their mean
+    ax: Axes | None = None,  # Axes to draw on
+) -> Axes:  # The axes
     "Similarity of emotion centroids over the number of prompts averaged, between split-half ceiling and shuffled floor."
-    _columns(table, 'n', 'arm', 'pair', 'similarity')
-    check_in('pair', pair, dict.fromkeys(table.pair))
-    part = table[(table.pair == pair) | ((table.pair == 'all') & (table.arm != 'between'))]
+    _columns(table, "n", "arm", "pair", "similarity")
+    check_in("pair", pair, dict.fromkeys(table.pair))
+    part = table[(table.pair == pair) | ((table.pair == "all") & (table.arm != "between"))]
     ax = _axes(ax)
-    _curves(ax, part, 'n', 'similarity', 'low', 'high', 'arm')
-    ax.set(ylabel='cosine of centroids', title=None if pair == 'all' else pair)
+    _curves(ax, part, "n", "similarity", "low", "high", "arm")
+    ax.set(ylabel="cosine of centroids", title=None if pair == "all" else pair)
     return _legend(ax)
+
 
 # %% ../nbs/api/15_plots.ipynb #cell024
 def plot_dose(
-    table:pd.DataFrame, # Columns x, y; low, high; hue (directions); arm "random" rows make the grey band
-    x:str='alpha', # Column of the dose
-    y:str='value', # Column of the outcome
-    hue:str|None=None, # Column that makes one curve a value
-    control:str|None='random', # Value of `hue` whose rows make the 95% band instead of curves
-    ax:Axes|None=None, # Axes to draw on
-)->Axes: # The axes
+    table: pd.DataFrame,  # Columns x, y; low, high; hue (directions); arm "random" rows make the grey band
+    x: str = "alpha",  # Column of the dose
+    y: str = "value",  # Column of the outcome
+    hue: str | None = None,  # Column that makes one curve a value
+    control: str | None = "random",  # Value of `hue` whose rows make the 95% band instead of curves
+    ax: Axes | None = None,  # Axes to draw on
+) -> Axes:  # The axes
     "An outcome over the dose of an intervention, against the band of random directions."
     _columns(table, x, y, *([hue] if hue else []))
     ax, is_control = _axes(ax), table[hue].eq(control) if hue else np.zeros(len(table), bool)
     if np.any(is_control):
-        band = table[is_control].groupby(x)[y].quantile([.025, .975]).unstack()
-        ax.fill_between(band.index, band[.025], band[.975], color='#999999', alpha=.25, lw=0, label=f'{control}, 95%')
-    _curves(ax, table[~is_control], x, y, 'low', 'high', hue)
-    ax.axvline(0, color='#bbbbbb', lw=.8, zorder=0)
+        band = table[is_control].groupby(x)[y].quantile([0.025, 0.975]).unstack()
+        ax.fill_between(
+            band.index,
+            band[0.025],
+            band[0.975],
+            color="#999999",
+            alpha=0.25,
+            lw=0,
+            label=f"{control}, 95%",
+        )
+    _curves(ax, table[~is_control], x, y, "low", "high", hue)
+    ax.axvline(0, color="#bbbbbb", lw=0.8, zorder=0)
     return _legend(ax)
+
 
 # %% ../nbs/api/15_plots.ipynb #cell028
 def plot_histograms(
-    table:pd.DataFrame, # One row a clip
-    columns:Sequence[str]=('tempo', 'mode_score', 'rms_db', 'centroid', 'articulation', 'register'), # Descriptors, one panel each
-    by:str='emotion', # Column of groups
-    bins:int=15, # Bins over the whole range of a panel
-)->np.ndarray: # Array of axes, one a column
+    table: pd.DataFrame,  # One row a clip
+    columns: Sequence[str] = (
+        "tempo",
+        "mode_score",
+        "rms_db",
+        "centroid",
+        "articulation",
+        "register",
+    ),  # Descriptors, one panel each
+    by: str = "emotion",  # Column of groups
+    bins: int = 15,  # Bins over the whole range of a panel
+) -> np.ndarray:  # Array of axes, one a column
     "Histogram of each descriptor, one outline a group, with the groups' medians."
     _columns(table, by, *columns)
     axes = _grid(len(columns), (3, 2.2))
@@ -176,140 +297,197 @@ def plot_histograms(
         edges = np.histogram_bin_edges(v[np.isfinite(v)], bins)
         for i, k in enumerate(_order(table[by])):
             x = v[(table[by] == k) & np.isfinite(v)]
-            ax.hist(x, edges, color=color_of(k, i), alpha=.35, histtype='stepfilled', label=str(k))
+            ax.hist(x, edges, color=color_of(k, i), alpha=0.35, histtype="stepfilled", label=str(k))
             ax.axvline(x.median(), color=color_of(k, i), lw=1.2)
-        ax.set(xlabel=axis_label(c), ylabel='clips')
+        ax.set(xlabel=axis_label(c), ylabel="clips")
     _legend(axes[:3][-1], beside=True)
     return axes
 
+
 # %% ../nbs/api/15_plots.ipynb #cell031
 def plot_null(
-    null:Sequence[float], # Statistic under permutation, one a permutation
-    observed:float, # Statistic of the real labels
-    label:str='statistic', # Name of the statistic
-    ax:Axes|None=None, # Axes to draw on
-)->Axes: # The axes
+    null: Sequence[float],  # Statistic under permutation, one a permutation
+    observed: float,  # Statistic of the real labels
+    label: str = "statistic",  # Name of the statistic
+    ax: Axes | None = None,  # Axes to draw on
+) -> Axes:  # The axes
     "Permutation distribution with the observed value and its p-value (1 + null at least as large) / (1 + permutations)."
     null = np.asarray(null, float)
-    if null.size == 0 or not np.isfinite(null).all(): raise ValueError(f"null must hold finite numbers, one a permutation; got {null.size} values")
-    ax, p = _axes(ax, (4.5, 2.8)), (1 + (null >= observed).sum())/(1 + len(null))
-    ax.hist(null, 30, color='#999999', alpha=.7, label=f'{len(null)} permutations')
-    ax.axvline(observed, color='#d55e00', lw=1.8, label=f'observed {observed:.3g}, p = {p:.2g}')
-    ax.set(xlabel=label, ylabel='permutations')
+    if null.size == 0 or not np.isfinite(null).all():
+        raise ValueError(
+            f"null must hold finite numbers, one a permutation; got {null.size} values"
+        )
+    ax, p = _axes(ax, (4.5, 2.8)), (1 + (null >= observed).sum()) / (1 + len(null))
+    ax.hist(null, 30, color="#999999", alpha=0.7, label=f"{len(null)} permutations")
+    ax.axvline(observed, color="#d55e00", lw=1.8, label=f"observed {observed:.3g}, p = {p:.2g}")
+    ax.set(xlabel=label, ylabel="permutations")
     return _legend(ax)
+
 
 # %% ../nbs/api/15_plots.ipynb #cell035
 def _heat(ax, values, rows, cols, vmin, vmax, cmap, text):
-    im = ax.imshow(values, vmin=vmin, vmax=vmax, cmap=cmap, aspect='auto')
-    ax.set_xticks(range(len(cols)), cols, rotation=45, ha='right', fontsize=8)
+    im = ax.imshow(values, vmin=vmin, vmax=vmax, cmap=cmap, aspect="auto")
+    ax.set_xticks(range(len(cols)), cols, rotation=45, ha="right", fontsize=8)
     ax.set_yticks(range(len(rows)), rows, fontsize=8)
     for i, j in np.ndindex(values.shape):
         if text and np.isfinite(values[i, j]):
             r, g, b, _ = im.cmap(im.norm(values[i, j]))
-            ax.text(j, i, text.format(values[i, j]), ha='center', va='center', fontsize=7, color='white' if .3*r + .59*g + .11*b < .5 else 'black')
+            ax.text(
+                j,
+                i,
+                text.format(values[i, j]),
+                ha="center",
+                va="center",
+                fontsize=7,
+                color="white" if 0.3 * r + 0.59 * g + 0.11 * b < 0.5 else "black",
+            )
     return im
 
+
 def plot_heatmap(
-    table:pd.DataFrame, # Numbers; its index and columns label rows and columns
-    center:float|None=None, # Value of the neutral colour (two-sided scale); None for a one-sided scale
-    label:str='', # Name and unit of the numbers, beside the colour bar
-    text:str='{:.2f}', # Format of the number in a cell; '' for none
-    ax:Axes|None=None, # Axes to draw on
-)->Axes: # The axes
+    table: pd.DataFrame,  # Numbers; its index and columns label rows and columns
+    center: float
+    | None = None,  # Value of the neutral colour (two-sided scale); None for a one-sided scale
+    label: str = "",  # Name and unit of the numbers, beside the colour bar
+    text: str = "{:.2f}",  # Format of the number in a cell; '' for none
+    ax: Axes | None = None,  # Axes to draw on
+) -> Axes:  # The axes
     "A matrix with its numbers written in."
-    if table.size == 0: raise ValueError("the table is empty; there is nothing to draw")
+    if table.size == 0:
+        raise ValueError("the table is empty; there is nothing to draw")
     v = table.to_numpy(float)
-    reach = None if center is None else np.nanmax(np.abs(v - center)) or 1.
-    ax = _axes(ax, (1.6 + (.55 if text else .3)*v.shape[1], 1.2 + .38*v.shape[0]))
+    reach = None if center is None else np.nanmax(np.abs(v - center)) or 1.0
+    ax = _axes(ax, (1.6 + (0.55 if text else 0.3) * v.shape[1], 1.2 + 0.38 * v.shape[0]))
     low, high = (None, None) if center is None else (center - reach, center + reach)
-    im = _heat(ax, v, table.index, table.columns, low, high, 'viridis' if center is None else 'RdBu_r', text)
+    im = _heat(
+        ax,
+        v,
+        table.index,
+        table.columns,
+        low,
+        high,
+        "viridis" if center is None else "RdBu_r",
+        text,
+    )
     bar = ax.figure.colorbar(im, ax=ax, label=label)
-    if np.nanmin(v) < np.nanmax(v): bar.ax.set_ylim(np.nanmin(v), np.nanmax(v))
-    ax.set(xlabel=axis_label(table.columns.name or ''), ylabel=axis_label(table.index.name or ''))
+    if np.nanmin(v) < np.nanmax(v):
+        bar.ax.set_ylim(np.nanmin(v), np.nanmax(v))
+    ax.set(xlabel=axis_label(table.columns.name or ""), ylabel=axis_label(table.index.name or ""))
     return ax
+
 
 # %% ../nbs/api/15_plots.ipynb #cell038
 def plot_correlations(
-    table:pd.DataFrame, # One row a clip
-    columns:Sequence[str]|None=None, # Columns to correlate; default: all numeric ones but chroma and MFCC
-    method:str='spearman', # spearman or pearson
-    ax:Axes|None=None, # Axes to draw on
-)->Axes: # The axes
+    table: pd.DataFrame,  # One row a clip
+    columns: Sequence[str]
+    | None = None,  # Columns to correlate; default: all numeric ones but chroma and MFCC
+    method: str = "spearman",  # spearman or pearson
+    ax: Axes | None = None,  # Axes to draw on
+) -> Axes:  # The axes
     "Heat map of the correlations of columns."
-    check_in('method', method, ('spearman', 'pearson'))
-    names = columns or [c for c in table.select_dtypes('number') if not c.startswith(('chroma_', 'mfcc_'))]
-    r = _columns(table, *names)[list(names)].rank().corr() if method == 'spearman' else _columns(table, *names)[list(names)].corr()
-    return plot_heatmap(r, 0, f'{method} correlation', ax=ax)
+    check_in("method", method, ("spearman", "pearson"))
+    names = columns or [
+        c for c in table.select_dtypes("number") if not c.startswith(("chroma_", "mfcc_"))
+    ]
+    r = (
+        _columns(table, *names)[list(names)].rank().corr()
+        if method == "spearman"
+        else _columns(table, *names)[list(names)].corr()
+    )
+    return plot_heatmap(r, 0, f"{method} correlation", ax=ax)
+
 
 # %% ../nbs/api/15_plots.ipynb #cell041
 def plot_confusion(
-    table:pd.DataFrame, # (true, predicted): counts or shares, labels as index and columns
-    normalize:bool=True, # Show shares of each true class
-    ax:Axes|None=None, # Axes to draw on
-)->Axes: # The axes
+    table: pd.DataFrame,  # (true, predicted): counts or shares, labels as index and columns
+    normalize: bool = True,  # Show shares of each true class
+    ax: Axes | None = None,  # Axes to draw on
+) -> Axes:  # The axes
     "Confusion matrix: rows are true labels, columns predictions."
     rows, cols = _order(table.index), _order(table.columns)
     t = table.loc[rows, cols]
     t = t.div(t.sum(axis=1).replace(0, np.nan), axis=0) if normalize else t
-    t.index.name, t.columns.name = 'true', 'predicted'
-    return plot_heatmap(t, None, 'share of true class' if normalize else 'clips', '{:.2f}' if normalize else '{:.0f}', ax)
+    t.index.name, t.columns.name = "true", "predicted"
+    return plot_heatmap(
+        t,
+        None,
+        "share of true class" if normalize else "clips",
+        "{:.2f}" if normalize else "{:.0f}",
+        ax,
+    )
+
 
 # %% ../nbs/api/15_plots.ipynb #cell044
 def plot_gates(
-    gates:Iterable[Gate]|pd.DataFrame, # Gates, or their table (gate, value, low, high, bar, passed)
-    ax:Axes|None=None, # Axes to draw on
-)->Axes: # The axes
+    gates: Iterable[Gate]
+    | pd.DataFrame,  # Gates, or their table (gate, value, low, high, bar, passed)
+    ax: Axes | None = None,  # Axes to draw on
+) -> Axes:  # The axes
     "Gates as a table: value with interval, bar, GO or ITERATE a row, and the verdict over all as the title; PAUSE when fewer than half passed."
     import pandas as pd
+
     gates = gates if isinstance(gates, pd.DataFrame) else gates_table(list(gates))
-    t = _columns(gates, 'gate', 'value', 'low', 'high', 'bar', 'passed')
-    ax = _axes(ax, (10, .6 + .32*len(t)))
-    ax.axis('off')
-    interval = [f'{l:.3g} to {h:.3g}' if l == l and h == h else '' for l, h in zip(t.low, t.high)]
-    cells = [[g, f'{v:.3g}', i, b, 'GO' if p else 'ITERATE'] for g, v, i, b, p in zip(t.gate, t.value, interval, t.bar, t.passed)]
-    drawn = ax.table(cells, colLabels=['gate', 'value', 'interval', 'bar', ''], loc='center', cellLoc='left', colWidths=[.52, .1, .18, .09, .11])
+    t = _columns(gates, "gate", "value", "low", "high", "bar", "passed")
+    ax = _axes(ax, (10, 0.6 + 0.32 * len(t)))
+    ax.axis("off")
+    interval = [f"{l:.3g} to {h:.3g}" if l == l and h == h else "" for l, h in zip(t.low, t.high)]
+    cells = [
+        [g, f"{v:.3g}", i, b, "GO" if p else "ITERATE"]
+        for g, v, i, b, p in zip(t.gate, t.value, interval, t.bar, t.passed)
+    ]
+    drawn = ax.table(
+        cells,
+        colLabels=["gate", "value", "interval", "bar", ""],
+        loc="center",
+        cellLoc="left",
+        colWidths=[0.52, 0.1, 0.18, 0.09, 0.11],
+    )
     drawn.auto_set_font_size(False)
     drawn.set_fontsize(9)
     drawn.scale(1, 1.3)
     for (r, c), cell in drawn.get_celld().items():
-        cell.set_linewidth(.3)
-        cell.PAD = .02 if c == 0 else .06
-        if c == 4 and r > 0: cell.set_facecolor('#cfe8d5' if t.passed.iloc[r - 1] else '#f6d5c3')
-    ax.set_title(verdict(t.itertuples()), loc='left', fontsize=10)
+        cell.set_linewidth(0.3)
+        cell.PAD = 0.02 if c == 0 else 0.06
+        if c == 4 and r > 0:
+            cell.set_facecolor("#cfe8d5" if t.passed.iloc[r - 1] else "#f6d5c3")
+    ax.set_title(verdict(t.itertuples()), loc="left", fontsize=10)
     return ax
+
 
 # %% ../nbs/api/15_plots.ipynb #cell047
 def plot_scores(
-    table:pd.DataFrame, # One row a representation: columns x, y and, where there is an interval, low and high
-    x:str='representation', # Column of names
-    y:str='score', # Column of the measure
-    low:str='low', # Column of the lower end
-    high:str='high', # Column of the upper end
-    chance:float|None=None, # Chance level, a dashed line
-    ax:Axes|None=None, # Axes to draw on
-)->Axes: # The axes
+    table: pd.DataFrame,  # One row a representation: columns x, y and, where there is an interval, low and high
+    x: str = "representation",  # Column of names
+    y: str = "score",  # Column of the measure
+    low: str = "low",  # Column of the lower end
+    high: str = "high",  # Column of the upper end
+    chance: float | None = None,  # Chance level, a dashed line
+    ax: Axes | None = None,  # Axes to draw on
+) -> Axes:  # The axes
     "One bar a representation with its interval, in the order of the table."
     t = _columns(table, x, y)
-    ax = _axes(ax, (6, .6 + .3*len(t)))
+    ax = _axes(ax, (6, 0.6 + 0.3 * len(t)))
     at, v = np.arange(len(t)), t[y].astype(float).to_numpy()
-    ax.barh(at, v, color=[color_of(k) for k in t[x]], alpha=.8)
+    ax.barh(at, v, color=[color_of(k) for k in t[x]], alpha=0.8)
     if low in t and high in t:
         ends = np.abs(t[[low, high]].astype(float).to_numpy().T - v)
-        ax.errorbar(v, at, xerr=np.nan_to_num(ends), fmt='none', ecolor='#333333', lw=1, capsize=2)
+        ax.errorbar(v, at, xerr=np.nan_to_num(ends), fmt="none", ecolor="#333333", lw=1, capsize=2)
     ax.set_yticks(at, t[x].astype(str))
     ax.invert_yaxis()
     ax.set_xlabel(axis_label(y))
-    if chance is not None: ax.axvline(chance, color='#555555', ls='--', lw=1, label=f'chance ({chance:.2f})')
+    if chance is not None:
+        ax.axvline(chance, color="#555555", ls="--", lw=1, label=f"chance ({chance:.2f})")
     return _legend(ax)
+
 
 # %% ../nbs/api/15_plots.ipynb #cell051
 def plot_embedding(
-    table:pd.DataFrame, # One row a clip (and panel): columns x, y, by
-    by:str='emotion', # Column of groups
-    panel:str|None=None, # Column that makes one small picture a value, e.g. "layer"
-    x:str='x', # Column of the first coordinate
-    y:str='y', # Column of the second coordinate
-)->np.ndarray: # Array of axes, one a panel
+    table: pd.DataFrame,  # One row a clip (and panel): columns x, y, by
+    by: str = "emotion",  # Column of groups
+    panel: str | None = None,  # Column that makes one small picture a value, e.g. "layer"
+    x: str = "x",  # Column of the first coordinate
+    y: str = "y",  # Column of the second coordinate
+) -> np.ndarray:  # Array of axes, one a panel
     "Scatter of two coordinates by emotion, small multiples over layers."
     _columns(table, x, y, by, *([panel] if panel else []))
     kinds = list(dict.fromkeys(table[panel])) if panel else [None]
@@ -317,106 +495,182 @@ def plot_embedding(
     for ax, k in zip(axes, kinds):
         t = table[table[panel] == k] if panel else table
         for i, g in enumerate(_order(table[by])):
-            ax.scatter(t[x][t[by] == g], t[y][t[by] == g], s=10, alpha=.75, lw=0, color=color_of(g, i), label=str(g))
-        ax.set(xlabel=axis_label(x), ylabel=axis_label(y), title=None if k is None else str(k), xticks=[], yticks=[])
+            ax.scatter(
+                t[x][t[by] == g],
+                t[y][t[by] == g],
+                s=10,
+                alpha=0.75,
+                lw=0,
+                color=color_of(g, i),
+                label=str(g),
+            )
+        ax.set(
+            xlabel=axis_label(x),
+            ylabel=axis_label(y),
+            title=None if k is None else str(k),
+            xticks=[],
+            yticks=[],
+        )
     _legend(axes[:4][-1], beside=True)
     return axes
 
+
 # %% ../nbs/api/15_plots.ipynb #cell055
 def plot_clip(
-    wave:np.ndarray, # Mono samples, (sample,)
-    sr:int, # Sample rate, Hz
-    title:str='', # Title over the first panel
-)->np.ndarray: # Three axes: waveform, spectrogram, chroma
+    wave: np.ndarray,  # Mono samples, (sample,)
+    sr: int,  # Sample rate, Hz
+    title: str = "",  # Title over the first panel
+) -> np.ndarray:  # Three axes: waveform, spectrogram, chroma
     "Waveform, spectrogram and chroma of a clip over one time axis."
     import matplotlib.pyplot as plt
+
     wave = check_clip(wave, sr)
-    short, long = spectrum(wave, sr, .064, .02), spectrum(wave, sr, .5, .125)
-    p, span = spectral_peaks(long), len(wave)/sr
-    chroma = np.array([pitch_classes(type(p)(*(v[p.frame == f] for v in (p.frame, p.freq, p.amp, p.salience))))[0] for f in range(len(long.mag))])
-    axes = plt.subplots(3, 1, figsize=(6, 4.5), sharex=True, layout='constrained')[1]
-    step = max(1, len(wave)//1500)
-    axes[0].plot(np.arange(len(wave))[::step]/sr, wave[::step], lw=.5, color='#0072b2')
-    axes[1].imshow(20*np.log10(short.mag.T + 1e-5), origin='lower', aspect='auto', extent=(0, span, 0, sr/2), vmin=-90, cmap='magma')
-    axes[2].imshow(chroma.T, origin='lower', aspect='auto', extent=(0, span, -.5, 11.5), cmap='viridis')
+    short, long = spectrum(wave, sr, 0.064, 0.02), spectrum(wave, sr, 0.5, 0.125)
+    p, span = spectral_peaks(long), len(wave) / sr
+    chroma = np.array(
+        [
+            pitch_classes(
+                type(p)(*(v[p.frame == f] for v in (p.frame, p.freq, p.amp, p.salience)))
+            )[0]
+            for f in range(len(long.mag))
+        ]
+    )
+    axes = plt.subplots(3, 1, figsize=(6, 4.5), sharex=True, layout="constrained")[1]
+    step = max(1, len(wave) // 1500)
+    axes[0].plot(np.arange(len(wave))[::step] / sr, wave[::step], lw=0.5, color="#0072b2")
+    axes[1].imshow(
+        20 * np.log10(short.mag.T + 1e-5),
+        origin="lower",
+        aspect="auto",
+        extent=(0, span, 0, sr / 2),
+        vmin=-90,
+        cmap="magma",
+    )
+    axes[2].imshow(
+        chroma.T, origin="lower", aspect="auto", extent=(0, span, -0.5, 11.5), cmap="viridis"
+    )
     axes[2].set_yticks(range(12), PITCHES, fontsize=6)
-    for ax, label in zip(axes, ('amplitude', 'frequency (Hz)', 'pitch class')): ax.set_ylabel(label)
+    for ax, label in zip(axes, ("amplitude", "frequency (Hz)", "pitch class")):
+        ax.set_ylabel(label)
     axes[0].set_title(title)
-    axes[2].set_xlabel('time (s)')
+    axes[2].set_xlabel("time (s)")
     return axes
+
 
 # %% ../nbs/api/15_plots.ipynb #cell058
 def audio_tag(
-    wave:np.ndarray, # Mono samples, (sample,), full scale at 1
-    sr:int, # Sample rate, Hz
-    format:str='mp3', # mp3 (small), flac or wav (exact)
-)->str: # HTML
+    wave: np.ndarray,  # Mono samples, (sample,), full scale at 1
+    sr: int,  # Sample rate, Hz
+    format: str = "mp3",  # mp3 (small), flac or wav (exact)
+) -> str:  # HTML
     "An `<audio>` player with the sound inside the page."
     import soundfile as sf
-    check_in('format', format, ('mp3', 'flac', 'wav'))
+
+    check_in("format", format, ("mp3", "flac", "wav"))
     buffer = io.BytesIO()
-    options = dict(subtype='MPEG_LAYER_III', compression_level=.7, bitrate_mode='VARIABLE') if format == 'mp3' else {}
+    options = (
+        dict(subtype="MPEG_LAYER_III", compression_level=0.7, bitrate_mode="VARIABLE")
+        if format == "mp3"
+        else {}
+    )
     sf.write(buffer, np.clip(check_clip(wave, sr), -1, 1), sr, format=format.upper(), **options)
     data = base64.b64encode(buffer.getvalue()).decode()
-    kind = dict(mp3='mpeg', flac='flac', wav='wav')[format]
+    kind = dict(mp3="mpeg", flac="flac", wav="wav")[format]
     return f'<audio controls preload="none" src="data:audio/{kind};base64,{data}"></audio>'
+
 
 # %% ../nbs/api/15_plots.ipynb #cell061
 class AudioTable:
     "A table with players; shows itself in a notebook and on a page."
-    def __init__(self,
-        page:str, # HTML of the table
-    ): self.page = page
-    def _repr_html_(self): return self.page
-    def __str__(self): return self.page
-    def __len__(self): return len(self.page)
+
+    def __init__(
+        self,
+        page: str,  # HTML of the table
+    ):
+        self.page = page
+
+    def _repr_html_(self):
+        return self.page
+
+    def __str__(self):
+        return self.page
+
+    def __len__(self):
+        return len(self.page)
+
 
 def audio_table(
-    df:pd.DataFrame, # One row a clip: a column of samples (arrays) or of paths, and columns to show
-    audio:str='audio', # Column of sounds
-    columns:Sequence[str]|None=None, # Columns to show beside the players; default: all others
-    sr:int|None=None, # Sample rate of arrays, Hz; files bring their own
-    format:str='mp3', # As in `audio_tag`
-)->AudioTable: # HTML table with players
+    df: pd.DataFrame,  # One row a clip: a column of samples (arrays) or of paths, and columns to show
+    audio: str = "audio",  # Column of sounds
+    columns: Sequence[str] | None = None,  # Columns to show beside the players; default: all others
+    sr: int | None = None,  # Sample rate of arrays, Hz; files bring their own
+    format: str = "mp3",  # As in `audio_tag`
+) -> AudioTable:  # HTML table with players
     "A table of clips to listen to."
     from musicgen_emotion.acoustics import read_wave
+
     _columns(df, audio, *(columns or []))
     shown = [c for c in df.columns if c != audio] if columns is None else list(columns)
-    def _cell(x): return f'{x:.3g}' if isinstance(x, (float, np.floating)) else html.escape(str(x))
+
+    def _cell(x):
+        return f"{x:.3g}" if isinstance(x, (float, np.floating)) else html.escape(str(x))
+
     def _sound(x):
-        if not isinstance(x, (str, Path)) and sr is None: raise ValueError("sr must be given in Hz with arrays; only files bring their own")
-        return audio_tag(*(read_wave(x) if isinstance(x, (str, Path)) else (np.asarray(x), sr)), format)
-    head = ''.join(f'<th>{html.escape(axis_label(c))}</th>' for c in shown)
-    rows = ''.join('<tr>' + ''.join(f'<td>{_cell(r[c])}</td>' for c in shown) + f'<td>{_sound(r[audio])}</td></tr>' for r in df.to_dict('records'))
-    return AudioTable(f'<table class="audio-table"><thead><tr>{head}<th>listen</th></tr></thead><tbody>{rows}</tbody></table>')
+        if not isinstance(x, (str, Path)) and sr is None:
+            raise ValueError("sr must be given in Hz with arrays; only files bring their own")
+        return audio_tag(
+            *(read_wave(x) if isinstance(x, (str, Path)) else (np.asarray(x), sr)), format
+        )
+
+    head = "".join(f"<th>{html.escape(axis_label(c))}</th>" for c in shown)
+    rows = "".join(
+        "<tr>"
+        + "".join(f"<td>{_cell(r[c])}</td>" for c in shown)
+        + f"<td>{_sound(r[audio])}</td></tr>"
+        for r in df.to_dict("records")
+    )
+    return AudioTable(
+        f'<table class="audio-table"><thead><tr>{head}<th>listen</th></tr></thead><tbody>{rows}</tbody></table>'
+    )
+
 
 # %% ../nbs/api/15_plots.ipynb #cell065
 def save_figure(
-    ax:Axes|np.ndarray, # Axes, or array of axes of one figure
-    path:Path|str, # PNG file
-    caption:str, # What the figure shows, with n and what bands mean
-    alt:str, # What is to be seen, for those who cannot see it
-    dpi:int=110, # Pixels an inch
-    close:bool=False, # Close the figure afterwards; for work outside notebooks
-)->Path: # The path
+    ax: Axes | np.ndarray,  # Axes, or array of axes of one figure
+    path: Path | str,  # PNG file
+    caption: str,  # What the figure shows, with n and what bands mean
+    alt: str,  # What is to be seen, for those who cannot see it
+    dpi: int = 110,  # Pixels an inch
+    close: bool = False,  # Close the figure afterwards; for work outside notebooks
+) -> Path:  # The path
     "Write a PNG and beside it a JSON file of the same name with `caption` and `alt`."
     import matplotlib.pyplot as plt
+
     path = Path(path)
-    check_in('suffix of the figure', path.suffix, ('.png',))
-    for name, text in (('caption', caption), ('alt', alt)):
-        if not str(text).strip(): raise ValueError(f"{name} must not be empty; got {text!r}")
+    check_in("suffix of the figure", path.suffix, (".png",))
+    for name, text in (("caption", caption), ("alt", alt)):
+        if not str(text).strip():
+            raise ValueError(f"{name} must not be empty; got {text!r}")
     figure = np.ravel(ax)[0].figure
-    with atomic_path(path) as tmp: figure.savefig(tmp, dpi=dpi, format='png', bbox_inches='tight', metadata=dict(Software=None))
-    write_json(path.with_suffix('.json'), dict(caption=caption, alt=alt))
-    if close: plt.close(figure)
+    with atomic_path(path) as tmp:
+        figure.savefig(
+            tmp, dpi=dpi, format="png", bbox_inches="tight", metadata=dict(Software=None)
+        )
+    write_json(path.with_suffix(".json"), dict(caption=caption, alt=alt))
+    if close:
+        plt.close(figure)
     return path
+
 
 # %% ../nbs/api/15_plots.ipynb #cell070
 def saved_figure(
-    path:Path|str, # PNG file that `save_figure` wrote
-): # IPython.display.HTML
+    path: Path | str,  # PNG file that `save_figure` wrote
+):  # IPython.display.HTML
     "The picture, with its alternative text and its caption, as an element that holds all of it. Raises FileNotFoundError for a figure that is not there."
     from IPython.display import HTML
+
     path = Path(path)
-    side, data = read_json(path.with_suffix('.json')), base64.b64encode(path.read_bytes()).decode()
-    return HTML(f'<figure><img src="data:image/png;base64,{data}" alt="{html.escape(side["alt"])}" style="max-width:100%"><figcaption><em>{html.escape(side["caption"])}</em></figcaption></figure>')
+    side, data = read_json(path.with_suffix(".json")), base64.b64encode(path.read_bytes()).decode()
+    return HTML(
+        f'<figure><img src="data:image/png;base64,{data}" alt="{html.escape(side["alt"])}" style="max-width:100%"><figcaption><em>{html.escape(side["caption"])}</em></figcaption></figure>'
+    )

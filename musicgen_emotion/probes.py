@@ -10,535 +10,956 @@ import numpy as np
 import pandas as pd
 import torch
 from .core import check_count
-from .stats import (Estimate, Tested, balanced_accuracies, bootstrap_weights, interval, label_per_group, max_t,
-                                    paired_difference, permutation_p, permute_labels)
+from musicgen_emotion.stats import (
+    Estimate,
+    Tested,
+    balanced_accuracies,
+    bootstrap_weights,
+    interval,
+    label_per_group,
+    max_t,
+    paired_difference,
+    permutation_p,
+    permute_labels,
+)
 
 # %% auto #0
-__all__ = ['LAMBDAS', 'Folds', 'grouped_folds', 'leave_word_out', 'Best', 'ProbeResult', 'probe_layers', 'logistic_probe',
-           'mlp_probe', 'probe_regression', 'mask_words', 'probe_text', 'majority_baseline', 'compare_probes',
-           'encodes']
+__all__ = [
+    "LAMBDAS",
+    "Folds",
+    "grouped_folds",
+    "leave_word_out",
+    "Best",
+    "ProbeResult",
+    "probe_layers",
+    "logistic_probe",
+    "mlp_probe",
+    "probe_regression",
+    "mask_words",
+    "probe_text",
+    "majority_baseline",
+    "compare_probes",
+    "encodes",
+]
+
 
 # %% ../nbs/api/30_probes.ipynb #cell009
 @dataclass(frozen=True)
 class Folds:
     "The held-out fold of each row, and the group of each row; a group must not be split"
-    fold:np.ndarray # (row,) integers 0 .. n_folds - 1
-    groups:np.ndarray # (row,) unit that is held out as a whole
+
+    fold: np.ndarray  # (row,) integers 0 .. n_folds - 1
+    groups: np.ndarray  # (row,) unit that is held out as a whole
+
     def __post_init__(self):
         fold, groups = np.asarray(self.fold), np.asarray(self.groups)
-        if fold.ndim!=1 or fold.shape!=groups.shape: raise ValueError(f"fold and groups must be (row,) of one length, got {fold.shape} and {groups.shape}")
-        if len(used:=np.unique(fold))<2 or (used!=np.arange(len(used))).any(): raise ValueError(f"fold must hold 0 .. n_folds - 1 with at least two folds, got {used[:10]}")
-        if label_per_group(fold, groups) is None: raise ValueError("a group is split over several folds: its rows would be in training and test at once")
-        object.__setattr__(self, 'fold', fold.astype(int)); object.__setattr__(self, 'groups', groups)
-    def __len__(self): return int(self.fold.max())+1
+        if fold.ndim != 1 or fold.shape != groups.shape:
+            raise ValueError(
+                f"fold and groups must be (row,) of one length, got {fold.shape} and {groups.shape}"
+            )
+        if len(used := np.unique(fold)) < 2 or (used != np.arange(len(used))).any():
+            raise ValueError(
+                f"fold must hold 0 .. n_folds - 1 with at least two folds, got {used[:10]}"
+            )
+        if label_per_group(fold, groups) is None:
+            raise ValueError(
+                "a group is split over several folds: its rows would be in training and test at once"
+            )
+        object.__setattr__(self, "fold", fold.astype(int))
+        object.__setattr__(self, "groups", groups)
+
+    def __len__(self):
+        return int(self.fold.max()) + 1
+
     def __iter__(self):
-        for f in range(len(self)): yield np.flatnonzero(self.fold!=f), np.flatnonzero(self.fold==f)
+        for f in range(len(self)):
+            yield np.flatnonzero(self.fold != f), np.flatnonzero(self.fold == f)
+
 
 # %% ../nbs/api/30_probes.ipynb #cell013
 def _deal(codes, g, n_folds, rng):
     "Fold of each row: groups, largest first, go where their classes are rarest so far"
-    k, n = codes.max()+1, g.max()+1
-    counts = np.zeros((n, k)); np.add.at(counts, (g, codes), 1)
+    k, n = codes.max() + 1, g.max() + 1
+    counts = np.zeros((n, k))
+    np.add.at(counts, (g, codes), 1)
     load, out = np.zeros((n_folds, k)), np.zeros(n, int)
     for i in sorted(rng.permutation(n), key=lambda i: -counts[i].sum()):
-        cost = (((load+counts[i])**2-load**2)/counts.sum(0)**2).sum(1)
-        out[i] = np.lexsort((rng.random(n_folds), load.sum(1), cost.round(12)))[0]; load[out[i]] += counts[i]
+        cost = (((load + counts[i]) ** 2 - load**2) / counts.sum(0) ** 2).sum(1)
+        out[i] = np.lexsort((rng.random(n_folds), load.sum(1), cost.round(12)))[0]
+        load[out[i]] += counts[i]
     return out[g]
+
 
 def _check_classes(fold, codes, names):
     for f in np.unique(fold):
-        if len(gone:=np.setdiff1d(range(len(names)), codes[fold!=f])):
-            raise ValueError(f"class {names.tolist()[gone[0]]!r} is missing from the training part of fold {f}: give every class at least two groups")
+        if len(gone := np.setdiff1d(range(len(names)), codes[fold != f])):
+            raise ValueError(
+                f"class {names.tolist()[gone[0]]!r} is missing from the training part of fold {f}: give every class at least two groups"
+            )
+
 
 # %% ../nbs/api/30_probes.ipynb #cell014
 def grouped_folds(
-    labels:np.ndarray|None, # (row,) classes to spread evenly over folds; None for a continuous target
-    groups:np.ndarray|None=None, # (row,) units held out as a whole; None: rows
-    n_folds:int=5, # number of folds
-    seed:int=0 # seed of the shuffle
-)->Folds: # folds that split no group
+    labels: np.ndarray
+    | None,  # (row,) classes to spread evenly over folds; None for a continuous target
+    groups: np.ndarray | None = None,  # (row,) units held out as a whole; None: rows
+    n_folds: int = 5,  # number of folds
+    seed: int = 0,  # seed of the shuffle
+) -> Folds:  # folds that split no group
     "Stratified folds that hold out whole groups; raises ValueError for fewer groups than folds or a class missing from a training part"
-    if labels is None and groups is None: raise ValueError("give labels or groups (or both)")
-    names, codes = np.unique(np.zeros(len(groups)) if labels is None else np.asarray(labels), return_inverse=True)
+    if labels is None and groups is None:
+        raise ValueError("give labels or groups (or both)")
+    names, codes = np.unique(
+        np.zeros(len(groups)) if labels is None else np.asarray(labels), return_inverse=True
+    )
     groups = np.arange(len(codes)) if groups is None else np.asarray(groups)
-    if groups.shape!=codes.shape: raise ValueError(f"labels and groups must have the same rows, got {codes.shape} and {groups.shape}")
-    u, g = np.unique(groups, return_inverse=True); n = len(u)
-    n_folds = check_count('n_folds', n_folds, 2)
-    if n<n_folds: raise ValueError(f"there are {n} groups but {n_folds} folds: use at most {n} folds")
+    if groups.shape != codes.shape:
+        raise ValueError(
+            f"labels and groups must have the same rows, got {codes.shape} and {groups.shape}"
+        )
+    u, g = np.unique(groups, return_inverse=True)
+    n = len(u)
+    n_folds = check_count("n_folds", n_folds, 2)
+    if n < n_folds:
+        raise ValueError(f"there are {n} groups but {n_folds} folds: use at most {n} folds")
     fold = np.unique(_deal(codes, g, n_folds, np.random.default_rng(seed)), return_inverse=True)[1]
     _check_classes(fold, codes, names)
     return Folds(fold, groups)
 
+
 # %% ../nbs/api/30_probes.ipynb #cell018
 def leave_word_out(
-    labels:np.ndarray, # (row,) emotions
-    words:np.ndarray, # (row,) emotion word of each row
-    together:bool=True, # hold out one word of every emotion at once; False: one word a fold
-    seed:int=0 # which words are held out together
-)->Folds: # one fold per word, or per set of words
+    labels: np.ndarray,  # (row,) emotions
+    words: np.ndarray,  # (row,) emotion word of each row
+    together: bool = True,  # hold out one word of every emotion at once; False: one word a fold
+    seed: int = 0,  # which words are held out together
+) -> Folds:  # one fold per word, or per set of words
     "Folds that hold out whole emotion words; raises ValueError when an emotion has a single word"
     per = label_per_group(labels, words)
-    if per is None: raise ValueError("a word appears under several emotions: leave_word_out needs one emotion per word")
+    if per is None:
+        raise ValueError(
+            "a word appears under several emotions: leave_word_out needs one emotion per word"
+        )
     kinds, count = np.unique(per, return_counts=True)
-    if count.min()<2: raise ValueError(f"emotion {kinds.tolist()[count.argmin()]!r} has a single word: holding it out leaves none to train on")
+    if count.min() < 2:
+        raise ValueError(
+            f"emotion {kinds.tolist()[count.argmin()]!r} has a single word: holding it out leaves none to train on"
+        )
     return grouped_folds(labels, words, count.max() if together else len(per), seed)
+
 
 # %% ../nbs/api/30_probes.ipynb #cell023
 @dataclass(frozen=True)
 class Best:
     "The best layer, chosen inside the folds, and the held-out score of that choice"
-    name:str # the layer that was chosen in most folds
-    score:Estimate # balanced accuracy where every fold uses the layer that its own training part preferred
-    p:float # permutation p of that score, NaN without permutations
-    chosen:list # layer chosen in each fold
+
+    name: str  # the layer that was chosen in most folds
+    score: Estimate  # balanced accuracy where every fold uses the layer that its own training part preferred
+    p: float  # permutation p of that score, NaN without permutations
+    chosen: list  # layer chosen in each fold
+
 
 # %% ../nbs/api/30_probes.ipynb #cell026
 @dataclass(frozen=True)
 class ProbeResult:
     "Scores of probes on the same rows and folds"
-    table:pd.DataFrame # one row a layer: layer, name, score, low, high, half_width, p, p_max, control, selectivity, seen, lam, n, n_groups, chance
-    predictions:np.ndarray = field(repr=False) # (layer, row) held-out predictions
-    y:np.ndarray = field(repr=False) # (row,) true classes or values
-    groups:np.ndarray = field(repr=False) # (row,) units
-    folds:Folds = field(repr=False) # the folds that were held out
-    null:np.ndarray = field(repr=False) # (perm, layer) scores on permuted labels, refitted
-    best:Best|None = None # layer choice inside the folds
-    def index(self,
-        name:str|int # layer name or number
-    )->int: # position in `table`
+
+    table: pd.DataFrame  # one row a layer: layer, name, score, low, high, half_width, p, p_max, control, selectivity, seen, lam, n, n_groups, chance
+    predictions: np.ndarray = field(repr=False)  # (layer, row) held-out predictions
+    y: np.ndarray = field(repr=False)  # (row,) true classes or values
+    groups: np.ndarray = field(repr=False)  # (row,) units
+    folds: Folds = field(repr=False)  # the folds that were held out
+    null: np.ndarray = field(repr=False)  # (perm, layer) scores on permuted labels, refitted
+    best: Best | None = None  # layer choice inside the folds
+
+    def index(
+        self,
+        name: str | int,  # layer name or number
+    ) -> int:  # position in `table`
         "Position of a layer; raises KeyError with the names there are"
         names = list(self.table.name)
-        if name in names: return names.index(name)
-        if isinstance(name, (int, np.integer)) and 0<=name<len(names): return int(name)
+        if name in names:
+            return names.index(name)
+        if isinstance(name, (int, np.integer)) and 0 <= name < len(names):
+            return int(name)
         raise KeyError(f"no layer {name!r}; there are {', '.join(names)}")
-    def correct(self,
-        name:str|int # layer name or number
-    )->np.ndarray: # (row,) 1. where the held-out prediction is right
+
+    def correct(
+        self,
+        name: str | int,  # layer name or number
+    ) -> np.ndarray:  # (row,) 1. where the held-out prediction is right
         "Which rows a layer's probe got right"
-        return (self.predictions[self.index(name)]==self.y).astype(float)
-    def confusion(self,
-        name:str|int, # layer name or number
-        normalize:bool=True # shares of each true class instead of counts
-    )->pd.DataFrame: # (true, predicted)
+        return (self.predictions[self.index(name)] == self.y).astype(float)
+
+    def confusion(
+        self,
+        name: str | int,  # layer name or number
+        normalize: bool = True,  # shares of each true class instead of counts
+    ) -> pd.DataFrame:  # (true, predicted)
         "Confusion matrix of held-out predictions"
         kinds = np.unique(self.y)
-        C = pd.crosstab(pd.Series(self.y, name='true'), pd.Series(self.predictions[self.index(name)], name='predicted')).reindex(index=kinds, columns=kinds, fill_value=0)
+        C = pd.crosstab(
+            pd.Series(self.y, name="true"),
+            pd.Series(self.predictions[self.index(name)], name="predicted"),
+        ).reindex(index=kinds, columns=kinds, fill_value=0)
         return C.div(C.sum(axis=1), axis=0) if normalize else C
+
 
 # %% ../nbs/api/30_probes.ipynb #cell031
 def _layers(X, names, y, groups):
     "Checked layers (list of float64 (row, d) tensors), names, y and groups"
-    if isinstance(X, dict): names, X = list(X) if names is None else names, list(X.values())
+    if isinstance(X, dict):
+        names, X = list(X) if names is None else names, list(X.values())
     elif not isinstance(X, (list, tuple)):
-        if np.ndim(X) not in (2, 3): raise ValueError(f"X must be (layer, row, d), (row, d) or name -> (row, d), got shape {np.shape(X)}")
-        X = list(np.asarray(X)[None]) if np.ndim(X)==2 else list(np.asarray(X))
-    names = [f'layer_{i}' for i in range(len(X))] if names is None else list(names)
-    if len(names)!=len(X) or not X: raise ValueError(f"names must have {len(X)} entries, one a layer, got {len(names)}")
+        if np.ndim(X) not in (2, 3):
+            raise ValueError(
+                f"X must be (layer, row, d), (row, d) or name -> (row, d), got shape {np.shape(X)}"
+            )
+        X = list(np.asarray(X)[None]) if np.ndim(X) == 2 else list(np.asarray(X))
+    names = [f"layer_{i}" for i in range(len(X))] if names is None else list(names)
+    if len(names) != len(X) or not X:
+        raise ValueError(f"names must have {len(X)} entries, one a layer, got {len(names)}")
     y, X = np.asarray(y), [np.asarray(x, dtype=np.float64) for x in X]
-    for name,x in zip(names, X):
-        if x.ndim!=2 or x.shape[0]!=len(y) or not x.shape[1]: raise ValueError(f"{name}: expected ({len(y)}, d) to match y, got {x.shape}")
-        if (bad:=~np.isfinite(x).all(1)).any(): raise ValueError(f"{name}: {bad.sum()} rows hold NaN or infinite values, first row {int(bad.argmax())}")
+    for name, x in zip(names, X):
+        if x.ndim != 2 or x.shape[0] != len(y) or not x.shape[1]:
+            raise ValueError(f"{name}: expected ({len(y)}, d) to match y, got {x.shape}")
+        if (bad := ~np.isfinite(x).all(1)).any():
+            raise ValueError(
+                f"{name}: {bad.sum()} rows hold NaN or infinite values, first row {int(bad.argmax())}"
+            )
     return [torch.from_numpy(np.ascontiguousarray(x)) for x in X], names, y, _groups(groups, y)
 
+
 def _groups(groups, y):
-    if np.ndim(y)!=1: raise ValueError(f"y must have one dimension, got shape {np.shape(y)}")
+    if np.ndim(y) != 1:
+        raise ValueError(f"y must have one dimension, got shape {np.shape(y)}")
     groups = np.arange(len(y)) if groups is None else np.asarray(groups)
-    if groups.shape!=np.shape(y): raise ValueError(f"groups must be ({len(y)},), one a row, got {groups.shape}")
+    if groups.shape != np.shape(y):
+        raise ValueError(f"groups must be ({len(y)},), one a row, got {groups.shape}")
     return groups
 
+
 def _classes(y):
-    if y.dtype.kind=='f' and np.isnan(y).any(): raise ValueError(f"y holds {np.isnan(y).sum()} NaN entries")
+    if y.dtype.kind == "f" and np.isnan(y).any():
+        raise ValueError(f"y holds {np.isnan(y).sum()} NaN entries")
     names, codes = np.unique(y, return_inverse=True)
-    if len(names)<2: raise ValueError(f"y holds one class only ({names.tolist()[0]!r}); a probe needs at least two")
+    if len(names) < 2:
+        raise ValueError(
+            f"y holds one class only ({names.tolist()[0]!r}); a probe needs at least two"
+        )
     return names, codes
 
+
 def _folds(folds, labels, groups, n, seed):
-    folds = grouped_folds(labels, groups, min(5, len(np.unique(groups))), seed) if folds is None else folds
-    if len(folds.fold)!=n: raise ValueError(f"folds cover {len(folds.fold)} rows, but there are {n}")
-    if label_per_group(folds.fold, groups) is None: raise ValueError("folds split a group: make them with the same groups")
+    folds = (
+        grouped_folds(labels, groups, min(5, len(np.unique(groups))), seed)
+        if folds is None
+        else folds
+    )
+    if len(folds.fold) != n:
+        raise ValueError(f"folds cover {len(folds.fold)} rows, but there are {n}")
+    if label_per_group(folds.fold, groups) is None:
+        raise ValueError("folds split a group: make them with the same groups")
     return folds
+
 
 # %% ../nbs/api/30_probes.ipynb #cell033
 def _gram(X, Z, scale):
     "Function of training rows -> (layer, row, row) inner products of rows, residualized on Z and scaled by the training part"
-    if not scale: G = torch.stack([x@x.T for x in X])
+    if not scale:
+        G = torch.stack([x @ x.T for x in X])
+
     def _of(train):
         B = torch.linalg.pinv(Z[train])
         if not scale:
-            R = torch.eye(len(Z), dtype=Z.dtype); R[:, train] -= Z@B
-            return R@G@R.T
+            R = torch.eye(len(Z), dtype=Z.dtype)
+            R[:, train] -= Z @ B
+            return R @ G @ R.T
         out = []
         for x in X:
-            r = x-Z@(B@x[train]); sd = torch.linalg.vector_norm(r[train], dim=0)/len(train)**.5
-            r = r/torch.where(sd>1e-9*sd.max(), sd, torch.ones_like(sd)); out.append(r@r.T)
+            r = x - Z @ (B @ x[train])
+            sd = torch.linalg.vector_norm(r[train], dim=0) / len(train) ** 0.5
+            r = r / torch.where(sd > 1e-9 * sd.max(), sd, torch.ones_like(sd))
+            out.append(r @ r.T)
         return torch.stack(out)
+
     return _of
+
 
 def _operators(K, train, test, lams):
     "(layer, lambda, test, train) matrices from centred training targets to held-out scores"
     train, test = torch.as_tensor(train), torch.as_tensor(test)
-    w, U = torch.linalg.eigh(K[:, train][:, :, train]); w = w.clamp(min=0)
-    scale = w.mean(1, keepdim=True); scale = torch.where(scale>0, scale, torch.ones_like(scale))
-    P = K[:, test][:, :, train]@U
-    inv = 1/(w[:, None]+torch.as_tensor(lams, dtype=K.dtype)[:, None]*scale[:, None])
-    return (P[:, None]*inv[:, :, None])@U.transpose(1, 2)[:, None]
+    w, U = torch.linalg.eigh(K[:, train][:, :, train])
+    w = w.clamp(min=0)
+    scale = w.mean(1, keepdim=True)
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    P = K[:, test][:, :, train] @ U
+    inv = 1 / (w[:, None] + torch.as_tensor(lams, dtype=K.dtype)[:, None] * scale[:, None])
+    return (P[:, None] * inv[:, :, None]) @ U.transpose(1, 2)[:, None]
 
-def _ones(n): return torch.ones(n, 1, dtype=torch.float64)
+
+def _ones(n):
+    return torch.ones(n, 1, dtype=torch.float64)
+
 
 # %% ../nbs/api/30_probes.ipynb #cell034
 def _ridge_votes(gram, k, lams, prior):
     "Function (train, test, tasks) -> predicted class codes (layer, lambda, test, task)"
+
     def _votes(train, test, tasks):
-        H = _operators(gram(train), train, test, lams); L, M, s, t = H.shape; H = H.reshape(-1, t)
+        H = _operators(gram(train), train, test, lams)
+        L, M, s, t = H.shape
+        H = H.reshape(-1, t)
         out = np.empty((L, M, s, len(tasks)), np.int8)
-        for i in range(0, len(tasks), step:=max(1, int(4e6)//(L*M*s*k))):
-            Y = torch.nn.functional.one_hot(torch.as_tensor(tasks[i:i+step][:, train]).T, k).double()
-            mean = Y.mean(0); S = (H@(Y-mean).reshape(t, -1)).reshape(L, M, s, -1, k)
-            out[..., i:i+step] = (S+mean if prior=='train' else S).argmax(-1).numpy()
+        for i in range(0, len(tasks), step := max(1, int(4e6) // (L * M * s * k))):
+            Y = torch.nn.functional.one_hot(
+                torch.as_tensor(tasks[i : i + step][:, train]).T, k
+            ).double()
+            mean = Y.mean(0)
+            S = (H @ (Y - mean).reshape(t, -1)).reshape(L, M, s, -1, k)
+            out[..., i : i + step] = (S + mean if prior == "train" else S).argmax(-1).numpy()
         return out
+
     return _votes
+
 
 def _class_weights(tasks, k):
     "(task, row) weights that make a weighted hit rate a balanced accuracy"
-    counts = np.stack([(tasks==c).sum(1) for c in range(k)], 1)
-    return 1/np.take_along_axis(counts, tasks, 1)/(counts>0).sum(1, keepdims=True)
+    counts = np.stack([(tasks == c).sum(1) for c in range(k)], 1)
+    return 1 / np.take_along_axis(counts, tasks, 1) / (counts > 0).sum(1, keepdims=True)
 
-def _bar(items, progress, desc='folds'):
-    if not progress: return items
+
+def _bar(items, progress, desc="folds"):
+    if not progress:
+        return items
     from tqdm.auto import tqdm
+
     return tqdm(items, delay=2, desc=desc)
+
 
 # %% ../nbs/api/30_probes.ipynb #cell035
 def _inner_score(votes, tasks, train, ifold, k, shape):
     "(layer, grid, task) balanced accuracy on inner folds of the training rows"
-    score, w = np.zeros(shape), np.zeros(tasks.shape); w[:, train] = _class_weights(tasks[:, train], k)
+    score, w = np.zeros(shape), np.zeros(tasks.shape)
+    w[:, train] = _class_weights(tasks[:, train], k)
     for g in np.unique(ifold):
-        it, iv = train[ifold!=g], train[ifold==g]
-        score += np.einsum('lmst,st->lmt', votes(it, iv, tasks)==tasks[:, iv].T, w[:, iv].T)
+        it, iv = train[ifold != g], train[ifold == g]
+        score += np.einsum("lmst,st->lmt", votes(it, iv, tasks) == tasks[:, iv].T, w[:, iv].T)
     return score.round(9)
+
 
 def _nested(votes, tasks, k, fold, inner, grid, n_layers, progress):
     "Held-out class codes (layer, row, task) with the grid value, and (row, task) with also the layer, chosen on inner folds"
     n, T = len(fold), len(tasks)
-    pred, nested, used, chosen = np.zeros((n_layers, n, T), np.int8), np.zeros((n, T), np.int8), [], []
-    for f in _bar(range(fold.max()+1), progress):
-        train, test = np.flatnonzero(fold!=f), np.flatnonzero(fold==f)
-        score = _inner_score(votes, tasks, train, inner(train), k, (n_layers, len(grid), T)) if len(grid)*n_layers>1 else np.zeros((1, 1, T))
+    pred, nested, used, chosen = (
+        np.zeros((n_layers, n, T), np.int8),
+        np.zeros((n, T), np.int8),
+        [],
+        [],
+    )
+    for f in _bar(range(fold.max() + 1), progress):
+        train, test = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
+        score = (
+            _inner_score(votes, tasks, train, inner(train), k, (n_layers, len(grid), T))
+            if len(grid) * n_layers > 1
+            else np.zeros((1, 1, T))
+        )
         best, top = score.argmax(1), score.max(1).argmax(0)
         p = np.take_along_axis(votes(train, test, tasks), best[:, None, None], 1)[:, 0]
         pred[:, test], nested[test] = p, p[top, :, np.arange(T)].T
-        used.append(np.asarray(grid)[best[:, 0]]); chosen.append(int(top[0]))
+        used.append(np.asarray(grid)[best[:, 0]])
+        chosen.append(int(top[0]))
     return pred, nested, np.exp(np.median(np.log(used), 0)), chosen
+
 
 def _inner_folds(codes, groups, seed, most=5):
     "Function of training rows -> inner fold of each, groups kept whole where there are at least two"
+
     def _of(train):
         g = np.unique(groups[train], return_inverse=True)[1]
         g = g if g.max() else np.arange(len(train))
-        return _deal(np.unique(codes[train], return_inverse=True)[1], g, min(most, g.max()+1), np.random.default_rng([seed, len(train)]))
+        return _deal(
+            np.unique(codes[train], return_inverse=True)[1],
+            g,
+            min(most, g.max() + 1),
+            np.random.default_rng([seed, len(train)]),
+        )
+
     return _of
+
 
 # %% ../nbs/api/30_probes.ipynb #cell036
 def _balanced(pred, tasks, k):
     "(task, layer) balanced accuracy of (layer, row, task) predictions"
-    return np.einsum('lnt,nt->tl', pred==tasks.T, _class_weights(tasks, k).T)
+    return np.einsum("lnt,nt->tl", pred == tasks.T, _class_weights(tasks, k).T)
+
 
 def _control_labels(codes, groups, k, n, seed):
     "(n, row) one random class per group; with rows as groups a free shuffle"
-    if label_per_group(codes, groups) is not None: return permute_labels(codes, groups, n, seed)
+    if label_per_group(codes, groups) is not None:
+        return permute_labels(codes, groups, n, seed)
     g = np.unique(groups, return_inverse=True)[1]
-    return np.random.default_rng(seed).integers(k, size=(n, g.max()+1))[:, g]
+    return np.random.default_rng(seed).integers(k, size=(n, g.max() + 1))[:, g]
+
 
 def _control(votes, codes, groups, k, grid, L, n_control, n_folds, seed):
     "Balanced accuracy (layer,) of the real and of the control task on folds that share groups between training and test"
-    g = np.unique(groups, return_inverse=True)[1]; rows = np.arange(len(g))
+    g = np.unique(groups, return_inverse=True)[1]
+    rows = np.arange(len(g))
     fold = _deal(g, rows, min(n_folds, len(g)), np.random.default_rng(seed))
     tasks = np.vstack([codes, _control_labels(codes, groups, k, n_control, seed)])
-    score = _balanced(_nested(votes, tasks, k, fold, _inner_folds(g, rows, seed), grid, L, False)[0], tasks, k)
+    score = _balanced(
+        _nested(votes, tasks, k, fold, _inner_folds(g, rows, seed), grid, L, False)[0], tasks, k
+    )
     return score[0], score[1:].mean(0)
 
-def _assemble(pred, nested, names, kinds, codes, groups, folds, null, best_null, lam, chosen, seed, extra):
+
+def _assemble(
+    pred, nested, names, kinds, codes, groups, folds, null, best_null, lam, chosen, seed, extra
+):
     "A ProbeResult from held-out codes"
-    est = balanced_accuracies(codes, pred, groups, seed=seed); value = np.array([e.value for e in est])
+    est = balanced_accuracies(codes, pred, groups, seed=seed)
+    value = np.array([e.value for e in est])
     nan = np.full(len(value), np.nan)
-    T = pd.DataFrame(dict(layer=range(len(value)), name=names, score=value, low=[e.low for e in est], high=[e.high for e in est],
-        half_width=[e.half_width for e in est], p=permutation_p(value, null) if len(null) else nan, p_max=max_t(value, null) if len(null) else nan)
-        | (extra or dict(control=nan, selectivity=nan, seen=nan)) | dict(lam=lam, n=len(codes), n_groups=len(np.unique(groups)), chance=1/len(kinds)))
+    T = pd.DataFrame(
+        dict(
+            layer=range(len(value)),
+            name=names,
+            score=value,
+            low=[e.low for e in est],
+            high=[e.high for e in est],
+            half_width=[e.half_width for e in est],
+            p=permutation_p(value, null) if len(null) else nan,
+            p_max=max_t(value, null) if len(null) else nan,
+        )
+        | (extra or dict(control=nan, selectivity=nan, seen=nan))
+        | dict(lam=lam, n=len(codes), n_groups=len(np.unique(groups)), chance=1 / len(kinds))
+    )
     score = balanced_accuracies(codes, nested[None], groups, seed=seed)[0]
     p = permutation_p(score.value, best_null) if len(null) else math.nan
-    best = Best(names[np.bincount(chosen, minlength=len(names)).argmax()], score, p, [names[c] for c in chosen])
+    best = Best(
+        names[np.bincount(chosen, minlength=len(names)).argmax()],
+        score,
+        p,
+        [names[c] for c in chosen],
+    )
     return ProbeResult(T, kinds[pred], kinds[codes], groups, folds, null, best)
+
 
 # %% ../nbs/api/30_probes.ipynb #cell037
 def _run(votes, names, y, groups, folds, grid, n_perm, n_control, seed, progress):
     "Nested scores, permutations and control task of one family of probes"
-    n_perm = check_count('n_perm', n_perm, 0)
-    kinds, codes = _classes(y); folds = _folds(folds, y, groups, len(y), seed); k, L = len(kinds), len(names)
+    n_perm = check_count("n_perm", n_perm, 0)
+    kinds, codes = _classes(y)
+    folds = _folds(folds, y, groups, len(y), seed)
+    k, L = len(kinds), len(names)
     _check_classes(folds.fold, codes, kinds)
-    tasks = np.vstack([codes]+([permute_labels(codes, groups, n_perm, seed)] if n_perm else []))
-    pred, nested, lam, chosen = _nested(votes(k), tasks, k, folds.fold, _inner_folds(codes, groups, seed), grid, L, progress)
+    tasks = np.vstack([codes] + ([permute_labels(codes, groups, n_perm, seed)] if n_perm else []))
+    pred, nested, lam, chosen = _nested(
+        votes(k), tasks, k, folds.fold, _inner_folds(codes, groups, seed), grid, L, progress
+    )
     score, extra = _balanced(pred, tasks, k), None
     if n_control:
         seen, ctrl = _control(votes(k), codes, groups, k, grid, L, n_control, len(folds), seed)
-        extra = dict(control=ctrl, selectivity=seen-ctrl, seen=seen)
-    return _assemble(pred[..., 0], nested[:, 0], names, kinds, codes, groups, folds, score[1:], _balanced(nested[None], tasks, k)[1:, 0], lam, chosen, seed, extra)
+        extra = dict(control=ctrl, selectivity=seen - ctrl, seen=seen)
+    return _assemble(
+        pred[..., 0],
+        nested[:, 0],
+        names,
+        kinds,
+        codes,
+        groups,
+        folds,
+        score[1:],
+        _balanced(nested[None], tasks, k)[1:, 0],
+        lam,
+        chosen,
+        seed,
+        extra,
+    )
+
 
 def _grid(name, values, zero=False):
     v = np.sort(np.atleast_1d(np.asarray(values, float)))[::-1].copy()
-    if not v.size or not np.isfinite(v).all() or v.min()<=0: raise ValueError(f"{name} must be positive numbers, got {values!r}")
+    if not v.size or not np.isfinite(v).all() or v.min() <= 0:
+        raise ValueError(f"{name} must be positive numbers, got {values!r}")
     return v
 
+
 # %% ../nbs/api/30_probes.ipynb #cell039
-LAMBDAS = tuple(10.**np.arange(-4, 4))
+LAMBDAS = tuple(10.0 ** np.arange(-4, 4))
+
 
 def probe_layers(
-    X:np.ndarray|dict, # (layer, row, d), (row, d), or name -> (row, d) where widths differ
-    y:np.ndarray, # (row,) classes
-    groups:np.ndarray|None=None, # (row,) word, template or artist; held out and permuted as a whole. None: rows
-    folds:Folds|None=None, # folds to share with other probes; None: `grouped_folds` with up to five
-    lambdas:tuple=LAMBDAS, # penalties, in units of the mean eigenvalue of the training Gram matrix
-    n_perm:int=200, # label permutations, each refitted with its own choices; 0: none
-    control:bool|int=True, # control task: number of random labelings (True: 20, False: none)
-    seed:int=0, # seed of folds, permutations, control labels and intervals
-    names:list|None=None, # layer names
-    scale:bool=True, # standardize dimensions on the training part (False: only centre)
-    prior:str='balanced', # "balanced" ignores class frequencies, "train" adds them as scikit-learn's RidgeClassifier does
-    progress:bool=True # progress bar on long work
-)->ProbeResult: # `.table`, `.predictions`, `.null`, `.best`
+    X: np.ndarray | dict,  # (layer, row, d), (row, d), or name -> (row, d) where widths differ
+    y: np.ndarray,  # (row,) classes
+    groups: np.ndarray
+    | None = None,  # (row,) word, template or artist; held out and permuted as a whole. None: rows
+    folds: Folds
+    | None = None,  # folds to share with other probes; None: `grouped_folds` with up to five
+    lambdas: tuple = LAMBDAS,  # penalties, in units of the mean eigenvalue of the training Gram matrix
+    n_perm: int = 200,  # label permutations, each refitted with its own choices; 0: none
+    control: bool | int = True,  # control task: number of random labelings (True: 20, False: none)
+    seed: int = 0,  # seed of folds, permutations, control labels and intervals
+    names: list | None = None,  # layer names
+    scale: bool = True,  # standardize dimensions on the training part (False: only centre)
+    prior: str = "balanced",  # "balanced" ignores class frequencies, "train" adds them as scikit-learn's RidgeClassifier does
+    progress: bool = True,  # progress bar on long work
+) -> ProbeResult:  # `.table`, `.predictions`, `.null`, `.best`
     "Ridge probes of all layers with nested grouped cross-validation, in closed form (Hoerl & Kennard 1970; Hewitt & Liang 2019)"
-    X, names, y, groups = _layers(X, names, y, groups); lams = _grid('lambdas', lambdas)
-    if prior not in ('balanced', 'train'): raise ValueError(f"prior must be 'balanced' or 'train', got {prior!r}")
+    X, names, y, groups = _layers(X, names, y, groups)
+    lams = _grid("lambdas", lambdas)
+    if prior not in ("balanced", "train"):
+        raise ValueError(f"prior must be 'balanced' or 'train', got {prior!r}")
     gram = _gram(X, _ones(len(y)), scale)
-    return _run(lambda k: _ridge_votes(gram, k, lams, prior), names, y, groups, folds, lams, n_perm, 20*control if control is True else int(control), seed, progress)
+    return _run(
+        lambda k: _ridge_votes(gram, k, lams, prior),
+        names,
+        y,
+        groups,
+        folds,
+        lams,
+        n_perm,
+        20 * control if control is True else int(control),
+        seed,
+        progress,
+    )
+
 
 # %% ../nbs/api/30_probes.ipynb #cell050
 def _coordinates(K, train, test):
     "(layer, train, r) and (layer, test, r) coordinates in the eigenbasis of the training part, mean squared length 1"
     train, test = torch.as_tensor(train), torch.as_tensor(test)
-    w, U = torch.linalg.eigh(K[:, train][:, :, train]); w = w.clamp(min=0)
-    keep = w>1e-10*w.amax(1, keepdim=True)
-    root = torch.where(keep, w, torch.ones_like(w)).sqrt()*keep
-    inv = torch.where(keep, 1/torch.where(keep, w, torch.ones_like(w)).sqrt(), torch.zeros_like(w))
+    w, U = torch.linalg.eigh(K[:, train][:, :, train])
+    w = w.clamp(min=0)
+    keep = w > 1e-10 * w.amax(1, keepdim=True)
+    root = torch.where(keep, w, torch.ones_like(w)).sqrt() * keep
+    inv = torch.where(
+        keep, 1 / torch.where(keep, w, torch.ones_like(w)).sqrt(), torch.zeros_like(w)
+    )
     s = w.mean(1).clamp(min=1e-300).sqrt()[:, None, None]
-    return U*root[:, None]/s, K[:, test][:, :, train]@U*inv[:, None]/s
+    return U * root[:, None] / s, K[:, test][:, :, train] @ U * inv[:, None] / s
+
 
 def _fitted_votes(gram, fit, k, grid):
     "Function (train, test, tasks) -> class codes (layer, grid, test, task) for a probe that is fitted by descent"
+
     def _votes(train, test, tasks):
-        F, Fs = _coordinates(gram(train), train, test); L, T = len(F), len(tasks)
-        big = lambda v: v[:, None].expand(-1, T, -1, -1).reshape(L*T, *v.shape[1:])
+        F, Fs = _coordinates(gram(train), train, test)
+        L, T = len(F), len(tasks)
+        big = lambda v: v[:, None].expand(-1, T, -1, -1).reshape(L * T, *v.shape[1:])
         Y = torch.as_tensor(tasks[:, train], dtype=torch.long).repeat(L, 1)
-        out = [fit(big(F), Y, big(Fs), k, h).argmax(-1).reshape(L, T, -1).transpose(1, 2).numpy() for h in grid]
+        out = [
+            fit(big(F), Y, big(Fs), k, h).argmax(-1).reshape(L, T, -1).transpose(1, 2).numpy()
+            for h in grid
+        ]
         return np.stack(out, 1).astype(np.int8)
+
     return _votes
 
-def _cross_entropy(S, Y): return torch.nn.functional.cross_entropy(S.flatten(0, 1), Y.flatten(), reduction='sum')/Y.shape[1]
+
+def _cross_entropy(S, Y):
+    return (
+        torch.nn.functional.cross_entropy(S.flatten(0, 1), Y.flatten(), reduction="sum")
+        / Y.shape[1]
+    )
+
 
 # %% ../nbs/api/30_probes.ipynb #cell051
 def _fit_logistic(F, Y, Fs, k, l2, max_iter=200):
     "Scores (batch, test, class) of multinomial logistic probes, all problems in one L-BFGS"
     W, b = (torch.zeros(len(F), r, k, dtype=F.dtype, requires_grad=True) for r in (F.shape[2], 1))
-    opt = torch.optim.LBFGS([W, b], lr=1, max_iter=max_iter, history_size=20, tolerance_grad=1e-7, tolerance_change=1e-11, line_search_fn='strong_wolfe')
+    opt = torch.optim.LBFGS(
+        [W, b],
+        lr=1,
+        max_iter=max_iter,
+        history_size=20,
+        tolerance_grad=1e-7,
+        tolerance_change=1e-11,
+        line_search_fn="strong_wolfe",
+    )
+
     def _closure():
-        opt.zero_grad(); loss = _cross_entropy(F@W+b, Y)+l2/2*(W**2).sum(); loss.backward()
+        opt.zero_grad()
+        loss = _cross_entropy(F @ W + b, Y) + l2 / 2 * (W**2).sum()
+        loss.backward()
         return loss
-    with torch.enable_grad(): opt.step(_closure)
-    return (Fs@W+b).detach()
+
+    with torch.enable_grad():
+        opt.step(_closure)
+    return (Fs @ W + b).detach()
+
 
 def logistic_probe(
-    X:np.ndarray|dict, # (layer, row, d), (row, d), or name -> (row, d)
-    y:np.ndarray, # (row,) classes
-    groups:np.ndarray|None=None, # (row,) units held out as a whole
-    folds:Folds|None=None, # folds to share with other probes
-    l2s:tuple=(1e-3, 1e-2, 1e-1, 1.), # penalties on rows of mean squared length 1, chosen on inner folds
-    n_perm:int=0, # label permutations, each refitted (slow: prefer `probe_layers`)
-    control:int=0, # number of control labelings
-    seed:int=0, # seed
-    names:list|None=None, # layer names
-    scale:bool=True, # standardize dimensions on the training part
-    progress:bool=True # progress bar on long work
-)->ProbeResult: # as `probe_layers`; lam is the chosen l2
+    X: np.ndarray | dict,  # (layer, row, d), (row, d), or name -> (row, d)
+    y: np.ndarray,  # (row,) classes
+    groups: np.ndarray | None = None,  # (row,) units held out as a whole
+    folds: Folds | None = None,  # folds to share with other probes
+    l2s: tuple = (
+        1e-3,
+        1e-2,
+        1e-1,
+        1.0,
+    ),  # penalties on rows of mean squared length 1, chosen on inner folds
+    n_perm: int = 0,  # label permutations, each refitted (slow: prefer `probe_layers`)
+    control: int = 0,  # number of control labelings
+    seed: int = 0,  # seed
+    names: list | None = None,  # layer names
+    scale: bool = True,  # standardize dimensions on the training part
+    progress: bool = True,  # progress bar on long work
+) -> ProbeResult:  # as `probe_layers`; lam is the chosen l2
     "Multinomial logistic probes of all layers in one L-BFGS a fold"
-    X, names, y, groups = _layers(X, names, y, groups); grid = _grid('l2s', l2s); gram = _gram(X, _ones(len(y)), scale)
-    return _run(lambda k: _fitted_votes(gram, _fit_logistic, k, grid), names, y, groups, folds, grid, n_perm, int(control), seed, progress)
+    X, names, y, groups = _layers(X, names, y, groups)
+    grid = _grid("l2s", l2s)
+    gram = _gram(X, _ones(len(y)), scale)
+    return _run(
+        lambda k: _fitted_votes(gram, _fit_logistic, k, grid),
+        names,
+        y,
+        groups,
+        folds,
+        grid,
+        n_perm,
+        int(control),
+        seed,
+        progress,
+    )
+
 
 # %% ../nbs/api/30_probes.ipynb #cell055
 def _fit_mlp(hidden, epochs, lr, seed):
     def _fit(F, Y, Fs, k, decay):
         gen, (B, _, r) = torch.Generator().manual_seed(seed), F.shape
-        W1, W2 = torch.randn(r, hidden, generator=gen), torch.randn(hidden, k, generator=gen)/hidden**.5
-        P = [p.float().expand(B, *p.shape).clone().requires_grad_() for p in (W1, torch.zeros(1, hidden), W2, torch.zeros(1, k))]
+        W1, W2 = (
+            torch.randn(r, hidden, generator=gen),
+            torch.randn(hidden, k, generator=gen) / hidden**0.5,
+        )
+        P = [
+            p.float().expand(B, *p.shape).clone().requires_grad_()
+            for p in (W1, torch.zeros(1, hidden), W2, torch.zeros(1, k))
+        ]
         F, Fs, opt = F.float(), Fs.float(), torch.optim.AdamW(P, lr=lr, weight_decay=decay)
-        net = lambda v: torch.relu(v@P[0]+P[1])@P[2]+P[3]
+        net = lambda v: torch.relu(v @ P[0] + P[1]) @ P[2] + P[3]
         with torch.enable_grad():
-            for _ in range(epochs): opt.zero_grad(); _cross_entropy(net(F), Y).backward(); opt.step()
+            for _ in range(epochs):
+                opt.zero_grad()
+                _cross_entropy(net(F), Y).backward()
+                opt.step()
         return net(Fs).detach()
+
     return _fit
 
+
 def mlp_probe(
-    X:np.ndarray|dict, # (layer, row, d), (row, d), or name -> (row, d)
-    y:np.ndarray, # (row,) classes
-    groups:np.ndarray|None=None, # (row,) units held out as a whole
-    folds:Folds|None=None, # folds to share with other probes
-    hidden:int=32, # hidden units
-    decays:tuple=(1.,), # weight decays; several are chosen from on inner folds
-    epochs:int=150, # full-batch steps of AdamW
-    lr:float=.01, # learning rate
-    n_perm:int=0, # label permutations, each refitted
-    control:int=3, # number of control labelings
-    seed:int=0, # seed of weights, folds and labels
-    names:list|None=None, # layer names
-    scale:bool=True, # standardize dimensions on the training part
-    progress:bool=True # progress bar on long work
-)->ProbeResult: # as `probe_layers`; lam is the weight decay
+    X: np.ndarray | dict,  # (layer, row, d), (row, d), or name -> (row, d)
+    y: np.ndarray,  # (row,) classes
+    groups: np.ndarray | None = None,  # (row,) units held out as a whole
+    folds: Folds | None = None,  # folds to share with other probes
+    hidden: int = 32,  # hidden units
+    decays: tuple = (1.0,),  # weight decays; several are chosen from on inner folds
+    epochs: int = 150,  # full-batch steps of AdamW
+    lr: float = 0.01,  # learning rate
+    n_perm: int = 0,  # label permutations, each refitted
+    control: int = 3,  # number of control labelings
+    seed: int = 0,  # seed of weights, folds and labels
+    names: list | None = None,  # layer names
+    scale: bool = True,  # standardize dimensions on the training part
+    progress: bool = True,  # progress bar on long work
+) -> ProbeResult:  # as `probe_layers`; lam is the weight decay
     "One-hidden-layer probes of all layers, trained side by side as batched matrix products"
-    hidden, epochs = check_count('hidden', hidden), check_count('epochs', epochs)
-    X, names, y, groups = _layers(X, names, y, groups); grid = _grid('decays', decays); gram = _gram(X, _ones(len(y)), scale)
+    hidden, epochs = check_count("hidden", hidden), check_count("epochs", epochs)
+    X, names, y, groups = _layers(X, names, y, groups)
+    grid = _grid("decays", decays)
+    gram = _gram(X, _ones(len(y)), scale)
     fit = _fit_mlp(hidden, epochs, lr, seed)
-    return _run(lambda k: _fitted_votes(gram, fit, k, grid), names, y, groups, folds, grid, n_perm, int(control), seed, progress)
+    return _run(
+        lambda k: _fitted_votes(gram, fit, k, grid),
+        names,
+        y,
+        groups,
+        folds,
+        grid,
+        n_perm,
+        int(control),
+        seed,
+        progress,
+    )
+
 
 # %% ../nbs/api/30_probes.ipynb #cell060
 def _regress(gram, tasks, Z, fold, inner, lams, progress):
     "Held-out predictions and held-out residual targets (layer|1, row, task), penalty per layer"
     Yall, pred, target, used = torch.as_tensor(tasks.T).double(), None, np.zeros(tasks.T.shape), []
-    def _res(train): return Yall-Z@(torch.linalg.pinv(Z[train])@Yall[train])
-    def _predict(train, test): R = _res(train); return _operators(gram(train), train, test, lams)@R[train], R[test]
-    for f in _bar(range(fold.max()+1), progress):
-        train, test = np.flatnonzero(fold!=f), np.flatnonzero(fold==f); ifold, loss = inner(train), 0.
-        for g in np.unique(ifold) if len(lams)>1 else []:
-            p, r = _predict(train[ifold!=g], train[ifold==g]); loss = loss+((p-r)**2).sum(2)
+
+    def _res(train):
+        return Yall - Z @ (torch.linalg.pinv(Z[train]) @ Yall[train])
+
+    def _predict(train, test):
+        R = _res(train)
+        return _operators(gram(train), train, test, lams) @ R[train], R[test]
+
+    for f in _bar(range(fold.max() + 1), progress):
+        train, test = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
+        ifold, loss = inner(train), 0.0
+        for g in np.unique(ifold) if len(lams) > 1 else []:
+            p, r = _predict(train[ifold != g], train[ifold == g])
+            loss = loss + ((p - r) ** 2).sum(2)
         p, r = _predict(train, test)
-        best = loss.argmin(1) if len(lams)>1 else torch.zeros(p.shape[0], p.shape[3], dtype=torch.long)
-        if pred is None: pred = np.zeros((p.shape[0], *tasks.T.shape))
-        pred[:, test] = torch.take_along_dim(p, best[:, None, None], 1)[:, 0].numpy(); target[test] = r.numpy(); used.append(np.asarray(lams)[best[:, 0]])
+        best = (
+            loss.argmin(1)
+            if len(lams) > 1
+            else torch.zeros(p.shape[0], p.shape[3], dtype=torch.long)
+        )
+        if pred is None:
+            pred = np.zeros((p.shape[0], *tasks.T.shape))
+        pred[:, test] = torch.take_along_dim(p, best[:, None, None], 1)[:, 0].numpy()
+        target[test] = r.numpy()
+        used.append(np.asarray(lams)[best[:, 0]])
     return pred, target, np.exp(np.median(np.log(used), 0))
+
 
 def _shuffled_targets(y, Z, groups, n_perm, seed):
     "(1 + perm, row): y, then its fit on Z plus shuffled residuals (Freedman & Lane 1983)"
-    fit = (Z@(torch.linalg.pinv(Z)@torch.as_tensor(y)[:, None]))[:, 0].numpy()
-    return np.vstack([y, fit+permute_labels((y-fit).round(9), groups, n_perm, seed)]) if n_perm else y[None]
+    fit = (Z @ (torch.linalg.pinv(Z) @ torch.as_tensor(y)[:, None]))[:, 0].numpy()
+    return (
+        np.vstack([y, fit + permute_labels((y - fit).round(9), groups, n_perm, seed)])
+        if n_perm
+        else y[None]
+    )
+
 
 # %% ../nbs/api/30_probes.ipynb #cell061
 def probe_regression(
-    X:np.ndarray|dict, # (layer, row, d), (row, d), or name -> (row, d)
-    y:np.ndarray, # (row,) valence or arousal
-    groups:np.ndarray|None=None, # (row,) units held out as a whole
-    folds:Folds|None=None, # folds to share with other probes
-    partial:np.ndarray|None=None, # (row,) the other axis, removed from target and features by a fit on the training part
-    lambdas:tuple=LAMBDAS, # penalties in units of the mean eigenvalue
-    n_perm:int=200, # permutations; 0: none
-    seed:int=0, # seed
-    names:list|None=None, # layer names
-    scale:bool=True, # standardize dimensions on the training part
-    progress:bool=True # progress bar on long work
-)->ProbeResult: # score is held-out R² (may be negative), r the correlation; `best` is None
+    X: np.ndarray | dict,  # (layer, row, d), (row, d), or name -> (row, d)
+    y: np.ndarray,  # (row,) valence or arousal
+    groups: np.ndarray | None = None,  # (row,) units held out as a whole
+    folds: Folds | None = None,  # folds to share with other probes
+    partial: np.ndarray
+    | None = None,  # (row,) the other axis, removed from target and features by a fit on the training part
+    lambdas: tuple = LAMBDAS,  # penalties in units of the mean eigenvalue
+    n_perm: int = 200,  # permutations; 0: none
+    seed: int = 0,  # seed
+    names: list | None = None,  # layer names
+    scale: bool = True,  # standardize dimensions on the training part
+    progress: bool = True,  # progress bar on long work
+) -> ProbeResult:  # score is held-out R² (may be negative), r the correlation; `best` is None
     "Ridge probes of a continuous target, if wanted with another axis partialled out (Frisch & Waugh 1933)"
-    X, names, y, groups = _layers(X, names, y, groups); lams = _grid('lambdas', lambdas); y = y.astype(float)
-    if not np.isfinite(y).all() or np.ptp(y)==0: raise ValueError("y must be finite and not constant")
+    X, names, y, groups = _layers(X, names, y, groups)
+    lams = _grid("lambdas", lambdas)
+    y = y.astype(float)
+    if not np.isfinite(y).all() or np.ptp(y) == 0:
+        raise ValueError("y must be finite and not constant")
     Z = _ones(len(y))
     if partial is not None:
-        if np.shape(partial)!=y.shape or not np.isfinite(np.asarray(partial, float)).all(): raise ValueError(f"partial must be finite and ({len(y)},), got {np.shape(partial)}")
+        if np.shape(partial) != y.shape or not np.isfinite(np.asarray(partial, float)).all():
+            raise ValueError(f"partial must be finite and ({len(y)},), got {np.shape(partial)}")
         Z = torch.cat([Z, torch.as_tensor(np.asarray(partial, float))[:, None]], 1)
-    folds = _folds(folds, None, groups, len(y), seed); tasks = _shuffled_targets(y, Z, groups, check_count('n_perm', n_perm, 0), seed)
-    pred, r, lam = _regress(_gram(X, Z, scale), tasks, Z, folds.fold, _inner_folds(np.zeros(len(y), int), groups, seed), lams, progress)
+    folds = _folds(folds, None, groups, len(y), seed)
+    tasks = _shuffled_targets(y, Z, groups, check_count("n_perm", n_perm, 0), seed)
+    pred, r, lam = _regress(
+        _gram(X, Z, scale),
+        tasks,
+        Z,
+        folds.fold,
+        _inner_folds(np.zeros(len(y), int), groups, seed),
+        lams,
+        progress,
+    )
     return _regression_result(pred, r, lam, names, y, groups, folds, seed)
 
+
 def _regression_result(pred, r, lam, names, y, groups, folds, seed):
-    if (r[:, 0]**2).sum()<1e-12: raise ValueError("the target is fully explained by `partial`: nothing is left to probe")
-    R2 = 1-((pred-r)**2).sum(1)/(r**2).sum(0); w = bootstrap_weights(len(y), groups, seed=seed); n_groups, null = len(np.unique(groups)), R2[:, 1:].T
-    boot = 1-(w@((pred[..., 0]-r[:, 0])**2).T)/(w@r[:, 0]**2)[:, None]
-    est, nan = [interval(boot[:, i], R2[i, 0], n_groups) for i in range(len(names))], np.full(len(names), np.nan)
-    corr = [np.corrcoef(p, r[:, 0])[0, 1] if p.std()>1e-12 else 0. for p in pred[..., 0]]
-    T = pd.DataFrame(dict(layer=range(len(names)), name=names, score=R2[:, 0], low=[e.low for e in est], high=[e.high for e in est], half_width=[e.half_width for e in est],
-        r=corr, p=permutation_p(R2[:, 0], null) if len(null) else nan, p_max=max_t(R2[:, 0], null) if len(null) else nan, lam=lam, n=len(y), n_groups=n_groups))
+    if (r[:, 0] ** 2).sum() < 1e-12:
+        raise ValueError("the target is fully explained by `partial`: nothing is left to probe")
+    R2 = 1 - ((pred - r) ** 2).sum(1) / (r**2).sum(0)
+    w = bootstrap_weights(len(y), groups, seed=seed)
+    n_groups, null = len(np.unique(groups)), R2[:, 1:].T
+    boot = 1 - (w @ ((pred[..., 0] - r[:, 0]) ** 2).T) / (w @ r[:, 0] ** 2)[:, None]
+    est, nan = (
+        [interval(boot[:, i], R2[i, 0], n_groups) for i in range(len(names))],
+        np.full(len(names), np.nan),
+    )
+    corr = [np.corrcoef(p, r[:, 0])[0, 1] if p.std() > 1e-12 else 0.0 for p in pred[..., 0]]
+    T = pd.DataFrame(
+        dict(
+            layer=range(len(names)),
+            name=names,
+            score=R2[:, 0],
+            low=[e.low for e in est],
+            high=[e.high for e in est],
+            half_width=[e.half_width for e in est],
+            r=corr,
+            p=permutation_p(R2[:, 0], null) if len(null) else nan,
+            p_max=max_t(R2[:, 0], null) if len(null) else nan,
+            lam=lam,
+            n=len(y),
+            n_groups=n_groups,
+        )
+    )
     return ProbeResult(T, pred[..., 0], y, groups, folds, null)
+
 
 # %% ../nbs/api/30_probes.ipynb #cell066
 def mask_words(
-    prompts:list, # texts
-    words:list, # words (or phrases) to hide
-    mask:str='something' # what stands in their place
-)->list: # texts without these words, whole words only, any case
+    prompts: list,  # texts
+    words: list,  # words (or phrases) to hide
+    mask: str = "something",  # what stands in their place
+) -> list:  # texts without these words, whole words only, any case
     "Captions with the emotion words hidden; raises ValueError without words"
     words = sorted({w.strip().lower() for w in words if w.strip()}, key=len, reverse=True)
-    if not words: raise ValueError("words is empty: name the words to hide")
-    found = re.compile(r'(?<!\w)(?:'+'|'.join(map(re.escape, words))+r')(?!\w)', re.I)
+    if not words:
+        raise ValueError("words is empty: name the words to hide")
+    found = re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, words)) + r")(?!\w)", re.I)
     return [found.sub(mask, p) for p in prompts]
 
+
 # %% ../nbs/api/30_probes.ipynb #cell070
-_VECTORIZERS = {'bag of words': dict(analyzer='word', token_pattern=r'(?u)\b\w+\b'), 'character n-grams': dict(analyzer='char_wb', ngram_range=(2, 5))}
+_VECTORIZERS = {
+    "bag of words": dict(analyzer="word", token_pattern=r"(?u)\b\w+\b"),
+    "character n-grams": dict(analyzer="char_wb", ngram_range=(2, 5)),
+}
+
 
 def _text_gram(prompts, kinds):
     "Function of training rows -> (kind, row, row) inner products of centred tf-idf vectors fitted on the training part"
     from sklearn.feature_extraction.text import TfidfVectorizer
+
     def _of(train):
         out = []
         for k in kinds:
-            v = TfidfVectorizer(sublinear_tf=True, **_VECTORIZERS[k]).fit([prompts[i] for i in train])
-            F = torch.from_numpy(v.transform(prompts).toarray()); F = F-F[torch.as_tensor(train)].mean(0); out.append(F@F.T)
+            v = TfidfVectorizer(sublinear_tf=True, **_VECTORIZERS[k]).fit(
+                [prompts[i] for i in train]
+            )
+            F = torch.from_numpy(v.transform(prompts).toarray())
+            F = F - F[torch.as_tensor(train)].mean(0)
+            out.append(F @ F.T)
         return torch.stack(out)
+
     return _of
 
+
 def probe_text(
-    prompts:list, # (row,) texts
-    y:np.ndarray, # (row,) classes
-    folds:Folds, # the folds of the probes to compare with
-    kinds:tuple=('bag of words', 'character n-grams'), # surface representations
-    lambdas:tuple=LAMBDAS, # penalties
-    n_perm:int=0, # label permutations
-    control:int=0, # number of control labelings
-    seed:int=0, # seed
-    progress:bool=True # progress bar on long work
-)->ProbeResult: # one row a kind
+    prompts: list,  # (row,) texts
+    y: np.ndarray,  # (row,) classes
+    folds: Folds,  # the folds of the probes to compare with
+    kinds: tuple = ("bag of words", "character n-grams"),  # surface representations
+    lambdas: tuple = LAMBDAS,  # penalties
+    n_perm: int = 0,  # label permutations
+    control: int = 0,  # number of control labelings
+    seed: int = 0,  # seed
+    progress: bool = True,  # progress bar on long work
+) -> ProbeResult:  # one row a kind
     "Ridge probes of prompt text; vocabulary and weights come from the training part only"
-    if unknown:=[k for k in kinds if k not in _VECTORIZERS]: raise ValueError(f"kinds must be among {', '.join(_VECTORIZERS)}, got {unknown}")
+    if unknown := [k for k in kinds if k not in _VECTORIZERS]:
+        raise ValueError(f"kinds must be among {', '.join(_VECTORIZERS)}, got {unknown}")
     prompts, y = list(prompts), np.asarray(y)
-    if len(prompts)!=len(y): raise ValueError(f"prompts and y must have the same rows, got {len(prompts)} and {len(y)}")
-    if blank:=[i for i,p in enumerate(prompts) if not re.search(r'\w', p)]: raise ValueError(f"{len(blank)} prompts hold no word, first at row {blank[0]}")
-    lams, gram = _grid('lambdas', lambdas), _text_gram(prompts, kinds)
-    return _run(lambda k: _ridge_votes(gram, k, lams, 'balanced'), list(kinds), y, folds.groups, folds, lams, n_perm, int(control), seed, progress)
+    if len(prompts) != len(y):
+        raise ValueError(f"prompts and y must have the same rows, got {len(prompts)} and {len(y)}")
+    if blank := [i for i, p in enumerate(prompts) if not re.search(r"\w", p)]:
+        raise ValueError(f"{len(blank)} prompts hold no word, first at row {blank[0]}")
+    lams, gram = _grid("lambdas", lambdas), _text_gram(prompts, kinds)
+    return _run(
+        lambda k: _ridge_votes(gram, k, lams, "balanced"),
+        list(kinds),
+        y,
+        folds.groups,
+        folds,
+        lams,
+        n_perm,
+        int(control),
+        seed,
+        progress,
+    )
+
 
 # %% ../nbs/api/30_probes.ipynb #cell074
 def majority_baseline(
-    y:np.ndarray, # (row,) classes
-    folds:Folds, # the folds of the probes to compare with
-    seed:int=0 # seed of the interval
-)->ProbeResult: # one row named "majority"
+    y: np.ndarray,  # (row,) classes
+    folds: Folds,  # the folds of the probes to compare with
+    seed: int = 0,  # seed of the interval
+) -> ProbeResult:  # one row named "majority"
     "Always answer the commonest class of the training part"
-    y = np.asarray(y); kinds, codes = _classes(y); pred = np.zeros(len(y), int)
+    y = np.asarray(y)
+    kinds, codes = _classes(y)
+    pred = np.zeros(len(y), int)
     _folds(folds, y, folds.groups, len(y), seed)
-    for train,test in folds: pred[test] = np.bincount(codes[train], minlength=len(kinds)).argmax()
-    return _assemble(pred[None], pred, ['majority'], kinds, codes, folds.groups, folds, np.zeros((0, 1)), np.zeros(0), np.nan, [0], seed, None)
+    for train, test in folds:
+        pred[test] = np.bincount(codes[train], minlength=len(kinds)).argmax()
+    return _assemble(
+        pred[None],
+        pred,
+        ["majority"],
+        kinds,
+        codes,
+        folds.groups,
+        folds,
+        np.zeros((0, 1)),
+        np.zeros(0),
+        np.nan,
+        [0],
+        seed,
+        None,
+    )
+
 
 # %% ../nbs/api/30_probes.ipynb #cell079
 def compare_probes(
-    scores_a:np.ndarray, # (row,) right or wrong (or any score) of the first probe on each row
-    scores_b:np.ndarray, # (row,) of the second probe on the same rows and folds
-    groups:np.ndarray|None=None, # (row,) units of interval and test; None: rows
-    labels:np.ndarray|None=None, # (row,) classes: weigh rows so that the difference is one of balanced accuracies
-    n_perm:int=1000, # resamples and sign flips
-    seed:int=0 # seed
-)->Tested: # difference a - b with interval over groups and two-sided p
+    scores_a: np.ndarray,  # (row,) right or wrong (or any score) of the first probe on each row
+    scores_b: np.ndarray,  # (row,) of the second probe on the same rows and folds
+    groups: np.ndarray | None = None,  # (row,) units of interval and test; None: rows
+    labels: np.ndarray
+    | None = None,  # (row,) classes: weigh rows so that the difference is one of balanced accuracies
+    n_perm: int = 1000,  # resamples and sign flips
+    seed: int = 0,  # seed
+) -> Tested:  # difference a - b with interval over groups and two-sided p
     "Paired difference of two probes' accuracies"
-    w = None if labels is None else _class_weights(np.unique(labels, return_inverse=True)[1][None], len(np.unique(labels)))[0]
+    w = (
+        None
+        if labels is None
+        else _class_weights(
+            np.unique(labels, return_inverse=True)[1][None], len(np.unique(labels))
+        )[0]
+    )
     return paired_difference(scores_a, scores_b, groups, w, n_perm, seed=seed)
+
 
 # %% ../nbs/api/30_probes.ipynb #cell083
 def encodes(
-    result:ProbeResult, # probes of the model's states, with permutations
-    baselines:list, # ProbeResults on the same folds: surface text, majority, layer 0, random weights, ...
-    alpha:float=.05, # level of the max-T p
-    n_perm:int=1000, # resamples of the paired difference
-    seed:int=0 # seed
-)->pd.DataFrame: # name, score, p_max, baseline, baseline_score, difference, low, high, encodes
+    result: ProbeResult,  # probes of the model's states, with permutations
+    baselines: list,  # ProbeResults on the same folds: surface text, majority, layer 0, random weights, ...
+    alpha: float = 0.05,  # level of the max-T p
+    n_perm: int = 1000,  # resamples of the paired difference
+    seed: int = 0,  # seed
+) -> pd.DataFrame:  # name, score, p_max, baseline, baseline_score, difference, low, high, encodes
     "The decision rule: held-out score above the strongest baseline by the interval of the paired difference, and max-T p below alpha"
-    if not baselines: raise ValueError("baselines is empty: the rule needs at least one surface baseline on the same folds")
-    if result.table.p_max.isna().any(): raise ValueError("result has no permutations: run the probe with n_perm > 0")
+    if not baselines:
+        raise ValueError(
+            "baselines is empty: the rule needs at least one surface baseline on the same folds"
+        )
+    if result.table.p_max.isna().any():
+        raise ValueError("result has no permutations: run the probe with n_perm > 0")
     for b in baselines:
-        if not np.array_equal(b.folds.fold, result.folds.fold): raise ValueError(f"baseline {list(b.table.name)} was scored on other folds")
-    b = max(baselines, key=lambda r: r.table.score.max()); i = int(b.table.score.argmax()); rows = []
+        if not np.array_equal(b.folds.fold, result.folds.fold):
+            raise ValueError(f"baseline {list(b.table.name)} was scored on other folds")
+    b = max(baselines, key=lambda r: r.table.score.max())
+    i = int(b.table.score.argmax())
+    rows = []
     for t in result.table.itertuples():
-        d = compare_probes(result.correct(t.layer), b.correct(i), result.groups, result.y, n_perm, seed).estimate
-        rows.append(dict(name=t.name, score=t.score, p_max=t.p_max, baseline=b.table.name[i], baseline_score=b.table.score[i], difference=d.value,
-                         low=d.low, high=d.high, n=d.n, encodes=bool(d.low>0 and t.p_max<alpha)))
+        d = compare_probes(
+            result.correct(t.layer), b.correct(i), result.groups, result.y, n_perm, seed
+        ).estimate
+        rows.append(
+            dict(
+                name=t.name,
+                score=t.score,
+                p_max=t.p_max,
+                baseline=b.table.name[i],
+                baseline_score=b.table.score[i],
+                difference=d.value,
+                low=d.low,
+                high=d.high,
+                n=d.n,
+                encodes=bool(d.low > 0 and t.p_max < alpha),
+            )
+        )
     return pd.DataFrame(rows)

@@ -11,301 +11,633 @@ import re
 import numpy as np
 import pandas as pd
 from fastcore.basics import patch
-from .emotions import (EMOTIONS, EMOTION_WORDS, HELD_OUT_WORDS, INSTRUMENTS, INTENSITIES, MODES, check_emotion, word_emotion)
+from musicgen_emotion.emotions import (
+    EMOTIONS,
+    EMOTION_WORDS,
+    HELD_OUT_WORDS,
+    INSTRUMENTS,
+    INTENSITIES,
+    MODES,
+    check_emotion,
+    word_emotion,
+)
 
 # %% auto #0
-__all__ = ['TEMPLATES', 'HELD_OUT_TEMPLATES', 'NOUN_TEMPLATES', 'NOUNS', 'NEUTRAL_TEMPLATES', 'COLUMNS', 'CUE_WORDS',
-           'NEUTRAL_WORDS', 'MORE_INSTRUMENTS', 'CONTEXTS', 'make_prompt', 'PromptSet', 'crossed_prompts',
-           'study_prompts', 'held_out_prompts', 'matched_pairs', 'neutral_prompts', 'cue_prompts', 'conflict_prompts',
-           'diverse_prompts', 'PromptPool', 'dictionary_prompts']
+__all__ = [
+    "TEMPLATES",
+    "HELD_OUT_TEMPLATES",
+    "NOUN_TEMPLATES",
+    "NOUNS",
+    "NEUTRAL_TEMPLATES",
+    "COLUMNS",
+    "CUE_WORDS",
+    "NEUTRAL_WORDS",
+    "MORE_INSTRUMENTS",
+    "CONTEXTS",
+    "make_prompt",
+    "PromptSet",
+    "crossed_prompts",
+    "study_prompts",
+    "held_out_prompts",
+    "matched_pairs",
+    "neutral_prompts",
+    "cue_prompts",
+    "conflict_prompts",
+    "diverse_prompts",
+    "PromptPool",
+    "dictionary_prompts",
+]
 
 # %% ../nbs/api/11_prompts.ipynb #cell005
-TEMPLATES = ('a {word} {instrument} piece', '{word} {instrument} music', 'a {word} song played on {instrument}', 'this {instrument} track sounds {word}',
-             '{instrument} melody with a {word} mood', 'music that feels {word}, with {instrument}', 'a {word} tune for {instrument}',
-             '{word} instrumental, {instrument}', 'the {instrument} plays something {word}', 'a short {instrument} clip that is {word}',
-             '{word} mood, {instrument} solo', 'background music with {instrument}, {word} feeling')
-HELD_OUT_TEMPLATES = ('an {instrument} recording, rather {word} in character', 'play me {word} sounds on the {instrument}',
-                      '{instrument} performance in a {word} spirit', 'something {word}: {instrument} only')
-NOUN_TEMPLATES = ('{instrument} music full of {word}', 'a {instrument} piece that expresses {word}', '{word}, played on {instrument}', 'a {instrument} song about {word}')
-NOUNS = frozenset('sorrow grief peace relaxation energy excitement anger rage happiness joy melancholy sadness tranquility serenity calmness thrill fury hostility'.split())
-NEUTRAL_TEMPLATES = ('a {instrument} piece', '{instrument} music', 'a song played on {instrument}', 'an instrumental track with {instrument}',
-                     'a tune for {instrument}', 'a short {instrument} clip', 'music with {instrument}', '{instrument} solo')
-COLUMNS = ('prompt', 'emotion', 'word', 'template', 'instrument', 'intensity', 'split', 'pair', 'kind')
+TEMPLATES = (
+    "a {word} {instrument} piece",
+    "{word} {instrument} music",
+    "a {word} song played on {instrument}",
+    "this {instrument} track sounds {word}",
+    "{instrument} melody with a {word} mood",
+    "music that feels {word}, with {instrument}",
+    "a {word} tune for {instrument}",
+    "{word} instrumental, {instrument}",
+    "the {instrument} plays something {word}",
+    "a short {instrument} clip that is {word}",
+    "{word} mood, {instrument} solo",
+    "background music with {instrument}, {word} feeling",
+)
+HELD_OUT_TEMPLATES = (
+    "an {instrument} recording, rather {word} in character",
+    "play me {word} sounds on the {instrument}",
+    "{instrument} performance in a {word} spirit",
+    "something {word}: {instrument} only",
+)
+NOUN_TEMPLATES = (
+    "{instrument} music full of {word}",
+    "a {instrument} piece that expresses {word}",
+    "{word}, played on {instrument}",
+    "a {instrument} song about {word}",
+)
+NOUNS = frozenset(
+    "sorrow grief peace relaxation energy excitement anger rage happiness joy melancholy sadness tranquility serenity calmness thrill fury hostility".split()
+)
+NEUTRAL_TEMPLATES = (
+    "a {instrument} piece",
+    "{instrument} music",
+    "a song played on {instrument}",
+    "an instrumental track with {instrument}",
+    "a tune for {instrument}",
+    "a short {instrument} clip",
+    "music with {instrument}",
+    "{instrument} solo",
+)
+COLUMNS = (
+    "prompt",
+    "emotion",
+    "word",
+    "template",
+    "instrument",
+    "intensity",
+    "split",
+    "pair",
+    "kind",
+)
+
 
 # %% ../nbs/api/11_prompts.ipynb #cell009
 def make_prompt(
-    word:str, # Emotion word
-    template:str, # Sentence with {word} and {instrument}
-    instrument:str, # Name of the instrument
-    intensity:str='plain', # slightly, plain or very
-)->str: # The sentence
+    word: str,  # Emotion word
+    template: str,  # Sentence with {word} and {instrument}
+    instrument: str,  # Name of the instrument
+    intensity: str = "plain",  # slightly, plain or very
+) -> str:  # The sentence
     "Fill a template; intensity puts 'slightly' or 'very' before an adjective and 'a little' or 'great' before a noun."
-    if intensity not in INTENSITIES: raise ValueError(f"intensity {intensity!r} is not known; accepted: {', '.join(INTENSITIES)}")
-    if '{word}' not in template or '{instrument}' not in template: raise ValueError(f"template {template!r} must contain {{word}} and {{instrument}}")
-    adverb = dict(slightly='a little ', plain='', very='great ') if word in NOUNS else dict(slightly='slightly ', plain='', very='very ')
+    if intensity not in INTENSITIES:
+        raise ValueError(
+            f"intensity {intensity!r} is not known; accepted: {', '.join(INTENSITIES)}"
+        )
+    if "{word}" not in template or "{instrument}" not in template:
+        raise ValueError(f"template {template!r} must contain {{word}} and {{instrument}}")
+    adverb = (
+        dict(slightly="a little ", plain="", very="great ")
+        if word in NOUNS
+        else dict(slightly="slightly ", plain="", very="very ")
+    )
     text = template.format(word=adverb[intensity] + word, instrument=instrument)
-    return re.sub(r'\b([Aa])n? (?=(\w))', lambda m: m[1] + ('n ' if m[2].lower() in 'aeiou' else ' '), text)
+    return re.sub(
+        r"\b([Aa])n? (?=(\w))", lambda m: m[1] + ("n " if m[2].lower() in "aeiou" else " "), text
+    )
+
 
 # %% ../nbs/api/11_prompts.ipynb #cell013
 @dataclass
 class PromptSet:
     "A tidy table of prompts, one row each, with the columns of `COLUMNS`."
-    table:pd.DataFrame # One row a prompt
+
+    table: pd.DataFrame  # One row a prompt
+
     def __post_init__(self):
-        missing = [c for c in ('prompt', 'emotion') if c not in self.table]
-        if missing: raise ValueError(f"a prompt table needs the columns prompt and emotion; missing: {', '.join(missing)}")
+        missing = [c for c in ("prompt", "emotion") if c not in self.table]
+        if missing:
+            raise ValueError(
+                f"a prompt table needs the columns prompt and emotion; missing: {', '.join(missing)}"
+            )
         bad = [p for p in self.table.prompt if not isinstance(p, str)]
-        if bad: raise ValueError(f"prompt {bad[0]!r} is not text")
-        if not len(self.table): raise ValueError("the prompt table is empty; at least one prompt is needed")
-        fill = dict(word='', template='', instrument='', intensity='', pair=-1, split='train', kind='emotion')
-        have = {c: self.table[c].where(self.table[c].notna(), v) if c in self.table else v for c, v in fill.items()}
-        self.table = self.table.assign(**have).reset_index(drop=True)[[*COLUMNS, *[c for c in self.table if c not in COLUMNS]]]
-        self.table['pair'] = self.table.pair.astype(int)
-    def __len__(self): return len(self.table)
-    def __add__(self, other): return PromptSet(pd.concat([self.table, other.table], ignore_index=True))
-    def where(self, **kw): return PromptSet(self.table[np.logical_and.reduce([self.table[k].isin(np.atleast_1d(v)) for k, v in kw.items()])])
-    def _repr_html_(self): return self.table._repr_html_()
+        if bad:
+            raise ValueError(f"prompt {bad[0]!r} is not text")
+        if not len(self.table):
+            raise ValueError("the prompt table is empty; at least one prompt is needed")
+        fill = dict(
+            word="",
+            template="",
+            instrument="",
+            intensity="",
+            pair=-1,
+            split="train",
+            kind="emotion",
+        )
+        have = {
+            c: self.table[c].where(self.table[c].notna(), v) if c in self.table else v
+            for c, v in fill.items()
+        }
+        self.table = self.table.assign(**have).reset_index(drop=True)[
+            [*COLUMNS, *[c for c in self.table if c not in COLUMNS]]
+        ]
+        self.table["pair"] = self.table.pair.astype(int)
+
+    def __len__(self):
+        return len(self.table)
+
+    def __add__(self, other):
+        return PromptSet(pd.concat([self.table, other.table], ignore_index=True))
+
+    def where(self, **kw):
+        return PromptSet(
+            self.table[
+                np.logical_and.reduce([self.table[k].isin(np.atleast_1d(v)) for k, v in kw.items()])
+            ]
+        )
+
+    def _repr_html_(self):
+        return self.table._repr_html_()
+
 
 # %% ../nbs/api/11_prompts.ipynb #cell016
-def _row(word, template, instrument, intensity='plain', split='train', pair=-1, emotion=None):
-    return dict(prompt=make_prompt(word, template, instrument, intensity), emotion=emotion or word_emotion(word), word=word, template=template,
-                instrument=instrument, intensity=intensity, split=split, pair=pair, kind='emotion')
+def _row(word, template, instrument, intensity="plain", split="train", pair=-1, emotion=None):
+    return dict(
+        prompt=make_prompt(word, template, instrument, intensity),
+        emotion=emotion or word_emotion(word),
+        word=word,
+        template=template,
+        instrument=instrument,
+        intensity=intensity,
+        split=split,
+        pair=pair,
+        kind="emotion",
+    )
 
-def _templates(word, held_out=False): return NOUN_TEMPLATES if word in NOUNS else HELD_OUT_TEMPLATES if held_out else TEMPLATES
+
+def _templates(word, held_out=False):
+    return NOUN_TEMPLATES if word in NOUNS else HELD_OUT_TEMPLATES if held_out else TEMPLATES
+
 
 def crossed_prompts(
-    words:dict|None=None, # emotion -> words; all adjectives of EMOTION_WORDS when None
-    templates:tuple=TEMPLATES[:3], # Sentences
-    instruments:tuple=INSTRUMENTS[:2], # Instruments
-    intensities:tuple=('plain',), # Some of slightly, plain, very
-    split:str='train', # Value of the split column
-)->PromptSet: # One row for every combination
+    words: dict | None = None,  # emotion -> words; all adjectives of EMOTION_WORDS when None
+    templates: tuple = TEMPLATES[:3],  # Sentences
+    instruments: tuple = INSTRUMENTS[:2],  # Instruments
+    intensities: tuple = ("plain",),  # Some of slightly, plain, very
+    split: str = "train",  # Value of the split column
+) -> PromptSet:  # One row for every combination
     "Full crossing of words, templates, instruments and intensities."
     words = words or {e: tuple(w for w in ws if w not in NOUNS) for e, ws in EMOTION_WORDS.items()}
-    for e in words: check_emotion(e)
-    rows = [_row(w, t, i, s, split, emotion=e) for e, ws in words.items() for w, t, i, s in product(ws, templates, instruments, intensities)]
+    for e in words:
+        check_emotion(e)
+    rows = [
+        _row(w, t, i, s, split, emotion=e)
+        for e, ws in words.items()
+        for w, t, i, s in product(ws, templates, instruments, intensities)
+    ]
     return PromptSet(pd.DataFrame(rows))
+
 
 # %% ../nbs/api/11_prompts.ipynb #cell019
 def study_prompts(
-    n_per_emotion:int=25, # Prompts an emotion
-    emotions:tuple=('happy', 'sad', 'calm', 'energetic'), # Emotions
-    seed:int=0, # Order and pairing of words, templates, instruments
-    intensity:str='plain', # slightly, plain or very
-    words:dict|None=None, # emotion -> words; EMOTION_WORDS when None
-    templates:tuple=TEMPLATES, # Sentences for adjectives
-    split:str='train', # Value of the split column
-)->PromptSet: # n_per_emotion rows an emotion
+    n_per_emotion: int = 25,  # Prompts an emotion
+    emotions: tuple = ("happy", "sad", "calm", "energetic"),  # Emotions
+    seed: int = 0,  # Order and pairing of words, templates, instruments
+    intensity: str = "plain",  # slightly, plain or very
+    words: dict | None = None,  # emotion -> words; EMOTION_WORDS when None
+    templates: tuple = TEMPLATES,  # Sentences for adjectives
+    split: str = "train",  # Value of the split column
+) -> PromptSet:  # n_per_emotion rows an emotion
     "A balanced set: the same templates and instruments for every emotion, words used equally often."
-    if n_per_emotion < 1: raise ValueError(f"n_per_emotion {n_per_emotion!r} must be at least 1")
+    if n_per_emotion < 1:
+        raise ValueError(f"n_per_emotion {n_per_emotion!r} must be at least 1")
     rng, words = np.random.default_rng(seed), words or EMOTION_WORDS
-    frames = [(templates[k % len(templates)], INSTRUMENTS[j]) for k, j in enumerate(rng.permutation(np.arange(n_per_emotion) % len(INSTRUMENTS)))]
+    frames = [
+        (templates[k % len(templates)], INSTRUMENTS[j])
+        for k, j in enumerate(rng.permutation(np.arange(n_per_emotion) % len(INSTRUMENTS)))
+    ]
     rows = []
     for e in emotions:
         ws = [w for w in words[check_emotion(e)] if w not in NOUNS] or list(words[e])
-        order = np.concatenate([rng.permutation(len(ws)) for _ in range(n_per_emotion//len(ws) + 1)])
+        order = np.concatenate(
+            [rng.permutation(len(ws)) for _ in range(n_per_emotion // len(ws) + 1)]
+        )
         for n, (t, i) in enumerate(frames):
             w = ws[order[n]]
-            rows.append(_row(w, t if w not in NOUNS else NOUN_TEMPLATES[n % len(NOUN_TEMPLATES)], i, intensity, split, n, e))
+            rows.append(
+                _row(
+                    w,
+                    t if w not in NOUNS else NOUN_TEMPLATES[n % len(NOUN_TEMPLATES)],
+                    i,
+                    intensity,
+                    split,
+                    n,
+                    e,
+                )
+            )
     return PromptSet(pd.DataFrame(rows))
+
 
 # %% ../nbs/api/11_prompts.ipynb #cell023
 def held_out_prompts(
-    n_per_emotion:int=20, # Prompts an emotion
-    hold_out:str='word', # word, template or both
-    emotions:tuple=EMOTIONS, # Emotions
-    seed:int=0, # As for `study_prompts`
-)->PromptSet: # Rows with split 'held_out_word', 'held_out_template' or 'held_out_both'
+    n_per_emotion: int = 20,  # Prompts an emotion
+    hold_out: str = "word",  # word, template or both
+    emotions: tuple = EMOTIONS,  # Emotions
+    seed: int = 0,  # As for `study_prompts`
+) -> PromptSet:  # Rows with split 'held_out_word', 'held_out_template' or 'held_out_both'
     "Prompts whose emotion word, whose template, or both, never occur in training captions."
-    if hold_out not in ('word', 'template', 'both'): raise ValueError(f"hold_out {hold_out!r} is not known; accepted: word, template, both")
-    return study_prompts(n_per_emotion, emotions, seed, words=EMOTION_WORDS if hold_out=='template' else HELD_OUT_WORDS,
-                         templates=TEMPLATES if hold_out=='word' else HELD_OUT_TEMPLATES, split=f'held_out_{hold_out}')
+    if hold_out not in ("word", "template", "both"):
+        raise ValueError(f"hold_out {hold_out!r} is not known; accepted: word, template, both")
+    return study_prompts(
+        n_per_emotion,
+        emotions,
+        seed,
+        words=EMOTION_WORDS if hold_out == "template" else HELD_OUT_WORDS,
+        templates=TEMPLATES if hold_out == "word" else HELD_OUT_TEMPLATES,
+        split=f"held_out_{hold_out}",
+    )
+
 
 # %% ../nbs/api/11_prompts.ipynb #cell027
 def matched_pairs(
-    emotion:str, # Emotion of the first prompt of each pair
-    other:str, # Emotion of the second; 'neutral' leaves the word out
-    n:int=20, # Number of pairs
-    seed:int=0, # Choice of words, templates and instruments
-)->PromptSet: # 2n rows; `pair` links two rows
+    emotion: str,  # Emotion of the first prompt of each pair
+    other: str,  # Emotion of the second; 'neutral' leaves the word out
+    n: int = 20,  # Number of pairs
+    seed: int = 0,  # Choice of words, templates and instruments
+) -> PromptSet:  # 2n rows; `pair` links two rows
     "Pairs that differ in the emotion word only."
     a = study_prompts(n, (emotion,), seed).table
-    if other == 'neutral':
-        b = a.assign(prompt=[make_prompt('ordinary', t, i) for t, i in zip(a.template, a.instrument)], emotion='neutral', word='ordinary', kind='neutral')
-    else: b = study_prompts(n, (check_emotion(other),), seed).table
+    if other == "neutral":
+        b = a.assign(
+            prompt=[make_prompt("ordinary", t, i) for t, i in zip(a.template, a.instrument)],
+            emotion="neutral",
+            word="ordinary",
+            kind="neutral",
+        )
+    else:
+        b = study_prompts(n, (check_emotion(other),), seed).table
     return PromptSet(pd.concat([a, b], ignore_index=True))
 
+
 # %% ../nbs/api/11_prompts.ipynb #cell031
-CUE_WORDS = dict(tempo=dict(slow=('slow', 'slow tempo'), fast=('fast', 'fast tempo')),
-                 mode=dict(major=('major key', 'in a major key'), minor=('minor key', 'in a minor key')),
-                 loudness=dict(quiet=('quiet', 'soft volume'), loud=('loud', 'loud volume')))
+CUE_WORDS = dict(
+    tempo=dict(slow=("slow", "slow tempo"), fast=("fast", "fast tempo")),
+    mode=dict(major=("major key", "in a major key"), minor=("minor key", "in a minor key")),
+    loudness=dict(quiet=("quiet", "soft volume"), loud=("loud", "loud volume")),
+)
+
 
 def neutral_prompts(
-    n:int=20, # Number of prompts
-    seed:int=0, # Order of templates and instruments
-)->PromptSet: # Rows with emotion 'neutral'
+    n: int = 20,  # Number of prompts
+    seed: int = 0,  # Order of templates and instruments
+) -> PromptSet:  # Rows with emotion 'neutral'
     "Prompts that name an instrument and no emotion."
-    if n < 1: raise ValueError(f"n {n!r} must be at least 1")
-    combos = list(product(NEUTRAL_TEMPLATES, INSTRUMENTS)); rng = np.random.default_rng(seed)
-    pick = [combos[i] for i in np.concatenate([rng.permutation(len(combos)) for _ in range(n//len(combos) + 1)])[:n]]
-    rows = [dict(prompt=make_prompt('', '{word}' + t, i).strip(), emotion='neutral', template=t, instrument=i, intensity='plain', kind='neutral') for t, i in pick]
+    if n < 1:
+        raise ValueError(f"n {n!r} must be at least 1")
+    combos = list(product(NEUTRAL_TEMPLATES, INSTRUMENTS))
+    rng = np.random.default_rng(seed)
+    pick = [
+        combos[i]
+        for i in np.concatenate(
+            [rng.permutation(len(combos)) for _ in range(n // len(combos) + 1)]
+        )[:n]
+    ]
+    rows = [
+        dict(
+            prompt=make_prompt("", "{word}" + t, i).strip(),
+            emotion="neutral",
+            template=t,
+            instrument=i,
+            intensity="plain",
+            kind="neutral",
+        )
+        for t, i in pick
+    ]
     return PromptSet(pd.DataFrame(rows))
+
 
 # %% ../nbs/api/11_prompts.ipynb #cell034
 def cue_prompts(
-    n:int=24, # Number of prompts
-    cues:tuple=('tempo', 'mode', 'loudness'), # Cues named in each prompt
-    seed:int=0, # Which values go with which template
-)->PromptSet: # Neutral prompts with one column a cue
+    n: int = 24,  # Number of prompts
+    cues: tuple = ("tempo", "mode", "loudness"),  # Cues named in each prompt
+    seed: int = 0,  # Which values go with which template
+) -> PromptSet:  # Neutral prompts with one column a cue
     "Neutral prompts that name cues directly, such as 'a piano piece, fast tempo, minor key, loud volume'."
     for c in cues:
-        if c not in CUE_WORDS: raise ValueError(f"cue {c!r} is not known; accepted: {', '.join(CUE_WORDS)}")
+        if c not in CUE_WORDS:
+            raise ValueError(f"cue {c!r} is not known; accepted: {', '.join(CUE_WORDS)}")
     rng, base = np.random.default_rng(seed), neutral_prompts(n, seed).table
     values = {c: [list(CUE_WORDS[c])[i] for i in rng.permutation(np.arange(n) % 2)] for c in cues}
-    base['prompt'] = [p + ''.join(f', {CUE_WORDS[c][values[c][k]][-1]}' for c in cues) for k, p in enumerate(base.prompt)]
-    return PromptSet(base.assign(kind='cue', **values))
+    base["prompt"] = [
+        p + "".join(f", {CUE_WORDS[c][values[c][k]][-1]}" for c in cues)
+        for k, p in enumerate(base.prompt)
+    ]
+    return PromptSet(base.assign(kind="cue", **values))
+
 
 # %% ../nbs/api/11_prompts.ipynb #cell037
 def conflict_prompts(
-    emotions:tuple=('happy', 'sad'), # Emotions to cross
-    cue:str='tempo', # Cue to cross them with
-    n_per_cell:int=10, # Prompts in each of the cells
-    seed:int=0, # As for `study_prompts`
-)->PromptSet: # Rows with one column for the cue
+    emotions: tuple = ("happy", "sad"),  # Emotions to cross
+    cue: str = "tempo",  # Cue to cross them with
+    n_per_cell: int = 10,  # Prompts in each of the cells
+    seed: int = 0,  # As for `study_prompts`
+) -> PromptSet:  # Rows with one column for the cue
     "The 2 x 2 cells 'sad, fast', 'sad, slow', 'happy, fast', 'happy, slow', in matched frames."
-    if cue not in CUE_WORDS: raise ValueError(f"cue {cue!r} is not known; accepted: {', '.join(CUE_WORDS)}")
+    if cue not in CUE_WORDS:
+        raise ValueError(f"cue {cue!r} is not known; accepted: {', '.join(CUE_WORDS)}")
     base = study_prompts(n_per_cell, emotions, seed).table
-    parts = [base.assign(prompt=[f'{p}, {CUE_WORDS[cue][v][-1]}' for p in base.prompt], kind='conflict', **{cue: v}) for v in CUE_WORDS[cue]]
+    parts = [
+        base.assign(
+            prompt=[f"{p}, {CUE_WORDS[cue][v][-1]}" for p in base.prompt],
+            kind="conflict",
+            **{cue: v},
+        )
+        for v in CUE_WORDS[cue]
+    ]
     return PromptSet(pd.concat(parts, ignore_index=True))
 
+
 # %% ../nbs/api/11_prompts.ipynb #cell041
-NEUTRAL_WORDS = tuple('ordinary neutral simple typical everyday regular standard usual common generic basic conventional'.split())
+NEUTRAL_WORDS = tuple(
+    "ordinary neutral simple typical everyday regular standard usual common generic basic conventional".split()
+)
+
 
 def _frames(templates, instruments, intensities):
     "Every template, instrument and intensity once, in an order that stays balanced wherever it is cut."
     T, I, S = len(templates), len(instruments), len(intensities)
-    return [(templates[t], instruments[(t + b) % I], intensities[(a + t + b) % S]) for a in range(S) for b in range(I) for t in range(T)]
+    return [
+        (templates[t], instruments[(t + b) % I], intensities[(a + t + b) % S])
+        for a in range(S)
+        for b in range(I)
+        for t in range(T)
+    ]
+
 
 def diverse_prompts(
-    n:int=450, # Number of prompts
-    seed:int=0, # Order of words, templates, instruments and intensities
-    emotions:tuple=(*EMOTIONS, 'neutral'), # Emotions; 'neutral' uses words such as 'ordinary'
-    words:dict|None=None, # emotion -> words; the adjectives of EMOTION_WORDS and NEUTRAL_WORDS when None
-    templates:tuple=TEMPLATES, # Sentences
-    instruments:tuple=INSTRUMENTS, # Instruments
-    intensities:tuple=INTENSITIES, # Some of slightly, plain, very
-    split:str='train', # Value of the split column
-)->PromptSet: # n distinct rows; `pair` numbers the frames
+    n: int = 450,  # Number of prompts
+    seed: int = 0,  # Order of words, templates, instruments and intensities
+    emotions: tuple = (*EMOTIONS, "neutral"),  # Emotions; 'neutral' uses words such as 'ordinary'
+    words: dict
+    | None = None,  # emotion -> words; the adjectives of EMOTION_WORDS and NEUTRAL_WORDS when None
+    templates: tuple = TEMPLATES,  # Sentences
+    instruments: tuple = INSTRUMENTS,  # Instruments
+    intensities: tuple = INTENSITIES,  # Some of slightly, plain, very
+    split: str = "train",  # Value of the split column
+) -> PromptSet:  # n distinct rows; `pair` numbers the frames
     "Distinct prompts for a study: every emotion in the same templates, instruments and intensities, words used equally often."
     rng, words = np.random.default_rng(seed), dict(neutral=NEUTRAL_WORDS) | (words or EMOTION_WORDS)
-    words = {e: [w for w in words[e if e == 'neutral' else check_emotion(e)] if w not in NOUNS] for e in emotions}
-    frames = _frames(*(list(rng.permutation(np.array(c, dtype=object))) for c in (templates, instruments, intensities)))
-    most = len(emotions)*len(frames)*min(map(len, words.values()))
-    if not 1 <= n <= most: raise ValueError(f"n {n!r} must be from 1 to {most}, the number of distinct prompts of {len(emotions)} emotions")
+    words = {
+        e: [w for w in words[e if e == "neutral" else check_emotion(e)] if w not in NOUNS]
+        for e in emotions
+    }
+    frames = _frames(
+        *(
+            list(rng.permutation(np.array(c, dtype=object)))
+            for c in (templates, instruments, intensities)
+        )
+    )
+    most = len(emotions) * len(frames) * min(map(len, words.values()))
+    if not 1 <= n <= most:
+        raise ValueError(
+            f"n {n!r} must be from 1 to {most}, the number of distinct prompts of {len(emotions)} emotions"
+        )
     rows, seen, order = [], set(), {e: _cycles(rng, len(ws), n) for e, ws in words.items()}
     for r in range(n):
-        k, e = r//len(emotions), emotions[r % len(emotions)]
+        k, e = r // len(emotions), emotions[r % len(emotions)]
         f, ws = k % len(frames), words[e]
         w = next(w for w in (ws[order[e][k]], *ws) if (w, f) not in seen)
         seen.add((w, f))
-        rows.append(_row(w, *frames[f], split, k, e) | dict(kind='neutral' if e == 'neutral' else 'emotion'))
+        rows.append(
+            _row(w, *frames[f], split, k, e) | dict(kind="neutral" if e == "neutral" else "emotion")
+        )
     return PromptSet(pd.DataFrame(rows))
 
-def _cycles(rng, size, n): return np.concatenate([rng.permutation(size) for _ in range(n//size + 1)])
+
+def _cycles(rng, size, n):
+    return np.concatenate([rng.permutation(size) for _ in range(n // size + 1)])
+
 
 # %% ../nbs/api/11_prompts.ipynb #cell044
-MORE_INSTRUMENTS = tuple('cello violin harp trumpet saxophone accordion banjo clarinet marimba harmonica oboe trombone'.split())
-_of = lambda form, text: tuple(form.format(t.strip()) for t in text.split(','))
+MORE_INSTRUMENTS = tuple(
+    "cello violin harp trumpet saxophone accordion banjo clarinet marimba harmonica oboe trombone".split()
+)
+_of = lambda form, text: tuple(form.format(t.strip()) for t in text.split(","))
 CONTEXTS = dict(
-    place=_of('{}', 'in a small cafe, in a concert hall, by the sea, in a train station, in the mountains, in a library, on a market square, in a forest, in an elevator, '
-              'in a garden, at an airport, in a kitchen, on a bridge, in a museum, in a classroom, in the desert, by a river, in a workshop, on a rooftop, in a hotel lobby'),
-    time=_of('{}', 'at dawn, at noon, in the evening, at midnight, in early spring, in summer, in autumn, in winter, on a weekday, on a Sunday, after lunch, before breakfast'),
-    activity=_of('for {}', 'studying, a morning run, cooking, a documentary, a game menu, a train ride, reading, a science lecture, a museum tour, painting, a cooking show, '
-                 'a board game, an opening title, sewing, a walk, a phone queue, a news report, gardening, a product video, a long drive'),
-    style=_of('in {} style', 'jazz, baroque, folk, electronic, blues, bossa nova, ragtime, rock, film score, chiptune, country, reggae, disco, minimalist, medieval, swing, '
-              'ambient, techno, romantic, funk'))
-_CUES = [('',)*3] + [c for c in product(*(('', *CUE_WORDS[k]) for k in CUE_WORDS)) if any(c)]
-_PLACES = ['', *(p for ps in CONTEXTS.values() for p in ps)]
+    place=_of(
+        "{}",
+        "in a small cafe, in a concert hall, by the sea, in a train station, in the mountains, in a library, on a market square, in a forest, in an elevator, "
+        "in a garden, at an airport, in a kitchen, on a bridge, in a museum, in a classroom, in the desert, by a river, in a workshop, on a rooftop, in a hotel lobby",
+    ),
+    time=_of(
+        "{}",
+        "at dawn, at noon, in the evening, at midnight, in early spring, in summer, in autumn, in winter, on a weekday, on a Sunday, after lunch, before breakfast",
+    ),
+    activity=_of(
+        "for {}",
+        "studying, a morning run, cooking, a documentary, a game menu, a train ride, reading, a science lecture, a museum tour, painting, a cooking show, "
+        "a board game, an opening title, sewing, a walk, a phone queue, a news report, gardening, a product video, a long drive",
+    ),
+    style=_of(
+        "in {} style",
+        "jazz, baroque, folk, electronic, blues, bossa nova, ragtime, rock, film score, chiptune, country, reggae, disco, minimalist, medieval, swing, "
+        "ambient, techno, romantic, funk",
+    ),
+)
+_CUES = [("",) * 3] + [c for c in product(*(("", *CUE_WORDS[k]) for k in CUE_WORDS)) if any(c)]
+_PLACES = ["", *(p for ps in CONTEXTS.values() for p in ps)]
 
 # %% ../nbs/api/11_prompts.ipynb #cell047
-_STREAMS = (*((e, tail) for e in EMOTIONS for tail in ('none', 'context', 'cue')), *(('neutral', tail) for tail in ('context', 'cue', 'both')))
-_TAILS = dict(none=(_PLACES[:1], _CUES[:1]), context=(_PLACES[1:], _CUES[:1]), cue=(_PLACES[:1], _CUES[1:]), both=(_PLACES[1:], _CUES[1:]))
+_STREAMS = (
+    *((e, tail) for e in EMOTIONS for tail in ("none", "context", "cue")),
+    *(("neutral", tail) for tail in ("context", "cue", "both")),
+)
+_TAILS = dict(
+    none=(_PLACES[:1], _CUES[:1]),
+    context=(_PLACES[1:], _CUES[:1]),
+    cue=(_PLACES[:1], _CUES[1:]),
+    both=(_PLACES[1:], _CUES[1:]),
+)
+
 
 def _heads(emotion, held_out=False):
     "Word, template and split of every sentence that an emotion can have."
-    if emotion == 'neutral': return [*(('', t, 'train') for t in NEUTRAL_TEMPLATES), *((w, t, 'train') for w in NEUTRAL_WORDS for t in TEMPLATES)]
-    words = {w: '' for w in EMOTION_WORDS[emotion]} | ({w: 'word' for w in HELD_OUT_WORDS[emotion]} if held_out else {})
-    frames = lambda w: {t: '' for t in _templates(w)} | ({t: 'template' for t in HELD_OUT_TEMPLATES} if held_out and w not in NOUNS else {})
-    name = lambda *of: 'held_out_both' if all(of) else f'held_out_{"".join(of)}' if any(of) else 'train'
+    if emotion == "neutral":
+        return [
+            *(("", t, "train") for t in NEUTRAL_TEMPLATES),
+            *((w, t, "train") for w in NEUTRAL_WORDS for t in TEMPLATES),
+        ]
+    words = {w: "" for w in EMOTION_WORDS[emotion]} | (
+        {w: "word" for w in HELD_OUT_WORDS[emotion]} if held_out else {}
+    )
+    frames = lambda w: (
+        {t: "" for t in _templates(w)}
+        | ({t: "template" for t in HELD_OUT_TEMPLATES} if held_out and w not in NOUNS else {})
+    )
+    name = lambda *of: (
+        "held_out_both" if all(of) else f"held_out_{''.join(of)}" if any(of) else "train"
+    )
     return [(w, t, name(a, b)) for w, a in words.items() for t, b in frames(w).items()]
+
 
 def _shuffled(at, size, *seed):
     "Where each of the positions `at` goes in a shuffled order of 0..size-1, without making the order (multiply and fold, repeated where it leaves the range)."
     bits = max(2, int(size - 1).bit_length())
-    odd, mask = np.random.default_rng(seed).integers(0, 2**bits, 4).astype(np.uint64) | np.uint64(1), np.uint64(2**bits - 1)
+    odd, mask = (
+        np.random.default_rng(seed).integers(0, 2**bits, 4).astype(np.uint64) | np.uint64(1),
+        np.uint64(2**bits - 1),
+    )
     x, todo = at.astype(np.uint64), np.ones(len(at), bool)
     while todo.any():
-        for m in odd: x[todo] = (x[todo]*m + odd[0]) & mask; x[todo] ^= x[todo] >> np.uint64(bits//2)
+        for m in odd:
+            x[todo] = (x[todo] * m + odd[0]) & mask
+            x[todo] ^= x[todo] >> np.uint64(bits // 2)
         todo = x >= size
     return x.astype(np.int64)
 
+
 class PromptPool:
     "Distinct prompts made on demand: number i is the same text for every `n`, and no list of them is kept."
-    def __init__(self,
-        n:int, # Number of prompts
-        seed:int=0, # Order
-        held_out:bool=False # Also the held-out words and templates, marked in the split column
+
+    def __init__(
+        self,
+        n: int,  # Number of prompts
+        seed: int = 0,  # Order
+        held_out: bool = False,  # Also the held-out words and templates, marked in the split column
     ):
-        self.n, self.seed, self.held_out, instruments = n, seed, held_out, (*INSTRUMENTS, *MORE_INSTRUMENTS)
-        self.parts = [(_heads(e, held_out), instruments, INTENSITIES if e in EMOTIONS else ('plain',), *_TAILS[tail]) for e, tail in _STREAMS]
+        self.n, self.seed, self.held_out, instruments = (
+            n,
+            seed,
+            held_out,
+            (*INSTRUMENTS, *MORE_INSTRUMENTS),
+        )
+        self.parts = [
+            (
+                _heads(e, held_out),
+                instruments,
+                INTENSITIES if e in EMOTIONS else ("plain",),
+                *_TAILS[tail],
+            )
+            for e, tail in _STREAMS
+        ]
         self.shapes = [tuple(map(len, p)) for p in self.parts]
-        most = len(_STREAMS)*min(map(np.prod, self.shapes))
-        if not 1 <= n <= most: raise ValueError(f"n {n!r} must be from 1 to {most}, the number of distinct prompts")
-    def __len__(self): return self.n
-    def __repr__(self): return f"PromptPool({self.n} prompts, seed {self.seed}{', with held-out words and templates' if self.held_out else ''})"
+        most = len(_STREAMS) * min(map(np.prod, self.shapes))
+        if not 1 <= n <= most:
+            raise ValueError(f"n {n!r} must be from 1 to {most}, the number of distinct prompts")
+
+    def __len__(self):
+        return self.n
+
+    def __repr__(self):
+        return f"PromptPool({self.n} prompts, seed {self.seed}{', with held-out words and templates' if self.held_out else ''})"
+
 
 # %% ../nbs/api/11_prompts.ipynb #cell050
 @patch
-def rows(self:PromptPool,
-    start:int=0, # First prompt
-    stop:int|None=None, # After the last prompt; the end when None
-)->PromptSet: # Rows start..stop, with the extra columns context, tempo, mode, loudness ('' when not named)
-    "A stretch of the pool as a table."
+def rows(
+    self: PromptPool,
+    start: int = 0,  # First prompt
+    stop: int | None = None,  # After the last prompt; the end when None
+) -> PromptSet:  # Rows start..stop, with the extra columns context, tempo, mode, loudness
+    """A stretch of the pool as a table.
+
+    Returns Rows start..stop, with the extra columns context, tempo, mode, loudness ('' when not
+    named).
+    """
     at = np.arange(start, min(self.n, self.n if stop is None else stop))
-    if start < 0 or not len(at): raise ValueError(f"rows {start!r} to {stop!r} are not in a pool of {self.n} prompts")
-    table = pd.concat([self._stream(s, at[at % len(_STREAMS) == s]) for s in range(len(_STREAMS))]).sort_index()
+    if start < 0 or not len(at):
+        raise ValueError(f"rows {start!r} to {stop!r} are not in a pool of {self.n} prompts")
+    table = pd.concat(
+        [self._stream(s, at[at % len(_STREAMS) == s]) for s in range(len(_STREAMS))]
+    ).sort_index()
     return PromptSet(table)
 
-@patch
-def _stream(self:PromptPool, s, at):
-    (emotion, tail), (heads, instruments, intensities, places, cues) = _STREAMS[s], self.parts[s]
-    kind = 'cue' if (emotion, tail) == ('neutral', 'cue') else 'neutral' if emotion == 'neutral' else 'emotion'
-    rows = []
-    for h, i, d, p, c in zip(*(a.tolist() for a in np.unravel_index(_shuffled(at//len(_STREAMS), np.prod(self.shapes[s]), self.seed, s), self.shapes[s]))):
-        (word, template, split), cue = heads[h], cues[c]
-        text = make_prompt(word, template if word else '{word}' + template, instruments[i], intensities[d]).strip()
-        tails = [places[p], *(CUE_WORDS[k][v][-1] for k, v in zip(CUE_WORDS, cue) if v)]
-        rows.append((', '.join([text, *filter(None, tails)]), emotion, word, template, instruments[i], intensities[d], split, -1, kind, places[p], *cue))
-    return pd.DataFrame(rows, index=at, columns=[*COLUMNS, 'context', *CUE_WORDS])
 
 @patch
-def blocks(self:PromptPool,
-    size:int=10_000, # Rows a block
-)->Iterator: # Of PromptSet
+def _stream(self: PromptPool, s, at):
+    (emotion, tail), (heads, instruments, intensities, places, cues) = _STREAMS[s], self.parts[s]
+    kind = (
+        "cue"
+        if (emotion, tail) == ("neutral", "cue")
+        else "neutral"
+        if emotion == "neutral"
+        else "emotion"
+    )
+    rows = []
+    for h, i, d, p, c in zip(
+        *(
+            a.tolist()
+            for a in np.unravel_index(
+                _shuffled(at // len(_STREAMS), np.prod(self.shapes[s]), self.seed, s),
+                self.shapes[s],
+            )
+        )
+    ):
+        (word, template, split), cue = heads[h], cues[c]
+        text = make_prompt(
+            word, template if word else "{word}" + template, instruments[i], intensities[d]
+        ).strip()
+        tails = [places[p], *(CUE_WORDS[k][v][-1] for k, v in zip(CUE_WORDS, cue) if v)]
+        rows.append(
+            (
+                ", ".join([text, *filter(None, tails)]),
+                emotion,
+                word,
+                template,
+                instruments[i],
+                intensities[d],
+                split,
+                -1,
+                kind,
+                places[p],
+                *cue,
+            )
+        )
+    return pd.DataFrame(rows, index=at, columns=[*COLUMNS, "context", *CUE_WORDS])
+
+
+@patch
+def blocks(
+    self: PromptPool,
+    size: int = 10_000,  # Rows a block
+) -> Iterator:  # Of PromptSet
     "The pool in blocks, so that embedding can begin before the last prompt is made."
-    if size < 1: raise ValueError(f"size {size!r} must be at least 1")
-    for start in range(0, self.n, size): yield self.rows(start, start + size)
+    if size < 1:
+        raise ValueError(f"size {size!r} must be at least 1")
+    for start in range(0, self.n, size):
+        yield self.rows(start, start + size)
+
 
 @patch(as_prop=True)
-def table(self:PromptPool)->pd.DataFrame: # All rows
+def table(self: PromptPool) -> pd.DataFrame:  # All rows
     "The whole pool."
     return self.rows().table
 
+
 # %% ../nbs/api/11_prompts.ipynb #cell053
 def dictionary_prompts(
-    n:int=100_000, # Number of prompts
-    seed:int=0, # Order
-    held_out:bool=False, # Also HELD_OUT_WORDS and HELD_OUT_TEMPLATES, marked in the split column
-)->PromptPool: # Distinct prompts; iterate with `.blocks(size)`, or take `.table`
+    n: int = 100_000,  # Number of prompts
+    seed: int = 0,  # Order
+    held_out: bool = False,  # Also HELD_OUT_WORDS and HELD_OUT_TEMPLATES, marked in the split column
+) -> PromptPool:  # Distinct prompts; iterate with `.blocks(size)`, or take `.table`
     "Prompts by the hundred thousand for training a dictionary: a sixth each for the five emotions and neutral, bare, in contexts and with cues."
     return PromptPool(n, seed, held_out)

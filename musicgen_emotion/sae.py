@@ -12,555 +12,992 @@ from statistics import mode
 import numpy as np
 import torch
 from fastcore.basics import patch
-from .core import atomic_path, check_count, check_in, check_positive, read_json, write_json
+from musicgen_emotion.core import (
+    atomic_path,
+    check_count,
+    check_in,
+    check_positive,
+    read_json,
+    write_json,
+)
 
 # %% auto #0
-__all__ = ['ACTIVATIONS', 'THRESHOLD', 'FORMAT', 'SAEConfig', 'keep_topk', 'keep_batch_topk', 'jump', 'SparseAutoencoder',
-           'at_dictionary', 'feature_shift', 'geometric_median', 'plain_tensors', 'from_tensors', 'to_saelens',
-           'to_dictionary_learning', 'to_sparsify', 'load_dictionary']
+__all__ = [
+    "ACTIVATIONS",
+    "THRESHOLD",
+    "FORMAT",
+    "SAEConfig",
+    "keep_topk",
+    "keep_batch_topk",
+    "jump",
+    "SparseAutoencoder",
+    "at_dictionary",
+    "feature_shift",
+    "geometric_median",
+    "plain_tensors",
+    "from_tensors",
+    "to_saelens",
+    "to_dictionary_learning",
+    "to_sparsify",
+    "load_dictionary",
+]
 
 # %% ../nbs/api/40_sae.ipynb #cell006
-ACTIVATIONS = ('relu', 'topk', 'batch_topk', 'jumprelu', 'gated')
+ACTIVATIONS = ("relu", "topk", "batch_topk", "jumprelu", "gated")
+
 
 @dataclass
 class SAEConfig:
     "Shape, activation and penalty of a sparse autoencoder; what `cfg.json` holds."
-    d_in:int = 768 # width of the input
-    expansion:float = 8 # dictionary size over input width
-    d_sae:int|None = None # dictionary size; expansion * d_in when None
-    activation:str = 'relu' # relu, topk, batch_topk, jumprelu or gated
-    k:int = 64 # active features a row, for topk and batch_topk
-    l1:float = 1e-3 # weight of the sum of activations (relu, gated) or of L0 (jumprelu), beside the mean squared error a dimension
-    tied:bool = False # encoder is the decoder's transpose
-    matryoshka:tuple = () # prefix sizes that must reconstruct on their own; () for none
-    normalize:bool = False # divide the centred input by one number, its root mean square
-    metadata:dict = field(default_factory=dict) # model, site, branch and whatever else belongs to it
+
+    d_in: int = 768  # width of the input
+    expansion: float = 8  # dictionary size over input width
+    d_sae: int | None = None  # dictionary size; expansion * d_in when None
+    activation: str = "relu"  # relu, topk, batch_topk, jumprelu or gated
+    k: int = 64  # active features a row, for topk and batch_topk
+    l1: float = 1e-3  # weight of the sum of activations (relu, gated) or of L0 (jumprelu), beside the mean squared error a dimension
+    tied: bool = False  # encoder is the decoder's transpose
+    matryoshka: tuple = ()  # prefix sizes that must reconstruct on their own; () for none
+    normalize: bool = False  # divide the centred input by one number, its root mean square
+    metadata: dict = field(
+        default_factory=dict
+    )  # model, site, branch and whatever else belongs to it
 
     def __post_init__(self):
-        check_in('activation', self.activation, ACTIVATIONS)
-        check_positive('expansion', self.expansion); check_positive('l1', self.l1, zero=True)
-        self.d_in, self.k = check_count('d_in', self.d_in), check_count('k', self.k)
-        size = int(round(self.expansion*self.d_in)) if self.d_sae is None else check_count('d_sae', self.d_sae)
-        if not size: raise ValueError(f"expansion {self.expansion} of d_in {self.d_in} gives no feature; expansion must be at least {1/self.d_in:.2g}")
-        self.d_sae, self.expansion, self.matryoshka = size, size/self.d_in, tuple(check_count('matryoshka', m) for m in self.matryoshka)
-        if 'topk' in self.activation and self.k > self.d_sae: raise ValueError(f"k {self.k} is more than the dictionary size d_sae {self.d_sae}")
-        if list(self.matryoshka) != sorted(set(self.matryoshka)) or any(not 0 < m <= self.d_sae for m in self.matryoshka):
-            raise ValueError(f"matryoshka {self.matryoshka} must be rising prefix sizes from 1 to d_sae {self.d_sae}")
+        check_in("activation", self.activation, ACTIVATIONS)
+        check_positive("expansion", self.expansion)
+        check_positive("l1", self.l1, zero=True)
+        self.d_in, self.k = check_count("d_in", self.d_in), check_count("k", self.k)
+        size = (
+            int(round(self.expansion * self.d_in))
+            if self.d_sae is None
+            else check_count("d_sae", self.d_sae)
+        )
+        if not size:
+            raise ValueError(
+                f"expansion {self.expansion} of d_in {self.d_in} gives no feature; expansion must be at least {1 / self.d_in:.2g}"
+            )
+        self.d_sae, self.expansion, self.matryoshka = (
+            size,
+            size / self.d_in,
+            tuple(check_count("matryoshka", m) for m in self.matryoshka),
+        )
+        if "topk" in self.activation and self.k > self.d_sae:
+            raise ValueError(f"k {self.k} is more than the dictionary size d_sae {self.d_sae}")
+        if list(self.matryoshka) != sorted(set(self.matryoshka)) or any(
+            not 0 < m <= self.d_sae for m in self.matryoshka
+        ):
+            raise ValueError(
+                f"matryoshka {self.matryoshka} must be rising prefix sizes from 1 to d_sae {self.d_sae}"
+            )
+
 
 # %% ../nbs/api/40_sae.ipynb #cell010
 def keep_topk(
-    pre:torch.Tensor, # (row, feature) pre-activations
-    k:int, # How many to keep in each row
-)->torch.Tensor: # (row, feature), zero elsewhere and below zero
+    pre: torch.Tensor,  # (row, feature) pre-activations
+    k: int,  # How many to keep in each row
+) -> torch.Tensor:  # (row, feature), zero elsewhere and below zero
     "The k largest positive entries of each row."
     values, at = pre.topk(min(k, pre.shape[-1]), dim=-1, sorted=False)
     return torch.zeros_like(pre).scatter_(-1, at, values.relu())
 
+
 def keep_batch_topk(
-    pre:torch.Tensor, # (row, feature)
-    k:int, # Mean number to keep in a row
-)->torch.Tensor: # (row, feature)
+    pre: torch.Tensor,  # (row, feature)
+    k: int,  # Mean number to keep in a row
+) -> torch.Tensor:  # (row, feature)
     "The k * rows largest positive entries of the whole batch (Bussmann et al. 2024)."
     flat = pre.relu().flatten()
-    values, at = flat.topk(min(k*(len(flat)//pre.shape[-1]), len(flat)), sorted=False)
+    values, at = flat.topk(min(k * (len(flat) // pre.shape[-1]), len(flat)), sorted=False)
     return torch.zeros_like(flat).scatter_(0, at, values).view_as(pre)
+
 
 # %% ../nbs/api/40_sae.ipynb #cell013
 class _Jump(torch.autograd.Function):
     "relu(pre) above a threshold, and the step itself; rectangle-window gradients to the threshold (Rajamanoharan et al. 2024)."
+
     @staticmethod
     def forward(ctx, pre, threshold, width):
-        ctx.save_for_backward(pre, threshold); ctx.width = width
+        ctx.save_for_backward(pre, threshold)
+        ctx.width = width
         on = pre > threshold
-        return pre.relu()*on, on.to(pre.dtype)
+        return pre.relu() * on, on.to(pre.dtype)
+
     @staticmethod
     def backward(ctx, grad, grad_step):
         pre, threshold = ctx.saved_tensors
-        near = ((pre - threshold).abs() < ctx.width/2).to(pre.dtype)/ctx.width
-        return grad*(pre > threshold.clamp_min(0)), -(near*(grad*threshold + grad_step)).sum(0), None
+        near = ((pre - threshold).abs() < ctx.width / 2).to(pre.dtype) / ctx.width
+        return (
+            grad * (pre > threshold.clamp_min(0)),
+            -(near * (grad * threshold + grad_step)).sum(0),
+            None,
+        )
+
 
 def jump(
-    pre:torch.Tensor, # (row, feature)
-    threshold:torch.Tensor, # (feature,)
-    width:float=.1, # Window of the gradient estimate
-)->tuple: # activations (row, feature) and whether each is on, as a float that passes gradients to the threshold
+    pre: torch.Tensor,  # (row, feature)
+    threshold: torch.Tensor,  # (feature,)
+    width: float = 0.1,  # Window of the gradient estimate
+) -> tuple:  # activations (row, feature) and whether each is on, as a float that passes gradients to the threshold
     "JumpReLU: what exceeds its feature's threshold passes whole."
     return _Jump.apply(pre, threshold, width)
 
+
 # %% ../nbs/api/40_sae.ipynb #cell017
-THRESHOLD = .05 # where the thresholds of JumpReLU begin
+THRESHOLD = 0.05  # where the thresholds of JumpReLU begin
+
 
 class SparseAutoencoder(torch.nn.Module):
     """A dictionary: centre, encode into few of many features, decode as a sum of unit directions.
 
     `W_enc` (d_in, d_sae), `b_enc`, `W_dec` (d_sae, d_in), `b_dec`; buffers `centre` (d_in) and `scale` hold the input's mean and size."""
-    def __init__(self,
-        d_in:int=768, # Width of the input
-        expansion:float=8, # Dictionary size over input width
-        seed:int=0, # Of the initial weights
-        **config # Further fields of `SAEConfig`
+
+    def __init__(
+        self,
+        d_in: int = 768,  # Width of the input
+        expansion: float = 8,  # Dictionary size over input width
+        seed: int = 0,  # Of the initial weights
+        **config,  # Further fields of `SAEConfig`
     ):
         super().__init__()
         cfg = self.cfg = SAEConfig(d_in, expansion, **config)
-        rows = torch.randn(cfg.d_sae, cfg.d_in, generator=torch.Generator().manual_seed(seed), device='cpu').to(torch.get_default_device())
+        rows = torch.randn(
+            cfg.d_sae, cfg.d_in, generator=torch.Generator().manual_seed(seed), device="cpu"
+        ).to(torch.get_default_device())
         new = lambda *s: torch.nn.Parameter(torch.zeros(*s))
-        self.W_dec, self.b_enc, self.b_dec = torch.nn.Parameter(rows/rows.norm(dim=1, keepdim=True)), new(cfg.d_sae), new(cfg.d_in)
-        if not cfg.tied: self.W_enc = torch.nn.Parameter(self.W_dec.detach().T.clone(memory_format=torch.contiguous_format))
-        if cfg.activation == 'jumprelu': self.threshold = torch.nn.Parameter(torch.full((cfg.d_sae,), THRESHOLD))
-        if cfg.activation == 'batch_topk': self.register_buffer('threshold', torch.zeros(cfg.d_sae))
-        if cfg.activation == 'gated': self.r_mag, self.b_mag = new(cfg.d_sae), new(cfg.d_sae)
-        self.register_buffer('centre', torch.zeros(cfg.d_in)); self.register_buffer('scale', torch.ones(()))
+        self.W_dec, self.b_enc, self.b_dec = (
+            torch.nn.Parameter(rows / rows.norm(dim=1, keepdim=True)),
+            new(cfg.d_sae),
+            new(cfg.d_in),
+        )
+        if not cfg.tied:
+            self.W_enc = torch.nn.Parameter(
+                self.W_dec.detach().T.clone(memory_format=torch.contiguous_format)
+            )
+        if cfg.activation == "jumprelu":
+            self.threshold = torch.nn.Parameter(torch.full((cfg.d_sae,), THRESHOLD))
+        if cfg.activation == "batch_topk":
+            self.register_buffer("threshold", torch.zeros(cfg.d_sae))
+        if cfg.activation == "gated":
+            self.r_mag, self.b_mag = new(cfg.d_sae), new(cfg.d_sae)
+        self.register_buffer("centre", torch.zeros(cfg.d_in))
+        self.register_buffer("scale", torch.ones(()))
 
     def __getattr__(self, name):
-        if name == 'W_enc' and self.__dict__['cfg'].tied: return super().__getattr__('W_dec').T
+        if name == "W_enc" and self.__dict__["cfg"].tied:
+            return super().__getattr__("W_dec").T
         return super().__getattr__(name)
 
     @property
-    def d_in(self)->int: return self.cfg.d_in
-    @property
-    def d_sae(self)->int: return self.cfg.d_sae
+    def d_in(self) -> int:
+        return self.cfg.d_in
 
-    def __repr__(self): return f"SparseAutoencoder({self.d_in} -> {self.d_sae}, {self.cfg.activation}, l1={self.cfg.l1}, k={self.cfg.k})"
+    @property
+    def d_sae(self) -> int:
+        return self.cfg.d_sae
+
+    def __repr__(self):
+        return f"SparseAutoencoder({self.d_in} -> {self.d_sae}, {self.cfg.activation}, l1={self.cfg.l1}, k={self.cfg.k})"
+
 
 # %% ../nbs/api/40_sae.ipynb #cell021
 def _check_rows(sae, x):
-    if not isinstance(x, torch.Tensor): raise TypeError(f"x must be a torch tensor, got {type(x).__name__}")
-    if x.shape[-1:] != (sae.d_in,): raise ValueError(f"x has shape {tuple(x.shape)}; the last dimension must be d_in {sae.d_in}")
+    if not isinstance(x, torch.Tensor):
+        raise TypeError(f"x must be a torch tensor, got {type(x).__name__}")
+    if x.shape[-1:] != (sae.d_in,):
+        raise ValueError(
+            f"x has shape {tuple(x.shape)}; the last dimension must be d_in {sae.d_in}"
+        )
+
 
 @patch
-def prepare(self:SparseAutoencoder,
-    x:torch.Tensor, # (..., d_in), in the units of the model
-)->torch.Tensor: # (..., d_in), centred and, if wanted, scaled
+def prepare(
+    self: SparseAutoencoder,
+    x: torch.Tensor,  # (..., d_in), in the units of the model
+) -> torch.Tensor:  # (..., d_in), centred and, if wanted, scaled
     "Input as the dictionary sees it."
     _check_rows(self, x)
-    return (x.to(self.centre.dtype) - self.centre)/self.scale
+    return (x.to(self.centre.dtype) - self.centre) / self.scale
+
 
 @patch
-def pre_activations(self:SparseAutoencoder,
-    z:torch.Tensor, # (..., d_in) from `prepare`
-)->torch.Tensor: # (..., d_sae)
+def pre_activations(
+    self: SparseAutoencoder,
+    z: torch.Tensor,  # (..., d_in) from `prepare`
+) -> torch.Tensor:  # (..., d_sae)
     "Linear part of the encoder."
     return (z - self.b_dec) @ self.W_enc + self.b_enc
 
-@patch
-def activate(self:SparseAutoencoder,
-    pre:torch.Tensor, # (..., d_sae)
-)->torch.Tensor: # (..., d_sae), not negative
-    "Nonlinear part of the encoder, the same for a row whatever else is in the batch once training is over."
-    a = self.cfg.activation
-    if a == 'relu': return pre.relu()
-    if a == 'topk': return keep_topk(pre, self.cfg.k)
-    if a == 'batch_topk': return keep_batch_topk(pre, self.cfg.k) if self.training else pre.relu()*(pre > self.threshold)
-    if a == 'jumprelu': return jump(pre.flatten(0, -2) if pre.ndim > 1 else pre[None], self.threshold)[0].view_as(pre)
-    return (pre > 0)*((pre - self.b_enc)*self.r_mag.exp() + self.b_mag).relu()
 
 @patch
-def encode(self:SparseAutoencoder,
-    x:torch.Tensor, # (..., d_in)
-)->torch.Tensor: # (..., d_sae) feature activations, not negative
+def activate(
+    self: SparseAutoencoder,
+    pre: torch.Tensor,  # (..., d_sae)
+) -> torch.Tensor:  # (..., d_sae), not negative
+    "Nonlinear part of the encoder, the same for a row whatever else is in the batch once training is over."
+    a = self.cfg.activation
+    if a == "relu":
+        return pre.relu()
+    if a == "topk":
+        return keep_topk(pre, self.cfg.k)
+    if a == "batch_topk":
+        return (
+            keep_batch_topk(pre, self.cfg.k)
+            if self.training
+            else pre.relu() * (pre > self.threshold)
+        )
+    if a == "jumprelu":
+        return jump(pre.flatten(0, -2) if pre.ndim > 1 else pre[None], self.threshold)[0].view_as(
+            pre
+        )
+    return (pre > 0) * ((pre - self.b_enc) * self.r_mag.exp() + self.b_mag).relu()
+
+
+@patch
+def encode(
+    self: SparseAutoencoder,
+    x: torch.Tensor,  # (..., d_in)
+) -> torch.Tensor:  # (..., d_sae) feature activations, not negative
     "Features of rows. Raises ValueError for another width."
     return self.activate(self.pre_activations(self.prepare(x)))
 
-@patch
-def decode(self:SparseAutoencoder,
-    f:torch.Tensor, # (..., d_sae)
-)->torch.Tensor: # (..., d_in), in the units of the model
-    "Rows from features."
-    return (f @ self.W_dec + self.b_dec)*self.scale + self.centre
 
 @patch
-def forward(self:SparseAutoencoder,
-    x:torch.Tensor, # (..., d_in)
-)->torch.Tensor: # (..., d_in)
+def decode(
+    self: SparseAutoencoder,
+    f: torch.Tensor,  # (..., d_sae)
+) -> torch.Tensor:  # (..., d_in), in the units of the model
+    "Rows from features."
+    return (f @ self.W_dec + self.b_dec) * self.scale + self.centre
+
+
+@patch
+def forward(
+    self: SparseAutoencoder,
+    x: torch.Tensor,  # (..., d_in)
+) -> torch.Tensor:  # (..., d_in)
     "Reconstruction."
     return self.decode(self.encode(x))
 
+
 # %% ../nbs/api/40_sae.ipynb #cell025
 def at_dictionary(
-    sae, # Anything with `W_dec`, such as a SparseAutoencoder
-    fn:Callable, # Of a tensor on the dictionary's device, in its number type
-    x:torch.Tensor, # (..., d) on any device
-)->torch.Tensor: # What `fn` returned, on the device of `x` and in its type
+    sae,  # Anything with `W_dec`, such as a SparseAutoencoder
+    fn: Callable,  # Of a tensor on the dictionary's device, in its number type
+    x: torch.Tensor,  # (..., d) on any device
+) -> torch.Tensor:  # What `fn` returned, on the device of `x` and in its type
     "Take states to the dictionary and bring the answer back."
     like = sae.W_dec
     return fn(x.to(like.device, like.dtype)).to(x.device, x.dtype)
 
+
 def feature_shift(
-    sae, # Anything with `encode`, `decode` and `W_dec`
-    x:torch.Tensor, # (..., d) states, on any device
-    edit:Callable, # Activations (..., feature) -> edited ones, not in place
-)->torch.Tensor: # (..., d) on the device of `x`
+    sae,  # Anything with `encode`, `decode` and `W_dec`
+    x: torch.Tensor,  # (..., d) states, on any device
+    edit: Callable,  # Activations (..., feature) -> edited ones, not in place
+) -> torch.Tensor:  # (..., d) on the device of `x`
     "What an edit of features adds to states: decode(edited) - decode(features)."
+
     def _shift(t):
         f = sae.encode(t)
         return sae.decode(edit(f)) - sae.decode(f)
+
     return at_dictionary(sae, _shift, x)
+
 
 # %% ../nbs/api/40_sae.ipynb #cell029
 def _constant(x):
     "Dimensions in which rows differ by no more than the rounding of float32."
     low, high = x.amin(0), x.amax(0)
-    return high - low <= 2**-21*torch.maximum(low.abs(), high.abs())
+    return high - low <= 2**-21 * torch.maximum(low.abs(), high.abs())
+
 
 def geometric_median(
-    x:torch.Tensor, # (row, d)
-    steps:int=50, # Iterations at most
-    tol:float=1e-5, # Stop when the move is this small beside the spread
-)->torch.Tensor: # (d,)
+    x: torch.Tensor,  # (row, d)
+    steps: int = 50,  # Iterations at most
+    tol: float = 1e-5,  # Stop when the move is this small beside the spread
+) -> torch.Tensor:  # (d,)
     "The point with the least sum of distances to the rows (Weiszfeld's iteration)."
     y, spread = x.mean(0), (x.std(0).norm() if len(x) > 1 else x.new_zeros(())).clamp_min(1e-12)
     for _ in range(steps):
-        w = 1/(x - y).norm(dim=1).clamp_min(1e-8*spread)
-        new = (w @ x)/w.sum()
-        if (new - y).norm() < tol*spread: return new
+        w = 1 / (x - y).norm(dim=1).clamp_min(1e-8 * spread)
+        new = (w @ x) / w.sum()
+        if (new - y).norm() < tol * spread:
+            return new
         y = new
     return y
 
+
 @patch
 @torch.no_grad()
-def start_at(self:SparseAutoencoder,
-    x:torch.Tensor, # (row, d_in) training rows, or a sample of them
-)->SparseAutoencoder: # Itself
+def start_at(
+    self: SparseAutoencoder,
+    x: torch.Tensor,  # (row, d_in) training rows, or a sample of them
+) -> SparseAutoencoder:  # Itself
     """Set centre, scale and pre-bias from data: mean, root mean square when normalized, geometric median of what is left.
 
     The encoder, the decoder's transpose at first, is shortened by one factor so that the first reconstruction has the right length."""
     _check_rows(self, x)
-    if not torch.isfinite(x).all(): raise ValueError(f"{int((~torch.isfinite(x)).any(-1).sum())} of {len(x)} rows hold NaN or infinity")
+    if not torch.isfinite(x).all():
+        raise ValueError(
+            f"{int((~torch.isfinite(x)).any(-1).sum())} of {len(x)} rows hold NaN or infinity"
+        )
     x = x.flatten(0, -2).to(self.centre.device).float()
     self.centre.copy_(x.mean(0))
     size = (x - self.centre).pow(2).mean().sqrt()
-    if self.cfg.normalize and size > 0 and not _constant(x).all(): self.scale.copy_(size)
+    if self.cfg.normalize and size > 0 and not _constant(x).all():
+        self.scale.copy_(size)
     z = self.prepare(x)[:4096]
     self.b_dec.copy_(geometric_median(z))
-    if not self.cfg.tied: self.W_enc.mul_(_best_factor(self.activate(self.pre_activations(z)) @ self.W_dec, z - self.b_dec))
+    if not self.cfg.tied:
+        self.W_enc.mul_(
+            _best_factor(self.activate(self.pre_activations(z)) @ self.W_dec, z - self.b_dec)
+        )
     return self
+
 
 def _best_factor(made, wanted):
     "The number by which a reconstruction must be multiplied to come closest."
     size = made.pow(2).sum()
-    return (made*wanted).sum()/size if size > 0 and (made*wanted).sum() > 0 else 1.
+    return (made * wanted).sum() / size if size > 0 and (made * wanted).sum() > 0 else 1.0
+
 
 # %% ../nbs/api/40_sae.ipynb #cell033
 def _fit(sae, f, z):
     "Mean squared error a dimension, averaged over the Matryoshka prefixes."
     sizes = sae.cfg.matryoshka or (sae.d_sae,)
-    return torch.stack([(f[..., :m] @ sae.W_dec[:m] + sae.b_dec - z).pow(2).mean() for m in dict.fromkeys((*sizes, sae.d_sae))]).mean()
+    return torch.stack(
+        [
+            (f[..., :m] @ sae.W_dec[:m] + sae.b_dec - z).pow(2).mean()
+            for m in dict.fromkeys((*sizes, sae.d_sae))
+        ]
+    ).mean()
+
 
 @patch
-def losses(self:SparseAutoencoder,
-    z:torch.Tensor, # (row, d_in) from `prepare`
-    l1_share:float=1., # Share of the penalty, for its warm-up
-)->dict: # total, mse, penalty (scalars that carry gradients) and features (row, d_sae)
+def losses(
+    self: SparseAutoencoder,
+    z: torch.Tensor,  # (row, d_in) from `prepare`
+    l1_share: float = 1.0,  # Share of the penalty, for its warm-up
+) -> dict:  # total, mse, penalty (scalars that carry gradients) and features (row, d_sae)
     "What training minimizes: error plus the activation's own penalty; TopK needs none."
     a, pre = self.cfg.activation, self.pre_activations(z)
-    if a == 'jumprelu': f, on = jump(pre, self.threshold); penalty = on.sum(-1).mean()
-    else: f = self.activate(pre); penalty = f.sum(-1).mean() if a == 'relu' else pre.relu().sum(-1).mean() if a == 'gated' else f.new_zeros(())
+    if a == "jumprelu":
+        f, on = jump(pre, self.threshold)
+        penalty = on.sum(-1).mean()
+    else:
+        f = self.activate(pre)
+        penalty = (
+            f.sum(-1).mean()
+            if a == "relu"
+            else pre.relu().sum(-1).mean()
+            if a == "gated"
+            else f.new_zeros(())
+        )
     fit = total = _fit(self, f, z)
-    if a == 'gated': total = total + (pre.relu() @ self.W_dec.detach() + self.b_dec.detach() - z).pow(2).mean()
-    return dict(total=total + l1_share*self.cfg.l1*penalty, mse=fit, penalty=penalty, features=f)
+    if a == "gated":
+        total = total + (pre.relu() @ self.W_dec.detach() + self.b_dec.detach() - z).pow(2).mean()
+    return dict(
+        total=total + l1_share * self.cfg.l1 * penalty, mse=fit, penalty=penalty, features=f
+    )
+
 
 @patch
 @torch.no_grad()
-def unit_rows(self:SparseAutoencoder)->SparseAutoencoder: # Itself
+def unit_rows(self: SparseAutoencoder) -> SparseAutoencoder:  # Itself
     "Bring decoder rows back to unit length."
     self.W_dec.div_(self.W_dec.norm(dim=1, keepdim=True).clamp_min(1e-12))
     return self
 
+
 @patch
 @torch.no_grad()
-def project_gradient(self:SparseAutoencoder)->SparseAutoencoder: # Itself
+def project_gradient(self: SparseAutoencoder) -> SparseAutoencoder:  # Itself
     "Take from the decoder's gradient what would only change the length of its rows."
-    if self.W_dec.grad is not None: self.W_dec.grad.sub_((self.W_dec.grad*self.W_dec).sum(1, keepdim=True)*self.W_dec)
+    if self.W_dec.grad is not None:
+        self.W_dec.grad.sub_((self.W_dec.grad * self.W_dec).sum(1, keepdim=True) * self.W_dec)
     return self
 
-# %% ../nbs/api/40_sae.ipynb #cell037
-FORMAT = 'musicgen_emotion.sae/1'
 
-def _tensors(sae): return {k: v.detach().cpu().contiguous() for k, v in sae.state_dict().items()}
+# %% ../nbs/api/40_sae.ipynb #cell037
+FORMAT = "musicgen_emotion.sae/1"
+
+
+def _tensors(sae):
+    return {k: v.detach().cpu().contiguous() for k, v in sae.state_dict().items()}
+
 
 def _write_folder(folder, cfg, tensors, name):
     from safetensors.torch import save_file
-    folder = Path(folder); folder.mkdir(parents=True, exist_ok=True)
-    with atomic_path(folder/name) as tmp: save_file({k: v.clone().contiguous() for k, v in tensors.items()}, str(tmp))
-    write_json(folder/'cfg.json', cfg)
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_path(folder / name) as tmp:
+        save_file({k: v.clone().contiguous() for k, v in tensors.items()}, str(tmp))
+    write_json(folder / "cfg.json", cfg)
     return folder
 
-@patch
-def save_pretrained(self:SparseAutoencoder,
-    folder:Path|str, # Made when absent
-)->Path: # The folder
-    "Write `cfg.json` and `dictionary.safetensors`, each atomically."
-    return _write_folder(folder, dict(format=FORMAT, **asdict(self.cfg)), _tensors(self), 'dictionary.safetensors')
 
 @patch
-def push_to_hub(self:SparseAutoencoder,
-    repo:str, # owner/name on the hub
-    private:bool=False, # Not public
-    **kwargs # For `HfApi.upload_folder`, such as commit_message
-)->str: # URL of the commit
+def save_pretrained(
+    self: SparseAutoencoder,
+    folder: Path | str,  # Made when absent
+) -> Path:  # The folder
+    "Write `cfg.json` and `dictionary.safetensors`, each atomically."
+    return _write_folder(
+        folder, dict(format=FORMAT, **asdict(self.cfg)), _tensors(self), "dictionary.safetensors"
+    )
+
+
+@patch
+def push_to_hub(
+    self: SparseAutoencoder,
+    repo: str,  # owner/name on the hub
+    private: bool = False,  # Not public
+    **kwargs,  # For `HfApi.upload_folder`, such as commit_message
+) -> str:  # URL of the commit
     "Upload the folder that `save_pretrained` writes."
     import tempfile
     from huggingface_hub import HfApi
+
     api = HfApi()
     with tempfile.TemporaryDirectory() as d:
         self.save_pretrained(d)
         api.create_repo(repo, private=private, exist_ok=True)
         return str(api.upload_folder(repo_id=repo, folder_path=d, **kwargs))
 
+
 # %% ../nbs/api/40_sae.ipynb #cell039
 def _check_tensors(tensors, shapes, source, called=()):
     "Raise for the first tensor that is missing, misshaped or not finite; `called` holds the names in the file that are not ours."
     for k, shape in shapes.items():
-        name = f"tensor {k!r}" + (f" ({called[k]} in the file)" if k in called else '')
-        if k not in tensors: raise ValueError(f"{source}: {name} is missing; found {', '.join(sorted(tensors)) or 'none'}")
-        if tuple(tensors[k].shape) != shape: raise ValueError(f"{source}: {name} has shape {tuple(tensors[k].shape)}, expected {shape}")
-        if not torch.isfinite(tensors[k]).all(): raise ValueError(f"{source}: {name} holds NaN or infinity")
+        name = f"tensor {k!r}" + (f" ({called[k]} in the file)" if k in called else "")
+        if k not in tensors:
+            raise ValueError(
+                f"{source}: {name} is missing; found {', '.join(sorted(tensors)) or 'none'}"
+            )
+        if tuple(tensors[k].shape) != shape:
+            raise ValueError(
+                f"{source}: {name} has shape {tuple(tensors[k].shape)}, expected {shape}"
+            )
+        if not torch.isfinite(tensors[k]).all():
+            raise ValueError(f"{source}: {name} holds NaN or infinity")
+
 
 def _fill(sae, tensors, source):
     want = {k: tuple(v.shape) for k, v in sae.state_dict().items()}
     _check_tensors(tensors, want, source)
-    if not tensors['scale'] > 0: raise ValueError(f"{source}: tensor 'scale' is {float(tensors['scale'])}, expected a number > 0")
+    if not tensors["scale"] > 0:
+        raise ValueError(
+            f"{source}: tensor 'scale' is {float(tensors['scale'])}, expected a number > 0"
+        )
     sae.load_state_dict({k: tensors[k].float() for k in want})
     return sae.eval()
 
+
 def _present(path):
     path = Path(path)
-    if not path.exists(): raise FileNotFoundError(f"{path} does not exist; the folder holds {', '.join(sorted(p.name for p in path.parent.glob('*'))) or 'nothing'}")
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} does not exist; the folder holds {', '.join(sorted(p.name for p in path.parent.glob('*'))) or 'nothing'}"
+        )
     return path
+
 
 def _read_tensors(path):
     from safetensors import SafetensorError
     from safetensors.torch import load_file
-    try: return load_file(_present(path))
-    except SafetensorError as e: raise ValueError(f"{path} is damaged: {e}") from e
+
+    try:
+        return load_file(_present(path))
+    except SafetensorError as e:
+        raise ValueError(f"{path} is damaged: {e}") from e
+
 
 def _read_cfg(path):
     cfg = read_json(_present(path))
-    if not isinstance(cfg, dict): raise ValueError(f"{path} holds {type(cfg).__name__}, expected an object of settings")
+    if not isinstance(cfg, dict):
+        raise ValueError(f"{path} holds {type(cfg).__name__}, expected an object of settings")
     return cfg
 
+
 @patch(cls_method=True)
-def from_pretrained(cls:SparseAutoencoder,
-    name:Path|str, # A folder, or owner/name on the hub
-    revision:str|None=None, # Branch, tag or commit on the hub
-)->SparseAutoencoder: # In eval mode
+def from_pretrained(
+    cls: SparseAutoencoder,
+    name: Path | str,  # A folder, or owner/name on the hub
+    revision: str | None = None,  # Branch, tag or commit on the hub
+) -> SparseAutoencoder:  # In eval mode
     "Load a dictionary. Raises FileNotFoundError when it is not there, ValueError naming a tensor that is missing, misshaped or not finite."
     folder = Path(name) if Path(name).is_dir() else _fetch(name, revision)
-    if not (folder/'cfg.json').exists(): raise FileNotFoundError(f"{folder} has no cfg.json; `load_dictionary` reads folders of other libraries")
-    cfg = _read_cfg(folder/'cfg.json')
-    if cfg.get('format') != FORMAT: raise ValueError(f"{folder}/cfg.json has format {cfg.get('format')!r}, not {FORMAT!r}; `load_dictionary` reads folders of other libraries")
+    if not (folder / "cfg.json").exists():
+        raise FileNotFoundError(
+            f"{folder} has no cfg.json; `load_dictionary` reads folders of other libraries"
+        )
+    cfg = _read_cfg(folder / "cfg.json")
+    if cfg.get("format") != FORMAT:
+        raise ValueError(
+            f"{folder}/cfg.json has format {cfg.get('format')!r}, not {FORMAT!r}; `load_dictionary` reads folders of other libraries"
+        )
     cfg = {f.name: cfg[f.name] for f in fields(SAEConfig) if f.name in cfg}
-    return _fill(cls(**cfg), _read_tensors(folder/'dictionary.safetensors'), folder)
+    return _fill(cls(**cfg), _read_tensors(folder / "dictionary.safetensors"), folder)
+
 
 def _fetch(name, revision=None):
     from huggingface_hub import snapshot_download
-    try: return Path(snapshot_download(str(name), revision=revision))
-    except Exception as e: raise FileNotFoundError(f"dictionary {str(name)!r} is no folder here and could not be fetched from the hub ({type(e).__name__}: {str(e).splitlines()[0]})") from e
+
+    try:
+        return Path(snapshot_download(str(name), revision=revision))
+    except Exception as e:
+        raise FileNotFoundError(
+            f"dictionary {str(name)!r} is no folder here and could not be fetched from the hub ({type(e).__name__}: {str(e).splitlines()[0]})"
+        ) from e
+
 
 # %% ../nbs/api/40_sae.ipynb #cell045
 def plain_tensors(
-    sae:SparseAutoencoder, # A dictionary
-    subtract:bool=True, # False: for encoders that do not subtract `b_dec` from their input
-)->dict: # W_enc (d_in, d_sae), b_enc, W_dec (d_sae, d_in), b_dec, and threshold or r_mag and b_mag; float32
+    sae: SparseAutoencoder,  # A dictionary
+    subtract: bool = True,  # False: for encoders that do not subtract `b_dec` from their input
+) -> dict:  # W_enc (d_in, d_sae), b_enc, W_dec (d_sae, d_in), b_dec, and threshold or r_mag and b_mag; float32
     """The same function without centre and scale: they are folded into weights and biases, in double precision.
 
     What `b_dec` loses as float32 goes into the encoder's biases, so that a small spread far from zero keeps its features. An encoder
     that does not subtract `b_dec` rounds products of the whole input: its pre-activations are off by about 2e-7 times mean over spread."""
     t = {k: v.detach().double().cpu() for k, v in sae.state_dict().items()}
-    centre, scale, W_enc = t.pop('centre'), t.pop('scale'), sae.W_enc.detach().double().cpu()
-    b_dec = centre + scale*t['b_dec']
-    out = t | dict(W_enc=W_enc/scale, W_dec=t['W_dec']*scale, b_dec=b_dec - b_dec.float() if subtract else b_dec)
+    centre, scale, W_enc = t.pop("centre"), t.pop("scale"), sae.W_enc.detach().double().cpu()
+    b_dec = centre + scale * t["b_dec"]
+    out = t | dict(
+        W_enc=W_enc / scale,
+        W_dec=t["W_dec"] * scale,
+        b_dec=b_dec - b_dec.float() if subtract else b_dec,
+    )
     return {k: v.float().contiguous() for k, v in (_shifted(out, -1) | dict(b_dec=b_dec)).items()}
+
 
 def _shifted(t, sign):
     "Move `b_dec` through the encoder into its biases (+1: theirs did not subtract it, ours does)."
-    shift = sign*(t['b_dec'].double() @ t['W_enc'].double())
-    out = t | dict(b_enc=t['b_enc'].double() + shift)
-    return out | dict(b_mag=t['b_mag'].double() + t['r_mag'].double().exp()*shift) if 'b_mag' in t else out
+    shift = sign * (t["b_dec"].double() @ t["W_enc"].double())
+    out = t | dict(b_enc=t["b_enc"].double() + shift)
+    return (
+        out | dict(b_mag=t["b_mag"].double() + t["r_mag"].double().exp() * shift)
+        if "b_mag" in t
+        else out
+    )
+
 
 def _unit_rows(t):
     "Decoder rows of unit length; features grow by the norms that they lose."
-    n = t['W_dec'].double().norm(dim=1)
-    out = t | dict(W_enc=t['W_enc'].double()*n, W_dec=t['W_dec'].double()/n[:, None], b_enc=t['b_enc'].double()*n)
-    return out | {k: t[k].double()*n for k in ('threshold', 'b_mag') if k in t}
+    n = t["W_dec"].double().norm(dim=1)
+    out = t | dict(
+        W_enc=t["W_enc"].double() * n,
+        W_dec=t["W_dec"].double() / n[:, None],
+        b_enc=t["b_enc"].double() * n,
+    )
+    return out | {k: t[k].double() * n for k in ("threshold", "b_mag") if k in t}
+
 
 def _sizes(tensors):
     "d_in and d_sae as most tensors have them, so that the odd one is the one that is named."
-    most = lambda **at: mode([tensors[k].shape[i] for k, i in at.items() if k in tensors and i < tensors[k].ndim] or [0])
+    most = lambda **at: mode(
+        [tensors[k].shape[i] for k, i in at.items() if k in tensors and i < tensors[k].ndim] or [0]
+    )
     return most(b_dec=0, W_enc=0, W_dec=1), most(b_enc=0, W_enc=1, W_dec=0)
+
 
 def _checked(tensors, activation, source, d_in=None, d_sae=None, called=()):
     "The same tensors when they are all that a dictionary of these sizes needs."
-    n, m = _sizes(tensors); n, m = d_in or n, d_sae or m
-    more = dict(jumprelu=('threshold',), batch_topk=('threshold',), gated=('r_mag', 'b_mag')).get(activation, ())
-    _check_tensors(tensors, dict(W_enc=(n, m), b_enc=(m,), W_dec=(m, n), b_dec=(n,)) | {k: (m,) for k in more}, source, called)
+    n, m = _sizes(tensors)
+    n, m = d_in or n, d_sae or m
+    more = dict(jumprelu=("threshold",), batch_topk=("threshold",), gated=("r_mag", "b_mag")).get(
+        activation, ()
+    )
+    _check_tensors(
+        tensors,
+        dict(W_enc=(n, m), b_enc=(m,), W_dec=(m, n), b_dec=(n,)) | {k: (m,) for k in more},
+        source,
+        called,
+    )
     return tensors
+
 
 def _each(value, n):
     "One number as n of them; whatever else stays."
     return value.float().reshape(1).expand(n).clone() if value.numel() == 1 else value
 
+
 def from_tensors(
-    tensors:dict, # As `plain_tensors` gives them
-    activation:str, # As in `SAEConfig`
-    k:int|None=None, # Active features a row; topk needs it
-    source:str='tensors', # Named in errors
-    **metadata # Kept with the dictionary
-)->SparseAutoencoder: # In eval mode, centre 0 and scale 1
+    tensors: dict,  # As `plain_tensors` gives them
+    activation: str,  # As in `SAEConfig`
+    k: int | None = None,  # Active features a row; topk needs it
+    source: str = "tensors",  # Named in errors
+    **metadata,  # Kept with the dictionary
+) -> SparseAutoencoder:  # In eval mode, centre 0 and scale 1
     "A dictionary around tensors that already exist. Raises ValueError naming a tensor that is missing, misshaped or not finite, and for topk without k."
-    check_in('activation', activation, ACTIVATIONS)
-    d_in, d_sae = _checked(tensors, activation, source)['W_enc'].shape
-    if activation == 'topk' and k is None: raise ValueError(f"{source}: 'k', the number of active features a row, is missing; topk needs it")
-    sae = SparseAutoencoder(d_in, d_sae=d_sae, activation=activation, k=min(64, d_sae) if k is None else k, metadata=metadata)
+    check_in("activation", activation, ACTIVATIONS)
+    d_in, d_sae = _checked(tensors, activation, source)["W_enc"].shape
+    if activation == "topk" and k is None:
+        raise ValueError(
+            f"{source}: 'k', the number of active features a row, is missing; topk needs it"
+        )
+    sae = SparseAutoencoder(
+        d_in,
+        d_sae=d_sae,
+        activation=activation,
+        k=min(64, d_sae) if k is None else k,
+        metadata=metadata,
+    )
     return _fill(sae, dict(tensors, centre=torch.zeros(d_in), scale=torch.ones(())), source)
+
 
 # %% ../nbs/api/40_sae.ipynb #cell048
 def to_saelens(
-    sae:SparseAutoencoder, # A dictionary
-    folder:Path|str, # Made when absent
-    **metadata # Beside the dictionary's own
-)->Path: # The folder
+    sae: SparseAutoencoder,  # A dictionary
+    folder: Path | str,  # Made when absent
+    **metadata,  # Beside the dictionary's own
+) -> Path:  # The folder
     "Write the folder of SAELens 6; BatchTopK becomes JumpReLU, as in SAELens itself."
     a, t, meta = sae.cfg.activation, plain_tensors(sae), dict(sae.cfg.metadata, **metadata)
-    if a == 'gated': t['b_gate'] = t.pop('b_enc')
-    own = dict(sae_lens_version='6.54.12', sae_lens_training_version=None, model_name=meta.get('model'), hook_name=meta.get('site'))
-    cfg = dict(architecture=dict(relu='standard', batch_topk='jumprelu').get(a, a), d_in=sae.d_in, d_sae=sae.d_sae, dtype='float32', device='cpu', apply_b_dec_to_input=True,
-               normalize_activations='none', reshape_activations='none', metadata=own | meta | dict(matryoshka=list(sae.cfg.matryoshka)))
-    if a == 'topk': cfg |= dict(k=sae.cfg.k, rescale_acts_by_decoder_norm=False)
-    return _write_folder(folder, cfg, t, 'sae_weights.safetensors')
+    if a == "gated":
+        t["b_gate"] = t.pop("b_enc")
+    own = dict(
+        sae_lens_version="6.54.12",
+        sae_lens_training_version=None,
+        model_name=meta.get("model"),
+        hook_name=meta.get("site"),
+    )
+    cfg = dict(
+        architecture=dict(relu="standard", batch_topk="jumprelu").get(a, a),
+        d_in=sae.d_in,
+        d_sae=sae.d_sae,
+        dtype="float32",
+        device="cpu",
+        apply_b_dec_to_input=True,
+        normalize_activations="none",
+        reshape_activations="none",
+        metadata=own | meta | dict(matryoshka=list(sae.cfg.matryoshka)),
+    )
+    if a == "topk":
+        cfg |= dict(k=sae.cfg.k, rescale_acts_by_decoder_norm=False)
+    return _write_folder(folder, cfg, t, "sae_weights.safetensors")
 
-_SAELENS = dict(standard='relu', topk='topk', jumprelu='jumprelu', gated='gated', batchtopk='batch_topk', matryoshka_batchtopk='batch_topk')
 
-def _refuse(folder, name, value, accepted): raise ValueError(f"{folder}: {name} {value!r} cannot be read; accepted: {', '.join(map(repr, accepted))}")
+_SAELENS = dict(
+    standard="relu",
+    topk="topk",
+    jumprelu="jumprelu",
+    gated="gated",
+    batchtopk="batch_topk",
+    matryoshka_batchtopk="batch_topk",
+)
+
+
+def _refuse(folder, name, value, accepted):
+    raise ValueError(
+        f"{folder}: {name} {value!r} cannot be read; accepted: {', '.join(map(repr, accepted))}"
+    )
+
 
 def _saelens_names(t, d_sae):
     "Our names for SAELens's tensors, and what each was called."
-    ours = dict(b_gate='b_enc', topk_threshold='threshold', log_threshold='threshold')
+    ours = dict(b_gate="b_enc", topk_threshold="threshold", log_threshold="threshold")
     turn = dict(topk_threshold=lambda v: _each(v, d_sae), log_threshold=torch.exp)
-    return {ours.get(k, k): turn.get(k, lambda v: v)(v) for k, v in t.items()}, {ours[k]: k for k in t if k in ours}
+    return {ours.get(k, k): turn.get(k, lambda v: v)(v) for k, v in t.items()}, {
+        ours[k]: k for k in t if k in ours
+    }
+
 
 def _read_saelens(folder):
-    c, t = _read_cfg(folder/'cfg.json'), _read_tensors(folder/'sae_weights.safetensors')
-    a = c.get('architecture') or ('topk' if 'topk' in str(c.get('activation_fn', c.get('activation_fn_str', ''))) else 'standard')
-    if a not in _SAELENS: _refuse(folder, 'architecture', a, _SAELENS)
-    norm, shape = c.get('normalize_activations') or 'none', c.get('reshape_activations') or 'none'
-    if norm in ('layer_norm', 'constant_norm_rescale'): _refuse(folder, 'normalize_activations', norm, ['none', 'expected_average_only_in'])
-    if shape != 'none': _refuse(folder, 'reshape_activations', shape, ['none'])
-    t, called = _saelens_names(t, c.get('d_sae') or _sizes(t)[1])
-    t = _checked(t, _SAELENS[a], folder, c.get('d_in'), c.get('d_sae'), called)
-    if (t.pop('scaling_factor', torch.ones(1)) != 1).any(): _refuse(folder, 'scaling_factor', 'other than 1', [1])
-    if not c.get('apply_b_dec_to_input', True): t = _shifted(t, 1)
-    if c.get('rescale_acts_by_decoder_norm', 'batchtopk' in a): t = _unit_rows(t) | ({'threshold': t['threshold']} if 'threshold' in t else {})
-    meta = {k: v for k, v in (c.get('metadata') or {}).items() if v is not None}
-    k = c.get('k') or (c.get('activation_fn_kwargs') or {}).get('k')
-    return from_tensors(t, _SAELENS[a], k, str(folder), **{'model': meta.get('model_name'), 'site': meta.get('hook_name')} | meta)
+    c, t = _read_cfg(folder / "cfg.json"), _read_tensors(folder / "sae_weights.safetensors")
+    a = c.get("architecture") or (
+        "topk"
+        if "topk" in str(c.get("activation_fn", c.get("activation_fn_str", "")))
+        else "standard"
+    )
+    if a not in _SAELENS:
+        _refuse(folder, "architecture", a, _SAELENS)
+    norm, shape = c.get("normalize_activations") or "none", c.get("reshape_activations") or "none"
+    if norm in ("layer_norm", "constant_norm_rescale"):
+        _refuse(folder, "normalize_activations", norm, ["none", "expected_average_only_in"])
+    if shape != "none":
+        _refuse(folder, "reshape_activations", shape, ["none"])
+    t, called = _saelens_names(t, c.get("d_sae") or _sizes(t)[1])
+    t = _checked(t, _SAELENS[a], folder, c.get("d_in"), c.get("d_sae"), called)
+    if (t.pop("scaling_factor", torch.ones(1)) != 1).any():
+        _refuse(folder, "scaling_factor", "other than 1", [1])
+    if not c.get("apply_b_dec_to_input", True):
+        t = _shifted(t, 1)
+    if c.get("rescale_acts_by_decoder_norm", "batchtopk" in a):
+        t = _unit_rows(t) | ({"threshold": t["threshold"]} if "threshold" in t else {})
+    meta = {k: v for k, v in (c.get("metadata") or {}).items() if v is not None}
+    k = c.get("k") or (c.get("activation_fn_kwargs") or {}).get("k")
+    return from_tensors(
+        t,
+        _SAELENS[a],
+        k,
+        str(folder),
+        **{"model": meta.get("model_name"), "site": meta.get("hook_name")} | meta,
+    )
+
 
 # %% ../nbs/api/40_sae.ipynb #cell051
 def to_dictionary_learning(
-    sae:SparseAutoencoder, # A dictionary
-    folder:Path|str, # Made when absent
-)->Path: # The folder with ae.pt and config.json
+    sae: SparseAutoencoder,  # A dictionary
+    folder: Path | str,  # Made when absent
+) -> Path:  # The folder with ae.pt and config.json
     """Write the folder of dictionary_learning; its class follows from the activation, thresholds and scale.
 
     `AutoEncoderNew` (relu with a scale) and `JumpReluAutoEncoder` do not subtract the bias: far from zero their features lose digits, see `plain_tensors`."""
     a, t, d = sae.cfg.activation, plain_tensors(sae), {}
-    unit = torch.allclose(t['W_dec'].norm(dim=1), torch.ones(sae.d_sae), atol=1e-5)
-    lin = {'encoder.weight': t['W_enc'].T, 'decoder.weight': t['W_dec'].T}
-    one = 'threshold' in t and bool((t['threshold'] == t['threshold'][0]).all())
-    if a == 'relu' and unit: name, d = 'AutoEncoder', lin | {'bias': t['b_dec'], 'encoder.bias': t['b_enc']}
-    elif a == 'relu': name, d = 'AutoEncoderNew', lin | {'decoder.bias': t['b_dec'], 'encoder.bias': plain_tensors(sae, False)['b_enc']}
-    elif a == 'topk' or a == 'batch_topk' and one:
-        threshold = t['threshold'][0] if 'threshold' in t else torch.tensor(-1.)
-        name, d = dict(topk='AutoEncoderTopK', batch_topk='BatchTopKSAE')[a], lin | {'encoder.bias': t['b_enc'], 'b_dec': t['b_dec'], 'k': torch.tensor(sae.cfg.k, dtype=torch.int), 'threshold': threshold}
-    elif a == 'gated': name, d = 'GatedAutoEncoder', lin | {'decoder_bias': t['b_dec'], 'gate_bias': t['b_enc'], 'r_mag': t['r_mag'], 'mag_bias': t['b_mag']}
-    else: name, d = 'JumpReluAutoEncoder', {k: v for k, v in plain_tensors(sae, False).items()}
-    folder = Path(folder); folder.mkdir(parents=True, exist_ok=True)
-    with atomic_path(folder/'ae.pt') as tmp: torch.save({k: v.contiguous().clone() for k, v in d.items()}, tmp)
+    unit = torch.allclose(t["W_dec"].norm(dim=1), torch.ones(sae.d_sae), atol=1e-5)
+    lin = {"encoder.weight": t["W_enc"].T, "decoder.weight": t["W_dec"].T}
+    one = "threshold" in t and bool((t["threshold"] == t["threshold"][0]).all())
+    if a == "relu" and unit:
+        name, d = "AutoEncoder", lin | {"bias": t["b_dec"], "encoder.bias": t["b_enc"]}
+    elif a == "relu":
+        name, d = (
+            "AutoEncoderNew",
+            lin | {"decoder.bias": t["b_dec"], "encoder.bias": plain_tensors(sae, False)["b_enc"]},
+        )
+    elif a == "topk" or a == "batch_topk" and one:
+        threshold = t["threshold"][0] if "threshold" in t else torch.tensor(-1.0)
+        name, d = (
+            dict(topk="AutoEncoderTopK", batch_topk="BatchTopKSAE")[a],
+            lin
+            | {
+                "encoder.bias": t["b_enc"],
+                "b_dec": t["b_dec"],
+                "k": torch.tensor(sae.cfg.k, dtype=torch.int),
+                "threshold": threshold,
+            },
+        )
+    elif a == "gated":
+        name, d = (
+            "GatedAutoEncoder",
+            lin
+            | {
+                "decoder_bias": t["b_dec"],
+                "gate_bias": t["b_enc"],
+                "r_mag": t["r_mag"],
+                "mag_bias": t["b_mag"],
+            },
+        )
+    else:
+        name, d = "JumpReluAutoEncoder", {k: v for k, v in plain_tensors(sae, False).items()}
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_path(folder / "ae.pt") as tmp:
+        torch.save({k: v.contiguous().clone() for k, v in d.items()}, tmp)
     meta = sae.cfg.metadata
-    write_json(folder/'config.json', dict(trainer=dict(dict_class=name, activation_dim=sae.d_in, dict_size=sae.d_sae, k=sae.cfg.k, layer=meta.get('site'), lm_name=meta.get('model')), buffer={}, metadata=meta))
+    write_json(
+        folder / "config.json",
+        dict(
+            trainer=dict(
+                dict_class=name,
+                activation_dim=sae.d_in,
+                dict_size=sae.d_sae,
+                k=sae.cfg.k,
+                layer=meta.get("site"),
+                lm_name=meta.get("model"),
+            ),
+            buffer={},
+            metadata=meta,
+        ),
+    )
     return folder
 
-_DL = dict(AutoEncoder='relu', AutoEncoderNew='relu', AutoEncoderTopK='topk', BatchTopKSAE='batch_topk', MatryoshkaBatchTopKSAE='batch_topk', GatedAutoEncoder='gated', JumpReluAutoEncoder='jumprelu')
 
-_DL_NAMES = dict(W_enc=('W_enc', 'encoder.weight'), W_dec=('W_dec', 'decoder.weight'), b_enc=('b_enc', 'encoder.bias', 'gate_bias'), b_dec=('b_dec', 'bias', 'decoder_bias', 'decoder.bias'),
-                 r_mag=('r_mag',), b_mag=('mag_bias',), threshold=('threshold',))
+_DL = dict(
+    AutoEncoder="relu",
+    AutoEncoderNew="relu",
+    AutoEncoderTopK="topk",
+    BatchTopKSAE="batch_topk",
+    MatryoshkaBatchTopKSAE="batch_topk",
+    GatedAutoEncoder="gated",
+    JumpReluAutoEncoder="jumprelu",
+)
+
+_DL_NAMES = dict(
+    W_enc=("W_enc", "encoder.weight"),
+    W_dec=("W_dec", "decoder.weight"),
+    b_enc=("b_enc", "encoder.bias", "gate_bias"),
+    b_dec=("b_dec", "bias", "decoder_bias", "decoder.bias"),
+    r_mag=("r_mag",),
+    b_mag=("mag_bias",),
+    threshold=("threshold",),
+)
+
 
 def _read_pickle(path):
     "The tensors of a file of `torch.save`, and nothing else that a pickle may hold."
-    try: t = torch.load(_present(path), map_location='cpu', weights_only=True)
-    except (torch.serialization.pickle.UnpicklingError, RuntimeError, EOFError) as e: raise ValueError(f"{path} is damaged or holds more than tensors: {str(e).splitlines()[0]}") from e
-    if not isinstance(t, dict) or not all(isinstance(v, torch.Tensor) for v in t.values()): raise ValueError(f"{path} holds {type(t).__name__}, expected a dict of tensors")
+    try:
+        t = torch.load(_present(path), map_location="cpu", weights_only=True)
+    except (torch.serialization.pickle.UnpicklingError, RuntimeError, EOFError) as e:
+        raise ValueError(
+            f"{path} is damaged or holds more than tensors: {str(e).splitlines()[0]}"
+        ) from e
+    if not isinstance(t, dict) or not all(isinstance(v, torch.Tensor) for v in t.values()):
+        raise ValueError(f"{path} holds {type(t).__name__}, expected a dict of tensors")
     return t
 
+
 def _read_dictionary_learning(folder):
-    cfg, t = _read_cfg(folder/'config.json'), _read_pickle(folder/'ae.pt')
-    c = cfg.get('trainer')
-    if not isinstance(c, dict): raise ValueError(f"{folder}/config.json: 'trainer' is missing; found {', '.join(cfg) or 'nothing'}")
-    name = c.get('dict_class')
-    if name not in _DL: _refuse(folder, 'dict_class', name, _DL)
+    cfg, t = _read_cfg(folder / "config.json"), _read_pickle(folder / "ae.pt")
+    c = cfg.get("trainer")
+    if not isinstance(c, dict):
+        raise ValueError(
+            f"{folder}/config.json: 'trainer' is missing; found {', '.join(cfg) or 'nothing'}"
+        )
+    name = c.get("dict_class")
+    if name not in _DL:
+        _refuse(folder, "dict_class", name, _DL)
     theirs = {ours: next((n for n in names if n in t), None) for ours, names in _DL_NAMES.items()}
-    out = {ours: t[n].T if n.endswith('.weight') and t[n].ndim == 2 else t[n] for ours, n in theirs.items() if n}
-    if 'threshold' in out: out['threshold'] = _each(out['threshold'], c.get('dict_size') or _sizes(out)[1])
-    called = {ours: n + ' turned'*n.endswith('.weight') for ours, n in theirs.items() if n and n != ours}
-    out = _checked(out, _DL[name], folder/'ae.pt', c.get('activation_dim'), c.get('dict_size'), called)
-    if name in ('JumpReluAutoEncoder', 'AutoEncoderNew'): out = _shifted(out, 1)
-    norms = out['W_dec'].norm(dim=1)
-    if name == 'AutoEncoder' and not torch.allclose(norms, torch.ones_like(norms)): out = _unit_rows(out)
-    k = c.get('k') or (int(t['k']) if 'k' in t else None)
-    return from_tensors(out, _DL[name], k, str(folder), **(cfg.get('metadata') or dict(model=c.get('lm_name'), site=c.get('layer'))))
+    out = {
+        ours: t[n].T if n.endswith(".weight") and t[n].ndim == 2 else t[n]
+        for ours, n in theirs.items()
+        if n
+    }
+    if "threshold" in out:
+        out["threshold"] = _each(out["threshold"], c.get("dict_size") or _sizes(out)[1])
+    called = {
+        ours: n + " turned" * n.endswith(".weight") for ours, n in theirs.items() if n and n != ours
+    }
+    out = _checked(
+        out, _DL[name], folder / "ae.pt", c.get("activation_dim"), c.get("dict_size"), called
+    )
+    if name in ("JumpReluAutoEncoder", "AutoEncoderNew"):
+        out = _shifted(out, 1)
+    norms = out["W_dec"].norm(dim=1)
+    if name == "AutoEncoder" and not torch.allclose(norms, torch.ones_like(norms)):
+        out = _unit_rows(out)
+    k = c.get("k") or (int(t["k"]) if "k" in t else None)
+    return from_tensors(
+        out,
+        _DL[name],
+        k,
+        str(folder),
+        **(cfg.get("metadata") or dict(model=c.get("lm_name"), site=c.get("layer"))),
+    )
+
 
 # %% ../nbs/api/40_sae.ipynb #cell054
 def to_sparsify(
-    sae:SparseAutoencoder, # A TopK dictionary
-    folder:Path|str, # Made when absent
-)->Path: # The folder
+    sae: SparseAutoencoder,  # A TopK dictionary
+    folder: Path | str,  # Made when absent
+) -> Path:  # The folder
     "Write sparsify's folder. Raises ValueError for other activations: sparsify knows TopK alone."
-    if sae.cfg.activation != 'topk': raise ValueError(f"sparsify's folder holds topk dictionaries; this one is {sae.cfg.activation!r}")
+    if sae.cfg.activation != "topk":
+        raise ValueError(
+            f"sparsify's folder holds topk dictionaries; this one is {sae.cfg.activation!r}"
+        )
     t = plain_tensors(sae)
-    cfg = dict(activation='topk', expansion_factor=max(1, round(sae.cfg.expansion)), normalize_decoder=True, num_latents=sae.d_sae, k=sae.cfg.k, multi_topk=False,
-               skip_connection=False, transcode=False, d_in=sae.d_in, metadata=sae.cfg.metadata)
-    return _write_folder(folder, cfg, {'encoder.weight': t['W_enc'].T, 'encoder.bias': t['b_enc'], 'W_dec': t['W_dec'], 'b_dec': t['b_dec']}, 'sae.safetensors')
+    cfg = dict(
+        activation="topk",
+        expansion_factor=max(1, round(sae.cfg.expansion)),
+        normalize_decoder=True,
+        num_latents=sae.d_sae,
+        k=sae.cfg.k,
+        multi_topk=False,
+        skip_connection=False,
+        transcode=False,
+        d_in=sae.d_in,
+        metadata=sae.cfg.metadata,
+    )
+    return _write_folder(
+        folder,
+        cfg,
+        {
+            "encoder.weight": t["W_enc"].T,
+            "encoder.bias": t["b_enc"],
+            "W_dec": t["W_dec"],
+            "b_dec": t["b_dec"],
+        },
+        "sae.safetensors",
+    )
+
 
 def _read_sparsify(folder):
-    c, t = _read_cfg(folder/'cfg.json'), _read_tensors(folder/'sae.safetensors')
-    if c.get('activation', 'topk') != 'topk': _refuse(folder, 'activation', c['activation'], ['topk'])
-    for name in ('transcode', 'skip_connection'):
-        if c.get(name): _refuse(folder, name, True, [False])
-    theirs = {'encoder.weight': 'W_enc', 'encoder.bias': 'b_enc'}
-    out = {theirs.get(n, n): v.T if n == 'encoder.weight' and v.ndim == 2 else v for n, v in t.items()}
-    d_in = c.get('d_in')
-    out = _checked(out, 'topk', folder, d_in, c.get('num_latents') or (d_in or 0)*c.get('expansion_factor', 0), dict(W_enc='encoder.weight turned', b_enc='encoder.bias'))
-    return from_tensors(out, 'topk', c.get('k'), str(folder), **c.get('metadata') or {})
+    c, t = _read_cfg(folder / "cfg.json"), _read_tensors(folder / "sae.safetensors")
+    if c.get("activation", "topk") != "topk":
+        _refuse(folder, "activation", c["activation"], ["topk"])
+    for name in ("transcode", "skip_connection"):
+        if c.get(name):
+            _refuse(folder, name, True, [False])
+    theirs = {"encoder.weight": "W_enc", "encoder.bias": "b_enc"}
+    out = {
+        theirs.get(n, n): v.T if n == "encoder.weight" and v.ndim == 2 else v for n, v in t.items()
+    }
+    d_in = c.get("d_in")
+    out = _checked(
+        out,
+        "topk",
+        folder,
+        d_in,
+        c.get("num_latents") or (d_in or 0) * c.get("expansion_factor", 0),
+        dict(W_enc="encoder.weight turned", b_enc="encoder.bias"),
+    )
+    return from_tensors(out, "topk", c.get("k"), str(folder), **c.get("metadata") or {})
+
 
 # %% ../nbs/api/40_sae.ipynb #cell056
 def _read_mapped(folder, keys, activation, k):
     "model.safetensors + model.json (+ labels.jsonl): tensor names are whatever `keys` says."
-    t, info = _read_tensors(folder/'model.safetensors'), _read_cfg(folder/'model.json') if (folder/'model.json').exists() else {}
-    if not keys: raise ValueError(f"{folder}: give keys=dict(W_enc=..., b_enc=..., W_dec=..., b_dec=...) and activation; the file holds {', '.join(f'{n} {tuple(v.shape)}' for n, v in sorted(t.items()))}")
+    t, info = (
+        _read_tensors(folder / "model.safetensors"),
+        _read_cfg(folder / "model.json") if (folder / "model.json").exists() else {},
+    )
+    if not keys:
+        raise ValueError(
+            f"{folder}: give keys=dict(W_enc=..., b_enc=..., W_dec=..., b_dec=...) and activation; the file holds {', '.join(f'{n} {tuple(v.shape)}' for n, v in sorted(t.items()))}"
+        )
     for ours, theirs in keys.items():
-        check_in('name in keys', ours, _DL_NAMES)
-        if theirs not in t: raise ValueError(f"{folder}: tensor {theirs!r} (for {ours}) is missing; found {', '.join(sorted(t))}")
+        check_in("name in keys", ours, _DL_NAMES)
+        if theirs not in t:
+            raise ValueError(
+                f"{folder}: tensor {theirs!r} (for {ours}) is missing; found {', '.join(sorted(t))}"
+            )
     out = {ours: t[theirs] for ours, theirs in keys.items()}
-    for name, axis in (('W_enc', 1), ('W_dec', 0)):
-        w, d_sae = out.get(name), out['b_enc'].numel() if 'b_enc' in out else None
-        if w is not None and w.ndim == 2 and w.shape[axis] != d_sae and w.shape[1 - axis] == d_sae: out[name] = w.T
+    for name, axis in (("W_enc", 1), ("W_dec", 0)):
+        w, d_sae = out.get(name), out["b_enc"].numel() if "b_enc" in out else None
+        if w is not None and w.ndim == 2 and w.shape[axis] != d_sae and w.shape[1 - axis] == d_sae:
+            out[name] = w.T
     _checked(out, activation, folder, called={o: n for o, n in keys.items() if o != n})
-    labels = folder/'labels.jsonl'
-    rows = [json.loads(l) for l in labels.read_text().splitlines() if l.strip()] if labels.exists() else []
+    labels = folder / "labels.jsonl"
+    rows = (
+        [json.loads(l) for l in labels.read_text().splitlines() if l.strip()]
+        if labels.exists()
+        else []
+    )
     return from_tensors(out, activation, k, str(folder), info=info, labels=rows)
 
+
 def load_dictionary(
-    folder:Path|str, # Folder, or owner/name on the hub
-    form:str='auto', # auto, own, saelens, dictionary_learning, sparsify or mapped
-    keys:dict|None=None, # For 'mapped': our tensor name -> theirs; matrices are turned when they lie the other way
-    activation:str='topk', # For 'mapped'
-    k:int|None=None, # For 'mapped' with topk
-)->SparseAutoencoder: # In eval mode
+    folder: Path | str,  # Folder, or owner/name on the hub
+    form: str = "auto",  # auto, own, saelens, dictionary_learning, sparsify or mapped
+    keys: dict
+    | None = None,  # For 'mapped': our tensor name -> theirs; matrices are turned when they lie the other way
+    activation: str = "topk",  # For 'mapped'
+    k: int | None = None,  # For 'mapped' with topk
+) -> SparseAutoencoder:  # In eval mode
     "Load a dictionary from the folder of any of the known libraries, told apart by their files."
     folder = Path(folder) if Path(folder).is_dir() else _fetch(folder)
-    files = dict(own='dictionary.safetensors', saelens='sae_weights.safetensors', dictionary_learning='ae.pt', sparsify='sae.safetensors', mapped='model.safetensors')
-    check_in('form', form, ('auto', *files))
-    if form == 'auto': form = next((f for f, name in files.items() if (folder/name).exists()), None)
-    if form is None: raise FileNotFoundError(f"{folder} holds no dictionary: none of {', '.join(files.values())} is there")
-    if form == 'mapped': return _read_mapped(folder, keys, activation, k)
-    return dict(own=SparseAutoencoder.from_pretrained, saelens=_read_saelens, dictionary_learning=_read_dictionary_learning, sparsify=_read_sparsify)[form](folder)
+    files = dict(
+        own="dictionary.safetensors",
+        saelens="sae_weights.safetensors",
+        dictionary_learning="ae.pt",
+        sparsify="sae.safetensors",
+        mapped="model.safetensors",
+    )
+    check_in("form", form, ("auto", *files))
+    if form == "auto":
+        form = next((f for f, name in files.items() if (folder / name).exists()), None)
+    if form is None:
+        raise FileNotFoundError(
+            f"{folder} holds no dictionary: none of {', '.join(files.values())} is there"
+        )
+    if form == "mapped":
+        return _read_mapped(folder, keys, activation, k)
+    return dict(
+        own=SparseAutoencoder.from_pretrained,
+        saelens=_read_saelens,
+        dictionary_learning=_read_dictionary_learning,
+        sparsify=_read_sparsify,
+    )[form](folder)

@@ -16,119 +16,201 @@ import torch
 from .core import sha256_bytes
 from .plots import _axes, _legend
 from .sae import SAEConfig, SparseAutoencoder
-from .sae_training import Split, StoreBatches, TrainConfig, _parted, _rows, train_sae
+from musicgen_emotion.sae_training import (
+    Split,
+    StoreBatches,
+    TrainConfig,
+    _parted,
+    _rows,
+    train_sae,
+)
 
 # %% auto #0
-__all__ = ['sweep', 'pareto', 'best_setting', 'plot_pareto', 'train_seeds']
+__all__ = ["sweep", "pareto", "best_setting", "plot_pareto", "train_seeds"]
 
 # %% ../nbs/api/46_sae_sweeps.ipynb #cell003
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+
 # %% ../nbs/api/46_sae_sweeps.ipynb #cell007
 def _one_run(job):
     "One setting, in a process of its own or not."
     torch.set_num_threads(1)
-    warnings.simplefilter('ignore')
-    x = np.load(job['data'], mmap_mode='r') if isinstance(job['data'], str) else job['data']
-    r = train_sae(x, SAEConfig(**job['sae']), TrainConfig(**job['train']), job['groups'], Split(*job['split']), job['folder'], progress=False)
+    warnings.simplefilter("ignore")
+    x = np.load(job["data"], mmap_mode="r") if isinstance(job["data"], str) else job["data"]
+    r = train_sae(
+        x,
+        SAEConfig(**job["sae"]),
+        TrainConfig(**job["train"]),
+        job["groups"],
+        Split(*job["split"]),
+        job["folder"],
+        progress=False,
+    )
     row, cfg = r.history.iloc[r.history.loss.argmin()].to_dict(), r.sae.cfg
-    row = {k: v for k, v in row.items() if k not in job['sae'] and k not in job['train']} # a metric that is called like a setting: `lr` of that step
-    return job['setting'] | dict(variant='matryoshka '*bool(cfg.matryoshka) + cfg.activation) | row | dict(seconds=r.seconds, stopped=r.stopped, folder=job['folder'])
+    row = {
+        k: v for k, v in row.items() if k not in job["sae"] and k not in job["train"]
+    }  # a metric that is called like a setting: `lr` of that step
+    return (
+        job["setting"]
+        | dict(variant="matryoshka " * bool(cfg.matryoshka) + cfg.activation)
+        | row
+        | dict(seconds=r.seconds, stopped=r.stopped, folder=job["folder"])
+    )
+
 
 def sweep(
-    x:np.ndarray|torch.Tensor|StoreBatches, # (row, d_in), or a store
-    grid:dict|list, # Field of `SAEConfig` or `TrainConfig` -> values to try; a list of such grids is tried one after the other
-    base:SAEConfig, # Everything else
-    train:TrainConfig|None=None, # Everything else
-    groups:Sequence|None=None, # As in `train_sae`
-    split:Split|None=None, # The same for all settings; by group when None
-    folder:Path|str|None=None, # Keeps each setting's dictionary; a second call trains only what is missing and refuses other data
-    jobs:int=1, # Processes
-    progress:bool=True, # Show a bar
-)->pd.DataFrame: # One row a setting: its values, `variant` (activation, and whether it is nested), its best validation
+    x: np.ndarray | torch.Tensor | StoreBatches,  # (row, d_in), or a store
+    grid: dict
+    | list,  # Field of `SAEConfig` or `TrainConfig` -> values to try; a list of such grids is tried one after the other
+    base: SAEConfig,  # Everything else
+    train: TrainConfig | None = None,  # Everything else
+    groups: Sequence | None = None,  # As in `train_sae`
+    split: Split | None = None,  # The same for all settings; by group when None
+    folder: Path
+    | str
+    | None = None,  # Keeps each setting's dictionary; a second call trains only what is missing and refuses other data
+    jobs: int = 1,  # Processes
+    progress: bool = True,  # Show a bar
+) -> pd.DataFrame:  # One row a setting: its values, `variant` (activation, and whether it is nested), its best validation
     "Train every combination; the table holds validation numbers only. Raises ValueError for a field that does not exist and for a grid without settings."
     import pandas as pd
     from tqdm.auto import tqdm
-    train, sae_keys, train_keys = train or TrainConfig(), asdict(base), asdict(train or TrainConfig())
+
+    train, sae_keys, train_keys = (
+        train or TrainConfig(),
+        asdict(base),
+        asdict(train or TrainConfig()),
+    )
     grids = list(grid) if isinstance(grid, (list, tuple)) else [grid]
     unknown = [k for g in grids for k in g if k not in sae_keys and k not in train_keys]
-    if unknown or not all(grids) or not grids: raise ValueError(f"grid field {', '.join(map(repr, unknown)) or '(none)'} is not known; accepted: {', '.join(sorted({*sae_keys, *train_keys}))}")
+    if unknown or not all(grids) or not grids:
+        raise ValueError(
+            f"grid field {', '.join(map(repr, unknown)) or '(none)'} is not known; accepted: {', '.join(sorted({*sae_keys, *train_keys}))}"
+        )
     groups, split = _parted(x, groups, split, train.seed)
     todo = []
     for s in (dict(zip(g, values)) for g in grids for values in product(*g.values())):
-        drop = {'d_sae'} if 'expansion' in s else set()
-        name = sha256_bytes(json.dumps([s, sae_keys, train_keys], sort_keys=True, default=str).encode())[:12]
-        todo.append(dict(setting=s, sae={k: v for k, v in (sae_keys | {k: v for k, v in s.items() if k in sae_keys}).items() if k not in drop},
-                         train=train_keys | {k: v for k, v in s.items() if k in train_keys}, data=x, groups=None if groups is None else list(groups),
-                         split=[split.train, split.val, split.test], folder=None if folder is None else str(Path(folder)/name)))
-    if not todo: raise ValueError(f"the grid {grid!r} holds no setting; give each field at least one value")
-    with _workers(jobs, x, todo) as run: rows = list(tqdm(run(_one_run, todo), total=len(todo), desc='sweep', disable=not progress))
+        drop = {"d_sae"} if "expansion" in s else set()
+        name = sha256_bytes(
+            json.dumps([s, sae_keys, train_keys], sort_keys=True, default=str).encode()
+        )[:12]
+        todo.append(
+            dict(
+                setting=s,
+                sae={
+                    k: v
+                    for k, v in (sae_keys | {k: v for k, v in s.items() if k in sae_keys}).items()
+                    if k not in drop
+                },
+                train=train_keys | {k: v for k, v in s.items() if k in train_keys},
+                data=x,
+                groups=None if groups is None else list(groups),
+                split=[split.train, split.val, split.test],
+                folder=None if folder is None else str(Path(folder) / name),
+            )
+        )
+    if not todo:
+        raise ValueError(f"the grid {grid!r} holds no setting; give each field at least one value")
+    with _workers(jobs, x, todo) as run:
+        rows = list(tqdm(run(_one_run, todo), total=len(todo), desc="sweep", disable=not progress))
     return pd.DataFrame(rows)
+
 
 # %% ../nbs/api/46_sae_sweeps.ipynb #cell008
 @contextlib.contextmanager
 def _workers(jobs, x, todo):
     "A map over processes that share the data through one file (a store is one already), or the plain map."
-    if jobs <= 1: yield map; return
+    if jobs <= 1:
+        yield map
+        return
     import multiprocessing, tempfile
+
     with tempfile.TemporaryDirectory() as d:
         if not isinstance(x, StoreBatches):
-            np.save(Path(d)/'x.npy', _rows(x))
-            for job in todo: job['data'] = str(Path(d)/'x.npy')
-        with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context('spawn')) as pool: yield pool.map
+            np.save(Path(d) / "x.npy", _rows(x))
+            for job in todo:
+                job["data"] = str(Path(d) / "x.npy")
+        with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+            yield pool.map
+
 
 def pareto(
-    table:pd.DataFrame, # From `sweep`
-    cost:str='l0', # Less is better
-    gain:str='explained_variance', # More is better
-)->pd.Series: # True where no other setting is at least as good in both and better in one
+    table: pd.DataFrame,  # From `sweep`
+    cost: str = "l0",  # Less is better
+    gain: str = "explained_variance",  # More is better
+) -> pd.Series:  # True where no other setting is at least as good in both and better in one
     "The settings that nothing dominates."
     import pandas as pd
+
     c, g = table[cost].to_numpy(), table[gain].to_numpy()
-    worse = ((c[None] <= c[:, None]) & (g[None] >= g[:, None]) & ((c[None] < c[:, None]) | (g[None] > g[:, None]))).any(1)
-    return pd.Series(~worse, index=table.index, name='pareto')
+    worse = (
+        (c[None] <= c[:, None])
+        & (g[None] >= g[:, None])
+        & ((c[None] < c[:, None]) | (g[None] > g[:, None]))
+    ).any(1)
+    return pd.Series(~worse, index=table.index, name="pareto")
+
 
 def best_setting(
-    table:pd.DataFrame, # From `sweep`
-    l0:tuple=(50, 200), # Wanted range of active features
-    dead:float=.1, # Largest share of dead features
-)->dict: # The row, with `rule` and `inside` (whether a setting met both demands)
+    table: pd.DataFrame,  # From `sweep`
+    l0: tuple = (50, 200),  # Wanted range of active features
+    dead: float = 0.1,  # Largest share of dead features
+) -> dict:  # The row, with `rule` and `inside` (whether a setting met both demands)
     """Rule: most explained variance among the settings with L0 in range and few dead; if there is none, the one closest to the range.
 
     Raises ValueError for a table without rows."""
-    if not len(table): raise ValueError("the table holds no setting to choose from")
+    if not len(table):
+        raise ValueError("the table holds no setting to choose from")
     ok = table.l0.between(*l0) & (table.dead_fraction < dead) & table.explained_variance.notna()
-    gap = np.maximum(0, np.maximum(np.log(l0[0]/table.l0.clip(lower=1e-3)), np.log(table.l0.clip(lower=1e-3)/l0[1]))) + np.maximum(0, table.dead_fraction - dead)
+    gap = np.maximum(
+        0,
+        np.maximum(
+            np.log(l0[0] / table.l0.clip(lower=1e-3)), np.log(table.l0.clip(lower=1e-3) / l0[1])
+        ),
+    ) + np.maximum(0, table.dead_fraction - dead)
     row = table[ok].explained_variance.idxmax() if ok.any() else gap.idxmin()
-    return table.loc[row].to_dict() | dict(inside=bool(ok.any()), rule=f'most explained variance with L0 in {l0[0]}-{l0[1]} and dead < {dead}' + ('' if ok.any() else '; none met both, so the closest'))
+    return table.loc[row].to_dict() | dict(
+        inside=bool(ok.any()),
+        rule=f"most explained variance with L0 in {l0[0]}-{l0[1]} and dead < {dead}"
+        + ("" if ok.any() else "; none met both, so the closest"),
+    )
+
 
 # %% ../nbs/api/46_sae_sweeps.ipynb #cell011
 def plot_pareto(
-    table:pd.DataFrame, # From `sweep`
-    by:str='variant', # Column that gives the colour
-    ax=None, # Axes to draw on
-)->Axes: # The axes
+    table: pd.DataFrame,  # From `sweep`
+    by: str = "variant",  # Column that gives the colour
+    ax=None,  # Axes to draw on
+) -> Axes:  # The axes
     "L0 against explained variance; the settings that nothing dominates are joined."
     ax = _axes(ax, (5, 3.4))
-    for name, g in table.groupby(by if by in table else lambda i: 'all'): ax.scatter(g.l0, g.explained_variance, label=str(name), s=24)
-    front = table[pareto(table)].sort_values('l0')
-    ax.plot(front.l0, front.explained_variance, lw=1, color='#555555', zorder=0)
-    ax.set(xscale='log', xlabel='L0 (active features a row)', ylabel='explained variance (validation)')
+    for name, g in table.groupby(by if by in table else lambda i: "all"):
+        ax.scatter(g.l0, g.explained_variance, label=str(name), s=24)
+    front = table[pareto(table)].sort_values("l0")
+    ax.plot(front.l0, front.explained_variance, lw=1, color="#555555", zorder=0)
+    ax.set(
+        xscale="log", xlabel="L0 (active features a row)", ylabel="explained variance (validation)"
+    )
     return _legend(ax)
+
 
 # %% ../nbs/api/46_sae_sweeps.ipynb #cell015
 def train_seeds(
-    x:np.ndarray|torch.Tensor|StoreBatches, # (row, d_in), or a store
-    base:SAEConfig, # What
-    train:TrainConfig|None=None, # How
-    seeds:Sequence[int]=(0, 1, 2, 3, 4), # Of weights and batches; the split stays
-    groups:Sequence|None=None, # As in `train_sae`
-    split:Split|None=None, # The same for all
-    progress:bool=False, # A bar for each training
-)->list[SparseAutoencoder]: # One a seed
+    x: np.ndarray | torch.Tensor | StoreBatches,  # (row, d_in), or a store
+    base: SAEConfig,  # What
+    train: TrainConfig | None = None,  # How
+    seeds: Sequence[int] = (0, 1, 2, 3, 4),  # Of weights and batches; the split stays
+    groups: Sequence | None = None,  # As in `train_sae`
+    split: Split | None = None,  # The same for all
+    progress: bool = False,  # A bar for each training
+) -> list[SparseAutoencoder]:  # One a seed
     "The same dictionary from several seeds, for stability."
     train = train or TrainConfig()
     groups, split = _parted(x, groups, split, train.seed)
-    return [train_sae(x, base, replace(train, seed=int(s)), groups, split, progress=progress).sae for s in seeds]
+    return [
+        train_sae(x, base, replace(train, seed=int(s)), groups, split, progress=progress).sae
+        for s in seeds
+    ]

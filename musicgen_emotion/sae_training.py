@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from fastcore.basics import patch
-from .core import atomic_path, check_count, check_in, check_positive, rng, seed_from, sha256_bytes, write_json, write_table
+from musicgen_emotion.core import (
+    atomic_path,
+    check_count,
+    check_in,
+    check_positive,
+    rng,
+    seed_from,
+    sha256_bytes,
+    write_json,
+    write_table,
+)
 from .extraction import _stack, text_rows
 from .hooks import hooked
 from .models import MusicModel, delay_tokens, frame_logits
@@ -22,250 +32,443 @@ from .text import text_embeddings
 from .sae import THRESHOLD, SAEConfig, SparseAutoencoder, _constant, at_dictionary
 
 # %% auto #0
-__all__ = ['LARGEST', 'SPARSE_BELOW', 'Split', 'group_split', 'DataReport', 'data_report', 'ArrayBatches', 'StoreBatches',
-           'ReluGradient', 'TopKGradient', 'BatchTopKGradient', 'AutogradGradient', 'gradient_of', 'FiringTracker',
-           'resample_dead', 'add_aux_gradient', 'sae_metrics', 'feature_density', 'decoder_cosines', 'TrainConfig',
-           'SAETrainer', 'TrainResult', 'train_sae', 'token_rows', 'spliced_logits', 'loss_recovered']
+__all__ = [
+    "LARGEST",
+    "SPARSE_BELOW",
+    "Split",
+    "group_split",
+    "DataReport",
+    "data_report",
+    "ArrayBatches",
+    "StoreBatches",
+    "ReluGradient",
+    "TopKGradient",
+    "BatchTopKGradient",
+    "AutogradGradient",
+    "gradient_of",
+    "FiringTracker",
+    "resample_dead",
+    "add_aux_gradient",
+    "sae_metrics",
+    "feature_density",
+    "decoder_cosines",
+    "TrainConfig",
+    "SAETrainer",
+    "TrainResult",
+    "train_sae",
+    "token_rows",
+    "spliced_logits",
+    "loss_recovered",
+]
 
 # %% ../nbs/api/41_sae_training.ipynb #cell003
 if TYPE_CHECKING:
     import pandas as pd
 
+
 # %% ../nbs/api/41_sae_training.ipynb #cell007
 @dataclass
 class Split:
     "Rows for training, for choosing, and for the one final measurement."
-    train:np.ndarray # row numbers
-    val:np.ndarray # row numbers
-    test:np.ndarray # row numbers
 
-    def __repr__(self): return f"Split(train={len(self.train)}, val={len(self.val)}, test={len(self.test)})"
+    train: np.ndarray  # row numbers
+    val: np.ndarray  # row numbers
+    test: np.ndarray  # row numbers
 
-def _labels(groups, n, of='rows'):
+    def __repr__(self):
+        return f"Split(train={len(self.train)}, val={len(self.val)}, test={len(self.test)})"
+
+
+def _labels(groups, n, of="rows"):
     "Groups as an array: one for each, none missing."
     import pandas as pd
+
     groups = np.asarray(groups)
-    if groups.shape != (n,): raise ValueError(f"groups must hold one label for each of the {n} {of}; got shape {groups.shape}")
+    if groups.shape != (n,):
+        raise ValueError(
+            f"groups must hold one label for each of the {n} {of}; got shape {groups.shape}"
+        )
     missing = np.flatnonzero(pd.isna(groups))
-    if len(missing): raise ValueError(f"{len(missing)} of {n} groups are None or NaN, the first is number {missing[0]}; give each of the {of} a label")
+    if len(missing):
+        raise ValueError(
+            f"{len(missing)} of {n} groups are None or NaN, the first is number {missing[0]}; give each of the {of} a label"
+        )
     return groups
 
+
 def group_split(
-    groups:Sequence, # One label a row; rows that share one (a prompt, a clip) stay together
-    shares:tuple=(.7, .15, .15), # Of the groups, for training, validation and test
-    seed:int=0, # Of the draw
-)->Split: # Row numbers, ascending
+    groups: Sequence,  # One label a row; rows that share one (a prompt, a clip) stay together
+    shares: tuple = (0.7, 0.15, 0.15),  # Of the groups, for training, validation and test
+    seed: int = 0,  # Of the draw
+) -> Split:  # Row numbers, ascending
     "Split by group. Raises ValueError for shares that do not sum to 1, for fewer than three groups and for a missing label."
-    shares, (names, code) = np.asarray(shares, float), np.unique(_labels(groups, len(groups)), return_inverse=True)
-    if shares.shape != (3,) or (shares <= 0).any() or abs(shares.sum() - 1) > 1e-6: raise ValueError(f"shares {tuple(shares)} must be three positive numbers that sum to 1")
-    if len(names) < 3: raise ValueError(f"{len(names)} groups cannot be split into three parts; at least 3 are needed")
-    order, n = rng('group_split', seed).permutation(len(names)), len(names)
-    a = min(max(1, round(n*shares[0])), n - 2); b = min(max(a + 1, round(n*(shares[0] + shares[1]))), n - 1)
-    part = np.empty(n, int); part[order[:a]], part[order[a:b]], part[order[b:]] = 0, 1, 2
+    shares, (names, code) = (
+        np.asarray(shares, float),
+        np.unique(_labels(groups, len(groups)), return_inverse=True),
+    )
+    if shares.shape != (3,) or (shares <= 0).any() or abs(shares.sum() - 1) > 1e-6:
+        raise ValueError(f"shares {tuple(shares)} must be three positive numbers that sum to 1")
+    if len(names) < 3:
+        raise ValueError(
+            f"{len(names)} groups cannot be split into three parts; at least 3 are needed"
+        )
+    order, n = rng("group_split", seed).permutation(len(names)), len(names)
+    a = min(max(1, round(n * shares[0])), n - 2)
+    b = min(max(a + 1, round(n * (shares[0] + shares[1]))), n - 1)
+    part = np.empty(n, int)
+    part[order[:a]], part[order[a:b]], part[order[b:]] = 0, 1, 2
     return Split(*(np.flatnonzero(part[code] == i) for i in range(3)))
+
 
 # %% ../nbs/api/41_sae_training.ipynb #cell011
 @dataclass
 class DataReport:
     "What the data can carry beside what the dictionary asks for."
-    rows:int # Rows
-    groups:int # Distinct prompts or clips
-    d_in:int # Width
-    d_sae:int # Dictionary size
-    participation_ratio:float # Effective number of dimensions
-    mean_to_spread:float # Length of the mean over root-mean-square distance from it
-    constant:int # Dimensions that never change
-    warnings:tuple = () # In words, with the numbers and what to do
+
+    rows: int  # Rows
+    groups: int  # Distinct prompts or clips
+    d_in: int  # Width
+    d_sae: int  # Dictionary size
+    participation_ratio: float  # Effective number of dimensions
+    mean_to_spread: float  # Length of the mean over root-mean-square distance from it
+    constant: int  # Dimensions that never change
+    warnings: tuple = ()  # In words, with the numbers and what to do
+
 
 def _data_warnings(r):
-    if r.rows < 10*r.d_sae:
-        yield (f"{r.rows} rows ({r.groups} distinct prompts) for {r.d_sae} features: a dictionary can memorize them. Use per-token states or every timestep, more prompts "
-               f"(`dictionary_prompts` makes 100,000), or a dictionary of at most {max(1, r.rows//10)} features")
-    if r.participation_ratio < r.d_in/20: yield f"the rows vary in about {r.participation_ratio:.1f} of {r.d_in} dimensions (participation ratio): most features will share them"
-    if r.mean_to_spread > 1: yield f"the mean is {r.mean_to_spread:.2f} times as long as the spread around it: without centring most features die"
-    if r.constant: yield f"{r.constant} of {r.d_in} dimensions are constant"
+    if r.rows < 10 * r.d_sae:
+        yield (
+            f"{r.rows} rows ({r.groups} distinct prompts) for {r.d_sae} features: a dictionary can memorize them. Use per-token states or every timestep, more prompts "
+            f"(`dictionary_prompts` makes 100,000), or a dictionary of at most {max(1, r.rows // 10)} features"
+        )
+    if r.participation_ratio < r.d_in / 20:
+        yield f"the rows vary in about {r.participation_ratio:.1f} of {r.d_in} dimensions (participation ratio): most features will share them"
+    if r.mean_to_spread > 1:
+        yield f"the mean is {r.mean_to_spread:.2f} times as long as the spread around it: without centring most features die"
+    if r.constant:
+        yield f"{r.constant} of {r.d_in} dimensions are constant"
+
 
 def data_report(
-    x:np.ndarray|torch.Tensor, # (row, d_in)
-    groups:Sequence|None=None, # Prompt or clip of each row; None: each row its own
-    d_sae:int=6144, # Dictionary size that is planned
-    max_rows:int=20000, # Rows used for the geometry
-    seed:int=0, # Of their choice
-)->DataReport: # Numbers and warnings
+    x: np.ndarray | torch.Tensor,  # (row, d_in)
+    groups: Sequence | None = None,  # Prompt or clip of each row; None: each row its own
+    d_sae: int = 6144,  # Dictionary size that is planned
+    max_rows: int = 20000,  # Rows used for the geometry
+    seed: int = 0,  # Of their choice
+) -> DataReport:  # Numbers and warnings
     "Compare rows, distinct prompts and effective dimensions with the size of a dictionary. Raises ValueError for empty data and rows that are not finite."
     x = _rows(x)
-    at = np.arange(len(x)) if len(x) <= max_rows else rng('report', seed).choice(len(x), max_rows, replace=False)
-    part = np.asarray(x[np.sort(at)], np.float64); mean = part.mean(0)
+    at = (
+        np.arange(len(x))
+        if len(x) <= max_rows
+        else rng("report", seed).choice(len(x), max_rows, replace=False)
+    )
+    part = np.asarray(x[np.sort(at)], np.float64)
+    mean = part.mean(0)
     flat = (part.std(0) < 1e-9) | _constant(torch.from_numpy(part)).numpy()
-    spread = 0. if flat.all() else np.sqrt(((part - mean)**2).sum(1).mean())
-    ratio = participation_ratio(part) if len(part) > 1 and spread > 0 else 0.
+    spread = 0.0 if flat.all() else np.sqrt(((part - mean) ** 2).sum(1).mean())
+    ratio = participation_ratio(part) if len(part) > 1 and spread > 0 else 0.0
     n_groups = len(x) if groups is None else len(np.unique(_labels(groups, len(x))))
-    out = DataReport(len(x), n_groups, x.shape[1], int(d_sae), float(ratio), float(np.linalg.norm(mean)/max(spread, 1e-12)), int(flat.sum()))
+    out = DataReport(
+        len(x),
+        n_groups,
+        x.shape[1],
+        int(d_sae),
+        float(ratio),
+        float(np.linalg.norm(mean) / max(spread, 1e-12)),
+        int(flat.sum()),
+    )
     return replace(out, warnings=tuple(_data_warnings(out)))
 
-LARGEST = 1e12 # value that a row may hold: a sum of a million million squares is still finite in float32
+
+LARGEST = (
+    1e12  # value that a row may hold: a sum of a million million squares is still finite in float32
+)
+
 
 def _rows(x):
-    x = (x.float() if x.dtype == torch.bfloat16 else x).detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
-    if x.ndim != 2 or not x.size: raise ValueError(f"data must be (row, d_in) with at least one row, got shape {x.shape}")
-    if x.dtype.kind not in 'fiub': raise TypeError(f"data must be real numbers, got {x.dtype}")
+    x = (
+        (x.float() if x.dtype == torch.bfloat16 else x).detach().cpu().numpy()
+        if isinstance(x, torch.Tensor)
+        else np.asarray(x)
+    )
+    if x.ndim != 2 or not x.size:
+        raise ValueError(f"data must be (row, d_in) with at least one row, got shape {x.shape}")
+    if x.dtype.kind not in "fiub":
+        raise TypeError(f"data must be real numbers, got {x.dtype}")
     bad = ~np.isfinite(x.sum(1, dtype=np.float64))
-    if bad.any(): raise ValueError(f"{int(bad.sum())} of {len(x)} rows hold NaN or infinity, the first is row {int(np.flatnonzero(bad)[0])}; drop them before training")
+    if bad.any():
+        raise ValueError(
+            f"{int(bad.sum())} of {len(x)} rows hold NaN or infinity, the first is row {int(np.flatnonzero(bad)[0])}; drop them before training"
+        )
     most = max(float(x.max()), -float(x.min()))
-    if most > LARGEST: raise ValueError(f"the data reach {most:.3g}, whose squares do not fit float32; divide them by a number that brings them below {LARGEST:g}")
+    if most > LARGEST:
+        raise ValueError(
+            f"the data reach {most:.3g}, whose squares do not fit float32; divide them by a number that brings them below {LARGEST:g}"
+        )
     return x
+
 
 # %% ../nbs/api/41_sae_training.ipynb #cell015
 @dataclass
 class ArrayBatches:
     "Shuffled batches of an array; batch number `step` is the same in every run with the same seed."
-    x:np.ndarray|torch.Tensor # (row, d_in)
-    rows:np.ndarray # Which rows take part
-    batch_size:int = 1024 # Rows a batch
-    seed:int = 0 # Of the order
-    _order:tuple = field(default=(None, None), repr=False) # Epoch and its order
+
+    x: np.ndarray | torch.Tensor  # (row, d_in)
+    rows: np.ndarray  # Which rows take part
+    batch_size: int = 1024  # Rows a batch
+    seed: int = 0  # Of the order
+    _order: tuple = field(default=(None, None), repr=False)  # Epoch and its order
 
     def __post_init__(self):
         self.x = torch.as_tensor(self.x)
-        if not len(self.rows): raise ValueError("there is no row to train on")
-        self.batch_size = min(check_count('batch_size', self.batch_size), len(self.rows))
+        if not len(self.rows):
+            raise ValueError("there is no row to train on")
+        self.batch_size = min(check_count("batch_size", self.batch_size), len(self.rows))
 
     @property
-    def per_epoch(self)->int: return len(self.rows)//self.batch_size
+    def per_epoch(self) -> int:
+        return len(self.rows) // self.batch_size
 
-    def __getitem__(self, step:int)->torch.Tensor:
+    def __getitem__(self, step: int) -> torch.Tensor:
         epoch, i = divmod(step, self.per_epoch)
-        if self._order[0] != epoch: self._order = epoch, torch.as_tensor(self.rows[rng('batches', self.seed, epoch).permutation(len(self.rows))])
-        return self.x[self._order[1][i*self.batch_size:(i + 1)*self.batch_size]].float()
+        if self._order[0] != epoch:
+            self._order = (
+                epoch,
+                torch.as_tensor(
+                    self.rows[rng("batches", self.seed, epoch).permutation(len(self.rows))]
+                ),
+            )
+        return self.x[self._order[1][i * self.batch_size : (i + 1) * self.batch_size]].float()
 
-    def sample(self, n:int, seed:int=0)->torch.Tensor:
+    def sample(self, n: int, seed: int = 0) -> torch.Tensor:
         "Some rows, for the centre."
-        at = self.rows if len(self.rows) <= n else rng('sample', seed).choice(self.rows, n, replace=False)
+        at = (
+            self.rows
+            if len(self.rows) <= n
+            else rng("sample", seed).choice(self.rows, n, replace=False)
+        )
         return self.x[torch.as_tensor(np.sort(at))].float()
+
 
 # %% ../nbs/api/41_sae_training.ipynb #cell018
 def _numbers(name, at, n):
     "Numbers of rows or clips: whole, from 0 to n - 1, each once."
     at = np.asarray(at)
-    if at.ndim != 1 or len(at) and at.dtype.kind not in 'iu': raise ValueError(f"{name} must be whole numbers in one dimension; got {at.dtype} of shape {at.shape}")
-    if len(at) and not (0 <= at.min() and at.max() < n): raise ValueError(f"{name} must be numbers from 0 to {n - 1}; got {at.min()} to {at.max()}")
-    if len(np.unique(at)) < len(at): raise ValueError(f"{name} names {len(at) - len(np.unique(at))} of its {len(at)} numbers more than once")
+    if at.ndim != 1 or len(at) and at.dtype.kind not in "iu":
+        raise ValueError(
+            f"{name} must be whole numbers in one dimension; got {at.dtype} of shape {at.shape}"
+        )
+    if len(at) and not (0 <= at.min() and at.max() < n):
+        raise ValueError(f"{name} must be numbers from 0 to {n - 1}; got {at.min()} to {at.max()}")
+    if len(np.unique(at)) < len(at):
+        raise ValueError(
+            f"{name} names {len(at) - len(np.unique(at))} of its {len(at)} numbers more than once"
+        )
     return at.astype(np.int64)
+
 
 class StoreBatches:
     """Shuffled batches streamed from an activation store: blocks of clips in random order, rows shuffled within a buffer of blocks.
 
     Memory is two buffers, whatever the size of the store; the next buffer is read while the model trains on this one."""
-    def __init__(self,
-        path:Path|str, # Folder written by `replay_store`
-        site:str, # Its group
-        clips:np.ndarray|None=None, # Clip numbers that take part; None for all
-        branch:str='cond', # cond, null or guidance
-        batch_size:int=1024, # Rows a batch
-        buffer_rows:int=65536, # Rows of a buffer
-        trim:int=3, # Timesteps left out at either end: special tokens of the delay pattern
-        seed:int=0, # Of the order
+
+    def __init__(
+        self,
+        path: Path | str,  # Folder written by `replay_store`
+        site: str,  # Its group
+        clips: np.ndarray | None = None,  # Clip numbers that take part; None for all
+        branch: str = "cond",  # cond, null or guidance
+        batch_size: int = 1024,  # Rows a batch
+        buffer_rows: int = 65536,  # Rows of a buffer
+        trim: int = 3,  # Timesteps left out at either end: special tokens of the delay pattern
+        seed: int = 0,  # Of the order
     ):
         import xarray as xr
-        if not (Path(path)/site).is_dir():
-            raise KeyError(f"site {site!r} is not in {path}; it holds {', '.join(sorted(p.name for p in Path(path).iterdir() if p.is_dir())) if Path(path).is_dir() else 'nothing'}")
-        a = xr.open_zarr(Path(path)/site).activations
-        check_in('branch', branch, [str(b) for b in a.branch.values])
+
+        if not (Path(path) / site).is_dir():
+            raise KeyError(
+                f"site {site!r} is not in {path}; it holds {', '.join(sorted(p.name for p in Path(path).iterdir() if p.is_dir())) if Path(path).is_dir() else 'nothing'}"
+            )
+        a = xr.open_zarr(Path(path) / site).activations
+        check_in("branch", branch, [str(b) for b in a.branch.values])
         self.branch = [str(b) for b in a.branch.values].index(branch)
-        a, trim, buffer_rows = a.isel(branch=self.branch), check_count('trim', trim, 0), check_count('buffer_rows', buffer_rows)
-        self.trim, self.steps = (trim, a.sizes['timestep'] - 2*trim) if 'timestep' in a.dims else (0, 1)
-        self.array, self.timed, self.clips = a, 'timestep' in a.dims, _numbers('clips', np.arange(a.sizes['clip']) if clips is None else clips, a.sizes['clip'])
-        if not len(self.clips) or self.steps < 1: raise ValueError(f"{path}/{site} holds no rows to train on: {len(self.clips)} clips, {self.steps} timesteps a clip")
-        self.d_in, self.n, self.seed = a.sizes['d_model'] if 'd_model' in a.sizes else a.shape[-1], len(self.clips)*self.steps, seed
-        self.batch_size = min(check_count('batch_size', batch_size), self.n)
-        self.per_buffer = min(len(self.clips), max(-(-self.batch_size//self.steps), buffer_rows//self.steps))
+        a, trim, buffer_rows = (
+            a.isel(branch=self.branch),
+            check_count("trim", trim, 0),
+            check_count("buffer_rows", buffer_rows),
+        )
+        self.trim, self.steps = (
+            (trim, a.sizes["timestep"] - 2 * trim) if "timestep" in a.dims else (0, 1)
+        )
+        self.array, self.timed, self.clips = (
+            a,
+            "timestep" in a.dims,
+            _numbers(
+                "clips", np.arange(a.sizes["clip"]) if clips is None else clips, a.sizes["clip"]
+            ),
+        )
+        if not len(self.clips) or self.steps < 1:
+            raise ValueError(
+                f"{path}/{site} holds no rows to train on: {len(self.clips)} clips, {self.steps} timesteps a clip"
+            )
+        self.d_in, self.n, self.seed = (
+            a.sizes["d_model"] if "d_model" in a.sizes else a.shape[-1],
+            len(self.clips) * self.steps,
+            seed,
+        )
+        self.batch_size = min(check_count("batch_size", batch_size), self.n)
+        self.per_buffer = min(
+            len(self.clips), max(-(-self.batch_size // self.steps), buffer_rows // self.steps)
+        )
         self.__setstate__({})
 
-    def __getstate__(self): return {k: v for k, v in self.__dict__.items() if k not in ('_pool', '_now', '_next')}
-    def __setstate__(self, state): self.__dict__.update(state, _pool=ThreadPoolExecutor(1), _now=(None, None), _next=(None, None))
+    def __getstate__(self):
+        return {k: v for k, v in self.__dict__.items() if k not in ("_pool", "_now", "_next")}
+
+    def __setstate__(self, state):
+        self.__dict__.update(
+            state, _pool=ThreadPoolExecutor(1), _now=(None, None), _next=(None, None)
+        )
+
 
 # %% ../nbs/api/41_sae_training.ipynb #cell019
 @patch
-def read(self:StoreBatches,
-    clips:np.ndarray, # Clip numbers
-)->torch.Tensor: # (row, d_in) float32
+def read(
+    self: StoreBatches,
+    clips: np.ndarray,  # Clip numbers
+) -> torch.Tensor:  # (row, d_in) float32
     "Rows of some clips, in their order. Raises ValueError when one is not finite."
     order = np.argsort(clips)
     a = self.array.isel(clip=np.asarray(clips)[order])
-    if self.timed: a = a.isel(timestep=slice(self.trim, self.trim + self.steps))
+    if self.timed:
+        a = a.isel(timestep=slice(self.trim, self.trim + self.steps))
     x = torch.from_numpy(np.ascontiguousarray(a.values, np.float32)).reshape(-1, self.d_in)
-    if not torch.isfinite(x.sum()) and not torch.isfinite(x).all(): raise ValueError(f"the store holds NaN or infinity among clips {sorted(map(int, clips))[:5]}...; make it again with `replay_store`")
+    if not torch.isfinite(x.sum()) and not torch.isfinite(x).all():
+        raise ValueError(
+            f"the store holds NaN or infinity among clips {sorted(map(int, clips))[:5]}...; make it again with `replay_store`"
+        )
     return x
 
-@patch(as_prop=True)
-def counts(self:StoreBatches)->list[int]: # Batches of each buffer of an epoch
-    "How an epoch is cut."
-    sizes = [len(c)*self.steps for c in np.array_split(np.arange(len(self.clips)), -(-len(self.clips)//self.per_buffer))]
-    return [max(1, s//self.batch_size) for s in sizes]
 
 @patch(as_prop=True)
-def per_epoch(self:StoreBatches)->int: return sum(self.counts)
+def counts(self: StoreBatches) -> list[int]:  # Batches of each buffer of an epoch
+    "How an epoch is cut."
+    sizes = [
+        len(c) * self.steps
+        for c in np.array_split(np.arange(len(self.clips)), -(-len(self.clips) // self.per_buffer))
+    ]
+    return [max(1, s // self.batch_size) for s in sizes]
+
+
+@patch(as_prop=True)
+def per_epoch(self: StoreBatches) -> int:
+    return sum(self.counts)
+
 
 def _buffer(store, epoch, b):
-    blocks = np.array_split(rng('blocks', store.seed, epoch).permutation(store.clips), len(store.counts))
+    blocks = np.array_split(
+        rng("blocks", store.seed, epoch).permutation(store.clips), len(store.counts)
+    )
     x = store.read(blocks[b])
-    return x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed_from('rows', store.seed, epoch, b) % 2**63), device='cpu')]
+    return x[
+        torch.randperm(
+            len(x),
+            generator=torch.Generator().manual_seed(
+                seed_from("rows", store.seed, epoch, b) % 2**63
+            ),
+            device="cpu",
+        )
+    ]
+
 
 @patch
-def __getitem__(self:StoreBatches,
-    step:int, # Number of the batch
-)->torch.Tensor: # (batch_size, d_in)
+def __getitem__(
+    self: StoreBatches,
+    step: int,  # Number of the batch
+) -> torch.Tensor:  # (batch_size, d_in)
     "Batch number `step`; only the buffer that holds it is read."
     epoch, i = divmod(step, self.per_epoch)
-    ends = np.cumsum(self.counts); b = int(np.searchsorted(ends, i, side='right')); i -= int(ends[b] - self.counts[b])
+    ends = np.cumsum(self.counts)
+    b = int(np.searchsorted(ends, i, side="right"))
+    i -= int(ends[b] - self.counts[b])
     if self._now[0] != (epoch, b):
-        self._now = (epoch, b), self._next[1].result() if self._next[0] == (epoch, b) else _buffer(self, epoch, b)
+        self._now = (
+            (epoch, b),
+            self._next[1].result() if self._next[0] == (epoch, b) else _buffer(self, epoch, b),
+        )
         after = (epoch, b + 1) if b + 1 < len(self.counts) else (epoch + 1, 0)
         self._next = after, self._pool.submit(_buffer, self, *after)
-    return self._now[1][i*self.batch_size:(i + 1)*self.batch_size]
+    return self._now[1][i * self.batch_size : (i + 1) * self.batch_size]
+
 
 @patch
-def sample(self:StoreBatches, n:int, seed:int=0)->torch.Tensor:
+def sample(self: StoreBatches, n: int, seed: int = 0) -> torch.Tensor:
     "Rows of some clips, for the centre."
-    k = min(len(self.clips), max(1, -(-n//self.steps)))
-    return self.read(rng('sample', seed).choice(self.clips, k, replace=False))
+    k = min(len(self.clips), max(1, -(-n // self.steps)))
+    return self.read(rng("sample", seed).choice(self.clips, k, replace=False))
+
 
 # %% ../nbs/api/41_sae_training.ipynb #cell023
 def _on_cpu(sae):
     "By hand means: with what is fast on a CPU, and partly with what exists there alone."
-    if sae.W_dec.device.type != 'cpu': raise ValueError(f"hand-written gradients work on the CPU, the dictionary is on {sae.W_dec.device}; `gradient_of` chooses AutogradGradient there")
+    if sae.W_dec.device.type != "cpu":
+        raise ValueError(
+            f"hand-written gradients work on the CPU, the dictionary is on {sae.W_dec.device}; `gradient_of` chooses AutogradGradient there"
+        )
     return sae
 
-def _cast(t, dtype): return t if t.dtype == dtype else t.to(dtype)
+
+def _cast(t, dtype):
+    return t if t.dtype == dtype else t.to(dtype)
+
 
 def _set_grad(p, g):
-    if p.grad is None: p.grad = torch.empty_like(p)
-    if p.grad is not g: p.grad.copy_(g)
+    if p.grad is None:
+        p.grad = torch.empty_like(p)
+    if p.grad is not g:
+        p.grad.copy_(g)
+
 
 def _places(f):
     "Where a (row, feature) matrix is not zero: start of each row, feature, value."
     at = f.flatten().nonzero()[:, 0]
-    return torch.searchsorted(at, torch.arange(0, f.numel() + 1, f.shape[1])), at % f.shape[1], f.flatten()[at]
+    return (
+        torch.searchsorted(at, torch.arange(0, f.numel() + 1, f.shape[1])),
+        at % f.shape[1],
+        f.flatten()[at],
+    )
 
-def _sums(table, at, starts, weights): return torch.nn.functional.embedding_bag(at, table, starts[:-1], per_sample_weights=weights, mode='sum')
+
+def _sums(table, at, starts, weights):
+    return torch.nn.functional.embedding_bag(
+        at, table, starts[:-1], per_sample_weights=weights, mode="sum"
+    )
+
 
 def _products(g, W_dec, starts, at):
     "Product of each row of `g` with the decoder rows of its places."
-    if not len(at): return g.new_zeros(0)
+    if not len(at):
+        return g.new_zeros(0)
     with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', message='Sparse CSR'); warnings.filterwarnings('ignore', message='Sparse invariant')
+        warnings.filterwarnings("ignore", message="Sparse CSR")
+        warnings.filterwarnings("ignore", message="Sparse invariant")
         where = torch.sparse_csr_tensor(starts, at, g.new_zeros(len(at)), (len(g), len(W_dec)))
-        return torch.sparse.sampled_addmm(where, g, W_dec.T, beta=0.).values()
+        return torch.sparse.sampled_addmm(where, g, W_dec.T, beta=0.0).values()
 
-def _sparse_gradients(s, z, starts, at, values, l1=0.):
+
+def _sparse_gradients(s, z, starts, at, values, l1=0.0):
     "Error and gradients from the places where a row, whose places begin at `starts`, has feature `at`; a value of zero has no gradient."
     n, d = z.shape
     g = _sums(s.W_dec, at, starts, values).add_(s.b_dec).sub_(z)
     mse, on = g.pow(2).mean(), values > 0
-    g.mul_(2/(n*d))
-    dv = (_products(g, s.W_dec, starts, at) + l1)*on
+    g.mul_(2 / (n * d))
+    dv = (_products(g, s.W_dec, starts, at) + l1) * on
     order, ends = torch.sort(at, stable=True)[1], torch.bincount(at, minlength=s.d_sae).cumsum(0)
-    row, begin = torch.repeat_interleave(torch.arange(n), starts.diff())[order], torch.nn.functional.pad(ends, (1, 0))
+    row, begin = (
+        torch.repeat_interleave(torch.arange(n), starts.diff())[order],
+        torch.nn.functional.pad(ends, (1, 0)),
+    )
     b = torch.zeros_like(s.b_enc).index_add_(0, at, dv)
     s.W_dec.grad = _sums(g, row, begin, values[order])
     _set_grad(s.W_enc, _sums(z, row, begin, dv[order]).addr_(b, s.b_dec, alpha=-1).T)
@@ -273,223 +476,312 @@ def _sparse_gradients(s, z, starts, at, values, l1=0.):
     _set_grad(s.b_dec, g.sum(0) - s.W_enc @ b)
     return dict(mse=mse, slope=g, fired=torch.bincount(at[on], minlength=s.d_sae))
 
+
 # %% ../nbs/api/41_sae_training.ipynb #cell024
-SPARSE_BELOW = .08 # share of active places; measured: touching places costs as much as dense products at .12 to .13, and 1/1.2 to 1/1.5 of them at .08
+SPARSE_BELOW = 0.08  # share of active places; measured: touching places costs as much as dense products at .12 to .13, and 1/1.2 to 1/1.5 of them at .08
+
 
 class ReluGradient:
     """Loss and gradients of ReLU with L1: five dense products, or the encoder's and sums over the active places where those are few.
 
     `b_dec` is folded into the encoder's bias, which drops a product and adds a rank-one term to the gradient of `W_enc`; buffers are kept
     between steps. Which of the two it is follows from the activations of the batch and nothing else."""
-    def __init__(self,
-        sae, # Dictionary with ReLU, on the CPU
-        dtype=torch.float32, # Of the large products
-        sparse_below=None, # Share of active places under which sums over them are used; None: `SPARSE_BELOW`, less where that does not pay
+
+    def __init__(
+        self,
+        sae,  # Dictionary with ReLU, on the CPU
+        dtype=torch.float32,  # Of the large products
+        sparse_below=None,  # Share of active places under which sums over them are used; None: `SPARSE_BELOW`, less where that does not pay
     ):
         self.sae, self.dtype, self.buffers = _on_cpu(sae), dtype, {}
-        usual = 0. if sae.d_in*sae.d_sae < 2**16 else SPARSE_BELOW/3 if dtype == torch.bfloat16 else SPARSE_BELOW
+        usual = (
+            0.0
+            if sae.d_in * sae.d_sae < 2**16
+            else SPARSE_BELOW / 3
+            if dtype == torch.bfloat16
+            else SPARSE_BELOW
+        )
         self.sparse_below = usual if sparse_below is None else sparse_below
+
     def buffer(self, name, *shape):
         old = self.buffers.get(name)
-        if old is None or old.shape != shape: self.buffers[name] = old = torch.empty(*shape, dtype=self.dtype)
+        if old is None or old.shape != shape:
+            self.buffers[name] = old = torch.empty(*shape, dtype=self.dtype)
         return old
+
     def room(self, p):
         "Where the product that is a parameter's gradient goes: in place, or a buffer when it is made in another type."
-        if p.grad is None: p.grad = torch.empty_like(p)
+        if p.grad is None:
+            p.grad = torch.empty_like(p)
         return p.grad if p.dtype == self.dtype else self.buffer(p.shape, *p.shape)
+
     def few(self, f):
         "Whether few places are active, by every 16th row."
-        return int(f[::16].count_nonzero()) < self.sparse_below*f[::16].numel()
+        return int(f[::16].count_nonzero()) < self.sparse_below * f[::16].numel()
+
 
 # %% ../nbs/api/41_sae_training.ipynb #cell025
 @patch
 @torch.no_grad()
-def __call__(self:ReluGradient,
-    z:torch.Tensor, # (row, d_in) from `prepare`
-    l1_share:float=1., # Share of the penalty
-)->dict: # total, mse, penalty (scalars), features (row, d_sae), slope (row, d_in) of the error, fired (feature,) on the sparse path; gradients are in the parameters
+def __call__(
+    self: ReluGradient,
+    z: torch.Tensor,  # (row, d_in) from `prepare`
+    l1_share: float = 1.0,  # Share of the penalty
+) -> dict:  # total, mse, penalty (scalars), features (row, d_sae), slope (row, d_in) of the error, fired (feature,) on the sparse path; gradients are in the parameters
     "One forward and backward pass."
     s, n, low, acc = self.sae, len(z), self.dtype, self.sae.b_enc.dtype
-    bias, l1 = s.b_enc - s.b_dec @ s.W_enc, l1_share*s.cfg.l1
-    f = torch.addmm(_cast(bias, low), _cast(z, low), _cast(s.W_enc, low), out=self.buffer('f', n, s.d_sae)).relu_()
+    bias, l1 = s.b_enc - s.b_dec @ s.W_enc, l1_share * s.cfg.l1
+    f = torch.addmm(
+        _cast(bias, low), _cast(z, low), _cast(s.W_enc, low), out=self.buffer("f", n, s.d_sae)
+    ).relu_()
     if self.few(f):
         starts, at, values = _places(f)
-        out = _sparse_gradients(s, _cast(z, acc), starts, at, _cast(values, acc), l1/n)
-    else: out = _dense_gradients(self, _cast(z, low), f, l1/n)
-    penalty = f.sum(dtype=acc)/n
-    return dict(total=out['mse'] + l1*penalty, penalty=penalty, features=f, **out)
+        out = _sparse_gradients(s, _cast(z, acc), starts, at, _cast(values, acc), l1 / n)
+    else:
+        out = _dense_gradients(self, _cast(z, low), f, l1 / n)
+    penalty = f.sum(dtype=acc) / n
+    return dict(total=out["mse"] + l1 * penalty, penalty=penalty, features=f, **out)
+
 
 def _dense_gradients(self, z, f, l1):
     "What follows the encoder, in four dense products."
     s, (n, d), acc = self.sae, z.shape, self.sae.b_enc.dtype
     W_dec = _cast(s.W_dec, self.dtype)
-    g = torch.addmm(_cast(s.b_dec, self.dtype), f, W_dec, out=self.buffer('g', n, d)).sub_(z)
+    g = torch.addmm(_cast(s.b_dec, self.dtype), f, W_dec, out=self.buffer("g", n, d)).sub_(z)
     mse = g.to(acc).pow(2).mean()
-    g.mul_(2/(n*d))
+    g.mul_(2 / (n * d))
     _set_grad(s.W_dec, torch.mm(f.T, g, out=self.room(s.W_dec)))
-    df = torch.mm(g, W_dec.T, out=self.buffer('df', n, s.d_sae)).add_(l1).mul_(torch.sign(f, out=self.buffer('on', n, s.d_sae)))
+    df = (
+        torch.mm(g, W_dec.T, out=self.buffer("df", n, s.d_sae))
+        .add_(l1)
+        .mul_(torch.sign(f, out=self.buffer("on", n, s.d_sae)))
+    )
     _set_grad(s.b_enc, df.sum(0, dtype=acc))
     _set_grad(s.W_enc, torch.mm(z.T, df, out=self.room(s.W_enc)))
     s.W_enc.grad.addr_(s.b_dec, s.b_enc.grad, alpha=-1)
     _set_grad(s.b_dec, g.sum(0, dtype=acc) - s.W_enc @ s.b_enc.grad)
     return dict(mse=mse, slope=g)
 
+
 # %% ../nbs/api/41_sae_training.ipynb #cell029
 class TopKGradient:
     "Loss and gradients of TopK: one dense product, everything behind the selection touches only the k active features of a row."
-    def __init__(self,
-        sae, # Dictionary with TopK or BatchTopK, on the CPU
-        dtype=torch.float32, # Of the encoder's product
-    ): self.sae, self.dtype, self.pre = _on_cpu(sae), dtype, None
+
+    def __init__(
+        self,
+        sae,  # Dictionary with TopK or BatchTopK, on the CPU
+        dtype=torch.float32,  # Of the encoder's product
+    ):
+        self.sae, self.dtype, self.pre = _on_cpu(sae), dtype, None
+
     def encode(self, z):
         "Pre-activations, in a buffer that is kept."
         s, n = self.sae, len(z)
-        if self.pre is None or self.pre.shape != (n, s.d_sae): self.pre = torch.empty(n, s.d_sae, dtype=z.dtype)
-        if self.dtype == z.dtype: return torch.addmm(s.b_enc - s.b_dec @ s.W_enc, z, s.W_enc, out=self.pre)
-        return self.pre.copy_((z.to(self.dtype) @ s.W_enc.to(self.dtype)).to(z.dtype)).add_(s.b_enc - s.b_dec @ s.W_enc)
+        if self.pre is None or self.pre.shape != (n, s.d_sae):
+            self.pre = torch.empty(n, s.d_sae, dtype=z.dtype)
+        if self.dtype == z.dtype:
+            return torch.addmm(s.b_enc - s.b_dec @ s.W_enc, z, s.W_enc, out=self.pre)
+        return self.pre.copy_((z.to(self.dtype) @ s.W_enc.to(self.dtype)).to(z.dtype)).add_(
+            s.b_enc - s.b_dec @ s.W_enc
+        )
+
 
 @patch
 @torch.no_grad()
-def __call__(self:TopKGradient,
-    z:torch.Tensor, # (row, d_in) from `prepare`
-    l1_share:float=1., # Not used: TopK has no penalty
-)->dict: # total, mse, penalty (scalars), at and values (row, k), slope (row, d_in), fired (feature,); gradients are in the parameters
+def __call__(
+    self: TopKGradient,
+    z: torch.Tensor,  # (row, d_in) from `prepare`
+    l1_share: float = 1.0,  # Not used: TopK has no penalty
+) -> dict:  # total, mse, penalty (scalars), at and values (row, k), slope (row, d_in), fired (feature,); gradients are in the parameters
     "One forward and backward pass."
     s, n, k = self.sae, len(z), self.sae.cfg.k
     z = z.to(s.b_dec.dtype)
     values, at = self.encode(z).topk(k, dim=1, sorted=False)
-    out = _sparse_gradients(s, z, torch.arange(0, n*k + 1, k), at.flatten(), values.relu_().flatten())
-    return dict(total=out['mse'], penalty=torch.zeros(()), at=at, values=values, **out)
+    out = _sparse_gradients(
+        s, z, torch.arange(0, n * k + 1, k), at.flatten(), values.relu_().flatten()
+    )
+    return dict(total=out["mse"], penalty=torch.zeros(()), at=at, values=values, **out)
+
 
 # %% ../nbs/api/41_sae_training.ipynb #cell032
 class BatchTopKGradient(TopKGradient):
     "Loss and gradients of BatchTopK: as TopK, the selection being over the whole batch; entries equal to the last that is kept are kept too."
 
+
 @patch
 @torch.no_grad()
-def __call__(self:BatchTopKGradient,
-    z:torch.Tensor, # (row, d_in) from `prepare`
-    l1_share:float=1., # Not used: BatchTopK has no penalty
-)->dict: # total, mse, penalty (scalars), features (row, d_sae), values (place,), slope (row, d_in), fired (feature,); gradients are in the parameters
+def __call__(
+    self: BatchTopKGradient,
+    z: torch.Tensor,  # (row, d_in) from `prepare`
+    l1_share: float = 1.0,  # Not used: BatchTopK has no penalty
+) -> dict:  # total, mse, penalty (scalars), features (row, d_sae), values (place,), slope (row, d_in), fired (feature,); gradients are in the parameters
     "One forward and backward pass."
     s, z = self.sae, z.to(self.sae.b_dec.dtype)
     f = self.encode(z).relu_()
-    rest = max(0, f.numel() - s.cfg.k*len(z))
+    rest = max(0, f.numel() - s.cfg.k * len(z))
     last = torch.tensor(np.partition(f.flatten().numpy(), rest)[rest])
-    f.masked_fill_(f < last, 0.)
+    f.masked_fill_(f < last, 0.0)
     starts, at, values = _places(f)
     out = _sparse_gradients(s, z, starts, at, values)
-    return dict(total=out['mse'], penalty=torch.zeros(()), features=f, values=values, **out)
+    return dict(total=out["mse"], penalty=torch.zeros(()), features=f, values=values, **out)
+
 
 # %% ../nbs/api/41_sae_training.ipynb #cell035
 class AutogradGradient:
     "The same interface for every other variant and every other device, by autograd."
-    def __init__(self,
-        sae, # Any dictionary
-        dtype=torch.float32, # bfloat16: products under autocast
-    ): self.sae, self.dtype = sae, dtype
+
+    def __init__(
+        self,
+        sae,  # Any dictionary
+        dtype=torch.float32,  # bfloat16: products under autocast
+    ):
+        self.sae, self.dtype = sae, dtype
+
 
 @patch
-def __call__(self:AutogradGradient,
-    z:torch.Tensor, # (row, d_in) from `prepare`
-    l1_share:float=1., # Share of the penalty
-)->dict: # As `SparseAutoencoder.losses`, detached; gradients are in the parameters
+def __call__(
+    self: AutogradGradient,
+    z: torch.Tensor,  # (row, d_in) from `prepare`
+    l1_share: float = 1.0,  # Share of the penalty
+) -> dict:  # As `SparseAutoencoder.losses`, detached; gradients are in the parameters
     "One forward and backward pass."
-    for p in self.sae.parameters(): p.grad = None
-    with torch.autocast(z.device.type, torch.bfloat16) if self.dtype == torch.bfloat16 else contextlib.nullcontext(): out = self.sae.losses(z, l1_share)
-    out['total'].backward()
+    for p in self.sae.parameters():
+        p.grad = None
+    with (
+        torch.autocast(z.device.type, torch.bfloat16)
+        if self.dtype == torch.bfloat16
+        else contextlib.nullcontext()
+    ):
+        out = self.sae.losses(z, l1_share)
+    out["total"].backward()
     return {k: v.detach() for k, v in out.items()}
 
+
 def gradient_of(
-    sae:SparseAutoencoder, # A dictionary
-    dtype:torch.dtype=torch.float32, # Of the large products; weights and moments stay in float32
-)->ReluGradient|TopKGradient|BatchTopKGradient|AutogradGradient: # What makes its gradients
+    sae: SparseAutoencoder,  # A dictionary
+    dtype: torch.dtype = torch.float32,  # Of the large products; weights and moments stay in float32
+) -> ReluGradient | TopKGradient | BatchTopKGradient | AutogradGradient:  # What makes its gradients
     "The fastest way to a variant's gradients where the dictionary is: by hand on the CPU, by autograd elsewhere."
-    plain = not sae.cfg.tied and not sae.cfg.matryoshka and sae.W_dec.device.type == 'cpu'
-    by_hand = dict(relu=ReluGradient, topk=TopKGradient, batch_topk=BatchTopKGradient) if plain else {}
+    plain = not sae.cfg.tied and not sae.cfg.matryoshka and sae.W_dec.device.type == "cpu"
+    by_hand = (
+        dict(relu=ReluGradient, topk=TopKGradient, batch_topk=BatchTopKGradient) if plain else {}
+    )
     return by_hand.get(sae.cfg.activation, AutogradGradient)(sae, dtype)
+
 
 # %% ../nbs/api/41_sae_training.ipynb #cell039
 class FiringTracker:
     "How often each feature fired in the current window; a feature that did not is dead."
-    def __init__(self,
-        d_sae, # Number of features
-        every=4, # Steps between two that are counted
-        device='cpu', # Of the counts
-    ): self.counts, self.rows, self.every = torch.zeros(d_sae, device=device), 0, every
+
+    def __init__(
+        self,
+        d_sae,  # Number of features
+        every=4,  # Steps between two that are counted
+        device="cpu",  # Of the counts
+    ):
+        self.counts, self.rows, self.every = torch.zeros(d_sae, device=device), 0, every
+
 
 @patch
-def update(self:FiringTracker,
-    out:dict, # What a gradient object returned
-    step:int, # Step number; only every few steps are counted
-)->None:
+def update(
+    self: FiringTracker,
+    out: dict,  # What a gradient object returned
+    step: int,  # Step number; only every few steps are counted
+) -> None:
     "Count the batch's firings."
-    if step % self.every: return
-    if 'fired' in out: self.counts += out['fired']; self.rows += len(out['slope'])
-    else: self.counts += torch.sign(out['features']).sum(0, dtype=torch.float32); self.rows += len(out['features'])
+    if step % self.every:
+        return
+    if "fired" in out:
+        self.counts += out["fired"]
+        self.rows += len(out["slope"])
+    else:
+        self.counts += torch.sign(out["features"]).sum(0, dtype=torch.float32)
+        self.rows += len(out["features"])
+
 
 @patch
-def close_window(self:FiringTracker)->torch.Tensor: # (feature,) firing rate in the window; all NaN when nothing was counted
+def close_window(
+    self: FiringTracker,
+) -> torch.Tensor:  # (feature,) firing rate in the window; all NaN when nothing was counted
     "Rates of the window; the next one starts empty."
-    rate = self.counts/self.rows if self.rows else torch.full_like(self.counts, torch.nan)
+    rate = self.counts / self.rows if self.rows else torch.full_like(self.counts, torch.nan)
     self.counts, self.rows = torch.zeros_like(self.counts), 0
     return rate
 
+
 # %% ../nbs/api/41_sae_training.ipynb #cell042
-_FRESH = dict(b_enc=0., b_mag=0., r_mag=0., threshold=THRESHOLD)
+_FRESH = dict(b_enc=0.0, b_mag=0.0, r_mag=0.0, threshold=THRESHOLD)
+
 
 @torch.no_grad()
 def resample_dead(
-    sae:SparseAutoencoder, # Changed in place
-    opt:torch.optim.Optimizer, # Its moments of the new features start at zero
-    dead:torch.Tensor, # (feature,) bool
-    z:torch.Tensor, # (row, d_in) prepared inputs
-    residual:torch.Tensor, # (row, d_in) what their reconstruction lacks
-    seed:int=0, # Of the draw
-)->int: # Features that were re-initialized
+    sae: SparseAutoencoder,  # Changed in place
+    opt: torch.optim.Optimizer,  # Its moments of the new features start at zero
+    dead: torch.Tensor,  # (feature,) bool
+    z: torch.Tensor,  # (row, d_in) prepared inputs
+    residual: torch.Tensor,  # (row, d_in) what their reconstruction lacks
+    seed: int = 0,  # Of the draw
+) -> int:  # Features that were re-initialized
     "Point dead features at inputs that are reconstructed badly, drawn in proportion to their squared error (Bricken et al. 2023)."
     n, error = int(dead.sum()), residual.pow(2).sum(1)
-    if not n or dead.all() and not error.sum(): return 0
-    at = torch.multinomial((error + 1e-12).cpu(), n, replacement=n > len(z), generator=torch.Generator().manual_seed(seed)).to(z.device)
-    rows = residual[at]/residual[at].norm(dim=1, keepdim=True).clamp_min(1e-12)
-    alive = sae.W_enc[:, ~dead].norm(dim=0).mean() if (~dead).any() else 1.
+    if not n or dead.all() and not error.sum():
+        return 0
+    at = torch.multinomial(
+        (error + 1e-12).cpu(),
+        n,
+        replacement=n > len(z),
+        generator=torch.Generator().manual_seed(seed),
+    ).to(z.device)
+    rows = residual[at] / residual[at].norm(dim=1, keepdim=True).clamp_min(1e-12)
+    alive = sae.W_enc[:, ~dead].norm(dim=0).mean() if (~dead).any() else 1.0
     sae.W_dec[dead] = rows
-    if not sae.cfg.tied: sae.W_enc[:, dead] = rows.T*alive*(1. if 'topk' in sae.cfg.activation else .2)
+    if not sae.cfg.tied:
+        sae.W_enc[:, dead] = rows.T * alive * (1.0 if "topk" in sae.cfg.activation else 0.2)
     for name, p in sae.named_parameters():
-        if name in _FRESH: p[dead] = _FRESH[name]
-        moments = opt.state.get(p, {}) if name != 'b_dec' else {}
-        for k in {'exp_avg', 'exp_avg_sq'} & set(moments): moments[k].movedim(int(name == 'W_enc'), 0)[dead] = 0
+        if name in _FRESH:
+            p[dead] = _FRESH[name]
+        moments = opt.state.get(p, {}) if name != "b_dec" else {}
+        for k in {"exp_avg", "exp_avg_sq"} & set(moments):
+            moments[k].movedim(int(name == "W_enc"), 0)[dead] = 0
     return n
+
 
 # %% ../nbs/api/41_sae_training.ipynb #cell045
 def add_aux_gradient(
-    sae:SparseAutoencoder, # Its gradients are added to
-    z:torch.Tensor, # (row, d_in) prepared inputs
-    residual:torch.Tensor, # (row, d_in) what their reconstruction lacks
-    dead:torch.Tensor, # (feature,) bool
-    k:int, # Dead features that may act on a row
-    weight:float=1/32, # Beside the main error
-)->float: # The auxiliary loss
+    sae: SparseAutoencoder,  # Its gradients are added to
+    z: torch.Tensor,  # (row, d_in) prepared inputs
+    residual: torch.Tensor,  # (row, d_in) what their reconstruction lacks
+    dead: torch.Tensor,  # (feature,) bool
+    k: int,  # Dead features that may act on a row
+    weight: float = 1 / 32,  # Beside the main error
+) -> float:  # The auxiliary loss
     "Let the dead features that come closest to firing explain what is missing (AuxK, Gao et al. 2024)."
     ids = dead.nonzero()[:, 0]
-    if not len(ids): return 0.
-    We, be, Wd = (t.detach().clone().requires_grad_() for t in (sae.W_enc[:, ids], sae.b_enc[ids], sae.W_dec[ids]))
+    if not len(ids):
+        return 0.0
+    We, be, Wd = (
+        t.detach().clone().requires_grad_()
+        for t in (sae.W_enc[:, ids], sae.b_enc[ids], sae.W_dec[ids])
+    )
     pre = (z - sae.b_dec.detach()) @ We + be
     values, at = pre.topk(min(k, len(ids)), dim=1)
     f = torch.zeros_like(pre).scatter(1, at, values)
-    loss = weight*(f @ Wd - residual).pow(2).mean()
+    loss = weight * (f @ Wd - residual).pow(2).mean()
     g = torch.autograd.grad(loss, (We, be, Wd))
-    if not sae.cfg.tied: sae.W_enc.grad[:, ids] += g[0]
-    sae.b_enc.grad[ids] += g[1]; sae.W_dec.grad[ids] += g[2]
+    if not sae.cfg.tied:
+        sae.W_enc.grad[:, ids] += g[0]
+    sae.b_enc.grad[ids] += g[1]
+    sae.W_dec.grad[ids] += g[2]
     return loss.item()
+
 
 # %% ../nbs/api/41_sae_training.ipynb #cell049
 @torch.no_grad()
 def sae_metrics(
-    sae:SparseAutoencoder, # A dictionary
-    x:np.ndarray|torch.Tensor, # (row, d_in) in the units of the model
-    batch_size:int=2048, # Rows at once
-)->dict: # rows, mse, variance, explained_variance, nmse, l0, l1_norm, dead_fraction, loss
+    sae: SparseAutoencoder,  # A dictionary
+    x: np.ndarray | torch.Tensor,  # (row, d_in) in the units of the model
+    batch_size: int = 2048,  # Rows at once
+) -> dict:  # rows, mse, variance, explained_variance, nmse, l0, l1_norm, dead_fraction, loss
     """Reconstruction and sparsity of rows.
 
     `mse` is a mean over rows and dimensions; `explained_variance` is relative to the mean of the rows, never to zero, and NaN when they are all alike; `nmse` is the mean
@@ -497,392 +789,669 @@ def sae_metrics(
     x, training, at = torch.as_tensor(_rows(x)).float(), sae.training, sae.W_dec.device
     sae.eval()
     mean, fired, n = x.mean(0).to(at), torch.zeros(sae.d_sae, dtype=torch.bool, device=at), len(x)
-    tot = dict(mse=0., nmse=0., l0=0., l1_norm=0.)
+    tot = dict(mse=0.0, nmse=0.0, l0=0.0, l1_norm=0.0)
     for i in range(0, n, batch_size):
-        b = x[i:i + batch_size].to(at); f = sae.encode(b); e = (sae.decode(f) - b).pow(2)
+        b = x[i : i + batch_size].to(at)
+        f = sae.encode(b)
+        e = (sae.decode(f) - b).pow(2)
         fired |= (f > 0).any(0)
-        tot['mse'] += float(e.mean(1).sum()); tot['l0'] += float((f > 0).sum()); tot['l1_norm'] += float(f.sum())
-        tot['nmse'] += float((e.sum(1)/(b - mean).pow(2).sum(1).clamp_min(1e-12)).sum())
+        tot["mse"] += float(e.mean(1).sum())
+        tot["l0"] += float((f > 0).sum())
+        tot["l1_norm"] += float(f.sum())
+        tot["nmse"] += float((e.sum(1) / (b - mean).pow(2).sum(1).clamp_min(1e-12)).sum())
     sae.train(training)
-    out, variance = {k: v/n for k, v in tot.items()}, float((x - mean.to(x.device)).pow(2).mean())
+    out, variance = {k: v / n for k, v in tot.items()}, float((x - mean.to(x.device)).pow(2).mean())
     varies = variance > 0 and not _constant(x).all()
-    penalty = dict(relu=out['l1_norm'], gated=out['l1_norm'], jumprelu=out['l0']).get(sae.cfg.activation, 0.)
-    return dict(rows=n, variance=variance, explained_variance=1 - out['mse']/variance if varies else float('nan'), **out,
-                dead_fraction=float((~fired).float().mean()), loss=out['mse']/float(sae.scale)**2 + sae.cfg.l1*penalty)
+    penalty = dict(relu=out["l1_norm"], gated=out["l1_norm"], jumprelu=out["l0"]).get(
+        sae.cfg.activation, 0.0
+    )
+    return dict(
+        rows=n,
+        variance=variance,
+        explained_variance=1 - out["mse"] / variance if varies else float("nan"),
+        **out,
+        dead_fraction=float((~fired).float().mean()),
+        loss=out["mse"] / float(sae.scale) ** 2 + sae.cfg.l1 * penalty,
+    )
+
 
 @torch.no_grad()
 def feature_density(
-    sae:SparseAutoencoder, # A dictionary
-    x:np.ndarray|torch.Tensor, # (row, d_in)
-    batch_size:int=2048, # Rows at once
-)->np.ndarray: # (feature,) share of rows on which each fires
+    sae: SparseAutoencoder,  # A dictionary
+    x: np.ndarray | torch.Tensor,  # (row, d_in)
+    batch_size: int = 2048,  # Rows at once
+) -> np.ndarray:  # (feature,) share of rows on which each fires
     "How often each feature fires; the histogram of its logarithm shows dead and dense ones."
     x, n = torch.as_tensor(_rows(x)).float(), torch.zeros(sae.d_sae, device=sae.W_dec.device)
-    for i in range(0, len(x), batch_size): n += (sae.encode(x[i:i + batch_size].to(n.device)) > 0).sum(0)
-    return (n/len(x)).cpu().numpy()
+    for i in range(0, len(x), batch_size):
+        n += (sae.encode(x[i : i + batch_size].to(n.device)) > 0).sum(0)
+    return (n / len(x)).cpu().numpy()
+
 
 @torch.no_grad()
 def decoder_cosines(
-    sae:SparseAutoencoder, # A dictionary
-    block:int=1024, # Rows at once
-)->np.ndarray: # (feature,) largest cosine with another row
+    sae: SparseAutoencoder,  # A dictionary
+    block: int = 1024,  # Rows at once
+) -> np.ndarray:  # (feature,) largest cosine with another row
     "How close each decoder row has a twin."
-    W = sae.W_dec/sae.W_dec.norm(dim=1, keepdim=True).clamp_min(1e-12)
-    top = [(W[i:i + block] @ W.T).scatter_(1, torch.arange(i, min(i + block, len(W)), device=W.device)[:, None], -1).max(1).values for i in range(0, len(W), block)]
+    W = sae.W_dec / sae.W_dec.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    top = [
+        (W[i : i + block] @ W.T)
+        .scatter_(1, torch.arange(i, min(i + block, len(W)), device=W.device)[:, None], -1)
+        .max(1)
+        .values
+        for i in range(0, len(W), block)
+    ]
     return torch.cat(top).cpu().numpy()
+
 
 # %% ../nbs/api/41_sae_training.ipynb #cell053
 @dataclass
 class TrainConfig:
     "How a dictionary is trained."
-    steps:int = 2000 # optimizer steps at most
-    batch_size:int = 1024 # rows a step
-    lr:float = 1e-3 # peak learning rate of AdamW
-    weight_decay:float = 0. # of AdamW
-    warmup:int = 100 # steps of learning-rate warm-up
-    decay:float = .2 # share of the steps, at the end, with a falling learning rate
-    l1_warmup:int = 200 # steps until the full penalty
-    clip:float = 1. # largest gradient norm
-    dead:str = 'resample' # resample, aux or none
-    window:int = 250 # steps after which a silent feature is dead
-    aux_k:int = 0 # dead features a row under 'aux'; half of d_in when 0
-    eval_every:int = 100 # steps between validations
-    patience:int = 10 # validations without a better loss before stopping
-    centre:bool = True # start at the data's mean and geometric median
-    dtype:str = 'float32' # of the large products: float32 or bfloat16
-    checkpoint_every:int = 500 # steps between checkpoints when a folder is given
-    seed:int = 0 # of batches and re-initialization
+
+    steps: int = 2000  # optimizer steps at most
+    batch_size: int = 1024  # rows a step
+    lr: float = 1e-3  # peak learning rate of AdamW
+    weight_decay: float = 0.0  # of AdamW
+    warmup: int = 100  # steps of learning-rate warm-up
+    decay: float = 0.2  # share of the steps, at the end, with a falling learning rate
+    l1_warmup: int = 200  # steps until the full penalty
+    clip: float = 1.0  # largest gradient norm
+    dead: str = "resample"  # resample, aux or none
+    window: int = 250  # steps after which a silent feature is dead
+    aux_k: int = 0  # dead features a row under 'aux'; half of d_in when 0
+    eval_every: int = 100  # steps between validations
+    patience: int = 10  # validations without a better loss before stopping
+    centre: bool = True  # start at the data's mean and geometric median
+    dtype: str = "float32"  # of the large products: float32 or bfloat16
+    checkpoint_every: int = 500  # steps between checkpoints when a folder is given
+    seed: int = 0  # of batches and re-initialization
 
     def __post_init__(self):
-        check_in('dead', self.dead, ('resample', 'aux', 'none')); check_in('dtype', self.dtype, ('float32', 'bfloat16'))
-        for name in ('steps', 'batch_size', 'window', 'eval_every', 'patience', 'checkpoint_every'): setattr(self, name, check_count(name, getattr(self, name)))
-        for name in ('warmup', 'l1_warmup', 'aux_k'): setattr(self, name, check_count(name, getattr(self, name), 0))
-        check_positive('lr', self.lr); check_positive('clip', self.clip); check_positive('weight_decay', self.weight_decay, zero=True)
-        if check_positive('decay', self.decay, zero=True) > 1: raise ValueError(f"decay must be a share of the steps, from 0 to 1; got {self.decay!r}")
+        check_in("dead", self.dead, ("resample", "aux", "none"))
+        check_in("dtype", self.dtype, ("float32", "bfloat16"))
+        for name in ("steps", "batch_size", "window", "eval_every", "patience", "checkpoint_every"):
+            setattr(self, name, check_count(name, getattr(self, name)))
+        for name in ("warmup", "l1_warmup", "aux_k"):
+            setattr(self, name, check_count(name, getattr(self, name), 0))
+        check_positive("lr", self.lr)
+        check_positive("clip", self.clip)
+        check_positive("weight_decay", self.weight_decay, zero=True)
+        if check_positive("decay", self.decay, zero=True) > 1:
+            raise ValueError(f"decay must be a share of the steps, from 0 to 1; got {self.decay!r}")
 
-    def lr_at(self, step:int)->float:
+    def lr_at(self, step: int) -> float:
         "Learning rate of a step."
-        return self.lr*min(1., (step + 1)/max(1, self.warmup), (self.steps - step)/max(1., self.decay*self.steps))
+        return self.lr * min(
+            1.0,
+            (step + 1) / max(1, self.warmup),
+            (self.steps - step) / max(1.0, self.decay * self.steps),
+        )
+
 
 # %% ../nbs/api/41_sae_training.ipynb #cell054
 class SAETrainer:
     "One dictionary, its batches and its optimizer; `step` does one step."
-    def __init__(self,
-        sae, # The dictionary
-        batches, # As `ArrayBatches` or `StoreBatches`
-        config=None, # A `TrainConfig`
-        device=None, # Moves the dictionary first; batches follow it
+
+    def __init__(
+        self,
+        sae,  # The dictionary
+        batches,  # As `ArrayBatches` or `StoreBatches`
+        config=None,  # A `TrainConfig`
+        device=None,  # Moves the dictionary first; batches follow it
     ):
-        if batches[0].shape[-1] != sae.d_in: raise ValueError(f"the data has width {batches[0].shape[-1]}, the dictionary d_in {sae.d_in}")
-        sae = sae.train() if device is None else sae.to(device).train(); self.device = sae.W_dec.device
-        self.sae, self.batches, self.config, self.done, self.dead = sae, batches, config or TrainConfig(), 0, torch.zeros(sae.d_sae, dtype=torch.bool, device=self.device)
-        self.opt = torch.optim.AdamW(sae.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay, betas=(.9, .999), fused=self.device.type in ('cpu', 'cuda'))
-        self.gradient, self.tracker = gradient_of(sae, getattr(torch, self.config.dtype)), FiringTracker(sae.d_sae, device=self.device)
-        if self.config.centre: sae.start_at(batches.sample(20000))
+        if batches[0].shape[-1] != sae.d_in:
+            raise ValueError(
+                f"the data has width {batches[0].shape[-1]}, the dictionary d_in {sae.d_in}"
+            )
+        sae = sae.train() if device is None else sae.to(device).train()
+        self.device = sae.W_dec.device
+        self.sae, self.batches, self.config, self.done, self.dead = (
+            sae,
+            batches,
+            config or TrainConfig(),
+            0,
+            torch.zeros(sae.d_sae, dtype=torch.bool, device=self.device),
+        )
+        self.opt = torch.optim.AdamW(
+            sae.parameters(),
+            lr=self.config.lr,
+            weight_decay=self.config.weight_decay,
+            betas=(0.9, 0.999),
+            fused=self.device.type in ("cpu", "cuda"),
+        )
+        self.gradient, self.tracker = (
+            gradient_of(sae, getattr(torch, self.config.dtype)),
+            FiringTracker(sae.d_sae, device=self.device),
+        )
+        if self.config.centre:
+            sae.start_at(batches.sample(20000))
+
 
 def _check_loss(mse, done, lr):
-    if not np.isfinite(mse): raise FloatingPointError(f"the loss is not finite after step {done} (lr {lr:.2g}); lower lr, or check the data for huge values")
+    if not np.isfinite(mse):
+        raise FloatingPointError(
+            f"the loss is not finite after step {done} (lr {lr:.2g}); lower lr, or check the data for huge values"
+        )
+
 
 def _residual(sae, z, out):
-    if 'slope' in out: return out['slope']*(-z.numel()/2)
-    return z - out['features'] @ sae.W_dec.detach() - sae.b_dec.detach()
+    if "slope" in out:
+        return out["slope"] * (-z.numel() / 2)
+    return z - out["features"] @ sae.W_dec.detach() - sae.b_dec.detach()
+
 
 def _follow_threshold(sae, out, step):
-    on = out['values'] if 'values' in out else out['features'][out['features'] > 0]
-    if len(on): sae.threshold.lerp_(on.min().expand_as(sae.threshold), 1. if step == 0 else .01)
+    on = out["values"] if "values" in out else out["features"][out["features"] > 0]
+    if len(on):
+        sae.threshold.lerp_(on.min().expand_as(sae.threshold), 1.0 if step == 0 else 0.01)
+
 
 @patch
-def step(self:SAETrainer)->dict: # total, mse, penalty as floats, lr, resampled
+def step(self: SAETrainer) -> dict:  # total, mse, penalty as floats, lr, resampled
     "Gradients, projection, clipping, AdamW, unit rows; dead features are seen to at the end of each window."
     c, s, i = self.config, self.sae, self.done
     z = s.prepare(self.batches[i].to(self.device))
-    out = self.gradient(z, min(1., (i + 1)/max(1, c.l1_warmup)))
+    out = self.gradient(z, min(1.0, (i + 1) / max(1, c.l1_warmup)))
     self.tracker.update(out, i)
-    if c.dead == 'aux' and self.dead.any(): add_aux_gradient(s, z, _residual(s, z, out).to(z.dtype), self.dead, c.aux_k or s.d_in//2)
+    if c.dead == "aux" and self.dead.any():
+        add_aux_gradient(s, z, _residual(s, z, out).to(z.dtype), self.dead, c.aux_k or s.d_in // 2)
     s.project_gradient()
     torch.nn.utils.clip_grad_norm_(s.parameters(), c.clip)
-    for g in self.opt.param_groups: g['lr'] = c.lr_at(i)
-    self.opt.step(); s.unit_rows()
-    if s.cfg.activation == 'batch_topk': _follow_threshold(s, out, i)
+    for g in self.opt.param_groups:
+        g["lr"] = c.lr_at(i)
+    self.opt.step()
+    s.unit_rows()
+    if s.cfg.activation == "batch_topk":
+        _follow_threshold(s, out, i)
     self.done, fresh = i + 1, 0
     if self.done % c.window == 0:
-        _check_loss(float(out['mse']), self.done, c.lr_at(i))
+        _check_loss(float(out["mse"]), self.done, c.lr_at(i))
         self.dead = self.tracker.close_window() == 0
-        if c.dead == 'resample' and self.done <= .8*c.steps: fresh = resample_dead(s, self.opt, self.dead, z, _residual(s, z, out).to(z.dtype), seed_from('resample', c.seed, i) % 2**63)
-    return dict(total=out['total'], mse=out['mse'], penalty=out['penalty'], lr=c.lr_at(i), resampled=fresh)
+        if c.dead == "resample" and self.done <= 0.8 * c.steps:
+            fresh = resample_dead(
+                s,
+                self.opt,
+                self.dead,
+                z,
+                _residual(s, z, out).to(z.dtype),
+                seed_from("resample", c.seed, i) % 2**63,
+            )
+    return dict(
+        total=out["total"], mse=out["mse"], penalty=out["penalty"], lr=c.lr_at(i), resampled=fresh
+    )
+
 
 # %% ../nbs/api/41_sae_training.ipynb #cell057
 def _fingerprint(shape, x, groups, split):
     "What tells data apart: shape, groups, split, and 256 sums over the rows (evenly spaced ones beyond 16 million values), weighted at random by row and dimension."
-    hashed = lambda arrays: sha256_bytes(b''.join(np.ascontiguousarray(a).tobytes() for a in arrays))[:16]
+    hashed = lambda arrays: sha256_bytes(
+        b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)
+    )[:16]
     codes = () if groups is None else np.unique(groups, return_inverse=True)[1:]
     r, x = np.random.default_rng(0), np.asarray(x)
-    rows = x[::-(-x.size//2**24)]
+    rows = x[:: -(-x.size // 2**24)]
     p = rows.astype(np.float64) @ r.standard_normal(rows.shape[1])
-    sums = [float(v.sum()/len(v)**.5) for v in np.array_split(p*r.standard_normal(len(p)), min(256, len(p)))]
-    return dict(shape=list(map(int, shape)), groups=hashed(codes), split=hashed(np.append(part, -1) for part in (split.train, split.val, split.test)),
-                values=sums, size=float(p.std() + 1e-4*np.sqrt((p**2).mean())))
+    sums = [
+        float(v.sum() / len(v) ** 0.5)
+        for v in np.array_split(p * r.standard_normal(len(p)), min(256, len(p)))
+    ]
+    return dict(
+        shape=list(map(int, shape)),
+        groups=hashed(codes),
+        split=hashed(np.append(part, -1) for part in (split.train, split.val, split.test)),
+        values=sums,
+        size=float(p.std() + 1e-4 * np.sqrt((p**2).mean())),
+    )
+
 
 def _differing(a, b):
     "In what two fingerprints differ; roundings, as of another machine, are no difference."
-    near = len(a['values']) == len(b['values']) and np.allclose(a['values'], b['values'], rtol=0, atol=1e-3*a['size'])
-    return [k for k in ('shape', 'groups', 'split') if a[k] != b[k]] + ['values']*(not near)
+    near = len(a["values"]) == len(b["values"]) and np.allclose(
+        a["values"], b["values"], rtol=0, atol=1e-3 * a["size"]
+    )
+    return [k for k in ("shape", "groups", "split") if a[k] != b[k]] + ["values"] * (not near)
+
 
 @patch
-def save(self:SAETrainer,
-    path:Path|str, # A .safetensors file
-    extra:dict, # JSON that goes with it: history, best loss
-    best:dict|None=None, # Weights of the best validation
-)->None:
+def save(
+    self: SAETrainer,
+    path: Path | str,  # A .safetensors file
+    extra: dict,  # JSON that goes with it: history, best loss
+    best: dict | None = None,  # Weights of the best validation
+) -> None:
     "Everything that the next step depends on, in one atomic file."
     from safetensors.torch import save_file
-    t = {f'sae.{k}': v for k, v in self.sae.state_dict().items()} | {f'best.{k}': v for k, v in (best or {}).items()}
-    for i, s in self.opt.state_dict()['state'].items(): t |= {f'opt.{i}.{k}': torch.as_tensor(v) for k, v in s.items()}
+
+    t = {f"sae.{k}": v for k, v in self.sae.state_dict().items()} | {
+        f"best.{k}": v for k, v in (best or {}).items()
+    }
+    for i, s in self.opt.state_dict()["state"].items():
+        t |= {f"opt.{i}.{k}": torch.as_tensor(v) for k, v in s.items()}
     t |= dict(counts=self.tracker.counts, dead=self.dead)
-    meta = dict(extra, step=self.done, counted=self.tracker.rows, config=asdict(self.config), sae=asdict(self.sae.cfg))
-    with atomic_path(path) as tmp: save_file({k: v.detach().cpu().clone().contiguous() for k, v in t.items()}, str(tmp), metadata=dict(state=json.dumps(meta)))
+    meta = dict(
+        extra,
+        step=self.done,
+        counted=self.tracker.rows,
+        config=asdict(self.config),
+        sae=asdict(self.sae.cfg),
+    )
+    with atomic_path(path) as tmp:
+        save_file(
+            {k: v.detach().cpu().clone().contiguous() for k, v in t.items()},
+            str(tmp),
+            metadata=dict(state=json.dumps(meta)),
+        )
+
 
 def _read_state(path):
     from safetensors import SafetensorError, safe_open
+
     try:
-        with safe_open(str(path), 'pt') as f: return json.loads(f.metadata()['state']), {k: f.get_tensor(k) for k in f.keys()}
-    except (SafetensorError, TypeError, KeyError, json.JSONDecodeError) as e: raise ValueError(f"{path} is damaged ({e}); delete it to train again") from e
+        with safe_open(str(path), "pt") as f:
+            return json.loads(f.metadata()["state"]), {k: f.get_tensor(k) for k in f.keys()}
+    except (SafetensorError, TypeError, KeyError, json.JSONDecodeError) as e:
+        raise ValueError(f"{path} is damaged ({e}); delete it to train again") from e
+
 
 @patch
-def load(self:SAETrainer,
-    path:Path|str, # Written by `save`
-    data:dict|None=None, # Fingerprint of the data, compared with `data` in what was given to `save` where both are there
-)->tuple: # extra as given to `save`, best weights
+def load(
+    self: SAETrainer,
+    path: Path | str,  # Written by `save`
+    data: dict
+    | None = None,  # Fingerprint of the data, compared with `data` in what was given to `save` where both are there
+) -> tuple:  # extra as given to `save`, best weights
     "Continue, on whatever device the dictionary is. Raises ValueError when the file is damaged or belongs to other settings or data."
     meta, t = _read_state(path)
-    for name, mine in (('config', asdict(self.config)), ('sae', asdict(self.sae.cfg))):
+    for name, mine in (("config", asdict(self.config)), ("sae", asdict(self.sae.cfg))):
         other = {k: v for k, v in meta[name].items() if json.loads(json.dumps(mine))[k] != v}
-        if other: raise ValueError(f"{path} was made with other settings: {', '.join(f'{k}={v!r} instead of {mine[k]!r}' for k, v in other.items())}; give another folder or the same settings")
-    other = _differing(meta['data'], data) if data and meta.get('data') else []
-    if other: raise ValueError(f"{path} was made from other data: {', '.join(other)} differ; give another folder or the same data")
-    self.sae.load_state_dict({k[4:]: v for k, v in t.items() if k.startswith('sae.')})
+        if other:
+            raise ValueError(
+                f"{path} was made with other settings: {', '.join(f'{k}={v!r} instead of {mine[k]!r}' for k, v in other.items())}; give another folder or the same settings"
+            )
+    other = _differing(meta["data"], data) if data and meta.get("data") else []
+    if other:
+        raise ValueError(
+            f"{path} was made from other data: {', '.join(other)} differ; give another folder or the same data"
+        )
+    self.sae.load_state_dict({k[4:]: v for k, v in t.items() if k.startswith("sae.")})
     state = self.opt.state_dict()
-    for k, v in ((k, v) for k, v in t.items() if k.startswith('opt.')): state['state'].setdefault(int(k.split('.')[1]), {})[k.split('.', 2)[2]] = v
+    for k, v in ((k, v) for k, v in t.items() if k.startswith("opt.")):
+        state["state"].setdefault(int(k.split(".")[1]), {})[k.split(".", 2)[2]] = v
     self.opt.load_state_dict(state)
-    self.done, self.tracker.counts, self.tracker.rows, self.dead = meta['step'], t['counts'].to(self.device), meta['counted'], t['dead'].bool().to(self.device)
-    return meta, {k[5:]: v for k, v in t.items() if k.startswith('best.')} or None
+    self.done, self.tracker.counts, self.tracker.rows, self.dead = (
+        meta["step"],
+        t["counts"].to(self.device),
+        meta["counted"],
+        t["dead"].bool().to(self.device),
+    )
+    return meta, {k[5:]: v for k, v in t.items() if k.startswith("best.")} or None
+
 
 # %% ../nbs/api/41_sae_training.ipynb #cell060
 @dataclass
 class TrainResult:
     "A trained dictionary and how it came about."
-    sae:SparseAutoencoder # Weights of the best validation, in eval mode
-    history:pd.DataFrame # One row a validation: step, lr, train_mse, resampled and `sae_metrics` of the validation rows
-    report:DataReport # Size of the data beside the dictionary's
-    split:Split # Rows (of an array) or clips (of a store)
-    stopped:str # Why it ended
-    seconds:float # Of training, all runs together
+
+    sae: SparseAutoencoder  # Weights of the best validation, in eval mode
+    history: pd.DataFrame  # One row a validation: step, lr, train_mse, resampled and `sae_metrics` of the validation rows
+    report: DataReport  # Size of the data beside the dictionary's
+    split: Split  # Rows (of an array) or clips (of a store)
+    stopped: str  # Why it ended
+    seconds: float  # Of training, all runs together
 
     def __repr__(self):
         last = self.history.iloc[self.history.loss.argmin()]
-        return (f"TrainResult({self.sae}, {len(self.history)} validations, {self.stopped}: mse {last.mse:.4f} of variance {last.variance:.4f}, "
-                f"explained {last.explained_variance:.3f}, L0 {last.l0:.1f}, dead {last.dead_fraction:.3f})")
+        return (
+            f"TrainResult({self.sae}, {len(self.history)} validations, {self.stopped}: mse {last.mse:.4f} of variance {last.variance:.4f}, "
+            f"explained {last.explained_variance:.3f}, L0 {last.l0:.1f}, dead {last.dead_fraction:.3f})"
+        )
+
 
 def _parted(data, groups, split, seed):
     "Labels (or None) and split of what is divided: rows of an array, clips of a store."
     stream = isinstance(data, StoreBatches)
-    n, of = (len(data.clips), 'clips') if stream else (len(data), 'rows')
-    if groups is None and stream and 'prompt' in data.array.coords: groups = data.array.prompt.values[data.clips]
+    n, of = (len(data.clips), "clips") if stream else (len(data), "rows")
+    if groups is None and stream and "prompt" in data.array.coords:
+        groups = data.array.prompt.values[data.clips]
     groups = None if groups is None else _labels(groups, n, of)
-    if split is None: return groups, group_split(np.arange(n) if groups is None else groups, seed=seed)
-    _numbers('split', np.concatenate([split.train, split.val, split.test]), n)
+    if split is None:
+        return groups, group_split(np.arange(n) if groups is None else groups, seed=seed)
+    _numbers("split", np.concatenate([split.train, split.val, split.test]), n)
     return groups, split
+
 
 def _sources(data, groups, config, split):
     "Training batches, validation rows, split, report input, and the fingerprint to be made."
     from functools import partial
+
     stream = isinstance(data, StoreBatches)
     x = data if stream else _rows(data)
     groups, split = _parted(x, groups, split, config.seed)
     if stream:
         batches, val = (data.with_clips(data.clips[at], config) for at in (split.train, split.val))
-        x, known = batches.sample(20000), (batches.n, len(np.unique(split.train if groups is None else groups[split.train])))
-        return batches, val.sample(8*config.batch_size), split, (x, None, known), partial(_fingerprint, (len(data.clips), data.steps, data.d_in), x, groups, split)
-    batches = ArrayBatches(data if isinstance(data, torch.Tensor) else x, split.train, config.batch_size, config.seed)
-    return batches, torch.as_tensor(x[split.val]).float(), split, (x[split.train], None if groups is None else groups[split.train], None), partial(_fingerprint, x.shape, x, groups, split)
+        x, known = (
+            batches.sample(20000),
+            (batches.n, len(np.unique(split.train if groups is None else groups[split.train]))),
+        )
+        return (
+            batches,
+            val.sample(8 * config.batch_size),
+            split,
+            (x, None, known),
+            partial(_fingerprint, (len(data.clips), data.steps, data.d_in), x, groups, split),
+        )
+    batches = ArrayBatches(
+        data if isinstance(data, torch.Tensor) else x, split.train, config.batch_size, config.seed
+    )
+    return (
+        batches,
+        torch.as_tensor(x[split.val]).float(),
+        split,
+        (x[split.train], None if groups is None else groups[split.train], None),
+        partial(_fingerprint, x.shape, x, groups, split),
+    )
+
 
 @patch
-def with_clips(self:StoreBatches,
-    clips:np.ndarray, # Clip numbers
-    config:TrainConfig, # batch_size and seed are taken from it
-)->StoreBatches: # Over the same array
+def with_clips(
+    self: StoreBatches,
+    clips: np.ndarray,  # Clip numbers
+    config: TrainConfig,  # batch_size and seed are taken from it
+) -> StoreBatches:  # Over the same array
     "The same store, other clips."
     import copy
+
     out = copy.copy(self)
-    out.clips, out.n, out.seed = _numbers('clips', clips, self.array.sizes['clip']), len(clips)*self.steps, config.seed
+    out.clips, out.n, out.seed = (
+        _numbers("clips", clips, self.array.sizes["clip"]),
+        len(clips) * self.steps,
+        config.seed,
+    )
     out.batch_size = min(config.batch_size, out.n)
-    out.per_buffer = min(len(out.clips), max(self.per_buffer, -(-out.batch_size//self.steps)))
+    out.per_buffer = min(len(out.clips), max(self.per_buffer, -(-out.batch_size // self.steps)))
     return out
+
 
 # %% ../nbs/api/41_sae_training.ipynb #cell061
 def _warned(x, groups, rows, sae):
     report = data_report(x, groups, sae.d_sae)
-    if rows is not None: report = replace(report, rows=rows[0], groups=rows[1]); report = replace(report, warnings=tuple(_data_warnings(report)))
-    for w in report.warnings: warnings.warn(w, stacklevel=4)
+    if rows is not None:
+        report = replace(report, rows=rows[0], groups=rows[1])
+        report = replace(report, warnings=tuple(_data_warnings(report)))
+    for w in report.warnings:
+        warnings.warn(w, stacklevel=4)
     return report
 
+
 def train_sae(
-    data:np.ndarray|torch.Tensor|StoreBatches, # (row, d_in), or a store
-    sae:SparseAutoencoder|SAEConfig, # What to train; a configuration makes a new one with the seed of `config`
-    config:TrainConfig|None=None, # How
-    groups:Sequence|None=None, # Prompt or clip of each row (of an array) or prompt of each clip (of a store)
-    split:Split|None=None, # Instead of a 70/15/15 split by group
-    folder:Path|str|None=None, # Checkpoints, history and the finished dictionary; a second call with the same data and settings continues
-    progress:bool=True, # Show a bar
-    device:str|torch.device|None=None, # Where to train, and where the dictionary stays; None: where it is
-)->TrainResult: # Weights of the best validation
+    data: np.ndarray | torch.Tensor | StoreBatches,  # (row, d_in), or a store
+    sae: SparseAutoencoder
+    | SAEConfig,  # What to train; a configuration makes a new one with the seed of `config`
+    config: TrainConfig | None = None,  # How
+    groups: Sequence
+    | None = None,  # Prompt or clip of each row (of an array) or prompt of each clip (of a store)
+    split: Split | None = None,  # Instead of a 70/15/15 split by group
+    folder: Path
+    | str
+    | None = None,  # Checkpoints, history and the finished dictionary; a second call with the same data and settings continues
+    progress: bool = True,  # Show a bar
+    device: str
+    | torch.device
+    | None = None,  # Where to train, and where the dictionary stays; None: where it is
+) -> TrainResult:  # Weights of the best validation
     """Train a dictionary with early stopping on validation; the test part is only kept aside.
 
     Raises ValueError when the folder's checkpoint was made from other data, by a fingerprint of shape, values, groups and split (a checkpoint
     without one is taken as it is), or with other settings; FloatingPointError when the loss is no longer finite."""
     config = config or TrainConfig()
-    if isinstance(sae, SAEConfig): sae = SparseAutoencoder(seed=config.seed, **{k: v for k, v in asdict(sae).items()})
+    if isinstance(sae, SAEConfig):
+        sae = SparseAutoencoder(seed=config.seed, **{k: v for k, v in asdict(sae).items()})
     batches, val, split, (x, g, n), fingerprint = _sources(data, groups, config, split)
     report, trainer = _warned(x, g, n, sae), SAETrainer(sae, batches, config, device)
-    state, best = dict(history=[], seconds=0., stopped='', best=float('inf')), None
-    path = None if folder is None else Path(folder)/'state.safetensors'
-    if path is not None: path.parent.mkdir(parents=True, exist_ok=True); state['data'] = fingerprint()
-    if path is not None and path.exists(): state, best = trainer.load(path, state['data'])
-    if not state['stopped']: best = _train(trainer, val, state, best, path, progress)
+    state, best = dict(history=[], seconds=0.0, stopped="", best=float("inf")), None
+    path = None if folder is None else Path(folder) / "state.safetensors"
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        state["data"] = fingerprint()
+    if path is not None and path.exists():
+        state, best = trainer.load(path, state["data"])
+    if not state["stopped"]:
+        best = _train(trainer, val, state, best, path, progress)
     sae.load_state_dict(best or sae.state_dict())
     import pandas as pd
-    result = TrainResult(sae.eval(), pd.DataFrame(state['history']), report, split, state['stopped'], state['seconds'])
-    if folder is not None: _keep(result, Path(folder))
+
+    result = TrainResult(
+        sae.eval(),
+        pd.DataFrame(state["history"]),
+        report,
+        split,
+        state["stopped"],
+        state["seconds"],
+    )
+    if folder is not None:
+        _keep(result, Path(folder))
     return result
+
 
 def _keep(result, folder):
     result.sae.save_pretrained(folder)
-    write_table(result.history, folder/'history.csv'); write_json(folder/'report.json', dict(asdict(result.report), stopped=result.stopped, seconds=result.seconds))
+    write_table(result.history, folder / "history.csv")
+    write_json(
+        folder / "report.json",
+        dict(asdict(result.report), stopped=result.stopped, seconds=result.seconds),
+    )
+
 
 # %% ../nbs/api/41_sae_training.ipynb #cell062
 def _writer(folder):
     "TensorBoard's writer when it is installed."
     import importlib.util
-    if folder is None or importlib.util.find_spec('tensorboard') is None: return None
+
+    if folder is None or importlib.util.find_spec("tensorboard") is None:
+        return None
     from torch.utils.tensorboard import SummaryWriter
-    return SummaryWriter(str(folder/'tensorboard'))
+
+    return SummaryWriter(str(folder / "tensorboard"))
+
 
 def _validate(trainer, val, out, resampled):
-    row = dict(step=trainer.done, lr=out['lr'], train_mse=float(out['mse']), resampled=resampled, **sae_metrics(trainer.sae, val))
-    _check_loss(row['train_mse'], trainer.done, row['lr'])
+    row = dict(
+        step=trainer.done,
+        lr=out["lr"],
+        train_mse=float(out["mse"]),
+        resampled=resampled,
+        **sae_metrics(trainer.sae, val),
+    )
+    _check_loss(row["train_mse"], trainer.done, row["lr"])
     return row
+
 
 def _train(trainer, val, state, best, path, progress):
     "Run to the end or to early stopping; fills `state`, returns the best weights."
     import time
     from tqdm.auto import tqdm
+
     c, since, writer, fresh = trainer.config, time.time(), _writer(path.parent if path else None), 0
-    used = state['seconds']
+    used = state["seconds"]
     keep = lambda: path is not None and trainer.save(path, state, best)
-    with tqdm(total=c.steps, initial=trainer.done, desc='dictionary', disable=not progress, mininterval=.5) as bar:
-        while trainer.done < c.steps and not state['stopped']:
-            out = trainer.step(); fresh += out['resampled']; bar.update()
-            if trainer.done % c.eval_every and trainer.done < c.steps: continue
-            row = _validate(trainer, val, out, fresh); fresh = 0
-            state['history'].append(row); state['seconds'] = used + time.time() - since
-            if row['loss'] < state['best']: state['best'], best = row['loss'], {k: v.clone() for k, v in trainer.sae.state_dict().items()}
-            if writer: [writer.add_scalar(k, v, trainer.done) for k, v in row.items() if k != 'step']
-            bar.set_postfix(explained=f"{row['explained_variance']:.3f}", l0=f"{row['l0']:.0f}", dead=f"{row['dead_fraction']:.2f}", refresh=False)
-            lag = len(state['history']) - 1 - int(np.argmin([r['loss'] for r in state['history']]))
-            if lag >= c.patience: state['stopped'] = f'no better validation in {c.patience}'
-            if trainer.done % c.checkpoint_every < c.eval_every: keep()
-    state['stopped'] = state['stopped'] or f'all {c.steps} steps'
+    with tqdm(
+        total=c.steps,
+        initial=trainer.done,
+        desc="dictionary",
+        disable=not progress,
+        mininterval=0.5,
+    ) as bar:
+        while trainer.done < c.steps and not state["stopped"]:
+            out = trainer.step()
+            fresh += out["resampled"]
+            bar.update()
+            if trainer.done % c.eval_every and trainer.done < c.steps:
+                continue
+            row = _validate(trainer, val, out, fresh)
+            fresh = 0
+            state["history"].append(row)
+            state["seconds"] = used + time.time() - since
+            if row["loss"] < state["best"]:
+                state["best"], best = (
+                    row["loss"],
+                    {k: v.clone() for k, v in trainer.sae.state_dict().items()},
+                )
+            if writer:
+                [writer.add_scalar(k, v, trainer.done) for k, v in row.items() if k != "step"]
+            bar.set_postfix(
+                explained=f"{row['explained_variance']:.3f}",
+                l0=f"{row['l0']:.0f}",
+                dead=f"{row['dead_fraction']:.2f}",
+                refresh=False,
+            )
+            lag = len(state["history"]) - 1 - int(np.argmin([r["loss"] for r in state["history"]]))
+            if lag >= c.patience:
+                state["stopped"] = f"no better validation in {c.patience}"
+            if trainer.done % c.checkpoint_every < c.eval_every:
+                keep()
+    state["stopped"] = state["stopped"] or f"all {c.steps} steps"
     keep()
-    if writer: writer.close()
+    if writer:
+        writer.close()
     return best
+
 
 # %% ../nbs/api/41_sae_training.ipynb #cell068
 def token_rows(
-    encoder, # A MusicModel, TextEncoder or encoder name, as in `text_embeddings`
-    prompts:Sequence[str], # Prompts
-    batch_size:int=64, # Prompts at once
-)->tuple: # rows (row, d_text) float32, prompt number of each row, position of its token
+    encoder,  # A MusicModel, TextEncoder or encoder name, as in `text_embeddings`
+    prompts: Sequence[str],  # Prompts
+    batch_size: int = 64,  # Prompts at once
+) -> tuple:  # rows (row, d_text) float32, prompt number of each row, position of its token
     "Every real token's state is a row."
     a = text_embeddings(encoder, list(prompts), pool=None, batch_size=batch_size, progress=False)
     real = np.isfinite(a.values[..., 0]) & (np.abs(a.values).sum(-1) > 0)
     at = np.argwhere(real)
     return a.values[real].astype(np.float32), at[:, 0], at[:, 1]
 
+
 # %% ../nbs/api/41_sae_training.ipynb #cell073
 def _edit(fn, n, branch):
     "Apply a function to the rows of a branch: cond rows come first."
+
     def _run(x, now):
-        if branch == 'both' or len(x) <= n: return fn(x).to(x.dtype)
+        if branch == "both" or len(x) <= n:
+            return fn(x).to(x.dtype)
         return torch.cat([fn(x[:n]).to(x.dtype), x[n:]])
+
     return _run
+
 
 @torch.inference_mode()
 def spliced_logits(
-    model:MusicModel, # The model
-    tokens:np.ndarray, # (clip, codebook, frame)
-    prompts:Sequence[str], # One a clip, of equal padded width
-    site:str|None=None, # Where `fn` acts; None leaves the model alone
-    fn:Callable|None=None, # Activation (row, position, d) -> the same shape
-    branch:str='cond', # cond or both
-)->torch.Tensor: # (2, clip, codebook, frame, entry) log-odds of the cond and null branch
+    model: MusicModel,  # The model
+    tokens: np.ndarray,  # (clip, codebook, frame)
+    prompts: Sequence[str],  # One a clip, of equal padded width
+    site: str | None = None,  # Where `fn` acts; None leaves the model alone
+    fn: Callable | None = None,  # Activation (row, position, d) -> the same shape
+    branch: str = "cond",  # cond or both
+) -> torch.Tensor:  # (2, clip, codebook, frame, entry) log-odds of the cond and null branch
     "Logits of a teacher-forced pass with a function spliced in at a site."
-    texts = text_rows(model, prompts, warn=False); n, c = len(prompts), model.config
+    texts = text_rows(model, prompts, warn=False)
+    n, c = len(prompts), model.config
     text = _stack([texts[p] for p in prompts])
-    if site == 'text': text = replace(text, states=fn(text.states)*text.mask[..., None].to(text.states.dtype))
-    with hooked(model, {site: _edit(fn, n, branch)}) if site not in (None, 'text') else contextlib.nullcontext():
-        out = model.step(model.begin(text, null=True, cache=False), delay_tokens(tokens, c), logits='all').float()
+    if site == "text":
+        text = replace(text, states=fn(text.states) * text.mask[..., None].to(text.states.dtype))
+    with (
+        hooked(model, {site: _edit(fn, n, branch)})
+        if site not in (None, "text")
+        else contextlib.nullcontext()
+    ):
+        out = model.step(
+            model.begin(text, null=True, cache=False), delay_tokens(tokens, c), logits="all"
+        ).float()
     return frame_logits(out, c, tokens.shape[-1]).unflatten(0, (2, n))
+
 
 def _compare(clean, other, tokens, guidance):
     "Per clip and codebook: nll clean, nll other, KL, before and after the guidance merge."
     want, rows = torch.as_tensor(np.asarray(tokens)).long()[..., None].to(clean.device), []
     for merged in (False, True):
-        a, b = (((x[1] + guidance*(x[0] - x[1])) if merged else x[0]).log_softmax(-1) for x in (clean, other))
+        a, b = (
+            ((x[1] + guidance * (x[0] - x[1])) if merged else x[0]).log_softmax(-1)
+            for x in (clean, other)
+        )
         nll = [-t.gather(-1, want)[..., 0].mean(-1) for t in (a, b)]
-        rows.append(torch.stack([*nll, (a.exp()*(a - b)).sum(-1).mean(-1)]))
+        rows.append(torch.stack([*nll, (a.exp() * (a - b)).sum(-1).mean(-1)]))
     return torch.stack(rows)
+
 
 # %% ../nbs/api/41_sae_training.ipynb #cell074
 def loss_recovered(
-    model:MusicModel, # The model
-    sae:SparseAutoencoder, # A dictionary of one of its sites
-    site:str, # That site, or `text`
-    tokens:np.ndarray, # (clip, codebook, frame)
-    prompts:Sequence[str], # One a clip
-    branch:str='cond', # Rows that are replaced: cond or both
-    guidance:float=3., # Scale of the merge
-    batch_size:int=4, # Clips at once
-    n_boot:int=500, # Resamples over clips
-    seed:int=0, # Of the resamples
-)->pd.DataFrame: # merged, codebook, nll_clean, nll_spliced, nll_mean, recovered, low, high, kl, kl_mean, n
+    model: MusicModel,  # The model
+    sae: SparseAutoencoder,  # A dictionary of one of its sites
+    site: str,  # That site, or `text`
+    tokens: np.ndarray,  # (clip, codebook, frame)
+    prompts: Sequence[str],  # One a clip
+    branch: str = "cond",  # Rows that are replaced: cond or both
+    guidance: float = 3.0,  # Scale of the merge
+    batch_size: int = 4,  # Clips at once
+    n_boot: int = 500,  # Resamples over clips
+    seed: int = 0,  # Of the resamples
+) -> pd.DataFrame:  # merged, codebook, nll_clean, nll_spliced, nll_mean, recovered, low, high
     """Splice the reconstruction into the model and measure next-token loss (nats) and KL to the unspliced distribution.
 
     `recovered` is the share of the loss between mean ablation and the clean model that the reconstruction keeps: 1 is perfect, 0 is no
-    better than the dictionary's centre. Interval over clips."""
+    better than the dictionary's centre. Interval over clips.
+
+    Returns merged, codebook, nll_clean, nll_spliced, nll_mean, recovered, low, high, kl,
+    kl_mean, n.
+    """
     import pandas as pd
+
     prompts, parts = list(prompts), []
-    if model.site_width(site) != sae.d_in: raise ValueError(f"site {site!r} has width {model.site_width(site)}, the dictionary d_in {sae.d_in}")
+    if model.site_width(site) != sae.d_in:
+        raise ValueError(
+            f"site {site!r} has width {model.site_width(site)}, the dictionary d_in {sae.d_in}"
+        )
     ways = [lambda x, fn=fn: at_dictionary(sae, fn, x) for fn in (sae, sae.centre.expand_as)]
-    order = np.argsort([model.tokenize([p], False)['input_ids'].shape[1] for p in prompts], kind='stable')
+    order = np.argsort(
+        [model.tokenize([p], False)["input_ids"].shape[1] for p in prompts], kind="stable"
+    )
     for rows in _same_width(model, prompts, order, batch_size):
         t, p = np.asarray(tokens)[rows], [prompts[i] for i in rows]
         clean = spliced_logits(model, t, p)
-        both = [_compare(clean, spliced_logits(model, t, p, site, fn, branch), t, guidance) for fn in ways]
+        both = [
+            _compare(clean, spliced_logits(model, t, p, site, fn, branch), t, guidance)
+            for fn in ways
+        ]
         parts.append(torch.stack(both).permute(3, 1, 4, 0, 2))
     a = torch.cat(parts).cpu().numpy()
     out = []
     for m, merged in enumerate((False, True)):
         for k in [*range(a.shape[2]), None]:
             v = a[:, m].mean(1) if k is None else a[:, m, k]
-            share = lambda s: float((s[:, 2].mean() - s[:, 1].mean())/(s[:, 2].mean() - s[:, 0].mean()))
+            share = lambda s: float(
+                (s[:, 2].mean() - s[:, 1].mean()) / (s[:, 2].mean() - s[:, 0].mean())
+            )
             rows = np.stack([v[:, 0, 0], v[:, 0, 1], v[:, 1, 1]], 1)
             e = bootstrap(rows, share, n_boot=n_boot, seed=seed) if len(rows) > 2 else None
-            out.append(dict(merged=merged, codebook='all' if k is None else str(k), nll_clean=rows[:, 0].mean(), nll_spliced=rows[:, 1].mean(), nll_mean=rows[:, 2].mean(),
-                            recovered=share(rows), low=e.low if e else np.nan, high=e.high if e else np.nan, kl=v[:, 0, 2].mean(), kl_mean=v[:, 1, 2].mean(), n=len(rows)))
+            out.append(
+                dict(
+                    merged=merged,
+                    codebook="all" if k is None else str(k),
+                    nll_clean=rows[:, 0].mean(),
+                    nll_spliced=rows[:, 1].mean(),
+                    nll_mean=rows[:, 2].mean(),
+                    recovered=share(rows),
+                    low=e.low if e else np.nan,
+                    high=e.high if e else np.nan,
+                    kl=v[:, 0, 2].mean(),
+                    kl_mean=v[:, 1, 2].mean(),
+                    n=len(rows),
+                )
+            )
     return pd.DataFrame(out)
 
+
 def _same_width(model, prompts, order, batch_size):
-    width = lambda i: model.tokenize([prompts[i]], False)['input_ids'].shape[1]
+    width = lambda i: model.tokenize([prompts[i]], False)["input_ids"].shape[1]
     for w in sorted({width(i) for i in order}):
         rows = [i for i in order if width(i) == w]
-        yield from (rows[i:i + batch_size] for i in range(0, len(rows), batch_size))
+        yield from (rows[i : i + batch_size] for i in range(0, len(rows), batch_size))

@@ -9,443 +9,766 @@ from itertools import combinations, permutations
 import numpy as np
 import pandas as pd
 from .emotions import VALENCE_AROUSAL
-from .stats import (Estimate, Permanova, Tested, bootstrap_weights, interval, label_per_group, max_t, permanova,
-                                    permutation_p, permute_labels)
+from musicgen_emotion.stats import (
+    Estimate,
+    Permanova,
+    Tested,
+    bootstrap_weights,
+    interval,
+    label_per_group,
+    max_t,
+    permanova,
+    permutation_p,
+    permute_labels,
+)
 
 # %% auto #0
-__all__ = ['GEOMETRIES', 'cosine_similarity', 'transform', 'WithinBetween', 'within_between', 'centroid_similarity',
-           'centroid_curve', 'pair_baselines', 'time_course', 'differing_dimensions', 'embed_2d', 'silhouette',
-           'layer_table', 'circumplex_test']
+__all__ = [
+    "GEOMETRIES",
+    "cosine_similarity",
+    "transform",
+    "WithinBetween",
+    "within_between",
+    "centroid_similarity",
+    "centroid_curve",
+    "pair_baselines",
+    "time_course",
+    "differing_dimensions",
+    "embed_2d",
+    "silhouette",
+    "layer_table",
+    "circumplex_test",
+]
+
 
 # %% ../nbs/api/31_similarity.ipynb #cell010
 def _rows(name, X, ndim=2):
     X = np.asarray(X, dtype=float)
-    if X.ndim!=ndim: raise ValueError(f"{name} must have {ndim} dimensions, got shape {X.shape}")
-    if not X.size: raise ValueError(f"{name} is empty")
+    if X.ndim != ndim:
+        raise ValueError(f"{name} must have {ndim} dimensions, got shape {X.shape}")
+    if not X.size:
+        raise ValueError(f"{name} is empty")
     bad = ~np.isfinite(X.reshape(len(X), -1)).all(1)
-    if bad.any(): raise ValueError(f"{name} holds NaN or infinite values in {bad.sum()} rows, first at row {int(bad.argmax())}")
+    if bad.any():
+        raise ValueError(
+            f"{name} holds NaN or infinite values in {bad.sum()} rows, first at row {int(bad.argmax())}"
+        )
     return X
 
-def _unit(X, name='X'):
+
+def _unit(X, name="X"):
     norm = np.linalg.norm(X, axis=-1, keepdims=True)
-    if (norm==0).any(): raise ValueError(f"{name} holds {int((norm==0).sum())} zero vectors: their cosine is undefined")
-    return X/norm
+    if (norm == 0).any():
+        raise ValueError(
+            f"{name} holds {int((norm == 0).sum())} zero vectors: their cosine is undefined"
+        )
+    return X / norm
+
 
 def _labelled(X, labels, groups, ndim=2):
-    X, lab = _rows('X', X, ndim), np.asarray(labels)
-    if lab.shape!=(len(X),): raise ValueError(f"labels must be ({len(X)},), one a row, got {lab.shape}")
-    if groups is not None and np.shape(groups)!=lab.shape: raise ValueError(f"groups must be ({len(X)},), one a row, got {np.shape(groups)}")
+    X, lab = _rows("X", X, ndim), np.asarray(labels)
+    if lab.shape != (len(X),):
+        raise ValueError(f"labels must be ({len(X)},), one a row, got {lab.shape}")
+    if groups is not None and np.shape(groups) != lab.shape:
+        raise ValueError(f"groups must be ({len(X)},), one a row, got {np.shape(groups)}")
     names, codes = np.unique(lab, return_inverse=True)
-    if len(names)<2: raise ValueError(f"labels hold one class only ({names.tolist()[0]!r}); similarity between classes needs two")
+    if len(names) < 2:
+        raise ValueError(
+            f"labels hold one class only ({names.tolist()[0]!r}); similarity between classes needs two"
+        )
     return X, lab, names, codes
+
 
 # %% ../nbs/api/31_similarity.ipynb #cell011
 def cosine_similarity(
-    a:np.ndarray, # (d,) vector or (n, d) rows
-    b:np.ndarray|None=None # (d,) or (m, d); None: `a` with itself
-)->float|np.ndarray: # a float for two vectors, else (n,), (m,) or (n, m)
+    a: np.ndarray,  # (d,) vector or (n, d) rows
+    b: np.ndarray | None = None,  # (d,) or (m, d); None: `a` with itself
+) -> float | np.ndarray:  # a float for two vectors, else (n,), (m,) or (n, m)
     "Cosine of every row of `a` with every row of `b`; raises ValueError for zero, NaN or unequally wide vectors"
     a, b = np.asarray(a, float), np.asarray(a if b is None else b, float)
-    A, B = _rows('a', np.atleast_2d(a)), _rows('b', np.atleast_2d(b))
-    if A.shape[1]!=B.shape[1]: raise ValueError(f"a and b must have the same width, got {A.shape[1]} and {B.shape[1]}")
-    C = np.clip(_unit(A, 'a')@_unit(B, 'b').T, -1, 1)
-    out = C[(0,)*(a.ndim==1)][..., 0] if b.ndim==1 else C[(0,)*(a.ndim==1)]
-    return float(out) if np.ndim(out)==0 else out
+    A, B = _rows("a", np.atleast_2d(a)), _rows("b", np.atleast_2d(b))
+    if A.shape[1] != B.shape[1]:
+        raise ValueError(f"a and b must have the same width, got {A.shape[1]} and {B.shape[1]}")
+    C = np.clip(_unit(A, "a") @ _unit(B, "b").T, -1, 1)
+    out = C[(0,) * (a.ndim == 1)][..., 0] if b.ndim == 1 else C[(0,) * (a.ndim == 1)]
+    return float(out) if np.ndim(out) == 0 else out
+
 
 # %% ../nbs/api/31_similarity.ipynb #cell016
 def _shrinkage(Xc):
     "Ledoit-Wolf (2004) shrinkage intensity from centred rows, through the Gram matrix"
-    n, d = Xc.shape; G = Xc@Xc.T
-    mu, S2, quart = np.trace(G)/n/d, (G**2).sum()/n**2, (np.diag(G)**2).sum()
-    delta = (S2-mu**2*d)/d
-    return (1. if delta<=0 else min(1., (quart/n-S2)/(n*d)/delta)), mu
+    n, d = Xc.shape
+    G = Xc @ Xc.T
+    mu, S2, quart = np.trace(G) / n / d, (G**2).sum() / n**2, (np.diag(G) ** 2).sum()
+    delta = (S2 - mu**2 * d) / d
+    return (1.0 if delta <= 0 else min(1.0, (quart / n - S2) / (n * d) / delta)), mu
+
 
 def _whiten(Xc, fit):
     "Rows times the inverse square root of the shrunk covariance of `fit`"
     s, mu = _shrinkage(fit)
-    if mu<=0: raise ValueError("all rows of the fitting part are equal: nothing to whiten")
+    if mu <= 0:
+        raise ValueError("all rows of the fitting part are equal: nothing to whiten")
     _, sv, Vt = np.linalg.svd(fit, full_matrices=False)
-    rest = max(s*mu, 1e-6*mu)**-.5
-    return Xc*rest+(Xc@Vt.T)*(((1-s)*sv**2/len(fit)+max(s*mu, 1e-6*mu))**-.5-rest)@Vt
+    rest = max(s * mu, 1e-6 * mu) ** -0.5
+    return (
+        Xc * rest
+        + (Xc @ Vt.T) * (((1 - s) * sv**2 / len(fit) + max(s * mu, 1e-6 * mu)) ** -0.5 - rest) @ Vt
+    )
+
 
 # %% ../nbs/api/31_similarity.ipynb #cell017
-GEOMETRIES = ('raw', 'centered', 'layernorm', 'whitened')
+GEOMETRIES = ("raw", "centered", "layernorm", "whitened")
+
 
 def transform(
-    X:np.ndarray, # (row, d) vectors
-    how:str='centered', # "raw", "centered", "layernorm" (each row standardized over its dimensions, then centred) or "whitened"
-    fit_on:np.ndarray|None=None # (row,) boolean: rows that mean and covariance are taken from (the training part); None: all
-)->np.ndarray: # (row, d) vectors in the chosen geometry
+    X: np.ndarray,  # (row, d) vectors
+    how: str = "centered",  # "raw", "centered", "layernorm" (each row standardized over its dimensions, then centred) or "whitened"
+    fit_on: np.ndarray
+    | None = None,  # (row,) boolean: rows that mean and covariance are taken from (the training part); None: all
+) -> np.ndarray:  # (row, d) vectors in the chosen geometry
     "Vectors in one of four geometries; raises ValueError for NaN rows, an unknown geometry or an empty fitting part"
-    if how not in GEOMETRIES: raise ValueError(f"how must be one of {', '.join(GEOMETRIES)}, got {how!r}")
-    X = _rows('X', X)
+    if how not in GEOMETRIES:
+        raise ValueError(f"how must be one of {', '.join(GEOMETRIES)}, got {how!r}")
+    X = _rows("X", X)
     fit = np.ones(len(X), bool) if fit_on is None else np.asarray(fit_on)
-    if fit.dtype!=bool or fit.shape!=(len(X),): raise ValueError(f"fit_on must be a boolean mask of shape ({len(X)},), got {fit.dtype} {fit.shape}")
-    if fit.sum()<2 and how!='raw': raise ValueError(f"fit_on keeps {fit.sum()} rows; a mean needs at least two")
-    if how=='raw': return X
-    if how=='layernorm': X = (X-X.mean(1, keepdims=True))/np.maximum(X.std(1, keepdims=True), 1e-12)
-    Xc = X-X[fit].mean(0)
-    return _whiten(Xc, Xc[fit]) if how=='whitened' else Xc
+    if fit.dtype != bool or fit.shape != (len(X),):
+        raise ValueError(
+            f"fit_on must be a boolean mask of shape ({len(X)},), got {fit.dtype} {fit.shape}"
+        )
+    if fit.sum() < 2 and how != "raw":
+        raise ValueError(f"fit_on keeps {fit.sum()} rows; a mean needs at least two")
+    if how == "raw":
+        return X
+    if how == "layernorm":
+        X = (X - X.mean(1, keepdims=True)) / np.maximum(X.std(1, keepdims=True), 1e-12)
+    Xc = X - X[fit].mean(0)
+    return _whiten(Xc, Xc[fit]) if how == "whitened" else Xc
+
 
 # %% ../nbs/api/31_similarity.ipynb #cell022
 def _pair_means(G, M, codes, k, w):
     "Mean of G over same-class and other-class pairs allowed by mask M; codes (b, row) or (row,), w (b, row) weights"
-    same_s = same_n = 0.
-    GM = G*M
+    same_s = same_n = 0.0
+    GM = G * M
     for c in range(k):
-        z = w*(codes==c); same_s, same_n = same_s+((z@GM)*z).sum(1), same_n+((z@M)*z).sum(1)
-    all_s, all_n = ((w@GM)*w).sum(1), ((w@M)*w).sum(1)
-    with np.errstate(invalid='ignore', divide='ignore'): return same_s/same_n, (all_s-same_s)/(all_n-same_n)
+        z = w * (codes == c)
+        same_s, same_n = same_s + ((z @ GM) * z).sum(1), same_n + ((z @ M) * z).sum(1)
+    all_s, all_n = ((w @ GM) * w).sum(1), ((w @ M) * w).sum(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return same_s / same_n, (all_s - same_s) / (all_n - same_n)
+
 
 def _pair_mask(n, groups):
     g = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
-    return (g[:, None]!=g).astype(float)
+    return (g[:, None] != g).astype(float)
 
-def _strata(codes, groups): return codes if groups is None or label_per_group(codes, groups) is not None else None
 
-def _n_units(labels, groups): return len(labels if groups is None else np.unique(groups))
+def _strata(codes, groups):
+    return codes if groups is None or label_per_group(codes, groups) is not None else None
+
+
+def _n_units(labels, groups):
+    return len(labels if groups is None else np.unique(groups))
+
 
 # %% ../nbs/api/31_similarity.ipynb #cell023
 @dataclass(frozen=True)
 class WithinBetween:
     "Within/between similarity: three estimates, the permutation p of their difference and a PERMANOVA"
-    within:Estimate # mean cosine over pairs of one emotion
-    between:Estimate # mean cosine over pairs of different emotions
-    difference:Tested # within - between with its permutation p and null
-    permanova:Permanova # on the distance sqrt(2 - 2 cosine)
-    how:str # geometry
-    def table_row(self)->dict: # within, between, difference with interval, p, R2, p_permanova, n, how
+
+    within: Estimate  # mean cosine over pairs of one emotion
+    between: Estimate  # mean cosine over pairs of different emotions
+    difference: Tested  # within - between with its permutation p and null
+    permanova: Permanova  # on the distance sqrt(2 - 2 cosine)
+    how: str  # geometry
+
+    def table_row(
+        self,
+    ) -> dict:  # within, between, difference with interval, p, R2, p_permanova, n, how
         "One row of a tidy table"
         d = self.difference
-        return dict(how=self.how, within=self.within.value, between=self.between.value, difference=d.estimate.value, low=d.estimate.low,
-                    high=d.estimate.high, half_width=d.estimate.half_width, p=d.p, R2=self.permanova.R2, p_permanova=self.permanova.p, n=d.estimate.n)
+        return dict(
+            how=self.how,
+            within=self.within.value,
+            between=self.between.value,
+            difference=d.estimate.value,
+            low=d.estimate.low,
+            high=d.estimate.high,
+            half_width=d.estimate.half_width,
+            p=d.p,
+            R2=self.permanova.R2,
+            p_permanova=self.permanova.p,
+            n=d.estimate.n,
+        )
+
 
 # %% ../nbs/api/31_similarity.ipynb #cell026
 def within_between(
-    X:np.ndarray, # (row, d) one vector a prompt or clip
-    labels:np.ndarray, # (row,) emotions
-    groups:np.ndarray|None=None, # (row,) word or prompt of each row; moves as a unit, and pairs inside a group are left out
-    how:str='centered', # geometry, see `transform`
-    n_perm:int=1000, # permutations, and resamples of the intervals
-    seed:int=0, # seed of both
-    fit_on:np.ndarray|None=None # rows that the geometry is fitted on
-)->WithinBetween: # within, between, difference, PERMANOVA
+    X: np.ndarray,  # (row, d) one vector a prompt or clip
+    labels: np.ndarray,  # (row,) emotions
+    groups: np.ndarray
+    | None = None,  # (row,) word or prompt of each row; moves as a unit, and pairs inside a group are left out
+    how: str = "centered",  # geometry, see `transform`
+    n_perm: int = 1000,  # permutations, and resamples of the intervals
+    seed: int = 0,  # seed of both
+    fit_on: np.ndarray | None = None,  # rows that the geometry is fitted on
+) -> WithinBetween:  # within, between, difference, PERMANOVA
     "Within/between similarity with the prompt (or word) as unit; raises ValueError when no pair within an emotion is left"
     X, lab, names, codes = _labelled(X, labels, groups)
-    U = _unit(transform(X, how, fit_on)); G, M, k, n = np.clip(U@U.T, -1, 1), _pair_mask(len(X), groups), len(names), _n_units(lab, groups)
+    U = _unit(transform(X, how, fit_on))
+    G, M, k, n = (
+        np.clip(U @ U.T, -1, 1),
+        _pair_mask(len(X), groups),
+        len(names),
+        _n_units(lab, groups),
+    )
     value = [float(v[0]) for v in _pair_means(G, M, codes, k, np.ones((1, len(X))))]
-    if np.isnan(value).any(): raise ValueError("no pair of different groups within an emotion (or between emotions): give each emotion at least two groups")
+    if np.isnan(value).any():
+        raise ValueError(
+            "no pair of different groups within an emotion (or between emotions): give each emotion at least two groups"
+        )
     w = bootstrap_weights(len(X), groups, _strata(codes, groups), n_perm, seed)
-    boot = _pair_means(G, M, codes, k, w); null = np.subtract(*_pair_means(G, M, permute_labels(codes, groups, n_perm, seed), k, np.ones((1, len(X)))))
-    diff = Tested(interval(boot[0]-boot[1], value[0]-value[1], n), permutation_p(value[0]-value[1], null), null)
-    D = np.sqrt(np.maximum(2-2*(G+G.T)/2, 0)); np.fill_diagonal(D, 0)
-    return WithinBetween(interval(boot[0], value[0], n), interval(boot[1], value[1], n), diff, permanova(D, lab, groups, n_perm, seed), how)
+    boot = _pair_means(G, M, codes, k, w)
+    null = np.subtract(
+        *_pair_means(G, M, permute_labels(codes, groups, n_perm, seed), k, np.ones((1, len(X))))
+    )
+    diff = Tested(
+        interval(boot[0] - boot[1], value[0] - value[1], n),
+        permutation_p(value[0] - value[1], null),
+        null,
+    )
+    D = np.sqrt(np.maximum(2 - 2 * (G + G.T) / 2, 0))
+    np.fill_diagonal(D, 0)
+    return WithinBetween(
+        interval(boot[0], value[0], n),
+        interval(boot[1], value[1], n),
+        diff,
+        permanova(D, lab, groups, n_perm, seed),
+        how,
+    )
+
 
 # %% ../nbs/api/31_similarity.ipynb #cell033
 def _centroid_cosines(G, codes, k, w):
     "(b, k, k) cosine between weighted class centroids from a Gram matrix of inner products"
-    A = np.stack([w*(codes==c) for c in range(k)], 1)
-    K = A@G@A.transpose(0, 2, 1)
-    r = np.sqrt(np.maximum(np.einsum('bii->bi', K), 1e-300))
-    return np.clip(K/r[:, :, None]/r[:, None], -1, 1)
+    A = np.stack([w * (codes == c) for c in range(k)], 1)
+    K = A @ G @ A.transpose(0, 2, 1)
+    r = np.sqrt(np.maximum(np.einsum("bii->bi", K), 1e-300))
+    return np.clip(K / r[:, :, None] / r[:, None], -1, 1)
+
 
 def centroid_similarity(
-    X:np.ndarray, # (row, d) vectors
-    labels:np.ndarray, # (row,) emotions
-    how:str='centered', # geometry
-    fit_on:np.ndarray|None=None # rows that the geometry is fitted on
-)->pd.DataFrame: # (emotion, emotion) cosines of centroids
+    X: np.ndarray,  # (row, d) vectors
+    labels: np.ndarray,  # (row,) emotions
+    how: str = "centered",  # geometry
+    fit_on: np.ndarray | None = None,  # rows that the geometry is fitted on
+) -> pd.DataFrame:  # (emotion, emotion) cosines of centroids
     "Cosines between the mean vectors of emotions"
     X, _, names, codes = _labelled(X, labels, None)
     T = transform(X, how, fit_on)
-    return pd.DataFrame(_centroid_cosines(T@T.T, codes, len(names), np.ones((1, len(X))))[0], names, names)
+    return pd.DataFrame(
+        _centroid_cosines(T @ T.T, codes, len(names), np.ones((1, len(X))))[0], names, names
+    )
+
 
 # %% ../nbs/api/31_similarity.ipynb #cell038
 def _unit_means(T, codes, groups):
     "Average rows of a group; returns vectors, class code"
-    if groups is None: return T, codes
-    if label_per_group(codes, groups) is None: raise ValueError("centroid_curve averages rows of a group, so each group needs one label")
-    g = np.unique(groups, return_inverse=True)[1]; Z = np.eye(g.max()+1)[g]
-    return (Z.T@T)/Z.sum(0)[:, None], np.asarray(label_per_group(codes, groups))
+    if groups is None:
+        return T, codes
+    if label_per_group(codes, groups) is None:
+        raise ValueError("centroid_curve averages rows of a group, so each group needs one label")
+    g = np.unique(groups, return_inverse=True)[1]
+    Z = np.eye(g.max() + 1)[g]
+    return (Z.T @ T) / Z.sum(0)[:, None], np.asarray(label_per_group(codes, groups))
+
 
 def _half_weights(codes, k, n, b, rng):
     "(b, 2k, row) weights of two disjoint random halves of n rows a class"
-    W = np.zeros((b, 2*k, len(codes)))
+    W = np.zeros((b, 2 * k, len(codes)))
     for c in range(k):
-        i = np.flatnonzero(codes==c)
-        pick = i[rng.random((b, len(i))).argsort(1)[:, :2*n]]
-        for h in range(2): np.put_along_axis(W[:, 2*c+h], pick[:, h*n:(h+1)*n], 1/n, 1)
+        i = np.flatnonzero(codes == c)
+        pick = i[rng.random((b, len(i))).argsort(1)[:, : 2 * n]]
+        for h in range(2):
+            np.put_along_axis(W[:, 2 * c + h], pick[:, h * n : (h + 1) * n], 1 / n, 1)
     return W
 
+
 def _halves(G, W):
-    K = W@G@W.transpose(0, 2, 1); r = np.sqrt(np.maximum(np.einsum('bii->bi', K), 1e-300))
-    return K/r[:, :, None]/r[:, None]
+    K = W @ G @ W.transpose(0, 2, 1)
+    r = np.sqrt(np.maximum(np.einsum("bii->bi", K), 1e-300))
+    return K / r[:, :, None] / r[:, None]
+
 
 # %% ../nbs/api/31_similarity.ipynb #cell039
 def _curve_rows(K, names, n, arm):
-    at = lambda i, j: (K[:, 2*i, 2*j]+K[:, 2*i+1, 2*j+1])/2
-    vals = {f'{a}-{b}': at(i, j) for (i, a), (j, b) in combinations(enumerate(names), 2)} if arm!='ceiling' else {
-            f'{a}-{a}': K[:, 2*i, 2*i+1] for i, a in enumerate(names)}
-    vals['all'] = np.mean(list(vals.values()), 0)
-    keep = ['all'] if arm=='floor' else list(vals)
-    return [dict(n=n, arm=arm, pair=p, similarity=vals[p].mean(), low=np.quantile(vals[p], .025), high=np.quantile(vals[p], .975)) for p in keep]
+    at = lambda i, j: (K[:, 2 * i, 2 * j] + K[:, 2 * i + 1, 2 * j + 1]) / 2
+    vals = (
+        {f"{a}-{b}": at(i, j) for (i, a), (j, b) in combinations(enumerate(names), 2)}
+        if arm != "ceiling"
+        else {f"{a}-{a}": K[:, 2 * i, 2 * i + 1] for i, a in enumerate(names)}
+    )
+    vals["all"] = np.mean(list(vals.values()), 0)
+    keep = ["all"] if arm == "floor" else list(vals)
+    return [
+        dict(
+            n=n,
+            arm=arm,
+            pair=p,
+            similarity=vals[p].mean(),
+            low=np.quantile(vals[p], 0.025),
+            high=np.quantile(vals[p], 0.975),
+        )
+        for p in keep
+    ]
+
 
 def centroid_curve(
-    X:np.ndarray, # (row, d) vectors
-    labels:np.ndarray, # (row,) emotions
-    ns:tuple=(1, 2, 4, 8, 12), # prompts averaged per centroid; 2n must fit into the smallest emotion
-    groups:np.ndarray|None=None, # (row,) rows of one prompt or word, averaged first; None: every row is a prompt
-    how:str='centered', # geometry
-    n_resamples:int=200, # random draws of prompts
-    seed:int=0, # seed of the draws
-    fit_on:np.ndarray|None=None # rows that the geometry is fitted on
-)->pd.DataFrame: # n, arm ("between", "ceiling", "floor"), pair, similarity, low, high
+    X: np.ndarray,  # (row, d) vectors
+    labels: np.ndarray,  # (row,) emotions
+    ns: tuple = (
+        1,
+        2,
+        4,
+        8,
+        12,
+    ),  # prompts averaged per centroid; 2n must fit into the smallest emotion
+    groups: np.ndarray
+    | None = None,  # (row,) rows of one prompt or word, averaged first; None: every row is a prompt
+    how: str = "centered",  # geometry
+    n_resamples: int = 200,  # random draws of prompts
+    seed: int = 0,  # seed of the draws
+    fit_on: np.ndarray | None = None,  # rows that the geometry is fitted on
+) -> pd.DataFrame:  # n, arm ("between", "ceiling", "floor"), pair, similarity, low, high
     "Cosine of emotion centroids over the number of prompts averaged, against split-half ceiling and shuffled floor"
     X, _, names, codes = _labelled(X, labels, groups)
     T, codes = _unit_means(transform(X, how, fit_on), codes, groups)
-    G, k, most, rows = T@T.T, len(names), np.bincount(codes).min()//2, []
-    if not len(ns) or min(ns)<1 or max(ns)>most: raise ValueError(f"ns must lie between 1 and {most} (two halves of the smallest emotion), got {tuple(ns)}")
+    G, k, most, rows = T @ T.T, len(names), np.bincount(codes).min() // 2, []
+    if not len(ns) or min(ns) < 1 or max(ns) > most:
+        raise ValueError(
+            f"ns must lie between 1 and {most} (two halves of the smallest emotion), got {tuple(ns)}"
+        )
     for n in ns:
         rng = np.random.default_rng([seed, n])
         K = _halves(G, _half_weights(codes, k, n, n_resamples, rng))
-        mixed = _halves(G, np.concatenate([_half_weights(rng.permutation(codes), k, n, 10, rng) for _ in range(max(1, n_resamples//10))]))
-        rows += _curve_rows(K, names, n, 'between')+_curve_rows(K, names, n, 'ceiling')+_curve_rows(mixed, names, n, 'floor')
+        mixed = _halves(
+            G,
+            np.concatenate(
+                [
+                    _half_weights(rng.permutation(codes), k, n, 10, rng)
+                    for _ in range(max(1, n_resamples // 10))
+                ]
+            ),
+        )
+        rows += (
+            _curve_rows(K, names, n, "between")
+            + _curve_rows(K, names, n, "ceiling")
+            + _curve_rows(mixed, names, n, "floor")
+        )
     return pd.DataFrame(rows)
+
 
 # %% ../nbs/api/31_similarity.ipynb #cell044
 def _pair_row(name, A, B, groups, n_boot, seed):
-    C = np.clip(_unit(A)@_unit(B).T, -1, 1); v = np.diag(C)
+    C = np.clip(_unit(A) @ _unit(B).T, -1, 1)
+    v = np.diag(C)
     g = np.arange(len(v)) if groups is None else groups
     w = bootstrap_weights(len(v), g, None, n_boot, seed)
-    est = interval((w@v)/w.sum(1), v.mean(), len(np.unique(g)))
+    est = interval((w @ v) / w.sum(1), v.mean(), len(np.unique(g)))
     M = _pair_mask(len(v), g)
-    return dict(baseline=name) | est.table_row() | dict(mismatched=float((C*M).sum()/M.sum()) if M.any() else np.nan)
+    return (
+        dict(baseline=name)
+        | est.table_row()
+        | dict(mismatched=float((C * M).sum() / M.sum()) if M.any() else np.nan)
+    )
+
 
 def pair_baselines(
-    pairs:dict, # name -> (A, B), two arrays (pair, d) whose rows belong together
-    how:str='centered', # geometry, fitted on `reference`
-    reference:np.ndarray|None=None, # (row, d) vectors of the study; None: all rows of the pairs
-    groups:dict|None=None, # name -> (pair,) units, such as the prompt when it has several pairs
-    n_boot:int=1000, # resamples over pairs
-    seed:int=0 # seed
-)->pd.DataFrame: # baseline, value, low, high, half_width, n, mismatched (mean cosine of rows that do not belong together)
+    pairs: dict,  # name -> (A, B), two arrays (pair, d) whose rows belong together
+    how: str = "centered",  # geometry, fitted on `reference`
+    reference: np.ndarray
+    | None = None,  # (row, d) vectors of the study; None: all rows of the pairs
+    groups: dict
+    | None = None,  # name -> (pair,) units, such as the prompt when it has several pairs
+    n_boot: int = 1000,  # resamples over pairs
+    seed: int = 0,  # seed
+) -> pd.DataFrame:  # baseline, value, low, high, half_width, n, mismatched (mean cosine of rows that do not belong together)
     "Similarity of vectors that should be alike: the ceilings every other similarity is read against"
-    if not pairs: raise ValueError("pairs is empty: give at least one name -> (A, B)")
-    for k,(A, B) in pairs.items():
-        if np.shape(A)!=np.shape(B): raise ValueError(f"pairs[{k!r}] must hold two arrays of one shape, got {np.shape(A)} and {np.shape(B)}")
-    ref = _rows('reference', np.concatenate([np.concatenate(p) for p in pairs.values()]) if reference is None else reference)
+    if not pairs:
+        raise ValueError("pairs is empty: give at least one name -> (A, B)")
+    for k, (A, B) in pairs.items():
+        if np.shape(A) != np.shape(B):
+            raise ValueError(
+                f"pairs[{k!r}] must hold two arrays of one shape, got {np.shape(A)} and {np.shape(B)}"
+            )
+    ref = _rows(
+        "reference",
+        np.concatenate([np.concatenate(p) for p in pairs.values()])
+        if reference is None
+        else reference,
+    )
     rows, fit = [], len(ref)
-    for k,(A, B) in pairs.items():
-        T = transform(np.concatenate([ref, A, B]), how, np.arange(fit+2*len(A))<fit)[fit:]
-        rows.append(_pair_row(k, T[:len(A)], T[len(A):], (groups or {}).get(k), n_boot, seed))
+    for k, (A, B) in pairs.items():
+        T = transform(np.concatenate([ref, A, B]), how, np.arange(fit + 2 * len(A)) < fit)[fit:]
+        rows.append(_pair_row(k, T[: len(A)], T[len(A) :], (groups or {}).get(k), n_boot, seed))
     return pd.DataFrame(rows)
+
 
 # %% ../nbs/api/31_similarity.ipynb #cell049
 def _windows(X, seconds, window):
     "Frames averaged into windows of `window` seconds: (clip, window, d), window centres"
     seconds = np.asarray(seconds, float)
-    if seconds.shape!=(X.shape[1],): raise ValueError(f"seconds must be ({X.shape[1]},), one a timestep, got {seconds.shape}")
-    if window is None: return X, seconds
-    if not window>0: raise ValueError(f"window must be a positive number of seconds, got {window!r}")
-    bins = np.floor((seconds-seconds.min())/window+1e-9).astype(int); used = np.unique(bins)
-    return np.stack([X[:, bins==b].mean(1) for b in used], 1), np.array([seconds[bins==b].mean() for b in used])
+    if seconds.shape != (X.shape[1],):
+        raise ValueError(f"seconds must be ({X.shape[1]},), one a timestep, got {seconds.shape}")
+    if window is None:
+        return X, seconds
+    if not window > 0:
+        raise ValueError(f"window must be a positive number of seconds, got {window!r}")
+    bins = np.floor((seconds - seconds.min()) / window + 1e-9).astype(int)
+    used = np.unique(bins)
+    return np.stack([X[:, bins == b].mean(1) for b in used], 1), np.array(
+        [seconds[bins == b].mean() for b in used]
+    )
+
 
 # %% ../nbs/api/31_similarity.ipynb #cell050
 def _around(draws, value):
     "Draws of a cosine, shifted as Fisher's z to have `value` as their median."
-    z = lambda c: np.arctanh(np.clip(c, -1+1e-9, 1-1e-9))
-    return np.tanh(z(draws)-np.nanmedian(z(draws))+z(value))
+    z = lambda c: np.arctanh(np.clip(c, -1 + 1e-9, 1 - 1e-9))
+    return np.tanh(z(draws) - np.nanmedian(z(draws)) + z(value))
+
 
 def time_course(
-    X_time:np.ndarray, # (clip, time, d) states
-    labels:np.ndarray, # (clip,) emotions
-    seconds:np.ndarray, # (time,) position of each timestep in the music, in seconds
-    window:float|None=None, # average over windows of this many seconds; None: every timestep
-    groups:np.ndarray|None=None, # (clip,) prompt or word
-    how:str='centered', # geometry, fitted anew in each window
-    n_boot:int=200, # resamples over clips (or groups), and shuffles of the floor
-    seed:int=0 # seed
-)->pd.DataFrame: # seconds, pair, similarity, low, high, floor_low, floor_high
+    X_time: np.ndarray,  # (clip, time, d) states
+    labels: np.ndarray,  # (clip,) emotions
+    seconds: np.ndarray,  # (time,) position of each timestep in the music, in seconds
+    window: float | None = None,  # average over windows of this many seconds; None: every timestep
+    groups: np.ndarray | None = None,  # (clip,) prompt or word
+    how: str = "centered",  # geometry, fitted anew in each window
+    n_boot: int = 200,  # resamples over clips (or groups), and shuffles of the floor
+    seed: int = 0,  # seed
+) -> pd.DataFrame:  # seconds, pair, similarity, low, high, floor_low, floor_high
     """Cosine between emotion means over time, with a bootstrap band and the 95% band of shuffled labels.
 
     Means of resamples lie closer together than means of all clips, so the draws are shifted (as Fisher's z) to have the measured
     value as their median."""
     X, lab, names, codes = _labelled(X_time, labels, groups, 3)
-    X, centres = _windows(X, seconds, window); k, one, rows = len(names), np.ones((1, len(X))), []
-    w = bootstrap_weights(len(X), groups, _strata(codes, groups), n_boot, seed); perm = permute_labels(codes, groups, n_boot, seed)
-    for t,s in enumerate(centres):
-        G = (T:=transform(X[:, t], how))@T.T
-        val, boot, null = _centroid_cosines(G, codes, k, one)[0], _centroid_cosines(G, codes, k, w), _centroid_cosines(G, perm, k, one)
-        for i,j in combinations(range(k), 2):
-            est, band = interval(_around(boot[:, i, j], val[i, j]), val[i, j], _n_units(lab, groups)), np.quantile(null[:, i, j], [.025, .975])
-            rows.append(dict(seconds=s, pair=f'{names[i]}-{names[j]}', similarity=est.value, low=est.low, high=est.high, floor_low=band[0], floor_high=band[1]))
+    X, centres = _windows(X, seconds, window)
+    k, one, rows = len(names), np.ones((1, len(X))), []
+    w = bootstrap_weights(len(X), groups, _strata(codes, groups), n_boot, seed)
+    perm = permute_labels(codes, groups, n_boot, seed)
+    for t, s in enumerate(centres):
+        G = (T := transform(X[:, t], how)) @ T.T
+        val, boot, null = (
+            _centroid_cosines(G, codes, k, one)[0],
+            _centroid_cosines(G, codes, k, w),
+            _centroid_cosines(G, perm, k, one),
+        )
+        for i, j in combinations(range(k), 2):
+            est, band = (
+                interval(_around(boot[:, i, j], val[i, j]), val[i, j], _n_units(lab, groups)),
+                np.quantile(null[:, i, j], [0.025, 0.975]),
+            )
+            rows.append(
+                dict(
+                    seconds=s,
+                    pair=f"{names[i]}-{names[j]}",
+                    similarity=est.value,
+                    low=est.low,
+                    high=est.high,
+                    floor_low=band[0],
+                    floor_high=band[1],
+                )
+            )
     return pd.DataFrame(rows)
+
 
 # %% ../nbs/api/31_similarity.ipynb #cell055
 def _mean_gaps(X, a, b, unit):
     "|difference of means| per dimension for weights a, b (perm, row), raw or in pooled SD"
     na, nb = a.sum(1, keepdims=True), b.sum(1, keepdims=True)
-    ma, mb = a@X/na, b@X/nb
-    if unit=='raw': return abs(ma-mb)
-    pooled = (a@X**2-na*ma**2+b@X**2-nb*mb**2)/(na+nb-2)
-    return abs(ma-mb)/np.sqrt(np.maximum(pooled, 1e-300))
+    ma, mb = a @ X / na, b @ X / nb
+    if unit == "raw":
+        return abs(ma - mb)
+    pooled = (a @ X**2 - na * ma**2 + b @ X**2 - nb * mb**2) / (na + nb - 2)
+    return abs(ma - mb) / np.sqrt(np.maximum(pooled, 1e-300))
+
 
 def _differing_row(X, is_a, groups, threshold, unit, n_perm, seed):
-    perm = permute_labels(is_a, groups, n_perm, seed); lab = np.vstack([is_a, perm]).astype(float)
-    share = np.concatenate([(_mean_gaps(X, l, 1-l, unit)>threshold).mean(1) for l in np.array_split(lab, max(1, len(lab)//100))])
-    return dict(share=share[0], floor=share[1:].mean(), floor_high=np.quantile(share[1:], .95), p=permutation_p(share[0], share[1:]), n=_n_units(is_a, groups))
+    perm = permute_labels(is_a, groups, n_perm, seed)
+    lab = np.vstack([is_a, perm]).astype(float)
+    share = np.concatenate(
+        [
+            (_mean_gaps(X, l, 1 - l, unit) > threshold).mean(1)
+            for l in np.array_split(lab, max(1, len(lab) // 100))
+        ]
+    )
+    return dict(
+        share=share[0],
+        floor=share[1:].mean(),
+        floor_high=np.quantile(share[1:], 0.95),
+        p=permutation_p(share[0], share[1:]),
+        n=_n_units(is_a, groups),
+    )
+
 
 # %% ../nbs/api/31_similarity.ipynb #cell056
 def differing_dimensions(
-    X:np.ndarray, # (row, d) vectors
-    labels:np.ndarray, # (row,) emotions
-    threshold:float=.1, # a dimension differs when its means are further apart than this
-    unit:str='raw', # unit of the threshold: "raw" or "pooled_sd"
-    groups:np.ndarray|None=None, # (row,) units that move together
-    n_perm:int=500, # permutations within the two emotions of a pair
-    seed:int=0 # seed
-)->pd.DataFrame: # pair, share, floor (mean under shuffled labels), floor_high (its 95% point), p, n, threshold, unit
+    X: np.ndarray,  # (row, d) vectors
+    labels: np.ndarray,  # (row,) emotions
+    threshold: float = 0.1,  # a dimension differs when its means are further apart than this
+    unit: str = "raw",  # unit of the threshold: "raw" or "pooled_sd"
+    groups: np.ndarray | None = None,  # (row,) units that move together
+    n_perm: int = 500,  # permutations within the two emotions of a pair
+    seed: int = 0,  # seed
+) -> pd.DataFrame:  # pair, share, floor (mean under shuffled labels), floor_high (its 95% point), p, n, threshold, unit
     "Share of dimensions whose emotion means differ by more than a threshold, pair by pair, against shuffled labels"
-    if unit not in ('raw', 'pooled_sd'): raise ValueError(f"unit must be 'raw' or 'pooled_sd', got {unit!r}")
-    if not threshold>0: raise ValueError(f"threshold must be positive, got {threshold!r}")
-    X, lab, names, codes = _labelled(X, labels, groups); rows = []
-    for i,j in combinations(range(len(names)), 2):
-        keep = (codes==i)|(codes==j); g = None if groups is None else np.asarray(groups)[keep]
-        rows.append(dict(pair=f'{names[i]}-{names[j]}') | _differing_row(X[keep], codes[keep]==i, g, threshold, unit, n_perm, seed))
+    if unit not in ("raw", "pooled_sd"):
+        raise ValueError(f"unit must be 'raw' or 'pooled_sd', got {unit!r}")
+    if not threshold > 0:
+        raise ValueError(f"threshold must be positive, got {threshold!r}")
+    X, lab, names, codes = _labelled(X, labels, groups)
+    rows = []
+    for i, j in combinations(range(len(names)), 2):
+        keep = (codes == i) | (codes == j)
+        g = None if groups is None else np.asarray(groups)[keep]
+        rows.append(
+            dict(pair=f"{names[i]}-{names[j]}")
+            | _differing_row(X[keep], codes[keep] == i, g, threshold, unit, n_perm, seed)
+        )
     return pd.DataFrame(rows).assign(threshold=threshold, unit=unit)
+
 
 # %% ../nbs/api/31_similarity.ipynb #cell061
 def embed_2d(
-    X:np.ndarray, # (row, d) vectors
-    method:str='pca', # "pca" or "umap"
-    seed:int=0, # seed of UMAP
-    how:str='centered', # geometry
-    **kwargs # settings of `umap.UMAP`, such as n_neighbors
-)->pd.DataFrame: # x, y of each row; `attrs["explained"]` holds PCA's share of variance
+    X: np.ndarray,  # (row, d) vectors
+    method: str = "pca",  # "pca" or "umap"
+    seed: int = 0,  # seed of UMAP
+    how: str = "centered",  # geometry
+    **kwargs,  # settings of `umap.UMAP`, such as n_neighbors
+) -> pd.DataFrame:  # x, y of each row; `attrs["explained"]` holds PCA's share of variance
     "Two coordinates a row for a picture; raises ValueError for fewer than three rows"
-    if method not in ('pca', 'umap'): raise ValueError(f"method must be 'pca' or 'umap', got {method!r}")
+    if method not in ("pca", "umap"):
+        raise ValueError(f"method must be 'pca' or 'umap', got {method!r}")
     T = transform(X, how)
-    if len(T)<3: raise ValueError(f"a picture needs at least three rows, got {len(T)}")
-    if method=='umap': return pd.DataFrame(_umap(T, seed, **kwargs), columns=['x', 'y'])
-    U, s, Vt = np.linalg.svd(T-T.mean(0), full_matrices=False)
+    if len(T) < 3:
+        raise ValueError(f"a picture needs at least three rows, got {len(T)}")
+    if method == "umap":
+        return pd.DataFrame(_umap(T, seed, **kwargs), columns=["x", "y"])
+    U, s, Vt = np.linalg.svd(T - T.mean(0), full_matrices=False)
     sign = np.sign(Vt[:2][[0, 1], abs(Vt[:2]).argmax(1)])
-    out = pd.DataFrame(U[:, :2]*s[:2]*sign, columns=['x', 'y'])
-    out.attrs['explained'] = [float(v) for v in s[:2]**2/(s**2).sum()]
+    out = pd.DataFrame(U[:, :2] * s[:2] * sign, columns=["x", "y"])
+    out.attrs["explained"] = [float(v) for v in s[:2] ** 2 / (s**2).sum()]
     return out
+
 
 def _umap(T, seed, n_neighbors=15, **kwargs):
     import warnings
     from umap import UMAP
+
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        return UMAP(n_components=2, n_neighbors=min(n_neighbors, len(T)-1), random_state=seed, n_jobs=1, **kwargs).fit_transform(T)
+        warnings.simplefilter("ignore")
+        return UMAP(
+            n_components=2,
+            n_neighbors=min(n_neighbors, len(T) - 1),
+            random_state=seed,
+            n_jobs=1,
+            **kwargs,
+        ).fit_transform(T)
+
 
 # %% ../nbs/api/31_similarity.ipynb #cell067
 def _distances(X, how, metric, fit_on=None):
     T = transform(X, how, fit_on)
-    if metric=='cosine': U = _unit(T); D = 1-np.clip(U@U.T, -1, 1)
-    else: sq = (T**2).sum(1); D = np.sqrt(np.maximum(sq[:, None]+sq-2*T@T.T, 0))
-    D = (D+D.T)/2; np.fill_diagonal(D, 0)
+    if metric == "cosine":
+        U = _unit(T)
+        D = 1 - np.clip(U @ U.T, -1, 1)
+    else:
+        sq = (T**2).sum(1)
+        D = np.sqrt(np.maximum(sq[:, None] + sq - 2 * T @ T.T, 0))
+    D = (D + D.T) / 2
+    np.fill_diagonal(D, 0)
     return D
+
 
 def _silhouettes(D, codes, k, w):
     "(b,) weighted mean silhouette; codes (b or 1, row), weights (b or 1, row)"
-    Z = np.stack([w*(codes==c) for c in range(k)], 2)
+    Z = np.stack([w * (codes == c) for c in range(k)], 2)
     own = np.broadcast_to(codes, Z.shape[:2])[..., None]
-    n = np.broadcast_to(Z.sum(1)[:, None], Z.shape); S = D@Z
+    n = np.broadcast_to(Z.sum(1)[:, None], Z.shape)
+    S = D @ Z
     w = np.broadcast_to(w, Z.shape[:2])
-    with np.errstate(invalid='ignore', divide='ignore'):
-        mean = S/n
-        a = np.take_along_axis(S, own, 2)[..., 0]/(np.take_along_axis(n, own, 2)[..., 0]-w)
-        np.put_along_axis(mean, own, np.inf, 2); b = np.nanmin(np.where(n>0, mean, np.inf), 2)
-        s = np.where(np.isfinite(a)&np.isfinite(b), (b-a)/np.maximum(a, b), 0)
-    return (np.nan_to_num(s)*w).sum(1)/w.sum(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = S / n
+        a = np.take_along_axis(S, own, 2)[..., 0] / (np.take_along_axis(n, own, 2)[..., 0] - w)
+        np.put_along_axis(mean, own, np.inf, 2)
+        b = np.nanmin(np.where(n > 0, mean, np.inf), 2)
+        s = np.where(np.isfinite(a) & np.isfinite(b), (b - a) / np.maximum(a, b), 0)
+    return (np.nan_to_num(s) * w).sum(1) / w.sum(1)
+
 
 def _chunked(D, codes, k, w, size=100):
-    return np.concatenate([_silhouettes(D, codes if len(codes)==1 else codes[i:i+size], k, w if len(w)==1 else w[i:i+size])
-                           for i in range(0, max(len(codes), len(w)), size)])
+    return np.concatenate(
+        [
+            _silhouettes(
+                D,
+                codes if len(codes) == 1 else codes[i : i + size],
+                k,
+                w if len(w) == 1 else w[i : i + size],
+            )
+            for i in range(0, max(len(codes), len(w)), size)
+        ]
+    )
+
 
 # %% ../nbs/api/31_similarity.ipynb #cell068
 def silhouette(
-    X:np.ndarray, # (row, d) vectors or two coordinates of `embed_2d`
-    labels:np.ndarray, # (row,) emotions
-    groups:np.ndarray|None=None, # (row,) units of permutation and interval
-    how:str='raw', # geometry
-    metric:str='euclidean', # "euclidean" or "cosine"
-    n_perm:int=1000, # permutations, and resamples of the interval
-    seed:int=0, # seed of both
-    fit_on:np.ndarray|None=None # rows that the geometry is fitted on
-)->Tested: # mean silhouette with interval, p and null
+    X: np.ndarray,  # (row, d) vectors or two coordinates of `embed_2d`
+    labels: np.ndarray,  # (row,) emotions
+    groups: np.ndarray | None = None,  # (row,) units of permutation and interval
+    how: str = "raw",  # geometry
+    metric: str = "euclidean",  # "euclidean" or "cosine"
+    n_perm: int = 1000,  # permutations, and resamples of the interval
+    seed: int = 0,  # seed of both
+    fit_on: np.ndarray | None = None,  # rows that the geometry is fitted on
+) -> Tested:  # mean silhouette with interval, p and null
     "Mean silhouette (Rousseeuw 1987) of emotions with an interval over prompts and a permutation p"
-    if metric not in ('euclidean', 'cosine'): raise ValueError(f"metric must be 'euclidean' or 'cosine', got {metric!r}")
+    if metric not in ("euclidean", "cosine"):
+        raise ValueError(f"metric must be 'euclidean' or 'cosine', got {metric!r}")
     X, lab, names, codes = _labelled(X, labels, groups)
     D, k, one = _distances(X, how, metric, fit_on), len(names), np.ones((1, len(X)))
     value = float(_silhouettes(D, codes[None], k, one)[0])
-    boot = _chunked(D, codes[None], k, bootstrap_weights(len(X), groups, _strata(codes, groups), n_perm, seed))
+    boot = _chunked(
+        D, codes[None], k, bootstrap_weights(len(X), groups, _strata(codes, groups), n_perm, seed)
+    )
     null = _chunked(D, permute_labels(codes, groups, n_perm, seed), k, one)
-    return Tested(interval(boot-boot.mean()+value, value, _n_units(lab, groups)), permutation_p(value, null), null)
+    return Tested(
+        interval(boot - boot.mean() + value, value, _n_units(lab, groups)),
+        permutation_p(value, null),
+        null,
+    )
+
 
 # %% ../nbs/api/31_similarity.ipynb #cell073
 def _stack(X, names):
     "Layer arrays and their names from a dict, a list or a (layer, row, d) array"
-    if isinstance(X, dict): names, X = list(X) if names is None else names, list(X.values())
-    elif not isinstance(X, (list, tuple)): X = _rows('X', X, 3)
-    names = [f'layer_{i}' for i in range(len(X))] if names is None else list(names)
-    if len(names)!=len(X): raise ValueError(f"names must have {len(X)} entries, one a layer, got {len(names)}")
-    if len({np.shape(x)[0] for x in X})>1: raise ValueError(f"all layers need the same rows, got {[np.shape(x)[0] for x in X]}")
+    if isinstance(X, dict):
+        names, X = list(X) if names is None else names, list(X.values())
+    elif not isinstance(X, (list, tuple)):
+        X = _rows("X", X, 3)
+    names = [f"layer_{i}" for i in range(len(X))] if names is None else list(names)
+    if len(names) != len(X):
+        raise ValueError(f"names must have {len(X)} entries, one a layer, got {len(names)}")
+    if len({np.shape(x)[0] for x in X}) > 1:
+        raise ValueError(f"all layers need the same rows, got {[np.shape(x)[0] for x in X]}")
     return list(X), names
+
 
 def _bar(items, progress):
     "A progress bar that appears on work longer than two seconds"
-    if not progress: return items
+    if not progress:
+        return items
     from tqdm.auto import tqdm
-    return tqdm(items, delay=2, desc='layers')
+
+    return tqdm(items, delay=2, desc="layers")
+
 
 def layer_table(
-    X:np.ndarray|dict, # (layer, row, d), or name -> (row, d) where widths differ
-    labels:np.ndarray, # (row,) emotions
-    groups:np.ndarray|None=None, # (row,) units
-    names:list|None=None, # layer names
-    how:str='centered', # geometry
-    n_perm:int=500, # permutations, the same for every layer
-    seed:int=0, # seed
-    progress:bool=True # show a progress bar on long work
-)->pd.DataFrame: # one row a layer: within, between, difference, R2, silhouette, intervals, p and p_max of each
-    "Similarity statistics of a stack of layers with p-values corrected over layers by the maximum statistic"
-    X, names = _stack(X, names); rows, nulls, seen = [], [[], [], []], [[], [], []]
-    for name,x in _bar(list(zip(names, X)), progress):
-        wb, sil = within_between(x, labels, groups, how, n_perm, seed), silhouette(x, labels, groups, how, 'cosine', n_perm, seed)
-        rows.append(dict(layer=len(rows), name=name) | wb.table_row() | {f'silhouette{s}': v for s,v in zip(('', '_low', '_high', '_p'),
-                    (sil.estimate.value, sil.estimate.low, sil.estimate.high, sil.p))})
-        for l,o,(v, n) in zip(nulls, seen, ((wb.difference.estimate.value, wb.difference.null), (wb.permanova.R2, wb.permanova.null), (sil.estimate.value, sil.null))):
-            l.append(n); o.append(v)
-    p = {k: max_t(o, np.stack(l, 1), standardize=True) for k,o,l in zip(('p_max', 'p_permanova_max', 'silhouette_p_max'), seen, nulls)}
+    X: np.ndarray | dict,  # (layer, row, d), or name -> (row, d) where widths differ
+    labels: np.ndarray,  # (row,) emotions
+    groups: np.ndarray | None = None,  # (row,) units
+    names: list | None = None,  # layer names
+    how: str = "centered",  # geometry
+    n_perm: int = 500,  # permutations, the same for every layer
+    seed: int = 0,  # seed
+    progress: bool = True,  # show a progress bar on long work
+) -> pd.DataFrame:  # one row a layer
+    """Similarity statistics of a stack of layers with p-values corrected over layers by the maximum statistic
+
+    Returns one row a layer: within, between, difference, R2, silhouette, intervals, p and p_max
+    of each.
+    """
+    X, names = _stack(X, names)
+    rows, nulls, seen = [], [[], [], []], [[], [], []]
+    for name, x in _bar(list(zip(names, X)), progress):
+        wb, sil = (
+            within_between(x, labels, groups, how, n_perm, seed),
+            silhouette(x, labels, groups, how, "cosine", n_perm, seed),
+        )
+        rows.append(
+            dict(layer=len(rows), name=name)
+            | wb.table_row()
+            | {
+                f"silhouette{s}": v
+                for s, v in zip(
+                    ("", "_low", "_high", "_p"),
+                    (sil.estimate.value, sil.estimate.low, sil.estimate.high, sil.p),
+                )
+            }
+        )
+        for l, o, (v, n) in zip(
+            nulls,
+            seen,
+            (
+                (wb.difference.estimate.value, wb.difference.null),
+                (wb.permanova.R2, wb.permanova.null),
+                (sil.estimate.value, sil.null),
+            ),
+        ):
+            l.append(n)
+            o.append(v)
+    p = {
+        k: max_t(o, np.stack(l, 1), standardize=True)
+        for k, o, l in zip(("p_max", "p_permanova_max", "silhouette_p_max"), seen, nulls)
+    }
     return pd.DataFrame(rows).assign(**p)
+
 
 # %% ../nbs/api/31_similarity.ipynb #cell078
 def _mantel(S, V, kind):
     "Function of emotion orders (b, k) -> correlation of centroid distance and circumplex distance"
     from scipy.stats import rankdata
-    up = np.triu_indices(len(S), 1); rank = rankdata if kind=='spearman' else (lambda v: v)
-    z = lambda v: (v-v.mean())/max(v.std(), 1e-12)
+
+    up = np.triu_indices(len(S), 1)
+    rank = rankdata if kind == "spearman" else (lambda v: v)
+    z = lambda v: (v - v.mean()) / max(v.std(), 1e-12)
     b = z(rank(V[up]))
-    return lambda orders: np.array([z(rank((1-S)[np.ix_(o, o)][up]))@b/len(b) for o in orders])
+    return lambda orders: np.array(
+        [z(rank((1 - S)[np.ix_(o, o)][up])) @ b / len(b) for o in orders]
+    )
+
 
 def circumplex_test(
-    similarity:pd.DataFrame, # (emotion, emotion) cosines of centroids, see `centroid_similarity`
-    positions:dict|None=None, # emotion -> (valence, arousal); None: `VALENCE_AROUSAL`
-    kind:str='spearman', # "spearman" or "pearson"
-    max_perm:int=5040, # all orders are tried up to this many, else this many random ones
-    seed:int=0 # seed of random orders
-)->Tested: # Mantel correlation (no interval), p over relabelled emotions; n is the number of emotions
-    "Mantel test (1967): are emotions that lie apart in valence and arousal also apart in the model?"
-    if kind not in ('spearman', 'pearson'): raise ValueError(f"kind must be 'spearman' or 'pearson', got {kind!r}")
+    similarity: pd.DataFrame,  # (emotion, emotion) cosines of centroids, see `centroid_similarity`
+    positions: dict | None = None,  # emotion -> (valence, arousal); None: `VALENCE_AROUSAL`
+    kind: str = "spearman",  # "spearman" or "pearson"
+    max_perm: int = 5040,  # all orders are tried up to this many, else this many random ones
+    seed: int = 0,  # seed of random orders
+) -> Tested:  # Mantel correlation (no interval), p over relabelled emotions
+    """Mantel test (1967): are emotions that lie apart in valence and arousal also apart in the model?
+
+    Returns Mantel correlation (no interval), p over relabelled emotions; n is the number of
+    emotions.
+    """
+    if kind not in ("spearman", "pearson"):
+        raise ValueError(f"kind must be 'spearman' or 'pearson', got {kind!r}")
     names, positions = list(similarity.index), VALENCE_AROUSAL if positions is None else positions
-    if names!=list(similarity.columns) or len(names)<4: raise ValueError(f"similarity must be square with at least four emotions, got {similarity.shape}")
-    if missing:=[e for e in names if e not in positions]: raise ValueError(f"positions lack {missing}; there are {sorted(positions)}")
-    P, S, k = np.array([positions[e] for e in names], float), _rows('similarity', similarity.values), len(names)
-    stat = _mantel(S, np.linalg.norm(P[:, None]-P, axis=-1), kind)
-    rng, exact = np.random.default_rng(seed), np.prod(np.arange(1., k+1))<=max_perm
-    orders = list(permutations(range(k)))[1:] if exact else [rng.permutation(k) for _ in range(max_perm)]
+    if names != list(similarity.columns) or len(names) < 4:
+        raise ValueError(
+            f"similarity must be square with at least four emotions, got {similarity.shape}"
+        )
+    if missing := [e for e in names if e not in positions]:
+        raise ValueError(f"positions lack {missing}; there are {sorted(positions)}")
+    P, S, k = (
+        np.array([positions[e] for e in names], float),
+        _rows("similarity", similarity.values),
+        len(names),
+    )
+    stat = _mantel(S, np.linalg.norm(P[:, None] - P, axis=-1), kind)
+    rng, exact = np.random.default_rng(seed), np.prod(np.arange(1.0, k + 1)) <= max_perm
+    orders = (
+        list(permutations(range(k)))[1:] if exact else [rng.permutation(k) for _ in range(max_perm)]
+    )
     null, value = stat(orders), float(stat([range(k)])[0])
     return Tested(Estimate(value, np.nan, np.nan, k), permutation_p(value, null), null)

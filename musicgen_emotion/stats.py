@@ -11,539 +11,798 @@ import pandas as pd
 from .core import check_count
 
 # %% auto #0
-__all__ = ['Estimate', 'label_per_group', 'permute_labels', 'permutation_p', 'Tested', 'permutation_test', 'bootstrap_weights',
-           'interval', 'bootstrap', 'paired_difference', 'Permanova', 'permanova', 'max_t', 'fdr', 'cohens_d',
-           'hedges_g', 'cliffs_delta', 'eta_squared', 'wilson', 'balanced_accuracies', 'balanced_accuracy',
-           'correlation', 'partial_correlation', 'ratio_of_medians', 'trend_test', 'participation_ratio']
+__all__ = [
+    "Estimate",
+    "label_per_group",
+    "permute_labels",
+    "permutation_p",
+    "Tested",
+    "permutation_test",
+    "bootstrap_weights",
+    "interval",
+    "bootstrap",
+    "paired_difference",
+    "Permanova",
+    "permanova",
+    "max_t",
+    "fdr",
+    "cohens_d",
+    "hedges_g",
+    "cliffs_delta",
+    "eta_squared",
+    "wilson",
+    "balanced_accuracies",
+    "balanced_accuracy",
+    "correlation",
+    "partial_correlation",
+    "ratio_of_medians",
+    "trend_test",
+    "participation_ratio",
+]
+
 
 # %% ../nbs/api/14_stats.ipynb #cell009
 @dataclass(frozen=True)
 class Estimate:
     "A number with its interval: `value`, `low`, `high` and `n` independent units; raises ValueError when they contradict each other."
-    value:float # the point estimate
-    low:float # lower end of the interval, NaN when none was computed
-    high:float # upper end of the interval, NaN when none was computed
-    n:int # independent units behind the number (groups, prompts or clips; never timesteps or pairs)
+
+    value: float  # the point estimate
+    low: float  # lower end of the interval, NaN when none was computed
+    high: float  # upper end of the interval, NaN when none was computed
+    n: int  # independent units behind the number (groups, prompts or clips; never timesteps or pairs)
+
     def __post_init__(self):
-        for k in ('value','low','high'): object.__setattr__(self, k, float(getattr(self, k)))
-        object.__setattr__(self, 'n', check_count('n', self.n))
-        if math.isnan(self.low)!=math.isnan(self.high): raise ValueError(f"give both ends of the interval or neither, got low={self.low}, high={self.high}")
+        for k in ("value", "low", "high"):
+            object.__setattr__(self, k, float(getattr(self, k)))
+        object.__setattr__(self, "n", check_count("n", self.n))
+        if math.isnan(self.low) != math.isnan(self.high):
+            raise ValueError(
+                f"give both ends of the interval or neither, got low={self.low}, high={self.high}"
+            )
         low, high = self.low, self.high
-        if low>high:
-            if low-high>1e-9*max(abs(low), abs(high)): raise ValueError(f"low must not exceed high, got low={low}, high={high}")
-            object.__setattr__(self, 'low', high); object.__setattr__(self, 'high', low)
-    def __str__(self): return f'{self.value:.3f} [{self.low:.3f}, {self.high:.3f}], n={self.n}'
+        if low > high:
+            if low - high > 1e-9 * max(abs(low), abs(high)):
+                raise ValueError(f"low must not exceed high, got low={low}, high={high}")
+            object.__setattr__(self, "low", high)
+            object.__setattr__(self, "high", low)
+
+    def __str__(self):
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}], n={self.n}"
+
     @property
-    def half_width(self)->float: # half of the interval's width, same unit as `value`
+    def half_width(self) -> float:  # half of the interval's width, same unit as `value`
         "How far the interval reaches to either side on average"
-        return (self.high-self.low)/2
-    def excludes(self,
-        x:float=0. # the value that a claim has to exclude
-    )->bool: # True when `x` lies outside the interval; False without an interval
+        return (self.high - self.low) / 2
+
+    def excludes(
+        self,
+        x: float = 0.0,  # the value that a claim has to exclude
+    ) -> bool:  # True when `x` lies outside the interval; False without an interval
         "Does the interval leave `x` out?"
-        return self.low>x or self.high<x
-    def table_row(self,
-        prefix:str='' # put before every key, for instance "silhouette_"
-    )->dict: # value, low, high, half_width and n
+        return self.low > x or self.high < x
+
+    def table_row(
+        self,
+        prefix: str = "",  # put before every key, for instance "silhouette_"
+    ) -> dict:  # value, low, high, half_width and n
         "The estimate as one row of a tidy table"
-        return {f'{prefix}{k}': v for k,v in dict(value=self.value, low=self.low, high=self.high, half_width=self.half_width, n=self.n).items()}
+        return {
+            f"{prefix}{k}": v
+            for k, v in dict(
+                value=self.value, low=self.low, high=self.high, half_width=self.half_width, n=self.n
+            ).items()
+        }
+
 
 # %% ../nbs/api/14_stats.ipynb #cell014
 def _finite(name, x, ndim=1):
     x = np.asarray(x, dtype=float)
-    if x.ndim!=ndim: raise ValueError(f"{name} must have {ndim} dimension(s), got shape {x.shape}")
-    if not len(x): raise ValueError(f"{name} is empty")
-    if not np.isfinite(x).all(): raise ValueError(f"{name} holds {int((~np.isfinite(x)).sum())} NaN or infinite values")
+    if x.ndim != ndim:
+        raise ValueError(f"{name} must have {ndim} dimension(s), got shape {x.shape}")
+    if not len(x):
+        raise ValueError(f"{name} is empty")
+    if not np.isfinite(x).all():
+        raise ValueError(f"{name} holds {int((~np.isfinite(x)).sum())} NaN or infinite values")
     return x
 
+
 def _level(level):
-    if not 0<level<1: raise ValueError(f"level must lie between 0 and 1, got {level!r}")
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, got {level!r}")
+
 
 def _one_of(name, x, accepted):
-    if x not in accepted: raise ValueError(f"{name} must be one of {', '.join(map(repr, accepted))}, got {x!r}")
+    if x not in accepted:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, accepted))}, got {x!r}")
+
 
 def _codes(name, x, n=None):
     "Integer codes and the sorted distinct values of a label vector"
     x = np.asarray(x)
-    if x.ndim!=1: raise ValueError(f"{name} must have one dimension, got shape {x.shape}")
-    if n is not None and len(x)!=n: raise ValueError(f"{name} has {len(x)} entries, but there are {n} rows")
-    if pd.isna(x).any(): raise ValueError(f"{name} holds {int(pd.isna(x).sum())} missing entries")
+    if x.ndim != 1:
+        raise ValueError(f"{name} must have one dimension, got shape {x.shape}")
+    if n is not None and len(x) != n:
+        raise ValueError(f"{name} has {len(x)} entries, but there are {n} rows")
+    if pd.isna(x).any():
+        raise ValueError(f"{name} holds {int(pd.isna(x).sum())} missing entries")
     values, codes = np.unique(x, return_inverse=True)
     return codes, values
 
+
 # %% ../nbs/api/14_stats.ipynb #cell015
 def label_per_group(
-    labels:np.ndarray, # (row,) any labels
-    groups:np.ndarray # (row,) group of each row
-)->np.ndarray|None: # (group,) label of each sorted group, or None when a group holds several labels
-    "The label of each group where labels are constant within groups"
-    lab, values = _codes('labels', labels)
-    g, names = _codes('groups', groups, len(lab))
-    first = np.zeros(len(names), int); first[g] = lab
-    return values[first] if (first[g]==lab).all() else None
+    labels: np.ndarray,  # (row,) any labels
+    groups: np.ndarray,  # (row,) group of each row
+) -> np.ndarray | None:  # (group,) label of each sorted group
+    """The label of each group where labels are constant within groups
+
+    Returns (group,) label of each sorted group, or None when a group holds several labels.
+    """
+    lab, values = _codes("labels", labels)
+    g, names = _codes("groups", groups, len(lab))
+    first = np.zeros(len(names), int)
+    first[g] = lab
+    return values[first] if (first[g] == lab).all() else None
+
 
 # %% ../nbs/api/14_stats.ipynb #cell019
 def _shuffle_within(lab, g, rng):
     out = lab.copy()
     for k in np.unique(g):
-        i = np.flatnonzero(g==k); out[i] = lab[rng.permutation(i)]
+        i = np.flatnonzero(g == k)
+        out[i] = lab[rng.permutation(i)]
     return out
+
 
 def _distinct(lab, n):
     "Number of different arrangements of these labels (float, may be inf)"
     counts = np.unique(lab, return_counts=True)[1]
-    return math.exp(min(700, math.lgamma(n+1)-sum(math.lgamma(c+1) for c in counts)))
+    return math.exp(min(700, math.lgamma(n + 1) - sum(math.lgamma(c + 1) for c in counts)))
+
 
 # %% ../nbs/api/14_stats.ipynb #cell020
 def permute_labels(
-    labels:np.ndarray, # (row,) labels
-    groups:np.ndarray|None=None, # (row,) units that must stay together; None: every row is a unit
-    n_perm:int=1000, # number of permutations
-    seed:int=0, # seed of the shuffles
-    how:str='auto' # "between" groups, "within" groups, "free" over rows, or "auto": between if labels are constant within groups, else within
-)->np.ndarray: # (permutation, row) shuffled labels, same dtype as `labels`
+    labels: np.ndarray,  # (row,) labels
+    groups: np.ndarray
+    | None = None,  # (row,) units that must stay together; None: every row is a unit
+    n_perm: int = 1000,  # number of permutations
+    seed: int = 0,  # seed of the shuffles
+    how: str = "auto",  # "between" groups, "within" groups, "free" over rows, or "auto": between if labels are constant within groups, else within
+) -> np.ndarray:  # (permutation, row) shuffled labels, same dtype as `labels`
     "Labels shuffled as the design allows. Raises ValueError where no label can move; warns where p < .05 is out of reach."
-    check_count('n_perm', n_perm); _one_of('how', how, ('auto','between','within','free'))
-    lab, values = _codes('labels', labels)
-    g, rng = _codes('groups', np.arange(len(lab)) if groups is None or how=='free' else groups, len(lab))[0], np.random.default_rng(seed)
+    check_count("n_perm", n_perm)
+    _one_of("how", how, ("auto", "between", "within", "free"))
+    lab, values = _codes("labels", labels)
+    g, rng = (
+        _codes(
+            "groups", np.arange(len(lab)) if groups is None or how == "free" else groups, len(lab)
+        )[0],
+        np.random.default_rng(seed),
+    )
     per = label_per_group(lab, g)
-    if len(values)<2: raise ValueError(f"labels hold one class only ({values.tolist()[0]!r}); a permutation needs two")
-    if how=='between' and per is None: raise ValueError("how='between' needs labels that are constant within groups")
-    if per is None or how=='within':
-        if per is not None: raise ValueError("no label can move within groups: every group holds one label")
+    if len(values) < 2:
+        raise ValueError(
+            f"labels hold one class only ({values.tolist()[0]!r}); a permutation needs two"
+        )
+    if how == "between" and per is None:
+        raise ValueError("how='between' needs labels that are constant within groups")
+    if per is None or how == "within":
+        if per is not None:
+            raise ValueError("no label can move within groups: every group holds one label")
         return values[np.stack([_shuffle_within(lab, g, rng) for _ in range(n_perm)])]
-    if (m:=_distinct(per, len(per)))<20: warnings.warn(f"only {m:.0f} distinct relabelings of {len(per)} groups exist; p cannot fall below .05")
+    if (m := _distinct(per, len(per))) < 20:
+        warnings.warn(
+            f"only {m:.0f} distinct relabelings of {len(per)} groups exist; p cannot fall below .05"
+        )
     return values[rng.permuted(np.tile(per, (n_perm, 1)), axis=1)[:, g]]
+
 
 # %% ../nbs/api/14_stats.ipynb #cell025
 def permutation_p(
-    observed:float|np.ndarray, # statistic(s) on the real labels, () or (test,)
-    null:np.ndarray, # (permutation,) or (permutation, test) statistic(s) on shuffled labels
-    alternative:str='greater' # "greater", "less" or "two-sided" (distance from the null's mean)
-)->float|np.ndarray: # p = (1 + b) / (1 + m), one per test
+    observed: float | np.ndarray,  # statistic(s) on the real labels, () or (test,)
+    null: np.ndarray,  # (permutation,) or (permutation, test) statistic(s) on shuffled labels
+    alternative: str = "greater",  # "greater", "less" or "two-sided" (distance from the null's mean)
+) -> float | np.ndarray:  # p = (1 + b) / (1 + m), one per test
     "Permutation p-value that is never zero (Phipson & Smyth 2010)"
-    _one_of('alternative', alternative, ('greater','less','two-sided'))
+    _one_of("alternative", alternative, ("greater", "less", "two-sided"))
     null, obs = np.asarray(null, float), np.asarray(observed, float)
-    if not len(null): raise ValueError("null holds no permutation")
-    if np.isnan(null).any() or np.isnan(obs).any(): raise ValueError("observed or null holds NaN: the statistic is undefined on some permutation")
-    if alternative=='less': null, obs = -null, -obs
-    if alternative=='two-sided': null, obs = abs(null-null.mean(0)), abs(obs-null.mean(0))
-    p = (1+(null>=obs-1e-12).sum(0))/(1+len(null))
-    return float(p) if np.ndim(p)==0 else p
+    if not len(null):
+        raise ValueError("null holds no permutation")
+    if np.isnan(null).any() or np.isnan(obs).any():
+        raise ValueError(
+            "observed or null holds NaN: the statistic is undefined on some permutation"
+        )
+    if alternative == "less":
+        null, obs = -null, -obs
+    if alternative == "two-sided":
+        null, obs = abs(null - null.mean(0)), abs(obs - null.mean(0))
+    p = (1 + (null >= obs - 1e-12).sum(0)) / (1 + len(null))
+    return float(p) if np.ndim(p) == 0 else p
+
 
 # %% ../nbs/api/14_stats.ipynb #cell030
 @dataclass(frozen=True)
 class Tested:
     "An estimate, its permutation p-value and the null distribution behind the p"
-    estimate:Estimate # the statistic with its interval (NaN ends when none was computed)
-    p:float # permutation p-value, (1 + b) / (1 + m)
-    null:np.ndarray = field(repr=False) # (permutation,) statistic on shuffled labels
+
+    estimate: Estimate  # the statistic with its interval (NaN ends when none was computed)
+    p: float  # permutation p-value, (1 + b) / (1 + m)
+    null: np.ndarray = field(repr=False)  # (permutation,) statistic on shuffled labels
+
     def __post_init__(self):
-        if not 0<self.p<=1: raise ValueError(f"p must lie in (0, 1], got {self.p!r}")
-    def table_row(self,
-        prefix:str='' # put before every key
-    )->dict: # value, low, high, half_width, n, p, floor (mean of the null)
+        if not 0 < self.p <= 1:
+            raise ValueError(f"p must lie in (0, 1], got {self.p!r}")
+
+    def table_row(
+        self,
+        prefix: str = "",  # put before every key
+    ) -> dict:  # value, low, high, half_width, n, p, floor (mean of the null)
         "The test as one row of a tidy table"
-        return self.estimate.table_row(prefix) | {f'{prefix}p': self.p, f'{prefix}floor': float(np.mean(self.null))}
+        return self.estimate.table_row(prefix) | {
+            f"{prefix}p": self.p,
+            f"{prefix}floor": float(np.mean(self.null)),
+        }
+
 
 # %% ../nbs/api/14_stats.ipynb #cell033
 def permutation_test(
-    statistic:callable, # takes a label vector (row,), returns a float
-    labels:np.ndarray, # (row,) labels
-    groups:np.ndarray|None=None, # (row,) units that move together; None: rows
-    n_perm:int=1000, # number of permutations
-    seed:int=0, # seed of the shuffles
-    alternative:str='greater' # "greater", "less" or "two-sided"
-)->Tested: # the statistic without interval, p and null; n is the number of groups (rows without groups)
-    "Test a statistic by shuffling labels between (or within) groups, see `permute_labels`"
+    statistic: callable,  # takes a label vector (row,), returns a float
+    labels: np.ndarray,  # (row,) labels
+    groups: np.ndarray | None = None,  # (row,) units that move together; None: rows
+    n_perm: int = 1000,  # number of permutations
+    seed: int = 0,  # seed of the shuffles
+    alternative: str = "greater",  # "greater", "less" or "two-sided"
+) -> Tested:  # the statistic without interval, p and null; n is the number of groups
+    """Test a statistic by shuffling labels between (or within) groups, see `permute_labels`
+
+    Returns the statistic without interval, p and null; n is the number of groups (rows without
+    groups).
+    """
     null = np.array([statistic(l) for l in permute_labels(labels, groups, n_perm, seed)], float)
     value = float(statistic(np.asarray(labels)))
     n = len(np.unique(labels if groups is None else groups)) if groups is not None else len(labels)
-    return Tested(Estimate(value, math.nan, math.nan, n), permutation_p(value, null, alternative), null)
+    return Tested(
+        Estimate(value, math.nan, math.nan, n), permutation_p(value, null, alternative), null
+    )
+
 
 # %% ../nbs/api/14_stats.ipynb #cell038
 def _units(groups, strata, n):
     "Row indices of each group, and for each stratum the codes of its groups"
-    g, names = _codes('groups', np.arange(n) if groups is None else groups, n)
+    g, names = _codes("groups", np.arange(n) if groups is None else groups, n)
     s = None if strata is None else label_per_group(strata, g)
-    if strata is not None and s is None: raise ValueError("a group spreads over several strata; strata must be constant within groups")
-    rows = np.split(np.argsort(g, kind='stable'), np.cumsum(np.bincount(g))[:-1])
-    s = np.zeros(len(names), int) if s is None else _codes('strata', s)[0]
-    return rows, [np.flatnonzero(s==k) for k in np.unique(s)]
+    if strata is not None and s is None:
+        raise ValueError(
+            "a group spreads over several strata; strata must be constant within groups"
+        )
+    rows = np.split(np.argsort(g, kind="stable"), np.cumsum(np.bincount(g))[:-1])
+    s = np.zeros(len(names), int) if s is None else _codes("strata", s)[0]
+    return rows, [np.flatnonzero(s == k) for k in np.unique(s)]
+
 
 # %% ../nbs/api/14_stats.ipynb #cell039
 def bootstrap_weights(
-    n:int, # number of rows
-    groups:np.ndarray|None=None, # (row,) units to draw; None: rows
-    strata:np.ndarray|None=None, # (row,) draw within these, constant within groups
-    n_boot:int=1000, # number of resamples
-    seed:int=0 # seed of the draws
-)->np.ndarray: # (resample, row) how often each row was drawn, float
+    n: int,  # number of rows
+    groups: np.ndarray | None = None,  # (row,) units to draw; None: rows
+    strata: np.ndarray | None = None,  # (row,) draw within these, constant within groups
+    n_boot: int = 1000,  # number of resamples
+    seed: int = 0,  # seed of the draws
+) -> np.ndarray:  # (resample, row) how often each row was drawn, float
     "Resamples as counts, so that weighted statistics of all resamples are one matrix product"
-    rows, strata_units = _units(groups, strata, check_count('n', n)); check_count('n_boot', n_boot)
+    rows, strata_units = _units(groups, strata, check_count("n", n))
+    check_count("n_boot", n_boot)
     rng, out = np.random.default_rng(seed), np.zeros((n_boot, n))
     for units in strata_units:
-        counts = rng.multinomial(len(units), np.full(len(units), 1/len(units)), size=n_boot)
-        for j,u in enumerate(units): out[:, rows[u]] = counts[:, [j]]
+        counts = rng.multinomial(len(units), np.full(len(units), 1 / len(units)), size=n_boot)
+        for j, u in enumerate(units):
+            out[:, rows[u]] = counts[:, [j]]
     return out
+
 
 # %% ../nbs/api/14_stats.ipynb #cell043
 def interval(
-    samples:np.ndarray, # (resample, ...) a statistic on resamples
-    value:float, # the statistic on the data
-    n:int, # independent units
-    level:float=.95 # share of resamples inside
-)->Estimate: # percentile interval; NaN resamples are left out
+    samples: np.ndarray,  # (resample, ...) a statistic on resamples
+    value: float,  # the statistic on the data
+    n: int,  # independent units
+    level: float = 0.95,  # share of resamples inside
+) -> Estimate:  # percentile interval; NaN resamples are left out
     "Percentile interval from resamples that are already there"
     _level(level)
-    ok = np.asarray(samples, float); ok = ok[np.isfinite(ok)]
-    if not len(ok): raise ValueError("no finite resample: the statistic is undefined on every one of them")
-    return Estimate(value, *np.quantile(ok, [(1-level)/2, (1+level)/2]), n)
+    ok = np.asarray(samples, float)
+    ok = ok[np.isfinite(ok)]
+    if not len(ok):
+        raise ValueError("no finite resample: the statistic is undefined on every one of them")
+    return Estimate(value, *np.quantile(ok, [(1 - level) / 2, (1 + level) / 2]), n)
+
 
 # %% ../nbs/api/14_stats.ipynb #cell047
 def _fast_statistic(values, rows, statistic):
-    return lambda *units: statistic(values[np.concatenate([rows[u] for us in units for u in np.atleast_1d(us)])])
+    return lambda *units: statistic(
+        values[np.concatenate([rows[u] for us in units for u in np.atleast_1d(us)])]
+    )
+
 
 def _scipy_interval(units, stat, n_boot, level, method, seed):
     from scipy import stats
+
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        res = stats.bootstrap(tuple(units), stat, n_resamples=n_boot, confidence_level=level, vectorized=False,
-                              method='BCa' if method=='bca' else 'percentile', rng=np.random.default_rng(seed))
+        warnings.simplefilter("ignore")
+        res = stats.bootstrap(
+            tuple(units),
+            stat,
+            n_resamples=n_boot,
+            confidence_level=level,
+            vectorized=False,
+            method="BCa" if method == "bca" else "percentile",
+            rng=np.random.default_rng(seed),
+        )
     return res.confidence_interval, res.bootstrap_distribution
+
 
 # %% ../nbs/api/14_stats.ipynb #cell048
 def bootstrap(
-    values:np.ndarray, # (row, ...) data; the statistic gets drawn rows
-    statistic:callable=np.mean, # takes rows, returns a float
-    groups:np.ndarray|None=None, # (row,) units to draw; None: rows
-    strata:np.ndarray|None=None, # (row,) draw within these
-    method:str='percentile', # "percentile" or "bca" (bias-corrected and accelerated, jackknife over units)
-    n_boot:int=1000, # number of resamples
-    level:float=.95, # confidence level
-    seed:int=0 # seed of the draws
-)->Estimate: # n is the number of groups
+    values: np.ndarray,  # (row, ...) data; the statistic gets drawn rows
+    statistic: callable = np.mean,  # takes rows, returns a float
+    groups: np.ndarray | None = None,  # (row,) units to draw; None: rows
+    strata: np.ndarray | None = None,  # (row,) draw within these
+    method: str = "percentile",  # "percentile" or "bca" (bias-corrected and accelerated, jackknife over units)
+    n_boot: int = 1000,  # number of resamples
+    level: float = 0.95,  # confidence level
+    seed: int = 0,  # seed of the draws
+) -> Estimate:  # n is the number of groups
     "Interval of any statistic by `scipy.stats.bootstrap` over groups (Efron & Tibshirani 1993)"
-    _one_of('method', method, ('percentile','bca')); _level(level); check_count('n_boot', n_boot)
+    _one_of("method", method, ("percentile", "bca"))
+    _level(level)
+    check_count("n_boot", n_boot)
     values = np.asarray(values)
-    if not len(values): raise ValueError("values is empty")
-    if values.dtype.kind=='f' and not np.isfinite(values).all(): raise ValueError("values hold NaN or infinite entries")
+    if not len(values):
+        raise ValueError("values is empty")
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise ValueError("values hold NaN or infinite entries")
     rows, units = _units(groups, strata, len(values))
-    if min(map(len, units))<2: raise ValueError(f"a bootstrap needs at least two units in each stratum, got {[len(u) for u in units]}")
-    ci, dist = _scipy_interval(units, _fast_statistic(values, rows, statistic), n_boot, level, method, seed)
-    if not np.isfinite(ci).all(): return interval(dist, float(statistic(values)), len(rows), level)
+    if min(map(len, units)) < 2:
+        raise ValueError(
+            f"a bootstrap needs at least two units in each stratum, got {[len(u) for u in units]}"
+        )
+    ci, dist = _scipy_interval(
+        units, _fast_statistic(values, rows, statistic), n_boot, level, method, seed
+    )
+    if not np.isfinite(ci).all():
+        return interval(dist, float(statistic(values)), len(rows), level)
     return Estimate(float(statistic(values)), *ci, len(rows))
+
 
 # %% ../nbs/api/14_stats.ipynb #cell053
 def paired_difference(
-    a:np.ndarray, # (row,) score of the first method on each row
-    b:np.ndarray, # (row,) score of the second method on the same rows
-    groups:np.ndarray|None=None, # (row,) units; None: rows
-    weights:np.ndarray|None=None, # (row,) weight of each row (for instance 1 / class size); None: equal
-    n_perm:int=1000, # sign flips, and resamples of the interval
-    level:float=.95, # confidence level
-    seed:int=0 # seed of both
-)->Tested: # weighted mean of a - b, bootstrap interval over groups, two-sided sign-flip p
+    a: np.ndarray,  # (row,) score of the first method on each row
+    b: np.ndarray,  # (row,) score of the second method on the same rows
+    groups: np.ndarray | None = None,  # (row,) units; None: rows
+    weights: np.ndarray
+    | None = None,  # (row,) weight of each row (for instance 1 / class size); None: equal
+    n_perm: int = 1000,  # sign flips, and resamples of the interval
+    level: float = 0.95,  # confidence level
+    seed: int = 0,  # seed of both
+) -> Tested:  # weighted mean of a - b, bootstrap interval over groups, two-sided sign-flip p
     "Paired comparison with whole groups resampled and flipped"
-    a, b = _finite('a', a), _finite('b', b)
-    if len(a)!=len(b): raise ValueError(f"a and b must be paired, got {len(a)} and {len(b)} rows")
-    w = np.ones(len(a)) if weights is None else _finite('weights', weights)
+    a, b = _finite("a", a), _finite("b", b)
+    if len(a) != len(b):
+        raise ValueError(f"a and b must be paired, got {len(a)} and {len(b)} rows")
+    w = np.ones(len(a)) if weights is None else _finite("weights", weights)
     rows, _ = _units(groups, None, len(a))
-    num, den = (np.array([x[r].sum() for r in rows]) for x in (w*(a-b), w))
-    k, rng = bootstrap_weights(len(rows), n_boot=check_count('n_perm', n_perm), seed=seed), np.random.default_rng(seed+1)
-    null = rng.choice([-1., 1.], (n_perm, len(rows)))@num/den.sum()
-    value = num.sum()/den.sum()
-    return Tested(interval((k@num)/(k@den), value, len(rows), level), permutation_p(value, null, 'two-sided'), null)
+    num, den = (np.array([x[r].sum() for r in rows]) for x in (w * (a - b), w))
+    k, rng = (
+        bootstrap_weights(len(rows), n_boot=check_count("n_perm", n_perm), seed=seed),
+        np.random.default_rng(seed + 1),
+    )
+    null = rng.choice([-1.0, 1.0], (n_perm, len(rows))) @ num / den.sum()
+    value = num.sum() / den.sum()
+    return Tested(
+        interval((k @ num) / (k @ den), value, len(rows), level),
+        permutation_p(value, null, "two-sided"),
+        null,
+    )
+
 
 # %% ../nbs/api/14_stats.ipynb #cell058
 def _within_ss(D2, lab, k):
     "Within-class sum of squares of each row of label codes `lab` (permutation, row)"
     out = np.zeros(len(lab))
     for c in range(k):
-        z = (lab==c).astype(float)
-        out += ((z@D2)*z).sum(1)/(2*np.maximum(z.sum(1), 1))
+        z = (lab == c).astype(float)
+        out += ((z @ D2) * z).sum(1) / (2 * np.maximum(z.sum(1), 1))
     return out
+
 
 # %% ../nbs/api/14_stats.ipynb #cell059
 @dataclass(frozen=True)
 class Permanova:
     "Result of a PERMANOVA: pseudo-F, R² (share of squared distance that labels explain), p and the null of R²"
-    F:float # pseudo-F
-    R2:float # explained share of the total sum of squared distances, 0 to 1
-    p:float # permutation p-value of F
-    n:int # rows
-    null:np.ndarray = field(repr=False) # (permutation,) R² on shuffled labels
-    def table_row(self)->dict: # F, R2, p, n, floor (mean of the null R²)
+
+    F: float  # pseudo-F
+    R2: float  # explained share of the total sum of squared distances, 0 to 1
+    p: float  # permutation p-value of F
+    n: int  # rows
+    null: np.ndarray = field(repr=False)  # (permutation,) R² on shuffled labels
+
+    def table_row(self) -> dict:  # F, R2, p, n, floor (mean of the null R²)
         "One row of a tidy table"
         return dict(F=self.F, R2=self.R2, p=self.p, n=self.n, floor=float(self.null.mean()))
 
+
 def permanova(
-    D:np.ndarray, # (row, row) distances, symmetric with a zero diagonal
-    labels:np.ndarray, # (row,) labels
-    groups:np.ndarray|None=None, # (row,) units that move together
-    n_perm:int=1000, # permutations
-    seed:int=0 # seed
-)->Permanova: # pseudo-F, R², p, null
+    D: np.ndarray,  # (row, row) distances, symmetric with a zero diagonal
+    labels: np.ndarray,  # (row,) labels
+    groups: np.ndarray | None = None,  # (row,) units that move together
+    n_perm: int = 1000,  # permutations
+    seed: int = 0,  # seed
+) -> Permanova:  # pseudo-F, R², p, null
     "Permutational multivariate analysis of variance from distances (Anderson 2001); raises ValueError for a matrix that is none"
-    D = _finite('D', D, 2)
-    if D.shape[0]!=D.shape[1] or not np.allclose(D, D.T) or not np.allclose(np.diag(D), 0, atol=1e-6): raise ValueError(f"D must be a symmetric distance matrix with a zero diagonal, got shape {D.shape}")
-    lab, values = _codes('labels', labels, len(D)); n, k = len(D), len(values)
-    if n<=k: raise ValueError(f"{n} rows in {k} classes leave nothing within classes")
-    total = (D**2).sum()/(2*n)
-    if total==0: raise ValueError("all distances are zero")
+    D = _finite("D", D, 2)
+    if (
+        D.shape[0] != D.shape[1]
+        or not np.allclose(D, D.T)
+        or not np.allclose(np.diag(D), 0, atol=1e-6)
+    ):
+        raise ValueError(
+            f"D must be a symmetric distance matrix with a zero diagonal, got shape {D.shape}"
+        )
+    lab, values = _codes("labels", labels, len(D))
+    n, k = len(D), len(values)
+    if n <= k:
+        raise ValueError(f"{n} rows in {k} classes leave nothing within classes")
+    total = (D**2).sum() / (2 * n)
+    if total == 0:
+        raise ValueError("all distances are zero")
     within = _within_ss(D**2, np.vstack([lab, permute_labels(lab, groups, n_perm, seed)]), k)
-    R2, F = 1-within/total, (total-within)/(k-1)/np.maximum(within/(n-k), 1e-300)
+    R2, F = 1 - within / total, (total - within) / (k - 1) / np.maximum(within / (n - k), 1e-300)
     return Permanova(float(F[0]), float(R2[0]), permutation_p(R2[0], R2[1:]), n, R2[1:])
+
 
 # %% ../nbs/api/14_stats.ipynb #cell064
 def max_t(
-    observed:np.ndarray, # (test,) statistics on the real labels
-    null:np.ndarray, # (permutation, test) the same statistics on shuffled labels; the same shuffle in a row
-    alternative:str='greater', # "greater", "less" or "two-sided"
-    standardize:bool=False # scale each test by its null's mean and SD, for statistics of unlike spread
-)->np.ndarray: # (test,) p-values that hold for all tests together
+    observed: np.ndarray,  # (test,) statistics on the real labels
+    null: np.ndarray,  # (permutation, test) the same statistics on shuffled labels; the same shuffle in a row
+    alternative: str = "greater",  # "greater", "less" or "two-sided"
+    standardize: bool = False,  # scale each test by its null's mean and SD, for statistics of unlike spread
+) -> np.ndarray:  # (test,) p-values that hold for all tests together
     "Family-wise p by the permutation distribution of the largest statistic (Westfall & Young 1993)"
-    _one_of('alternative', alternative, ('greater','less','two-sided'))
-    obs, null = _finite('observed', observed), _finite('null', null, 2)
-    if null.shape[1]!=len(obs): raise ValueError(f"null must be (permutation, {len(obs)}), got {null.shape}")
+    _one_of("alternative", alternative, ("greater", "less", "two-sided"))
+    obs, null = _finite("observed", observed), _finite("null", null, 2)
+    if null.shape[1] != len(obs):
+        raise ValueError(f"null must be (permutation, {len(obs)}), got {null.shape}")
     if standardize:
-        both = np.vstack([obs, null]); sd = both.std(0)
-        obs, null = ((x-both.mean(0))/np.where(sd>0, sd, 1) for x in (obs, null))
-    if alternative!='greater': obs, null = (-obs, -null) if alternative=='less' else (abs(obs), abs(null))
+        both = np.vstack([obs, null])
+        sd = both.std(0)
+        obs, null = ((x - both.mean(0)) / np.where(sd > 0, sd, 1) for x in (obs, null))
+    if alternative != "greater":
+        obs, null = (-obs, -null) if alternative == "less" else (abs(obs), abs(null))
     return np.asarray(permutation_p(obs, np.repeat(null.max(1)[:, None], len(obs), 1)))
+
 
 # %% ../nbs/api/14_stats.ipynb #cell068
 def fdr(
-    p:np.ndarray # (test,) p-values
-)->np.ndarray: # (test,) q-values; keeping q < .05 bounds the expected share of false finds at 5%
+    p: np.ndarray,  # (test,) p-values
+) -> np.ndarray:  # (test,) q-values; keeping q < .05 bounds the expected share of false finds at 5%
     "Benjamini-Hochberg adjusted p-values, as `statsmodels` computes them"
     from statsmodels.stats.multitest import multipletests
-    p = _finite('p', p)
-    if p.min()<0 or p.max()>1: raise ValueError(f"p-values lie between 0 and 1, got {p.min()} to {p.max()}")
-    return multipletests(p, method='fdr_bh')[1]
+
+    p = _finite("p", p)
+    if p.min() < 0 or p.max() > 1:
+        raise ValueError(f"p-values lie between 0 and 1, got {p.min()} to {p.max()}")
+    return multipletests(p, method="fdr_bh")[1]
+
 
 # %% ../nbs/api/14_stats.ipynb #cell073
 def _two(a, b):
-    a, b = _finite('a', a), _finite('b', b)
-    if min(len(a), len(b))<2: raise ValueError(f"both samples need at least two values, got {len(a)} and {len(b)}")
+    a, b = _finite("a", a), _finite("b", b)
+    if min(len(a), len(b)) < 2:
+        raise ValueError(f"both samples need at least two values, got {len(a)} and {len(b)}")
     return a, b
 
+
 def cohens_d(
-    a:np.ndarray, # (row,) first sample
-    b:np.ndarray, # (row,) second sample
-    hedges:bool=False, # apply the small-sample correction
-    level:float=.95 # confidence level
-)->Estimate: # (mean a - mean b) / pooled SD with its normal interval
+    a: np.ndarray,  # (row,) first sample
+    b: np.ndarray,  # (row,) second sample
+    hedges: bool = False,  # apply the small-sample correction
+    level: float = 0.95,  # confidence level
+) -> Estimate:  # (mean a - mean b) / pooled SD with its normal interval
     "Cohen's d, or Hedges' g (Hedges & Olkin 1985); raises ValueError when both samples are constant"
     from scipy import stats
-    _level(level); (a, b) = _two(a, b); m = len(a)+len(b)
-    sd = math.sqrt(((len(a)-1)*a.var(ddof=1)+(len(b)-1)*b.var(ddof=1))/(m-2))
-    if sd==0: raise ValueError("both samples are constant: d is undefined")
-    d = (a.mean()-b.mean())/sd*((1-3/(4*m-9)) if hedges else 1)
-    half = stats.norm.ppf((1+level)/2)*math.sqrt(m/(len(a)*len(b))+d*d/(2*m))
-    return Estimate(d, d-half, d+half, m)
+
+    _level(level)
+    (a, b) = _two(a, b)
+    m = len(a) + len(b)
+    sd = math.sqrt(((len(a) - 1) * a.var(ddof=1) + (len(b) - 1) * b.var(ddof=1)) / (m - 2))
+    if sd == 0:
+        raise ValueError("both samples are constant: d is undefined")
+    d = (a.mean() - b.mean()) / sd * ((1 - 3 / (4 * m - 9)) if hedges else 1)
+    half = stats.norm.ppf((1 + level) / 2) * math.sqrt(m / (len(a) * len(b)) + d * d / (2 * m))
+    return Estimate(d, d - half, d + half, m)
+
 
 # %% ../nbs/api/14_stats.ipynb #cell077
 def hedges_g(
-    a:np.ndarray, # (row,) first sample
-    b:np.ndarray, # (row,) second sample
-    level:float=.95 # confidence level
-)->Estimate: # Hedges' g with its interval
+    a: np.ndarray,  # (row,) first sample
+    b: np.ndarray,  # (row,) second sample
+    level: float = 0.95,  # confidence level
+) -> Estimate:  # Hedges' g with its interval
     "Cohen's d with the small-sample correction"
     return cohens_d(a, b, hedges=True, level=level)
 
+
 # %% ../nbs/api/14_stats.ipynb #cell080
 def cliffs_delta(
-    a:np.ndarray, # (row,) first sample
-    b:np.ndarray, # (row,) second sample
-    n_boot:int=1000, # resamples of the interval, within each sample
-    level:float=.95, # confidence level
-    seed:int=0 # seed
-)->Estimate: # P(a > b) - P(a < b), from -1 to 1
+    a: np.ndarray,  # (row,) first sample
+    b: np.ndarray,  # (row,) second sample
+    n_boot: int = 1000,  # resamples of the interval, within each sample
+    level: float = 0.95,  # confidence level
+    seed: int = 0,  # seed
+) -> Estimate:  # P(a > b) - P(a < b), from -1 to 1
     "Cliff's delta (Cliff 1993): the effect size that asks only about order"
     a, b = _two(a, b)
-    S = np.sign(a[:, None]-b)
-    wa, wb = (bootstrap_weights(len(x), n_boot=n_boot, seed=seed+i) for i,x in enumerate((a, b)))
-    return interval(((wa@S)*wb).sum(1)/S.size, S.mean(), len(a)+len(b), level)
+    S = np.sign(a[:, None] - b)
+    wa, wb = (bootstrap_weights(len(x), n_boot=n_boot, seed=seed + i) for i, x in enumerate((a, b)))
+    return interval(((wa @ S) * wb).sum(1) / S.size, S.mean(), len(a) + len(b), level)
+
 
 # %% ../nbs/api/14_stats.ipynb #cell083
 def eta_squared(
-    values:np.ndarray, # (row,) a measurement
-    labels:np.ndarray, # (row,) classes
-    groups:np.ndarray|None=None, # (row,) units of the interval
-    n_boot:int=1000, # resamples, within classes where groups allow it
-    level:float=.95, # confidence level
-    seed:int=0 # seed
-)->Estimate: # share of variance between classes, 0 to 1
+    values: np.ndarray,  # (row,) a measurement
+    labels: np.ndarray,  # (row,) classes
+    groups: np.ndarray | None = None,  # (row,) units of the interval
+    n_boot: int = 1000,  # resamples, within classes where groups allow it
+    level: float = 0.95,  # confidence level
+    seed: int = 0,  # seed
+) -> Estimate:  # share of variance between classes, 0 to 1
     "Eta squared: how much of a descriptor's variance the emotion explains; raises ValueError for one class or a constant"
-    v = _finite('values', values); lab, names = _codes('labels', labels, len(v))
-    if len(names)<2: raise ValueError(f"labels hold one class only ({names.tolist()[0]!r})")
-    if v.std()==0: raise ValueError("values are constant: eta squared is undefined")
-    z = np.eye(len(names))[lab]; strata = lab if groups is None or label_per_group(lab, groups) is not None else None
+    v = _finite("values", values)
+    lab, names = _codes("labels", labels, len(v))
+    if len(names) < 2:
+        raise ValueError(f"labels hold one class only ({names.tolist()[0]!r})")
+    if v.std() == 0:
+        raise ValueError("values are constant: eta squared is undefined")
+    z = np.eye(len(names))[lab]
+    strata = lab if groups is None or label_per_group(lab, groups) is not None else None
     w = np.vstack([np.ones(len(v)), bootstrap_weights(len(v), groups, strata, n_boot, seed)])
-    n, s, v = w@z, w@(z*(v-v.mean())[:, None]), v-v.mean()
-    total = w@v**2-(w@v)**2/w.sum(1)
-    eta = ((s**2/np.maximum(n, 1)).sum(1)-(w@v)**2/w.sum(1))/np.where(total>0, total, np.nan)
+    n, s, v = w @ z, w @ (z * (v - v.mean())[:, None]), v - v.mean()
+    total = w @ v**2 - (w @ v) ** 2 / w.sum(1)
+    eta = ((s**2 / np.maximum(n, 1)).sum(1) - (w @ v) ** 2 / w.sum(1)) / np.where(
+        total > 0, total, np.nan
+    )
     return interval(eta[1:], eta[0], len(v) if groups is None else len(np.unique(groups)), level)
+
 
 # %% ../nbs/api/14_stats.ipynb #cell088
 def wilson(
-    successes:int, # how often it worked
-    n:int, # how often it was tried, independent trials
-    level:float=.95 # confidence level
-)->Estimate: # proportion with the Wilson interval
+    successes: int,  # how often it worked
+    n: int,  # how often it was tried, independent trials
+    level: float = 0.95,  # confidence level
+) -> Estimate:  # proportion with the Wilson interval
     "Wilson score interval of a proportion (Wilson 1927)"
     from scipy import stats
-    check_count('n', n); check_count('successes', successes, 0); _level(level)
-    if successes>n: raise ValueError(f"successes must not exceed n, got {successes} of {n}")
-    return Estimate(successes/n, *stats.binomtest(int(successes), int(n)).proportion_ci(level, 'wilson'), n)
+
+    check_count("n", n)
+    check_count("successes", successes, 0)
+    _level(level)
+    if successes > n:
+        raise ValueError(f"successes must not exceed n, got {successes} of {n}")
+    return Estimate(
+        successes / n, *stats.binomtest(int(successes), int(n)).proportion_ci(level, "wilson"), n
+    )
+
 
 # %% ../nbs/api/14_stats.ipynb #cell092
 def _recall_means(y, hit, w, k):
     "Balanced accuracy of each resample (resample, layer): classes absent from a resample are left out"
-    num = np.stack([(w*(y==c))@hit for c in range(k)])
-    den = np.stack([(w*(y==c)).sum(1) for c in range(k)])[..., None]
-    with np.errstate(invalid='ignore', divide='ignore'): return np.nanmean(np.where(den>0, num/den, np.nan), 0)
+    num = np.stack([(w * (y == c)) @ hit for c in range(k)])
+    den = np.stack([(w * (y == c)).sum(1) for c in range(k)])[..., None]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.nanmean(np.where(den > 0, num / den, np.nan), 0)
+
 
 def _at_the_edge(est, level):
     "The Wilson interval with one trial a unit where all resamples are right or all wrong"
-    return wilson(round(est.value)*est.n, est.n, level) if est.low==est.high and est.value in (0., 1.) else est
+    return (
+        wilson(round(est.value) * est.n, est.n, level)
+        if est.low == est.high and est.value in (0.0, 1.0)
+        else est
+    )
+
 
 # %% ../nbs/api/14_stats.ipynb #cell093
 def balanced_accuracies(
-    y:np.ndarray, # (row,) true classes
-    predictions:np.ndarray, # (layer, row) predicted classes
-    groups:np.ndarray|None=None, # (row,) units of the interval; None: rows
-    n_boot:int=1000, # resamples, shared by all layers
-    level:float=.95, # confidence level
-    seed:int=0 # seed
-)->list[Estimate]: # one estimate a layer
+    y: np.ndarray,  # (row,) true classes
+    predictions: np.ndarray,  # (layer, row) predicted classes
+    groups: np.ndarray | None = None,  # (row,) units of the interval; None: rows
+    n_boot: int = 1000,  # resamples, shared by all layers
+    level: float = 0.95,  # confidence level
+    seed: int = 0,  # seed
+) -> list[Estimate]:  # one estimate a layer
     "Balanced accuracy of several prediction vectors on the same rows; raises ValueError for shapes that do not match"
-    lab, names = _codes('y', y); pred = np.asarray(predictions)
-    if pred.ndim!=2 or pred.shape[1]!=len(lab): raise ValueError(f"predictions must be (layer, {len(lab)}), got {pred.shape}")
-    hit = (pred==np.asarray(y)).T.astype(float)
+    lab, names = _codes("y", y)
+    pred = np.asarray(predictions)
+    if pred.ndim != 2 or pred.shape[1] != len(lab):
+        raise ValueError(f"predictions must be (layer, {len(lab)}), got {pred.shape}")
+    hit = (pred == np.asarray(y)).T.astype(float)
     strata = lab if groups is None or label_per_group(lab, groups) is not None else None
-    boot = _recall_means(lab, hit, bootstrap_weights(len(lab), groups, strata, n_boot, seed), len(names))
+    boot = _recall_means(
+        lab, hit, bootstrap_weights(len(lab), groups, strata, n_boot, seed), len(names)
+    )
     value = _recall_means(lab, hit, np.ones((1, len(lab))), len(names))[0]
     n = len(lab) if groups is None else len(np.unique(groups))
-    return [_at_the_edge(interval(boot[:, i], value[i], n, level), level) for i in range(len(value))]
+    return [
+        _at_the_edge(interval(boot[:, i], value[i], n, level), level) for i in range(len(value))
+    ]
+
 
 # %% ../nbs/api/14_stats.ipynb #cell097
 def balanced_accuracy(
-    y:np.ndarray, # (row,) true classes
-    predictions:np.ndarray, # (row,) predicted classes
-    groups:np.ndarray|None=None, # (row,) units of the interval; None: rows
-    n_boot:int=1000, # resamples
-    level:float=.95, # confidence level
-    seed:int=0 # seed
-)->Estimate: # mean recall over classes with its interval over groups
+    y: np.ndarray,  # (row,) true classes
+    predictions: np.ndarray,  # (row,) predicted classes
+    groups: np.ndarray | None = None,  # (row,) units of the interval; None: rows
+    n_boot: int = 1000,  # resamples
+    level: float = 0.95,  # confidence level
+    seed: int = 0,  # seed
+) -> Estimate:  # mean recall over classes with its interval over groups
     "Balanced accuracy with an interval by drawing whole groups"
     return balanced_accuracies(y, np.asarray(predictions)[None], groups, n_boot, level, seed)[0]
+
 
 # %% ../nbs/api/14_stats.ipynb #cell102
 def _corr(kind):
     from scipy.stats import rankdata
+
     def _r(v):
-        if kind=='spearman': v = rankdata(v, axis=0)
-        v = v-v.mean(0)
-        if v.shape[1]>2: v = v[:, :2]-v[:, 2:]@np.linalg.lstsq(v[:, 2:], v[:, :2], rcond=None)[0]
+        if kind == "spearman":
+            v = rankdata(v, axis=0)
+        v = v - v.mean(0)
+        if v.shape[1] > 2:
+            v = v[:, :2] - v[:, 2:] @ np.linalg.lstsq(v[:, 2:], v[:, :2], rcond=None)[0]
         s = np.sqrt((v**2).sum(0).prod())
-        return float(v[:, 0]@v[:, 1]/s) if s>1e-12 else np.nan
+        return float(v[:, 0] @ v[:, 1] / s) if s > 1e-12 else np.nan
+
     return _r
 
+
 def correlation(
-    x:np.ndarray, # (row,) first variable
-    y:np.ndarray, # (row,) second variable
-    kind:str='pearson', # "pearson" or "spearman"
-    groups:np.ndarray|None=None, # (row,) units of the interval
-    given:np.ndarray|None=None, # (row,) or (row, k) variables to partial out of both
-    n_boot:int=1000, # resamples
-    level:float=.95, # confidence level
-    seed:int=0 # seed
-)->Estimate: # correlation with its percentile interval over groups
+    x: np.ndarray,  # (row,) first variable
+    y: np.ndarray,  # (row,) second variable
+    kind: str = "pearson",  # "pearson" or "spearman"
+    groups: np.ndarray | None = None,  # (row,) units of the interval
+    given: np.ndarray | None = None,  # (row,) or (row, k) variables to partial out of both
+    n_boot: int = 1000,  # resamples
+    level: float = 0.95,  # confidence level
+    seed: int = 0,  # seed
+) -> Estimate:  # correlation with its percentile interval over groups
     "Pearson or Spearman correlation, partial when `given`; raises ValueError when a variable is constant"
-    _one_of('kind', kind, ('pearson','spearman')); x, y = _finite('x', x), _finite('y', y)
-    z = [] if given is None else [_finite('given', np.asarray(given, float).reshape(len(given), -1), 2)]
-    if len({len(x), len(y), *map(len, z)})>1: raise ValueError(f"all variables need the same rows, got {len(x)}, {len(y)}, {[len(v) for v in z]}")
+    _one_of("kind", kind, ("pearson", "spearman"))
+    x, y = _finite("x", x), _finite("y", y)
+    z = (
+        []
+        if given is None
+        else [_finite("given", np.asarray(given, float).reshape(len(given), -1), 2)]
+    )
+    if len({len(x), len(y), *map(len, z)}) > 1:
+        raise ValueError(
+            f"all variables need the same rows, got {len(x)}, {len(y)}, {[len(v) for v in z]}"
+        )
     data, r = np.column_stack([x, y, *z]), _corr(kind)
-    if np.isnan(r(data)): raise ValueError("a variable is constant (or fully explained by `given`): correlation is undefined")
-    rows, _ = _units(groups, None, len(x)); rng = np.random.default_rng(seed)
-    draws = rng.integers(len(rows), size=(check_count('n_boot', n_boot), len(rows)))
-    return interval([r(data[np.concatenate([rows[u] for u in d])]) for d in draws], r(data), len(rows), level)
+    if np.isnan(r(data)):
+        raise ValueError(
+            "a variable is constant (or fully explained by `given`): correlation is undefined"
+        )
+    rows, _ = _units(groups, None, len(x))
+    rng = np.random.default_rng(seed)
+    draws = rng.integers(len(rows), size=(check_count("n_boot", n_boot), len(rows)))
+    return interval(
+        [r(data[np.concatenate([rows[u] for u in d])]) for d in draws], r(data), len(rows), level
+    )
+
 
 # %% ../nbs/api/14_stats.ipynb #cell106
 def partial_correlation(
-    x:np.ndarray, # (row,) first variable
-    y:np.ndarray, # (row,) second variable
-    given:np.ndarray, # (row,) or (row, k) variables to partial out of both
-    kind:str='pearson', # "pearson" or "spearman"
-    groups:np.ndarray|None=None, # (row,) units of the interval
-    **kwargs # n_boot, level, seed of `correlation`
-)->Estimate: # partial correlation with its interval
+    x: np.ndarray,  # (row,) first variable
+    y: np.ndarray,  # (row,) second variable
+    given: np.ndarray,  # (row,) or (row, k) variables to partial out of both
+    kind: str = "pearson",  # "pearson" or "spearman"
+    groups: np.ndarray | None = None,  # (row,) units of the interval
+    **kwargs,  # n_boot, level, seed of `correlation`
+) -> Estimate:  # partial correlation with its interval
     "Correlation of what `given` leaves over in x and y"
     return correlation(x, y, kind, groups, given, **kwargs)
 
+
 # %% ../nbs/api/14_stats.ipynb #cell110
 def ratio_of_medians(
-    a:np.ndarray, # (row,) positive values, numerator
-    b:np.ndarray, # (row,) positive values, denominator
-    groups_a:np.ndarray|None=None, # (row,) units of a
-    groups_b:np.ndarray|None=None, # (row,) units of b
-    n_boot:int=1000, # resamples, drawn within each sample
-    level:float=.95, # confidence level
-    seed:int=0 # seed
-)->Estimate: # median(a) / median(b), n counts the units of both
+    a: np.ndarray,  # (row,) positive values, numerator
+    b: np.ndarray,  # (row,) positive values, denominator
+    groups_a: np.ndarray | None = None,  # (row,) units of a
+    groups_b: np.ndarray | None = None,  # (row,) units of b
+    n_boot: int = 1000,  # resamples, drawn within each sample
+    level: float = 0.95,  # confidence level
+    seed: int = 0,  # seed
+) -> Estimate:  # median(a) / median(b), n counts the units of both
     "Ratio of two medians with a bootstrap interval; raises ValueError where values are not positive"
     a, b = _two(a, b)
-    if min(a.min(), b.min())<=0: raise ValueError(f"a ratio needs positive values, got a minimum of {min(a.min(), b.min())}")
+    if min(a.min(), b.min()) <= 0:
+        raise ValueError(f"a ratio needs positive values, got a minimum of {min(a.min(), b.min())}")
     v, side = np.r_[a, b], np.repeat([1, 0], [len(a), len(b)])
-    ids = [_codes('groups', np.arange(len(x)) if g is None else g, len(x))[0] for x,g in ((a, groups_a), (b, groups_b))]
-    med = lambda d: np.median(d[d[:, 1]==1, 0])/np.median(d[d[:, 1]==0, 0])
-    return bootstrap(np.column_stack([v, side]), med, np.r_[ids[0], ids[1]+ids[0].max()+1], side, 'percentile', n_boot, level, seed)
+    ids = [
+        _codes("groups", np.arange(len(x)) if g is None else g, len(x))[0]
+        for x, g in ((a, groups_a), (b, groups_b))
+    ]
+    med = lambda d: np.median(d[d[:, 1] == 1, 0]) / np.median(d[d[:, 1] == 0, 0])
+    return bootstrap(
+        np.column_stack([v, side]),
+        med,
+        np.r_[ids[0], ids[1] + ids[0].max() + 1],
+        side,
+        "percentile",
+        n_boot,
+        level,
+        seed,
+    )
+
 
 # %% ../nbs/api/14_stats.ipynb #cell115
 def _trend_stat(v, dose, g, kind):
     "A function of permuted dose codes (permutation, row) -> statistics"
     from scipy.stats import rankdata
-    if kind=='jonckheere':
-        up = (v[:, None]<v)+.5*(v[:, None]==v)
-        return lambda L: np.array([up[l[:, None]<l].mean() for l in L])
-    r = rankdata(v) if kind=='spearman' else pd.Series(v).groupby(g).rank().to_numpy()
-    r = (r-r.mean())/max(r.std(), 1e-12)
+
+    if kind == "jonckheere":
+        up = (v[:, None] < v) + 0.5 * (v[:, None] == v)
+        return lambda L: np.array([up[l[:, None] < l].mean() for l in L])
+    r = rankdata(v) if kind == "spearman" else pd.Series(v).groupby(g).rank().to_numpy()
+    r = (r - r.mean()) / max(r.std(), 1e-12)
+
     def _stat(L):
-        d = rankdata(L, axis=1) if kind=='spearman' else L.astype(float)
-        d = (d-d.mean(1, keepdims=True))/d.std(1, keepdims=True)
-        return d@r/len(r)
+        d = rankdata(L, axis=1) if kind == "spearman" else L.astype(float)
+        d = (d - d.mean(1, keepdims=True)) / d.std(1, keepdims=True)
+        return d @ r / len(r)
+
     return _stat
+
 
 # %% ../nbs/api/14_stats.ipynb #cell116
 def trend_test(
-    values:np.ndarray, # (row,) a measurement
-    doses:np.ndarray, # (row,) ordered dose, intensity or layer number
-    groups:np.ndarray|None=None, # (row,) blocks such as the prompt; doses are shuffled within them
-    kind:str='spearman', # "spearman", "page" (ranks within blocks) or "jonckheere" (share of ordered pairs)
-    n_perm:int=1000, # permutations
-    seed:int=0, # seed
-    alternative:str='greater' # "greater" (rises), "less" (falls) or "two-sided"
-)->Tested: # spearman and page from -1 to 1, jonckheere from 0 to 1 (.5 = no trend)
+    values: np.ndarray,  # (row,) a measurement
+    doses: np.ndarray,  # (row,) ordered dose, intensity or layer number
+    groups: np.ndarray
+    | None = None,  # (row,) blocks such as the prompt; doses are shuffled within them
+    kind: str = "spearman",  # "spearman", "page" (ranks within blocks) or "jonckheere" (share of ordered pairs)
+    n_perm: int = 1000,  # permutations
+    seed: int = 0,  # seed
+    alternative: str = "greater",  # "greater" (rises), "less" (falls) or "two-sided"
+) -> Tested:  # spearman and page from -1 to 1, jonckheere from 0 to 1 (.5 = no trend)
     "Permutation test of a monotone trend (Page 1963; Jonckheere 1954); raises ValueError for incomplete blocks with Page"
-    _one_of('kind', kind, ('spearman','page','jonckheere')); v, d = _finite('values', values), _finite('doses', doses)
-    codes, levels = _codes('doses', d, len(v)); g = _codes('groups', np.zeros(len(v)) if groups is None else groups, len(v))[0]
-    if v.std()==0: raise ValueError("values are constant: there is no trend to test")
-    if kind=='page' and (groups is None or len(v)!=len(levels)*(g.max()+1) or len(set(zip(g, codes)))!=len(v)):
+    _one_of("kind", kind, ("spearman", "page", "jonckheere"))
+    v, d = _finite("values", values), _finite("doses", doses)
+    codes, levels = _codes("doses", d, len(v))
+    g = _codes("groups", np.zeros(len(v)) if groups is None else groups, len(v))[0]
+    if v.std() == 0:
+        raise ValueError("values are constant: there is no trend to test")
+    if kind == "page" and (
+        groups is None or len(v) != len(levels) * (g.max() + 1) or len(set(zip(g, codes))) != len(v)
+    ):
         raise ValueError("Page's test needs every dose exactly once in every group")
     stat = _trend_stat(v, codes, g, kind)
     null, value = stat(permute_labels(codes, groups, n_perm, seed)), float(stat(codes[None])[0])
-    return Tested(Estimate(value, math.nan, math.nan, len(v) if groups is None else g.max()+1), permutation_p(value, null, alternative), null)
+    return Tested(
+        Estimate(value, math.nan, math.nan, len(v) if groups is None else g.max() + 1),
+        permutation_p(value, null, alternative),
+        null,
+    )
+
 
 # %% ../nbs/api/14_stats.ipynb #cell121
 def participation_ratio(
-    X:np.ndarray, # (row, d) vectors
-    centre:bool=True # subtract the mean first; without it a common direction counts as the one dimension
-)->float: # between 1 (one direction) and min(row, d) (all alike)
+    X: np.ndarray,  # (row, d) vectors
+    centre: bool = True,  # subtract the mean first; without it a common direction counts as the one dimension
+) -> float:  # between 1 (one direction) and min(row, d) (all alike)
     "Participation ratio of the covariance spectrum: (sum of eigenvalues)² / sum of squared eigenvalues"
-    X = _finite('X', X, 2)
-    X = X-X.mean(0) if centre else X
-    K = X@X.T if len(X)<X.shape[1] else X.T@X
-    if np.trace(K)<=0: raise ValueError("all rows are equal: no direction is in use")
-    return float(np.trace(K)**2/(K**2).sum())
+    X = _finite("X", X, 2)
+    X = X - X.mean(0) if centre else X
+    K = X @ X.T if len(X) < X.shape[1] else X.T @ X
+    if np.trace(K) <= 0:
+        raise ValueError("all rows are equal: no direction is in use")
+    return float(np.trace(K) ** 2 / (K**2).sum())

@@ -12,192 +12,361 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 import numpy as np, torch
 from fastcore.basics import patch
-from .core import check_count, check_in, check_positive, read_table, rng, sha256_bytes, write_table
-from .directions import Direction, orthogonalise, random_direction, shuffled_direction
+from musicgen_emotion.core import (
+    check_count,
+    check_in,
+    check_positive,
+    read_table,
+    rng,
+    sha256_bytes,
+    write_table,
+)
+from musicgen_emotion.directions import (
+    Direction,
+    orthogonalise,
+    random_direction,
+    shuffled_direction,
+)
 from .extraction import ClipStore, clip_id, plan_clips, replay
 from .hooks import _edited, hooked
-from .models import MusicModel, Site, _batches, _layer_list, _padded_width, as_model, delay_tokens, sample_tokens
+from musicgen_emotion.models import (
+    MusicModel,
+    Site,
+    _batches,
+    _layer_list,
+    _padded_width,
+    as_model,
+    delay_tokens,
+    sample_tokens,
+)
 from .sae import feature_shift
 from .stats import bootstrap_weights, interval
 
 # %% auto #0
-__all__ = ['BRANCH_CHOICES', 'MODES', 'FEATURE_MODES', 'site_width', 'hooked_sites', 'head_activations', 'site_rms', 'Schedule',
-           'ClosedLoop', 'Steered', 'steer', 'branch_arithmetic', 'branch_agreement', 'steer_features', 'Arm',
-           'random_arms', 'shuffled_arms', 'opposite_arm', 'other_layer_arm', 'prompt_arm', 'judge_name', 'as_scores',
-           'renamed', 'judge_clips', 'plan_doses', 'dose_response', 'dose_slopes', 'side_effects', 'dose_changes']
+__all__ = [
+    "BRANCH_CHOICES",
+    "MODES",
+    "FEATURE_MODES",
+    "site_width",
+    "hooked_sites",
+    "head_activations",
+    "site_rms",
+    "Schedule",
+    "ClosedLoop",
+    "Steered",
+    "steer",
+    "branch_arithmetic",
+    "branch_agreement",
+    "steer_features",
+    "Arm",
+    "random_arms",
+    "shuffled_arms",
+    "opposite_arm",
+    "other_layer_arm",
+    "prompt_arm",
+    "judge_name",
+    "as_scores",
+    "renamed",
+    "judge_clips",
+    "plan_doses",
+    "dose_response",
+    "dose_slopes",
+    "side_effects",
+    "dose_changes",
+]
 
 # %% ../nbs/api/51_steering.ipynb #cell003
-if TYPE_CHECKING: import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 # %% ../nbs/api/51_steering.ipynb #cell007
-_HEAD = re.compile(r'layer_(\d+)\.(self_attn|cross_attn)\.head_(\d+)')
+_HEAD = re.compile(r"layer_(\d+)\.(self_attn|cross_attn)\.head_(\d+)")
 
-def _head(model, name)->tuple[Site, slice]|None:
+
+def _head(model, name) -> tuple[Site, slice] | None:
     "Site and columns of a name such as layer_2.self_attn.head_3, None for other names."
-    if not (m := _HEAD.fullmatch(str(name))): return None
-    whole, head, n = model.site(f'layer_{m[1]}.{m[2]}'), int(m[3]), model.config.n_heads
-    if head >= n: raise ValueError(f"head {head} does not exist: each attention of this model has {n} heads, 0..{n - 1}")
-    width = model.config.d_model//n
-    site = replace(whole, name=str(name), path=whole.path + '.out_proj', kind='head', what=f'head {head} before out_proj', side='input')
-    return site, slice(head*width, (head + 1)*width)
+    if not (m := _HEAD.fullmatch(str(name))):
+        return None
+    whole, head, n = model.site(f"layer_{m[1]}.{m[2]}"), int(m[3]), model.config.n_heads
+    if head >= n:
+        raise ValueError(
+            f"head {head} does not exist: each attention of this model has {n} heads, 0..{n - 1}"
+        )
+    width = model.config.d_model // n
+    site = replace(
+        whole,
+        name=str(name),
+        path=whole.path + ".out_proj",
+        kind="head",
+        what=f"head {head} before out_proj",
+        side="input",
+    )
+    return site, slice(head * width, (head + 1) * width)
+
 
 # %% ../nbs/api/51_steering.ipynb #cell008
 def site_width(
-    model:MusicModel, # the model
-    site:str, # a site's name, or a head such as "layer_2.self_attn.head_3"
-)->int: # last dimension
+    model: MusicModel,  # the model
+    site: str,  # a site's name, or a head such as "layer_2.self_attn.head_3"
+) -> int:  # last dimension
     "Width of a site's activations, heads included; raises KeyError or ValueError for one that does not exist."
-    return model.config.d_model//model.config.n_heads if _head(model, site) else model.site_width(site)
+    return (
+        model.config.d_model // model.config.n_heads
+        if _head(model, site)
+        else model.site_width(site)
+    )
+
 
 @contextlib.contextmanager
 def hooked_sites(
-    model, # MusicModel, or the raw one of a backend
-    fns:Mapping[str, Callable], # site or head -> fn(activation, now), as in `hooked`
-)->Iterator: # yields the `Pass` that is kept up to date
+    model,  # MusicModel, or the raw one of a backend
+    fns: Mapping[str, Callable],  # site or head -> fn(activation, now), as in `hooked`
+) -> Iterator:  # yields the `Pass` that is kept up to date
     "`hooked`, with attention heads as sites: a head's activation is its part of what goes into the output projection."
     model = as_model(model)
     heads, handles = {s: _head(model, s) for s in fns}, []
     with hooked(model, {s: f for s, f in fns.items() if not heads[s]}) as now:
         try:
             for s, f in fns.items():
-                if heads[s]: handles.append(model.hf.get_submodule(heads[s][0].path).register_forward_pre_hook(_on_head(*heads[s], f, now)))
+                if heads[s]:
+                    handles.append(
+                        model.hf.get_submodule(heads[s][0].path).register_forward_pre_hook(
+                            _on_head(*heads[s], f, now)
+                        )
+                    )
             yield now
         finally:
-            for h in handles: h.remove()
+            for h in handles:
+                h.remove()
+
 
 def _on_head(site, columns, fn, now):
     def _before(module, args):
         now.site, whole = site, site.get(args[0])
         x = whole[..., columns]
-        if (new := _edited(site, x, fn(x, now))) is None: return None
+        if (new := _edited(site, x, fn(x, now))) is None:
+            return None
         out = whole.clone()
         out[..., columns] = new
         return (site.put(args[0], out), *args[1:])
+
     return _before
+
 
 # %% ../nbs/api/51_steering.ipynb #cell012
 @torch.no_grad()
 def head_activations(
-    model, # MusicModel, or the raw one of a backend
-    tokens:np.ndarray, # (clip, codebook, frame)
-    prompts:str|Sequence[str], # text for each clip, or one for all
-    layer:int, # decoder layer
-    kind:str='self_attn', # or "cross_attn"
-    branch:str='cond', # or "null"
-    pool:str|None='mean', # over the positions without special tokens; None keeps all
-)->np.ndarray: # (clip, head, d_head), or (clip, position, head, d_head)
+    model,  # MusicModel, or the raw one of a backend
+    tokens: np.ndarray,  # (clip, codebook, frame)
+    prompts: str | Sequence[str],  # text for each clip, or one for all
+    layer: int,  # decoder layer
+    kind: str = "self_attn",  # or "cross_attn"
+    branch: str = "cond",  # or "null"
+    pool: str | None = "mean",  # over the positions without special tokens; None keeps all
+) -> np.ndarray:  # (clip, head, d_head), or (clip, position, head, d_head)
     "Every head's activations of stored clips, to find directions for heads; the site of a direction is then layer_L.kind.head_H."
     model, tokens = as_model(model), np.asarray(tokens)
-    check_in('kind', kind, ('self_attn', 'cross_attn')), check_in('branch', branch, ('cond', 'null')), check_in('pool', pool, ('mean', None))
-    prompts, c, out = [prompts]*len(tokens) if isinstance(prompts, str) else list(prompts), model.config, []
-    if len(prompts) != len(tokens): raise ValueError(f"prompts must be one a clip; got {len(prompts)} for {len(tokens)} clips")
-    names = [f'layer_{layer}.{kind}.head_{h}' for h in range(c.n_heads)]
+    (
+        check_in("kind", kind, ("self_attn", "cross_attn")),
+        check_in("branch", branch, ("cond", "null")),
+        check_in("pool", pool, ("mean", None)),
+    )
+    prompts, c, out = (
+        [prompts] * len(tokens) if isinstance(prompts, str) else list(prompts),
+        model.config,
+        [],
+    )
+    if len(prompts) != len(tokens):
+        raise ValueError(f"prompts must be one a clip; got {len(prompts)} for {len(tokens)} clips")
+    names = [f"layer_{layer}.{kind}.head_{h}" for h in range(c.n_heads)]
     seen = {}
-    def _keep(x, now): seen[now.site.name] = x[-1].float().cpu().numpy()
+
+    def _keep(x, now):
+        seen[now.site.name] = x[-1].float().cpu().numpy()
+
     with hooked_sites(model, {s: _keep for s in names}):
         for clip, p in zip(tokens, prompts):
-            model.step(model.begin(model.encode_text([p]), null=branch == 'null', cache=False), delay_tokens(clip[None], c), logits=None)
+            model.step(
+                model.begin(model.encode_text([p]), null=branch == "null", cache=False),
+                delay_tokens(clip[None], c),
+                logits=None,
+            )
             out.append(np.stack([seen[s] for s in names], 1))
     x = np.stack(out)
-    return x if pool is None else x[:, c.n_special:x.shape[1] - c.n_special].mean(1)
+    return x if pool is None else x[:, c.n_special : x.shape[1] - c.n_special].mean(1)
+
 
 # %% ../nbs/api/51_steering.ipynb #cell016
-def _mean_square(model, site, tokens, prompts, branch)->float:
-    if m := _HEAD.fullmatch(site): x = head_activations(model, tokens, prompts, int(m[1]), m[2], branch, None)[:, :, int(m[3])]
-    else: x = replay(model, tokens, prompts, site, branch)[site].values[:, 0]
+def _mean_square(model, site, tokens, prompts, branch) -> float:
+    if m := _HEAD.fullmatch(site):
+        x = head_activations(model, tokens, prompts, int(m[1]), m[2], branch, None)[:, :, int(m[3])]
+    else:
+        x = replay(model, tokens, prompts, site, branch)[site].values[:, 0]
     k = model.config.n_special
-    if model.site(site).kind not in ('text', 'text_proj') if not m else True: x = x[:, k:x.shape[1] - k]
+    if model.site(site).kind not in ("text", "text_proj") if not m else True:
+        x = x[:, k : x.shape[1] - k]
     return float(np.nanmean(np.square(x, dtype=float)))
 
+
 def site_rms(
-    model, # MusicModel, or the raw one of a backend
-    sites:str|Sequence[str], # site names, heads included
-    tokens:np.ndarray, # (clip, codebook, frame) clips to measure on
-    prompts:str|Sequence[str], # text for each clip, or one for all
-    branch:str='cond', # "cond" or "null"
-)->dict[str, float]: # root mean square by site
+    model,  # MusicModel, or the raw one of a backend
+    sites: str | Sequence[str],  # site names, heads included
+    tokens: np.ndarray,  # (clip, codebook, frame) clips to measure on
+    prompts: str | Sequence[str],  # text for each clip, or one for all
+    branch: str = "cond",  # "cond" or "null"
+) -> dict[str, float]:  # root mean square by site
     "Root mean square of activations over clips, positions without special tokens, and d: the unit of a dose."
-    model, tokens = as_model(model), np.asarray(getattr(tokens, 'tokens', tokens))
-    texts = [prompts]*len(tokens) if isinstance(prompts, str) else list(prompts)
-    if len(texts) != len(tokens) or not texts: raise ValueError(f"site_rms needs at least one clip and one prompt a clip; got {len(tokens)} clips and {len(texts)} prompts")
+    model, tokens = as_model(model), np.asarray(getattr(tokens, "tokens", tokens))
+    texts = [prompts] * len(tokens) if isinstance(prompts, str) else list(prompts)
+    if len(texts) != len(tokens) or not texts:
+        raise ValueError(
+            f"site_rms needs at least one clip and one prompt a clip; got {len(tokens)} clips and {len(texts)} prompts"
+        )
     rows = [slice(i, i + 8) for i in range(0, len(tokens), 8)]
     size = [len(tokens[r]) for r in rows]
     sites = [sites] if isinstance(sites, str) else list(sites)
-    return {s: math.sqrt(np.average([_mean_square(model, s, tokens[r], texts[r], branch) for r in rows], weights=size)) for s in sites}
+    return {
+        s: math.sqrt(
+            np.average(
+                [_mean_square(model, s, tokens[r], texts[r], branch) for r in rows], weights=size
+            )
+        )
+        for s in sites
+    }
+
 
 # %% ../nbs/api/51_steering.ipynb #cell020
 @dataclass(frozen=True)
 class Schedule:
     "Strength of the push over the seconds of music: a window with soft edges and a half-life."
-    start_s:float = 0. # first second
-    end_s:float = math.inf # last second
-    half_life_s:float|None = None # strength halves in this time; None keeps it
-    ramp_s:float = 0. # linear fade at either edge of the window
-    def __post_init__(self):
-        check_positive('start_s', self.start_s, zero=True), check_positive('ramp_s', self.ramp_s, zero=True)
-        if self.half_life_s is not None: check_positive('half_life_s', self.half_life_s)
-        if not self.end_s > self.start_s: raise ValueError(f"end_s must lie after start_s={self.start_s}, got {self.end_s!r}")
 
-    def weight(self,
-        t_seconds, # times, scalar or array
-    )->np.ndarray: # 0 to 1
+    start_s: float = 0.0  # first second
+    end_s: float = math.inf  # last second
+    half_life_s: float | None = None  # strength halves in this time; None keeps it
+    ramp_s: float = 0.0  # linear fade at either edge of the window
+
+    def __post_init__(self):
+        (
+            check_positive("start_s", self.start_s, zero=True),
+            check_positive("ramp_s", self.ramp_s, zero=True),
+        )
+        if self.half_life_s is not None:
+            check_positive("half_life_s", self.half_life_s)
+        if not self.end_s > self.start_s:
+            raise ValueError(f"end_s must lie after start_s={self.start_s}, got {self.end_s!r}")
+
+    def weight(
+        self,
+        t_seconds,  # times, scalar or array
+    ) -> np.ndarray:  # 0 to 1
         "Factor on alpha at these times."
         t = np.asarray(t_seconds, float)
         w = ((t >= self.start_s - 1e-9) & (t < self.end_s - 1e-9)).astype(float)
-        if self.ramp_s: w *= np.clip(np.minimum((t - self.start_s)/self.ramp_s, (self.end_s - t)/self.ramp_s), 0, 1)
-        return w if self.half_life_s is None else w*.5**(np.maximum(t - self.start_s, 0)/self.half_life_s)
+        if self.ramp_s:
+            w *= np.clip(
+                np.minimum((t - self.start_s) / self.ramp_s, (self.end_s - t) / self.ramp_s), 0, 1
+            )
+        return (
+            w
+            if self.half_life_s is None
+            else w * 0.5 ** (np.maximum(t - self.start_s, 0) / self.half_life_s)
+        )
+
 
 # %% ../nbs/api/51_steering.ipynb #cell024
 class _Watcher:
     "Running state of a closed loop: window sums, what was reached, and when, for each clip of the batch."
+
     def __init__(self, loop, model):
-        self.loop, self.c, self.rows, self.next, self.done_batches, self.last = loop, model.config, np.zeros(0, int), None, [], -1
+        self.loop, self.c, self.rows, self.next, self.done_batches, self.last = (
+            loop,
+            model.config,
+            np.zeros(0, int),
+            None,
+            [],
+            -1,
+        )
         self.push, self.where, self.stop, self.made = None, None, np.zeros(0), 0
 
     def _begin(self, now, null, pushed):
         "Called before every pass; `null` marks the null rows, `pushed` says whether any row is to be pushed."
-        self.rows = np.flatnonzero(null == (self.loop.branch == 'null'))
-        if pushed and not len(self.rows): raise RuntimeError(f"the closed loop reads {self.loop.branch} rows, and this pass has none to tell how far its clips are")
-        self.where = np.where(null, np.cumsum(null), np.cumsum(~null)) - 1 if len(self.rows) else np.zeros(len(null), int)
-        if now.restart: self._restart(len(self.rows))
+        self.rows = np.flatnonzero(null == (self.loop.branch == "null"))
+        if pushed and not len(self.rows):
+            raise RuntimeError(
+                f"the closed loop reads {self.loop.branch} rows, and this pass has none to tell how far its clips are"
+            )
+        self.where = (
+            np.where(null, np.cumsum(null), np.cumsum(~null)) - 1
+            if len(self.rows)
+            else np.zeros(len(null), int)
+        )
+        if now.restart:
+            self._restart(len(self.rows))
         self.first, self.last = now.position, now.position + now.length - 1
-        self.push = np.ones((1, 1), bool) if not len(self.rows) else self.on[:, None].copy() if now.length == 1 else None
+        self.push = (
+            np.ones((1, 1), bool)
+            if not len(self.rows)
+            else self.on[:, None].copy()
+            if now.length == 1
+            else None
+        )
 
     def _restart(self, n):
-        if self.last > 0: self._flush()
-        self.on, self.stop, self.seen, self.sum = np.ones(n, bool), np.full(n, np.nan), [], 0.
+        if self.last > 0:
+            self._flush()
+        self.on, self.stop, self.seen, self.sum = np.ones(n, bool), np.full(n, np.nan), [], 0.0
 
     def _flush(self):
         "Close the batch: its clips' ids and stopping times."
-        if not len(self.stop): return
-        ids = self.next if self.next is not None and len(self.next) == len(self.stop) else range(self.made, self.made + len(self.stop))
+        if not len(self.stop):
+            return
+        ids = (
+            self.next
+            if self.next is not None and len(self.next) == len(self.stop)
+            else range(self.made, self.made + len(self.stop))
+        )
         self.done_batches.append((list(ids), self.stop))
         self.made, self.next, self.stop = self.made + len(self.stop), None, np.zeros(0)
 
     def __call__(self, x, now):
-        if not len(self.rows): return
+        if not len(self.rows):
+            return
         x, on = x[torch.as_tensor(self.rows, device=x.device)].float().cpu().numpy(), []
         for j in range(x.shape[1]):
             on.append(self.on)
             self._step(x[:, j], self.first + j)
-        if self.push is None: self.push = np.stack(on, 1)
+        if self.push is None:
+            self.push = np.stack(on, 1)
 
     def _step(self, x, p):
-        if p < self.c.n_special: return
-        self.seen, self.sum = [*self.seen, x] if self.loop.window else [None]*(len(self.seen) + 1), self.sum + x.astype(float)
-        if self.loop.window and len(self.seen) > self.loop.window: self.sum = self.sum - self.seen.pop(0)
-        if len(self.seen) < (self.loop.window or 1): return
-        score = np.asarray(self.loop.probe((self.sum/len(self.seen)).astype(np.float32)), float)
-        if score.shape != (len(x),) or not np.isfinite(score).all(): raise ValueError(f"the closed loop's probe must return {len(x)} finite scores, got {score!r}")
+        if p < self.c.n_special:
+            return
+        self.seen, self.sum = (
+            [*self.seen, x] if self.loop.window else [None] * (len(self.seen) + 1),
+            self.sum + x.astype(float),
+        )
+        if self.loop.window and len(self.seen) > self.loop.window:
+            self.sum = self.sum - self.seen.pop(0)
+        if len(self.seen) < (self.loop.window or 1):
+            return
+        score = np.asarray(self.loop.probe((self.sum / len(self.seen)).astype(np.float32)), float)
+        if score.shape != (len(x),) or not np.isfinite(score).all():
+            raise ValueError(
+                f"the closed loop's probe must return {len(x)} finite scores, got {score!r}"
+            )
         enough = score >= self.loop.target if self.loop.above else score <= self.loop.target
-        self.stop[enough & np.isnan(self.stop)] = (p + 1)/self.c.frame_rate
+        self.stop[enough & np.isnan(self.stop)] = (p + 1) / self.c.frame_rate
         self.on = self.on & ~enough if self.loop.latch else ~enough
 
     def _factor(self):
         "(row, position) 1 where the push is on."
-        if self.push is None: raise RuntimeError(f"a closed loop that reads {self.loop.site} cannot steer below it in one pass over many positions: "
-                                                 "read at or below the pushed site, or run position by position (generate, stepwise)")
+        if self.push is None:
+            raise RuntimeError(
+                f"a closed loop that reads {self.loop.site} cannot steer below it in one pass over many positions: "
+                "read at or below the pushed site, or run position by position (generate, stepwise)"
+            )
         return self.push[self.where]
+
 
 # %% ../nbs/api/51_steering.ipynb #cell025
 @dataclass(frozen=True)
@@ -205,742 +374,1422 @@ class ClosedLoop:
     """A probe watches generation and ends the push, clip by clip, when its target is reached (as in SMITIN, Koo et al. 2025).
 
     The push at a position depends on earlier positions only. `name` says what the probe is where results are stored."""
-    probe:Callable # (clip, d) float32 activations -> (clip,) scores
-    target:float # score that is enough
-    site:str # where it reads: a site of the decoder, heads included
-    window:int|None = 25 # mean over the last so many positions; None takes all so far
-    branch:str = 'cond' # rows that it reads
-    above:bool = True # enough is at or above the target; False: at or below
-    latch:bool = True # once enough, always enough; False pushes again when the score falls back
-    schedule:Schedule = Schedule() # of the push until then
-    name:str = '' # of the probe
+
+    probe: Callable  # (clip, d) float32 activations -> (clip,) scores
+    target: float  # score that is enough
+    site: str  # where it reads: a site of the decoder, heads included
+    window: int | None = 25  # mean over the last so many positions; None takes all so far
+    branch: str = "cond"  # rows that it reads
+    above: bool = True  # enough is at or above the target; False: at or below
+    latch: bool = True  # once enough, always enough; False pushes again when the score falls back
+    schedule: Schedule = Schedule()  # of the push until then
+    name: str = ""  # of the probe
+
     def __post_init__(self):
-        if not callable(self.probe): raise TypeError(f"probe must be a function of activations, got {self.probe!r}")
-        if not math.isfinite(self.target): raise ValueError(f"target must be finite, got {self.target!r}")
-        if self.window is not None: object.__setattr__(self, 'window', check_count('window', self.window))
-        check_in('branch', self.branch, ('cond', 'null'))
+        if not callable(self.probe):
+            raise TypeError(f"probe must be a function of activations, got {self.probe!r}")
+        if not math.isfinite(self.target):
+            raise ValueError(f"target must be finite, got {self.target!r}")
+        if self.window is not None:
+            object.__setattr__(self, "window", check_count("window", self.window))
+        check_in("branch", self.branch, ("cond", "null"))
+
 
 # %% ../nbs/api/51_steering.ipynb #cell029
-BRANCH_CHOICES = ('cond', 'both', 'null')
+BRANCH_CHOICES = ("cond", "both", "null")
 
-def _schedule(schedule)->tuple:
+
+def _schedule(schedule) -> tuple:
     "Schedule or callable, and the loop or None."
-    if isinstance(schedule, str): return (check_in('schedule', schedule, ('constant',)) and Schedule()), None
-    if isinstance(schedule, ClosedLoop): return schedule.schedule, schedule
-    if isinstance(schedule, Schedule) or callable(schedule): return schedule, None
-    raise TypeError(f"schedule must be 'constant', a Schedule, a ClosedLoop or a function of seconds, got {schedule!r}")
+    if isinstance(schedule, str):
+        return (check_in("schedule", schedule, ("constant",)) and Schedule()), None
+    if isinstance(schedule, ClosedLoop):
+        return schedule.schedule, schedule
+    if isinstance(schedule, Schedule) or callable(schedule):
+        return schedule, None
+    raise TypeError(
+        f"schedule must be 'constant', a Schedule, a ClosedLoop or a function of seconds, got {schedule!r}"
+    )
+
 
 class Steered:
     "What a steering block did: the sites it pushed, the passes it saw, and when a closed loop stopped."
+
     def __init__(self, model, sites, branch, schedule):
-        self.sites, self.branch, self.passes, self._rate, self._reached = list(sites), branch, 0, model.config.frame_rate, False
+        self.sites, self.branch, self.passes, self._rate, self._reached = (
+            list(sites),
+            branch,
+            0,
+            model.config.frame_rate,
+            False,
+        )
         plan, loop = _schedule(schedule)
-        self._weight, self._flat = getattr(plan, 'weight', plan), plan == Schedule()
-        self._watcher, self._now, self._factor, self._idle, self._device = loop and _Watcher(loop, model), None, None, False, model.device
+        self._weight, self._flat = getattr(plan, "weight", plan), plan == Schedule()
+        self._watcher, self._now, self._factor, self._idle, self._device = (
+            loop and _Watcher(loop, model),
+            None,
+            None,
+            False,
+            model.device,
+        )
 
-    def __repr__(self): return f"Steered({', '.join(self.sites)}; branch {self.branch}, {self.passes} passes)"
+    def __repr__(self):
+        return f"Steered({', '.join(self.sites)}; branch {self.branch}, {self.passes} passes)"
 
-    def expect(self,
-        clips # ids of the next batch's clips
-    ): # nothing; pass it to `sample_tokens(on_batch=...)`
+    def expect(
+        self,
+        clips,  # ids of the next batch's clips
+    ):  # nothing; pass it to `sample_tokens(on_batch=...)`
         "Name the clips of the next batch, so that `stops` can be told by clip."
-        if self._watcher: self._watcher.next = list(clips)
+        if self._watcher:
+            self._watcher.next = list(clips)
 
     @property
-    def stops(self)->dict: # clip -> seconds, NaN where the target was never reached
+    def stops(self) -> dict:  # clip -> seconds, NaN where the target was never reached
         "When the closed loop first stopped, by clip id; by a running number, in the order in which clips ran, where no ids were given."
-        return {} if not self._watcher else {i: float(s) for ids, stop in self._watcher.done_batches for i, s in zip(ids, stop)}
+        return (
+            {}
+            if not self._watcher
+            else {
+                i: float(s) for ids, stop in self._watcher.done_batches for i, s in zip(ids, stop)
+            }
+        )
+
 
 # %% ../nbs/api/51_steering.ipynb #cell033
 @patch
-def _before_pass(self:Steered, module, args):
+def _before_pass(self: Steered, module, args):
     "Work out once a pass how strongly each (row, position) is pushed."
     now = self._now
     null = now.null_rows().to(self._device)
-    w = None if self._flat else _factors(self._weight, (now.position + np.arange(now.length))/self._rate)
-    keep = None if self.branch == 'both' else null if self.branch == 'null' else ~null
-    if not self._reached: self._reached = keep is None or bool(keep.any())
+    w = (
+        None
+        if self._flat
+        else _factors(self._weight, (now.position + np.arange(now.length)) / self._rate)
+    )
+    keep = None if self.branch == "both" else null if self.branch == "null" else ~null
+    if not self._reached:
+        self._reached = keep is None or bool(keep.any())
     self.passes, self._idle = self.passes + 1, w is not None and not w.any()
     self._factor = None if keep is None and w is None else _outer(keep, w, null)
-    if self._watcher: self._watcher._begin(now, null.cpu().numpy(), keep is None or bool(keep.any()))
+    if self._watcher:
+        self._watcher._begin(now, null.cpu().numpy(), keep is None or bool(keep.any()))
+
 
 def _factors(weight, t):
     "One finite factor a time."
     w = np.asarray(weight(t), float)
-    if w.shape != t.shape: raise ValueError(f"the schedule must return one factor a time, {t.shape} for times of that shape; got {w.shape}")
-    if not np.isfinite(w).all(): raise ValueError(f"the schedule must return finite factors, got {w}")
+    if w.shape != t.shape:
+        raise ValueError(
+            f"the schedule must return one factor a time, {t.shape} for times of that shape; got {w.shape}"
+        )
+    if not np.isfinite(w).all():
+        raise ValueError(f"the schedule must return finite factors, got {w}")
     return w
+
 
 def _outer(keep, w, null):
     "(row, position, 1) factors of branch and time."
     rows = torch.ones(len(null), device=null.device) if keep is None else keep.float()
-    return rows[:, None, None] if w is None else rows[:, None, None]*torch.as_tensor(w, dtype=torch.float32, device=null.device)[None, :, None]
+    return (
+        rows[:, None, None]
+        if w is None
+        else rows[:, None, None]
+        * torch.as_tensor(w, dtype=torch.float32, device=null.device)[None, :, None]
+    )
+
 
 @patch
-def _edit(self:Steered, edits):
+def _edit(self: Steered, edits):
     "A hook that applies edits(x, factor) in turn; the factor is None for 1 everywhere."
+
     def _run(x, now):
-        if now.site.kind in ('text', 'text_proj'): f = None
-        elif self._idle: return None
+        if now.site.kind in ("text", "text_proj"):
+            f = None
+        elif self._idle:
+            return None
         else:
             f = self._factor
             if self._watcher:
-                on = torch.as_tensor(self._watcher._factor(), dtype=torch.float32, device=x.device)[..., None]
-                f = on if f is None else f*on
-        for edit in edits: x = edit(x, f if f is None else f.to(x.dtype))
-        if not torch.isfinite(x.float().square().sum(-1)).all(): raise ValueError(f"after the push the activations of {now.site.name} are not finite, or too large to be squared: give a smaller dose")
+                on = torch.as_tensor(self._watcher._factor(), dtype=torch.float32, device=x.device)[
+                    ..., None
+                ]
+                f = on if f is None else f * on
+        for edit in edits:
+            x = edit(x, f if f is None else f.to(x.dtype))
+        if not torch.isfinite(x.float().square().sum(-1)).all():
+            raise ValueError(
+                f"after the push the activations of {now.site.name} are not finite, or too large to be squared: give a smaller dose"
+            )
         return x
+
     return _run
+
 
 # %% ../nbs/api/51_steering.ipynb #cell034
 @contextlib.contextmanager
 def _steering(model, edits, branch, schedule):
     "Run edits {site: [edit]} for the length of a block."
-    run = Steered(model, edits, check_in('branch', branch, BRANCH_CHOICES), schedule)
-    if run._watcher: _check_watched(model, run._watcher.loop.site)
-    for n in (1, 2): run._flat or _factors(run._weight, np.arange(n)/run._rate)
+    run = Steered(model, edits, check_in("branch", branch, BRANCH_CHOICES), schedule)
+    if run._watcher:
+        _check_watched(model, run._watcher.loop.site)
+    for n in (1, 2):
+        run._flat or _factors(run._weight, np.arange(n) / run._rate)
     fns = {s: run._edit(e) for s, e in edits.items()}
     with contextlib.ExitStack() as stack:
-        if run._watcher and edits: stack.enter_context(hooked_sites(model, {run._watcher.loop.site: run._watcher}))
+        if run._watcher and edits:
+            stack.enter_context(hooked_sites(model, {run._watcher.loop.site: run._watcher}))
         run._now = stack.enter_context(hooked_sites(model, fns))
         stack.callback(model.decoder.register_forward_pre_hook(run._before_pass).remove)
         yield run
-        if run._watcher: run._watcher._flush()
-    if edits and run.passes and not run._reached: warnings.warn(f"nothing was pushed: no pass had {branch} rows (guidance 1 runs none of null)", stacklevel=4)
+        if run._watcher:
+            run._watcher._flush()
+    if edits and run.passes and not run._reached:
+        warnings.warn(
+            f"nothing was pushed: no pass had {branch} rows (guidance 1 runs none of null)",
+            stacklevel=4,
+        )
+
 
 def _check_watched(model, site):
     site_width(model, site)
-    if site in ('text', 'text_proj'): raise ValueError(f"a closed loop cannot read {site!r}: it is read once, before the music, and says nothing about it; read a site of the decoder")
+    if site in ("text", "text_proj"):
+        raise ValueError(
+            f"a closed loop cannot read {site!r}: it is read once, before the music, and says nothing about it; read a site of the decoder"
+        )
+
 
 # %% ../nbs/api/51_steering.ipynb #cell035
-MODES = ('add', 'clamp', 'project_out')
-_LOUDEST = float(np.finfo(np.float32).max)**.5
+MODES = ("add", "clamp", "project_out")
+_LOUDEST = float(np.finfo(np.float32).max) ** 0.5
+
 
 def _check_loud(size, site, dtype, what):
     "Refuse a push whose square, or whose numbers in the model's own format, are beyond what can be counted."
     most = min(_LOUDEST, torch.finfo(dtype).max)
-    if not abs(size) < most: raise ValueError(f"{what} pushes {site} by {size:.3g}, the model counts to {most:.2g}: give a smaller dose")
+    if not abs(size) < most:
+        raise ValueError(
+            f"{what} pushes {site} by {size:.3g}, the model counts to {most:.2g}: give a smaller dose"
+        )
+
 
 class _Push:
     "One direction at one site: edit(x, factor)."
-    def __init__(self, model, unit, alpha, rms, mode, site=''):
-        self.mode, self.alpha, self.size = mode, alpha, 0. if rms is None else alpha*rms*math.sqrt(len(unit))
-        _check_loud(self.size if mode != 'project_out' else alpha, site, model.dtype, f'alpha {alpha:g}')
+
+    def __init__(self, model, unit, alpha, rms, mode, site=""):
+        self.mode, self.alpha, self.size = (
+            mode,
+            alpha,
+            0.0 if rms is None else alpha * rms * math.sqrt(len(unit)),
+        )
+        _check_loud(
+            self.size if mode != "project_out" else alpha, site, model.dtype, f"alpha {alpha:g}"
+        )
         self.unit = torch.as_tensor(unit, dtype=torch.float32, device=model.device)
-        self.step = (self.size*self.unit).to(model.dtype)
+        self.step = (self.size * self.unit).to(model.dtype)
 
     def __call__(self, x, f):
-        if self.mode == 'add': return x + self.step if f is None else torch.addcmul(x, f, self.step)
-        along = (x.float()@self.unit)[..., None]
-        move = ((self.size - along if self.mode == 'clamp' else -self.alpha*along)*self.unit).to(x.dtype)
+        if self.mode == "add":
+            return x + self.step if f is None else torch.addcmul(x, f, self.step)
+        along = (x.float() @ self.unit)[..., None]
+        move = (
+            (self.size - along if self.mode == "clamp" else -self.alpha * along) * self.unit
+        ).to(x.dtype)
         return x + move if f is None else torch.addcmul(x, f, move)
 
-def _doses(direction, alpha, orthogonal)->list[tuple[Direction, float]]:
+
+def _doses(direction, alpha, orthogonal) -> list[tuple[Direction, float]]:
     "Pairs of a direction and its alpha."
-    if isinstance(direction, Direction): direction = [direction]
+    if isinstance(direction, Direction):
+        direction = [direction]
     pairs = [d if isinstance(d, (tuple, list)) else (d, None) for d in direction]
-    given = [None]*len(pairs) if alpha is None else list(alpha) if np.ndim(alpha) else [alpha]*len(pairs)
-    if not pairs or len(given) != len(pairs): raise ValueError(f"steer needs at least one direction and one alpha each, got {len(pairs)} and {len(given)}")
+    given = (
+        [None] * len(pairs)
+        if alpha is None
+        else list(alpha)
+        if np.ndim(alpha)
+        else [alpha] * len(pairs)
+    )
+    if not pairs or len(given) != len(pairs):
+        raise ValueError(
+            f"steer needs at least one direction and one alpha each, got {len(pairs)} and {len(given)}"
+        )
     out = [(d, a if own is None else own) for (d, own), a in zip(pairs, given)]
     for d, a in out:
-        if not isinstance(d, Direction): raise TypeError(f"direction must be a Direction, got {type(d).__name__}")
-        if isinstance(a, bool) or not isinstance(a, (int, float, np.integer, np.floating)) or not math.isfinite(a): raise ValueError(f"alpha must be a finite number, got {a!r} for {d.origin!r}")
-    return list(zip(orthogonalise([d for d, _ in out]), [float(a) for _, a in out])) if orthogonal else [(d, float(a)) for d, a in out]
+        if not isinstance(d, Direction):
+            raise TypeError(f"direction must be a Direction, got {type(d).__name__}")
+        if (
+            isinstance(a, bool)
+            or not isinstance(a, (int, float, np.integer, np.floating))
+            or not math.isfinite(a)
+        ):
+            raise ValueError(f"alpha must be a finite number, got {a!r} for {d.origin!r}")
+    return (
+        list(zip(orthogonalise([d for d, _ in out]), [float(a) for _, a in out]))
+        if orthogonal
+        else [(d, float(a)) for d, a in out]
+    )
+
 
 # %% ../nbs/api/51_steering.ipynb #cell036
-def _places(model, site, layers)->list[str]:
+def _places(model, site, layers) -> list[str]:
     "Site names for `layers`, from the direction's own site."
     site_width(model, site)
-    if layers is None: return [site]
-    if not (m := re.fullmatch(r'layer_\d+(\..+)?', site)): raise ValueError(f"layers={layers!r} has no meaning at site {site!r}, which is outside the layers; leave it out")
-    if isinstance(layers, str): layers = range(model.config.n_layers) if check_in('layers', layers, ('all',)) else ()
+    if layers is None:
+        return [site]
+    if not (m := re.fullmatch(r"layer_\d+(\..+)?", site)):
+        raise ValueError(
+            f"layers={layers!r} has no meaning at site {site!r}, which is outside the layers; leave it out"
+        )
+    if isinstance(layers, str):
+        layers = range(model.config.n_layers) if check_in("layers", layers, ("all",)) else ()
     layers = _layer_list(layers, model.config.n_layers)
-    if not layers: raise ValueError("layers is empty; give an integer, a list of integers, 'all', or None for the direction's own")
+    if not layers:
+        raise ValueError(
+            "layers is empty; give an integer, a list of integers, 'all', or None for the direction's own"
+        )
     return [f"layer_{i}{m[1] or ''}" for i in dict.fromkeys(int(i) for i in layers)]
 
-def _unit_of_dose(d, site, rms)->float:
+
+def _unit_of_dose(d, site, rms) -> float:
     "RMS at a site: given for all, given by site, or what the direction knows; its own RMS for another site is worth a warning."
-    found = rms.get(site) if isinstance(rms, Mapping) else (d.rms if site == d.site else d.rms_by_site.get(site, d.rms)) if rms is None else rms
+    found = (
+        rms.get(site)
+        if isinstance(rms, Mapping)
+        else (d.rms if site == d.site else d.rms_by_site.get(site, d.rms))
+        if rms is None
+        else rms
+    )
     if rms is None and found is not None and site not in (d.site, *d.rms_by_site):
-        warnings.warn(f"the RMS of {site} is unknown, so a dose there is in units of the RMS of {d.site}, where the direction was found; give rms= by site, as site_rms returns it", stacklevel=4)
-    if found is None: raise ValueError(f"the RMS of {site} is unknown, so alpha has no unit; measure it with site_rms and give it to the Direction, or to steer as rms=")
-    return float(check_positive('rms', found))
+        warnings.warn(
+            f"the RMS of {site} is unknown, so a dose there is in units of the RMS of {d.site}, where the direction was found; give rms= by site, as site_rms returns it",
+            stacklevel=4,
+        )
+    if found is None:
+        raise ValueError(
+            f"the RMS of {site} is unknown, so alpha has no unit; measure it with site_rms and give it to the Direction, or to steer as rms="
+        )
+    return float(check_positive("rms", found))
+
 
 # %% ../nbs/api/51_steering.ipynb #cell037
 @contextlib.contextmanager
 def steer(
-    model, # MusicModel, or the raw one of a backend
-    direction, # a Direction, several, or (Direction, alpha) pairs
-    alpha:float|Sequence[float]|None=None, # dose in units of the site's RMS; one, or one a direction
-    layers=None, # None: the direction's own; an integer, a list (a block), or 'all': the same vector in every layer
-    branch:str='cond', # rows to push: "cond", "both" or "null"
-    mode:str='add', # "add"; "clamp" sets the coordinate to the dose; "project_out" removes the share alpha of it
-    schedule='constant', # or a Schedule, a function of seconds, or a ClosedLoop
-    rms:float|Mapping[str, float]|None=None, # RMS, or RMS by site; None: what the direction knows of each site (`rms_by_site`), else its own, with a warning
-    orthogonal:bool=False, # remove from each direction what the earlier ones contain
-)->Iterator[Steered]: # what was done
+    model,  # MusicModel, or the raw one of a backend
+    direction,  # a Direction, several, or (Direction, alpha) pairs
+    alpha: float
+    | Sequence[float]
+    | None = None,  # dose in units of the site's RMS; one, or one a direction
+    layers=None,  # None: the direction's own; an integer, a list (a block), or 'all': the same vector in every layer
+    branch: str = "cond",  # rows to push: "cond", "both" or "null"
+    mode: str = "add",  # "add"; "clamp" sets the coordinate to the dose; "project_out" removes the share alpha of it
+    schedule="constant",  # or a Schedule, a function of seconds, or a ClosedLoop
+    rms: float
+    | Mapping[str, float]
+    | None = None,  # RMS, or RMS by site; None: what the direction knows of each site (`rms_by_site`), else its own, with a warning
+    orthogonal: bool = False,  # remove from each direction what the earlier ones contain
+) -> Iterator[Steered]:  # what was done
     """Push a model along directions inside a `with` block: generation, replay and the library's own `generate` alike.
 
     The push has length alpha * rms * sqrt(d). At the text sites it reaches every token of the cond rows and knows no time. Raises ValueError
     for directions of another width, doses that are not finite, and what has no meaning at a site; KeyError for sites that do not exist."""
     model, edits = as_model(model), {}
-    check_in('mode', mode, MODES), check_in('branch', branch, BRANCH_CHOICES)
+    check_in("mode", mode, MODES), check_in("branch", branch, BRANCH_CHOICES)
     for d, a in _doses(direction, alpha, orthogonal):
         for site in _places(model, d.site, layers):
             d.check_width(site_width(model, site))
-            if site in ('text', 'text_proj'): _check_text(site, branch, schedule)
-            size = None if mode == 'project_out' else _unit_of_dose(d, site, rms)
-            if a or mode == 'clamp': edits.setdefault(site, []).append(_Push(model, d.unit, a, size, mode, site))
-    with _steering(model, edits, branch, schedule) as run: yield run
+            if site in ("text", "text_proj"):
+                _check_text(site, branch, schedule)
+            size = None if mode == "project_out" else _unit_of_dose(d, site, rms)
+            if a or mode == "clamp":
+                edits.setdefault(site, []).append(_Push(model, d.unit, a, size, mode, site))
+    with _steering(model, edits, branch, schedule) as run:
+        yield run
+
 
 def _check_text(site, branch, schedule):
-    if branch == 'null': raise ValueError(f"the null branch has no text, so branch='null' has no meaning at site {site!r}")
-    if _schedule(schedule) != (Schedule(), None): raise ValueError(f"site {site!r} is read once for a whole clip: only schedule='constant' has a meaning there")
+    if branch == "null":
+        raise ValueError(
+            f"the null branch has no text, so branch='null' has no meaning at site {site!r}"
+        )
+    if _schedule(schedule) != (Schedule(), None):
+        raise ValueError(
+            f"site {site!r} is read once for a whole clip: only schedule='constant' has a meaning there"
+        )
+
 
 # %% ../nbs/api/51_steering.ipynb #cell056
 @torch.no_grad()
 def branch_arithmetic(
-    model, # MusicModel, or the raw one of a backend
-    tokens:np.ndarray, # (clip, codebook, frame) clips to look at
-    prompts:Sequence[str], # one a clip
-    direction, # as in `steer`
-    alpha:float=.02, # small: the prediction is about first order
-    guidance:float=3., # guidance scale
-    per_clip:bool=False, # a row a clip, for intervals
-    **steering, # layers, mode, rms, ... of `steer`
-)->pd.DataFrame: # branch, moved (RMS change of guided logits), ratio (to both), along (least-squares multiple of both), predicted; per clip: clip, branch, along, weight
+    model,  # MusicModel, or the raw one of a backend
+    tokens: np.ndarray,  # (clip, codebook, frame) clips to look at
+    prompts: Sequence[str],  # one a clip
+    direction,  # as in `steer`
+    alpha: float = 0.02,  # small: the prediction is about first order
+    guidance: float = 3.0,  # guidance scale
+    per_clip: bool = False,  # a row a clip, for intervals
+    **steering,  # layers, mode, rms, ... of `steer`
+) -> pd.DataFrame:  # branch, moved (RMS change of guided logits), ratio (to both), along (least-squares multiple of both), predicted; per clip: clip, branch, along, weight
     """How far the guided logits of stored clips move when a push reaches one branch or both.
 
     `along` over all clips is the mean of those of the clips, weighted by `weight`."""
     import pandas as pd
+
     model, prompts = as_model(model), list(prompts)
     ids = delay_tokens(tokens, model.config)
-    if len(prompts) != len(ids): raise ValueError(f"prompts must be one a clip; got {len(prompts)} for {len(ids)} clips")
+    if len(prompts) != len(ids):
+        raise ValueError(f"prompts must be one a clip; got {len(prompts)} for {len(ids)} clips")
     groups = list(_batches(_padded_width(model, prompts), len(prompts)))
+
     def _guided():
-        parts = [model.step(model.begin(model.encode_text([prompts[i] for i in r]), cache=False), ids[r], logits='all').double().chunk(2) for r in groups]
-        return torch.cat([null + guidance*(cond - null) for cond, null in parts])
+        parts = [
+            model.step(
+                model.begin(model.encode_text([prompts[i] for i in r]), cache=False),
+                ids[r],
+                logits="all",
+            )
+            .double()
+            .chunk(2)
+            for r in groups
+        ]
+        return torch.cat([null + guidance * (cond - null) for cond, null in parts])
+
     plain, change = _guided(), {}
     for b in BRANCH_CHOICES:
-        with steer(model, direction, alpha, branch=b, **steering): change[b] = _guided() - plain
-    both = change['both']
+        with steer(model, direction, alpha, branch=b, **steering):
+            change[b] = _guided() - plain
+    both = change["both"]
     if per_clip:
-        dot, at = lambda x, y: (x*y).flatten(1).sum(1).cpu().numpy(), np.concatenate([np.asarray(r) for r in groups])
-        return pd.concat([pd.DataFrame(dict(clip=at, branch=b, along=dot(x, both)/dot(both, both), weight=dot(both, both))) for b, x in change.items()]).sort_values('clip', kind='stable', ignore_index=True)
-    rows = [dict(branch=b, moved=float(x.pow(2).mean().sqrt()), ratio=float(x.norm()/both.norm()), along=float((x*both).sum()/both.pow(2).sum())) for b, x in change.items()]
-    return pd.DataFrame(rows).assign(predicted=[guidance, 1., 1 - guidance])
+        dot, at = (
+            lambda x, y: (x * y).flatten(1).sum(1).cpu().numpy(),
+            np.concatenate([np.asarray(r) for r in groups]),
+        )
+        return pd.concat(
+            [
+                pd.DataFrame(
+                    dict(
+                        clip=at,
+                        branch=b,
+                        along=dot(x, both) / dot(both, both),
+                        weight=dot(both, both),
+                    )
+                )
+                for b, x in change.items()
+            ]
+        ).sort_values("clip", kind="stable", ignore_index=True)
+    rows = [
+        dict(
+            branch=b,
+            moved=float(x.pow(2).mean().sqrt()),
+            ratio=float(x.norm() / both.norm()),
+            along=float((x * both).sum() / both.pow(2).sum()),
+        )
+        for b, x in change.items()
+    ]
+    return pd.DataFrame(rows).assign(predicted=[guidance, 1.0, 1 - guidance])
+
 
 # %% ../nbs/api/51_steering.ipynb #cell059
 def branch_agreement(
-    arithmetic:pd.DataFrame, # from `branch_arithmetic`, one direction and dose
-    guidance:float=3., # guidance scale of it
-)->dict[str, float]: # cosine between the changes of the two branches' logits, and size, of null over cond
+    arithmetic: pd.DataFrame,  # from `branch_arithmetic`, one direction and dose
+    guidance: float = 3.0,  # guidance scale of it
+) -> dict[
+    str, float
+]:  # cosine between the changes of the two branches' logits, and size, of null over cond
     "How alike the two branches answer the same push: both are 1 where the ratio is the guidance scale."
-    if guidance in (0, 1): raise ValueError(f"guidance {guidance:g} runs one branch only, so there is nothing to compare")
-    m = arithmetic.set_index('branch').moved
-    cond, null, both = m['cond']/guidance, m['null']/(1 - guidance), m['both']
-    return dict(cosine=float((both**2 - m['cond']**2 - m['null']**2)/(2*guidance*(1 - guidance)*cond*abs(null))), size=float(abs(null)/cond))
+    if guidance in (0, 1):
+        raise ValueError(
+            f"guidance {guidance:g} runs one branch only, so there is nothing to compare"
+        )
+    m = arithmetic.set_index("branch").moved
+    cond, null, both = m["cond"] / guidance, m["null"] / (1 - guidance), m["both"]
+    return dict(
+        cosine=float(
+            (both**2 - m["cond"] ** 2 - m["null"] ** 2)
+            / (2 * guidance * (1 - guidance) * cond * abs(null))
+        ),
+        size=float(abs(null) / cond),
+    )
+
 
 # %% ../nbs/api/51_steering.ipynb #cell064
-FEATURE_MODES = ('set', 'scale', 'add', 'ablate')
+FEATURE_MODES = ("set", "scale", "add", "ablate")
+
 
 def _whole(f):
-    try: return operator.index(f)
-    except TypeError: raise TypeError(f"features must be whole numbers, got {f!r}") from None
+    try:
+        return operator.index(f)
+    except TypeError:
+        raise TypeError(f"features must be whole numbers, got {f!r}") from None
+
 
 def _feature_edit(sae, features, values, mode):
     def _edited(a):
-        b, v, at = a.clone(), torch.as_tensor(values, dtype=a.dtype).to(a.device), torch.as_tensor(features).to(a.device)
-        b[..., at] = dict(set=lambda: v.expand(*a.shape[:-1], -1), scale=lambda: a[..., at]*v, add=lambda: a[..., at] + v, ablate=lambda: torch.zeros_like(a[..., at]))[mode]()
+        b, v, at = (
+            a.clone(),
+            torch.as_tensor(values, dtype=a.dtype).to(a.device),
+            torch.as_tensor(features).to(a.device),
+        )
+        b[..., at] = dict(
+            set=lambda: v.expand(*a.shape[:-1], -1),
+            scale=lambda: a[..., at] * v,
+            add=lambda: a[..., at] + v,
+            ablate=lambda: torch.zeros_like(a[..., at]),
+        )[mode]()
         return b
+
     def _edit(x, f):
         move = feature_shift(sae, x, _edited)
         return x + move if f is None else torch.addcmul(x, f, move)
+
     return _edit
+
 
 # %% ../nbs/api/51_steering.ipynb #cell065
 @contextlib.contextmanager
 def steer_features(
-    model, # MusicModel, or the raw one of a backend
-    sae, # encode (..., d) -> (..., d_sae), decode back, W_dec (d_sae, d), such as a SparseAutoencoder
-    site:str, # where the dictionary was trained
-    features:Mapping[int, float]|Sequence[int], # feature -> value; a list of features for "ablate"
-    mode:str='set', # activation becomes the value, is "scale"d by it, gets it "add"ed, or "ablate": becomes 0
-    branch:str='cond', # rows to push: "cond", "both" or "null"
-    schedule='constant', # as in `steer`
-)->Iterator[Steered]: # what was done
+    model,  # MusicModel, or the raw one of a backend
+    sae,  # encode (..., d) -> (..., d_sae), decode back, W_dec (d_sae, d), such as a SparseAutoencoder
+    site: str,  # where the dictionary was trained
+    features: Mapping[int, float]
+    | Sequence[int],  # feature -> value; a list of features for "ablate"
+    mode: str = "set",  # activation becomes the value, is "scale"d by it, gets it "add"ed, or "ablate": becomes 0
+    branch: str = "cond",  # rows to push: "cond", "both" or "null"
+    schedule="constant",  # as in `steer`
+) -> Iterator[Steered]:  # what was done
     """Set, scale or ablate features; what the dictionary does not explain of the activation stays as it is.
 
     The dictionary may lie on another device than the model. Raises ValueError for features that do not exist, values that are not finite,
     and a dictionary of another width."""
-    model, mode = as_model(model), check_in('mode', mode, FEATURE_MODES)
-    wanted = {_whole(f): float(v) for f, v in (features.items() if isinstance(features, Mapping) else [(f, 0.) for f in features])}
+    model, mode = as_model(model), check_in("mode", mode, FEATURE_MODES)
+    wanted = {
+        _whole(f): float(v)
+        for f, v in (
+            features.items() if isinstance(features, Mapping) else [(f, 0.0) for f in features]
+        )
+    }
     d_sae, width = sae.W_dec.shape
-    if not wanted or (mode != 'ablate' and not isinstance(features, Mapping)): raise ValueError(f"features must map at least one feature to a value, got {features!r}")
-    if bad := [f for f in wanted if not 0 <= f < d_sae]: raise ValueError(f"feature {bad[0]} does not exist: this dictionary has {d_sae}, 0..{d_sae - 1}")
-    if bad := [v for v in wanted.values() if not math.isfinite(v)]: raise ValueError(f"values must be finite, got {bad[0]!r}")
-    for f, v in wanted.items(): _check_loud(v, site, model.dtype, f'feature {f} at {v:g}')
-    if width != site_width(model, site): raise ValueError(f"the dictionary reads {width} numbers, site {site!r} has {site_width(model, site)}")
-    if site in ('text', 'text_proj'): _check_text(site, branch, schedule)
-    with torch.no_grad(), _steering(model, {site: [_feature_edit(sae, list(wanted), list(wanted.values()), mode)]}, branch, schedule) as run: yield run
+    if not wanted or (mode != "ablate" and not isinstance(features, Mapping)):
+        raise ValueError(f"features must map at least one feature to a value, got {features!r}")
+    if bad := [f for f in wanted if not 0 <= f < d_sae]:
+        raise ValueError(
+            f"feature {bad[0]} does not exist: this dictionary has {d_sae}, 0..{d_sae - 1}"
+        )
+    if bad := [v for v in wanted.values() if not math.isfinite(v)]:
+        raise ValueError(f"values must be finite, got {bad[0]!r}")
+    for f, v in wanted.items():
+        _check_loud(v, site, model.dtype, f"feature {f} at {v:g}")
+    if width != site_width(model, site):
+        raise ValueError(
+            f"the dictionary reads {width} numbers, site {site!r} has {site_width(model, site)}"
+        )
+    if site in ("text", "text_proj"):
+        _check_text(site, branch, schedule)
+    with (
+        torch.no_grad(),
+        _steering(
+            model,
+            {site: [_feature_edit(sae, list(wanted), list(wanted.values()), mode)]},
+            branch,
+            schedule,
+        ) as run,
+    ):
+        yield run
+
 
 # %% ../nbs/api/51_steering.ipynb #cell070
 @dataclass
 class Arm:
     "One way to move the model, run over all doses: what is pushed, how, and what kind of control it is."
-    name:str # unique in a study
-    kind:str # "target", "random", "shuffled", "opposite", "other layer", "prompt" or your own word
-    directions:tuple = () # (Direction, weight) pairs; the dose of each is alpha * weight
-    steering:dict = field(default_factory=dict) # layers, branch, mode, schedule, rms, orthogonal of `steer`
-    rewrite:Mapping|None = None # dose -> function of a prompt; the arm then changes words, not activations
+
+    name: str  # unique in a study
+    kind: (
+        str  # "target", "random", "shuffled", "opposite", "other layer", "prompt" or your own word
+    )
+    directions: tuple = ()  # (Direction, weight) pairs; the dose of each is alpha * weight
+    steering: dict = field(
+        default_factory=dict
+    )  # layers, branch, mode, schedule, rms, orthogonal of `steer`
+    rewrite: Mapping | None = (
+        None  # dose -> function of a prompt; the arm then changes words, not activations
+    )
+
     def __post_init__(self):
-        if isinstance(self.directions, Direction): self.directions = ((self.directions, 1.),)
-        self.directions = tuple(d if isinstance(d, (tuple, list)) else (d, 1.) for d in self.directions)
-        if bool(self.directions) == bool(self.rewrite): raise ValueError(f"arm {self.name!r} needs directions or a rewrite, one of the two")
+        if isinstance(self.directions, Direction):
+            self.directions = ((self.directions, 1.0),)
+        self.directions = tuple(
+            d if isinstance(d, (tuple, list)) else (d, 1.0) for d in self.directions
+        )
+        if bool(self.directions) == bool(self.rewrite):
+            raise ValueError(f"arm {self.name!r} needs directions or a rewrite, one of the two")
+
 
 @patch
-def idle(self:Arm,
-    alpha:float # dose
-)->bool: # is the model left alone?
+def idle(
+    self: Arm,
+    alpha: float,  # dose
+) -> bool:  # is the model left alone?
     "Does this dose leave the activations as they are?"
-    return self.rewrite is not None or (alpha == 0 and self.steering.get('mode') != 'clamp')
+    return self.rewrite is not None or (alpha == 0 and self.steering.get("mode") != "clamp")
+
 
 @patch
-def on(self:Arm,
-    model, # MusicModel, or the raw one of a backend
-    alpha:float # dose
-): # context manager
+def on(
+    self: Arm,
+    model,  # MusicModel, or the raw one of a backend
+    alpha: float,  # dose
+):  # context manager
     "The arm at a dose, as a `with` block; it yields None where nothing is pushed."
-    return contextlib.nullcontext() if self.idle(alpha) else steer(model, [(d, w*alpha) for d, w in self.directions], **self.steering)
+    return (
+        contextlib.nullcontext()
+        if self.idle(alpha)
+        else steer(model, [(d, w * alpha) for d, w in self.directions], **self.steering)
+    )
+
 
 @patch
-def push_id(self:Arm,
-    alpha:float # dose
-)->str: # JSON, '' where nothing is pushed
+def push_id(
+    self: Arm,
+    alpha: float,  # dose
+) -> str:  # JSON, '' where nothing is pushed
     "What is pushed, as text that is the same in every process: it makes the name of a steered clip."
-    if self.idle(alpha): return ''
-    s = self.steering.get('schedule', 'constant')
+    if self.idle(alpha):
+        return ""
+    s = self.steering.get("schedule", "constant")
     if isinstance(s, ClosedLoop) and not s.name or not isinstance(s, (str, Schedule, ClosedLoop)):
-        raise ValueError(f"arm {self.name!r}: a stored study needs a Schedule, or a ClosedLoop with a name; a bare function cannot be recognised later")
+        raise ValueError(
+            f"arm {self.name!r}: a stored study needs a Schedule, or a ClosedLoop with a name; a bare function cannot be recognised later"
+        )
     plan = replace(s, probe=len) if isinstance(s, ClosedLoop) else s
-    rest = {k: str(v) for k, v in self.steering.items() if k != 'schedule'}
-    if 'layers' in rest and 'rms' not in rest: rest |= {f'rms of {s}': str(r) for d, _ in self.directions for s, r in d.rms_by_site.items()}
-    return json.dumps([[[d.checksum, d.site, d.rms, w*alpha] for d, w in self.directions], sorted(rest.items()), repr(plan)])
+    rest = {k: str(v) for k, v in self.steering.items() if k != "schedule"}
+    if "layers" in rest and "rms" not in rest:
+        rest |= {
+            f"rms of {s}": str(r) for d, _ in self.directions for s, r in d.rms_by_site.items()
+        }
+    return json.dumps(
+        [
+            [[d.checksum, d.site, d.rms, w * alpha] for d, w in self.directions],
+            sorted(rest.items()),
+            repr(plan),
+        ]
+    )
+
 
 # %% ../nbs/api/51_steering.ipynb #cell074
 def random_arms(
-    direction:Direction, # norm, site and RMS are taken from it
-    n:int=20, # arms
-    seed:int=0, # of the draws
-    activations:np.ndarray|None=None, # (row, d): draw with their covariance instead of isotropically
-    **steering, # as in the target's arm
-)->list[Arm]: # of kind "random"
+    direction: Direction,  # norm, site and RMS are taken from it
+    n: int = 20,  # arms
+    seed: int = 0,  # of the draws
+    activations: np.ndarray
+    | None = None,  # (row, d): draw with their covariance instead of isotropically
+    **steering,  # as in the target's arm
+) -> list[Arm]:  # of kind "random"
     "Random directions of equal norm: what any push of this length does."
-    return [Arm(f'random {i}', 'random', random_direction(direction, int(rng('random arms', seed, i).integers(2**31)), activations), steering) for i in range(n)]
+    return [
+        Arm(
+            f"random {i}",
+            "random",
+            random_direction(
+                direction, int(rng("random arms", seed, i).integers(2**31)), activations
+            ),
+            steering,
+        )
+        for i in range(n)
+    ]
+
 
 def shuffled_arms(
-    positive:np.ndarray, # (pair, d) the pairs that the direction came from
-    negative:np.ndarray, # (pair, d)
-    direction:Direction, # site and RMS are taken from it
-    n:int=5, # arms
-    seed:int=0, # of the shuffles
-    **steering, # as in the target's arm
-)->list[Arm]: # of kind "shuffled"
+    positive: np.ndarray,  # (pair, d) the pairs that the direction came from
+    negative: np.ndarray,  # (pair, d)
+    direction: Direction,  # site and RMS are taken from it
+    n: int = 5,  # arms
+    seed: int = 0,  # of the shuffles
+    **steering,  # as in the target's arm
+) -> list[Arm]:  # of kind "shuffled"
     "The same estimate on shuffled labels."
-    make = lambda i: shuffled_direction(positive, negative, direction.site, int(rng('shuffled arms', seed, i).integers(2**31)), direction.rms)
-    return [Arm(f'shuffled {i}', 'shuffled', make(i), steering) for i in range(n)]
+    make = lambda i: shuffled_direction(
+        positive,
+        negative,
+        direction.site,
+        int(rng("shuffled arms", seed, i).integers(2**31)),
+        direction.rms,
+    )
+    return [Arm(f"shuffled {i}", "shuffled", make(i), steering) for i in range(n)]
+
 
 def opposite_arm(
-    direction:Direction, # of the target
-    **steering, # as in the target's arm
-)->Arm: # of kind "opposite"
+    direction: Direction,  # of the target
+    **steering,  # as in the target's arm
+) -> Arm:  # of kind "opposite"
     "The direction with its sign turned: its slope should be the target's, turned."
-    return Arm('opposite', 'opposite', -direction, steering)
+    return Arm("opposite", "opposite", -direction, steering)
+
 
 def other_layer_arm(
-    direction:Direction, # of the target
-    layer:int, # where it is pushed instead
-    rms:float|None=None, # RMS there; None: what the direction knows of that site, else its own, with a warning
-    **steering, # as in the target's arm
-)->Arm: # of kind "other layer"
+    direction: Direction,  # of the target
+    layer: int,  # where it is pushed instead
+    rms: float
+    | None = None,  # RMS there; None: what the direction knows of that site, else its own, with a warning
+    **steering,  # as in the target's arm
+) -> Arm:  # of kind "other layer"
     "The same vector at a layer where it was not found, pushed in units of that layer's RMS."
-    site = re.sub(r'layer_\d+', f'layer_{int(layer)}', direction.site)
-    return Arm(f'at layer {layer}', 'other layer', direction.at(site, None if direction.rms is None and rms is None else _unit_of_dose(direction, site, rms)), steering)
+    site = re.sub(r"layer_\d+", f"layer_{int(layer)}", direction.site)
+    return Arm(
+        f"at layer {layer}",
+        "other layer",
+        direction.at(
+            site,
+            None if direction.rms is None and rms is None else _unit_of_dose(direction, site, rms),
+        ),
+        steering,
+    )
+
 
 def prompt_arm(
-    words:Mapping[float, str|Callable], # dose -> word that is appended, or a function of the prompt
-    name:str='prompt', # of the arm
-)->Arm: # of kind "prompt"
+    words: Mapping[
+        float, str | Callable
+    ],  # dose -> word that is appended, or a function of the prompt
+    name: str = "prompt",  # of the arm
+) -> Arm:  # of kind "prompt"
     "No push at all: the word is written into the prompt. Steering has to be compared with simply asking."
-    write = lambda w: w if callable(w) else (lambda p: f'{p}, {w}' if w else p)
-    if not words: raise ValueError("words is empty; give at least one dose, such as {-1: 'sad', 0: '', 1: 'happy'}")
-    return Arm(name, 'prompt', rewrite={float(a): write(w) for a, w in words.items()})
+    write = lambda w: w if callable(w) else (lambda p: f"{p}, {w}" if w else p)
+    if not words:
+        raise ValueError(
+            "words is empty; give at least one dose, such as {-1: 'sad', 0: '', 1: 'happy'}"
+        )
+    return Arm(name, "prompt", rewrite={float(a): write(w) for a, w in words.items()})
+
 
 # %% ../nbs/api/51_steering.ipynb #cell078
 def judge_name(
-    judge, # a judge
-)->str: # its name
-    "Name of a judge: its attribute `name`, or that of the function or class; \"score\" for a lambda."
-    if not callable(judge): raise TypeError(f"a judge must be callable as judge(audio, sample_rate); got {type(judge).__name__}: {judge!r}")
-    return str(getattr(judge, 'name', None) or getattr(judge, '__name__', None) or type(judge).__name__).replace('<lambda>', 'score')
+    judge,  # a judge
+) -> str:  # its name
+    'Name of a judge: its attribute `name`, or that of the function or class; "score" for a lambda.'
+    if not callable(judge):
+        raise TypeError(
+            f"a judge must be callable as judge(audio, sample_rate); got {type(judge).__name__}: {judge!r}"
+        )
+    return str(
+        getattr(judge, "name", None) or getattr(judge, "__name__", None) or type(judge).__name__
+    ).replace("<lambda>", "score")
+
 
 def as_scores(
-    out, # what a judge returned: DataFrame, dict of columns, list of dicts, or one number a clip
-    n:int, # clips that it was given
-    name:str='score', # column for bare numbers
-)->pd.DataFrame: # (clip, score), index 0 to n - 1
+    out,  # what a judge returned: DataFrame, dict of columns, list of dicts, or one number a clip
+    n: int,  # clips that it was given
+    name: str = "score",  # column for bare numbers
+) -> pd.DataFrame:  # (clip, score), index 0 to n - 1
     "A judge's result as a table of n rows; raises ValueError for another length or no score, TypeError for what is no table."
     import pandas as pd
-    if isinstance(out, Mapping): out = pd.DataFrame({k: np.atleast_1d(v) for k, v in out.items()})
-    elif isinstance(out, (list, tuple)) and out and all(isinstance(r, Mapping) for r in out): out = pd.DataFrame(list(out))
-    elif out is None or isinstance(out, (float, int, np.generic, list, tuple, np.ndarray)) and np.ndim(out) < 2: out = pd.DataFrame({name: np.atleast_1d(np.asarray(out, float))})
-    if not isinstance(out, pd.DataFrame): raise TypeError(f"a judge must return a DataFrame, columns, or one number a clip; got {type(out).__name__}")
-    if len(out) != n: raise ValueError(f"the judge returned {len(out)} rows for {n} clips")
-    if not len(out.columns): raise ValueError("the judge returned no score")
+
+    if isinstance(out, Mapping):
+        out = pd.DataFrame({k: np.atleast_1d(v) for k, v in out.items()})
+    elif isinstance(out, (list, tuple)) and out and all(isinstance(r, Mapping) for r in out):
+        out = pd.DataFrame(list(out))
+    elif (
+        out is None
+        or isinstance(out, (float, int, np.generic, list, tuple, np.ndarray))
+        and np.ndim(out) < 2
+    ):
+        out = pd.DataFrame({name: np.atleast_1d(np.asarray(out, float))})
+    if not isinstance(out, pd.DataFrame):
+        raise TypeError(
+            f"a judge must return a DataFrame, columns, or one number a clip; got {type(out).__name__}"
+        )
+    if len(out) != n:
+        raise ValueError(f"the judge returned {len(out)} rows for {n} clips")
+    if not len(out.columns):
+        raise ValueError("the judge returned no score")
     return out.reset_index(drop=True)
 
+
 # %% ../nbs/api/51_steering.ipynb #cell081
-def _judges(judge)->dict[str, Callable]:
+def _judges(judge) -> dict[str, Callable]:
     "Judges by name; raises where there is none, for what cannot be called, and for two of one name."
-    if isinstance(judge, Mapping): judges = [(str(n), j) for n, j in judge.items()]
-    else: judges = [(judge_name(j) if callable(j) else type(j).__name__, j) for j in (judge if isinstance(judge, (list, tuple)) else [judge])]
-    if not judges: raise ValueError("there is no judge; give a function (audio, sample_rate) -> one row a clip, several, or a dict of them by name")
+    if isinstance(judge, Mapping):
+        judges = [(str(n), j) for n, j in judge.items()]
+    else:
+        judges = [
+            (judge_name(j) if callable(j) else type(j).__name__, j)
+            for j in (judge if isinstance(judge, (list, tuple)) else [judge])
+        ]
+    if not judges:
+        raise ValueError(
+            "there is no judge; give a function (audio, sample_rate) -> one row a clip, several, or a dict of them by name"
+        )
     for n, j in judges:
-        if not callable(j): raise TypeError(f"judge {n!r} must be a function (audio, sample_rate) -> one row a clip, got {j!r}")
-    if twice := [n for n, _ in judges if [m for m, _ in judges].count(n) > 1]: raise ValueError(f"two judges are named {twice[0]!r}; give them as a dict, {{name: judge}}")
+        if not callable(j):
+            raise TypeError(
+                f"judge {n!r} must be a function (audio, sample_rate) -> one row a clip, got {j!r}"
+            )
+    if twice := [n for n, _ in judges if [m for m, _ in judges].count(n) > 1]:
+        raise ValueError(f"two judges are named {twice[0]!r}; give them as a dict, {{name: judge}}")
     return dict(judges)
 
-def _no_number(v)->bool:
-    "Is this outcome neither text nor a finite real number?"
-    if isinstance(v, str): return False
-    try: return not math.isfinite(v)
-    except (TypeError, ValueError, OverflowError): return True
 
-def _ask(judge, name, audio, sample_rate)->list[tuple[dict, str]]:
+def _no_number(v) -> bool:
+    "Is this outcome neither text nor a finite real number?"
+    if isinstance(v, str):
+        return False
+    try:
+        return not math.isfinite(v)
+    except (TypeError, ValueError, OverflowError):
+        return True
+
+
+def _ask(judge, name, audio, sample_rate) -> list[tuple[dict, str]]:
     "Outcomes and what went wrong, clip by clip; when a batch fails, each of its clips is asked about alone. The judge gets a copy."
-    try: rows = as_scores(judge(np.array(audio), sample_rate), len(audio), name).to_dict('records')
+    try:
+        rows = as_scores(judge(np.array(audio), sample_rate), len(audio), name).to_dict("records")
     except Exception as e:
-        if len(audio) == 1: return [({}, f'{type(e).__name__}: {e}')]
+        if len(audio) == 1:
+            return [({}, f"{type(e).__name__}: {e}")]
         return [_ask(judge, name, w[None], sample_rate)[0] for w in audio]
     lost = [[k for k, v in r.items() if _no_number(v)] for r in rows]
-    return [({k: math.nan if k in bad else v for k, v in r.items()}, f"not a finite number: {', '.join(map(str, bad[:6]))}{' ...' if len(bad) > 6 else ''}" if bad else '') for r, bad in zip(rows, lost)]
+    return [
+        (
+            {k: math.nan if k in bad else v for k, v in r.items()},
+            f"not a finite number: {', '.join(map(str, bad[:6]))}{' ...' if len(bad) > 6 else ''}"
+            if bad
+            else "",
+        )
+        for r, bad in zip(rows, lost)
+    ]
+
 
 def _check_columns(by_judge, taken=()):
     "Refuse outcomes that would overwrite one another, or a column of the table; by_judge: name -> columns."
-    seen = dict.fromkeys(taken, '')
+    seen = dict.fromkeys(taken, "")
     for n, columns in by_judge.items():
         for c in columns:
-            if c in seen: raise ValueError(f"judge {n!r} returns the column {c!r}, which " + (f"judge {seen[c]!r} returns too" if seen[c] else 'the table keeps for itself') + '; rename it, with `renamed` for instance')
+            if c in seen:
+                raise ValueError(
+                    f"judge {n!r} returns the column {c!r}, which "
+                    + (
+                        f"judge {seen[c]!r} returns too"
+                        if seen[c]
+                        else "the table keeps for itself"
+                    )
+                    + "; rename it, with `renamed` for instance"
+                )
         seen |= dict.fromkeys(columns, n)
 
+
 def renamed(
-    judge:Callable, # a judge
-    prefix:str, # before each of its columns, such as "clap_"
-)->Callable: # the same judge with other columns
+    judge: Callable,  # a judge
+    prefix: str,  # before each of its columns, such as "clap_"
+) -> Callable:  # the same judge with other columns
     "A judge whose columns carry a prefix, so that it can stand beside another that uses the same words."
-    def _judge(audio, sample_rate): return as_scores(judge(audio, sample_rate), len(audio), judge_name(judge)).add_prefix(prefix)
+
+    def _judge(audio, sample_rate):
+        return as_scores(judge(audio, sample_rate), len(audio), judge_name(judge)).add_prefix(
+            prefix
+        )
+
     _judge.name = judge_name(judge)
     return _judge
 
+
 # %% ../nbs/api/51_steering.ipynb #cell084
 def judge_clips(
-    judge:Callable|Sequence[Callable]|Mapping[str, Callable], # (audio (clip, sample), sample_rate) -> table, columns, or one number a clip; one or several
-    audio:np.ndarray, # (clip, sample), float
-    sample_rate:int, # Hz
-)->pd.DataFrame: # one row a clip: outcomes, and `failure`: '' or what went wrong
+    judge: Callable
+    | Sequence[Callable]
+    | Mapping[
+        str, Callable
+    ],  # (audio (clip, sample), sample_rate) -> table, columns, or one number a clip; one or several
+    audio: np.ndarray,  # (clip, sample), float
+    sample_rate: int,  # Hz
+) -> pd.DataFrame:  # one row a clip: outcomes, and `failure`: '' or what went wrong
     "Outcomes of clips. A judge that raises or returns NaN is reported at the clip and stops nothing; raises ValueError where two judges return the same column."
-    return _judged(_judges(judge), np.asarray(audio), sample_rate, ['failure'])
+    return _judged(_judges(judge), np.asarray(audio), sample_rate, ["failure"])
+
 
 def _judged(judges, audio, sample_rate, taken):
     import pandas as pd
+
     answers = {n: _ask(j, n, audio, sample_rate) for n, j in judges.items()}
-    _check_columns({n: dict.fromkeys(k for row, _ in a for k in row) for n, a in answers.items()}, taken)
-    return pd.DataFrame([{k: v for row, _ in clip for k, v in row.items()} | dict(failure='; '.join(f'{n}: {why}' for n, (_, why) in zip(answers, clip) if why)) for clip in zip(*answers.values())])
+    _check_columns(
+        {n: dict.fromkeys(k for row, _ in a for k in row) for n, a in answers.items()}, taken
+    )
+    return pd.DataFrame(
+        [
+            {k: v for row, _ in clip for k, v in row.items()}
+            | dict(failure="; ".join(f"{n}: {why}" for n, (_, why) in zip(answers, clip) if why))
+            for clip in zip(*answers.values())
+        ]
+    )
+
 
 # %% ../nbs/api/51_steering.ipynb #cell089
-def _arms(directions, steering)->list[Arm]:
+def _arms(directions, steering) -> list[Arm]:
     "Arms from a direction, arms, or directions by name."
-    if isinstance(directions, (Direction, Arm)): directions = [directions]
-    if isinstance(directions, Mapping): directions = [Arm(n, 'target', d, steering) if not isinstance(d, Arm) else d for n, d in directions.items()]
-    arms = [a if isinstance(a, Arm) else Arm(a.origin, 'target', a, steering) for a in directions]
-    if not arms: raise ValueError("there is no arm; give a Direction or at least one Arm")
-    if twice := {a.name for a in arms if [b.name for b in arms].count(a.name) > 1}: raise ValueError(f"arms need different names, got {sorted(twice)[0]!r} twice")
+    if isinstance(directions, (Direction, Arm)):
+        directions = [directions]
+    if isinstance(directions, Mapping):
+        directions = [
+            Arm(n, "target", d, steering) if not isinstance(d, Arm) else d
+            for n, d in directions.items()
+        ]
+    arms = [a if isinstance(a, Arm) else Arm(a.origin, "target", a, steering) for a in directions]
+    if not arms:
+        raise ValueError("there is no arm; give a Direction or at least one Arm")
+    if twice := {a.name for a in arms if [b.name for b in arms].count(a.name) > 1}:
+        raise ValueError(f"arms need different names, got {sorted(twice)[0]!r} twice")
     return arms
 
-def _alphas(alphas)->list[float]:
+
+def _alphas(alphas) -> list[float]:
     out = [alphas] if np.ndim(alphas) == 0 else list(alphas)
-    if not out: raise ValueError("alphas is empty; give at least one dose")
+    if not out:
+        raise ValueError("alphas is empty; give at least one dose")
     for a in out:
-        if isinstance(a, (bool, str)) or a is None or not math.isfinite(a): raise ValueError(f"alphas must be finite numbers, got {a!r}")
+        if isinstance(a, (bool, str)) or a is None or not math.isfinite(a):
+            raise ValueError(f"alphas must be finite numbers, got {a!r}")
     return sorted({float(a) for a in out})
+
 
 # %% ../nbs/api/51_steering.ipynb #cell090
 def plan_doses(
-    model:MusicModel, # the model
-    prompts, # DataFrame with a column `prompt`, PromptSet, or list of texts
-    arms:Sequence[Arm], # what is compared
-    alphas:Sequence[float], # doses
-    seeds:int|Sequence[int]=(0,), # one clip of every prompt a seed, the same for every dose and arm
-    duration_s:float=4., # seconds
-    guidance:float=3., # guidance scale
-    temperature:float=1., # 0 is greedy
-    top_k:int|None=50, # None keeps all
-)->pd.DataFrame: # one row a clip and arm: arm, kind, alpha, text (what the model reads), prompt, seed, clip_id, push, ...
+    model: MusicModel,  # the model
+    prompts,  # DataFrame with a column `prompt`, PromptSet, or list of texts
+    arms: Sequence[Arm],  # what is compared
+    alphas: Sequence[float],  # doses
+    seeds: int | Sequence[int] = (
+        0,
+    ),  # one clip of every prompt a seed, the same for every dose and arm
+    duration_s: float = 4.0,  # seconds
+    guidance: float = 3.0,  # guidance scale
+    temperature: float = 1.0,  # 0 is greedy
+    top_k: int | None = 50,  # None keeps all
+) -> pd.DataFrame:  # one row a clip and arm: arm, kind, alpha, text (what the model reads), prompt, seed, clip_id, push, ...
     "The clips of a study, without making any; at dose 0 all arms share the unsteered clip."
     import pandas as pd
-    how, parts = dict(guidance=guidance, temperature=temperature, top_k=top_k, duration_s=duration_s), []
+
+    how, parts = (
+        dict(guidance=guidance, temperature=temperature, top_k=top_k, duration_s=duration_s),
+        [],
+    )
     base = plan_clips(model, prompts, seeds, **how)
     for arm in arms:
         for a in sorted(arm.rewrite) if arm.rewrite else _alphas(alphas):
-            with arm.on(model, a): push = arm.push_id(a)
+            with arm.on(model, a):
+                push = arm.push_id(a)
             texts = [arm.rewrite[a](p) for p in base.prompt] if arm.rewrite else list(base.prompt)
             ids = [clip_id(model.checksum, t, s, **how) for t, s in zip(texts, base.seed)]
-            parts.append(base.assign(arm=arm.name, kind=arm.kind, alpha=a, text=texts, push=push, clip_id=[sha256_bytes(i + push)[:16] if push else i for i in ids]))
+            parts.append(
+                base.assign(
+                    arm=arm.name,
+                    kind=arm.kind,
+                    alpha=a,
+                    text=texts,
+                    push=push,
+                    clip_id=[sha256_bytes(i + push)[:16] if push else i for i in ids],
+                )
+            )
     return pd.concat(parts, ignore_index=True)
+
 
 # %% ../nbs/api/51_steering.ipynb #cell093
 class _RowPush:
     "One direction and dose a clip, all at one site: edit(x, factor). What each clip gets is what `steer` would give it alone."
-    def __init__(self, model, steps): self.steps, self.rows = torch.as_tensor(np.stack(steps), dtype=torch.float32, device=model.device).to(model.dtype), None
-    def expect(self, rows): self.rows = self.steps[list(rows)][:, None]
+
+    def __init__(self, model, steps):
+        self.steps, self.rows = (
+            torch.as_tensor(np.stack(steps), dtype=torch.float32, device=model.device).to(
+                model.dtype
+            ),
+            None,
+        )
+
+    def expect(self, rows):
+        self.rows = self.steps[list(rows)][:, None]
+
     def __call__(self, x, f):
         step = self.rows if len(x) == len(self.rows) else torch.cat([self.rows, self.rows])
         return x + step if f is None else torch.addcmul(x, f, step)
 
-def _shared(model, arm, alpha)->tuple|None:
+
+def _shared(model, arm, alpha) -> tuple | None:
     "Sites and branch of a plain constant push in layers, whose clips may share a batch with those of other arms; None for other arms."
-    if arm.idle(alpha) or len(arm.directions) != 1 or set(arm.steering) - {'branch', 'layers'} or not re.fullmatch(r'layer_\d+', arm.directions[0][0].site): return None
-    return tuple(_places(model, arm.directions[0][0].site, arm.steering.get('layers'))), arm.steering.get('branch', 'cond')
+    if (
+        arm.idle(alpha)
+        or len(arm.directions) != 1
+        or set(arm.steering) - {"branch", "layers"}
+        or not re.fullmatch(r"layer_\d+", arm.directions[0][0].site)
+    ):
+        return None
+    return tuple(
+        _places(model, arm.directions[0][0].site, arm.steering.get("layers"))
+    ), arm.steering.get("branch", "cond")
+
 
 def _mixed_clips(model, arms, rows, how, batch_size, place):
     "Tokens and sound of clips of several arms and doses that are pushed at the same places."
+
     def _step(name, alpha, site):
-        (d, w), = arms[name].directions
-        return w*alpha*_unit_of_dose(d, site, None)*math.sqrt(len(d))*d.unit
+        ((d, w),) = arms[name].directions
+        return w * alpha * _unit_of_dose(d, site, None) * math.sqrt(len(d)) * d.unit
+
     push = {s: _RowPush(model, [_step(*r, s) for r in zip(rows.arm, rows.alpha)]) for s in place[0]}
+
     def _expect(batch):
-        for p in push.values(): p.expect(batch)
-    with _steering(model, {s: [p] for s, p in push.items()}, place[1], 'constant'):
-        tokens = sample_tokens(model, rows.text.tolist(), rows.seed.tolist(), model.config.frames(how['duration_s']), how['guidance'], how['temperature'], how['top_k'], batch_size, on_batch=_expect)
-    return tokens, model.decode_audio(tokens), [math.nan]*len(rows)
+        for p in push.values():
+            p.expect(batch)
+
+    with _steering(model, {s: [p] for s, p in push.items()}, place[1], "constant"):
+        tokens = sample_tokens(
+            model,
+            rows.text.tolist(),
+            rows.seed.tolist(),
+            model.config.frames(how["duration_s"]),
+            how["guidance"],
+            how["temperature"],
+            how["top_k"],
+            batch_size,
+            on_batch=_expect,
+        )
+    return tokens, model.decode_audio(tokens), [math.nan] * len(rows)
+
 
 # %% ../nbs/api/51_steering.ipynb #cell094
 def _steered_clips(model, arm, rows, how, batch_size):
     "Tokens, sound and stopping times of one arm's clips at one dose."
-    frames = model.config.frames(how['duration_s'])
+    frames = model.config.frames(how["duration_s"])
     with arm.on(model, float(rows.alpha.iloc[0])) as run:
-        tokens = sample_tokens(model, rows.text.tolist(), rows.seed.tolist(), frames, how['guidance'], how['temperature'], how['top_k'], batch_size, on_batch=run and run.expect)
+        tokens = sample_tokens(
+            model,
+            rows.text.tolist(),
+            rows.seed.tolist(),
+            frames,
+            how["guidance"],
+            how["temperature"],
+            how["top_k"],
+            batch_size,
+            on_batch=run and run.expect,
+        )
     stops = run.stops if run else {}
     return tokens, model.decode_audio(tokens), [stops.get(i, math.nan) for i in range(len(rows))]
+
 
 def _dose_parts(model, plan, arms):
     "Rows that are made together, and the place that they share or None: plain pushes by place, the rest by arm and dose."
     place = [_shared(model, arms[n], a) for n, a in zip(plan.arm, plan.alpha)]
-    keys = [('', *p) if p else (n, str(a)) for n, a, p in zip(plan.arm, plan.alpha, place)]
+    keys = [("", *p) if p else (n, str(a)) for n, a, p in zip(plan.arm, plan.alpha, place)]
     for key in dict.fromkeys(keys):
         rows = plan[[k == key for k in keys]]
-        yield (rows.sort_values('text', kind='stable'), key[1:]) if not key[0] else (rows, None)
+        yield (rows.sort_values("text", kind="stable"), key[1:]) if not key[0] else (rows, None)
+
 
 def _make_doses(model, plan, arms, store, how, batch_size, progress):
     "Make the clips that the store lacks, batch by batch."
     from tqdm.auto import tqdm
-    by_name, rows = {a.name: a for a in arms}, plan.drop_duplicates('clip_id')
-    with store.writing(), tqdm(total=len(rows), desc='doses', unit='clip', disable=not progress) as bar:
+
+    by_name, rows = {a.name: a for a in arms}, plan.drop_duplicates("clip_id")
+    with (
+        store.writing(),
+        tqdm(total=len(rows), desc="doses", unit="clip", disable=not progress) as bar,
+    ):
         have = set(store.table.clip_id)
         bar.update(int(rows.clip_id.isin(have).sum()))
         for part, place in _dose_parts(model, rows[~rows.clip_id.isin(have)], by_name):
             for i in range(0, len(part), batch_size):
-                todo = part.iloc[i:i + batch_size]
-                tokens, audio, stops = _mixed_clips(model, by_name, todo, how, batch_size, place) if place else _steered_clips(model, by_name[todo.arm.iloc[0]], todo, how, batch_size)
-                store.add(todo.assign(stop_s=stops, prompt=todo.text, from_prompt=todo.prompt).drop(columns='text'), list(tokens), list(audio), model.config.sample_rate)
+                todo = part.iloc[i : i + batch_size]
+                tokens, audio, stops = (
+                    _mixed_clips(model, by_name, todo, how, batch_size, place)
+                    if place
+                    else _steered_clips(model, by_name[todo.arm.iloc[0]], todo, how, batch_size)
+                )
+                store.add(
+                    todo.assign(stop_s=stops, prompt=todo.text, from_prompt=todo.prompt).drop(
+                        columns="text"
+                    ),
+                    list(tokens),
+                    list(audio),
+                    model.config.sample_rate,
+                )
                 bar.update(len(todo))
-        if any((store.path/'shards').glob('*.parquet')): store.compact()
+        if any((store.path / "shards").glob("*.parquet")):
+            store.compact()
+
 
 # %% ../nbs/api/51_steering.ipynb #cell095
 def _mark(x, depth=8):
     "What can be known of a judge, as text that is the same in every process: names, code, closure and state."
-    code, rest = getattr(x, '__code__', None), lambda v: _mark(v, depth - 1)
-    if isinstance(x, torch.nn.Module): return f'{type(x).__qualname__} {sum(p.numel() for p in x.parameters())}'
-    if isinstance(x, (np.ndarray, torch.Tensor)): return sha256_bytes(np.ascontiguousarray(torch.as_tensor(x).detach().cpu().numpy() if isinstance(x, torch.Tensor) else x).tobytes())
-    if depth and isinstance(x, Mapping): return str([(rest(k), rest(v)) for k, v in x.items()])
-    if depth and isinstance(x, (list, tuple)): return str([rest(v) for v in x])
-    if code: return f'{x.__module__}.{x.__qualname__} {_code(code)} {rest(x.__defaults__)} {[rest(c.cell_contents) for c in x.__closure__ or ()] if depth else 0}'
-    if depth and hasattr(x, '__dict__'): return f'{type(x).__module__}.{type(x).__qualname__} {rest(vars(x))} {rest(getattr(type(x), "__call__", None)) if callable(x) else ""}'
-    return type(x).__qualname__ if ' at 0x' in repr(x) else repr(x)
+    code, rest = getattr(x, "__code__", None), lambda v: _mark(v, depth - 1)
+    if isinstance(x, torch.nn.Module):
+        return f"{type(x).__qualname__} {sum(p.numel() for p in x.parameters())}"
+    if isinstance(x, (np.ndarray, torch.Tensor)):
+        return sha256_bytes(
+            np.ascontiguousarray(
+                torch.as_tensor(x).detach().cpu().numpy() if isinstance(x, torch.Tensor) else x
+            ).tobytes()
+        )
+    if depth and isinstance(x, Mapping):
+        return str([(rest(k), rest(v)) for k, v in x.items()])
+    if depth and isinstance(x, (list, tuple)):
+        return str([rest(v) for v in x])
+    if code:
+        return f"{x.__module__}.{x.__qualname__} {_code(code)} {rest(x.__defaults__)} {[rest(c.cell_contents) for c in x.__closure__ or ()] if depth else 0}"
+    if depth and hasattr(x, "__dict__"):
+        return f"{type(x).__module__}.{type(x).__qualname__} {rest(vars(x))} {rest(getattr(type(x), '__call__', None)) if callable(x) else ''}"
+    return type(x).__qualname__ if " at 0x" in repr(x) else repr(x)
 
-def _code(code): return sha256_bytes(code.co_code + repr([(_code(c) if hasattr(c, 'co_code') else repr(c)) for c in code.co_consts] + list(code.co_names)).encode())
+
+def _code(code):
+    return sha256_bytes(
+        code.co_code
+        + repr(
+            [(_code(c) if hasattr(c, "co_code") else repr(c)) for c in code.co_consts]
+            + list(code.co_names)
+        ).encode()
+    )
+
 
 def _try_judges(judges, model, duration_s, taken):
     "Ask the judges once about noise, before any clip is made, to know their columns; one that fails on it is asked again later."
-    noise = .1*rng('judges').standard_normal((1, int(duration_s*model.config.sample_rate))).astype(np.float32)
+    noise = 0.1 * rng("judges").standard_normal(
+        (1, int(duration_s * model.config.sample_rate))
+    ).astype(np.float32)
     _judged(judges, noise, model.config.sample_rate, taken)
+
 
 def _scores(store, clips, judges, folder, taken, progress):
     "One row of outcomes a clip, kept in `folder` piece by piece when it is given."
     import pandas as pd
     import soundfile as sf
     from tqdm.auto import tqdm
-    done = pd.concat([pd.DataFrame(dict(clip_id=[], failure=[])), *(read_table(p) for p in sorted(folder.glob('[!.]*.parquet')))] if folder else [pd.DataFrame(dict(clip_id=[], failure=[]))])
-    done = done[(done.failure == '') & done.clip_id.isin(clips)].drop_duplicates('clip_id')
+
+    done = pd.concat(
+        [
+            pd.DataFrame(dict(clip_id=[], failure=[])),
+            *(read_table(p) for p in sorted(folder.glob("[!.]*.parquet"))),
+        ]
+        if folder
+        else [pd.DataFrame(dict(clip_id=[], failure=[]))]
+    )
+    done = done[(done.failure == "") & done.clip_id.isin(clips)].drop_duplicates("clip_id")
     todo, parts = [c for c in clips if c not in set(done.clip_id)], [done]
-    with tqdm(total=len(todo), desc='judge', unit='clip', disable=not progress) as bar:
+    with tqdm(total=len(todo), desc="judge", unit="clip", disable=not progress) as bar:
         for i in range(0, len(todo), 32):
-            part = todo[i:i + 32]
-            sounds = [sf.read(store.path/'audio'/f'{c}.flac', dtype='float32', always_2d=True) for c in part]
-            parts.append(pd.concat([pd.DataFrame(dict(clip_id=part)), _judged(judges, np.stack([w.mean(1) for w, _ in sounds]), sounds[0][1], taken)], axis=1))
-            if folder: write_table(parts[-1], folder/f'{part[0]}.parquet')
+            part = todo[i : i + 32]
+            sounds = [
+                sf.read(store.path / "audio" / f"{c}.flac", dtype="float32", always_2d=True)
+                for c in part
+            ]
+            parts.append(
+                pd.concat(
+                    [
+                        pd.DataFrame(dict(clip_id=part)),
+                        _judged(
+                            judges, np.stack([w.mean(1) for w, _ in sounds]), sounds[0][1], taken
+                        ),
+                    ],
+                    axis=1,
+                )
+            )
+            if folder:
+                write_table(parts[-1], folder / f"{part[0]}.parquet")
             bar.update(len(part))
     return pd.concat([p for p in parts if len(p)], ignore_index=True)
 
+
 # %% ../nbs/api/51_steering.ipynb #cell096
 def dose_response(
-    model, # MusicModel, or the raw one of a backend
-    prompts, # DataFrame with a column `prompt`, PromptSet, or list of texts; held out from every fit
-    directions, # a Direction, Arms, or Directions by name
-    alphas:Sequence[float], # doses, in units of the site's RMS; both signs and 0
-    judge:Callable|Sequence[Callable]|Mapping[str, Callable], # (audio (clip, sample), sample_rate) -> one row a clip; one or several, see `judge_clips`
-    folder:Path|str, # clips and outcomes are kept here
-    seeds:int|Sequence[int]=(0,), # one clip of every prompt a seed, the same for every dose and arm
-    duration_s:float=4., # seconds
-    guidance:float=3., # guidance scale
-    temperature:float=1., # 0 is greedy
-    top_k:int|None=50, # None keeps all
-    batch_size:int=16, # clips at once, and clips that a kill can cost
-    judge_name:str|None=None, # keep the outcomes under this name, apart for judges of other code or state; None judges again each time
-    progress:bool=True, # show bars
-    **steering, # layers, branch, mode, ... for Directions that are not Arms
-)->pd.DataFrame: # prompt, arm, kind, alpha, seed, the judge's columns, failure, stop_s, clip_id, ...
+    model,  # MusicModel, or the raw one of a backend
+    prompts,  # DataFrame with a column `prompt`, PromptSet, or list of texts; held out from every fit
+    directions,  # a Direction, Arms, or Directions by name
+    alphas: Sequence[float],  # doses, in units of the site's RMS; both signs and 0
+    judge: Callable
+    | Sequence[Callable]
+    | Mapping[
+        str, Callable
+    ],  # (audio (clip, sample), sample_rate) -> one row a clip; one or several, see `judge_clips`
+    folder: Path | str,  # clips and outcomes are kept here
+    seeds: int | Sequence[int] = (
+        0,
+    ),  # one clip of every prompt a seed, the same for every dose and arm
+    duration_s: float = 4.0,  # seconds
+    guidance: float = 3.0,  # guidance scale
+    temperature: float = 1.0,  # 0 is greedy
+    top_k: int | None = 50,  # None keeps all
+    batch_size: int = 16,  # clips at once, and clips that a kill can cost
+    judge_name: str
+    | None = None,  # keep the outcomes under this name, apart for judges of other code or state; None judges again each time
+    progress: bool = True,  # show bars
+    **steering,  # layers, branch, mode, ... for Directions that are not Arms
+) -> pd.DataFrame:  # prompt, arm, kind, alpha, seed, the judge's columns, failure, stop_s
     """Make and judge every clip of arms x doses x prompts x seeds; a killed study goes on where it was.
 
     Clips are a `ClipStore` in folder/clips. Raises ValueError before the first clip for arms, doses and prompts that make no sense, and for judges whose
-    columns clash: each is asked once about noise to know its columns. What a judge reads from elsewhere (files, globals, a service) is not part of what its kept outcomes are known by."""
-    model, n = as_model(model), int(check_positive('batch_size', batch_size))
-    how, arms = dict(guidance=guidance, temperature=temperature, top_k=top_k, duration_s=duration_s), _arms(directions, steering)
-    plan, store, judges = plan_doses(model, prompts, arms, alphas, seeds, **how), ClipStore(Path(folder)/'clips'), _judges(judge)
-    taken = [*plan, 'stop_s', 'audio_path', 'failure']
+    columns clash: each is asked once about noise to know its columns. What a judge reads from elsewhere (files, globals, a service) is not part of what its kept outcomes are known by.
+
+    Returns prompt, arm, kind, alpha, seed, the judge's columns, failure, stop_s, clip_id, ....
+    """
+    model, n = as_model(model), int(check_positive("batch_size", batch_size))
+    how, arms = (
+        dict(guidance=guidance, temperature=temperature, top_k=top_k, duration_s=duration_s),
+        _arms(directions, steering),
+    )
+    plan, store, judges = (
+        plan_doses(model, prompts, arms, alphas, seeds, **how),
+        ClipStore(Path(folder) / "clips"),
+        _judges(judge),
+    )
+    taken = [*plan, "stop_s", "audio_path", "failure"]
     _try_judges(judges, model, duration_s, taken)
-    kept = None if judge_name is None else Path(folder)/'judged'/re.sub(r'[^\w.-]', '_', judge_name)/sha256_bytes(_mark(judges).encode())[:12]
+    kept = (
+        None
+        if judge_name is None
+        else Path(folder)
+        / "judged"
+        / re.sub(r"[^\w.-]", "_", judge_name)
+        / sha256_bytes(_mark(judges).encode())[:12]
+    )
     _make_doses(model, plan, arms, store, how, n, progress)
     scores = _scores(store, list(dict.fromkeys(plan.clip_id)), judges, kept, taken, progress)
-    if len(failed := scores[scores.failure != '']): warnings.warn(f"{len(failed)} of {len(scores)} clips have no complete judgement, the first: {failed.failure.iloc[0]}", stacklevel=2)
-    known = [c for c in ('stop_s', 'audio_path') if c in (table := store.table)]
-    return plan.merge(table[['clip_id', *known]], on='clip_id', how='left').merge(scores, on='clip_id', how='left')
+    if len(failed := scores[scores.failure != ""]):
+        warnings.warn(
+            f"{len(failed)} of {len(scores)} clips have no complete judgement, the first: {failed.failure.iloc[0]}",
+            stacklevel=2,
+        )
+    known = [c for c in ("stop_s", "audio_path") if c in (table := store.table)]
+    return plan.merge(table[["clip_id", *known]], on="clip_id", how="left").merge(
+        scores, on="clip_id", how="left"
+    )
+
 
 # %% ../nbs/api/51_steering.ipynb #cell103
-def _outcomes(table, outcomes, unit)->list[str]:
+def _outcomes(table, outcomes, unit) -> list[str]:
     "Names of the outcomes: given, or all numeric columns that are none of the plan's."
-    own = {unit, 'alpha', 'seed', 'replicate', 'guidance', 'temperature', 'top_k', 'duration_s', 'frame_rate', 'pair', 'stop_s'}
-    names = [c for c in table if c not in own and table[c].dtype.kind in 'fi'] if outcomes is None else [outcomes] if isinstance(outcomes, str) else list(outcomes)
-    if not names: raise ValueError("the table has no numeric outcome; name the columns in outcomes=")
-    if absent := [c for c in names if c not in table]: raise ValueError(f"outcome {absent[0]!r} is no column of the table")
+    own = {
+        unit,
+        "alpha",
+        "seed",
+        "replicate",
+        "guidance",
+        "temperature",
+        "top_k",
+        "duration_s",
+        "frame_rate",
+        "pair",
+        "stop_s",
+    }
+    names = (
+        [c for c in table if c not in own and table[c].dtype.kind in "fi"]
+        if outcomes is None
+        else [outcomes]
+        if isinstance(outcomes, str)
+        else list(outcomes)
+    )
+    if not names:
+        raise ValueError("the table has no numeric outcome; name the columns in outcomes=")
+    if absent := [c for c in names if c not in table]:
+        raise ValueError(f"outcome {absent[0]!r} is no column of the table")
     return names
 
-def _unit_slopes(m)->tuple[np.ndarray, np.ndarray, np.ndarray]:
+
+def _unit_slopes(m) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "Least-squares slope of each row of (prompt, dose) means, the doses, and the mean response to each; rows with one dose stay out."
     Y, x = m.values, np.broadcast_to(m.columns.values.astype(float), m.shape)
     ok = np.isfinite(Y)
     n = np.maximum(ok.sum(1, keepdims=True), 1)
-    xc = np.where(ok, x - np.where(ok, x, 0).sum(1, keepdims=True)/n, 0)
-    slope = np.divide((xc*np.where(ok, Y, 0)).sum(1), (xc**2).sum(1), out=np.full(len(Y), np.nan), where=(xc**2).sum(1) > 0)
+    xc = np.where(ok, x - np.where(ok, x, 0).sum(1, keepdims=True) / n, 0)
+    slope = np.divide(
+        (xc * np.where(ok, Y, 0)).sum(1),
+        (xc**2).sum(1),
+        out=np.full(len(Y), np.nan),
+        where=(xc**2).sum(1) > 0,
+    )
     return slope[np.isfinite(slope)], x[0], m.mean().values
 
-def _monotonicity(alphas, response)->float:
+
+def _monotonicity(alphas, response) -> float:
     from scipy.stats import spearmanr
+
     ok = np.isfinite(response)
-    return float(spearmanr(alphas[ok], response[ok]).statistic) if ok.sum() > 2 and np.ptp(response[ok]) > 0 else math.nan
+    return (
+        float(spearmanr(alphas[ok], response[ok]).statistic)
+        if ok.sum() > 2 and np.ptp(response[ok]) > 0
+        else math.nan
+    )
+
 
 # %% ../nbs/api/51_steering.ipynb #cell104
-def _mean_slope(s, weights, level)->dict:
+def _mean_slope(s, weights, level) -> dict:
     "Mean of the prompts' slopes with its bootstrap interval; without one for a single prompt."
-    if len(s) < 2: return dict(slope=s.mean(), low=math.nan, high=math.nan, n=len(s))
-    e = interval(weights(len(s))@s/len(s), s.mean(), len(s), level)
+    if len(s) < 2:
+        return dict(slope=s.mean(), low=math.nan, high=math.nan, n=len(s))
+    e = interval(weights(len(s)) @ s / len(s), s.mean(), len(s), level)
     return dict(slope=e.value, low=e.low, high=e.high, n=e.n)
+
 
 # %% ../nbs/api/51_steering.ipynb #cell105
 def dose_slopes(
-    table:pd.DataFrame, # from `dose_response`
-    outcomes:str|Sequence[str]|None=None, # columns; None: all numeric ones of the judge
-    unit:str='prompt', # what is drawn in the bootstrap
-    n_boot:int=1000, # resamples
-    level:float=.95, # of the interval and of the band
-    seed:int=0, # of the resamples
-    band:str='random', # kind of the arms whose slopes make the band
-)->pd.DataFrame: # arm, kind, outcome, slope, low, high, n, monotonicity, sd, floor, ceiling, effect, effect_low, effect_high, band_low, band_high, outside_band, p_random, n_random
+    table: pd.DataFrame,  # from `dose_response`
+    outcomes: str | Sequence[str] | None = None,  # columns; None: all numeric ones of the judge
+    unit: str = "prompt",  # what is drawn in the bootstrap
+    n_boot: int = 1000,  # resamples
+    level: float = 0.95,  # of the interval and of the band
+    seed: int = 0,  # of the resamples
+    band: str = "random",  # kind of the arms whose slopes make the band
+) -> pd.DataFrame:  # arm, kind, outcome, slope, low, high, n, monotonicity, sd, floor, ceiling, effect, effect_low, effect_high, band_low, band_high, outside_band, p_random, n_random
     """Slope of every outcome over the dose, with a bootstrap over prompts, against the slopes of random directions.
 
     `slope` is the mean over prompts of each prompt's least-squares slope, a unit of alpha; `monotonicity` the rank correlation of the mean
     response with the dose; `effect` the slope in units of `sd`, the spread between unsteered clips, NaN where that is below a thousandth of the outcome's
     range in the table. `floor` and `ceiling` are shares of unsteered clips within a hundredth of that range's ends. `p_random` is two-sided."""
     import pandas as pd
-    if not len(table): raise ValueError("the table is empty")
-    if missing := [c for c in ('arm', 'kind', 'alpha', unit) if c not in table]: raise ValueError(f"the table has no column {missing[0]!r}")
+
+    if not len(table):
+        raise ValueError("the table is empty")
+    if missing := [c for c in ("arm", "kind", "alpha", unit) if c not in table]:
+        raise ValueError(f"the table has no column {missing[0]!r}")
     names = _outcomes(table, outcomes, unit)
     ends = _unsteered_ends(table, names)
     rows, weights = [], lru_cache(None)(lambda n: bootstrap_weights(n, n_boot=n_boot, seed=seed))
-    for (arm, kind), part in table.groupby(['arm', 'kind'], sort=False):
-        means = part.groupby([unit, 'alpha'])[names].mean()
+    for (arm, kind), part in table.groupby(["arm", "kind"], sort=False):
+        means = part.groupby([unit, "alpha"])[names].mean()
         for o in names:
             s, x, response = _unit_slopes(means[o].unstack())
-            if not len(s): continue
-            rows.append(dict(arm=arm, kind=kind, outcome=o, **_mean_slope(s, weights, level), monotonicity=_monotonicity(x, response), **ends.loc[o]))
-    if not rows: raise ValueError("no arm has two doses with an outcome, so there is no slope")
+            if not len(s):
+                continue
+            rows.append(
+                dict(
+                    arm=arm,
+                    kind=kind,
+                    outcome=o,
+                    **_mean_slope(s, weights, level),
+                    monotonicity=_monotonicity(x, response),
+                    **ends.loc[o],
+                )
+            )
+    if not rows:
+        raise ValueError("no arm has two doses with an outcome, so there is no slope")
     return _banded(pd.DataFrame(rows), band, level)
+
 
 def _unsteered_ends(table, names):
     "Spread of the unsteered clips, shares of them at the lowest and highest value of the table, and the unit of effects."
     import pandas as pd
-    plain, low, high = table[table.alpha == 0].drop_duplicates('clip_id' if 'clip_id' in table else None)[names], table[names].min(), table[names].max()
-    near, sd = .01*(high - low), plain.std()
-    return pd.DataFrame(dict(sd=sd, floor=(plain <= low + near).mean(), ceiling=(plain >= high - near).mean(), unit=sd.where(sd > .1*near)))
+
+    plain, low, high = (
+        table[table.alpha == 0].drop_duplicates("clip_id" if "clip_id" in table else None)[names],
+        table[names].min(),
+        table[names].max(),
+    )
+    near, sd = 0.01 * (high - low), plain.std()
+    return pd.DataFrame(
+        dict(
+            sd=sd,
+            floor=(plain <= low + near).mean(),
+            ceiling=(plain >= high - near).mean(),
+            unit=sd.where(sd > 0.1 * near),
+        )
+    )
+
 
 def _banded(slopes, band, level):
     "Add the band of the control arms, and where each slope lies."
-    slopes = slopes.assign(effect=slopes.slope/slopes.unit, effect_low=slopes.low/slopes.unit, effect_high=slopes.high/slopes.unit).drop(columns='unit')
-    null = {o: p.slope.values for o, p in slopes[slopes.kind == band].groupby('outcome')}
-    ends = {o: np.quantile(v, [(1 - level)/2, (1 + level)/2]) for o, v in null.items()}
-    def _p(r): return (1 + (np.abs(null[r.outcome]) >= abs(r.slope)).sum())/(1 + len(null[r.outcome])) if r.outcome in null else math.nan
-    out = slopes.assign(band_low=[ends.get(o, (math.nan,)*2)[0] for o in slopes.outcome], band_high=[ends.get(o, (math.nan,)*2)[1] for o in slopes.outcome])
-    return out.assign(outside_band=(out.slope < out.band_low) | (out.slope > out.band_high), p_random=[_p(r) for r in slopes.itertuples()], n_random=[len(null.get(o, ())) for o in slopes.outcome])
+    slopes = slopes.assign(
+        effect=slopes.slope / slopes.unit,
+        effect_low=slopes.low / slopes.unit,
+        effect_high=slopes.high / slopes.unit,
+    ).drop(columns="unit")
+    null = {o: p.slope.values for o, p in slopes[slopes.kind == band].groupby("outcome")}
+    ends = {o: np.quantile(v, [(1 - level) / 2, (1 + level) / 2]) for o, v in null.items()}
+
+    def _p(r):
+        return (
+            (1 + (np.abs(null[r.outcome]) >= abs(r.slope)).sum()) / (1 + len(null[r.outcome]))
+            if r.outcome in null
+            else math.nan
+        )
+
+    out = slopes.assign(
+        band_low=[ends.get(o, (math.nan,) * 2)[0] for o in slopes.outcome],
+        band_high=[ends.get(o, (math.nan,) * 2)[1] for o in slopes.outcome],
+    )
+    return out.assign(
+        outside_band=(out.slope < out.band_low) | (out.slope > out.band_high),
+        p_random=[_p(r) for r in slopes.itertuples()],
+        n_random=[len(null.get(o, ())) for o in slopes.outcome],
+    )
+
 
 # %% ../nbs/api/51_steering.ipynb #cell110
 def side_effects(
-    table:pd.DataFrame, # from `dose_response`
-    target:str|Sequence[str], # outcomes that were meant to move
-    outcomes:Sequence[str]|None=None, # columns; None: all numeric ones of the judge
-    **slopes, # n_boot, seed, unit, ... of `dose_slopes`
-)->pd.DataFrame: # arms by non-target outcomes: change a unit of alpha, in standard deviations between unsteered clips
+    table: pd.DataFrame,  # from `dose_response`
+    target: str | Sequence[str],  # outcomes that were meant to move
+    outcomes: Sequence[str] | None = None,  # columns; None: all numeric ones of the judge
+    **slopes,  # n_boot, seed, unit, ... of `dose_slopes`
+) -> pd.DataFrame:  # arms by non-target outcomes: change a unit of alpha, in standard deviations between unsteered clips
     "What else moved. Random arms are one row, the mean of their absolute effects."
     target = [target] if isinstance(target, str) else list(target)
     s = dose_slopes(table, outcomes, **slopes)
-    if absent := [t for t in target if t not in set(s.outcome)]: raise ValueError(f"target {absent[0]!r} is no outcome; outcomes are {', '.join(dict.fromkeys(s.outcome))}")
+    if absent := [t for t in target if t not in set(s.outcome)]:
+        raise ValueError(
+            f"target {absent[0]!r} is no outcome; outcomes are {', '.join(dict.fromkeys(s.outcome))}"
+        )
     s = s[~s.outcome.isin(target)]
-    loud = s.kind == 'random'
-    s = s.assign(arm=s.arm.where(~loud, 'random, mean size'), effect=s.effect.where(~loud, s.effect.abs()))
-    return s.pivot_table(index='arm', columns='outcome', values='effect', aggfunc='mean', sort=False)
+    loud = s.kind == "random"
+    s = s.assign(
+        arm=s.arm.where(~loud, "random, mean size"), effect=s.effect.where(~loud, s.effect.abs())
+    )
+    return s.pivot_table(
+        index="arm", columns="outcome", values="effect", aggfunc="mean", sort=False
+    )
+
 
 # %% ../nbs/api/51_steering.ipynb #cell114
 def dose_changes(
-    table:pd.DataFrame, # from `dose_response`
-    outcomes:str|Sequence[str]|None=None, # columns; None: all numeric ones of the judge
-    unit:str='prompt', # what is drawn in the bootstrap
-    n_boot:int=1000, # resamples
-    level:float=.95, # of the interval
-    seed:int=0, # of the resamples
-)->pd.DataFrame: # arm, kind, alpha, outcome, value (mean change), low, high, n, mean, before (mean unsteered)
-    "Mean change of every outcome at every dose, each clip against the unsteered one of its prompt and seed."
+    table: pd.DataFrame,  # from `dose_response`
+    outcomes: str | Sequence[str] | None = None,  # columns; None: all numeric ones of the judge
+    unit: str = "prompt",  # what is drawn in the bootstrap
+    n_boot: int = 1000,  # resamples
+    level: float = 0.95,  # of the interval
+    seed: int = 0,  # of the resamples
+) -> pd.DataFrame:  # arm, kind, alpha, outcome, value (mean change), low, high, n, mean, before
+    """Mean change of every outcome at every dose, each clip against the unsteered one of its prompt and seed.
+
+    Returns arm, kind, alpha, outcome, value (mean change), low, high, n, mean, before (mean
+    unsteered).
+    """
     import pandas as pd
-    names, rows, weights = _outcomes(table, outcomes, unit), [], lru_cache(None)(lambda n: bootstrap_weights(n, n_boot=n_boot, seed=seed))
+
+    names, rows, weights = (
+        _outcomes(table, outcomes, unit),
+        [],
+        lru_cache(None)(lambda n: bootstrap_weights(n, n_boot=n_boot, seed=seed)),
+    )
     for key, by_unit, now, before in _paired_changes(table, names, unit):
         for o in names:
             e = _mean_slope(by_unit[o].dropna().to_numpy(), weights, level)
-            rows.append(key | dict(outcome=o, value=e['slope'], low=e['low'], high=e['high'], n=e['n'], mean=now[o].mean(), before=before[o].mean()))
+            rows.append(
+                key
+                | dict(
+                    outcome=o,
+                    value=e["slope"],
+                    low=e["low"],
+                    high=e["high"],
+                    n=e["n"],
+                    mean=now[o].mean(),
+                    before=before[o].mean(),
+                )
+            )
     return pd.DataFrame(rows)
+
 
 def _paired_changes(table, names, unit):
     "Arm, kind and dose, the mean change of every unit against its own unsteered clips, the clips, and the unsteered ones."
-    plain = table[table.alpha == 0].drop_duplicates([unit, 'seed']).set_index([unit, 'seed'])[names]
-    if not len(plain): raise ValueError("the table has no dose 0, so there is nothing to compare with")
-    for key, part in table.groupby(['arm', 'kind', 'alpha'], sort=False):
-        now = part.drop_duplicates([unit, 'seed']).set_index([unit, 'seed'])[names]
+    plain = table[table.alpha == 0].drop_duplicates([unit, "seed"]).set_index([unit, "seed"])[names]
+    if not len(plain):
+        raise ValueError("the table has no dose 0, so there is nothing to compare with")
+    for key, part in table.groupby(["arm", "kind", "alpha"], sort=False):
+        now = part.drop_duplicates([unit, "seed"]).set_index([unit, "seed"])[names]
         before = plain.reindex(now.index)
-        yield dict(zip(('arm', 'kind', 'alpha'), key)), (now - before).groupby(level=0).mean(), now, before
+        yield (
+            dict(zip(("arm", "kind", "alpha"), key)),
+            (now - before).groupby(level=0).mean(),
+            now,
+            before,
+        )

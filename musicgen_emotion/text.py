@@ -11,230 +11,429 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 import numpy as np
 import torch
-from .core import atomic_path, check_finite, check_in, check_positive, read_json, write_json
+from musicgen_emotion.core import (
+    atomic_path,
+    check_finite,
+    check_in,
+    check_positive,
+    read_json,
+    write_json,
+)
 from .emotions import EMOTIONS, check_emotion, emotion_colors
 from .models import MusicModel, load_model, pick_device, write_random_model
 
 # %% auto #0
-__all__ = ['POOLS', 'TextEncoder', 'load_encoder', 'pool_tokens', 'text_embeddings', 'word_token_spans', 'Embeddings',
-           'export_t5_embeddings', 'load_embeddings']
+__all__ = [
+    "POOLS",
+    "TextEncoder",
+    "load_encoder",
+    "pool_tokens",
+    "text_embeddings",
+    "word_token_spans",
+    "Embeddings",
+    "export_t5_embeddings",
+    "load_embeddings",
+]
 
 # %% ../nbs/api/24_text.ipynb #cell003
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+
 # %% ../nbs/api/24_text.ipynb #cell007
 @dataclass
 class TextEncoder:
     "A text encoder of Hugging Face with its tokenizer."
-    name:str # name or folder it was loaded from
-    model:torch.nn.Module # encoder in eval mode
-    tokenizer:object # its tokenizer
-    max_tokens:int = 512 # longer prompts are cut
+
+    name: str  # name or folder it was loaded from
+    model: torch.nn.Module  # encoder in eval mode
+    tokenizer: object  # its tokenizer
+    max_tokens: int = 512  # longer prompts are cut
+
 
 def load_encoder(
-    name:str|Path, # hub name such as "t5-base", a local folder, or "nano" and other music models
-    device:str|torch.device|None=None, # None: cuda, mps or cpu
-    revision:str|None=None, # branch, tag or commit on the hub
-)->TextEncoder|MusicModel: # what `text_embeddings` takes
+    name: str
+    | Path,  # hub name such as "t5-base", a local folder, or "nano" and other music models
+    device: str | torch.device | None = None,  # None: cuda, mps or cpu
+    revision: str | None = None,  # branch, tag or commit on the hub
+) -> TextEncoder | MusicModel:  # what `text_embeddings` takes
     "Load a text encoder; of an encoder-decoder the encoder alone. Raises FileNotFoundError when the files are not here and cannot be fetched."
-    if str(name) == 'nano': return load_model('nano', device=device)
+    if str(name) == "nano":
+        return load_model("nano", device=device)
     from transformers import AutoConfig, AutoModel, AutoTokenizer, T5EncoderModel
+
     try:
         kind = AutoConfig.from_pretrained(str(name), revision=revision).model_type
-        if kind == 'musicgen': return load_model(name, device=device, revision=revision)
+        if kind == "musicgen":
+            return load_model(name, device=device, revision=revision)
         tokenizer = AutoTokenizer.from_pretrained(str(name), revision=revision)
-        model = (T5EncoderModel if kind in ('t5', 'mt5') else AutoModel).from_pretrained(str(name), revision=revision)
+        model = (T5EncoderModel if kind in ("t5", "mt5") else AutoModel).from_pretrained(
+            str(name), revision=revision
+        )
     except (OSError, ValueError) as e:
-        raise FileNotFoundError(f"text encoder {str(name)!r} is not here and could not be fetched ({str(e).splitlines()[0]}); give a folder with config.json, weights and "
-                                f"tokenizer, or fetch it where the hub can be reached: hf download {name}") from e
-    model = (model.get_encoder() if getattr(model.config, 'is_encoder_decoder', False) and kind != 't5' else model).eval().to(pick_device(device))
-    return TextEncoder(str(name), model, tokenizer, min(tokenizer.model_max_length, getattr(model.config, 'max_position_embeddings', 512) or 512, 512))
+        raise FileNotFoundError(
+            f"text encoder {str(name)!r} is not here and could not be fetched ({str(e).splitlines()[0]}); give a folder with config.json, weights and "
+            f"tokenizer, or fetch it where the hub can be reached: hf download {name}"
+        ) from e
+    model = (
+        (
+            model.get_encoder()
+            if getattr(model.config, "is_encoder_decoder", False) and kind != "t5"
+            else model
+        )
+        .eval()
+        .to(pick_device(device))
+    )
+    return TextEncoder(
+        str(name),
+        model,
+        tokenizer,
+        min(
+            tokenizer.model_max_length,
+            getattr(model.config, "max_position_embeddings", 512) or 512,
+            512,
+        ),
+    )
+
 
 # %% ../nbs/api/24_text.ipynb #cell011
-POOLS = ('mean', 'last', 'max')
+POOLS = ("mean", "last", "max")
+
 
 @torch.inference_mode()
-def _encode(encoder, prompts)->tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _encode(encoder, prompts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "States (prompt, token, d_text), mask (prompt, token) and ids of one batch."
     if isinstance(encoder, MusicModel):
         t = encoder.encode_text(prompts)
-        return t.states.float().cpu().numpy(), t.mask.cpu().numpy().astype(bool), t.ids.cpu().numpy()
-    t = encoder.tokenizer(prompts, padding=True, truncation=True, max_length=encoder.max_tokens, return_tensors='pt').to(next(encoder.model.parameters()).device)
-    keys = {k: t[k] for k in ('input_ids', 'attention_mask')}
+        return (
+            t.states.float().cpu().numpy(),
+            t.mask.cpu().numpy().astype(bool),
+            t.ids.cpu().numpy(),
+        )
+    t = encoder.tokenizer(
+        prompts, padding=True, truncation=True, max_length=encoder.max_tokens, return_tensors="pt"
+    ).to(next(encoder.model.parameters()).device)
+    keys = {k: t[k] for k in ("input_ids", "attention_mask")}
     states = encoder.model(**keys).last_hidden_state
-    return states.float().cpu().numpy(), t['attention_mask'].cpu().numpy().astype(bool), t['input_ids'].cpu().numpy()
+    return (
+        states.float().cpu().numpy(),
+        t["attention_mask"].cpu().numpy().astype(bool),
+        t["input_ids"].cpu().numpy(),
+    )
+
 
 def pool_tokens(
-    states:np.ndarray, # (prompt, token, d_text)
-    mask:np.ndarray, # (prompt, token), true at real tokens
-    pool:str='mean', # 'mean' or 'max' over real tokens, or the 'last' real token
-)->np.ndarray: # (prompt, d_text)
+    states: np.ndarray,  # (prompt, token, d_text)
+    mask: np.ndarray,  # (prompt, token), true at real tokens
+    pool: str = "mean",  # 'mean' or 'max' over real tokens, or the 'last' real token
+) -> np.ndarray:  # (prompt, d_text)
     "One vector a prompt from the vectors of its tokens; padding has no part in it."
-    check_in('pool', pool, POOLS)
+    check_in("pool", pool, POOLS)
     states, mask = np.asarray(states), np.asarray(mask, bool)
-    if states.shape[:2] != mask.shape: raise ValueError(f"mask must be (prompt, token) = {states.shape[:2]}; got {mask.shape}")
-    if not mask.any(1).all(): raise ValueError(f"prompt {int(np.argmin(mask.any(1)))} has no token")
-    if pool == 'last': return states[np.arange(len(mask)), mask.shape[1] - 1 - mask[:, ::-1].argmax(1)]
-    if pool == 'max': return np.where(mask[..., None], states, -np.inf).max(1)
+    if states.shape[:2] != mask.shape:
+        raise ValueError(f"mask must be (prompt, token) = {states.shape[:2]}; got {mask.shape}")
+    if not mask.any(1).all():
+        raise ValueError(f"prompt {int(np.argmin(mask.any(1)))} has no token")
+    if pool == "last":
+        return states[np.arange(len(mask)), mask.shape[1] - 1 - mask[:, ::-1].argmax(1)]
+    if pool == "max":
+        return np.where(mask[..., None], states, -np.inf).max(1)
     return np.where(mask[..., None], states, 0).sum(1) / mask.sum(1, keepdims=True)
 
+
 # %% ../nbs/api/24_text.ipynb #cell014
-def _texts(prompts)->list[str]:
+def _texts(prompts) -> list[str]:
     "Prompts as a list of texts, from a list, a table or a prompt set."
-    prompts = getattr(prompts, 'table', prompts)
-    prompts = [prompts] if isinstance(prompts, str) else list(prompts['prompt'] if hasattr(prompts, 'columns') else prompts)
-    if not prompts: raise ValueError("prompts is empty; give at least one text")
-    if bad := [p for p in prompts if not isinstance(p, str)]: raise TypeError(f"every prompt must be text; got {bad[0]!r}")
+    prompts = getattr(prompts, "table", prompts)
+    prompts = (
+        [prompts]
+        if isinstance(prompts, str)
+        else list(prompts["prompt"] if hasattr(prompts, "columns") else prompts)
+    )
+    if not prompts:
+        raise ValueError("prompts is empty; give at least one text")
+    if bad := [p for p in prompts if not isinstance(p, str)]:
+        raise TypeError(f"every prompt must be text; got {bad[0]!r}")
     return prompts
 
-def _per_token(encoder, prompts, parts)->xr.DataArray:
+
+def _per_token(encoder, prompts, parts) -> xr.DataArray:
     "Batches of different width as one array, NaN at padding."
     import xarray as xr
+
     width, d = max(s.shape[1] for s, _, _ in parts), parts[0][0].shape[-1]
-    out, mask = np.full((len(prompts), width, d), np.nan, np.float32), np.zeros((len(prompts), width), bool)
-    pieces, i = np.full((len(prompts), width), '', dtype=object), 0
+    out, mask = (
+        np.full((len(prompts), width, d), np.nan, np.float32),
+        np.zeros((len(prompts), width), bool),
+    )
+    pieces, i = np.full((len(prompts), width), "", dtype=object), 0
     for s, m, ids in parts:
-        out[i:i + len(s), :s.shape[1]], mask[i:i + len(s), :s.shape[1]] = np.where(m[..., None], s, np.nan), m
-        for j, row in enumerate(ids): pieces[i + j, :len(row)] = np.where(m[j], encoder.tokenizer.convert_ids_to_tokens(row.tolist()), '')
+        out[i : i + len(s), : s.shape[1]], mask[i : i + len(s), : s.shape[1]] = (
+            np.where(m[..., None], s, np.nan),
+            m,
+        )
+        for j, row in enumerate(ids):
+            pieces[i + j, : len(row)] = np.where(
+                m[j], encoder.tokenizer.convert_ids_to_tokens(row.tolist()), ""
+            )
         i += len(s)
     n = max(int(mask.sum(1).max()), 1) if mask[:, 0].all() else width
-    coords = dict(prompt=prompts, mask=(('prompt', 'token'), mask[:, :n]), piece=(('prompt', 'token'), pieces[:, :n].astype(str)))
-    return xr.DataArray(out[:, :n], dims=('prompt', 'token', 'd_text'), coords=coords, name='text')
+    coords = dict(
+        prompt=prompts,
+        mask=(("prompt", "token"), mask[:, :n]),
+        piece=(("prompt", "token"), pieces[:, :n].astype(str)),
+    )
+    return xr.DataArray(out[:, :n], dims=("prompt", "token", "d_text"), coords=coords, name="text")
+
 
 def text_embeddings(
-    encoder:MusicModel|TextEncoder|str|Path, # a music model, an encoder, or the name or folder of one
-    prompts:Sequence[str]|str, # texts, a table with a column `prompt`, or a prompt set
-    pool:str|None='mean', # 'mean', 'last' or 'max'; None keeps the tokens
-    batch_size:int=32, # prompts at once
-    progress:bool=True, # show a bar when there is more than one batch
-)->xr.DataArray: # (prompt, d_text), or (prompt, token, d_text) with coordinates `mask` and `piece`, NaN at padding
+    encoder: MusicModel
+    | TextEncoder
+    | str
+    | Path,  # a music model, an encoder, or the name or folder of one
+    prompts: Sequence[str] | str,  # texts, a table with a column `prompt`, or a prompt set
+    pool: str | None = "mean",  # 'mean', 'last' or 'max'; None keeps the tokens
+    batch_size: int = 32,  # prompts at once
+    progress: bool = True,  # show a bar when there is more than one batch
+) -> xr.DataArray:  # (prompt, d_text), or (prompt, token, d_text) with coordinates `mask` and `piece`, NaN at padding
     "Embeddings of prompts. Raises ValueError for no prompts or an unknown pool, TypeError for prompts that are no text."
     import xarray as xr
     from tqdm.auto import tqdm
-    prompts, n = _texts(prompts), int(check_positive('batch_size', batch_size))
-    if pool is not None: check_in('pool', pool, POOLS)
+
+    prompts, n = _texts(prompts), int(check_positive("batch_size", batch_size))
+    if pool is not None:
+        check_in("pool", pool, POOLS)
     encoder = load_encoder(encoder) if isinstance(encoder, (str, Path)) else encoder
-    starts = tqdm(range(0, len(prompts), n), desc='text', unit='batch', disable=not progress or len(prompts) <= n)
-    parts = [_encode(encoder, prompts[i:i + n]) for i in starts]
-    if pool is None: return _per_token(encoder, prompts, parts)
-    return xr.DataArray(np.concatenate([pool_tokens(s, m, pool) for s, m, _ in parts]), dims=('prompt', 'd_text'), coords=dict(prompt=prompts), name='text')
+    starts = tqdm(
+        range(0, len(prompts), n),
+        desc="text",
+        unit="batch",
+        disable=not progress or len(prompts) <= n,
+    )
+    parts = [_encode(encoder, prompts[i : i + n]) for i in starts]
+    if pool is None:
+        return _per_token(encoder, prompts, parts)
+    return xr.DataArray(
+        np.concatenate([pool_tokens(s, m, pool) for s, m, _ in parts]),
+        dims=("prompt", "d_text"),
+        coords=dict(prompt=prompts),
+        name="text",
+    )
+
 
 # %% ../nbs/api/24_text.ipynb #cell019
 def word_token_spans(
-    encoder:MusicModel|TextEncoder, # whose tokenizer is meant
-    prompt:str, # text
-    word:str|None=None, # this word only (upper and lower case alike); None for all
-)->pd.DataFrame: # word, start, end (characters), first, stop (token range), tokens (list of indices)
-    "Which tokens of a prompt belong to which word. Raises KeyError when `word` does not occur, ValueError when the tokenizer has no offsets."
+    encoder: MusicModel | TextEncoder,  # whose tokenizer is meant
+    prompt: str,  # text
+    word: str | None = None,  # this word only (upper and lower case alike); None for all
+) -> pd.DataFrame:  # word, start, end (characters), first, stop (token range), tokens
+    """Which tokens of a prompt belong to which word. Raises KeyError when `word` does not occur, ValueError when the tokenizer has no offsets.
+
+    Returns word, start, end (characters), first, stop (token range), tokens (list of indices).
+    """
     import pandas as pd
-    if not getattr(encoder.tokenizer, 'is_fast', False): raise ValueError(f"tokenizer {type(encoder.tokenizer).__name__} has no character offsets; a fast tokenizer is needed")
-    offsets = encoder.tokenizer(prompt, return_offsets_mapping=True)['offset_mapping']
+
+    if not getattr(encoder.tokenizer, "is_fast", False):
+        raise ValueError(
+            f"tokenizer {type(encoder.tokenizer).__name__} has no character offsets; a fast tokenizer is needed"
+        )
+    offsets = encoder.tokenizer(prompt, return_offsets_mapping=True)["offset_mapping"]
     rows = []
     for m in re.finditer(r"\w+(?:['’-]\w+)*", prompt):
-        hit = [i for i, (a, b) in enumerate(offsets) if a < m.end() and b > m.start() and prompt[max(a, m.start()):min(b, m.end())].strip()]
-        rows.append(dict(word=m[0], start=m.start(), end=m.end(), first=hit[0] if hit else -1, stop=hit[-1] + 1 if hit else -1, tokens=hit))
-    df = pd.DataFrame(rows, columns=['word', 'start', 'end', 'first', 'stop', 'tokens'])
-    if word is None: return df
+        hit = [
+            i
+            for i, (a, b) in enumerate(offsets)
+            if a < m.end() and b > m.start() and prompt[max(a, m.start()) : min(b, m.end())].strip()
+        ]
+        rows.append(
+            dict(
+                word=m[0],
+                start=m.start(),
+                end=m.end(),
+                first=hit[0] if hit else -1,
+                stop=hit[-1] + 1 if hit else -1,
+                tokens=hit,
+            )
+        )
+    df = pd.DataFrame(rows, columns=["word", "start", "end", "first", "stop", "tokens"])
+    if word is None:
+        return df
     found = df[df.word.str.lower() == word.lower()].reset_index(drop=True)
-    if not len(found): raise KeyError(f"word {word!r} does not occur in {prompt!r}; its words are {', '.join(df.word)}")
+    if not len(found):
+        raise KeyError(
+            f"word {word!r} does not occur in {prompt!r}; its words are {', '.join(df.word)}"
+        )
     return found
+
 
 # %% ../nbs/api/24_text.ipynb #cell023
 @dataclass
 class Embeddings:
     "Labelled embeddings, one row a prompt. Raises ValueError for shapes that do not fit, NaN, and unknown emotions."
-    vectors:np.ndarray # (prompt, d_text)
-    labels:np.ndarray # (prompt,) emotion names
-    prompts:list[str]|None = None # texts, when known
-    metadata:dict = field(default_factory=dict) # what made them
+
+    vectors: np.ndarray  # (prompt, d_text)
+    labels: np.ndarray  # (prompt,) emotion names
+    prompts: list[str] | None = None  # texts, when known
+    metadata: dict = field(default_factory=dict)  # what made them
 
     def __post_init__(self):
-        self.vectors, self.labels = np.asarray(self.vectors), _emotion_names(self.labels, self.metadata.get('label_names'))
-        if self.vectors.ndim != 2 or self.vectors.dtype.kind not in 'fiu': raise ValueError(f"embeddings must be a (prompt, d_text) array of numbers; got shape {self.vectors.shape} of {self.vectors.dtype}")
-        if not self.vectors.size: raise ValueError(f"embeddings are empty; got shape {self.vectors.shape}")
-        check_finite('embeddings', self.vectors)
+        self.vectors, self.labels = (
+            np.asarray(self.vectors),
+            _emotion_names(self.labels, self.metadata.get("label_names")),
+        )
+        if self.vectors.ndim != 2 or self.vectors.dtype.kind not in "fiu":
+            raise ValueError(
+                f"embeddings must be a (prompt, d_text) array of numbers; got shape {self.vectors.shape} of {self.vectors.dtype}"
+            )
+        if not self.vectors.size:
+            raise ValueError(f"embeddings are empty; got shape {self.vectors.shape}")
+        check_finite("embeddings", self.vectors)
         for name, x in dict(labels=self.labels, prompts=self.prompts).items():
-            if x is not None and len(x) != len(self.vectors): raise ValueError(f"{name} must be one a row; got {len(x)} for {len(self.vectors)} embeddings")
+            if x is not None and len(x) != len(self.vectors):
+                raise ValueError(
+                    f"{name} must be one a row; got {len(x)} for {len(self.vectors)} embeddings"
+                )
 
-    def __len__(self): return len(self.vectors)
+    def __len__(self):
+        return len(self.vectors)
 
-def _emotion_names(labels, names=None)->np.ndarray:
+
+def _emotion_names(labels, names=None) -> np.ndarray:
     "Names of emotions from names or from numbers that count `names`."
     labels = np.asarray(labels)
-    if labels.ndim != 1: raise ValueError(f"labels must be one-dimensional; got shape {labels.shape}")
+    if labels.ndim != 1:
+        raise ValueError(f"labels must be one-dimensional; got shape {labels.shape}")
     names = list(names or EMOTIONS)
-    if labels.dtype.kind == 'f' and not np.equal(labels, np.round(labels)).all(): raise ValueError(f"labels must be emotion names or whole numbers; got {labels[~np.equal(labels, np.round(labels))][0]}")
-    if labels.dtype.kind in 'fiu':
-        if len(bad := labels[(labels < 0) | (labels >= len(names))]): raise ValueError(f"label {bad[0]} is not known; accepted: {', '.join(f'{i} {n}' for i, n in enumerate(names))}")
+    if labels.dtype.kind == "f" and not np.equal(labels, np.round(labels)).all():
+        raise ValueError(
+            f"labels must be emotion names or whole numbers; got {labels[~np.equal(labels, np.round(labels))][0]}"
+        )
+    if labels.dtype.kind in "fiu":
+        if len(bad := labels[(labels < 0) | (labels >= len(names))]):
+            raise ValueError(
+                f"label {bad[0]} is not known; accepted: {', '.join(f'{i} {n}' for i, n in enumerate(names))}"
+            )
         labels = np.array(names)[labels.astype(int)]
-    for name in dict.fromkeys(labels.tolist()): check_emotion(name)
+    for name in dict.fromkeys(labels.tolist()):
+        check_emotion(name)
     return labels.astype(str)
+
 
 # %% ../nbs/api/24_text.ipynb #cell027
 def _picture(emb, path):
     "Scatter of the first two principal components, coloured by emotion."
     from matplotlib.figure import Figure
+
     x = emb.vectors - emb.vectors.mean(0)
     u, s, _ = np.linalg.svd(x, full_matrices=False)
-    xy, share = (u * s)[:, :2], s ** 2 / max((s ** 2).sum(), 1e-12)
-    if xy.shape[1] < 2: xy, share = np.pad(xy, ((0, 0), (0, 1))), np.pad(share, (0, 1))
-    fig = Figure(figsize=(6, 4.5), layout='constrained')
+    xy, share = (u * s)[:, :2], s**2 / max((s**2).sum(), 1e-12)
+    if xy.shape[1] < 2:
+        xy, share = np.pad(xy, ((0, 0), (0, 1))), np.pad(share, (0, 1))
+    fig = Figure(figsize=(6, 4.5), layout="constrained")
     ax = fig.subplots()
-    for e in [e for e in EMOTIONS if e in set(emb.labels)]: ax.scatter(*xy[emb.labels == e].T, s=18, label=e, color=emotion_colors[e])
-    ax.set(xlabel=f'PC 1 ({share[0]:.0%} of variance)', ylabel=f'PC 2 ({share[1]:.0%})', title=f'Text embeddings of {len(emb)} prompts')
+    for e in [e for e in EMOTIONS if e in set(emb.labels)]:
+        ax.scatter(*xy[emb.labels == e].T, s=18, label=e, color=emotion_colors[e])
+    ax.set(
+        xlabel=f"PC 1 ({share[0]:.0%} of variance)",
+        ylabel=f"PC 2 ({share[1]:.0%})",
+        title=f"Text embeddings of {len(emb)} prompts",
+    )
     ax.legend(frameon=False)
     fig.savefig(path, dpi=110, metadata=dict(Software=None))
 
+
 def export_t5_embeddings(
-    folder:Path|str, # where `t5_embeddings/` goes, or that folder itself
-    embeddings:np.ndarray|xr.DataArray, # (prompt, d_text)
-    labels:Sequence, # one a row: emotion names, or numbers that count `EMOTIONS`
-    prompts:Sequence[str]|None=None, # texts
-    **metadata, # what made them: encoder=..., pool=..., seed=...
-)->Path: # the folder `t5_embeddings`
+    folder: Path | str,  # where `t5_embeddings/` goes, or that folder itself
+    embeddings: np.ndarray | xr.DataArray,  # (prompt, d_text)
+    labels: Sequence,  # one a row: emotion names, or numbers that count `EMOTIONS`
+    prompts: Sequence[str] | None = None,  # texts
+    **metadata,  # what made them: encoder=..., pool=..., seed=...
+) -> Path:  # the folder `t5_embeddings`
     "Write `embeddings.npy`, `labels.npy`, `metadata.json` and `emotion_clustering_pca.png`, each whole or not at all."
-    out = Path(folder) if Path(folder).name == 't5_embeddings' else Path(folder)/'t5_embeddings'
-    emb = Embeddings(np.asarray(embeddings, np.float32), labels, None if prompts is None else _texts(prompts), metadata)
-    arrays = dict(embeddings=emb.vectors, labels=np.array([EMOTIONS.index(e) for e in emb.labels], np.int64))
+    out = Path(folder) if Path(folder).name == "t5_embeddings" else Path(folder) / "t5_embeddings"
+    emb = Embeddings(
+        np.asarray(embeddings, np.float32),
+        labels,
+        None if prompts is None else _texts(prompts),
+        metadata,
+    )
+    arrays = dict(
+        embeddings=emb.vectors, labels=np.array([EMOTIONS.index(e) for e in emb.labels], np.int64)
+    )
     for name, x in arrays.items():
-        with atomic_path(out/f'{name}.npy') as p: np.save(p, x, allow_pickle=False)
+        with atomic_path(out / f"{name}.npy") as p:
+            np.save(p, x, allow_pickle=False)
     counts = {e: int((emb.labels == e).sum()) for e in EMOTIONS if e in set(emb.labels)}
-    write_json(out/'metadata.json', dict(n_prompts=len(emb), d_text=emb.vectors.shape[1], label_names=list(EMOTIONS), counts=counts) | metadata | dict(prompts=emb.prompts))
-    with atomic_path(out/'emotion_clustering_pca.png') as p: _picture(emb, p)
+    write_json(
+        out / "metadata.json",
+        dict(
+            n_prompts=len(emb),
+            d_text=emb.vectors.shape[1],
+            label_names=list(EMOTIONS),
+            counts=counts,
+        )
+        | metadata
+        | dict(prompts=emb.prompts),
+    )
+    with atomic_path(out / "emotion_clustering_pca.png") as p:
+        _picture(emb, p)
     return out
 
+
 # %% ../nbs/api/24_text.ipynb #cell030
-def _load_array(path)->np.ndarray:
+def _load_array(path) -> np.ndarray:
     "An array from .npy, or a column of labels from .csv; never a pickle."
     path = Path(path)
-    if not path.exists(): raise FileNotFoundError(f"{path} does not exist; embeddings and labels are .npy files (labels may be .csv with a column emotion or label)")
-    if path.suffix == '.csv':
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} does not exist; embeddings and labels are .npy files (labels may be .csv with a column emotion or label)"
+        )
+    if path.suffix == ".csv":
         import pandas as pd
+
         df = pd.read_csv(path)
-        if not (known := [c for c in ('emotion', 'label', 'labels') if c in df]): raise ValueError(f"{path} needs a column emotion or label; it has {', '.join(df)}")
+        if not (known := [c for c in ("emotion", "label", "labels") if c in df]):
+            raise ValueError(f"{path} needs a column emotion or label; it has {', '.join(df)}")
         return df[known[0]].to_numpy()
-    try: return np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as e: raise ValueError(f"{path} is no .npy array without pickled objects, or is damaged ({e})") from e
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as e:
+        raise ValueError(
+            f"{path} is no .npy array without pickled objects, or is damaged ({e})"
+        ) from e
+
 
 def load_embeddings(
-    path:Path|str, # folder of an export (or the one that holds `t5_embeddings/`), or an own `.npy` of (prompt, d_text)
-    labels:Sequence|Path|str|None=None, # labels of an own array: file (.npy, .csv) or list; None looks for labels.npy beside it
-)->Embeddings: # checked vectors, emotion names, prompts when known
+    path: Path
+    | str,  # folder of an export (or the one that holds `t5_embeddings/`), or an own `.npy` of (prompt, d_text)
+    labels: Sequence
+    | Path
+    | str
+    | None = None,  # labels of an own array: file (.npy, .csv) or list; None looks for labels.npy beside it
+) -> Embeddings:  # checked vectors, emotion names, prompts when known
     "Read labelled embeddings, ours or one's own. Raises FileNotFoundError and ValueError that name the file and what is wrong."
     path = Path(path)
-    if (path/'t5_embeddings').is_dir(): path = path/'t5_embeddings'
-    folder, vectors = (path, path/'embeddings.npy') if path.is_dir() else (path.parent, path)
+    if (path / "t5_embeddings").is_dir():
+        path = path / "t5_embeddings"
+    folder, vectors = (path, path / "embeddings.npy") if path.is_dir() else (path.parent, path)
     x = _load_array(vectors)
-    meta = read_json(folder/'metadata.json') if (folder/'metadata.json').exists() else {}
-    found = _load_array(folder/'labels.npy' if labels is None else labels) if labels is None or isinstance(labels, (str, Path)) else labels
-    prompts = meta.get('prompts') or _csv_prompts(folder/'prompts.csv', len(x))
-    try: return Embeddings(x, found, prompts, {k: v for k, v in meta.items() if k != 'prompts'})
-    except ValueError as e: raise ValueError(f"{vectors}: {e}") from e
+    meta = read_json(folder / "metadata.json") if (folder / "metadata.json").exists() else {}
+    found = (
+        _load_array(folder / "labels.npy" if labels is None else labels)
+        if labels is None or isinstance(labels, (str, Path))
+        else labels
+    )
+    prompts = meta.get("prompts") or _csv_prompts(folder / "prompts.csv", len(x))
+    try:
+        return Embeddings(x, found, prompts, {k: v for k, v in meta.items() if k != "prompts"})
+    except ValueError as e:
+        raise ValueError(f"{vectors}: {e}") from e
 
-def _csv_prompts(path, n)->list[str]|None:
+
+def _csv_prompts(path, n) -> list[str] | None:
     "Prompts that lie beside an own array, when they are as many."
     import pandas as pd
+
     df = pd.read_csv(path) if path.exists() else None
-    return df.prompt.tolist() if df is not None and 'prompt' in df and len(df) == n else None
+    return df.prompt.tolist() if df is not None and "prompt" in df and len(df) == n else None

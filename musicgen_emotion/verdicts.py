@@ -9,7 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from .core import Run, check_finite, check_in, check_positive, read_table, rng, sha256_bytes, write_table
+from musicgen_emotion.core import (
+    Run,
+    check_finite,
+    check_in,
+    check_positive,
+    read_table,
+    rng,
+    sha256_bytes,
+    write_table,
+)
 from .emotions import EMOTION_WORDS, EMOTIONS, VALENCE_AROUSAL, check_emotion
 from .prompts import NOUNS
 from .acoustics import ListenerModel, listener_cues
@@ -17,279 +26,572 @@ from .stats import bootstrap_weights, interval
 from .plots import _axes, _columns
 from .models import MusicModel, delay_tokens, sample_tokens
 from .hooks import hooked
-from .patching import (QUESTIONS, PatchedClips, Pairs, _collected, _recorded, _run, _texts, ablated, causal_reliability, contrast, fit_oracle, inlp, leace,
-    next_token_logits, project_out)
+from musicgen_emotion.patching import (
+    QUESTIONS,
+    PatchedClips,
+    Pairs,
+    _collected,
+    _recorded,
+    _run,
+    _texts,
+    ablated,
+    causal_reliability,
+    contrast,
+    fit_oracle,
+    inlp,
+    leace,
+    next_token_logits,
+    project_out,
+)
 
 # %% auto #0
-__all__ = ['BARS', 'ANSWERS', 'word_parts', 'construction_checks', 'prediction_slopes', 'interventions', 'site_reliability',
-           'Stages', 'listener_ratings', 'collect_evidence', 'against_construction', 'plot_verdicts']
+__all__ = [
+    "BARS",
+    "ANSWERS",
+    "word_parts",
+    "construction_checks",
+    "prediction_slopes",
+    "interventions",
+    "site_reliability",
+    "Stages",
+    "listener_ratings",
+    "collect_evidence",
+    "against_construction",
+    "plot_verdicts",
+]
+
 
 # %% ../nbs/api/55_verdicts.ipynb #cell007
 def word_parts(
-    emotions:Sequence[str]=EMOTIONS, # emotions
-    n:int=3, # parts
-    seed:int=0, # of the shuffle
-)->list[dict[str, tuple[str, ...]]]: # for each part the words of each emotion
+    emotions: Sequence[str] = EMOTIONS,  # emotions
+    n: int = 3,  # parts
+    seed: int = 0,  # of the shuffle
+) -> list[dict[str, tuple[str, ...]]]:  # for each part the words of each emotion
     "Split the trained adjectives of every emotion into parts that share no word."
     words = {e: [w for w in EMOTION_WORDS[check_emotion(e)] if w not in NOUNS] for e in emotions}
-    if not 1 <= n <= min(map(len, words.values())): raise ValueError(f"n must be between 1 and {min(map(len, words.values()))}, the words of the scarcest emotion; got {n}")
-    order = {e: rng('word parts', e, seed).permutation(w) for e, w in words.items()}
+    if not 1 <= n <= min(map(len, words.values())):
+        raise ValueError(
+            f"n must be between 1 and {min(map(len, words.values()))}, the words of the scarcest emotion; got {n}"
+        )
+    order = {e: rng("word parts", e, seed).permutation(w) for e, w in words.items()}
     return [{e: tuple(map(str, w[i::n])) for e, w in order.items()} for i in range(n)]
 
-# %% ../nbs/api/55_verdicts.ipynb #cell012
-def _relative(a, b, size): return float((a - b).abs().max() / size)
 
-def _cross_sites(model): return [s for s in model.sites if model.site(s).kind == 'cross_attn']
+# %% ../nbs/api/55_verdicts.ipynb #cell012
+def _relative(a, b, size):
+    return float((a - b).abs().max() / size)
+
+
+def _cross_sites(model):
+    return [s for s in model.sites if model.site(s).kind == "cross_attn"]
+
 
 @torch.no_grad()
 def construction_checks(
-    model:MusicModel, # the model
-    pairs:Pairs, # with tokens
-    tolerance:float=1e-3, # largest deviation that counts as none
-    seed:int=0, # of the generated check
-)->pd.DataFrame: # check, value (deviation), unpatched (the same measure where nothing was done), bar, holds
+    model: MusicModel,  # the model
+    pairs: Pairs,  # with tokens
+    tolerance: float = 1e-3,  # largest deviation that counts as none
+    seed: int = 0,  # of the generated check
+) -> pd.DataFrame:  # check, value (deviation), unpatched
     """What must hold if a prompt reaches the music through cross-attention alone, whatever the model has learnt.
 
-    Deviations are largest absolute differences of logits or states over their largest absolute value; the last check counts tokens."""
-    check_positive('tolerance', tolerance)
-    if pairs.tokens is None: raise ValueError("these pairs have no tokens; make some with pair_tokens")
+    Deviations are largest absolute differences of logits or states over their largest absolute value; the last check counts tokens.
+
+    Returns check, value (deviation), unpatched (the same measure where nothing was done), bar,
+    holds.
+    """
+    check_positive("tolerance", tolerance)
+    if pairs.tokens is None:
+        raise ValueError("these pairs have no tokens; make some with pair_tokens")
     ids, cross = delay_tokens(pairs.tokens, model.config), _cross_sites(model)
-    first, last = 'layer_0.self_attn', f'layer_{model.config.n_layers - 1}'
+    first, last = "layer_0.self_attn", f"layer_{model.config.n_layers - 1}"
     text = [_texts(model, p) for p in (pairs.source, pairs.target)]
-    (src, s), (tgt, t) = (_recorded(model, x, ids, ['embed', first, last, *cross]) for x in text)
+    (src, s), (tgt, t) = (_recorded(model, x, ids, ["embed", first, last, *cross]) for x in text)
     free, size = _relative(s, t, s.abs().max()), s.abs().max()
+
     def _patched(sites):
-        with hooked(model, {k: lambda x, now: src[now.site.name] for k in sites}): return _relative(_run(model, text[1], ids), s, size)
-    null = [model.step(model.begin(x, null=True, cache=False), ids, logits='all').float().chunk(2)[1] for x in text]
-    rows = [('states that enter the first layer are the same under both prompts', _relative(src['embed'], tgt['embed'], src['embed'].abs().max()), free),
-            ('self-attention of the first layer is the same under both prompts', _relative(src[first], tgt[first], src[first].abs().max()), free),
-            ('the null branch predicts the same under both prompts', _relative(*null, null[0].abs().max()), free),
-            ('all cross-attentions of the source make the source\'s prediction', _patched(cross), free),
-            ('the last residual of the source makes the source\'s prediction', _patched([last]), free),
-            *_without_text(model, pairs, text, ids, cross, size, free, seed)]
-    return pd.DataFrame(rows, columns=['check', 'value', 'unpatched']).assign(bar=tolerance, holds=lambda d: d.value <= tolerance)
+        with hooked(model, {k: lambda x, now: src[now.site.name] for k in sites}):
+            return _relative(_run(model, text[1], ids), s, size)
+
+    null = [
+        model.step(model.begin(x, null=True, cache=False), ids, logits="all").float().chunk(2)[1]
+        for x in text
+    ]
+    rows = [
+        (
+            "states that enter the first layer are the same under both prompts",
+            _relative(src["embed"], tgt["embed"], src["embed"].abs().max()),
+            free,
+        ),
+        (
+            "self-attention of the first layer is the same under both prompts",
+            _relative(src[first], tgt[first], src[first].abs().max()),
+            free,
+        ),
+        (
+            "the null branch predicts the same under both prompts",
+            _relative(*null, null[0].abs().max()),
+            free,
+        ),
+        ("all cross-attentions of the source make the source's prediction", _patched(cross), free),
+        ("the last residual of the source makes the source's prediction", _patched([last]), free),
+        *_without_text(model, pairs, text, ids, cross, size, free, seed),
+    ]
+    return pd.DataFrame(rows, columns=["check", "value", "unpatched"]).assign(
+        bar=tolerance, holds=lambda d: d.value <= tolerance
+    )
+
 
 def _without_text(model, pairs, text, ids, cross, size, free, seed):
     "Checks with every cross-attention set to zero: replay, and free generation of one second."
     made = {}
-    def _write(name): made[name] = [sample_tokens(model, p[:2], [seed]*len(p[:2]), model.config.frames(1.), progress=False) for p in (pairs.source, pairs.target)]
-    _write('free')
-    with ablated(model, cross, 'zero', branch='both'):
-        _write('cut')
+
+    def _write(name):
+        made[name] = [
+            sample_tokens(
+                model, p[:2], [seed] * len(p[:2]), model.config.frames(1.0), progress=False
+            )
+            for p in (pairs.source, pairs.target)
+        ]
+
+    _write("free")
+    with ablated(model, cross, "zero", branch="both"):
+        _write("cut")
         silent = _relative(*(_run(model, x, ids) for x in text), size)
     differ = {k: float((a != b).mean()) for k, (a, b) in made.items()}
-    return [('without cross-attention both prompts predict the same', silent, free), ('without cross-attention both prompts write the same music', differ['cut'], differ['free'])]
+    return [
+        ("without cross-attention both prompts predict the same", silent, free),
+        (
+            "without cross-attention both prompts write the same music",
+            differ["cut"],
+            differ["free"],
+        ),
+    ]
+
 
 # %% ../nbs/api/55_verdicts.ipynb #cell017
 @torch.no_grad()
 def prediction_slopes(
-    model:MusicModel, # the model
-    pairs:Pairs, # with tokens; the target's run is pushed
-    vectors:Mapping[str, np.ndarray], # site -> vector (d,) from the target's emotion to the source's, at its natural length
-    doses:Sequence[float]=(-1., -.5, .5, 1.), # in units of the vector
-    n_random:int=20, # random directions of the same length, at dose 1
-    n_boot:int=1000, # resamples of pairs
-    seed:int=0, # of the directions and resamples
-)->pd.DataFrame: # site, slope (restored difference a dose) with low, high, n; random_low, random_high; monotone
-    "Push the target's run along a vector, and see how far its predictions move toward the source's, with random pushes beside it."
-    if pairs.tokens is None: raise ValueError("these pairs have no tokens; make some with pair_tokens")
-    d = check_finite('doses', np.asarray(doses, float))
-    if not len(d) or not d.any(): raise ValueError(f"doses must hold a number other than 0; got {doses!r}")
-    source, target = (next_token_logits(model, pairs.tokens, p) for p in (pairs.source, pairs.target))
+    model: MusicModel,  # the model
+    pairs: Pairs,  # with tokens; the target's run is pushed
+    vectors: Mapping[
+        str, np.ndarray
+    ],  # site -> vector (d,) from the target's emotion to the source's, at its natural length
+    doses: Sequence[float] = (-1.0, -0.5, 0.5, 1.0),  # in units of the vector
+    n_random: int = 20,  # random directions of the same length, at dose 1
+    n_boot: int = 1000,  # resamples of pairs
+    seed: int = 0,  # of the directions and resamples
+) -> pd.DataFrame:  # site, slope (restored difference a dose) with low, high, n
+    """Push the target's run along a vector, and see how far its predictions move toward the source's, with random pushes beside it.
+
+    Returns site, slope (restored difference a dose) with low, high, n; random_low, random_high;
+    monotone.
+    """
+    if pairs.tokens is None:
+        raise ValueError("these pairs have no tokens; make some with pair_tokens")
+    d = check_finite("doses", np.asarray(doses, float))
+    if not len(d) or not d.any():
+        raise ValueError(f"doses must hold a number other than 0; got {doses!r}")
+    source, target = (
+        next_token_logits(model, pairs.tokens, p) for p in (pairs.source, pairs.target)
+    )
     weight, gap = contrast(source, target)
-    gap, w = gap.sum((1, 2)).numpy(), np.vstack([np.ones(len(pairs)), bootstrap_weights(len(pairs), n_boot=n_boot, seed=seed)])
+    gap, w = (
+        gap.sum((1, 2)).numpy(),
+        np.vstack([np.ones(len(pairs)), bootstrap_weights(len(pairs), n_boot=n_boot, seed=seed)]),
+    )
+
     def _moved(site, v):
         v = torch.as_tensor(np.asarray(v, np.float32))
-        with hooked(model, {site: lambda x, now: x + v.to(x)}): now = next_token_logits(model, pairs.tokens, pairs.target)
+        with hooked(model, {site: lambda x, now: x + v.to(x)}):
+            now = next_token_logits(model, pairs.tokens, pairs.target)
         return (weight * (now - target)).sum((1, 2, 3)).numpy()
-    return pd.DataFrame([_slope(site, check_finite(f'vector of {site}', np.asarray(v, float)), d, _moved, gap, w, n_random, seed) for site, v in vectors.items()])
+
+    return pd.DataFrame(
+        [
+            _slope(
+                site,
+                check_finite(f"vector of {site}", np.asarray(v, float)),
+                d,
+                _moved,
+                gap,
+                w,
+                n_random,
+                seed,
+            )
+            for site, v in vectors.items()
+        ]
+    )
+
 
 def _slope(site, v, d, moved, gap, w, n_random, seed):
     "One row: slope through the origin as a ratio of sums over pairs, and the band of random directions."
     y = np.stack([moved(site, x * v) for x in d])
     slope, at = (w @ (d @ y / (d @ d))) / (w @ gap), y.sum(1) / gap.sum()
-    draws = rng('random doses', site, seed).normal(size=(n_random, len(v)))
-    other = [moved(site, np.linalg.norm(v) * u / np.linalg.norm(u)).sum() / gap.sum() for u in draws]
-    low, high = np.quantile(other, [.025, .975]) if n_random else (np.nan, np.nan)
-    return dict(site=site, slope=slope[0], **{k: x for k, x in interval(slope[1:], slope[0], len(gap)).table_row().items() if k in ('low', 'high', 'n')},
-                random_low=low, random_high=high, n_random=n_random, monotone=bool((np.diff(at[np.argsort(d)]) > 0).all()))
+    draws = rng("random doses", site, seed).normal(size=(n_random, len(v)))
+    other = [
+        moved(site, np.linalg.norm(v) * u / np.linalg.norm(u)).sum() / gap.sum() for u in draws
+    ]
+    low, high = np.quantile(other, [0.025, 0.975]) if n_random else (np.nan, np.nan)
+    return dict(
+        site=site,
+        slope=slope[0],
+        **{
+            k: x
+            for k, x in interval(slope[1:], slope[0], len(gap)).table_row().items()
+            if k in ("low", "high", "n")
+        },
+        random_low=low,
+        random_high=high,
+        n_random=n_random,
+        monotone=bool((np.diff(at[np.argsort(d)]) > 0).all()),
+    )
+
 
 # %% ../nbs/api/55_verdicts.ipynb #cell022
 def interventions(
-    X:np.ndarray, # (row, d) states that nothing else will be judged on
-    y:np.ndarray, # (row,) emotions, two of them
-    source:str, # emotion that is wanted
-)->dict[str, dict]: # 'counterfactual' and 'nullifying': name -> function of states
+    X: np.ndarray,  # (row, d) states that nothing else will be judged on
+    y: np.ndarray,  # (row,) emotions, two of them
+    source: str,  # emotion that is wanted
+) -> dict[str, dict]:  # 'counterfactual' and 'nullifying': name -> function of states
     """Ways to make states say `source`, and ways to make them say nothing, all from the same rows.
 
     Mean difference (Rimsky et al. 2024), a ridge probe's reading set to that of the source, erased and set; project-out, LEACE (Belrose et al. 2023), INLP (Ravfogel et al. 2020)."""
-    X, y = check_finite('X', np.asarray(X, float)), np.asarray(y)
-    check_in('source', source, tuple(np.unique(y).tolist()))
-    if len(np.unique(y)) != 2: raise ValueError(f"y must hold two emotions; got {np.unique(y).tolist()}")
+    X, y = check_finite("X", np.asarray(X, float)), np.asarray(y)
+    check_in("source", source, tuple(np.unique(y).tolist()))
+    if len(np.unique(y)) != 2:
+        raise ValueError(f"y must hold two emotions; got {np.unique(y).tolist()}")
     mean, goal = X.mean(0), X[y == source].mean(0)
     v = goal - X[y != source].mean(0)
-    null = {'project out': project_out(v, mean), 'LEACE': leace(X, y), 'INLP': inlp(X, y)}
-    w = _probe(X - mean, np.where(y == source, 1., -1.))
-    cut = null['LEACE']
-    return dict(counterfactual={'mean difference': lambda x: x + v, 'probe reading': lambda x: x + ((goal - x) @ w)[:, None] * w / (w @ w),
-                                'erase and set': lambda x: cut(x) + (goal - cut(goal))}, nullifying=null)
+    null = {"project out": project_out(v, mean), "LEACE": leace(X, y), "INLP": inlp(X, y)}
+    w = _probe(X - mean, np.where(y == source, 1.0, -1.0))
+    cut = null["LEACE"]
+    return dict(
+        counterfactual={
+            "mean difference": lambda x: x + v,
+            "probe reading": lambda x: x + ((goal - x) @ w)[:, None] * w / (w @ w),
+            "erase and set": lambda x: cut(x) + (goal - cut(goal)),
+        },
+        nullifying=null,
+    )
+
 
 def _probe(C, t):
     "Ridge weights with a penalty of the mean squared state, times rows."
     return np.linalg.solve(C.T @ C + len(C) * (C**2).mean() * np.eye(C.shape[1]), C.T @ t)
 
+
 # %% ../nbs/api/55_verdicts.ipynb #cell027
 def site_reliability(
-    states:Mapping[str, np.ndarray], # site -> (row, d)
-    table:pd.DataFrame, # one row a state: columns emotion, word, part (0 fits, 1 trains oracles, 2 is judged), and the control properties
-    source:str, # emotion that is wanted
-    controls:Sequence[str]=('instrument',), # columns of properties that must stay
-    family:str='mlp', # family of the oracles, see `fit_oracle`
-    n_boot:int=1000, # resamples of words
-    seed:int=0, # of folds, floors and resamples
-    n_random:int=10, # directions of the random floor
-)->pd.DataFrame: # as `causal_reliability`, with site, and accuracy and chance of the oracle (`oracle` in training, `judged` on the judged rows)
+    states: Mapping[str, np.ndarray],  # site -> (row, d)
+    table: pd.DataFrame,  # one row a state: columns emotion, word, part (0 fits, 1 trains oracles, 2 is judged), and the control properties
+    source: str,  # emotion that is wanted
+    controls: Sequence[str] = ("instrument",),  # columns of properties that must stay
+    family: str = "mlp",  # family of the oracles, see `fit_oracle`
+    n_boot: int = 1000,  # resamples of words
+    seed: int = 0,  # of folds, floors and resamples
+    n_random: int = 10,  # directions of the random floor
+) -> pd.DataFrame:  # as `causal_reliability`, with site, and accuracy and chance of the oracle (`oracle` in training, `judged` on the judged rows)
     "Completeness, selectivity and reliability of every intervention at every site, judged by oracles that share no word with it."
-    if missing := [c for c in ('emotion', 'word', 'part', *controls) if c not in table]: raise KeyError(f"the table lacks the columns {missing}")
+    if missing := [c for c in ("emotion", "word", "part", *controls) if c not in table]:
+        raise KeyError(f"the table lacks the columns {missing}")
     fit, train, test = ((table.part == i).to_numpy() for i in range(3))
-    if not (fit.any() and train.any() and test.any()): raise ValueError(f"part must hold 0, 1 and 2; got {sorted(table.part.unique())}")
-    if words := set(table.word[fit]) & set(table.word[train]) | set(table.word[test]) & set(table.word[~test]): raise ValueError(f"words occur in more than one part: {sorted(words)[:5]}")
-    return pd.concat([_at_site(s, X, table, fit, train, test, source, controls, family, n_boot, seed, n_random) for s, X in states.items()], ignore_index=True)
+    if not (fit.any() and train.any() and test.any()):
+        raise ValueError(f"part must hold 0, 1 and 2; got {sorted(table.part.unique())}")
+    if words := set(table.word[fit]) & set(table.word[train]) | set(table.word[test]) & set(
+        table.word[~test]
+    ):
+        raise ValueError(f"words occur in more than one part: {sorted(words)[:5]}")
+    return pd.concat(
+        [
+            _at_site(
+                s, X, table, fit, train, test, source, controls, family, n_boot, seed, n_random
+            )
+            for s, X in states.items()
+        ],
+        ignore_index=True,
+    )
+
 
 def _at_site(site, X, table, fit, train, test, source, controls, family, n_boot, seed, n_random):
     labels, words = table.emotion.to_numpy(str), table.word.to_numpy(str)
     oracle = fit_oracle(X[train], labels[train], family, words[train], seed=seed)
-    others = {c: fit_oracle(X[train], table[c].to_numpy(str)[train], family, words[train], seed=seed) for c in controls}
+    others = {
+        c: fit_oracle(X[train], table[c].to_numpy(str)[train], family, words[train], seed=seed)
+        for c in controls
+    }
     ways, out = interventions(X[fit], labels[fit], source), []
     for kind, goal in dict(counterfactual=source, nullifying=None).items():
-        out.append(causal_reliability(ways[kind], X[test], labels[test], oracle, others, goal, words[test], n_boot, seed, n_random))
-    return pd.concat(out).assign(site=site, oracle=oracle.accuracy.value, oracle_low=oracle.accuracy.low, chance=oracle.chance)
+        out.append(
+            causal_reliability(
+                ways[kind],
+                X[test],
+                labels[test],
+                oracle,
+                others,
+                goal,
+                words[test],
+                n_boot,
+                seed,
+                n_random,
+            )
+        )
+    return pd.concat(out).assign(
+        site=site,
+        oracle=oracle.accuracy.value,
+        oracle_low=oracle.accuracy.low,
+        chance=oracle.chance,
+    )
+
 
 # %% ../nbs/api/55_verdicts.ipynb #cell032
 @dataclass
 class Stages:
     "What the stages of a run have made, kept in its folder until the run ends, so that an attempt after an interruption does not make it again."
-    run:Run # open run; its folder belongs to one set of parameters
+
+    run: Run  # open run; its folder belongs to one set of parameters
 
     def _file(self, name):
-        stamp = sha256_bytes(repr([self.run.manifest.get('code'), *((m['name'], m['checksum']) for m in self.run.manifest['models'])]))
-        return self.run.path/'stages'/f'{name}-{stamp[:12]}.parquet'
+        stamp = sha256_bytes(
+            repr(
+                [
+                    self.run.manifest.get("code"),
+                    *((m["name"], m["checksum"]) for m in self.run.manifest["models"]),
+                ]
+            )
+        )
+        return self.run.path / "stages" / f"{name}-{stamp[:12]}.parquet"
 
-    def __call__(self,
-        name:str, # of the stage
-        make:Callable[[], pd.DataFrame], # makes its table
-    )->pd.DataFrame: # the table, read back where an earlier attempt with the same code and weights has finished it
+    def __call__(
+        self,
+        name: str,  # of the stage
+        make: Callable[[], pd.DataFrame],  # makes its table
+    ) -> pd.DataFrame:  # the table, read back where an earlier attempt with the same code and weights has finished it
         "Table of a stage. Without the runner's checksum of the code nothing is read back."
-        if (file := self._file(name)).exists() and self.run.manifest.get('code'): return read_table(file)
+        if (file := self._file(name)).exists() and self.run.manifest.get("code"):
+            return read_table(file)
         write_table(table := make(), file)
         return table
 
-    def clips(self,
-        name:str, # of the stage
-        model:MusicModel, # decodes the tokens that are read back
-        make:Callable[[], PatchedClips], # makes the clips
-        guidance:float=3., # they were made with
-        temperature:float=1., # they were made with
-        top_k:int|None=50, # they were made with
-    )->PatchedClips: # the same, with sound
+    def clips(
+        self,
+        name: str,  # of the stage
+        model: MusicModel,  # decodes the tokens that are read back
+        make: Callable[[], PatchedClips],  # makes the clips
+        guidance: float = 3.0,  # they were made with
+        temperature: float = 1.0,  # they were made with
+        top_k: int | None = 50,  # they were made with
+    ) -> PatchedClips:  # the same, with sound
         "Patched clips of a stage: the tokens are kept, the sound is decoded again."
         made = []
+
         def _table():
             made.append(c := make())
-            return c.table.assign(tokens=[x.astype('<i2').tobytes() for x in c.made.tokens])
-        t = self(name, _table)
-        if made: return made[0]
-        tokens = np.stack([np.frombuffer(b, '<i2').reshape(model.config.n_codebooks, -1) for b in t.tokens])
-        return _collected(model, t.drop(columns=['tokens', 'row']), tokens, guidance, temperature, top_k, True)
+            return c.table.assign(tokens=[x.astype("<i2").tobytes() for x in c.made.tokens])
 
-    def clear(self)->None: # the folder is gone
+        t = self(name, _table)
+        if made:
+            return made[0]
+        tokens = np.stack(
+            [np.frombuffer(b, "<i2").reshape(model.config.n_codebooks, -1) for b in t.tokens]
+        )
+        return _collected(
+            model, t.drop(columns=["tokens", "row"]), tokens, guidance, temperature, top_k, True
+        )
+
+    def clear(self) -> None:  # the folder is gone
         "Delete what was kept; what a study wants to show is in its tables."
-        for f in (self.run.path/'stages').glob('*.parquet'): f.unlink()
-        if (self.run.path/'stages').is_dir(): (self.run.path/'stages').rmdir()
+        for f in (self.run.path / "stages").glob("*.parquet"):
+            f.unlink()
+        if (self.run.path / "stages").is_dir():
+            (self.run.path / "stages").rmdir()
+
 
 # %% ../nbs/api/55_verdicts.ipynb #cell036
 def listener_ratings(
-    table:pd.DataFrame, # descriptors, one row a clip
-    source:str, # emotion at one end
-    target:str, # emotion at the other end
-    level:float=-20., # loudness that counts as the study's middle level, dBFS
-)->pd.DataFrame: # the table with the cues (cue_*), happy, sad, scary, peaceful, valence, arousal, and toward
+    table: pd.DataFrame,  # descriptors, one row a clip
+    source: str,  # emotion at one end
+    target: str,  # emotion at the other end
+    level: float = -20.0,  # loudness that counts as the study's middle level, dBFS
+) -> pd.DataFrame:  # the table with the cues
     """Ratings of the listener model that ships with the package, and how far a clip lies from `target` toward `source` in the plane of valence and arousal.
 
-    valence and arousal are half the sums of ratings of their quadrants; toward is their projection on the line between the two emotions."""
+    valence and arousal are half the sums of ratings of their quadrants; toward is their projection on the line between the two emotions.
+
+    Returns the table with the cues (cue_*), happy, sad, scary, peaceful, valence, arousal, and
+    toward.
+    """
     ends = [np.array(VALENCE_AROUSAL[check_emotion(e)]) for e in (source, target)]
-    if source == target: raise ValueError(f"source and target must differ; both are {source!r}")
+    if source == target:
+        raise ValueError(f"source and target must differ; both are {source!r}")
     cues = listener_cues(table, level)
     r = ListenerModel.load().predict(cues)
-    plane = np.column_stack([(r.happy + r.peaceful - r.sad - r.scary) / 2, (r.happy + r.scary - r.sad - r.peaceful) / 2])
+    plane = np.column_stack(
+        [(r.happy + r.peaceful - r.sad - r.scary) / 2, (r.happy + r.scary - r.sad - r.peaceful) / 2]
+    )
     axis = (ends[0] - ends[1]) / np.linalg.norm(ends[0] - ends[1])
-    return table.assign(**cues.add_prefix('cue_'), **r, valence=plane[:, 0], arousal=plane[:, 1], toward=plane @ axis)
+    return table.assign(
+        **cues.add_prefix("cue_"),
+        **r,
+        valence=plane[:, 0],
+        arousal=plane[:, 1],
+        toward=plane @ axis,
+    )
+
 
 # %% ../nbs/api/55_verdicts.ipynb #cell041
-BARS = dict(decodable=0., p=.05, reliability=.5, sufficient=.5, necessary=.5)
+BARS = dict(decodable=0.0, p=0.05, reliability=0.5, sufficient=0.5, necessary=0.5)
+
 
 def collect_evidence(
-    encoded:pd.DataFrame, # of `encodes`: name, difference, low, high, p_max
-    slopes:pd.DataFrame, # of `prediction_slopes`
-    reliable:pd.DataFrame, # of `site_reliability`
-    restored:pd.DataFrame, # site, value, low, high: source's states in the target's run, share restored
-    lost:pd.DataFrame, # site, value, low, high: target's states in the source's run, share lost
-    sound:pd.DataFrame, # of `sound_restored`, one descriptor: site, restored, low, high, clear
-    method:str='mean difference', # intervention whose reliability counts, chosen beforehand
-    bars:Mapping[str, float]|None=None, # changes to `BARS`
-)->pd.DataFrame: # input of `verdict_table`
+    encoded: pd.DataFrame,  # of `encodes`: name, difference, low, high, p_max
+    slopes: pd.DataFrame,  # of `prediction_slopes`
+    reliable: pd.DataFrame,  # of `site_reliability`
+    restored: pd.DataFrame,  # site, value, low, high: source's states in the target's run, share restored
+    lost: pd.DataFrame,  # site, value, low, high: target's states in the source's run, share lost
+    sound: pd.DataFrame,  # of `sound_restored`, one descriptor: site, restored, low, high, clear
+    method: str = "mean difference",  # intervention whose reliability counts, chosen beforehand
+    bars: Mapping[str, float] | None = None,  # changes to `BARS`
+) -> pd.DataFrame:  # input of `verdict_table`
     """The four questions with their measures and bars, for every site in `encoded`.
 
     decodable: above the surface baseline on held-out words, and max-T p. used: the slope over dose beyond 0 and beyond 97.5% of random directions, and reliability.
     sufficient: the source's states alone restore more than half, in predictions and in sound. necessary: without them more than half is lost."""
     b = BARS | dict(bars or {})
-    if unknown := set(b) - set(BARS): raise ValueError(f"bars has unknown names {sorted(unknown)}; accepted: {', '.join(BARS)}")
-    rel = reliable[(reliable.measure == 'reliability') & (reliable.kind == 'counterfactual') & (reliable.intervention == method)]
+    if unknown := set(b) - set(BARS):
+        raise ValueError(f"bars has unknown names {sorted(unknown)}; accepted: {', '.join(BARS)}")
+    rel = reliable[
+        (reliable.measure == "reliability")
+        & (reliable.kind == "counterfactual")
+        & (reliable.intervention == method)
+    ]
     rows = []
     for e in encoded.itertuples():
         one = lambda t: next(t[t.site == e.name].itertuples(), None)
-        rows += [_row(e.name, 'decodable', 'accuracy above the surface baseline', e.difference, e.low, e.high, b['decodable']),
-                 _row(e.name, 'decodable', 'max-T p', e.p_max, e.p_max, e.p_max, b['p'], '<')]
-        if s := one(slopes): rows.append(_row(e.name, 'used', 'slope over dose', s.slope, s.low, s.high, max(0., np.nan_to_num(s.random_high))))
-        if r := one(rel): rows.append(_row(e.name, 'used', f'reliability of the {method}', r.value, r.low, r.high, b['reliability'], reason=r.reason))
-        if r := one(restored): rows.append(_row(e.name, 'sufficient', 'prediction restored', r.value, r.low, r.high, b['sufficient']))
-        if r := one(sound): rows.append(_row(e.name, 'sufficient', 'sound restored', *((r.restored, r.low, r.high) if r.clear else (np.nan,)*3), b['sufficient'],
-                                             reason='' if r.clear else 'the unpatched clips of the two prompts do not differ clearly'))
-        if r := one(lost): rows.append(_row(e.name, 'necessary', 'prediction lost', r.value, r.low, r.high, b['necessary']))
+        rows += [
+            _row(
+                e.name,
+                "decodable",
+                "accuracy above the surface baseline",
+                e.difference,
+                e.low,
+                e.high,
+                b["decodable"],
+            ),
+            _row(e.name, "decodable", "max-T p", e.p_max, e.p_max, e.p_max, b["p"], "<"),
+        ]
+        if s := one(slopes):
+            rows.append(
+                _row(
+                    e.name,
+                    "used",
+                    "slope over dose",
+                    s.slope,
+                    s.low,
+                    s.high,
+                    max(0.0, np.nan_to_num(s.random_high)),
+                )
+            )
+        if r := one(rel):
+            rows.append(
+                _row(
+                    e.name,
+                    "used",
+                    f"reliability of the {method}",
+                    r.value,
+                    r.low,
+                    r.high,
+                    b["reliability"],
+                    reason=r.reason,
+                )
+            )
+        if r := one(restored):
+            rows.append(
+                _row(
+                    e.name,
+                    "sufficient",
+                    "prediction restored",
+                    r.value,
+                    r.low,
+                    r.high,
+                    b["sufficient"],
+                )
+            )
+        if r := one(sound):
+            rows.append(
+                _row(
+                    e.name,
+                    "sufficient",
+                    "sound restored",
+                    *((r.restored, r.low, r.high) if r.clear else (np.nan,) * 3),
+                    b["sufficient"],
+                    reason=""
+                    if r.clear
+                    else "the unpatched clips of the two prompts do not differ clearly",
+                )
+            )
+        if r := one(lost):
+            rows.append(
+                _row(e.name, "necessary", "prediction lost", r.value, r.low, r.high, b["necessary"])
+            )
     return pd.DataFrame(rows)
 
-def _row(site, question, measure, value, low, high, bar, direction='>', reason=''):
-    return dict(site=site, question=question, measure=measure, value=value, low=low, high=high, bar=bar, direction=direction, reason=reason)
+
+def _row(site, question, measure, value, low, high, bar, direction=">", reason=""):
+    return dict(
+        site=site,
+        question=question,
+        measure=measure,
+        value=value,
+        low=low,
+        high=high,
+        bar=bar,
+        direction=direction,
+        reason=reason,
+    )
+
 
 # %% ../nbs/api/55_verdicts.ipynb #cell046
 def against_construction(
-    verdicts:pd.DataFrame, # of `verdict_table`: site, question, answer
-    n_layers:int, # decoder layers
-)->pd.DataFrame: # the table with implied ('' where construction is silent) and agrees
+    verdicts: pd.DataFrame,  # of `verdict_table`: site, question, answer
+    n_layers: int,  # decoder layers
+) -> pd.DataFrame:  # the table with implied ('' where construction is silent) and agrees
     """Hold the verdicts against what the wiring implies: text, its projection and the last residual stream each carry all that the prompt does.
 
     Nothing is implied for earlier layers, which later cross-attentions may add to or undo, nor for what is decodable or used, which is learnt."""
-    _columns(verdicts, 'site', 'question', 'answer')
-    carriers = {'text', 'text_proj', f"layer_{int(check_positive('n_layers', n_layers)) - 1}"}
-    implied = ['yes' if r.site in carriers and r.question in ('sufficient', 'necessary') else '' for r in verdicts.itertuples()]
-    return verdicts.assign(implied=implied, agrees=[pd.NA if not i else a == i for i, a in zip(implied, verdicts.answer)]).astype(dict(agrees='boolean'))
+    _columns(verdicts, "site", "question", "answer")
+    carriers = {"text", "text_proj", f"layer_{int(check_positive('n_layers', n_layers)) - 1}"}
+    implied = [
+        "yes" if r.site in carriers and r.question in ("sufficient", "necessary") else ""
+        for r in verdicts.itertuples()
+    ]
+    return verdicts.assign(
+        implied=implied,
+        agrees=[pd.NA if not i else a == i for i, a in zip(implied, verdicts.answer)],
+    ).astype(dict(agrees="boolean"))
+
 
 # %% ../nbs/api/55_verdicts.ipynb #cell052
-ANSWERS = {'yes': '#7fbf9b', 'no': '#e3a58a', 'unclear': '#e8dfa8', 'not measured': '#dddddd'}
+ANSWERS = {"yes": "#7fbf9b", "no": "#e3a58a", "unclear": "#e8dfa8", "not measured": "#dddddd"}
+
 
 def plot_verdicts(
-    verdicts:pd.DataFrame, # site, question, answer
-    ax=None, # axes to draw on
-): # the axes
+    verdicts: pd.DataFrame,  # site, question, answer
+    ax=None,  # axes to draw on
+):  # the axes
     "Sites by questions, the answer in words and colour."
-    _columns(verdicts, 'site', 'question', 'answer')
-    for a in verdicts.answer.unique(): check_in('answer', a, ANSWERS)
-    t = verdicts.pivot(index='site', columns='question', values='answer').loc[list(dict.fromkeys(verdicts.site)), list(dict.fromkeys(verdicts.question))]
-    ax = _axes(ax, (6, .8 + .36*len(t)))
+    _columns(verdicts, "site", "question", "answer")
+    for a in verdicts.answer.unique():
+        check_in("answer", a, ANSWERS)
+    t = verdicts.pivot(index="site", columns="question", values="answer").loc[
+        list(dict.fromkeys(verdicts.site)), list(dict.fromkeys(verdicts.question))
+    ]
+    ax = _axes(ax, (6, 0.8 + 0.36 * len(t)))
     from matplotlib.patches import Rectangle
+
     for (i, j), a in np.ndenumerate(t.to_numpy()):
-        ax.add_patch(Rectangle((j - .5, i - .5), 1, 1, facecolor=ANSWERS[a], edgecolor='white'))
-        ax.text(j, i, a, ha='center', va='center', fontsize=9)
+        ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=ANSWERS[a], edgecolor="white"))
+        ax.text(j, i, a, ha="center", va="center", fontsize=9)
     ax.set_xticks(range(t.shape[1]), t.columns), ax.set_yticks(range(len(t)), t.index)
-    ax.set(xlim=(-.5, t.shape[1] - .5), ylim=(len(t) - .5, -.5))
+    ax.set(xlim=(-0.5, t.shape[1] - 0.5), ylim=(len(t) - 0.5, -0.5))
     return ax

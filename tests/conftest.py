@@ -1,9 +1,11 @@
 """Fixtures shared by all tests: the packaged model, a tiny random one, both under either backend, and the real data where it is present."""
+
 import importlib.util
 import os
 from pathlib import Path
 
-for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"): os.environ.setdefault(_name, "1")
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
 
 import pytest
 
@@ -11,25 +13,30 @@ import pytest
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     import torch
+
     torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
 def nano():
     from musicgen_emotion.models import load_model, nano_folder
-    if not (nano_folder() / "config.json").exists(): pytest.skip("the packaged nano model is missing (make nano)")
+
+    if not (nano_folder() / "config.json").exists():
+        pytest.skip("the packaged nano model is missing (make nano)")
     return load_model("nano", device="cpu")
 
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory):
     from musicgen_emotion.models import write_random_model
+
     return write_random_model(tmp_path_factory.mktemp("models") / "tiny", seed=0)
 
 
 @pytest.fixture(scope="session")
 def tiny(tiny_folder):
     from musicgen_emotion.models import load_model
+
     return load_model(tiny_folder, device="cpu")
 
 
@@ -40,12 +47,14 @@ def own_cache(tmp_path_factory):
     os.environ["MGE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     yield
     del os.environ["MGE_CACHE"]
-    if before is not None: os.environ["MGE_CACHE"] = before
+    if before is not None:
+        os.environ["MGE_CACHE"] = before
 
 
 @pytest.fixture(scope="session", params=["transformers", "audiocraft"])
 def backend(request):
-    if request.param == "audiocraft" and importlib.util.find_spec("audiocraft") is None: pytest.skip("audiocraft is not installed (`make env` installs it)")
+    if request.param == "audiocraft" and importlib.util.find_spec("audiocraft") is None:
+        pytest.skip("audiocraft is not installed (`make env` installs it)")
     return request.param
 
 
@@ -53,6 +62,7 @@ def backend(request):
 def both_tiny(backend, tiny_folder):
     "The tiny random model under each backend."
     from musicgen_emotion.models import load_model
+
     return load_model(tiny_folder, backend=backend, device="cpu")
 
 
@@ -60,20 +70,26 @@ def both_tiny(backend, tiny_folder):
 def both_nano(backend):
     "The packaged model under each backend."
     from musicgen_emotion.models import load_model, nano_folder
-    if not (nano_folder() / "config.json").exists(): pytest.skip("the packaged nano model is missing (make nano)")
+
+    if not (nano_folder() / "config.json").exists():
+        pytest.skip("the packaged nano model is missing (make nano)")
     return load_model("nano", backend=backend, device="cpu")
 
 
 @pytest.fixture(scope="session")
 def data_dir():
-    folder = Path(os.environ.get("MGE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
-    if not folder.is_dir(): pytest.skip(f"the real data are not at {folder}; set MGE_DATA")
+    folder = Path(
+        os.environ.get("MGE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
+    )
+    if not folder.is_dir():
+        pytest.skip(f"the real data are not at {folder}; set MGE_DATA")
     return folder
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     from browser import Browser
+
     b = Browser(tmp_path_factory.mktemp("browser"))
     yield b
     b.close()
