@@ -68,7 +68,7 @@ current: env
 # retrain the embedded model (hours on two cores; resumes where it stopped)
 nano: env
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[nano]'
-	$(BIN)/python -m musicgen_emotion.nano results/nano_training
+	$(BIN)/python -m musicgen_emotion.nano.recipe results/nano_training
 
 clean:
 	rm -rf _proc _docs build dist *.egg-info

@@ -5,7 +5,11 @@
 Exported modules, README.md, the package's copies of phase notebooks and parameter files, clean notebooks, and the site's
 processed pages with their links."""
 
-import hashlib, json, re, subprocess, sys
+import hashlib
+import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,7 +52,11 @@ def main():
         check=True,
     )
     subprocess.run(
-        [sys.executable, "-c", "from musicgen_emotion.phases import sync_phases; sync_phases()"],
+        [
+            sys.executable,
+            "-c",
+            "from musicgen_emotion.lab.phase_files import sync_phases; sync_phases()",
+        ],
         cwd=ROOT,
         check=True,
     )

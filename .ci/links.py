@@ -5,7 +5,10 @@
 The preview's checker also names `output-file`, a key that nbdev writes for Quarto and that the preview need not read.
 Text is lost where it shares a cell with a page's title: nbdev keeps the title and the description of that cell only."""
 
-import json, re, subprocess, sys
+import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "nbs"

@@ -1,10 +1,17 @@
 "What the benchmark scripts share: timing, entries, the model, the command line."
 
-import argparse, json, tempfile, time
+import argparse
+import json
+import tempfile
+import time
 from pathlib import Path
+
 import numpy as np
 import torch
-from musicgen_emotion.models import load_model, nano_folder, write_random_model
+
+from musicgen_emotion.models.load import load_model
+from musicgen_emotion.models.registry import nano_folder
+from musicgen_emotion.models.tiny import write_random_model
 
 
 def clock(work):

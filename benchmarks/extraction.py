@@ -9,12 +9,16 @@ Ratios are medians over rounds; the interval is the range of the rounds. `holds`
 
 import contextlib
 from types import SimpleNamespace
+
 import numpy as np
 import torch
 from common import clock, command_line, entry, nano_or_random, show
-from musicgen_emotion.extraction import replay
-from musicgen_emotion.hooks import hooked
-from musicgen_emotion.models import load_model, sample_tokens, write_random_model
+
+from musicgen_emotion.activations.hooks import hooked
+from musicgen_emotion.activations.replaying import replay
+from musicgen_emotion.models.load import load_model
+from musicgen_emotion.models.sampling import sample_tokens
+from musicgen_emotion.models.tiny import write_random_model
 
 PROMPTS = (
     "happy upbeat pop song with bright synths",

@@ -11,18 +11,16 @@ the range of the rounds. `holds` compares the ratio with the aim."""
 import numpy as np
 import torch
 from common import clock, command_line, nano_or_random, show
-from musicgen_emotion.hooks import hooked
-from musicgen_emotion.models import delay_tokens, load_model, write_random_model
-from musicgen_emotion.patching import (
-    all_cells,
-    attribution_patching,
-    contrast,
-    next_token_logits,
-    pair_prompts,
-    pair_tokens,
-    window_positions,
-)
-from musicgen_emotion.prompts import matched_pairs
+
+from musicgen_emotion.activations.hooks import hooked
+from musicgen_emotion.activations.positions import window_positions
+from musicgen_emotion.causes.attribution import attribution_patching
+from musicgen_emotion.causes.pairs import all_cells, pair_prompts, pair_tokens
+from musicgen_emotion.causes.passes import contrast, next_token_logits
+from musicgen_emotion.models.load import load_model
+from musicgen_emotion.models.shapes import delay_tokens
+from musicgen_emotion.models.tiny import write_random_model
+from musicgen_emotion.stimuli.prompts import matched_pairs
 
 
 @torch.no_grad()

@@ -11,27 +11,31 @@ maps from their file. What stands under `predicted` was computed, not measured: 
 
 `real_sizes.jsonl` in this folder holds the last run, one line a size."""
 
-import argparse, json, resource, subprocess, sys, tempfile, time
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
 from pathlib import Path
+
 import numpy as np
 import torch
-from musicgen_emotion.extraction import (
-    ClipStore,
-    generate_clips,
-    replay,
-    replay_bytes,
-    replay_store,
-)
-from musicgen_emotion.hooks import ActivationExtractor
-from musicgen_emotion.models import (
-    _codec_config,
+
+from musicgen_emotion.activations.clip_plans import generate_clips
+from musicgen_emotion.activations.clips import ClipStore
+from musicgen_emotion.activations.extractor import ActivationExtractor
+from musicgen_emotion.activations.replaying import replay
+from musicgen_emotion.activations.stored import replay_bytes, replay_store
+from musicgen_emotion.models.load import load_model
+from musicgen_emotion.models.registry import quiet_transformers, torch_dtype
+from musicgen_emotion.models.tiny import (
     _decoder_config,
-    _quiet,
     _random_musicgen,
-    _text_config,
-    _write_tokenizer,
-    load_model,
-    torch_dtype,
+    codec_config,
+    text_config,
+    write_tokenizer,
 )
 
 PROMPT = "happy upbeat pop song with bright synths"
@@ -58,8 +62,8 @@ def published(size, channels=1):
     n_layers, d_model, n_heads = SIZES[size]
     if size == "tiny":
         return (
-            _text_config(24),
-            _codec_config(32000, 64, 4, False),
+            text_config(24),
+            codec_config(32000, 64, 4, False),
             _decoder_config(d_model, n_layers, n_heads, 128, 64, 4, 1, 0.2),
         )
     text = T5Config(
@@ -78,7 +82,7 @@ def published(size, channels=1):
     )
     return (
         text,
-        _codec_config(32000, 2048, 4, True),
+        codec_config(32000, 2048, 4, True),
         _decoder_config(
             d_model, n_layers, n_heads, 4 * d_model, 2048, 4 * channels, channels, 0.02
         ),
@@ -87,8 +91,8 @@ def published(size, channels=1):
 
 def build(folder, size, dtype):
     "Write the model in the hub's layout."
-    with _quiet():
-        _write_tokenizer(folder)
+    with quiet_transformers():
+        write_tokenizer(folder)
         _random_musicgen(*published(size), seed=0, dtype=torch_dtype(dtype)).save_pretrained(
             str(folder)
         )
@@ -96,14 +100,15 @@ def build(folder, size, dtype):
 
 def export(folder):
     "Write the model a second time as an audiocraft checkpoint, in a folder inside."
-    from musicgen_emotion.audiocraft import export_audiocraft
+    from musicgen_emotion.models.audiocraft_export import export_audiocraft
 
     export_audiocraft(Path(folder), Path(folder) / "audiocraft")
 
 
 def counts(size):
     "Weights by part, without making any."
-    from transformers import MusicgenConfig, MusicgenForConditionalGeneration as Musicgen
+    from transformers import MusicgenConfig
+    from transformers import MusicgenForConditionalGeneration as Musicgen
 
     text, codec, decoder = published(size)
     with torch.device("meta"):

@@ -13,15 +13,22 @@ Errors are of rows that nobody trained on. ReLU dictionaries end with different 
 strongest features of a row kept. Peak memory is what a fresh process needs for three steps beyond imports and data.
 A library that is not installed is skipped with the reason; `make interop-env` builds an environment that has both."""
 
-import contextlib, importlib.util, multiprocessing, os, warnings
+import contextlib
+import importlib.util
+import multiprocessing
+import os
+import warnings
 from copy import copy
 from pathlib import Path
 from types import SimpleNamespace
+
 import numpy as np
 import torch
 from common import clock, command_line, entry, show
-from musicgen_emotion.sae import SAEConfig, SparseAutoencoder
-from musicgen_emotion.sae_training import ArrayBatches, SAETrainer, StoreBatches, TrainConfig
+
+from musicgen_emotion.sae.data import ArrayBatches, StoreBatches
+from musicgen_emotion.sae.dictionary import SAEConfig, SparseAutoencoder
+from musicgen_emotion.sae.training import SAETrainer, TrainConfig
 
 K, L1, LR, AIMS = (
     64,

@@ -7,9 +7,11 @@ interval is the range of the rounds. `holds` compares the ratio with the aim."""
 
 import numpy as np
 from common import clock, command_line, entry, nano_or_random, show
-from musicgen_emotion.directions import Direction
-from musicgen_emotion.models import sample_tokens
-from musicgen_emotion.steering import ClosedLoop, Schedule, steer
+
+from musicgen_emotion.models.sampling import sample_tokens
+from musicgen_emotion.steering.directions import Direction
+from musicgen_emotion.steering.push import steer
+from musicgen_emotion.steering.schedules import ClosedLoop, Schedule
 
 PROMPTS = (
     "happy upbeat pop song with bright synths",

@@ -19,7 +19,8 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def nano():
-    from musicgen_emotion.models import load_model, nano_folder
+    from musicgen_emotion.models.load import load_model
+    from musicgen_emotion.models.registry import nano_folder
 
     if not (nano_folder() / "config.json").exists():
         pytest.skip("the packaged nano model is missing (make nano)")
@@ -28,14 +29,14 @@ def nano():
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory):
-    from musicgen_emotion.models import write_random_model
+    from musicgen_emotion.models.tiny import write_random_model
 
     return write_random_model(tmp_path_factory.mktemp("models") / "tiny", seed=0)
 
 
 @pytest.fixture(scope="session")
 def tiny(tiny_folder):
-    from musicgen_emotion.models import load_model
+    from musicgen_emotion.models.load import load_model
 
     return load_model(tiny_folder, device="cpu")
 
@@ -61,7 +62,7 @@ def backend(request):
 @pytest.fixture(scope="session")
 def both_tiny(backend, tiny_folder):
     "The tiny random model under each backend."
-    from musicgen_emotion.models import load_model
+    from musicgen_emotion.models.load import load_model
 
     return load_model(tiny_folder, backend=backend, device="cpu")
 
@@ -69,7 +70,8 @@ def both_tiny(backend, tiny_folder):
 @pytest.fixture(scope="session")
 def both_nano(backend):
     "The packaged model under each backend."
-    from musicgen_emotion.models import load_model, nano_folder
+    from musicgen_emotion.models.load import load_model
+    from musicgen_emotion.models.registry import nano_folder
 
     if not (nano_folder() / "config.json").exists():
         pytest.skip("the packaged nano model is missing (make nano)")

@@ -3,19 +3,19 @@
 Run with `make interop`, which builds an environment that has the three; elsewhere each test skips with the package that it lacks."""
 
 import json
+
 import numpy as np
 import pytest
 import torch
-from musicgen_emotion.sae import (
-    ACTIVATIONS,
-    SAEConfig,
-    SparseAutoencoder,
+
+from musicgen_emotion.sae.dictionary import ACTIVATIONS, SAEConfig, SparseAutoencoder
+from musicgen_emotion.sae.formats import (
     load_dictionary,
     to_dictionary_learning,
     to_saelens,
     to_sparsify,
 )
-from musicgen_emotion.sae_training import TrainConfig, train_sae
+from musicgen_emotion.sae.training import TrainConfig, train_sae
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*features. a dictionary can memorize them.*"),
@@ -91,7 +91,7 @@ def same(name, theirs, mine):
 
 def agree(x, features, reconstruction, mine):
     f = mine.encode(x)
-    assert 0 < int((f > 0).sum()) and f.shape == (len(x), mine.d_sae)
+    assert int((f > 0).sum()) > 0 and f.shape == (len(x), mine.d_sae)
     same("features", features, f)
     same("reconstructions", reconstruction, mine(x))
 

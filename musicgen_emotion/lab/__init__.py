@@ -1,0 +1,112 @@
+"""What every result stands on: checks, files, seeds, gates, run folders and the runner of studies."""
+
+# made by `make export` from the modules of this folder
+
+from .checks import check_count, check_finite, check_in, check_positive, plain_value, unknown_name
+from .files import (
+    ADVICE,
+    advise,
+    atomic_path,
+    atomic_write,
+    read_json,
+    read_table,
+    remove_path,
+    sha256_bytes,
+    sha256_file,
+    write_json,
+    write_table,
+)
+from .gates import DIRECTIONS, Gate, gates_table, verdict
+from .machine import LIBRARIES, device_info, git_revision, library_versions
+from .parameters import (
+    SIMPLE,
+    Parameter,
+    check_parameters,
+    check_value,
+    find_params,
+    notebook_cells,
+    parse_parameters,
+    read_parameters,
+    read_params_file,
+    resolve_parameters,
+    value_from_text,
+)
+from .phase_files import find_phase, list_phases, phase_folders, sync_phases
+from .phases import (
+    PhaseError,
+    PhaseResult,
+    read_gates,
+    run_phase,
+    run_status,
+    start_phase,
+    stop_workers,
+)
+from .plans import PlannedRun, plan, run_phases, run_plan
+from .report import markdown_table, run_report
+from .runs import RUNNER, STATUSES, Run, folder_lock, is_locked, open_run, run_manifest
+from .seeds import rng, seed_from
+
+__all__ = [
+    "ADVICE",
+    "DIRECTIONS",
+    "LIBRARIES",
+    "RUNNER",
+    "SIMPLE",
+    "STATUSES",
+    "Gate",
+    "Parameter",
+    "PhaseError",
+    "PhaseResult",
+    "PlannedRun",
+    "Run",
+    "advise",
+    "atomic_path",
+    "atomic_write",
+    "check_count",
+    "check_finite",
+    "check_in",
+    "check_parameters",
+    "check_positive",
+    "check_value",
+    "device_info",
+    "find_params",
+    "find_phase",
+    "folder_lock",
+    "gates_table",
+    "git_revision",
+    "is_locked",
+    "library_versions",
+    "list_phases",
+    "markdown_table",
+    "notebook_cells",
+    "open_run",
+    "parse_parameters",
+    "phase_folders",
+    "plain_value",
+    "plan",
+    "read_gates",
+    "read_json",
+    "read_parameters",
+    "read_params_file",
+    "read_table",
+    "remove_path",
+    "resolve_parameters",
+    "rng",
+    "run_manifest",
+    "run_phase",
+    "run_phases",
+    "run_plan",
+    "run_report",
+    "run_status",
+    "seed_from",
+    "sha256_bytes",
+    "sha256_file",
+    "start_phase",
+    "stop_workers",
+    "sync_phases",
+    "unknown_name",
+    "value_from_text",
+    "verdict",
+    "write_json",
+    "write_table",
+]
