@@ -14,17 +14,17 @@ export MKL_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
-.PHONY: run test env notebooks pytest site docs nano clean current interop interop-env
+.PHONY: run test check env export current notebooks pytest types site docs nano clean interop interop-env
 run: env
 	$(BIN)/musicgen-emotion run $(PHASES) -f params/nano.yaml --out $(OUT) --jobs $(JOBS)
 
-test: env notebooks pytest
+test: env check notebooks pytest
 
 env: $(STAMP) $(CRAFT)
 $(STAMP): settings.ini setup.py constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else f"Python 3.10 or newer is needed; {sys.executable} is {sys.version.split()[0]}")'
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"Python 3.11 or newer is needed; {sys.executable} is {sys.version.split()[0]}")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,all]'
 	touch $(STAMP)
 
 # the second backend; without it everything but backend='audiocraft' works, and the next `make` tries again
@@ -32,8 +32,23 @@ $(CRAFT): $(STAMP) requirements-audiocraft.txt
 	@{ $(BIN)/python -m pip install -q -c constraints.txt -r requirements-audiocraft.txt && $(BIN)/python -m pip install -q --no-deps audiocraft==1.3.0 && touch $@; } || \
 	  echo "audiocraft could not be installed: its backend is left out, everything else works (musicgen-emotion doctor prints the commands)"
 
+# modules, folders' __init__, import contracts and README from the notebooks, then ruff's format
+export: env
+	$(BIN)/python .ci/export.py
+
+# format, lint, order of imports, and that everything generated is current
+check: env
+	$(BIN)/ruff format -q --check .
+	$(BIN)/ruff check -q .
+	$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
+	$(BIN)/python .ci/generated.py
+
+# types of the folders that other code builds on
+types: env
+	$(BIN)/pyright
+
 notebooks: env
-	$(BIN)/nbdev_test --path nbs/api --n_workers 2 --do_print $$(test -f $(CRAFT) || echo "--skip_file_re ^([_.]|25_)")
+	$(BIN)/nbdev_test --path nbs/api --n_workers 2 --do_print $$(test -f $(CRAFT) || echo "--skip_file_re ^([_.]|.*audiocraft)")
 	$(BIN)/nbdev_test --path nbs/learn --n_workers 2
 
 pytest: env
@@ -61,7 +76,7 @@ site: env
 	$(BIN)/smalldocs render _proc
 	@echo "open _proc/_docs/index.html"
 
-# generated files are current: exported modules, README, clean notebooks
+# the same as the last line of `make check`: exported modules, README, clean notebooks
 current: env
 	$(BIN)/python .ci/generated.py
 
