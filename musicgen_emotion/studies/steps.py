@@ -38,7 +38,7 @@ class Figure:
     alt: str  # what is to be seen, for those who cannot see it
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, repr=False)
 class Step:
     """What one step of a study found.
 
@@ -64,6 +64,9 @@ class Step:
         if self.folder is not None:
             save_figure(axes, self.folder / f"{figure.name}.png", figure.caption, figure.alt)
         return axes
+
+    def __repr__(self) -> str:
+        return f"{self.sentence}\n{self.table.round(self.decimals).to_string(index=False)}"
 
     def _repr_html_(self) -> str:
         numbers = self.table.round(self.decimals)
