@@ -34,401 +34,420 @@ __all__ = [
     "word_attention",
 ]
 
-# %% ../../nbs/api/60_probes/08_attention.ipynb #cell007
-ATTENTION_KINDS = ("cross", "self")
-
-
-def _layers(model, layers):
-    "Layers as a list. Raises ValueError for a layer that does not exist."
-    model.resolve_sites(layers)
-    return [
-        int(i)
-        for i in (
-            range(model.config.n_layers)
-            if layers is None
-            else [layers]
-            if isinstance(layers, (int, np.integer))
-            else sorted(set(layers))
-        )
-    ]
-
-
 # %% ../../nbs/api/60_probes/08_attention.ipynb #cell008
-def _inputs(model, tokens, prompts):
-    tokens = np.asarray(getattr(tokens, "tokens", tokens))
-    prompts = [prompts] * len(tokens) if isinstance(prompts, str) else list(prompts)
-    if tokens.ndim != 3 or not len(tokens):
-        raise ValueError(
-            f"tokens must be (clip, codebook, frame) with at least one clip; got shape {tokens.shape}"
-        )
-    if len(prompts) != len(tokens):
-        raise ValueError(f"prompts must be one a clip; got {len(prompts)} for {len(tokens)} clips")
-    for p in prompts:
-        if not isinstance(p, str):
-            raise TypeError(f"every prompt must be a string, got {type(p).__name__}: {p!r}")
-    return tokens, prompts
+ATTENTION_KINDS = ("cross", "self")
 
 
 @torch.no_grad()
 def attention_pass(
     model: MusicModel,  # the model
     tokens: np.ndarray,  # (clip, codebook, frame), equally long clips
-    prompts: str | Sequence[str],  # one a clip, or one for all
-    reduce: Callable,  # (weights (clip, head, query, key), mask (clip, token)) -> array, called once a layer
-    kind: str = "cross",  # 'cross' (keys are text tokens) or 'self' (keys are positions)
+    prompts: str | Sequence[str],  # one per clip, or one for all
+    reduce: Callable,  # (weights (clip, head, query, key), mask (clip, token)) -> array, per layer
+    kind: str = "cross",  # "cross" (keys are text tokens) or "self" (keys are positions)
     layers=None,  # decoder layers, None for all
     batch_size: int = 4,  # clips at once
     progress: bool = False,  # show a bar
-) -> list[
-    tuple[np.ndarray, dict]
-]:  # for each batch its clip numbers and {layer: what reduce returned}
-    """Weights of the `cond` branch, reduced while the pass runs: at no time are more than one layer's weights of one batch kept.
+) -> list[tuple[np.ndarray, dict]]:  # per batch: clip numbers, {layer: what reduce returned}
+    """Weights of the `cond` branch, reduced while the pass runs.
 
-    The null branch is left out: its text is zeroed and masked, so its cross-attention has nothing to choose from and carries nothing."""
+    At no time are more than one layer's weights of one batch kept."""
     from tqdm.auto import tqdm
 
     check_in("kind", kind, ATTENTION_KINDS)
-    tokens, prompts = _inputs(model, tokens, prompts)
-    layers, texts, out, n = (
-        _layers(model, layers),
-        text_rows(model, prompts, warn=False),
-        [],
-        check_count("batch_size", batch_size),
-    )
-    with tqdm(
-        total=len(tokens), desc="attention", unit="clip", delay=2, disable=not progress
-    ) as bar:
-        for i in range(0, len(tokens), n):
-            text, seen = join_text_states([texts[p] for p in prompts[i : i + n]]), {}
-            with model.attention_weights(
-                lambda layer, w: seen.__setitem__(layer, reduce(w.float(), text.mask)), kind, layers
-            ):
-                model.step(
-                    model.begin(text, null=False, cache=False),
-                    delay_tokens(tokens[i : i + n], model.config),
-                    logits=None,
-                )
-            out.append((np.arange(i, i + len(text)), seen))
+    batch_size = check_count("batch_size", batch_size)
+    tokens, prompts = _clip_inputs(tokens, prompts)
+    layers = _layer_numbers(model, layers)
+    texts = text_rows(model, prompts, warn=False)
+    bar = tqdm(total=len(tokens), desc="attention", unit="clip", delay=2, disable=not progress)
+    batches = []
+    with bar:
+        for start in range(0, len(tokens), batch_size):
+            rows = slice(start, start + batch_size)
+            text = join_text_states([texts[prompt] for prompt in prompts[rows]])
+            reduced = {}
+
+            def keep(layer, weights, text=text, reduced=reduced):
+                reduced[layer] = reduce(weights.float(), text.mask)
+
+            with model.attention_weights(keep, kind, layers):
+                state = model.begin(text, null=False, cache=False)
+                model.step(state, delay_tokens(tokens[rows], model.config), logits=None)
+            batches.append((np.arange(start, start + len(text)), reduced))
             bar.update(len(text))
-    return out
+    return batches
+
+
+def _clip_inputs(tokens, prompts):
+    "Checked tokens, and one prompt per clip."
+    tokens = np.asarray(getattr(tokens, "tokens", tokens))
+    prompts = [prompts] * len(tokens) if isinstance(prompts, str) else list(prompts)
+    if tokens.ndim != 3 or not len(tokens):
+        raise ValueError(
+            "tokens must be (clip, codebook, frame) with at least one clip; "
+            f"got shape {tokens.shape}"
+        )
+    if len(prompts) != len(tokens):
+        raise ValueError(f"prompts must be one a clip; got {len(prompts)} for {len(tokens)} clips")
+    for prompt in prompts:
+        if not isinstance(prompt, str):
+            kind = type(prompt).__name__
+            raise TypeError(f"every prompt must be a string, got {kind}: {prompt!r}")
+    return tokens, prompts
+
+
+def _layer_numbers(model, layers):
+    "Layers as a list. Raises ValueError for a layer that does not exist."
+    model.resolve_sites(layers)
+    if layers is None:
+        return list(range(model.config.n_layers))
+    if isinstance(layers, int | np.integer):
+        return [int(layers)]
+    return sorted({int(layer) for layer in layers})
 
 
 # %% ../../nbs/api/60_probes/08_attention.ipynb #cell013
-def _windows(model, n_frames, step_s):
-    "Windows in seconds with their positions, special ones left out."
-    c, out = model.config, []
-    if n_frames <= c.n_special:
-        raise ValueError(
-            f"a clip of {n_frames} frames has no position without special tokens; it needs more than {c.n_special} frames"
-        )
-    for a, b in time_windows(n_frames / c.frame_rate, step_s):
-        w = window_positions((a, b), n_frames, c)
-        w = slice(max(w.start, c.n_special), min(w.stop, n_frames))
-        if w.stop > w.start:
-            out.append((a, b, w))
-    return out
-
-
-def _words(model, prompt):
-    "Names and tokens of a prompt's words; what belongs to no word (punctuation, end of text) is one entry named ''."
-    spans = word_token_spans(model, prompt)
-    n = int(model.tokenize([prompt], warn=False)["attention_mask"].sum())
-    spans = spans[[bool(t) and t[-1] < n for t in spans.tokens]]
-    rest = sorted(set(range(n)) - {i for t in spans.tokens for i in t})
-    return [*zip(spans.word, spans.tokens), ("", rest)]
-
-
 def word_attention(
     model: MusicModel,  # the model
     tokens: np.ndarray,  # (clip, codebook, frame), equally long clips
-    prompts: str | Sequence[str],  # one a clip, or one for all
+    prompts: str | Sequence[str],  # one per clip, or one for all
     step_s: float | None = None,  # seconds of a window; None for the whole clip
     layers=None,  # decoder layers, None for all
     batch_size: int = 4,  # clips at once
     progress: bool = False,  # show a bar
-) -> pd.DataFrame:  # clip, prompt, layer, head, word, place, n_tokens, start, end, seconds
+) -> pd.DataFrame:  # one row per clip, layer, head, word and window
     """Share of a head's cross-attention that goes to each word of the prompt, over time.
 
-    The tokens of a word are summed, positions of a window averaged; the shares of a clip, layer, head and window add up to 1. place counts the
-    words; the entry '' is what belongs to no word (punctuation and the end of the text). per_token divides by the word's tokens.
+    The tokens of a word are summed, positions of a window averaged. The shares of one clip, layer,
+    head and window add up to 1. `place` counts the words; the entry "" is what belongs to no word
+    (punctuation and the end of the text). `per_token` divides by the word's tokens. Columns: clip,
+    prompt, layer, head, word, place, n_tokens, start, end, seconds, attention, per_token."""
+    tokens, prompts = _clip_inputs(tokens, prompts)
+    windows = _window_slices(model, tokens.shape[-1], step_s)
+    words = {prompt: _prompt_words(model, prompt) for prompt in dict.fromkeys(prompts)}
 
-    Returns clip, prompt, layer, head, word, place, n_tokens, start, end, seconds, attention,
-    per_token.
-    """
-    tokens, prompts = _inputs(model, tokens, prompts)
-    spans = _windows(model, tokens.shape[-1], step_s)
-    words, tables = {p: _words(model, p) for p in dict.fromkeys(prompts)}, []
+    def mean_over_windows(weights, mask):
+        means = [weights[:, :, window].mean(2) for _, _, window in windows]
+        return torch.stack(means, 2).cpu().numpy()  # (clip, head, window, token)
 
-    def _average(w, mask):
-        return torch.stack([w[:, :, s].mean(2) for *_, s in spans], 2).cpu().numpy()
-
-    for clips, seen in attention_pass(
-        model, tokens, prompts, _average, "cross", layers, batch_size, progress
-    ):
-        tables += [
-            _word_rows(c, prompts[c], layer, x[j], words[prompts[c]], spans)
-            for layer, x in seen.items()
-            for j, c in enumerate(clips)
-        ]
-    return pd.concat(tables).sort_values(
-        ["clip", "layer", "head", "place", "start"], ignore_index=True
+    batches = attention_pass(
+        model, tokens, prompts, mean_over_windows, "cross", layers, batch_size, progress
     )
+    tables = []
+    for clips, reduced in batches:
+        for layer, shares in reduced.items():
+            for clip, share in zip(clips, shares):
+                prompt = prompts[clip]
+                tables.append(_word_rows(clip, prompt, layer, share, words[prompt], windows))
+    order = ["clip", "layer", "head", "place", "start"]
+    return pd.concat(tables).sort_values(order, ignore_index=True)
 
 
-def _word_rows(clip, prompt, layer, x, words, spans):
-    "Tidy rows of one clip and layer; x is (head, window, token)."
-    share = np.stack([x[..., t].sum(-1) for _, t in words], 1)
-    h, k, w = (i.ravel() for i in np.indices(share.shape))
-    start, end = (np.array([s[i] for s in spans]) for i in (0, 1))
-    n = np.array([len(t) for _, t in words])
-    return pd.DataFrame(
+def _window_slices(model, n_frames, step_s):
+    "Windows as (start, end, positions), in seconds; special positions are left out."
+    config, found = model.config, []
+    if n_frames <= config.n_special:
+        raise ValueError(
+            f"a clip of {n_frames} frames has no position without special tokens; "
+            f"it needs more than {config.n_special} frames"
+        )
+    for start, end in time_windows(n_frames / config.frame_rate, step_s):
+        whole = window_positions((start, end), n_frames, config)
+        music = slice(max(whole.start, config.n_special), min(whole.stop, n_frames))
+        if music.stop > music.start:
+            found.append((start, end, music))
+    return found
+
+
+def _prompt_words(model, prompt):
+    "Words of a prompt with their token numbers; what belongs to no word is the last entry, ''."
+    spans = word_token_spans(model, prompt)
+    n_tokens = int(model.tokenize([prompt], warn=False)["attention_mask"].sum())
+    words, taken = [], set()
+    for word, token_numbers in zip(spans.word, spans.tokens):
+        if token_numbers and token_numbers[-1] < n_tokens:
+            words.append((word, token_numbers))
+            taken |= set(token_numbers)
+    return [*words, ("", sorted(set(range(n_tokens)) - taken))]
+
+
+def _word_rows(clip, prompt, layer, shares, words, windows):
+    "Tidy rows of one clip and layer; shares are (head, window, token)."
+    per_word = np.stack([shares[..., numbers].sum(-1) for _, numbers in words], 1)
+    head, place, window = (index.ravel() for index in np.indices(per_word.shape))
+    names = np.array([word for word, _ in words])
+    n_tokens = np.array([len(numbers) for _, numbers in words])
+    start = np.array([start for start, _, _ in windows])
+    end = np.array([end for _, end, _ in windows])
+    table = pd.DataFrame(
         dict(
             clip=clip,
             prompt=prompt,
             layer=layer,
-            head=h,
-            word=np.array([a for a, _ in words])[k],
-            place=k,
-            n_tokens=n[k],
-            start=start[w],
-            end=end[w],
-            seconds=(start + end)[w] / 2,
-            attention=share.ravel(),
+            head=head,
+            word=names[place],
+            place=place,
+            n_tokens=n_tokens[place],
+            start=start[window],
+            end=end[window],
+            seconds=(start + end)[window] / 2,
+            attention=per_word.ravel(),
         )
-    ).assign(per_token=lambda d: d.attention / d.n_tokens.clip(lower=1))
+    )
+    return table.assign(per_token=table.attention / table.n_tokens.clip(lower=1))
 
 
-# %% ../../nbs/api/60_probes/08_attention.ipynb #cell018
+# %% ../../nbs/api/60_probes/08_attention.ipynb #cell017
 def plot_attention(
-    table: pd.DataFrame,  # of `word_attention`; rows of one clip, further rows (layers, heads) are averaged
-    x: str = "seconds",  # column of time, s
+    table: pd.DataFrame,  # of `word_attention`, one clip; layers and heads are averaged
+    x: str = "seconds",  # column of time, seconds
     y: str = "place",  # column that orders the rows of the picture
     name: str = "word",  # column with the rows' names
     value: str = "attention",  # column of the numbers
     ax=None,  # axes to draw on
 ):  # the axes
-    "Words against seconds: how much of the attention each word of a clip's prompt gets, and when."
+    "Words against seconds: how much attention each word of a clip's prompt gets, and when."
     check_columns(table, x, y, name, value)
-    if "clip" in table and table["clip"].nunique() > 1:
-        raise ValueError(
-            f"the picture shows one clip, the table holds {table['clip'].nunique()}; choose one"
-        )
+    n_clips = table["clip"].nunique() if "clip" in table else 1
+    if n_clips > 1:
+        raise ValueError(f"the picture shows one clip, the table holds {n_clips}; choose one")
     grid = table.pivot_table(index=y, columns=x, values=value, aggfunc="mean")
     names = table.drop_duplicates(y).set_index(y)[name].reindex(grid.index).replace("", "no word")
+    times = grid.columns
+    half_step = np.diff(times).min() / 2 if len(times) > 1 else times[0]
     ax = new_axes(ax, (6, 0.6 + 0.32 * len(grid)))
-    step = np.diff(grid.columns).min() / 2 if grid.shape[1] > 1 else grid.columns[0]
-    im = ax.imshow(
+    image = ax.imshow(
         grid.to_numpy(),
         aspect="auto",
         cmap="viridis",
         vmin=0,
         interpolation="nearest",
-        extent=(grid.columns[0] - step, grid.columns[-1] + step, len(grid) - 0.5, -0.5),
+        extent=(times[0] - half_step, times[-1] + half_step, len(grid) - 0.5, -0.5),
     )
     ax.set_yticks(range(len(grid)), names)
     ax.set(xlabel="time (s)", ylabel="word of the prompt")
-    ax.figure.colorbar(im, ax=ax, label=value.replace("_", " "))
+    ax.figure.colorbar(image, ax=ax, label=value.replace("_", " "))
     return ax
 
 
-# %% ../../nbs/api/60_probes/08_attention.ipynb #cell023
+# %% ../../nbs/api/60_probes/08_attention.ipynb #cell021
 def role_attention(
     table: pd.DataFrame,  # of `word_attention`
-    roles: Sequence[
-        Mapping[str, str]
-    ],  # one a clip: word (lower case) -> role; a word without one is 'other word', what belongs to no word 'no word'
+    roles: Sequence[Mapping[str, str]],  # per clip: word in lower case -> role
     n_boot: int = 1000,  # resamples of clips
     seed: int = 0,  # of the resamples
-) -> pd.DataFrame:  # layer, head, place, role, start, end, seconds, attention, per_token with low and high, n (clips that have the role)
-    """Attention to the words of a role over time, mean over clips, so that clips with different prompts can share a picture.
+) -> pd.DataFrame:  # one row per layer, head, role and window
+    """Attention to the words of a role over time, mean over clips with an interval.
 
-    The words of a role are added up within a clip, per_token divides by their tokens. Roles are in the order in which they are named first."""
+    A word without a role is "other word"; what belongs to no word is "no word". The words of a role
+    are added up within a clip; `per_token` divides by their tokens. Roles are in the order in which
+    they are named first. Columns: layer, head, place, start, end, role, seconds, attention,
+    per_token, low, high, and n, the clips that have the role."""
     check_columns(table, "clip", "layer", "head", "word", "n_tokens", "start", "end", "attention")
     if len(roles) <= table["clip"].max():
         raise ValueError(
-            f"roles must hold one mapping a clip; got {len(roles)} for clips up to {table['clip'].max()}"
+            f"roles must hold one mapping a clip; got {len(roles)} "
+            f"for clips up to {table['clip'].max()}"
         )
-    order = [*dict.fromkeys(r for m in roles for r in m.values()), "other word", "no word"]
-    role = [
-        order.index(roles[c].get(w.lower(), "other word") if w else "no word")
-        for c, w in zip(table["clip"], table.word)
-    ]
-    t = (
-        table.assign(place=role)
-        .groupby(["clip", "layer", "head", "place", "start", "end"])[["attention", "n_tokens"]]
-        .sum()
-        .assign(per_token=lambda d: d.attention / d.n_tokens.clip(lower=1))
-    )
-    whole, each = (t[c].unstack("clip").to_numpy().T for c in ("attention", "per_token"))
-    keys, n = t.attention.unstack("clip").index.to_frame(index=False), np.isfinite(each).sum(0)
-    w = np.vstack([np.ones(len(each)), bootstrap_weights(len(each), n_boot=n_boot, seed=seed)])
+    named = [role for mapping in roles for role in mapping.values()]
+    order = [*dict.fromkeys(named), "other word", "no word"]
+    places = []
+    for clip, word in zip(table["clip"], table.word):
+        role = roles[clip].get(word.lower(), "other word") if word else "no word"
+        places.append(order.index(role))
+    keys = ["clip", "layer", "head", "place", "start", "end"]
+    sums = table.assign(place=places).groupby(keys)[["attention", "n_tokens"]].sum()
+    sums["per_token"] = sums.attention / sums.n_tokens.clip(lower=1)
+    attention = sums.attention.unstack("clip")  # (layer, head, place, window) x clip
+    per_token = sums.per_token.unstack("clip").to_numpy().T  # (clip, cell)
+    present = np.isfinite(per_token)
+    resamples = bootstrap_weights(len(per_token), n_boot=n_boot, seed=seed)
+    weights = np.vstack([np.ones(len(per_token)), resamples])  # the first row is the plain mean
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = (w @ np.nan_to_num(each)) / (w @ np.isfinite(each))
-    low, high = np.nanquantile(mean[1:], [0.025, 0.975], axis=0)
-    return keys.assign(
-        role=[order[i] for i in keys.place],
-        seconds=(keys.start + keys.end) / 2,
-        attention=np.nanmean(whole, 0),
-        per_token=mean[0],
+        means = (weights @ np.nan_to_num(per_token)) / (weights @ present)
+    low, high = np.nanquantile(means[1:], [0.025, 0.975], axis=0)
+    cells = attention.index.to_frame(index=False)
+    return cells.assign(
+        role=[order[place] for place in cells.place],
+        seconds=(cells.start + cells.end) / 2,
+        attention=np.nanmean(attention.to_numpy().T, 0),
+        per_token=means[0],
         low=low,
         high=high,
-        n=n,
+        n=present.sum(0),
     )
 
 
-# %% ../../nbs/api/60_probes/08_attention.ipynb #cell028
-def _one_word(model, tokens, prompts, words, layers, batch_size, progress, per):
-    "(clip, layer, head) attention of one named word a clip."
-    t = word_attention(model, tokens, prompts, None, layers, batch_size, progress)
-    keep = []
-    for c, (p, w) in enumerate(zip(prompts, words)):
-        near = t[(t["clip"] == c) & (t.word.str.lower() == str(w).lower())]
-        if not w or not len(near):
-            raise ValueError(f"word {w!r} does not occur in prompt {p!r}")
-        keep.append(near[near.place == near.place.min()])
-    t = pd.concat(keep)
-    value = t.set_index(["clip", "layer", "head"])[
-        "attention" if per == "word" else "per_token"
-    ].to_xarray()
-    return check_finite("attention", value.values), value.layer.values, value["head"].values
-
-
+# %% ../../nbs/api/60_probes/08_attention.ipynb #cell025
 def emotion_word_test(
     model: MusicModel,  # the model
-    tokens: np.ndarray,  # (pair, codebook, frame): both prompts of a pair are read with the same tokens
-    prompts: Sequence[str],  # with the emotion word, one a pair
+    tokens: np.ndarray,  # (pair, codebook, frame): both prompts of a pair are read with these
+    prompts: Sequence[str],  # with the emotion word, one per pair
     words: Sequence[str],  # the emotion words
     neutral: Sequence[str],  # the matched prompts
     neutral_words: Sequence[str],  # the words in their place
-    per: str = "token",  # 'token' divides by the pieces of the word, 'word' sums them
+    per: str = "token",  # "token" divides by the pieces of the word, "word" sums them
     layers=None,  # decoder layers, None for all
     batch_size: int = 4,  # clips at once
     n_perm: int = 2000,  # sign flips of pairs
     seed: int = 0,  # of the flips and the resamples
     progress: bool = False,  # show a bar
-) -> pd.DataFrame:  # layer, head, emotion, neutral, difference, low, high, p
-    """Attention to the emotion word against the matched word, tested over pairs by flipping whole pairs, at once for all layers and heads.
+) -> pd.DataFrame:  # one row per layer and head
+    """Attention to the emotion word against the matched word, tested over pairs.
 
-    Two-sided; p holds for the family of all heads together (Westfall and Young 1993). Raises ValueError when a word is not in its prompt.
-
-    Returns layer, head, emotion, neutral, difference, low, high, p (max-T over all layers and
-    heads), n.
-    """
+    Whole pairs are flipped, at once for all layers and heads. Two-sided; p holds for the family of
+    all heads together (Westfall and Young 1993). Columns: layer, head, emotion, neutral,
+    difference, low, high, p, n. Raises ValueError when a word is not in its prompt."""
     check_in("per", per, ("token", "word"))
-    sizes = {
-        k: len(v)
-        for k, v in dict(
-            tokens=tokens,
-            prompts=prompts,
-            words=words,
-            neutral=neutral,
-            neutral_words=neutral_words,
-        ).items()
-    }
+    given = dict(
+        tokens=tokens,
+        prompts=prompts,
+        words=words,
+        neutral=neutral,
+        neutral_words=neutral_words,
+    )
+    sizes = {name: len(values) for name, values in given.items()}
     if len(set(sizes.values())) > 1 or len(prompts) < 2:
         raise ValueError(f"give at least 2 pairs and as many of each; got {sizes}")
-    (a, layer, head), (b, *_) = (
-        _one_word(model, tokens, p, w, layers, batch_size, progress, per)
-        for p, w in ((prompts, words), (neutral, neutral_words))
-    )
-    d, draw, n = (a - b).reshape(len(a), -1), np.random.default_rng(seed), len(a)
-    signs = draw.choice([-1.0, 1.0], (n_perm, n))
-    t = d.mean(0) / np.maximum(d.std(0, ddof=1) / n**0.5, 1e-12)
-    null = signs @ d / n
-    null = null / np.maximum(np.sqrt(np.maximum((d**2).mean(0) - null**2, 0) / (n - 1)), 1e-12)
-    low, high = np.quantile(
-        bootstrap_weights(n, n_boot=n_perm, seed=seed) @ d / n, [0.025, 0.975], axis=0
-    )
+    reading = dict(layers=layers, batch_size=batch_size, progress=progress, per=per)
+    emotional = _attention_to(model, tokens, prompts, words, **reading)
+    matched = _attention_to(model, tokens, neutral, neutral_words, **reading)
+    layer, head = emotional.layer.values, emotional["head"].values
+    differences = (emotional.values - matched.values).reshape(len(prompts), -1)  # (pair, head)
+    t_values, null = _flipped_t(differences, n_perm, seed)
+    resamples = bootstrap_weights(len(prompts), n_boot=n_perm, seed=seed)
+    means = resamples @ differences / len(prompts)  # (resample, head)
+    low, high = np.quantile(means, [0.025, 0.975], axis=0)
     return pd.DataFrame(
         dict(
             layer=np.repeat(layer, len(head)),
             head=np.tile(head, len(layer)),
-            emotion=a.mean(0).ravel(),
-            neutral=b.mean(0).ravel(),
-            difference=d.mean(0),
+            emotion=emotional.values.mean(0).ravel(),
+            neutral=matched.values.mean(0).ravel(),
+            difference=differences.mean(0),
             low=low,
             high=high,
-            p=max_t(t, null, "two-sided"),
-            n=n,
+            p=max_t(t_values, null, "two-sided"),
+            n=len(prompts),
         )
     )
 
 
-# %% ../../nbs/api/60_probes/08_attention.ipynb #cell035
+def _attention_to(model, tokens, prompts, words, layers, batch_size, progress, per):
+    "(clip, layer, head) attention to one named word per clip, as a labelled array."
+    table = word_attention(model, tokens, prompts, None, layers, batch_size, progress)
+    named = []
+    for clip, (prompt, word) in enumerate(zip(prompts, words)):
+        same_word = table.word.str.lower() == str(word).lower()
+        found = table[(table["clip"] == clip) & same_word]
+        if not word or not len(found):
+            raise ValueError(f"word {word!r} does not occur in prompt {prompt!r}")
+        named.append(found[found.place == found.place.min()])
+    column = "attention" if per == "word" else "per_token"
+    values = pd.concat(named).set_index(["clip", "layer", "head"])[column].to_xarray()
+    check_finite("attention", values.values)
+    return values
+
+
+def _flipped_t(differences, n_perm, seed):
+    "t of each head, and (flip, head) t when whole pairs change sign."
+    n_pairs = len(differences)
+    rng = np.random.default_rng(seed)
+    signs = rng.choice([-1.0, 1.0], (n_perm, n_pairs))
+    standard_error = differences.std(0, ddof=1) / n_pairs**0.5
+    t_values = differences.mean(0) / np.maximum(standard_error, 1e-12)
+    flipped = signs @ differences / n_pairs  # (flip, head) means
+    variance = np.maximum((differences**2).mean(0) - flipped**2, 0) / (n_pairs - 1)
+    return t_values, flipped / np.maximum(np.sqrt(variance), 1e-12)
+
+
+# %% ../../nbs/api/60_probes/08_attention.ipynb #cell031
 def attention_span(
     model: MusicModel,  # the model
     tokens: np.ndarray,  # (clip, codebook, frame), equally long clips
-    prompts: str | Sequence[str],  # one a clip, or one for all
+    prompts: str | Sequence[str],  # one per clip, or one for all
     layers=None,  # decoder layers, None for all
     batch_size: int = 4,  # clips at once
     progress: bool = False,  # show a bar
 ) -> pd.DataFrame:  # clip, prompt, layer, head, span_s, relative
-    """Mean distance in seconds between a position and what its self-attention looks at, over the positions without special tokens.
+    """Mean distance in seconds between a position and what its self-attention looks at.
 
-    relative divides by the span of attention spread evenly over the past, so 1 means no preference for near or far."""
-    tokens, prompts = _inputs(model, tokens, prompts)
-    ((_, _, rows),) = _windows(model, tokens.shape[-1], None)
+    Positions with special tokens are left out. `relative` divides by the span of attention that is
+    spread evenly over the past, so 1 means no preference for near or far."""
+    tokens, prompts = _clip_inputs(tokens, prompts)
+    ((_, _, music),) = _window_slices(model, tokens.shape[-1], None)
+    even_span = np.mean(np.arange(music.start, music.stop)) / 2  # positions
 
-    def _distance(w, mask):
-        p = torch.arange(w.shape[-1], device=w.device, dtype=w.dtype)
-        return torch.einsum("chqk,qk->ch", w[:, :, rows], (p[rows, None] - p)) / (
-            rows.stop - rows.start
-        )
+    def mean_distance(weights, mask):
+        positions = torch.arange(weights.shape[-1], device=weights.device, dtype=weights.dtype)
+        distances = positions[music, None] - positions  # (query, key)
+        total = torch.einsum("chqk,qk->ch", weights[:, :, music], distances)
+        return (total / (music.stop - music.start)).cpu().numpy()  # (clip, head) positions
 
-    even, tables = np.mean(np.arange(rows.start, rows.stop)) / 2, []
-    for clips, seen in attention_pass(
-        model, tokens, prompts, _distance, "self", layers, batch_size, progress
-    ):
-        for layer, x in seen.items():
-            c, h = np.indices(x.shape)
-            tables.append(
-                pd.DataFrame(
-                    dict(
-                        clip=clips[c.ravel()],
-                        prompt=[prompts[i] for i in clips[c.ravel()]],
-                        layer=layer,
-                        head=h.ravel(),
-                        span_s=x.cpu().numpy().ravel() / model.config.frame_rate,
-                        relative=x.cpu().numpy().ravel() / even,
-                    )
+    batches = attention_pass(
+        model, tokens, prompts, mean_distance, "self", layers, batch_size, progress
+    )
+    tables = []
+    for clips, reduced in batches:
+        for layer, spans in reduced.items():
+            row, head = (index.ravel() for index in np.indices(spans.shape))
+            table = pd.DataFrame(
+                dict(
+                    clip=clips[row],
+                    prompt=[prompts[clip] for clip in clips[row]],
+                    layer=layer,
+                    head=head,
+                    span_s=spans.ravel() / model.config.frame_rate,
+                    relative=spans.ravel() / even_span,
                 )
             )
+            tables.append(table)
     return pd.concat(tables).sort_values(["clip", "layer", "head"], ignore_index=True)
 
 
-# %% ../../nbs/api/60_probes/08_attention.ipynb #cell039
+# %% ../../nbs/api/60_probes/08_attention.ipynb #cell035
 def span_test(
-    table: pd.DataFrame,  # clip, prompt, layer, head and the measure, such as `attention_span` gives it
+    table: pd.DataFrame,  # clip, prompt, layer, head and the measure, as `attention_span` gives it
     emotions: Sequence[str],  # label of each clip, by clip number
     value: str = "span_s",  # column that is compared
     n_perm: int = 1000,  # shuffles of the emotions among prompts
     seed: int = 0,  # of the shuffles
-) -> pd.DataFrame:  # layer, head, eta2 (share of variance between emotions), p (max-T over layers and heads), n (prompts), and the mean of each emotion
-    "Does the measure differ between emotions? Clips of a prompt are averaged first; emotions are shuffled among prompts for all heads at once."
-    if missing := [c for c in ("clip", "prompt", "layer", "head", value) if c not in table]:
+) -> pd.DataFrame:  # one row per layer and head
+    """Does the measure differ between emotions? Emotions are shuffled among prompts.
+
+    Columns: layer, head, eta2 (share of variance between emotions), p (max-T over layers and
+    heads), n (prompts), and the mean of each emotion."""
+    missing = [name for name in ("clip", "prompt", "layer", "head", value) if name not in table]
+    if missing:
         raise KeyError(f"the table lacks the columns {missing}")
     emotions = np.asarray(emotions)
     if len(emotions) <= table["clip"].max():
         raise ValueError(
-            f"emotions must hold one label a clip; got {len(emotions)} for clips up to {table['clip'].max()}"
+            f"emotions must hold one label a clip; got {len(emotions)} "
+            f"for clips up to {table['clip'].max()}"
         )
-    t = table.assign(emotion=emotions[table["clip"]])
-    if (t.groupby("prompt").emotion.nunique() > 1).any():
+    labelled = table.assign(emotion=emotions[table["clip"]])
+    if (labelled.groupby("prompt").emotion.nunique() > 1).any():
         raise ValueError("a prompt has several emotions; labels must be constant within prompts")
-    wide = t.pivot_table(index=["prompt", "emotion"], columns=["layer", "head"], values=value)
-    x, labels = (
-        check_finite(value, wide.to_numpy(float)),
-        wide.index.get_level_values("emotion").to_numpy(str),
+    wide = labelled.pivot_table(
+        index=["prompt", "emotion"], columns=["layer", "head"], values=value
     )
+    values = check_finite(value, wide.to_numpy(float))  # (prompt, head)
+    labels = wide.index.get_level_values("emotion").to_numpy(str)
+    observed = _share_between(values, labels)
+    shuffles = permute_labels(labels, n_perm=n_perm, seed=seed)
+    null = np.stack([_share_between(values, shuffled) for shuffled in shuffles])
+    cells = wide.columns.to_frame(index=False)
+    found = cells.assign(eta2=observed, p=max_t(observed, null), n=len(values))
+    for emotion in sorted(set(labels)):
+        found[emotion] = values[labels == emotion].mean(0)
+    return found
 
-    def _eta2(lab):
-        between = sum(
-            (lab == e).sum() * (x[lab == e].mean(0) - x.mean(0)) ** 2 for e in np.unique(lab)
-        )
-        return between / np.maximum(((x - x.mean(0)) ** 2).sum(0), 1e-300)
 
-    null = np.stack([_eta2(l) for l in permute_labels(labels, n_perm=n_perm, seed=seed)])
-    means = {e: x[labels == e].mean(0) for e in dict.fromkeys(sorted(labels))}
-    return pd.DataFrame(dict(zip(("layer", "head"), map(list, zip(*wide.columns))))).assign(
-        eta2=_eta2(labels), p=max_t(_eta2(labels), null), n=len(x), **means
-    )
+def _share_between(values, labels):
+    "(head,) share of the variance over prompts that lies between emotions."
+    mean, between = values.mean(0), 0.0
+    for label in np.unique(labels):
+        rows = labels == label
+        between = between + rows.sum() * (values[rows].mean(0) - mean) ** 2
+    return between / np.maximum(((values - mean) ** 2).sum(0), 1e-300)
