@@ -27,7 +27,9 @@ from .datasets import (
     split_by_group,
 )
 from .emotions import (
+    CUE_RANGES,
     EMOTION_CUES,
+    EMOTION_OF_WORD,
     EMOTION_WORDS,
     EMOTIONS,
     HELD_OUT_WORDS,
@@ -44,6 +46,7 @@ from .emotions import (
     emotion_colors,
     emotion_cues,
     quadrant,
+    split_words,
     word_emotion,
 )
 from .prompt_pool import (
@@ -65,14 +68,15 @@ from .prompts import (
     PromptSet,
     conflict_prompts,
     crossed_prompts,
+    cue_phrase,
     cue_prompts,
     held_out_prompts,
     make_prompt,
     matched_pairs,
     neutral_prompts,
     prompt_row,
+    shuffled_cycles,
     study_prompts,
-    template_list,
 )
 from .synth import (
     ATTACK,
@@ -91,11 +95,13 @@ __all__ = [
     "ATTACK",
     "COLUMNS",
     "CONTEXTS",
+    "CUE_RANGES",
     "CUE_WORDS",
     "DEAM_FILES",
     "DECAY",
     "EMOTIONS",
     "EMOTION_CUES",
+    "EMOTION_OF_WORD",
     "EMOTION_WORDS",
     "EXPECTED_RELATIONS",
     "FRAME_RATE",
@@ -130,6 +136,7 @@ __all__ = [
     "conflict_prompts",
     "correlation",
     "crossed_prompts",
+    "cue_phrase",
     "cue_prompts",
     "dataset_summary",
     "dictionary_prompts",
@@ -155,9 +162,10 @@ __all__ = [
     "quadrant",
     "render_music",
     "rescale",
+    "shuffled_cycles",
     "split_by_group",
+    "split_words",
     "study_prompts",
-    "template_list",
     "tone",
     "word_emotion",
 ]
