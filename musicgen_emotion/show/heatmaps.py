@@ -162,9 +162,13 @@ def plot_gates(
 def _gate_cells(gate):
     "Name, value, interval, bar and verdict of one gate, as text."
     has_interval = not np.isnan([gate.low, gate.high]).any()
-    interval = f"{gate.low:.3g} to {gate.high:.3g}" if has_interval else ""
-    outcome = "GO" if gate.passed else "ITERATE"
-    return [gate.gate, f"{gate.value:.3g}", interval, gate.bar, outcome]
+    return [
+        gate.gate,
+        f"{gate.value:.3g}",
+        f"{gate.low:.3g} to {gate.high:.3g}" if has_interval else "",
+        gate.bar,
+        "GO" if gate.passed else "ITERATE",
+    ]
 
 
 # %% ../../nbs/api/35_show/01_heatmaps.ipynb #cell020
@@ -182,12 +186,21 @@ def plot_scores(
     ax = new_axes(ax, (6, 0.6 + 0.3 * len(table)))
     places = np.arange(len(table))
     scores = table[y].astype(float).to_numpy()
-    ax.barh(places, scores, color=[color_of(name) for name in table[x]], alpha=0.8)
+    colors = [color_of(name) for name in table[x]]
+    ax.barh(places, scores, color=colors, alpha=0.8)
     if low in table and high in table:
         ends = table[[low, high]].astype(float).to_numpy().T  # (2, bar)
         lengths = np.abs(ends - scores)
         lengths = np.nan_to_num(lengths)
-        ax.errorbar(scores, places, xerr=lengths, fmt="none", ecolor="#333333", lw=1, capsize=2)
+        ax.errorbar(
+            scores,
+            places,
+            xerr=lengths,
+            fmt="none",
+            ecolor="#333333",
+            lw=1,
+            capsize=2,
+        )
     ax.set_yticks(places, table[x].astype(str))
     ax.invert_yaxis()
     ax.set_xlabel(axis_label(y))

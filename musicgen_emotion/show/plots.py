@@ -47,7 +47,8 @@ def color_of(
     position: int = 0,  # place in the legend, for labels that are no emotion
 ) -> str:  # hexadecimal colour
     "Colour of an emotion, the same wherever it appears; other labels take theirs by position."
-    return emotion_colors.get(str(name), COLORS[position % len(COLORS)])
+    of_position = COLORS[position % len(COLORS)]
+    return emotion_colors.get(str(name), of_position)
 
 
 # %% ../../nbs/api/35_show/00_plots.ipynb #cell011
@@ -216,8 +217,13 @@ def _draw_levels(ax, levels):
     "A horizontal line for each named value."
     styles = ("--", ":", "-.", (0, (5, 1)))
     for position, (name, value) in enumerate(levels.items()):
-        style = styles[position % len(styles)]
-        ax.axhline(value, color="#555555", lw=1, ls=style, label=f"{name} ({value:.2f})")
+        ax.axhline(
+            value,
+            color="#555555",
+            lw=1,
+            ls=styles[position % len(styles)],
+            label=f"{name} ({value:.2f})",
+        )
 
 
 # %% ../../nbs/api/35_show/00_plots.ipynb #cell020
@@ -243,7 +249,15 @@ def plot_time(
 
 def _draw_control_band(ax, lower, upper, label, alpha):
     "A grey band between two series over their index."
-    ax.fill_between(lower.index, lower, upper, color=CONTROL_COLOR, alpha=alpha, lw=0, label=label)
+    ax.fill_between(
+        lower.index,
+        lower,
+        upper,
+        color=CONTROL_COLOR,
+        alpha=alpha,
+        lw=0,
+        label=label,
+    )
 
 
 # %% ../../nbs/api/35_show/00_plots.ipynb #cell023

@@ -172,8 +172,8 @@ class Cues:
     instrument: str = "piano"  # one of INSTRUMENTS
 
     def __post_init__(self):
-        check_in("mode", self.mode, MODES)
-        check_in("instrument", self.instrument, INSTRUMENTS)
+        check_in("mode", str(self.mode), MODES)  # numpy's text counts as text
+        check_in("instrument", str(self.instrument), INSTRUMENTS)
         for name, (low, high) in CUE_RANGES.items():
             value = getattr(self, name)
             if not low <= value <= high:
@@ -241,7 +241,7 @@ def emotion_cues(
     instrument: str = "piano",  # one of INSTRUMENTS
 ) -> Cues:  # typical cues of that emotion
     "Cues of an emotion; intensity scales their distance from neutral and leaves the mode alone."
-    check_in("intensity", intensity, INTENSITIES)
+    check_in("intensity", str(intensity), INTENSITIES)  # numpy's text counts as text
     typical = EMOTION_CUES[check_emotion(emotion)]
     scaled = {}
     for name in SCALED_CUES:

@@ -104,7 +104,7 @@ def make_prompt(
     intensity: str = "plain",  # slightly, plain or very
 ) -> str:  # the sentence
     "Fill a template; intensity becomes 'slightly' or 'very', and 'a little' or 'great' for a noun."
-    check_in("intensity", intensity, INTENSITIES)
+    check_in("intensity", str(intensity), INTENSITIES)  # numpy's text counts as text
     if "{word}" not in template or "{instrument}" not in template:
         raise ValueError(f"template {template!r} must contain {{word}} and {{instrument}}")
     adverbs = _NOUN_ADVERBS if word in NOUNS else _ADJECTIVE_ADVERBS
