@@ -14,6 +14,7 @@ from .heatmaps import (
 from .pages import AudioTable, audio_table, audio_tag, plot_clip
 from .plots import (
     COLORS,
+    CONTROL_COLOR,
     axes_grid,
     axis_label,
     check_columns,
@@ -31,6 +32,7 @@ from .plots import (
 
 __all__ = [
     "COLORS",
+    "CONTROL_COLOR",
     "AudioTable",
     "audio_table",
     "audio_tag",

@@ -19,13 +19,12 @@ from .estimates import (
     Estimate,
     bootstrap,
     bootstrap_weights,
-    check_choice,
     check_level,
     factor_codes,
     finite_array,
     interval,
     label_per_group,
-    unit_codes,
+    sampling_units,
 )
 from .permutation import (
     Permanova,
@@ -48,7 +47,6 @@ __all__ = [
     "balanced_accuracy",
     "bootstrap",
     "bootstrap_weights",
-    "check_choice",
     "check_level",
     "cliffs_delta",
     "cohens_d",
@@ -69,7 +67,7 @@ __all__ = [
     "permutation_test",
     "permute_labels",
     "ratio_of_medians",
+    "sampling_units",
     "trend_test",
-    "unit_codes",
     "wilson",
 ]

@@ -21,6 +21,7 @@ from musicgen_emotion.stimuli.datasets import (
     label_correlations,
     load_deam,
     load_pmemo,
+    rank_correlation,
     split_by_group,
 )
 
@@ -35,11 +36,15 @@ def needs(name):
     )
 
 
-DEAM_1 = "song_id, valence_mean, valence_std, arousal_mean, arousal_std\n" + "".join(
-    f"{i},{v},0.9,{a},0.6\n" for i, v, a in ((2, 3.1, 3.0), (3, 7.5, 7.3), (4, 5.0, 5.0))
-)
+DEAM_1 = """\
+song_id, valence_mean, valence_std, arousal_mean, arousal_std
+2,3.1,0.9,3.0,0.6
+3,7.5,0.9,7.3,0.6
+4,5.0,0.9,5.0,0.6
+"""
 DEAM_2 = (
-    "song_id, valence_mean, valence_std, valence_max_mean, valence_max_std, valence_min_mean, valence_min_std, arousal_mean, arousal_std\n"
+    "song_id, valence_mean, valence_std, valence_max_mean, valence_max_std, valence_min_mean, "
+    "valence_min_std, arousal_mean, arousal_std\n"
     "2001,6.2,1.1,7.1,.8,5.1,.9,2.4,.7\n"
 )
 
@@ -50,8 +55,10 @@ def deam(folder, inner="annotations/annotations averaged per song/song_level"):
         (folder / inner / name).write_text(text)
     (folder / "metadata").mkdir()
     (folder / "metadata" / "metadata_2013.csv").write_text(
-        "song_id,file_name,Artist,Song title,start of the segment (min.sec),end of the segment (min.sec),Genre\n"
-        '2,2.mp3,"The New, Mystikal\t",Tonight,02.25,03.1,Blues\n3,3.mp3,The New Mystikal,A Song,01.51,2.2,Blues\n'
+        "song_id,file_name,Artist,Song title,start of the segment (min.sec),"
+        "end of the segment (min.sec),Genre\n"
+        '2,2.mp3,"The New, Mystikal\t",Tonight,02.25,03.1,Blues\n'
+        "3,3.mp3,The New Mystikal,A Song,01.51,2.2,Blues\n"
     )
     (folder / "metadata" / "metadata_2014.csv").write_text(
         "Id,Artist,Track,Album,Genre\n4,Beatles,Come Together,Abbey Road,Rock\n"
@@ -73,7 +80,8 @@ def pmemo(folder, ratings="1,0.85,0.9\n4,0.2,0.15\n"):
     )
     (folder / "metadata.csv").write_text(
         "\ufeffmusicId,fileName,title,artist,album,duration,chorus_start_time,chorus_end_time\n"
-        '1,1.mp3,"Good, Feeling",The Beatles,X,248.1,02:10,02:42\n4,4.mp3,Grey,Ben,Y,192,00:30,01:00\n',
+        '1,1.mp3,"Good, Feeling",The Beatles,X,248.1,02:10,02:42\n'
+        "4,4.mp3,Grey,Ben,Y,192,00:30,01:00\n",
         encoding="utf-8",
     )
     (folder / "chorus" / "1.mp3").write_bytes(b"ID3")
@@ -130,6 +138,24 @@ def test_ids_that_two_collections_share_are_refused_as_a_key(tmp_path):
         label_correlations(t, pd.DataFrame(dict(clip=["4"], tempo=[100.0])))
 
 
+def test_rank_correlation_uses_the_rows_where_both_are_known():
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=40)
+    y = x + generator.normal(size=40)
+    known = rank_correlation(x, y)
+    with_gaps = rank_correlation(np.append(x, [np.nan, 1.0]), np.append(y, [2.0, np.nan]))
+    assert with_gaps == known and known["n"] == 40
+    assert -1 < known["low"] < known["value"] < known["high"] < 1
+    reversed_ranks = rank_correlation(x, -y)
+    assert reversed_ranks["low"] == pytest.approx(-known["high"])
+
+
+def test_features_without_any_known_descriptor_are_refused():
+    songs = pd.DataFrame(dict(song=range(5), valence=0.1, arousal=0.2))
+    with pytest.raises(ValueError, match="none of the descriptors"):
+        label_correlations(songs, pd.DataFrame(dict(clip=range(5), loudness=1.0)))
+
+
 @pytest.mark.parametrize(
     "ratings,message",
     [
@@ -153,7 +179,7 @@ def test_missing_parts_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="accepted layouts"):
         load_deam(tmp_path)
     (tmp_path / "metadata.csv").write_text("musicId,fileName\n1,1.mp3\n")
-    with pytest.raises(KeyError, match="lacks the columns .'artist'"):
+    with pytest.raises(KeyError, match=r"lacks the columns \['artist'"):
         load_pmemo(tmp_path)
 
 
@@ -177,7 +203,7 @@ def test_pickled_labels_are_refused(tmp_path):
     np.save(
         tmp_path / "labels.npy", np.array(["happy", "sad", None], dtype=object), allow_pickle=True
     )
-    with pytest.raises(ValueError, match="not a plain .npy array"):
+    with pytest.raises(ValueError, match=r"not a plain \.npy array"):
         load_prompt_embeddings(tmp_path)
     np.save(tmp_path / "labels.npy", np.array([0, 1, 9]))
     with pytest.raises(ValueError, match="labels must be 0 to 4"):
