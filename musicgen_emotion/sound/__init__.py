@@ -40,9 +40,9 @@ from .pitch import (
     PITCHES,
     Peaks,
     estimate_key,
+    estimate_register,
     key_scores,
     pitch_classes,
-    register,
     spectral_peaks,
 )
 from .rater_models import METHODS, ListeningResult, analyse_listening, crossed_bootstrap, crossed_se
@@ -99,6 +99,7 @@ __all__ = [
     "descriptor_matrix",
     "descriptor_units",
     "estimate_key",
+    "estimate_register",
     "estimate_tempo",
     "fit_listener",
     "key_scores",
@@ -121,7 +122,6 @@ __all__ = [
     "read_answers",
     "read_key",
     "read_wave",
-    "register",
     "simulate_raters",
     "spectral_peaks",
     "spectrum",
