@@ -11,7 +11,7 @@ from .descriptors import (
     descriptor_units,
     read_wave,
 )
-from .label_judge import JUDGE_DESCRIPTORS, LabelJudge, balanced_accuracy, descriptor_matrix
+from .label_judge import JUDGE_DESCRIPTORS, LabelJudge, descriptor_matrix, judge_accuracy
 from .listener import (
     LISTENER_CUES,
     LISTENER_LEVELS,
@@ -19,6 +19,7 @@ from .listener import (
     PUBLISHED_EFFECTS,
     ListenerModel,
     fit_listener,
+    listener_axes,
     listener_codes,
     listener_cues,
 )
@@ -87,7 +88,6 @@ __all__ = [
     "analyse_listening",
     "articulation",
     "attack_time",
-    "balanced_accuracy",
     "brightness",
     "check_answers",
     "check_clip",
@@ -102,7 +102,9 @@ __all__ = [
     "estimate_register",
     "estimate_tempo",
     "fit_listener",
+    "judge_accuracy",
     "key_scores",
+    "listener_axes",
     "listener_codes",
     "listener_cues",
     "listening_power",
