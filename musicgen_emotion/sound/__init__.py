@@ -25,10 +25,12 @@ from .listener import (
 )
 from .listening import (
     ANSWER_COLUMNS,
+    FAREWELL,
+    INSTRUCTIONS,
+    LARGE_PAGE_MB,
     LISTENING_KINDS,
-    MEGABYTES,
     QUESTIONS,
-    SCALES,
+    RATING_SCALES,
     ListeningTest,
     clip_sounds,
     listening_scales,
@@ -46,7 +48,14 @@ from .pitch import (
     pitch_classes,
     spectral_peaks,
 )
-from .rater_models import METHODS, ListeningResult, analyse_listening, crossed_bootstrap, crossed_se
+from .rater_models import (
+    CrossedLogit,
+    ListeningResult,
+    analyse_listening,
+    crossed_bootstrap,
+    crossed_se,
+    mean_influence,
+)
 from .spectra import (
     TEMPO_RANGE,
     Spectrum,
@@ -58,27 +67,30 @@ from .spectra import (
     spectrum,
     tempo_scores,
 )
-from .study_size import DESIGNS, listening_power, plot_power, power_table
+from .study_size import DESIGNS, SE_METHODS, listening_power, plot_power, power_table
 from .timbre import articulation, attack_time, brightness, loudness, mfcc, percussiveness
 
 __all__ = [
     "ANSWER_COLUMNS",
     "DESCRIPTORS",
     "DESIGNS",
+    "FAREWELL",
+    "INSTRUCTIONS",
     "JUDGE_DESCRIPTORS",
     "KEY_PROFILES",
+    "LARGE_PAGE_MB",
     "LISTENER_CUES",
     "LISTENER_LEVELS",
     "LISTENER_RATINGS",
     "LISTENING_KINDS",
-    "MEGABYTES",
-    "METHODS",
     "PITCHES",
     "PUBLISHED_EFFECTS",
     "QUESTIONS",
-    "SCALES",
+    "RATING_SCALES",
+    "SE_METHODS",
     "SILENT_DB",
     "TEMPO_RANGE",
+    "CrossedLogit",
     "LabelJudge",
     "ListenerModel",
     "ListeningResult",
@@ -111,6 +123,7 @@ __all__ = [
     "listening_scales",
     "loudness",
     "make_trials",
+    "mean_influence",
     "mel_spectrum",
     "mfcc",
     "onset_strength",
