@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from fastcore.imports import IN_NOTEBOOK
 
 from ..lab.files import atomic_write, read_json, write_json
 from ..stimuli.emotions import EMOTIONS, HELD_OUT_WORDS, INSTRUMENTS
@@ -112,9 +113,9 @@ def train_nano(
     return out
 
 
-# %% ../../nbs/api/92_nano/06_recipe.ipynb #cell013
+# %% ../../nbs/api/92_nano/06_recipe.ipynb #cell014
 #| eval: false
-if __name__ == "__main__":
+if __name__ == "__main__" and not IN_NOTEBOOK:
     logging.basicConfig(level=logging.INFO)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
     train_nano(sys.argv[1] if len(sys.argv) > 1 else "results/nano_training")

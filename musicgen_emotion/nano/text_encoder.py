@@ -264,7 +264,7 @@ def _unit_length(vectors):
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-# %% ../../nbs/api/92_nano/02_text_encoder.ipynb #cell018
+# %% ../../nbs/api/92_nano/02_text_encoder.ipynb #cell019
 def distillation_loss(
     student: torch.Tensor,  # (text, d) predicted embeddings
     teacher: torch.Tensor,  # (text, d) unit-length targets
