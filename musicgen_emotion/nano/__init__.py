@@ -2,7 +2,7 @@
 
 # made by `make export` from the modules of this folder
 
-from .captions import caption_for, cue_words, jitter_cues, neutral_cues, sample_clip
+from .captions import caption_for, clip_cues, cue_words, jitter_cues, neutral_cues, sample_clip
 from .codec import (
     SpectralLoss,
     audio_bank,
@@ -45,6 +45,7 @@ __all__ = [
     "audio_bank",
     "caption_for",
     "caption_words",
+    "clip_cues",
     "clip_descriptors",
     "codec_network",
     "codec_report",

@@ -11,7 +11,7 @@ from .descriptors import (
     descriptor_units,
     read_wave,
 )
-from .label_judge import JUDGE_DESCRIPTORS, LabelJudge, balanced_accuracy, descriptor_matrix
+from .label_judge import JUDGE_DESCRIPTORS, LabelJudge, descriptor_matrix, judge_accuracy
 from .listener import (
     LISTENER_CUES,
     LISTENER_LEVELS,
@@ -19,15 +19,18 @@ from .listener import (
     PUBLISHED_EFFECTS,
     ListenerModel,
     fit_listener,
+    listener_axes,
     listener_codes,
     listener_cues,
 )
 from .listening import (
     ANSWER_COLUMNS,
+    FAREWELL,
+    INSTRUCTIONS,
+    LARGE_PAGE_MB,
     LISTENING_KINDS,
-    MEGABYTES,
     QUESTIONS,
-    SCALES,
+    RATING_SCALES,
     ListeningTest,
     clip_sounds,
     listening_scales,
@@ -40,12 +43,19 @@ from .pitch import (
     PITCHES,
     Peaks,
     estimate_key,
+    estimate_register,
     key_scores,
     pitch_classes,
-    register,
     spectral_peaks,
 )
-from .rater_models import METHODS, ListeningResult, analyse_listening, crossed_bootstrap, crossed_se
+from .rater_models import (
+    CrossedLogit,
+    ListeningResult,
+    analyse_listening,
+    crossed_bootstrap,
+    crossed_se,
+    mean_influence,
+)
 from .spectra import (
     TEMPO_RANGE,
     Spectrum,
@@ -57,27 +67,30 @@ from .spectra import (
     spectrum,
     tempo_scores,
 )
-from .study_size import DESIGNS, listening_power, plot_power, power_table
+from .study_size import DESIGNS, SE_METHODS, listening_power, plot_power, power_table
 from .timbre import articulation, attack_time, brightness, loudness, mfcc, percussiveness
 
 __all__ = [
     "ANSWER_COLUMNS",
     "DESCRIPTORS",
     "DESIGNS",
+    "FAREWELL",
+    "INSTRUCTIONS",
     "JUDGE_DESCRIPTORS",
     "KEY_PROFILES",
+    "LARGE_PAGE_MB",
     "LISTENER_CUES",
     "LISTENER_LEVELS",
     "LISTENER_RATINGS",
     "LISTENING_KINDS",
-    "MEGABYTES",
-    "METHODS",
     "PITCHES",
     "PUBLISHED_EFFECTS",
     "QUESTIONS",
-    "SCALES",
+    "RATING_SCALES",
+    "SE_METHODS",
     "SILENT_DB",
     "TEMPO_RANGE",
+    "CrossedLogit",
     "LabelJudge",
     "ListenerModel",
     "ListeningResult",
@@ -87,7 +100,6 @@ __all__ = [
     "analyse_listening",
     "articulation",
     "attack_time",
-    "balanced_accuracy",
     "brightness",
     "check_answers",
     "check_clip",
@@ -99,15 +111,19 @@ __all__ = [
     "descriptor_matrix",
     "descriptor_units",
     "estimate_key",
+    "estimate_register",
     "estimate_tempo",
     "fit_listener",
+    "judge_accuracy",
     "key_scores",
+    "listener_axes",
     "listener_codes",
     "listener_cues",
     "listening_power",
     "listening_scales",
     "loudness",
     "make_trials",
+    "mean_influence",
     "mel_spectrum",
     "mfcc",
     "onset_strength",
@@ -121,7 +137,6 @@ __all__ = [
     "read_answers",
     "read_key",
     "read_wave",
-    "register",
     "simulate_raters",
     "spectral_peaks",
     "spectrum",
