@@ -64,8 +64,8 @@ from .judging import (
     ask_judge,
     check_judge_columns,
     judge_clips,
+    judge_fingerprint,
     judge_name,
-    judged_columns,
     named_judges,
     renamed,
 )
@@ -98,7 +98,7 @@ from .push import (
     unit_of_dose,
 )
 from .schedules import ClosedLoop, Schedule, Watcher
-from .slopes import dose_changes, dose_slopes, paired_changes, side_effects
+from .slopes import STUDY_COLUMNS, dose_changes, dose_slopes, paired_changes, side_effects
 from .token_quality import checked_clips, repetition, silence, token_kl
 
 __all__ = [
@@ -111,6 +111,7 @@ __all__ = [
     "GUARD",
     "PUBLISHED_LINEAR",
     "STEERING_MODES",
+    "STUDY_COLUMNS",
     "TEXT_SITES",
     "Arm",
     "ClapJudge",
@@ -155,8 +156,8 @@ __all__ = [
     "head_activations",
     "hooked_sites",
     "judge_clips",
+    "judge_fingerprint",
     "judge_name",
-    "judged_columns",
     "lda_direction",
     "listener_fidelity",
     "load_clap",
