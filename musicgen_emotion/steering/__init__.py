@@ -4,6 +4,7 @@
 
 from .arms import Arm, opposite_arm, other_layer_arm, prompt_arm, random_arms, shuffled_arms
 from .axes import (
+    AXES,
     axis_direction,
     cosine_table,
     emotion_directions,
@@ -47,7 +48,7 @@ from .guard import (
     study_distances,
     study_guard,
 )
-from .heads import head_activations, hooked_sites, site_rms, site_width
+from .heads import head_activations, hooked_sites, site_rms, site_width, without_special
 from .judges import (
     PUBLISHED_LINEAR,
     DescriptorJudge,
@@ -102,6 +103,7 @@ from .slopes import STUDY_COLUMNS, dose_changes, dose_slopes, paired_changes, si
 from .token_quality import checked_clips, repetition, silence, token_kl
 
 __all__ = [
+    "AXES",
     "BRANCH_CHOICES",
     "CLAP_AXES",
     "CLAP_DEFAULT",
@@ -209,5 +211,6 @@ __all__ = [
     "unit_of_dose",
     "user_judge",
     "vector_of_width",
+    "without_special",
     "write_random_clap",
 ]

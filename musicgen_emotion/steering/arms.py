@@ -83,16 +83,18 @@ class Arm:
         """
         if self.idle(alpha):
             return ""
+        schedule = self._schedule_text()
         pushes = [
             [direction.checksum, direction.site, direction.rms, weight * alpha]
             for direction, weight in self.directions
         ]
-        settings = {name: str(value) for name, value in self.steering.items() if name != "schedule"}
+        settings = {name: str(value) for name, value in self.steering.items()}
+        settings.pop("schedule", None)
         if "layers" in settings and "rms" not in settings:
             for direction, _ in self.directions:
                 for site, rms in direction.rms_by_site.items():
                     settings[f"rms of {site}"] = str(rms)
-        return json.dumps([pushes, sorted(settings.items()), self._schedule_text()])
+        return json.dumps([pushes, sorted(settings.items()), schedule])
 
     def _schedule_text(self):
         schedule = self.steering.get("schedule", "constant")
@@ -160,9 +162,10 @@ def other_layer_arm(
 ) -> Arm:  # of kind "other layer"
     "The same vector at a layer where it was not found, in units of that layer's RMS."
     site = re.sub(r"layer_\d+", f"layer_{int(layer)}", direction.site)
-    has_unit = direction.rms is not None or rms is not None
-    site_rms = unit_of_dose(direction, site, rms) if has_unit else None
-    return Arm(f"at layer {layer}", "other layer", direction.at(site, site_rms), steering)
+    if rms is not None or direction.rms is not None:
+        rms = unit_of_dose(direction, site, rms)
+    moved = direction.at(site, rms)
+    return Arm(f"at layer {layer}", "other layer", moved, steering)
 
 
 def prompt_arm(

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = [
+    "AXES",
     "axis_direction",
     "cosine_table",
     "emotion_directions",
@@ -108,6 +109,9 @@ def shuffled_direction(
 
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell014
+AXES = ("valence", "arousal")
+
+
 def axis_direction(
     X: np.ndarray,  # (row, d) activations
     emotions: Sequence[str],  # (row,) emotions, or (row, 2) valence and arousal
@@ -123,16 +127,18 @@ def axis_direction(
 
     Raises ValueError for emotions whose coordinates lie on one line.
     """
-    column = ("valence", "arousal").index(check_in("axis", axis, ("valence", "arousal")))
+    check_in("axis", axis, AXES)
     check_in("how", how, ("encoding", "decoding"))
     activations = checked_activations("X", X)
     coordinates = _centred_coordinates(emotions, len(activations))  # (row, 2)
+    column = AXES.index(axis)
     if how == "encoding":
         centred = activations - activations.mean(0)
-        change_per_unit = np.linalg.lstsq(coordinates, centred, rcond=None)[0]  # (2, d)
+        change_per_unit, *_ = np.linalg.lstsq(coordinates, centred, rcond=None)  # (2, d)
         vector = change_per_unit[column]
     else:
-        vector = ridge_direction(activations, coordinates[:, column], site, penalty).vector
+        probe = ridge_direction(activations, coordinates[:, column], site, penalty)
+        vector = probe.vector
     facts = dict(axis=axis, how=how, n=len(activations)) | metadata
     return Direction(vector, site, f"{axis} axis, {how}", rms, sources, metadata=facts)
 
@@ -171,7 +177,9 @@ def text_direction(
 
     Raises ValueError for unequal numbers of prompts and for a site that is none of the text.
     """
-    model, positive, negative = as_model(model), list(positive), list(negative)
+    model = as_model(model)
+    positive = list(positive)
+    negative = list(negative)
     n_pairs = len(positive)
     if not positive or n_pairs != len(negative):
         raise ValueError(
@@ -184,7 +192,8 @@ def text_direction(
     if site == "text_proj":
         states = model.begin(text, null=False, cache=False).states
     n_tokens = text.mask.sum(1, keepdim=True)
-    means = (states.float().sum(1) / n_tokens).cpu().numpy()  # (prompt, d)
+    means = states.float().sum(1) / n_tokens
+    means = means.cpu().numpy()  # (prompt, d)
     if rms is None:
         real_tokens = states[text.mask.bool()].float()
         rms = float(real_tokens.pow(2).mean().sqrt())
@@ -204,11 +213,12 @@ def emotion_directions(
     sources: Sequence = (),  # (clip,) ids
 ) -> dict[str, Direction]:  # "valence", "arousal", and every emotion against neutral
     "The two axes over the emotional clips, and the mean difference of each emotion to neutral."
-    activations, emotions = np.asarray(acts, float), np.asarray(emotions)
+    activations = np.asarray(acts, float)
+    emotions = np.asarray(emotions)
     is_emotional = emotions != "neutral"
     emotional_sources = [source for source, keep in zip(sources, is_emotional) if keep]
     directions = {}
-    for axis in ("valence", "arousal"):
+    for axis in AXES:
         directions[axis] = axis_direction(
             activations[is_emotional],
             emotions[is_emotional],
@@ -255,10 +265,11 @@ def method_directions(
         "AGOP": agop_direction(activations, side, site, rms=rms),
     }
     if sae is not None:
-        with_property, without = (np.asarray(side, float).mean(0) for side in features)
-        gap = with_property - without  # (feature,)
-        top = np.argsort(-np.abs(gap))[:n_features]
-        directions["SAE features"] = sae_direction(sae, top.tolist(), site, gap[top].tolist(), rms)
+        with_property, without = features
+        gap = np.mean(np.asarray(with_property, float), 0) - np.mean(np.asarray(without, float), 0)
+        largest = np.argsort(-np.abs(gap))[:n_features]
+        weights = gap[largest].tolist()
+        directions["SAE features"] = sae_direction(sae, largest.tolist(), site, weights, rms)
     return {
         name: replace(direction, sources=sources, seeds=seeds)
         for name, direction in directions.items()
@@ -274,8 +285,10 @@ def cosine_table(
 
     names = list(directions)
     width = len(directions[names[0]])
-    units = [vector_of_width(directions[name], width) / directions[name].norm for name in names]
-    cosines = np.stack(units) @ np.stack(units).T
+    vectors = [vector_of_width(directions[name], width) for name in names]
+    norms = [directions[name].norm for name in names]
+    units = np.stack(vectors) / np.array(norms)[:, None]
+    cosines = units @ units.T
     return pd.DataFrame(cosines.clip(-1, 1), index=names, columns=names)
 
 
@@ -296,7 +309,8 @@ def pairs_curve(
     """
     import pandas as pd
 
-    positive, negative = np.asarray(positive), np.asarray(negative)
+    positive = np.asarray(positive)
+    negative = np.asarray(negative)
     half = len(positive) // 2
     if half < 1 or positive.shape != negative.shape:
         raise ValueError(

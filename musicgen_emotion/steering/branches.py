@@ -41,12 +41,11 @@ def branch_arithmetic(
     multiple of it. `along` over all clips is the mean over clips, weighted by `weight`. Raises
     ValueError unless there is one prompt per clip.
     """
-    model, prompts = as_model(model), list(prompts)
+    model = as_model(model)
+    prompts = list(prompts)
     inputs = delay_tokens(tokens, model.config)
     if len(prompts) != len(inputs):
-        raise ValueError(
-            f"prompts must be one per clip; got {len(prompts)} for {len(inputs)} clips"
-        )
+        raise ValueError(f"prompts must be one a clip; got {len(prompts)} for {len(inputs)} clips")
     batches = list(equal_length_batches(padded_width(model, prompts), len(prompts)))
 
     unsteered = _guided_logits(model, inputs, prompts, batches, guidance)
@@ -64,7 +63,8 @@ def _guided_logits(model, inputs, prompts, batches, guidance):
     guided = []
     for rows in batches:
         text = model.encode_text([prompts[row] for row in rows])
-        logits = model.step(model.begin(text, cache=False), inputs[rows], logits="all")
+        state = model.begin(text, cache=False)
+        logits = model.step(state, inputs[rows], logits="all")
         cond, null = logits.double().chunk(2)
         guided.append(null + guidance * (cond - null))
     return torch.cat(guided)
@@ -102,7 +102,8 @@ def _changes_by_clip(change, clips):
 
 
 def _dot_by_clip(a, b):
-    return (a * b).flatten(1).sum(1).cpu().numpy()
+    products = (a * b).flatten(1)
+    return products.sum(1).cpu().numpy()
 
 
 # %% ../../nbs/api/80_steering/06_branches.ipynb #cell017
@@ -118,6 +119,8 @@ def branch_agreement(
     moved = arithmetic.set_index("branch").moved
     cond_change = moved["cond"] / guidance
     null_change = abs(moved["null"] / (1 - guidance))
-    twice_inner_product = moved["both"] ** 2 - moved["cond"] ** 2 - moved["null"] ** 2
-    scale = 2 * guidance * (1 - guidance) * cond_change * null_change
-    return dict(cosine=float(twice_inner_product / scale), size=float(null_change / cond_change))
+    squares = moved**2
+    inner_product = squares["both"] - squares["cond"] - squares["null"]  # times 2 g (1 - g)
+    cosine = inner_product / (2 * guidance * (1 - guidance) * cond_change * null_change)
+    size = null_change / cond_change
+    return dict(cosine=float(cosine), size=float(size))

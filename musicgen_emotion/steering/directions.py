@@ -77,17 +77,20 @@ class Direction:
     @property
     def norm(self) -> float:  # Euclidean length
         "Length of the vector, in the units of the site."
-        return float(np.linalg.norm(self.vector.astype(float)))
+        double = self.vector.astype(float)
+        return float(np.linalg.norm(double))
 
     @property
     def unit(self) -> np.ndarray:  # (d,) float32 of length 1
         "The vector at length 1."
-        return (self.vector.astype(float) / self.norm).astype(np.float32)
+        unit = self.vector.astype(float) / self.norm
+        return unit.astype(np.float32)
 
     @property
     def checksum(self) -> str:  # 64 hexadecimal digits
         "SHA-256 of the vector as little-endian float32: names the push in a table of clips."
-        return hashlib.sha256(self.vector.astype("<f4").tobytes()).hexdigest()
+        little_endian = self.vector.astype("<f4")
+        return hashlib.sha256(little_endian.tobytes()).hexdigest()
 
     def check_width(
         self,
@@ -118,7 +121,8 @@ class Direction:
     ) -> float:  # -1 to 1
         "Cosine of the angle to another direction; raises ValueError when the widths differ."
         other_vector = vector_of_width(other, len(self))
-        cosine = self.unit.astype(float) @ other_vector / np.linalg.norm(other_vector)
+        coordinate = self.unit.astype(float) @ other_vector
+        cosine = coordinate / np.linalg.norm(other_vector)
         return float(np.clip(cosine, -1, 1))
 
     def project(
@@ -212,7 +216,8 @@ def combine(
         direction.check_width(len(first))
 
     parts = list(zip(weights, directions))
-    sources, seeds = (), ()
+    sources = ()
+    seeds = ()
     for direction in directions:
         sources += direction.sources
         seeds += direction.seeds
@@ -233,7 +238,8 @@ def orthogonalise(
 
     Raises ValueError for different widths and for a direction that depends on the earlier ones.
     """
-    result, earlier_axes = [], []
+    result = []
+    earlier_axes = []  # unit vectors (d,) float64
     for direction in directions:
         vector = vector_of_width(direction, len(directions[0]))
         along_earlier = np.zeros_like(vector)

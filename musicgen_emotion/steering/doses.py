@@ -122,7 +122,8 @@ def dose_response(
     the first clip for arms, doses and prompts that make no sense, and for judges whose columns
     clash. Warns when clips have no complete judgement.
     """
-    model, batch_size = as_model(model), int(check_positive("batch_size", batch_size))
+    model = as_model(model)
+    batch_size = int(check_positive("batch_size", batch_size))
     sampling = dict(guidance=guidance, temperature=temperature, top_k=top_k, duration_s=duration_s)
     arms = _as_arms(directions, steering)
     plan = plan_doses(model, prompts, arms, alphas, seeds, **sampling)
@@ -213,10 +214,16 @@ def _make_clips(model, plan, arms, store, sampling, batch_size, progress):
 
 def _groups(model, clips, arms):
     "Rows that are made together, and the place that they share; None for rows of one arm and dose."
-    places = [_shared_place(model, arms[name], a) for name, a in zip(clips.arm, clips.alpha)]
-    keys = [place or (name, alpha) for name, alpha, place in zip(clips.arm, clips.alpha, places)]
+    keys = []
+    places = set()
+    for name, alpha in zip(clips.arm, clips.alpha):
+        place = _shared_place(model, arms[name], alpha)
+        if place:
+            places.add(place)
+        keys.append(place or (name, alpha))
     for key in dict.fromkeys(keys):
-        rows = clips[[other == key for other in keys]]
+        is_in_group = [other == key for other in keys]
+        rows = clips[is_in_group]
         if key in places:
             yield rows.sort_values("text", kind="stable"), key
         else:
@@ -253,10 +260,13 @@ def _push_by_row(model, arms, rows, place, sampling):
 
 def _push_by_arm(model, arm, rows, sampling):
     "Tokens and stopping times of one arm's clips at one dose."
-    with arm.on(model, float(rows.alpha.iloc[0])) as run:
-        tokens = _sample(model, rows, sampling, run and run.expect)
-    stops = run.stops if run else {}
-    return tokens, [stops.get(row, math.nan) for row in range(len(rows))]
+    alpha = float(rows.alpha.iloc[0])
+    with arm.on(model, alpha) as run:
+        if run is None:  # nothing is pushed
+            return _sample(model, rows, sampling, None), [math.nan] * len(rows)
+        tokens = _sample(model, rows, sampling, run.expect)
+    stops = [run.stops.get(row, math.nan) for row in range(len(rows))]
+    return tokens, stops
 
 
 def _sample(model, rows, sampling, on_batch):
@@ -280,7 +290,8 @@ def _row_steps(arms, rows, site) -> np.ndarray:
     for name, alpha in zip(rows.arm, rows.alpha):
         ((direction, weight),) = arms[name].directions
         rms = unit_of_dose(direction, site, None)
-        steps.append(push_length(weight * alpha, rms, len(direction)) * direction.unit)
+        length = push_length(weight * alpha, rms, len(direction))
+        steps.append(length * direction.unit)
     return np.stack(steps)
 
 
@@ -318,7 +329,8 @@ def _judge_stored_clips(store, clips, judges, folder, taken, progress):
             batch = todo[start : start + 32]
             audio, sample_rate = _stored_audio(store, batch)
             outcomes = judge_clips(judges, audio, sample_rate, taken)
-            part = pd.concat([pd.DataFrame(dict(clip_id=batch)), outcomes], axis=1)
+            part = outcomes.copy()
+            part.insert(0, "clip_id", batch)
             parts.append(part)
             if folder:
                 write_table(part, folder / f"{batch[0]}.parquet")
@@ -330,9 +342,11 @@ def _kept_outcomes(folder, clips):
     "Complete outcomes of clips that an earlier run kept."
     import pandas as pd
 
-    files = sorted(folder.glob("[!.]*.parquet")) if folder else []
-    none = pd.DataFrame(dict(clip_id=[], failure=[]))
-    kept = pd.concat([none, *(read_table(file) for file in files)])
+    tables = [pd.DataFrame(dict(clip_id=[], failure=[]))]
+    if folder:
+        for file in sorted(folder.glob("[!.]*.parquet")):
+            tables.append(read_table(file))
+    kept = pd.concat(tables)
     is_complete = (kept.failure == "") & kept.clip_id.isin(clips)
     return kept[is_complete].drop_duplicates("clip_id")
 

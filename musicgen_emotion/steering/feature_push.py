@@ -52,7 +52,8 @@ def steer_features(
     values = _checked_values(sae, features, mode)
     for feature, value in values.items():
         check_push_size(value, site, model.dtype, f"feature {feature} at {value:g}")
-    dictionary_width, width = sae.W_dec.shape[1], site_width(model, site)
+    dictionary_width = sae.W_dec.shape[1]
+    width = site_width(model, site)
     if dictionary_width != width:
         raise ValueError(
             f"the dictionary reads {dictionary_width} numbers, site {site!r} has {width}"
@@ -110,6 +111,7 @@ def _feature_edit(sae, values, mode):
         return edited
 
     def edit(activation, factor):
-        return add_step(activation, feature_shift(sae, activation, edit_features), factor)
+        shift = feature_shift(sae, activation, edit_features)
+        return add_step(activation, shift, factor)
 
     return edit

@@ -25,7 +25,7 @@ from ..models.sites import Site
 from .directions import TEXT_SITES
 
 # %% auto #0
-__all__ = ["head_activations", "hooked_sites", "site_rms", "site_width"]
+__all__ = ["head_activations", "hooked_sites", "site_rms", "site_width", "without_special"]
 
 
 # %% ../../nbs/api/80_steering/03_heads.ipynb #cell010
@@ -71,7 +71,10 @@ _HEAD_NAME = re.compile(r"layer_(\d+)\.(self_attn|cross_attn)\.head_(\d+)")
 def _parse_head(name) -> _Head | None:
     "The parts of a name such as layer_2.self_attn.head_3, None for other names."
     match = _HEAD_NAME.fullmatch(str(name))
-    return match and _Head(int(match[1]), match[2], int(match[3]))
+    if match is None:
+        return None
+    layer, attention, index = match.groups()
+    return _Head(int(layer), attention, int(index))
 
 
 def _head_place(model, name) -> tuple[Site, slice] | None:
@@ -87,6 +90,7 @@ def _head_place(model, name) -> tuple[Site, slice] | None:
             f"{n_heads} heads, 0..{n_heads - 1}"
         )
     width = model.config.d_model // n_heads
+    first = head.index * width
     site = replace(
         attention,
         name=str(name),
@@ -95,7 +99,7 @@ def _head_place(model, name) -> tuple[Site, slice] | None:
         what=f"head {head.index} before out_proj",
         side="input",
     )
-    return site, slice(head.index * width, (head.index + 1) * width)
+    return site, slice(first, first + width)
 
 
 def _head_hook(site, columns, fn, now):
@@ -131,7 +135,8 @@ def head_activations(
     The site of a direction that is found here is layer_L.kind.head_H. Raises ValueError unless
     there is one prompt per clip.
     """
-    model, tokens = as_model(model), np.asarray(tokens)
+    model = as_model(model)
+    tokens = np.asarray(tokens)
     config = model.config
     check_in("kind", kind, ("self_attn", "cross_attn"))
     check_in("branch", branch, ("cond", "null"))
@@ -145,20 +150,31 @@ def head_activations(
     last_pass = {}  # head -> (position, d_head)
 
     def keep(activation, now):
-        last_pass[now.site.name] = activation[-1].float().cpu().numpy()
+        only_row = activation[-1].float().cpu()
+        last_pass[now.site.name] = only_row.numpy()
 
     clips = []
     with hooked_sites(model, dict.fromkeys(names, keep)):
         for clip, prompt in zip(tokens, prompts):
             text = model.encode_text([prompt])
             state = model.begin(text, null=branch == "null", cache=False)
-            model.step(state, delay_tokens(clip[None], config), logits=None)
-            clips.append(np.stack([last_pass[name] for name in names], 1))
+            inputs = delay_tokens(clip[None], config)
+            model.step(state, inputs, logits=None)
+            heads = [last_pass[name] for name in names]
+            clips.append(np.stack(heads, 1))
     activations = np.stack(clips)  # (clip, position, head, d_head)
     if pool is None:
         return activations
+    return without_special(activations, config.n_special).mean(1)
+
+
+def without_special(
+    activations: np.ndarray,  # (clip, position, ...)
+    n_special: int,  # positions at either end that hold special tokens
+) -> np.ndarray:  # (clip, position, ...)
+    "Activations without the positions of special tokens."
     n_positions = activations.shape[1]
-    return activations[:, config.n_special : n_positions - config.n_special].mean(1)
+    return activations[:, n_special : n_positions - n_special]
 
 
 # %% ../../nbs/api/80_steering/03_heads.ipynb #cell018
@@ -173,7 +189,8 @@ def site_rms(
 
     Raises ValueError for no clips, and unless there is one prompt per clip.
     """
-    model, tokens = as_model(model), np.asarray(getattr(tokens, "tokens", tokens))
+    model = as_model(model)
+    tokens = np.asarray(getattr(tokens, "tokens", tokens))
     sites = [sites] if isinstance(sites, str) else list(sites)
     prompts = [prompts] * len(tokens) if isinstance(prompts, str) else list(prompts)
     if len(prompts) != len(tokens) or not prompts:
@@ -181,14 +198,15 @@ def site_rms(
             "site_rms needs at least one clip and one prompt per clip; "
             f"got {len(tokens)} clips and {len(prompts)} prompts"
         )
-    blocks = [slice(start, start + 8) for start in range(0, len(tokens), 8)]  # bounds the memory
-    block_sizes = [len(tokens[block]) for block in blocks]
     rms = {}
     for site in sites:
-        mean_squares = [
-            _mean_square(model, site, tokens[block], prompts[block], branch) for block in blocks
-        ]
-        rms[site] = math.sqrt(np.average(mean_squares, weights=block_sizes))
+        mean_squares, block_sizes = [], []
+        for start in range(0, len(tokens), 8):  # few clips at once, to bound the memory
+            block = slice(start, start + 8)
+            mean_squares.append(_mean_square(model, site, tokens[block], prompts[block], branch))
+            block_sizes.append(len(tokens[block]))
+        mean_square = np.average(mean_squares, weights=block_sizes)
+        rms[site] = math.sqrt(mean_square)
     return rms
 
 
@@ -196,13 +214,14 @@ def _mean_square(model, site, tokens, prompts, branch) -> float:
     "Mean square of a site's activations over a few clips."
     head = _parse_head(site)
     if head is None:
-        activations = replay(model, tokens, prompts, site, branch)[site].values[:, 0]
+        replayed = replay(model, tokens, prompts, site, branch)
+        activations = replayed[site].values[:, 0]
     else:
         heads = head_activations(
             model, tokens, prompts, head.layer, head.attention, branch, pool=None
         )
         activations = heads[:, :, head.index]
     if head is not None or model.site(site).kind not in TEXT_SITES:
-        n_positions, n_special = activations.shape[1], model.config.n_special
-        activations = activations[:, n_special : n_positions - n_special]
-    return float(np.nanmean(np.square(activations, dtype=float)))
+        activations = without_special(activations, model.config.n_special)
+    squares = np.square(activations, dtype=float)
+    return float(np.nanmean(squares))

@@ -63,16 +63,16 @@ def as_scores(
 
 
 def _is_list_of_rows(out) -> bool:
-    is_list = isinstance(out, (list, tuple)) and len(out) > 0
-    return is_list and all(isinstance(row, Mapping) for row in out)
+    if not isinstance(out, (list, tuple)) or not out:
+        return False
+    return all(isinstance(row, Mapping) for row in out)
 
 
 def _is_numbers(out) -> bool:
     "Is this one number, or a list of numbers? None is a missing one."
-    if out is None:
+    if out is None or isinstance(out, (float, int, np.generic)):
         return True
-    is_number = isinstance(out, (float, int, np.generic))
-    return is_number or (isinstance(out, (list, tuple, np.ndarray)) and np.ndim(out) < 2)
+    return isinstance(out, (list, tuple, np.ndarray)) and np.ndim(out) < 2
 
 
 # %% ../../nbs/api/80_steering/09_judging.ipynb #cell011
@@ -147,7 +147,8 @@ def renamed(
     "A judge whose columns have a prefix, to be used beside another that returns the same ones."
 
     def prefixed(audio, sample_rate):
-        scores = as_scores(judge(audio, sample_rate), len(audio), judge_name(judge))
+        answer = judge(audio, sample_rate)
+        scores = as_scores(answer, len(audio), judge_name(judge))
         return scores.add_prefix(prefix)
 
     prefixed.name = judge_name(judge)
@@ -175,7 +176,8 @@ def judge_clips(
     check_judge_columns(columns, taken)
     rows = []
     for clip in range(len(audio)):
-        outcomes, failures = {}, []
+        outcomes = {}
+        failures = []
         for name, answer in answers.items():
             values, problem = answer[clip]
             outcomes |= values
@@ -206,9 +208,11 @@ def _checked_row(row) -> tuple[dict, str]:
     bad = [column for column, value in row.items() if _is_no_number(value)]
     if not bad:
         return row, ""
-    more = " ..." if len(bad) > 6 else ""
-    problem = f"not a finite number: {', '.join(map(str, bad[:6]))}{more}"
-    return row | dict.fromkeys(bad, math.nan), problem
+    listed = ", ".join(map(str, bad[:6]))
+    if len(bad) > 6:
+        listed += " ..."
+    cleaned = row | dict.fromkeys(bad, math.nan)
+    return cleaned, f"not a finite number: {listed}"
 
 
 def _is_no_number(value) -> bool:
@@ -234,7 +238,8 @@ def judge_fingerprint(
     judges: Mapping[str, Callable],  # by name
 ) -> str:  # 12 hexadecimal digits, the same in every process
     "A short text for judges of this code and state."
-    return sha256_bytes(_described(judges, depth=8).encode())[:12]
+    description = _described(judges, depth=8)
+    return sha256_bytes(description)[:12]
 
 
 def _described(value, depth) -> str:

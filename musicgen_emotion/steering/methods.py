@@ -54,7 +54,8 @@ def mean_difference(
     agreement = None
     if n_pairs > 1:
         sum_of_others = differences.sum(0) - differences
-        agreement = float(((differences * sum_of_others).sum(1) > 0).mean())
+        agrees = (differences * sum_of_others).sum(1) > 0
+        agreement = float(agrees.mean())
     facts = dict(n_pairs=n_pairs, agreement=agreement) | metadata
     return Direction(differences.mean(0), site, "mean difference", rms, sources, metadata=facts)
 
@@ -136,23 +137,24 @@ def match_pairs(
     Raises ValueError for a label without clips, a pair with two clips of one label, and no pair.
     """
     labels = np.asarray(labels)
-    row_of_pair = []  # {pair: row} of the positive, then of the negative side
-    for label in (positive, negative):
-        rows = np.flatnonzero(labels == label).tolist()
-        if not rows:
-            known = sorted(set(labels.tolist()), key=str)
-            raise ValueError(f"no clip is labelled {label!r}; labels are {known}")
-        by_order = pairs is None
-        row_of_pair.append(dict(enumerate(rows)) if by_order else _by_pair(pairs, rows, label))
-    positive_row, negative_row = row_of_pair
+    positive_row = _row_of_each_pair(labels, positive, pairs)
+    negative_row = _row_of_each_pair(labels, negative, pairs)
     whole = [pair for pair in positive_row if pair in negative_row]
     if not whole:
         raise ValueError(f"no pair has both a {positive!r} and a {negative!r} clip")
-    return [positive_row[pair] for pair in whole], [negative_row[pair] for pair in whole]
+    positive_rows = [positive_row[pair] for pair in whole]
+    negative_rows = [negative_row[pair] for pair in whole]
+    return positive_rows, negative_rows
 
 
-def _by_pair(pairs, rows, label) -> dict:
-    "The row of each pair among the rows of one label."
+def _row_of_each_pair(labels, label, pairs) -> dict:
+    "Pair -> its row among the rows of one label."
+    rows = np.flatnonzero(labels == label).tolist()
+    if not rows:
+        known = sorted(set(labels.tolist()), key=str)
+        raise ValueError(f"no clip is labelled {label!r}; labels are {known}")
+    if pairs is None:
+        return dict(enumerate(rows))
     pairs = list(pairs)
     row_of_pair = {}
     for row in rows:
@@ -180,9 +182,10 @@ def ridge_direction(
     from sklearn.linear_model import Ridge
 
     activations, targets = _probe_data(X, y)
+    check_positive("penalty", penalty)
     centred = activations - activations.mean(0)
     mean_square = float((centred**2).mean())
-    ridge = Ridge(alpha=check_positive("penalty", penalty) * len(centred) * mean_square)
+    ridge = Ridge(alpha=penalty * len(centred) * mean_square)
     weights = ridge.fit(centred, targets).coef_
     facts = dict(penalty=penalty, n=len(centred)) | metadata
     return Direction(weights, site, "ridge weights", rms, sources, metadata=facts)
@@ -190,7 +193,8 @@ def ridge_direction(
 
 def _probe_data(X, y, two_sides=False) -> tuple[np.ndarray, np.ndarray]:
     "Checked activations and targets; with `two_sides`, the targets become -1 and 1."
-    activations, targets = checked_activations("X", X), np.asarray(y)
+    activations = checked_activations("X", X)
+    targets = np.asarray(y)
     n_rows = len(activations)
     if targets.shape != (n_rows,):
         raise ValueError(f"y must be ({n_rows},), one per row, got shape {targets.shape}")
@@ -263,10 +267,12 @@ def as_pattern(
 ) -> Direction:  # covariance times weights
     "What moves in the activations when the probe's reading moves (Haufe et al. 2014)."
     activations = checked_activations("X", X)
-    direction.check_width(activations.shape[1])
+    n_rows, width = activations.shape
+    direction.check_width(width)
     centred = activations - activations.mean(0)
-    reading = centred @ direction.unit.astype(float)  # (row,)
-    pattern = centred.T @ reading / len(activations)
+    weights = direction.unit.astype(float)
+    reading = centred @ weights  # (row,)
+    pattern = centred.T @ reading / n_rows
     return replace(direction, vector=pattern, origin=f"pattern of {direction.origin}")
 
 
@@ -323,18 +329,21 @@ def agop_direction(
     becomes the next metric.
     """
     activations, targets = _probe_data(X, y)
-    activations = activations - activations.mean(0)
-    targets = targets - targets.mean()
-    n_rows, width = activations.shape
     n_iter = check_count("n_iter", n_iter)
     check_positive("bandwidth", bandwidth)
-    ridge = check_positive("penalty", penalty) * np.eye(n_rows)
+    check_positive("penalty", penalty)
+    n_rows, width = activations.shape
+    activations = activations - activations.mean(0)
+    targets = targets - targets.mean()
+    ridge = penalty * np.eye(n_rows)
 
     metric = np.eye(width)
     for _ in range(n_iter):
         distances = _metric_distances(activations, metric)
-        scale = bandwidth * float(np.median(distances[distances > 0]))
-        coefficients = np.linalg.solve(np.exp(-distances / scale) + ridge, targets)
+        median = float(np.median(distances[distances > 0]))
+        scale = bandwidth * median
+        kernel = np.exp(-distances / scale)
+        coefficients = np.linalg.solve(kernel + ridge, targets)
         metric = _gradient_outer_product(activations, coefficients, metric, scale)
         metric *= width / np.trace(metric)
 
@@ -356,9 +365,11 @@ def _metric_distances(rows, metric) -> np.ndarray:
     "(row, row) Mahalanobis distances; those that are rounding errors are 0."
     mapped = rows @ metric
     squared_norms = (mapped * rows).sum(1)
-    squares = squared_norms[:, None] + squared_norms - 2 * mapped @ rows.T
+    inner_products = 2 * mapped @ rows.T
+    squares = squared_norms[:, None] + squared_norms - inner_products
     distances = np.sqrt(np.maximum(squares, 0))
-    distances[1e-6 * max(distances.max(), 1e-30) > distances] = 0
+    rounding = 1e-6 * max(distances.max(), 1e-30)
+    distances[distances < rounding] = 0
     return distances
 
 
@@ -372,7 +383,8 @@ def _gradient_outer_product(rows, coefficients, metric, scale) -> np.ndarray:
         out=np.zeros_like(kernel),
         where=distances > 0,
     )
-    gradients = -(slopes.sum(1)[:, None] * rows - slopes @ rows) @ metric  # (row, d)
+    pull = slopes.sum(1)[:, None] * rows - slopes @ rows
+    gradients = -pull @ metric  # (row, d)
     return gradients.T @ gradients / len(rows)
 
 
@@ -388,22 +400,26 @@ def sae_direction(
 ) -> Direction:  # weighted sum of decoder rows, each at length 1
     "What features of a sparse autoencoder write; raises ValueError for unknown features."
     features = [int(feature) for feature in np.atleast_1d(features)]
-    weights = [1.0] * len(features) if weights is None else [float(w) for w in weights]
+    if weights is None:
+        weights = [1.0] * len(features)
+    weights = [float(weight) for weight in weights]
     decoder = sae.W_dec
     if hasattr(decoder, "detach"):
         decoder = decoder.detach().cpu().float()
     decoder = np.asarray(decoder, float)  # (feature, d)
+    n_features = len(decoder)
     for feature in features:
-        if not 0 <= feature < len(decoder):
+        if not 0 <= feature < n_features:
             raise ValueError(
                 f"feature {feature} does not exist: "
-                f"this dictionary has {len(decoder)}, 0..{len(decoder) - 1}"
+                f"this dictionary has {n_features}, 0..{n_features - 1}"
             )
     if len(weights) != len(features):
         raise ValueError(f"weights has {len(weights)} entries for {len(features)} features")
     vector = np.zeros(decoder.shape[1])
     for feature, weight in zip(features, weights):
         row = decoder[feature]
-        vector += weight * (check_vector(row) / np.linalg.norm(row))
+        unit = check_vector(row) / np.linalg.norm(row)
+        vector += weight * unit
     facts = dict(features=features, weights=weights) | metadata
     return Direction(vector, site, "SAE decoder", rms, sources, metadata=facts)

@@ -66,7 +66,8 @@ class Steered:
         self._is_idle = False  # is this pass outside the schedule?
 
     def __repr__(self):
-        return f"Steered({', '.join(self.sites)}; branch {self.branch}, {self.passes} passes)"
+        sites = ", ".join(self.sites)
+        return f"Steered({sites}; branch {self.branch}, {self.passes} passes)"
 
     def expect(
         self,
@@ -100,20 +101,20 @@ class Steered:
     ) -> None:
         "Work out how strongly each (row, position) of a decoder pass is pushed."
         is_null = now.null_rows().to(self._device)
-        in_branch = {"both": None, "null": is_null, "cond": ~is_null}[self.branch]
-        has_rows = in_branch is None or bool(in_branch.any())
+        in_branch = {"both": torch.ones_like(is_null), "null": is_null, "cond": ~is_null}
+        is_pushed = in_branch[self.branch]  # (row,)
+        has_rows = self.branch == "both" or bool(is_pushed.any())
         self.found_rows = self.found_rows or has_rows
         self.passes += 1
-        self._is_idle, self._factor = False, None
-        if in_branch is not None:
-            self._factor = in_branch.float()[:, None, None]
+        self._is_idle = False
+        self._factor = None
+        if self.branch != "both":
+            self._factor = is_pushed.float()[:, None, None]
         if not self._is_constant:
             by_time = self._time_factors(now.position, now.length)
             self._is_idle = not by_time.any()
             by_time = torch.as_tensor(by_time, dtype=torch.float32, device=self._device)
-            by_row = torch.ones(len(is_null), device=self._device)[:, None, None]
-            if self._factor is not None:
-                by_row = self._factor
+            by_row = is_pushed.float()[:, None, None]
             self._factor = by_row * by_time[None, :, None]
         if self.watcher:
             self.watcher.begin_pass(now, is_null.cpu().numpy(), has_rows)
@@ -144,11 +145,10 @@ class Steered:
         "Factor of this pass, with the closed loop, in the format of the activation."
         factor = self._factor
         if self.watcher:
-            is_on = torch.as_tensor(
-                self.watcher.factors(), dtype=torch.float32, device=activation.device
-            )[..., None]
+            is_on = torch.as_tensor(self.watcher.factors(), device=activation.device)
+            is_on = is_on.float()[..., None]
             factor = is_on if factor is None else factor * is_on
-        return factor if factor is None else factor.to(activation.dtype)
+        return None if factor is None else factor.to(activation.dtype)
 
     def _time_factors(self, first_position, n_positions):
         "(position,) factors of the schedule."
@@ -223,7 +223,9 @@ def add_step(
     factor: torch.Tensor | None,  # (row, position, 1); None is 1
 ) -> torch.Tensor:  # of the activation's shape
     "The activation plus factor times step."
-    return activation + step if factor is None else torch.addcmul(activation, factor, step)
+    if factor is None:
+        return activation + step
+    return torch.addcmul(activation, factor, step)
 
 
 def _check_watched_site(model, site):
@@ -354,7 +356,8 @@ def _directions_and_doses(direction, alpha, orthogonal) -> list[tuple[Direction,
             "steer needs at least one direction and one alpha each, "
             f"got {len(given)} and {len(alphas)}"
         )
-    directions, doses = [], []
+    directions = []
+    doses = []
     for entry, dose in zip(given, alphas):
         if isinstance(entry, (tuple, list)):
             one, own_dose = entry

@@ -92,7 +92,9 @@ class ClosedLoop:
         scores: np.ndarray,  # (clip,)
     ) -> np.ndarray:  # (clip,) bool
         "Which clips have reached the target?"
-        return scores >= self.target if self.above else scores <= self.target
+        if self.above:
+            return scores >= self.target
+        return scores <= self.target
 
 
 # %% ../../nbs/api/80_steering/04_schedules.ipynb #cell014
@@ -106,7 +108,8 @@ class Watcher:
         frame_rate: float,  # positions per second
     ):
         self.loop = loop
-        self.n_special, self.frame_rate = n_special, frame_rate
+        self.n_special = n_special
+        self.frame_rate = frame_rate
         self.next_clips = None  # ids of the next batch's clips, where somebody gave them
         self.done_batches = []  # (clip ids, stopping times in seconds) of finished batches
         self._n_done = 0
@@ -200,8 +203,10 @@ class Watcher:
             if self._n_summed < self.loop.window:
                 return
         is_enough = self.loop.is_enough(self._ask_probe())
-        self._stop_s[is_enough & np.isnan(self._stop_s)] = (position + 1) / self.frame_rate
-        self._is_on = self._is_on & ~is_enough if self.loop.latch else ~is_enough
+        is_first_time = is_enough & np.isnan(self._stop_s)
+        self._stop_s[is_first_time] = (position + 1) / self.frame_rate
+        was_on = self._is_on if self.loop.latch else True
+        self._is_on = was_on & ~is_enough
 
     def _ask_probe(self):
         "(clip,) scores of the mean activations."

@@ -105,10 +105,12 @@ def _slope_of_each_row(response) -> np.ndarray:
     values = response.values
     doses = np.broadcast_to(response.columns.values.astype(float), values.shape)
     is_known = np.isfinite(values)
+    known_doses = np.where(is_known, doses, 0)
+    known_values = np.where(is_known, values, 0)
     n_known = np.maximum(is_known.sum(1, keepdims=True), 1)
-    mean_dose = np.where(is_known, doses, 0).sum(1, keepdims=True) / n_known
+    mean_dose = known_doses.sum(1, keepdims=True) / n_known
     centred = np.where(is_known, doses - mean_dose, 0)
-    covariance = (centred * np.where(is_known, values, 0)).sum(1)
+    covariance = (centred * known_values).sum(1)
     variance = (centred**2).sum(1)
     has_slope = variance > 0
     return covariance[has_slope] / variance[has_slope]
@@ -118,7 +120,8 @@ def _monotonicity(response) -> float:
     "Rank correlation of the mean response with the dose, NaN for fewer than three doses."
     from scipy.stats import spearmanr
 
-    doses, means = response.columns.values.astype(float), response.mean().values
+    doses = response.columns.values.astype(float)
+    means = response.mean().values
     is_known = np.isfinite(means)
     if is_known.sum() < 3 or np.ptp(means[is_known]) == 0:
         return math.nan
@@ -140,7 +143,8 @@ def _mean_and_interval(values, draws, level) -> tuple[float, float, float, int]:
     n = len(values)
     if n < 2:
         return values.mean(), math.nan, math.nan, n
-    estimate = interval(draws(n) @ values / n, values.mean(), n, level)
+    means = draws(n) @ values / n  # (resample,)
+    estimate = interval(means, values.mean(), n, level)
     return estimate.value, estimate.low, estimate.high, estimate.n
 
 
@@ -150,7 +154,8 @@ def _unsteered_spread(table, names) -> pd.DataFrame:
 
     key = "clip_id" if "clip_id" in table else None
     unsteered = table[table.alpha == 0].drop_duplicates(key)[names]
-    low, high = table[names].min(), table[names].max()
+    low = table[names].min()
+    high = table[names].max()
     near = 0.01 * (high - low)
     sd = unsteered.std()
     return pd.DataFrame(
@@ -183,14 +188,21 @@ def _with_band(slopes, band, level) -> pd.DataFrame:
     rows = []
     for outcome, slope in zip(slopes.outcome, slopes.slope):
         random = slopes_of_outcome.get(outcome, np.zeros(0))
-        low = high = p = math.nan
+        low = high = p_value = math.nan
         if len(random):
             low, high = np.quantile(random, tails)
-            p = (1 + (np.abs(random) >= abs(slope)).sum()) / (1 + len(random))
-        is_outside = bool(slope < low or slope > high)
-        rows.append((low, high, is_outside, p, len(random)))
-    columns = ["band_low", "band_high", "outside_band", "p_random", "n_random"]
-    return slopes.join(pd.DataFrame(rows, columns=columns, index=slopes.index))
+            n_as_steep = (np.abs(random) >= abs(slope)).sum()
+            p_value = (1 + n_as_steep) / (1 + len(random))
+        rows.append(
+            dict(
+                band_low=low,
+                band_high=high,
+                outside_band=bool(slope < low or slope > high),
+                p_random=p_value,
+                n_random=len(random),
+            )
+        )
+    return slopes.join(pd.DataFrame(rows, index=slopes.index))
 
 
 # %% ../../nbs/api/80_steering/11_slopes.ipynb #cell017
@@ -259,12 +271,17 @@ def paired_changes(
     The changes are a table (unit, outcome), the clips tables (unit and seed, outcome). Raises
     ValueError for a table without dose 0.
     """
-    clip = [unit, "seed"]
-    unsteered = table[table.alpha == 0].drop_duplicates(clip).set_index(clip)[names]
+    by_clip = [unit, "seed"]
+
+    def outcomes(rows):
+        return rows.drop_duplicates(by_clip).set_index(by_clip)[names]
+
+    unsteered = outcomes(table[table.alpha == 0])
     if not len(unsteered):
         raise ValueError("the table has no dose 0, so there is nothing to compare with")
     for (arm, kind, alpha), part in table.groupby(["arm", "kind", "alpha"], sort=False):
-        steered = part.drop_duplicates(clip).set_index(clip)[names]
+        steered = outcomes(part)
         before = unsteered.reindex(steered.index)
         changes = (steered - before).groupby(level=0).mean()
-        yield dict(arm=arm, kind=kind, alpha=alpha), changes, steered, before
+        key = dict(arm=arm, kind=kind, alpha=alpha)
+        yield key, changes, steered, before
