@@ -4,6 +4,7 @@
 
 from .arms import Arm, opposite_arm, other_layer_arm, prompt_arm, random_arms, shuffled_arms
 from .axes import (
+    AXES,
     axis_direction,
     cosine_table,
     emotion_directions,
@@ -26,13 +27,14 @@ from .clap import (
 )
 from .costs import at_equal_cost, cue_recovery, equal_cost_draws, recovery_draws
 from .directions import (
+    TEXT_SITES,
     Direction,
     check_vector,
     combine,
     load_directions,
     orthogonalise,
-    other_vector,
     save_directions,
+    vector_of_width,
 )
 from .distances import codec_embedding, distribution_distance, frechet_distance, mel_embedding
 from .doses import dose_response, plan_doses
@@ -46,7 +48,7 @@ from .guard import (
     study_distances,
     study_guard,
 )
-from .heads import head_activations, hooked_sites, site_rms, site_width
+from .heads import head_activations, hooked_sites, site_rms, site_width, without_special
 from .judges import (
     PUBLISHED_LINEAR,
     DescriptorJudge,
@@ -63,21 +65,21 @@ from .judging import (
     ask_judge,
     check_judge_columns,
     judge_clips,
+    judge_fingerprint,
     judge_name,
-    judged_columns,
     named_judges,
     renamed,
 )
 from .methods import (
     agop_direction,
     as_pattern,
-    direction_rows,
+    checked_activations,
+    checked_pairs,
     lda_direction,
     logistic_direction,
     match_pairs,
     mean_difference,
     mean_differences,
-    paired_rows,
     pca_direction,
     ridge_direction,
     sae_direction,
@@ -86,18 +88,22 @@ from .push import (
     BRANCH_CHOICES,
     STEERING_MODES,
     Steered,
+    add_step,
     check_push_size,
-    check_text_sites,
+    check_text_push,
+    push_length,
     push_places,
+    schedule_and_loop,
     steer,
     steering_hooks,
     unit_of_dose,
 )
 from .schedules import ClosedLoop, Schedule, Watcher
-from .slopes import dose_changes, dose_slopes, paired_changes, side_effects
+from .slopes import STUDY_COLUMNS, dose_changes, dose_slopes, paired_changes, side_effects
 from .token_quality import checked_clips, repetition, silence, token_kl
 
 __all__ = [
+    "AXES",
     "BRANCH_CHOICES",
     "CLAP_AXES",
     "CLAP_DEFAULT",
@@ -107,6 +113,8 @@ __all__ = [
     "GUARD",
     "PUBLISHED_LINEAR",
     "STEERING_MODES",
+    "STUDY_COLUMNS",
+    "TEXT_SITES",
     "Arm",
     "ClapJudge",
     "ClosedLoop",
@@ -119,6 +127,7 @@ __all__ = [
     "SoundJudge",
     "Steered",
     "Watcher",
+    "add_step",
     "agop_direction",
     "as_pattern",
     "as_scores",
@@ -129,14 +138,15 @@ __all__ = [
     "branch_arithmetic",
     "check_judge_columns",
     "check_push_size",
-    "check_text_sites",
+    "check_text_push",
     "check_vector",
+    "checked_activations",
     "checked_clips",
+    "checked_pairs",
     "codec_embedding",
     "combine",
     "cosine_table",
     "cue_recovery",
-    "direction_rows",
     "distribution_distance",
     "dose_changes",
     "dose_quality",
@@ -148,8 +158,8 @@ __all__ = [
     "head_activations",
     "hooked_sites",
     "judge_clips",
+    "judge_fingerprint",
     "judge_name",
-    "judged_columns",
     "lda_direction",
     "listener_fidelity",
     "load_clap",
@@ -164,13 +174,12 @@ __all__ = [
     "opposite_arm",
     "orthogonalise",
     "other_layer_arm",
-    "other_vector",
     "paired_changes",
-    "paired_rows",
     "pairs_curve",
     "pca_direction",
     "plan_doses",
     "prompt_arm",
+    "push_length",
     "push_places",
     "quality_guard",
     "quality_summary",
@@ -185,6 +194,7 @@ __all__ = [
     "run_judge",
     "sae_direction",
     "save_directions",
+    "schedule_and_loop",
     "shuffled_arms",
     "shuffled_direction",
     "side_effects",
@@ -200,5 +210,7 @@ __all__ = [
     "token_kl",
     "unit_of_dose",
     "user_judge",
+    "vector_of_width",
+    "without_special",
     "write_random_clap",
 ]
