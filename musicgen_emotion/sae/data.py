@@ -48,8 +48,7 @@ class Split:
     test: np.ndarray  # row numbers
 
     def __repr__(self):
-        sizes = len(self.train), len(self.val), len(self.test)
-        return "Split(train={}, val={}, test={})".format(*sizes)
+        return f"Split(train={len(self.train)}, val={len(self.val)}, test={len(self.test)})"
 
 
 def group_split(

@@ -36,73 +36,7 @@ __all__ = [
     "keep_topk",
 ]
 
-
 # %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell006
-def keep_topk(
-    pre: torch.Tensor,  # (row, feature) pre-activations
-    k: int,  # how many to keep in each row
-) -> torch.Tensor:  # (row, feature), zero elsewhere and below zero
-    "The k largest positive entries of each row."
-    n_kept = min(k, pre.shape[-1])
-    values, feature_ids = pre.topk(n_kept, dim=-1, sorted=False)
-    kept = torch.zeros_like(pre)
-    return kept.scatter_(-1, feature_ids, values.relu())
-
-
-def keep_batch_topk(
-    pre: torch.Tensor,  # (row, feature) pre-activations
-    k: int,  # mean number to keep per row
-) -> torch.Tensor:  # (row, feature), zero elsewhere and below zero
-    "The k * rows largest positive entries of the whole batch (Bussmann et al. 2024)."
-    flat = pre.relu().flatten()
-    n_rows = len(flat) // pre.shape[-1]
-    n_kept = min(k * n_rows, len(flat))
-    values, places = flat.topk(n_kept, sorted=False)
-    kept = torch.zeros_like(flat)
-    kept.scatter_(0, places, values)
-    return kept.view_as(pre)
-
-
-# %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell009
-def jump(
-    pre: torch.Tensor,  # (..., feature) pre-activations
-    threshold: torch.Tensor,  # (feature,)
-    width: float = 0.1,  # window of the gradient estimate, in units of the pre-activations
-) -> tuple[torch.Tensor, torch.Tensor]:  # activations, and 1.0 where they are on; both as `pre`
-    "JumpReLU: what exceeds its feature's threshold passes whole."
-    n_features = pre.shape[-1]
-    rows = pre.reshape(-1, n_features)
-    activations, is_on = _Jump.apply(rows, threshold, width)
-    return activations.view_as(pre), is_on.view_as(pre)
-
-
-class _Jump(torch.autograd.Function):
-    """relu(pre) above a threshold, and the step itself.
-
-    The threshold's gradient is an average over the rows within a rectangular window
-    (Rajamanoharan et al. 2024)."""
-
-    @staticmethod
-    def forward(ctx, pre, threshold, width):
-        ctx.save_for_backward(pre, threshold)
-        ctx.width = width
-        is_on = pre > threshold
-        return pre.relu() * is_on, is_on.to(pre.dtype)
-
-    @staticmethod
-    def backward(ctx, *grads):
-        grad_activations, grad_step = grads
-        pre, threshold = ctx.saved_tensors
-        in_window = (pre - threshold).abs() < ctx.width / 2
-        density = in_window.to(pre.dtype) / ctx.width
-        passes = pre > threshold.clamp_min(0)
-        grad_pre = grad_activations * passes
-        lost_above = grad_activations * threshold + grad_step
-        grad_threshold = -(density * lost_above).sum(0)
-        return grad_pre, grad_threshold, None
-
-
-# %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell012
 START_THRESHOLD = 0.05  # of every JumpReLU feature before training
 DICTIONARY_FORMAT = "musicgen_emotion.sae/1"
 
@@ -321,6 +255,71 @@ def _check_finite_rows(x):
     if not finite.all():
         n_bad = int((~finite).any(-1).sum())
         raise ValueError(f"{n_bad} of {len(x)} rows hold NaN or infinity")
+
+
+# %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell010
+def keep_topk(
+    pre: torch.Tensor,  # (row, feature) pre-activations
+    k: int,  # how many to keep in each row
+) -> torch.Tensor:  # (row, feature), zero elsewhere and below zero
+    "The k largest positive entries of each row."
+    n_kept = min(k, pre.shape[-1])
+    values, feature_ids = pre.topk(n_kept, dim=-1, sorted=False)
+    kept = torch.zeros_like(pre)
+    return kept.scatter_(-1, feature_ids, values.relu())
+
+
+def keep_batch_topk(
+    pre: torch.Tensor,  # (row, feature) pre-activations
+    k: int,  # mean number to keep per row
+) -> torch.Tensor:  # (row, feature), zero elsewhere and below zero
+    "The k * rows largest positive entries of the whole batch (Bussmann et al. 2024)."
+    flat = pre.relu().flatten()
+    n_rows = len(flat) // pre.shape[-1]
+    n_kept = min(k * n_rows, len(flat))
+    values, places = flat.topk(n_kept, sorted=False)
+    kept = torch.zeros_like(flat)
+    kept.scatter_(0, places, values)
+    return kept.view_as(pre)
+
+
+# %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell013
+def jump(
+    pre: torch.Tensor,  # (..., feature) pre-activations
+    threshold: torch.Tensor,  # (feature,)
+    width: float = 0.1,  # window of the gradient estimate, in units of the pre-activations
+) -> tuple[torch.Tensor, torch.Tensor]:  # activations, and 1.0 where they are on; both as `pre`
+    "JumpReLU: what exceeds its feature's threshold passes whole."
+    n_features = pre.shape[-1]
+    rows = pre.reshape(-1, n_features)
+    activations, is_on = _Jump.apply(rows, threshold, width)
+    return activations.view_as(pre), is_on.view_as(pre)
+
+
+class _Jump(torch.autograd.Function):
+    """relu(pre) above a threshold, and the step itself.
+
+    The threshold's gradient comes from the rows within a rectangular window around it
+    (Rajamanoharan et al. 2024)."""
+
+    @staticmethod
+    def forward(ctx, pre, threshold, width):
+        ctx.save_for_backward(pre, threshold)
+        ctx.width = width
+        is_on = pre > threshold
+        return pre.relu() * is_on, is_on.to(pre.dtype)
+
+    @staticmethod
+    def backward(ctx, *grads):
+        grad_activations, grad_step = grads
+        pre, threshold = ctx.saved_tensors
+        in_window = (pre - threshold).abs() < ctx.width / 2
+        density = in_window.to(pre.dtype) / ctx.width
+        passes = pre > threshold.clamp_min(0)
+        grad_pre = grad_activations * passes
+        lost_above = grad_activations * threshold + grad_step
+        grad_threshold = -(density * lost_above).sum(0)
+        return grad_pre, grad_threshold, None
 
 
 # %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell018
