@@ -1,6 +1,7 @@
-"""Dictionaries travel between this package and the real SAELens, dictionary_learning and sparsify with the same features and reconstructions.
+"""Our dictionaries in the real SAELens, dictionary_learning and sparsify, and theirs here.
 
-Run with `make interop`, which builds an environment that has the three; elsewhere each test skips with the package that it lacks."""
+Features and reconstructions must be the same on both sides. `make interop` builds an environment
+that has the three libraries; elsewhere each test skips and names the package that is missing."""
 
 import json
 
@@ -8,14 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from musicgen_emotion.sae.dictionary import ACTIVATIONS, SAEConfig, SparseAutoencoder
+from musicgen_emotion.sae.dictionary import SparseAutoencoder
 from musicgen_emotion.sae.formats import (
     load_dictionary,
     to_dictionary_learning,
     to_saelens,
     to_sparsify,
 )
-from musicgen_emotion.sae.training import TrainConfig, train_sae
+from musicgen_emotion.sae.settings import ACTIVATIONS, SAEConfig, TrainConfig
+from musicgen_emotion.sae.training import train_sae
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*features. a dictionary can memorize them.*"),
@@ -31,7 +33,7 @@ def package(name, has):
     def load():
         module = pytest.importorskip(
             name,
-            reason=f"{name} is not installed here; `make interop` builds an environment that has it",
+            reason=f"{name} is not installed here; `make interop` installs it",
             exc_type=ImportError,
         )
         if not hasattr(module, has):
@@ -97,13 +99,14 @@ def agree(x, features, reconstruction, mine):
 
 
 def shaken(module, seed=0):
-    "Random weights everywhere, so that no bias, norm or threshold is at a value that hides a mistake."
+    "Random weights, so that no bias, norm or threshold has a value that hides a mistake."
     g = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for n, p in module.named_parameters():
-            p.copy_(torch.rand(p.shape, generator=g) * 0.5) if "threshold" in n else p.add_(
-                0.1 * torch.randn(p.shape, generator=g)
-            )
+        for name, parameter in module.named_parameters():
+            if "threshold" in name:
+                parameter.copy_(torch.rand(parameter.shape, generator=g) * 0.5)
+            else:
+                parameter.add_(0.1 * torch.randn(parameter.shape, generator=g))
         if getattr(module, "threshold", None) is not None and module.threshold.ndim == 0:
             module.threshold.fill_(0.4)
     return module

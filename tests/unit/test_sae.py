@@ -1,4 +1,4 @@
-"Sparse autoencoders: what a lesson cannot say. Bad input, kill and resume, streams, processes, precision."
+"Sparse autoencoders: bad input, kill and resume, streams, processes, precision, two devices."
 
 import json
 import os
@@ -28,25 +28,26 @@ from musicgen_emotion.sae.data import (
     group_split,
     token_rows,
 )
-from musicgen_emotion.sae.dictionary import ACTIVATIONS, SAEConfig, SparseAutoencoder, at_dictionary
+from musicgen_emotion.sae.dictionary import SparseAutoencoder, at_dictionary
+from musicgen_emotion.sae.folding import from_tensors, plain_tensors
 from musicgen_emotion.sae.formats import (
-    from_tensors,
     load_dictionary,
-    plain_tensors,
     to_dictionary_learning,
     to_saelens,
     to_sparsify,
 )
-from musicgen_emotion.sae.gradients import AutogradGradient, ReluGradient
+from musicgen_emotion.sae.gradients import AutogradGradient, ReluGradient, sae_losses
 from musicgen_emotion.sae.metrics import (
     decoder_cosines,
     feature_density,
     resample_dead,
     sae_metrics,
 )
+from musicgen_emotion.sae.settings import ACTIVATIONS, SAEConfig, TrainConfig
 from musicgen_emotion.sae.splice import loss_recovered
 from musicgen_emotion.sae.sweeps import best_setting, plot_pareto, sweep, train_seeds
-from musicgen_emotion.sae.training import SAETrainer, TrainConfig, train_sae
+from musicgen_emotion.sae.trainer import SAETrainer
+from musicgen_emotion.sae.training import train_sae
 
 torch.set_num_threads(1)
 pytestmark = pytest.mark.filterwarnings("ignore:.*features. a dictionary can memorize them")
@@ -321,29 +322,28 @@ def test_intensity_survives_centring():
 CHILD = """
 import sys, torch, numpy as np
 torch.set_num_threads(1)
-from musicgen_emotion.sae.dictionary import SAEConfig
-from musicgen_emotion.sae.training import TrainConfig, train_sae
+from musicgen_emotion.sae.settings import SAEConfig, TrainConfig
+from musicgen_emotion.sae.training import train_sae
 x = np.load(sys.argv[1])
-r = train_sae(x, SAEConfig(24, 4, activation='relu', l1=.01), TrainConfig(steps=1500, batch_size=256, window=100, eval_every=50, checkpoint_every=100, patience=99), folder=sys.argv[2], progress=False)
-print(r.stopped)
+config = TrainConfig(
+    steps=1500, batch_size=256, window=100, eval_every=50, checkpoint_every=100, patience=99
+)
+sae = SAEConfig(24, 4, activation="relu", l1=0.01)
+train_sae(x, sae, config, folder=sys.argv[2], progress=False)
 """
 
 
 def test_killed_training_ends_with_the_same_weights(tmp_path):
     np.save(tmp_path / "x.npy", data())
-    run = lambda folder: subprocess.Popen(
-        [
-            sys.executable,
-            "-W",
-            "ignore",
-            "-c",
-            CHILD,
-            str(tmp_path / "x.npy"),
-            str(tmp_path / folder),
-        ],
-        stdout=subprocess.DEVNULL,
-        env=dict(os.environ, OMP_NUM_THREADS="1"),
-    )
+
+    def run(folder):
+        paths = [str(tmp_path / "x.npy"), str(tmp_path / folder)]
+        return subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", CHILD, *paths],
+            stdout=subprocess.DEVNULL,
+            env=dict(os.environ, OMP_NUM_THREADS="1"),
+        )
+
     p = run("killed")
     for _ in range(600):
         if (tmp_path / "killed" / "state.safetensors").exists():
@@ -360,19 +360,19 @@ def test_killed_training_ends_with_the_same_weights(tmp_path):
 
 
 def test_a_folder_refuses_other_data(tmp_path):
-    x, groups = data(600), np.arange(600) // 3
-    fit = lambda x, **kw: (
-        train_sae(
-            x,
-            SAEConfig(24, 2),
-            TrainConfig(**(quick | dict(steps=8, batch_size=64))),
-            folder=tmp_path,
-            progress=False,
-            **kw,
-        ).sae.W_dec
-    )
-    first, swapped, one = fit(x), x.copy(), x.copy()
-    swapped[[7, 8]], one[300] = x[[8, 7]], x[301]
+    x = data(600)
+    groups = np.arange(600) // 3
+
+    def fit(x, **more):
+        config = TrainConfig(**(quick | dict(steps=8, batch_size=64)))
+        result = train_sae(x, SAEConfig(24, 2), config, folder=tmp_path, progress=False, **more)
+        return result.sae.W_dec
+
+    first = fit(x)
+    swapped = x.copy()
+    swapped[[7, 8]] = x[[8, 7]]
+    one = x.copy()
+    one[300] = x[301]
     other = group_split(np.arange(600), seed=5)
     for words, again in (
         ("values", lambda: fit(x * 7 + 3)),
@@ -390,16 +390,14 @@ def test_a_folder_refuses_other_data(tmp_path):
 
 
 def test_a_checkpoint_without_a_fingerprint_is_taken_and_a_damaged_one_refused(tmp_path):
-    x, path = data(600), tmp_path / "state.safetensors"
-    fit = lambda: (
-        train_sae(
-            x,
-            SAEConfig(24, 2),
-            TrainConfig(**(quick | dict(steps=8, batch_size=64))),
-            folder=tmp_path,
-            progress=False,
-        ).sae.W_dec
-    )
+    x = data(600)
+    path = tmp_path / "state.safetensors"
+
+    def fit():
+        config = TrainConfig(**(quick | dict(steps=8, batch_size=64)))
+        result = train_sae(x, SAEConfig(24, 2), config, folder=tmp_path, progress=False)
+        return result.sae.W_dec
+
     first = fit()
     from safetensors import safe_open
 
@@ -409,7 +407,7 @@ def test_a_checkpoint_without_a_fingerprint_is_taken_and_a_damaged_one_refused(t
     save_file(load_file(path), path, dict(state=json.dumps(meta)))
     assert torch.equal(fit(), first)
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(ValueError, match="state.safetensors is damaged"):
+    with pytest.raises(ValueError, match=r"state\.safetensors is damaged"):
         fit()
 
 
@@ -434,7 +432,7 @@ def test_relu_gradients_are_those_of_autograd(below, case):
             s.b_enc.fill_(-99.0)
         if case == "one active":
             s.b_enc[7] = -top
-    out = s.losses(z, 0.5)
+    out = sae_losses(s, z, 0.5)
     out["total"].backward()
     want, active = {k: p.grad.clone() for k, p in s.named_parameters()}, out["features"] > 0
     assert {
@@ -468,10 +466,16 @@ def falling(below=None, **more):
 
 def ways(t, n):
     "Step, noting the loss and whether the sparse way was taken."
-    made, old = [], t.gradient.few
-    t.gradient.few = lambda f: made.append(old(f)) or made[-1]
+    made = []
+    choose = t.gradient.few_active
+
+    def note(features):
+        made.append(choose(features))
+        return made[-1]
+
+    t.gradient.few_active = note
     losses = [float(t.step()["total"]) for _ in range(n)]
-    t.gradient.few = old
+    t.gradient.few_active = choose
     return losses, made
 
 
@@ -556,7 +560,10 @@ def test_store_with_nan_or_without_clips_is_refused(tmp_path):
 
 def test_a_store_knows_its_clips_and_its_data(tmp_path):
     write_store(tmp_path / "a")
-    open_ = lambda **kw: StoreBatches(tmp_path / "a", "layer_1", **(dict(batch_size=64) | kw))
+
+    def open_(**more):
+        return StoreBatches(tmp_path / "a", "layer_1", **(dict(batch_size=64) | more))
+
     for words, kw in (
         ("trim", dict(trim=-1)),
         ("buffer_rows", dict(buffer_rows=-5)),
@@ -567,16 +574,14 @@ def test_a_store_knows_its_clips_and_its_data(tmp_path):
     ):
         with pytest.raises(ValueError, match=words):
             open_(**kw)
-    fit = lambda store, **kw: (
-        train_sae(
-            store,
-            SAEConfig(24, 2),
-            TrainConfig(**(quick | dict(steps=8, batch_size=64))),
-            folder=tmp_path / "d",
-            progress=False,
-            **kw,
-        ).sae.W_dec
-    )
+
+    def fit(store, **more):
+        config = TrainConfig(**(quick | dict(steps=8, batch_size=64)))
+        result = train_sae(
+            store, SAEConfig(24, 2), config, folder=tmp_path / "d", progress=False, **more
+        )
+        return result.sae.W_dec
+
     with pytest.raises(ValueError, match=r"each of the 40 clips; got shape \(7,\)"):
         fit(open_(), groups=np.arange(7))
     assert torch.equal(fit(open_()), fit(open_()))
@@ -638,7 +643,7 @@ def test_a_sweep_shows_its_settings_and_not_metrics_of_the_same_name():
         progress=False,
     )
     assert table[list(grid)].values.tolist() == [
-        ["relu", l, r, 3] for l in grid["l1"] for r in grid["lr"]
+        ["relu", l1, lr, 3] for l1 in grid["l1"] for lr in grid["lr"]
     ]
     assert best_setting(table)["l1"] in grid["l1"]
     assert not set(sae_metrics(SparseAutoencoder(24, 2), x)) & (
@@ -805,9 +810,9 @@ def test_settings_that_contradict_the_tensors_are_refused_by_name(tmp_path):
         load_dictionary(folder)
     t = load_file(topk.save_pretrained(tmp_path / "own") / "dictionary.safetensors")
     save_file(t | dict(scale=torch.zeros(())), tmp_path / "own" / "dictionary.safetensors")
-    with pytest.raises(ValueError, match="'scale' is 0.0, expected a number > 0"):
+    with pytest.raises(ValueError, match=r"'scale' is 0.0, expected a number > 0"):
         load_dictionary(tmp_path / "own")
-    with pytest.raises(FileNotFoundError, match="the folder holds cfg.json"):
+    with pytest.raises(FileNotFoundError, match=r"the folder holds cfg.json"):
         load_dictionary(tmp_path / "own", "saelens")
 
 
@@ -900,9 +905,12 @@ def test_validations_go_to_tensorboard_where_it_is_installed(monkeypatch, tmp_pa
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *a: name == "tensorboard" or found(name, *a)
     )
-    fit = lambda folder: train_sae(
-        data(600), SAEConfig(24, 2), TrainConfig(**quick), folder=folder, progress=False
-    )
+
+    def fit(folder):
+        return train_sae(
+            data(600), SAEConfig(24, 2), TrainConfig(**quick), folder=folder, progress=False
+        )
+
     h = fit(tmp_path / "d").history
     assert [(v, n) for k, v, n in rows if k == "explained_variance"] == list(
         zip(h.explained_variance, h.step)
@@ -924,7 +932,7 @@ def test_foreign_pickle_cannot_run_code(tmp_path):
 
     to_dictionary_learning(SparseAutoencoder(8, 2).eval(), tmp_path / "d")
     (tmp_path / "d" / "ae.pt").write_bytes(pickle.dumps(Bomb()))
-    with pytest.raises(ValueError, match="ae.pt is damaged or holds more than tensors"):
+    with pytest.raises(ValueError, match=r"ae\.pt is damaged or holds more than tensors"):
         load_dictionary(tmp_path / "d")
     assert not (tmp_path / "boom").exists()
 
@@ -1021,7 +1029,9 @@ def _near(a):
 
 
 def _far(func, args, kwargs):
-    "Compute; refuse, as a GPU does, to mix tensors (or a generator) of two devices, and keep what is made where it was asked for."
+    """Compute, and keep what is made where it was asked for.
+
+    As a GPU does, refuse to mix tensors (or a generator) of two devices."""
     flat, name = tree_flatten((args, kwargs))[0], func.overloadpacket.__name__
     if name == "to":
         kwargs = {
@@ -1095,7 +1105,7 @@ def test_the_second_device_refuses_what_a_gpu_refuses():
     ids=str,
 )
 @pytest.mark.parametrize("dead", ["resample", "aux"])
-def test_training_on_a_second_device(tmp_path, settings, dead):
+def test_training_on_a_second_device(tmp_path, monkeypatch, settings, dead):
     x, config = (
         data(600),
         TrainConfig(
@@ -1107,23 +1117,19 @@ def test_training_on_a_second_device(tmp_path, settings, dead):
             )
         ),
     )
-    start = lambda: SparseAutoencoder(24, 4, **settings)
 
-    def _silent(s):
+    def start():
+        s = SparseAutoencoder(24, 4, **settings)
         with torch.no_grad():
             s.b_enc[:30] = -50.0
         return s
 
-    cpu = _silent(start())
-    from musicgen_emotion.sae import training as sae_training
-
-    by_hand, sae_training.gradient_of = sae_training.gradient_of, AutogradGradient
-    try:
+    cpu = start()
+    with monkeypatch.context() as patched:
+        patched.setattr("musicgen_emotion.sae.trainer.gradient_of", AutogradGradient)
         want = train_sae(x, cpu, config, progress=False)
-    finally:
-        sae_training.gradient_of = by_hand
     with SecondDevice():
-        got = train_sae(x, _silent(start()), config, folder=tmp_path, progress=False, device="meta")
+        got = train_sae(x, start(), config, folder=tmp_path, progress=False, device="meta")
         assert {p.device.type for p in got.sae.state_dict().values()} == {"meta"}
         m, density, twins = (
             sae_metrics(got.sae, x),
@@ -1145,13 +1151,15 @@ def test_training_on_a_second_device(tmp_path, settings, dead):
 
 def test_a_checkpoint_goes_on_on_another_device(tmp_path):
     x = data(600)
-    make = lambda device=None: SAETrainer(
-        SparseAutoencoder(24, 4),
-        ArrayBatches(x, np.arange(600), 64),
-        TrainConfig(**(quick | dict(steps=30, window=20))),
-        device,
-    )
-    run = lambda t: [(float(out["mse"]), out["resampled"]) for out in (t.step() for _ in range(15))]
+
+    def make(device=None):
+        batches = ArrayBatches(x, np.arange(600), 64)
+        config = TrainConfig(**(quick | dict(steps=30, window=20)))
+        return SAETrainer(SparseAutoencoder(24, 4), batches, config, device)
+
+    def run(trainer):
+        steps = [trainer.step() for _ in range(15)]
+        return [(float(out["mse"]), out["resampled"]) for out in steps]
 
     def _begun(device=None):
         t = make(device)
@@ -1178,13 +1186,16 @@ def test_a_dictionary_and_a_model_on_two_devices(nano):
 
     texts, d = ["a sad piano piece", "happy guitar music", "calm flute music"], nano.config.d_model
     sae = SparseAutoencoder(d, d_sae=64, activation="topk", k=4).eval()
-    make = lambda **kw: generate(nano, texts, [1, 2, 3], 0.3, progress=False, **kw).tokens
-    tokens, rows, labels = (
-        make(),
-        np.random.default_rng(0).standard_normal((40, d)),
-        np.repeat(["happy", "sad"], 20),
-    )
-    steered = lambda mode: steer_features(nano, sae, "layer_1", {3: 4.0, 5: 2.0}, mode)
+
+    def make(**more):
+        return generate(nano, texts, [1, 2, 3], 0.3, progress=False, **more).tokens
+
+    def steered(mode):
+        return steer_features(nano, sae, "layer_1", {3: 4.0, 5: 2.0}, mode)
+
+    tokens = make()
+    rows = np.random.default_rng(0).standard_normal((40, d))
+    labels = np.repeat(["happy", "sad"], 20)
 
     def _all():
         out = [
