@@ -5,19 +5,18 @@
 from .ablation import HOWS, ablated, ablation_effects
 from .arms import interventions, prediction_slopes, site_reliability
 from .attribution import Agreement, attribution_agreement, attribution_patching
+from .batches import PairBatch, PatchReference, metric_rows, run_overwritten, run_switched
 from .construction import construction_checks, word_parts
 from .erasure import Eraser, inlp, leace, project_out
 from .free_generation import (
     SOUND_DESCRIPTORS,
     PatchedClips,
-    PatchSettings,
-    RowPlan,
-    StateCopy,
     collect_patched,
     describe_patched,
     patched_generation,
     sound_restored,
 )
+from .lockstep import PatchSettings, RowPlan, StateCopy, lockstep_tokens
 from .mediation import mediate
 from .oracle import FAMILIES, Oracle, fingerprints, fit_oracle
 from .pairs import (
@@ -48,14 +47,9 @@ from .patching import (
     PATCH_ARMS,
     SUMMARY_COLUMNS,
     ArmSources,
-    PairBatch,
-    PatchReference,
     activation_patching,
-    metric_rows,
     patching_summary,
     random_states_like,
-    run_overwritten,
-    run_switched,
 )
 from .reliability import (
     FLOORS,
@@ -128,6 +122,7 @@ __all__ = [
     "kl",
     "leace",
     "listener_ratings",
+    "lockstep_tokens",
     "mediate",
     "metric_rows",
     "next_token_logits",

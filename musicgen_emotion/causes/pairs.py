@@ -81,7 +81,8 @@ class Pairs:
 
     def __repr__(self):
         shape = None if self.tokens is None else self.tokens.shape
-        return f"Pairs({len(self)}, {self.source[0]!r} -> {self.target[0]!r}, tokens {shape})"
+        first = f"{self.source[0]!r} -> {self.target[0]!r}"
+        return f"Pairs({len(self)}, {first}, tokens {shape})"
 
     def __getitem__(
         self,
@@ -89,11 +90,11 @@ class Pairs:
     ) -> Pairs:  # those pairs
         "Some of the pairs."
         numbers = np.atleast_1d(np.arange(len(self))[rows])
-        return Pairs(
-            [self.source[i] for i in numbers],
-            [self.target[i] for i in numbers],
-            None if self.tokens is None else self.tokens[numbers],
-        )
+        source = [self.source[i] for i in numbers]
+        target = [self.target[i] for i in numbers]
+        if self.tokens is None:
+            return Pairs(source, target)
+        return Pairs(source, target, self.tokens[numbers])
 
     def require_tokens(self) -> np.ndarray:  # (pair, codebook, frame)
         "The tokens; raises ValueError for pairs without."
@@ -111,8 +112,9 @@ class Pairs:
         batch_size: int,  # pairs at once
     ) -> Iterator[np.ndarray]:  # pair numbers of each batch
         "Numbers of the pairs, in batches."
+        numbers = np.arange(len(self))
         for first in range(0, len(self), batch_size):
-            yield np.arange(first, min(first + batch_size, len(self)))
+            yield numbers[first : first + batch_size]
 
 
 # %% ../../nbs/api/85_causes/00_pairs.ipynb #cell011
@@ -127,9 +129,10 @@ def pair_prompts(
     table = getattr(prompts, "table", prompts)
     for emotion in (source, target):
         check_in("emotion", emotion, tuple(table.emotion.unique()))
-    matched = table[table.emotion == source].merge(
-        table[table.emotion == target], on="pair", suffixes=("", "_target")
-    )
+
+    sources = table[table.emotion == source]
+    targets = table[table.emotion == target]
+    matched = sources.merge(targets, on="pair", suffixes=("", "_target"))
     if not len(matched):
         raise ValueError(f"no pair number occurs with both {source!r} and {target!r}")
     return Pairs(matched.prompt.tolist(), matched.prompt_target.tolist())
@@ -180,8 +183,10 @@ def resampled_sums(
     "Sums over pairs, for the data and for bootstrap resamples of the pairs."
     per_pair = np.asarray(per_pair, float)
     n_pairs = len(per_pair)
+    data_itself = np.ones((1, n_pairs))  # every pair counts once
     resamples = bootstrap_weights(n_pairs, n_boot=n_boot, seed=seed)  # (resample, pair) counts
-    return np.vstack([np.ones(n_pairs), resamples]) @ per_pair
+    counts = np.vstack([data_itself, resamples])
+    return counts @ per_pair
 
 
 # %% ../../nbs/api/85_causes/00_pairs.ipynb #cell025
@@ -200,12 +205,14 @@ def all_cells(
     """The grid of sites and time windows, in the order of the computation.
 
     Raises KeyError for an unknown site, ValueError for a layer that does not exist."""
+    windows = time_windows(duration_s, step_s)
     rows = []
     for name in model.resolve_sites(layers, sites):
         site = model.site(name)
-        for start, end in time_windows(duration_s, step_s):
+        for start, end in windows:
             rows.append((name, site.kind, site.layer, start, end))
-    return pd.DataFrame(rows, columns=list(CELL_COLUMNS)).astype(dict(layer="Int64"))
+    table = pd.DataFrame(rows, columns=list(CELL_COLUMNS))
+    return table.astype(dict(layer="Int64"))
 
 
 def cell_table(
@@ -218,9 +225,11 @@ def cell_table(
     Raises KeyError for an unknown site, ValueError for no cells or a window outside the clip."""
     if not isinstance(cells, pd.DataFrame):
         names = [cells] if isinstance(cells, str) else list(cells)
-        cells = all_cells(model, n_frames / model.config.frame_rate, names)
+        duration_s = n_frames / model.config.frame_rate
+        cells = all_cells(model, duration_s, names)
     if not len(cells):
         raise ValueError("there are no cells; give at least one site")
+
     for cell in cells.itertuples():
         model.site(cell.site)
         window_positions((cell.start, cell.end), n_frames, model.config)

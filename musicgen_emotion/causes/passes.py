@@ -44,15 +44,17 @@ def next_token_logits(
     Raises ValueError for a wrong number of prompts, and for a melody model without prompts, which
     has no null branch without them."""
     ids = delay_tokens(tokens, model.config)
+    n_frames = np.shape(tokens)[-1]
     if prompts is None:
         text = null_text(model, len(ids))
     elif len(prompts) == len(ids):
         text = text_batch(model, prompts)
     else:
         raise ValueError(f"prompts must be one per clip; got {len(prompts)} for {len(ids)} clips")
+
     with torch.no_grad():
         logits = run_pass(model, text, ids)
-    return frame_logits(logits, model.config, np.shape(tokens)[-1])
+    return frame_logits(logits, model.config, n_frames)
 
 
 # %% ../../nbs/api/85_causes/01_passes.ipynb #cell007
@@ -145,7 +147,8 @@ def contrast(
     probability = (source.softmax(-1) + target.softmax(-1)) / 2
     mean_difference = (probability * difference).sum(-1, keepdim=True)
     weights = probability * (difference - mean_difference)
-    return weights, (weights * difference).sum(-1)
+    gap = (weights * difference).sum(-1)
+    return weights, gap
 
 
 def restored_difference(
@@ -168,7 +171,8 @@ def kl(
     "Kullback-Leibler divergence KL(p || q) of two next-token distributions."
     log_p = p.log_softmax(-1)
     log_q = q.log_softmax(-1)
-    return (log_p.exp() * (log_p - log_q)).sum(-1)
+    log_ratio = log_p - log_q
+    return (log_p.exp() * log_ratio).sum(-1)
 
 
 # %% ../../nbs/api/85_causes/01_passes.ipynb #cell019
