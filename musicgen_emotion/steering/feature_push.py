@@ -93,15 +93,15 @@ def _whole_number(feature) -> int:
 
 def _feature_edit(sae, values, mode):
     "An edit for `steering_hooks` that changes features."
-    columns = list(values)
 
-    def edit_features(activations):  # (..., feature)
-        value = torch.as_tensor(list(values.values()), dtype=activations.dtype)
-        value = value.to(activations.device)
+    def edit_features(activations):  # (..., feature), on the device of the dictionary
+        device = activations.device
+        columns = torch.as_tensor(list(values)).to(device)
+        value = torch.as_tensor(list(values.values()), dtype=activations.dtype).to(device)
         old = activations[..., columns]
         edited = activations.clone()
         if mode == "set":
-            edited[..., columns] = value.expand_as(old)
+            edited[..., columns] = value.expand(*old.shape[:-1], -1)
         elif mode == "scale":
             edited[..., columns] = old * value
         elif mode == "add":

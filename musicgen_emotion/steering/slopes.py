@@ -212,7 +212,10 @@ def side_effects(
     outcomes: Sequence[str] | None = None,  # columns; None: all numeric ones of the judge
     **slopes,  # n_boot, seed, unit, ... of `dose_slopes`
 ) -> pd.DataFrame:  # arms by outcomes that are no target: effect per unit of alpha
-    "What else moved, in standard deviations between unsteered clips; raises ValueError."
+    """What else moved, in standard deviations between unsteered clips.
+
+    Raises ValueError for a target that is no outcome.
+    """
     targets = [target] if isinstance(target, str) else list(target)
     effects = dose_slopes(table, outcomes, **slopes)
     known = list(dict.fromkeys(effects.outcome))
