@@ -27,7 +27,7 @@ __all__ = ["FolderComparison", "RunComparison", "compare_folders", "compare_runs
 
 
 # %% ../../nbs/api/00_lab/13_comparing.ipynb #cell008
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class RunComparison:
     "What is the same and what differs between two runs; `run_a` comes first, `run_b` second."
 
@@ -56,7 +56,7 @@ class RunComparison:
             lines.append(f"  and {len(differences) - _MOST_LINES} more differences")
         return "\n".join(lines)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return self.text
 
     def _repr_markdown_(self) -> str:
@@ -355,7 +355,7 @@ def _changed_numbers(a: Gate, b: Gate, rtol: float, atol: float) -> list[str]:
 
 
 # %% ../../nbs/api/00_lab/13_comparing.ipynb #cell020
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class FolderComparison:
     "What is the same and what differs between two folders of runs."
 
@@ -377,7 +377,7 @@ class FolderComparison:
         lines += [f"{name}: only in the second folder" for name in self.only_b]
         return "\n".join(lines)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return self.text
 
     def _repr_markdown_(self) -> str:
