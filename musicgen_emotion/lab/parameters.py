@@ -158,21 +158,22 @@ def value_from_text(
     text: str,  # as typed after `name=`
 ) -> Any:  # the value
     "Read a value from text by its type; a TypeError names parameter, type and text."
+    members = _members(kind)
     try:
-        value = _read_text(kind, text)
+        value = _read_text(members, text)
     except ValueError:
         raise TypeError(f"parameter {name!r} must be {kind}; got {text!r}") from None
     return check_value(name, kind, value)
 
 
-def _read_text(kind: str, text: str) -> Any:
+def _read_text(members: list[_Member], text: str) -> Any:
     "The text as the first member of the type that can read it; `str` comes last, it reads all."
-    for member in sorted(_members(kind), key=lambda member: member.base == "str"):
+    for member in sorted(members, key=lambda member: member.base == "str"):
         try:
             return _read_member(member, text)
         except ValueError:
             continue
-    raise ValueError(f"{text!r} is not {kind}")
+    raise ValueError(f"{text!r} has none of the types {members}")
 
 
 def _read_member(member: _Member, text: str) -> Any:
@@ -182,7 +183,8 @@ def _read_member(member: _Member, text: str) -> Any:
     if member.base == "bool" and word in ("true", "false"):
         return word == "true"
     if member.base == "list":
-        return [_read_text(member.item_kind, item) for item in _split_list(text)]
+        item_members = _members(member.item_kind)
+        return [_read_text(item_members, item) for item in _split_list(text)]
     if member.base in ("int", "float", "str"):
         return SIMPLE_TYPES[member.base](text)
     for choice in member.choices:
