@@ -51,8 +51,11 @@ def did_you_mean(
     accepted: Iterable,  # names that exist
 ) -> str:  # for example " (did you mean 'cond'?)"; empty when nothing is near
     "Suggestion for a misspelled name, ready to be put at the end of an error message."
-    near = get_close_matches(str(name), [str(choice) for choice in accepted], n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    names = [str(choice) for choice in accepted]
+    near = get_close_matches(str(name), names, n=1)
+    if not near:
+        return ""
+    return f" (did you mean {near[0]!r}?)"
 
 
 # %% ../../nbs/api/00_lab/00_checks.ipynb #cell012
@@ -110,9 +113,10 @@ def _require_number(name: str, value: Any, accepted: str) -> None:
     "Raise a TypeError unless `value` is a number; a bool is none."
     is_number = isinstance(value, (int, float, np.integer, np.floating))
     is_bool = isinstance(value, (bool, np.bool_))
-    if is_bool or not is_number:
-        kind = type(value).__name__
-        raise TypeError(f"{name} must be {accepted}; got {value!r} of type {kind}")
+    if is_number and not is_bool:
+        return
+    kind = type(value).__name__
+    raise TypeError(f"{name} must be {accepted}; got {value!r} of type {kind}")
 
 
 # %% ../../nbs/api/00_lab/00_checks.ipynb #cell017
@@ -138,11 +142,12 @@ def check_same_length(
     **sequences: Sized,  # sequences by the name of their argument
 ) -> int:  # the common length
     "Return the length that all sequences share; raise a ValueError that gives each length."
-    lengths = {name: len(sequence) for name, sequence in sequences.items()}
-    if len(set(lengths.values())) == 1:
-        return next(iter(lengths.values()))
-    listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
-    raise ValueError(f"{' and '.join(lengths)} must have the same length; got {listed}")
+    lengths = [len(sequence) for sequence in sequences.values()]
+    if len(set(lengths)) == 1:
+        return lengths[0]
+    names = " and ".join(sequences)
+    got = [f"{name} {length}" for name, length in zip(sequences, lengths)]
+    raise ValueError(f"{names} must have the same length; got {', '.join(got)}")
 
 
 # %% ../../nbs/api/00_lab/00_checks.ipynb #cell020

@@ -107,10 +107,11 @@ def compare_runs(
         )
     table_rows = _compare_tables(_tables_of(run_a), _tables_of(run_b), rtol, atol)
     gate_rows = _compare_gates(read_gates(run_a), read_gates(run_b), rtol, atol)
-    old, new = manifest_a.get("parameters", {}), manifest_b.get("parameters", {})
-    changed = [
-        f"{name} {old.get(name)!r} -> {new.get(name)!r}" for name in changed_parameters(old, new)
-    ]
+    old = manifest_a.get("parameters", {})
+    new = manifest_b.get("parameters", {})
+    changed = []
+    for name in changed_parameters(old, new):
+        changed.append(f"{name} {old.get(name)!r} -> {new.get(name)!r}")
     return RunComparison(
         run_a=run_a,
         run_b=run_b,
@@ -144,12 +145,16 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _table_line(row: Mapping[str, Any]) -> str:
-    place = row["table"] + (f", column {row['column']}" if row["column"] else "")
-    return f"  {place}: {row['outcome']}" + (f" ({row['note']})" if row["note"] else "")
+    place = row["table"]
+    if row["column"]:
+        place += f", column {row['column']}"
+    line = f"  {place}: {row['outcome']}"
+    return f"{line} ({row['note']})" if row["note"] else line
 
 
 def _gate_line(row: Mapping[str, Any]) -> str:
-    return f"  gate {row['gate']!r}: {row['outcome']} ({row['note']})"
+    name, outcome, note = row["gate"], row["outcome"], row["note"]
+    return f"  gate {name!r}: {outcome} ({note})"
 
 
 # %% ../../nbs/api/00_lab/13_comparing.ipynb #cell010
@@ -181,8 +186,9 @@ def _compare_tables(
 
 def _row(table: str, column: str, outcome: str, **numbers: Any) -> dict[str, Any]:
     "One row of the table of tables."
-    empty = dict(rows=0, absolute=math.nan, relative=math.nan, note="")
-    return {"table": table, "column": column, "outcome": outcome, **empty, **numbers}
+    row = dict(table=table, column=column, outcome=outcome)
+    row |= dict(rows=0, absolute=math.nan, relative=math.nan, note="")
+    return row | numbers
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -344,13 +350,15 @@ def _changed_numbers(a: Gate, b: Gate, rtol: float, atol: float) -> list[str]:
     "What differs between two gates that both passed or both failed."
     changes = []
     for name in ("value", "low", "high", "threshold"):
-        number_a, number_b = getattr(a, name), getattr(b, name)
+        number_a = getattr(a, name)
+        number_b = getattr(b, name)
         compared = _compare_numbers(np.array([number_a]), np.array([number_b]), rtol, atol)
-        if compared["rows"]:
+        if compared["rows"] > 0:
             changes.append(f"{name} {number_a:.6g} -> {number_b:.6g}")
-    for name in ("n", "direction"):
-        if getattr(a, name) != getattr(b, name):
-            changes.append(f"{name} {getattr(a, name)} -> {getattr(b, name)}")
+    if a.n != b.n:
+        changes.append(f"n {a.n} -> {b.n}")
+    if a.direction != b.direction:
+        changes.append(f"direction {a.direction} -> {b.direction}")
     return changes
 
 

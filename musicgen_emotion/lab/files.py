@@ -60,8 +60,11 @@ def sha256_file(
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; a checksum needs a file or a folder")
     if path.is_dir():
-        files = [p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".")]
-        lines = [f"{p.relative_to(path).as_posix()} {sha256_file(p)}" for p in sorted(files)]
+        lines = []
+        for file in sorted(path.rglob("*")):
+            if file.is_file() and not file.name.startswith("."):
+                name = file.relative_to(path).as_posix()
+                lines.append(f"{name} {sha256_file(file)}")
         return sha256_bytes("\n".join(lines))
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -196,7 +196,10 @@ def _read_member(member: _Member, text: str) -> Any:
 def _split_list(text: str) -> list[str]:
     "Items of `a,b` or `[a, b]` or `['a', 'b']`."
     inner = text.strip().removeprefix("[").removesuffix("]").strip()
-    return [item.strip().strip("'\"") for item in inner.split(",")] if inner else []
+    if not inner:
+        return []
+    items = [item.strip() for item in inner.split(",")]
+    return [item.strip("'\"") for item in items]
 
 
 # %% ../../nbs/api/00_lab/08_parameters.ipynb #cell014
@@ -210,7 +213,8 @@ class Parameter:
     meaning: str = ""  # the comment: meaning and unit
 
     def __post_init__(self):
-        object.__setattr__(self, "default", check_value(self.name, self.kind, self.default))
+        default = check_value(self.name, self.kind, self.default)
+        object.__setattr__(self, "default", default)
 
 
 def parse_parameters(

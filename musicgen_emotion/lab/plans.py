@@ -128,7 +128,8 @@ def plan(
 
 def _folder_name(varied: Mapping[str, Any]) -> str:
     "For example `seed=1-note=a`."
-    name = "-".join(f"{key}={value}" for key, value in varied.items())
+    parts = [f"{key}={value}" for key, value in varied.items()]
+    name = "-".join(parts)
     return name.replace("/", "_").replace(" ", "")
 
 

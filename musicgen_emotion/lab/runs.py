@@ -119,11 +119,12 @@ class Run:
         low = math.nan if low is None else low
         high = math.nan if high is None else high
         gate = Gate(name, value, low, high, n, threshold, direction, why)
-        self.gates = [other for other in self.gates if other.name != name] + [gate]
+        others = [other for other in self.gates if other.name != name]
+        self.gates = [*others, gate]
         self._write_gates()
         outcome = "passed" if gate.passed else "failed"
-        numbers = f"{gate.value:g} {direction} {gate.threshold:g}"
-        self.log.info("gate %s: %s %s", name, outcome, numbers)
+        comparison = f"{gate.value:g} {direction} {gate.threshold:g}"
+        self.log.info("gate %s: %s %s", name, outcome, comparison)
         return gate
 
     def set_model(
@@ -171,7 +172,8 @@ class Run:
         return df
 
     def _write_gates(self) -> None:
-        write_json(self.path / "gates.json", [gate.entry() for gate in self.gates])
+        entries = [gate.entry() for gate in self.gates]
+        write_json(self.path / "gates.json", entries)
 
 
 def _now() -> str:
@@ -251,9 +253,13 @@ def changed_parameters(
     new: Mapping[str, Any],  # parameters of another run
 ) -> list[str]:  # names, those of `old` first
     "Names of parameters whose values differ, or that only one run has; `out_dir` does not count."
-    names = [name for name in {**old, **new} if name != "out_dir"]
-    in_both = set(old) & set(new)
-    return [name for name in names if name not in in_both or old[name] != new[name]]
+    changed = []
+    for name in {**old, **new}:
+        in_both = name in old and name in new
+        is_same = in_both and old[name] == new[name]
+        if name != "out_dir" and not is_same:
+            changed.append(name)
+    return changed
 
 
 def _empty_folder(path: Path) -> None:

@@ -25,8 +25,9 @@ def seed_from(
     It does not depend on the process, the platform or the order of other steps. A part that JSON
     cannot hold raises a TypeError.
     """
-    digest = sha256_bytes(json.dumps(plain_value(parts), sort_keys=True))
-    return int(digest[:16], 16) >> 1  # 64 bits without the lowest one
+    text = json.dumps(plain_value(parts), sort_keys=True)
+    first_64_bits = int(sha256_bytes(text)[:16], 16)
+    return first_64_bits >> 1
 
 
 # %% ../../nbs/api/00_lab/02_seeds.ipynb #cell011
