@@ -123,7 +123,8 @@ def _fetch(name: str, revision: str | None, patterns: list[str]) -> Path:
 @models_app.command("download")
 def models_download(
     name: Annotated[
-        str, typer.Argument(help="Model on the hub, for example facebook/musicgen-small.")
+        str,
+        typer.Argument(metavar="NAME", help="Model on the hub, e.g. facebook/musicgen-small."),
     ],  # hub id
     revision: Annotated[
         str | None, typer.Option(help="Branch, tag or commit; the newest by default.")
@@ -162,7 +163,8 @@ def describe_model(
 @models_app.command("show")
 def models_show(
     name: Annotated[
-        str, typer.Argument(help="nano, a downloaded model of the hub, or a folder.")
+        str,
+        typer.Argument(metavar="NAME", help="nano, a downloaded model of the hub, or a folder."),
     ] = "nano",  # which model
     backend: Backend = "auto",  # which library
     as_json: AsJson = False,  # machine-readable output
@@ -184,10 +186,14 @@ def models_show(
 def trace_command(
     model_or_prompt: Annotated[
         str,
-        typer.Argument(metavar="[MODEL]", help="nano, a model of the hub, or a folder; optional."),
+        typer.Argument(
+            metavar="MODEL_OR_PROMPT",
+            help="What nano should play; or, before a PROMPT, the model: nano, a model of the hub, "
+            "or a folder.",
+        ),
     ],  # model, or the prompt when it is the only argument
     prompt: Annotated[
-        str | None, typer.Argument(metavar="PROMPT", help="What the model should play.")
+        str | None, typer.Argument(metavar="PROMPT", help="What that model should play.")
     ] = None,  # prompt
     backend: Backend = "auto",  # which library
 ):
@@ -216,7 +222,9 @@ def _check_prompt(prompt: str) -> str:
 # %% ../../nbs/api/99_cli/02_commands.ipynb #cell020
 @app.command("generate")
 def generate_command(
-    prompt: Annotated[str, typer.Argument(help="What the model should play.")],  # prompt
+    prompt: Annotated[
+        str, typer.Argument(metavar="PROMPT", help="What the model should play.")
+    ],  # prompt
     out: Annotated[
         Path, typer.Option(help="Folder for the clips, their table and their tokens.")
     ] = Path("clips"),  # where to

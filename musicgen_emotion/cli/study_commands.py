@@ -61,7 +61,7 @@ def run(
     phases: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="PHASE...",
+            metavar="PHASE",
             help="Phases in the order to run, for example phase0 phase1; without any, list them.",
         ),
     ] = None,  # phases
@@ -147,11 +147,14 @@ def _result_text(result: PhaseResult) -> str:
 @app.command()
 def status(
     folder: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="A run folder, or a folder that holds some.")
+        Path, typer.Argument(metavar="DIR", help="A run folder, or a folder that holds some.")
     ] = Path("results"),  # where to look
     as_json: AsJson = False,  # machine-readable output
 ):
-    "List all runs below a folder with their status, gates and last message."
+    """List all runs below a folder.
+
+    Shows the status, the gates and the last message of each run, the oldest run first.
+    """
     typer.echo(table_text(run_status(folder), as_json))
 
 
@@ -159,7 +162,10 @@ def status(
 def report_command(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")],  # which run
 ):
-    "Print a run as Markdown: how it ended, its gates, parameters and tables."
+    """Print a run as Markdown.
+
+    The text tells how the run ended, and holds its gates, parameters and tables.
+    """
     typer.echo(run_report(folder))
 
 
@@ -182,7 +188,8 @@ def compare_command(
     """Compare the tables and gates of two finished runs.
 
     Prints what differs and which gates flipped. Given two folders of runs, compares the runs that
-    have the same name. Exits with 0 when all is the same, and with 1 when something differs.
+    have the same name. Exits with 0 when all is the same, with 1 when something differs, and with 2
+    when a folder holds no finished run.
     """
     are_runs = [(folder / "manifest.json").exists() for folder in (run_a, run_b)]
     compare = compare_runs if any(are_runs) else compare_folders

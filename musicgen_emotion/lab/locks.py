@@ -55,8 +55,8 @@ def folder_lock(
         logging.getLogger(__name__).warning(
             "%s: the file system has no locks (%s); start one process per folder", path, error
         )
-    _write_owner(path, f"pid {os.getpid()} on {socket.gethostname()}")
     try:
+        _write_owner(path, f"pid {os.getpid()} on {socket.gethostname()}")
         yield path
     finally:
         _write_owner(path, "")
