@@ -2,8 +2,7 @@
 
     python .ci/generated.py
 
-Exported modules, README.md, the package's copies of phase notebooks and parameter files, clean notebooks, and the site's
-processed pages with their links."""
+Generated are the exported modules, README.md, and clean notebooks."""
 
 import hashlib
 import json
@@ -16,53 +15,37 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def readme():
-    "Text of README.md: the markdown of nbs/index.ipynb, links to notebooks taken from the root"
+    "Text of README.md: the markdown of nbs/index.ipynb, links to notebooks taken from the root."
     cells = json.loads((ROOT / "nbs/index.ipynb").read_text())["cells"]
-    text = "\n\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
-    return (
-        "<!-- made from nbs/index.ipynb by `make current` -->\n\n"
-        + re.sub(r"\]\((?!https?:)([^)]+\.ipynb)\)", r"](nbs/\1)", text)
-        + "\n"
-    )
+    markdown = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
+    text = re.sub(r"\]\((?!https?:)([^)]+\.ipynb)\)", r"](nbs/\1)", "\n\n".join(markdown))
+    return f"<!-- made from nbs/index.ipynb by `make current` -->\n\n{text}\n"
 
 
 def snapshot():
+    "Checksum of every file that may be generated."
     files = [
         *(ROOT / "musicgen_emotion").rglob("*"),
         *(ROOT / "nbs").rglob("*.ipynb"),
         ROOT / "README.md",
     ]
-    return {
-        str(f.relative_to(ROOT)): hashlib.sha256(f.read_bytes()).hexdigest()
-        for f in files
-        if f.is_file() and "__pycache__" not in f.parts and ".ipynb_checkpoints" not in f.parts
-    }
+    checksums = {}
+    for file in files:
+        if file.is_file() and not {"__pycache__", ".ipynb_checkpoints"} & set(file.parts):
+            name = str(file.relative_to(ROOT))
+            checksums[name] = hashlib.sha256(file.read_bytes()).hexdigest()
+    return checksums
 
 
 def main():
     before = snapshot()
-    subprocess.run(
-        [sys.executable, "-c", "from nbdev.doclinks import nbdev_export; nbdev_export()"],
-        cwd=ROOT,
-        check=True,
-    )
-    subprocess.run(
-        [sys.executable, "-c", "from nbdev.clean import nbdev_clean; nbdev_clean()"],
-        cwd=ROOT,
-        check=True,
-    )
-    subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "from musicgen_emotion.lab.phase_files import sync_phases; sync_phases()",
-        ],
-        cwd=ROOT,
-        check=True,
-    )
+    clean = "from nbdev.clean import nbdev_clean; nbdev_clean()"
+    for command in ([".ci/export.py"], ["-c", clean]):
+        subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
     (ROOT / "README.md").write_text(readme())
     after = snapshot()
-    stale = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
+    names = sorted({*before, *after})
+    stale = [name for name in names if before.get(name) != after.get(name)]
     if stale:
         sys.exit("not current (now rewritten; commit them): " + ", ".join(stale))
 

@@ -4,6 +4,8 @@
 
 from .command import KNOWN_ERRORS, CommandGroup, app, error_line, models_app, table_text
 from .commands import (
+    AsJson,
+    Backend,
     describe_model,
     download_model,
     generate_command,
@@ -11,14 +13,10 @@ from .commands import (
     models_download,
     models_list,
     models_show,
-    phase_help,
-    report_command,
-    run,
-    split_assignments,
-    status,
     trace_command,
 )
 from .readiness import (
+    AUDIOCRAFT_NEEDS,
     LIBRARIES,
     Check,
     backends_here,
@@ -35,10 +33,21 @@ from .readiness import (
     doctor,
     is_here,
 )
+from .study_commands import (
+    compare_command,
+    phase_help,
+    report_command,
+    run,
+    split_assignments,
+    status,
+)
 
 __all__ = [
+    "AUDIOCRAFT_NEEDS",
     "KNOWN_ERRORS",
     "LIBRARIES",
+    "AsJson",
+    "Backend",
     "Check",
     "CommandGroup",
     "app",
@@ -52,6 +61,7 @@ __all__ = [
     "check_models",
     "check_phases",
     "check_python",
+    "compare_command",
     "describe_model",
     "diagnose",
     "doctor",

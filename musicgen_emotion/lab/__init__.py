@@ -1,13 +1,25 @@
-"""What every result stands on: checks, files, seeds, gates, run folders and the runner of studies."""
+"""Checks, files, seeds, gates, run folders, and the runner of studies."""
 
 # made by `make export` from the modules of this folder
 
-from .checks import check_count, check_finite, check_in, check_positive, plain_value, unknown_name
+from .checks import (
+    check_between,
+    check_count,
+    check_finite,
+    check_in,
+    check_number,
+    check_positive,
+    check_same_length,
+    did_you_mean,
+    unknown_name,
+)
+from .comparing import FolderComparison, RunComparison, compare_folders, compare_runs
 from .files import (
     ADVICE,
     advise,
     atomic_path,
     atomic_write,
+    plain_value,
     read_json,
     read_table,
     remove_path,
@@ -16,61 +28,67 @@ from .files import (
     write_json,
     write_table,
 )
-from .gates import DIRECTIONS, Gate, gates_table, verdict
+from .gates import DIRECTIONS, Gate, gates_table, read_gates, verdict
+from .locks import LOCK_FILE, folder_lock, is_locked
 from .machine import LIBRARIES, device_info, git_revision, library_versions
 from .parameters import (
-    SIMPLE,
+    SIMPLE_TYPES,
     Parameter,
     check_parameters,
     check_value,
     find_params,
-    notebook_cells,
     parse_parameters,
     read_parameters,
     read_params_file,
     resolve_parameters,
     value_from_text,
 )
-from .phase_files import find_phase, list_phases, phase_folders, sync_phases
-from .phases import (
-    PhaseError,
-    PhaseResult,
-    read_gates,
-    run_phase,
-    run_status,
-    start_phase,
-    stop_workers,
-)
+from .phase_files import find_phase, list_phases, notebook_cells, supplied_folder
+from .phases import PhaseError, PhaseResult, run_phase, run_status, start_phase
 from .plans import PlannedRun, plan, run_phases, run_plan
 from .report import markdown_table, run_report
-from .runs import RUNNER, STATUSES, Run, folder_lock, is_locked, open_run, run_manifest
+from .runs import LENT_FOLDER, STATUSES, Run, changed_parameters, find_runs, open_run, run_manifest
 from .seeds import rng, seed_from
+from .workers import NotebookJob, Outcome, run_in_worker, stop_workers, work
 
 __all__ = [
     "ADVICE",
     "DIRECTIONS",
+    "LENT_FOLDER",
     "LIBRARIES",
-    "RUNNER",
-    "SIMPLE",
+    "LOCK_FILE",
+    "SIMPLE_TYPES",
     "STATUSES",
+    "FolderComparison",
     "Gate",
+    "NotebookJob",
+    "Outcome",
     "Parameter",
     "PhaseError",
     "PhaseResult",
     "PlannedRun",
     "Run",
+    "RunComparison",
     "advise",
     "atomic_path",
     "atomic_write",
+    "changed_parameters",
+    "check_between",
     "check_count",
     "check_finite",
     "check_in",
+    "check_number",
     "check_parameters",
     "check_positive",
+    "check_same_length",
     "check_value",
+    "compare_folders",
+    "compare_runs",
     "device_info",
+    "did_you_mean",
     "find_params",
     "find_phase",
+    "find_runs",
     "folder_lock",
     "gates_table",
     "git_revision",
@@ -81,7 +99,6 @@ __all__ = [
     "notebook_cells",
     "open_run",
     "parse_parameters",
-    "phase_folders",
     "plain_value",
     "plan",
     "read_gates",
@@ -92,6 +109,7 @@ __all__ = [
     "remove_path",
     "resolve_parameters",
     "rng",
+    "run_in_worker",
     "run_manifest",
     "run_phase",
     "run_phases",
@@ -103,10 +121,11 @@ __all__ = [
     "sha256_file",
     "start_phase",
     "stop_workers",
-    "sync_phases",
+    "supplied_folder",
     "unknown_name",
     "value_from_text",
     "verdict",
+    "work",
     "write_json",
     "write_table",
 ]

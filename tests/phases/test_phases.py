@@ -1,23 +1,32 @@
-"Phase notebooks: parameters are checked before anything runs, and a run that did not finish says so."
+"""Phase notebooks: parameters are checked before anything runs, and no run hides how it ended.
+
+The wheel that carries copies of them is built here, too."""
 
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import warnings
+import zipfile
 from pathlib import Path
-from types import SimpleNamespace
 
 import nbformat
 import numpy as np
 import pytest
 
 import musicgen_emotion
-from musicgen_emotion.lab.parameters import parse_parameters, read_parameters, resolve_parameters
-from musicgen_emotion.lab.phase_files import find_phase, list_phases, sync_phases
+from musicgen_emotion.lab.parameters import (
+    check_value,
+    parse_parameters,
+    read_parameters,
+    resolve_parameters,
+    value_from_text,
+)
+from musicgen_emotion.lab.phase_files import find_phase, list_phases, supplied_folder
 from musicgen_emotion.lab.phases import PhaseError, run_phase, run_status, start_phase
 from musicgen_emotion.lab.plans import plan, run_phases, run_plan
 from musicgen_emotion.lab.report import run_report
@@ -27,18 +36,31 @@ ROOT = Path(musicgen_emotion.__file__).parents[1]
 ENV = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
-def notebook(folder, name, *cells, tag=True):
-    nb = nbformat.v4.new_notebook(
-        metadata=dict(kernelspec=dict(name="python3", display_name="python3", language="python"))
-    )
-    nb.cells = [nbformat.v4.new_code_cell(c) for c in cells]
+def notebook(folder, name, *texts, tag=True):
+    "A notebook with these cells; the first one holds the parameters."
+    cells = [nbformat.v4.new_code_cell(text) for text in texts]
     if tag:
-        nb.cells[0].metadata.tags = ["parameters"]
-    nbformat.write(nb, folder / f"{name}.ipynb")
+        cells[0].metadata.tags = ["parameters"]
+    kernel = dict(name="python3", display_name="python3", language="python")
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=cells, metadata=dict(kernelspec=kernel)),
+        folder / f"{name}.ipynb",
+    )
     return folder / f"{name}.ipynb"
 
 
-OPEN = 'from musicgen_emotion.lab.phases import start_phase\nrun = start_phase("{}", globals())'
+def opening(name):
+    "The cell that opens the run."
+    return (
+        "from musicgen_emotion.lab.phases import start_phase\n"
+        f'run = start_phase("{name}", globals())'
+    )
+
+
+GOOD_PARAMETERS = """n: int = 2  # how many, count
+note: str = "a=b"  # text
+x: float | None = None  # number
+out_dir: str = "r"  # run folder"""
 
 
 @pytest.fixture
@@ -46,9 +68,9 @@ def good(tmp_path):
     return notebook(
         tmp_path,
         "phase8_good",
-        'n: int = 2  # how many, count\nnote: str = "a=b"  # text\nx: float | None = None  # number\nout_dir: str = "r"  # run folder',
-        OPEN.format("phase8_good"),
-        'run.gate("n", n, threshold=1)\n(run.path/"seen.txt").write_text(repr((n, note, x)))',
+        GOOD_PARAMETERS,
+        opening("phase8_good"),
+        'run.gate("n", n, threshold=1)\n(run.path / "seen.txt").write_text(repr((n, note, x)))',
         "run.close();",
     )
 
@@ -68,7 +90,7 @@ g: list[str] = ['a', 'b']
 h: list[int] = []
 i: list[float] | None = None
 """)
-    assert [p.kind for p in spec.values()] == [
+    assert [parameter.kind for parameter in spec.values()] == [
         "int",
         "float",
         "bool",
@@ -79,11 +101,28 @@ i: list[float] | None = None
         "list[int]",
         "list[float] | None",
     ]
-    assert (
-        spec["d"].default == "x = y # no comment"
-        and spec["d"].meaning == "text with an equals sign and a hash"
-        and spec["b"].meaning == "rate, 1/s"
-    )
+    assert spec["d"].default == "x = y # no comment"
+    assert spec["d"].meaning == "text with an equals sign and a hash"
+    assert spec["b"].meaning == "rate, 1/s"
+    assert spec["c"].meaning == ""
+
+
+def test_the_last_comment_inside_a_broken_value_is_its_meaning():
+    spec = parse_parameters("""
+a: list[str] = [
+    "happy",  # first
+    "sad",  # emotions of the study
+]
+b: float = (  # length of a clip, seconds
+    8.0
+)
+c: list[int] = [
+    1,  # not this one
+]  # layers
+d: int = 1
+""")
+    meanings = [parameter.meaning for parameter in spec.values()]
+    assert meanings == ["emotions of the study", "length of a clip, seconds", "layers", ""]
 
 
 @pytest.mark.parametrize(
@@ -92,11 +131,12 @@ i: list[float] | None = None
         ("a = 1", "must read `name: type = literal"),
         ("import os", "must read `name: type"),
         ("a: int", "must read"),
+        ("a.b: int = 1", "must read"),
         ("a: int = 1 + 1", "must be a literal"),
         ("a: int = 1.5", "'a' must be int"),
         ("a: dict = {}", "not supported"),
         ("a: int = True", "'a' must be int"),
-        ("a: int = 1\na: int = 2", "stands twice"),
+        ("a: int = 1\na: int = 2", "is in the parameters cell twice"),
     ],
 )
 def test_bad_parameters_cell(source, message):
@@ -104,17 +144,91 @@ def test_bad_parameters_cell(source, message):
         parse_parameters(source)
 
 
+@pytest.mark.parametrize(
+    "kind,value",
+    [
+        ("int", True),
+        ("int", 3.0),
+        ("int", "3"),
+        ("int", np.int64(3)),
+        ("float", True),
+        ("float", float("inf")),
+        ("float", np.float64(3.0)),
+        ("bool", 1),
+        ("str", np.str_("a")),
+        ("str | None", 3),
+        ("Literal[1, 'a']", True),
+        ("Literal[1]", 1.0),
+        ("Literal[True]", 1),
+        ("list[int]", [1, True]),
+        ("list[int]", [1, 2.0]),
+        ("list[float]", [float("nan")]),
+        ("list[int]", "12"),
+        ("list[int] | None", {1}),
+    ],
+)
+def test_types_are_exact(kind, value):
+    with pytest.raises(TypeError, match=re.escape(f"parameter 'p' must be {kind}; got {value!r}")):
+        check_value("p", kind, value)
+
+
+@pytest.mark.parametrize(
+    "kind,value,converted",
+    [
+        ("float", 3, 3.0),
+        ("float | int", 3, 3.0),
+        ("int | float", 3, 3),
+        ("list[int]", (1, 2), [1, 2]),
+        ("list[list[float]]", [(1,), [2]], [[1.0], [2.0]]),
+        ("Literal['a', True]", True, True),
+        ("None", None, None),
+    ],
+)
+def test_what_is_accepted_in_another_form(kind, value, converted):
+    result = check_value("p", kind, value)
+    assert (repr(result), type(result)) == (repr(converted), type(converted))
+
+
+@pytest.mark.parametrize(
+    "kind,text,value",
+    [
+        ("str", "12", "12"),
+        ("str | int", "12", 12),
+        ("float | None", "None", None),
+        ("str | None", "null", None),
+        ("bool", "True", True),
+        ("list[str]", "['a', 'b']", ["a", "b"]),
+        ("list[int] | None", "", []),
+        ("Literal['a', 3]", "3", 3),
+    ],
+)
+def test_text_is_read_by_the_type(kind, text, value):
+    assert value_from_text("p", kind, text) == value
+
+
+@pytest.mark.parametrize(
+    "kind,text", [("int", "1.5"), ("bool", "yes"), ("float", "nan"), ("list[int]", "a")]
+)
+def test_text_that_does_not_fit(kind, text):
+    with pytest.raises(TypeError, match=re.escape(f"'p' must be {kind}; got")):
+        value_from_text("p", kind, text)
+
+
+@pytest.mark.parametrize("kind", ["dict", "list", "list[dict]", "Optional[int]", "int | bytes"])
+def test_types_that_are_not_supported(kind):
+    for check, value in ((check_value, 1), (value_from_text, "1")):
+        with pytest.raises(ValueError, match="is not supported; use int, float"):
+            check("p", kind, value)
+
+
 def test_notebook_without_the_tag_is_refused_and_nothing_runs(tmp_path):
-    nb = notebook(
-        tmp_path,
-        "phase8_untagged",
-        "n: int = 1",
-        f'open({str(tmp_path / "ran")!r}, "w")',
-        tag=False,
+    mark = tmp_path / "ran"
+    untagged = notebook(
+        tmp_path, "phase8_untagged", "n: int = 1", f'open({str(mark)!r}, "w")', tag=False
     )
     with pytest.raises(ValueError, match="exactly one cell tagged 'parameters'; found 0"):
-        run_phase(nb, out=tmp_path / "out")
-    assert not (tmp_path / "out").exists() and not (tmp_path / "ran").exists()
+        run_phase(untagged, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists() and not mark.exists()
 
 
 def test_file_that_is_no_notebook(tmp_path):
@@ -124,6 +238,12 @@ def test_file_that_is_no_notebook(tmp_path):
     (tmp_path / "x.ipynb").write_text('{"cells": ')
     with pytest.raises(ValueError, match="not valid JSON"):
         read_parameters(tmp_path / "x.ipynb")
+
+
+@pytest.mark.parametrize("source", ["n: int = (1", "n: int = [1,\n"])
+def test_cell_that_is_no_python(tmp_path, source):
+    with pytest.raises(ValueError, match=r"phase8_broken\.ipynb: "):
+        read_parameters(notebook(tmp_path, "phase8_broken", source))
 
 
 @pytest.mark.parametrize(
@@ -154,13 +274,15 @@ def test_precedence_defaults_files_command_line(good, tmp_path):
     (tmp_path / "base.yaml").write_text("n: 3\nnote: base\nx: 1e-3\n")
     (tmp_path / "mine.yaml").write_text("note: mine\nphase8_good:\n  x: 0.5\n")
     files = [tmp_path / "base.yaml", tmp_path / "mine.yaml"]
-    value = lambda *a: next(iter(resolve_parameters([good], *a).values()))
-    assert value([files[0]])["x"] == 0.001
-    v = value(files, {"n": "7"})
-    assert (v["n"], v["note"], v["x"]) == (7, "mine", 0.5)
-    assert value(files, {"phase8_good.note": "p=q", "x": "none"}) | {"out_dir": ""} == dict(
-        n=3, note="p=q", x=None, out_dir=""
-    )
+
+    def values(*sources):
+        [resolved] = resolve_parameters([good], *sources).values()
+        return {name: value for name, value in resolved.items() if name != "out_dir"}
+
+    assert values([files[0]]) == dict(n=3, note="base", x=0.001)
+    assert values(files, {"n": "7"}) == dict(n=7, note="mine", x=0.5)
+    typed = {"phase8_good.note": "p=q", "x": "none"}
+    assert values(files, typed) == dict(n=3, note="p=q", x=None)
 
 
 @pytest.mark.parametrize(
@@ -172,6 +294,8 @@ def test_precedence_defaults_files_command_line(good, tmp_path):
         ("n: many", "'n' must be int"),
         ("phase77:\n  n: 1", "section 'phase77' is not known"),
         ("out_dir: x", "use --out"),
+        ("phase8_good:\n  out_dir: x", "use --out"),
+        ("phase8_good:\n  m: 1", "parameter 'm' is not known"),
     ],
 )
 def test_bad_parameter_file(good, tmp_path, text, message):
@@ -180,125 +304,107 @@ def test_bad_parameter_file(good, tmp_path, text, message):
         resolve_parameters([good], [tmp_path / "p.yaml"])
 
 
-def test_supplied_files_fit_the_phases():
-    if not list_phases():
-        pytest.skip("no phase notebooks in this checkout")
-    for name in ("nano", "small", "large"):
-        assert len(resolve_parameters(list(list_phases()), [name])) == len(list_phases())
+@pytest.mark.parametrize("name", ["nano", "small", "large"])
+def test_supplied_files_fit_the_phases(name):
+    phases = list(list_phases())
+    assert phases
+    assert len(resolve_parameters(phases, [name])) == len(phases)
 
 
 def test_nano_file_repeats_the_defaults():
-    if not list_phases():
-        pytest.skip("no phase notebooks in this checkout")
-    for name, values in resolve_parameters(list(list_phases()), ["nano"]).items():
-        defaults = {k: v.default for k, v in read_parameters(name).items()}
-        assert {k: v for k, v in values.items() if k != "out_dir" and v != defaults[k]} == {}, (
-            name.stem
-        )
+    for path, values in resolve_parameters(list(list_phases()), ["nano"]).items():
+        defaults = {name: parameter.default for name, parameter in read_parameters(path).items()}
+        del values["out_dir"], defaults["out_dir"]
+        assert values == defaults, path.stem
 
 
-def _code(path):
-    return [
-        "".join(c["source"])
-        for c in json.loads(path.read_text())["cells"]
-        if c["cell_type"] == "code"
-    ]
+def code_of(path):
+    "All code of a notebook."
+    cells = json.loads(path.read_text())["cells"]
+    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
 
 
 @pytest.mark.parametrize("phase", ["phase1_sae", "phase2_steering"])
 def test_findings_read_only_what_their_phase_writes(phase):
-    if phase not in list_phases():
-        pytest.skip("no phase notebooks in this checkout")
-    study, page = list_phases()[phase], ROOT / "nbs/findings" / f"{phase[:6]}.ipynb"
-    wanted = set(re.findall(r"read\('([\w.]+)'\)", "\n".join(_code(page)))) | {
-        f"{n}.png" for n in re.findall(r"figure\('(\w+)'\)", "\n".join(_code(page)))
-    }
-    written = set(re.findall(r"'([\w]+\.(?:csv|parquet|png|md|html))'", "\n".join(_code(study))))
-    assert len(wanted) > 8 and wanted <= written, wanted - written
+    page = code_of(ROOT / "nbs/findings" / f"{phase[:6]}.ipynb")
+    wanted = set(re.findall(r"""read\(["']([\w.]+)["']\)""", page))
+    wanted |= {f"{name}.png" for name in re.findall(r"""figure\(["'](\w+)["']\)""", page)}
+    study = code_of(list_phases()[phase])
+    written = set(re.findall(r"""["'](\w+\.(?:csv|parquet|png|md|html))["']""", study))
+    assert len(wanted) > 8
+    assert wanted <= written, wanted - written
 
 
-def test_real_embeddings_run_through_phase_1(data_dir):
-    if "phase1_sae" not in list_phases():
-        pytest.skip("no phase notebooks in this checkout")
-    from musicgen_emotion.sae.training import TrainConfig
+def test_real_embeddings_run_through_the_steps_of_phase_1(data_dir):
+    import torch
 
-    cells = _code(list_phases()["phase1_sae"])
-    ns = dict(
-        embeddings=str(data_dir / "t5_emotion_prompts"),
-        embedding_labels=None,
-        expansion=0.5,
-        short=TrainConfig(steps=20, seed=0),
-        n_perm=20,
-        n_boot=20,
-        seed=0,
-        run=SimpleNamespace(table=lambda t, name: t),
-    )
-    exec(next(c for c in cells if "import numpy" in c), ns)
+    from musicgen_emotion.activations.texts import load_embeddings
+    from musicgen_emotion.sae.dictionary import SAEConfig
+    from musicgen_emotion.sae.features import count_selective, selective_features
+    from musicgen_emotion.sae.training import TrainConfig, train_sae
+
+    embeddings = load_embeddings(data_dir / "t5_emotion_prompts")
+    vectors = np.asarray(embeddings.vectors, np.float32)  # (prompt, d)
+    config = SAEConfig(vectors.shape[1], 0.5, activation="relu", l1=1e-3)
+    training = TrainConfig(steps=20, seed=0, batch_size=min(64, len(vectors) // 2))
+    units = np.arange(len(vectors))
     with pytest.warns(UserWarning, match="can memorize them"):
-        exec(next(c for c in cells if "load_embeddings(" in c), ns)
-    own = ns["own"]
-    assert (
-        set(own.rows) == {100}
-        and set(own.d_sae) == {384}
-        and own["count"].ge(0).all()
-        and np.isfinite(own.mse).all()
-        and own.warning.str.contains("participation").all()
-    )
+        trained = train_sae(vectors, config, training, units, progress=False)
+    assert (len(vectors), trained.sae.d_sae) == (100, 384)
+    assert np.isfinite(trained.history.mse.iloc[-1])
+    assert any("participation" in warning for warning in trained.report.warnings)
+    with torch.no_grad():
+        features = trained.sae.encode(torch.as_tensor(vectors)).numpy()  # (prompt, feature)
+    labels = embeddings.labels
+    selective = selective_features(features, labels, units, n_perm=20, seed=0)
+    counts = count_selective(selective, features, labels, units, n_boot=20, seed=0)
+    assert counts["count"].ge(0).all()
 
 
 # ---- running
 
 
 def test_finished_run(good, tmp_path):
-    r = run_phase(good, dict(n=5, note='it\'s = "x"'), tmp_path / "out", progress=False)
-    assert (tmp_path / "out/seen.txt").read_text() == repr((5, 'it\'s = "x"', None))
-    assert (
-        r.status == "finished"
-        and r.gates[0].passed
-        and not list((tmp_path / "out").glob("notebook.[fr]*"))
-    )
-    m = run_manifest(tmp_path / "out")
-    assert (
-        m["status"] == "finished"
-        and m["parameters"]["n"] == 5
-        and m["end"]
-        and m["notebook"].endswith("phase8_good.ipynb")
-    )
-    nb = nbformat.read(tmp_path / "out/notebook.ipynb", 4)
-    assert all(c.execution_count for c in nb.cells if c.cell_type == "code")
-    assert "| n | 5 " in run_report(tmp_path / "out") and "# phase8_good: GO" in run_report(
-        tmp_path / "out"
-    )
-    before = (tmp_path / "out/notebook.ipynb").stat().st_mtime_ns
-    assert run_phase(good, dict(n=5, note='it\'s = "x"'), tmp_path / "out").status == "current"
-    assert (tmp_path / "out/notebook.ipynb").stat().st_mtime_ns == before
-    (tmp_path / "out/left.txt").write_text("x")
-    assert (
-        run_phase(good, dict(n=6), tmp_path / "out", fresh=True, progress=False).status
-        == "finished"
-        and not (tmp_path / "out/left.txt").exists()
-    )
+    out = tmp_path / "out"
+    params = dict(n=5, note='it\'s = "x"')
+    result = run_phase(good, params, out, progress=False)
+    assert (out / "seen.txt").read_text() == repr((5, 'it\'s = "x"', None))
+    assert result.status == "finished" and result.gates[0].passed
+    assert not list(out.glob("notebook.[fr]*"))
+    manifest = run_manifest(out)
+    assert manifest["status"] == "finished" and manifest["end"]
+    assert manifest["parameters"]["n"] == 5
+    assert manifest["notebook"].endswith("phase8_good.ipynb")
+    executed = nbformat.read(out / "notebook.ipynb", 4)
+    assert all(cell.execution_count for cell in executed.cells if cell.cell_type == "code")
+    report = run_report(out)
+    assert report.startswith("# phase8_good: GO")
+    assert re.search(r"^\| n +\| 5 ", report, re.M)
+    before = (out / "notebook.ipynb").stat().st_mtime_ns
+    assert run_phase(good, params, out).status == "current"
+    assert (out / "notebook.ipynb").stat().st_mtime_ns == before
+    (out / "left.txt").write_text("x")
+    fresh = run_phase(good, dict(n=6), out, fresh=True, progress=False)
+    assert fresh.status == "finished"
+    assert not (out / "left.txt").exists()
 
 
 def test_other_code_on_kept_work_is_said_and_recorded(good, tmp_path):
-    first = run_phase(good, out=tmp_path / "out", progress=False)
-    old = run_manifest(first.out)["code"]
-    nb = nbformat.read(good, 4)
-    nb.cells[2].source += "\nseen = 1"
-    nbformat.write(nb, good)
+    out = tmp_path / "out"
+    run_phase(good, out=out, progress=False)
+    old_code = run_manifest(out)["code"]
+    changed = nbformat.read(good, 4)
+    changed.cells[2].source += "\nseen = 1"
+    nbformat.write(changed, good)
     with pytest.warns(UserWarning, match=r"was begun by other code.*--fresh"):
-        run_phase(good, out=tmp_path / "out", progress=False)
-    assert (
-        [r["code"] for r in run_manifest(first.out)["resumed"]]
-        == [old]
-        != [run_manifest(first.out)["code"]]
-    )
+        run_phase(good, out=out, progress=False)
+    manifest = run_manifest(out)
+    assert [earlier["code"] for earlier in manifest["resumed"]] == [old_code]
+    assert manifest["code"] != old_code
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert run_phase(good, out=tmp_path / "out", progress=False).status == "current"
-        assert (
-            run_phase(good, out=tmp_path / "out", progress=False, fresh=True).status == "finished"
-        )
+        assert run_phase(good, out=out, progress=False).status == "current"
+        assert run_phase(good, out=out, progress=False, fresh=True).status == "finished"
         assert run_phase(good, out=tmp_path / "new", progress=False).status == "finished"
 
 
@@ -307,125 +413,134 @@ def test_failing_notebook_is_kept_but_not_published(tmp_path, good):
         tmp_path,
         "phase8_bad",
         'n: int = 1  # count\nout_dir: str = "r"',
-        OPEN.format("phase8_bad"),
+        opening("phase8_bad"),
         'if n < 2: raise KeyError("lost")',
         "run.close();",
     )
-    with pytest.raises(
-        PhaseError, match="phase8_bad failed: cell .*KeyError: 'lost'.*notebook.failed.ipynb"
-    ):
-        run_phase(bad, out=tmp_path / "out", progress=False)
-    assert (
-        not (tmp_path / "out/notebook.ipynb").exists()
-        and "lost" in (tmp_path / "out/notebook.failed.ipynb").read_text()
-    )
-    m = run_manifest(tmp_path / "out")
-    assert m["status"] == "failed" and "KeyError" in m["message"] and m["end"]
+    out = tmp_path / "out"
+    message = r"phase8_bad failed: cell .*KeyError: 'lost'.*notebook\.failed\.ipynb"
+    with pytest.raises(PhaseError, match=message):
+        run_phase(bad, out=out, progress=False)
+    assert not (out / "notebook.ipynb").exists()
+    assert "lost" in (out / "notebook.failed.ipynb").read_text()
+    manifest = run_manifest(out)
+    assert manifest["status"] == "failed" and manifest["end"]
+    assert "KeyError" in manifest["message"]
     with pytest.raises(PhaseError):
         run_phases([bad, good], tmp_path / "series", progress=False)
     assert not (tmp_path / "series/phase8_good").exists()
 
 
 def test_notebook_that_forgets_to_close_its_run_is_not_finished(tmp_path):
-    nb = notebook(tmp_path, "phase8_open", 'out_dir: str = "r"', OPEN.format("phase8_open"))
+    forgetful = notebook(tmp_path, "phase8_open", 'out_dir: str = "r"', opening("phase8_open"))
     with pytest.raises(PhaseError, match="without closing the run"):
-        run_phase(nb, out=tmp_path / "out", progress=False)
+        run_phase(forgetful, out=tmp_path / "out", progress=False)
     assert run_manifest(tmp_path / "out")["status"] == "failed"
 
 
 def test_kernel_that_dies(tmp_path):
-    nb = notebook(
+    dying = notebook(
         tmp_path,
         "phase8_dies",
         'out_dir: str = "r"',
-        OPEN.format("phase8_dies"),
+        opening("phase8_dies"),
         "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
     )
     with pytest.raises(PhaseError, match="the kernel died"):
-        run_phase(nb, out=tmp_path / "out", progress=False)
+        run_phase(dying, out=tmp_path / "out", progress=False)
     assert run_manifest(tmp_path / "out")["status"] == "failed"
 
 
 def test_syntax_error_in_a_cell(tmp_path):
-    nb = notebook(tmp_path, "phase8_syntax", "n: int = 1", "x = = 2")
+    wrong = notebook(tmp_path, "phase8_syntax", "n: int = 1", "x = = 2")
     with pytest.raises(PhaseError, match="SyntaxError"):
-        run_phase(nb, out=tmp_path / "out", progress=False)
+        run_phase(wrong, out=tmp_path / "out", progress=False)
 
 
-def _wait(check, seconds=60):
+def wait_until(check, seconds=60):
     end = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.1)
 
 
-def _dead(pid):
+def is_dead(pid):
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    stat = Path(f"/proc/{pid}/stat")
+    stat = Path(f"/proc/{pid}/stat")  # a zombie has the state Z
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 @pytest.fixture
 def slow(tmp_path):
+    "A phase that writes the number of its kernel's process and waits for a file `go`."
     return notebook(
         tmp_path,
         "phase8_slow",
         'pause: float = 0.0  # seconds\nout_dir: str = "r"',
-        OPEN.format("phase8_slow"),
-        'import os, time\n(run.path/"pid").write_text(str(os.getpid()))\nwhile not (run.path/"go").exists(): time.sleep(.05)',
+        opening("phase8_slow"),
+        'import os, time\n(run.path / "pid").write_text(str(os.getpid()))\n'
+        'while not (run.path / "go").exists(): time.sleep(.05)',
         "run.close();",
     )
 
 
-RUN = "import sys; from musicgen_emotion.lab.phases import run_phase; run_phase(sys.argv[1], out=sys.argv[2], progress=False)"
+def kernel_of(out):
+    "Process number of the slow phase's kernel, once it is there."
+    path = out / "pid"
+    wait_until(lambda: path.exists() and path.read_text())
+    return int(path.read_text())
+
+
+RUN = """
+import sys
+from musicgen_emotion.lab.phases import run_phase
+run_phase(sys.argv[1], out=sys.argv[2], progress=False)
+"""
+# a shell's background job inherits an ignored SIGINT
+LISTEN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
 
 
 def test_killed_run_is_interrupted_leaves_no_process_and_resumes(slow, tmp_path):
     out = tmp_path / "out"
-    p = subprocess.Popen([sys.executable, "-c", RUN, str(slow), str(out)], env=ENV)
-    _wait(lambda: (out / "pid").exists() and (out / "pid").read_text())
-    kernel = int((out / "pid").read_text())
+    runner = subprocess.Popen([sys.executable, "-c", RUN, str(slow), str(out)], env=ENV)
+    kernel = kernel_of(out)
     assert run_status(out).status.item() == "running"
     with pytest.raises(RuntimeError, match="in use by another process"):
         run_phase(slow, out=out)
     assert run_status(out).status.item() == "running"
-    p.send_signal(signal.SIGKILL)
-    p.wait()
+    runner.send_signal(signal.SIGKILL)
+    runner.wait()
     row = run_status(out).iloc[0]
     assert row.status == "interrupted" and "without closing" in row.message
-    _wait(lambda: _dead(kernel), 20)
+    wait_until(lambda: is_dead(kernel), 20)
     assert not (out / "notebook.ipynb").exists()
     (out / "go").write_text("")
     assert run_phase(slow, out=out, progress=False).status == "finished"
-    assert (
-        run_manifest(out)["resumed"][0]["status"] == "interrupted"
-        and not (out / "notebook.running.ipynb").exists()
-    )
+    assert run_manifest(out)["resumed"][0]["status"] == "interrupted"
+    assert not (out / "notebook.running.ipynb").exists()
 
 
 def test_keyboard_interrupt(slow, tmp_path):
     out = tmp_path / "out"
-    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # a shell's background job inherits an ignored SIGINT
-    p = subprocess.Popen(
-        [sys.executable, "-c", heard + RUN, str(slow), str(out)],
+    runner = subprocess.Popen(
+        [sys.executable, "-c", LISTEN + RUN, str(slow), str(out)],
         env=ENV,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    _wait(lambda: (out / "pid").exists() and (out / "pid").read_text())
-    os.killpg(p.pid, signal.SIGINT)
-    p.wait(30)
+    kernel = kernel_of(out)
+    os.killpg(runner.pid, signal.SIGINT)
+    runner.wait(30)
     assert run_manifest(out)["status"] == "interrupted"
-    _wait(lambda: _dead(int((out / "pid").read_text())), 20)
+    wait_until(lambda: is_dead(kernel), 20)
 
 
 def test_opened_by_hand_in_a_notebook(good, tmp_path):
-    with start_phase(
-        str(good), dict(n=4, note="x", x=None, out_dir=str(tmp_path / "hand"), other=object())
-    ) as run:
+    values = dict(n=4, note="x", x=None, out_dir=str(tmp_path / "hand"), other=object())
+    with start_phase(str(good), values) as run:
         pass
     assert run.manifest["parameters"]["n"] == 4
     with pytest.raises(TypeError, match="'n' must be int"):
@@ -436,30 +551,24 @@ def test_opened_by_hand_in_a_notebook(good, tmp_path):
 
 
 def test_plan_runs_all_and_one_failure_does_not_stop_the_rest(tmp_path):
-    nb = notebook(
+    failing_for_two = notebook(
         tmp_path,
         "phase8_some",
         'n: int = 1  # count\nout_dir: str = "r"',
-        OPEN.format("phase8_some"),
+        opening("phase8_some"),
         'if n == 2: raise ValueError("two")',
         "run.close();",
     )
-    df = run_plan(
-        plan(nb, dict(n=[1, 2, 3])), tmp_path / "plan", n_jobs=2, progress=False
-    ).set_index("run")
-    assert (
-        df.status.to_dict() == {"n=1": "finished", "n=2": "failed", "n=3": "finished"}
-        and "two" in df.message["n=2"]
-    )
+    runs = plan(failing_for_two, dict(n=[1, 2, 3]))
+    table = run_plan(runs, tmp_path / "plan", n_jobs=2, progress=False).set_index("run")
+    expected = {"n=1": "finished", "n=2": "failed", "n=3": "finished"}
+    assert table.status.to_dict() == expected
+    assert "two" in table.message["n=2"]
 
 
 def test_plan_is_checked_before_it_runs(good):
-    assert [r.name for r in plan(good, dict(n=[1, 2], note=["a", "b"]))] == [
-        "n=1-note=a",
-        "n=1-note=b",
-        "n=2-note=a",
-        "n=2-note=b",
-    ]
+    names = [run.name for run in plan(good, dict(n=[1, 2], note=["a", "b"]))]
+    assert names == ["n=1-note=a", "n=1-note=b", "n=2-note=a", "n=2-note=b"]
     with pytest.raises(TypeError, match="'n' must be int"):
         plan(good, dict(n=[1, "x"]))
     with pytest.raises(ValueError, match="parameter 'm' is not known"):
@@ -467,30 +576,12 @@ def test_plan_is_checked_before_it_runs(good):
 
 
 def test_status_shows_a_damaged_run_as_a_row(tmp_path):
-    for name, text in dict(a='{"status', b="[]", c='{"phase": "p", "status": "finished"}').items():
+    manifests = dict(a='{"status', b="[]", c='{"phase": "p", "status": "finished"}')
+    for name, text in manifests.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "manifest.json").write_text(text)
-    assert run_status(tmp_path).set_index("run").status.to_dict() == dict(
-        a="damaged", b="damaged", c="finished"
-    )
-
-
-# ---- the phases of the project
-
-
-def test_names():
-    with pytest.raises(ValueError, match="phase 'fase0' is not known"):
-        find_phase("fase0")
-    with pytest.raises(ValueError, match="phase '' is not known"):
-        find_phase("")
-    for name, path in list_phases().items():
-        assert find_phase(name) == path
-
-
-def test_packaged_copies_are_current():
-    assert sync_phases(write=False) == [], (
-        'run: python -c "from musicgen_emotion.lab.phase_files import sync_phases; sync_phases()"'
-    )
+    statuses = run_status(tmp_path).set_index("run").status.to_dict()
+    assert statuses == dict(a="damaged", b="damaged", c="finished")
 
 
 # ---- several phases at the same time
@@ -498,73 +589,140 @@ def test_packaged_copies_are_current():
 
 def test_two_phases_run_at_the_same_time(tmp_path):
     "Each waits for a file of the other one: run after one another they would never end."
-    pair = [
-        notebook(
-            tmp_path,
-            f"phase8_{me}",
-            'out_dir: str = "r"  # run folder',
-            OPEN.format(f"phase8_{me}"),
-            f"import time\nfrom pathlib import Path\nPath({str(tmp_path / me)!r}).touch()\nt = time.monotonic()\n"
-            f"while not Path({str(tmp_path / other)!r}).exists():\n    assert time.monotonic() - t < 60\n    time.sleep(.05)",
-            "run.close();",
-        )
-        for me, other in (("a", "b"), ("b", "a"))
-    ]
+    pair = []
+    for name, other in (("a", "b"), ("b", "a")):
+        waiting = f"""import time
+from pathlib import Path
+Path({str(tmp_path / name)!r}).touch()
+start = time.monotonic()
+while not Path({str(tmp_path / other)!r}).exists():
+    assert time.monotonic() - start < 60
+    time.sleep(.05)"""
+        parameters = 'out_dir: str = "r"  # run folder'
+        phase = f"phase8_{name}"
+        pair.append(notebook(tmp_path, phase, parameters, opening(phase), waiting, "run.close();"))
     results = run_phases(pair, tmp_path / "out", progress=False, n_jobs=2)
-    assert [(r.phase, r.status) for r in results] == [
-        ("phase8_a", "finished"),
-        ("phase8_b", "finished"),
-    ]
+    outcomes = [(result.phase, result.status) for result in results]
+    assert outcomes == [("phase8_a", "finished"), ("phase8_b", "finished")]
 
 
 def test_after_a_failure_no_further_phase_is_started(tmp_path):
-    make = lambda name, body: notebook(
-        tmp_path,
-        f"phase8_{name}",
-        'out_dir: str = "r"  # run folder',
-        OPEN.format(f"phase8_{name}"),
-        body,
-        "run.close();",
+    phases = []
+    bodies = dict(
+        slow="import time; time.sleep(6)", wrong='raise ValueError("seven")', never="pass"
     )
-    nbs = [
-        make("slow", "import time; time.sleep(6)"),
-        make("wrong", 'raise ValueError("seven")'),
-        make("never", "pass"),
-    ]
-    with pytest.raises(PhaseError, match="phase8_wrong failed: .*ValueError: seven"):
-        run_phases(nbs, tmp_path / "out", progress=False, n_jobs=2)
+    for name, body in bodies.items():
+        parameters = 'out_dir: str = "r"  # run folder'
+        phase = f"phase8_{name}"
+        phases.append(notebook(tmp_path, phase, parameters, opening(phase), body, "run.close();"))
+    with pytest.raises(PhaseError, match=r"phase8_wrong failed: .*ValueError: seven"):
+        run_phases(phases, tmp_path / "out", progress=False, n_jobs=2)
     assert run_manifest(tmp_path / "out" / "phase8_slow")["status"] == "finished"
     assert not (tmp_path / "out" / "phase8_never").exists()
 
 
 def test_interrupt_ends_all_that_run(tmp_path):
     "A SIGINT to the command alone, not to its group, as a job scheduler sends it."
+    phases = []
     for name in "ab":
-        notebook(
-            tmp_path,
-            f"phase8_{name}",
-            'out_dir: str = "r"  # run folder',
-            OPEN.format(f"phase8_{name}"),
-            f'open({str(tmp_path / name)!r}, "w").close()\nimport time; time.sleep(300)',
-        )
-    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    code = (
-        heard
-        + f"from musicgen_emotion.lab.plans import run_phases; run_phases([{str(tmp_path / 'phase8_a.ipynb')!r}, {str(tmp_path / 'phase8_b.ipynb')!r}], {str(tmp_path / 'out')!r}, n_jobs=2)"
-    )
-    p = subprocess.Popen(
-        [sys.executable, "-c", code],
+        body = f'open({str(tmp_path / name)!r}, "w").close()\nimport time; time.sleep(300)'
+        parameters = 'out_dir: str = "r"  # run folder'
+        phase = f"phase8_{name}"
+        phases.append(str(notebook(tmp_path, phase, parameters, opening(phase), body)))
+    code = f"""
+from musicgen_emotion.lab.plans import run_phases
+run_phases({phases!r}, {str(tmp_path / "out")!r}, n_jobs=2)
+"""
+    runner = subprocess.Popen(
+        [sys.executable, "-c", LISTEN + code],
         env=ENV,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
-    t = time.monotonic()
-    while not ((tmp_path / "a").exists() and (tmp_path / "b").exists()):
-        assert p.poll() is None and time.monotonic() - t < 60
-        time.sleep(0.1)
-    p.send_signal(signal.SIGINT)
-    assert p.wait(30) != 0
-    assert [run_manifest(tmp_path / "out" / f"phase8_{n}")["status"] for n in "ab"] == [
-        "interrupted"
-    ] * 2
+    wait_until(lambda: (tmp_path / "a").exists() and (tmp_path / "b").exists())
+    assert runner.poll() is None
+    runner.send_signal(signal.SIGINT)
+    assert runner.wait(30) != 0
+    for name in "ab":
+        manifest = run_manifest(tmp_path / "out" / f"phase8_{name}")
+        assert manifest["status"] == "interrupted"
+
+
+# ---- the phases of the project, in the checkout and in a wheel
+
+
+def test_names():
+    with pytest.raises(ValueError, match="phase 'fase0' is not known"):
+        find_phase("fase0")
+    with pytest.raises(ValueError, match="phase '' is not known"):
+        find_phase("")
+    assert list_phases()
+    for name, path in list_phases().items():
+        assert find_phase(name) == path
+
+
+def test_a_checkout_uses_its_own_files():
+    assert supplied_folder("phases") == ROOT / "nbs/phases"
+    assert supplied_folder("params") == ROOT / "params"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    "Folder with the content of a wheel that was built from a copy of the checkout."
+    folder = tmp_path_factory.mktemp("wheel")
+    checkout = folder / "checkout"
+    tracked = ["setup.py", "settings.ini", "MANIFEST.in", "README.md", "LICENSE"]
+    for name in ("musicgen_emotion", "params", "nbs/phases"):
+        ignore = shutil.ignore_patterns("__pycache__", "*.safetensors")
+        shutil.copytree(ROOT / name, checkout / name, ignore=ignore)
+    for name in tracked:
+        shutil.copy(ROOT / name, checkout / name)
+    build = "-m pip wheel -q --no-deps --no-build-isolation --disable-pip-version-check -w"
+    subprocess.run(
+        [sys.executable, *build.split(), str(folder), str(checkout)],
+        check=True,
+        capture_output=True,
+        timeout=600,
+    )
+    [file] = folder.glob("*.whl")
+    with zipfile.ZipFile(file) as archive:
+        archive.extractall(folder / "content")
+    return folder / "content"
+
+
+def test_wheel_holds_phases_without_outputs_and_parameter_files(wheel):
+    assets = wheel / "musicgen_emotion/assets"
+    names = [path.name for path in sorted((assets / "phases").iterdir())]
+    assert names == [path.name for path in list_phases().values()]
+    for name, path in list_phases().items():
+        copy = nbformat.read(assets / "phases" / f"{name}.ipynb", 4)
+        assert not any(cell.get("outputs") for cell in copy.cells)
+        sources = [cell.source for cell in copy.cells]
+        assert sources == [cell.source for cell in nbformat.read(path, 4).cells]
+    for path in sorted((ROOT / "params").glob("*.yaml")):
+        assert (assets / "params" / path.name).read_text() == path.read_text()
+
+
+def test_wheel_lists_its_phases_from_an_empty_folder(wheel, tmp_path):
+    code = """
+import musicgen_emotion
+from importlib.metadata import distribution
+from musicgen_emotion.lab.parameters import resolve_parameters
+from musicgen_emotion.lab.phase_files import list_phases
+print(musicgen_emotion.__file__, len(resolve_parameters(list(list_phases()), ["small"])))
+[entry] = [e for e in distribution("musicgen-emotion").entry_points if e.name == "musicgen-emotion"]
+entry.load()(["run"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(wheel)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    first, *lines = done.stdout.splitlines()
+    assert first == f"{wheel / 'musicgen_emotion/__init__.py'} {len(list_phases())}"
+    assert [line for line in lines if not line.startswith(" ")] == list(list_phases())
+    assert list(tmp_path.iterdir()) == []
