@@ -14,14 +14,16 @@ from .clips import (
     token_counts,
     zarr_format,
 )
-from .extractor import ActivationExtractor
+from .extractor import ActivationExtractor, PassRecorder, RecordedBatch
 from .generation import Generation, generate, rounding_gap, save_audio, save_clips
-from .hooks import edited_output, hooked
+from .hooks import count_hooks, edited_output, hooked
 from .positions import (
+    TEXT_KINDS,
+    Positions,
     delay_ids,
+    first_position,
     position_seconds,
     time_windows,
-    trim,
     trim_special,
     undelay_ids,
     window_positions,
@@ -64,19 +66,25 @@ __all__ = [
     "CLIP_COLUMNS",
     "POOLS",
     "REPLAY_TOLERANCE",
+    "TEXT_KINDS",
     "ActivationExtractor",
     "ClipStore",
     "DamagedStore",
     "Embeddings",
     "Generation",
+    "PassRecorder",
+    "Positions",
+    "RecordedBatch",
     "TextEncoder",
     "TraceReport",
     "activation_dims",
     "check_one_length",
     "clip_id",
+    "count_hooks",
     "delay_ids",
     "edited_output",
     "export_t5_embeddings",
+    "first_position",
     "frame_counts",
     "generate",
     "generate_clips",
@@ -108,7 +116,6 @@ __all__ = [
     "token_counts",
     "token_nll",
     "trace",
-    "trim",
     "trim_special",
     "undelay_ids",
     "window_positions",
