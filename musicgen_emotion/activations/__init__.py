@@ -18,7 +18,6 @@ from .generation import Generation, generate, rounding_gap, save_audio, save_cli
 from .hooks import count_hooks, edited_output, hooked
 from .positions import (
     TEXT_KINDS,
-    Positions,
     delay_ids,
     first_position,
     position_seconds,
@@ -71,7 +70,6 @@ __all__ = [
     "Generation",
     "PassRecorder",
     "Pool",
-    "Positions",
     "RecordedBatch",
     "ReplayRequest",
     "TextEncoder",

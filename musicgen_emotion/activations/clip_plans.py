@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -79,7 +79,7 @@ def plan_clips(
             f"{doubled.sum()} clips are asked for twice and made once, e.g. {example!r}",
             stacklevel=2,
         )
-    return plan[~doubled].reset_index(drop=True)
+    return plan.loc[~doubled].reset_index(drop=True)
 
 
 # %% ../../nbs/api/50_activations/07_clip_plans.ipynb #cell011
@@ -101,15 +101,19 @@ def generate_clips(
 
     model = as_model(model)
     store = store if isinstance(store, ClipStore) else ClipStore(store)
-    settings = dict(duration_s=duration_s, guidance=guidance, temperature=temperature, top_k=top_k)
+    settings: dict[str, Any] = dict(
+        duration_s=duration_s, guidance=guidance, temperature=temperature, top_k=top_k
+    )
     plan = plan_clips(model, prompts, seeds, independent=independent, **settings)
     batch_size = int(check_positive("batch_size", batch_size))
-    bar_options = dict(total=len(plan), desc="clips", unit="clip", disable=not progress)
+    bar_options: dict[str, Any] = dict(
+        total=len(plan), desc="clips", unit="clip", disable=not progress
+    )
     with store.writing(), tqdm(**bar_options) as bar:
         stored = set(store.table.clip_id)
         for first in range(0, len(plan), batch_size):
-            batch = plan[first : first + batch_size]
-            missing = batch[~batch.clip_id.isin(stored)]
+            batch = plan.iloc[first : first + batch_size]
+            missing = batch.loc[~batch.clip_id.isin(stored)]
             if len(missing):
                 made = generate(
                     model,
@@ -119,6 +123,7 @@ def generate_clips(
                     progress=False,
                     **settings,
                 )
+                assert made.audio is not None  # generate decodes the tokens
                 store.add(missing, list(made.tokens), list(made.audio), made.sample_rate)
             bar.update(len(batch))
         if shard_files(store):

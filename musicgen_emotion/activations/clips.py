@@ -236,7 +236,7 @@ class ClipStore:
         self._must_be_owned("compact")
         table = self.table
         if clips is not None:
-            table = table[table.clip_id.isin(set(clips))].reset_index(drop=True)
+            table = table.loc[table.clip_id.isin(set(clips))].reset_index(drop=True)
         codes = self.codes(table.clip_id)
         stage = self.path / ".stage"
         try:
@@ -380,9 +380,11 @@ def _in_order(table) -> pd.DataFrame:
     "Columns and rows in an order that does not depend on the history of the store; text as text."
     others = sorted(set(table.columns) - set(CLIP_COLUMNS))
     table = table.reindex(columns=[*CLIP_COLUMNS, *others])
-    text = [name for name in table if str(table[name].dtype) in ("object", "str", "string")]
-    table = table.astype(dict.fromkeys(text, "string"))
-    return table.sort_values(_SORTED_BY, kind="stable").reset_index(drop=True)
+    for name in table:
+        if str(table[name].dtype) in ("object", "str", "string"):
+            table[name] = table[name].astype("string")
+    table = table.sort_values(_SORTED_BY, kind="stable")
+    return table.reset_index(drop=True)
 
 
 # %% ../../nbs/api/50_activations/06_clips.ipynb #cell014

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -178,7 +178,8 @@ class ActivationExtractor:
         width = "d_text" if kind == "text" else "d_model"
         dims = ["branch", "clip", width]
         n_branches = array.shape[-3]
-        coords = dict(branch=list(batch.branches)[:n_branches], clip=batch.clips)
+        branches = list(batch.branches)[:n_branches]
+        coords: dict[str, Any] = dict(branch=branches, clip=batch.clips)
         if self.pool is None:
             dims = [time, *dims]
             coords[time] = np.arange(len(array))
@@ -238,7 +239,7 @@ class RecordedBatch:
         self,
         site: str,  # name
         n_special: int,  # positions at either end that a pooled array leaves out
-        pool: Literal["mean"] | Callable | None,  # as in `ActivationExtractor`
+        pool: str | Callable | None,  # as in `ActivationExtractor`
     ) -> torch.Tensor:  # (timestep, branch, clip, width); (branch, clip, width) when pooled
         "All passes of a site as one array."
         is_text = site in self.text
@@ -251,12 +252,12 @@ class RecordedBatch:
         array = by_branch.permute(2, 0, 1, 3)
         if pool is None:
             return array
-        if is_text and pool == "mean":
+        if is_text and pool == "mean" and self.text_mask is not None:
             n_tokens = self.text_mask.sum(1).clamp(min=1)
             return array.sum(0) / n_tokens[:, None]
         if not is_text and len(array) > 2 * n_special:
             array = array[n_special : len(array) - n_special]
-        return array.mean(0) if pool == "mean" else torch.as_tensor(pool(array))
+        return torch.as_tensor(pool(array)) if callable(pool) else array.mean(0)
 
 
 class PassRecorder:
@@ -265,7 +266,7 @@ class PassRecorder:
     def __init__(
         self,
         n_special: int,  # positions at either end that a pooled array leaves out
-        pool: Literal["mean"] | Callable | None,  # as in `ActivationExtractor`
+        pool: str | Callable | None,  # as in `ActivationExtractor`
     ):
         self.n_special = n_special
         self.pool = pool
@@ -309,15 +310,12 @@ class PassRecorder:
         "Called at the beginning of every decoder pass, before the other sites."
         if now.restart and (self.current is None or self.last_position > 0):
             self._begin(now)
-        elif now.restart:
-            self.current.passes = {}
-        elif self.current is None:
-            raise RuntimeError(
-                f"recording began at position {now.position}; start it before the run"
-            )
+        batch = self._recording(now)
+        if now.restart:
+            batch.passes = {}  # of two passes at position 0, the last one counts
         self.last_position = now.position + now.length - 1
-        if now.branches == ("null",) and self.current.branches == ("cond",):
-            self.current.branches = ("cond", "null")  # branches that run in separate passes
+        if now.branches == ("null",) and batch.branches == ("cond",):
+            batch.branches = ("cond", "null")  # the branches run in separate passes
 
     def __call__(
         self,
@@ -327,13 +325,23 @@ class PassRecorder:
         "Keep a copy of one activation."
         kept = activation.detach().float().cpu().clone()
         site = now.site
+        assert site is not None  # `hooked` sets it before every call
         if site.kind not in TEXT_KINDS:
-            by_branches = self.current.passes.setdefault(site.name, {})
+            batch = self._recording(now)
+            by_branches = batch.passes.setdefault(site.name, {})
             by_branches.setdefault(now.branches, []).append(kept)
         elif now.branches != ("null",):
             self._waiting_text[site.name] = kept * _text_rows_mask(now, len(kept))
 
-    def _begin(self, now):
+    def _recording(self, now) -> RecordedBatch:
+        "The current batch; raises RuntimeError when its first pass was not seen."
+        if self.current is None:
+            raise RuntimeError(
+                f"recording began at position {now.position}; start it before the run"
+            )
+        return self.current
+
+    def _begin(self, now) -> None:
         "Start a batch; clips that nobody named get the next free numbers."
         self.finish()
         clips = self._next_clips

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,13 +15,9 @@ from ..lab.checks import check_positive
 from ..models.model import MusicModel
 from ..models.shapes import ModelConfig, delay_tokens, frame_logits
 
-if TYPE_CHECKING:
-    import xarray as xr
-
 # %% auto #0
 __all__ = [
     "TEXT_KINDS",
-    "Positions",
     "delay_ids",
     "first_position",
     "position_seconds",
@@ -43,9 +39,9 @@ def delay_ids(
     ValueError for tokens that are not of this model.
     """
     fed = delay_tokens(tokens, config)
-    last_frame = torch.as_tensor(np.asarray(tokens)).long()[..., -1]  # (clip, codebook)
+    last_frame = torch.as_tensor(np.asarray(tokens))[..., -1]  # (clip, codebook)
     ends_last = torch.tensor(config.delays) == config.n_special
-    last_column = torch.where(ends_last, last_frame, config.vocab_size)
+    last_column = torch.where(ends_last, last_frame.long(), config.vocab_size)
     return torch.cat([fed, last_column[..., None]], -1)
 
 
@@ -66,14 +62,13 @@ def undelay_ids(
 
 # %% ../../nbs/api/50_activations/01_positions.ipynb #cell011
 TEXT_KINDS = ("text", "text_proj")  # kinds of sites that have tokens instead of timesteps
-Positions = TypeVar("Positions", "xr.DataArray", "xr.Dataset", np.ndarray, torch.Tensor, dict)
 
 
 def trim_special(
-    acts: Positions,  # activations over all positions, or a dict of them by site
+    acts: Any,  # xarray, numpy or torch array over all positions, or a dict of them by site
     n_special: int | ModelConfig | MusicModel | None = None,  # None: the array's own attribute
     axis: int = -2,  # axis of the positions; a labelled array uses its dimension `timestep`
-) -> Positions:  # the same without the first and the last `n_special` positions
+) -> Any:  # the same without the first and the last `n_special` positions
     """Cut the positions whose input or output holds special tokens.
 
     A labelled array without timesteps is returned as it is. Raises ValueError when nothing would

@@ -57,10 +57,12 @@ class ReplayRequest:
         n_frames: int | None = None,  # cut them to this length; None keeps it
     ) -> ReplayRequest:  # the same request for these clips
         "A part of the request."
+        tokens = self.tokens[rows]
         prompts = self.prompts
         if prompts is not None:
-            prompts = [prompts[i] for i in np.arange(len(prompts))[rows]]
-        return replace(self, tokens=self.tokens[rows][..., :n_frames], prompts=prompts)
+            kept = np.arange(len(prompts))[rows]
+            prompts = [prompts[i] for i in kept]
+        return replace(self, tokens=tokens[..., :n_frames], prompts=prompts)
 
 
 def replay_request(
@@ -158,7 +160,9 @@ def _pooled(activation, windows, pool) -> torch.Tensor:
     if windows is None:
         return activation.float().cpu()
     means = [activation[:, window].float().mean(1) for window in windows]
-    return (means[0] if isinstance(pool, str) else torch.stack(means, 1)).cpu()
+    if isinstance(pool, str):
+        return means[0].cpu()
+    return torch.stack(means, 1).cpu()
 
 
 # %% ../../nbs/api/50_activations/08_replay_blocks.ipynb #cell014
@@ -233,9 +237,12 @@ def _text_activation(site, state, text, pool) -> torch.Tensor:
     vectors = text.states if site == "text" else state.states[: len(text)]
     vectors = vectors.float()
     if pool is not None:
-        n_tokens = text.mask.sum(1, keepdim=True).clamp(min=1)
-        return (vectors.sum(1) / n_tokens).cpu()
-    padding = (text.mask == 0)[..., None] & text.mask.any()  # the null text is all zeros, not NaN
+        n_tokens = text.mask.sum(1, keepdim=True)
+        mean = vectors.sum(1) / n_tokens.clamp(min=1)
+        return mean.cpu()
+    if not text.mask.any():
+        return vectors.cpu()  # the null text is zeros, not NaN
+    padding = (text.mask == 0)[..., None]  # (row, token, 1)
     return vectors.masked_fill(padding, torch.nan).cpu()
 
 

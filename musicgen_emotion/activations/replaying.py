@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -72,7 +72,8 @@ def _labelled(model, request, acts, n_frames) -> xr.Dataset:
     "Arrays by site with their coordinates."
     import xarray as xr
 
-    coords = dict(clip=np.arange(len(request.tokens)), branch=request.branches)
+    clips = np.arange(len(request.tokens))
+    coords: dict[str, Any] = dict(clip=clips, branch=request.branches)
     if request.prompts is not None:
         coords["prompt"] = ("clip", request.prompts)
     variables = {}
@@ -187,10 +188,12 @@ def token_nll(
 
 def _nll(model, tokens, text) -> np.ndarray:
     "(clip, codebook, frame) nats of one branch."
+    ids = delay_tokens(tokens, model.config)
     state = model.begin(text, null=False, cache=False)
-    logits = model.step(state, delay_tokens(tokens, model.config), logits="all").float()
+    logits = model.step(state, ids, logits="all").float()
     by_frame = frame_logits(logits, model.config, tokens.shape[-1])
-    targets = torch.as_tensor(tokens).long().to(logits.device)
+    targets = torch.as_tensor(tokens).long()
+    targets = targets.to(logits.device)
     entries_second = by_frame.permute(0, 3, 1, 2)  # (clip, entry, codebook, frame)
     nats = torch.nn.functional.cross_entropy(entries_second, targets, reduction="none")
     return nats.cpu().numpy()

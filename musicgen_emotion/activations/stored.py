@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -160,7 +160,7 @@ class _ReplayWriter:
             _check_space(self.out, n_bytes)
         n_clips = len(self.request.tokens)
         first_clip = min((n_done or 0) * self.block, n_clips)
-        bar_options = dict(desc="replay", unit="clip", disable=not progress)
+        bar_options: dict[str, Any] = dict(desc="replay", unit="clip", disable=not progress)
         with _advised(self.out), tqdm(total=n_clips, initial=first_clip, **bar_options) as bar:
             if n_done is None:
                 self._create_groups()
@@ -244,13 +244,14 @@ class _ReplayWriter:
     def _coordinates(self, dims) -> dict:
         "Clip ids, branches, labels of the clips, prompts and times."
         table = self.table
-        coords = dict(
+        coords: dict[str, Any] = dict(
             clip=table.clip_id.to_numpy(dtype="U16"),
             branch=np.array(self.request.branches),
         )
         for name in ("emotion", "word", "split"):
-            if name in table and table[name].notna().any():
-                coords[name] = ("clip", table[name].fillna("").to_numpy(dtype=str))
+            if name in table and table[name].notna().to_numpy().any():
+                labels = table[name].fillna("")
+                coords[name] = ("clip", labels.to_numpy(dtype=str))
         if self.request.prompts is not None:
             coords["prompt"] = ("clip", np.array(self.request.prompts, dtype=str))
         if "timestep" in dims or "window" in dims:

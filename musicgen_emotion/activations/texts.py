@@ -108,11 +108,14 @@ def pool_tokens(
     if not has_tokens.all():
         raise ValueError(f"prompt {int(np.argmin(has_tokens))} has no token")
     if pool == "last":
-        last = mask.shape[1] - 1 - mask[:, ::-1].argmax(1)  # (prompt,) index of the last token
+        from_end = mask[:, ::-1].argmax(1)  # (prompt,) padding after the last token
+        last = mask.shape[1] - 1 - from_end
         return states[np.arange(len(mask)), last]
+    is_token = mask[..., None]  # (prompt, token, 1)
     if pool == "max":
-        return np.where(mask[..., None], states, -np.inf).max(1)
-    return np.where(mask[..., None], states, 0).sum(1) / mask.sum(1, keepdims=True)
+        return np.where(is_token, states, -np.inf).max(1)
+    total = np.where(is_token, states, 0).sum(1)
+    return total / mask.sum(1, keepdims=True)
 
 
 # %% ../../nbs/api/50_activations/11_texts.ipynb #cell014
@@ -370,13 +373,12 @@ def load_embeddings(
     vectors = _load_array(vectors_file)
     metadata_file = folder / "metadata.json"
     metadata = read_json(metadata_file) if metadata_file.exists() else {}
-    if labels is None:
-        labels = folder / "labels.npy"
-    if isinstance(labels, (str, Path)):
-        labels = _load_array(labels)
+    given = folder / "labels.npy" if labels is None else labels
+    if isinstance(given, (str, Path)):
+        given = _load_array(given)
     prompts = metadata.pop("prompts", None) or _prompts_beside(folder, len(vectors))
     try:
-        return Embeddings(vectors, labels, prompts, metadata)
+        return Embeddings(vectors, given, prompts, metadata)
     except ValueError as error:
         raise ValueError(f"{vectors_file}: {error}") from error
 

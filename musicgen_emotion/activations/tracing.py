@@ -48,8 +48,10 @@ class TraceReport:
                 f"All {len(self.checks)} checks passed: every timestep is kept once, "
                 "and branches and layers have the right labels."
             )
-        failed = self.checks[~self.checks.passed]
-        faults = [f"{name}: {detail}." for name, detail in zip(failed.name, failed.detail)]
+        failed = self.checks.loc[~self.checks.passed]
+        faults = []
+        for check in failed.to_dict("records"):
+            faults.append(f"{check['name']}: {check['detail']}.")
         summary = f"{len(failed)} of {len(self.checks)} checks failed."
         return f"Do not trust these activations: {summary} {' '.join(faults)}"
 
@@ -184,7 +186,10 @@ def _explain(site, returned, truth) -> str | None:
 
 def _near(a, b) -> bool:
     "Equal to one part in ten thousand of the largest value."
-    return a.shape == b.shape and np.abs(a - b).max() <= 1e-4 * max(1e-9, np.abs(b).max())
+    if a.shape != b.shape:
+        return False
+    allowed = 1e-4 * max(1e-9, np.abs(b).max())
+    return bool(np.abs(a - b).max() <= allowed)
 
 
 def _sorted_rows(array) -> np.ndarray:
@@ -200,8 +205,9 @@ def _text_effect(model, prompts, tokens) -> dict[str, tuple[float, float]]:
     seen = {}
 
     def keep(activation, now):
-        branches = [activation[now.rows(branch)].float().cpu() for branch in ("cond", "null")]
-        seen.setdefault(now.site.name, []).append(branches)
+        cond, null = activation[now.rows("cond")], activation[now.rows("null")]
+        by_branch = (cond.float().cpu(), null.float().cpu())
+        seen.setdefault(now.site.name, []).append(by_branch)
 
     decoder_sites = [site for site in model.sites if model.site(site).kind not in TEXT_KINDS]
     with hooked(model, dict.fromkeys(decoder_sites, keep)):
@@ -226,11 +232,12 @@ def _guidance_match(model, prompt, seed, tokens, guidance=3.0) -> float:
     noise = ClipNoise([seed], (config.n_codebooks, config.vocab_size))
     hits = []
     for position in range(ids.shape[-1]):
-        picked = pick_tokens(guided[:, :, position], noise())[0]
+        picked = pick_tokens(guided[:, :, position], noise())[0]  # (codebook,)
         for codebook, delay in enumerate(config.delays):
             frame = position - delay
             if 0 <= frame < tokens.shape[2]:
-                hits.append(int(picked[codebook]) == int(tokens[0, codebook, frame]))
+                sampled = int(tokens[0, codebook, frame])
+                hits.append(int(picked[codebook]) == sampled)
     return float(np.mean(hits))
 
 
@@ -264,10 +271,8 @@ def _pass_checks(runs, n_positions) -> list[tuple[str, bool, str]]:
     run = runs[0]
     now = run.now
     faults = list(dict.fromkeys(_faults(runs[0]) + _faults(runs[1])))
-    in_time = [fault for fault in faults if "timesteps" in fault]
-    in_time += [fault for fault in faults if "axes" in fault]
-    in_branch = [fault for fault in faults if "branches" in fault]
-    in_branch += [fault for fault in faults if "swapped" in fault]
+    in_time = _with_word(faults, "timesteps") + _with_word(faults, "axes")
+    in_branch = _with_word(faults, "branches") + _with_word(faults, "swapped")
     in_layer = [fault for fault in faults if fault not in in_time + in_branch]
     first_site = next(iter(run.returned.values()))
     moves = len(first_site) > 1 and float(np.abs(np.diff(first_site, axis=0)).max()) > 0
@@ -284,6 +289,10 @@ def _pass_checks(runs, n_positions) -> list[tuple[str, bool, str]]:
         ("right layer", not in_layer, _several(in_layer) or layers),
         ("changes over time", moves, "differs from step to step" if moves else unmoved),
     ]
+
+
+def _with_word(faults, word) -> list[str]:
+    return [fault for fault in faults if word in fault]
 
 
 def _text_checks(table, guidance_match) -> list[tuple[str, bool, str]]:
@@ -309,5 +318,7 @@ def _text_checks(table, guidance_match) -> list[tuple[str, bool, str]]:
 
 def _several(faults) -> str:
     "The first three faults and how many more there are."
-    rest = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
-    return "; ".join(faults[:3]) + rest
+    shown = "; ".join(faults[:3])
+    if len(faults) <= 3:
+        return shown
+    return f"{shown}; and {len(faults) - 3} more"
