@@ -13,6 +13,7 @@ from .attention import (
     word_attention,
 )
 from .comparisons import differing_dimensions, pair_baselines, time_course
+from .earlier import FLOOR, ActivationComparison, compare_activations
 from .folds import Folds, check_classes, deal_groups, grouped_folds, leave_word_out
 from .linear import (
     LAMBDAS,
@@ -39,6 +40,8 @@ from .readout import compare_probes, encodes, majority_baseline, mask_words, pro
 from .regression import probe_regression
 from .similarity import (
     GEOMETRIES,
+    NOT_ROWS,
+    WIDTHS,
     WithinBetween,
     centroid_cosines,
     centroid_curve,
@@ -46,6 +49,8 @@ from .similarity import (
     cosine_similarity,
     count_units,
     labelled_states,
+    mean_state,
+    one_branch,
     pair_mask,
     permutation_strata,
     state_rows,
@@ -56,8 +61,12 @@ from .similarity import (
 
 __all__ = [
     "ATTENTION_KINDS",
+    "FLOOR",
     "GEOMETRIES",
     "LAMBDAS",
+    "NOT_ROWS",
+    "WIDTHS",
+    "ActivationComparison",
     "Best",
     "Folds",
     "ProbeResult",
@@ -73,6 +82,7 @@ __all__ = [
     "circumplex_test",
     "class_codes",
     "class_weights",
+    "compare_activations",
     "compare_probes",
     "cosine_similarity",
     "count_units",
@@ -92,7 +102,9 @@ __all__ = [
     "logistic_probe",
     "majority_baseline",
     "mask_words",
+    "mean_state",
     "mlp_probe",
+    "one_branch",
     "pair_baselines",
     "pair_mask",
     "penalty_grid",
