@@ -296,7 +296,7 @@ def within_between(
     null = within_null - between_null
     tested = Tested(
         interval(within_draws - between_draws, difference, n_units),
-        permutation_p(difference, null),
+        float(permutation_p(difference, null)),
         null,
     )
     distances = np.sqrt(np.maximum(2 - (cosines + cosines.T), 0))
@@ -316,11 +316,12 @@ def _mean_cosines(cosines, allowed, codes, n_classes, weights) -> tuple[np.ndarr
     `codes` is (row,) or (draw, row), `weights` (draw, row): how often a row was drawn.
     """
     masked = cosines * allowed
-    same_sum = same_pairs = 0.0
+    same_sums, same_pair_counts = [], []
     for code in range(n_classes):
         member = weights * (codes == code)  # (draw, row)
-        same_sum = same_sum + ((member @ masked) * member).sum(1)
-        same_pairs = same_pairs + ((member @ allowed) * member).sum(1)
+        same_sums.append(((member @ masked) * member).sum(1))
+        same_pair_counts.append(((member @ allowed) * member).sum(1))
+    same_sum, same_pairs = sum(same_sums), sum(same_pair_counts)
     all_sum = ((weights @ masked) * weights).sum(1)
     all_pairs = ((weights @ allowed) * weights).sum(1)
     with np.errstate(invalid="ignore", divide="ignore"):
