@@ -1,11 +1,11 @@
-"""Clips depend on their seed and prompt alone; bad arguments are refused; sound files are written whole."""
+"""Clips depend on seed and prompt alone; bad arguments fail; sound files are written whole."""
 
 import numpy as np
 import pytest
 import soundfile as sf
 
 from musicgen_emotion.activations.generation import generate, save_audio, save_clips
-from musicgen_emotion.activations.hooks import _n_hooks
+from musicgen_emotion.activations.hooks import count_hooks
 
 PROMPTS = [
     "a happy song with piano",
@@ -64,9 +64,8 @@ def test_seed_prompt_and_settings_matter(both_tiny):
 
 def test_a_longer_clip_begins_like_a_shorter_one(both_tiny):
     short, long = (generate(both_tiny, PROMPTS[:2], 1, d, audio=False).tokens for d in (0.2, 0.4))
-    settled = (
-        10 - (4 - 2)
-    )  # a later codebook's last frames are drawn when the first codebook of the shorter clip is over
+    # the last frames of later codebooks are drawn when the first codebook of the short clip is over
+    settled = 10 - (4 - 2)
     np.testing.assert_array_equal(long[..., :settled], short[..., :settled])
 
 
@@ -112,7 +111,7 @@ def test_wrong_arguments(both_tiny, kwargs, error, match):
 def test_hooks_are_gone_after_a_failure(both_tiny):
     with pytest.raises(ZeroDivisionError):
         generate(both_tiny, PROMPTS[:1], 1, 0.1, hooks={"layer_0": lambda x, now: 1 / 0})
-    assert _n_hooks(both_tiny) == 0
+    assert count_hooks(both_tiny) == 0
 
 
 def test_odd_prompts_make_finite_sound(both_tiny):
@@ -137,7 +136,7 @@ def test_sound_files(both_tiny, tmp_path):
     for bad in (np.array([np.nan]), np.zeros(0), np.zeros((3, 10)), np.zeros((1, 2, 3))):
         with pytest.raises(ValueError):
             save_audio(tmp_path / "bad.wav", bad, 8000)
-    with pytest.raises(ValueError, match=".flac, .wav"):
+    with pytest.raises(ValueError, match=r"\.flac, \.wav"):
         save_audio(tmp_path / "a.mp3", wave, 8000)
     assert len(list(tmp_path.iterdir())) == 4
     made = generate(both_tiny, PROMPTS[:2], 1, 0.1)

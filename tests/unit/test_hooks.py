@@ -1,12 +1,11 @@
-"""Hooks leave nothing behind and change nothing; the extractor keeps every position; trace finds planted faults."""
+"""Hooks leave nothing behind; the extractor keeps every position; trace finds planted faults."""
 
 import numpy as np
 import pytest
 import torch
 
-from musicgen_emotion.activations.extractor import ActivationExtractor, _Recorder
-from musicgen_emotion.activations.hooks import _n_hooks as n_hooks
-from musicgen_emotion.activations.hooks import hooked
+from musicgen_emotion.activations.extractor import ActivationExtractor, PassRecorder
+from musicgen_emotion.activations.hooks import count_hooks, hooked
 from musicgen_emotion.activations.positions import trim_special
 from musicgen_emotion.activations.tracing import trace
 from musicgen_emotion.models.load import load_model
@@ -20,9 +19,11 @@ def test_nothing_stays_after_an_exception(both_tiny):
     def boom(x, now):
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError):
-        with hooked(both_tiny, {"layer_1": boom, "text": lambda x, now: None}):
-            sample_tokens(both_tiny, PROMPTS, 0, 2)
+    with (
+        pytest.raises(ZeroDivisionError),
+        hooked(both_tiny, {"layer_1": boom, "text": lambda x, now: None}),
+    ):
+        sample_tokens(both_tiny, PROMPTS, 0, 2)
     with pytest.raises(KeyError), ActivationExtractor(both_tiny, layers=[0]):
         raise KeyError("inside")
     extractor = ActivationExtractor(both_tiny, layers=[0])
@@ -31,11 +32,11 @@ def test_nothing_stays_after_an_exception(both_tiny):
         pytest.raises(ZeroDivisionError),
     ):
         extractor.generate(PROMPTS, duration_s=0.2)
-    assert n_hooks(both_tiny) == 0
+    assert count_hooks(both_tiny) == 0
     with pytest.raises(ValueError, match="nothing was recorded"):
         extractor.get_activations()
     extractor.generate(PROMPTS, duration_s=0.1)
-    assert extractor.get_activations()["layer_0"].sizes["clip"] == 2 and n_hooks(both_tiny) == 0
+    assert extractor.get_activations()["layer_0"].sizes["clip"] == 2 and count_hooks(both_tiny) == 0
 
 
 def test_reading_changes_no_token_on_nano(both_nano):
@@ -95,10 +96,10 @@ def test_every_kind_of_site_can_be_edited(both_tiny, site):
     "new", [lambda x, now: x[:1], lambda x, now: 3.0, lambda x, now: x.numpy()]
 )
 def test_wrong_replacements(both_tiny, new):
-    with pytest.raises(ValueError, match="site 'layer_1' must return None or a tensor of shape"):
-        with hooked(both_tiny, {"layer_1": new}):
-            sample_tokens(both_tiny, PROMPTS, 0, 1)
-    assert n_hooks(both_tiny) == 0
+    match = "site 'layer_1' must return None or a tensor of shape"
+    with pytest.raises(ValueError, match=match), hooked(both_tiny, {"layer_1": new}):
+        sample_tokens(both_tiny, PROMPTS, 0, 1)
+    assert count_hooks(both_tiny) == 0
 
 
 def test_wrong_extractor_arguments(both_tiny):
@@ -121,7 +122,7 @@ def test_wrong_extractor_arguments(both_tiny):
     ):
         with pytest.raises(error):
             extractor.generate(**kwargs)
-    assert n_hooks(both_tiny) == 0
+    assert count_hooks(both_tiny) == 0
 
 
 def test_batches_come_back_in_prompt_order(both_tiny):
@@ -160,7 +161,8 @@ def test_library_generate_gives_one_entry_a_position(tiny):
 
 def test_runs_of_different_length_need_a_list(both_tiny):
     extractor = ActivationExtractor(both_tiny, layers=[0])
-    extractor.generate("happy", duration_s=0.1), extractor.generate("happy", duration_s=0.2)
+    extractor.generate("happy", duration_s=0.1)
+    extractor.generate("happy", duration_s=0.2)
     with pytest.raises(ValueError, match="concatenate=False"):
         extractor.get_activations()
     assert len(extractor.get_activations(concatenate=False)["layer_0"]) == 2
@@ -206,21 +208,13 @@ class Elsewhere:
 
 
 def test_text_is_pooled_where_the_records_are(tiny):
-    rec, now = (
-        _Recorder(3, "mean"),
-        Pass(
-            tiny.site("text"),
-            0,
-            5,
-            n_clips=1,
-            text_mask=Elsewhere(torch.tensor([[1, 1, 0]])),
-            restart=True,
-        ),
-    )
-    rec(torch.arange(3.0)[None, :, None], now)
-    rec.follow(None, now)
-    rec.close()
-    assert rec.runs[0].arrays["text"].tolist() == [[[0.5]]]
+    recorder = PassRecorder(3, "mean")
+    mask = Elsewhere(torch.tensor([[1, 1, 0]]))
+    now = Pass(tiny.site("text"), 0, 5, n_clips=1, text_mask=mask, restart=True)
+    recorder(torch.arange(3.0)[None, :, None], now)
+    recorder.follow(None, now)
+    recorder.finish()
+    assert recorder.batches[0].arrays["text"].tolist() == [[[0.5]]]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -291,7 +285,7 @@ def test_trace_finds_planted_faults(both_tiny, fault, check, words):
     report = trace(both_tiny, PROMPTS[0], extractor=fault, duration_s=0.1)
     assert not report.ok and check in report.checks[~report.checks.passed].name.tolist()
     assert words in report.verdict and "Do not trust" in report.verdict
-    assert n_hooks(both_tiny) == 0
+    assert count_hooks(both_tiny) == 0
 
 
 def test_trace_passes_a_sound_extractor(both_nano):

@@ -58,7 +58,7 @@ def bert(tmp_path_factory, tiny):
 
 @pytest.mark.parametrize("pool", ["mean", "last", "max"])
 def test_padding_changes_nothing(tiny, t5, pool):
-    prompts = PROMPTS + ["sad " * 30]
+    prompts = [*PROMPTS, "sad " * 30]
     together = text_embeddings(t5, prompts, pool, progress=False)
     alone = np.concatenate([text_embeddings(t5, [p], pool) for p in prompts])
     np.testing.assert_allclose(together.values, alone, atol=1e-5)
@@ -76,7 +76,7 @@ def test_other_encoders_by_folder(bert):
 def test_unreachable_encoder(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(
-        FileNotFoundError, match="nobody/no-such-encoder.*hf download nobody/no-such-encoder"
+        FileNotFoundError, match=r"nobody/no-such-encoder.*hf download nobody/no-such-encoder"
     ):
         load_encoder("nobody/no-such-encoder")
 
@@ -139,7 +139,7 @@ def test_bad_files_are_named(tmp_path):
     for name, x, why in (
         ("nan", [[1, np.nan], [1, 2]], "NaN"),
         ("flat", [1.0, 2.0], "must be a"),
-        ("short", [[1.0, 2]], "one a row"),
+        ("short", [[1.0, 2]], "one per row"),
         ("none", np.zeros((2, 0)), "empty"),
         ("text", [["a"], ["b"]], "numbers"),
     ):
@@ -147,11 +147,11 @@ def test_bad_files_are_named(tmp_path):
         with pytest.raises(ValueError, match=f"{name}.npy.*{why}"):
             load_embeddings(tmp_path / f"{name}.npy")
     np.save(tmp_path / "pickle.npy", np.array([{}], object), allow_pickle=True)
-    with pytest.raises(ValueError, match="pickle.npy is no .npy array without pickled objects"):
+    with pytest.raises(ValueError, match=r"pickle\.npy is no \.npy array without pickled objects"):
         load_embeddings(tmp_path / "pickle.npy")
     np.save(tmp_path / "fine.npy", np.ones((2, 2)))
     (tmp_path / "cut.npy").write_bytes((tmp_path / "fine.npy").read_bytes()[:-9])
-    with pytest.raises(ValueError, match="cut.npy is no .npy"):
+    with pytest.raises(ValueError, match=r"cut\.npy is no \.npy"):
         load_embeddings(tmp_path / "cut.npy")
     pd.DataFrame(dict(mood=["sad", "calm"])).to_csv(tmp_path / "moods.csv")
     with pytest.raises(ValueError, match="needs a column emotion or label"):
@@ -165,7 +165,7 @@ def test_bad_files_are_named(tmp_path):
     ):
         with pytest.raises(ValueError, match=why):
             load_embeddings(tmp_path / "fine.npy", labels)
-    with pytest.raises(FileNotFoundError, match="absent.npy does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"absent\.npy does not exist"):
         load_embeddings(tmp_path / "absent.npy")
 
 
