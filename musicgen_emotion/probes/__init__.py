@@ -13,6 +13,7 @@ from .attention import (
     word_attention,
 )
 from .comparisons import differing_dimensions, pair_baselines, time_course
+from .earlier import FLOOR, ActivationComparison, compare_activations
 from .folds import Folds, check_classes, deal_groups, grouped_folds, leave_word_out
 from .linear import (
     LAMBDAS,
@@ -48,6 +49,8 @@ from .nonlinear import logistic_probe, mlp_probe
 from .readout import compare_probes, encodes, majority_baseline, mask_words, probe_text
 from .similarity import (
     GEOMETRIES,
+    NOT_ROWS,
+    WIDTHS,
     WithinBetween,
     centroid_cosines,
     centroid_curve,
@@ -55,6 +58,8 @@ from .similarity import (
     cosine_similarity,
     count_units,
     labelled_states,
+    mean_state,
+    one_branch,
     pair_mask,
     permutation_strata,
     state_rows,
@@ -65,8 +70,12 @@ from .similarity import (
 
 __all__ = [
     "ATTENTION_KINDS",
+    "FLOOR",
     "GEOMETRIES",
     "LAMBDAS",
+    "NOT_ROWS",
+    "WIDTHS",
+    "ActivationComparison",
     "Best",
     "Folds",
     "Gram",
@@ -88,6 +97,7 @@ __all__ = [
     "circumplex_test",
     "class_codes",
     "class_weights",
+    "compare_activations",
     "compare_probes",
     "cosine_similarity",
     "count_units",
@@ -106,8 +116,10 @@ __all__ = [
     "logistic_probe",
     "majority_baseline",
     "mask_words",
+    "mean_state",
     "mlp_probe",
     "nested_predictions",
+    "one_branch",
     "pair_baselines",
     "pair_mask",
     "penalty_grid",
