@@ -56,17 +56,13 @@ def without_outputs(text):
 
 
 def requirements(key):
-    "Requirements of one line of settings.ini, with the Python versions that they are for."
-    found = []
-    for requirement in settings.get(key, "").split():
-        if requirement.startswith("smalldocs"):  # the site preview needs Python 3.11
-            found.append(f"{requirement}; python_version >= '3.11'")
-        elif requirement.startswith("zarr"):  # so does zarr 3; zarr 2.18 has the same format
-            found.append(f"{requirement}; python_version >= '3.11'")
-            found.append("zarr>=2.18,<3; python_version < '3.11'")
-        else:
-            found.append(requirement)
-    return found
+    "Requirements of one line of settings.ini."
+    return settings.get(key, "").split()
+
+
+EXTRAS = ("dev", "nano", "sound", "studies")
+extras = {name: requirements(f"{name}_requirements") for name in EXTRAS}
+extras["all"] = sorted({*extras["sound"], *extras["studies"]})
 
 
 setup(
@@ -80,14 +76,14 @@ setup(
     python_requires=f">={settings['min_python']}",
     packages=find_packages(include=["musicgen_emotion*"]),
     include_package_data=True,
-    package_data={"musicgen_emotion": ["assets/**/*", "assets/*"]},
+    package_data={"musicgen_emotion": ["py.typed", "assets/**/*", "assets/*"]},
     cmdclass={"build_py": BuildWithPhases},
     install_requires=requirements("requirements"),
-    extras_require={
-        "dev": requirements("dev_requirements"),
-        "nano": requirements("nano_requirements"),
+    extras_require=extras,
+    entry_points={
+        "console_scripts": requirements("console_scripts"),
+        "nbdev": ["musicgen_emotion=musicgen_emotion._modidx:d"],
     },
-    entry_points={"console_scripts": requirements("console_scripts")},
     zip_safe=False,
     long_description=(ROOT / "README.md").read_text(encoding="utf8"),
     long_description_content_type="text/markdown",

@@ -17,6 +17,7 @@ from .commands import (
 )
 from .readiness import (
     AUDIOCRAFT_NEEDS,
+    EXTRA_LIBRARIES,
     LIBRARIES,
     Check,
     backends_here,
@@ -24,6 +25,7 @@ from .readiness import (
     check_audiocraft,
     check_device,
     check_disk,
+    check_extra,
     check_extras,
     check_libraries,
     check_models,
@@ -44,6 +46,7 @@ from .study_commands import (
 
 __all__ = [
     "AUDIOCRAFT_NEEDS",
+    "EXTRA_LIBRARIES",
     "KNOWN_ERRORS",
     "LIBRARIES",
     "AsJson",
@@ -56,6 +59,7 @@ __all__ = [
     "check_audiocraft",
     "check_device",
     "check_disk",
+    "check_extra",
     "check_extras",
     "check_libraries",
     "check_models",

@@ -29,6 +29,7 @@ from .command import app
 # %% auto #0
 __all__ = [
     "AUDIOCRAFT_NEEDS",
+    "EXTRA_LIBRARIES",
     "LIBRARIES",
     "Check",
     "backends_here",
@@ -36,6 +37,7 @@ __all__ = [
     "check_audiocraft",
     "check_device",
     "check_disk",
+    "check_extra",
     "check_extras",
     "check_libraries",
     "check_models",
@@ -82,19 +84,17 @@ LIBRARIES = dict(  # name in Python -> name in pip
     zarr="zarr",
     scipy="scipy",
     sklearn="scikit-learn",
-    statsmodels="statsmodels",
     matplotlib="matplotlib",
-    seaborn="seaborn",
-    umap="umap-learn",
     soundfile="soundfile",
-    librosa="librosa",
-    papermill="papermill",
-    ipykernel="ipykernel",
     yaml="pyyaml",
     tqdm="tqdm",
     filelock="filelock",
     pydantic="pydantic",
     tabulate="tabulate",
+)
+EXTRA_LIBRARIES = dict(  # extra -> its libraries, by their name in Python
+    sound=("librosa",),
+    studies=("papermill", "nbclient", "nbformat", "ipykernel", "umap", "statsmodels", "librosa"),
 )
 
 
@@ -118,7 +118,7 @@ def check_libraries() -> list[Check]:  # one per missing library, or one line th
         return [
             Check(f"library {name}", False, "not installed", _install(name)) for name in missing
         ]
-    shown = ("torch", "transformers", "librosa", "zarr", "papermill")
+    shown = ("torch", "transformers", "zarr")
     versions = [f"{name} {metadata.version(name)}" for name in shown]
     return [Check("libraries", True, ", ".join(versions))]
 
@@ -301,10 +301,24 @@ def check_audiocraft() -> Check:  # one line
 def check_extras() -> list[Check]:  # optional parts
     "Parts that some jobs use and the main job does not need."
     return [
+        *(check_extra(extra) for extra in EXTRA_LIBRARIES),
         check_audiocraft(),
         _check_program("quarto", "install Quarto for `nbdev_docs`; `make site` works without it"),
         _check_program("git", "install git; without it a manifest holds no revision"),
     ]
+
+
+def check_extra(
+    extra: str,  # a key of `EXTRA_LIBRARIES`
+) -> Check:  # one line
+    "Are the libraries of an extra installed?"
+    missing = []
+    for module in EXTRA_LIBRARIES[extra]:
+        if importlib.util.find_spec(module) is None:
+            missing.append(module)
+    found = f"missing: {', '.join(missing)}" if missing else "installed"
+    fix = _install(f"'musicgen-emotion[{extra}]'")
+    return Check(f"extra {extra}", not missing, found, fix, required=False)
 
 
 def _check_program(name: str, fix: str) -> Check:
