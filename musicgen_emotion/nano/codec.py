@@ -152,10 +152,13 @@ def crops(
 ) -> torch.Tensor:  # (crop, sample) float32
     "Random crops for one training step."
     rng = np.random.default_rng((seed, step))
-    clips = rng.integers(len(waves), size=batch_size)
-    starts = rng.integers(waves.shape[1] - length, size=batch_size)
-    parts = [waves[clip, start : start + length] for clip, start in zip(clips, starts)]
-    return torch.tensor(np.stack(parts).astype(np.float32))
+    n_clips, n_samples = waves.shape
+    clips = rng.integers(n_clips, size=batch_size)
+    starts = rng.integers(n_samples - length, size=batch_size)
+    batch = np.empty((batch_size, length), np.float32)
+    for row, (clip, start) in enumerate(zip(clips, starts)):
+        batch[row] = waves[clip, start : start + length]
+    return torch.tensor(batch)
 
 
 # %% ../../nbs/api/92_nano/03_codec.ipynb #cell013
@@ -236,7 +239,9 @@ def _update_codebook(codebook, latents, nearest, decay, rng):
     sums = torch.zeros_like(codebook.embed).index_add_(0, nearest, latents)
     codebook.cluster_size.mul_(decay).add_(counts, alpha=1 - decay)
     codebook.embed_avg.mul_(decay).add_(sums, alpha=1 - decay)
-    codebook.embed.copy_(codebook.embed_avg / codebook.cluster_size.clamp_min(1e-3)[:, None])
+    size = codebook.cluster_size.clamp_min(1e-3)[:, None]
+    codebook.embed.copy_(codebook.embed_avg / size)
+
     unused = (codebook.cluster_size < 0.05).nonzero()[:, 0]
     if len(unused):
         rows = rng.integers(len(latents), size=len(unused))

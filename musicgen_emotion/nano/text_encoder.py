@@ -246,15 +246,14 @@ def _word_filter(listed):
         for phrases in values.values():
             cue_words += phrases
 
-    def is_related(word, other):
-        return word[:5] == other[:5] or other.startswith(word) or word.startswith(other)
-
     def is_allowed(word):
         is_plain = word.isalpha() and word.isascii() and len(word) > 3
         if not is_plain or word in listed:
             return False
-        if any(is_related(word, other) for other in held_out):
-            return False
+        for other in held_out:
+            same_beginning = word[:5] == other[:5]
+            if same_beginning or other.startswith(word) or word.startswith(other):
+                return False
         return not any(word.startswith(cue) for cue in cue_words)
 
     return is_allowed

@@ -165,7 +165,8 @@ def describe_table(
     waves = list(waves)
     if sr is None and not all(_is_path(wave) for wave in waves):
         raise ValueError("sr must be given in Hz with arrays; only files bring their own")
-    names = _default_names(waves) if names is None else list(names)
+    if names is None:
+        names = [str(wave) if _is_path(wave) else i for i, wave in enumerate(waves)]
     if len(names) != len(waves):
         raise ValueError(
             f"names must have one entry a clip: got {len(names)} names for {len(waves)} clips"
@@ -178,10 +179,6 @@ def describe_table(
 
 def _is_path(wave):
     return isinstance(wave, (str, Path))
-
-
-def _default_names(waves):
-    return [str(wave) if _is_path(wave) else i for i, wave in enumerate(waves)]
 
 
 def _describe_named(name, wave, sr):

@@ -222,18 +222,22 @@ def _fit_rating(model, rating, ratings, columns, levels):
     `columns`: cue -> (stimulus, column); `levels`: names of the levels of timbre and melody.
     """
     solution, r2 = _least_squares(list(columns.values()), ratings)
+
     widths = [block.shape[1] for block in columns.values()]
     parts = np.split(solution[1:], np.cumsum(widths)[:-1])
-    slopes = {cue: part for cue, part in zip(columns, parts)}
+    slopes = dict(zip(columns, parts))
 
-    numeric = {cue: float(slopes[cue][0]) for cue in _NUMERIC_CUES}
-    model.coef[rating] = dict(intercept=float(solution[0])) | numeric
+    model.coef[rating] = dict(intercept=float(solution[0]))
+    for cue in _NUMERIC_CUES:
+        model.coef[rating][cue] = float(slopes[cue][0])
     model.timbre[rating] = _deviations(levels["timbre"], slopes["timbre"])
     model.melody[rating] = _deviations(levels["melody"], slopes["melody"])
     model.r2[rating] = float(r2)
+
     for cue in columns:
         others = [block for name, block in columns.items() if name != cue]
-        lost = float(r2 - _least_squares(others, ratings)[1])
+        _, r2_without = _least_squares(others, ratings)
+        lost = float(r2 - r2_without)
         model.effects.append(dict(rating=rating, cue=cue, semipartial=lost))
 
 
@@ -242,8 +246,9 @@ def _least_squares(blocks, target):
     design = np.column_stack([np.ones(len(target)), *blocks])
     solution = np.linalg.lstsq(design, target, rcond=None)[0]
     residual = target - design @ solution
-    total = target - target.mean()
-    return solution, 1 - (residual**2).sum() / (total**2).sum()
+    deviation = target - target.mean()
+    unexplained = (residual**2).sum() / (deviation**2).sum()
+    return solution, 1 - unexplained
 
 
 def _deviations(levels, slopes):

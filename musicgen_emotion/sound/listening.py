@@ -312,11 +312,12 @@ def write_listening_test(
     test_id, ids = _opaque_ids(sounds, seed, [kind, *conditions])
     trials = make_trials(clips, ids, sounds, kind, seed)
 
+    n_per_rater = _check_n_per_rater(n_per_rater, len(trials))
     shared = dict(  # in the page and in the key
         kind=kind,
         question=question or QUESTIONS[kind],
         scales=listening_scales(scales) if kind == "rating" else [],
-        n_per_rater=_check_n_per_rater(n_per_rater, len(trials)),
+        n_per_rater=n_per_rater,
     )
     check_positive("min_listen_s", min_listen_s, zero=True)
     shortest_s = min(len(samples) / rate for samples, rate in sounds)
@@ -332,7 +333,7 @@ def write_listening_test(
             instructions=instructions,
             farewell=farewell,
             scales=shared["scales"],
-            n_per_rater=shared["n_per_rater"],
+            n_per_rater=n_per_rater,
             min_listen_s=min(min_listen_s, 0.8 * shortest_s),
             columns=ANSWER_COLUMNS,
             trials=trials,
@@ -349,7 +350,7 @@ def write_listening_test(
         test_id=test_id,
         kind=kind,
         n_trials=len(trials),
-        n_per_rater=shared["n_per_rater"],
+        n_per_rater=n_per_rater,
         n_bytes=out.stat().st_size,
     )
 
@@ -359,8 +360,10 @@ def _opaque_ids(sounds, seed, settings):
     "Id of the test from all that it contains, and ids of the clips in a random order."
     checksums = "".join(sha256_bytes(samples.tobytes()) for samples, _ in sounds)
     content = sha256_bytes(checksums + repr((seed, settings)))
-    numbers = rng(content, "listening ids").choice(2**32, len(sounds), replace=False)
-    return content[:12], [f"c{number:08x}" for number in numbers]
+    draw = rng(content, "listening ids")
+    numbers = draw.choice(2**32, len(sounds), replace=False)
+    ids = [f"c{number:08x}" for number in numbers]
+    return content[:12], ids
 
 
 def _check_n_per_rater(n_per_rater, n_trials):

@@ -56,9 +56,10 @@ def spectral_peaks(
     is_loud = (here > 0.01 * frame_top) & (here > 0.003 * frame_top.max())
     frame, offset = np.nonzero(is_maximum & is_loud)
 
-    log_below = _log_at(below, frame, offset)
-    log_here = _log_at(here, frame, offset)
-    log_above = _log_at(above, frame, offset)
+    log_below, log_here, log_above = (
+        np.log(bins[frame, offset].astype(float) + 1e-12)  # (peak,)
+        for bins in (below, here, above)
+    )
     slope = log_below - log_above
     curvature = np.minimum(log_below - 2 * log_here + log_above, -1e-9)
     shift = np.clip(0.5 * slope / curvature, -0.5, 0.5)  # in bins
@@ -67,11 +68,6 @@ def spectral_peaks(
     freq = spec.freqs[first + offset] + shift * bin_width
     amp = np.exp(log_here - 0.25 * slope * shift)
     return Peaks(frame, freq, amp, _salience(frame, freq, amp))
-
-
-def _log_at(magnitudes, frame, offset):
-    "Logarithm of the magnitudes at some places, float64."
-    return np.log(magnitudes[frame, offset].astype(float) + 1e-12)
 
 
 def _salience(frame, freq, amp):
@@ -107,10 +103,15 @@ def pitch_classes(
         return np.full(12, 1 / 12), np.zeros(12)
     midi = peaks.midi
     weight = np.sqrt(peaks.amp) / (1 + (peaks.freq / 600) ** 2)
-    mean_phase = np.angle((weight * np.exp(2j * np.pi * midi)).sum())
+
+    # the tuning is the mean position between two notes, an angle around the semitone
+    phase = np.exp(2j * np.pi * midi)
+    mean_phase = np.angle((weight * phase).sum())
     in_tune = midi - mean_phase / (2 * np.pi)
+
     note = np.round(in_tune).astype(int)
-    weight = weight * np.exp(-0.5 * ((in_tune - note) / 0.2) ** 2)
+    off_note = (in_tune - note) / 0.2
+    weight = weight * np.exp(-0.5 * off_note**2)
 
     is_bass = midi < 60
     chroma = np.bincount(note % 12, weight, 12)
@@ -150,7 +151,8 @@ def key_scores(
 
 def _all_keys(mode):
     "Profile of a mode on each of the twelve tonics, (tonic, pitch class)."
-    return np.stack([np.roll(KEY_PROFILES[mode], tonic) for tonic in range(12)])
+    profile = KEY_PROFILES[mode]
+    return np.stack([np.roll(profile, tonic) for tonic in range(12)])
 
 
 # %% ../../nbs/api/30_sound/01_pitch.ipynb #cell016

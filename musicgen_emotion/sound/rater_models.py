@@ -40,13 +40,13 @@ def mean_influence(
     "What each row contributes to the error of a mean, or of a difference of two means."
     if paired:
         return (values - values.mean()) / len(values), float(values.mean())
-    influence = np.zeros(len(values))
     is_level = side > 0
-    level_mean = values[is_level].mean()
-    baseline_mean = values[~is_level].mean()
-    influence[is_level] = (values[is_level] - level_mean) / is_level.sum()
-    influence[~is_level] = -(values[~is_level] - baseline_mean) / (~is_level).sum()
-    return influence, float(level_mean - baseline_mean)
+    of_level = values[is_level]
+    of_baseline = values[~is_level]
+    influence = np.zeros(len(values))
+    influence[is_level] = (of_level - of_level.mean()) / len(of_level)
+    influence[~is_level] = -(of_baseline - of_baseline.mean()) / len(of_baseline)
+    return influence, float(of_level.mean() - of_baseline.mean())
 
 
 def crossed_se(
@@ -158,6 +158,7 @@ class CrossedLogit:
         random_design = np.hstack([sd * block for sd, block in zip(sds, self.indicators)])
         fixed = self.predictors @ coefficients
         mode = self.mode
+        curvature = np.eye(len(mode))
         for _ in range(50):
             chance = expit(fixed + random_design @ mode)
             weighted = random_design.T * (chance * (1 - chance))
@@ -206,9 +207,10 @@ class ListeningResult:
         import pandas as pd
 
         tables = []
-        for (scale, level), components in self.variance.groupby(["scale", "level"], sort=False):
-            is_contrast = (self.effects.scale == scale) & (self.effects.level == level)
-            study = self.effects[is_contrast].iloc[0]
+        contrasts = self.variance[["scale", "level"]].drop_duplicates()
+        for scale, level in contrasts.itertuples(index=False):
+            components = _of_contrast(self.variance, scale, level)
+            study = _of_contrast(self.effects, scale, level).iloc[0]
             tracks = int(study.n_tracks if n_tracks is None else n_tracks)
             raters = int(study.n_raters if n_raters is None else n_raters)
             heard_all = study.n_per_rater >= min(tracks, study.n_tracks)
@@ -221,6 +223,10 @@ class ListeningResult:
         front = ["scale", "level", "design", "n_per_rater", "sd_rater", "sd_track", "sd_residual"]
         known = [column for column in front if column in table]
         return table[[*known, "n_raters", "n_tracks", "effect", "power", "low", "high"]]
+
+
+def _of_contrast(table, scale, level):
+    return table[(table.scale == scale) & (table.level == level)]
 
 
 def _fitted_spreads(components, design):

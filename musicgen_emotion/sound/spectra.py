@@ -80,11 +80,14 @@ def spectrum(
 
     window_samples = 2 ** round(np.log2(check_positive("window_s", window_s) * sr))
     hop_samples = max(1, round(check_positive("hop_s", hop_s) * sr))
+
     padded = np.pad(wave.astype(np.float32), window_samples // 2)
     starts_everywhere = np.lib.stride_tricks.sliding_window_view(padded, window_samples)
     frames = starts_everywhere[::hop_samples]  # (frame, sample)
-    window = get_window("hann", window_samples).astype(np.float32)
-    magnitudes = np.abs(rfft(frames * window, axis=1)) / (window.sum() / 2)
+
+    window = np.asarray(get_window("hann", window_samples), np.float32)
+    transform = np.asarray(rfft(frames * window, axis=1))
+    magnitudes = np.abs(transform) / (window.sum() / 2)
     freqs = np.fft.rfftfreq(window_samples, 1 / sr)
     return Spectrum(magnitudes, freqs, sr / hop_samples, sr)
 
@@ -184,8 +187,11 @@ def tempo_scores(
 def _autocorrelation(strength):
     "Autocorrelation of a curve at every lag in frames, 1 at lag 0."
     n_frames = len(strength)
-    power = np.abs(np.fft.rfft(strength - strength.mean(), 2 * n_frames)) ** 2
-    correlation = np.fft.irfft(power)[:n_frames] / (n_frames - np.arange(n_frames))
+    centred = strength - strength.mean()
+    transform = np.fft.rfft(centred, 2 * n_frames)
+    summed = np.fft.irfft(np.abs(transform) ** 2)[:n_frames]
+    n_terms = n_frames - np.arange(n_frames)
+    correlation = summed / n_terms
     return correlation / (correlation[0] + 1e-12)
 
 
@@ -196,12 +202,17 @@ def _comb_mean(autocorrelation, period, shift, teeth):
     """
     n_frames = len(autocorrelation)
     tooth = np.array(teeth)[:, None]  # (tooth, 1)
-    weight = (tooth * period < 0.75 * n_frames) / np.sqrt(tooth)  # (tooth, tempo)
+
+    is_inside = tooth * period < 0.75 * n_frames  # (tooth, tempo)
+    weight = is_inside / np.sqrt(tooth)
+    total_weight = weight.sum(0)
+
     lag = np.minimum((tooth - shift) * period, n_frames - 1)
     value = np.interp(lag, np.arange(n_frames), autocorrelation)
-    total = weight.sum(0)
-    mean = (weight * value).sum(0) / np.maximum(total, 1e-9)
-    return np.where(total > 0, mean, np.nan)
+    total_value = (weight * value).sum(0)
+
+    mean = total_value / np.maximum(total_weight, 1e-9)
+    return np.where(total_weight > 0, mean, np.nan)
 
 
 # %% ../../nbs/api/30_sound/00_spectra.ipynb #cell025

@@ -126,8 +126,10 @@ class _Study:
 def _mean_and_influence(values, weight):
     "Weighted mean of each study (study,), and what every cell contributes to its error."
     count = weight.sum((1, 2), keepdims=True)
-    mean = (weight * values).sum((1, 2), keepdims=True) / count
-    return mean[:, 0, 0], weight * (values - mean) / count
+    total = (weight * values).sum((1, 2), keepdims=True)
+    mean = total / count
+    influence = weight * (values - mean) / count
+    return mean[:, 0, 0], influence
 
 
 def _p_values(study, method, influence, estimate, answered):
@@ -158,8 +160,8 @@ def _check_whole(name, value, least):
 
 # %% ../../nbs/api/30_sound/08_study_size.ipynb #cell015
 def power_table(
-    n_raters: Sequence[int],  # numbers of raters
-    n_tracks: Sequence[int],  # numbers of tracks
+    n_raters: Sequence[int] | int,  # one or several numbers of raters
+    n_tracks: Sequence[int] | int,  # one or several numbers of tracks
     effect: Sequence[float] | float,  # one or several true effects
     **settings,  # passed to `listening_power`
 ) -> pd.DataFrame:  # n_raters, n_tracks, effect, power, low, high
@@ -169,7 +171,8 @@ def power_table(
     import pandas as pd
 
     rows = []
-    for points, tracks, raters in product(*map(np.atleast_1d, (effect, n_tracks, n_raters))):
+    sizes = product(np.atleast_1d(effect), np.atleast_1d(n_tracks), np.atleast_1d(n_raters))
+    for points, tracks, raters in sizes:
         size = dict(n_raters=int(raters), n_tracks=int(tracks), effect=float(points))
         power = listening_power(**size, **settings)
         rows.append(size | dict(power=power.value, low=power.low, high=power.high))

@@ -86,8 +86,10 @@ def brightness(
 
 def _flatness_db(power):
     "Geometric over arithmetic mean of power (frame, bin), in dB, averaged over frames."
-    log_geometric = np.log(power + 1e-12 * power.max()).mean(1)
-    log_ratio = log_geometric - np.log(power.mean(1))
+    floor = 1e-12 * power.max()
+    log_geometric = np.log(power + floor).mean(1)
+    log_arithmetic = np.log(power.mean(1))
+    log_ratio = log_geometric - log_arithmetic
     return float(10 / np.log(10) * log_ratio.mean())
 
 
@@ -186,5 +188,5 @@ def mfcc(
     energy = (spec.mag**2).sum(1)
     is_loud = energy >= 1e-4 * energy.max()
     log_mel = np.log(mel[is_loud] + 1e-3 * mel.mean())
-    coefficients = dct(log_mel, axis=1, norm="ortho")
+    coefficients = np.asarray(dct(log_mel, axis=1, norm="ortho"))
     return coefficients[:, 1 : n + 1].mean(0)
