@@ -524,7 +524,7 @@ def test_the_cache_follows_weights_tokenizer_and_exporter(tiny_folder, tmp_path,
 
 def test_a_large_file_is_read_once_until_it_changes(tmp_path, monkeypatch):
     monkeypatch.setenv("MGE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(backend, "_SETTLED_S", -1)
+    monkeypatch.setattr(backend, "SETTLED_S", -1)
     read, file = [], tmp_path / "weights.bin"
     monkeypatch.setattr(backend, "sha256_file", lambda f: read.append(f) or sha256_file(f))
     file.write_bytes(bytes(2**20))
@@ -535,7 +535,7 @@ def test_a_large_file_is_read_once_until_it_changes(tmp_path, monkeypatch):
     assert backend.cached_sha256(file) == sha256_file(file) != before and len(read) == 2
     (tmp_path / "cache" / "audiocraft" / "sha256.json").write_text("[")
     assert backend.cached_sha256(file) == sha256_file(file)
-    monkeypatch.setattr(backend, "_SETTLED_S", 1e9)
+    monkeypatch.setattr(backend, "SETTLED_S", 1e9)
     file.write_bytes(bytes(2**20))
     for _ in range(2):
         assert backend.cached_sha256(file) == before
@@ -1083,17 +1083,17 @@ CHILD = """
 import logging, sys
 logging.basicConfig(level=logging.INFO, format="%(name)s %(message)s")
 import transformers, torch
-from musicgen_emotion.models.audiocraft_import import import_audiocraft, _StandIn
+from musicgen_emotion.models.audiocraft_import import import_audiocraft, StandIn
 before = {m for m in ("torchaudio", "av", "spacy", "librosa", "xformers") if m in sys.modules}
 sys.modules["num2words"] = None
 for _ in range(2):
     try: import_audiocraft()
     except ImportError as e: assert "num2words" in str(e) and "install what it needs with: pip install einops" in str(e)
     else: raise AssertionError("imported without num2words")
-    assert not [m for m, x in sys.modules.items() if isinstance(x, _StandIn) or m.split(".")[0] == "audiocraft"]
+    assert not [m for m, x in sys.modules.items() if isinstance(x, StandIn) or m.split(".")[0] == "audiocraft"]
 del sys.modules["num2words"]
 lib = import_audiocraft(); import_audiocraft()
-left = [m for m, x in sys.modules.items() if isinstance(x, _StandIn) and m.split(".")[0] != "xformers"]
+left = [m for m, x in sys.modules.items() if isinstance(x, StandIn) and m.split(".")[0] != "xformers"]
 from transformers.utils import is_torchaudio_available, is_librosa_available
 import importlib.util
 assert is_torchaudio_available() == (importlib.util.find_spec("torchaudio") is not None)
