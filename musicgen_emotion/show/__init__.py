@@ -29,6 +29,7 @@ from .plots import (
     plot_null,
     plot_time,
 )
+from .reference import page_renderer
 
 __all__ = [
     "COLORS",
@@ -43,6 +44,7 @@ __all__ = [
     "draw_legend",
     "emotion_order",
     "new_axes",
+    "page_renderer",
     "plot_centroids",
     "plot_clip",
     "plot_confusion",

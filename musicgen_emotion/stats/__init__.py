@@ -1,4 +1,4 @@
-"""Estimates with intervals, permutation tests, effect sizes and trends; the unit is the prompt or the clip."""
+"""Estimates with intervals, permutation tests, effect sizes and trends."""
 
 # made by `make export` from the modules of this folder
 

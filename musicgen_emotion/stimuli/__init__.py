@@ -1,4 +1,4 @@
-"""Emotions, prompts with their controls, rated songs, captions and synthetic music with known cues."""
+"""Emotions, prompts with their controls, rated songs, captions and synthetic music."""
 
 # made by `make export` from the modules of this folder
 
