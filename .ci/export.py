@@ -1,4 +1,6 @@
-"""Write the package from its notebooks: nbdev's export, the folders' `__init__`, then ruff's format.
+"""Write the package from its notebooks: nbdev's export, each folder's `__init__`, ruff's format.
+
+A whole export also writes README.md and the import contracts.
 
 python .ci/export.py                   # everything
 python .ci/export.py models sae        # these folders only, without nbdev's index
@@ -96,6 +98,12 @@ def main(wanted):
     ruff = [sys.executable, "-m", "ruff"]
     subprocess.run([*ruff, "check", "-q", "--select", "I,RUF022", "--fix", *code], cwd=ROOT)
     subprocess.run([*ruff, "format", "-q", *places], cwd=ROOT, check=True)
+    if not wanted:
+        from contracts import contracts
+        from generated import readme
+
+        (ROOT / ".importlinter").write_text(contracts())
+        (ROOT / "README.md").write_text(readme())
 
 
 if __name__ == "__main__":

@@ -15,11 +15,27 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def readme():
-    "Text of README.md: the markdown of nbs/index.ipynb, links to notebooks taken from the root."
-    cells = json.loads((ROOT / "nbs/index.ipynb").read_text())["cells"]
-    markdown = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
-    text = re.sub(r"\]\((?!https?:)([^)]+\.ipynb)\)", r"](nbs/\1)", "\n\n".join(markdown))
-    return f"<!-- made from nbs/index.ipynb by `make current` -->\n\n{text}\n"
+    "Text of README.md: nbs/index.ipynb with its code and text output, links taken from the root."
+    parts = []
+    for cell in json.loads((ROOT / "nbs/index.ipynb").read_text())["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(source)
+        elif not source.startswith("#|"):
+            parts += [f"```python\n{source}\n```", *text_outputs(cell)]
+    pages = r"\]\((?!https?:)([^)]+\.(?:ipynb|png|svg))\)"
+    text = re.sub(pages, r"](nbs/\1)", "\n\n".join(parts))
+    return f"<!-- made from nbs/index.ipynb by `make export` -->\n\n{text}\n"
+
+
+def text_outputs(cell):
+    "Plain outputs of a cell, as quoted text."
+    found = []
+    for output in cell.get("outputs", []):
+        text = "".join(output.get("data", {}).get("text/plain", ""))
+        if text:
+            found.append("> " + text.strip("'\"\n"))
+    return found
 
 
 def snapshot():

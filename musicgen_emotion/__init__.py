@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .models import as_model, load_model
     from .probes import (
         centroid_curve,
+        compare_activations,
         cosine_similarity,
         layer_table,
         probe_layers,
@@ -44,6 +45,7 @@ _HOMES = {
     "activation_patching": "causes",
     "as_model": "models",
     "centroid_curve": "probes",
+    "compare_activations": "probes",
     "cosine_similarity": "probes",
     "dose_response": "steering",
     "generate": "activations",
@@ -71,6 +73,7 @@ __all__ = [
     "activation_patching",
     "as_model",
     "centroid_curve",
+    "compare_activations",
     "cosine_similarity",
     "dose_response",
     "generate",
