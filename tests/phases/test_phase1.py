@@ -1,0 +1,105 @@
+"Phase 1: settings that are refused, and sentences that can say no."
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from musicgen_emotion.lab.gates import Gate
+from musicgen_emotion.studies import (
+    DictionarySettings,
+    active_features,
+    clips_of_every_emotion,
+    controls_sentence,
+    edit_sentence,
+    final_config,
+    gates_sentence,
+    planted_cues,
+    sweep_sentence,
+)
+
+
+def gate(value, low, high, threshold, name="a gate"):
+    return Gate(
+        name=name,
+        value=value,
+        low=low,
+        high=high,
+        threshold=threshold,
+        direction=">",
+        n=20,
+        why="test",
+    )
+
+
+def test_settings_are_checked():
+    with pytest.raises(ValueError, match=r"duration_s must be at least 2 s.*got 1\.0"):
+        DictionarySettings(duration_s=1.0)
+    with pytest.raises(ValueError, match="l0_range must be two rising positive numbers"):
+        DictionarySettings(l0_range=[10.0])
+    with pytest.raises(ValueError, match="jobs"):
+        DictionarySettings(jobs=0)
+
+
+def test_wanted_l0_scales_with_the_dictionary():
+    assert np.allclose(DictionarySettings().wanted_l0(6144), (50, 200))
+    assert np.allclose(DictionarySettings().wanted_l0(1024), (50 / 6, 200 / 6))
+
+
+def test_numbers_that_a_setting_lacks_get_their_default():
+    chosen = dict(activation="relu", l1=0.01, k=math.nan, matryoshka=math.nan)
+    config = final_config(chosen, 64, 4.0, {})
+    assert (config.l1, config.k, config.matryoshka) == (0.01, 64, ())
+
+
+def test_layers_have_at_least_eight_active_features():
+    assert active_features(10) == 8
+    assert active_features(3072) == 64
+
+
+def test_planted_cues_know_the_mode():
+    prompts = pd.DataFrame(
+        dict(
+            emotion=["happy", "sad"],
+            intensity=["plain", "plain"],
+            instrument=["piano", "piano"],
+        )
+    )
+    cues = planted_cues(prompts)
+    assert cues.mode_major.tolist() == [True, False]
+    assert cues.tempo[0] > cues.tempo[1]
+
+
+def test_clips_are_equally_many_of_each_emotion():
+    clips = pd.DataFrame(dict(emotion=["sad"] * 10 + ["happy"] * 3))
+    chosen = clips.iloc[clips_of_every_emotion(clips, 6)]
+    assert chosen.emotion.value_counts().to_dict() == dict(sad=3, happy=3)
+
+
+@pytest.mark.parametrize(("p", "answer"), [(0.05, "changes"), (0.06, "does not change")])
+def test_edit_sentence_follows_p(p, answer):
+    hit = pd.Series(dict(p=p, descriptor="tempo"))
+    assert f"out of the text {answer} the music" in edit_sentence(hit, "sad", 12, 8, 19)
+
+
+@pytest.mark.parametrize(("beats", "answer"), [(True, "is beaten"), (False, "is not beaten")])
+def test_controls_sentence_follows_the_comparison(beats, answer):
+    comparison = dict(beats=beats, against="components", gain=3.0, low=-1.0, high=5.0)
+    assert answer in controls_sentence(comparison)
+
+
+def test_gates_sentence_names_what_failed_and_what_is_unsure():
+    sure = gate(3.0, 2.0, 4.0, 1.0, "sure")
+    unsure = gate(1.5, 0.5, 2.0, 1.0, "unsure")
+    failed = gate(0.5, 0.1, 0.9, 1.0, "failed")
+    text = gates_sentence([sure, unsure, failed])
+    assert "Not reached: failed." in text
+    assert text.endswith("crosses the bar: unsure.")
+    assert "All gates passed." in gates_sentence([sure])
+
+
+@pytest.mark.parametrize(("inside", "answer"), [(True, "inside"), (False, "outside")])
+def test_sweep_sentence_says_whether_the_rule_is_met(inside, answer):
+    chosen = dict(activation="topk", l0=20.0, explained_variance=0.9, rule="r", inside=inside)
+    assert f"{answer} the wanted range" in sweep_sentence(chosen)
