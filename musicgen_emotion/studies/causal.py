@@ -31,6 +31,7 @@ from musicgen_emotion.studies.causal_setup import (
     wiring_sentence,
 )
 
+from ..causes.pairs import TEXT_SITES
 from ..lab.gates import gates_table, verdict
 from ..lab.phases import start_phase
 from ..lab.runs import Run
@@ -69,7 +70,8 @@ class CausalStudy:
         "Sites that get a verdict."
         table = self.model.site_table()[["site", "kind", "width"]]
         layers = [f"layer_{i}" for i in range(self.model.config.n_layers)]
-        return table[table.site.isin(["text", "text_proj", *layers])]
+        judged = [*TEXT_SITES, *layers]
+        return table[table.site.isin(judged)]
 
     def clips(self) -> CausalClips:
         "Words, clips and pairs, made or found in the run folder."
@@ -192,8 +194,10 @@ class CausalStudy:
         pairs=(0, 1, 2),  # numbers of the pairs
     ) -> Step:
         "A few pairs to listen to: the text, the inner layer and the strongest cross-attention."
-        text, inner = self.data.text_sites[0], self.patched.inner_layer()
-        return self.heard.listen([text, inner, self.patched.best_cross_attention().site], pairs)
+        text = self.data.text_sites[0]
+        inner = self.patched.inner_layer()
+        cross_attention = self.patched.best_cross_attention().site
+        return self.heard.listen([text, inner, cross_attention], pairs)
 
     def close(self) -> str:  # GO, ITERATE or PAUSE
         "Delete what was kept for an interrupted run, close the run, and return the verdict."
@@ -235,8 +239,10 @@ def answers_sentence(
     "The sites whose answer is yes, question by question."
     parts = []
     for question in questions:
-        yes = answers[(answers.question == question) & (answers.answer == "yes")].site
-        parts.append(f"{question.capitalize()}: {', '.join(yes) if len(yes) else 'none'}.")
+        asked = answers[answers.question == question]
+        yes = asked.site[asked.answer == "yes"]
+        names = ", ".join(yes) if len(yes) else "none"
+        parts.append(f"{question.capitalize()}: {names}.")
     return (
         f"{' '.join(parts)} The last residual stream is sufficient and necessary by construction, "
         "since everything passes through it."

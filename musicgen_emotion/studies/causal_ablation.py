@@ -44,7 +44,9 @@ class AblationStudy:
 
     def __post_init__(self):
         self.data = self.states.data
-        self.run, self.settings, self.model = self.data.run, self.data.settings, self.data.model
+        self.run = self.data.run
+        self.settings = self.data.settings
+        self.model = self.data.model
 
     @property
     def erased_sites(self) -> list[str]:
@@ -122,7 +124,8 @@ def flat_states(
 ) -> tuple[np.ndarray, np.ndarray]:  # (row, d) states and (row,) labels
     "Single positions as rows, without those that a prompt does not have."
     present = np.isfinite(positions).all(-1)
-    return positions[present], np.repeat(labels, present.sum(1))
+    positions_per_prompt = present.sum(1)
+    return positions[present], np.repeat(labels, positions_per_prompt)
 
 
 def draw_losses(

@@ -67,7 +67,8 @@ class MediationStudy:
     paths: pd.DataFrame = field(init=False, repr=False)  # after `mediate`
 
     def __post_init__(self):
-        self.run, self.settings = self.data.run, self.data.settings
+        self.run = self.data.run
+        self.settings = self.data.settings
         self.table = self.run.table(self._rated_clips(), "clips.csv")
 
     def _rated_clips(self):
@@ -164,8 +165,11 @@ class AttentionStudy:
     span: pd.DataFrame = field(init=False, repr=False)  # after `spans`
 
     def __post_init__(self):
-        self.run, self.settings, self.model = self.data.run, self.data.settings, self.data.model
-        self.clips, self.tokens = self.data.clips, self.data.tokens
+        self.run = self.data.run
+        self.settings = self.data.settings
+        self.model = self.data.model
+        self.clips = self.data.clips
+        self.tokens = self.data.tokens
         self.brief = self.tokens[..., : self.data.brief_frames]
 
     def words(self) -> Step:
@@ -245,10 +249,14 @@ class AttentionStudy:
 
     def _draw_examples(self):
         "Two pictures: words against seconds for the first clip of source and target."
-        head, axes = self.gaining, two_axes(3.2)
-        for ax, emotion in zip(axes, (self.settings.source, self.settings.target), strict=True):
-            clip = int(np.flatnonzero((self.clips.emotion == emotion).to_numpy())[0])
-            tokens, prompt = self.tokens[clip : clip + 1], self.clips.prompt.iloc[clip]
+        head = self.gaining
+        axes = two_axes(3.2)
+        emotions = (self.settings.source, self.settings.target)
+        for ax, emotion in zip(axes, emotions, strict=True):
+            of_emotion = (self.clips.emotion == emotion).to_numpy()
+            clip = int(np.flatnonzero(of_emotion)[0])
+            tokens = self.tokens[clip : clip + 1]
+            prompt = self.clips.prompt.iloc[clip]
             maps = word_attention(self.model, tokens, prompt, 0.1, [int(head.layer)])
             plot_attention(maps[maps["head"] == head["head"]], ax=ax)
             ax.set_title(prompt, fontsize=9)
@@ -287,7 +295,8 @@ class AttentionStudy:
 
     def _draw_roles(self, one_head, every_head):
         "Two pictures of roles against seconds."
-        head, axes = self.gaining, two_axes(2.6)
+        head = self.gaining
+        axes = two_axes(2.6)
         titles = (f"head {int(head['head'])} of layer {int(head.layer)}", "mean over all heads")
         for ax, table, title in zip(axes, (one_head, every_head), titles, strict=True):
             plot_attention(table, name="role", value="per_token", ax=ax)
@@ -296,7 +305,8 @@ class AttentionStudy:
 
     def summary_sentence(self) -> str:  # one sentence
         "What heads read, and how far back they look."
-        return f"{attention_sentence(self.heads)[:-1]}; the {span_sentence(self.span)}."
+        words = attention_sentence(self.heads).removesuffix(".")
+        return f"{words}; the {span_sentence(self.span)}."
 
     def gates(self) -> None:
         "The gate on the emotion word."

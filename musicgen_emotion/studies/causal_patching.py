@@ -53,7 +53,9 @@ class PatchingStudy:
     agreement: Agreement = field(init=False, repr=False)  # after `attribution`
 
     def __post_init__(self):
-        self.run, self.settings, self.model = self.data.run, self.data.settings, self.data.model
+        self.run = self.data.run
+        self.settings = self.data.settings
+        self.model = self.data.model
         self.cells = all_cells(
             self.model,
             self.settings.patch_s,
@@ -139,8 +141,9 @@ class PatchingStudy:
         "The layer before the last whose patch restores most; chosen on predictions alone."
         layers = self.data.layers
         inner = layers[:-1] if len(layers) > 1 else layers
-        rows = self.patch_rows[self.patch_rows.site.isin(inner)]
-        return rows.sort_values("value").site.iloc[-1]
+        rows = self.patch_rows
+        rows = rows[rows.site.isin(inner)].sort_values("value")
+        return rows.site.iloc[-1]
 
     def best_cross_attention(self) -> pd.Series:  # site, value, low, high
         "The single cross-attention that restores most."
@@ -307,7 +310,8 @@ def guided_rows(
     summary: pd.DataFrame,  # of `patching_summary`
 ) -> pd.DataFrame:  # the rows of guided predictions over all codebooks
     "The rows that verdicts are made from."
-    return summary[(summary.codebook == "all") & (summary.readout == "guided")]
+    whole = summary[summary.codebook == "all"]
+    return whole[whole.readout == "guided"]
 
 
 def strongest_patch(
@@ -315,7 +319,8 @@ def strongest_patch(
     kind: str,  # of site
 ) -> pd.Series:  # its row
     "The site of a kind with the largest value."
-    return rows[rows.kind == kind].sort_values("value").iloc[-1]
+    of_kind = rows[rows.kind == kind]
+    return of_kind.sort_values("value").iloc[-1]
 
 
 def attribution_atlas(
@@ -337,7 +342,7 @@ def draw_atlas(
     return plot_heatmap(grid, 0, "attributed share")
 
 
-# %% ../../nbs/api/95_studies/31_causal_patching.ipynb #cell009
+# %% ../../nbs/api/95_studies/31_causal_patching.ipynb #cell011
 def residual_sentence(
     rows: pd.DataFrame,  # site, kind, value, low, high of true patches
     source: str,  # emotion that is put in

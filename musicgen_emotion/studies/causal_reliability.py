@@ -49,9 +49,12 @@ class PromptStates:
     slopes: pd.DataFrame = field(init=False, repr=False)  # after `dose`
 
     def __post_init__(self):
-        self.run, self.settings, self.model = self.data.run, self.data.settings, self.data.model
+        self.run = self.data.run
+        self.settings = self.data.settings
+        self.model = self.data.model
         self.book = self._prompts()
-        acts = self.read(np.ones(len(self.book), bool), self.data.sites, "mean")
+        every_prompt = np.ones(len(self.book), bool)
+        acts = self.read(every_prompt, self.data.sites, "mean")
         self.states = {}
         for site in self.data.sites:
             self.states[site] = acts[site].sel(branch="cond").values.astype(float)
@@ -287,7 +290,8 @@ def push_sentence(
     slopes: pd.DataFrame,  # of `prediction_slopes`
 ) -> str:  # one sentence
     "Where a push along the vector moves predictions further than random pushes do."
-    moved = (slopes.low > 0) & (slopes.slope > slopes.random_high)
+    bars = slopes.random_high.fillna(0.0).clip(lower=0.0)
+    moved = slopes.low > bars
     n_random, n_pairs = int(slopes.n_random.iloc[0]), int(slopes.n.iloc[0])
     sites = ", ".join(slopes.site[moved]) if moved.any() else "no site"
     return (

@@ -170,10 +170,12 @@ class CausalClips:
 
     def _make_pairs(self):
         "The first pairs, each with the tokens of its target's clip."
-        found = pair_prompts(self.clips, self.settings.source, self.settings.target)
+        settings = self.settings
+        found = pair_prompts(self.clips, settings.source, settings.target)
         tokens_of = dict(zip(self.clips.prompt, self.tokens, strict=True))
         tokens = np.stack([tokens_of[prompt] for prompt in found.target])
-        return Pairs(found.source, found.target, tokens)[: self.settings.patch_pairs]
+        every_pair = Pairs(found.source, found.target, tokens)
+        return every_pair[: settings.patch_pairs]
 
     @property
     def turned(self) -> Pairs:  # the same tokens

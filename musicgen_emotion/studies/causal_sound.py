@@ -66,7 +66,9 @@ class PatchedSound:
     audible: pd.DataFrame = field(init=False, repr=False)  # after `restored`
 
     def __post_init__(self):
-        self.run, self.settings, self.model = self.data.run, self.data.settings, self.data.model
+        self.run = self.data.run
+        self.settings = self.data.settings
+        self.model = self.data.model
         self.pairs = self.data.pairs[: self.settings.sound_pairs]
 
     def grow(self) -> Step:
@@ -142,8 +144,9 @@ class PatchedSound:
         "Tokens of whole-clip patches of an arm at a site, in the order of pairs."
         table = self.grown.table
         whole = (table.end - table.start == self.settings.duration_s) | (table.site == "")
-        rows = table[whole & (table.arm == arm) & (table.site == site)].sort_values("pair")
-        return self.grown.made.tokens[rows.row.to_numpy()]
+        asked = (table.arm == arm) & (table.site == site)
+        clips = table[whole & asked].sort_values("pair")
+        return self.grown.made.tokens[clips.row.to_numpy()]
 
     def restored(
         self,

@@ -267,9 +267,9 @@ def test_reliability_sentence_gives_the_reason_when_nothing_was_measured():
     assert "was not measured: the oracle is at chance." in reliability_sentence(unread, 0.32)
 
 
-@pytest.mark.parametrize(("slope", "answer"), [(0.3, "at text (n"), (0.03, "at no site (n")])
-def test_push_sentence_needs_more_than_random_pushes(slope, answer):
-    row = dict(site="text", slope=slope, low=0.01, high=0.4, random_high=0.05, n_random=20, n=16)
+@pytest.mark.parametrize(("low", "answer"), [(0.2, "at text (n"), (0.03, "at no site (n")])
+def test_push_sentence_needs_more_than_random_pushes(low, answer):
+    row = dict(site="text", slope=0.3, low=low, high=0.4, random_high=0.05, n_random=20, n=16)
     assert answer in push_sentence(pd.DataFrame([row]))
 
 
