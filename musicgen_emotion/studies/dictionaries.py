@@ -37,8 +37,8 @@ __all__ = [
     "counts_sentence",
     "gates_sentence",
     "holding_sentence",
+    "kept_loss_sentence",
     "layers_sentence",
-    "loss_sentence",
     "meaning_sentence",
     "reconstruction",
     "start_dictionaries",
@@ -296,7 +296,7 @@ class DictionaryStudy:
             meaning_sentence(meaning),
             holding_sentence(features),
             layers_sentence(layers),
-            loss_sentence(layers),
+            kept_loss_sentence(layers),
             f"{edits}; {others}.",
         ]
         text = "\n\n".join(sentences) + "\n"
@@ -454,7 +454,7 @@ def layers_sentence(
     )
 
 
-def loss_sentence(
+def kept_loss_sentence(
     layers: LayerDictionaries,  # after `loss`
 ) -> str:
     "How much of the loss the spliced dictionaries keep, after guidance is merged."

@@ -1,14 +1,18 @@
-"Phase 3: parameters are refused by name before anything runs, rules and bars stand before the numbers, and finished stages survive an interruption."
+"""Phase 3: parameters are refused before anything runs, bars are fixed, sentences can say no.
 
-import ast
+Finished stages survive an interruption."""
+
 import json
 import re
+from pathlib import Path
 
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 
+import musicgen_emotion.studies
+from musicgen_emotion.causes.attribution import Agreement
 from musicgen_emotion.causes.free_generation import patched_generation
 from musicgen_emotion.causes.pairs import Pairs
 from musicgen_emotion.causes.stages import Stages
@@ -17,39 +21,60 @@ from musicgen_emotion.lab.parameters import read_parameters
 from musicgen_emotion.lab.phase_files import list_phases
 from musicgen_emotion.lab.phases import PhaseError, run_phase
 from musicgen_emotion.lab.runs import open_run
+from musicgen_emotion.stats.estimates import Estimate
+from musicgen_emotion.studies import (
+    CAUSAL_GATES,
+    CausalSettings,
+    CausalStudy,
+    agreement_sentence,
+    answers_sentence,
+    attention_sentence,
+    attribution_atlas,
+    best_gaining_head,
+    borrowed_sentence,
+    causal_gate,
+    decodable_sentence,
+    flat_states,
+    floor_sentence,
+    loss_sentence,
+    mediation_sentence,
+    push_sentence,
+    reached_sentence,
+    reliability_sentence,
+    residual_sentence,
+    settings_from,
+    sound_sentence,
+    span_sentence,
+    wiring_sentence,
+    word_roles,
+)
 
 PHASE = list_phases().get("phase3_causal")
 needs = pytest.mark.skipif(PHASE is None, reason="no phase notebooks in this checkout")
+MODULES = sorted(Path(musicgen_emotion.studies.__file__).parent.glob("causal*.py"))
 
 
-def cells(kind="code", path=PHASE):
-    return [
-        "".join(c["source"])
-        for c in json.loads(path.read_text())["cells"]
-        if c["cell_type"] == kind
-    ]
+def sources(path, kind="code"):
+    "Sources of a notebook's cells."
+    cells = json.loads(path.read_text())["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == kind]
 
 
-def page():
-    return PHASE.parent.parent / "findings" / "phase3.ipynb"
+def bars_of_the_text():
+    "Gate -> bar, from the table at the head of the phase notebook."
+    for text in sources(PHASE, "markdown"):
+        if "Gates, fixed before the run" in text:
+            rows = [line.strip("|").split("|") for line in text.splitlines() if line[:2] == "| "]
+            return {row[0].strip(): row[1].strip() for row in rows[2:]}
+    raise AssertionError("the notebook has no table of gates")
 
 
-def bars():
-    return {
-        r[0].strip(): r[1].strip()
-        for r in (
-            l.strip("|").split("|")
-            for l in next(
-                c for c in cells("markdown") if "Gates, fixed before the run" in c
-            ).splitlines()
-            if l.startswith("| ")
-        )
-    }
+# parameters
 
 
 @needs
 @pytest.mark.parametrize(
-    "params,error,message",
+    ("params", "error", "message"),
     [
         (dict(patch_pair=4), ValueError, "did you mean 'patch_pairs'"),
         (dict(patch_pairs=2.5), TypeError, "'patch_pairs' must be int"),
@@ -59,116 +84,329 @@ def bars():
     ],
 )
 def test_bad_parameters_run_nothing(tmp_path, params, error, message):
-    with pytest.raises(error) as e:
+    with pytest.raises(error) as raised:
         run_phase("phase3_causal", params, tmp_path / "out", progress=False)
-    assert message in str(e.value) and not (tmp_path / "out").exists()
+    assert message in str(raised.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_clips_that_are_too_short_are_refused():
+    with pytest.raises(ValueError, match=r"duration_s must be at least 2 s.*got 1\.5"):
+        CausalSettings(duration_s=1.5)
+
+
+def test_a_missing_parameter_is_named():
+    with pytest.raises(KeyError, match="patch_pairs"):
+        settings_from(CausalSettings, dict(model="nano", backend="auto"))
+
+
+@needs
+def test_settings_are_the_parameters_of_the_notebook():
+    defaults = {name: p.default for name, p in read_parameters(PHASE).items()}
+    defaults.pop("out_dir")
+    settings = vars(CausalSettings())
+    assert {name: list(v) if name == "emotions" else v for name, v in settings.items()} == defaults
+
+
+@needs
+def test_every_setting_is_used():
+    code = "\n".join(path.read_text() for path in MODULES)
+    names = list(vars(CausalSettings()))
+    assert [name for name in names if not re.search(rf"(settings|self)\.{name}\b", code)] == []
+
+
+def test_controls_are_those_of_the_protocol():
+    settings = CausalSettings()
+    assert settings.n_random >= 20
+    assert settings.random_draws >= 3
+    assert 2 <= settings.window_pairs <= settings.patch_pairs
+
+
+# gates and rules
 
 
 @needs
 def test_gates_of_the_text_are_those_of_the_code():
-    rows = bars()
-    calls = [
-        n
-        for c in cells()
-        for n in ast.walk(ast.parse(c))
-        if isinstance(n, ast.Call) and ast.unparse(n.func) == "run.gate"
-    ]
-    assert [n.args[0].value for n in calls] == [
-        k for k in rows if k not in ("gate", "---")
-    ] and len(calls) == 13
-    for n in calls:
-        given = {
-            k.arg: ast.literal_eval(k.value)
-            for k in n.keywords
-            if k.arg in ("threshold", "direction")
-        }
-        assert rows[n.args[0].value] == f"{given.get('direction', '>')} {given['threshold']:g}", (
-            n.args[0].value
-        )
+    expected = {}
+    for name, (direction, bar) in CAUSAL_GATES.items():
+        expected[name] = f"{direction} {bar:g}"
+    assert bars_of_the_text() == expected
+    assert list(bars_of_the_text()) == list(CAUSAL_GATES)
 
 
-@needs
 def test_bars_of_gates_and_verdicts_are_the_first_ones():
-    assert bars() == {
-        "gate": "bar",
-        "---": "---",
-        "what construction implies holds": ">= 1",
-        "a no-op restores nothing": "< 0.001",
-        "text states restore the difference": "> 0.9",
-        "another prompt of the target's emotion restores little": "< 0.25",
-        "attribution ranks cells as patching does": ">= 0.8",
-        "patching an inner layer moves the sound": "> 0",
-        "reliability of the mean difference in the text": "> 0.5",
-        "reliability above its floors": "> 0",
-        "arousal goes through tempo": "> 0",
-        "arousal goes through loudness": "> 0",
-        "valence goes through mode": "> 0",
-        "the emotion word gains attention, p": "< 0.05",
-        "verdicts agree with construction": ">= 1",
+    assert CAUSAL_GATES == {
+        "what construction implies holds": (">=", 1.0),
+        "a no-op restores nothing": ("<", 0.001),
+        "text states restore the difference": (">", 0.9),
+        "another prompt of the target's emotion restores little": ("<", 0.25),
+        "attribution ranks cells as patching does": (">=", 0.8),
+        "patching an inner layer moves the sound": (">", 0.0),
+        "reliability of the mean difference in the text": (">", 0.5),
+        "reliability above its floors": (">", 0.0),
+        "arousal goes through tempo": (">", 0.0),
+        "arousal goes through loudness": (">", 0.0),
+        "valence goes through mode": (">", 0.0),
+        "the emotion word gains attention, p": ("<", 0.05),
+        "verdicts agree with construction": (">=", 1.0),
     }
     assert dict(decodable=0.0, p=0.05, reliability=0.5, sufficient=0.5, necessary=0.5) == BARS
 
 
-@needs
-def test_rules_stand_before_the_results_and_functions_are_short():
-    every = json.loads(PHASE.read_text())["cells"]
-    at = {
-        w: next(i for i, c in enumerate(every) if w in "".join(c["source"]))
-        for w in (
-            "Rules, fixed before the result",
-            "Gates, fixed before the run",
-            "construction_checks(net",
-            "activation_patching(net",
-            "run.gate(",
-        )
-    }
-    assert (
-        list(at.values()) == sorted(at.values())
-        and at["Rules, fixed before the result"] < at["construction_checks(net"]
-    )
-    assert (
-        max(
-            n.end_lineno - n.lineno + 1
-            for c in cells()
-            for n in ast.walk(ast.parse(c))
-            if isinstance(n, ast.FunctionDef)
-        )
-        <= 6
-    )
+def test_every_gate_is_decided_in_the_code():
+    code = "\n".join(path.read_text() for path in MODULES)
+    for name in CAUSAL_GATES:
+        assert code.count(f'"{name}"') == 2, name  # its bar, and where it is decided
+    assert "run.gate(" not in code.replace("return run.gate(", "")
+
+
+def test_a_gate_can_fail_and_an_unknown_one_is_refused(tmp_path):
+    with open_run(tmp_path / "run", "phase3_demo") as run:
+        passed = causal_gate(run, "text states restore the difference", 0.95, n=8, why="test")
+        failed = causal_gate(run, "a no-op restores nothing", 0.2, n=8, why="test")
+        with pytest.raises(KeyError, match="no such gate"):
+            causal_gate(run, "no such gate", 1.0, n=8, why="test")
+        sentence = reached_sentence(run.gates)
+    assert passed.passed
+    assert not failed.passed
+    assert "Not reached: a no-op restores nothing." in sentence
 
 
 @needs
-def test_every_parameter_is_used_and_controls_are_those_of_the_protocol():
-    p, code = (
-        {k: v.default for k, v in read_parameters(PHASE).items()},
-        "\n".join(c for c in cells() if "out_dir: str" not in c),
-    )
-    assert [k for k in p if k not in ("out_dir",) and not re.search(rf"\b{k}\b", code)] == []
-    assert (
-        p["n_random"] >= 20
-        and p["random_draws"] >= 3
-        and 2 <= p["window_pairs"] <= p["patch_pairs"]
-    )
+def test_rules_come_before_the_results_and_cells_are_short():
+    cells = json.loads(PHASE.read_text())["cells"]
+    texts = ["".join(cell["source"]) for cell in cells]
+
+    def place(words):
+        return next(number for number, text in enumerate(texts) if words in text)
+
+    steps = ("Rules, fixed", "Gates, fixed", "check_wiring()", "patching.patch(", "study.gates()")
+    places = [place(words) for words in steps]
+    assert places == sorted(places)
+    assert places[0] < places[2]
+    for cell, text in zip(cells, texts, strict=True):
+        if cell["cell_type"] == "code" and "parameters" not in cell["metadata"].get("tags", ()):
+            assert len(text.splitlines()) <= 10, text
 
 
 @needs
 def test_findings_read_only_what_the_phase_writes():
-    text = "\n".join(cells(path=page()))
-    wanted = (
-        set(re.findall(r"read\('([\w.]+)'\)", text))
-        | {f"{n}.png" for n in re.findall(r"figure\('(\w+)'\)", text)}
-        | set(re.findall(r"run/'([\w.]+)'", text))
+    page = "\n".join(sources(PHASE.parent.parent / "findings" / "phase3.ipynb"))
+    wanted = set(re.findall(r'(?:read\(|run / )"([\w.]+)"', page))
+    wanted |= {f"{name}.png" for name in re.findall(r'figure\("(\w+)"\)', page)}
+    code = "\n".join(path.read_text() for path in MODULES)
+    written = set(re.findall(r'"(\w+\.(?:csv|parquet|md|npy))"', code))
+    written |= {f"{name}.png" for name in re.findall(r'name="(\w+)",\n', code)}
+    assert len(wanted) > 15
+    assert wanted <= written, wanted - written
+
+
+# sentences
+
+
+def test_wiring_sentence_names_what_fails():
+    checks = pd.DataFrame(dict(check=["first", "second"], holds=[True, True]))
+    assert "2 of 2 identities" in wiring_sentence(checks)
+    assert "token for token" in wiring_sentence(checks)
+    broken = wiring_sentence(checks.assign(holds=[True, False]))
+    assert broken.startswith("1 of 2 identities")
+    assert "These do not: second." in broken
+
+
+def test_residual_sentence_names_the_strongest_cross_attention():
+    rows = pd.DataFrame(
+        dict(
+            site=["layer_0", "layer_0.cross_attn", "layer_1.cross_attn"],
+            kind=["resid", "cross_attn", "cross_attn"],
+            value=[0.1, 0.6, 0.3],
+            low=0.0,
+            high=0.7,
+        )
     )
-    written = set(re.findall(r"'(\w+\.(?:csv|parquet|png|md|npy))'", "\n".join(cells())))
-    assert len(wanted) > 15 and wanted <= written, wanted - written
+    sentence = residual_sentence(rows, "happy", "sad", 16)
+    assert "restore layer_0 0.10 of" in sentence
+    assert "layer_0.cross_attn restores most (0.60, 0.00 to 0.70)" in sentence
+
+
+@pytest.mark.parametrize(
+    ("noise", "answer"),
+    [(0.45, "it is no clean floor"), (0.05, "restores no more"), (np.nan, "was not measured")],
+)
+def test_floor_sentence_follows_the_noise(noise, answer):
+    assert answer in floor_sentence(0.07, noise, "happy", "sad")
+
+
+@pytest.mark.parametrize(("ranks", "answer"), [(0.95, "ranks cells as"), (0.4, "does not rank")])
+def test_agreement_sentence_follows_the_bar(ranks, answer):
+    estimate = Estimate(ranks, ranks - 0.1, ranks + 0.05, 24)
+    agreement = Agreement(estimate, estimate, pd.DataFrame(dict(site=["text"] * 24)))
+    assert f"Attribution {answer}" in agreement_sentence(agreement)
+
+
+@pytest.mark.parametrize(("low", "answer"), [(0.9, "layer_2 brings 1.10"), (-0.1, "does not")])
+def test_sound_sentence_is_decided_on_the_lower_end(low, answer):
+    text = pd.Series(dict(difference=2.5, difference_low=1.7, difference_high=3.5, n=8))
+    inner = pd.Series(dict(site="layer_2", restored=1.1, low=low, high=1.5))
+    assert answer in sound_sentence(text, inner, "happy", "sad")
+
+
+def test_borrowed_sentence_follows_the_source_clip():
+    assert "the source's music and not its prompt" in borrowed_sentence("layer_0", 1.2, -0.1)
+    assert "adds nothing" in borrowed_sentence("layer_0", -0.2, -0.1)
+
+
+def test_decodable_sentence_names_sites_that_fail():
+    encoded = pd.DataFrame(dict(name=["text", "layer_0"], encodes=[True, False], n=[46, 46]))
+    assert "1 of 2 sites (n = 46 words). Not at layer_0." in decodable_sentence(encoded)
+
+
+def test_reliability_sentence_gives_the_reason_when_nothing_was_measured():
+    row = dict(value=0.89, low=0.76, high=0.99, judged=0.85, judged_low=0.7, reason=None)
+    assert "0.89 reliable (0.76 to 0.99)" in reliability_sentence(pd.Series(row), 0.32)
+    unread = pd.Series(row | dict(value=np.nan, reason="the oracle is at chance"))
+    assert "was not measured: the oracle is at chance." in reliability_sentence(unread, 0.32)
+
+
+@pytest.mark.parametrize(("low", "answer"), [(0.2, "at text (n"), (0.03, "at no site (n")])
+def test_push_sentence_needs_more_than_random_pushes(low, answer):
+    row = dict(site="text", slope=0.3, low=low, high=0.4, random_high=0.05, n_random=20, n=16)
+    assert answer in push_sentence(pd.DataFrame([row]))
+
+
+@pytest.mark.parametrize(("value", "answer"), [(0.5, "Of the erasures"), (-0.1, "No erasure")])
+def test_loss_sentence_follows_the_loss(value, answer):
+    lost = pd.DataFrame([dict(site="text", how="LEACE", value=value, n=16)])
+    assert loss_sentence(lost).startswith(answer)
+
+
+def test_mediation_sentence_names_the_largest_path():
+    rows = dict(
+        outcome=["valence", "valence", "arousal"],
+        mediator=["cue_mode", "cue_tempo", "cue_tempo"],
+        how="joint",
+        value=[0.2, -0.9, 0.4],
+        share=[0.2, 0.8, 0.4],
+        share_low=0.1,
+        share_high=0.9,
+    )
+    sentence = mediation_sentence(pd.DataFrame(rows))
+    assert "valence asked for, the largest part goes through tempo (share 0.80" in sentence
+
+
+def test_attention_sentences_count_clear_heads():
+    heads = pd.DataFrame(dict(difference=[0.1, -0.2, 0.3], p=[0.01, 0.02, 0.5]))
+    assert attention_sentence(heads).startswith("1 of 3 heads attend more")
+    assert attention_sentence(heads).endswith("1 less.")
+    assert "in 0 of 2 heads" in span_sentence(pd.DataFrame(dict(p=[0.2, 0.9])))
+
+
+def test_a_head_that_loses_attention_never_passes():
+    heads = pd.DataFrame(dict(difference=[0.1, 0.2, -0.3], p=[0.5, 0.5, 0.001]))
+    assert best_gaining_head(heads).difference == 0.2
+    assert best_gaining_head(heads.tail(1)).p == 1.0
+
+
+def test_answers_sentence_says_none():
+    answers = pd.DataFrame(dict(site=["text"], question=["decodable"], answer=["yes"]))
+    sentence = answers_sentence(answers)
+    assert "Decodable: text. Used: none." in sentence
+
+
+# numbers
+
+
+def test_attribution_is_weighted_by_the_gap_of_each_pair():
+    cell = dict(site="layer_0", kind="resid", layer=0, start=0.0, end=0.5)
+    rows = [cell | dict(pair=0, attribution=1.0, gap=3.0), cell | dict(attribution=0.0, gap=1.0)]
+    assert attribution_atlas(pd.DataFrame(rows)).attribution.tolist() == [0.75]
+
+
+def test_flat_states_leave_out_missing_positions():
+    positions = np.array([[[1.0], [2.0]], [[3.0], [np.nan]]])
+    states, labels = flat_states(positions, np.array(["happy", "sad"]))
+    assert states.ravel().tolist() == [1.0, 2.0, 3.0]
+    assert labels.tolist() == ["happy", "happy", "sad"]
+
+
+def test_words_of_instruments_have_a_role():
+    assert word_roles(["Merry"], ["Electric guitar"]) == [
+        dict(merry="emotion word", electric="instrument", guitar="instrument")
+    ]
+
+
+@pytest.fixture(scope="module")
+def small(tiny, tmp_path_factory):
+    "A small study on the tiny model, with its clips."
+    settings = CausalSettings(
+        clips_per_emotion=3,
+        patch_pairs=3,
+        window_pairs=2,
+        sound_pairs=2,
+        duration_s=2.0,
+        patch_s=0.4,
+        window_s=0.2,
+        n_boot=20,
+        random_draws=1,
+    )
+    run = open_run(tmp_path_factory.mktemp("runs") / "run", "phase3_test")
+    study = CausalStudy(run.set_model(tiny), settings, tiny)
+    study.clips()
+    yield study
+    run.close()
+
+
+def test_pairs_differ_in_one_word_and_share_no_word_with_the_fits(small):
+    data = small.data
+    assert len(data.pairs) == 3
+    assert data.turned.source == data.pairs.target
+    words = [set(part["happy"]) for part in data.words]
+    assert not words[2] & (words[0] | words[1])
+    for source, target in zip(data.pairs.source, data.pairs.target, strict=True):
+        assert len(source.split()) == len(target.split())
+
+
+def test_construction_holds_on_the_tiny_model(small):
+    step = small.data.check_wiring()
+    assert step.table.holds.all()
+    small.data.gates()
+    assert small.run.gates[-1].passed
+
+
+def test_patching_a_text_restores_all_and_a_no_op_nothing(small):
+    patching = small.patching()
+    step = patching.patch()
+    assert set(patching.restored.arm) == {"patch", "noop", "random", "other"}
+    assert patching.text_row("patch").value == pytest.approx(1.0, abs=1e-4)
+    assert abs(patching.text_row("noop").value) < 1e-4
+    assert patching.inner_layer() in small.data.layers[:-1]
+    assert "restores most" in step.sentence
+    for name in ("patching.parquet", "patching.csv", "patching_kl.csv"):
+        assert (small.run.path / name).exists()
+
+
+def test_identities_of_patched_clips_join_the_checks(small):
+    small.data.check_wiring()
+    before = len(small.data.construction)
+    sound = small.sound()
+    sound.grow()
+    step = sound.identities()
+    assert step.table.holds.all()
+    assert len(small.data.construction) == before + len(step.table)
+
+
+# stages
 
 
 def test_a_finished_stage_is_read_back_after_an_interruption(tiny, tmp_path):
-    "Under the runner's checksum; another code, other weights or a run by hand make it anew, and a stage that fails leaves nothing."
+    """Under the runner's checksum it is read back.
+
+    Other code, other weights or a run by hand make it anew, and a stage that fails keeps
+    nothing."""
     made = []
 
     def make():
-        return made.append(1) or pd.DataFrame(
+        made.append(1)
+        return pd.DataFrame(
             dict(
                 pair=[0, 1],
                 layer=pd.array([None, 2], "Int64"),
@@ -188,7 +426,8 @@ def test_a_finished_stage_is_read_back_after_an_interruption(tiny, tmp_path):
 
     with pytest.raises(ZeroDivisionError):
         attempt("a", fail=True)
-    assert [f.name.split("-")[0] for f in (tmp_path / "run/stages").iterdir()] == ["patched"]
+    kept = [path.name.split("-")[0] for path in (tmp_path / "run/stages").iterdir()]
+    assert kept == ["patched"]
     pd.testing.assert_frame_equal(attempt("a"), make())
     assert len(made) == 2
     for code in ("b", None, None):
@@ -196,61 +435,61 @@ def test_a_finished_stage_is_read_back_after_an_interruption(tiny, tmp_path):
     assert len(made) == 5
 
 
+DEMO = [
+    'n: int = 3  # rows\nout_dir: str = "r"  # run folder',
+    "import os, pandas as pd\nfrom types import SimpleNamespace\n"
+    "from musicgen_emotion.lab.phases import start_phase\n"
+    "from musicgen_emotion.causes.stages import Stages",
+    'run = start_phase("phase8_stages", globals())\n'
+    'stages = Stages(run.set_model(SimpleNamespace(name="m", checksum="c")))\n'
+    'marks = run.path / "made.txt"',
+    "def make():\n"
+    '    marks.write_text((marks.read_text() if marks.exists() else "") + "made ")\n'
+    "    return pd.DataFrame(dict(x=range(n)))",
+    'table = stages("patched", make)',
+    'if len(run.manifest["resumed"]) == 0: os._exit(9)',
+    'run.gate("rows", len(table), threshold=2)\nstages.clear()\nrun.close();',
+]
+
+
 def test_a_killed_phase_goes_on_after_its_last_finished_stage(tmp_path):
-    "The runner lends the checksum of package and cells to the notebook; the second attempt reads what the first had finished."
-    demo = [
-        'n: int = 3  # rows\nout_dir: str = "r"  # run folder',
-        "import os, pandas as pd\nfrom types import SimpleNamespace\nfrom musicgen_emotion.lab.phases import start_phase\nfrom musicgen_emotion.causes.stages import Stages",
-        'run = start_phase("phase8_stages", globals())\nstages = Stages(run.set_model(SimpleNamespace(name="m", checksum="c")))\nmarks = run.path/"made.txt"',
-        'def make():\n    marks.write_text((marks.read_text() if marks.exists() else "") + "made ")\n    return pd.DataFrame(dict(x=range(n)))',
-        'table = stages("patched", make)',
-        'if len(run.manifest["resumed"]) == 0: os._exit(9)',
-        'run.gate("rows", len(table), threshold=2)\nstages.clear()\nrun.close();',
-    ]
-    new = [
-        nbformat.v4.new_code_cell(c, metadata=dict(tags=["parameters"]) if not i else {})
-        for i, c in enumerate(demo)
-    ]
-    nbformat.write(
-        nbformat.v4.new_notebook(
-            cells=new,
-            metadata=dict(
-                kernelspec=dict(name="python3", display_name="python3", language="python")
-            ),
-        ),
-        tmp_path / "phase8_stages.ipynb",
-    )
+    "The runner lends its checksum to the notebook; the second attempt reads what the first made."
+    cells = [nbformat.v4.new_code_cell(source) for source in DEMO]
+    cells[0].metadata.tags = ["parameters"]
+    kernel = dict(name="python3", display_name="python3", language="python")
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata=dict(kernelspec=kernel))
+    path, out = tmp_path / "phase8_stages.ipynb", tmp_path / "r"
+    nbformat.write(notebook, path)
     with pytest.raises(PhaseError):
-        run_phase(tmp_path / "phase8_stages.ipynb", out=tmp_path / "r", progress=False)
-    assert [f.name[:8] for f in (tmp_path / "r/stages").iterdir()] == ["patched-"]
-    done = run_phase(tmp_path / "phase8_stages.ipynb", out=tmp_path / "r", progress=False)
-    assert (
-        done.gates[0].passed
-        and (tmp_path / "r/made.txt").read_text() == "made "
-        and not (tmp_path / "r/stages").exists()
-    )
+        run_phase(path, out=out, progress=False)
+    assert [file.name[:8] for file in (out / "stages").iterdir()] == ["patched-"]
+    done = run_phase(path, out=out, progress=False)
+    assert done.gates[0].passed
+    assert (out / "made.txt").read_text() == "made "
+    assert not (out / "stages").exists()
 
 
 def test_clips_that_are_read_back_sound_the_same(tiny, tmp_path):
-    pairs, made = Pairs(["a happy song", "merry drums"], ["a sad song", "gloomy drums"]), []
+    pairs = Pairs(["a happy song", "merry drums"], ["a sad song", "gloomy drums"])
+    made = []
 
     def make():
-        return made.append(1) or patched_generation(
-            tiny, pairs, ["text", "layer_1"], 0.2, 3, guidance=2.0, progress=False
-        )
+        made.append(1)
+        sites = ["text", "layer_1"]
+        return patched_generation(tiny, pairs, sites, 0.2, 3, guidance=2.0, progress=False)
 
     with open_run(tmp_path, "phase3_demo", dict(seed=1)) as run:
         run.manifest["code"] = "a"
         stages = Stages(run.set_model(tiny))
-        first, again = (stages.clips("grown", tiny, make, 2.0) for _ in range(2))
+        first = stages.clips("grown", tiny, make, 2.0)
+        again = stages.clips("grown", tiny, make, 2.0)
         stages.clear()
         assert not (tmp_path / "stages").exists()
+    assert len(made) == 1
     pd.testing.assert_frame_equal(first.table, again.table)
-    assert (
-        len(made) == 1
-        and (first.made.tokens == again.made.tokens).all()
-        and np.allclose(first.made.audio, again.made.audio, atol=1e-6)
-    )
-    assert {k: v for k, v in vars(first.made).items() if k not in ("tokens", "audio")} == {
-        k: v for k, v in vars(again.made).items() if k not in ("tokens", "audio")
-    }
+    assert (first.made.tokens == again.made.tokens).all()
+    assert np.allclose(first.made.audio, again.made.audio, atol=1e-6)
+    settings_of = [vars(clips.made).copy() for clips in (first, again)]
+    for settings in settings_of:
+        del settings["tokens"], settings["audio"]
+    assert settings_of[0] == settings_of[1]
