@@ -2,11 +2,14 @@
 
     python benchmarks/patching.py [--quick] [--json] [--threads 1]
 
-Both sides run alternately in one process on the same weights, pairs, cells and threads, and both end with one number a cell and pair:
-the share of the logit difference between the prompts that the cell carries, exact on one side and to first order on the other. The
-one-by-one side is lean: one pass of each prompt records states and logits, each cell is one patched pass of the whole batch, and only the
-logit difference is computed. `rank_correlation` says how far the two sides agree over all cells. Ratios are medians over rounds; the interval is
-the range of the rounds. `holds` compares the ratio with the aim."""
+Both sides run alternately in one process on the same weights, pairs, cells and threads. Both end
+with one number per cell and pair: the share of the logit difference between the prompts that the
+cell carries, exact on one side and to first order on the other. The one-by-one side is lean: one
+pass of each prompt records states and logits, each cell is one patched pass of the whole batch, and
+only the logit difference is computed. `rank_correlation` measures how far the two sides agree over
+all cells. Ratios are medians over rounds; the interval is the range of the rounds. `holds` compares
+the ratio with the aim.
+"""
 
 import numpy as np
 import torch
@@ -26,81 +29,95 @@ from musicgen_emotion.stimuli.prompts import matched_pairs
 @torch.no_grad()
 def recorded(model, pairs, sites):
     "The source's states at all sites, and the logits of both clean runs."
-    seen = {}
-    with hooked(
-        model, {s: (lambda x, now: seen.__setitem__(now.site.name, x.detach())) for s in sites}
-    ):
+    states = {}
+
+    def keep(activation, now):
+        states[now.site.name] = activation.detach()
+
+    with hooked(model, dict.fromkeys(sites, keep)):
         source = next_token_logits(model, pairs.tokens, pairs.source)
-    return seen, source, next_token_logits(model, pairs.tokens, pairs.target)
+    return states, source, next_token_logits(model, pairs.tokens, pairs.target)
+
+
+def patch(replacement, span):
+    "An editor that writes the source's states at the positions of a cell."
+
+    def editor(activation, now):
+        edited = activation.clone()
+        edited[:, span] = replacement[:, span]
+        return edited
+
+    return editor
 
 
 @torch.no_grad()
 def one_by_one(model, pairs, cells):
-    "Restored logit difference (cell, pair), one patched pass a cell."
-    seen, source, target = recorded(model, pairs, list(dict.fromkeys(cells.site)))
+    "Restored logit difference (cell, pair), one patched pass per cell."
+    config = model.config
+    n_frames = pairs.tokens.shape[-1]
+    ids = delay_tokens(pairs.tokens, config)
+    states, source, target = recorded(model, pairs, list(dict.fromkeys(cells.site)))
     weights, gap = contrast(source, target)
-    n, c, ids, out = (
-        pairs.tokens.shape[-1],
-        model.config,
-        delay_tokens(pairs.tokens, model.config),
-        [],
-    )
-    state = model.begin(model.encode_text(pairs.target), null=False, cache=False)
+    begun = model.begin(model.encode_text(pairs.target), null=False, cache=False)
+    restored = []
     for site, start, end in zip(cells.site, cells.start, cells.end):
-        span = window_positions((start, end), n, c)
-
-        def put(x, now):
-            x = x.clone()
-            x[:, span] = seen[site][:, span]
-            return x
-
-        with hooked(model, {site: put}):
-            logits = model.step(state, ids, logits="all")
-        logits = torch.stack([logits[:, k, d : d + n] for k, d in enumerate(c.delays)], 1)
-        out.append((weights * (logits - target)).sum((1, 2, 3)) / gap.sum((1, 2)))
-    return torch.stack(out).numpy()
+        span = window_positions((start, end), n_frames, config)
+        with hooked(model, {site: patch(states[site], span)}):
+            delayed = model.step(begun, ids, logits="all")
+        streams = [
+            delayed[:, codebook, delay : delay + n_frames]
+            for codebook, delay in enumerate(config.delays)
+        ]
+        logits = torch.stack(streams, 1)  # (pair, codebook, frame, entry)
+        restored.append((weights * (logits - target)).sum((1, 2, 3)) / gap.sum((1, 2)))
+    return torch.stack(restored).numpy()
 
 
 def all_at_once(model, pairs, cells):
-    "Attribution (cell, pair) from two forward passes, one a prompt, and one backward pass through the target's."
+    "Attribution (cell, pair) from two forward passes and one backward pass through the target's."
     table = attribution_patching(model, pairs, cells, batch_size=len(pairs), progress=False)
     return table.attribution.to_numpy().reshape(len(pairs), len(cells)).T
 
 
 def ratio(name, model, n_pairs, seconds, step_s, rounds, aim, sample=None):
-    "How many times longer patching cell by cell takes. With `sample`, that many cells are patched and their time is scaled to all."
+    """How many times longer patching cell by cell takes.
+
+    With `sample`, that many cells are patched and their time is scaled to all.
+    """
     from scipy.stats import spearmanr
 
-    pairs = pair_tokens(
-        model, pair_prompts(matched_pairs("happy", "sad", n_pairs), "happy", "sad"), seconds
-    )
-    cells, draw = all_cells(model, seconds, step_s=step_s), np.random.default_rng(0)
-    some = (
-        np.arange(len(cells)) if sample is None else np.sort(draw.permutation(len(cells))[:sample])
-    )
-    all_at_once(model, pairs, cells), one_by_one(model, pairs, cells[:2])
-    times, agree = [], []
+    prompts = pair_prompts(matched_pairs("happy", "sad", n_pairs), "happy", "sad")
+    pairs = pair_tokens(model, prompts, seconds)
+    cells = all_cells(model, seconds, step_s=step_s)
+    patched = np.arange(len(cells))
+    if sample is not None:
+        patched = np.sort(np.random.default_rng(0).permutation(len(cells))[:sample])
+    # a first run of both sides, not timed
+    all_at_once(model, pairs, cells)
+    one_by_one(model, pairs, cells[:2])
+    times = []
     for _ in range(rounds):
-        slow, exact = clock(lambda: one_by_one(model, pairs, cells.iloc[some]))
-        fast, first = clock(lambda: all_at_once(model, pairs, cells))
-        times.append((slow * len(cells) / len(some), fast))
-        agree.append(spearmanr(exact.mean(1), first[some].mean(1)).statistic)
-    r, (slow, fast) = [a / b for a, b in times], np.median(times, axis=0)
+        slow, exact = clock(lambda: one_by_one(model, pairs, cells.iloc[patched]))
+        fast, first_order = clock(lambda: all_at_once(model, pairs, cells))
+        times.append((slow * len(cells) / len(patched), fast))
+    agreement = spearmanr(exact.mean(1), first_order[patched].mean(1)).statistic
+    ratios = [slow_s / fast_s for slow_s, fast_s in times]
+    slow, fast = np.median(times, axis=0)
     return dict(
         name=name,
-        ratio=round(float(np.median(r)), 2),
-        low=round(min(r), 2),
-        high=round(max(r), 2),
+        ratio=round(float(np.median(ratios)), 2),
+        low=round(min(ratios), 2),
+        high=round(max(ratios), 2),
         n=rounds,
         aim=aim,
-        holds=None if aim is None else bool(np.median(r) >= aim),
+        holds=None if aim is None else bool(np.median(ratios) >= aim),
         cells=len(cells),
-        cells_patched=len(some),
+        cells_patched=len(patched),
         pairs=n_pairs,
         seconds=seconds,
         one_by_one_s=round(float(slow), 3),
         all_at_once_s=round(float(fast), 4),
-        rank_correlation=round(float(agree[-1]), 3),
+        rank_correlation=round(float(agreement), 3),
     )
 
 

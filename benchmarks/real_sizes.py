@@ -1,15 +1,23 @@
-"""The published sizes of MusicGen with random weights: memory, time, replay and disk, and what a study would cost on a GPU.
+"""The published sizes of MusicGen with random weights: memory, time, replay and disk.
 
-    python benchmarks/real_sizes.py [--size small medium large] [--backend transformers] [--dtype float32] [--json] [--threads 1]
+    python benchmarks/real_sizes.py [--size small medium large] [--backend transformers]
+                                    [--dtype float32] [--json] [--threads 1]
 
-Each size is built with every published shape (decoder, T5-base with 12 layers, EnCodec at 32 kHz), written in the hub's layout (with
-`--backend audiocraft` in that of audiocraft as well), and in a process of its own loaded with `load_model`, generated from, hooked, replayed
-and stored. Only the tokenizer is smaller: its words are those of this package's prompts, the embedding table has the published 32,128 rows. Times are seconds of processor time, which a busy machine
-stretches less than the clock, medians over rounds on one clip with the range of the rounds; the first pass over everything is not counted
-unless there is one round. `peak_rss_gb` is the most memory in use at any moment, `anon_gb` what the process holds at the end beside weights that it
-maps from their file. What stands under `predicted` was computed, not measured: `predict` has the formula.
+Each size is built with every published shape (decoder, T5-base with 12 layers, EnCodec at 32 kHz)
+and written in the hub's layout; `--backend audiocraft` writes it in audiocraft's layout as well. A
+process per stage then loads it with `load_model`, generates, hooks, replays and stores. Only the
+tokenizer is smaller: its words are those of this package's prompts. The embedding table has the
+published 32,128 rows.
 
-`real_sizes.jsonl` in this folder holds the last run, one line a size."""
+Times are seconds of processor time, which a busy machine stretches less than the clock. They are
+medians over rounds on one clip with the range of the rounds. The first pass over everything is not
+counted unless there is one round. `peak_rss_gb` is the most memory in use at any moment, `anon_gb`
+what the process holds at the end beside weights that it maps from their file. The numbers under
+`predicted`, what a study would cost on a GPU, are computed and not measured: `predict` has the
+formula.
+
+`real_sizes.jsonl` in this folder holds the last run, one line per size.
+"""
 
 import argparse
 import json
@@ -18,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -51,21 +60,21 @@ GPU = dict(
 def clock(work):
     "Processor seconds of all threads, and the result."
     start = time.process_time()
-    out = work()
-    return time.process_time() - start, out
+    result = work()
+    return time.process_time() - start, result
 
 
 def published(size, channels=1):
-    "Configurations of text encoder, codec and decoder, as facebook/musicgen-* have them; `tiny` is for trying this script."
+    """Configurations of text encoder, codec and decoder, as facebook/musicgen-* have them.
+
+    `tiny` is for trying this script.
+    """
     from transformers import T5Config
 
     n_layers, d_model, n_heads = SIZES[size]
     if size == "tiny":
-        return (
-            text_config(24),
-            codec_config(32000, 64, 4, False),
-            _decoder_config(d_model, n_layers, n_heads, 128, 64, 4, 1, 0.2),
-        )
+        decoder = _decoder_config(d_model, n_layers, n_heads, 128, 64, 4, 1, 0.2)
+        return text_config(24), codec_config(32000, 64, 4, False), decoder
     text = T5Config(
         vocab_size=32128,
         d_model=768,
@@ -80,22 +89,18 @@ def published(size, channels=1):
         use_cache=False,
         dropout_rate=0.0,
     )
-    return (
-        text,
-        codec_config(32000, 2048, 4, True),
-        _decoder_config(
-            d_model, n_layers, n_heads, 4 * d_model, 2048, 4 * channels, channels, 0.02
-        ),
+    decoder = _decoder_config(
+        d_model, n_layers, n_heads, 4 * d_model, 2048, 4 * channels, channels, 0.02
     )
+    return text, codec_config(32000, 2048, 4, True), decoder
 
 
 def build(folder, size, dtype):
     "Write the model in the hub's layout."
     with quiet_transformers():
         write_tokenizer(folder)
-        _random_musicgen(*published(size), seed=0, dtype=torch_dtype(dtype)).save_pretrained(
-            str(folder)
-        )
+        model = _random_musicgen(*published(size), seed=0, dtype=torch_dtype(dtype))
+        model.save_pretrained(str(folder))
 
 
 def export(folder):
@@ -114,47 +119,56 @@ def counts(size):
     with torch.device("meta"):
         hf = Musicgen(MusicgenConfig(text_encoder=text, audio_encoder=codec, decoder=decoder))
     parts = dict(text_encoder=hf.text_encoder, audio_encoder=hf.audio_encoder, decoder=hf.decoder)
-    return {k: sum(p.numel() for p in m.parameters()) for k, m in parts.items()}
+    return {name: n_weights(module) for name, module in parts.items()}
+
+
+def n_weights(module):
+    return sum(weight.numel() for weight in module.parameters())
 
 
 def anonymous_gb():
     "Memory that belongs to this process alone, GB; nan where the system does not say."
     status = Path("/proc/self/status")
-    return (
-        next(
-            (
-                int(x.split()[1]) * 1024 / 1e9
-                for x in status.read_text().splitlines()
-                if x.startswith("RssAnon")
-            ),
-            float("nan"),
-        )
-        if status.exists()
-        else float("nan")
-    )
+    if not status.exists():
+        return float("nan")
+    for row in status.read_text().splitlines():
+        if row.startswith("RssAnon"):
+            return int(row.split()[1]) * 1024 / 1e9
+    return float("nan")
 
 
 def disk_bytes(folder):
-    return sum(f.stat().st_size for f in Path(folder).rglob("*") if f.is_file())
+    files = [path for path in Path(folder).rglob("*") if path.is_file()]
+    return sum(path.stat().st_size for path in files)
 
 
 def predict(size, n_clips=2000, seconds=8.0, batch=16, gpu=GPU):
     """What a study would take on one GPU in bfloat16: a roofline with a floor, not a measurement.
 
-    A step of B clips moves 2B rows (cond and null): time = max(bytes / bandwidth, flops / speed, layers x launch time), with bytes = 2 x decoder weights
-    + 2 x 2 x layers x d_model x 2B rows x mean positions (keys and values, two bytes each). A clip takes frames + 3 steps. Replay of a branch needs
-    2 x weights x positions + 4 x layers x d_model x positions^2 flops. Text encoder and codec are left out."""
-    n_layers, d, _ = SIZES[size]
-    weights, positions, rows = counts(size)["decoder"], round(seconds * 50) + 3, 2 * batch
-    bandwidth, speed = gpu["bandwidth"] * gpu["of_bandwidth"], gpu["flops"] * gpu["of_flops"]
+    A step of B clips moves 2B rows (cond and null). Its time is the largest of bytes / bandwidth,
+    flops / speed and layers x launch time, with bytes = 2 x decoder weights
+    + 2 x 2 x layers x d_model x 2B rows x mean positions (keys and values, two bytes each).
+    A clip takes frames + 3 steps. Replay of a branch needs
+    2 x weights x positions + 4 x layers x d_model x positions^2 flops.
+    Text encoder and codec are left out.
+    """
+    n_layers, d_model, _ = SIZES[size]
+    weights = counts(size)["decoder"]
+    positions = round(seconds * 50) + 3
+    rows = 2 * batch
+    bandwidth = gpu["bandwidth"] * gpu["of_bandwidth"]
+    speed = gpu["flops"] * gpu["of_flops"]
+    cache_bytes = 4 * n_layers * d_model * rows * positions / 2
     parts = dict(
-        memory=(2 * weights + 4 * n_layers * d * rows * positions / 2) / bandwidth,
+        memory=(2 * weights + cache_bytes) / bandwidth,
         arithmetic=2 * weights * rows / speed,
         launches=n_layers * gpu["layer_s"],
     )
     step = max(parts.values())
-    replay_s = n_clips * (2 * weights * positions + 4 * n_layers * d * positions**2) / speed
-    per_clip = n_layers * positions * d * 2
+    n_batches = -(-n_clips // batch)
+    replay_flops = 2 * weights * positions + 4 * n_layers * d_model * positions**2
+    replay_s = n_clips * replay_flops / speed
+    bytes_per_clip = n_layers * positions * d_model * 2
     return dict(
         gpu=gpu,
         clips=n_clips,
@@ -162,71 +176,83 @@ def predict(size, n_clips=2000, seconds=8.0, batch=16, gpu=GPU):
         batch=batch,
         bound_by=max(parts, key=parts.get),
         step_ms=round(1e3 * step, 2),
-        generate_h=round(-(-n_clips // batch) * positions * step / 3600, 3),
+        generate_h=round(n_batches * positions * step / 3600, 3),
         replay_one_branch_h=round(replay_s / 3600, 4),
-        all_layers_gb_per_branch=round(n_clips * per_clip / 1e9, 1),
-        pooled_gb_per_branch=round(n_clips * n_layers * d * 4 / 1e9, 3),
+        all_layers_gb_per_branch=round(n_clips * bytes_per_clip / 1e9, 1),
+        pooled_gb_per_branch=round(n_clips * n_layers * d_model * 4 / 1e9, 3),
     )
 
 
 def check_shapes(model, size):
     "Published layers, widths and site names, or an AssertionError that names what differs."
-    n_layers, d, h = SIZES[size]
-    c, want = (
-        model.config,
-        dict(
-            n_layers=n_layers,
-            d_model=d,
-            n_heads=h,
-            d_ff=4 * d,
-            d_text=768,
-            n_codebooks=4,
-            vocab_size=2048,
-            frame_rate=50,
-            sample_rate=32000,
-            channels=1,
-        ),
+    n_layers, d_model, n_heads = SIZES[size]
+    expected = dict(
+        n_layers=n_layers,
+        d_model=d_model,
+        n_heads=n_heads,
+        d_ff=4 * d_model,
+        d_text=768,
+        n_codebooks=4,
+        vocab_size=2048,
+        frame_rate=50,
+        sample_rate=32000,
+        channels=1,
     )
     if size != "tiny":
-        assert not (wrong := {k: getattr(c, k) for k, v in want.items() if getattr(c, k) != v}), (
-            f"{wrong} instead of {want}"
-        )
+        found = {name: getattr(model.config, name) for name in expected}
+        wrong = {name: value for name, value in found.items() if value != expected[name]}
+        assert not wrong, f"{wrong} instead of {expected}"
     layers = [
-        f"layer_{i}{k}" for i in range(n_layers) for k in (".self_attn", ".cross_attn", ".mlp", "")
+        f"layer_{layer}{kind}"
+        for layer, kind in product(range(n_layers), (".self_attn", ".cross_attn", ".mlp", ""))
     ]
     assert model.sites == ["text", "text_proj", "embed", *layers], model.sites
 
 
-def spread(x, digits=2):
-    return [round(float(f(x)), digits) for f in (np.median, min, max)]
+def spread(values, digits=2):
+    "Median, least and largest."
+    return [round(float(summary(values)), digits) for summary in (np.median, min, max)]
+
+
+def largest_gap(stepwise, replayed):
+    "Largest difference of any site, relative to the site's largest stepwise activation."
+    gaps = []
+    for site, activations in stepwise.items():
+        expected = activations.transpose("clip", "branch", "timestep", "d_model").values
+        difference = np.abs(replayed[site].values - expected).max()
+        gaps.append(float(difference / np.abs(expected).max()))
+    return max(gaps)
+
+
+def timed_round(model, seconds):
+    "Seconds of hooked generation and of replay of one branch and of both; and the largest gap."
+    extractor = ActivationExtractor(model)
+    generate_s, made = clock(lambda: extractor.generate(PROMPT, seed=0, duration_s=seconds))
+    both_s, replayed = clock(lambda: replay(model, made, PROMPT, branches=("cond", "null")))
+    one_s, _ = clock(lambda: replay(model, made, PROMPT))
+    return generate_s, one_s, both_s, largest_gap(extractor.get_activations(), replayed)
 
 
 def measure(folder, size, backend, dtype, seconds, rounds):
     "Load, generate, hook, replay and store; numbers of one size."
     load_s, model = clock(lambda: load_model(folder, backend=backend, device="cpu", dtype=dtype))
     check_shapes(model, size)
-    model.checksum
-    n = model.config.frames(seconds)
+    _ = model.checksum  # computed once here, so that no timing contains it
+    config = model.config
+    n_frames = config.frames(seconds)
+    music_s = n_frames / 50
     store = ClipStore(Path(folder) / "clips")
-    made_s, _ = clock(
+    public_path_s, _ = clock(
         lambda: generate_clips(
             model, [PROMPT], store, seeds=(0,), duration_s=seconds, progress=False
         )
     )
-    tokens, slow, fast, both, gap = store.codes(), [], [], [], 0.0
-    for r in range(rounds + 1):
-        ex = ActivationExtractor(model)
-        s, made = clock(lambda: ex.generate(PROMPT, seed=0, duration_s=seconds))
-        b, acts = clock(lambda: replay(model, made, PROMPT, branches=("cond", "null")))
-        f, _ = clock(lambda: replay(model, made, PROMPT))
-        if r or rounds == 1:
-            slow, fast, both = [*slow, s], [*fast, f], [*both, b]
-        for site, a in ex.get_activations().items():
-            a = a.transpose("clip", "branch", "timestep", "d_model").values
-            gap = max(gap, float(np.abs(acts[site].values - a).max() / np.abs(a).max()))
-        if rounds == 1:
-            break
-    out = replay_store(
+    n_passes = 1 if rounds == 1 else rounds + 1
+    passes = [timed_round(model, seconds) for _ in range(n_passes)]
+    gap = max(timed[-1] for timed in passes)
+    counted = passes if rounds == 1 else passes[1:]
+    generate_s, one_s, both_s = np.array(counted)[:, :3].T  # each (round,)
+    activations = replay_store(
         model,
         store,
         None,
@@ -236,96 +262,119 @@ def measure(folder, size, backend, dtype, seconds, rounds):
         dtype="float16",
         progress=False,
     )
+    store_bytes = sum(disk_bytes(path) for path in activations.glob("*/activations"))
+    bytes_of_8_s = config.n_layers * config.positions(400) * config.d_model * 2
     return dict(
         load_s=round(load_s, 1),
-        frames=n,
-        seconds=n / 50,
-        rounds=len(slow),
-        public_path_s=round(made_s, 2),
-        compute_s_per_music_s=spread([x / (n / 50) for x in slow]),
-        replay_ratio_cond=spread(np.divide(slow, fast), 1),
-        replay_ratio_both=spread(np.divide(slow, both), 1),
+        frames=n_frames,
+        seconds=music_s,
+        rounds=len(counted),
+        public_path_s=round(public_path_s, 2),
+        compute_s_per_music_s=spread(generate_s / music_s),
+        replay_ratio_cond=spread(generate_s / one_s, 1),
+        replay_ratio_both=spread(generate_s / both_s, 1),
         largest_gap=float(f"{gap:.1e}"),
-        store_bytes=sum(disk_bytes(p) for p in out.glob("*/activations")),
-        label_bytes=disk_bytes(out) - sum(disk_bytes(p) for p in out.glob("*/activations")),
-        formula_bytes=replay_bytes(model, 1, n, None, ("cond",), None, "float16"),
-        clip_8s_mb=round(
-            model.config.n_layers * model.config.positions(400) * model.config.d_model * 2 / 1e6, 1
-        ),
-        tokens_shape=list(tokens.shape),
+        store_bytes=store_bytes,
+        label_bytes=disk_bytes(activations) - store_bytes,
+        formula_bytes=replay_bytes(model, 1, n_frames, None, ("cond",), None, "float16"),
+        clip_8s_mb=round(bytes_of_8_s / 1e6, 1),
+        tokens_shape=list(store.codes().shape),
         peak_rss_gb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, 2),
         anon_gb=round(anonymous_gb(), 2),
     )
 
 
-def child(options, **more):
-    "Run one stage in a process of its own, so that its memory is its own; the last line of its output is JSON."
-    args = [a for k, v in {**options, **more}.items() if v is not None for a in (f"--{k}", str(v))]
-    done = subprocess.run(
-        [sys.executable, __file__, *args, "--json"], stdout=subprocess.PIPE, text=True
-    )
+def child(stage, **options):
+    "Numbers of one stage, run in a process of its own, so that its memory is its own."
+    args = ["--stage", stage, "--json"]
+    for name, value in options.items():
+        args += [f"--{name}", str(value)]
+    done = subprocess.run([sys.executable, __file__, *args], stdout=subprocess.PIPE, text=True)
     if done.returncode:
-        raise SystemExit(
-            f"{' '.join(args)} ended with {done.returncode}"
-            + (" (killed, probably for memory)" if done.returncode == -9 else "")
-        )
+        reason = " (killed, probably for memory)" if done.returncode == -9 else ""
+        raise SystemExit(f"{' '.join(args)} ended with {done.returncode}{reason}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def run(size, o, folder):
+def run(size, options, folder):
     "Build and measure one size."
-    dtype = o.dtype or DTYPES[size]
+    dtype = options.dtype or DTYPES[size]
     stage = dict(
         size=size,
         dtype=dtype,
-        threads=o.threads,
-        backend=o.backend,
-        seconds=o.seconds or SECONDS[size],
-        rounds=o.rounds or ROUNDS[size],
+        threads=options.threads,
+        backend=options.backend,
+        seconds=options.seconds or SECONDS[size],
+        rounds=options.rounds or ROUNDS[size],
         folder=folder,
     )
-    built = child(stage, stage="build")
-    if o.backend == "audiocraft":
-        child(stage, stage="export")
+    built = child("build", **stage)
+    if options.backend == "audiocraft":
+        child("export", **stage)
         stage["folder"] = str(Path(folder) / "audiocraft")
-    weights = sum(
-        f.stat().st_size
-        for f in Path(stage["folder"]).rglob("*")
-        if f.suffix in (".safetensors", ".bin")
+    files = Path(stage["folder"]).rglob("*")
+    weight_files = [path for path in files if path.suffix in (".safetensors", ".bin")]
+    weight_bytes = sum(path.stat().st_size for path in weight_files)
+    built_numbers = dict(
+        size=size,
+        backend=options.backend,
+        dtype=dtype,
+        threads=options.threads,
+        weights={name: round(n / 1e6, 1) for name, n in counts(size).items()},
+        build_s=built["build_s"],
+        disk_gb=round(weight_bytes / 1e9, 2),
     )
-    return (
-        dict(
-            size=size,
-            backend=o.backend,
-            dtype=dtype,
-            threads=o.threads,
-            weights={k: round(v / 1e6, 1) for k, v in counts(size).items()},
-            build_s=built["build_s"],
-            disk_gb=round(weights / 1e9, 2),
-        )
-        | child(stage, stage="measure")
-        | dict(predicted=predict(size))
-    )
+    return built_numbers | child("measure", **stage) | dict(predicted=predict(size))
 
 
-def text(r):
+def interval(values, unit=""):
+    "Median and range for people."
+    median, low, high = values
+    return f"{median:g}{unit} [{low:g}, {high:g}]"
+
+
+def text(found):
     "A result for people."
-    p, g = r["predicted"], r["predicted"]["gpu"]
-    low = lambda x, unit="": f"{x[0]:g}{unit} [{x[1]:g}, {x[2]:g}]"
-    return "\n".join(
-        [
-            f"{r['size']}, {r['backend']}, {r['dtype']}, {r['threads']} thread(s); {r['seconds']:g} s of music, one clip, {r['rounds']} round(s)",
-            f"  weights            {r['disk_gb']} GB on disk; millions: "
-            + ", ".join(f"{k} {v:g}" for k, v in r["weights"].items()),
-            f"  memory             {r['peak_rss_gb']} GB at the peak; {r['anon_gb']} GB at the end beside weights mapped from the file",
-            f"  generation         {low(r['compute_s_per_music_s'], ' s')} of processor time a second of music, all layers hooked, guidance 3",
-            f"  replay             {low(r['replay_ratio_cond'])} times faster for one branch, {low(r['replay_ratio_both'])} for both; largest gap {r['largest_gap']:g}",
-            f"  store, all layers  {r['store_bytes']:,} bytes measured (and {r['label_bytes']:,} of labels), {r['formula_bytes']:,} by layers x positions x d_model x 2; {r['clip_8s_mb']} MB for a clip of 8 s",
-            f"  PREDICTED, not measured: {p['clips']} clips of {p['seconds']:g} s on one {g['name']} at {g['of_bandwidth']:.0%} of {g['bandwidth'] / 1e12:g} TB/s, {g['of_flops']:.0%} of "
-            f"{g['flops'] / 1e12:g} TFLOP/s and {1e3 * g['layer_s']:g} ms a layer and step:",
-            f"                     generate {p['generate_h']} h ({p['step_ms']} ms a step of {p['batch']} clips, bound by {p['bound_by']}), replay {p['replay_one_branch_h']} h a branch, "
-            f"{p['all_layers_gb_per_branch']} GB for all layers and positions, {p['pooled_gb_per_branch']} GB pooled",
-        ]
+    predicted = found["predicted"]
+    gpu = predicted["gpu"]
+    weights = ", ".join(f"{name} {millions:g}" for name, millions in found["weights"].items())
+    lines = [
+        f"{found['size']}, {found['backend']}, {found['dtype']}, {found['threads']} thread(s); "
+        f"{found['seconds']:g} s of music, one clip, {found['rounds']} round(s)",
+        f"  weights            {found['disk_gb']} GB on disk; millions: {weights}",
+        f"  memory             {found['peak_rss_gb']} GB at the peak; {found['anon_gb']} GB at the "
+        "end beside weights mapped from the file",
+        f"  generation         {interval(found['compute_s_per_music_s'], ' s')} of processor time "
+        "per second of music, all layers hooked, guidance 3",
+        f"  replay             {interval(found['replay_ratio_cond'])} times faster for one branch, "
+        f"{interval(found['replay_ratio_both'])} for both; largest gap {found['largest_gap']:g}",
+        f"  store, all layers  {found['store_bytes']:,} bytes measured "
+        f"(and {found['label_bytes']:,} of labels), {found['formula_bytes']:,} by layers x "
+        f"positions x d_model x 2; {found['clip_8s_mb']} MB for a clip of 8 s",
+        f"  PREDICTED, not measured: {predicted['clips']} clips of {predicted['seconds']:g} s on "
+        f"one {gpu['name']} at {gpu['of_bandwidth']:.0%} of {gpu['bandwidth'] / 1e12:g} TB/s, "
+        f"{gpu['of_flops']:.0%} of {gpu['flops'] / 1e12:g} TFLOP/s and {1e3 * gpu['layer_s']:g} ms "
+        "per layer and step:",
+        f"                     generate {predicted['generate_h']} h ({predicted['step_ms']} ms per "
+        f"step of {predicted['batch']} clips, bound by {predicted['bound_by']}), replay "
+        f"{predicted['replay_one_branch_h']} h per branch, "
+        f"{predicted['all_layers_gb_per_branch']} GB for all layers and positions, "
+        f"{predicted['pooled_gb_per_branch']} GB pooled",
+    ]
+    return "\n".join(lines)
+
+
+def run_stage(options):
+    "Numbers of one stage, in the process that `child` started."
+    size = options.size[0]
+    if options.stage == "build":
+        seconds, _ = clock(lambda: build(Path(options.folder), size, options.dtype))
+        return dict(build_s=round(seconds, 1))
+    if options.stage == "export":
+        seconds, _ = clock(lambda: export(options.folder))
+        return dict(export_s=round(seconds, 1))
+    return measure(
+        options.folder, size, options.backend, options.dtype, options.seconds, options.rounds
     )
 
 
@@ -349,24 +398,15 @@ def main():
         help="where the weights go (20 GB for all sizes); a temporary folder that is emptied",
     )
     parser.add_argument("--stage", choices=["build", "export", "measure"], help=argparse.SUPPRESS)
-    o = parser.parse_args()
-    torch.set_num_threads(o.threads)
-    if o.stage == "build":
-        return print(
-            json.dumps(
-                dict(build_s=round(clock(lambda: build(Path(o.folder), o.size[0], o.dtype))[0], 1))
-            )
-        )
-    if o.stage == "export":
-        return print(json.dumps(dict(export_s=round(clock(lambda: export(o.folder))[0], 1))))
-    if o.stage == "measure":
-        return print(
-            json.dumps(measure(o.folder, o.size[0], o.backend, o.dtype, o.seconds, o.rounds))
-        )
-    for size in o.size:
-        with tempfile.TemporaryDirectory(dir=o.folder) as folder:
-            r = run(size, o, folder)
-        print(json.dumps(r) if o.json else text(r), flush=True)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.stage:
+        print(json.dumps(run_stage(options)))
+        return
+    for size in options.size:
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            found = run(size, options, folder)
+        print(json.dumps(found) if options.json else text(found), flush=True)
 
 
 if __name__ == "__main__":

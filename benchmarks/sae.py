@@ -1,17 +1,26 @@
-"""Training of sparse autoencoders: ours against SAELens and dictionary_learning, and against the machine's own matrix products.
+"""Training of sparse autoencoders: ours against SAELens and dictionary_learning.
 
     python benchmarks/sae.py [--quick] [--json] [--threads 1] [--steps 10] [--rounds 15]
 
-The sides alternate in one process: every round gives each of them the same `steps` batches, in an order that rotates. A ratio is their time over
-ours in one round; the median over rounds is printed, the interval is the smallest and the largest round, and the first round only warms up.
-Data, batches, learning-rate schedule, penalty, gradient clipping and number of steps are the same; starting weights and starting bias are each library's own.
-`share_of_products` is the time of the five matrix products that ReLU with L1 needs, measured in the same rounds, over the time of a step.
-`relu_l1_float32_training` are whole trainings from each library's own start; the ratios of their first and last 20 steps are given as well.
-`relu_l1_float32_sparse` starts all sides from one dictionary with the L0 that a training ends with, at its small last learning rate: the directions
-that the data were made of, then random ones, a common bias that leaves 96 features a row active; the same tensors are copied into each library.
-Errors are of rows that nobody trained on. ReLU dictionaries end with different L0, so their error is also compared with the 64
-strongest features of a row kept. Peak memory is what a fresh process needs for three steps beyond imports and data.
-A library that is not installed is skipped with the reason; `make interop-env` builds an environment that has both."""
+The sides alternate in one process: every round gives each of them the same `steps` batches, in an
+order that rotates. A ratio is their time over ours in one round. The median over rounds is printed,
+the interval is the smallest and the largest round, and the first round only warms up. Data,
+batches, learning-rate schedule, penalty, gradient clipping and number of steps are the same;
+starting weights and starting bias are each library's own.
+
+`share_of_products` compares with the machine's own matrix products: the time of the five products
+that ReLU with L1 needs, measured in the same rounds, over the time of a step.
+`relu_l1_float32_training` are whole trainings from each library's own start, with the ratios of
+their first and last 20 steps. `relu_l1_float32_sparse` starts all sides from one dictionary with
+the L0 that a training ends with, at its small last learning rate: the directions that the data were
+made of, then random ones, and a common bias that leaves 96 features active per row. The same
+tensors are copied into each library.
+
+Errors are of rows that nobody trained on. ReLU dictionaries end with different L0, so their error
+is also compared with the 64 strongest features of a row kept. Peak memory is what a fresh process
+needs for three steps beyond imports and data. A library that is not installed is skipped with the
+reason; `make interop-env` builds an environment that has both.
+"""
 
 import contextlib
 import importlib.util
@@ -30,17 +39,15 @@ from musicgen_emotion.sae.data import ArrayBatches, StoreBatches
 from musicgen_emotion.sae.dictionary import SAEConfig, SparseAutoencoder
 from musicgen_emotion.sae.training import SAETrainer, TrainConfig
 
-K, L1, LR, AIMS = (
-    64,
-    1e-3,
-    1e-3,
-    dict(
-        relu_l1_float32=1.4,
-        relu_l1_float32_sparse=1.4,
-        topk_float32=3.5,
-        relu_l1_bfloat16=3.0,
-        topk_bfloat16=None,
-    ),
+K = 64
+L1 = 1e-3
+LR = 1e-3
+AIMS = dict(
+    relu_l1_float32=1.4,
+    relu_l1_float32_sparse=1.4,
+    topk_float32=3.5,
+    relu_l1_bfloat16=3.0,
+    topk_bfloat16=None,
 )
 PACKAGES = dict(saelens="sae_lens", dictionary_learning="dictionary_learning")
 
@@ -51,7 +58,10 @@ def unit_rows(rng, n, d_in):
 
 
 def make_rows(n, d_in, seed=0, features=3072, active=40, ratio=1.57):
-    "Sparse sums of unit directions plus a little noise, around a mean that is `ratio` times as long as the spread."
+    """Sparse sums of unit directions plus a little noise, (n, d_in).
+
+    Their mean is `ratio` times as long as their spread around it.
+    """
     rng = np.random.default_rng(seed)
     directions = unit_rows(rng, features, d_in)
     mean = rng.standard_normal(d_in)
@@ -59,153 +69,160 @@ def make_rows(n, d_in, seed=0, features=3072, active=40, ratio=1.57):
     common /= common.sum()
     rows = np.empty((n, d_in), np.float32)
     for start in range(0, n, 4096):
-        m = min(4096, n - start)
-        codes = np.zeros((m, features), np.float32)
-        np.put_along_axis(
-            codes,
-            rng.choice(features, (m, active), p=common),
-            rng.exponential(size=(m, active)).astype(np.float32),
-            axis=1,
-        )
-        rows[start : start + m] = codes @ directions + 0.02 * rng.standard_normal(
-            (m, d_in), dtype=np.float32
-        )
+        n_part = min(4096, n - start)
+        codes = np.zeros((n_part, features), np.float32)
+        chosen = rng.choice(features, (n_part, active), p=common)
+        strengths = rng.exponential(size=(n_part, active)).astype(np.float32)
+        np.put_along_axis(codes, chosen, strengths, axis=1)
+        noise = rng.standard_normal((n_part, d_in), dtype=np.float32)
+        rows[start : start + n_part] = codes @ directions + 0.02 * noise
     spread = np.sqrt(((rows - rows.mean(0)) ** 2).sum(1).mean())
-    return torch.from_numpy(
-        rows - rows.mean(0) + (ratio * spread * mean / np.linalg.norm(mean)).astype(np.float32)
-    )
+    offset = (ratio * spread * mean / np.linalg.norm(mean)).astype(np.float32)
+    return torch.from_numpy(rows - rows.mean(0) + offset)
 
 
-def late_state(x, o, l0=96, seed=0, features=3072):
-    "Tensors of a dictionary as late in a training: the directions of `make_rows`, further random ones, and the bias that leaves `l0` features a row active."
-    known = unit_rows(np.random.default_rng(seed), features, o.d_in)[: o.d_sae]
-    W_dec = torch.from_numpy(
-        np.concatenate(
-            [known, unit_rows(np.random.default_rng(seed + 1), o.d_sae - len(known), o.d_in)]
-        )
-    )
-    b_dec = x.mean(0)
-    pre = (x[:256] - b_dec) @ W_dec.T
+def late_state(rows, options, l0=96, seed=0, features=3072):
+    """Tensors of a dictionary as late in a training.
+
+    The directions of `make_rows`, further random ones, and the bias that leaves `l0` features
+    active per row.
+    """
+    d_in, d_sae = options.d_in, options.d_sae
+    known = unit_rows(np.random.default_rng(seed), features, d_in)[:d_sae]
+    further = unit_rows(np.random.default_rng(seed + 1), d_sae - len(known), d_in)
+    W_dec = torch.from_numpy(np.concatenate([known, further]))
+    b_dec = rows.mean(0)
+    pre = (rows[:256] - b_dec) @ W_dec.T
     bias = -pre.flatten().kthvalue(pre.numel() - l0 * len(pre)).values
-    return dict(W_enc=W_dec.T, W_dec=W_dec, b_enc=bias.expand(o.d_sae), b_dec=b_dec)
+    return dict(W_enc=W_dec.T, W_dec=W_dec, b_enc=bias.expand(d_sae), b_dec=b_dec)
 
 
 @torch.no_grad()
 def start(state, **parameters):
     "Copy a common state into a library's own parameters."
-    for k, v in (state or {}).items():
-        parameters[k].copy_(v)
+    for name, values in (state or {}).items():
+        parameters[name].copy_(values)
 
 
-# the sides: `step(i)` trains on batch i, `features(x)` and `decode(f)` for the end, `norms()` of the decoder rows
+# The sides. `step(i)` trains on batch i; `features(rows)` and `decode(features)` measure the end;
+# `norms()` are the lengths of the decoder's rows.
 
 
-def ours(kind, dtype, x, o):
-    cfg = SAEConfig(
-        o.d_in, d_sae=o.d_sae, activation="topk" if kind == "topk" else "relu", k=K, l1=L1
+def ours(kind, dtype, rows, options):
+    config = SAEConfig(
+        options.d_in,
+        d_sae=options.d_sae,
+        activation="topk" if kind == "topk" else "relu",
+        k=K,
+        l1=L1,
     )
-    config = TrainConfig(
-        steps=o.total,
-        batch_size=o.batch,
-        lr=o.lr,
-        warmup=o.warmup,
-        l1_warmup=o.warmup,
+    training = TrainConfig(
+        steps=options.total,
+        batch_size=options.batch,
+        lr=options.lr,
+        warmup=options.warmup,
+        l1_warmup=options.warmup,
         decay=0.2,
         dtype=dtype,
-        centre=o.state is None,
+        centre=options.state is None,
     )
-    trainer = SAETrainer(
-        SparseAutoencoder(seed=o.seed, **vars(cfg)),
-        ArrayBatches(x, np.arange(len(x)), o.batch),
-        config,
-    )
+    sae = SparseAutoencoder(seed=options.seed, **vars(config))
+    trainer = SAETrainer(sae, batches_of(rows, options), training)
     sae = trainer.sae
-    start(o.state, W_enc=sae.W_enc, W_dec=sae.W_dec, b_enc=sae.b_enc, b_dec=sae.b_dec)
+    start(options.state, W_enc=sae.W_enc, W_dec=sae.W_dec, b_enc=sae.b_enc, b_dec=sae.b_dec)
     return SimpleNamespace(
         step=lambda i: trainer.step(),
-        features=lambda b: sae.eval().encode(b),
+        features=lambda batch: sae.eval().encode(batch),
         decode=sae.decode,
         norms=lambda: sae.W_dec.norm(dim=1),
     )
 
 
-def saelens(kind, dtype, x, o, **more):
-    import sae_lens as sl
-    from sae_lens.config import SAETrainerConfig
-    from sae_lens.training.sae_trainer import SAETrainer as Theirs
+def batches_of(rows, options):
+    return ArrayBatches(rows, np.arange(len(rows)), options.batch)
 
-    torch.manual_seed(o.seed)
+
+def saelens(kind, dtype, rows, options, **more):
+    import sae_lens
+    from sae_lens.config import SAETrainerConfig
+    from sae_lens.training.sae_trainer import SAETrainer as TheirTrainer
+
+    torch.manual_seed(options.seed)
+    size = dict(d_in=options.d_in, d_sae=options.d_sae)
     if kind == "topk":
-        sae = sl.TopKTrainingSAE(sl.TopKTrainingSAEConfig(d_in=o.d_in, d_sae=o.d_sae, k=K, **more))
+        sae = sae_lens.TopKTrainingSAE(sae_lens.TopKTrainingSAEConfig(**size, k=K, **more))
     else:
-        sae = sl.StandardTrainingSAE(
-            sl.StandardTrainingSAEConfig(
-                d_in=o.d_in, d_sae=o.d_sae, l1_coefficient=L1 * o.d_in, l1_warm_up_steps=o.warmup
-            )
-        )
-    start(o.state, W_enc=sae.W_enc, W_dec=sae.W_dec, b_enc=sae.b_enc, b_dec=sae.b_dec)
+        penalty = dict(l1_coefficient=L1 * options.d_in, l1_warm_up_steps=options.warmup)
+        sae = sae_lens.StandardTrainingSAE(sae_lens.StandardTrainingSAEConfig(**size, **penalty))
+    start(options.state, W_enc=sae.W_enc, W_dec=sae.W_dec, b_enc=sae.b_enc, b_dec=sae.b_dec)
     config = SAETrainerConfig(
-        total_training_samples=o.total * o.batch,
-        train_batch_size_samples=o.batch,
-        lr=o.lr,
-        lr_end=o.lr,
-        lr_warm_up_steps=o.warmup,
-        lr_decay_steps=o.total // 5,
+        total_training_samples=options.total * options.batch,
+        train_batch_size_samples=options.batch,
+        lr=options.lr,
+        lr_end=options.lr,
+        lr_warm_up_steps=options.warmup,
+        lr_decay_steps=options.total // 5,
         autocast=dtype == "bfloat16",
     )
-    batches = ArrayBatches(x, np.arange(len(x)), o.batch)
-    trainer = Theirs(config, sae, None)
+    batches = batches_of(rows, options)
+    trainer = TheirTrainer(config, sae, None)
 
     def step(i):
         trainer.step(batches[i])
         trainer.n_training_steps += 1
 
-    norms = lambda: torch.ones(o.d_sae) if kind == "topk" else sae.W_dec.norm(dim=1)
+    def norms():
+        return torch.ones(options.d_sae) if kind == "topk" else sae.W_dec.norm(dim=1)
+
     return SimpleNamespace(
-        step=step, features=lambda b: sae.encode(b).to_dense(), decode=sae.decode, norms=norms
+        step=step,
+        features=lambda batch: sae.encode(batch).to_dense(),
+        decode=sae.decode,
+        norms=norms,
     )
 
 
-def saelens_sparse(kind, dtype, x, o):
-    return saelens(kind, dtype, x, o, use_sparse_activations=True)
+def saelens_sparse(kind, dtype, rows, options):
+    return saelens(kind, dtype, rows, options, use_sparse_activations=True)
 
 
-def dictionary_learning(kind, dtype, x, o):
+def dictionary_learning(kind, dtype, rows, options):
     from dictionary_learning import trainers
 
     common = dict(
-        steps=o.total,
-        activation_dim=o.d_in,
-        dict_size=o.d_sae,
+        steps=options.total,
+        activation_dim=options.d_in,
+        dict_size=options.d_sae,
         layer=0,
         lm_name="",
-        lr=o.lr,
-        warmup_steps=o.warmup,
-        decay_start=max(o.warmup + 1, o.total * 4 // 5),
-        seed=o.seed,
+        lr=options.lr,
+        warmup_steps=options.warmup,
+        decay_start=max(options.warmup + 1, options.total * 4 // 5),
+        seed=options.seed,
         device="cpu",
     )
     if kind == "topk":
         trainer = trainers.TopKTrainer(k=K, **common)
     else:
-        trainer = trainers.StandardTrainer(
-            l1_penalty=L1 * o.d_in, sparsity_warmup_steps=o.warmup, **common
-        )
-    if o.state:
+        penalty = dict(l1_penalty=L1 * options.d_in, sparsity_warmup_steps=options.warmup)
+        trainer = trainers.StandardTrainer(**penalty, **common)
+    if options.state:
         start(
-            o.state,
+            options.state,
             W_enc=trainer.ae.encoder.weight.T,
             W_dec=trainer.ae.decoder.weight.T,
             b_enc=trainer.ae.encoder.bias,
             b_dec=trainer.ae.bias,
         )
-    batches = ArrayBatches(x, np.arange(len(x)), o.batch)
-    low = lambda: (
-        torch.autocast("cpu", torch.bfloat16) if dtype == "bfloat16" else contextlib.nullcontext()
-    )
+    batches = batches_of(rows, options)
+
+    def precision():
+        if dtype == "bfloat16":
+            return torch.autocast("cpu", torch.bfloat16)
+        return contextlib.nullcontext()
 
     def step(i):
-        with low():
+        with precision():
             trainer.update(i, batches[i])
 
     return SimpleNamespace(
@@ -224,24 +241,27 @@ SIDES = dict(
 )
 
 
-def products(dtype, o):
+def products(dtype, options):
     "The five products of a step, into buffers that stay."
     low = getattr(torch, dtype)
-    z, f, W, V = (
-        torch.randn(*s, dtype=torch.float32).to(low)
-        for s in ((o.batch, o.d_in), (o.batch, o.d_sae), (o.d_in, o.d_sae), (o.d_sae, o.d_in))
-    )
-    a, b, c, e = (
-        torch.empty(*s, dtype=low)
-        for s in ((o.batch, o.d_sae), (o.batch, o.d_in), (o.d_sae, o.d_in), (o.d_in, o.d_sae))
-    )
+    batch, d_in, d_sae = options.batch, options.d_in, options.d_sae
+
+    def random(*shape):
+        return torch.randn(*shape, dtype=torch.float32).to(low)
+
+    rows, features = random(batch, d_in), random(batch, d_sae)
+    W_enc, W_dec = random(d_in, d_sae), random(d_sae, d_in)
+    features_out = torch.empty(batch, d_sae, dtype=low)
+    rows_out = torch.empty(batch, d_in, dtype=low)
+    decoder_gradient = torch.empty(d_sae, d_in, dtype=low)
+    encoder_gradient = torch.empty(d_in, d_sae, dtype=low)
 
     def step(i):
-        torch.mm(z, W, out=a)
-        torch.mm(f, V, out=b)
-        torch.mm(f.T, z, out=c)
-        torch.mm(z, V.T, out=a)
-        torch.mm(z.T, f, out=e)
+        torch.mm(rows, W_enc, out=features_out)
+        torch.mm(features, W_dec, out=rows_out)
+        torch.mm(features.T, rows, out=decoder_gradient)
+        torch.mm(rows, W_dec.T, out=features_out)
+        torch.mm(rows.T, features, out=encoder_gradient)
 
     return SimpleNamespace(step=step)
 
@@ -258,185 +278,213 @@ def missing(side, kind="relu_l1", dtype="float32"):
     )
     try:
         SIDES[side](kind, dtype, make_rows(64, 16, features=64, active=4), small).step(0)
-    except Exception as e:
-        return f"skipped: {side} fails on this machine: {type(e).__name__}: {str(e).splitlines()[0][:120]}"
+    except Exception as error:
+        first_line = str(error).splitlines()[0][:120]
+        return f"skipped: {side} fails on this machine: {type(error).__name__}: {first_line}"
 
 
 def slow_bfloat16():
     "Why bfloat16 is not worth timing here, or None."
 
-    def rate(dtype):
-        a, b = torch.randn(64, 256).to(dtype), torch.randn(256, 256).to(dtype)
-        a @ b
-        return min(clock(lambda: a @ b)[0] for _ in range(3))
+    def best_seconds(dtype):
+        left = torch.randn(64, 256).to(dtype)
+        right = torch.randn(256, 256).to(dtype)
+        torch.mm(left, right)  # warms up
+        return min(clock(lambda: left @ right)[0] for _ in range(3))
 
-    share = rate(torch.float32) / rate(torch.bfloat16)
-    return (
-        f"skipped: bfloat16 products run at {share:.3f} of the float32 rate on this machine"
-        if share < 0.5
-        else None
-    )
+    share = best_seconds(torch.float32) / best_seconds(torch.bfloat16)
+    if share >= 0.5:
+        return None
+    return f"skipped: bfloat16 products run at {share:.3f} of the float32 rate on this machine"
+
+
+def seconds_of_steps(side, steps):
+    "Seconds that a side takes for these steps."
+
+    def work():
+        for i in steps:
+            side.step(i)
+
+    return clock(work)[0]
 
 
 def alternate(sides, rounds, steps):
     "Seconds of `steps` steps, one list a side, one entry a round; the first round is dropped."
-    seconds, names = {n: [] for n in sides}, list(sides)
-    for r in range(rounds + 1):
-        for n in names[r % len(names) :] + names[: r % len(names)]:
-            spent, _ = clock(lambda: [sides[n].step(i) for i in range(r * steps, (r + 1) * steps)])
-            if r:
-                seconds[n].append(spent)
-    return {n: np.array(s) for n, s in seconds.items()}
+    names = list(sides)
+    seconds = {name: [] for name in names}
+    for round_number in range(rounds + 1):
+        first = round_number % len(names)
+        numbers = range(round_number * steps, (round_number + 1) * steps)
+        for name in names[first:] + names[:first]:
+            spent = seconds_of_steps(sides[name], numbers)
+            if round_number:
+                seconds[name].append(spent)
+    return {name: np.array(spent) for name, spent in seconds.items()}
+
+
+def median_rate(seconds, n_samples):
+    "Samples per second at the median of the rounds."
+    return round(n_samples / float(np.median(seconds)))
 
 
 @torch.no_grad()
-def quality(side, x, parts=5):
-    "Mean squared error a dimension and L0, as it is and with the 64 strongest features kept; one value a part of the rows."
-    rows = []
-    for b in x.chunk(parts):
-        f = side.features(b)
-        weight = f * side.norms()
-        kept = torch.zeros_like(f).scatter_(
-            1, (at := weight.topk(K, dim=1).indices), f.gather(1, at)
-        )
-        rows.append(
-            [
-                (side.decode(f) - b).pow(2).mean(),
-                (f > 0).float().sum(1).mean(),
-                (side.decode(kept) - b).pow(2).mean(),
-            ]
-        )
-    return np.array(rows, float).T
+def quality(side, rows, parts=5):
+    """Mean squared error per dimension, L0, and the error with the 64 strongest features kept.
+
+    An array (3, part), one value for each part of the rows.
+    """
+    measured = []
+    for batch in rows.chunk(parts):
+        features = side.features(batch)
+        strongest = (features * side.norms()).topk(K, dim=1).indices
+        kept = torch.zeros_like(features)
+        kept.scatter_(1, strongest, features.gather(1, strongest))
+        error = (side.decode(features) - batch).pow(2).mean()
+        l0 = (features > 0).float().sum(1).mean()
+        error_at_k = (side.decode(kept) - batch).pow(2).mean()
+        measured.append([error, l0, error_at_k])
+    return np.array(measured, float).T
 
 
 def skipped(name, why):
     return dict(name=name, ratio=None, low=None, high=None, n=0, aim=None, holds=None, skipped=why)
 
 
-def compare(kind, dtype, x, test, o):
+def able_peers(names, kind="relu_l1", dtype="float32"):
+    "Names of the libraries that can take part, and the reasons of the others."
+    reasons = {name: missing(name, kind, dtype) for name in names}
+    able = [name for name, why in reasons.items() if why is None]
+    return able, {name: why for name, why in reasons.items() if why is not None}
+
+
+def compare(kind, dtype, rows, test, options):
     "All sides of one variant."
-    case, peers = (
-        f"{kind}_{dtype}" + "_sparse" * (o.state is not None),
-        [
-            n
-            for n in SIDES
-            if n != "ours"
-            and (n != "saelens_sparse" or (kind, dtype, o.quick) == ("topk", "float32", False))
-        ],
-    )
+    case = f"{kind}_{dtype}"
+    if options.state is not None:
+        case += "_sparse"
+    peers = list(PACKAGES)
+    if (kind, dtype, options.quick) == ("topk", "float32", False):
+        peers.insert(1, "saelens_sparse")
     why = slow_bfloat16() if dtype == "bfloat16" else None
     if why:
         yield skipped(case, why)
         return
-    out = {n: why for n in peers if (why := missing(n, kind, dtype))}
-    for n, why in out.items():
-        yield skipped(f"{case}_vs_{n}", why)
-    names = ["ours", *(n for n in peers if n not in out)]
-    sides = {n: SIDES[n](kind, dtype, x, o) for n in names} | dict(products=products(dtype, o))
-    seconds = alternate(sides, o.rounds, o.steps)
-    rate = {
-        n: round(o.steps * o.batch / float(np.median(s)))
-        for n, s in seconds.items()
-        if n != "products"
-    }
-    ends = {n: quality(sides[n], test) for n in names}
-    at = dict(d_in=o.d_in, d_sae=o.d_sae, batch=o.batch, steps=o.total)
-    said = lambda n: dict(
-        mse=round(float(ends[n][0].mean()), 5),
-        l0=round(float(ends[n][1].mean()), 1),
-        mse_at_64=round(float(ends[n][2].mean()), 5),
-    )
-    for n in names[1:]:
+    able, reasons = able_peers(peers, kind, dtype)
+    for name, why in reasons.items():
+        yield skipped(f"{case}_vs_{name}", why)
+    names = ["ours", *able]
+    sides = {name: SIDES[name](kind, dtype, rows, options) for name in names}
+    timed = sides | dict(products=products(dtype, options))
+    seconds = alternate(timed, options.rounds, options.steps)
+    n_samples = options.steps * options.batch
+    rates = {name: median_rate(seconds[name], n_samples) for name in names}
+    ends = {name: quality(sides[name], test) for name in names}
+    summaries = {name: summary(end.mean(1)) for name, end in ends.items()}
+    for name in able:
         yield entry(
-            f"{case}_vs_{n}",
-            seconds[n] / seconds["ours"],
-            None if n == "saelens_sparse" else AIMS[case],
-            samples_s=dict(ours=rate["ours"], theirs=rate[n]),
-            **at,
+            f"{case}_vs_{name}",
+            seconds[name] / seconds["ours"],
+            None if name == "saelens_sparse" else AIMS[case],
+            samples_s=dict(ours=rates["ours"], theirs=rates[name]),
+            d_in=options.d_in,
+            d_sae=options.d_sae,
+            batch=options.batch,
+            steps=options.total,
         )
         yield entry(
-            f"{case}_mse_at_l0_64_vs_{n}",
-            ends[n][2] / ends["ours"][2],
-            None if o.quick or o.state else 1.0,
-            ours=said("ours"),
-            theirs=said(n),
+            f"{case}_mse_at_l0_64_vs_{name}",
+            ends[name][2] / ends["ours"][2],
+            None if options.quick or options.state else 1.0,
+            ours=summaries["ours"],
+            theirs=summaries[name],
         )
-    flops = 5 * 2 * o.batch * o.d_in * o.d_sae * o.steps
-    for n in names:
-        aim = 0.8 if (n, case) == ("ours", "relu_l1_float32") else None
+    flops = 5 * 2 * n_samples * options.d_in * options.d_sae
+    gflops = flops / float(np.median(seconds["products"])) / 1e9
+    for name in names:
         yield entry(
-            f"{case}_{n}_share_of_products",
-            seconds["products"] / seconds[n],
-            aim,
-            samples_s=rate[n],
-            products_gflops=round(flops / float(np.median(seconds["products"])) / 1e9, 1),
-            **said(n),
+            f"{case}_{name}_share_of_products",
+            seconds["products"] / seconds[name],
+            0.8 if (name, case) == ("ours", "relu_l1_float32") else None,
+            samples_s=rates[name],
+            products_gflops=round(gflops, 1),
+            **summaries[name],
         )
 
 
-def trainings(x, test, o):
-    "Whole trainings with ReLU, each library from its own start: dense steps first, and ours sparse ones once few features are active. One ratio a training."
-    t = copy(o)
-    t.total, t.warmup, t.state, block = o.training, max(1, o.training // 20), None, 20
-    out = {n: why for n in PACKAGES if (why := missing(n))}
-    for n, why in out.items():
-        yield skipped(f"relu_l1_float32_training_vs_{n}", why)
-    names, seconds, ends = ["ours", *(n for n in PACKAGES if n not in out)], {}, {}
-    for t.seed in range(o.trainings):
-        sides = {n: SIDES[n]("relu_l1", "float32", x, t) for n in names}
-        blocks = {n: [] for n in names}
-        for b in range(0, t.total, block):
-            for n in names:
-                blocks[n].append(
-                    clock(lambda: [sides[n].step(i) for i in range(b, min(b + block, t.total))])[0]
-                )
-        for n in names:
-            seconds.setdefault(n, []).append(sum(blocks[n]))
-            ends.setdefault(n, []).append(quality(sides[n], test))
-    for n in names[1:]:
-        first, last = (round(float(blocks[n][i] / blocks["ours"][i]), 2) for i in (0, -1))
-        said = lambda n: dict(
-            zip(("mse", "l0", "mse_at_64"), np.mean(ends[n], (0, 2)).round(5).tolist())
-        )
+def summary(means):
+    "Error, L0 and error with 64 features as fields of an entry."
+    error, l0, error_at_k = (float(mean) for mean in means)
+    return dict(mse=round(error, 5), l0=round(l0, 1), mse_at_64=round(error_at_k, 5))
+
+
+def trainings(rows, test, options, block=20):
+    """Whole trainings with ReLU, each library from its own start; one ratio per training.
+
+    Steps are dense first, and ours are sparse once few features are active.
+    """
+    settings = copy(options)
+    settings.total = options.training
+    settings.warmup = max(1, options.training // 20)
+    settings.state = None
+    able, reasons = able_peers(PACKAGES)
+    for name, why in reasons.items():
+        yield skipped(f"relu_l1_float32_training_vs_{name}", why)
+    names = ["ours", *able]
+    seconds = {name: [] for name in names}  # one number per training
+    ends = {name: [] for name in names}
+    for seed in range(options.trainings):
+        settings.seed = seed
+        sides = {name: SIDES[name]("relu_l1", "float32", rows, settings) for name in names}
+        blocks = {name: [] for name in names}
+        for begin in range(0, settings.total, block):
+            steps = range(begin, min(begin + block, settings.total))
+            for name in names:
+                blocks[name].append(seconds_of_steps(sides[name], steps))
+        for name in names:
+            seconds[name].append(sum(blocks[name]))
+            ends[name].append(quality(sides[name], test))
+    n_samples = settings.total * options.batch
+    rates = {name: median_rate(seconds[name], n_samples) for name in names}
+    summaries = {name: summary(np.mean(ends[name], (0, 2))) for name in names}
+    for name in able:
         yield entry(
-            f"relu_l1_float32_training_vs_{n}",
-            np.divide(seconds[n], seconds["ours"]),
+            f"relu_l1_float32_training_vs_{name}",
+            np.divide(seconds[name], seconds["ours"]),
             AIMS["relu_l1_float32"],
-            samples_s={
-                m: round(t.total * o.batch / float(np.median(seconds[m]))) for m in ("ours", n)
-            },
-            steps=t.total,
-            first_block=first,
-            last_block=last,
-            ours=said("ours"),
-            theirs=said(n),
+            samples_s={side: rates[side] for side in ("ours", name)},
+            steps=settings.total,
+            first_block=round(float(blocks[name][0] / blocks["ours"][0]), 2),
+            last_block=round(float(blocks[name][-1] / blocks["ours"][-1]), 2),
+            ours=summaries["ours"],
+            theirs=summaries[name],
         )
-        yield entry(
-            f"relu_l1_float32_training_mse_at_l0_64_vs_{n}",
-            np.concatenate([a[2] / b[2] for a, b in zip(ends[n], ends["ours"])]),
-            1.0,
-        )
+        errors = [theirs[2] / own[2] for theirs, own in zip(ends[name], ends["ours"])]
+        yield entry(f"relu_l1_float32_training_mse_at_l0_64_vs_{name}", np.concatenate(errors), 1.0)
 
 
-# memory: in processes of their own, started before this one has computed anything
+# Memory is measured in processes of their own, started before this one has computed anything.
 
 
 def resident():
-    with open("/proc/self/statm") as f:
-        return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    "Memory of this process now, MiB."
+    fields = Path("/proc/self/statm").read_text().split()
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def peak():
-    with open("/proc/self/status") as f:
-        return next(int(line.split()[1]) / 1024 for line in f if line.startswith("VmHWM"))
+    "Most memory that this process ever had, MiB."
+    for row in Path("/proc/self/status").read_text().splitlines():
+        if row.startswith("VmHWM"):
+            return int(row.split()[1]) / 1024
+    raise RuntimeError("/proc/self/status has no line VmHWM")
 
 
 def _child(work, args, send):
     torch.set_num_threads(1)
     try:
         send.send(work(*args))
-    except Exception as e:
-        send.send(f"skipped: {type(e).__name__}: {e}")
+    except Exception as error:
+        send.send(f"skipped: {type(error).__name__}: {error}")
 
 
 def in_child(work, *args):
@@ -448,37 +496,38 @@ def in_child(work, *args):
         child.start()
     send.close()
     try:
-        out = receive.recv()
+        result = receive.recv()
     except EOFError:
-        out = "skipped: the process ended without an answer"
+        result = "skipped: the process ended without an answer"
     child.join()
-    return out
+    return result
 
 
-def peak_of_steps(side, kind, o):
-    x = make_rows(4 * o.batch, o.d_in, features=256)
-    if why := missing(side, kind):
+def peak_of_steps(side, kind, options):
+    "Memory that three steps of a side need, MiB, or why it cannot take part."
+    rows = make_rows(4 * options.batch, options.d_in, features=256)
+    why = missing(side, kind)
+    if why:
         return why
     before = resident()
-    model = SIDES[side](kind, "float32", x, o)
+    model = SIDES[side](kind, "float32", rows, options)
     for i in range(3):
         model.step(i)
     return peak() - before
 
 
-def write_store(folder, x, steps=250, trim=3):
+def write_store(folder, rows, steps=250, trim=3):
     "An activation store as `replay_store` writes it."
     import xarray as xr
 
-    clips = len(x) // steps
-    values = (
-        torch.nn.functional.pad(x[: clips * steps].reshape(clips, steps, -1), (0, 0, trim, trim))
-        .numpy()[:, None]
-        .astype(np.float16)
-    )
+    clips = len(rows) // steps
+    by_clip = rows[: clips * steps].reshape(clips, steps, -1)
+    padded = torch.nn.functional.pad(by_clip, (0, 0, trim, trim))
+    values = padded.numpy()[:, None].astype(np.float16)  # (clip, branch, timestep, width)
+    prompts = [f"prompt {clip % 40}" for clip in range(clips)]
     data = xr.Dataset(
         dict(activations=(("clip", "branch", "timestep", "d_model"), values)),
-        coords=dict(branch=["cond"], prompt=("clip", [f"prompt {i % 40}" for i in range(clips)])),
+        coords=dict(branch=["cond"], prompt=("clip", prompts)),
     )
     data.to_zarr(
         Path(folder) / "layer_0",
@@ -489,108 +538,111 @@ def write_store(folder, x, steps=250, trim=3):
     return clips
 
 
-def streamed(folder, o, buffer_rows):
-    return StoreBatches(folder, "layer_0", batch_size=o.batch, buffer_rows=buffer_rows)
+def streamed(folder, options, buffer_rows):
+    return StoreBatches(folder, "layer_0", batch_size=options.batch, buffer_rows=buffer_rows)
 
 
-def streaming_trainer(batches, o):
-    config = TrainConfig(steps=o.total, batch_size=o.batch, lr=LR, warmup=o.warmup, decay=0.2)
-    return SAETrainer(
-        SparseAutoencoder(o.d_in, d_sae=o.d_sae, activation="topk", k=K), batches, config
+def streaming_trainer(batches, options):
+    config = TrainConfig(
+        steps=options.total, batch_size=options.batch, lr=LR, warmup=options.warmup, decay=0.2
     )
+    sae = SparseAutoencoder(options.d_in, d_sae=options.d_sae, activation="topk", k=K)
+    return SAETrainer(sae, batches, config)
 
 
-def peak_of_stream(folder, rows, o):
-    write_store(folder, make_rows(rows, o.d_in, features=256))
-    return in_child(_peak_of_stream, folder, o)
+def peak_of_stream(folder, n_rows, options):
+    write_store(folder, make_rows(n_rows, options.d_in, features=256))
+    return in_child(_peak_of_stream, folder, options)
 
 
-def _peak_of_stream(folder, o):
+def _peak_of_stream(folder, options):
     missing("ours", "topk")
     before = resident()
-    trainer = streaming_trainer(streamed(folder, o, 4 * o.batch), o)
+    trainer = streaming_trainer(streamed(folder, options, 4 * options.batch), options)
     for _ in range(min(12, trainer.batches.per_epoch)):
         trainer.step()
     return peak() - before
 
 
-def memory(o, folder):
-    "Peak memory of each side, and of streaming from a store of one size and of four times that size."
+def first_reason(*peaks):
+    "The first of these that is a reason instead of a number, or None."
+    return next((peak_mb for peak_mb in peaks if isinstance(peak_mb, str)), None)
+
+
+def memory(options, folder):
+    "Peak memory of each side, and of streaming from stores of one size and of four times that."
     if not Path("/proc/self/statm").exists():
         yield skipped("peak_memory", "skipped: needs /proc (Linux)")
         return
     for kind in ("relu_l1", "topk"):
-        mb = {n: in_child(peak_of_steps, n, kind, o) for n in ("ours", *PACKAGES)}
-        for n in PACKAGES:
-            why = next((mb[m] for m in ("ours", n) if isinstance(mb[m], str)), None)
+        own = in_child(peak_of_steps, "ours", kind, options)
+        peers = {name: in_child(peak_of_steps, name, kind, options) for name in PACKAGES}
+        for name, theirs in peers.items():
+            case = f"{kind}_float32_peak_memory_vs_{name}"
+            why = first_reason(own, theirs)
             if why:
-                yield skipped(f"{kind}_float32_peak_memory_vs_{n}", why)
+                yield skipped(case, why)
             else:
-                yield entry(
-                    f"{kind}_float32_peak_memory_vs_{n}",
-                    [mb[n] / mb["ours"]],
-                    None,
-                    peak_mb=dict(ours=round(mb["ours"]), theirs=round(mb[n])),
-                )
-    small, large = (
-        in_child(peak_of_stream, folder / f"store_{m}", m * max(24 * o.batch, 24000), o)
-        for m in (1, 4)
-    )
-    if isinstance(small, str) or isinstance(large, str):
-        yield skipped("streamed_memory_of_4x_store", small if isinstance(small, str) else large)
+                peak_mb = dict(ours=round(own), theirs=round(theirs))
+                yield entry(case, [theirs / own], None, peak_mb=peak_mb)
+    n_rows = max(24 * options.batch, 24000)
+    small = in_child(peak_of_stream, folder / "store_1", n_rows, options)
+    large = in_child(peak_of_stream, folder / "store_4", 4 * n_rows, options)
+    why = first_reason(small, large)
+    if why:
+        yield skipped("streamed_memory_of_4x_store", why)
     else:
-        yield entry(
-            "streamed_memory_of_4x_store",
-            [large / small],
-            1.1,
-            False,
-            peak_mb=dict(small=round(small), large=round(large)),
-        )
+        peak_mb = dict(small=round(small), large=round(large))
+        yield entry("streamed_memory_of_4x_store", [large / small], 1.1, False, peak_mb=peak_mb)
 
 
-def stream_ratio(x, o, folder):
-    "Rate of training from the store over the rate from memory, for TopK, whose step is the shortest."
-    write_store(folder / "stream", x)
-    store = streamed(folder / "stream", o, 8 * o.batch)
+def trainer_side(trainer):
+    "A trainer as a side that `alternate` can time."
+    return SimpleNamespace(step=lambda i: trainer.step())
+
+
+def stream_ratio(rows, options, folder):
+    "Rate of training from the store over the rate from memory, for TopK with its short step."
+    write_store(folder / "stream", rows)
+    store = streamed(folder / "stream", options, 8 * options.batch)
+    in_memory = batches_of(rows[: store.n].half(), options)
     sides = dict(
-        memory=streaming_trainer(ArrayBatches(x[: store.n].half(), np.arange(store.n), o.batch), o),
-        store=streaming_trainer(store, o),
+        memory=trainer_side(streaming_trainer(in_memory, options)),
+        store=trainer_side(streaming_trainer(store, options)),
     )
-    seconds = alternate(
-        {n: SimpleNamespace(step=lambda i, t=t: t.step()) for n, t in sides.items()},
-        o.rounds,
-        o.steps,
-    )
-    rate = {n: round(o.steps * o.batch / float(np.median(s))) for n, s in seconds.items()}
+    seconds = alternate(sides, options.rounds, options.steps)
+    n_samples = options.steps * options.batch
     yield entry(
         "topk_float32_streamed_vs_in_memory",
         seconds["memory"] / seconds["store"],
         0.8,
-        samples_s=rate,
+        samples_s={name: median_rate(spent, n_samples) for name, spent in seconds.items()},
         rows=store.n,
-        buffer_rows=8 * o.batch,
+        buffer_rows=8 * options.batch,
     )
 
 
-def entries(o, folder):
-    if not o.quick:
-        yield from memory(o, folder)
-    x = make_rows(o.rows + 1024, o.d_in)
-    x, test = x[:-1024], x[-1024:]
+def entries(options, folder):
+    "All comparisons."
+    if not options.quick:
+        yield from memory(options, folder)
+    made = make_rows(options.rows + 1024, options.d_in)
+    rows, test = made[:-1024], made[-1024:]
     for kind in ("relu_l1", "topk"):
-        yield from compare(kind, "float32", x, test, o)
-    late = copy(o)
-    late.state, late.lr = late_state(x, o), LR / 100
-    yield from compare("relu_l1", "float32", x, test, late)
-    if o.training:
-        yield from trainings(x, test, o)
-    yield from stream_ratio(x, o, folder)
+        yield from compare(kind, "float32", rows, test, options)
+    late = copy(options)
+    late.state = late_state(rows, options)
+    late.lr = LR / 100
+    yield from compare("relu_l1", "float32", rows, test, late)
+    if options.training:
+        yield from trainings(rows, test, options)
+    yield from stream_ratio(rows, options, folder)
     for kind in ("relu_l1", "topk"):
-        yield from compare(kind, "bfloat16", x, test, o)
+        yield from compare(kind, "bfloat16", rows, test, options)
 
 
 def main():
-    o = command_line(
+    options = command_line(
         __doc__,
         "one step a round, two rounds, no memory: about a minute",
         d_in=(768, "width"),
@@ -602,12 +654,14 @@ def main():
         training=(200, "steps of a whole training; 0: none"),
         trainings=(2, "of them"),
     )
-    if o.quick:
-        o.steps, o.rounds, o.rows, o.training = 1, 2, 6 * o.batch, 0
-    o.total, o.lr, o.state, o.seed = o.steps * (o.rounds + 1), LR, None, 0
-    o.warmup = max(1, o.total // 10)
+    if options.quick:
+        options.steps, options.rounds = 1, 2
+        options.rows, options.training = 6 * options.batch, 0
+    options.total = options.steps * (options.rounds + 1)
+    options.warmup = max(1, options.total // 10)
+    options.lr, options.state, options.seed = LR, None, 0
     warnings.filterwarnings("ignore", module="sae_lens|transformer_lens")
-    show(lambda folder: entries(o, folder), o)
+    show(lambda folder: entries(options, folder), options)
 
 
 if __name__ == "__main__":

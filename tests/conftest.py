@@ -1,13 +1,18 @@
-"""Fixtures shared by all tests: the packaged model, a tiny random one, both under either backend, and the real data where it is present."""
+"""Fixtures shared by all tests.
+
+They are the packaged model, a tiny random one, both under either backend, the real data
+where they are present, and a browser.
+"""
 
 import importlib.util
 import os
 from pathlib import Path
 
-for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
-
 import pytest
+
+# libraries read these when they are imported, which happens inside fixtures and test modules
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -80,9 +85,8 @@ def both_nano(backend):
 
 @pytest.fixture(scope="session")
 def data_dir():
-    folder = Path(
-        os.environ.get("MGE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
-    )
+    beside_project = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("MGE_DATA", beside_project))
     if not folder.is_dir():
         pytest.skip(f"the real data are not at {folder}; set MGE_DATA")
     return folder
@@ -92,6 +96,6 @@ def data_dir():
 def browser(tmp_path_factory):
     from browser import Browser
 
-    b = Browser(tmp_path_factory.mktemp("browser"))
-    yield b
-    b.close()
+    opened = Browser(tmp_path_factory.mktemp("browser"))
+    yield opened
+    opened.close()

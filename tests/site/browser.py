@@ -1,172 +1,101 @@
-"""A headless Chromium for the tests of pages."""
+"""A headless Chromium for the tests of pages, driven by Playwright."""
 
-import asyncio
 import json
 import os
 import shutil
-import subprocess
 import time
 
 import pytest
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--mute-audio",
+)
+
+
+def find_chromium():
+    "Path of the Chromium of this machine, or None. Playwright never downloads one."
+    if os.environ.get("CHROME_PATH"):
+        return os.environ["CHROME_PATH"]
+    paths = map(shutil.which, BROWSERS)
+    return next((path for path in paths if path), None)
 
 
 class Browser:
-    "A headless Chromium that is spoken to over its debugging socket; needs nothing but tornado, which the kernel brings."
+    "One page of a headless Chromium. `errors` collects what the page reports as an error."
 
     def __init__(self, folder):
-        exe = os.environ.get("CHROME_PATH") or next(filter(None, map(shutil.which, BROWSERS)), None)
-        if not exe:
+        playwright = pytest.importorskip(
+            "playwright.sync_api", reason="Playwright is not installed (pip install playwright)"
+        )
+        executable = find_chromium()
+        if executable is None:
             pytest.skip(
                 "no Chromium or Chrome here (Debian: apt-get install chromium; or set CHROME_PATH)"
             )
-        self.downloads, self.n, self.errors = folder / "downloads", 0, []
+        self.errors = []
+        self.downloads = folder / "downloads"
         self.downloads.mkdir(parents=True)
-        self.process = subprocess.Popen(
-            [
-                exe,
-                "--headless=new",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-dev-shm-usage",
-                "--mute-audio",
-                "--no-first-run",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--remote-debugging-port=0",
-                f"--user-data-dir={folder / 'profile'}",
-                "about:blank",
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        self.loop = asyncio.new_event_loop()
-        port = folder / "profile" / "DevToolsActivePort"
+        self.driver = playwright.sync_playwright().start()
         try:
-            self.until(
-                lambda: port.exists() and len(port.read_text().split()) == 2,
-                "the browser to start",
-                30,
-            )
-            number, path = port.read_text().split()
-            self.loop.run_until_complete(self._connect(f"ws://127.0.0.1:{number}{path}"))
+            self.process = self.driver.chromium.launch(executable_path=executable, args=FLAGS)
+            self.page = self.process.new_page(no_viewport=True)
         except BaseException:
-            self.close()
+            self.driver.stop()
             raise
+        self.session = self.page.context.new_cdp_session(self.page)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", self.keep_error)
+        self.page.on("dialog", lambda dialog: dialog.accept())
+        self.page.on("download", self.keep_download)
 
-    async def _connect(self, url):
-        from tornado.websocket import websocket_connect
+    def keep_error(self, message):
+        if message.type == "error":
+            self.errors.append(message.text)
 
-        self.socket, self.session = await websocket_connect(url, max_message_size=1 << 28), None
-        await self._call(
-            "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(self.downloads)
-        )
-        target = (await self._call("Target.createTarget", url="about:blank"))["targetId"]
-        self.session = (await self._call("Target.attachToTarget", targetId=target, flatten=True))[
-            "sessionId"
-        ]
-        for domain in ("Page", "Runtime", "Log"):
-            await self._call(f"{domain}.enable")
+    def keep_download(self, download):
+        download.save_as(self.downloads / download.suggested_filename)
 
-    async def _call(self, method, **params):
-        self.n += 1
-        number = self.n
-        await self.socket.write_message(
-            json.dumps(
-                dict(id=number, method=method, params=params)
-                | (dict(sessionId=self.session) if self.session else {})
-            )
-        )
-        while True:
-            m = json.loads(await asyncio.wait_for(self.socket.read_message(), 30))
-            if m.get("method") == "Runtime.exceptionThrown":
-                self.errors.append(
-                    m["params"]["exceptionDetails"].get("exception", {}).get("description", "error")
-                )
-            if m.get("method") == "Log.entryAdded" and m["params"]["entry"]["level"] == "error":
-                self.errors.append(m["params"]["entry"]["text"])
-            if m.get("method") == "Page.javascriptDialogOpening":
-                await self.socket.write_message(
-                    json.dumps(
-                        dict(
-                            id=0,
-                            method="Page.handleJavaScriptDialog",
-                            params=dict(accept=True),
-                            sessionId=self.session,
-                        )
-                    )
-                )
-            if m.get("id") != number:
-                continue
-            if "error" in m:
-                raise RuntimeError(f"{method}: {m['error']}")
-            return m["result"]
-
-    def call(self, method, **params):
-        return self.loop.run_until_complete(self._call(method, **params))
+    def call(self, method, **parameters):
+        "Send a command of Chromium's own protocol, for what Playwright has no function for."
+        return self.session.send(method, parameters)
 
     def js(self, code):
-        r = self.call(
-            "Runtime.evaluate",
-            expression=code,
-            returnByValue=True,
-            awaitPromise=True,
-            userGesture=True,
-        )
-        if "exceptionDetails" in r:
-            raise RuntimeError(r["exceptionDetails"].get("exception", {}).get("description", code))
-        return r["result"].get("value")
+        "The value of JavaScript code in the page; a promise is awaited."
+        return self.page.evaluate(code)
 
     def until(self, test, what, seconds=10):
+        "Wait until `test()` holds. The page's events are handled meanwhile."
         end = time.monotonic() + seconds
         while not test():
             if time.monotonic() > end:
                 raise AssertionError(f"waited {seconds} s for {what}")
-            time.sleep(0.05)
+            self.page.wait_for_timeout(50)
 
     def open(self, url):
-        self.call("Page.navigate", url=url)
-        self.until(
-            lambda: (
-                self.js(f"location.href === {json.dumps(url)} && document.readyState") == "complete"
-            ),
-            "the page",
-        )
+        self.page.goto(url)
 
-    def key(self, key, code=None):
-        text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
-        number = {"Enter": 13, "ArrowLeft": 37, "ArrowRight": 39, "Tab": 9}.get(
-            key, ord(key.upper()[0])
-        )
-        for kind in ("keyDown", "keyUp"):
-            self.call(
-                "Input.dispatchKeyEvent",
-                type=kind,
-                key=key,
-                code=code or key,
-                windowsVirtualKeyCode=number,
-                **(dict(text=text) if text and kind == "keyDown" else {}),
-            )
+    def key(self, key):
+        "Press and release a key, given by its name as `KeyboardEvent.key` has it."
+        self.page.keyboard.press(key)
 
     def text(self, id):
-        return self.js(f"document.getElementById({json.dumps(id)}).textContent")
+        return self.page.text_content(f"[id={json.dumps(id)}]")
 
     def start(self, rater):
-        self.js(
-            f"const r = document.getElementById('rater'); r.value = {json.dumps(rater)}; r.dispatchEvent(new Event('input')); document.getElementById('go').click(); true"
-        )
+        "Type a rater's name on the first page of a listening test and press its button."
+        self.page.fill("#rater", rater)
+        self.page.click("#go")
 
     def close(self):
-        if getattr(self, "socket", None):
-            try:
-                self.call("Browser.close")
-            except (TimeoutError, RuntimeError, TypeError, OSError):
-                pass
-            self.socket.close()
-        try:
-            self.process.wait(5)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.loop.close()
+        self.process.close()
+        self.driver.stop()

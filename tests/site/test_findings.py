@@ -9,6 +9,7 @@ import pytest
 
 NBS = Path(__file__).resolve().parents[2] / "nbs"
 PHASES = ("phase0", "phase1", "phase2", "phase3")
+FEATURE_PAGES = sorted(path.name for path in (NBS / "findings").glob("features*.html"))
 
 
 @pytest.fixture(scope="module")
@@ -18,8 +19,9 @@ def site(tmp_path_factory):
     shutil.copytree(NBS / "findings", folder / "findings")
     for name in ("_quarto.yml", "styles.css", "index.ipynb"):
         shutil.copy(NBS / name, folder)
+    smalldocs = Path(sys.executable).parent / "smalldocs"
     done = subprocess.run(
-        [Path(sys.executable).parent / "smalldocs", "render", "--quiet", folder],
+        [smalldocs, "render", "--quiet", folder],
         capture_output=True,
         text=True,
     )
@@ -31,62 +33,79 @@ def site(tmp_path_factory):
 def test_a_findings_page_shows_figures_gates_and_players(browser, site, phase):
     browser.errors.clear()
     browser.open((site / f"{phase}.html").as_uri())
-    assert browser.js("document.querySelector('h1').textContent").startswith(f"Phase {phase[-1]}")
+    title = browser.js("document.querySelector('h1').textContent")
+    assert title.startswith(f"Phase {phase[-1]}")
     pictures = browser.js(
-        "[...document.querySelectorAll('main img')].map(i => [i.complete, i.naturalWidth, i.alt.length])"
+        "[...document.querySelectorAll('main img')]"
+        ".map(image => [image.complete, image.naturalWidth, image.alt.length])"
     )
-    assert len(pictures) >= 2 and all(
-        done and width > 100 and alt for done, width, alt in pictures
-    ), pictures
-    tables = browser.js("[...document.querySelectorAll('main table')].map(t => t.innerText)")
-    assert any("gate" in t and "passed" in t for t in tables)
-    assert not [
-        e for e in browser.errors if "net::ERR_" not in e
-    ]  # what the preview's theme fetches from the network may be out of reach
+    assert len(pictures) >= 2
+    for complete, width, alt_length in pictures:
+        assert complete and width > 100 and alt_length, pictures
+    tables = browser.js(
+        "[...document.querySelectorAll('main table')].map(table => table.innerText)"
+    )
+    assert any("gate" in text and "passed" in text for text in tables)
+    # what the preview's theme fetches from the network may be out of reach
+    assert not [error for error in browser.errors if "net::ERR_" not in error]
 
 
 @pytest.mark.parametrize("phase", ("phase0", "phase2", "phase3"))
 def test_players_of_a_findings_page_can_play(browser, site, phase):
     "The sound is inside the page: each player knows its length after loading."
+    players = "[...document.querySelectorAll('audio')]"
+    is_loaded = "a => a.readyState >= 1 && a.duration > 1 && a.duration < 30"
     browser.open((site / f"{phase}.html").as_uri())
-    assert browser.js("document.querySelectorAll('audio').length") >= 4
-    browser.js(
-        "document.querySelectorAll('audio').forEach(a => { a.preload = 'auto'; a.load(); }); true"
-    )
+    assert browser.js(f"{players}.length") >= 4
+    browser.js(f"{players}.forEach(a => {{ a.preload = 'auto'; a.load(); }}); true")
     browser.until(
-        lambda: browser.js(
-            "[...document.querySelectorAll('audio')].every(a => a.readyState >= 1 && a.duration > 1 && a.duration < 30)"
-        ),
+        lambda: browser.js(f"{players}.every({is_loaded})"),
         "all players to load",
         30,
     )
-    assert browser.js(
-        "[...document.querySelectorAll('audio')].every(a => a.error === null && a.controls)"
+    assert browser.js(f"{players}.every(a => a.error === null && a.controls)")
+
+
+def set_control(browser, control, value):
+    "Give a control of a feature page a value, as a reader's input would."
+    browser.js(
+        f"const control = document.getElementById('{control}'); control.value = '{value}';"
+        " control.dispatchEvent(new Event('input')); true"
     )
 
 
-@pytest.mark.parametrize("page", sorted(p.name for p in (NBS / "findings").glob("features*.html")))
+def count_listed(browser):
+    "Number of features in the list of a feature page."
+    return browser.js("document.querySelectorAll('#list button').length")
+
+
+@pytest.mark.parametrize("page", FEATURE_PAGES)
 def test_the_feature_browser_searches_and_sorts(browser, page):
     browser.errors.clear()
     browser.open((NBS / "findings" / page).as_uri())
-    count = lambda: browser.js("document.querySelectorAll('#list button').length")
-    every = count()
-    assert every > 10 and browser.js("document.querySelector('#card h2').textContent").startswith(
-        "Feature"
-    )
-    set_to = "(i => v => { const e = document.getElementById(i); e.value = v; e.dispatchEvent(new Event('input')); return true })"
-    for emotion in browser.js(
+    n_features = count_listed(browser)
+    assert n_features > 10
+    heading = browser.js("document.querySelector('#card h2').textContent")
+    assert heading.startswith("Feature")
+
+    emotions = browser.js(
         "[...document.getElementById('emotion').options].map(o => o.value).filter(Boolean)"
-    ):
-        browser.js(f"{set_to}('emotion')('{emotion}')")
-        assert count() == browser.js(
-            f"JSON.parse(document.getElementById('data').textContent).features.filter(f => f.best === '{emotion}').length"
-        )
-    browser.js(f"{set_to}('emotion')(''), {set_to}('q')('no such word anywhere')")
-    assert count() == 0 and "No feature matches" in browser.js(
-        "document.getElementById('list').textContent"
     )
-    browser.js(f"{set_to}('q')(''), {set_to}('sort')('feature')")
+    best_emotions = browser.js(
+        "JSON.parse(document.getElementById('data').textContent).features.map(f => f.best)"
+    )
+    for emotion in emotions:
+        set_control(browser, "emotion", emotion)
+        assert count_listed(browser) == best_emotions.count(emotion)
+
+    set_control(browser, "emotion", "")
+    set_control(browser, "q", "no such word anywhere")
+    assert count_listed(browser) == 0
+    assert "No feature matches" in browser.text("list")
+
+    set_control(browser, "q", "")
+    set_control(browser, "sort", "feature")
     order = browser.js("[...document.querySelectorAll('#list button')].map(b => +b.dataset.f)")
-    assert len(order) == every and order == sorted(order)
+    assert len(order) == n_features
+    assert order == sorted(order)
     assert not browser.errors
