@@ -2,8 +2,9 @@
 
     python .ci/links.py _proc
 
-The preview's checker also names `output-file`, a key that nbdev writes for Quarto and that the preview need not read.
-Text is lost where it shares a cell with a page's title: nbdev keeps the title and the description of that cell only."""
+The preview's checker also names `output-file`, a key that nbdev writes for Quarto and that the
+preview need not read. Text is lost where it shares a cell with a page's title: nbdev keeps the title
+and the description of that cell only."""
 
 import json
 import re
@@ -16,17 +17,16 @@ NOTEBOOKS = Path(__file__).resolve().parents[1] / "nbs"
 
 def prose(notebook):
     "Lines of text cells, as plain words: without marks, and without the targets of links."
-    text = [
-        line
-        for c in json.loads(notebook.read_text())["cells"]
-        if c["cell_type"] != "code"
-        for line in "".join(c["source"]).splitlines()
-    ]
-    return [
-        words
-        for line in text
-        if (words := re.sub(r"\W+", " ", re.sub(r"\]\([^)]*\)", "]", line)).strip())
-    ]
+    found = []
+    for cell in json.loads(notebook.read_text())["cells"]:
+        if cell["cell_type"] == "code":
+            continue
+        for line in "".join(cell["source"]).splitlines():
+            without_targets = re.sub(r"\]\([^)]*\)", "]", line)
+            words = re.sub(r"\W+", " ", without_targets).strip()
+            if words:
+                found.append(words)
+    return found
 
 
 def lost(folder):
@@ -39,15 +39,19 @@ def lost(folder):
             yield f"{page}: there is no such page"
             continue
         whole = f" {' '.join(prose(page))} "
-        yield from (f'{page}: lost "{line}"' for line in prose(source) if f" {line} " not in whole)
+        for line in prose(source):
+            if f" {line} " not in whole:
+                yield f'{page}: lost "{line}"'
 
 
 def main(folder):
     tool = Path(sys.executable).with_name("smalldocs")
-    lines = subprocess.run(
-        [tool, "check", folder], capture_output=True, text=True
-    ).stdout.splitlines()
-    found = [*(l for l in lines if ": " in l and "output-file is not read" not in l), *lost(folder)]
+    checked = subprocess.run([tool, "check", folder], capture_output=True, text=True).stdout
+    found = []
+    for line in checked.splitlines():
+        if ": " in line and "output-file is not read" not in line:
+            found.append(line)
+    found += lost(folder)
     sys.stdout.write("\n".join(found or [f"{folder}: links, keys and text hold"]) + "\n")
     return 1 if found else 0
 

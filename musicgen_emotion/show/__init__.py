@@ -29,11 +29,12 @@ from .plots import (
     plot_null,
     plot_time,
 )
-from .reference import page_renderer
+from .reference import TYPING_MODULES, page_renderer, typing_name
 
 __all__ = [
     "COLORS",
     "CONTROL_COLOR",
+    "TYPING_MODULES",
     "AudioTable",
     "audio_table",
     "audio_tag",
@@ -60,4 +61,5 @@ __all__ = [
     "plot_time",
     "save_figure",
     "saved_figure",
+    "typing_name",
 ]

@@ -5,21 +5,49 @@
 # %% ../../nbs/api/35_show/04_reference.ipynb #cell003
 from __future__ import annotations
 
+import importlib
+import sys
 from typing import Any
 
+TYPING_MODULES = dict(np="numpy", pd="pandas", plt="matplotlib.pyplot", torch="torch", xr="xarray")
+
 # %% auto #0
-__all__ = ["page_renderer"]
+__all__ = ["TYPING_MODULES", "page_renderer", "typing_name"]
 
 
 # %% ../../nbs/api/35_show/04_reference.ipynb #cell006
 def page_renderer(
     symbol: Any,  # function or class
     name: str | None = None,  # shown name; None: its own
-    title_level: int = 2,  # of a public symbol; nbdev asks for 3, methods keep that
-) -> Any:  # shows itself as markdown
+    title_level: int = 2,  # level that nbdev asks for; public symbols get 2, methods 3
+) -> Any:  # markdown that shows itself
     "Signature and docstring of a symbol under a heading of the second level."
+    from IPython.display import Markdown
     from nbdev.showdoc import BasicMarkdownRenderer
 
-    qualified = getattr(symbol, "__qualname__", "")
-    level = 3 if "." in qualified else 2
-    return BasicMarkdownRenderer(symbol, name=name, title_level=level)
+    level = 3 if "." in getattr(symbol, "__qualname__", "") else 2
+    home = sys.modules.get(getattr(symbol, "__module__", None) or "")
+    names = getattr(symbol, "__globals__", vars(home) if home else {})
+    added = []
+    try:
+        while True:
+            try:
+                shown = BasicMarkdownRenderer(symbol, name=name, title_level=level)
+                return Markdown(shown._repr_markdown_())
+            except NameError as error:
+                if not error.name or error.name in names:
+                    raise
+                names[error.name] = typing_name(error.name)
+                added.append(error.name)
+    finally:
+        for extra in added:
+            del names[extra]
+
+
+def typing_name(
+    name: str,  # as it is written in an annotation
+) -> Any:  # what it stands for
+    "A library by its usual short name, or an empty class of that name."
+    if name in TYPING_MODULES:
+        return importlib.import_module(TYPING_MODULES[name])
+    return type(name, (), {})
