@@ -230,10 +230,10 @@ def beats_controls(
     ends = f"{measure}_redrawn" if redrawn else f"{measure}_gain"
     columns = [f"{measure}_gain", f"{ends}_low", f"{ends}_high"]
     gains = np.column_stack([controls[column].to_numpy(float) for column in columns])
-    has_gap = np.isnan(gains).any(1)  # (control,)
-    missing = [name for name, gap in zip(control_names, has_gap, strict=True) if gap]
+    gaps = np.flatnonzero([np.isnan(row).any() for row in gains])
+    missing = [control_names[gap] for gap in gaps]
     hardest, gain, low, high = None, math.nan, math.nan, math.nan
-    if not has_gap.all():
+    if len(missing) < len(control_names):
         worst = int(np.nanargmin(gains[:, 1]))
         hardest = control_names[worst]
         gain, low, high = gains[worst]

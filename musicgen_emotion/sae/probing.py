@@ -50,7 +50,7 @@ def sparse_probe(
         )
     states = acts if dense is None else dense
     if np.ndim(states) != 2 or len(states) != len(acts) or not np.isfinite(states).all():
-        raise ValueError(f"dense must be finite and ({len(acts)}, d), got shape {np.shape(dense)}")
+        raise ValueError(f"dense must be finite and ({len(acts)}, d), got shape {np.shape(states)}")
     if folds is None:
         folds = grouped_folds(codes, groups, min(5, len(np.unique(groups))), seed)
     sparse, first = sparse_predictions(acts, codes, folds, ks, C)
@@ -76,7 +76,7 @@ def sparse_predictions(
     ks: Sequence,  # how many features
     C: float,  # inverse penalty
 ) -> tuple[np.ndarray, np.ndarray]:  # (class, k, row) answers, (class, fold) first features
-    "Held-out one-against-rest answers of logistic probes, and the feature that each fold ranks first."
+    "Held-out answers of one-against-rest logistic probes, and the first feature of each fold."
     from sklearn.linear_model import LogisticRegression
 
     n_classes = codes.max() + 1

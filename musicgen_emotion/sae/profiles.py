@@ -132,13 +132,13 @@ def top_features(
     only: str | None = "selective",  # required flag: "selective", "highly" or None
 ) -> list:  # features, emotion by emotion, falling selectivity
     "The most selective features of every emotion."
-    candidates = table[table.best & ~table.dead]
+    candidates = table.loc[table.best & ~table.dead]
     if only is not None:
         check_in("only", only, ("selective", "highly"))
-        candidates = candidates[candidates[only]]
+        candidates = candidates.loc[candidates[only]]
     features = []
     for emotion in dict.fromkeys(table.emotion):
-        of_emotion = candidates[candidates.emotion == emotion]
+        of_emotion = candidates.loc[candidates.emotion == emotion]
         ranked = of_emotion.sort_values("selectivity", ascending=False)
         features += [int(feature) for feature in ranked.feature[:n]]
     return features
