@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import html
+import importlib.resources
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -28,86 +29,87 @@ __all__ = ["CardData", "FeatureCard", "feature_card", "write_feature_page"]
 
 
 # %% ../../nbs/api/70_sae/18_cards.ipynb #cell007
-def _needs(df, columns, name, n, of):
-    if df is None:
-        return None
-    if missing := [c for c in columns if c not in df]:
-        raise KeyError(
-            f"{name} lacks the columns {missing}; it has {', '.join(map(str, df.columns))}"
-        )
-    if len(df) != n:
-        raise ValueError(f"{name} must have {n} rows, one a row of {of}, got {len(df)}")
-    return df.reset_index(drop=True)
-
-
-def _has_waves(waves, clips):
-    there = set(waves if isinstance(waves, Mapping) else range(len(waves)))
-    if gone := [c for c in clips if c not in there]:
-        raise KeyError(
-            f"waves lack {len(gone)} of {len(clips)} clips, first {gone[0]!r}; give one for every clip of frames"
-        )
-
-
 @dataclass
 class CardData:
-    "What feature cards are made from; everything after `table` may be absent. Raises KeyError or ValueError where the parts do not fit."
+    """What feature cards are made from; everything after `table` may be absent.
 
-    acts: np.ndarray  # (row, feature) activations, one row a prompt
+    Raises KeyError or ValueError where the parts do not fit.
+    """
+
+    acts: np.ndarray  # (row, feature) activations, one row per prompt
     rows: pd.DataFrame  # (row,) with prompt and emotion; word and intensity where known
     table: pd.DataFrame  # from `selective_features`
     token_acts: np.ndarray | None = None  # (token, feature)
     tokens: pd.DataFrame | None = None  # (token,) with prompt and piece, in reading order
     frame_acts: np.ndarray | None = None  # (frame, feature)
     frames: pd.DataFrame | None = None  # (frame,) with clip, prompt and seconds
-    waves: Mapping | Sequence | None = (
-        None  # clip -> samples (sample,), one for every clip of `frames`
-    )
+    waves: Mapping | Sequence | None = None  # clip -> samples (sample,), for every clip of `frames`
     sample_rate: int = 0  # Hz of the waves
     W_dec: np.ndarray | None = None  # (feature, d) decoder rows
-    word_states: pd.DataFrame | None = (
-        None  # index: words; (word, d) states at the dictionary's site
-    )
+    word_states: pd.DataFrame | None = None  # (word, d) states at the site; index: words
     va: pd.DataFrame | None = None  # from `va_weights`
     site: str = ""  # where the dictionary reads
 
     def __post_init__(self):
         self.acts = checked_activations(self.acts)
-        F = self.acts.shape[1]
-        self.rows = _needs(self.rows, ("prompt", "emotion"), "rows", len(self.acts), "acts")
+        n_features = self.acts.shape[1]
+        self.rows = _checked_rows(self.rows, ("prompt", "emotion"), "rows", len(self.acts), "acts")
         for kind, columns in (
             ("token", ("prompt", "piece")),
             ("frame", ("clip", "prompt", "seconds")),
         ):
-            a, t = getattr(self, f"{kind}_acts"), getattr(self, f"{kind}s")
-            if (a is None) != (t is None):
+            acts, table = getattr(self, f"{kind}_acts"), getattr(self, f"{kind}s")
+            if (acts is None) != (table is None):
                 raise ValueError(f"give {kind}_acts and {kind}s together")
-            if a is None:
+            if acts is None:
                 continue
-            if (a := checked_activations(a, name=f"{kind}_acts")).shape[1] != F:
-                raise ValueError(f"{kind}_acts has {a.shape[1]} features, acts has {F}")
-            setattr(self, f"{kind}_acts", a)
-            setattr(self, f"{kind}s", _needs(t, columns, f"{kind}s", len(a), f"{kind}_acts"))
-        self.unit = (
-            None
-            if self.W_dec is None
-            else unit_rows(
-                np.where(np.abs(W := np.asarray(self.W_dec)).sum(1, keepdims=True) > 0, W, 1e-9),
-                "W_dec",
-            )
-        )
-        if self.unit is not None and len(self.unit) != F:
-            raise ValueError(f"W_dec has {len(self.unit)} rows, acts has {F} features")
+            acts = checked_activations(acts, name=f"{kind}_acts")
+            if acts.shape[1] != n_features:
+                raise ValueError(f"{kind}_acts has {acts.shape[1]} features, acts has {n_features}")
+            table = _checked_rows(table, columns, f"{kind}s", len(acts), f"{kind}_acts")
+            setattr(self, f"{kind}_acts", acts)
+            setattr(self, f"{kind}s", table)
+        self.unit = None  # (feature, d) decoder rows of length 1
+        if self.W_dec is not None:
+            decoder = np.asarray(self.W_dec)
+            is_zero = np.abs(decoder).sum(1, keepdims=True) == 0
+            self.unit = unit_rows(np.where(is_zero, 1e-9, decoder), "W_dec")
+            if len(self.unit) != n_features:
+                raise ValueError(f"W_dec has {len(self.unit)} rows, acts has {n_features} features")
         if self.waves is not None and self.sample_rate <= 0:
             raise ValueError(f"waves need a sample_rate in Hz, got {self.sample_rate!r}")
         if self.waves is not None and self.frames is not None:
-            _has_waves(self.waves, self.frames["clip"].unique())
-        self._rows_of = {f: t for f, t in self.table.groupby("feature")}
+            _check_waves(self.waves, self.frames["clip"].unique())
+        self._rows_of = dict(iter(self.table.groupby("feature")))
 
 
-# %% ../../nbs/api/70_sae/18_cards.ipynb #cell011
+def _checked_rows(table, columns, name, n_rows, of):
+    "A table with these columns and as many rows as the activations, its index from 0."
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise KeyError(
+            f"{name} lacks the columns {missing}; it has {', '.join(map(str, table.columns))}"
+        )
+    if len(table) != n_rows:
+        raise ValueError(f"{name} must have {n_rows} rows, one per row of {of}, got {len(table)}")
+    return table.reset_index(drop=True)
+
+
+def _check_waves(waves, clips):
+    "Raise where a clip has no wave."
+    known = set(waves if isinstance(waves, Mapping) else range(len(waves)))
+    absent = [clip for clip in clips if clip not in known]
+    if absent:
+        raise KeyError(
+            f"waves lack {len(absent)} of {len(clips)} clips, first {absent[0]!r}; "
+            "give one for every clip of frames"
+        )
+
+
+# %% ../../nbs/api/70_sae/18_cards.ipynb #cell010
 @dataclass
 class FeatureCard:
-    "One feature, ready for a page; every field is plain data that JSON can hold"
+    "One feature, ready for a page; every field is plain data that JSON can hold."
 
     feature: int  # index in the dictionary
     site: str  # where the dictionary reads
@@ -134,105 +136,16 @@ class FeatureCard:
         return json.loads(json.dumps(asdict(self), default=lambda v: v.item()))
 
     def _repr_html_(self):
-        top = "".join(
-            f"<li>{html.escape(p['prompt'])} <small>({p['activation']:.2f})</small></li>"
-            for p in self.prompts[:3]
-        )
-        return f"<b>feature {self.feature}</b>, {html.escape(self.best or 'dead')} {self.selectivity:.1f}, fires on {self.firing_rate:.0%}<ul>{top}</ul>"
+        items = []
+        for entry in self.prompts[:3]:
+            activation = f"{entry['activation']:.2f}"
+            items.append(f"<li>{html.escape(entry['prompt'])} <small>({activation})</small></li>")
+        emotion = html.escape(self.best or "dead")
+        facts = f"{emotion} {self.selectivity:.1f}, fires on {self.firing_rate:.0%}"
+        return f"<b>feature {self.feature}</b>, {facts}<ul>{''.join(items)}</ul>"
 
 
-# %% ../../nbs/api/70_sae/18_cards.ipynb #cell014
-def _round(v, digits=4):
-    return None if v is None or not np.isfinite(v) else round(float(v), digits)
-
-
-def _histograms(a, kind, order, edges):
-    "Counts by kind: silent rows, then the bins"
-    return {
-        str(k): [
-            int((a[kind == k] == 0).sum()),
-            *np.histogram(a[(kind == k) & (a > 0)], edges)[0].tolist(),
-        ]
-        for k in order
-    }
-
-
-def _top_tokens(d, f, n):
-    if d.token_acts is None:
-        return []
-    a, out = d.token_acts[:, f], []
-    best = pd.Series(a).groupby(d.tokens.prompt.to_numpy()).max().nlargest(n)
-    for p in best.index[best > 0]:
-        m = (d.tokens.prompt == p).to_numpy()
-        out.append(
-            dict(
-                pieces=d.tokens.piece[m].astype(str).tolist(), activations=[_round(x) for x in a[m]]
-            )
-        )
-    return out
-
-
-def _snippet(wave, sr, seconds, length, form):
-    "Part of a wave around a moment, as a data address"
-    import soundfile as sf
-
-    lo = int(max(0, min(seconds - length / 2, len(wave) / sr - length)) * sr)
-    buffer = io.BytesIO()
-    sf.write(
-        buffer,
-        np.clip(np.asarray(wave, float)[lo : lo + int(length * sr)], -1, 1),
-        sr,
-        format=form.upper(),
-        subtype="PCM_16",
-    )
-    return f"data:audio/{form};base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def _moments(d, f, n, length, form):
-    if d.frame_acts is None:
-        return []
-    a, T = d.frame_acts[:, f], d.frames
-    peaks = pd.Series(a).groupby(T["clip"].to_numpy()).idxmax()
-    rows = sorted((i for i in peaks if a[i] > 0), key=lambda i: -a[i])[:n]
-    sound = lambda t: (
-        _snippet(d.waves[t["clip"]], d.sample_rate, t.seconds, length, form)
-        if d.waves is not None
-        else ""
-    )
-    return [
-        dict(
-            clip=str(t["clip"]),
-            prompt=str(t.prompt),
-            seconds=_round(t.seconds, 3),
-            activation=_round(a[i]),
-            audio=sound(t),
-        )
-        for i in rows
-        for t in [T.loc[i]]
-    ]
-
-
-def _nearest(C, names, key, n, skip=None):
-    return [
-        {key: names[i], "cosine": _round(C[i], 3)}
-        for i in np.argsort(-C, kind="stable")
-        if i != skip
-    ][:n]
-
-
-def _near(d, f, n):
-    if d.unit is None:
-        return [], []
-    words = []
-    if d.word_states is not None:
-        V = d.word_states.to_numpy(float)
-        V = V - V.mean(0)
-        V = V / np.maximum(np.linalg.norm(V, axis=1, keepdims=True), 1e-12)
-        words = _nearest(V @ d.unit[f], [str(w) for w in d.word_states.index], "word", n)
-    return words, _nearest(d.unit @ d.unit[f], list(range(len(d.unit))), "feature", n, f)
-
-
-# %% ../../nbs/api/70_sae/18_cards.ipynb #cell015
+# %% ../../nbs/api/70_sae/18_cards.ipynb #cell013
 def feature_card(
     data: CardData,  # what is known of the dictionary
     feature: int,  # which feature
@@ -241,200 +154,251 @@ def feature_card(
     snippet_s: float = 1.5,  # seconds of sound around a moment
     form: str = "flac",  # of the sound: "flac" or "wav"
 ) -> FeatureCard:  # the card
-    "Top prompts, tokens and moments, histograms by emotion and intensity, nearest words and features of one feature; KeyError for one that is not there"
+    """Top prompts, tokens and moments, histograms, nearest words and features of one feature.
+
+    Raises KeyError for a feature that is not in the table.
+    """
     check_in("form", form, ("flac", "wav"))
     if feature not in data._rows_of:
         raise KeyError(f"there is no feature {feature!r} in the table; it has {len(data._rows_of)}")
-    d, f, a, T, R = data, int(feature), data.acts[:, feature], data._rows_of[feature], data.rows
-    top, best = np.argsort(-a, kind="stable")[:n], T[T.best]
-    edges = np.linspace(0, float(a.max()) or 1.0, bins + 1)
-    near_words, near_features = _near(d, f, n)
-    words = (
-        pd.Series(a).groupby(R.word.to_numpy()).mean().nlargest(n)
-        if "word" in R
-        else pd.Series(dtype=float)
-    )
-    kinds = [i for i in INTENSITIES if i in set(R.intensity)] if "intensity" in R else []
-    va = (
-        []
-        if d.va is None
-        else [
-            dict(axis=r.axis, weight=_round(r.weight), low=_round(r.low), high=_round(r.high))
-            for r in d.va[d.va.feature == f].itertuples()
-        ]
-    )
-    b = best.iloc[0] if len(best) else None
+    feature = int(feature)
+    rows, activations = data.rows, data.acts[:, feature]
+    per_emotion = data._rows_of[feature]  # rows of the table, one per emotion
+    best = per_emotion[per_emotion.best].to_dict("records")
+    best = best[0] if best else dict(emotion="", selectivity=0.0, q=None)
+    edges = np.linspace(0, float(activations.max()) or 1.0, bins + 1)
+    emotions = [str(emotion) for emotion in per_emotion.emotion]
+    intensities = []
+    if "intensity" in rows:
+        intensities = [level for level in INTENSITIES if level in set(rows.intensity)]
+    by_intensity = {}
+    if intensities:
+        by_intensity = _histograms(activations, rows.intensity.to_numpy(), intensities, edges)
+    near_words, near_features = _nearest_words_and_features(data, feature, n)
     return FeatureCard(
-        f,
-        d.site,
-        "" if b is None else str(b.emotion),
-        0.0 if b is None else _round(b.selectivity),
-        None if b is None else _round(b.q, 6),
-        "" if b is None else "highly" if b.highly else "selective" if b.selective else "",
-        _round((a > 0).mean()),
-        _round(a.max()),
-        [
+        feature=feature,
+        site=data.site,
+        best=str(best["emotion"]),
+        selectivity=_rounded(best["selectivity"]),
+        q=_rounded(best["q"], 6),
+        flag=_flag(best),
+        firing_rate=_rounded((activations > 0).mean()),
+        largest=_rounded(activations.max()),
+        by_emotion=[
             dict(
-                emotion=str(r.emotion),
-                selectivity=_round(r.selectivity),
-                mean_on=_round(r.mean_on),
-                q=_round(r.q, 6),
+                emotion=str(row.emotion),
+                selectivity=_rounded(row.selectivity),
+                mean_on=_rounded(row.mean_on),
+                q=_rounded(row.q, 6),
             )
-            for r in T.itertuples()
+            for row in per_emotion.itertuples()
         ],
-        [_round(e) for e in edges],
-        _histograms(a, R.emotion.to_numpy(), list(T.emotion), edges),
-        _histograms(a, R.intensity.to_numpy(), kinds, edges) if kinds else {},
-        [
-            dict(prompt=str(R.prompt[i]), emotion=str(R.emotion[i]), activation=_round(a[i]))
-            for i in top
-            if a[i] > 0
-        ],
-        _top_tokens(d, f, n),
-        _moments(d, f, n, snippet_s, form),
-        [dict(word=str(w), mean=_round(v)) for w, v in words[words > 0].items()],
-        near_words,
-        near_features,
-        va,
+        edges=[_rounded(edge) for edge in edges],
+        hist_emotion=_histograms(activations, rows.emotion.to_numpy(), emotions, edges),
+        hist_intensity=by_intensity,
+        prompts=_top_prompts(rows, activations, n),
+        tokens=_top_tokens(data, feature, n),
+        moments=_top_moments(data, feature, n, snippet_s, form),
+        words=_top_words(rows, activations, n),
+        near_words=near_words,
+        near_features=near_features,
+        va=_va_entries(data.va, feature),
     )
 
 
-# %% ../../nbs/api/70_sae/18_cards.ipynb #cell020
-_CSS = """
-:root{color-scheme:light dark;--bg:#fbfbfd;--panel:#fff;--text:#1c1d22;--soft:#5d6068;--line:#dfe1e8;--accent:#2f5bd0;--mark:255 176 32}
-@media(prefers-color-scheme:dark){:root{--bg:#14151a;--panel:#1d1f26;--text:#e9eaf0;--soft:#a3a7b3;--line:#343743;--accent:#8fb0ff;--mark:214 137 16}}
-*{box-sizing:border-box}body{margin:0;background:var(--bg);color:var(--text);font:15px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif}
-header{padding:1.4rem 1.6rem .4rem;max-width:80rem;margin:auto}h1{font-size:1.5rem;margin:0 0 .2rem}header p{margin:0;color:var(--soft);max-width:60rem}
-form{display:flex;flex-wrap:wrap;gap:.8rem;align-items:end;padding:.8rem 1.6rem;max-width:80rem;margin:auto}
-label{display:grid;gap:.15rem;font-size:.8rem;color:var(--soft)}input,select{font:inherit;color:var(--text);background:var(--panel);border:1px solid var(--line);border-radius:.45rem;padding:.38rem .6rem;min-width:11rem}
-#count{margin-left:auto;color:var(--soft);font-size:.85rem}main{display:grid;grid-template-columns:minmax(16rem,22rem) 1fr;gap:1.2rem;padding:0 1.6rem 2rem;max-width:80rem;margin:auto}
-#list{list-style:none;margin:0;padding:0;max-height:76vh;overflow:auto;border:1px solid var(--line);border-radius:.6rem;background:var(--panel)}
-#list button{all:unset;box-sizing:border-box;display:grid;grid-template-columns:auto 1fr auto;gap:.1rem .6rem;width:100%;padding:.5rem .8rem;border-bottom:1px solid var(--line);cursor:pointer}
-#list button:hover{background:color-mix(in srgb,var(--accent) 8%,transparent)}#list button[aria-current=true]{background:color-mix(in srgb,var(--accent) 16%,transparent)}
-:is(button,input,select,a):focus-visible{outline:2px solid var(--accent)!important;outline-offset:-2px}
-#list small{grid-column:2/-1;color:var(--soft);white-space:nowrap;overflow:hidden;text-overflow:ellipsis}.dot{width:.75rem;height:.75rem;border-radius:50%;margin-top:.35rem}
-article{border:1px solid var(--line);border-radius:.6rem;background:var(--panel);padding:1.1rem 1.4rem;min-width:0}h2{margin:0;font-size:1.25rem}h3{font-size:.78rem;letter-spacing:.06em;text-transform:uppercase;color:var(--soft);margin:1.3rem 0 .4rem}
-.facts{display:flex;flex-wrap:wrap;gap:.4rem 1.4rem;margin:.4rem 0 0;color:var(--soft)}.facts b{color:var(--text)}.two{display:grid;grid-template-columns:repeat(auto-fit,minmax(19rem,1fr));gap:0 2rem}
-table{border-collapse:collapse;width:100%;font-size:.88rem}th,td{text-align:left;padding:.22rem .5rem .22rem 0;border-bottom:1px solid var(--line);vertical-align:middle}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
-ol,ul.plain{margin:0;padding-left:1.2rem}li span.a{color:var(--soft);font-variant-numeric:tabular-nums}.tok{line-height:1.9}.tok span{padding:.1rem .12rem;border-radius:.2rem;background:rgb(var(--mark)/var(--a))}
-.hist{display:grid;grid-template-columns:6.5rem 1fr auto;gap:.15rem .7rem;align-items:end;font-size:.85rem}.hist svg{width:100%;height:34px;display:block}.hist span:nth-child(3n){color:var(--soft);font-variant-numeric:tabular-nums}
-audio{height:2rem;width:100%;max-width:20rem;vertical-align:middle}.chip{display:inline-block;border:1px solid var(--line);border-radius:1rem;padding:.05rem .65rem;margin:.12rem .25rem .12rem 0;font-size:.86rem;color:var(--text);text-decoration:none}
-a.chip{color:var(--accent)}.none{color:var(--soft);padding:1rem}@media(max-width:52rem){main{grid-template-columns:1fr}#list{max-height:34vh}}
-"""
-
-# %% ../../nbs/api/70_sae/18_cards.ipynb #cell021
-_JS = """
-const D=JSON.parse(document.getElementById('data').textContent),$=i=>document.getElementById(i),by=new Map(D.features.map(f=>[f.feature,f]));
-const el=(t,a={},...k)=>{const e=document.createElement(t);for(const[n,v]of Object.entries(a))n==='class'?e.className=v:e.setAttribute(n,v);e.append(...k.filter(x=>x!==null&&x!==undefined));return e};
-const num=(v,d=2)=>v===null||v===undefined?'n/a':Number(v).toFixed(d),pct=v=>(100*v).toFixed(1)+'%',color=e=>D.colors[e]||'#777777',rank=f=>f.flag?1:0;
-const text=f=>[f.feature,f.best,f.flag,...f.prompts.map(p=>p.prompt),...f.words.map(w=>w.word),...f.near_words.map(w=>w.word),...f.tokens.flatMap(t=>t.pieces)].join(' ').toLowerCase();
-const hay=new Map(D.features.map(f=>[f.feature,text(f)]));let current=null;
-function bars(counts,edges,c,name,m){const S='http://www.w3.org/2000/svg',s=document.createElementNS(S,'svg'),n=counts.slice(1),w=100/n.length;
- s.setAttribute('viewBox','0 0 100 34');s.setAttribute('preserveAspectRatio','none');s.setAttribute('role','img');s.setAttribute('aria-label',name+': '+counts[0]+' silent, then '+n.join(', '));
- n.forEach((v,i)=>{const r=document.createElementNS(S,'rect'),h=v?Math.max(1.5,30*v/m):0;for(const[k,x]of Object.entries({x:i*w+.6,y:33-h,width:w-1.2,height:h,fill:c}))r.setAttribute(k,x);
-  const t=document.createElementNS(S,'title');t.textContent=num(edges[i])+' to '+num(edges[i+1])+': '+v;r.append(t);s.append(r)});
- const l=document.createElementNS(S,'line');for(const[k,x]of Object.entries({x1:0,x2:100,y1:33.5,y2:33.5,stroke:'currentColor','stroke-opacity':.35}))l.setAttribute(k,x);s.append(l);return s}
-function hist(h,edges,colored){const g=el('div',{class:'hist'}),m=Math.max(1,...Object.values(h).flatMap(v=>v.slice(1)));for(const[k,v]of Object.entries(h)){const all=v.reduce((a,b)=>a+b,0);g.append(el('span',{},k),bars(v,edges,colored?color(k):'var(--accent)',k,m),el('span',{},all?pct(1-v[0]/all)+' active':'no rows'))}return g}
-const section=(t,...k)=>el('section',{},el('h3',{},t),...k);
-function table(head,rows){return el('table',{},el('thead',{},el('tr',{},...head.map((h,i)=>el('th',{scope:'col',class:i?'n':''},h)))),el('tbody',{},...rows.map(r=>el('tr',{},...r.map((c,i)=>el('td',{class:i?'n':''},c))))))}
-function tokens(f){return el('ul',{class:'plain tok'},...f.tokens.map(t=>el('li',{},...t.pieces.map((p,i)=>{const s=el('span',{title:num(t.activations[i])},p.replace(/^\\u2581/,'')||p);s.style.setProperty('--a',f.largest?Math.min(.85,.85*t.activations[i]/Math.max(...f.tokens.flatMap(x=>x.activations))):0);return s}).flatMap(s=>[s,' ']))))}
-"""
-
-# %% ../../nbs/api/70_sae/18_cards.ipynb #cell022
-_JS2 = """
-function show(id,focus){const f=by.get(id);if(!f)return;current=id;const a=$('card');a.replaceChildren();
- const facts=el('p',{class:'facts'},el('span',{},'selectivity ',el('b',{},num(f.selectivity))),el('span',{},'q ',el('b',{},num(f.q,4))),el('span',{},'fires on ',el('b',{},pct(f.firing_rate))),el('span',{},'largest ',el('b',{},num(f.largest))),f.site?el('span',{},'site ',el('b',{},f.site)):null);
- a.append(el('h2',{tabindex:'-1'},'Feature '+f.feature+': '+(f.best||'dead')+(f.flag?' ('+(f.flag==='highly'?'highly selective':'selective')+')':'')),facts);
- const two=el('div',{class:'two'});two.append(section('Activation by emotion',hist(f.hist_emotion,f.edges,true)));if(Object.keys(f.hist_intensity).length)two.append(section('Activation by intensity',hist(f.hist_intensity,f.edges,false)));
- two.append(section('Selectivity',table(['emotion','selectivity','mean','q'],f.by_emotion.map(e=>[e.emotion,num(e.selectivity),num(e.mean_on,3),num(e.q,4)]))));
- if(f.va.length)two.append(section('Valence and arousal',table(['axis','weight','interval'],f.va.map(v=>[v.axis,num(v.weight),num(v.low)+' to '+num(v.high)]))));
- if(f.prompts.length)two.append(section('Top prompts',el('ol',{},...f.prompts.map(p=>el('li',{},p.prompt+' ',el('span',{class:'a'},num(p.activation)+', '+p.emotion))))));
- if(f.tokens.length)two.append(section('Top tokens',tokens(f)));
- if(f.moments.length)two.append(section('Top moments',el('ol',{},...f.moments.map(m=>el('li',{},m.prompt+' ',el('span',{class:'a'},num(m.activation)+' at '+num(m.seconds)+' s of clip '+m.clip),m.audio?el('div',{},el('audio',{controls:'',preload:'none',src:m.audio,'aria-label':'moment of clip '+m.clip})):null)))));
- const words=(f.words.map(w=>el('span',{class:'chip',title:num(w.mean)},w.word))),near=f.near_words.map(w=>el('span',{class:'chip',title:num(w.cosine)},w.word));
- if(words.length)two.append(section('Words with the largest mean',...words));if(near.length)two.append(section('Words nearest to the direction',...near));
- if(f.near_features.length)two.append(section('Nearest features',...f.near_features.map(n=>by.has(n.feature)?el('a',{class:'chip',href:'#f'+n.feature},n.feature+' ('+num(n.cosine)+')'):el('span',{class:'chip'},n.feature+' ('+num(n.cosine)+')'))));
- a.append(two);for(const b of document.querySelectorAll('#list button'))b.setAttribute('aria-current',b.dataset.f==id);if(focus)a.querySelector('h2').focus()}
-function draw(){const q=$('q').value.trim().toLowerCase().split(/\\s+/).filter(Boolean),e=$('emotion').value,s=$('sort').value;
- const rows=D.features.filter(f=>(!e||f.best===e)&&q.every(w=>hay.get(f.feature).includes(w))).sort((a,b)=>s==='feature'?a.feature-b.feature:s==='significant'?rank(b)-rank(a)||b.selectivity-a.selectivity||a.feature-b.feature:s==='rare'?a.firing_rate-b.firing_rate||a.feature-b.feature:(b[s]??-1)-(a[s]??-1)||a.feature-b.feature);
- $('list').replaceChildren(...rows.map(f=>{const d=el('span',{class:'dot'});d.style.background=color(f.best);const b=el('button',{type:'button','data-f':f.feature,'aria-current':f.feature===current},d,el('b',{},f.feature+' '+(f.best||'dead')),el('span',{},num(f.selectivity,1)),el('small',{},f.words.map(w=>w.word).join(', ')||(f.prompts[0]||{prompt:'fires nowhere'}).prompt));
-  b.onclick=()=>{location.hash='f'+f.feature;show(f.feature,true)};return el('li',{},b)}));
- if(!rows.length)$('list').append(el('li',{class:'none'},'No feature matches.'));$('count').textContent=rows.length+' of '+D.features.length+' features';return rows}
-for(const e of D.emotions)$('emotion').append(el('option',{value:e},e));
-for(const i of['q','emotion','sort'])$(i).addEventListener('input',draw);$('tools').addEventListener('submit',e=>e.preventDefault());
-const hash=()=>{const m=/^#f(\\d+)$/.exec(location.hash);if(m)show(+m[1],false);return!!m};addEventListener('hashchange',hash);const first=draw()[0];if(!hash()&&first)show(first.feature,false);
-"""
-
-# %% ../../nbs/api/70_sae/18_cards.ipynb #cell023
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none';style-src 'unsafe-inline';script-src 'unsafe-inline';media-src data: file: 'self'">
-<title>$title</title><style>$css</style></head><body>
-<header><h1>$title</h1><p>$about</p></header>
-<form id="tools" role="search"><label>Search prompts, words, numbers<input id="q" type="search" autocomplete="off"></label>
-<label>Emotion<select id="emotion"><option value="">all</option></select></label>
-<label>Sort by<select id="sort"><option value="significant">selectivity, significant first</option><option value="selectivity">selectivity</option><option value="firing_rate">firing rate, common first</option><option value="rare">firing rate, rare first</option>
-<option value="largest">largest activation</option><option value="feature">number</option></select></label><output id="count" aria-live="polite"></output></form>
-<main><nav aria-label="Features"><ul id="list"></ul></nav><article id="card" aria-label="Feature card"></article></main>
-<noscript><table><caption>Features</caption><tr><th>feature</th><th>emotion</th><th>selectivity</th><th>fires on</th><th>top prompt</th></tr>$rows</table></noscript>
-<script type="application/json" id="data">$data</script><script>$js</script></body></html>
-"""
+def _rounded(value, digits=4):
+    "A plain number that JSON can hold, None where it is not finite."
+    return None if value is None or not np.isfinite(value) else round(float(value), digits)
 
 
-def _plain_row(c):
-    top = c["prompts"][0]["prompt"] if c["prompts"] else ""
-    return (
-        "<tr>"
-        + "".join(
-            f"<td>{html.escape(str(v))}</td>"
-            for v in (
-                c["feature"],
-                c["best"] or "dead",
-                c["selectivity"],
-                f"{c['firing_rate']:.1%}",
-                top,
+def _flag(best):
+    "The strongest flag of a row of the table."
+    for flag in ("highly", "selective"):
+        if best.get(flag):
+            return flag
+    return ""
+
+
+def _histograms(activations, kinds, order, edges):
+    "Counts for each kind: the silent rows, then the bins."
+    counts = {}
+    for kind in order:
+        of_kind = activations[kinds == kind]
+        in_bins = np.histogram(of_kind[of_kind > 0], edges)[0].tolist()
+        counts[str(kind)] = [int((of_kind == 0).sum()), *in_bins]
+    return counts
+
+
+def _top_prompts(rows, activations, n):
+    "The prompts with the largest activations."
+    entries = []
+    for row in np.argsort(-activations, kind="stable")[:n]:
+        if activations[row] > 0:
+            prompt, emotion = str(rows.prompt[row]), str(rows.emotion[row])
+            activation = _rounded(activations[row])
+            entries.append(dict(prompt=prompt, emotion=emotion, activation=activation))
+    return entries
+
+
+def _top_words(rows, activations, n):
+    "The words with the largest mean activation."
+    if "word" not in rows:
+        return []
+    means = pd.Series(activations).groupby(rows.word.to_numpy()).mean().nlargest(n)
+    return [dict(word=str(word), mean=_rounded(mean)) for word, mean in means.items() if mean > 0]
+
+
+def _va_entries(va, feature):
+    "Valence and arousal weights of the feature."
+    if va is None:
+        return []
+    entries = []
+    for row in va[va.feature == feature].itertuples():
+        weight, low, high = _rounded(row.weight), _rounded(row.low), _rounded(row.high)
+        entries.append(dict(axis=row.axis, weight=weight, low=low, high=high))
+    return entries
+
+
+def _top_tokens(data, feature, n):
+    "The prompts whose tokens have the largest activations, token by token."
+    if data.token_acts is None:
+        return []
+    activations = data.token_acts[:, feature]
+    peaks = pd.Series(activations).groupby(data.tokens.prompt.to_numpy()).max().nlargest(n)
+    entries = []
+    for prompt in peaks.index[peaks > 0]:
+        in_prompt = (data.tokens.prompt == prompt).to_numpy()
+        pieces = data.tokens.piece[in_prompt].astype(str).tolist()
+        values = [_rounded(value) for value in activations[in_prompt]]
+        entries.append(dict(pieces=pieces, activations=values))
+    return entries
+
+
+def _top_moments(data, feature, n, length, form):
+    "The strongest moment of each clip, for the n clips with the strongest ones."
+    if data.frame_acts is None:
+        return []
+    activations, frames = data.frame_acts[:, feature], data.frames
+    peaks = pd.Series(activations).groupby(frames["clip"].to_numpy()).idxmax()
+    firing = [peak for peak in peaks if activations[peak] > 0]
+    entries = []
+    for peak in sorted(firing, key=lambda frame: -activations[frame])[:n]:
+        frame = frames.loc[peak]
+        audio = ""
+        if data.waves is not None:
+            wave = data.waves[frame["clip"]]
+            audio = _snippet(wave, data.sample_rate, frame.seconds, length, form)
+        entries.append(
+            dict(
+                clip=str(frame["clip"]),
+                prompt=str(frame.prompt),
+                seconds=_rounded(frame.seconds, 3),
+                activation=_rounded(activations[peak]),
+                audio=audio,
             )
         )
-        + "</tr>"
-    )
+    return entries
 
 
+def _snippet(wave, sample_rate, seconds, length, form):
+    "Part of a wave around a moment, as a data address."
+    import soundfile as sf
+
+    start_s = max(0, min(seconds - length / 2, len(wave) / sample_rate - length))
+    start = int(start_s * sample_rate)
+    part = np.asarray(wave, float)[start : start + int(length * sample_rate)]
+    buffer = io.BytesIO()
+    sf.write(buffer, np.clip(part, -1, 1), sample_rate, format=form.upper(), subtype="PCM_16")
+    return f"data:audio/{form};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _nearest_words_and_features(data, feature, n):
+    "Words and other features with the largest cosines to the feature's direction."
+    if data.unit is None:
+        return [], []
+    direction, words = data.unit[feature], []
+    if data.word_states is not None:
+        states = data.word_states.to_numpy(float)
+        states = states - states.mean(0)
+        lengths = np.linalg.norm(states, axis=1, keepdims=True)
+        cosines = states / np.maximum(lengths, 1e-12) @ direction
+        for word in np.argsort(-cosines, kind="stable")[:n]:
+            name = str(data.word_states.index[word])
+            words.append(dict(word=name, cosine=_rounded(cosines[word], 3)))
+    cosines = data.unit @ direction
+    order = np.argsort(-cosines, kind="stable")
+    others = [int(other) for other in order if other != feature][:n]
+    features = [dict(feature=other, cosine=_rounded(cosines[other], 3)) for other in others]
+    return words, features
+
+
+# %% ../../nbs/api/70_sae/18_cards.ipynb #cell019
 def write_feature_page(
     cards: Sequence,  # `FeatureCard`s
     out: Path | str,  # the page, ending in .html; its data go to the same name ending in .json
     title: str = "Features",  # heading
     about: str = "",  # a sentence below it
 ) -> Path:  # the page
-    "One static page with search, sorting and an emotion filter; it needs no server and no other file. ValueError for no cards, two of one feature or another ending"
-    out, features = Path(out), [c.to_dict() for c in cards]
+    """One static page with search, sorting and an emotion filter.
+
+    It needs no server and no other file. Raises ValueError for no cards, for two cards of one
+    feature and for another ending.
+    """
+    out = Path(out)
+    features = [card.to_dict() for card in cards]
     if out.suffix != ".html":
         raise ValueError(f"out must end in .html, got {out.name!r}")
     if not features:
         raise ValueError("there are no cards to write")
-    if len({c["feature"] for c in features}) < len(features):
+    if len({card["feature"] for card in features}) < len(features):
         raise ValueError(
             "two cards show the same feature; a page holds the features of one dictionary"
         )
+    emotions = []
+    for card in features:
+        emotions += [entry["emotion"] for entry in card["by_emotion"]]
     data = dict(
         title=title,
-        emotions=list(dict.fromkeys(e["emotion"] for c in features for e in c["by_emotion"])),
+        emotions=list(dict.fromkeys(emotions)),
         colors=emotion_colors,
         features=features,
     )
-    safe = (
-        json.dumps(data, ensure_ascii=True, allow_nan=False)
-        .replace("<", "\\u003c")
-        .replace(">", "\\u003e")
-        .replace("&", "\\u0026")
-    )
-    page = Template(_PAGE).substitute(
+    page = Template(_asset("page.html")).substitute(
         title=html.escape(title),
         about=html.escape(about),
-        css=_CSS,
-        js=_JS + _JS2,
-        data=safe,
-        rows="".join(map(_plain_row, features)),
+        css=_asset("page.css"),
+        js=_asset("page.js"),
+        data=_script_safe_json(data),
+        rows="".join([_plain_row(card) for card in features]),
     )
     write_json(out.with_suffix(".json"), data)
     atomic_write(out, page)
     return out
+
+
+def _asset(name):
+    "Text of a file in the package's `assets/cards`."
+    folder = importlib.resources.files("musicgen_emotion") / "assets" / "cards"
+    return (folder / name).read_text(encoding="utf-8")
+
+
+def _script_safe_json(data):
+    "JSON that cannot end the script element that holds it."
+    text = json.dumps(data, ensure_ascii=True, allow_nan=False)
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _plain_row(card):
+    "A row of the table for readers without scripts."
+    prompts = card["prompts"]
+    values = (
+        card["feature"],
+        card["best"] or "dead",
+        card["selectivity"],
+        f"{card['firing_rate']:.1%}",
+        prompts[0]["prompt"] if prompts else "",
+    )
+    cells = [f"<td>{html.escape(str(value))}</td>" for value in values]
+    return f"<tr>{''.join(cells)}</tr>"

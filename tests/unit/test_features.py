@@ -215,7 +215,7 @@ def test_counts_refuse_another_study(data, table):
     labels, words = data.rows.emotion.to_numpy(), data.rows.word.to_numpy()
     with pytest.raises(ValueError, match="acts has 9 features"):
         count_selective(table, data.acts[:, :9], labels, words)
-    with pytest.raises(ValueError, match="the table speaks of"):
+    with pytest.raises(ValueError, match="the table holds"):
         count_selective(table, data.acts, np.where(labels == "sad", "calm", labels), words)
 
 
