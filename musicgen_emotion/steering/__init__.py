@@ -21,6 +21,7 @@ from .clap import (
     CLAP_EMOTIONS,
     CLAP_TEMPLATES,
     ClapJudge,
+    clap_sentences,
     load_clap,
     resample,
     write_random_clap,
@@ -51,6 +52,7 @@ from .guard import (
 from .heads import head_activations, hooked_sites, site_rms, site_width, without_special
 from .judges import (
     PUBLISHED_LINEAR,
+    SOUND_DESCRIPTORS,
     DescriptorJudge,
     EmotionJudge,
     ListenerJudge,
@@ -112,6 +114,7 @@ __all__ = [
     "FEATURE_MODES",
     "GUARD",
     "PUBLISHED_LINEAR",
+    "SOUND_DESCRIPTORS",
     "STEERING_MODES",
     "STUDY_COLUMNS",
     "TEXT_SITES",
@@ -143,6 +146,7 @@ __all__ = [
     "checked_activations",
     "checked_clips",
     "checked_pairs",
+    "clap_sentences",
     "codec_embedding",
     "combine",
     "cosine_table",
