@@ -37,7 +37,13 @@ from .directions import (
     save_directions,
     vector_of_width,
 )
-from .distances import codec_embedding, distribution_distance, frechet_distance, mel_embedding
+from .distances import (
+    N_CEPSTRAL,
+    codec_embedding,
+    distribution_distance,
+    frechet_distance,
+    mel_embedding,
+)
 from .doses import dose_response, plan_doses
 from .feature_push import FEATURE_MODES, steer_features
 from .guard import (
@@ -102,7 +108,7 @@ from .push import (
 )
 from .schedules import ClosedLoop, Schedule, Watcher
 from .slopes import STUDY_COLUMNS, dose_changes, dose_slopes, paired_changes, side_effects
-from .token_quality import checked_clips, repetition, silence, token_kl
+from .token_quality import checked_prompts, checked_tokens, repetition, silence, token_kl
 
 __all__ = [
     "AXES",
@@ -113,6 +119,7 @@ __all__ = [
     "CLAP_TEMPLATES",
     "FEATURE_MODES",
     "GUARD",
+    "N_CEPSTRAL",
     "PUBLISHED_LINEAR",
     "SOUND_DESCRIPTORS",
     "STEERING_MODES",
@@ -144,8 +151,9 @@ __all__ = [
     "check_text_push",
     "check_vector",
     "checked_activations",
-    "checked_clips",
     "checked_pairs",
+    "checked_prompts",
+    "checked_tokens",
     "clap_sentences",
     "codec_embedding",
     "combine",

@@ -467,9 +467,9 @@ def test_quality_per_dose_with_intervals(tiny, clips):
     [
         (dict(tokens=np.zeros((5, 4))), ValueError, "tokens must be"),
         (dict(tokens=np.zeros((5, 4, 30))), TypeError, "integers"),
-        (dict(prompts=["a"]), ValueError, "one a clip"),
+        (dict(prompts=["a"]), ValueError, "one per clip"),
         (dict(reference_tokens=np.zeros((5, 4, 9), int)), ValueError, "of the same clips"),
-        (dict(audio=np.zeros((2, 9000), np.float32)), ValueError, "one clip a row"),
+        (dict(audio=np.zeros((2, 9000), np.float32)), ValueError, "one clip per row"),
         (dict(embeddings=["vggish"]), ValueError, "embedding must be"),
         (dict(steered=5), TypeError, "makes a context manager"),
         (dict(model="nano"), TypeError, "MusicModel"),
