@@ -21,6 +21,7 @@ from .clap import (
     CLAP_EMOTIONS,
     CLAP_TEMPLATES,
     ClapJudge,
+    clap_sentences,
     load_clap,
     resample,
     write_random_clap,
@@ -36,7 +37,13 @@ from .directions import (
     save_directions,
     vector_of_width,
 )
-from .distances import codec_embedding, distribution_distance, frechet_distance, mel_embedding
+from .distances import (
+    N_CEPSTRAL,
+    codec_embedding,
+    distribution_distance,
+    frechet_distance,
+    mel_embedding,
+)
 from .doses import dose_response, plan_doses
 from .feature_push import FEATURE_MODES, steer_features
 from .guard import (
@@ -51,6 +58,7 @@ from .guard import (
 from .heads import head_activations, hooked_sites, site_rms, site_width, without_special
 from .judges import (
     PUBLISHED_LINEAR,
+    SOUND_DESCRIPTORS,
     DescriptorJudge,
     EmotionJudge,
     ListenerJudge,
@@ -100,7 +108,7 @@ from .push import (
 )
 from .schedules import ClosedLoop, Schedule, Watcher
 from .slopes import STUDY_COLUMNS, dose_changes, dose_slopes, paired_changes, side_effects
-from .token_quality import checked_clips, repetition, silence, token_kl
+from .token_quality import checked_prompts, checked_tokens, repetition, silence, token_kl
 
 __all__ = [
     "AXES",
@@ -111,7 +119,9 @@ __all__ = [
     "CLAP_TEMPLATES",
     "FEATURE_MODES",
     "GUARD",
+    "N_CEPSTRAL",
     "PUBLISHED_LINEAR",
+    "SOUND_DESCRIPTORS",
     "STEERING_MODES",
     "STUDY_COLUMNS",
     "TEXT_SITES",
@@ -141,8 +151,10 @@ __all__ = [
     "check_text_push",
     "check_vector",
     "checked_activations",
-    "checked_clips",
     "checked_pairs",
+    "checked_prompts",
+    "checked_tokens",
+    "clap_sentences",
     "codec_embedding",
     "combine",
     "cosine_table",

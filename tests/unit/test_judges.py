@@ -1,4 +1,6 @@
-"""Judges lose no clip, CLAP is read in its real format, and the guard sees what it is there to see."""
+"""Judges keep every clip, CLAP is read in its real format, and the guard finds broken clips."""
+
+import functools
 
 import numpy as np
 import pandas as pd
@@ -66,7 +68,7 @@ def level(audio, sample_rate):
 # judges
 
 
-def test_scores_stand_beside_their_clip_whatever_the_batch(sound):
+def test_scores_are_in_the_row_of_their_clip_whatever_the_batch(sound):
     want = run_judge(level, sound, SR, progress=False)
     for size in (1, 3):
         pd.testing.assert_frame_equal(
@@ -122,9 +124,12 @@ def test_one_bad_clip_costs_no_other(sound):
 
 
 def test_scores_never_overwrite_the_table_and_judges_never_the_sound(sound):
-    for c in ("clip", "problem"):
-        with pytest.raises(ValueError, match=f"returns the column '{c}', which the table keeps"):
-            run_judge(lambda a, sr: {c: [1.0] * len(a)}, sound, SR, progress=False)
+    for column in ("clip", "problem"):
+        message = f"returns the column '{column}', which the table keeps"
+        with pytest.raises(ValueError, match=message):
+            run_judge(
+                lambda a, sr, column=column: {column: [1.0] * len(a)}, sound, SR, progress=False
+            )
 
     def eater(a, sr):
         a.fill(0)
@@ -208,10 +213,10 @@ def test_the_refit_on_the_real_ratings_reproduces_the_paper(data_dir, monkeypatc
     assert ratings_folder() == data_dir / "eerola2013_cues"
 
 
-def test_without_ratings_the_error_says_where_they_are(monkeypatch, tmp_path):
+def test_the_error_of_missing_ratings_tells_where_they_are(monkeypatch, tmp_path):
     monkeypatch.delenv("MGE_DATA", raising=False)
     for folder in (None, tmp_path):
-        with pytest.raises(FileNotFoundError, match="10.7910/DVN/IFOBRN"):
+        with pytest.raises(FileNotFoundError, match=r"10\.7910/DVN/IFOBRN"):
             ListenerJudge.refit(folder)
 
 
@@ -282,12 +287,12 @@ def test_an_ensemble_is_one_direction(clap_folder):
     assert abs(np.linalg.norm(judge.embed_text(["a happy song", "a sad song"])) - 1) < 1e-5
 
 
-def test_clap_without_weights_says_how_to_get_them(tmp_path, monkeypatch):
+def test_the_error_of_missing_clap_weights_tells_how_to_get_them(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(FileNotFoundError, match="hf download"):
         ClapJudge("laion/no-such-clap")
-    with pytest.raises(FileNotFoundError, match="has no config.json"):
+    with pytest.raises(FileNotFoundError, match=r"has no config\.json"):
         ClapJudge(tmp_path)
     with pytest.raises(ValueError, match="wrong"):
         ClapJudge(tmp_path, axes=dict(valence=(["good"],)))
@@ -302,9 +307,10 @@ def push(model, alpha):
 
 
 def test_kl_is_zero_without_a_push_and_grows_with_it(tiny, clips):
-    values = [
-        token_kl(tiny, clips.tokens, PROMPTS, lambda: push(tiny, a)).mean() for a in (0, 0.2, 1, 4)
-    ]
+    values = []
+    for alpha in (0, 0.2, 1, 4):
+        steered = functools.partial(push, tiny, alpha)
+        values.append(token_kl(tiny, clips.tokens, PROMPTS, steered).mean())
     assert values[0] == 0 and values[0] < values[1] < values[2] < values[3]
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in tiny.hf.modules())
 
@@ -345,7 +351,8 @@ def test_a_push_in_cond_alone_counts_about_guidance_times(tiny, clips):
         return hooked(tiny, {f"layer_{tiny.config.n_layers - 1}": fn})
 
     both, cond = (
-        token_kl(tiny, clips.tokens, PROMPTS, lambda: on(b, 1e-2)).mean() for b in (None, "cond")
+        token_kl(tiny, clips.tokens, PROMPTS, functools.partial(on, branch, 1e-2)).mean()
+        for branch in (None, "cond")
     )
     assert 6 < cond / both < 12, "KL is quadratic in a small push: guidance 3 gives about 9"
 
@@ -467,9 +474,9 @@ def test_quality_per_dose_with_intervals(tiny, clips):
     [
         (dict(tokens=np.zeros((5, 4))), ValueError, "tokens must be"),
         (dict(tokens=np.zeros((5, 4, 30))), TypeError, "integers"),
-        (dict(prompts=["a"]), ValueError, "one a clip"),
+        (dict(prompts=["a"]), ValueError, "one per clip"),
         (dict(reference_tokens=np.zeros((5, 4, 9), int)), ValueError, "of the same clips"),
-        (dict(audio=np.zeros((2, 9000), np.float32)), ValueError, "one clip a row"),
+        (dict(audio=np.zeros((2, 9000), np.float32)), ValueError, "one clip per row"),
         (dict(embeddings=["vggish"]), ValueError, "embedding must be"),
         (dict(steered=5), TypeError, "makes a context manager"),
         (dict(model="nano"), TypeError, "MusicModel"),
