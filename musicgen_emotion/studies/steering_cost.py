@@ -210,10 +210,12 @@ def moved_beside(
 
 def _side_effect_intervals(result, outcomes):
     "Effects of target arms at the largest dose, with intervals."
-    slopes, top = result.slopes, result.doses.top
-    rows = slopes[(slopes.kind == "target") & slopes.outcome.isin(outcomes)]
-    effects = rows[["effect", "effect_low", "effect_high"]] * top
-    table = rows[["arm", "outcome", "outside_band", "n", "n_random"]].join(effects)
+    slopes = result.slopes
+    is_target = slopes.kind == "target"
+    rows = slopes[is_target & slopes.outcome.isin(outcomes)]
+    columns = ["arm", "outcome", "outside_band", "n", "n_random"]
+    effects = rows[["effect", "effect_low", "effect_high"]]
+    table = rows[columns].join(effects * result.doses.top)
     same_sign = rows.low * rows.high > 0
     return table.assign(sure=rows.outside_band & same_sign)
 
@@ -373,8 +375,8 @@ def guidance_sentence(
     text = (
         f"Guided logits move {step.small_ratio:.2f} times as far by a push in cond alone as in "
         f"both branches at a dose of {smallest} ({ratio.value:.2f} over all {ratio.n} test "
-        f"prompts, {ratio.low:.2f} to {ratio.high:.2f}); they would move {guidance:g} times as far if both "
-        f"branches answered alike. At {top} the ratio is {step.top_ratio:.2f}."
+        f"prompts, {ratio.low:.2f} to {ratio.high:.2f}); they would move {guidance:g} times as far "
+        f"if both branches answered alike. At {top} the ratio is {step.top_ratio:.2f}."
     )
     if agreement.empty:
         return text
@@ -400,7 +402,8 @@ def descriptors_sentence(
     slope = slopes.set_index(["arm", "outcome"]).slope
     moved = []
     for axis, cue in (("arousal", "tempo"), ("arousal", "rms_db"), ("valence", "mode_score")):
-        moved.append(f"{cue} with {axis} {'up' if slope[axis, cue] > 0 else 'down'}")
+        if (axis, cue) in slope:  # a cue that no clip has is left out
+            moved.append(f"{cue} with {axis} {'up' if slope[axis, cue] > 0 else 'down'}")
     return (
         f"Beside the target, {louder['valence']} (valence) and {louder['arousal']} (arousal) of "
         f"{n} descriptors move more than the mean random direction, {sure['valence']} and "

@@ -88,7 +88,8 @@ class FittedDirections(Step):
         site: str,  # the steered one
     ) -> str:  # the first other one; the same where there is only one
         "The layer of the other-layer control."
-        others = [f"layer_{layer}" for layer in self.layers if f"layer_{layer}" != site]
+        sites = [f"layer_{layer}" for layer in self.layers]
+        others = [name for name in sites if name != site]
         return others[0] if others else site
 
 
@@ -99,8 +100,9 @@ def fit_directions(
     run, settings, model = context.run, context.settings, context.model
     store = ClipStore(run.path / "fit_clips")
     sampling, seeds = settings.sampling(), [settings.seed]
-    clips = generate_clips(model, context.prompts.fit, store, seeds=seeds, **sampling)
-    unseen = generate_clips(model, context.prompts.unseen, store, seeds=seeds, **sampling)
+    sampling |= dict(seeds=seeds, progress=context.progress)
+    clips = generate_clips(model, context.prompts.fit, store, **sampling)
+    unseen = generate_clips(model, context.prompts.unseen, store, **sampling)
     layers = layers_to_fit(settings, model.config.n_layers)
     sites = [f"layer_{layer}" for layer in layers]
     states = _mean_states(context, store, clips, sites)
@@ -135,9 +137,12 @@ def layers_to_fit(
     n_layers: int,  # of the model
 ) -> list[int]:  # in order
     "Layers to choose among, and the given one."
-    wanted = range(n_layers) if settings.sweep_layers is None else settings.sweep_layers
-    given = [] if settings.layer is None else [settings.layer]
-    return sorted({*wanted, *given})
+    wanted = set(range(n_layers))
+    if settings.sweep_layers is not None:
+        wanted = set(settings.sweep_layers)
+    if settings.layer is not None:
+        wanted.add(settings.layer)
+    return sorted(wanted)
 
 
 def _mean_states(context, store, clips, sites):
@@ -361,7 +366,8 @@ def dose_plan(
     strongest: float,  # residual RMS
 ) -> list[float]:  # in order, with 0
     "Doses of the test."
-    return sorted({0.0, *(round(share * strongest, 5) for share in shares)})
+    doses = [round(share * strongest, 5) for share in shares]
+    return sorted({0.0, *doses})
 
 
 def dose_sentence(

@@ -14,6 +14,7 @@ from ..lab.seeds import rng
 from ..nano.evaluation import CUE_DESCRIPTORS
 from ..steering.arms import Arm, prompt_arm, random_arms
 from ..steering.axes import axis_direction
+from ..steering.directions import save_directions
 from ..steering.judges import SoundJudge
 from .steering_directions import DirectionSet, DoseChoice
 from .steering_setup import STEERED_AXES, SteeringContext
@@ -41,11 +42,13 @@ def target_arms(
     directions: DirectionSet,  # at the steered layer
 ) -> list[Arm]:  # of kind "target", then of kind "prompt"
     "A push along every direction, and the written word of every emotion."
-    pushes = [Arm(name, "target", direction) for name, direction in directions.by_name.items()]
-    words = [
-        prompt_arm({0: "", 1: emotion}, f"word {emotion}") for emotion in context.settings.emotions
-    ]
-    return pushes + words
+    by_name = directions.by_name
+    if len(by_name) > len(directions.fits.by_site[directions.site]):  # some were added
+        save_directions(context.run.path / "directions", by_name)
+    arms = [Arm(name, "target", direction) for name, direction in by_name.items()]
+    for emotion in context.settings.emotions:
+        arms.append(prompt_arm({0: "", 1: emotion}, f"word {emotion}"))
+    return arms
 
 
 # %% ../../nbs/api/95_studies/22_steering_doses.ipynb #cell009
@@ -55,8 +58,10 @@ def random_controls(
     n: int | None = None,  # arms; None: as in the settings
 ) -> list[Arm]:  # of kind "random"
     "Random directions: what any push of this length does. They make the band."
-    n = context.settings.n_random if n is None else n
-    return random_arms(directions["valence"], n, context.settings.seed)
+    settings = context.settings
+    if n is None:
+        n = settings.n_random
+    return random_arms(directions["valence"], n, settings.seed)
 
 
 def shuffled_controls(
@@ -65,11 +70,13 @@ def shuffled_controls(
     n: int | None = None,  # arms per axis; None: as in the settings
 ) -> list[Arm]:  # of kind "shuffled"
     "The same estimate of each axis, from the same clips with shuffled labels."
-    n = context.settings.n_shuffled if n is None else n
+    seed = context.settings.seed
+    if n is None:
+        n = context.settings.n_shuffled
     arms = []
     for axis in STEERED_AXES:
         for number in range(n):
-            shuffled = shuffled_axis(directions, axis, context.settings.seed, number)
+            shuffled = shuffled_axis(directions, axis, seed, number)
             arms.append(Arm(f"shuffled {axis} {number}", "shuffled", shuffled))
     return arms
 
@@ -183,9 +190,10 @@ class DoseResult(Step):
         arms: Sequence[str],  # names: axes or emotions
     ) -> pd.DataFrame:  # changes of each one's own outcome
         "Change of the outcome that an arm is meant to move."
-        outcome = self.all_changes.arm.map(self.context.outcome_of)
-        own = self.all_changes.arm.isin(arms) & (self.all_changes.outcome == outcome)
-        return self.all_changes[own]
+        changes = self.all_changes
+        outcome = changes.arm.map(self.context.outcome_of)
+        is_own = changes.outcome == outcome
+        return changes[changes.arm.isin(arms) & is_own]
 
     def show_arms(
         self,
@@ -193,10 +201,12 @@ class DoseResult(Step):
         outcomes: Sequence[str] = (*STEERED_AXES,),  # columns of the judges
     ) -> Step:  # slopes beside the band of random directions
         "What single arms do, such as your own. Raises KeyError for an arm that did not run."
-        missing = [name for name in names if name not in set(self.slopes.arm)]
+        slopes = self.slopes
+        known = slopes.arm.unique().tolist()
+        missing = [name for name in names if name not in known]
         if missing:
-            raise KeyError(f"no slope of {missing}; there are {self.slopes.arm.unique().tolist()}")
-        rows = self.slopes[self.slopes.arm.isin(names) & self.slopes.outcome.isin(outcomes)]
+            raise KeyError(f"no slope of {missing}; there are {known}")
+        rows = slopes[slopes.arm.isin(names) & slopes.outcome.isin(outcomes)]
         columns = ["arm", "kind", "outcome", "slope", "low", "high", "band_low", "band_high", "n"]
         sentences = [arm_sentence(row) for _, row in rows.iterrows()]
         return Step(sentence=" ".join(sentences), table=rows[columns], decimals=2)
@@ -247,13 +257,17 @@ def push_arms(
 
 def _push_targets(context, arms, doses):
     "Clips of the target arms: the axes at every dose, the others at the two extreme ones."
-    test, emotions = context.prompts.test, context.settings.emotions
+    test = context.prompts.test
     axes = [arm for arm in arms if arm.name in STEERED_AXES]
     others = [arm for arm in arms if arm.name not in STEERED_AXES]
-    worded = [f"{prompt}, {emotion}" for emotion in emotions for prompt in test.prompt]
-    context.push(pd.DataFrame(dict(prompt=worded)), axes[:1], [0.0])
-    heard = [context.push(test, axes, doses.values), context.push(test, others, doses.ends)]
-    return pd.concat(heard, ignore_index=True)
+    worded = []
+    for emotion in context.settings.emotions:
+        worded += (test.prompt + f", {emotion}").tolist()
+    worded = pd.DataFrame(dict(prompt=worded))
+    context.push(worded, axes[:1], [0.0])  # only looked up when the words' arms run
+    by_axis = context.push(test, axes, doses.values)
+    rest = context.push(test, others, doses.ends)
+    return pd.concat([by_axis, rest], ignore_index=True)
 
 
 def arm_sentence(

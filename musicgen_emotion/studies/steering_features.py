@@ -99,7 +99,7 @@ class FeatureChoice:
     @property
     def picked(self) -> list[int]:  # in order of their numbers
         "All chosen features."
-        return sorted({feature for chosen in self.by_emotion.values() for feature in chosen})
+        return sorted(set().union(*self.by_emotion.values()))
 
 
 @dataclass(kw_only=True, repr=False)
@@ -172,7 +172,7 @@ def choose_features(
         by_emotion[emotion] = rising_features(
             rise, density, settings.feature_density, settings.features_each
         )
-    picked = sorted({feature for chosen in by_emotion.values() for feature in chosen})
+    picked = sorted(set().union(*by_emotion.values()))
     stand_ins = random_features_like(activations, picked, 2, settings.seed).ravel()
     first = by_emotion[settings.method_emotions[0]][0]
     like_first = random_features_like(activations, [first], 2, settings.seed).ravel()
@@ -194,7 +194,9 @@ def rising_features(
     "Features that rise most among those that fire neither too rarely nor too often."
     lowest, highest = bounds
     counts = (density >= lowest) & (density <= highest)
-    return np.argsort(-np.where(counts, rise, -np.inf))[:n].tolist()
+    rise = np.where(counts, rise, -np.inf)
+    order = np.argsort(-rise)
+    return order[:n].tolist()
 
 
 def _pushed_features(context, methods, choice, top):
@@ -207,10 +209,13 @@ def _pushed_features(context, methods, choice, top):
             arms.append(Arm(f"feature {feature}", kind, direction))
     prompts = context.prompts.test.head(context.settings.feature_prompts)
     clips = context.push(prompts, arms, [0.0, top])
-    clips = clips.merge(context.guard(clips)[["clip_id", "nll"]], on="clip_id")
-    changes = context.changes(clips, [*context.outcome_of.values(), "nll"])
+    losses = context.guard(clips)[["clip_id", "nll"]]
+    clips = clips.merge(losses, on="clip_id")
+    outcomes = [*context.outcome_of.values(), "nll"]
+    changes = context.changes(clips, outcomes)
     changes = changes[changes.alpha != 0]
-    return clips, changes.assign(way="decoder row", feature=_feature_numbers(changes))
+    numbers = _feature_numbers(changes)
+    return clips, changes.assign(way="decoder row", feature=numbers)
 
 
 def _feature_numbers(table):
@@ -224,15 +229,11 @@ def _edited_features(context, methods, choice):
     emotion = settings.method_emotions[0]
     neutral = context.prompts.test.head(settings.edit_prompts)
     worded = neutral.assign(prompt=neutral.prompt + f", {emotion}")
-    clips = pd.concat(
-        [
-            context.push(neutral, _edit_arms(context, methods, choice, ["set"]), [0.0, 1.0]),
-            context.push(
-                worded, _edit_arms(context, methods, choice, ["scale", "ablate"]), [0.0, 1.0]
-            ),
-        ],
-        ignore_index=True,
-    )
+    set_arms = _edit_arms(context, methods, choice, ["set"])
+    other_arms = _edit_arms(context, methods, choice, ["scale", "ablate"])
+    without_word = context.push(neutral, set_arms, [0.0, 1.0])
+    with_word = context.push(worded, other_arms, [0.0, 1.0])
+    clips = pd.concat([without_word, with_word], ignore_index=True)
     changes = context.changes(clips, context.outcome_of.values())
     changes = changes[changes.alpha != 0]
     way = changes.arm.str.split(" ").str[0]
@@ -264,27 +265,36 @@ def _write_tables(context, choice, pushed_changes, edited, edit_changes):
         chosen_for.append(", ".join(emotions))
     changes = changes.assign(density=choice.density[changes.feature], chosen_for=chosen_for)
     context.run.table(changes, "single_features.csv")
-    prompt, emotion = context.prompts.test.prompt.iloc[0], context.settings.method_emotions[0]
-    first_prompts = [prompt, f"{prompt}, {emotion}"]
-    by_ear = edited[(edited.kind == "feature") & edited.prompt.isin(first_prompts)]
-    edit = by_ear.arm.str.split(" ").str[0].where(by_ear.alpha != 0, "unchanged")
-    by_ear = by_ear.assign(clip=edit).drop_duplicates("clip_id")
-    by_ear = by_ear.sort_values(["prompt", "alpha"], kind="stable")
-    context.run.table(by_ear[["prompt", "clip", "clip_id"]], "feature_clips.csv")
+    context.run.table(_clips_to_hear(context, edited), "feature_clips.csv")
+
+
+def _clips_to_hear(context, edited):
+    "Clips of the first prompt, with and without each edit of the chosen feature."
+    prompt = context.prompts.test.prompt.iloc[0]
+    emotion = context.settings.method_emotions[0]
+    is_first = edited.prompt.isin([prompt, f"{prompt}, {emotion}"])
+    clips = edited[is_first & (edited.kind == "feature")]
+    mode = clips.arm.str.split(" ").str[0]
+    clips = clips.assign(clip=mode.where(clips.alpha != 0, "unchanged"))
+    clips = clips.drop_duplicates("clip_id")
+    clips = clips.sort_values(["prompt", "alpha"], kind="stable")
+    return clips[["prompt", "clip", "clip_id"]]
 
 
 def _steering_features(context, choice, changes):
     "One row per emotion and chosen feature: does it steer?"
-    rows = []
+    tables = []
     for emotion, features in choice.by_emotion.items():
-        own = changes[changes.outcome == context.outcome_of[emotion]].set_index("feature")
-        bar = own.value[choice.random].quantile(0.975)
-        for feature in features:
-            change, low = own.value[feature], own.low[feature]
-            row = dict(emotion=emotion, feature=feature, density=choice.density[feature])
-            row |= dict(change=change, low=low, high=own.high[feature], random_high=bar)
-            rows.append(row | dict(steers=low > 0 and change > bar))
-    return pd.DataFrame(rows)
+        own = changes[changes.outcome == context.outcome_of[emotion]]
+        own = own.set_index("feature").rename(columns=dict(value="change"))
+        bar = own.change[choice.random].quantile(0.975)
+        chosen = own.loc[features, ["change", "low", "high"]]
+        steers = (chosen.low > 0) & (chosen.change > bar)
+        chosen = chosen.assign(random_high=bar, steers=steers).reset_index()
+        chosen.insert(0, "emotion", emotion)
+        chosen.insert(2, "density", choice.density[features])
+        tables.append(chosen)
+    return pd.concat(tables, ignore_index=True)
 
 
 def _rise_beyond_random(context, choice, clips):
@@ -332,9 +342,9 @@ def dictionary_sentence(
         f"Singh et al. (2025) find that 15-35% of single features steer: here the {n_together} "
         f"features of a dictionary of {n_features} that differ most recover {together:.2f} "
         f"together; of {len(steers)} single features that were chosen on other data "
-        f"{sum(steers.values())} steer (interval above zero, and above the 97.5th percentile of {n_random} features that "
-        f"fire as often), and on average they raise the own probability by {beyond.value:.2f} "
-        f"({beyond.low:.2f} to {beyond.high:.2f}) more than those."
+        f"{sum(steers.values())} steer (interval above zero, and above the 97.5th percentile of "
+        f"{n_random} features that fire as often), and on average they raise the own probability "
+        f"by {beyond.value:.2f} ({beyond.low:.2f} to {beyond.high:.2f}) more than those."
     )
 
 

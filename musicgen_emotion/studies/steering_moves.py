@@ -268,11 +268,13 @@ def control_shares(
 
 def _opposite_slopes(result, target):
     "Slopes of the negative doses, read as pushes along the turned vector."
+    kind = "opposite sign"
     down = target[target.alpha <= 0]
-    turned = down.assign(alpha=-down.alpha, arm=down.arm + " opposite", kind="opposite sign")
+    turned = down.assign(alpha=-down.alpha, arm=down.arm + " opposite", kind=kind)
     random = result.clips[result.clips.kind == "random"]
-    slopes = result.context.slopes(pd.concat([turned, random]), STEERED_AXES)
-    return slopes[slopes.kind == "opposite sign"]
+    clips = pd.concat([turned, random])
+    slopes = result.context.slopes(clips, STEERED_AXES)
+    return slopes[slopes.kind == kind]
 
 
 def shuffled_sentence(
@@ -330,16 +332,17 @@ def _by_prompt(result):
     for prompt in context.prompts.test.prompt:
         pushed, written = [], []
         for emotion in context.settings.emotions:
-            outcome = context.outcome_of[emotion]
-            pushed.append(heard.loc[(emotion, top, prompt), outcome])
-            written.append(heard.loc[(f"word {emotion}", 1.0, prompt), outcome])
+            score = heard[context.outcome_of[emotion]]
+            pushed.append(score[emotion, top, prompt])
+            written.append(score[f"word {emotion}", 1.0, prompt])
         rows.append([np.mean(pushed), np.mean(written)])
     return np.array(rows)
 
 
 def _ratio(rows):
     "Mean of the first column over the mean of the second."
-    return float(rows[:, 0].mean() / rows[:, 1].mean())
+    pushed, written = rows.mean(0)
+    return float(pushed / written)
 
 
 def words_sentence(

@@ -67,7 +67,8 @@ class MethodComparison(SteeringStep):
         top: float,  # largest dose
     ) -> pd.Series:  # method -> mean recovered there
         "What each method recovers at the largest dose, whatever it costs."
-        whole = self.gains[(self.gains.outcome == "all") & (self.gains.alpha == top)]
+        gains = self.gains[self.gains.alpha == top]
+        whole = gains[gains.outcome == "all"]
         return whole.groupby("method").recovered.mean()
 
 
@@ -120,11 +121,14 @@ def _compared_clips(context, methods, result):
     for emotion, by_method in methods.by_emotion.items():
         for method, direction in by_method.items():
             arms.append(Arm(f"{emotion}, {method}", "method", direction))
-    pushed = context.push(prompts, arms, [dose for dose in result.doses.values if dose >= 0])
-    word_arms = [f"word {emotion}" for emotion in methods.by_emotion]
+    upwards = [dose for dose in result.doses.values if dose >= 0]
+    pushed = context.push(prompts, arms, upwards)
     main = result.main
-    written = main[main.prompt.isin(prompts.prompt) & main.arm.isin(word_arms)]
-    written = written.assign(arm=written.arm.str.removeprefix("word ") + ", written word")
+    word_arms = [f"word {emotion}" for emotion in methods.by_emotion]
+    is_word = main.arm.isin(word_arms)
+    written = main[is_word & main.prompt.isin(prompts.prompt)]
+    emotions = written.arm.str.removeprefix("word ")
+    written = written.assign(arm=emotions + ", written word")
     clips = pd.concat([written, pushed], ignore_index=True)
     clips = clips.merge(context.guard(clips), on="clip_id")
     return clips.assign(nll=_best_explained(context, clips))
@@ -206,8 +210,8 @@ def _at_equal_cost(gains, budget, fair_draws):
         found = found.assign(emotion=emotion, budget=limit)
         found = found.assign(method=found.arm.str.split(", ").str[1])
         drawn = fair_draws[emotion]
-        low = [drawn[method].quantile(0.025) for method in found.method]
-        high = [drawn[method].quantile(0.975) for method in found.method]
+        ends = drawn[found.method.tolist()].quantile([0.025, 0.975])  # (end, method)
+        low, high = ends.to_numpy()
         tables.append(found.assign(low=low, high=high))
     return pd.concat(tables, ignore_index=True)
 
@@ -264,7 +268,8 @@ def best_methods(
 ) -> pd.Series:  # method -> mean recovered, best first
     "Methods by what they recover at equal cost, on average over emotions."
     ranked = fair[~fair.method.isin(leave_out)]
-    return ranked.groupby("method").recovered.mean().sort_values(ascending=False)
+    recovered = ranked.groupby("method").recovered.mean()
+    return recovered.sort_values(ascending=False)
 
 
 def indistinguishable(

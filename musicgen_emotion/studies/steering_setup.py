@@ -314,6 +314,7 @@ class SteeringContext:
     run: Run  # where clips, tables and figures are kept
     settings: SteeringSettings  # parameters of the notebook
     model: MusicModel  # the model that is pushed
+    progress: bool = True  # show bars while clips are made
     prompts: SteeringPrompts = field(init=False, repr=False)  # sets that share no text
     judge: SteeringJudge = field(init=False, repr=False)  # who hears the clips
     steps: dict[str, Step] = field(init=False, repr=False, default_factory=dict)  # by name
@@ -354,6 +355,7 @@ class SteeringContext:
             folder=self.run.path / "doses",
             seeds=(self.settings.seed,),
             judge_name="sound",
+            progress=self.progress,
             **self.settings.sampling(),
         )
         return with_emotions(heard, self.settings.emotions)
