@@ -1,8 +1,7 @@
-"Phase 2: its parameters are refused by name before anything runs, and its rules stand before its numbers."
+"Phase 2: parameters are refused before anything runs, rules come first, steps do what they say."
 
-import ast
+import dataclasses
 import json
-import re
 
 import numpy as np
 import pandas as pd
@@ -12,30 +11,75 @@ import torch
 from musicgen_emotion.lab.parameters import read_parameters
 from musicgen_emotion.lab.phase_files import list_phases
 from musicgen_emotion.lab.phases import run_phase
+from musicgen_emotion.lab.runs import open_run
+from musicgen_emotion.models.sampling import sample_tokens
 from musicgen_emotion.sae.dictionary import SparseAutoencoder
 from musicgen_emotion.steering.arms import Arm
 from musicgen_emotion.steering.axes import method_directions
 from musicgen_emotion.steering.branches import branch_agreement, branch_arithmetic
-from musicgen_emotion.steering.clap import ClapJudge, write_random_clap
+from musicgen_emotion.steering.clap import write_random_clap
 from musicgen_emotion.steering.costs import (
     at_equal_cost,
     cue_recovery,
     equal_cost_draws,
     recovery_draws,
 )
+from musicgen_emotion.steering.directions import Direction, load_directions
 from musicgen_emotion.steering.doses import dose_response
-from musicgen_emotion.steering.feature_push import steer_features
 from musicgen_emotion.steering.judges import SoundJudge
-from musicgen_emotion.steering.judging import judge_clips, renamed
-from musicgen_emotion.steering.methods import mean_difference, sae_direction
+from musicgen_emotion.steering.judging import judge_clips
+from musicgen_emotion.steering.methods import mean_difference
 from musicgen_emotion.steering.slopes import dose_changes, dose_slopes
 from musicgen_emotion.stimuli.prompts import neutral_prompts
+from musicgen_emotion.studies.steering import SteeringStudy
+from musicgen_emotion.studies.steering_cost import beside_sentence, likelihood_sentence
+from musicgen_emotion.studies.steering_directions import (
+    dose_plan,
+    dose_sentence,
+    held_out_sentence,
+    layer_sentence,
+    layers_to_fit,
+    strongest_dose,
+)
+from musicgen_emotion.studies.steering_features import edit_arm, rising_features
+from musicgen_emotion.studies.steering_moves import (
+    emotions_sentence,
+    listeners_sentence,
+    moves_sentence,
+    shuffled_sentence,
+    words_sentence,
+)
+from musicgen_emotion.studies.steering_recovery import equal_cost_sentence, indistinguishable
+from musicgen_emotion.studies.steering_report import (
+    layers_sentence,
+    listening_conditions,
+    unchanged_sentence,
+    verdict_sentence,
+    word_valence_sentence,
+)
+from musicgen_emotion.studies.steering_setup import (
+    SteeringJudge,
+    SteeringSettings,
+    judges_with_clap,
+    steering_bars,
+    steering_prompts,
+    with_emotions,
+)
 
 PHASE = list_phases().get("phase2_steering")
-needs = pytest.mark.skipif(PHASE is None, reason="no phase notebooks in this checkout")
+needs_notebook = pytest.mark.skipif(PHASE is None, reason="no phase notebooks in this checkout")
 
 
-@needs
+def cells(kind="code"):
+    "Sources of the notebook's cells."
+    notebook = json.loads(PHASE.read_text())
+    return ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == kind]
+
+
+# ---- parameters and settings
+
+
+@needs_notebook
 @pytest.mark.parametrize(
     "params,error,message",
     [
@@ -48,111 +92,103 @@ needs = pytest.mark.skipif(PHASE is None, reason="no phase notebooks in this che
     ],
 )
 def test_bad_parameters_run_nothing(tmp_path, params, error, message):
-    with pytest.raises(error) as e:
+    with pytest.raises(error) as raised:
         run_phase("phase2_steering", params, tmp_path / "out", progress=False)
-    assert message in str(e.value) and not (tmp_path / "out").exists()
+    assert message in str(raised.value)
+    assert not (tmp_path / "out").exists()
 
 
-def cells(kind="code"):
-    return [
-        "".join(c["source"])
-        for c in json.loads(PHASE.read_text())["cells"]
-        if c["cell_type"] == kind
-    ]
-
-
-def defaults():
-    return {k: v.default for k, v in read_parameters(PHASE).items()}
-
-
-def statements(*names):
-    "Source of the notebook's statements that make these names, in order."
-    made = lambda n: (
-        {n.name}
-        if isinstance(n, (ast.ClassDef, ast.FunctionDef))
-        else {
-            m.id for t in getattr(n, "targets", []) for m in ast.walk(t) if isinstance(m, ast.Name)
-        }
-    )
-    return "\n".join(
-        ast.unparse(n) for c in cells() for n in ast.parse(c).body if made(n) & set(names)
-    )
-
-
-@needs
+@needs_notebook
 def test_defaults_have_the_controls_of_the_protocol():
-    p = defaults()
-    assert (
-        p["n_random"] >= 20
-        and min(p["alphas"]) < 0 < max(p["alphas"])
-        and p["n_shuffled"] >= 1
-        and p["test_prompts"] >= p["control_prompts"] >= 2
-    )
-    assert (
-        len(p["emotions"]) == 5
-        and p["feature_density"] == [0.01, 0.25]
-        and p["features_each"] >= 1
-        and p["dose_cost"] == 2 * p["quality_budget"]
-    )
+    settings = SteeringSettings()
+    assert settings.n_random >= 20
+    assert settings.n_shuffled >= 1
+    assert settings.test_prompts >= settings.control_prompts >= 2
+    assert len(settings.emotions) == 5
+    assert tuple(settings.feature_density) == (0.01, 0.25)
+    assert settings.features_each >= 1
+    assert settings.dose_cost == 2 * settings.quality_budget
 
 
-@needs
+@needs_notebook
+def test_settings_have_the_names_and_defaults_of_the_notebook():
+    def plain(value):
+        return tuple(value) if isinstance(value, list) else value
+
+    parameters = {name: plain(p.default) for name, p in read_parameters(PHASE).items()}
+    del parameters["out_dir"]
+    assert dataclasses.asdict(SteeringSettings()) == parameters
+
+
+@pytest.mark.parametrize(
+    "values,message",
+    [
+        (dict(duration_s=1.9), "at least 2 s"),
+        (dict(alphas=[0.5, 1.0]), "both signs"),
+        (dict(alphas=[-1.0]), "both signs"),
+        (dict(alphas=[]), "both signs"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        SteeringSettings(**values)
+
+
+# ---- the notebook
+
+
+@needs_notebook
 def test_gates_of_the_text_are_those_of_the_code():
-    text = next(c for c in cells("markdown") if "Gates, fixed before the run" in c)
-    rows = {
-        r[0].strip(): r[1].strip()
-        for r in (l.strip("|").split("|") for l in text.splitlines() if l.startswith("|"))
-    }
-    calls = [
-        n
-        for c in cells()
-        for n in ast.walk(ast.parse(c))
-        if isinstance(n, ast.Call) and ast.unparse(n.func) == "run.gate"
-    ]
-    assert len(calls) == len(rows) - 2 == 12
-    for n in calls:
-        first = n.args[0].body if isinstance(n.args[0], ast.IfExp) else n.args[0]
-        name = (
-            first.value
-            if isinstance(first, ast.Constant)
-            else "".join(v.value for v in first.values if isinstance(v, ast.Constant)).strip(": ")
-        )
-        (bar,) = [v for k, v in rows.items() if name in k]
-        given = {k.arg: ast.unparse(k.value) for k in n.keywords}
-        if m := re.fullmatch(r"(>=|>|<) ([\d.]+)", bar):
-            assert m[1] == ast.literal_eval(given.get("direction", "'>'")) and float(m[2]) == float(
-                given["threshold"]
-            ), name
-        else:
-            assert (bar, given["threshold"]) in {
-                ("all but one", "len(emotions) - 1"),
-                ("all", "1.0"),
-            }, name
-        assert re.search("first design|rule for uses|requirement", given["why"]), (
-            f"{name}: its why does not say where the bar comes from"
-        )
+    text = next(cell for cell in cells("markdown") if "Gates, fixed before the run" in cell)
+    lines = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
+    rows = {name.strip(): (bar.strip(), source) for name, bar, source in lines[2:]}
+    bars = steering_bars(n_emotions=5)
+    assert len(bars) == len(rows) + 1  # one row names both gates on equal cost
+    for name, bar in bars.items():
+        (row,) = [value for key, value in rows.items() if name in key]
+        written, source = row
+        number = {"all but one": ">= 4", "all": ">= 1"}.get(written, written)
+        assert number == f"{bar.direction} {bar.threshold:g}", name
+        where = bar.source.removeprefix("bar of the ").removesuffix(" for uses")
+        assert where in source, name
 
 
-@needs
+@needs_notebook
+def test_rules_come_before_the_results():
+    sources = ["".join(cell["source"]) for cell in json.loads(PHASE.read_text())["cells"]]
+
+    def place(words):
+        return next(number for number, source in enumerate(sources) if words in source)
+
+    rules = place("Rules, fixed before the result")
+    assert rules == place("Gates, fixed before the run")
+    assert rules < place("study.dose_response(") < place("study.gates(")
+
+
+@needs_notebook
+def test_cells_are_calls():
+    steps = [cell for cell in cells() if "out_dir" not in cell]
+    assert max(len(cell.splitlines()) for cell in steps) <= 10
+    assert not any(word in cell for cell in steps for word in ("def ", "lambda", "assert "))
+
+
+# ---- prompts, doses and directions
+
+
 def test_prompts_are_new_and_no_text_is_in_two_sets():
-    ns = defaults() | {"pd": pd}
-    exec(
-        "from musicgen_emotion.stimuli.prompts import held_out_prompts, matched_pairs, neutral_prompts, study_prompts",
-        ns,
-    )
-    exec(next(c for c in cells() if "fit_set =" in c), ns)
+    settings = SteeringSettings()
+    prompts = steering_prompts(settings)
     known = set(neutral_prompts(12, 0).table.prompt) | set(neutral_prompts(11, 0).table.prompt)
-    assert ns["seed"] not in ns["earlier_seeds"] and not known & {
-        *ns["test"].prompt,
-        *ns["dev"].prompt,
-    }
-    assert len(ns["test"]) == ns["test_prompts"] and len(ns["dev"]) == ns["sweep_prompts"]
-    ns |= dict(test_prompts=60)
-    with pytest.raises(AssertionError, match="too few"):
-        exec(next(c for c in cells() if "fit_set =" in c), ns)
+    assert settings.seed not in settings.earlier_seeds
+    assert not known & {*prompts.test.prompt, *prompts.tuning.prompt}
+    assert len(prompts.test) == settings.test_prompts
+    assert len(prompts.tuning) == settings.sweep_prompts
+    sets = [set(getattr(prompts, name).prompt) for name in ("fit", "unseen", "test", "tuning")]
+    assert sum(len(texts) for texts in sets) == len(set.union(*sets))
+    with pytest.raises(ValueError, match="too few"):
+        steering_prompts(SteeringSettings(test_prompts=60))
 
 
-@needs
 @pytest.mark.parametrize(
     "cost,dose",
     [
@@ -163,141 +199,361 @@ def test_prompts_are_new_and_no_text_is_in_two_sets():
     ],
 )
 def test_strongest_dose_is_where_the_loss_has_risen_by_its_cost(cost, dose):
-    graded = pd.DataFrame(
-        [
-            dict(outcome=o, alpha=s * a, value=c if o == "nll" else 9.0)
-            for o in ("nll", "valence")
-            for s in (-1, 1)
-            for a, c in zip((0.03, 0.06, 0.12), cost)
-        ]
-        + [dict(outcome="nll", alpha=0.0, value=0.0)]
-    )
-    ns = dict(np=np, pd=pd, graded=graded, dose_cost=0.5, max_dose=0.12)
-    exec(statements("risen", "strongest").split("\nstrongest = gains")[0], ns)
-    assert ns["strongest"] == pytest.approx(dose, abs=6e-4)
+    rows = [dict(outcome="nll", alpha=0.0, value=0.0)]
+    for sign in (-1, 1):
+        for alpha, value in zip((0.03, 0.06, 0.12), cost):
+            rows.append(dict(outcome="nll", alpha=sign * alpha, value=value))
+            rows.append(dict(outcome="valence", alpha=sign * alpha, value=9.0))
+    strongest = strongest_dose(pd.DataFrame(rows), dose_cost=0.5, max_dose=0.12)
+    assert strongest == pytest.approx(dose, abs=6e-4)
 
 
-@needs
+def test_doses_have_zero_and_the_shares_of_the_strongest():
+    assert dose_plan([-1.0, -0.5, 0.5, 1.0], 0.075) == [-0.075, -0.0375, 0.0, 0.0375, 0.075]
+
+
+def test_a_given_layer_is_always_fitted():
+    assert layers_to_fit(SteeringSettings(), 4) == [0, 1, 2, 3]
+    assert layers_to_fit(SteeringSettings(sweep_layers=[2, 0], layer=3), 4) == [0, 2, 3]
+
+
+def test_scores_of_emotions_come_from_the_axes_where_the_judge_hears_only_those():
+    clips = pd.DataFrame(dict(valence=[1.0], arousal=[-1.0]))
+    heard = with_emotions(clips, ["happy", "calm"])
+    assert heard.p_happy[0] == pytest.approx(0.8 - 0.4)
+    assert heard.p_calm[0] == pytest.approx(0.6 + 0.7)
+    assert with_emotions(heard, ["happy", "angry"]) is heard
+
+
+# ---- features
+
+
 def test_features_are_edited_inside_the_dictionary_and_leave_nothing_behind(tiny, tmp_path):
     torch.manual_seed(0)
     sae = SparseAutoencoder(tiny.config.d_model, 2, activation="topk", k=8)
-    ns = dict(Arm=Arm, steer_features=steer_features, sae=sae, site="layer_1")
-    exec(statements("FeatureArm"), ns)
+    edits = dict(set=50.0, scale=3.0, ablate=0.0)
     arms = [
-        ns["FeatureArm"](
-            f"{m} 3",
-            "feature",
-            sae_direction(sae, 3, "layer_1", rms=1.0),
-            dict(mode=m, features={3: v}),
-        )
-        for m, v in (("set", 50.0), ("scale", 3.0), ("ablate", 0.0))
+        edit_arm(sae, "layer_1", 1.0, mode, 3, value, "feature") for mode, value in edits.items()
     ]
-    arms += [
-        ns["FeatureArm"](
-            "set 4",
-            "random feature",
-            sae_direction(sae, 4, "layer_1", rms=1.0),
-            dict(mode="set", features={4: 50.0}),
-        )
-    ]
-    how = dict(
-        judge=lambda audio, sr: dict(loud=np.abs(audio).mean(1)),
-        folder=tmp_path,
+    arms.append(edit_arm(sae, "layer_1", 1.0, "set", 4, 50.0, "random feature"))
+    settings = dict(
+        judge=lambda audio, sample_rate: dict(loud=np.abs(audio).mean(1)),
         duration_s=0.4,
         progress=False,
     )
-    t = dose_response(tiny, ["a song", "drums"], arms, [0.0, 1.0], **how)
-    assert t[t.alpha == 0].clip_id.nunique() == 2 and t[t.alpha == 1].clip_id.nunique() == 8
-    plain = t[t.alpha == 0].groupby("prompt").loud.first()
-    assert (t[t.arm == "set 3"].query("alpha == 1").set_index("prompt").loud != plain).all()
-    again = dose_response(
-        tiny, ["a song", "drums"], arms[:1], [0.0], **(how | dict(folder=tmp_path / "again"))
-    )
-    assert np.allclose(again.groupby("prompt").loud.first(), plain) and not any(
-        m._forward_hooks for m in tiny.hf.modules()
-    )
+    prompts = ["a song", "drums"]
+    heard = dose_response(tiny, prompts, arms, [0.0, 1.0], folder=tmp_path, **settings)
+    assert heard[heard.alpha == 0].clip_id.nunique() == 2
+    assert heard[heard.alpha == 1].clip_id.nunique() == 8
+    plain = heard[heard.alpha == 0].groupby("prompt").loud.first()
+    edited = heard[(heard.arm == "set 3") & (heard.alpha == 1)].set_index("prompt").loud
+    assert (edited != plain).all()
+    again = dose_response(tiny, prompts, arms[:1], [0.0], folder=tmp_path / "again", **settings)
+    assert np.allclose(again.groupby("prompt").loud.first(), plain)
+    assert not any(module._forward_hooks for module in tiny.hf.modules())
 
 
-@needs
-def test_rules_stand_before_the_results_and_functions_are_short():
-    all_cells = json.loads(PHASE.read_text())["cells"]
-    at = {
-        w: next(i for i, c in enumerate(all_cells) if w in "".join(c["source"]))
-        for w in ("Rules, fixed before the result", "dose_response(", "run.gate(")
-    }
-    assert at["Rules, fixed before the result"] == next(
-        i for i, c in enumerate(all_cells) if "Gates, fixed before the run" in "".join(c["source"])
-    )
-    assert at["Rules, fixed before the result"] < at["dose_response("] < at["run.gate("]
-    code = [ast.parse(c) for c in cells()]
-    assert (
-        max(
-            [
-                n.end_lineno - n.lineno + 1
-                for t in code
-                for n in ast.walk(t)
-                if isinstance(n, ast.FunctionDef)
-            ]
-            or [0]
-        )
-        <= 6
-    )
+def test_features_that_fire_too_rarely_or_too_often_are_not_chosen():
+    rise, density = np.array([0.1, 0.9, 0.5, 2.0]), np.array([0.05, 0.1, 0.001, 0.9])
+    assert rising_features(rise, density, (0.01, 0.25), 2) == [1, 0]
 
 
-def study(slope):
-    rows = [
-        dict(
-            arm="push",
-            kind="target",
-            alpha=a,
-            prompt=f"p{p}",
-            seed=p,
-            clip_id=f"{a} {p}",
-            tempo=100.0 + 10 * p + slope * a,
-            level=-20.0 + p,
-        )
-        for a in (-1.0, 0.0, 1.0)
-        for p in range(6)
+# ---- the whole study on a small model with random weights
+
+
+@pytest.fixture(scope="module")
+def study(tiny, tmp_path_factory):
+    "A short study with a judge, a direction, an arm and a method of our own."
+    settings = SteeringSettings(
+        model="tiny",
+        emotions=["happy", "sad", "calm"],
+        alphas=[-1.0, 1.0],
+        fit_pairs=2,
+        held_out_clips=2,
+        test_prompts=2,
+        method_prompts=2,
+        feature_prompts=2,
+        edit_prompts=2,
+        n_random=3,
+        n_shuffled=1,
+        method_emotions=["sad"],
+        few_pairs=[1],
+        feature_density=[0.0, 1.0],
+        features_each=1,
+        sae_steps=20,
+        sweep_layers=[0, 1],
+        duration_s=2.0,
+        n_boot=50,
+    )
+    run = open_run(tmp_path_factory.mktemp("run"), "phase2_steering")
+    study = SteeringStudy(run, settings, tiny)
+    study.judge.add(lambda audio, rate: dict(loud=np.abs(audio).mean(1)), "loud")
+    fits = study.fit_directions()
+    directions = study.directions_at(fits, study.choose_layer(fits).site)
+    directions.add("against calm", directions["happy"].unit - directions["calm"].unit)
+    doses = study.choose_doses(directions)
+    arms = study.targets(directions)
+    controls = study.random_controls(directions) + study.shuffled_controls(directions)
+    controls += study.other_layer_controls(directions)
+    controls += study.both_branches_controls(directions)
+    controls += study.all_layers_controls(directions)
+    controls += study.held_out_word_controls(directions)
+    vector = np.random.default_rng(0).normal(size=tiny.config.d_model)
+    own = Direction(vector, directions.site, "my idea", directions.rms)
+    controls += [Arm("my own", "own", own)]
+    result = study.dose_response(arms, controls, doses)
+    study.moves(result)
+    compared = study.compare_controls(result)
+    study.written_words(result)
+    study.branches(result)
+    study.side_effects(result)
+    study.quality(result, study.costs(result))
+    methods = study.methods(directions)
+    methods.add("sad", "my method", vector)
+    study.compare_methods(methods, result)
+    study.single_features(methods, doses)
+    study.few_pairs(directions)
+    study.held_out_words(directions, compared)
+    study.nothing_left(result, directions)
+    study.gates()
+    yield study
+    run.close()
+
+
+def test_gates_are_decided_in_order_and_say_where_their_bar_comes_from(study):
+    names = [gate.name for gate in study.run.gates]
+    about_axes = [
+        f"{axis}: {name}"
+        for axis in ("valence", "arousal")
+        for name in ("lower end of the slope", "slope above the random band")
     ]
+    bars = steering_bars(3)
+    others = [name for name in bars if "slope" not in name.split(",")[0]]
+    assert names[:4] == about_axes
+    assert names[-1] == "dose 0 and no push give the stored tokens"
+    assert set(names[4:]) | {"planted change recovered at equal cost"} == {
+        *others,
+        "shuffled labels, mean share of the slope",
+    }
+    for gate in study.run.gates:
+        bar = bars[gate.name.split(": ")[-1]]
+        assert (gate.threshold, gate.direction) == (bar.threshold, bar.direction)
+        assert gate.why.endswith(bar.source)
+    assert study.run.gates[-1].passed
+
+
+def test_nothing_is_called_planted_where_nothing_was_planted(study):
+    names = [gate.name for gate in study.run.gates]
+    assert "own score raised at equal cost" in names
+    assert not any("planted" in gate.name + gate.why for gate in study.run.gates)
+    assert "planted" not in " ".join(study.summary())
+    recovery = study.found("recovery")
+    assert "planted" not in recovery.sentence + "".join(f.caption for f in recovery.figures)
+    assert SteeringJudge([], {"sad": {"tempo": -10.0}}, {}).change_name == "planted"
+
+
+def test_what_was_added_in_one_line_is_in_the_results(study):
+    result = study.found("dose response")
+    shown = result.show_arms("my own", "against calm", outcomes=["valence", "loud"]).table
+    assert set(shown.arm) == {"my own", "against calm"}
+    assert set(shown.outcome) == {"valence", "loud"}
+    assert shown.band_high.notna().all()
+    counts = result.clips.groupby("arm").prompt.nunique()
+    assert counts["my own"] == counts["against calm"] == 2
+    assert "my method" in study.found("recovery").table.method.tolist()
+    with pytest.raises(KeyError, match="no slope of"):
+        result.show_arms("mine")
+    with pytest.raises(ValueError, match="occur twice"):
+        study.dose_response(result.arms, result.arms, result.doses)
+
+
+def test_directions_of_every_arm_are_saved_with_their_sources(study):
+    saved = load_directions(study.run.path / "other_directions")
+    assert {"random 0", "shuffled valence 0", "my own", "sad, ridge", "sad, 1 pair"} <= set(saved)
+    assert not any("both branches" in name for name in saved)
+    for name in ("sad, ridge", "shuffled arousal 0", "valence from held-out words"):
+        assert saved[name].sources, name
+        assert saved[name].seeds, name
+
+
+def test_summary_and_figures_are_kept_and_listeners_get_a_page(study):
+    sentences = study.summary()
+    assert (study.run.path / "report.md").read_text() == "\n\n".join(sentences) + "\n"
+    assert sentences[0].startswith("Verdict: ")
+    study.listening_test(study.found("dose response"))
+    assert (study.run.path / "listening_test.html").exists()
+    drawn = {"layer": ["layers"], "moves": ["axes", "emotions"], "recovery": ["frontier"]}
+    for step, figures in drawn.items():
+        for name in figures:
+            study.found(step).plot(name)
+            assert (study.run.path / f"{name}.png").exists()
+
+
+def test_a_step_that_has_not_run_is_named(study):
+    with pytest.raises(KeyError, match="'nothing here' has not run"):
+        study.found("nothing here")
+
+
+def test_directions_of_methods_have_sources():
+    generator = np.random.default_rng(0)
+    made = method_directions(
+        generator.normal(size=(6, 9)) + 1,
+        generator.normal(size=(6, 9)),
+        "layer_0",
+        1.0,
+        SparseAutoencoder(9, 2, activation="topk", k=3),
+        (generator.random((6, 18)), generator.random((6, 18))),
+        2,
+        [f"c{number}" for number in range(12)],
+        (5,),
+    )
+    assert len(made) == 7
+    for direction in made.values():
+        assert direction.sources == tuple(f"c{number}" for number in range(12))
+        assert direction.seeds == (5,)
+
+
+@pytest.mark.parametrize("second", [True, False], ids=["nano", "other"])
+def test_clap_is_a_judge_with_columns_of_its_own(tmp_path, second):
+    clap = write_random_clap(tmp_path / "clap", max_length_s=1)
+    judges = judges_with_clap([SoundJudge()], clap, second)
+    noise = np.random.default_rng(0).normal(size=(2, 16000)).astype(np.float32) * 0.1
+    heard = judge_clips(judges, noise, 8000)
+    assert (heard.failure == "").all()
+    assert heard.columns.is_unique
+    assert {"valence", "arousal", "tempo", "heard_valence"} <= set(heard)
+    assert ("clap_valence" in heard) == second
+    assert ("p_happy" in heard) != second
+
+
+# ---- sentences say no where the numbers do
+
+
+def test_sentences_of_the_choice_say_what_was_chosen():
+    slopes = pd.Series({0: 9.0, 1: 11.0})
+    assert "best other layer, 0, has 9.0" in layer_sentence(slopes, 1, 2)
+    assert "no other layer was tried" in layer_sentence(slopes[[1]], 1, 2)
+    assert "No dose up to 0.12 RMS" in dose_sentence(0.12, 0.5, 0.12, 2)
+    assert dose_sentence(0.075, 0.5, 0.12, 2).startswith("At 0.075 RMS the loss has risen")
+
+
+def test_sentences_on_moves_say_yes_and_no():
+    moves = pd.DataFrame(dict(arm=["happy", "sad"], moves=[True, False], n=6, n_random=20))
+    assert moves_sentence(moves).startswith("1 of 2 directions move")
+    assert moves_sentence(moves.assign(moves=False)).startswith("No direction moves")
+    words = pd.DataFrame(dict(before=[0.2], pushed=[0.7], written=[0.8], n=[6]))
+    assert "1 of 2 emotions move by the rule: happy." in emotions_sentence(moves, words)
+    assert "0 of 2 emotions move by the rule." in emotions_sentence(
+        moves.assign(moves=False), words
+    )
+    assert "reaches the word" in words_sentence(words, 1.2, 1.1, 1.3)
+    assert "may reach the word" in words_sentence(words, 0.9, 0.8, 1.1)
+    assert "does not reach the word" in words_sentence(words, 0.7, 0.6, 0.8)
+    assert "do not do the same" in shuffled_sentence(-0.3, -0.9, 0.4, 6)
+    assert "may do much of the same" in shuffled_sentence(0.4, 0.1, 0.7, 6)
+
+
+def test_sentence_on_listeners_names_the_axis_that_disagrees():
+    ratings = pd.DataFrame(
+        dict(slope=[2.0, 1.0], low=[1.0, -1.0], high=[3.0, 3.0], band_low=-1.0, band_high=1.0),
+        index=["valence", "arousal"],
+    )
+    assert "does not agree for arousal" in listeners_sentence(ratings)
+    assert "people, agrees: on its scale" in listeners_sentence(ratings.assign(low=0.5))
+
+
+def test_sentences_on_words_and_costs_say_yes_and_no():
+    weakest = pd.Series(dict(axis="valence", value=0.6, low=0.4, high=0.8, n=16))
+    assert "words lie along valence" in held_out_sentence(weakest, 0.4)
+    weakest["low"] = -0.1
+    assert "do not clearly lie" in held_out_sentence(weakest, 0.4)
+    counts, none = pd.Series(dict(valence=7, arousal=6)), pd.Series(dict(valence=0, arousal=0))
+    assert beside_sentence(none, none, 9).startswith("Nothing else moves")
+    assert beside_sentence(counts, none, 9).startswith("Other things move too")
+    assert "push at the largest dose 0.48" in likelihood_sentence(-0.02, 0.48, 0.19)
+    assert unchanged_sentence(1.0, 2, 3.0).startswith("Nothing stays behind")
+    assert unchanged_sentence(0.9, 2, 3.0).startswith("Something stays behind")
+
+
+def test_sentence_on_methods_names_those_that_cannot_be_told_apart():
+    best, budget = pd.Series(dict(PCA=0.8, LDA=0.7, ridge=0.4)), dict(sad=0.25)
+    sentence = equal_cost_sentence(best, ["LDA"], 0.9, budget, "planted", 3)
+    assert "cannot be told apart from LDA" in sentence
+    assert sentence.endswith("it lies above ridge.")
+    assert equal_cost_sentence(best, [], 0.9, budget, "planted", 3).endswith("of the 3 prompts.")
+    generator = np.random.default_rng(0)
+    drawn = pd.DataFrame(dict(PCA=generator.normal(0.8, 0.05, 500)))
+    drawn["LDA"] = drawn.PCA - generator.normal(0.05, 0.05, 500)
+    drawn["ridge"] = drawn.PCA - 0.4
+    assert indistinguishable(drawn) == ["LDA"]
+
+
+def test_sentences_of_the_report_say_yes_and_no():
+    assert verdict_sentence("GO", []).endswith("All gates passed.")
+    assert verdict_sentence("ITERATE", ["a", "b"]).endswith("Not reached: a; b.")
+    slopes = pd.DataFrame(dict(layer=[0, 1], slope=[9.0, 11.0]))
+    costs = pd.DataFrame(dict(kind="target", outcome="nll", alpha=[-0.1, 0.05], low=[0.4, 0.1]))
+    assert "2 directions and doses 1 cost reliably" in layers_sentence(slopes, costs, 0.1, 0.25)
+    assert "no dose up to 0.1 RMS" in layers_sentence(slopes, costs, 0.1, 0.5)
+    valence = pd.Series(
+        {"word calm": 0.6, "word sad": -0.45, "word happy": 0.7, "word angry": -0.2}
+    )
+    assert "is not weaker at low arousal" in word_valence_sentence(valence)
+    assert "is weaker" in word_valence_sentence(valence * [0.1, 0.1, 1, 1])
+    assert word_valence_sentence(valence.drop("word calm")) == ""
+
+
+def test_listeners_hear_the_smallest_dose_in_both_signs():
+    conditions = listening_conditions([-0.1, -0.05, 0.0, 0.05, 0.1])
+    assert conditions["arousal +"] == ("arousal", 0.05)
+    assert conditions["arousal -"] == ("arousal", -0.05)
+    assert listening_conditions([-0.1, 0.0, 0.05])["valence -"] == ("valence", -0.1)
+
+
+# ---- what the study counts on in lower modules
+
+
+def dose_table(slope):
+    "Six prompts at three doses of one push, with a known slope of the tempo."
+    rows = []
+    for alpha in (-1.0, 0.0, 1.0):
+        for number in range(6):
+            row = dict(arm="push", kind="target", alpha=alpha, prompt=f"p{number}", seed=number)
+            row |= dict(clip_id=f"{alpha} {number}", level=-20.0 + number)
+            rows.append(row | dict(tempo=100.0 + 10 * number + slope * alpha))
     return pd.DataFrame(rows)
 
 
 def test_changes_are_paired_with_the_unsteered_clip():
-    c = dose_changes(study(5.0)).set_index(["alpha", "outcome"])
-    assert (
-        np.allclose(c.value[1.0, "tempo"], 5)
-        and np.allclose(c.value[-1.0, "tempo"], -5)
-        and c.value[1.0, "level"] == 0
-        and c.n[1.0, "tempo"] == 6
-    )
+    changes = dose_changes(dose_table(5.0)).set_index(["alpha", "outcome"])
+    assert np.isclose(changes.value[1.0, "tempo"], 5)
+    assert np.isclose(changes.value[-1.0, "tempo"], -5)
+    assert changes.value[1.0, "level"] == 0
+    assert changes.n[1.0, "tempo"] == 6
 
 
 def test_a_clip_without_a_judgement_leaves_its_prompt_out_only():
-    t = study(5.0)
-    t.loc[(t.alpha == 1) & (t.prompt == "p0"), "tempo"] = np.nan
-    c = dose_changes(t, "tempo").set_index("alpha")
-    assert np.isclose(c.value[1.0], 5) and c.n[1.0] == 5 and c.n[-1.0] == 6
+    table = dose_table(5.0)
+    table.loc[(table.alpha == 1) & (table.prompt == "p0"), "tempo"] = np.nan
+    changes = dose_changes(table, "tempo").set_index("alpha")
+    assert np.isclose(changes.value[1.0], 5)
+    assert changes.n[1.0] == 5
+    assert changes.n[-1.0] == 6
 
 
 def test_recovery_of_a_change_that_is_known():
-    r = (
-        cue_recovery(
-            dose_changes(study(5.0)), dict(tempo=10.0, level=0.0), dict(tempo=2.0, level=1.0)
-        )
-        .set_index(["alpha", "outcome"])
-        .recovered
-    )
-    assert (
-        np.isclose(r[1.0, "tempo"], 0.5)
-        and np.isclose(r[1.0, "all"], 0.5)
-        and np.isclose(r[1.0, "beside"], 0)
-        and np.isnan(r[1.0, "level"])
-        and np.isclose(r[-1.0, "all"], -0.5)
-    )
+    changes = dose_changes(dose_table(5.0))
+    table = cue_recovery(changes, dict(tempo=10.0, level=0.0), dict(tempo=2.0, level=1.0))
+    recovered = table.set_index(["alpha", "outcome"]).recovered
+    assert np.isclose(recovered[1.0, "tempo"], 0.5)
+    assert np.isclose(recovered[1.0, "all"], 0.5)
+    assert np.isclose(recovered[1.0, "beside"], 0)
+    assert np.isnan(recovered[1.0, "level"])
+    assert np.isclose(recovered[-1.0, "all"], -0.5)
 
 
 def test_an_arm_that_only_costs_gains_nothing():
-    t = pd.DataFrame(
+    table = pd.DataFrame(
         dict(
             arm=["bad", "bad", "free"],
             alpha=[0.1, 0.2, 0.1],
@@ -305,172 +561,80 @@ def test_an_arm_that_only_costs_gains_nothing():
             cost=[0.5, 1.0, -0.1],
         )
     )
-    f = at_equal_cost(t, 0.2).set_index("arm")
-    assert f.recovered["bad"] == 0 and f.alpha["bad"] == 0 and f.recovered["free"] == 0.3
-
-
-@needs
-def test_nothing_is_called_planted_where_nothing_was_planted():
-    code = "\n".join(cells())
-    names = [
-        n.args[0]
-        for n in ast.walk(ast.parse(code))
-        if isinstance(n, ast.Call)
-        and ast.unparse(n.func) == "run.gate"
-        and isinstance(n.args[0], ast.IfExp)
-    ]
-    assert [(ast.unparse(n.test), n.body.value, n.orelse.value) for n in names] == [
-        ("planted", "planted change recovered at equal cost", "own score raised at equal cost")
-    ]
-    assert [
-        n.value
-        for n in ast.walk(ast.parse(code))
-        if isinstance(n, ast.Constant) and "planted change" in str(n.value)
-    ] == ["planted change recovered at equal cost"]
-
-
-@needs
-@pytest.mark.parametrize("planted", [True, False], ids=["nano", "other"])
-def test_clap_is_a_judge_with_columns_of_its_own(tmp_path, planted):
-    ns = dict(
-        clap=write_random_clap(tmp_path / "clap", max_length_s=1),
-        judge=SoundJudge(),
-        planted=planted,
-        SoundJudge=SoundJudge,
-        ClapJudge=ClapJudge,
-        renamed=renamed,
-    )
-    exec(
-        next(
-            ast.unparse(n)
-            for c in cells()
-            for n in ast.parse(c).body
-            if isinstance(n, ast.If) and ast.unparse(n.test) == "clap"
-        ),
-        ns,
-    )
-    t = judge_clips(
-        ns["judge"], np.random.default_rng(0).normal(size=(2, 16000)).astype(np.float32) * 0.1, 8000
-    )
-    assert (
-        (t.failure == "").all()
-        and t.columns.is_unique
-        and {"valence", "arousal", "tempo", "heard_valence"} <= set(t)
-        and ("clap_valence" in t) == planted
-        and ("p_happy" in t) != planted
-    )
-
-
-@needs
-def test_directions_of_every_arm_are_saved_with_their_sources():
-    code = "\n".join(cells())
-    assert (
-        "save_directions(run.path/'other_directions'" in code and "sources=[*order(ids, e)" in code
-    )
-    g = np.random.default_rng(0)
-    made = method_directions(
-        g.normal(size=(6, 9)) + 1,
-        g.normal(size=(6, 9)),
-        "layer_0",
-        1.0,
-        SparseAutoencoder(9, 2, activation="topk", k=3),
-        (g.random((6, 18)), g.random((6, 18))),
-        2,
-        [f"c{i}" for i in range(12)],
-        (5,),
-    )
-    assert len(made) == 7 and all(
-        d.sources == tuple(f"c{i}" for i in range(12)) and d.seeds == (5,) for d in made.values()
-    )
+    fair = at_equal_cost(table, 0.2).set_index("arm")
+    assert fair.recovered["bad"] == 0
+    assert fair.alpha["bad"] == 0
+    assert fair.recovered["free"] == 0.3
 
 
 def test_a_judge_that_is_sure_has_no_effect_size():
-    t = study(5.0).assign(
-        p=lambda d: np.where(d.alpha > 0, 0.9, 1e-24 * (1 + d.seed)), level=lambda d: d.level
-    )
-    s = dose_slopes(t, ["p", "tempo"], n_boot=50).set_index("outcome")
-    assert (
-        np.isnan(s.effect["p"])
-        and np.isnan(s.effect_high["p"])
-        and s.slope["p"] > 0
-        and (s.floor["p"], s.ceiling["p"]) == (1.0, 0.0)
-    )
-    assert (
-        s.effect["tempo"] == pytest.approx(5 / t[t.alpha == 0].tempo.std())
-        and s.effect_low["tempo"] <= s.effect["tempo"] <= s.effect_high["tempo"]
-        and s.floor["tempo"] < 0.5
-    )
+    table = dose_table(5.0)
+    table = table.assign(p=np.where(table.alpha > 0, 0.9, 1e-24 * (1 + table.seed)))
+    slopes = dose_slopes(table, ["p", "tempo"], n_boot=50).set_index("outcome")
+    sure, tempo = slopes.loc["p"], slopes.loc["tempo"]
+    assert np.isnan(sure.effect) and np.isnan(sure.effect_high)
+    assert sure.slope > 0
+    assert (sure.floor, sure.ceiling) == (1.0, 0.0)
+    assert tempo.effect == pytest.approx(5 / table[table.alpha == 0].tempo.std())
+    assert tempo.effect_low <= tempo.effect <= tempo.effect_high
+    assert tempo.floor < 0.5
 
 
 def test_draws_agree_with_what_they_are_draws_of():
-    g = np.random.default_rng(0)
-    t = pd.concat(
-        [
-            study(b).assign(arm=a, nll=lambda d: c * d.alpha.abs() + 0.01 * d.seed)
-            for a, b, c in (("weak", 2.0, 0.1), ("strong", 8.0, 0.4))
-        ],
-        ignore_index=True,
-    )
-    t["tempo"] += g.normal(size=len(t)) * (t.alpha != 0)
-    t.loc[(t.arm == "weak") & (t.alpha == 1) & (t.prompt == "p0"), "level"] = np.nan
-    want, spread = dict(tempo=10.0, level=1.0), dict(tempo=2.0, level=1.0)
-    draws, r = (
-        recovery_draws(t, want, spread, n_boot=4000),
-        cue_recovery(dose_changes(t), want, spread)
-        .set_index(["arm", "alpha", "outcome"])
-        .recovered,
-    )
-    for k, d in draws.items():
-        assert d["all"].mean() == pytest.approx(r[(*k, "all")], abs=0.02) and d[
-            "cost"
-        ].mean() == pytest.approx(
-            t[(t.arm == k[0]) & (t.alpha == k[1])].nll.mean() - 0.025, abs=0.01
-        )
-        assert k[1] == 0 or np.isfinite(d["beside"]).all()
+    tables = []
+    for arm, slope, cost in (("weak", 2.0, 0.1), ("strong", 8.0, 0.4)):
+        part = dose_table(slope)
+        tables.append(part.assign(arm=arm, nll=cost * part.alpha.abs() + 0.01 * part.seed))
+    table = pd.concat(tables, ignore_index=True)
+    noise = np.random.default_rng(0).normal(size=len(table))
+    table["tempo"] += noise * (table.alpha != 0)
+    first = (table.arm == "weak") & (table.alpha == 1) & (table.prompt == "p0")
+    table.loc[first, "level"] = np.nan
+    planted, spread = dict(tempo=10.0, level=1.0), dict(tempo=2.0, level=1.0)
+    draws = recovery_draws(table, planted, spread, n_boot=4000)
+    recovery = cue_recovery(dose_changes(table), planted, spread)
+    recovered = recovery.set_index(["arm", "alpha", "outcome"]).recovered
+    for (arm, alpha), drawn in draws.items():
+        assert drawn["all"].mean() == pytest.approx(recovered[arm, alpha, "all"], abs=0.02)
+        loss = table[(table.arm == arm) & (table.alpha == alpha)].nll.mean() - 0.025
+        assert drawn["cost"].mean() == pytest.approx(loss, abs=0.01)
+        assert alpha == 0 or np.isfinite(drawn["beside"]).all()
     whole = pd.DataFrame(
-        [
-            dict(arm=a, alpha=x, recovered=r[a, x, "all"], cost=0.1 if a == "weak" else 0.4)
-            for a in ("weak", "strong")
-            for x in (1.0,)
-        ]
-    )
-    fair, boot = (
-        at_equal_cost(whole, 0.2).set_index("arm").recovered,
-        equal_cost_draws({k: v for k, v in draws.items() if k[1] > 0}, 0.2),
-    )
-    for a in fair.index:
-        assert boot[a].quantile(0.025) < fair[a] < boot[a].quantile(0.975)
-
-
-def test_the_branch_ratio_is_that_of_the_agreement(tiny):
-    from musicgen_emotion.models.sampling import sample_tokens
-
-    prompts = ["a song", "fast loud drums and a flute", "sad"]
-    codes, d = (
-        sample_tokens(tiny, prompts, 3, 12),
-        mean_difference(
-            np.random.default_rng(0).normal(size=(4, tiny.config.d_model)),
-            np.zeros((4, tiny.config.d_model)),
-            "layer_0",
-            1.0,
-        ),
-    )
-    for g in (2.0, 4.0):
-        whole, each = (
-            branch_arithmetic(tiny, codes, prompts, d, 0.01, g),
-            branch_arithmetic(tiny, codes, prompts, d, 0.01, g, per_clip=True).query(
-                "branch == 'cond'"
-            ),
+        dict(
+            arm=["weak", "strong"],
+            alpha=1.0,
+            recovered=[recovered[arm, 1.0, "all"] for arm in ("weak", "strong")],
+            cost=[0.1, 0.4],
         )
-        c, along = branch_agreement(whole, g), whole.set_index("branch").along["cond"]
-        n = (1 - g) * c["size"]
-        assert (g**2 + g * n * c["cosine"]) / (
-            g**2 + n**2 + 2 * g * n * c["cosine"]
-        ) == pytest.approx(along, rel=1e-3)
-        assert each["clip"].tolist() == [0, 1, 2] and np.average(
-            each.along, weights=each.weight
-        ) == pytest.approx(along, rel=1e-6)
-        for i in range(3):
-            assert branch_arithmetic(tiny, codes[[i]], [prompts[i]], d, 0.01, g).along[
-                0
-            ] == pytest.approx(each.along.iloc[i], rel=1e-3)
+    )
+    fair = at_equal_cost(whole, 0.2).set_index("arm").recovered
+    pushed = {key: drawn for key, drawn in draws.items() if key[1] > 0}
+    resamples = equal_cost_draws(pushed, 0.2)
+    for arm in fair.index:
+        low, high = resamples[arm].quantile([0.025, 0.975])
+        assert low < fair[arm] < high
+
+
+@pytest.mark.parametrize("guidance", [2.0, 4.0])
+def test_the_branch_ratio_is_that_of_the_agreement(tiny, guidance):
+    prompts = ["a song", "fast loud drums and a flute", "sad"]
+    codes = sample_tokens(tiny, prompts, 3, 12)
+    width = tiny.config.d_model
+    states = np.random.default_rng(0).normal(size=(4, width))
+    direction = mean_difference(states, np.zeros((4, width)), "layer_0", 1.0)
+    whole = branch_arithmetic(tiny, codes, prompts, direction, 0.01, guidance)
+    by_clip = branch_arithmetic(tiny, codes, prompts, direction, 0.01, guidance, per_clip=True)
+    by_clip = by_clip.query("branch == 'cond'")
+    answers = branch_agreement(whole, guidance)
+    along = whole.set_index("branch").along["cond"]
+    cosine, null = answers["cosine"], (1 - guidance) * answers["size"]
+    both = guidance**2 + null**2 + 2 * guidance * null * cosine
+    assert (guidance**2 + guidance * null * cosine) / both == pytest.approx(along, rel=1e-3)
+    assert by_clip["clip"].tolist() == [0, 1, 2]
+    weighted = np.average(by_clip.along, weights=by_clip.weight)
+    assert weighted == pytest.approx(along, rel=1e-6)
+    for number, alone in enumerate(by_clip.along):
+        single = branch_arithmetic(
+            tiny, codes[[number]], [prompts[number]], direction, 0.01, guidance
+        )
+        assert single.along[0] == pytest.approx(alone, rel=1e-3)
