@@ -1,4 +1,4 @@
-"""Write `.importlinter` from the notebooks' numbers: folders and modules import only what comes before them.
+"""Write `.importlinter` from the numbers of the notebooks: imports go one way.
 
 python .ci/contracts.py
 """

@@ -27,7 +27,7 @@ def public_names(module):
 
 
 def folder_init(folder, modules, purpose):
-    "Text of a folder's `__init__`: every public name of its modules, in the order of the notebooks."
+    "Text of a folder's `__init__`: the public names of its modules, in their order."
     lines, origin = [HEAD.format(purpose=purpose)], {}
     for module in modules:
         names = public_names(folder / f"{module}.py")

@@ -3,7 +3,7 @@
     python .ci/links.py _proc
 
 The preview's checker also names `output-file`, a key that nbdev writes for Quarto and that the
-preview need not read. Text is lost where it shares a cell with a page's title: nbdev keeps the title
+preview need not read. Text is lost where it shares a cell with a title: nbdev keeps the title
 and the description of that cell only."""
 
 import json

@@ -1,6 +1,6 @@
 """An open laboratory: where MusicGen keeps emotion, whether it uses it, and whether we can move it.
 
-The names below are imported when they are first used, so that `import musicgen_emotion` loads no torch:
+The names below are imported at first use, so that `import musicgen_emotion` loads no torch:
 
     import musicgen_emotion as me
 
