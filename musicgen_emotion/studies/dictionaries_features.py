@@ -24,7 +24,8 @@ from .steps import Figure, Step
 GENERAL_COLUMNS = ("held_out", "emotion", "criterion", "share", "low", "high", "chance", "p", "n")
 
 # %% auto #0
-__all__ = ['GENERAL_COLUMNS', 'FeatureStudy', 'count_row', 'controls_sentence']
+__all__ = ["GENERAL_COLUMNS", "FeatureStudy", "count_row", "control_counts_sentence"]
+
 
 # %% ../../nbs/api/95_studies/12_dictionaries_features.ipynb #cell007
 @dataclass
@@ -140,7 +141,7 @@ class FeatureStudy:
             redrawn = measure != "probe"
             self.beats[measure] = beats_controls(self.controls, measure, redrawn=redrawn)
         self.run.table(self.controls, "controls.csv")
-        return Step(sentence=controls_sentence(self.beats["selective"]), table=self.controls)
+        return Step(sentence=control_counts_sentence(self.beats["selective"]), table=self.controls)
 
     def probing(self) -> Step:
         "How many features a probe needs."
@@ -229,8 +230,9 @@ def count_row(
     "One row of the table of counts."
     return counts[(counts.emotion == emotion) & (counts.kind == kind)].iloc[0]
 
+
 # %% ../../nbs/api/95_studies/12_dictionaries_features.ipynb #cell008
-def controls_sentence(
+def control_counts_sentence(
     comparison: dict,  # of `beats_controls`
 ) -> str:  # one sentence
     "Whether the hardest control is beaten."

@@ -38,7 +38,8 @@ RAW = "raw dimensions"
 EDITS = ("ablate", "double", "clamp", "ablate one")
 
 # %% auto #0
-__all__ = ['SCALED_UP', 'RAW', 'EDITS', 'planted_cues', 'MeaningStudy', 'edit_sentence']
+__all__ = ["SCALED_UP", "RAW", "EDITS", "planted_cues", "MeaningStudy", "edit_sentence"]
+
 
 # %% ../../nbs/api/95_studies/13_dictionaries_meaning.ipynb #cell007
 def planted_cues(
@@ -54,6 +55,7 @@ def planted_cues(
     flat = pd.DataFrame(rows)
     categories = pd.get_dummies(flat[["emotion", "intensity", "instrument", "mode"]])
     return pd.concat([categories, flat[["tempo", "level"]]], axis=1)
+
 
 # %% ../../nbs/api/95_studies/13_dictionaries_meaning.ipynb #cell009
 @dataclass
@@ -231,6 +233,7 @@ class MeaningStudy:
         hit = self.tests.set_index("arm").loc["ablate"]
         counts = (len(self.chosen), settings.edit_clips, settings.n_random)
         return Step(sentence=edit_sentence(hit, self.target, *counts), table=self.tests)
+
 
 # %% ../../nbs/api/95_studies/13_dictionaries_meaning.ipynb #cell010
 def edit_sentence(

@@ -11,7 +11,7 @@ from musicgen_emotion.studies import (
     DictionarySettings,
     active_features,
     clips_of_every_emotion,
-    controls_sentence,
+    control_counts_sentence,
     edit_sentence,
     final_config,
     gates_sentence,
@@ -86,7 +86,7 @@ def test_edit_sentence_follows_p(p, answer):
 @pytest.mark.parametrize(("beats", "answer"), [(True, "is beaten"), (False, "is not beaten")])
 def test_controls_sentence_follows_the_comparison(beats, answer):
     comparison = dict(beats=beats, against="components", gain=3.0, low=-1.0, high=5.0)
-    assert answer in controls_sentence(comparison)
+    assert answer in control_counts_sentence(comparison)
 
 
 def test_gates_sentence_names_what_failed_and_what_is_unsure():
