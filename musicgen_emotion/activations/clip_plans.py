@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["plan_clips", "generate_clips"]
-
+__all__ = ['plan_clips', 'generate_clips']
 
 # %% ../../nbs/api/50_activations/07_clip_plans.ipynb #cell008
 def plan_clips(
@@ -80,7 +79,6 @@ def plan_clips(
             stacklevel=2,
         )
     return plan.loc[~doubled].reset_index(drop=True)
-
 
 # %% ../../nbs/api/50_activations/07_clip_plans.ipynb #cell011
 def generate_clips(

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 # %% auto #0
-__all__ = ["ActivationExtractor", "RecordedBatch", "PassRecorder"]
-
+__all__ = ['ActivationExtractor', 'RecordedBatch', 'PassRecorder']
 
 # %% ../../nbs/api/50_activations/03_extractor.ipynb #cell008
 class ActivationExtractor:
@@ -221,7 +220,6 @@ def _padded_tokens(array, n_tokens) -> xr.DataArray:
     missing = n_tokens - array.sizes["token"]
     padded = array.pad(token=(0, missing), constant_values=0)
     return padded.assign_coords(token=np.arange(n_tokens))
-
 
 # %% ../../nbs/api/50_activations/03_extractor.ipynb #cell010
 @dataclass

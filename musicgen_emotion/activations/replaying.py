@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 # %% auto #0
-__all__ = ["REPLAY_TOLERANCE", "replay", "stepwise", "replay_error", "token_nll"]
-
+__all__ = ['REPLAY_TOLERANCE', 'replay', 'stepwise', 'replay_error', 'token_nll']
 
 # %% ../../nbs/api/50_activations/09_replaying.ipynb #cell008
 def replay(
@@ -82,7 +81,6 @@ def _labelled(model, request, acts, n_frames) -> xr.Dataset:
         if "timestep" in dims or "window" in dims:
             coords |= time_coordinates(model, n_frames, request.pool)
     return xr.Dataset(variables, coords)
-
 
 # %% ../../nbs/api/50_activations/09_replaying.ipynb #cell017
 @torch.inference_mode()
@@ -149,7 +147,6 @@ def replay_error(
         rows.append(dict(site=site, largest=largest, difference=difference))
     table = pd.DataFrame(rows)
     return table.assign(relative=table.difference / table.largest)
-
 
 # %% ../../nbs/api/50_activations/09_replaying.ipynb #cell020
 @torch.inference_mode()

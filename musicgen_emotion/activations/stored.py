@@ -40,8 +40,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["replay_bytes", "replay_store"]
-
+__all__ = ['replay_bytes', 'replay_store']
 
 # %% ../../nbs/api/50_activations/10_stored.ipynb #cell008
 def replay_bytes(
@@ -64,7 +63,6 @@ def replay_bytes(
     n_branches = 1 if isinstance(branches, str) else len(branches)
     numbers_per_time = sum(model.site_width(site) for site in names)
     return numbers_per_time * n_times * n_branches * n_clips * np.dtype(dtype).itemsize
-
 
 # %% ../../nbs/api/50_activations/10_stored.ipynb #cell011
 def replay_store(

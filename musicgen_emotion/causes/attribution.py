@@ -29,8 +29,7 @@ from ..models.shapes import frame_logits
 from ..stats.estimates import Estimate, bootstrap_weights, interval
 
 # %% auto #0
-__all__ = ["attribution_patching", "Agreement", "attribution_agreement"]
-
+__all__ = ['attribution_patching', 'Agreement', 'attribution_agreement']
 
 # %% ../../nbs/api/85_causes/04_attribution.ipynb #cell006
 def attribution_patching(
@@ -140,7 +139,6 @@ def _restored_score(batch, readout):
     # guided logits move faster than those of the cond branch, by the guidance scale
     scale = 1.0 if readout == "cond" else batch.guidance
     return along_contrast * (scale / gap), gap
-
 
 # %% ../../nbs/api/85_causes/04_attribution.ipynb #cell012
 @dataclass(frozen=True)

@@ -23,8 +23,7 @@ from ..stimuli.emotions import EMOTION_WORDS, EMOTIONS, check_emotion
 from ..stimuli.prompts import NOUNS
 
 # %% auto #0
-__all__ = ["word_parts", "construction_checks"]
-
+__all__ = ['word_parts', 'construction_checks']
 
 # %% ../../nbs/api/85_causes/12_construction.ipynb #cell006
 def word_parts(
@@ -50,7 +49,6 @@ def word_parts(
         for i, part in enumerate(parts):
             part[emotion] = tuple(shuffled[i::n])
     return parts
-
 
 # %% ../../nbs/api/85_causes/12_construction.ipynb #cell010
 @torch.no_grad()

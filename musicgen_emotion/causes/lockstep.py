@@ -20,8 +20,7 @@ from ..models.model import MusicModel
 from ..models.sampling import ClipNoise, pick_tokens
 
 # %% auto #0
-__all__ = ["PatchSettings", "StateCopy", "RowPlan", "lockstep_tokens"]
-
+__all__ = ['PatchSettings', 'StateCopy', 'RowPlan', 'lockstep_tokens']
 
 # %% ../../nbs/api/85_causes/05_lockstep.ipynb #cell006
 @dataclass(frozen=True)
@@ -48,7 +47,6 @@ class PatchSettings:
         if self.branch == "both":
             return ("cond", "null")
         return ("cond",)
-
 
 # %% ../../nbs/api/85_causes/05_lockstep.ipynb #cell009
 @dataclass

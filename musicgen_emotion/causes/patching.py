@@ -24,14 +24,7 @@ from ..models.text import TextStates
 from ..stats.estimates import Estimate, interval
 
 # %% auto #0
-__all__ = [
-    "PATCH_ARMS",
-    "SUMMARY_COLUMNS",
-    "activation_patching",
-    "ArmSources",
-    "random_states_like",
-    "patching_summary",
-]
+__all__ = ['PATCH_ARMS', 'SUMMARY_COLUMNS', 'activation_patching', 'ArmSources', 'random_states_like', 'patching_summary']
 
 # %% ../../nbs/api/85_causes/03_patching.ipynb #cell007
 PATCH_ARMS = ("patch", "noop", "random", "other")
@@ -119,7 +112,6 @@ def _patched_cell(sources, cell, arm, at, n_draws):
             mean[name] = np.mean([one[name] for one in metrics], axis=0)
         tables.append(metric_rows(mean, sources.pair_numbers, cell, arm=arm, readout=readout))
     return tables
-
 
 # %% ../../nbs/api/85_causes/03_patching.ipynb #cell009
 @dataclass
@@ -212,7 +204,6 @@ def random_states_like(
 
     wanted_norm = states.norm(dim=-1, keepdim=True)
     return noise * (wanted_norm / noise.norm(dim=-1, keepdim=True))
-
 
 # %% ../../nbs/api/85_causes/03_patching.ipynb #cell017
 SUMMARY_COLUMNS = ("site", "kind", "layer", "start", "end", "arm", "readout", "codebook")

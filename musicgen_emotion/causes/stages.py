@@ -18,8 +18,7 @@ from ..lab.runs import Run
 from ..models.model import MusicModel
 
 # %% auto #0
-__all__ = ["Stages"]
-
+__all__ = ['Stages']
 
 # %% ../../nbs/api/85_causes/14_stages.ipynb #cell006
 @dataclass

@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["PhaseError", "PhaseResult", "run_phase", "start_phase", "run_status"]
-
+__all__ = ['PhaseError', 'PhaseResult', 'run_phase', 'start_phase', 'run_status']
 
 # %% ../../nbs/api/00_lab/10_phases.ipynb #cell008
 class PhaseError(RuntimeError):
@@ -156,7 +155,6 @@ def _finish(run: Run, outcome: Outcome) -> None:
     first_line = message.splitlines()[0] if message else ""
     run.close(status, first_line)
 
-
 # %% ../../nbs/api/00_lab/10_phases.ipynb #cell013
 def start_phase(
     phase: str,  # name of this phase
@@ -171,7 +169,6 @@ def start_phase(
     spec = read_parameters(phase)
     given = {name: values[name] for name in spec if name in values}
     return open_run(out, find_phase(phase).stem, check_parameters(spec, given, phase))
-
 
 # %% ../../nbs/api/00_lab/10_phases.ipynb #cell016
 def run_status(

@@ -35,15 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = [
-    "STATUSES",
-    "LENT_FOLDER",
-    "Run",
-    "open_run",
-    "changed_parameters",
-    "run_manifest",
-    "find_runs",
-]
+__all__ = ['STATUSES', 'LENT_FOLDER', 'Run', 'open_run', 'changed_parameters', 'run_manifest', 'find_runs']
 
 # %% ../../nbs/api/00_lab/06_runs.ipynb #cell008
 STATUSES = ("running", "finished", "failed", "interrupted")
@@ -177,7 +169,6 @@ class Run:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
 
 # %% ../../nbs/api/00_lab/06_runs.ipynb #cell010
 LENT_FOLDER = "MUSICGEN_EMOTION_RUN"  # environment variable: folder that the parent process lends
@@ -317,7 +308,6 @@ def _open_log(run: Run) -> None:
     run.stack.callback(run.log.removeHandler, handler)  # the last callback runs first
     for left in run.path.rglob(".tmp-*"):
         remove_path(left)
-
 
 # %% ../../nbs/api/00_lab/06_runs.ipynb #cell014
 def run_manifest(

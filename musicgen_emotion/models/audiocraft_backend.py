@@ -44,14 +44,7 @@ from .text import DecoderState, TextStates, add_null_rows, branch_names
 from .tiny import cpu_seed
 
 # %% auto #0
-__all__ = [
-    "AudiocraftParts",
-    "AudiocraftState",
-    "AudiocraftModel",
-    "load_audiocraft",
-    "wrap_audiocraft",
-]
-
+__all__ = ['AudiocraftParts', 'AudiocraftState', 'AudiocraftModel', 'load_audiocraft', 'wrap_audiocraft']
 
 # %% ../../nbs/api/40_models/14_audiocraft_backend.ipynb #cell008
 class AudiocraftParts(torch.nn.Module):
@@ -283,7 +276,6 @@ class AudiocraftModel(MusicModel):
         files |= _transformers_weights(t5, "t5") | _codec_files(outside.get("codec", folder))
         return [(name, cached_sha256(file)) for name, file in files.items()]
 
-
 # %% ../../nbs/api/40_models/14_audiocraft_backend.ipynb #cell010
 def _config_of(raw):
     "Sizes of a raw model; ValueError for delays that MusicGen does not have."
@@ -347,7 +339,6 @@ def _codec_files(folder):
         folder = find_codec(folder, codec.pretrained, fetch=False)
     return _transformers_weights(folder, "codec")
 
-
 # %% ../../nbs/api/40_models/14_audiocraft_backend.ipynb #cell017
 def _key_mask(is_token):
     "(row, token) true at text that may be read, or None when no row is padded."
@@ -407,7 +398,6 @@ def _keep_weights(keep, layer, kind, module, args, output):
         scores = scores.masked_fill(~is_past, -torch.inf)
     keep(layer, scores.softmax(-1))
 
-
 # %% ../../nbs/api/40_models/14_audiocraft_backend.ipynb #cell025
 @contextlib.contextmanager
 def _lent_cache(modules, cache) -> Iterator[None]:
@@ -433,7 +423,6 @@ def _position(lm):
     if past is None:
         return 0
     return past.shape[2 if attention.memory_efficient else 1]
-
 
 # %% ../../nbs/api/40_models/14_audiocraft_backend.ipynb #cell032
 @contextlib.contextmanager
@@ -543,7 +532,6 @@ def _warn_of_library(raw, mask):
         if text not in given:
             warnings.warn(text, stacklevel=2)
         given.add(text)
-
 
 # %% ../../nbs/api/40_models/14_audiocraft_backend.ipynb #cell039
 def load_audiocraft(

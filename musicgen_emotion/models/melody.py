@@ -42,17 +42,8 @@ from musicgen_emotion.models.transformers_backend import (
 )
 
 # %% auto #0
-__all__ = [
-    "write_random_melody",
-    "TokenSpan",
-    "TokenSite",
-    "TokenInput",
-    "MelodyState",
-    "MelodyModel",
-    "wrap_melody",
-    "load_melody",
-]
-
+__all__ = ['write_random_melody', 'TokenSpan', 'TokenSite', 'TokenInput', 'MelodyState', 'MelodyModel', 'wrap_melody',
+           'load_melody']
 
 # %% ../../nbs/api/40_models/10_melody.ipynb #cell008
 def write_random_melody(
@@ -106,7 +97,6 @@ def write_random_melody(
         hf.save_pretrained(str(out))
     return out
 
-
 # %% ../../nbs/api/40_models/10_melody.ipynb #cell011
 @dataclass
 class TokenSpan:
@@ -129,7 +119,6 @@ class TokenSpan:
         "The prefix as it was, the tokens replaced."
         n_prefix = values.shape[1] - new.shape[1]
         return torch.cat([values[:, :n_prefix], new], 1) if n_prefix else new
-
 
 # %% ../../nbs/api/40_models/10_melody.ipynb #cell014
 @dataclass(frozen=True)
@@ -200,7 +189,6 @@ def _with_layer_input(args, kwargs, values):
     if args:
         return (values, *args[1:]), kwargs
     return args, kwargs | dict(hidden_states=values)
-
 
 # %% ../../nbs/api/40_models/10_melody.ipynb #cell017
 @dataclass
@@ -420,7 +408,6 @@ _ONE_TEXT = (
 _PREFIX_IN_ATTENTION = (
     "queries and keys would include the prefix, so that positions are no longer positions of music"
 )
-
 
 # %% ../../nbs/api/40_models/10_melody.ipynb #cell035
 def wrap_melody(

@@ -25,19 +25,8 @@ from .sites import LAYER_KINDS, Site, layer_site
 from .text import DecoderState, TextStates, tokenize_prompts
 
 # %% auto #0
-__all__ = [
-    "LOGITS",
-    "ADAPTERS",
-    "Pass",
-    "null_follows_cond",
-    "SiteLookup",
-    "layer_list",
-    "MusicModel",
-    "head_logits",
-    "Adapter",
-    "register_adapter",
-]
-
+__all__ = ['LOGITS', 'ADAPTERS', 'Pass', 'null_follows_cond', 'SiteLookup', 'layer_list', 'MusicModel', 'head_logits', 'Adapter',
+           'register_adapter']
 
 # %% ../../nbs/api/40_models/04_model.ipynb #cell008
 @dataclass
@@ -95,7 +84,6 @@ def null_follows_cond(
     "Are the second half of the rows null rows, beside a first half that has some text?"
     half = len(null) // 2
     return len(null) % 2 == 0 and bool(null[half:].all()) and not bool(null[:half].all())
-
 
 # %% ../../nbs/api/40_models/04_model.ipynb #cell011
 class SiteLookup:
@@ -196,7 +184,6 @@ def layer_list(
                 f"layer {layer} does not exist: this model has {n_layers} layers, 0..{n_layers - 1}"
             )
     return listed
-
 
 # %% ../../nbs/api/40_models/04_model.ipynb #cell017
 LOGITS = ("last", "all", None)  # which logits `MusicModel.step` can return
@@ -411,7 +398,6 @@ def head_logits(
     if logits == "last":
         hidden = hidden[:, -1]
     return torch.stack([head(hidden) for head in heads], 1)
-
 
 # %% ../../nbs/api/40_models/04_model.ipynb #cell029
 @dataclass(frozen=True)

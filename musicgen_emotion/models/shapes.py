@@ -13,16 +13,7 @@ import torch
 from ..lab.checks import check_positive
 
 # %% auto #0
-__all__ = [
-    "ModelConfig",
-    "token_places",
-    "delayed_sequence",
-    "delay_tokens",
-    "check_tokens",
-    "undelay_tokens",
-    "frame_logits",
-]
-
+__all__ = ['ModelConfig', 'token_places', 'delayed_sequence', 'delay_tokens', 'check_tokens', 'undelay_tokens', 'frame_logits']
 
 # %% ../../nbs/api/40_models/00_shapes.ipynb #cell008
 @dataclass(frozen=True)
@@ -80,7 +71,6 @@ class ModelConfig:
             )
         return n_frames
 
-
 # %% ../../nbs/api/40_models/00_shapes.ipynb #cell014
 def token_places(
     config: ModelConfig,  # sizes of the model
@@ -93,7 +83,6 @@ def token_places(
     frame = torch.arange(config.positions(n_frames) + 1) - 1  # of a codebook without delay
     frame = frame[None] - torch.tensor(config.delays)[:, None]  # (codebook, position + 1)
     return (frame >= 0) & (frame < n_frames)
-
 
 # %% ../../nbs/api/40_models/00_shapes.ipynb #cell018
 def delayed_sequence(
@@ -144,7 +133,6 @@ def check_tokens(
     if tokens.shape[2] > config.max_frames:
         raise ValueError(f"{tokens.shape[2]} frames are more than the model's {config.max_frames}")
     return tokens
-
 
 # %% ../../nbs/api/40_models/00_shapes.ipynb #cell024
 def undelay_tokens(

@@ -41,17 +41,8 @@ from musicgen_emotion.stimuli.prompts import (
 from ..stimuli.synth import SAMPLE_RATE, render_music
 
 # %% auto #0
-__all__ = [
-    "CUE_DESCRIPTORS",
-    "NANO_TARGETS",
-    "rendered_clips",
-    "fit_rendered_judge",
-    "codec_report",
-    "clip_descriptors",
-    "intensity_shift",
-    "evaluate_nano",
-    "metrics_table",
-]
+__all__ = ['CUE_DESCRIPTORS', 'NANO_TARGETS', 'rendered_clips', 'fit_rendered_judge', 'codec_report', 'clip_descriptors',
+           'intensity_shift', 'evaluate_nano', 'metrics_table']
 
 # %% ../../nbs/api/92_nano/05_evaluation.ipynb #cell007
 CUE_DESCRIPTORS = (
@@ -94,7 +85,6 @@ def fit_rendered_judge(
     described = describe_table(waves, SAMPLE_RATE, progress=progress)
     judge = LabelJudge(descriptors=CUE_DESCRIPTORS)
     return judge.fit(described, clips.emotion.to_numpy())
-
 
 # %% ../../nbs/api/92_nano/05_evaluation.ipynb #cell010
 def codec_report(
@@ -140,7 +130,6 @@ def _share(is_right: Sequence[bool]) -> dict:  # value, low, high, n
     "Share of right answers with the Wilson interval."
     return _rounded(wilson(int(np.sum(is_right)), len(is_right)))
 
-
 # %% ../../nbs/api/92_nano/05_evaluation.ipynb #cell013
 def clip_descriptors(
     model,  # a loaded MusicModel
@@ -156,7 +145,6 @@ def clip_descriptors(
     described = describe_table(made.audio, made.sample_rate, progress=False)
     described = described.rename(columns=dict(clip="clip_no"))
     return pd.concat([prompts.table, described], axis=1)
-
 
 # %% ../../nbs/api/92_nano/05_evaluation.ipynb #cell016
 def intensity_shift(
@@ -180,7 +168,6 @@ def intensity_shift(
 def _direction(emotion, cue):
     "1 where an emotion has more of a cue than neutral music, -1 where it has less."
     return np.sign(getattr(emotion_cues(emotion), cue) - getattr(NEUTRAL_CUES, cue))
-
 
 # %% ../../nbs/api/92_nano/05_evaluation.ipynb #cell019
 NANO_TARGETS = {

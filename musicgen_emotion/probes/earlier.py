@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ["FLOOR", "compare_activations", "ActivationComparison"]
-
+__all__ = ['FLOOR', 'compare_activations', 'ActivationComparison']
 
 # %% ../../nbs/api/60_probes/09_earlier.ipynb #cell008
 def compare_activations(

@@ -26,8 +26,7 @@ from ..stats.permutation import Tested, max_t, permutation_p, permute_labels
 from ..stimuli.emotions import VALENCE_AROUSAL
 
 # %% auto #0
-__all__ = ["embed_2d", "silhouette", "layer_table", "circumplex_test"]
-
+__all__ = ['embed_2d', 'silhouette', 'layer_table', 'circumplex_test']
 
 # %% ../../nbs/api/60_probes/07_maps.ipynb #cell009
 def embed_2d(
@@ -66,7 +65,6 @@ def _umap(rows, seed, n_neighbors=15, **kwargs):
             n_components=2, n_neighbors=n_neighbors, random_state=seed, n_jobs=1, **kwargs
         )
         return mapper.fit_transform(rows)
-
 
 # %% ../../nbs/api/60_probes/07_maps.ipynb #cell014
 def silhouette(
@@ -137,7 +135,6 @@ def _in_blocks(distances, codes, n_classes, weights, size=100):
         found.append(_mean_silhouettes(distances, codes_here, n_classes, weights_here))
     return np.concatenate(found)
 
-
 # %% ../../nbs/api/60_probes/07_maps.ipynb #cell018
 def layer_table(
     X: np.ndarray | dict,  # (layer, row, d), or name -> (row, d) where widths differ
@@ -202,7 +199,6 @@ def _progress(items: Iterable, progress: bool) -> Iterable:
     from tqdm.auto import tqdm
 
     return tqdm(items, delay=2, desc="layers")
-
 
 # %% ../../nbs/api/60_probes/07_maps.ipynb #cell022
 def circumplex_test(

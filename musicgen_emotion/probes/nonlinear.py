@@ -23,8 +23,7 @@ from musicgen_emotion.probes.nested import (
 )
 
 # %% auto #0
-__all__ = ["logistic_probe", "mlp_probe"]
-
+__all__ = ['logistic_probe', 'mlp_probe']
 
 # %% ../../nbs/api/60_probes/03_nonlinear.ipynb #cell008
 def logistic_probe(
@@ -82,7 +81,6 @@ def _cross_entropy(scores, labels):
     flat_scores, flat_labels = scores.flatten(0, 1), labels.flatten()
     total = torch.nn.functional.cross_entropy(flat_scores, flat_labels, reduction="sum")
     return total / labels.shape[1]
-
 
 # %% ../../nbs/api/60_probes/03_nonlinear.ipynb #cell012
 def mlp_probe(
@@ -144,7 +142,6 @@ class _TwoLayers:
                 optimizer.zero_grad()
                 _cross_entropy(self(rows), labels).backward()
                 optimizer.step()
-
 
 # %% ../../nbs/api/60_probes/03_nonlinear.ipynb #cell016
 def _descent_predictor(gram, fit: Callable, n_classes, penalties) -> Predictor:

@@ -31,17 +31,8 @@ from .probing import one_vs_rest_draws, sparse_predictions
 from ..stats.permutation import permutation_p, permute_labels
 
 # %% auto #0
-__all__ = [
-    "CONTROL_ARMS",
-    "CONTROL_MEASURES",
-    "rectify",
-    "pca_features",
-    "control_table",
-    "beats_controls",
-    "control_claims",
-    "generalization",
-]
-
+__all__ = ['CONTROL_ARMS', 'CONTROL_MEASURES', 'rectify', 'pca_features', 'control_table', 'beats_controls', 'control_claims',
+           'generalization']
 
 # %% ../../nbs/api/70_sae/15_controls.ipynb #cell007
 def rectify(
@@ -78,7 +69,6 @@ def _signed_states(states, name="states"):
             f"{name} must be finite, it holds NaN or infinite values in {bad_rows} rows"
         )
     return states
-
 
 # %% ../../nbs/api/70_sae/15_controls.ipynb #cell011
 CONTROL_ARMS = ("dictionary", "shuffled labels", "random weights", "PCA", "raw dimensions")
@@ -210,7 +200,6 @@ def _arm_row(name, arm, dictionary, level):
             row[f"{column}_low"], row[f"{column}_high"] = low, high
     return row
 
-
 # %% ../../nbs/api/70_sae/15_controls.ipynb #cell017
 def beats_controls(
     table: pd.DataFrame,  # from `control_table`
@@ -275,7 +264,6 @@ def control_claims(
         )
         rows.append(values | claim)
     return pd.DataFrame(rows)
-
 
 # %% ../../nbs/api/70_sae/15_controls.ipynb #cell023
 def generalization(

@@ -21,18 +21,8 @@ from ..stats.estimates import bootstrap_weights, interval
 from ..stats.permutation import permutation_p
 
 # %% auto #0
-__all__ = [
-    "EDIT_MODES",
-    "HEARD",
-    "ablate_features",
-    "random_features_like",
-    "ablation_effect",
-    "feature_edit",
-    "edit_descriptors",
-    "edit_changes",
-    "edit_effects",
-    "edit_test",
-]
+__all__ = ['EDIT_MODES', 'HEARD', 'ablate_features', 'random_features_like', 'ablation_effect', 'feature_edit',
+           'edit_descriptors', 'edit_changes', 'edit_effects', 'edit_test']
 
 # %% ../../nbs/api/70_sae/17_effects.ipynb #cell007
 EDIT_MODES = ("ablate", "clamp", "scale")
@@ -91,7 +81,6 @@ def ablate_features(
             ).numpy()
         )
 
-
 # %% ../../nbs/api/70_sae/17_effects.ipynb #cell012
 def random_features_like(
     acts: np.ndarray,  # (row, feature) activations, >= 0
@@ -120,7 +109,6 @@ def random_features_like(
             out[i, j] = rng.choice(near)
             left = left[left != out[i, j]]
     return out
-
 
 # %% ../../nbs/api/70_sae/17_effects.ipynb #cell017
 def _half_probe(x, labels, groups, seed):
@@ -179,7 +167,6 @@ def _effect_rows(target, randoms, labels, groups, level, n_boot, seed):
             )
     return rows
 
-
 # %% ../../nbs/api/70_sae/17_effects.ipynb #cell018
 def ablation_effect(
     sae,  # anything with encode, decode and W_dec
@@ -237,7 +224,6 @@ def ablation_effect(
         )
     )
 
-
 # %% ../../nbs/api/70_sae/17_effects.ipynb #cell023
 def feature_edit(
     sae,  # anything with encode, decode and W_dec
@@ -257,7 +243,6 @@ def feature_edit(
         return out
 
     return _edit
-
 
 # %% ../../nbs/api/70_sae/17_effects.ipynb #cell027
 def edit_descriptors(
@@ -299,7 +284,6 @@ def edit_descriptors(
             for p, s, w in zip(texts, numbers, made.audio)
         ]
     return pd.DataFrame(rows)
-
 
 # %% ../../nbs/api/70_sae/17_effects.ipynb #cell031
 HEARD = ("tempo", "mode_score", "rms_db", "centroid", "articulation", "register")
@@ -376,7 +360,6 @@ def edit_effects(
                 )
             )
     return pd.DataFrame(rows)
-
 
 # %% ../../nbs/api/70_sae/17_effects.ipynb #cell036
 def _largest(M):

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ["va_weights", "top_features", "emotion_profile", "plot_profile", "cluster_features"]
-
+__all__ = ['va_weights', 'top_features', 'emotion_profile', 'plot_profile', 'cluster_features']
 
 # %% ../../nbs/api/70_sae/13_profiles.ipynb #cell009
 def va_weights(
@@ -123,7 +122,6 @@ def _least_squares(designs, rows, weights, sums):
     gram = (weighted * rows) @ designs + 1e-9 * np.eye(3)  # (draw, 3, 3)
     return np.linalg.solve(gram, right_side)[:, 1:]  # without the mean
 
-
 # %% ../../nbs/api/70_sae/13_profiles.ipynb #cell014
 def top_features(
     table: pd.DataFrame,  # from `selective_features`
@@ -167,7 +165,6 @@ def emotion_profile(
         wide = wide.div(wide.sum(axis=1).replace(0, 1), axis=0)
     return wide
 
-
 # %% ../../nbs/api/70_sae/13_profiles.ipynb #cell018
 def plot_profile(
     table: pd.DataFrame,  # from `selective_features`
@@ -185,7 +182,6 @@ def plot_profile(
     neutral = 1 / len(wide) if value == "share" else None
     number_format = "{:.1f}" if wide.shape[1] <= 25 else ""
     return plot_heatmap(wide, neutral, labels[value], number_format, ax)
-
 
 # %% ../../nbs/api/70_sae/13_profiles.ipynb #cell021
 def cluster_features(

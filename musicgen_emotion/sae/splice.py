@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["spliced_logits", "loss_recovered"]
-
+__all__ = ['spliced_logits', 'loss_recovered']
 
 # %% ../../nbs/api/70_sae/08_splice.ipynb #cell006
 @torch.inference_mode()
@@ -67,7 +66,6 @@ def _on_branch(fn, n_clips, branch):
         return torch.cat([changed, activation[n_clips:]])
 
     return hook
-
 
 # %% ../../nbs/api/70_sae/08_splice.ipynb #cell010
 def loss_recovered(

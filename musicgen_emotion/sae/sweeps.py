@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ["sweep", "pareto", "best_setting", "plot_pareto", "train_seeds"]
-
+__all__ = ['sweep', 'pareto', 'best_setting', 'plot_pareto', 'train_seeds']
 
 # %% ../../nbs/api/70_sae/19_sweeps.ipynb #cell006
 def _one_run(job):
@@ -116,7 +115,6 @@ def sweep(
         rows = list(tqdm(run(_one_run, todo), total=len(todo), desc="sweep", disable=not progress))
     return pd.DataFrame(rows)
 
-
 # %% ../../nbs/api/70_sae/19_sweeps.ipynb #cell007
 @contextlib.contextmanager
 def _workers(jobs, x, todo):
@@ -177,7 +175,6 @@ def best_setting(
         + ("" if ok.any() else "; none met both, so the closest"),
     )
 
-
 # %% ../../nbs/api/70_sae/19_sweeps.ipynb #cell010
 def plot_pareto(
     table: pd.DataFrame,  # From `sweep`
@@ -194,7 +191,6 @@ def plot_pareto(
         xscale="log", xlabel="L0 (active features a row)", ylabel="explained variance (validation)"
     )
     return draw_legend(ax)
-
 
 # %% ../../nbs/api/70_sae/19_sweeps.ipynb #cell014
 def train_seeds(

@@ -36,8 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["TrainResult", "train_sae", "split_parts"]
-
+__all__ = ['TrainResult', 'train_sae', 'split_parts']
 
 # %% ../../nbs/api/70_sae/10_training.ipynb #cell006
 @dataclass
@@ -112,7 +111,6 @@ def _write_result(result, folder):
     write_table(result.history, folder / "history.csv")
     summary = dict(asdict(result.report), stopped=result.stopped, seconds=result.seconds)
     write_json(folder / "report.json", summary)
-
 
 # %% ../../nbs/api/70_sae/10_training.ipynb #cell008
 def split_parts(
@@ -189,7 +187,6 @@ def _from_store(store, groups, split, config, d_sae):
         shape=(len(store.clips), store.steps, store.d_in),
         rows=sample,
     )
-
 
 # %% ../../nbs/api/70_sae/10_training.ipynb #cell010
 @dataclass

@@ -38,8 +38,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["plan_doses", "dose_response"]
-
+__all__ = ['plan_doses', 'dose_response']
 
 # %% ../../nbs/api/80_steering/10_doses.ipynb #cell010
 def plan_doses(
@@ -94,7 +93,6 @@ def _checked_alphas(alphas) -> list[float]:
         if alpha is None or isinstance(alpha, (bool, str)) or not math.isfinite(alpha):
             raise ValueError(f"alphas must be finite numbers, got {alpha!r}")
     return sorted({float(alpha) for alpha in alphas})
-
 
 # %% ../../nbs/api/80_steering/10_doses.ipynb #cell013
 def dose_response(
@@ -180,7 +178,6 @@ def _try_judges(judges, sample_rate, duration_s, taken):
     n_samples = int(duration_s * sample_rate)
     noise = 0.1 * rng("judges").standard_normal((1, n_samples)).astype(np.float32)
     judge_clips(judges, noise, sample_rate, taken)
-
 
 # %% ../../nbs/api/80_steering/10_doses.ipynb #cell015
 def _make_clips(model, plan, arms, store, sampling, batch_size, progress):
@@ -311,7 +308,6 @@ class _RowPush:
         if len(activation) != len(steps):  # guided: the cond rows, then the null rows
             steps = torch.cat([steps, steps])
         return add_step(activation, steps, factor)
-
 
 # %% ../../nbs/api/80_steering/10_doses.ipynb #cell017
 def _judge_stored_clips(store, clips, judges, folder, taken, progress):

@@ -25,7 +25,7 @@ from musicgen_emotion.steering.push import (
 )
 
 # %% auto #0
-__all__ = ["FEATURE_MODES", "steer_features"]
+__all__ = ['FEATURE_MODES', 'steer_features']
 
 # %% ../../nbs/api/80_steering/07_feature_push.ipynb #cell008
 FEATURE_MODES = ("set", "scale", "add", "ablate")

@@ -44,7 +44,7 @@ from .causal_sound import PatchedSound
 from .steps import Figure, Step, settings_from
 
 # %% auto #0
-__all__ = ["QUESTIONS", "CausalStudy", "start_causal", "reached_sentence", "answers_sentence"]
+__all__ = ['QUESTIONS', 'CausalStudy', 'start_causal', 'reached_sentence', 'answers_sentence']
 
 # %% ../../nbs/api/95_studies/36_causal.ipynb #cell007
 QUESTIONS = ("decodable", "used", "sufficient", "necessary")  # asked of every site
@@ -219,7 +219,6 @@ def start_causal(
     model = load_model(settings.model, settings.backend)
     run.set_model(model)
     return CausalStudy(run, settings, model)
-
 
 # %% ../../nbs/api/95_studies/36_causal.ipynb #cell009
 def reached_sentence(

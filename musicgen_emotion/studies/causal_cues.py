@@ -38,22 +38,8 @@ CUE_GATES = {  # gate -> outcome and mediator
 }
 
 # %% auto #0
-__all__ = [
-    "LISTENER_CUES",
-    "AFFECTS",
-    "NEUTRAL_WORD",
-    "CUE_GATES",
-    "MediationStudy",
-    "draw_paths",
-    "AttentionStudy",
-    "two_axes",
-    "word_roles",
-    "best_gaining_head",
-    "mediation_sentence",
-    "attention_sentence",
-    "span_sentence",
-]
-
+__all__ = ['LISTENER_CUES', 'AFFECTS', 'NEUTRAL_WORD', 'CUE_GATES', 'MediationStudy', 'draw_paths', 'AttentionStudy', 'two_axes',
+           'word_roles', 'best_gaining_head', 'mediation_sentence', 'attention_sentence', 'span_sentence']
 
 # %% ../../nbs/api/95_studies/35_causal_cues.ipynb #cell007
 @dataclass
@@ -152,7 +138,6 @@ def draw_paths(
     axes.set_xlabel("effect through the cue, rating points a unit of what was asked")
     axes.axvline(0, color="#555555", lw=0.8)
     return axes
-
 
 # %% ../../nbs/api/95_studies/35_causal_cues.ipynb #cell009
 @dataclass
@@ -350,7 +335,6 @@ def best_gaining_head(
     if len(gaining):
         return gaining.sort_values(["p", "difference"], ascending=[True, False]).iloc[0]
     return heads.assign(p=1.0).iloc[0]
-
 
 # %% ../../nbs/api/95_studies/35_causal_cues.ipynb #cell012
 def mediation_sentence(

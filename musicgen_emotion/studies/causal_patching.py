@@ -26,19 +26,8 @@ PATCHED_ARMS = ("patch", "noop", "random")  # at every site; "other" is added fo
 EFFECT_COLUMNS = ("site", "kind", "layer", "arm", "readout", "codebook")
 
 # %% auto #0
-__all__ = [
-    "PATCHED_ARMS",
-    "EFFECT_COLUMNS",
-    "PatchingStudy",
-    "guided_rows",
-    "strongest_patch",
-    "attribution_atlas",
-    "draw_atlas",
-    "residual_sentence",
-    "floor_sentence",
-    "agreement_sentence",
-]
-
+__all__ = ['PATCHED_ARMS', 'EFFECT_COLUMNS', 'PatchingStudy', 'guided_rows', 'strongest_patch', 'attribution_atlas', 'draw_atlas',
+           'residual_sentence', 'floor_sentence', 'agreement_sentence']
 
 # %% ../../nbs/api/95_studies/31_causal_patching.ipynb #cell007
 @dataclass
@@ -339,7 +328,6 @@ def draw_atlas(
     grid = atlas.pivot_table(index="site", columns="start", values="attribution", sort=False)
     grid = grid.rename_axis(index="site", columns="start of the window, s")
     return plot_heatmap(grid, 0, "attributed share")
-
 
 # %% ../../nbs/api/95_studies/31_causal_patching.ipynb #cell011
 def residual_sentence(

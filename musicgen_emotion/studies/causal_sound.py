@@ -42,16 +42,7 @@ BORROWED_ARM = "patch, music of the source"  # states from the source's own clip
 FIRST_ATTENTION = "layer_0.self_attn"  # no text reaches it
 
 # %% auto #0
-__all__ = [
-    "HEARD_AS",
-    "BORROWED_ARM",
-    "FIRST_ATTENTION",
-    "PatchedSound",
-    "share_changed",
-    "sound_sentence",
-    "borrowed_sentence",
-]
-
+__all__ = ['HEARD_AS', 'BORROWED_ARM', 'FIRST_ATTENTION', 'PatchedSound', 'share_changed', 'sound_sentence', 'borrowed_sentence']
 
 # %% ../../nbs/api/95_studies/32_causal_sound.ipynb #cell007
 @dataclass
@@ -270,7 +261,6 @@ def share_changed(
 ) -> float:  # 0 for equal clips
     "Share of tokens that differ."
     return float((tokens != others).mean())
-
 
 # %% ../../nbs/api/95_studies/32_causal_sound.ipynb #cell010
 def sound_sentence(

@@ -35,11 +35,10 @@ from .steps import Step
 
 SCALED_UP = "chosen, scaled up"
 RAW = "raw dimensions"
-EDITS = ("ablate", "double", "clamp", "ablate one")
+TESTED_EDITS = ("ablate", "double", "clamp", "ablate one")
 
 # %% auto #0
-__all__ = ["SCALED_UP", "RAW", "EDITS", "planted_cues", "MeaningStudy", "edit_sentence"]
-
+__all__ = ['SCALED_UP', 'RAW', 'TESTED_EDITS', 'planted_cues', 'MeaningStudy', 'edit_sentence']
 
 # %% ../../nbs/api/95_studies/13_dictionaries_meaning.ipynb #cell007
 def planted_cues(
@@ -55,7 +54,6 @@ def planted_cues(
     flat = pd.DataFrame(rows)
     categories = pd.get_dummies(flat[["emotion", "intensity", "instrument", "mode"]])
     return pd.concat([categories, flat[["tempo", "level"]]], axis=1)
-
 
 # %% ../../nbs/api/95_studies/13_dictionaries_meaning.ipynb #cell009
 @dataclass
@@ -226,14 +224,13 @@ class MeaningStudy:
             progress=False,
         )
         heard = edit_effects(edited, n_boot=settings.n_boot, seed=settings.seed)
-        self.tests = edit_test(edit_changes(edited), [*EDITS, *more])
+        self.tests = edit_test(edit_changes(edited), [*TESTED_EDITS, *more])
         self.run.table(edited, "edited_clips.csv")
         self.run.table(heard, "edit_effects.csv")
         self.run.table(self.tests, "edit_tests.csv")
         hit = self.tests.set_index("arm").loc["ablate"]
         counts = (len(self.chosen), settings.edit_clips, settings.n_random)
         return Step(sentence=edit_sentence(hit, self.target, *counts), table=self.tests)
-
 
 # %% ../../nbs/api/95_studies/13_dictionaries_meaning.ipynb #cell010
 def edit_sentence(

@@ -71,8 +71,7 @@ from musicgen_emotion.studies.steering_setup import (
 from .steps import Figure, Step, settings_from
 
 # %% auto #0
-__all__ = ["GATED_STEPS", "SteeringStudy", "gates_sentence", "start_steering"]
-
+__all__ = ['GATED_STEPS', 'SteeringStudy', 'gates_sentence', 'start_steering']
 
 # %% ../../nbs/api/95_studies/29_steering.ipynb #cell008
 class SteeringStudy(SteeringContext):

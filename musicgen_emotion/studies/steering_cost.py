@@ -26,23 +26,9 @@ from musicgen_emotion.studies.steering_setup import (
 from .steps import Figure, Step
 
 # %% auto #0
-__all__ = [
-    "SMALL_DOSES",
-    "BranchStep",
-    "guidance_branches",
-    "ratio_of_sums",
-    "branches_sentence",
-    "SideEffects",
-    "moved_beside",
-    "beside_sentence",
-    "CostStep",
-    "likelihood_cost",
-    "mean_losses",
-    "likelihood_sentence",
-    "full_guard",
-    "guidance_sentence",
-    "descriptors_sentence",
-]
+__all__ = ['SMALL_DOSES', 'BranchStep', 'guidance_branches', 'ratio_of_sums', 'branches_sentence', 'SideEffects', 'moved_beside',
+           'beside_sentence', 'CostStep', 'likelihood_cost', 'mean_losses', 'likelihood_sentence', 'full_guard',
+           'guidance_sentence', 'descriptors_sentence']
 
 # %% ../../nbs/api/95_studies/24_steering_cost.ipynb #cell007
 SMALL_DOSES = (0.005, 0.02)
@@ -161,7 +147,6 @@ def branches_sentence(
         f"prompts), where equal answers would give {guidance:g}."
     )
 
-
 # %% ../../nbs/api/95_studies/24_steering_cost.ipynb #cell010
 @dataclass(kw_only=True, repr=False)
 class SideEffects(SteeringStep):
@@ -249,7 +234,6 @@ def beside_sentence(
         f"{answer}: of {n} descriptors, pushes along an axis move more than random directions do: "
         f"{', '.join(counts)}."
     )
-
 
 # %% ../../nbs/api/95_studies/24_steering_cost.ipynb #cell013
 @dataclass(kw_only=True, repr=False)
@@ -361,7 +345,6 @@ def _quality_of(result, arm):
         guidance=settings.guidance,
         embeddings=["codec"] if is_axis else [],
     )
-
 
 # %% ../../nbs/api/95_studies/24_steering_cost.ipynb #cell016
 def guidance_sentence(

@@ -26,20 +26,8 @@ from musicgen_emotion.studies.steering_setup import (
 )
 
 # %% auto #0
-__all__ = [
-    "EDITS",
-    "FeatureArm",
-    "edit_arm",
-    "FeatureChoice",
-    "FeatureStep",
-    "single_features",
-    "choose_features",
-    "rising_features",
-    "features_sentence",
-    "dictionary_sentence",
-    "edits_sentence",
-]
-
+__all__ = ['EDITS', 'FeatureArm', 'edit_arm', 'FeatureChoice', 'FeatureStep', 'single_features', 'choose_features',
+           'rising_features', 'features_sentence', 'dictionary_sentence', 'edits_sentence']
 
 # %% ../../nbs/api/95_studies/27_steering_features.ipynb #cell007
 @dataclass
@@ -79,7 +67,6 @@ def edit_arm(
     direction = sae_direction(sae, feature, site, rms=rms)
     steering = dict(mode=mode, features={feature: value})
     return FeatureArm(f"{mode} {feature}", kind, direction, steering, sae=sae)
-
 
 # %% ../../nbs/api/95_studies/27_steering_features.ipynb #cell010
 EDITS = dict(set="set to its mean", scale="scaled by {scale:g}", ablate="ablated")
@@ -325,7 +312,6 @@ def features_sentence(
         f"raise the own probability {answer} those do, by {beyond.value:.2f} (95% interval "
         f"{beyond.low:.2f} to {beyond.high:.2f}, n = {beyond.n} prompts)."
     )
-
 
 # %% ../../nbs/api/95_studies/27_steering_features.ipynb #cell013
 def dictionary_sentence(

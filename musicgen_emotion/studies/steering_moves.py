@@ -22,24 +22,9 @@ from musicgen_emotion.studies.steering_setup import (
 from .steps import Figure
 
 # %% auto #0
-__all__ = [
-    "MOVE_COLUMNS",
-    "COMPARED_KINDS",
-    "TargetMoves",
-    "target_moves",
-    "moves_sentence",
-    "ControlShares",
-    "control_shares",
-    "shuffled_sentence",
-    "written_words",
-    "words_sentence",
-    "axes_sentence",
-    "saturation_sentence",
-    "emotions_sentence",
-    "listeners_sentence",
-    "clap_sentence",
-    "controls_sentence",
-]
+__all__ = ['MOVE_COLUMNS', 'COMPARED_KINDS', 'TargetMoves', 'target_moves', 'moves_sentence', 'ControlShares', 'control_shares',
+           'shuffled_sentence', 'written_words', 'words_sentence', 'axes_sentence', 'saturation_sentence',
+           'emotions_sentence', 'listeners_sentence', 'clap_sentence', 'controls_sentence']
 
 # %% ../../nbs/api/95_studies/23_steering_moves.ipynb #cell007
 MOVE_COLUMNS = (
@@ -189,7 +174,6 @@ def moves_sentence(
         f"{', '.join(moving)}."
     )
 
-
 # %% ../../nbs/api/95_studies/23_steering_moves.ipynb #cell010
 COMPARED_KINDS = (
     "target",
@@ -289,7 +273,6 @@ def shuffled_sentence(
         f"(95% interval {low:.2f} to {high:.2f}, n = {n} directions)."
     )
 
-
 # %% ../../nbs/api/95_studies/23_steering_moves.ipynb #cell013
 def written_words(
     result: DoseResult,  # from `push_arms`
@@ -358,7 +341,6 @@ def words_sentence(
         f"{answer} the word ({ratio:.2f} of it, 95% interval {low:.2f} to {high:.2f}, "
         f"n = {int(words.n.max())} prompts)."
     )
-
 
 # %% ../../nbs/api/95_studies/23_steering_moves.ipynb #cell016
 def axes_sentence(

@@ -31,18 +31,8 @@ from musicgen_emotion.studies.steering_setup import (
 from .steps import Figure
 
 # %% auto #0
-__all__ = [
-    "MethodComparison",
-    "compare_methods",
-    "best_methods",
-    "indistinguishable",
-    "recovery_figure",
-    "frontier_figure",
-    "equal_cost_sentence",
-    "agop_sentence",
-    "few_pairs_sentence",
-]
-
+__all__ = ['MethodComparison', 'compare_methods', 'best_methods', 'indistinguishable', 'recovery_figure', 'frontier_figure',
+           'equal_cost_sentence', 'agop_sentence', 'few_pairs_sentence']
 
 # %% ../../nbs/api/95_studies/26_steering_recovery.ipynb #cell007
 @dataclass(kw_only=True, repr=False)
@@ -283,7 +273,6 @@ def indistinguishable(
             tied.append(method)
     return tied
 
-
 # %% ../../nbs/api/95_studies/26_steering_recovery.ipynb #cell010
 def recovery_figure(
     gains: pd.DataFrame,  # arm, alpha, outcome, recovered
@@ -341,7 +330,6 @@ def frontier_figure(
         f"methods are compared; {n} prompts.",
         alt="One panel an emotion, one curve a method.",
     )
-
 
 # %% ../../nbs/api/95_studies/26_steering_recovery.ipynb #cell013
 def equal_cost_sentence(

@@ -44,18 +44,8 @@ from musicgen_emotion.studies.steering_setup import (
 from .steps import Step
 
 # %% auto #0
-__all__ = [
-    "QUESTIONS_OF_AXES",
-    "nothing_left",
-    "unchanged_sentence",
-    "listening_test",
-    "listening_conditions",
-    "report_sentences",
-    "verdict_sentence",
-    "layers_sentence",
-    "word_valence_sentence",
-]
-
+__all__ = ['QUESTIONS_OF_AXES', 'nothing_left', 'unchanged_sentence', 'listening_test', 'listening_conditions',
+           'report_sentences', 'verdict_sentence', 'layers_sentence', 'word_valence_sentence']
 
 # %% ../../nbs/api/95_studies/28_steering_report.ipynb #cell007
 def nothing_left(
@@ -111,7 +101,6 @@ def unchanged_sentence(
     "Whether anything stays behind."
     answer = "Nothing stays behind" if share == 1 else "Something stays behind"
     return f"{answer}: {share:.0%} of the tokens of {n} clips of {duration_s:g} s are equal."
-
 
 # %% ../../nbs/api/95_studies/28_steering_report.ipynb #cell010
 QUESTIONS_OF_AXES = dict(
@@ -185,7 +174,6 @@ def _different_pairs(context, clips, axis):
         if len(tokens) > 1:
             keep += pair.index.tolist()
     return both.loc[both.index.isin(keep)]
-
 
 # %% ../../nbs/api/95_studies/28_steering_report.ipynb #cell013
 def report_sentences(

@@ -37,23 +37,9 @@ from ..stimuli.synth import render_music
 from .steps import Step
 
 # %% auto #0
-__all__ = [
-    "STEERED_AXES",
-    "SteeringSettings",
-    "SteeringBar",
-    "steering_bars",
-    "SteeringCriterion",
-    "SteeringStep",
-    "SteeringPrompts",
-    "steering_prompts",
-    "earlier_prompts",
-    "SteeringJudge",
-    "rendered_judge",
-    "steering_judge",
-    "judges_with_clap",
-    "SteeringContext",
-    "with_emotions",
-]
+__all__ = ['STEERED_AXES', 'SteeringSettings', 'SteeringBar', 'steering_bars', 'SteeringCriterion', 'SteeringStep',
+           'SteeringPrompts', 'steering_prompts', 'earlier_prompts', 'SteeringJudge', 'rendered_judge',
+           'steering_judge', 'judges_with_clap', 'SteeringContext', 'with_emotions']
 
 # %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell007
 STEERED_AXES = ("valence", "arousal")
@@ -119,7 +105,6 @@ class SteeringSettings:
             batch_size=self.batch_size,
         )
 
-
 # %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell010
 @dataclass(frozen=True)
 class SteeringBar:
@@ -172,7 +157,6 @@ class SteeringStep(Step):
 
     criteria: tuple[SteeringCriterion, ...] = ()  # in the order in which gates decide on them
 
-
 # %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell013
 @dataclass(frozen=True)
 class SteeringPrompts:
@@ -221,7 +205,6 @@ def earlier_prompts(
         for n in (11, 12):
             known.update(neutral_prompts(n, earlier).table.prompt)
     return known
-
 
 # %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell016
 @dataclass
@@ -303,7 +286,6 @@ def judges_with_clap(
     if second:
         return [*judges, renamed(ClapJudge(clap), "clap_")]
     return [SoundJudge(axes=False), ClapJudge(clap)]
-
 
 # %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell018
 @dataclass
