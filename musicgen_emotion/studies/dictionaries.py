@@ -33,7 +33,7 @@ from .steps import Figure, Step, settings_from
 
 # %% auto #0
 __all__ = ['DictionaryStudy', 'start_dictionaries', 'reconstruction', 'gates_sentence', 'training_sentence', 'counts_sentence',
-           'meaning_sentence', 'holding_sentence', 'layers_sentence', 'kept_loss_sentence']
+           'meaning_sentence', 'holding_sentence', 'layer_shares_sentence', 'kept_loss_sentence']
 
 # %% ../../nbs/api/95_studies/16_dictionaries.ipynb #cell007
 @dataclass
@@ -284,7 +284,7 @@ class DictionaryStudy:
             counts_sentence(features),
             meaning_sentence(meaning),
             holding_sentence(features),
-            layers_sentence(layers),
+            layer_shares_sentence(layers),
             kept_loss_sentence(layers),
             f"{edits}; {others}.",
         ]
@@ -426,7 +426,7 @@ def holding_sentence(
     return f"{text}, on held-out templates {templates.share:.2f} (chance {templates.chance:.2f})."
 
 
-def layers_sentence(
+def layer_shares_sentence(
     layers: LayerDictionaries,  # after `against_controls`
 ) -> str:
     "Shares of selective columns of the layers, and gains over the hardest control."
