@@ -2,15 +2,144 @@
 
 # made by `make export` from the modules of this folder
 
-from .folds import Folds, grouped_folds, leave_word_out, deal_groups, check_classes
-from .nested import Predictor, Best, ProbeResult, ProbeData, probe_data, class_codes, checked_folds, penalty_grid, ProbePlan, run_probe, HeldOut, nested_predictions, inner_folds, class_weights, balanced_hits, fold_progress, assemble_result
-from .linear import LAMBDAS, Gram, probe_layers, gram_matrices, unit_column, ridge_smoothers, ridge_predictor, probe_regression
+from .attention import (
+    ATTENTION_KINDS,
+    attention_pass,
+    attention_span,
+    emotion_word_test,
+    plot_attention,
+    role_attention,
+    span_test,
+    word_attention,
+)
+from .comparisons import differing_dimensions, pair_baselines, time_course
+from .earlier import FLOOR, ActivationComparison, compare_activations
+from .folds import Folds, check_classes, deal_groups, grouped_folds, leave_word_out
+from .linear import (
+    LAMBDAS,
+    Gram,
+    gram_matrices,
+    probe_layers,
+    probe_regression,
+    ridge_predictor,
+    ridge_smoothers,
+    unit_column,
+)
+from .maps import circumplex_test, embed_2d, layer_table, silhouette
+from .nested import (
+    Best,
+    HeldOut,
+    Predictor,
+    ProbeData,
+    ProbePlan,
+    ProbeResult,
+    assemble_result,
+    balanced_hits,
+    checked_folds,
+    class_codes,
+    class_weights,
+    fold_progress,
+    inner_folds,
+    nested_predictions,
+    penalty_grid,
+    probe_data,
+    run_probe,
+)
 from .nonlinear import logistic_probe, mlp_probe
-from .readout import probe_text, mask_words, majority_baseline, compare_probes, encodes
-from .similarity import WIDTHS, NOT_ROWS, GEOMETRIES, cosine_similarity, mean_state, one_branch, state_rows, unit_vectors, labelled_states, transform, WithinBetween, within_between, pair_mask, permutation_strata, count_units, centroid_similarity, centroid_cosines, centroid_curve
-from .comparisons import pair_baselines, time_course, differing_dimensions
-from .maps import embed_2d, silhouette, layer_table, circumplex_test
-from .attention import ATTENTION_KINDS, attention_pass, word_attention, plot_attention, role_attention, emotion_word_test, attention_span, span_test
-from .earlier import FLOOR, compare_activations, ActivationComparison
+from .readout import compare_probes, encodes, majority_baseline, mask_words, probe_text
+from .similarity import (
+    GEOMETRIES,
+    NOT_ROWS,
+    WIDTHS,
+    WithinBetween,
+    centroid_cosines,
+    centroid_curve,
+    centroid_similarity,
+    cosine_similarity,
+    count_units,
+    labelled_states,
+    mean_state,
+    one_branch,
+    pair_mask,
+    permutation_strata,
+    state_rows,
+    transform,
+    unit_vectors,
+    within_between,
+)
 
-__all__ = ['ATTENTION_KINDS', 'ActivationComparison', 'Best', 'FLOOR', 'Folds', 'GEOMETRIES', 'Gram', 'HeldOut', 'LAMBDAS', 'NOT_ROWS', 'Predictor', 'ProbeData', 'ProbePlan', 'ProbeResult', 'WIDTHS', 'WithinBetween', 'assemble_result', 'attention_pass', 'attention_span', 'balanced_hits', 'centroid_cosines', 'centroid_curve', 'centroid_similarity', 'check_classes', 'checked_folds', 'circumplex_test', 'class_codes', 'class_weights', 'compare_activations', 'compare_probes', 'cosine_similarity', 'count_units', 'deal_groups', 'differing_dimensions', 'embed_2d', 'emotion_word_test', 'encodes', 'fold_progress', 'gram_matrices', 'grouped_folds', 'inner_folds', 'labelled_states', 'layer_table', 'leave_word_out', 'logistic_probe', 'majority_baseline', 'mask_words', 'mean_state', 'mlp_probe', 'nested_predictions', 'one_branch', 'pair_baselines', 'pair_mask', 'penalty_grid', 'permutation_strata', 'plot_attention', 'probe_data', 'probe_layers', 'probe_regression', 'probe_text', 'ridge_predictor', 'ridge_smoothers', 'role_attention', 'run_probe', 'silhouette', 'span_test', 'state_rows', 'time_course', 'transform', 'unit_column', 'unit_vectors', 'within_between', 'word_attention']
+__all__ = [
+    "ATTENTION_KINDS",
+    "FLOOR",
+    "GEOMETRIES",
+    "LAMBDAS",
+    "NOT_ROWS",
+    "WIDTHS",
+    "ActivationComparison",
+    "Best",
+    "Folds",
+    "Gram",
+    "HeldOut",
+    "Predictor",
+    "ProbeData",
+    "ProbePlan",
+    "ProbeResult",
+    "WithinBetween",
+    "assemble_result",
+    "attention_pass",
+    "attention_span",
+    "balanced_hits",
+    "centroid_cosines",
+    "centroid_curve",
+    "centroid_similarity",
+    "check_classes",
+    "checked_folds",
+    "circumplex_test",
+    "class_codes",
+    "class_weights",
+    "compare_activations",
+    "compare_probes",
+    "cosine_similarity",
+    "count_units",
+    "deal_groups",
+    "differing_dimensions",
+    "embed_2d",
+    "emotion_word_test",
+    "encodes",
+    "fold_progress",
+    "gram_matrices",
+    "grouped_folds",
+    "inner_folds",
+    "labelled_states",
+    "layer_table",
+    "leave_word_out",
+    "logistic_probe",
+    "majority_baseline",
+    "mask_words",
+    "mean_state",
+    "mlp_probe",
+    "nested_predictions",
+    "one_branch",
+    "pair_baselines",
+    "pair_mask",
+    "penalty_grid",
+    "permutation_strata",
+    "plot_attention",
+    "probe_data",
+    "probe_layers",
+    "probe_regression",
+    "probe_text",
+    "ridge_predictor",
+    "ridge_smoothers",
+    "role_attention",
+    "run_probe",
+    "silhouette",
+    "span_test",
+    "state_rows",
+    "time_course",
+    "transform",
+    "unit_column",
+    "unit_vectors",
+    "within_between",
+    "word_attention",
+]

@@ -14,15 +14,25 @@ import torch
 from ..activations.generation import generate
 from ..lab.checks import check_in
 from ..probes.folds import grouped_folds
-from .dictionary import feature_shift
-from .features import checked_activations, class_labels, selectivity_cells
 from ..sound.descriptors import describe
 from ..stats.estimates import bootstrap_weights, interval
 from ..stats.permutation import permutation_p
+from .dictionary import feature_shift
+from .features import checked_activations, class_labels, selectivity_cells
 
 # %% auto #0
-__all__ = ['EDIT_MODES', 'HEARD', 'ablate_features', 'random_features_like', 'ablation_effect', 'feature_edit',
-           'edit_descriptors', 'edit_changes', 'edit_effects', 'edit_test']
+__all__ = [
+    "EDIT_MODES",
+    "HEARD",
+    "ablate_features",
+    "ablation_effect",
+    "edit_changes",
+    "edit_descriptors",
+    "edit_effects",
+    "edit_test",
+    "feature_edit",
+    "random_features_like",
+]
 
 # %% ../../nbs/api/70_sae/17_effects.ipynb #cell007
 EDIT_MODES = ("ablate", "clamp", "scale")
@@ -81,6 +91,7 @@ def ablate_features(
             ).numpy()
         )
 
+
 # %% ../../nbs/api/70_sae/17_effects.ipynb #cell012
 def random_features_like(
     acts: np.ndarray,  # (row, feature) activations, >= 0
@@ -109,6 +120,7 @@ def random_features_like(
             out[i, j] = rng.choice(near)
             left = left[left != out[i, j]]
     return out
+
 
 # %% ../../nbs/api/70_sae/17_effects.ipynb #cell017
 def _half_probe(x, labels, groups, seed):
@@ -167,6 +179,7 @@ def _effect_rows(target, randoms, labels, groups, level, n_boot, seed):
             )
     return rows
 
+
 # %% ../../nbs/api/70_sae/17_effects.ipynb #cell018
 def ablation_effect(
     sae,  # anything with encode, decode and W_dec
@@ -224,6 +237,7 @@ def ablation_effect(
         )
     )
 
+
 # %% ../../nbs/api/70_sae/17_effects.ipynb #cell023
 def feature_edit(
     sae,  # anything with encode, decode and W_dec
@@ -243,6 +257,7 @@ def feature_edit(
         return out
 
     return _edit
+
 
 # %% ../../nbs/api/70_sae/17_effects.ipynb #cell027
 def edit_descriptors(
@@ -284,6 +299,7 @@ def edit_descriptors(
             for p, s, w in zip(texts, numbers, made.audio)
         ]
     return pd.DataFrame(rows)
+
 
 # %% ../../nbs/api/70_sae/17_effects.ipynb #cell031
 HEARD = ("tempo", "mode_score", "rms_db", "centroid", "articulation", "register")
@@ -360,6 +376,7 @@ def edit_effects(
                 )
             )
     return pd.DataFrame(rows)
+
 
 # %% ../../nbs/api/70_sae/17_effects.ipynb #cell036
 def _largest(M):

@@ -14,18 +14,29 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..probes.folds import grouped_folds
-from .controls import rectify
 from musicgen_emotion.sae.features import (
     blocks_within_memory,
     checked_activations,
     selectivity_cells,
 )
+
+from ..probes.folds import grouped_folds
 from ..stats.estimates import Estimate, bootstrap_weights, interval
+from .controls import rectify
 
 # %% auto #0
-__all__ = ['unit_rows', 'Match', 'match_features', 'stability', 'stable_estimate', 'feature_splitting', 'mass_purity',
-           'monosemanticity', 'recovery_table']
+__all__ = [
+    "Match",
+    "feature_splitting",
+    "mass_purity",
+    "match_features",
+    "monosemanticity",
+    "recovery_table",
+    "stability",
+    "stable_estimate",
+    "unit_rows",
+]
+
 
 # %% ../../nbs/api/70_sae/16_recovery.ipynb #cell007
 def unit_rows(W, name, alive=None):
@@ -60,6 +71,7 @@ def _chance_rows(W, kind, rng):
             @ np.linalg.cholesky(W.T @ W / len(W) + 1e-7 * np.eye(W.shape[1])).T
         )
     return (R / np.linalg.norm(R, axis=1, keepdims=True)).astype(np.float32)
+
 
 # %% ../../nbs/api/70_sae/16_recovery.ipynb #cell008
 @dataclass(frozen=True)
@@ -140,6 +152,7 @@ def match_features(
         R["covariance"].max(1),
     )
 
+
 # %% ../../nbs/api/70_sae/16_recovery.ipynb #cell013
 def stability(
     dictionaries: Mapping
@@ -204,6 +217,7 @@ def stable_estimate(
     num = np.einsum("ri,ij,rj->r", W, Z, W)
     return interval(num[den > 0] / den[den > 0], np.nanmean(M), len(runs), level)
 
+
 # %% ../../nbs/api/70_sae/16_recovery.ipynb #cell018
 def feature_splitting(
     W_small,  # (feature, d) decoder rows of the smaller dictionary
@@ -236,6 +250,7 @@ def feature_splitting(
             fate=np.select([n == 0, n == 1], ["lost", "kept"], "split"),
         )
     )
+
 
 # %% ../../nbs/api/70_sae/16_recovery.ipynb #cell023
 def _properties(truth, n):
@@ -292,6 +307,7 @@ def mass_purity(
         )
     )
 
+
 # %% ../../nbs/api/70_sae/16_recovery.ipynb #cell027
 def monosemanticity(
     acts: np.ndarray,  # (row, feature) activations, >= 0
@@ -307,6 +323,7 @@ def monosemanticity(
     own = (a**2).T @ (norm[:, 0] > 0)
     num, den = ((a.T @ U) ** 2).sum(1) - own, a.sum(0) ** 2 - (a**2).sum(0)
     return np.where(den > 1e-12, num / np.where(den > 1e-12, den, 1), np.nan)
+
 
 # %% ../../nbs/api/70_sae/16_recovery.ipynb #cell032
 def _best_f1(A, y):
@@ -341,6 +358,7 @@ def _f1_draws(answers, y, groups, n_boot, seed):
     cells = selectivity_cells(np.column_stack(columns).astype(float), np.zeros(len(y), int), groups)
     S = np.vstack([np.ones(len(cells.n)), cells.draws(n_boot, seed)]) @ cells.sums
     return 2 * S[:, :-1:2] / np.maximum(S[:, 1:-1:2] + S[:, -1:], 1e-30)
+
 
 # %% ../../nbs/api/70_sae/16_recovery.ipynb #cell033
 def _recovered(name, y, A, R, groups, purity, n_boot, level, seed):

@@ -19,17 +19,18 @@ import numpy as np
 import torch
 
 from ..lab.files import sha256_bytes
+from ..show.plots import draw_legend, new_axes
 from .data import Split, StoreBatches, checked_rows
 from .dictionary import SAEConfig, SparseAutoencoder
 from .training import TrainConfig, split_parts, train_sae
-from ..show.plots import draw_legend, new_axes
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ['sweep', 'pareto', 'best_setting', 'plot_pareto', 'train_seeds']
+__all__ = ["best_setting", "pareto", "plot_pareto", "sweep", "train_seeds"]
+
 
 # %% ../../nbs/api/70_sae/19_sweeps.ipynb #cell006
 def _one_run(job):
@@ -115,6 +116,7 @@ def sweep(
         rows = list(tqdm(run(_one_run, todo), total=len(todo), desc="sweep", disable=not progress))
     return pd.DataFrame(rows)
 
+
 # %% ../../nbs/api/70_sae/19_sweeps.ipynb #cell007
 @contextlib.contextmanager
 def _workers(jobs, x, todo):
@@ -175,6 +177,7 @@ def best_setting(
         + ("" if ok.any() else "; none met both, so the closest"),
     )
 
+
 # %% ../../nbs/api/70_sae/19_sweeps.ipynb #cell010
 def plot_pareto(
     table: pd.DataFrame,  # From `sweep`
@@ -191,6 +194,7 @@ def plot_pareto(
         xscale="log", xlabel="L0 (active features a row)", ylabel="explained variance (validation)"
     )
     return draw_legend(ax)
+
 
 # %% ../../nbs/api/70_sae/19_sweeps.ipynb #cell014
 def train_seeds(

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 import pandas as pd
 import torch
 
-from ..causes.pairs import TEXT_SITES
 from musicgen_emotion.causes.verdicts import (
     against_construction,
     collect_evidence,
@@ -20,6 +19,19 @@ from musicgen_emotion.causes.verdicts import (
     plot_verdicts,
     verdict_table,
 )
+from musicgen_emotion.studies.causal_cues import (
+    AttentionStudy,
+    MediationStudy,
+    mediation_sentence,
+)
+from musicgen_emotion.studies.causal_setup import (
+    CausalClips,
+    CausalSettings,
+    causal_gate,
+    wiring_sentence,
+)
+
+from ..causes.pairs import TEXT_SITES
 from ..lab.gates import gates_table, verdict
 from ..lab.phases import start_phase
 from ..lab.runs import Run
@@ -27,24 +39,13 @@ from ..models.load import load_model
 from ..models.model import MusicModel
 from ..show.heatmaps import plot_gates
 from .causal_ablation import AblationStudy
-from musicgen_emotion.studies.causal_cues import (
-    AttentionStudy,
-    MediationStudy,
-    mediation_sentence,
-)
 from .causal_patching import PatchingStudy, agreement_sentence
 from .causal_reliability import PromptStates
-from musicgen_emotion.studies.causal_setup import (
-    CausalClips,
-    CausalSettings,
-    causal_gate,
-    wiring_sentence,
-)
 from .causal_sound import PatchedSound
 from .steps import Figure, Step, settings_from
 
 # %% auto #0
-__all__ = ['QUESTIONS', 'CausalStudy', 'start_causal', 'reached_sentence', 'answers_sentence']
+__all__ = ["QUESTIONS", "CausalStudy", "answers_sentence", "reached_sentence", "start_causal"]
 
 # %% ../../nbs/api/95_studies/36_causal.ipynb #cell007
 QUESTIONS = ("decodable", "used", "sufficient", "necessary")  # asked of every site
@@ -219,6 +220,7 @@ def start_causal(
     model = load_model(settings.model, settings.backend)
     run.set_model(model)
     return CausalStudy(run, settings, model)
+
 
 # %% ../../nbs/api/95_studies/36_causal.ipynb #cell009
 def reached_sentence(

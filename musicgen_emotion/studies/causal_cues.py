@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from ..causes.mediation import mediate
-from ..causes.verdicts import listener_ratings
 from musicgen_emotion.probes.attention import (
     attention_span,
     emotion_word_test,
@@ -21,6 +19,9 @@ from musicgen_emotion.probes.attention import (
     span_test,
     word_attention,
 )
+
+from ..causes.mediation import mediate
+from ..causes.verdicts import listener_ratings
 from ..show.heatmaps import plot_heatmap, plot_scores
 from ..sound.descriptors import describe_table
 from ..stimuli.emotions import VALENCE_AROUSAL
@@ -38,8 +39,22 @@ CUE_GATES = {  # gate -> outcome and mediator
 }
 
 # %% auto #0
-__all__ = ['LISTENER_CUES', 'AFFECTS', 'NEUTRAL_WORD', 'CUE_GATES', 'MediationStudy', 'draw_paths', 'AttentionStudy', 'two_axes',
-           'word_roles', 'best_gaining_head', 'mediation_sentence', 'attention_sentence', 'span_sentence']
+__all__ = [
+    "AFFECTS",
+    "CUE_GATES",
+    "LISTENER_CUES",
+    "NEUTRAL_WORD",
+    "AttentionStudy",
+    "MediationStudy",
+    "attention_sentence",
+    "best_gaining_head",
+    "draw_paths",
+    "mediation_sentence",
+    "span_sentence",
+    "two_axes",
+    "word_roles",
+]
+
 
 # %% ../../nbs/api/95_studies/35_causal_cues.ipynb #cell007
 @dataclass
@@ -138,6 +153,7 @@ def draw_paths(
     axes.set_xlabel("effect through the cue, rating points a unit of what was asked")
     axes.axvline(0, color="#555555", lw=0.8)
     return axes
+
 
 # %% ../../nbs/api/95_studies/35_causal_cues.ipynb #cell009
 @dataclass
@@ -335,6 +351,7 @@ def best_gaining_head(
     if len(gaining):
         return gaining.sort_values(["p", "difference"], ascending=[True, False]).iloc[0]
     return heads.assign(p=1.0).iloc[0]
+
 
 # %% ../../nbs/api/95_studies/35_causal_cues.ipynb #cell012
 def mediation_sentence(

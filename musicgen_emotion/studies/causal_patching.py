@@ -15,6 +15,7 @@ from musicgen_emotion.causes.attribution import (
     attribution_agreement,
     attribution_patching,
 )
+
 from ..causes.pairs import PATCH_SITES, all_cells
 from ..causes.patching import activation_patching, patching_summary
 from ..show.heatmaps import plot_heatmap
@@ -26,8 +27,19 @@ PATCHED_ARMS = ("patch", "noop", "random")  # at every site; "other" is added fo
 EFFECT_COLUMNS = ("site", "kind", "layer", "arm", "readout", "codebook")
 
 # %% auto #0
-__all__ = ['PATCHED_ARMS', 'EFFECT_COLUMNS', 'PatchingStudy', 'guided_rows', 'strongest_patch', 'attribution_atlas', 'draw_atlas',
-           'residual_sentence', 'floor_sentence', 'agreement_sentence']
+__all__ = [
+    "EFFECT_COLUMNS",
+    "PATCHED_ARMS",
+    "PatchingStudy",
+    "agreement_sentence",
+    "attribution_atlas",
+    "draw_atlas",
+    "floor_sentence",
+    "guided_rows",
+    "residual_sentence",
+    "strongest_patch",
+]
+
 
 # %% ../../nbs/api/95_studies/31_causal_patching.ipynb #cell007
 @dataclass
@@ -328,6 +340,7 @@ def draw_atlas(
     grid = atlas.pivot_table(index="site", columns="start", values="attribution", sort=False)
     grid = grid.rename_axis(index="site", columns="start of the window, s")
     return plot_heatmap(grid, 0, "attributed share")
+
 
 # %% ../../nbs/api/95_studies/31_causal_patching.ipynb #cell011
 def residual_sentence(

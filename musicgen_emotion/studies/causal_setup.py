@@ -22,7 +22,15 @@ from ..stimuli.prompts import neutral_prompts, study_prompts
 from .steps import Step
 
 # %% auto #0
-__all__ = ['CAUSAL_GATES', 'CausalSettings', 'causal_gate', 'CausalClips', 'wide_table', 'wiring_sentence']
+__all__ = [
+    "CAUSAL_GATES",
+    "CausalClips",
+    "CausalSettings",
+    "causal_gate",
+    "wide_table",
+    "wiring_sentence",
+]
+
 
 # %% ../../nbs/api/95_studies/30_causal_setup.ipynb #cell008
 @dataclass(frozen=True)
@@ -71,6 +79,7 @@ class CausalSettings:
         "How intervals are drawn."
         return dict(n_boot=self.n_boot, seed=self.seed)
 
+
 # %% ../../nbs/api/95_studies/30_causal_setup.ipynb #cell011
 CAUSAL_GATES = {  # gate -> direction and bar, fixed before the run
     "what construction implies holds": (">=", 1.0),
@@ -111,6 +120,7 @@ def causal_gate(
         n=n,
         why=why,
     )
+
 
 # %% ../../nbs/api/95_studies/30_causal_setup.ipynb #cell014
 @dataclass
@@ -236,6 +246,7 @@ def wide_table(
     "A table that a page can show, one row per site."
     wide = table.pivot_table(index=index, columns=columns, values=value, sort=False)
     return wide.reset_index().rename_axis(columns=None)
+
 
 # %% ../../nbs/api/95_studies/30_causal_setup.ipynb #cell015
 def wiring_sentence(

@@ -17,14 +17,15 @@ from musicgen_emotion.causes.free_generation import (
     patched_generation,
     sound_restored,
 )
-from ..causes.pairs import PATCH_SITES, all_cells
-from ..causes.verdicts import listener_ratings
-from ..show.heatmaps import plot_heatmap
 from musicgen_emotion.studies.causal_setup import (
     CausalClips,
     causal_gate,
     wiring_sentence,
 )
+
+from ..causes.pairs import PATCH_SITES, all_cells
+from ..causes.verdicts import listener_ratings
+from ..show.heatmaps import plot_heatmap
 from .steps import Figure, Step
 
 HEARD_AS = (  # descriptors of the sound, in the order of the figure
@@ -42,7 +43,16 @@ BORROWED_ARM = "patch, music of the source"  # states from the source's own clip
 FIRST_ATTENTION = "layer_0.self_attn"  # no text reaches it
 
 # %% auto #0
-__all__ = ['HEARD_AS', 'BORROWED_ARM', 'FIRST_ATTENTION', 'PatchedSound', 'share_changed', 'sound_sentence', 'borrowed_sentence']
+__all__ = [
+    "BORROWED_ARM",
+    "FIRST_ATTENTION",
+    "HEARD_AS",
+    "PatchedSound",
+    "borrowed_sentence",
+    "share_changed",
+    "sound_sentence",
+]
+
 
 # %% ../../nbs/api/95_studies/32_causal_sound.ipynb #cell007
 @dataclass
@@ -261,6 +271,7 @@ def share_changed(
 ) -> float:  # 0 for equal clips
     "Share of tokens that differ."
     return float((tokens != others).mean())
+
 
 # %% ../../nbs/api/95_studies/32_causal_sound.ipynb #cell010
 def sound_sentence(

@@ -32,8 +32,19 @@ from .dictionaries_training import Dictionaries
 from .steps import Figure, Step, settings_from
 
 # %% auto #0
-__all__ = ['DictionaryStudy', 'start_dictionaries', 'reconstruction', 'gates_sentence', 'training_sentence', 'counts_sentence',
-           'meaning_sentence', 'holding_sentence', 'layer_shares_sentence', 'kept_loss_sentence']
+__all__ = [
+    "DictionaryStudy",
+    "counts_sentence",
+    "dictionary_gates_sentence",
+    "holding_sentence",
+    "kept_loss_sentence",
+    "layer_shares_sentence",
+    "meaning_sentence",
+    "reconstruction",
+    "start_dictionaries",
+    "training_sentence",
+]
+
 
 # %% ../../nbs/api/95_studies/16_dictionaries.ipynb #cell007
 @dataclass
@@ -279,7 +290,7 @@ class DictionaryStudy:
         other_edits = meaning.tests[meaning.tests.arm != "ablate"]
         others = ", ".join(f"{edit.arm} p = {edit.p:.2f}" for edit in other_edits.itertuples())
         sentences = [
-            gates_sentence(self.run.gates),
+            dictionary_gates_sentence(self.run.gates),
             training_sentence(features.trained, self.test),
             counts_sentence(features),
             meaning_sentence(meaning),
@@ -332,8 +343,9 @@ def reconstruction(
         found[column] = interval(resampled, per_token[column].mean(), len(sums))
     return found
 
+
 # %% ../../nbs/api/95_studies/16_dictionaries.ipynb #cell009
-def gates_sentence(
+def dictionary_gates_sentence(
     gates: list[Gate],  # of the run
 ) -> str:  # verdict, what failed, what is unsure
     "The verdict, with the gates that were missed and those whose interval crosses the bar."

@@ -11,11 +11,6 @@ from typing import Any
 import pandas as pd
 import torch
 
-from ..lab.gates import gates_table, verdict
-from ..lab.phases import start_phase
-from ..models.load import load_model
-from ..show.heatmaps import plot_gates
-from ..steering.arms import Arm
 from musicgen_emotion.studies.steering_cost import (
     BranchStep,
     CostStep,
@@ -47,8 +42,6 @@ from musicgen_emotion.studies.steering_doses import (
     shuffled_controls,
     target_arms,
 )
-from .steering_features import FeatureStep, single_features
-from .steering_methods import MethodSet, few_pairs_curve, find_methods
 from musicgen_emotion.studies.steering_moves import (
     ControlShares,
     TargetMoves,
@@ -56,7 +49,6 @@ from musicgen_emotion.studies.steering_moves import (
     target_moves,
     written_words,
 )
-from .steering_recovery import MethodComparison, compare_methods
 from musicgen_emotion.studies.steering_report import (
     listening_test,
     nothing_left,
@@ -68,10 +60,20 @@ from musicgen_emotion.studies.steering_setup import (
     SteeringStep,
     steering_bars,
 )
+
+from ..lab.gates import gates_table, verdict
+from ..lab.phases import start_phase
+from ..models.load import load_model
+from ..show.heatmaps import plot_gates
+from ..steering.arms import Arm
+from .steering_features import FeatureStep, single_features
+from .steering_methods import MethodSet, few_pairs_curve, find_methods
+from .steering_recovery import MethodComparison, compare_methods
 from .steps import Figure, Step, settings_from
 
 # %% auto #0
-__all__ = ['GATED_STEPS', 'SteeringStudy', 'gates_sentence', 'start_steering']
+__all__ = ["GATED_STEPS", "SteeringStudy", "gates_sentence", "start_steering"]
+
 
 # %% ../../nbs/api/95_studies/29_steering.ipynb #cell008
 class SteeringStudy(SteeringContext):

@@ -11,6 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from musicgen_emotion.studies.steering_setup import (
+    STEERED_AXES,
+    SteeringCriterion,
+    SteeringStep,
+)
+
 from ..show.heatmaps import plot_heatmap
 from ..stats.estimates import Estimate, bootstrap
 from ..steering.branches import branch_agreement, branch_arithmetic
@@ -18,17 +24,26 @@ from ..steering.directions import Direction
 from ..steering.guard import dose_quality, quality_summary, study_distances
 from ..steering.slopes import side_effects
 from .steering_doses import DoseResult
-from musicgen_emotion.studies.steering_setup import (
-    STEERED_AXES,
-    SteeringCriterion,
-    SteeringStep,
-)
 from .steps import Figure, Step
 
 # %% auto #0
-__all__ = ['SMALL_DOSES', 'BranchStep', 'guidance_branches', 'ratio_of_sums', 'branches_sentence', 'SideEffects', 'moved_beside',
-           'beside_sentence', 'CostStep', 'likelihood_cost', 'mean_losses', 'likelihood_sentence', 'full_guard',
-           'guidance_sentence', 'descriptors_sentence']
+__all__ = [
+    "SMALL_DOSES",
+    "BranchStep",
+    "CostStep",
+    "SideEffects",
+    "beside_sentence",
+    "branches_sentence",
+    "descriptors_sentence",
+    "full_guard",
+    "guidance_branches",
+    "guidance_sentence",
+    "likelihood_cost",
+    "likelihood_sentence",
+    "mean_losses",
+    "moved_beside",
+    "ratio_of_sums",
+]
 
 # %% ../../nbs/api/95_studies/24_steering_cost.ipynb #cell007
 SMALL_DOSES = (0.005, 0.02)
@@ -147,6 +162,7 @@ def branches_sentence(
         f"prompts), where equal answers would give {guidance:g}."
     )
 
+
 # %% ../../nbs/api/95_studies/24_steering_cost.ipynb #cell010
 @dataclass(kw_only=True, repr=False)
 class SideEffects(SteeringStep):
@@ -234,6 +250,7 @@ def beside_sentence(
         f"{answer}: of {n} descriptors, pushes along an axis move more than random directions do: "
         f"{', '.join(counts)}."
     )
+
 
 # %% ../../nbs/api/95_studies/24_steering_cost.ipynb #cell013
 @dataclass(kw_only=True, repr=False)
@@ -345,6 +362,7 @@ def _quality_of(result, arm):
         guidance=settings.guidance,
         embeddings=["codec"] if is_axis else [],
     )
+
 
 # %% ../../nbs/api/95_studies/24_steering_cost.ipynb #cell016
 def guidance_sentence(

@@ -11,6 +11,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from musicgen_emotion.studies.steering_setup import (
+    STEERED_AXES,
+    SteeringContext,
+    SteeringCriterion,
+    SteeringSettings,
+    SteeringStep,
+)
+
 from ..activations.clip_plans import generate_clips
 from ..activations.clips import ClipStore
 from ..activations.replaying import replay
@@ -23,19 +31,28 @@ from ..steering.directions import Direction, save_directions
 from ..steering.guard import study_guard
 from ..steering.heads import site_rms
 from ..stimuli.emotions import VALENCE_AROUSAL
-from musicgen_emotion.studies.steering_setup import (
-    STEERED_AXES,
-    SteeringContext,
-    SteeringCriterion,
-    SteeringSettings,
-    SteeringStep,
-)
 from .steps import Figure, Step
 
 # %% auto #0
-__all__ = ['FittedDirections', 'fit_directions', 'layers_to_fit', 'LayerChoice', 'choose_layer', 'layer_sentence', 'DirectionSet',
-           'keep_directions', 'cosine_sentence', 'DoseChoice', 'choose_doses', 'strongest_dose', 'dose_plan',
-           'dose_sentence', 'held_out_words', 'held_out_sentence']
+__all__ = [
+    "DirectionSet",
+    "DoseChoice",
+    "FittedDirections",
+    "LayerChoice",
+    "choose_doses",
+    "choose_layer",
+    "cosine_sentence",
+    "dose_plan",
+    "dose_sentence",
+    "fit_directions",
+    "held_out_sentence",
+    "held_out_words",
+    "keep_directions",
+    "layer_sentence",
+    "layers_to_fit",
+    "strongest_dose",
+]
+
 
 # %% ../../nbs/api/95_studies/21_steering_directions.ipynb #cell007
 @dataclass(kw_only=True, repr=False)
@@ -140,6 +157,7 @@ def _mean_states(context, store, clips, sites):
     )
     return {site: states[site].sel(branch="cond").values for site in sites}
 
+
 # %% ../../nbs/api/95_studies/21_steering_directions.ipynb #cell010
 @dataclass(kw_only=True, repr=False)
 class LayerChoice(Step):
@@ -202,6 +220,7 @@ def layer_sentence(
         return text + "; no other layer was tried)."
     best = others.idxmax()
     return text + f"; the best other layer, {best}, has {others[best]:.1f})."
+
 
 # %% ../../nbs/api/95_studies/21_steering_directions.ipynb #cell013
 @dataclass(kw_only=True, repr=False)
@@ -280,6 +299,7 @@ def cosine_sentence(
     cosine = cosines.loc["valence", "arousal"]
     answer = "are far from parallel" if abs(cosine) < 0.5 else "share much of their direction"
     return f"Valence and arousal {answer} (cosine {cosine:.2f})."
+
 
 # %% ../../nbs/api/95_studies/21_steering_directions.ipynb #cell016
 @dataclass(kw_only=True, repr=False)
@@ -366,6 +386,7 @@ def dose_sentence(
         f"At {strongest:g} RMS the loss has risen by about {dose_cost:g} nats per token: this is "
         f"the strongest dose (n = {n} prompts)."
     )
+
 
 # %% ../../nbs/api/95_studies/21_steering_directions.ipynb #cell019
 def held_out_words(

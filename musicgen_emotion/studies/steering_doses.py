@@ -21,9 +21,20 @@ from .steering_setup import STEERED_AXES, SteeringContext
 from .steps import Step
 
 # %% auto #0
-__all__ = ['target_arms', 'random_controls', 'shuffled_controls', 'shuffled_axis', 'other_layer_controls',
-           'both_branches_controls', 'all_layers_controls', 'held_out_word_controls', 'DoseResult', 'push_arms',
-           'arm_sentence']
+__all__ = [
+    "DoseResult",
+    "all_layers_controls",
+    "arm_sentence",
+    "both_branches_controls",
+    "held_out_word_controls",
+    "other_layer_controls",
+    "push_arms",
+    "random_controls",
+    "shuffled_axis",
+    "shuffled_controls",
+    "target_arms",
+]
+
 
 # %% ../../nbs/api/95_studies/22_steering_doses.ipynb #cell007
 def target_arms(
@@ -38,6 +49,7 @@ def target_arms(
     for emotion in context.settings.emotions:
         arms.append(prompt_arm({0: "", 1: emotion}, f"word {emotion}"))
     return arms
+
 
 # %% ../../nbs/api/95_studies/22_steering_doses.ipynb #cell009
 def random_controls(
@@ -147,6 +159,7 @@ def held_out_word_controls(
         direction = replace(direction, seeds=(seed,))
         arms.append(Arm(f"{axis} from held-out words", "held-out words", direction))
     return arms
+
 
 # %% ../../nbs/api/95_studies/22_steering_doses.ipynb #cell012
 @dataclass(kw_only=True, repr=False)

@@ -12,6 +12,12 @@ import numpy as np
 import pandas as pd
 import torch
 
+from musicgen_emotion.studies.steering_setup import (
+    SteeringContext,
+    SteeringCriterion,
+    SteeringStep,
+)
+
 from ..sae.effects import random_features_like
 from ..stats.estimates import Estimate, bootstrap
 from ..steering.arms import Arm
@@ -19,15 +25,22 @@ from ..steering.feature_push import steer_features
 from ..steering.methods import sae_direction
 from .steering_directions import DoseChoice
 from .steering_methods import MethodSet
-from musicgen_emotion.studies.steering_setup import (
-    SteeringContext,
-    SteeringCriterion,
-    SteeringStep,
-)
 
 # %% auto #0
-__all__ = ['EDITS', 'FeatureArm', 'edit_arm', 'FeatureChoice', 'FeatureStep', 'single_features', 'choose_features',
-           'rising_features', 'features_sentence', 'dictionary_sentence', 'edits_sentence']
+__all__ = [
+    "EDITS",
+    "FeatureArm",
+    "FeatureChoice",
+    "FeatureStep",
+    "choose_features",
+    "dictionary_sentence",
+    "edit_arm",
+    "edits_sentence",
+    "features_sentence",
+    "rising_features",
+    "single_features",
+]
+
 
 # %% ../../nbs/api/95_studies/27_steering_features.ipynb #cell007
 @dataclass
@@ -67,6 +80,7 @@ def edit_arm(
     direction = sae_direction(sae, feature, site, rms=rms)
     steering = dict(mode=mode, features={feature: value})
     return FeatureArm(f"{mode} {feature}", kind, direction, steering, sae=sae)
+
 
 # %% ../../nbs/api/95_studies/27_steering_features.ipynb #cell010
 EDITS = dict(set="set to its mean", scale="scaled by {scale:g}", ablate="ablated")
@@ -312,6 +326,7 @@ def features_sentence(
         f"raise the own probability {answer} those do, by {beyond.value:.2f} (95% interval "
         f"{beyond.low:.2f} to {beyond.high:.2f}, n = {beyond.n} prompts)."
     )
+
 
 # %% ../../nbs/api/95_studies/27_steering_features.ipynb #cell013
 def dictionary_sentence(

@@ -11,20 +11,36 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..show.plots import plot_dose
-from ..stats.estimates import bootstrap
-from .steering_doses import DoseResult
 from musicgen_emotion.studies.steering_setup import (
     STEERED_AXES,
     SteeringCriterion,
     SteeringStep,
 )
+
+from ..show.plots import plot_dose
+from ..stats.estimates import bootstrap
+from .steering_doses import DoseResult
 from .steps import Figure
 
 # %% auto #0
-__all__ = ['MOVE_COLUMNS', 'COMPARED_KINDS', 'TargetMoves', 'target_moves', 'moves_sentence', 'ControlShares', 'control_shares',
-           'shuffled_sentence', 'written_words', 'words_sentence', 'axes_sentence', 'saturation_sentence',
-           'emotions_sentence', 'listeners_sentence', 'clap_sentence', 'controls_sentence']
+__all__ = [
+    "COMPARED_KINDS",
+    "MOVE_COLUMNS",
+    "ControlShares",
+    "TargetMoves",
+    "axes_sentence",
+    "clap_sentence",
+    "control_shares",
+    "controls_sentence",
+    "emotions_sentence",
+    "listeners_sentence",
+    "moves_sentence",
+    "saturation_sentence",
+    "shuffled_sentence",
+    "target_moves",
+    "words_sentence",
+    "written_words",
+]
 
 # %% ../../nbs/api/95_studies/23_steering_moves.ipynb #cell007
 MOVE_COLUMNS = (
@@ -174,6 +190,7 @@ def moves_sentence(
         f"{', '.join(moving)}."
     )
 
+
 # %% ../../nbs/api/95_studies/23_steering_moves.ipynb #cell010
 COMPARED_KINDS = (
     "target",
@@ -273,6 +290,7 @@ def shuffled_sentence(
         f"(95% interval {low:.2f} to {high:.2f}, n = {n} directions)."
     )
 
+
 # %% ../../nbs/api/95_studies/23_steering_moves.ipynb #cell013
 def written_words(
     result: DoseResult,  # from `push_arms`
@@ -341,6 +359,7 @@ def words_sentence(
         f"{answer} the word ({ratio:.2f} of it, 95% interval {low:.2f} to {high:.2f}, "
         f"n = {int(words.n.max())} prompts)."
     )
+
 
 # %% ../../nbs/api/95_studies/23_steering_moves.ipynb #cell016
 def axes_sentence(

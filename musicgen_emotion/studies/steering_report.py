@@ -8,20 +8,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ..activations.generation import generate
-from ..lab.gates import verdict
-from ..sound.listening import write_listening_test
-from ..steering.push import steer
-from ..stimuli.emotions import VALENCE_AROUSAL
 from musicgen_emotion.studies.steering_cost import (
     descriptors_sentence,
     guidance_sentence,
     likelihood_sentence,
     mean_losses,
 )
-from .steering_directions import DirectionSet
-from .steering_doses import DoseResult
-from .steering_features import dictionary_sentence, edits_sentence
 from musicgen_emotion.studies.steering_moves import (
     axes_sentence,
     clap_sentence,
@@ -41,11 +33,30 @@ from musicgen_emotion.studies.steering_setup import (
     SteeringCriterion,
     SteeringStep,
 )
+
+from ..activations.generation import generate
+from ..lab.gates import verdict
+from ..sound.listening import write_listening_test
+from ..steering.push import steer
+from ..stimuli.emotions import VALENCE_AROUSAL
+from .steering_directions import DirectionSet
+from .steering_doses import DoseResult
+from .steering_features import dictionary_sentence, edits_sentence
 from .steps import Step
 
 # %% auto #0
-__all__ = ['QUESTIONS_OF_AXES', 'nothing_left', 'unchanged_sentence', 'listening_test', 'listening_conditions',
-           'report_sentences', 'verdict_sentence', 'layers_sentence', 'word_valence_sentence']
+__all__ = [
+    "QUESTIONS_OF_AXES",
+    "layers_sentence",
+    "listening_conditions",
+    "listening_test",
+    "nothing_left",
+    "report_sentences",
+    "unchanged_sentence",
+    "verdict_sentence",
+    "word_valence_sentence",
+]
+
 
 # %% ../../nbs/api/95_studies/28_steering_report.ipynb #cell007
 def nothing_left(
@@ -101,6 +112,7 @@ def unchanged_sentence(
     "Whether anything stays behind."
     answer = "Nothing stays behind" if share == 1 else "Something stays behind"
     return f"{answer}: {share:.0%} of the tokens of {n} clips of {duration_s:g} s are equal."
+
 
 # %% ../../nbs/api/95_studies/28_steering_report.ipynb #cell010
 QUESTIONS_OF_AXES = dict(
@@ -174,6 +186,7 @@ def _different_pairs(context, clips, axis):
         if len(tokens) > 1:
             keep += pair.index.tolist()
     return both.loc[both.index.isin(keep)]
+
 
 # %% ../../nbs/api/95_studies/28_steering_report.ipynb #cell013
 def report_sentences(

@@ -11,6 +11,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from musicgen_emotion.stimuli.prompts import (
+    held_out_prompts,
+    matched_pairs,
+    neutral_prompts,
+    study_prompts,
+)
+
 from ..activations.clips import ClipStore
 from ..lab.runs import Run
 from ..lab.seeds import rng
@@ -27,19 +34,27 @@ from ..steering.judges import SoundJudge
 from ..steering.judging import renamed
 from ..steering.slopes import dose_changes, dose_slopes
 from ..stimuli.emotions import VALENCE_AROUSAL
-from musicgen_emotion.stimuli.prompts import (
-    held_out_prompts,
-    matched_pairs,
-    neutral_prompts,
-    study_prompts,
-)
 from ..stimuli.synth import render_music
 from .steps import Step
 
 # %% auto #0
-__all__ = ['STEERED_AXES', 'SteeringSettings', 'SteeringBar', 'steering_bars', 'SteeringCriterion', 'SteeringStep',
-           'SteeringPrompts', 'steering_prompts', 'earlier_prompts', 'SteeringJudge', 'rendered_judge',
-           'steering_judge', 'judges_with_clap', 'SteeringContext', 'with_emotions']
+__all__ = [
+    "STEERED_AXES",
+    "SteeringBar",
+    "SteeringContext",
+    "SteeringCriterion",
+    "SteeringJudge",
+    "SteeringPrompts",
+    "SteeringSettings",
+    "SteeringStep",
+    "earlier_prompts",
+    "judges_with_clap",
+    "rendered_judge",
+    "steering_bars",
+    "steering_judge",
+    "steering_prompts",
+    "with_emotions",
+]
 
 # %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell007
 STEERED_AXES = ("valence", "arousal")
@@ -105,6 +120,7 @@ class SteeringSettings:
             batch_size=self.batch_size,
         )
 
+
 # %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell010
 @dataclass(frozen=True)
 class SteeringBar:
@@ -157,6 +173,7 @@ class SteeringStep(Step):
 
     criteria: tuple[SteeringCriterion, ...] = ()  # in the order in which gates decide on them
 
+
 # %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell013
 @dataclass(frozen=True)
 class SteeringPrompts:
@@ -205,6 +222,7 @@ def earlier_prompts(
         for n in (11, 12):
             known.update(neutral_prompts(n, earlier).table.prompt)
     return known
+
 
 # %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell016
 @dataclass
@@ -286,6 +304,7 @@ def judges_with_clap(
     if second:
         return [*judges, renamed(ClapJudge(clap), "clap_")]
     return [SoundJudge(axes=False), ClapJudge(clap)]
+
 
 # %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell018
 @dataclass

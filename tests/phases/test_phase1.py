@@ -12,9 +12,9 @@ from musicgen_emotion.studies import (
     active_features,
     clips_of_every_emotion,
     control_counts_sentence,
+    dictionary_gates_sentence,
     edit_sentence,
     final_config,
-    gates_sentence,
     planted_cues,
     sweep_sentence,
 )
@@ -93,10 +93,10 @@ def test_gates_sentence_names_what_failed_and_what_is_unsure():
     sure = gate(3.0, 2.0, 4.0, 1.0, "sure")
     unsure = gate(1.5, 0.5, 2.0, 1.0, "unsure")
     failed = gate(0.5, 0.1, 0.9, 1.0, "failed")
-    text = gates_sentence([sure, unsure, failed])
+    text = dictionary_gates_sentence([sure, unsure, failed])
     assert "Not reached: failed." in text
     assert text.endswith("crosses the bar: unsure.")
-    assert "All gates passed." in gates_sentence([sure])
+    assert "All gates passed." in dictionary_gates_sentence([sure])
 
 
 @pytest.mark.parametrize(("inside", "answer"), [(True, "inside"), (False, "outside")])
