@@ -2,7 +2,7 @@
 
 # made by `make export` from the modules of this folder
 
-from .steering import GATED_STEPS, SteeringStudy, gates_sentence, start_steering
+from .steering import GATED_STEPS, SteeringStudy, passed_sentence, start_steering
 from .steering_cost import (
     SMALL_DOSES,
     BranchStep,
@@ -52,7 +52,7 @@ from .steering_doses import (
     target_arms,
 )
 from .steering_features import (
-    EDITS,
+    EDIT_WORDS,
     FeatureArm,
     FeatureChoice,
     FeatureStep,
@@ -80,7 +80,7 @@ from .steering_moves import (
     axes_sentence,
     clap_sentence,
     control_shares,
-    controls_sentence,
+    control_shares_sentence,
     emotions_sentence,
     listeners_sentence,
     moves_sentence,
@@ -103,7 +103,7 @@ from .steering_recovery import (
 )
 from .steering_report import (
     QUESTIONS_OF_AXES,
-    layers_sentence,
+    layer_costs_sentence,
     listening_conditions,
     listening_test,
     nothing_left,
@@ -133,7 +133,7 @@ from .steps import Figure, Settings, Step, settings_from
 
 __all__ = [
     "COMPARED_KINDS",
-    "EDITS",
+    "EDIT_WORDS",
     "GATED_STEPS",
     "MOVE_COLUMNS",
     "QUESTIONS_OF_AXES",
@@ -179,7 +179,7 @@ __all__ = [
     "clap_sentence",
     "compare_methods",
     "control_shares",
-    "controls_sentence",
+    "control_shares_sentence",
     "cosine_sentence",
     "descriptors_sentence",
     "dictionary_sentence",
@@ -197,7 +197,6 @@ __all__ = [
     "fit_directions",
     "frontier_figure",
     "full_guard",
-    "gates_sentence",
     "guidance_branches",
     "guidance_sentence",
     "held_out_sentence",
@@ -206,9 +205,9 @@ __all__ = [
     "indistinguishable",
     "judges_with_clap",
     "keep_directions",
+    "layer_costs_sentence",
     "layer_dictionary",
     "layer_sentence",
-    "layers_sentence",
     "layers_to_fit",
     "likelihood_cost",
     "likelihood_sentence",
@@ -222,6 +221,7 @@ __all__ = [
     "other_layer_controls",
     "pairs_name",
     "pairs_sentence",
+    "passed_sentence",
     "push_arms",
     "random_controls",
     "ratio_of_sums",
