@@ -72,7 +72,7 @@ from .steering_recovery import MethodComparison, compare_methods
 from .steps import Figure, Step, settings_from
 
 # %% auto #0
-__all__ = ["GATED_STEPS", "SteeringStudy", "gates_sentence", "start_steering"]
+__all__ = ["GATED_STEPS", "SteeringStudy", "passed_sentence", "start_steering"]
 
 
 # %% ../../nbs/api/95_studies/29_steering.ipynb #cell008
@@ -319,7 +319,9 @@ class SteeringStudy(SteeringContext):
             alt="Table of gates.",
         )
         return Step(
-            sentence=gates_sentence(sum(gate.passed for gate in gates), len(gates), verdict(gates)),
+            sentence=passed_sentence(
+                sum(gate.passed for gate in gates), len(gates), verdict(gates)
+            ),
             table=gates_table(gates),
             folder=self.run.path,
             figures=(figure,),
@@ -349,7 +351,7 @@ GATED_STEPS = (
 )
 
 
-def gates_sentence(
+def passed_sentence(
     passed: int,  # gates that passed
     n: int,  # gates
     verdict: str,  # GO, ITERATE or PAUSE

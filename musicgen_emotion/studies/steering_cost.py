@@ -338,7 +338,6 @@ def full_guard(
         sentence="Rise of the loss (nll) and distance of the next-token distributions (kl) by "
         "direction and dose, nats per token.",
         table=shown.reset_index(),
-        decimals=2,
     )
 
 

@@ -28,7 +28,7 @@ from .steering_methods import MethodSet
 
 # %% auto #0
 __all__ = [
-    "EDITS",
+    "EDIT_WORDS",
     "FeatureArm",
     "FeatureChoice",
     "FeatureStep",
@@ -83,7 +83,7 @@ def edit_arm(
 
 
 # %% ../../nbs/api/95_studies/27_steering_features.ipynb #cell010
-EDITS = dict(set="set to its mean", scale="scaled by {scale:g}", ablate="ablated")
+EDIT_WORDS = dict(set="set to its mean", scale="scaled by {scale:g}", ablate="ablated")
 
 
 @dataclass(frozen=True)
@@ -357,7 +357,7 @@ def edits_sentence(
 ) -> str:  # one sentence
     "What setting, scaling and ablating a feature does."
     own, others = [], []
-    for way, words in EDITS.items():
+    for way, words in EDIT_WORDS.items():
         here = edits[edits.way == way]
         change = here.value[here.kind == "feature"].mean()
         own.append(f"{_without_sign_of_zero(change)} when {words.format(scale=scale)}")

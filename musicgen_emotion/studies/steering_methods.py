@@ -222,8 +222,11 @@ def pairs_sentence(
 ) -> str:  # one sentence
     "How close directions from one pair and from half of the pairs come to the other half."
     by_size = summary.groupby("n_pairs").score.mean()
-    return (
-        f"On average over {summary.emotion.nunique()} emotions, a direction from "
-        f"{by_size.index[0]} pair has a cosine of {by_size.iloc[0]:.2f} to that of the other half, "
-        f"one from {by_size.index[-1]} pairs {by_size.iloc[-1]:.2f} (20 splits)."
+    fewest, most = by_size.index[0], by_size.index[-1]
+    text = (
+        f"On average over {summary.emotion.nunique()} emotions and 20 splits, a direction from "
+        f"{pairs_name(fewest)} has a cosine of {by_size[fewest]:.2f} to that of the other half"
     )
+    if most > fewest:
+        text += f", one from {pairs_name(most)} {by_size[most]:.2f}"
+    return text + "."

@@ -31,7 +31,7 @@ __all__ = [
     "axes_sentence",
     "clap_sentence",
     "control_shares",
-    "controls_sentence",
+    "control_shares_sentence",
     "emotions_sentence",
     "listeners_sentence",
     "moves_sentence",
@@ -475,7 +475,7 @@ def clap_sentence(
     return f"CLAP, which takes no part in any gate, hears {' and '.join(phrases)}."
 
 
-def controls_sentence(
+def control_shares_sentence(
     controls: ControlShares,  # from `control_shares`
     other_site: str,  # layer of the other-layer control
     n_layers: int,  # layers that are pushed at once

@@ -17,7 +17,7 @@ from musicgen_emotion.studies.steering_cost import (
 from musicgen_emotion.studies.steering_moves import (
     axes_sentence,
     clap_sentence,
-    controls_sentence,
+    control_shares_sentence,
     emotions_sentence,
     listeners_sentence,
     saturation_sentence,
@@ -47,7 +47,7 @@ from .steps import Step
 # %% auto #0
 __all__ = [
     "QUESTIONS_OF_AXES",
-    "layers_sentence",
+    "layer_costs_sentence",
     "listening_conditions",
     "listening_test",
     "nothing_left",
@@ -226,7 +226,7 @@ def _effect_sentences(context):
         saturation_sentence(emotions),
         emotions_sentence(emotions, words),
         listeners_sentence(heard),
-        controls_sentence(context.found("controls"), fits.other_site(site), len(fits.layers)),
+        control_shares_sentence(context.found("controls"), fits.other_site(site), len(fits.layers)),
         clap_sentence(clap),
     ]
 
@@ -271,7 +271,7 @@ def _published_sentences(context):
             len(features.choice.random),
             features.beyond,
         ),
-        layers_sentence(
+        layer_costs_sentence(
             context.found("layer").slopes,
             context.found("costs").costs,
             top,
@@ -301,7 +301,7 @@ def verdict_sentence(
     return f"Verdict: {verdict}. Not reached: {'; '.join(missed)}."
 
 
-def layers_sentence(
+def layer_costs_sentence(
     slopes: pd.DataFrame,  # layer and slope, of the choice of the layer
     costs: pd.DataFrame,  # kind, alpha, outcome and low
     top: float,  # largest dose

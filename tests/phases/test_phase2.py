@@ -51,7 +51,7 @@ from musicgen_emotion.studies.steering_moves import (
 )
 from musicgen_emotion.studies.steering_recovery import equal_cost_sentence, indistinguishable
 from musicgen_emotion.studies.steering_report import (
-    layers_sentence,
+    layer_costs_sentence,
     listening_conditions,
     unchanged_sentence,
     verdict_sentence,
@@ -493,8 +493,10 @@ def test_sentences_of_the_report_say_yes_and_no():
     assert verdict_sentence("ITERATE", ["a", "b"]).endswith("Not reached: a; b.")
     slopes = pd.DataFrame(dict(layer=[0, 1], slope=[9.0, 11.0]))
     costs = pd.DataFrame(dict(kind="target", outcome="nll", alpha=[-0.1, 0.05], low=[0.4, 0.1]))
-    assert "2 directions and doses 1 cost reliably" in layers_sentence(slopes, costs, 0.1, 0.25)
-    assert "no dose up to 0.1 RMS" in layers_sentence(slopes, costs, 0.1, 0.5)
+    assert "2 directions and doses 1 cost reliably" in layer_costs_sentence(
+        slopes, costs, 0.1, 0.25
+    )
+    assert "no dose up to 0.1 RMS" in layer_costs_sentence(slopes, costs, 0.1, 0.5)
     valence = pd.Series(
         {"word calm": 0.6, "word sad": -0.45, "word happy": 0.7, "word angry": -0.2}
     )
