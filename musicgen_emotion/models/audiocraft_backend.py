@@ -134,8 +134,9 @@ class AudiocraftModel(MusicModel):
         project = self.text_conditioner.output_proj
         branches = branch_names(null)
         states, mask = text.states.to(project.weight.dtype), text.mask
-        has_words = text.mask.any(1) | (text.ids != self.tokenizer.pad_token_id).any(1)
-        is_null = ~has_words  # a text of padding alone is how the null branch is replayed by itself
+        # a text of padding alone is how the null branch is replayed by itself
+        is_padding = text.ids == self.tokenizer.pad_token_id
+        is_null = ~text.mask.any(1) & is_padding.all(1)  # (row,)
         if null:
             states, mask = add_null_rows(states), add_null_rows(mask)
             is_null = torch.cat([is_null, torch.ones_like(is_null)])
@@ -399,7 +400,9 @@ def _queries_keys_values(module, query, key, value):
 def _keep_weights(keep, layer, kind, module, args, output):
     "Hook after an attention module: hand over its weights."
     queries, keys, _ = _queries_keys_values(module, *args[:3])
-    scores = (queries @ keys.transpose(2, 3)).float() * queries.shape[-1] ** -0.5
+    width = queries.shape[-1]
+    products = queries @ keys.transpose(2, 3)  # (row, head, query, key)
+    scores = products.float() * width**-0.5
     key_mask = vars(module).get("key_mask")
     if key_mask is not None:
         scores = scores.masked_fill(~key_mask[:, None, None], -torch.inf)

@@ -574,7 +574,7 @@ def _fill(module, weights, file, assign=False):
         shape, wanted = tuple(weight.shape), tuple(expected[name].shape)
         if shape != wanted:
             raise ValueError(
-                f"{file}: weight {name!r} has shape {shape}, its configuration says {wanted}"
+                f"{file}: weight {name!r} has shape {shape}, its configuration has {wanted}"
             )
         n_bad = int((~torch.isfinite(weight)).sum()) if weight.is_floating_point() else 0
         if n_bad:

@@ -120,7 +120,9 @@ class TokenSpan:
         values: torch.Tensor,  # (row, prefix + position, width), or already without prefix
     ) -> torch.Tensor:  # (row, position, width), a view
         "Without the prefix."
-        return values[:, -self.length :] if self.length else values
+        if self.length == 0:
+            return values
+        return values[:, -self.length :]
 
     def join(
         self,
@@ -129,7 +131,10 @@ class TokenSpan:
     ) -> torch.Tensor:  # (row, prefix + position, width)
         "The prefix as it was, the tokens replaced."
         n_prefix = values.shape[1] - new.shape[1]
-        return torch.cat([values[:, :n_prefix], new], 1) if n_prefix else new
+        if n_prefix == 0:
+            return new
+        prefix = values[:, :n_prefix]
+        return torch.cat([prefix, new], 1)
 
 
 # %% ../../nbs/api/40_models/10_melody.ipynb #cell014

@@ -94,7 +94,9 @@ def null_follows_cond(
 ) -> bool:  # is this the layout of guidance?
     "Are the second half of the rows null rows, beside a first half that has some text?"
     half = len(null) // 2
-    return len(null) % 2 == 0 and bool(null[half:].all()) and not bool(null[:half].all())
+    first, second = null[:half], null[half:]
+    has_halves = len(first) == len(second)
+    return has_halves and bool(second.all()) and not bool(first.all())
 
 
 # %% ../../nbs/api/40_models/04_model.ipynb #cell011
@@ -312,7 +314,8 @@ class MusicModel(SiteLookup, ABC):
         folder whose weight files are gone."""
         parts = self.weight_checksums() if self.folder else _checksums_in_memory(self.hf)
         lines = [f"{name} {sha}\n" for name, sha in sorted(parts)]
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+        text = "".join(lines)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def weight_checksums(self) -> list[tuple[str, str]]:  # name and SHA-256 of each file
         "The files that the weights came from; raises FileNotFoundError when there are none."
@@ -394,10 +397,11 @@ class MusicModel(SiteLookup, ABC):
 def _checksums_in_memory(module) -> Iterator[tuple[str, str]]:
     "Name and SHA-256 of each weight: its type, its shape and its bytes."
     for name, weight in module.state_dict().items():
+        header = f"{weight.dtype} {tuple(weight.shape)} "
         flat = weight.detach().cpu().contiguous().reshape(-1)
-        header = f"{weight.dtype} {tuple(weight.shape)} ".encode()
         data = flat.view(torch.uint8).numpy().tobytes()
-        yield name, hashlib.sha256(header + data).hexdigest()
+        sha = hashlib.sha256(header.encode() + data)
+        yield name, sha.hexdigest()
 
 
 def head_logits(

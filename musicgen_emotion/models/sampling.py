@@ -121,9 +121,11 @@ class ClipNoise:
 
     def __call__(self) -> torch.Tensor:  # (clip, codebook, entry) float32
         "Noise of the next position."
-        uniform = np.stack([generator.random(self.shape) for generator in self.generators])
-        inside = torch.from_numpy(uniform).clamp_(1e-300, 1 - 1e-16)  # the logarithms are finite
-        return -torch.log(-torch.log(inside)).float()
+        draws = [generator.random(self.shape) for generator in self.generators]
+        uniform = torch.from_numpy(np.stack(draws))
+        inside = uniform.clamp_(1e-300, 1 - 1e-16)  # so that both logarithms are finite
+        exponential = -torch.log(inside)
+        return -torch.log(exponential).float()
 
 
 # %% ../../nbs/api/40_models/08_sampling.ipynb #cell020

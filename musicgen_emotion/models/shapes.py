@@ -90,8 +90,9 @@ def token_places(
 
     Column 0 is the special token that starts a clip. Frame f of a codebook is in column 1 + its
     delay + f."""
-    frame = torch.arange(config.positions(n_frames) + 1) - 1  # of a codebook without delay
-    frame = frame[None] - torch.tensor(config.delays)[:, None]  # (codebook, position + 1)
+    column = torch.arange(config.positions(n_frames) + 1)
+    delay = torch.tensor(config.delays)
+    frame = column[None] - 1 - delay[:, None]  # (codebook, position + 1)
     return (frame >= 0) & (frame < n_frames)
 
 

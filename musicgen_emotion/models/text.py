@@ -165,8 +165,9 @@ def join_text_states(
 
 def _pad_tokens(values, width):
     "Append zeros along the second axis."
-    n_rows, n_tokens, *others = values.shape
-    return torch.cat([values, values.new_zeros(n_rows, width - n_tokens, *others)], 1)
+    n_rows, n_tokens, *widths = values.shape
+    padding = values.new_zeros(n_rows, width - n_tokens, *widths)
+    return torch.cat([values, padding], 1)
 
 
 # %% ../../nbs/api/40_models/03_text.ipynb #cell021

@@ -215,7 +215,7 @@ class TransformersModel(MusicModel):
         kind: str,  # "self" or "cross"
         layers: Iterable[int],  # decoder layers
     ) -> Iterator[Any]:  # a context
-        "Hand over attention weights within a `with` block; an error leaves nothing behind either."
+        "Hand over attention weights within a `with` block; the model is restored after it."
 
         def keep_weights(layer, module, args, output):
             keep(layer, output[1])
