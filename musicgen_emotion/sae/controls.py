@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ..lab.checks import check_in
+from ..probes.folds import grouped_folds
 from musicgen_emotion.sae.features import (
     EPS,
     blocks_within_memory,
@@ -25,24 +27,12 @@ from musicgen_emotion.sae.features import (
     selectivity_cells,
     selectivity_ratio,
 )
-
-from ..lab.checks import check_in
-from ..probes.folds import grouped_folds
-from ..stats.permutation import permutation_p, permute_labels
 from .probing import one_vs_rest_draws, sparse_predictions
+from ..stats.permutation import permutation_p, permute_labels
 
 # %% auto #0
-__all__ = [
-    "CONTROL_ARMS",
-    "CONTROL_MEASURES",
-    "beats_controls",
-    "control_claims",
-    "control_table",
-    "generalization",
-    "pca_features",
-    "rectify",
-]
-
+__all__ = ['CONTROL_ARMS', 'CONTROL_MEASURES', 'rectify', 'pca_features', 'control_table', 'beats_controls', 'control_claims',
+           'generalization']
 
 # %% ../../nbs/api/70_sae/15_controls.ipynb #cell007
 def rectify(
@@ -79,7 +69,6 @@ def _signed_states(states, name="states"):
             f"{name} must be finite, it holds NaN or infinite values in {bad_rows} rows"
         )
     return states
-
 
 # %% ../../nbs/api/70_sae/15_controls.ipynb #cell011
 CONTROL_ARMS = ("dictionary", "shuffled labels", "random weights", "PCA", "raw dimensions")
@@ -211,7 +200,6 @@ def _arm_row(name, arm, dictionary, level):
             row[f"{column}_low"], row[f"{column}_high"] = low, high
     return row
 
-
 # %% ../../nbs/api/70_sae/15_controls.ipynb #cell017
 def beats_controls(
     table: pd.DataFrame,  # from `control_table`
@@ -276,7 +264,6 @@ def control_claims(
         )
         rows.append(values | claim)
     return pd.DataFrame(rows)
-
 
 # %% ../../nbs/api/70_sae/15_controls.ipynb #cell023
 def generalization(

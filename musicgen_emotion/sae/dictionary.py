@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from .settings import SAEConfig
 from musicgen_emotion.sae.tensor_files import (
     check_tensors,
     local_folder,
@@ -19,22 +20,9 @@ from musicgen_emotion.sae.tensor_files import (
     write_folder,
 )
 
-from .settings import SAEConfig
-
 # %% auto #0
-__all__ = [
-    "DICTIONARY_FORMAT",
-    "START_THRESHOLD",
-    "SparseAutoencoder",
-    "at_dictionary",
-    "constant_columns",
-    "feature_shift",
-    "fill_dictionary",
-    "geometric_median",
-    "jump",
-    "keep_batch_topk",
-    "keep_topk",
-]
+__all__ = ['START_THRESHOLD', 'DICTIONARY_FORMAT', 'SparseAutoencoder', 'keep_topk', 'keep_batch_topk', 'jump', 'at_dictionary',
+           'feature_shift', 'geometric_median', 'constant_columns', 'fill_dictionary']
 
 # %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell006
 START_THRESHOLD = 0.05  # of every JumpReLU feature before training
@@ -256,7 +244,6 @@ def _check_finite_rows(x):
         n_bad = int((~finite).any(-1).sum())
         raise ValueError(f"{n_bad} of {len(x)} rows hold NaN or infinity")
 
-
 # %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell010
 def keep_topk(
     pre: torch.Tensor,  # (row, feature) pre-activations
@@ -281,7 +268,6 @@ def keep_batch_topk(
     kept = torch.zeros_like(flat)
     kept.scatter_(0, places, values)
     return kept.view_as(pre)
-
 
 # %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell013
 def jump(
@@ -321,7 +307,6 @@ class _Jump(torch.autograd.Function):
         grad_threshold = -(density * lost_above).sum(0)
         return grad_pre, grad_threshold, None
 
-
 # %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell018
 def at_dictionary(
     sae,  # anything with `W_dec`, such as a SparseAutoencoder
@@ -346,7 +331,6 @@ def feature_shift(
         return sae.decode(edit(features)) - sae.decode(features)
 
     return at_dictionary(sae, shift, x)
-
 
 # %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell022
 def geometric_median(
@@ -381,7 +365,6 @@ def _best_factor(made, wanted):
     size = made.pow(2).sum()
     overlap = (made * wanted).sum()
     return overlap / size if size > 0 and overlap > 0 else 1.0
-
 
 # %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell025
 def fill_dictionary(

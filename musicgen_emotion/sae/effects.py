@@ -16,25 +16,15 @@ import torch
 from ..activations.generation import generate
 from ..lab.checks import check_in
 from ..probes.folds import grouped_folds
+from .dictionary import feature_shift
+from .features import checked_activations, class_labels, selectivity_cells
 from ..sound.descriptors import describe
 from ..stats.estimates import bootstrap_weights, interval
 from ..stats.permutation import permutation_p
-from .dictionary import feature_shift
-from .features import checked_activations, class_labels, selectivity_cells
 
 # %% auto #0
-__all__ = [
-    "EDIT_MODES",
-    "HEARD",
-    "ablate_features",
-    "ablation_effect",
-    "edit_changes",
-    "edit_descriptors",
-    "edit_effects",
-    "edit_test",
-    "feature_edit",
-    "random_features_like",
-]
+__all__ = ['EDIT_MODES', 'HEARD', 'ablate_features', 'random_features_like', 'ablation_effect', 'feature_edit',
+           'edit_descriptors', 'edit_changes', 'edit_effects', 'edit_test']
 
 # %% ../../nbs/api/70_sae/17_effects.ipynb #cell006
 EDIT_MODES = ("ablate", "clamp", "scale")
@@ -106,7 +96,6 @@ def _check_feature_ids(ids, n_features):
             f"features must lie between 0 and {n_features - 1}, got {ids.tolist()[:5]}"
         )
 
-
 # %% ../../nbs/api/70_sae/17_effects.ipynb #cell016
 def random_features_like(
     acts: np.ndarray,  # (row, feature) activations, >= 0
@@ -142,7 +131,6 @@ def random_features_like(
             row[position] = generator.choice(nearest)
             left = left[left != row[position]]
     return sets
-
 
 # %% ../../nbs/api/70_sae/17_effects.ipynb #cell020
 def ablation_effect(
@@ -206,7 +194,6 @@ def _half_probe(x, labels, groups, seed):
     classifier = LogisticRegression(C=0.1, max_iter=500, class_weight="balanced")
     probe = make_pipeline(StandardScaler(), classifier)
     return probe.fit(x[train], labels[train]), test
-
 
 # %% ../../nbs/api/70_sae/17_effects.ipynb #cell022
 @dataclass(frozen=True)
@@ -302,7 +289,6 @@ def _effect_table(effect, random_effects, labels, groups, level, n_boot, seed):
             )
     return pd.DataFrame(table)
 
-
 # %% ../../nbs/api/70_sae/17_effects.ipynb #cell027
 def feature_edit(
     sae,  # anything with encode, decode and W_dec
@@ -327,7 +313,6 @@ def feature_edit(
         return edited
 
     return edit
-
 
 # %% ../../nbs/api/70_sae/17_effects.ipynb #cell032
 def edit_descriptors(
@@ -381,7 +366,6 @@ def _hooks_of(edit, site):
     if edit is None:
         return None
     return dict(edit) if isinstance(edit, Mapping) else {site: edit}
-
 
 # %% ../../nbs/api/70_sae/17_effects.ipynb #cell037
 HEARD = ("tempo", "mode_score", "rms_db", "centroid", "articulation", "register")
@@ -481,7 +465,6 @@ def _beside_random(difference, null, level):
     low, high = np.nanquantile(null, [(1 - level) / 2, (1 + level) / 2])
     at_least_as_large = (abs(null) >= abs(difference)).sum()
     return low, high, (1 + at_least_as_large) / (1 + len(null))
-
 
 # %% ../../nbs/api/70_sae/17_effects.ipynb #cell042
 def edit_test(

@@ -17,15 +17,14 @@ from ..activations.hooks import hooked
 from ..activations.replaying import stack_text, text_rows
 from ..models.model import MusicModel
 from ..models.shapes import delay_tokens, frame_logits
-from ..stats.estimates import bootstrap
 from .dictionary import SparseAutoencoder, at_dictionary
+from ..stats.estimates import bootstrap
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["loss_recovered", "spliced_logits"]
-
+__all__ = ['spliced_logits', 'loss_recovered']
 
 # %% ../../nbs/api/70_sae/08_splice.ipynb #cell006
 @torch.inference_mode()
@@ -67,7 +66,6 @@ def _on_branch(fn, n_clips, branch):
         return torch.cat([changed, activation[n_clips:]])
 
     return hook
-
 
 # %% ../../nbs/api/70_sae/08_splice.ipynb #cell010
 def loss_recovered(

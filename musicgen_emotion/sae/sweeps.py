@@ -9,9 +9,10 @@ import json
 import multiprocessing
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +43,8 @@ def pareto(
     "The settings that nothing dominates."
     import pandas as pd
 
-    costs, gains = table[cost].to_numpy(), table[gain].to_numpy()
+    costs = table[cost].to_numpy()
+    gains = table[gain].to_numpy()
     # (setting, rival): how each rival compares with a setting
     at_least_as_good = (costs <= costs[:, None]) & (gains >= gains[:, None])
     better_in_one = (costs < costs[:, None]) | (gains > gains[:, None])
@@ -78,8 +80,11 @@ def best_setting(
 def _distance_from_demands(table, fewest, most, dead):
     "How far each setting is from the range of L0 and the largest share of dead features."
     active = table.l0.clip(lower=1e-3)  # a dictionary that never fires has a logarithm too
-    log_ratio = np.maximum(np.log(fewest / active), np.log(active / most))
-    return np.maximum(0, log_ratio) + np.maximum(0, table.dead_fraction - dead)
+    too_few = np.log(fewest / active)  # above 0 below the range
+    too_many = np.log(active / most)  # above 0 beyond the range
+    outside = np.maximum(0, np.maximum(too_few, too_many))
+    too_dead = np.maximum(0, table.dead_fraction - dead)
+    return outside + too_dead
 
 
 # %% ../../nbs/api/70_sae/19_sweeps.ipynb #cell014
@@ -93,7 +98,8 @@ def plot_pareto(
     colour_groups = table[by] if by in table else np.repeat("all", len(table))
     for name, group in table.groupby(colour_groups):
         ax.scatter(group.l0, group.explained_variance, label=str(name), s=24)
-    front = table[pareto(table)].sort_values("l0")
+    by_l0 = table.sort_values("l0")
+    front = by_l0[pareto(by_l0)]
     ax.plot(front.l0, front.explained_variance, lw=1, color="#555555", zorder=0)
     ax.set_xscale("log")
     ax.set_xlabel("L0 (active features per row)")
@@ -153,14 +159,15 @@ class _Training:
 def _grid_settings(grid, known_fields):
     "Every combination of each grid, as dicts; the last field changes fastest."
     grids = list(grid) if isinstance(grid, (list, tuple)) else [grid]
-    accepted = f"accepted: {', '.join(sorted(known_fields))}"
+    known = ", ".join(sorted(known_fields))
     if not grids or not all(grids):
-        raise ValueError(f"the grid {grid!r} names no field; {accepted}")
+        raise ValueError(f"the grid {grid!r} names no field; accepted: {known}")
     settings = []
     for one_grid in grids:
         unknown = [repr(name) for name in one_grid if name not in known_fields]
         if unknown:
-            raise ValueError(f"grid field {', '.join(unknown)} is not known; {accepted}")
+            names = ", ".join(unknown)
+            raise ValueError(f"grid field {names} is not known; accepted: {known}")
         for values in product(*one_grid.values()):
             settings.append(dict(zip(one_grid, values, strict=True)))
     if not settings:
@@ -170,9 +177,14 @@ def _grid_settings(grid, known_fields):
 
 def _with_setting(base, train, setting):
     "The two configurations with the values of a setting."
-    sae_fields, train_fields = asdict(base), asdict(train)
-    sae_changes = {name: value for name, value in setting.items() if name in sae_fields}
-    train_changes = {name: value for name, value in setting.items() if name in train_fields}
+    sae_fields = asdict(base)
+    train_fields = asdict(train)
+    sae_changes, train_changes = {}, {}
+    for name, value in setting.items():
+        if name in sae_fields:
+            sae_changes[name] = value
+        if name in train_fields:
+            train_changes[name] = value
     if "expansion" in setting:
         sae_changes["d_sae"] = None  # the size follows from the expansion
     return replace(base, **sae_changes), replace(train, **train_changes)
@@ -181,18 +193,18 @@ def _with_setting(base, train, setting):
 def _folder_name(setting, base, train):
     "A name that is the same whenever the same setting is trained from the same base."
     parts = [setting, asdict(base), asdict(train)]
-    return sha256_bytes(json.dumps(parts, sort_keys=True, default=str).encode())[:12]
+    text = json.dumps(parts, sort_keys=True, default=str)
+    checksum = sha256_bytes(text.encode())
+    return checksum[:12]
 
 
 def _train_all(trainings, n_processes, progress):
     "Rows of the table, in the order of the settings."
     from tqdm.auto import tqdm
 
-    def with_bar(rows: Iterator[dict]) -> list[dict]:
-        return list(tqdm(rows, total=len(trainings), desc="sweep", disable=not progress))
-
+    bar = partial(tqdm, total=len(trainings), desc="sweep", disable=not progress)
     if n_processes <= 1:
-        return with_bar(map(_train_setting, trainings))
+        return list(bar(map(_train_setting, trainings)))
     with tempfile.TemporaryDirectory() as scratch:
         data = trainings[0].data
         if not isinstance(data, StoreBatches):  # a store is a file that all processes can read
@@ -201,7 +213,7 @@ def _train_all(trainings, n_processes, progress):
             trainings = [replace(training, data=rows_file) for training in trainings]
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(n_processes, mp_context=context) as pool:
-            return with_bar(pool.map(_train_setting, trainings))
+            return list(bar(pool.map(_train_setting, trainings)))
 
 
 def _train_setting(training):
@@ -220,7 +232,8 @@ def _train_setting(training):
             training.folder,
             progress=False,
         )
-    best = result.history.iloc[result.history.loss.argmin()].to_dict()
+    history = result.history
+    best = history.iloc[history.loss.argmin()].to_dict()
     fields = asdict(training.sae) | asdict(training.train)
     # the history has an `lr` too, of one step: the table shows the setting
     metrics = {name: value for name, value in best.items() if name not in fields}

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["check_answers", "rater_report", "read_answers", "read_key", "simulate_raters"]
-
+__all__ = ['read_key', 'simulate_raters', 'check_answers', 'read_answers', 'rater_report']
 
 # %% ../../nbs/api/30_sound/07_answers.ipynb #cell008
 def read_key(
@@ -44,7 +43,6 @@ def read_key(
 
 def _as_key(key):
     return key if isinstance(key, dict) else read_key(key)
-
 
 # %% ../../nbs/api/30_sound/07_answers.ipynb #cell011
 def simulate_raters(
@@ -136,7 +134,6 @@ def _empty_row(key, rater, position, trial):
         answered_at="",
     )
 
-
 # %% ../../nbs/api/30_sound/07_answers.ipynb #cell014
 def check_answers(
     answers: pd.DataFrame,  # `ANSWER_COLUMNS` as text; optional column `where` (file and line)
@@ -210,7 +207,6 @@ def _value_problem(row, kind, scales):
     if answer not in set("123456789"):
         return f"has the rating {answer!r}; accepted: whole numbers from 1 to 9"
     return ""
-
 
 # %% ../../nbs/api/30_sound/07_answers.ipynb #cell017
 def read_answers(
@@ -287,7 +283,6 @@ def _read_csv(path):
         )
     name = Path(path).name
     return table.assign(where=[f"{name} line {i + 2}" for i in range(len(table))])
-
 
 # %% ../../nbs/api/30_sound/07_answers.ipynb #cell020
 def rater_report(

@@ -16,8 +16,7 @@ import torch
 from ..lab.checks import check_count, check_in, check_positive
 
 # %% auto #0
-__all__ = ["ClosedLoop", "Schedule", "Watcher"]
-
+__all__ = ['Schedule', 'ClosedLoop', 'Watcher']
 
 # %% ../../nbs/api/80_steering/04_schedules.ipynb #cell008
 @dataclass(frozen=True)
@@ -58,7 +57,6 @@ class Schedule:
             weight = weight * 0.5 ** (since_start / self.half_life_s)
         return weight
 
-
 # %% ../../nbs/api/80_steering/04_schedules.ipynb #cell011
 @dataclass(frozen=True)
 class ClosedLoop:
@@ -95,7 +93,6 @@ class ClosedLoop:
         if self.above:
             return scores >= self.target
         return scores <= self.target
-
 
 # %% ../../nbs/api/80_steering/04_schedules.ipynb #cell014
 class Watcher:
