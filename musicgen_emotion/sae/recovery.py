@@ -395,7 +395,7 @@ def recovery_table(
 # %% ../../nbs/api/70_sae/16_recovery.ipynb #cell041
 @dataclass(frozen=True)
 class _RecoverySearch:
-    "What the search for every property has in common."
+    "What the search for every property has_property in common."
 
     acts: np.ndarray  # (row, feature) activations
     raw_signs: np.ndarray | None  # (row, 2 d) both signs of the raw dimensions
@@ -404,38 +404,39 @@ class _RecoverySearch:
     level: float
     seed: int
 
-    def recover(self, name, has):
-        "One row of the recovery table; `has` (row,) tells where the property is true."
+    def recover(self, name, has_property):
+        "One row of the recovery table; `has_property` is a boolean per row."
         row = {
             "property": name,
-            "prevalence": has.mean(),
+            "prevalence": has_property.mean(),
             "feature": -1,
             "n": len(np.unique(self.groups)),
             "recovered": False,
         }
-        n_with, n_without = len(np.unique(self.groups[has])), len(np.unique(self.groups[~has]))
-        fewest = min(n_with, n_without)
+        n_groups_with = len(np.unique(self.groups[has_property]))
+        n_groups_without = len(np.unique(self.groups[~has_property]))
+        fewest = min(n_groups_with, n_groups_without)
         if fewest < 2:
             return row | {"note": f"{fewest} group(s) on one side: nothing to hold out"}
-        folds = grouped_folds(has.astype(int), self.groups, 2, self.seed)
-        answer, rules = _held_out_answers(self.acts, has, folds)
+        folds = grouped_folds(has_property.astype(int), self.groups, 2, self.seed)
+        answer, rules = _held_out_answers(self.acts, has_property, folds)
         (feature, threshold), (other_feature, _) = rules
-        answers = [answer, np.ones(len(has), bool)]
+        answers = [answer, np.ones(len(has_property), bool)]
         if self.raw_signs is not None:
-            answers.append(_held_out_answers(self.raw_signs, has, folds)[0])
+            answers.append(_held_out_answers(self.raw_signs, has_property, folds)[0])
         return (
             row
             | {"feature": feature, "threshold": threshold, "other_feature": other_feature}
-            | self._scores(answers, has)
+            | self._scores(answers, has_property)
             | {
-                "purity": _feature_purity(self.acts, feature, has),
+                "purity": _feature_purity(self.acts, feature, has_property),
                 "note": "" if feature >= 0 else "all features are dead",
             }
         )
 
-    def _scores(self, answers, has):
+    def _scores(self, answers, has_property):
         "F1 of the features' answer, of the baselines, and the gain over the better baseline."
-        f1 = _f1_resamples(answers, has, self.groups, self.n_boot, self.seed)
+        f1 = _f1_resamples(answers, has_property, self.groups, self.n_boot, self.seed)
         gain = f1[:, 0] - f1[:, 1:].max(1)  # (1 + resample,)
         tails = [(1 - self.level) / 2, (1 + self.level) / 2]
         low, high = np.quantile(f1[1:, 0], tails)
@@ -453,19 +454,19 @@ class _RecoverySearch:
         }
 
 
-def _held_out_answers(acts, has, folds):
+def _held_out_answers(acts, has_property, folds):
     "Answers (row,) by the rule from the other half, and the two rules (feature, threshold)."
-    answers = np.zeros(len(has), bool)
+    answers = np.zeros(len(has_property), bool)
     rules = []
     for train, test in folds:
-        feature, threshold, _ = _best_f1_rule(acts[train], has[train])
+        feature, threshold, _ = _best_f1_rule(acts[train], has_property[train])
         rules.append((feature, threshold))
         if feature >= 0:
             answers[test] = acts[test, feature] > threshold
     return answers, rules
 
 
-def _best_f1_rule(acts, has):
+def _best_f1_rule(acts, has_property):
     "Feature, threshold and F1 of the best rule `activation > threshold`; feature -1: all dead."
     best_feature, best_threshold, best_f1 = -1, math.inf, 0.0
     n_yes = np.arange(1, len(acts) + 1)[:, None]  # rows above a threshold after each rank
@@ -473,8 +474,8 @@ def _best_f1_rule(acts, has):
         order = np.argsort(-acts[:, block], axis=0, kind="stable")  # strongest row first
         ranked = np.take_along_axis(acts[:, block], order, 0).astype(float)  # (rank, feature)
         following = np.vstack([ranked[1:], np.zeros((1, ranked.shape[1]))])
-        hits = np.cumsum(has[order], 0)
-        f1 = 2 * hits / (n_yes + has.sum())
+        hits = np.cumsum(has_property[order], 0)
+        f1 = 2 * hits / (n_yes + has_property.sum())
         # a threshold fits only between two different activations
         f1 = np.where((ranked > following) & (ranked > 0), f1, 0)
         rank, column = np.unravel_index(f1.argmax(), f1.shape)
@@ -485,25 +486,25 @@ def _best_f1_rule(acts, has):
     return best_feature, best_threshold, best_f1
 
 
-def _f1_resamples(answers, has, groups, n_boot, seed):
+def _f1_resamples(answers, has_property, groups, n_boot, seed):
     "F1 (1 + resample, answer) of boolean answers; the first row is the data."
     columns = []
     for answer in answers:
-        columns += [answer & has, answer]
-    counted = np.column_stack([*columns, has]).astype(float)
-    cells = selectivity_cells(counted, np.zeros(len(has), int), groups)
+        columns += [answer & has_property, answer]
+    counted = np.column_stack([*columns, has_property]).astype(float)
+    cells = selectivity_cells(counted, np.zeros(len(has_property), int), groups)
     weights = np.vstack([np.ones(len(cells.n)), cells.draws(n_boot, seed)])
     counts = weights @ cells.sums  # (1 + resample, hits and yes answers in turn, then true rows)
     hits, n_yes, n_true = counts[:, :-1:2], counts[:, 1:-1:2], counts[:, -1:]
     return 2 * hits / np.maximum(n_yes + n_true, 1e-30)
 
 
-def _feature_purity(acts, feature, has):
+def _feature_purity(acts, feature, has_property):
     "Purity of one feature for one property as in `mass_purity`; NaN for a dead feature."
     if feature < 0:
         return np.nan
     total = acts.sum(0)[feature]
     if not total > 0:
         return np.nan
-    mass = acts[has, feature].sum() / total
-    return (mass - has.mean()) / (1 - has.mean())
+    mass = acts[has_property, feature].sum() / total
+    return (mass - has_property.mean()) / (1 - has_property.mean())
