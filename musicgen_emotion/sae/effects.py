@@ -435,7 +435,7 @@ def edit_effects(
     rows = []
     for descriptor in descriptors:
         by_arm = changes.pivot(index=["prompt", "seed"], columns="arm", values=descriptor)
-        clean_sd = float(clean[descriptor].astype(float).std())
+        clean_sd = clean[[descriptor]].astype(float).std().item()
         null = by_arm[random_arms].mean().to_numpy()  # (random arm,)
         for arm in edit_arms:
             change = by_arm[arm].dropna()
