@@ -12,19 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .clips import ClipStore, clip_id, shard_files
-from .generation import generate
-from .prompt_states import prompt_table
 from ..lab.checks import check_positive
 from ..lab.seeds import seed_from
 from ..models.load import as_model
 from ..models.model import MusicModel
+from .clips import ClipStore, clip_id, shard_files
+from .generation import generate
+from .prompt_states import prompt_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['plan_clips', 'generate_clips']
+__all__ = ["generate_clips", "plan_clips"]
+
 
 # %% ../../nbs/api/50_activations/07_clip_plans.ipynb #cell008
 def plan_clips(
@@ -79,6 +80,7 @@ def plan_clips(
             stacklevel=2,
         )
     return plan.loc[~doubled].reset_index(drop=True)
+
 
 # %% ../../nbs/api/50_activations/07_clip_plans.ipynb #cell011
 def generate_clips(

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..lab.checks import check_finite
 from musicgen_emotion.lab.files import (
     atomic_path,
     atomic_write,
@@ -25,13 +24,25 @@ from musicgen_emotion.lab.files import (
     sha256_file,
     write_table,
 )
+
+from ..lab.checks import check_finite
 from ..lab.runs import folder_lock
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['CLIP_COLUMNS', 'CHUNK', 'clip_id', 'DamagedStore', 'ClipStore', 'shard_files', 'remove_files', 'token_counts']
+__all__ = [
+    "CHUNK",
+    "CLIP_COLUMNS",
+    "ClipStore",
+    "DamagedStore",
+    "clip_id",
+    "remove_files",
+    "shard_files",
+    "token_counts",
+]
+
 
 # %% ../../nbs/api/50_activations/06_clips.ipynb #cell008
 def clip_id(
@@ -54,6 +65,7 @@ def clip_id(
         float(duration_s),
     ]
     return sha256_bytes(json.dumps(recipe, ensure_ascii=False))[:16]
+
 
 # %% ../../nbs/api/50_activations/06_clips.ipynb #cell011
 CLIP_COLUMNS = (
@@ -304,6 +316,7 @@ class ClipStore:
     def __repr__(self):
         return f"ClipStore({str(self.path)!r}, {len(self)} clips)"
 
+
 # %% ../../nbs/api/50_activations/06_clips.ipynb #cell012
 _REMEDY = "run store.repair() and then generate_clips as before: it makes only what is missing"
 
@@ -347,6 +360,7 @@ def remove_files(
     else:
         path.unlink(missing_ok=True)
 
+
 # %% ../../nbs/api/50_activations/06_clips.ipynb #cell013
 def _read_table(path, advice) -> pd.DataFrame:
     import pandas as pd
@@ -371,6 +385,7 @@ def _in_order(table) -> pd.DataFrame:
             table[name] = table[name].astype("string")
     table = table.sort_values(_SORTED_BY, kind="stable")
     return table.reset_index(drop=True)
+
 
 # %% ../../nbs/api/50_activations/06_clips.ipynb #cell014
 def _flac(wave, sample_rate) -> bytes:
@@ -468,6 +483,7 @@ def _write_tokens(path, table, codes) -> None:
     chunks = (CHUNK, max(1, n_codebooks), max(1, longest))
     encoding = dict(tokens=dict(chunks=chunks, compressors=numcodecs.Zstd(5)))
     dataset.to_zarr(path, mode="w", zarr_format=2, consolidated=True, encoding=encoding)
+
 
 # %% ../../nbs/api/50_activations/06_clips.ipynb #cell030
 def token_counts(

@@ -15,19 +15,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from .hooks import hooked
 from ..lab.checks import check_in, check_positive
 from ..lab.files import atomic_path
 from ..models.load import as_model
 from ..models.model import MusicModel
 from ..models.sampling import clip_seeds, sample_tokens
 from ..models.shapes import delay_tokens
+from .hooks import hooked
 
 if TYPE_CHECKING:
     from IPython.display import Audio
 
 # %% auto #0
-__all__ = ['Generation', 'generate', 'rounding_gap', 'save_audio', 'save_clips']
+__all__ = ["Generation", "generate", "rounding_gap", "save_audio", "save_clips"]
+
 
 # %% ../../nbs/api/50_activations/02_generation.ipynb #cell008
 class Generation:
@@ -169,6 +170,7 @@ class Generation:
             f"guidance {self.guidance:g}, tokens {self.tokens.shape})"
         )
 
+
 # %% ../../nbs/api/50_activations/02_generation.ipynb #cell011
 def generate(
     model: MusicModel,  # the model, or the raw one of a backend
@@ -210,6 +212,7 @@ def generate(
         model.name,
     )
 
+
 # %% ../../nbs/api/50_activations/02_generation.ipynb #cell019
 def rounding_gap(
     model: MusicModel,  # the model, or the raw one of a backend
@@ -239,6 +242,7 @@ def _step_logits(model, ids, text) -> torch.Tensor:
     for position in range(ids.shape[-1]):
         logits.append(model.step(state, ids[..., position : position + 1]))
     return torch.stack(logits, -1).float().unflatten(0, (2, -1))
+
 
 # %% ../../nbs/api/50_activations/02_generation.ipynb #cell025
 def save_audio(

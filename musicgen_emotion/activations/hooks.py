@@ -15,7 +15,8 @@ from ..models.model import MusicModel, Pass
 from ..models.sites import Site
 
 # %% auto #0
-__all__ = ['hooked', 'edited_output', 'count_hooks']
+__all__ = ["count_hooks", "edited_output", "hooked"]
+
 
 # %% ../../nbs/api/50_activations/00_hooks.ipynb #cell008
 @contextlib.contextmanager
@@ -98,6 +99,7 @@ def edited_output(
         f"the function for site {site.name!r} must return None or a tensor of shape "
         f"{tuple(old.shape)}, got {got}"
     )
+
 
 # %% ../../nbs/api/50_activations/00_hooks.ipynb #cell014
 def count_hooks(

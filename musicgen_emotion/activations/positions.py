@@ -16,8 +16,17 @@ from ..models.model import MusicModel
 from ..models.shapes import ModelConfig, delay_tokens, frame_logits
 
 # %% auto #0
-__all__ = ['TEXT_KINDS', 'delay_ids', 'undelay_ids', 'trim_special', 'position_seconds', 'first_position', 'window_positions',
-           'time_windows']
+__all__ = [
+    "TEXT_KINDS",
+    "delay_ids",
+    "first_position",
+    "position_seconds",
+    "time_windows",
+    "trim_special",
+    "undelay_ids",
+    "window_positions",
+]
+
 
 # %% ../../nbs/api/50_activations/01_positions.ipynb #cell008
 def delay_ids(
@@ -49,6 +58,7 @@ def undelay_ids(
             f"positions; got {tuple(ids.shape)}"
         )
     return frame_logits(ids[..., 1:], config, n_frames)
+
 
 # %% ../../nbs/api/50_activations/01_positions.ipynb #cell011
 TEXT_KINDS = ("text", "text_proj")  # kinds of sites that have tokens instead of timesteps
@@ -92,6 +102,7 @@ def _special_positions(acts, n_special) -> int:
         raise ValueError("these activations do not know their n_special; give it, or a config")
     config = getattr(n_special, "config", n_special)  # a model has a config
     return int(getattr(config, "n_special", config))
+
 
 # %% ../../nbs/api/50_activations/01_positions.ipynb #cell014
 def position_seconds(

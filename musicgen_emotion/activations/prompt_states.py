@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['prompt_table', 'text_rows', 'stack_text', 'null_text', 'require_no_text']
+__all__ = ["null_text", "prompt_table", "require_no_text", "stack_text", "text_rows"]
+
 
 # %% ../../nbs/api/50_activations/05_prompt_states.ipynb #cell008
 def prompt_table(
@@ -53,6 +54,7 @@ def _held_table(prompts) -> pd.DataFrame | None:
             return held
     return None
 
+
 # %% ../../nbs/api/50_activations/05_prompt_states.ipynb #cell011
 def text_rows(
     model: MusicModel,  # the model, or the raw one of a backend
@@ -85,6 +87,7 @@ def stack_text(
         torch.cat([row.mask for row in rows]),
         torch.cat([row.ids for row in rows]),
     )
+
 
 # %% ../../nbs/api/50_activations/05_prompt_states.ipynb #cell014
 def null_text(

@@ -12,17 +12,29 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from .positions import TEXT_KINDS, first_position, position_seconds
-from .prompt_states import null_text, require_no_text, stack_text
 from ..lab.checks import check_in
 from ..models.model import MusicModel
 from ..models.sampling import equal_length_batches
 from ..models.shapes import ModelConfig, delay_tokens
 from ..models.text import TextStates
+from .positions import TEXT_KINDS, first_position, position_seconds
+from .prompt_states import null_text, require_no_text, stack_text
 
 # %% auto #0
-__all__ = ['BRANCHES', 'Pool', 'ReplayRequest', 'replay_request', 'frame_counts', 'longest_clip', 'pooled_positions', 'captured',
-           'clip_batches', 'replay_block', 'activation_dims', 'time_coordinates']
+__all__ = [
+    "BRANCHES",
+    "Pool",
+    "ReplayRequest",
+    "activation_dims",
+    "captured",
+    "clip_batches",
+    "frame_counts",
+    "longest_clip",
+    "pooled_positions",
+    "replay_block",
+    "replay_request",
+    "time_coordinates",
+]
 
 # %% ../../nbs/api/50_activations/08_replay_blocks.ipynb #cell008
 BRANCHES = ("cond", "null", "guidance")  # guidance is cond - null: what the text adds
@@ -112,6 +124,7 @@ def longest_clip(
         )
     return int(n_frames.max())
 
+
 # %% ../../nbs/api/50_activations/08_replay_blocks.ipynb #cell011
 def pooled_positions(
     pool: Pool,  # as in `ReplayRequest`
@@ -150,6 +163,7 @@ def _pooled(activation, windows, pool) -> torch.Tensor:
     if isinstance(pool, str):
         return means[0].cpu()
     return torch.stack(means, 1).cpu()
+
 
 # %% ../../nbs/api/50_activations/08_replay_blocks.ipynb #cell014
 @contextlib.contextmanager
@@ -248,6 +262,7 @@ def _all_branches(model, batch, text) -> dict[str, dict[str, torch.Tensor]]:
         cond, null = acts["cond"], acts["null"]
         acts["guidance"] = {site: cond[site] - null[site] for site in batch.sites}
     return acts
+
 
 # %% ../../nbs/api/50_activations/08_replay_blocks.ipynb #cell016
 def clip_batches(

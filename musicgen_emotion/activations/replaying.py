@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from .prompt_states import null_text, text_rows
-from .prompt_states import stack_text as stack_text  # for sae.splice
 from musicgen_emotion.activations.replay_blocks import (
     Pool,
     activation_dims,
@@ -23,17 +21,21 @@ from musicgen_emotion.activations.replay_blocks import (
     replay_request,
     time_coordinates,
 )
+
 from ..lab.checks import check_positive
 from ..models.load import as_model
 from ..models.model import MusicModel
 from ..models.shapes import delay_tokens, frame_logits
+from .prompt_states import null_text, text_rows
+from .prompt_states import stack_text as stack_text  # for sae.splice
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
 # %% auto #0
-__all__ = ['REPLAY_TOLERANCE', 'replay', 'stepwise', 'replay_error', 'token_nll']
+__all__ = ["REPLAY_TOLERANCE", "replay", "replay_error", "stepwise", "token_nll"]
+
 
 # %% ../../nbs/api/50_activations/09_replaying.ipynb #cell008
 def replay(
@@ -81,6 +83,7 @@ def _labelled(model, request, acts, n_frames) -> xr.Dataset:
         if "timestep" in dims or "window" in dims:
             coords |= time_coordinates(model, n_frames, request.pool)
     return xr.Dataset(variables, coords)
+
 
 # %% ../../nbs/api/50_activations/09_replaying.ipynb #cell017
 @torch.inference_mode()
@@ -147,6 +150,7 @@ def replay_error(
         rows.append(dict(site=site, largest=largest, difference=difference))
     table = pd.DataFrame(rows)
     return table.assign(relative=table.difference / table.largest)
+
 
 # %% ../../nbs/api/50_activations/09_replaying.ipynb #cell020
 @torch.inference_mode()

@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .clips import CHUNK, ClipStore, remove_files
-from .prompt_states import text_rows
 from musicgen_emotion.activations.replay_blocks import (
     Pool,
     ReplayRequest,
@@ -29,18 +27,22 @@ from musicgen_emotion.activations.replay_blocks import (
     replay_request,
     time_coordinates,
 )
+
 from ..lab.checks import check_in, check_positive
 from ..lab.files import ADVICE, read_json, write_json
 from ..lab.runs import folder_lock
 from ..models.load import as_model
 from ..models.model import MusicModel
 from ..models.text import TextStates
+from .clips import CHUNK, ClipStore, remove_files
+from .prompt_states import text_rows
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['replay_bytes', 'replay_store']
+__all__ = ["replay_bytes", "replay_store"]
+
 
 # %% ../../nbs/api/50_activations/10_stored.ipynb #cell008
 def replay_bytes(
@@ -63,6 +65,7 @@ def replay_bytes(
     n_branches = 1 if isinstance(branches, str) else len(branches)
     numbers_per_time = sum(model.site_width(site) for site in names)
     return numbers_per_time * n_times * n_branches * n_clips * np.dtype(dtype).itemsize
+
 
 # %% ../../nbs/api/50_activations/10_stored.ipynb #cell011
 def replay_store(

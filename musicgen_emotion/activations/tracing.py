@@ -12,17 +12,18 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .extractor import ActivationExtractor
-from .hooks import hooked
-from .positions import TEXT_KINDS
 from ..lab.report import markdown_table
 from ..models.load import as_model
 from ..models.model import MusicModel, Pass
 from ..models.sampling import ClipNoise, pick_tokens, sample_tokens
 from ..models.shapes import delay_tokens
+from .extractor import ActivationExtractor
+from .hooks import hooked
+from .positions import TEXT_KINDS
 
 # %% auto #0
-__all__ = ['TraceReport', 'trace']
+__all__ = ["TraceReport", "trace"]
+
 
 # %% ../../nbs/api/50_activations/04_tracing.ipynb #cell008
 @dataclass
@@ -59,6 +60,7 @@ class TraceReport:
         parts += [markdown_table(df) for df in (self.checks, self.table) if len(df)]
         return "\n\n".join(parts)
 
+
 # %% ../../nbs/api/50_activations/04_tracing.ipynb #cell011
 def trace(
     model: MusicModel,  # the model, or the raw one of a backend
@@ -91,6 +93,7 @@ def trace(
     checks += _text_checks(table, _guidance_match(model, prompt, seed, tokens))
     checks = pd.DataFrame(checks, columns=["name", "passed", "detail"])
     return TraceReport(prompt, table, checks, _layout(runs[0]))
+
 
 # %% ../../nbs/api/50_activations/04_tracing.ipynb #cell012
 @dataclass
@@ -139,6 +142,7 @@ def _layout(run) -> str:
         f"{n_branches} branches ({', '.join(run.now.branches)}) x {n_clips} clips, not codebooks; "
         f"{n_steps} passes make {n_steps} timesteps."
     )
+
 
 # %% ../../nbs/api/50_activations/04_tracing.ipynb #cell014
 def _faults(run) -> list[str]:
@@ -192,6 +196,7 @@ def _sorted_rows(array) -> np.ndarray:
     "(timestep, row, width) with the values of all rows in increasing order."
     rows = array.reshape(len(array), -1, array.shape[-1])
     return np.sort(rows, 1)
+
 
 # %% ../../nbs/api/50_activations/04_tracing.ipynb #cell015
 def _text_effect(model, prompts, tokens) -> dict[str, tuple[float, float]]:
@@ -258,6 +263,7 @@ def _site_table(run, effect) -> pd.DataFrame:
             )
         )
     return pd.DataFrame(rows)
+
 
 # %% ../../nbs/api/50_activations/04_tracing.ipynb #cell016
 def _pass_checks(runs, n_positions) -> list[tuple[str, bool, str]]:

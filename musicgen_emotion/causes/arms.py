@@ -12,18 +12,19 @@ import pandas as pd
 import torch
 
 from ..activations.hooks import hooked
+from ..lab.checks import check_finite, check_in
+from ..lab.seeds import rng
+from ..models.model import MusicModel
+from ..stats.estimates import interval
 from .erasure import inlp, leace, project_out
 from .oracle import fit_oracle
 from .pairs import Pairs, resampled_sums
 from .passes import contrast, next_token_logits
 from .reliability import causal_reliability
-from ..lab.checks import check_finite, check_in
-from ..lab.seeds import rng
-from ..models.model import MusicModel
-from ..stats.estimates import interval
 
 # %% auto #0
-__all__ = ['prediction_slopes', 'interventions', 'site_reliability']
+__all__ = ["interventions", "prediction_slopes", "site_reliability"]
+
 
 # %% ../../nbs/api/85_causes/13_arms.ipynb #cell006
 @torch.no_grad()
@@ -110,6 +111,7 @@ def _random_pushes(site, vector, n_random, seed):
     length = np.linalg.norm(vector)
     return [length * draw / np.linalg.norm(draw) for draw in draws]
 
+
 # %% ../../nbs/api/85_causes/13_arms.ipynb #cell011
 def interventions(
     states: np.ndarray,  # (row, d) states on which nothing else will be judged
@@ -166,6 +168,7 @@ def _ridge_weights(centred, targets):
     penalty = n_rows * mean_square * np.eye(width)
     gram = centred.T @ centred + penalty
     return np.linalg.solve(gram, centred.T @ targets)
+
 
 # %% ../../nbs/api/85_causes/13_arms.ipynb #cell015
 def site_reliability(

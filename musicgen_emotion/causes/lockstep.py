@@ -13,14 +13,15 @@ import torch
 
 from ..activations.hooks import hooked
 from ..activations.positions import undelay_ids
-from .pairs import TEXT_SITES
-from .passes import text_batch
 from ..lab.checks import check_in, check_positive
 from ..models.model import MusicModel
 from ..models.sampling import ClipNoise, pick_tokens
+from .pairs import TEXT_SITES
+from .passes import text_batch
 
 # %% auto #0
-__all__ = ['PatchSettings', 'StateCopy', 'RowPlan', 'lockstep_tokens']
+__all__ = ["PatchSettings", "RowPlan", "StateCopy", "lockstep_tokens"]
+
 
 # %% ../../nbs/api/85_causes/05_lockstep.ipynb #cell006
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class PatchSettings:
         if self.branch == "both":
             return ("cond", "null")
         return ("cond",)
+
 
 # %% ../../nbs/api/85_causes/05_lockstep.ipynb #cell009
 @dataclass

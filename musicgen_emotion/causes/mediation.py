@@ -14,7 +14,8 @@ from ..lab.checks import check_finite
 from ..stats.estimates import bootstrap_weights, interval
 
 # %% auto #0
-__all__ = ['mediate']
+__all__ = ["mediate"]
+
 
 # %% ../../nbs/api/85_causes/11_mediation.ipynb #cell006
 def mediate(

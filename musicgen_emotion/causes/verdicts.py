@@ -17,8 +17,16 @@ from ..sound.listener import ListenerModel, listener_cues
 from ..stimuli.emotions import VALENCE_AROUSAL, check_emotion
 
 # %% auto #0
-__all__ = ['QUESTIONS', 'BARS', 'ANSWERS', 'verdict_table', 'listener_ratings', 'collect_evidence', 'against_construction',
-           'plot_verdicts']
+__all__ = [
+    "ANSWERS",
+    "BARS",
+    "QUESTIONS",
+    "against_construction",
+    "collect_evidence",
+    "listener_ratings",
+    "plot_verdicts",
+    "verdict_table",
+]
 
 # %% ../../nbs/api/85_causes/15_verdicts.ipynb #cell006
 QUESTIONS = ("decodable", "used", "sufficient", "necessary")
@@ -113,6 +121,7 @@ def _rule(row, answer):
     bar = f"{row.direction} {row.bar:.3g}"
     return f"{row.measure} {numbers} {relations[answer]} the bar {bar}"
 
+
 # %% ../../nbs/api/85_causes/15_verdicts.ipynb #cell011
 def listener_ratings(
     table: pd.DataFrame,  # descriptors, one row per clip
@@ -144,6 +153,7 @@ def listener_ratings(
         arousal=plane[:, 1],
         toward=plane @ (line / np.linalg.norm(line)),
     )
+
 
 # %% ../../nbs/api/85_causes/15_verdicts.ipynb #cell016
 BARS = dict(decodable=0.0, p=0.05, reliability=0.5, sufficient=0.5, necessary=0.5)
@@ -267,6 +277,7 @@ def _sufficient(site, restored, sound, bars):
         )
     return rows
 
+
 # %% ../../nbs/api/85_causes/15_verdicts.ipynb #cell021
 def against_construction(
     verdicts: pd.DataFrame,  # of `verdict_table`: site, question, answer
@@ -284,6 +295,7 @@ def against_construction(
     return verdicts.assign(
         implied=np.where(is_implied, "yes", ""), agrees=agrees.where(is_implied, pd.NA)
     )
+
 
 # %% ../../nbs/api/85_causes/15_verdicts.ipynb #cell026
 ANSWERS = {"yes": "#7fbf9b", "no": "#e3a58a", "unclear": "#e8dfa8", "not measured": "#dddddd"}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['KNOWN_ERRORS', 'app', 'models_app', 'error_line', 'CommandGroup', 'table_text']
+__all__ = ["KNOWN_ERRORS", "CommandGroup", "app", "error_line", "models_app", "table_text"]
 
 # %% ../../nbs/api/99_cli/00_command.ipynb #cell008
 KNOWN_ERRORS = (ValueError, TypeError, LookupError, OSError, RuntimeError, ImportError)
@@ -42,6 +42,7 @@ def error_line(
         text = f"{type(error).__name__}: {text}"
     code = 1 if isinstance(error, PhaseError) else getattr(error, "exit_code", 2)
     return f"error: {text}", code
+
 
 # %% ../../nbs/api/99_cli/00_command.ipynb #cell011
 class CommandGroup(TyperGroup):
@@ -81,6 +82,7 @@ models_app = typer.Typer(
     help="List models, download one, or show its configuration.",
 )
 app.add_typer(models_app, name="models")
+
 
 # %% ../../nbs/api/99_cli/00_command.ipynb #cell014
 def table_text(

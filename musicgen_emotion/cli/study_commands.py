@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .command import app, table_text
-from .commands import AsJson
 from ..lab.comparing import compare_folders, compare_runs
 from ..lab.gates import verdict
 from ..lab.parameters import read_parameters, resolve_parameters
@@ -20,12 +18,15 @@ from ..lab.phase_files import list_phases
 from ..lab.phases import PhaseResult, run_status
 from ..lab.plans import plan, run_phases, run_plan
 from ..lab.report import run_report
+from .command import app, table_text
+from .commands import AsJson
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['phase_help', 'split_assignments', 'run', 'status', 'report_command', 'compare_command']
+__all__ = ["compare_command", "phase_help", "report_command", "run", "split_assignments", "status"]
+
 
 # %% ../../nbs/api/99_cli/03_study_commands.ipynb #cell008
 def phase_help() -> str:  # text
@@ -141,6 +142,7 @@ def _result_text(result: PhaseResult) -> str:
         line += f", gates {passed}/{len(result.gates)} {verdict(result.gates)}"
     return f"{line}\n{result.out / 'notebook.ipynb'}"
 
+
 # %% ../../nbs/api/99_cli/03_study_commands.ipynb #cell012
 @app.command()
 def status(
@@ -165,6 +167,7 @@ def report_command(
     The text tells how the run ended, and holds its gates, parameters and tables.
     """
     typer.echo(run_report(folder))
+
 
 # %% ../../nbs/api/99_cli/03_study_commands.ipynb #cell015
 @app.command("compare")

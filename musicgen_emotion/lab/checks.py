@@ -13,8 +13,18 @@ from typing import Any
 import numpy as np
 
 # %% auto #0
-__all__ = ['check_in', 'did_you_mean', 'check_number', 'check_between', 'check_positive', 'check_count', 'check_finite',
-           'check_same_length', 'unknown_name']
+__all__ = [
+    "check_between",
+    "check_count",
+    "check_finite",
+    "check_in",
+    "check_number",
+    "check_positive",
+    "check_same_length",
+    "did_you_mean",
+    "unknown_name",
+]
+
 
 # %% ../../nbs/api/00_lab/00_checks.ipynb #cell008
 def check_in(
@@ -46,6 +56,7 @@ def did_you_mean(
     if not near:
         return ""
     return f" (did you mean {near[0]!r}?)"
+
 
 # %% ../../nbs/api/00_lab/00_checks.ipynb #cell012
 def check_number(
@@ -107,6 +118,7 @@ def _require_number(name: str, value: Any, accepted: str) -> None:
     kind = type(value).__name__
     raise TypeError(f"{name} must be {accepted}; got {value!r} of type {kind}")
 
+
 # %% ../../nbs/api/00_lab/00_checks.ipynb #cell017
 def check_finite(
     name: str,  # name of the array
@@ -136,6 +148,7 @@ def check_same_length(
     names = " and ".join(sequences)
     got = [f"{name} {length}" for name, length in zip(sequences, lengths)]
     raise ValueError(f"{names} must have the same length; got {', '.join(got)}")
+
 
 # %% ../../nbs/api/00_lab/00_checks.ipynb #cell020
 def unknown_name(

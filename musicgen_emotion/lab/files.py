@@ -24,8 +24,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['ADVICE', 'sha256_bytes', 'sha256_file', 'atomic_path', 'atomic_write', 'remove_path', 'advise', 'write_json',
-           'read_json', 'plain_value', 'write_table', 'read_table']
+__all__ = [
+    "ADVICE",
+    "advise",
+    "atomic_path",
+    "atomic_write",
+    "plain_value",
+    "read_json",
+    "read_table",
+    "remove_path",
+    "sha256_bytes",
+    "sha256_file",
+    "write_json",
+    "write_table",
+]
+
 
 # %% ../../nbs/api/00_lab/01_files.ipynb #cell008
 def sha256_bytes(
@@ -59,6 +72,7 @@ def sha256_file(
 
 def _as_bytes(data: bytes | str) -> bytes:
     return data.encode() if isinstance(data, str) else data
+
 
 # %% ../../nbs/api/00_lab/01_files.ipynb #cell011
 @contextlib.contextmanager
@@ -132,6 +146,7 @@ def remove_path(
         with contextlib.suppress(OSError):
             path.unlink()
 
+
 # %% ../../nbs/api/00_lab/01_files.ipynb #cell012
 _NO_PERMISSION = "no permission to write there: choose another folder or change its permissions"
 _NOT_A_FOLDER = "a part of the path is a file, not a folder: choose another folder"
@@ -155,6 +170,7 @@ def advise(
     if error.errno not in ADVICE:
         return error
     return type(error)(error.errno, f"cannot write {path}: {ADVICE[error.errno]}")
+
 
 # %% ../../nbs/api/00_lab/01_files.ipynb #cell017
 def write_json(
@@ -207,6 +223,7 @@ def plain_value(
         f"{value!r} of type {type(value).__name__} cannot be written as JSON; "
         f"pass numbers, text, lists, dicts or numpy values"
     )
+
 
 # %% ../../nbs/api/00_lab/01_files.ipynb #cell020
 def write_table(

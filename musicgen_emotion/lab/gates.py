@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['DIRECTIONS', 'Gate', 'read_gates', 'verdict', 'gates_table']
+__all__ = ["DIRECTIONS", "Gate", "gates_table", "read_gates", "verdict"]
 
 # %% ../../nbs/api/00_lab/04_gates.ipynb #cell008
 DIRECTIONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
@@ -95,6 +95,7 @@ def _number(name: str, value: Any) -> float:
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number; got {value!r}") from None
 
+
 # %% ../../nbs/api/00_lab/04_gates.ipynb #cell012
 def read_gates(
     folder: Path | str,  # a run folder
@@ -104,6 +105,7 @@ def read_gates(
     if not path.exists():
         return []
     return [Gate.from_entry(entry) for entry in read_json(path)]
+
 
 # %% ../../nbs/api/00_lab/04_gates.ipynb #cell015
 def verdict(
@@ -115,6 +117,7 @@ def verdict(
     if sum(passed) < pause_below * len(passed):
         return "PAUSE"
     return "GO" if passed and all(passed) else "ITERATE"
+
 
 # %% ../../nbs/api/00_lab/04_gates.ipynb #cell018
 def gates_table(

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout, lock_descriptor
 from .files import advise
 
 # %% auto #0
-__all__ = ['LOCK_FILE', 'folder_lock', 'is_locked']
+__all__ = ["LOCK_FILE", "folder_lock", "is_locked"]
 
 # %% ../../nbs/api/00_lab/05_locks.ipynb #cell008
 LOCK_FILE = ".lock"
@@ -71,6 +71,7 @@ def _write_owner(path: Path, owner: str) -> None:
 
 def _owner(path: Path) -> str:
     return path.read_text().strip() or "unknown owner"
+
 
 # %% ../../nbs/api/00_lab/05_locks.ipynb #cell012
 def is_locked(

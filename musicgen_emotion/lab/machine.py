@@ -18,7 +18,7 @@ from typing import Any
 import musicgen_emotion
 
 # %% auto #0
-__all__ = ['LIBRARIES', 'library_versions', 'git_revision', 'device_info']
+__all__ = ["LIBRARIES", "device_info", "git_revision", "library_versions"]
 
 # %% ../../nbs/api/00_lab/03_machine.ipynb #cell008
 LIBRARIES = (
@@ -48,6 +48,7 @@ def library_versions(
             versions[name] = None
     return versions
 
+
 # %% ../../nbs/api/00_lab/03_machine.ipynb #cell011
 def git_revision(
     folder: Path | str | None = None,  # folder inside a checkout; the package's own by default
@@ -72,6 +73,7 @@ def _git(folder: Path, *arguments: str) -> str:
         check=True,
     )
     return done.stdout.strip()
+
 
 # %% ../../nbs/api/00_lab/03_machine.ipynb #cell014
 def device_info() -> dict[str, Any]:  # host, system, processor, cores, memory_gib, ...

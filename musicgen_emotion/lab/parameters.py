@@ -15,7 +15,6 @@ from operator import or_
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from .checks import unknown_name
 from musicgen_emotion.lab.phase_files import (
     find_phase,
     list_phases,
@@ -23,12 +22,24 @@ from musicgen_emotion.lab.phase_files import (
     supplied_folder,
 )
 
+from .checks import unknown_name
+
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 # %% auto #0
-__all__ = ['SIMPLE_TYPES', 'check_value', 'value_from_text', 'Parameter', 'parse_parameters', 'read_parameters',
-           'check_parameters', 'find_params', 'read_params_file', 'resolve_parameters']
+__all__ = [
+    "SIMPLE_TYPES",
+    "Parameter",
+    "check_parameters",
+    "check_value",
+    "find_params",
+    "parse_parameters",
+    "read_parameters",
+    "read_params_file",
+    "resolve_parameters",
+    "value_from_text",
+]
 
 # %% ../../nbs/api/00_lab/08_parameters.ipynb #cell008
 SIMPLE_TYPES = {"int": int, "float": float, "bool": bool, "str": str}
@@ -139,6 +150,7 @@ def _alternatives(node: ast.expr) -> list[ast.expr]:
         return _alternatives(node.left) + _alternatives(node.right)
     return [node]
 
+
 # %% ../../nbs/api/00_lab/08_parameters.ipynb #cell011
 def value_from_text(
     name: str,  # name of the parameter
@@ -188,6 +200,7 @@ def _split_list(text: str) -> list[str]:
         return []
     items = [item.strip() for item in inner.split(",")]
     return [item.strip("'\"") for item in items]
+
 
 # %% ../../nbs/api/00_lab/08_parameters.ipynb #cell014
 @dataclass(frozen=True)
@@ -254,6 +267,7 @@ def _comments(source: str) -> dict[int, str]:
             comments[token.start[0]] = token.string.lstrip("# ").rstrip()
     return comments
 
+
 # %% ../../nbs/api/00_lab/08_parameters.ipynb #cell018
 def read_parameters(
     notebook: Path | str,  # notebook file, or the name of a phase
@@ -288,6 +302,7 @@ def check_parameters(
         value = values.get(name, parameter.default)
         checked[name] = check_value(name, parameter.kind, value)
     return checked
+
 
 # %% ../../nbs/api/00_lab/08_parameters.ipynb #cell022
 def find_params(
@@ -324,6 +339,7 @@ def read_params_file(
     raise ValueError(
         f"{path} must hold lines of the form `name: value`; got {type(content).__name__}"
     )
+
 
 # %% ../../nbs/api/00_lab/08_parameters.ipynb #cell025
 def resolve_parameters(

@@ -14,11 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import musicgen_emotion
-from .checks import check_in
-from .files import read_json, sha256_bytes, sha256_file
-from .gates import Gate, read_gates, verdict
-from .parameters import check_parameters, read_parameters
-from .phase_files import find_phase, notebook_cells
 from musicgen_emotion.lab.runs import (
     LENT_FOLDER,
     Run,
@@ -27,13 +22,20 @@ from musicgen_emotion.lab.runs import (
     open_run,
     run_manifest,
 )
+
+from .checks import check_in
+from .files import read_json, sha256_bytes, sha256_file
+from .gates import Gate, read_gates, verdict
+from .parameters import check_parameters, read_parameters
+from .phase_files import find_phase, notebook_cells
 from .workers import NotebookJob, Outcome, run_in_worker
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['PhaseError', 'PhaseResult', 'run_phase', 'start_phase', 'run_status']
+__all__ = ["PhaseError", "PhaseResult", "run_phase", "run_status", "start_phase"]
+
 
 # %% ../../nbs/api/00_lab/10_phases.ipynb #cell008
 class PhaseError(RuntimeError):
@@ -155,6 +157,7 @@ def _finish(run: Run, outcome: Outcome) -> None:
     first_line = message.splitlines()[0] if message else ""
     run.close(status, first_line)
 
+
 # %% ../../nbs/api/00_lab/10_phases.ipynb #cell013
 def start_phase(
     phase: str,  # name of this phase
@@ -169,6 +172,7 @@ def start_phase(
     spec = read_parameters(phase)
     given = {name: values[name] for name in spec if name in values}
     return open_run(out, find_phase(phase).stem, check_parameters(spec, given, phase))
+
 
 # %% ../../nbs/api/00_lab/10_phases.ipynb #cell016
 def run_status(

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['run_phases', 'PlannedRun', 'plan', 'run_plan']
+__all__ = ["PlannedRun", "plan", "run_phases", "run_plan"]
+
 
 # %% ../../nbs/api/00_lab/11_plans.ipynb #cell008
 def run_phases(
@@ -92,6 +93,7 @@ def _in_threads(
     results = [future.result() for future in futures]  # raises the first error
     return [result for result in results if result is not None]
 
+
 # %% ../../nbs/api/00_lab/11_plans.ipynb #cell011
 @dataclass(frozen=True)
 class PlannedRun:
@@ -129,6 +131,7 @@ def _folder_name(varied: Mapping[str, Any]) -> str:
     parts = [f"{key}={value}" for key, value in varied.items()]
     name = "-".join(parts)
     return name.replace("/", "_").replace(" ", "")
+
 
 # %% ../../nbs/api/00_lab/11_plans.ipynb #cell014
 def run_plan(

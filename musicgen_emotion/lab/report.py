@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['markdown_table', 'run_report']
+__all__ = ["markdown_table", "run_report"]
+
 
 # %% ../../nbs/api/00_lab/12_report.ipynb #cell008
 def markdown_table(
@@ -42,6 +43,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return "" if value != value else f"{value:.4g}"  # NaN differs from itself
     return str(value).replace("|", "\\|").replace("\n", " ")
+
 
 # %% ../../nbs/api/00_lab/12_report.ipynb #cell011
 def run_report(

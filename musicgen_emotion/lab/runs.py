@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import musicgen_emotion
-from .checks import check_in
 from musicgen_emotion.lab.files import (
     plain_value,
     read_json,
@@ -27,6 +26,8 @@ from musicgen_emotion.lab.files import (
     write_json,
     write_table,
 )
+
+from .checks import check_in
 from .gates import Gate
 from .locks import LOCK_FILE, folder_lock, is_locked
 from .machine import device_info, git_revision, library_versions
@@ -35,7 +36,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['STATUSES', 'LENT_FOLDER', 'Run', 'open_run', 'changed_parameters', 'run_manifest', 'find_runs']
+__all__ = [
+    "LENT_FOLDER",
+    "STATUSES",
+    "Run",
+    "changed_parameters",
+    "find_runs",
+    "open_run",
+    "run_manifest",
+]
 
 # %% ../../nbs/api/00_lab/06_runs.ipynb #cell008
 STATUSES = ("running", "finished", "failed", "interrupted")
@@ -169,6 +178,7 @@ class Run:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
 
 # %% ../../nbs/api/00_lab/06_runs.ipynb #cell010
 LENT_FOLDER = "MUSICGEN_EMOTION_RUN"  # environment variable: folder that the parent process lends
@@ -308,6 +318,7 @@ def _open_log(run: Run) -> None:
     run.stack.callback(run.log.removeHandler, handler)  # the last callback runs first
     for left in run.path.rglob(".tmp-*"):
         remove_path(left)
+
 
 # %% ../../nbs/api/00_lab/06_runs.ipynb #cell014
 def run_manifest(

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import musicgen_emotion
+
 from .runs import LENT_FOLDER
 
 # %% auto #0
-__all__ = ['NotebookJob', 'Outcome', 'run_in_worker', 'stop_workers', 'work']
+__all__ = ["NotebookJob", "Outcome", "run_in_worker", "stop_workers", "work"]
+
 
 # %% ../../nbs/api/00_lab/09_workers.ipynb #cell008
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ def stop_workers() -> None:
         worker = _WORKERS.pop()
         if worker.stdin is not None:
             worker.stdin.close()
+
 
 # %% ../../nbs/api/00_lab/09_workers.ipynb #cell011
 def work() -> None:

@@ -17,8 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..lab.checks import check_in
-from .audiocraft_export import cached_export
 from musicgen_emotion.models.audiocraft_files import (
     CODEC_FILE,
     LM_FILE,
@@ -28,7 +26,6 @@ from musicgen_emotion.models.audiocraft_files import (
     refuse_config,
     unpack_checkpoint,
 )
-from .audiocraft_import import cached_sha256
 from musicgen_emotion.models.model import (
     LOGITS,
     Adapter,
@@ -38,13 +35,24 @@ from musicgen_emotion.models.model import (
     null_follows_cond,
     register_adapter,
 )
+
+from ..lab.checks import check_in
+from .audiocraft_export import cached_export
+from .audiocraft_import import cached_sha256
 from .shapes import ModelConfig
 from .sites import Site, decoder_sites
 from .text import DecoderState, TextStates, add_null_rows, branch_names
 from .tiny import cpu_seed
 
 # %% auto #0
-__all__ = ['AudiocraftParts', 'AudiocraftState', 'AudiocraftModel', 'load_audiocraft', 'wrap_audiocraft']
+__all__ = [
+    "AudiocraftModel",
+    "AudiocraftParts",
+    "AudiocraftState",
+    "load_audiocraft",
+    "wrap_audiocraft",
+]
+
 
 # %% ../../nbs/api/40_models/14_audiocraft_backend.ipynb #cell008
 class AudiocraftParts(torch.nn.Module):
@@ -277,6 +285,7 @@ class AudiocraftModel(MusicModel):
         files |= _transformers_weights(t5, "t5") | _codec_files(outside.get("codec", folder))
         return [(name, cached_sha256(file)) for name, file in files.items()]
 
+
 # %% ../../nbs/api/40_models/14_audiocraft_backend.ipynb #cell010
 def _config_of(raw):
     "Sizes of a raw model; ValueError for delays that MusicGen does not have."
@@ -340,6 +349,7 @@ def _codec_files(folder):
         folder = find_codec(folder, codec.pretrained, fetch=False)
     return _transformers_weights(folder, "codec")
 
+
 # %% ../../nbs/api/40_models/14_audiocraft_backend.ipynb #cell017
 def _key_mask(is_token):
     "(row, token) true at text that may be read, or None when no row is padded."
@@ -401,6 +411,7 @@ def _keep_weights(keep, layer, kind, module, args, output):
         scores = scores.masked_fill(~is_past, -torch.inf)
     keep(layer, scores.softmax(-1))
 
+
 # %% ../../nbs/api/40_models/14_audiocraft_backend.ipynb #cell025
 @contextlib.contextmanager
 def _lent_cache(modules, cache) -> Iterator[None]:
@@ -426,6 +437,7 @@ def _position(lm):
     if past is None:
         return 0
     return past.shape[2 if attention.memory_efficient else 1]
+
 
 # %% ../../nbs/api/40_models/14_audiocraft_backend.ipynb #cell032
 @contextlib.contextmanager
@@ -535,6 +547,7 @@ def _warn_of_library(raw, mask):
         if text not in given:
             warnings.warn(text, stacklevel=2)
         given.add(text)
+
 
 # %% ../../nbs/api/40_models/14_audiocraft_backend.ipynb #cell039
 def load_audiocraft(

@@ -23,8 +23,19 @@ from .hub import VOCABULARY, readable, refuse_bad_weights
 from .registry import quiet_transformers
 
 # %% auto #0
-__all__ = ['LM_FILE', 'CODEC_FILE', 'CheckpointFile', 'unpack_checkpoint', 'fetch_parts', 'find_text_encoder', 'find_codec',
-           'register_t5', 'text_encoder_name', 'refuse_config', 'read_musicgen']
+__all__ = [
+    "CODEC_FILE",
+    "LM_FILE",
+    "CheckpointFile",
+    "fetch_parts",
+    "find_codec",
+    "find_text_encoder",
+    "read_musicgen",
+    "refuse_config",
+    "register_t5",
+    "text_encoder_name",
+    "unpack_checkpoint",
+]
 
 # %% ../../nbs/api/40_models/12_audiocraft_files.ipynb #cell008
 LM_FILE = "state_dict.bin"
@@ -106,6 +117,7 @@ def _what_it_is(path):
     if head.startswith((b"<!doctype", b"<html", b"<?xml")):
         return "it is a web page"
     return ""
+
 
 # %% ../../nbs/api/40_models/12_audiocraft_files.ipynb #cell011
 _text_encoders: dict[str, Path] = {}  # names that `register_t5` has given -> folder
@@ -199,6 +211,7 @@ def _from_hub(name, needed=(), fetch=True):
             return folder
     return None
 
+
 # %% ../../nbs/api/40_models/12_audiocraft_files.ipynb #cell014
 def register_t5(
     folder: Path | str,  # of a checkpoint with a folder `t5`, or of a text encoder itself
@@ -273,6 +286,7 @@ def _read_checked(kind, folder, part, wanted):
     unexpected = [f"{part}.{name}" for name in info["unexpected_keys"]]
     refuse_bad_weights(torch.nn.ModuleDict({part: model}), missing, unexpected)
     return model.eval()
+
 
 # %% ../../nbs/api/40_models/12_audiocraft_files.ipynb #cell017
 def refuse_config(
@@ -388,6 +402,7 @@ _WANTED = {
         ),
     ),
 }
+
 
 # %% ../../nbs/api/40_models/12_audiocraft_files.ipynb #cell020
 def read_musicgen(

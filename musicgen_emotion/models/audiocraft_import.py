@@ -23,7 +23,15 @@ import torch
 from ..lab.files import sha256_file, write_json
 
 # %% auto #0
-__all__ = ['COMMANDS', 'LARGE_BYTES', 'SETTLED_S', 'import_audiocraft', 'StandIn', 'cached_sha256', 'cache_folder']
+__all__ = [
+    "COMMANDS",
+    "LARGE_BYTES",
+    "SETTLED_S",
+    "StandIn",
+    "cache_folder",
+    "cached_sha256",
+    "import_audiocraft",
+]
 
 # %% ../../nbs/api/40_models/11_audiocraft_import.ipynb #cell008
 COMMANDS = (
@@ -179,6 +187,7 @@ def _forget(root, before):
     for name in set(sys.modules) - before:
         if name.split(".")[0] == root:
             del sys.modules[name]
+
 
 # %% ../../nbs/api/40_models/11_audiocraft_import.ipynb #cell013
 LARGE_BYTES = 2**20  # from this size on a checksum is remembered

@@ -19,8 +19,17 @@ from ..lab.checks import check_in
 from .registry import HUB_SIZES, MELODY, known_names, nano_folder
 
 # %% auto #0
-__all__ = ['HUB_FILES', 'BACKENDS', 'VOCABULARY', 'lacking', 'model_folder', 'readable', 'refuse_bad_weights', 'folder_kind',
-           'melody_error']
+__all__ = [
+    "BACKENDS",
+    "HUB_FILES",
+    "VOCABULARY",
+    "folder_kind",
+    "lacking",
+    "melody_error",
+    "model_folder",
+    "readable",
+    "refuse_bad_weights",
+]
 
 # %% ../../nbs/api/40_models/05_hub.ipynb #cell008
 # backend -> files that are fetched for it, as patterns
@@ -55,6 +64,7 @@ def lacking(
 def _absent(folder, files):
     "The files that are not there."
     return [file for file in files if not (folder / file).exists()]
+
 
 # %% ../../nbs/api/40_models/05_hub.ipynb #cell011
 def model_folder(
@@ -157,6 +167,7 @@ def _unreachable(name, revision, reason, backend, partial):
         f"{option}` on a machine with a connection, or copy a cache and point HF_HOME at it."
     )
 
+
 # %% ../../nbs/api/40_models/05_hub.ipynb #cell015
 @contextlib.contextmanager
 def readable(
@@ -225,6 +236,7 @@ _NOT_STORED = (
     "codebook.cluster_size",
     "codebook.embed_avg",
 )
+
 
 # %% ../../nbs/api/40_models/05_hub.ipynb #cell018
 def folder_kind(

@@ -16,7 +16,8 @@ from .model import ADAPTERS, MusicModel
 from .registry import MELODY, torch_dtype
 
 # %% auto #0
-__all__ = ['pick_device', 'load_model', 'as_model', 'randomized']
+__all__ = ["as_model", "load_model", "pick_device", "randomized"]
+
 
 # %% ../../nbs/api/40_models/07_load.ipynb #cell008
 def pick_device(
@@ -28,6 +29,7 @@ def pick_device(
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
 
 # %% ../../nbs/api/40_models/07_load.ipynb #cell011
 def load_model(
@@ -50,6 +52,7 @@ def load_model(
     adapter = ADAPTERS[folder_kind(folder, backend)]
     return adapter.load(folder, dtype, device, name=known_as, revision=revision)
 
+
 # %% ../../nbs/api/40_models/07_load.ipynb #cell018
 def as_model(
     model: Any,  # MusicModel, or the raw model of a backend
@@ -66,6 +69,7 @@ def as_model(
         f"model must be a MusicModel (see load_model) or one of {', '.join(by_class)}, "
         f"got {type(model).__name__}"
     )
+
 
 # %% ../../nbs/api/40_models/07_load.ipynb #cell021
 def randomized(

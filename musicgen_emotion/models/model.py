@@ -25,8 +25,19 @@ from .sites import LAYER_KINDS, Site, layer_site
 from .text import DecoderState, TextStates, tokenize_prompts
 
 # %% auto #0
-__all__ = ['LOGITS', 'ADAPTERS', 'Pass', 'null_follows_cond', 'SiteLookup', 'layer_list', 'MusicModel', 'head_logits', 'Adapter',
-           'register_adapter']
+__all__ = [
+    "ADAPTERS",
+    "LOGITS",
+    "Adapter",
+    "MusicModel",
+    "Pass",
+    "SiteLookup",
+    "head_logits",
+    "layer_list",
+    "null_follows_cond",
+    "register_adapter",
+]
+
 
 # %% ../../nbs/api/40_models/04_model.ipynb #cell008
 @dataclass
@@ -86,6 +97,7 @@ def null_follows_cond(
     first, second = null[:half], null[half:]
     has_halves = len(first) == len(second)
     return has_halves and bool(second.all()) and not bool(first.all())
+
 
 # %% ../../nbs/api/40_models/04_model.ipynb #cell011
 class SiteLookup:
@@ -186,6 +198,7 @@ def layer_list(
                 f"layer {layer} does not exist: this model has {n_layers} layers, 0..{n_layers - 1}"
             )
     return listed
+
 
 # %% ../../nbs/api/40_models/04_model.ipynb #cell017
 LOGITS = ("last", "all", None)  # which logits `MusicModel.step` can return
@@ -402,6 +415,7 @@ def head_logits(
     if logits == "last":
         hidden = hidden[:, -1]
     return torch.stack([head(hidden) for head in heads], 1)
+
 
 # %% ../../nbs/api/40_models/04_model.ipynb #cell029
 @dataclass(frozen=True)

@@ -18,7 +18,15 @@ from .shapes import ModelConfig, token_places, undelay_tokens
 from .text import check_prompts, equal_length_batches, padded_width
 
 # %% auto #0
-__all__ = ['SamplingSettings', 'merge_guidance', 'clip_seeds', 'ClipNoise', 'pick_tokens', 'sample_tokens']
+__all__ = [
+    "ClipNoise",
+    "SamplingSettings",
+    "clip_seeds",
+    "merge_guidance",
+    "pick_tokens",
+    "sample_tokens",
+]
+
 
 # %% ../../nbs/api/40_models/08_sampling.ipynb #cell008
 @dataclass(frozen=True)
@@ -61,6 +69,7 @@ def _is_whole(value):
     "Is it an integer, and no truth value?"
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
+
 # %% ../../nbs/api/40_models/08_sampling.ipynb #cell011
 def merge_guidance(
     cond_logits: Any,  # tensor or array of the rows that read the text
@@ -69,6 +78,7 @@ def merge_guidance(
 ) -> Any:  # same shape
     "Guided logits: null + scale * (cond - null)."
     return null_logits + scale * (cond_logits - null_logits)
+
 
 # %% ../../nbs/api/40_models/08_sampling.ipynb #cell014
 def clip_seeds(
@@ -96,6 +106,7 @@ def clip_seeds(
         )
     return [int(seed) for seed in seeds]
 
+
 # %% ../../nbs/api/40_models/08_sampling.ipynb #cell017
 class ClipNoise:
     "Gumbel noise that depends only on a clip's seed and the position, never on the batch."
@@ -116,6 +127,7 @@ class ClipNoise:
         exponential = -torch.log(inside)
         return -torch.log(exponential).float()
 
+
 # %% ../../nbs/api/40_models/08_sampling.ipynb #cell020
 def pick_tokens(
     logits: torch.Tensor,  # (clip, codebook, entry)
@@ -130,6 +142,7 @@ def pick_tokens(
         smallest_kept = logits.topk(top_k, dim=-1).values[..., -1:]
         logits = logits.masked_fill(logits < smallest_kept, -torch.inf)
     return (logits / temperature + noise).argmax(-1)
+
 
 # %% ../../nbs/api/40_models/08_sampling.ipynb #cell023
 def sample_tokens(

@@ -13,7 +13,16 @@ import torch
 from ..lab.checks import check_positive
 
 # %% auto #0
-__all__ = ['ModelConfig', 'token_places', 'delayed_sequence', 'delay_tokens', 'check_tokens', 'undelay_tokens', 'frame_logits']
+__all__ = [
+    "ModelConfig",
+    "check_tokens",
+    "delay_tokens",
+    "delayed_sequence",
+    "frame_logits",
+    "token_places",
+    "undelay_tokens",
+]
+
 
 # %% ../../nbs/api/40_models/00_shapes.ipynb #cell008
 @dataclass(frozen=True)
@@ -71,6 +80,7 @@ class ModelConfig:
             )
         return n_frames
 
+
 # %% ../../nbs/api/40_models/00_shapes.ipynb #cell014
 def token_places(
     config: ModelConfig,  # sizes of the model
@@ -84,6 +94,7 @@ def token_places(
     delay = torch.tensor(config.delays)
     frame = column[None] - 1 - delay[:, None]  # (codebook, position + 1)
     return (frame >= 0) & (frame < n_frames)
+
 
 # %% ../../nbs/api/40_models/00_shapes.ipynb #cell018
 def delayed_sequence(
@@ -134,6 +145,7 @@ def check_tokens(
     if tokens.shape[2] > config.max_frames:
         raise ValueError(f"{tokens.shape[2]} frames are more than the model's {config.max_frames}")
     return tokens
+
 
 # %% ../../nbs/api/40_models/00_shapes.ipynb #cell024
 def undelay_tokens(

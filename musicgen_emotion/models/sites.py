@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 # %% auto #0
-__all__ = ['LAYER_KINDS', 'Site', 'decoder_sites', 'layer_site']
+__all__ = ["LAYER_KINDS", "Site", "decoder_sites", "layer_site"]
+
 
 # %% ../../nbs/api/40_models/02_sites.ipynb #cell008
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Site:
         field = list(value.keys())[self.index]
         changed[field] = new
         return changed
+
 
 # %% ../../nbs/api/40_models/02_sites.ipynb #cell013
 # kinds of sites that every decoder layer has, in the order of the computation

@@ -14,8 +14,18 @@ from typing import Any
 import torch
 
 # %% auto #0
-__all__ = ['MAX_TEXT_TOKENS', 'tokenize_prompts', 'check_prompts', 'padded_width', 'equal_length_batches', 'TextStates',
-           'join_text_states', 'DecoderState', 'branch_names', 'add_null_rows']
+__all__ = [
+    "MAX_TEXT_TOKENS",
+    "DecoderState",
+    "TextStates",
+    "add_null_rows",
+    "branch_names",
+    "check_prompts",
+    "equal_length_batches",
+    "join_text_states",
+    "padded_width",
+    "tokenize_prompts",
+]
 
 # %% ../../nbs/api/40_models/03_text.ipynb #cell008
 MAX_TEXT_TOKENS = 512  # the end token included; longer prompts are cut
@@ -92,6 +102,7 @@ def _warn_text(tokenizer, prompts, full_ids, ids, stacklevel=5):
                 stacklevel=stacklevel,
             )
 
+
 # %% ../../nbs/api/40_models/03_text.ipynb #cell013
 def padded_width(
     model: Any,  # a `MusicModel`: its tokenizer and `pad_to` are used
@@ -113,6 +124,7 @@ def equal_length_batches(
         rows = [row for row, other in enumerate(lengths) if other == length]
         for first in range(0, len(rows), batch_size):
             yield rows[first : first + batch_size]
+
 
 # %% ../../nbs/api/40_models/03_text.ipynb #cell018
 @dataclass
@@ -156,6 +168,7 @@ def _pad_tokens(values, width):
     n_rows, n_tokens, *widths = values.shape
     padding = values.new_zeros(n_rows, width - n_tokens, *widths)
     return torch.cat([values, padding], 1)
+
 
 # %% ../../nbs/api/40_models/03_text.ipynb #cell021
 @dataclass

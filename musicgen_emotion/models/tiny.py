@@ -17,8 +17,21 @@ from ..lab.checks import check_in
 from .registry import HUB_SIZES, quiet_transformers, torch_dtype
 
 # %% auto #0
-__all__ = ['train_tokenizer', 'write_tokenizer', 'text_config', 'codec_config', 'decoder_config', 'joined_config', 'cpu_seed',
-           'default_dtype', 'draw_codebooks', 'random_musicgen', 'draw_model', 'write_random_model']
+__all__ = [
+    "codec_config",
+    "cpu_seed",
+    "decoder_config",
+    "default_dtype",
+    "draw_codebooks",
+    "draw_model",
+    "joined_config",
+    "random_musicgen",
+    "text_config",
+    "train_tokenizer",
+    "write_random_model",
+    "write_tokenizer",
+]
+
 
 # %% ../../nbs/api/40_models/06_tiny.ipynb #cell008
 def train_tokenizer(
@@ -76,6 +89,7 @@ _SENTENCES = [
     "joyful cheerful flute and ukulele, very fast tempo",
     "sorrowful gloomy cello solo, slightly quiet, low register",
 ]
+
 
 # %% ../../nbs/api/40_models/06_tiny.ipynb #cell011
 def text_config(
@@ -183,6 +197,7 @@ def joined_config(
 
 _decoder_config = decoder_config  # the name in benchmarks/real_sizes.py
 
+
 # %% ../../nbs/api/40_models/06_tiny.ipynb #cell014
 @contextlib.contextmanager
 def cpu_seed(
@@ -253,6 +268,7 @@ def draw_model(
 
 
 _random_musicgen = random_musicgen  # the name in benchmarks/real_sizes.py
+
 
 # %% ../../nbs/api/40_models/06_tiny.ipynb #cell017
 def write_random_model(

@@ -15,8 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..lab.checks import check_in
-from .hub import VOCABULARY, readable, refuse_bad_weights
 from musicgen_emotion.models.model import (
     LOGITS,
     Adapter,
@@ -26,6 +24,9 @@ from musicgen_emotion.models.model import (
     null_follows_cond,
     register_adapter,
 )
+
+from ..lab.checks import check_in
+from .hub import VOCABULARY, readable, refuse_bad_weights
 from .registry import quiet_transformers
 from .shapes import ModelConfig
 from .sites import Site, decoder_sites
@@ -33,8 +34,18 @@ from .text import DecoderState, TextStates, add_null_rows, branch_names
 from .tiny import cpu_seed
 
 # %% auto #0
-__all__ = ['config_of', 'transformers_sites', 'new_cache', 'TransformersModel', 'load_transformers', 'read_raw',
-           'wrap_transformers', 'wrap_raw', 'read_tokenizer']
+__all__ = [
+    "TransformersModel",
+    "config_of",
+    "load_transformers",
+    "new_cache",
+    "read_raw",
+    "read_tokenizer",
+    "transformers_sites",
+    "wrap_raw",
+    "wrap_transformers",
+]
+
 
 # %% ../../nbs/api/40_models/09_transformers_backend.ipynb #cell008
 def config_of(
@@ -68,6 +79,7 @@ def transformers_sites(
         dict(self_attn=".self_attn", cross_attn=".encoder_attn", mlp=".fc2"),
         text_proj="enc_to_dec_proj" if hasattr(hf, "enc_to_dec_proj") else None,
     )
+
 
 # %% ../../nbs/api/40_models/09_transformers_backend.ipynb #cell011
 def new_cache() -> Any:  # transformers EncoderDecoderCache
@@ -104,6 +116,7 @@ def new_cache() -> Any:  # transformers EncoderDecoderCache
     self_attention = DynamicCache()
     self_attention.layer_class_to_replicate = InPlaceLayer
     return EncoderDecoderCache(self_attention, DynamicCache())
+
 
 # %% ../../nbs/api/40_models/09_transformers_backend.ipynb #cell013
 class TransformersModel(MusicModel):
@@ -293,6 +306,7 @@ def _redraw_linear(module):
     fresh = copy.deepcopy(module).to("cpu", torch.float32)
     fresh.reset_parameters()
     module.load_state_dict(fresh.state_dict())
+
 
 # %% ../../nbs/api/40_models/09_transformers_backend.ipynb #cell025
 def load_transformers(

@@ -14,12 +14,21 @@ import torch.nn.functional as F
 from tqdm.auto import trange
 
 from ..lab.files import atomic_path, write_json
+from ..stimuli.synth import SAMPLE_RATE, render_music
 from .captions import clip_cues, sample_clip
 from .training import train_loop
-from ..stimuli.synth import SAMPLE_RATE, render_music
 
 # %% auto #0
-__all__ = ['codec_network', 'SpectralLoss', 'audio_bank', 'crops', 'fit_codebooks', 'quantize', 'train_codec']
+__all__ = [
+    "SpectralLoss",
+    "audio_bank",
+    "codec_network",
+    "crops",
+    "fit_codebooks",
+    "quantize",
+    "train_codec",
+]
+
 
 # %% ../../nbs/api/92_nano/03_codec.ipynb #cell007
 def codec_network(
@@ -111,6 +120,7 @@ def _half_semitone_bands(sr, window_samples):
     filters[bands, nearest_bin] = np.maximum(filters[bands, nearest_bin], 0.5)
     return torch.tensor(filters, dtype=torch.float32)
 
+
 # %% ../../nbs/api/92_nano/03_codec.ipynb #cell010
 def audio_bank(
     path: Path | str,  # a .npy file, made when absent
@@ -149,6 +159,7 @@ def crops(
     for row, (clip, start) in enumerate(zip(clips, starts)):
         batch[row] = waves[clip, start : start + length]
     return torch.tensor(batch)
+
 
 # %% ../../nbs/api/92_nano/03_codec.ipynb #cell013
 def fit_codebooks(
@@ -190,6 +201,7 @@ def _encode_latents(codec, waves, clips, batch_size=20):
             batch = torch.tensor(waves[rows].astype(np.float32))[:, None]
             latents.append(codec.encoder(batch).transpose(1, 2).flatten(0, 1))
     return torch.cat(latents).numpy()
+
 
 # %% ../../nbs/api/92_nano/03_codec.ipynb #cell016
 def quantize(
@@ -236,6 +248,7 @@ def _update_codebook(codebook, latents, nearest, decay, rng):
         codebook.embed[unused] = latents[torch.tensor(rows)]
         codebook.cluster_size[unused] = 0.5
         codebook.embed_avg[unused] = 0.5 * codebook.embed[unused]
+
 
 # %% ../../nbs/api/92_nano/03_codec.ipynb #cell019
 def train_codec(

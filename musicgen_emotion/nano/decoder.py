@@ -16,15 +16,16 @@ from tqdm.auto import trange
 from ..lab.files import atomic_path
 from ..models.load import load_model
 from ..models.shapes import delay_tokens, frame_logits
+from ..stimuli.emotions import EMOTION_WORDS
+from ..stimuli.synth import SAMPLE_RATE
 from .captions import caption_for
 from .codec import audio_bank, codec_network
 from .text_encoder import caption_words
 from .training import load_training, train_loop
-from ..stimuli.emotions import EMOTION_WORDS
-from ..stimuli.synth import SAMPLE_RATE
 
 # %% auto #0
-__all__ = ['assemble_nano', 'save_nano', 'encode_clips', 'decoder_loss', 'train_decoder']
+__all__ = ["assemble_nano", "decoder_loss", "encode_clips", "save_nano", "train_decoder"]
+
 
 # %% ../../nbs/api/92_nano/04_decoder.ipynb #cell008
 def assemble_nano(
@@ -101,6 +102,7 @@ def save_nano(
         shutil.copy(text_folder / "spiece.model", folder / "spiece.model")
     return folder
 
+
 # %% ../../nbs/api/92_nano/04_decoder.ipynb #cell012
 def encode_clips(
     codec,  # an EncodecModel
@@ -123,6 +125,7 @@ def encode_clips(
         with atomic_path(path) as unfinished, open(unfinished, "wb") as file:
             np.save(file, tokens)
     return tokens
+
 
 # %% ../../nbs/api/92_nano/04_decoder.ipynb #cell015
 def decoder_loss(
@@ -163,6 +166,7 @@ def decoder_loss(
     logits = frame_logits(logits, config, tokens.shape[-1])  # (clip, codebook, frame, entry)
     loss = F.cross_entropy(logits.permute(0, 3, 1, 2), tokens, reduction="none")
     return loss.mean((0, 2))
+
 
 # %% ../../nbs/api/92_nano/04_decoder.ipynb #cell019
 def train_decoder(

@@ -14,14 +14,23 @@ import torch.nn.functional as F
 from tqdm.auto import trange
 
 from ..lab.files import atomic_path, read_json, write_json
-from .captions import caption_for, sample_clip
-from .training import train_loop
 from ..stimuli.emotions import EMOTION_WORDS, EMOTIONS, HELD_OUT_WORDS, INSTRUMENTS
 from ..stimuli.prompts import CUE_WORDS, HELD_OUT_TEMPLATES, TEMPLATES, make_prompt
+from .captions import caption_for, sample_clip
+from .training import train_loop
 
 # %% auto #0
-__all__ = ['text_corpus', 'train_tokenizer', 'teacher_embeddings', 'student_encoder', 'related_words', 'caption_words',
-           'distillation_loss', 'distil_text_encoder']
+__all__ = [
+    "caption_words",
+    "distil_text_encoder",
+    "distillation_loss",
+    "related_words",
+    "student_encoder",
+    "teacher_embeddings",
+    "text_corpus",
+    "train_tokenizer",
+]
+
 
 # %% ../../nbs/api/92_nano/02_text_encoder.ipynb #cell007
 def text_corpus(
@@ -65,6 +74,7 @@ def _framed_words(words):
             framed += [frame.format(word) for frame in frames]
     return framed
 
+
 # %% ../../nbs/api/92_nano/02_text_encoder.ipynb #cell009
 def train_tokenizer(
     texts: list[str],  # training texts
@@ -104,6 +114,7 @@ def train_tokenizer(
     tokenizer = T5Tokenizer.from_pretrained(str(folder), extra_ids=0)
     tokenizer.save_pretrained(str(folder))
     return tokenizer
+
 
 # %% ../../nbs/api/92_nano/02_text_encoder.ipynb #cell012
 def teacher_embeddings(
@@ -167,6 +178,7 @@ def _mean_state(states, mask):
     "Mean state over the tokens of each text; states (text, token, d), mask (text, token)."
     total = (states * mask[..., None]).sum(1)
     return total / mask.sum(1, keepdim=True)
+
 
 # %% ../../nbs/api/92_nano/02_text_encoder.ipynb #cell015
 def related_words(
@@ -249,6 +261,7 @@ def _word_filter(listed):
 
 def _unit_length(vectors):
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
 
 # %% ../../nbs/api/92_nano/02_text_encoder.ipynb #cell019
 def distillation_loss(

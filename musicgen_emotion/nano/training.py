@@ -17,7 +17,8 @@ from tqdm.auto import trange
 from ..lab.files import atomic_path
 
 # %% auto #0
-__all__ = ['save_training', 'load_training', 'last_logged', 'train_loop']
+__all__ = ["last_logged", "load_training", "save_training", "train_loop"]
+
 
 # %% ../../nbs/api/92_nano/01_training.ipynb #cell007
 def save_training(
@@ -66,6 +67,7 @@ def load_training(
             state["state"].setdefault(index, {}).update(values)
         opt.load_state_dict(state)
     return int(tensors["step"])
+
 
 # %% ../../nbs/api/92_nano/01_training.ipynb #cell010
 def last_logged(

@@ -21,11 +21,13 @@ from musicgen_emotion.probes.similarity import (
     transform,
     unit_vectors,
 )
+
 from ..stats.estimates import bootstrap_weights, interval
 from ..stats.permutation import permutation_p, permute_labels
 
 # %% auto #0
-__all__ = ['pair_baselines', 'time_course', 'differing_dimensions']
+__all__ = ["differing_dimensions", "pair_baselines", "time_course"]
+
 
 # %% ../../nbs/api/60_probes/06_comparisons.ipynb #cell008
 def pair_baselines(
@@ -75,6 +77,7 @@ def _paired_cosine(first, second, groups, n_boot, seed) -> dict:
     if apart.any():
         mismatched = float((cosines * apart).sum() / apart.sum())
     return estimate.table_row() | dict(mismatched=mismatched)
+
 
 # %% ../../nbs/api/60_probes/06_comparisons.ipynb #cell013
 def time_course(
@@ -152,6 +155,7 @@ def _moved_to(draws, value) -> np.ndarray:
 def _fisher_z(cosine) -> np.ndarray:
     largest = 1 - 1e-9  # z of 1 is infinite
     return np.arctanh(np.clip(cosine, -largest, largest))
+
 
 # %% ../../nbs/api/60_probes/06_comparisons.ipynb #cell018
 def differing_dimensions(

@@ -14,7 +14,8 @@ from ..lab.checks import check_count
 from ..stats.estimates import label_per_group
 
 # %% auto #0
-__all__ = ['Folds', 'grouped_folds', 'leave_word_out', 'deal_groups', 'check_classes']
+__all__ = ["Folds", "check_classes", "deal_groups", "grouped_folds", "leave_word_out"]
+
 
 # %% ../../nbs/api/60_probes/00_folds.ipynb #cell008
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Folds:
         for fold in range(len(self)):
             yield np.flatnonzero(self.fold != fold), np.flatnonzero(self.fold == fold)
 
+
 # %% ../../nbs/api/60_probes/00_folds.ipynb #cell012
 def grouped_folds(
     labels: np.ndarray | None,  # (row,) classes to spread evenly; None for a continuous target
@@ -86,6 +88,7 @@ def grouped_folds(
     check_classes(fold, codes, names)
     return Folds(fold, groups)
 
+
 # %% ../../nbs/api/60_probes/00_folds.ipynb #cell016
 def leave_word_out(
     labels: np.ndarray,  # (row,) emotions
@@ -109,6 +112,7 @@ def leave_word_out(
         )
     n_folds = words_each.max() if together else len(emotion_of_word)
     return grouped_folds(labels, words, n_folds, seed)
+
 
 # %% ../../nbs/api/60_probes/00_folds.ipynb #cell020
 def deal_groups(

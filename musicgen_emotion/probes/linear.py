@@ -11,8 +11,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..lab.checks import check_count, check_in
-from .folds import Folds
 from musicgen_emotion.probes.nested import (
     Predictor,
     ProbePlan,
@@ -24,12 +22,23 @@ from musicgen_emotion.probes.nested import (
     probe_data,
     run_probe,
 )
+
+from ..lab.checks import check_count, check_in
 from ..stats.estimates import bootstrap_weights, interval
 from ..stats.permutation import max_t, permutation_p, permute_labels
+from .folds import Folds
 
 # %% auto #0
-__all__ = ['LAMBDAS', 'Gram', 'probe_layers', 'gram_matrices', 'unit_column', 'ridge_smoothers', 'ridge_predictor',
-           'probe_regression']
+__all__ = [
+    "LAMBDAS",
+    "Gram",
+    "gram_matrices",
+    "probe_layers",
+    "probe_regression",
+    "ridge_predictor",
+    "ridge_smoothers",
+    "unit_column",
+]
 
 # %% ../../nbs/api/60_probes/02_linear.ipynb #cell009
 LAMBDAS = tuple(10.0 ** np.arange(-4, 4))
@@ -68,6 +77,7 @@ def probe_layers(
         return ridge_predictor(gram, n_classes, plan.penalties, keep_prior=prior == "train")
 
     return run_probe(predictor, data, folds, plan)
+
 
 # %% ../../nbs/api/60_probes/02_linear.ipynb #cell019
 Gram = Callable[[np.ndarray], torch.Tensor]  # training rows -> (layer, row, row)
@@ -163,6 +173,7 @@ def _blocks_within_memory(n_tasks, scores_each, most=int(4e6)):
     "Slices of tasks whose scores stay below 32 MB."
     step = max(1, most // scores_each)
     return [slice(start, start + step) for start in range(0, n_tasks, step)]
+
 
 # %% ../../nbs/api/60_probes/02_linear.ipynb #cell022
 def probe_regression(

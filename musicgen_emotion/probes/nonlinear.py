@@ -10,9 +10,6 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from ..lab.checks import check_count
-from .folds import Folds
-from .linear import gram_matrices, unit_column
 from musicgen_emotion.probes.nested import (
     Predictor,
     ProbePlan,
@@ -22,8 +19,13 @@ from musicgen_emotion.probes.nested import (
     run_probe,
 )
 
+from ..lab.checks import check_count
+from .folds import Folds
+from .linear import gram_matrices, unit_column
+
 # %% auto #0
-__all__ = ['logistic_probe', 'mlp_probe']
+__all__ = ["logistic_probe", "mlp_probe"]
+
 
 # %% ../../nbs/api/60_probes/03_nonlinear.ipynb #cell008
 def logistic_probe(
@@ -81,6 +83,7 @@ def _cross_entropy(scores, labels):
     flat_scores, flat_labels = scores.flatten(0, 1), labels.flatten()
     total = torch.nn.functional.cross_entropy(flat_scores, flat_labels, reduction="sum")
     return total / labels.shape[1]
+
 
 # %% ../../nbs/api/60_probes/03_nonlinear.ipynb #cell012
 def mlp_probe(
@@ -142,6 +145,7 @@ class _TwoLayers:
                 optimizer.zero_grad()
                 _cross_entropy(self(rows), labels).backward()
                 optimizer.step()
+
 
 # %% ../../nbs/api/60_probes/03_nonlinear.ipynb #cell016
 def _descent_predictor(gram, fit: Callable, n_classes, penalties) -> Predictor:

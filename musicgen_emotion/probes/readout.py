@@ -11,8 +11,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .folds import Folds
-from .linear import LAMBDAS, ridge_predictor
 from musicgen_emotion.probes.nested import (
     HeldOut,
     ProbeData,
@@ -25,10 +23,13 @@ from musicgen_emotion.probes.nested import (
     penalty_grid,
     run_probe,
 )
+
 from ..stats.permutation import Tested, paired_difference
+from .folds import Folds
+from .linear import LAMBDAS, ridge_predictor
 
 # %% auto #0
-__all__ = ['probe_text', 'mask_words', 'majority_baseline', 'compare_probes', 'encodes']
+__all__ = ["compare_probes", "encodes", "majority_baseline", "mask_words", "probe_text"]
 
 # %% ../../nbs/api/60_probes/04_readout.ipynb #cell008
 _VECTORIZERS = {
@@ -82,6 +83,7 @@ def _text_gram(prompts, kind, train):
     vectors = vectors - vectors[torch.as_tensor(train)].mean(0)
     return vectors @ vectors.T
 
+
 # %% ../../nbs/api/60_probes/04_readout.ipynb #cell011
 def mask_words(
     prompts: list,  # texts
@@ -98,6 +100,7 @@ def mask_words(
     choices = "|".join(re.escape(word) for word in longest_first)
     pattern = re.compile(rf"(?<!\w)(?:{choices})(?!\w)", re.IGNORECASE)
     return [pattern.sub(mask, prompt) for prompt in prompts]
+
 
 # %% ../../nbs/api/60_probes/04_readout.ipynb #cell015
 def majority_baseline(
@@ -128,6 +131,7 @@ def majority_baseline(
         seed=seed,
     )
 
+
 # %% ../../nbs/api/60_probes/04_readout.ipynb #cell019
 def compare_probes(
     scores_a: np.ndarray,  # (row,) right or wrong (or any score) of the first probe
@@ -143,6 +147,7 @@ def compare_probes(
         codes = np.unique(labels, return_inverse=True)[1]
         weights = class_weights(codes[None])[0]
     return paired_difference(scores_a, scores_b, groups, weights, n_perm, seed=seed)
+
 
 # %% ../../nbs/api/60_probes/04_readout.ipynb #cell023
 def encodes(

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ..lab.checks import check_in
-from ..stats.estimates import Estimate, bootstrap_weights, interval, label_per_group
 from musicgen_emotion.stats.permutation import (
     Permanova,
     Tested,
@@ -23,13 +21,34 @@ from musicgen_emotion.stats.permutation import (
     permute_labels,
 )
 
+from ..lab.checks import check_in
+from ..stats.estimates import Estimate, bootstrap_weights, interval, label_per_group
+
 if TYPE_CHECKING:
     import xarray as xr
 
 # %% auto #0
-__all__ = ['WIDTHS', 'NOT_ROWS', 'GEOMETRIES', 'cosine_similarity', 'mean_state', 'one_branch', 'state_rows', 'unit_vectors',
-           'labelled_states', 'transform', 'WithinBetween', 'within_between', 'pair_mask', 'permutation_strata',
-           'count_units', 'centroid_similarity', 'centroid_cosines', 'centroid_curve']
+__all__ = [
+    "GEOMETRIES",
+    "NOT_ROWS",
+    "WIDTHS",
+    "WithinBetween",
+    "centroid_cosines",
+    "centroid_curve",
+    "centroid_similarity",
+    "cosine_similarity",
+    "count_units",
+    "labelled_states",
+    "mean_state",
+    "one_branch",
+    "pair_mask",
+    "permutation_strata",
+    "state_rows",
+    "transform",
+    "unit_vectors",
+    "within_between",
+]
+
 
 # %% ../../nbs/api/60_probes/05_similarity.ipynb #cell008
 def cosine_similarity(
@@ -95,6 +114,7 @@ def _vectors(values, branch) -> np.ndarray:
     width_last = sorted(values.dims, key=lambda dim: dim in WIDTHS)
     return values.transpose(*width_last).values.astype(float)
 
+
 # %% ../../nbs/api/60_probes/05_similarity.ipynb #cell009
 def state_rows(
     name: str,  # how errors call the array
@@ -147,6 +167,7 @@ def labelled_states(
             "similarity between classes needs two"
         )
     return X, labels, names, codes
+
 
 # %% ../../nbs/api/60_probes/05_similarity.ipynb #cell015
 GEOMETRIES = ("raw", "centered", "layernorm", "whitened")
@@ -206,6 +227,7 @@ def _shrinkage(centered) -> tuple[float, float]:
         return 1.0, mean_variance
     error = (mean_fourth - mean_square) / (n_rows * width)
     return min(1.0, error / distance), mean_variance
+
 
 # %% ../../nbs/api/60_probes/05_similarity.ipynb #cell020
 @dataclass(frozen=True)
@@ -335,6 +357,7 @@ def count_units(
         return len(labels)
     return len(np.unique(groups))
 
+
 # %% ../../nbs/api/60_probes/05_similarity.ipynb #cell027
 def centroid_similarity(
     X: np.ndarray,  # (row, d) vectors
@@ -368,6 +391,7 @@ def _sum_cosines(inner, weights) -> np.ndarray:
     squared_length = np.einsum("bii->bi", products)  # (draw, sum)
     length = np.sqrt(np.maximum(squared_length, 1e-300))
     return products / length[:, :, None] / length[:, None]
+
 
 # %% ../../nbs/api/60_probes/05_similarity.ipynb #cell030
 def centroid_curve(

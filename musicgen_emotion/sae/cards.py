@@ -20,12 +20,13 @@ import pandas as pd
 
 from ..lab.checks import check_in
 from ..lab.files import atomic_write, write_json
+from ..stimuli.emotions import INTENSITIES, emotion_colors
 from .features import checked_activations
 from .recovery import unit_rows
-from ..stimuli.emotions import INTENSITIES, emotion_colors
 
 # %% auto #0
-__all__ = ['CardData', 'FeatureCard', 'feature_card', 'write_feature_page']
+__all__ = ["CardData", "FeatureCard", "feature_card", "write_feature_page"]
+
 
 # %% ../../nbs/api/70_sae/18_cards.ipynb #cell007
 @dataclass
@@ -104,6 +105,7 @@ def _check_waves(waves, clips):
             "give one for every clip of frames"
         )
 
+
 # %% ../../nbs/api/70_sae/18_cards.ipynb #cell010
 @dataclass
 class FeatureCard:
@@ -141,6 +143,7 @@ class FeatureCard:
         emotion = html.escape(self.best or "dead")
         facts = f"{emotion} {self.selectivity:.1f}, fires on {self.firing_rate:.0%}"
         return f"<b>feature {self.feature}</b>, {facts}<ul>{''.join(items)}</ul>"
+
 
 # %% ../../nbs/api/70_sae/18_cards.ipynb #cell013
 def feature_card(
@@ -327,6 +330,7 @@ def _nearest_words_and_features(data, feature, n):
     others = [int(other) for other in order if other != feature][:n]
     features = [dict(feature=other, cosine=_rounded(cosines[other], 3)) for other in others]
     return words, features
+
 
 # %% ../../nbs/api/70_sae/18_cards.ipynb #cell019
 def write_feature_page(

@@ -17,13 +17,26 @@ import torch
 from ..activations.texts import text_embeddings
 from ..lab.checks import check_count, check_in
 from ..lab.seeds import rng, seed_from
+from ..stats.effects import participation_ratio
 from .dictionary import constant_columns
 from .settings import TrainConfig
-from ..stats.effects import participation_ratio
 
 # %% auto #0
-__all__ = ['LARGEST_VALUE', 'Split', 'group_split', 'row_labels', 'clip_numbers', 'DataReport', 'data_report', 'with_warnings',
-           'checked_rows', 'ArrayBatches', 'StoreBatches', 'token_rows']
+__all__ = [
+    "LARGEST_VALUE",
+    "ArrayBatches",
+    "DataReport",
+    "Split",
+    "StoreBatches",
+    "checked_rows",
+    "clip_numbers",
+    "data_report",
+    "group_split",
+    "row_labels",
+    "token_rows",
+    "with_warnings",
+]
+
 
 # %% ../../nbs/api/70_sae/05_data.ipynb #cell006
 @dataclass
@@ -107,6 +120,7 @@ def clip_numbers(
     if n_repeated:
         raise ValueError(f"{name} names {n_repeated} of its {len(numbers)} numbers more than once")
     return numbers.astype(np.int64)
+
 
 # %% ../../nbs/api/70_sae/05_data.ipynb #cell010
 LARGEST_VALUE = 1e12  # sums of its squares over 10^12 values are still finite in float32
@@ -217,6 +231,7 @@ def checked_rows(
         )
     return x
 
+
 # %% ../../nbs/api/70_sae/05_data.ipynb #cell014
 @dataclass
 class ArrayBatches:
@@ -263,6 +278,7 @@ class ArrayBatches:
     def _take(self, rows):
         x = torch.as_tensor(self.x)
         return x[torch.as_tensor(rows)].float()
+
 
 # %% ../../nbs/api/70_sae/05_data.ipynb #cell018
 class StoreBatches:
@@ -423,6 +439,7 @@ def _open_site(path, site):
         held = ", ".join(sorted(folders)) or "nothing"
         raise KeyError(f"site {site!r} is not in {path}; it holds {held}")
     return xr.open_zarr(path / site).activations
+
 
 # %% ../../nbs/api/70_sae/05_data.ipynb #cell023
 def token_rows(

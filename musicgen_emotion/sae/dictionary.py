@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 
-from .settings import SAEConfig
 from musicgen_emotion.sae.tensor_files import (
     check_tensors,
     local_folder,
@@ -20,9 +19,22 @@ from musicgen_emotion.sae.tensor_files import (
     write_folder,
 )
 
+from .settings import SAEConfig
+
 # %% auto #0
-__all__ = ['START_THRESHOLD', 'DICTIONARY_FORMAT', 'SparseAutoencoder', 'keep_topk', 'keep_batch_topk', 'jump', 'at_dictionary',
-           'feature_shift', 'geometric_median', 'constant_columns', 'fill_dictionary']
+__all__ = [
+    "DICTIONARY_FORMAT",
+    "START_THRESHOLD",
+    "SparseAutoencoder",
+    "at_dictionary",
+    "constant_columns",
+    "feature_shift",
+    "fill_dictionary",
+    "geometric_median",
+    "jump",
+    "keep_batch_topk",
+    "keep_topk",
+]
 
 # %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell006
 START_THRESHOLD = 0.05  # of every JumpReLU feature before training
@@ -244,6 +256,7 @@ def _check_finite_rows(x):
         n_bad = int((~finite).any(-1).sum())
         raise ValueError(f"{n_bad} of {len(x)} rows hold NaN or infinity")
 
+
 # %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell010
 def keep_topk(
     pre: torch.Tensor,  # (row, feature) pre-activations
@@ -268,6 +281,7 @@ def keep_batch_topk(
     kept = torch.zeros_like(flat)
     kept.scatter_(0, places, values)
     return kept.view_as(pre)
+
 
 # %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell013
 def jump(
@@ -307,6 +321,7 @@ class _Jump(torch.autograd.Function):
         grad_threshold = -(density * lost_above).sum(0)
         return grad_pre, grad_threshold, None
 
+
 # %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell018
 def at_dictionary(
     sae,  # anything with `W_dec`, such as a SparseAutoencoder
@@ -331,6 +346,7 @@ def feature_shift(
         return sae.decode(edit(features)) - sae.decode(features)
 
     return at_dictionary(sae, shift, x)
+
 
 # %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell022
 def geometric_median(
@@ -365,6 +381,7 @@ def _best_factor(made, wanted):
     size = made.pow(2).sum()
     overlap = (made * wanted).sum()
     return overlap / size if size > 0 and overlap > 0 else 1.0
+
 
 # %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell025
 def fill_dictionary(

@@ -17,7 +17,15 @@ from .settings import ACTIVATIONS
 from .tensor_files import check_tensors
 
 # %% auto #0
-__all__ = ['EXTRA_TENSORS', 'plain_tensors', 'shift_biases', 'unit_decoder', 'from_tensors', 'check_complete', 'usual_length']
+__all__ = [
+    "EXTRA_TENSORS",
+    "check_complete",
+    "from_tensors",
+    "plain_tensors",
+    "shift_biases",
+    "unit_decoder",
+    "usual_length",
+]
 
 # %% ../../nbs/api/70_sae/03_folding.ipynb #cell006
 EXTRA_TENSORS = dict(jumprelu=("threshold",), batch_topk=("threshold",), gated=("r_mag", "b_mag"))
@@ -73,6 +81,7 @@ def unit_decoder(
         if name in tensors:
             scaled[name] = tensors[name].double() * norms
     return scaled
+
 
 # %% ../../nbs/api/70_sae/03_folding.ipynb #cell010
 def from_tensors(

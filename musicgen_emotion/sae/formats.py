@@ -12,9 +12,6 @@ from typing import NoReturn
 
 import torch
 
-from ..lab.checks import check_in
-from ..lab.files import atomic_path, write_json
-from .dictionary import SparseAutoencoder
 from musicgen_emotion.sae.folding import (
     check_complete,
     from_tensors,
@@ -31,9 +28,21 @@ from musicgen_emotion.sae.tensor_files import (
     write_folder,
 )
 
+from ..lab.checks import check_in
+from ..lab.files import atomic_path, write_json
+from .dictionary import SparseAutoencoder
+
 # %% auto #0
-__all__ = ['to_saelens', 'from_saelens', 'to_dictionary_learning', 'from_dictionary_learning', 'to_sparsify', 'from_sparsify',
-           'load_dictionary']
+__all__ = [
+    "from_dictionary_learning",
+    "from_saelens",
+    "from_sparsify",
+    "load_dictionary",
+    "to_dictionary_learning",
+    "to_saelens",
+    "to_sparsify",
+]
+
 
 # %% ../../nbs/api/70_sae/04_formats.ipynb #cell006
 def to_saelens(
@@ -159,6 +168,7 @@ def _one_per_feature(value, d_sae):
 def _refuse(folder, name, value, accepted) -> NoReturn:
     choices = ", ".join(map(repr, accepted))
     raise ValueError(f"{folder}: {name} {value!r} cannot be read; accepted: {choices}")
+
 
 # %% ../../nbs/api/70_sae/04_formats.ipynb #cell012
 def to_dictionary_learning(
@@ -311,6 +321,7 @@ def _read_pickled_tensors(path):
         raise ValueError(f"{path} holds {type(tensors).__name__}, expected a dict of tensors")
     return tensors
 
+
 # %% ../../nbs/api/70_sae/04_formats.ipynb #cell016
 def to_sparsify(
     sae: SparseAutoencoder,  # a TopK dictionary
@@ -366,6 +377,7 @@ def from_sparsify(
     check_complete(tensors, "topk", folder, (d_in, d_sae), called)
     metadata = config.get("metadata") or {}
     return from_tensors(tensors, "topk", config.get("k"), str(folder), **metadata)
+
 
 # %% ../../nbs/api/70_sae/04_formats.ipynb #cell019
 def load_dictionary(

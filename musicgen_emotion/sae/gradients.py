@@ -14,8 +14,20 @@ import torch
 from .dictionary import SparseAutoencoder, jump
 
 # %% auto #0
-__all__ = ['SPARSE_BELOW', 'DENSE_WEIGHTS', 'sae_losses', 'project_gradient', 'normalize_decoder', 'AutogradGradient',
-           'sparse_gradients', 'ReluGradient', 'TopKGradient', 'BatchTopKGradient', 'gradient_of']
+__all__ = [
+    "DENSE_WEIGHTS",
+    "SPARSE_BELOW",
+    "AutogradGradient",
+    "BatchTopKGradient",
+    "ReluGradient",
+    "TopKGradient",
+    "gradient_of",
+    "normalize_decoder",
+    "project_gradient",
+    "sae_losses",
+    "sparse_gradients",
+]
+
 
 # %% ../../nbs/api/70_sae/06_gradients.ipynb #cell006
 def sae_losses(
@@ -58,6 +70,7 @@ def _prefix_error(sae, features, z):
         errors.append((decoded - z).pow(2).mean())
     return torch.stack(errors).mean()
 
+
 # %% ../../nbs/api/70_sae/06_gradients.ipynb #cell010
 @torch.no_grad()
 def project_gradient(
@@ -77,6 +90,7 @@ def normalize_decoder(
     "Bring decoder rows back to unit length."
     norms = sae.W_dec.norm(dim=1, keepdim=True)
     sae.W_dec.div_(norms.clamp_min(1e-12))
+
 
 # %% ../../nbs/api/70_sae/06_gradients.ipynb #cell013
 class AutogradGradient:
@@ -105,6 +119,7 @@ class AutogradGradient:
             losses = sae_losses(self.sae, z, l1_share)
         losses["total"].backward()
         return {name: value.detach() for name, value in losses.items()}
+
 
 # %% ../../nbs/api/70_sae/06_gradients.ipynb #cell017
 def sparse_gradients(
@@ -191,6 +206,7 @@ def _on_cpu(sae):
             "`gradient_of` chooses AutogradGradient there"
         )
     return sae
+
 
 # %% ../../nbs/api/70_sae/06_gradients.ipynb #cell021
 SPARSE_BELOW = 0.08  # share of active places below which sums over them are used
@@ -302,6 +318,7 @@ class ReluGradient:
 def _cast(tensor, dtype):
     return tensor.to(dtype)  # the same tensor when it has that type
 
+
 # %% ../../nbs/api/70_sae/06_gradients.ipynb #cell026
 class TopKGradient:
     "Loss and gradients of TopK: one dense product, then only the k active features of each row."
@@ -370,6 +387,7 @@ class BatchTopKGradient(TopKGradient):
         out = sparse_gradients(self.sae, z, row_starts, feature_ids, values)
         no_penalty = torch.zeros(())
         return dict(total=out["mse"], penalty=no_penalty, features=features, values=values, **out)
+
 
 # %% ../../nbs/api/70_sae/06_gradients.ipynb #cell030
 def gradient_of(

@@ -13,7 +13,8 @@ import pandas as pd
 from ..stimuli.emotions import EMOTIONS, INTENSITIES, INTENSITY_SCALE
 
 # %% auto #0
-__all__ = ['Planted', 'planted_features']
+__all__ = ["Planted", "planted_features"]
+
 
 # %% ../../nbs/api/70_sae/11_planted.ipynb #cell007
 @dataclass

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ..lab.checks import check_in
 from musicgen_emotion.sae.features import (
     blocks_within_memory,
     checked_activations,
     fdr_of_tested,
     selectivity_cells,
 )
+
+from ..lab.checks import check_in
 from ..show.heatmaps import plot_heatmap
 from ..stimuli.emotions import VALENCE_AROUSAL
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ['va_weights', 'top_features', 'emotion_profile', 'plot_profile', 'cluster_features']
+__all__ = ["cluster_features", "emotion_profile", "plot_profile", "top_features", "va_weights"]
+
 
 # %% ../../nbs/api/70_sae/13_profiles.ipynb #cell009
 def va_weights(
@@ -122,6 +124,7 @@ def _least_squares(designs, rows, weights, sums):
     gram = (weighted * rows) @ designs + 1e-9 * np.eye(3)  # (draw, 3, 3)
     return np.linalg.solve(gram, right_side)[:, 1:]  # without the mean
 
+
 # %% ../../nbs/api/70_sae/13_profiles.ipynb #cell014
 def top_features(
     table: pd.DataFrame,  # from `selective_features`
@@ -165,6 +168,7 @@ def emotion_profile(
         wide = wide.div(wide.sum(axis=1).replace(0, 1), axis=0)
     return wide
 
+
 # %% ../../nbs/api/70_sae/13_profiles.ipynb #cell018
 def plot_profile(
     table: pd.DataFrame,  # from `selective_features`
@@ -182,6 +186,7 @@ def plot_profile(
     neutral = 1 / len(wide) if value == "share" else None
     number_format = "{:.1f}" if wide.shape[1] <= 25 else ""
     return plot_heatmap(wide, neutral, labels[value], number_format, ax)
+
 
 # %% ../../nbs/api/70_sae/13_profiles.ipynb #cell021
 def cluster_features(

@@ -15,18 +15,29 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..probes.folds import grouped_folds
-from .controls import rectify
 from musicgen_emotion.sae.features import (
     blocks_within_memory,
     checked_activations,
     selectivity_cells,
 )
+
+from ..probes.folds import grouped_folds
 from ..stats.estimates import Estimate, bootstrap_weights, interval
+from .controls import rectify
 
 # %% auto #0
-__all__ = ['match_features', 'Match', 'unit_rows', 'stability', 'stable_estimate', 'feature_splitting', 'mass_purity',
-           'monosemanticity', 'recovery_table']
+__all__ = [
+    "Match",
+    "feature_splitting",
+    "mass_purity",
+    "match_features",
+    "monosemanticity",
+    "recovery_table",
+    "stability",
+    "stable_estimate",
+    "unit_rows",
+]
+
 
 # %% ../../nbs/api/70_sae/16_recovery.ipynb #cell007
 def match_features(
@@ -94,6 +105,7 @@ class Match:
         "Mean cosine of the assignment above that of the assignment to covariance-matched rows."
         return self.hungarian - self.hungarian_chance
 
+
 # %% ../../nbs/api/70_sae/16_recovery.ipynb #cell008
 def unit_rows(
     W: Any,  # (feature, d) decoder rows, or a dictionary with `W_dec`
@@ -157,6 +169,7 @@ def _assign_one_to_one(cosines):
     partner = np.full(len(cosines), -1)
     partner[row] = column
     return partner, float(cosines[row, column].mean())
+
 
 # %% ../../nbs/api/70_sae/16_recovery.ipynb #cell016
 def stability(
@@ -231,6 +244,7 @@ def _match_measures(match, threshold):
         "found_covariance": float((match.best_chance > threshold).mean()),
     }
 
+
 # %% ../../nbs/api/70_sae/16_recovery.ipynb #cell022
 def feature_splitting(
     W_small: Any,  # (feature, d) decoder rows of the smaller dictionary
@@ -270,6 +284,7 @@ def _count_children(cosines, threshold):
     parent = cosines.argmax(0)  # (column,)
     is_child = cosines.max(0) > threshold
     return np.bincount(parent[is_child], minlength=len(cosines))
+
 
 # %% ../../nbs/api/70_sae/16_recovery.ipynb #cell028
 def mass_purity(
@@ -331,6 +346,7 @@ def _column_properties(name, values):
         return {f"{name} high": high, f"{name} low": low}
     return {f"{name}={category}": (values == category).to_numpy() for category in values.unique()}
 
+
 # %% ../../nbs/api/70_sae/16_recovery.ipynb #cell034
 def monosemanticity(
     acts: np.ndarray,  # (row, feature) activations, >= 0
@@ -359,6 +375,7 @@ def monosemanticity(
     weights = scaled.sum(0) ** 2 - squares.sum(0)  # (feature,)
     has_pairs = weights > 1e-12
     return np.where(has_pairs, cosines / np.where(has_pairs, weights, 1), np.nan)
+
 
 # %% ../../nbs/api/70_sae/16_recovery.ipynb #cell040
 def recovery_table(
@@ -391,6 +408,7 @@ def recovery_table(
     raw_signs = None if raw is None else rectify(raw)
     search = _RecoverySearch(acts, raw_signs, groups, n_boot, level, seed)
     return pd.DataFrame([search.recover(name, has) for name, has in properties.items()])
+
 
 # %% ../../nbs/api/70_sae/16_recovery.ipynb #cell041
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from ..lab.checks import check_count, check_in, check_positive
 
 # %% auto #0
-__all__ = ['ACTIVATIONS', 'SAEConfig', 'TrainConfig']
+__all__ = ["ACTIVATIONS", "SAEConfig", "TrainConfig"]
 
 # %% ../../nbs/api/70_sae/00_settings.ipynb #cell006
 ACTIVATIONS = ("relu", "topk", "batch_topk", "jumprelu", "gated")
@@ -62,6 +62,7 @@ class SAEConfig:
         if self.d_sae is None:
             return round(self.expansion * self.d_in)
         return check_count("d_sae", self.d_sae)
+
 
 # %% ../../nbs/api/70_sae/00_settings.ipynb #cell012
 @dataclass

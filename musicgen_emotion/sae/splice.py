@@ -17,14 +17,15 @@ from ..activations.hooks import hooked
 from ..activations.replaying import stack_text, text_rows
 from ..models.model import MusicModel
 from ..models.shapes import delay_tokens, frame_logits
-from .dictionary import SparseAutoencoder, at_dictionary
 from ..stats.estimates import bootstrap
+from .dictionary import SparseAutoencoder, at_dictionary
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['spliced_logits', 'loss_recovered']
+__all__ = ["loss_recovered", "spliced_logits"]
+
 
 # %% ../../nbs/api/70_sae/08_splice.ipynb #cell006
 @torch.inference_mode()
@@ -66,6 +67,7 @@ def _on_branch(fn, n_clips, branch):
         return torch.cat([changed, activation[n_clips:]])
 
     return hook
+
 
 # %% ../../nbs/api/70_sae/08_splice.ipynb #cell010
 def loss_recovered(

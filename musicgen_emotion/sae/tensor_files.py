@@ -14,8 +14,20 @@ import torch
 from ..lab.files import atomic_path, read_json, write_json
 
 # %% auto #0
-__all__ = ['write_tensors', 'read_tensors', 'existing_file', 'read_state', 'optimizer_tensors', 'load_optimizer', 'tensors_under',
-           'write_folder', 'read_config', 'local_folder', 'check_tensors']
+__all__ = [
+    "check_tensors",
+    "existing_file",
+    "load_optimizer",
+    "local_folder",
+    "optimizer_tensors",
+    "read_config",
+    "read_state",
+    "read_tensors",
+    "tensors_under",
+    "write_folder",
+    "write_tensors",
+]
+
 
 # %% ../../nbs/api/70_sae/01_tensor_files.ipynb #cell006
 def write_tensors(
@@ -58,6 +70,7 @@ def existing_file(
         )
     return path
 
+
 # %% ../../nbs/api/70_sae/01_tensor_files.ipynb #cell009
 def read_state(
     path: Path | str,  # written by `write_tensors` with a state
@@ -73,6 +86,7 @@ def read_state(
     except (SafetensorError, TypeError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is damaged ({error}); delete it to train again") from error
     return state, tensors
+
 
 # %% ../../nbs/api/70_sae/01_tensor_files.ipynb #cell012
 def optimizer_tensors(
@@ -110,6 +124,7 @@ def tensors_under(
         if name.startswith(prefix):
             group[name.removeprefix(prefix)] = value
     return group
+
 
 # %% ../../nbs/api/70_sae/01_tensor_files.ipynb #cell016
 def write_folder(
@@ -153,6 +168,7 @@ def local_folder(
             f"dictionary {str(name)!r} is no folder here and could not be fetched from the hub "
             f"({reason})"
         ) from error
+
 
 # %% ../../nbs/api/70_sae/01_tensor_files.ipynb #cell019
 def check_tensors(

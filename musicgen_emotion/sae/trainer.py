@@ -12,13 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..lab.files import sha256_bytes
-from ..lab.seeds import seed_from
-from .data import ArrayBatches, Split, StoreBatches
-from .dictionary import SparseAutoencoder
-from .gradients import gradient_of, normalize_decoder, project_gradient
-from .metrics import FiringTracker, add_aux_gradient, resample_dead
-from .settings import TrainConfig
 from musicgen_emotion.sae.tensor_files import (
     load_optimizer,
     optimizer_tensors,
@@ -27,8 +20,17 @@ from musicgen_emotion.sae.tensor_files import (
     write_tensors,
 )
 
+from ..lab.files import sha256_bytes
+from ..lab.seeds import seed_from
+from .data import ArrayBatches, Split, StoreBatches
+from .dictionary import SparseAutoencoder
+from .gradients import gradient_of, normalize_decoder, project_gradient
+from .metrics import FiringTracker, add_aux_gradient, resample_dead
+from .settings import TrainConfig
+
 # %% auto #0
-__all__ = ['SAETrainer', 'check_loss', 'data_fingerprint', 'differing_parts']
+__all__ = ["SAETrainer", "check_loss", "data_fingerprint", "differing_parts"]
+
 
 # %% ../../nbs/api/70_sae/09_trainer.ipynb #cell006
 class SAETrainer:
@@ -187,6 +189,7 @@ def _follow_threshold(sae, out, step):
         speed = 1.0 if step == 0 else 0.01
         sae.threshold.lerp_(kept.min().expand_as(sae.threshold), speed)
 
+
 # %% ../../nbs/api/70_sae/09_trainer.ipynb #cell010
 def _check_same_settings(path, saved, current):
     "Raise ValueError when a checkpoint was made with other settings."
@@ -198,6 +201,7 @@ def _check_same_settings(path, saved, current):
             f"{path} was made with other settings: {', '.join(listed)}; "
             "give another folder or the same settings"
         )
+
 
 # %% ../../nbs/api/70_sae/09_trainer.ipynb #cell013
 def data_fingerprint(

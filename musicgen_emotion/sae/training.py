@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..lab.files import write_json, write_table
 from musicgen_emotion.sae.data import (
     ArrayBatches,
     DataReport,
@@ -27,6 +26,8 @@ from musicgen_emotion.sae.data import (
     row_labels,
     with_warnings,
 )
+
+from ..lab.files import write_json, write_table
 from .dictionary import SparseAutoencoder
 from .metrics import sae_metrics
 from .settings import SAEConfig, TrainConfig
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['TrainResult', 'train_sae', 'split_parts']
+__all__ = ["TrainResult", "split_parts", "train_sae"]
+
 
 # %% ../../nbs/api/70_sae/10_training.ipynb #cell006
 @dataclass
@@ -111,6 +113,7 @@ def _write_result(result, folder):
     write_table(result.history, folder / "history.csv")
     summary = dict(asdict(result.report), stopped=result.stopped, seconds=result.seconds)
     write_json(folder / "report.json", summary)
+
 
 # %% ../../nbs/api/70_sae/10_training.ipynb #cell008
 def split_parts(
@@ -187,6 +190,7 @@ def _from_store(store, groups, split, config, d_sae):
         shape=(len(store.clips), store.steps, store.d_in),
         rows=sample,
     )
+
 
 # %% ../../nbs/api/70_sae/10_training.ipynb #cell010
 @dataclass

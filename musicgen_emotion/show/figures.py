@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ['save_figure', 'saved_figure']
+__all__ = ["save_figure", "saved_figure"]
+
 
 # %% ../../nbs/api/35_show/03_figures.ipynb #cell008
 def save_figure(
@@ -55,6 +56,7 @@ def save_figure(
     if close:
         plt.close(figure)
     return path
+
 
 # %% ../../nbs/api/35_show/03_figures.ipynb #cell013
 def saved_figure(

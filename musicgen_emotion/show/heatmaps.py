@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..lab.checks import check_in
-from ..lab.gates import Gate, gates_table, verdict
 from musicgen_emotion.show.plots import (
     axes_grid,
     axis_label,
@@ -22,12 +20,23 @@ from musicgen_emotion.show.plots import (
     new_axes,
 )
 
+from ..lab.checks import check_in
+from ..lab.gates import Gate, gates_table, verdict
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ['plot_heatmap', 'plot_correlations', 'plot_confusion', 'plot_gates', 'plot_scores', 'plot_embedding']
+__all__ = [
+    "plot_confusion",
+    "plot_correlations",
+    "plot_embedding",
+    "plot_gates",
+    "plot_heatmap",
+    "plot_scores",
+]
+
 
 # %% ../../nbs/api/35_show/01_heatmaps.ipynb #cell008
 def plot_heatmap(
@@ -80,6 +89,7 @@ def _write_numbers(ax, image, values, text):
             color="white" if luminance < 0.5 else "black",
         )
 
+
 # %% ../../nbs/api/35_show/01_heatmaps.ipynb #cell011
 def plot_correlations(
     table: pd.DataFrame,  # one row per clip
@@ -97,6 +107,7 @@ def plot_correlations(
         values = values.rank()
     return plot_heatmap(values.corr(), 0, f"{method} correlation", ax=ax)
 
+
 # %% ../../nbs/api/35_show/01_heatmaps.ipynb #cell014
 def plot_confusion(
     table: pd.DataFrame,  # (true, predicted): counts or shares, labels as index and columns
@@ -111,6 +122,7 @@ def plot_confusion(
     if normalize:
         return plot_heatmap(table, None, "share of true class", "{:.2f}", ax)
     return plot_heatmap(table, None, "clips", "{:.0f}", ax)
+
 
 # %% ../../nbs/api/35_show/01_heatmaps.ipynb #cell017
 def plot_gates(
@@ -158,6 +170,7 @@ def _gate_cells(gate):
         "GO" if gate.passed else "ITERATE",
     ]
 
+
 # %% ../../nbs/api/35_show/01_heatmaps.ipynb #cell020
 def plot_scores(
     table: pd.DataFrame,  # columns x, y; low and high for the interval; one row per bar
@@ -194,6 +207,7 @@ def plot_scores(
     if chance is not None:
         ax.axvline(chance, color="#555555", ls="--", lw=1, label=f"chance ({chance:.2f})")
     return draw_legend(ax)
+
 
 # %% ../../nbs/api/35_show/01_heatmaps.ipynb #cell023
 def plot_embedding(

@@ -19,8 +19,23 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ['COLORS', 'CONTROL_COLOR', 'color_of', 'axis_label', 'check_columns', 'new_axes', 'axes_grid', 'emotion_order',
-           'draw_legend', 'plot_layers', 'plot_time', 'plot_centroids', 'plot_dose', 'plot_histograms', 'plot_null']
+__all__ = [
+    "COLORS",
+    "CONTROL_COLOR",
+    "axes_grid",
+    "axis_label",
+    "check_columns",
+    "color_of",
+    "draw_legend",
+    "emotion_order",
+    "new_axes",
+    "plot_centroids",
+    "plot_dose",
+    "plot_histograms",
+    "plot_layers",
+    "plot_null",
+    "plot_time",
+]
 
 # %% ../../nbs/api/35_show/00_plots.ipynb #cell008
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#7b3294", "#e69f00", "#56b4e9", "#777777")
@@ -34,6 +49,7 @@ def color_of(
     "Colour of an emotion, the same wherever it appears; other labels take theirs by position."
     of_position = COLORS[position % len(COLORS)]
     return emotion_colors.get(str(name), of_position)
+
 
 # %% ../../nbs/api/35_show/00_plots.ipynb #cell011
 _LABELS = {
@@ -53,6 +69,7 @@ def axis_label(
         _, unit = DESCRIPTORS[name]
         return f"{words} ({unit})"
     return _LABELS.get(name, words)
+
 
 # %% ../../nbs/api/35_show/00_plots.ipynb #cell014
 def check_columns(
@@ -132,6 +149,7 @@ def draw_legend(
         ax.legend(frameon=False, fontsize=8, **place)
     return ax
 
+
 # %% ../../nbs/api/35_show/00_plots.ipynb #cell017
 def plot_layers(
     table: pd.DataFrame,  # columns x, y; low and high for the band; one row per layer (and hue)
@@ -207,6 +225,7 @@ def _draw_levels(ax, levels):
             label=f"{name} ({value:.2f})",
         )
 
+
 # %% ../../nbs/api/35_show/00_plots.ipynb #cell020
 def plot_time(
     table: pd.DataFrame,  # columns x, y, hue; low and high, floor_low and floor_high for bands
@@ -240,6 +259,7 @@ def _draw_control_band(ax, lower, upper, label, alpha):
         label=label,
     )
 
+
 # %% ../../nbs/api/35_show/00_plots.ipynb #cell023
 def plot_centroids(
     table: pd.DataFrame,  # columns n, arm (between, ceiling, floor), pair, similarity, low, high
@@ -255,6 +275,7 @@ def plot_centroids(
     _draw_curves(ax, table[is_asked | is_reference], "n", "similarity", "low", "high", "arm")
     ax.set(ylabel="cosine of centroids", title=None if pair == "all" else pair)
     return draw_legend(ax)
+
 
 # %% ../../nbs/api/35_show/00_plots.ipynb #cell026
 def plot_dose(
@@ -278,6 +299,7 @@ def plot_dose(
     _draw_curves(ax, table[~is_control], x, y, "low", "high", hue)
     ax.axvline(0, color="#bbbbbb", lw=0.8, zorder=0)
     return draw_legend(ax)
+
 
 # %% ../../nbs/api/35_show/00_plots.ipynb #cell029
 def plot_histograms(
@@ -310,6 +332,7 @@ def plot_histograms(
         ax.set(xlabel=axis_label(column), ylabel="clips")
     draw_legend(axes[:3][-1], beside=True)  # beside the last panel of the first row
     return axes
+
 
 # %% ../../nbs/api/35_show/00_plots.ipynb #cell032
 def plot_null(

@@ -12,7 +12,8 @@ from typing import Any
 TYPING_MODULES = dict(np="numpy", pd="pandas", plt="matplotlib.pyplot", torch="torch", xr="xarray")
 
 # %% auto #0
-__all__ = ['TYPING_MODULES', 'page_renderer', 'typing_name']
+__all__ = ["TYPING_MODULES", "page_renderer", "typing_name"]
+
 
 # %% ../../nbs/api/35_show/04_reference.ipynb #cell006
 def page_renderer(

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['read_key', 'simulate_raters', 'check_answers', 'read_answers', 'rater_report']
+__all__ = ["check_answers", "rater_report", "read_answers", "read_key", "simulate_raters"]
+
 
 # %% ../../nbs/api/30_sound/07_answers.ipynb #cell008
 def read_key(
@@ -43,6 +44,7 @@ def read_key(
 
 def _as_key(key):
     return key if isinstance(key, dict) else read_key(key)
+
 
 # %% ../../nbs/api/30_sound/07_answers.ipynb #cell011
 def simulate_raters(
@@ -134,6 +136,7 @@ def _empty_row(key, rater, position, trial):
         answered_at="",
     )
 
+
 # %% ../../nbs/api/30_sound/07_answers.ipynb #cell014
 def check_answers(
     answers: pd.DataFrame,  # `ANSWER_COLUMNS` as text; optional column `where` (file and line)
@@ -207,6 +210,7 @@ def _value_problem(row, kind, scales):
     if answer not in set("123456789"):
         return f"has the rating {answer!r}; accepted: whole numbers from 1 to 9"
     return ""
+
 
 # %% ../../nbs/api/30_sound/07_answers.ipynb #cell017
 def read_answers(
@@ -283,6 +287,7 @@ def _read_csv(path):
         )
     name = Path(path).name
     return table.assign(where=[f"{name} line {i + 2}" for i in range(len(table))])
+
 
 # %% ../../nbs/api/30_sound/07_answers.ipynb #cell020
 def rater_report(

@@ -38,7 +38,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['DESCRIPTORS', 'SILENT_DB', 'describe', 'descriptor_units', 'read_wave', 'describe_table']
+__all__ = [
+    "DESCRIPTORS",
+    "SILENT_DB",
+    "describe",
+    "describe_table",
+    "descriptor_units",
+    "read_wave",
+]
 
 # %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell007
 DESCRIPTORS = dict(
@@ -108,6 +115,7 @@ def describe(
     )
     return {name: values[name] for name in DESCRIPTORS}
 
+
 # %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell011
 def descriptor_units() -> pd.DataFrame:  # columns descriptor, meaning, unit
     "What each descriptor means and its unit."
@@ -115,6 +123,7 @@ def descriptor_units() -> pd.DataFrame:  # columns descriptor, meaning, unit
 
     rows = [(name, meaning, unit) for name, (meaning, unit) in DESCRIPTORS.items()]
     return pd.DataFrame(rows, columns=["descriptor", "meaning", "unit"])
+
 
 # %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell014
 def read_wave(
@@ -134,6 +143,7 @@ def read_wave(
             f"{path} cannot be read as audio ({error}); accepted: WAV, FLAC, OGG, MP3"
         ) from error
     return samples.mean(1), sr
+
 
 # %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell017
 def describe_table(

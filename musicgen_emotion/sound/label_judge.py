@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['JUDGE_DESCRIPTORS', 'descriptor_matrix', 'LabelJudge', 'judge_accuracy']
+__all__ = ["JUDGE_DESCRIPTORS", "LabelJudge", "descriptor_matrix", "judge_accuracy"]
 
 # %% ../../nbs/api/30_sound/04_label_judge.ipynb #cell008
 JUDGE_DESCRIPTORS = tuple(
@@ -41,6 +41,7 @@ def descriptor_matrix(
             f"the table lacks the descriptor columns {missing}; make it with describe_table"
         )
     return table[list(names)].to_numpy(float)
+
 
 # %% ../../nbs/api/30_sound/04_label_judge.ipynb #cell011
 @dataclass
@@ -166,6 +167,7 @@ class LabelJudge:
             )
         return judge
 
+
 # %% ../../nbs/api/30_sound/04_label_judge.ipynb #cell013
 def _check_class_sizes(labels, n_folds):
     names, counts = np.unique(labels, return_counts=True)
@@ -213,6 +215,7 @@ def _fit_discriminant(features, labels, shrinkage):
     priors = np.full(n_classes, 1 / n_classes)
     analysis = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage, priors=priors)
     return make_pipeline(StandardScaler(), analysis).fit(features, labels)
+
 
 # %% ../../nbs/api/30_sound/04_label_judge.ipynb #cell019
 def judge_accuracy(

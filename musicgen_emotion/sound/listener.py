@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import musicgen_emotion
+
 from ..lab.checks import check_in
 from ..lab.files import read_json, write_json
 from .label_judge import descriptor_matrix
@@ -20,8 +21,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['LISTENER_LEVELS', 'LISTENER_CUES', 'LISTENER_RATINGS', 'PUBLISHED_EFFECTS', 'listener_codes', 'ListenerModel',
-           'fit_listener', 'listener_cues', 'listener_axes']
+__all__ = [
+    "LISTENER_CUES",
+    "LISTENER_LEVELS",
+    "LISTENER_RATINGS",
+    "PUBLISHED_EFFECTS",
+    "ListenerModel",
+    "fit_listener",
+    "listener_axes",
+    "listener_codes",
+    "listener_cues",
+]
 
 # %% ../../nbs/api/30_sound/05_listener.ipynb #cell007
 LISTENER_LEVELS = dict(
@@ -62,6 +72,7 @@ def _level_numbers(cue, values):
     if levels[0] > levels[-1]:  # np.interp needs rising levels
         return np.interp(-values, -levels, numbers)
     return np.interp(values, levels, numbers)
+
 
 # %% ../../nbs/api/30_sound/05_listener.ipynb #cell010
 PUBLISHED_EFFECTS = {
@@ -145,6 +156,7 @@ class ListenerModel:
         if missing:
             raise ValueError(f"{path} is not a listener model: it lacks {', '.join(missing)}")
         return cls(**saved)
+
 
 # %% ../../nbs/api/30_sound/05_listener.ipynb #cell015
 def fit_listener(
@@ -244,6 +256,7 @@ def _deviations(levels, slopes):
     values = np.append(slopes, -slopes.sum())
     return {level: float(value) for level, value in zip(levels, values)}
 
+
 # %% ../../nbs/api/30_sound/05_listener.ipynb #cell019
 def listener_cues(
     table: pd.DataFrame,  # descriptors, one row a clip
@@ -269,6 +282,7 @@ def listener_cues(
             articulation=table.articulation,
         )
     )
+
 
 # %% ../../nbs/api/30_sound/05_listener.ipynb #cell022
 def listener_axes(

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import musicgen_emotion
+
 from ..lab.checks import check_finite, check_in, check_positive
 from ..lab.files import atomic_write, sha256_bytes, write_json
 from ..lab.seeds import rng
@@ -29,8 +30,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['LISTENING_KINDS', 'RATING_SCALES', 'QUESTIONS', 'INSTRUCTIONS', 'FAREWELL', 'ANSWER_COLUMNS', 'LARGE_PAGE_MB',
-           'listening_scales', 'clip_sounds', 'make_trials', 'rater_plan', 'ListeningTest', 'write_listening_test']
+__all__ = [
+    "ANSWER_COLUMNS",
+    "FAREWELL",
+    "INSTRUCTIONS",
+    "LARGE_PAGE_MB",
+    "LISTENING_KINDS",
+    "QUESTIONS",
+    "RATING_SCALES",
+    "ListeningTest",
+    "clip_sounds",
+    "listening_scales",
+    "make_trials",
+    "rater_plan",
+    "write_listening_test",
+]
 
 # %% ../../nbs/api/30_sound/06_listening.ipynb #cell008
 LISTENING_KINDS = ("rating", "pairwise")
@@ -89,6 +103,7 @@ def _complete_scale(scale):
     check_in("figure", scale["figure"], ("face", "burst"))
     return scale
 
+
 # %% ../../nbs/api/30_sound/06_listening.ipynb #cell011
 def clip_sounds(
     clips: pd.DataFrame,  # columns `audio` (paths or arrays) and `track` (the piece of music)
@@ -141,6 +156,7 @@ def _samples_and_rate(clip, sample_rate):
     samples = check_finite("clip", samples).astype(np.float32)
     return samples, int(check_positive("sample_rate", sample_rate))
 
+
 # %% ../../nbs/api/30_sound/06_listening.ipynb #cell014
 def make_trials(
     clips: pd.DataFrame,  # one row a clip, with the column `track`
@@ -183,6 +199,7 @@ def _pairs_within_tracks(clips, ids, sounds):
             "conditions with the same `track`"
         )
     return pairs
+
 
 # %% ../../nbs/api/30_sound/06_listening.ipynb #cell017
 def rater_plan(
@@ -228,6 +245,7 @@ def _fnv1a(text):
     for byte in text.encode():
         digest = ((digest ^ byte) * 16777619) & _32_BITS
     return digest
+
 
 # %% ../../nbs/api/30_sound/06_listening.ipynb #cell020
 ANSWER_COLUMNS = (
@@ -335,6 +353,7 @@ def write_listening_test(
         n_per_rater=n_per_rater,
         n_bytes=out.stat().st_size,
     )
+
 
 # %% ../../nbs/api/30_sound/06_listening.ipynb #cell022
 def _opaque_ids(sounds, seed, settings):

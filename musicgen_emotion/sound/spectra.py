@@ -13,8 +13,18 @@ import numpy as np
 from ..lab.checks import check_finite, check_positive
 
 # %% auto #0
-__all__ = ['TEMPO_RANGE', 'check_clip', 'Spectrum', 'spectrum', 'mel_spectrum', 'onset_strength', 'onset_times', 'tempo_scores',
-           'estimate_tempo']
+__all__ = [
+    "TEMPO_RANGE",
+    "Spectrum",
+    "check_clip",
+    "estimate_tempo",
+    "mel_spectrum",
+    "onset_strength",
+    "onset_times",
+    "spectrum",
+    "tempo_scores",
+]
+
 
 # %% ../../nbs/api/30_sound/00_spectra.ipynb #cell008
 def check_clip(
@@ -45,6 +55,7 @@ def check_clip(
             f"({len(samples)} samples at {sr} Hz)"
         )
     return check_finite("wave", samples).astype(np.float32, copy=False)
+
 
 # %% ../../nbs/api/30_sound/00_spectra.ipynb #cell011
 @dataclass
@@ -80,6 +91,7 @@ def spectrum(
     freqs = np.fft.rfftfreq(window_samples, 1 / sr)
     return Spectrum(magnitudes, freqs, sr / hop_samples, sr)
 
+
 # %% ../../nbs/api/30_sound/00_spectra.ipynb #cell014
 def mel_spectrum(
     spec: Spectrum,  # short-window spectrum
@@ -98,6 +110,7 @@ def _mel_filters(sr, window_samples, n_mels):
     filters = mel(sr=sr, n_fft=window_samples, n_mels=n_mels, fmax=min(sr / 2, 8000))
     return filters.astype(np.float32).T
 
+
 # %% ../../nbs/api/30_sound/00_spectra.ipynb #cell017
 def onset_strength(
     spec: Spectrum,  # short-window spectrum
@@ -114,6 +127,7 @@ def onset_strength(
     earlier = maximum_filter1d(log_mel, 3, axis=1)[:-lag]
     rise = np.maximum(0, log_mel[lag:] - earlier).mean(1)
     return gaussian_filter1d(np.r_[np.zeros(lag), rise], 0.01 * spec.rate)
+
 
 # %% ../../nbs/api/30_sound/00_spectra.ipynb #cell020
 def onset_times(
@@ -135,6 +149,7 @@ def onset_times(
         prominence=0.1 * strongest,
     )
     return frames / rate
+
 
 # %% ../../nbs/api/30_sound/00_spectra.ipynb #cell023
 TEMPO_RANGE = (40.0, 220.0)
@@ -198,6 +213,7 @@ def _comb_mean(autocorrelation, period, shift, teeth):
 
     mean = total_value / np.maximum(total_weight, 1e-9)
     return np.where(total_weight > 0, mean, np.nan)
+
 
 # %% ../../nbs/api/30_sound/00_spectra.ipynb #cell025
 def estimate_tempo(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['DESIGNS', 'SE_METHODS', 'listening_power', 'power_table', 'plot_power']
+__all__ = ["DESIGNS", "SE_METHODS", "listening_power", "plot_power", "power_table"]
 
 # %% ../../nbs/api/30_sound/08_study_size.ipynb #cell007
 DESIGNS = ("within", "between", "pairwise")
@@ -157,6 +157,7 @@ def _check_whole(name, value, least):
     if isinstance(value, bool) or int(value) != value or value < least:
         raise ValueError(f"{name} must be a whole number >= {least}; got {value!r}")
 
+
 # %% ../../nbs/api/30_sound/08_study_size.ipynb #cell015
 def power_table(
     n_raters: Sequence[int] | int,  # one or several numbers of raters
@@ -176,6 +177,7 @@ def power_table(
         power = listening_power(**size, **settings)
         rows.append(size | dict(power=power.value, low=power.low, high=power.high))
     return pd.DataFrame(rows)
+
 
 # %% ../../nbs/api/30_sound/08_study_size.ipynb #cell017
 def plot_power(

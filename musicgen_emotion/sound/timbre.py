@@ -10,7 +10,8 @@ import numpy as np
 from .spectra import Spectrum, mel_spectrum
 
 # %% auto #0
-__all__ = ['loudness', 'brightness', 'articulation', 'attack_time', 'percussiveness', 'mfcc']
+__all__ = ["articulation", "attack_time", "brightness", "loudness", "mfcc", "percussiveness"]
+
 
 # %% ../../nbs/api/30_sound/02_timbre.ipynb #cell007
 def loudness(
@@ -46,6 +47,7 @@ def _envelope(wave, sr, window_s=0.02, hop_s=0.005):
 
 def _decibels(amplitude):
     return 20 * np.log10(np.maximum(amplitude, 1e-6))
+
 
 # %% ../../nbs/api/30_sound/02_timbre.ipynb #cell010
 def brightness(
@@ -90,6 +92,7 @@ def _flatness_db(power):
     log_ratio = log_geometric - log_arithmetic
     return float(10 / np.log(10) * log_ratio.mean())
 
+
 # %% ../../nbs/api/30_sound/02_timbre.ipynb #cell015
 def articulation(
     wave: np.ndarray,  # samples, (sample,)
@@ -107,6 +110,7 @@ def articulation(
     window_frames = round(max(0.3, 1.5 * beat_s) * rate) | 1
     loudest_around = maximum_filter1d(envelope, window_frames)
     return float(np.mean(envelope > 0.2 * loudest_around + 1e-6))
+
 
 # %% ../../nbs/api/30_sound/02_timbre.ipynb #cell018
 def attack_time(
@@ -138,6 +142,7 @@ def _rise_frames(envelope):
     last_below_80 = np.flatnonzero(above_quietest <= 0.8 * loudest).max(initial=0)
     return last_below_80 - last_below_20
 
+
 # %% ../../nbs/api/30_sound/02_timbre.ipynb #cell021
 def percussiveness(
     spec: Spectrum,  # short-window spectrum
@@ -167,6 +172,7 @@ def _running_median(values, width):
     padded = np.pad(values, ((0, 0), (margin, margin)), mode="symmetric")
     medians = median_filter(padded.ravel(), width).reshape(padded.shape)
     return medians[:, margin:-margin]
+
 
 # %% ../../nbs/api/30_sound/02_timbre.ipynb #cell024
 def mfcc(

@@ -16,8 +16,18 @@ import pandas as pd
 from ..lab.checks import check_count, check_in
 
 # %% auto #0
-__all__ = ['Estimate', 'finite_array', 'check_level', 'factor_codes', 'label_per_group', 'sampling_units', 'bootstrap_weights',
-           'interval', 'bootstrap']
+__all__ = [
+    "Estimate",
+    "bootstrap",
+    "bootstrap_weights",
+    "check_level",
+    "factor_codes",
+    "finite_array",
+    "interval",
+    "label_per_group",
+    "sampling_units",
+]
+
 
 # %% ../../nbs/api/10_stats/00_estimates.ipynb #cell010
 @dataclass(frozen=True)
@@ -76,6 +86,7 @@ class Estimate:
             f"{prefix}n": self.n,
         }
 
+
 # %% ../../nbs/api/10_stats/00_estimates.ipynb #cell016
 def finite_array(
     name: str,  # name of the argument, for the message
@@ -120,6 +131,7 @@ def factor_codes(
     classes, codes = np.unique(labels, return_inverse=True)
     return codes, classes
 
+
 # %% ../../nbs/api/10_stats/00_estimates.ipynb #cell021
 def label_per_group(
     labels: np.ndarray,  # (row,) any labels
@@ -133,6 +145,7 @@ def label_per_group(
     if (code_of_group[group_codes] != label_codes).any():
         return None
     return label_names[code_of_group]
+
 
 # %% ../../nbs/api/10_stats/00_estimates.ipynb #cell024
 def sampling_units(
@@ -159,6 +172,7 @@ def sampling_units(
         units_of_stratum.append(np.flatnonzero(stratum_of_unit == stratum))
     return rows_of_unit, units_of_stratum
 
+
 # %% ../../nbs/api/10_stats/00_estimates.ipynb #cell026
 def bootstrap_weights(
     n: int,  # number of rows
@@ -179,6 +193,7 @@ def bootstrap_weights(
             weights[:, rows_of_unit[unit]] = counts[:, [column]]
     return weights
 
+
 # %% ../../nbs/api/10_stats/00_estimates.ipynb #cell031
 def interval(
     samples: np.ndarray,  # (resample, ...) a statistic on resamples
@@ -195,6 +210,7 @@ def interval(
     tail = (1 - level) / 2
     low, high = np.quantile(finite, [tail, (1 + level) / 2])
     return Estimate(value, float(low), float(high), n)
+
 
 # %% ../../nbs/api/10_stats/00_estimates.ipynb #cell035
 def bootstrap(

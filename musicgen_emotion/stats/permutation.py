@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..lab.checks import check_count, check_in
 from musicgen_emotion.stats.estimates import (
     Estimate,
     bootstrap_weights,
@@ -23,9 +22,21 @@ from musicgen_emotion.stats.estimates import (
     sampling_units,
 )
 
+from ..lab.checks import check_count, check_in
+
 # %% auto #0
-__all__ = ['permute_labels', 'permutation_p', 'Tested', 'permutation_test', 'paired_difference', 'Permanova', 'permanova',
-           'max_t', 'fdr']
+__all__ = [
+    "Permanova",
+    "Tested",
+    "fdr",
+    "max_t",
+    "paired_difference",
+    "permanova",
+    "permutation_p",
+    "permutation_test",
+    "permute_labels",
+]
+
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell008
 def permute_labels(
@@ -87,6 +98,7 @@ def _count_arrangements(label_codes):
     log_count -= sum(math.lgamma(count + 1) for count in counts)
     return math.exp(min(700, log_count))
 
+
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell013
 def permutation_p(
     observed: float | np.ndarray,  # statistic(s) on the real labels, () or (test,)
@@ -112,6 +124,7 @@ def permutation_p(
     p = (1 + at_least_as_large) / (1 + len(null))
     return float(p) if np.ndim(p) == 0 else p
 
+
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell018
 @dataclass(frozen=True)
 class Tested:
@@ -135,6 +148,7 @@ class Tested:
         row[f"{prefix}floor"] = float(np.mean(self.null))
         return row
 
+
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell021
 def permutation_test(
     statistic: Callable,  # takes a label vector (row,), returns a float
@@ -151,6 +165,7 @@ def permutation_test(
     p = permutation_p(value, null, alternative)
     n_units = len(labels) if groups is None else len(np.unique(groups))
     return Tested(Estimate(value, math.nan, math.nan, n_units), float(p), null)
+
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell026
 def paired_difference(
@@ -185,6 +200,7 @@ def paired_difference(
     null = signs @ sums / totals.sum()
     p = permutation_p(value, null, "two-sided")
     return Tested(estimate, float(p), null)
+
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell031
 @dataclass(frozen=True)
@@ -252,6 +268,7 @@ def _within_sum_of_squares(squared_distances, codes, n_classes):
         within += pair_sum / (2 * np.maximum(member.sum(1), 1))
     return within
 
+
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell036
 def max_t(
     observed: np.ndarray,  # (test,) statistics on the real labels
@@ -276,6 +293,7 @@ def max_t(
         observed, null = abs(observed), abs(null)
     largest = null.max(1)  # (permutation,)
     return np.asarray(permutation_p(observed, np.repeat(largest[:, None], len(observed), 1)))
+
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell041
 def fdr(

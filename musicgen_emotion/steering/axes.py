@@ -12,9 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..lab.checks import check_in
-from ..lab.seeds import rng
-from ..models.load import as_model
 from musicgen_emotion.steering.directions import (
     TEXT_SITES,
     Direction,
@@ -33,14 +30,28 @@ from musicgen_emotion.steering.methods import (
     ridge_direction,
     sae_direction,
 )
+
+from ..lab.checks import check_in
+from ..lab.seeds import rng
+from ..models.load import as_model
 from ..stimuli.emotions import VALENCE_AROUSAL, check_emotion
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['AXES', 'random_direction', 'shuffled_direction', 'axis_direction', 'text_direction', 'emotion_directions',
-           'method_directions', 'cosine_table', 'pairs_curve']
+__all__ = [
+    "AXES",
+    "axis_direction",
+    "cosine_table",
+    "emotion_directions",
+    "method_directions",
+    "pairs_curve",
+    "random_direction",
+    "shuffled_direction",
+    "text_direction",
+]
+
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell010
 def random_direction(
@@ -95,6 +106,7 @@ def shuffled_direction(
         seeds=(int(seed),),
         metadata=dict(n_pairs=n_pairs),
     )
+
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell014
 AXES = ("valence", "arousal")
@@ -152,6 +164,7 @@ def _centred_coordinates(emotions, n_rows) -> np.ndarray:
         )
     return centred
 
+
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell018
 def text_direction(
     model,  # MusicModel, or the raw one of a backend
@@ -188,6 +201,7 @@ def text_direction(
         means[:n_pairs], means[n_pairs:], site, rms, sources=positive + negative
     )
     return replace(direction, origin="text-state difference")
+
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell021
 def emotion_directions(
@@ -226,6 +240,7 @@ def emotion_directions(
         )
     return directions
 
+
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell024
 def method_directions(
     positive: np.ndarray,  # (pair, d) activations with the property
@@ -260,6 +275,7 @@ def method_directions(
         for name, direction in directions.items()
     }
 
+
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell027
 def cosine_table(
     directions: Mapping[str, Direction],  # by name, of one width
@@ -274,6 +290,7 @@ def cosine_table(
     units = np.stack(vectors) / np.array(norms)[:, None]
     cosines = units @ units.T
     return pd.DataFrame(cosines.clip(-1, 1), index=names, columns=names)
+
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell032
 def pairs_curve(

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['branch_arithmetic', 'branch_agreement']
+__all__ = ["branch_agreement", "branch_arithmetic"]
+
 
 # %% ../../nbs/api/80_steering/06_branches.ipynb #cell008
 @torch.no_grad()
@@ -103,6 +104,7 @@ def _changes_by_clip(change, clips):
 def _dot_by_clip(a, b):
     products = (a * b).flatten(1)
     return products.sum(1).cpu().numpy()
+
 
 # %% ../../nbs/api/80_steering/06_branches.ipynb #cell017
 def branch_agreement(

@@ -20,8 +20,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['CLAP_DEFAULT', 'CLAP_TEMPLATES', 'CLAP_EMOTIONS', 'CLAP_AXES', 'load_clap', 'clap_sentences', 'write_random_clap',
-           'resample', 'ClapJudge']
+__all__ = [
+    "CLAP_AXES",
+    "CLAP_DEFAULT",
+    "CLAP_EMOTIONS",
+    "CLAP_TEMPLATES",
+    "ClapJudge",
+    "clap_sentences",
+    "load_clap",
+    "resample",
+    "write_random_clap",
+]
 
 # %% ../../nbs/api/80_steering/13_clap.ipynb #cell007
 CLAP_DEFAULT = "laion/larger_clap_music"
@@ -79,6 +88,7 @@ def _clap_folder(source):
         "a connection and pass the folder, or copy the cache and point HF_HOME at it"
     )
 
+
 # %% ../../nbs/api/80_steering/13_clap.ipynb #cell010
 CLAP_TEMPLATES = ("this is a {} song", "the music sounds {}", "a {} piece of music")
 
@@ -102,6 +112,7 @@ CLAP_AXES = dict(  # sentences of the high end, of the low end
         clap_sentences(("calm", "quiet", "relaxing")),
     ),
 )
+
 
 # %% ../../nbs/api/80_steering/13_clap.ipynb #cell013
 def write_random_clap(
@@ -173,6 +184,7 @@ def _write_tokenizer(folder):
     fast = RobertaTokenizerFast.from_pretrained(str(folder), model_max_length=77)
     fast.save_pretrained(str(folder))
 
+
 # %% ../../nbs/api/80_steering/13_clap.ipynb #cell016
 def resample(
     wave: np.ndarray,  # (..., sample)
@@ -189,6 +201,7 @@ def resample(
     common = math.gcd(sr, to)
     resampled = resample_poly(np.asarray(wave, np.float64), to // common, sr // common, axis=-1)
     return resampled.astype(np.float32)
+
 
 # %% ../../nbs/api/80_steering/13_clap.ipynb #cell019
 class ClapJudge:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['cue_recovery', 'recovery_draws', 'at_equal_cost', 'equal_cost_draws']
+__all__ = ["at_equal_cost", "cue_recovery", "equal_cost_draws", "recovery_draws"]
+
 
 # %% ../../nbs/api/80_steering/17_costs.ipynb #cell008
 def cue_recovery(
@@ -88,6 +89,7 @@ def _along_and_beside(reached, target):
     rest = reached - along[:, None] * target
     return along, np.linalg.norm(rest, axis=1) / np.linalg.norm(target)
 
+
 # %% ../../nbs/api/80_steering/17_costs.ipynb #cell011
 def recovery_draws(
     table: pd.DataFrame,  # from `dose_response`, with a column of costs
@@ -121,6 +123,7 @@ def _weighted_means(weights, values):
     total = weights @ np.nan_to_num(values)
     count = weights @ np.isfinite(values)
     return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+
 
 # %% ../../nbs/api/80_steering/17_costs.ipynb #cell014
 def at_equal_cost(
@@ -158,6 +161,7 @@ def _joined_by_lines(values, steps=50):
     points = np.linspace(0, len(values) - 1, steps * (len(values) - 1) + 1)
     columns = [np.interp(points, doses, column) for column in values.T]
     return np.stack(columns, 1)
+
 
 # %% ../../nbs/api/80_steering/17_costs.ipynb #cell017
 def equal_cost_draws(

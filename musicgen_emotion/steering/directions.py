@@ -16,8 +16,16 @@ from ..lab.checks import check_positive
 from ..lab.files import atomic_path, read_json, write_json
 
 # %% auto #0
-__all__ = ['TEXT_SITES', 'Direction', 'check_vector', 'vector_of_width', 'combine', 'orthogonalise', 'save_directions',
-           'load_directions']
+__all__ = [
+    "TEXT_SITES",
+    "Direction",
+    "check_vector",
+    "combine",
+    "load_directions",
+    "orthogonalise",
+    "save_directions",
+    "vector_of_width",
+]
 
 # %% ../../nbs/api/80_steering/00_directions.ipynb #cell008
 TEXT_SITES = ("text", "text_proj")  # sites that hold the prompt; the model reads them once per clip
@@ -184,6 +192,7 @@ def vector_of_width(
         raise ValueError(f"directions of width {width} and {len(vector)} cannot be compared")
     return vector.astype(float)
 
+
 # %% ../../nbs/api/80_steering/00_directions.ipynb #cell021
 def combine(
     directions: Sequence[Direction],  # of one site
@@ -248,6 +257,7 @@ def orthogonalise(
             direction = replace(direction, vector=rest, metadata=metadata)
         result.append(direction)
     return result
+
 
 # %% ../../nbs/api/80_steering/00_directions.ipynb #cell024
 _STORED_FACTS = ("site", "origin", "rms", "sources", "seeds", "metadata", "rms_by_site")

@@ -18,7 +18,13 @@ from ..models.model import MusicModel
 from ..sound.spectra import mel_spectrum, spectrum
 
 # %% auto #0
-__all__ = ['N_CEPSTRAL', 'mel_embedding', 'codec_embedding', 'frechet_distance', 'distribution_distance']
+__all__ = [
+    "N_CEPSTRAL",
+    "codec_embedding",
+    "distribution_distance",
+    "frechet_distance",
+    "mel_embedding",
+]
 
 # %% ../../nbs/api/80_steering/15_distances.ipynb #cell007
 N_CEPSTRAL = 14  # cepstral coefficients of a window
@@ -56,6 +62,7 @@ def _mel_vector(window, sample_rate):
     cepstrum = dct(log_mel, axis=1, norm="ortho")[:, :N_CEPSTRAL]
     return np.concatenate([cepstrum.mean(0), cepstrum.std(0)])
 
+
 # %% ../../nbs/api/80_steering/15_distances.ipynb #cell010
 @torch.no_grad()
 def codec_embedding(
@@ -83,6 +90,7 @@ def codec_embedding(
         raise ValueError(f"clips of {seconds:.2f} s are shorter than one window of {window_s} s")
     windows = latents[..., : n_windows * window].reshape(n_clips, width, n_windows, window)
     return windows.mean(-1).transpose(1, 2).cpu().numpy()
+
 
 # %% ../../nbs/api/80_steering/15_distances.ipynb #cell013
 def frechet_distance(
@@ -121,6 +129,7 @@ def _matrix_root(covariance):
     "Symmetric square root."
     values, vectors = np.linalg.eigh(covariance)
     return (vectors * np.sqrt(values.clip(0))) @ vectors.T
+
 
 # %% ../../nbs/api/80_steering/15_distances.ipynb #cell016
 def distribution_distance(

@@ -15,6 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from musicgen_emotion.steering.push import (
+    add_step,
+    push_length,
+    push_places,
+    steering_hooks,
+    unit_of_dose,
+)
+
 from ..activations.clip_plans import plan_clips
 from ..activations.clips import ClipStore, clip_id
 from ..lab.checks import check_positive
@@ -26,19 +34,13 @@ from ..models.sampling import sample_tokens
 from .arms import Arm
 from .directions import Direction
 from .judging import judge_clips, judge_fingerprint, named_judges
-from musicgen_emotion.steering.push import (
-    add_step,
-    push_length,
-    push_places,
-    steering_hooks,
-    unit_of_dose,
-)
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['plan_doses', 'dose_response']
+__all__ = ["dose_response", "plan_doses"]
+
 
 # %% ../../nbs/api/80_steering/10_doses.ipynb #cell010
 def plan_doses(
@@ -93,6 +95,7 @@ def _checked_alphas(alphas) -> list[float]:
         if alpha is None or isinstance(alpha, (bool, str)) or not math.isfinite(alpha):
             raise ValueError(f"alphas must be finite numbers, got {alpha!r}")
     return sorted({float(alpha) for alpha in alphas})
+
 
 # %% ../../nbs/api/80_steering/10_doses.ipynb #cell013
 def dose_response(
@@ -178,6 +181,7 @@ def _try_judges(judges, sample_rate, duration_s, taken):
     n_samples = int(duration_s * sample_rate)
     noise = 0.1 * rng("judges").standard_normal((1, n_samples)).astype(np.float32)
     judge_clips(judges, noise, sample_rate, taken)
+
 
 # %% ../../nbs/api/80_steering/10_doses.ipynb #cell015
 def _make_clips(model, plan, arms, store, sampling, batch_size, progress):
@@ -308,6 +312,7 @@ class _RowPush:
         if len(activation) != len(steps):  # guided: the cond rows, then the null rows
             steps = torch.cat([steps, steps])
         return add_step(activation, steps, factor)
+
 
 # %% ../../nbs/api/80_steering/10_doses.ipynb #cell017
 def _judge_stored_clips(store, clips, judges, folder, taken, progress):

@@ -12,10 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
-from ..lab.checks import check_in
-from ..models.load import as_model
-from ..sae.dictionary import feature_shift
-from .heads import site_width
 from musicgen_emotion.steering.push import (
     Steered,
     add_step,
@@ -24,8 +20,13 @@ from musicgen_emotion.steering.push import (
     steering_hooks,
 )
 
+from ..lab.checks import check_in
+from ..models.load import as_model
+from ..sae.dictionary import feature_shift
+from .heads import site_width
+
 # %% auto #0
-__all__ = ['FEATURE_MODES', 'steer_features']
+__all__ = ["FEATURE_MODES", "steer_features"]
 
 # %% ../../nbs/api/80_steering/07_feature_push.ipynb #cell008
 FEATURE_MODES = ("set", "scale", "add", "ablate")

@@ -13,12 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..activations.clips import ClipStore
-from ..activations.replaying import token_nll
-from ..lab.checks import check_in
-from ..models.load import as_model
-from ..models.model import MusicModel
-from ..stats.estimates import bootstrap
 from musicgen_emotion.steering.distances import (
     codec_embedding,
     distribution_distance,
@@ -32,11 +26,26 @@ from musicgen_emotion.steering.token_quality import (
     token_kl,
 )
 
+from ..activations.clips import ClipStore
+from ..activations.replaying import token_nll
+from ..lab.checks import check_in
+from ..models.load import as_model
+from ..models.model import MusicModel
+from ..stats.estimates import bootstrap
+
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['GUARD', 'Quality', 'quality_guard', 'quality_summary', 'dose_quality', 'study_guard', 'study_distances']
+__all__ = [
+    "GUARD",
+    "Quality",
+    "dose_quality",
+    "quality_guard",
+    "quality_summary",
+    "study_distances",
+    "study_guard",
+]
 
 # %% ../../nbs/api/80_steering/16_guard.ipynb #cell008
 GUARD = dict(
@@ -57,6 +66,7 @@ class Quality:
 
     clips: pd.DataFrame  # clip, prompt, arm ("steered" or "reference"), the columns of `GUARD`
     distances: pd.DataFrame  # one row per embedding: its name, then as `distribution_distance`
+
 
 # %% ../../nbs/api/80_steering/16_guard.ipynb #cell011
 def quality_guard(
@@ -160,6 +170,7 @@ def _embedders(model, embeddings, window_s):
     names = [embeddings] if isinstance(embeddings, str) else embeddings
     return {name: known[check_in("embedding", name, known)] for name in names}
 
+
 # %% ../../nbs/api/80_steering/16_guard.ipynb #cell014
 def quality_summary(
     clips: pd.DataFrame,  # `Quality.clips` of one or many doses
@@ -220,6 +231,7 @@ def _interval(values, prompts, n_boot, seed):
     estimate = bootstrap(values.to_numpy(), groups=prompts, n_boot=n_boot, seed=seed)
     return estimate.low, estimate.high
 
+
 # %% ../../nbs/api/80_steering/16_guard.ipynb #cell017
 def dose_quality(
     model: MusicModel,  # the model, unsteered
@@ -269,6 +281,7 @@ def _steering_at(alpha, steer):
 
     return steered
 
+
 # %% ../../nbs/api/80_steering/16_guard.ipynb #cell020
 def study_guard(
     model: MusicModel,  # the model, unsteered
@@ -300,6 +313,7 @@ def _stored_wave(store, clip):
 
     wave, sample_rate = soundfile.read(store.path / "audio" / f"{clip}.flac", dtype="float32")
     return wave.T, sample_rate
+
 
 # %% ../../nbs/api/80_steering/16_guard.ipynb #cell023
 def study_distances(

@@ -25,7 +25,8 @@ from ..models.sites import Site
 from .directions import TEXT_SITES
 
 # %% auto #0
-__all__ = ['site_width', 'hooked_sites', 'head_activations', 'without_special', 'site_rms']
+__all__ = ["head_activations", "hooked_sites", "site_rms", "site_width", "without_special"]
+
 
 # %% ../../nbs/api/80_steering/03_heads.ipynb #cell010
 def site_width(
@@ -117,6 +118,7 @@ def _head_hook(site, columns, fn, now):
 
     return run
 
+
 # %% ../../nbs/api/80_steering/03_heads.ipynb #cell014
 @torch.no_grad()
 def head_activations(
@@ -173,6 +175,7 @@ def without_special(
     "Activations without the positions of special tokens."
     n_positions = activations.shape[1]
     return activations[:, n_special : n_positions - n_special]
+
 
 # %% ../../nbs/api/80_steering/03_heads.ipynb #cell018
 def site_rms(

@@ -14,24 +14,35 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..lab.checks import check_count, check_in, check_positive
-from ..sound.descriptors import DESCRIPTORS, describe
-from ..sound.label_judge import LabelJudge
 from musicgen_emotion.sound.listener import (
     ListenerModel,
     fit_listener,
     listener_axes,
     listener_cues,
 )
-from .judging import as_scores, ask_judge, check_judge_columns, judge_name
+
+from ..lab.checks import check_count, check_in, check_positive
+from ..sound.descriptors import DESCRIPTORS, describe
+from ..sound.label_judge import LabelJudge
 from ..stimuli.emotions import VALENCE_AROUSAL
+from .judging import as_scores, ask_judge, check_judge_columns, judge_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['SOUND_DESCRIPTORS', 'PUBLISHED_LINEAR', 'run_judge', 'user_judge', 'DescriptorJudge', 'ListenerJudge',
-           'ratings_folder', 'listener_fidelity', 'EmotionJudge', 'SoundJudge']
+__all__ = [
+    "PUBLISHED_LINEAR",
+    "SOUND_DESCRIPTORS",
+    "DescriptorJudge",
+    "EmotionJudge",
+    "ListenerJudge",
+    "SoundJudge",
+    "listener_fidelity",
+    "ratings_folder",
+    "run_judge",
+    "user_judge",
+]
 
 # %% ../../nbs/api/80_steering/12_judges.ipynb #cell008
 _log = logging.getLogger(__name__)
@@ -121,6 +132,7 @@ def _warn_of_problems(name, problems):
             found[0],
         )
 
+
 # %% ../../nbs/api/80_steering/12_judges.ipynb #cell012
 def user_judge(
     fn: Callable,  # fn(audio (clip, sample), sample_rate); with `per_clip` fn(wave (sample,), ...)
@@ -143,6 +155,7 @@ def user_judge(
 
     _judge.name = label
     return _judge
+
 
 # %% ../../nbs/api/80_steering/12_judges.ipynb #cell015
 SOUND_DESCRIPTORS = (
@@ -188,6 +201,7 @@ def _described(audio, sample_rate):
     import pandas as pd
 
     return pd.DataFrame([describe(wave, sample_rate) for wave in audio])
+
 
 # %% ../../nbs/api/80_steering/12_judges.ipynb #cell019
 PUBLISHED_LINEAR = (0.77, 0.89)  # lowest and highest share of variance that is linear in the cues
@@ -296,6 +310,7 @@ def listener_fidelity(
     table = pd.concat([model.compare_published(), pd.DataFrame(rows)], ignore_index=True)
     return table.assign(holds=table.difference.abs() <= tolerance)
 
+
 # %% ../../nbs/api/80_steering/12_judges.ipynb #cell025
 @dataclass
 class EmotionJudge:
@@ -336,6 +351,7 @@ def _emotion_scores(judge, descriptors, axes=True):
     coordinates = np.array([VALENCE_AROUSAL[emotion] for emotion in probabilities.columns])
     place = probabilities.to_numpy() @ coordinates  # (clip, 2): valence and arousal
     return scores.assign(valence=place[:, 0], arousal=place[:, 1])
+
 
 # %% ../../nbs/api/80_steering/12_judges.ipynb #cell028
 @dataclass

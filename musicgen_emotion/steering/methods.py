@@ -18,8 +18,21 @@ if TYPE_CHECKING:
     import xarray as xr
 
 # %% auto #0
-__all__ = ['mean_difference', 'checked_pairs', 'checked_activations', 'mean_differences', 'match_pairs', 'ridge_direction',
-           'logistic_direction', 'lda_direction', 'as_pattern', 'pca_direction', 'agop_direction', 'sae_direction']
+__all__ = [
+    "agop_direction",
+    "as_pattern",
+    "checked_activations",
+    "checked_pairs",
+    "lda_direction",
+    "logistic_direction",
+    "match_pairs",
+    "mean_difference",
+    "mean_differences",
+    "pca_direction",
+    "ridge_direction",
+    "sae_direction",
+]
+
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell010
 def mean_difference(
@@ -75,6 +88,7 @@ def checked_activations(
     if n_bad:
         raise ValueError(f"{name} holds {n_bad} NaN or infinite of {activations.size} numbers")
     return activations
+
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell015
 def mean_differences(
@@ -153,6 +167,7 @@ def _row_of_each_pair(labels, label, pairs) -> dict:
         row_of_pair[pair] = row
     return row_of_pair
 
+
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell019
 def ridge_direction(
     X: np.ndarray,  # (row, d) activations
@@ -200,6 +215,7 @@ def _probe_data(X, y, two_sides=False) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"y must have two values, got {len(values)}")
     return activations, np.where(targets == values[1], 1.0, -1.0)
 
+
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell022
 def logistic_direction(
     X: np.ndarray,  # (row, d) activations
@@ -223,6 +239,7 @@ def logistic_direction(
     facts = dict(C=C, n=len(scaled)) | metadata
     return Direction(weights, site, "logistic weights", rms, sources, metadata=facts)
 
+
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell025
 def lda_direction(
     X: np.ndarray,  # (row, d) activations
@@ -242,6 +259,7 @@ def lda_direction(
     facts = dict(shrinkage=shrinkage, n=len(activations)) | metadata
     return Direction(weights, site, "shrinkage LDA", rms, sources, metadata=facts)
 
+
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell028
 def as_pattern(
     direction: Direction,  # weights of a probe
@@ -256,6 +274,7 @@ def as_pattern(
     reading = centred @ weights  # (row,)
     pattern = centred.T @ reading / n_rows
     return replace(direction, vector=pattern, origin=f"pattern of {direction.origin}")
+
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell031
 def pca_direction(
@@ -290,6 +309,7 @@ def pca_direction(
     share = float(squares[0] / max(squares.sum(), 1e-30))
     facts = dict(n_pairs=len(differences), share=share) | metadata
     return Direction(first, site, "PCA of differences", rms, sources, metadata=facts)
+
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell034
 def agop_direction(
@@ -366,6 +386,7 @@ def _gradient_outer_product(rows, coefficients, metric, scale) -> np.ndarray:
     pull = slopes.sum(1)[:, None] * rows - slopes @ rows
     gradients = -pull @ metric  # (row, d)
     return gradients.T @ gradients / len(rows)
+
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell039
 def sae_direction(

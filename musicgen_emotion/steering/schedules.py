@@ -16,7 +16,8 @@ import torch
 from ..lab.checks import check_count, check_in, check_positive
 
 # %% auto #0
-__all__ = ['Schedule', 'ClosedLoop', 'Watcher']
+__all__ = ["ClosedLoop", "Schedule", "Watcher"]
+
 
 # %% ../../nbs/api/80_steering/04_schedules.ipynb #cell008
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Schedule:
             weight = weight * 0.5 ** (since_start / self.half_life_s)
         return weight
 
+
 # %% ../../nbs/api/80_steering/04_schedules.ipynb #cell011
 @dataclass(frozen=True)
 class ClosedLoop:
@@ -93,6 +95,7 @@ class ClosedLoop:
         if self.above:
             return scores >= self.target
         return scores <= self.target
+
 
 # %% ../../nbs/api/80_steering/04_schedules.ipynb #cell014
 class Watcher:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['STUDY_COLUMNS', 'dose_slopes', 'side_effects', 'dose_changes', 'paired_changes']
+__all__ = ["STUDY_COLUMNS", "dose_changes", "dose_slopes", "paired_changes", "side_effects"]
+
 
 # %% ../../nbs/api/80_steering/11_slopes.ipynb #cell010
 def dose_slopes(
@@ -203,6 +204,7 @@ def _with_band(slopes, band, level) -> pd.DataFrame:
         )
     return slopes.join(pd.DataFrame(rows, index=slopes.index))
 
+
 # %% ../../nbs/api/80_steering/11_slopes.ipynb #cell017
 def side_effects(
     table: pd.DataFrame,  # from `dose_response`
@@ -229,6 +231,7 @@ def side_effects(
     return others.pivot_table(
         index="arm", columns="outcome", values="effect", aggfunc="mean", sort=False
     )
+
 
 # %% ../../nbs/api/80_steering/11_slopes.ipynb #cell020
 def dose_changes(

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['checked_tokens', 'checked_prompts', 'repetition', 'silence', 'token_kl']
+__all__ = ["checked_prompts", "checked_tokens", "repetition", "silence", "token_kl"]
+
 
 # %% ../../nbs/api/80_steering/14_token_quality.ipynb #cell007
 def checked_tokens(
@@ -49,6 +50,7 @@ def checked_prompts(
     if len(prompts) != n_clips:
         raise ValueError(f"prompts must be one per clip; got {len(prompts)} for {n_clips} clips")
     return prompts
+
 
 # %% ../../nbs/api/80_steering/14_token_quality.ipynb #cell010
 def repetition(
@@ -112,6 +114,7 @@ def _longest_repeat(line):
             longest = max(longest, min(lag, run))
     return longest
 
+
 # %% ../../nbs/api/80_steering/14_token_quality.ipynb #cell013
 def silence(
     audio: np.ndarray,  # (clip, sample)
@@ -134,6 +137,7 @@ def silence(
     windows = audio[:, : n_windows * window].reshape(n_clips, n_windows, window)
     power = (windows.astype(float) ** 2).mean(-1)  # (clip, window)
     return (10 * np.log10(power + 1e-20) < floor_db).mean(1)
+
 
 # %% ../../nbs/api/80_steering/14_token_quality.ipynb #cell016
 def token_kl(

@@ -14,9 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..lab.checks import check_finite
-from ..lab.files import read_json
-from .datasets import find_file, rescale
 from musicgen_emotion.stimuli.emotions import (
     EMOTION_OF_WORD,
     EMOTION_WORDS,
@@ -25,11 +22,22 @@ from musicgen_emotion.stimuli.emotions import (
     quadrant,
 )
 
+from ..lab.checks import check_finite
+from ..lab.files import read_json
+from .datasets import find_file, rescale
+
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['find_emotion_words', 'mask_emotion_words', 'load_captions', 'load_norms', 'check_words', 'load_prompt_embeddings']
+__all__ = [
+    "check_words",
+    "find_emotion_words",
+    "load_captions",
+    "load_norms",
+    "load_prompt_embeddings",
+    "mask_emotion_words",
+]
 
 # %% ../../nbs/api/20_stimuli/04_captions.ipynb #cell008
 _LONGEST_FIRST = sorted(map(re.escape, EMOTION_OF_WORD), key=len, reverse=True)
@@ -50,6 +58,7 @@ def mask_emotion_words(
 ) -> str:  # the caption without its emotion words
     "Replace every emotion word."
     return _ANY_EMOTION_WORD.sub(lambda match: mask, text)
+
 
 # %% ../../nbs/api/20_stimuli/04_captions.ipynb #cell012
 def load_captions(
@@ -111,6 +120,7 @@ def _most_named_emotion(words):
     is_tie = len(ranked) == 2 and ranked[0][1] == ranked[1][1]
     return "" if is_tie else ranked[0][0]
 
+
 # %% ../../nbs/api/20_stimuli/04_captions.ipynb #cell016
 def load_norms(
     path: Path | str,  # the Glasgow norms' CSV file, or its folder
@@ -135,6 +145,7 @@ def load_norms(
             n=table.ValenceN.astype(int),
         )
     )
+
 
 # %% ../../nbs/api/20_stimuli/04_captions.ipynb #cell019
 def check_words(
@@ -174,6 +185,7 @@ def check_words(
             "none of the words is in the norms; check that `words` maps emotions to lists of words"
         )
     return pd.DataFrame(rows)
+
 
 # %% ../../nbs/api/20_stimuli/04_captions.ipynb #cell022
 def load_prompt_embeddings(

@@ -21,9 +21,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['SOURCES', 'SONG_COLUMNS', 'DEAM_FILES', 'EXPECTED_RELATIONS', 'rescale', 'find_file', 'load_pmemo', 'load_deam',
-           'split_by_group', 'artist_group', 'emotion_labeled_dataset', 'dataset_summary', 'rank_correlation',
-           'label_correlations']
+__all__ = [
+    "DEAM_FILES",
+    "EXPECTED_RELATIONS",
+    "SONG_COLUMNS",
+    "SOURCES",
+    "artist_group",
+    "dataset_summary",
+    "emotion_labeled_dataset",
+    "find_file",
+    "label_correlations",
+    "load_deam",
+    "load_pmemo",
+    "rank_correlation",
+    "rescale",
+    "split_by_group",
+]
+
 
 # %% ../../nbs/api/20_stimuli/03_datasets.ipynb #cell008
 def rescale(
@@ -48,6 +62,7 @@ def rescale(
     below = distance / (neutral - low)
     above = distance / (high - neutral)
     return np.where(values < neutral, below, above)
+
 
 # %% ../../nbs/api/20_stimuli/03_datasets.ipynb #cell011
 SOURCES = dict(
@@ -74,6 +89,7 @@ def find_file(
         f"{accepted[0]} was not found in {folder}; accepted layouts: {', '.join(accepted)}, "
         f"there or one folder down. {source} can be had from {SOURCES[source]}"
     )
+
 
 # %% ../../nbs/api/20_stimuli/03_datasets.ipynb #cell014
 SONG_COLUMNS = ("dataset", "song", "artist", "title", "path", "valence", "arousal", "quadrant")
@@ -156,6 +172,7 @@ def _audio_paths(folder, song_ids, places):
                 found[path.stem] = str(path)
     return [found.get(str(song_id), "") for song_id in song_ids]
 
+
 # %% ../../nbs/api/20_stimuli/03_datasets.ipynb #cell017
 DEAM_FILES = (
     "static_annotations_averaged_songs_1_2000.csv",
@@ -219,6 +236,7 @@ def _deam_artists(folder):
     artists = artists.dropna(subset="song_id").drop_duplicates("song_id")
     return artists.astype({"song_id": int})
 
+
 # %% ../../nbs/api/20_stimuli/03_datasets.ipynb #cell020
 def split_by_group(
     groups: Sequence,  # group of each row, for instance the artist
@@ -256,6 +274,7 @@ def split_by_group(
         room[chosen] -= int(sizes[group])
     return np.array([split_of_group[group] for group in group_of_row])
 
+
 # %% ../../nbs/api/20_stimuli/03_datasets.ipynb #cell023
 def artist_group(
     table: pd.DataFrame,  # columns artist, dataset, song
@@ -271,6 +290,7 @@ def artist_group(
         plain = plain.removeprefix("the ")
         names.append(plain or f"{dataset} {song}")
     return np.array(names)
+
 
 # %% ../../nbs/api/20_stimuli/03_datasets.ipynb #cell026
 def emotion_labeled_dataset(
@@ -297,6 +317,7 @@ def emotion_labeled_dataset(
         write_table(songs, Path(out) / "emotion_labeled_dataset.csv")
     return songs
 
+
 # %% ../../nbs/api/20_stimuli/03_datasets.ipynb #cell029
 def dataset_summary(
     songs: pd.DataFrame,  # table of `emotion_labeled_dataset`
@@ -317,6 +338,7 @@ def dataset_summary(
     summary = summary.reset_index()
     in_first = summary.groupby(by[0]).songs.transform("sum")
     return summary.assign(share=summary.songs / in_first)
+
 
 # %% ../../nbs/api/20_stimuli/03_datasets.ipynb #cell032
 def rank_correlation(
@@ -349,6 +371,7 @@ def rank_correlation(
     low = float(np.tanh(z - half))
     high = float(np.tanh(z + half))
     return dict(value=r, low=low, high=high, n=n)
+
 
 # %% ../../nbs/api/20_stimuli/03_datasets.ipynb #cell036
 EXPECTED_RELATIONS = (  # descriptor, rating, expected sign

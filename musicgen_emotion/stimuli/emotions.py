@@ -10,9 +10,29 @@ from dataclasses import dataclass, replace
 from ..lab.checks import check_in, unknown_name
 
 # %% auto #0
-__all__ = ['EMOTIONS', 'VALENCE_AROUSAL', 'QUADRANTS', 'emotion_colors', 'EMOTION_WORDS', 'HELD_OUT_WORDS', 'EMOTION_OF_WORD',
-           'MODES', 'INSTRUMENTS', 'CUE_RANGES', 'INTENSITIES', 'INTENSITY_SCALE', 'NEUTRAL_CUES', 'EMOTION_CUES',
-           'SCALED_CUES', 'check_emotion', 'quadrant', 'split_words', 'word_emotion', 'Cues', 'emotion_cues']
+__all__ = [
+    "CUE_RANGES",
+    "EMOTIONS",
+    "EMOTION_CUES",
+    "EMOTION_OF_WORD",
+    "EMOTION_WORDS",
+    "HELD_OUT_WORDS",
+    "INSTRUMENTS",
+    "INTENSITIES",
+    "INTENSITY_SCALE",
+    "MODES",
+    "NEUTRAL_CUES",
+    "QUADRANTS",
+    "SCALED_CUES",
+    "VALENCE_AROUSAL",
+    "Cues",
+    "check_emotion",
+    "emotion_colors",
+    "emotion_cues",
+    "quadrant",
+    "split_words",
+    "word_emotion",
+]
 
 # %% ../../nbs/api/20_stimuli/00_emotions.ipynb #cell008
 EMOTIONS = ("happy", "sad", "calm", "energetic", "angry")
@@ -38,6 +58,7 @@ emotion_colors = dict(
     neutral="#777777",
 )
 
+
 # %% ../../nbs/api/20_stimuli/00_emotions.ipynb #cell011
 def check_emotion(
     emotion: str,  # name to check
@@ -46,6 +67,7 @@ def check_emotion(
     if emotion in EMOTIONS:
         return emotion
     raise unknown_name("emotion", str(emotion), "this project", EMOTIONS)
+
 
 # %% ../../nbs/api/20_stimuli/00_emotions.ipynb #cell014
 def quadrant(
@@ -58,6 +80,7 @@ def quadrant(
     if is_missing:
         raise ValueError(f"valence {valence!r} and arousal {arousal!r} must be numbers")
     return QUADRANTS[valence > neutral[0], arousal > neutral[1]]
+
 
 # %% ../../nbs/api/20_stimuli/00_emotions.ipynb #cell017
 def split_words(
@@ -121,6 +144,7 @@ def word_emotion(
     "Emotion of a word from `EMOTION_WORDS` or `HELD_OUT_WORDS`."
     return EMOTION_OF_WORD.get(word.lower())
 
+
 # %% ../../nbs/api/20_stimuli/00_emotions.ipynb #cell021
 MODES = ("major", "minor")
 INSTRUMENTS = ("piano", "strings", "flute", "guitar", "organ", "synth")
@@ -154,6 +178,7 @@ class Cues:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"{name} {value!r} is outside {low} to {high}")
+
 
 # %% ../../nbs/api/20_stimuli/00_emotions.ipynb #cell024
 INTENSITIES = ("slightly", "plain", "very")

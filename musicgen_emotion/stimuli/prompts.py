@@ -12,7 +12,6 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from ..lab.checks import check_in
 from musicgen_emotion.stimuli.emotions import (
     EMOTION_WORDS,
     EMOTIONS,
@@ -24,10 +23,30 @@ from musicgen_emotion.stimuli.emotions import (
     word_emotion,
 )
 
+from ..lab.checks import check_in
+
 # %% auto #0
-__all__ = ['TEMPLATES', 'HELD_OUT_TEMPLATES', 'NOUN_TEMPLATES', 'NEUTRAL_TEMPLATES', 'NOUNS', 'COLUMNS', 'CUE_WORDS',
-           'make_prompt', 'PromptSet', 'prompt_row', 'crossed_prompts', 'study_prompts', 'shuffled_cycles',
-           'held_out_prompts', 'matched_pairs', 'neutral_prompts', 'cue_phrase', 'cue_prompts', 'conflict_prompts']
+__all__ = [
+    "COLUMNS",
+    "CUE_WORDS",
+    "HELD_OUT_TEMPLATES",
+    "NEUTRAL_TEMPLATES",
+    "NOUNS",
+    "NOUN_TEMPLATES",
+    "TEMPLATES",
+    "PromptSet",
+    "conflict_prompts",
+    "crossed_prompts",
+    "cue_phrase",
+    "cue_prompts",
+    "held_out_prompts",
+    "make_prompt",
+    "matched_pairs",
+    "neutral_prompts",
+    "prompt_row",
+    "shuffled_cycles",
+    "study_prompts",
+]
 
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell008
 TEMPLATES = (
@@ -99,6 +118,7 @@ def _article(match):
     ending = "n " if next_letter.lower() in "aeiou" else " "
     return article + ending
 
+
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell014
 _DEFAULTS = dict(  # what a missing column or entry becomes
     word="",
@@ -161,6 +181,7 @@ class PromptSet:
     def _repr_html_(self):
         return self.table._repr_html_()
 
+
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell018
 def prompt_row(
     word: str,  # emotion word
@@ -206,6 +227,7 @@ def crossed_prompts(
 def _adjectives(words):
     "The words that are no nouns."
     return [word for word in words if word not in NOUNS]
+
 
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell021
 def study_prompts(
@@ -257,6 +279,7 @@ def shuffled_cycles(
     rounds = [generator.permutation(size) for _ in range(n_rounds)]
     return np.concatenate(rounds)
 
+
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell024
 def held_out_prompts(
     n_per_emotion: int = 20,  # prompts per emotion
@@ -275,6 +298,7 @@ def held_out_prompts(
         split=f"held_out_{hold_out}",
     )
 
+
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell027
 def matched_pairs(
     emotion: str,  # emotion of the first prompt of each pair
@@ -291,6 +315,7 @@ def matched_pairs(
     else:
         second = study_prompts(n, (check_emotion(other),), seed).table
     return PromptSet(pd.concat([first, second], ignore_index=True))
+
 
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell030
 def neutral_prompts(
@@ -315,6 +340,7 @@ def neutral_prompts(
         )
         rows.append(row)
     return PromptSet(pd.DataFrame(rows))
+
 
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell033
 CUE_WORDS = dict(  # cue -> value -> ways to say it, the last one for `cue_prompts`
@@ -349,6 +375,7 @@ def cue_prompts(
         prompts = [f"{prompt}, {cue_phrase(cue, value)}" for prompt, value in zip(prompts, drawn)]
         table[cue] = drawn
     return PromptSet(table.assign(prompt=prompts))
+
 
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell036
 def conflict_prompts(

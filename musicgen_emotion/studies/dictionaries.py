@@ -32,8 +32,19 @@ from .dictionaries_training import Dictionaries
 from .steps import Figure, Step, settings_from
 
 # %% auto #0
-__all__ = ['DictionaryStudy', 'start_dictionaries', 'reconstruction', 'dictionary_gates_sentence', 'training_sentence',
-           'counts_sentence', 'meaning_sentence', 'holding_sentence', 'layer_shares_sentence', 'kept_loss_sentence']
+__all__ = [
+    "DictionaryStudy",
+    "counts_sentence",
+    "dictionary_gates_sentence",
+    "holding_sentence",
+    "kept_loss_sentence",
+    "layer_shares_sentence",
+    "meaning_sentence",
+    "reconstruction",
+    "start_dictionaries",
+    "training_sentence",
+]
+
 
 # %% ../../nbs/api/95_studies/16_dictionaries.ipynb #cell007
 @dataclass
@@ -331,6 +342,7 @@ def reconstruction(
         resampled = draws @ sums[column].to_numpy() / (draws @ tokens_each)
         found[column] = interval(resampled, per_token[column].mean(), len(sums))
     return found
+
 
 # %% ../../nbs/api/95_studies/16_dictionaries.ipynb #cell009
 def dictionary_gates_sentence(

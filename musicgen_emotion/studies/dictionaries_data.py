@@ -25,7 +25,8 @@ from .steps import Figure, Step
 PLAN_SIZE = 6144  # features of the plan, for which the wanted range of L0 was written
 
 # %% auto #0
-__all__ = ['PLAN_SIZE', 'DictionarySettings', 'TextRows', 'validated', 'sweep_sentence']
+__all__ = ["PLAN_SIZE", "DictionarySettings", "TextRows", "sweep_sentence", "validated"]
+
 
 # %% ../../nbs/api/95_studies/10_dictionaries_data.ipynb #cell007
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class DictionarySettings:
             lr=self.lr,
             seed=self.seed,
         )
+
 
 # %% ../../nbs/api/95_studies/10_dictionaries_data.ipynb #cell010
 @dataclass
@@ -254,6 +256,7 @@ def validated(
         prompts_trained=result.report.groups,
         seconds=result.seconds,
     )
+
 
 # %% ../../nbs/api/95_studies/10_dictionaries_data.ipynb #cell012
 def sweep_sentence(

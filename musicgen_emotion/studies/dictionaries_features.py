@@ -24,7 +24,8 @@ from .steps import Figure, Step
 GENERAL_COLUMNS = ("held_out", "emotion", "criterion", "share", "low", "high", "chance", "p", "n")
 
 # %% auto #0
-__all__ = ['GENERAL_COLUMNS', 'FeatureStudy', 'count_row', 'control_counts_sentence']
+__all__ = ["GENERAL_COLUMNS", "FeatureStudy", "control_counts_sentence", "count_row"]
+
 
 # %% ../../nbs/api/95_studies/12_dictionaries_features.ipynb #cell007
 @dataclass
@@ -228,6 +229,7 @@ def count_row(
 ) -> pd.Series:  # count, low, high, n
     "One row of the table of counts."
     return counts[(counts.emotion == emotion) & (counts.kind == kind)].iloc[0]
+
 
 # %% ../../nbs/api/95_studies/12_dictionaries_features.ipynb #cell008
 def control_counts_sentence(

@@ -22,7 +22,8 @@ from .dictionaries_training import Dictionaries
 from .steps import Step
 
 # %% auto #0
-__all__ = ['LayerDictionary', 'LayerDictionaries', 'active_features']
+__all__ = ["LayerDictionaries", "LayerDictionary", "active_features"]
+
 
 # %% ../../nbs/api/95_studies/14_dictionaries_layers.ipynb #cell007
 @dataclass

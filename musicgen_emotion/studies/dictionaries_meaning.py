@@ -10,10 +10,6 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 import pandas as pd
 
-from ..lab.seeds import rng
-from ..sae.controls import rectify
-from ..sae.data import token_rows
-from ..sae.dictionary import SparseAutoencoder
 from musicgen_emotion.sae.effects import (
     ablation_effect,
     edit_changes,
@@ -23,6 +19,11 @@ from musicgen_emotion.sae.effects import (
     feature_edit,
     random_features_like,
 )
+
+from ..lab.seeds import rng
+from ..sae.controls import rectify
+from ..sae.data import token_rows
+from ..sae.dictionary import SparseAutoencoder
 from ..sae.metrics import sae_metrics
 from ..sae.profiles import top_features
 from ..sae.recovery import monosemanticity, recovery_table
@@ -38,7 +39,8 @@ RAW = "raw dimensions"
 TESTED_EDITS = ("ablate", "double", "clamp", "ablate one")
 
 # %% auto #0
-__all__ = ['SCALED_UP', 'RAW', 'TESTED_EDITS', 'planted_cues', 'MeaningStudy', 'edit_sentence']
+__all__ = ["RAW", "SCALED_UP", "TESTED_EDITS", "MeaningStudy", "edit_sentence", "planted_cues"]
+
 
 # %% ../../nbs/api/95_studies/13_dictionaries_meaning.ipynb #cell007
 def planted_cues(
@@ -54,6 +56,7 @@ def planted_cues(
     flat = pd.DataFrame(rows)
     categories = pd.get_dummies(flat[["emotion", "intensity", "instrument", "mode"]])
     return pd.concat([categories, flat[["tempo", "level"]]], axis=1)
+
 
 # %% ../../nbs/api/95_studies/13_dictionaries_meaning.ipynb #cell009
 @dataclass
@@ -231,6 +234,7 @@ class MeaningStudy:
         hit = self.tests.set_index("arm").loc["ablate"]
         counts = (len(self.chosen), settings.edit_clips, settings.n_random)
         return Step(sentence=edit_sentence(hit, self.target, *counts), table=self.tests)
+
 
 # %% ../../nbs/api/95_studies/13_dictionaries_meaning.ipynb #cell010
 def edit_sentence(

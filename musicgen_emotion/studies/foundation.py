@@ -28,7 +28,14 @@ from .foundation_text import TextStudy
 from .steps import Figure, Step, settings_from
 
 # %% auto #0
-__all__ = ['FoundationSettings', 'FoundationStudy', 'start_foundation', 'relative_gap', 'summary_sentences']
+__all__ = [
+    "FoundationSettings",
+    "FoundationStudy",
+    "relative_gap",
+    "start_foundation",
+    "summary_sentences",
+]
+
 
 # %% ../../nbs/api/95_studies/04_foundation.ipynb #cell008
 @dataclass(frozen=True)
@@ -62,6 +69,7 @@ class FoundationSettings:
             self.top_k,
             self.batch_size,
         )
+
 
 # %% ../../nbs/api/95_studies/04_foundation.ipynb #cell010
 @dataclass
@@ -211,6 +219,7 @@ def relative_gap(
     "Largest difference of two captures."
     values = stepwise.transpose("clip", "branch", "timestep", "d_model").values
     return float(np.abs(values - parallel.values).max() / np.abs(parallel.values).max())
+
 
 # %% ../../nbs/api/95_studies/04_foundation.ipynb #cell011
 def summary_sentences(

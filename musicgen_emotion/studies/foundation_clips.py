@@ -26,7 +26,8 @@ from ..stimuli.prompts import neutral_prompts, study_prompts
 from .steps import Figure, Step
 
 # %% auto #0
-__all__ = ['RELATED', 'ClipSettings', 'ClipStudy', 'label_sentence']
+__all__ = ["RELATED", "ClipSettings", "ClipStudy", "label_sentence"]
+
 
 # %% ../../nbs/api/95_studies/02_foundation_clips.ipynb #cell007
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class ClipSettings:
             top_k=self.top_k,
             batch_size=self.batch_size,
         )
+
 
 # %% ../../nbs/api/95_studies/02_foundation_clips.ipynb #cell010
 RELATED = (
@@ -237,6 +239,7 @@ class ClipStudy:
             figures=(figure,),
             decimals=2,
         )
+
 
 # %% ../../nbs/api/95_studies/02_foundation_clips.ipynb #cell011
 def label_sentence(

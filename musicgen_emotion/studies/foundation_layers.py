@@ -30,7 +30,8 @@ from .steps import Figure, Step
 States = dict[str, np.ndarray]  # site -> (clip, d_model)
 
 # %% auto #0
-__all__ = ['States', 'LayerStudy', 'residual_sites', 'best_sentence']
+__all__ = ["LayerStudy", "States", "best_sentence", "residual_sites"]
+
 
 # %% ../../nbs/api/95_studies/03_foundation_layers.ipynb #cell007
 @dataclass
@@ -446,6 +447,7 @@ def residual_sites(
 ) -> list[str]:  # layer_0, layer_1, ...
     "Names of a model's residual streams."
     return [site for site in model.sites if site.startswith("layer_") and "." not in site]
+
 
 # %% ../../nbs/api/95_studies/03_foundation_layers.ipynb #cell008
 def best_sentence(

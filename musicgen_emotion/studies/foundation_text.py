@@ -15,6 +15,7 @@ from musicgen_emotion.activations.texts import (
     load_embeddings,
     text_embeddings,
 )
+
 from ..lab.runs import Run
 from ..models.model import MusicModel
 from ..probes.comparisons import pair_baselines
@@ -31,7 +32,14 @@ from ..stimuli.prompts import crossed_prompts, held_out_prompts, study_prompts
 from .steps import Figure, Step
 
 # %% auto #0
-__all__ = ['TextStudy', 'similarity_sentence', 'encodes_sentence', 'generalization_sentence', 'circumplex_sentence']
+__all__ = [
+    "TextStudy",
+    "circumplex_sentence",
+    "encodes_sentence",
+    "generalization_sentence",
+    "similarity_sentence",
+]
+
 
 # %% ../../nbs/api/95_studies/01_foundation_text.ipynb #cell008
 @dataclass
@@ -294,6 +302,7 @@ class TextStudy:
             n=int(centred.n),
             why="permutation of labels within sentences, centred text states",
         )
+
 
 # %% ../../nbs/api/95_studies/01_foundation_text.ipynb #cell010
 def similarity_sentence(

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 Settings = TypeVar("Settings")
 
 # %% auto #0
-__all__ = ['Settings', 'Figure', 'Step', 'settings_from']
+__all__ = ["Figure", "Settings", "Step", "settings_from"]
+
 
 # %% ../../nbs/api/95_studies/00_steps.ipynb #cell006
 @dataclass
@@ -70,6 +71,7 @@ class Step:
     def _repr_html_(self) -> str:
         numbers = self.table.round(self.decimals)
         return f"<p>{html.escape(self.sentence)}</p>\n{numbers.to_html(border=0, index=False)}"
+
 
 # %% ../../nbs/api/95_studies/00_steps.ipynb #cell010
 def settings_from(
