@@ -239,18 +239,24 @@ class DirectionSet(Step):
         "Unit of a dose at the steered layer."
         return self.fits.rms[self.site]
 
+    def make(
+        self,
+        vector: np.ndarray,  # (d,) any length; the dose sets how far it pushes
+    ) -> Direction:  # at the steered layer, with its RMS
+        "A direction from a vector, for an arm. Raises ValueError for a vector of another width."
+        direction = Direction(vector, self.site, "made in the notebook", self.fits.rms)
+        return direction.check_width(len(self.by_name["valence"]))
+
     def add(
         self,
         name: str,  # of the arm that it becomes
-        vector: np.ndarray,  # (d,) any length; the dose sets how far it pushes
+        vector: np.ndarray,  # (d,) any length
     ) -> Direction:  # at the steered layer, with its RMS
         "One more direction, to be pushed on all test prompts. Raises ValueError for a taken name."
         if name in self.by_name:
             raise ValueError(f"there is a direction {name!r} already; choose another name")
-        width = len(next(iter(self.by_name.values())))
-        direction = Direction(vector, self.site, "added in the notebook", self.fits.rms)
-        self.by_name[name] = direction.check_width(width)
-        return direction
+        self.by_name[name] = self.make(vector)
+        return self.by_name[name]
 
     @property
     def states(self) -> np.ndarray:  # (clip, d)

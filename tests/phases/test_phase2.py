@@ -24,7 +24,7 @@ from musicgen_emotion.steering.costs import (
     equal_cost_draws,
     recovery_draws,
 )
-from musicgen_emotion.steering.directions import Direction, load_directions
+from musicgen_emotion.steering.directions import load_directions
 from musicgen_emotion.steering.doses import dose_response
 from musicgen_emotion.steering.judges import SoundJudge
 from musicgen_emotion.steering.judging import judge_clips
@@ -299,8 +299,7 @@ def study(tiny, tmp_path_factory):
     controls += study.all_layers_controls(directions)
     controls += study.held_out_word_controls(directions)
     vector = np.random.default_rng(0).normal(size=tiny.config.d_model)
-    own = Direction(vector, directions.site, "my idea", directions.rms)
-    controls += [Arm("my own", "own", own)]
+    controls += [Arm("my own", "own", directions.make(vector))]
     result = study.dose_response(arms, controls, doses)
     study.moves(result)
     compared = study.compare_controls(result)
