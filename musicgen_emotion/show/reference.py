@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from typing import Any
 
@@ -27,7 +28,8 @@ def page_renderer(
 
     level = 3 if "." in getattr(symbol, "__qualname__", "") else 2
     home = sys.modules.get(getattr(symbol, "__module__", None) or "")
-    names = getattr(symbol, "__globals__", vars(home) if home else {})
+    unwrapped = inspect.unwrap(symbol)  # a decorator has the names of its own module
+    names = getattr(unwrapped, "__globals__", vars(home) if home else {})
     added = []
     try:
         while True:
