@@ -324,13 +324,17 @@ def code_of(path):
     return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
 
 
-@pytest.mark.parametrize("phase", ["phase1_sae", "phase2_steering"])
-def test_findings_read_only_what_their_phase_writes(phase):
+@pytest.mark.parametrize(
+    ("phase", "modules"), [("phase1_sae", "dictionaries"), ("phase2_steering", "steering")]
+)
+def test_findings_read_only_what_their_phase_writes(phase, modules):
     page = code_of(ROOT / "nbs/findings" / f"{phase[:6]}.ipynb")
     wanted = set(re.findall(r"""read\(["']([\w.]+)["']\)""", page))
     wanted |= {f"{name}.png" for name in re.findall(r"""figure\(["'](\w+)["']\)""", page)}
-    study = code_of(list_phases()[phase])
+    studies = sorted((ROOT / "musicgen_emotion/studies").glob(f"{modules}*.py"))
+    study = "\n".join([code_of(list_phases()[phase]), *(path.read_text() for path in studies)])
     written = set(re.findall(r"""["'](\w+\.(?:csv|parquet|png|md|html))["']""", study))
+    written |= {f"{name}.png" for name in re.findall(r"""["'](\w+)["']""", study)}
     assert len(wanted) > 8
     assert wanted <= written, wanted - written
 

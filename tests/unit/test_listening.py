@@ -112,7 +112,7 @@ def test_a_rater_rates_reloads_goes_on_and_exports(browser, rating):
             browser.key("Enter")
     assert browser.text("head") == "Clip 3 of 6"
 
-    browser.call("Page.navigate", url="about:blank")
+    browser.open("about:blank")
     browser.open(url)
     assert browser.js("document.getElementById('rater').value") == "rater-1"
     assert "keeps 3 answered of 6" in browser.text("known")

@@ -103,7 +103,7 @@ def test_every_variant_trains_and_returns_from_disk(tmp_path, activation, extra)
         (lambda: train_sae(np.zeros(5), SAEConfig(4), progress=False), "shape"),
         (lambda: train_sae(np.zeros((0, 4)), SAEConfig(4), progress=False), "at least one row"),
         (lambda: sweep(data(50), dict(width=[1]), SAEConfig(24)), "'width'"),
-        (lambda: sweep(data(50), {}, SAEConfig(24)), "none"),
+        (lambda: sweep(data(50), {}, SAEConfig(24)), "names no field"),
         (lambda: sweep(data(50), dict(k=[]), SAEConfig(24)), "no setting"),
         (
             lambda: best_setting(
