@@ -587,4 +587,5 @@ def wrap_audiocraft(
     return AudiocraftModel(raw, **kwargs)
 
 
-register_adapter(Adapter("audiocraft", "MusicGen", load_audiocraft, wrap_audiocraft))
+if __name__ != "__main__":  # a page that runs keeps the package's adapter
+    register_adapter(Adapter("audiocraft", "MusicGen", load_audiocraft, wrap_audiocraft))

@@ -455,6 +455,9 @@ def load_melody(
     return wrap_melody(hf.to(device), tokenizer, folder=folder, **kwargs)
 
 
-register_adapter(
-    Adapter("musicgen_melody", "MusicgenMelodyForConditionalGeneration", load_melody, wrap_melody)
-)
+if __name__ != "__main__":  # a page that runs keeps the package's adapter
+    register_adapter(
+        Adapter(
+            "musicgen_melody", "MusicgenMelodyForConditionalGeneration", load_melody, wrap_melody
+        )
+    )

@@ -380,6 +380,9 @@ def read_tokenizer(
     return transformers.AutoTokenizer.from_pretrained(str(folder), **options)
 
 
-register_adapter(
-    Adapter("musicgen", "MusicgenForConditionalGeneration", load_transformers, wrap_transformers)
-)
+if __name__ != "__main__":  # a page that runs keeps the package's adapter
+    register_adapter(
+        Adapter(
+            "musicgen", "MusicgenForConditionalGeneration", load_transformers, wrap_transformers
+        )
+    )
