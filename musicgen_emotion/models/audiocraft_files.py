@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import pickle
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -89,7 +88,7 @@ def _load_package(path):
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except (
-        pickle.UnpicklingError,
+        torch.serialization.pickle.UnpicklingError,
         RuntimeError,
         EOFError,
         ValueError,

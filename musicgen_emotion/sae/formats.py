@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 from pathlib import Path
 from typing import NoReturn
 
@@ -313,7 +312,7 @@ def _read_pickled_tensors(path):
     "The tensors of a file of `torch.save`, and nothing else that a pickle may hold."
     try:
         tensors = torch.load(existing_file(path), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except (torch.serialization.pickle.UnpicklingError, RuntimeError, EOFError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{path} is damaged or holds more than tensors: {reason}") from error
     is_dict = isinstance(tensors, dict)
