@@ -6,6 +6,7 @@ where they are present, and a browser.
 
 import importlib.util
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,10 @@ import pytest
 # libraries read these when they are imported, which happens inside fixtures and test modules
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
+
+# Two workers that fill numba's cache of librosa's functions at the same time crash: one cache each.
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    os.environ["NUMBA_CACHE_DIR"] = str(Path(sys.prefix) / "numba" / worker)
 
 
 @pytest.fixture(scope="session", autouse=True)
