@@ -49,7 +49,10 @@ def plan_clips(
     check_positive("guidance", guidance, zero=True)
     check_positive("temperature", temperature, zero=True)
     model = as_model(model)
-    table = prompt_table(prompts).drop(columns="seed", errors="ignore")
+    table = prompt_table(prompts).drop(
+        columns="seed",
+        errors="ignore",
+    )
     replicates = [seeds] if isinstance(seeds, (int, np.integer)) else list(seeds)
     if not replicates:
         raise ValueError("seeds is empty; give at least one integer")
@@ -104,7 +107,13 @@ def generate_clips(
     settings: dict[str, Any] = dict(
         duration_s=duration_s, guidance=guidance, temperature=temperature, top_k=top_k
     )
-    plan = plan_clips(model, prompts, seeds, independent=independent, **settings)
+    plan = plan_clips(
+        model,
+        prompts,
+        seeds,
+        independent=independent,
+        **settings,
+    )
     batch_size = int(check_positive("batch_size", batch_size))
     bar_options: dict[str, Any] = dict(
         total=len(plan), desc="clips", unit="clip", disable=not progress
@@ -124,7 +133,12 @@ def generate_clips(
                     **settings,
                 )
                 assert made.audio is not None  # generate decodes the tokens
-                store.add(missing, list(made.tokens), list(made.audio), made.sample_rate)
+                store.add(
+                    missing,
+                    list(made.tokens),
+                    list(made.audio),
+                    made.sample_rate,
+                )
             bar.update(len(batch))
         if shard_files(store):
             store.compact()

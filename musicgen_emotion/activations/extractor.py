@@ -53,7 +53,10 @@ class ActivationExtractor:
         self.pool = pool
         self.prompts: list[str] = []  # of all recorded clips
         self.tokens: np.ndarray | None = None  # of the last call of `generate`
-        self._recorder = PassRecorder(self.model.config.n_special, pool)
+        self._recorder = PassRecorder(
+            self.model.config.n_special,
+            pool,
+        )
         self._hooks: contextlib.ExitStack | None = None
 
     def __enter__(self) -> ActivationExtractor:
@@ -62,7 +65,12 @@ class ActivationExtractor:
         self._hooks = contextlib.ExitStack()
         follow = {"embed": self._recorder.follow}
         self._hooks.enter_context(hooked(self.model, follow))
-        self._hooks.enter_context(hooked(self.model, dict.fromkeys(self.sites, self._recorder)))
+        self._hooks.enter_context(
+            hooked(
+                self.model,
+                dict.fromkeys(self.sites, self._recorder),
+            )
+        )
         return self
 
     def __exit__(self, error_type, error, traceback) -> None:
@@ -179,22 +187,37 @@ class ActivationExtractor:
         dims = ["branch", "clip", width]
         n_branches = array.shape[-3]
         branches = list(batch.branches)[:n_branches]
-        coords: dict[str, Any] = dict(branch=branches, clip=batch.clips)
+        coords: dict[str, Any] = dict(
+            branch=branches,
+            clip=batch.clips,
+        )
         if self.pool is None:
             dims = [time, *dims]
             coords[time] = np.arange(len(array))
             if time == "timestep":
-                seconds = position_seconds(len(array), config.frame_rate)
+                seconds = position_seconds(
+                    len(array),
+                    config.frame_rate,
+                )
                 coords["seconds"] = ("timestep", seconds)
         if max(batch.clips) < len(self.prompts):
-            coords["prompt"] = ("clip", [self.prompts[clip] for clip in batch.clips])
+            coords["prompt"] = (
+                "clip",
+                [self.prompts[clip] for clip in batch.clips],
+            )
         attrs = dict(
             site=site,
             n_special=config.n_special,
             frame_rate=config.frame_rate,
             model=self.model.name,
         )
-        return xr.DataArray(array.numpy(), coords, dims, name=site, attrs=attrs)
+        return xr.DataArray(
+            array.numpy(),
+            coords,
+            dims,
+            name=site,
+            attrs=attrs,
+        )
 
 
 def _joined(site, arrays) -> xr.DataArray:
@@ -294,7 +317,11 @@ class PassRecorder:
         if batch is None:
             return
         for site in (*batch.text, *batch.passes):
-            batch.arrays[site] = batch.array(site, self.n_special, self.pool)
+            batch.arrays[site] = batch.array(
+                site,
+                self.n_special,
+                self.pool,
+            )
         batch.passes, batch.text = {}, {}
         self.batches.append(batch)
 
@@ -331,7 +358,10 @@ class PassRecorder:
             by_branches = batch.passes.setdefault(site.name, {})
             by_branches.setdefault(now.branches, []).append(kept)
         elif now.branches != ("null",):
-            self._waiting_text[site.name] = kept * _text_rows_mask(now, len(kept))
+            self._waiting_text[site.name] = kept * _text_rows_mask(
+                now,
+                len(kept),
+            )
 
     def _recording(self, now) -> RecordedBatch:
         "The current batch; raises RuntimeError when its first pass was not seen."
@@ -350,7 +380,12 @@ class PassRecorder:
             first = 1 + max(taken, default=-1)
             clips = list(range(first, first + now.n_clips))
         mask = None if now.text_mask is None else now.text_mask.cpu()
-        self.current = RecordedBatch(clips, now.branches, self._waiting_text, mask)
+        self.current = RecordedBatch(
+            clips,
+            now.branches,
+            self._waiting_text,
+            mask,
+        )
         self._waiting_text = {}
         self._next_clips = None
 

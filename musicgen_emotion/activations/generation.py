@@ -63,7 +63,11 @@ class Generation:
         self.model = model
         self._audio = audio
         self._decode = decode
-        counts = dict(tokens=len(tokens), prompts=len(prompts), seeds=len(seeds))
+        counts = dict(
+            tokens=len(tokens),
+            prompts=len(prompts),
+            seeds=len(seeds),
+        )
         if audio is not None:
             counts["audio"] = len(audio)
         if len(set(counts.values())) > 1:
@@ -240,7 +244,12 @@ def _step_logits(model, ids, text) -> torch.Tensor:
     state = model.begin(text)
     logits = []
     for position in range(ids.shape[-1]):
-        logits.append(model.step(state, ids[..., position : position + 1]))
+        logits.append(
+            model.step(
+                state,
+                ids[..., position : position + 1],
+            )
+        )
     return torch.stack(logits, -1).float().unflatten(0, (2, -1))
 
 
@@ -275,7 +284,13 @@ def save_audio(
     samples = np.clip(wave, -1, 1).T
     file_format = path.suffix[1:].upper()
     with atomic_path(path) as tmp:
-        sf.write(tmp, samples, int(sample_rate), subtype="PCM_16", format=file_format)
+        sf.write(
+            tmp,
+            samples,
+            int(sample_rate),
+            subtype="PCM_16",
+            format=file_format,
+        )
     return path
 
 

@@ -67,7 +67,14 @@ def _attach(model, site, fn, now):
 
     def after_module(module, args, output):
         replacement = run(site.get(output))
-        return None if replacement is None else site.put(output, replacement)
+        return (
+            None
+            if replacement is None
+            else site.put(
+                output,
+                replacement,
+            )
+        )
 
     def before_module(module, args, kwargs):
         activation = args[0] if args else kwargs["hidden_states"]
@@ -80,7 +87,10 @@ def _attach(model, site, fn, now):
 
     module = model.module(site)
     if site.side == "input":
-        return module.register_forward_pre_hook(before_module, with_kwargs=True)
+        return module.register_forward_pre_hook(
+            before_module,
+            with_kwargs=True,
+        )
     return module.register_forward_hook(after_module)
 
 
@@ -108,7 +118,10 @@ def count_hooks(
     "Count a model's hooks, without those of the codec's weight normalization."
     n_hooks = 0
     for module in model.hf.modules():
-        for hooks in (module._forward_hooks, module._forward_pre_hooks):
+        for hooks in (
+            module._forward_hooks,
+            module._forward_pre_hooks,
+        ):
             n_hooks += sum(type(hook).__name__ != "WeightNorm" for hook in hooks.values())
     return n_hooks
 

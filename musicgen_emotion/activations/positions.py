@@ -41,7 +41,11 @@ def delay_ids(
     fed = delay_tokens(tokens, config)
     last_frame = torch.as_tensor(np.asarray(tokens))[..., -1]  # (clip, codebook)
     ends_last = torch.tensor(config.delays) == config.n_special
-    last_column = torch.where(ends_last, last_frame.long(), config.vocab_size)
+    last_column = torch.where(
+        ends_last,
+        last_frame.long(),
+        config.vocab_size,
+    )
     return torch.cat([fed, last_column[..., None]], -1)
 
 
@@ -110,7 +114,10 @@ def position_seconds(
     frame_rate: float,  # frames per second
 ) -> np.ndarray:  # (timestep,) seconds of music
     "Time of each position: the start of the frame of codebook 0 that it predicts."
-    return np.arange(n_positions) / check_positive("frame_rate", frame_rate)
+    return np.arange(n_positions) / check_positive(
+        "frame_rate",
+        frame_rate,
+    )
 
 
 def first_position(
@@ -162,7 +169,11 @@ def time_windows(
     if step_s is None:
         return [(0.0, float(duration_s))]
     windows = []
-    for start in np.arange(0, duration_s - 1e-9, check_positive("step_s", step_s)):
+    for start in np.arange(
+        0,
+        duration_s - 1e-9,
+        check_positive("step_s", step_s),
+    ):
         end = min(start + step_s, duration_s)
         windows.append((round(float(start), 6), round(float(end), 6)))
     return windows

@@ -100,8 +100,18 @@ def null_text(
     if text is None:
         require_no_text(model)
     n_tokens = 1 if text is None else text.states.shape[1]
-    states = torch.zeros(n, n_tokens, model.config.d_text, device=model.device)
-    mask = torch.zeros(n, n_tokens, dtype=torch.long, device=model.device)
+    states = torch.zeros(
+        n,
+        n_tokens,
+        model.config.d_text,
+        device=model.device,
+    )
+    mask = torch.zeros(
+        n,
+        n_tokens,
+        dtype=torch.long,
+        device=model.device,
+    )
     return TextStates(states, mask, torch.zeros_like(mask))
 
 

@@ -62,7 +62,11 @@ class ReplayRequest:
         if prompts is not None:
             kept = np.arange(len(prompts))[rows]
             prompts = [prompts[i] for i in kept]
-        return replace(self, tokens=tokens[..., :n_frames], prompts=prompts)
+        return replace(
+            self,
+            tokens=tokens[..., :n_frames],
+            prompts=prompts,
+        )
 
 
 def replay_request(
@@ -175,10 +179,20 @@ def captured(
     "Keep activations of one pass; the layers above the deepest site do not run."
     kept: dict[str, torch.Tensor] = {}
     handles = []
-    deepest = max([model.site(name).layer or 0 for name in sites], default=0)
+    deepest = max(
+        [model.site(name).layer or 0 for name in sites],
+        default=0,
+    )
     try:
         for name in sites:
-            handles.append(_keep_at(model, model.site(name), reduce, kept))
+            handles.append(
+                _keep_at(
+                    model,
+                    model.site(name),
+                    reduce,
+                    kept,
+                )
+            )
         if deepest < model.config.n_layers - 1:
             handles.append(model.module(f"layer_{deepest}").register_forward_hook(_stop))
         with contextlib.suppress(_DeepestReached):
@@ -207,7 +221,10 @@ def _keep_at(model, site, reduce, kept):
 
     module = model.module(site)
     if site.side == "input":
-        return module.register_forward_pre_hook(before_module, with_kwargs=True)
+        return module.register_forward_pre_hook(
+            before_module,
+            with_kwargs=True,
+        )
     return module.register_forward_hook(after_module)
 
 
@@ -218,7 +235,12 @@ def _one_branch(model, batch, text, windows) -> dict[str, torch.Tensor]:
     decoder_sites = []
     for site in batch.sites:
         if model.site(site).kind in TEXT_KINDS:
-            acts[site] = _text_activation(site, state, text, batch.pool)
+            acts[site] = _text_activation(
+                site,
+                state,
+                text,
+                batch.pool,
+            )
         else:
             decoder_sites.append(site)
     if not decoder_sites:
@@ -228,7 +250,11 @@ def _one_branch(model, batch, text, windows) -> dict[str, torch.Tensor]:
         return _pooled(activation, windows, batch.pool)
 
     with captured(model, decoder_sites, reduce) as kept:
-        model.step(state, delay_tokens(batch.tokens, model.config), logits=None)
+        model.step(
+            state,
+            delay_tokens(batch.tokens, model.config),
+            logits=None,
+        )
     return acts | kept
 
 
@@ -249,7 +275,11 @@ def _text_activation(site, state, text, pool) -> torch.Tensor:
 @torch.inference_mode()
 def _all_branches(model, batch, text) -> dict[str, dict[str, torch.Tensor]]:
     "Activations by branch and site of equally long clips."
-    windows = pooled_positions(batch.pool, batch.tokens.shape[-1], model.config)
+    windows = pooled_positions(
+        batch.pool,
+        batch.tokens.shape[-1],
+        model.config,
+    )
     wanted = set(batch.branches)
     with_guidance = "guidance" in wanted
     acts = {}
@@ -275,7 +305,10 @@ def clip_batches(
     widths = [0] * len(request.tokens)
     if request.prompts is not None:
         widths = [texts[prompt].states.shape[1] for prompt in request.prompts]
-    for rows in equal_length_batches(list(zip(n_frames, widths)), batch_size):
+    for rows in equal_length_batches(
+        list(zip(n_frames, widths)),
+        batch_size,
+    ):
         batch = request.clips(rows, n_frames[rows[0]])
         text = None
         if batch.prompts is not None:
@@ -292,7 +325,10 @@ def replay_block(
 ) -> dict[str, np.ndarray]:  # site -> (clip, branch, ...), see `activation_dims`
     "Activations of all clips of a request, batch by batch."
     prompts = request.prompts or []
-    longest_text = max([texts[prompt].states.shape[1] for prompt in prompts], default=1)
+    longest_text = max(
+        [texts[prompt].states.shape[1] for prompt in prompts],
+        default=1,
+    )
     first_axes = (len(request.tokens), len(request.branches))
     acts: dict[str, np.ndarray] = {}
     for rows, batch, text in clip_batches(request, texts, batch_size):
@@ -339,12 +375,18 @@ def time_coordinates(
     if pool is not None:
         starts = [float(start) for start, _ in pool]
         ends = [float(end) for _, end in pool]
-        return dict(window_start=("window", starts), window_end=("window", ends))
+        return dict(
+            window_start=("window", starts),
+            window_end=("window", ends),
+        )
     config = model.config
     positions = np.arange(config.positions(n_frames))
     is_special = (positions < config.n_special) | (positions >= n_frames)
     return dict(
         timestep=positions,
-        seconds=("timestep", position_seconds(len(positions), config.frame_rate)),
+        seconds=(
+            "timestep",
+            position_seconds(len(positions), config.frame_rate),
+        ),
         special=("timestep", is_special),
     )

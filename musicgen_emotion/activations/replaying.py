@@ -58,13 +58,26 @@ def replay(
     from tqdm.auto import tqdm
 
     model = as_model(model)
-    request = replay_request(model, tokens, prompts, sites, branches, pool)
+    request = replay_request(
+        model,
+        tokens,
+        prompts,
+        sites,
+        branches,
+        pool,
+    )
     n_frames = longest_clip(request.tokens, pool)
     texts = text_rows(model, request.prompts or [])
     batch_size = int(check_positive("batch_size", batch_size))
     n_clips = len(request.tokens)
     with tqdm(total=n_clips, desc="replay", unit="clip", disable=not progress) as bar:
-        acts = replay_block(model, request, texts, batch_size, bar.update)
+        acts = replay_block(
+            model,
+            request,
+            texts,
+            batch_size,
+            bar.update,
+        )
     return _labelled(model, request, acts, n_frames)
 
 
@@ -95,14 +108,33 @@ def stepwise(
 ) -> xr.Dataset:  # one variable per site: (clip, branch, timestep, d_model), as from `replay`
     "Activations of cond and null, one position at a time: the slow reference for `replay`."
     model = as_model(model)
-    request = replay_request(model, tokens, prompts, sites, ("cond", "null"))
+    request = replay_request(
+        model,
+        tokens,
+        prompts,
+        sites,
+        ("cond", "null"),
+    )
     texts = text_rows(model, request.prompts or [])
-    n_clips, n_frames = len(request.tokens), longest_clip(request.tokens, None)
+    n_clips, n_frames = (
+        len(request.tokens),
+        longest_clip(
+            request.tokens,
+            None,
+        ),
+    )
     acts = {}
-    for rows, batch, text in clip_batches(request, texts, batch_size=n_clips):
+    for rows, batch, text in clip_batches(
+        request,
+        texts,
+        batch_size=n_clips,
+    ):
         for site, array in _step_through(model, batch, text).items():
             if site not in acts:
-                acts[site] = np.empty((n_clips, *array.shape[1:]), array.dtype)
+                acts[site] = np.empty(
+                    (n_clips, *array.shape[1:]),
+                    array.dtype,
+                )
             acts[site][rows] = array
     return _labelled(model, request, acts, n_frames)
 
@@ -114,7 +146,11 @@ def _step_through(model, batch, text) -> dict[str, np.ndarray]:
     by_position = []
     for position in range(ids.shape[-1]):
         with captured(model, batch.sites, _as_float) as kept:
-            model.step(state, ids[..., position : position + 1], logits=None)
+            model.step(
+                state,
+                ids[..., position : position + 1],
+                logits=None,
+            )
         by_position.append(kept)
     acts = {}
     for site in batch.sites:
@@ -147,7 +183,13 @@ def replay_error(
     for site in slow.data_vars:
         largest = float(abs(slow[site]).max())
         difference = float(abs(slow[site] - fast[site]).max())
-        rows.append(dict(site=site, largest=largest, difference=difference))
+        rows.append(
+            dict(
+                site=site,
+                largest=largest,
+                difference=difference,
+            )
+        )
     table = pd.DataFrame(rows)
     return table.assign(relative=table.difference / table.largest)
 
@@ -177,10 +219,18 @@ def token_nll(
         n_frames = batch.tokens.shape[-1]
         for column, branch in enumerate(request.branches):
             branch_text = null_text(model, len(rows), text) if branch == "null" else text
-            nats[rows, column, :, :n_frames] = _nll(model, batch.tokens, branch_text)
+            nats[rows, column, :, :n_frames] = _nll(
+                model,
+                batch.tokens,
+                branch_text,
+            )
     labelled = xr.DataArray(
         nats,
-        dict(clip=np.arange(n_clips), branch=request.branches, codebook=np.arange(n_codebooks)),
+        dict(
+            clip=np.arange(n_clips),
+            branch=request.branches,
+            codebook=np.arange(n_codebooks),
+        ),
         ("clip", "branch", "codebook", "frame"),
     )
     return labelled if per_frame else labelled.mean("frame")
@@ -195,5 +245,9 @@ def _nll(model, tokens, text) -> np.ndarray:
     targets = torch.as_tensor(tokens).long()
     targets = targets.to(logits.device)
     entries_second = by_frame.permute(0, 3, 1, 2)  # (clip, entry, codebook, frame)
-    nats = torch.nn.functional.cross_entropy(entries_second, targets, reduction="none")
+    nats = torch.nn.functional.cross_entropy(
+        entries_second,
+        targets,
+        reduction="none",
+    )
     return nats.cpu().numpy()

@@ -98,16 +98,36 @@ def replay_store(
     if prompts is None and (branches != ["null"] or model.null_reads_text):
         prompts = own_prompts
     codes = store.codes(table.clip_id)
-    request = replay_request(model, codes, prompts, sites, branches, pool)
+    request = replay_request(
+        model,
+        codes,
+        prompts,
+        sites,
+        branches,
+        pool,
+    )
     n_frames = longest_clip(request.tokens, pool)
-    pooled_positions(pool, int(frame_counts(request.tokens).min()), model.config)  # or ValueError
+    pooled_positions(
+        pool,
+        int(frame_counts(request.tokens).min()),
+        model.config,
+    )  # or ValueError
     batch_size = int(check_positive("batch_size", batch_size))
     n_bytes = replay_bytes(
         model, len(request.tokens), n_frames, request.sites, request.branches, pool, dtype
     )
     warn = request.prompts != own_prompts  # about prompts that generation has not seen
     texts = text_rows(model, request.prompts or [], warn=warn)
-    writer = _ReplayWriter(model, request, texts, table, out, n_frames, batch_size, dtype)
+    writer = _ReplayWriter(
+        model,
+        request,
+        texts,
+        table,
+        out,
+        n_frames,
+        batch_size,
+        dtype,
+    )
     with folder_lock(out) as lock:
         writer.run(n_bytes, progress)
         os.truncate(lock, 0)
@@ -130,7 +150,14 @@ class _ReplayWriter:
     @property
     def block(self) -> int:
         "Clips that are written at once: one chunk of each array."
-        return self.batch_size if self.request.pool is None else max(self.batch_size, CHUNK)
+        return (
+            self.batch_size
+            if self.request.pool is None
+            else max(
+                self.batch_size,
+                CHUNK,
+            )
+        )
 
     @property
     def settings(self) -> dict:
@@ -154,20 +181,33 @@ class _ReplayWriter:
         from tqdm.auto import tqdm
 
         n_done = self._finished_blocks()
-        for left in [*self.out.rglob("*.partial"), *self.out.rglob(".tmp-*")]:
+        for left in [
+            *self.out.rglob("*.partial"),
+            *self.out.rglob(".tmp-*"),
+        ]:
             remove_files(left)
         if n_done is None:
             _check_space(self.out, n_bytes)
         n_clips = len(self.request.tokens)
         first_clip = min((n_done or 0) * self.block, n_clips)
-        bar_options: dict[str, Any] = dict(desc="replay", unit="clip", disable=not progress)
+        bar_options: dict[str, Any] = dict(
+            desc="replay",
+            unit="clip",
+            disable=not progress,
+        )
         with _advised(self.out), tqdm(total=n_clips, initial=first_clip, **bar_options) as bar:
             if n_done is None:
                 self._create_groups()
             for first in range(first_clip, n_clips, self.block):
-                self._write_block(slice(first, first + self.block), bar.update)
+                self._write_block(
+                    slice(first, first + self.block),
+                    bar.update,
+                )
                 n_done = first // self.block + 1
-                self._record(n_done, complete=first + self.block >= n_clips)
+                self._record(
+                    n_done,
+                    complete=first + self.block >= n_clips,
+                )
 
     def _finished_blocks(self) -> int | None:
         "Blocks that an earlier run with equal settings has finished; None for a new folder."
@@ -193,7 +233,10 @@ class _ReplayWriter:
 
     def _record(self, n_done, complete=False) -> None:
         "Write down how far the run is; -1 while the groups are not yet made."
-        state = self.settings | dict(blocks_done=n_done, complete=complete)
+        state = self.settings | dict(
+            blocks_done=n_done,
+            complete=complete,
+        )
         write_json(self.out / "replay.json", state)
 
     def _create_groups(self) -> None:
@@ -208,11 +251,23 @@ class _ReplayWriter:
         import zarr
 
         group = self.out / site
-        dims = ("clip", "branch", *activation_dims(self.model, site, self.request.pool))
+        dims = (
+            "clip",
+            "branch",
+            *activation_dims(self.model, site, self.request.pool),
+        )
         shape = self._shape(dims)
         attrs = dict(site=site, what=self.model.site(site).what)
-        labels = xr.Dataset(coords=self._coordinates(dims), attrs=attrs)
-        labels.to_zarr(group, mode="w", zarr_format=2, consolidated=False)
+        labels = xr.Dataset(
+            coords=self._coordinates(dims),
+            attrs=attrs,
+        )
+        labels.to_zarr(
+            group,
+            mode="w",
+            zarr_format=2,
+            consolidated=False,
+        )
         array = zarr.create(
             shape=shape,
             dtype=self.dtype,
@@ -253,9 +308,16 @@ class _ReplayWriter:
                 labels = table[name].fillna("")
                 coords[name] = ("clip", labels.to_numpy(dtype=str))
         if self.request.prompts is not None:
-            coords["prompt"] = ("clip", np.array(self.request.prompts, dtype=str))
+            coords["prompt"] = (
+                "clip",
+                np.array(self.request.prompts, dtype=str),
+            )
         if "timestep" in dims or "window" in dims:
-            coords |= time_coordinates(self.model, self.n_frames, self.request.pool)
+            coords |= time_coordinates(
+                self.model,
+                self.n_frames,
+                self.request.pool,
+            )
         return coords
 
     def _write_block(self, rows, done) -> None:
@@ -263,11 +325,21 @@ class _ReplayWriter:
         import zarr
 
         part = self.request.clips(rows)
-        acts = replay_block(self.model, part, self.texts, self.batch_size, done)
+        acts = replay_block(
+            self.model,
+            part,
+            self.texts,
+            self.batch_size,
+            done,
+        )
         for site, values in acts.items():
             file = str(self.out / site / "activations")
             array = zarr.open_array(file, mode="r+", zarr_format=2)
-            block = np.full((len(values), *array.shape[1:]), np.nan, array.dtype)
+            block = np.full(
+                (len(values), *array.shape[1:]),
+                np.nan,
+                array.dtype,
+            )
             block[tuple(slice(size) for size in values.shape)] = values
             array[rows] = block
 
@@ -292,7 +364,10 @@ def _advised(folder):
     try:
         yield
     except OSError as error:
-        advice = ADVICE.get(error.errno or 0, error.strerror or str(error))
+        advice = ADVICE.get(
+            error.errno or 0,
+            error.strerror or str(error),
+        )
         raise OSError(
             error.errno,
             f"cannot write {folder}: {advice}; then run again, it goes on where it was",

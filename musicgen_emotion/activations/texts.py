@@ -67,7 +67,12 @@ def load_encoder(
         kind = AutoConfig.from_pretrained(str(name), revision=revision).model_type
         if kind == "musicgen":
             return load_model(name, device=device, revision=revision)
-        return _transformers_encoder(str(name), kind, pick_device(device), revision)
+        return _transformers_encoder(
+            str(name),
+            kind,
+            pick_device(device),
+            revision,
+        )
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise FileNotFoundError(
@@ -80,14 +85,22 @@ def load_encoder(
 def _transformers_encoder(name, kind, device, revision) -> TextEncoder:
     from transformers import AutoModel, AutoTokenizer, T5EncoderModel
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(name, revision=revision)
+    tokenizer: Any = AutoTokenizer.from_pretrained(
+        name,
+        revision=revision,
+    )
     library_class: Any = T5EncoderModel if kind in ("t5", "mt5") else AutoModel
     model = library_class.from_pretrained(name, revision=revision)
     if getattr(model.config, "is_encoder_decoder", False) and kind != "t5":
         model = model.get_encoder()
     positions = getattr(model.config, "max_position_embeddings", 512) or 512
     max_tokens = min(tokenizer.model_max_length, positions, 512)
-    return TextEncoder(name, model.eval().to(device), tokenizer, max_tokens)
+    return TextEncoder(
+        name,
+        model.eval().to(device),
+        tokenizer,
+        max_tokens,
+    )
 
 
 # %% ../../nbs/api/50_activations/11_texts.ipynb #cell011
@@ -141,13 +154,23 @@ def text_embeddings(
     starts = range(0, len(texts), batch_size)
     one_batch = len(texts) <= batch_size
     batches = []
-    for first in tqdm(starts, desc="text", unit="batch", disable=not progress or one_batch):
+    for first in tqdm(
+        starts,
+        desc="text",
+        unit="batch",
+        disable=not progress or one_batch,
+    ):
         batches.append(_encode(loaded, texts[first : first + batch_size]))
     if pool is None:
         return _token_array(loaded.tokenizer, texts, batches)
     vectors = [pool_tokens(batch.states, batch.mask, pool) for batch in batches]
     coords = dict(prompt=texts)
-    return xr.DataArray(np.concatenate(vectors), coords, ("prompt", "d_text"), name="text")
+    return xr.DataArray(
+        np.concatenate(vectors),
+        coords,
+        ("prompt", "d_text"),
+        name="text",
+    )
 
 
 @dataclass
@@ -176,7 +199,11 @@ def _encode(encoder, prompts) -> _EncodedBatch:
         ids, mask = padded["input_ids"], padded["attention_mask"]
         states = encoder.model(input_ids=ids, attention_mask=mask).last_hidden_state
     is_token = mask.cpu().numpy().astype(bool)
-    return _EncodedBatch(states.float().cpu().numpy(), is_token, ids.cpu().numpy())
+    return _EncodedBatch(
+        states.float().cpu().numpy(),
+        is_token,
+        ids.cpu().numpy(),
+    )
 
 
 def _token_array(tokenizer, prompts, batches) -> xr.DataArray:
@@ -185,14 +212,22 @@ def _token_array(tokenizer, prompts, batches) -> xr.DataArray:
 
     width = max(batch.states.shape[1] for batch in batches)
     shape = (len(prompts), width)
-    states = np.full((*shape, batches[0].states.shape[-1]), np.nan, np.float32)
+    states = np.full(
+        (*shape, batches[0].states.shape[-1]),
+        np.nan,
+        np.float32,
+    )
     mask = np.zeros(shape, bool)
     pieces = np.full(shape, "", dtype=object)
     first = 0
     for batch in batches:
         n_rows, n_tokens = batch.mask.shape
         rows = slice(first, first + n_rows)
-        states[rows, :n_tokens] = np.where(batch.mask[..., None], batch.states, np.nan)
+        states[rows, :n_tokens] = np.where(
+            batch.mask[..., None],
+            batch.states,
+            np.nan,
+        )
         mask[rows, :n_tokens] = batch.mask
         for i, (ids, is_token) in enumerate(zip(batch.ids, batch.mask)):
             words = tokenizer.convert_ids_to_tokens(ids.tolist())
@@ -232,12 +267,20 @@ def word_token_spans(
         start, end = match.span()
         inside = []
         for token, (token_start, token_end) in enumerate(offsets):
-            overlap = prompt[max(token_start, start) : min(token_end, end)]
+            overlap = prompt[
+                max(token_start, start) : min(
+                    token_end,
+                    end,
+                )
+            ]
             if token_start < end and token_end > start and overlap.strip():
                 inside.append(token)
         first, stop = (inside[0], inside[-1] + 1) if inside else (-1, -1)
         rows.append((match[0], start, end, first, stop, inside))
-    spans = pd.DataFrame(rows, columns=["word", "start", "end", "first", "stop", "tokens"])
+    spans = pd.DataFrame(
+        rows,
+        columns=["word", "start", "end", "first", "stop", "tokens"],
+    )
     if word is None:
         return spans
     found = spans.loc[spans.word.str.lower() == word.lower()].reset_index(drop=True)
@@ -262,7 +305,10 @@ class Embeddings:
 
     def __post_init__(self):
         self.vectors = np.asarray(self.vectors)
-        self.labels = _emotion_names(self.labels, self.metadata.get("label_names"))
+        self.labels = _emotion_names(
+            self.labels,
+            self.metadata.get("label_names"),
+        )
         if self.vectors.ndim != 2 or self.vectors.dtype.kind not in "fiu":
             raise ValueError(
                 "embeddings must be a (prompt, d_text) array of numbers; "
@@ -316,8 +362,16 @@ def export_t5_embeddings(
     if out.name != "t5_embeddings":
         out = out / "t5_embeddings"
     texts = None if prompts is None else prompt_table(prompts).prompt.tolist()
-    emb = Embeddings(np.asarray(embeddings, np.float32), labels, texts, metadata)
-    numbers = np.array([EMOTIONS.index(emotion) for emotion in emb.labels], np.int64)
+    emb = Embeddings(
+        np.asarray(embeddings, np.float32),
+        labels,
+        texts,
+        metadata,
+    )
+    numbers = np.array(
+        [EMOTIONS.index(emotion) for emotion in emb.labels],
+        np.int64,
+    )
     for name, array in dict(embeddings=emb.vectors, labels=numbers).items():
         with atomic_path(out / f"{name}.npy") as path:
             np.save(path, array, allow_pickle=False)
@@ -328,7 +382,10 @@ def export_t5_embeddings(
         label_names=list(EMOTIONS),
         counts={emotion: int((emb.labels == emotion).sum()) for emotion in present},
     )
-    write_json(out / "metadata.json", described | metadata | dict(prompts=emb.prompts))
+    write_json(
+        out / "metadata.json",
+        described | metadata | dict(prompts=emb.prompts),
+    )
     with atomic_path(out / "emotion_clustering_pca.png") as path:
         _draw_components(emb, path)
     return out
@@ -343,13 +400,25 @@ def _draw_components(emb, path) -> None:
     scores = (left * singular)[:, :2]  # (prompt, component)
     share = singular**2 / max((singular**2).sum(), 1e-12)
     if scores.shape[1] < 2:
-        scores, share = np.pad(scores, ((0, 0), (0, 1))), np.pad(share, (0, 1))
+        scores, share = (
+            np.pad(scores, ((0, 0), (0, 1))),
+            np.pad(
+                share,
+                (0, 1),
+            ),
+        )
     figure = Figure(figsize=(6, 4.5), layout="constrained")
     ax = figure.subplots()
     for emotion in EMOTIONS:
         x, y = scores[emb.labels == emotion].T
         if len(x):
-            ax.scatter(x, y, s=18, label=emotion, color=emotion_colors[emotion])
+            ax.scatter(
+                x,
+                y,
+                s=18,
+                label=emotion,
+                color=emotion_colors[emotion],
+            )
     ax.set(
         xlabel=f"PC 1 ({share[0]:.0%} of variance)",
         ylabel=f"PC 2 ({share[1]:.0%})",
@@ -376,7 +445,10 @@ def load_embeddings(
     given = folder / "labels.npy" if labels is None else labels
     if isinstance(given, (str, Path)):
         given = _load_array(given)
-    prompts = metadata.pop("prompts", None) or _prompts_beside(folder, len(vectors))
+    prompts = metadata.pop("prompts", None) or _prompts_beside(
+        folder,
+        len(vectors),
+    )
     try:
         return Embeddings(vectors, given, prompts, metadata)
     except ValueError as error:

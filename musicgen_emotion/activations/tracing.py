@@ -84,14 +84,29 @@ def trace(
     make_extractor = extractor or ActivationExtractor
     runs = []
     for text in (prompt, other):
-        runs.append(_observe(model, make_extractor, layers, text, seed, duration_s))
+        runs.append(
+            _observe(
+                model,
+                make_extractor,
+                layers,
+                text,
+                seed,
+                duration_s,
+            )
+        )
     n_frames = model.config.frames(duration_s)
     tokens = sample_tokens(model, [prompt], [seed], n_frames)
     effect = _text_effect(model, (prompt, other), tokens)
     table = _site_table(runs[0], effect)
     checks = _pass_checks(runs, model.config.positions(n_frames))
-    checks += _text_checks(table, _guidance_match(model, prompt, seed, tokens))
-    checks = pd.DataFrame(checks, columns=["name", "passed", "detail"])
+    checks += _text_checks(
+        table,
+        _guidance_match(model, prompt, seed, tokens),
+    )
+    checks = pd.DataFrame(
+        checks,
+        columns=["name", "passed", "detail"],
+    )
     return TraceReport(prompt, table, checks, _layout(runs[0]))
 
 
@@ -123,11 +138,18 @@ def _observe(model, make_extractor, layers, prompt, seed, duration_s) -> _Observ
 
     extractor = make_extractor(model, layers=layers)
     with hooked(model, dict.fromkeys(model.sites, write_down)) as now:
-        extractor.generate([prompt, prompt], seed=seed, duration_s=duration_s)
+        extractor.generate(
+            [prompt, prompt],
+            seed=seed,
+            duration_s=duration_s,
+        )
     truth = {}
     for site, by_position in seen.items():
         rows = torch.stack([by_position[position] for position in sorted(by_position)])
-        by_branch = rows.unflatten(1, (len(now.branches), now.n_clips))
+        by_branch = rows.unflatten(
+            1,
+            (len(now.branches), now.n_clips),
+        )
         truth[site] = by_branch.numpy()
     acts = extractor.get_activations()
     returned = {site: np.asarray(array) for site, array in acts.items()}
@@ -179,7 +201,10 @@ def _explain(site, returned, truth) -> str | None:
     for other, activations in truth.items():
         if _near(returned, activations):
             return f"{site}: holds {other}: it reads the wrong layer"
-    if returned.shape == real.shape and _near(_sorted_rows(returned), _sorted_rows(real)):
+    if returned.shape == real.shape and _near(
+        _sorted_rows(returned),
+        _sorted_rows(real),
+    ):
         return f"{site}: rows are in another order: branches and clips are mixed"
     return f"{site}: differs from every site that the hooks of trace saw"
 
@@ -212,11 +237,20 @@ def _text_effect(model, prompts, tokens) -> dict[str, tuple[float, float]]:
     decoder_sites = [site for site in model.sites if model.site(site).kind not in TEXT_KINDS]
     with hooked(model, dict.fromkeys(decoder_sites, keep)):
         for prompt in prompts:
-            state = model.begin(model.encode_text(prompt), cache=False)
+            state = model.begin(
+                model.encode_text(prompt),
+                cache=False,
+            )
             model.step(state, ids, logits=None)
     effect = {}
     for site, (first, second) in seen.items():
-        cond, null = (float((a - b).abs().max()) for a, b in zip(first, second))
+        cond, null = (
+            float((a - b).abs().max())
+            for a, b in zip(
+                first,
+                second,
+            )
+        )
         effect[site] = (cond, null)
     return effect
 
@@ -271,8 +305,14 @@ def _pass_checks(runs, n_positions) -> list[tuple[str, bool, str]]:
     run = runs[0]
     now = run.now
     faults = list(dict.fromkeys(_faults(runs[0]) + _faults(runs[1])))
-    in_time = _with_word(faults, "timesteps") + _with_word(faults, "axes")
-    in_branch = _with_word(faults, "branches") + _with_word(faults, "swapped")
+    in_time = _with_word(faults, "timesteps") + _with_word(
+        faults,
+        "axes",
+    )
+    in_branch = _with_word(faults, "branches") + _with_word(
+        faults,
+        "swapped",
+    )
     in_layer = [fault for fault in faults if fault not in in_time + in_branch]
     first_site = next(iter(run.returned.values()))
     moves = len(first_site) > 1 and float(np.abs(np.diff(first_site, axis=0)).max()) > 0
@@ -284,10 +324,22 @@ def _pass_checks(runs, n_positions) -> list[tuple[str, bool, str]]:
     passes = f"{now.passes} passes for {n_positions} positions"
     return [
         ("forward passes", passes_fit, passes),
-        ("every timestep kept", not in_time, _several(in_time) or expected),
-        ("branches apart", not in_branch, _several(in_branch) or branches),
+        (
+            "every timestep kept",
+            not in_time,
+            _several(in_time) or expected,
+        ),
+        (
+            "branches apart",
+            not in_branch,
+            _several(in_branch) or branches,
+        ),
         ("right layer", not in_layer, _several(in_layer) or layers),
-        ("changes over time", moves, "differs from step to step" if moves else unmoved),
+        (
+            "changes over time",
+            moves,
+            "differs from step to step" if moves else unmoved,
+        ),
     ]
 
 
@@ -307,7 +359,11 @@ def _text_checks(table, guidance_match) -> list[tuple[str, bool, str]]:
             bool((cond > 0).all()),
             f"{same_tokens} cond by {cond.min():.3g} to {cond.max():.3g}",
         ),
-        ("text stays out of null", bool(null <= 1e-6), f"{same_tokens} null by {null:.3g}"),
+        (
+            "text stays out of null",
+            bool(null <= 1e-6),
+            f"{same_tokens} null by {null:.3g}",
+        ),
         (
             "guidance",
             guidance_match >= 0.99,

@@ -57,7 +57,12 @@ def ablated(
         if is_text and window is not None:
             raise ValueError(f"{name!r} has no positions; a window does not apply")
         states = reference.get(name) if isinstance(reference, Mapping) else reference
-        replace = _replacement(how, states, seed, model.site_width(name))
+        replace = _replacement(
+            how,
+            states,
+            seed,
+            model.site_width(name),
+        )
 
         span = None if is_text else _window_span(model.config, window)
         fns[name] = _replace_rows(replace, span, branch)
@@ -77,15 +82,33 @@ def _replace_rows(replace, span, branch):
     "Hook function that replaces rows of a branch within a span of positions (None: everywhere)."
 
     def _hook(activation, now):
-        positions = slice(0, None) if span is None else _positions_within(now, span)
-        branches = [name for name in now.branches if branch in (name, "both")]
+        positions = (
+            slice(0, None)
+            if span is None
+            else _positions_within(
+                now,
+                span,
+            )
+        )
+        branches = [
+            name
+            for name in now.branches
+            if branch
+            in (
+                name,
+                "both",
+            )
+        ]
         if positions is None or not branches:
             return None
 
         activation = activation.clone()
         for name in branches:
             rows = now.rows(name)
-            new = replace(activation[rows, positions], now.position + positions.start)
+            new = replace(
+                activation[rows, positions],
+                now.position + positions.start,
+            )
             activation[rows, positions] = new.to(activation)
         return activation
 
@@ -114,10 +137,20 @@ def _replacement(how, reference, seed, width):
     reference = _checked_reference(how, reference, width)
     if how == "mean":
         mean = np.nanmean(reference.reshape(-1, width), 0)
-        mean = torch.as_tensor(check_finite("mean of the reference", mean))
+        mean = torch.as_tensor(
+            check_finite(
+                "mean of the reference",
+                mean,
+            )
+        )
         return lambda states, first: mean.to(states).expand(states.shape)
     check_finite("reference", reference)
-    return lambda states, first: _resampled(reference, seed, states, first)
+    return lambda states, first: _resampled(
+        reference,
+        seed,
+        states,
+        first,
+    )
 
 
 def _erased(eraser, states):
@@ -142,7 +175,10 @@ def _checked_reference(how, reference, width):
             f"how={how!r} needs reference states of this site: (clip, d) or (clip, timestep, d), "
             "such as replay(...)[site]"
         )
-    reference = np.asarray(getattr(reference, "values", reference), np.float32)
+    reference = np.asarray(
+        getattr(reference, "values", reference),
+        np.float32,
+    )
     if reference.ndim == 4:
         reference = reference[:, 0]  # the first branch
     if reference.ndim not in (2, 3) or not reference.size:
@@ -159,7 +195,10 @@ def _checked_reference(how, reference, width):
 
 def _resampled(reference, seed, states, first):
     "States of random reference clips at the same timesteps; row i keeps its clip in all passes."
-    clips = np.random.default_rng(seed).integers(len(reference), size=len(states))
+    clips = np.random.default_rng(seed).integers(
+        len(reference),
+        size=len(states),
+    )
 
     if reference.ndim == 2:
         chosen = torch.as_tensor(reference[clips]).to(states)
@@ -196,14 +235,25 @@ def ablation_effects(
     Returns pair, site, kind, layer, start, end, how, readout, codebook, lost, moved, gap,
     kl_source, kl_target (nats). Raises ValueError for unknown ablations or erasers that return
     something else, KeyError for a site that a mapping leaves out."""
-    cells = cell_table(model, model.resolve_sites(sites=sites), pairs.n_frames)
+    cells = cell_table(
+        model,
+        model.resolve_sites(sites=sites),
+        pairs.n_frames,
+    )
     sites = list(dict.fromkeys(cells.site))
     plan = _ablation_plan(how, sites)
     batch_size = check_count("batch_size", batch_size)
 
     used = set()
     for by_site in plan.values():
-        used |= {one for one in by_site.values() if isinstance(one, str)}
+        used |= {
+            one
+            for one in by_site.values()
+            if isinstance(
+                one,
+                str,
+            )
+        }
     other = other_pairs(len(pairs), seed) if "resample" in used else None
     means = _mean_states(model, pairs, sites, batch_size) if "mean" in used else {}
 
@@ -214,15 +264,36 @@ def ablation_effects(
             batch = PairBatch(model, pairs[rows], sites, guidance)
             other_run = None
             if other is not None:
-                other_run = _source_run(model, pairs[other[rows]], batch.decoder_sites)
+                other_run = _source_run(
+                    model,
+                    pairs[other[rows]],
+                    batch.decoder_sites,
+                )
 
-            for cell, (name, by_site) in product(cells.to_dict("records"), plan.items()):
+            for cell, (name, by_site) in product(
+                cells.to_dict("records"),
+                plan.items(),
+            ):
                 site = cell["site"]
-                logits, text = _ablated_logits(batch, site, by_site[site], means, other_run)
+                logits, text = _ablated_logits(
+                    batch,
+                    site,
+                    by_site[site],
+                    means,
+                    other_run,
+                )
 
                 for readout in batch.readouts:
                     metrics = batch.compare(logits, text, readout)
-                    tables.append(metric_rows(metrics, rows, cell, how=name, readout=readout))
+                    tables.append(
+                        metric_rows(
+                            metrics,
+                            rows,
+                            cell,
+                            how=name,
+                            readout=readout,
+                        )
+                    )
                 bar.update()
     table = pd.concat(tables, ignore_index=True)
     return table.assign(lost=1 - table.restored).drop(columns="restored")
@@ -265,7 +336,14 @@ def _mean_states(model, pairs, sites, batch_size):
 
             for site in sites:
                 vectors = states[site]  # (pair, position or token, d)
-                vectors = vectors[is_token] if site in TEXT_SITES else vectors.flatten(0, 1)
+                vectors = (
+                    vectors[is_token]
+                    if site in TEXT_SITES
+                    else vectors.flatten(
+                        0,
+                        1,
+                    )
+                )
                 total = vectors.float().sum(0).double().cpu()
                 totals[site] = totals[site] + total
                 counts[site] += len(vectors)
@@ -297,10 +375,17 @@ def _ablated_logits(batch, site, how, means, other_run):
 
     # a text site is cut before the run, its projection during it, a decoder site by overwriting
     if site == "text":
-        cut_text = TextStates(_without(text.states), text.mask, text.ids)
+        cut_text = TextStates(
+            _without(text.states),
+            text.mask,
+            text.ids,
+        )
         return run_pass(model, cut_text, ids), text
     if site == "text_proj":
-        with hooked(model, {site: lambda states, now: _without(states)}):
+        with hooked(
+            model,
+            {site: lambda states, now: _without(states)},
+        ):
             return run_pass(model, text, ids), text
     states = _without(batch.source.states[site])
     return run_overwritten(model, text, ids, site, states), text

@@ -65,9 +65,18 @@ def prediction_slopes(
 
     rows = []
     for site, vector in vectors.items():
-        vector = check_finite(f"vector of {site}", np.asarray(vector, float))
+        vector = check_finite(
+            f"vector of {site}",
+            np.asarray(vector, float),
+        )
         moved = np.stack([_moved(site, dose * vector) for dose in dose_values])  # (dose, pair)
-        slope = _slope_through_origin(moved, dose_values, gap, n_boot, seed)
+        slope = _slope_through_origin(
+            moved,
+            dose_values,
+            gap,
+            n_boot,
+            seed,
+        )
         order = np.argsort(dose_values)
         restored_by_dose = moved.sum(1)[order] / gap.sum()
 
@@ -76,7 +85,10 @@ def prediction_slopes(
             random_restored.append(_moved(site, push).sum() / gap.sum())
         random_low, random_high = np.nan, np.nan
         if n_random:
-            random_low, random_high = np.quantile(random_restored, [0.025, 0.975])
+            random_low, random_high = np.quantile(
+                random_restored,
+                [0.025, 0.975],
+            )
 
         rows.append(
             dict(
@@ -134,7 +146,10 @@ def interventions(
     goal = states[is_source].mean(0)
     difference = goal - states[~is_source].mean(0)
     erase = leace(states, emotions)
-    weights = _ridge_weights(states - mean, np.where(is_source, 1.0, -1.0))
+    weights = _ridge_weights(
+        states - mean,
+        np.where(is_source, 1.0, -1.0),
+    )
 
     def _mean_difference(x):
         return x + difference
@@ -204,11 +219,20 @@ def site_reliability(
         oracles = {}
         for name in ("emotion", *controls):
             labels = table[name].to_numpy(str)[train]
-            oracles[name] = fit_oracle(site_states[train], labels, family, words[train], seed=seed)
+            oracles[name] = fit_oracle(
+                site_states[train],
+                labels,
+                family,
+                words[train],
+                seed=seed,
+            )
         oracle = oracles.pop("emotion")
 
         ways = interventions(site_states[fit], emotions[fit], source)
-        for kind, wanted in (("counterfactual", source), ("nullifying", None)):
+        for kind, wanted in (
+            ("counterfactual", source),
+            ("nullifying", None),
+        ):
             judged = causal_reliability(
                 ways[kind],
                 site_states[test],

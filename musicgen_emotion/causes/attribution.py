@@ -53,21 +53,37 @@ def attribution_patching(
     n_frames = pairs.n_frames
     check_in("readout", readout, ("cond", "guided"))
     batch_size = check_count("batch_size", batch_size)
-    cells = cell_table(model, PATCH_SITES if cells is None else cells, n_frames)
+    cells = cell_table(
+        model,
+        PATCH_SITES if cells is None else cells,
+        n_frames,
+    )
     spans = _cell_spans(model, cells, n_frames)
     sites = list(dict.fromkeys(cells.site))
 
     tables = []
     with pass_progress(len(pairs), "attribution", progress) as bar:
         for rows in pairs.batches(batch_size):
-            by_position, gap = _position_attributions(model, pairs[rows], sites, readout, guidance)
+            by_position, gap = _position_attributions(
+                model,
+                pairs[rows],
+                sites,
+                readout,
+                guidance,
+            )
             by_cell = []
             for site, span in zip(cells.site, spans):
                 by_cell.append(by_position[site][:, span].sum(1))
             by_pair = np.stack(by_cell, axis=1)  # (pair, cell)
 
             for i, pair_number in enumerate(rows):
-                tables.append(cells.assign(pair=pair_number, attribution=by_pair[i], gap=gap[i]))
+                tables.append(
+                    cells.assign(
+                        pair=pair_number,
+                        attribution=by_pair[i],
+                        gap=gap[i],
+                    )
+                )
             bar.update(len(rows))
     table = pd.concat(tables, ignore_index=True)
     return table[["pair", *CELL_COLUMNS, "attribution", "gap"]]
@@ -78,7 +94,11 @@ def _cell_spans(model, cells, n_frames):
     whole_clip = slice(0, model.config.positions(n_frames))
     spans = []
     for cell in cells.itertuples():
-        span = window_positions((cell.start, cell.end), n_frames, model.config)
+        span = window_positions(
+            (cell.start, cell.end),
+            n_frames,
+            model.config,
+        )
         if cell.site in TEXT_SITES:
             if span != whole_clip:
                 raise ValueError(
@@ -119,7 +139,10 @@ def _position_attributions(model, pairs, sites, readout, guidance):
 
 def _check_equal_tokens(source, target):
     "Raise ValueError unless both texts have their tokens in the same places."
-    if source.states.shape == target.states.shape and torch.equal(source.mask, target.mask):
+    if source.states.shape == target.states.shape and torch.equal(
+        source.mask,
+        target.mask,
+    ):
         return
     source_lengths = source.mask.sum(1)
     target_lengths = target.mask.sum(1)
@@ -135,7 +158,11 @@ def _restored_score(batch, readout):
     "What a gradient step restores, per pair, as a function of the target's logits; and the gap."
     weights, gap = contrast(*batch.clean_logits(readout))
     gap = gap.sum((1, 2))  # (pair,)
-    logits = frame_logits(batch.target.logits, batch.model.config, batch.n_frames)
+    logits = frame_logits(
+        batch.target.logits,
+        batch.model.config,
+        batch.n_frames,
+    )
     along_contrast = (weights * logits).sum((1, 2, 3))  # (pair,)
 
     # guided logits move faster than those of the cond branch, by the guidance scale
@@ -192,15 +219,34 @@ def attribution_agreement(
     attributed = _cell_by_pair(table, cells, "attribution") * gap
 
     samples = []
-    for pair_weights in bootstrap_weights(len(pairs), n_boot=n_boot, seed=seed):
+    for pair_weights in bootstrap_weights(
+        len(pairs),
+        n_boot=n_boot,
+        seed=seed,
+    ):
         rows = draw.integers(len(cells), size=len(cells))
-        samples.append(_correlations(moved[rows], attributed[rows], gap, pair_weights))
+        samples.append(
+            _correlations(
+                moved[rows],
+                attributed[rows],
+                gap,
+                pair_weights,
+            )
+        )
     samples = np.array(samples)  # (resample, 2)
-    spearman, pearson = _correlations(moved, attributed, gap, np.ones(len(pairs)))
+    spearman, pearson = _correlations(
+        moved,
+        attributed,
+        gap,
+        np.ones(len(pairs)),
+    )
     return Agreement(
         interval(samples[:, 0], spearman, len(cells)),
         interval(samples[:, 1], pearson, len(cells)),
-        cells.assign(restored=moved.sum(1) / gap.sum(), attribution=attributed.sum(1) / gap.sum()),
+        cells.assign(
+            restored=moved.sum(1) / gap.sum(),
+            attribution=attributed.sum(1) / gap.sum(),
+        ),
     )
 
 

@@ -152,7 +152,12 @@ class PairBatch:
         self.source = self.record(pairs.source)
         if taped:
             target_text = text_batch(model, pairs.target)
-            self.target = taped_run(model, target_text, self.ids, self.decoder_sites)
+            self.target = taped_run(
+                model,
+                target_text,
+                self.ids,
+                self.decoder_sites,
+            )
         else:
             self.target = self.record(pairs.target)
 
@@ -169,7 +174,12 @@ class PairBatch:
     ) -> RecordedRun:  # over the tokens of this batch
         "Run other prompts over the same tokens."
         text = text_batch(self.model, prompts)
-        return recorded_run(self.model, text, self.ids, self.decoder_sites)
+        return recorded_run(
+            self.model,
+            text,
+            self.ids,
+            self.decoder_sites,
+        )
 
     def read(
         self,
@@ -188,8 +198,16 @@ class PairBatch:
         readout: str,  # 'cond' or 'guided'
     ) -> tuple[torch.Tensor, torch.Tensor]:  # source and target, (pair, codebook, frame, vocab)
         "Logits of the two clean runs in a readout."
-        source = self.read(self.source.logits, self.source.text, readout)
-        target = self.read(self.target.logits.detach(), self.target.text, readout)
+        source = self.read(
+            self.source.logits,
+            self.source.text,
+            readout,
+        )
+        target = self.read(
+            self.target.logits.detach(),
+            self.target.text,
+            readout,
+        )
         return source, target
 
     def compare(
@@ -215,7 +233,11 @@ class PairBatch:
 
         if n_tokens not in self._null_logits:
             nothing = null_text(self.model, len(self.ids), shape_of)
-            self._null_logits[n_tokens] = run_pass(self.model, nothing, self.ids)
+            self._null_logits[n_tokens] = run_pass(
+                self.model,
+                nothing,
+                self.ids,
+            )
         return self._null_logits[n_tokens]
 
 
@@ -263,6 +285,12 @@ def run_switched(
     for start, stop, state in parts:
         if stop > start:
             state = model.switch_text(state, cache)
-            logits.append(model.step(state, ids[..., start:stop], logits="all"))
+            logits.append(
+                model.step(
+                    state,
+                    ids[..., start:stop],
+                    logits="all",
+                )
+            )
             cache = state.cache
     return torch.cat(logits, 2).float()

@@ -74,7 +74,10 @@ def construction_checks(
         *checks.patched(),
         *checks.without_cross_attention(seed),
     ]
-    table = pd.DataFrame(rows, columns=["check", "value", "unpatched"])
+    table = pd.DataFrame(
+        rows,
+        columns=["check", "value", "unpatched"],
+    )
     return table.assign(bar=tolerance, holds=table.value <= tolerance)
 
 
@@ -94,11 +97,25 @@ class _ConstructionChecks:
         source_text = text_batch(model, pairs.source)
         target_text = text_batch(model, pairs.target)
         self.texts = (source_text, target_text)
-        self.source = recorded_run(model, source_text, self.ids, sites)
-        self.target = recorded_run(model, target_text, self.ids, sites)
+        self.source = recorded_run(
+            model,
+            source_text,
+            self.ids,
+            sites,
+        )
+        self.target = recorded_run(
+            model,
+            target_text,
+            self.ids,
+            sites,
+        )
 
         self.largest_logit = self.source.logits.abs().max()
-        self.unpatched = _deviation(self.source.logits, self.target.logits, self.largest_logit)
+        self.unpatched = _deviation(
+            self.source.logits,
+            self.target.logits,
+            self.largest_logit,
+        )
 
     def before_any_text(self):
         "States that no text has reached yet."
@@ -109,7 +126,13 @@ class _ConstructionChecks:
         rows = []
         for site, name in names.items():
             source, target = self.source.states[site], self.target.states[site]
-            rows.append((name, _deviation(source, target, source.abs().max()), self.unpatched))
+            rows.append(
+                (
+                    name,
+                    _deviation(source, target, source.abs().max()),
+                    self.unpatched,
+                )
+            )
         return rows
 
     def null_branch(self):
@@ -135,9 +158,16 @@ class _ConstructionChecks:
 
         rows = []
         for name, sites in names.items():
-            with hooked(self.model, {site: _source_states for site in sites}):
+            with hooked(
+                self.model,
+                {site: _source_states for site in sites},
+            ):
                 logits = run_pass(self.model, self.texts[1], self.ids)
-            value = _deviation(logits, self.source.logits, self.largest_logit)
+            value = _deviation(
+                logits,
+                self.source.logits,
+                self.largest_logit,
+            )
             rows.append((name, value, self.unpatched))
         return rows
 
@@ -167,7 +197,14 @@ class _ConstructionChecks:
         written = []
         for prompts in (self.pairs.source[:2], self.pairs.target[:2]):
             seeds = [seed] * len(prompts)
-            written.append(sample_tokens(self.model, prompts, seeds, n_frames))
+            written.append(
+                sample_tokens(
+                    self.model,
+                    prompts,
+                    seeds,
+                    n_frames,
+                )
+            )
 
         by_source, by_target = written
         return float((by_source != by_target).mean())

@@ -69,9 +69,19 @@ def project_out(
         raise ValueError("a direction is the zero vector: there is nothing to project out")
 
     # an orthonormal basis of their span; directions that repeat others add nothing
-    left, singular_values, _ = np.linalg.svd(rows.T, full_matrices=False)
+    left, singular_values, _ = np.linalg.svd(
+        rows.T,
+        full_matrices=False,
+    )
     basis = left[:, singular_values > 1e-8 * singular_values[0]]  # (d, rank), orthonormal
-    fixed_point = np.zeros(len(basis)) if mean is None else np.asarray(mean, float)
+    fixed_point = (
+        np.zeros(len(basis))
+        if mean is None
+        else np.asarray(
+            mean,
+            float,
+        )
+    )
     return Eraser(basis, basis, check_finite("mean", fixed_point))
 
 
@@ -98,10 +108,18 @@ def leace(
 
     # directions of whitened space that covary with the concept
     cross_covariance = centred.T @ targets / n_rows  # (d, target)
-    directions, sizes, _ = np.linalg.svd(whiten.T @ cross_covariance, full_matrices=False)
+    directions, sizes, _ = np.linalg.svd(
+        whiten.T @ cross_covariance,
+        full_matrices=False,
+    )
     directions = directions[:, sizes > 1e-8 * max(sizes[0], 1e-300)]
 
-    return Eraser(unwhiten @ directions, whiten @ directions, mean, "leace")
+    return Eraser(
+        unwhiten @ directions,
+        whiten @ directions,
+        mean,
+        "leace",
+    )
 
 
 def _states_and_targets(states, concept):
@@ -115,7 +133,10 @@ def _states_and_targets(states, concept):
         )
     check_finite("states", states)
     if concept.dtype.kind == "f":
-        targets = check_finite("concept", concept.reshape(len(concept), -1))
+        targets = check_finite(
+            "concept",
+            concept.reshape(len(concept), -1),
+        )
     else:
         targets = (concept[:, None] == np.unique(concept)).astype(float)
     targets = targets - targets.mean(0)
@@ -147,13 +168,19 @@ def inlp(
     removed = np.zeros((0, states.shape[1]))  # (removed direction, d), orthonormal
     for _ in range(int(check_positive("n_iter", n_iter))):
         remaining = scaled - (scaled @ removed.T) @ removed
-        probe = LogisticRegression(C=C, max_iter=500).fit(remaining, concept)
+        probe = LogisticRegression(C=C, max_iter=500).fit(
+            remaining,
+            concept,
+        )
         found_nothing = probe.score(remaining, concept) <= largest_class + 1e-9
         if len(removed) and found_nothing:
             break
 
         weights = probe.coef_ / np.linalg.norm(probe.coef_)
         directions = np.vstack([removed, weights])
-        left, singular_values, _ = np.linalg.svd(directions.T, full_matrices=False)
+        left, singular_values, _ = np.linalg.svd(
+            directions.T,
+            full_matrices=False,
+        )
         removed = left[:, singular_values > 1e-6].T
     return Eraser(removed.T, removed.T, mean, "inlp")

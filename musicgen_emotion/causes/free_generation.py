@@ -80,7 +80,14 @@ def patched_generation(
 
     Raises ValueError for unknown choices, seeds or windows that do not fit, KeyError for unknown
     sites."""
-    settings = PatchSettings(arm, branch, music, guidance, temperature, top_k)
+    settings = PatchSettings(
+        arm,
+        branch,
+        music,
+        guidance,
+        temperature,
+        top_k,
+    )
     batch_size = check_count("batch_size", batch_size)
     n_frames = model.config.frames(duration_s)
     seeds = clip_seeds(seeds, len(pairs))
@@ -91,11 +98,23 @@ def patched_generation(
     chunks = _chunks(len(pairs), len(cells), batch_size, settings)
     with pass_progress(len(chunks), "patched clips", progress) as bar:
         for pair_numbers, cell_numbers in chunks:
-            chunk = _Chunk(pairs, pair_numbers, cells.iloc[cell_numbers], other, settings)
+            chunk = _Chunk(
+                pairs,
+                pair_numbers,
+                cells.iloc[cell_numbers],
+                other,
+                settings,
+            )
             plan = chunk.plan(model.config, n_frames)
             n_blocks = len(plan.prompts) // len(pair_numbers)
             row_seeds = [seeds[i] for i in pair_numbers] * n_blocks
-            written = lockstep_tokens(model, plan, row_seeds, settings, n_frames)
+            written = lockstep_tokens(
+                model,
+                plan,
+                row_seeds,
+                settings,
+                n_frames,
+            )
 
             if cell_numbers[0] == 0:  # unpatched clips are kept once per pair
                 tables.append(chunk.unpatched_table())
@@ -118,7 +137,17 @@ def collect_patched(
     audio: bool,  # decode the tokens to sound
 ) -> PatchedClips:  # in the order of the table
     "Put a table and its tokens together, and decode them."
-    columns = ["pair", "arm", "site", "kind", "layer", "start", "end", "prompt", "seed"]
+    columns = [
+        "pair",
+        "arm",
+        "site",
+        "kind",
+        "layer",
+        "start",
+        "end",
+        "prompt",
+        "seed",
+    ]
     table = table.reindex(columns=columns).astype(dict(layer="Int64"))
     made = Generation(
         tokens,
@@ -147,9 +176,15 @@ def _chunks(n_pairs, n_cells, batch_size, settings):
 
     chunks = []
     for cell in range(0, n_cells, cells_at_once):
-        cell_numbers = np.arange(cell, min(cell + cells_at_once, n_cells))
+        cell_numbers = np.arange(
+            cell,
+            min(cell + cells_at_once, n_cells),
+        )
         for pair in range(0, n_pairs, pairs_at_once):
-            pair_numbers = np.arange(pair, min(pair + pairs_at_once, n_pairs))
+            pair_numbers = np.arange(
+                pair,
+                min(pair + pairs_at_once, n_pairs),
+            )
             chunks.append((pair_numbers, cell_numbers))
     return chunks
 
@@ -182,19 +217,42 @@ class _Chunk:
 
         # the patched rows take states from a clean block, or from followers of their own music
         giver = dict(patch="source", noop="target", other="other")[self.settings.arm]
-        for cell, takers in zip(self.cells.itertuples(), patched_blocks):
+        for cell, takers in zip(
+            self.cells.itertuples(),
+            patched_blocks,
+        ):
             givers = blocks[giver]
             if self.settings.music == "own" and cell.site not in TEXT_SITES:
-                givers = plan.add_followers(takers, self.prompts[giver])
-            span = window_positions((cell.start, cell.end), n_frames, config)
-            plan.copies.append(StateCopy(cell.site, span, givers, takers))
+                givers = plan.add_followers(
+                    takers,
+                    self.prompts[giver],
+                )
+            span = window_positions(
+                (cell.start, cell.end),
+                n_frames,
+                config,
+            )
+            plan.copies.append(
+                StateCopy(
+                    cell.site,
+                    span,
+                    givers,
+                    takers,
+                )
+            )
         return plan
 
     def unpatched_table(self):
         "Table rows of the source's and the target's clips."
         parts = []
         for arm in ("source", "target"):
-            part = dict(pair=self.pair_numbers, arm=arm, site="", kind="", prompt=self.prompts[arm])
+            part = dict(
+                pair=self.pair_numbers,
+                arm=arm,
+                site="",
+                kind="",
+                prompt=self.prompts[arm],
+            )
             parts.append(pd.DataFrame(part))
         return pd.concat(parts, ignore_index=True)
 
@@ -212,7 +270,14 @@ class _Chunk:
 
 
 # %% ../../nbs/api/85_causes/06_free_generation.ipynb #cell020
-SOUND_DESCRIPTORS = ("tempo", "onset_rate", "mode_score", "rms_db", "centroid", "articulation")
+SOUND_DESCRIPTORS = (
+    "tempo",
+    "onset_rate",
+    "mode_score",
+    "rms_db",
+    "centroid",
+    "articulation",
+)
 
 
 def describe_patched(
@@ -225,7 +290,11 @@ def describe_patched(
         raise ValueError("these clips were made with audio=False; make them with sound")
 
     mono = audio if audio.ndim == 2 else audio.mean(1)
-    described = describe_table(mono, clips.made.sample_rate, progress=progress)
+    described = describe_table(
+        mono,
+        clips.made.sample_rate,
+        progress=progress,
+    )
     return clips.table.join(described.drop(columns="clip"))
 
 
@@ -247,7 +316,10 @@ def sound_restored(
 
     source = table[table.arm == "source"].set_index("pair")
     target = table[table.arm == "target"].set_index("pair")
-    patches = table[table.site != ""].groupby(["site", "start", "end", "arm"], sort=False)
+    patches = table[table.site != ""].groupby(
+        ["site", "start", "end", "arm"],
+        sort=False,
+    )
 
     rows = []
     for (site, start, end, arm), patched in patches:
@@ -257,7 +329,13 @@ def sound_restored(
             moved = patched[name] - before
             difference = source.loc[patched.index, name] - before
             numbers = np.column_stack([moved, difference]).astype(float)  # (pair, 2)
-            key = dict(site=site, start=start, end=end, arm=arm, descriptor=name)
+            key = dict(
+                site=site,
+                start=start,
+                end=end,
+                arm=arm,
+                descriptor=name,
+            )
             rows.append(key | _restored_share(numbers, n_boot, seed))
     return pd.DataFrame(rows)
 
@@ -268,8 +346,18 @@ def _restored_share(numbers, n_boot, seed):
     n_pairs = len(numbers)
 
     if n_pairs < 2:
-        nothing = dict(restored=np.nan, low=np.nan, high=np.nan, n=n_pairs, difference=np.nan)
-        return nothing | dict(difference_low=np.nan, difference_high=np.nan, clear=False)
+        nothing = dict(
+            restored=np.nan,
+            low=np.nan,
+            high=np.nan,
+            n=n_pairs,
+            difference=np.nan,
+        )
+        return nothing | dict(
+            difference_low=np.nan,
+            difference_high=np.nan,
+            clear=False,
+        )
 
     means = resampled_sums(numbers, n_boot, seed) / n_pairs  # (1 + resample, 2)
     moved, difference = means.T

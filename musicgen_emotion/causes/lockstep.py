@@ -165,7 +165,11 @@ def lockstep_tokens(
             # rows that are patched at a text site change what they read
             wanted = plan.text_rows(position)
             if not torch.equal(wanted, reading):
-                switched = model.begin(own_text[wanted], null=guided, cache=False)
+                switched = model.begin(
+                    own_text[wanted],
+                    null=guided,
+                    cache=False,
+                )
                 state = model.switch_text(switched, state.cache)
                 reading = wanted
 
@@ -175,10 +179,19 @@ def lockstep_tokens(
             if guided:
                 cond, null = logits.chunk(2)
                 logits = null + settings.guidance * (cond - null)
-            picked = pick_tokens(logits, noise(), settings.temperature, settings.top_k)
+            picked = pick_tokens(
+                logits,
+                noise(),
+                settings.temperature,
+                settings.top_k,
+            )
 
             # codebooks that have not begun, or have ended, get the special token
             is_music = (position >= delays) & (position < delays + n_frames)
-            ids[..., position + 1] = torch.where(is_music, picked, config.vocab_size)
+            ids[..., position + 1] = torch.where(
+                is_music,
+                picked,
+                config.vocab_size,
+            )
             ids[plan.followers, :, position + 1] = ids[plan.leaders, :, position + 1]
     return undelay_ids(ids, config).numpy()

@@ -56,10 +56,18 @@ def mediate(
     units = np.arange(len(table))
     if groups is not None:
         units, _ = pd.factorize(table[groups])
-    resamples = bootstrap_weights(len(data), units, n_boot=n_boot, seed=seed)
+    resamples = bootstrap_weights(
+        len(data),
+        units,
+        n_boot=n_boot,
+        seed=seed,
+    )
     weights = np.vstack([intercept.T, resamples])  # (1 + resample, row): the data first
     products = _weighted_cross_products(scaled, weights)
-    total, direct, joint, single = _path_effects(products, len(mediators))
+    total, direct, joint, single = _path_effects(
+        products,
+        len(mediators),
+    )
 
     unit = spread[-1] / spread[0]  # from standard deviations to outcome per unit of treatment
     n_units = len(np.unique(units))
@@ -129,13 +137,21 @@ def _path_effects(products, n_mediators):
     covariates = list(range(2 + n_mediators, outcome))
 
     total = _coefficients(products, [*base, *covariates], outcome)[:, 1]
-    full = _coefficients(products, [*base, *mediators, *covariates], outcome)
+    full = _coefficients(
+        products,
+        [*base, *mediators, *covariates],
+        outcome,
+    )
     direct = full[:, 1]
 
     joint, single = [], []
     for mediator in mediators:
         moved_by_treatment = _coefficients(products, [*base, *covariates], mediator)[:, 1]
-        alone = _coefficients(products, [*base, mediator, *covariates], outcome)
+        alone = _coefficients(
+            products,
+            [*base, mediator, *covariates],
+            outcome,
+        )
         joint.append(moved_by_treatment * full[:, mediator])
         single.append(moved_by_treatment * alone[:, 2])
     return total, direct, np.stack(joint, 1), np.stack(single, 1)
@@ -145,7 +161,10 @@ def _coefficients(products, predictors, response):
     "(weighting, predictor) least-squares coefficients of a response on predictors."
     among_predictors = products[:, predictors][:, :, predictors]
     with_response = products[:, predictors, response]
-    solution = np.linalg.solve(among_predictors, with_response[..., None])
+    solution = np.linalg.solve(
+        among_predictors,
+        with_response[..., None],
+    )
     return solution[..., 0]
 
 

@@ -93,13 +93,23 @@ def fit_oracle(
         )
 
     held_out = np.empty_like(labels)  # predictions of rows that were not in training
-    folds = StratifiedGroupKFold(min(n_folds, rarest), shuffle=True, random_state=seed)
+    folds = StratifiedGroupKFold(
+        min(n_folds, rarest),
+        shuffle=True,
+        random_state=seed,
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for train, test in folds.split(states, labels, groups):
-            probe = _classifier(family, len(train), seed).fit(states[train], labels[train])
+            probe = _classifier(family, len(train), seed).fit(
+                states[train],
+                labels[train],
+            )
             held_out[test] = probe.predict(states[test])
-        model = _classifier(family, len(states), seed).fit(states, labels)
+        model = _classifier(family, len(states), seed).fit(
+            states,
+            labels,
+        )
     return Oracle(
         family,
         tuple(model.classes_.tolist()),
@@ -121,14 +131,30 @@ def _classifier(family, n_rows, seed):
 
     if family == "mlp":
         solver = "lbfgs" if n_rows < 2000 else "adam"
-        network = MLPClassifier((32,), solver=solver, alpha=1.0, max_iter=200, random_state=seed)
+        network = MLPClassifier(
+            (32,),
+            solver=solver,
+            alpha=1.0,
+            max_iter=200,
+            random_state=seed,
+        )
         return make_pipeline(StandardScaler(), network)
     if family == "knn":
         n_neighbors = max(3, round(n_rows**0.5 / 2))
-        neighbors = KNeighborsClassifier(n_neighbors, weights="distance")
+        neighbors = KNeighborsClassifier(
+            n_neighbors,
+            weights="distance",
+        )
         return make_pipeline(StandardScaler(), neighbors)
-    kernel = Nystroem(n_components=min(n_rows // 2, 200), random_state=seed)
-    return make_pipeline(StandardScaler(), kernel, LogisticRegression(C=10.0, max_iter=1000))
+    kernel = Nystroem(
+        n_components=min(n_rows // 2, 200),
+        random_state=seed,
+    )
+    return make_pipeline(
+        StandardScaler(),
+        kernel,
+        LogisticRegression(C=10.0, max_iter=1000),
+    )
 
 
 def fingerprints(

@@ -58,8 +58,19 @@ class Pairs:
                 "source and target must be equally many; "
                 f"got {len(self.source)} and {len(self.target)}"
             )
-        for i, (source, target) in enumerate(zip(self.source, self.target)):
-            if not (isinstance(source, str) and isinstance(target, str)):
+        for i, (source, target) in enumerate(
+            zip(
+                self.source,
+                self.target,
+            )
+        ):
+            if not (
+                isinstance(source, str)
+                and isinstance(
+                    target,
+                    str,
+                )
+            ):
                 raise TypeError(f"pair {i} must hold two texts; got {source!r} and {target!r}")
             if source == target:
                 raise ValueError(
@@ -132,10 +143,17 @@ def pair_prompts(
 
     sources = table[table.emotion == source]
     targets = table[table.emotion == target]
-    matched = sources.merge(targets, on="pair", suffixes=("", "_target"))
+    matched = sources.merge(
+        targets,
+        on="pair",
+        suffixes=("", "_target"),
+    )
     if not len(matched):
         raise ValueError(f"no pair number occurs with both {source!r} and {target!r}")
-    return Pairs(matched.prompt.tolist(), matched.prompt_target.tolist())
+    return Pairs(
+        matched.prompt.tolist(),
+        matched.prompt_target.tolist(),
+    )
 
 
 def pair_tokens(
@@ -232,5 +250,9 @@ def cell_table(
 
     for cell in cells.itertuples():
         model.site(cell.site)
-        window_positions((cell.start, cell.end), n_frames, model.config)
+        window_positions(
+            (cell.start, cell.end),
+            n_frames,
+            model.config,
+        )
     return cells

@@ -184,4 +184,10 @@ def pass_progress(
     "A progress bar that appears after two seconds."
     from tqdm.auto import tqdm
 
-    return tqdm(total=total, desc=description, unit="pass", delay=2, disable=not show)
+    return tqdm(
+        total=total,
+        desc=description,
+        unit="pass",
+        delay=2,
+        disable=not show,
+    )

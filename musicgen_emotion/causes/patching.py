@@ -75,7 +75,12 @@ def activation_patching(
     tables = []
     with pass_progress(len(batches) * len(cells) * len(arms), "patch", progress) as bar:
         for pair_numbers in batches:
-            batch = PairBatch(model, pairs[pair_numbers], sites, guidance)
+            batch = PairBatch(
+                model,
+                pairs[pair_numbers],
+                sites,
+                guidance,
+            )
             other_run = None
             if other is not None:
                 other_run = batch.record([pairs.target[i] for i in other[pair_numbers]])
@@ -83,7 +88,13 @@ def activation_patching(
 
             for cell, arm in product(cells.to_dict("records"), arms):
                 n_draws = n_random if arm == "random" else 1
-                tables += _patched_cell(sources, cell, arm, at, n_draws)
+                tables += _patched_cell(
+                    sources,
+                    cell,
+                    arm,
+                    at,
+                    n_draws,
+                )
                 bar.update()
     return pd.concat(tables, ignore_index=True)
 
@@ -100,14 +111,23 @@ def _patched_cell(sources, cell, arm, at, n_draws):
     "Tidy rows of one cell and arm, one table per readout; numbers are means over the draws."
     batch = sources.batch
     window = (cell["start"], cell["end"])
-    span = window_positions(window, batch.n_frames, batch.model.config)
+    span = window_positions(
+        window,
+        batch.n_frames,
+        batch.model.config,
+    )
     frames = slice(None)
     if at == "window":
         frames = slice(span.start, min(span.stop, batch.n_frames))
 
     draws = {readout: [] for readout in batch.readouts}
     for draw in range(n_draws):
-        logits, text = sources.patched_logits(cell["site"], span, arm, draw)
+        logits, text = sources.patched_logits(
+            cell["site"],
+            span,
+            arm,
+            draw,
+        )
         for readout in batch.readouts:
             metrics = batch.compare(logits, text, readout, frames)
             draws[readout].append(metrics)
@@ -116,8 +136,19 @@ def _patched_cell(sources, cell, arm, at, n_draws):
     for readout, metrics in draws.items():
         mean = {}
         for name in metrics[0]:
-            mean[name] = np.mean([one[name] for one in metrics], axis=0)
-        tables.append(metric_rows(mean, sources.pair_numbers, cell, arm=arm, readout=readout))
+            mean[name] = np.mean(
+                [one[name] for one in metrics],
+                axis=0,
+            )
+        tables.append(
+            metric_rows(
+                mean,
+                sources.pair_numbers,
+                cell,
+                arm=arm,
+                readout=readout,
+            )
+        )
     return tables
 
 
@@ -148,7 +179,14 @@ class ArmSources:
             return logits, text
 
         states = self.states(site, arm, draw)
-        logits = run_overwritten(model, own_text, ids, site, states, span)
+        logits = run_overwritten(
+            model,
+            own_text,
+            ids,
+            site,
+            states,
+            span,
+        )
         return logits, own_text
 
     def text(
@@ -193,7 +231,15 @@ class ArmSources:
         "One seed per pair."
         seeds = []
         for number in self.pair_numbers:
-            seeds.append(seed_from("random", site, int(number), self.seed, draw))
+            seeds.append(
+                seed_from(
+                    "random",
+                    site,
+                    int(number),
+                    self.seed,
+                    draw,
+                )
+            )
         return seeds
 
 
@@ -207,7 +253,12 @@ def random_states_like(
     draws = []
     for seed in seeds:
         generator = np.random.default_rng(seed)
-        draws.append(generator.standard_normal(states.shape[1:], np.float32))
+        draws.append(
+            generator.standard_normal(
+                states.shape[1:],
+                np.float32,
+            )
+        )
     noise = torch.from_numpy(np.stack(draws)).to(states)
 
     wanted_norm = states.norm(dim=-1, keepdim=True)
@@ -215,7 +266,16 @@ def random_states_like(
 
 
 # %% ../../nbs/api/85_causes/03_patching.ipynb #cell017
-SUMMARY_COLUMNS = ("site", "kind", "layer", "start", "end", "arm", "readout", "codebook")
+SUMMARY_COLUMNS = (
+    "site",
+    "kind",
+    "layer",
+    "start",
+    "end",
+    "arm",
+    "readout",
+    "codebook",
+)
 
 
 def patching_summary(
@@ -256,7 +316,11 @@ def _ratio_of_sums(numbers, n_boot, level, seed):
     sums = resampled_sums(numbers, n_boot, seed)  # (1 + resample, 2)
     numerator, denominator = sums.T
     with np.errstate(invalid="ignore", divide="ignore"):
-        ratios = np.where(denominator > 0, numerator / denominator, np.nan)
+        ratios = np.where(
+            denominator > 0,
+            numerator / denominator,
+            np.nan,
+        )
 
     n_pairs = len(numbers)
     if n_pairs < 2:

@@ -98,7 +98,11 @@ def _checked_probabilities(name, probabilities, like=None):
         )
     check_finite(name, probabilities)
     sums = probabilities.sum(1)
-    if probabilities.min() < -1e-9 or not np.allclose(sums, 1, atol=1e-4):
+    if probabilities.min() < -1e-9 or not np.allclose(
+        sums,
+        1,
+        atol=1e-4,
+    ):
         raise ValueError(
             f"{name} must be probabilities: rows from 0 that sum to 1; "
             f"row sums go from {sums.min():g} to {sums.max():g}"
@@ -142,7 +146,11 @@ def causal_reliability(
         raise ValueError("give at least one intervention and one control property")
     oracles = {"the property": oracle, **controls}
     _refuse_seen_rows(states, oracles)
-    judged, wanted_index = _rows_to_change(target, labels, oracle.classes)
+    judged, wanted_index = _rows_to_change(
+        target,
+        labels,
+        oracle.classes,
+    )
 
     n_random = check_count("n_random", n_random)
     edits = _edited_states(interventions, states, n_random, seed)
@@ -150,13 +158,25 @@ def causal_reliability(
     scores = {}
     for name, edited in edits.items():
         edited = [one[judged] for one in edited]
-        scores[name] = _scores(edited, wanted_index, oracle, controls, before)
+        scores[name] = _scores(
+            edited,
+            wanted_index,
+            oracle,
+            controls,
+            before,
+        )
 
     most_likely = oracle(states).argmax(1)
     read = np.array(oracle.classes)[most_likely]
     accuracy = balanced_accuracy(labels, read, groups, seed=seed)
     reason = _why_not_judged(oracle, oracles, accuracy)
-    table = _reliability_rows(scores, reason, groups[judged], n_boot, seed)
+    table = _reliability_rows(
+        scores,
+        reason,
+        groups[judged],
+        n_boot,
+        seed,
+    )
     return table.assign(
         kind="nullifying" if target is None else "counterfactual",
         judged=accuracy.value,
@@ -209,7 +229,10 @@ def _edited_states(interventions, states, n_random, seed):
     "Name -> list of edited states (row, d); the random floor has one per direction."
     edits = {}
     for name, edit in interventions.items():
-        edited = np.asarray(edit(states) if callable(edit) else edit, float)
+        edited = np.asarray(
+            edit(states) if callable(edit) else edit,
+            float,
+        )
         if edited.shape != states.shape:
             raise ValueError(
                 f"intervention {name!r} must return states of shape {states.shape}, "
@@ -222,7 +245,12 @@ def _edited_states(interventions, states, n_random, seed):
     for edited in edits.values():
         lengths.append(np.linalg.norm(edited - states, axis=1).mean())
     mean_length = np.mean(lengths)
-    draws = rng("random intervention", seed).normal(size=(n_random, states.shape[1]))
+    draws = rng("random intervention", seed).normal(
+        size=(
+            n_random,
+            states.shape[1],
+        )
+    )
     pushed = [states + mean_length * draw / np.linalg.norm(draw) for draw in draws]
     edits = {name: [edited] for name, edited in edits.items()}
     return edits | {"no-op": [states], "random": pushed}
@@ -235,7 +263,12 @@ def _scores(edits, wanted_index, oracle, controls, before):
         complete = completeness(oracle(edited), wanted_index)
         by_control = []
         for name, control in controls.items():
-            by_control.append(selectivity(control(edited), before[name]))
+            by_control.append(
+                selectivity(
+                    control(edited),
+                    before[name],
+                )
+            )
         selective = np.mean(by_control, 0)
 
         reliable = harmonic_reliability(complete, selective)
@@ -258,13 +291,22 @@ def _why_not_judged(oracle, oracles, accuracy):
 
 def _reliability_rows(scores, reason, groups, n_boot, seed):
     "Every measure of every intervention with its interval, and the margin over the floors."
-    better_floor = max((scores[name]["reliability"] for name in FLOORS), key=np.mean)
+    better_floor = max(
+        (scores[name]["reliability"] for name in FLOORS),
+        key=np.mean,
+    )
     rows = []
     for name, measure in product(scores, MEASURES):
         values = scores[name][measure]
         margin = dict(value=np.nan, low=np.nan, high=np.nan)
         if measure == "reliability" and name not in FLOORS:
-            margin = _mean_or_reason(values - better_floor, reason, groups, n_boot, seed)
+            margin = _mean_or_reason(
+                values - better_floor,
+                reason,
+                groups,
+                n_boot,
+                seed,
+            )
         rows.append(
             dict(intervention=name, kind="", measure=measure)
             | _mean_or_reason(values, reason, groups, n_boot, seed)
@@ -280,8 +322,16 @@ def _reliability_rows(scores, reason, groups, n_boot, seed):
 def _mean_or_reason(values, reason, groups, n_boot, seed):
     "Mean with its interval over groups; NaN where there is a reason against it."
     if not reason:
-        estimate = bootstrap(values, groups=groups, n_boot=n_boot, seed=seed)
+        estimate = bootstrap(
+            values,
+            groups=groups,
+            n_boot=n_boot,
+            seed=seed,
+        )
         return estimate.table_row() | dict(reason="")
 
-    empty = dict.fromkeys(("value", "low", "high", "half_width"), np.nan)
+    empty = dict.fromkeys(
+        ("value", "low", "high", "half_width"),
+        np.nan,
+    )
     return empty | dict(n=len(np.unique(groups)), reason=reason)

@@ -67,8 +67,18 @@ class Stages:
         codes = [np.frombuffer(code, "<i2") for code in table.tokens]
         tokens = np.stack([code.reshape(model.config.n_codebooks, -1) for code in codes])
         table = table.drop(columns=["tokens", "row"])
-        settings = PatchSettings(guidance=guidance, temperature=temperature, top_k=top_k)
-        return collect_patched(model, table, tokens, settings, audio=True)
+        settings = PatchSettings(
+            guidance=guidance,
+            temperature=temperature,
+            top_k=top_k,
+        )
+        return collect_patched(
+            model,
+            table,
+            tokens,
+            settings,
+            audio=True,
+        )
 
     def clear(self) -> None:  # the folder is gone
         "Delete what was kept. What a study wants to show is in its tables."

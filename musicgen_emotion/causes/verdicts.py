@@ -43,24 +43,45 @@ def verdict_table(
     `direction` is '>' (the default) or '<'; `reason` explains a missing number. Raises KeyError
     for missing columns; ValueError for no rows, unknown questions or directions, a bar that is no
     number, or an interval whose ends are in the wrong order."""
-    needed = ("site", "question", "measure", "value", "low", "high", "bar")
+    needed = (
+        "site",
+        "question",
+        "measure",
+        "value",
+        "low",
+        "high",
+        "bar",
+    )
     missing = [name for name in needed if name not in evidence]
     if missing:
         raise KeyError(f"evidence lacks the columns {missing}")
     if not len(evidence):
         raise ValueError("evidence is empty; there is nothing to decide")
     evidence = evidence.assign(
-        direction=evidence.get("direction", ">"), reason=evidence.get("reason", "")
+        direction=evidence.get("direction", ">"),
+        reason=evidence.get(
+            "reason",
+            "",
+        ),
     )
     for row in evidence.itertuples():
         _check_evidence(row, questions)
 
     rows = []
-    for site, question in product(dict.fromkeys(evidence.site), questions):
+    for site, question in product(
+        dict.fromkeys(evidence.site),
+        questions,
+    ):
         about = evidence[(evidence.site == site) & (evidence.question == question)]
         measures = list(about.itertuples())
         answers = [_decide(row) for row in measures]
-        rules = [_rule(row, answer) for row, answer in zip(measures, answers)]
+        rules = [
+            _rule(row, answer)
+            for row, answer in zip(
+                measures,
+                answers,
+            )
+        ]
         rows.append(
             dict(
                 site=site,
@@ -116,7 +137,11 @@ def _rule(row, answer):
     if answer == "not measured":
         return f"{row.measure}: {row.reason or 'no finite number'}"
 
-    relations = {"yes": "lies beyond", "no": "does not reach", "unclear": "holds"}
+    relations = {
+        "yes": "lies beyond",
+        "no": "does not reach",
+        "unclear": "holds",
+    }
     numbers = f"{row.value:.3g} [{row.low:.3g}, {row.high:.3g}]"
     bar = f"{row.direction} {row.bar:.3g}"
     return f"{row.measure} {numbers} {relations[answer]} the bar {bar}"
@@ -156,7 +181,13 @@ def listener_ratings(
 
 
 # %% ../../nbs/api/85_causes/15_verdicts.ipynb #cell016
-BARS = dict(decodable=0.0, p=0.05, reliability=0.5, sufficient=0.5, necessary=0.5)
+BARS = dict(
+    decodable=0.0,
+    p=0.05,
+    reliability=0.5,
+    sufficient=0.5,
+    necessary=0.5,
+)
 
 
 def collect_evidence(
@@ -190,7 +221,15 @@ def collect_evidence(
         loss = _row_of(lost, site)
         if loss:
             numbers = (loss.value, loss.low, loss.high)
-            rows.append(_evidence(site, "necessary", "prediction lost", numbers, bars["necessary"]))
+            rows.append(
+                _evidence(
+                    site,
+                    "necessary",
+                    "prediction lost",
+                    numbers,
+                    bars["necessary"],
+                )
+            )
     return pd.DataFrame(rows)
 
 
@@ -231,8 +270,21 @@ def _decodable(encoding, bars):
     p = (encoding.p_max,) * 3
     name = "accuracy above the surface baseline"
     return [
-        _evidence(encoding.name, "decodable", name, above, bars["decodable"]),
-        _evidence(encoding.name, "decodable", "max-T p", p, bars["p"], "<"),
+        _evidence(
+            encoding.name,
+            "decodable",
+            name,
+            above,
+            bars["decodable"],
+        ),
+        _evidence(
+            encoding.name,
+            "decodable",
+            "max-T p",
+            p,
+            bars["p"],
+            "<",
+        ),
     ]
 
 
@@ -243,13 +295,28 @@ def _used(site, slopes, reliable, method, bars):
     if slope:
         numbers = (slope.slope, slope.low, slope.high)
         bar = max(0.0, np.nan_to_num(slope.random_high))
-        rows.append(_evidence(site, "used", "slope over dose", numbers, bar))
+        rows.append(
+            _evidence(
+                site,
+                "used",
+                "slope over dose",
+                numbers,
+                bar,
+            )
+        )
     score = _row_of(reliable, site)
     if score:
         numbers = (score.value, score.low, score.high)
         name = f"reliability of the {method}"
         rows.append(
-            _evidence(site, "used", name, numbers, bars["reliability"], reason=score.reason)
+            _evidence(
+                site,
+                "used",
+                name,
+                numbers,
+                bars["reliability"],
+                reason=score.reason,
+            )
         )
     return rows
 
@@ -261,7 +328,13 @@ def _sufficient(site, restored, sound, bars):
     if prediction:
         numbers = (prediction.value, prediction.low, prediction.high)
         rows.append(
-            _evidence(site, "sufficient", "prediction restored", numbers, bars["sufficient"])
+            _evidence(
+                site,
+                "sufficient",
+                "prediction restored",
+                numbers,
+                bars["sufficient"],
+            )
         )
     heard = _row_of(sound, site)
     if heard:
@@ -289,16 +362,36 @@ def against_construction(
     columns."""
     check_columns(verdicts, "site", "question", "answer")
     last_layer = int(check_positive("n_layers", n_layers)) - 1
-    carries_all = verdicts.site.isin(["text", "text_proj", f"layer_{last_layer}"])
-    is_implied = carries_all & verdicts.question.isin(["sufficient", "necessary"])
+    carries_all = verdicts.site.isin(
+        [
+            "text",
+            "text_proj",
+            f"layer_{last_layer}",
+        ]
+    )
+    is_implied = carries_all & verdicts.question.isin(
+        [
+            "sufficient",
+            "necessary",
+        ]
+    )
     agrees = (verdicts.answer == "yes").astype("boolean")
     return verdicts.assign(
-        implied=np.where(is_implied, "yes", ""), agrees=agrees.where(is_implied, pd.NA)
+        implied=np.where(is_implied, "yes", ""),
+        agrees=agrees.where(
+            is_implied,
+            pd.NA,
+        ),
     )
 
 
 # %% ../../nbs/api/85_causes/15_verdicts.ipynb #cell026
-ANSWERS = {"yes": "#7fbf9b", "no": "#e3a58a", "unclear": "#e8dfa8", "not measured": "#dddddd"}
+ANSWERS = {
+    "yes": "#7fbf9b",
+    "no": "#e3a58a",
+    "unclear": "#e8dfa8",
+    "not measured": "#dddddd",
+}
 
 
 def plot_verdicts(
@@ -311,7 +404,11 @@ def plot_verdicts(
         check_in("answer", answer, ANSWERS)
     sites = list(dict.fromkeys(verdicts.site))
     questions = list(dict.fromkeys(verdicts.question))
-    answers = verdicts.pivot(index="site", columns="question", values="answer")
+    answers = verdicts.pivot(
+        index="site",
+        columns="question",
+        values="answer",
+    )
     answers = answers.loc[sites, questions].to_numpy()  # (site, question)
 
     ax = new_axes(ax, (6, 0.8 + 0.36 * len(sites)))
@@ -319,10 +416,28 @@ def plot_verdicts(
 
     for (row, column), answer in np.ndenumerate(answers):
         corner = (column - 0.5, row - 0.5)
-        ax.add_patch(Rectangle(corner, 1, 1, facecolor=ANSWERS[answer], edgecolor="white"))
-        ax.text(column, row, answer, ha="center", va="center", fontsize=9)
+        ax.add_patch(
+            Rectangle(
+                corner,
+                1,
+                1,
+                facecolor=ANSWERS[answer],
+                edgecolor="white",
+            )
+        )
+        ax.text(
+            column,
+            row,
+            answer,
+            ha="center",
+            va="center",
+            fontsize=9,
+        )
 
     ax.set_xticks(range(len(questions)), questions)
     ax.set_yticks(range(len(sites)), sites)
-    ax.set(xlim=(-0.5, len(questions) - 0.5), ylim=(len(sites) - 0.5, -0.5))
+    ax.set(
+        xlim=(-0.5, len(questions) - 0.5),
+        ylim=(len(sites) - 0.5, -0.5),
+    )
     return ax

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 __all__ = ["KNOWN_ERRORS", "CommandGroup", "app", "error_line", "models_app", "table_text"]
 
 # %% ../../nbs/api/99_cli/00_command.ipynb #cell008
-KNOWN_ERRORS = (ValueError, TypeError, LookupError, OSError, RuntimeError, ImportError)
+KNOWN_ERRORS = (
+    ValueError,
+    TypeError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    ImportError,
+)
 
 
 def error_line(
@@ -40,7 +47,15 @@ def error_line(
     text = " ".join(text.split()) or type(error).__name__
     if not is_from_typer and not isinstance(error, KNOWN_ERRORS):
         text = f"{type(error).__name__}: {text}"
-    code = 1 if isinstance(error, PhaseError) else getattr(error, "exit_code", 2)
+    code = (
+        1
+        if isinstance(error, PhaseError)
+        else getattr(
+            error,
+            "exit_code",
+            2,
+        )
+    )
     return f"error: {text}", code
 
 
@@ -56,9 +71,15 @@ class CommandGroup(TyperGroup):
         "Run and exit: one line on standard error for an error, its traceback with `--debug`."
         words = list(sys.argv[1:] if args is None else args)
         if "--debug" in words:
-            return super().main([word for word in words if word != "--debug"], **kwargs)
+            return super().main(
+                [word for word in words if word != "--debug"],
+                **kwargs,
+            )
         try:
-            code = super().main(words, **{**kwargs, "standalone_mode": False})
+            code = super().main(
+                words,
+                **{**kwargs, "standalone_mode": False},
+            )
         except Exception as error:
             line, code = error_line(error)
             typer.echo(line, err=True)

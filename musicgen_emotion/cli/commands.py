@@ -35,7 +35,13 @@ __all__ = [
 ]
 
 # %% ../../nbs/api/99_cli/02_commands.ipynb #cell008
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print JSON instead of text.",
+    ),
+]
 Backend = Annotated[
     str,
     typer.Option(help="transformers or audiocraft; auto chooses by the files of the model."),
@@ -111,7 +117,13 @@ def _fetch(name: str, revision: str | None, patterns: list[str]) -> Path:
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+        return Path(
+            snapshot_download(
+                name,
+                revision=revision,
+                allow_patterns=patterns,
+            )
+        )
     except (OSError, HfHubHTTPError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise FileNotFoundError(
@@ -124,7 +136,10 @@ def _fetch(name: str, revision: str | None, patterns: list[str]) -> Path:
 def models_download(
     name: Annotated[
         str,
-        typer.Argument(metavar="NAME", help="Model on the hub, e.g. facebook/musicgen-small."),
+        typer.Argument(
+            metavar="NAME",
+            help="Model on the hub, e.g. facebook/musicgen-small.",
+        ),
     ],  # hub id
     revision: Annotated[
         str | None, typer.Option(help="Branch, tag or commit; the newest by default.")
@@ -164,7 +179,10 @@ def describe_model(
 def models_show(
     name: Annotated[
         str,
-        typer.Argument(metavar="NAME", help="nano, a downloaded model of the hub, or a folder."),
+        typer.Argument(
+            metavar="NAME",
+            help="nano, a downloaded model of the hub, or a folder.",
+        ),
     ] = "nano",  # which model
     backend: Backend = "auto",  # which library
     as_json: AsJson = False,  # machine-readable output
@@ -178,7 +196,13 @@ def models_show(
     sites = ", ".join(model.pop("sites"))
     for key, value in {**model, **config}.items():
         typer.echo(f"{key:<14} {value}")
-    typer.echo(textwrap.fill(f"{'sites':<14} {sites}", 115, subsequent_indent=" " * 15))
+    typer.echo(
+        textwrap.fill(
+            f"{'sites':<14} {sites}",
+            115,
+            subsequent_indent=" " * 15,
+        )
+    )
 
 
 # %% ../../nbs/api/99_cli/02_commands.ipynb #cell017
@@ -193,7 +217,11 @@ def trace_command(
         ),
     ],  # model, or the prompt when it is the only argument
     prompt: Annotated[
-        str | None, typer.Argument(metavar="PROMPT", help="What that model should play.")
+        str | None,
+        typer.Argument(
+            metavar="PROMPT",
+            help="What that model should play.",
+        ),
     ] = None,  # prompt
     backend: Backend = "auto",  # which library
 ):
@@ -208,7 +236,12 @@ def trace_command(
     name = "nano" if prompt is None else model_or_prompt
     text = _check_prompt(model_or_prompt if prompt is None else prompt)
     found = trace(load_model(name, backend), text)
-    parts = [found.layout, table_text(found.checks), table_text(found.table), found.verdict]
+    parts = [
+        found.layout,
+        table_text(found.checks),
+        table_text(found.table),
+        found.verdict,
+    ]
     typer.echo("\n\n".join(parts))
     raise typer.Exit(0 if found.ok else 1)
 
@@ -223,7 +256,11 @@ def _check_prompt(prompt: str) -> str:
 @app.command("generate")
 def generate_command(
     prompt: Annotated[
-        str, typer.Argument(metavar="PROMPT", help="What the model should play.")
+        str,
+        typer.Argument(
+            metavar="PROMPT",
+            help="What the model should play.",
+        ),
     ],  # prompt
     out: Annotated[
         Path, typer.Option(help="Folder for the clips, their table and their tokens.")

@@ -94,7 +94,15 @@ LIBRARIES = dict(  # name in Python -> name in pip
 )
 EXTRA_LIBRARIES = dict(  # extra -> its libraries, by their name in Python
     sound=("librosa",),
-    studies=("papermill", "nbclient", "nbformat", "ipykernel", "umap", "statsmodels", "librosa"),
+    studies=(
+        "papermill",
+        "nbclient",
+        "nbformat",
+        "ipykernel",
+        "umap",
+        "statsmodels",
+        "librosa",
+    ),
 )
 
 
@@ -184,7 +192,12 @@ def check_disk(
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         fix = "change to a folder that you may write to, or use --out"
-        return Check("disk", False, f"{folder}: {error.strerror}", fix)
+        return Check(
+            "disk",
+            False,
+            f"{folder}: {error.strerror}",
+            fix,
+        )
     return Check(
         "disk",
         ok=free_gib >= need_gib,
@@ -209,7 +222,14 @@ def backends_here(
         folder = Path(snapshot_download(name, local_files_only=True))
     except (OSError, ValueError):
         return []
-    return [backend for backend in BACKENDS if _is_complete(folder, backend)]
+    return [
+        backend
+        for backend in BACKENDS
+        if _is_complete(
+            folder,
+            backend,
+        )
+    ]
 
 
 def _is_complete(folder: Path, backend: str) -> bool:
@@ -250,7 +270,15 @@ def check_models() -> list[Check]:  # the cache, the packaged model, the hub mod
         backends = backends_here(name)
         found = f"in the cache, for {' and '.join(backends)}" if backends else "not downloaded"
         fix = f"musicgen-emotion models download {name}"
-        checks.append(Check(f"model {name}", bool(backends), found, fix, required=False))
+        checks.append(
+            Check(
+                f"model {name}",
+                bool(backends),
+                found,
+                fix,
+                required=False,
+            )
+        )
     return checks
 
 
@@ -279,7 +307,14 @@ def _has_parameters(path: Path) -> bool:
     return True
 
 
-AUDIOCRAFT_NEEDS = ("einops", "flashy", "omegaconf", "julius", "num2words", "torchmetrics")
+AUDIOCRAFT_NEEDS = (
+    "einops",
+    "flashy",
+    "omegaconf",
+    "julius",
+    "num2words",
+    "torchmetrics",
+)
 
 
 def check_audiocraft() -> Check:  # one line
@@ -295,7 +330,13 @@ def check_audiocraft() -> Check:  # one line
     else:
         found = f"audiocraft {metadata.version('audiocraft')}"
     fix = " && ".join(f"{sys.executable} -m {command}" for command in COMMANDS)
-    return Check("audiocraft", not missing, found, fix, required=False)
+    return Check(
+        "audiocraft",
+        not missing,
+        found,
+        fix,
+        required=False,
+    )
 
 
 def check_extras() -> list[Check]:  # optional parts
@@ -303,8 +344,14 @@ def check_extras() -> list[Check]:  # optional parts
     return [
         *(check_extra(extra) for extra in EXTRA_LIBRARIES),
         check_audiocraft(),
-        _check_program("quarto", "install Quarto for `nbdev_docs`; `make site` works without it"),
-        _check_program("git", "install git; without it a manifest holds no revision"),
+        _check_program(
+            "quarto",
+            "install Quarto for `nbdev_docs`; `make site` works without it",
+        ),
+        _check_program(
+            "git",
+            "install git; without it a manifest holds no revision",
+        ),
     ]
 
 
@@ -318,12 +365,24 @@ def check_extra(
             missing.append(module)
     found = f"missing: {', '.join(missing)}" if missing else "installed"
     fix = _install(f"'musicgen-emotion[{extra}]'")
-    return Check(f"extra {extra}", not missing, found, fix, required=False)
+    return Check(
+        f"extra {extra}",
+        not missing,
+        found,
+        fix,
+        required=False,
+    )
 
 
 def _check_program(name: str, fix: str) -> Check:
     path = shutil.which(name)
-    return Check(name, path is not None, path or "not installed", fix, required=False)
+    return Check(
+        name,
+        path is not None,
+        path or "not installed",
+        fix,
+        required=False,
+    )
 
 
 # %% ../../nbs/api/99_cli/01_readiness.ipynb #cell023
@@ -346,7 +405,12 @@ def diagnose() -> list[Check]:  # all checks
         except Exception as error:
             name = look.__name__.removeprefix("check_")
             fix = _install("--upgrade musicgen-emotion")
-            found = Check(name, False, f"{type(error).__name__}: {error}", fix)
+            found = Check(
+                name,
+                False,
+                f"{type(error).__name__}: {error}",
+                fix,
+            )
         checks += found if isinstance(found, list) else [found]
     return checks
 
@@ -354,7 +418,11 @@ def diagnose() -> list[Check]:  # all checks
 @app.command()
 def doctor(
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON instead of text.")
+        bool,
+        typer.Option(
+            "--json",
+            help="Print JSON instead of text.",
+        ),
     ] = False,  # machine-readable output
 ):
     """Check this machine and print the fix for each problem.
@@ -364,7 +432,12 @@ def doctor(
     """
     checks = diagnose()
     if as_json:
-        typer.echo(json.dumps([asdict(check) for check in checks], indent=1))
+        typer.echo(
+            json.dumps(
+                [asdict(check) for check in checks],
+                indent=1,
+            )
+        )
     else:
         for check in checks:
             typer.echo(_report_line(check))

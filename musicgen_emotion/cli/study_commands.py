@@ -67,7 +67,11 @@ def run(
     ] = None,  # phases
     param: Annotated[
         list[str] | None,
-        typer.Option("--param", "-p", help="name=value or phase.name=value; wins over files."),
+        typer.Option(
+            "--param",
+            "-p",
+            help="name=value or phase.name=value; wins over files.",
+        ),
     ] = None,  # parameters
     file: Annotated[
         list[str] | None,
@@ -89,7 +93,11 @@ def run(
         int, typer.Option(help="Number of phases, or runs of a sweep, at the same time.")
     ] = 1,  # processes
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Start over: empty the run folder first.")
+        bool,
+        typer.Option(
+            "--fresh",
+            help="Start over: empty the run folder first.",
+        ),
     ] = False,  # start over
 ):
     """Run phases of the study with checked parameters.
@@ -103,9 +111,27 @@ def run(
     params = split_assignments(param)
     files = file or []
     if sweep:
-        typer.echo(table_text(_run_sweep(phases, sweep, files, params, out, jobs)))
+        typer.echo(
+            table_text(
+                _run_sweep(
+                    phases,
+                    sweep,
+                    files,
+                    params,
+                    out,
+                    jobs,
+                )
+            )
+        )
         return
-    for result in run_phases(phases, out, files, params, fresh, n_jobs=jobs):
+    for result in run_phases(
+        phases,
+        out,
+        files,
+        params,
+        fresh,
+        n_jobs=jobs,
+    ):
         typer.echo(_result_text(result))
 
 
@@ -125,7 +151,11 @@ def _run_sweep(
     for name, texts in split_assignments(sweep).items():
         grid[name] = []
         for text in texts.split(","):
-            with_text = resolve_parameters(phases, files, {**params, name: text})
+            with_text = resolve_parameters(
+                phases,
+                files,
+                {**params, name: text},
+            )
             grid[name].append(with_text[notebook][name])
     base.pop("out_dir", None)  # every run gets its own folder
     return run_plan(plan(notebook, grid, base), out, jobs)
@@ -147,7 +177,11 @@ def _result_text(result: PhaseResult) -> str:
 @app.command()
 def status(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A run folder, or a folder that holds some.")
+        Path,
+        typer.Argument(
+            metavar="DIR",
+            help="A run folder, or a folder that holds some.",
+        ),
     ] = Path("results"),  # where to look
     as_json: AsJson = False,  # machine-readable output
 ):
@@ -160,7 +194,13 @@ def status(
 
 @app.command("report")
 def report_command(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")],  # which run
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR",
+            help="A run folder.",
+        ),
+    ],  # which run
 ):
     """Print a run as Markdown.
 
@@ -173,10 +213,18 @@ def report_command(
 @app.command("compare")
 def compare_command(
     run_a: Annotated[
-        Path, typer.Argument(metavar="RUN_A", help="A run folder, or a folder that holds some.")
+        Path,
+        typer.Argument(
+            metavar="RUN_A",
+            help="A run folder, or a folder that holds some.",
+        ),
     ],  # first
     run_b: Annotated[
-        Path, typer.Argument(metavar="RUN_B", help="The folder to compare it with.")
+        Path,
+        typer.Argument(
+            metavar="RUN_B",
+            help="The folder to compare it with.",
+        ),
     ],  # second
     rtol: Annotated[
         float, typer.Option(help="Allowed difference, relative to the larger of two numbers.")
@@ -191,7 +239,13 @@ def compare_command(
     have the same name. Exits with 0 when all is the same, with 1 when something differs, and with 2
     when a folder holds no finished run.
     """
-    are_runs = [(folder / "manifest.json").exists() for folder in (run_a, run_b)]
+    are_runs = [
+        (folder / "manifest.json").exists()
+        for folder in (
+            run_a,
+            run_b,
+        )
+    ]
     compare = compare_runs if any(are_runs) else compare_folders
     comparison = compare(run_a, run_b, rtol, atol)
     typer.echo(comparison.text)

@@ -111,7 +111,10 @@ def check_count(
 
 def _require_number(name: str, value: Any, accepted: str) -> None:
     "Raise a TypeError unless `value` is a number; a bool is none."
-    is_number = isinstance(value, (int, float, np.integer, np.floating))
+    is_number = isinstance(
+        value,
+        (int, float, np.integer, np.floating),
+    )
     is_bool = isinstance(value, (bool, np.bool_))
     if is_number and not is_bool:
         return
@@ -146,7 +149,13 @@ def check_same_length(
     if len(set(lengths)) == 1:
         return lengths[0]
     names = " and ".join(sequences)
-    got = [f"{name} {length}" for name, length in zip(sequences, lengths)]
+    got = [
+        f"{name} {length}"
+        for name, length in zip(
+            sequences,
+            lengths,
+        )
+    ]
     raise ValueError(f"{names} must have the same length; got {', '.join(got)}")
 
 

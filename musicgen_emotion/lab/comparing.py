@@ -123,8 +123,24 @@ def compare_runs(
 
 
 _MOST_LINES = 20  # differences that a text lists
-_TABLE_COLUMNS = ["table", "column", "outcome", "rows", "absolute", "relative", "note"]
-_GATE_COLUMNS = ["gate", "outcome", "value_a", "value_b", "passed_a", "passed_b", "note"]
+_TABLE_COLUMNS = [
+    "table",
+    "column",
+    "outcome",
+    "rows",
+    "absolute",
+    "relative",
+    "note",
+]
+_GATE_COLUMNS = [
+    "gate",
+    "outcome",
+    "value_a",
+    "value_b",
+    "passed_a",
+    "passed_b",
+    "note",
+]
 
 
 def _finished_manifest(folder: Path) -> dict[str, Any]:
@@ -208,12 +224,33 @@ def _compare_table(
     rows = []
     same_length = len(a) == len(b)
     if not same_length:
-        rows.append(_row(name, "", "shape", note=f"{len(a)} rows -> {len(b)} rows"))
+        rows.append(
+            _row(
+                name,
+                "",
+                "shape",
+                note=f"{len(a)} rows -> {len(b)} rows",
+            )
+        )
     for column in dict.fromkeys([*a.columns, *b.columns]):
         if column not in b:
-            rows.append(_row(name, column, "missing", note="only in the first run"))
+            rows.append(
+                _row(
+                    name,
+                    column,
+                    "missing",
+                    note="only in the first run",
+                )
+            )
         elif column not in a:
-            rows.append(_row(name, column, "extra", note="only in the second run"))
+            rows.append(
+                _row(
+                    name,
+                    column,
+                    "extra",
+                    note="only in the second run",
+                )
+            )
         elif reason := _reason_to_skip(column):
             rows.append(_row(name, column, "skipped", note=reason))
         elif same_length:
@@ -225,8 +262,25 @@ def _compare_table(
     return rows
 
 
-_PATH_WORDS = {"path", "paths", "file", "files", "folder", "folders", "dir", "directory"}
-_WALL_TIME_WORDS = {"wall", "elapsed", "runtime", "timestamp", "started", "ended", "created"}
+_PATH_WORDS = {
+    "path",
+    "paths",
+    "file",
+    "files",
+    "folder",
+    "folders",
+    "dir",
+    "directory",
+}
+_WALL_TIME_WORDS = {
+    "wall",
+    "elapsed",
+    "runtime",
+    "timestamp",
+    "started",
+    "ended",
+    "created",
+}
 _WALL_TIME_NAMES = {"seconds", "start_time", "end_time"}
 
 
@@ -266,7 +320,12 @@ def _compare_numbers(a: np.ndarray, b: np.ndarray, rtol: float, atol: float) -> 
     is_small = np.isfinite(difference) & (difference <= atol + rtol * scale)
     differs = ~(equal | is_small)
     relative = np.full_like(difference, np.inf)
-    np.divide(difference, scale, out=relative, where=np.isfinite(scale) & (scale > 0))
+    np.divide(
+        difference,
+        scale,
+        out=relative,
+        where=np.isfinite(scale) & (scale > 0),
+    )
     relative[equal] = 0
     measured = ~np.isnan(difference)  # false where one run has a number and the other has none
     largest = float(difference[measured].max(initial=0))
@@ -279,7 +338,12 @@ def _compare_numbers(a: np.ndarray, b: np.ndarray, rtol: float, atol: float) -> 
         note += f", relative {largest_relative:.3g}"
     if n_missing:
         note += f", {n_missing} missing in one run"
-    return dict(rows=n_differing, absolute=largest, relative=largest_relative, note=note)
+    return dict(
+        rows=n_differing,
+        absolute=largest,
+        relative=largest_relative,
+        note=note,
+    )
 
 
 def _compare_text(a: pd.Series, b: pd.Series) -> dict[str, Any]:
@@ -352,7 +416,12 @@ def _changed_numbers(a: Gate, b: Gate, rtol: float, atol: float) -> list[str]:
     for name in ("value", "low", "high", "threshold"):
         number_a = getattr(a, name)
         number_b = getattr(b, name)
-        compared = _compare_numbers(np.array([number_a]), np.array([number_b]), rtol, atol)
+        compared = _compare_numbers(
+            np.array([number_a]),
+            np.array([number_b]),
+            rtol,
+            atol,
+        )
         if compared["rows"] > 0:
             changes.append(f"{name} {number_a:.6g} -> {number_b:.6g}")
     if a.n != b.n:

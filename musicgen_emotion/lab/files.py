@@ -169,7 +169,10 @@ def advise(
     "The same error with the path that was meant and what to do."
     if error.errno not in ADVICE:
         return error
-    return type(error)(error.errno, f"cannot write {path}: {ADVICE[error.errno]}")
+    return type(error)(
+        error.errno,
+        f"cannot write {path}: {ADVICE[error.errno]}",
+    )
 
 
 # %% ../../nbs/api/00_lab/01_files.ipynb #cell017
@@ -178,7 +181,12 @@ def write_json(
     value: Any,  # numbers, text, lists, dicts, numpy values, paths
 ) -> Path:  # the path
     "Write JSON that every reader accepts: NaN and infinity become null."
-    text = json.dumps(plain_value(value), indent=1, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(
+        plain_value(value),
+        indent=1,
+        ensure_ascii=False,
+        allow_nan=False,
+    )
     return atomic_write(path, text + "\n")
 
 
@@ -247,9 +255,17 @@ def read_table(
     import pandas as pd
 
     if _table_suffix(path) == ".csv":
-        return pd.read_csv(path, keep_default_na=False, na_values=["", "nan", "NaN"])
+        return pd.read_csv(
+            path,
+            keep_default_na=False,
+            na_values=["", "nan", "NaN"],
+        )
     return pd.read_parquet(path)
 
 
 def _table_suffix(path: Path | str) -> str:
-    return check_in("suffix of the table", Path(path).suffix, (".csv", ".parquet"))
+    return check_in(
+        "suffix of the table",
+        Path(path).suffix,
+        (".csv", ".parquet"),
+    )

@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 __all__ = ["DIRECTIONS", "Gate", "gates_table", "read_gates", "verdict"]
 
 # %% ../../nbs/api/00_lab/04_gates.ipynb #cell008
-DIRECTIONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
+DIRECTIONS = {
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+}
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,10 @@ class Gate:
     def __post_init__(self):
         check_in("direction", self.direction, DIRECTIONS)
         for name in ("value", "low", "high", "threshold"):
-            number = _number(f"{name} of gate {self.name!r}", getattr(self, name))
+            number = _number(
+                f"{name} of gate {self.name!r}",
+                getattr(self, name),
+            )
             object.__setattr__(self, name, number)
         if math.isnan(self.threshold):
             raise ValueError(f"threshold of gate {self.name!r} must be a number; got nan")
@@ -52,7 +60,11 @@ class Gate:
                 f"got low {self.low} and high {self.high}"
             )
         meets = DIRECTIONS[self.direction]
-        object.__setattr__(self, "passed", bool(meets(self.value, self.threshold)))
+        object.__setattr__(
+            self,
+            "passed",
+            bool(meets(self.value, self.threshold)),
+        )
 
     def entry(
         self,
@@ -126,10 +138,24 @@ def gates_table(
     "Gates as a tidy table for a page."
     import pandas as pd
 
-    columns = ["gate", "value", "low", "high", "n", "bar", "passed", "why"]
+    columns = [
+        "gate",
+        "value",
+        "low",
+        "high",
+        "n",
+        "bar",
+        "passed",
+        "why",
+    ]
     rows = []
     for gate in gates:
         bar = f"{gate.direction} {gate.threshold:g}"
         number = [gate.value, gate.low, gate.high, gate.n]
         rows.append([gate.name, *number, bar, gate.passed, gate.why])
-    return pd.DataFrame(rows, columns=columns).astype({"n": "Int64", "passed": bool})
+    return pd.DataFrame(rows, columns=columns).astype(
+        {
+            "n": "Int64",
+            "passed": bool,
+        }
+    )

@@ -56,7 +56,10 @@ def folder_lock(
             "%s: the file system has no locks (%s); start one process per folder", path, error
         )
     try:
-        _write_owner(path, f"pid {os.getpid()} on {socket.gethostname()}")
+        _write_owner(
+            path,
+            f"pid {os.getpid()} on {socket.gethostname()}",
+        )
         yield path
     finally:
         _write_owner(path, "")

@@ -58,7 +58,14 @@ def git_revision(
     try:
         if not _git(folder, "ls-files", "."):
             return None
-        return _git(folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+        return _git(
+            folder,
+            "describe",
+            "--always",
+            "--dirty",
+            "--abbrev=40",
+            "--exclude=*",
+        )
     except (OSError, subprocess.SubprocessError):
         return None
 

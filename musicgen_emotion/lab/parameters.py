@@ -76,7 +76,10 @@ def _as_lists(value: Any) -> Any:
 def _type_adapter(kind: str) -> TypeAdapter:
     from pydantic import ConfigDict, TypeAdapter
 
-    return TypeAdapter(_union(kind), config=ConfigDict(strict=True, allow_inf_nan=False))
+    return TypeAdapter(
+        _union(kind),
+        config=ConfigDict(strict=True, allow_inf_nan=False),
+    )
 
 
 def _union(kind: str) -> Any:
@@ -101,7 +104,15 @@ def _member_type(member: _Member) -> Any:
     if member.base == "list":
         return list[_union(member.item_kind)]
     if member.base == "Literal":  # pydantic's own Literal would take True for 1
-        return Annotated[Any, PlainValidator(partial(_one_of, member.choices))]
+        return Annotated[
+            Any,
+            PlainValidator(
+                partial(
+                    _one_of,
+                    member.choices,
+                )
+            ),
+        ]
     return SIMPLE_TYPES[member.base]
 
 
@@ -126,7 +137,10 @@ def _members(kind: str) -> list[_Member]:
     members = []
     for node in _alternatives(ast.parse(kind, mode="eval").body):
         base = ast.unparse(node.value if isinstance(node, ast.Subscript) else node)
-        if not isinstance(node, ast.Subscript) and base in ("None", *SIMPLE_TYPES):
+        if not isinstance(node, ast.Subscript) and base in (
+            "None",
+            *SIMPLE_TYPES,
+        ):
             members.append(_Member(base))
         elif isinstance(node, ast.Subscript) and base == "Literal":
             choices = ast.literal_eval(node.slice)
@@ -168,7 +182,10 @@ def value_from_text(
 
 def _read_text(members: list[_Member], text: str) -> Any:
     "The text as the first member of the type that can read it; `str` comes last, it reads all."
-    for member in sorted(members, key=lambda member: member.base == "str"):
+    for member in sorted(
+        members,
+        key=lambda member: member.base == "str",
+    ):
         try:
             return _read_member(member, text)
         except ValueError:
@@ -352,9 +369,22 @@ def resolve_parameters(
     Text in `overrides` and files is read by the parameter's type. An unknown name or section raises
     a ValueError, a wrong type a TypeError.
     """
-    specs = {notebook: read_parameters(notebook) for notebook in map(find_phase, phases)}
+    specs = {
+        notebook: read_parameters(notebook)
+        for notebook in map(
+            find_phase,
+            phases,
+        )
+    }
     supplied = list_phases()
-    known = list(dict.fromkeys([*(notebook.stem for notebook in specs), *supplied]))
+    known = list(
+        dict.fromkeys(
+            [
+                *(notebook.stem for notebook in specs),
+                *supplied,
+            ]
+        )
+    )
     in_project = dict.fromkeys([*specs, *supplied.values()])  # each notebook once, in order
     given: dict[Path, dict[str, Any]] = {notebook: {} for notebook in specs}
     for file in files:
@@ -366,7 +396,11 @@ def resolve_parameters(
         _refuse_unknown("-p", sections, known, list(specs))
         _take_over(given, specs, sections, known)
     return {
-        notebook: check_parameters(spec, given[notebook], notebook.stem)
+        notebook: check_parameters(
+            spec,
+            given[notebook],
+            notebook.stem,
+        )
         for notebook, spec in specs.items()
     }
 
@@ -388,7 +422,11 @@ def _take_over(given: dict, specs: Mapping, source: Mapping, known: Sequence[str
     for notebook, spec in specs.items():
         values = {name: value for name, value in source.items() if name in spec}
         for key, section in source.items():
-            if isinstance(section, dict) and _is_section_of(key, notebook.stem, known):
+            if isinstance(section, dict) and _is_section_of(
+                key,
+                notebook.stem,
+                known,
+            ):
                 values |= section
         for name, value in values.items():
             if name in spec:
@@ -430,4 +468,9 @@ def _refuse_unknown(
             raise ValueError(f"out_dir in {source} is set by the runner; use --out")
         if not is_section and key not in names:
             phases = ", ".join(notebook.stem for notebook in notebooks)
-            raise unknown_name("parameter", key, phases, sorted(names - {"out_dir"}))
+            raise unknown_name(
+                "parameter",
+                key,
+                phases,
+                sorted(names - {"out_dir"}),
+            )

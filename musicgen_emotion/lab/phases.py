@@ -54,7 +54,11 @@ class PhaseResult:
     gates: tuple[Gate, ...] = ()  # gates that the phase decided
 
     def __post_init__(self):
-        check_in("status", self.status, ("finished", "failed", "interrupted", "current"))
+        check_in(
+            "status",
+            self.status,
+            ("finished", "failed", "interrupted", "current"),
+        )
 
 
 def run_phase(
@@ -80,7 +84,12 @@ def run_phase(
     code = _code_checksum(notebook)
     if not fresh:
         if _is_current(out, name, values, code):
-            return PhaseResult(name, out, "current", gates=tuple(read_gates(out)))
+            return PhaseResult(
+                name,
+                out,
+                "current",
+                gates=tuple(read_gates(out)),
+            )
         _warn_of_other_code(out, code)
     start = time.monotonic()
     with open_run(out, name, values, resume=not fresh) as run:
@@ -99,7 +108,14 @@ def run_phase(
         kept = out / "notebook.failed.ipynb"
         raise PhaseError(f"{name} {status}: {message}; see {kept}")
     seconds = time.monotonic() - start
-    return PhaseResult(name, out, status, message, seconds, tuple(run.gates))
+    return PhaseResult(
+        name,
+        out,
+        status,
+        message,
+        seconds,
+        tuple(run.gates),
+    )
 
 
 def _code_checksum(notebook: Path) -> str:
@@ -108,7 +124,11 @@ def _code_checksum(notebook: Path) -> str:
     lines = []
     for path in sorted(package.rglob("*")):
         folders = set(path.relative_to(package).parts)
-        if path.is_file() and not folders & {"__pycache__", "phases", "params"}:
+        if path.is_file() and not folders & {
+            "__pycache__",
+            "phases",
+            "params",
+        }:
             lines.append(f"{path.relative_to(package)} {sha256_file(path)}")
     cells = [cell["source"] for cell in notebook_cells(notebook)]
     return sha256_bytes("\n".join(lines + cells))
@@ -144,7 +164,10 @@ def _finish(run: Run, outcome: Outcome) -> None:
     "Take over what the kernel wrote, file the notebook under its final name, and close the run."
     run.manifest = read_json(run.path / "manifest.json")
     status, message = outcome.status, outcome.message
-    if status == "finished" and run.manifest["status"] in ("failed", "interrupted"):
+    if status == "finished" and run.manifest["status"] in (
+        "failed",
+        "interrupted",
+    ):
         status = "failed"
         message = run.manifest["message"] or "the notebook ended without closing its run"
     good, bad = run.path / "notebook.ipynb", run.path / "notebook.failed.ipynb"
@@ -171,7 +194,11 @@ def start_phase(
         return open_run(out, phase)
     spec = read_parameters(phase)
     given = {name: values[name] for name in spec if name in values}
-    return open_run(out, find_phase(phase).stem, check_parameters(spec, given, phase))
+    return open_run(
+        out,
+        find_phase(phase).stem,
+        check_parameters(spec, given, phase),
+    )
 
 
 # %% ../../nbs/api/00_lab/10_phases.ipynb #cell016
@@ -186,9 +213,21 @@ def run_status(
             f"folder {str(folder)!r} does not exist; give the --out folder of an earlier run"
         )
     rows = [_status_row(name, run_folder) for name, run_folder in find_runs(folder).items()]
-    columns = ["run", "phase", "status", "started", "ended", "gates", "message"]
+    columns = [
+        "run",
+        "phase",
+        "status",
+        "started",
+        "ended",
+        "gates",
+        "message",
+    ]
     table = pd.DataFrame(rows, columns=columns)
-    return table.sort_values("started", kind="stable", ignore_index=True)
+    return table.sort_values(
+        "started",
+        kind="stable",
+        ignore_index=True,
+    )
 
 
 def _status_row(name: str, folder: Path) -> dict[str, str]:
@@ -199,7 +238,11 @@ def _status_row(name: str, folder: Path) -> dict[str, str]:
     except (ValueError, KeyError, TypeError) as error:
         return dict(row, status="damaged", message=str(error))
     if manifest is None:  # another process has just deleted it
-        return dict(row, status="damaged", message="the manifest is gone")
+        return dict(
+            row,
+            status="damaged",
+            message="the manifest is gone",
+        )
     if gates:
         passed = sum(gate.passed for gate in gates)
         row["gates"] = f"{passed}/{len(gates)} {verdict(gates)}"

@@ -52,7 +52,13 @@ def run_phases(
         bar: bool | dict[str, Any] = progress
         if progress and n_jobs > 1:
             bar = dict(position=index, desc=name)
-        return run_phase(notebook, _without_folder(values), Path(out) / name, fresh, bar)
+        return run_phase(
+            notebook,
+            _without_folder(values),
+            Path(out) / name,
+            fresh,
+            bar,
+        )
 
     return _in_threads(run_one, len(resolved), n_jobs)
 
@@ -120,9 +126,19 @@ def plan(
     runs = []
     for combination in itertools.product(*grid.values()):
         varied = dict(zip(grid, combination))
-        checked = check_parameters(spec, {**(base or {}), **varied}, notebook.stem)
+        checked = check_parameters(
+            spec,
+            {**(base or {}), **varied},
+            notebook.stem,
+        )
         folder_name = _folder_name(varied) or notebook.stem
-        runs.append(PlannedRun(notebook, folder_name, _without_folder(checked)))
+        runs.append(
+            PlannedRun(
+                notebook,
+                folder_name,
+                _without_folder(checked),
+            )
+        )
     return runs
 
 
@@ -149,9 +165,19 @@ def run_plan(
         run = runs[index]
         run_folder = Path(out) / run.name
         try:
-            return run_phase(run.phase, run.params, run_folder, progress=False)
+            return run_phase(
+                run.phase,
+                run.params,
+                run_folder,
+                progress=False,
+            )
         except (PhaseError, RuntimeError, ValueError, OSError) as error:
-            return PhaseResult(run.phase.stem, run_folder, "failed", str(error))
+            return PhaseResult(
+                run.phase.stem,
+                run_folder,
+                "failed",
+                str(error),
+            )
         finally:
             bar.update()
 

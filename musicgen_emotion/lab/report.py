@@ -27,7 +27,11 @@ def markdown_table(
     "A table as Markdown, with a line that says how many rows were left out."
     shown = df.head(rows).astype(object).map(_cell)
     shown.columns = [_cell(name) for name in df.columns]
-    text = shown.to_markdown(index=False, tablefmt="github", disable_numparse=True)
+    text = shown.to_markdown(
+        index=False,
+        tablefmt="github",
+        disable_numparse=True,
+    )
     left_out = len(df) - rows
     if left_out > 0:
         text += f"\n\n({left_out} more rows)"
@@ -62,7 +66,11 @@ def run_report(
     started, ended = manifest.get("start"), manifest.get("end") or "not"
     message = manifest.get("message") or ""
     parameters = pd.DataFrame(
-        list(manifest.get("parameters", {}).items()), columns=["parameter", "value"]
+        list(manifest.get("parameters", {}).items()),
+        columns=[
+            "parameter",
+            "value",
+        ],
     )
     parts = [
         f"# {manifest['phase']}: {outcome}\n",

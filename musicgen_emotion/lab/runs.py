@@ -74,7 +74,10 @@ class Run:
             self.close()
         else:
             status = "failed" if issubclass(kind, Exception) else "interrupted"
-            self.close(status, f"{kind.__name__}: {error}".splitlines()[0])
+            self.close(
+                status,
+                f"{kind.__name__}: {error}".splitlines()[0],
+            )
 
     def save(self) -> Run:  # the same run
         "Write the manifest and the gates as they are now."
@@ -118,7 +121,16 @@ class Run:
         "Decide a criterion and record it; the same name again replaces the earlier entry."
         low = math.nan if low is None else low
         high = math.nan if high is None else high
-        gate = Gate(name, value, low, high, n, threshold, direction, why)
+        gate = Gate(
+            name,
+            value,
+            low,
+            high,
+            n,
+            threshold,
+            direction,
+            why,
+        )
         others = [other for other in self.gates if other.name != name]
         self.gates = [*others, gate]
         self._write_gates()
@@ -202,11 +214,20 @@ def open_run(
         raise ValueError(f"phase must be a name; got {phase!r}")
     folder = path.resolve()
     if folder in _OPEN_RUNS:
-        _OPEN_RUNS[folder].close("interrupted", "opened again in the same process")
+        _OPEN_RUNS[folder].close(
+            "interrupted",
+            "opened again in the same process",
+        )
     run = Run(path, phase, parameters)
     try:
         if os.environ.get(LENT_FOLDER) == str(folder):
-            run.stack.enter_context(folder_lock(path, wait_s=10.0, name=_KERNEL_LOCK))
+            run.stack.enter_context(
+                folder_lock(
+                    path,
+                    wait_s=10.0,
+                    name=_KERNEL_LOCK,
+                )
+            )
             run.manifest = _lent_manifest(path, parameters)
         else:
             run.stack.enter_context(folder_lock(path))
@@ -218,7 +239,11 @@ def open_run(
         run.stack.close()
         raise
     _OPEN_RUNS[folder] = run
-    atexit.register(run.close, "interrupted", "the process ended without closing the run")
+    atexit.register(
+        run.close,
+        "interrupted",
+        "the process ended without closing the run",
+    )
     return run
 
 
@@ -274,13 +299,26 @@ def _lent_manifest(path: Path, params: dict) -> dict[str, Any]:
     manifest = read_json(path / "manifest.json")
     for name, value in params.items():
         manifest["parameters"].setdefault(name, value)
-    return {**manifest, "pid": os.getpid(), "device": device_info(), "status": "running"}
+    return {
+        **manifest,
+        "pid": os.getpid(),
+        "device": device_info(),
+        "status": "running",
+    }
 
 
 def _new_manifest(phase: str, params: dict, earlier: dict | None) -> dict[str, Any]:
     resumed = []
     if earlier is not None:
-        ended = {key: earlier.get(key) for key in ("start", "end", "status", "code")}
+        ended = {
+            key: earlier.get(key)
+            for key in (
+                "start",
+                "end",
+                "status",
+                "code",
+            )
+        }
         resumed = [*earlier.get("resumed", []), ended]
     return dict(
         format="musicgen_emotion/run/1",
@@ -303,7 +341,12 @@ def _new_manifest(phase: str, params: dict, earlier: dict | None) -> dict[str, A
 
 
 def _is_seed(name: str) -> bool:
-    return name in ("seed", "seeds") or name.endswith(("_seed", "_seeds"))
+    return name in ("seed", "seeds") or name.endswith(
+        (
+            "_seed",
+            "_seeds",
+        )
+    )
 
 
 def _open_log(run: Run) -> None:
@@ -311,7 +354,10 @@ def _open_log(run: Run) -> None:
     folder_key = sha256_bytes(str(run.path.resolve()))[:8]
     run.log = logging.getLogger(f"musicgen_emotion.run.{run.phase}.{folder_key}")
     run.log.setLevel(logging.INFO)
-    handler = logging.FileHandler(run.path / "run.log", encoding="utf-8")
+    handler = logging.FileHandler(
+        run.path / "run.log",
+        encoding="utf-8",
+    )
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     run.log.addHandler(handler)
     run.stack.callback(handler.close)

@@ -50,7 +50,11 @@ def run_in_worker(
 ) -> Outcome:  # how it ended
     "Execute a notebook in a new process and wait for its end."
     worker = subprocess.Popen(
-        [sys.executable, "-c", "from musicgen_emotion.lab.workers import work; work()"],
+        [
+            sys.executable,
+            "-c",
+            "from musicgen_emotion.lab.workers import work; work()",
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -77,7 +81,10 @@ def run_in_worker(
         return Outcome("interrupted", "stopped from the keyboard")
     if not answer:
         code = worker.returncode
-        return Outcome("failed", f"the worker process ended with code {code}; see {job.log}")
+        return Outcome(
+            "failed",
+            f"the worker process ended with code {code}; see {job.log}",
+        )
     return Outcome(**json.loads(answer))
 
 
@@ -139,9 +146,15 @@ def _execute(job: NotebookJob) -> Outcome:
             progress_bar=progress_bar,
         )
     except papermill.PapermillExecutionError as error:
-        return Outcome("failed", f"cell {error.exec_count}: {error.ename}: {error.evalue}")
+        return Outcome(
+            "failed",
+            f"cell {error.exec_count}: {error.ename}: {error.evalue}",
+        )
     except DeadKernelError:
-        return Outcome("failed", "the kernel died (killed, or out of memory)")
+        return Outcome(
+            "failed",
+            "the kernel died (killed, or out of memory)",
+        )
     except KeyboardInterrupt:
         return Outcome("interrupted", "stopped from the keyboard")
     except Exception as error:

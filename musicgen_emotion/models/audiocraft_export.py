@@ -36,7 +36,11 @@ def export_audiocraft(
     model and for one that is not of the transformers backend."""
     import_audiocraft()
     if isinstance(model, (str, Path)):
-        model = load_model(model, backend="transformers", device="cpu")
+        model = load_model(
+            model,
+            backend="transformers",
+            device="cpu",
+        )
     model = as_model(model)
     if type(model) is not TransformersModel:
         raise ValueError(
@@ -52,10 +56,17 @@ def export_audiocraft(
             encoder = copy.deepcopy(encoder).float()
         encoder.save_pretrained(str(folder / "t5"))
         model.tokenizer.save_pretrained(str(folder / "t5"))
-        lm_config = _lm_config(model, text_encoder_name(folder / "t5"))
+        lm_config = _lm_config(
+            model,
+            text_encoder_name(folder / "t5"),
+        )
         codec = hf.audio_encoder
         _save(folder / LM_FILE, _lm_weights(hf), lm_config)
-        _save(folder / CODEC_FILE, _codec_weights(codec), _codec_config(codec))
+        _save(
+            folder / CODEC_FILE,
+            _codec_weights(codec),
+            _codec_config(codec),
+        )
     return Path(out)
 
 
@@ -97,7 +108,10 @@ _RENAMES = (
     (r"\.self_attn_layer_norm\.", ".norm1."),
     (r"\.final_layer_norm\.", ".norm2."),
     (r"\.fc([12])\.", r".linear\1."),
-    (r"^enc_to_dec_proj\.", "condition_provider.conditioners.description.output_proj."),
+    (
+        r"^enc_to_dec_proj\.",
+        "condition_provider.conditioners.description.output_proj.",
+    ),
 )
 
 
@@ -141,10 +155,19 @@ def _codec_weights(codec):
 
 def _codec_name(name, transposed):
     "audiocraft's name of a codec weight."
-    name = name.replace(".parametrizations.weight.original0", ".weight_g")
-    name = name.replace(".parametrizations.weight.original1", ".weight_v")
+    name = name.replace(
+        ".parametrizations.weight.original0",
+        ".weight_g",
+    )
+    name = name.replace(
+        ".parametrizations.weight.original1",
+        ".weight_v",
+    )
     if name.startswith("quantizer."):
-        name = name.replace("quantizer.layers.", "quantizer.vq.layers.")
+        name = name.replace(
+            "quantizer.layers.",
+            "quantizer.vq.layers.",
+        )
         return name.replace(".codebook.", "._codebook.")
     if ".lstm." in name:
         return name.replace(".layers.", ".model.", 1)
@@ -166,11 +189,21 @@ def _lm_config(model, t5_name):
         dataset=dict(segment_duration=30),
         compression_model_n_q=None,
         attribute_dropout={},
-        interleave_stereo_codebooks=dict(use=config.channels == 2, per_timestep=False),
-        classifier_free_guidance=dict(training_dropout=0.3, inference_coef=3.0),
+        interleave_stereo_codebooks=dict(
+            use=config.channels == 2,
+            per_timestep=False,
+        ),
+        classifier_free_guidance=dict(
+            training_dropout=0.3,
+            inference_coef=3.0,
+        ),
         codebooks_pattern=dict(
             modeling="delay",
-            delay=dict(delays=list(config.delays), flatten_first=0, empty_initial=0),
+            delay=dict(
+                delays=list(config.delays),
+                flatten_first=0,
+                empty_initial=0,
+            ),
         ),
         fuser=dict(
             cross_attention_pos_emb=False,
@@ -183,7 +216,12 @@ def _lm_config(model, t5_name):
         conditioners=dict(
             description=dict(
                 model="t5",
-                t5=dict(name=t5_name, finetune=False, word_dropout=0.3, normalize_text=False),
+                t5=dict(
+                    name=t5_name,
+                    finetune=False,
+                    word_dropout=0.3,
+                    normalize_text=False,
+                ),
             )
         ),
         transformer_lm=dict(

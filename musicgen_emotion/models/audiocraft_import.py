@@ -84,7 +84,12 @@ def import_audiocraft() -> types.ModuleType:  # the library
 def _import_transformers():
     "Import what audiocraft takes from transformers, which notes which libraries exist."
     transformers = importlib.import_module("transformers")
-    for lazy_name in ("EncodecModel", "RobertaTokenizer", "T5EncoderModel", "T5Tokenizer"):
+    for lazy_name in (
+        "EncodecModel",
+        "RobertaTokenizer",
+        "T5EncoderModel",
+        "T5Tokenizer",
+    ):
         getattr(transformers, lazy_name)
 
 
@@ -98,7 +103,11 @@ class StandIn(types.ModuleType):
         **contents,  # names in the module
     ):
         super().__init__(name)
-        self.__spec__ = importlib.machinery.ModuleSpec(name, None, is_package=package)
+        self.__spec__ = importlib.machinery.ModuleSpec(
+            name,
+            None,
+            is_package=package,
+        )
         self.__version__ = "0"
         if package:
             self.__path__ = []
@@ -119,21 +128,36 @@ def _stand_ins():
         LowerTriangularMask=type("LowerTriangularMask", (), {}),
         memory_efficient_attention=_refused("xformers"),
     )
-    spectrogram = type("MelSpectrogram", (torch.nn.Module,), dict(__init__=_refused("torchaudio")))
-    transforms = StandIn("torchaudio.transforms", MelSpectrogram=spectrogram)
+    spectrogram = type(
+        "MelSpectrogram",
+        (torch.nn.Module,),
+        dict(__init__=_refused("torchaudio")),
+    )
+    transforms = StandIn(
+        "torchaudio.transforms",
+        MelSpectrogram=spectrogram,
+    )
     filters = StandIn("librosa.filters")
     return dict(
         xformers=(
             "xformers.ops",
             {
-                "xformers": StandIn("xformers", package=True, ops=attention),
+                "xformers": StandIn(
+                    "xformers",
+                    package=True,
+                    ops=attention,
+                ),
                 "xformers.ops": attention,
             },
         ),
         torchaudio=(
             "torchaudio",
             {
-                "torchaudio": StandIn("torchaudio", package=True, transforms=transforms),
+                "torchaudio": StandIn(
+                    "torchaudio",
+                    package=True,
+                    transforms=transforms,
+                ),
                 "torchaudio.transforms": transforms,
             },
         ),
@@ -142,7 +166,11 @@ def _stand_ins():
         librosa=(
             "librosa",
             {
-                "librosa": StandIn("librosa", package=True, filters=filters),
+                "librosa": StandIn(
+                    "librosa",
+                    package=True,
+                    filters=filters,
+                ),
                 "librosa.filters": filters,
             },
         ),
@@ -168,7 +196,14 @@ def _loads(module):
         if importlib.util.find_spec(root) is None:
             return False
         importlib.import_module(module)
-    except (ImportError, OSError, ValueError, AttributeError, RuntimeError, TypeError):
+    except (
+        ImportError,
+        OSError,
+        ValueError,
+        AttributeError,
+        RuntimeError,
+        TypeError,
+    ):
         _forget(root, before)
         return False
     return True
@@ -202,7 +237,12 @@ def cached_sha256(
     if status.st_size < LARGE_BYTES:
         return sha256_file(path)
     key = str(path.resolve())
-    stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+    stamp = [
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+        status.st_ino,
+    ]
     known = _read_known()
     if key in known and known[key][:-1] == stamp:
         return known[key][-1]
@@ -210,7 +250,10 @@ def cached_sha256(
     if time.time() - max(status.st_mtime, status.st_ctime) > SETTLED_S:
         still_there = {name: entry for name, entry in known.items() if Path(name).exists()}
         with contextlib.suppress(OSError):  # a cache that cannot be written is no error
-            write_json(_known_file(), still_there | {key: [*stamp, sha]})
+            write_json(
+                _known_file(),
+                still_there | {key: [*stamp, sha]},
+            )
     return sha
 
 

@@ -38,7 +38,12 @@ HUB_FILES = dict(
     audiocraft=("state_dict.bin", "compression_state_dict.bin"),
 )
 BACKENDS = tuple(HUB_FILES)
-VOCABULARY = ("tokenizer.json", "spiece.model", "vocab.json", "vocab.txt")  # one is enough
+VOCABULARY = (
+    "tokenizer.json",
+    "spiece.model",
+    "vocab.json",
+    "vocab.txt",
+)  # one is enough
 
 
 def lacking(
@@ -96,7 +101,12 @@ def model_folder(
 def _unknown_name(name):
     "The error for a name that no model has, with the nearest names."
     known = known_names()
-    near = difflib.get_close_matches(name, [*known, *HUB_SIZES], n=2, cutoff=0.5)
+    near = difflib.get_close_matches(
+        name,
+        [*known, *HUB_SIZES],
+        n=2,
+        cutoff=0.5,
+    )
     if not near:
         near = [other for other in known if name in other]
     near = [f"facebook/musicgen-{other}" if other in HUB_SIZES else other for other in near]
@@ -217,7 +227,10 @@ def refuse_bad_weights(
             f"the checkpoint has {len(surplus)} weights that its configuration does not, "
             f"first {surplus[0]!r}"
         )
-    for name, values in (*module.named_parameters(), *module.named_buffers()):
+    for name, values in (
+        *module.named_parameters(),
+        *module.named_buffers(),
+    ):
         if not values.is_floating_point():
             continue
         n_bad = int((~torch.isfinite(values)).sum())
@@ -264,7 +277,11 @@ def folder_kind(
         )
     with readable(config_file, "the configuration of a MusicGen"):
         kind = json.loads(config_file.read_text()).get("model_type")
-    check_in("model_type in config.json", kind, ("musicgen", "musicgen_melody"))
+    check_in(
+        "model_type in config.json",
+        kind,
+        ("musicgen", "musicgen_melody"),
+    )
     if backend == "audiocraft":
         if kind == "musicgen_melody":
             raise melody_error(folder.name)

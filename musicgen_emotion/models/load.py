@@ -50,7 +50,13 @@ def load_model(
     folder = model_folder(name, revision, backend)
     known_as = folder.name if Path(name).is_dir() else str(name)
     adapter = ADAPTERS[folder_kind(folder, backend)]
-    return adapter.load(folder, dtype, device, name=known_as, revision=revision)
+    return adapter.load(
+        folder,
+        dtype,
+        device,
+        name=known_as,
+        revision=revision,
+    )
 
 
 # %% ../../nbs/api/40_models/07_load.ipynb #cell018

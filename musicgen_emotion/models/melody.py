@@ -94,7 +94,12 @@ def write_random_melody(
             bos_token_id=codebook_size,
             initializer_factor=0.2,
         )
-        codec = codec_config(32000, codebook_size, n_codebooks // channels, published=False)
+        codec = codec_config(
+            32000,
+            codebook_size,
+            n_codebooks // channels,
+            published=False,
+        )
         config = joined_config(
             MusicgenMelodyConfig,
             text_config(d_text),
@@ -103,7 +108,12 @@ def write_random_melody(
             num_chroma=12,
             chroma_length=chroma_length,
         )
-        hf = draw_model(MusicgenMelodyForConditionalGeneration, config, seed, torch_dtype(dtype))
+        hf = draw_model(
+            MusicgenMelodyForConditionalGeneration,
+            config,
+            seed,
+            torch_dtype(dtype),
+        )
         hf.save_pretrained(str(out))
     return out
 
@@ -185,7 +195,14 @@ class TokenInput:
         "Call the hook with the tokens alone, and give the module what it returns with the prefix."
         values = _layer_input(args, kwargs)  # (row, prefix + position, d_model)
         args, kwargs = _with_layer_input(args, kwargs, self.site.get(values))
-        returned = hook(module, args, kwargs) if with_kwargs else hook(module, args)
+        returned = (
+            hook(module, args, kwargs)
+            if with_kwargs
+            else hook(
+                module,
+                args,
+            )
+        )
         if returned is None:
             return None
         if with_kwargs:
@@ -280,7 +297,12 @@ class MelodyModel(TransformersModel):
         states = states * mask[..., None].to(states.dtype)
         if null:
             states, mask = add_null_rows(states), add_null_rows(mask)
-        return MelodyState(states, mask, branch_names(null), new_cache() if cache else None)
+        return MelodyState(
+            states,
+            mask,
+            branch_names(null),
+            new_cache() if cache else None,
+        )
 
     @torch.no_grad()
     def step(
@@ -312,7 +334,11 @@ class MelodyModel(TransformersModel):
             use_cache=state.cache is not None,
             return_dict=True,
         ).last_hidden_state  # (row, position, d_model), in the first pass with the prefix before
-        return head_logits(hidden[:, -n_positions:], self.hf.decoder.lm_heads, logits)
+        return head_logits(
+            hidden[:, -n_positions:],
+            self.hf.decoder.lm_heads,
+            logits,
+        )
 
     def attention_weights(
         self,
@@ -333,7 +359,12 @@ class MelodyModel(TransformersModel):
         The library's own `generate` is followed as well; ValueError when it was given a melody."""
         handles = super().watch(now)
         see_prefix = _PrefixReader(self, now)  # after the others, which take the rows from a mask
-        handles.append(self.decoder.register_forward_pre_hook(see_prefix, with_kwargs=True))
+        handles.append(
+            self.decoder.register_forward_pre_hook(
+                see_prefix,
+                with_kwargs=True,
+            )
+        )
         return handles
 
 
@@ -358,7 +389,10 @@ class _PrefixReader:
                 "hooks were attached after the melody model had read its text; "
                 "attach them before the run"
             )
-        now.set_rows(branch_names(null_follows_cond(self.null)), now.n_clips * len(now.branches))
+        now.set_rows(
+            branch_names(null_follows_cond(self.null)),
+            now.n_clips * len(now.branches),
+        )
         now.null = self.null
         now.position = 0
         past = kwargs.get("past_key_values")

@@ -176,7 +176,13 @@ class SiteLookup:
         for site in self._sites.values():
             width = self.site_width(site)
             rows.append(
-                dict(site=site.name, kind=site.kind, layer=site.layer, width=width, what=site.what)
+                dict(
+                    site=site.name,
+                    kind=site.kind,
+                    layer=site.layer,
+                    width=width,
+                    what=site.what,
+                )
             )
         return pd.DataFrame(rows).astype(dict(layer="Int64"))
 
@@ -191,7 +197,10 @@ def layer_list(
     else:
         listed = [layers]
     for layer in listed:
-        if isinstance(layer, bool) or not isinstance(layer, (int, np.integer)):
+        if isinstance(layer, bool) or not isinstance(
+            layer,
+            (int, np.integer),
+        ):
             raise TypeError(f"layers must be integers, got {layer!r} ({type(layer).__name__})")
         if not 0 <= layer < n_layers:
             raise ValueError(
@@ -269,7 +278,12 @@ class MusicModel(SiteLookup, ABC):
         warn: bool = True,  # warn when a prompt is cut or has unknown tokens
     ) -> dict[str, torch.Tensor]:  # input_ids and attention_mask, (prompt, token), on the device
         "Token ids of prompts, padded to a multiple of `pad_to`; see `tokenize_prompts`."
-        batch = tokenize_prompts(self.tokenizer, prompts, self.pad_to, warn)
+        batch = tokenize_prompts(
+            self.tokenizer,
+            prompts,
+            self.pad_to,
+            warn,
+        )
         return {name: values.to(self.device) for name, values in batch.items()}
 
     @torch.no_grad()
@@ -284,7 +298,11 @@ class MusicModel(SiteLookup, ABC):
         batch = self.tokenize(prompts, warn)
         mask = batch["attention_mask"]  # (prompt, token)
         states = self.site("text").get(self.hf.text_encoder(**batch))  # (prompt, token, d_text)
-        return TextStates(states * mask[..., None].to(states.dtype), mask, batch["input_ids"])
+        return TextStates(
+            states * mask[..., None].to(states.dtype),
+            mask,
+            batch["input_ids"],
+        )
 
     @torch.no_grad()
     def decode_audio(

@@ -37,7 +37,11 @@ def nano_folder() -> Path:  # folder with config.json and the weights
 
 # %% ../../nbs/api/40_models/01_registry.ipynb #cell011
 # size of a published decoder -> (layers, width, attention heads)
-HUB_SIZES = dict(small=(24, 1024, 16), medium=(48, 1536, 24), large=(48, 2048, 32))
+HUB_SIZES = dict(
+    small=(24, 1024, 16),
+    medium=(48, 1536, 24),
+    large=(48, 2048, 32),
+)
 
 # published models that can also follow a melody; here they are used with text alone
 MELODY = (
@@ -119,7 +123,11 @@ def torch_dtype(
     dtype: str | torch.dtype,  # "float32", "bfloat16", "float16" or a torch dtype of that name
 ) -> torch.dtype:  # the torch dtype
     "Precision by name; raises ValueError for others."
-    accepted = dict(float32=torch.float32, bfloat16=torch.bfloat16, float16=torch.float16)
+    accepted = dict(
+        float32=torch.float32,
+        bfloat16=torch.bfloat16,
+        float16=torch.float16,
+    )
     if isinstance(dtype, torch.dtype) and dtype in accepted.values():
         return dtype
     name = check_in("dtype", dtype, accepted)
@@ -133,7 +141,11 @@ def quiet_transformers() -> Iterator[None]:  # a context
     from transformers.utils import logging as transformers_logging
 
     level = transformers_logging.get_verbosity()
-    bars_shown = getattr(transformers_logging, "is_progress_bar_enabled", None)  # from 5.0 on
+    bars_shown = getattr(
+        transformers_logging,
+        "is_progress_bar_enabled",
+        None,
+    )  # from 5.0 on
     had_bars = bars_shown is None or bars_shown()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()

@@ -67,7 +67,10 @@ class SamplingSettings:
 
 def _is_whole(value):
     "Is it an integer, and no truth value?"
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    return isinstance(value, (int, np.integer)) and not isinstance(
+        value,
+        bool,
+    )
 
 
 # %% ../../nbs/api/40_models/08_sampling.ipynb #cell011
@@ -91,7 +94,10 @@ def clip_seeds(
     integer."""
     if _is_whole(seeds):
         seeds = range(int(seeds), int(seeds) + n)
-    elif isinstance(seeds, (str, bytes)) or not isinstance(seeds, Iterable):
+    elif isinstance(seeds, (str, bytes)) or not isinstance(
+        seeds,
+        Iterable,
+    ):
         seeds = [seeds]
     seeds = list(seeds)
     for seed in seeds:
@@ -140,7 +146,10 @@ def pick_tokens(
         return logits.argmax(-1)
     if top_k:
         smallest_kept = logits.topk(top_k, dim=-1).values[..., -1:]
-        logits = logits.masked_fill(logits < smallest_kept, -torch.inf)
+        logits = logits.masked_fill(
+            logits < smallest_kept,
+            -torch.inf,
+        )
     return (logits / temperature + noise).argmax(-1)
 
 
@@ -170,15 +179,28 @@ def sample_tokens(
     seeds = clip_seeds(seeds, len(prompts))
     settings = _one_of(sampling, SamplingSettings(guidance, temperature, top_k)).check_for(config)
     check_positive("batch_size", batch_size)
-    tokens = np.zeros((len(prompts), config.n_codebooks, n_frames), np.int16)
+    tokens = np.zeros(
+        (len(prompts), config.n_codebooks, n_frames),
+        np.int16,
+    )
     n_steps = len(prompts) * config.positions(n_frames)
     with tqdm(total=n_steps, desc="generate", unit="step", delay=2, disable=not progress) as bar:
-        for clips in equal_length_batches(padded_width(model, prompts), batch_size):
+        for clips in equal_length_batches(
+            padded_width(model, prompts),
+            batch_size,
+        ):
             if on_batch:
                 on_batch(clips)
             own_prompts = [prompts[clip] for clip in clips]
             own_seeds = [seeds[clip] for clip in clips]
-            batch = _sample_batch(model, own_prompts, own_seeds, n_frames, settings, bar.update)
+            batch = _sample_batch(
+                model,
+                own_prompts,
+                own_seeds,
+                n_frames,
+                settings,
+                bar.update,
+            )
             tokens[clips] = batch.numpy()
     return tokens
 
@@ -188,17 +210,33 @@ def _sample_batch(model, prompts, seeds, n_frames, settings, tick):
     "Tokens (clip, codebook, frame) of one batch; `tick` gets the number of clips at every step."
     config = model.config
     places = token_places(config, n_frames)  # (codebook, position + 1)
-    sequence = torch.full((len(prompts), *places.shape), config.vocab_size, dtype=torch.long)
+    sequence = torch.full(
+        (len(prompts), *places.shape),
+        config.vocab_size,
+        dtype=torch.long,
+    )
     noise = ClipNoise(seeds, (config.n_codebooks, config.vocab_size))
-    state = model.begin(model.encode_text(prompts), null=settings.runs_null_rows)
+    state = model.begin(
+        model.encode_text(prompts),
+        null=settings.runs_null_rows,
+    )
     for position in range(config.positions(n_frames)):
         logits = model.step(state, sequence[..., position : position + 1]).float().cpu()
         if settings.runs_null_rows:
             cond, null = logits.chunk(2)  # (clip, codebook, entry) each
             logits = merge_guidance(cond, null, settings.guidance)
-        picked = pick_tokens(logits, noise(), settings.temperature, settings.top_k)
+        picked = pick_tokens(
+            logits,
+            noise(),
+            settings.temperature,
+            settings.top_k,
+        )
         is_token = places[:, position + 1]  # (codebook,)
-        sequence[..., position + 1] = torch.where(is_token, picked, config.vocab_size)
+        sequence[..., position + 1] = torch.where(
+            is_token,
+            picked,
+            config.vocab_size,
+        )
         tick(len(prompts))
     return undelay_tokens(sequence, config)
 

@@ -107,7 +107,11 @@ def delayed_sequence(
     tokens = check_tokens(tokens, config)
     n_clips, _, n_frames = tokens.shape
     places = token_places(config, n_frames)
-    sequence = torch.full((n_clips, *places.shape), config.vocab_size, dtype=torch.long)
+    sequence = torch.full(
+        (n_clips, *places.shape),
+        config.vocab_size,
+        dtype=torch.long,
+    )
     sequence[:, places] = tokens.flatten(1)
     return sequence
 
@@ -168,7 +172,10 @@ def undelay_tokens(
             f"sequence must have more than {n_edge} positions, got {sequence.shape[-1]}"
         )
     places = token_places(config, n_frames)
-    return sequence[:, places].unflatten(1, (config.n_codebooks, n_frames))
+    return sequence[:, places].unflatten(
+        1,
+        (config.n_codebooks, n_frames),
+    )
 
 
 def frame_logits(

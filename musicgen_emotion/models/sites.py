@@ -44,7 +44,11 @@ class Site:
         if isinstance(value, torch.Tensor):
             return new
         if isinstance(value, tuple):
-            return (*value[: self.index], new, *value[self.index + 1 :])
+            return (
+                *value[: self.index],
+                new,
+                *value[self.index + 1 :],
+            )
         changed = copy.copy(value)
         field = list(value.keys())[self.index]
         changed[field] = new
@@ -63,18 +67,51 @@ def decoder_sites(
     text_proj: str | None = None,  # path of the text projection; None when there is none
 ) -> dict[str, Site]:  # by name, in the order of the computation
     "Sites of a model: text, its projection, the input of layer 0, and four per layer."
-    found = [Site("text", "text_encoder", "text", None, "last hidden state of the text encoder")]
+    found = [
+        Site(
+            "text",
+            "text_encoder",
+            "text",
+            None,
+            "last hidden state of the text encoder",
+        )
+    ]
     if text_proj is not None:
         what = "text states at the decoder's width"
-        found.append(Site("text_proj", text_proj, "text_proj", None, what))
+        found.append(
+            Site(
+                "text_proj",
+                text_proj,
+                "text_proj",
+                None,
+                what,
+            )
+        )
     what = "input of layer 0: token embeddings plus position"
-    found.append(Site("embed", f"{layers}.0", "embed", None, what, side="input"))
+    found.append(
+        Site(
+            "embed",
+            f"{layers}.0",
+            "embed",
+            None,
+            what,
+            side="input",
+        )
+    )
     for layer in range(n_layers):
         for kind in LAYER_KINDS:
             suffix = suffixes.get(kind, "")
             path = f"{layers}.{layer}{suffix}"
             what = _in_words(kind, layer, suffix)
-            found.append(Site(layer_site(layer, kind), path, kind, layer, what))
+            found.append(
+                Site(
+                    layer_site(layer, kind),
+                    path,
+                    kind,
+                    layer,
+                    what,
+                )
+            )
     return {site.name: site for site in found}
 
 

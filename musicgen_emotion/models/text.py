@@ -53,7 +53,10 @@ def tokenize_prompts(
         n_padding = width - len(row)
         padded.append(row + [tokenizer.pad_token_id] * n_padding)
         mask.append([1] * len(row) + [0] * n_padding)
-    return dict(input_ids=torch.tensor(padded), attention_mask=torch.tensor(mask))
+    return dict(
+        input_ids=torch.tensor(padded),
+        attention_mask=torch.tensor(mask),
+    )
 
 
 def check_prompts(
@@ -143,7 +146,11 @@ class TextStates:
         rows: Any,  # slice, list or tensor of prompts
     ) -> TextStates:  # those prompts
         "Some of the prompts."
-        return TextStates(self.states[rows], self.mask[rows], self.ids[rows])
+        return TextStates(
+            self.states[rows],
+            self.mask[rows],
+            self.ids[rows],
+        )
 
     def mean(self) -> torch.Tensor:  # (prompt, d_text)
         "Mean over real tokens; zeros where a text has none."

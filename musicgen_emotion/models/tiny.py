@@ -100,7 +100,11 @@ def text_config(
     from transformers import T5Config
 
     n_heads = max(2, d_text // 64)
-    special_ids: dict[str, Any] = dict(pad_token_id=0, eos_token_id=1, decoder_start_token_id=0)
+    special_ids: dict[str, Any] = dict(
+        pad_token_id=0,
+        eos_token_id=1,
+        decoder_start_token_id=0,
+    )
     return T5Config(
         vocab_size=256,
         d_model=d_text,
@@ -126,9 +130,19 @@ def codec_config(
 
     widths: dict[str, Any]
     if published:
-        widths = dict(hidden_size=128, num_filters=64, codebook_dim=128, num_lstm_layers=2)
+        widths = dict(
+            hidden_size=128,
+            num_filters=64,
+            codebook_dim=128,
+            num_lstm_layers=2,
+        )
     else:
-        widths = dict(hidden_size=16, num_filters=2, codebook_dim=16, num_lstm_layers=1)
+        widths = dict(
+            hidden_size=16,
+            num_filters=2,
+            codebook_dim=16,
+            num_lstm_layers=1,
+        )
     bits_per_code = (codebook_size - 1).bit_length()
     return EncodecConfig(
         target_bandwidths=[50 * bits_per_code * n_codebooks / 1000],  # kbit/s
@@ -146,7 +160,11 @@ def codec_config(
 
 
 # sample rate -> factors whose product is the number of samples of a frame
-_UPSAMPLING = {8000: [8, 5, 4], 16000: [8, 5, 4, 2], 32000: [8, 5, 4, 4]}
+_UPSAMPLING = {
+    8000: [8, 5, 4],
+    16000: [8, 5, 4, 2],
+    32000: [8, 5, 4, 4],
+}
 
 
 def decoder_config(
@@ -192,7 +210,12 @@ def joined_config(
     join = getattr(kind, "from_sub_models_config", None)
     if join is not None:
         return join(text, codec, decoder, **sizes)
-    return kind(text_encoder=text, audio_encoder=codec, decoder=decoder, **sizes)
+    return kind(
+        text_encoder=text,
+        audio_encoder=codec,
+        decoder=decoder,
+        **sizes,
+    )
 
 
 _decoder_config = decoder_config  # the name in benchmarks/real_sizes.py
@@ -244,7 +267,12 @@ def random_musicgen(
     from transformers import MusicgenConfig, MusicgenForConditionalGeneration
 
     config = joined_config(MusicgenConfig, text, codec, decoder)
-    return draw_model(MusicgenForConditionalGeneration, config, seed, dtype)
+    return draw_model(
+        MusicgenForConditionalGeneration,
+        config,
+        seed,
+        dtype,
+    )
 
 
 def draw_model(
@@ -310,7 +338,12 @@ def write_random_model(
         tokenizer = write_tokenizer(out)
         text = text_config(d_text, n_text_layers)
         published = size is not None
-        codec = codec_config(sample_rate, codebook_size, n_codebooks // channels, published)
+        codec = codec_config(
+            sample_rate,
+            codebook_size,
+            n_codebooks // channels,
+            published,
+        )
         decoder = decoder_config(
             d_model, n_layers, n_heads, d_ff, codebook_size, n_codebooks, channels, std
         )

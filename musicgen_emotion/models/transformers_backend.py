@@ -76,7 +76,11 @@ def transformers_sites(
     return decoder_sites(
         "decoder.model.decoder.layers",
         hf.config.decoder.num_hidden_layers,
-        dict(self_attn=".self_attn", cross_attn=".encoder_attn", mlp=".fc2"),
+        dict(
+            self_attn=".self_attn",
+            cross_attn=".encoder_attn",
+            mlp=".fc2",
+        ),
         text_proj="enc_to_dec_proj" if hasattr(hf, "enc_to_dec_proj") else None,
     )
 
@@ -92,12 +96,18 @@ def new_cache() -> Any:  # transformers EncoderDecoderCache
 
         def update(self, key_states, value_states, *args, **kwargs) -> Any:
             if not self.is_initialized:
-                super().update(key_states[:, :, :0], value_states[:, :, :0])
+                super().update(
+                    key_states[:, :, :0],
+                    value_states[:, :, :0],
+                )
             n_past = self.get_seq_length()
             n_total = n_past + key_states.shape[-2]
             if n_past == 0 or n_total > self.room[0].shape[-2]:
                 self.reserve(key_states, n_past)
-            for room, new in zip(self.room, (key_states, value_states)):
+            for room, new in zip(
+                self.room,
+                (key_states, value_states),
+            ):
                 room[:, :, n_past:n_total] = new
             self.keys, self.values = (room[:, :, :n_total] for room in self.room)
             return self.keys, self.values
@@ -106,7 +116,12 @@ def new_cache() -> Any:  # transformers EncoderDecoderCache
             "Make room for twice the past, or 64 new positions, and move the past there."
             n_new = new.shape[-2]
             n_rows, n_heads, _, width = new.shape
-            size = (n_rows, n_heads, max(2 * n_past, n_past + max(64, n_new)), width)
+            size = (
+                n_rows,
+                n_heads,
+                max(2 * n_past, n_past + max(64, n_new)),
+                width,
+            )
             past = self.keys, self.values
             self.room = new.new_empty(size), new.new_empty(size)
             if n_past:
@@ -131,7 +146,13 @@ class TransformersModel(MusicModel):
         **kwargs,  # name, folder and revision
     ):
         hf.eval().requires_grad_(False)
-        super().__init__(hf, tokenizer, config_of(hf), transformers_sites(hf), **kwargs)
+        super().__init__(
+            hf,
+            tokenizer,
+            config_of(hf),
+            transformers_sites(hf),
+            **kwargs,
+        )
 
     @property
     def decoder(self) -> torch.nn.Module:  # called once per pass
@@ -152,7 +173,12 @@ class TransformersModel(MusicModel):
         if "text_proj" in self._sites:
             states = self.hf.enc_to_dec_proj(states)
         states = states * mask[..., None].to(states.dtype)  # the projection has a bias
-        return DecoderState(states, mask, branch_names(null), new_cache() if cache else None)
+        return DecoderState(
+            states,
+            mask,
+            branch_names(null),
+            new_cache() if cache else None,
+        )
 
     def switch_text(
         self,
@@ -162,8 +188,16 @@ class TransformersModel(MusicModel):
         "Go on with another text: past music is kept, keys and values of the old text are not."
         from transformers import DynamicCache, EncoderDecoderCache
 
-        music_only = EncoderDecoderCache(cache.self_attention_cache, DynamicCache())
-        return DecoderState(state.states, state.mask, state.branches, music_only)
+        music_only = EncoderDecoderCache(
+            cache.self_attention_cache,
+            DynamicCache(),
+        )
+        return DecoderState(
+            state.states,
+            state.mask,
+            state.branches,
+            music_only,
+        )
 
     @torch.no_grad()
     def step(
@@ -194,7 +228,10 @@ class TransformersModel(MusicModel):
         waves = []
         for channel in range(channels):
             own_codes = codes[None, :, channel::channels]  # (1, clip, codebook, frame)
-            output = self.hf.audio_encoder.decode(own_codes, audio_scales=[None])
+            output = self.hf.audio_encoder.decode(
+                own_codes,
+                audio_scales=[None],
+            )
             waves.append(output.audio_values)
         return torch.cat(waves, 1)
 
@@ -242,14 +279,24 @@ class TransformersModel(MusicModel):
         "Write position, rows and branches of each pass into `now` before the pass runs."
         hf = self.hf
         handles = [
-            hf.text_encoder.register_forward_pre_hook(partial(_see_text, now), with_kwargs=True),
+            hf.text_encoder.register_forward_pre_hook(
+                partial(_see_text, now),
+                with_kwargs=True,
+            ),
             self.decoder.register_forward_pre_hook(
                 partial(_see_decoder, now, self.config.n_codebooks), with_kwargs=True
             ),
         ]
         if "text_proj" in self._sites:
             project = hf.enc_to_dec_proj
-            handles.append(project.register_forward_pre_hook(partial(_see_projection, now)))
+            handles.append(
+                project.register_forward_pre_hook(
+                    partial(
+                        _see_projection,
+                        now,
+                    )
+                )
+            )
         return handles
 
     def redrawn(
@@ -261,7 +308,10 @@ class TransformersModel(MusicModel):
         hf = copy.deepcopy(self.hf)
         with cpu_seed(seed):
             fresh_decoder = type(hf.decoder)(copy.deepcopy(hf.config.decoder))
-            for projection in ("enc_to_dec_proj", "audio_enc_to_dec_proj"):
+            for projection in (
+                "enc_to_dec_proj",
+                "audio_enc_to_dec_proj",
+            ):
                 if hasattr(hf, projection):
                     _redraw_linear(getattr(hf, projection))
             if text:
@@ -269,7 +319,10 @@ class TransformersModel(MusicModel):
                 fresh_encoder = type(encoder)(copy.deepcopy(encoder.config))
                 encoder.load_state_dict(fresh_encoder.state_dict())
         hf.decoder.load_state_dict(fresh_decoder.state_dict())
-        return type(self)(hf.to(self.device, self.dtype), self.tokenizer)
+        return type(self)(
+            hf.to(self.device, self.dtype),
+            self.tokenizer,
+        )
 
 
 def _see_text(now, module, args, kwargs):
@@ -318,9 +371,22 @@ def load_transformers(
     "Read a folder with transformers; raises ValueError for missing or NaN weights."
     from transformers import MusicgenForConditionalGeneration
 
-    hf, tokenizer, info = read_raw(MusicgenForConditionalGeneration, folder, dtype)
-    refuse_bad_weights(hf, info["missing_keys"], info["unexpected_keys"])
-    return wrap_transformers(hf.to(device), tokenizer, folder=folder, **kwargs)
+    hf, tokenizer, info = read_raw(
+        MusicgenForConditionalGeneration,
+        folder,
+        dtype,
+    )
+    refuse_bad_weights(
+        hf,
+        info["missing_keys"],
+        info["unexpected_keys"],
+    )
+    return wrap_transformers(
+        hf.to(device),
+        tokenizer,
+        folder=folder,
+        **kwargs,
+    )
 
 
 def read_raw(
@@ -333,7 +399,11 @@ def read_raw(
     with quiet_transformers():
         tokenizer = read_tokenizer(folder)
         with readable(folder, f"a {what} in transformers' format"):
-            hf, info = kind.from_pretrained(str(folder), dtype=dtype, output_loading_info=True)
+            hf, info = kind.from_pretrained(
+                str(folder),
+                dtype=dtype,
+                output_loading_info=True,
+            )
     return hf, tokenizer, info
 
 
@@ -377,7 +447,10 @@ def read_tokenizer(
     # transformers 5 writes `extra_special_tokens` as a list, on which 4.57 fails
     before_5 = int(transformers.__version__.split(".")[0]) < 5
     options: dict[str, Any] = dict(extra_special_tokens={}) if before_5 else {}
-    return transformers.AutoTokenizer.from_pretrained(str(folder), **options)
+    return transformers.AutoTokenizer.from_pretrained(
+        str(folder),
+        **options,
+    )
 
 
 if __name__ != "__main__":  # a page that runs keeps the package's adapter

@@ -80,11 +80,18 @@ def sample_clip(
 ) -> dict:  # emotion, intensity and the fields of `Cues`
     "Emotion (or neutral), intensity and cues of one training clip."
     if rng.random() >= 0.72:
-        return dict(emotion="neutral", intensity="plain", **asdict(neutral_cues(rng)))
+        return dict(
+            emotion="neutral",
+            intensity="plain",
+            **asdict(neutral_cues(rng)),
+        )
     emotion = EMOTIONS[rng.integers(len(EMOTIONS))]
     intensity = INTENSITIES[rng.choice(3, p=[0.2, 0.6, 0.2])]
     instrument = INSTRUMENTS[rng.integers(len(INSTRUMENTS))]
-    cues = jitter_cues(emotion_cues(emotion, intensity, instrument), rng)
+    cues = jitter_cues(
+        emotion_cues(emotion, intensity, instrument),
+        rng,
+    )
     return dict(emotion=emotion, intensity=intensity, **asdict(cues))
 
 
@@ -121,9 +128,21 @@ def cue_words(
         if value and rng.random() < 0.75:
             named.append(CUE_WORDS[cue][value][rng.integers(2)])
     others = (
-        _extreme(cues.register, 56, 66, "low register", "high register"),
+        _extreme(
+            cues.register,
+            56,
+            66,
+            "low register",
+            "high register",
+        ),
         _extreme(cues.articulation, 0.5, 0.85, "staccato", "legato"),
-        _extreme(cues.brightness, 0.35, 0.7, "dark timbre", "bright timbre"),
+        _extreme(
+            cues.brightness,
+            0.35,
+            0.7,
+            "dark timbre",
+            "bright timbre",
+        ),
     )
     for phrase in others:
         if phrase and rng.random() < 0.3:
@@ -145,12 +164,26 @@ def caption_for(
         word = choices[rng.integers(len(choices))]
         templates = NOUN_TEMPLATES if word in NOUNS else TEMPLATES
         template = templates[rng.integers(len(templates))]
-        return make_prompt(word, template, clip["instrument"], clip["intensity"])
+        return make_prompt(
+            word,
+            template,
+            clip["instrument"],
+            clip["intensity"],
+        )
 
     template = NEUTRAL_TEMPLATES[rng.integers(len(NEUTRAL_TEMPLATES))]
     caption = template.format(instrument=clip["instrument"])
     named = cue_words(clip_cues(clip), rng)
-    if named and rng.random() < 0.3 and not named[0].endswith(("key", "drums")):
+    if (
+        named
+        and rng.random() < 0.3
+        and not named[0].endswith(
+            (
+                "key",
+                "drums",
+            )
+        )
+    ):
         caption = f"{named.pop(0)} {caption}"
     return ", ".join([caption, *named])
 

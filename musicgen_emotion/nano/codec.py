@@ -81,7 +81,12 @@ class SpectralLoss:
         total = torch.zeros(())
         for window, hop, weights, share in self.scales:
             made_bands = _band_magnitudes(made, window, hop, weights)
-            wanted_bands = _band_magnitudes(wanted, window, hop, weights)
+            wanted_bands = _band_magnitudes(
+                wanted,
+                window,
+                hop,
+                weights,
+            )
             log_error = torch.log(made_bands + 1e-3) - torch.log(wanted_bands + 1e-3)
             error = ((made_bands - wanted_bands) ** 2).sum((1, 2)).add(1e-6).sqrt()
             size = (wanted_bands**2).sum((1, 2)).add(1e-4).sqrt()
@@ -103,7 +108,13 @@ def _mel_bands(sr, window_samples, n_bands):
     "Mel filters, (band, bin)."
     import librosa
 
-    filters = librosa.filters.mel(sr=sr, n_fft=window_samples, n_mels=n_bands, fmin=30, norm=None)
+    filters = librosa.filters.mel(
+        sr=sr,
+        n_fft=window_samples,
+        n_mels=n_bands,
+        fmin=30,
+        norm=None,
+    )
     return torch.tensor(filters)
 
 
@@ -117,7 +128,10 @@ def _half_semitone_bands(sr, window_samples):
     filters = np.maximum(0, 1 - distance / 0.75)
     bands = np.arange(len(centres))
     nearest_bin = distance.argmin(1)
-    filters[bands, nearest_bin] = np.maximum(filters[bands, nearest_bin], 0.5)
+    filters[bands, nearest_bin] = np.maximum(
+        filters[bands, nearest_bin],
+        0.5,
+    )
     return torch.tensor(filters, dtype=torch.float32)
 
 
@@ -132,11 +146,18 @@ def audio_bank(
     path = Path(path)
     if not path.exists():
         rng = np.random.default_rng(seed)
-        waves = np.zeros((n, int(duration_s * SAMPLE_RATE)), np.float16)
+        waves = np.zeros(
+            (n, int(duration_s * SAMPLE_RATE)),
+            np.float16,
+        )
         rows = []
         for i in trange(n, desc=path.stem):
             rows.append(sample_clip(rng))
-            waves[i] = render_music(clip_cues(rows[-1]), seed * 1000003 + i, duration_s)
+            waves[i] = render_music(
+                clip_cues(rows[-1]),
+                seed * 1000003 + i,
+                duration_s,
+            )
         write_json(path.with_suffix(".json"), rows)
         with atomic_path(path) as unfinished, open(unfinished, "wb") as file:
             np.save(file, waves)
@@ -172,7 +193,11 @@ def fit_codebooks(
     from sklearn.cluster import MiniBatchKMeans
 
     rng = np.random.default_rng(seed)
-    clips = rng.choice(len(waves), min(n_clips, len(waves)), replace=False)
+    clips = rng.choice(
+        len(waves),
+        min(n_clips, len(waves)),
+        replace=False,
+    )
     remainder = _encode_latents(codec, waves, clips)  # (frame, d)
     total_variance = remainder.var(0).sum()
     left = []
@@ -199,7 +224,14 @@ def _encode_latents(codec, waves, clips, batch_size=20):
         for start in range(0, len(clips), batch_size):
             rows = np.sort(clips[start : start + batch_size])
             batch = torch.tensor(waves[rows].astype(np.float32))[:, None]
-            latents.append(codec.encoder(batch).transpose(1, 2).flatten(0, 1))
+            latents.append(
+                codec.encoder(batch)
+                .transpose(1, 2)
+                .flatten(
+                    0,
+                    1,
+                )
+            )
     return torch.cat(latents).numpy()
 
 
@@ -225,7 +257,13 @@ def quantize(
             nearest = distance.argmin(1)
             entry = codebook.embed[nearest]
             if rng is not None:
-                _update_codebook(codebook, remainder.detach(), nearest, decay, rng)
+                _update_codebook(
+                    codebook,
+                    remainder.detach(),
+                    nearest,
+                    decay,
+                    rng,
+                )
         commitment = commitment + F.mse_loss(remainder, entry)
         remainder = remainder - entry
         made = made + entry
@@ -236,7 +274,11 @@ def quantize(
 def _update_codebook(codebook, latents, nearest, decay, rng):
     "Move the entries towards the latents (row, d) that chose them, and revive unused ones."
     counts = torch.bincount(nearest, minlength=len(codebook.embed)).float()
-    sums = torch.zeros_like(codebook.embed).index_add_(0, nearest, latents)
+    sums = torch.zeros_like(codebook.embed).index_add_(
+        0,
+        nearest,
+        latents,
+    )
     codebook.cluster_size.mul_(decay).add_(counts, alpha=1 - decay)
     codebook.embed_avg.mul_(decay).add_(sums, alpha=1 - decay)
     size = codebook.cluster_size.clamp_min(1e-3)[:, None]
@@ -263,7 +305,10 @@ def train_codec(
     waves, _ = audio_bank(work / "codec_bank.npy", n_clips, seed=1)
     torch.manual_seed(0)
     codec = codec_network()
-    params = [*codec.encoder.parameters(), *codec.decoder.parameters()]
+    params = [
+        *codec.encoder.parameters(),
+        *codec.decoder.parameters(),
+    ]
     adam = dict(betas=(0.8, 0.98), clip=5.0)
 
     def reconstruction_loss(made, wanted):
@@ -277,13 +322,26 @@ def train_codec(
     def quantized_loss(step):
         wanted = crops(waves, step, seed=5)
         latents = codec.encoder(wanted[:, None])
-        quantized, commitment = quantize(codec, latents, np.random.default_rng((9, step)))
+        quantized, commitment = quantize(
+            codec,
+            latents,
+            np.random.default_rng((9, step)),
+        )
         made = codec.decoder(quantized)[:, 0]
         latent_variance = latents.detach().var().clamp_min(1e-4)
         loss = reconstruction_loss(made, wanted) + 0.25 * commitment / latent_variance
         return loss, dict(commitment=commitment.item())
 
-    train_loop("autoencoder", work, codec, params, plain_loss, ae_steps, 1e-3, **adam)
+    train_loop(
+        "autoencoder",
+        work,
+        codec,
+        params,
+        plain_loss,
+        ae_steps,
+        1e-3,
+        **adam,
+    )
     checkpoint = work / "codec.safetensors"
     if not checkpoint.exists():
         fit_codebooks(codec, waves)

@@ -99,7 +99,10 @@ def save_nano(
     tokenizer = AutoTokenizer.from_pretrained(text_folder)
     MusicgenProcessor(extractor, tokenizer).save_pretrained(folder)
     if text_folder.resolve() != folder.resolve():
-        shutil.copy(text_folder / "spiece.model", folder / "spiece.model")
+        shutil.copy(
+            text_folder / "spiece.model",
+            folder / "spiece.model",
+        )
     return folder
 
 
@@ -115,7 +118,13 @@ def encode_clips(
         return np.load(path)
     parts = []
     with torch.inference_mode():
-        for start in trange(0, len(waves), batch_size, desc="tokens", disable=len(waves) < 100):
+        for start in trange(
+            0,
+            len(waves),
+            batch_size,
+            desc="tokens",
+            disable=len(waves) < 100,
+        ):
             batch = torch.tensor(waves[start : start + batch_size].astype(np.float32))
             latents = codec.encoder(batch[:, None])
             codes = codec.quantizer.encode(latents, None)  # (codebook, clip, frame)
@@ -145,12 +154,19 @@ def decoder_loss(
     states = text.states  # (clip, token, d)
     if blend:
         is_blended = rng.random(len(states)) < 0.5
-        share = np.where(is_blended, rng.uniform(0, blend, len(states)), 0.0)
+        share = np.where(
+            is_blended,
+            rng.uniform(0, blend, len(states)),
+            0.0,
+        )
         share = torch.tensor(share, dtype=states.dtype)[:, None, None]
         states = (1 - share) * states + share * text.mean()[:, None]
     if noise:
         rms = states.pow(2).mean().sqrt()
-        disturbance = torch.tensor(rng.standard_normal(states.shape), dtype=states.dtype)
+        disturbance = torch.tensor(
+            rng.standard_normal(states.shape),
+            dtype=states.dtype,
+        )
         states = states + noise * rms * disturbance
 
     is_kept = torch.tensor(keep).float()[:, None, None]
@@ -162,9 +178,16 @@ def decoder_loss(
         encoder_attention_mask=text.mask,
         use_cache=False,
     )
-    logits = output.logits.unflatten(0, (len(tokens), config.n_codebooks))
+    logits = output.logits.unflatten(
+        0,
+        (len(tokens), config.n_codebooks),
+    )
     logits = frame_logits(logits, config, tokens.shape[-1])  # (clip, codebook, frame, entry)
-    loss = F.cross_entropy(logits.permute(0, 3, 1, 2), tokens, reduction="none")
+    loss = F.cross_entropy(
+        logits.permute(0, 3, 1, 2),
+        tokens,
+        reduction="none",
+    )
     return loss.mean((0, 2))
 
 
@@ -186,13 +209,24 @@ def train_decoder(
     "Train the decoder and the projection of the text states."
     work = Path(work)
     model = load_model(str(nano), device="cpu")
-    waves, clips = audio_bank(work / "decoder_bank.npy", n_clips, seed=11)
-    codes = encode_clips(model.hf.audio_encoder, waves, work / "decoder_tokens.npy")
+    waves, clips = audio_bank(
+        work / "decoder_bank.npy",
+        n_clips,
+        seed=11,
+    )
+    codes = encode_clips(
+        model.hf.audio_encoder,
+        waves,
+        work / "decoder_tokens.npy",
+    )
     tokens = torch.tensor(codes.astype(np.int64))  # (clip, codebook, frame)
     related_words = caption_words(work)
     held_out = np.arange(0, n_clips, 60)
     train = np.setdiff1d(np.arange(n_clips), held_out)
-    chance = _draw_chances([clips[row]["emotion"] == "neutral" for row in train], neutral)
+    chance = _draw_chances(
+        [clips[row]["emotion"] == "neutral" for row in train],
+        neutral,
+    )
     codebook_weights = torch.tensor([1.6, 1.1, 0.75, 0.55])
 
     def draw_captions(rows, rng):
@@ -213,7 +247,12 @@ def train_decoder(
         rng = np.random.default_rng((3, step))
         only_beginning = step % 4 != 3
         n_drawn = 5 * batch_size // 2 if only_beginning else batch_size
-        rows = rng.choice(train, min(len(train), n_drawn), replace=False, p=chance)
+        rows = rng.choice(
+            train,
+            min(len(train), n_drawn),
+            replace=False,
+            p=chance,
+        )
         n_frames = frames if only_beginning else tokens.shape[-1]
         captions = draw_captions(rows, rng)
         keep = rng.random(len(rows)) >= drop
@@ -226,11 +265,23 @@ def train_decoder(
         return (by_codebook * codebook_weights).mean(), numbers
 
     trained = torch.nn.ModuleDict(
-        dict(decoder=model.hf.decoder, projection=model.hf.enc_to_dec_proj)
+        dict(
+            decoder=model.hf.decoder,
+            projection=model.hf.enc_to_dec_proj,
+        )
     )
     trained.train().requires_grad_(True)
     groups = _weight_decay_groups(trained)
-    train_loop("decoder", work, trained, groups, loss, steps, lr, warm=80)
+    train_loop(
+        "decoder",
+        work,
+        trained,
+        groups,
+        loss,
+        steps,
+        lr,
+        warm=80,
+    )
     return save_nano(model.hf.eval(), nano, nano)
 
 

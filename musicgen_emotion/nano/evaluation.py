@@ -78,9 +78,18 @@ def rendered_clips(
     for emotion in EMOTIONS:
         for _ in range(n_per_emotion):
             instrument = INSTRUMENTS[rng.integers(len(INSTRUMENTS))]
-            cues = jitter_cues(emotion_cues(emotion, "plain", instrument), rng)
+            cues = jitter_cues(
+                emotion_cues(emotion, "plain", instrument),
+                rng,
+            )
             rows.append(dict(emotion=emotion, **asdict(cues)))
-            waves.append(render_music(cues, int(rng.integers(2**31)), duration_s))
+            waves.append(
+                render_music(
+                    cues,
+                    int(rng.integers(2**31)),
+                    duration_s,
+                )
+            )
     return np.stack(waves), pd.DataFrame(rows)
 
 
@@ -113,7 +122,10 @@ def codec_report(
 
     true_emotion = clips.emotion.to_numpy()
     before = np.mean(judge.predict(rendered) == true_emotion)
-    after = wilson(int((judge.predict(coded) == true_emotion).sum()), len(clips))
+    after = wilson(
+        int((judge.predict(coded) == true_emotion).sum()),
+        len(clips),
+    )
     kept = Estimate(
         value=after.value / before,
         low=after.low / before,
@@ -122,7 +134,12 @@ def codec_report(
     )
     is_major = clips["mode"].to_numpy() == "major"
     return dict(
-        rendered_accuracy=_rounded(judge.score(rendered, clips.emotion)),
+        rendered_accuracy=_rounded(
+            judge.score(
+                rendered,
+                clips.emotion,
+            )
+        ),
         coded_accuracy=_rounded(judge.score(coded, clips.emotion)),
         rendered_mode_accuracy=_share((rendered.mode_score.to_numpy() > 0) == is_major),
         coded_mode_accuracy=_share((coded.mode_score.to_numpy() > 0) == is_major),
@@ -133,7 +150,14 @@ def codec_report(
 def _rounded(estimate: Estimate | Mapping) -> dict:  # value, low, high, n
     "An estimate for metrics.json, four digits after the point."
     numbers = estimate if isinstance(estimate, Mapping) else asdict(estimate)
-    ends = {name: round(float(numbers[name]), 4) for name in ("value", "low", "high")}
+    ends = {
+        name: round(float(numbers[name]), 4)
+        for name in (
+            "value",
+            "low",
+            "high",
+        )
+    }
     return ends | dict(n=int(numbers["n"]))
 
 
@@ -153,8 +177,18 @@ def clip_descriptors(
     "Generate one clip a prompt and describe it."
     seeds = [seed * 100003 + i for i in range(len(prompts))]
     texts = prompts.table.prompt.tolist()
-    made = generate(model, texts, seeds, duration_s, progress=progress)
-    described = describe_table(made.audio, made.sample_rate, progress=False)
+    made = generate(
+        model,
+        texts,
+        seeds,
+        duration_s,
+        progress=progress,
+    )
+    described = describe_table(
+        made.audio,
+        made.sample_rate,
+        progress=False,
+    )
     described = described.rename(columns=dict(clip="clip_no"))
     return pd.concat([prompts.table, described], axis=1)
 
@@ -169,9 +203,18 @@ def intensity_shift(
     for cue, of_clips, of_neutral in (
         ("tempo", np.log(table.tempo), np.log(neutral.tempo)),
         ("level", table.rms_db, neutral.rms_db),
-        ("brightness", np.log(table.centroid), np.log(neutral.centroid)),
+        (
+            "brightness",
+            np.log(table.centroid),
+            np.log(neutral.centroid),
+        ),
     ):
-        direction = table.emotion.map(lambda emotion, cue=cue: _direction(emotion, cue))
+        direction = table.emotion.map(
+            lambda emotion, cue=cue: _direction(
+                emotion,
+                cue,
+            )
+        )
         spread = of_neutral.std(ddof=0)
         standardized = (of_clips - of_neutral.mean()) / spread
         shift += (direction * standardized).to_numpy() / 3
@@ -180,7 +223,13 @@ def intensity_shift(
 
 def _direction(emotion, cue):
     "1 where an emotion has more of a cue than neutral music, -1 where it has less."
-    return np.sign(getattr(emotion_cues(emotion), cue) - getattr(NEUTRAL_CUES, cue))
+    return np.sign(
+        getattr(emotion_cues(emotion), cue)
+        - getattr(
+            NEUTRAL_CUES,
+            cue,
+        )
+    )
 
 
 # %% ../../nbs/api/92_nano/05_evaluation.ipynb #cell019
@@ -210,13 +259,31 @@ def evaluate_nano(
     judge = fit_rendered_judge()
     trained_words = study_prompts(n_per_emotion, EMOTIONS)
     held_out_words = held_out_prompts(n_per_emotion, "word")
-    trained = clip_descriptors(model, trained_words, 1, progress=progress)
-    held_out = clip_descriptors(model, held_out_words, 2, progress=progress)
+    trained = clip_descriptors(
+        model,
+        trained_words,
+        1,
+        progress=progress,
+    )
+    held_out = clip_descriptors(
+        model,
+        held_out_words,
+        2,
+        progress=progress,
+    )
     return dict(
         **_emotion_metrics(trained, held_out, judge),
-        cue_accuracy=_cue_accuracy(model, 2 * n_per_emotion, progress),
+        cue_accuracy=_cue_accuracy(
+            model,
+            2 * n_per_emotion,
+            progress,
+        ),
         **codec_report(model, judge, n_per_emotion),
-        **_intensity_metrics(model, max(4, n_per_emotion // 2), progress),
+        **_intensity_metrics(
+            model,
+            max(4, n_per_emotion // 2),
+            progress,
+        ),
     )
 
 
@@ -240,16 +307,47 @@ def _emotion_metrics(trained, held_out, judge):
     "Emotion, tempo, mode, loudness and brightness of clips of emotion prompts."
     energetic = trained[trained.emotion == "energetic"].tempo.to_numpy()
     calm = trained[trained.emotion == "calm"].tempo.to_numpy()
-    with_mode = trained[trained.emotion.isin(["happy", "calm", "sad"])]
+    with_mode = trained[
+        trained.emotion.isin(
+            [
+                "happy",
+                "calm",
+                "sad",
+            ]
+        )
+    ]
     mode_is_right = (with_mode.mode_score > 0) == (with_mode.emotion != "sad")
     arousal_of = {emotion: arousal for emotion, (_, arousal) in VALENCE_AROUSAL.items()}
     arousal = trained.emotion.map(arousal_of).to_numpy()
-    loudness = correlation(trained.rms_db.to_numpy(), arousal, "spearman")
-    brightness = correlation(trained.centroid.to_numpy(), arousal, "spearman")
+    loudness = correlation(
+        trained.rms_db.to_numpy(),
+        arousal,
+        "spearman",
+    )
+    brightness = correlation(
+        trained.centroid.to_numpy(),
+        arousal,
+        "spearman",
+    )
     return dict(
-        trained_words_accuracy=_rounded(judge.score(trained, trained.emotion)),
-        held_out_words_accuracy=_rounded(judge.score(held_out, held_out.emotion)),
-        tempo_ratio_energetic_calm=_rounded(ratio_of_medians(energetic, calm)),
+        trained_words_accuracy=_rounded(
+            judge.score(
+                trained,
+                trained.emotion,
+            )
+        ),
+        held_out_words_accuracy=_rounded(
+            judge.score(
+                held_out,
+                held_out.emotion,
+            )
+        ),
+        tempo_ratio_energetic_calm=_rounded(
+            ratio_of_medians(
+                energetic,
+                calm,
+            )
+        ),
         mode_accuracy=_share(mode_is_right),
         loudness_by_arousal=_rounded(loudness),
         brightness_by_arousal=_rounded(brightness),
@@ -259,7 +357,12 @@ def _emotion_metrics(trained, held_out, judge):
 def _cue_accuracy(model, n_prompts, progress):
     "Do clips of prompts that name tempo, mode and loudness have them?"
     asked = cue_prompts(n_prompts).table
-    made = clip_descriptors(model, PromptSet(asked[["prompt", "emotion"]]), 3, progress=progress)
+    made = clip_descriptors(
+        model,
+        PromptSet(asked[["prompt", "emotion"]]),
+        3,
+        progress=progress,
+    )
     asked = asked[list(CUE_WORDS)]
     return dict(
         tempo=_share((made.tempo > 101) == (asked.tempo == "fast")),
@@ -273,8 +376,20 @@ def _intensity_metrics(model, n_per_emotion, progress):
     parts = []
     for i, intensity in enumerate(INTENSITIES):
         prompts = study_prompts(n_per_emotion, EMOTIONS, 0, intensity)
-        parts.append(clip_descriptors(model, prompts, 21 + i, progress=progress))
-    neutral = clip_descriptors(model, neutral_prompts(2 * n_per_emotion), 31, progress=progress)
+        parts.append(
+            clip_descriptors(
+                model,
+                prompts,
+                21 + i,
+                progress=progress,
+            )
+        )
+    neutral = clip_descriptors(
+        model,
+        neutral_prompts(2 * n_per_emotion),
+        31,
+        progress=progress,
+    )
     clips = pd.concat(parts, ignore_index=True)
     clips["shift"] = intensity_shift(clips, neutral)
     clips["rank"] = clips.intensity.map(INTENSITIES.index)

@@ -56,7 +56,14 @@ def _metric_row(row):
     "One line of the table of measures."
     interval = f"{row['low']:.3f} to {row['high']:.3f}"
     reached = "yes" if row["reached"] else "no"
-    cells = (row["measure"], f"{row['value']:.3f}", interval, row["n"], row["target"], reached)
+    cells = (
+        row["measure"],
+        f"{row['value']:.3f}",
+        interval,
+        row["n"],
+        row["target"],
+        reached,
+    )
     return f"| {' | '.join(map(str, cells))} |"
 
 

@@ -47,7 +47,13 @@ def text_corpus(
     for _ in range(n):
         clip = sample_clip(rng)
         use_related = related and rng.random() < 0.4
-        captions.append(caption_for(clip, rng, related if use_related else all_words))
+        captions.append(
+            caption_for(
+                clip,
+                rng,
+                related if use_related else all_words,
+            )
+        )
 
     frequent = top_n_list("en", 12000)
     general = [word for word in frequent if word.isalpha() and len(word) > 2]
@@ -67,7 +73,14 @@ def text_corpus(
 
 def _framed_words(words):
     "Every emotion word alone and in five short phrases."
-    frames = ("{}", "{} music", "feeling {}", "a {} mood", "very {}", "it sounds {}")
+    frames = (
+        "{}",
+        "{} music",
+        "feeling {}",
+        "a {} mood",
+        "very {}",
+        "it sounds {}",
+    )
     framed = []
     for emotion_words in words.values():
         for word in emotion_words:
@@ -286,7 +299,13 @@ def distil_text_encoder(
     texts = text_corpus(related=caption_words(work))
     tokenizer = train_tokenizer(texts, work / "text")
     targets = _teacher_targets(work / "teacher.npy", texts)  # (text, 384)
-    tokens = tokenizer(texts, padding=True, truncation=True, max_length=48, return_tensors="pt")
+    tokens = tokenizer(
+        texts,
+        padding=True,
+        truncation=True,
+        max_length=48,
+        return_tensors="pt",
+    )
     torch.manual_seed(0)
     encoder = student_encoder()
     head = torch.nn.Linear(128, 384)
@@ -303,15 +322,29 @@ def distil_text_encoder(
         return head(_mean_state(states, mask))
 
     def loss(step):
-        rows = np.random.default_rng((7, step)).choice(train_rows, batch_size)
+        rows = np.random.default_rng((7, step)).choice(
+            train_rows,
+            batch_size,
+        )
         numbers = {}
         if (step + 1) % 100 == 0:
             with torch.inference_mode():
-                cosine = F.cosine_similarity(embed(held_out_rows), targets[held_out_rows])
+                cosine = F.cosine_similarity(
+                    embed(held_out_rows),
+                    targets[held_out_rows],
+                )
             numbers["held_out_cosine"] = cosine.mean().item()
         return distillation_loss(embed(rows), targets[rows]), numbers
 
-    train_loop("text_encoder", work, both, list(both.parameters()), loss, steps, lr)
+    train_loop(
+        "text_encoder",
+        work,
+        both,
+        list(both.parameters()),
+        loss,
+        steps,
+        lr,
+    )
     encoder.save_pretrained(work / "text")
     return work / "text"
 

@@ -101,7 +101,13 @@ def train_loop(
     trained = [tensor for group in optimizer.param_groups for tensor in group["params"]]
     seconds_before = last_logged(log).get("seconds", 0)
     started = time.time()
-    for step in trange(start, steps, initial=start, total=steps, desc=name):
+    for step in trange(
+        start,
+        steps,
+        initial=start,
+        total=steps,
+        desc=name,
+    ):
         for group in optimizer.param_groups:
             group["lr"] = _learning_rate(step, steps, lr, warm)
         value, numbers = loss(step)
@@ -111,7 +117,12 @@ def train_loop(
         optimizer.step()
         if (step + 1) % 25 == 0:
             seconds = round(seconds_before + time.time() - started, 1)
-            line = dict(step=step + 1, loss=value.item(), seconds=seconds, **numbers)
+            line = dict(
+                step=step + 1,
+                loss=value.item(),
+                seconds=seconds,
+                **numbers,
+            )
             with log.open("a") as file:
                 file.write(json.dumps(line) + "\n")
         if (step + 1) % every == 0 or step + 1 == steps:

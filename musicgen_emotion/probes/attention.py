@@ -59,7 +59,13 @@ def attention_pass(
     tokens, prompts = _clip_inputs(tokens, prompts)
     layers = _layer_numbers(model, layers)
     texts = text_rows(model, prompts, warn=False)
-    bar = tqdm(total=len(tokens), desc="attention", unit="clip", delay=2, disable=not progress)
+    bar = tqdm(
+        total=len(tokens),
+        desc="attention",
+        unit="clip",
+        delay=2,
+        disable=not progress,
+    )
     batches = []
     with bar:
         for start in range(0, len(tokens), batch_size):
@@ -72,7 +78,11 @@ def attention_pass(
 
             with model.attention_weights(keep, kind, layers):
                 state = model.begin(text, null=False, cache=False)
-                model.step(state, delay_tokens(tokens[rows], model.config), logits=None)
+                model.step(
+                    state,
+                    delay_tokens(tokens[rows], model.config),
+                    logits=None,
+                )
             batches.append((np.arange(start, start + len(text)), reduced))
             bar.update(len(text))
     return batches
@@ -138,7 +148,16 @@ def word_attention(
         for layer, shares in reduced.items():
             for clip, share in zip(clips, shares):
                 prompt = prompts[clip]
-                tables.append(_word_rows(clip, prompt, layer, share, words[prompt], windows))
+                tables.append(
+                    _word_rows(
+                        clip,
+                        prompt,
+                        layer,
+                        share,
+                        words[prompt],
+                        windows,
+                    )
+                )
     order = ["clip", "layer", "head", "place", "start"]
     return pd.concat(tables).sort_values(order, ignore_index=True)
 
@@ -212,7 +231,15 @@ def plot_attention(
     if n_clips > 1:
         raise ValueError(f"the picture shows one clip, the table holds {n_clips}; choose one")
     grid = table.pivot_table(index=y, columns=x, values=value, aggfunc="mean")
-    names = table.drop_duplicates(y).set_index(y)[name].reindex(grid.index).replace("", "no word")
+    names = (
+        table.drop_duplicates(y)
+        .set_index(y)[name]
+        .reindex(grid.index)
+        .replace(
+            "",
+            "no word",
+        )
+    )
     times = grid.columns
     half_step = np.diff(times).min() / 2 if len(times) > 1 else times[0]
     ax = new_axes(ax, (6, 0.6 + 0.32 * len(grid)))
@@ -243,7 +270,17 @@ def role_attention(
     are added up within a clip; `per_token` divides by their tokens. Roles are in the order in which
     they are named first. Columns: layer, head, place, start, end, role, seconds, attention,
     per_token, low, high, and n, the clips that have the role."""
-    check_columns(table, "clip", "layer", "head", "word", "n_tokens", "start", "end", "attention")
+    check_columns(
+        table,
+        "clip",
+        "layer",
+        "head",
+        "word",
+        "n_tokens",
+        "start",
+        "end",
+        "attention",
+    )
     if len(roles) <= table["clip"].max():
         raise ValueError(
             f"roles must hold one mapping a clip; got {len(roles)} "
@@ -379,7 +416,11 @@ def attention_span(
     even_span = np.mean(np.arange(music.start, music.stop)) / 2  # positions
 
     def mean_distance(weights, mask):
-        positions = torch.arange(weights.shape[-1], device=weights.device, dtype=weights.dtype)
+        positions = torch.arange(
+            weights.shape[-1],
+            device=weights.device,
+            dtype=weights.dtype,
+        )
         distances = positions[music, None] - positions  # (query, key)
         total = torch.einsum("chqk,qk->ch", weights[:, :, music], distances)
         return (total / (music.stop - music.start)).cpu().numpy()  # (clip, head) positions

@@ -60,16 +60,35 @@ def pair_baselines(
         states = transform(together, how, fit_on)[len(reference) :]
         first, second = states[: len(A)], states[len(A) :]
         units = (groups or {}).get(name)
-        rows.append(dict(baseline=name) | _paired_cosine(first, second, units, n_boot, seed))
+        rows.append(
+            dict(baseline=name)
+            | _paired_cosine(
+                first,
+                second,
+                units,
+                n_boot,
+                seed,
+            )
+        )
     return pd.DataFrame(rows)
 
 
 def _paired_cosine(first, second, groups, n_boot, seed) -> dict:
     "Mean cosine of rows that belong together, with its interval, and of rows that do not."
-    cosines = np.clip(unit_vectors(first) @ unit_vectors(second).T, -1, 1)
+    cosines = np.clip(
+        unit_vectors(first) @ unit_vectors(second).T,
+        -1,
+        1,
+    )
     paired = np.diag(cosines)
     units = np.arange(len(paired)) if groups is None else groups
-    weights = bootstrap_weights(len(paired), units, None, n_boot, seed)
+    weights = bootstrap_weights(
+        len(paired),
+        units,
+        None,
+        n_boot,
+        seed,
+    )
     draws = (weights @ paired) / weights.sum(1)
     estimate = interval(draws, paired.mean(), len(np.unique(units)))
     apart = pair_mask(len(paired), units)
@@ -96,7 +115,12 @@ def time_course(
     Fisher's z) until their median is the measured value. Both bands hold 95%. Raises ValueError
     for seconds that do not fit and for a window that is not positive.
     """
-    X, labels, names, codes = labelled_states(X_time, labels, groups, 3)
+    X, labels, names, codes = labelled_states(
+        X_time,
+        labels,
+        groups,
+        3,
+    )
     states_in_time, centres = _window_means(X, seconds, window)
     n_units = count_units(labels, groups)
     strata = permutation_strata(codes, groups)
@@ -108,12 +132,24 @@ def time_course(
         states = transform(states_in_time[:, time], how)
         inner = states @ states.T
         cosines = centroid_cosines(inner, codes, len(names), all_rows)[0]
-        resampled = centroid_cosines(inner, codes, len(names), weights)
+        resampled = centroid_cosines(
+            inner,
+            codes,
+            len(names),
+            weights,
+        )
         null = centroid_cosines(inner, shuffled, len(names), all_rows)
         for i, j in combinations(range(len(names)), 2):
             value = cosines[i, j]
-            estimate = interval(_moved_to(resampled[:, i, j], value), value, n_units)
-            floor_low, floor_high = np.quantile(null[:, i, j], [0.025, 0.975])
+            estimate = interval(
+                _moved_to(resampled[:, i, j], value),
+                value,
+                n_units,
+            )
+            floor_low, floor_high = np.quantile(
+                null[:, i, j],
+                [0.025, 0.975],
+            )
             rows.append(
                 dict(
                     seconds=centre,
@@ -184,7 +220,12 @@ def differing_dimensions(
         pair_groups = None if groups is None else np.asarray(groups)[of_pair]
         shuffled = permute_labels(is_first, pair_groups, n_perm, seed)
         memberships = np.vstack([is_first, shuffled]).astype(float)  # (1 + permutation, row)
-        shares = _differing_shares(X[of_pair], memberships, threshold, unit)
+        shares = _differing_shares(
+            X[of_pair],
+            memberships,
+            threshold,
+            unit,
+        )
         share, null = shares[0], shares[1:]
         rows.append(
             dict(
@@ -202,7 +243,10 @@ def differing_dimensions(
 def _differing_shares(X, memberships, threshold, unit) -> np.ndarray:
     "(labelling,) share of dimensions that differ; 100 labellings at once to save memory."
     shares = []
-    for part in np.array_split(memberships, max(1, len(memberships) // 100)):
+    for part in np.array_split(
+        memberships,
+        max(1, len(memberships) // 100),
+    ):
         gaps = _mean_gaps(X, part, 1 - part, unit)
         shares.append((gaps > threshold).mean(1))
     return np.concatenate(shares)
@@ -210,7 +254,13 @@ def _differing_shares(X, memberships, threshold, unit) -> np.ndarray:
 
 def _mean_gaps(X, first, second, unit) -> np.ndarray:
     "(labelling, d) distance of two means, raw or in pooled SD; weights (labelling, row)."
-    n_first, n_second = first.sum(1, keepdims=True), second.sum(1, keepdims=True)
+    n_first, n_second = (
+        first.sum(1, keepdims=True),
+        second.sum(
+            1,
+            keepdims=True,
+        ),
+    )
     mean_first, mean_second = first @ X / n_first, second @ X / n_second
     gap = abs(mean_first - mean_second)
     if unit == "raw":

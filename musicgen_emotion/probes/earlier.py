@@ -49,7 +49,15 @@ def compare_activations(
     """
     check_positive("threshold", threshold)
     check_count("n_strongest", n_strongest)
-    sets = dict(a=a, b=b) if floor is None else dict(a=a, b=b, floor=floor)
+    sets = (
+        dict(a=a, b=b)
+        if floor is None
+        else dict(
+            a=a,
+            b=b,
+            floor=floor,
+        )
+    )
     _check_alike(sets)
     names = names or (_name(a, "a"), _name(b, "b"))
     pairs = {f"{names[0]} and {names[1]}": b}
@@ -73,7 +81,14 @@ def compare_activations(
         )
     strongest = _strongest(a, b, floor, branch, n_strongest)
     site = str(a.name or a.attrs.get("site", "this site"))
-    return ActivationComparison(site, branch, threshold, pd.DataFrame(rows), course, strongest)
+    return ActivationComparison(
+        site,
+        branch,
+        threshold,
+        pd.DataFrame(rows),
+        course,
+        strongest,
+    )
 
 
 FLOOR = "same prompt, other seed"  # how tables and figures call the floor
@@ -127,12 +142,22 @@ class ActivationComparison:
         return ax
 
     def _repr_markdown_(self):
-        parts = [self.sentence, markdown_table(self.table), markdown_table(self.strongest)]
+        parts = [
+            self.sentence,
+            markdown_table(self.table),
+            markdown_table(self.strongest),
+        ]
         return "\n\n".join(parts)
 
     def _repr_html_(self):
         sentence = html.escape(self.sentence)
-        tables = [df.round(4).to_html(index=False) for df in (self.table, self.strongest)]
+        tables = [
+            df.round(4).to_html(index=False)
+            for df in (
+                self.table,
+                self.strongest,
+            )
+        ]
         return f"<p>{sentence}</p>\n" + "\n".join(tables)
 
 
@@ -160,7 +185,10 @@ def _check_alike(sets) -> None:
 
 def _check_floor(a, floor) -> None:
     "Raise ValueError for a floor that would give a wrong scale."
-    if a.shape == floor.shape and np.array_equal(a.values, floor.values):
+    if a.shape == floor.shape and np.array_equal(
+        a.values,
+        floor.values,
+    ):
         raise ValueError("floor is a itself; make it from the same prompt with another seed")
     if "prompt" in a.coords and "prompt" in floor.coords:
         prompts = sorted(a["prompt"].values.tolist())
@@ -181,23 +209,45 @@ def _course(pair, a, other, branch) -> pd.DataFrame:
     "Cosine of the states at each timestep that both have."
     n_steps = min(a.sizes["timestep"], other.sizes["timestep"])
     first = unit_vectors(_states_in_time(a, branch)[:n_steps], "a")
-    second = unit_vectors(_states_in_time(other, branch)[:n_steps], "b")
+    second = unit_vectors(
+        _states_in_time(other, branch)[:n_steps],
+        "b",
+    )
     times = a["seconds"] if "seconds" in a.coords else a["timestep"]
     cosines = (first * second).sum(1)
-    return pd.DataFrame(dict(pair=pair, seconds=times.values[:n_steps], similarity=cosines))
+    return pd.DataFrame(
+        dict(
+            pair=pair,
+            seconds=times.values[:n_steps],
+            similarity=cosines,
+        )
+    )
 
 
 def _states_in_time(acts, branch) -> np.ndarray:
     "(timestep, d_model) mean over clips."
     acts = one_branch(acts, branch).astype(float)
-    averaged = [dim for dim in acts.dims if dim not in ("timestep", *WIDTHS)]
+    averaged = [
+        dim
+        for dim in acts.dims
+        if dim
+        not in (
+            "timestep",
+            *WIDTHS,
+        )
+    ]
     mean = acts.mean(averaged, skipna=False)
     return mean.transpose("timestep", ...).values
 
 
 def _strongest(a, b, floor, branch, n_strongest) -> pd.DataFrame:
     "The dimensions in which the mean states of a and b differ most."
-    table = pd.DataFrame(dict(a=mean_state(a, branch), b=mean_state(b, branch)))
+    table = pd.DataFrame(
+        dict(
+            a=mean_state(a, branch),
+            b=mean_state(b, branch),
+        )
+    )
     table["difference"] = table.b - table.a
     if floor is not None:
         table["floor_difference"] = mean_state(floor, branch) - table.a

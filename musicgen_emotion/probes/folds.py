@@ -83,7 +83,12 @@ def grouped_folds(
         raise ValueError(
             f"there are {len(units)} groups but {n_folds} folds: use at most {len(units)} folds"
         )
-    dealt = deal_groups(codes, unit_of_row, n_folds, np.random.default_rng(seed))
+    dealt = deal_groups(
+        codes,
+        unit_of_row,
+        n_folds,
+        np.random.default_rng(seed),
+    )
     fold = np.unique(dealt, return_inverse=True)[1]
     check_classes(fold, codes, names)
     return Folds(fold, groups)
@@ -127,10 +132,19 @@ def deal_groups(
     np.add.at(counts, (unit_of_row, codes), 1)
     load = np.zeros((n_folds, n_classes))
     fold_of_group = np.zeros(n_groups, int)
-    for group in sorted(rng.permutation(n_groups), key=lambda i: -counts[i].sum()):
+    for group in sorted(
+        rng.permutation(n_groups),
+        key=lambda i: -counts[i].sum(),
+    ):
         growth = (load + counts[group]) ** 2 - load**2  # (fold, class)
         cost = (growth / counts.sum(0) ** 2).sum(1)
-        order = np.lexsort((rng.random(n_folds), load.sum(1), cost.round(12)))
+        order = np.lexsort(
+            (
+                rng.random(n_folds),
+                load.sum(1),
+                cost.round(12),
+            )
+        )
         fold_of_group[group] = order[0]
         load[order[0]] += counts[group]
     return fold_of_group[unit_of_row]
@@ -143,7 +157,10 @@ def check_classes(
 ) -> None:
     "Raise ValueError when a class is missing from the training part of a fold."
     for number in np.unique(fold):
-        missing = np.setdiff1d(range(len(names)), codes[fold != number])
+        missing = np.setdiff1d(
+            range(len(names)),
+            codes[fold != number],
+        )
         if len(missing):
             raise ValueError(
                 f"class {names.tolist()[missing[0]]!r} is missing from the training part of "

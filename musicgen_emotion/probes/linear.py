@@ -74,7 +74,12 @@ def probe_layers(
     gram = gram_matrices(data.layers, unit_column(len(data.y)), scale)
 
     def predictor(n_classes):
-        return ridge_predictor(gram, n_classes, plan.penalties, keep_prior=prior == "train")
+        return ridge_predictor(
+            gram,
+            n_classes,
+            plan.penalties,
+            keep_prior=prior == "train",
+        )
 
     return run_probe(predictor, data, folds, plan)
 
@@ -110,7 +115,11 @@ def _scaled_gram(rows, covariates, train):
     residuals = rows - covariates @ coefficients
     deviation = torch.linalg.vector_norm(residuals[train], dim=0) / len(train) ** 0.5  # (d,)
     varies = deviation > 1e-9 * deviation.max()
-    residuals = residuals / torch.where(varies, deviation, torch.ones_like(deviation))
+    residuals = residuals / torch.where(
+        varies,
+        deviation,
+        torch.ones_like(deviation),
+    )
     return residuals @ residuals.T
 
 
@@ -149,10 +158,18 @@ def ridge_predictor(
     "Class with the largest ridge score, for many labelings at once (one task per permutation)."
 
     def predict(train, test, tasks):
-        smoothers = ridge_smoothers(gram(train), train, test, penalties)
+        smoothers = ridge_smoothers(
+            gram(train),
+            train,
+            test,
+            penalties,
+        )
         layers, n_penalties, test_rows, train_rows = smoothers.shape
         smoothers = smoothers.reshape(-1, train_rows)
-        predicted = np.empty((layers, n_penalties, test_rows, len(tasks)), np.int32)
+        predicted = np.empty(
+            (layers, n_penalties, test_rows, len(tasks)),
+            np.int32,
+        )
         scores_each = layers * n_penalties * test_rows * n_classes
         for block in _blocks_within_memory(len(tasks), scores_each):
             labels = torch.as_tensor(tasks[block][:, train]).T  # (train row, task)
@@ -172,7 +189,14 @@ def ridge_predictor(
 def _blocks_within_memory(n_tasks, scores_each, most=int(4e6)):
     "Slices of tasks whose scores stay below 32 MB."
     step = max(1, most // scores_each)
-    return [slice(start, start + step) for start in range(0, n_tasks, step)]
+    return [
+        slice(start, start + step)
+        for start in range(
+            0,
+            n_tasks,
+            step,
+        )
+    ]
 
 
 # %% ../../nbs/api/60_probes/02_linear.ipynb #cell022
@@ -198,19 +222,36 @@ def probe_regression(
     covariates = _covariates(partial, len(target))
     folds = checked_folds(folds, None, data.groups, len(target), seed)
     n_perm = check_count("n_perm", n_perm, 0)
-    tasks = _shuffled_targets(target, covariates, data.groups, n_perm, seed)
+    tasks = _shuffled_targets(
+        target,
+        covariates,
+        data.groups,
+        n_perm,
+        seed,
+    )
     predicted, residuals, used = _nested_regression(
         gram=gram_matrices(data.layers, covariates, scale),
         tasks=tasks,
         covariates=covariates,
         fold=folds.fold,
-        inner=inner_folds(np.zeros(len(target), int), data.groups, seed),
+        inner=inner_folds(
+            np.zeros(len(target), int),
+            data.groups,
+            seed,
+        ),
         penalties=penalties,
         progress=progress,
     )
     table, null = _regression_table(predicted, residuals, data, seed)
     table.insert(table.columns.get_loc("n"), "lam", used)
-    return ProbeResult(table, predicted[..., 0], target, data.groups, folds, null)
+    return ProbeResult(
+        table,
+        predicted[..., 0],
+        target,
+        data.groups,
+        folds,
+        null,
+    )
 
 
 def _covariates(partial, n_rows):
@@ -230,7 +271,12 @@ def _shuffled_targets(target, covariates, groups, n_perm, seed):
         return target[None]
     coefficients = torch.linalg.pinv(covariates) @ torch.as_tensor(target)[:, None]
     fit = (covariates @ coefficients)[:, 0].numpy()
-    shuffled = permute_labels((target - fit).round(9), groups, n_perm, seed)
+    shuffled = permute_labels(
+        (target - fit).round(9),
+        groups,
+        n_perm,
+        seed,
+    )
     return np.vstack([target, fit + shuffled])
 
 
@@ -241,14 +287,23 @@ def _nested_regression(gram, tasks, covariates, fold, inner, penalties, progress
     def predict(train, test):
         fit = torch.linalg.pinv(covariates[train]) @ targets[train]
         residuals = targets - covariates @ fit
-        smoothers = ridge_smoothers(gram(train), train, test, penalties)
+        smoothers = ridge_smoothers(
+            gram(train),
+            train,
+            test,
+            penalties,
+        )
         return smoothers @ residuals[train], residuals[test]
 
     held_out, held_out_targets, used = None, np.zeros(targets.shape), []
     for number in fold_progress(range(fold.max() + 1), progress):
         train, test = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         predicted, residuals = predict(train, test)  # (layer, penalty, test row, task)
-        best = torch.zeros(predicted.shape[0], predicted.shape[3], dtype=torch.long)
+        best = torch.zeros(
+            predicted.shape[0],
+            predicted.shape[3],
+            dtype=torch.long,
+        )
         if len(penalties) > 1:
             best = _inner_losses(predict, train, inner(train)).argmin(1)  # (layer, task)
         if held_out is None:
@@ -257,7 +312,16 @@ def _nested_regression(gram, tasks, covariates, fold, inner, penalties, progress
         held_out[:, test] = chosen.numpy()
         held_out_targets[test] = residuals.numpy()
         used.append(penalties[best[:, 0]])
-    return held_out, held_out_targets, np.exp(np.median(np.log(used), 0))
+    return (
+        held_out,
+        held_out_targets,
+        np.exp(
+            np.median(
+                np.log(used),
+                0,
+            )
+        ),
+    )
 
 
 def _inner_losses(predict, train, inner_fold):

@@ -44,11 +44,20 @@ def embed_2d(
     if len(rows) < 3:
         raise ValueError(f"a picture needs at least three rows, got {len(rows)}")
     if method == "umap":
-        return pd.DataFrame(_umap(rows, seed, **kwargs), columns=["x", "y"])
-    left, sizes, loadings = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
+        return pd.DataFrame(
+            _umap(rows, seed, **kwargs),
+            columns=["x", "y"],
+        )
+    left, sizes, loadings = np.linalg.svd(
+        rows - rows.mean(0),
+        full_matrices=False,
+    )
     largest = abs(loadings[:2]).argmax(1)
     signs = np.sign(loadings[[0, 1], largest])
-    picture = pd.DataFrame(left[:, :2] * sizes[:2] * signs, columns=["x", "y"])
+    picture = pd.DataFrame(
+        left[:, :2] * sizes[:2] * signs,
+        columns=["x", "y"],
+    )
     variances = sizes**2
     picture.attrs["explained"] = (variances[:2] / variances.sum()).tolist()
     return picture
@@ -82,17 +91,31 @@ def silhouette(
 ) -> Tested:  # mean silhouette with interval, p and null
     "Mean silhouette of emotions (Rousseeuw 1987), interval over prompts and permutation p."
     check_in("metric", metric, ("euclidean", "cosine"))
-    rows, row_labels, names, codes = labelled_states(X, labels, groups)
+    rows, row_labels, names, codes = labelled_states(
+        X,
+        labels,
+        groups,
+    )
     distances = _distances(transform(rows, how, fit_on), metric)
     n_classes, once = len(names), np.ones((1, len(rows)))
     value = float(_mean_silhouettes(distances, codes[None], n_classes, once)[0])
     strata = permutation_strata(codes, groups)
-    weights = bootstrap_weights(len(rows), groups, strata, n_perm, seed)  # (resample, row)
+    weights = bootstrap_weights(
+        len(rows),
+        groups,
+        strata,
+        n_perm,
+        seed,
+    )  # (resample, row)
     resampled = _in_blocks(distances, codes[None], n_classes, weights)
     shuffled = permute_labels(codes, groups, n_perm, seed)  # (permutation, row)
     null = _in_blocks(distances, shuffled, n_classes, once)
     centred = resampled - resampled.mean() + value
-    estimate = interval(centred, value, count_units(row_labels, groups))
+    estimate = interval(
+        centred,
+        value,
+        count_units(row_labels, groups),
+    )
     return Tested(estimate, permutation_p(value, null), null)
 
 
@@ -103,7 +126,12 @@ def _distances(rows, metric):
         distances = 1 - np.clip(units @ units.T, -1, 1)
     else:
         squares = (rows**2).sum(1)
-        distances = np.sqrt(np.maximum(squares[:, None] + squares - 2 * rows @ rows.T, 0))
+        distances = np.sqrt(
+            np.maximum(
+                squares[:, None] + squares - 2 * rows @ rows.T,
+                0,
+            )
+        )
     distances = (distances + distances.T) / 2
     np.fill_diagonal(distances, 0)
     return distances
@@ -111,7 +139,10 @@ def _distances(rows, metric):
 
 def _mean_silhouettes(distances, codes, n_classes, weights):
     "(draw,) weighted mean silhouettes; codes and weights are (draw or 1, row)."
-    in_class = np.stack([weights * (codes == code) for code in range(n_classes)], 2)
+    in_class = np.stack(
+        [weights * (codes == code) for code in range(n_classes)],
+        2,
+    )
     own = np.broadcast_to(codes, in_class.shape[:2])[..., None]  # (draw, row, 1)
     sizes = np.broadcast_to(in_class.sum(1)[:, None], in_class.shape)  # (draw, row, class)
     totals = distances @ in_class  # (draw, row, class) summed distances to each class
@@ -124,7 +155,11 @@ def _mean_silhouettes(distances, codes, n_classes, weights):
         np.put_along_axis(means, own, np.inf, 2)
         nearest = np.nanmin(np.where(sizes > 0, means, np.inf), 2)
         defined = np.isfinite(within) & np.isfinite(nearest)
-        values = np.where(defined, (nearest - within) / np.maximum(within, nearest), 0)
+        values = np.where(
+            defined,
+            (nearest - within) / np.maximum(within, nearest),
+            0,
+        )
     return (np.nan_to_num(values) * row_weights).sum(1) / row_weights.sum(1)
 
 
@@ -135,7 +170,14 @@ def _in_blocks(distances, codes, n_classes, weights, size=100):
         block = slice(start, start + size)
         codes_here = codes if len(codes) == 1 else codes[block]
         weights_here = weights if len(weights) == 1 else weights[block]
-        found.append(_mean_silhouettes(distances, codes_here, n_classes, weights_here))
+        found.append(
+            _mean_silhouettes(
+                distances,
+                codes_here,
+                n_classes,
+                weights_here,
+            )
+        )
     return np.concatenate(found)
 
 
@@ -155,10 +197,29 @@ def layer_table(
     Columns: within, between, difference, R2, silhouette, their intervals, p and p_max."""
     layers, names = _layers_and_names(X, names)
     rows = []
-    tested: dict[str, list] = {"p_max": [], "p_permanova_max": [], "silhouette_p_max": []}
+    tested: dict[str, list] = {
+        "p_max": [],
+        "p_permanova_max": [],
+        "silhouette_p_max": [],
+    }
     for number, name in enumerate(_progress(names, progress)):
-        similarity = within_between(layers[number], labels, groups, how, n_perm, seed)
-        width = silhouette(layers[number], labels, groups, how, "cosine", n_perm, seed)
+        similarity = within_between(
+            layers[number],
+            labels,
+            groups,
+            how,
+            n_perm,
+            seed,
+        )
+        width = silhouette(
+            layers[number],
+            labels,
+            groups,
+            how,
+            "cosine",
+            n_perm,
+            seed,
+        )
         permanova, difference = similarity.permanova, similarity.difference
         columns = dict(
             silhouette=width.estimate.value,
@@ -167,9 +228,24 @@ def layer_table(
             silhouette_p=width.p,
         )
         rows.append(dict(layer=number, name=name) | similarity.table_row() | columns)
-        tested["p_max"].append((difference.estimate.value, difference.null))
-        tested["p_permanova_max"].append((permanova.R2, permanova.null))
-        tested["silhouette_p_max"].append((width.estimate.value, width.null))
+        tested["p_max"].append(
+            (
+                difference.estimate.value,
+                difference.null,
+            )
+        )
+        tested["p_permanova_max"].append(
+            (
+                permanova.R2,
+                permanova.null,
+            )
+        )
+        tested["silhouette_p_max"].append(
+            (
+                width.estimate.value,
+                width.null,
+            )
+        )
     corrected = {}
     for column, pairs in tested.items():
         observed = [value for value, _ in pairs]

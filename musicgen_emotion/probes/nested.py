@@ -100,7 +100,10 @@ class ProbeResult:
         "Confusion matrix of held-out predictions."
         classes = np.unique(self.y)
         true = pd.Series(self.y, name="true")
-        predicted = pd.Series(self.predictions[self.index(name)], name="predicted")
+        predicted = pd.Series(
+            self.predictions[self.index(name)],
+            name="predicted",
+        )
         counts = pd.crosstab(true, predicted)
         counts = counts.reindex(index=classes, columns=classes, fill_value=0)
         return counts.div(counts.sum(axis=1), axis=0) if normalize else counts
@@ -139,7 +142,13 @@ def probe_data(
     if len(names) != len(arrays) or not arrays:
         raise ValueError(f"names must have {len(arrays)} entries, one a layer, got {len(names)}")
     y = np.asarray(y)
-    layers = [_layer_tensor(name, array, len(y)) for name, array in zip(names, arrays)]
+    layers = [
+        _layer_tensor(name, array, len(y))
+        for name, array in zip(
+            names,
+            arrays,
+        )
+    ]
     return ProbeData(layers, names, y, _checked_groups(groups, y))
 
 
@@ -188,7 +197,12 @@ def checked_folds(
 ) -> Folds:  # that fit the rows
     "Folds that were given, checked, or new ones. Raises ValueError when they do not fit."
     if folds is None:
-        folds = grouped_folds(labels, groups, min(5, len(np.unique(groups))), seed)
+        folds = grouped_folds(
+            labels,
+            groups,
+            min(5, len(np.unique(groups))),
+            seed,
+        )
     if len(folds.fold) != n_rows:
         raise ValueError(f"folds cover {len(folds.fold)} rows, but there are {n_rows}")
     if label_per_group(folds.fold, groups) is None:
@@ -235,15 +249,34 @@ def run_probe(
     check_classes(folds.fold, codes, classes)
     tasks = codes[None]
     if plan.n_perm:
-        tasks = np.vstack([codes, permute_labels(codes, data.groups, plan.n_perm, plan.seed)])
+        tasks = np.vstack(
+            [
+                codes,
+                permute_labels(codes, data.groups, plan.n_perm, plan.seed),
+            ]
+        )
     predict, n_layers = predictor(len(classes)), len(data.names)
     inner = inner_folds(codes, data.groups, plan.seed)
-    held_out = nested_predictions(predict, tasks, folds.fold, inner, plan, n_layers)
+    held_out = nested_predictions(
+        predict,
+        tasks,
+        folds.fold,
+        inner,
+        plan,
+        n_layers,
+    )
     scores = balanced_hits(held_out.by_layer, tasks)  # (task, layer)
     nested_scores = balanced_hits(held_out.by_choice[None], tasks)[:, 0]  # (task,)
     memory = None
     if plan.n_control:
-        memory = _memory_scores(predict, codes, data.groups, plan, n_layers, len(folds))
+        memory = _memory_scores(
+            predict,
+            codes,
+            data.groups,
+            plan,
+            n_layers,
+            len(folds),
+        )
     return assemble_result(
         data=data,
         folds=folds,
@@ -333,7 +366,10 @@ def class_weights(
 ) -> np.ndarray:  # (task, row) weights that sum to 1 per task
     "Weights that make a weighted hit rate a balanced accuracy."
     n_classes = tasks.max() + 1
-    counts = np.stack([(tasks == code).sum(1) for code in range(n_classes)], 1)  # (task, class)
+    counts = np.stack(
+        [(tasks == code).sum(1) for code in range(n_classes)],
+        1,
+    )  # (task, class)
     rows_of_class = np.take_along_axis(counts, tasks, 1)
     return 1 / rows_of_class / (counts > 0).sum(1, keepdims=True)
 
@@ -343,7 +379,11 @@ def balanced_hits(
     tasks: np.ndarray,  # (task, row) class numbers
 ) -> np.ndarray:  # (task, layer)
     "Balanced accuracy of predictions."
-    return np.einsum("lit,it->tl", predicted == tasks.T, class_weights(tasks).T)
+    return np.einsum(
+        "lit,it->tl",
+        predicted == tasks.T,
+        class_weights(tasks).T,
+    )
 
 
 def fold_progress(
@@ -370,7 +410,14 @@ def _memory_scores(predict, codes, groups, plan, n_layers, n_folds):
     tasks = np.vstack([codes, random_tasks])
     quiet = ProbePlan(plan.penalties, seed=plan.seed, progress=False)
     inner = inner_folds(unit_of_row, rows, plan.seed)
-    held_out = nested_predictions(predict, tasks, fold, inner, quiet, n_layers)
+    held_out = nested_predictions(
+        predict,
+        tasks,
+        fold,
+        inner,
+        quiet,
+        n_layers,
+    )
     scores = balanced_hits(held_out.by_layer, tasks)
     seen, control = scores[0], scores[1:].mean(0)
     return dict(control=control, selectivity=seen - control, seen=seen)
@@ -411,8 +458,16 @@ def assemble_result(
         p=permutation_p(scores, null) if len(null) else unknown,
         p_max=max_t(scores, null) if len(null) else unknown,
     )
-    columns |= memory or dict(control=unknown, selectivity=unknown, seen=unknown)
-    columns |= dict(lam=held_out.penalty, n=len(codes), n_groups=len(np.unique(data.groups)))
+    columns |= memory or dict(
+        control=unknown,
+        selectivity=unknown,
+        seen=unknown,
+    )
+    columns |= dict(
+        lam=held_out.penalty,
+        n=len(codes),
+        n_groups=len(np.unique(data.groups)),
+    )
     table = pd.DataFrame(columns | dict(chance=1 / len(classes)))
     choice = balanced_accuracies(codes, held_out.by_choice[None, :, 0], data.groups, seed=seed)[0]
     votes = np.bincount(held_out.chosen, minlength=len(data.names))
@@ -422,4 +477,12 @@ def assemble_result(
         p=permutation_p(choice.value, nested_null) if len(null) else math.nan,
         chosen=[data.names[layer] for layer in held_out.chosen],
     )
-    return ProbeResult(table, classes[predicted], classes[codes], data.groups, folds, null, best)
+    return ProbeResult(
+        table,
+        classes[predicted],
+        classes[codes],
+        data.groups,
+        folds,
+        null,
+        best,
+    )

@@ -43,11 +43,22 @@ def logistic_probe(
 ) -> ProbeResult:  # as `probe_layers`; lam is the chosen l2
     "Multinomial logistic probes of all layers in one L-BFGS per fold."
     data = probe_data(X, names, y, groups)
-    plan = ProbePlan(penalty_grid("l2s", l2s), n_perm, int(control), seed, progress)
+    plan = ProbePlan(
+        penalty_grid("l2s", l2s),
+        n_perm,
+        int(control),
+        seed,
+        progress,
+    )
     gram = gram_matrices(data.layers, unit_column(len(data.y)), scale)
 
     def predictor(n_classes):
-        return _descent_predictor(gram, _fit_logistic, n_classes, plan.penalties)
+        return _descent_predictor(
+            gram,
+            _fit_logistic,
+            n_classes,
+            plan.penalties,
+        )
 
     return run_probe(predictor, data, folds, plan)
 
@@ -55,8 +66,20 @@ def logistic_probe(
 def _fit_logistic(rows, labels, test_rows, n_classes, l2, max_iter=200):
     "(problem, test row, class) scores of multinomial logistic probes, all problems in one L-BFGS."
     problems, _, width = rows.shape
-    weights = torch.zeros(problems, width, n_classes, dtype=rows.dtype, requires_grad=True)
-    bias = torch.zeros(problems, 1, n_classes, dtype=rows.dtype, requires_grad=True)
+    weights = torch.zeros(
+        problems,
+        width,
+        n_classes,
+        dtype=rows.dtype,
+        requires_grad=True,
+    )
+    bias = torch.zeros(
+        problems,
+        1,
+        n_classes,
+        dtype=rows.dtype,
+        requires_grad=True,
+    )
     optimizer = torch.optim.LBFGS(
         [weights, bias],
         lr=1,
@@ -81,7 +104,11 @@ def _fit_logistic(rows, labels, test_rows, n_classes, l2, max_iter=200):
 def _cross_entropy(scores, labels):
     "Sum over problems of the mean cross-entropy over rows."
     flat_scores, flat_labels = scores.flatten(0, 1), labels.flatten()
-    total = torch.nn.functional.cross_entropy(flat_scores, flat_labels, reduction="sum")
+    total = torch.nn.functional.cross_entropy(
+        flat_scores,
+        flat_labels,
+        reduction="sum",
+    )
     return total / labels.shape[1]
 
 
@@ -106,16 +133,33 @@ def mlp_probe(
     check_count("hidden", hidden)
     check_count("epochs", epochs)
     data = probe_data(X, names, y, groups)
-    plan = ProbePlan(penalty_grid("decays", decays), n_perm, int(control), seed, progress)
+    plan = ProbePlan(
+        penalty_grid("decays", decays),
+        n_perm,
+        int(control),
+        seed,
+        progress,
+    )
     gram = gram_matrices(data.layers, unit_column(len(data.y)), scale)
 
     def fit(rows, labels, test_rows, n_classes, decay):
-        network = _TwoLayers(len(rows), rows.shape[2], hidden, n_classes, seed)
+        network = _TwoLayers(
+            len(rows),
+            rows.shape[2],
+            hidden,
+            n_classes,
+            seed,
+        )
         network.train(rows.float(), labels, epochs, lr, decay)
         return network(test_rows.float()).detach()
 
     def predictor(n_classes):
-        return _descent_predictor(gram, fit, n_classes, plan.penalties)
+        return _descent_predictor(
+            gram,
+            fit,
+            n_classes,
+            plan.penalties,
+        )
 
     return run_probe(predictor, data, folds, plan)
 
@@ -139,7 +183,11 @@ class _TwoLayers:
         return torch.relu(rows @ first + first_bias) @ second + second_bias
 
     def train(self, rows, labels, epochs, lr, decay):
-        optimizer = torch.optim.AdamW(self.parameters, lr=lr, weight_decay=decay)
+        optimizer = torch.optim.AdamW(
+            self.parameters,
+            lr=lr,
+            weight_decay=decay,
+        )
         with torch.enable_grad():
             for _ in range(epochs):
                 optimizer.zero_grad()
@@ -154,11 +202,26 @@ def _descent_predictor(gram, fit: Callable, n_classes, penalties) -> Predictor:
     def predict(train, test, tasks):
         rows, test_rows = _eigen_coordinates(gram(train), train, test)
         n_layers, n_tasks = len(rows), len(tasks)
-        labels = torch.as_tensor(tasks[:, train], dtype=torch.long).repeat(n_layers, 1)
-        rows_each, test_each = _one_per_task(rows, n_tasks), _one_per_task(test_rows, n_tasks)
+        labels = torch.as_tensor(tasks[:, train], dtype=torch.long).repeat(
+            n_layers,
+            1,
+        )
+        rows_each, test_each = (
+            _one_per_task(rows, n_tasks),
+            _one_per_task(
+                test_rows,
+                n_tasks,
+            ),
+        )
         predicted = []
         for penalty in penalties:
-            scores = fit(rows_each, labels, test_each, n_classes, penalty)
+            scores = fit(
+                rows_each,
+                labels,
+                test_each,
+                n_classes,
+                penalty,
+            )
             classes = scores.argmax(-1).reshape(n_layers, n_tasks, -1)
             predicted.append(classes.transpose(1, 2).numpy())  # (layer, test row, task)
         return np.stack(predicted, 1).astype(np.int32)

@@ -33,7 +33,10 @@ __all__ = ["compare_probes", "encodes", "majority_baseline", "mask_words", "prob
 
 # %% ../../nbs/api/60_probes/04_readout.ipynb #cell008
 _VECTORIZERS = {
-    "bag of words": dict(analyzer="word", token_pattern=r"(?u)\b\w+\b"),
+    "bag of words": dict(
+        analyzer="word",
+        token_pattern=r"(?u)\b\w+\b",
+    ),
     "character n-grams": dict(analyzer="char_wb", ngram_range=(2, 5)),
 }
 
@@ -58,11 +61,29 @@ def probe_text(
     prompts, y = list(prompts), np.asarray(y)
     if len(prompts) != len(y):
         raise ValueError(f"prompts and y must have the same rows, got {len(prompts)} and {len(y)}")
-    blank = [row for row, prompt in enumerate(prompts) if not re.search(r"\w", prompt)]
+    blank = [
+        row
+        for row, prompt in enumerate(prompts)
+        if not re.search(
+            r"\w",
+            prompt,
+        )
+    ]
     if blank:
         raise ValueError(f"{len(blank)} prompts hold no word, first at row {blank[0]}")
-    data = ProbeData(layers=[], names=list(kinds), y=y, groups=folds.groups)
-    plan = ProbePlan(penalty_grid("lambdas", lambdas), n_perm, int(control), seed, progress)
+    data = ProbeData(
+        layers=[],
+        names=list(kinds),
+        y=y,
+        groups=folds.groups,
+    )
+    plan = ProbePlan(
+        penalty_grid("lambdas", lambdas),
+        n_perm,
+        int(control),
+        seed,
+        progress,
+    )
 
     def gram(train):
         return torch.stack([_text_gram(prompts, kind, train) for kind in kinds])
@@ -77,7 +98,10 @@ def _text_gram(prompts, kind, train):
     "(row, row) inner products of centred tf-idf vectors that were fitted on the training part."
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    vectorizer = TfidfVectorizer(sublinear_tf=True, **_VECTORIZERS[kind])
+    vectorizer = TfidfVectorizer(
+        sublinear_tf=True,
+        **_VECTORIZERS[kind],
+    )
     vectorizer.fit([prompts[row] for row in train])
     vectors = torch.from_numpy(vectorizer.transform(prompts).toarray())
     vectors = vectors - vectors[torch.as_tensor(train)].mean(0)
@@ -98,7 +122,10 @@ def mask_words(
         raise ValueError("words is empty: name the words to hide")
     longest_first = sorted(wanted, key=len, reverse=True)
     choices = "|".join(re.escape(word) for word in longest_first)
-    pattern = re.compile(rf"(?<!\w)(?:{choices})(?!\w)", re.IGNORECASE)
+    pattern = re.compile(
+        rf"(?<!\w)(?:{choices})(?!\w)",
+        re.IGNORECASE,
+    )
     return [pattern.sub(mask, prompt) for prompt in prompts]
 
 
@@ -146,7 +173,14 @@ def compare_probes(
     if labels is not None:
         codes = np.unique(labels, return_inverse=True)[1]
         weights = class_weights(codes[None])[0]
-    return paired_difference(scores_a, scores_b, groups, weights, n_perm, seed=seed)
+    return paired_difference(
+        scores_a,
+        scores_b,
+        groups,
+        weights,
+        n_perm,
+        seed=seed,
+    )
 
 
 # %% ../../nbs/api/60_probes/04_readout.ipynb #cell023
@@ -171,13 +205,23 @@ def encodes(
     for baseline in baselines:
         if not np.array_equal(baseline.folds.fold, result.folds.fold):
             raise ValueError(f"baseline {list(baseline.table.name)} was scored on other folds")
-    strongest = max(baselines, key=lambda baseline: baseline.table.score.max())
+    strongest = max(
+        baselines,
+        key=lambda baseline: baseline.table.score.max(),
+    )
     row = int(strongest.table.score.argmax())
     baseline_right = strongest.correct(row)
     rows = []
     for layer in result.table.itertuples():
         right = result.correct(layer.layer)
-        tested = compare_probes(right, baseline_right, result.groups, result.y, n_perm, seed)
+        tested = compare_probes(
+            right,
+            baseline_right,
+            result.groups,
+            result.y,
+            n_perm,
+            seed,
+        )
         difference = tested.estimate
         rows.append(
             dict(

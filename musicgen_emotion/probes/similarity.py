@@ -425,7 +425,15 @@ def centroid_curve(
         shuffled_weights = []
         for _ in range(max(1, n_resamples // 10)):
             shuffled = random.permutation(codes)
-            shuffled_weights.append(_half_weights(shuffled, len(names), n, 10, random))
+            shuffled_weights.append(
+                _half_weights(
+                    shuffled,
+                    len(names),
+                    n,
+                    10,
+                    random,
+                )
+            )
         shuffled_halves = _sum_cosines(inner, np.concatenate(shuffled_weights))
         rows += _curve_rows(halves, names, n, "between")
         rows += _curve_rows(halves, names, n, "ceiling")
@@ -473,5 +481,14 @@ def _curve_rows(halves, names, n, arm) -> list[dict]:
     for pair in ["all"] if arm == "floor" else values:
         low, high = np.quantile(values[pair], [0.025, 0.975])
         similarity = values[pair].mean()
-        rows.append(dict(n=n, arm=arm, pair=pair, similarity=similarity, low=low, high=high))
+        rows.append(
+            dict(
+                n=n,
+                arm=arm,
+                pair=pair,
+                similarity=similarity,
+                low=low,
+                high=high,
+            )
+        )
     return rows

@@ -53,12 +53,24 @@ class CardData:
     def __post_init__(self):
         self.acts = checked_activations(self.acts)
         n_features = self.acts.shape[1]
-        self.rows = _checked_rows(self.rows, ("prompt", "emotion"), "rows", len(self.acts), "acts")
+        self.rows = _checked_rows(
+            self.rows,
+            ("prompt", "emotion"),
+            "rows",
+            len(self.acts),
+            "acts",
+        )
         for kind, columns in (
             ("token", ("prompt", "piece")),
             ("frame", ("clip", "prompt", "seconds")),
         ):
-            acts, table = getattr(self, f"{kind}_acts"), getattr(self, f"{kind}s")
+            acts, table = (
+                getattr(self, f"{kind}_acts"),
+                getattr(
+                    self,
+                    f"{kind}s",
+                ),
+            )
             if (acts is None) != (table is None):
                 raise ValueError(f"give {kind}_acts and {kind}s together")
             if acts is None:
@@ -66,14 +78,23 @@ class CardData:
             acts = checked_activations(acts, name=f"{kind}_acts")
             if acts.shape[1] != n_features:
                 raise ValueError(f"{kind}_acts has {acts.shape[1]} features, acts has {n_features}")
-            table = _checked_rows(table, columns, f"{kind}s", len(acts), f"{kind}_acts")
+            table = _checked_rows(
+                table,
+                columns,
+                f"{kind}s",
+                len(acts),
+                f"{kind}_acts",
+            )
             setattr(self, f"{kind}_acts", acts)
             setattr(self, f"{kind}s", table)
         self.unit = None  # (feature, d) decoder rows of length 1
         if self.W_dec is not None:
             decoder = np.asarray(self.W_dec)
             is_zero = np.abs(decoder).sum(1, keepdims=True) == 0
-            self.unit = unit_rows(np.where(is_zero, 1e-9, decoder), "W_dec")
+            self.unit = unit_rows(
+                np.where(is_zero, 1e-9, decoder),
+                "W_dec",
+            )
             if len(self.unit) != n_features:
                 raise ValueError(f"W_dec has {len(self.unit)} rows, acts has {n_features} features")
         if self.waves is not None and self.sample_rate <= 0:
@@ -133,7 +154,12 @@ class FeatureCard:
 
     def to_dict(self) -> dict:  # numbers, strings, lists
         "The card as JSON-ready data"
-        return json.loads(json.dumps(asdict(self), default=lambda v: v.item()))
+        return json.loads(
+            json.dumps(
+                asdict(self),
+                default=lambda v: v.item(),
+            )
+        )
 
     def _repr_html_(self):
         items = []
@@ -165,7 +191,15 @@ def feature_card(
     rows, activations = data.rows, data.acts[:, feature]
     per_emotion = data._rows_of[feature]  # rows of the table, one per emotion
     best = per_emotion[per_emotion.best].to_dict("records")
-    best = best[0] if best else dict(emotion="", selectivity=0.0, q=None)
+    best = (
+        best[0]
+        if best
+        else dict(
+            emotion="",
+            selectivity=0.0,
+            q=None,
+        )
+    )
     edges = np.linspace(0, float(activations.max()) or 1.0, bins + 1)
     emotions = [str(emotion) for emotion in per_emotion.emotion]
     intensities = []
@@ -173,8 +207,17 @@ def feature_card(
         intensities = [level for level in INTENSITIES if level in set(rows.intensity)]
     by_intensity = {}
     if intensities:
-        by_intensity = _histograms(activations, rows.intensity.to_numpy(), intensities, edges)
-    near_words, near_features = _nearest_words_and_features(data, feature, n)
+        by_intensity = _histograms(
+            activations,
+            rows.intensity.to_numpy(),
+            intensities,
+            edges,
+        )
+    near_words, near_features = _nearest_words_and_features(
+        data,
+        feature,
+        n,
+    )
     return FeatureCard(
         feature=feature,
         site=data.site,
@@ -194,7 +237,12 @@ def feature_card(
             for row in per_emotion.itertuples()
         ],
         edges=[_rounded(edge) for edge in edges],
-        hist_emotion=_histograms(activations, rows.emotion.to_numpy(), emotions, edges),
+        hist_emotion=_histograms(
+            activations,
+            rows.emotion.to_numpy(),
+            emotions,
+            edges,
+        ),
         hist_intensity=by_intensity,
         prompts=_top_prompts(rows, activations, n),
         tokens=_top_tokens(data, feature, n),
@@ -208,7 +256,14 @@ def feature_card(
 
 def _rounded(value, digits=4):
     "A plain number that JSON can hold, None where it is not finite."
-    return None if value is None or not np.isfinite(value) else round(float(value), digits)
+    return (
+        None
+        if value is None or not np.isfinite(value)
+        else round(
+            float(value),
+            digits,
+        )
+    )
 
 
 def _flag(best):
@@ -236,7 +291,13 @@ def _top_prompts(rows, activations, n):
         if activations[row] > 0:
             prompt, emotion = str(rows.prompt[row]), str(rows.emotion[row])
             activation = _rounded(activations[row])
-            entries.append(dict(prompt=prompt, emotion=emotion, activation=activation))
+            entries.append(
+                dict(
+                    prompt=prompt,
+                    emotion=emotion,
+                    activation=activation,
+                )
+            )
     return entries
 
 
@@ -255,7 +316,14 @@ def _va_entries(va, feature):
     entries = []
     for row in va[va.feature == feature].itertuples():
         weight, low, high = _rounded(row.weight), _rounded(row.low), _rounded(row.high)
-        entries.append(dict(axis=row.axis, weight=weight, low=low, high=high))
+        entries.append(
+            dict(
+                axis=row.axis,
+                weight=weight,
+                low=low,
+                high=high,
+            )
+        )
     return entries
 
 
@@ -287,7 +355,13 @@ def _top_moments(data, feature, n, length, form):
         audio = ""
         if data.waves is not None:
             wave = data.waves[frame["clip"]]
-            audio = _snippet(wave, data.sample_rate, frame.seconds, length, form)
+            audio = _snippet(
+                wave,
+                data.sample_rate,
+                frame.seconds,
+                length,
+                form,
+            )
         entries.append(
             dict(
                 clip=str(frame["clip"]),
@@ -304,11 +378,20 @@ def _snippet(wave, sample_rate, seconds, length, form):
     "Part of a wave around a moment, as a data address."
     import soundfile as sf
 
-    start_s = max(0, min(seconds - length / 2, len(wave) / sample_rate - length))
+    start_s = max(
+        0,
+        min(seconds - length / 2, len(wave) / sample_rate - length),
+    )
     start = int(start_s * sample_rate)
     part = np.asarray(wave, float)[start : start + int(length * sample_rate)]
     buffer = io.BytesIO()
-    sf.write(buffer, np.clip(part, -1, 1), sample_rate, format=form.upper(), subtype="PCM_16")
+    sf.write(
+        buffer,
+        np.clip(part, -1, 1),
+        sample_rate,
+        format=form.upper(),
+        subtype="PCM_16",
+    )
     return f"data:audio/{form};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
@@ -324,7 +407,12 @@ def _nearest_words_and_features(data, feature, n):
         cosines = states / np.maximum(lengths, 1e-12) @ direction
         for word in np.argsort(-cosines, kind="stable")[:n]:
             name = str(data.word_states.index[word])
-            words.append(dict(word=name, cosine=_rounded(cosines[word], 3)))
+            words.append(
+                dict(
+                    word=name,
+                    cosine=_rounded(cosines[word], 3),
+                )
+            )
     cosines = data.unit @ direction
     order = np.argsort(-cosines, kind="stable")
     others = [int(other) for other in order if other != feature][:n]

@@ -62,7 +62,10 @@ def pca_features(
 ) -> np.ndarray:  # (row, 2 n) both signs of the components' scores
     "Principal components as features; raises ValueError for NaN or a wrong shape."
     states = _signed_states(states)
-    left, lengths, _ = np.linalg.svd(states - states.mean(0), full_matrices=False)
+    left, lengths, _ = np.linalg.svd(
+        states - states.mean(0),
+        full_matrices=False,
+    )
     keep = lengths > 1e-9 * max(lengths.max(), 1e-300)
     scores = (left * lengths)[:, keep]  # (row, component)
     return rectify(scores[:, :n])
@@ -82,8 +85,20 @@ def _signed_states(states, name="states"):
 
 
 # %% ../../nbs/api/70_sae/15_controls.ipynb #cell011
-CONTROL_ARMS = ("dictionary", "shuffled labels", "random weights", "PCA", "raw dimensions")
-CONTROL_MEASURES = ("selective", "highly", "share", "share_of_columns", "probe")
+CONTROL_ARMS = (
+    "dictionary",
+    "shuffled labels",
+    "random weights",
+    "PCA",
+    "raw dimensions",
+)
+CONTROL_MEASURES = (
+    "selective",
+    "highly",
+    "share",
+    "share_of_columns",
+    "probe",
+)
 
 
 def control_table(
@@ -117,24 +132,58 @@ def control_table(
     raw = _signed_states(raw, "raw")
     if len(raw) != len(acts):
         raise ValueError(f"raw and acts must have the same rows, got {len(raw)} and {len(acts)}")
-    weights = selectivity_cells(acts, codes, groups).draws(n_boot, seed)  # (resample, cell)
-    settings = _ArmSettings(groups, weights, k, n_perm, n_boot, seed, eps)
-    fake_labels = permute_labels(np.asarray(labels), groups, n_shuffles, seed + 1)
+    weights = selectivity_cells(acts, codes, groups).draws(
+        n_boot,
+        seed,
+    )  # (resample, cell)
+    settings = _ArmSettings(
+        groups,
+        weights,
+        k,
+        n_perm,
+        n_boot,
+        seed,
+        eps,
+    )
+    fake_labels = permute_labels(
+        np.asarray(labels),
+        groups,
+        n_shuffles,
+        seed + 1,
+    )
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*features are dead")
+        warnings.filterwarnings(
+            "ignore",
+            message=".*features are dead",
+        )
         arms = {"dictionary": _run_arm(acts, labels, settings)}
         shuffled = [_run_arm(acts, fake, settings) for fake in fake_labels]
         arms["shuffled labels"] = {
             key: np.mean([arm[key] for arm in shuffled], 0) for key in shuffled[0]
         }
         if random is not None:
-            arms["random weights"] = _run_arm(random, labels, settings)
+            arms["random weights"] = _run_arm(
+                random,
+                labels,
+                settings,
+            )
         arms["PCA"] = _run_arm(pca_features(raw), labels, settings)
-        arms["raw dimensions"] = _run_arm(rectify(raw), labels, settings)
+        arms["raw dimensions"] = _run_arm(
+            rectify(raw),
+            labels,
+            settings,
+        )
     rows = []
     for name in CONTROL_ARMS:
         if name in arms:
-            rows.append(_arm_row(name, arms[name], arms["dictionary"], level))
+            rows.append(
+                _arm_row(
+                    name,
+                    arms[name],
+                    arms["dictionary"],
+                    level,
+                )
+            )
         else:
             rows.append(dict(arm=name))
     return pd.DataFrame(rows)
@@ -160,22 +209,47 @@ def _run_arm(acts, labels, settings):
     """
     groups, seed, eps = settings.groups, settings.seed, settings.eps
     acts = np.asarray(acts)
-    table = selective_features(acts, labels, groups, settings.n_perm, seed, eps)
+    table = selective_features(
+        acts,
+        labels,
+        groups,
+        settings.n_perm,
+        seed,
+        eps,
+    )
     names, codes = class_labels(labels)
     cells = selectivity_cells(acts, codes, groups)
     alive = int((~table.dead).sum() / len(names))
 
     kept = kept_features(cells, table, settings.weights, eps)
-    again = found_again(cells, table, names, settings.weights, eps, seed)
+    again = found_again(
+        cells,
+        table,
+        names,
+        settings.weights,
+        eps,
+        seed,
+    )
     arm = dict(features=acts.shape[1], alive=alive)
     arm |= _count_measures(table, kept, alive, acts.shape[1])
     for measure, values in _count_measures(table, again, alive, acts.shape[1]).items():
         arm[f"{measure} again"] = values
 
-    folds = grouped_folds(codes, groups, min(5, len(np.unique(groups))), seed)
+    folds = grouped_folds(
+        codes,
+        groups,
+        min(5, len(np.unique(groups))),
+        seed,
+    )
     k = min(settings.k, acts.shape[1])
     predicted, _ = sparse_predictions(acts, codes, folds, [k], 1.0)
-    accuracy = one_vs_rest_draws(predicted, codes, groups, settings.n_boot, seed)
+    accuracy = one_vs_rest_draws(
+        predicted,
+        codes,
+        groups,
+        settings.n_boot,
+        seed,
+    )
     arm["probe"] = accuracy[:, :, 0].mean(1)  # mean over emotions
     return arm
 
@@ -194,10 +268,17 @@ def _count_measures(table, draws, alive, n_features):
 
 def _arm_row(name, arm, dictionary, level):
     "One row of the table."
-    row = dict(arm=name, features=float(arm["features"]), alive=float(arm["alive"]))
+    row = dict(
+        arm=name,
+        features=float(arm["features"]),
+        alive=float(arm["alive"]),
+    )
     for measure in CONTROL_MEASURES:
         again = arm.get(f"{measure} again", arm[measure])
-        dictionary_again = dictionary.get(f"{measure} again", dictionary[measure])
+        dictionary_again = dictionary.get(
+            f"{measure} again",
+            dictionary[measure],
+        )
         gain = dictionary[measure] - arm[measure]
         gain_again = dictionary_again - again
         row[measure] = again[0]
@@ -207,7 +288,12 @@ def _arm_row(name, arm, dictionary, level):
             (f"{measure}_gain", gain, -np.inf),
             (f"{measure}_redrawn", gain_again, -np.inf),
         ):
-            low, high = count_ends(values[0], values[1:], level, least)
+            low, high = count_ends(
+                values[0],
+                values[1:],
+                level,
+                least,
+            )
             row[f"{column}_low"], row[f"{column}_high"] = low, high
     return row
 
@@ -297,7 +383,12 @@ def generalization(
 
     Columns: emotion, criterion, features, kept, share, low, high, chance, p, n.
     """
-    acts = checked_activations(acts_new, labels_new, groups_new, "acts_new")
+    acts = checked_activations(
+        acts_new,
+        labels_new,
+        groups_new,
+        "acts_new",
+    )
     selective = table[table.selective]
     names, codes = class_labels(labels_new)
     if not len(selective):
@@ -318,7 +409,11 @@ def generalization(
     def kept(weights):
         "Flags (draw, criterion, feature) for weights (draw, class, cell)."
         flags = []
-        for block in blocks_within_memory(len(weights), len(names) * len(features), 256):
+        for block in blocks_within_memory(
+            len(weights),
+            len(names) * len(features),
+            256,
+        ):
             means = cell_means(cells, weights[block], features)
             flags.append(_keeps_emotion(means, classes, eps))
         return np.concatenate(flags)
@@ -327,7 +422,14 @@ def generalization(
     resampled = kept(cells.draws(n_boot, seed)[:, None] * cells.masks())
     shuffled = kept(cells.masks(cells.shuffles(n_perm, seed)))
     n_units = len(np.unique(cells.unit))
-    return _generalization_table(in_data, resampled, shuffled, emotions, n_units, level)
+    return _generalization_table(
+        in_data,
+        resampled,
+        shuffled,
+        emotions,
+        n_units,
+        level,
+    )
 
 
 def _keeps_emotion(means, classes, eps):
@@ -343,11 +445,19 @@ def _generalization_table(in_data, resampled, shuffled, emotions, n_units, level
     rows = []
     for emotion in ["all", *dict.fromkeys(emotions)]:
         chosen = np.ones(len(emotions), bool) if emotion == "all" else emotions == emotion
-        for number, criterion in enumerate(("same emotion", "and above 2")):
+        for number, criterion in enumerate(
+            (
+                "same emotion",
+                "and above 2",
+            )
+        ):
             share = in_data[number, chosen].mean()
             shares_drawn = resampled[:, number, chosen].mean(1)
             chance = shuffled[:, number, chosen].mean(1)
-            low, high = np.minimum(count_ends(share, shares_drawn, level, 0.0), 1.0)
+            low, high = np.minimum(
+                count_ends(share, shares_drawn, level, 0.0),
+                1.0,
+            )
             rows.append(
                 dict(
                     emotion=emotion,

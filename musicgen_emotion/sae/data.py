@@ -61,7 +61,10 @@ def group_split(
     Raises ValueError for shares that do not sum to 1, for fewer than three groups and for a
     missing label."""
     wanted = np.asarray(shares, float)
-    names, group_of_row = np.unique(row_labels(groups, len(groups)), return_inverse=True)
+    names, group_of_row = np.unique(
+        row_labels(groups, len(groups)),
+        return_inverse=True,
+    )
     if wanted.shape != (3,) or (wanted <= 0).any() or abs(wanted.sum() - 1) > 1e-6:
         raise ValueError(f"shares {tuple(wanted)} must be three positive numbers that sum to 1")
     n = len(names)
@@ -161,7 +164,18 @@ def data_report(
     if not constant.all():
         spread = np.sqrt(((sample - mean) ** 2).sum(1).mean())
     dimensions = participation_ratio(sample) if len(sample) > 1 and spread > 0 else 0.0
-    n_groups = len(x) if groups is None else len(np.unique(row_labels(groups, len(x))))
+    n_groups = (
+        len(x)
+        if groups is None
+        else len(
+            np.unique(
+                row_labels(
+                    groups,
+                    len(x),
+                )
+            )
+        )
+    )
     report = DataReport(
         rows=len(x),
         groups=n_groups,
@@ -247,7 +261,10 @@ class ArrayBatches:
         self.x = torch.as_tensor(self.x)
         if not len(self.rows):
             raise ValueError("there is no row to train on")
-        self.batch_size = min(check_count("batch_size", self.batch_size), len(self.rows))
+        self.batch_size = min(
+            check_count("batch_size", self.batch_size),
+            len(self.rows),
+        )
 
     @property
     def per_epoch(self) -> int:  # whole batches in an epoch
@@ -310,7 +327,11 @@ class StoreBatches:
         self.trim = trim if self.timed else 0
         self.steps = self.array.sizes["timestep"] - 2 * trim if self.timed else 1
         n_clips = self.array.sizes["clip"]
-        self.clips = clip_numbers("clips", np.arange(n_clips) if clips is None else clips, n_clips)
+        self.clips = clip_numbers(
+            "clips",
+            np.arange(n_clips) if clips is None else clips,
+            n_clips,
+        )
         if not len(self.clips) or self.steps < 1:
             raise ValueError(
                 f"{path}/{site} holds no rows to train on: "
@@ -321,7 +342,10 @@ class StoreBatches:
         self.seed = seed
         self.batch_size = min(check_count("batch_size", batch_size), self.n)
         clips_in_buffer = check_count("buffer_rows", buffer_rows) // self.steps
-        self.per_buffer = min(len(self.clips), max(self._clips_in_batch(), clips_in_buffer))
+        self.per_buffer = min(
+            len(self.clips),
+            max(self._clips_in_batch(), clips_in_buffer),
+        )
         self._start_reader()
 
     @property
@@ -412,11 +436,24 @@ class StoreBatches:
         wanted = epoch, buffer
         if self._current[0] != wanted:
             is_coming = self._coming[0] == wanted
-            rows = self._coming[1].result() if is_coming else self._read_buffer(epoch, buffer)
+            rows = (
+                self._coming[1].result()
+                if is_coming
+                else self._read_buffer(
+                    epoch,
+                    buffer,
+                )
+            )
             self._current = wanted, rows
             is_last = buffer + 1 == len(self.counts)
             following = (epoch + 1, 0) if is_last else (epoch, buffer + 1)
-            self._coming = following, self._pool.submit(self._read_buffer, *following)
+            self._coming = (
+                following,
+                self._pool.submit(
+                    self._read_buffer,
+                    *following,
+                ),
+            )
         return self._current[1]
 
     def _read_buffer(self, epoch, buffer):

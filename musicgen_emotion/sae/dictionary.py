@@ -68,14 +68,25 @@ class SparseAutoencoder(torch.nn.Module):
         super().__init__()
         self.cfg = cfg = SAEConfig(d_in, expansion, **config)
         d_sae = cfg.n_features
-        self.W_dec = torch.nn.Parameter(_random_unit_rows(d_sae, cfg.d_in, seed))
+        self.W_dec = torch.nn.Parameter(
+            _random_unit_rows(
+                d_sae,
+                cfg.d_in,
+                seed,
+            )
+        )
         self.b_enc = torch.nn.Parameter(torch.zeros(d_sae))
         self.b_dec = torch.nn.Parameter(torch.zeros(cfg.d_in))
         if not cfg.tied:
             encoder = self.W_dec.detach().T.clone(memory_format=torch.contiguous_format)
             self.W_enc = torch.nn.Parameter(encoder)
         if cfg.activation == "jumprelu":
-            self.threshold = torch.nn.Parameter(torch.full((d_sae,), START_THRESHOLD))
+            self.threshold = torch.nn.Parameter(
+                torch.full(
+                    (d_sae,),
+                    START_THRESHOLD,
+                )
+            )
         if cfg.activation == "batch_topk":
             self.register_buffer("threshold", torch.zeros(d_sae))
         if cfg.activation == "gated":
@@ -181,7 +192,12 @@ class SparseAutoencoder(torch.nn.Module):
         self.b_dec.copy_(geometric_median(z))
         if not self.cfg.tied:
             features = self.activate(self.pre_activations(z))
-            self.W_enc.mul_(_best_factor(features @ self.W_dec, z - self.b_dec))
+            self.W_enc.mul_(
+                _best_factor(
+                    features @ self.W_dec,
+                    z - self.b_dec,
+                )
+            )
         return self
 
     def save_pretrained(
@@ -190,7 +206,12 @@ class SparseAutoencoder(torch.nn.Module):
     ) -> Path:  # the folder
         "Write `cfg.json` and `dictionary.safetensors`, each atomically."
         config = dict(format=DICTIONARY_FORMAT, **asdict(self.cfg))
-        return write_folder(folder, config, self.state_dict(), "dictionary.safetensors")
+        return write_folder(
+            folder,
+            config,
+            self.state_dict(),
+            "dictionary.safetensors",
+        )
 
     def push_to_hub(
         self,
@@ -207,7 +228,13 @@ class SparseAutoencoder(torch.nn.Module):
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder)
             api.create_repo(repo, private=private, exist_ok=True)
-            return str(api.upload_folder(repo_id=repo, folder_path=folder, **kwargs))
+            return str(
+                api.upload_folder(
+                    repo_id=repo,
+                    folder_path=folder,
+                    **kwargs,
+                )
+            )
 
     @classmethod
     def from_pretrained(
@@ -238,7 +265,12 @@ class SparseAutoencoder(torch.nn.Module):
 def _random_unit_rows(n_rows, width, seed):
     "Random rows of unit length, the same on every device."
     generator = torch.Generator().manual_seed(seed)
-    rows = torch.randn(n_rows, width, generator=generator, device="cpu")
+    rows = torch.randn(
+        n_rows,
+        width,
+        generator=generator,
+        device="cpu",
+    )
     rows = rows.to(torch.get_default_device())
     return rows / rows.norm(dim=1, keepdim=True)
 

@@ -28,7 +28,11 @@ __all__ = [
 ]
 
 # %% ../../nbs/api/70_sae/03_folding.ipynb #cell006
-EXTRA_TENSORS = dict(jumprelu=("threshold",), batch_topk=("threshold",), gated=("r_mag", "b_mag"))
+EXTRA_TENSORS = dict(
+    jumprelu=("threshold",),
+    batch_topk=("threshold",),
+    gated=("r_mag", "b_mag"),
+)
 
 
 def plain_tensors(
@@ -109,7 +113,11 @@ def from_tensors(
         k=min(64, d_sae) if k is None else k,
         metadata=metadata,
     )
-    with_buffers = dict(tensors, centre=torch.zeros(d_in), scale=torch.ones(()))
+    with_buffers = dict(
+        tensors,
+        centre=torch.zeros(d_in),
+        scale=torch.ones(()),
+    )
     return fill_dictionary(sae, with_buffers, source)
 
 
@@ -122,9 +130,24 @@ def check_complete(
 ) -> None:
     "Raise ValueError for the first tensor of a dictionary that is missing or does not fit."
     stated_d_in, stated_d_sae = sizes
-    d_in = stated_d_in or usual_length(tensors, b_dec=0, W_enc=0, W_dec=1)
-    d_sae = stated_d_sae or usual_length(tensors, b_enc=0, W_enc=1, W_dec=0)
-    shapes = dict(W_enc=(d_in, d_sae), b_enc=(d_sae,), W_dec=(d_sae, d_in), b_dec=(d_in,))
+    d_in = stated_d_in or usual_length(
+        tensors,
+        b_dec=0,
+        W_enc=0,
+        W_dec=1,
+    )
+    d_sae = stated_d_sae or usual_length(
+        tensors,
+        b_enc=0,
+        W_enc=1,
+        W_dec=0,
+    )
+    shapes = dict(
+        W_enc=(d_in, d_sae),
+        b_enc=(d_sae,),
+        W_dec=(d_sae, d_in),
+        b_dec=(d_in,),
+    )
     for name in EXTRA_TENSORS.get(activation, ()):
         shapes[name] = (d_sae,)
     check_tensors(tensors, shapes, source, called)

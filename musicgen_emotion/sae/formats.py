@@ -86,7 +86,11 @@ _SAELENS_ACTIVATIONS = dict(
     batchtopk="batch_topk",
     matryoshka_batchtopk="batch_topk",
 )
-_SAELENS_NAMES = dict(b_gate="b_enc", topk_threshold="threshold", log_threshold="threshold")
+_SAELENS_NAMES = dict(
+    b_gate="b_enc",
+    topk_threshold="threshold",
+    log_threshold="threshold",
+)
 
 
 def from_saelens(
@@ -115,7 +119,13 @@ def from_saelens(
 
     older = config.get("activation_fn_kwargs") or {}
     k = config.get("k") or older.get("k")
-    return from_tensors(tensors, activation, k, str(folder), **_saelens_metadata(config))
+    return from_tensors(
+        tensors,
+        activation,
+        k,
+        str(folder),
+        **_saelens_metadata(config),
+    )
 
 
 def _saelens_architecture(config):
@@ -195,7 +205,10 @@ def to_dictionary_learning(
         layer=metadata.get("site"),
         lm_name=metadata.get("model"),
     )
-    write_json(folder / "config.json", dict(trainer=trainer, buffer={}, metadata=metadata))
+    write_json(
+        folder / "config.json",
+        dict(trainer=trainer, buffer={}, metadata=metadata),
+    )
     return folder
 
 
@@ -225,7 +238,10 @@ def _dictionary_learning_tensors(sae, plain, class_name):
     if class_name == "AutoEncoder":
         state |= {"bias": plain["b_dec"], "encoder.bias": plain["b_enc"]}
     elif class_name == "AutoEncoderNew":
-        state |= {"decoder.bias": plain["b_dec"], "encoder.bias": whole_input["b_enc"]}
+        state |= {
+            "decoder.bias": plain["b_dec"],
+            "encoder.bias": whole_input["b_enc"],
+        }
     elif class_name == "GatedAutoEncoder":
         state |= {"decoder_bias": plain["b_dec"], "gate_bias": plain["b_enc"]}
         state |= {"r_mag": plain["r_mag"], "mag_bias": plain["b_mag"]}
@@ -279,12 +295,21 @@ def from_dictionary_learning(
     if class_name in ("JumpReluAutoEncoder", "AutoEncoderNew"):
         tensors = shift_biases(tensors, 1)
     norms = tensors["W_dec"].norm(dim=1)
-    if class_name == "AutoEncoder" and not torch.allclose(norms, torch.ones_like(norms)):
+    if class_name == "AutoEncoder" and not torch.allclose(
+        norms,
+        torch.ones_like(norms),
+    ):
         tensors = unit_decoder(tensors)
 
     k = trainer.get("k") or (int(raw["k"]) if "k" in raw else None)
     origin = dict(model=trainer.get("lm_name"), site=trainer.get("layer"))
-    return from_tensors(tensors, activation, k, str(folder), **(config.get("metadata") or origin))
+    return from_tensors(
+        tensors,
+        activation,
+        k,
+        str(folder),
+        **(config.get("metadata") or origin),
+    )
 
 
 def _rename_dictionary_learning(raw, d_sae):
@@ -292,7 +317,10 @@ def _rename_dictionary_learning(raw, d_sae):
     tensors = {}
     called = {}
     for name, candidates in _DL_NAMES.items():
-        theirs = next((candidate for candidate in candidates if candidate in raw), None)
+        theirs = next(
+            (candidate for candidate in candidates if candidate in raw),
+            None,
+        )
         if theirs is None:
             continue
         tensors[name] = raw[theirs]
@@ -311,7 +339,11 @@ def _rename_dictionary_learning(raw, d_sae):
 def _read_pickled_tensors(path):
     "The tensors of a file of `torch.save`, and nothing else that a pickle may hold."
     try:
-        tensors = torch.load(existing_file(path), map_location="cpu", weights_only=True)
+        tensors = torch.load(
+            existing_file(path),
+            map_location="cpu",
+            weights_only=True,
+        )
     except (torch.serialization.pickle.UnpicklingError, RuntimeError, EOFError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{path} is damaged or holds more than tensors: {reason}") from error
@@ -371,7 +403,10 @@ def from_sparsify(
     if "encoder.bias" in tensors:
         tensors["b_enc"] = tensors.pop("encoder.bias")
     d_in = config.get("d_in")
-    d_sae = config.get("num_latents") or (d_in or 0) * config.get("expansion_factor", 0)
+    d_sae = config.get("num_latents") or (d_in or 0) * config.get(
+        "expansion_factor",
+        0,
+    )
     called = dict(W_enc="encoder.weight turned", b_enc="encoder.bias")
     check_complete(tensors, "topk", folder, (d_in, d_sae), called)
     metadata = config.get("metadata") or {}

@@ -50,7 +50,12 @@ def sae_losses(
         through_gate = pre.relu() @ sae.W_dec.detach() + sae.b_dec.detach()
         total = total + (through_gate - z).pow(2).mean()
     total = total + l1_share * sae.cfg.l1 * penalty
-    return dict(total=total, mse=mse, penalty=penalty, features=features)
+    return dict(
+        total=total,
+        mse=mse,
+        penalty=penalty,
+        features=features,
+    )
 
 
 def _l1_penalty(activation, pre, features):
@@ -139,7 +144,11 @@ def sparse_gradients(
     is_on = values > 0
     products = _products_at(slope, sae.W_dec, row_starts, feature_ids)
     value_grad = (products + l1) * is_on  # (place,)
-    bias_grad = torch.zeros_like(sae.b_enc).index_add_(0, feature_ids, value_grad)
+    bias_grad = torch.zeros_like(sae.b_enc).index_add_(
+        0,
+        feature_ids,
+        value_grad,
+    )
 
     # the same places listed feature by feature
     by_feature = torch.sort(feature_ids, stable=True)[1]
@@ -147,8 +156,18 @@ def sparse_gradients(
     feature_ends = torch.bincount(feature_ids, minlength=sae.d_sae).cumsum(0)
     feature_starts = torch.nn.functional.pad(feature_ends, (1, 0))
 
-    sae.W_dec.grad = _weighted_sums(slope, rows, feature_starts, values[by_feature])
-    encoder_grad = _weighted_sums(z, rows, feature_starts, value_grad[by_feature])  # (d_sae, d_in)
+    sae.W_dec.grad = _weighted_sums(
+        slope,
+        rows,
+        feature_starts,
+        values[by_feature],
+    )
+    encoder_grad = _weighted_sums(
+        z,
+        rows,
+        feature_starts,
+        value_grad[by_feature],
+    )  # (d_sae, d_in)
     encoder_grad.addr_(bias_grad, sae.b_dec, alpha=-1)
     _set_grad(sae.W_enc, encoder_grad.T)
     _set_grad(sae.b_enc, bias_grad)
@@ -174,7 +193,12 @@ def _products_at(slope, W_dec, row_starts, feature_ids):
         warnings.filterwarnings("ignore", message="Sparse CSR")
         warnings.filterwarnings("ignore", message="Sparse invariant")
         empty = slope.new_zeros(n_places)
-        places = torch.sparse_csr_tensor(row_starts, feature_ids, empty, shape)
+        places = torch.sparse_csr_tensor(
+            row_starts,
+            feature_ids,
+            empty,
+            shape,
+        )
         return torch.sparse.sampled_addmm(places, slope, W_dec.T, beta=0.0).values()
 
 
@@ -258,10 +282,19 @@ class ReluGradient:
                 sae, _cast(z, full), row_starts, feature_ids, _cast(values, full), l1 / n_rows
             )
         else:
-            out = self._dense_gradients(_cast(z, self.dtype), features, l1 / n_rows)
+            out = self._dense_gradients(
+                _cast(z, self.dtype),
+                features,
+                l1 / n_rows,
+            )
         penalty = features.sum(dtype=full) / n_rows
         total = out["mse"] + l1 * penalty
-        return dict(total=total, penalty=penalty, features=features, **out)
+        return dict(
+            total=total,
+            penalty=penalty,
+            features=features,
+            **out,
+        )
 
     def few_active(
         self,
@@ -281,17 +314,30 @@ class ReluGradient:
         torch.addmm(_cast(sae.b_dec, self.dtype), features, W_dec, out=error).sub_(z)
         mse = error.to(full).pow(2).mean()
         slope = error.mul_(2 / (n_rows * d_in))
-        _set_grad(sae.W_dec, torch.mm(features.T, slope, out=self._gradient_space(sae.W_dec)))
+        _set_grad(
+            sae.W_dec,
+            torch.mm(features.T, slope, out=self._gradient_space(sae.W_dec)),
+        )
 
-        is_on = torch.sign(features, out=self._buffer("is_on", n_rows, sae.d_sae))
+        is_on = torch.sign(
+            features,
+            out=self._buffer("is_on", n_rows, sae.d_sae),
+        )
         feature_grad = self._buffer("feature_grad", n_rows, sae.d_sae)
         torch.mm(slope, W_dec.T, out=feature_grad).add_(l1).mul_(is_on)
         bias_grad = feature_grad.sum(0, dtype=full)
         _set_grad(sae.b_enc, bias_grad)
-        encoder_product = torch.mm(z.T, feature_grad, out=self._gradient_space(sae.W_enc))
+        encoder_product = torch.mm(
+            z.T,
+            feature_grad,
+            out=self._gradient_space(sae.W_enc),
+        )
         encoder_grad = _set_grad(sae.W_enc, encoder_product)
         encoder_grad.addr_(sae.b_dec, bias_grad, alpha=-1)
-        _set_grad(sae.b_dec, slope.sum(0, dtype=full) - sae.W_enc @ bias_grad)
+        _set_grad(
+            sae.b_dec,
+            slope.sum(0, dtype=full) - sae.W_enc @ bias_grad,
+        )
         return dict(mse=mse, slope=slope)
 
     def _usual_bound(self):
@@ -303,7 +349,10 @@ class ReluGradient:
         "Memory of a large product, kept between steps."
         kept = self.buffers.get(name)
         if kept is None or kept.shape != shape:
-            kept = self.buffers[name] = torch.empty(*shape, dtype=self.dtype)
+            kept = self.buffers[name] = torch.empty(
+                *shape,
+                dtype=self.dtype,
+            )
         return kept
 
     def _gradient_space(self, parameter):
@@ -342,13 +391,28 @@ class TopKGradient:
         k = self.sae.cfg.k
         n_rows = len(z)
         z = z.to(self.sae.b_dec.dtype)
-        values, feature_ids = self.encode(z).topk(k, dim=1, sorted=False)
+        values, feature_ids = self.encode(z).topk(
+            k,
+            dim=1,
+            sorted=False,
+        )
         values = values.relu_()
         row_starts = torch.arange(0, n_rows * k + 1, k)
-        out = sparse_gradients(self.sae, z, row_starts, feature_ids.flatten(), values.flatten())
+        out = sparse_gradients(
+            self.sae,
+            z,
+            row_starts,
+            feature_ids.flatten(),
+            values.flatten(),
+        )
         no_penalty = torch.zeros(())
         selected = dict(feature_ids=feature_ids, values=values)
-        return dict(total=out["mse"], penalty=no_penalty, **selected, **out)
+        return dict(
+            total=out["mse"],
+            penalty=no_penalty,
+            **selected,
+            **out,
+        )
 
     def encode(
         self,
@@ -382,11 +446,26 @@ class BatchTopKGradient(TopKGradient):
         features = self.encode(z).relu_()
         n_dropped = max(0, features.numel() - self.sae.cfg.k * len(z))
         smallest_kept = np.partition(features.flatten().numpy(), n_dropped)[n_dropped]
-        features.masked_fill_(features < torch.tensor(smallest_kept), 0.0)
+        features.masked_fill_(
+            features < torch.tensor(smallest_kept),
+            0.0,
+        )
         row_starts, feature_ids, values = _active_places(features)
-        out = sparse_gradients(self.sae, z, row_starts, feature_ids, values)
+        out = sparse_gradients(
+            self.sae,
+            z,
+            row_starts,
+            feature_ids,
+            values,
+        )
         no_penalty = torch.zeros(())
-        return dict(total=out["mse"], penalty=no_penalty, features=features, values=values, **out)
+        return dict(
+            total=out["mse"],
+            penalty=no_penalty,
+            features=features,
+            values=values,
+            **out,
+        )
 
 
 # %% ../../nbs/api/70_sae/06_gradients.ipynb #cell030
@@ -395,8 +474,15 @@ def gradient_of(
     dtype: torch.dtype = torch.float32,  # of the large products; weights stay in float32
 ) -> ReluGradient | TopKGradient | AutogradGradient:  # called with rows, fills the gradients
     "The fastest way to a variant's gradients: by hand where one exists on the CPU, else autograd."
-    by_hand = dict(relu=ReluGradient, topk=TopKGradient, batch_topk=BatchTopKGradient)
+    by_hand = dict(
+        relu=ReluGradient,
+        topk=TopKGradient,
+        batch_topk=BatchTopKGradient,
+    )
     on_cpu = sae.W_dec.device.type == "cpu"
     if not on_cpu or sae.cfg.tied or sae.cfg.matryoshka:
         return AutogradGradient(sae, dtype)
-    return by_hand.get(sae.cfg.activation, AutogradGradient)(sae, dtype)
+    return by_hand.get(sae.cfg.activation, AutogradGradient)(
+        sae,
+        dtype,
+    )

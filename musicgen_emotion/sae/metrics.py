@@ -130,7 +130,10 @@ class FiringTracker:
             self.counts += out["fired"]
             self.rows += len(out["slope"])
         else:
-            self.counts += torch.sign(out["features"]).sum(0, dtype=torch.float32)
+            self.counts += torch.sign(out["features"]).sum(
+                0,
+                dtype=torch.float32,
+            )
             self.rows += len(out["features"])
 
     def close_window(self) -> torch.Tensor:  # (feature,) firing rate; NaN when nothing was counted
@@ -144,7 +147,12 @@ class FiringTracker:
 
 
 # %% ../../nbs/api/70_sae/07_metrics.ipynb #cell014
-_FRESH_VALUES = dict(b_enc=0.0, b_mag=0.0, r_mag=0.0, threshold=START_THRESHOLD)
+_FRESH_VALUES = dict(
+    b_enc=0.0,
+    b_mag=0.0,
+    r_mag=0.0,
+    threshold=START_THRESHOLD,
+)
 
 
 @torch.no_grad()
@@ -167,7 +175,12 @@ def resample_dead(
     generator = torch.Generator().manual_seed(seed)
     few_rows = n_dead > len(z)
     chances = (error + 1e-12).cpu()
-    drawn = torch.multinomial(chances, n_dead, replacement=few_rows, generator=generator)
+    drawn = torch.multinomial(
+        chances,
+        n_dead,
+        replacement=few_rows,
+        generator=generator,
+    )
     directions = residual[drawn.to(z.device)]
     directions = directions / directions.norm(dim=1, keepdim=True).clamp_min(1e-12)
 
@@ -181,7 +194,11 @@ def resample_dead(
             parameter[dead] = _FRESH_VALUES[name]
         if name != "b_dec":
             feature_axis = 1 if name == "W_enc" else 0
-            _clear_moments(opt.state.get(parameter, {}), dead, feature_axis)
+            _clear_moments(
+                opt.state.get(parameter, {}),
+                dead,
+                feature_axis,
+            )
     return n_dead
 
 
@@ -211,7 +228,10 @@ def add_aux_gradient(
     values, places = pre.topk(min(k, len(dead_ids)), dim=1)
     features = torch.zeros_like(pre).scatter(1, places, values)
     loss = weight * (features @ W_dec - residual).pow(2).mean()
-    encoder_grad, bias_grad, decoder_grad = torch.autograd.grad(loss, (W_enc, b_enc, W_dec))
+    encoder_grad, bias_grad, decoder_grad = torch.autograd.grad(
+        loss,
+        (W_enc, b_enc, W_dec),
+    )
     if not sae.cfg.tied:
         _grad(sae.W_enc)[:, dead_ids] += encoder_grad
     _grad(sae.b_enc)[dead_ids] += bias_grad

@@ -46,16 +46,33 @@ def planted_features(
         )
     rng = np.random.default_rng(seed)
     rows = _planted_prompts(n_words, per_word, rng)
-    fires = np.column_stack([_causes(rows), rng.random((len(rows), 16)) < 0.1])  # (row, feature)
+    fires = np.column_stack(
+        [
+            _causes(rows),
+            rng.random((len(rows), 16)) < 0.1,
+        ]
+    )  # (row, feature)
     is_emotional = np.arange(fires.shape[1]) < 3 * len(EMOTIONS)
     intensity = rows.intensity.map(INTENSITY_SCALE).to_numpy()[:, None]
     strong = np.where(fires, rng.gamma(8, 1 / 8, fires.shape), 0.0)
     acts = strong * np.where(is_emotional, intensity, 1.0)
-    weak = np.where(rng.random(fires.shape) < 0.03, rng.gamma(2, 0.1, fires.shape), 0.0)
+    weak = np.where(
+        rng.random(fires.shape) < 0.03,
+        rng.gamma(2, 0.1, fires.shape),
+        0.0,
+    )
     acts = acts + weak
-    directions = np.random.default_rng(1).normal(size=(fires.shape[1], d))
+    directions = np.random.default_rng(1).normal(
+        size=(
+            fires.shape[1],
+            d,
+        )
+    )
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    states = acts @ directions + rng.normal(scale=0.05, size=(len(rows), d))
+    states = acts @ directions + rng.normal(
+        scale=0.05,
+        size=(len(rows), d),
+    )
     return Planted(acts, rows, directions, states)
 
 
@@ -85,7 +102,19 @@ def _planted_prompts(n_words, per_word, rng):
 
 def _causes(rows):
     "Which rows make each feature of an emotion, word or instrument fire, (row, feature)."
-    causes = [rows.emotion == emotion for emotion in np.repeat(EMOTIONS, 3)]
+    causes = [
+        rows.emotion == emotion
+        for emotion in np.repeat(
+            EMOTIONS,
+            3,
+        )
+    ]
     causes += [rows.word == word for word in rows.word.unique()]
-    causes += [rows.instrument == instrument for instrument in np.repeat(_INSTRUMENTS, 2)]
+    causes += [
+        rows.instrument == instrument
+        for instrument in np.repeat(
+            _INSTRUMENTS,
+            2,
+        )
+    ]
     return np.column_stack(causes)

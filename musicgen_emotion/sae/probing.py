@@ -52,14 +52,31 @@ def sparse_probe(
     if np.ndim(states) != 2 or len(states) != len(acts) or not np.isfinite(states).all():
         raise ValueError(f"dense must be finite and ({len(acts)}, d), got shape {np.shape(states)}")
     if folds is None:
-        folds = grouped_folds(codes, groups, min(5, len(np.unique(groups))), seed)
+        folds = grouped_folds(
+            codes,
+            groups,
+            min(5, len(np.unique(groups))),
+            seed,
+        )
     sparse, first = sparse_predictions(acts, codes, folds, ks, C)
-    dense_answers = _dense_predictions(states, codes, groups, folds, seed)
+    dense_answers = _dense_predictions(
+        states,
+        codes,
+        groups,
+        folds,
+        seed,
+    )
     predicted = np.concatenate([sparse, dense_answers], 1)  # (class, probe, row)
     draws = one_vs_rest_draws(predicted, codes, groups, n_boot, seed)
     probes = [("features", int(k)) for k in ks]
     probes.append(("dense", np.shape(states)[1]))
-    table = _probe_table(draws, names, probes, len(np.unique(groups)), level)
+    table = _probe_table(
+        draws,
+        names,
+        probes,
+        len(np.unique(groups)),
+        level,
+    )
     chosen = {}  # emotion -> the feature that most folds chose first
     for name, of_folds in zip(names, first, strict=True):
         chosen[name] = int(np.bincount(of_folds).argmax())
@@ -92,7 +109,10 @@ def sparse_predictions(
                 spread = chosen[train].std(0)
                 spread = np.where(spread > 0, spread, 1)
                 chosen = (chosen - chosen[train].mean(0)) / spread
-                probe = LogisticRegression(C=C, class_weight="balanced")
+                probe = LogisticRegression(
+                    C=C,
+                    class_weight="balanced",
+                )
                 probe.fit(chosen[train], is_class)
                 answers[code, number, test] = probe.predict(chosen[test])
     return answers, first
@@ -111,7 +131,12 @@ def one_vs_rest_draws(
     hits = pred == is_class[:, None]
     flat_hits = hits.reshape(-1, n_rows).T.astype(float)  # (row, class x probe)
     cells = selectivity_cells(flat_hits, codes, groups)
-    weights = np.vstack([np.ones(len(cells.n)), cells.draws(n_boot, seed)])  # (1 + resample, cell)
+    weights = np.vstack(
+        [
+            np.ones(len(cells.n)),
+            cells.draws(n_boot, seed),
+        ]
+    )  # (1 + resample, cell)
     scores = []
     for code in range(n_classes):
         columns = slice(code * n_probes, (code + 1) * n_probes)
@@ -130,7 +155,10 @@ def _ranked_features(acts, is_class):
     squares = inside.var(0) * len(inside) + outside.var(0) * len(outside)
     spread = np.sqrt(squares / len(acts))
     difference = abs(inside.mean(0) - outside.mean(0))
-    return np.argsort(-difference / np.where(spread > 0, spread, np.inf), kind="stable")
+    return np.argsort(
+        -difference / np.where(spread > 0, spread, np.inf),
+        kind="stable",
+    )
 
 
 # %% ../../nbs/api/70_sae/14_probing.ipynb #cell011
@@ -145,11 +173,24 @@ def _dense_predictions(states, codes, groups, folds, seed):
         few = min(groups_per_class)
         best = np.full(is_class.shape[1], 3)  # (class,) penalty, counted from the largest
         if few > 1:
-            inner = grouped_folds(codes[train], groups[train], min(5, few), seed)
+            inner = grouped_folds(
+                codes[train],
+                groups[train],
+                min(5, few),
+                seed,
+            )
             accuracy = np.zeros((len(LAMBDAS), is_class.shape[1]))
             for inner_train, inner_test in inner:
-                scores = _ridge_scores(states, targets, train[inner_train], train[inner_test])
-                accuracy += _doubled_accuracy(scores, is_class[train[inner_test]])
+                scores = _ridge_scores(
+                    states,
+                    targets,
+                    train[inner_train],
+                    train[inner_test],
+                )
+                accuracy += _doubled_accuracy(
+                    scores,
+                    is_class[train[inner_test]],
+                )
             best = np.argmax(accuracy[::-1], 0)  # the largest penalty wins ties
         scores = _ridge_scores(states, targets, train, test)[::-1]  # (penalty, test, class)
         own_score = np.take_along_axis(scores, best[None, None], 0)[0]  # (test, class)
@@ -161,7 +202,11 @@ def _ridge_scores(states, targets, train, test):
     "Scores (penalty, test, class) on standardized states with centred targets."
     states = states - states[train].mean(0)
     spread = states[train].std(0)
-    states = states / np.where(spread > 1e-9 * max(spread.max(), 1e-300), spread, 1)
+    states = states / np.where(
+        spread > 1e-9 * max(spread.max(), 1e-300),
+        spread,
+        1,
+    )
     values, vectors = np.linalg.eigh(states[train] @ states[train].T)
     values = np.maximum(values, 0)
     rotated_targets = vectors.T @ (targets[train] - targets[train].mean(0))
@@ -173,8 +218,14 @@ def _ridge_scores(states, targets, train, test):
 
 def _doubled_accuracy(scores, is_class):
     "Twice the balanced accuracy (penalty, class) of scores (penalty, row, class)."
-    on_class = ((scores > 0) & is_class).sum(1) / np.maximum(is_class.sum(0), 1)
-    off_class = ((scores <= 0) & ~is_class).sum(1) / np.maximum((~is_class).sum(0), 1)
+    on_class = ((scores > 0) & is_class).sum(1) / np.maximum(
+        is_class.sum(0),
+        1,
+    )
+    off_class = ((scores <= 0) & ~is_class).sum(1) / np.maximum(
+        (~is_class).sum(0),
+        1,
+    )
     return (on_class + off_class).round(9)
 
 

@@ -65,7 +65,11 @@ def va_weights(
     drawn = cells.draws(n_boot, seed, False)  # (resample, cell)
     resampled = [
         _least_squares(own_design, cells.n, drawn[block], sums)
-        for block in blocks_within_memory(n_boot, 3 * sums.shape[1], max_mb)
+        for block in blocks_within_memory(
+            n_boot,
+            3 * sums.shape[1],
+            max_mb,
+        )
     ]
     value = _least_squares(own_design, cells.n, once, sums)[0]  # (axis, feature)
     tails = [(1 - level) / 2, (1 + level) / 2]
@@ -75,8 +79,17 @@ def va_weights(
     if n_perm:
         shuffled = cells.shuffles(n_perm, seed)  # (shuffle, cell)
         reached = np.zeros(value.shape, int)
-        for block in blocks_within_memory(n_perm, 3 * sums.shape[1], max_mb):
-            null = _least_squares(design[shuffled[block]], cells.n, once, sums)
+        for block in blocks_within_memory(
+            n_perm,
+            3 * sums.shape[1],
+            max_mb,
+        ):
+            null = _least_squares(
+                design[shuffled[block]],
+                cells.n,
+                once,
+                sums,
+            )
             reached += (abs(null) >= abs(value) * (1 - 1e-9)).sum(0)
         p = (1 + reached) / (1 + n_perm)
     p[:, spread == 0] = np.nan
@@ -120,7 +133,11 @@ def _least_squares(designs, rows, weights, sums):
     """
     weighted = np.swapaxes(designs, 1, 2) * weights[:, None]  # (draw, 3, cell)
     n_draws, n_columns, n_cells = weighted.shape
-    right_side = (weighted.reshape(-1, n_cells) @ sums).reshape(n_draws, n_columns, -1)
+    right_side = (weighted.reshape(-1, n_cells) @ sums).reshape(
+        n_draws,
+        n_columns,
+        -1,
+    )
     gram = (weighted * rows) @ designs + 1e-9 * np.eye(3)  # (draw, 3, 3)
     return np.linalg.solve(gram, right_side)[:, 1:]  # without the mean
 
@@ -139,7 +156,10 @@ def top_features(
     features = []
     for emotion in dict.fromkeys(table.emotion):
         of_emotion = candidates.loc[candidates.emotion == emotion]
-        ranked = of_emotion.sort_values("selectivity", ascending=False)
+        ranked = of_emotion.sort_values(
+            "selectivity",
+            ascending=False,
+        )
         features += [int(feature) for feature in ranked.feature[:n]]
     return features
 
@@ -162,7 +182,11 @@ def emotion_profile(
     if absent:
         raise KeyError(f"features {absent[:5]} are not in the table")
     column = "mean_on" if value == "share" else value
-    wide = table.pivot(index="feature", columns="emotion", values=column)
+    wide = table.pivot(
+        index="feature",
+        columns="emotion",
+        values=column,
+    )
     wide = wide.reindex(columns=list(dict.fromkeys(table.emotion))).loc[features]
     if value == "share":
         wide = wide.div(wide.sum(axis=1).replace(0, 1), axis=0)
@@ -185,7 +209,13 @@ def plot_profile(
     )
     neutral = 1 / len(wide) if value == "share" else None
     number_format = "{:.1f}" if wide.shape[1] <= 25 else ""
-    return plot_heatmap(wide, neutral, labels[value], number_format, ax)
+    return plot_heatmap(
+        wide,
+        neutral,
+        labels[value],
+        number_format,
+        ax,
+    )
 
 
 # %% ../../nbs/api/70_sae/13_profiles.ipynb #cell021
@@ -239,7 +269,12 @@ def _ward_clusters(points, n_clusters, max_clusters, seed):
         cut = fcluster(tree, number, "maxclust")
         if len(np.unique(cut)) < 2:
             continue
-        score = silhouette_score(points, cut, sample_size=sample_size, random_state=seed)
+        score = silhouette_score(
+            points,
+            cut,
+            sample_size=sample_size,
+            random_state=seed,
+        )
         if score > best_score:
             best_score, best_cut = score, cut
     return best_cut

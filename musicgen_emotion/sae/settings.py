@@ -92,10 +92,25 @@ class TrainConfig:
     def __post_init__(self):
         check_in("dead", self.dead, ("resample", "aux", "none"))
         check_in("dtype", self.dtype, ("float32", "bfloat16"))
-        for name in ("steps", "batch_size", "window", "eval_every", "patience", "checkpoint_every"):
-            setattr(self, name, check_count(name, getattr(self, name)))
+        for name in (
+            "steps",
+            "batch_size",
+            "window",
+            "eval_every",
+            "patience",
+            "checkpoint_every",
+        ):
+            setattr(
+                self,
+                name,
+                check_count(name, getattr(self, name)),
+            )
         for name in ("warmup", "l1_warmup", "aux_k"):
-            setattr(self, name, check_count(name, getattr(self, name), 0))
+            setattr(
+                self,
+                name,
+                check_count(name, getattr(self, name), 0),
+            )
         check_positive("lr", self.lr)
         check_positive("clip", self.clip)
         check_positive("weight_decay", self.weight_decay, zero=True)
@@ -109,5 +124,8 @@ class TrainConfig:
     ) -> float:  # learning rate
         "Learning rate of a step: it rises, stays, and falls at the end."
         rising = (step + 1) / max(1, self.warmup)
-        falling = (self.steps - step) / max(1.0, self.decay * self.steps)
+        falling = (self.steps - step) / max(
+            1.0,
+            self.decay * self.steps,
+        )
         return self.lr * min(1.0, rising, falling)

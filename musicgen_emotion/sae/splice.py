@@ -49,7 +49,10 @@ def spliced_logits(
             mask = text.mask[..., None].to(text.states.dtype)
             text = replace(text, states=fn(text.states) * mask)
         else:
-            hook = hooked(model, {site: _on_branch(fn, n_clips, branch)})
+            hook = hooked(
+                model,
+                {site: _on_branch(fn, n_clips, branch)},
+            )
     with hook:
         run = model.begin(text, null=True, cache=False)
         logits = model.step(run, delay_tokens(tokens, model.config), logits="all").float()
@@ -102,7 +105,11 @@ def loss_recovered(
         )
     replacements = (
         lambda activation: at_dictionary(sae, sae, activation),
-        lambda activation: at_dictionary(sae, sae.centre.expand_as, activation),
+        lambda activation: at_dictionary(
+            sae,
+            sae.centre.expand_as,
+            activation,
+        ),
     )
     parts = []
     for clips in _batches_of_equal_width(model, prompts, batch_size):
@@ -110,8 +117,22 @@ def loss_recovered(
         clean = spliced_logits(model, tokens[clips], batch_prompts)
         for_batch = []
         for replacement in replacements:
-            spliced = spliced_logits(model, tokens[clips], batch_prompts, site, replacement, branch)
-            for_batch.append(_compare(clean, spliced, tokens[clips], guidance))
+            spliced = spliced_logits(
+                model,
+                tokens[clips],
+                batch_prompts,
+                site,
+                replacement,
+                branch,
+            )
+            for_batch.append(
+                _compare(
+                    clean,
+                    spliced,
+                    tokens[clips],
+                    guidance,
+                )
+            )
         parts.append(torch.stack(for_batch, -1))
     measured = torch.cat(parts).cpu().numpy()  # (clip, merged, codebook, measure, replacement)
 
@@ -120,7 +141,14 @@ def loss_recovered(
         of_merge = measured[:, int(merged)]  # (clip, codebook, measure, replacement)
         for codebook in range(of_merge.shape[1]):
             labels = dict(merged=merged, codebook=str(codebook))
-            rows.append(labels | _summary(of_merge[:, codebook], n_boot, seed))
+            rows.append(
+                labels
+                | _summary(
+                    of_merge[:, codebook],
+                    n_boot,
+                    seed,
+                )
+            )
         labels = dict(merged=merged, codebook="all")
         rows.append(labels | _summary(of_merge.mean(1), n_boot, seed))
     return pd.DataFrame(rows)
@@ -169,7 +197,12 @@ def _summary(measured, n_boot, seed):
     losses = np.stack([nll_clean, nll_spliced, nll_mean], 1)  # (clip, 3)
     low = high = np.nan
     if len(losses) > 2:
-        interval = bootstrap(losses, _share_recovered, n_boot=n_boot, seed=seed)
+        interval = bootstrap(
+            losses,
+            _share_recovered,
+            n_boot=n_boot,
+            seed=seed,
+        )
         low, high = interval.low, interval.high
     return dict(
         nll_clean=nll_clean.mean(),

@@ -74,7 +74,10 @@ def best_setting(
     else:
         chosen = _distance_from_demands(table, fewest, most, dead).idxmin()
         rule += "; none met both, so the closest"
-    return table.loc[chosen].to_dict() | dict(inside=inside, rule=rule)
+    return table.loc[chosen].to_dict() | dict(
+        inside=inside,
+        rule=rule,
+    )
 
 
 def _distance_from_demands(table, fewest, most, dead):
@@ -95,12 +98,30 @@ def plot_pareto(
 ) -> Axes:  # the axes
     "L0 against explained variance; a line joins the settings that nothing dominates."
     ax = new_axes(ax, (5, 3.4))
-    colour_groups = table[by] if by in table else np.repeat("all", len(table))
+    colour_groups = (
+        table[by]
+        if by in table
+        else np.repeat(
+            "all",
+            len(table),
+        )
+    )
     for name, group in table.groupby(colour_groups):
-        ax.scatter(group.l0, group.explained_variance, label=str(name), s=24)
+        ax.scatter(
+            group.l0,
+            group.explained_variance,
+            label=str(name),
+            s=24,
+        )
     by_l0 = table.sort_values("l0")
     front = by_l0[pareto(by_l0)]
-    ax.plot(front.l0, front.explained_variance, lw=1, color="#555555", zorder=0)
+    ax.plot(
+        front.l0,
+        front.explained_variance,
+        lw=1,
+        color="#555555",
+        zorder=0,
+    )
     ax.set_xscale("log")
     ax.set_xlabel("L0 (active features per row)")
     ax.set_ylabel("explained variance (validation)")
@@ -136,9 +157,24 @@ def sweep(
         sae_config, train_config = _with_setting(base, train, setting)
         setting_folder = None
         if folder is not None:
-            setting_folder = str(Path(folder) / _folder_name(setting, base, train))
+            setting_folder = str(
+                Path(folder)
+                / _folder_name(
+                    setting,
+                    base,
+                    train,
+                )
+            )
         trainings.append(
-            _Training(setting, sae_config, train_config, x, labels, split, setting_folder)
+            _Training(
+                setting,
+                sae_config,
+                train_config,
+                x,
+                labels,
+                split,
+                setting_folder,
+            )
         )
     return pd.DataFrame(_train_all(trainings, jobs, progress))
 
@@ -187,7 +223,10 @@ def _with_setting(base, train, setting):
             train_changes[name] = value
     if "expansion" in setting:
         sae_changes["d_sae"] = None  # the size follows from the expansion
-    return replace(base, **sae_changes), replace(train, **train_changes)
+    return replace(base, **sae_changes), replace(
+        train,
+        **train_changes,
+    )
 
 
 def _folder_name(setting, base, train):
@@ -202,7 +241,12 @@ def _train_all(trainings, n_processes, progress):
     "Rows of the table, in the order of the settings."
     from tqdm.auto import tqdm
 
-    bar = partial(tqdm, total=len(trainings), desc="sweep", disable=not progress)
+    bar = partial(
+        tqdm,
+        total=len(trainings),
+        desc="sweep",
+        disable=not progress,
+    )
     if n_processes <= 1:
         return list(bar(map(_train_setting, trainings)))
     with tempfile.TemporaryDirectory() as scratch:
@@ -239,7 +283,11 @@ def _train_setting(training):
     metrics = {name: value for name, value in best.items() if name not in fields}
     config = result.sae.cfg
     variant = f"matryoshka {config.activation}" if config.matryoshka else config.activation
-    outcome = dict(seconds=result.seconds, stopped=result.stopped, folder=training.folder)
+    outcome = dict(
+        seconds=result.seconds,
+        stopped=result.stopped,
+        folder=training.folder,
+    )
     return training.setting | dict(variant=variant) | metrics | outcome
 
 
@@ -259,6 +307,13 @@ def train_seeds(
     dictionaries = []
     for seed in seeds:
         config = replace(train, seed=int(seed))
-        result = train_sae(x, base, config, labels, split, progress=progress)
+        result = train_sae(
+            x,
+            base,
+            config,
+            labels,
+            split,
+            progress=progress,
+        )
         dictionaries.append(result.sae)
     return dictionaries

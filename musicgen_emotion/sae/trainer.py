@@ -56,7 +56,11 @@ class SAETrainer:
         self.batches = batches
         self.config = config or TrainConfig()
         self.done = 0
-        self.dead = torch.zeros(sae.d_sae, dtype=torch.bool, device=self.device)
+        self.dead = torch.zeros(
+            sae.d_sae,
+            dtype=torch.bool,
+            device=self.device,
+        )
         self.opt = torch.optim.AdamW(
             sae.parameters(),
             lr=self.config.lr,
@@ -64,7 +68,10 @@ class SAETrainer:
             betas=(0.9, 0.999),
             fused=self.device.type in ("cpu", "cuda"),
         )
-        self.gradient = gradient_of(sae, getattr(torch, self.config.dtype))
+        self.gradient = gradient_of(
+            sae,
+            getattr(torch, self.config.dtype),
+        )
         self.tracker = FiringTracker(sae.d_sae, device=self.device)
         if self.config.centre:
             sae.start_at(batches.sample(20000))
@@ -83,7 +90,13 @@ class SAETrainer:
         self.tracker.update(out, step)
         if config.dead == "aux" and self.dead.any():
             k = config.aux_k or sae.d_in // 2
-            add_aux_gradient(sae, z, _residual(sae, z, out), self.dead, k)
+            add_aux_gradient(
+                sae,
+                z,
+                _residual(sae, z, out),
+                self.dead,
+                k,
+            )
 
         project_gradient(sae)
         torch.nn.utils.clip_grad_norm_(sae.parameters(), config.clip)
@@ -100,7 +113,14 @@ class SAETrainer:
         if self.done % config.window == 0:
             check_loss(float(out["mse"]), self.done, lr)
             resampled = self._close_window(z, out)
-        losses = {name: out[name] for name in ("total", "mse", "penalty")}
+        losses = {
+            name: out[name]
+            for name in (
+                "total",
+                "mse",
+                "penalty",
+            )
+        }
         return dict(losses, lr=lr, resampled=resampled)
 
     def save(
@@ -132,7 +152,11 @@ class SAETrainer:
 
         Raises ValueError when the file is damaged or belongs to other settings or other data."""
         state, tensors = read_state(path)
-        _check_same_settings(path, state["config"], asdict(self.config))
+        _check_same_settings(
+            path,
+            state["config"],
+            asdict(self.config),
+        )
         _check_same_settings(path, state["sae"], asdict(self.sae.cfg))
         if data and state.get("data"):
             differing = differing_parts(state["data"], data)
@@ -157,7 +181,14 @@ class SAETrainer:
             return 0
         residual = _residual(self.sae, z, out)
         seed = seed_from("resample", config.seed, self.done - 1) % 2**63
-        return resample_dead(self.sae, self.opt, self.dead, z, residual, seed)
+        return resample_dead(
+            self.sae,
+            self.opt,
+            self.dead,
+            z,
+            residual,
+            seed,
+        )
 
 
 def check_loss(
@@ -187,7 +218,10 @@ def _follow_threshold(sae, out, step):
     kept = out["values"] if "values" in out else out["features"][out["features"] > 0]
     if len(kept):
         speed = 1.0 if step == 0 else 0.01
-        sae.threshold.lerp_(kept.min().expand_as(sae.threshold), speed)
+        sae.threshold.lerp_(
+            kept.min().expand_as(sae.threshold),
+            speed,
+        )
 
 
 # %% ../../nbs/api/70_sae/09_trainer.ipynb #cell010
@@ -215,7 +249,14 @@ def data_fingerprint(
     Sums are weighted at random by row and dimension, so that swapped rows change them. Of more than
     16 million values, evenly spaced rows are used."""
     group_numbers = () if groups is None else np.unique(groups, return_inverse=True)[1:]
-    parts = [np.append(part, -1) for part in (split.train, split.val, split.test)]
+    parts = [
+        np.append(part, -1)
+        for part in (
+            split.train,
+            split.val,
+            split.test,
+        )
+    ]
     generator = np.random.default_rng(0)
     rows = np.asarray(rows)
     every = -(-rows.size // 2**24)
@@ -242,7 +283,12 @@ def differing_parts(
     values = np.asarray(first["values"])
     others = np.asarray(second["values"])
     tolerance = 1e-3 * first["size"]
-    if len(values) != len(others) or not np.allclose(values, others, rtol=0, atol=tolerance):
+    if len(values) != len(others) or not np.allclose(
+        values,
+        others,
+        rtol=0,
+        atol=tolerance,
+    ):
         differing.append("values")
     return differing
 

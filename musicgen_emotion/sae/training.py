@@ -96,7 +96,13 @@ def train_sae(
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         state = _resume(trainer, checkpoint, source.fingerprint())
     if not state.stopped:
-        _train(trainer, source.validation, state, checkpoint, progress)
+        _train(
+            trainer,
+            source.validation,
+            state,
+            checkpoint,
+            progress,
+        )
     if state.best_weights:
         sae.load_state_dict(state.best_weights)
     history = pd.DataFrame(state.history)
@@ -111,7 +117,11 @@ def train_sae(
 def _write_result(result, folder):
     result.sae.save_pretrained(folder)
     write_table(result.history, folder / "history.csv")
-    summary = dict(asdict(result.report), stopped=result.stopped, seconds=result.seconds)
+    summary = dict(
+        asdict(result.report),
+        stopped=result.stopped,
+        seconds=result.seconds,
+    )
     write_json(folder / "report.json", summary)
 
 
@@ -136,8 +146,15 @@ def split_parts(
         unit = "rows"
     labels = None if groups is None else row_labels(groups, n, unit)
     if split is None:
-        return labels, group_split(np.arange(n) if labels is None else labels, seed=seed)
-    clip_numbers("split", np.concatenate([split.train, split.val, split.test]), n)
+        return labels, group_split(
+            np.arange(n) if labels is None else labels,
+            seed=seed,
+        )
+    clip_numbers(
+        "split",
+        np.concatenate([split.train, split.val, split.test]),
+        n,
+    )
     return labels, split
 
 
@@ -154,7 +171,12 @@ class _Source:
     rows: np.ndarray | torch.Tensor  # all rows of an array, a sample of a store's training part
 
     def fingerprint(self):
-        return data_fingerprint(self.shape, self.rows, self.labels, self.split)
+        return data_fingerprint(
+            self.shape,
+            self.rows,
+            self.labels,
+            self.split,
+        )
 
 
 def _from_array(data, groups, split, config, d_sae):
@@ -163,7 +185,12 @@ def _from_array(data, groups, split, config, d_sae):
     train_labels = None if labels is None else labels[split.train]
     rows = data if isinstance(data, torch.Tensor) else x
     return _Source(
-        batches=ArrayBatches(rows, split.train, config.batch_size, config.seed),
+        batches=ArrayBatches(
+            rows,
+            split.train,
+            config.batch_size,
+            config.seed,
+        ),
         validation=torch.as_tensor(x[split.val]).float(),
         report=data_report(x[split.train], train_labels, d_sae),
         split=split,
@@ -180,7 +207,11 @@ def _from_store(store, groups, split, config, d_sae):
     sample = batches.sample(20000)
     train_labels = split.train if labels is None else labels[split.train]
     report = data_report(sample, None, d_sae)
-    report = replace(report, rows=batches.n, groups=len(np.unique(train_labels)))
+    report = replace(
+        report,
+        rows=batches.n,
+        groups=len(np.unique(train_labels)),
+    )
     return _Source(
         batches=batches,
         validation=validation.sample(8 * config.batch_size),
@@ -250,7 +281,11 @@ def _train(trainer, validation, state, checkpoint, show_bar):
             _write_scalars(writer, row)
             bar.set_postfix(_postfix(row), refresh=False)
             if checkpoint and trainer.done % config.checkpoint_every < config.eval_every:
-                trainer.save(checkpoint, state.as_json(), state.best_weights)
+                trainer.save(
+                    checkpoint,
+                    state.as_json(),
+                    state.best_weights,
+                )
     state.stopped = state.stopped or f"all {config.steps} steps"
     if checkpoint:
         trainer.save(checkpoint, state.as_json(), state.best_weights)
@@ -263,7 +298,12 @@ def _validate(trainer, validation, out, resampled):
     train_mse = float(out["mse"])
     metrics = sae_metrics(trainer.sae, validation)
     check_loss(train_mse, trainer.done, out["lr"])
-    step = dict(step=trainer.done, lr=out["lr"], train_mse=train_mse, resampled=resampled)
+    step = dict(
+        step=trainer.done,
+        lr=out["lr"],
+        train_mse=train_mse,
+        resampled=resampled,
+    )
     return step | metrics
 
 

@@ -52,7 +52,10 @@ def save_figure(
             bbox_inches="tight",
             metadata=dict(Software=None),  # matplotlib would write its version
         )
-    write_json(path.with_suffix(".json"), dict(caption=caption, alt=alt))
+    write_json(
+        path.with_suffix(".json"),
+        dict(caption=caption, alt=alt),
+    )
     if close:
         plt.close(figure)
     return path

@@ -52,14 +52,27 @@ def plot_heatmap(
     values = table.to_numpy(float)
     n_rows, n_columns = values.shape
     cell_width = 0.55 if text else 0.3
-    ax = new_axes(ax, (1.6 + cell_width * n_columns, 1.2 + 0.38 * n_rows))
+    ax = new_axes(
+        ax,
+        (1.6 + cell_width * n_columns, 1.2 + 0.38 * n_rows),
+    )
     if center is None:
         scale = dict(cmap="viridis")
     else:
         reach = np.nanmax(np.abs(values - center)) or 1.0
-        scale = dict(cmap="RdBu_r", vmin=center - reach, vmax=center + reach)
+        scale = dict(
+            cmap="RdBu_r",
+            vmin=center - reach,
+            vmax=center + reach,
+        )
     image = ax.imshow(values, aspect="auto", **scale)
-    ax.set_xticks(range(n_columns), table.columns, rotation=45, ha="right", fontsize=8)
+    ax.set_xticks(
+        range(n_columns),
+        table.columns,
+        rotation=45,
+        ha="right",
+        fontsize=8,
+    )
     ax.set_yticks(range(n_rows), table.index, fontsize=8)
     if text:
         _write_numbers(ax, image, values, text)
@@ -67,7 +80,10 @@ def plot_heatmap(
     lowest, highest = np.nanmin(values), np.nanmax(values)
     if lowest < highest:
         bar.ax.set_ylim(lowest, highest)
-    ax.set(xlabel=axis_label(table.columns.name or ""), ylabel=axis_label(table.index.name or ""))
+    ax.set(
+        xlabel=axis_label(table.columns.name or ""),
+        ylabel=axis_label(table.index.name or ""),
+    )
     return ax
 
 
@@ -101,11 +117,25 @@ def plot_correlations(
     check_in("method", method, ("spearman", "pearson"))
     if not columns:
         numeric = table.select_dtypes("number")
-        columns = [name for name in numeric if not name.startswith(("chroma_", "mfcc_"))]
+        columns = [
+            name
+            for name in numeric
+            if not name.startswith(
+                (
+                    "chroma_",
+                    "mfcc_",
+                )
+            )
+        ]
     values = check_columns(table, *columns)[list(columns)]
     if method == "spearman":
         values = values.rank()
-    return plot_heatmap(values.corr(), 0, f"{method} correlation", ax=ax)
+    return plot_heatmap(
+        values.corr(),
+        0,
+        f"{method} correlation",
+        ax=ax,
+    )
 
 
 # %% ../../nbs/api/35_show/01_heatmaps.ipynb #cell014
@@ -117,10 +147,19 @@ def plot_confusion(
     "Confusion matrix: rows are true labels, columns predictions."
     table = table.loc[emotion_order(table.index), emotion_order(table.columns)]
     if normalize:
-        table = table.div(table.sum(axis=1).replace(0, np.nan), axis=0)
+        table = table.div(
+            table.sum(axis=1).replace(0, np.nan),
+            axis=0,
+        )
     table = table.rename_axis(index="true", columns="predicted")
     if normalize:
-        return plot_heatmap(table, None, "share of true class", "{:.2f}", ax)
+        return plot_heatmap(
+            table,
+            None,
+            "share of true class",
+            "{:.2f}",
+            ax,
+        )
     return plot_heatmap(table, None, "clips", "{:.0f}", ax)
 
 
@@ -136,7 +175,15 @@ def plot_gates(
     import pandas as pd
 
     table = gates if isinstance(gates, pd.DataFrame) else gates_table(list(gates))
-    check_columns(table, "gate", "value", "low", "high", "bar", "passed")
+    check_columns(
+        table,
+        "gate",
+        "value",
+        "low",
+        "high",
+        "bar",
+        "passed",
+    )
     ax = new_axes(ax, (10, 0.6 + 0.32 * len(table)))
     ax.axis("off")
     drawn = ax.table(
@@ -205,7 +252,13 @@ def plot_scores(
     ax.invert_yaxis()
     ax.set_xlabel(axis_label(y))
     if chance is not None:
-        ax.axvline(chance, color="#555555", ls="--", lw=1, label=f"chance ({chance:.2f})")
+        ax.axvline(
+            chance,
+            color="#555555",
+            ls="--",
+            lw=1,
+            label=f"chance ({chance:.2f})",
+        )
     return draw_legend(ax)
 
 
@@ -235,7 +288,12 @@ def plot_embedding(
                 color=color_of(group, position),
                 label=str(group),
             )
-        ax.set(xlabel=axis_label(x), ylabel=axis_label(y), xticks=[], yticks=[])
+        ax.set(
+            xlabel=axis_label(x),
+            ylabel=axis_label(y),
+            xticks=[],
+            yticks=[],
+        )
         if name is not None:
             ax.set_title(str(name))
     draw_legend(axes[:4][-1], beside=True)  # beside the last panel of the first row

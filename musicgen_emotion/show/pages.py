@@ -37,7 +37,13 @@ def plot_clip(
 
     wave = check_clip(wave, sr)
     duration_s = len(wave) / sr
-    _, axes = plt.subplots(3, 1, figsize=(6, 4.5), sharex=True, layout="constrained")
+    _, axes = plt.subplots(
+        3,
+        1,
+        figsize=(6, 4.5),
+        sharex=True,
+        layout="constrained",
+    )
     wave_axes, spectrogram_axes, chroma_axes = axes
 
     step = max(1, len(wave) // 1500)  # about 1500 points are enough
@@ -48,12 +54,23 @@ def plot_clip(
     decibels = 20 * np.log10(spectrum(wave, sr, 0.064, 0.02).mag + 1e-5)  # (frame, bin)
     image = dict(origin="lower", aspect="auto")
     extent = (0, duration_s, 0, sr / 2)
-    spectrogram_axes.imshow(decibels.T, extent=extent, vmin=-90, cmap="magma", **image)
+    spectrogram_axes.imshow(
+        decibels.T,
+        extent=extent,
+        vmin=-90,
+        cmap="magma",
+        **image,
+    )
     spectrogram_axes.set(ylabel="frequency (Hz)")
 
     chroma = _chroma_per_frame(spectrum(wave, sr, 0.5, 0.125))  # (frame, 12)
     extent = (0, duration_s, -0.5, 11.5)
-    chroma_axes.imshow(chroma.T, extent=extent, cmap="viridis", **image)
+    chroma_axes.imshow(
+        chroma.T,
+        extent=extent,
+        cmap="viridis",
+        **image,
+    )
     chroma_axes.set_yticks(range(12), PITCHES, fontsize=6)
     chroma_axes.set(ylabel="pitch class", xlabel="time (s)")
     return axes
@@ -77,7 +94,11 @@ def _chroma_per_frame(spec):
 
 
 # %% ../../nbs/api/35_show/02_pages.ipynb #cell011
-_MEDIA_TYPES = dict(mp3="audio/mpeg", flac="audio/flac", wav="audio/wav")
+_MEDIA_TYPES = dict(
+    mp3="audio/mpeg",
+    flac="audio/flac",
+    wav="audio/wav",
+)
 
 
 def audio_tag(
@@ -91,7 +112,11 @@ def audio_tag(
     check_in("format", format, _MEDIA_TYPES)
     options = {}
     if format == "mp3":
-        options = dict(subtype="MPEG_LAYER_III", compression_level=0.7, bitrate_mode="VARIABLE")
+        options = dict(
+            subtype="MPEG_LAYER_III",
+            compression_level=0.7,
+            bitrate_mode="VARIABLE",
+        )
     samples = np.clip(check_clip(wave, sr), -1, 1)
     buffer = io.BytesIO()
     sf.write(buffer, samples, sr, format=format.upper(), **options)

@@ -38,7 +38,15 @@ __all__ = [
 ]
 
 # %% ../../nbs/api/35_show/00_plots.ipynb #cell008
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#7b3294", "#e69f00", "#56b4e9", "#777777")
+COLORS = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#7b3294",
+    "#e69f00",
+    "#56b4e9",
+    "#777777",
+)
 CONTROL_COLOR = "#999999"  # bands of chance and of random controls
 
 
@@ -196,7 +204,14 @@ def _draw_curves(ax, table, x, y, low, high, hue, marker="o"):
         )
         if low in rows and high in rows:
             lower, upper = rows[low].astype(float), rows[high].astype(float)
-            ax.fill_between(rows[x], lower, upper, color=color, alpha=0.18, lw=0)
+            ax.fill_between(
+                rows[x],
+                lower,
+                upper,
+                color=color,
+                alpha=0.18,
+                lw=0,
+            )
     ax.set(xlabel=axis_label(x), ylabel=axis_label(y))
 
 
@@ -243,7 +258,13 @@ def plot_time(
     if "floor_low" in table and "floor_high" in table:
         by_time = table.groupby(x)
         lower, upper = by_time.floor_low.min(), by_time.floor_high.max()
-        _draw_control_band(ax, lower, upper, "shuffled labels", alpha=0.15)
+        _draw_control_band(
+            ax,
+            lower,
+            upper,
+            "shuffled labels",
+            alpha=0.15,
+        )
     return draw_legend(ax)
 
 
@@ -272,8 +293,19 @@ def plot_centroids(
     is_asked = table.pair == pair
     is_reference = (table.pair == "all") & (table.arm != "between")
     ax = new_axes(ax)
-    _draw_curves(ax, table[is_asked | is_reference], "n", "similarity", "low", "high", "arm")
-    ax.set(ylabel="cosine of centroids", title=None if pair == "all" else pair)
+    _draw_curves(
+        ax,
+        table[is_asked | is_reference],
+        "n",
+        "similarity",
+        "low",
+        "high",
+        "arm",
+    )
+    ax.set(
+        ylabel="cosine of centroids",
+        title=None if pair == "all" else pair,
+    )
     return draw_legend(ax)
 
 
@@ -295,7 +327,13 @@ def plot_dose(
     if is_control.any():
         by_dose = table[is_control].groupby(x)[y]
         lower, upper = by_dose.quantile(0.025), by_dose.quantile(0.975)
-        _draw_control_band(ax, lower, upper, f"{control}, 95%", alpha=0.25)
+        _draw_control_band(
+            ax,
+            lower,
+            upper,
+            f"{control}, 95%",
+            alpha=0.25,
+        )
     _draw_curves(ax, table[~is_control], x, y, "low", "high", hue)
     ax.axvline(0, color="#bbbbbb", lw=0.8, zorder=0)
     return draw_legend(ax)
@@ -349,7 +387,18 @@ def plot_null(
         )
     ax = new_axes(ax, (4.5, 2.8))
     p = (1 + (null >= observed).sum()) / (1 + len(null))
-    ax.hist(null, 30, color=CONTROL_COLOR, alpha=0.7, label=f"{len(null)} permutations")
-    ax.axvline(observed, color="#d55e00", lw=1.8, label=f"observed {observed:.3g}, p = {p:.2g}")
+    ax.hist(
+        null,
+        30,
+        color=CONTROL_COLOR,
+        alpha=0.7,
+        label=f"{len(null)} permutations",
+    )
+    ax.axvline(
+        observed,
+        color="#d55e00",
+        lw=1.8,
+        label=f"observed {observed:.3g}, p = {p:.2g}",
+    )
     ax.set(xlabel=label, ylabel="permutations")
     return draw_legend(ax)

@@ -10,7 +10,13 @@ import inspect
 import sys
 from typing import Any
 
-TYPING_MODULES = dict(np="numpy", pd="pandas", plt="matplotlib.pyplot", torch="torch", xr="xarray")
+TYPING_MODULES = dict(
+    np="numpy",
+    pd="pandas",
+    plt="matplotlib.pyplot",
+    torch="torch",
+    xr="xarray",
+)
 
 # %% auto #0
 __all__ = ["TYPING_MODULES", "page_renderer", "typing_name"]
@@ -29,12 +35,20 @@ def page_renderer(
     level = 3 if "." in getattr(symbol, "__qualname__", "") else 2
     home = sys.modules.get(getattr(symbol, "__module__", None) or "")
     unwrapped = inspect.unwrap(symbol)  # a decorator has the names of its own module
-    names = getattr(unwrapped, "__globals__", vars(home) if home else {})
+    names = getattr(
+        unwrapped,
+        "__globals__",
+        vars(home) if home else {},
+    )
     added = []
     try:
         while True:
             try:
-                shown = BasicMarkdownRenderer(symbol, name=name, title_level=level)
+                shown = BasicMarkdownRenderer(
+                    symbol,
+                    name=name,
+                    title_level=level,
+                )
                 return Markdown(shown._repr_markdown_())
             except NameError as error:
                 if not error.name or error.name in names:

@@ -31,7 +31,14 @@ def read_key(
     "Read the key of a test; raises ValueError for a file that is none."
     path = key.key if isinstance(key, ListeningTest) else Path(key)
     content = read_json(path)
-    needed = ("test_id", "kind", "conditions", "clips", "trials", "n_per_rater")
+    needed = (
+        "test_id",
+        "kind",
+        "conditions",
+        "clips",
+        "trials",
+        "n_per_rater",
+    )
     if not isinstance(content, dict):
         content = {}
     missing = [part for part in needed if not content.get(part)]
@@ -64,7 +71,11 @@ def simulate_raters(
     import pandas as pd
 
     key = _as_key(key)
-    condition = check_in("condition", condition or key["conditions"][0], key["conditions"])
+    condition = check_in(
+        "condition",
+        condition or key["conditions"][0],
+        key["conditions"],
+    )
     draw = rng(seed, "simulated raters")
     n_raters = int(check_positive("n_raters", n_raters))
     shift = {str(level): float(points) for level, points in effect.items()}
@@ -89,17 +100,32 @@ def simulate_raters(
     rows = []
     for rater in range(n_raters):
         code = f"sim{rater:03d}"
-        plan = rater_plan(key["test_id"], code, key["trials"], key["n_per_rater"])
+        plan = rater_plan(
+            key["test_id"],
+            code,
+            key["trials"],
+            key["n_per_rater"],
+        )
         for position, trial in enumerate(plan, 1):
             row = _empty_row(key, code, position, trial)
             left, right = place[trial["clips"][0]], place[trial["clips"][-1]]
             if key["kind"] == "pairwise":
-                choice = _draw_choice(draw, response[rater][left], response[rater][right])
+                choice = _draw_choice(
+                    draw,
+                    response[rater][left],
+                    response[rater][right],
+                )
                 rows.append(row | dict(scale="", answer=choice))
             for scale in key.get("scales", []):
                 expected = 5 + response[rater][left] + (rater_mean[rater] + track_mean[left[0]])
                 rating = _draw_rating(draw, expected, sd_residual)
-                rows.append(row | dict(scale=scale["name"], answer=rating))
+                rows.append(
+                    row
+                    | dict(
+                        scale=scale["name"],
+                        answer=rating,
+                    )
+                )
     return pd.DataFrame(rows, columns=ANSWER_COLUMNS)
 
 
@@ -173,7 +199,12 @@ def _row_problems(answers, key):
     scales = [scale["name"] for scale in key.get("scales", [])]
     problems = []
     for row in answers.astype(str).to_dict("records"):
-        problem = _origin_problem(row, key, known_clips, clips_of_trial)
+        problem = _origin_problem(
+            row,
+            key,
+            known_clips,
+            clips_of_trial,
+        )
         problem = problem or _value_problem(row, key["kind"], scales)
         if problem:
             problems.append(f"{row['where']} {problem}")
@@ -232,7 +263,11 @@ def read_answers(
     if not paths:
         raise ValueError("there is no answer file; export one from the page of the test")
     tables = [_read_csv(path) for path in paths]
-    answers = check_answers(pd.concat(tables, ignore_index=True), key, duplicates)
+    answers = check_answers(
+        pd.concat(tables, ignore_index=True),
+        key,
+        duplicates,
+    )
     about_clip = pd.DataFrame(key["clips"]).set_index("clip")
     joined = dict(
         rater=answers.rater,
@@ -250,12 +285,21 @@ def read_answers(
         joined["left"] = answers.left
         joined["right"] = answers.right
         joined["choice"] = answers.answer
-        joined["chosen"] = answers.left.where(answers.answer == "left", answers.right)
+        joined["chosen"] = answers.left.where(
+            answers.answer == "left",
+            answers.right,
+        )
         for condition in key["conditions"]:
             joined[f"{condition}_left"] = answers.left.map(about_clip[condition])
             joined[f"{condition}_right"] = answers.right.map(about_clip[condition])
-    joined["listened_s"] = pd.to_numeric(answers.listened_s, errors="coerce")
-    joined["seconds"] = pd.to_numeric(answers.seconds, errors="coerce")
+    joined["listened_s"] = pd.to_numeric(
+        answers.listened_s,
+        errors="coerce",
+    )
+    joined["seconds"] = pd.to_numeric(
+        answers.seconds,
+        errors="coerce",
+    )
     return pd.DataFrame(joined).reset_index(drop=True)
 
 
@@ -272,7 +316,12 @@ def _read_csv(path):
     import pandas as pd
 
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        table = pd.read_csv(
+            path,
+            dtype=str,
+            keep_default_na=False,
+            encoding="utf-8-sig",
+        )
     except FileNotFoundError:
         raise FileNotFoundError(
             f"{path} does not exist; expected an answer file (CSV) of the page of the test"
@@ -313,8 +362,18 @@ def rater_report(
         question = answers.trial
         value = (answers.chosen == answers.trial.map(first_clip)).astype(float)
         expected = key["n_per_rater"]
-    long = pd.DataFrame(dict(rater=answers.rater, question=question, value=value))
-    wide = long.pivot(index="question", columns="rater", values="value")
+    long = pd.DataFrame(
+        dict(
+            rater=answers.rater,
+            question=question,
+            value=value,
+        )
+    )
+    wide = long.pivot(
+        index="question",
+        columns="rater",
+        values="value",
+    )
 
     rows = []
     for rater, own in answers.groupby("rater"):

@@ -50,27 +50,45 @@ __all__ = [
 # %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell007
 DESCRIPTORS = dict(
     tempo=("speed of the beat", "beats per minute"),
-    pulse_clarity=("how regularly onsets repeat at that tempo", "0 to 1"),
+    pulse_clarity=(
+        "how regularly onsets repeat at that tempo",
+        "0 to 1",
+    ),
     onset_rate=("note and drum onsets", "per second"),
-    mode_score=("best major minus best minor key score, above 0 for major", "correlation"),
+    mode_score=(
+        "best major minus best minor key score, above 0 for major",
+        "correlation",
+    ),
     third_score=("major minus minor third over the tonic", "-1 to 1"),
     key=("best key", "name"),
     key_index=("tonic of the best key", "semitones above C"),
     is_major=("is the best key major?", "0 or 1"),
     rms_db=("loudness", "dB re full scale"),
-    dynamic_range=("95th minus 10th percentile of the level, 60 at most", "dB"),
+    dynamic_range=(
+        "95th minus 10th percentile of the level, 60 at most",
+        "dB",
+    ),
     silence_share=("time below -60 dBFS", "share"),
     centroid=("mean frequency", "Hz"),
     rolloff=("85% of the energy lies below", "Hz"),
     bandwidth=("spread of frequency", "Hz"),
     flatness=("noise against tone", "dB, 0 is noise"),
     brightness=("energy above the register", "dB"),
-    articulation=("sounding part of the time, staccato to legato", "0 to 1"),
+    articulation=(
+        "sounding part of the time, staccato to legato",
+        "0 to 1",
+    ),
     attack=("rise time of notes", "s"),
     register=("median pitch", "MIDI note"),
     percussiveness=("sudden broad-band energy", "dB"),
     **{f"chroma_{i}": (f"weight of pitch class {p}", "share") for i, p in enumerate(PITCHES)},
-    **{f"mfcc_{i}": (f"mel cepstral coefficient {i}", "log amplitude") for i in range(1, 14)},
+    **{
+        f"mfcc_{i}": (f"mel cepstral coefficient {i}", "log amplitude")
+        for i in range(
+            1,
+            14,
+        )
+    },
 )
 SILENT_DB = -80.0
 
@@ -95,7 +113,14 @@ def describe(
     onsets = onset_times(strength, short.rate)
     tempo, clarity = estimate_tempo(strength, short.rate)
 
-    peaks = spectral_peaks(spectrum(wave, sr, window_s=0.5, hop_s=0.125))
+    peaks = spectral_peaks(
+        spectrum(
+            wave,
+            sr,
+            window_s=0.5,
+            hop_s=0.125,
+        )
+    )
     chroma, bass = pitch_classes(peaks)
     register = estimate_register(peaks)
 
@@ -111,7 +136,13 @@ def describe(
         **level,
         **brightness(short, register),
         **{f"chroma_{i}": float(share) for i, share in enumerate(chroma)},
-        **{f"mfcc_{i}": float(value) for i, value in enumerate(mfcc(short), 1)},
+        **{
+            f"mfcc_{i}": float(value)
+            for i, value in enumerate(
+                mfcc(short),
+                1,
+            )
+        },
     )
     return {name: values[name] for name in DESCRIPTORS}
 
@@ -122,7 +153,10 @@ def descriptor_units() -> pd.DataFrame:  # columns descriptor, meaning, unit
     import pandas as pd
 
     rows = [(name, meaning, unit) for name, (meaning, unit) in DESCRIPTORS.items()]
-    return pd.DataFrame(rows, columns=["descriptor", "meaning", "unit"])
+    return pd.DataFrame(
+        rows,
+        columns=["descriptor", "meaning", "unit"],
+    )
 
 
 # %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell014
@@ -171,9 +205,20 @@ def describe_table(
         raise ValueError(
             f"names must have one entry a clip: got {len(names)} names for {len(waves)} clips"
         )
-    jobs = (delayed(_describe_named)(name, wave, sr) for name, wave in zip(names, waves))
+    jobs = (
+        delayed(_describe_named)(name, wave, sr)
+        for name, wave in zip(
+            names,
+            waves,
+        )
+    )
     rows = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
-    bar = tqdm(rows, total=len(waves), desc="describe", disable=not progress)
+    bar = tqdm(
+        rows,
+        total=len(waves),
+        desc="describe",
+        disable=not progress,
+    )
     return pd.DataFrame(list(bar), columns=["clip", *DESCRIPTORS])
 
 

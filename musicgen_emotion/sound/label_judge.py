@@ -84,8 +84,19 @@ class LabelJudge:
         features, labels, groups = features[sounds], labels[sounds], groups[sounds]
         _check_class_sizes(labels, n_folds)
 
-        shrinkage, accuracy = _choose_shrinkage(features, labels, groups, grid, n_folds, seed)
-        scaler, analysis = _fit_discriminant(features, labels, shrinkage)
+        shrinkage, accuracy = _choose_shrinkage(
+            features,
+            labels,
+            groups,
+            grid,
+            n_folds,
+            seed,
+        )
+        scaler, analysis = _fit_discriminant(
+            features,
+            labels,
+            shrinkage,
+        )
         self.shrinkage = float(shrinkage)
         self.cv_accuracy = float(accuracy)
         self.classes = tuple(map(str, analysis.classes_))
@@ -96,7 +107,10 @@ class LabelJudge:
         self.intercept = analysis.intercept_
         if len(self.classes) == 2:  # scikit-learn keeps one row for two classes
             self.coef = np.vstack([-self.coef / 2, self.coef / 2])
-            self.intercept = np.append(-self.intercept / 2, self.intercept / 2)
+            self.intercept = np.append(
+                -self.intercept / 2,
+                self.intercept / 2,
+            )
         return self
 
     def predict_proba(
@@ -111,7 +125,11 @@ class LabelJudge:
             raise ValueError("the judge is not fitted; call fit or LabelJudge.load first")
         standardized = (descriptor_matrix(table, self.descriptors) - self.mean) / self.scale
         logits = standardized @ self.coef.T + self.intercept  # (clip, class)
-        return pd.DataFrame(softmax(logits, axis=1), columns=list(self.classes), index=table.index)
+        return pd.DataFrame(
+            softmax(logits, axis=1),
+            columns=list(self.classes),
+            index=table.index,
+        )
 
     def predict(
         self,
@@ -172,7 +190,13 @@ class LabelJudge:
 def _check_class_sizes(labels, n_folds):
     names, counts = np.unique(labels, return_counts=True)
     if len(names) < 2 or counts.min() < n_folds:
-        sizes = {str(name): int(count) for name, count in zip(names, counts)}
+        sizes = {
+            str(name): int(count)
+            for name, count in zip(
+                names,
+                counts,
+            )
+        }
         raise ValueError(
             f"labels must name at least two classes with {n_folds} or more sounding clips each; "
             f"got {sizes}"
@@ -184,7 +208,11 @@ def _choose_shrinkage(features, labels, groups, grid, n_folds, seed):
     from sklearn.metrics import balanced_accuracy_score
     from sklearn.model_selection import StratifiedGroupKFold
 
-    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+    splitter = StratifiedGroupKFold(
+        n_folds,
+        shuffle=True,
+        random_state=seed,
+    )
     n_classes = len(set(labels))
     folds = [
         (train, test)
@@ -198,10 +226,20 @@ def _choose_shrinkage(features, labels, groups, grid, n_folds, seed):
     for shrinkage in grid:
         predicted = []
         for train, test in folds:
-            model = _fit_discriminant(features[train], labels[train], shrinkage)
+            model = _fit_discriminant(
+                features[train],
+                labels[train],
+                shrinkage,
+            )
             predicted.append(model.predict(features[test]))
-        accuracy[shrinkage] = balanced_accuracy_score(true, np.concatenate(predicted))
-    best = max(grid, key=lambda shrinkage: (accuracy[shrinkage], shrinkage))
+        accuracy[shrinkage] = balanced_accuracy_score(
+            true,
+            np.concatenate(predicted),
+        )
+    best = max(
+        grid,
+        key=lambda shrinkage: (accuracy[shrinkage], shrinkage),
+    )
     return best, accuracy[best]
 
 
@@ -213,8 +251,15 @@ def _fit_discriminant(features, labels, shrinkage):
 
     n_classes = len(set(labels))
     priors = np.full(n_classes, 1 / n_classes)
-    analysis = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage, priors=priors)
-    return make_pipeline(StandardScaler(), analysis).fit(features, labels)
+    analysis = LinearDiscriminantAnalysis(
+        solver="lsqr",
+        shrinkage=shrinkage,
+        priors=priors,
+    )
+    return make_pipeline(StandardScaler(), analysis).fit(
+        features,
+        labels,
+    )
 
 
 # %% ../../nbs/api/30_sound/04_label_judge.ipynb #cell019
@@ -243,8 +288,15 @@ def judge_accuracy(
     value = float((right / total).mean())
 
     draw = rng(seed, "balanced_accuracy")
-    shares = draw.beta(right + 0.5, total - right + 0.5, (n_boot, len(classes)))
-    low, high = np.quantile(shares.mean(1), ((1 - level) / 2, (1 + level) / 2))
+    shares = draw.beta(
+        right + 0.5,
+        total - right + 0.5,
+        (n_boot, len(classes)),
+    )
+    low, high = np.quantile(
+        shares.mean(1),
+        ((1 - level) / 2, (1 + level) / 2),
+    )
     return dict(
         value=value,
         low=min(float(low), value),

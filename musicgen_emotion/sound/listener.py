@@ -42,7 +42,14 @@ LISTENER_LEVELS = dict(
     articulation=(1.0, 0.75, 0.5, 0.25),
     timbre=("trumpet", "flute", "horn"),
 )
-LISTENER_CUES = ("register", "mode", "tempo", "soundlevel", "articulation", "timbre")
+LISTENER_CUES = (
+    "register",
+    "mode",
+    "tempo",
+    "soundlevel",
+    "articulation",
+    "timbre",
+)
 LISTENER_RATINGS = ("happy", "sad", "scary", "peaceful")
 _NUMERIC_CUES = LISTENER_CUES[:-1]
 
@@ -115,7 +122,10 @@ class ListenerModel:
             change = sum(slopes[cue] * codes[cue] for cue in codes)
             ratings[rating] = slopes["intercept"] + change
             if "timbre" in cues:
-                ratings[rating] = ratings[rating] + self._timbre_deviation(rating, cues["timbre"])
+                ratings[rating] = ratings[rating] + self._timbre_deviation(
+                    rating,
+                    cues["timbre"],
+                )
         return pd.DataFrame(ratings, index=cues.index)
 
     def _timbre_deviation(self, rating, timbres):
@@ -129,7 +139,12 @@ class ListenerModel:
 
         refit = {(row["rating"], row["cue"]): row["semipartial"] for row in self.effects}
         rows = [
-            dict(rating=rating, cue=cue, published=published, refit=refit[rating, cue])
+            dict(
+                rating=rating,
+                cue=cue,
+                published=published,
+                refit=refit[rating, cue],
+            )
             for (rating, cue), published in PUBLISHED_EFFECTS.items()
         ]
         table = pd.DataFrame(rows)
@@ -182,7 +197,13 @@ def fit_listener(
     )
     model = ListenerModel(n=len(table))
     for rating in LISTENER_RATINGS:
-        _fit_rating(model, rating, table[rating].to_numpy(float), columns, levels)
+        _fit_rating(
+            model,
+            rating,
+            table[rating].to_numpy(float),
+            columns,
+            levels,
+        )
     return model
 
 
@@ -230,15 +251,27 @@ def _fit_rating(model, rating, ratings, columns, levels):
     model.coef[rating] = dict(intercept=float(solution[0]))
     for cue in _NUMERIC_CUES:
         model.coef[rating][cue] = float(slopes[cue][0])
-    model.timbre[rating] = _deviations(levels["timbre"], slopes["timbre"])
-    model.melody[rating] = _deviations(levels["melody"], slopes["melody"])
+    model.timbre[rating] = _deviations(
+        levels["timbre"],
+        slopes["timbre"],
+    )
+    model.melody[rating] = _deviations(
+        levels["melody"],
+        slopes["melody"],
+    )
     model.r2[rating] = float(r2)
 
     for cue in columns:
         others = [block for name, block in columns.items() if name != cue]
         _, r2_without = _least_squares(others, ratings)
         lost = float(r2 - r2_without)
-        model.effects.append(dict(rating=rating, cue=cue, semipartial=lost))
+        model.effects.append(
+            dict(
+                rating=rating,
+                cue=cue,
+                semipartial=lost,
+            )
+        )
 
 
 def _least_squares(blocks, target):
@@ -254,7 +287,13 @@ def _least_squares(blocks, target):
 def _deviations(levels, slopes):
     "Deviation of every level; the last is minus the sum of the others."
     values = np.append(slopes, -slopes.sum())
-    return {level: float(value) for level, value in zip(levels, values)}
+    return {
+        level: float(value)
+        for level, value in zip(
+            levels,
+            values,
+        )
+    }
 
 
 # %% ../../nbs/api/30_sound/05_listener.ipynb #cell019
@@ -269,7 +308,13 @@ def listener_cues(
     """
     import pandas as pd
 
-    needed = ("register", "mode_score", "onset_rate", "rms_db", "articulation")
+    needed = (
+        "register",
+        "mode_score",
+        "onset_rate",
+        "rms_db",
+        "articulation",
+    )
     descriptor_matrix(table, needed)
     mode = np.where(table.mode_score > 0, 1.0, 2.0)
     mode = np.where(table.mode_score.isna(), np.nan, mode)

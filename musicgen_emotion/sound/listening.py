@@ -321,7 +321,13 @@ def write_listening_test(
     )
     check_positive("min_listen_s", min_listen_s, zero=True)
     shortest_s = min(len(samples) / rate for samples, rate in sounds)
-    sources, media = _audio_sources(sounds, ids, audio_format, audio, out)
+    sources, media = _audio_sources(
+        sounds,
+        ids,
+        audio_format,
+        audio,
+        out,
+    )
     page = _fill_template(
         title,
         lang,
@@ -342,8 +348,16 @@ def write_listening_test(
     )
     key = Path(key) if key else out.with_suffix(".key.json")
     atomic_write(out, page)
-    about = dict(test_id=test_id, **shared, seed=seed, page_sha256=sha256_bytes(page))
-    write_json(key, about | _key_tables(clips, ids, trials, conditions))
+    about = dict(
+        test_id=test_id,
+        **shared,
+        seed=seed,
+        page_sha256=sha256_bytes(page),
+    )
+    write_json(
+        key,
+        about | _key_tables(clips, ids, trials, conditions),
+    )
     return ListeningTest(
         page=out,
         key=key,
@@ -390,7 +404,10 @@ def _audio_sources(sounds, ids, audio_format, audio, page):
     if audio == "files":
         folder = f"{page.stem}_sounds"
         for clip_id, data in encoded.items():
-            atomic_write(page.parent / folder / f"{clip_id}.{audio_format}", data)
+            atomic_write(
+                page.parent / folder / f"{clip_id}.{audio_format}",
+                data,
+            )
             sources[clip_id] = f"{folder}/{clip_id}.{audio_format}"
         return sources, "file: http: https:"
 
@@ -411,7 +428,13 @@ def _encoded(samples, rate, audio_format):
     import soundfile as sf
 
     buffer = io.BytesIO()
-    sf.write(buffer, samples, rate, format=audio_format.upper(), subtype="PCM_16")
+    sf.write(
+        buffer,
+        samples,
+        rate,
+        format=audio_format.upper(),
+        subtype="PCM_16",
+    )
     return buffer.getvalue()
 
 
@@ -423,7 +446,10 @@ def _fill_template(title, lang, media, test):
         title=html.escape(title),
         lang=html.escape(lang),
         media=media,
-        test=json.dumps(test, ensure_ascii=False).replace("<", "\\u003c"),
+        test=json.dumps(test, ensure_ascii=False).replace(
+            "<",
+            "\\u003c",
+        ),
     )
     for name, text in fields.items():
         page = page.replace("{{" + name + "}}", text)
@@ -437,5 +463,16 @@ def _key_tables(clips, ids, trials, conditions):
         is_file = isinstance(row["audio"], (str, Path))
         source = str(row["audio"]) if is_file else ""
         levels = {condition: row[condition] for condition in conditions}
-        rows.append(dict(clip=clip_id, track=str(row["track"]), source=source, **levels))
-    return dict(conditions=list(conditions), clips=rows, trials=trials)
+        rows.append(
+            dict(
+                clip=clip_id,
+                track=str(row["track"]),
+                source=source,
+                **levels,
+            )
+        )
+    return dict(
+        conditions=list(conditions),
+        clips=rows,
+        trials=trials,
+    )

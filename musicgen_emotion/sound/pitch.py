@@ -46,7 +46,10 @@ def spectral_peaks(
     high: float = 2100.0,  # highest frequency, Hz
 ) -> Peaks:  # peaks within 40 dB of the strongest of their frame
     "Local maxima of every frame, located by a parabola through the logarithm of three bins."
-    first, last = np.searchsorted(spec.freqs, (low, high)).clip(1, len(spec.freqs) - 1)
+    first, last = np.searchsorted(spec.freqs, (low, high)).clip(
+        1,
+        len(spec.freqs) - 1,
+    )
     below = spec.mag[:, first - 1 : last - 1]  # (frame, bin), as are the next two
     here = spec.mag[:, first:last]
     above = spec.mag[:, first + 1 : last + 1]
@@ -61,7 +64,10 @@ def spectral_peaks(
         for bins in (below, here, above)
     )
     slope = log_below - log_above
-    curvature = np.minimum(log_below - 2 * log_here + log_above, -1e-9)
+    curvature = np.minimum(
+        log_below - 2 * log_here + log_above,
+        -1e-9,
+    )
     shift = np.clip(0.5 * slope / curvature, -0.5, 0.5)  # in bins
 
     bin_width = spec.freqs[1]
@@ -85,7 +91,11 @@ def _salience(frame, freq, amp):
         partial = np.round(ratio).clip(1, 9)
         in_tune = np.abs(np.log2(ratio / partial)) < 0.025
         is_partial = (partial >= 3) & (partial <= 8) & in_tune
-        explained = np.where(is_partial, amp[None, peaks] / partial, 0)
+        explained = np.where(
+            is_partial,
+            amp[None, peaks] / partial,
+            0,
+        )
         salience[peaks] = np.maximum(0, amp[peaks] - explained.max(1))
     return salience
 
@@ -120,10 +130,49 @@ def pitch_classes(
 
 
 # %% ../../nbs/api/30_sound/01_pitch.ipynb #cell013
-PITCHES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+PITCHES = (
+    "C",
+    "C#",
+    "D",
+    "D#",
+    "E",
+    "F",
+    "F#",
+    "G",
+    "G#",
+    "A",
+    "A#",
+    "B",
+)
 KEY_PROFILES = dict(
-    major=(0.238, 0.006, 0.111, 0.006, 0.137, 0.094, 0.016, 0.214, 0.009, 0.080, 0.008, 0.081),
-    minor=(0.220, 0.006, 0.104, 0.123, 0.019, 0.103, 0.012, 0.214, 0.062, 0.022, 0.061, 0.052),
+    major=(
+        0.238,
+        0.006,
+        0.111,
+        0.006,
+        0.137,
+        0.094,
+        0.016,
+        0.214,
+        0.009,
+        0.080,
+        0.008,
+        0.081,
+    ),
+    minor=(
+        0.220,
+        0.006,
+        0.104,
+        0.123,
+        0.019,
+        0.103,
+        0.012,
+        0.214,
+        0.062,
+        0.022,
+        0.061,
+        0.052,
+    ),
 )
 
 
@@ -139,7 +188,10 @@ def key_scores(
         raise ValueError(
             f"chroma must have shape (12,), one weight a pitch class from C; got {np.shape(chroma)}"
         )
-    profiles = np.stack([_all_keys("major"), _all_keys("minor")], axis=1)  # (tonic, mode, class)
+    profiles = np.stack(
+        [_all_keys("major"), _all_keys("minor")],
+        axis=1,
+    )  # (tonic, mode, class)
     profiles = profiles - profiles.mean(-1, keepdims=True)
     centred = chroma - np.mean(chroma)
     norms = np.linalg.norm(profiles, axis=-1) * np.linalg.norm(centred)

@@ -217,10 +217,32 @@ class ListeningResult:
             heard = tracks if heard_all else int(study.n_per_rater)
             own = dict(design=study.design, **_fitted_spreads(components, study.design))
             per_rater = None if heard_all else heard
-            table = power_table(raters, tracks, effect, n_per_rater=per_rater, **own, **settings)
-            tables.append(table.assign(scale=scale, level=level, n_per_rater=heard, **own))
+            table = power_table(
+                raters,
+                tracks,
+                effect,
+                n_per_rater=per_rater,
+                **own,
+                **settings,
+            )
+            tables.append(
+                table.assign(
+                    scale=scale,
+                    level=level,
+                    n_per_rater=heard,
+                    **own,
+                )
+            )
         table = pd.concat(tables, ignore_index=True)
-        front = ["scale", "level", "design", "n_per_rater", "sd_rater", "sd_track", "sd_residual"]
+        front = [
+            "scale",
+            "level",
+            "design",
+            "n_per_rater",
+            "sd_rater",
+            "sd_track",
+            "sd_residual",
+        ]
         known = [column for column in front if column in table]
         return table[[*known, "n_raters", "n_tracks", "effect", "power", "low", "high"]]
 
@@ -359,7 +381,12 @@ def _mixed_ratings(contrast):
     one_group = np.ones(len(data))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = MixedLM.from_formula("y ~ x", groups=one_group, vc_formula=components, data=data)
+        model = MixedLM.from_formula(
+            "y ~ x",
+            groups=one_group,
+            vc_formula=components,
+            data=data,
+        )
         fit = model.fit(reml=True, method=["lbfgs", "bfgs"])
     variances = dict(zip(model.exog_vc.names, map(float, fit.vcomp)))
     return _MixedFit(
@@ -396,7 +423,10 @@ def _mixed_choices(contrast):
     return _MixedFit(
         estimate=float(coefficients[0]),
         se=float(errors[0]),
-        components={"rater x effect": float(of_raters), "track x effect": float(of_tracks)},
+        components={
+            "rater x effect": float(of_raters),
+            "track x effect": float(of_tracks),
+        },
         side=float(coefficients[1]),
         side_se=float(errors[1]),
     )
@@ -408,7 +438,16 @@ def _effect_rows(contrast, mixed, n_boot, confidence, seed):
     raters, tracks = contrast.raters, contrast.tracks
     influence, estimate = mean_influence(values, side, paired)
     se, df = crossed_se(influence, raters, tracks)
-    boot = crossed_bootstrap(values, side, raters, tracks, paired, n_boot, confidence, seed)
+    boot = crossed_bootstrap(
+        values,
+        side,
+        raters,
+        tracks,
+        paired,
+        n_boot,
+        confidence,
+        seed,
+    )
 
     model_unit = dict(unit="log odds" if paired else "points", null=0.0)
     mean_unit = dict(unit="share", null=0.5) if paired else model_unit

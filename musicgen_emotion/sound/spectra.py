@@ -54,7 +54,10 @@ def check_clip(
             f"wave must last at least 2 s; got {len(samples) / sr:.2f} s "
             f"({len(samples)} samples at {sr} Hz)"
         )
-    return check_finite("wave", samples).astype(np.float32, copy=False)
+    return check_finite("wave", samples).astype(
+        np.float32,
+        copy=False,
+    )
 
 
 # %% ../../nbs/api/30_sound/00_spectra.ipynb #cell011
@@ -82,10 +85,16 @@ def spectrum(
     hop_samples = max(1, round(check_positive("hop_s", hop_s) * sr))
 
     padded = np.pad(wave.astype(np.float32), window_samples // 2)
-    starts_everywhere = np.lib.stride_tricks.sliding_window_view(padded, window_samples)
+    starts_everywhere = np.lib.stride_tricks.sliding_window_view(
+        padded,
+        window_samples,
+    )
     frames = starts_everywhere[::hop_samples]  # (frame, sample)
 
-    window = np.asarray(get_window("hann", window_samples), np.float32)
+    window = np.asarray(
+        get_window("hann", window_samples),
+        np.float32,
+    )
     transform = np.asarray(rfft(frames * window, axis=1))
     magnitudes = np.abs(transform) / (window.sum() / 2)
     freqs = np.fft.rfftfreq(window_samples, 1 / sr)
@@ -107,7 +116,12 @@ def _mel_filters(sr, window_samples, n_mels):
     "Triangular filters, (bin, band)."
     from librosa.filters import mel
 
-    filters = mel(sr=sr, n_fft=window_samples, n_mels=n_mels, fmax=min(sr / 2, 8000))
+    filters = mel(
+        sr=sr,
+        n_fft=window_samples,
+        n_mels=n_mels,
+        fmax=min(sr / 2, 8000),
+    )
     return filters.astype(np.float32).T
 
 
@@ -126,7 +140,10 @@ def onset_strength(
     lag = max(1, round(0.02 * spec.rate))
     earlier = maximum_filter1d(log_mel, 3, axis=1)[:-lag]
     rise = np.maximum(0, log_mel[lag:] - earlier).mean(1)
-    return gaussian_filter1d(np.r_[np.zeros(lag), rise], 0.01 * spec.rate)
+    return gaussian_filter1d(
+        np.r_[np.zeros(lag), rise],
+        0.01 * spec.rate,
+    )
 
 
 # %% ../../nbs/api/30_sound/00_spectra.ipynb #cell020
@@ -171,15 +188,38 @@ def tempo_scores(
 
     every_beat = range(1, 9)
     on_beats = _comb_mean(autocorrelation, period, 0, every_beat)
-    odd_beats = _comb_mean(autocorrelation, period, 0, every_beat[::2])
-    even_beats = _comb_mean(autocorrelation, period, 0, every_beat[1::2])
+    odd_beats = _comb_mean(
+        autocorrelation,
+        period,
+        0,
+        every_beat[::2],
+    )
+    even_beats = _comb_mean(
+        autocorrelation,
+        period,
+        0,
+        every_beat[1::2],
+    )
     halves = _comb_mean(autocorrelation, period, 1 / 2, every_beat)
-    first_thirds = _comb_mean(autocorrelation, period, 1 / 3, every_beat)
-    second_thirds = _comb_mean(autocorrelation, period, 2 / 3, every_beat)
+    first_thirds = _comb_mean(
+        autocorrelation,
+        period,
+        1 / 3,
+        every_beat,
+    )
+    second_thirds = _comb_mean(
+        autocorrelation,
+        period,
+        2 / 3,
+        every_beat,
+    )
 
     weaker_beats = np.fmin(odd_beats, even_beats)
     between = np.maximum(halves, (first_thirds + second_thirds) / 2)
-    score = (on_beats + weaker_beats) / 2 - 0.35 * np.maximum(0, between)
+    score = (on_beats + weaker_beats) / 2 - 0.35 * np.maximum(
+        0,
+        between,
+    )
     prior = np.exp(-0.5 * (np.log2(bpm / 110) / 1.2) ** 2)
     return bpm, np.maximum(np.nan_to_num(score), 0) * prior
 

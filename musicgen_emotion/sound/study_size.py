@@ -48,7 +48,16 @@ def listening_power(
     study.
     """
     check_in("method", method, SE_METHODS)
-    study = _Study(n_raters, n_tracks, effect, sd_rater, sd_track, sd_residual, design, n_per_rater)
+    study = _Study(
+        n_raters,
+        n_tracks,
+        effect,
+        sd_rater,
+        sd_track,
+        sd_residual,
+        design,
+        n_per_rater,
+    )
     _check_whole("n_sims", n_sims, 1)
     if not 0 < alpha < 1:
         raise ValueError(f"alpha must lie between 0 and 1; got {alpha!r}")
@@ -78,7 +87,11 @@ class _Study:
     def __post_init__(self):
         check_in("design", self.design, DESIGNS)
         _check_whole("n_raters", self.n_raters, 2)
-        _check_whole("n_tracks", self.n_tracks, 4 if self.design == "between" else 2)
+        _check_whole(
+            "n_tracks",
+            self.n_tracks,
+            4 if self.design == "between" else 2,
+        )
         for name in ("sd_rater", "sd_track", "sd_residual"):
             check_positive(name, getattr(self, name), zero=True)
         if self.n_per_rater is not None and not 1 <= self.n_per_rater <= self.n_tracks:
@@ -97,8 +110,16 @@ class _Study:
         rater, track).
         """
         shape = (n_studies, self.n_raters, self.n_tracks)
-        of_rater = draw.normal(0, self.sd_rater, (n_studies, self.n_raters, 1))
-        of_track = draw.normal(0, self.sd_track, (n_studies, 1, self.n_tracks))
+        of_rater = draw.normal(
+            0,
+            self.sd_rater,
+            (n_studies, self.n_raters, 1),
+        )
+        of_track = draw.normal(
+            0,
+            self.sd_track,
+            (n_studies, 1, self.n_tracks),
+        )
         answered = np.ones(shape)
         if self.n_per_rater not in (None, self.n_tracks):
             rank = draw.random(shape).argsort(-1).argsort(-1)
@@ -106,15 +127,29 @@ class _Study:
 
         if self.design == "between":
             side = np.where(np.arange(self.n_tracks) % 2, 0.5, -0.5)  # condition of each track
-            mean_of_rater = draw.normal(0, self.sd_rater, (n_studies, self.n_raters, 1))
+            mean_of_rater = draw.normal(
+                0,
+                self.sd_rater,
+                (n_studies, self.n_raters, 1),
+            )
             residual = draw.normal(0, self.sd_residual, shape)
             rating = side * (self.effect + of_rater) + mean_of_rater + of_track + residual
-            high, of_high = _mean_and_influence(rating, answered * (side > 0))
-            low, of_low = _mean_and_influence(rating, answered * (side < 0))
+            high, of_high = _mean_and_influence(
+                rating,
+                answered * (side > 0),
+            )
+            low, of_low = _mean_and_influence(
+                rating,
+                answered * (side < 0),
+            )
             return of_high - of_low, high - low, answered
 
         # drawn for choices too, so that a seed gives the same stream in both designs
-        residual = draw.normal(0, self.sd_residual * math.sqrt(2), shape)
+        residual = draw.normal(
+            0,
+            self.sd_residual * math.sqrt(2),
+            shape,
+        )
         outcome = self.effect + of_rater + of_track + residual
         if self.design == "pairwise":
             chance = 1 / (1 + np.exp(-(self.effect + of_rater + of_track)))
@@ -140,7 +175,10 @@ def _p_values(study, method, influence, estimate, answered):
     of_raters = (influence.sum(2) ** 2).sum(1) * n_raters / (n_raters - 1)
     of_tracks = (influence.sum(1) ** 2).sum(1) * n_tracks / (n_tracks - 1)
     of_rows = (influence**2).sum((1, 2))
-    crossed = np.maximum(of_raters + of_tracks - of_rows, np.maximum(of_raters, of_tracks))
+    crossed = np.maximum(
+        of_raters + of_tracks - of_rows,
+        np.maximum(of_raters, of_tracks),
+    )
     df_raters = n_raters - 1
     df_tracks = n_tracks - 1 - (study.design == "between")
     variance, df = dict(
@@ -171,11 +209,26 @@ def power_table(
     import pandas as pd
 
     rows = []
-    sizes = product(np.atleast_1d(effect), np.atleast_1d(n_tracks), np.atleast_1d(n_raters))
+    sizes = product(
+        np.atleast_1d(effect),
+        np.atleast_1d(n_tracks),
+        np.atleast_1d(n_raters),
+    )
     for points, tracks, raters in sizes:
-        size = dict(n_raters=int(raters), n_tracks=int(tracks), effect=float(points))
+        size = dict(
+            n_raters=int(raters),
+            n_tracks=int(tracks),
+            effect=float(points),
+        )
         power = listening_power(**size, **settings)
-        rows.append(size | dict(power=power.value, low=power.low, high=power.high))
+        rows.append(
+            size
+            | dict(
+                power=power.value,
+                low=power.low,
+                high=power.high,
+            )
+        )
     return pd.DataFrame(rows)
 
 
@@ -197,9 +250,24 @@ def plot_power(
     if ax is None:
         _, ax = plt.subplots(figsize=(5, 3.2))
     for n_tracks, rows in table.groupby("n_tracks"):
-        (line,) = ax.plot(rows.n_raters, rows.power, marker="o", label=f"{n_tracks} tracks")
-        ax.fill_between(rows.n_raters, rows.low, rows.high, alpha=0.15, color=line.get_color())
+        (line,) = ax.plot(
+            rows.n_raters,
+            rows.power,
+            marker="o",
+            label=f"{n_tracks} tracks",
+        )
+        ax.fill_between(
+            rows.n_raters,
+            rows.low,
+            rows.high,
+            alpha=0.15,
+            color=line.get_color(),
+        )
     ax.axhline(target, ls="--", color="grey", lw=1)
-    ax.set(xlabel="raters", ylabel=f"power for an effect of {effects[0]:g}", ylim=(0, 1.02))
+    ax.set(
+        xlabel="raters",
+        ylabel=f"power for an effect of {effects[0]:g}",
+        ylim=(0, 1.02),
+    )
     ax.legend(frameon=False)
     return ax

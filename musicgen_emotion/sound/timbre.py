@@ -72,7 +72,10 @@ def brightness(
 
     centroid = float(mean_amplitude @ spec.freqs / total_amplitude)
     variance = mean_amplitude @ (spec.freqs - centroid) ** 2 / total_amplitude
-    rolloff_bin = np.searchsorted(np.cumsum(mean_power), 0.85 * total_power)
+    rolloff_bin = np.searchsorted(
+        np.cumsum(mean_power),
+        0.85 * total_power,
+    )
     pitch_hz = centroid / 2 if np.isnan(pitch) else 440 * 2 ** ((pitch - 69) / 12)
     above_pitch = mean_power[spec.freqs > 2.2 * pitch_hz].sum()
     return dict(
@@ -169,7 +172,11 @@ def _running_median(values, width):
     from scipy.ndimage import median_filter
 
     margin = width // 2
-    padded = np.pad(values, ((0, 0), (margin, margin)), mode="symmetric")
+    padded = np.pad(
+        values,
+        ((0, 0), (margin, margin)),
+        mode="symmetric",
+    )
     medians = median_filter(padded.ravel(), width).reshape(padded.shape)
     return medians[:, margin:-margin]
 

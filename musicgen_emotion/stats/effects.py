@@ -100,7 +100,11 @@ def cliffs_delta(
     a, b = _two_samples(a, b)
     signs = np.sign(a[:, None] - b)  # (row of a, row of b)
     weights_a = bootstrap_weights(len(a), n_boot=n_boot, seed=seed)
-    weights_b = bootstrap_weights(len(b), n_boot=n_boot, seed=seed + 1)
+    weights_b = bootstrap_weights(
+        len(b),
+        n_boot=n_boot,
+        seed=seed + 1,
+    )
     sums = ((weights_a @ signs) * weights_b).sum(1)  # (resample,)
     n = len(a) + len(b)
     return interval(sums / signs.size, signs.mean(), n, level)
@@ -123,7 +127,13 @@ def eta_squared(
     if values.std() == 0:
         raise ValueError("values are constant: eta squared is undefined")
     strata = _strata_of_classes(codes, groups)
-    resamples = bootstrap_weights(len(values), groups, strata, n_boot, seed)
+    resamples = bootstrap_weights(
+        len(values),
+        groups,
+        strata,
+        n_boot,
+        seed,
+    )
     weights = np.vstack([np.ones(len(values)), resamples])  # (1 + resample, row), data first
     member = np.eye(len(classes))[codes]  # (row, class)
     centred = values - values.mean()
@@ -134,7 +144,12 @@ def eta_squared(
     total = weights @ centred**2 - grand
     between = (class_sums**2 / np.maximum(class_sizes, 1)).sum(1) - grand
     eta = between / np.where(total > 0, total, np.nan)
-    return interval(eta[1:], eta[0], _count_units(codes, groups), level)
+    return interval(
+        eta[1:],
+        eta[0],
+        _count_units(codes, groups),
+        level,
+    )
 
 
 def _strata_of_classes(codes, groups):
@@ -165,7 +180,10 @@ def wilson(
     check_level(level)
     if successes > n:
         raise ValueError(f"successes must not exceed n, got {successes} of {n}")
-    ends = stats.binomtest(successes, n).proportion_ci(level, "wilson")
+    ends = stats.binomtest(successes, n).proportion_ci(
+        level,
+        "wilson",
+    )
     return Estimate(successes / n, ends.low, ends.high, n)
 
 
@@ -190,13 +208,24 @@ def balanced_accuracies(
     is_right = (predictions == np.asarray(y)).T.astype(float)  # (row, layer)
     n_rows, n_classes = len(codes), len(classes)
     strata = _strata_of_classes(codes, groups)
-    resamples = bootstrap_weights(n_rows, groups, strata, n_boot, seed)
+    resamples = bootstrap_weights(
+        n_rows,
+        groups,
+        strata,
+        n_boot,
+        seed,
+    )
     resampled = _mean_recalls(codes, is_right, resamples, n_classes)  # (resample, layer)
     on_data = _mean_recalls(codes, is_right, np.ones((1, n_rows)), n_classes)[0]  # (layer,)
     n_units = _count_units(codes, groups)
     estimates = []
     for layer, value in enumerate(on_data):
-        estimate = interval(resampled[:, layer], value, n_units, level)
+        estimate = interval(
+            resampled[:, layer],
+            value,
+            n_units,
+            level,
+        )
         estimates.append(_widen_at_the_edge(estimate, level))
     return estimates
 
@@ -259,7 +288,13 @@ def correlation(
     columns = [finite_array("x", x), finite_array("y", y)]
     if given is not None:
         given = np.asarray(given, float)
-        columns.append(finite_array("given", given.reshape(len(given), -1), 2))
+        columns.append(
+            finite_array(
+                "given",
+                given.reshape(len(given), -1),
+                2,
+            )
+        )
     lengths = [len(column) for column in columns]
     if len(set(lengths)) > 1:
         raise ValueError(f"all variables need the same rows, got {lengths}")
@@ -334,7 +369,16 @@ def ratio_of_medians(
     values = np.concatenate([a, b])
     is_a = np.repeat([1, 0], [len(a), len(b)])
     data = np.column_stack([values, is_a])  # (row, 2)
-    return bootstrap(data, _median_ratio, units, is_a, "percentile", n_boot, level, seed)
+    return bootstrap(
+        data,
+        _median_ratio,
+        units,
+        is_a,
+        "percentile",
+        n_boot,
+        level,
+        seed,
+    )
 
 
 def _median_ratio(data):

@@ -139,7 +139,11 @@ def label_per_group(
 ) -> np.ndarray | None:  # (group,) label of each sorted group; None: some group has several labels
     "The label of each group where labels are constant within groups, otherwise None."
     label_codes, label_names = factor_codes("labels", labels)
-    group_codes, group_names = factor_codes("groups", groups, len(label_codes))
+    group_codes, group_names = factor_codes(
+        "groups",
+        groups,
+        len(label_codes),
+    )
     code_of_group = np.zeros(len(group_names), int)
     code_of_group[group_codes] = label_codes  # the last label of each group
     if (code_of_group[group_codes] != label_codes).any():
@@ -182,13 +186,21 @@ def bootstrap_weights(
     seed: int = 0,  # seed of the draws
 ) -> np.ndarray:  # (resample, row) how often each row was drawn, float
     "Resamples as counts, so that a weighted sum over all resamples is one matrix product."
-    rows_of_unit, units_of_stratum = sampling_units(check_count("n", n), groups, strata)
+    rows_of_unit, units_of_stratum = sampling_units(
+        check_count("n", n),
+        groups,
+        strata,
+    )
     check_count("n_boot", n_boot)
     generator = np.random.default_rng(seed)
     weights = np.zeros((n_boot, n))
     for units in units_of_stratum:
         chances = np.full(len(units), 1 / len(units))
-        counts = generator.multinomial(len(units), chances, size=n_boot)  # (resample, unit)
+        counts = generator.multinomial(
+            len(units),
+            chances,
+            size=n_boot,
+        )  # (resample, unit)
         for column, unit in enumerate(units):
             weights[:, rows_of_unit[unit]] = counts[:, [column]]
     return weights
@@ -237,7 +249,11 @@ def bootstrap(
         raise ValueError("values is empty")
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise ValueError("values hold NaN or infinite entries")
-    rows_of_unit, units_of_stratum = sampling_units(len(values), groups, strata)
+    rows_of_unit, units_of_stratum = sampling_units(
+        len(values),
+        groups,
+        strata,
+    )
     sizes = [len(units) for units in units_of_stratum]
     if min(sizes) < 2:
         raise ValueError(f"a bootstrap needs at least two units in each stratum, got {sizes}")
@@ -263,5 +279,10 @@ def bootstrap(
     value = float(statistic(values))
     low, high = result.confidence_interval
     if not np.isfinite([low, high]).all():
-        return interval(result.bootstrap_distribution, value, len(rows_of_unit), level)
+        return interval(
+            result.bootstrap_distribution,
+            value,
+            len(rows_of_unit),
+            level,
+        )
     return Estimate(value, float(low), float(high), len(rows_of_unit))

@@ -77,7 +77,10 @@ def permute_labels(
             "p cannot fall below .05",
             stacklevel=2,
         )
-    shuffled = generator.permuted(np.tile(code_of_group, (n_perm, 1)), axis=1)  # (perm, group)
+    shuffled = generator.permuted(
+        np.tile(code_of_group, (n_perm, 1)),
+        axis=1,
+    )  # (perm, group)
     return classes[shuffled[:, group_codes]]
 
 
@@ -106,7 +109,11 @@ def permutation_p(
     alternative: str = "greater",  # "greater", "less" or "two-sided" (distance from null's mean)
 ) -> float | np.ndarray:  # p = (1 + b) / (1 + m), one per test
     "Permutation p-value that is never zero (Phipson & Smyth 2010); raises ValueError for NaN."
-    check_in("alternative", alternative, ("greater", "less", "two-sided"))
+    check_in(
+        "alternative",
+        alternative,
+        ("greater", "less", "two-sided"),
+    )
     null = np.asarray(null, float)
     observed = np.asarray(observed, float)
     if not len(null):
@@ -160,11 +167,18 @@ def permutation_test(
 ) -> Tested:  # the statistic without interval, p and null; n is the number of groups
     "Test a statistic by shuffling labels between (or within) groups, see `permute_labels`."
     shuffled = permute_labels(labels, groups, n_perm, seed)
-    null = np.array([statistic(permuted) for permuted in shuffled], float)
+    null = np.array(
+        [statistic(permuted) for permuted in shuffled],
+        float,
+    )
     value = float(statistic(np.asarray(labels)))
     p = permutation_p(value, null, alternative)
     n_units = len(labels) if groups is None else len(np.unique(groups))
-    return Tested(Estimate(value, math.nan, math.nan, n_units), float(p), null)
+    return Tested(
+        Estimate(value, math.nan, math.nan, n_units),
+        float(p),
+        null,
+    )
 
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell026
@@ -182,7 +196,14 @@ def paired_difference(
     b = finite_array("b", b)
     if len(a) != len(b):
         raise ValueError(f"a and b must be paired, got {len(a)} and {len(b)} rows")
-    weights = np.ones(len(a)) if weights is None else finite_array("weights", weights)
+    weights = (
+        np.ones(len(a))
+        if weights is None
+        else finite_array(
+            "weights",
+            weights,
+        )
+    )
     rows_of_unit, _ = sampling_units(len(a), groups)
     n_units = len(rows_of_unit)
     weighted = weights * (a - b)
@@ -237,7 +258,15 @@ def permanova(
     """
     D = finite_array("D", D, 2)
     is_square = D.shape[0] == D.shape[1]
-    if not is_square or not np.allclose(D, D.T) or not np.allclose(np.diag(D), 0, atol=1e-6):
+    if (
+        not is_square
+        or not np.allclose(D, D.T)
+        or not np.allclose(
+            np.diag(D),
+            0,
+            atol=1e-6,
+        )
+    ):
         raise ValueError(
             f"D must be a symmetric distance matrix with a zero diagonal, got shape {D.shape}"
         )
@@ -250,8 +279,17 @@ def permanova(
     if total == 0:
         raise ValueError("all distances are zero")
 
-    observed_and_shuffled = np.vstack([codes, permute_labels(codes, groups, n_perm, seed)])
-    within = _within_sum_of_squares(squared, observed_and_shuffled, n_classes)
+    observed_and_shuffled = np.vstack(
+        [
+            codes,
+            permute_labels(codes, groups, n_perm, seed),
+        ]
+    )
+    within = _within_sum_of_squares(
+        squared,
+        observed_and_shuffled,
+        n_classes,
+    )
     R2 = 1 - within / total
     mean_within = np.maximum(within / (n_rows - n_classes), 1e-300)
     F = (total - within) / (n_classes - 1) / mean_within
@@ -277,7 +315,11 @@ def max_t(
     standardize: bool = False,  # scale each test by mean and SD, for statistics of unlike spread
 ) -> np.ndarray:  # (test,) p-values that hold for all tests together
     "Family-wise p from the null distribution of the largest statistic (Westfall & Young 1993)."
-    check_in("alternative", alternative, ("greater", "less", "two-sided"))
+    check_in(
+        "alternative",
+        alternative,
+        ("greater", "less", "two-sided"),
+    )
     observed = finite_array("observed", observed)
     null = finite_array("null", null, 2)
     if null.shape[1] != len(observed):
@@ -292,7 +334,12 @@ def max_t(
     elif alternative == "two-sided":
         observed, null = abs(observed), abs(null)
     largest = null.max(1)  # (permutation,)
-    return np.asarray(permutation_p(observed, np.repeat(largest[:, None], len(observed), 1)))
+    return np.asarray(
+        permutation_p(
+            observed,
+            np.repeat(largest[:, None], len(observed), 1),
+        )
+    )
 
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell041

@@ -35,7 +35,11 @@ def trend_test(
     check_in("kind", kind, ("spearman", "page", "jonckheere"))
     values = finite_array("values", values)
     doses = finite_array("doses", doses)
-    dose_codes, dose_levels = factor_codes("doses", doses, len(values))
+    dose_codes, dose_levels = factor_codes(
+        "doses",
+        doses,
+        len(values),
+    )
     blocks, block_names = factor_codes(
         "groups", np.zeros(len(values)) if groups is None else groups, len(values)
     )
@@ -52,12 +56,21 @@ def trend_test(
         observed = _ordered_pairs(values, dose_codes[None])
         null = _ordered_pairs(values, shuffled)
     else:
-        observed = _rank_correlations(values, dose_codes[None], blocks, kind)
+        observed = _rank_correlations(
+            values,
+            dose_codes[None],
+            blocks,
+            kind,
+        )
         null = _rank_correlations(values, shuffled, blocks, kind)
     value = float(observed[0])
     p = permutation_p(value, null, alternative)
     n_units = len(values) if groups is None else len(block_names)
-    return Tested(Estimate(value, math.nan, math.nan, n_units), float(p), null)
+    return Tested(
+        Estimate(value, math.nan, math.nan, n_units),
+        float(p),
+        null,
+    )
 
 
 def _rank_correlations(values, dose_codes, blocks, kind):

@@ -85,7 +85,12 @@ class Arm:
             return ""
         schedule = self._schedule_text()
         pushes = [
-            [direction.checksum, direction.site, direction.rms, weight * alpha]
+            [
+                direction.checksum,
+                direction.site,
+                direction.rms,
+                weight * alpha,
+            ]
             for direction, weight in self.directions
         ]
         settings = {name: str(value) for name, value in self.steering.items()}
@@ -94,12 +99,21 @@ class Arm:
             for direction, _ in self.directions:
                 for site, rms in direction.rms_by_site.items():
                     settings[f"rms of {site}"] = str(rms)
-        return json.dumps([pushes, sorted(settings.items()), schedule])
+        return json.dumps(
+            [
+                pushes,
+                sorted(settings.items()),
+                schedule,
+            ]
+        )
 
     def _schedule_text(self):
         schedule = self.steering.get("schedule", "constant")
         has_no_name = isinstance(schedule, ClosedLoop) and not schedule.name
-        if has_no_name or not isinstance(schedule, (str, Schedule, ClosedLoop)):
+        if has_no_name or not isinstance(
+            schedule,
+            (str, Schedule, ClosedLoop),
+        ):
             raise ValueError(
                 f"arm {self.name!r}: a stored study needs a Schedule, or a ClosedLoop with a name; "
                 "a bare function cannot be recognised later"
@@ -141,7 +155,14 @@ def shuffled_arms(
         shuffled = shuffled_direction(
             positive, negative, direction.site, shuffle_seed, direction.rms
         )
-        arms.append(Arm(f"shuffled {i}", "shuffled", shuffled, steering))
+        arms.append(
+            Arm(
+                f"shuffled {i}",
+                "shuffled",
+                shuffled,
+                steering,
+            )
+        )
     return arms
 
 

@@ -60,7 +60,12 @@ def random_direction(
     activations: np.ndarray | None = None,  # (row, d); given, the draw has their covariance
 ) -> Direction:  # same norm
     "A random direction: isotropic, or with the covariance of activations (the harder control)."
-    random = rng("random direction", int(seed), len(like), activations is not None)
+    random = rng(
+        "random direction",
+        int(seed),
+        len(like),
+        activations is not None,
+    )
     if activations is None:
         origin = "random"
         vector = random.normal(size=len(like))
@@ -134,13 +139,29 @@ def axis_direction(
     column = AXES.index(axis)
     if how == "encoding":
         centred = activations - activations.mean(0)
-        change_per_unit, *_ = np.linalg.lstsq(coordinates, centred, rcond=None)  # (2, d)
+        change_per_unit, *_ = np.linalg.lstsq(
+            coordinates,
+            centred,
+            rcond=None,
+        )  # (2, d)
         vector = change_per_unit[column]
     else:
-        probe = ridge_direction(activations, coordinates[:, column], site, penalty)
+        probe = ridge_direction(
+            activations,
+            coordinates[:, column],
+            site,
+            penalty,
+        )
         vector = probe.vector
     facts = dict(axis=axis, how=how, n=len(activations)) | metadata
-    return Direction(vector, site, f"{axis} axis, {how}", rms, sources, metadata=facts)
+    return Direction(
+        vector,
+        site,
+        f"{axis} axis, {how}",
+        rms,
+        sources,
+        metadata=facts,
+    )
 
 
 def _centred_coordinates(emotions, n_rows) -> np.ndarray:
@@ -186,7 +207,11 @@ def text_direction(
             "matched prompts must be equally many and at least one, "
             f"got {n_pairs} and {len(negative)}"
         )
-    check_in("site", site, [name for name in TEXT_SITES if name in model.sites])
+    check_in(
+        "site",
+        site,
+        [name for name in TEXT_SITES if name in model.sites],
+    )
     text = model.encode_text(positive + negative)
     states = text.states  # (prompt, token, d)
     if site == "text_proj":
@@ -228,7 +253,12 @@ def emotion_directions(
             sources=emotional_sources,
         )
     for emotion in dict.fromkeys(emotions[is_emotional].tolist()):
-        emotion_rows, neutral_rows = match_pairs(emotions, emotion, "neutral", pairs)
+        emotion_rows, neutral_rows = match_pairs(
+            emotions,
+            emotion,
+            "neutral",
+            pairs,
+        )
         rows = emotion_rows + neutral_rows
         directions[emotion] = mean_difference(
             activations[emotion_rows],
@@ -257,19 +287,43 @@ def method_directions(
     activations = np.vstack([positive, negative])
     side = np.repeat([1.0, -1.0], [len(positive), len(negative)])
     directions = {
-        "mean difference": mean_difference(positive, negative, site, rms),
-        "PCA of differences": pca_direction(positive, negative, site, rms=rms),
+        "mean difference": mean_difference(
+            positive,
+            negative,
+            site,
+            rms,
+        ),
+        "PCA of differences": pca_direction(
+            positive,
+            negative,
+            site,
+            rms=rms,
+        ),
         "ridge": ridge_direction(activations, side, site, rms=rms),
-        "logistic": logistic_direction(activations, side, site, rms=rms),
+        "logistic": logistic_direction(
+            activations,
+            side,
+            site,
+            rms=rms,
+        ),
         "LDA": lda_direction(activations, side, site, rms=rms),
         "AGOP": agop_direction(activations, side, site, rms=rms),
     }
     if sae is not None:
         with_property, without = features
-        gap = np.mean(np.asarray(with_property, float), 0) - np.mean(np.asarray(without, float), 0)
+        gap = np.mean(np.asarray(with_property, float), 0) - np.mean(
+            np.asarray(without, float),
+            0,
+        )
         largest = np.argsort(-np.abs(gap))[:n_features]
         weights = gap[largest].tolist()
-        directions["SAE features"] = sae_direction(sae, largest.tolist(), site, weights, rms)
+        directions["SAE features"] = sae_direction(
+            sae,
+            largest.tolist(),
+            site,
+            weights,
+            rms,
+        )
     return {
         name: replace(direction, sources=sources, seeds=seeds)
         for name, direction in directions.items()
@@ -289,7 +343,11 @@ def cosine_table(
     norms = [directions[name].norm for name in names]
     units = np.stack(vectors) / np.array(norms)[:, None]
     cosines = units @ units.T
-    return pd.DataFrame(cosines.clip(-1, 1), index=names, columns=names)
+    return pd.DataFrame(
+        cosines.clip(-1, 1),
+        index=names,
+        columns=names,
+    )
 
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell032

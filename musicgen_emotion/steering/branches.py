@@ -46,12 +46,29 @@ def branch_arithmetic(
     inputs = delay_tokens(tokens, model.config)
     if len(prompts) != len(inputs):
         raise ValueError(f"prompts must be one a clip; got {len(prompts)} for {len(inputs)} clips")
-    batches = list(equal_length_batches(padded_width(model, prompts), len(prompts)))
+    batches = list(
+        equal_length_batches(
+            padded_width(model, prompts),
+            len(prompts),
+        )
+    )
 
-    unsteered = _guided_logits(model, inputs, prompts, batches, guidance)
+    unsteered = _guided_logits(
+        model,
+        inputs,
+        prompts,
+        batches,
+        guidance,
+    )
     change = {}  # branch -> (clip, ...) change of the guided logits, clips in order of the batches
     for branch in BRANCH_CHOICES:
-        with steer(model, direction, alpha, branch=branch, **steering):
+        with steer(
+            model,
+            direction,
+            alpha,
+            branch=branch,
+            **steering,
+        ):
             change[branch] = _guided_logits(model, inputs, prompts, batches, guidance) - unsteered
     if per_clip:
         return _changes_by_clip(change, np.concatenate(batches))
@@ -97,8 +114,21 @@ def _changes_by_clip(change, clips):
     tables = []
     for branch, moved in change.items():
         along = _dot_by_clip(moved, both) / weight
-        tables.append(pd.DataFrame(dict(clip=clips, branch=branch, along=along, weight=weight)))
-    return pd.concat(tables).sort_values("clip", kind="stable", ignore_index=True)
+        tables.append(
+            pd.DataFrame(
+                dict(
+                    clip=clips,
+                    branch=branch,
+                    along=along,
+                    weight=weight,
+                )
+            )
+        )
+    return pd.concat(tables).sort_values(
+        "clip",
+        kind="stable",
+        ignore_index=True,
+    )
 
 
 def _dot_by_clip(a, b):

@@ -72,7 +72,12 @@ def _clap_folder(source):
 
     if Path(source).is_dir():
         return Path(source)
-    patterns = ["*.json", "*.safetensors", "*.txt", "pytorch_model.bin"]
+    patterns = [
+        "*.json",
+        "*.safetensors",
+        "*.txt",
+        "pytorch_model.bin",
+    ]
     reason = ""
     for only_cache in (True, False):
         try:
@@ -90,7 +95,11 @@ def _clap_folder(source):
 
 
 # %% ../../nbs/api/80_steering/13_clap.ipynb #cell010
-CLAP_TEMPLATES = ("this is a {} song", "the music sounds {}", "a {} piece of music")
+CLAP_TEMPLATES = (
+    "this is a {} song",
+    "the music sounds {}",
+    "a {} piece of music",
+)
 
 
 def clap_sentences(
@@ -151,7 +160,11 @@ def write_random_clap(
         num_hidden_layers=2,
         projection_dim=16,
     )
-    config = ClapConfig(text_config=text_config, audio_config=audio_config, projection_dim=16)
+    config = ClapConfig(
+        text_config=text_config,
+        audio_config=audio_config,
+        projection_dim=16,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         ClapModel(config).save_pretrained(str(folder))
@@ -181,7 +194,10 @@ def _write_tokenizer(folder):
         show_progress=False,
     )
     tokenizer.save_model(str(folder))
-    fast = RobertaTokenizerFast.from_pretrained(str(folder), model_max_length=77)
+    fast = RobertaTokenizerFast.from_pretrained(
+        str(folder),
+        model_max_length=77,
+    )
     fast.save_pretrained(str(folder))
 
 
@@ -199,7 +215,12 @@ def resample(
     if sr == to:
         return np.asarray(wave, np.float32)
     common = math.gcd(sr, to)
-    resampled = resample_poly(np.asarray(wave, np.float64), to // common, sr // common, axis=-1)
+    resampled = resample_poly(
+        np.asarray(wave, np.float64),
+        to // common,
+        sr // common,
+        axis=-1,
+    )
     return resampled.astype(np.float32)
 
 
@@ -225,11 +246,17 @@ class ClapJudge:
         self.name = name
         _check_sentences(self.emotions, self.axes)
         self.batch_size = check_count("batch_size", batch_size)
-        self.model, self.extractor, self.tokenizer = load_clap(source, device)
+        self.model, self.extractor, self.tokenizer = load_clap(
+            source,
+            device,
+        )
         self.text = {emotion: self.embed_text(s) for emotion, s in self.emotions.items()}
         self.ends = {}
         for axis, (high, low) in self.axes.items():
-            self.ends[axis] = (self.embed_text(high), self.embed_text(low))
+            self.ends[axis] = (
+                self.embed_text(high),
+                self.embed_text(low),
+            )
 
     @torch.inference_mode()
     def embed_text(
@@ -258,7 +285,10 @@ class ClapJudge:
         waves = resample(audio, sample_rate, rate)
         pieces = []
         for wave in waves:
-            pieces += _equal_pieces(wave, self.extractor.max_length_s * rate)
+            pieces += _equal_pieces(
+                wave,
+                self.extractor.max_length_s * rate,
+            )
         embedded = []
         for start in range(0, len(pieces), self.batch_size):
             embedded.append(self._embed_pieces(pieces[start : start + self.batch_size]))
@@ -272,7 +302,12 @@ class ClapJudge:
         inputs = self.extractor(
             pieces, sampling_rate=self.extractor.sampling_rate, return_tensors="pt"
         )
-        is_longer = torch.zeros(len(pieces), 1, dtype=torch.bool, device=device)
+        is_longer = torch.zeros(
+            len(pieces),
+            1,
+            dtype=torch.bool,
+            device=device,
+        )
         features = self.model.get_audio_features(
             input_features=inputs["input_features"].to(device), is_longer=is_longer
         )
@@ -290,7 +325,10 @@ class ClapJudge:
         scores = {}
         for axis, (high, low) in self.ends.items():
             scores[axis] = embedded @ high - embedded @ low
-        similarities = np.stack([embedded @ text for text in self.text.values()], 1)
+        similarities = np.stack(
+            [embedded @ text for text in self.text.values()],
+            1,
+        )
         logits = float(self.model.logit_scale_a.exp()) * similarities  # (clip, emotion)
         odds = np.exp(logits - logits.max(1, keepdims=True))
         probabilities = odds / odds.sum(1, keepdims=True)
@@ -317,7 +355,10 @@ def _is_nonempty_list(sentences):
 
 def _equal_pieces(wave, longest):
     "A clip in equal pieces of at most `longest` samples."
-    return np.array_split(wave, max(1, math.ceil(len(wave) / longest)))
+    return np.array_split(
+        wave,
+        max(1, math.ceil(len(wave) / longest)),
+    )
 
 
 def _unit(vectors):

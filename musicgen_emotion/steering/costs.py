@@ -40,20 +40,41 @@ def cue_recovery(
     target, sizes = _standardized(planted, spread)
     rows = []
     of_cues = changes[changes.outcome.isin(cues)]
-    for (arm, kind, alpha), part in of_cues.groupby(["arm", "kind", "alpha"], sort=False):
+    for (arm, kind, alpha), part in of_cues.groupby(
+        ["arm", "kind", "alpha"],
+        sort=False,
+    ):
         own = dict(arm=arm, kind=kind, alpha=alpha)
         by_cue = part.set_index("outcome").reindex(cues)
         for cue, size in zip(cues, target):
-            row = own | dict(outcome=cue, change=by_cue.value[cue], planted=planted[cue])
+            row = own | dict(
+                outcome=cue,
+                change=by_cue.value[cue],
+                planted=planted[cue],
+            )
             is_large = abs(size) >= least
             row |= _ratios(by_cue.loc[cue], planted[cue]) if is_large else _NO_RATIOS
             rows.append(row | dict(n=by_cue.n[cue]))
         reached = np.nan_to_num(by_cue.value.to_numpy(float) / sizes)[None]  # (1, cue)
         along, beside = _along_and_beside(reached, target)
         length = np.linalg.norm(target)
-        for outcome, share in (("all", float(along[0])), ("beside", float(beside[0]))):
-            row = own | dict(outcome=outcome, change=share * length, planted=length)
-            rows.append(row | _NO_RATIOS | dict(recovered=share, n=by_cue.n.max()))
+        for outcome, share in (
+            ("all", float(along[0])),
+            ("beside", float(beside[0])),
+        ):
+            row = own | dict(
+                outcome=outcome,
+                change=share * length,
+                planted=length,
+            )
+            rows.append(
+                row
+                | _NO_RATIOS
+                | dict(
+                    recovered=share,
+                    n=by_cue.n.max(),
+                )
+            )
     return pd.DataFrame(rows)
 
 
@@ -109,12 +130,20 @@ def recovery_draws(
     weights = bootstrap_weights(len(units), n_boot=n_boot, seed=seed)  # (resample, unit)
     target, sizes = _standardized(planted, spread)
     draws = {}
-    for key, change, *_ in paired_changes(table, [*planted, cost], unit):
+    for key, change, *_ in paired_changes(
+        table,
+        [*planted, cost],
+        unit,
+    ):
         values = change.reindex(units).to_numpy(float)  # (unit, cue and cost)
         means = _weighted_means(weights, values)
         reached = np.nan_to_num(means[:, :-1] / sizes)  # (resample, cue)
         along, beside = _along_and_beside(reached, target)
-        draws[key["arm"], key["alpha"]] = dict(all=along, beside=beside, cost=means[:, -1])
+        draws[key["arm"], key["alpha"]] = dict(
+            all=along,
+            beside=beside,
+            cost=means[:, -1],
+        )
     return draws
 
 
@@ -122,7 +151,12 @@ def _weighted_means(weights, values):
     "Means (resample, column) over the units that have a value; NaN where none has."
     total = weights @ np.nan_to_num(values)
     count = weights @ np.isfinite(values)
-    return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+    return np.divide(
+        total,
+        count,
+        out=np.full(count.shape, np.nan),
+        where=count > 0,
+    )
 
 
 # %% ../../nbs/api/80_steering/17_costs.ipynb #cell014
@@ -149,16 +183,36 @@ def at_equal_cost(
         doses = part[[gain, cost, "size"]].to_numpy(float)
         with_zero = np.vstack([np.zeros(3), doses])
         gains, costs, sizes = _joined_by_lines(with_zero).T
-        best = int(np.argmax(np.where(costs <= budget, gains, -np.inf)))
-        reached = {gain: gains[best], cost: costs[best], "alpha": sizes[best]}
+        best = int(
+            np.argmax(
+                np.where(
+                    costs <= budget,
+                    gains,
+                    -np.inf,
+                )
+            )
+        )
+        reached = {
+            gain: gains[best],
+            cost: costs[best],
+            "alpha": sizes[best],
+        }
         rows.append(dict(zip(by, key)) | reached)
-    return pd.DataFrame(rows).sort_values(gain, ascending=False, ignore_index=True)
+    return pd.DataFrame(rows).sort_values(
+        gain,
+        ascending=False,
+        ignore_index=True,
+    )
 
 
 def _joined_by_lines(values, steps=50):
     "Points on straight lines between doses: (dose, column) to (point, column)."
     doses = np.arange(len(values))
-    points = np.linspace(0, len(values) - 1, steps * (len(values) - 1) + 1)
+    points = np.linspace(
+        0,
+        len(values) - 1,
+        steps * (len(values) - 1) + 1,
+    )
     columns = [np.interp(points, doses, column) for column in values.T]
     return np.stack(columns, 1)
 

@@ -65,7 +65,11 @@ class Direction:
         return len(self.vector)
 
     def __neg__(self):
-        return replace(self, vector=-self.vector, origin=f"opposite of {self.origin}")
+        return replace(
+            self,
+            vector=-self.vector,
+            origin=f"opposite of {self.origin}",
+        )
 
     def __repr__(self):
         rms = "unknown" if self.rms is None else f"{self.rms:.3g}"
@@ -202,7 +206,16 @@ def combine(
 
     Raises ValueError for different widths or sites, and when the sum is zero.
     """
-    weights = [1.0] * len(directions) if weights is None else list(map(float, weights))
+    weights = (
+        [1.0] * len(directions)
+        if weights is None
+        else list(
+            map(
+                float,
+                weights,
+            )
+        )
+    )
     if not directions or len(weights) != len(directions):
         raise ValueError(
             "combine needs at least one direction and one weight each, "
@@ -254,13 +267,25 @@ def orthogonalise(
         if result:
             earlier = [d.origin for d in directions[: len(result)]]
             metadata = direction.metadata | dict(orthogonal_to=earlier)
-            direction = replace(direction, vector=rest, metadata=metadata)
+            direction = replace(
+                direction,
+                vector=rest,
+                metadata=metadata,
+            )
         result.append(direction)
     return result
 
 
 # %% ../../nbs/api/80_steering/00_directions.ipynb #cell024
-_STORED_FACTS = ("site", "origin", "rms", "sources", "seeds", "metadata", "rms_by_site")
+_STORED_FACTS = (
+    "site",
+    "origin",
+    "rms",
+    "sources",
+    "seeds",
+    "metadata",
+    "rms_by_site",
+)
 
 
 def save_directions(

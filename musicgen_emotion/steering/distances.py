@@ -39,7 +39,10 @@ def mel_embedding(
 
     Raises ValueError for clips shorter than one window.
     """
-    windows = _windows(np.atleast_2d(audio), round(window_s * sample_rate))
+    windows = _windows(
+        np.atleast_2d(audio),
+        round(window_s * sample_rate),
+    )
     n_clips, n_windows, n_samples = windows.shape
     flat = windows.reshape(-1, n_samples)
     vectors = np.array([_mel_vector(window, sample_rate) for window in flat])
@@ -52,7 +55,11 @@ def _windows(audio, size):
     n_windows = n_samples // size
     if not n_windows:
         raise ValueError(f"clips of {n_samples} samples are shorter than one window of {size}")
-    return audio[:, : n_windows * size].reshape(n_clips, n_windows, size)
+    return audio[:, : n_windows * size].reshape(
+        n_clips,
+        n_windows,
+        size,
+    )
 
 
 def _mel_vector(window, sample_rate):
@@ -88,7 +95,12 @@ def codec_embedding(
     if not n_windows:
         seconds = audio.shape[-1] / model.config.sample_rate
         raise ValueError(f"clips of {seconds:.2f} s are shorter than one window of {window_s} s")
-    windows = latents[..., : n_windows * window].reshape(n_clips, width, n_windows, window)
+    windows = latents[..., : n_windows * window].reshape(
+        n_clips,
+        width,
+        n_windows,
+        window,
+    )
     return windows.mean(-1).transpose(1, 2).cpu().numpy()
 
 
@@ -234,8 +246,18 @@ def _halves(reference, steered, prompts, draw, n_split):
         order = draw.permutation(len(prompts))
         first = np.concatenate([prompts[i] for i in order[:middle]])
         second = np.concatenate([prompts[i] for i in order[middle:]])
-        same.append(frechet_distance(reference[first], reference[second]))
-        cross.append(frechet_distance(reference[first], steered[second]))
+        same.append(
+            frechet_distance(
+                reference[first],
+                reference[second],
+            )
+        )
+        cross.append(
+            frechet_distance(
+                reference[first],
+                steered[second],
+            )
+        )
     return np.array(same), np.array(cross)
 
 
@@ -244,7 +266,12 @@ def _jackknife_error(reference, steered, prompts):
     distances = []
     for left_out in range(len(prompts)):
         kept = np.concatenate(prompts[:left_out] + prompts[left_out + 1 :])
-        distances.append(frechet_distance(reference[kept], steered[kept]))
+        distances.append(
+            frechet_distance(
+                reference[kept],
+                steered[kept],
+            )
+        )
     n = len(distances)
     return math.sqrt((n - 1) / n * ((distances - np.mean(distances)) ** 2).sum())
 
@@ -262,5 +289,11 @@ def _at_infinity(reference, steered, prompts, draw, n_rep):
             drawn = draw.choice(n_prompts, n, replace=False)
             clips = np.concatenate([prompts[i] for i in drawn])
             inverse.append(1 / n)
-            distances.append(frechet_distance(reference[clips], steered[clips], shrink=False))
+            distances.append(
+                frechet_distance(
+                    reference[clips],
+                    steered[clips],
+                    shrink=False,
+                )
+            )
     return float(np.polyfit(inverse, distances, 1)[1])

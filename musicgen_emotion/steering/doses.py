@@ -62,7 +62,12 @@ def plan_doses(
     """
     import pandas as pd
 
-    sampling = dict(guidance=guidance, temperature=temperature, top_k=top_k, duration_s=duration_s)
+    sampling = dict(
+        guidance=guidance,
+        temperature=temperature,
+        top_k=top_k,
+        duration_s=duration_s,
+    )
     unsteered = plan_clips(model, prompts, seeds, **sampling)
     parts = []
     for arm in arms:
@@ -124,7 +129,12 @@ def dose_response(
     """
     model = as_model(model)
     batch_size = int(check_positive("batch_size", batch_size))
-    sampling = dict(guidance=guidance, temperature=temperature, top_k=top_k, duration_s=duration_s)
+    sampling = dict(
+        guidance=guidance,
+        temperature=temperature,
+        top_k=top_k,
+        duration_s=duration_s,
+    )
     arms = _as_arms(directions, steering)
     plan = plan_doses(model, prompts, arms, alphas, seeds, **sampling)
     store = ClipStore(Path(folder) / "clips")
@@ -136,9 +146,24 @@ def dose_response(
         safe_name = re.sub(r"[^\w.-]", "_", judge_name)
         kept = Path(folder) / "judged" / safe_name / judge_fingerprint(judges)
 
-    _make_clips(model, plan, arms, store, sampling, batch_size, progress)
+    _make_clips(
+        model,
+        plan,
+        arms,
+        store,
+        sampling,
+        batch_size,
+        progress,
+    )
     clips = list(dict.fromkeys(plan.clip_id))
-    outcomes = _judge_stored_clips(store, clips, judges, kept, taken, progress)
+    outcomes = _judge_stored_clips(
+        store,
+        clips,
+        judges,
+        kept,
+        taken,
+        progress,
+    )
     failed = outcomes[outcomes.failure != ""]
     if len(failed):
         warnings.warn(
@@ -147,7 +172,10 @@ def dose_response(
             stacklevel=2,
         )
     stored = store.table
-    facts = ["clip_id", *(column for column in ("stop_s", "audio_path") if column in stored)]
+    facts = [
+        "clip_id",
+        *(column for column in ("stop_s", "audio_path") if column in stored),
+    ]
     table = plan.merge(stored[facts], on="clip_id", how="left")
     return table.merge(outcomes, on="clip_id", how="left")
 
@@ -190,7 +218,12 @@ def _make_clips(model, plan, arms, store, sampling, batch_size, progress):
 
     arms = {arm.name: arm for arm in arms}
     clips = plan.drop_duplicates("clip_id")
-    bar = tqdm(total=len(clips), desc="doses", unit="clip", disable=not progress)
+    bar = tqdm(
+        total=len(clips),
+        desc="doses",
+        unit="clip",
+        disable=not progress,
+    )
     with store.writing(), bar:
         is_made = clips.clip_id.isin(store.table.clip_id)
         bar.update(int(is_made.sum()))
@@ -198,11 +231,26 @@ def _make_clips(model, plan, arms, store, sampling, batch_size, progress):
             for start in range(0, len(rows), batch_size):
                 batch = rows.iloc[start : start + batch_size]
                 if place:
-                    tokens, stops = _push_by_row(model, arms, batch, place, sampling)
+                    tokens, stops = _push_by_row(
+                        model,
+                        arms,
+                        batch,
+                        place,
+                        sampling,
+                    )
                 else:
                     arm = arms[batch.arm.iloc[0]]
-                    tokens, stops = _push_by_arm(model, arm, batch, sampling)
-                stored = batch.assign(stop_s=stops, prompt=batch.text, from_prompt=batch.prompt)
+                    tokens, stops = _push_by_arm(
+                        model,
+                        arm,
+                        batch,
+                        sampling,
+                    )
+                stored = batch.assign(
+                    stop_s=stops,
+                    prompt=batch.text,
+                    from_prompt=batch.prompt,
+                )
                 audio = model.decode_audio(tokens)
                 store.add(
                     stored.drop(columns="text"), list(tokens), list(audio), model.config.sample_rate
@@ -299,7 +347,11 @@ class _RowPush:
     "An edit with a step per clip: what each clip gets is what `steer` would give it alone."
 
     def __init__(self, model, steps):
-        steps = torch.as_tensor(steps, dtype=torch.float32, device=model.device)
+        steps = torch.as_tensor(
+            steps,
+            dtype=torch.float32,
+            device=model.device,
+        )
         self.steps = steps.to(model.dtype)  # (clip, d)
         self.batch_steps = None  # (clip of the batch, 1, d)
 
@@ -335,7 +387,10 @@ def _judge_stored_clips(store, clips, judges, folder, taken, progress):
             if folder:
                 write_table(part, folder / f"{batch[0]}.parquet")
             bar.update(len(batch))
-    return pd.concat([part for part in parts if len(part)], ignore_index=True)
+    return pd.concat(
+        [part for part in parts if len(part)],
+        ignore_index=True,
+    )
 
 
 def _kept_outcomes(folder, clips):
@@ -358,6 +413,10 @@ def _stored_audio(store, clips) -> tuple[np.ndarray, int]:
     sounds = []
     for clip in clips:
         path = store.path / "audio" / f"{clip}.flac"
-        sound, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
+        sound, sample_rate = soundfile.read(
+            path,
+            dtype="float32",
+            always_2d=True,
+        )
         sounds.append(sound.mean(1))
     return np.stack(sounds), sample_rate

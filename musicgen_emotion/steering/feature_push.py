@@ -51,7 +51,12 @@ def steer_features(
     check_in("mode", mode, FEATURE_MODES)
     values = _checked_values(sae, features, mode)
     for feature, value in values.items():
-        check_push_size(value, site, model.dtype, f"feature {feature} at {value:g}")
+        check_push_size(
+            value,
+            site,
+            model.dtype,
+            f"feature {feature} at {value:g}",
+        )
     dictionary_width = sae.W_dec.shape[1]
     width = site_width(model, site)
     if dictionary_width != width:

@@ -113,7 +113,14 @@ def quality_guard(
         kl = token_kl(model, tokens, prompts, steered, guidance).mean(1)
     arms = [
         _measured_clips(model, tokens, prompts, sound, "steered", kl),
-        _measured_clips(model, reference, prompts, reference_sound, "reference", 0.0),
+        _measured_clips(
+            model,
+            reference,
+            prompts,
+            reference_sound,
+            "reference",
+            0.0,
+        ),
     ]
     distances = []
     if len(set(prompts)) >= 4:
@@ -123,7 +130,10 @@ def quality_guard(
                 embed(reference_sound, rate), embed(sound, rate), prompts, n_perm, seed=seed
             )
             distances.append(dict(embedding=name) | distance)
-    return Quality(pd.concat(arms, ignore_index=True), pd.DataFrame(distances))
+    return Quality(
+        pd.concat(arms, ignore_index=True),
+        pd.DataFrame(distances),
+    )
 
 
 def _mono_audio(model, tokens, audio):
@@ -136,11 +146,22 @@ def _measured_clips(model, tokens, prompts, audio, arm, kl):
     "The measures of `GUARD`, one row per clip."
     import pandas as pd
 
-    table = pd.DataFrame(dict(clip=np.arange(len(tokens)), prompt=prompts, arm=arm))
+    table = pd.DataFrame(
+        dict(
+            clip=np.arange(len(tokens)),
+            prompt=prompts,
+            arm=arm,
+        )
+    )
     table["nll"] = _mean_nll(model, tokens, prompts)
     table["kl"] = kl
     table = table.join(_fitting_repetition(tokens))
-    return table.assign(silence=silence(audio, model.config.sample_rate))
+    return table.assign(
+        silence=silence(
+            audio,
+            model.config.sample_rate,
+        )
+    )
 
 
 def _mean_nll(model, tokens, prompts, batch_size=4):
@@ -152,7 +173,11 @@ def _mean_nll(model, tokens, prompts, batch_size=4):
 def _fitting_repetition(tokens):
     "Repetition, with n-grams and lags that fit into short clips."
     frames = tokens.shape[-1]
-    return repetition(tokens, n=min(8, frames - 1), min_lag=max(1, min(10, frames // 2)))
+    return repetition(
+        tokens,
+        n=min(8, frames - 1),
+        min_lag=max(1, min(10, frames // 2)),
+    )
 
 
 def _embedders(model, embeddings, window_s):
@@ -195,15 +220,31 @@ def quality_summary(
     measures = [measure for measure in GUARD if measure in clips]
     rows = []
     for dose, part in clips.groupby(by, sort=True):
-        wide = part.pivot(index=["prompt", "clip"], columns="arm", values=measures)
+        wide = part.pivot(
+            index=["prompt", "clip"],
+            columns="arm",
+            values=measures,
+        )
         for measure in measures:
             pairs = wide[measure]
             finite = np.isfinite(pairs.steered) & np.isfinite(pairs.reference)
             if finite.any():
                 named = dict(zip(by, dose)) | dict(measure=measure)
-                rows.append(named | _paired_means(pairs[finite], n_boot, seed))
+                rows.append(
+                    named
+                    | _paired_means(
+                        pairs[finite],
+                        n_boot,
+                        seed,
+                    )
+                )
     columns = ["measure", "value", "low", "high", "reference"]
-    columns += ["difference", "difference_low", "difference_high", "n"]
+    columns += [
+        "difference",
+        "difference_low",
+        "difference_high",
+        "n",
+    ]
     return pd.DataFrame(rows, columns=[*by, *columns])
 
 
@@ -212,7 +253,12 @@ def _paired_means(pairs, n_boot, seed):
     prompts = pairs.index.get_level_values("prompt").to_numpy()
     difference = pairs.steered - pairs.reference
     low, high = _interval(pairs.steered, prompts, n_boot, seed)
-    difference_low, difference_high = _interval(difference, prompts, n_boot, seed)
+    difference_low, difference_high = _interval(
+        difference,
+        prompts,
+        n_boot,
+        seed,
+    )
     return dict(
         value=float(pairs.steered.mean()),
         low=low,
@@ -228,7 +274,12 @@ def _paired_means(pairs, n_boot, seed):
 def _interval(values, prompts, n_boot, seed):
     if len(set(prompts)) < 2:
         return math.nan, math.nan
-    estimate = bootstrap(values.to_numpy(), groups=prompts, n_boot=n_boot, seed=seed)
+    estimate = bootstrap(
+        values.to_numpy(),
+        groups=prompts,
+        n_boot=n_boot,
+        seed=seed,
+    )
     return estimate.low, estimate.high
 
 
@@ -255,7 +306,11 @@ def dose_quality(
         reference = doses[0]
     clips = []
     distances = []
-    for alpha, made in tqdm(dict(doses).items(), desc="quality", disable=not progress):
+    for alpha, made in tqdm(
+        dict(doses).items(),
+        desc="quality",
+        disable=not progress,
+    ):
         quality = quality_guard(
             model,
             getattr(made, "tokens", made),
@@ -268,7 +323,10 @@ def dose_quality(
         )
         clips.append(quality.clips.assign(alpha=alpha))
         distances.append(quality.distances.assign(alpha=alpha))
-    return Quality(pd.concat(clips, ignore_index=True), pd.concat(distances, ignore_index=True))
+    return Quality(
+        pd.concat(clips, ignore_index=True),
+        pd.concat(distances, ignore_index=True),
+    )
 
 
 def _steering_at(alpha, steer):
@@ -297,7 +355,12 @@ def study_guard(
     store = store if isinstance(store, ClipStore) else ClipStore(store)
     tokens = store.codes(rows.clip_id)
     quality = rows[["clip_id"]].copy()
-    quality["nll"] = _mean_nll(as_model(model), tokens, rows.prompt.tolist(), batch_size)
+    quality["nll"] = _mean_nll(
+        as_model(model),
+        tokens,
+        rows.prompt.tolist(),
+        batch_size,
+    )
     silent = []
     for clip in rows.clip_id:
         wave, sample_rate = _stored_wave(store, clip)
@@ -311,7 +374,10 @@ def _stored_wave(store, clip):
     "Sound of a clip by its id, without reading the store's table again for each."
     import soundfile
 
-    wave, sample_rate = soundfile.read(store.path / "audio" / f"{clip}.flac", dtype="float32")
+    wave, sample_rate = soundfile.read(
+        store.path / "audio" / f"{clip}.flac",
+        dtype="float32",
+    )
     return wave.T, sample_rate
 
 
@@ -339,15 +405,31 @@ def study_distances(
     unsteered = table[table.alpha == 0].drop_duplicates(by_prompt).set_index(by_prompt).clip_id
     rows = []
     pushed = table[table.alpha != 0]
-    for (arm, kind, alpha), part in pushed.groupby(["arm", "kind", "alpha"], sort=False):
+    for (arm, kind, alpha), part in pushed.groupby(
+        ["arm", "kind", "alpha"],
+        sort=False,
+    ):
         if part.prompt.nunique() < 4:
             continue
-        before = [row_of_clip[unsteered[key]] for key in zip(part.prompt, part.seed)]
+        before = [
+            row_of_clip[unsteered[key]]
+            for key in zip(
+                part.prompt,
+                part.seed,
+            )
+        ]
         after = [row_of_clip[clip] for clip in part.clip_id]
         distance = distribution_distance(
             embedded[before], embedded[after], part.prompt.tolist(), n_perm, seed=seed
         )
         rows.append(dict(arm=arm, kind=kind, alpha=alpha) | distance)
     if not rows:
-        return pd.DataFrame(columns=["arm", "kind", "alpha", "distance"])
+        return pd.DataFrame(
+            columns=[
+                "arm",
+                "kind",
+                "alpha",
+                "distance",
+            ]
+        )
     return pd.DataFrame(rows)

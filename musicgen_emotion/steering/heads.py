@@ -157,7 +157,11 @@ def head_activations(
     with hooked_sites(model, dict.fromkeys(names, keep)):
         for clip, prompt in zip(tokens, prompts):
             text = model.encode_text([prompt])
-            state = model.begin(text, null=branch == "null", cache=False)
+            state = model.begin(
+                text,
+                null=branch == "null",
+                cache=False,
+            )
             inputs = delay_tokens(clip[None], config)
             model.step(state, inputs, logits=None)
             heads = [last_pass[name] for name in names]
@@ -203,7 +207,15 @@ def site_rms(
         mean_squares, block_sizes = [], []
         for start in range(0, len(tokens), 8):  # few clips at once, to bound the memory
             block = slice(start, start + 8)
-            mean_squares.append(_mean_square(model, site, tokens[block], prompts[block], branch))
+            mean_squares.append(
+                _mean_square(
+                    model,
+                    site,
+                    tokens[block],
+                    prompts[block],
+                    branch,
+                )
+            )
             block_sizes.append(len(tokens[block]))
         mean_square = np.average(mean_squares, weights=block_sizes)
         rms[site] = math.sqrt(mean_square)
@@ -222,6 +234,9 @@ def _mean_square(model, site, tokens, prompts, branch) -> float:
         )
         activations = heads[:, :, head.index]
     if head is not None or model.site(site).kind not in TEXT_SITES:
-        activations = without_special(activations, model.config.n_special)
+        activations = without_special(
+            activations,
+            model.config.n_special,
+        )
     squares = np.square(activations, dtype=float)
     return float(np.nanmean(squares))

@@ -91,7 +91,10 @@ def run_judge(
     check_judge_columns({name: table.columns}, ("clip", "problem"))
     _warn_of_problems(name, problems)
     clips = pd.DataFrame(dict(clip=ids))
-    return pd.concat([clips, table, pd.DataFrame(dict(problem=problems))], axis=1)
+    return pd.concat(
+        [clips, table, pd.DataFrame(dict(problem=problems))],
+        axis=1,
+    )
 
 
 def _clip_problem(wave):
@@ -117,7 +120,14 @@ def _equal_length_batches(waves, batch_size):
     batches = []
     for length in sorted(by_length):
         keys = by_length[length]
-        batches += [keys[i : i + batch_size] for i in range(0, len(keys), batch_size)]
+        batches += [
+            keys[i : i + batch_size]
+            for i in range(
+                0,
+                len(keys),
+                batch_size,
+            )
+        ]
     return batches
 
 
@@ -149,7 +159,11 @@ def user_judge(
         import pandas as pd
 
         if not per_clip:
-            return as_scores(fn(audio, sample_rate), len(audio), label)
+            return as_scores(
+                fn(audio, sample_rate),
+                len(audio),
+                label,
+            )
         rows = [as_scores(fn(wave, sample_rate), 1, label) for wave in audio]
         return pd.concat(rows, ignore_index=True)
 
@@ -251,7 +265,11 @@ class ListenerJudge:
         sample_rate: int,  # Hz
     ) -> pd.DataFrame:  # happy, sad, scary, peaceful, valence, arousal
         "Ratings that the model expects."
-        return _heard(self.model, _described(audio, sample_rate), self.level)
+        return _heard(
+            self.model,
+            _described(audio, sample_rate),
+            self.level,
+        )
 
 
 def _heard(model, descriptors, level):
@@ -307,7 +325,10 @@ def listener_fidelity(
                 difference=explained - nearest,
             )
         )
-    table = pd.concat([model.compare_published(), pd.DataFrame(rows)], ignore_index=True)
+    table = pd.concat(
+        [model.compare_published(), pd.DataFrame(rows)],
+        ignore_index=True,
+    )
     return table.assign(holds=table.difference.abs() <= tolerance)
 
 
@@ -393,5 +414,9 @@ class SoundJudge:
             emotions = heard[["valence", "arousal"]]
         if not self.axes:
             emotions = emotions.drop(columns=["valence", "arousal"])
-        parts = [described[list(self.descriptors)], heard.add_prefix("heard_"), emotions]
+        parts = [
+            described[list(self.descriptors)],
+            heard.add_prefix("heard_"),
+            emotions,
+        ]
         return pd.concat(parts, axis=1)

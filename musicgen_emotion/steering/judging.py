@@ -49,7 +49,16 @@ def as_scores(
     elif _is_list_of_rows(out):
         table = pd.DataFrame(list(out))
     elif _is_numbers(out):
-        table = pd.DataFrame({name: np.atleast_1d(np.asarray(out, float))})
+        table = pd.DataFrame(
+            {
+                name: np.atleast_1d(
+                    np.asarray(
+                        out,
+                        float,
+                    )
+                )
+            }
+        )
     else:
         raise TypeError(
             "a judge must return a DataFrame, columns, or one number per clip; "
@@ -85,8 +94,15 @@ def judge_name(
             "a judge must be callable as judge(audio, sample_rate); "
             f"got {type(judge).__name__}: {judge!r}"
         )
-    own_name = getattr(judge, "name", None) or getattr(judge, "__name__", None)
-    return str(own_name or type(judge).__name__).replace("<lambda>", "score")
+    own_name = getattr(judge, "name", None) or getattr(
+        judge,
+        "__name__",
+        None,
+    )
+    return str(own_name or type(judge).__name__).replace(
+        "<lambda>",
+        "score",
+    )
 
 
 def named_judges(
@@ -195,7 +211,11 @@ def ask_judge(
 ) -> list[tuple[dict, str]]:  # per clip: outcomes, and what went wrong or ""
     "Ask one judge; when a batch fails, ask about each of its clips alone."
     try:
-        scores = as_scores(judge(np.array(audio), sample_rate), len(audio), name)
+        scores = as_scores(
+            judge(np.array(audio), sample_rate),
+            len(audio),
+            name,
+        )
     except Exception as error:
         if len(audio) == 1:
             return [({}, f"{type(error).__name__}: {error}")]

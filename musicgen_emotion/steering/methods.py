@@ -57,7 +57,14 @@ def mean_difference(
         agrees = (differences * sum_of_others).sum(1) > 0
         agreement = float(agrees.mean())
     facts = dict(n_pairs=n_pairs, agreement=agreement) | metadata
-    return Direction(differences.mean(0), site, "mean difference", rms, sources, metadata=facts)
+    return Direction(
+        differences.mean(0),
+        site,
+        "mean difference",
+        rms,
+        sources,
+        metadata=facts,
+    )
 
 
 def checked_pairs(
@@ -105,7 +112,12 @@ def mean_differences(
 
     Clips of other labels are left out, and so are pairs without both labels.
     """
-    positive_rows, negative_rows = match_pairs(labels, positive, negative, pairs)
+    positive_rows, negative_rows = match_pairs(
+        labels,
+        positive,
+        negative,
+        pairs,
+    )
     ids = []
     if sources is not None:
         ids = [sources[row] for row in positive_rows + negative_rows]
@@ -188,7 +200,14 @@ def ridge_direction(
     ridge = Ridge(alpha=penalty * len(centred) * mean_square)
     weights = ridge.fit(centred, targets).coef_
     facts = dict(penalty=penalty, n=len(centred)) | metadata
-    return Direction(weights, site, "ridge weights", rms, sources, metadata=facts)
+    return Direction(
+        weights,
+        site,
+        "ridge weights",
+        rms,
+        sources,
+        metadata=facts,
+    )
 
 
 def _probe_data(X, y, two_sides=False) -> tuple[np.ndarray, np.ndarray]:
@@ -237,7 +256,14 @@ def logistic_direction(
     )
     weights = classifier.fit(scaled, targets > 0).coef_[0]
     facts = dict(C=C, n=len(scaled)) | metadata
-    return Direction(weights, site, "logistic weights", rms, sources, metadata=facts)
+    return Direction(
+        weights,
+        site,
+        "logistic weights",
+        rms,
+        sources,
+        metadata=facts,
+    )
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell025
@@ -254,10 +280,20 @@ def lda_direction(
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     activations, targets = _probe_data(X, y, two_sides=True)
-    lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage)
+    lda = LinearDiscriminantAnalysis(
+        solver="lsqr",
+        shrinkage=shrinkage,
+    )
     weights = lda.fit(activations, targets).coef_[0]
     facts = dict(shrinkage=shrinkage, n=len(activations)) | metadata
-    return Direction(weights, site, "shrinkage LDA", rms, sources, metadata=facts)
+    return Direction(
+        weights,
+        site,
+        "shrinkage LDA",
+        rms,
+        sources,
+        metadata=facts,
+    )
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell028
@@ -273,7 +309,11 @@ def as_pattern(
     weights = direction.unit.astype(float)
     reading = centred @ weights  # (row,)
     pattern = centred.T @ reading / n_rows
-    return replace(direction, vector=pattern, origin=f"pattern of {direction.origin}")
+    return replace(
+        direction,
+        vector=pattern,
+        origin=f"pattern of {direction.origin}",
+    )
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell031
@@ -297,7 +337,10 @@ def pca_direction(
     if normalise:
         lengths = np.linalg.norm(differences, axis=1, keepdims=True)
         differences = differences / np.maximum(lengths, 1e-12)
-    _, singular_values, principal_axes = np.linalg.svd(differences, full_matrices=False)
+    _, singular_values, principal_axes = np.linalg.svd(
+        differences,
+        full_matrices=False,
+    )
     if not singular_values[0]:
         raise ValueError(
             "a direction must not be zero, and all differences between the pairs are zero"
@@ -308,7 +351,14 @@ def pca_direction(
     squares = singular_values**2
     share = float(squares[0] / max(squares.sum(), 1e-30))
     facts = dict(n_pairs=len(differences), share=share) | metadata
-    return Direction(first, site, "PCA of differences", rms, sources, metadata=facts)
+    return Direction(
+        first,
+        site,
+        "PCA of differences",
+        rms,
+        sources,
+        metadata=facts,
+    )
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell034
@@ -344,7 +394,12 @@ def agop_direction(
         scale = bandwidth * median
         kernel = np.exp(-distances / scale)
         coefficients = np.linalg.solve(kernel + ridge, targets)
-        metric = _gradient_outer_product(activations, coefficients, metric, scale)
+        metric = _gradient_outer_product(
+            activations,
+            coefficients,
+            metric,
+            scale,
+        )
         metric *= width / np.trace(metric)
 
     eigenvalues, eigenvectors = np.linalg.eigh(metric)
@@ -358,7 +413,14 @@ def agop_direction(
         share=float(eigenvalues[-1] / eigenvalues.sum()),
         n=n_rows,
     )
-    return Direction(top, site, "AGOP", rms, sources, metadata=facts | metadata)
+    return Direction(
+        top,
+        site,
+        "AGOP",
+        rms,
+        sources,
+        metadata=facts | metadata,
+    )
 
 
 def _metric_distances(rows, metric) -> np.ndarray:
@@ -422,4 +484,11 @@ def sae_direction(
         unit = check_vector(row) / np.linalg.norm(row)
         vector += weight * unit
     facts = dict(features=features, weights=weights) | metadata
-    return Direction(vector, site, "SAE decoder", rms, sources, metadata=facts)
+    return Direction(
+        vector,
+        site,
+        "SAE decoder",
+        rms,
+        sources,
+        metadata=facts,
+    )

@@ -101,7 +101,11 @@ class Steered:
     ) -> None:
         "Work out how strongly each (row, position) of a decoder pass is pushed."
         is_null = now.null_rows().to(self._device)
-        in_branch = {"both": torch.ones_like(is_null), "null": is_null, "cond": ~is_null}
+        in_branch = {
+            "both": torch.ones_like(is_null),
+            "null": is_null,
+            "cond": ~is_null,
+        }
         is_pushed = in_branch[self.branch]  # (row,)
         has_rows = self.branch == "both" or bool(is_pushed.any())
         self.found_rows = self.found_rows or has_rows
@@ -113,7 +117,11 @@ class Steered:
         if not self._is_constant:
             by_time = self._time_factors(now.position, now.length)
             self._is_idle = not by_time.any()
-            by_time = torch.as_tensor(by_time, dtype=torch.float32, device=self._device)
+            by_time = torch.as_tensor(
+                by_time,
+                dtype=torch.float32,
+                device=self._device,
+            )
             by_row = is_pushed.float()[:, None, None]
             self._factor = by_row * by_time[None, :, None]
         if self.watcher:
@@ -145,7 +153,10 @@ class Steered:
         "Factor of this pass, with the closed loop, in the format of the activation."
         factor = self._factor
         if self.watcher:
-            is_on = torch.as_tensor(self.watcher.factors(), device=activation.device)
+            is_on = torch.as_tensor(
+                self.watcher.factors(),
+                device=activation.device,
+            )
             is_on = is_on.float()[..., None]
             factor = is_on if factor is None else factor * is_on
         return None if factor is None else factor.to(activation.dtype)
@@ -203,7 +214,12 @@ def steering_hooks(
 
     with contextlib.ExitStack() as stack:
         if watcher and edits:  # first, so that it reads what arrives before the push
-            stack.enter_context(hooked_sites(model, {watcher.loop.site: watcher}))
+            stack.enter_context(
+                hooked_sites(
+                    model,
+                    {watcher.loop.site: watcher},
+                )
+            )
         now = stack.enter_context(hooked_sites(model, hooks))
         handle = model.decoder.register_forward_pre_hook(before_pass)
         stack.callback(handle.remove)
@@ -273,7 +289,11 @@ def steer(
             if mode == "project_out":
                 push = _removal(model, one.unit, dose, site)
             else:
-                length = push_length(dose, unit_of_dose(one, site, rms), len(one))
+                length = push_length(
+                    dose,
+                    unit_of_dose(one, site, rms),
+                    len(one),
+                )
                 check_push_size(length, site, model.dtype, f"alpha {dose:g}")
                 make_edit = _addition if mode == "add" else _clamp
                 push = make_edit(model, one.unit, length)
@@ -299,7 +319,10 @@ def check_push_size(
     what: str,  # in words, for the error
 ) -> None:
     "Raise a ValueError for a push whose square, or whose numbers in `dtype`, are not finite."
-    largest = min(float(np.finfo(np.float32).max) ** 0.5, torch.finfo(dtype).max)
+    largest = min(
+        float(np.finfo(np.float32).max) ** 0.5,
+        torch.finfo(dtype).max,
+    )
     if not abs(size) < largest:
         raise ValueError(
             f"{what} pushes {site} by {size:.3g}, the model counts to {largest:.2g}: "
@@ -405,7 +428,15 @@ def push_places(
             "or None for the direction's own"
         )
     place_in_layer = match[1] or ""
-    return [f"layer_{layer}{place_in_layer}" for layer in dict.fromkeys(map(int, layers))]
+    return [
+        f"layer_{layer}{place_in_layer}"
+        for layer in dict.fromkeys(
+            map(
+                int,
+                layers,
+            )
+        )
+    ]
 
 
 def unit_of_dose(

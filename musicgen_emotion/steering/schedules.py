@@ -84,7 +84,11 @@ class ClosedLoop:
         if not math.isfinite(self.target):
             raise ValueError(f"target must be finite, got {self.target!r}")
         if self.window is not None:
-            object.__setattr__(self, "window", check_count("window", self.window))
+            object.__setattr__(
+                self,
+                "window",
+                check_count("window", self.window),
+            )
         check_in("branch", self.branch, ("cond", "null"))
 
     def is_enough(
@@ -141,7 +145,11 @@ class Watcher:
             self._clip_of_row = np.zeros(len(is_null), int)
             self._push = np.ones((1, 1), bool)
             return
-        number_in_branch = np.where(is_null, np.cumsum(is_null), np.cumsum(~is_null))
+        number_in_branch = np.where(
+            is_null,
+            np.cumsum(is_null),
+            np.cumsum(~is_null),
+        )
         self._clip_of_row = number_in_branch - 1
         # a single position is pushed by what came before; a longer pass waits for the probe
         self._push = self._is_on[:, None].copy() if now.length == 1 else None
@@ -173,12 +181,18 @@ class Watcher:
         "The hook at the site of the probe: (row, position, d) activations, read only."
         if not len(self._watched_rows):
             return
-        rows = torch.as_tensor(self._watched_rows, device=activation.device)
+        rows = torch.as_tensor(
+            self._watched_rows,
+            device=activation.device,
+        )
         watched = activation[rows].float().cpu().numpy()  # (clip, position, d)
         was_on = []
         for offset in range(watched.shape[1]):
             was_on.append(self._is_on)
-            self._read_position(watched[:, offset], self._first_position + offset)
+            self._read_position(
+                watched[:, offset],
+                self._first_position + offset,
+            )
         if self._push is None:
             self._push = np.stack(was_on, 1)
 

@@ -53,16 +53,31 @@ def dose_slopes(
     spread = _unsteered_spread(table, names)
     draws = _bootstrap_draws(n_boot, seed)
     rows = []
-    for (arm, kind), part in table.groupby(["arm", "kind"], sort=False):
+    for (arm, kind), part in table.groupby(
+        ["arm", "kind"],
+        sort=False,
+    ):
         means = part.groupby([unit, "alpha"])[names].mean()
         for name in names:
             response = means[name].unstack()  # (prompt, dose)
             slopes = _slope_of_each_row(response)
             if not len(slopes):
                 continue
-            slope, low, high, n = _mean_and_interval(slopes, draws, level)
+            slope, low, high, n = _mean_and_interval(
+                slopes,
+                draws,
+                level,
+            )
             rows.append(
-                dict(arm=arm, kind=kind, outcome=name, slope=slope, low=low, high=high, n=n)
+                dict(
+                    arm=arm,
+                    kind=kind,
+                    outcome=name,
+                    slope=slope,
+                    low=low,
+                    high=high,
+                    n=n,
+                )
                 | dict(monotonicity=_monotonicity(response))
                 | spread.loc[name].to_dict()
             )
@@ -103,7 +118,10 @@ def _outcome_names(table, outcomes, unit) -> list[str]:
 def _slope_of_each_row(response) -> np.ndarray:
     "Least-squares slope of each row of a (prompt, dose) table; rows with one dose are left out."
     values = response.values
-    doses = np.broadcast_to(response.columns.values.astype(float), values.shape)
+    doses = np.broadcast_to(
+        response.columns.values.astype(float),
+        values.shape,
+    )
     is_known = np.isfinite(values)
     known_doses = np.where(is_known, doses, 0)
     known_values = np.where(is_known, values, 0)
@@ -252,14 +270,31 @@ def dose_changes(
     names = _outcome_names(table, outcomes, unit)
     draws = _bootstrap_draws(n_boot, seed)
     rows = []
-    for key, changes, steered, unsteered in paired_changes(table, names, unit):
+    for key, changes, steered, unsteered in paired_changes(
+        table,
+        names,
+        unit,
+    ):
         for name in names:
             known = changes[name].dropna().to_numpy()
-            value, low, high, n = _mean_and_interval(known, draws, level)
+            value, low, high, n = _mean_and_interval(
+                known,
+                draws,
+                level,
+            )
             rows.append(
                 key
-                | dict(outcome=name, value=value, low=low, high=high, n=n)
-                | dict(mean=steered[name].mean(), before=unsteered[name].mean())
+                | dict(
+                    outcome=name,
+                    value=value,
+                    low=low,
+                    high=high,
+                    n=n,
+                )
+                | dict(
+                    mean=steered[name].mean(),
+                    before=unsteered[name].mean(),
+                )
             )
     return pd.DataFrame(rows)
 
@@ -282,7 +317,10 @@ def paired_changes(
     unsteered = outcomes(table[table.alpha == 0])
     if not len(unsteered):
         raise ValueError("the table has no dose 0, so there is nothing to compare with")
-    for (arm, kind, alpha), part in table.groupby(["arm", "kind", "alpha"], sort=False):
+    for (arm, kind, alpha), part in table.groupby(
+        ["arm", "kind", "alpha"],
+        sort=False,
+    ):
         steered = outcomes(part)
         before = unsteered.reindex(steered.index)
         changes = (steered - before).groupby(level=0).mean()

@@ -134,7 +134,11 @@ def silence(
     n_windows = n_samples // window
     if not n_windows:
         raise ValueError(f"audio of {n_samples} samples is shorter than one window of {window}")
-    windows = audio[:, : n_windows * window].reshape(n_clips, n_windows, window)
+    windows = audio[:, : n_windows * window].reshape(
+        n_clips,
+        n_windows,
+        window,
+    )
     power = (windows.astype(float) ** 2).mean(-1)  # (clip, window)
     return (10 * np.log10(power + 1e-20) < floor_db).mean(1)
 
@@ -165,7 +169,10 @@ def token_kl(
     batch_size = int(check_positive("batch_size", batch_size))
 
     nats = np.zeros(tokens.shape[:2], np.float32)  # (clip, codebook)
-    for rows in equal_length_batches(padded_width(model, prompts), batch_size):
+    for rows in equal_length_batches(
+        padded_width(model, prompts),
+        batch_size,
+    ):
         texts = [prompts[row] for row in rows]
         plain = _log_probs(model, tokens[rows], texts, guidance)
         with steered():

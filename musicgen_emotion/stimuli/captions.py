@@ -40,8 +40,15 @@ __all__ = [
 ]
 
 # %% ../../nbs/api/20_stimuli/04_captions.ipynb #cell008
-_LONGEST_FIRST = sorted(map(re.escape, EMOTION_OF_WORD), key=len, reverse=True)
-_ANY_EMOTION_WORD = re.compile(rf"\b({'|'.join(_LONGEST_FIRST)})\b", re.IGNORECASE)
+_LONGEST_FIRST = sorted(
+    map(re.escape, EMOTION_OF_WORD),
+    key=len,
+    reverse=True,
+)
+_ANY_EMOTION_WORD = re.compile(
+    rf"\b({'|'.join(_LONGEST_FIRST)})\b",
+    re.IGNORECASE,
+)
 
 
 def find_emotion_words(
@@ -71,9 +78,20 @@ def load_captions(
     """
     import pandas as pd
 
-    path = _file_or_in_folder(path, "musiccaps-public.csv", "MusicCaps")
+    path = _file_or_in_folder(
+        path,
+        "musiccaps-public.csv",
+        "MusicCaps",
+    )
     table = pd.read_csv(path)
-    needed = ("ytid", "start_s", "end_s", "aspect_list", "caption", "author_id")
+    needed = (
+        "ytid",
+        "start_s",
+        "end_s",
+        "aspect_list",
+        "caption",
+        "author_id",
+    )
     missing = [column for column in needed if column not in table]
     if missing:
         raise KeyError(f"{path} lacks the columns {missing}; expected the public file of MusicCaps")
@@ -160,8 +178,15 @@ def check_words(
     neutral_valence = float(bare.valence.mean()) if center else 0.0
     neutral_arousal = float(bare.arousal.mean()) if center else 0.0
     rated = {}
-    for word, valence, arousal in zip(bare.word, bare.valence, bare.arousal):
-        rated[word] = (valence - neutral_valence, arousal - neutral_arousal)
+    for word, valence, arousal in zip(
+        bare.word,
+        bare.valence,
+        bare.arousal,
+    ):
+        rated[word] = (
+            valence - neutral_valence,
+            arousal - neutral_arousal,
+        )
     rows = []
     for emotion, listed in (EMOTION_WORDS if words is None else words).items():
         expected_valence, expected_arousal = VALENCE_AROUSAL[emotion]
@@ -234,7 +259,12 @@ def load_prompt_embeddings(
     else:
         prompts = np.array([f"prompt {number}" for number in range(n_prompts)])
     embeddings = check_finite("embeddings", embeddings).astype(np.float32)
-    return embeddings, pd.DataFrame(dict(prompt=prompts, emotion=emotions))
+    return embeddings, pd.DataFrame(
+        dict(
+            prompt=prompts,
+            emotion=emotions,
+        )
+    )
 
 
 def _load_array(path):

@@ -92,7 +92,16 @@ def find_file(
 
 
 # %% ../../nbs/api/20_stimuli/03_datasets.ipynb #cell014
-SONG_COLUMNS = ("dataset", "song", "artist", "title", "path", "valence", "arousal", "quadrant")
+SONG_COLUMNS = (
+    "dataset",
+    "song",
+    "artist",
+    "title",
+    "path",
+    "valence",
+    "arousal",
+    "quadrant",
+)
 
 
 def load_pmemo(
@@ -106,14 +115,32 @@ def load_pmemo(
     base = ratings_path.parent
     if base.name == "annotations":
         base = base.parent
-    ratings = _read_csv(ratings_path, "musicid", "arousal(mean)", "valence(mean)")
-    ratings = ratings.rename(
-        columns={"musicid": "song_id", "arousal(mean)": "arousal", "valence(mean)": "valence"}
+    ratings = _read_csv(
+        ratings_path,
+        "musicid",
+        "arousal(mean)",
+        "valence(mean)",
     )
-    metadata = _read_csv(find_file(base, ["metadata.csv"], "PMEmo"), "musicid", "artist")
+    ratings = ratings.rename(
+        columns={
+            "musicid": "song_id",
+            "arousal(mean)": "arousal",
+            "valence(mean)": "valence",
+        }
+    )
+    metadata = _read_csv(
+        find_file(base, ["metadata.csv"], "PMEmo"),
+        "musicid",
+        "artist",
+    )
     metadata = metadata.rename(columns={"musicid": "song_id"})
     known = [column for column in ("song_id", "artist", "title") if column in metadata]
-    songs = ratings.merge(metadata[known], how="left", on="song_id", validate="one_to_one")
+    songs = ratings.merge(
+        metadata[known],
+        how="left",
+        on="song_id",
+        validate="one_to_one",
+    )
     return _song_table("PMEmo", songs, base, ["chorus"], (0, 1), neutral)
 
 
@@ -143,8 +170,14 @@ def _song_table(dataset, songs, folder, audio_places, scale, neutral):
     neutral_valence, neutral_arousal = neutral or (None, None)
     low, high = scale
     ratings = {}
-    for name, middle in (("valence", neutral_valence), ("arousal", neutral_arousal)):
-        original = check_finite(f"{name} of {dataset}", songs[name].to_numpy(float))
+    for name, middle in (
+        ("valence", neutral_valence),
+        ("arousal", neutral_arousal),
+    ):
+        original = check_finite(
+            f"{name} of {dataset}",
+            songs[name].to_numpy(float),
+        )
         ratings[name] = rescale(original, low, high, middle)
     text = {}
     for name in ("artist", "title"):
@@ -200,7 +233,12 @@ def load_deam(
     base = _deam_base(paths[0], Path(folder))
     parts = [_read_csv(path, "song_id", "valence_mean", "arousal_mean") for path in paths]
     ratings = pd.concat(parts, ignore_index=True)
-    ratings = ratings.rename(columns=dict(valence_mean="valence", arousal_mean="arousal"))
+    ratings = ratings.rename(
+        columns=dict(
+            valence_mean="valence",
+            arousal_mean="arousal",
+        )
+    )
     songs = ratings.merge(_deam_artists(base), how="left", on="song_id")
     return _song_table(
         "DEAM", songs, base, ["MEMD_audio", "MEMD_audio/*", "audio"], (1, 9), neutral
@@ -220,7 +258,10 @@ def _deam_artists(folder):
     "Artists and titles from whichever metadata files there are, one row per song."
     import pandas as pd
 
-    paths = {*folder.glob("metadata*.csv"), *folder.glob("metadata/*.csv")}
+    paths = {
+        *folder.glob("metadata*.csv"),
+        *folder.glob("metadata/*.csv"),
+    }
     parts = []
     for path in sorted(paths):
         part = _read_csv(path, "song_id", "artist")
@@ -312,7 +353,11 @@ def emotion_labeled_dataset(
             )
     songs = pd.concat(tables, ignore_index=True)
     songs["artist_group"] = artist_group(songs)
-    songs["split"] = split_by_group(songs.artist_group.tolist(), shares, seed)
+    songs["split"] = split_by_group(
+        songs.artist_group.tolist(),
+        shares,
+        seed,
+    )
     if out is not None:
         write_table(songs, Path(out) / "emotion_labeled_dataset.csv")
     return songs
@@ -363,7 +408,12 @@ def rank_correlation(
             f"a correlation needs at least 4 rows where both numbers are known; got {n}"
         )
     if np.ptp(x) == 0 or np.ptp(y) == 0:
-        return dict(value=float("nan"), low=float("nan"), high=float("nan"), n=n)
+        return dict(
+            value=float("nan"),
+            low=float("nan"),
+            high=float("nan"),
+            n=n,
+        )
     r = float(np.asarray(spearmanr(x, y))[0])
     z = np.arctanh(np.clip(r, -0.999999, 0.999999))
     standard_error = np.sqrt(1.06 / (n - 3))
@@ -399,7 +449,10 @@ def label_correlations(
     clip_ids = features["clip"].astype(str)
     _check_unique(f"column {key!r} of songs", song_ids)
     _check_unique("column 'clip' of features", clip_ids)
-    both = songs.assign(clip=song_ids).merge(features.assign(clip=clip_ids), on="clip")
+    both = songs.assign(clip=song_ids).merge(
+        features.assign(clip=clip_ids),
+        on="clip",
+    )
     if len(both) == 0:
         raise ValueError(
             f"no value of {key!r} equals a value of 'clip'; "
@@ -408,9 +461,16 @@ def label_correlations(
     rows = []
     for descriptor, rating, expected in EXPECTED_RELATIONS:
         if descriptor in both:
-            found = rank_correlation(both[descriptor].to_numpy(), both[rating].to_numpy())
+            found = rank_correlation(
+                both[descriptor].to_numpy(),
+                both[rating].to_numpy(),
+            )
             agrees = found["low"] > 0 if expected > 0 else found["high"] < 0
-            row = dict(descriptor=descriptor, rating=rating, expected=expected)
+            row = dict(
+                descriptor=descriptor,
+                rating=rating,
+                expected=expected,
+            )
             rows.append(row | found | dict(agrees=agrees))
     if not rows:
         known = [descriptor for descriptor, _, _ in EXPECTED_RELATIONS]

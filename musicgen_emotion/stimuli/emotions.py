@@ -66,7 +66,12 @@ def check_emotion(
     "Return `emotion` when it is one of `EMOTIONS`; otherwise raise a ValueError that lists them."
     if emotion in EMOTIONS:
         return emotion
-    raise unknown_name("emotion", str(emotion), "this project", EMOTIONS)
+    raise unknown_name(
+        "emotion",
+        str(emotion),
+        "this project",
+        EMOTIONS,
+    )
 
 
 # %% ../../nbs/api/20_stimuli/00_emotions.ipynb #cell014
@@ -147,7 +152,14 @@ def word_emotion(
 
 # %% ../../nbs/api/20_stimuli/00_emotions.ipynb #cell021
 MODES = ("major", "minor")
-INSTRUMENTS = ("piano", "strings", "flute", "guitar", "organ", "synth")
+INSTRUMENTS = (
+    "piano",
+    "strings",
+    "flute",
+    "guitar",
+    "organ",
+    "synth",
+)
 CUE_RANGES = dict(  # lowest and highest value that can be played
     tempo=(30, 240),
     level=(-60, -6),
@@ -231,8 +243,19 @@ EMOTION_CUES = dict(
         percussion=0.65,
     ),
 )
-SCALED_CUES = ("tempo", "level", "register", "articulation", "brightness", "percussion")
-_SCALED_RANGES = dict(articulation=(0.2, 1.0), brightness=(0.0, 1.0), percussion=(0.0, 1.0))
+SCALED_CUES = (
+    "tempo",
+    "level",
+    "register",
+    "articulation",
+    "brightness",
+    "percussion",
+)
+_SCALED_RANGES = dict(
+    articulation=(0.2, 1.0),
+    brightness=(0.0, 1.0),
+    percussion=(0.0, 1.0),
+)
 
 
 def emotion_cues(

@@ -83,7 +83,11 @@ def diverse_prompts(
         )
     word_order = {}
     for emotion, listed in adjectives.items():
-        word_order[emotion] = shuffled_cycles(len(listed), n, generator)
+        word_order[emotion] = shuffled_cycles(
+            len(listed),
+            n,
+            generator,
+        )
 
     rows = []
     used = set()  # (word, frame number)
@@ -96,7 +100,15 @@ def diverse_prompts(
         preferred = listed[word_order[emotion][pair]]
         word = next(word for word in (preferred, *listed) if (word, frame) not in used)
         used.add((word, frame))
-        row = prompt_row(word, template, instrument, intensity, split, pair, emotion)
+        row = prompt_row(
+            word,
+            template,
+            instrument,
+            intensity,
+            split,
+            pair,
+            emotion,
+        )
         row["kind"] = "neutral" if emotion == "neutral" else "emotion"
         rows.append(row)
     return PromptSet(pd.DataFrame(rows))
@@ -122,7 +134,10 @@ def _shuffled(things, generator):
 def _balanced_frames(templates, instruments, intensities):
     "Every (template, instrument, intensity) once, as a Latin square: balanced wherever it is cut."
     frames = []
-    for round_number, shift in product(range(len(intensities)), range(len(instruments))):
+    for round_number, shift in product(
+        range(len(intensities)),
+        range(len(instruments)),
+    ):
         for number, template in enumerate(templates):
             instrument = instruments[(number + shift) % len(instruments)]
             intensity = intensities[(round_number + number + shift) % len(intensities)]
@@ -171,7 +186,12 @@ CONTEXTS = dict(
 )
 
 # %% ../../nbs/api/20_stimuli/02_prompt_pool.ipynb #cell015
-_ALL_CONTEXTS = (*CONTEXTS["place"], *CONTEXTS["time"], *CONTEXTS["activity"], *CONTEXTS["style"])
+_ALL_CONTEXTS = (
+    *CONTEXTS["place"],
+    *CONTEXTS["time"],
+    *CONTEXTS["activity"],
+    *CONTEXTS["style"],
+)
 _NO_CONTEXT = ("",)
 _NO_CUES = ("",) * len(CUE_WORDS)
 _CUE_VALUES = tuple(product(*(("", *values) for values in CUE_WORDS.values())))
@@ -226,7 +246,12 @@ class PromptPool:
         for place, stream in enumerate(self._streams):
             own = numbers[numbers % len(self._streams) == place]
             positions = own // len(self._streams)  # place of each prompt within its stream
-            elements = _shuffled_positions(positions, stream.size, self.seed, place)
+            elements = _shuffled_positions(
+                positions,
+                stream.size,
+                self.seed,
+                place,
+            )
             tables.append(stream.table(elements).set_axis(own))
         return PromptSet(pd.concat(tables).sort_index())
 
@@ -260,7 +285,10 @@ class _PromptStream:
             self.intensities = ("plain",)
             self.kind = "cue" if self.ending == "cue" else "neutral"
         else:
-            self.sentences = _emotion_sentences(self.emotion, self.held_out)
+            self.sentences = _emotion_sentences(
+                self.emotion,
+                self.held_out,
+            )
             self.intensities = INTENSITIES
             self.kind = "emotion"
         self.instruments = (*INSTRUMENTS, *MORE_INSTRUMENTS)
@@ -298,7 +326,14 @@ class _PromptStream:
                 parts.append(cue_phrase(cue, value))
         prompt = ", ".join(parts)
         pair = -1
-        described = (prompt, self.emotion, word, template, instrument, intensity)
+        described = (
+            prompt,
+            self.emotion,
+            word,
+            template,
+            instrument,
+            intensity,
+        )
         return (*described, split, pair, self.kind, context, *cues)
 
 
@@ -327,7 +362,13 @@ def _emotion_sentences(emotion, held_out):
         if held_out and word not in NOUNS:
             templates += [(template, "template") for template in HELD_OUT_TEMPLATES]
         for template, new_template in templates:
-            sentences.append((word, template, splits[new_word, new_template]))
+            sentences.append(
+                (
+                    word,
+                    template,
+                    splits[new_word, new_template],
+                )
+            )
     return sentences
 
 

@@ -93,7 +93,11 @@ NOUNS = frozenset(
 )
 
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell011
-_ADJECTIVE_ADVERBS = dict(slightly="slightly ", plain="", very="very ")
+_ADJECTIVE_ADVERBS = dict(
+    slightly="slightly ",
+    plain="",
+    very="very ",
+)
 _NOUN_ADVERBS = dict(slightly="a little ", plain="", very="great ")
 
 
@@ -108,7 +112,10 @@ def make_prompt(
     if "{word}" not in template or "{instrument}" not in template:
         raise ValueError(f"template {template!r} must contain {{word}} and {{instrument}}")
     adverbs = _NOUN_ADVERBS if word in NOUNS else _ADJECTIVE_ADVERBS
-    text = template.format(word=adverbs[intensity] + word, instrument=instrument)
+    text = template.format(
+        word=adverbs[intensity] + word,
+        instrument=instrument,
+    )
     return re.sub(r"\b([Aa])n? (?=(\w))", _article, text)
 
 
@@ -153,7 +160,10 @@ class PromptSet:
         table = self.table.reset_index(drop=True)
         for column, default in _DEFAULTS.items():
             if column in table:
-                table[column] = table[column].where(table[column].notna(), default)
+                table[column] = table[column].where(
+                    table[column].notna(),
+                    default,
+                )
             else:
                 table[column] = default
         table["pair"] = table["pair"].astype(int)
@@ -164,7 +174,10 @@ class PromptSet:
         return len(self.table)
 
     def __add__(self, other):
-        together = pd.concat([self.table, other.table], ignore_index=True)
+        together = pd.concat(
+            [self.table, other.table],
+            ignore_index=True,
+        )
         return PromptSet(together)
 
     def where(
@@ -219,8 +232,19 @@ def crossed_prompts(
     rows = []
     for emotion, emotion_words in words.items():
         check_emotion(emotion)
-        for combination in product(emotion_words, templates, instruments, intensities):
-            rows.append(prompt_row(*combination, split=split, emotion=emotion))
+        for combination in product(
+            emotion_words,
+            templates,
+            instruments,
+            intensities,
+        ):
+            rows.append(
+                prompt_row(
+                    *combination,
+                    split=split,
+                    emotion=emotion,
+                )
+            )
     return PromptSet(pd.DataFrame(rows))
 
 
@@ -252,7 +276,11 @@ def study_prompts(
     for emotion in emotions:
         listed = words[check_emotion(emotion)]
         usable = _adjectives(listed) or list(listed)
-        word_numbers = shuffled_cycles(len(usable), n_per_emotion, generator)
+        word_numbers = shuffled_cycles(
+            len(usable),
+            n_per_emotion,
+            generator,
+        )
         for frame, instrument_number in enumerate(instrument_numbers):
             word = usable[word_numbers[frame]]
             sentences = NOUN_TEMPLATES if word in NOUNS else templates
@@ -311,7 +339,12 @@ def matched_pairs(
     if other == "neutral":
         frames = zip(first.template, first.instrument)
         neutral = [make_prompt("ordinary", template, instrument) for template, instrument in frames]
-        second = first.assign(prompt=neutral, emotion="neutral", word="ordinary", kind="neutral")
+        second = first.assign(
+            prompt=neutral,
+            emotion="neutral",
+            word="ordinary",
+            kind="neutral",
+        )
     else:
         second = study_prompts(n, (check_emotion(other),), seed).table
     return PromptSet(pd.concat([first, second], ignore_index=True))
@@ -326,7 +359,11 @@ def neutral_prompts(
     if n < 1:
         raise ValueError(f"n {n!r} must be at least 1")
     frames = list(product(NEUTRAL_TEMPLATES, INSTRUMENTS))
-    order = shuffled_cycles(len(frames), n, np.random.default_rng(seed))
+    order = shuffled_cycles(
+        len(frames),
+        n,
+        np.random.default_rng(seed),
+    )
     rows = []
     for number in order[:n]:
         template, instrument = frames[number]
@@ -344,9 +381,18 @@ def neutral_prompts(
 
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell033
 CUE_WORDS = dict(  # cue -> value -> ways to say it, the last one for `cue_prompts`
-    tempo=dict(slow=("slow", "slow tempo"), fast=("fast", "fast tempo")),
-    mode=dict(major=("major key", "in a major key"), minor=("minor key", "in a minor key")),
-    loudness=dict(quiet=("quiet", "soft volume"), loud=("loud", "loud volume")),
+    tempo=dict(
+        slow=("slow", "slow tempo"),
+        fast=("fast", "fast tempo"),
+    ),
+    mode=dict(
+        major=("major key", "in a major key"),
+        minor=("minor key", "in a minor key"),
+    ),
+    loudness=dict(
+        quiet=("quiet", "soft volume"),
+        loud=("loud", "loud volume"),
+    ),
 )
 
 
@@ -372,7 +418,13 @@ def cue_prompts(
     for cue in cues:
         values = list(CUE_WORDS[cue])
         drawn = [values[number] for number in generator.permutation(np.arange(n) % 2)]
-        prompts = [f"{prompt}, {cue_phrase(cue, value)}" for prompt, value in zip(prompts, drawn)]
+        prompts = [
+            f"{prompt}, {cue_phrase(cue, value)}"
+            for prompt, value in zip(
+                prompts,
+                drawn,
+            )
+        ]
         table[cue] = drawn
     return PromptSet(table.assign(prompt=prompts))
 
@@ -391,5 +443,11 @@ def conflict_prompts(
     for value in CUE_WORDS[cue]:
         phrase = cue_phrase(cue, value)
         prompts = [f"{prompt}, {phrase}" for prompt in frames.prompt]
-        parts.append(frames.assign(prompt=prompts, kind="conflict", **{cue: value}))
+        parts.append(
+            frames.assign(
+                prompt=prompts,
+                kind="conflict",
+                **{cue: value},
+            )
+        )
     return PromptSet(pd.concat(parts, ignore_index=True))

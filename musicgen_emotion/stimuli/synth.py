@@ -31,7 +31,10 @@ __all__ = [
 SAMPLE_RATE = 8000  # Hz
 FRAME_RATE = 50  # frames of the embedded codec per second
 TONICS = (60, 65)  # C and F, MIDI note numbers
-SCALES = dict(major=(0, 2, 4, 5, 7, 9, 11), minor=(0, 2, 3, 5, 7, 8, 10))  # semitones
+SCALES = dict(
+    major=(0, 2, 4, 5, 7, 9, 11),
+    minor=(0, 2, 3, 5, 7, 8, 10),
+)  # semitones
 PARTIALS = dict(  # strength of each partial
     piano=(1.0, 0.5, 0.3, 0.2, 0.12, 0.08),
     strings=(1.0, 0.6, 0.45, 0.35, 0.28, 0.2),
@@ -94,7 +97,10 @@ def drum_track(
             noise = rng.standard_normal(len(drum_time))
             drum = 0.55 * noise * np.exp(-drum_time / 0.03)
         track[start : start + len(drum)] += drum
-        bright_noise = np.diff(rng.standard_normal(len(hat_time)), prepend=0)
+        bright_noise = np.diff(
+            rng.standard_normal(len(hat_time)),
+            prepend=0,
+        )
         hat = 0.25 * bright_noise * np.exp(-hat_time / 0.012)
         track[start : start + len(hat)] += hat
     return track
@@ -121,7 +127,15 @@ def score_notes(
         yield beat, _bass_note(root, cues.register), 0.5
         pool = _melody_pool(triad, cues.register)
         if beat % beats_per_bar == 0:  # a bar begins on root or third
-            strong = [note for note in pool if (note - root) % 12 in (0, third)]
+            strong = [
+                note
+                for note in pool
+                if (note - root) % 12
+                in (
+                    0,
+                    third,
+                )
+            ]
             pool = strong or pool
         melody = _melody_note(pool, melody, rng)
         yield beat, melody, 0.9

@@ -123,7 +123,10 @@ class CausalStudy:
             self.patched.lost,
             self.heard.toward,
         )
-        answers = against_construction(verdict_table(evidence), self.model.config.n_layers)
+        answers = against_construction(
+            verdict_table(evidence),
+            self.model.config.n_layers,
+        )
         self.run.table(evidence, "evidence.csv")
         self.answers = self.run.table(answers, "verdicts.csv")
         figure = Figure(
@@ -197,7 +200,10 @@ class CausalStudy:
         text = self.data.text_sites[0]
         inner = self.patched.inner_layer()
         cross_attention = self.patched.best_cross_attention().site
-        return self.heard.listen([text, inner, cross_attention], pairs)
+        return self.heard.listen(
+            [text, inner, cross_attention],
+            pairs,
+        )
 
     def close(self) -> str:  # GO, ITERATE or PAUSE
         "Delete what was kept for an interrupted run, close the run, and return the verdict."

@@ -62,7 +62,10 @@ class AblationStudy:
         for site in self.erased_sites:
             stride = 1 if site in self.data.text_sites else TIMESTEP_STRIDE
             positions = acts[site].sel(branch="cond").values[:, ::stride].astype(float)
-            found = interventions(*flat_states(positions, labels), self.settings.source)
+            found = interventions(
+                *flat_states(positions, labels),
+                self.settings.source,
+            )
             for name, erase in found["nullifying"].items():
                 by_name.setdefault(name, {})[site] = erase
         return by_name
@@ -75,17 +78,34 @@ class AblationStudy:
         kinds = ("text", *PATCH_SITES)
         places = [site for site in self.model.sites if self.model.site(site).kind in kinds]
         stages = self.data.stages
-        ablated = stages("components", lambda: self._effects(places, ABLATIONS))
-        erased = stages("erasures", lambda: self._effects(self.erased_sites, dict(erasers)))
-        families = [ablated.assign(family="ablation"), erased.assign(family="nullifying")]
+        ablated = stages(
+            "components",
+            lambda: self._effects(places, ABLATIONS),
+        )
+        erased = stages(
+            "erasures",
+            lambda: self._effects(self.erased_sites, dict(erasers)),
+        )
+        families = [
+            ablated.assign(family="ablation"),
+            erased.assign(family="nullifying"),
+        ]
         effects = pd.concat(families, ignore_index=True)
         effects = effects[effects.codebook == "all"]
         columns = ("family", "site", "kind", "layer", "how")
         summaries = []
         for measure in ("lost", "kl_source"):
-            summary = patching_summary(effects, measure, columns, **self.settings.resampling())
+            summary = patching_summary(
+                effects,
+                measure,
+                columns,
+                **self.settings.resampling(),
+            )
             summaries.append(summary.assign(measure=measure))
-        self.table = self.run.table(pd.concat(summaries, ignore_index=True), "ablation.csv")
+        self.table = self.run.table(
+            pd.concat(summaries, ignore_index=True),
+            "ablation.csv",
+        )
         lost = self.table[self.table.measure == "lost"]
         figure = Figure(
             name="ablation",
@@ -132,7 +152,12 @@ def draw_losses(
     lost: pd.DataFrame,  # site, how, value
 ):  # axes
     "Heat map of sites by ablations."
-    grid = lost.pivot_table(index="site", columns="how", values="value", sort=False)
+    grid = lost.pivot_table(
+        index="site",
+        columns="how",
+        values="value",
+        sort=False,
+    )
     return plot_heatmap(grid.clip(-2, 2), 0, "difference lost")
 
 

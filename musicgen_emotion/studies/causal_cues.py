@@ -29,7 +29,13 @@ from ..stimuli.prompts import make_prompt
 from .causal_setup import CausalClips, causal_gate, wide_table
 from .steps import Figure, Step
 
-LISTENER_CUES = ("cue_tempo", "cue_mode", "cue_soundlevel", "cue_register", "cue_articulation")
+LISTENER_CUES = (
+    "cue_tempo",
+    "cue_mode",
+    "cue_soundlevel",
+    "cue_register",
+    "cue_articulation",
+)
 AFFECTS = ("valence", "arousal")  # the two dimensions that are asked for and rated
 NEUTRAL_WORD = "ordinary"  # stands in the place of the emotion word
 CUE_GATES = {  # gate -> outcome and mediator
@@ -82,7 +88,11 @@ class MediationStudy:
         )
         labels = clips[["emotion", "word", "instrument", "prompt"]].reset_index(drop=True)
         described = pd.concat([labels, features], axis=1)
-        rated = self.judge(described, self.settings.source, self.settings.target)
+        rated = self.judge(
+            described,
+            self.settings.source,
+            self.settings.target,
+        )
         for column, affect in enumerate(AFFECTS):
             asked = [VALENCE_AROUSAL[emotion][column] for emotion in rated.emotion]
             rated = rated.assign(**{f"asked_{affect}": asked})
@@ -108,7 +118,10 @@ class MediationStudy:
                 seed=settings.seed,
             )
             tables.append(found.assign(outcome=outcome))
-        self.paths = self.run.table(pd.concat(tables, ignore_index=True), "mediation.csv")
+        self.paths = self.run.table(
+            pd.concat(tables, ignore_index=True),
+            "mediation.csv",
+        )
         figure = Figure(
             name="mediation",
             draw=lambda: draw_paths(self.paths),
@@ -117,7 +130,14 @@ class MediationStudy:
             f"n = {len(complete)} clips, 95% interval over prompts.",
             alt="Bars by cue and outcome.",
         )
-        columns = ["outcome", "effect", "mediator", "value", "low", "high"]
+        columns = [
+            "outcome",
+            "effect",
+            "mediator",
+            "value",
+            "low",
+            "high",
+        ]
         columns += ["share", "share_low", "share_high"]
         return Step(
             sentence=mediation_sentence(self.paths),
@@ -176,8 +196,18 @@ class AttentionStudy:
         "Attention to the emotion word against the neutral word in its place."
         clips, settings = self.clips, self.settings
         neutral = []
-        for template, instrument in zip(clips.template, clips.instrument, strict=True):
-            neutral.append(make_prompt(NEUTRAL_WORD, template, instrument))
+        for template, instrument in zip(
+            clips.template,
+            clips.instrument,
+            strict=True,
+        ):
+            neutral.append(
+                make_prompt(
+                    NEUTRAL_WORD,
+                    template,
+                    instrument,
+                )
+            )
         found = emotion_word_test(
             self.model,
             self.brief,
@@ -207,13 +237,27 @@ class AttentionStudy:
 
     def _draw_heads(self):
         "Heat map of layers by heads."
-        grid = self.heads.pivot(index="layer", columns="head", values="difference")
-        return plot_heatmap(grid, 0, "difference of attention", "{:.3f}")
+        grid = self.heads.pivot(
+            index="layer",
+            columns="head",
+            values="difference",
+        )
+        return plot_heatmap(
+            grid,
+            0,
+            "difference of attention",
+            "{:.3f}",
+        )
 
     def spans(self) -> Step:
         "How far back self-attention looks, by the emotion of the clip."
         settings, prompts = self.settings, self.clips.prompt.tolist()
-        spans = attention_span(self.model, self.tokens, prompts, batch_size=settings.batch_size)
+        spans = attention_span(
+            self.model,
+            self.tokens,
+            prompts,
+            batch_size=settings.batch_size,
+        )
         found = span_test(
             spans,
             self.clips.emotion.tolist(),
@@ -221,7 +265,10 @@ class AttentionStudy:
             seed=settings.seed,
         )
         self.span = self.run.table(found, "attention_span.csv")
-        return Step(sentence=f"The {span_sentence(self.span)}.", table=self.span)
+        return Step(
+            sentence=f"The {span_sentence(self.span)}.",
+            table=self.span,
+        )
 
     @property
     def gaining(self) -> pd.Series:  # layer, head, difference
@@ -257,7 +304,13 @@ class AttentionStudy:
             clip = int(np.flatnonzero(of_emotion)[0])
             tokens = self.tokens[clip : clip + 1]
             prompt = self.clips.prompt.iloc[clip]
-            maps = word_attention(self.model, tokens, prompt, 0.1, [int(head.layer)])
+            maps = word_attention(
+                self.model,
+                tokens,
+                prompt,
+                0.1,
+                [int(head.layer)],
+            )
             plot_attention(maps[maps["head"] == head["head"]], ax=ax)
             ax.set_title(prompt, fontsize=9)
         return axes
@@ -273,7 +326,12 @@ class AttentionStudy:
             batch_size=settings.batch_size,
         )
         roles = word_roles(self.clips.word, self.clips.instrument)
-        found = role_attention(shares, roles, settings.n_boot, settings.seed)
+        found = role_attention(
+            shares,
+            roles,
+            settings.n_boot,
+            settings.seed,
+        )
         table = self.run.table(found, "attention_words_time.csv")
         head = self.gaining
         one_head = table[(table.layer == head.layer) & (table["head"] == head["head"])]
@@ -297,9 +355,22 @@ class AttentionStudy:
         "Two pictures of roles against seconds."
         head = self.gaining
         axes = two_axes(2.6)
-        titles = (f"head {int(head['head'])} of layer {int(head.layer)}", "mean over all heads")
-        for ax, table, title in zip(axes, (one_head, every_head), titles, strict=True):
-            plot_attention(table, name="role", value="per_token", ax=ax)
+        titles = (
+            f"head {int(head['head'])} of layer {int(head.layer)}",
+            "mean over all heads",
+        )
+        for ax, table, title in zip(
+            axes,
+            (one_head, every_head),
+            titles,
+            strict=True,
+        ):
+            plot_attention(
+                table,
+                name="role",
+                value="per_token",
+                ax=ax,
+            )
             ax.set_title(title, fontsize=9)
         return axes
 
@@ -338,7 +409,12 @@ def word_roles(
     roles = []
     for word, instrument in zip(words, instruments, strict=True):
         role = {word.lower(): "emotion word"}
-        role.update(dict.fromkeys(instrument.lower().split(), "instrument"))
+        role.update(
+            dict.fromkeys(
+                instrument.lower().split(),
+                "instrument",
+            )
+        )
         roles.append(role)
     return roles
 

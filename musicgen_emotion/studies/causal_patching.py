@@ -24,7 +24,14 @@ from .causal_setup import CausalClips, causal_gate, wide_table
 from .steps import Figure, Step
 
 PATCHED_ARMS = ("patch", "noop", "random")  # at every site; "other" is added for the text
-EFFECT_COLUMNS = ("site", "kind", "layer", "arm", "readout", "codebook")
+EFFECT_COLUMNS = (
+    "site",
+    "kind",
+    "layer",
+    "arm",
+    "readout",
+    "codebook",
+)
 
 # %% auto #0
 __all__ = [
@@ -68,13 +75,29 @@ class PatchingStudy:
     ) -> Step:
         "The source's states in the target's run, with the controls of every patch."
         settings, data = self.settings, self.data
-        patched = data.stages("patched", lambda: self._patched(data.pairs, self.cells, arms))
-        other = self._patched(data.pairs, data.text_sites[:1], "other")
+        patched = data.stages(
+            "patched",
+            lambda: self._patched(data.pairs, self.cells, arms),
+        )
+        other = self._patched(
+            data.pairs,
+            data.text_sites[:1],
+            "other",
+        )
         self.effects = pd.concat([patched, other], ignore_index=True)
         whole = self.effects[self.effects.codebook == "all"]
         resampling = settings.resampling()
-        summary = patching_summary(self.effects, by=EFFECT_COLUMNS, **resampling)
-        divergence = patching_summary(whole, "kl_source", EFFECT_COLUMNS, **resampling)
+        summary = patching_summary(
+            self.effects,
+            by=EFFECT_COLUMNS,
+            **resampling,
+        )
+        divergence = patching_summary(
+            whole,
+            "kl_source",
+            EFFECT_COLUMNS,
+            **resampling,
+        )
         self.run.table(self.effects, "patching.parquet")
         self.run.table(summary, "patching.csv")
         self.run.table(divergence, "patching_kl.csv")
@@ -163,15 +186,27 @@ class PatchingStudy:
             noise = self.text_row("random").value
         settings = self.settings
         other = self.text_row("other").value
-        return floor_sentence(other, noise, settings.source, settings.target)
+        return floor_sentence(
+            other,
+            noise,
+            settings.source,
+            settings.target,
+        )
 
     def turn_round(self) -> Step:
         "The target's states in the source's run: what is lost."
         kinds = ["resid", "cross_attn", *self.data.text_sites]
         cells = self.cells[self.cells.kind.isin(kinds)]
         turned = self.data.turned
-        back = self.data.stages("turned", lambda: self._patched(turned, cells, "patch"))
-        summary = patching_summary(back, by=EFFECT_COLUMNS, **self.settings.resampling())
+        back = self.data.stages(
+            "turned",
+            lambda: self._patched(turned, cells, "patch"),
+        )
+        summary = patching_summary(
+            back,
+            by=EFFECT_COLUMNS,
+            **self.settings.resampling(),
+        )
         self.lost = self.run.table(guided_rows(summary), "lost.csv")
         return Step(
             sentence=f"Share of the difference that is lost when the {self.settings.source} run "
@@ -183,11 +218,20 @@ class PatchingStudy:
     def attribution(self) -> Step:
         "The map of sites and windows from one backward pass, and its check by true patches."
         settings, data = self.settings, self.data
-        cells = all_cells(self.model, settings.patch_s, step_s=settings.window_s)
+        cells = all_cells(
+            self.model,
+            settings.patch_s,
+            step_s=settings.window_s,
+        )
         size = dict(batch_size=settings.batch_size, progress=False)
         attributed = data.stages(
             "attributed",
-            lambda: attribution_patching(self.model, data.pairs, cells, **size),
+            lambda: attribution_patching(
+                self.model,
+                data.pairs,
+                cells,
+                **size,
+            ),
         )
         self.agreement = attribution_agreement(
             self.model,
@@ -221,14 +265,25 @@ class PatchingStudy:
         text, other_texts = data.text_sites[:1], data.text_sites[1:]
 
         def read_over_clip():
-            carriers = self._windowed(data.pairs, [*text, "cross_attn", "resid"])
-            others = self._windowed(data.pairs[:few], [*other_texts, "self_attn", "mlp"])
+            carriers = self._windowed(
+                data.pairs,
+                [*text, "cross_attn", "resid"],
+            )
+            others = self._windowed(
+                data.pairs[:few],
+                [*other_texts, "self_attn", "mlp"],
+            )
             return pd.concat([carriers, others], ignore_index=True)
 
         reads = {
             "whole clip": data.stages("windows", read_over_clip),
             "the window itself": data.stages(
-                "at_window", lambda: self._windowed(data.pairs, text, "window")
+                "at_window",
+                lambda: self._windowed(
+                    data.pairs,
+                    text,
+                    "window",
+                ),
             ),
         }
         columns = ("site", "kind", "start", "end")
@@ -238,8 +293,16 @@ class PatchingStudy:
                 summary = patching_summary(
                     effects, measure, by=columns, **self.settings.resampling()
                 )
-                summaries.append(summary.assign(measure=measure, read=read))
-        timing = self.run.table(pd.concat(summaries, ignore_index=True), "windows.csv")
+                summaries.append(
+                    summary.assign(
+                        measure=measure,
+                        read=read,
+                    )
+                )
+        timing = self.run.table(
+            pd.concat(summaries, ignore_index=True),
+            "windows.csv",
+        )
         shown = timing[(timing.read == "whole clip") & (timing.measure == "restored")]
         return Step(
             sentence="Share of the difference over the whole clip that a patch of one window "
@@ -251,7 +314,12 @@ class PatchingStudy:
     def _windowed(self, pairs, sites, at="clip"):
         "Effects of patches of single windows, without guidance."
         settings = self.settings
-        cells = all_cells(self.model, settings.patch_s, sites, step_s=settings.window_s)
+        cells = all_cells(
+            self.model,
+            settings.patch_s,
+            sites,
+            step_s=settings.window_s,
+        )
         effects = activation_patching(
             self.model,
             pairs,
@@ -328,7 +396,10 @@ def attribution_atlas(
 ) -> pd.DataFrame:  # site, kind, layer, start, end, attribution
     "Attribution of each cell: the mean over pairs, weighted by their gaps."
     weighted = attributed.assign(moved=attributed.attribution * attributed.gap)
-    cells = weighted.groupby(["site", "kind", "layer", "start", "end"], sort=False)
+    cells = weighted.groupby(
+        ["site", "kind", "layer", "start", "end"],
+        sort=False,
+    )
     sums = cells[["moved", "gap"]].sum()
     return (sums.moved / sums.gap).rename("attribution").reset_index()
 
@@ -337,8 +408,16 @@ def draw_atlas(
     atlas: pd.DataFrame,  # of `attribution_atlas`
 ):  # axes
     "Heat map of sites by windows."
-    grid = atlas.pivot_table(index="site", columns="start", values="attribution", sort=False)
-    grid = grid.rename_axis(index="site", columns="start of the window, s")
+    grid = atlas.pivot_table(
+        index="site",
+        columns="start",
+        values="attribution",
+        sort=False,
+    )
+    grid = grid.rename_axis(
+        index="site",
+        columns="start of the window, s",
+    )
     return plot_heatmap(grid, 0, "attributed share")
 
 

@@ -106,7 +106,13 @@ class PromptStates:
         "How many states were read, and their width."
         rows = []
         for site, states in self.states.items():
-            rows.append(dict(site=site, prompts=states.shape[0], width=states.shape[1]))
+            rows.append(
+                dict(
+                    site=site,
+                    prompts=states.shape[0],
+                    width=states.shape[1],
+                )
+            )
         return Step(
             sentence=f"{self.settings.prompts_per_part} prompts per emotion in each of three parts "
             f"were read over {len(self.data.carriers)} neutral clips.",
@@ -129,11 +135,28 @@ class PromptStates:
             progress=False,
         )
         prompts = self.book.prompt.tolist()
-        surface = probe_text(prompts, labels, folds, seed=settings.seed, progress=False)
-        baselines = [surface, majority_baseline(labels, folds, settings.seed)]
-        found = encodes(probes, baselines, n_perm=settings.n_boot, seed=settings.seed)
+        surface = probe_text(
+            prompts,
+            labels,
+            folds,
+            seed=settings.seed,
+            progress=False,
+        )
+        baselines = [
+            surface,
+            majority_baseline(labels, folds, settings.seed),
+        ]
+        found = encodes(
+            probes,
+            baselines,
+            n_perm=settings.n_boot,
+            seed=settings.seed,
+        )
         self.encoded = self.run.table(found, "encodes.csv")
-        return Step(sentence=decodable_sentence(self.encoded), table=self.encoded)
+        return Step(
+            sentence=decodable_sentence(self.encoded),
+            table=self.encoded,
+        )
 
     def reliability(self) -> Step:
         "Do interventions change the emotion, and only the emotion, on words never seen?"
@@ -156,7 +179,11 @@ class PromptStates:
         measured = self.reliable[self.reliable.measure == "reliability"]
         return Step(
             sentence=self.reliability_sentence(),
-            table=wide_table(measured, ["kind", "intervention"], "site"),
+            table=wide_table(
+                measured,
+                ["kind", "intervention"],
+                "site",
+            ),
             folder=self.run.path,
             figures=(figure,),
         )
@@ -165,14 +192,26 @@ class PromptStates:
         "Heat map of interventions by sites; scores of the probes where nothing was measured."
         rows = self.reliable[self.reliable.kind == "counterfactual"]
         rows = rows[rows.value.notna() & (rows.measure == "reliability")]
-        grid = rows.pivot_table(index="intervention", columns="site", values="value", sort=False)
+        grid = rows.pivot_table(
+            index="intervention",
+            columns="site",
+            values="value",
+            sort=False,
+        )
         if not grid.size:
             return plot_scores(self.encoded, "name")
         return plot_heatmap(grid, None, "reliability")
 
     def oracles(self) -> Step:
         "How well the oracle reads each site, in training and on the judged words."
-        columns = ["oracle", "oracle_low", "judged", "judged_low", "chance", "reason"]
+        columns = [
+            "oracle",
+            "oracle_low",
+            "judged",
+            "judged_low",
+            "chance",
+            "reason",
+        ]
         table = self.reliable.groupby("site", sort=False)[columns].first().reset_index()
         unread = table[table.reason.fillna("") != ""].site.tolist()
         sentence = "The oracle clears its bar at every site."
@@ -196,7 +235,11 @@ class PromptStates:
     ) -> Step:
         "Vectors pushed into the target's run in rising doses, with random pushes beside them."
         pairs = self.data.pairs
-        short = Pairs(pairs.source, pairs.target, pairs.tokens[..., : self.data.brief_frames])
+        short = Pairs(
+            pairs.source,
+            pairs.target,
+            pairs.tokens[..., : self.data.brief_frames],
+        )
         settings = self.settings
         found = self.data.stages(
             "slopes",
@@ -209,7 +252,10 @@ class PromptStates:
             ),
         )
         self.slopes = self.run.table(found, "dose.csv")
-        return Step(sentence=push_sentence(self.slopes), table=self.slopes)
+        return Step(
+            sentence=push_sentence(self.slopes),
+            table=self.slopes,
+        )
 
     def text_reliability(
         self,
@@ -233,7 +279,10 @@ class PromptStates:
 
     def reliability_sentence(self) -> str:  # one sentence
         "How reliable the mean difference in the text states is."
-        return reliability_sentence(self.text_reliability(), self.text_floor())
+        return reliability_sentence(
+            self.text_reliability(),
+            self.text_floor(),
+        )
 
     def gates(self) -> None:
         "Two gates: reliability of the mean difference, and its distance from the floors."

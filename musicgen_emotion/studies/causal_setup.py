@@ -43,7 +43,13 @@ class CausalSettings:
     backend: str = "auto"  # library; auto: by its files
     source: str = "happy"  # emotion whose states are put in
     target: str = "sad"  # emotion that receives them
-    emotions: tuple | list = ("happy", "sad", "calm", "energetic", "angry")  # of the clips
+    emotions: tuple | list = (
+        "happy",
+        "sad",
+        "calm",
+        "energetic",
+        "angry",
+    )  # of the clips
     clips_per_emotion: int = 20  # generated clips per emotion
     prompts_per_part: int = 48  # prompts per emotion in each of the three parts
     patch_pairs: int = 16  # pairs that are patched on the same tokens
@@ -73,7 +79,11 @@ class CausalSettings:
 
     def sampling(self) -> dict:  # guidance, temperature, top_k
         "How tokens are drawn."
-        return dict(guidance=self.guidance, temperature=self.temperature, top_k=self.top_k)
+        return dict(
+            guidance=self.guidance,
+            temperature=self.temperature,
+            top_k=self.top_k,
+        )
 
     def resampling(self) -> dict:  # n_boot, seed
         "How intervals are drawn."
@@ -85,7 +95,10 @@ CAUSAL_GATES = {  # gate -> direction and bar, fixed before the run
     "what construction implies holds": (">=", 1.0),
     "a no-op restores nothing": ("<", 1e-3),
     "text states restore the difference": (">", 0.9),
-    "another prompt of the target's emotion restores little": ("<", 0.25),
+    "another prompt of the target's emotion restores little": (
+        "<",
+        0.25,
+    ),
     "attribution ranks cells as patching does": (">=", 0.8),
     "patching an inner layer moves the sound": (">", 0.0),
     "reliability of the mean difference in the text": (">", 0.5),
@@ -171,8 +184,18 @@ class CausalClips:
     def _make_pairs(self):
         "The first pairs, each with the tokens of its target's clip."
         settings = self.settings
-        found = pair_prompts(self.clips, settings.source, settings.target)
-        tokens_of = dict(zip(self.clips.prompt, self.tokens, strict=True))
+        found = pair_prompts(
+            self.clips,
+            settings.source,
+            settings.target,
+        )
+        tokens_of = dict(
+            zip(
+                self.clips.prompt,
+                self.tokens,
+                strict=True,
+            )
+        )
         tokens = np.stack([tokens_of[prompt] for prompt in found.target])
         every_pair = Pairs(found.source, found.target, tokens)
         return every_pair[: settings.patch_pairs]
@@ -180,7 +203,11 @@ class CausalClips:
     @property
     def turned(self) -> Pairs:  # the same tokens
         "The pairs with source and target exchanged."
-        return Pairs(self.pairs.target, self.pairs.source, self.pairs.tokens)
+        return Pairs(
+            self.pairs.target,
+            self.pairs.source,
+            self.pairs.tokens,
+        )
 
     @property
     def frames(self) -> int:  # token frames
@@ -190,7 +217,12 @@ class CausalClips:
     @property
     def brief_frames(self) -> int:  # token frames
         "Frames of the first second, or of `patch_s` where that is shorter."
-        return self.model.config.frames(min(1.0, self.settings.patch_s))
+        return self.model.config.frames(
+            min(
+                1.0,
+                self.settings.patch_s,
+            )
+        )
 
     @property
     def layers(self) -> list[str]:  # names of sites
@@ -209,7 +241,11 @@ class CausalClips:
 
     def made(self) -> Step:
         "How many clips and pairs there are."
-        counts = dict(clips=len(self.clips), neutral=len(self.carriers), pairs=len(self.pairs))
+        counts = dict(
+            clips=len(self.clips),
+            neutral=len(self.carriers),
+            pairs=len(self.pairs),
+        )
         source = self.settings.source
         return Step(
             sentence=f"Clips of {self.settings.duration_s:g} s, kept in {self.store.path.name}. "
@@ -219,7 +255,11 @@ class CausalClips:
 
     def check_wiring(self) -> Step:
         "What construction implies, whatever the model learnt."
-        self.construction = construction_checks(self.model, self.pairs[:6], seed=self.settings.seed)
+        self.construction = construction_checks(
+            self.model,
+            self.pairs[:6],
+            seed=self.settings.seed,
+        )
         return Step(
             sentence=wiring_sentence(self.construction),
             table=self.construction,
@@ -244,7 +284,12 @@ def wide_table(
     value: str = "value",  # column of numbers
 ) -> pd.DataFrame:  # in the order of the long table
     "A table that a page can show, one row per site."
-    wide = table.pivot_table(index=index, columns=columns, values=value, sort=False)
+    wide = table.pivot_table(
+        index=index,
+        columns=columns,
+        values=value,
+        sort=False,
+    )
     return wide.reset_index().rename_axis(columns=None)
 
 

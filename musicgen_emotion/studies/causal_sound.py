@@ -74,23 +74,53 @@ class PatchedSound:
     def grow(self) -> Step:
         "Patched clips at every site, their controls, and what they sound like."
         seconds, texts = self.settings.duration_s, self.data.text_sites
-        everywhere = all_cells(self.model, seconds, [*texts, *PATCH_SITES])
-        halves = all_cells(self.model, seconds, texts[:1], step_s=seconds / 2)
+        everywhere = all_cells(
+            self.model,
+            seconds,
+            [*texts, *PATCH_SITES],
+        )
+        halves = all_cells(
+            self.model,
+            seconds,
+            texts[:1],
+            step_s=seconds / 2,
+        )
         cells = pd.concat([everywhere, halves], ignore_index=True)
         two_pairs = 2 * (2 * len(cells) + 2)
         pairs = len(self.pairs)
         self.grown = self._generated("grown", cells, two_pairs)
-        stranger = self._generated("stranger", texts[:1], 4 * pairs, arm="other")
+        stranger = self._generated(
+            "stranger",
+            texts[:1],
+            4 * pairs,
+            arm="other",
+        )
         first_layer = self.data.layers[:1]
-        borrowed = self._generated("borrowed", first_layer, 3 * pairs, music="source")
+        borrowed = self._generated(
+            "borrowed",
+            first_layer,
+            3 * pairs,
+            music="source",
+        )
         others = describe_patched(stranger, False)
         own_notes = describe_patched(borrowed, False)
         own_notes = own_notes[own_notes.arm == "patch"].assign(arm=BORROWED_ARM)
-        tables = [describe_patched(self.grown, False), others[others.arm == "other"], own_notes]
+        tables = [
+            describe_patched(self.grown, False),
+            others[others.arm == "other"],
+            own_notes,
+        ]
         sound = pd.concat(tables, ignore_index=True)
-        self.sound = self.judge(sound, self.settings.source, self.settings.target)
+        self.sound = self.judge(
+            sound,
+            self.settings.source,
+            self.settings.target,
+        )
         self.run.table(self.sound, "patched_clips.csv")
-        np.save(self.run.path / "patched_tokens.npy", self.grown.made.tokens)
+        np.save(
+            self.run.path / "patched_tokens.npy",
+            self.grown.made.tokens,
+        )
         counts = self.sound.groupby("arm", sort=False).size().rename("clips").reset_index()
         return Step(
             sentence=f"{len(self.sound)} clips of {seconds:g} s from {pairs} pairs.",
@@ -119,7 +149,13 @@ class PatchedSound:
 
     def identities(self) -> Step:
         "Patches whose music the wiring dictates, token for token; added to the checks."
-        source, target = self._tokens("source", ""), self._tokens("target", "")
+        source, target = (
+            self._tokens("source", ""),
+            self._tokens(
+                "target",
+                "",
+            ),
+        )
         unpatched = share_changed(target, source)
         expected = {FIRST_ATTENTION: "target"}
         for site in [*self.data.text_sites, self.data.layers[-1]]:
@@ -129,15 +165,24 @@ class PatchedSound:
             rows.append(
                 dict(
                     check=f"{site}: the patched clip is the {whose}'s clip",
-                    value=share_changed(self._tokens("patch", site), clips[whose]),
+                    value=share_changed(
+                        self._tokens("patch", site),
+                        clips[whose],
+                    ),
                     unpatched=unpatched,
                     bar=0.0,
                 )
             )
         checks = pd.DataFrame(rows)
         checks["holds"] = checks.value <= checks.bar
-        every = pd.concat([self.data.construction, checks], ignore_index=True)
-        self.data.construction = self.run.table(every, "construction.csv")
+        every = pd.concat(
+            [self.data.construction, checks],
+            ignore_index=True,
+        )
+        self.data.construction = self.run.table(
+            every,
+            "construction.csv",
+        )
         return Step(sentence=wiring_sentence(every), table=checks)
 
     def _tokens(self, arm, site):
@@ -154,7 +199,12 @@ class PatchedSound:
     ) -> Step:
         "Share of the difference in sound that each patch brings."
         settings = self.settings
-        found = sound_restored(self.sound, list(heard_as), settings.n_boot, settings.seed)
+        found = sound_restored(
+            self.sound,
+            list(heard_as),
+            settings.n_boot,
+            settings.seed,
+        )
         self.audible = self.run.table(found, "sound_restored.csv")
         source, target = settings.source, settings.target
         figure = Figure(
@@ -166,7 +216,15 @@ class PatchedSound:
             "column means little.",
             alt="Heat map of sites by descriptors.",
         )
-        columns = ["site", "restored", "low", "high", "n", "difference", "clear"]
+        columns = [
+            "site",
+            "restored",
+            "low",
+            "high",
+            "n",
+            "difference",
+            "clear",
+        ]
         return Step(
             sentence=self.borrowed_sentence(),
             table=self.toward[columns],
@@ -179,12 +237,26 @@ class PatchedSound:
         board = self.whole_clips.pivot_table(
             index="site", columns="descriptor", values="restored", sort=False
         )
-        return plot_heatmap(board.clip(-1.5, 1.5), 0, "difference restored")
+        return plot_heatmap(
+            board.clip(-1.5, 1.5),
+            0,
+            "difference restored",
+        )
 
     def text_halves(self) -> Step:
         "Patches of the text, for the whole clip and for its halves, with the control."
         site = self.data.text_sites[0]
-        shown = ["site", "arm", "start", "end", "descriptor", "restored", "low", "high", "clear"]
+        shown = [
+            "site",
+            "arm",
+            "start",
+            "end",
+            "descriptor",
+            "restored",
+            "low",
+            "high",
+            "clear",
+        ]
         return Step(
             sentence=f"Patches of {site} over the whole clip and over each half, in seconds. "
             "`clear` tells whether the clips of both prompts differ in the descriptor.",
@@ -215,7 +287,11 @@ class PatchedSound:
         rows = self.audible[self.audible.descriptor == "toward"]
         borrowed = rows[rows.arm.str.contains("music")].restored.iloc[0]
         layer = self.data.layers[0]
-        return borrowed_sentence(layer, borrowed, self.site_row(layer).restored)
+        return borrowed_sentence(
+            layer,
+            borrowed,
+            self.site_row(layer).restored,
+        )
 
     def sound_sentence(
         self,
@@ -224,7 +300,12 @@ class PatchedSound:
         "How far the patch of a layer moves the sound."
         text = self.site_row(self.data.text_sites[0])
         settings = self.settings
-        return sound_sentence(text, self.site_row(layer), settings.source, settings.target)
+        return sound_sentence(
+            text,
+            self.site_row(layer),
+            settings.source,
+            settings.target,
+        )
 
     def gates(
         self,
@@ -252,11 +333,27 @@ class PatchedSound:
         ends = sound.arm.isin(["source", "target"])
         whole = sound.end - sound.start == self.settings.duration_s
         patched = (sound.arm == "patch") & sound.site.isin(sites) & whole
-        columns = ["row", "pair", "arm", "site", "prompt", "tempo", "rms_db", "valence", "arousal"]
+        columns = [
+            "row",
+            "pair",
+            "arm",
+            "site",
+            "prompt",
+            "tempo",
+            "rms_db",
+            "valence",
+            "arousal",
+        ]
         kept = sound[ends | patched][columns]
-        kept = kept.sort_values(["pair", "arm"], ascending=[True, False])
+        kept = kept.sort_values(
+            ["pair", "arm"],
+            ascending=[True, False],
+        )
         audio = self.grown.made.audio[kept.row.astype(int)]
-        np.save(self.run.path / "listen.npy", (audio.clip(-1, 1) * 32767).astype(np.int16))
+        np.save(
+            self.run.path / "listen.npy",
+            (audio.clip(-1, 1) * 32767).astype(np.int16),
+        )
         kept = kept.assign(sample_rate=self.model.config.sample_rate)
         return Step(
             sentence="The first pairs, not the best.",

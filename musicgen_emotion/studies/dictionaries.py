@@ -285,7 +285,11 @@ class DictionaryStudy:
         "What was found, in sentences that are kept in the run folder; call it after `gates`."
         hit = meaning.tests.set_index("arm").loc["ablate"]
         settings = self.settings
-        counts = (len(meaning.chosen), settings.edit_clips, settings.n_random)
+        counts = (
+            len(meaning.chosen),
+            settings.edit_clips,
+            settings.n_random,
+        )
         edits = edit_sentence(hit, meaning.target, *counts).rstrip(".")
         other_edits = meaning.tests[meaning.tests.arm != "ablate"]
         others = ", ".join(f"{edit.arm} p = {edit.p:.2f}" for edit in other_edits.itertuples())
@@ -333,14 +337,24 @@ def reconstruction(
         features = sae.encode(states)
         error = (sae.decode(features) - states).pow(2).mean(1).numpy()
         active = ((features > 0).sum(1) / (sae.d_sae / PLAN_SIZE)).numpy()
-    per_token = pd.DataFrame(dict(mse=error, l0=active, prompt=prompts))
+    per_token = pd.DataFrame(
+        dict(
+            mse=error,
+            l0=active,
+            prompt=prompts,
+        )
+    )
     by_prompt = per_token.groupby("prompt")
     sums, tokens_each = by_prompt[["mse", "l0"]].sum(), by_prompt.size().to_numpy()
     draws = bootstrap_weights(len(sums), n_boot=n_boot, seed=seed)  # (resample, prompt)
     found = {}
     for column in sums:
         resampled = draws @ sums[column].to_numpy() / (draws @ tokens_each)
-        found[column] = interval(resampled, per_token[column].mean(), len(sums))
+        found[column] = interval(
+            resampled,
+            per_token[column].mean(),
+            len(sums),
+        )
     return found
 
 
@@ -382,7 +396,14 @@ def counts_sentence(
     "Selective features beside the hardest control, by count, share and best feature."
     row, by_count = count_row(features.counts, "all", "selective"), features.beats["selective"]
     unknown = float("nan")
-    gain, low, high = (by_count.get(name, unknown) for name in ("gain", "low", "high"))
+    gain, low, high = (
+        by_count.get(name, unknown)
+        for name in (
+            "gain",
+            "low",
+            "high",
+        )
+    )
     controls = features.controls.set_index("arm")
     share, highly = controls.share_of_columns, controls.highly
     hardest = features.beats["share_of_columns"].get("against")

@@ -106,12 +106,20 @@ class TextRows:
     def __post_init__(self):
         settings = self.settings
         self.study = diverse_prompts(settings.study_prompts, settings.seed).table
-        pooled = text_embeddings(self.model, self.prompts, pool="mean", progress=False)
+        pooled = text_embeddings(
+            self.model,
+            self.prompts,
+            pool="mean",
+            progress=False,
+        )
         self.pooled = np.asarray(pooled)
         in_study = set(self.study.prompt)
         pool = dictionary_prompts(settings.dictionary_size, settings.seed).table.prompt
         self.corpus = [prompt for prompt in pool if prompt not in in_study]
-        self.rows, self.row_prompt, _ = token_rows(self.model, self.corpus)
+        self.rows, self.row_prompt, _ = token_rows(
+            self.model,
+            self.corpus,
+        )
         self.split = group_split(self.row_prompt, seed=settings.seed)
 
     @property
@@ -137,7 +145,10 @@ class TextRows:
     @property
     def short(self) -> TrainConfig:
         "How the settings of the sweep are trained."
-        return replace(self.settings.training(), steps=self.settings.sweep_steps)
+        return replace(
+            self.settings.training(),
+            steps=self.settings.sweep_steps,
+        )
 
     @property
     def validation(self) -> np.ndarray:  # (token, d_text)
@@ -147,14 +158,28 @@ class TextRows:
     def report(self) -> Step:
         "Is there enough data for a dictionary of this size?"
         data = {
-            "pooled, study prompts": (self.pooled, self.study.prompt.to_numpy()),
-            "per token, dictionary prompts": (self.rows, self.row_prompt),
+            "pooled, study prompts": (
+                self.pooled,
+                self.study.prompt.to_numpy(),
+            ),
+            "per token, dictionary prompts": (
+                self.rows,
+                self.row_prompt,
+            ),
         }
         reports = []
         for name, (rows, groups) in data.items():
-            reports.append(dict(data=name, **asdict(data_report(rows, groups, self.d_sae))))
+            reports.append(
+                dict(
+                    data=name,
+                    **asdict(data_report(rows, groups, self.d_sae)),
+                )
+            )
         table = pd.DataFrame(reports)
-        table = self.run.table(table.assign(warnings=table.warnings.map("; ".join)), "data.csv")
+        table = self.run.table(
+            table.assign(warnings=table.warnings.map("; ".join)),
+            "data.csv",
+        )
         low, high = self.settings.wanted_l0(self.d_sae)
         return Step(
             sentence=f"The dictionary gets {self.d_sae:,} features. {low:.0f} to {high:.0f} of "
@@ -164,7 +189,12 @@ class TextRows:
 
     def baseline(self) -> Step:
         "The setting of the plan, on pooled prompts as first tried, and on tokens."
-        plan = SAEConfig(self.d_text, self.settings.expansion, activation="relu", l1=1e-3)
+        plan = SAEConfig(
+            self.d_text,
+            self.settings.expansion,
+            activation="relu",
+            l1=1e-3,
+        )
         sentences = self.study.pair.to_numpy()
         pooled_split = group_split(sentences, seed=self.settings.seed)
         on_pooled = train_sae(
@@ -184,8 +214,14 @@ class TextRows:
             progress=False,
         )
         rows = [
-            dict(data="pooled", **validated(on_pooled, self.pooled[pooled_split.val])),
-            dict(data="tokens", **validated(on_tokens, self.validation)),
+            dict(
+                data="pooled",
+                **validated(on_pooled, self.pooled[pooled_split.val]),
+            ),
+            dict(
+                data="tokens",
+                **validated(on_tokens, self.validation),
+            ),
         ]
         table = self.run.table(pd.DataFrame(rows), "baseline.csv")
         return Step(
@@ -206,7 +242,11 @@ class TextRows:
             dict(activation=["gated"], l1=middle_l1),
             dict(activation=["batch_topk"], k=middle_k),
             dict(activation=["jumprelu"], l1=[l1[-1] / 10]),
-            dict(activation=["topk"], k=middle_k, matryoshka=[nested]),
+            dict(
+                activation=["topk"],
+                k=middle_k,
+                matryoshka=[nested],
+            ),
         ]
 
     def sweep(
@@ -226,8 +266,14 @@ class TextRows:
             progress=False,
         )
         self.sweep_table = settings.assign(pareto=pareto(settings))
-        self.chosen = best_setting(self.sweep_table, self.settings.wanted_l0(self.d_sae))
-        self.run.table(self.sweep_table.drop(columns="folder"), "sweep.csv")
+        self.chosen = best_setting(
+            self.sweep_table,
+            self.settings.wanted_l0(self.d_sae),
+        )
+        self.run.table(
+            self.sweep_table.drop(columns="folder"),
+            "sweep.csv",
+        )
         figure = Figure(
             name="pareto",
             draw=lambda: plot_pareto(self.sweep_table),
@@ -235,7 +281,15 @@ class TextRows:
             "that no other dominates.",
             alt="Scatter of settings with a front.",
         )
-        columns = ["variant", "l1", "k", "l0", "explained_variance", "mse", "dead_fraction"]
+        columns = [
+            "variant",
+            "l1",
+            "k",
+            "l0",
+            "explained_variance",
+            "mse",
+            "dead_fraction",
+        ]
         return Step(
             sentence=sweep_sentence(self.chosen),
             table=self.sweep_table[[*columns, "pareto", "seconds"]],

@@ -21,7 +21,17 @@ from ..stimuli.prompts import held_out_prompts
 from .dictionaries_training import Dictionaries
 from .steps import Figure, Step
 
-GENERAL_COLUMNS = ("held_out", "emotion", "criterion", "share", "low", "high", "chance", "p", "n")
+GENERAL_COLUMNS = (
+    "held_out",
+    "emotion",
+    "criterion",
+    "share",
+    "low",
+    "high",
+    "chance",
+    "p",
+    "n",
+)
 
 # %% auto #0
 __all__ = ["GENERAL_COLUMNS", "FeatureStudy", "control_counts_sentence", "count_row"]
@@ -56,7 +66,11 @@ class FeatureStudy:
     def draws(self) -> dict:
         "Arguments of functions that permute and resample."
         settings = self.settings
-        return dict(n_perm=settings.n_perm, n_boot=settings.n_boot, seed=settings.seed)
+        return dict(
+            n_perm=settings.n_perm,
+            n_boot=settings.n_boot,
+            seed=settings.seed,
+        )
 
     @property
     def emotional_acts(self) -> np.ndarray:  # (emotional prompt, feature)
@@ -77,7 +91,11 @@ class FeatureStudy:
         "Selective and highly selective features, with intervals that find them anew."
         settings = self.settings
         data = (self.emotional_acts, self.emotions, self.words)
-        self.table = selective_features(*data, n_perm=settings.n_perm, seed=settings.seed)
+        self.table = selective_features(
+            *data,
+            n_perm=settings.n_perm,
+            seed=settings.seed,
+        )
         self.counts = count_selective(
             self.table,
             *data,
@@ -102,8 +120,14 @@ class FeatureStudy:
     def profile(self) -> Step:
         "What the most selective features respond to, and how features cluster."
         data = (self.emotional_acts, self.emotions, self.words)
-        self.va = self.run.table(va_weights(*data, **self.draws), "va_weights.csv")
-        clusters = cluster_features(self.table, seed=self.settings.seed)
+        self.va = self.run.table(
+            va_weights(*data, **self.draws),
+            "va_weights.csv",
+        )
+        clusters = cluster_features(
+            self.table,
+            seed=self.settings.seed,
+        )
         self.run.table(clusters, "clusters.csv")
         shown = self.shown_features()
         figure = Figure(
@@ -139,9 +163,16 @@ class FeatureStudy:
         self.beats = {}
         for measure in ("probe", "selective", "share_of_columns"):
             redrawn = measure != "probe"
-            self.beats[measure] = beats_controls(self.controls, measure, redrawn=redrawn)
+            self.beats[measure] = beats_controls(
+                self.controls,
+                measure,
+                redrawn=redrawn,
+            )
         self.run.table(self.controls, "controls.csv")
-        return Step(sentence=control_counts_sentence(self.beats["selective"]), table=self.controls)
+        return Step(
+            sentence=control_counts_sentence(self.beats["selective"]),
+            table=self.controls,
+        )
 
     def probing(self) -> Step:
         "How many features a probe needs."
@@ -166,8 +197,17 @@ class FeatureStudy:
         settings, validation = self.settings, self.texts.validation
         dictionaries = [self.trained.sae, *self.trained.others]
         alive = [feature_density(dictionary, validation) > 0 for dictionary in dictionaries]
-        self.runs = stability(dictionaries, alive=alive, seed=settings.seed)
-        self.stable = stable_estimate(self.runs, "found", settings.n_boot, seed=settings.seed)
+        self.runs = stability(
+            dictionaries,
+            alive=alive,
+            seed=settings.seed,
+        )
+        self.stable = stable_estimate(
+            self.runs,
+            "found",
+            settings.n_boot,
+            seed=settings.seed,
+        )
         splitting = feature_splitting(
             self.trained.small,
             self.trained.sae,
@@ -188,7 +228,13 @@ class FeatureStudy:
         "Do selective features keep their emotion on held-out words and templates?"
         tables = [pd.DataFrame(columns=list(GENERAL_COLUMNS))]
         if self.table.selective.any():
-            tables = [self._held_out(kind) for kind in ("word", "template")]
+            tables = [
+                self._held_out(kind)
+                for kind in (
+                    "word",
+                    "template",
+                )
+            ]
         self.general = pd.concat(tables, ignore_index=True)
         self.run.table(self.general, "generalization.csv")
         row = self.held_out_words()
@@ -219,7 +265,16 @@ class FeatureStudy:
         rows = self.general[(self.general.emotion == "all") & (self.general.held_out == "word")]
         if len(rows):
             return rows.iloc[0]
-        return pd.Series(dict(share=0.0, low=0.0, high=0.0, n=0, chance=float("nan"), p=1.0))
+        return pd.Series(
+            dict(
+                share=0.0,
+                low=0.0,
+                high=0.0,
+                n=0,
+                chance=float("nan"),
+                p=1.0,
+            )
+        )
 
 
 def count_row(
@@ -238,7 +293,14 @@ def control_counts_sentence(
     "Whether the hardest control is beaten."
     answer = "is beaten" if comparison.get("beats") else "is not beaten"
     unknown = float("nan")
-    gain, low, high = (comparison.get(name, unknown) for name in ("gain", "low", "high"))
+    gain, low, high = (
+        comparison.get(name, unknown)
+        for name in (
+            "gain",
+            "low",
+            "high",
+        )
+    )
     return (
         f"The hardest control by count, {comparison.get('against')}, {answer}: "
         f"a gain of {gain:.1f} features ({low:.1f} to {high:.1f})."

@@ -47,7 +47,14 @@ class LayerDictionaries:
     def __post_init__(self):
         self.run, self.model = self.trained.run, self.trained.model
         self.settings, self.store = self.trained.texts.settings, self.trained.store
-        keys = [(site, random) for site in self.trained.sites for random in (False, True)]
+        keys = [
+            (site, random)
+            for site in self.trained.sites
+            for random in (
+                False,
+                True,
+            )
+        ]
         with ThreadPoolExecutor(self.settings.jobs) as pool:
             jobs = {key: pool.submit(self._train, *key) for key in keys}
         self.made = {key: job.result() for key, job in jobs.items()}
@@ -85,13 +92,20 @@ class LayerDictionaries:
             self.settings.expansion,
             activation="topk",
             k=active_features(stream.d_in * self.settings.expansion),
-            metadata=dict(model=self.model.name, site=site, branch="cond"),
+            metadata=dict(
+                model=self.model.name,
+                site=site,
+                branch="cond",
+            ),
         )
         folder = "layers_random_weights" if random else "layers"
         result = train_sae(
             rows,
             config,
-            replace(self.settings.training(), steps=self.settings.layer_steps),
+            replace(
+                self.settings.training(),
+                steps=self.settings.layer_steps,
+            ),
             groups,
             folder=self.run.path / folder / site,
             progress=False,
@@ -102,7 +116,11 @@ class LayerDictionaries:
                 states = torch.as_tensor(states_of(clip))
                 features.append(result.sae.encode(states).mean(0).numpy())
                 raw.append(states.mean(0).numpy())
-        return LayerDictionary(result, np.stack(features), np.stack(raw))
+        return LayerDictionary(
+            result,
+            np.stack(features),
+            np.stack(raw),
+        )
 
     def against_controls(self) -> Step:
         "Metrics on test clips, and how many features carry emotion beside the four controls."
@@ -113,7 +131,13 @@ class LayerDictionaries:
         self.run.table(pd.DataFrame(metrics), "layers.csv")
         self.controls = pd.concat(controls, ignore_index=True)
         self.run.table(self.controls, "layer_controls.csv")
-        columns = ["site", "arm", "features", "selective", "share_of_columns"]
+        columns = [
+            "site",
+            "arm",
+            "features",
+            "selective",
+            "share_of_columns",
+        ]
         columns += ["share_of_columns_low", "share_of_columns_high"]
         return Step(
             sentence="Compare within a site: `dictionary` should lie above every other arm.",
@@ -153,16 +177,32 @@ class LayerDictionaries:
         "By share of columns, whether each layer beats its controls."
         found = {}
         for site, part in self.controls.groupby("site"):
-            found[site] = beats_controls(part, "share_of_columns", redrawn=True)
+            found[site] = beats_controls(
+                part,
+                "share_of_columns",
+                redrawn=True,
+            )
         return found
 
     def loss(self) -> Step:
         "How much of the model's loss is kept when a dictionary is spliced in."
         first = self.made[self.trained.sites[0], False].result
-        tables = [self._loss("text", self.trained.sae, first.split.test)]
+        tables = [
+            self._loss(
+                "text",
+                self.trained.sae,
+                first.split.test,
+            )
+        ]
         for site in self.trained.sites:
             result = self.made[site, False].result
-            tables.append(self._loss(site, result.sae, result.split.test))
+            tables.append(
+                self._loss(
+                    site,
+                    result.sae,
+                    result.split.test,
+                )
+            )
         self.losses = pd.concat(tables, ignore_index=True)
         self.run.table(self.losses, "loss_recovered.csv")
         return Step(

@@ -52,7 +52,17 @@ def planted_cues(
         cues = asdict(emotion_cues(prompt.emotion, prompt.intensity))
         row = dict(emotion=prompt.emotion, intensity=prompt.intensity)
         row |= dict(instrument=prompt.instrument)
-        rows.append(row | {name: cues[name] for name in ("mode", "tempo", "level")})
+        rows.append(
+            row
+            | {
+                name: cues[name]
+                for name in (
+                    "mode",
+                    "tempo",
+                    "level",
+                )
+            }
+        )
     flat = pd.DataFrame(rows)
     categories = pd.get_dummies(flat[["emotion", "intensity", "instrument", "mode"]])
     return pd.concat([categories, flat[["tempo", "level"]]], axis=1)
@@ -125,12 +135,27 @@ class MeaningStudy:
                 n_boot=100,
                 seed=self.settings.seed,
             )
-            scores = np.where(found.feature >= 0, self.mono[name][found.feature], np.nan)
-            columns = dict(variant=name, l0=self.active[name], monosemanticity=scores)
+            scores = np.where(
+                found.feature >= 0,
+                self.mono[name][found.feature],
+                np.nan,
+            )
+            columns = dict(
+                variant=name,
+                l0=self.active[name],
+                monosemanticity=scores,
+            )
             tables.append(found.assign(**columns))
         self.recovery_table = pd.concat(tables, ignore_index=True)
         self.run.table(self.recovery_table, "recovery.csv")
-        columns = ["l0", "f1", "raw", "always", "purity", "monosemanticity"]
+        columns = [
+            "l0",
+            "f1",
+            "raw",
+            "always",
+            "purity",
+            "monosemanticity",
+        ]
         means = self.recovery_table.groupby("variant")[columns].mean()
         return Step(
             sentence="`f1` should lie above `raw` (the best raw dimension) and `always` (saying "
@@ -147,9 +172,16 @@ class MeaningStudy:
         shuffled = rng("cues of other prompts", settings.seed).permutation(len(self.cues))
         rows = []
         for name, scores in self.mono.items():
-            by_chance = monosemanticity(self.acts_of[name], self.cues[shuffled])
+            by_chance = monosemanticity(
+                self.acts_of[name],
+                self.cues[shuffled],
+            )
             known = scores[np.isfinite(scores)]
-            estimate = bootstrap(known, n_boot=settings.n_boot, seed=settings.seed)
+            estimate = bootstrap(
+                known,
+                n_boot=settings.n_boot,
+                seed=settings.seed,
+            )
             rows.append(
                 dict(
                     variant=name,
@@ -160,7 +192,10 @@ class MeaningStudy:
                     chance_best_tenth=np.nanquantile(by_chance, 0.9),
                 )
             )
-        self.mono_table = self.run.table(pd.DataFrame(rows), "monosemanticity.csv")
+        self.mono_table = self.run.table(
+            pd.DataFrame(rows),
+            "monosemanticity.csv",
+        )
         return Step(
             sentence="`value` should lie above `chance`, the same features with the cues of other "
             "prompts, and above raw dimensions.",
@@ -171,7 +206,10 @@ class MeaningStudy:
         "Does a probe that reads single tokens lose the emotion when its features are taken out?"
         texts, settings = self.texts, self.settings
         prompts = texts.study.prompt[texts.emotional].tolist()
-        rows, prompt_of_token, _ = token_rows(self.trained.model, prompts)
+        rows, prompt_of_token, _ = token_rows(
+            self.trained.model,
+            prompts,
+        )
         self.effect = ablation_effect(
             self.trained.sae,
             rows,
@@ -195,15 +233,47 @@ class MeaningStudy:
         sae, chosen, settings = self.trained.sae, self.chosen, self.settings
         usual = np.quantile(self.features.token_acts[:, chosen], 0.99, 0).tolist()
         edits = {
-            "ablate": feature_edit(sae, chosen, "ablate", branch="cond"),
-            "double": feature_edit(sae, chosen, "scale", 2.0, branch="cond"),
-            "clamp": feature_edit(sae, chosen, "clamp", usual, branch="cond"),
-            "ablate one": feature_edit(sae, chosen[-1:], "ablate", branch="cond"),
+            "ablate": feature_edit(
+                sae,
+                chosen,
+                "ablate",
+                branch="cond",
+            ),
+            "double": feature_edit(
+                sae,
+                chosen,
+                "scale",
+                2.0,
+                branch="cond",
+            ),
+            "clamp": feature_edit(
+                sae,
+                chosen,
+                "clamp",
+                usual,
+                branch="cond",
+            ),
+            "ablate one": feature_edit(
+                sae,
+                chosen[-1:],
+                "ablate",
+                branch="cond",
+            ),
         }
-        alike = random_features_like(self.features.acts, chosen, settings.n_random, settings.seed)
+        alike = random_features_like(
+            self.features.acts,
+            chosen,
+            settings.n_random,
+            settings.seed,
+        )
         for number, features in enumerate(alike):
             ids = [int(feature) for feature in features]
-            edits[f"random {number}"] = feature_edit(sae, ids, "ablate", branch="cond")
+            edits[f"random {number}"] = feature_edit(
+                sae,
+                ids,
+                "ablate",
+                branch="cond",
+            )
         return edits
 
     def edits(
@@ -215,7 +285,11 @@ class MeaningStudy:
         An edit counts if its largest change over the descriptors exceeds that of the random sets.
         Random sets are ablated: for the other edits they are a floor, not a twin."""
         settings, more = self.settings, more or {}
-        pool = diverse_prompts(4 * settings.edit_clips, settings.seed + 1, emotions=(self.target,))
+        pool = diverse_prompts(
+            4 * settings.edit_clips,
+            settings.seed + 1,
+            emotions=(self.target,),
+        )
         prompts = pool.table.prompt.tolist()[: settings.edit_clips]
         edited = edit_descriptors(
             self.trained.model,
@@ -226,14 +300,28 @@ class MeaningStudy:
             duration_s=settings.duration_s,
             progress=False,
         )
-        heard = edit_effects(edited, n_boot=settings.n_boot, seed=settings.seed)
-        self.tests = edit_test(edit_changes(edited), [*TESTED_EDITS, *more])
+        heard = edit_effects(
+            edited,
+            n_boot=settings.n_boot,
+            seed=settings.seed,
+        )
+        self.tests = edit_test(
+            edit_changes(edited),
+            [*TESTED_EDITS, *more],
+        )
         self.run.table(edited, "edited_clips.csv")
         self.run.table(heard, "edit_effects.csv")
         self.run.table(self.tests, "edit_tests.csv")
         hit = self.tests.set_index("arm").loc["ablate"]
-        counts = (len(self.chosen), settings.edit_clips, settings.n_random)
-        return Step(sentence=edit_sentence(hit, self.target, *counts), table=self.tests)
+        counts = (
+            len(self.chosen),
+            settings.edit_clips,
+            settings.n_random,
+        )
+        return Step(
+            sentence=edit_sentence(hit, self.target, *counts),
+            table=self.tests,
+        )
 
 
 # %% ../../nbs/api/95_studies/13_dictionaries_meaning.ipynb #cell010

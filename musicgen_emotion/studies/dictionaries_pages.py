@@ -50,7 +50,10 @@ class FeaturePages:
             pieces += self.model.tokenizer.convert_ids_to_tokens(ids)
         token_prompt = self.features.token_prompt
         tokens = pd.DataFrame(
-            dict(prompt=np.array(prompts)[token_prompt], piece=pieces[: len(token_prompt)])
+            dict(
+                prompt=np.array(prompts)[token_prompt],
+                piece=pieces[: len(token_prompt)],
+            )
         )
         of_word = pd.DataFrame(pooled, index=study.word.to_numpy()).groupby(level=0).mean()
         data = CardData(
@@ -64,7 +67,11 @@ class FeaturePages:
             va=self.features.va,
             site="text",
         )
-        shown = top_features(self.features.table, 10, only="selective")
+        shown = top_features(
+            self.features.table,
+            10,
+            only="selective",
+        )
         shown = shown or self.features.shown_features()
         page = write_feature_page(
             [feature_card(data, int(feature)) for feature in dict.fromkeys(shown)],
@@ -120,8 +127,14 @@ class FeaturePages:
         seconds = (np.arange(stream.steps) + stream.trim) / self.model.config.frame_rate
         return pd.DataFrame(
             dict(
-                clip=np.repeat(clips.clip_id.to_numpy(), stream.steps),
-                prompt=np.repeat(clips.prompt.to_numpy(), stream.steps),
+                clip=np.repeat(
+                    clips.clip_id.to_numpy(),
+                    stream.steps,
+                ),
+                prompt=np.repeat(
+                    clips.prompt.to_numpy(),
+                    stream.steps,
+                ),
                 seconds=np.tile(seconds, len(clips)),
             )
         )
@@ -130,14 +143,28 @@ class FeaturePages:
         "The plan's setting on embeddings of your own."
         settings = self.settings
         if settings.embeddings is None:
-            return Step(sentence="No embeddings were given.", table=pd.DataFrame())
-        own = load_embeddings(settings.embeddings, settings.embedding_labels)
+            return Step(
+                sentence="No embeddings were given.",
+                table=pd.DataFrame(),
+            )
+        own = load_embeddings(
+            settings.embeddings,
+            settings.embedding_labels,
+        )
         rows = np.asarray(own.vectors, np.float32)
         units = np.asarray(own.prompts if own.prompts is not None else np.arange(len(rows)))
         result = train_sae(
             rows,
-            SAEConfig(rows.shape[1], settings.expansion, activation="relu", l1=1e-3),
-            replace(self.texts.short, batch_size=min(64, len(rows) // 2)),
+            SAEConfig(
+                rows.shape[1],
+                settings.expansion,
+                activation="relu",
+                l1=1e-3,
+            ),
+            replace(
+                self.texts.short,
+                batch_size=min(64, len(rows) // 2),
+            ),
             units,
             progress=False,
         )
@@ -145,7 +172,11 @@ class FeaturePages:
             features = result.sae.encode(torch.as_tensor(rows)).numpy()
         data, draws = (features, own.labels, units), self.features.draws
         resamples = dict(n_boot=settings.n_boot, seed=settings.seed)
-        table = selective_features(*data, n_perm=settings.n_perm, seed=settings.seed)
+        table = selective_features(
+            *data,
+            n_perm=settings.n_perm,
+            seed=settings.seed,
+        )
         counts = count_selective(table, *data, **resamples)
         last = result.history.iloc[-1]
         counts = counts.assign(
@@ -157,12 +188,21 @@ class FeaturePages:
             dead=last.dead_fraction,
             warning="; ".join(result.report.warnings),
         )
-        controls = control_table(features, rows, own.labels, units, **draws)
+        controls = control_table(
+            features,
+            rows,
+            own.labels,
+            units,
+            **draws,
+        )
         self.run.table(controls, "own_controls.csv")
         probing = sparse_probe(*data, dense=rows, **resamples)
         self.run.table(probing, "own_probe.csv")
         self.run.table(counts, "own_embeddings.csv")
-        return Step(sentence=f"Counts of {len(rows)} given embeddings.", table=counts)
+        return Step(
+            sentence=f"Counts of {len(rows)} given embeddings.",
+            table=counts,
+        )
 
 
 def clips_of_every_emotion(
@@ -181,5 +221,17 @@ def page_step(
 ) -> Step:  # where it is
     "A step that names a page."
     kilobytes = page.stat().st_size / 1000
-    table = pd.DataFrame([dict(page=page.name, cards=n_cards, kilobytes=kilobytes)])
-    return Step(sentence=f"{n_cards} cards are on the page {page.name}.", table=table, decimals=0)
+    table = pd.DataFrame(
+        [
+            dict(
+                page=page.name,
+                cards=n_cards,
+                kilobytes=kilobytes,
+            )
+        ]
+    )
+    return Step(
+        sentence=f"{n_cards} cards are on the page {page.name}.",
+        table=table,
+        decimals=0,
+    )

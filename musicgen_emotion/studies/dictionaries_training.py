@@ -104,15 +104,31 @@ class Dictionaries:
         "Twins, control, half size and clips, as many at a time as there are jobs."
         texts, seed = self.texts, self.texts.settings.seed
         on_tokens = (texts.rows, texts.row_prompt, texts.split)
-        half = replace(self.config, d_sae=texts.d_sae // 2, matryoshka=())
+        half = replace(
+            self.config,
+            d_sae=texts.d_sae // 2,
+            matryoshka=(),
+        )
         with ThreadPoolExecutor(texts.settings.jobs) as pool:
             twins = []
             for number in range(texts.settings.seeds):
                 name = "text" if number == 0 else f"seeds/{number}"
-                twins.append(pool.submit(self._train, name, *on_tokens, seed=seed + number))
+                twins.append(
+                    pool.submit(
+                        self._train,
+                        name,
+                        *on_tokens,
+                        seed=seed + number,
+                    )
+                )
             control = pool.submit(self._train_on_random_weights)
             states = pool.submit(self._clips_with_states)
-            small = pool.submit(self._train, "half", *on_tokens, config=half)
+            small = pool.submit(
+                self._train,
+                "half",
+                *on_tokens,
+                config=half,
+            )
         self.text_run, *others = [twin.result() for twin in twins]
         self.others = [twin.sae for twin in others]
         self.blank_sae, self.small = control.result().sae, small.result().sae
@@ -125,7 +141,10 @@ class Dictionaries:
         return train_sae(
             rows,
             self.config if config is None else config,
-            replace(training, seed=settings.seed if seed is None else seed),
+            replace(
+                training,
+                seed=settings.seed if seed is None else seed,
+            ),
             groups,
             split,
             folder=self.run.path / name,
@@ -159,7 +178,13 @@ class Dictionaries:
             progress=False,
         )
         prompts = self.store.table.prompt.tolist()
-        return folder, replay(self.blank, self.store.codes(), prompts, self.sites, pool=None)
+        return folder, replay(
+            self.blank,
+            self.store.codes(),
+            prompts,
+            self.sites,
+            pool=None,
+        )
 
     def trained(self) -> TrainResult:
         "The scale-up."
@@ -211,10 +236,21 @@ def plot_density(
     "Histograms of firing rates and of the closest other decoder rows."
     import matplotlib.pyplot as plt
 
-    _, axes = plt.subplots(1, 2, figsize=(8, 2.6), layout="constrained")
+    _, axes = plt.subplots(
+        1,
+        2,
+        figsize=(8, 2.6),
+        layout="constrained",
+    )
     axes[0].hist(np.log10(rates[rates > 0]), 40)
-    axes[0].set(xlabel="log10 of the share of tokens", ylabel="features")
+    axes[0].set(
+        xlabel="log10 of the share of tokens",
+        ylabel="features",
+    )
     axes[0].set_title("How often a feature fires")
     axes[1].hist(closest, 40)
-    axes[1].set(xlabel="largest cosine with another row", title="Twins among decoder rows")
+    axes[1].set(
+        xlabel="largest cosine with another row",
+        title="Twins among decoder rows",
+    )
     return axes

@@ -46,8 +46,19 @@ class FoundationSettings:
     backend: str = "auto"  # library; auto: by its files
     prompts_per_emotion: int = 25  # prompts per emotion in the text study
     clips_per_emotion: int = 20  # generated clips per emotion
-    emotions: tuple | list = ("happy", "sad", "calm", "energetic", "angry")  # of the clips
-    text_emotions: tuple | list = ("happy", "sad", "calm", "energetic")  # of the text study
+    emotions: tuple | list = (
+        "happy",
+        "sad",
+        "calm",
+        "energetic",
+        "angry",
+    )  # of the clips
+    text_emotions: tuple | list = (
+        "happy",
+        "sad",
+        "calm",
+        "energetic",
+    )  # of the text study
     duration_s: float = 5.0  # length of a clip, seconds
     guidance: float = 3.0  # guidance scale
     temperature: float = 1.0  # sampling temperature
@@ -96,10 +107,20 @@ class FoundationStudy:
         layers, seed = residual_sites(self.model), self.settings.seed
         seconds = min(2.0, self.settings.duration_s)
         with ActivationExtractor(self.model, layers=range(len(layers))) as extractor:
-            clips = extractor.generate(prompts, seed=seed, duration_s=seconds)
+            clips = extractor.generate(
+                prompts,
+                seed=seed,
+                duration_s=seconds,
+            )
             stepwise = extractor.get_activations()
         tokens = np.asarray(clips)
-        parallel = replay(self.model, tokens, prompts, sites=layers, branches=("cond", "null"))
+        parallel = replay(
+            self.model,
+            tokens,
+            prompts,
+            sites=layers,
+            branches=("cond", "null"),
+        )
         positions = self.model.config.positions(tokens.shape[-1])
         captured = min(acts.sizes["timestep"] for acts in stepwise.values()) / positions
         gap = max(relative_gap(stepwise[site], parallel[site]) for site in layers)
@@ -123,7 +144,14 @@ class FoundationStudy:
         return Step(
             sentence=f"{captured:.0%} of the timesteps were captured. Replay differs from stepwise "
             f"capture by at most {gap:.1e} of the largest activation.",
-            table=pd.DataFrame([dict(captured=captured, largest_difference=gap)]),
+            table=pd.DataFrame(
+                [
+                    dict(
+                        captured=captured,
+                        largest_difference=gap,
+                    )
+                ]
+            ),
             decimals=9,
         )
 
@@ -155,7 +183,11 @@ class FoundationStudy:
         clips: ClipStudy,  # after `descriptors`
     ) -> LayerStudy:
         "Activations of the clips in every arm."
-        return LayerStudy(clips, self.settings.n_perm, self.settings.seed)
+        return LayerStudy(
+            clips,
+            self.settings.n_perm,
+            self.settings.seed,
+        )
 
     def gates(
         self,
@@ -190,7 +222,14 @@ class FoundationStudy:
             text_score=texts.probe_result.table.score.iloc[0],
             text_baseline=texts.baseline,
             text_chance=1 / len(texts.emotions),
-            best={arm: layers.probes[arm].best for arm in ("free", "text only", "music only")},
+            best={
+                arm: layers.probes[arm].best
+                for arm in (
+                    "free",
+                    "text only",
+                    "music only",
+                )
+            },
             random_weights=layers.score("random weights").max(),
             descriptors=layers.score("inputs")["acoustic descriptors"],
         )

@@ -90,15 +90,29 @@ class ClipStudy:
         self.store = ClipStore(self.run.path / "clips")
         prompts = study_prompts(self.clips_per_emotion, self.emotions, self.seed).table
         self.clips = self._generate(prompts, self.seed)
-        self.second = self._generate(prompts.groupby("emotion").head(6), self.seed + 1)
+        self.second = self._generate(
+            prompts.groupby("emotion").head(6),
+            self.seed + 1,
+        )
         neutral = neutral_prompts(self.neutral_clips, self.seed).table
         self.neutral = self._generate(neutral, self.seed)
-        self.folds = grouped_folds(self.labels, self.words, 5, self.seed)
+        self.folds = grouped_folds(
+            self.labels,
+            self.words,
+            5,
+            self.seed,
+        )
 
     def _generate(self, prompts, seed):
         "Clips of prompts, made or found in the store."
         sampling = self.settings.sampling()
-        return generate_clips(self.model, prompts, self.store, seeds=[seed], **sampling)
+        return generate_clips(
+            self.model,
+            prompts,
+            self.store,
+            seeds=[seed],
+            **sampling,
+        )
 
     @property
     def labels(self) -> np.ndarray:  # (clip,)
@@ -122,7 +136,10 @@ class ClipStudy:
 
     def made(self) -> Step:
         "How many clips there are."
-        counts = dict(study=len(self.clips), second_seed=len(self.second))
+        counts = dict(
+            study=len(self.clips),
+            second_seed=len(self.second),
+        )
         table = pd.DataFrame([counts | dict(neutral=len(self.neutral))])
         seconds = self.settings.duration_s
         return Step(
@@ -133,14 +150,30 @@ class ClipStudy:
         "What the clips sound like, in numbers."
         waves = [self.store.audio(clip_id)[0] for clip_id in self.clips.clip_id]
         names, rate = self.clips.clip_id.tolist(), self.model.config.sample_rate
-        described = describe_table(waves, rate, names=names, progress=False)
+        described = describe_table(
+            waves,
+            rate,
+            names=names,
+            progress=False,
+        )
         columns = ["emotion", "word", "instrument", "prompt"]
         labels = self.clips[columns].reset_index(drop=True)
         self.features = pd.concat([labels, described], axis=1)
         self.run.table(self.features, "audio_features.csv")
         cues = self.features[list(JUDGE_DESCRIPTORS)].to_numpy(float)
-        self.cues = np.where(np.isfinite(cues), cues, np.nanmedian(cues, 0))
-        shown = ["tempo", "mode_score", "rms_db", "centroid", "articulation", "register"]
+        self.cues = np.where(
+            np.isfinite(cues),
+            cues,
+            np.nanmedian(cues, 0),
+        )
+        shown = [
+            "tempo",
+            "mode_score",
+            "rms_db",
+            "centroid",
+            "articulation",
+            "register",
+        ]
         medians = self.features.groupby("emotion")[shown].median()
         figure = Figure(
             name="descriptors",
@@ -210,12 +243,22 @@ class ClipStudy:
             progress=False,
         )
         row = probe.table.iloc[0]
-        score = dict(value=row.score, low=row.low, high=row.high, n=len(self.labels))
+        score = dict(
+            value=row.score,
+            low=row.low,
+            high=row.high,
+            n=len(self.labels),
+        )
         return probe.predictions[0], score, "cross-validated on these clips"
 
     def correlations(self) -> Step:
         "How the descriptors go together over clips."
-        complete = self.features.dropna(subset=["tempo", "mode_score"])
+        complete = self.features.dropna(
+            subset=[
+                "tempo",
+                "mode_score",
+            ]
+        )
         rows = []
         for a, b in RELATED:
             estimate = correlation(
@@ -225,7 +268,10 @@ class ClipStudy:
                 seed=self.seed,
             )
             rows.append(dict(a=a, b=b, **estimate.table_row()))
-        table = self.run.table(pd.DataFrame(rows), "descriptor_correlations.csv")
+        table = self.run.table(
+            pd.DataFrame(rows),
+            "descriptor_correlations.csv",
+        )
         figure = Figure(
             name="descriptor_correlations",
             draw=lambda: plot_correlations(self.features),

@@ -64,15 +64,28 @@ class TextStudy:
         self.prompts = study_prompts(self.prompts_per_emotion, self.emotions, self.seed).table
         self.states = self.embed(self.prompts.prompt)
         labels, texts = self.prompts.emotion.to_numpy(), self.prompts.prompt.tolist()
-        export_t5_embeddings(self.run.path / "t5_embeddings", self.states, labels, texts)
-        self.folds = leave_word_out(labels, self.prompts.word.to_numpy())
+        export_t5_embeddings(
+            self.run.path / "t5_embeddings",
+            self.states,
+            labels,
+            texts,
+        )
+        self.folds = leave_word_out(
+            labels,
+            self.prompts.word.to_numpy(),
+        )
 
     def embed(
         self,
         prompts,  # texts
     ) -> np.ndarray:  # (prompt, d_text) mean over tokens
         "Pooled text states of prompts."
-        states = text_embeddings(self.model, list(prompts), pool="mean", progress=False)
+        states = text_embeddings(
+            self.model,
+            list(prompts),
+            pool="mean",
+            progress=False,
+        )
         return np.asarray(states)
 
     def similarity(self) -> Step:
@@ -89,15 +102,26 @@ class TextStudy:
                 self.seed,
             )
             rows.append(found.table_row())
-        table = self.run.table(pd.DataFrame(rows), "text_similarity.csv")
+        table = self.run.table(
+            pd.DataFrame(rows),
+            "text_similarity.csv",
+        )
         self.centred = table[table.how == "centered"].iloc[0]
-        return Step(sentence=similarity_sentence(self.centred), table=table)
+        return Step(
+            sentence=similarity_sentence(self.centred),
+            table=table,
+        )
 
     def centroids(self) -> Step:
         "Similarity of emotion means over the number of prompts, with ceiling and floor."
         sizes = tuple(n for n in (1, 2, 4, 8, 12) if 2 * n <= self.prompts_per_emotion)
         labels = self.prompts.emotion.to_numpy()
-        curve = centroid_curve(self.states, labels, ns=sizes, seed=self.seed)
+        curve = centroid_curve(
+            self.states,
+            labels,
+            ns=sizes,
+            seed=self.seed,
+        )
         self.run.table(curve, "text_centroids.csv")
         figure = Figure(
             name="text_centroids",
@@ -128,16 +152,45 @@ class TextStudy:
             progress=False,
         )
         prompts = self.prompts.prompt.tolist()
-        surface = probe_text(prompts, labels, self.folds, seed=self.seed, progress=False)
+        surface = probe_text(
+            prompts,
+            labels,
+            self.folds,
+            seed=self.seed,
+            progress=False,
+        )
         chance = majority_baseline(labels, self.folds, self.seed)
-        rule = encodes(states, [surface, chance], n_perm=self.n_perm, seed=self.seed)
-        table = pd.concat([states.table, surface.table, chance.table], ignore_index=True)
+        rule = encodes(
+            states,
+            [surface, chance],
+            n_perm=self.n_perm,
+            seed=self.seed,
+        )
+        table = pd.concat(
+            [states.table, surface.table, chance.table],
+            ignore_index=True,
+        )
         self.run.table(table, "text_probes.csv")
         self.run.table(rule, "text_encodes.csv")
         self.probe_result, self.rule = states, rule
-        self.baseline = max(surface.table.score.max(), chance.table.score.max())
-        columns = ["name", "score", "low", "high", "p", "control", "selectivity", "n_groups"]
-        return Step(sentence=encodes_sentence(rule.iloc[0]), table=table[columns])
+        self.baseline = max(
+            surface.table.score.max(),
+            chance.table.score.max(),
+        )
+        columns = [
+            "name",
+            "score",
+            "low",
+            "high",
+            "p",
+            "control",
+            "selectivity",
+            "n_groups",
+        ]
+        return Step(
+            sentence=encodes_sentence(rule.iloc[0]),
+            table=table[columns],
+        )
 
     def generalization(self) -> Step:
         "The probe with templates held out, and on words and templates that nano never trained on."
@@ -146,15 +199,35 @@ class TextStudy:
             dict(held_out="templates", **by_template),
             dict(held_out="words", **by_word),
         ]
-        sets = [held_out_prompts(20, part, self.emotions, self.seed) for part in ("word", "both")]
-        unseen = pd.concat([prompts.table for prompts in sets], ignore_index=True)
+        sets = [
+            held_out_prompts(20, part, self.emotions, self.seed)
+            for part in (
+                "word",
+                "both",
+            )
+        ]
+        unseen = pd.concat(
+            [prompts.table for prompts in sets],
+            ignore_index=True,
+        )
         right = self._right_on(unseen)
         for split in unseen.split.unique():
             here = (unseen.split == split).to_numpy()
             share = self._share_right(right[here], unseen.word[here])
-            rows.append(dict(held_out=f"unseen in training: {split}", **share))
-        table = self.run.table(pd.DataFrame(rows), "text_generalization.csv")
-        return Step(sentence=generalization_sentence(table), table=table)
+            rows.append(
+                dict(
+                    held_out=f"unseen in training: {split}",
+                    **share,
+                )
+            )
+        table = self.run.table(
+            pd.DataFrame(rows),
+            "text_generalization.csv",
+        )
+        return Step(
+            sentence=generalization_sentence(table),
+            table=table,
+        )
 
     def _crossed_scores(self):
         "Probe scores on crossed prompts with templates, then words, held out."
@@ -183,7 +256,14 @@ class TextStudy:
         labels = np.r_[self.prompts.emotion.to_numpy(), unseen.emotion]
         words = np.r_[self.prompts.word.to_numpy(), unseen.word]
         pooled = probe_layers(
-            dict(text=np.vstack([self.states, self.embed(unseen.prompt)])),
+            dict(
+                text=np.vstack(
+                    [
+                        self.states,
+                        self.embed(unseen.prompt),
+                    ]
+                )
+            ),
             labels,
             words,
             folds=grouped_folds(labels, words, 5, self.seed),
@@ -202,8 +282,18 @@ class TextStudy:
         def share_of(counts):
             return float(counts[:, 0].sum() / counts[:, 1].sum())
 
-        share = bootstrap(counts, share_of, n_boot=self.n_perm, seed=self.seed)
-        return dict(score=share.value, low=share.low, high=share.high, n_groups=share.n)
+        share = bootstrap(
+            counts,
+            share_of,
+            n_boot=self.n_perm,
+            seed=self.seed,
+        )
+        return dict(
+            score=share.value,
+            low=share.low,
+            high=share.high,
+            n_groups=share.n,
+        )
 
     def picture(self) -> Step:
         "The first two principal components of the text states."
@@ -243,7 +333,10 @@ class TextStudy:
                 centroid_similarity(self.states, labels, "centered"),
                 seed=self.seed,
             )
-            sentence += circumplex_sentence(circumplex.estimate.value, circumplex.p)
+            sentence += circumplex_sentence(
+                circumplex.estimate.value,
+                circumplex.p,
+            )
         return Step(sentence=sentence, table=baselines)
 
     def own_embeddings(
@@ -253,7 +346,10 @@ class TextStudy:
     ) -> Step:  # similarity and probe of these embeddings
         "The same measures on embeddings from elsewhere."
         if not path:
-            return Step(sentence="No embeddings were given.", table=pd.DataFrame())
+            return Step(
+                sentence="No embeddings were given.",
+                table=pd.DataFrame(),
+            )
         own = load_embeddings(path, labels_path)
         labels = np.asarray(own.labels)
         rows = []
@@ -277,10 +373,22 @@ class TextStudy:
         tables = [pd.DataFrame(rows), probe.table]
         if own.prompts is not None:
             prompts = list(own.prompts)
-            surface = probe_text(prompts, labels, probe.folds, seed=self.seed, progress=False)
+            surface = probe_text(
+                prompts,
+                labels,
+                probe.folds,
+                seed=self.seed,
+                progress=False,
+            )
             tables.append(surface.table)
-        table = self.run.table(pd.concat(tables, ignore_index=True), "own_embeddings.csv")
-        return Step(sentence=f"Measures of {len(labels)} given embeddings.", table=table)
+        table = self.run.table(
+            pd.concat(tables, ignore_index=True),
+            "own_embeddings.csv",
+        )
+        return Step(
+            sentence=f"Measures of {len(labels)} given embeddings.",
+            table=table,
+        )
 
     def gates(self) -> None:
         "The two gates on text states."

@@ -81,14 +81,28 @@ class SteeringStudy(SteeringContext):
 
     def prompt_sets(self) -> Step:
         "How many prompts each set has."
-        sets = dict(fit="directions", unseen="words that no training caption contains")
-        sets |= dict(tuning="choice of layer and dose", test="dose-response")
+        sets = dict(
+            fit="directions",
+            unseen="words that no training caption contains",
+        )
+        sets |= dict(
+            tuning="choice of layer and dose",
+            test="dose-response",
+        )
         rows = []
         for name, use in sets.items():
             table = getattr(self.prompts, name)
-            row = dict(set=name, use=use, prompts=len(table), example=table.prompt.iloc[0])
+            row = dict(
+                set=name,
+                use=use,
+                prompts=len(table),
+                example=table.prompt.iloc[0],
+            )
             rows.append(row)
-        return Step(sentence="No text is in two sets.", table=pd.DataFrame(rows))
+        return Step(
+            sentence="No text is in two sets.",
+            table=pd.DataFrame(rows),
+        )
 
     def planted_change(self) -> Step:
         "Change of each descriptor that an emotion is made of, on rendered clips."
@@ -122,7 +136,10 @@ class SteeringStudy(SteeringContext):
         site: str,  # the steered layer
     ) -> DirectionSet:  # with the figure `cosines`
         "The directions of one layer, saved; your own join them with `add`."
-        return self.keep("directions", keep_directions(self, fits, site))
+        return self.keep(
+            "directions",
+            keep_directions(self, fits, site),
+        )
 
     def choose_doses(
         self,
@@ -189,7 +206,10 @@ class SteeringStudy(SteeringContext):
         doses: DoseChoice,  # of the test
     ) -> DoseResult:  # clips, slopes and changes
         "Make and hear the clips of all arms and doses."
-        return self.keep("dose response", push_arms(self, arms, controls, doses))
+        return self.keep(
+            "dose response",
+            push_arms(self, arms, controls, doses),
+        )
 
     def moves(
         self,
@@ -254,7 +274,10 @@ class SteeringStudy(SteeringContext):
         result: DoseResult,  # from `dose_response`
     ) -> MethodComparison:  # with the figures `recovery` and `frontier`
         "What each method brings back at equal cost."
-        return self.keep("recovery", compare_methods(self, methods, result))
+        return self.keep(
+            "recovery",
+            compare_methods(self, methods, result),
+        )
 
     def single_features(
         self,
@@ -262,7 +285,10 @@ class SteeringStudy(SteeringContext):
         doses: DoseChoice,  # the strongest one is used
     ) -> FeatureStep:  # which features steer
         "Push and edit single features of the dictionary."
-        return self.keep("features", single_features(self, methods, doses))
+        return self.keep(
+            "features",
+            single_features(self, methods, doses),
+        )
 
     def few_pairs(
         self,
@@ -278,7 +304,10 @@ class SteeringStudy(SteeringContext):
     ) -> SteeringStep:  # correlation along each axis
         "Do words that no training caption contains lie along the axes, and do they steer?"
         shares = controls.of("held-out words")
-        return self.keep("held-out words", held_out_words(self, directions, shares))
+        return self.keep(
+            "held-out words",
+            held_out_words(self, directions, shares),
+        )
 
     def nothing_left(
         self,
@@ -286,7 +315,10 @@ class SteeringStudy(SteeringContext):
         directions: DirectionSet,  # pushed with a dose of 0
     ) -> SteeringStep:  # share of equal tokens
         "Does anything stay behind after a push?"
-        return self.keep("nothing left", nothing_left(self, result, directions))
+        return self.keep(
+            "nothing left",
+            nothing_left(self, result, directions),
+        )
 
     def listening_test(
         self,

@@ -81,8 +81,14 @@ def guidance_branches(
                 settings.guidance,
             )
             tables.append(moved.assign(axis=axis, alpha=alpha))
-    branches = run.table(pd.concat(tables, ignore_index=True), "branches.csv")
-    agreement = run.table(_agreement(branches, settings.guidance), "branch_agreement.csv")
+    branches = run.table(
+        pd.concat(tables, ignore_index=True),
+        "branches.csv",
+    )
+    agreement = run.table(
+        _agreement(branches, settings.guidance),
+        "branch_agreement.csv",
+    )
     smallest = branches.alpha.min()
     ratio = _ratio_over_prompts(result, targets, smallest)
     cond = branches[branches.branch == "cond"].groupby("alpha").along.mean()
@@ -114,9 +120,19 @@ def _agreement(branches, guidance):
     if guidance in (0, 1):
         return pd.DataFrame()
     rows = []
-    for (axis, alpha), part in branches.groupby(["axis", "alpha"], sort=False):
+    for (axis, alpha), part in branches.groupby(
+        ["axis", "alpha"],
+        sort=False,
+    ):
         ratio = part.along[part.branch == "cond"].iloc[0]
-        rows.append(dict(axis=axis, alpha=alpha, ratio=ratio, **branch_agreement(part, guidance)))
+        rows.append(
+            dict(
+                axis=axis,
+                alpha=alpha,
+                ratio=ratio,
+                **branch_agreement(part, guidance),
+            )
+        )
     return pd.DataFrame(rows)
 
 
@@ -139,7 +155,12 @@ def _ratio_over_prompts(result, targets: dict[str, Direction], alpha):
         ).query("branch == 'cond'")
         columns += [by_clip.along * by_clip.weight, by_clip.weight]
     rows = np.stack(columns, 1)  # (clip, 4): weighted ratio and weight of each axis
-    return bootstrap(rows, ratio_of_sums, n_boot=settings.n_boot, seed=settings.seed)
+    return bootstrap(
+        rows,
+        ratio_of_sums,
+        n_boot=settings.n_boot,
+        seed=settings.seed,
+    )
 
 
 def ratio_of_sums(
@@ -180,13 +201,26 @@ def moved_beside(
     descriptors, run = result.descriptors, context.run
     outcomes = [*STEERED_AXES, *descriptors]
     pushed = clips[clips.kind.isin(["target", "random"])]
-    effects = side_effects(pushed, [], outcomes, n_boot=10, seed=context.settings.seed)
+    effects = side_effects(
+        pushed,
+        [],
+        outcomes,
+        n_boot=10,
+        seed=context.settings.seed,
+    )
     matrix = effects.reindex(columns=outcomes) * top
     run.table(matrix.reset_index(), "side_effects.csv")
-    intervals = run.table(_side_effect_intervals(result, outcomes), "side_effect_intervals.csv")
+    intervals = run.table(
+        _side_effect_intervals(result, outcomes),
+        "side_effect_intervals.csv",
+    )
     figure = Figure(
         name="side_effects",
-        draw=lambda: plot_heatmap(matrix, 0.0, "slope times the largest dose, standard deviations"),
+        draw=lambda: plot_heatmap(
+            matrix,
+            0.0,
+            "slope times the largest dose, standard deviations",
+        ),
         caption=f"Slope of every outcome over the dose, times the largest dose ({top} RMS), in "
         "standard deviations between unsteered clips; last row: mean size under random directions.",
         alt="Heat map of directions by outcomes.",
@@ -202,7 +236,12 @@ def moved_beside(
         folder=run.path,
         figures=(figure,),
         decimals=2,
-        criteria=(_other_axis_criterion(matrix, context.settings.test_prompts),),
+        criteria=(
+            _other_axis_criterion(
+                matrix,
+                context.settings.test_prompts,
+            ),
+        ),
         louder=louder,
         sure=sure,
     )
@@ -268,15 +307,26 @@ def likelihood_cost(
     context, clips = result.context, result.clips
     guard = context.guard(clips)
     measures = [name for name in guard if name != "clip_id"]
-    costs = context.changes(clips.merge(guard, on="clip_id"), measures)
+    costs = context.changes(
+        clips.merge(guard, on="clip_id"),
+        measures,
+    )
     compared = clips[clips.kind.isin(["target", "prompt"])]
-    distances = study_distances(compared, context.store, seed=context.settings.seed)
+    distances = study_distances(
+        compared,
+        context.store,
+        seed=context.settings.seed,
+    )
     context.run.table(costs, "costs.csv")
     context.run.table(distances, "distances.csv")
     is_end = costs.alpha.isin([result.doses.top, 1.0])
     ends = costs[costs.kind.isin(["target", "prompt"]) & is_end]
     table = ends.pivot(index="arm", columns="outcome", values="value").reset_index()
-    losses = mean_losses(costs, context.settings.emotions, result.doses.top)
+    losses = mean_losses(
+        costs,
+        context.settings.emotions,
+        result.doses.top,
+    )
     return CostStep(
         sentence=likelihood_sentence(**losses),
         table=table,
@@ -324,16 +374,27 @@ def full_guard(
     for arm in result.targets:
         quality = _quality_of(result, arm)
         settings = result.context.settings
-        summary = quality_summary(quality.clips, n_boot=settings.n_boot, seed=settings.seed)
+        summary = quality_summary(
+            quality.clips,
+            n_boot=settings.n_boot,
+            seed=settings.seed,
+        )
         summaries.append(summary.assign(axis=arm.name))
         distances.append(quality.distances.assign(axis=arm.name))
-    table = run.table(pd.concat(summaries, ignore_index=True), "quality.csv")
+    table = run.table(
+        pd.concat(summaries, ignore_index=True),
+        "quality.csv",
+    )
     by_mel = cost.distances[cost.distances.kind == "target"].drop(columns="kind")
     by_mel = by_mel.rename(columns=dict(arm="axis")).assign(embedding="mel")
     sounds = pd.concat([by_mel, *distances], ignore_index=True)
     run.table(sounds, "quality_distances.csv")
     shown = table[table.measure.isin(["nll", "kl"])]
-    shown = shown.pivot(index=["axis", "alpha"], columns="measure", values="difference")
+    shown = shown.pivot(
+        index=["axis", "alpha"],
+        columns="measure",
+        values="difference",
+    )
     return Step(
         sentence="Rise of the loss (nll) and distance of the next-token distributions (kl) by "
         "direction and dose, nats per token.",
@@ -400,7 +461,11 @@ def descriptors_sentence(
     louder, sure = side.louder, side.sure
     slope = slopes.set_index(["arm", "outcome"]).slope
     moved = []
-    for axis, cue in (("arousal", "tempo"), ("arousal", "rms_db"), ("valence", "mode_score")):
+    for axis, cue in (
+        ("arousal", "tempo"),
+        ("arousal", "rms_db"),
+        ("valence", "mode_score"),
+    ):
         if (axis, cue) in slope:  # a cue that no clip has is left out
             moved.append(f"{cue} with {axis} {'up' if slope[axis, cue] > 0 else 'down'}")
     return (

@@ -102,24 +102,46 @@ def fit_directions(
     sampling, seeds = settings.sampling(), [settings.seed]
     sampling |= dict(seeds=seeds, progress=context.progress)
     clips = generate_clips(model, context.prompts.fit, store, **sampling)
-    unseen = generate_clips(model, context.prompts.unseen, store, **sampling)
+    unseen = generate_clips(
+        model,
+        context.prompts.unseen,
+        store,
+        **sampling,
+    )
     layers = layers_to_fit(settings, model.config.n_layers)
     sites = [f"layer_{layer}" for layer in layers]
     states = _mean_states(context, store, clips, sites)
     neutral = (clips.emotion == "neutral").to_numpy(bool)
     neutral_tokens = store.codes(clips.clip_id[neutral])
-    rms = site_rms(model, sites, neutral_tokens, clips.prompt[neutral].tolist())
+    rms = site_rms(
+        model,
+        sites,
+        neutral_tokens,
+        clips.prompt[neutral].tolist(),
+    )
     labels, pairs, ids = clips.emotion.to_numpy(), clips.pair.to_numpy(), clips.clip_id.tolist()
     by_site = {}
     for site in sites:
-        found = emotion_directions(states[site], labels, pairs, site, rms, ids)
+        found = emotion_directions(
+            states[site],
+            labels,
+            pairs,
+            site,
+            rms,
+            ids,
+        )
         by_site[site] = {
             name: replace(direction, seeds=tuple(seeds)) for name, direction in found.items()
         }
     return FittedDirections(
         sentence=f"Directions at {len(sites)} layers from {len(clips)} clips. A dose of 1 would be "
         "a push as long as the layer's RMS.",
-        table=pd.DataFrame(dict(site=sites, rms=[rms[site] for site in sites])),
+        table=pd.DataFrame(
+            dict(
+                site=sites,
+                rms=[rms[site] for site in sites],
+            )
+        ),
         decimals=2,
         layers=layers,
         store=store,
@@ -244,7 +266,12 @@ class DirectionSet(Step):
         vector: np.ndarray,  # (d,) any length; the dose sets how far it pushes
     ) -> Direction:  # at the steered layer, with its RMS
         "A direction from a vector, for an arm. Raises ValueError for a vector of another width."
-        direction = Direction(vector, self.site, "made in the notebook", self.fits.rms)
+        direction = Direction(
+            vector,
+            self.site,
+            "made in the notebook",
+            self.fits.rms,
+        )
         return direction.check_width(len(self.by_name["valence"]))
 
     def add(
@@ -282,7 +309,11 @@ def keep_directions(
     context.run.table(table, "cosines.csv")
     figure = Figure(
         name="cosines",
-        draw=lambda: plot_heatmap(cosines.rename_axis("direction"), 0.0, "cosine"),
+        draw=lambda: plot_heatmap(
+            cosines.rename_axis("direction"),
+            0.0,
+            "cosine",
+        ),
         caption=f"Cosines between the directions at {site}.",
         alt="Heat map of cosines.",
     )
@@ -339,12 +370,20 @@ def choose_doses(
         tried |= {share * largest, -share * largest}
     heard = context.push(context.prompts.tuning, arms, sorted(tried))
     guard = study_guard(context.model, heard, context.store)
-    changes = context.changes(heard.merge(guard, on="clip_id"), [*STEERED_AXES, "nll"])
+    changes = context.changes(
+        heard.merge(guard, on="clip_id"),
+        [*STEERED_AXES, "nll"],
+    )
     context.run.table(changes, "strength.csv")
     strongest = strongest_dose(changes, settings.dose_cost, largest)
     plan = dose_plan(settings.alphas, strongest)
     return DoseChoice(
-        sentence=dose_sentence(strongest, settings.dose_cost, largest, settings.sweep_prompts),
+        sentence=dose_sentence(
+            strongest,
+            settings.dose_cost,
+            largest,
+            settings.sweep_prompts,
+        ),
         table=pd.DataFrame(dict(dose=plan)),
         values=plan,
         ends=[min(plan), 0.0, max(plan)],

@@ -47,7 +47,12 @@ def target_arms(
         save_directions(context.run.path / "directions", by_name)
     arms = [Arm(name, "target", direction) for name, direction in by_name.items()]
     for emotion in context.settings.emotions:
-        arms.append(prompt_arm({0: "", 1: emotion}, f"word {emotion}"))
+        arms.append(
+            prompt_arm(
+                {0: "", 1: emotion},
+                f"word {emotion}",
+            )
+        )
     return arms
 
 
@@ -77,7 +82,13 @@ def shuffled_controls(
     for axis in STEERED_AXES:
         for number in range(n):
             shuffled = shuffled_axis(directions, axis, seed, number)
-            arms.append(Arm(f"shuffled {axis} {number}", "shuffled", shuffled))
+            arms.append(
+                Arm(
+                    f"shuffled {axis} {number}",
+                    "shuffled",
+                    shuffled,
+                )
+            )
     return arms
 
 
@@ -99,7 +110,11 @@ def shuffled_axis(
         rms=fits.rms[site],
         sources=fits.clips.clip_id[emotional],
     )
-    return replace(direction, origin="shuffled labels", seeds=(seed, number))
+    return replace(
+        direction,
+        origin="shuffled labels",
+        seeds=(seed, number),
+    )
 
 
 def other_layer_controls(
@@ -112,7 +127,13 @@ def other_layer_controls(
     arms = []
     for axis in STEERED_AXES:
         moved = fits.by_site[other][axis].at(site, fits.rms[site])
-        arms.append(Arm(f"{axis} found at {other}", "other layer", moved))
+        arms.append(
+            Arm(
+                f"{axis} found at {other}",
+                "other layer",
+                moved,
+            )
+        )
     return arms
 
 
@@ -123,7 +144,12 @@ def both_branches_controls(
     "The axes, pushed in both branches of guidance instead of the one that reads the text."
     kind, steering = "both branches", dict(branch="both")
     return [
-        Arm(f"{axis} in both branches", kind, directions[axis], dict(steering))
+        Arm(
+            f"{axis} in both branches",
+            kind,
+            directions[axis],
+            dict(steering),
+        )
         for axis in STEERED_AXES
     ]
 
@@ -135,7 +161,12 @@ def all_layers_controls(
     "The axes, pushed in every layer at once, each in units of its RMS."
     layers = directions.fits.layers
     return [
-        Arm(f"{axis} in all layers", "all layers", directions[axis], dict(layers=layers))
+        Arm(
+            f"{axis} in all layers",
+            "all layers",
+            directions[axis],
+            dict(layers=layers),
+        )
         for axis in STEERED_AXES
     ]
 
@@ -157,7 +188,13 @@ def held_out_word_controls(
             sources=fits.unseen.clip_id,
         )
         direction = replace(direction, seeds=(seed,))
-        arms.append(Arm(f"{axis} from held-out words", "held-out words", direction))
+        arms.append(
+            Arm(
+                f"{axis} from held-out words",
+                "held-out words",
+                direction,
+            )
+        )
     return arms
 
 
@@ -207,9 +244,23 @@ class DoseResult(Step):
         if missing:
             raise KeyError(f"no slope of {missing}; there are {known}")
         rows = slopes[slopes.arm.isin(names) & slopes.outcome.isin(outcomes)]
-        columns = ["arm", "kind", "outcome", "slope", "low", "high", "band_low", "band_high", "n"]
+        columns = [
+            "arm",
+            "kind",
+            "outcome",
+            "slope",
+            "low",
+            "high",
+            "band_low",
+            "band_high",
+            "n",
+        ]
         sentences = [arm_sentence(row) for _, row in rows.iterrows()]
-        return Step(sentence=" ".join(sentences), table=rows[columns], decimals=2)
+        return Step(
+            sentence=" ".join(sentences),
+            table=rows[columns],
+            decimals=2,
+        )
 
 
 def push_arms(
@@ -226,14 +277,23 @@ def push_arms(
     main = _push_targets(context, arms, doses)
     parts = [main]
     if controls:
-        parts.append(context.push(context.control_prompts, controls, doses.ends))
+        parts.append(
+            context.push(
+                context.control_prompts,
+                controls,
+                doses.ends,
+            )
+        )
     clips = pd.concat(parts, ignore_index=True)
     known = [name for name in SoundJudge().descriptors if name in clips]
     own = [*context.outcome_of.values()]
     added = context.judge.own_outcomes
     heard = [f"{judge}_{axis}" for judge in ("heard", "clap") for axis in STEERED_AXES]
     heard = [name for name in heard if name in clips]
-    slopes = context.slopes(clips[clips.kind != "prompt"], [*own, *known, *heard, *added])
+    slopes = context.slopes(
+        clips[clips.kind != "prompt"],
+        [*own, *known, *heard, *added],
+    )
     cues = [name for name in CUE_DESCRIPTORS if name not in known]
     changes = context.changes(clips, [*own, *known, *cues, *added])
     context.run.table(clips, "clips.csv")

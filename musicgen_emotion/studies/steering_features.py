@@ -79,11 +79,21 @@ def edit_arm(
     "Edit one feature."
     direction = sae_direction(sae, feature, site, rms=rms)
     steering = dict(mode=mode, features={feature: value})
-    return FeatureArm(f"{mode} {feature}", kind, direction, steering, sae=sae)
+    return FeatureArm(
+        f"{mode} {feature}",
+        kind,
+        direction,
+        steering,
+        sae=sae,
+    )
 
 
 # %% ../../nbs/api/95_studies/27_steering_features.ipynb #cell010
-EDIT_WORDS = dict(set="set to its mean", scale="scaled by {scale:g}", ablate="ablated")
+EDIT_WORDS = dict(
+    set="set to its mean",
+    scale="scaled by {scale:g}",
+    ablate="ablated",
+)
 
 
 @dataclass(frozen=True)
@@ -119,9 +129,20 @@ def single_features(
 ) -> FeatureStep:  # a gate on features beyond random ones
     "Push single features and features that fire as often; edit one of them."
     choice = choose_features(context, methods)
-    pushed, pushed_changes = _pushed_features(context, methods, choice, doses.top)
+    pushed, pushed_changes = _pushed_features(
+        context,
+        methods,
+        choice,
+        doses.top,
+    )
     edited, edit_changes = _edited_features(context, methods, choice)
-    _write_tables(context, choice, pushed_changes, edited, edit_changes)
+    _write_tables(
+        context,
+        choice,
+        pushed_changes,
+        edited,
+        edit_changes,
+    )
     table = _steering_features(context, choice, pushed_changes)
     steers = {(row.emotion, row.feature): bool(row.steers) for row in table.itertuples()}
     settings = context.settings
@@ -141,7 +162,11 @@ def single_features(
         "data",
     )
     return FeatureStep(
-        sentence=features_sentence(table.steers, len(choice.random), beyond),
+        sentence=features_sentence(
+            table.steers,
+            len(choice.random),
+            beyond,
+        ),
         table=table,
         criteria=(criterion,),
         choice=choice,
@@ -179,7 +204,14 @@ def choose_features(
     return FeatureChoice(
         by_emotion=by_emotion,
         random=sorted({int(feature) for feature in stand_ins} - set(picked)),
-        edited=list(dict.fromkeys([first, *(int(feature) for feature in like_first)])),
+        edited=list(
+            dict.fromkeys(
+                [
+                    first,
+                    *(int(feature) for feature in like_first),
+                ]
+            )
+        ),
         density=density,
         typical=typical,
     )
@@ -203,9 +235,17 @@ def _pushed_features(context, methods, choice, top):
     "Clips and changes of pushes along decoder rows."
     site, rms = methods.directions.site, methods.directions.rms
     arms = []
-    for kind, features in (("feature", choice.picked), ("random feature", choice.random)):
+    for kind, features in (
+        ("feature", choice.picked),
+        ("random feature", choice.random),
+    ):
         for feature in features:
-            direction = sae_direction(methods.sae, feature, site, rms=rms)
+            direction = sae_direction(
+                methods.sae,
+                feature,
+                site,
+                rms=rms,
+            )
             arms.append(Arm(f"feature {feature}", kind, direction))
     prompts = context.prompts.test.head(context.settings.feature_prompts)
     clips = context.push(prompts, arms, [0.0, top])
@@ -230,14 +270,22 @@ def _edited_features(context, methods, choice):
     neutral = context.prompts.test.head(settings.edit_prompts)
     worded = neutral.assign(prompt=neutral.prompt + f", {emotion}")
     set_arms = _edit_arms(context, methods, choice, ["set"])
-    other_arms = _edit_arms(context, methods, choice, ["scale", "ablate"])
+    other_arms = _edit_arms(
+        context,
+        methods,
+        choice,
+        ["scale", "ablate"],
+    )
     without_word = context.push(neutral, set_arms, [0.0, 1.0])
     with_word = context.push(worded, other_arms, [0.0, 1.0])
     clips = pd.concat([without_word, with_word], ignore_index=True)
     changes = context.changes(clips, context.outcome_of.values())
     changes = changes[changes.alpha != 0]
     way = changes.arm.str.split(" ").str[0]
-    return clips, changes.assign(way=way, feature=_feature_numbers(changes))
+    return clips, changes.assign(
+        way=way,
+        feature=_feature_numbers(changes),
+    )
 
 
 def _edit_arms(context, methods, choice, modes):
@@ -252,20 +300,39 @@ def _edit_arms(context, methods, choice, modes):
             elif mode == "scale":
                 value = context.settings.feature_scale
             kind = "feature" if feature == choice.edited[0] else "random feature"
-            arms.append(edit_arm(methods.sae, site, rms, mode, feature, value, kind))
+            arms.append(
+                edit_arm(
+                    methods.sae,
+                    site,
+                    rms,
+                    mode,
+                    feature,
+                    value,
+                    kind,
+                )
+            )
     return arms
 
 
 def _write_tables(context, choice, pushed_changes, edited, edit_changes):
     "Write single_features.csv, and feature_clips.csv with the clips that one should hear."
-    changes = pd.concat([pushed_changes, edit_changes], ignore_index=True)
+    changes = pd.concat(
+        [pushed_changes, edit_changes],
+        ignore_index=True,
+    )
     chosen_for = []
     for feature in changes.feature:
         emotions = [name for name, chosen in choice.by_emotion.items() if feature in chosen]
         chosen_for.append(", ".join(emotions))
-    changes = changes.assign(density=choice.density[changes.feature], chosen_for=chosen_for)
+    changes = changes.assign(
+        density=choice.density[changes.feature],
+        chosen_for=chosen_for,
+    )
     context.run.table(changes, "single_features.csv")
-    context.run.table(_clips_to_hear(context, edited), "feature_clips.csv")
+    context.run.table(
+        _clips_to_hear(context, edited),
+        "feature_clips.csv",
+    )
 
 
 def _clips_to_hear(context, edited):
@@ -275,7 +342,12 @@ def _clips_to_hear(context, edited):
     is_first = edited.prompt.isin([prompt, f"{prompt}, {emotion}"])
     clips = edited[is_first & (edited.kind == "feature")]
     mode = clips.arm.str.split(" ").str[0]
-    clips = clips.assign(clip=mode.where(clips.alpha != 0, "unchanged"))
+    clips = clips.assign(
+        clip=mode.where(
+            clips.alpha != 0,
+            "unchanged",
+        )
+    )
     clips = clips.drop_duplicates("clip_id")
     clips = clips.sort_values(["prompt", "alpha"], kind="stable")
     return clips[["prompt", "clip", "clip_id"]]
@@ -300,7 +372,12 @@ def _steering_features(context, choice, changes):
 def _rise_beyond_random(context, choice, clips):
     "(prompt,) own probability under chosen features minus under random ones, over emotions."
     pushed = clips[clips.alpha > 0]
-    heard = pushed.assign(feature=_feature_numbers(pushed)).set_index(["feature", "prompt"])
+    heard = pushed.assign(feature=_feature_numbers(pushed)).set_index(
+        [
+            "feature",
+            "prompt",
+        ]
+    )
     beyond = []
     for prompt in context.prompts.test.prompt.head(context.settings.feature_prompts):
         gaps = []

@@ -59,7 +59,12 @@ class MethodSet(Step):
         if name in self.by_emotion[emotion]:
             raise ValueError(f"there is a method {name!r} already; choose another name")
         site, rms = self.directions.site, self.directions.rms
-        direction = Direction(vector, site, f"{name}, added in the notebook", rms)
+        direction = Direction(
+            vector,
+            site,
+            f"{name}, added in the notebook",
+            rms,
+        )
         self.by_emotion[emotion][name] = direction
         return direction
 
@@ -78,8 +83,18 @@ def find_methods(
     few = [pairs_name(n) for n in settings.few_pairs if n < settings.fit_pairs]
     by_emotion, cosines = {}, {}
     for emotion in settings.method_emotions:
-        found = _all_methods(context, directions, emotion, sae, features)
-        by_emotion[emotion] = found | _few_pairs(context, directions, emotion)
+        found = _all_methods(
+            context,
+            directions,
+            emotion,
+            sae,
+            features,
+        )
+        by_emotion[emotion] = found | _few_pairs(
+            context,
+            directions,
+            emotion,
+        )
         target = directions[emotion]
         cosines[emotion] = {
             name: target.cosine(direction) for name, direction in by_emotion[emotion].items()
@@ -122,7 +137,13 @@ def layer_dictionary(
     if settings.dictionary:
         return load_dictionary(settings.dictionary)
     n_frames, width = frames.shape[1:]
-    config = SAEConfig(width, 4, activation="topk", k=16, metadata=dict(site=directions.site))
+    config = SAEConfig(
+        width,
+        4,
+        activation="topk",
+        k=16,
+        metadata=dict(site=directions.site),
+    )
     trained = train_sae(
         frames.reshape(-1, width),
         config,
@@ -144,8 +165,14 @@ def _all_methods(context, directions, emotion, sae, features):
         directions.site,
         directions.rms,
         sae,
-        (fits.matched(features, emotion), fits.matched(features, "neutral")),
-        sources=[*fits.matched(ids, emotion), *fits.matched(ids, "neutral")],
+        (
+            fits.matched(features, emotion),
+            fits.matched(features, "neutral"),
+        ),
+        sources=[
+            *fits.matched(ids, emotion),
+            *fits.matched(ids, "neutral"),
+        ],
         seeds=(seed,),
     )
     return found | {"mean difference": directions[emotion]}
@@ -164,9 +191,15 @@ def _few_pairs(context, directions, emotion):
             fits.matched(states, "neutral")[:n],
             directions.site,
             directions.rms,
-            [*fits.matched(ids, emotion)[:n], *fits.matched(ids, "neutral")[:n]],
+            [
+                *fits.matched(ids, emotion)[:n],
+                *fits.matched(ids, "neutral")[:n],
+            ],
         )
-        found[pairs_name(n)] = replace(direction, seeds=(settings.seed,))
+        found[pairs_name(n)] = replace(
+            direction,
+            seeds=(settings.seed,),
+        )
     return found
 
 
@@ -188,17 +221,32 @@ def few_pairs_curve(
     for emotion in settings.emotions:
         emotional = fits.matched(directions.states, emotion)
         neutral = fits.matched(directions.states, "neutral")
-        curve = pairs_curve(emotional, neutral, n_draws=20, seed=settings.seed)
+        curve = pairs_curve(
+            emotional,
+            neutral,
+            n_draws=20,
+            seed=settings.seed,
+        )
         tables.append(curve.assign(emotion=emotion))
-    curves = context.run.table(pd.concat(tables, ignore_index=True), "pairs.csv")
+    curves = context.run.table(
+        pd.concat(tables, ignore_index=True),
+        "pairs.csv",
+    )
     draws = curves.groupby(["emotion", "n_pairs"]).cosine
     summary = pd.DataFrame(
-        dict(score=draws.mean(), low=draws.quantile(0.025), high=draws.quantile(0.975))
+        dict(
+            score=draws.mean(),
+            low=draws.quantile(0.025),
+            high=draws.quantile(0.975),
+        )
     ).reset_index()
 
     def draw():
         ax = plot_layers(summary, x="n_pairs", hue="emotion")
-        ax.set(xlabel="pairs", ylabel="cosine to the direction of the other half")
+        ax.set(
+            xlabel="pairs",
+            ylabel="cosine to the direction of the other half",
+        )
         return ax
 
     figure = Figure(

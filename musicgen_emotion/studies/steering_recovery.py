@@ -88,7 +88,10 @@ def compare_methods(
     )
     losses = moved[moved.outcome == "nll"].set_index(["arm", "alpha"]).value
     draws = _draws(context, clips)
-    gains = context.run.table(_gains(context, moved, losses, draws), "recovery.csv")
+    gains = context.run.table(
+        _gains(context, moved, losses, draws),
+        "recovery.csv",
+    )
     budget = {}
     for emotion in context.settings.method_emotions:
         word = losses[f"{emotion}, written word", 1.0]
@@ -98,8 +101,19 @@ def compare_methods(
         pushed = {key: values for key, values in by_arm.items() if key[1]}
         drawn = equal_cost_draws(pushed, budget[emotion])
         fair_draws[emotion] = drawn.rename(columns=lambda arm: arm.split(", ")[1])
-    fair = context.run.table(_at_equal_cost(gains, budget, fair_draws), "equal_cost.csv")
-    return _comparison(context, methods, result, gains, fair, budget, fair_draws)
+    fair = context.run.table(
+        _at_equal_cost(gains, budget, fair_draws),
+        "equal_cost.csv",
+    )
+    return _comparison(
+        context,
+        methods,
+        result,
+        gains,
+        fair,
+        budget,
+        fair_draws,
+    )
 
 
 def _save_other_directions(context, methods, result):
@@ -120,7 +134,13 @@ def _compared_clips(context, methods, result):
     arms = []
     for emotion, by_method in methods.by_emotion.items():
         for method, direction in by_method.items():
-            arms.append(Arm(f"{emotion}, {method}", "method", direction))
+            arms.append(
+                Arm(
+                    f"{emotion}, {method}",
+                    "method",
+                    direction,
+                )
+            )
     upwards = [dose for dose in result.doses.values if dose >= 0]
     pushed = context.push(prompts, arms, upwards)
     main = result.main
@@ -143,9 +163,17 @@ def _best_explained(context, clips):
         worded = own.assign(prompt=own.prompt + ", " + emotion)
         loss_with_word[emotion] = context.guard(worded).set_index("clip_id").nll
     worded = [
-        loss_with_word[emotion].get(clip, np.nan) for emotion, clip in zip(emotions, clips.clip_id)
+        loss_with_word[emotion].get(clip, np.nan)
+        for emotion, clip in zip(
+            emotions,
+            clips.clip_id,
+        )
     ]
-    return np.where(clips.alpha == 0, clips.nll, np.fmin(clips.nll, worded))
+    return np.where(
+        clips.alpha == 0,
+        clips.nll,
+        np.fmin(clips.nll, worded),
+    )
 
 
 def _wanted_change(context, emotion):
@@ -179,7 +207,10 @@ def _gains(context, moved, losses, draws):
         tables = []
         for emotion in context.settings.method_emotions:
             wanted = _wanted_change(context, emotion)
-            recovered = cue_recovery(pushed[pushed.emotion == emotion], *wanted)
+            recovered = cue_recovery(
+                pushed[pushed.emotion == emotion],
+                *wanted,
+            )
             tables.append(recovered.assign(emotion=emotion))
         gains = pd.concat(tables, ignore_index=True)
     else:
@@ -219,7 +250,10 @@ def _at_equal_cost(gains, budget, fair_draws):
 def _comparison(context, methods, result, gains, fair, budget, fair_draws):
     "The step, with its gate and figures."
     settings, judge = context.settings, context.judge
-    best = best_methods(fair, leave_out=["written word", *methods.few])
+    best = best_methods(
+        fair,
+        leave_out=["written word", *methods.few],
+    )
     drawn = sum(fair_draws[emotion][best.index] for emotion in budget) / len(budget)
     first = best.index[0]
     tied = indistinguishable(drawn)
@@ -238,11 +272,28 @@ def _comparison(context, methods, result, gains, fair, budget, fair_draws):
         why=f"best method: {first}; {unit}; the written word reaches {by_word:.2f}; interval over "
         f"{settings.method_prompts} prompts",
     )
-    table = fair.pivot(index="method", columns="emotion", values="recovered")
-    table = table.assign(mean=table.mean(axis=1)).sort_values("mean", ascending=False)
+    table = fair.pivot(
+        index="method",
+        columns="emotion",
+        values="recovered",
+    )
+    table = table.assign(mean=table.mean(axis=1)).sort_values(
+        "mean",
+        ascending=False,
+    )
     figures = (
-        recovery_figure(gains, judge.change_name, result.doses.top, settings.method_prompts),
-        frontier_figure(gains, budget, judge.change_name, settings.method_prompts),
+        recovery_figure(
+            gains,
+            judge.change_name,
+            result.doses.top,
+            settings.method_prompts,
+        ),
+        frontier_figure(
+            gains,
+            budget,
+            judge.change_name,
+            settings.method_prompts,
+        ),
     )
     return MethodComparison(
         sentence=equal_cost_sentence(
@@ -279,7 +330,12 @@ def indistinguishable(
     first, *others = drawn.columns
     tied = []
     for method in others:
-        low, high = (drawn[first] - drawn[method]).quantile([0.025, 0.975])
+        low, high = (drawn[first] - drawn[method]).quantile(
+            [
+                0.025,
+                0.975,
+            ]
+        )
         if low <= 0 <= high:
             tied.append(method)
     return tied
@@ -296,7 +352,11 @@ def recovery_figure(
     largest = gains.alpha == gains.arm.map(gains.groupby("arm").alpha.max())
     outcomes = [*CUE_DESCRIPTORS, "all", "beside"]
     shown = gains[largest & gains.outcome.isin(outcomes)]
-    by_cue = shown.pivot(index="arm", columns="outcome", values="recovered")
+    by_cue = shown.pivot(
+        index="arm",
+        columns="outcome",
+        values="recovered",
+    )
     by_cue = by_cue[[name for name in outcomes if name in by_cue]]
     label = f"share of the {change_name} change"
     return Figure(
@@ -322,16 +382,48 @@ def frontier_figure(
         import matplotlib.pyplot as plt
 
         size = (4.5 * len(budget) + 1, 3.8)
-        _, panels = plt.subplots(1, len(budget), figsize=size, squeeze=False, layout="constrained")
+        _, panels = plt.subplots(
+            1,
+            len(budget),
+            figsize=size,
+            squeeze=False,
+            layout="constrained",
+        )
         for emotion, panel in zip(budget, panels[0]):
-            by_method = whole[whole.emotion == emotion].groupby("method", sort=False)
+            by_method = whole[whole.emotion == emotion].groupby(
+                "method",
+                sort=False,
+            )
             for method, part in by_method:
-                cost, recovered = [0, *part.cost], [0, *part.recovered]
-                panel.plot(cost, recovered, marker="o", ms=3, lw=1, label=method)
-            panel.axvline(budget[emotion], color="#999999", lw=0.8, ls="--")
+                cost, recovered = (
+                    [0, *part.cost],
+                    [
+                        0,
+                        *part.recovered,
+                    ],
+                )
+                panel.plot(
+                    cost,
+                    recovered,
+                    marker="o",
+                    ms=3,
+                    lw=1,
+                    label=method,
+                )
+            panel.axvline(
+                budget[emotion],
+                color="#999999",
+                lw=0.8,
+                ls="--",
+            )
             panel.set(title=emotion, xlabel="cost, nats a token")
             panel.set_ylabel(f"{change_name} change recovered")
-        panel.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+        panel.legend(
+            fontsize=8,
+            frameon=False,
+            loc="upper left",
+            bbox_to_anchor=(1, 1),
+        )
         return panels
 
     return Figure(
@@ -376,7 +468,13 @@ def agop_sentence(
     words: pd.DataFrame,  # before and pushed by emotion
 ) -> str:  # one sentence
     "AGOP directions beside those of Zhao et al. (2025)."
-    agop, difference = best.get("AGOP", np.nan), best.get("mean difference", np.nan)
+    agop, difference = (
+        best.get("AGOP", np.nan),
+        best.get(
+            "mean difference",
+            np.nan,
+        ),
+    )
     return (
         "Zhao et al. (2025) steer along AGOP directions (.942 against .685 for linear probes; note "
         f"accuracy .23 to .82): here AGOP recovers {agop:.2f} and the mean difference "

@@ -73,8 +73,14 @@ def nothing_left(
     without_push = _tokens_again(context, clips)
     stored = context.store.codes(clips.clip_id)
     rows = [
-        dict(case="dose 0", equal=float((at_dose_0 == stored).mean())),
-        dict(case="no push", equal=float((without_push == stored).mean())),
+        dict(
+            case="dose 0",
+            equal=float((at_dose_0 == stored).mean()),
+        ),
+        dict(
+            case="no push",
+            equal=float((without_push == stored).mean()),
+        ),
     ]
     table = pd.DataFrame(rows)
     criterion = SteeringCriterion(
@@ -84,7 +90,11 @@ def nothing_left(
         why="share of tokens that are equal",
     )
     return SteeringStep(
-        sentence=unchanged_sentence(table.equal.min(), len(clips), settings.duration_s),
+        sentence=unchanged_sentence(
+            table.equal.min(),
+            len(clips),
+            settings.duration_s,
+        ),
         table=table,
         criteria=(criterion,),
     )
@@ -135,7 +145,14 @@ def listening_test(
     clips = pd.concat(parts, ignore_index=True)
     sounds = [context.store.path / "audio" / f"{clip}.flac" for clip in clips.clip_id]
     clips = clips.assign(track=clips.prompt, audio=sounds)
-    columns = ["condition", "arm", "alpha", "prompt", "seed", "clip_id"]
+    columns = [
+        "condition",
+        "arm",
+        "alpha",
+        "prompt",
+        "seed",
+        "clip_id",
+    ]
     run.table(clips[columns], "listening_clips.csv")
     page = write_listening_test(
         clips[["audio", "track", "condition"]],
@@ -226,7 +243,11 @@ def _effect_sentences(context):
         saturation_sentence(emotions),
         emotions_sentence(emotions, words),
         listeners_sentence(heard),
-        control_shares_sentence(context.found("controls"), fits.other_site(site), len(fits.layers)),
+        control_shares_sentence(
+            context.found("controls"),
+            fits.other_site(site),
+            len(fits.layers),
+        ),
         clap_sentence(clap),
     ]
 
@@ -236,9 +257,23 @@ def _cost_sentences(context):
     settings, result = context.settings, context.found("dose response")
     costs, recovery = context.found("costs").costs, context.found("recovery")
     return [
-        guidance_sentence(context.found("branches"), settings.guidance, result.doses.top),
-        descriptors_sentence(context.found("side effects"), len(result.descriptors), result.slopes),
-        likelihood_sentence(**mean_losses(costs, settings.emotions, result.doses.top)),
+        guidance_sentence(
+            context.found("branches"),
+            settings.guidance,
+            result.doses.top,
+        ),
+        descriptors_sentence(
+            context.found("side effects"),
+            len(result.descriptors),
+            result.slopes,
+        ),
+        likelihood_sentence(
+            **mean_losses(
+                costs,
+                settings.emotions,
+                result.doses.top,
+            )
+        ),
         equal_cost_sentence(
             recovery.best,
             recovery.tied,

@@ -141,16 +141,36 @@ def steering_bars(
         "lower end of the slope": SteeringBar(0.0, ">", rule),
         "slope above the random band": SteeringBar(0.0, ">", rule),
         "emotions that move": SteeringBar(n_emotions - 1, ">=", design),
-        "shuffled labels, mean share of the slope": SteeringBar(0.5, "<", design),
+        "shuffled labels, mean share of the slope": SteeringBar(
+            0.5,
+            "<",
+            design,
+        ),
         "the other axis moves less": SteeringBar(1.0, "<", design),
-        "branch ratio at small dose over the guidance scale": SteeringBar(0.9, ">=", design),
+        "branch ratio at small dose over the guidance scale": SteeringBar(
+            0.9,
+            ">=",
+            design,
+        ),
         "held-out words lie along the axes": SteeringBar(0.5, ">", design),
         "held-out words steer": SteeringBar(0.5, ">", design),
-        "a push reaches what writing the word reaches": SteeringBar(0.75, ">=", design),
+        "a push reaches what writing the word reaches": SteeringBar(
+            0.75,
+            ">=",
+            design,
+        ),
         "planted change recovered at equal cost": equal_cost,
         "own score raised at equal cost": equal_cost,
-        "single features beyond random ones of the same density": SteeringBar(0.0, ">", rule),
-        "dose 0 and no push give the stored tokens": SteeringBar(1.0, ">=", "requirement"),
+        "single features beyond random ones of the same density": SteeringBar(
+            0.0,
+            ">",
+            rule,
+        ),
+        "dose 0 and no push give the stored tokens": SteeringBar(
+            1.0,
+            ">=",
+            "requirement",
+        ),
     }
 
 
@@ -192,14 +212,27 @@ def steering_prompts(
     emotions, seed = tuple(settings.emotions), settings.seed
     emotional = study_prompts(settings.fit_pairs, emotions, seed).table
     matched = matched_pairs(emotions[0], "neutral", settings.fit_pairs, seed)
-    fit = pd.concat([emotional, matched.where(emotion="neutral").table], ignore_index=True)
+    fit = pd.concat(
+        [emotional, matched.where(emotion="neutral").table],
+        ignore_index=True,
+    )
     unseen = held_out_prompts(settings.held_out_clips, "word", emotions, seed).table
     known = earlier_prompts(settings.earlier_seeds, seed)
     wanted = settings.test_prompts + settings.sweep_prompts
     neutral = neutral_prompts(wanted + len(known), seed).table.drop_duplicates("prompt")
     neutral = neutral[~neutral.prompt.isin(known)].head(wanted)
     test, tuning = neutral.iloc[: settings.test_prompts], neutral.iloc[settings.test_prompts :]
-    texts = pd.concat([table.prompt.drop_duplicates() for table in (fit, unseen, test, tuning)])
+    texts = pd.concat(
+        [
+            table.prompt.drop_duplicates()
+            for table in (
+                fit,
+                unseen,
+                test,
+                tuning,
+            )
+        ]
+    )
     if texts.duplicated().any():
         raise ValueError(f"a text is in two sets: {texts[texts.duplicated()].iloc[0]!r}")
     if len(neutral) < wanted:
@@ -262,7 +295,11 @@ def rendered_judge(
 ) -> SteeringJudge:  # has heard no generated clip
     "The judge of the embedded model, fitted on music with known cues."
     seed, duration_s, cues = settings.seed, settings.duration_s, list(CUE_DESCRIPTORS)
-    emotional_waves, truth = rendered_clips(settings.rendered, seed, duration_s)
+    emotional_waves, truth = rendered_clips(
+        settings.rendered,
+        seed,
+        duration_s,
+    )
     draw = rng("neutral clips", seed)
     neutral_waves = []
     for _ in range(2 * settings.rendered):
@@ -270,7 +307,11 @@ def rendered_judge(
         note_seed = int(draw.integers(2**31))
         neutral_waves.append(render_music(drawn_cues, note_seed, duration_s))
     emotional = describe_table(emotional_waves, sample_rate, progress=False)
-    neutral = describe_table(np.stack(neutral_waves), sample_rate, progress=False)
+    neutral = describe_table(
+        np.stack(neutral_waves),
+        sample_rate,
+        progress=False,
+    )
     emotions = truth.emotion.to_numpy()
     classifier = LabelJudge(CUE_DESCRIPTORS).fit(emotional, emotions)
     middle = neutral[cues].mean()
@@ -278,7 +319,11 @@ def rendered_judge(
     for emotion in settings.emotions:
         change = emotional[cues][emotions == emotion].mean() - middle
         planted[emotion] = change.to_dict()
-    return SteeringJudge([SoundJudge(classifier)], planted, neutral[cues].std().to_dict())
+    return SteeringJudge(
+        [SoundJudge(classifier)],
+        planted,
+        neutral[cues].std().to_dict(),
+    )
 
 
 def steering_judge(
@@ -291,7 +336,11 @@ def steering_judge(
     else:
         judge = SteeringJudge([SoundJudge()], planted={}, spread={})
     if settings.clap:
-        judge.judges = judges_with_clap(judge.judges, settings.clap, bool(judge.planted))
+        judge.judges = judges_with_clap(
+            judge.judges,
+            settings.clap,
+            bool(judge.planted),
+        )
     return judge
 
 
@@ -317,11 +366,18 @@ class SteeringContext:
     progress: bool = True  # show bars while clips are made
     prompts: SteeringPrompts = field(init=False, repr=False)  # sets that share no text
     judge: SteeringJudge = field(init=False, repr=False)  # who hears the clips
-    steps: dict[str, Step] = field(init=False, repr=False, default_factory=dict)  # by name
+    steps: dict[str, Step] = field(
+        init=False,
+        repr=False,
+        default_factory=dict,
+    )  # by name
 
     def __post_init__(self):
         self.prompts = steering_prompts(self.settings)
-        self.judge = steering_judge(self.settings, self.model.config.sample_rate)
+        self.judge = steering_judge(
+            self.settings,
+            self.model.config.sample_rate,
+        )
 
     @property
     def store(self) -> ClipStore:
@@ -367,7 +423,12 @@ class SteeringContext:
     ) -> pd.DataFrame:  # from `dose_slopes`
         "Slope of outcomes over the dose, with the study's resamples."
         settings = self.settings
-        return dose_slopes(clips, list(outcomes), n_boot=settings.n_boot, seed=settings.seed)
+        return dose_slopes(
+            clips,
+            list(outcomes),
+            n_boot=settings.n_boot,
+            seed=settings.seed,
+        )
 
     def changes(
         self,
@@ -376,14 +437,24 @@ class SteeringContext:
     ) -> pd.DataFrame:  # from `dose_changes`
         "Change of outcomes at every dose, with the study's resamples."
         settings = self.settings
-        return dose_changes(clips, list(outcomes), n_boot=settings.n_boot, seed=settings.seed)
+        return dose_changes(
+            clips,
+            list(outcomes),
+            n_boot=settings.n_boot,
+            seed=settings.seed,
+        )
 
     def guard(
         self,
         clips: pd.DataFrame,  # from `push`
     ) -> pd.DataFrame:  # clip_id, nll, repetition, silence
         "Likelihood of clips under the unsteered model and their own prompt."
-        return study_guard(self.model, clips, self.store, self.settings.batch_size)
+        return study_guard(
+            self.model,
+            clips,
+            self.store,
+            self.settings.batch_size,
+        )
 
     def keep(
         self,

@@ -59,10 +59,23 @@ class Step:
         by_name = {figure.name: figure for figure in self.figures}
         if not by_name:
             raise KeyError("this step has no figure")
-        figure = by_name[next(iter(by_name)) if name is None else check_in("figure", name, by_name)]
+        figure = by_name[
+            next(iter(by_name))
+            if name is None
+            else check_in(
+                "figure",
+                name,
+                by_name,
+            )
+        ]
         axes = figure.draw()
         if self.folder is not None:
-            save_figure(axes, self.folder / f"{figure.name}.png", figure.caption, figure.alt)
+            save_figure(
+                axes,
+                self.folder / f"{figure.name}.png",
+                figure.caption,
+                figure.alt,
+            )
         return axes
 
     def __repr__(self) -> str:
