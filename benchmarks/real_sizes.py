@@ -40,9 +40,9 @@ from musicgen_emotion.activations.stored import replay_bytes, replay_store
 from musicgen_emotion.models.load import load_model
 from musicgen_emotion.models.registry import quiet_transformers, torch_dtype
 from musicgen_emotion.models.tiny import (
-    _decoder_config,
-    _random_musicgen,
     codec_config,
+    decoder_config,
+    random_musicgen,
     text_config,
     write_tokenizer,
 )
@@ -73,7 +73,7 @@ def published(size, channels=1):
 
     n_layers, d_model, n_heads = SIZES[size]
     if size == "tiny":
-        decoder = _decoder_config(d_model, n_layers, n_heads, 128, 64, 4, 1, 0.2)
+        decoder = decoder_config(d_model, n_layers, n_heads, 128, 64, 4, 1, 0.2)
         return text_config(24), codec_config(32000, 64, 4, False), decoder
     text = T5Config(
         vocab_size=32128,
@@ -89,7 +89,7 @@ def published(size, channels=1):
         use_cache=False,
         dropout_rate=0.0,
     )
-    decoder = _decoder_config(
+    decoder = decoder_config(
         d_model, n_layers, n_heads, 4 * d_model, 2048, 4 * channels, channels, 0.02
     )
     return text, codec_config(32000, 2048, 4, True), decoder
@@ -99,7 +99,7 @@ def build(folder, size, dtype):
     "Write the model in the hub's layout."
     with quiet_transformers():
         write_tokenizer(folder)
-        model = _random_musicgen(*published(size), seed=0, dtype=torch_dtype(dtype))
+        model = random_musicgen(*published(size), seed=0, dtype=torch_dtype(dtype))
         model.save_pretrained(str(folder))
 
 

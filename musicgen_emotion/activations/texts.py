@@ -18,7 +18,7 @@ from ..lab.checks import check_finite, check_in, check_positive
 from ..lab.files import atomic_path, read_json, write_json
 from ..models.load import load_model, pick_device
 from ..models.model import MusicModel
-from ..stimuli.emotions import EMOTIONS, check_emotion, emotion_colors
+from ..stimuli.emotions import EMOTION_COLORS, EMOTIONS, check_emotion
 from .prompt_states import prompt_table
 
 if TYPE_CHECKING:
@@ -417,7 +417,7 @@ def _draw_components(emb, path) -> None:
                 y,
                 s=18,
                 label=emotion,
-                color=emotion_colors[emotion],
+                color=EMOTION_COLORS[emotion],
             )
     ax.set(
         xlabel=f"PC 1 ({share[0]:.0%} of variance)",

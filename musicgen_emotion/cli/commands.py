@@ -95,19 +95,19 @@ def download_model(
 def _check_hub_name(name: str, backend: str) -> None:
     "Raise a ValueError for a name that cannot be downloaded."
     from musicgen_emotion.models.hub import melody_error
-    from musicgen_emotion.models.registry import MELODY, model_registry
+    from musicgen_emotion.models.registry import MELODY_MODELS, model_registry
 
     if name == "nano":
         raise ValueError(
             "model 'nano' comes with the package; there is nothing to download "
             "(`musicgen-emotion models show nano`)"
         )
-    known = [*model_registry()["name"], *MELODY]
+    known = [*model_registry()["name"], *MELODY_MODELS]
     is_hub_id = name.count("/") == 1
     is_unknown = name.startswith("facebook/") and name not in known
     if not is_hub_id or is_unknown:
         check_in("model", name, known)
-    if backend == "audiocraft" and name in MELODY:
+    if backend == "audiocraft" and name in MELODY_MODELS:
         raise melody_error(name)
 
 

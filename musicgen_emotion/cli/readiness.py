@@ -319,7 +319,7 @@ AUDIOCRAFT_NEEDS = (
 
 def check_audiocraft() -> Check:  # one line
     "Is the second backend installed, with what it imports? Everything else works without it."
-    from musicgen_emotion.models.audiocraft_import import COMMANDS
+    from musicgen_emotion.models.audiocraft_import import INSTALL_COMMANDS
 
     needed = ("audiocraft", *AUDIOCRAFT_NEEDS)
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
@@ -329,7 +329,7 @@ def check_audiocraft() -> Check:  # one line
         found = f"lacks {', '.join(missing)}"
     else:
         found = f"audiocraft {metadata.version('audiocraft')}"
-    fix = " && ".join(f"{sys.executable} -m {command}" for command in COMMANDS)
+    fix = " && ".join(f"{sys.executable} -m {command}" for command in INSTALL_COMMANDS)
     return Check(
         "audiocraft",
         not missing,

@@ -281,7 +281,7 @@ _WALL_TIME_WORDS = {
     "ended",
     "created",
 }
-_WALL_TIME_NAMES = {"seconds", "start_time", "end_time"}
+_WALL_TIME_NAMES = {"start_time", "end_time"}
 
 
 def _reason_to_skip(column: str) -> str:

@@ -24,7 +24,7 @@ from .audiocraft_files import (
     unpack_checkpoint,
 )
 from .audiocraft_import import (
-    COMMANDS,
+    INSTALL_COMMANDS,
     LARGE_BYTES,
     SETTLED_S,
     StandIn,
@@ -68,7 +68,7 @@ from .model import (
 )
 from .registry import (
     HUB_SIZES,
-    MELODY,
+    MELODY_MODELS,
     known_names,
     model_registry,
     nano_folder,
@@ -102,7 +102,7 @@ from .text import (
     check_prompts,
     equal_length_batches,
     join_text_states,
-    padded_width,
+    padded_widths,
     tokenize_prompts,
 )
 from .tiny import (
@@ -135,16 +135,16 @@ __all__ = [
     "ADAPTERS",
     "BACKENDS",
     "CODEC_FILE",
-    "COMMANDS",
     "EXPORT_VERSION",
     "HUB_FILES",
     "HUB_SIZES",
+    "INSTALL_COMMANDS",
     "LARGE_BYTES",
     "LAYER_KINDS",
     "LM_FILE",
     "LOGITS",
     "MAX_TEXT_TOKENS",
-    "MELODY",
+    "MELODY_MODELS",
     "SETTLED_S",
     "VOCABULARY",
     "Adapter",
@@ -213,7 +213,7 @@ __all__ = [
     "nano_folder",
     "new_cache",
     "null_follows_cond",
-    "padded_width",
+    "padded_widths",
     "pick_device",
     "pick_tokens",
     "quiet_transformers",

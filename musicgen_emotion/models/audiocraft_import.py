@@ -24,7 +24,7 @@ from ..lab.files import sha256_file, write_json
 
 # %% auto #0
 __all__ = [
-    "COMMANDS",
+    "INSTALL_COMMANDS",
     "LARGE_BYTES",
     "SETTLED_S",
     "StandIn",
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 # %% ../../nbs/api/40_models/11_audiocraft_import.ipynb #cell008
-COMMANDS = (
+INSTALL_COMMANDS = (
     "pip install einops==0.8.2 flashy==0.0.2 omegaconf==2.4.0 julius==0.2.8 "
     "num2words==0.5.14 torchmetrics==1.9.0",
     "pip install --no-deps audiocraft==1.3.0",
@@ -51,7 +51,9 @@ def import_audiocraft() -> types.ModuleType:  # the library
     if _replaced is not None:
         return importlib.import_module("audiocraft")
     if importlib.util.find_spec("audiocraft") is None:
-        raise ImportError("audiocraft is not installed; install it with: " + " && ".join(COMMANDS))
+        raise ImportError(
+            "audiocraft is not installed; install it with: " + " && ".join(INSTALL_COMMANDS)
+        )
     _import_transformers()
     stand_ins = {}  # library -> {module name: stand-in}
     for library, (probe, modules) in _stand_ins().items():
@@ -67,7 +69,7 @@ def import_audiocraft() -> types.ModuleType:  # the library
     except ImportError as error:
         raise ImportError(
             f"audiocraft cannot be imported ({error}); install what it needs with: "
-            + " && ".join(COMMANDS)
+            + " && ".join(INSTALL_COMMANDS)
         ) from error
     finally:
         _remove_stand_ins(stand_ins, kept)

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from ..lab.checks import check_in
-from .registry import HUB_SIZES, MELODY, known_names, nano_folder
+from .registry import HUB_SIZES, MELODY_MODELS, known_names, nano_folder
 
 # %% auto #0
 __all__ = [
@@ -119,7 +119,7 @@ def _unknown_name(name):
 
 def _hub_folder(name, revision, backend):
     "Folder of a hub model with all files of the backend, from the cache or the network."
-    either_will_do = backend == "auto" and name not in MELODY
+    either_will_do = backend == "auto" and name not in MELODY_MODELS
     wanted = BACKENDS if either_will_do else (_needed_backend(backend),)
     partial, reason = None, ""
     for offline in (True, False):

@@ -13,7 +13,7 @@ import torch
 from ..lab.checks import check_in
 from .hub import BACKENDS, folder_kind, melody_error, model_folder
 from .model import ADAPTERS, MusicModel
-from .registry import MELODY, torch_dtype
+from .registry import MELODY_MODELS, torch_dtype
 
 # %% auto #0
 __all__ = ["as_model", "load_model", "pick_device", "randomized"]
@@ -44,7 +44,7 @@ def load_model(
     Raises ValueError for unknown names, backends and dtypes, for missing or NaN weights and for
     other architectures; FileNotFoundError when the files are not here and cannot be fetched."""
     check_in("backend", backend, ("auto", *BACKENDS))
-    if backend == "audiocraft" and str(name) in MELODY:
+    if backend == "audiocraft" and str(name) in MELODY_MODELS:
         raise melody_error(str(name))
     dtype, device = torch_dtype(dtype), pick_device(device)
     folder = model_folder(name, revision, backend)

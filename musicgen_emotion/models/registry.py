@@ -19,7 +19,7 @@ from ..lab.checks import check_in
 # %% auto #0
 __all__ = [
     "HUB_SIZES",
-    "MELODY",
+    "MELODY_MODELS",
     "known_names",
     "model_registry",
     "nano_folder",
@@ -44,7 +44,7 @@ HUB_SIZES = dict(
 )
 
 # published models that can also follow a melody; here they are used with text alone
-MELODY = (
+MELODY_MODELS = (
     "facebook/musicgen-melody",
     "facebook/musicgen-melody-large",
     "facebook/musicgen-stereo-melody",
@@ -64,7 +64,7 @@ def model_registry() -> pd.DataFrame:  # one row per model
 
 def known_names() -> list[str]:  # "nano" and hub ids, melody models included
     "Names of all models that can be loaded without giving a folder."
-    return ["nano", *(row["name"] for row in _hub_rows()), *MELODY]
+    return ["nano", *(row["name"] for row in _hub_rows()), *MELODY_MODELS]
 
 
 def _hub_rows():

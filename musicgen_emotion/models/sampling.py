@@ -15,7 +15,7 @@ import torch
 from ..lab.checks import check_positive
 from .load import as_model
 from .shapes import ModelConfig, token_places, undelay_tokens
-from .text import check_prompts, equal_length_batches, padded_width
+from .text import check_prompts, equal_length_batches, padded_widths
 
 # %% auto #0
 __all__ = [
@@ -186,7 +186,7 @@ def sample_tokens(
     n_steps = len(prompts) * config.positions(n_frames)
     with tqdm(total=n_steps, desc="generate", unit="step", delay=2, disable=not progress) as bar:
         for clips in equal_length_batches(
-            padded_width(model, prompts),
+            padded_widths(model, prompts),
             batch_size,
         ):
             if on_batch:

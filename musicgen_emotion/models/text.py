@@ -23,7 +23,7 @@ __all__ = [
     "check_prompts",
     "equal_length_batches",
     "join_text_states",
-    "padded_width",
+    "padded_widths",
     "tokenize_prompts",
 ]
 
@@ -107,7 +107,7 @@ def _warn_text(tokenizer, prompts, full_ids, ids, stacklevel=5):
 
 
 # %% ../../nbs/api/40_models/03_text.ipynb #cell013
-def padded_width(
+def padded_widths(
     model: Any,  # a `MusicModel`: its tokenizer and `pad_to` are used
     prompts: Iterable[str],  # texts
 ) -> list[int]:  # tokens, one number per prompt

@@ -218,9 +218,6 @@ def joined_config(
     )
 
 
-_decoder_config = decoder_config  # the name in benchmarks/real_sizes.py
-
-
 # %% ../../nbs/api/40_models/06_tiny.ipynb #cell014
 @contextlib.contextmanager
 def cpu_seed(
@@ -293,9 +290,6 @@ def draw_model(
     generation.guidance_scale = 3.0
     generation.max_length = 1500 + decoder.num_codebooks
     return model
-
-
-_random_musicgen = random_musicgen  # the name in benchmarks/real_sizes.py
 
 
 # %% ../../nbs/api/40_models/06_tiny.ipynb #cell017

@@ -42,7 +42,7 @@ from .dictionary import (
 )
 from .effects import (
     EDIT_MODES,
-    HEARD,
+    HEARD_DESCRIPTORS,
     ablate_features,
     ablation_effect,
     edit_changes,
@@ -150,7 +150,7 @@ __all__ = [
     "EDIT_MODES",
     "EPS",
     "EXTRA_TENSORS",
-    "HEARD",
+    "HEARD_DESCRIPTORS",
     "LARGEST_VALUE",
     "SPARSE_BELOW",
     "START_THRESHOLD",

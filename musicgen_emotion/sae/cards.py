@@ -20,7 +20,7 @@ import pandas as pd
 
 from ..lab.checks import check_in
 from ..lab.files import atomic_write, write_json
-from ..stimuli.emotions import INTENSITIES, emotion_colors
+from ..stimuli.emotions import EMOTION_COLORS, INTENSITIES
 from .features import checked_activations
 from .recovery import unit_rows
 
@@ -448,7 +448,7 @@ def write_feature_page(
     data = dict(
         title=title,
         emotions=list(dict.fromkeys(emotions)),
-        colors=emotion_colors,
+        colors=EMOTION_COLORS,
         features=features,
     )
     page = Template(_asset("page.html")).substitute(

@@ -25,7 +25,7 @@ from .features import checked_activations, class_labels, selectivity_cells
 # %% auto #0
 __all__ = [
     "EDIT_MODES",
-    "HEARD",
+    "HEARD_DESCRIPTORS",
     "ablate_features",
     "ablation_effect",
     "edit_changes",
@@ -387,12 +387,12 @@ def _hooks_of(edit, site):
 
 
 # %% ../../nbs/api/70_sae/17_effects.ipynb #cell037
-HEARD = ("tempo", "mode_score", "rms_db", "centroid", "articulation", "register")
+HEARD_DESCRIPTORS = ("tempo", "mode_score", "rms_db", "centroid", "articulation", "register")
 
 
 def edit_changes(
     table: pd.DataFrame,  # from `edit_descriptors`
-    descriptors: Sequence = HEARD,  # which columns
+    descriptors: Sequence = HEARD_DESCRIPTORS,  # which columns
 ) -> pd.DataFrame:  # arm (without "clean"), prompt, seed, then the change of each descriptor
     """Every clip minus the clean clip of its prompt and seed.
 
@@ -415,7 +415,7 @@ def edit_changes(
 
 def edit_effects(
     table: pd.DataFrame,  # from `edit_descriptors`
-    descriptors: Sequence = HEARD,  # which columns
+    descriptors: Sequence = HEARD_DESCRIPTORS,  # which columns
     control: str = "random",  # arms whose name begins with this are the control
     n_boot: int = 1000,  # resamples of prompts
     level: float = 0.95,  # confidence level

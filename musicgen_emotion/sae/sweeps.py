@@ -143,7 +143,7 @@ def sweep(
     """Train every combination of the grid.
 
     Each row holds the setting, `variant` (the activation, after `matryoshka` for a nested
-    dictionary), the metrics of the best validation, `seconds`, `stopped` and `folder`. With
+    dictionary), the metrics of the best validation, `wall_s`, `stopped` and `folder`. With
     `folder`, a second call trains only what is missing. Every process uses one thread of torch.
     Raises ValueError for a field that does not exist, for a grid without settings and for a folder
     that holds dictionaries of other data."""
@@ -284,7 +284,7 @@ def _train_setting(training):
     config = result.sae.cfg
     variant = f"matryoshka {config.activation}" if config.matryoshka else config.activation
     outcome = dict(
-        seconds=result.seconds,
+        wall_s=result.seconds,
         stopped=result.stopped,
         folder=training.folder,
     )

@@ -51,7 +51,7 @@ def plot_clip(
     wave_axes.plot(time, wave[::step], lw=0.5, color="#0072b2")
     wave_axes.set(title=title, ylabel="amplitude")
 
-    decibels = 20 * np.log10(spectrum(wave, sr, 0.064, 0.02).mag + 1e-5)  # (frame, bin)
+    decibels = 20 * np.log10(spectrum(wave, sr, 0.064, 0.02).magnitudes + 1e-5)  # (frame, bin)
     image = dict(origin="lower", aspect="auto")
     extent = (0, duration_s, 0, sr / 2)
     spectrogram_axes.imshow(
@@ -80,7 +80,7 @@ def _chroma_per_frame(spec):
     "Chroma (frame, 12) of each frame of a long-window spectrum."
     peaks = spectral_peaks(spec)
     chroma = []
-    for frame in range(len(spec.mag)):
+    for frame in range(len(spec.magnitudes)):
         inside = peaks.frame == frame
         of_frame = Peaks(
             peaks.frame[inside],

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..lab.checks import check_in
 from ..sound.descriptors import DESCRIPTORS
-from ..stimuli.emotions import EMOTIONS, emotion_colors
+from ..stimuli.emotions import EMOTION_COLORS, EMOTIONS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +56,7 @@ def color_of(
 ) -> str:  # hexadecimal colour
     "Colour of an emotion, the same wherever it appears; other labels take theirs by position."
     of_position = COLORS[position % len(COLORS)]
-    return emotion_colors.get(str(name), of_position)
+    return EMOTION_COLORS.get(str(name), of_position)
 
 
 # %% ../../nbs/api/35_show/00_plots.ipynb #cell011

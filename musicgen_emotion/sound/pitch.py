@@ -50,9 +50,9 @@ def spectral_peaks(
         1,
         len(spec.freqs) - 1,
     )
-    below = spec.mag[:, first - 1 : last - 1]  # (frame, bin), as are the next two
-    here = spec.mag[:, first:last]
-    above = spec.mag[:, first + 1 : last + 1]
+    below = spec.magnitudes[:, first - 1 : last - 1]  # (frame, bin), as are the next two
+    here = spec.magnitudes[:, first:last]
+    above = spec.magnitudes[:, first + 1 : last + 1]
 
     is_maximum = (here > below) & (here >= above)
     frame_top = here.max(1, keepdims=True)

@@ -65,10 +65,10 @@ def check_clip(
 class Spectrum:
     "Magnitudes of a short-time Fourier transform; a sine of amplitude 1 peaks at 1."
 
-    mag: np.ndarray  # (frame, bin) magnitudes
+    magnitudes: np.ndarray  # (frame, bin) magnitudes
     freqs: np.ndarray  # (bin,) Hz
     rate: float  # frames per second
-    sr: int  # sample rate, Hz
+    sample_rate: int  # Hz
 
 
 def spectrum(
@@ -107,8 +107,8 @@ def mel_spectrum(
     n_mels: int = 40,  # bands from 0 Hz to half the sample rate, 8 kHz at most
 ) -> np.ndarray:  # (frame, band)
     "Magnitudes summed in bands that are evenly spaced on the mel scale."
-    window_samples = 2 * (spec.mag.shape[1] - 1)
-    return spec.mag @ _mel_filters(spec.sr, window_samples, n_mels)
+    window_samples = 2 * (spec.magnitudes.shape[1] - 1)
+    return spec.magnitudes @ _mel_filters(spec.sample_rate, window_samples, n_mels)
 
 
 @lru_cache(8)

@@ -61,12 +61,12 @@ def brightness(
     `brightness`: share of energy more than 2.2 times above the pitch of the register, which
     transposing does not change.
     """
-    power = spec.mag.astype(np.float64) ** 2  # (frame, bin)
+    power = spec.magnitudes.astype(np.float64) ** 2  # (frame, bin)
     energy = power.sum(1)
     is_loud = energy >= 0.01 * energy.max()
     power = power[is_loud]
     mean_power = power.mean(0)  # (bin,)
-    mean_amplitude = spec.mag[is_loud].mean(0)  # (bin,)
+    mean_amplitude = spec.magnitudes[is_loud].mean(0)  # (bin,)
     total_power = mean_power.sum()
     total_amplitude = mean_amplitude.sum()
 
@@ -156,11 +156,11 @@ def percussiveness(
     (Fitzgerald 2010).
     """
     first, last = np.searchsorted(spec.freqs, (1500, 8000))
-    high = spec.mag[:, first:last]  # (frame, bin)
+    high = spec.magnitudes[:, first:last]  # (frame, bin)
     over_frequency = _running_median(high, 31)
     over_time = _running_median(high.T, 21).T
     sudden_energy = (high**2 * (over_frequency > over_time)).sum()
-    all_energy = (spec.mag**2).sum().clip(1e-20)
+    all_energy = (spec.magnitudes**2).sum().clip(1e-20)
     return float(10 * np.log10(sudden_energy / all_energy + 1e-6))
 
 
@@ -192,7 +192,7 @@ def mfcc(
     mel = mel_spectrum(spec)  # (frame, band)
     if not 1 <= n < mel.shape[1]:
         raise ValueError(f"n must lie between 1 and {mel.shape[1] - 1}; got {n!r}")
-    energy = (spec.mag**2).sum(1)
+    energy = (spec.magnitudes**2).sum(1)
     is_loud = energy >= 1e-4 * energy.max()
     log_mel = np.log(mel[is_loud] + 1e-3 * mel.mean())
     coefficients = np.asarray(dct(log_mel, axis=1, norm="ortho"))

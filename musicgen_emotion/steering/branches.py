@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..models.load import as_model
-from ..models.sampling import equal_length_batches, padded_width
+from ..models.sampling import equal_length_batches, padded_widths
 from ..models.shapes import delay_tokens
 from .push import BRANCH_CHOICES, steer
 
@@ -48,7 +48,7 @@ def branch_arithmetic(
         raise ValueError(f"prompts must be one a clip; got {len(prompts)} for {len(inputs)} clips")
     batches = list(
         equal_length_batches(
-            padded_width(model, prompts),
+            padded_widths(model, prompts),
             len(prompts),
         )
     )

@@ -14,7 +14,7 @@ import torch
 from ..lab.checks import check_finite, check_in, check_positive
 from ..models.load import as_model
 from ..models.model import MusicModel
-from ..models.sampling import equal_length_batches, padded_width
+from ..models.sampling import equal_length_batches, padded_widths
 from ..models.shapes import delay_tokens, frame_logits
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def token_kl(
 
     nats = np.zeros(tokens.shape[:2], np.float32)  # (clip, codebook)
     for rows in equal_length_batches(
-        padded_width(model, prompts),
+        padded_widths(model, prompts),
         batch_size,
     ):
         texts = [prompts[row] for row in rows]

@@ -28,6 +28,7 @@ from .datasets import (
 )
 from .emotions import (
     CUE_RANGES,
+    EMOTION_COLORS,
     EMOTION_CUES,
     EMOTION_OF_WORD,
     EMOTION_WORDS,
@@ -43,7 +44,6 @@ from .emotions import (
     VALENCE_AROUSAL,
     Cues,
     check_emotion,
-    emotion_colors,
     emotion_cues,
     quadrant,
     split_words,
@@ -101,6 +101,7 @@ __all__ = [
     "DEAM_FILES",
     "DECAY",
     "EMOTIONS",
+    "EMOTION_COLORS",
     "EMOTION_CUES",
     "EMOTION_OF_WORD",
     "EMOTION_WORDS",
@@ -142,7 +143,6 @@ __all__ = [
     "dictionary_prompts",
     "diverse_prompts",
     "drum_track",
-    "emotion_colors",
     "emotion_cues",
     "emotion_labeled_dataset",
     "find_emotion_words",

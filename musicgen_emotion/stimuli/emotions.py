@@ -13,6 +13,7 @@ from ..lab.checks import check_in, unknown_name
 __all__ = [
     "CUE_RANGES",
     "EMOTIONS",
+    "EMOTION_COLORS",
     "EMOTION_CUES",
     "EMOTION_OF_WORD",
     "EMOTION_WORDS",
@@ -27,7 +28,6 @@ __all__ = [
     "VALENCE_AROUSAL",
     "Cues",
     "check_emotion",
-    "emotion_colors",
     "emotion_cues",
     "quadrant",
     "split_words",
@@ -49,7 +49,7 @@ QUADRANTS = {  # (valence is positive, arousal is positive) -> name
     (False, True): "angry/tense",
     (False, False): "sad/melancholic",
 }
-emotion_colors = dict(
+EMOTION_COLORS = dict(
     happy="#e69f00",
     sad="#0072b2",
     calm="#009e73",

@@ -292,7 +292,7 @@ class TextRows:
         ]
         return Step(
             sentence=sweep_sentence(self.chosen),
-            table=self.sweep_table[[*columns, "pareto", "seconds"]],
+            table=self.sweep_table[[*columns, "pareto", "wall_s"]],
             folder=self.run.path,
             figures=(figure,),
             decimals=4,
@@ -308,7 +308,7 @@ def validated(
         sae_metrics(result.sae, rows),
         rows_trained=result.report.rows,
         prompts_trained=result.report.groups,
-        seconds=result.seconds,
+        wall_s=result.seconds,
     )
 
 

@@ -34,7 +34,11 @@ from musicgen_emotion.models import (
 from musicgen_emotion.models.audiocraft_backend import AudiocraftModel
 from musicgen_emotion.models.audiocraft_export import cached_export, export_audiocraft
 from musicgen_emotion.models.audiocraft_files import CODEC_FILE, LM_FILE, fetch_parts, register_t5
-from musicgen_emotion.models.audiocraft_import import COMMANDS, cached_sha256, import_audiocraft
+from musicgen_emotion.models.audiocraft_import import (
+    INSTALL_COMMANDS,
+    cached_sha256,
+    import_audiocraft,
+)
 from musicgen_emotion.models.load import as_model, load_model, randomized
 from musicgen_emotion.models.melody import write_random_melody
 from musicgen_emotion.models.sampling import sample_tokens
@@ -1262,7 +1266,7 @@ def test_a_missing_library_names_both_commands_and_hinders_nothing_else(
         env={**os.environ, "MGE_CACHE": str(tmp_path)},
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    for command in COMMANDS:
+    for command in INSTALL_COMMANDS:
         assert done.stdout.count(command) == 2, done.stdout + done.stderr
 
 
@@ -1272,7 +1276,7 @@ def test_the_commands_are_those_of_the_requirements_file():
     for line in (root / "requirements-audiocraft.txt").read_text().splitlines():
         if line and not line.startswith("#"):
             pins.add(line.split(";")[0].strip())
-    assert set(COMMANDS[0].split()[2:]) <= pins
-    assert COMMANDS[1].split()[-1] in (root / "Makefile").read_text()
+    assert set(INSTALL_COMMANDS[0].split()[2:]) <= pins
+    assert INSTALL_COMMANDS[1].split()[-1] in (root / "Makefile").read_text()
     constraints = (root / "constraints.txt").read_text()
     assert all(pin in constraints for pin in pins)

@@ -13,7 +13,7 @@ import pytest
 
 import musicgen_emotion
 from musicgen_emotion.cli import app, check_audiocraft, is_here
-from musicgen_emotion.models.audiocraft_import import COMMANDS
+from musicgen_emotion.models.audiocraft_import import INSTALL_COMMANDS
 
 ROOT = Path(musicgen_emotion.__file__).parents[1]
 ENV = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **os.environ, "PYTHONPATH": str(ROOT)}
@@ -131,7 +131,7 @@ app(["doctor"])
     assert "-m pip install zarr" in done.stdout
     line, fix = re.search(r"^(optional +audiocraft.*)\n(.*)$", done.stdout, re.M).groups()
     assert line.endswith("not installed")
-    assert all(f"{sys.executable} -m {command}" in fix for command in COMMANDS)
+    assert all(f"{sys.executable} -m {command}" in fix for command in INSTALL_COMMANDS)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,9 @@ def test_doctor_on_audiocraft(hidden, found, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", find_spec)
     check = check_audiocraft()
     assert (check.ok, check.required, check.found) == (False, False, found)
-    assert check.fix == " && ".join(f"{sys.executable} -m {command}" for command in COMMANDS)
+    assert check.fix == " && ".join(
+        f"{sys.executable} -m {command}" for command in INSTALL_COMMANDS
+    )
 
 
 # ---- models

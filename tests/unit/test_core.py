@@ -531,7 +531,7 @@ def make_run(folder, phase="phase0", params=None, table=None, gate=0.86):
             layer=[0, 1, 2],
             accuracy=[0.25, float("nan"), 0.75],
             word=["happy", None, "sad"],
-            seconds=np.random.default_rng().random(3),
+            wall_s=np.random.default_rng().random(3),
             audio_path=[str(folder)] * 3,
         )
     )
@@ -553,7 +553,7 @@ def test_equal_runs_are_the_same(tmp_path):
     assert comparison.same
     assert comparison.text.startswith("phase0: same (2 tables, 2 gates, 2 columns skipped)")
     assert outcomes(comparison, "skipped") == [
-        ("scores.csv", "seconds"),
+        ("scores.csv", "wall_s"),
         ("scores.csv", "audio_path"),
     ]
     assert set(comparison.gates.outcome) == {"same"}

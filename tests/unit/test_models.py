@@ -27,7 +27,7 @@ from musicgen_emotion.models.shapes import (
     delayed_sequence,
     undelay_tokens,
 )
-from musicgen_emotion.models.text import equal_length_batches, padded_width
+from musicgen_emotion.models.text import equal_length_batches, padded_widths
 from musicgen_emotion.models.tiny import write_random_model
 
 
@@ -521,7 +521,7 @@ def test_durations():
 
 def test_rows_of_equal_length_share_a_batch(tiny):
     short, long = "happy song", "sad slow piano ballad in a minor key with soft strings"
-    widths = padded_width(tiny, [long, short, short])
+    widths = padded_widths(tiny, [long, short, short])
     assert widths == [tiny.tokenize(text)["input_ids"].shape[1] for text in (long, short, short)]
     assert list(equal_length_batches(widths, 2)) == [[1, 2], [0]]
     lengths = [(50, 16), (50, 32), (25, 32), (50, 16), (50, 16)]
