@@ -10,6 +10,7 @@ from .checks import (
     check_number,
     check_positive,
     check_same_length,
+    chosen_rows,
     did_you_mean,
     unknown_name,
 )
@@ -82,6 +83,7 @@ __all__ = [
     "check_positive",
     "check_same_length",
     "check_value",
+    "chosen_rows",
     "compare_folders",
     "compare_runs",
     "device_info",

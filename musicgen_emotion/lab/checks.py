@@ -21,12 +21,13 @@ __all__ = [
     "check_number",
     "check_positive",
     "check_same_length",
+    "chosen_rows",
     "did_you_mean",
     "unknown_name",
 ]
 
 
-# %% ../../nbs/api/00_lab/00_checks.ipynb #cell008
+# %% ../../nbs/api/00_lab/00_checks.ipynb #cell009
 def check_in(
     name: str,  # name of the argument, as the caller wrote it
     value: Any,  # value that was given
@@ -58,7 +59,7 @@ def did_you_mean(
     return f" (did you mean {near[0]!r}?)"
 
 
-# %% ../../nbs/api/00_lab/00_checks.ipynb #cell012
+# %% ../../nbs/api/00_lab/00_checks.ipynb #cell013
 def check_number(
     name: str,  # name of the argument
     value: float,  # number that was given
@@ -122,7 +123,7 @@ def _require_number(name: str, value: Any, accepted: str) -> None:
     raise TypeError(f"{name} must be {accepted}; got {value!r} of type {kind}")
 
 
-# %% ../../nbs/api/00_lab/00_checks.ipynb #cell017
+# %% ../../nbs/api/00_lab/00_checks.ipynb #cell018
 def check_finite(
     name: str,  # name of the array
     values: Any,  # anything that `np.asarray` takes, of any shape
@@ -159,7 +160,35 @@ def check_same_length(
     raise ValueError(f"{names} must have the same length; got {', '.join(got)}")
 
 
-# %% ../../nbs/api/00_lab/00_checks.ipynb #cell020
+# %% ../../nbs/api/00_lab/00_checks.ipynb #cell021
+def chosen_rows(
+    name: str,  # name of the argument, as the caller wrote it
+    chosen: Any,  # boolean mask (row,), or numbers of rows
+    n_rows: int,  # number of rows to choose from
+) -> np.ndarray:  # int64 numbers of the chosen rows
+    """Numbers of the rows that a mask or a list of numbers chooses.
+
+    Raises TypeError for what is neither, ValueError for a mask of another length and for numbers
+    out of range.
+    """
+    listed = chosen if hasattr(chosen, "__array__") else list(chosen)
+    array = np.asarray(listed)
+    if array.dtype == bool:
+        if array.shape != (n_rows,):
+            raise ValueError(f"{name} is a mask of shape {array.shape} for {n_rows} rows")
+        return np.flatnonzero(array)
+    if not array.size:
+        return np.zeros(0, np.int64)
+    is_whole = array.dtype.kind in "iuf" and bool((array == array.round()).all())
+    if array.ndim != 1 or not is_whole:
+        raise TypeError(f"{name} must be a mask or a list of whole numbers; got {chosen!r}")
+    outside = array[(array < 0) | (array >= n_rows)]
+    if len(outside):
+        raise ValueError(f"{name} must lie between 0 and {n_rows - 1}, got {outside.tolist()[:5]}")
+    return array.astype(np.int64)
+
+
+# %% ../../nbs/api/00_lab/00_checks.ipynb #cell024
 def unknown_name(
     what: str,  # kind of name, for example `"parameter"`
     name: str,  # name that was given

@@ -40,18 +40,15 @@ from .dictionary import (
     keep_batch_topk,
     keep_topk,
 )
-from .effects import (
-    EDIT_MODES,
+from .edited_clips import (
     HEARD_DESCRIPTORS,
-    ablate_features,
-    ablation_effect,
     edit_changes,
     edit_descriptors,
     edit_effects,
     edit_test,
     feature_edit,
-    random_features_like,
 )
+from .effects import EDIT_MODES, ablate_features, ablation_effect, random_features_like
 from .features import (
     EPS,
     SelectivityCells,
@@ -100,6 +97,14 @@ from .gradients import (
     sae_losses,
     sparse_gradients,
 )
+from .matching import (
+    Match,
+    feature_splitting,
+    match_features,
+    stability,
+    stable_estimate,
+    unit_rows,
+)
 from .metrics import (
     FiringTracker,
     add_aux_gradient,
@@ -111,17 +116,7 @@ from .metrics import (
 from .planted import Planted, planted_features
 from .probing import one_vs_rest_draws, sparse_predictions, sparse_probe
 from .profiles import cluster_features, emotion_profile, plot_profile, top_features, va_weights
-from .recovery import (
-    Match,
-    feature_splitting,
-    mass_purity,
-    match_features,
-    monosemanticity,
-    recovery_table,
-    stability,
-    stable_estimate,
-    unit_rows,
-)
+from .recovery import mass_purity, monosemanticity, recovery_table
 from .settings import ACTIVATIONS, SAEConfig, TrainConfig
 from .splice import loss_recovered, spliced_logits
 from .sweeps import best_setting, pareto, plot_pareto, sweep, train_seeds

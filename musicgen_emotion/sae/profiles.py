@@ -178,6 +178,8 @@ def emotion_profile(
     features = top_features(table) if features is None else list(features)
     if not features:
         raise ValueError("no feature is selective; name the features to show")
+    if np.asarray(features).dtype == bool:
+        raise TypeError("features must be numbers, got a mask; give np.flatnonzero(mask)")
     absent = sorted(set(features) - set(table.feature))
     if absent:
         raise KeyError(f"features {absent[:5]} are not in the table")

@@ -10,6 +10,7 @@ import math
 import operator
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
 import torch
 
 from musicgen_emotion.steering.push import (
@@ -28,7 +29,7 @@ from .heads import site_width
 # %% auto #0
 __all__ = ["FEATURE_MODES", "steer_features"]
 
-# %% ../../nbs/api/80_steering/07_feature_push.ipynb #cell008
+# %% ../../nbs/api/80_steering/07_feature_push.ipynb #cell009
 FEATURE_MODES = ("set", "scale", "add", "ablate")
 
 
@@ -90,6 +91,8 @@ def _checked_values(sae, features, mode) -> dict[int, float]:
 
 
 def _whole_number(feature) -> int:
+    if isinstance(feature, (bool, np.bool_)):  # True is no feature 1
+        raise TypeError("features must be whole numbers, got a mask; give np.flatnonzero(mask)")
     try:
         return operator.index(feature)
     except TypeError:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..lab.checks import check_count, check_positive
+from ..lab.checks import check_count, check_positive, chosen_rows
 from .directions import Direction, check_vector
 
 if TYPE_CHECKING:
@@ -453,7 +453,7 @@ def _gradient_outer_product(rows, coefficients, metric, scale) -> np.ndarray:
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell039
 def sae_direction(
     sae,  # anything with W_dec (d_sae, d_in), such as a SparseAutoencoder
-    features: int | Sequence[int],  # one row or several
+    features: int | Sequence[int] | np.ndarray,  # one row, several, or a mask of them
     site: str,  # where the dictionary was trained
     weights: Sequence[float] | None = None,  # of the rows at length 1; None: equal
     rms: float | None = None,  # RMS of the site
@@ -461,21 +461,14 @@ def sae_direction(
     **metadata,  # kept with the direction
 ) -> Direction:  # weighted sum of decoder rows, each at length 1
     "What features of a sparse autoencoder write; raises ValueError for unknown features."
-    features = [int(feature) for feature in np.atleast_1d(features)]
-    if weights is None:
-        weights = [1.0] * len(features)
-    weights = [float(weight) for weight in weights]
     decoder = sae.W_dec
     if hasattr(decoder, "detach"):
         decoder = decoder.detach().cpu().float()
     decoder = np.asarray(decoder, float)  # (feature, d)
-    n_features = len(decoder)
-    for feature in features:
-        if not 0 <= feature < n_features:
-            raise ValueError(
-                f"feature {feature} does not exist: "
-                f"this dictionary has {n_features}, 0..{n_features - 1}"
-            )
+    features = chosen_rows("features", np.atleast_1d(features), len(decoder)).tolist()
+    if weights is None:
+        weights = [1.0] * len(features)
+    weights = [float(weight) for weight in weights]
     if len(weights) != len(features):
         raise ValueError(f"weights has {len(weights)} entries for {len(features)} features")
     vector = np.zeros(decoder.shape[1])

@@ -12,10 +12,10 @@ import pandas as pd
 
 from ..sae.controls import beats_controls, control_table, generalization
 from ..sae.features import count_selective, selective_features
+from ..sae.matching import feature_splitting, stability, stable_estimate
 from ..sae.metrics import feature_density
 from ..sae.probing import sparse_probe
 from ..sae.profiles import cluster_features, plot_profile, top_features, va_weights
-from ..sae.recovery import feature_splitting, stability, stable_estimate
 from ..stats.estimates import Estimate
 from ..stimuli.prompts import held_out_prompts
 from .dictionaries_training import Dictionaries

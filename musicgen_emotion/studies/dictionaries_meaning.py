@@ -10,20 +10,19 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 import pandas as pd
 
-from musicgen_emotion.sae.effects import (
-    ablation_effect,
+from musicgen_emotion.sae.edited_clips import (
     edit_changes,
     edit_descriptors,
     edit_effects,
     edit_test,
     feature_edit,
-    random_features_like,
 )
 
 from ..lab.seeds import rng
 from ..sae.controls import rectify
 from ..sae.data import token_rows
 from ..sae.dictionary import SparseAutoencoder
+from ..sae.effects import ablation_effect, random_features_like
 from ..sae.metrics import sae_metrics
 from ..sae.profiles import top_features
 from ..sae.recovery import monosemanticity, recovery_table

@@ -22,27 +22,20 @@ from musicgen_emotion.sae.controls import (
     pca_features,
     rectify,
 )
-from musicgen_emotion.sae.effects import (
-    ablate_features,
-    ablation_effect,
-    edit_changes,
-    edit_effects,
-    edit_test,
-    feature_edit,
-    random_features_like,
-)
+from musicgen_emotion.sae.dictionary import SparseAutoencoder
+from musicgen_emotion.sae.edited_clips import edit_changes, edit_effects, edit_test, feature_edit
+from musicgen_emotion.sae.effects import ablate_features, ablation_effect, random_features_like
 from musicgen_emotion.sae.features import count_selective, selective_features, selectivity
-from musicgen_emotion.sae.planted import planted_features
-from musicgen_emotion.sae.probing import sparse_probe
-from musicgen_emotion.sae.profiles import cluster_features, emotion_profile, va_weights
-from musicgen_emotion.sae.recovery import (
+from musicgen_emotion.sae.matching import (
     feature_splitting,
     match_features,
-    monosemanticity,
-    recovery_table,
     stability,
     stable_estimate,
 )
+from musicgen_emotion.sae.planted import planted_features
+from musicgen_emotion.sae.probing import sparse_probe
+from musicgen_emotion.sae.profiles import cluster_features, emotion_profile, va_weights
+from musicgen_emotion.sae.recovery import monosemanticity, recovery_table
 from musicgen_emotion.stimuli.emotions import EMOTIONS
 
 
@@ -390,11 +383,43 @@ def test_matching_is_symmetric_and_blind_to_order_and_length(data):
         and m.hungarian == pytest.approx(1, abs=1e-5)
         and (i[m.assigned] == np.arange(67)).all()
     )
-    assert match_features(W, W[:30]).back == pytest.approx(match_features(W[:30], W).mean_max)
+    assert match_features(W, W[:30]).mean_max_reverse == pytest.approx(
+        match_features(W[:30], W).mean_max
+    )
     assert set(feature_splitting(W[:5], W).fate) == {"kept"}
     assert feature_splitting(
         W[:5], W, alive_small=np.array([True, False, True, True, False])
     ).feature.tolist() == [0, 2, 3]
+
+
+def test_rows_are_named_by_a_mask_or_by_indices():
+    large = np.random.default_rng(0).normal(size=(20, 12))
+    small = large[:5]
+    mask = np.array([True, False, True, True, False])
+    by_mask = feature_splitting(small, large, alive_small=mask, alive_large=np.arange(20) < 10)
+    by_index = feature_splitting(small, large, alive_small=[0, 2, 3], alive_large=range(10))
+    assert by_index.feature.tolist() == [0, 2, 3]
+    pd.testing.assert_frame_equal(by_mask, by_index)
+    reordered = feature_splitting(small, large, alive_small=[3, 0])
+    assert reordered.feature.tolist() == [3, 0]
+    with pytest.raises(ValueError, match="for 5 rows"):
+        feature_splitting(small, large, alive_small=mask[:4])
+    with pytest.raises(ValueError, match="between 0 and 4"):
+        match_features(small, large, alive_a=[0, 5])
+
+
+def test_edits_take_a_mask_or_indices(data):
+    sae = SparseAutoencoder(40, d_sae=67, activation="relu").eval()
+    mask = np.isin(np.arange(67), [3, 7])
+    by_mask = ablate_features(sae, data.states, mask)
+    np.testing.assert_array_equal(by_mask, ablate_features(sae, data.states, [3, 7]))
+    np.testing.assert_array_equal(
+        random_features_like(data.acts, mask, n=3), random_features_like(data.acts, [3, 7], n=3)
+    )
+    with pytest.raises(ValueError, match="for 67 rows"):
+        ablate_features(sae, data.states, mask[:5])
+    with pytest.raises(TypeError, match="a mask"):
+        emotion_profile(selective_features(data.acts, data.rows.emotion, n_perm=20), mask)
 
 
 def test_assignment_has_its_chance():
@@ -402,7 +427,7 @@ def test_assignment_has_its_chance():
     S = rng.normal(size=(12, 12)) * np.linspace(0.1, 3, 12)
     a, b = rng.normal(size=(60, 12)) @ S, rng.normal(size=(60, 12)) @ S
     m = match_features(a, b)
-    assert m.hungarian_chance > 0.5 and abs(m.hungarian_above) < 0.05, (
+    assert m.hungarian_chance > 0.5 and abs(m.hungarian_above_chance) < 0.05, (
         "rows that share nothing but a covariance are matched well, by chance"
     )
     assert match_features(a, b[:20]).hungarian_chance > 0 and np.isnan(

@@ -1181,7 +1181,8 @@ def test_a_checkpoint_goes_on_on_another_device(tmp_path):
 
 def test_a_dictionary_and_a_model_on_two_devices(nano):
     from musicgen_emotion.activations.generation import generate
-    from musicgen_emotion.sae.effects import ablate_features, ablation_effect, feature_edit
+    from musicgen_emotion.sae.edited_clips import feature_edit
+    from musicgen_emotion.sae.effects import ablate_features, ablation_effect
     from musicgen_emotion.steering.feature_push import steer_features
 
     texts, d = ["a sad piano piece", "happy guitar music", "calm flute music"], nano.config.d_model
