@@ -43,9 +43,9 @@ check: env
 	$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
 	$(BIN)/python .ci/generated.py
 
-# types of the folders that other code builds on
+# types of the folders that other code builds on; pyrightconfig.json lists them
 types: env
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 notebooks: env
 	$(BIN)/nbdev_test --path nbs/api --n_workers 2 --do_print $$(test -f $(CRAFT) || echo "--skip_file_re ^([_.]|.*audiocraft)")

@@ -2,17 +2,23 @@
 
 # made by `make export` from the modules of this folder
 
-from .clip_plans import generate_clips, plan_clips
-from .clips import (
+from .clip_files import (
     CHUNK,
     CLIP_COLUMNS,
-    ClipStore,
     DamagedStore,
     clip_id,
-    remove_files,
-    shard_files,
+    flac_bytes,
+    in_clip_order,
+    pad_tokens,
+    read_clip_table,
+    read_shard_tokens,
+    read_token_array,
+    token_bytes,
     token_counts,
+    write_token_array,
 )
+from .clip_plans import generate_clips, plan_clips
+from .clips import ClipStore, remove_files, shard_files
 from .extractor import ActivationExtractor, PassRecorder, RecordedBatch
 from .generation import Generation, generate, rounding_gap, save_audio, save_clips
 from .hooks import count_hooks, edited_output, hooked
@@ -83,19 +89,25 @@ __all__ = [
     "edited_output",
     "export_t5_embeddings",
     "first_position",
+    "flac_bytes",
     "frame_counts",
     "generate",
     "generate_clips",
     "hooked",
+    "in_clip_order",
     "load_embeddings",
     "load_encoder",
     "longest_clip",
     "null_text",
+    "pad_tokens",
     "plan_clips",
     "pool_tokens",
     "pooled_positions",
     "position_seconds",
     "prompt_table",
+    "read_clip_table",
+    "read_shard_tokens",
+    "read_token_array",
     "remove_files",
     "replay",
     "replay_block",
@@ -114,6 +126,7 @@ __all__ = [
     "text_rows",
     "time_coordinates",
     "time_windows",
+    "token_bytes",
     "token_counts",
     "token_nll",
     "trace",
@@ -121,4 +134,5 @@ __all__ = [
     "undelay_ids",
     "window_positions",
     "word_token_spans",
+    "write_token_array",
 ]

@@ -3,7 +3,6 @@
 # made by `make export` from the modules of this folder
 
 from .ablation import HOWS, ablated, ablation_effects
-from .arms import interventions, prediction_slopes, site_reliability
 from .attribution import Agreement, attribution_agreement, attribution_patching
 from .batches import PairBatch, PatchReference, metric_rows, run_overwritten, run_switched
 from .construction import construction_checks, word_parts
@@ -60,6 +59,7 @@ from .reliability import (
     selectivity,
     total_variation,
 )
+from .site_scores import fit_interventions, prediction_slopes, site_reliability
 from .stages import Stages
 from .verdicts import (
     ANSWERS,
@@ -115,10 +115,10 @@ __all__ = [
     "contrast",
     "describe_patched",
     "fingerprints",
+    "fit_interventions",
     "fit_oracle",
     "harmonic_reliability",
     "inlp",
-    "interventions",
     "kl",
     "leace",
     "listener_ratings",

@@ -218,18 +218,7 @@ def collect_evidence(
         rows += _decodable(encoding, bars)
         rows += _used(site, slopes, reliable, method, bars)
         rows += _sufficient(site, restored, sound, bars)
-        loss = _row_of(lost, site)
-        if loss:
-            numbers = (loss.value, loss.low, loss.high)
-            rows.append(
-                _evidence(
-                    site,
-                    "necessary",
-                    "prediction lost",
-                    numbers,
-                    bars["necessary"],
-                )
-            )
+        rows += _share_of_prediction(lost, site, "necessary", "prediction lost", bars)
     return pd.DataFrame(rows)
 
 
@@ -321,21 +310,18 @@ def _used(site, slopes, reliable, method, bars):
     return rows
 
 
+def _share_of_prediction(table, site, question, measure, bars):
+    "Evidence from the share of a prediction that a site restores or loses; none without a row."
+    share = _row_of(table, site)
+    if not share:
+        return []
+    numbers = (share.value, share.low, share.high)
+    return [_evidence(site, question, measure, numbers, bars[question])]
+
+
 def _sufficient(site, restored, sound, bars):
     "Share restored by the source's states alone, in predictions and in sound."
-    rows = []
-    prediction = _row_of(restored, site)
-    if prediction:
-        numbers = (prediction.value, prediction.low, prediction.high)
-        rows.append(
-            _evidence(
-                site,
-                "sufficient",
-                "prediction restored",
-                numbers,
-                bars["sufficient"],
-            )
-        )
+    rows = _share_of_prediction(restored, site, "sufficient", "prediction restored", bars)
     heard = _row_of(sound, site)
     if heard:
         numbers = (heard.restored, heard.low, heard.high)

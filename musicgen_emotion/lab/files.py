@@ -12,7 +12,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ __all__ = [
     "atomic_write",
     "plain_value",
     "read_json",
+    "read_json_parts",
     "read_table",
     "remove_path",
     "sha256_bytes",
@@ -40,7 +41,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/api/00_lab/01_files.ipynb #cell008
+# %% ../../nbs/api/00_lab/01_files.ipynb #cell010
 def sha256_bytes(
     data: bytes | str,  # content; text is taken as UTF-8
 ) -> str:  # 64 hexadecimal digits
@@ -74,7 +75,7 @@ def _as_bytes(data: bytes | str) -> bytes:
     return data.encode() if isinstance(data, str) else data
 
 
-# %% ../../nbs/api/00_lab/01_files.ipynb #cell011
+# %% ../../nbs/api/00_lab/01_files.ipynb #cell013
 @contextlib.contextmanager
 def atomic_path(
     path: Path | str,  # final path of a file or folder
@@ -147,7 +148,7 @@ def remove_path(
             path.unlink()
 
 
-# %% ../../nbs/api/00_lab/01_files.ipynb #cell012
+# %% ../../nbs/api/00_lab/01_files.ipynb #cell014
 _NO_PERMISSION = "no permission to write there: choose another folder or change its permissions"
 _NOT_A_FOLDER = "a part of the path is a file, not a folder: choose another folder"
 ADVICE = {
@@ -175,7 +176,7 @@ def advise(
     )
 
 
-# %% ../../nbs/api/00_lab/01_files.ipynb #cell017
+# %% ../../nbs/api/00_lab/01_files.ipynb #cell019
 def write_json(
     path: Path | str,  # file to write
     value: Any,  # numbers, text, lists, dicts, numpy values, paths
@@ -201,6 +202,20 @@ def read_json(
             f"{path} is not valid JSON ({error}); it may be damaged: "
             f"delete it and repeat the step that wrote it"
         ) from error
+
+
+def read_json_parts(
+    path: Path | str,  # file to read
+    parts: Iterable[str],  # keys that must be there and not be empty
+    what: str,  # kind of file in words, for the error
+) -> dict:  # its content
+    "Read a JSON file that holds an object; raises a ValueError that names the missing parts."
+    content = read_json(path)
+    known = content if isinstance(content, dict) else {}
+    missing = [part for part in parts if not known.get(part)]
+    if missing:
+        raise ValueError(f"{path} is not {what}: it lacks {', '.join(missing)}")
+    return known
 
 
 def plain_value(
@@ -233,7 +248,7 @@ def plain_value(
     )
 
 
-# %% ../../nbs/api/00_lab/01_files.ipynb #cell020
+# %% ../../nbs/api/00_lab/01_files.ipynb #cell022
 def write_table(
     df: pd.DataFrame,  # tidy table; its index is not written
     path: Path | str,  # file that ends in `.csv` or `.parquet`

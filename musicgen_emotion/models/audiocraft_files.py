@@ -5,11 +5,9 @@
 # %% ../../nbs/api/40_models/12_audiocraft_files.ipynb #cell003
 from __future__ import annotations
 
-import contextlib
 import json
-import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,6 @@ import torch
 from ..lab.files import sha256_bytes
 from .audiocraft_import import cached_sha256, import_audiocraft
 from .hub import VOCABULARY, readable, refuse_bad_weights
-from .registry import quiet_transformers
 
 # %% auto #0
 __all__ = [
@@ -29,14 +26,13 @@ __all__ = [
     "fetch_parts",
     "find_codec",
     "find_text_encoder",
-    "read_musicgen",
-    "refuse_config",
+    "read_part",
     "register_t5",
     "text_encoder_name",
     "unpack_checkpoint",
 ]
 
-# %% ../../nbs/api/40_models/12_audiocraft_files.ipynb #cell008
+# %% ../../nbs/api/40_models/12_audiocraft_files.ipynb #cell010
 LM_FILE = "state_dict.bin"
 CODEC_FILE = "compression_state_dict.bin"
 
@@ -88,7 +84,8 @@ def _load_package(path):
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except (
-        torch.serialization.pickle.UnpicklingError,
+        # torch names its error by the module that it comes from
+        torch.serialization.pickle.UnpicklingError,  # pyright: ignore[reportPrivateImportUsage]
         RuntimeError,
         EOFError,
         ValueError,
@@ -118,7 +115,7 @@ def _what_it_is(path):
     return ""
 
 
-# %% ../../nbs/api/40_models/12_audiocraft_files.ipynb #cell011
+# %% ../../nbs/api/40_models/12_audiocraft_files.ipynb #cell013
 _text_encoders: dict[str, Path] = {}  # names that `register_t5` has given -> folder
 
 
@@ -211,7 +208,7 @@ def _from_hub(name, needed=(), fetch=True):
     return None
 
 
-# %% ../../nbs/api/40_models/12_audiocraft_files.ipynb #cell014
+# %% ../../nbs/api/40_models/12_audiocraft_files.ipynb #cell016
 def register_t5(
     folder: Path | str,  # of a checkpoint with a folder `t5`, or of a text encoder itself
 ) -> str:  # name that a checkpoint's configuration can carry
@@ -264,7 +261,7 @@ class _RegisteredFirst:
 
 def _read_t5(kind, folder):
     "The text encoder in a folder."
-    return _read_checked(kind, folder, "text_encoder", "config.json and model.safetensors of a T5")
+    return read_part(kind, folder, "text_encoder", "config.json and model.safetensors of a T5")
 
 
 def _read_t5_tokenizer(kind, folder):
@@ -277,309 +274,16 @@ def _read_t5_tokenizer(kind, folder):
         return kind.from_pretrained(str(folder))
 
 
-def _read_checked(kind, folder, part, wanted):
-    "A model of transformers; damaged files and missing or broken weights are refused by name."
+def read_part(
+    kind: Any,  # class of transformers
+    folder: Path,  # of a model of that class
+    part: str,  # what the model is in a MusicGen: "text_encoder" or "audio_encoder"
+    wanted: str,  # the expected files in words, for the error
+) -> Any:  # the model, in eval mode
+    "A model of transformers; raises ValueError for damaged files and missing or broken weights."
     with readable(folder, wanted):
         model, info = kind.from_pretrained(str(folder), output_loading_info=True)
     missing = [f"{part}.{name}" for name in info["missing_keys"]]
     unexpected = [f"{part}.{name}" for name in info["unexpected_keys"]]
     refuse_bad_weights(torch.nn.ModuleDict({part: model}), missing, unexpected)
     return model.eval()
-
-
-# %% ../../nbs/api/40_models/12_audiocraft_files.ipynb #cell017
-def refuse_config(
-    cfg: Any,  # OmegaConf configuration of a language model
-    name: str,  # of the model, for the error
-) -> None:
-    "Raise ValueError for a configuration that is not MusicGen's text-to-music model."
-    conditioners = dict(cfg.get("conditioners") or {})
-    for key, conditioner in conditioners.items():
-        if key != "args" and conditioner.get("model") in ("chroma_stem", "style"):
-            raise ValueError(
-                f"{name}: its conditioner {key!r} reads a melody and needs demucs and chroma "
-                "filters; the published melody models have other files for that: "
-                "load_model('facebook/musicgen-melody', backend='transformers')"
-            )
-    for key, (value, supported) in _supported_values(cfg, conditioners).items():
-        if value != supported:
-            raise ValueError(
-                f"{name}: {key} is {value!r}; only MusicGen's {supported!r} is supported"
-            )
-    t5 = conditioners["description"].get("t5") or {}
-    if not isinstance(t5.get("name"), str):
-        raise ValueError(
-            f"{name}: xp.cfg lacks conditioners.description.t5.name; "
-            "the name of a text encoder is expected"
-        )
-
-
-def _supported_values(cfg, conditioners):
-    "Setting -> (its value, the only value that is supported)."
-    decoder = cfg.transformer_lm
-    pattern = cfg.codebooks_pattern
-    delay = pattern.get("delay") or {}
-    text = conditioners.get("description", {})
-    t5 = text.get("t5") or {}
-    own_attention = bool(decoder.get("custom") or decoder.get("memory_efficient"))
-    return {
-        "lm_model": (cfg.lm_model, "transformer_lm"),
-        "codebooks_pattern": (pattern.get("modeling"), "delay"),
-        "conditioners": (sorted(set(conditioners) - {"args"}), ["description"]),
-        "delay.empty_initial": (delay.get("empty_initial", 0), 0),
-        "delay.flatten_first": (delay.get("flatten_first", 0), 0),
-        "conditioners.description": (text.get("model"), "t5"),
-        "normalize_text": (bool(t5.get("normalize_text")), False),
-        "fuser.cross": (list(cfg.fuser.cross), ["description"]),
-        "positional_embedding": (decoder.get("positional_embedding", "sin"), "sin"),
-        "kv_repeat": (decoder.get("kv_repeat", 1), 1),
-        "past_context": (decoder.get("past_context"), None),
-        "causal": (bool(decoder.get("causal")), True),
-        "layer_scale": (decoder.get("layer_scale"), None),
-        "qk_layer_norm": (bool(decoder.get("qk_layer_norm")), False),
-        "norm_first": (bool(decoder.get("norm_first")), True),
-        "cross_attention_pos_emb": (bool(cfg.fuser.get("cross_attention_pos_emb")), False),
-        "custom or memory_efficient": (own_attention, True),
-    }
-
-
-def _read_config(checkpoint):
-    "Configuration of a file; ValueError when it is damaged or lacks what the builders read."
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
-
-    path = checkpoint.path
-    what, wanted = _WANTED[path.name]
-    try:
-        cfg = OmegaConf.create(checkpoint.config_text)
-        is_mapping = OmegaConf.is_dict(cfg)
-        lost = [key for key in wanted if not is_mapping or OmegaConf.select(cfg, key) is None]
-    except (OmegaConfBaseException, YAMLError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise ValueError(
-            f"{path}: xp.cfg cannot be read ({type(error).__name__}: {reason}); "
-            f"YAML text with the configuration of {what} is expected"
-        ) from error
-    if lost:
-        others = " and others" if len(lost) > 4 else ""
-        raise ValueError(
-            f"{path}: xp.cfg lacks {', '.join(lost[:4])}{others}; "
-            f"the configuration of {what} is expected"
-        )
-    return cfg
-
-
-# file -> (what its configuration describes, settings that the builders read)
-_WANTED = {
-    LM_FILE: (
-        "audiocraft's language model",
-        (
-            "lm_model",
-            "fuser.cross",
-            "codebooks_pattern.modeling",
-            "dataset.segment_duration",
-            "classifier_free_guidance.training_dropout",
-            "classifier_free_guidance.inference_coef",
-            "transformer_lm.dim",
-            "transformer_lm.num_heads",
-            "transformer_lm.num_layers",
-            "transformer_lm.hidden_scale",
-            "transformer_lm.n_q",
-            "transformer_lm.card",
-        ),
-    ),
-    CODEC_FILE: (
-        "audiocraft's codec",
-        (
-            "compression_model",
-            "seanet",
-            "encodec.autoencoder",
-            "encodec.quantizer",
-            "encodec.sample_rate",
-            "encodec.channels",
-        ),
-    ),
-}
-
-
-# %% ../../nbs/api/40_models/12_audiocraft_files.ipynb #cell020
-def read_musicgen(
-    folder: Path | str,  # in audiocraft's format
-    dtype: torch.dtype,  # precision of the matrices of the layers
-    device: torch.device,  # where it goes
-) -> Any:  # audiocraft's MusicGen
-    """A MusicGen object from a folder in audiocraft's format.
-
-    Raises ValueError for damaged or unsupported files, FileNotFoundError for missing ones."""
-    import_audiocraft()
-    from audiocraft.models.musicgen import MusicGen
-    from audiocraft.utils.autocast import TorchAutocast
-
-    folder = Path(folder)
-    checkpoint = unpack_checkpoint(folder, LM_FILE)
-    if checkpoint.pretrained:
-        raise ValueError(
-            f"{checkpoint.path} names another model, {checkpoint.pretrained!r}; "
-            "give that one's folder"
-        )
-    cfg = _read_config(checkpoint)
-    refuse_config(cfg, folder.name)
-    t5 = find_text_encoder(folder, cfg.conditioners.description.t5.name)
-    cfg.device = str(device)
-    cfg.dtype = str(dtype).removeprefix("torch.")
-    codec = _read_codec(folder)
-    _refuse_other_codec(codec, cfg, folder)
-    lm = _build_lm(cfg, t5, device, checkpoint.path)
-    lm = _fill(lm, checkpoint.weights, LM_FILE, assign=True).float()
-    is_half = dtype != torch.float32
-    if is_half:
-        for parameter in lm.transformer.layers.parameters():
-            if parameter.ndim == 2:
-                parameter.data = parameter.data.to(dtype)
-    lm.cfg = cfg
-    raw = MusicGen(str(folder), codec.to(device), lm.to(device))
-    raw.autocast = TorchAutocast(is_half, device_type=device.type, dtype=dtype)
-    return raw
-
-
-def _build_lm(cfg, t5, device, path):
-    "The language model without weights, with its text encoder in place."
-    from audiocraft.models import builders
-    from audiocraft.models.lm import LMModel
-    from audiocraft.modules.conditioners import ConditioningProvider, T5Conditioner
-
-    with _building(path):
-        _check_shapes(cfg)
-    with quiet_transformers():
-        text = T5Conditioner(
-            name=register_t5(t5),
-            output_dim=cfg.transformer_lm.dim,
-            finetune=False,
-            device=str(device),
-            word_dropout=cfg.conditioners.description.t5.get("word_dropout", 0.0),
-        )
-    text.t5.float().eval().requires_grad_(False)
-    provider = ConditioningProvider(dict(description=text), device=device)
-    # weights are not drawn: those of the checkpoint take their place
-    settings: dict[str, Any] = dict(cfg.transformer_lm)
-    settings.update(
-        weight_init=None, depthwise_init=None, zero_bias_init=False, cross_attention=True
-    )
-    settings.pop("q_modeling", None)
-    guidance = cfg.classifier_free_guidance
-    with _building(path), torch.device("meta"):
-        pattern = builders.get_codebooks_pattern_provider(settings["n_q"], cfg.codebooks_pattern)
-        return LMModel(
-            pattern,
-            provider,
-            builders.get_condition_fuser(cfg),
-            cfg_dropout=guidance.training_dropout,
-            cfg_coef=guidance.inference_coef,
-            attribute_dropout={},
-            dtype=torch.float32,
-            device="meta",
-            **settings,
-        )
-
-
-@contextlib.contextmanager
-def _building(path) -> Iterator[None]:
-    "Turn the library's assertions on a configuration into an error that names the file."
-    try:
-        yield
-    except (
-        AssertionError,
-        LookupError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        RuntimeError,
-    ) as error:
-        text = " ".join(str(error).split())[:160]
-        detail = f": {text}" if str(error) else ""
-        raise ValueError(
-            f"{path}: audiocraft cannot build the model that xp.cfg describes "
-            f"({type(error).__name__}{detail})"
-        ) from error
-
-
-def _check_shapes(cfg):
-    "Raise ValueError for sizes that do not fit each other."
-    decoder = cfg.transformer_lm
-    if decoder.dim % decoder.num_heads:
-        raise ValueError(
-            f"num_heads is {decoder.num_heads}, which does not divide dim, {decoder.dim}"
-        )
-    delays = (cfg.codebooks_pattern.get("delay") or {}).get("delays")
-    if delays is not None and len(delays) != decoder.n_q:
-        raise ValueError(f"n_q is {decoder.n_q}, and codebooks_pattern has {len(delays)} delays")
-
-
-def _read_codec(folder):
-    "The codec, from the checkpoint or from the model that it names."
-    from audiocraft.models import builders
-    from audiocraft.models.encodec import HFEncodecCompressionModel
-    from transformers import EncodecModel
-
-    checkpoint = unpack_checkpoint(folder, CODEC_FILE)
-    with warnings.catch_warnings(), quiet_transformers():
-        warnings.simplefilter("ignore", FutureWarning)
-        if checkpoint.pretrained:
-            found = find_codec(folder, checkpoint.pretrained)
-            if (found / CODEC_FILE).exists():
-                return _read_codec(found)
-            wanted = "an EnCodec in transformers' format"
-            codec = _read_checked(EncodecModel, found, "audio_encoder", wanted)
-            return HFEncodecCompressionModel(codec)
-        cfg = _read_config(checkpoint)
-        cfg.device = "cpu"
-        with _building(checkpoint.path):
-            codec = builders.get_compression_model(cfg)
-        return _fill(codec, checkpoint.weights, CODEC_FILE)
-
-
-def _refuse_other_codec(codec, cfg, folder):
-    "Another model's codec would fail at a token that it does not have, or play something else."
-    decoder = cfg.transformer_lm
-    is_stereo = bool((cfg.get("interleave_stereo_codebooks") or {}).get("use"))
-    is_wrapped = hasattr(codec, "model")  # a codec of transformers has more layers than it uses
-    n_layers = len(codec.model.quantizer.layers) if is_wrapped else codec.num_codebooks
-    n_codebooks = cfg.get("compression_model_n_q") or n_layers
-    if is_stereo:
-        n_codebooks *= 2
-    if (decoder.n_q, decoder.card) != (n_codebooks, codec.cardinality):
-        per_channel = " for each of two channels" if is_stereo else ""
-        raise ValueError(
-            f"{folder}: its codec has {n_layers} codebooks of {codec.cardinality} entries"
-            f"{per_channel}, and its language model writes {decoder.n_q} of {decoder.card}; "
-            f"{CODEC_FILE} must be the one that belongs to {LM_FILE}"
-        )
-
-
-def _fill(module, weights, file, assign=False):
-    "Load weights; what is missing, too much, of another shape or not a number is named."
-    expected = module.state_dict()
-    lost = [name for name in expected if name not in weights]
-    if lost:
-        raise ValueError(f"{file}: the checkpoint lacks {len(lost)} weights, first {lost[0]!r}")
-    surplus = [name for name in weights if name not in expected]
-    if surplus:
-        raise ValueError(
-            f"{file}: the checkpoint has {len(surplus)} weights that its configuration does not, "
-            f"first {surplus[0]!r}"
-        )
-    for name, weight in weights.items():
-        shape, wanted = tuple(weight.shape), tuple(expected[name].shape)
-        if shape != wanted:
-            raise ValueError(
-                f"{file}: weight {name!r} has shape {shape}, its configuration has {wanted}"
-            )
-        n_bad = int((~torch.isfinite(weight)).sum()) if weight.is_floating_point() else 0
-        if n_bad:
-            raise ValueError(
-                f"{file}: weight {name!r} holds {n_bad} NaN or infinite values of "
-                f"{weight.numel()}; the checkpoint is damaged"
-            )
-    module.load_state_dict(weights, assign=assign)
-    return module.eval()

@@ -5,10 +5,11 @@
 # %% ../../nbs/api/40_models/04_model.ipynb #cell003
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +33,7 @@ __all__ = [
     "MusicModel",
     "Pass",
     "SiteLookup",
+    "forward_hooks",
     "head_logits",
     "layer_list",
     "null_follows_cond",
@@ -39,7 +41,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/api/40_models/04_model.ipynb #cell008
+# %% ../../nbs/api/40_models/04_model.ipynb #cell009
 @dataclass
 class Pass:
     "Where in a run the model is; hooks get it as their second argument."
@@ -99,7 +101,7 @@ def null_follows_cond(
     return has_halves and bool(second.all()) and not bool(first.all())
 
 
-# %% ../../nbs/api/40_models/04_model.ipynb #cell011
+# %% ../../nbs/api/40_models/04_model.ipynb #cell012
 class SiteLookup:
     "The sites of a model, by name, by layer and by kind."
 
@@ -209,7 +211,7 @@ def layer_list(
     return listed
 
 
-# %% ../../nbs/api/40_models/04_model.ipynb #cell017
+# %% ../../nbs/api/40_models/04_model.ipynb #cell018
 LOGITS = ("last", "all", None)  # which logits `MusicModel.step` can return
 
 
@@ -221,7 +223,7 @@ class MusicModel(SiteLookup, ABC):
 
     - `decoder`, the stack of layers,
     - `begin`, `step` and `switch_text`, which run the decoder,
-    - `decode_codes` and `codec_latents`, which run the codec,
+    - `codec`, and `decode_codes`, which runs it,
     - `attention_weights` and `watch`, which observe passes,
     - `redrawn`, the same architecture with random weights.
 
@@ -324,6 +326,16 @@ class MusicModel(SiteLookup, ABC):
         audio = np.concatenate(waves)  # (clip, channel, sample)
         return audio[:, 0] if channels == 1 else audio
 
+    @torch.no_grad()
+    def codec_latents(
+        self,
+        audio: np.ndarray,  # (clip, sample) at the model's rate
+    ) -> torch.Tensor:  # (clip, d_codec, frame) float32
+        "What the codec's encoder makes of sound, before quantization."
+        wave = torch.as_tensor(audio).to(next(self.codec.parameters()))  # its device and precision
+        encoder: Any = self.codec.encoder
+        return encoder(wave[:, None]).float()
+
     @cached_property
     def checksum(self) -> str:  # 64 hexadecimal digits
         """SHA-256 over the weight files (names and contents), computed once per loaded model.
@@ -380,12 +392,10 @@ class MusicModel(SiteLookup, ABC):
     ) -> torch.Tensor:  # (clip, channel, sample)
         "Waveforms of one batch of tokens."
 
+    @property
     @abstractmethod
-    def codec_latents(
-        self,
-        audio: np.ndarray,  # (clip, sample) at the model's rate
-    ) -> torch.Tensor:  # (clip, d_codec, frame) float32
-        "What the codec's encoder makes of sound, before quantization."
+    def codec(self) -> torch.nn.Module:  # with an `encoder`
+        "The codec."
 
     @abstractmethod
     def attention_weights(
@@ -422,6 +432,21 @@ def _checksums_in_memory(module) -> Iterator[tuple[str, str]]:
         yield name, sha.hexdigest()
 
 
+@contextlib.contextmanager
+def forward_hooks(
+    hooks: Mapping[torch.nn.Module, Callable],  # module -> hook(module, args, output)
+) -> Iterator[None]:  # a context
+    "Run a hook after each pass of a module within a `with` block."
+    handles = []
+    try:
+        for module, hook in hooks.items():
+            handles.append(module.register_forward_hook(hook))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 def head_logits(
     hidden: torch.Tensor,  # (row, position, d_model) after the last layer
     heads: Iterable,  # one linear module per codebook
@@ -435,7 +460,7 @@ def head_logits(
     return torch.stack([head(hidden) for head in heads], 1)
 
 
-# %% ../../nbs/api/40_models/04_model.ipynb #cell029
+# %% ../../nbs/api/40_models/04_model.ipynb #cell030
 @dataclass(frozen=True)
 class Adapter:
     "How one kind of model is read; the module that knows the kind registers it."

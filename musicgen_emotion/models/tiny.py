@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ __all__ = [
     "draw_model",
     "joined_config",
     "random_musicgen",
+    "redraw_pretrained",
     "text_config",
     "train_tokenizer",
     "write_random_model",
@@ -33,7 +35,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/api/40_models/06_tiny.ipynb #cell008
+# %% ../../nbs/api/40_models/06_tiny.ipynb #cell010
 def train_tokenizer(
     texts: Iterable[str],  # training texts
     folder: Path | str,  # where spiece.model and tokenizer.json go, made if absent
@@ -91,7 +93,7 @@ _SENTENCES = [
 ]
 
 
-# %% ../../nbs/api/40_models/06_tiny.ipynb #cell011
+# %% ../../nbs/api/40_models/06_tiny.ipynb #cell013
 def text_config(
     d_text: int,  # width of the text states
     n_layers: int = 2,  # encoder layers
@@ -218,7 +220,7 @@ def joined_config(
     )
 
 
-# %% ../../nbs/api/40_models/06_tiny.ipynb #cell014
+# %% ../../nbs/api/40_models/06_tiny.ipynb #cell016
 @contextlib.contextmanager
 def cpu_seed(
     seed: int,  # of PyTorch's generator on the CPU
@@ -240,6 +242,14 @@ def default_dtype(
         yield
     finally:
         torch.set_default_dtype(before)
+
+
+def redraw_pretrained(
+    module: Any,  # a model of transformers, changed in place
+) -> None:
+    "Fresh weights, drawn as its configuration says."
+    fresh = type(module)(copy.deepcopy(module.config))
+    module.load_state_dict(fresh.state_dict())
 
 
 def draw_codebooks(
@@ -292,7 +302,7 @@ def draw_model(
     return model
 
 
-# %% ../../nbs/api/40_models/06_tiny.ipynb #cell017
+# %% ../../nbs/api/40_models/06_tiny.ipynb #cell019
 def write_random_model(
     out: Path | str,  # folder to write, made if absent
     seed: int = 0,  # of the weights

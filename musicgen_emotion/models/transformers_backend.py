@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from musicgen_emotion.models.model import (
@@ -20,6 +19,7 @@ from musicgen_emotion.models.model import (
     Adapter,
     MusicModel,
     Pass,
+    forward_hooks,
     head_logits,
     null_follows_cond,
     register_adapter,
@@ -31,7 +31,7 @@ from .registry import quiet_transformers
 from .shapes import ModelConfig
 from .sites import Site, decoder_sites
 from .text import DecoderState, TextStates, add_null_rows, branch_names
-from .tiny import cpu_seed
+from .tiny import cpu_seed, redraw_pretrained
 
 # %% auto #0
 __all__ = [
@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/api/40_models/09_transformers_backend.ipynb #cell008
+# %% ../../nbs/api/40_models/09_transformers_backend.ipynb #cell009
 def config_of(
     hf: Any,  # transformers MusicgenForConditionalGeneration, or the melody model
 ) -> ModelConfig:  # its sizes
@@ -85,7 +85,7 @@ def transformers_sites(
     )
 
 
-# %% ../../nbs/api/40_models/09_transformers_backend.ipynb #cell011
+# %% ../../nbs/api/40_models/09_transformers_backend.ipynb #cell012
 def new_cache() -> Any:  # transformers EncoderDecoderCache
     "Key/value cache for a decoding that goes on step by step."
     from transformers import DynamicCache, EncoderDecoderCache
@@ -133,7 +133,7 @@ def new_cache() -> Any:  # transformers EncoderDecoderCache
     return EncoderDecoderCache(self_attention, DynamicCache())
 
 
-# %% ../../nbs/api/40_models/09_transformers_backend.ipynb #cell013
+# %% ../../nbs/api/40_models/09_transformers_backend.ipynb #cell014
 class TransformersModel(MusicModel):
     "MusicGen as implemented in transformers (4.57 and 5.x)."
 
@@ -235,15 +235,10 @@ class TransformersModel(MusicModel):
             waves.append(output.audio_values)
         return torch.cat(waves, 1)
 
-    @torch.no_grad()
-    def codec_latents(
-        self,
-        audio: np.ndarray,  # (clip, sample) at the model's rate
-    ) -> torch.Tensor:  # (clip, d_codec, frame) float32
-        "What the codec's encoder makes of sound, before quantization."
-        codec = self.hf.audio_encoder
-        wave = torch.as_tensor(audio).to(next(codec.parameters()))  # its device and precision
-        return codec.encoder(wave[:, None]).float()
+    @property
+    def codec(self) -> torch.nn.Module:  # transformers EncodecModel
+        "The codec."
+        return self.hf.audio_encoder
 
     @contextlib.contextmanager
     def attention_weights(
@@ -259,18 +254,16 @@ class TransformersModel(MusicModel):
 
         config = self.hf.decoder.config
         before = config._attn_implementation
-        handles = []
+        hooks = {}
+        for layer in layers:
+            attention = self.module(f"layer_{layer}.{kind}_attn")
+            hooks[attention] = partial(keep_weights, layer)
         try:
-            for layer in layers:
-                attention = self.module(f"layer_{layer}.{kind}_attn")
-                hook = partial(keep_weights, layer)
-                handles.append(attention.register_forward_hook(hook))
             config._attn_implementation = "eager"
-            yield
+            with forward_hooks(hooks):
+                yield
         finally:
             config._attn_implementation = before
-            for handle in handles:
-                handle.remove()
 
     def watch(
         self,
@@ -315,9 +308,7 @@ class TransformersModel(MusicModel):
                 if hasattr(hf, projection):
                     _redraw_linear(getattr(hf, projection))
             if text:
-                encoder = hf.text_encoder
-                fresh_encoder = type(encoder)(copy.deepcopy(encoder.config))
-                encoder.load_state_dict(fresh_encoder.state_dict())
+                redraw_pretrained(hf.text_encoder)
         hf.decoder.load_state_dict(fresh_decoder.state_dict())
         return type(self)(
             hf.to(self.device, self.dtype),
@@ -361,7 +352,7 @@ def _redraw_linear(module):
     module.load_state_dict(fresh.state_dict())
 
 
-# %% ../../nbs/api/40_models/09_transformers_backend.ipynb #cell025
+# %% ../../nbs/api/40_models/09_transformers_backend.ipynb #cell026
 def load_transformers(
     folder: Path,  # of a "musicgen" model in the layout of transformers
     dtype: torch.dtype,  # precision

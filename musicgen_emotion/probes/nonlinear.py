@@ -50,15 +50,15 @@ def logistic_probe(
         seed,
         progress,
     )
+    return _run_descent(_fit_logistic, data, folds, plan, scale)
+
+
+def _run_descent(fit, data, folds, plan, scale):
+    "Run a probe whose parameters are fitted by gradient descent; `fit` gives held-out scores."
     gram = gram_matrices(data.layers, unit_column(len(data.y)), scale)
 
     def predictor(n_classes):
-        return _descent_predictor(
-            gram,
-            _fit_logistic,
-            n_classes,
-            plan.penalties,
-        )
+        return _descent_predictor(gram, fit, n_classes, plan.penalties)
 
     return run_probe(predictor, data, folds, plan)
 
@@ -140,7 +140,6 @@ def mlp_probe(
         seed,
         progress,
     )
-    gram = gram_matrices(data.layers, unit_column(len(data.y)), scale)
 
     def fit(rows, labels, test_rows, n_classes, decay):
         network = _TwoLayers(
@@ -153,15 +152,7 @@ def mlp_probe(
         network.train(rows.float(), labels, epochs, lr, decay)
         return network(test_rows.float()).detach()
 
-    def predictor(n_classes):
-        return _descent_predictor(
-            gram,
-            fit,
-            n_classes,
-            plan.penalties,
-        )
-
-    return run_probe(predictor, data, folds, plan)
+    return _run_descent(fit, data, folds, plan, scale)
 
 
 class _TwoLayers:

@@ -305,7 +305,8 @@ def _top_words(rows, activations, n):
     "The words with the largest mean activation."
     if "word" not in rows:
         return []
-    means = pd.Series(activations).groupby(rows.word.to_numpy()).mean().nlargest(n)
+    table = pd.DataFrame(dict(word=rows.word.to_numpy(), activation=activations))
+    means = pd.Series(table.groupby("word")["activation"].mean()).nlargest(n)
     return [dict(word=str(word), mean=_rounded(mean)) for word, mean in means.items() if mean > 0]
 
 
@@ -332,10 +333,14 @@ def _top_tokens(data, feature, n):
     if data.token_acts is None:
         return []
     activations = data.token_acts[:, feature]
-    peaks = pd.Series(activations).groupby(data.tokens.prompt.to_numpy()).max().nlargest(n)
+    prompts = data.tokens.prompt.to_numpy()
+    table = pd.DataFrame(dict(prompt=prompts, activation=activations))
+    peaks = pd.Series(table.groupby("prompt")["activation"].max()).nlargest(n)
     entries = []
-    for prompt in peaks.index[peaks > 0]:
-        in_prompt = (data.tokens.prompt == prompt).to_numpy()
+    for prompt, peak in peaks.items():
+        if peak <= 0:
+            continue
+        in_prompt = prompts == prompt
         pieces = data.tokens.piece[in_prompt].astype(str).tolist()
         values = [_rounded(value) for value in activations[in_prompt]]
         entries.append(dict(pieces=pieces, activations=values))

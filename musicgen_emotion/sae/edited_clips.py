@@ -155,10 +155,11 @@ def edit_effects(
     arms = changes.arm.unique().tolist()
     random_arms = [arm for arm in arms if str(arm).startswith(control)]
     edit_arms = [arm for arm in arms if arm not in random_arms]
+    clean_sds = pd.Series(clean[list(descriptors)].astype(float).std()).to_dict()
     rows = []
     for descriptor in descriptors:
         by_arm = changes.pivot(index=["prompt", "seed"], columns="arm", values=descriptor)
-        clean_sd = clean[[descriptor]].astype(float).std().item()
+        clean_sd = clean_sds[descriptor]
         null = by_arm[random_arms].mean().to_numpy()  # (random arm,)
         for arm in edit_arms:
             change = by_arm[arm].dropna()

@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/api/70_sae/04_formats.ipynb #cell006
+# %% ../../nbs/api/70_sae/04_formats.ipynb #cell007
 def to_saelens(
     sae: SparseAutoencoder,  # a dictionary
     folder: Path | str,  # made when absent
@@ -179,7 +179,7 @@ def _refuse(folder, name, value, accepted) -> NoReturn:
     raise ValueError(f"{folder}: {name} {value!r} cannot be read; accepted: {choices}")
 
 
-# %% ../../nbs/api/70_sae/04_formats.ipynb #cell012
+# %% ../../nbs/api/70_sae/04_formats.ipynb #cell013
 def to_dictionary_learning(
     sae: SparseAutoencoder,  # a dictionary
     folder: Path | str,  # made when absent
@@ -344,7 +344,12 @@ def _read_pickled_tensors(path):
             map_location="cpu",
             weights_only=True,
         )
-    except (torch.serialization.pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except (
+        # torch names its error by the module that it comes from
+        torch.serialization.pickle.UnpicklingError,  # pyright: ignore[reportPrivateImportUsage]
+        RuntimeError,
+        EOFError,
+    ) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{path} is damaged or holds more than tensors: {reason}") from error
     is_dict = isinstance(tensors, dict)
@@ -353,7 +358,7 @@ def _read_pickled_tensors(path):
     return tensors
 
 
-# %% ../../nbs/api/70_sae/04_formats.ipynb #cell016
+# %% ../../nbs/api/70_sae/04_formats.ipynb #cell017
 def to_sparsify(
     sae: SparseAutoencoder,  # a TopK dictionary
     folder: Path | str,  # made when absent
@@ -413,7 +418,7 @@ def from_sparsify(
     return from_tensors(tensors, "topk", config.get("k"), str(folder), **metadata)
 
 
-# %% ../../nbs/api/70_sae/04_formats.ipynb #cell019
+# %% ../../nbs/api/70_sae/04_formats.ipynb #cell020
 def load_dictionary(
     folder: Path | str,  # a folder, or owner/name on the hub
     form: str = "auto",  # auto, own, saelens, dictionary_learning, sparsify or mapped

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..lab.checks import check_in, check_positive
-from ..lab.files import read_json
+from ..lab.files import read_json_parts
 from ..lab.seeds import rng
 from .listening import ANSWER_COLUMNS, ListeningTest, rater_plan
 
@@ -24,36 +24,21 @@ if TYPE_CHECKING:
 __all__ = ["check_answers", "rater_report", "read_answers", "read_key", "simulate_raters"]
 
 
-# %% ../../nbs/api/30_sound/07_answers.ipynb #cell008
+# %% ../../nbs/api/30_sound/07_answers.ipynb #cell010
 def read_key(
     key: Path | str | ListeningTest,  # key file, or the test
 ) -> dict:  # test_id, kind, scales, conditions, clips, trials, n_per_rater
     "Read the key of a test; raises ValueError for a file that is none."
     path = key.key if isinstance(key, ListeningTest) else Path(key)
-    content = read_json(path)
-    needed = (
-        "test_id",
-        "kind",
-        "conditions",
-        "clips",
-        "trials",
-        "n_per_rater",
-    )
-    if not isinstance(content, dict):
-        content = {}
-    missing = [part for part in needed if not content.get(part)]
-    if missing:
-        raise ValueError(
-            f"{path} is not the key of a listening test: it lacks {', '.join(missing)}"
-        )
-    return content
+    parts = ("test_id", "kind", "conditions", "clips", "trials", "n_per_rater")
+    return read_json_parts(path, parts, "the key of a listening test")
 
 
 def _as_key(key):
     return key if isinstance(key, dict) else read_key(key)
 
 
-# %% ../../nbs/api/30_sound/07_answers.ipynb #cell011
+# %% ../../nbs/api/30_sound/07_answers.ipynb #cell013
 def simulate_raters(
     key: Path | str | dict | ListeningTest,  # key of the test
     n_raters: int,  # how many
@@ -163,7 +148,7 @@ def _empty_row(key, rater, position, trial):
     )
 
 
-# %% ../../nbs/api/30_sound/07_answers.ipynb #cell014
+# %% ../../nbs/api/30_sound/07_answers.ipynb #cell016
 def check_answers(
     answers: pd.DataFrame,  # `ANSWER_COLUMNS` as text; optional column `where` (file and line)
     key: dict,  # from `read_key`
@@ -243,7 +228,7 @@ def _value_problem(row, kind, scales):
     return ""
 
 
-# %% ../../nbs/api/30_sound/07_answers.ipynb #cell017
+# %% ../../nbs/api/30_sound/07_answers.ipynb #cell019
 def read_answers(
     files: Path | str | Iterable,  # answer files (CSV), one of them, or a folder of them
     key: Path | str | dict | ListeningTest,  # key of the test
@@ -338,7 +323,7 @@ def _read_csv(path):
     return table.assign(where=[f"{name} line {i + 2}" for i in range(len(table))])
 
 
-# %% ../../nbs/api/30_sound/07_answers.ipynb #cell020
+# %% ../../nbs/api/30_sound/07_answers.ipynb #cell022
 def rater_report(
     answers: pd.DataFrame,  # from `read_answers`
     key: Path | str | dict | ListeningTest,  # key of the test

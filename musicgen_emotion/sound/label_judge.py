@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..lab.files import read_json, write_json
+from ..lab.files import read_json_parts, write_json
 from ..lab.seeds import rng
 from .descriptors import DESCRIPTORS
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ["JUDGE_DESCRIPTORS", "LabelJudge", "descriptor_matrix", "judge_accuracy"]
 
-# %% ../../nbs/api/30_sound/04_label_judge.ipynb #cell008
+# %% ../../nbs/api/30_sound/04_label_judge.ipynb #cell010
 JUDGE_DESCRIPTORS = tuple(
     name
     for name in DESCRIPTORS
@@ -43,7 +43,7 @@ def descriptor_matrix(
     return table[list(names)].to_numpy(float)
 
 
-# %% ../../nbs/api/30_sound/04_label_judge.ipynb #cell011
+# %% ../../nbs/api/30_sound/04_label_judge.ipynb #cell013
 @dataclass
 class LabelJudge:
     "A linear classifier of clips by their descriptors, as numbers that JSON can hold."
@@ -168,11 +168,8 @@ class LabelJudge:
         path: Path | str,  # JSON file that `save` wrote
     ) -> LabelJudge:  # the judge
         "Read a judge; raises ValueError that names missing or misshaped parts."
-        saved = read_json(path)
         arrays = ("mean", "scale", "coef", "intercept")
-        missing = [part for part in ("descriptors", "classes", *arrays) if not saved.get(part)]
-        if missing:
-            raise ValueError(f"{path} is not a judge: it lacks {', '.join(missing)}")
+        saved = read_json_parts(path, ("descriptors", "classes", *arrays), "a judge")
         for part in arrays:
             saved[part] = np.array(saved[part])
         for part in ("descriptors", "classes"):
@@ -186,7 +183,7 @@ class LabelJudge:
         return judge
 
 
-# %% ../../nbs/api/30_sound/04_label_judge.ipynb #cell013
+# %% ../../nbs/api/30_sound/04_label_judge.ipynb #cell015
 def _check_class_sizes(labels, n_folds):
     names, counts = np.unique(labels, return_counts=True)
     if len(names) < 2 or counts.min() < n_folds:
@@ -262,7 +259,7 @@ def _fit_discriminant(features, labels, shrinkage):
     )
 
 
-# %% ../../nbs/api/30_sound/04_label_judge.ipynb #cell019
+# %% ../../nbs/api/30_sound/04_label_judge.ipynb #cell021
 def judge_accuracy(
     labels: Sequence,  # true labels
     predicted: Sequence,  # predicted labels

@@ -14,7 +14,7 @@ import numpy as np
 import musicgen_emotion
 
 from ..lab.checks import check_in
-from ..lab.files import read_json, write_json
+from ..lab.files import read_json_parts, write_json
 from .label_judge import descriptor_matrix
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ __all__ = [
     "listener_cues",
 ]
 
-# %% ../../nbs/api/30_sound/05_listener.ipynb #cell007
+# %% ../../nbs/api/30_sound/05_listener.ipynb #cell009
 LISTENER_LEVELS = dict(
     register=(53, 59, 65, 71, 77, 83),
     mode=(1, 2),
@@ -81,7 +81,7 @@ def _level_numbers(cue, values):
     return np.interp(values, levels, numbers)
 
 
-# %% ../../nbs/api/30_sound/05_listener.ipynb #cell010
+# %% ../../nbs/api/30_sound/05_listener.ipynb #cell012
 PUBLISHED_EFFECTS = {
     ("happy", "mode"): 0.48,
     ("sad", "mode"): 0.54,
@@ -165,15 +165,11 @@ class ListenerModel:
         "Read a model; raises ValueError that names missing parts."
         if path is None:
             path = Path(musicgen_emotion.__file__).parent / "assets" / "listener.json"
-        saved = read_json(path)
         parts = ("coef", "timbre", "melody", "effects", "r2", "n")
-        missing = [part for part in parts if not saved.get(part)]
-        if missing:
-            raise ValueError(f"{path} is not a listener model: it lacks {', '.join(missing)}")
-        return cls(**saved)
+        return cls(**read_json_parts(path, parts, "a listener model"))
 
 
-# %% ../../nbs/api/30_sound/05_listener.ipynb #cell015
+# %% ../../nbs/api/30_sound/05_listener.ipynb #cell017
 def fit_listener(
     folder: Path | str,  # folder with `design_matrix.csv` and `mean_emotion_ratings.csv`
 ) -> ListenerModel:  # fitted to all stimuli
@@ -296,7 +292,7 @@ def _deviations(levels, slopes):
     }
 
 
-# %% ../../nbs/api/30_sound/05_listener.ipynb #cell019
+# %% ../../nbs/api/30_sound/05_listener.ipynb #cell021
 def listener_cues(
     table: pd.DataFrame,  # descriptors, one row a clip
     level: float = -20.0,  # loudness that counts as the middle level of the study, dBFS
@@ -329,7 +325,7 @@ def listener_cues(
     )
 
 
-# %% ../../nbs/api/30_sound/05_listener.ipynb #cell022
+# %% ../../nbs/api/30_sound/05_listener.ipynb #cell024
 def listener_axes(
     ratings: pd.DataFrame,  # columns happy, sad, scary, peaceful, one row a clip
 ) -> pd.DataFrame:  # columns valence and arousal, in points of the rating scale

@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/api/10_stats/01_permutation.ipynb #cell008
+# %% ../../nbs/api/10_stats/01_permutation.ipynb #cell010
 def permute_labels(
     labels: np.ndarray,  # (row,) labels
     groups: np.ndarray | None = None,  # (row,) units that stay together; None: every row is a unit
@@ -102,7 +102,7 @@ def _count_arrangements(label_codes):
     return math.exp(min(700, log_count))
 
 
-# %% ../../nbs/api/10_stats/01_permutation.ipynb #cell013
+# %% ../../nbs/api/10_stats/01_permutation.ipynb #cell015
 def permutation_p(
     observed: float | np.ndarray,  # statistic(s) on the real labels, () or (test,)
     null: np.ndarray,  # (permutation,) or (permutation, test) statistic(s) on shuffled labels
@@ -132,7 +132,7 @@ def permutation_p(
     return float(p) if np.ndim(p) == 0 else p
 
 
-# %% ../../nbs/api/10_stats/01_permutation.ipynb #cell018
+# %% ../../nbs/api/10_stats/01_permutation.ipynb #cell020
 @dataclass(frozen=True)
 class Tested:
     "An estimate, its permutation p-value and the null distribution behind the p-value."
@@ -156,7 +156,7 @@ class Tested:
         return row
 
 
-# %% ../../nbs/api/10_stats/01_permutation.ipynb #cell021
+# %% ../../nbs/api/10_stats/01_permutation.ipynb #cell023
 def permutation_test(
     statistic: Callable,  # takes a label vector (row,), returns a float
     labels: np.ndarray,  # (row,) labels
@@ -181,7 +181,7 @@ def permutation_test(
     )
 
 
-# %% ../../nbs/api/10_stats/01_permutation.ipynb #cell026
+# %% ../../nbs/api/10_stats/01_permutation.ipynb #cell028
 def paired_difference(
     a: np.ndarray,  # (row,) score of the first method on each row
     b: np.ndarray,  # (row,) score of the second method on the same rows
@@ -223,7 +223,7 @@ def paired_difference(
     return Tested(estimate, float(p), null)
 
 
-# %% ../../nbs/api/10_stats/01_permutation.ipynb #cell031
+# %% ../../nbs/api/10_stats/01_permutation.ipynb #cell033
 @dataclass(frozen=True)
 class Permanova:
     "Result of a PERMANOVA: pseudo-F, R², p-value and the null distribution of R²."
@@ -246,7 +246,7 @@ class Permanova:
 
 
 def permanova(
-    D: np.ndarray,  # (row, row) distances, symmetric with a zero diagonal
+    distances: np.ndarray,  # (row, row), symmetric with a zero diagonal
     labels: np.ndarray,  # (row,) labels
     groups: np.ndarray | None = None,  # (row,) units that move together
     n_perm: int = 1000,  # number of permutations
@@ -254,27 +254,28 @@ def permanova(
 ) -> Permanova:  # pseudo-F, R², p-value and null
     """Permutational multivariate analysis of variance from distances (Anderson 2001).
 
-    Raises ValueError when `D` is no distance matrix or no class has more than one row.
+    Raises ValueError when `distances` is no distance matrix or no class has more than one row.
     """
-    D = finite_array("D", D, 2)
-    is_square = D.shape[0] == D.shape[1]
+    distances = finite_array("distances", distances, 2)
+    is_square = distances.shape[0] == distances.shape[1]
     if (
         not is_square
-        or not np.allclose(D, D.T)
+        or not np.allclose(distances, distances.T)
         or not np.allclose(
-            np.diag(D),
+            np.diag(distances),
             0,
             atol=1e-6,
         )
     ):
         raise ValueError(
-            f"D must be a symmetric distance matrix with a zero diagonal, got shape {D.shape}"
+            "distances must be a symmetric distance matrix with a zero diagonal, "
+            f"got shape {distances.shape}"
         )
-    codes, classes = factor_codes("labels", labels, len(D))
-    n_rows, n_classes = len(D), len(classes)
+    codes, classes = factor_codes("labels", labels, len(distances))
+    n_rows, n_classes = len(distances), len(classes)
     if n_rows <= n_classes:
         raise ValueError(f"{n_rows} rows in {n_classes} classes leave nothing within classes")
-    squared = D**2
+    squared = distances**2
     total = squared.sum() / (2 * n_rows)
     if total == 0:
         raise ValueError("all distances are zero")
@@ -290,11 +291,17 @@ def permanova(
         observed_and_shuffled,
         n_classes,
     )
-    R2 = 1 - within / total
+    explained = 1 - within / total  # (1 + permutation,)
     mean_within = np.maximum(within / (n_rows - n_classes), 1e-300)
-    F = (total - within) / (n_classes - 1) / mean_within
-    p = float(permutation_p(R2[0], R2[1:]))
-    return Permanova(float(F[0]), float(R2[0]), p, n_rows, R2[1:])
+    pseudo_f = (total - within) / (n_classes - 1) / mean_within
+    p = float(permutation_p(explained[0], explained[1:]))
+    return Permanova(
+        F=float(pseudo_f[0]),
+        R2=float(explained[0]),
+        p=p,
+        n=n_rows,
+        null=explained[1:],
+    )
 
 
 def _within_sum_of_squares(squared_distances, codes, n_classes):
@@ -307,7 +314,7 @@ def _within_sum_of_squares(squared_distances, codes, n_classes):
     return within
 
 
-# %% ../../nbs/api/10_stats/01_permutation.ipynb #cell036
+# %% ../../nbs/api/10_stats/01_permutation.ipynb #cell039
 def max_t(
     observed: np.ndarray,  # (test,) statistics on the real labels
     null: np.ndarray,  # (permutation, test) the same statistics, one shuffle per row
@@ -342,7 +349,7 @@ def max_t(
     )
 
 
-# %% ../../nbs/api/10_stats/01_permutation.ipynb #cell041
+# %% ../../nbs/api/10_stats/01_permutation.ipynb #cell044
 def fdr(
     p: np.ndarray,  # (test,) p-values
 ) -> np.ndarray:  # (test,) q-values; keep q < .05 for an expected 5% of false finds

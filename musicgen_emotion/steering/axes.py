@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/api/80_steering/02_axes.ipynb #cell010
+# %% ../../nbs/api/80_steering/02_axes.ipynb #cell011
 def random_direction(
     like: Direction,  # norm, site and RMS are taken from it
     seed: int,  # of the draw
@@ -113,28 +113,28 @@ def shuffled_direction(
     )
 
 
-# %% ../../nbs/api/80_steering/02_axes.ipynb #cell014
+# %% ../../nbs/api/80_steering/02_axes.ipynb #cell015
 AXES = ("valence", "arousal")
 
 
 def axis_direction(
-    X: np.ndarray,  # (row, d) activations
+    activations: np.ndarray,  # (row, d)
     emotions: Sequence[str],  # (row,) emotions, or (row, 2) valence and arousal
     axis: str,  # "valence" or "arousal"
     site: str,  # where they were read
-    how: str = "encoding",  # "encoding": what changes in X; "decoding": weights that read the axis
+    how: str = "encoding",  # "encoding": what changes along the axis; "decoding": what reads it
     penalty: float = 1.0,  # of the decoding, as in `ridge_direction`
     rms: float | None = None,  # RMS of the site
     sources: Sequence = (),  # ids of clips or prompts
     **metadata,  # kept with the direction
-) -> Direction:  # encoding: change of X per unit of the axis, the other axis held constant
+) -> Direction:  # encoding: change per unit of the axis, the other axis held constant
     """Direction of an axis of the circumplex, by regression on `VALENCE_AROUSAL`.
 
     Raises ValueError for emotions whose coordinates lie on one line.
     """
     check_in("axis", axis, AXES)
     check_in("how", how, ("encoding", "decoding"))
-    activations = checked_activations("X", X)
+    activations = checked_activations("activations", activations)
     coordinates = _centred_coordinates(emotions, len(activations))  # (row, 2)
     column = AXES.index(axis)
     if how == "encoding":
@@ -186,7 +186,7 @@ def _centred_coordinates(emotions, n_rows) -> np.ndarray:
     return centred
 
 
-# %% ../../nbs/api/80_steering/02_axes.ipynb #cell018
+# %% ../../nbs/api/80_steering/02_axes.ipynb #cell019
 def text_direction(
     model,  # MusicModel, or the raw one of a backend
     positive: Sequence[str],  # prompts with the property
@@ -228,9 +228,9 @@ def text_direction(
     return replace(direction, origin="text-state difference")
 
 
-# %% ../../nbs/api/80_steering/02_axes.ipynb #cell021
+# %% ../../nbs/api/80_steering/02_axes.ipynb #cell022
 def emotion_directions(
-    acts: np.ndarray,  # (clip, d) pooled activations
+    activations: np.ndarray,  # (clip, d) pooled
     emotions: Sequence[str],  # (clip,) emotions and "neutral"
     pairs: Sequence,  # (clip,) pair ids: the same sentence with another word
     site: str,  # where they were read
@@ -238,7 +238,7 @@ def emotion_directions(
     sources: Sequence = (),  # (clip,) ids
 ) -> dict[str, Direction]:  # "valence", "arousal", and every emotion against neutral
     "The two axes over the emotional clips, and the mean difference of each emotion to neutral."
-    activations = np.asarray(acts, float)
+    activations = np.asarray(activations, float)
     emotions = np.asarray(emotions)
     is_emotional = emotions != "neutral"
     emotional_sources = [source for source, keep in zip(sources, is_emotional) if keep]
@@ -271,7 +271,7 @@ def emotion_directions(
     return directions
 
 
-# %% ../../nbs/api/80_steering/02_axes.ipynb #cell024
+# %% ../../nbs/api/80_steering/02_axes.ipynb #cell025
 def method_directions(
     positive: np.ndarray,  # (pair, d) activations with the property
     negative: np.ndarray,  # (pair, d) the same content without it
@@ -330,7 +330,7 @@ def method_directions(
     }
 
 
-# %% ../../nbs/api/80_steering/02_axes.ipynb #cell027
+# %% ../../nbs/api/80_steering/02_axes.ipynb #cell028
 def cosine_table(
     directions: Mapping[str, Direction],  # by name, of one width
 ) -> pd.DataFrame:  # names by names, -1 to 1
@@ -350,7 +350,7 @@ def cosine_table(
     )
 
 
-# %% ../../nbs/api/80_steering/02_axes.ipynb #cell032
+# %% ../../nbs/api/80_steering/02_axes.ipynb #cell033
 def pairs_curve(
     positive: np.ndarray,  # (pair, d) activations with the property
     negative: np.ndarray,  # (pair, d) the same content without it

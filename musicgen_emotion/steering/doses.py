@@ -23,8 +23,9 @@ from musicgen_emotion.steering.push import (
     unit_of_dose,
 )
 
+from ..activations.clip_files import clip_id
 from ..activations.clip_plans import plan_clips
-from ..activations.clips import ClipStore, clip_id
+from ..activations.clips import ClipStore
 from ..lab.checks import check_positive
 from ..lab.files import read_table, sha256_bytes, write_table
 from ..lab.seeds import rng

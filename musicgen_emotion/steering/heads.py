@@ -28,7 +28,7 @@ from .directions import TEXT_SITES
 __all__ = ["head_activations", "hooked_sites", "site_rms", "site_width", "without_special"]
 
 
-# %% ../../nbs/api/80_steering/03_heads.ipynb #cell010
+# %% ../../nbs/api/80_steering/03_heads.ipynb #cell011
 def site_width(
     model: MusicModel,  # the model
     site: str,  # a site's name, or a head such as "layer_2.self_attn.head_3"
@@ -42,19 +42,21 @@ def site_width(
 @contextlib.contextmanager
 def hooked_sites(
     model,  # MusicModel, or the raw one of a backend
-    fns: Mapping[str, Callable],  # site or head -> fn(activation, now), as in `hooked`
+    functions: Mapping[str, Callable],  # site or head -> function(activation, now), as in `hooked`
 ) -> Iterator:  # yields the `Pass` that is kept up to date
     "`hooked`, with attention heads as sites."
     model = as_model(model)
-    head_places = {name: _head_place(model, name) for name in fns}
-    at_whole_sites = {name: fn for name, fn in fns.items() if head_places[name] is None}
+    head_places = {name: _head_place(model, name) for name in functions}
+    at_whole_sites = {
+        name: function for name, function in functions.items() if head_places[name] is None
+    }
     with hooked(model, at_whole_sites) as now, contextlib.ExitStack() as stack:
-        for name, fn in fns.items():
+        for name, function in functions.items():
             if head_places[name] is None:
                 continue
             site, columns = head_places[name]
             out_proj = model.hf.get_submodule(site.path)
-            hook = _head_hook(site, columns, fn, now)
+            hook = _head_hook(site, columns, function, now)
             stack.callback(out_proj.register_forward_pre_hook(hook).remove)
         yield now
 
@@ -102,14 +104,14 @@ def _head_place(model, name) -> tuple[Site, slice] | None:
     return site, slice(first, first + width)
 
 
-def _head_hook(site, columns, fn, now):
-    "A pre-hook of the output projection that runs fn on the columns of one head."
+def _head_hook(site, columns, function, now):
+    "A pre-hook of the output projection that runs function on the columns of one head."
 
     def run(module, args):
         now.site = site
         all_heads = site.get(args[0])
         head = all_heads[..., columns]
-        edited = edited_output(site, head, fn(head, now))
+        edited = edited_output(site, head, function(head, now))
         if edited is None:
             return None
         all_heads = all_heads.clone()
@@ -119,7 +121,7 @@ def _head_hook(site, columns, fn, now):
     return run
 
 
-# %% ../../nbs/api/80_steering/03_heads.ipynb #cell014
+# %% ../../nbs/api/80_steering/03_heads.ipynb #cell015
 @torch.no_grad()
 def head_activations(
     model,  # MusicModel, or the raw one of a backend
@@ -181,7 +183,7 @@ def without_special(
     return activations[:, n_special : n_positions - n_special]
 
 
-# %% ../../nbs/api/80_steering/03_heads.ipynb #cell018
+# %% ../../nbs/api/80_steering/03_heads.ipynb #cell019
 def site_rms(
     model,  # MusicModel, or the raw one of a backend
     sites: str | Sequence[str],  # site names, heads included

@@ -44,7 +44,7 @@ __all__ = [
     "user_judge",
 ]
 
-# %% ../../nbs/api/80_steering/12_judges.ipynb #cell008
+# %% ../../nbs/api/80_steering/12_judges.ipynb #cell010
 _log = logging.getLogger(__name__)
 
 
@@ -143,35 +143,35 @@ def _warn_of_problems(name, problems):
         )
 
 
-# %% ../../nbs/api/80_steering/12_judges.ipynb #cell012
+# %% ../../nbs/api/80_steering/12_judges.ipynb #cell014
 def user_judge(
-    fn: Callable,  # fn(audio (clip, sample), sample_rate); with `per_clip` fn(wave (sample,), ...)
+    function: Callable,  # gets audio (clip, sample) and its rate; with `per_clip` (sample,)
     name: str | None = None,  # of the judge, and of its column when it returns bare numbers
     per_clip: bool = False,  # call it once per clip
 ) -> Callable:  # a judge
     """Make a judge of any function that returns a table, columns, or one number per clip.
 
-    Raises TypeError when `fn` is not callable.
+    Raises TypeError when `function` is not callable.
     """
-    label = name or judge_name(fn)
+    label = name or judge_name(function)
 
     def _judge(audio, sample_rate):
         import pandas as pd
 
         if not per_clip:
             return as_scores(
-                fn(audio, sample_rate),
+                function(audio, sample_rate),
                 len(audio),
                 label,
             )
-        rows = [as_scores(fn(wave, sample_rate), 1, label) for wave in audio]
+        rows = [as_scores(function(wave, sample_rate), 1, label) for wave in audio]
         return pd.concat(rows, ignore_index=True)
 
     _judge.name = label
     return _judge
 
 
-# %% ../../nbs/api/80_steering/12_judges.ipynb #cell015
+# %% ../../nbs/api/80_steering/12_judges.ipynb #cell017
 SOUND_DESCRIPTORS = (
     "tempo",
     "onset_rate",
@@ -217,7 +217,7 @@ def _described(audio, sample_rate):
     return pd.DataFrame([describe(wave, sample_rate) for wave in audio])
 
 
-# %% ../../nbs/api/80_steering/12_judges.ipynb #cell019
+# %% ../../nbs/api/80_steering/12_judges.ipynb #cell021
 PUBLISHED_LINEAR = (0.77, 0.89)  # lowest and highest share of variance that is linear in the cues
 
 
@@ -332,7 +332,7 @@ def listener_fidelity(
     return table.assign(holds=table.difference.abs() <= tolerance)
 
 
-# %% ../../nbs/api/80_steering/12_judges.ipynb #cell025
+# %% ../../nbs/api/80_steering/12_judges.ipynb #cell027
 @dataclass
 class EmotionJudge:
     """Probability of each emotion from a fitted `LabelJudge`, and their valence and arousal.
@@ -374,7 +374,7 @@ def _emotion_scores(judge, descriptors, axes=True):
     return scores.assign(valence=place[:, 0], arousal=place[:, 1])
 
 
-# %% ../../nbs/api/80_steering/12_judges.ipynb #cell028
+# %% ../../nbs/api/80_steering/12_judges.ipynb #cell030
 @dataclass
 class SoundJudge:
     """Descriptors, emotions and listeners' ratings of a clip that is described once.

@@ -99,7 +99,7 @@ def checked_activations(
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell015
 def mean_differences(
-    acts: xr.Dataset,  # a variable per site: (clip, d) or (clip, branch, d), as `replay` returns it
+    activations: xr.Dataset,  # by site: (clip, d) or (clip, branch, d), as `replay` returns it
     labels: Sequence,  # (clip,) emotions
     positive: str,  # label of one side
     negative: str,  # label of the other
@@ -122,13 +122,13 @@ def mean_differences(
     if sources is not None:
         ids = [sources[row] for row in positive_rows + negative_rows]
     directions = {}
-    for site, variable in acts.data_vars.items():
+    for site, variable in activations.data_vars.items():
         if "branch" in variable.dims:
             variable = variable.sel(branch=branch)
-        activations = variable.values  # (clip, d)
+        values = variable.values  # (clip, d)
         directions[site] = mean_difference(
-            activations[positive_rows],
-            activations[negative_rows],
+            values[positive_rows],
+            values[negative_rows],
             site,
             rms,
             ids,
@@ -182,8 +182,8 @@ def _row_of_each_pair(labels, label, pairs) -> dict:
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell019
 def ridge_direction(
-    X: np.ndarray,  # (row, d) activations
-    y: np.ndarray,  # (row,) numbers or booleans
+    activations: np.ndarray,  # (row, d)
+    labels: np.ndarray,  # (row,) numbers or booleans
     site: str,  # where they were read
     penalty: float = 1.0,  # in units of the mean squared activation, times rows
     rms: float | None = None,  # RMS of the site
@@ -193,7 +193,7 @@ def ridge_direction(
     "The direction along which a linear probe reads a number."
     from sklearn.linear_model import Ridge
 
-    activations, targets = _probe_data(X, y)
+    activations, targets = _probe_data(activations, labels)
     check_positive("penalty", penalty)
     centred = activations - activations.mean(0)
     mean_square = float((centred**2).mean())
@@ -210,35 +210,35 @@ def ridge_direction(
     )
 
 
-def _probe_data(X, y, two_sides=False) -> tuple[np.ndarray, np.ndarray]:
+def _probe_data(activations, labels, two_sides=False) -> tuple[np.ndarray, np.ndarray]:
     "Checked activations and targets; with `two_sides`, the targets become -1 and 1."
-    activations = checked_activations("X", X)
-    targets = np.asarray(y)
+    activations = checked_activations("activations", activations)
+    targets = np.asarray(labels)
     n_rows = len(activations)
     if targets.shape != (n_rows,):
-        raise ValueError(f"y must be ({n_rows},), one per row, got shape {targets.shape}")
+        raise ValueError(f"labels must be ({n_rows},), one per row, got shape {targets.shape}")
     if targets.dtype.kind not in "biuf":
         raise ValueError(
-            f"y must be numbers or booleans, such as labels == 'happy', got {targets.dtype}"
+            f"labels must be numbers or booleans, such as labels == 'happy', got {targets.dtype}"
         )
     targets = targets.astype(float)
     n_bad = int((~np.isfinite(targets)).sum())
     if n_bad:
-        raise ValueError(f"y holds {n_bad} NaN or infinite entries")
+        raise ValueError(f"labels hold {n_bad} NaN or infinite entries")
     values = np.unique(targets)
     if len(values) < 2:
-        raise ValueError(f"y holds one value only ({values[0]:g}); a direction needs two sides")
+        raise ValueError(f"labels hold one value only ({values[0]:g}); a direction needs two sides")
     if not two_sides:
         return activations, targets
     if len(values) != 2:
-        raise ValueError(f"y must have two values, got {len(values)}")
+        raise ValueError(f"labels must have two values, got {len(values)}")
     return activations, np.where(targets == values[1], 1.0, -1.0)
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell022
 def logistic_direction(
-    X: np.ndarray,  # (row, d) activations
-    y: np.ndarray,  # (row,) two values; the larger is the positive side
+    activations: np.ndarray,  # (row, d)
+    labels: np.ndarray,  # (row,) two values; the larger is the positive side
     site: str,  # where they were read
     C: float = 1.0,  # inverse penalty as in scikit-learn, for activations of mean square 1
     rms: float | None = None,  # RMS of the site
@@ -248,7 +248,7 @@ def logistic_direction(
     "The direction along which a classifier tells two sides apart."
     from sklearn.linear_model import LogisticRegression
 
-    activations, targets = _probe_data(X, y, two_sides=True)
+    activations, targets = _probe_data(activations, labels, two_sides=True)
     centred = activations - activations.mean(0)
     scaled = centred / np.sqrt((centred**2).mean())
     classifier = LogisticRegression(
@@ -268,8 +268,8 @@ def logistic_direction(
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell025
 def lda_direction(
-    X: np.ndarray,  # (row, d) activations
-    y: np.ndarray,  # (row,) two values; the larger is the positive side
+    activations: np.ndarray,  # (row, d)
+    labels: np.ndarray,  # (row,) two values; the larger is the positive side
     site: str,  # where they were read
     shrinkage: float | str = "auto",  # 0 to 1, or "auto" (Ledoit & Wolf 2004)
     rms: float | None = None,  # RMS of the site
@@ -279,7 +279,7 @@ def lda_direction(
     "Fisher's discriminant with a shrunk covariance: it exists with fewer rows than dimensions."
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-    activations, targets = _probe_data(X, y, two_sides=True)
+    activations, targets = _probe_data(activations, labels, two_sides=True)
     lda = LinearDiscriminantAnalysis(
         solver="lsqr",
         shrinkage=shrinkage,
@@ -299,10 +299,10 @@ def lda_direction(
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell028
 def as_pattern(
     direction: Direction,  # weights of a probe
-    X: np.ndarray,  # (row, d) activations that it was fitted on
+    activations: np.ndarray,  # (row, d) those that it was fitted on
 ) -> Direction:  # covariance times weights
     "What moves in the activations when the probe's reading moves (Haufe et al. 2014)."
-    activations = checked_activations("X", X)
+    activations = checked_activations("activations", activations)
     n_rows, width = activations.shape
     direction.check_width(width)
     centred = activations - activations.mean(0)
@@ -363,8 +363,8 @@ def pca_direction(
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell034
 def agop_direction(
-    X: np.ndarray,  # (row, d) activations
-    y: np.ndarray,  # (row,) numbers or booleans
+    activations: np.ndarray,  # (row, d)
+    labels: np.ndarray,  # (row,) numbers or booleans
     site: str,  # where they were read
     n_iter: int = 4,  # fits; 1 is plain kernel regression
     bandwidth: float = 2.0,  # of the kernel, times the median distance
@@ -372,13 +372,13 @@ def agop_direction(
     rms: float | None = None,  # RMS of the site
     sources: Sequence = (),  # ids of clips or prompts
     **metadata,  # kept with the direction
-) -> Direction:  # top eigenvector of the AGOP, its sign along y
+) -> Direction:  # top eigenvector of the AGOP, its sign along the labels
     """Recursive feature machine (Radhakrishnan et al. 2024; on music: arXiv 2510.19127).
 
     Laplace-kernel ridge regression under a metric; the average gradient outer product of the fit
     becomes the next metric.
     """
-    activations, targets = _probe_data(X, y)
+    activations, targets = _probe_data(activations, labels)
     n_iter = check_count("n_iter", n_iter)
     check_positive("bandwidth", bandwidth)
     check_positive("penalty", penalty)

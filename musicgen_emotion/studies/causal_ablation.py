@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from ..causes.ablation import ablation_effects
-from ..causes.arms import interventions
 from ..causes.pairs import PATCH_SITES
 from ..causes.patching import patching_summary
+from ..causes.site_scores import fit_interventions
 from ..show.heatmaps import plot_heatmap
 from .causal_reliability import PromptStates
 from .causal_setup import wide_table
@@ -62,7 +62,7 @@ class AblationStudy:
         for site in self.erased_sites:
             stride = 1 if site in self.data.text_sites else TIMESTEP_STRIDE
             positions = acts[site].sel(branch="cond").values[:, ::stride].astype(float)
-            found = interventions(
+            found = fit_interventions(
                 *flat_states(positions, labels),
                 self.settings.source,
             )

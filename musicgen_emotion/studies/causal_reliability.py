@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from ..activations.replaying import replay
-from ..causes.arms import prediction_slopes, site_reliability
 from ..causes.pairs import Pairs
+from ..causes.site_scores import prediction_slopes, site_reliability
 from ..probes.folds import grouped_folds
 from ..probes.linear import probe_layers
 from ..probes.readout import encodes, majority_baseline, probe_text

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..activations.clips import token_counts
+from ..activations.clip_files import token_counts
 from ..activations.replaying import replay
 from ..activations.texts import text_embeddings
 from ..models.load import randomized

@@ -38,7 +38,7 @@ NO_TORCH = ("lab", "stats", "stimuli", "sound", "show", "cli")
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "_modidx.py")
 NOTEBOOKS = [p for p in sorted(NBS.rglob("*.ipynb")) if ".ipynb_checkpoints" not in p.parts]
 # formats of other libraries, which their readers want; ours reads them with weights_only
-WRITES_TORCH_FILES = ("formats", "audiocraft_export", "audiocraft_files")
+WRITES_TORCH_FILES = ("formats", "audiocraft_export", "audiocraft_files", "audiocraft_reading")
 
 
 def relative(path):

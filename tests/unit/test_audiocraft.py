@@ -30,6 +30,7 @@ from musicgen_emotion.models import (
     audiocraft_export,
     audiocraft_files,
     audiocraft_import,
+    audiocraft_reading,
 )
 from musicgen_emotion.models.audiocraft_backend import AudiocraftModel
 from musicgen_emotion.models.audiocraft_export import cached_export, export_audiocraft
@@ -1101,7 +1102,7 @@ def test_a_part_that_is_nowhere_is_one_error_with_the_command(hub, name):
 
 def test_the_codec_is_looked_for_before_the_model_is_built(hub, monkeypatch):
     shutil.rmtree(cached_repository(hub, "facebook/encodec_32khz"))
-    monkeypatch.setattr(audiocraft_files, "_build_lm", lambda *args: pytest.fail("built"))
+    monkeypatch.setattr(audiocraft_reading, "_build_lm", lambda *args: pytest.fail("built"))
     expected = r"its codec 'facebook/encodec_32khz'.*hf download facebook/encodec_32khz"
     with pytest.raises(FileNotFoundError, match=expected):
         load_model("facebook/musicgen-small", backend="audiocraft", device="cpu")

@@ -15,8 +15,9 @@ import pytest
 import torch
 import xarray as xr
 
+from musicgen_emotion.activations.clip_files import clip_id
 from musicgen_emotion.activations.clip_plans import generate_clips, plan_clips
-from musicgen_emotion.activations.clips import ClipStore, clip_id
+from musicgen_emotion.activations.clips import ClipStore
 from musicgen_emotion.activations.hooks import count_hooks
 from musicgen_emotion.activations.positions import undelay_ids
 from musicgen_emotion.activations.replaying import replay, replay_error, text_rows, token_nll
