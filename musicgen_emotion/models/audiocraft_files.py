@@ -16,7 +16,7 @@ import torch
 
 from ..lab.files import sha256_bytes
 from .audiocraft_import import cached_sha256, import_audiocraft
-from .hub import VOCABULARY, readable, refuse_bad_weights
+from .hub import VOCABULARY, UnpicklingError, readable, refuse_bad_weights
 
 # %% auto #0
 __all__ = [
@@ -84,8 +84,7 @@ def _load_package(path):
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except (
-        # torch names its error by the module that it comes from
-        torch.serialization.pickle.UnpicklingError,  # pyright: ignore[reportPrivateImportUsage]
+        UnpicklingError,
         RuntimeError,
         EOFError,
         ValueError,

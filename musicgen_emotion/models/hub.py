@@ -23,6 +23,7 @@ __all__ = [
     "BACKENDS",
     "HUB_FILES",
     "VOCABULARY",
+    "UnpicklingError",
     "folder_kind",
     "lacking",
     "melody_error",
@@ -31,7 +32,7 @@ __all__ = [
     "refuse_bad_weights",
 ]
 
-# %% ../../nbs/api/40_models/05_hub.ipynb #cell008
+# %% ../../nbs/api/40_models/05_hub.ipynb #cell010
 # backend -> files that are fetched for it, as patterns
 HUB_FILES = dict(
     transformers=("*.json", "*.safetensors", "*.model", "*.txt"),
@@ -71,7 +72,7 @@ def _absent(folder, files):
     return [file for file in files if not (folder / file).exists()]
 
 
-# %% ../../nbs/api/40_models/05_hub.ipynb #cell011
+# %% ../../nbs/api/40_models/05_hub.ipynb #cell013
 def model_folder(
     name: str | Path,  # "nano", a hub id or a folder
     revision: str | None = None,  # branch, tag or commit on the hub
@@ -178,7 +179,12 @@ def _unreachable(name, revision, reason, backend, partial):
     )
 
 
-# %% ../../nbs/api/40_models/05_hub.ipynb #cell015
+# %% ../../nbs/api/40_models/05_hub.ipynb #cell017
+# torch's name for the error of a file that is no pickle of plain tensors
+_pickle = torch.serialization.pickle  # pyright: ignore[reportPrivateImportUsage]
+UnpicklingError = _pickle.UnpicklingError
+
+
 @contextlib.contextmanager
 def readable(
     path: Path | str,  # what is read
@@ -251,7 +257,7 @@ _NOT_STORED = (
 )
 
 
-# %% ../../nbs/api/40_models/05_hub.ipynb #cell018
+# %% ../../nbs/api/40_models/05_hub.ipynb #cell020
 def folder_kind(
     folder: Path | str,  # of a model
     backend: str = "auto",  # "auto", "transformers" or "audiocraft"

@@ -135,7 +135,7 @@ class FeatureCard:
     feature: int  # index in the dictionary
     site: str  # where the dictionary reads
     best: str  # emotion with the largest mean, '' when dead
-    selectivity: float  # on that emotion
+    selectivity: float | None  # on that emotion; None where it is not known
     q: float | None  # of that selectivity
     flag: str  # "highly", "selective" or ""
     firing_rate: float  # share of rows
@@ -167,7 +167,7 @@ class FeatureCard:
             activation = f"{entry['activation']:.2f}"
             items.append(f"<li>{html.escape(entry['prompt'])} <small>({activation})</small></li>")
         emotion = html.escape(self.best or "dead")
-        facts = f"{emotion} {self.selectivity:.1f}, fires on {self.firing_rate:.0%}"
+        facts = f"{emotion} {self.selectivity or 0:.1f}, fires on {self.firing_rate:.0%}"
         return f"<b>feature {self.feature}</b>, {facts}<ul>{''.join(items)}</ul>"
 
 
@@ -190,16 +190,9 @@ def feature_card(
     feature = int(feature)
     rows, activations = data.rows, data.acts[:, feature]
     per_emotion = data._rows_of[feature]  # rows of the table, one per emotion
-    best = per_emotion[per_emotion.best].to_dict("records")
-    best = (
-        best[0]
-        if best
-        else dict(
-            emotion="",
-            selectivity=0.0,
-            q=None,
-        )
-    )
+    emotion_rows = per_emotion.to_dict("records")
+    dead = dict(emotion="", selectivity=0.0, q=None)
+    best = next((row for row in emotion_rows if row["best"]), dead)
     edges = np.linspace(0, float(activations.max()) or 1.0, bins + 1)
     emotions = [str(emotion) for emotion in per_emotion.emotion]
     intensities = []
@@ -225,16 +218,16 @@ def feature_card(
         selectivity=_rounded(best["selectivity"]),
         q=_rounded(best["q"], 6),
         flag=_flag(best),
-        firing_rate=_rounded((activations > 0).mean()),
-        largest=_rounded(activations.max()),
+        firing_rate=round(float((activations > 0).mean()), 4),
+        largest=round(float(activations.max()), 4),
         by_emotion=[
             dict(
-                emotion=str(row.emotion),
-                selectivity=_rounded(row.selectivity),
-                mean_on=_rounded(row.mean_on),
-                q=_rounded(row.q, 6),
+                emotion=str(row["emotion"]),
+                selectivity=_rounded(row["selectivity"]),
+                mean_on=_rounded(row["mean_on"]),
+                q=_rounded(row["q"], 6),
             )
-            for row in per_emotion.itertuples()
+            for row in emotion_rows
         ],
         edges=[_rounded(edge) for edge in edges],
         hist_emotion=_histograms(

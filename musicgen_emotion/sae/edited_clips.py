@@ -151,15 +151,15 @@ def edit_effects(
     p is two-sided and not corrected for the number of descriptors. Errors as in `edit_changes`.
     """
     changes = edit_changes(table, descriptors)
-    clean = table[table.arm == "clean"]
+    clean_clips = table.loc[table.arm == "clean", list(descriptors)]
     arms = changes.arm.unique().tolist()
     random_arms = [arm for arm in arms if str(arm).startswith(control)]
     edit_arms = [arm for arm in arms if arm not in random_arms]
-    clean_sds = pd.Series(clean[list(descriptors)].astype(float).std()).to_dict()
     rows = []
     for descriptor in descriptors:
         by_arm = changes.pivot(index=["prompt", "seed"], columns="arm", values=descriptor)
-        clean_sd = clean_sds[descriptor]
+        clean_values = clean_clips[descriptor].dropna().to_numpy(float)  # (clip,)
+        clean_sd = clean_values.std(ddof=1) if len(clean_values) > 1 else np.nan
         null = by_arm[random_arms].mean().to_numpy()  # (random arm,)
         for arm in edit_arms:
             change = by_arm[arm].dropna()

@@ -29,6 +29,7 @@ from musicgen_emotion.sae.tensor_files import (
 
 from ..lab.checks import check_in
 from ..lab.files import atomic_path, write_json
+from ..models.hub import UnpicklingError
 from .dictionary import SparseAutoencoder
 
 # %% auto #0
@@ -338,18 +339,10 @@ def _rename_dictionary_learning(raw, d_sae):
 
 def _read_pickled_tensors(path):
     "The tensors of a file of `torch.save`, and nothing else that a pickle may hold."
+    path = existing_file(path)
     try:
-        tensors = torch.load(
-            existing_file(path),
-            map_location="cpu",
-            weights_only=True,
-        )
-    except (
-        # torch names its error by the module that it comes from
-        torch.serialization.pickle.UnpicklingError,  # pyright: ignore[reportPrivateImportUsage]
-        RuntimeError,
-        EOFError,
-    ) as error:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{path} is damaged or holds more than tensors: {reason}") from error
     is_dict = isinstance(tensors, dict)
