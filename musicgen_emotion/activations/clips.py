@@ -92,11 +92,14 @@ class ClipStore:
             if clip not in checksums.index:
                 raise _unknown_clip(self, clip, len(checksums))
         stored = _all_tokens(self)
+        found = []
         for clip in wanted:
-            if not _same_tokens(stored.get(clip), checksums[clip]):
+            tokens = stored.get(clip)
+            if tokens is None or not _same_tokens(tokens, checksums[clip]):
                 file = _newest(self.path, "tokens.zarr")
                 raise DamagedStore(f"{file} is damaged at clip {clip}; {_REMEDY}")
-        return pad_tokens([stored[clip] for clip in wanted])
+            found.append(tokens)
+        return pad_tokens(found)
 
     def audio(
         self,
