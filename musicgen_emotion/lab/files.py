@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import importlib.resources
 import json
 import math
 import os
@@ -29,6 +30,7 @@ __all__ = [
     "advise",
     "atomic_path",
     "atomic_write",
+    "package_folder",
     "plain_value",
     "read_json",
     "read_json_parts",
@@ -42,6 +44,12 @@ __all__ = [
 
 
 # %% ../../nbs/api/00_lab/01_files.ipynb #cell010
+def package_folder() -> Path:  # holds the modules and `assets`
+    "Folder of the installed package, or of the checkout's `musicgen_emotion`."
+    return Path(str(importlib.resources.files("musicgen_emotion")))
+
+
+# %% ../../nbs/api/00_lab/01_files.ipynb #cell014
 def sha256_bytes(
     data: bytes | str,  # content; text is taken as UTF-8
 ) -> str:  # 64 hexadecimal digits
@@ -75,7 +83,7 @@ def _as_bytes(data: bytes | str) -> bytes:
     return data.encode() if isinstance(data, str) else data
 
 
-# %% ../../nbs/api/00_lab/01_files.ipynb #cell013
+# %% ../../nbs/api/00_lab/01_files.ipynb #cell017
 @contextlib.contextmanager
 def atomic_path(
     path: Path | str,  # final path of a file or folder
@@ -148,7 +156,7 @@ def remove_path(
             path.unlink()
 
 
-# %% ../../nbs/api/00_lab/01_files.ipynb #cell014
+# %% ../../nbs/api/00_lab/01_files.ipynb #cell018
 _NO_PERMISSION = "no permission to write there: choose another folder or change its permissions"
 _NOT_A_FOLDER = "a part of the path is a file, not a folder: choose another folder"
 ADVICE = {
@@ -176,7 +184,7 @@ def advise(
     )
 
 
-# %% ../../nbs/api/00_lab/01_files.ipynb #cell019
+# %% ../../nbs/api/00_lab/01_files.ipynb #cell023
 def write_json(
     path: Path | str,  # file to write
     value: Any,  # numbers, text, lists, dicts, numpy values, paths
@@ -248,7 +256,7 @@ def plain_value(
     )
 
 
-# %% ../../nbs/api/00_lab/01_files.ipynb #cell022
+# %% ../../nbs/api/00_lab/01_files.ipynb #cell026
 def write_table(
     df: pd.DataFrame,  # tidy table; its index is not written
     path: Path | str,  # file that ends in `.csv` or `.parquet`
