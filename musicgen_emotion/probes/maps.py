@@ -265,7 +265,7 @@ def _layers_and_names(X, names):
         layers = list(state_rows("X", X, 3))
     names = [f"layer_{i}" for i in range(len(layers))] if names is None else list(names)
     if len(names) != len(layers):
-        raise ValueError(f"names must have {len(layers)} entries, one a layer, got {len(names)}")
+        raise ValueError(f"names must have {len(layers)} entries, one per layer, got {len(names)}")
     rows_each = [np.shape(layer)[0] for layer in layers]
     if len(set(rows_each)) > 1:
         raise ValueError(f"all layers need the same rows, got {rows_each}")

@@ -236,7 +236,7 @@ def _autocorrelation(strength):
 
 
 def _comb_mean(autocorrelation, period, shift, teeth):
-    """Weighted mean of the autocorrelation at `(tooth - shift) * period`, one a tempo.
+    """Weighted mean of the autocorrelation at `(tooth - shift) * period`, one per tempo.
 
     Only teeth within three quarters of the clip count; the mean is NaN where none does.
     """
