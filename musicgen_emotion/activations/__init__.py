@@ -15,18 +15,16 @@ from .clips import (
 )
 from .extractor import ActivationExtractor, PassRecorder, RecordedBatch
 from .generation import Generation, generate, rounding_gap, save_audio, save_clips
-from .hooks import count_hooks, edited_output, hooked
+from .hooks import count_hooks, edited_output, hook_site, hooked
 from .positions import (
     TEXT_KINDS,
-    delay_ids,
     first_position,
     position_seconds,
     time_windows,
     trim_special,
-    undelay_ids,
     window_positions,
 )
-from .prompt_states import null_text, prompt_table, require_no_text, stack_text, text_rows
+from .prompt_states import null_text, prompt_table, require_no_text, text_rows
 from .replay_blocks import (
     BRANCHES,
     Pool,
@@ -79,13 +77,13 @@ __all__ = [
     "clip_batches",
     "clip_id",
     "count_hooks",
-    "delay_ids",
     "edited_output",
     "export_t5_embeddings",
     "first_position",
     "frame_counts",
     "generate",
     "generate_clips",
+    "hook_site",
     "hooked",
     "load_embeddings",
     "load_encoder",
@@ -108,7 +106,6 @@ __all__ = [
     "save_audio",
     "save_clips",
     "shard_files",
-    "stack_text",
     "stepwise",
     "text_embeddings",
     "text_rows",
@@ -118,7 +115,6 @@ __all__ = [
     "token_nll",
     "trace",
     "trim_special",
-    "undelay_ids",
     "window_positions",
     "word_token_spans",
 ]

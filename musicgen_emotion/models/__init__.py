@@ -103,6 +103,7 @@ from .text import (
     equal_length_batches,
     join_text_states,
     padded_widths,
+    prompts_per_clip,
     tokenize_prompts,
 )
 from .tiny import (
@@ -216,6 +217,7 @@ __all__ = [
     "padded_widths",
     "pick_device",
     "pick_tokens",
+    "prompts_per_clip",
     "quiet_transformers",
     "random_musicgen",
     "randomized",
