@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from tqdm.auto import trange
 
 from ..lab.files import atomic_path, read_json, write_json
+from ..lab.machine import need_extra
 from ..models.tiny import text_config, train_tokenizer
 from ..stimuli.emotions import EMOTION_WORDS, EMOTIONS, HELD_OUT_WORDS, INSTRUMENTS
 from ..stimuli.prompts import CUE_WORDS, HELD_OUT_TEMPLATES, TEMPLATES, make_prompt
@@ -40,7 +41,7 @@ def text_corpus(
     related: Mapping | None = None,  # words of `related_words`, for two of five captions
 ) -> list[str]:  # shuffled texts
     "Captions over all words, general words in the same templates, and single words."
-    from wordfreq import top_n_list
+    top_n_list = need_extra("wordfreq", "nano").top_n_list
 
     rng = np.random.default_rng(seed)
     all_words = {emotion: EMOTION_WORDS[emotion] + HELD_OUT_WORDS[emotion] for emotion in EMOTIONS}
@@ -169,7 +170,7 @@ def related_words(
     Listed and held-out words, words that share their first five letters with a held-out word, and
     cue words are left out.
     """
-    from wordfreq import top_n_list
+    top_n_list = need_extra("wordfreq", "nano").top_n_list
 
     listed = []
     emotion_of_listed = []
