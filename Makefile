@@ -14,7 +14,7 @@ export MKL_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
-.PHONY: run test check env export current notebooks pytest types site docs nano clean interop interop-env
+.PHONY: run test check env export current notebooks pytest types site docs headline nano clean interop interop-env
 run: env
 	$(BIN)/musicgen-emotion run $(PHASES) -f params/nano.yaml --out $(OUT) --jobs $(JOBS)
 
@@ -24,7 +24,7 @@ env: $(STAMP) $(CRAFT)
 $(STAMP): settings.ini setup.py constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"Python 3.11 or newer is needed; {sys.executable} is {sys.version.split()[0]}")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,all]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,test,all]'
 	touch $(STAMP)
 
 # the second backend; without it everything but backend='audiocraft' works, and the next `make` tries again
@@ -50,6 +50,7 @@ types: env
 notebooks: env
 	$(BIN)/nbdev_test --path nbs/api --n_workers 2 --do_print $$(test -f $(CRAFT) || echo "--skip_file_re ^([_.]|.*audiocraft)")
 	$(BIN)/nbdev_test --path nbs/learn --n_workers 2
+	$(BIN)/nbdev_test --path nbs --skip_folder_re . --n_workers 2
 
 pytest: env
 	$(BIN)/python -m pytest -q -n 2 tests
@@ -75,6 +76,10 @@ site: env
 	$(BIN)/python .ci/links.py _proc
 	$(BIN)/smalldocs render _proc
 	@echo "open _proc/_docs/index.html"
+
+# the numbers of the front page, from the last run of Phase 0 below $(OUT); then run nbs/index.ipynb and `make export`
+headline: env
+	$(BIN)/python -c 'from musicgen_emotion.studies import write_headline; write_headline("$(OUT)/phase0_foundation", "nbs/findings/headline.json")'
 
 # the same as the last line of `make check`: exported modules, README, clean notebooks
 current: env

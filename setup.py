@@ -60,7 +60,7 @@ def requirements(key):
     return settings.get(key, "").split()
 
 
-EXTRAS = ("dev", "nano", "sound", "studies")
+EXTRAS = ("dev", "test", "nano", "sound", "studies")
 extras = {name: requirements(f"{name}_requirements") for name in EXTRAS}
 extras["all"] = sorted({*extras["sound"], *extras["studies"]})
 

@@ -14,27 +14,29 @@ from notebooks import ROOT
 
 
 def readme():
-    "Text of README.md: nbs/index.ipynb with its code and text output, links taken from the root."
+    """Text of README.md: nbs/index.ipynb with its code and text output, links taken from the root.
+
+    A hidden cell gives its Markdown alone.
+    """
     parts = []
     for cell in json.loads((ROOT / "nbs/index.ipynb").read_text())["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
             parts.append(source)
-        elif not source.startswith("#|"):
-            parts += [f"```python\n{source}\n```", *text_outputs(cell)]
+        elif source.startswith("#|"):
+            parts += outputs_of(cell, "text/markdown")
+        else:
+            texts = [text.strip("'\"\n") for text in outputs_of(cell, "text/plain")]
+            parts += [f"```python\n{source}\n```", *[f"> {text}" for text in texts]]
     pages = r"\]\((?!https?:)([^)]+\.(?:ipynb|png|svg))\)"
     text = re.sub(pages, r"](nbs/\1)", "\n\n".join(parts))
     return f"<!-- made from nbs/index.ipynb by `make export` -->\n\n{text}\n"
 
 
-def text_outputs(cell):
-    "Plain outputs of a cell, as quoted text."
-    found = []
-    for output in cell.get("outputs", []):
-        text = "".join(output.get("data", {}).get("text/plain", ""))
-        if text:
-            found.append("> " + text.strip("'\"\n"))
-    return found
+def outputs_of(cell, kind):
+    "Texts of one kind among a cell's stored outputs."
+    texts = ["".join(output.get("data", {}).get(kind, "")) for output in cell.get("outputs", [])]
+    return [text for text in texts if text]
 
 
 def snapshot():

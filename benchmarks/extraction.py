@@ -21,6 +21,7 @@ from musicgen_emotion.activations.hooks import hooked
 from musicgen_emotion.activations.replaying import replay
 from musicgen_emotion.models.load import load_model
 from musicgen_emotion.models.sampling import sample_tokens
+from musicgen_emotion.models.shapes import undelay_tokens
 from musicgen_emotion.models.tiny import write_random_model
 
 
@@ -77,19 +78,10 @@ def stepwise(model, prompts, n_frames, branches):
         for handle in handles:
             handle.remove()
     delayed = torch.cat(fed[-n_positions:], 1).reshape(len(prompts), config.n_codebooks, -1)
-    tokens = undelayed(delayed, config.delays, n_frames)
-    return [torch.cat(kept[-n_positions:], 1) for kept in outputs], tokens.numpy()
-
-
-def undelayed(delayed, delays, n_frames):
-    "Tokens (clip, codebook, frame) of the ids that the decoder read."
     # the decoder never reads the last frame of the last codebook; a 0 takes its place
-    padded = torch.cat([delayed, torch.zeros_like(delayed[..., :1])], -1)
-    streams = [
-        padded[:, codebook, 1 + delay : 1 + delay + n_frames]
-        for codebook, delay in enumerate(delays)
-    ]
-    return torch.stack(streams, 1)
+    sequence = torch.cat([delayed, torch.zeros_like(delayed[..., :1])], -1)
+    tokens = undelay_tokens(sequence, config)
+    return [torch.cat(kept[-n_positions:], 1) for kept in outputs], tokens.numpy()
 
 
 def replay_ratio(name, model, n_clips, seconds, branches, rounds, aim):

@@ -21,7 +21,7 @@ from musicgen_emotion.causes.attribution import attribution_patching
 from musicgen_emotion.causes.pairs import all_cells, pair_prompts, pair_tokens
 from musicgen_emotion.causes.passes import contrast, next_token_logits
 from musicgen_emotion.models.load import load_model
-from musicgen_emotion.models.shapes import delay_tokens
+from musicgen_emotion.models.shapes import delay_tokens, frame_logits
 from musicgen_emotion.models.tiny import write_random_model
 from musicgen_emotion.stimuli.prompts import matched_pairs
 
@@ -64,11 +64,7 @@ def one_by_one(model, pairs, cells):
         span = window_positions((start, end), n_frames, config)
         with hooked(model, {site: patch(states[site], span)}):
             delayed = model.step(begun, ids, logits="all")
-        streams = [
-            delayed[:, codebook, delay : delay + n_frames]
-            for codebook, delay in enumerate(config.delays)
-        ]
-        logits = torch.stack(streams, 1)  # (pair, codebook, frame, entry)
+        logits = frame_logits(delayed, config, n_frames)  # (pair, codebook, frame, entry)
         restored.append((weights * (logits - target)).sum((1, 2, 3)) / gap.sum((1, 2)))
     return torch.stack(restored).numpy()
 

@@ -38,17 +38,18 @@ from musicgen_emotion.activations.extractor import ActivationExtractor
 from musicgen_emotion.activations.replaying import replay
 from musicgen_emotion.activations.stored import replay_bytes, replay_store
 from musicgen_emotion.models.load import load_model
-from musicgen_emotion.models.registry import quiet_transformers, torch_dtype
+from musicgen_emotion.models.registry import HUB_SIZES, quiet_transformers, torch_dtype
 from musicgen_emotion.models.tiny import (
     codec_config,
     decoder_config,
+    joined_config,
     random_musicgen,
     text_config,
     write_tokenizer,
 )
 
 PROMPT = "happy upbeat pop song with bright synths"
-SIZES = dict(tiny=(3, 32, 4), small=(24, 1024, 16), medium=(48, 1536, 24), large=(48, 2048, 32))
+SIZES = dict(tiny=(3, 32, 4), **HUB_SIZES)
 DTYPES = dict(tiny="float32", small="float32", medium="float32", large="bfloat16")
 SECONDS = dict(tiny=0.5, small=0.5, medium=0.4, large=0.2)
 ROUNDS = dict(tiny=3, small=3, medium=2, large=1)
@@ -69,26 +70,11 @@ def published(size, channels=1):
 
     `tiny` is for trying this script.
     """
-    from transformers import T5Config
-
     n_layers, d_model, n_heads = SIZES[size]
     if size == "tiny":
         decoder = decoder_config(d_model, n_layers, n_heads, 128, 64, 4, 1, 0.2)
         return text_config(24), codec_config(32000, 64, 4, False), decoder
-    text = T5Config(
-        vocab_size=32128,
-        d_model=768,
-        d_kv=64,
-        d_ff=3072,
-        num_layers=12,
-        num_heads=12,
-        pad_token_id=0,
-        eos_token_id=1,
-        decoder_start_token_id=0,
-        is_encoder_decoder=False,
-        use_cache=False,
-        dropout_rate=0.0,
-    )
+    text = text_config(768, n_layers=12, n_heads=12, d_ff=3072, vocab_size=32128)
     decoder = decoder_config(
         d_model, n_layers, n_heads, 4 * d_model, 2048, 4 * channels, channels, 0.02
     )
@@ -117,7 +103,7 @@ def counts(size):
 
     text, codec, decoder = published(size)
     with torch.device("meta"):
-        hf = Musicgen(MusicgenConfig(text_encoder=text, audio_encoder=codec, decoder=decoder))
+        hf = Musicgen(joined_config(MusicgenConfig, text, codec, decoder))
     parts = dict(text_encoder=hf.text_encoder, audio_encoder=hf.audio_encoder, decoder=hf.decoder)
     return {name: n_weights(module) for name, module in parts.items()}
 

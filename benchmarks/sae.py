@@ -63,7 +63,7 @@ def seconds_of_steps(side, steps):
 
 
 def alternate(sides, rounds, steps):
-    "Seconds of `steps` steps, one list a side, one entry a round; the first round is dropped."
+    "Seconds of `steps` steps, one list per side, one entry per round; the first round is dropped."
     names = list(sides)
     seconds = {name: [] for name in names}
     for round_number in range(rounds + 1):

@@ -21,18 +21,16 @@ from .clip_plans import generate_clips, plan_clips
 from .clips import ClipStore, remove_files, shard_files
 from .extractor import ActivationExtractor, PassRecorder, RecordedBatch
 from .generation import Generation, generate, rounding_gap, save_audio, save_clips
-from .hooks import count_hooks, edited_output, hooked
+from .hooks import count_hooks, edited_output, hook_site, hooked
 from .positions import (
     TEXT_KINDS,
-    delay_ids,
     first_position,
     position_seconds,
     time_windows,
     trim_special,
-    undelay_ids,
     window_positions,
 )
-from .prompt_states import null_text, prompt_table, require_no_text, stack_text, text_rows
+from .prompt_states import null_text, prompt_table, require_no_text, text_rows
 from .replay_blocks import (
     BRANCHES,
     Pool,
@@ -85,7 +83,6 @@ __all__ = [
     "clip_batches",
     "clip_id",
     "count_hooks",
-    "delay_ids",
     "edited_output",
     "export_t5_embeddings",
     "first_position",
@@ -93,6 +90,7 @@ __all__ = [
     "frame_counts",
     "generate",
     "generate_clips",
+    "hook_site",
     "hooked",
     "in_clip_order",
     "load_embeddings",
@@ -120,7 +118,6 @@ __all__ = [
     "save_audio",
     "save_clips",
     "shard_files",
-    "stack_text",
     "stepwise",
     "text_embeddings",
     "text_rows",
@@ -131,7 +128,6 @@ __all__ = [
     "token_nll",
     "trace",
     "trim_special",
-    "undelay_ids",
     "window_positions",
     "word_token_spans",
     "write_token_array",

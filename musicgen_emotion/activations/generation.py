@@ -17,6 +17,7 @@ import torch
 
 from ..lab.checks import check_in, check_positive
 from ..lab.files import atomic_path
+from ..lab.machine import need_extra
 from ..models.load import as_model
 from ..models.model import MusicModel
 from ..models.sampling import clip_seeds, sample_tokens
@@ -85,10 +86,9 @@ class Generation:
         clip: int = 0,  # which clip
     ) -> Audio:  # player for a notebook
         "A player for one clip. Raises ValueError for clips that were made without sound."
-        from IPython.display import Audio
-
+        display = need_extra("IPython.display", "studies")
         wave = np.clip(self._sound()[clip], -1, 1)
-        return Audio(wave, rate=self.sample_rate, normalize=False)
+        return display.Audio(wave, rate=self.sample_rate, normalize=False)
 
     def save(
         self,

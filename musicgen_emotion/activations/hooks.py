@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 
@@ -15,10 +16,10 @@ from ..models.model import MusicModel, Pass
 from ..models.sites import Site
 
 # %% auto #0
-__all__ = ["count_hooks", "edited_output", "hooked"]
+__all__ = ["count_hooks", "edited_output", "hook_site", "hooked"]
 
 
-# %% ../../nbs/api/50_activations/00_hooks.ipynb #cell008
+# %% ../../nbs/api/50_activations/00_hooks.ipynb #cell010
 @contextlib.contextmanager
 def hooked(
     model: MusicModel,  # the model, or the raw one of a backend
@@ -38,7 +39,7 @@ def hooked(
     try:
         handles += model.watch(now)
         for site, fn in plan:
-            handles.append(_attach(model, site, fn, now))
+            handles.append(hook_site(model.module(site), site, _edit_of(site, fn, now)))
         yield now
     finally:
         for handle in handles:
@@ -58,40 +59,40 @@ def _functions_by_site(model, fns) -> list[tuple[Site, Callable]]:
     return plan
 
 
-def _attach(model, site, fn, now):
-    "Register one function at one site; returns the handle that removes it."
+def hook_site(
+    module: Any,  # where the hook goes: `model.module(site)`
+    site: Site,  # which part of the module's input or output is meant
+    fn: Callable[[torch.Tensor], torch.Tensor | None],  # activation -> its replacement, or None
+) -> Any:  # handle; the caller removes the hook with it
+    "Register a function at a module's input or output. `hooked` also checks and removes."
 
-    def run(activation):
+    def after_module(module, args, output):
+        replacement = fn(site.get(output))
+        return None if replacement is None else site.put(output, replacement)
+
+    def before_module(module, args, kwargs):
+        given = args[0] if args else kwargs["hidden_states"]
+        replacement = fn(site.get(given))
+        if replacement is None:
+            return None
+        changed = site.put(given, replacement)
+        if args:
+            return (changed, *args[1:]), kwargs
+        return args, kwargs | dict(hidden_states=changed)
+
+    if site.side == "input":
+        return module.register_forward_pre_hook(before_module, with_kwargs=True)
+    return module.register_forward_hook(after_module)
+
+
+def _edit_of(site, fn, now):
+    "A function of the activation alone that notes the site and checks what `fn` returns."
+
+    def edit(activation):
         now.site = site
         return edited_output(site, activation, fn(activation, now))
 
-    def after_module(module, args, output):
-        replacement = run(site.get(output))
-        return (
-            None
-            if replacement is None
-            else site.put(
-                output,
-                replacement,
-            )
-        )
-
-    def before_module(module, args, kwargs):
-        activation = args[0] if args else kwargs["hidden_states"]
-        replacement = run(activation)
-        if replacement is None:
-            return None
-        if args:
-            return (replacement, *args[1:]), kwargs
-        return args, kwargs | dict(hidden_states=replacement)
-
-    module = model.module(site)
-    if site.side == "input":
-        return module.register_forward_pre_hook(
-            before_module,
-            with_kwargs=True,
-        )
-    return module.register_forward_hook(after_module)
+    return edit
 
 
 def edited_output(
@@ -111,7 +112,7 @@ def edited_output(
     )
 
 
-# %% ../../nbs/api/50_activations/00_hooks.ipynb #cell014
+# %% ../../nbs/api/50_activations/00_hooks.ipynb #cell018
 def count_hooks(
     model: MusicModel,  # the model
 ) -> int:  # hooks on its modules
@@ -124,6 +125,3 @@ def count_hooks(
         ):
             n_hooks += sum(type(hook).__name__ != "WeightNorm" for hook in hooks.values())
     return n_hooks
-
-
-_n_hooks = count_hooks  # the earlier name

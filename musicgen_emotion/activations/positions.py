@@ -9,62 +9,22 @@ import math
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..lab.checks import check_positive
 from ..models.model import MusicModel
-from ..models.shapes import ModelConfig, delay_tokens, frame_logits
+from ..models.shapes import ModelConfig
 
 # %% auto #0
 __all__ = [
     "TEXT_KINDS",
-    "delay_ids",
     "first_position",
     "position_seconds",
     "time_windows",
     "trim_special",
-    "undelay_ids",
     "window_positions",
 ]
 
-
-# %% ../../nbs/api/50_activations/01_positions.ipynb #cell008
-def delay_ids(
-    tokens: torch.Tensor | np.ndarray,  # (clip, codebook, frame)
-    config: ModelConfig,  # shapes of the model
-) -> torch.Tensor:  # (clip, codebook, position + 1)
-    """The sequence that generation builds: a special token, then codebook k after `delays[k]` more.
-
-    The last column holds the tokens that are sampled at the last position and never fed. Raises
-    ValueError for tokens that are not of this model.
-    """
-    fed = delay_tokens(tokens, config)
-    last_frame = torch.as_tensor(np.asarray(tokens))[..., -1]  # (clip, codebook)
-    ends_last = torch.tensor(config.delays) == config.n_special
-    last_column = torch.where(
-        ends_last,
-        last_frame.long(),
-        config.vocab_size,
-    )
-    return torch.cat([fed, last_column[..., None]], -1)
-
-
-def undelay_ids(
-    ids: torch.Tensor | np.ndarray,  # (clip, codebook, position + 1), as `delay_ids` returns it
-    config: ModelConfig,  # shapes of the model
-) -> torch.Tensor:  # (clip, codebook, frame)
-    "Tokens of a delayed sequence: the inverse of `delay_ids`. ValueError for a short one."
-    ids = torch.as_tensor(np.asarray(ids)).long()
-    n_frames = ids.shape[-1] - 1 - config.n_special
-    if ids.ndim != 3 or n_frames < 1:
-        raise ValueError(
-            f"ids must be (clip, codebook, position) with more than {1 + config.n_special} "
-            f"positions; got {tuple(ids.shape)}"
-        )
-    return frame_logits(ids[..., 1:], config, n_frames)
-
-
-# %% ../../nbs/api/50_activations/01_positions.ipynb #cell011
+# %% ../../nbs/api/50_activations/01_positions.ipynb #cell009
 TEXT_KINDS = ("text", "text_proj")  # kinds of sites that have tokens instead of timesteps
 
 
@@ -108,7 +68,7 @@ def _special_positions(acts, n_special) -> int:
     return int(getattr(config, "n_special", config))
 
 
-# %% ../../nbs/api/50_activations/01_positions.ipynb #cell014
+# %% ../../nbs/api/50_activations/01_positions.ipynb #cell012
 def position_seconds(
     n_positions: int,  # positions of the decoder
     frame_rate: float,  # frames per second

@@ -5,20 +5,20 @@
 # %% ../../nbs/api/50_activations/05_prompt_states.ipynb #cell003
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import torch
 
 from ..models.load import as_model
 from ..models.model import MusicModel
-from ..models.text import TextStates
+from ..models.text import TextStates, equal_length_batches
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["null_text", "prompt_table", "require_no_text", "stack_text", "text_rows"]
+__all__ = ["null_text", "prompt_table", "require_no_text", "text_rows"]
 
 
 # %% ../../nbs/api/50_activations/05_prompt_states.ipynb #cell008
@@ -64,29 +64,14 @@ def text_rows(
 ) -> dict[str, TextStates]:  # prompt -> its text states, one row each
     "Encode each different prompt once, in the padded width that it has in generation."
     model = as_model(model)
-    by_width: dict[int, list[str]] = {}
-    for prompt in dict.fromkeys(prompts):
-        width = model.tokenize([prompt], warn)["input_ids"].shape[1]
-        by_width.setdefault(width, []).append(prompt)
+    texts = list(dict.fromkeys(prompts))
+    widths = [model.tokenize([text], warn)["input_ids"].shape[1] for text in texts]
     rows = {}
-    for same_width in by_width.values():
-        for first in range(0, len(same_width), batch_size):
-            batch = same_width[first : first + batch_size]
-            states = model.encode_text(batch, warn=False)
-            for i, prompt in enumerate(batch):
-                rows[prompt] = states[i : i + 1]
+    for batch in equal_length_batches(widths, batch_size):
+        states = model.encode_text([texts[i] for i in batch], warn=False)
+        for row, i in enumerate(batch):
+            rows[texts[i]] = states[row : row + 1]
     return rows
-
-
-def stack_text(
-    rows: Sequence[TextStates],  # text states of equal width
-) -> TextStates:  # one batch
-    "Text states of several prompts as one batch."
-    return TextStates(
-        torch.cat([row.states for row in rows]),
-        torch.cat([row.mask for row in rows]),
-        torch.cat([row.ids for row in rows]),
-    )
 
 
 # %% ../../nbs/api/50_activations/05_prompt_states.ipynb #cell014

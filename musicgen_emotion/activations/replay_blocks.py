@@ -12,13 +12,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from musicgen_emotion.models.text import (
+    TextStates,
+    equal_length_batches,
+    join_text_states,
+    prompts_per_clip,
+)
+
 from ..lab.checks import check_in
 from ..models.model import MusicModel
-from ..models.sampling import equal_length_batches
 from ..models.shapes import ModelConfig, delay_tokens
-from ..models.text import TextStates
+from .hooks import hook_site
 from .positions import TEXT_KINDS, first_position, position_seconds
-from .prompt_states import null_text, require_no_text, stack_text
+from .prompt_states import null_text, require_no_text
 
 # %% auto #0
 __all__ = [
@@ -100,11 +106,7 @@ def replay_request(
             )
         require_no_text(model)
         return ReplayRequest(tokens, None, names, branches, pool)
-    prompts = [prompts] * len(tokens) if isinstance(prompts, str) else list(prompts)
-    if len(prompts) != len(tokens):
-        raise ValueError(
-            f"prompts must be one per clip; got {len(prompts)} for {len(tokens)} clips"
-        )
+    prompts = prompts_per_clip(prompts, len(tokens))
     return ReplayRequest(tokens, prompts, names, branches, pool)
 
 
@@ -185,14 +187,8 @@ def captured(
     )
     try:
         for name in sites:
-            handles.append(
-                _keep_at(
-                    model,
-                    model.site(name),
-                    reduce,
-                    kept,
-                )
-            )
+            site = model.site(name)
+            handles.append(hook_site(model.module(site), site, _keeping(name, reduce, kept)))
         if deepest < model.config.n_layers - 1:
             handles.append(model.module(f"layer_{deepest}").register_forward_hook(_stop))
         with contextlib.suppress(_DeepestReached):
@@ -210,22 +206,13 @@ def _stop(module, args, output):
     raise _DeepestReached
 
 
-def _keep_at(model, site, reduce, kept):
-    "Hook on one site; returns its handle."
+def _keeping(name, reduce, kept):
+    "A reader that keeps what `reduce` makes of the activation."
 
-    def after_module(module, args, output):
-        kept[site.name] = reduce(site.get(output))
+    def keep(activation):
+        kept[name] = reduce(activation)
 
-    def before_module(module, args, kwargs):
-        kept[site.name] = reduce(args[0] if args else kwargs["hidden_states"])
-
-    module = model.module(site)
-    if site.side == "input":
-        return module.register_forward_pre_hook(
-            before_module,
-            with_kwargs=True,
-        )
-    return module.register_forward_hook(after_module)
+    return keep
 
 
 def _one_branch(model, batch, text, windows) -> dict[str, torch.Tensor]:
@@ -312,7 +299,7 @@ def clip_batches(
         batch = request.clips(rows, n_frames[rows[0]])
         text = None
         if batch.prompts is not None:
-            text = stack_text([texts[prompt] for prompt in batch.prompts])
+            text = join_text_states([texts[prompt] for prompt in batch.prompts])
         yield rows, batch, text
 
 

@@ -27,7 +27,6 @@ from ..models.load import as_model
 from ..models.model import MusicModel
 from ..models.shapes import delay_tokens, frame_logits
 from .prompt_states import null_text, text_rows
-from .prompt_states import stack_text as stack_text  # for sae.splice
 
 if TYPE_CHECKING:
     import pandas as pd

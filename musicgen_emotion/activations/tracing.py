@@ -12,11 +12,17 @@ import numpy as np
 import pandas as pd
 import torch
 
+from musicgen_emotion.models.sampling import (
+    ClipNoise,
+    merge_guidance,
+    pick_tokens,
+    sample_tokens,
+)
+
 from ..lab.report import markdown_table
 from ..models.load import as_model
 from ..models.model import MusicModel, Pass
-from ..models.sampling import ClipNoise, pick_tokens, sample_tokens
-from ..models.shapes import delay_tokens
+from ..models.shapes import delay_tokens, undelay_tokens
 from .extractor import ActivationExtractor
 from .hooks import hooked
 from .positions import TEXT_KINDS
@@ -261,18 +267,13 @@ def _guidance_match(model, prompt, seed, tokens, guidance=3.0) -> float:
     ids = delay_tokens(tokens, config)
     state = model.begin(model.encode_text(prompt), cache=False)
     logits = model.step(state, ids, logits="all").float().cpu()
-    cond, null = logits[:1], logits[1:]
-    guided = null + guidance * (cond - null)  # (clip, codebook, position, entry)
+    guided = merge_guidance(*logits.chunk(2), guidance)  # (clip, codebook, position, entry)
     noise = ClipNoise([seed], (config.n_codebooks, config.vocab_size))
-    hits = []
+    written = [ids[..., 0]]  # the special tokens that start a clip, then a column per position
     for position in range(ids.shape[-1]):
-        picked = pick_tokens(guided[:, :, position], noise())[0]  # (codebook,)
-        for codebook, delay in enumerate(config.delays):
-            frame = position - delay
-            if 0 <= frame < tokens.shape[2]:
-                sampled = int(tokens[0, codebook, frame])
-                hits.append(int(picked[codebook]) == sampled)
-    return float(np.mean(hits))
+        written.append(pick_tokens(guided[:, :, position], noise()))
+    again = undelay_tokens(torch.stack(written, -1), config)  # (clip, codebook, frame)
+    return float(np.mean(again.numpy() == np.asarray(tokens)))
 
 
 def _site_table(run, effect) -> pd.DataFrame:

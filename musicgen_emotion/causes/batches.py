@@ -24,6 +24,7 @@ from musicgen_emotion.causes.passes import (
 from ..activations.hooks import hooked
 from ..activations.replaying import null_text
 from ..models.model import MusicModel
+from ..models.sampling import merge_guidance
 from ..models.shapes import delay_tokens, frame_logits
 from ..models.text import TextStates
 from .pairs import TEXT_SITES, Pairs
@@ -189,8 +190,7 @@ class PairBatch:
     ) -> torch.Tensor:  # (pair, codebook, frame, vocab)
         "Logits of a readout, delays undone."
         if readout == "guided":
-            null = self._null(text)
-            logits = null + self.guidance * (logits - null)
+            logits = merge_guidance(logits, self._null(text), self.guidance)
         return frame_logits(logits, self.model.config, self.n_frames)
 
     def clean_logits(

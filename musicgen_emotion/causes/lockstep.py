@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from ..activations.hooks import hooked
-from ..activations.positions import undelay_ids
 from ..lab.checks import check_in, check_positive
 from ..models.model import MusicModel
-from ..models.sampling import ClipNoise, pick_tokens
+from ..models.sampling import ClipNoise, merge_guidance, pick_tokens
+from ..models.shapes import token_places, undelay_tokens
 from .pairs import TEXT_SITES
 from .passes import text_batch
 
@@ -155,13 +155,12 @@ def lockstep_tokens(
     reading = torch.arange(len(own_text))  # the row whose text each row reads
 
     noise = ClipNoise(seeds, (config.n_codebooks, config.vocab_size))
-    delays = torch.tensor(config.delays)
-    n_positions = config.positions(n_frames)
-    shape = (len(own_text), config.n_codebooks, n_positions + 1)
+    places = token_places(config, n_frames)  # (codebook, position + 1)
+    shape = (len(own_text), *places.shape)
     ids = torch.full(shape, config.vocab_size, dtype=torch.long)
 
     with hooked(model, plan.hooks(settings.branches)):
-        for position in range(n_positions):
+        for position in range(config.positions(n_frames)):
             # rows that are patched at a text site change what they read
             wanted = plan.text_rows(position)
             if not torch.equal(wanted, reading):
@@ -177,8 +176,7 @@ def lockstep_tokens(
             fed = ids[..., position : position + 1]
             logits = model.step(state, fed).float().cpu()
             if guided:
-                cond, null = logits.chunk(2)
-                logits = null + settings.guidance * (cond - null)
+                logits = merge_guidance(*logits.chunk(2), settings.guidance)
             picked = pick_tokens(
                 logits,
                 noise(),
@@ -187,11 +185,10 @@ def lockstep_tokens(
             )
 
             # codebooks that have not begun, or have ended, get the special token
-            is_music = (position >= delays) & (position < delays + n_frames)
             ids[..., position + 1] = torch.where(
-                is_music,
+                places[:, position + 1],
                 picked,
                 config.vocab_size,
             )
             ids[plan.followers, :, position + 1] = ids[plan.leaders, :, position + 1]
-    return undelay_ids(ids, config).numpy()
+    return undelay_tokens(ids, config).numpy()

@@ -16,7 +16,7 @@ from ..activations.hooks import hooked
 from ..activations.replaying import null_text, text_rows
 from ..models.model import MusicModel
 from ..models.shapes import delay_tokens, frame_logits
-from ..models.text import TextStates, join_text_states
+from ..models.text import TextStates, join_text_states, prompts_per_clip
 
 # %% auto #0
 __all__ = [
@@ -37,7 +37,7 @@ __all__ = [
 def next_token_logits(
     model: MusicModel,  # the model
     tokens: np.ndarray,  # (clip, codebook, frame)
-    prompts: Sequence[str] | None,  # one per clip; None for the null branch
+    prompts: str | Sequence[str] | None,  # one per clip, or one for all; None: the null branch
 ) -> torch.Tensor:  # (clip, codebook, frame, vocab) float32
     """Logits with which the model predicts each token of each clip, in one pass of one branch.
 
@@ -47,10 +47,8 @@ def next_token_logits(
     n_frames = np.shape(tokens)[-1]
     if prompts is None:
         text = null_text(model, len(ids))
-    elif len(prompts) == len(ids):
-        text = text_batch(model, prompts)
     else:
-        raise ValueError(f"prompts must be one per clip; got {len(prompts)} for {len(ids)} clips")
+        text = text_batch(model, prompts_per_clip(prompts, len(ids)))
 
     with torch.no_grad():
         logits = run_pass(model, text, ids)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..lab.checks import check_in, check_positive
 from ..show.plots import check_columns, new_axes
-from ..sound.listener import ListenerModel, listener_cues
+from ..sound.listener import ListenerModel, listener_axes, listener_cues
 from ..stimuli.emotions import VALENCE_AROUSAL, check_emotion
 
 # %% auto #0
@@ -167,16 +167,13 @@ def listener_ratings(
     line = np.array(VALENCE_AROUSAL[source]) - np.array(VALENCE_AROUSAL[target])
     cues = listener_cues(table, level)
     ratings = ListenerModel.load().predict(cues)
-    valence = (ratings.happy + ratings.peaceful - ratings.sad - ratings.scary) / 2
-    arousal = (ratings.happy + ratings.scary - ratings.sad - ratings.peaceful) / 2
-    plane = np.column_stack([valence, arousal])  # (clip, 2)
+    axes = listener_axes(ratings)
 
     return table.assign(
         **cues.add_prefix("cue_"),
         **ratings,
-        valence=plane[:, 0],
-        arousal=plane[:, 1],
-        toward=plane @ (line / np.linalg.norm(line)),
+        **axes,
+        toward=axes.to_numpy() @ (line / np.linalg.norm(line)),
     )
 
 

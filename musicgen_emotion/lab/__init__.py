@@ -33,7 +33,7 @@ from .files import (
 )
 from .gates import DIRECTIONS, Gate, gates_table, read_gates, verdict
 from .locks import LOCK_FILE, folder_lock, is_locked
-from .machine import LIBRARIES, device_info, git_revision, library_versions
+from .machine import LIBRARIES, device_info, git_revision, library_versions, need_extra
 from .parameters import (
     SIMPLE_TYPES,
     Parameter,
@@ -100,6 +100,7 @@ __all__ = [
     "library_versions",
     "list_phases",
     "markdown_table",
+    "need_extra",
     "notebook_cells",
     "open_run",
     "package_folder",

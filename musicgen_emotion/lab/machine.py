@@ -5,6 +5,7 @@
 # %% ../../nbs/api/00_lab/03_machine.ipynb #cell003
 from __future__ import annotations
 
+import importlib
 import os
 import platform
 import socket
@@ -13,14 +14,15 @@ import sys
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from .files import package_folder
 
 # %% auto #0
-__all__ = ["LIBRARIES", "device_info", "git_revision", "library_versions"]
+__all__ = ["LIBRARIES", "device_info", "git_revision", "library_versions", "need_extra"]
 
-# %% ../../nbs/api/00_lab/03_machine.ipynb #cell008
+# %% ../../nbs/api/00_lab/03_machine.ipynb #cell009
 LIBRARIES = (
     "torch",
     "transformers",
@@ -49,7 +51,26 @@ def library_versions(
     return versions
 
 
-# %% ../../nbs/api/00_lab/03_machine.ipynb #cell011
+# %% ../../nbs/api/00_lab/03_machine.ipynb #cell012
+def need_extra(
+    module: str,  # as in `import module`
+    extra: str,  # extra of this package that installs it
+) -> ModuleType:  # the imported module
+    "Import a library of an extra; raises ModuleNotFoundError with the command that installs it."
+    library = module.partition(".")[0]
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != library:
+            raise  # the library is there, and something that it imports is not
+        raise ModuleNotFoundError(
+            f"{library} is not installed; it belongs to the extra `{extra}`: "
+            f"pip install 'musicgen-emotion[{extra}]'",
+            name=error.name,
+        ) from None
+
+
+# %% ../../nbs/api/00_lab/03_machine.ipynb #cell015
 def git_revision(
     folder: Path | str | None = None,  # folder inside a checkout; the package's own by default
 ) -> str | None:  # commit id; it ends in `-dirty` when tracked files differ from the commit
@@ -82,7 +103,7 @@ def _git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-# %% ../../nbs/api/00_lab/03_machine.ipynb #cell014
+# %% ../../nbs/api/00_lab/03_machine.ipynb #cell018
 def device_info() -> dict[str, Any]:  # host, system, processor, cores, memory_gib, ...
     "The machine; with threads and accelerator when this process has imported torch."
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # bytes

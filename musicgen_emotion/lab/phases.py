@@ -25,6 +25,7 @@ from musicgen_emotion.lab.runs import (
 from .checks import check_in
 from .files import package_folder, read_json, sha256_bytes, sha256_file
 from .gates import Gate, read_gates, verdict
+from .machine import need_extra
 from .parameters import check_parameters, read_parameters
 from .phase_files import find_phase, notebook_cells
 from .workers import NotebookJob, Outcome, run_in_worker
@@ -90,6 +91,8 @@ def run_phase(
                 gates=tuple(read_gates(out)),
             )
         _warn_of_other_code(out, code)
+    for library in ("papermill", "ipykernel"):
+        need_extra(library, "studies")
     start = time.monotonic()
     with open_run(out, name, values, resume=not fresh) as run:
         run.manifest.update(notebook=str(notebook), code=code)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from .files import package_folder
+from .machine import need_extra
 from .runs import LENT_FOLDER
 
 # %% auto #0
@@ -130,8 +131,8 @@ def _exit_with_parent(stream: TextIO) -> None:
 
 
 def _execute(job: NotebookJob) -> Outcome:
-    import papermill
-    from nbclient.exceptions import DeadKernelError
+    papermill = need_extra("papermill", "studies")
+    DeadKernelError = need_extra("nbclient.exceptions", "studies").DeadKernelError
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
     progress_bar: Any = job.progress  # papermill also takes a dict, its annotation does not

@@ -116,6 +116,7 @@ from .text import (
     equal_length_batches,
     join_text_states,
     padded_widths,
+    prompts_per_clip,
     tokenize_prompts,
 )
 from .tiny import (
@@ -237,6 +238,7 @@ __all__ = [
     "padding_hidden",
     "pick_device",
     "pick_tokens",
+    "prompts_per_clip",
     "queries_keys_values",
     "quiet_transformers",
     "random_musicgen",

@@ -24,10 +24,11 @@ __all__ = [
     "equal_length_batches",
     "join_text_states",
     "padded_widths",
+    "prompts_per_clip",
     "tokenize_prompts",
 ]
 
-# %% ../../nbs/api/40_models/03_text.ipynb #cell008
+# %% ../../nbs/api/40_models/03_text.ipynb #cell009
 MAX_TEXT_TOKENS = 512  # the end token included; longer prompts are cut
 
 
@@ -68,11 +69,28 @@ def check_prompts(
         raise ValueError(
             "prompts is empty; give at least one string (the empty string '' is a prompt)"
         )
+    _check_strings(prompts)
+    return prompts
+
+
+def prompts_per_clip(
+    prompts: str | Iterable[str],  # one per clip, or one for all
+    n_clips: int,  # number of clips
+) -> list[str]:  # one per clip
+    "Prompts of clips; raises ValueError for another number and TypeError for what is no string."
+    prompts = [prompts] * n_clips if isinstance(prompts, str) else list(prompts)
+    if len(prompts) != n_clips:
+        raise ValueError(f"one prompt per clip; got {len(prompts)} prompts for {n_clips} clips")
+    _check_strings(prompts)
+    return prompts
+
+
+def _check_strings(prompts):
+    "Raise TypeError for the first prompt that is no string."
     for i, prompt in enumerate(prompts):
         if not isinstance(prompt, str):
             kind = type(prompt).__name__
             raise TypeError(f"prompt {i} must be a string, got {kind}: {prompt!r}")
-    return prompts
 
 
 def _cut(ids):
@@ -106,7 +124,7 @@ def _warn_text(tokenizer, prompts, full_ids, ids, stacklevel=5):
             )
 
 
-# %% ../../nbs/api/40_models/03_text.ipynb #cell013
+# %% ../../nbs/api/40_models/03_text.ipynb #cell016
 def padded_widths(
     model: Any,  # a `MusicModel`: its tokenizer and `pad_to` are used
     prompts: Iterable[str],  # texts
@@ -129,7 +147,7 @@ def equal_length_batches(
             yield rows[first : first + batch_size]
 
 
-# %% ../../nbs/api/40_models/03_text.ipynb #cell018
+# %% ../../nbs/api/40_models/03_text.ipynb #cell021
 @dataclass
 class TextStates:
     "Text states of prompts with their mask."
@@ -177,7 +195,7 @@ def _pad_tokens(values, width):
     return torch.cat([values, padding], 1)
 
 
-# %% ../../nbs/api/40_models/03_text.ipynb #cell021
+# %% ../../nbs/api/40_models/03_text.ipynb #cell024
 @dataclass
 class DecoderState:
     "What the decoder needs between two steps."

@@ -97,21 +97,24 @@ _SENTENCES = [
 def text_config(
     d_text: int,  # width of the text states
     n_layers: int = 2,  # encoder layers
+    n_heads: int | None = None,  # attention heads; None: one per 64 channels, at least 2
+    d_ff: int | None = None,  # width inside the MLP; None: twice the width
+    vocab_size: int = 256,  # pieces of the tokenizer, at most
 ) -> Any:  # transformers T5Config
-    "A small T5 encoder with room for 256 pieces."
+    "A T5 encoder, a small one unless told otherwise."
     from transformers import T5Config
 
-    n_heads = max(2, d_text // 64)
+    n_heads = n_heads or max(2, d_text // 64)
     special_ids: dict[str, Any] = dict(
         pad_token_id=0,
         eos_token_id=1,
         decoder_start_token_id=0,
     )
     return T5Config(
-        vocab_size=256,
+        vocab_size=vocab_size,
         d_model=d_text,
         d_kv=max(8, d_text // n_heads),
-        d_ff=2 * d_text,
+        d_ff=d_ff or 2 * d_text,
         num_layers=n_layers,
         num_heads=n_heads,
         is_encoder_decoder=False,
@@ -178,13 +181,14 @@ def decoder_config(
     n_codebooks: int,  # token streams, of all channels
     channels: int,  # 2 for stereo
     std: float,  # standard deviation of the random weights
+    max_positions: int = 2048,  # longest sequence
 ) -> Any:  # transformers MusicgenDecoderConfig
     "The decoder of a MusicGen."
     from transformers.models.musicgen.configuration_musicgen import MusicgenDecoderConfig
 
     return MusicgenDecoderConfig(
         vocab_size=codebook_size,
-        max_position_embeddings=2048,
+        max_position_embeddings=max_positions,
         num_hidden_layers=n_layers,
         ffn_dim=d_ff,
         num_attention_heads=n_heads,

@@ -33,7 +33,7 @@ from .text_encoder import (
     student_encoder,
     teacher_embeddings,
     text_corpus,
-    train_tokenizer,
+    tokenizer_texts,
 )
 from .training import last_logged, load_training, save_training, train_loop
 
@@ -73,10 +73,10 @@ __all__ = [
     "student_encoder",
     "teacher_embeddings",
     "text_corpus",
+    "tokenizer_texts",
     "train_codec",
     "train_decoder",
     "train_loop",
     "train_nano",
-    "train_tokenizer",
     "write_card",
 ]

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from tqdm.auto import trange
 
 from ..lab.files import atomic_path, write_json
+from ..lab.machine import need_extra
 from ..stimuli.synth import SAMPLE_RATE, render_music
 from .captions import clip_cues, sample_clip
 from .training import train_loop
@@ -106,9 +107,7 @@ def _band_magnitudes(wave, window_samples, hop_samples, weights):
 
 def _mel_bands(sr, window_samples, n_bands):
     "Mel filters, (band, bin)."
-    import librosa
-
-    filters = librosa.filters.mel(
+    filters = need_extra("librosa.filters", "sound").mel(
         sr=sr,
         n_fft=window_samples,
         n_mels=n_bands,

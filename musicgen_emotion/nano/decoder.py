@@ -16,6 +16,7 @@ from tqdm.auto import trange
 from ..lab.files import atomic_path
 from ..models.load import load_model
 from ..models.shapes import delay_tokens, frame_logits
+from ..models.tiny import decoder_config, random_musicgen
 from ..stimuli.emotions import EMOTION_WORDS
 from ..stimuli.synth import SAMPLE_RATE
 from .captions import caption_for
@@ -35,46 +36,34 @@ def assemble_nano(
     seed: int = 0,  # initial weights of the decoder
 ):  # a MusicgenForConditionalGeneration
     "Put text encoder, codec and a fresh decoder (4 layers, width 192) together and save them."
-    from transformers import MusicgenConfig, MusicgenForConditionalGeneration, T5EncoderModel
-    from transformers.models.musicgen.configuration_musicgen import MusicgenDecoderConfig
+    from transformers import T5EncoderModel
 
     text_encoder = T5EncoderModel.from_pretrained(text_folder)
     codec = codec_network()
     load_training(codec_file, codec)
-    codebook_size = 512
-    decoder_config = MusicgenDecoderConfig(
-        vocab_size=codebook_size,
-        max_position_embeddings=403,
-        num_hidden_layers=4,
-        ffn_dim=768,
-        num_attention_heads=6,
-        hidden_size=192,
-        layerdrop=0.0,
-        dropout=0.0,
-        attention_dropout=0.0,
-        activation_dropout=0.0,
-        num_codebooks=4,
-        audio_channels=1,
-        pad_token_id=codebook_size,
-        bos_token_id=codebook_size,
-        initializer_factor=0.02,
+    decoder = decoder_config(
+        d_model=192,
+        n_layers=4,
+        n_heads=6,
+        d_ff=768,
+        codebook_size=512,
+        n_codebooks=4,
+        channels=1,
+        std=0.02,
+        max_positions=403,
     )
-    config = MusicgenConfig(
-        text_encoder=text_encoder.config, audio_encoder=codec.config, decoder=decoder_config
+    model = random_musicgen(
+        text_encoder.config,
+        codec.config,
+        decoder,
+        seed,
+        torch.float32,
     )
-    torch.manual_seed(seed)
-    model = MusicgenForConditionalGeneration(config).eval()
     model.text_encoder.load_state_dict(text_encoder.state_dict())
     model.audio_encoder.load_state_dict(codec.state_dict())
 
-    generation = model.generation_config
-    generation.pad_token_id = codebook_size
-    generation.bos_token_id = codebook_size
-    generation.decoder_start_token_id = codebook_size
-    generation.do_sample = True
-    generation.guidance_scale = 3.0
-    generation.max_length = 253
-    generation.top_k = 50
+    model.generation_config.max_length = 253
+    model.generation_config.top_k = 50
     save_nano(model, folder, text_folder)
     return model
 
@@ -140,7 +129,7 @@ def encode_clips(
 def decoder_loss(
     model,  # a MusicModel; its decoder and projection are in training mode
     tokens: torch.Tensor,  # (clip, codebook, frame) int64
-    captions: list[str],  # one a clip
+    captions: list[str],  # one per clip
     keep: np.ndarray,  # (clip,) False: the caption is dropped
     noise: float = 0.0,  # SD added to the text states, in units of their root mean square
     rng: np.random.Generator | None = None,  # source of noise and blend

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from tqdm.auto import trange
 
 from ..lab.files import atomic_path, read_json, write_json
+from ..lab.machine import need_extra
+from ..models.tiny import text_config, train_tokenizer
 from ..stimuli.emotions import EMOTION_WORDS, EMOTIONS, HELD_OUT_WORDS, INSTRUMENTS
 from ..stimuli.prompts import CUE_WORDS, HELD_OUT_TEMPLATES, TEMPLATES, make_prompt
 from .captions import caption_for, sample_clip
@@ -28,7 +30,7 @@ __all__ = [
     "student_encoder",
     "teacher_embeddings",
     "text_corpus",
-    "train_tokenizer",
+    "tokenizer_texts",
 ]
 
 
@@ -39,7 +41,7 @@ def text_corpus(
     related: Mapping | None = None,  # words of `related_words`, for two of five captions
 ) -> list[str]:  # shuffled texts
     "Captions over all words, general words in the same templates, and single words."
-    from wordfreq import top_n_list
+    top_n_list = need_extra("wordfreq", "nano").top_n_list
 
     rng = np.random.default_rng(seed)
     all_words = {emotion: EMOTION_WORDS[emotion] + HELD_OUT_WORDS[emotion] for emotion in EMOTIONS}
@@ -89,44 +91,14 @@ def _framed_words(words):
 
 
 # %% ../../nbs/api/92_nano/02_text_encoder.ipynb #cell009
-def train_tokenizer(
+def tokenizer_texts(
     texts: list[str],  # training texts
-    folder: Path | str,  # where spiece.model and tokenizer.json go
-    vocab_size: int = 4096,  # pieces
-):  # the fast tokenizer
-    "Train a SentencePiece model as T5 has it (pad 0, end 1, unknown 2), and save both forms."
-    import io
-
-    import sentencepiece
-    from transformers import T5Tokenizer
-
+) -> list[str]:  # the same, then every emotion word 40 times
+    "What the tokenizer is trained on."
     emotion_words = []
     for emotion in EMOTIONS:
         emotion_words += EMOTION_WORDS[emotion] + HELD_OUT_WORDS[emotion]
-    pieces = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(texts + emotion_words * 40),
-        model_writer=pieces,
-        vocab_size=vocab_size,
-        model_type="unigram",
-        pad_id=0,
-        eos_id=1,
-        unk_id=2,
-        bos_id=-1,
-        pad_piece="<pad>",
-        eos_piece="</s>",
-        unk_piece="<unk>",
-        character_coverage=1.0,
-        num_threads=1,
-        hard_vocab_limit=False,
-        minloglevel=2,
-    )
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "spiece.model").write_bytes(pieces.getvalue())
-    tokenizer = T5Tokenizer.from_pretrained(str(folder), extra_ids=0)
-    tokenizer.save_pretrained(str(folder))
-    return tokenizer
+    return texts + emotion_words * 40
 
 
 # %% ../../nbs/api/92_nano/02_text_encoder.ipynb #cell012
@@ -168,21 +140,14 @@ def student_encoder(
     vocab_size: int = 4096,  # pieces of the tokenizer
 ):  # a T5EncoderModel
     "A T5 encoder of three layers and width 128."
-    from transformers import T5Config, T5EncoderModel
+    from transformers import T5EncoderModel
 
-    config = T5Config(
-        vocab_size=vocab_size,
-        d_model=128,
-        d_kv=32,
+    config = text_config(
+        d_text=128,
+        n_layers=3,
+        n_heads=4,
         d_ff=512,
-        num_layers=3,
-        num_heads=4,
-        pad_token_id=0,
-        eos_token_id=1,
-        decoder_start_token_id=0,
-        is_encoder_decoder=False,
-        use_cache=False,
-        dropout_rate=0.0,
+        vocab_size=vocab_size,
     )
     return T5EncoderModel(config)
 
@@ -195,7 +160,7 @@ def _mean_state(states, mask):
 
 # %% ../../nbs/api/92_nano/02_text_encoder.ipynb #cell015
 def related_words(
-    n: int = 60,  # words an emotion
+    n: int = 60,  # words per emotion
     vocabulary: int = 20000,  # most frequent English words that are looked at
 ) -> dict[str, tuple[str, ...]]:  # emotion -> words, the closest first
     """English words that mean much the same as the words of an emotion, for captions.
@@ -205,7 +170,7 @@ def related_words(
     Listed and held-out words, words that share their first five letters with a held-out word, and
     cue words are left out.
     """
-    from wordfreq import top_n_list
+    top_n_list = need_extra("wordfreq", "nano").top_n_list
 
     listed = []
     emotion_of_listed = []
@@ -297,7 +262,7 @@ def distil_text_encoder(
     "Train the text encoder; every fortieth text is held out for the cosine in the log."
     work = Path(work)
     texts = text_corpus(related=caption_words(work))
-    tokenizer = train_tokenizer(texts, work / "text")
+    tokenizer = train_tokenizer(tokenizer_texts(texts), work / "text", vocab_size=4096)
     targets = _teacher_targets(work / "teacher.npy", texts)  # (text, 384)
     tokens = tokenizer(
         texts,

@@ -14,7 +14,13 @@ import numpy as np
 import torch
 from tqdm.auto import trange
 
-from ..lab.files import atomic_path
+from musicgen_emotion.sae.tensor_files import (
+    load_optimizer,
+    optimizer_tensors,
+    read_tensors,
+    tensors_under,
+    write_tensors,
+)
 
 # %% auto #0
 __all__ = ["last_logged", "load_training", "save_training", "train_loop"]
@@ -28,16 +34,8 @@ def save_training(
     step: int,  # steps done
 ) -> None:
     "Write weights, optimizer state and step atomically into one safetensors file."
-    from safetensors.torch import save_file
-
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    for index, moments in opt.state_dict()["state"].items():
-        for name, value in moments.items():
-            tensors[f"opt.{index}.{name}"] = torch.as_tensor(value)
-    tensors["step"] = torch.tensor(step)
-    copies = {name: value.detach().contiguous().clone() for name, value in tensors.items()}
-    with atomic_path(path) as unfinished:
-        save_file(copies, str(unfinished))
+    weights = {f"model.{name}": value for name, value in model.state_dict().items()}
+    write_tensors(path, weights | optimizer_tensors(opt) | dict(step=torch.tensor(step)))
 
 
 def load_training(
@@ -45,27 +43,13 @@ def load_training(
     model: torch.nn.Module,  # receives the weights
     opt: torch.optim.Optimizer | None = None,  # receives its moments
 ) -> int:  # steps done; 0 when the file does not exist
-    "Restore a training."
-    from safetensors.torch import load_file
-
+    "Restore a training. Raises ValueError for a damaged file."
     if not Path(path).exists():
         return 0
-    tensors = load_file(path)
-    weights = {}
-    moments = {}
-    for key, value in tensors.items():
-        kind, _, name = key.partition(".")
-        if kind == "model":
-            weights[name] = value
-        elif kind == "opt":
-            index, _, moment = name.partition(".")
-            moments.setdefault(int(index), {})[moment] = value
-    model.load_state_dict(weights)
+    tensors = read_tensors(path)
+    model.load_state_dict(tensors_under(tensors, "model."))
     if opt is not None:
-        state = opt.state_dict()
-        for index, values in moments.items():
-            state["state"].setdefault(index, {}).update(values)
-        opt.load_state_dict(state)
+        load_optimizer(opt, tensors)
     return int(tensors["step"])
 
 

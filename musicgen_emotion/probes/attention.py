@@ -17,7 +17,7 @@ from ..activations.texts import word_token_spans
 from ..lab.checks import check_count, check_finite, check_in
 from ..models.model import MusicModel
 from ..models.shapes import delay_tokens
-from ..models.text import join_text_states
+from ..models.text import join_text_states, prompts_per_clip
 from ..show.plots import check_columns, new_axes
 from ..stats.estimates import bootstrap_weights
 from ..stats.permutation import max_t, permute_labels
@@ -91,19 +91,12 @@ def attention_pass(
 def _clip_inputs(tokens, prompts):
     "Checked tokens, and one prompt per clip."
     tokens = np.asarray(getattr(tokens, "tokens", tokens))
-    prompts = [prompts] * len(tokens) if isinstance(prompts, str) else list(prompts)
     if tokens.ndim != 3 or not len(tokens):
         raise ValueError(
             "tokens must be (clip, codebook, frame) with at least one clip; "
             f"got shape {tokens.shape}"
         )
-    if len(prompts) != len(tokens):
-        raise ValueError(f"prompts must be one a clip; got {len(prompts)} for {len(tokens)} clips")
-    for prompt in prompts:
-        if not isinstance(prompt, str):
-            kind = type(prompt).__name__
-            raise TypeError(f"every prompt must be a string, got {kind}: {prompt!r}")
-    return tokens, prompts
+    return tokens, prompts_per_clip(prompts, len(tokens))
 
 
 def _layer_numbers(model, layers):
@@ -283,7 +276,7 @@ def role_attention(
     )
     if len(roles) <= table["clip"].max():
         raise ValueError(
-            f"roles must hold one mapping a clip; got {len(roles)} "
+            f"roles must hold one mapping per clip; got {len(roles)} "
             f"for clips up to {table['clip'].max()}"
         )
     named = [role for mapping in roles for role in mapping.values()]
@@ -464,7 +457,7 @@ def span_test(
     emotions = np.asarray(emotions)
     if len(emotions) <= table["clip"].max():
         raise ValueError(
-            f"emotions must hold one label a clip; got {len(emotions)} "
+            f"emotions must hold one label per clip; got {len(emotions)} "
             f"for clips up to {table['clip'].max()}"
         )
     labelled = table.assign(emotion=emotions[table["clip"]])

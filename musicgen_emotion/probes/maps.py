@@ -22,6 +22,7 @@ from musicgen_emotion.probes.similarity import (
 )
 
 from ..lab.checks import check_in
+from ..lab.machine import need_extra
 from ..stats.estimates import Estimate, bootstrap_weights, interval
 from ..stats.permutation import Tested, max_t, permutation_p, permute_labels
 from ..stimuli.emotions import VALENCE_AROUSAL
@@ -67,12 +68,11 @@ def _umap(rows, seed, n_neighbors=15, **kwargs):
     "UMAP coordinates, without its warnings about threads."
     import warnings
 
-    from umap import UMAP
-
+    umap = need_extra("umap", "studies")
     n_neighbors = min(n_neighbors, len(rows) - 1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        mapper = UMAP(
+        mapper = umap.UMAP(
             n_components=2, n_neighbors=n_neighbors, random_state=seed, n_jobs=1, **kwargs
         )
         return mapper.fit_transform(rows)
@@ -265,7 +265,7 @@ def _layers_and_names(X, names):
         layers = list(state_rows("X", X, 3))
     names = [f"layer_{i}" for i in range(len(layers))] if names is None else list(names)
     if len(names) != len(layers):
-        raise ValueError(f"names must have {len(layers)} entries, one a layer, got {len(names)}")
+        raise ValueError(f"names must have {len(layers)} entries, one per layer, got {len(names)}")
     rows_each = [np.shape(layer)[0] for layer in layers]
     if len(set(rows_each)) > 1:
         raise ValueError(f"all layers need the same rows, got {rows_each}")

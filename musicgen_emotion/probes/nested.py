@@ -140,7 +140,7 @@ def probe_data(
         )
     names = [f"layer_{i}" for i in range(len(arrays))] if names is None else list(names)
     if len(names) != len(arrays) or not arrays:
-        raise ValueError(f"names must have {len(arrays)} entries, one a layer, got {len(names)}")
+        raise ValueError(f"names must have {len(arrays)} entries, one per layer, got {len(names)}")
     y = np.asarray(y)
     layers = [
         _layer_tensor(name, array, len(y))
@@ -171,7 +171,7 @@ def _checked_groups(groups, y):
         raise ValueError(f"y must have one dimension, got shape {np.shape(y)}")
     groups = np.arange(len(y)) if groups is None else np.asarray(groups)
     if groups.shape != np.shape(y):
-        raise ValueError(f"groups must be ({len(y)},), one a row, got {groups.shape}")
+        raise ValueError(f"groups must be ({len(y)},), one per row, got {groups.shape}")
     return groups
 
 

@@ -156,7 +156,7 @@ def ablation_effect(
     groups = np.arange(len(x)) if groups is None else np.asarray(groups)
     for name, column in (("labels", labels), ("groups", groups)):
         if column.shape != (len(x),):
-            raise ValueError(f"{name} must be ({len(x)},), one a row of x, got {column.shape}")
+            raise ValueError(f"{name} must be ({len(x)},), one per row of x, got {column.shape}")
     class_labels(labels)
     width = sae.W_dec.shape[1]
     if x.shape[1] != width:

@@ -6,16 +6,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from musicgen_emotion.models.text import (
+    equal_length_batches,
+    join_text_states,
+    padded_widths,
+)
+
 from ..activations.hooks import hooked
-from ..activations.replaying import stack_text, text_rows
+from ..activations.prompt_states import text_rows
 from ..models.model import MusicModel
+from ..models.sampling import merge_guidance
 from ..models.shapes import delay_tokens, frame_logits
 from ..stats.estimates import bootstrap
 from .dictionary import SparseAutoencoder, at_dictionary
@@ -40,7 +47,7 @@ def spliced_logits(
     "Logits of a teacher-forced pass with a function spliced in at a site."
     n_clips = len(prompts)
     states = text_rows(model, prompts, warn=False)
-    text = stack_text([states[prompt] for prompt in prompts])
+    text = join_text_states([states[prompt] for prompt in prompts])
     hook = contextlib.nullcontext()
     if site is not None:
         if fn is None:
@@ -112,7 +119,7 @@ def loss_recovered(
         ),
     )
     parts = []
-    for clips in _batches_of_equal_width(model, prompts, batch_size):
+    for clips in equal_length_batches(padded_widths(model, prompts), batch_size):
         batch_prompts = [prompts[clip] for clip in clips]
         clean = spliced_logits(model, tokens[clips], batch_prompts)
         for_batch = []
@@ -154,18 +161,6 @@ def loss_recovered(
     return pd.DataFrame(rows)
 
 
-def _batches_of_equal_width(model, prompts, batch_size) -> Iterator[list[int]]:
-    "Numbers of clips whose prompts have the same padded width, short prompts first."
-    of_width = {}
-    for clip, prompt in enumerate(prompts):
-        width = model.tokenize([prompt], False)["input_ids"].shape[1]
-        of_width.setdefault(width, []).append(clip)
-    for width in sorted(of_width):
-        clips = of_width[width]
-        for start in range(0, len(clips), batch_size):
-            yield clips[start : start + batch_size]
-
-
 def _compare(clean, spliced, tokens, guidance):
     """Loss of the clean and the spliced model, and KL, before and after the guidance merge.
 
@@ -185,7 +180,7 @@ def _compare(clean, spliced, tokens, guidance):
 def _cond_log_probabilities(logits, merged, guidance):
     cond, null = logits
     if merged:
-        cond = null + guidance * (cond - null)
+        cond = merge_guidance(cond, null, guidance)
     return cond.log_softmax(-1)
 
 

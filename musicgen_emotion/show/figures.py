@@ -14,6 +14,7 @@ import numpy as np
 
 from ..lab.checks import check_in
 from ..lab.files import atomic_path, read_json, write_json
+from ..lab.machine import need_extra
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -66,11 +67,10 @@ def saved_figure(
     path: Path | str,  # PNG file that `save_figure` wrote
 ) -> HTML:  # element with the picture, its alternative text and its caption
     "A kept figure for a page; raises FileNotFoundError for a figure that does not exist."
-    from IPython.display import HTML
-
+    display = need_extra("IPython.display", "studies")
     path = Path(path)
     texts = read_json(path.with_suffix(".json"))
     alt, caption = html.escape(texts["alt"]), html.escape(texts["caption"])
     data = base64.b64encode(path.read_bytes()).decode()
     picture = f'<img src="data:image/png;base64,{data}" alt="{alt}" style="max-width:100%">'
-    return HTML(f"<figure>{picture}<figcaption><em>{caption}</em></figcaption></figure>")
+    return display.HTML(f"<figure>{picture}<figcaption><em>{caption}</em></figcaption></figure>")

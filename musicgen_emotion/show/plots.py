@@ -383,7 +383,7 @@ def plot_null(
     null = np.asarray(null, float)
     if null.size == 0 or not np.isfinite(null).all():
         raise ValueError(
-            f"null must hold finite numbers, one a permutation; got {null.size} values"
+            f"null must hold finite numbers, one per permutation; got {null.size} values"
         )
     ax = new_axes(ax, (4.5, 2.8))
     p = (1 + (null >= observed).sum()) / (1 + len(null))

@@ -186,7 +186,7 @@ def describe_table(
     names: Sequence | None = None,  # clip names; default: paths, or 0, 1, 2, ...
     progress: bool = True,  # show a progress bar
     n_jobs: int = 1,  # processes
-) -> pd.DataFrame:  # one row a clip: column `clip`, then the columns of `DESCRIPTORS`
+) -> pd.DataFrame:  # one row per clip: column `clip`, then the columns of `DESCRIPTORS`
     """Descriptors of many clips.
 
     Raises ValueError for arrays without a sample rate, for a wrong number of names, and for a clip
@@ -203,7 +203,7 @@ def describe_table(
         names = [str(wave) if _is_path(wave) else i for i, wave in enumerate(waves)]
     if len(names) != len(waves):
         raise ValueError(
-            f"names must have one entry a clip: got {len(names)} names for {len(waves)} clips"
+            f"names must have one entry per clip: got {len(names)} names for {len(waves)} clips"
         )
     jobs = (
         delayed(_describe_named)(name, wave, sr)

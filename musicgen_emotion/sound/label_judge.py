@@ -31,7 +31,7 @@ JUDGE_DESCRIPTORS = tuple(
 
 
 def descriptor_matrix(
-    table: pd.DataFrame,  # descriptors, one row a clip
+    table: pd.DataFrame,  # descriptors, one row per clip
     names: Sequence[str],  # columns to take
 ) -> np.ndarray:  # (clip, descriptor) float64
     "Some descriptors as a matrix; raises KeyError that lists missing columns."
@@ -60,7 +60,7 @@ class LabelJudge:
 
     def fit(
         self,
-        table: pd.DataFrame,  # descriptors, one row a clip
+        table: pd.DataFrame,  # descriptors, one row per clip
         labels: Sequence,  # label of each row
         groups: Sequence | None = None,  # rows of one group stay in one fold; default: single rows
         seed: int = 0,  # seed of the folds
@@ -76,7 +76,7 @@ class LabelJudge:
         labels = np.asarray(labels, dtype=str)
         if len(features) != len(labels):
             raise ValueError(
-                "labels must have one entry a row: "
+                "labels must have one entry per row: "
                 f"got {len(labels)} labels for {len(features)} rows"
             )
         groups = np.arange(len(labels)) if groups is None else np.asarray(groups)
@@ -115,7 +115,7 @@ class LabelJudge:
 
     def predict_proba(
         self,
-        table: pd.DataFrame,  # descriptors, one row a clip
+        table: pd.DataFrame,  # descriptors, one row per clip
     ) -> pd.DataFrame:  # (clip, class) probabilities; NaN for a clip with NaN descriptors
         "Probability of each class; raises ValueError for a judge that is not fitted."
         import pandas as pd
@@ -133,7 +133,7 @@ class LabelJudge:
 
     def predict(
         self,
-        table: pd.DataFrame,  # descriptors, one row a clip
+        table: pd.DataFrame,  # descriptors, one row per clip
     ) -> np.ndarray:  # (clip,) labels; '' for a clip with NaN descriptors
         "The most probable class of each clip."
         probabilities = self.predict_proba(table).to_numpy()
@@ -143,7 +143,7 @@ class LabelJudge:
 
     def score(
         self,
-        table: pd.DataFrame,  # descriptors, one row a clip
+        table: pd.DataFrame,  # descriptors, one row per clip
         labels: Sequence,  # true label of each row
         seed: int = 0,  # seed of the interval
     ) -> dict:  # value, low, high, n

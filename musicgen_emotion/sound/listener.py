@@ -53,7 +53,7 @@ _NUMERIC_CUES = LISTENER_CUES[:-1]
 
 
 def listener_codes(
-    cues: pd.DataFrame,  # one column a numeric cue, in the units below
+    cues: pd.DataFrame,  # one column per numeric cue, in the units below
 ) -> pd.DataFrame:  # the same columns as level numbers of the study, from 1
     """Cues in physical units as level numbers of the study.
 
@@ -292,9 +292,9 @@ def _deviations(levels, slopes):
 
 # %% ../../nbs/api/30_sound/05_listener.ipynb #cell021
 def listener_cues(
-    table: pd.DataFrame,  # descriptors, one row a clip
+    table: pd.DataFrame,  # descriptors, one row per clip
     level: float = -20.0,  # loudness that counts as the middle level of the study, dBFS
-) -> pd.DataFrame:  # one row a clip: register, mode, tempo, soundlevel, articulation
+) -> pd.DataFrame:  # one row per clip: register, mode, tempo, soundlevel, articulation
     """Descriptors as cues in the units of `listener_codes`.
 
     Onsets per second are the note rate, the sign of `mode_score` is the mode, loudness is relative
@@ -325,7 +325,7 @@ def listener_cues(
 
 # %% ../../nbs/api/30_sound/05_listener.ipynb #cell024
 def listener_axes(
-    ratings: pd.DataFrame,  # columns happy, sad, scary, peaceful, one row a clip
+    ratings: pd.DataFrame,  # columns happy, sad, scary, peaceful, one row per clip
 ) -> pd.DataFrame:  # columns valence and arousal, in points of the rating scale
     """Valence and arousal of ratings of the four quadrants.
 

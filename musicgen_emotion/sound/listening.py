@@ -157,7 +157,7 @@ def _samples_and_rate(clip, sample_rate):
 
 # %% ../../nbs/api/30_sound/06_listening.ipynb #cell014
 def make_trials(
-    clips: pd.DataFrame,  # one row a clip, with the column `track`
+    clips: pd.DataFrame,  # one row per clip, with the column `track`
     ids: Sequence[str],  # opaque id of each clip
     sounds: Sequence,  # what `clip_sounds` returned
     kind: str,  # "rating" or "pairwise"
@@ -277,7 +277,7 @@ class ListeningTest:
 
 
 def write_listening_test(
-    clips: pd.DataFrame,  # one row a clip: `audio` (path or array), `track`, condition columns
+    clips: pd.DataFrame,  # one row per clip: `audio` (path or array), `track`, condition columns
     out: Path | str,  # the page, ending in .html
     kind: str = "rating",  # "rating" (1 to 9) or "pairwise" (which of two clips of a track)
     conditions: Sequence[str] = ("condition",),  # columns that go to the key alone

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..lab.checks import check_in
+from ..lab.machine import need_extra
 from ..stats.estimates import Estimate, bootstrap_weights, interval
 from .study_size import SE_METHODS, power_table
 
@@ -363,7 +364,8 @@ def _mixed_model(contrast):
 def _mixed_ratings(contrast):
     "Linear mixed model of ratings with crossed random intercepts and effects."
     import pandas as pd
-    from statsmodels.regression.mixed_linear_model import MixedLM
+
+    mixed = need_extra("statsmodels.regression.mixed_linear_model", "studies")
 
     data = pd.DataFrame(
         dict(
@@ -381,7 +383,7 @@ def _mixed_ratings(contrast):
     one_group = np.ones(len(data))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = MixedLM.from_formula(
+        model = mixed.MixedLM.from_formula(
             "y ~ x",
             groups=one_group,
             vc_formula=components,
@@ -399,7 +401,8 @@ def _mixed_ratings(contrast):
 def _mixed_choices(contrast):
     "Logistic mixed model of choices with crossed random intercepts, and the effect of the side."
     from scipy.optimize import minimize
-    from statsmodels.tools.numdiff import approx_hess
+
+    numdiff = need_extra("statsmodels.tools.numdiff", "studies")
 
     chosen = contrast.values
     predictors = np.column_stack([np.ones(len(chosen)), contrast.side])
@@ -416,7 +419,7 @@ def _mixed_choices(contrast):
         bounds=[(-8, 8), (-8, 8), (-5, 3), (-5, 3)],
     )
     coefficients, log_sds = fit.x[:2], fit.x[2:]
-    curvature = approx_hess(coefficients, lambda b: loss(np.concatenate([b, log_sds])))
+    curvature = numdiff.approx_hess(coefficients, lambda b: loss(np.concatenate([b, log_sds])))
     variance = np.diag(np.linalg.inv(curvature))
     errors = np.sqrt(np.where(variance > 0, variance, np.nan))
     of_raters, of_tracks = np.exp(2 * log_sds)

@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from ..lab.checks import check_finite, check_positive
+from ..lab.machine import need_extra
 
 # %% auto #0
 __all__ = [
@@ -114,9 +115,7 @@ def mel_spectrum(
 @lru_cache(8)
 def _mel_filters(sr, window_samples, n_mels):
     "Triangular filters, (bin, band)."
-    from librosa.filters import mel
-
-    filters = mel(
+    filters = need_extra("librosa.filters", "sound").mel(
         sr=sr,
         n_fft=window_samples,
         n_mels=n_mels,
@@ -236,7 +235,7 @@ def _autocorrelation(strength):
 
 
 def _comb_mean(autocorrelation, period, shift, teeth):
-    """Weighted mean of the autocorrelation at `(tooth - shift) * period`, one a tempo.
+    """Weighted mean of the autocorrelation at `(tooth - shift) * period`, one per tempo.
 
     Only teeth within three quarters of the clip count; the mean is NaN where none does.
     """

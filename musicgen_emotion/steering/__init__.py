@@ -108,7 +108,7 @@ from .push import (
 )
 from .schedules import ClosedLoop, Schedule, Watcher
 from .slopes import STUDY_COLUMNS, dose_changes, dose_slopes, paired_changes, side_effects
-from .token_quality import checked_prompts, checked_tokens, repetition, silence, token_kl
+from .token_quality import checked_tokens, repetition, silence, token_kl
 
 __all__ = [
     "AXES",
@@ -152,7 +152,6 @@ __all__ = [
     "check_vector",
     "checked_activations",
     "checked_pairs",
-    "checked_prompts",
     "checked_tokens",
     "clap_sentences",
     "codec_embedding",

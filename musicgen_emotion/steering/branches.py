@@ -11,8 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from musicgen_emotion.models.text import (
+    equal_length_batches,
+    padded_widths,
+    prompts_per_clip,
+)
+
 from ..models.load import as_model
-from ..models.sampling import equal_length_batches, padded_widths
+from ..models.sampling import merge_guidance
 from ..models.shapes import delay_tokens
 from .push import BRANCH_CHOICES, steer
 
@@ -28,7 +34,7 @@ __all__ = ["branch_agreement", "branch_arithmetic"]
 def branch_arithmetic(
     model,  # MusicModel, or the raw one of a backend
     tokens: np.ndarray,  # (clip, codebook, frame) clips to look at
-    prompts: Sequence[str],  # one per clip
+    prompts: str | Sequence[str],  # one per clip, or one for all
     direction,  # as in `steer`
     alpha: float = 0.02,  # small: the prediction is about first order
     guidance: float = 3.0,  # guidance scale
@@ -42,10 +48,8 @@ def branch_arithmetic(
     ValueError unless there is one prompt per clip.
     """
     model = as_model(model)
-    prompts = list(prompts)
     inputs = delay_tokens(tokens, model.config)
-    if len(prompts) != len(inputs):
-        raise ValueError(f"prompts must be one a clip; got {len(prompts)} for {len(inputs)} clips")
+    prompts = prompts_per_clip(prompts, len(inputs))
     batches = list(
         equal_length_batches(
             padded_widths(model, prompts),
@@ -83,7 +87,7 @@ def _guided_logits(model, inputs, prompts, batches, guidance):
         state = model.begin(text, cache=False)
         logits = model.step(state, inputs[rows], logits="all")
         cond, null = logits.double().chunk(2)
-        guided.append(null + guidance * (cond - null))
+        guided.append(merge_guidance(cond, null, guidance))
     return torch.cat(guided)
 
 

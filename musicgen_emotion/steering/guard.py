@@ -19,7 +19,6 @@ from musicgen_emotion.steering.distances import (
     mel_embedding,
 )
 from musicgen_emotion.steering.token_quality import (
-    checked_prompts,
     checked_tokens,
     repetition,
     silence,
@@ -31,6 +30,7 @@ from ..activations.replaying import token_nll
 from ..lab.checks import check_in
 from ..models.load import as_model
 from ..models.model import MusicModel
+from ..models.text import prompts_per_clip
 from ..stats.estimates import bootstrap
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def quality_guard(
 
     model = as_model(model)
     tokens = checked_tokens("tokens", tokens)
-    prompts = checked_prompts(prompts, len(tokens))
+    prompts = prompts_per_clip(prompts, len(tokens))
     reference = checked_tokens("reference_tokens", reference_tokens)
     if tokens.shape != reference.shape:
         raise ValueError(

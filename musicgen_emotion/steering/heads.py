@@ -15,13 +15,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ..activations.hooks import edited_output, hooked
+from ..activations.hooks import edited_output, hook_site, hooked
 from ..activations.replaying import replay
 from ..lab.checks import check_in
 from ..models.load import as_model
 from ..models.model import MusicModel
 from ..models.shapes import delay_tokens
 from ..models.sites import Site
+from ..models.text import prompts_per_clip
 from .directions import TEXT_SITES
 
 # %% auto #0
@@ -56,8 +57,8 @@ def hooked_sites(
                 continue
             site, columns = head_places[name]
             out_proj = model.hf.get_submodule(site.path)
-            hook = _head_hook(site, columns, function, now)
-            stack.callback(out_proj.register_forward_pre_hook(hook).remove)
+            handle = hook_site(out_proj, site, _edit_of_head(site, columns, function, now))
+            stack.callback(handle.remove)
         yield now
 
 
@@ -104,21 +105,20 @@ def _head_place(model, name) -> tuple[Site, slice] | None:
     return site, slice(first, first + width)
 
 
-def _head_hook(site, columns, function, now):
-    "A pre-hook of the output projection that runs function on the columns of one head."
+def _edit_of_head(site, columns, function, now):
+    "An edit of the output projection's input: the function gets the columns of one head."
 
-    def run(module, args):
+    def edit(all_heads):
         now.site = site
-        all_heads = site.get(args[0])
         head = all_heads[..., columns]
         edited = edited_output(site, head, function(head, now))
         if edited is None:
             return None
         all_heads = all_heads.clone()
         all_heads[..., columns] = edited
-        return (site.put(args[0], all_heads), *args[1:])
+        return all_heads
 
-    return run
+    return edit
 
 
 # %% ../../nbs/api/80_steering/03_heads.ipynb #cell015
@@ -143,11 +143,7 @@ def head_activations(
     check_in("kind", kind, ("self_attn", "cross_attn"))
     check_in("branch", branch, ("cond", "null"))
     check_in("pool", pool, ("mean", None))
-    prompts = [prompts] * len(tokens) if isinstance(prompts, str) else list(prompts)
-    if len(prompts) != len(tokens):
-        raise ValueError(
-            f"prompts must be one per clip; got {len(prompts)} for {len(tokens)} clips"
-        )
+    prompts = prompts_per_clip(prompts, len(tokens))
     names = [f"layer_{layer}.{kind}.head_{head}" for head in range(config.n_heads)]
     last_pass = {}  # head -> (position, d_head)
 
@@ -198,12 +194,9 @@ def site_rms(
     model = as_model(model)
     tokens = np.asarray(getattr(tokens, "tokens", tokens))
     sites = [sites] if isinstance(sites, str) else list(sites)
-    prompts = [prompts] * len(tokens) if isinstance(prompts, str) else list(prompts)
-    if len(prompts) != len(tokens) or not prompts:
-        raise ValueError(
-            "site_rms needs at least one clip and one prompt per clip; "
-            f"got {len(tokens)} clips and {len(prompts)} prompts"
-        )
+    prompts = prompts_per_clip(prompts, len(tokens))
+    if not prompts:
+        raise ValueError("site_rms needs at least one clip; got none")
     rms = {}
     for site in sites:
         mean_squares, block_sizes = [], []

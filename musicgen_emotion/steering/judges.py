@@ -22,6 +22,7 @@ from musicgen_emotion.sound.listener import (
 )
 
 from ..lab.checks import check_count, check_in, check_positive
+from ..models.text import equal_length_batches
 from ..sound.descriptors import DESCRIPTORS, describe
 from ..sound.label_judge import LabelJudge
 from ..stimuli.emotions import VALENCE_AROUSAL
@@ -79,7 +80,9 @@ def run_judge(
     problems = [_clip_problem(wave) for wave in waves]
     scores = [{} for _ in waves]
     usable = {i: _mono(wave) for i, wave in enumerate(waves) if not problems[i]}
-    batches = _equal_length_batches(usable, batch_size)
+    clips = list(usable)
+    lengths = [len(wave) for wave in usable.values()]
+    batches = [[clips[row] for row in rows] for rows in equal_length_batches(lengths, batch_size)]
     for batch in tqdm(batches, desc=name, disable=not progress):
         sound = np.stack([usable[i] for i in batch])
         answers = ask_judge(judge, name, sound, sample_rate)
@@ -110,25 +113,6 @@ def _clip_problem(wave):
 
 def _mono(wave):
     return wave if wave.ndim == 1 else wave.mean(0)
-
-
-def _equal_length_batches(waves, batch_size):
-    "Lists of keys of at most `batch_size` waves of one length, short waves first."
-    by_length = {}
-    for key, wave in waves.items():
-        by_length.setdefault(len(wave), []).append(key)
-    batches = []
-    for length in sorted(by_length):
-        keys = by_length[length]
-        batches += [
-            keys[i : i + batch_size]
-            for i in range(
-                0,
-                len(keys),
-                batch_size,
-            )
-        ]
-    return batches
 
 
 def _warn_of_problems(name, problems):

@@ -11,17 +11,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from musicgen_emotion.models.text import (
+    equal_length_batches,
+    padded_widths,
+    prompts_per_clip,
+)
+
 from ..lab.checks import check_finite, check_in, check_positive
 from ..models.load import as_model
 from ..models.model import MusicModel
-from ..models.sampling import equal_length_batches, padded_widths
+from ..models.sampling import merge_guidance
 from ..models.shapes import delay_tokens, frame_logits
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["checked_prompts", "checked_tokens", "repetition", "silence", "token_kl"]
+__all__ = ["checked_tokens", "repetition", "silence", "token_kl"]
 
 
 # %% ../../nbs/api/80_steering/14_token_quality.ipynb #cell007
@@ -39,17 +45,6 @@ def checked_tokens(
     if tokens.dtype.kind not in "iu":
         raise TypeError(f"{name} must hold integers; got {tokens.dtype}")
     return tokens
-
-
-def checked_prompts(
-    prompts: str | Sequence[str],  # one per clip, or one for all
-    n_clips: int,  # number of clips
-) -> list[str]:  # one per clip
-    "Prompts of clips; raises ValueError for another number."
-    prompts = [prompts] * n_clips if isinstance(prompts, str) else list(prompts)
-    if len(prompts) != n_clips:
-        raise ValueError(f"prompts must be one per clip; got {len(prompts)} for {n_clips} clips")
-    return prompts
 
 
 # %% ../../nbs/api/80_steering/14_token_quality.ipynb #cell010
@@ -159,7 +154,7 @@ def token_kl(
     """
     model = as_model(model)
     tokens = checked_tokens("tokens", tokens)
-    prompts = checked_prompts(prompts, len(tokens))
+    prompts = prompts_per_clip(prompts, len(tokens))
     if not callable(steered) or hasattr(steered, "__enter__"):
         raise TypeError(
             "steered must be a function that makes a context manager, such as "
@@ -192,6 +187,5 @@ def _log_probs(model, tokens, prompts, guidance):
     state = model.begin(text, null=guidance != 1, cache=False)
     logits = model.step(state, delay_tokens(tokens, model.config), logits="all").float()
     if guidance != 1:
-        cond, null = logits.chunk(2)
-        logits = null + guidance * (cond - null)
+        logits = merge_guidance(*logits.chunk(2), guidance)
     return frame_logits(logits, model.config, tokens.shape[-1]).log_softmax(-1)

@@ -104,6 +104,15 @@ from .foundation_text import (
     generalization_sentence,
     similarity_sentence,
 )
+from .headline import (
+    HEADLINE_FORMAT,
+    arm_score,
+    headline_sentence,
+    read_headline,
+    run_headline,
+    with_interval,
+    write_headline,
+)
 from .steering import GATED_STEPS, SteeringStudy, passed_sentence, start_steering
 from .steering_cost import (
     SMALL_DOSES,
@@ -246,6 +255,7 @@ __all__ = [
     "FLOOR_METHODS",
     "GATED_STEPS",
     "GENERAL_COLUMNS",
+    "HEADLINE_FORMAT",
     "HEARD_AS",
     "LISTENER_CUES",
     "MOVE_COLUMNS",
@@ -318,6 +328,7 @@ __all__ = [
     "agreement_sentence",
     "all_layers_controls",
     "answers_sentence",
+    "arm_score",
     "arm_sentence",
     "attention_sentence",
     "attribution_atlas",
@@ -373,6 +384,7 @@ __all__ = [
     "guidance_branches",
     "guidance_sentence",
     "guided_rows",
+    "headline_sentence",
     "held_out_sentence",
     "held_out_word_controls",
     "held_out_words",
@@ -411,6 +423,7 @@ __all__ = [
     "random_controls",
     "ratio_of_sums",
     "reached_sentence",
+    "read_headline",
     "reconstruction",
     "recovery_figure",
     "relative_gap",
@@ -420,6 +433,7 @@ __all__ = [
     "residual_sentence",
     "residual_sites",
     "rising_features",
+    "run_headline",
     "saturation_sentence",
     "settings_from",
     "share_changed",
@@ -451,8 +465,10 @@ __all__ = [
     "wide_table",
     "wiring_sentence",
     "with_emotions",
+    "with_interval",
     "word_roles",
     "word_valence_sentence",
     "words_sentence",
+    "write_headline",
     "written_words",
 ]

@@ -340,7 +340,7 @@ class LayerStudy:
             draw=lambda: plot_time(course),
             caption=f"Centred similarity of emotion means at {site} over the time of the music, "
             "with bootstrap band and the band of shuffled labels.",
-            alt="Curves over seconds, one a pair of emotions.",
+            alt="Curves over seconds, one per pair of emotions.",
         )
         shares = self._differing_dimensions()
         return Step(

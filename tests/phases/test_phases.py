@@ -730,3 +730,65 @@ entry.load()(["run"])
     assert first == f"{wheel / 'musicgen_emotion/__init__.py'} {len(list_phases())}"
     assert [line for line in lines if not line.startswith(" ")] == list(list_phases())
     assert list(tmp_path.iterdir()) == []
+
+
+CORE = """
+import sys
+for name in {extras!r}:
+    sys.modules[name] = None  # as if it were not installed
+import numpy as np
+import musicgen_emotion as me
+from musicgen_emotion import activations, cli, models, sae, show, sound
+assert me.__file__.startswith({wheel!r}), me.__file__
+
+model = me.load_model(models.write_random_model("tiny", seed=0), device="cpu")
+extractor = me.ActivationExtractor(model, layers=[1])
+clips = extractor.generate(["a happy song"], seed=0, duration_s=1.0)
+states = extractor.get_activations(concatenate=True)["layer_1"]
+rows = states.values.reshape(-1, states.sizes["d_model"]).astype("float32")
+config = me.SAEConfig(rows.shape[1], 2, activation="topk", k=4)
+trained = me.train_sae(rows, config, sae.TrainConfig(steps=20), progress=False)
+assert all(weight.isfinite().all() for weight in trained.sae.parameters())
+
+
+def sentence_of(work):
+    try:
+        work()
+    except ModuleNotFoundError as error:
+        print(error)
+
+
+wave = np.sin(np.arange(24000) / 5).astype("float32") / 2
+sentence_of(lambda: sound.describe(wave, 8000))
+sentence_of(lambda: clips.play())
+sentence_of(lambda: show.saved_figure("figure.png"))
+for words in (["--help"], ["models", "list"], ["doctor"], ["run", "phase0"]):
+    try:
+        cli.app(words)
+    except SystemExit as end:
+        print(words, end.code)
+"""
+
+
+def test_the_wheel_works_without_extras(wheel, tmp_path):
+    "What an extra installs is hidden; what needs it fails with the sentence that names the extra."
+    extras = ["librosa", "papermill", "nbclient", "nbformat", "ipykernel", "IPython"]
+    extras += ["umap", "statsmodels", "wordfreq", "audiocraft"]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", CORE.format(extras=extras, wheel=str(wheel))],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(wheel), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    install = "it belongs to the extra `{0}`: pip install 'musicgen-emotion[{0}]'"
+    assert f"librosa is not installed; {install.format('sound')}" in lines
+    assert lines.count(f"IPython is not installed; {install.format('studies')}") == 2
+    assert "['--help'] 0" in lines and "['models', 'list'] 0" in lines
+    assert "['run', 'phase0'] 2" in lines
+    assert f"error: papermill is not installed; {install.format('studies')}" in done.stderr
+    assert not (tmp_path / "results").exists()
+    [audio] = [line for line in lines if re.match(r"\S+ +audio ", line)]
+    assert audio.startswith("ok")

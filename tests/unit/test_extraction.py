@@ -19,12 +19,12 @@ from musicgen_emotion.activations.clip_files import clip_id
 from musicgen_emotion.activations.clip_plans import generate_clips, plan_clips
 from musicgen_emotion.activations.clips import ClipStore
 from musicgen_emotion.activations.hooks import count_hooks
-from musicgen_emotion.activations.positions import undelay_ids
 from musicgen_emotion.activations.replaying import replay, replay_error, text_rows, token_nll
 from musicgen_emotion.activations.stored import replay_store
 from musicgen_emotion.lab.files import sha256_file
 from musicgen_emotion.models.load import load_model
 from musicgen_emotion.models.registry import nano_folder
+from musicgen_emotion.models.shapes import undelay_tokens
 from musicgen_emotion.models.tiny import write_random_model
 
 torch.set_num_threads(1)
@@ -485,7 +485,8 @@ def check_against_generate(model, prompts, n_frames):
         s for s in model.sites if model.site(s).kind in ("resid", "self_attn", "cross_attn", "mlp")
     ]
     fed, acts = hooked_generate(model, prompts, n_frames, sites)
-    tokens = undelay_ids(torch.cat([fed, torch.zeros_like(fed[..., :1])], -1), model.config).numpy()
+    sequence = torch.cat([fed, torch.zeros_like(fed[..., :1])], -1)
+    tokens = undelay_tokens(sequence, model.config).numpy()
     fast = replay(model, tokens, prompts, sites, ("cond", "null"))
     keep = slice(0, model.config.positions(n_frames))
     for s in sites:

@@ -511,7 +511,7 @@ def test_an_edit_that_changes_nothing_changes_nothing(data):
         ),
         (
             lambda sae, x: ablation_effect(sae, x, ["sad"] * 5, [0]),
-            r"labels must be \(120,\), one a row of x, got \(5,\)",
+            r"labels must be \(120,\), one per row of x, got \(5,\)",
         ),
         (
             lambda sae, x: ablation_effect(sae, x, EMOTIONS * 24, [0], np.arange(5)),

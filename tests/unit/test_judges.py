@@ -9,6 +9,8 @@ import torch
 
 from musicgen_emotion.activations.generation import generate
 from musicgen_emotion.activations.hooks import hooked
+from musicgen_emotion.models.sampling import merge_guidance
+from musicgen_emotion.models.shapes import delay_tokens, frame_logits
 from musicgen_emotion.sound.label_judge import LabelJudge
 from musicgen_emotion.sound.listener import ListenerModel
 from musicgen_emotion.steering.clap import ClapJudge, load_clap, resample, write_random_clap
@@ -316,19 +318,16 @@ def test_kl_is_zero_without_a_push_and_grows_with_it(tiny, clips):
 
 
 def test_kl_is_that_of_stepwise_generation(tiny, clips):
-    from musicgen_emotion.models.shapes import delay_tokens
-
     def steps():
-        ids, state, out = (
-            delay_tokens(clips.tokens, tiny.config),
-            tiny.begin(tiny.encode_text(PROMPTS)),
-            [],
-        )
-        for p in range(ids.shape[-1]):
-            cond, null = tiny.step(state, ids[..., p : p + 1]).float().chunk(2)
-            out.append((null + 3 * (cond - null)).log_softmax(-1))
-        x, n = torch.stack(out, -2), clips.tokens.shape[-1]
-        return torch.stack([x[:, k, d : d + n] for k, d in enumerate(tiny.config.delays)], 1)
+        ids = delay_tokens(clips.tokens, tiny.config)
+        state = tiny.begin(tiny.encode_text(PROMPTS))
+        by_position = []
+        for position in range(ids.shape[-1]):
+            logits = tiny.step(state, ids[..., position : position + 1]).float()
+            guided = merge_guidance(*logits.chunk(2), 3)
+            by_position.append(guided.log_softmax(-1))
+        n_frames = clips.tokens.shape[-1]
+        return frame_logits(torch.stack(by_position, -2), tiny.config, n_frames)
 
     plain = steps()
     with push(tiny, 1.0):
@@ -474,7 +473,7 @@ def test_quality_per_dose_with_intervals(tiny, clips):
     [
         (dict(tokens=np.zeros((5, 4))), ValueError, "tokens must be"),
         (dict(tokens=np.zeros((5, 4, 30))), TypeError, "integers"),
-        (dict(prompts=["a"]), ValueError, "one per clip"),
+        (dict(prompts=["a"]), ValueError, "one prompt per clip"),
         (dict(reference_tokens=np.zeros((5, 4, 9), int)), ValueError, "of the same clips"),
         (dict(audio=np.zeros((2, 9000), np.float32)), ValueError, "one clip per row"),
         (dict(embeddings=["vggish"]), ValueError, "embedding must be"),

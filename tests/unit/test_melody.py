@@ -460,7 +460,7 @@ def test_branch_arithmetic_of_prompts_of_any_length(melody):
         alone = branch_arithmetic(melody, clip[None], [prompt], direction).set_index("branch")
         squares.append(alone.moved**2)
     np.testing.assert_allclose(together.moved**2, np.mean(squares, 0), rtol=1e-3)
-    with pytest.raises(ValueError, match="got 2 for 3"):
+    with pytest.raises(ValueError, match="one prompt per clip; got 2 prompts for 3 clips"):
         branch_arithmetic(melody, tokens, PROMPTS, direction)
 
 

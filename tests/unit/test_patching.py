@@ -34,7 +34,7 @@ from musicgen_emotion.causes.reliability import (
 )
 from musicgen_emotion.causes.verdicts import verdict_table
 from musicgen_emotion.models.load import load_model
-from musicgen_emotion.models.sampling import sample_tokens
+from musicgen_emotion.models.sampling import merge_guidance, sample_tokens
 from musicgen_emotion.models.shapes import delay_tokens, frame_logits
 from musicgen_emotion.models.tiny import write_random_model
 from musicgen_emotion.probes.attention import (
@@ -413,8 +413,8 @@ def test_attribution_is_gradient_times_difference(both_tiny, both_pairs, readout
     target = next_token_logits(model, p.tokens, p.target)
     null = next_token_logits(model, p.tokens, None)
     guidance = 3.0 if readout == "guided" else 1.0
-    guided_source = null + guidance * (source - null)
-    guided_target = null + guidance * (target - null)
+    guided_source = merge_guidance(source, null, guidance)
+    guided_target = merge_guidance(target, null, guidance)
     weights, gap = contrast(guided_source, guided_target)
 
     state = model.begin(model.encode_text(p.target), null=False, cache=False)
@@ -1214,7 +1214,7 @@ def test_roles_of_words_over_time(both_tiny, both_pairs):
         per_token.append(mine.attention.sum() / mine.n_tokens.sum())
     ours = cell(table[table.role == "instrument"]).per_token.item()
     assert np.isclose(ours, np.mean(per_token), atol=1e-6)
-    with pytest.raises(ValueError, match="one mapping a clip"):
+    with pytest.raises(ValueError, match="one mapping per clip"):
         role_attention(words, roles[:2])
 
 

@@ -52,7 +52,9 @@ def test_permanova_on_one_axis_is_an_analysis_of_variance():
 
 
 def test_permanova_agrees_with_scikit_bio():
-    reference = pytest.importorskip("skbio.stats.distance")
+    reference = pytest.importorskip(
+        "skbio.stats.distance", reason="scikit-bio is not installed (`make env` installs it)"
+    )
     generator = np.random.default_rng(0)
     labels = np.repeat(["happy", "sad", "calm"], [6, 9, 7])
     points = generator.normal(size=(22, 5)) + 0.8 * (labels == "sad")[:, None]
