@@ -267,7 +267,8 @@ def _guidance_match(model, prompt, seed, tokens, guidance=3.0) -> float:
     ids = delay_tokens(tokens, config)
     state = model.begin(model.encode_text(prompt), cache=False)
     logits = model.step(state, ids, logits="all").float().cpu()
-    guided = merge_guidance(*logits.chunk(2), guidance)  # (clip, codebook, position, entry)
+    cond, null = logits.chunk(2)
+    guided = merge_guidance(cond, null, guidance)  # (clip, codebook, position, entry)
     noise = ClipNoise([seed], (config.n_codebooks, config.vocab_size))
     written = [ids[..., 0]]  # the special tokens that start a clip, then a column per position
     for position in range(ids.shape[-1]):
