@@ -2,7 +2,7 @@
 
 # made by `make export` from the modules of this folder
 
-from .causal import QUESTIONS, CausalStudy, answers_sentence, reached_sentence, start_causal
+from .causal import QUESTIONS, CausalStudy, answers_sentence, start_causal
 from .causal_ablation import (
     ABLATIONS,
     TIMESTEP_STRIDE,
@@ -89,13 +89,14 @@ from .dictionaries_meaning import (
 from .dictionaries_pages import FeaturePages, clips_of_every_emotion, page_step
 from .dictionaries_training import Dictionaries, final_config, plot_density
 from .foundation import (
+    FoundationScores,
     FoundationSettings,
     FoundationStudy,
     relative_gap,
     start_foundation,
     summary_sentences,
 )
-from .foundation_clips import RELATED, ClipSettings, ClipStudy, label_sentence
+from .foundation_clips import RELATED, ClipStudy, label_sentence, related_sentence, tempo_sentence
 from .foundation_layers import LayerStudy, States, best_sentence, residual_sites
 from .foundation_text import (
     TextStudy,
@@ -104,7 +105,7 @@ from .foundation_text import (
     generalization_sentence,
     similarity_sentence,
 )
-from .steering import GATED_STEPS, SteeringStudy, passed_sentence, start_steering
+from .steering import GATED_STEPS, SteeringStudy, start_steering
 from .steering_cost import (
     SMALL_DOSES,
     BranchStep,
@@ -141,10 +142,12 @@ from .steering_directions import (
     strongest_dose,
 )
 from .steering_doses import (
+    CONTROL_KINDS,
     DoseResult,
+    added_arms,
     all_layers_controls,
-    arm_sentence,
     both_branches_controls,
+    check_arms,
     held_out_word_controls,
     other_layer_controls,
     push_arms,
@@ -211,7 +214,6 @@ from .steering_report import (
     nothing_left,
     report_sentences,
     unchanged_sentence,
-    verdict_sentence,
     word_valence_sentence,
 )
 from .steering_setup import (
@@ -231,7 +233,30 @@ from .steering_setup import (
     steering_prompts,
     with_emotions,
 )
-from .steps import Figure, Settings, Step, settings_from
+from .steering_slopes import (
+    SLOPE_COLUMNS,
+    arm_sentence,
+    clearly_moves,
+    group_sentence,
+    outcome_sentence,
+    shown_slopes,
+    slopes_figure,
+)
+from .steps import (
+    ClipSettings,
+    Figure,
+    Resampled,
+    Settings,
+    Step,
+    check_clip_length,
+    gates_sentence,
+    gates_step,
+    keep_sentences,
+    settings_from,
+    start_study,
+    surface_baselines,
+    with_prompt_columns,
+)
 
 __all__ = [
     "ABLATIONS",
@@ -239,6 +264,7 @@ __all__ = [
     "BORROWED_ARM",
     "CAUSAL_GATES",
     "COMPARED_KINDS",
+    "CONTROL_KINDS",
     "CUE_GATES",
     "EDIT_WORDS",
     "EFFECT_COLUMNS",
@@ -258,6 +284,7 @@ __all__ = [
     "RELATED",
     "RELIABLE_METHOD",
     "SCALED_UP",
+    "SLOPE_COLUMNS",
     "SMALL_DOSES",
     "STEERED_AXES",
     "TESTED_EDITS",
@@ -285,6 +312,7 @@ __all__ = [
     "FeatureStudy",
     "Figure",
     "FittedDirections",
+    "FoundationScores",
     "FoundationSettings",
     "FoundationStudy",
     "LayerChoice",
@@ -298,6 +326,7 @@ __all__ = [
     "PatchedSound",
     "PatchingStudy",
     "PromptStates",
+    "Resampled",
     "Settings",
     "SideEffects",
     "States",
@@ -314,6 +343,7 @@ __all__ = [
     "TextRows",
     "TextStudy",
     "active_features",
+    "added_arms",
     "agop_sentence",
     "agreement_sentence",
     "all_layers_controls",
@@ -330,11 +360,14 @@ __all__ = [
     "both_branches_controls",
     "branches_sentence",
     "causal_gate",
+    "check_arms",
+    "check_clip_length",
     "choose_doses",
     "choose_features",
     "choose_layer",
     "circumplex_sentence",
     "clap_sentence",
+    "clearly_moves",
     "clips_of_every_emotion",
     "compare_methods",
     "control_counts_sentence",
@@ -369,7 +402,10 @@ __all__ = [
     "floor_sentence",
     "frontier_figure",
     "full_guard",
+    "gates_sentence",
+    "gates_step",
     "generalization_sentence",
+    "group_sentence",
     "guidance_branches",
     "guidance_sentence",
     "guided_rows",
@@ -380,6 +416,7 @@ __all__ = [
     "indistinguishable",
     "judges_with_clap",
     "keep_directions",
+    "keep_sentences",
     "kept_loss_sentence",
     "label_sentence",
     "layer_costs_sentence",
@@ -400,19 +437,19 @@ __all__ = [
     "moves_sentence",
     "nothing_left",
     "other_layer_controls",
+    "outcome_sentence",
     "page_step",
     "pairs_name",
     "pairs_sentence",
-    "passed_sentence",
     "planted_cues",
     "plot_density",
     "push_arms",
     "push_sentence",
     "random_controls",
     "ratio_of_sums",
-    "reached_sentence",
     "reconstruction",
     "recovery_figure",
+    "related_sentence",
     "relative_gap",
     "reliability_sentence",
     "rendered_judge",
@@ -423,34 +460,39 @@ __all__ = [
     "saturation_sentence",
     "settings_from",
     "share_changed",
+    "shown_slopes",
     "shuffled_axis",
     "shuffled_controls",
     "shuffled_sentence",
     "similarity_sentence",
     "single_features",
+    "slopes_figure",
     "sound_sentence",
     "span_sentence",
     "start_causal",
     "start_dictionaries",
     "start_foundation",
     "start_steering",
+    "start_study",
     "steering_bars",
     "steering_judge",
     "steering_prompts",
     "strongest_dose",
     "strongest_patch",
     "summary_sentences",
+    "surface_baselines",
     "sweep_sentence",
     "target_arms",
     "target_moves",
+    "tempo_sentence",
     "training_sentence",
     "two_axes",
     "unchanged_sentence",
     "validated",
-    "verdict_sentence",
     "wide_table",
     "wiring_sentence",
     "with_emotions",
+    "with_prompt_columns",
     "word_roles",
     "word_valence_sentence",
     "words_sentence",

@@ -20,7 +20,7 @@ from ..sae.metrics import sae_metrics
 from ..sae.sweeps import best_setting, pareto, plot_pareto, sweep
 from ..sae.training import TrainConfig, TrainResult, train_sae
 from ..stimuli.prompt_pool import dictionary_prompts, diverse_prompts
-from .steps import Figure, Step
+from .steps import Figure, Resampled, Step, check_clip_length
 
 PLAN_SIZE = 6144  # features of the plan, for which the wanted range of L0 was written
 
@@ -30,7 +30,7 @@ __all__ = ["PLAN_SIZE", "DictionarySettings", "TextRows", "sweep_sentence", "val
 
 # %% ../../nbs/api/95_studies/10_dictionaries_data.ipynb #cell007
 @dataclass(frozen=True)
-class DictionarySettings:
+class DictionarySettings(Resampled):
     "Settings of Phase 1; names and defaults are those of the notebook's parameters cell."
 
     model: str = "nano"  # name, hub id or folder of the model
@@ -60,11 +60,7 @@ class DictionarySettings:
     embedding_labels: str | None = None  # labels of those embeddings, .npy file
 
     def __post_init__(self):
-        if self.duration_s < 2:
-            raise ValueError(
-                "duration_s must be at least 2 s, which the acoustic descriptors need; "
-                f"got {self.duration_s}"
-            )
+        check_clip_length(self.duration_s)
         if len(self.l0_range) != 2 or not 0 < self.l0_range[0] < self.l0_range[1]:
             raise ValueError(f"l0_range must be two rising positive numbers; got {self.l0_range}")
         check_count("jobs", self.jobs)

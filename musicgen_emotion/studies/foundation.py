@@ -11,24 +11,31 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
+
+from musicgen_emotion.studies.steps import (
+    ClipSettings,
+    Step,
+    gates_sentence,
+    gates_step,
+    keep_sentences,
+    settings_from,
+    start_study,
+)
 
 from ..activations.extractor import ActivationExtractor
 from ..activations.replaying import replay
 from ..activations.tracing import TraceReport, trace
-from ..lab.gates import gates_table, verdict
-from ..lab.phases import start_phase
 from ..lab.runs import Run
-from ..models.load import load_model
 from ..models.model import MusicModel
-from ..show.heatmaps import plot_gates
-from .foundation_clips import ClipSettings, ClipStudy
+from ..stimuli.emotions import EMOTIONS
+from ..stimuli.prompts import study_prompts
+from .foundation_clips import ClipStudy
 from .foundation_layers import LayerStudy, residual_sites
 from .foundation_text import TextStudy
-from .steps import Figure, Step, settings_from
 
 # %% auto #0
 __all__ = [
+    "FoundationScores",
     "FoundationSettings",
     "FoundationStudy",
     "relative_gap",
@@ -46,19 +53,8 @@ class FoundationSettings:
     backend: str = "auto"  # library; auto: by its files
     prompts_per_emotion: int = 25  # prompts per emotion in the text study
     clips_per_emotion: int = 20  # generated clips per emotion
-    emotions: tuple | list = (
-        "happy",
-        "sad",
-        "calm",
-        "energetic",
-        "angry",
-    )  # of the clips
-    text_emotions: tuple | list = (
-        "happy",
-        "sad",
-        "calm",
-        "energetic",
-    )  # of the text study
+    emotions: tuple | list = EMOTIONS  # of the clips
+    text_emotions: tuple | list = EMOTIONS[:4]  # of the text study
     duration_s: float = 5.0  # length of a clip, seconds
     guidance: float = 3.0  # guidance scale
     temperature: float = 1.0  # sampling temperature
@@ -73,13 +69,7 @@ class FoundationSettings:
 
     def clip_settings(self) -> ClipSettings:  # raises ValueError when clips are too short
         "How clips are generated."
-        return ClipSettings(
-            self.duration_s,
-            self.guidance,
-            self.temperature,
-            self.top_k,
-            self.batch_size,
-        )
+        return settings_from(ClipSettings, vars(self))
 
 
 # %% ../../nbs/api/95_studies/04_foundation.ipynb #cell010
@@ -166,16 +156,26 @@ class FoundationStudy:
             self.settings.seed,
         )
 
-    def clips(self) -> ClipStudy:
+    def clip_prompts(self) -> pd.DataFrame:  # one row per clip; add your own columns
+        "Prompts of the study's clips. A column that is added to them becomes one of the clips."
+        settings = self.settings
+        return study_prompts(
+            settings.clips_per_emotion, tuple(settings.emotions), settings.seed
+        ).table
+
+    def clips(
+        self,
+        prompts: pd.DataFrame | None = None,  # of `clip_prompts`; None: as they are
+    ) -> ClipStudy:
         "The study's clips, made or found in the run folder."
+        settings = self.settings
         return ClipStudy(
             self.run,
             self.model,
-            tuple(self.settings.emotions),
-            self.settings.clips_per_emotion,
-            self.settings.arm_clips,
-            self.settings.clip_settings(),
-            self.settings.seed,
+            self.clip_prompts() if prompts is None else prompts,
+            settings.arm_clips,
+            settings.clip_settings(),
+            settings.seed,
         )
 
     def activations(
@@ -197,19 +197,7 @@ class FoundationStudy:
         "All gates of the study."
         texts.gates()
         layers.gates()
-        figure = Figure(
-            name="gates",
-            draw=lambda: plot_gates(self.run.gates),
-            caption="Gates of Phase 0: value with interval and the bar that was fixed before.",
-            alt="Table of gates.",
-        )
-        passed = sum(gate.passed for gate in self.run.gates)
-        return Step(
-            sentence=f"{passed} of {len(self.run.gates)} gates passed: {verdict(self.run.gates)}.",
-            table=gates_table(self.run.gates),
-            folder=self.run.path,
-            figures=(figure,),
-        )
+        return gates_step(self.run, "Phase 0")
 
     def summary(
         self,
@@ -217,38 +205,23 @@ class FoundationStudy:
         layers: LayerStudy,  # after its steps
     ) -> list[str]:  # sentences
         "What was found, in sentences that are kept in the run folder."
-        sentences = summary_sentences(
-            verdict=verdict(self.run.gates),
-            text_score=texts.probe_result.table.score.iloc[0],
+        scores = FoundationScores(
+            text=texts.probe_result.table.iloc[0],
             text_baseline=texts.baseline,
             text_chance=1 / len(texts.emotions),
-            best={
-                arm: layers.probes[arm].best
-                for arm in (
-                    "free",
-                    "text only",
-                    "music only",
-                )
-            },
+            best={arm: layers.probes[arm].best for arm in ("free", "text only", "music only")},
             random_weights=layers.score("random weights").max(),
             descriptors=layers.score("inputs")["acoustic descriptors"],
         )
-        (self.run.path / "summary.md").write_text("\n\n".join(sentences) + "\n")
-        for sentence in sentences:
-            self.run.log.info(sentence)
-        return sentences
+        sentences = [gates_sentence(self.run.gates), *summary_sentences(scores)]
+        return keep_sentences(self.run, sentences, "summary.md")
 
 
 def start_foundation(
     values: Mapping[str, Any],  # `globals()` of the notebook
 ) -> FoundationStudy:  # with an open run and a loaded model
     "Check the parameters, open the run folder and load the model."
-    run = start_phase("phase0_foundation", values)
-    settings = settings_from(FoundationSettings, values)
-    torch.set_num_threads(1)
-    model = load_model(settings.model, settings.backend)
-    run.set_model(model)
-    return FoundationStudy(run, settings, model)
+    return FoundationStudy(*start_study("phase0_foundation", FoundationSettings, values))
 
 
 def relative_gap(
@@ -261,25 +234,42 @@ def relative_gap(
 
 
 # %% ../../nbs/api/95_studies/04_foundation.ipynb #cell011
+@dataclass(frozen=True)
+class FoundationScores:
+    "Held-out balanced accuracies that the summary compares."
+
+    text: pd.Series  # score, low, high and n_groups of the text states
+    text_baseline: float  # strongest surface baseline
+    text_chance: float  # one over the number of emotions
+    best: dict  # arm -> best layer of `ProbeResult`
+    random_weights: float  # best score of random weights
+    descriptors: float  # score of acoustic descriptors
+
+
 def summary_sentences(
-    verdict: str,  # GO, ITERATE or PAUSE
-    text_score: float,  # text states on held-out words
-    text_baseline: float,  # strongest surface baseline
-    text_chance: float,  # one over the number of emotions
-    best: dict,  # arm -> best layer of `ProbeResult`
-    random_weights: float,  # best score of random weights
-    descriptors: float,  # score of acoustic descriptors
+    scores: FoundationScores,  # of all arms
 ) -> list[str]:  # sentences
-    "The summary of Phase 0."
-    free, text, music = best["free"], best["text only"], best["music only"]
+    "The summary of Phase 0, after its verdict."
+    row, best = scores.text, scores.best
+    arms = {
+        "own prompt and own music": best["free"],
+        "the text alone": best["text only"],
+        "the music alone": best["music only"],
+    }
+    by_arm = [f"with {arm} {layer.name} ({_score(layer.score)})" for arm, layer in arms.items()]
+    answer = "above" if row.low > scores.text_baseline else "not clearly above"
     return [
-        f"Verdict: {verdict}.",
-        f"On held-out words the text states reach {text_score:.2f}, the strongest surface baseline "
-        f"{text_baseline:.2f} (chance {text_chance:.2f}).",
-        f"With own prompt and own music the best layer is {free.name} ({free.score.value:.2f}, "
-        f"{free.score.low:.2f} to {free.score.high:.2f}); with the text alone {text.name} "
-        f"({text.score.value:.2f}); with the music alone {music.name} ({music.score.value:.2f}).",
-        f"The same architecture with random weights reaches {random_weights:.2f} from the same "
-        f"tokens and text, and acoustic descriptors alone {descriptors:.2f}.",
-        "A probe that reads an emotion shows that it is there, not that the model uses it.",
+        f"On held-out words the text states reach {row.score:.2f} ({row.low:.2f} to "
+        f"{row.high:.2f}, n = {int(row.n_groups)} words), {answer} the strongest surface baseline "
+        f"({scores.text_baseline:.2f}; chance {scores.text_chance:.2f}).",
+        f"The best layers (n = {best['free'].score.n} words) are {'; '.join(by_arm)}.",
+        f"The same architecture with random weights reaches {scores.random_weights:.2f} from the "
+        f"same tokens and text. Acoustic descriptors alone reach {scores.descriptors:.2f}.",
+        "A probe that reads an emotion shows that the emotion can be read. It does not show that "
+        "the model uses it.",
     ]
+
+
+def _score(score):
+    "A score with its interval."
+    return f"{score.value:.2f}, {score.low:.2f} to {score.high:.2f}"

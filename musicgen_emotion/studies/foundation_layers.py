@@ -19,13 +19,13 @@ from ..probes.comparisons import differing_dimensions, pair_baselines, time_cour
 from ..probes.linear import probe_layers, probe_regression
 from ..probes.maps import embed_2d, layer_table, silhouette
 from ..probes.nested import ProbeResult
-from ..probes.readout import encodes, majority_baseline, probe_text
+from ..probes.readout import encodes
 from ..show.heatmaps import plot_embedding
 from ..show.plots import plot_layers, plot_time
 from ..stats.permutation import Tested
 from ..stimuli.emotions import VALENCE_AROUSAL
 from .foundation_clips import ClipStudy
-from .steps import Figure, Step
+from .steps import Figure, Step, surface_baselines
 
 States = dict[str, np.ndarray]  # site -> (clip, d_model)
 
@@ -46,6 +46,7 @@ class LayerStudy:
     inputs: States = field(init=False, repr=False)  # what a probe could read without the decoder
     random: dict[str, States] = field(init=False, repr=False)  # arms of random weights
     probes: dict[str, ProbeResult] = field(init=False, repr=False)  # after `probe`
+    chance: ProbeResult = field(init=False, repr=False)  # most frequent label, after `probe`
     table: pd.DataFrame = field(init=False, repr=False)  # of all probes, after `probe`
     width: Tested = field(init=False, repr=False)  # silhouette of the best layer, after `maps`
 
@@ -143,7 +144,7 @@ class LayerStudy:
                 seed=self.seed,
                 progress=False,
             )
-        surface = probe_text(self.prompts, labels, folds, seed=self.seed, progress=False)
+        surface, self.chance = surface_baselines(self.prompts, labels, folds, self.seed)
         self.probes["surface"] = surface
         tables = [probe.table.assign(arm=arm) for arm, probe in self.probes.items()]
         self.table = self.run.table(pd.concat(tables, ignore_index=True), "probes.csv")
@@ -219,8 +220,7 @@ class LayerStudy:
 
     def encodes(self) -> Step:
         "The decision rule for every arm, and valence and arousal apart from each other."
-        labels, folds = self.clips.labels, self.clips.folds
-        baselines = [self.probes["surface"], majority_baseline(labels, folds, self.seed)]
+        baselines = [self.probes["surface"], self.chance]
         rules = []
         for arm in ("free", "text only", "music only", "inputs"):
             rule = encodes(self.probes[arm], baselines, n_perm=self.n_perm, seed=self.seed)

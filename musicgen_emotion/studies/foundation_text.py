@@ -23,13 +23,13 @@ from ..probes.folds import Folds, grouped_folds, leave_word_out
 from ..probes.linear import probe_layers
 from ..probes.maps import circumplex_test, embed_2d
 from ..probes.nested import ProbeResult
-from ..probes.readout import encodes, majority_baseline, probe_text
+from ..probes.readout import encodes, probe_text
 from ..probes.similarity import centroid_curve, centroid_similarity, within_between
 from ..show.heatmaps import plot_embedding
 from ..show.plots import plot_centroids
 from ..stats.estimates import bootstrap
 from ..stimuli.prompts import crossed_prompts, held_out_prompts, study_prompts
-from .steps import Figure, Step
+from .steps import Figure, Step, surface_baselines
 
 # %% auto #0
 __all__ = [
@@ -152,31 +152,14 @@ class TextStudy:
             progress=False,
         )
         prompts = self.prompts.prompt.tolist()
-        surface = probe_text(
-            prompts,
-            labels,
-            self.folds,
-            seed=self.seed,
-            progress=False,
-        )
-        chance = majority_baseline(labels, self.folds, self.seed)
-        rule = encodes(
-            states,
-            [surface, chance],
-            n_perm=self.n_perm,
-            seed=self.seed,
-        )
-        table = pd.concat(
-            [states.table, surface.table, chance.table],
-            ignore_index=True,
-        )
+        baselines = surface_baselines(prompts, labels, self.folds, self.seed)
+        rule = encodes(states, baselines, n_perm=self.n_perm, seed=self.seed)
+        tables = [probe.table for probe in (states, *baselines)]
+        table = pd.concat(tables, ignore_index=True)
         self.run.table(table, "text_probes.csv")
         self.run.table(rule, "text_encodes.csv")
         self.probe_result, self.rule = states, rule
-        self.baseline = max(
-            surface.table.score.max(),
-            chance.table.score.max(),
-        )
+        self.baseline = max(probe.table.score.max() for probe in baselines)
         columns = [
             "name",
             "score",

@@ -5,13 +5,17 @@ import pytest
 
 from musicgen_emotion.lab.runs import open_run
 from musicgen_emotion.studies import (
+    FoundationScores,
     FoundationSettings,
     FoundationStudy,
     best_sentence,
     encodes_sentence,
+    gates_sentence,
+    gates_step,
     label_sentence,
     settings_from,
     similarity_sentence,
+    start_study,
     summary_sentences,
 )
 
@@ -76,12 +80,58 @@ def test_capture_is_checked_by_two_gates(tiny, tmp_path):
     run.close()
 
 
-def test_summary_says_the_verdict_and_the_controls():
+def test_summary_has_the_controls_and_can_say_no():
     from musicgen_emotion.probes.nested import Best
     from musicgen_emotion.stats.estimates import Estimate
 
     best = Best("layer_1", Estimate(0.8, 0.7, 0.9, 20), 0.01, ["layer_1"])
+    text = pd.Series(dict(score=0.5, low=0.45, high=0.6, n_groups=16))
     arms = {"free": best, "text only": best, "music only": best}
-    sentences = summary_sentences("PAUSE", 0.5, 0.4, 0.25, arms, 0.6, 0.7)
-    assert sentences[0] == "Verdict: PAUSE."
-    assert "random weights reaches 0.60" in sentences[3]
+    sentences = summary_sentences(FoundationScores(text, 0.4, 0.25, arms, 0.6, 0.7))
+    assert "(0.45 to 0.60, n = 16 words), above the strongest" in sentences[0]
+    assert "random weights reaches 0.60" in sentences[2]
+    unclear = summary_sentences(FoundationScores(text, 0.48, 0.25, arms, 0.6, 0.7))
+    assert "not clearly above" in unclear[0]
+
+
+# ---- what all studies share
+
+
+def test_gates_sentence_says_the_verdict_and_what_was_missed(tmp_path):
+    with open_run(tmp_path / "run", "phase0_test") as run:
+        assert "No gate was decided" in gates_sentence(run.gates)
+        run.gate("first", 2.0, threshold=1.0)
+        assert gates_sentence(run.gates) == "Verdict: GO. All 1 gates passed."
+        run.gate("second", 0.0, threshold=1.0)
+        sentence = gates_step(run, "Phase 0").sentence
+    assert sentence == "Verdict: ITERATE. 1 of 2 gates passed. Not reached: second."
+
+
+def test_settings_that_cannot_work_make_no_run_folder(tmp_path):
+    values = {**vars(FoundationSettings()), "duration_s": 1.0, "out_dir": str(tmp_path / "out")}
+    with pytest.raises(ValueError, match="at least 2 s"):
+        start_study("phase0_foundation", FoundationSettings, values)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_new_column_of_the_prompts_is_in_the_clip_table_and_makes_groups(tiny, tmp_path):
+    "Also when the clips were made before the column."
+    settings = FoundationSettings(
+        model="tiny", duration_s=2.0, clips_per_emotion=2, emotions=["happy", "sad"], arm_clips=1
+    )
+    with open_run(tmp_path / "run", "phase0_test") as run:
+        study = FoundationStudy(run, settings, tiny)
+        assert study.clips().added == []
+        prompts = study.clip_prompts()
+        prompts["n_words"] = prompts.prompt.str.split().str.len()
+        clips = study.clips(prompts)
+        assert clips.added == ["n_words"]
+        expected = clips.clips.prompt.str.split().str.len()
+        assert (clips.clips.n_words == expected).all()
+        assert "emotion" in clips.descriptors().table
+        step = clips.descriptors(by="n_words")
+        assert step.table.n_words.tolist() == sorted(prompts.n_words.unique())
+        assert "n_words" in pd.read_csv(run.path / "audio_features.csv")
+        step.plot()
+        with pytest.raises(ValueError, match="by must be one of"):
+            clips.descriptors(by="words")

@@ -96,7 +96,7 @@ def test_gates_sentence_names_what_failed_and_what_is_unsure():
     text = dictionary_gates_sentence([sure, unsure, failed])
     assert "Not reached: failed." in text
     assert text.endswith("crosses the bar: unsure.")
-    assert "All gates passed." in dictionary_gates_sentence([sure])
+    assert "All 1 gates passed." in dictionary_gates_sentence([sure])
 
 
 @pytest.mark.parametrize(("inside", "answer"), [(True, "inside"), (False, "outside")])

@@ -10,6 +10,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from written import gates_of_the_text
 
 import musicgen_emotion.studies
 from musicgen_emotion.causes.attribution import Agreement
@@ -36,10 +37,10 @@ from musicgen_emotion.studies import (
     decodable_sentence,
     flat_states,
     floor_sentence,
+    gates_sentence,
     loss_sentence,
     mediation_sentence,
     push_sentence,
-    reached_sentence,
     reliability_sentence,
     residual_sentence,
     settings_from,
@@ -54,19 +55,9 @@ needs = pytest.mark.skipif(PHASE is None, reason="no phase notebooks in this che
 MODULES = sorted(Path(musicgen_emotion.studies.__file__).parent.glob("causal*.py"))
 
 
-def sources(path, kind="code"):
-    "Sources of a notebook's cells."
-    cells = json.loads(path.read_text())["cells"]
-    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == kind]
-
-
 def bars_of_the_text():
     "Gate -> bar, from the table at the head of the phase notebook."
-    for text in sources(PHASE, "markdown"):
-        if "Gates, fixed before the run" in text:
-            rows = [line.strip("|").split("|") for line in text.splitlines() if line[:2] == "| "]
-            return {row[0].strip(): row[1].strip() for row in rows[2:]}
-    raise AssertionError("the notebook has no table of gates")
+    return {name: cells[0] for name, cells in gates_of_the_text(PHASE).items()}
 
 
 # parameters
@@ -166,7 +157,7 @@ def test_a_gate_can_fail_and_an_unknown_one_is_refused(tmp_path):
         failed = causal_gate(run, "a no-op restores nothing", 0.2, n=8, why="test")
         with pytest.raises(KeyError, match="no such gate"):
             causal_gate(run, "no such gate", 1.0, n=8, why="test")
-        sentence = reached_sentence(run.gates)
+        sentence = gates_sentence(run.gates)
     assert passed.passed
     assert not failed.passed
     assert "Not reached: a no-op restores nothing." in sentence
@@ -187,18 +178,6 @@ def test_rules_come_before_the_results_and_cells_are_short():
     for cell, text in zip(cells, texts, strict=True):
         if cell["cell_type"] == "code" and "parameters" not in cell["metadata"].get("tags", ()):
             assert len(text.splitlines()) <= 10, text
-
-
-@needs
-def test_findings_read_only_what_the_phase_writes():
-    page = "\n".join(sources(PHASE.parent.parent / "findings" / "phase3.ipynb"))
-    wanted = set(re.findall(r'(?:read\(|run / )"([\w.]+)"', page))
-    wanted |= {f"{name}.png" for name in re.findall(r'figure\("(\w+)"\)', page)}
-    code = "\n".join(path.read_text() for path in MODULES)
-    written = set(re.findall(r'"(\w+\.(?:csv|parquet|md|npy))"', code))
-    written |= {f"{name}.png" for name in re.findall(r'name="(\w+)",\n', code)}
-    assert len(wanted) > 15
-    assert wanted <= written, wanted - written
 
 
 # sentences
