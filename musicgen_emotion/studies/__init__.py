@@ -35,8 +35,10 @@ from .causal_patching import (
     draw_atlas,
     floor_sentence,
     guided_rows,
+    lost_sentence,
     residual_sentence,
     strongest_patch,
+    windows_sentence,
 )
 from .causal_reliability import (
     FLOOR_METHODS,
@@ -60,6 +62,7 @@ from .causal_sound import (
     HEARD_AS,
     PatchedSound,
     borrowed_sentence,
+    halves_sentence,
     share_changed,
     sound_sentence,
 )
@@ -75,16 +78,38 @@ from .dictionaries import (
     start_dictionaries,
     training_sentence,
 )
-from .dictionaries_data import PLAN_SIZE, DictionarySettings, TextRows, sweep_sentence, validated
-from .dictionaries_features import GENERAL_COLUMNS, FeatureStudy, control_counts_sentence, count_row
-from .dictionaries_layers import LayerDictionaries, LayerDictionary, active_features
+from .dictionaries_data import (
+    PLAN_SIZE,
+    DictionarySettings,
+    TextRows,
+    baseline_sentence,
+    sweep_sentence,
+    validated,
+)
+from .dictionaries_features import (
+    GENERAL_COLUMNS,
+    FeatureStudy,
+    control_counts_sentence,
+    count_row,
+    probing_sentence,
+)
+from .dictionaries_layers import (
+    LayerDictionaries,
+    LayerDictionary,
+    active_features,
+    layers_sentence,
+    recovered_sentence,
+)
 from .dictionaries_meaning import (
     RAW,
     SCALED_UP,
     TESTED_EDITS,
     MeaningStudy,
+    ablation_sentence,
     edit_sentence,
+    monosemanticity_sentence,
     planted_cues,
+    recovery_sentence,
 )
 from .dictionaries_pages import FeaturePages, clips_of_every_emotion, page_step
 from .dictionaries_training import Dictionaries, final_config, plot_density
@@ -97,12 +122,23 @@ from .foundation import (
     summary_sentences,
 )
 from .foundation_clips import RELATED, ClipStudy, label_sentence, related_sentence, tempo_sentence
-from .foundation_layers import LayerStudy, States, best_sentence, residual_sites
+from .foundation_findings import (
+    apart_sentence,
+    best_sentence,
+    ceilings_sentence,
+    choice_sentence,
+    dimensions_sentence,
+    encoding_sentence,
+    silhouette_sentence,
+)
+from .foundation_layers import LayerStudy, States, residual_sites
 from .foundation_text import (
     TextStudy,
+    centroids_sentence,
     circumplex_sentence,
     encodes_sentence,
     generalization_sentence,
+    repeats_sentence,
     similarity_sentence,
 )
 from .steering import GATED_STEPS, SteeringStudy, start_steering
@@ -121,6 +157,7 @@ from .steering_cost import (
     likelihood_sentence,
     mean_losses,
     moved_beside,
+    quality_sentence,
     ratio_of_sums,
 )
 from .steering_directions import (
@@ -160,6 +197,7 @@ from .steering_features import (
     EDIT_WORDS,
     FeatureArm,
     FeatureChoice,
+    FeatureEdit,
     FeatureStep,
     choose_features,
     dictionary_sentence,
@@ -174,6 +212,7 @@ from .steering_methods import (
     few_pairs_curve,
     find_methods,
     layer_dictionary,
+    methods_sentence,
     pairs_name,
     pairs_sentence,
 )
@@ -196,6 +235,7 @@ from .steering_moves import (
     written_words,
 )
 from .steering_recovery import (
+    EqualCost,
     MethodComparison,
     agop_sentence,
     best_methods,
@@ -249,6 +289,7 @@ from .steps import (
     Settings,
     Step,
     check_clip_length,
+    estimate_text,
     gates_sentence,
     gates_step,
     keep_sentences,
@@ -305,8 +346,10 @@ __all__ = [
     "DirectionSet",
     "DoseChoice",
     "DoseResult",
+    "EqualCost",
     "FeatureArm",
     "FeatureChoice",
+    "FeatureEdit",
     "FeaturePages",
     "FeatureStep",
     "FeatureStudy",
@@ -342,16 +385,19 @@ __all__ = [
     "TargetMoves",
     "TextRows",
     "TextStudy",
+    "ablation_sentence",
     "active_features",
     "added_arms",
     "agop_sentence",
     "agreement_sentence",
     "all_layers_controls",
     "answers_sentence",
+    "apart_sentence",
     "arm_sentence",
     "attention_sentence",
     "attribution_atlas",
     "axes_sentence",
+    "baseline_sentence",
     "beside_sentence",
     "best_gaining_head",
     "best_methods",
@@ -360,8 +406,11 @@ __all__ = [
     "both_branches_controls",
     "branches_sentence",
     "causal_gate",
+    "ceilings_sentence",
+    "centroids_sentence",
     "check_arms",
     "check_clip_length",
+    "choice_sentence",
     "choose_doses",
     "choose_features",
     "choose_layer",
@@ -380,6 +429,7 @@ __all__ = [
     "descriptors_sentence",
     "dictionary_gates_sentence",
     "dictionary_sentence",
+    "dimensions_sentence",
     "dose_plan",
     "dose_sentence",
     "draw_atlas",
@@ -391,7 +441,9 @@ __all__ = [
     "edits_sentence",
     "emotions_sentence",
     "encodes_sentence",
+    "encoding_sentence",
     "equal_cost_sentence",
+    "estimate_text",
     "features_sentence",
     "few_pairs_curve",
     "few_pairs_sentence",
@@ -409,6 +461,7 @@ __all__ = [
     "guidance_branches",
     "guidance_sentence",
     "guided_rows",
+    "halves_sentence",
     "held_out_sentence",
     "held_out_word_controls",
     "held_out_words",
@@ -423,6 +476,7 @@ __all__ = [
     "layer_dictionary",
     "layer_sentence",
     "layer_shares_sentence",
+    "layers_sentence",
     "layers_to_fit",
     "likelihood_cost",
     "likelihood_sentence",
@@ -430,9 +484,12 @@ __all__ = [
     "listening_conditions",
     "listening_test",
     "loss_sentence",
+    "lost_sentence",
     "mean_losses",
     "meaning_sentence",
     "mediation_sentence",
+    "methods_sentence",
+    "monosemanticity_sentence",
     "moved_beside",
     "moves_sentence",
     "nothing_left",
@@ -443,16 +500,21 @@ __all__ = [
     "pairs_sentence",
     "planted_cues",
     "plot_density",
+    "probing_sentence",
     "push_arms",
     "push_sentence",
+    "quality_sentence",
     "random_controls",
     "ratio_of_sums",
     "reconstruction",
+    "recovered_sentence",
     "recovery_figure",
+    "recovery_sentence",
     "related_sentence",
     "relative_gap",
     "reliability_sentence",
     "rendered_judge",
+    "repeats_sentence",
     "report_sentences",
     "residual_sentence",
     "residual_sites",
@@ -464,6 +526,7 @@ __all__ = [
     "shuffled_axis",
     "shuffled_controls",
     "shuffled_sentence",
+    "silhouette_sentence",
     "similarity_sentence",
     "single_features",
     "slopes_figure",
@@ -490,6 +553,7 @@ __all__ = [
     "unchanged_sentence",
     "validated",
     "wide_table",
+    "windows_sentence",
     "wiring_sentence",
     "with_emotions",
     "with_prompt_columns",

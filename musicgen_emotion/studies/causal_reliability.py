@@ -315,8 +315,9 @@ def reliability_sentence(
         return f"Reliability in the text states was not measured: {row.reason}."
     return (
         f"The mean difference in the text states is {row.value:.2f} reliable ({row.low:.2f} to "
-        f"{row.high:.2f}) against {floor:.2f} for the better floor; the oracle reads "
-        f"{row.judged:.2f} of the untouched rows right ({row.judged_low:.2f} at least)."
+        f"{row.high:.2f}, n = {int(row.n)} words) against {floor:.2f} for the better floor. The "
+        f"oracle reads {row.judged:.2f} of the untouched rows right "
+        f"({row.judged_low:.2f} at least)."
     )
 
 

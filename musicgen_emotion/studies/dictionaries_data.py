@@ -25,7 +25,14 @@ from .steps import Figure, Resampled, Step, check_clip_length
 PLAN_SIZE = 6144  # features of the plan, for which the wanted range of L0 was written
 
 # %% auto #0
-__all__ = ["PLAN_SIZE", "DictionarySettings", "TextRows", "sweep_sentence", "validated"]
+__all__ = [
+    "PLAN_SIZE",
+    "DictionarySettings",
+    "TextRows",
+    "baseline_sentence",
+    "sweep_sentence",
+    "validated",
+]
 
 
 # %% ../../nbs/api/95_studies/10_dictionaries_data.ipynb #cell007
@@ -221,8 +228,7 @@ class TextRows:
         ]
         table = self.run.table(pd.DataFrame(rows), "baseline.csv")
         return Step(
-            sentence="The plan's setting: ReLU, eight times the width, L1 of 0.001. Pooled prompts "
-            "are too few rows for a dictionary of this size.",
+            sentence=baseline_sentence(table),
             table=table,
             decimals=4,
         )
@@ -309,6 +315,22 @@ def validated(
 
 
 # %% ../../nbs/api/95_studies/10_dictionaries_data.ipynb #cell012
+def baseline_sentence(
+    table: pd.DataFrame,  # data, rows_trained, explained_variance: pooled, then tokens
+) -> str:  # one sentence
+    "Whether the plan's setting reconstructs tokens better than pooled prompts."
+    by_data = table.set_index("data")
+    pooled, tokens = by_data.loc["pooled"], by_data.loc["tokens"]
+    more = tokens.explained_variance > pooled.explained_variance
+    answer = "better" if more else "not better"
+    return (
+        f"The plan's setting reconstructs tokens {answer} than pooled prompts: it explains "
+        f"{tokens.explained_variance:.3f} of the variance (n = {int(tokens.rows_trained):,} "
+        f"training rows) against {pooled.explained_variance:.3f} "
+        f"(n = {int(pooled.rows_trained):,})."
+    )
+
+
 def sweep_sentence(
     chosen: dict,  # of `best_setting`
 ) -> str:  # one sentence

@@ -316,7 +316,7 @@ def keep_directions(
         alt="Heat map of cosines.",
     )
     return DirectionSet(
-        sentence=cosine_sentence(cosines),
+        sentence=cosine_sentence(cosines, len(fits.clips)),
         table=table,
         folder=context.run.path,
         figures=(figure,),
@@ -329,11 +329,12 @@ def keep_directions(
 
 def cosine_sentence(
     cosines: pd.DataFrame,  # names by names, with valence and arousal
+    n: int,  # clips of the fit
 ) -> str:  # one sentence
     "Whether the two axes are apart."
     cosine = cosines.loc["valence", "arousal"]
     answer = "are far from parallel" if abs(cosine) < 0.5 else "share much of their direction"
-    return f"Valence and arousal {answer} (cosine {cosine:.2f})."
+    return f"Valence and arousal {answer} (cosine {cosine:.2f}, n = {n} clips)."
 
 
 # %% ../../nbs/api/95_studies/21_steering_directions.ipynb #cell017

@@ -234,8 +234,6 @@ def _effect_sentences(context):
             result.changes_of(STEERED_AXES),
             moves.set_index("arm"),
             result.doses.ends,
-            settings.test_prompts,
-            settings.n_random,
         ),
         saturation_sentence(emotions),
         emotions_sentence(emotions, words),
@@ -271,14 +269,7 @@ def _cost_sentences(context):
                 result.doses.top,
             )
         ),
-        equal_cost_sentence(
-            recovery.best,
-            recovery.tied,
-            recovery.written_word,
-            recovery.budget,
-            context.judge.change_name,
-            settings.method_prompts,
-        ),
+        equal_cost_sentence(recovery.equal_cost),
     ]
 
 
@@ -299,9 +290,7 @@ def _published_sentences(context):
             best.get("SAE features", np.nan),
             len(summed),
             methods.sae.W_dec.shape[0],
-            features.steers,
-            len(features.choice.random),
-            features.beyond,
+            features,
         ),
         layer_costs_sentence(
             context.found("layer").slopes,

@@ -44,6 +44,7 @@ __all__ = [
     "Settings",
     "Step",
     "check_clip_length",
+    "estimate_text",
     "gates_sentence",
     "gates_step",
     "keep_sentences",
@@ -233,6 +234,16 @@ def gates_step(
         folder=run.path,
         figures=(figure,),
     )
+
+
+def estimate_text(
+    row,  # with value, low, high and n: an `Estimate` or the row of a table
+    units: str,  # what n counts, such as "words"
+    digits: int = 2,  # after the point
+) -> str:  # "0.71 (0.60 to 0.82, n = 20 words)"
+    "A number with its 95% interval and n, as sentences write it."
+    interval = f"{row.low:.{digits}f} to {row.high:.{digits}f}"
+    return f"{row.value:.{digits}f} ({interval}, n = {int(row.n)} {units})"
 
 
 def gates_sentence(

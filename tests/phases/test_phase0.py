@@ -9,10 +9,13 @@ from musicgen_emotion.studies import (
     FoundationSettings,
     FoundationStudy,
     best_sentence,
+    centroids_sentence,
     encodes_sentence,
     gates_sentence,
     gates_step,
+    generalization_sentence,
     label_sentence,
+    repeats_sentence,
     settings_from,
     similarity_sentence,
     start_study,
@@ -61,10 +64,26 @@ def test_label_sentence_is_decided_on_the_lower_end():
 
 
 def test_best_sentence_names_random_weights_that_do_as_well():
-    best = dict(layer="layer_2", score=0.9, low=0.8, high=0.95)
+    best = dict(layer="layer_2", score=0.9, low=0.8, high=0.95, n=20)
     assert "random weights" in best_sentence(best, strongest=0.4, random_weights=0.82)
     assert "random weights" not in best_sentence(best, strongest=0.4, random_weights=0.5)
     assert "not clearly above" in best_sentence(best, strongest=0.85, random_weights=0.5)
+
+
+def test_sentences_of_the_text_say_yes_and_no():
+    rows = [
+        dict(n=8, arm=arm, similarity=value, low=value - 0.1, high=value + 0.1)
+        for arm, value in dict(between=0.2, ceiling=0.9, floor=0.8).items()
+    ]
+    curve = pd.DataFrame(rows)
+    assert "two emotions are less alike" in centroids_sentence(curve)
+    assert "are not clearly less alike" in centroids_sentence(curve.assign(high=1.0))
+    row = pd.Series(dict(value=1.0, low=1.0, high=1.0, n=40, mismatched=0.02))
+    assert repeats_sentence(row).startswith("The same prompt gives the same state")
+    row["value"] = 0.9
+    assert "does not give the same state" in repeats_sentence(row)
+    table = pd.DataFrame([dict(held_out="words", score=0.6, low=0.5, high=0.7, n_groups=16)])
+    assert "(0.50 to 0.70, n = 16 groups)" in generalization_sentence(table)
 
 
 def test_capture_is_checked_by_two_gates(tiny, tmp_path):
@@ -117,7 +136,7 @@ def test_settings_that_cannot_work_make_no_run_folder(tmp_path):
 def test_a_new_column_of_the_prompts_is_in_the_clip_table_and_makes_groups(tiny, tmp_path):
     "Also when the clips were made before the column."
     settings = FoundationSettings(
-        model="tiny", duration_s=2.0, clips_per_emotion=2, emotions=["happy", "sad"], arm_clips=1
+        model="tiny", duration_s=2.0, clips_per_emotion=3, emotions=["happy", "sad"], arm_clips=1
     )
     with open_run(tmp_path / "run", "phase0_test") as run:
         study = FoundationStudy(run, settings, tiny)

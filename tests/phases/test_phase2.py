@@ -35,8 +35,13 @@ from musicgen_emotion.steering.methods import mean_difference
 from musicgen_emotion.steering.slopes import dose_changes, dose_slopes
 from musicgen_emotion.stimuli.prompts import neutral_prompts
 from musicgen_emotion.studies.steering import SteeringStudy
-from musicgen_emotion.studies.steering_cost import beside_sentence, likelihood_sentence
+from musicgen_emotion.studies.steering_cost import (
+    beside_sentence,
+    likelihood_sentence,
+    quality_sentence,
+)
 from musicgen_emotion.studies.steering_directions import (
+    cosine_sentence,
     dose_plan,
     dose_sentence,
     held_out_sentence,
@@ -44,7 +49,8 @@ from musicgen_emotion.studies.steering_directions import (
     layers_to_fit,
     strongest_dose,
 )
-from musicgen_emotion.studies.steering_features import edit_arm, rising_features
+from musicgen_emotion.studies.steering_features import FeatureEdit, edit_arm, rising_features
+from musicgen_emotion.studies.steering_methods import methods_sentence
 from musicgen_emotion.studies.steering_moves import (
     emotions_sentence,
     listeners_sentence,
@@ -52,7 +58,11 @@ from musicgen_emotion.studies.steering_moves import (
     shuffled_sentence,
     words_sentence,
 )
-from musicgen_emotion.studies.steering_recovery import equal_cost_sentence, indistinguishable
+from musicgen_emotion.studies.steering_recovery import (
+    EqualCost,
+    equal_cost_sentence,
+    indistinguishable,
+)
 from musicgen_emotion.studies.steering_report import (
     layer_costs_sentence,
     listening_conditions,
@@ -228,9 +238,10 @@ def test_features_are_edited_inside_the_dictionary_and_leave_nothing_behind(tiny
     sae = SparseAutoencoder(tiny.config.d_model, 2, activation="topk", k=8)
     edits = dict(set=50.0, scale=3.0, ablate=0.0)
     arms = [
-        edit_arm(sae, "layer_1", 1.0, mode, 3, value, "feature") for mode, value in edits.items()
+        edit_arm(sae, "layer_1", 1.0, FeatureEdit(mode, 3, value), "feature")
+        for mode, value in edits.items()
     ]
-    arms.append(edit_arm(sae, "layer_1", 1.0, "set", 4, 50.0, "random feature"))
+    arms.append(edit_arm(sae, "layer_1", 1.0, FeatureEdit("set", 4, 50.0), "random feature"))
     settings = dict(
         judge=lambda audio, sample_rate: dict(loud=np.abs(audio).mean(1)),
         duration_s=0.4,
@@ -563,19 +574,36 @@ def test_sentences_on_words_and_costs_say_yes_and_no():
     weakest["low"] = -0.1
     assert "do not clearly lie" in held_out_sentence(weakest, 0.4)
     counts, none = pd.Series(dict(valence=7, arousal=6)), pd.Series(dict(valence=0, arousal=0))
-    assert beside_sentence(none, none, 9).startswith("Nothing else moves")
-    assert beside_sentence(counts, none, 9).startswith("Other things move too")
+    assert beside_sentence(none, none, 9, 6).startswith("Nothing else moves")
+    assert beside_sentence(counts, none, 9, 6).startswith("Other things move too")
     assert "push at the largest dose 0.48" in likelihood_sentence(-0.02, 0.48, 0.19)
     assert unchanged_sentence(1.0, 2, 3.0).startswith("Nothing stays behind")
     assert unchanged_sentence(0.9, 2, 3.0).startswith("Something stays behind")
 
 
+def test_sentences_on_quality_methods_and_cosines_say_yes_and_no():
+    row = dict(axis="valence", alpha=0.1, difference=0.7, difference_low=0.3, difference_high=1.1)
+    assert quality_sentence(pd.DataFrame([row | dict(n=6)])).startswith("1 of 1 directions")
+    row["difference_low"] = -0.1
+    assert quality_sentence(pd.DataFrame([row | dict(n=6)])).startswith("None of 1")
+    table = pd.DataFrame(dict(method=["mean difference", "PCA", "LDA"], sad=[1.0, 0.9, 0.7]))
+    assert methods_sentence(table, 8).startswith("All methods find")
+    table["sad"] = [1.0, 0.9, 0.2]
+    assert methods_sentence(table, 8).startswith("1 of 2 methods do not find")
+    names = ["valence", "arousal"]
+    cosines = pd.DataFrame([[1.0, 0.1], [0.1, 1.0]], names, names)
+    assert "far from parallel" in cosine_sentence(cosines, 48)
+    assert "share much" in cosine_sentence(cosines + 0.6, 48)
+
+
 def test_sentence_on_methods_names_those_that_cannot_be_told_apart():
     best, budget = pd.Series(dict(PCA=0.8, LDA=0.7, ridge=0.4)), dict(sad=0.25)
-    sentence = equal_cost_sentence(best, ["LDA"], 0.9, budget, "planted", 3)
+    found = EqualCost(best, ["LDA"], 0.9, budget, "planted", 3)
+    sentence = equal_cost_sentence(found)
     assert "cannot be told apart from LDA" in sentence
     assert sentence.endswith("it lies above ridge.")
-    assert equal_cost_sentence(best, [], 0.9, budget, "planted", 3).endswith("of the 3 prompts.")
+    alone = dataclasses.replace(found, tied=[])
+    assert equal_cost_sentence(alone).endswith("of the 3 prompts.")
     generator = np.random.default_rng(0)
     drawn = pd.DataFrame(dict(PCA=generator.normal(0.8, 0.05, 500)))
     drawn["LDA"] = drawn.PCA - generator.normal(0.05, 0.05, 500)

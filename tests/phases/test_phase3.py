@@ -38,7 +38,9 @@ from musicgen_emotion.studies import (
     flat_states,
     floor_sentence,
     gates_sentence,
+    halves_sentence,
     loss_sentence,
+    lost_sentence,
     mediation_sentence,
     push_sentence,
     reliability_sentence,
@@ -46,6 +48,7 @@ from musicgen_emotion.studies import (
     settings_from,
     sound_sentence,
     span_sentence,
+    windows_sentence,
     wiring_sentence,
     word_roles,
 )
@@ -101,9 +104,11 @@ def test_settings_are_the_parameters_of_the_notebook():
 
 @needs
 def test_every_setting_is_used():
-    code = "\n".join(path.read_text() for path in MODULES)
+    steps = Path(musicgen_emotion.studies.steps.__file__)  # opens the run, makes the clips
+    code = "\n".join(path.read_text() for path in [*MODULES, steps])
     names = list(vars(CausalSettings()))
-    assert [name for name in names if not re.search(rf"(settings|self)\.{name}\b", code)] == []
+    used = r"(settings|self)\.{name}\b|values\[\"{name}\"\]"
+    assert [name for name in names if not re.search(used.format(name=name), code)] == []
 
 
 def test_controls_are_those_of_the_protocol():
@@ -230,8 +235,24 @@ def test_sound_sentence_is_decided_on_the_lower_end(low, answer):
 
 
 def test_borrowed_sentence_follows_the_source_clip():
-    assert "the source's music and not its prompt" in borrowed_sentence("layer_0", 1.2, -0.1)
-    assert "adds nothing" in borrowed_sentence("layer_0", -0.2, -0.1)
+    borrowed = pd.Series(dict(restored=1.2, low=0.9, high=1.5, n=8))
+    own = pd.Series(dict(restored=-0.1, low=-0.3, high=0.1, n=8))
+    text = borrowed_sentence("layer_0", borrowed, own)
+    assert "the source's music and not its prompt" in text
+    assert "(0.90 to 1.50, n = 8 pairs)" in text
+    assert "adds nothing" in borrowed_sentence("layer_0", own, borrowed)
+
+
+def test_sentences_on_losses_windows_and_halves_say_yes_and_no():
+    row = dict(site="text", start=0.0, end=0.5, value=0.8, low=0.7, high=0.9, n=16)
+    row |= dict(arm="patch", descriptor="toward", restored=0.8)
+    rows = pd.DataFrame([row])
+    assert "difference at text. The largest" in lost_sentence(rows, "happy", "sad")
+    assert "difference at no site." in lost_sentence(rows.assign(low=0.4), "happy", "sad")
+    assert "text states restores a part" in windows_sentence(rows)
+    assert "does not clearly restore" in windows_sentence(rows.assign(low=-0.1))
+    assert "from 0 to 0.5 s it brings" in halves_sentence(rows)
+    assert "does not clearly bring" in halves_sentence(rows.assign(low=-0.1))
 
 
 def test_decodable_sentence_names_sites_that_fail():
@@ -240,8 +261,10 @@ def test_decodable_sentence_names_sites_that_fail():
 
 
 def test_reliability_sentence_gives_the_reason_when_nothing_was_measured():
-    row = dict(value=0.89, low=0.76, high=0.99, judged=0.85, judged_low=0.7, reason=None)
-    assert "0.89 reliable (0.76 to 0.99)" in reliability_sentence(pd.Series(row), 0.32)
+    row = dict(value=0.89, low=0.76, high=0.99, n=24, judged=0.85, judged_low=0.7, reason=None)
+    assert "0.89 reliable (0.76 to 0.99, n = 24 words)" in reliability_sentence(
+        pd.Series(row), 0.32
+    )
     unread = pd.Series(row | dict(value=np.nan, reason="the oracle is at chance"))
     assert "was not measured: the oracle is at chance." in reliability_sentence(unread, 0.32)
 
@@ -254,7 +277,7 @@ def test_push_sentence_needs_more_than_random_pushes(low, answer):
 
 @pytest.mark.parametrize(("value", "answer"), [(0.5, "Of the erasures"), (-0.1, "No erasure")])
 def test_loss_sentence_follows_the_loss(value, answer):
-    lost = pd.DataFrame([dict(site="text", how="LEACE", value=value, n=16)])
+    lost = pd.DataFrame([dict(site="text", how="LEACE", value=value, low=value, high=value, n=16)])
     assert loss_sentence(lost).startswith(answer)
 
 
@@ -267,15 +290,16 @@ def test_mediation_sentence_names_the_largest_path():
         share=[0.2, 0.8, 0.4],
         share_low=0.1,
         share_high=0.9,
+        n=100,
     )
     sentence = mediation_sentence(pd.DataFrame(rows))
     assert "valence asked for, the largest part goes through tempo (share 0.80" in sentence
 
 
 def test_attention_sentences_count_clear_heads():
-    heads = pd.DataFrame(dict(difference=[0.1, -0.2, 0.3], p=[0.01, 0.02, 0.5]))
+    heads = pd.DataFrame(dict(difference=[0.1, -0.2, 0.3], p=[0.01, 0.02, 0.5], n=100))
     assert attention_sentence(heads).startswith("1 of 3 heads attend more")
-    assert attention_sentence(heads).endswith("1 less.")
+    assert attention_sentence(heads).endswith("1 attend less (n = 100 pairs).")
     assert "in 0 of 2 heads" in span_sentence(pd.DataFrame(dict(p=[0.2, 0.9])))
 
 
