@@ -425,6 +425,7 @@ def _push_targets(context, arms, doses):
         worded += (test.prompt + f", {emotion}").tolist()
     worded = pd.DataFrame(dict(prompt=worded))
     context.push(worded, axes[:1], [0.0])  # only looked up when the words' arms run
-    by_axis = context.push(test, axes, doses.values)
-    rest = context.push(test, others, doses.ends)
-    return pd.concat([by_axis, rest], ignore_index=True)
+    parts = [context.push(test, axes, doses.values)]
+    if others:
+        parts.append(context.push(test, others, doses.ends))
+    return pd.concat(parts, ignore_index=True)

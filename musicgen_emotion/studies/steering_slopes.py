@@ -91,6 +91,8 @@ def group_sentence(
     parts, unclear = [], []
     for _, row in slopes.iterrows():
         interval = f"({row.low:.2f} to {row.high:.2f}, n = {int(row.n)} prompts)"
+        if row.n == 1:
+            interval = "(n = 1 prompt, which has no interval)"
         parts.append(f"{row[column]} {row.slope:.2f} {interval}")
         if not row.low * row.high > 0:
             unclear.append(str(row[column]))
