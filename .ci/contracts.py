@@ -3,10 +3,8 @@
 python .ci/contracts.py
 """
 
-import sys
-from pathlib import Path
+from notebooks import ROOT, notebook_folders, numbered
 
-ROOT = Path(__file__).resolve().parents[1]
 TORCH_FREE = ("lab", "stats", "stimuli", "sound", "show")
 START = """\
 # made by `make export` from the numbers of the notebooks; `make check` reads it
@@ -43,9 +41,6 @@ def indented(lines):
 
 def contracts():
     "Text of `.importlinter`."
-    sys.path.insert(0, str(Path(__file__).parent))
-    from export import notebook_folders, numbered
-
     folders = {folder.name: path for path, folder in notebook_folders().items()}
     house = LAYERS.format(
         key="house",

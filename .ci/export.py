@@ -10,10 +10,11 @@ import ast
 import json
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-PACKAGE, NOTEBOOKS = ROOT / "musicgen_emotion", ROOT / "nbs" / "api"
+from contracts import contracts
+from generated import readme
+from notebooks import ROOT, notebook_folders, numbered
+
 HEAD = '"""{purpose}"""\n\n# made by `make export` from the modules of this folder\n'
 
 
@@ -42,21 +43,6 @@ def folder_init(folder, modules, purpose):
         sys.exit(f"{folder.name}: {hidden} name a module and a public object")
     lines.append(f"\n__all__ = {sorted(origin)!r}")
     return "\n".join(lines) + "\n"
-
-
-def notebook_folders(wanted=()):
-    "Folder of notebooks -> folder of the package, in order; all of them when none is wanted."
-    folders = {path: PACKAGE / path.name[3:] for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*"))}
-    names = [folder.name for folder in folders.values()]
-    unknown = set(wanted) - set(names)
-    if unknown:
-        sys.exit(f"no such folder: {sorted(unknown)}; there are {names}")
-    return {path: folder for path, folder in folders.items() if not wanted or folder.name in wanted}
-
-
-def numbered(folder):
-    "A folder's notebooks, by number."
-    return sorted(folder.glob("[0-9][0-9]_*.ipynb"))
 
 
 def remove_stale(folders):
@@ -99,9 +85,6 @@ def main(wanted):
     subprocess.run([*ruff, "check", "-q", "--select", "I,RUF022", "--fix", *code], cwd=ROOT)
     subprocess.run([*ruff, "format", "-q", *places], cwd=ROOT, check=True)
     if not wanted:
-        from contracts import contracts
-        from generated import readme
-
         (ROOT / ".importlinter").write_text(contracts())
         (ROOT / "README.md").write_text(readme())
 

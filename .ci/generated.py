@@ -9,9 +9,8 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from notebooks import ROOT
 
 
 def readme():

@@ -48,6 +48,11 @@ def entry(name, ratios, aim, above=True, **more):
     return numbers | more
 
 
+def skipped(name, why):
+    "The entry of a comparison that could not be made."
+    return dict(name=name, ratio=None, low=None, high=None, n=0, aim=None, holds=None, skipped=why)
+
+
 def cycled_prompts(n_clips):
     "As many prompts as clips, the same few again and again."
     return [PROMPTS[clip % len(PROMPTS)] for clip in range(n_clips)]

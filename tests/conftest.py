@@ -4,8 +4,10 @@ They are the packaged model, a tiny random one, both under either backend, the r
 where they are present, and a browser.
 """
 
+import contextlib
 import importlib.util
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -104,3 +106,16 @@ def browser(tmp_path_factory):
     opened = Browser(tmp_path_factory.mktemp("browser"))
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def popen():
+    "`subprocess.Popen` whose processes and pipes end with the test."
+    with contextlib.ExitStack() as stack:
+
+        def start(*arguments, **options):
+            process = stack.enter_context(subprocess.Popen(*arguments, **options))
+            stack.callback(process.kill)
+            return process
+
+        yield start

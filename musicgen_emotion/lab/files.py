@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import importlib.resources
 import json
 import math
 import os
@@ -29,6 +30,7 @@ __all__ = [
     "advise",
     "atomic_path",
     "atomic_write",
+    "package_folder",
     "plain_value",
     "read_json",
     "read_table",
@@ -38,6 +40,12 @@ __all__ = [
     "write_json",
     "write_table",
 ]
+
+
+# %% ../../nbs/api/00_lab/01_files.ipynb #pkg1
+def package_folder() -> Path:  # holds the modules and `assets`
+    "Folder of the installed package, or of the checkout's `musicgen_emotion`."
+    return Path(str(importlib.resources.files("musicgen_emotion")))
 
 
 # %% ../../nbs/api/00_lab/01_files.ipynb #cell008

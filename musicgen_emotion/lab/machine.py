@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import musicgen_emotion
+from .files import package_folder
 
 # %% auto #0
 __all__ = ["LIBRARIES", "device_info", "git_revision", "library_versions"]
@@ -54,7 +54,7 @@ def git_revision(
     folder: Path | str | None = None,  # folder inside a checkout; the package's own by default
 ) -> str | None:  # commit id; it ends in `-dirty` when tracked files differ from the commit
     "Revision of the checkout that holds `folder`; None when git does not track the folder."
-    folder = Path(folder or musicgen_emotion.__path__[0])
+    folder = Path(folder or package_folder())
     try:
         if not _git(folder, "ls-files", "."):
             return None

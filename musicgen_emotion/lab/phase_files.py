@@ -8,10 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import musicgen_emotion
-
 from .checks import check_in, unknown_name
-from .files import read_json
+from .files import package_folder, read_json
 
 # %% auto #0
 __all__ = ["find_phase", "list_phases", "notebook_cells", "supplied_folder"]
@@ -23,7 +21,7 @@ def supplied_folder(
 ) -> Path:  # a folder; it is absent from a damaged installation
     "Folder of the phase notebooks or parameter files that come with the project."
     check_in("kind", kind, ("phases", "params"))
-    package = Path(musicgen_emotion.__path__[0])
+    package = package_folder()
     in_checkout = {
         "phases": package.parent / "nbs" / "phases",
         "params": package.parent / "params",

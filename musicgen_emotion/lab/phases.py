@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import musicgen_emotion
 from musicgen_emotion.lab.runs import (
     LENT_FOLDER,
     Run,
@@ -24,7 +23,7 @@ from musicgen_emotion.lab.runs import (
 )
 
 from .checks import check_in
-from .files import read_json, sha256_bytes, sha256_file
+from .files import package_folder, read_json, sha256_bytes, sha256_file
 from .gates import Gate, read_gates, verdict
 from .parameters import check_parameters, read_parameters
 from .phase_files import find_phase, notebook_cells
@@ -120,7 +119,7 @@ def run_phase(
 
 def _code_checksum(notebook: Path) -> str:
     "Checksum of all that decides what a phase computes: the package and the cells of the notebook."
-    package = Path(musicgen_emotion.__path__[0])
+    package = package_folder()
     lines = []
     for path in sorted(package.rglob("*")):
         folders = set(path.relative_to(package).parts)

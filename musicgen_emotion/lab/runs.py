@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import musicgen_emotion
 from musicgen_emotion.lab.files import (
     plain_value,
     read_json,
@@ -329,7 +328,7 @@ def _new_manifest(phase: str, params: dict, earlier: dict | None) -> dict[str, A
         end=None,
         pid=os.getpid(),
         resumed=resumed,
-        package_version=musicgen_emotion.__version__,
+        package_version=library_versions(["musicgen_emotion"])["musicgen_emotion"],
         git_revision=git_revision(),
         library_versions=library_versions(),
         device=device_info(),

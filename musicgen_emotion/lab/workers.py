@@ -16,8 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-import musicgen_emotion
-
+from .files import package_folder
 from .runs import LENT_FOLDER
 
 # %% auto #0
@@ -90,7 +89,7 @@ def run_in_worker(
 
 def _worker_environment(run_folder: Path) -> dict[str, str]:
     "Environment in which the worker finds this package and the folder that is lent to it."
-    package_parent = str(Path(musicgen_emotion.__path__[0]).parent)
+    package_parent = str(package_folder().parent)
     search_path = [package_parent, os.environ.get("PYTHONPATH", "")]
     return {
         **os.environ,

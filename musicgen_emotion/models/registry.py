@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.resources
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import pandas as pd
 import torch
 
 from ..lab.checks import check_in
+from ..lab.files import package_folder
 
 # %% auto #0
 __all__ = [
@@ -31,8 +31,7 @@ __all__ = [
 # %% ../../nbs/api/40_models/01_registry.ipynb #cell008
 def nano_folder() -> Path:  # folder with config.json and the weights
     "Folder of the packaged nano model."
-    package = importlib.resources.files("musicgen_emotion")
-    return Path(str(package)) / "assets" / "nano"
+    return package_folder() / "assets" / "nano"
 
 
 # %% ../../nbs/api/40_models/01_registry.ipynb #cell011

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import html
-import importlib.resources
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ..lab.checks import check_in
-from ..lab.files import atomic_write, write_json
+from ..lab.files import atomic_write, package_folder, write_json
 from ..stimuli.emotions import EMOTION_COLORS, INTENSITIES
 from .features import checked_activations
 from .recovery import unit_rows
@@ -466,7 +465,7 @@ def write_feature_page(
 
 def _asset(name):
     "Text of a file in the package's `assets/cards`."
-    folder = importlib.resources.files("musicgen_emotion") / "assets" / "cards"
+    folder = package_folder() / "assets" / "cards"
     return (folder / name).read_text(encoding="utf-8")
 
 

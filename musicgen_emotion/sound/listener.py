@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-import musicgen_emotion
-
 from ..lab.checks import check_in
-from ..lab.files import read_json, write_json
+from ..lab.files import package_folder, read_json, write_json
 from .label_judge import descriptor_matrix
 
 if TYPE_CHECKING:
@@ -164,7 +162,7 @@ class ListenerModel:
     ) -> ListenerModel:  # the model
         "Read a model; raises ValueError that names missing parts."
         if path is None:
-            path = Path(musicgen_emotion.__file__).parent / "assets" / "listener.json"
+            path = package_folder() / "assets" / "listener.json"
         saved = read_json(path)
         parts = ("coef", "timbre", "melody", "effects", "r2", "n")
         missing = [part for part in parts if not saved.get(part)]

@@ -19,10 +19,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-import musicgen_emotion
-
 from ..lab.checks import check_finite, check_in, check_positive
-from ..lab.files import atomic_write, sha256_bytes, write_json
+from ..lab.files import atomic_write, package_folder, sha256_bytes, write_json
 from ..lab.seeds import rng
 from .descriptors import read_wave
 
@@ -440,7 +438,7 @@ def _encoded(samples, rate, audio_format):
 
 def _fill_template(title, lang, media, test):
     "The page: the template of this package with the texts and the test as JSON."
-    assets = Path(musicgen_emotion.__file__).parent / "assets"
+    assets = package_folder() / "assets"
     page = (assets / "listening.html").read_text(encoding="utf8")
     fields = dict(
         title=html.escape(title),

@@ -160,7 +160,7 @@ def _mean_and_interval(values, draws, level) -> tuple[float, float, float, int]:
     "Mean over units, its bootstrap interval (NaN for a single unit), and the number of units."
     n = len(values)
     if n < 2:
-        return values.mean(), math.nan, math.nan, n
+        return (values[0] if n else math.nan), math.nan, math.nan, n
     means = draws(n) @ values / n  # (resample,)
     estimate = interval(means, values.mean(), n, level)
     return estimate.value, estimate.low, estimate.high, estimate.n

@@ -326,6 +326,9 @@ def study(tiny, tmp_path_factory):
     run.close()
 
 
+@pytest.mark.filterwarnings("ignore:.*clips have no complete judgement")
+@pytest.mark.filterwarnings("ignore:.*features. a dictionary can memorize them")
+@pytest.mark.filterwarnings("ignore:the mean is .* times as long")
 def test_gates_are_decided_in_order_and_say_where_their_bar_comes_from(study):
     names = [gate.name for gate in study.run.gates]
     about_axes = [

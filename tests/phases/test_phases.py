@@ -538,9 +538,9 @@ run_phase(sys.argv[1], out=sys.argv[2], progress=False)
 LISTEN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
 
 
-def test_killed_run_is_interrupted_leaves_no_process_and_resumes(slow, tmp_path):
+def test_killed_run_is_interrupted_leaves_no_process_and_resumes(slow, tmp_path, popen):
     out = tmp_path / "out"
-    runner = subprocess.Popen([sys.executable, "-c", RUN, str(slow), str(out)], env=ENV)
+    runner = popen([sys.executable, "-c", RUN, str(slow), str(out)], env=ENV)
     kernel = kernel_of(out)
     assert run_status(out).status.item() == "running"
     with pytest.raises(RuntimeError, match="in use by another process"):
@@ -558,9 +558,9 @@ def test_killed_run_is_interrupted_leaves_no_process_and_resumes(slow, tmp_path)
     assert not (out / "notebook.running.ipynb").exists()
 
 
-def test_keyboard_interrupt(slow, tmp_path):
+def test_keyboard_interrupt(slow, tmp_path, popen):
     out = tmp_path / "out"
-    runner = subprocess.Popen(
+    runner = popen(
         [sys.executable, "-c", LISTEN + RUN, str(slow), str(out)],
         env=ENV,
         stderr=subprocess.DEVNULL,
@@ -656,7 +656,7 @@ def test_after_a_failure_no_further_phase_is_started(tmp_path):
     assert not (tmp_path / "out" / "phase8_never").exists()
 
 
-def test_interrupt_ends_all_that_run(tmp_path):
+def test_interrupt_ends_all_that_run(tmp_path, popen):
     "A SIGINT to the command alone, not to its group, as a job scheduler sends it."
     phases = []
     for name in "ab":
@@ -668,7 +668,7 @@ def test_interrupt_ends_all_that_run(tmp_path):
 from musicgen_emotion.lab.plans import run_phases
 run_phases({phases!r}, {str(tmp_path / "out")!r}, n_jobs=2)
 """
-    runner = subprocess.Popen(
+    runner = popen(
         [sys.executable, "-c", LISTEN + code],
         env=ENV,
         stderr=subprocess.PIPE,

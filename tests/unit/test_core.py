@@ -38,18 +38,23 @@ ROOT = Path(musicgen_emotion.__file__).parents[1]
 ENV = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
-def start(code, *words):
-    "A Python process that has printed its first line."
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, words)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=ENV,
-    )
-    assert process.stdout.readline(), process.stderr.read()
-    return process
+@pytest.fixture
+def start(popen):
+    "Start a Python process and wait until it has printed its first line."
+
+    def run(code, *words):
+        process = popen(
+            [sys.executable, "-c", code, *map(str, words)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=ENV,
+        )
+        assert process.stdout.readline(), process.stderr.read()
+        return process
+
+    return run
 
 
 def python(code, *words, **env):
@@ -132,7 +137,7 @@ def test_lengths_are_all_named():
 # ---- files
 
 
-def test_sigkill_in_the_middle_of_a_write_leaves_the_old_file(tmp_path):
+def test_sigkill_in_the_middle_of_a_write_leaves_the_old_file(tmp_path, start):
     path = tmp_path / "table.bin"
     atomic_write(path, b"old" * 1000)
     code = """
@@ -290,7 +295,7 @@ def test_one_process_cannot_enter_a_folder_twice(tmp_path):
     assert not is_locked(tmp_path)
 
 
-def test_a_lock_that_is_let_go_in_time_is_taken(tmp_path):
+def test_a_lock_that_is_let_go_in_time_is_taken(tmp_path, start):
     code = """
 import sys, time
 from musicgen_emotion.lab.locks import folder_lock
@@ -319,7 +324,7 @@ def test_a_file_system_without_locks_is_no_reason_to_stop(tmp_path, monkeypatch,
 # ---- runs
 
 
-def test_two_processes_in_one_folder(tmp_path):
+def test_two_processes_in_one_folder(tmp_path, start):
     other = start(OWNER, tmp_path)
     try:
         with pytest.raises(RuntimeError, match=f"in use by another process \\(pid {other.pid}"):
@@ -330,7 +335,7 @@ def test_two_processes_in_one_folder(tmp_path):
         other.wait()
 
 
-def test_only_one_of_many_processes_gets_the_folder(tmp_path):
+def test_only_one_of_many_processes_gets_the_folder(tmp_path, popen):
     code = """
 import sys
 from musicgen_emotion.lab.runs import open_run
@@ -343,7 +348,7 @@ sys.stdin.read()
 """
     processes = []
     for _ in range(4):
-        process = subprocess.Popen(
+        process = popen(
             [sys.executable, "-c", code, str(tmp_path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -358,7 +363,7 @@ sys.stdin.read()
     assert sorted(answers) == ["mine", "refused", "refused", "refused"]
 
 
-def test_killed_run_is_interrupted_and_can_be_resumed(tmp_path):
+def test_killed_run_is_interrupted_and_can_be_resumed(tmp_path, start):
     other = start(OWNER, tmp_path)
     other.send_signal(signal.SIGKILL)
     other.wait()

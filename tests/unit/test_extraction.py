@@ -142,10 +142,10 @@ generate_clips(
 """
 
 
-def test_store_killed_from_outside_resumes(tiny, tiny_folder, whole, tmp_path):
+def test_store_killed_from_outside_resumes(tiny, tiny_folder, whole, tmp_path, popen):
     PROMPTS.to_json(tmp_path / "prompts.json")
     arguments = [str(path) for path in (tiny_folder, tmp_path / "clips", tmp_path / "prompts.json")]
-    child = subprocess.Popen([sys.executable, "-c", MAKE_CLIPS, *arguments])
+    child = popen([sys.executable, "-c", MAKE_CLIPS, *arguments])
     end = time.monotonic() + 120
     while (
         not list((tmp_path / "clips/shards").glob("[!.]*.parquet"))
@@ -197,9 +197,9 @@ with ClipStore(sys.argv[1]).writing():
 """
 
 
-def test_two_writers(tiny, whole, tmp_path):
+def test_two_writers(tiny, whole, tmp_path, popen):
     store = ClipStore(shutil.copytree(whole.path, tmp_path / "clips"))
-    other = subprocess.Popen(
+    other = popen(
         [sys.executable, "-c", OWN_STORE, str(store.path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -249,6 +249,8 @@ def test_damage_is_named_and_repaired(tiny, whole, tmp_path, harm, what):
 
 
 @pytest.mark.parametrize("harm", [shorten, flip, Path.unlink])
+@pytest.mark.filterwarnings("ignore:Failed to open Zarr store with consolidated")
+@pytest.mark.filterwarnings("ignore:Object at tokens is not recognized")
 def test_damaged_token_metadata(tiny, whole, tmp_path, harm):
     store = ClipStore(shutil.copytree(whole.path, tmp_path / "clips"))
     for name in (".zmetadata", "tokens/.zarray"):
@@ -528,6 +530,7 @@ def test_replay_equals_stepwise_at_the_size_of_small(tmp_path):
     assert len(error) == 96 and error.relative.max() <= 1e-4
 
 
+@pytest.mark.filterwarnings("ignore:prompt .* has 6001 tokens")
 def test_batch_mates_change_nothing(both):
     prompts = ["happy", "sad " * 20, "calm ambient pads", "", "悲しい音楽", "sad piano " * 1000]
     tokens = np.random.default_rng(0).integers(0, 64, (6, 4, 12))
@@ -590,6 +593,7 @@ def test_no_hook_stays_after_an_error(both):
     assert count_hooks(both) == 0
 
 
+@pytest.mark.filterwarnings("ignore:.* unknown to the tokenizer")
 def test_memory_is_bounded_by_the_batch(both, tmp_path):
     store = ClipStore(tmp_path / "clips")
     r = np.random.default_rng(0)

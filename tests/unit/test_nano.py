@@ -41,6 +41,7 @@ def test_ships_within_its_size():
     assert not [file for file in files if file.suffix in (".bin", ".pt", ".pkl", ".npy")]
 
 
+@pytest.mark.filterwarnings("ignore:`max_length` is ignored")
 def test_plain_transformers_loads_it():
     from transformers import AutoProcessor, MusicgenForConditionalGeneration
 

@@ -50,7 +50,11 @@ from musicgen_emotion.sae.trainer import SAETrainer
 from musicgen_emotion.sae.training import train_sae
 
 torch.set_num_threads(1)
-pytestmark = pytest.mark.filterwarnings("ignore:.*features. a dictionary can memorize them")
+pytestmark = [  # small made-up data have these on purpose
+    pytest.mark.filterwarnings("ignore:.*features. a dictionary can memorize them"),
+    pytest.mark.filterwarnings("ignore:the mean is .* times as long"),
+    pytest.mark.filterwarnings("ignore:the rows vary in about"),
+]
 
 
 def data(n=4000, d=24, shift=0.0, seed=0):
@@ -166,6 +170,7 @@ def test_every_variant_trains_and_returns_from_disk(tmp_path, activation, extra)
         (lambda: train_sae(np.array([["a", "b"]]), SAEConfig(2), progress=False), "real numbers"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:3 of 3 dimensions are constant")
 def test_bad_input_is_one_clear_error(bad, words):
     with pytest.raises((ValueError, TypeError), match=re.escape(words)):
         bad()
@@ -333,12 +338,12 @@ train_sae(x, sae, config, folder=sys.argv[2], progress=False)
 """
 
 
-def test_killed_training_ends_with_the_same_weights(tmp_path):
+def test_killed_training_ends_with_the_same_weights(tmp_path, popen):
     np.save(tmp_path / "x.npy", data())
 
     def run(folder):
         paths = [str(tmp_path / "x.npy"), str(tmp_path / folder)]
-        return subprocess.Popen(
+        return popen(
             [sys.executable, "-W", "ignore", "-c", CHILD, *paths],
             stdout=subprocess.DEVNULL,
             env=dict(os.environ, OMP_NUM_THREADS="1"),
@@ -925,6 +930,7 @@ def test_validations_go_to_tensorboard_where_it_is_installed(monkeypatch, tmp_pa
     assert not rows
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_foreign_pickle_cannot_run_code(tmp_path):
     class Bomb:
         def __reduce__(self):
@@ -1149,6 +1155,7 @@ def test_training_on_a_second_device(tmp_path, monkeypatch, settings, dead):
     assert back.W_dec.device.type == "cpu" and torch.equal(back.W_dec, got.sae.W_dec.here.detach())
 
 
+@pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")
 def test_a_checkpoint_goes_on_on_another_device(tmp_path):
     x = data(600)
 

@@ -122,6 +122,7 @@ def test_vector_that_underflows_to_zero_is_refused():
         Direction(np.full(4, 1e-60), "layer_0", "by hand")
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_bfloat16_tensor_is_accepted_and_grad_is_dropped():
     d = Direction(torch.ones(3, dtype=torch.float32, requires_grad=True), "layer_0", "by hand")
     assert d.norm == pytest.approx(3**0.5)
@@ -263,6 +264,7 @@ SETTINGS = [
     SETTINGS,
     ids=["plain", "both", "null", "all", "clamp", "project_out", "window", "function"],
 )
+@pytest.mark.filterwarnings("ignore:the RMS of layer_. is unknown")
 def test_steered_clips_are_reproducible_in_any_batch_and_nothing_stays(both_tiny, kw):
     bare, before = tokens(both_tiny), hooks(both_tiny)
     order = [3, 1, 0, 2]
@@ -870,15 +872,13 @@ study(model, {folder!r}, duration_s=.6, judge_name='level', batch_size=1)
 """
 
 
-def test_a_killed_study_goes_on_where_it_was(tiny, tiny_folder, tmp_path):
+def test_a_killed_study_goes_on_where_it_was(tiny, tiny_folder, tmp_path, popen):
     killed = tmp_path / "killed"
     code = CHILD.format(
         tests=str(Path(__file__).parent), model=str(tiny_folder), folder=str(killed)
     )
-    child = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    shards, end = killed / "clips" / "shards", time.time() + 100
+    child = popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    shards, end = killed / "clips" / "shards", time.time() + 300
     while len(list(shards.glob("[!.]*.parquet"))) < 3 and time.time() < end:
         if child.poll() is not None:
             break
