@@ -37,11 +37,11 @@ def folder_init(folder, modules, purpose):
             sys.exit(f"{folder.name}: {clash} are in {module} and in {origin[clash[0]]}")
         origin.update(dict.fromkeys(names, module))
         if names:
-            lines.append(f"from .{module} import {', '.join(names)}")
+            handed_on = ", ".join(f"{name} as {name}" for name in names)
+            lines.append(f"from .{module} import {handed_on}")
     hidden = sorted(set(origin) & set(modules))
     if hidden:
         sys.exit(f"{folder.name}: {hidden} name a module and a public object")
-    lines.append(f"\n__all__ = {sorted(origin)!r}")
     return "\n".join(lines) + "\n"
 
 

@@ -2,133 +2,73 @@
 
 # made by `make export` from the modules of this folder
 
-from .clip_files import (
-    CHUNK,
-    CLIP_COLUMNS,
-    DamagedStore,
-    clip_id,
-    flac_bytes,
-    in_clip_order,
-    pad_tokens,
-    read_clip_table,
-    read_shard_tokens,
-    read_token_array,
-    token_bytes,
-    token_counts,
-    write_token_array,
-)
-from .clip_plans import generate_clips, plan_clips
-from .clips import ClipStore, remove_files, shard_files
-from .extractor import ActivationExtractor, PassRecorder, RecordedBatch
-from .generation import Generation, generate, rounding_gap, save_audio, save_clips
-from .hooks import count_hooks, edited_output, hook_site, hooked
-from .positions import (
-    TEXT_KINDS,
-    first_position,
-    position_seconds,
-    time_windows,
-    trim_special,
-    window_positions,
-)
-from .prompt_states import null_text, prompt_table, require_no_text, text_rows
-from .replay_blocks import (
-    BRANCHES,
-    Pool,
-    ReplayRequest,
-    activation_dims,
-    captured,
-    clip_batches,
-    frame_counts,
-    longest_clip,
-    pooled_positions,
-    replay_block,
-    replay_request,
-    time_coordinates,
-)
-from .replaying import REPLAY_TOLERANCE, replay, replay_error, stepwise, token_nll
-from .stored import replay_bytes, replay_store
-from .texts import (
-    POOLS,
-    Embeddings,
-    TextEncoder,
-    export_t5_embeddings,
-    load_embeddings,
-    load_encoder,
-    pool_tokens,
-    text_embeddings,
-    word_token_spans,
-)
-from .tracing import TraceReport, trace
-
-__all__ = [
-    "BRANCHES",
-    "CHUNK",
-    "CLIP_COLUMNS",
-    "POOLS",
-    "REPLAY_TOLERANCE",
-    "TEXT_KINDS",
-    "ActivationExtractor",
-    "ClipStore",
-    "DamagedStore",
-    "Embeddings",
-    "Generation",
-    "PassRecorder",
-    "Pool",
-    "RecordedBatch",
-    "ReplayRequest",
-    "TextEncoder",
-    "TraceReport",
-    "activation_dims",
-    "captured",
-    "clip_batches",
-    "clip_id",
-    "count_hooks",
-    "edited_output",
-    "export_t5_embeddings",
-    "first_position",
-    "flac_bytes",
-    "frame_counts",
-    "generate",
-    "generate_clips",
-    "hook_site",
-    "hooked",
-    "in_clip_order",
-    "load_embeddings",
-    "load_encoder",
-    "longest_clip",
-    "null_text",
-    "pad_tokens",
-    "plan_clips",
-    "pool_tokens",
-    "pooled_positions",
-    "position_seconds",
-    "prompt_table",
-    "read_clip_table",
-    "read_shard_tokens",
-    "read_token_array",
-    "remove_files",
-    "replay",
-    "replay_block",
-    "replay_bytes",
-    "replay_error",
-    "replay_request",
-    "replay_store",
-    "require_no_text",
-    "rounding_gap",
-    "save_audio",
-    "save_clips",
-    "shard_files",
-    "stepwise",
-    "text_embeddings",
-    "text_rows",
-    "time_coordinates",
-    "time_windows",
-    "token_bytes",
-    "token_counts",
-    "token_nll",
-    "trace",
-    "trim_special",
-    "window_positions",
-    "word_token_spans",
-    "write_token_array",
-]
+from .clip_files import CHUNK as CHUNK
+from .clip_files import CLIP_COLUMNS as CLIP_COLUMNS
+from .clip_files import DamagedStore as DamagedStore
+from .clip_files import clip_id as clip_id
+from .clip_files import flac_bytes as flac_bytes
+from .clip_files import in_clip_order as in_clip_order
+from .clip_files import pad_tokens as pad_tokens
+from .clip_files import read_clip_table as read_clip_table
+from .clip_files import read_shard_tokens as read_shard_tokens
+from .clip_files import read_token_array as read_token_array
+from .clip_files import token_bytes as token_bytes
+from .clip_files import token_counts as token_counts
+from .clip_files import write_token_array as write_token_array
+from .clip_plans import generate_clips as generate_clips
+from .clip_plans import plan_clips as plan_clips
+from .clips import ClipStore as ClipStore
+from .clips import remove_files as remove_files
+from .clips import shard_files as shard_files
+from .extractor import ActivationExtractor as ActivationExtractor
+from .extractor import PassRecorder as PassRecorder
+from .extractor import RecordedBatch as RecordedBatch
+from .generation import Generation as Generation
+from .generation import generate as generate
+from .generation import rounding_gap as rounding_gap
+from .generation import save_audio as save_audio
+from .generation import save_clips as save_clips
+from .hooks import count_hooks as count_hooks
+from .hooks import edited_output as edited_output
+from .hooks import hook_site as hook_site
+from .hooks import hooked as hooked
+from .positions import TEXT_KINDS as TEXT_KINDS
+from .positions import first_position as first_position
+from .positions import position_seconds as position_seconds
+from .positions import time_windows as time_windows
+from .positions import trim_special as trim_special
+from .positions import window_positions as window_positions
+from .prompt_states import null_text as null_text
+from .prompt_states import prompt_table as prompt_table
+from .prompt_states import require_no_text as require_no_text
+from .prompt_states import text_rows as text_rows
+from .replay_blocks import BRANCHES as BRANCHES
+from .replay_blocks import Pool as Pool
+from .replay_blocks import ReplayRequest as ReplayRequest
+from .replay_blocks import activation_dims as activation_dims
+from .replay_blocks import captured as captured
+from .replay_blocks import clip_batches as clip_batches
+from .replay_blocks import frame_counts as frame_counts
+from .replay_blocks import longest_clip as longest_clip
+from .replay_blocks import pooled_positions as pooled_positions
+from .replay_blocks import replay_block as replay_block
+from .replay_blocks import replay_request as replay_request
+from .replay_blocks import time_coordinates as time_coordinates
+from .replaying import REPLAY_TOLERANCE as REPLAY_TOLERANCE
+from .replaying import replay as replay
+from .replaying import replay_error as replay_error
+from .replaying import stepwise as stepwise
+from .replaying import token_nll as token_nll
+from .stored import replay_bytes as replay_bytes
+from .stored import replay_store as replay_store
+from .texts import POOLS as POOLS
+from .texts import Embeddings as Embeddings
+from .texts import TextEncoder as TextEncoder
+from .texts import export_t5_embeddings as export_t5_embeddings
+from .texts import load_embeddings as load_embeddings
+from .texts import load_encoder as load_encoder
+from .texts import pool_tokens as pool_tokens
+from .texts import text_embeddings as text_embeddings
+from .texts import word_token_spans as word_token_spans
+from .tracing import TraceReport as TraceReport
+from .tracing import trace as trace

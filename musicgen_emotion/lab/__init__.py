@@ -2,137 +2,83 @@
 
 # made by `make export` from the modules of this folder
 
-from .checks import (
-    check_between,
-    check_count,
-    check_finite,
-    check_in,
-    check_number,
-    check_positive,
-    check_same_length,
-    chosen_rows,
-    did_you_mean,
-    unknown_name,
-)
-from .comparing import FolderComparison, RunComparison, compare_folders, compare_runs
-from .files import (
-    ADVICE,
-    advise,
-    atomic_path,
-    atomic_write,
-    package_folder,
-    plain_value,
-    read_json,
-    read_json_parts,
-    read_table,
-    remove_path,
-    sha256_bytes,
-    sha256_file,
-    write_json,
-    write_table,
-)
-from .gates import DIRECTIONS, Gate, gates_table, read_gates, verdict
-from .locks import LOCK_FILE, folder_lock, is_locked
-from .machine import LIBRARIES, device_info, git_revision, library_versions, need_extra
-from .parameters import (
-    SIMPLE_TYPES,
-    Parameter,
-    check_parameters,
-    check_value,
-    find_params,
-    parse_parameters,
-    read_parameters,
-    read_params_file,
-    resolve_parameters,
-    value_from_text,
-)
-from .phase_files import find_phase, list_phases, notebook_cells, supplied_folder
-from .phases import PhaseError, PhaseResult, run_phase, run_status, start_phase
-from .plans import PlannedRun, plan, run_phases, run_plan
-from .report import markdown_table, run_report
-from .runs import LENT_FOLDER, STATUSES, Run, changed_parameters, find_runs, open_run, run_manifest
-from .seeds import rng, seed_from
-from .workers import NotebookJob, Outcome, run_in_worker, stop_workers, work
-
-__all__ = [
-    "ADVICE",
-    "DIRECTIONS",
-    "LENT_FOLDER",
-    "LIBRARIES",
-    "LOCK_FILE",
-    "SIMPLE_TYPES",
-    "STATUSES",
-    "FolderComparison",
-    "Gate",
-    "NotebookJob",
-    "Outcome",
-    "Parameter",
-    "PhaseError",
-    "PhaseResult",
-    "PlannedRun",
-    "Run",
-    "RunComparison",
-    "advise",
-    "atomic_path",
-    "atomic_write",
-    "changed_parameters",
-    "check_between",
-    "check_count",
-    "check_finite",
-    "check_in",
-    "check_number",
-    "check_parameters",
-    "check_positive",
-    "check_same_length",
-    "check_value",
-    "chosen_rows",
-    "compare_folders",
-    "compare_runs",
-    "device_info",
-    "did_you_mean",
-    "find_params",
-    "find_phase",
-    "find_runs",
-    "folder_lock",
-    "gates_table",
-    "git_revision",
-    "is_locked",
-    "library_versions",
-    "list_phases",
-    "markdown_table",
-    "need_extra",
-    "notebook_cells",
-    "open_run",
-    "package_folder",
-    "parse_parameters",
-    "plain_value",
-    "plan",
-    "read_gates",
-    "read_json",
-    "read_json_parts",
-    "read_parameters",
-    "read_params_file",
-    "read_table",
-    "remove_path",
-    "resolve_parameters",
-    "rng",
-    "run_in_worker",
-    "run_manifest",
-    "run_phase",
-    "run_phases",
-    "run_plan",
-    "run_report",
-    "run_status",
-    "seed_from",
-    "sha256_bytes",
-    "sha256_file",
-    "start_phase",
-    "stop_workers",
-    "supplied_folder",
-    "unknown_name",
-    "value_from_text",
-    "verdict",
-    "work",
-    "write_json",
-    "write_table",
-]
+from .checks import check_between as check_between
+from .checks import check_count as check_count
+from .checks import check_finite as check_finite
+from .checks import check_in as check_in
+from .checks import check_number as check_number
+from .checks import check_positive as check_positive
+from .checks import check_same_length as check_same_length
+from .checks import chosen_rows as chosen_rows
+from .checks import did_you_mean as did_you_mean
+from .checks import unknown_name as unknown_name
+from .comparing import FolderComparison as FolderComparison
+from .comparing import RunComparison as RunComparison
+from .comparing import compare_folders as compare_folders
+from .comparing import compare_runs as compare_runs
+from .files import ADVICE as ADVICE
+from .files import advise as advise
+from .files import atomic_path as atomic_path
+from .files import atomic_write as atomic_write
+from .files import package_folder as package_folder
+from .files import plain_value as plain_value
+from .files import read_json as read_json
+from .files import read_json_parts as read_json_parts
+from .files import read_table as read_table
+from .files import remove_path as remove_path
+from .files import sha256_bytes as sha256_bytes
+from .files import sha256_file as sha256_file
+from .files import write_json as write_json
+from .files import write_table as write_table
+from .gates import DIRECTIONS as DIRECTIONS
+from .gates import Gate as Gate
+from .gates import gates_table as gates_table
+from .gates import read_gates as read_gates
+from .gates import verdict as verdict
+from .locks import LOCK_FILE as LOCK_FILE
+from .locks import folder_lock as folder_lock
+from .locks import is_locked as is_locked
+from .machine import LIBRARIES as LIBRARIES
+from .machine import device_info as device_info
+from .machine import git_revision as git_revision
+from .machine import library_versions as library_versions
+from .machine import need_extra as need_extra
+from .parameters import SIMPLE_TYPES as SIMPLE_TYPES
+from .parameters import Parameter as Parameter
+from .parameters import check_parameters as check_parameters
+from .parameters import check_value as check_value
+from .parameters import find_params as find_params
+from .parameters import parse_parameters as parse_parameters
+from .parameters import read_parameters as read_parameters
+from .parameters import read_params_file as read_params_file
+from .parameters import resolve_parameters as resolve_parameters
+from .parameters import value_from_text as value_from_text
+from .phase_files import find_phase as find_phase
+from .phase_files import list_phases as list_phases
+from .phase_files import notebook_cells as notebook_cells
+from .phase_files import supplied_folder as supplied_folder
+from .phases import PhaseError as PhaseError
+from .phases import PhaseResult as PhaseResult
+from .phases import run_phase as run_phase
+from .phases import run_status as run_status
+from .phases import start_phase as start_phase
+from .plans import PlannedRun as PlannedRun
+from .plans import plan as plan
+from .plans import run_phases as run_phases
+from .plans import run_plan as run_plan
+from .report import markdown_table as markdown_table
+from .report import run_report as run_report
+from .runs import LENT_FOLDER as LENT_FOLDER
+from .runs import STATUSES as STATUSES
+from .runs import Run as Run
+from .runs import changed_parameters as changed_parameters
+from .runs import find_runs as find_runs
+from .runs import open_run as open_run
+from .runs import run_manifest as run_manifest
+from .seeds import rng as rng
+from .seeds import seed_from as seed_from
+from .workers import NotebookJob as NotebookJob
+from .workers import Outcome as Outcome
+from .workers import run_in_worker as run_in_worker
+from .workers import stop_workers as stop_workers
+from .workers import work as work

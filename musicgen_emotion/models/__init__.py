@@ -2,275 +2,129 @@
 
 # made by `make export` from the modules of this folder
 
-from .audiocraft_backend import (
-    AudiocraftModel,
-    AudiocraftParts,
-    AudiocraftState,
-    load_audiocraft,
-    wrap_audiocraft,
-)
-from .audiocraft_export import EXPORT_VERSION, cached_export, export_audiocraft
-from .audiocraft_files import (
-    CODEC_FILE,
-    LM_FILE,
-    CheckpointFile,
-    fetch_parts,
-    find_codec,
-    find_text_encoder,
-    read_part,
-    register_t5,
-    text_encoder_name,
-    unpack_checkpoint,
-)
-from .audiocraft_import import (
-    INSTALL_COMMANDS,
-    LARGE_BYTES,
-    SETTLED_S,
-    StandIn,
-    cache_folder,
-    cached_sha256,
-    import_audiocraft,
-)
-from .audiocraft_passes import (
-    PassWatcher,
-    cached_positions,
-    keep_attention_weights,
-    lent_cache,
-    padding_hidden,
-    queries_keys_values,
-    rows_announced,
-    streaming_modules,
-    text_key_mask,
-)
-from .audiocraft_reading import read_musicgen, refuse_config
-from .hub import (
-    BACKENDS,
-    HUB_FILES,
-    VOCABULARY,
-    UnpicklingError,
-    folder_kind,
-    lacking,
-    melody_error,
-    model_folder,
-    readable,
-    refuse_bad_weights,
-)
-from .load import as_model, load_model, pick_device, randomized
-from .melody import (
-    MelodyModel,
-    MelodyState,
-    TokenInput,
-    TokenSite,
-    TokenSpan,
-    load_melody,
-    wrap_melody,
-    write_random_melody,
-)
-from .model import (
-    ADAPTERS,
-    LOGITS,
-    Adapter,
-    MusicModel,
-    Pass,
-    SiteLookup,
-    forward_hooks,
-    head_logits,
-    layer_list,
-    null_follows_cond,
-    register_adapter,
-)
-from .registry import (
-    HUB_SIZES,
-    MELODY_MODELS,
-    known_names,
-    model_registry,
-    nano_folder,
-    quiet_transformers,
-    torch_dtype,
-)
-from .sampling import (
-    ClipNoise,
-    SamplingSettings,
-    clip_seeds,
-    merge_guidance,
-    pick_tokens,
-    sample_tokens,
-)
-from .shapes import (
-    ModelConfig,
-    check_tokens,
-    delay_tokens,
-    delayed_sequence,
-    frame_logits,
-    token_places,
-    undelay_tokens,
-)
-from .sites import LAYER_KINDS, Site, decoder_sites, layer_site
-from .text import (
-    MAX_TEXT_TOKENS,
-    DecoderState,
-    TextStates,
-    add_null_rows,
-    branch_names,
-    check_prompts,
-    equal_length_batches,
-    join_text_states,
-    padded_widths,
-    prompts_per_clip,
-    tokenize_prompts,
-)
-from .tiny import (
-    codec_config,
-    cpu_seed,
-    decoder_config,
-    default_dtype,
-    draw_codebooks,
-    draw_model,
-    joined_config,
-    random_musicgen,
-    redraw_pretrained,
-    text_config,
-    train_tokenizer,
-    write_random_model,
-    write_tokenizer,
-)
-from .transformers_backend import (
-    TransformersModel,
-    config_of,
-    load_transformers,
-    new_cache,
-    read_raw,
-    read_tokenizer,
-    transformers_sites,
-    wrap_raw,
-    wrap_transformers,
-)
-
-__all__ = [
-    "ADAPTERS",
-    "BACKENDS",
-    "CODEC_FILE",
-    "EXPORT_VERSION",
-    "HUB_FILES",
-    "HUB_SIZES",
-    "INSTALL_COMMANDS",
-    "LARGE_BYTES",
-    "LAYER_KINDS",
-    "LM_FILE",
-    "LOGITS",
-    "MAX_TEXT_TOKENS",
-    "MELODY_MODELS",
-    "SETTLED_S",
-    "VOCABULARY",
-    "Adapter",
-    "AudiocraftModel",
-    "AudiocraftParts",
-    "AudiocraftState",
-    "CheckpointFile",
-    "ClipNoise",
-    "DecoderState",
-    "MelodyModel",
-    "MelodyState",
-    "ModelConfig",
-    "MusicModel",
-    "Pass",
-    "PassWatcher",
-    "SamplingSettings",
-    "Site",
-    "SiteLookup",
-    "StandIn",
-    "TextStates",
-    "TokenInput",
-    "TokenSite",
-    "TokenSpan",
-    "TransformersModel",
-    "UnpicklingError",
-    "add_null_rows",
-    "as_model",
-    "branch_names",
-    "cache_folder",
-    "cached_export",
-    "cached_positions",
-    "cached_sha256",
-    "check_prompts",
-    "check_tokens",
-    "clip_seeds",
-    "codec_config",
-    "config_of",
-    "cpu_seed",
-    "decoder_config",
-    "decoder_sites",
-    "default_dtype",
-    "delay_tokens",
-    "delayed_sequence",
-    "draw_codebooks",
-    "draw_model",
-    "equal_length_batches",
-    "export_audiocraft",
-    "fetch_parts",
-    "find_codec",
-    "find_text_encoder",
-    "folder_kind",
-    "forward_hooks",
-    "frame_logits",
-    "head_logits",
-    "import_audiocraft",
-    "join_text_states",
-    "joined_config",
-    "keep_attention_weights",
-    "known_names",
-    "lacking",
-    "layer_list",
-    "layer_site",
-    "lent_cache",
-    "load_audiocraft",
-    "load_melody",
-    "load_model",
-    "load_transformers",
-    "melody_error",
-    "merge_guidance",
-    "model_folder",
-    "model_registry",
-    "nano_folder",
-    "new_cache",
-    "null_follows_cond",
-    "padded_widths",
-    "padding_hidden",
-    "pick_device",
-    "pick_tokens",
-    "prompts_per_clip",
-    "queries_keys_values",
-    "quiet_transformers",
-    "random_musicgen",
-    "randomized",
-    "read_musicgen",
-    "read_part",
-    "read_raw",
-    "read_tokenizer",
-    "readable",
-    "redraw_pretrained",
-    "refuse_bad_weights",
-    "refuse_config",
-    "register_adapter",
-    "register_t5",
-    "rows_announced",
-    "sample_tokens",
-    "streaming_modules",
-    "text_config",
-    "text_encoder_name",
-    "text_key_mask",
-    "token_places",
-    "tokenize_prompts",
-    "torch_dtype",
-    "train_tokenizer",
-    "transformers_sites",
-    "undelay_tokens",
-    "unpack_checkpoint",
-    "wrap_audiocraft",
-    "wrap_melody",
-    "wrap_raw",
-    "wrap_transformers",
-    "write_random_melody",
-    "write_random_model",
-    "write_tokenizer",
-]
+from .audiocraft_backend import AudiocraftModel as AudiocraftModel
+from .audiocraft_backend import AudiocraftParts as AudiocraftParts
+from .audiocraft_backend import AudiocraftState as AudiocraftState
+from .audiocraft_backend import load_audiocraft as load_audiocraft
+from .audiocraft_backend import wrap_audiocraft as wrap_audiocraft
+from .audiocraft_export import EXPORT_VERSION as EXPORT_VERSION
+from .audiocraft_export import cached_export as cached_export
+from .audiocraft_export import export_audiocraft as export_audiocraft
+from .audiocraft_files import CODEC_FILE as CODEC_FILE
+from .audiocraft_files import LM_FILE as LM_FILE
+from .audiocraft_files import CheckpointFile as CheckpointFile
+from .audiocraft_files import fetch_parts as fetch_parts
+from .audiocraft_files import find_codec as find_codec
+from .audiocraft_files import find_text_encoder as find_text_encoder
+from .audiocraft_files import read_part as read_part
+from .audiocraft_files import register_t5 as register_t5
+from .audiocraft_files import text_encoder_name as text_encoder_name
+from .audiocraft_files import unpack_checkpoint as unpack_checkpoint
+from .audiocraft_import import INSTALL_COMMANDS as INSTALL_COMMANDS
+from .audiocraft_import import LARGE_BYTES as LARGE_BYTES
+from .audiocraft_import import SETTLED_S as SETTLED_S
+from .audiocraft_import import StandIn as StandIn
+from .audiocraft_import import cache_folder as cache_folder
+from .audiocraft_import import cached_sha256 as cached_sha256
+from .audiocraft_import import import_audiocraft as import_audiocraft
+from .audiocraft_passes import PassWatcher as PassWatcher
+from .audiocraft_passes import cached_positions as cached_positions
+from .audiocraft_passes import keep_attention_weights as keep_attention_weights
+from .audiocraft_passes import lent_cache as lent_cache
+from .audiocraft_passes import padding_hidden as padding_hidden
+from .audiocraft_passes import queries_keys_values as queries_keys_values
+from .audiocraft_passes import rows_announced as rows_announced
+from .audiocraft_passes import streaming_modules as streaming_modules
+from .audiocraft_passes import text_key_mask as text_key_mask
+from .audiocraft_reading import read_musicgen as read_musicgen
+from .audiocraft_reading import refuse_config as refuse_config
+from .hub import BACKENDS as BACKENDS
+from .hub import HUB_FILES as HUB_FILES
+from .hub import VOCABULARY as VOCABULARY
+from .hub import UnpicklingError as UnpicklingError
+from .hub import folder_kind as folder_kind
+from .hub import lacking as lacking
+from .hub import melody_error as melody_error
+from .hub import model_folder as model_folder
+from .hub import readable as readable
+from .hub import refuse_bad_weights as refuse_bad_weights
+from .load import as_model as as_model
+from .load import load_model as load_model
+from .load import pick_device as pick_device
+from .load import randomized as randomized
+from .melody import MelodyModel as MelodyModel
+from .melody import MelodyState as MelodyState
+from .melody import TokenInput as TokenInput
+from .melody import TokenSite as TokenSite
+from .melody import TokenSpan as TokenSpan
+from .melody import load_melody as load_melody
+from .melody import wrap_melody as wrap_melody
+from .melody import write_random_melody as write_random_melody
+from .model import ADAPTERS as ADAPTERS
+from .model import LOGITS as LOGITS
+from .model import Adapter as Adapter
+from .model import MusicModel as MusicModel
+from .model import Pass as Pass
+from .model import SiteLookup as SiteLookup
+from .model import forward_hooks as forward_hooks
+from .model import head_logits as head_logits
+from .model import layer_list as layer_list
+from .model import null_follows_cond as null_follows_cond
+from .model import register_adapter as register_adapter
+from .registry import HUB_SIZES as HUB_SIZES
+from .registry import MELODY_MODELS as MELODY_MODELS
+from .registry import known_names as known_names
+from .registry import model_registry as model_registry
+from .registry import nano_folder as nano_folder
+from .registry import quiet_transformers as quiet_transformers
+from .registry import torch_dtype as torch_dtype
+from .sampling import ClipNoise as ClipNoise
+from .sampling import SamplingSettings as SamplingSettings
+from .sampling import clip_seeds as clip_seeds
+from .sampling import merge_guidance as merge_guidance
+from .sampling import pick_tokens as pick_tokens
+from .sampling import sample_tokens as sample_tokens
+from .shapes import ModelConfig as ModelConfig
+from .shapes import check_tokens as check_tokens
+from .shapes import delay_tokens as delay_tokens
+from .shapes import delayed_sequence as delayed_sequence
+from .shapes import frame_logits as frame_logits
+from .shapes import token_places as token_places
+from .shapes import undelay_tokens as undelay_tokens
+from .sites import LAYER_KINDS as LAYER_KINDS
+from .sites import Site as Site
+from .sites import decoder_sites as decoder_sites
+from .sites import layer_site as layer_site
+from .text import MAX_TEXT_TOKENS as MAX_TEXT_TOKENS
+from .text import DecoderState as DecoderState
+from .text import TextStates as TextStates
+from .text import add_null_rows as add_null_rows
+from .text import branch_names as branch_names
+from .text import check_prompts as check_prompts
+from .text import equal_length_batches as equal_length_batches
+from .text import join_text_states as join_text_states
+from .text import padded_widths as padded_widths
+from .text import prompts_per_clip as prompts_per_clip
+from .text import tokenize_prompts as tokenize_prompts
+from .tiny import codec_config as codec_config
+from .tiny import cpu_seed as cpu_seed
+from .tiny import decoder_config as decoder_config
+from .tiny import default_dtype as default_dtype
+from .tiny import draw_codebooks as draw_codebooks
+from .tiny import draw_model as draw_model
+from .tiny import joined_config as joined_config
+from .tiny import random_musicgen as random_musicgen
+from .tiny import redraw_pretrained as redraw_pretrained
+from .tiny import text_config as text_config
+from .tiny import train_tokenizer as train_tokenizer
+from .tiny import write_random_model as write_random_model
+from .tiny import write_tokenizer as write_tokenizer
+from .transformers_backend import TransformersModel as TransformersModel
+from .transformers_backend import config_of as config_of
+from .transformers_backend import load_transformers as load_transformers
+from .transformers_backend import new_cache as new_cache
+from .transformers_backend import read_raw as read_raw
+from .transformers_backend import read_tokenizer as read_tokenizer
+from .transformers_backend import transformers_sites as transformers_sites
+from .transformers_backend import wrap_raw as wrap_raw
+from .transformers_backend import wrap_transformers as wrap_transformers

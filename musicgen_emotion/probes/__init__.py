@@ -2,144 +2,76 @@
 
 # made by `make export` from the modules of this folder
 
-from .attention import (
-    ATTENTION_KINDS,
-    attention_pass,
-    attention_span,
-    emotion_word_test,
-    plot_attention,
-    role_attention,
-    span_test,
-    word_attention,
-)
-from .comparisons import differing_dimensions, pair_baselines, time_course
-from .earlier import FLOOR, ActivationComparison, compare_activations
-from .folds import Folds, check_classes, deal_groups, grouped_folds, leave_word_out
-from .linear import (
-    LAMBDAS,
-    Gram,
-    gram_matrices,
-    probe_layers,
-    probe_regression,
-    ridge_predictor,
-    ridge_smoothers,
-    unit_column,
-)
-from .maps import circumplex_test, embed_2d, layer_table, silhouette
-from .nested import (
-    Best,
-    HeldOut,
-    Predictor,
-    ProbeData,
-    ProbePlan,
-    ProbeResult,
-    assemble_result,
-    balanced_hits,
-    checked_folds,
-    class_codes,
-    class_weights,
-    fold_progress,
-    inner_folds,
-    nested_predictions,
-    penalty_grid,
-    probe_data,
-    run_probe,
-)
-from .nonlinear import logistic_probe, mlp_probe
-from .readout import compare_probes, encodes, majority_baseline, mask_words, probe_text
-from .similarity import (
-    GEOMETRIES,
-    NOT_ROWS,
-    WIDTHS,
-    WithinBetween,
-    centroid_cosines,
-    centroid_curve,
-    centroid_similarity,
-    cosine_similarity,
-    count_units,
-    labelled_states,
-    mean_state,
-    one_branch,
-    pair_mask,
-    permutation_strata,
-    state_rows,
-    transform,
-    unit_vectors,
-    within_between,
-)
-
-__all__ = [
-    "ATTENTION_KINDS",
-    "FLOOR",
-    "GEOMETRIES",
-    "LAMBDAS",
-    "NOT_ROWS",
-    "WIDTHS",
-    "ActivationComparison",
-    "Best",
-    "Folds",
-    "Gram",
-    "HeldOut",
-    "Predictor",
-    "ProbeData",
-    "ProbePlan",
-    "ProbeResult",
-    "WithinBetween",
-    "assemble_result",
-    "attention_pass",
-    "attention_span",
-    "balanced_hits",
-    "centroid_cosines",
-    "centroid_curve",
-    "centroid_similarity",
-    "check_classes",
-    "checked_folds",
-    "circumplex_test",
-    "class_codes",
-    "class_weights",
-    "compare_activations",
-    "compare_probes",
-    "cosine_similarity",
-    "count_units",
-    "deal_groups",
-    "differing_dimensions",
-    "embed_2d",
-    "emotion_word_test",
-    "encodes",
-    "fold_progress",
-    "gram_matrices",
-    "grouped_folds",
-    "inner_folds",
-    "labelled_states",
-    "layer_table",
-    "leave_word_out",
-    "logistic_probe",
-    "majority_baseline",
-    "mask_words",
-    "mean_state",
-    "mlp_probe",
-    "nested_predictions",
-    "one_branch",
-    "pair_baselines",
-    "pair_mask",
-    "penalty_grid",
-    "permutation_strata",
-    "plot_attention",
-    "probe_data",
-    "probe_layers",
-    "probe_regression",
-    "probe_text",
-    "ridge_predictor",
-    "ridge_smoothers",
-    "role_attention",
-    "run_probe",
-    "silhouette",
-    "span_test",
-    "state_rows",
-    "time_course",
-    "transform",
-    "unit_column",
-    "unit_vectors",
-    "within_between",
-    "word_attention",
-]
+from .attention import ATTENTION_KINDS as ATTENTION_KINDS
+from .attention import attention_pass as attention_pass
+from .attention import attention_span as attention_span
+from .attention import emotion_word_test as emotion_word_test
+from .attention import plot_attention as plot_attention
+from .attention import role_attention as role_attention
+from .attention import span_test as span_test
+from .attention import word_attention as word_attention
+from .comparisons import differing_dimensions as differing_dimensions
+from .comparisons import pair_baselines as pair_baselines
+from .comparisons import time_course as time_course
+from .earlier import FLOOR as FLOOR
+from .earlier import ActivationComparison as ActivationComparison
+from .earlier import compare_activations as compare_activations
+from .folds import Folds as Folds
+from .folds import check_classes as check_classes
+from .folds import deal_groups as deal_groups
+from .folds import grouped_folds as grouped_folds
+from .folds import leave_word_out as leave_word_out
+from .linear import LAMBDAS as LAMBDAS
+from .linear import Gram as Gram
+from .linear import gram_matrices as gram_matrices
+from .linear import probe_layers as probe_layers
+from .linear import probe_regression as probe_regression
+from .linear import ridge_predictor as ridge_predictor
+from .linear import ridge_smoothers as ridge_smoothers
+from .linear import unit_column as unit_column
+from .maps import circumplex_test as circumplex_test
+from .maps import embed_2d as embed_2d
+from .maps import layer_table as layer_table
+from .maps import silhouette as silhouette
+from .nested import Best as Best
+from .nested import HeldOut as HeldOut
+from .nested import Predictor as Predictor
+from .nested import ProbeData as ProbeData
+from .nested import ProbePlan as ProbePlan
+from .nested import ProbeResult as ProbeResult
+from .nested import assemble_result as assemble_result
+from .nested import balanced_hits as balanced_hits
+from .nested import checked_folds as checked_folds
+from .nested import class_codes as class_codes
+from .nested import class_weights as class_weights
+from .nested import fold_progress as fold_progress
+from .nested import inner_folds as inner_folds
+from .nested import nested_predictions as nested_predictions
+from .nested import penalty_grid as penalty_grid
+from .nested import probe_data as probe_data
+from .nested import run_probe as run_probe
+from .nonlinear import logistic_probe as logistic_probe
+from .nonlinear import mlp_probe as mlp_probe
+from .readout import compare_probes as compare_probes
+from .readout import encodes as encodes
+from .readout import majority_baseline as majority_baseline
+from .readout import mask_words as mask_words
+from .readout import probe_text as probe_text
+from .similarity import GEOMETRIES as GEOMETRIES
+from .similarity import NOT_ROWS as NOT_ROWS
+from .similarity import WIDTHS as WIDTHS
+from .similarity import WithinBetween as WithinBetween
+from .similarity import centroid_cosines as centroid_cosines
+from .similarity import centroid_curve as centroid_curve
+from .similarity import centroid_similarity as centroid_similarity
+from .similarity import cosine_similarity as cosine_similarity
+from .similarity import count_units as count_units
+from .similarity import labelled_states as labelled_states
+from .similarity import mean_state as mean_state
+from .similarity import one_branch as one_branch
+from .similarity import pair_mask as pair_mask
+from .similarity import permutation_strata as permutation_strata
+from .similarity import state_rows as state_rows
+from .similarity import transform as transform
+from .similarity import unit_vectors as unit_vectors
+from .similarity import within_between as within_between

@@ -2,277 +2,141 @@
 
 # made by `make export` from the modules of this folder
 
-from .cards import CardData, FeatureCard, feature_card, write_feature_page
-from .controls import (
-    CONTROL_ARMS,
-    CONTROL_MEASURES,
-    beats_controls,
-    control_claims,
-    control_table,
-    generalization,
-    pca_features,
-    rectify,
-)
-from .data import (
-    LARGEST_VALUE,
-    ArrayBatches,
-    DataReport,
-    Split,
-    StoreBatches,
-    checked_rows,
-    clip_numbers,
-    data_report,
-    group_split,
-    row_labels,
-    token_rows,
-    with_warnings,
-)
-from .dictionary import (
-    DICTIONARY_FORMAT,
-    START_THRESHOLD,
-    SparseAutoencoder,
-    at_dictionary,
-    constant_columns,
-    feature_shift,
-    fill_dictionary,
-    geometric_median,
-    jump,
-    keep_batch_topk,
-    keep_topk,
-)
-from .edited_clips import (
-    HEARD_DESCRIPTORS,
-    edit_changes,
-    edit_descriptors,
-    edit_effects,
-    edit_test,
-    feature_edit,
-)
-from .effects import EDIT_MODES, ablate_features, ablation_effect, random_features_like
-from .features import (
-    EPS,
-    SelectivityCells,
-    blocks_within_memory,
-    cell_means,
-    checked_activations,
-    class_labels,
-    count_ends,
-    count_selective,
-    fdr_of_tested,
-    found_again,
-    kept_features,
-    selective_features,
-    selectivity,
-    selectivity_cells,
-    selectivity_ratio,
-)
-from .folding import (
-    EXTRA_TENSORS,
-    check_complete,
-    from_tensors,
-    plain_tensors,
-    shift_biases,
-    unit_decoder,
-    usual_length,
-)
-from .formats import (
-    from_dictionary_learning,
-    from_saelens,
-    from_sparsify,
-    load_dictionary,
-    to_dictionary_learning,
-    to_saelens,
-    to_sparsify,
-)
-from .gradients import (
-    DENSE_WEIGHTS,
-    SPARSE_BELOW,
-    AutogradGradient,
-    BatchTopKGradient,
-    ReluGradient,
-    TopKGradient,
-    gradient_of,
-    normalize_decoder,
-    project_gradient,
-    sae_losses,
-    sparse_gradients,
-)
-from .matching import (
-    Match,
-    feature_splitting,
-    match_features,
-    stability,
-    stable_estimate,
-    unit_rows,
-)
-from .metrics import (
-    FiringTracker,
-    add_aux_gradient,
-    decoder_cosines,
-    feature_density,
-    resample_dead,
-    sae_metrics,
-)
-from .planted import Planted, planted_features
-from .probing import one_vs_rest_draws, sparse_predictions, sparse_probe
-from .profiles import cluster_features, emotion_profile, plot_profile, top_features, va_weights
-from .recovery import mass_purity, monosemanticity, recovery_table
-from .settings import ACTIVATIONS, SAEConfig, TrainConfig
-from .splice import loss_recovered, spliced_logits
-from .sweeps import best_setting, pareto, plot_pareto, sweep, train_seeds
-from .tensor_files import (
-    check_tensors,
-    existing_file,
-    load_optimizer,
-    local_folder,
-    optimizer_tensors,
-    read_config,
-    read_state,
-    read_tensors,
-    tensors_under,
-    write_folder,
-    write_tensors,
-)
-from .trainer import SAETrainer, check_loss, data_fingerprint, differing_parts
-from .training import TrainResult, split_parts, train_sae
-
-__all__ = [
-    "ACTIVATIONS",
-    "CONTROL_ARMS",
-    "CONTROL_MEASURES",
-    "DENSE_WEIGHTS",
-    "DICTIONARY_FORMAT",
-    "EDIT_MODES",
-    "EPS",
-    "EXTRA_TENSORS",
-    "HEARD_DESCRIPTORS",
-    "LARGEST_VALUE",
-    "SPARSE_BELOW",
-    "START_THRESHOLD",
-    "ArrayBatches",
-    "AutogradGradient",
-    "BatchTopKGradient",
-    "CardData",
-    "DataReport",
-    "FeatureCard",
-    "FiringTracker",
-    "Match",
-    "Planted",
-    "ReluGradient",
-    "SAEConfig",
-    "SAETrainer",
-    "SelectivityCells",
-    "SparseAutoencoder",
-    "Split",
-    "StoreBatches",
-    "TopKGradient",
-    "TrainConfig",
-    "TrainResult",
-    "ablate_features",
-    "ablation_effect",
-    "add_aux_gradient",
-    "at_dictionary",
-    "beats_controls",
-    "best_setting",
-    "blocks_within_memory",
-    "cell_means",
-    "check_complete",
-    "check_loss",
-    "check_tensors",
-    "checked_activations",
-    "checked_rows",
-    "class_labels",
-    "clip_numbers",
-    "cluster_features",
-    "constant_columns",
-    "control_claims",
-    "control_table",
-    "count_ends",
-    "count_selective",
-    "data_fingerprint",
-    "data_report",
-    "decoder_cosines",
-    "differing_parts",
-    "edit_changes",
-    "edit_descriptors",
-    "edit_effects",
-    "edit_test",
-    "emotion_profile",
-    "existing_file",
-    "fdr_of_tested",
-    "feature_card",
-    "feature_density",
-    "feature_edit",
-    "feature_shift",
-    "feature_splitting",
-    "fill_dictionary",
-    "found_again",
-    "from_dictionary_learning",
-    "from_saelens",
-    "from_sparsify",
-    "from_tensors",
-    "generalization",
-    "geometric_median",
-    "gradient_of",
-    "group_split",
-    "jump",
-    "keep_batch_topk",
-    "keep_topk",
-    "kept_features",
-    "load_dictionary",
-    "load_optimizer",
-    "local_folder",
-    "loss_recovered",
-    "mass_purity",
-    "match_features",
-    "monosemanticity",
-    "normalize_decoder",
-    "one_vs_rest_draws",
-    "optimizer_tensors",
-    "pareto",
-    "pca_features",
-    "plain_tensors",
-    "planted_features",
-    "plot_pareto",
-    "plot_profile",
-    "project_gradient",
-    "random_features_like",
-    "read_config",
-    "read_state",
-    "read_tensors",
-    "recovery_table",
-    "rectify",
-    "resample_dead",
-    "row_labels",
-    "sae_losses",
-    "sae_metrics",
-    "selective_features",
-    "selectivity",
-    "selectivity_cells",
-    "selectivity_ratio",
-    "shift_biases",
-    "sparse_gradients",
-    "sparse_predictions",
-    "sparse_probe",
-    "spliced_logits",
-    "split_parts",
-    "stability",
-    "stable_estimate",
-    "sweep",
-    "tensors_under",
-    "to_dictionary_learning",
-    "to_saelens",
-    "to_sparsify",
-    "token_rows",
-    "top_features",
-    "train_sae",
-    "train_seeds",
-    "unit_decoder",
-    "unit_rows",
-    "usual_length",
-    "va_weights",
-    "with_warnings",
-    "write_feature_page",
-    "write_folder",
-    "write_tensors",
-]
+from .cards import CardData as CardData
+from .cards import FeatureCard as FeatureCard
+from .cards import feature_card as feature_card
+from .cards import write_feature_page as write_feature_page
+from .controls import CONTROL_ARMS as CONTROL_ARMS
+from .controls import CONTROL_MEASURES as CONTROL_MEASURES
+from .controls import beats_controls as beats_controls
+from .controls import control_claims as control_claims
+from .controls import control_table as control_table
+from .controls import generalization as generalization
+from .controls import pca_features as pca_features
+from .controls import rectify as rectify
+from .data import LARGEST_VALUE as LARGEST_VALUE
+from .data import ArrayBatches as ArrayBatches
+from .data import DataReport as DataReport
+from .data import Split as Split
+from .data import StoreBatches as StoreBatches
+from .data import checked_rows as checked_rows
+from .data import clip_numbers as clip_numbers
+from .data import data_report as data_report
+from .data import group_split as group_split
+from .data import row_labels as row_labels
+from .data import token_rows as token_rows
+from .data import with_warnings as with_warnings
+from .dictionary import DICTIONARY_FORMAT as DICTIONARY_FORMAT
+from .dictionary import START_THRESHOLD as START_THRESHOLD
+from .dictionary import SparseAutoencoder as SparseAutoencoder
+from .dictionary import at_dictionary as at_dictionary
+from .dictionary import constant_columns as constant_columns
+from .dictionary import feature_shift as feature_shift
+from .dictionary import fill_dictionary as fill_dictionary
+from .dictionary import geometric_median as geometric_median
+from .dictionary import jump as jump
+from .dictionary import keep_batch_topk as keep_batch_topk
+from .dictionary import keep_topk as keep_topk
+from .edited_clips import HEARD_DESCRIPTORS as HEARD_DESCRIPTORS
+from .edited_clips import edit_changes as edit_changes
+from .edited_clips import edit_descriptors as edit_descriptors
+from .edited_clips import edit_effects as edit_effects
+from .edited_clips import edit_test as edit_test
+from .edited_clips import feature_edit as feature_edit
+from .effects import EDIT_MODES as EDIT_MODES
+from .effects import ablate_features as ablate_features
+from .effects import ablation_effect as ablation_effect
+from .effects import random_features_like as random_features_like
+from .features import EPS as EPS
+from .features import SelectivityCells as SelectivityCells
+from .features import blocks_within_memory as blocks_within_memory
+from .features import cell_means as cell_means
+from .features import checked_activations as checked_activations
+from .features import class_labels as class_labels
+from .features import count_ends as count_ends
+from .features import count_selective as count_selective
+from .features import fdr_of_tested as fdr_of_tested
+from .features import found_again as found_again
+from .features import kept_features as kept_features
+from .features import selective_features as selective_features
+from .features import selectivity as selectivity
+from .features import selectivity_cells as selectivity_cells
+from .features import selectivity_ratio as selectivity_ratio
+from .folding import EXTRA_TENSORS as EXTRA_TENSORS
+from .folding import check_complete as check_complete
+from .folding import from_tensors as from_tensors
+from .folding import plain_tensors as plain_tensors
+from .folding import shift_biases as shift_biases
+from .folding import unit_decoder as unit_decoder
+from .folding import usual_length as usual_length
+from .formats import from_dictionary_learning as from_dictionary_learning
+from .formats import from_saelens as from_saelens
+from .formats import from_sparsify as from_sparsify
+from .formats import load_dictionary as load_dictionary
+from .formats import to_dictionary_learning as to_dictionary_learning
+from .formats import to_saelens as to_saelens
+from .formats import to_sparsify as to_sparsify
+from .gradients import DENSE_WEIGHTS as DENSE_WEIGHTS
+from .gradients import SPARSE_BELOW as SPARSE_BELOW
+from .gradients import AutogradGradient as AutogradGradient
+from .gradients import BatchTopKGradient as BatchTopKGradient
+from .gradients import ReluGradient as ReluGradient
+from .gradients import TopKGradient as TopKGradient
+from .gradients import gradient_of as gradient_of
+from .gradients import normalize_decoder as normalize_decoder
+from .gradients import project_gradient as project_gradient
+from .gradients import sae_losses as sae_losses
+from .gradients import sparse_gradients as sparse_gradients
+from .matching import Match as Match
+from .matching import feature_splitting as feature_splitting
+from .matching import match_features as match_features
+from .matching import stability as stability
+from .matching import stable_estimate as stable_estimate
+from .matching import unit_rows as unit_rows
+from .metrics import FiringTracker as FiringTracker
+from .metrics import add_aux_gradient as add_aux_gradient
+from .metrics import decoder_cosines as decoder_cosines
+from .metrics import feature_density as feature_density
+from .metrics import resample_dead as resample_dead
+from .metrics import sae_metrics as sae_metrics
+from .planted import Planted as Planted
+from .planted import planted_features as planted_features
+from .probing import one_vs_rest_draws as one_vs_rest_draws
+from .probing import sparse_predictions as sparse_predictions
+from .probing import sparse_probe as sparse_probe
+from .profiles import cluster_features as cluster_features
+from .profiles import emotion_profile as emotion_profile
+from .profiles import plot_profile as plot_profile
+from .profiles import top_features as top_features
+from .profiles import va_weights as va_weights
+from .recovery import mass_purity as mass_purity
+from .recovery import monosemanticity as monosemanticity
+from .recovery import recovery_table as recovery_table
+from .settings import ACTIVATIONS as ACTIVATIONS
+from .settings import SAEConfig as SAEConfig
+from .settings import TrainConfig as TrainConfig
+from .splice import loss_recovered as loss_recovered
+from .splice import spliced_logits as spliced_logits
+from .sweeps import best_setting as best_setting
+from .sweeps import pareto as pareto
+from .sweeps import plot_pareto as plot_pareto
+from .sweeps import sweep as sweep
+from .sweeps import train_seeds as train_seeds
+from .tensor_files import check_tensors as check_tensors
+from .tensor_files import existing_file as existing_file
+from .tensor_files import load_optimizer as load_optimizer
+from .tensor_files import local_folder as local_folder
+from .tensor_files import optimizer_tensors as optimizer_tensors
+from .tensor_files import read_config as read_config
+from .tensor_files import read_state as read_state
+from .tensor_files import read_tensors as read_tensors
+from .tensor_files import tensors_under as tensors_under
+from .tensor_files import write_folder as write_folder
+from .tensor_files import write_tensors as write_tensors
+from .trainer import SAETrainer as SAETrainer
+from .trainer import check_loss as check_loss
+from .trainer import data_fingerprint as data_fingerprint
+from .trainer import differing_parts as differing_parts
+from .training import TrainResult as TrainResult
+from .training import split_parts as split_parts
+from .training import train_sae as train_sae

@@ -2,144 +2,74 @@
 
 # made by `make export` from the modules of this folder
 
-from .answers import check_answers, rater_report, read_answers, read_key, simulate_raters
-from .descriptors import (
-    DESCRIPTORS,
-    SILENT_DB,
-    describe,
-    describe_table,
-    descriptor_units,
-    read_wave,
-)
-from .label_judge import JUDGE_DESCRIPTORS, LabelJudge, descriptor_matrix, judge_accuracy
-from .listener import (
-    LISTENER_CUES,
-    LISTENER_LEVELS,
-    LISTENER_RATINGS,
-    PUBLISHED_EFFECTS,
-    ListenerModel,
-    fit_listener,
-    listener_axes,
-    listener_codes,
-    listener_cues,
-)
-from .listening import (
-    ANSWER_COLUMNS,
-    FAREWELL,
-    INSTRUCTIONS,
-    LARGE_PAGE_MB,
-    LISTENING_KINDS,
-    QUESTIONS,
-    RATING_SCALES,
-    ListeningTest,
-    clip_sounds,
-    listening_scales,
-    make_trials,
-    rater_plan,
-    write_listening_test,
-)
-from .pitch import (
-    KEY_PROFILES,
-    PITCHES,
-    Peaks,
-    estimate_key,
-    estimate_register,
-    key_scores,
-    pitch_classes,
-    spectral_peaks,
-)
-from .rater_models import (
-    CrossedLogit,
-    ListeningResult,
-    analyse_listening,
-    crossed_bootstrap,
-    crossed_se,
-    mean_influence,
-)
-from .spectra import (
-    TEMPO_RANGE,
-    Spectrum,
-    check_clip,
-    estimate_tempo,
-    mel_spectrum,
-    onset_strength,
-    onset_times,
-    spectrum,
-    tempo_scores,
-)
-from .study_size import DESIGNS, SE_METHODS, listening_power, plot_power, power_table
-from .timbre import articulation, attack_time, brightness, loudness, mfcc, percussiveness
-
-__all__ = [
-    "ANSWER_COLUMNS",
-    "DESCRIPTORS",
-    "DESIGNS",
-    "FAREWELL",
-    "INSTRUCTIONS",
-    "JUDGE_DESCRIPTORS",
-    "KEY_PROFILES",
-    "LARGE_PAGE_MB",
-    "LISTENER_CUES",
-    "LISTENER_LEVELS",
-    "LISTENER_RATINGS",
-    "LISTENING_KINDS",
-    "PITCHES",
-    "PUBLISHED_EFFECTS",
-    "QUESTIONS",
-    "RATING_SCALES",
-    "SE_METHODS",
-    "SILENT_DB",
-    "TEMPO_RANGE",
-    "CrossedLogit",
-    "LabelJudge",
-    "ListenerModel",
-    "ListeningResult",
-    "ListeningTest",
-    "Peaks",
-    "Spectrum",
-    "analyse_listening",
-    "articulation",
-    "attack_time",
-    "brightness",
-    "check_answers",
-    "check_clip",
-    "clip_sounds",
-    "crossed_bootstrap",
-    "crossed_se",
-    "describe",
-    "describe_table",
-    "descriptor_matrix",
-    "descriptor_units",
-    "estimate_key",
-    "estimate_register",
-    "estimate_tempo",
-    "fit_listener",
-    "judge_accuracy",
-    "key_scores",
-    "listener_axes",
-    "listener_codes",
-    "listener_cues",
-    "listening_power",
-    "listening_scales",
-    "loudness",
-    "make_trials",
-    "mean_influence",
-    "mel_spectrum",
-    "mfcc",
-    "onset_strength",
-    "onset_times",
-    "percussiveness",
-    "pitch_classes",
-    "plot_power",
-    "power_table",
-    "rater_plan",
-    "rater_report",
-    "read_answers",
-    "read_key",
-    "read_wave",
-    "simulate_raters",
-    "spectral_peaks",
-    "spectrum",
-    "tempo_scores",
-    "write_listening_test",
-]
+from .answers import check_answers as check_answers
+from .answers import rater_report as rater_report
+from .answers import read_answers as read_answers
+from .answers import read_key as read_key
+from .answers import simulate_raters as simulate_raters
+from .descriptors import DESCRIPTORS as DESCRIPTORS
+from .descriptors import SILENT_DB as SILENT_DB
+from .descriptors import describe as describe
+from .descriptors import describe_table as describe_table
+from .descriptors import descriptor_units as descriptor_units
+from .descriptors import read_wave as read_wave
+from .label_judge import JUDGE_DESCRIPTORS as JUDGE_DESCRIPTORS
+from .label_judge import LabelJudge as LabelJudge
+from .label_judge import descriptor_matrix as descriptor_matrix
+from .label_judge import judge_accuracy as judge_accuracy
+from .listener import LISTENER_CUES as LISTENER_CUES
+from .listener import LISTENER_LEVELS as LISTENER_LEVELS
+from .listener import LISTENER_RATINGS as LISTENER_RATINGS
+from .listener import PUBLISHED_EFFECTS as PUBLISHED_EFFECTS
+from .listener import ListenerModel as ListenerModel
+from .listener import fit_listener as fit_listener
+from .listener import listener_axes as listener_axes
+from .listener import listener_codes as listener_codes
+from .listener import listener_cues as listener_cues
+from .listening import ANSWER_COLUMNS as ANSWER_COLUMNS
+from .listening import FAREWELL as FAREWELL
+from .listening import INSTRUCTIONS as INSTRUCTIONS
+from .listening import LARGE_PAGE_MB as LARGE_PAGE_MB
+from .listening import LISTENING_KINDS as LISTENING_KINDS
+from .listening import QUESTIONS as QUESTIONS
+from .listening import RATING_SCALES as RATING_SCALES
+from .listening import ListeningTest as ListeningTest
+from .listening import clip_sounds as clip_sounds
+from .listening import listening_scales as listening_scales
+from .listening import make_trials as make_trials
+from .listening import rater_plan as rater_plan
+from .listening import write_listening_test as write_listening_test
+from .pitch import KEY_PROFILES as KEY_PROFILES
+from .pitch import PITCHES as PITCHES
+from .pitch import Peaks as Peaks
+from .pitch import estimate_key as estimate_key
+from .pitch import estimate_register as estimate_register
+from .pitch import key_scores as key_scores
+from .pitch import pitch_classes as pitch_classes
+from .pitch import spectral_peaks as spectral_peaks
+from .rater_models import CrossedLogit as CrossedLogit
+from .rater_models import ListeningResult as ListeningResult
+from .rater_models import analyse_listening as analyse_listening
+from .rater_models import crossed_bootstrap as crossed_bootstrap
+from .rater_models import crossed_se as crossed_se
+from .rater_models import mean_influence as mean_influence
+from .spectra import TEMPO_RANGE as TEMPO_RANGE
+from .spectra import Spectrum as Spectrum
+from .spectra import check_clip as check_clip
+from .spectra import estimate_tempo as estimate_tempo
+from .spectra import mel_spectrum as mel_spectrum
+from .spectra import onset_strength as onset_strength
+from .spectra import onset_times as onset_times
+from .spectra import spectrum as spectrum
+from .spectra import tempo_scores as tempo_scores
+from .study_size import DESIGNS as DESIGNS
+from .study_size import SE_METHODS as SE_METHODS
+from .study_size import listening_power as listening_power
+from .study_size import plot_power as plot_power
+from .study_size import power_table as power_table
+from .timbre import articulation as articulation
+from .timbre import attack_time as attack_time
+from .timbre import brightness as brightness
+from .timbre import loudness as loudness
+from .timbre import mfcc as mfcc
+from .timbre import percussiveness as percussiveness

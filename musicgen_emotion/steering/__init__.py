@@ -2,226 +2,116 @@
 
 # made by `make export` from the modules of this folder
 
-from .arms import Arm, opposite_arm, other_layer_arm, prompt_arm, random_arms, shuffled_arms
-from .axes import (
-    AXES,
-    axis_direction,
-    cosine_table,
-    emotion_directions,
-    method_directions,
-    pairs_curve,
-    random_direction,
-    shuffled_direction,
-    text_direction,
-)
-from .branches import branch_agreement, branch_arithmetic
-from .clap import (
-    CLAP_AXES,
-    CLAP_DEFAULT,
-    CLAP_EMOTIONS,
-    CLAP_TEMPLATES,
-    ClapJudge,
-    clap_sentences,
-    load_clap,
-    resample,
-    write_random_clap,
-)
-from .costs import at_equal_cost, cue_recovery, equal_cost_draws, recovery_draws
-from .directions import (
-    TEXT_SITES,
-    Direction,
-    check_vector,
-    combine,
-    load_directions,
-    orthogonalise,
-    save_directions,
-    vector_of_width,
-)
-from .distances import (
-    N_CEPSTRAL,
-    codec_embedding,
-    distribution_distance,
-    frechet_distance,
-    mel_embedding,
-)
-from .doses import dose_response, plan_doses
-from .feature_push import FEATURE_MODES, steer_features
-from .guard import (
-    GUARD,
-    Quality,
-    dose_quality,
-    quality_guard,
-    quality_summary,
-    study_distances,
-    study_guard,
-)
-from .heads import head_activations, hooked_sites, site_rms, site_width, without_special
-from .judges import (
-    PUBLISHED_LINEAR,
-    SOUND_DESCRIPTORS,
-    DescriptorJudge,
-    EmotionJudge,
-    ListenerJudge,
-    SoundJudge,
-    listener_fidelity,
-    ratings_folder,
-    run_judge,
-    user_judge,
-)
-from .judging import (
-    as_scores,
-    ask_judge,
-    check_judge_columns,
-    judge_clips,
-    judge_fingerprint,
-    judge_name,
-    named_judges,
-    renamed,
-)
-from .methods import (
-    agop_direction,
-    as_pattern,
-    checked_activations,
-    checked_pairs,
-    lda_direction,
-    logistic_direction,
-    match_pairs,
-    mean_difference,
-    mean_differences,
-    pca_direction,
-    ridge_direction,
-    sae_direction,
-)
-from .push import (
-    BRANCH_CHOICES,
-    STEERING_MODES,
-    Steered,
-    add_step,
-    check_push_size,
-    check_text_push,
-    push_length,
-    push_places,
-    schedule_and_loop,
-    steer,
-    steering_hooks,
-    unit_of_dose,
-)
-from .schedules import ClosedLoop, Schedule, Watcher
-from .slopes import STUDY_COLUMNS, dose_changes, dose_slopes, paired_changes, side_effects
-from .token_quality import checked_tokens, repetition, silence, token_kl
-
-__all__ = [
-    "AXES",
-    "BRANCH_CHOICES",
-    "CLAP_AXES",
-    "CLAP_DEFAULT",
-    "CLAP_EMOTIONS",
-    "CLAP_TEMPLATES",
-    "FEATURE_MODES",
-    "GUARD",
-    "N_CEPSTRAL",
-    "PUBLISHED_LINEAR",
-    "SOUND_DESCRIPTORS",
-    "STEERING_MODES",
-    "STUDY_COLUMNS",
-    "TEXT_SITES",
-    "Arm",
-    "ClapJudge",
-    "ClosedLoop",
-    "DescriptorJudge",
-    "Direction",
-    "EmotionJudge",
-    "ListenerJudge",
-    "Quality",
-    "Schedule",
-    "SoundJudge",
-    "Steered",
-    "Watcher",
-    "add_step",
-    "agop_direction",
-    "as_pattern",
-    "as_scores",
-    "ask_judge",
-    "at_equal_cost",
-    "axis_direction",
-    "branch_agreement",
-    "branch_arithmetic",
-    "check_judge_columns",
-    "check_push_size",
-    "check_text_push",
-    "check_vector",
-    "checked_activations",
-    "checked_pairs",
-    "checked_tokens",
-    "clap_sentences",
-    "codec_embedding",
-    "combine",
-    "cosine_table",
-    "cue_recovery",
-    "distribution_distance",
-    "dose_changes",
-    "dose_quality",
-    "dose_response",
-    "dose_slopes",
-    "emotion_directions",
-    "equal_cost_draws",
-    "frechet_distance",
-    "head_activations",
-    "hooked_sites",
-    "judge_clips",
-    "judge_fingerprint",
-    "judge_name",
-    "lda_direction",
-    "listener_fidelity",
-    "load_clap",
-    "load_directions",
-    "logistic_direction",
-    "match_pairs",
-    "mean_difference",
-    "mean_differences",
-    "mel_embedding",
-    "method_directions",
-    "named_judges",
-    "opposite_arm",
-    "orthogonalise",
-    "other_layer_arm",
-    "paired_changes",
-    "pairs_curve",
-    "pca_direction",
-    "plan_doses",
-    "prompt_arm",
-    "push_length",
-    "push_places",
-    "quality_guard",
-    "quality_summary",
-    "random_arms",
-    "random_direction",
-    "ratings_folder",
-    "recovery_draws",
-    "renamed",
-    "repetition",
-    "resample",
-    "ridge_direction",
-    "run_judge",
-    "sae_direction",
-    "save_directions",
-    "schedule_and_loop",
-    "shuffled_arms",
-    "shuffled_direction",
-    "side_effects",
-    "silence",
-    "site_rms",
-    "site_width",
-    "steer",
-    "steer_features",
-    "steering_hooks",
-    "study_distances",
-    "study_guard",
-    "text_direction",
-    "token_kl",
-    "unit_of_dose",
-    "user_judge",
-    "vector_of_width",
-    "without_special",
-    "write_random_clap",
-]
+from .arms import Arm as Arm
+from .arms import opposite_arm as opposite_arm
+from .arms import other_layer_arm as other_layer_arm
+from .arms import prompt_arm as prompt_arm
+from .arms import random_arms as random_arms
+from .arms import shuffled_arms as shuffled_arms
+from .axes import AXES as AXES
+from .axes import axis_direction as axis_direction
+from .axes import cosine_table as cosine_table
+from .axes import emotion_directions as emotion_directions
+from .axes import method_directions as method_directions
+from .axes import pairs_curve as pairs_curve
+from .axes import random_direction as random_direction
+from .axes import shuffled_direction as shuffled_direction
+from .axes import text_direction as text_direction
+from .branches import branch_agreement as branch_agreement
+from .branches import branch_arithmetic as branch_arithmetic
+from .clap import CLAP_AXES as CLAP_AXES
+from .clap import CLAP_DEFAULT as CLAP_DEFAULT
+from .clap import CLAP_EMOTIONS as CLAP_EMOTIONS
+from .clap import CLAP_TEMPLATES as CLAP_TEMPLATES
+from .clap import ClapJudge as ClapJudge
+from .clap import clap_sentences as clap_sentences
+from .clap import load_clap as load_clap
+from .clap import resample as resample
+from .clap import write_random_clap as write_random_clap
+from .costs import at_equal_cost as at_equal_cost
+from .costs import cue_recovery as cue_recovery
+from .costs import equal_cost_draws as equal_cost_draws
+from .costs import recovery_draws as recovery_draws
+from .directions import TEXT_SITES as TEXT_SITES
+from .directions import Direction as Direction
+from .directions import check_vector as check_vector
+from .directions import combine as combine
+from .directions import load_directions as load_directions
+from .directions import orthogonalise as orthogonalise
+from .directions import save_directions as save_directions
+from .directions import vector_of_width as vector_of_width
+from .distances import N_CEPSTRAL as N_CEPSTRAL
+from .distances import codec_embedding as codec_embedding
+from .distances import distribution_distance as distribution_distance
+from .distances import frechet_distance as frechet_distance
+from .distances import mel_embedding as mel_embedding
+from .doses import dose_response as dose_response
+from .doses import plan_doses as plan_doses
+from .feature_push import FEATURE_MODES as FEATURE_MODES
+from .feature_push import steer_features as steer_features
+from .guard import GUARD as GUARD
+from .guard import Quality as Quality
+from .guard import dose_quality as dose_quality
+from .guard import quality_guard as quality_guard
+from .guard import quality_summary as quality_summary
+from .guard import study_distances as study_distances
+from .guard import study_guard as study_guard
+from .heads import head_activations as head_activations
+from .heads import hooked_sites as hooked_sites
+from .heads import site_rms as site_rms
+from .heads import site_width as site_width
+from .heads import without_special as without_special
+from .judges import PUBLISHED_LINEAR as PUBLISHED_LINEAR
+from .judges import SOUND_DESCRIPTORS as SOUND_DESCRIPTORS
+from .judges import DescriptorJudge as DescriptorJudge
+from .judges import EmotionJudge as EmotionJudge
+from .judges import ListenerJudge as ListenerJudge
+from .judges import SoundJudge as SoundJudge
+from .judges import listener_fidelity as listener_fidelity
+from .judges import ratings_folder as ratings_folder
+from .judges import run_judge as run_judge
+from .judges import user_judge as user_judge
+from .judging import as_scores as as_scores
+from .judging import ask_judge as ask_judge
+from .judging import check_judge_columns as check_judge_columns
+from .judging import judge_clips as judge_clips
+from .judging import judge_fingerprint as judge_fingerprint
+from .judging import judge_name as judge_name
+from .judging import named_judges as named_judges
+from .judging import renamed as renamed
+from .methods import agop_direction as agop_direction
+from .methods import as_pattern as as_pattern
+from .methods import checked_activations as checked_activations
+from .methods import checked_pairs as checked_pairs
+from .methods import lda_direction as lda_direction
+from .methods import logistic_direction as logistic_direction
+from .methods import match_pairs as match_pairs
+from .methods import mean_difference as mean_difference
+from .methods import mean_differences as mean_differences
+from .methods import pca_direction as pca_direction
+from .methods import ridge_direction as ridge_direction
+from .methods import sae_direction as sae_direction
+from .push import BRANCH_CHOICES as BRANCH_CHOICES
+from .push import STEERING_MODES as STEERING_MODES
+from .push import Steered as Steered
+from .push import add_step as add_step
+from .push import check_push_size as check_push_size
+from .push import check_text_push as check_text_push
+from .push import push_length as push_length
+from .push import push_places as push_places
+from .push import schedule_and_loop as schedule_and_loop
+from .push import steer as steer
+from .push import steering_hooks as steering_hooks
+from .push import unit_of_dose as unit_of_dose
+from .schedules import ClosedLoop as ClosedLoop
+from .schedules import Schedule as Schedule
+from .schedules import Watcher as Watcher
+from .slopes import STUDY_COLUMNS as STUDY_COLUMNS
+from .slopes import dose_changes as dose_changes
+from .slopes import dose_slopes as dose_slopes
+from .slopes import paired_changes as paired_changes
+from .slopes import side_effects as side_effects
+from .token_quality import checked_tokens as checked_tokens
+from .token_quality import repetition as repetition
+from .token_quality import silence as silence
+from .token_quality import token_kl as token_kl

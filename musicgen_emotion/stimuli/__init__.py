@@ -2,172 +2,80 @@
 
 # made by `make export` from the modules of this folder
 
-from .captions import (
-    check_words,
-    find_emotion_words,
-    load_captions,
-    load_norms,
-    load_prompt_embeddings,
-    mask_emotion_words,
-)
-from .datasets import (
-    DEAM_FILES,
-    EXPECTED_RELATIONS,
-    SONG_COLUMNS,
-    SOURCES,
-    artist_group,
-    dataset_summary,
-    emotion_labeled_dataset,
-    find_file,
-    label_correlations,
-    load_deam,
-    load_pmemo,
-    rank_correlation,
-    rescale,
-    split_by_group,
-)
-from .emotions import (
-    CUE_RANGES,
-    EMOTION_COLORS,
-    EMOTION_CUES,
-    EMOTION_OF_WORD,
-    EMOTION_WORDS,
-    EMOTIONS,
-    HELD_OUT_WORDS,
-    INSTRUMENTS,
-    INTENSITIES,
-    INTENSITY_SCALE,
-    MODES,
-    NEUTRAL_CUES,
-    QUADRANTS,
-    SCALED_CUES,
-    VALENCE_AROUSAL,
-    Cues,
-    check_emotion,
-    emotion_cues,
-    quadrant,
-    split_words,
-    word_emotion,
-)
-from .prompt_pool import (
-    CONTEXTS,
-    MORE_INSTRUMENTS,
-    NEUTRAL_WORDS,
-    PromptPool,
-    dictionary_prompts,
-    diverse_prompts,
-)
-from .prompts import (
-    COLUMNS,
-    CUE_WORDS,
-    HELD_OUT_TEMPLATES,
-    NEUTRAL_TEMPLATES,
-    NOUN_TEMPLATES,
-    NOUNS,
-    TEMPLATES,
-    PromptSet,
-    conflict_prompts,
-    crossed_prompts,
-    cue_phrase,
-    cue_prompts,
-    held_out_prompts,
-    make_prompt,
-    matched_pairs,
-    neutral_prompts,
-    prompt_row,
-    shuffled_cycles,
-    study_prompts,
-)
-from .synth import (
-    ATTACK,
-    DECAY,
-    FRAME_RATE,
-    PARTIALS,
-    SAMPLE_RATE,
-    SCALES,
-    TONICS,
-    drum_track,
-    render_music,
-    score_notes,
-    tone,
-)
-
-__all__ = [
-    "ATTACK",
-    "COLUMNS",
-    "CONTEXTS",
-    "CUE_RANGES",
-    "CUE_WORDS",
-    "DEAM_FILES",
-    "DECAY",
-    "EMOTIONS",
-    "EMOTION_COLORS",
-    "EMOTION_CUES",
-    "EMOTION_OF_WORD",
-    "EMOTION_WORDS",
-    "EXPECTED_RELATIONS",
-    "FRAME_RATE",
-    "HELD_OUT_TEMPLATES",
-    "HELD_OUT_WORDS",
-    "INSTRUMENTS",
-    "INTENSITIES",
-    "INTENSITY_SCALE",
-    "MODES",
-    "MORE_INSTRUMENTS",
-    "NEUTRAL_CUES",
-    "NEUTRAL_TEMPLATES",
-    "NEUTRAL_WORDS",
-    "NOUNS",
-    "NOUN_TEMPLATES",
-    "PARTIALS",
-    "QUADRANTS",
-    "SAMPLE_RATE",
-    "SCALED_CUES",
-    "SCALES",
-    "SONG_COLUMNS",
-    "SOURCES",
-    "TEMPLATES",
-    "TONICS",
-    "VALENCE_AROUSAL",
-    "Cues",
-    "PromptPool",
-    "PromptSet",
-    "artist_group",
-    "check_emotion",
-    "check_words",
-    "conflict_prompts",
-    "crossed_prompts",
-    "cue_phrase",
-    "cue_prompts",
-    "dataset_summary",
-    "dictionary_prompts",
-    "diverse_prompts",
-    "drum_track",
-    "emotion_cues",
-    "emotion_labeled_dataset",
-    "find_emotion_words",
-    "find_file",
-    "held_out_prompts",
-    "label_correlations",
-    "load_captions",
-    "load_deam",
-    "load_norms",
-    "load_pmemo",
-    "load_prompt_embeddings",
-    "make_prompt",
-    "mask_emotion_words",
-    "matched_pairs",
-    "neutral_prompts",
-    "prompt_row",
-    "quadrant",
-    "rank_correlation",
-    "render_music",
-    "rescale",
-    "score_notes",
-    "shuffled_cycles",
-    "split_by_group",
-    "split_words",
-    "study_prompts",
-    "tone",
-    "word_emotion",
-]
+from .captions import check_words as check_words
+from .captions import find_emotion_words as find_emotion_words
+from .captions import load_captions as load_captions
+from .captions import load_norms as load_norms
+from .captions import load_prompt_embeddings as load_prompt_embeddings
+from .captions import mask_emotion_words as mask_emotion_words
+from .datasets import DEAM_FILES as DEAM_FILES
+from .datasets import EXPECTED_RELATIONS as EXPECTED_RELATIONS
+from .datasets import SONG_COLUMNS as SONG_COLUMNS
+from .datasets import SOURCES as SOURCES
+from .datasets import artist_group as artist_group
+from .datasets import dataset_summary as dataset_summary
+from .datasets import emotion_labeled_dataset as emotion_labeled_dataset
+from .datasets import find_file as find_file
+from .datasets import label_correlations as label_correlations
+from .datasets import load_deam as load_deam
+from .datasets import load_pmemo as load_pmemo
+from .datasets import rank_correlation as rank_correlation
+from .datasets import rescale as rescale
+from .datasets import split_by_group as split_by_group
+from .emotions import CUE_RANGES as CUE_RANGES
+from .emotions import EMOTION_COLORS as EMOTION_COLORS
+from .emotions import EMOTION_CUES as EMOTION_CUES
+from .emotions import EMOTION_OF_WORD as EMOTION_OF_WORD
+from .emotions import EMOTION_WORDS as EMOTION_WORDS
+from .emotions import EMOTIONS as EMOTIONS
+from .emotions import HELD_OUT_WORDS as HELD_OUT_WORDS
+from .emotions import INSTRUMENTS as INSTRUMENTS
+from .emotions import INTENSITIES as INTENSITIES
+from .emotions import INTENSITY_SCALE as INTENSITY_SCALE
+from .emotions import MODES as MODES
+from .emotions import NEUTRAL_CUES as NEUTRAL_CUES
+from .emotions import QUADRANTS as QUADRANTS
+from .emotions import SCALED_CUES as SCALED_CUES
+from .emotions import VALENCE_AROUSAL as VALENCE_AROUSAL
+from .emotions import Cues as Cues
+from .emotions import check_emotion as check_emotion
+from .emotions import emotion_cues as emotion_cues
+from .emotions import quadrant as quadrant
+from .emotions import split_words as split_words
+from .emotions import word_emotion as word_emotion
+from .prompt_pool import CONTEXTS as CONTEXTS
+from .prompt_pool import MORE_INSTRUMENTS as MORE_INSTRUMENTS
+from .prompt_pool import NEUTRAL_WORDS as NEUTRAL_WORDS
+from .prompt_pool import PromptPool as PromptPool
+from .prompt_pool import dictionary_prompts as dictionary_prompts
+from .prompt_pool import diverse_prompts as diverse_prompts
+from .prompts import COLUMNS as COLUMNS
+from .prompts import CUE_WORDS as CUE_WORDS
+from .prompts import HELD_OUT_TEMPLATES as HELD_OUT_TEMPLATES
+from .prompts import NEUTRAL_TEMPLATES as NEUTRAL_TEMPLATES
+from .prompts import NOUN_TEMPLATES as NOUN_TEMPLATES
+from .prompts import NOUNS as NOUNS
+from .prompts import TEMPLATES as TEMPLATES
+from .prompts import PromptSet as PromptSet
+from .prompts import conflict_prompts as conflict_prompts
+from .prompts import crossed_prompts as crossed_prompts
+from .prompts import cue_phrase as cue_phrase
+from .prompts import cue_prompts as cue_prompts
+from .prompts import held_out_prompts as held_out_prompts
+from .prompts import make_prompt as make_prompt
+from .prompts import matched_pairs as matched_pairs
+from .prompts import neutral_prompts as neutral_prompts
+from .prompts import prompt_row as prompt_row
+from .prompts import shuffled_cycles as shuffled_cycles
+from .prompts import study_prompts as study_prompts
+from .synth import ATTACK as ATTACK
+from .synth import DECAY as DECAY
+from .synth import FRAME_RATE as FRAME_RATE
+from .synth import PARTIALS as PARTIALS
+from .synth import SAMPLE_RATE as SAMPLE_RATE
+from .synth import SCALES as SCALES
+from .synth import TONICS as TONICS
+from .synth import drum_track as drum_track
+from .synth import render_music as render_music
+from .synth import score_notes as score_notes
+from .synth import tone as tone

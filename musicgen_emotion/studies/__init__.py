@@ -2,473 +2,271 @@
 
 # made by `make export` from the modules of this folder
 
-from .causal import QUESTIONS, CausalStudy, answers_sentence, reached_sentence, start_causal
-from .causal_ablation import (
-    ABLATIONS,
-    TIMESTEP_STRIDE,
-    AblationStudy,
-    draw_losses,
-    flat_states,
-    loss_sentence,
-)
-from .causal_cues import (
-    AFFECTS,
-    CUE_GATES,
-    LISTENER_CUES,
-    NEUTRAL_WORD,
-    AttentionStudy,
-    MediationStudy,
-    attention_sentence,
-    best_gaining_head,
-    draw_paths,
-    mediation_sentence,
-    span_sentence,
-    two_axes,
-    word_roles,
-)
-from .causal_patching import (
-    EFFECT_COLUMNS,
-    PATCHED_ARMS,
-    PatchingStudy,
-    agreement_sentence,
-    attribution_atlas,
-    draw_atlas,
-    floor_sentence,
-    guided_rows,
-    residual_sentence,
-    strongest_patch,
-)
-from .causal_reliability import (
-    FLOOR_METHODS,
-    RELIABLE_METHOD,
-    PromptStates,
-    decodable_sentence,
-    push_sentence,
-    reliability_sentence,
-)
-from .causal_setup import (
-    CAUSAL_GATES,
-    CausalClips,
-    CausalSettings,
-    causal_gate,
-    wide_table,
-    wiring_sentence,
-)
-from .causal_sound import (
-    BORROWED_ARM,
-    FIRST_ATTENTION,
-    HEARD_AS,
-    PatchedSound,
-    borrowed_sentence,
-    share_changed,
-    sound_sentence,
-)
-from .dictionaries import (
-    DictionaryStudy,
-    counts_sentence,
-    dictionary_gates_sentence,
-    holding_sentence,
-    kept_loss_sentence,
-    layer_shares_sentence,
-    meaning_sentence,
-    reconstruction,
-    start_dictionaries,
-    training_sentence,
-)
-from .dictionaries_data import PLAN_SIZE, DictionarySettings, TextRows, sweep_sentence, validated
-from .dictionaries_features import GENERAL_COLUMNS, FeatureStudy, control_counts_sentence, count_row
-from .dictionaries_layers import LayerDictionaries, LayerDictionary, active_features
-from .dictionaries_meaning import (
-    RAW,
-    SCALED_UP,
-    TESTED_EDITS,
-    MeaningStudy,
-    edit_sentence,
-    planted_cues,
-)
-from .dictionaries_pages import FeaturePages, clips_of_every_emotion, page_step
-from .dictionaries_training import Dictionaries, final_config, plot_density
-from .foundation import (
-    FoundationSettings,
-    FoundationStudy,
-    relative_gap,
-    start_foundation,
-    summary_sentences,
-)
-from .foundation_clips import RELATED, ClipSettings, ClipStudy, label_sentence
-from .foundation_layers import LayerStudy, States, best_sentence, residual_sites
-from .foundation_text import (
-    TextStudy,
-    circumplex_sentence,
-    encodes_sentence,
-    generalization_sentence,
-    similarity_sentence,
-)
-from .headline import (
-    HEADLINE_FORMAT,
-    arm_score,
-    headline_sentence,
-    read_headline,
-    run_headline,
-    with_interval,
-    write_headline,
-)
-from .steering import GATED_STEPS, SteeringStudy, passed_sentence, start_steering
-from .steering_cost import (
-    SMALL_DOSES,
-    BranchStep,
-    CostStep,
-    SideEffects,
-    beside_sentence,
-    branches_sentence,
-    descriptors_sentence,
-    full_guard,
-    guidance_branches,
-    guidance_sentence,
-    likelihood_cost,
-    likelihood_sentence,
-    mean_losses,
-    moved_beside,
-    ratio_of_sums,
-)
-from .steering_directions import (
-    DirectionSet,
-    DoseChoice,
-    FittedDirections,
-    LayerChoice,
-    choose_doses,
-    choose_layer,
-    cosine_sentence,
-    dose_plan,
-    dose_sentence,
-    fit_directions,
-    held_out_sentence,
-    held_out_words,
-    keep_directions,
-    layer_sentence,
-    layers_to_fit,
-    strongest_dose,
-)
-from .steering_doses import (
-    DoseResult,
-    all_layers_controls,
-    arm_sentence,
-    both_branches_controls,
-    held_out_word_controls,
-    other_layer_controls,
-    push_arms,
-    random_controls,
-    shuffled_axis,
-    shuffled_controls,
-    target_arms,
-)
-from .steering_features import (
-    EDIT_WORDS,
-    FeatureArm,
-    FeatureChoice,
-    FeatureStep,
-    choose_features,
-    dictionary_sentence,
-    edit_arm,
-    edits_sentence,
-    features_sentence,
-    rising_features,
-    single_features,
-)
-from .steering_methods import (
-    MethodSet,
-    few_pairs_curve,
-    find_methods,
-    layer_dictionary,
-    pairs_name,
-    pairs_sentence,
-)
-from .steering_moves import (
-    COMPARED_KINDS,
-    MOVE_COLUMNS,
-    ControlShares,
-    TargetMoves,
-    axes_sentence,
-    clap_sentence,
-    control_shares,
-    control_shares_sentence,
-    emotions_sentence,
-    listeners_sentence,
-    moves_sentence,
-    saturation_sentence,
-    shuffled_sentence,
-    target_moves,
-    words_sentence,
-    written_words,
-)
-from .steering_recovery import (
-    MethodComparison,
-    agop_sentence,
-    best_methods,
-    compare_methods,
-    equal_cost_sentence,
-    few_pairs_sentence,
-    frontier_figure,
-    indistinguishable,
-    recovery_figure,
-)
-from .steering_report import (
-    QUESTIONS_OF_AXES,
-    layer_costs_sentence,
-    listening_conditions,
-    listening_test,
-    nothing_left,
-    report_sentences,
-    unchanged_sentence,
-    verdict_sentence,
-    word_valence_sentence,
-)
-from .steering_setup import (
-    STEERED_AXES,
-    SteeringBar,
-    SteeringContext,
-    SteeringCriterion,
-    SteeringJudge,
-    SteeringPrompts,
-    SteeringSettings,
-    SteeringStep,
-    earlier_prompts,
-    judges_with_clap,
-    rendered_judge,
-    steering_bars,
-    steering_judge,
-    steering_prompts,
-    with_emotions,
-)
-from .steps import Figure, Settings, Step, settings_from
-
-__all__ = [
-    "ABLATIONS",
-    "AFFECTS",
-    "BORROWED_ARM",
-    "CAUSAL_GATES",
-    "COMPARED_KINDS",
-    "CUE_GATES",
-    "EDIT_WORDS",
-    "EFFECT_COLUMNS",
-    "FIRST_ATTENTION",
-    "FLOOR_METHODS",
-    "GATED_STEPS",
-    "GENERAL_COLUMNS",
-    "HEADLINE_FORMAT",
-    "HEARD_AS",
-    "LISTENER_CUES",
-    "MOVE_COLUMNS",
-    "NEUTRAL_WORD",
-    "PATCHED_ARMS",
-    "PLAN_SIZE",
-    "QUESTIONS",
-    "QUESTIONS_OF_AXES",
-    "RAW",
-    "RELATED",
-    "RELIABLE_METHOD",
-    "SCALED_UP",
-    "SMALL_DOSES",
-    "STEERED_AXES",
-    "TESTED_EDITS",
-    "TIMESTEP_STRIDE",
-    "AblationStudy",
-    "AttentionStudy",
-    "BranchStep",
-    "CausalClips",
-    "CausalSettings",
-    "CausalStudy",
-    "ClipSettings",
-    "ClipStudy",
-    "ControlShares",
-    "CostStep",
-    "Dictionaries",
-    "DictionarySettings",
-    "DictionaryStudy",
-    "DirectionSet",
-    "DoseChoice",
-    "DoseResult",
-    "FeatureArm",
-    "FeatureChoice",
-    "FeaturePages",
-    "FeatureStep",
-    "FeatureStudy",
-    "Figure",
-    "FittedDirections",
-    "FoundationSettings",
-    "FoundationStudy",
-    "LayerChoice",
-    "LayerDictionaries",
-    "LayerDictionary",
-    "LayerStudy",
-    "MeaningStudy",
-    "MediationStudy",
-    "MethodComparison",
-    "MethodSet",
-    "PatchedSound",
-    "PatchingStudy",
-    "PromptStates",
-    "Settings",
-    "SideEffects",
-    "States",
-    "SteeringBar",
-    "SteeringContext",
-    "SteeringCriterion",
-    "SteeringJudge",
-    "SteeringPrompts",
-    "SteeringSettings",
-    "SteeringStep",
-    "SteeringStudy",
-    "Step",
-    "TargetMoves",
-    "TextRows",
-    "TextStudy",
-    "active_features",
-    "agop_sentence",
-    "agreement_sentence",
-    "all_layers_controls",
-    "answers_sentence",
-    "arm_score",
-    "arm_sentence",
-    "attention_sentence",
-    "attribution_atlas",
-    "axes_sentence",
-    "beside_sentence",
-    "best_gaining_head",
-    "best_methods",
-    "best_sentence",
-    "borrowed_sentence",
-    "both_branches_controls",
-    "branches_sentence",
-    "causal_gate",
-    "choose_doses",
-    "choose_features",
-    "choose_layer",
-    "circumplex_sentence",
-    "clap_sentence",
-    "clips_of_every_emotion",
-    "compare_methods",
-    "control_counts_sentence",
-    "control_shares",
-    "control_shares_sentence",
-    "cosine_sentence",
-    "count_row",
-    "counts_sentence",
-    "decodable_sentence",
-    "descriptors_sentence",
-    "dictionary_gates_sentence",
-    "dictionary_sentence",
-    "dose_plan",
-    "dose_sentence",
-    "draw_atlas",
-    "draw_losses",
-    "draw_paths",
-    "earlier_prompts",
-    "edit_arm",
-    "edit_sentence",
-    "edits_sentence",
-    "emotions_sentence",
-    "encodes_sentence",
-    "equal_cost_sentence",
-    "features_sentence",
-    "few_pairs_curve",
-    "few_pairs_sentence",
-    "final_config",
-    "find_methods",
-    "fit_directions",
-    "flat_states",
-    "floor_sentence",
-    "frontier_figure",
-    "full_guard",
-    "generalization_sentence",
-    "guidance_branches",
-    "guidance_sentence",
-    "guided_rows",
-    "headline_sentence",
-    "held_out_sentence",
-    "held_out_word_controls",
-    "held_out_words",
-    "holding_sentence",
-    "indistinguishable",
-    "judges_with_clap",
-    "keep_directions",
-    "kept_loss_sentence",
-    "label_sentence",
-    "layer_costs_sentence",
-    "layer_dictionary",
-    "layer_sentence",
-    "layer_shares_sentence",
-    "layers_to_fit",
-    "likelihood_cost",
-    "likelihood_sentence",
-    "listeners_sentence",
-    "listening_conditions",
-    "listening_test",
-    "loss_sentence",
-    "mean_losses",
-    "meaning_sentence",
-    "mediation_sentence",
-    "moved_beside",
-    "moves_sentence",
-    "nothing_left",
-    "other_layer_controls",
-    "page_step",
-    "pairs_name",
-    "pairs_sentence",
-    "passed_sentence",
-    "planted_cues",
-    "plot_density",
-    "push_arms",
-    "push_sentence",
-    "random_controls",
-    "ratio_of_sums",
-    "reached_sentence",
-    "read_headline",
-    "reconstruction",
-    "recovery_figure",
-    "relative_gap",
-    "reliability_sentence",
-    "rendered_judge",
-    "report_sentences",
-    "residual_sentence",
-    "residual_sites",
-    "rising_features",
-    "run_headline",
-    "saturation_sentence",
-    "settings_from",
-    "share_changed",
-    "shuffled_axis",
-    "shuffled_controls",
-    "shuffled_sentence",
-    "similarity_sentence",
-    "single_features",
-    "sound_sentence",
-    "span_sentence",
-    "start_causal",
-    "start_dictionaries",
-    "start_foundation",
-    "start_steering",
-    "steering_bars",
-    "steering_judge",
-    "steering_prompts",
-    "strongest_dose",
-    "strongest_patch",
-    "summary_sentences",
-    "sweep_sentence",
-    "target_arms",
-    "target_moves",
-    "training_sentence",
-    "two_axes",
-    "unchanged_sentence",
-    "validated",
-    "verdict_sentence",
-    "wide_table",
-    "wiring_sentence",
-    "with_emotions",
-    "with_interval",
-    "word_roles",
-    "word_valence_sentence",
-    "words_sentence",
-    "write_headline",
-    "written_words",
-]
+from .causal import QUESTIONS as QUESTIONS
+from .causal import CausalStudy as CausalStudy
+from .causal import answers_sentence as answers_sentence
+from .causal import start_causal as start_causal
+from .causal_ablation import ABLATIONS as ABLATIONS
+from .causal_ablation import TIMESTEP_STRIDE as TIMESTEP_STRIDE
+from .causal_ablation import AblationStudy as AblationStudy
+from .causal_ablation import draw_losses as draw_losses
+from .causal_ablation import flat_states as flat_states
+from .causal_ablation import loss_sentence as loss_sentence
+from .causal_cues import AFFECTS as AFFECTS
+from .causal_cues import CUE_GATES as CUE_GATES
+from .causal_cues import LISTENER_CUES as LISTENER_CUES
+from .causal_cues import NEUTRAL_WORD as NEUTRAL_WORD
+from .causal_cues import AttentionStudy as AttentionStudy
+from .causal_cues import MediationStudy as MediationStudy
+from .causal_cues import attention_sentence as attention_sentence
+from .causal_cues import best_gaining_head as best_gaining_head
+from .causal_cues import draw_paths as draw_paths
+from .causal_cues import mediation_sentence as mediation_sentence
+from .causal_cues import span_sentence as span_sentence
+from .causal_cues import two_axes as two_axes
+from .causal_cues import word_roles as word_roles
+from .causal_patching import EFFECT_COLUMNS as EFFECT_COLUMNS
+from .causal_patching import PATCHED_ARMS as PATCHED_ARMS
+from .causal_patching import PatchingStudy as PatchingStudy
+from .causal_patching import agreement_sentence as agreement_sentence
+from .causal_patching import attribution_atlas as attribution_atlas
+from .causal_patching import draw_atlas as draw_atlas
+from .causal_patching import floor_sentence as floor_sentence
+from .causal_patching import guided_rows as guided_rows
+from .causal_patching import lost_sentence as lost_sentence
+from .causal_patching import residual_sentence as residual_sentence
+from .causal_patching import strongest_patch as strongest_patch
+from .causal_patching import windows_sentence as windows_sentence
+from .causal_reliability import FLOOR_METHODS as FLOOR_METHODS
+from .causal_reliability import RELIABLE_METHOD as RELIABLE_METHOD
+from .causal_reliability import PromptStates as PromptStates
+from .causal_reliability import decodable_sentence as decodable_sentence
+from .causal_reliability import push_sentence as push_sentence
+from .causal_reliability import reliability_sentence as reliability_sentence
+from .causal_setup import CAUSAL_GATES as CAUSAL_GATES
+from .causal_setup import CausalClips as CausalClips
+from .causal_setup import CausalSettings as CausalSettings
+from .causal_setup import causal_gate as causal_gate
+from .causal_setup import wide_table as wide_table
+from .causal_setup import wiring_sentence as wiring_sentence
+from .causal_sound import BORROWED_ARM as BORROWED_ARM
+from .causal_sound import FIRST_ATTENTION as FIRST_ATTENTION
+from .causal_sound import HEARD_AS as HEARD_AS
+from .causal_sound import PatchedSound as PatchedSound
+from .causal_sound import borrowed_sentence as borrowed_sentence
+from .causal_sound import halves_sentence as halves_sentence
+from .causal_sound import share_changed as share_changed
+from .causal_sound import sound_sentence as sound_sentence
+from .dictionaries import DictionaryStudy as DictionaryStudy
+from .dictionaries import counts_sentence as counts_sentence
+from .dictionaries import dictionary_gates_sentence as dictionary_gates_sentence
+from .dictionaries import holding_sentence as holding_sentence
+from .dictionaries import kept_loss_sentence as kept_loss_sentence
+from .dictionaries import layer_shares_sentence as layer_shares_sentence
+from .dictionaries import meaning_sentence as meaning_sentence
+from .dictionaries import reconstruction as reconstruction
+from .dictionaries import start_dictionaries as start_dictionaries
+from .dictionaries import training_sentence as training_sentence
+from .dictionaries_data import PLAN_SIZE as PLAN_SIZE
+from .dictionaries_data import DictionarySettings as DictionarySettings
+from .dictionaries_data import TextRows as TextRows
+from .dictionaries_data import baseline_sentence as baseline_sentence
+from .dictionaries_data import sweep_sentence as sweep_sentence
+from .dictionaries_data import validated as validated
+from .dictionaries_features import GENERAL_COLUMNS as GENERAL_COLUMNS
+from .dictionaries_features import FeatureStudy as FeatureStudy
+from .dictionaries_features import control_counts_sentence as control_counts_sentence
+from .dictionaries_features import count_row as count_row
+from .dictionaries_features import probing_sentence as probing_sentence
+from .dictionaries_layers import LayerDictionaries as LayerDictionaries
+from .dictionaries_layers import LayerDictionary as LayerDictionary
+from .dictionaries_layers import active_features as active_features
+from .dictionaries_layers import layers_sentence as layers_sentence
+from .dictionaries_layers import recovered_sentence as recovered_sentence
+from .dictionaries_meaning import RAW as RAW
+from .dictionaries_meaning import SCALED_UP as SCALED_UP
+from .dictionaries_meaning import TESTED_EDITS as TESTED_EDITS
+from .dictionaries_meaning import MeaningStudy as MeaningStudy
+from .dictionaries_meaning import ablation_sentence as ablation_sentence
+from .dictionaries_meaning import edit_sentence as edit_sentence
+from .dictionaries_meaning import monosemanticity_sentence as monosemanticity_sentence
+from .dictionaries_meaning import planted_cues as planted_cues
+from .dictionaries_meaning import recovery_sentence as recovery_sentence
+from .dictionaries_pages import FeaturePages as FeaturePages
+from .dictionaries_pages import clips_of_every_emotion as clips_of_every_emotion
+from .dictionaries_pages import page_step as page_step
+from .dictionaries_training import Dictionaries as Dictionaries
+from .dictionaries_training import final_config as final_config
+from .dictionaries_training import plot_density as plot_density
+from .foundation import FoundationScores as FoundationScores
+from .foundation import FoundationSettings as FoundationSettings
+from .foundation import FoundationStudy as FoundationStudy
+from .foundation import relative_gap as relative_gap
+from .foundation import start_foundation as start_foundation
+from .foundation import summary_sentences as summary_sentences
+from .foundation_clips import RELATED as RELATED
+from .foundation_clips import ClipStudy as ClipStudy
+from .foundation_clips import label_sentence as label_sentence
+from .foundation_clips import related_sentence as related_sentence
+from .foundation_clips import tempo_sentence as tempo_sentence
+from .foundation_findings import apart_sentence as apart_sentence
+from .foundation_findings import best_sentence as best_sentence
+from .foundation_findings import ceilings_sentence as ceilings_sentence
+from .foundation_findings import choice_sentence as choice_sentence
+from .foundation_findings import dimensions_sentence as dimensions_sentence
+from .foundation_findings import encoding_sentence as encoding_sentence
+from .foundation_findings import silhouette_sentence as silhouette_sentence
+from .foundation_layers import LayerStudy as LayerStudy
+from .foundation_layers import States as States
+from .foundation_layers import residual_sites as residual_sites
+from .foundation_text import TextStudy as TextStudy
+from .foundation_text import centroids_sentence as centroids_sentence
+from .foundation_text import circumplex_sentence as circumplex_sentence
+from .foundation_text import encodes_sentence as encodes_sentence
+from .foundation_text import generalization_sentence as generalization_sentence
+from .foundation_text import repeats_sentence as repeats_sentence
+from .foundation_text import similarity_sentence as similarity_sentence
+from .headline import HEADLINE_FORMAT as HEADLINE_FORMAT
+from .headline import arm_score as arm_score
+from .headline import headline_sentence as headline_sentence
+from .headline import read_headline as read_headline
+from .headline import run_headline as run_headline
+from .headline import with_interval as with_interval
+from .headline import write_headline as write_headline
+from .steering import GATED_STEPS as GATED_STEPS
+from .steering import SteeringStudy as SteeringStudy
+from .steering import start_steering as start_steering
+from .steering_cost import SMALL_DOSES as SMALL_DOSES
+from .steering_cost import BranchStep as BranchStep
+from .steering_cost import CostStep as CostStep
+from .steering_cost import SideEffects as SideEffects
+from .steering_cost import beside_sentence as beside_sentence
+from .steering_cost import branches_sentence as branches_sentence
+from .steering_cost import descriptors_sentence as descriptors_sentence
+from .steering_cost import full_guard as full_guard
+from .steering_cost import guidance_branches as guidance_branches
+from .steering_cost import guidance_sentence as guidance_sentence
+from .steering_cost import likelihood_cost as likelihood_cost
+from .steering_cost import likelihood_sentence as likelihood_sentence
+from .steering_cost import mean_losses as mean_losses
+from .steering_cost import moved_beside as moved_beside
+from .steering_cost import quality_sentence as quality_sentence
+from .steering_cost import ratio_of_sums as ratio_of_sums
+from .steering_directions import DirectionSet as DirectionSet
+from .steering_directions import DoseChoice as DoseChoice
+from .steering_directions import FittedDirections as FittedDirections
+from .steering_directions import LayerChoice as LayerChoice
+from .steering_directions import choose_doses as choose_doses
+from .steering_directions import choose_layer as choose_layer
+from .steering_directions import cosine_sentence as cosine_sentence
+from .steering_directions import dose_plan as dose_plan
+from .steering_directions import dose_sentence as dose_sentence
+from .steering_directions import fit_directions as fit_directions
+from .steering_directions import held_out_sentence as held_out_sentence
+from .steering_directions import held_out_words as held_out_words
+from .steering_directions import keep_directions as keep_directions
+from .steering_directions import layer_sentence as layer_sentence
+from .steering_directions import layers_to_fit as layers_to_fit
+from .steering_directions import strongest_dose as strongest_dose
+from .steering_doses import CONTROL_KINDS as CONTROL_KINDS
+from .steering_doses import DoseResult as DoseResult
+from .steering_doses import added_arms as added_arms
+from .steering_doses import all_layers_controls as all_layers_controls
+from .steering_doses import both_branches_controls as both_branches_controls
+from .steering_doses import check_arms as check_arms
+from .steering_doses import held_out_word_controls as held_out_word_controls
+from .steering_doses import other_layer_controls as other_layer_controls
+from .steering_doses import push_arms as push_arms
+from .steering_doses import random_controls as random_controls
+from .steering_doses import shuffled_axis as shuffled_axis
+from .steering_doses import shuffled_controls as shuffled_controls
+from .steering_doses import target_arms as target_arms
+from .steering_features import EDIT_WORDS as EDIT_WORDS
+from .steering_features import FeatureArm as FeatureArm
+from .steering_features import FeatureChoice as FeatureChoice
+from .steering_features import FeatureEdit as FeatureEdit
+from .steering_features import FeatureStep as FeatureStep
+from .steering_features import choose_features as choose_features
+from .steering_features import dictionary_sentence as dictionary_sentence
+from .steering_features import edit_arm as edit_arm
+from .steering_features import edits_sentence as edits_sentence
+from .steering_features import features_sentence as features_sentence
+from .steering_features import rising_features as rising_features
+from .steering_features import single_features as single_features
+from .steering_methods import MethodSet as MethodSet
+from .steering_methods import few_pairs_curve as few_pairs_curve
+from .steering_methods import find_methods as find_methods
+from .steering_methods import layer_dictionary as layer_dictionary
+from .steering_methods import methods_sentence as methods_sentence
+from .steering_methods import pairs_name as pairs_name
+from .steering_methods import pairs_sentence as pairs_sentence
+from .steering_moves import COMPARED_KINDS as COMPARED_KINDS
+from .steering_moves import MOVE_COLUMNS as MOVE_COLUMNS
+from .steering_moves import ControlShares as ControlShares
+from .steering_moves import TargetMoves as TargetMoves
+from .steering_moves import axes_sentence as axes_sentence
+from .steering_moves import clap_sentence as clap_sentence
+from .steering_moves import control_shares as control_shares
+from .steering_moves import control_shares_sentence as control_shares_sentence
+from .steering_moves import emotions_sentence as emotions_sentence
+from .steering_moves import listeners_sentence as listeners_sentence
+from .steering_moves import moves_sentence as moves_sentence
+from .steering_moves import saturation_sentence as saturation_sentence
+from .steering_moves import shuffled_sentence as shuffled_sentence
+from .steering_moves import target_moves as target_moves
+from .steering_moves import words_sentence as words_sentence
+from .steering_moves import written_words as written_words
+from .steering_recovery import EqualCost as EqualCost
+from .steering_recovery import MethodComparison as MethodComparison
+from .steering_recovery import agop_sentence as agop_sentence
+from .steering_recovery import best_methods as best_methods
+from .steering_recovery import compare_methods as compare_methods
+from .steering_recovery import equal_cost_sentence as equal_cost_sentence
+from .steering_recovery import few_pairs_sentence as few_pairs_sentence
+from .steering_recovery import frontier_figure as frontier_figure
+from .steering_recovery import indistinguishable as indistinguishable
+from .steering_recovery import recovery_figure as recovery_figure
+from .steering_report import QUESTIONS_OF_AXES as QUESTIONS_OF_AXES
+from .steering_report import layer_costs_sentence as layer_costs_sentence
+from .steering_report import listening_conditions as listening_conditions
+from .steering_report import listening_test as listening_test
+from .steering_report import nothing_left as nothing_left
+from .steering_report import report_sentences as report_sentences
+from .steering_report import unchanged_sentence as unchanged_sentence
+from .steering_report import word_valence_sentence as word_valence_sentence
+from .steering_setup import STEERED_AXES as STEERED_AXES
+from .steering_setup import SteeringBar as SteeringBar
+from .steering_setup import SteeringContext as SteeringContext
+from .steering_setup import SteeringCriterion as SteeringCriterion
+from .steering_setup import SteeringJudge as SteeringJudge
+from .steering_setup import SteeringPrompts as SteeringPrompts
+from .steering_setup import SteeringSettings as SteeringSettings
+from .steering_setup import SteeringStep as SteeringStep
+from .steering_setup import earlier_prompts as earlier_prompts
+from .steering_setup import judges_with_clap as judges_with_clap
+from .steering_setup import rendered_judge as rendered_judge
+from .steering_setup import steering_bars as steering_bars
+from .steering_setup import steering_judge as steering_judge
+from .steering_setup import steering_prompts as steering_prompts
+from .steering_setup import with_emotions as with_emotions
+from .steering_slopes import SLOPE_COLUMNS as SLOPE_COLUMNS
+from .steering_slopes import arm_sentence as arm_sentence
+from .steering_slopes import clearly_moves as clearly_moves
+from .steering_slopes import group_sentence as group_sentence
+from .steering_slopes import outcome_sentence as outcome_sentence
+from .steering_slopes import shown_slopes as shown_slopes
+from .steering_slopes import slopes_figure as slopes_figure
+from .steps import ClipSettings as ClipSettings
+from .steps import Figure as Figure
+from .steps import Resampled as Resampled
+from .steps import Settings as Settings
+from .steps import Step as Step
+from .steps import check_clip_length as check_clip_length
+from .steps import estimate_text as estimate_text
+from .steps import gates_sentence as gates_sentence
+from .steps import gates_step as gates_step
+from .steps import keep_sentences as keep_sentences
+from .steps import settings_from as settings_from
+from .steps import start_study as start_study
+from .steps import surface_baselines as surface_baselines
+from .steps import with_prompt_columns as with_prompt_columns

@@ -5,12 +5,10 @@
 # %% ../../nbs/api/95_studies/36_causal.ipynb #cell003
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import pandas as pd
-import torch
 
 from musicgen_emotion.causes.verdicts import (
     against_construction,
@@ -30,22 +28,26 @@ from musicgen_emotion.studies.causal_setup import (
     causal_gate,
     wiring_sentence,
 )
+from musicgen_emotion.studies.steps import (
+    Figure,
+    Step,
+    gates_sentence,
+    gates_step,
+    keep_sentences,
+    start_study,
+)
 
 from ..causes.pairs import TEXT_SITES
-from ..lab.gates import gates_table, verdict
-from ..lab.phases import start_phase
+from ..lab.gates import verdict
 from ..lab.runs import Run
-from ..models.load import load_model
 from ..models.model import MusicModel
-from ..show.heatmaps import plot_gates
 from .causal_ablation import AblationStudy
 from .causal_patching import PatchingStudy, agreement_sentence
 from .causal_reliability import PromptStates
 from .causal_sound import PatchedSound
-from .steps import Figure, Step, settings_from
 
 # %% auto #0
-__all__ = ["QUESTIONS", "CausalStudy", "answers_sentence", "reached_sentence", "start_causal"]
+__all__ = ["QUESTIONS", "CausalStudy", "answers_sentence", "start_causal"]
 
 # %% ../../nbs/api/95_studies/36_causal.ipynb #cell007
 QUESTIONS = ("decodable", "used", "sufficient", "necessary")  # asked of every site
@@ -159,23 +161,12 @@ class CausalStudy:
             n=len(agree),
             why="share of the answers that the wiring implies",
         )
-        figure = Figure(
-            name="gates",
-            draw=lambda: plot_gates(self.run.gates),
-            caption="Gates of Phase 3: value with interval and the bar that was fixed before.",
-            alt="Table of gates.",
-        )
-        return Step(
-            sentence=reached_sentence(self.run.gates),
-            table=gates_table(self.run.gates),
-            folder=self.run.path,
-            figures=(figure,),
-        )
+        return gates_step(self.run, "Phase 3")
 
     def summary(self) -> list[str]:  # sentences
         "What was found, in sentences that are kept in the run folder."
         sentences = [
-            reached_sentence(self.run.gates),
+            gates_sentence(self.run.gates),
             wiring_sentence(self.data.construction),
             self.patched.residual_sentence(),
             self.patched.floor_sentence(),
@@ -187,10 +178,7 @@ class CausalStudy:
             self.attended.summary_sentence(),
             answers_sentence(self.answers),
         ]
-        (self.run.path / "summary.md").write_text("\n\n".join(sentences) + "\n")
-        for sentence in sentences:
-            self.run.log.info(sentence)
-        return sentences
+        return keep_sentences(self.run, sentences, "summary.md")
 
     def listen(
         self,
@@ -219,25 +207,10 @@ def start_causal(
     """Check the parameters, open the run folder and load the model.
 
     Sets one torch thread and hides the warnings of libraries for the rest of the session."""
-    run = start_phase("phase3_causal", values)
-    settings = settings_from(CausalSettings, values)
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    model = load_model(settings.model, settings.backend)
-    run.set_model(model)
-    return CausalStudy(run, settings, model)
+    return CausalStudy(*start_study("phase3_causal", CausalSettings, values, quiet=True))
 
 
 # %% ../../nbs/api/95_studies/36_causal.ipynb #cell009
-def reached_sentence(
-    gates: list,  # of the run
-) -> str:  # two sentences
-    "The verdict, and the gates that were not reached."
-    failed = [gate.name for gate in gates if not gate.passed]
-    rest = f"Not reached: {'; '.join(failed)}." if failed else "All gates passed."
-    return f"Verdict: {verdict(gates)}. {rest}"
-
-
 def answers_sentence(
     answers: pd.DataFrame,  # site, question, answer
     questions=QUESTIONS,  # in the order of the sentence

@@ -18,7 +18,7 @@ from ..causes.site_scores import fit_interventions
 from ..show.heatmaps import plot_heatmap
 from .causal_reliability import PromptStates
 from .causal_setup import wide_table
-from .steps import Figure, Step
+from .steps import Figure, Step, estimate_text
 
 ABLATIONS = ("mean", "zero", "resample")  # ways to ablate a site
 TIMESTEP_STRIDE = 8  # every eighth timestep of a layer fits its erasers
@@ -171,4 +171,4 @@ def loss_sentence(
     if not largest.value > 0:
         start = "No erasure loses any of the difference: the largest loss is that"
         start += f" of {largest.how} at {largest.site}"
-    return f"{start} ({largest.value:.2f}, n = {int(largest.n)} pairs); complete is about 0.5."
+    return f"{start}: {estimate_text(largest, 'pairs')}. A complete erasure loses about 0.5."

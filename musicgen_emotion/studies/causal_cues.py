@@ -266,7 +266,7 @@ class AttentionStudy:
         )
         self.span = self.run.table(found, "attention_span.csv")
         return Step(
-            sentence=f"The {span_sentence(self.span)}.",
+            sentence=f"The {span_sentence(self.span)} (n = {len(self.clips)} clips).",
             table=self.span,
         )
 
@@ -288,7 +288,8 @@ class AttentionStudy:
         )
         return Step(
             sentence=f"The emotion word gains most in head {int(head['head'])} of layer "
-            f"{int(head.layer)}.",
+            f"{int(head.layer)}: {head.difference:.3f} per token ({head.low:.3f} to "
+            f"{head.high:.3f}, n = {int(head.n)} pairs).",
             table=head[["layer", "head", "difference", "low", "high", "p"]].to_frame().T,
             folder=self.run.path,
             figures=(figure,),
@@ -441,7 +442,7 @@ def mediation_sentence(
         sentences.append(
             f"Of the effect of the {outcome} asked for, the largest part goes through "
             f"{largest.mediator.replace('cue_', '')} (share {largest.share:.2f}, "
-            f"{largest.share_low:.2f} to {largest.share_high:.2f})."
+            f"{largest.share_low:.2f} to {largest.share_high:.2f}, n = {int(largest.n)} clips)."
         )
     return " ".join(sentences)
 
@@ -455,7 +456,7 @@ def attention_sentence(
     less = int((clear & (heads.difference < 0)).sum())
     return (
         f"{more} of {len(heads)} heads attend more to the emotion word than to '{NEUTRAL_WORD}' in "
-        f"its place, {less} less."
+        f"its place, {less} attend less (n = {int(heads.n.max())} pairs)."
     )
 
 

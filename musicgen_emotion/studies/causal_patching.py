@@ -21,7 +21,7 @@ from ..causes.patching import activation_patching, patching_summary
 from ..show.heatmaps import plot_heatmap
 from ..show.plots import plot_layers
 from .causal_setup import CausalClips, causal_gate, wide_table
-from .steps import Figure, Step
+from .steps import Figure, Step, estimate_text
 
 PATCHED_ARMS = ("patch", "noop", "random")  # at every site; "other" is added for the text
 EFFECT_COLUMNS = (
@@ -43,8 +43,10 @@ __all__ = [
     "draw_atlas",
     "floor_sentence",
     "guided_rows",
+    "lost_sentence",
     "residual_sentence",
     "strongest_patch",
+    "windows_sentence",
 ]
 
 
@@ -186,12 +188,7 @@ class PatchingStudy:
             noise = self.text_row("random").value
         settings = self.settings
         other = self.text_row("other").value
-        return floor_sentence(
-            other,
-            noise,
-            settings.source,
-            settings.target,
-        )
+        return floor_sentence(other, noise, settings.source, settings.target)
 
     def turn_round(self) -> Step:
         "The target's states in the source's run: what is lost."
@@ -209,9 +206,7 @@ class PatchingStudy:
         )
         self.lost = self.run.table(guided_rows(summary), "lost.csv")
         return Step(
-            sentence=f"Share of the difference that is lost when the {self.settings.source} run "
-            f"receives the {self.settings.target} run's states "
-            f"(n = {len(turned)} pairs, 95% interval over pairs).",
+            sentence=lost_sentence(self.lost, self.settings.source, self.settings.target),
             table=self.lost[["site", "kind", "value", "low", "high", "n"]],
         )
 
@@ -305,9 +300,7 @@ class PatchingStudy:
         )
         shown = timing[(timing.read == "whole clip") & (timing.measure == "restored")]
         return Step(
-            sentence="Share of the difference over the whole clip that a patch of one window "
-            "restores, by the start of the window in seconds. Text, cross-attention and residual "
-            f"streams: n = {len(data.pairs)} pairs; other sites: {len(data.pairs[:few])}.",
+            sentence=windows_sentence(shown[shown.site == text[0]]),
             table=wide_table(shown, "site", "start"),
         )
 
@@ -437,6 +430,35 @@ def residual_sentence(
         f"of the difference between the prompts (n = {n_pairs} pairs). Of the single "
         f"cross-attentions {best.site} restores most "
         f"({best.value:.2f}, {best.low:.2f} to {best.high:.2f})."
+    )
+
+
+def lost_sentence(
+    lost: pd.DataFrame,  # site, value, low, high, n
+    source: str,  # emotion of the run that loses
+    target: str,  # emotion whose states are put in
+) -> str:  # one sentence
+    "At which sites the source's run loses more than half of the difference."
+    needed = lost.site[lost.low > 0.5].tolist()
+    where = ", ".join(needed) if needed else "no site"
+    largest = lost.loc[lost.value.idxmax()]
+    return (
+        f"With the {target} run's states the {source} run reliably loses more than half of the "
+        f"difference at {where}. The largest loss is {estimate_text(largest, 'pairs')}, at "
+        f"{largest.site}."
+    )
+
+
+def windows_sentence(
+    rows: pd.DataFrame,  # start, value, low, high, n of the text states
+) -> str:  # one sentence
+    "Which window of the text states restores most of the difference over the whole clip."
+    largest, last = rows.loc[rows.value.idxmax()], rows.sort_values("start").iloc[-1]
+    answer = "restores" if largest.low > 0 else "does not clearly restore"
+    return (
+        f"A patch of one window of the text states {answer} a part of the difference: at most "
+        f"{estimate_text(largest, 'pairs')} in the window from {largest.start:g} s, and "
+        f"{last.value:.2f} in the last one, from {last.start:g} s."
     )
 
 

@@ -16,11 +16,11 @@ from ..causes.pairs import Pairs
 from ..causes.site_scores import prediction_slopes, site_reliability
 from ..probes.folds import grouped_folds
 from ..probes.linear import probe_layers
-from ..probes.readout import encodes, majority_baseline, probe_text
+from ..probes.readout import encodes
 from ..show.heatmaps import plot_heatmap, plot_scores
 from ..stimuli.prompts import study_prompts
 from .causal_setup import CausalClips, causal_gate, wide_table
-from .steps import Figure, Step
+from .steps import Figure, Step, surface_baselines
 
 RELIABLE_METHOD = "mean difference"  # the intervention whose reliability counts
 FLOOR_METHODS = ("no-op", "random")  # interventions that should not be reliable
@@ -135,23 +135,8 @@ class PromptStates:
             progress=False,
         )
         prompts = self.book.prompt.tolist()
-        surface = probe_text(
-            prompts,
-            labels,
-            folds,
-            seed=settings.seed,
-            progress=False,
-        )
-        baselines = [
-            surface,
-            majority_baseline(labels, folds, settings.seed),
-        ]
-        found = encodes(
-            probes,
-            baselines,
-            n_perm=settings.n_boot,
-            seed=settings.seed,
-        )
+        baselines = surface_baselines(prompts, labels, folds, settings.seed)
+        found = encodes(probes, baselines, n_perm=settings.n_boot, seed=settings.seed)
         self.encoded = self.run.table(found, "encodes.csv")
         return Step(
             sentence=decodable_sentence(self.encoded),
@@ -330,8 +315,9 @@ def reliability_sentence(
         return f"Reliability in the text states was not measured: {row.reason}."
     return (
         f"The mean difference in the text states is {row.value:.2f} reliable ({row.low:.2f} to "
-        f"{row.high:.2f}) against {floor:.2f} for the better floor; the oracle reads "
-        f"{row.judged:.2f} of the untouched rows right ({row.judged_low:.2f} at least)."
+        f"{row.high:.2f}, n = {int(row.n)} words) against {floor:.2f} for the better floor. The "
+        f"oracle reads {row.judged:.2f} of the untouched rows right "
+        f"({row.judged_low:.2f} at least)."
     )
 
 

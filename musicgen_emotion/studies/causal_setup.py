@@ -5,7 +5,7 @@
 # %% ../../nbs/api/95_studies/30_causal_setup.ipynb #cell003
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -18,8 +18,9 @@ from ..causes.stages import Stages
 from ..lab.gates import Gate
 from ..lab.runs import Run
 from ..models.model import MusicModel
+from ..stimuli.emotions import EMOTIONS
 from ..stimuli.prompts import neutral_prompts, study_prompts
-from .steps import Step
+from .steps import ClipSettings, Resampled, Step, settings_from
 
 # %% auto #0
 __all__ = [
@@ -34,7 +35,7 @@ __all__ = [
 
 # %% ../../nbs/api/95_studies/30_causal_setup.ipynb #cell008
 @dataclass(frozen=True)
-class CausalSettings:
+class CausalSettings(Resampled):
     """Settings of Phase 3; names and defaults are those of the notebook's parameters cell.
 
     Raises ValueError for clips too short to be described."""
@@ -43,13 +44,7 @@ class CausalSettings:
     backend: str = "auto"  # library; auto: by its files
     source: str = "happy"  # emotion whose states are put in
     target: str = "sad"  # emotion that receives them
-    emotions: tuple | list = (
-        "happy",
-        "sad",
-        "calm",
-        "energetic",
-        "angry",
-    )  # of the clips
+    emotions: tuple | list = EMOTIONS  # of the clips
     clips_per_emotion: int = 20  # generated clips per emotion
     prompts_per_part: int = 48  # prompts per emotion in each of the three parts
     patch_pairs: int = 16  # pairs that are patched on the same tokens
@@ -71,23 +66,15 @@ class CausalSettings:
     batch_size: int = 25  # clips at once
 
     def __post_init__(self):
-        if self.duration_s < 2:
-            raise ValueError(
-                "duration_s must be at least 2 s, which the acoustic descriptors need; "
-                f"got {self.duration_s}"
-            )
+        self.clip_settings()
+
+    def clip_settings(self) -> ClipSettings:  # raises ValueError when clips are too short
+        "How clips are generated."
+        return settings_from(ClipSettings, vars(self))
 
     def sampling(self) -> dict:  # guidance, temperature, top_k
-        "How tokens are drawn."
-        return dict(
-            guidance=self.guidance,
-            temperature=self.temperature,
-            top_k=self.top_k,
-        )
-
-    def resampling(self) -> dict:  # n_boot, seed
-        "How intervals are drawn."
-        return dict(n_boot=self.n_boot, seed=self.seed)
+        "How tokens are drawn, as arguments."
+        return asdict(self.clip_settings().tokens())
 
 
 # %% ../../nbs/api/95_studies/30_causal_setup.ipynb #cell011
@@ -176,9 +163,7 @@ class CausalClips:
             prompts,
             self.store,
             seeds=[settings.seed],
-            duration_s=settings.duration_s,
-            batch_size=settings.batch_size,
-            **settings.sampling(),
+            **settings.clip_settings().sampling(),
         )
 
     def _make_pairs(self):

@@ -49,6 +49,7 @@ __all__ = [
     "HEARD_AS",
     "PatchedSound",
     "borrowed_sentence",
+    "halves_sentence",
     "share_changed",
     "sound_sentence",
 ]
@@ -258,8 +259,7 @@ class PatchedSound:
             "clear",
         ]
         return Step(
-            sentence=f"Patches of {site} over the whole clip and over each half, in seconds. "
-            "`clear` tells whether the clips of both prompts differ in the descriptor.",
+            sentence=halves_sentence(self.audible[self.audible.site == site]),
             table=self.audible[self.audible.site == site][shown],
             decimals=2,
         )
@@ -285,13 +285,9 @@ class PatchedSound:
     def borrowed_sentence(self) -> str:  # one sentence
         "What the source's own music brings, without its text."
         rows = self.audible[self.audible.descriptor == "toward"]
-        borrowed = rows[rows.arm.str.contains("music")].restored.iloc[0]
+        borrowed = rows[rows.arm.str.contains("music")].iloc[0]
         layer = self.data.layers[0]
-        return borrowed_sentence(
-            layer,
-            borrowed,
-            self.site_row(layer).restored,
-        )
+        return borrowed_sentence(layer, borrowed, self.site_row(layer))
 
     def sound_sentence(
         self,
@@ -371,6 +367,21 @@ def share_changed(
 
 
 # %% ../../nbs/api/95_studies/32_causal_sound.ipynb #cell010
+def halves_sentence(
+    rows: pd.DataFrame,  # arm, start, end, descriptor, restored, low, high, n of the text
+) -> str:  # one sentence
+    "How much of the sound's difference the text brings, for the whole clip and its halves."
+    rows = rows[(rows.arm == "patch") & (rows.descriptor == "toward")]
+    parts = []
+    for row in rows.itertuples():
+        answer = "brings" if row.low > 0 else "does not clearly bring"
+        parts.append(
+            f"from {row.start:g} to {row.end:g} s it {answer} the source's sound "
+            f"({row.restored:.2f}, {row.low:.2f} to {row.high:.2f})"
+        )
+    return f"A patch of {rows.site.iloc[0]} (n = {int(rows.n.max())} pairs): {'; '.join(parts)}."
+
+
 def sound_sentence(
     text: pd.Series,  # patch of the text: difference, difference_low, difference_high, n
     inner: pd.Series,  # patch of a layer: site, restored, low, high
@@ -391,14 +402,16 @@ def sound_sentence(
 
 def borrowed_sentence(
     layer: str,  # first residual stream
-    borrowed: float,  # share restored by states of the source's own clip
-    own: float,  # the same over the patched clip's own music
+    borrowed: pd.Series,  # restored, low, high, n by states of the source's own clip
+    own: pd.Series,  # the same over the patched clip's own music
 ) -> str:  # one sentence
     "Whether states of the source's own clip bring its music along."
     start = (
-        f"States of {layer} that come from the source's own clip bring {borrowed:.2f} of the "
-        f"sound's difference, over the patched clip's own music {own:.2f}"
+        f"States of {layer} that come from the source's own clip bring {borrowed.restored:.2f} of "
+        f"the sound's difference ({borrowed.low:.2f} to {borrowed.high:.2f}, "
+        f"n = {int(borrowed.n)} pairs), over the patched clip's own music {own.restored:.2f} "
+        f"({own.low:.2f} to {own.high:.2f})"
     )
-    if borrowed > own:
+    if borrowed.restored > own.restored:
         return f"{start}: the rest is the source's music and not its prompt."
     return f"{start}: the source's own music adds nothing."

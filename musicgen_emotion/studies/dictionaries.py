@@ -5,7 +5,6 @@
 # %% ../../nbs/api/95_studies/16_dictionaries.ipynb #cell003
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,13 +13,18 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..lab.gates import Gate, gates_table, verdict
-from ..lab.phases import start_phase
+from musicgen_emotion.studies.steps import (
+    Step,
+    gates_sentence,
+    gates_step,
+    keep_sentences,
+    start_study,
+)
+
+from ..lab.gates import Gate
 from ..lab.runs import Run
-from ..models.load import load_model
 from ..models.model import MusicModel
 from ..sae.metrics import sae_metrics
-from ..show.heatmaps import plot_gates
 from ..stats.effects import wilson
 from ..stats.estimates import Estimate, bootstrap_weights, interval
 from .dictionaries_data import PLAN_SIZE, DictionarySettings, TextRows
@@ -29,7 +33,6 @@ from .dictionaries_layers import LayerDictionaries
 from .dictionaries_meaning import SCALED_UP, MeaningStudy, edit_sentence
 from .dictionaries_pages import FeaturePages
 from .dictionaries_training import Dictionaries
-from .steps import Figure, Step, settings_from
 
 # %% auto #0
 __all__ = [
@@ -110,19 +113,7 @@ class DictionaryStudy:
         self._gates_on_reconstruction(features, test_rows)
         self._gates_on_controls(features)
         self._gates_on_words_and_causes(features, meaning)
-        figure = Figure(
-            name="gates",
-            draw=lambda: plot_gates(self.run.gates),
-            caption="Gates of Phase 1: value with interval and the bar that was fixed before.",
-            alt="Table of gates.",
-        )
-        passed = sum(gate.passed for gate in self.run.gates)
-        return Step(
-            sentence=f"{passed} of {len(self.run.gates)} gates passed: {verdict(self.run.gates)}.",
-            table=gates_table(self.run.gates),
-            folder=self.run.path,
-            figures=(figure,),
-        )
+        return gates_step(self.run, "Phase 1")
 
     def _gates_on_counts(self, features):
         "Selective and highly selective features."
@@ -303,25 +294,15 @@ class DictionaryStudy:
             kept_loss_sentence(layers),
             f"{edits}; {others}.",
         ]
-        text = "\n\n".join(sentences) + "\n"
-        (self.run.path / "report.md").write_text(text)
-        (self.run.path / "summary.md").write_text(text)
-        for sentence in sentences:
-            self.run.log.info(sentence)
-        return sentences
+        return keep_sentences(self.run, sentences, "report.md", "summary.md")
 
 
 def start_dictionaries(
     values: Mapping[str, Any],  # `globals()` of the notebook
 ) -> DictionaryStudy:  # with an open run and a loaded model
     "Check the parameters, open the run folder and load the model."
-    run = start_phase("phase1_sae", values)
-    settings = settings_from(DictionarySettings, values)
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    model = load_model(settings.model, settings.backend)
-    run.set_model(model)
-    return DictionaryStudy(run, settings, model)
+    opened = start_study("phase1_sae", DictionarySettings, values, quiet=True)
+    return DictionaryStudy(*opened)
 
 
 def reconstruction(
@@ -363,14 +344,12 @@ def dictionary_gates_sentence(
     gates: list[Gate],  # of the run
 ) -> str:  # verdict, what failed, what is unsure
     "The verdict, with the gates that were missed and those whose interval crosses the bar."
-    failed = [gate.name for gate in gates if not gate.passed]
     unsure = []
     for gate in gates:
         crosses = gate.low < gate.high and gate.low <= gate.threshold <= gate.high
         if gate.passed and crosses:
             unsure.append(gate.name)
-    text = f"Verdict: {verdict(gates)}."
-    text += f" Not reached: {'; '.join(failed)}." if failed else " All gates passed."
+    text = gates_sentence(gates)
     if unsure:
         text += f" Passed, but the interval crosses the bar: {'; '.join(unsure)}."
     return text

@@ -20,17 +20,24 @@ from ..sae.metrics import sae_metrics
 from ..sae.sweeps import best_setting, pareto, plot_pareto, sweep
 from ..sae.training import TrainConfig, TrainResult, train_sae
 from ..stimuli.prompt_pool import dictionary_prompts, diverse_prompts
-from .steps import Figure, Step
+from .steps import Figure, Resampled, Step, check_clip_length
 
 PLAN_SIZE = 6144  # features of the plan, for which the wanted range of L0 was written
 
 # %% auto #0
-__all__ = ["PLAN_SIZE", "DictionarySettings", "TextRows", "sweep_sentence", "validated"]
+__all__ = [
+    "PLAN_SIZE",
+    "DictionarySettings",
+    "TextRows",
+    "baseline_sentence",
+    "sweep_sentence",
+    "validated",
+]
 
 
 # %% ../../nbs/api/95_studies/10_dictionaries_data.ipynb #cell007
 @dataclass(frozen=True)
-class DictionarySettings:
+class DictionarySettings(Resampled):
     "Settings of Phase 1; names and defaults are those of the notebook's parameters cell."
 
     model: str = "nano"  # name, hub id or folder of the model
@@ -60,11 +67,7 @@ class DictionarySettings:
     embedding_labels: str | None = None  # labels of those embeddings, .npy file
 
     def __post_init__(self):
-        if self.duration_s < 2:
-            raise ValueError(
-                "duration_s must be at least 2 s, which the acoustic descriptors need; "
-                f"got {self.duration_s}"
-            )
+        check_clip_length(self.duration_s)
         if len(self.l0_range) != 2 or not 0 < self.l0_range[0] < self.l0_range[1]:
             raise ValueError(f"l0_range must be two rising positive numbers; got {self.l0_range}")
         check_count("jobs", self.jobs)
@@ -225,8 +228,7 @@ class TextRows:
         ]
         table = self.run.table(pd.DataFrame(rows), "baseline.csv")
         return Step(
-            sentence="The plan's setting: ReLU, eight times the width, L1 of 0.001. Pooled prompts "
-            "are too few rows for a dictionary of this size.",
+            sentence=baseline_sentence(table),
             table=table,
             decimals=4,
         )
@@ -313,6 +315,22 @@ def validated(
 
 
 # %% ../../nbs/api/95_studies/10_dictionaries_data.ipynb #cell012
+def baseline_sentence(
+    table: pd.DataFrame,  # data, rows_trained, explained_variance: pooled, then tokens
+) -> str:  # one sentence
+    "Whether the plan's setting reconstructs tokens better than pooled prompts."
+    by_data = table.set_index("data")
+    pooled, tokens = by_data.loc["pooled"], by_data.loc["tokens"]
+    more = tokens.explained_variance > pooled.explained_variance
+    answer = "better" if more else "not better"
+    return (
+        f"The plan's setting reconstructs tokens {answer} than pooled prompts: it explains "
+        f"{tokens.explained_variance:.3f} of the variance (n = {int(tokens.rows_trained):,} "
+        f"training rows) against {pooled.explained_variance:.3f} "
+        f"(n = {int(pooled.rows_trained):,})."
+    )
+
+
 def sweep_sentence(
     chosen: dict,  # of `best_setting`
 ) -> str:  # one sentence

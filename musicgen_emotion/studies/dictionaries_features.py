@@ -34,7 +34,13 @@ GENERAL_COLUMNS = (
 )
 
 # %% auto #0
-__all__ = ["GENERAL_COLUMNS", "FeatureStudy", "control_counts_sentence", "count_row"]
+__all__ = [
+    "GENERAL_COLUMNS",
+    "FeatureStudy",
+    "control_counts_sentence",
+    "count_row",
+    "probing_sentence",
+]
 
 
 # %% ../../nbs/api/95_studies/12_dictionaries_features.ipynb #cell007
@@ -139,8 +145,9 @@ class FeatureStudy:
         )
         sizes = clusters.groupby(["cluster", "name"]).size().rename("features").reset_index()
         return Step(
-            sentence="A row of the figure is an emotion, a column a feature. A selective feature "
-            "is dark in one row only.",
+            sentence=f"{int(self.table.selective.sum())} of {self.acts.shape[1]} features are "
+            f"selective (n = {len(np.unique(self.words))} words), and features fall into "
+            f"{sizes.cluster.nunique()} clusters.",
             table=sizes,
             folder=self.run.path,
             figures=(figure,),
@@ -187,8 +194,7 @@ class FeatureStudy:
         )
         self.run.table(self.probe_table, "sparse_probe.csv")
         return Step(
-            sentence="Accuracy on held-out words of the k best features, beside k raw dimensions "
-            "and all of them.",
+            sentence=probing_sentence(self.probe_table[self.probe_table.emotion == "mean"]),
             table=self.probe_table[self.probe_table.emotion == "mean"],
         )
 
@@ -220,7 +226,8 @@ class FeatureStudy:
         means = self.runs.drop(columns=["a", "b"]).mean(numeric_only=True)
         return Step(
             sentence=f"{settings.seeds} seeds find {self.stable.value:.2f} of each other's "
-            f"features ({self.stable.low:.2f} to {self.stable.high:.2f}). Means over pairs:",
+            f"features ({self.stable.low:.2f} to {self.stable.high:.2f}, "
+            f"n = {self.stable.n} features).",
             table=means.to_frame().T,
         )
 
@@ -240,7 +247,8 @@ class FeatureStudy:
         row = self.held_out_words()
         return Step(
             sentence=f"On held-out words {row.share:.2f} of the selective features keep their "
-            f"emotion ({row.low:.2f} to {row.high:.2f}; shuffled labels {row.chance:.2f}).",
+            f"emotion ({row.low:.2f} to {row.high:.2f}, n = {int(row.n)}; shuffled labels "
+            f"{row.chance:.2f}).",
             table=self.general[self.general.emotion == "all"],
         )
 
@@ -287,6 +295,27 @@ def count_row(
 
 
 # %% ../../nbs/api/95_studies/12_dictionaries_features.ipynb #cell008
+def probing_sentence(
+    table: pd.DataFrame,  # representation, k, score, low, high, gap, gap_low, gap_high, n
+) -> str:  # one sentence
+    "Whether one feature reads the emotion better than one raw dimension."
+    rows = table[table.k == table.k.min()].set_index("representation")
+    row = rows.loc["features"]
+    return (
+        f"{int(table.k.min())} feature reads whether a prompt has an emotion with an accuracy of "
+        f"{row.score:.2f} on held-out words ({row.low:.2f} to {row.high:.2f}, n = {int(row.n)} "
+        f"words); that is {_compared(row)} all raw dimensions (difference {row.gap:.2f}, "
+        f"{row.gap_low:.2f} to {row.gap_high:.2f})."
+    )
+
+
+def _compared(row):
+    "More, less, or neither."
+    if row.gap_low > 0:
+        return "more than"
+    return "less than" if row.gap_high < 0 else "not clearly different from"
+
+
 def control_counts_sentence(
     comparison: dict,  # of `beats_controls`
 ) -> str:  # one sentence

@@ -22,7 +22,13 @@ from .dictionaries_training import Dictionaries
 from .steps import Step
 
 # %% auto #0
-__all__ = ["LayerDictionaries", "LayerDictionary", "active_features"]
+__all__ = [
+    "LayerDictionaries",
+    "LayerDictionary",
+    "active_features",
+    "layers_sentence",
+    "recovered_sentence",
+]
 
 
 # %% ../../nbs/api/95_studies/14_dictionaries_layers.ipynb #cell007
@@ -140,7 +146,7 @@ class LayerDictionaries:
         ]
         columns += ["share_of_columns_low", "share_of_columns_high"]
         return Step(
-            sentence="Compare within a site: `dictionary` should lie above every other arm.",
+            sentence=layers_sentence(self.beats(), len(self.store.table)),
             table=self.controls[[*columns, "probe", "probe_low", "probe_high"]],
         )
 
@@ -206,8 +212,7 @@ class LayerDictionaries:
         self.losses = pd.concat(tables, ignore_index=True)
         self.run.table(self.losses, "loss_recovered.csv")
         return Step(
-            sentence="`recovered` is 1 when the spliced dictionary changes nothing, and 0 when it "
-            "is no better than the mean state.",
+            sentence=recovered_sentence(self.losses[self.losses.codebook == "all"]),
             table=self.losses[self.losses.codebook == "all"],
             decimals=4,
         )
@@ -225,6 +230,38 @@ class LayerDictionaries:
             seed=self.settings.seed,
         )
         return found.assign(site=site)
+
+
+def layers_sentence(
+    beats: dict,  # site -> comparison with the hardest control
+    n: int,  # clips
+) -> str:  # one sentence
+    "At which layers the dictionary has a larger share of selective columns than its controls."
+    parts = []
+    for site, found in beats.items():
+        answer = "beats" if found.get("beats") else "does not beat"
+        parts.append(
+            f"{site} {answer} {found['against']} (gain {found['gain']:+.2f}, {found['low']:+.2f} "
+            f"to {found['high']:+.2f})"
+        )
+    return f"By the share of selective columns (n = {n} clips) {'; '.join(parts)}."
+
+
+def recovered_sentence(
+    losses: pd.DataFrame,  # site, merged, recovered, low, high, n, over all codebooks
+) -> str:  # one sentence
+    "How much of the loss spliced dictionaries keep, after guidance is merged."
+    kept = losses[losses.merged]
+    sites = [
+        f"{row.site} {row.recovered:.3f} ({row.low:.3f} to {row.high:.3f})"
+        for row in kept.itertuples()
+    ]
+    worse = kept.site[kept.low <= 0].tolist()
+    end = f" No better than the mean state at {', '.join(worse)}." if worse else ""
+    return (
+        "Spliced dictionaries keep these shares of the loss between the mean state and the clean "
+        f"one: {', '.join(sites)} (n = {int(kept.n.max())} clips).{end}"
+    )
 
 
 def active_features(

@@ -31,14 +31,24 @@ from ..stats.estimates import bootstrap
 from ..stimuli.emotions import emotion_cues
 from ..stimuli.prompt_pool import diverse_prompts
 from .dictionaries_features import FeatureStudy
-from .steps import Step
+from .steps import Step, estimate_text
 
 SCALED_UP = "chosen, scaled up"
 RAW = "raw dimensions"
 TESTED_EDITS = ("ablate", "double", "clamp", "ablate one")
 
 # %% auto #0
-__all__ = ["RAW", "SCALED_UP", "TESTED_EDITS", "MeaningStudy", "edit_sentence", "planted_cues"]
+__all__ = [
+    "RAW",
+    "SCALED_UP",
+    "TESTED_EDITS",
+    "MeaningStudy",
+    "ablation_sentence",
+    "edit_sentence",
+    "monosemanticity_sentence",
+    "planted_cues",
+    "recovery_sentence",
+]
 
 
 # %% ../../nbs/api/95_studies/13_dictionaries_meaning.ipynb #cell007
@@ -157,8 +167,9 @@ class MeaningStudy:
         ]
         means = self.recovery_table.groupby("variant")[columns].mean()
         return Step(
-            sentence="`f1` should lie above `raw` (the best raw dimension) and `always` (saying "
-            "yes to every prompt).",
+            sentence=recovery_sentence(
+                self.recovery_table[self.recovery_table.variant == SCALED_UP]
+            ),
             table=means.reset_index(),
         )
 
@@ -196,8 +207,7 @@ class MeaningStudy:
             "monosemanticity.csv",
         )
         return Step(
-            sentence="`value` should lie above `chance`, the same features with the cues of other "
-            "prompts, and above raw dimensions.",
+            sentence=monosemanticity_sentence(self.mono_table.set_index("variant")),
             table=self.mono_table,
         )
 
@@ -221,8 +231,7 @@ class MeaningStudy:
         )
         self.run.table(self.effect, "ablation.csv")
         return Step(
-            sentence=f"{len(self.read)} selective features of all emotions are taken out of every "
-            "token. `random` is the same for features that fire as often.",
+            sentence=ablation_sentence(self.effect, len(self.read)),
             table=self.effect,
             decimals=4,
         )
@@ -324,6 +333,47 @@ class MeaningStudy:
 
 
 # %% ../../nbs/api/95_studies/13_dictionaries_meaning.ipynb #cell010
+def recovery_sentence(
+    rows: pd.DataFrame,  # f1, raw, always, gain_low and n of every cue, scaled-up dictionary
+) -> str:  # one sentence
+    "For how many planted cues the best feature does better than the best raw dimension."
+    above = int((rows.gain_low > 0).sum())
+    start = f"For {above} of {len(rows)}" if above else f"For none of {len(rows)}"
+    return (
+        f"{start} planted cues the best feature of the chosen dictionary does reliably better than "
+        f"the best raw dimension: mean F1 {rows.f1.mean():.2f} against {rows.raw.mean():.2f}; "
+        f"saying yes to every prompt has {rows.always.mean():.2f} (n = {int(rows.n.max())} words)."
+    )
+
+
+def monosemanticity_sentence(
+    table: pd.DataFrame,  # value, low, high, n and chance, by variant
+) -> str:  # one sentence
+    "Whether prompts that excite a feature together are alike in the planted cues."
+    ours, raw = table.loc[SCALED_UP], table.loc[RAW]
+    answer = "are" if ours.low > max(ours.chance, raw.high) else "are not clearly"
+    return (
+        f"Prompts that excite a feature together {answer} more alike in the planted cues than "
+        f"those of raw dimensions: mean cosine {estimate_text(ours, 'features')} against "
+        f"{estimate_text(raw, 'dimensions')}; cues of other prompts give {ours.chance:.2f}."
+    )
+
+
+def ablation_sentence(
+    effect: pd.DataFrame,  # measure, scope, value, low, high, random, p, n, n_random
+    n_features: int,  # that are taken out
+) -> str:  # one sentence
+    "Whether a probe of single tokens loses the emotion without its features."
+    row = effect[(effect.measure == "probability") & (effect.scope == "all")].iloc[0]
+    answer = "loses" if row.p < 0.05 and row.value > row.random else "does not clearly lose"
+    return (
+        f"Without {n_features} selective features a probe of single tokens {answer} the emotion: "
+        f"the probability of the true one falls by {estimate_text(row, 'words', 3)}, without "
+        f"features that fire as often by {row.random:.3f} (p = {row.p:.3f}, "
+        f"{int(row.n_random)} random sets)."
+    )
+
+
 def edit_sentence(
     hit: pd.Series,  # p and descriptor of the ablation
     target: str,  # emotion of the features

@@ -12,6 +12,7 @@ import pandas as pd
 
 from ..activations.clip_plans import generate_clips
 from ..activations.clips import ClipStore
+from ..lab.checks import check_in
 from ..lab.runs import Run
 from ..models.model import MusicModel
 from ..nano.evaluation import fit_rendered_judge
@@ -23,42 +24,12 @@ from ..sound.descriptors import describe_table
 from ..sound.label_judge import JUDGE_DESCRIPTORS
 from ..stats.effects import correlation
 from ..stimuli.prompts import neutral_prompts, study_prompts
-from .steps import Figure, Step
+from .steps import ClipSettings, Figure, Step, with_prompt_columns
 
 # %% auto #0
-__all__ = ["RELATED", "ClipSettings", "ClipStudy", "label_sentence"]
+__all__ = ["RELATED", "ClipStudy", "label_sentence", "related_sentence", "tempo_sentence"]
 
-
-# %% ../../nbs/api/95_studies/02_foundation_clips.ipynb #cell007
-@dataclass(frozen=True)
-class ClipSettings:
-    "How clips are generated. Raises ValueError for clips too short to be described."
-
-    duration_s: float = 5.0  # length of a clip, seconds
-    guidance: float = 3.0  # guidance scale
-    temperature: float = 1.0  # sampling temperature
-    top_k: int = 50  # sampling among the k most likely tokens
-    batch_size: int = 25  # clips at once
-
-    def __post_init__(self):
-        if self.duration_s < 2:
-            raise ValueError(
-                "duration_s must be at least 2 s, which the acoustic descriptors need; "
-                f"got {self.duration_s}"
-            )
-
-    def sampling(self) -> dict:  # arguments of `generate_clips`
-        "The settings as arguments."
-        return dict(
-            duration_s=self.duration_s,
-            guidance=self.guidance,
-            temperature=self.temperature,
-            top_k=self.top_k,
-            batch_size=self.batch_size,
-        )
-
-
-# %% ../../nbs/api/95_studies/02_foundation_clips.ipynb #cell010
+# %% ../../nbs/api/95_studies/02_foundation_clips.ipynb #cell006
 RELATED = (
     ("tempo", "rms_db"),
     ("tempo", "centroid"),
@@ -73,10 +44,9 @@ class ClipStudy:
 
     run: Run  # where clips and tables are kept
     model: MusicModel  # that generates
-    emotions: tuple[str, ...]  # of the clips
-    clips_per_emotion: int = 20  # clips per emotion
+    prompts: pd.DataFrame  # one row per clip: prompt, emotion, word, pair, ... and your columns
     neutral_clips: int = 3  # neutral clips that carry the text-only arm
-    settings: ClipSettings = ClipSettings()  # how clips are generated
+    settings: ClipSettings = field(default_factory=ClipSettings)  # how clips are generated
     seed: int = 0  # of prompts, clips and folds
     store: ClipStore = field(init=False, repr=False)  # holds all clips
     clips: pd.DataFrame = field(init=False, repr=False)  # one row per clip
@@ -88,10 +58,9 @@ class ClipStudy:
 
     def __post_init__(self):
         self.store = ClipStore(self.run.path / "clips")
-        prompts = study_prompts(self.clips_per_emotion, self.emotions, self.seed).table
-        self.clips = self._generate(prompts, self.seed)
+        self.clips = self._generate(self.prompts, self.seed)
         self.second = self._generate(
-            prompts.groupby("emotion").head(6),
+            self.prompts.groupby("emotion").head(6),
             self.seed + 1,
         )
         neutral = neutral_prompts(self.neutral_clips, self.seed).table
@@ -106,13 +75,25 @@ class ClipStudy:
     def _generate(self, prompts, seed):
         "Clips of prompts, made or found in the store."
         sampling = self.settings.sampling()
-        return generate_clips(
+        clips = generate_clips(
             self.model,
             prompts,
             self.store,
             seeds=[seed],
             **sampling,
         )
+        return with_prompt_columns(clips, prompts)
+
+    @property
+    def emotions(self) -> tuple[str, ...]:
+        "Emotions of the clips, in the order of their prompts."
+        return tuple(dict.fromkeys(self.prompts.emotion))
+
+    @property
+    def added(self) -> list[str]:
+        "Columns that the prompts have beyond those of `study_prompts`."
+        usual = study_prompts(2, self.emotions[:1]).table
+        return [column for column in self.prompts if column not in usual]
 
     @property
     def labels(self) -> np.ndarray:  # (clip,)
@@ -143,10 +124,15 @@ class ClipStudy:
         table = pd.DataFrame([counts | dict(neutral=len(self.neutral))])
         seconds = self.settings.duration_s
         return Step(
-            sentence=f"Clips of {seconds:g} s, kept in {self.store.path.name}.", table=table
+            sentence=f"The store {self.store.path.name} holds {table.sum(axis=1).item()} clips of "
+            f"{seconds:g} s.",
+            table=table,
         )
 
-    def descriptors(self) -> Step:
+    def descriptors(
+        self,
+        by: str = "emotion",  # column of the clips whose values make the groups
+    ) -> Step:  # raises ValueError for another column
         "What the clips sound like, in numbers."
         waves = [self.store.audio(clip_id)[0] for clip_id in self.clips.clip_id]
         names, rate = self.clips.clip_id.tolist(), self.model.config.sample_rate
@@ -156,7 +142,8 @@ class ClipStudy:
             names=names,
             progress=False,
         )
-        columns = ["emotion", "word", "instrument", "prompt"]
+        columns = ["emotion", "word", "instrument", "prompt", *self.added]
+        check_in("by", by, columns)
         labels = self.clips[columns].reset_index(drop=True)
         self.features = pd.concat([labels, described], axis=1)
         self.run.table(self.features, "audio_features.csv")
@@ -174,16 +161,16 @@ class ClipStudy:
             "articulation",
             "register",
         ]
-        medians = self.features.groupby("emotion")[shown].median()
+        medians = self.features.groupby(by)[shown].median()
+        group = "the emotion of their prompt" if by == "emotion" else by
         figure = Figure(
             name="descriptors",
-            draw=lambda: plot_histograms(self.features),
-            caption=f"Acoustic descriptors of {len(self.features)} clips by the emotion of their "
-            "prompt.",
-            alt="Six histograms by emotion.",
+            draw=lambda: plot_histograms(self.features, by=by),
+            caption=f"Acoustic descriptors of {len(self.features)} clips by {group}.",
+            alt=f"Six histograms by {by}.",
         )
         return Step(
-            sentence=f"Medians over {self.clips_per_emotion} clips per emotion.",
+            sentence=tempo_sentence(medians.tempo, by, len(self.features)),
             table=medians.reset_index(),
             folder=self.run.path,
             figures=(figure,),
@@ -279,7 +266,7 @@ class ClipStudy:
             alt="Heat map of correlations.",
         )
         return Step(
-            sentence=f"Rank correlations over {len(complete)} clips.",
+            sentence=related_sentence(table),
             table=table,
             folder=self.run.path,
             figures=(figure,),
@@ -287,7 +274,38 @@ class ClipStudy:
         )
 
 
-# %% ../../nbs/api/95_studies/02_foundation_clips.ipynb #cell011
+# %% ../../nbs/api/95_studies/02_foundation_clips.ipynb #cell007
+def tempo_sentence(
+    medians: pd.Series,  # group -> median tempo, beats per minute
+    by: str,  # column of the groups
+    n: int,  # clips
+) -> str:  # one sentence
+    "Which group of clips is fastest and which is slowest."
+    fastest, slowest = medians.idxmax(), medians.idxmin()
+    if not medians.nunique() > 1:
+        return f"The median tempo does not differ by {by} (n = {n} clips)."
+    return (
+        f"The median tempo is highest for {by} {fastest} ({medians[fastest]:.0f} beats per minute) "
+        f"and lowest for {slowest} ({medians[slowest]:.0f}; n = {n} clips)."
+    )
+
+
+def related_sentence(
+    table: pd.DataFrame,  # a, b, value, low, high, n
+) -> str:  # one sentence
+    "Which two descriptors go together most, and whether any do."
+    strongest = table.loc[table.value.abs().idxmax()]
+    numbers = (
+        f"{strongest.value:.2f} (95% interval {strongest.low:.2f} to {strongest.high:.2f}, "
+        f"n = {int(strongest.n)} clips)"
+    )
+    if not strongest.low * strongest.high > 0:
+        return (
+            f"No pair of descriptors clearly goes together: the largest correlation is {numbers}."
+        )
+    return f"{strongest.a} and {strongest.b} go together most: rank correlation {numbers}."
+
+
 def label_sentence(
     match: dict,  # value, low, high, n
     kind: str,  # how the judge was fitted

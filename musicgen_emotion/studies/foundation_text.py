@@ -23,20 +23,22 @@ from ..probes.folds import Folds, grouped_folds, leave_word_out
 from ..probes.linear import probe_layers
 from ..probes.maps import circumplex_test, embed_2d
 from ..probes.nested import ProbeResult
-from ..probes.readout import encodes, majority_baseline, probe_text
+from ..probes.readout import encodes, probe_text
 from ..probes.similarity import centroid_curve, centroid_similarity, within_between
 from ..show.heatmaps import plot_embedding
 from ..show.plots import plot_centroids
 from ..stats.estimates import bootstrap
 from ..stimuli.prompts import crossed_prompts, held_out_prompts, study_prompts
-from .steps import Figure, Step
+from .steps import Figure, Step, estimate_text, surface_baselines
 
 # %% auto #0
 __all__ = [
     "TextStudy",
+    "centroids_sentence",
     "circumplex_sentence",
     "encodes_sentence",
     "generalization_sentence",
+    "repeats_sentence",
     "similarity_sentence",
 ]
 
@@ -131,8 +133,7 @@ class TextStudy:
             alt="Three curves over the number of prompts averaged.",
         )
         return Step(
-            sentence="A cosine of means rises with the number of prompts averaged, so it is read "
-            "against the ceiling of one emotion with itself and the floor of shuffled labels.",
+            sentence=centroids_sentence(curve[curve.pair == "all"]),
             table=curve[curve.pair == "all"],
             folder=self.run.path,
             figures=(figure,),
@@ -152,31 +153,14 @@ class TextStudy:
             progress=False,
         )
         prompts = self.prompts.prompt.tolist()
-        surface = probe_text(
-            prompts,
-            labels,
-            self.folds,
-            seed=self.seed,
-            progress=False,
-        )
-        chance = majority_baseline(labels, self.folds, self.seed)
-        rule = encodes(
-            states,
-            [surface, chance],
-            n_perm=self.n_perm,
-            seed=self.seed,
-        )
-        table = pd.concat(
-            [states.table, surface.table, chance.table],
-            ignore_index=True,
-        )
+        baselines = surface_baselines(prompts, labels, self.folds, self.seed)
+        rule = encodes(states, baselines, n_perm=self.n_perm, seed=self.seed)
+        tables = [probe.table for probe in (states, *baselines)]
+        table = pd.concat(tables, ignore_index=True)
         self.run.table(table, "text_probes.csv")
         self.run.table(rule, "text_encodes.csv")
         self.probe_result, self.rule = states, rule
-        self.baseline = max(
-            surface.table.score.max(),
-            chance.table.score.max(),
-        )
+        self.baseline = max(probe.table.score.max() for probe in baselines)
         columns = [
             "name",
             "score",
@@ -309,7 +293,8 @@ class TextStudy:
             alt="Scatter of prompts coloured by emotion.",
         )
         return Step(
-            sentence="Two of many dimensions. Distances in the picture are no evidence.",
+            sentence=f"The picture shows 2 of {self.states.shape[1]} dimensions of n = {n} "
+            "prompts. Distances in it are no evidence.",
             table=points.head(3),
             folder=self.run.path,
             figures=(figure,),
@@ -327,7 +312,7 @@ class TextStudy:
             seed=self.seed,
         )
         self.run.table(baselines, "text_baselines.csv")
-        sentence = "The same prompt gives the same state."
+        sentence = repeats_sentence(baselines.iloc[0])
         if len(self.emotions) >= 4:
             circumplex = circumplex_test(
                 centroid_similarity(self.states, labels, "centered"),
@@ -386,7 +371,9 @@ class TextStudy:
             "own_embeddings.csv",
         )
         return Step(
-            sentence=f"Measures of {len(labels)} given embeddings.",
+            sentence=f"A linear probe reads the labels of n = {len(labels)} given embeddings with "
+            f"{probe.table.score.iloc[0]:.2f} ({probe.table.low.iloc[0]:.2f} to "
+            f"{probe.table.high.iloc[0]:.2f}); chance is {1 / len(set(labels)):.2f}.",
             table=table,
         )
 
@@ -444,7 +431,33 @@ def generalization_sentence(
     hardest = table.loc[table.score.idxmin()]
     return (
         f"The hardest split holds out {hardest.held_out}: {hardest.score:.2f} "
-        f"({hardest.low:.2f} to {hardest.high:.2f})."
+        f"({hardest.low:.2f} to {hardest.high:.2f}, n = {int(hardest.n_groups)} groups)."
+    )
+
+
+def centroids_sentence(
+    curve: pd.DataFrame,  # arm, n, similarity, low, high, over all pairs of emotions
+) -> str:  # one sentence
+    "Whether means of two emotions are less alike than two means of one."
+    largest = curve[curve.n == curve.n.max()].set_index("arm")
+    between, ceiling = largest.loc["between"], largest.loc["ceiling"]
+    answer = "are" if between.high < ceiling.low else "are not clearly"
+    return (
+        f"Means over n = {int(curve.n.max())} prompts of two emotions {answer} less alike than two "
+        f"means of one emotion: cosine {between.similarity:.2f} ({between.low:.2f} to "
+        f"{between.high:.2f}) against {ceiling.similarity:.2f} ({ceiling.low:.2f} to "
+        f"{ceiling.high:.2f})."
+    )
+
+
+def repeats_sentence(
+    row: pd.Series,  # value, low, high, n and mismatched of the same prompt twice
+) -> str:  # one sentence
+    "Whether the same prompt gives the same state."
+    answer = "gives" if row.value > 0.999 else "does not give"
+    return (
+        f"The same prompt {answer} the same state: cosine "
+        f"{estimate_text(row, 'prompts', 3)}, other prompts {row.mismatched:.2f}."
     )
 
 

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
-import torch
 
 from musicgen_emotion.studies.steering_cost import (
     BranchStep,
@@ -61,21 +60,17 @@ from musicgen_emotion.studies.steering_setup import (
     steering_bars,
 )
 
-from ..lab.gates import gates_table, verdict
-from ..lab.phases import start_phase
-from ..models.load import load_model
-from ..show.heatmaps import plot_gates
 from ..steering.arms import Arm
 from .steering_features import FeatureStep, single_features
 from .steering_methods import MethodSet, few_pairs_curve, find_methods
 from .steering_recovery import MethodComparison, compare_methods
-from .steps import Figure, Step, settings_from
+from .steps import Step, gates_step, keep_sentences, start_study
 
 # %% auto #0
-__all__ = ["GATED_STEPS", "SteeringStudy", "passed_sentence", "start_steering"]
+__all__ = ["GATED_STEPS", "SteeringStudy", "start_steering"]
 
 
-# %% ../../nbs/api/95_studies/29_steering.ipynb #cell008
+# %% ../../nbs/api/95_studies/29_steering.ipynb #cell009
 class SteeringStudy(SteeringContext):
     "Phase 2: every step of the notebook is one of its methods."
 
@@ -343,31 +338,11 @@ class SteeringStudy(SteeringContext):
                     n=number.n,
                     why=f"{number.why}; {bar.source}",
                 )
-        gates = self.run.gates
-        figure = Figure(
-            name="gates",
-            draw=lambda: plot_gates(gates),
-            caption="Gates of Phase 2: value with interval and the bar that was fixed before.",
-            alt="Table of gates.",
-        )
-        return Step(
-            sentence=passed_sentence(
-                sum(gate.passed for gate in gates), len(gates), verdict(gates)
-            ),
-            table=gates_table(gates),
-            folder=self.run.path,
-            figures=(figure,),
-        )
+        return gates_step(self.run, "Phase 2")
 
     def summary(self) -> list[str]:  # sentences
         "What was found, in sentences that are kept in the run folder."
-        sentences = report_sentences(self)
-        text = "\n\n".join(sentences) + "\n"
-        for name in ("summary.md", "report.md"):
-            (self.run.path / name).write_text(text)
-        for sentence in sentences:
-            self.run.log.info(sentence)
-        return sentences
+        return keep_sentences(self.run, report_sentences(self), "summary.md", "report.md")
 
 
 GATED_STEPS = (
@@ -383,22 +358,8 @@ GATED_STEPS = (
 )
 
 
-def passed_sentence(
-    passed: int,  # gates that passed
-    n: int,  # gates
-    verdict: str,  # GO, ITERATE or PAUSE
-) -> str:  # one sentence
-    "How many gates passed."
-    return f"{passed} of {n} gates passed: {verdict}."
-
-
 def start_steering(
     values: Mapping[str, Any],  # `globals()` of the notebook
 ) -> SteeringStudy:  # with an open run, a loaded model, prompts and a judge
     "Check the parameters, open the run folder, load the model and fit the judge."
-    settings = settings_from(SteeringSettings, values)
-    run = start_phase("phase2_steering", values)
-    torch.set_num_threads(1)
-    model = load_model(settings.model, settings.backend)
-    run.set_model(model)
-    return SteeringStudy(run, settings, model)
+    return SteeringStudy(*start_study("phase2_steering", SteeringSettings, values))

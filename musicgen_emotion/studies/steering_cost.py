@@ -42,6 +42,7 @@ __all__ = [
     "likelihood_sentence",
     "mean_losses",
     "moved_beside",
+    "quality_sentence",
     "ratio_of_sums",
 ]
 
@@ -231,7 +232,7 @@ def moved_beside(
     sure = intervals[intervals.sure & is_descriptor].groupby("arm").size()
     sure = sure.reindex(STEERED_AXES, fill_value=0)
     return SideEffects(
-        sentence=beside_sentence(louder, sure, len(descriptors)),
+        sentence=beside_sentence(louder, sure, len(descriptors), context.settings.test_prompts),
         table=matrix.reset_index(),
         folder=run.path,
         figures=(figure,),
@@ -281,13 +282,14 @@ def beside_sentence(
     louder: pd.Series,  # axis -> descriptors that move more than under random directions
     sure: pd.Series,  # axis -> descriptors that move reliably
     n: int,  # descriptors
+    n_prompts: int,  # test prompts
 ) -> str:  # one sentence
     "How much else moves."
-    counts = [f"{axis} {louder[axis]} ({sure[axis]} surely)" for axis in STEERED_AXES]
+    counts = [f"{axis} {louder[axis]}, {sure[axis]} of them reliably" for axis in STEERED_AXES]
     answer = "Nothing else moves" if not louder.any() else "Other things move too"
     return (
-        f"{answer}: of {n} descriptors, pushes along an axis move more than random directions do: "
-        f"{', '.join(counts)}."
+        f"{answer}. Of {n} descriptors so many move more than under the mean random direction: "
+        f"{'; '.join(counts)} (n = {n_prompts} prompts)."
     )
 
 
@@ -396,9 +398,24 @@ def full_guard(
         values="difference",
     )
     return Step(
-        sentence="Rise of the loss (nll) and distance of the next-token distributions (kl) by "
-        "direction and dose, nats per token.",
+        sentence=quality_sentence(table[table.measure == "nll"]),
         table=shown.reset_index(),
+    )
+
+
+def quality_sentence(
+    losses: pd.DataFrame,  # axis, alpha, difference, difference_low, difference_high, n of the loss
+) -> str:  # one sentence
+    "Which direction and dose cost most, and whether any costs reliably."
+    pushed = losses[losses.alpha != 0]
+    worst = pushed.loc[pushed.difference.idxmax()]
+    sure = int((pushed.difference_low > 0).sum())
+    start = f"{sure} of {len(pushed)}" if sure else f"None of {len(pushed)}"
+    return (
+        f"{start} directions and doses reliably raise the loss. The largest rise is "
+        f"{worst.difference:.2f} nats per token ({worst.difference_low:.2f} to "
+        f"{worst.difference_high:.2f}, n = {int(worst.n)} prompts), by {worst.axis} at "
+        f"{worst.alpha:g} RMS."
     )
 
 
@@ -460,7 +477,7 @@ def descriptors_sentence(
     "How many descriptors move, and whether cues move as listeners expect."
     louder, sure = side.louder, side.sure
     slope = slopes.set_index(["arm", "outcome"]).slope
-    moved = []
+    moved, against = [], 0
     for axis, cue in (
         ("arousal", "tempo"),
         ("arousal", "rms_db"),
@@ -468,9 +485,11 @@ def descriptors_sentence(
     ):
         if (axis, cue) in slope:  # a cue that no clip has is left out
             moved.append(f"{cue} with {axis} {'up' if slope[axis, cue] > 0 else 'down'}")
+            against += slope[axis, cue] <= 0
+    answer = "cues do not all move" if against else "cues move"
     return (
         f"Beside the target, {louder['valence']} (valence) and {louder['arousal']} (arousal) of "
         f"{n} descriptors move more than the mean random direction, {sure['valence']} and "
         f"{sure['arousal']} of them reliably (interval over prompts without zero, and outside the "
-        f"band of random directions); cues move as listeners expect: {', '.join(moved)}."
+        f"band of random directions); {answer} as listeners expect: {', '.join(moved)}."
     )

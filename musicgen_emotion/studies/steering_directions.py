@@ -54,7 +54,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/api/95_studies/21_steering_directions.ipynb #cell007
+# %% ../../nbs/api/95_studies/21_steering_directions.ipynb #cell008
 @dataclass(kw_only=True, repr=False)
 class FittedDirections(Step):
     "Directions of every layer, with the clips and states that they come from."
@@ -102,12 +102,7 @@ def fit_directions(
     sampling, seeds = settings.sampling(), [settings.seed]
     sampling |= dict(seeds=seeds, progress=context.progress)
     clips = generate_clips(model, context.prompts.fit, store, **sampling)
-    unseen = generate_clips(
-        model,
-        context.prompts.unseen,
-        store,
-        **sampling,
-    )
+    unseen = generate_clips(model, context.prompts.unseen, store, **sampling)
     layers = layers_to_fit(settings, model.config.n_layers)
     sites = [f"layer_{layer}" for layer in layers]
     states = _mean_states(context, store, clips, sites)
@@ -180,7 +175,7 @@ def _mean_states(context, store, clips, sites):
     return {site: states[site].sel(branch="cond").values for site in sites}
 
 
-# %% ../../nbs/api/95_studies/21_steering_directions.ipynb #cell010
+# %% ../../nbs/api/95_studies/21_steering_directions.ipynb #cell011
 @dataclass(kw_only=True, repr=False)
 class LayerChoice(Step):
     "How far each layer moves the two axes, and the layer that is steered."
@@ -244,7 +239,7 @@ def layer_sentence(
     return text + f"; the best other layer, {best}, has {others[best]:.1f})."
 
 
-# %% ../../nbs/api/95_studies/21_steering_directions.ipynb #cell013
+# %% ../../nbs/api/95_studies/21_steering_directions.ipynb #cell014
 @dataclass(kw_only=True, repr=False)
 class DirectionSet(Step):
     "Directions at the steered layer, by name."
@@ -281,7 +276,10 @@ class DirectionSet(Step):
     ) -> Direction:  # at the steered layer, with its RMS
         "One more direction, to be pushed on all test prompts. Raises ValueError for a taken name."
         if name in self.by_name:
-            raise ValueError(f"there is a direction {name!r} already; choose another name")
+            raise ValueError(
+                f"there is a direction {name!r} already; choose another name, or run the cell with "
+                "study.directions_at(...) again to begin anew"
+            )
         self.by_name[name] = self.make(vector)
         return self.by_name[name]
 
@@ -318,7 +316,7 @@ def keep_directions(
         alt="Heat map of cosines.",
     )
     return DirectionSet(
-        sentence=cosine_sentence(cosines),
+        sentence=cosine_sentence(cosines, len(fits.clips)),
         table=table,
         folder=context.run.path,
         figures=(figure,),
@@ -331,14 +329,15 @@ def keep_directions(
 
 def cosine_sentence(
     cosines: pd.DataFrame,  # names by names, with valence and arousal
+    n: int,  # clips of the fit
 ) -> str:  # one sentence
     "Whether the two axes are apart."
     cosine = cosines.loc["valence", "arousal"]
     answer = "are far from parallel" if abs(cosine) < 0.5 else "share much of their direction"
-    return f"Valence and arousal {answer} (cosine {cosine:.2f})."
+    return f"Valence and arousal {answer} (cosine {cosine:.2f}, n = {n} clips)."
 
 
-# %% ../../nbs/api/95_studies/21_steering_directions.ipynb #cell016
+# %% ../../nbs/api/95_studies/21_steering_directions.ipynb #cell017
 @dataclass(kw_only=True, repr=False)
 class DoseChoice(Step):
     "The doses of the test."
@@ -433,7 +432,7 @@ def dose_sentence(
     )
 
 
-# %% ../../nbs/api/95_studies/21_steering_directions.ipynb #cell019
+# %% ../../nbs/api/95_studies/21_steering_directions.ipynb #cell020
 def held_out_words(
     context: SteeringContext,  # run folder and seed
     directions: DirectionSet,  # at the steered layer

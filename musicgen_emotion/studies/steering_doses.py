@@ -10,11 +10,20 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from musicgen_emotion.studies.steering_slopes import (
+    SLOPE_COLUMNS,
+    arm_sentence,
+    group_sentence,
+    outcome_sentence,
+    shown_slopes,
+    slopes_figure,
+)
+
 from ..lab.seeds import rng
 from ..nano.evaluation import CUE_DESCRIPTORS
 from ..steering.arms import Arm, prompt_arm, random_arms
 from ..steering.axes import axis_direction
-from ..steering.directions import save_directions
+from ..steering.directions import Direction, save_directions
 from ..steering.judges import SoundJudge
 from .steering_directions import DirectionSet, DoseChoice
 from .steering_setup import STEERED_AXES, SteeringContext
@@ -22,10 +31,12 @@ from .steps import Step
 
 # %% auto #0
 __all__ = [
+    "CONTROL_KINDS",
     "DoseResult",
+    "added_arms",
     "all_layers_controls",
-    "arm_sentence",
     "both_branches_controls",
+    "check_arms",
     "held_out_word_controls",
     "other_layer_controls",
     "push_arms",
@@ -36,7 +47,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/api/95_studies/22_steering_doses.ipynb #cell007
+# %% ../../nbs/api/95_studies/22_steering_doses.ipynb #cell008
 def target_arms(
     context: SteeringContext,  # emotions
     directions: DirectionSet,  # at the steered layer
@@ -56,7 +67,7 @@ def target_arms(
     return arms
 
 
-# %% ../../nbs/api/95_studies/22_steering_doses.ipynb #cell009
+# %% ../../nbs/api/95_studies/22_steering_doses.ipynb #cell010
 def random_controls(
     context: SteeringContext,  # seed
     directions: DirectionSet,  # length and site are those of valence
@@ -198,7 +209,58 @@ def held_out_word_controls(
     return arms
 
 
-# %% ../../nbs/api/95_studies/22_steering_doses.ipynb #cell012
+# %% ../../nbs/api/95_studies/22_steering_doses.ipynb #cell013
+CONTROL_KINDS = (  # of the arms that the study makes itself
+    "random",
+    "shuffled",
+    "other layer",
+    "both branches",
+    "all layers",
+    "held-out words",
+)
+
+
+def added_arms(
+    context: SteeringContext,  # names of the study's own targets
+    arms: Sequence[Arm],  # targets and written words
+    controls: Sequence[Arm],  # control arms
+) -> list[str]:  # names, in their order
+    "Arms that push along no axis or emotion of the study, and controls of another kind."
+    pushed = [arm for arm in arms if arm.kind != "prompt"]
+    names = [arm.name for arm in pushed if arm.name not in context.outcome_of]
+    return names + [arm.name for arm in controls if arm.kind not in (*CONTROL_KINDS, "prompt")]
+
+
+def check_arms(
+    context: SteeringContext,  # the model that is pushed
+    arms: Sequence[Arm],  # all of a study
+    doses: DoseChoice,  # of the test
+) -> None:
+    """Find out before the first clip is made whether every arm can be pushed.
+
+    Raises ValueError for two arms of one name and for an arm that the model cannot be pushed by,
+    TypeError for an arm that holds a vector in place of a direction."""
+    names = [arm.name for arm in arms]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"arms need different names; {twice} occur twice. After a cell that adds arms was run "
+            "twice, run the cell that begins the list again"
+        )
+    for arm in arms:
+        for direction, _ in arm.directions:
+            if not isinstance(direction, Direction):
+                raise TypeError(
+                    f"arm {arm.name!r} needs a Direction, not {type(direction).__name__}; write "
+                    f"Arm({arm.name!r}, 'own', directions.make(my_vector))"
+                )
+        try:
+            with arm.on(context.model, doses.top):
+                arm.push_id(doses.top)
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"arm {arm.name!r} cannot be pushed: {error}") from error
+
+
 @dataclass(kw_only=True, repr=False)
 class DoseResult(Step):
     "Clips of all arms and doses as the judges hear them, and their slopes and changes."
@@ -219,8 +281,13 @@ class DoseResult(Step):
 
     @property
     def targets(self) -> list[Arm]:
-        "Arms that push along directions of the study."
+        "Arms that push along directions of the study, and along those that were added."
         return [arm for arm in self.arms if arm.kind == "target"]
+
+    @property
+    def added(self) -> list[str]:
+        "Names of the arms that the study does not make itself."
+        return added_arms(self.context, self.arms, self.controls)
 
     def changes_of(
         self,
@@ -239,26 +306,38 @@ class DoseResult(Step):
     ) -> Step:  # slopes beside the band of random directions
         "What single arms do, such as your own. Raises KeyError for an arm that did not run."
         slopes = self.slopes
-        known = slopes.arm.unique().tolist()
-        missing = [name for name in names if name not in known]
-        if missing:
-            raise KeyError(f"no slope of {missing}; there are {known}")
-        rows = slopes[slopes.arm.isin(names) & slopes.outcome.isin(outcomes)]
-        columns = [
-            "arm",
-            "kind",
-            "outcome",
-            "slope",
-            "low",
-            "high",
-            "band_low",
-            "band_high",
-            "n",
-        ]
+        _check_known("slope", names, slopes.arm)
+        _check_known("outcome", outcomes, slopes.outcome)
+        rows = shown_slopes(slopes, names, outcomes)
         sentences = [arm_sentence(row) for _, row in rows.iterrows()]
         return Step(
             sentence=" ".join(sentences),
-            table=rows[columns],
+            table=rows[list(SLOPE_COLUMNS)],
+            decimals=2,
+        )
+
+    def by_column(
+        self,
+        column: str,  # of the clip table, such as one that was added to the prompts
+        outcomes: Sequence[str] = (*STEERED_AXES,),  # columns of the judges
+    ) -> Step:  # with the figure `slopes_by_<column>`; its table is written under that name
+        "Slopes of both axes and of added arms, for each value of a column of the prompts."
+        _check_known("column", [column], self.clips.columns)
+        tables = []
+        for value, part in self.clips[self.clips.kind != "prompt"].groupby(column, sort=False):
+            slopes = self.context.slopes(part, outcomes)
+            tables.append(slopes.assign(**{column: value}))
+        slopes = pd.concat(tables, ignore_index=True)
+        is_own = slopes.arm.isin(STEERED_AXES) & (slopes.arm == slopes.outcome)
+        slopes = slopes[is_own | slopes.arm.isin(self.added)].reset_index(drop=True)
+        groups = slopes.groupby(["arm", "outcome"], sort=False)
+        lines = slopes.assign(line=slopes.arm + ", " + slopes[column].astype(str))
+        name = f"slopes_by_{column}"
+        return Step(
+            sentence=" ".join(group_sentence(rows, column) for _, rows in groups),
+            table=self.context.run.table(slopes[[column, *SLOPE_COLUMNS]], f"{name}.csv"),
+            folder=self.context.run.path,
+            figures=(slopes_figure(lines, name, "line"),),
             decimals=2,
         )
 
@@ -268,12 +347,9 @@ def push_arms(
     arms: list[Arm],  # on all test prompts
     controls: list[Arm],  # on the control prompts
     doses: DoseChoice,  # of the test
-) -> DoseResult:  # raises ValueError for two arms of one name
+) -> DoseResult:  # with the figure `dose_response`; raises what `check_arms` raises
     "Make and hear the clips of all arms; write clips.csv, slopes.csv and changes.csv."
-    names = [arm.name for arm in [*arms, *controls]]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"arms need different names; {twice} occur twice")
+    check_arms(context, [*arms, *controls], doses)
     main = _push_targets(context, arms, doses)
     parts = [main]
     if controls:
@@ -299,11 +375,20 @@ def push_arms(
     context.run.table(clips, "clips.csv")
     context.run.table(slopes, "slopes.csv")
     context.run.table(changes, "changes.csv")
-    counts = clips.groupby(["kind", "alpha"]).size().unstack(fill_value=0).reset_index()
+    extra = added_arms(context, arms, controls)
+    targets = [arm.name for arm in arms if arm.kind == "target"]
+    lines = list(dict.fromkeys([*targets, *extra]))
+    shown = shown_slopes(slopes, lines, [*STEERED_AXES, *added])
+    counts = (
+        f"{len(arms)} arms on {main.prompt.nunique()} test prompts and {len(controls)} control "
+        f"arms on {len(context.control_prompts)} of them: {clips.clip_id.nunique()} clips."
+    )
     return DoseResult(
-        sentence=f"{len(arms)} arms on {main.prompt.nunique()} test prompts and {len(controls)} "
-        f"control arms on {len(context.control_prompts)} of them: {clips.clip_id.nunique()} clips.",
-        table=counts,
+        sentence=" ".join([counts, *_slope_sentences(shown, extra)]),
+        table=shown[list(SLOPE_COLUMNS)],
+        folder=context.run.path,
+        figures=(slopes_figure(shown, "dose_response"),),
+        decimals=2,
         context=context,
         doses=doses,
         arms=arms,
@@ -313,6 +398,21 @@ def push_arms(
         slopes=slopes,
         all_changes=changes,
     )
+
+
+def _slope_sentences(shown, extra):
+    "One sentence per outcome, and one per added arm and outcome."
+    sentences = [outcome_sentence(rows) for _, rows in shown.groupby("outcome", sort=False)]
+    own = shown[shown.arm.isin(extra)]
+    return sentences + [arm_sentence(row) for _, row in own.iterrows()]
+
+
+def _check_known(what, names, known):
+    "Raise KeyError for names that do not occur."
+    known = list(dict.fromkeys(known))
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise KeyError(f"no {what} of {missing}; there are {known}")
 
 
 def _push_targets(context, arms, doses):
@@ -325,23 +425,7 @@ def _push_targets(context, arms, doses):
         worded += (test.prompt + f", {emotion}").tolist()
     worded = pd.DataFrame(dict(prompt=worded))
     context.push(worded, axes[:1], [0.0])  # only looked up when the words' arms run
-    by_axis = context.push(test, axes, doses.values)
-    rest = context.push(test, others, doses.ends)
-    return pd.concat([by_axis, rest], ignore_index=True)
-
-
-def arm_sentence(
-    row: pd.Series,  # row of a table of slopes
-) -> str:  # one sentence
-    "Whether an arm moves an outcome more than random directions of its length."
-    if row.n_random == 0:
-        answer = "moves by an amount that cannot be judged without random arms:"
-    elif row.outside_band and row.low * row.high > 0:
-        answer = "moves beyond the band of random directions:"
-    else:
-        answer = "does not clearly move:"
-    return (
-        f"{row.arm}: {row.outcome} {answer} slope {row.slope:.2f} per unit of dose "
-        f"({row.low:.2f} to {row.high:.2f}, n = {int(row.n)} prompts; band {row.band_low:.2f} to "
-        f"{row.band_high:.2f})."
-    )
+    parts = [context.push(test, axes, doses.values)]
+    if others:
+        parts.append(context.push(test, others, doses.ends))
+    return pd.concat(parts, ignore_index=True)

@@ -31,6 +31,7 @@ __all__ = [
     "EDIT_WORDS",
     "FeatureArm",
     "FeatureChoice",
+    "FeatureEdit",
     "FeatureStep",
     "choose_features",
     "dictionary_sentence",
@@ -67,20 +68,27 @@ class FeatureArm(Arm):
         )
 
 
+@dataclass(frozen=True)
+class FeatureEdit:
+    "What is done to one feature of a dictionary."
+
+    mode: str  # "set", "scale" or "ablate"
+    feature: int  # number
+    value: float = 0.0  # what the feature is set to or scaled by
+
+
 def edit_arm(
     sae,  # dictionary of the site
     site: str,  # where the dictionary was trained
     rms: float,  # of the site
-    mode: str,  # "set", "scale" or "ablate"
-    feature: int,  # number
-    value: float,  # what the feature is set to or scaled by
+    edit: FeatureEdit,  # of one feature
     kind: str,  # "feature" or "random feature"
 ) -> FeatureArm:  # named by mode and feature
     "Edit one feature."
-    direction = sae_direction(sae, feature, site, rms=rms)
-    steering = dict(mode=mode, features={feature: value})
+    direction = sae_direction(sae, edit.feature, site, rms=rms)
+    steering = dict(mode=edit.mode, features={edit.feature: edit.value})
     return FeatureArm(
-        f"{mode} {feature}",
+        f"{edit.mode} {edit.feature}",
         kind,
         direction,
         steering,
@@ -300,17 +308,8 @@ def _edit_arms(context, methods, choice, modes):
             elif mode == "scale":
                 value = context.settings.feature_scale
             kind = "feature" if feature == choice.edited[0] else "random feature"
-            arms.append(
-                edit_arm(
-                    methods.sae,
-                    site,
-                    rms,
-                    mode,
-                    feature,
-                    value,
-                    kind,
-                )
-            )
+            edit = FeatureEdit(mode, feature, value)
+            arms.append(edit_arm(methods.sae, site, rms, edit, kind))
     return arms
 
 
@@ -410,18 +409,19 @@ def dictionary_sentence(
     together: float,  # recovered at equal cost by the method "SAE features"
     n_together: int,  # features that the method adds up
     n_features: int,  # of the dictionary
-    steers: dict[tuple[str, int], bool],  # (emotion, feature) -> does it steer?
-    n_random: int,  # features that fire as often
-    beyond: Estimate,  # rise of the own probability beyond those
+    found: FeatureStep,  # what single features do
 ) -> str:  # one sentence
     "Features of the dictionary beside those of Singh et al. (2025)."
+    steers, n_random, beyond = found.steers, len(found.choice.random), found.beyond
+    answer = "more than" if beyond.low > 0 else "not clearly more than"
     return (
         f"Singh et al. (2025) find that 15-35% of single features steer: here the {n_together} "
         f"features of a dictionary of {n_features} that differ most recover {together:.2f} "
         f"together; of {len(steers)} single features that were chosen on other data "
         f"{sum(steers.values())} steer (interval above zero, and above the 97.5th percentile of "
         f"{n_random} features that fire as often), and on average they raise the own probability "
-        f"by {beyond.value:.2f} ({beyond.low:.2f} to {beyond.high:.2f}) more than those."
+        f"{answer} those, by {beyond.value:.2f} ({beyond.low:.2f} to {beyond.high:.2f}, "
+        f"n = {beyond.n} prompts)."
     )
 
 

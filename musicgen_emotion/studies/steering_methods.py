@@ -30,12 +30,13 @@ __all__ = [
     "few_pairs_curve",
     "find_methods",
     "layer_dictionary",
+    "methods_sentence",
     "pairs_name",
     "pairs_sentence",
 ]
 
 
-# %% ../../nbs/api/95_studies/25_steering_methods.ipynb #cell007
+# %% ../../nbs/api/95_studies/25_steering_methods.ipynb #cell008
 @dataclass(kw_only=True, repr=False)
 class MethodSet(Step):
     "Directions of several methods for some emotions, and the dictionary that one of them uses."
@@ -101,7 +102,7 @@ def find_methods(
         }
     table = pd.DataFrame(cosines).rename_axis("method").reset_index()
     return MethodSet(
-        sentence="Cosine of each method's direction with the mean difference of all pairs.",
+        sentence=methods_sentence(table, settings.fit_pairs),
         table=table,
         decimals=2,
         directions=directions,
@@ -110,6 +111,21 @@ def find_methods(
         sae=sae,
         frames=frames,
         features=features,
+    )
+
+
+def methods_sentence(
+    table: pd.DataFrame,  # method, then a cosine per emotion
+    n: int,  # pairs
+) -> str:  # one sentence
+    "Whether the methods find the direction of the mean difference."
+    others = table[table.method != "mean difference"].set_index("method").mean(axis=1)
+    far = others[others < 0.5]
+    start = "All methods find" if far.empty else f"{len(far)} of {len(others)} methods do not find"
+    return (
+        f"{start} nearly the direction of the mean difference (cosine of 0.5 or more) from the "
+        f"same n = {n} pairs: the lowest mean cosine is {others.min():.2f} ({others.idxmin()}), "
+        f"the highest {others.max():.2f} ({others.idxmax()})."
     )
 
 
@@ -210,7 +226,7 @@ def pairs_name(
     return f"{n} pairs" if n > 1 else "1 pair"
 
 
-# %% ../../nbs/api/95_studies/25_steering_methods.ipynb #cell011
+# %% ../../nbs/api/95_studies/25_steering_methods.ipynb #cell012
 def few_pairs_curve(
     context: SteeringContext,  # run folder and seed
     directions: DirectionSet,  # at the steered layer

@@ -365,13 +365,12 @@ def words_sentence(
 def axes_sentence(
     site: str,  # steered layer
     changes: pd.DataFrame,  # own changes of both axes: arm, alpha, value, low, high, before
-    moves: pd.DataFrame,  # slopes of both axes, by arm
+    moves: pd.DataFrame,  # slopes of both axes, n and n_random, by arm
     ends: Sequence[float],  # lowest dose, 0 and highest dose
-    n_prompts: int,  # test prompts
-    n_random: int,  # random directions
 ) -> str:  # two sentences
     "How far both axes move in both signs."
     lowest, _, top = ends
+    n_prompts, n_random = int(moves.n.max()), int(moves.n_random.max())
     by_dose = changes.set_index(["arm", "alpha"])
     moved = [
         f"changes heard {axis} by {_interval(by_dose.loc[(axis, top)])} upwards and by "

@@ -33,6 +33,7 @@ from .steps import Figure
 
 # %% auto #0
 __all__ = [
+    "EqualCost",
     "MethodComparison",
     "agop_sentence",
     "best_methods",
@@ -46,6 +47,18 @@ __all__ = [
 
 
 # %% ../../nbs/api/95_studies/26_steering_recovery.ipynb #cell007
+@dataclass(frozen=True)
+class EqualCost:
+    "Methods at equal cost, as the sentence and the gate need them."
+
+    best: pd.Series  # method -> mean recovered at equal cost, best first, full methods only
+    tied: list[str]  # methods that cannot be told apart from the best one
+    by_word: float  # recovered by the written word
+    budget: dict[str, float]  # emotion -> cost at which methods are compared
+    change_name: str  # "planted" or "wanted"
+    n: int  # prompts
+
+
 @dataclass(kw_only=True, repr=False)
 class MethodComparison(SteeringStep):
     "What each method recovers, and what it costs."
@@ -53,14 +66,12 @@ class MethodComparison(SteeringStep):
     methods: MethodSet  # that were compared
     gains: pd.DataFrame  # recovered and cost by arm, dose and cue
     fair: pd.DataFrame  # recovered by method and emotion, at equal cost
-    budget: dict[str, float]  # emotion -> cost at which methods are compared
-    best: pd.Series  # method -> mean recovered at equal cost, best first, full methods only
-    tied: list[str]  # methods that cannot be told apart from the best one
+    equal_cost: EqualCost  # what the methods recover within the budget
 
     @property
-    def written_word(self) -> float:
-        "Mean recovered by the written word."
-        return self.fair.recovered[self.fair.method == "written word"].mean()
+    def best(self) -> pd.Series:  # method -> mean recovered at equal cost
+        "Full methods, the best one first."
+        return self.equal_cost.best
 
     def at_top(
         self,
@@ -258,6 +269,7 @@ def _comparison(context, methods, result, gains, fair, budget, fair_draws):
     first = best.index[0]
     tied = indistinguishable(drawn)
     by_word = fair.recovered[fair.method == "written word"].mean()
+    equal_cost = EqualCost(best, tied, by_word, budget, judge.change_name, settings.method_prompts)
     unit = "projection over cues, 1 is the whole change"
     if not judge.planted:
         unit = "rise of the own score, in its own units"
@@ -296,9 +308,7 @@ def _comparison(context, methods, result, gains, fair, budget, fair_draws):
         ),
     )
     return MethodComparison(
-        sentence=equal_cost_sentence(
-            best, tied, by_word, budget, judge.change_name, settings.method_prompts
-        ),
+        sentence=equal_cost_sentence(equal_cost),
         table=table.reset_index(),
         folder=context.run.path,
         figures=figures,
@@ -307,9 +317,7 @@ def _comparison(context, methods, result, gains, fair, budget, fair_draws):
         methods=methods,
         gains=gains,
         fair=fair,
-        budget=budget,
-        best=best,
-        tied=tied,
+        equal_cost=equal_cost,
     )
 
 
@@ -330,12 +338,7 @@ def indistinguishable(
     first, *others = drawn.columns
     tied = []
     for method in others:
-        low, high = (drawn[first] - drawn[method]).quantile(
-            [
-                0.025,
-                0.975,
-            ]
-        )
+        low, high = (drawn[first] - drawn[method]).quantile([0.025, 0.975])
         if low <= 0 <= high:
             tied.append(method)
     return tied
@@ -438,20 +441,16 @@ def frontier_figure(
 
 # %% ../../nbs/api/95_studies/26_steering_recovery.ipynb #cell013
 def equal_cost_sentence(
-    best: pd.Series,  # method -> mean recovered, best first
-    tied: list[str],  # methods that cannot be told apart from the first
-    by_word: float,  # recovered by the written word
-    budget: dict[str, float],  # emotion -> cost
-    change_name: str,  # "planted" or "wanted"
-    n: int,  # prompts
+    found: EqualCost,  # best methods, ties and budget
 ) -> str:  # two sentences
     "Which method recovers most, and which ones cannot be told apart from it."
+    best, tied, budget, n = found.best, found.tied, found.budget, found.n
     first, *others = best.index
     ranked = ", ".join(f"{method} {best[method]:.2f}" for method in others)
     text = (
         f"At a cost of at most {max(budget.values()):.2f} nats a token, {first} recovers most of "
-        f"the {change_name} change ({best.iloc[0]:.2f} on average over {' and '.join(budget)}), "
-        f"then {ranked}; the written word itself {by_word:.2f}. "
+        f"the {found.change_name} change ({best.iloc[0]:.2f} on average over "
+        f"{' and '.join(budget)}), then {ranked}; the written word itself {found.by_word:.2f}. "
     )
     if not tied:
         return text + f"It lies above every other one in resamples of the {n} prompts."

@@ -35,14 +35,13 @@ from musicgen_emotion.studies.steering_setup import (
 )
 
 from ..activations.generation import generate
-from ..lab.gates import verdict
 from ..sound.listening import write_listening_test
 from ..steering.push import steer
 from ..stimuli.emotions import VALENCE_AROUSAL
 from .steering_directions import DirectionSet
 from .steering_doses import DoseResult
 from .steering_features import dictionary_sentence, edits_sentence
-from .steps import Step
+from .steps import Step, gates_sentence
 
 # %% auto #0
 __all__ = [
@@ -53,7 +52,6 @@ __all__ = [
     "nothing_left",
     "report_sentences",
     "unchanged_sentence",
-    "verdict_sentence",
     "word_valence_sentence",
 ]
 
@@ -210,9 +208,8 @@ def report_sentences(
     context: SteeringContext,  # after its steps and gates
 ) -> list[str]:  # sentences, some of several
     "The summary of Phase 2. Raises KeyError when a step has not run."
-    missed = [gate.name for gate in context.run.gates if not gate.passed]
     sentences = [
-        verdict_sentence(verdict(context.run.gates), missed),
+        gates_sentence(context.run.gates),
         *_effect_sentences(context),
         *_cost_sentences(context),
         *_published_sentences(context),
@@ -237,8 +234,6 @@ def _effect_sentences(context):
             result.changes_of(STEERED_AXES),
             moves.set_index("arm"),
             result.doses.ends,
-            settings.test_prompts,
-            settings.n_random,
         ),
         saturation_sentence(emotions),
         emotions_sentence(emotions, words),
@@ -274,14 +269,7 @@ def _cost_sentences(context):
                 result.doses.top,
             )
         ),
-        equal_cost_sentence(
-            recovery.best,
-            recovery.tied,
-            recovery.written_word,
-            recovery.budget,
-            context.judge.change_name,
-            settings.method_prompts,
-        ),
+        equal_cost_sentence(recovery.equal_cost),
     ]
 
 
@@ -302,9 +290,7 @@ def _published_sentences(context):
             best.get("SAE features", np.nan),
             len(summed),
             methods.sae.W_dec.shape[0],
-            features.steers,
-            len(features.choice.random),
-            features.beyond,
+            features,
         ),
         layer_costs_sentence(
             context.found("layer").slopes,
@@ -324,16 +310,6 @@ def _published_sentences(context):
             settings.edit_prompts,
         ),
     ]
-
-
-def verdict_sentence(
-    verdict: str,  # GO, ITERATE or PAUSE
-    missed: list[str],  # gates that were not reached
-) -> str:  # two sentences
-    "The verdict and the gates that were not reached."
-    if not missed:
-        return f"Verdict: {verdict}. All gates passed."
-    return f"Verdict: {verdict}. Not reached: {'; '.join(missed)}."
 
 
 def layer_costs_sentence(

@@ -31,11 +31,11 @@ from ..steering.clap import ClapJudge
 from ..steering.doses import dose_response
 from ..steering.guard import study_guard
 from ..steering.judges import SoundJudge
-from ..steering.judging import renamed
+from ..steering.judging import ask_judge, judge_name, renamed
 from ..steering.slopes import dose_changes, dose_slopes
-from ..stimuli.emotions import VALENCE_AROUSAL
+from ..stimuli.emotions import EMOTIONS, VALENCE_AROUSAL
 from ..stimuli.synth import render_music
-from .steps import Step
+from .steps import ClipSettings, Resampled, Step, settings_from
 
 # %% auto #0
 __all__ = [
@@ -56,17 +56,17 @@ __all__ = [
     "with_emotions",
 ]
 
-# %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell007
+# %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell008
 STEERED_AXES = ("valence", "arousal")
 
 
 @dataclass(frozen=True)
-class SteeringSettings:
+class SteeringSettings(Resampled):
     "Settings of Phase 2; names and defaults are those of the notebook's parameters cell."
 
     model: str = "nano"  # name, hub id or folder of the model
     backend: str = "auto"  # library; auto: by its files
-    emotions: Sequence[str] = ("happy", "sad", "calm", "energetic", "angry")  # with a direction
+    emotions: Sequence[str] = EMOTIONS  # with a direction
     alphas: Sequence[float] = (-1.0, -0.5, 0.5, 1.0)  # doses, shares of the strongest; 0 is added
     max_dose: float = 0.12  # largest dose that is tried on other prompts, residual RMS
     dose_cost: float = 0.5  # loss on other prompts at the strongest dose, nats per token
@@ -102,26 +102,20 @@ class SteeringSettings:
     batch_size: int = 50  # clips at once
 
     def __post_init__(self):
-        if self.duration_s < 2:
-            raise ValueError(
-                "duration_s must be at least 2 s, which the acoustic descriptors need; "
-                f"got {self.duration_s}"
-            )
+        self.clip_settings()
         if not self.alphas or not min(self.alphas) < 0 < max(self.alphas):
             raise ValueError(f"alphas must have both signs; got {list(self.alphas)}")
 
+    def clip_settings(self) -> ClipSettings:  # raises ValueError when clips are too short
+        "How clips are generated."
+        return settings_from(ClipSettings, vars(self))
+
     def sampling(self) -> dict:  # arguments of `generate_clips` and `dose_response`
         "How clips are generated, as arguments."
-        return dict(
-            duration_s=self.duration_s,
-            guidance=self.guidance,
-            temperature=self.temperature,
-            top_k=self.top_k,
-            batch_size=self.batch_size,
-        )
+        return self.clip_settings().sampling()
 
 
-# %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell010
+# %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell011
 @dataclass(frozen=True)
 class SteeringBar:
     "What a gate must reach, and where that number comes from."
@@ -194,7 +188,7 @@ class SteeringStep(Step):
     criteria: tuple[SteeringCriterion, ...] = ()  # in the order in which gates decide on them
 
 
-# %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell013
+# %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell014
 @dataclass(frozen=True)
 class SteeringPrompts:
     "The prompts of the study, in sets that share no text."
@@ -257,7 +251,7 @@ def earlier_prompts(
     return known
 
 
-# %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell016
+# %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell017
 @dataclass
 class SteeringJudge:
     "Who hears the clips, and what an emotion is made of where that is known."
@@ -265,12 +259,18 @@ class SteeringJudge:
     judges: list[Callable]  # (audio (clip, sample), sample_rate) -> one row per clip
     planted: dict[str, dict[str, float]]  # emotion -> cue -> change; empty where it is unknown
     spread: dict[str, float]  # cue -> standard deviation between neutral clips
-    own_outcomes: list[str] = field(default_factory=list)  # columns of judges that were added
+    sample_rate: int = 16000  # of the model, Hz; an added judge is tried at it
+    added: dict[tuple, Callable] = field(default_factory=dict)  # columns -> judge that was added
 
     @property
     def asked(self) -> Callable | list[Callable]:  # as `dose_response` takes it
         "The judge, or all of them."
         return self.judges[0] if len(self.judges) == 1 else self.judges
+
+    @property
+    def own_outcomes(self) -> list[str]:
+        "Columns of judges that were added."
+        return [name for outcomes in self.added for name in outcomes]
 
     @property
     def change_name(self) -> str:  # "planted" or "wanted"
@@ -282,11 +282,33 @@ class SteeringJudge:
         judge: Callable,  # (audio (clip, sample), sample_rate) -> table with one row per clip
         *outcomes: str,  # columns of its table that the study reports
     ) -> None:
-        "One more judge. Its columns get slopes and changes; no gate depends on them."
+        """One more judge. Its columns get slopes and changes; no gate depends on them.
+
+        A judge that is added again for the same columns replaces the earlier one. Raises ValueError
+        for a judge that fails on two seconds of noise or does not return these columns."""
         if not outcomes:
             raise ValueError("name the judge's columns: add(my_judge, 'my_score')")
-        self.judges.append(judge)
-        self.own_outcomes += outcomes
+        judges = [other for other in self.judges if other is not self.added.get(outcomes)]
+        name = judge_name(judge)
+        if name in [judge_name(other) for other in judges]:
+            raise ValueError(f"there is a judge named {name!r} already; give yours another name")
+        _check_columns(judge, outcomes, self.sample_rate)
+        self.judges = [*judges, judge]
+        self.added[outcomes] = judge
+
+
+def _check_columns(judge, outcomes, sample_rate):
+    "Raise ValueError for a judge that fails on noise, or returns other columns than it should."
+    noise = 0.1 * rng("judges").standard_normal((1, 2 * sample_rate)).astype(np.float32)
+    [(scores, problem)] = ask_judge(judge, judge_name(judge), noise, sample_rate)
+    if not scores:
+        raise ValueError(
+            f"the judge fails on two seconds of noise: {problem}. A judge takes audio of the shape "
+            "(clip, sample) and the sample rate, and returns a table with one row per clip"
+        )
+    missing = [name for name in outcomes if name not in scores]
+    if missing:
+        raise ValueError(f"the judge returns the columns {list(scores)}; {missing} are not there")
 
 
 def rendered_judge(
@@ -341,6 +363,7 @@ def steering_judge(
             settings.clap,
             bool(judge.planted),
         )
+    judge.sample_rate = sample_rate
     return judge
 
 
@@ -355,7 +378,7 @@ def judges_with_clap(
     return [SoundJudge(axes=False), ClapJudge(clap)]
 
 
-# %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell018
+# %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell019
 @dataclass
 class SteeringContext:
     "The run, model, prompts and judge of Phase 2, and what its steps found so far."
@@ -422,13 +445,7 @@ class SteeringContext:
         outcomes: Sequence[str],  # columns
     ) -> pd.DataFrame:  # from `dose_slopes`
         "Slope of outcomes over the dose, with the study's resamples."
-        settings = self.settings
-        return dose_slopes(
-            clips,
-            list(outcomes),
-            n_boot=settings.n_boot,
-            seed=settings.seed,
-        )
+        return dose_slopes(clips, list(outcomes), **self.settings.resampling())
 
     def changes(
         self,
@@ -436,13 +453,7 @@ class SteeringContext:
         outcomes: Sequence[str],  # columns
     ) -> pd.DataFrame:  # from `dose_changes`
         "Change of outcomes at every dose, with the study's resamples."
-        settings = self.settings
-        return dose_changes(
-            clips,
-            list(outcomes),
-            n_boot=settings.n_boot,
-            seed=settings.seed,
-        )
+        return dose_changes(clips, list(outcomes), **self.settings.resampling())
 
     def guard(
         self,

@@ -7,15 +7,28 @@ from __future__ import annotations
 
 import dataclasses
 import html
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
+import torch
 
+from ..activations.clips import CLIP_COLUMNS
 from ..lab.checks import check_in
+from ..lab.gates import Gate, gates_table, verdict
+from ..lab.phases import start_phase
+from ..lab.runs import Run
+from ..models.load import load_model
+from ..models.model import MusicModel
+from ..models.sampling import SamplingSettings
+from ..probes.folds import Folds
+from ..probes.nested import ProbeResult
+from ..probes.readout import majority_baseline, probe_text
 from ..show.figures import save_figure
+from ..show.heatmaps import plot_gates
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +37,22 @@ if TYPE_CHECKING:
 Settings = TypeVar("Settings")
 
 # %% auto #0
-__all__ = ["Figure", "Settings", "Step", "settings_from"]
+__all__ = [
+    "ClipSettings",
+    "Figure",
+    "Resampled",
+    "Settings",
+    "Step",
+    "check_clip_length",
+    "estimate_text",
+    "gates_sentence",
+    "gates_step",
+    "keep_sentences",
+    "settings_from",
+    "start_study",
+    "surface_baselines",
+    "with_prompt_columns",
+]
 
 
 # %% ../../nbs/api/95_studies/00_steps.ipynb #cell006
@@ -59,15 +87,8 @@ class Step:
         by_name = {figure.name: figure for figure in self.figures}
         if not by_name:
             raise KeyError("this step has no figure")
-        figure = by_name[
-            next(iter(by_name))
-            if name is None
-            else check_in(
-                "figure",
-                name,
-                by_name,
-            )
-        ]
+        first = next(iter(by_name))
+        figure = by_name[first if name is None else check_in("figure", name, by_name)]
         axes = figure.draw()
         if self.folder is not None:
             save_figure(
@@ -97,3 +118,157 @@ def settings_from(
     if missing:
         raise KeyError(f"{missing} are missing in the parameters cell")
     return kind(**{name: values[name] for name in names})
+
+
+# %% ../../nbs/api/95_studies/00_steps.ipynb #cell013
+def check_clip_length(
+    duration_s: float,  # length of a clip, seconds
+) -> None:
+    "Raise ValueError for clips too short to be described."
+    if duration_s < 2:
+        raise ValueError(
+            "duration_s must be at least 2 s, which the acoustic descriptors need; "
+            f"got {duration_s}"
+        )
+
+
+@dataclass(frozen=True)
+class ClipSettings:
+    """How the clips of a study are generated.
+
+    Raises ValueError for clips too short to be described, and what `SamplingSettings` raises."""
+
+    duration_s: float = 5.0  # length of a clip, seconds
+    guidance: float = 3.0  # guidance scale
+    temperature: float = 1.0  # sampling temperature
+    top_k: int = 50  # sampling among the k most likely tokens
+    batch_size: int = 25  # clips at once
+
+    def __post_init__(self):
+        check_clip_length(self.duration_s)
+        self.tokens()
+
+    def tokens(self) -> SamplingSettings:  # guidance, temperature, top_k
+        "How tokens are drawn."
+        return SamplingSettings(self.guidance, self.temperature, self.top_k)
+
+    def sampling(self) -> dict:  # arguments of `generate_clips` and `dose_response`
+        "The settings as arguments."
+        return dataclasses.asdict(self)
+
+
+class Resampled:
+    "What settings with a number of resamples and a seed can do."
+
+    n_boot: int  # bootstrap resamples
+    seed: int  # of the resamples
+
+    def resampling(self) -> dict:  # n_boot, seed
+        "How intervals are drawn, as arguments."
+        return dict(n_boot=self.n_boot, seed=self.seed)
+
+
+# %% ../../nbs/api/95_studies/00_steps.ipynb #cell016
+def start_study(
+    phase: str,  # name of the phase, such as "phase0_foundation"
+    kind: Callable[..., Settings],  # dataclass of the study's settings
+    values: Mapping[str, Any],  # `globals()` of the notebook
+    quiet: bool = False,  # hide warnings of libraries for the rest of the session
+) -> tuple[Run, Settings, MusicModel]:  # the open run, checked settings, the loaded model
+    """Check the parameters, open the run folder and load the model; sets one torch thread.
+
+    Settings that cannot work are refused before a run folder is made."""
+    settings = settings_from(kind, values)
+    run = start_phase(phase, values)
+    torch.set_num_threads(1)
+    if quiet:
+        warnings.simplefilter("ignore")
+    model = load_model(values["model"], values["backend"])
+    run.set_model(model)
+    return run, settings, model
+
+
+def with_prompt_columns(
+    clips: pd.DataFrame,  # one row per clip, with the column `prompt`
+    prompts: pd.DataFrame,  # one row per prompt, with columns that the clips may lack
+) -> pd.DataFrame:  # the clips with all columns of their prompts
+    """Clips with the columns of their prompts, also where the clips were made before the column.
+
+    The clip store keeps the columns that a clip had when it was made."""
+    known = prompts.drop_duplicates("prompt").set_index("prompt")
+    clips = clips.copy()
+    for column in known.columns.difference(CLIP_COLUMNS, sort=False):
+        values = clips.prompt.map(known[column])
+        if column not in clips or not values.equals(clips[column]):
+            clips[column] = values
+    return clips
+
+
+def surface_baselines(
+    prompts: list[str],  # texts that a probe reads
+    labels: np.ndarray,  # (prompt,) emotions
+    folds: Folds,  # those of the probe of states
+    seed: int,  # of the probes
+) -> list[ProbeResult]:  # probe of words and letters, and the most frequent label
+    "What can be told without the model, on the same folds as a probe of its states."
+    surface = probe_text(prompts, labels, folds, seed=seed, progress=False)
+    return [surface, majority_baseline(labels, folds, seed)]
+
+
+# %% ../../nbs/api/95_studies/00_steps.ipynb #cell019
+def gates_step(
+    run: Run,  # with its gates decided
+    phase: str,  # as the caption names it, such as "Phase 0"
+) -> Step:  # with the figure `gates`
+    "All gates that a run has decided so far."
+    gates = list(run.gates)
+    figure = Figure(
+        name="gates",
+        draw=lambda: plot_gates(gates),
+        caption=f"Gates of {phase}: value with interval and the bar that was fixed before.",
+        alt="Table of gates.",
+    )
+    return Step(
+        sentence=gates_sentence(gates),
+        table=gates_table(gates),
+        folder=run.path,
+        figures=(figure,),
+    )
+
+
+def estimate_text(
+    row,  # with value, low, high and n: an `Estimate` or the row of a table
+    units: str,  # what n counts, such as "words"
+    digits: int = 2,  # after the point
+) -> str:  # "0.71 (0.60 to 0.82, n = 20 words)"
+    "A number with its 95% interval and n, as sentences write it."
+    interval = f"{row.low:.{digits}f} to {row.high:.{digits}f}"
+    return f"{row.value:.{digits}f} ({interval}, n = {int(row.n)} {units})"
+
+
+def gates_sentence(
+    gates: Sequence[Gate],  # of a run
+) -> str:  # two or three sentences
+    "The verdict, how many gates passed, and which did not."
+    start = f"Verdict: {verdict(gates)}."
+    if not gates:
+        return f"{start} No gate was decided."
+    missed = [gate.name for gate in gates if not gate.passed]
+    if not missed:
+        return f"{start} All {len(gates)} gates passed."
+    passed = len(gates) - len(missed)
+    return f"{start} {passed} of {len(gates)} gates passed. Not reached: {'; '.join(missed)}."
+
+
+def keep_sentences(
+    run: Run,  # open run
+    sentences: list[str],  # the summary
+    *files: str,  # names of text files in the run folder
+) -> list[str]:  # the same sentences
+    "Write the summary of a study into its run folder and its log."
+    text = "\n\n".join(sentences) + "\n"
+    for name in files:
+        (run.path / name).write_text(text)
+    for sentence in sentences:
+        run.log.info(sentence)
+    return sentences

@@ -5,13 +5,20 @@ import pytest
 
 from musicgen_emotion.lab.runs import open_run
 from musicgen_emotion.studies import (
+    FoundationScores,
     FoundationSettings,
     FoundationStudy,
     best_sentence,
+    centroids_sentence,
     encodes_sentence,
+    gates_sentence,
+    gates_step,
+    generalization_sentence,
     label_sentence,
+    repeats_sentence,
     settings_from,
     similarity_sentence,
+    start_study,
     summary_sentences,
 )
 
@@ -57,10 +64,26 @@ def test_label_sentence_is_decided_on_the_lower_end():
 
 
 def test_best_sentence_names_random_weights_that_do_as_well():
-    best = dict(layer="layer_2", score=0.9, low=0.8, high=0.95)
+    best = dict(layer="layer_2", score=0.9, low=0.8, high=0.95, n=20)
     assert "random weights" in best_sentence(best, strongest=0.4, random_weights=0.82)
     assert "random weights" not in best_sentence(best, strongest=0.4, random_weights=0.5)
     assert "not clearly above" in best_sentence(best, strongest=0.85, random_weights=0.5)
+
+
+def test_sentences_of_the_text_say_yes_and_no():
+    rows = [
+        dict(n=8, arm=arm, similarity=value, low=value - 0.1, high=value + 0.1)
+        for arm, value in dict(between=0.2, ceiling=0.9, floor=0.8).items()
+    ]
+    curve = pd.DataFrame(rows)
+    assert "two emotions are less alike" in centroids_sentence(curve)
+    assert "are not clearly less alike" in centroids_sentence(curve.assign(high=1.0))
+    row = pd.Series(dict(value=1.0, low=1.0, high=1.0, n=40, mismatched=0.02))
+    assert repeats_sentence(row).startswith("The same prompt gives the same state")
+    row["value"] = 0.9
+    assert "does not give the same state" in repeats_sentence(row)
+    table = pd.DataFrame([dict(held_out="words", score=0.6, low=0.5, high=0.7, n_groups=16)])
+    assert "(0.50 to 0.70, n = 16 groups)" in generalization_sentence(table)
 
 
 def test_capture_is_checked_by_two_gates(tiny, tmp_path):
@@ -76,12 +99,58 @@ def test_capture_is_checked_by_two_gates(tiny, tmp_path):
     run.close()
 
 
-def test_summary_says_the_verdict_and_the_controls():
+def test_summary_has_the_controls_and_can_say_no():
     from musicgen_emotion.probes.nested import Best
     from musicgen_emotion.stats.estimates import Estimate
 
     best = Best("layer_1", Estimate(0.8, 0.7, 0.9, 20), 0.01, ["layer_1"])
+    text = pd.Series(dict(score=0.5, low=0.45, high=0.6, n_groups=16))
     arms = {"free": best, "text only": best, "music only": best}
-    sentences = summary_sentences("PAUSE", 0.5, 0.4, 0.25, arms, 0.6, 0.7)
-    assert sentences[0] == "Verdict: PAUSE."
-    assert "random weights reaches 0.60" in sentences[3]
+    sentences = summary_sentences(FoundationScores(text, 0.4, 0.25, arms, 0.6, 0.7))
+    assert "(0.45 to 0.60, n = 16 words), above the strongest" in sentences[0]
+    assert "random weights reaches 0.60" in sentences[2]
+    unclear = summary_sentences(FoundationScores(text, 0.48, 0.25, arms, 0.6, 0.7))
+    assert "not clearly above" in unclear[0]
+
+
+# ---- what all studies share
+
+
+def test_gates_sentence_says_the_verdict_and_what_was_missed(tmp_path):
+    with open_run(tmp_path / "run", "phase0_test") as run:
+        assert "No gate was decided" in gates_sentence(run.gates)
+        run.gate("first", 2.0, threshold=1.0)
+        assert gates_sentence(run.gates) == "Verdict: GO. All 1 gates passed."
+        run.gate("second", 0.0, threshold=1.0)
+        sentence = gates_step(run, "Phase 0").sentence
+    assert sentence == "Verdict: ITERATE. 1 of 2 gates passed. Not reached: second."
+
+
+def test_settings_that_cannot_work_make_no_run_folder(tmp_path):
+    values = {**vars(FoundationSettings()), "duration_s": 1.0, "out_dir": str(tmp_path / "out")}
+    with pytest.raises(ValueError, match="at least 2 s"):
+        start_study("phase0_foundation", FoundationSettings, values)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_new_column_of_the_prompts_is_in_the_clip_table_and_makes_groups(tiny, tmp_path):
+    "Also when the clips were made before the column."
+    settings = FoundationSettings(
+        model="tiny", duration_s=2.0, clips_per_emotion=3, emotions=["happy", "sad"], arm_clips=1
+    )
+    with open_run(tmp_path / "run", "phase0_test") as run:
+        study = FoundationStudy(run, settings, tiny)
+        assert study.clips().added == []
+        prompts = study.clip_prompts()
+        prompts["n_words"] = prompts.prompt.str.split().str.len()
+        clips = study.clips(prompts)
+        assert clips.added == ["n_words"]
+        expected = clips.clips.prompt.str.split().str.len()
+        assert (clips.clips.n_words == expected).all()
+        assert "emotion" in clips.descriptors().table
+        step = clips.descriptors(by="n_words")
+        assert step.table.n_words.tolist() == sorted(prompts.n_words.unique())
+        assert "n_words" in pd.read_csv(run.path / "audio_features.csv")
+        step.plot()
+        with pytest.raises(ValueError, match="by must be one of"):
+            clips.descriptors(by="words")

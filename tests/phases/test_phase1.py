@@ -8,14 +8,23 @@ import pytest
 
 from musicgen_emotion.lab.gates import Gate
 from musicgen_emotion.studies import (
+    RAW,
+    SCALED_UP,
     DictionarySettings,
+    ablation_sentence,
     active_features,
+    baseline_sentence,
     clips_of_every_emotion,
     control_counts_sentence,
     dictionary_gates_sentence,
     edit_sentence,
     final_config,
+    layers_sentence,
+    monosemanticity_sentence,
     planted_cues,
+    probing_sentence,
+    recovered_sentence,
+    recovery_sentence,
     sweep_sentence,
 )
 
@@ -89,6 +98,44 @@ def test_controls_sentence_follows_the_comparison(beats, answer):
     assert answer in control_counts_sentence(comparison)
 
 
+def test_sentences_of_the_first_steps_say_yes_and_no():
+    table = pd.DataFrame(
+        dict(data=["pooled", "tokens"], rows_trained=[300, 9000], explained_variance=[0.9, 0.98])
+    )
+    assert "tokens better than pooled" in baseline_sentence(table)
+    assert "tokens not better" in baseline_sentence(table.assign(explained_variance=0.9))
+    probe = dict(representation="features", k=1, score=0.7, low=0.6, high=0.8, n=100)
+    for gap, answer in ((0.1, "more than"), (-0.1, "less than"), (0.0, "not clearly different")):
+        gaps = dict(gap=gap, gap_low=gap - 0.05, gap_high=gap + 0.05)
+        assert answer in probing_sentence(pd.DataFrame([probe | gaps]))
+
+
+def test_sentences_on_meaning_say_yes_and_no():
+    cues = pd.DataFrame([dict(f1=0.7, raw=0.3, always=0.2, gain_low=0.1, n=100)])
+    assert recovery_sentence(cues).startswith("For 1 of 1 planted cues")
+    assert recovery_sentence(cues.assign(gain_low=-0.1)).startswith("For none of 1")
+    row = dict(value=0.5, low=0.4, high=0.6, n=900, chance=0.0)
+    variants = pd.DataFrame({SCALED_UP: row, RAW: dict(row, value=0.1, low=0.0, high=0.2)}).T
+    assert "are more alike" in monosemanticity_sentence(variants)
+    assert "are not clearly more alike" in monosemanticity_sentence(variants.assign(high=0.9))
+    effect = dict(measure="probability", scope="all", value=0.06, low=0.04, high=0.08)
+    effect |= dict(random=0.003, p=0.02, n=56, n_random=50)
+    assert "tokens loses the emotion" in ablation_sentence(pd.DataFrame([effect]), 8)
+    effect["p"] = 0.4
+    assert "does not clearly lose" in ablation_sentence(pd.DataFrame([effect]), 8)
+
+
+def test_sentences_on_layers_say_yes_and_no():
+    found = dict(beats=True, against="components", gain=0.3, low=0.2, high=0.4)
+    assert "layer_1 beats components (gain +0.30" in layers_sentence(dict(layer_1=found), 150)
+    found["beats"] = False
+    assert "layer_1 does not beat" in layers_sentence(dict(layer_1=found), 150)
+    row = dict(site="layer_1", merged=True, recovered=0.9, low=0.8, high=1.0, n=22)
+    assert "layer_1 0.900 (0.800 to 1.000)" in recovered_sentence(pd.DataFrame([row]))
+    row["low"] = -0.1
+    assert "No better than the mean state at layer_1" in recovered_sentence(pd.DataFrame([row]))
+
+
 def test_gates_sentence_names_what_failed_and_what_is_unsure():
     sure = gate(3.0, 2.0, 4.0, 1.0, "sure")
     unsure = gate(1.5, 0.5, 2.0, 1.0, "unsure")
@@ -96,7 +143,7 @@ def test_gates_sentence_names_what_failed_and_what_is_unsure():
     text = dictionary_gates_sentence([sure, unsure, failed])
     assert "Not reached: failed." in text
     assert text.endswith("crosses the bar: unsure.")
-    assert "All gates passed." in dictionary_gates_sentence([sure])
+    assert "All 1 gates passed." in dictionary_gates_sentence([sure])
 
 
 @pytest.mark.parametrize(("inside", "answer"), [(True, "inside"), (False, "outside")])

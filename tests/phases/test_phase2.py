@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from written import gates_of_the_text, sources, written_files
 
 from musicgen_emotion.lab.parameters import read_parameters
 from musicgen_emotion.lab.phase_files import list_phases
@@ -14,6 +16,7 @@ from musicgen_emotion.lab.phases import run_phase
 from musicgen_emotion.lab.runs import open_run
 from musicgen_emotion.models.sampling import sample_tokens
 from musicgen_emotion.sae.dictionary import SparseAutoencoder
+from musicgen_emotion.show.heatmaps import plot_scores
 from musicgen_emotion.steering.arms import Arm
 from musicgen_emotion.steering.axes import method_directions
 from musicgen_emotion.steering.branches import branch_agreement, branch_arithmetic
@@ -24,7 +27,7 @@ from musicgen_emotion.steering.costs import (
     equal_cost_draws,
     recovery_draws,
 )
-from musicgen_emotion.steering.directions import load_directions
+from musicgen_emotion.steering.directions import Direction, load_directions
 from musicgen_emotion.steering.doses import dose_response
 from musicgen_emotion.steering.judges import SoundJudge
 from musicgen_emotion.steering.judging import judge_clips
@@ -32,8 +35,13 @@ from musicgen_emotion.steering.methods import mean_difference
 from musicgen_emotion.steering.slopes import dose_changes, dose_slopes
 from musicgen_emotion.stimuli.prompts import neutral_prompts
 from musicgen_emotion.studies.steering import SteeringStudy
-from musicgen_emotion.studies.steering_cost import beside_sentence, likelihood_sentence
+from musicgen_emotion.studies.steering_cost import (
+    beside_sentence,
+    likelihood_sentence,
+    quality_sentence,
+)
 from musicgen_emotion.studies.steering_directions import (
+    cosine_sentence,
     dose_plan,
     dose_sentence,
     held_out_sentence,
@@ -41,7 +49,8 @@ from musicgen_emotion.studies.steering_directions import (
     layers_to_fit,
     strongest_dose,
 )
-from musicgen_emotion.studies.steering_features import edit_arm, rising_features
+from musicgen_emotion.studies.steering_features import FeatureEdit, edit_arm, rising_features
+from musicgen_emotion.studies.steering_methods import methods_sentence
 from musicgen_emotion.studies.steering_moves import (
     emotions_sentence,
     listeners_sentence,
@@ -49,12 +58,15 @@ from musicgen_emotion.studies.steering_moves import (
     shuffled_sentence,
     words_sentence,
 )
-from musicgen_emotion.studies.steering_recovery import equal_cost_sentence, indistinguishable
+from musicgen_emotion.studies.steering_recovery import (
+    EqualCost,
+    equal_cost_sentence,
+    indistinguishable,
+)
 from musicgen_emotion.studies.steering_report import (
     layer_costs_sentence,
     listening_conditions,
     unchanged_sentence,
-    verdict_sentence,
     word_valence_sentence,
 )
 from musicgen_emotion.studies.steering_setup import (
@@ -65,15 +77,10 @@ from musicgen_emotion.studies.steering_setup import (
     steering_prompts,
     with_emotions,
 )
+from musicgen_emotion.studies.steps import Figure, Step, gates_step
 
 PHASE = list_phases().get("phase2_steering")
 needs_notebook = pytest.mark.skipif(PHASE is None, reason="no phase notebooks in this checkout")
-
-
-def cells(kind="code"):
-    "Sources of the notebook's cells."
-    notebook = json.loads(PHASE.read_text())
-    return ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == kind]
 
 
 # ---- parameters and settings
@@ -139,9 +146,7 @@ def test_settings_that_cannot_work_are_refused(values, message):
 
 @needs_notebook
 def test_gates_of_the_text_are_those_of_the_code():
-    text = next(cell for cell in cells("markdown") if "Gates, fixed before the run" in cell)
-    lines = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
-    rows = {name.strip(): (bar.strip(), source) for name, bar, source in lines[2:]}
+    rows = gates_of_the_text(PHASE)
     bars = steering_bars(n_emotions=5)
     assert len(bars) == len(rows) + 1  # one row names both gates on equal cost
     for name, bar in bars.items():
@@ -167,7 +172,7 @@ def test_rules_come_before_the_results():
 
 @needs_notebook
 def test_cells_are_calls():
-    steps = [cell for cell in cells() if "out_dir" not in cell]
+    steps = [cell for cell in sources(PHASE) if "out_dir" not in cell]
     assert max(len(cell.splitlines()) for cell in steps) <= 10
     assert not any(word in cell for cell in steps for word in ("def ", "lambda", "assert "))
 
@@ -233,9 +238,10 @@ def test_features_are_edited_inside_the_dictionary_and_leave_nothing_behind(tiny
     sae = SparseAutoencoder(tiny.config.d_model, 2, activation="topk", k=8)
     edits = dict(set=50.0, scale=3.0, ablate=0.0)
     arms = [
-        edit_arm(sae, "layer_1", 1.0, mode, 3, value, "feature") for mode, value in edits.items()
+        edit_arm(sae, "layer_1", 1.0, FeatureEdit(mode, 3, value), "feature")
+        for mode, value in edits.items()
     ]
-    arms.append(edit_arm(sae, "layer_1", 1.0, "set", 4, 50.0, "random feature"))
+    arms.append(edit_arm(sae, "layer_1", 1.0, FeatureEdit("set", 4, 50.0), "random feature"))
     settings = dict(
         judge=lambda audio, sample_rate: dict(loud=np.abs(audio).mean(1)),
         duration_s=0.4,
@@ -288,6 +294,7 @@ def study(tiny, tmp_path_factory):
     run = open_run(tmp_path_factory.mktemp("run"), "phase2_steering")
     study = SteeringStudy(run, settings, tiny)
     study.judge.add(lambda audio, rate: dict(loud=np.abs(audio).mean(1)), "loud")
+    study.prompts.test["session"] = ["first", "second"]
     fits = study.fit_directions()
     directions = study.directions_at(fits, study.choose_layer(fits).site)
     directions.add("against calm", directions["happy"].unit - directions["calm"].unit)
@@ -367,6 +374,106 @@ def test_what_was_added_in_one_line_is_in_the_results(study):
         result.show_arms("mine")
     with pytest.raises(ValueError, match="occur twice"):
         study.dose_response(result.arms, result.arms, result.doses)
+
+
+def test_a_direction_a_judge_and_an_arm_are_in_table_figure_and_sentence(study):
+    result = study.found("dose response")
+    assert result.added == ["against calm", "my own"]
+    assert {"valence", "happy", "against calm", "my own"} <= set(result.table.arm)
+    assert set(result.table.outcome) == {"valence", "arousal", "loud"}
+    assert result.table.groupby("outcome").arm.nunique().nunique() == 1
+    for words in ("'against calm'", "'my own'", "loud"):
+        assert words in result.sentence
+    panels = result.plot()
+    lines = [label.get_text() for label in panels[0].get_yticklabels()]
+    assert lines == list(dict.fromkeys(result.table.arm))
+    assert len(panels) == 3
+    assert (study.run.path / "dose_response.png").exists()
+
+
+def test_a_new_column_of_the_prompts_makes_groups(study):
+    result = study.found("dose response")
+    assert set(result.clips.session) == {"first", "second"}
+    assert set(pd.read_csv(study.run.path / "clips.csv").session) == {"first", "second"}
+    step = result.by_column("session")
+    assert set(step.table.session) == {"first", "second"}
+    assert set(step.table.arm) == {"valence", "arousal", "against calm", "my own"}
+    assert "does not clearly move valence at session first, second" in step.sentence
+    step.plot()
+    assert (study.run.path / "slopes_by_session.png").exists()
+    assert (study.run.path / "slopes_by_session.csv").exists()
+    with pytest.raises(KeyError, match="no column of"):
+        result.by_column("sesion")
+
+
+def test_a_gate_and_a_step_of_our_own_are_kept_like_the_others(study):
+    before, passed = list(study.run.gates), sum(gate.passed for gate in study.run.gates)
+    study.run.gate("my gate", 0.7, 0.6, 0.8, threshold=0.5, n=2, why="decided in the notebook")
+    gates = gates_step(study.run, "Phase 2")
+    assert "my gate" in gates.table.gate.tolist()
+    assert f"{passed + 1} of {len(before) + 1} gates passed" in gates.sentence
+    loud = study.found("dose response").clips.groupby("kind", as_index=False).loud.mean()
+    figure = Figure("loudness", lambda: plot_scores(loud, "kind", "loud"), "Loudness.", "Bars.")
+    step = Step(
+        sentence="Random pushes are as loud as the others.",
+        table=study.run.table(loud, "loudness.csv"),
+        folder=study.run.path,
+        figures=(figure,),
+    )
+    step.plot()
+    for name in ("loudness.csv", "loudness.png", "loudness.json"):
+        assert (study.run.path / name).exists()
+    study.run.gates = before
+    for path in study.run.path.glob("loudness.*"):
+        path.unlink()
+
+
+def test_errors_come_before_the_first_clip_and_say_what_to_do(study):
+    result, width = study.found("dose response"), study.model.config.d_model
+    vector, directions = np.ones(width), study.found("directions")
+    n_clips = len(study.store.table)
+    with pytest.raises(TypeError, match=r"write Arm\('mine', 'own', directions.make"):
+        study.dose_response(result.arms, [Arm("mine", "own", vector)], result.doses)
+    elsewhere = Direction(vector, "layer_9", "elsewhere", 1.0)
+    with pytest.raises(ValueError, match="arm 'mine' cannot be pushed"):
+        study.dose_response(result.arms, [Arm("mine", "own", elsewhere)], result.doses)
+    with pytest.raises(ValueError, match=str(width)):
+        directions.add("too wide", np.ones(width + 1))
+    with pytest.raises(ValueError, match=r"run the cell with study.directions_at"):
+        directions.add("against calm", vector)
+    assert len(study.store.table) == n_clips
+
+
+def test_a_judge_is_tried_when_it_is_added(study):
+    def level(audio, rate):
+        return dict(level_db=20 * np.log10(np.abs(audio).mean(1)))
+
+    judge = SteeringJudge([SoundJudge()], {}, {})
+    with pytest.raises(ValueError, match="name the judge's columns"):
+        judge.add(level)
+    with pytest.raises(ValueError, match=r"returns the columns \['level_db'\]"):
+        judge.add(level, "level")
+    with pytest.raises(ValueError, match="fails on two seconds of noise"):
+        judge.add(lambda audio: 1.0, "score")
+    assert judge.own_outcomes == []
+    judge.add(level, "level_db")
+    judge.add(level, "level_db")
+    assert (len(judge.judges), judge.own_outcomes) == (2, ["level_db"])
+    with pytest.raises(ValueError, match="a judge named 'level' already"):
+        judge.add(level, "other")
+
+
+def test_every_table_and_figure_is_told_from_the_source(study):
+    "So that the check of the findings pages knows all names, and only those."
+    import musicgen_emotion.studies as studies
+
+    folder = Path(studies.__file__).parent
+    modules = [folder / "steps.py", *folder.glob("steering*.py")]
+    written = set().union(*(written_files(path.read_text()) for path in modules))
+    tables = {path.name for path in study.run.path.glob("*.csv")}
+    assert {name for name in tables if not name.startswith("slopes_by_")} <= written
+    not_here = {"planted.csv", "listening_clips.csv"}  # nano alone, and a later step
+    assert {name for name in written if name.endswith(".csv")} - tables <= not_here
 
 
 def test_directions_of_every_arm_are_saved_with_their_sources(study):
@@ -470,19 +577,36 @@ def test_sentences_on_words_and_costs_say_yes_and_no():
     weakest["low"] = -0.1
     assert "do not clearly lie" in held_out_sentence(weakest, 0.4)
     counts, none = pd.Series(dict(valence=7, arousal=6)), pd.Series(dict(valence=0, arousal=0))
-    assert beside_sentence(none, none, 9).startswith("Nothing else moves")
-    assert beside_sentence(counts, none, 9).startswith("Other things move too")
+    assert beside_sentence(none, none, 9, 6).startswith("Nothing else moves")
+    assert beside_sentence(counts, none, 9, 6).startswith("Other things move too")
     assert "push at the largest dose 0.48" in likelihood_sentence(-0.02, 0.48, 0.19)
     assert unchanged_sentence(1.0, 2, 3.0).startswith("Nothing stays behind")
     assert unchanged_sentence(0.9, 2, 3.0).startswith("Something stays behind")
 
 
+def test_sentences_on_quality_methods_and_cosines_say_yes_and_no():
+    row = dict(axis="valence", alpha=0.1, difference=0.7, difference_low=0.3, difference_high=1.1)
+    assert quality_sentence(pd.DataFrame([row | dict(n=6)])).startswith("1 of 1 directions")
+    row["difference_low"] = -0.1
+    assert quality_sentence(pd.DataFrame([row | dict(n=6)])).startswith("None of 1")
+    table = pd.DataFrame(dict(method=["mean difference", "PCA", "LDA"], sad=[1.0, 0.9, 0.7]))
+    assert methods_sentence(table, 8).startswith("All methods find")
+    table["sad"] = [1.0, 0.9, 0.2]
+    assert methods_sentence(table, 8).startswith("1 of 2 methods do not find")
+    names = ["valence", "arousal"]
+    cosines = pd.DataFrame([[1.0, 0.1], [0.1, 1.0]], names, names)
+    assert "far from parallel" in cosine_sentence(cosines, 48)
+    assert "share much" in cosine_sentence(cosines + 0.6, 48)
+
+
 def test_sentence_on_methods_names_those_that_cannot_be_told_apart():
     best, budget = pd.Series(dict(PCA=0.8, LDA=0.7, ridge=0.4)), dict(sad=0.25)
-    sentence = equal_cost_sentence(best, ["LDA"], 0.9, budget, "planted", 3)
+    found = EqualCost(best, ["LDA"], 0.9, budget, "planted", 3)
+    sentence = equal_cost_sentence(found)
     assert "cannot be told apart from LDA" in sentence
     assert sentence.endswith("it lies above ridge.")
-    assert equal_cost_sentence(best, [], 0.9, budget, "planted", 3).endswith("of the 3 prompts.")
+    alone = dataclasses.replace(found, tied=[])
+    assert equal_cost_sentence(alone).endswith("of the 3 prompts.")
     generator = np.random.default_rng(0)
     drawn = pd.DataFrame(dict(PCA=generator.normal(0.8, 0.05, 500)))
     drawn["LDA"] = drawn.PCA - generator.normal(0.05, 0.05, 500)
@@ -491,8 +615,6 @@ def test_sentence_on_methods_names_those_that_cannot_be_told_apart():
 
 
 def test_sentences_of_the_report_say_yes_and_no():
-    assert verdict_sentence("GO", []).endswith("All gates passed.")
-    assert verdict_sentence("ITERATE", ["a", "b"]).endswith("Not reached: a; b.")
     slopes = pd.DataFrame(dict(layer=[0, 1], slope=[9.0, 11.0]))
     costs = pd.DataFrame(dict(kind="target", outcome="nll", alpha=[-0.1, 0.05], low=[0.4, 0.1]))
     assert "2 directions and doses 1 cost reliably" in layer_costs_sentence(

@@ -10,6 +10,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from written import gates_of_the_text
 
 import musicgen_emotion.studies
 from musicgen_emotion.causes.attribution import Agreement
@@ -36,15 +37,18 @@ from musicgen_emotion.studies import (
     decodable_sentence,
     flat_states,
     floor_sentence,
+    gates_sentence,
+    halves_sentence,
     loss_sentence,
+    lost_sentence,
     mediation_sentence,
     push_sentence,
-    reached_sentence,
     reliability_sentence,
     residual_sentence,
     settings_from,
     sound_sentence,
     span_sentence,
+    windows_sentence,
     wiring_sentence,
     word_roles,
 )
@@ -54,19 +58,9 @@ needs = pytest.mark.skipif(PHASE is None, reason="no phase notebooks in this che
 MODULES = sorted(Path(musicgen_emotion.studies.__file__).parent.glob("causal*.py"))
 
 
-def sources(path, kind="code"):
-    "Sources of a notebook's cells."
-    cells = json.loads(path.read_text())["cells"]
-    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == kind]
-
-
 def bars_of_the_text():
     "Gate -> bar, from the table at the head of the phase notebook."
-    for text in sources(PHASE, "markdown"):
-        if "Gates, fixed before the run" in text:
-            rows = [line.strip("|").split("|") for line in text.splitlines() if line[:2] == "| "]
-            return {row[0].strip(): row[1].strip() for row in rows[2:]}
-    raise AssertionError("the notebook has no table of gates")
+    return {name: cells[0] for name, cells in gates_of_the_text(PHASE).items()}
 
 
 # parameters
@@ -110,9 +104,11 @@ def test_settings_are_the_parameters_of_the_notebook():
 
 @needs
 def test_every_setting_is_used():
-    code = "\n".join(path.read_text() for path in MODULES)
+    steps = Path(musicgen_emotion.studies.steps.__file__)  # opens the run, makes the clips
+    code = "\n".join(path.read_text() for path in [*MODULES, steps])
     names = list(vars(CausalSettings()))
-    assert [name for name in names if not re.search(rf"(settings|self)\.{name}\b", code)] == []
+    used = r"(settings|self)\.{name}\b|values\[\"{name}\"\]"
+    assert [name for name in names if not re.search(used.format(name=name), code)] == []
 
 
 def test_controls_are_those_of_the_protocol():
@@ -166,7 +162,7 @@ def test_a_gate_can_fail_and_an_unknown_one_is_refused(tmp_path):
         failed = causal_gate(run, "a no-op restores nothing", 0.2, n=8, why="test")
         with pytest.raises(KeyError, match="no such gate"):
             causal_gate(run, "no such gate", 1.0, n=8, why="test")
-        sentence = reached_sentence(run.gates)
+        sentence = gates_sentence(run.gates)
     assert passed.passed
     assert not failed.passed
     assert "Not reached: a no-op restores nothing." in sentence
@@ -187,18 +183,6 @@ def test_rules_come_before_the_results_and_cells_are_short():
     for cell, text in zip(cells, texts, strict=True):
         if cell["cell_type"] == "code" and "parameters" not in cell["metadata"].get("tags", ()):
             assert len(text.splitlines()) <= 10, text
-
-
-@needs
-def test_findings_read_only_what_the_phase_writes():
-    page = "\n".join(sources(PHASE.parent.parent / "findings" / "phase3.ipynb"))
-    wanted = set(re.findall(r'(?:read\(|run / )"([\w.]+)"', page))
-    wanted |= {f"{name}.png" for name in re.findall(r'figure\("(\w+)"\)', page)}
-    code = "\n".join(path.read_text() for path in MODULES)
-    written = set(re.findall(r'"(\w+\.(?:csv|parquet|md|npy))"', code))
-    written |= {f"{name}.png" for name in re.findall(r'name="(\w+)",\n', code)}
-    assert len(wanted) > 15
-    assert wanted <= written, wanted - written
 
 
 # sentences
@@ -251,8 +235,24 @@ def test_sound_sentence_is_decided_on_the_lower_end(low, answer):
 
 
 def test_borrowed_sentence_follows_the_source_clip():
-    assert "the source's music and not its prompt" in borrowed_sentence("layer_0", 1.2, -0.1)
-    assert "adds nothing" in borrowed_sentence("layer_0", -0.2, -0.1)
+    borrowed = pd.Series(dict(restored=1.2, low=0.9, high=1.5, n=8))
+    own = pd.Series(dict(restored=-0.1, low=-0.3, high=0.1, n=8))
+    text = borrowed_sentence("layer_0", borrowed, own)
+    assert "the source's music and not its prompt" in text
+    assert "(0.90 to 1.50, n = 8 pairs)" in text
+    assert "adds nothing" in borrowed_sentence("layer_0", own, borrowed)
+
+
+def test_sentences_on_losses_windows_and_halves_say_yes_and_no():
+    row = dict(site="text", start=0.0, end=0.5, value=0.8, low=0.7, high=0.9, n=16)
+    row |= dict(arm="patch", descriptor="toward", restored=0.8)
+    rows = pd.DataFrame([row])
+    assert "difference at text. The largest" in lost_sentence(rows, "happy", "sad")
+    assert "difference at no site." in lost_sentence(rows.assign(low=0.4), "happy", "sad")
+    assert "text states restores a part" in windows_sentence(rows)
+    assert "does not clearly restore" in windows_sentence(rows.assign(low=-0.1))
+    assert "from 0 to 0.5 s it brings" in halves_sentence(rows)
+    assert "does not clearly bring" in halves_sentence(rows.assign(low=-0.1))
 
 
 def test_decodable_sentence_names_sites_that_fail():
@@ -261,8 +261,10 @@ def test_decodable_sentence_names_sites_that_fail():
 
 
 def test_reliability_sentence_gives_the_reason_when_nothing_was_measured():
-    row = dict(value=0.89, low=0.76, high=0.99, judged=0.85, judged_low=0.7, reason=None)
-    assert "0.89 reliable (0.76 to 0.99)" in reliability_sentence(pd.Series(row), 0.32)
+    row = dict(value=0.89, low=0.76, high=0.99, n=24, judged=0.85, judged_low=0.7, reason=None)
+    assert "0.89 reliable (0.76 to 0.99, n = 24 words)" in reliability_sentence(
+        pd.Series(row), 0.32
+    )
     unread = pd.Series(row | dict(value=np.nan, reason="the oracle is at chance"))
     assert "was not measured: the oracle is at chance." in reliability_sentence(unread, 0.32)
 
@@ -275,7 +277,7 @@ def test_push_sentence_needs_more_than_random_pushes(low, answer):
 
 @pytest.mark.parametrize(("value", "answer"), [(0.5, "Of the erasures"), (-0.1, "No erasure")])
 def test_loss_sentence_follows_the_loss(value, answer):
-    lost = pd.DataFrame([dict(site="text", how="LEACE", value=value, n=16)])
+    lost = pd.DataFrame([dict(site="text", how="LEACE", value=value, low=value, high=value, n=16)])
     assert loss_sentence(lost).startswith(answer)
 
 
@@ -288,15 +290,16 @@ def test_mediation_sentence_names_the_largest_path():
         share=[0.2, 0.8, 0.4],
         share_low=0.1,
         share_high=0.9,
+        n=100,
     )
     sentence = mediation_sentence(pd.DataFrame(rows))
     assert "valence asked for, the largest part goes through tempo (share 0.80" in sentence
 
 
 def test_attention_sentences_count_clear_heads():
-    heads = pd.DataFrame(dict(difference=[0.1, -0.2, 0.3], p=[0.01, 0.02, 0.5]))
+    heads = pd.DataFrame(dict(difference=[0.1, -0.2, 0.3], p=[0.01, 0.02, 0.5], n=100))
     assert attention_sentence(heads).startswith("1 of 3 heads attend more")
-    assert attention_sentence(heads).endswith("1 less.")
+    assert attention_sentence(heads).endswith("1 attend less (n = 100 pairs).")
     assert "in 0 of 2 heads" in span_sentence(pd.DataFrame(dict(p=[0.2, 0.9])))
 
 

@@ -2,7 +2,6 @@
 
 The wheel that carries copies of them is built here, too."""
 
-import json
 import os
 import re
 import shutil
@@ -17,6 +16,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from written import read_files, sources, written_files
 
 import musicgen_emotion
 from musicgen_emotion.lab.parameters import (
@@ -320,23 +320,54 @@ def test_nano_file_repeats_the_defaults():
 
 def code_of(path):
     "All code of a notebook."
-    cells = json.loads(path.read_text())["cells"]
-    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    return "\n".join(sources(path))
 
 
-@pytest.mark.parametrize(
-    ("phase", "modules"), [("phase1_sae", "dictionaries"), ("phase2_steering", "steering")]
+STUDIES = dict(
+    phase0_foundation="foundation",
+    phase1_sae="dictionaries",
+    phase2_steering="steering",
+    phase3_causal="causal",
 )
-def test_findings_read_only_what_their_phase_writes(phase, modules):
-    page = code_of(ROOT / "nbs/findings" / f"{phase[:6]}.ipynb")
-    wanted = set(re.findall(r"""read\(["']([\w.]+)["']\)""", page))
-    wanted |= {f"{name}.png" for name in re.findall(r"""figure\(["'](\w+)["']\)""", page)}
-    studies = sorted((ROOT / "musicgen_emotion/studies").glob(f"{modules}*.py"))
-    study = "\n".join([code_of(list_phases()[phase]), *(path.read_text() for path in studies)])
-    written = set(re.findall(r"""["'](\w+\.(?:csv|parquet|png|md|html))["']""", study))
-    written |= {f"{name}.png" for name in re.findall(r"""["'](\w+)["']""", study)}
+
+
+def files_of_the_study(phase):
+    "Files that the modules and the notebook of a phase write."
+    folder = ROOT / "musicgen_emotion/studies"
+    modules = [folder / "steps.py", *sorted(folder.glob(f"{STUDIES[phase]}*.py"))]
+    codes = [code_of(list_phases()[phase]), *(path.read_text() for path in modules)]
+    return set().union(*(written_files(code) for code in codes))
+
+
+@pytest.mark.parametrize("phase", STUDIES)
+def test_findings_read_only_what_their_phase_writes(phase):
+    wanted = read_files(code_of(ROOT / "nbs/findings" / f"{phase[:6]}.ipynb"))
     assert len(wanted) > 8
-    assert wanted <= written, wanted - written
+    assert wanted <= files_of_the_study(phase), wanted - files_of_the_study(phase)
+
+
+@pytest.mark.parametrize("phase", STUDIES)
+def test_a_page_that_reads_what_no_study_writes_is_found(phase):
+    """A quoted word of the study is no figure, and a table that is only read is not written.
+
+    "emotion", "outcome" and "mean" are quoted in every study and are the name of no figure."""
+    page = 'figure("gates")\nfigure("emotion")\nread("summary.csv")\nrun / "nothing.npy"'
+    unknown = read_files(page) - files_of_the_study(phase)
+    assert unknown == {"emotion.png", "summary.csv", "nothing.npy"}
+
+
+def test_files_are_told_from_calls_and_not_from_words():
+    code = """
+names = ["lonely", "lonely.csv"]
+Figure("first", draw, "caption", "alt")
+Figure(name="second", draw=draw, caption="third", alt="fourth")
+run.table(rows, "kept.csv")
+(run.path / "text.md").write_text("other.md")
+np.save(run.path / "sound.npy", sound)
+pd.read_csv(run.path / "read.csv")
+"""
+    expected = {"first.png", "second.png", "kept.csv", "text.md", "sound.npy"}
+    assert written_files(code) == expected
 
 
 def test_real_embeddings_run_through_the_steps_of_phase_1(data_dir):
