@@ -366,7 +366,6 @@ def _mixed_ratings(contrast):
     import pandas as pd
 
     mixed = need_extra("statsmodels.regression.mixed_linear_model", "studies")
-
     data = pd.DataFrame(
         dict(
             y=contrast.values,
