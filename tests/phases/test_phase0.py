@@ -192,7 +192,7 @@ def test_a_column_whose_name_is_taken_is_refused_before_clips_are_made(tiny, tmp
 
 def test_the_stored_column_is_that_of_the_prompts(tiny, tmp_path):
     settings = FoundationSettings(
-        model="tiny", duration_s=2.0, clips_per_emotion=2, emotions=["happy", "sad"], arm_clips=1
+        model="tiny", duration_s=2.0, clips_per_emotion=3, emotions=["happy", "sad"], arm_clips=1
     )
     with open_run(tmp_path / "run", "phase0_test") as run:
         study = FoundationStudy(run, settings, tiny)
