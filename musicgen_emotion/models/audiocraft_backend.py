@@ -191,8 +191,9 @@ class AudiocraftModel(MusicModel):
                 lm.transformer._streaming_state["offsets"] = offsets
             hidden = lm.transformer(hidden, cross_attention_src=state.states)
             hidden = lm.out_norm(hidden)
-            require_finite(self, hidden, state, ids)
-            return head_logits(hidden, lm.linears, logits)
+            by_codebook = head_logits(hidden, lm.linears, logits)
+        require_finite(self, hidden, state, ids)
+        return by_codebook
 
     def _step_one_by_one(self, state, ids, logits):
         "The library's cache takes positions one by one after the first pass."

@@ -70,7 +70,7 @@ def test_every_pass_stops_and_names_the_site(both_tiny, name, value):
 def test_the_clip_is_named(both_tiny, name):
     with (
         broken(both_tiny, "layer_0", float("nan")),
-        pytest.raises(NotFiniteError, match="a (happy|sad) song"),
+        pytest.raises(NotFiniteError, match=r"a (happy|sad) song"),
     ):
         PASSES[name](both_tiny)
 
