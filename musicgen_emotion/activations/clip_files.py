@@ -88,9 +88,9 @@ def plain_types(
     "Whole numbers and booleans in NumPy's types, where no value is missing."
     plain = {"Int64": "int64", "boolean": "bool", "Float64": "float64"}
     types = {}
-    for name in table:
-        kind = str(table[name].dtype)
-        if kind == "Float64" or (kind in plain and table[name].notna().all()):
+    for name, column in table.items():
+        kind = str(column.dtype)
+        if kind == "Float64" or (kind in plain and not column.hasnans):
             types[name] = plain[kind]
     return table.astype(types)
 

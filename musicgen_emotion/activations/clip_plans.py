@@ -149,6 +149,6 @@ def generate_clips(
         if shard_files(store):
             store.compact()
         labels = prompt_table(prompts).columns.drop("prompt")
-        store.relabel(plan[["clip_id", *labels]])
+        store.relabel(plan.filter(items=["clip_id", *labels]))
     rows = store.table.set_index("clip_id").loc[plan.clip_id]
     return plain_types(rows.reset_index())

@@ -212,7 +212,7 @@ class ClipStore:
         labels = labels.loc[labels.index.isin(table.index)]
         changed = []
         for name in labels:
-            stored = table[[name]] if name in table else table[[]]
+            stored = table.filter(items=[name])
             new = _new_labels(labels[name], stored)
             if len(new):
                 table[name] = join_rows([new.to_frame(), stored.drop(new.index)])[name]

@@ -284,7 +284,7 @@ def _make_clips(model, plan, arms, store, sampling, batch_size, progress, labels
                 bar.update(len(batch))
         if shard_files(store):
             store.compact()
-        store.relabel(clips[["clip_id", *labels]])
+        store.relabel(clips.filter(items=["clip_id", *labels]))
 
 
 def _groups(model, clips, arms):
