@@ -370,6 +370,9 @@ pd.read_csv(run.path / "read.csv")
     assert written_files(code) == expected
 
 
+@pytest.mark.filterwarnings("ignore:the rows vary in about")
+@pytest.mark.filterwarnings("ignore:the mean is .* times as long")
+@pytest.mark.filterwarnings("ignore:.*features. a dictionary can memorize them")
 def test_real_embeddings_run_through_the_steps_of_phase_1(data_dir):
     import torch
 

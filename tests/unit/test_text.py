@@ -102,6 +102,7 @@ def test_tables_and_sets(tiny):
     )
 
 
+@pytest.mark.filterwarnings("ignore:.* unknown to the tokenizer")
 def test_words_cover_their_tokens(tiny):
     prompt = "a happy, up-beat   piano piece: don't stop"
     spans = word_token_spans(tiny, prompt)
