@@ -120,7 +120,7 @@ def size_sentence(
         return ""
     reason = ", and ".join(reasons)
     if len(few) == len(slopes) or len(reasons) == 2 or few.empty:
-        return f"This run only shows that the lines run, so read no effect from it: {reason}."
+        return f"These numbers only show that the lines run, so read no effect from them: {reason}."
     names = ", ".join(dict.fromkeys(few.arm))
     return f"There are too few prompts to read an effect of {names}: {reason}."
 

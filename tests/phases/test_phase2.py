@@ -723,7 +723,7 @@ def test_lines_on_arms_say_yes_and_no_and_the_change_at_the_largest_dose():
     zero["slope"] = 1e-7
     assert "which is 0.00 at the largest dose 0.1" in arm_sentence(zero, top=0.1)
     small = rows.iloc[0].copy()
-    small[["slope", "low", "high"]] = 0.0123, 0.0111, 0.0145
+    small[["slope", "low", "high"]] = 0.0123, 0.0111, 0.0144
     assert "a slope of 0.012 per unit of dose (0.011 to 0.014" in arm_sentence(small)
     one = rows.iloc[0].copy()
     one[["low", "high", "n"]] = np.nan, np.nan, 1
@@ -737,7 +737,7 @@ def test_a_run_with_few_prompts_or_random_directions_is_called_too_small():
     rows = slope_rows()
     assert size_sentence(rows) == ""
     small = size_sentence(rows.assign(n=2, n_random=4))
-    assert "read no effect from it: an interval over 2 prompts is no 95% interval" in small
+    assert "read no effect from them: an interval over 2 prompts is no 95% interval" in small
     assert "made of 4 numbers" in small
     assert "made of 9 numbers" in size_sentence(rows.assign(n_random=9))
     assert size_sentence(rows.assign(n_random=10)) == ""
