@@ -71,13 +71,12 @@ def clip_sounds(
             "a test needs clips and at least one condition column; "
             f"got {len(clips)} clips, conditions {list(conditions)}"
         )
-    columns = ["track", *conditions]
-    incomplete = [column for column in columns if clips[column].isna().any(axis=None)]
-    if incomplete:
-        raise ValueError(f"clips have missing entries in {incomplete}")
     twice = [column for column in ("audio", "track", *conditions) if clips[column].ndim > 1]
     if twice:
         raise ValueError(f"clips have several columns with the name {twice[0]!r}; rename them")
+    incomplete = [column for column in ("track", *conditions) if clips[column].isna().any()]
+    if incomplete:
+        raise ValueError(f"clips have missing entries in {incomplete}")
     for condition in conditions:
         _check_levels(condition, clips[condition])
     _check_different_as_text("track", clips.track)
