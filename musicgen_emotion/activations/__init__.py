@@ -48,6 +48,7 @@ from .replay_blocks import ReplayRequest as ReplayRequest
 from .replay_blocks import activation_dims as activation_dims
 from .replay_blocks import captured as captured
 from .replay_blocks import clip_batches as clip_batches
+from .replay_blocks import clip_names as clip_names
 from .replay_blocks import frame_counts as frame_counts
 from .replay_blocks import longest_clip as longest_clip
 from .replay_blocks import pooled_positions as pooled_positions
