@@ -5107,7 +5107,5 @@ d = { 'settings': { 'branch': 'main',
                                                                                                 'musicgen_emotion/studies/steps.py'),
                                                 'musicgen_emotion.studies.steps.surface_baselines': ( 'api/95_studies/steps.html#surface_baselines',
                                                                                                       'musicgen_emotion/studies/steps.py'),
-                                                'musicgen_emotion.studies.steps.with_prompt_columns': ( 'api/95_studies/steps.html#with_prompt_columns',
-                                                                                                        'musicgen_emotion/studies/steps.py'),
                                                 'musicgen_emotion.studies.steps.without_negative_zero': ( 'api/95_studies/steps.html#without_negative_zero',
                                                                                                           'musicgen_emotion/studies/steps.py')}}}

@@ -281,5 +281,4 @@ from .steps import keep_sentences as keep_sentences
 from .steps import settings_from as settings_from
 from .steps import start_study as start_study
 from .steps import surface_baselines as surface_baselines
-from .steps import with_prompt_columns as with_prompt_columns
 from .steps import without_negative_zero as without_negative_zero
