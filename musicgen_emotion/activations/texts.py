@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/api/50_activations/12_texts.ipynb #cell008
+# %% ../../nbs/api/50_activations/12_texts.ipynb #cell010
 @dataclass
 class TextEncoder:
     "A text encoder of Hugging Face with its tokenizer."
@@ -57,24 +57,31 @@ def load_encoder(
 ) -> TextEncoder | MusicModel:  # what `text_embeddings` takes
     """Load a text encoder; of an encoder-decoder, the encoder alone.
 
-    Raises FileNotFoundError when the files are not on this machine and cannot be fetched.
+    Code that comes with a model is never run. Raises FileNotFoundError when the files are not on
+    this machine and cannot be fetched, and ValueError for a model that needs code of its own.
     """
     if str(name) == "nano":
         return load_model("nano", device=device)
     from transformers import AutoConfig
 
     try:
-        kind = AutoConfig.from_pretrained(str(name), revision=revision).model_type
+        untrusted = dict(revision=revision, trust_remote_code=False)  # runs no code of the model
+        kind = AutoConfig.from_pretrained(str(name), **untrusted).model_type
         if kind == "musicgen":
             return load_model(name, device=device, revision=revision)
         return _transformers_encoder(
             str(name),
             kind,
             pick_device(device),
-            revision,
+            untrusted,
         )
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
+        if "trust_remote_code" in str(error):
+            raise ValueError(
+                f"text encoder {str(name)!r} brings Python code that would have to be run, which "
+                "is never done here; accepted are the architectures of transformers"
+            ) from error
         raise FileNotFoundError(
             f"text encoder {str(name)!r} is not here and could not be fetched ({reason}); "
             "give a folder with config.json, weights and tokenizer, or fetch it where the hub "
@@ -82,15 +89,12 @@ def load_encoder(
         ) from error
 
 
-def _transformers_encoder(name, kind, device, revision) -> TextEncoder:
+def _transformers_encoder(name, kind, device, options) -> TextEncoder:
     from transformers import AutoModel, AutoTokenizer, T5EncoderModel
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(
-        name,
-        revision=revision,
-    )
+    tokenizer: Any = AutoTokenizer.from_pretrained(name, **options)
     library_class: Any = T5EncoderModel if kind in ("t5", "mt5") else AutoModel
-    model = library_class.from_pretrained(name, revision=revision)
+    model = library_class.from_pretrained(name, **options)
     if getattr(model.config, "is_encoder_decoder", False) and kind != "t5":
         model = model.get_encoder()
     positions = getattr(model.config, "max_position_embeddings", 512) or 512
@@ -103,7 +107,7 @@ def _transformers_encoder(name, kind, device, revision) -> TextEncoder:
     )
 
 
-# %% ../../nbs/api/50_activations/12_texts.ipynb #cell011
+# %% ../../nbs/api/50_activations/12_texts.ipynb #cell013
 POOLS = ("mean", "last", "max")
 
 
@@ -131,7 +135,7 @@ def pool_tokens(
     return total / mask.sum(1, keepdims=True)
 
 
-# %% ../../nbs/api/50_activations/12_texts.ipynb #cell014
+# %% ../../nbs/api/50_activations/12_texts.ipynb #cell016
 def text_embeddings(
     encoder: MusicModel | TextEncoder | str | Path,  # music model, encoder, name or folder
     prompts: Sequence[str] | str,  # texts, a table with a column `prompt`, or a prompt set
@@ -244,7 +248,7 @@ def _token_array(tokenizer, prompts, batches) -> xr.DataArray:
     return xr.DataArray(states[:, :longest], coords, dims, name="text")
 
 
-# %% ../../nbs/api/50_activations/12_texts.ipynb #cell017
+# %% ../../nbs/api/50_activations/12_texts.ipynb #cell019
 def word_token_spans(
     encoder: MusicModel | TextEncoder,  # whose tokenizer is meant
     prompt: str,  # text
@@ -290,7 +294,7 @@ def word_token_spans(
     return found
 
 
-# %% ../../nbs/api/50_activations/12_texts.ipynb #cell020
+# %% ../../nbs/api/50_activations/12_texts.ipynb #cell022
 @dataclass
 class Embeddings:
     """Labelled embeddings, one row per prompt.
@@ -349,7 +353,7 @@ def _emotion_names(labels, names=None) -> np.ndarray:
     return labels.astype(str)
 
 
-# %% ../../nbs/api/50_activations/12_texts.ipynb #cell023
+# %% ../../nbs/api/50_activations/12_texts.ipynb #cell025
 def export_t5_embeddings(
     folder: Path | str,  # where `t5_embeddings/` goes, or that folder itself
     embeddings: np.ndarray | xr.DataArray,  # (prompt, d_text)
@@ -428,7 +432,7 @@ def _draw_components(emb, path) -> None:
     figure.savefig(path, dpi=110, metadata=dict(Software=None))
 
 
-# %% ../../nbs/api/50_activations/12_texts.ipynb #cell026
+# %% ../../nbs/api/50_activations/12_texts.ipynb #cell028
 def load_embeddings(
     path: Path | str,  # folder of an export, the folder above it, or your own `.npy`
     labels: Sequence | Path | str | None = None,  # list or file (.npy, .csv); None: `labels.npy`
