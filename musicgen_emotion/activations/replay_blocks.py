@@ -20,6 +20,7 @@ from musicgen_emotion.models.text import (
 )
 
 from ..lab.checks import check_in
+from ..models.finite import clips_named, require_finite_site
 from ..models.model import MusicModel
 from ..models.shapes import ModelConfig, delay_tokens
 from .hooks import hook_site
@@ -34,6 +35,7 @@ __all__ = [
     "activation_dims",
     "captured",
     "clip_batches",
+    "clip_names",
     "frame_counts",
     "longest_clip",
     "pooled_positions",
@@ -319,7 +321,9 @@ def replay_block(
     first_axes = (len(request.tokens), len(request.branches))
     acts: dict[str, np.ndarray] = {}
     for rows, batch, text in clip_batches(request, texts, batch_size):
-        by_branch = _all_branches(model, batch, text)
+        with clips_named(clip_names(batch.prompts, rows)):
+            by_branch = _all_branches(model, batch, text)
+            _require_finite_sites(model, by_branch)
         for site in request.sites:
             branches = [by_branch[branch][site].numpy() for branch in request.branches]
             block = np.stack(branches, 1)  # (clip, branch, ..., width)
@@ -334,6 +338,24 @@ def replay_block(
                 acts[site][rows] = block
         done(len(rows))
     return acts
+
+
+def clip_names(
+    prompts: Sequence[str] | None,  # one per clip of a batch, None without text
+    rows: Sequence[int],  # numbers of the clips
+) -> list[str]:  # one per clip, for errors
+    "Clips in words."
+    if prompts is None:
+        return [f"clip {row}" for row in rows]
+    return [f"clip {row} ({prompt!r})" for row, prompt in zip(rows, prompts)]
+
+
+def _require_finite_sites(model, by_branch):
+    "A replay may stop before the last layer, where a pass is checked."
+    for branch, acts in by_branch.items():
+        for site, values in acts.items():
+            if model.site(site).kind not in TEXT_KINDS:  # text has NaN at padding
+                require_finite_site(model, site, values.numpy(), branch)
 
 
 def activation_dims(

@@ -16,6 +16,7 @@ from musicgen_emotion.activations.replay_blocks import (
     activation_dims,
     captured,
     clip_batches,
+    clip_names,
     longest_clip,
     replay_block,
     replay_request,
@@ -23,6 +24,7 @@ from musicgen_emotion.activations.replay_blocks import (
 )
 
 from ..lab.checks import check_positive
+from ..models.finite import clips_named
 from ..models.load import as_model
 from ..models.model import MusicModel
 from ..models.shapes import delay_tokens, frame_logits
@@ -218,11 +220,12 @@ def token_nll(
         n_frames = batch.tokens.shape[-1]
         for column, branch in enumerate(request.branches):
             branch_text = null_text(model, len(rows), text) if branch == "null" else text
-            nats[rows, column, :, :n_frames] = _nll(
-                model,
-                batch.tokens,
-                branch_text,
-            )
+            with clips_named(clip_names(batch.prompts, rows)):
+                nats[rows, column, :, :n_frames] = _nll(
+                    model,
+                    batch.tokens,
+                    branch_text,
+                )
     labelled = xr.DataArray(
         nats,
         dict(

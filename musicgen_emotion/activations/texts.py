@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/api/50_activations/12_texts.ipynb #cell010
+# %% ../../nbs/api/50_activations/12_texts.ipynb #cell008
 @dataclass
 class TextEncoder:
     "A text encoder of Hugging Face with its tokenizer."
@@ -107,7 +107,7 @@ def _transformers_encoder(name, kind, device, options) -> TextEncoder:
     )
 
 
-# %% ../../nbs/api/50_activations/12_texts.ipynb #cell013
+# %% ../../nbs/api/50_activations/12_texts.ipynb #cell011
 POOLS = ("mean", "last", "max")
 
 
@@ -135,7 +135,7 @@ def pool_tokens(
     return total / mask.sum(1, keepdims=True)
 
 
-# %% ../../nbs/api/50_activations/12_texts.ipynb #cell016
+# %% ../../nbs/api/50_activations/12_texts.ipynb #cell014
 def text_embeddings(
     encoder: MusicModel | TextEncoder | str | Path,  # music model, encoder, name or folder
     prompts: Sequence[str] | str,  # texts, a table with a column `prompt`, or a prompt set
@@ -248,7 +248,7 @@ def _token_array(tokenizer, prompts, batches) -> xr.DataArray:
     return xr.DataArray(states[:, :longest], coords, dims, name="text")
 
 
-# %% ../../nbs/api/50_activations/12_texts.ipynb #cell019
+# %% ../../nbs/api/50_activations/12_texts.ipynb #cell017
 def word_token_spans(
     encoder: MusicModel | TextEncoder,  # whose tokenizer is meant
     prompt: str,  # text
@@ -294,7 +294,7 @@ def word_token_spans(
     return found
 
 
-# %% ../../nbs/api/50_activations/12_texts.ipynb #cell022
+# %% ../../nbs/api/50_activations/12_texts.ipynb #cell020
 @dataclass
 class Embeddings:
     """Labelled embeddings, one row per prompt.
@@ -353,7 +353,7 @@ def _emotion_names(labels, names=None) -> np.ndarray:
     return labels.astype(str)
 
 
-# %% ../../nbs/api/50_activations/12_texts.ipynb #cell025
+# %% ../../nbs/api/50_activations/12_texts.ipynb #cell023
 def export_t5_embeddings(
     folder: Path | str,  # where `t5_embeddings/` goes, or that folder itself
     embeddings: np.ndarray | xr.DataArray,  # (prompt, d_text)
@@ -432,7 +432,7 @@ def _draw_components(emb, path) -> None:
     figure.savefig(path, dpi=110, metadata=dict(Software=None))
 
 
-# %% ../../nbs/api/50_activations/12_texts.ipynb #cell028
+# %% ../../nbs/api/50_activations/12_texts.ipynb #cell026
 def load_embeddings(
     path: Path | str,  # folder of an export, the folder above it, or your own `.npy`
     labels: Sequence | Path | str | None = None,  # list or file (.npy, .csv); None: `labels.npy`

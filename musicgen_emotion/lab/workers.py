@@ -18,6 +18,7 @@ from typing import Any, TextIO
 
 from .files import package_folder
 from .machine import need_extra
+from .phase_files import notebook_cells
 from .runs import LENT_FOLDER
 
 # %% auto #0
@@ -148,7 +149,7 @@ def _execute(job: NotebookJob) -> Outcome:
     except papermill.PapermillExecutionError as error:
         return Outcome(
             "failed",
-            f"cell {error.exec_count}: {error.ename}: {error.evalue}",
+            f"{_place(job, error.exec_count)}: {error.ename}: {error.evalue}",
         )
     except DeadKernelError:
         return Outcome(
@@ -162,3 +163,15 @@ def _execute(job: NotebookJob) -> Outcome:
             traceback.print_exc(file=log)
         return Outcome("failed", f"{type(error).__name__}: {error}")
     return Outcome("finished")
+
+
+def _place(job: NotebookJob, execution_count: int) -> str:
+    "A cell's number in the notebook that a person sees, counted from 1, and its first line."
+    tags_of_papermill = {"injected-parameters", "papermill-error-cell-tag"}
+    number = 0
+    for cell in notebook_cells(Path(job.target)):
+        if not tags_of_papermill & set(cell["metadata"].get("tags", ())):
+            number += 1
+        if cell.get("execution_count") == execution_count:
+            return f"cell {number} ({cell['source'].strip().splitlines()[0]})"
+    return f"code cell {execution_count}"

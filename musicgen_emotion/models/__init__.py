@@ -38,6 +38,12 @@ from .audiocraft_passes import streaming_modules as streaming_modules
 from .audiocraft_passes import text_key_mask as text_key_mask
 from .audiocraft_reading import read_musicgen as read_musicgen
 from .audiocraft_reading import refuse_config as refuse_config
+from .finite import NotFiniteError as NotFiniteError
+from .finite import clips_named as clips_named
+from .finite import forward_hooks as forward_hooks
+from .finite import remedy_for as remedy_for
+from .finite import require_finite as require_finite
+from .finite import require_finite_site as require_finite_site
 from .hub import BACKENDS as BACKENDS
 from .hub import HUB_FILES as HUB_FILES
 from .hub import VOCABULARY as VOCABULARY
@@ -66,7 +72,6 @@ from .model import Adapter as Adapter
 from .model import MusicModel as MusicModel
 from .model import Pass as Pass
 from .model import SiteLookup as SiteLookup
-from .model import forward_hooks as forward_hooks
 from .model import head_logits as head_logits
 from .model import layer_list as layer_list
 from .model import null_follows_cond as null_follows_cond

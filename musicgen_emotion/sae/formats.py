@@ -296,8 +296,8 @@ def from_dictionary_learning(
 
     sizes = trainer.get("activation_dim"), trainer.get("dict_size")
     tensors, called = _rename_dictionary_learning(raw, sizes[1])
-    if activation == "topk":  # of another mode of the encoder
-        tensors.pop("threshold", None)
+    unused = "threshold" if activation == "topk" else "group_sizes"  # prefixes of training
+    tensors.pop(unused, None)
     check_complete(tensors, activation, folder / "ae.pt", sizes, called)
     if class_name in ("JumpReluAutoEncoder", "AutoEncoderNew"):
         tensors = shift_biases(tensors, 1)

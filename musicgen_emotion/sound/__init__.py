@@ -2,10 +2,12 @@
 
 # made by `make export` from the modules of this folder
 
+from .answer_files import answer_paths as answer_paths
+from .answer_files import read_answer_file as read_answer_file
+from .answer_files import read_key as read_key
 from .answers import check_answers as check_answers
 from .answers import rater_report as rater_report
 from .answers import read_answers as read_answers
-from .answers import read_key as read_key
 from .answers import simulate_raters as simulate_raters
 from .descriptors import DESCRIPTORS as DESCRIPTORS
 from .descriptors import SILENT_DB as SILENT_DB
@@ -31,15 +33,19 @@ from .listening import ANSWER_COLUMNS as ANSWER_COLUMNS
 from .listening import FAREWELL as FAREWELL
 from .listening import INSTRUCTIONS as INSTRUCTIONS
 from .listening import LARGE_PAGE_MB as LARGE_PAGE_MB
-from .listening import LISTENING_KINDS as LISTENING_KINDS
 from .listening import QUESTIONS as QUESTIONS
 from .listening import RATING_SCALES as RATING_SCALES
 from .listening import ListeningTest as ListeningTest
-from .listening import clip_sounds as clip_sounds
+from .listening import base_id as base_id
 from .listening import listening_scales as listening_scales
-from .listening import make_trials as make_trials
 from .listening import rater_plan as rater_plan
 from .listening import write_listening_test as write_listening_test
+from .listening_clips import LISTENING_KINDS as LISTENING_KINDS
+from .listening_clips import RESERVED_CONDITIONS as RESERVED_CONDITIONS
+from .listening_clips import clip_sounds as clip_sounds
+from .listening_clips import encoded_sound as encoded_sound
+from .listening_clips import make_trials as make_trials
+from .listening_clips import opaque_clip_ids as opaque_clip_ids
 from .pitch import KEY_PROFILES as KEY_PROFILES
 from .pitch import PITCHES as PITCHES
 from .pitch import Peaks as Peaks

@@ -30,7 +30,8 @@ class Arm:
 
     `Arm("my own", my_direction)` is a target; `Arm("name", "my kind", my_direction)` has another
     kind. Several directions are pushed together, each at alpha times its weight. Raises ValueError
-    for an arm without directions or rewrite, and for one with both.
+    for an arm without directions or rewrite, and for one with both; TypeError for an array in place
+    of a Direction.
     """
 
     name: str  # unique in a study
@@ -44,11 +45,18 @@ class Arm:
             if self.directions:
                 raise TypeError(f"arm {self.name!r}: kind must be text, got {self.kind!r}")
             self.kind, self.directions = "target", self.kind
-        if isinstance(self.directions, Direction):
+        if isinstance(self.directions, Direction) or hasattr(self.directions, "shape"):
             self.directions = (self.directions,)
         self.directions = tuple(
             entry if isinstance(entry, (tuple, list)) else (entry, 1.0) for entry in self.directions
         )
+        for direction, _ in self.directions:
+            if hasattr(direction, "shape"):
+                raise TypeError(
+                    f"arm {self.name!r} needs a Direction, not an array of shape "
+                    f"{tuple(direction.shape)}; in Phase 2 write Arm({self.name!r}, 'own', "
+                    "directions.make(my_vector)), elsewhere Direction(my_vector, site, rms=...)"
+                )
         if bool(self.directions) == bool(self.rewrite):
             raise ValueError(f"arm {self.name!r} needs directions or a rewrite, one of the two")
 

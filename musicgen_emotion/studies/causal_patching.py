@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
 import pandas as pd
 
 from musicgen_emotion.causes.attribution import (
@@ -183,11 +182,10 @@ class PatchingStudy:
 
     def floor_sentence(self) -> str:  # one sentence
         "What the controls of the text restore."
-        noise = np.nan
+        noise = None
         if "random" in self.restored.arm.to_numpy():
-            noise = self.text_row("random").value
-        settings = self.settings
-        other = self.text_row("other").value
+            noise = self.text_row("random")
+        settings, other = self.settings, self.text_row("other")
         return floor_sentence(other, noise, settings.source, settings.target)
 
     def turn_round(self) -> Step:
@@ -463,19 +461,20 @@ def windows_sentence(
 
 
 def floor_sentence(
-    other: float,  # share that another prompt of the target's emotion restores
-    noise: float,  # share that noise in place of the text restores; nan when not measured
+    other: pd.Series,  # value, low, high and n: share restored by another prompt of the target
+    noise: pd.Series | None,  # the same for noise in place of the text; None when not measured
     source: str,  # emotion that is put in
     target: str,  # emotion that receives it
 ) -> str:  # one or two sentences
     "Whether noise in place of the text is a floor."
-    text = f"Another {target} text restores {other:.2f}"
-    if not np.isfinite(noise):
+    text = f"Another {target} text restores {estimate_text(other, 'pairs')}"
+    if noise is None:
         return f"{text}; noise in place of the text was not measured."
-    if noise <= other:
-        return f"{text}; noise in place of the text restores no more ({noise:.2f})."
+    restored = estimate_text(noise, "pairs")
+    if noise.value <= other.value:
+        return f"{text}; noise in place of the text restores no more, {restored}."
     return (
-        f"{text}; noise in place of the text restores {noise:.2f}, without any {source} in it: "
+        f"{text}; noise in place of the text restores {restored}, without any {source} in it: "
         f"a random text also erases what the {target} prompt said, so it is no clean floor."
     )
 

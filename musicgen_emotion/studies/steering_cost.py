@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from musicgen_emotion.studies.steering_setup import (
+from musicgen_emotion.studies.steering_sentences import (
     STEERED_AXES,
-    SteeringCriterion,
-    SteeringStep,
+    beside_sentence,
+    likelihood_sentence,
+    no_unit_sentence,
 )
 
 from ..show.heatmaps import plot_heatmap
@@ -24,6 +25,7 @@ from ..steering.directions import Direction
 from ..steering.guard import dose_quality, quality_summary, study_distances
 from ..steering.slopes import side_effects
 from .steering_doses import DoseResult
+from .steering_setup import SteeringCriterion, SteeringStep
 from .steps import Figure, Step
 
 # %% auto #0
@@ -32,14 +34,11 @@ __all__ = [
     "BranchStep",
     "CostStep",
     "SideEffects",
-    "beside_sentence",
     "branches_sentence",
-    "descriptors_sentence",
     "full_guard",
     "guidance_branches",
     "guidance_sentence",
     "likelihood_cost",
-    "likelihood_sentence",
     "mean_losses",
     "moved_beside",
     "quality_sentence",
@@ -200,7 +199,7 @@ def moved_beside(
     "How far every descriptor moves at the largest dose."
     context, clips, top = result.context, result.clips, result.doses.top
     descriptors, run = result.descriptors, context.run
-    outcomes = [*STEERED_AXES, *descriptors]
+    outcomes = [*STEERED_AXES, *descriptors, *context.judge.own_outcomes]
     pushed = clips[clips.kind.isin(["target", "random"])]
     effects = side_effects(
         pushed,
@@ -223,7 +222,8 @@ def moved_beside(
             "slope times the largest dose, standard deviations",
         ),
         caption=f"Slope of every outcome over the dose, times the largest dose ({top} RMS), in "
-        "standard deviations between unsteered clips; last row: mean size under random directions.",
+        "standard deviations between unsteered clips; last row: mean size under random directions; "
+        "empty: unsteered clips do not differ, so there is no unit.",
         alt="Heat map of directions by outcomes.",
     )
     by_chance = matrix.loc["random, mean size", descriptors]
@@ -231,18 +231,18 @@ def moved_beside(
     is_descriptor = intervals.outcome.isin(descriptors)
     sure = intervals[intervals.sure & is_descriptor].groupby("arm").size()
     sure = sure.reindex(STEERED_AXES, fill_value=0)
+    n_prompts = context.settings.test_prompts
+    sentences = [
+        beside_sentence(louder, sure, len(descriptors), n_prompts),
+        no_unit_sentence(matrix),
+    ]
     return SideEffects(
-        sentence=beside_sentence(louder, sure, len(descriptors), context.settings.test_prompts),
+        sentence="\n".join(filter(None, sentences)),
         table=matrix.reset_index(),
         folder=run.path,
         figures=(figure,),
         decimals=2,
-        criteria=(
-            _other_axis_criterion(
-                matrix,
-                context.settings.test_prompts,
-            ),
-        ),
+        criteria=(_other_axis_criterion(matrix, n_prompts),),
         louder=louder,
         sure=sure,
     )
@@ -278,21 +278,6 @@ def _other_axis_criterion(matrix, n_prompts):
     )
 
 
-def beside_sentence(
-    louder: pd.Series,  # axis -> descriptors that move more than under random directions
-    sure: pd.Series,  # axis -> descriptors that move reliably
-    n: int,  # descriptors
-    n_prompts: int,  # test prompts
-) -> str:  # one sentence
-    "How much else moves."
-    counts = [f"{axis} {louder[axis]}, {sure[axis]} of them reliably" for axis in STEERED_AXES]
-    answer = "Nothing else moves" if not louder.any() else "Other things move too"
-    return (
-        f"{answer}. Of {n} descriptors so many move more than under the mean random direction: "
-        f"{'; '.join(counts)} (n = {n_prompts} prompts)."
-    )
-
-
 # %% ../../nbs/api/95_studies/24_steering_cost.ipynb #cell013
 @dataclass(kw_only=True, repr=False)
 class CostStep(Step):
@@ -300,6 +285,7 @@ class CostStep(Step):
 
     costs: pd.DataFrame  # change of loss, repetition and silence at every dose
     distances: pd.DataFrame  # distance of the sound from the unsteered clips
+    losses: dict[str, Estimate]  # word, push, random: rise of the loss, nats per token
 
 
 def likelihood_cost(
@@ -309,10 +295,8 @@ def likelihood_cost(
     context, clips = result.context, result.clips
     guard = context.guard(clips)
     measures = [name for name in guard if name != "clip_id"]
-    costs = context.changes(
-        clips.merge(guard, on="clip_id"),
-        measures,
-    )
+    guarded = clips.merge(guard, on="clip_id")
+    costs = context.changes(guarded, measures)
     compared = clips[clips.kind.isin(["target", "prompt"])]
     distances = study_distances(
         compared,
@@ -325,45 +309,41 @@ def likelihood_cost(
     ends = costs[costs.kind.isin(["target", "prompt"]) & is_end]
     table = ends.pivot(index="arm", columns="outcome", values="value").reset_index()
     losses = mean_losses(
-        costs,
+        guarded,
         context.settings.emotions,
         result.doses.top,
+        **context.settings.resampling(),
     )
     return CostStep(
-        sentence=likelihood_sentence(**losses),
+        sentence=likelihood_sentence(losses),
         table=table,
         costs=costs,
         distances=distances,
+        losses=losses,
     )
 
 
 def mean_losses(
-    costs: pd.DataFrame,  # arm, kind, alpha, outcome, value
+    clips: pd.DataFrame,  # arm, kind, alpha, prompt, nll
     emotions: Sequence[str],  # with an arm and a written word
     top: float,  # largest dose
-) -> dict[str, float]:  # word, push, random
-    "Mean change of the loss by writing the word, by a push and by a random push."
-    losses = costs[costs.outcome == "nll"]
-    by_arm = losses.set_index(["arm", "alpha"]).value
-    random = losses[(losses.kind == "random") & (losses.alpha != 0)]
-    return dict(
-        word=np.mean([by_arm[f"word {emotion}", 1.0] for emotion in emotions]),
-        push=np.mean([by_arm[emotion, top] for emotion in emotions]),
-        random=random.value.mean(),
+    **resampling,  # n_boot and seed
+) -> dict[str, Estimate]:  # word, push, and random where there are random arms
+    "Mean rise of the loss by writing the word, by a push and by a random push, over prompts."
+    loss = clips.groupby(["kind", "arm", "prompt", "alpha"]).nll.mean().unstack()
+    rise = loss.sub(loss[0.0], axis=0).drop(columns=0.0)  # (kind, arm and prompt; dose)
+    arm = rise.index.get_level_values("arm")
+    rises = dict(
+        word=rise.loc[arm.isin([f"word {emotion}" for emotion in emotions]), [1.0]],
+        push=rise.loc[arm.isin(emotions), [top]],
+        random=rise.loc[rise.index.get_level_values("kind") == "random"],
     )
-
-
-def likelihood_sentence(
-    word: float,  # change of the loss by writing the word, nats per token
-    push: float,  # by an emotion push at the largest dose
-    random: float,  # by random pushes at the extreme doses
-) -> str:  # one sentence
-    "What the word, a push and a random push cost."
-    return (
-        "Writing the word changes the loss of the unsteered model under the neutral prompt by "
-        f"{word:.2f} nats a token, an emotion push at the largest dose {push:.2f}, the mean random "
-        f"direction {random:.2f}."
-    )
+    losses = {}
+    for name, rows in rises.items():
+        by_prompt = rows.mean(axis=1).groupby("prompt").mean().dropna()
+        if len(by_prompt):
+            losses[name] = bootstrap(by_prompt.to_numpy(), **resampling)
+    return losses
 
 
 def full_guard(
@@ -466,30 +446,4 @@ def guidance_sentence(
         f"have a cosine of {cosine.min():.3f} to {cosine.max():.3f}. A push in both branches "
         "changes the guided logits by the change of the null branch and "
         f"{guidance:g} times that difference, which makes it longer and the ratio smaller."
-    )
-
-
-def descriptors_sentence(
-    side: SideEffects,  # from `moved_beside`
-    n: int,  # descriptors
-    slopes: pd.DataFrame,  # arm, outcome, slope
-) -> str:  # one sentence
-    "How many descriptors move, and whether cues move as listeners expect."
-    louder, sure = side.louder, side.sure
-    slope = slopes.set_index(["arm", "outcome"]).slope
-    moved, against = [], 0
-    for axis, cue in (
-        ("arousal", "tempo"),
-        ("arousal", "rms_db"),
-        ("valence", "mode_score"),
-    ):
-        if (axis, cue) in slope:  # a cue that no clip has is left out
-            moved.append(f"{cue} with {axis} {'up' if slope[axis, cue] > 0 else 'down'}")
-            against += slope[axis, cue] <= 0
-    answer = "cues do not all move" if against else "cues move"
-    return (
-        f"Beside the target, {louder['valence']} (valence) and {louder['arousal']} (arousal) of "
-        f"{n} descriptors move more than the mean random direction, {sure['valence']} and "
-        f"{sure['arousal']} of them reliably (interval over prompts without zero, and outside the "
-        f"band of random directions); {answer} as listeners expect: {', '.join(moved)}."
     )

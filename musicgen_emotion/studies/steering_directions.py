@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from musicgen_emotion.studies.steering_setup import (
-    STEERED_AXES,
     SteeringContext,
     SteeringCriterion,
     SteeringSettings,
@@ -31,6 +30,7 @@ from ..steering.directions import Direction, save_directions
 from ..steering.guard import study_guard
 from ..steering.heads import site_rms
 from ..stimuli.emotions import VALENCE_AROUSAL
+from .steering_sentences import STEERED_AXES, layer_sentence
 from .steps import Figure, Step
 
 # %% auto #0
@@ -48,7 +48,6 @@ __all__ = [
     "held_out_sentence",
     "held_out_words",
     "keep_directions",
-    "layer_sentence",
     "layers_to_fit",
     "strongest_dose",
 ]
@@ -117,14 +116,7 @@ def fit_directions(
     labels, pairs, ids = clips.emotion.to_numpy(), clips.pair.to_numpy(), clips.clip_id.tolist()
     by_site = {}
     for site in sites:
-        found = emotion_directions(
-            states[site],
-            labels,
-            pairs,
-            site,
-            rms,
-            ids,
-        )
+        found = emotion_directions(states[site], labels, pairs, site, rms, ids)
         by_site[site] = {
             name: replace(direction, seeds=tuple(seeds)) for name, direction in found.items()
         }
@@ -204,6 +196,7 @@ def choose_layer(
     context.run.table(slopes, "layer_sweep.csv")
     by_layer = slopes.groupby("layer").slope.mean()
     chosen = int(by_layer.idxmax()) if settings.layer is None else settings.layer
+    difference = _above_best_other(context, heard, by_layer, chosen)
     figure = Figure(
         name="layers",
         draw=lambda: plot_layers(slopes, y="slope", hue="axis"),
@@ -212,7 +205,7 @@ def choose_layer(
         alt="Two curves over layers.",
     )
     return LayerChoice(
-        sentence=layer_sentence(by_layer, chosen, settings.sweep_prompts),
+        sentence=layer_sentence(by_layer, chosen, settings.sweep_prompts, difference),
         table=slopes[["axis", "layer", "slope", "low", "high", "effect"]],
         folder=context.run.path,
         figures=(figure,),
@@ -222,21 +215,19 @@ def choose_layer(
     )
 
 
-def layer_sentence(
-    slopes: pd.Series,  # layer -> mean slope of the two axes per unit of dose
-    chosen: int,  # the steered layer
-    n: int,  # prompts
-) -> str:  # one sentence
-    "Which layer is steered, and whether it moves most."
-    others = slopes.drop(chosen)
-    text = (
-        f"Layer {chosen} is steered: its mean slope of the two axes is {slopes[chosen]:.1f} per "
-        f"unit of dose (n = {n} prompts"
-    )
+def _above_best_other(context, heard, by_layer, chosen):
+    "Slope of the chosen layer minus that of the best other one, over prompts; None without others."
+    others = by_layer.drop(chosen)
     if others.empty:
-        return text + "; no other layer was tried)."
-    best = others.idxmax()
-    return text + f"; the best other layer, {best}, has {others[best]:.1f})."
+        return None
+    name = heard.arm.str.extract(r"(?P<axis>\w+) at layer_(?P<layer>\d+)")
+    own = np.where(name.axis == STEERED_AXES[0], heard[STEERED_AXES[0]], heard[STEERED_AXES[1]])
+    # doses are -half, 0 and half, so a prompt's slope is its weighted sum over the doses
+    slope = own * heard.alpha / (2 * heard.alpha.abs().max() ** 2)
+    by_axis = slope.groupby([heard.prompt, name.layer.astype(int), name.axis]).sum()
+    by_prompt = by_axis.groupby(level=[0, 1]).mean().unstack()  # (prompt, layer)
+    above = by_prompt[chosen] - by_prompt[others.idxmax()]
+    return bootstrap(above.dropna().to_numpy(), **context.settings.resampling())
 
 
 # %% ../../nbs/api/95_studies/21_steering_directions.ipynb #cell014

@@ -12,10 +12,11 @@ import pandas as pd
 
 from musicgen_emotion.studies.steering_slopes import (
     SLOPE_COLUMNS,
-    arm_sentence,
+    arm_lines,
     group_sentence,
     outcome_sentence,
     shown_slopes,
+    size_sentence,
     slopes_figure,
 )
 
@@ -26,7 +27,8 @@ from ..steering.axes import axis_direction
 from ..steering.directions import Direction, save_directions
 from ..steering.judges import SoundJudge
 from .steering_directions import DirectionSet, DoseChoice
-from .steering_setup import STEERED_AXES, SteeringContext
+from .steering_sentences import STEERED_AXES
+from .steering_setup import SteeringContext
 from .steps import Step
 
 # %% auto #0
@@ -309,9 +311,10 @@ class DoseResult(Step):
         _check_known("slope", names, slopes.arm)
         _check_known("outcome", outcomes, slopes.outcome)
         rows = shown_slopes(slopes, names, outcomes)
-        sentences = [arm_sentence(row) for _, row in rows.iterrows()]
+        by_arm = rows.sort_values("arm", key=lambda arms: arms.map(names.index), kind="stable")
+        sentences = [*arm_lines(by_arm, self.doses.top), size_sentence(rows)]
         return Step(
-            sentence=" ".join(sentences),
+            sentence="\n".join(filter(None, sentences)),
             table=rows[list(SLOPE_COLUMNS)],
             decimals=2,
         )
@@ -334,7 +337,7 @@ class DoseResult(Step):
         lines = slopes.assign(line=slopes.arm + ", " + slopes[column].astype(str))
         name = f"slopes_by_{column}"
         return Step(
-            sentence=" ".join(group_sentence(rows, column) for _, rows in groups),
+            sentence="\n".join(group_sentence(rows, column) for _, rows in groups),
             table=self.context.run.table(slopes[[column, *SLOPE_COLUMNS]], f"{name}.csv"),
             folder=self.context.run.path,
             figures=(slopes_figure(lines, name, "line"),),
@@ -384,7 +387,7 @@ def push_arms(
         f"arms on {len(context.control_prompts)} of them: {clips.clip_id.nunique()} clips."
     )
     return DoseResult(
-        sentence=" ".join([counts, *_slope_sentences(shown, extra)]),
+        sentence="\n".join([counts, *_slope_sentences(shown, extra, doses.top)]),
         table=shown[list(SLOPE_COLUMNS)],
         folder=context.run.path,
         figures=(slopes_figure(shown, "dose_response"),),
@@ -400,11 +403,12 @@ def push_arms(
     )
 
 
-def _slope_sentences(shown, extra):
-    "One sentence per outcome, and one per added arm and outcome."
-    sentences = [outcome_sentence(rows) for _, rows in shown.groupby("outcome", sort=False)]
+def _slope_sentences(shown, extra, top):
+    "One line on too few units, one per outcome, and one per added arm."
+    too_few = size_sentence(shown)
+    lines = [outcome_sentence(rows) for _, rows in shown.groupby("outcome", sort=False)]
     own = shown[shown.arm.isin(extra)]
-    return sentences + [arm_sentence(row) for _, row in own.iterrows()]
+    return [*filter(None, [too_few]), *lines, *arm_lines(own, top)]
 
 
 def _check_known(what, names, known):

@@ -25,6 +25,7 @@ from ..steering.feature_push import steer_features
 from ..steering.methods import sae_direction
 from .steering_directions import DoseChoice
 from .steering_methods import MethodSet
+from .steps import without_negative_zero
 
 # %% auto #0
 __all__ = [
@@ -426,25 +427,25 @@ def dictionary_sentence(
 
 
 def edits_sentence(
-    edits: pd.DataFrame,  # way, kind and value: changes of the probability of the emotion
+    edits: pd.DataFrame,  # way, kind, value, low, high, n: changes of the emotion's probability
     emotion: str,  # whose probability it is
     feature: int,  # the edited feature
     scale: float,  # factor of the scaling
-    n: int,  # prompts
 ) -> str:  # one sentence
     "What setting, scaling and ablating a feature does."
-    own, others = [], []
+    own, others, clear = [], [], False
     for way, words in EDIT_WORDS.items():
         here = edits[edits.way == way]
-        change = here.value[here.kind == "feature"].mean()
-        own.append(f"{_without_sign_of_zero(change)} when {words.format(scale=scale)}")
-        others.append(_without_sign_of_zero(here.value[here.kind == "random feature"].mean()))
-    return (
-        f"Inside the dictionary, on {n} prompts, feature {feature} changes the probability of "
-        f"{emotion} by {', '.join(own)}; features that fire as often by {', '.join(others)}."
+        change = here[here.kind == "feature"].iloc[0]
+        beside = here.value[here.kind == "random feature"]
+        is_shown = abs(change.value) >= 0.005  # smaller changes are 0.00 in the sentence
+        clear = clear or (is_shown and change.low * change.high > 0)
+        interval = f"({change.low:.2f} to {change.high:.2f})"
+        own.append(f"{change.value:.2f} {interval} when {words.format(scale=scale)}")
+        others.append(f"{beside.mean():.2f} (range {beside.min():.2f} to {beside.max():.2f})")
+    answer = "changes" if clear else "does not clearly change"
+    return without_negative_zero(
+        f"Inside the dictionary, feature {feature} {answer} the probability of {emotion}: by "
+        f"{', '.join(own)} (95% intervals, n = {int(edits.n.max())} prompts); features that fire "
+        f"as often by {', '.join(others)}."
     )
-
-
-def _without_sign_of_zero(value):
-    "Two digits, and 0.00 instead of -0.00."
-    return f"{round(value, 2) + 0.0:.2f}"

@@ -5,7 +5,6 @@
 # %% ../../nbs/api/95_studies/23_steering_moves.ipynb #cell003
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,9 +17,10 @@ from musicgen_emotion.studies.steering_setup import (
 )
 
 from ..show.plots import plot_dose
-from ..stats.estimates import bootstrap
+from ..stats.estimates import Estimate, bootstrap
 from .steering_doses import DoseResult
-from .steps import Figure
+from .steering_slopes import named_target, own_controls_sentence
+from .steps import Figure, estimate_text
 
 # %% auto #0
 __all__ = [
@@ -28,14 +28,9 @@ __all__ = [
     "MOVE_COLUMNS",
     "ControlShares",
     "TargetMoves",
-    "axes_sentence",
-    "clap_sentence",
     "control_shares",
     "control_shares_sentence",
-    "emotions_sentence",
-    "listeners_sentence",
     "moves_sentence",
-    "saturation_sentence",
     "shuffled_sentence",
     "target_moves",
     "words_sentence",
@@ -207,8 +202,13 @@ COMPARED_KINDS = (
 class ControlShares(SteeringStep):
     "Controls beside the target."
 
-    shares: pd.DataFrame  # one row per control of an axis, with the column share
-    shuffled_mean: float  # mean share of directions from shuffled labels
+    shares: pd.DataFrame  # one row per control and outcome: target, outcome, share, ...
+    shuffled_share: Estimate  # mean share of directions from shuffled labels
+
+    @property
+    def shuffled_mean(self) -> float:
+        "Mean share of directions from shuffled labels."
+        return self.shuffled_share.value
 
     def of(
         self,
@@ -236,7 +236,9 @@ def control_shares(
     axis = beside.arm.str.replace("shuffled ", "").str.split(" ").str[0]
     beside = beside[axis == beside.outcome]
     compared_with = beside.outcome.map(reference).where(beside.kind != "target", beside.slope)
-    beside = beside.assign(share=beside.slope / compared_with)
+    beside = beside.assign(target=beside.outcome, share=beside.slope / compared_with)
+    own, without_target = _own_shares(result)
+    beside = pd.concat([beside, own], ignore_index=True)
     context.run.table(beside, "controls.csv")
     shuffled = beside.share[beside.kind == "shuffled"]
     if len(shuffled) < 2:
@@ -255,15 +257,48 @@ def control_shares(
         why="the same estimate from shuffled labels must not do the same on average; single ones "
         f"reach {shuffled.min():.2f} to {shuffled.max():.2f}",
     )
+    sentences = [
+        shuffled_sentence(mean.value, mean.low, mean.high, mean.n),
+        own_controls_sentence(own, without_target),
+    ]
     columns = ["arm", "kind", "slope", "low", "high", "share", "outside_band", "n"]
+    columns[2:2] = ["target", "outcome"]
     return ControlShares(
-        sentence=shuffled_sentence(mean.value, mean.low, mean.high, mean.n),
+        sentence="\n".join(filter(None, sentences)),
         table=beside[columns],
         decimals=2,
         criteria=(criterion,),
         shares=beside,
-        shuffled_mean=mean.value,
+        shuffled_share=mean,
     )
+
+
+def _own_shares(result):
+    "Rows of added controls that name a target, with their share of its slope; names of the others."
+    context = result.context
+    targets = [arm.name for arm in result.targets]
+    names = [arm.name for arm in result.controls if arm.name in result.added]
+    target_of = {name: named_target(name, targets) for name in names}
+    without_target = [name for name in names if target_of[name] is None]
+    rows = result.slopes[result.slopes.arm.isin(names)]
+    rows = rows.assign(target=rows.arm.map(target_of))
+    outcome = rows.target.map(context.outcome_of)  # NaN where a target has none of its own
+    of_added = [*STEERED_AXES, *context.judge.own_outcomes]
+    is_shown = (rows.outcome == outcome) | (outcome.isna() & rows.outcome.isin(of_added))
+    rows = rows[is_shown & rows.target.notna()]
+    if rows.empty:
+        return rows.assign(share=np.nan), without_target
+    main = result.main
+    same_clips = (
+        main.arm.isin(rows.target)
+        & main.alpha.isin(result.doses.ends)
+        & main.prompt.isin(context.control_prompts.prompt)
+    )
+    slopes = context.slopes(main[same_clips], rows.outcome.unique())
+    slopes = slopes.set_index(["arm", "outcome"])
+    reference = slopes.slope.where(slopes.low * slopes.high > 0)  # no share of a slope of about 0
+    target_slopes = [reference[key] for key in zip(rows.target, rows.outcome)]
+    return rows.assign(share=rows.slope / target_slopes), without_target
 
 
 def _opposite_slopes(result, target):
@@ -362,118 +397,6 @@ def words_sentence(
 
 
 # %% ../../nbs/api/95_studies/23_steering_moves.ipynb #cell016
-def axes_sentence(
-    site: str,  # steered layer
-    changes: pd.DataFrame,  # own changes of both axes: arm, alpha, value, low, high, before
-    moves: pd.DataFrame,  # slopes of both axes, n and n_random, by arm
-    ends: Sequence[float],  # lowest dose, 0 and highest dose
-) -> str:  # two sentences
-    "How far both axes move in both signs."
-    lowest, _, top = ends
-    n_prompts, n_random = int(moves.n.max()), int(moves.n_random.max())
-    by_dose = changes.set_index(["arm", "alpha"])
-    moved = [
-        f"changes heard {axis} by {_interval(by_dose.loc[(axis, top)])} upwards and by "
-        f"{_interval(by_dose.loc[(axis, lowest)])} downwards"
-        for axis in STEERED_AXES
-    ]
-    slopes = [_slope_phrase(moves.loc[axis]) for axis in STEERED_AXES]
-    text = (
-        f"At {site}, the strongest dose ({top} RMS) {' and '.join(moved)}; {' and '.join(slopes)}; "
-        f"n = {n_prompts} prompts, {n_random} random directions."
-    )
-    stuck = [axis for axis in STEERED_AXES if by_dose.low[axis, top] <= 0]
-    if not stuck:
-        return text + " Both signs move both axes."
-    before = ", ".join(f"{by_dose.before[axis, top]:.2f}" for axis in stuck)
-    return text + (
-        f" Upwards the interval holds zero for {' and '.join(stuck)}: unsteered clips are at "
-        f"{before} already, so the slope comes from pushing down."
-    )
-
-
-def _interval(row):
-    "A change with its interval."
-    return f"{row.value:.2f} ({row.low:.2f} to {row.high:.2f})"
-
-
-def _slope_phrase(row):
-    "A slope with interval, band and monotonicity."
-    return (
-        f"the slope of {row.name} is {row.slope:.1f} a unit of dose ({row.low:.1f} to "
-        f"{row.high:.1f}, random directions {row.band_low:.1f} to {row.band_high:.1f}, "
-        f"monotonicity {row.monotonicity:.2f})"
-    )
-
-
-def saturation_sentence(
-    emotions: pd.DataFrame,  # rows of the emotions in the table of moves
-) -> str:  # empty when the judge is not saturated
-    "Whether the judge's probabilities lie at their ends before anything is pushed."
-    at_end = (emotions.floor + emotions.ceiling).mean()
-    if not at_end > 0.5:
-        return ""
-    shares = [f"{row.arm} {row.floor:.0%} and {row.ceiling:.0%}" for row in emotions.itertuples()]
-    text = (
-        f"The judge is saturated: {at_end:.0%} of its probabilities of the {len(emotions)} "
-        f"emotions for unsteered clips lie at the floor or the ceiling ({', '.join(shares)}), so "
-        "they can move in one direction only and say little about how much."
-    )
-    without_size = emotions.arm[emotions.effect.isna()]
-    if without_size.empty:
-        return text
-    return text + (
-        f" Sizes in standard deviations are left out for {', '.join(without_size)}, where "
-        "unsteered clips do not differ."
-    )
-
-
-def emotions_sentence(
-    emotions: pd.DataFrame,  # rows of the emotions in the table of moves
-    words: pd.DataFrame,  # before, pushed and written by emotion
-) -> str:  # two sentences
-    "How many emotions move, and how far on average."
-    moving = emotions.arm[emotions.moves]
-    names = f": {', '.join(moving)}" if len(moving) else ""
-    return (
-        f"{len(moving)} of {len(emotions)} emotions move by the rule{names}. On average the "
-        f"emotion's probability goes from {words.before.mean():.2f} to {words.pushed.mean():.2f} "
-        f"with the largest dose and to {words.written.mean():.2f} when the word is written."
-    )
-
-
-def listeners_sentence(
-    ratings: pd.DataFrame,  # slopes of heard_valence and heard_arousal, by axis
-) -> str:  # one sentence
-    "Whether the cue model of listeners agrees."
-    against = ratings.index[ratings.low <= 0]
-    answer = "agrees" if against.empty else "does not agree for " + " and ".join(against)
-    phrases = [
-        f"{axis} has a slope of {ratings.slope[axis]:.1f} a unit of dose ({ratings.low[axis]:.1f} "
-        f"to {ratings.high[axis]:.1f}, random {ratings.band_low[axis]:.1f} to "
-        f"{ratings.band_high[axis]:.1f})"
-        for axis in STEERED_AXES
-    ]
-    return (
-        "The cue model of listeners, which was fitted on ratings by people, "
-        f"{answer}: on its scale {'; '.join(phrases)}."
-    )
-
-
-def clap_sentence(
-    ratings: pd.DataFrame,  # slopes of clap_valence and clap_arousal; empty without CLAP
-) -> str:  # empty without CLAP
-    "What CLAP hears."
-    if ratings.empty:
-        return ""
-    phrases = [
-        f"a slope of {row.slope:.2f} ({row.low:.2f} to {row.high:.2f}, random {row.band_low:.2f} "
-        f"to {row.band_high:.2f}) for {row.arm}"
-        for row in ratings.itertuples()
-    ]
-    return f"CLAP, which takes no part in any gate, hears {' and '.join(phrases)}."
-
-
 def control_shares_sentence(
     controls: ControlShares,  # from `control_shares`
     other_site: str,  # layer of the other-layer control
@@ -483,8 +406,9 @@ def control_shares_sentence(
     shuffled = controls.of("shuffled")
     return (
         "Directions from shuffled labels, pushed as far, have "
-        f"{controls.shuffled_mean:.2f} of the slope on average ({shuffled.min():.2f} to "
-        f"{shuffled.max():.2f}), the vector of {other_site} {_list(controls.of('other layer'))}, "
+        f"{estimate_text(controls.shuffled_share, 'directions')} of the slope on average, single "
+        f"ones in the range {shuffled.min():.2f} to {shuffled.max():.2f}; the vector of "
+        f"{other_site} has {_list(controls.of('other layer'))}, "
         f"axes from held-out words {_list(controls.of('held-out words'))}, the same push in both "
         f"branches {_list(controls.of('both branches'))}, in all of {n_layers} layers at once, "
         f"each in units of its own RMS, {_list(controls.of('all layers'))} (valence, arousal)."

@@ -39,7 +39,6 @@ __all__ = [
     "best_methods",
     "compare_methods",
     "equal_cost_sentence",
-    "few_pairs_sentence",
     "frontier_figure",
     "indistinguishable",
     "recovery_figure",
@@ -261,6 +260,7 @@ def _at_equal_cost(gains, budget, fair_draws):
 def _comparison(context, methods, result, gains, fair, budget, fair_draws):
     "The step, with its gate and figures."
     settings, judge = context.settings, context.judge
+    n_prompts = min(settings.method_prompts, settings.test_prompts)
     best = best_methods(
         fair,
         leave_out=["written word", *methods.few],
@@ -269,7 +269,7 @@ def _comparison(context, methods, result, gains, fair, budget, fair_draws):
     first = best.index[0]
     tied = indistinguishable(drawn)
     by_word = fair.recovered[fair.method == "written word"].mean()
-    equal_cost = EqualCost(best, tied, by_word, budget, judge.change_name, settings.method_prompts)
+    equal_cost = EqualCost(best, tied, by_word, budget, judge.change_name, n_prompts)
     unit = "projection over cues, 1 is the whole change"
     if not judge.planted:
         unit = "rise of the own score, in its own units"
@@ -280,9 +280,9 @@ def _comparison(context, methods, result, gains, fair, budget, fair_draws):
         value=float(best.iloc[0]),
         low=low,
         high=high,
-        n=settings.method_prompts,
+        n=n_prompts,
         why=f"best method: {first}; {unit}; the written word reaches {by_word:.2f}; interval over "
-        f"{settings.method_prompts} prompts",
+        f"{n_prompts} prompts",
     )
     table = fair.pivot(
         index="method",
@@ -298,13 +298,13 @@ def _comparison(context, methods, result, gains, fair, budget, fair_draws):
             gains,
             judge.change_name,
             result.doses.top,
-            settings.method_prompts,
+            n_prompts,
         ),
         frontier_figure(
             gains,
             budget,
             judge.change_name,
-            settings.method_prompts,
+            n_prompts,
         ),
     )
     return MethodComparison(
@@ -479,19 +479,4 @@ def agop_sentence(
         f"accuracy .23 to .82): here AGOP recovers {agop:.2f} and the mean difference "
         f"{difference:.2f} at equal cost, and the judge's probability of the emotion goes from "
         f"{words.before.mean():.2f} to {words.pushed.mean():.2f}."
-    )
-
-
-def few_pairs_sentence(
-    at_top: pd.Series,  # method -> mean recovered at the largest dose
-    few: list[str],  # methods that use few pairs
-    fit_pairs: int,  # all pairs
-    n: int,  # prompts
-) -> str:  # one sentence
-    "Directions from few pairs beside those of Koo et al. (2025)."
-    shares = [f"{at_top[name]:.2f} from {name}" for name in at_top.index if name in few]
-    return (
-        "Koo et al. (2025) reach 31% with 10 pairs: here, at the largest dose, the share of the "
-        f"change that comes back is {', '.join(shares)} and {at_top['mean difference']:.2f} from "
-        f"all {fit_pairs}, on {n} prompts."
     )

@@ -8,44 +8,45 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from musicgen_emotion.studies.steering_cost import (
-    descriptors_sentence,
-    guidance_sentence,
-    likelihood_sentence,
-    mean_losses,
-)
-from musicgen_emotion.studies.steering_moves import (
+from musicgen_emotion.studies.steering_sentences import (
+    STEERED_AXES,
     axes_sentence,
     clap_sentence,
-    control_shares_sentence,
+    descriptors_sentence,
     emotions_sentence,
+    few_pairs_sentence,
+    likelihood_sentence,
     listeners_sentence,
     saturation_sentence,
 )
-from musicgen_emotion.studies.steering_recovery import (
-    agop_sentence,
-    equal_cost_sentence,
-    few_pairs_sentence,
-)
 from musicgen_emotion.studies.steering_setup import (
-    STEERED_AXES,
     SteeringContext,
     SteeringCriterion,
     SteeringStep,
+)
+from musicgen_emotion.studies.steering_slopes import (
+    arm_lines,
+    outcome_sentence,
+    shown_slopes,
+    size_sentence,
 )
 
 from ..activations.generation import generate
 from ..sound.listening import write_listening_test
 from ..steering.push import steer
 from ..stimuli.emotions import VALENCE_AROUSAL
+from .steering_cost import guidance_sentence
 from .steering_directions import DirectionSet
 from .steering_doses import DoseResult
 from .steering_features import dictionary_sentence, edits_sentence
+from .steering_moves import control_shares_sentence
+from .steering_recovery import agop_sentence, equal_cost_sentence
 from .steps import Step, gates_sentence
 
 # %% auto #0
 __all__ = [
     "QUESTIONS_OF_AXES",
+    "added_sentences",
     "layer_costs_sentence",
     "listening_conditions",
     "listening_test",
@@ -213,10 +214,25 @@ def report_sentences(
         *_effect_sentences(context),
         *_cost_sentences(context),
         *_published_sentences(context),
+        *added_sentences(context.found("dose response")),
         "A slope shows that the push moves what the judge hears; whether the model itself uses the "
         "direction also needs the reliability of Phase 3.",
     ]
     return [sentence for sentence in sentences if sentence]
+
+
+def added_sentences(
+    result: DoseResult,  # from `push_arms`
+) -> list[str]:  # empty when nothing was added
+    "One line per arm that was added, one per column of added judges, and whether n is too small."
+    own_outcomes = result.context.judge.own_outcomes
+    arms = shown_slopes(result.slopes, result.added, [*STEERED_AXES, *own_outcomes])
+    targets = list(dict.fromkeys([arm.name for arm in result.targets] + result.added))
+    judged = shown_slopes(result.slopes, targets, own_outcomes)
+    if arms.empty and judged.empty:
+        return []
+    heard = [outcome_sentence(rows) for _, rows in judged.groupby("outcome", sort=False)]
+    return [*arm_lines(arms, result.doses.top), *heard, size_sentence(pd.concat([arms, judged]))]
 
 
 def _effect_sentences(context):
@@ -250,7 +266,7 @@ def _effect_sentences(context):
 def _cost_sentences(context):
     "Branches, side effects, likelihood and methods at equal cost."
     settings, result = context.settings, context.found("dose response")
-    costs, recovery = context.found("costs").costs, context.found("recovery")
+    side = context.found("side effects")
     return [
         guidance_sentence(
             context.found("branches"),
@@ -258,18 +274,13 @@ def _cost_sentences(context):
             result.doses.top,
         ),
         descriptors_sentence(
-            context.found("side effects"),
+            side.louder,
+            side.sure,
             len(result.descriptors),
             result.slopes,
         ),
-        likelihood_sentence(
-            **mean_losses(
-                costs,
-                settings.emotions,
-                result.doses.top,
-            )
-        ),
-        equal_cost_sentence(recovery.equal_cost),
+        likelihood_sentence(context.found("costs").losses),
+        equal_cost_sentence(context.found("recovery").equal_cost),
     ]
 
 
@@ -299,7 +310,7 @@ def _published_sentences(context):
             settings.quality_budget,
         ),
         few_pairs_sentence(
-            recovery.at_top(top), methods.few, settings.fit_pairs, settings.method_prompts
+            recovery.at_top(top), methods.few, settings.fit_pairs, recovery.equal_cost.n
         ),
         word_valence_sentence(valence),
         edits_sentence(
@@ -307,7 +318,6 @@ def _published_sentences(context):
             first,
             features.choice.edited[0],
             settings.feature_scale,
-            settings.edit_prompts,
         ),
     ]
 

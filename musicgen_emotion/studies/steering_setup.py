@@ -18,7 +18,7 @@ from musicgen_emotion.stimuli.prompts import (
     study_prompts,
 )
 
-from ..activations.clips import ClipStore
+from ..activations.clips import CLIP_COLUMNS, ClipStore
 from ..lab.runs import Run
 from ..lab.seeds import rng
 from ..models.model import MusicModel
@@ -31,15 +31,16 @@ from ..steering.clap import ClapJudge
 from ..steering.doses import dose_response
 from ..steering.guard import study_guard
 from ..steering.judges import SoundJudge
-from ..steering.judging import ask_judge, judge_name, renamed
+from ..steering.judging import ask_judge, judge_clips, judge_name, renamed
 from ..steering.slopes import dose_changes, dose_slopes
 from ..stimuli.emotions import EMOTIONS, VALENCE_AROUSAL
 from ..stimuli.synth import render_music
+from .steering_sentences import STEERED_AXES
 from .steps import ClipSettings, Resampled, Step, settings_from
 
 # %% auto #0
 __all__ = [
-    "STEERED_AXES",
+    "TABLE_COLUMNS",
     "SteeringBar",
     "SteeringContext",
     "SteeringCriterion",
@@ -56,10 +57,8 @@ __all__ = [
     "with_emotions",
 ]
 
+
 # %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell008
-STEERED_AXES = ("valence", "arousal")
-
-
 @dataclass(frozen=True)
 class SteeringSettings(Resampled):
     "Settings of Phase 2; names and defaults are those of the notebook's parameters cell."
@@ -216,17 +215,8 @@ def steering_prompts(
     neutral = neutral_prompts(wanted + len(known), seed).table.drop_duplicates("prompt")
     neutral = neutral[~neutral.prompt.isin(known)].head(wanted)
     test, tuning = neutral.iloc[: settings.test_prompts], neutral.iloc[settings.test_prompts :]
-    texts = pd.concat(
-        [
-            table.prompt.drop_duplicates()
-            for table in (
-                fit,
-                unseen,
-                test,
-                tuning,
-            )
-        ]
-    )
+    sets = (fit, unseen, test, tuning)
+    texts = pd.concat([table.prompt.drop_duplicates() for table in sets])
     if texts.duplicated().any():
         raise ValueError(f"a text is in two sets: {texts[texts.duplicated()].iloc[0]!r}")
     if len(neutral) < wanted:
@@ -285,19 +275,23 @@ class SteeringJudge:
         """One more judge. Its columns get slopes and changes; no gate depends on them.
 
         A judge that is added again for the same columns replaces the earlier one. Raises ValueError
-        for a judge that fails on two seconds of noise or does not return these columns."""
+        for a judge that fails on two seconds of noise, does not return these columns as numbers, or
+        returns a column that another judge or the study has."""
         if not outcomes:
             raise ValueError("name the judge's columns: add(my_judge, 'my_score')")
         judges = [other for other in self.judges if other is not self.added.get(outcomes)]
         name = judge_name(judge)
         if name in [judge_name(other) for other in judges]:
             raise ValueError(f"there is a judge named {name!r} already; give yours another name")
-        _check_columns(judge, outcomes, self.sample_rate)
+        _check_columns(judge, judges, outcomes, self.sample_rate)
         self.judges = [*judges, judge]
         self.added[outcomes] = judge
 
 
-def _check_columns(judge, outcomes, sample_rate):
+TABLE_COLUMNS = ("arm", "kind", "alpha", "text", "push", "stop_s", "failure", *CLIP_COLUMNS)
+
+
+def _check_columns(judge, others, outcomes, sample_rate):
     "Raise ValueError for a judge that fails on noise, or returns other columns than it should."
     noise = 0.1 * rng("judges").standard_normal((1, 2 * sample_rate)).astype(np.float32)
     [(scores, problem)] = ask_judge(judge, judge_name(judge), noise, sample_rate)
@@ -309,6 +303,10 @@ def _check_columns(judge, outcomes, sample_rate):
     missing = [name for name in outcomes if name not in scores]
     if missing:
         raise ValueError(f"the judge returns the columns {list(scores)}; {missing} are not there")
+    text = [name for name in outcomes if isinstance(scores[name], str)]
+    if text:
+        raise ValueError(f"the judge returns text in {text}, and a slope needs numbers")
+    judge_clips([*others, judge], noise, sample_rate, TABLE_COLUMNS)  # do columns clash?
 
 
 def rendered_judge(

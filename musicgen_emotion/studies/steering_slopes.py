@@ -27,12 +27,18 @@ SLOPE_COLUMNS = (
 
 # %% auto #0
 __all__ = [
+    "FEW_PROMPTS",
+    "FEW_RANDOM",
     "SLOPE_COLUMNS",
+    "arm_lines",
     "arm_sentence",
     "clearly_moves",
     "group_sentence",
+    "named_target",
     "outcome_sentence",
+    "own_controls_sentence",
     "shown_slopes",
+    "size_sentence",
     "slopes_figure",
 ]
 
@@ -49,38 +55,92 @@ def clearly_moves(
 
 def arm_sentence(
     row: pd.Series,  # row of a table of slopes
+    top: float | None = None,  # largest dose, where the sentence should say what it changes
+    subject: str = "",  # of the sentence; "": the name of the arm
 ) -> str:  # one sentence
     "Whether an arm moves an outcome more than random directions of its length."
-    numbers = (
-        f"a slope of {row.slope:.2f} per unit of dose ({row.low:.2f} to {row.high:.2f}, "
-        f"n = {int(row.n)} prompts"
-    )
-    start = f"The arm {row.arm!r}"
+    start = subject or f"The arm {row.arm!r}"
+    digits = _digits(row.slope, row.low, row.high)
+    numbers = f"a slope of {row.slope:.{digits}f} per unit of dose ({_interval_and_n(row, digits)}"
+    if row.n_random:
+        numbers += f"; random band {row.band_low:.{digits}f} to {row.band_high:.{digits}f}"
+    numbers += ")"
+    if top is not None:
+        digits = _digits(row.slope * top, row.low * top, row.high * top)
+        numbers += f", which is {row.slope * top:.{digits}f} at the largest dose {top:g}"
     if row.n_random == 0:
-        return f"{start} cannot be judged without random arms: {row.outcome} has {numbers})."
-    numbers += f"; random band {row.band_low:.2f} to {row.band_high:.2f})"
+        return f"{start} cannot be judged without random arms: {row.outcome} has {numbers}."
     if clearly_moves(row.to_frame().T).iloc[0]:
         return f"{start} moves {row.outcome}: {numbers}."
     return f"{start} does not clearly move {row.outcome}: {numbers}."
 
 
+def arm_lines(
+    slopes: pd.DataFrame,  # rows of some arms and outcomes
+    top: float,  # largest dose
+) -> list[str]:  # one line per arm, with a sentence per outcome
+    "What each arm does to each outcome."
+    lines = []
+    for _, rows in slopes.groupby("arm", sort=False):
+        sentences = []
+        for _, row in rows.iterrows():
+            sentences.append(arm_sentence(row, top, "It" if sentences else ""))
+        lines.append(" ".join(sentences))
+    return lines
+
+
 def outcome_sentence(
     slopes: pd.DataFrame,  # rows of one outcome, one per arm
 ) -> str:  # one sentence
-    "Which arms move an outcome more than random directions do."
+    "Which arms move an outcome more than random directions do; the table has their slopes."
     outcome, n = slopes.outcome.iloc[0], int(slopes.n.max())
     n_random = int(slopes.n_random.max())
     units = f"(n = {n} prompts, {n_random} random directions)"
     if not n_random:
         return f"Without random arms nobody can tell which arms move {outcome} (n = {n} prompts)."
-    moving = slopes[clearly_moves(slopes)]
+    moving = slopes.arm[clearly_moves(slopes)]
     if moving.empty:
         return f"No arm of {len(slopes)} clearly moves {outcome} {units}."
-    arms = [
-        f"{row.arm} {row.slope:.2f} ({row.low:.2f} to {row.high:.2f})"
-        for row in moving.itertuples()
-    ]
-    return f"{len(moving)} of {len(slopes)} arms move {outcome} {units}: {', '.join(arms)}."
+    return f"{len(moving)} of {len(slopes)} arms move {outcome} {units}: {', '.join(moving)}."
+
+
+def size_sentence(
+    slopes: pd.DataFrame,  # arm, n and n_random
+) -> str:  # empty when there are enough prompts and random directions
+    "Whether there are too few prompts or random directions to read an effect."
+    reasons = []
+    few = slopes[slopes.n < FEW_PROMPTS]
+    if len(few):
+        n = int(few.n.min())
+        reasons.append(f"an interval over {n} prompt{'s' * (n != 1)} is no 95% interval")
+    n_random = int(slopes.n_random.max())
+    if 0 < n_random < FEW_RANDOM:
+        reasons.append(f"the random band is made of {n_random} numbers")
+    if not reasons:
+        return ""
+    reason = ", and ".join(reasons)
+    if len(few) == len(slopes) or len(reasons) == 2 or few.empty:
+        return f"These numbers only show that the lines run, so read no effect from them: {reason}."
+    names = ", ".join(dict.fromkeys(few.arm))
+    return f"There are too few prompts to read an effect of {names}: {reason}."
+
+
+FEW_PROMPTS, FEW_RANDOM = 6, 10  # a sentence warns below these numbers
+
+
+def _digits(*values):
+    "Digits after the point: 2, or as many as show two digits of the largest value, at most 6."
+    size = np.nanmax(np.abs(values))
+    if size == 0 or size >= 0.1:
+        return 2
+    return min(6, 1 - int(np.floor(np.log10(size))))
+
+
+def _interval_and_n(row, digits=2):
+    "An interval and its prompts, without the closing bracket."
+    if row.n == 1:
+        return "n = 1 prompt, which has no interval"
+    return f"{row.low:.{digits}f} to {row.high:.{digits}f}, n = {int(row.n)} prompts"
 
 
 def group_sentence(
@@ -90,10 +150,7 @@ def group_sentence(
     "In which groups of prompts an arm moves an outcome."
     parts, unclear = [], []
     for _, row in slopes.iterrows():
-        interval = f"({row.low:.2f} to {row.high:.2f}, n = {int(row.n)} prompts)"
-        if row.n == 1:
-            interval = "(n = 1 prompt, which has no interval)"
-        parts.append(f"{row[column]} {row.slope:.2f} {interval}")
+        parts.append(f"{row[column]} {row.slope:.2f} ({_interval_and_n(row)})")
         if not row.low * row.high > 0:
             unclear.append(str(row[column]))
     first = slopes.iloc[0]
@@ -102,6 +159,44 @@ def group_sentence(
         answer = f"The arm {first.arm!r} does not clearly move {first.outcome} at {column} "
         answer += ", ".join(unclear)
     return f"{answer}; slopes: {', '.join(parts)}."
+
+
+# %% ../../nbs/api/95_studies/19_steering_slopes.ipynb #new88951214
+def named_target(
+    control: str,  # name of a control arm
+    targets: Sequence[str],  # names of the target arms
+) -> str | None:  # name of a target, None where there is none
+    "The target that a control names: the longest name that its own name begins with."
+    named = [target for target in targets if control.startswith(f"{target} ")]
+    return max(named, key=len, default=None)
+
+
+def own_controls_sentence(
+    shares: pd.DataFrame,  # arm, target, outcome, share, n of added controls that name a target
+    without_target: Sequence[str],  # added controls that name none
+) -> str:  # one line per target, empty without added controls
+    "How far added controls move beside the targets that they name."
+    lines = []
+    for target, rows in shares.groupby("target", sort=False):
+        known = rows[rows.share.notna()]
+        moved = [f"{row.arm} {row.share:.2f} for {row.outcome}" for row in known.itertuples()]
+        if moved:
+            lines.append(
+                f"Your controls have these shares of the slope of {target!r} "
+                f"(n = {int(rows.n.max())} prompts): {', '.join(moved)}."
+            )
+        still = list(dict.fromkeys(rows.outcome[rows.share.isna()]))
+        if still:
+            lines.append(
+                f"{target!r} has no clear slope of {', '.join(still)} on these prompts (its "
+                "interval holds zero), so there is no share."
+            )
+    if without_target:
+        lines.append(
+            f"{', '.join(without_target)}: not compared, because the name begins with that of no "
+            "target."
+        )
+    return "\n".join(lines)
 
 
 # %% ../../nbs/api/95_studies/19_steering_slopes.ipynb #cell011

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ __all__ = [
     "start_study",
     "surface_baselines",
     "with_prompt_columns",
+    "without_negative_zero",
 ]
 
 
@@ -79,6 +81,9 @@ class Step:
     figures: tuple[Figure, ...] = ()  # in the order of the page
     decimals: int = 3  # digits that the page shows
 
+    def __post_init__(self):
+        self.sentence = without_negative_zero(self.sentence)
+
     def plot(
         self,
         name: str | None = None,  # of the figure; None for the only or first one
@@ -100,11 +105,25 @@ class Step:
         return axes
 
     def __repr__(self) -> str:
-        return f"{self.sentence}\n{self.table.round(self.decimals).to_string(index=False)}"
+        return f"{self.sentence}\n{self._shown().to_string(index=False)}"
 
     def _repr_html_(self) -> str:
-        numbers = self.table.round(self.decimals)
-        return f"<p>{html.escape(self.sentence)}</p>\n{numbers.to_html(border=0, index=False)}"
+        lines = [f"<p>{html.escape(line)}</p>" for line in self.sentence.splitlines()]
+        return "\n".join([*lines, self._shown().to_html(border=0, index=False)])
+
+    def _shown(self) -> pd.DataFrame:
+        "The table with rounded numbers, and 0 for what rounds to minus zero."
+        shown = self.table.round(self.decimals)
+        floats = shown.select_dtypes("float")
+        shown[floats.columns] = floats + 0.0
+        return shown
+
+
+def without_negative_zero(
+    text: str,  # sentences with rounded numbers
+) -> str:  # the same with "0.00" for "-0.00"
+    "Write a number that rounds to zero without a sign."
+    return re.sub(r"(?<![\w)])-(0(?:\.0+)?)(?![\d.]*\d)", r"\1", text)
 
 
 # %% ../../nbs/api/95_studies/00_steps.ipynb #cell010
@@ -266,6 +285,7 @@ def keep_sentences(
     *files: str,  # names of text files in the run folder
 ) -> list[str]:  # the same sentences
     "Write the summary of a study into its run folder and its log."
+    sentences = [without_negative_zero(sentence) for sentence in sentences]
     text = "\n\n".join(sentences) + "\n"
     for name in files:
         (run.path / name).write_text(text)

@@ -17,6 +17,7 @@ from musicgen_emotion.lab.runs import open_run
 from musicgen_emotion.models.sampling import sample_tokens
 from musicgen_emotion.sae.dictionary import SparseAutoencoder
 from musicgen_emotion.show.heatmaps import plot_scores
+from musicgen_emotion.stats.estimates import Estimate
 from musicgen_emotion.steering.arms import Arm
 from musicgen_emotion.steering.axes import method_directions
 from musicgen_emotion.steering.branches import branch_agreement, branch_arithmetic
@@ -35,25 +36,25 @@ from musicgen_emotion.steering.methods import mean_difference
 from musicgen_emotion.steering.slopes import dose_changes, dose_slopes
 from musicgen_emotion.stimuli.prompts import neutral_prompts
 from musicgen_emotion.studies.steering import SteeringStudy
-from musicgen_emotion.studies.steering_cost import (
-    beside_sentence,
-    likelihood_sentence,
-    quality_sentence,
-)
+from musicgen_emotion.studies.steering_cost import mean_losses, quality_sentence
 from musicgen_emotion.studies.steering_directions import (
     cosine_sentence,
     dose_plan,
     dose_sentence,
     held_out_sentence,
-    layer_sentence,
     layers_to_fit,
     strongest_dose,
 )
-from musicgen_emotion.studies.steering_features import FeatureEdit, edit_arm, rising_features
+from musicgen_emotion.studies.steering_features import (
+    FeatureEdit,
+    edit_arm,
+    edits_sentence,
+    rising_features,
+)
 from musicgen_emotion.studies.steering_methods import methods_sentence
 from musicgen_emotion.studies.steering_moves import (
-    emotions_sentence,
-    listeners_sentence,
+    ControlShares,
+    control_shares_sentence,
     moves_sentence,
     shuffled_sentence,
     words_sentence,
@@ -69,6 +70,16 @@ from musicgen_emotion.studies.steering_report import (
     unchanged_sentence,
     word_valence_sentence,
 )
+from musicgen_emotion.studies.steering_sentences import (
+    beside_sentence,
+    descriptors_sentence,
+    emotions_sentence,
+    few_pairs_sentence,
+    layer_sentence,
+    likelihood_sentence,
+    listeners_sentence,
+    no_unit_sentence,
+)
 from musicgen_emotion.studies.steering_setup import (
     SteeringJudge,
     SteeringSettings,
@@ -77,7 +88,15 @@ from musicgen_emotion.studies.steering_setup import (
     steering_prompts,
     with_emotions,
 )
-from musicgen_emotion.studies.steps import Figure, Step, gates_step
+from musicgen_emotion.studies.steering_slopes import (
+    arm_lines,
+    arm_sentence,
+    named_target,
+    outcome_sentence,
+    own_controls_sentence,
+    size_sentence,
+)
+from musicgen_emotion.studies.steps import Figure, Step, gates_step, without_negative_zero
 
 PHASE = list_phases().get("phase2_steering")
 needs_notebook = pytest.mark.skipif(PHASE is None, reason="no phase notebooks in this checkout")
@@ -307,6 +326,7 @@ def study(tiny, tmp_path_factory):
     controls += study.held_out_word_controls(directions)
     vector = np.random.default_rng(0).normal(size=tiny.config.d_model)
     controls += [Arm("my own", "own", directions.make(vector))]
+    controls += [Arm("against calm shuffled", "own", directions.make(vector[::-1]))]
     result = study.dose_response(arms, controls, doses)
     study.moves(result)
     compared = study.compare_controls(result)
@@ -378,7 +398,7 @@ def test_what_was_added_in_one_line_is_in_the_results(study):
 
 def test_a_direction_a_judge_and_an_arm_are_in_table_figure_and_sentence(study):
     result = study.found("dose response")
-    assert result.added == ["against calm", "my own"]
+    assert result.added == ["against calm", "my own", "against calm shuffled"]
     assert {"valence", "happy", "against calm", "my own"} <= set(result.table.arm)
     assert set(result.table.outcome) == {"valence", "arousal", "loud"}
     assert result.table.groupby("outcome").arm.nunique().nunique() == 1
@@ -391,13 +411,54 @@ def test_a_direction_a_judge_and_an_arm_are_in_table_figure_and_sentence(study):
     assert (study.run.path / "dose_response.png").exists()
 
 
+def test_a_direction_a_judge_and_an_arm_are_in_the_summary(study):
+    sentences = study.summary()
+    for name in ("summary.md", "report.md"):
+        written = (study.run.path / name).read_text().splitlines()
+        for arm in study.found("dose response").added:
+            (line,) = [line for line in written if line.startswith(f"The arm {arm!r} ")]
+            assert all(outcome in line for outcome in ("valence", "arousal", "loud"))
+        (line,) = [line for line in written if "loud (n = 2 prompts, 3 random" in line]
+    assert "made of 3 numbers" in " ".join(sentences)
+    assert sentences == [without_negative_zero(sentence) for sentence in sentences]
+
+
+def test_the_column_of_a_judge_is_among_the_side_effects(study):
+    side, path = study.found("side effects"), study.run.path
+    assert side.table.columns[-1] == "loud"
+    assert "loud" in pd.read_csv(path / "side_effects.csv")
+    assert "loud" in set(pd.read_csv(path / "side_effect_intervals.csv").outcome)
+    assert f"Of {len(study.found('dose response').descriptors)} descriptors" in side.sentence
+    assert "loud" in [label.get_text() for label in side.plot().get_xticklabels()]
+
+
+def test_a_control_that_names_its_target_is_compared_with_it(study):
+    result, compared = study.found("dose response"), study.found("controls")
+    kept = pd.read_csv(study.run.path / "controls.csv")
+    own = kept[kept.kind == "own"].set_index("outcome")
+    assert set(own.arm) == {"against calm shuffled"}
+    assert set(own.target) == {"against calm"}
+    assert set(own.index) == {"valence", "arousal", "loud"}
+    main = result.main
+    same = main[(main.arm == "against calm") & main.prompt.isin(study.control_prompts.prompt)]
+    target = study.slopes(same, list(own.index)).set_index("outcome")
+    is_clear = target.low * target.high > 0
+    assert is_clear.any()
+    assert np.allclose(
+        own.share, (own.slope / target.slope)[own.index].where(is_clear), equal_nan=True
+    )
+    assert "of the slope of 'against calm'" in compared.sentence
+    assert "my own: not compared" in compared.sentence
+
+
 def test_a_new_column_of_the_prompts_makes_groups(study):
     result = study.found("dose response")
     assert set(result.clips.session) == {"first", "second"}
     assert set(pd.read_csv(study.run.path / "clips.csv").session) == {"first", "second"}
     step = result.by_column("session")
     assert set(step.table.session) == {"first", "second"}
-    assert set(step.table.arm) == {"valence", "arousal", "against calm", "my own"}
+    added = {"against calm", "my own", "against calm shuffled"}
+    assert set(step.table.arm) == {"valence", "arousal"} | added
     assert "does not clearly move valence at session first, second" in step.sentence
     step.plot()
     assert (study.run.path / "slopes_by_session.png").exists()
@@ -434,6 +495,10 @@ def test_errors_come_before_the_first_clip_and_say_what_to_do(study):
     n_clips = len(study.store.table)
     with pytest.raises(TypeError, match=r"write Arm\('mine', 'own', directions.make"):
         study.dose_response(result.arms, [Arm("mine", "own", vector)], result.doses)
+    with pytest.raises(TypeError, match=rf"not an array of shape \({width},\)"):
+        Arm("mine", "own", vector)
+    with pytest.raises(TypeError, match="needs a Direction, not float"):
+        study.dose_response(result.arms, [Arm("mine", "own", [1.0, 2.0])], result.doses)
     elsewhere = Direction(vector, "layer_9", "elsewhere", 1.0)
     with pytest.raises(ValueError, match="arm 'mine' cannot be pushed"):
         study.dose_response(result.arms, [Arm("mine", "own", elsewhere)], result.doses)
@@ -455,6 +520,12 @@ def test_a_judge_is_tried_when_it_is_added(study):
         judge.add(level, "level")
     with pytest.raises(ValueError, match="fails on two seconds of noise"):
         judge.add(lambda audio: 1.0, "score")
+    with pytest.raises(ValueError, match=r"column 'rms_db', which judge '.*' returns too"):
+        judge.add(lambda audio, rate: dict(rms_db=np.abs(audio).mean(1)), "rms_db")
+    with pytest.raises(ValueError, match="'alpha', which the table keeps for itself"):
+        judge.add(lambda audio, rate: dict(alpha=np.abs(audio).mean(1)), "alpha")
+    with pytest.raises(ValueError, match=r"returns text in \['mood'\]"):
+        judge.add(lambda audio, rate: dict(mood=["sad"] * len(audio)), "mood")
     assert judge.own_outcomes == []
     judge.add(level, "level_db")
     judge.add(level, "level_db")
@@ -540,7 +611,12 @@ def test_clap_is_a_judge_with_columns_of_its_own(tmp_path, second):
 
 def test_sentences_of_the_choice_say_what_was_chosen():
     slopes = pd.Series({0: 9.0, 1: 11.0})
-    assert "best other layer, 0, has 9.0" in layer_sentence(slopes, 1, 2)
+    above = Estimate(2.0, 1.0, 3.0, 2)
+    assert "0, has 9.0, and layer 1 has more" in layer_sentence(slopes, 1, 2, above)
+    below = Estimate(-2.0, -3.0, -1.0, 2)
+    assert "1, has 11.0, and layer 0 has less" in layer_sentence(slopes, 0, 2, below)
+    for tie in (Estimate(2.0, -1.0, 3.0, 2), Estimate(0.04, 0.03, 0.05, 2)):
+        assert "do not clearly differ" in layer_sentence(slopes, 1, 2, tie)
     assert "no other layer was tried" in layer_sentence(slopes[[1]], 1, 2)
     assert "No dose up to 0.12 RMS" in dose_sentence(0.12, 0.5, 0.12, 2)
     assert dose_sentence(0.075, 0.5, 0.12, 2).startswith("At 0.075 RMS the loss has risen")
@@ -579,9 +655,146 @@ def test_sentences_on_words_and_costs_say_yes_and_no():
     counts, none = pd.Series(dict(valence=7, arousal=6)), pd.Series(dict(valence=0, arousal=0))
     assert beside_sentence(none, none, 9, 6).startswith("Nothing else moves")
     assert beside_sentence(counts, none, 9, 6).startswith("Other things move too")
-    assert "push at the largest dose 0.48" in likelihood_sentence(-0.02, 0.48, 0.19)
+    assert beside_sentence(none, counts, 9, 6).startswith("Other things move too")
+    assert "0 (valence) and 0 (arousal) move more" in beside_sentence(none, counts, 9, 6)
+    slopes = pd.DataFrame(dict(arm="arousal", outcome=["tempo"], slope=[2.0], n=6))
+    assert "Cues move as" in descriptors_sentence(counts, none, 9, slopes)
+    assert "Cues do not all move" in descriptors_sentence(counts, none, 9, slopes.assign(slope=-1))
+    rises = dict(word=Estimate(-0.02, -0.1, 0.1, 6), push=Estimate(0.48, 0.3, 0.6, 6))
+    assert "raises the loss" in likelihood_sentence(rises)
+    assert "by 0.48 (0.30 to 0.60, n = 6 prompts)" in likelihood_sentence(rises)
+    assert "random" not in likelihood_sentence(rises)
+    rises |= dict(push=Estimate(0.1, -0.1, 0.3, 6), random=Estimate(0.2, 0.1, 0.3, 2))
+    assert "does not clearly raise" in likelihood_sentence(rises)
+    assert "random direction by 0.20 (0.10 to 0.30, n = 2" in likelihood_sentence(rises)
+    effects = pd.DataFrame(dict(tempo=[1.0], onset_rate=[np.nan]))
+    assert no_unit_sentence(effects).startswith("Empty column: onset_rate.")
+    assert no_unit_sentence(effects[["tempo"]]) == ""
     assert unchanged_sentence(1.0, 2, 3.0).startswith("Nothing stays behind")
     assert unchanged_sentence(0.9, 2, 3.0).startswith("Something stays behind")
+
+
+def test_the_rise_of_the_loss_is_the_mean_of_the_changes():
+    generator, rows = np.random.default_rng(0), []
+    arms = [("target", "sad", 0.1), ("prompt", "word sad", 1.0)]
+    arms += [("random", f"random {number}", dose) for number in (0, 1) for dose in (-0.1, 0.1)]
+    for kind, arm, alpha in arms:
+        for prompt in ("a", "b", "c"):
+            for dose in (0.0, alpha):
+                row = dict(kind=kind, arm=arm, prompt=prompt, seed=0, alpha=dose)
+                rows.append(row | dict(nll=generator.normal() if dose else float(len(rows) % 2)))
+    clips = pd.DataFrame(rows).drop_duplicates(["arm", "prompt", "alpha"])
+    changes = dose_changes(clips, "nll", n_boot=20)
+    changes = changes[changes.alpha != 0].groupby("kind").value.mean()
+    losses = mean_losses(clips, ["sad"], 0.1, n_boot=20, seed=0)
+    for name, kind in dict(word="prompt", push="target", random="random").items():
+        assert np.isclose(losses[name].value, changes[kind])
+        assert losses[name].low < losses[name].value < losses[name].high
+        assert losses[name].n == 3
+    assert "random" not in mean_losses(clips[clips.kind != "random"], ["sad"], 0.1, n_boot=20)
+
+
+def slope_rows():
+    "Slopes of two arms on two outcomes; the first arm moves both."
+    return pd.DataFrame(
+        dict(
+            arm=["a", "b", "a", "b"],
+            outcome=["valence", "valence", "loud", "loud"],
+            slope=[9.0, 1.0, 99.1, -0.001],
+            low=[7.0, -1.0, 90.0, -1.0],
+            high=[11.0, 3.0, 110.0, 1.0],
+            band_low=-2.0,
+            band_high=2.0,
+            n=6,
+            n_random=20,
+        )
+    )
+
+
+def test_lines_on_arms_say_yes_and_no_and_the_change_at_the_largest_dose():
+    rows = slope_rows()
+    moves, does_not = arm_lines(rows, top=0.068)
+    assert moves.startswith("The arm 'a' moves valence: ")
+    assert "It moves loud: a slope of 99.10 per unit of dose" in moves
+    assert "which is 6.74 at the largest dose 0.068" in moves
+    assert "The arm 'b' does not clearly move valence" in does_not
+    assert "largest dose" not in arm_sentence(rows.iloc[0])
+    zero = rows.iloc[1].copy()
+    zero["slope"] = 1e-7
+    assert "which is 0.00 at the largest dose 0.1" in arm_sentence(zero, top=0.1)
+    small = rows.iloc[0].copy()
+    small[["slope", "low", "high"]] = 0.0123, 0.0111, 0.0144
+    assert "a slope of 0.012 per unit of dose (0.011 to 0.014" in arm_sentence(small)
+    one = rows.iloc[0].copy()
+    one[["low", "high", "n"]] = np.nan, np.nan, 1
+    assert "does not clearly move" in arm_sentence(one)
+    assert "n = 1 prompt, which has no interval" in arm_sentence(one)
+    assert "1 of 2 arms move valence (n = 6" in outcome_sentence(rows.iloc[:2])
+    assert outcome_sentence(rows.iloc[1:2]).startswith("No arm of 1 clearly moves")
+
+
+def test_a_run_with_few_prompts_or_random_directions_is_called_too_small():
+    rows = slope_rows()
+    assert size_sentence(rows) == ""
+    small = size_sentence(rows.assign(n=2, n_random=4))
+    assert "read no effect from them: an interval over 2 prompts is no 95% interval" in small
+    assert "made of 4 numbers" in small
+    assert "made of 9 numbers" in size_sentence(rows.assign(n_random=9))
+    assert size_sentence(rows.assign(n_random=10)) == ""
+    assert "over 5 prompts" in size_sentence(rows.assign(n=5))
+    assert "an effect of b: an interval over 2" in size_sentence(rows.assign(n=[6, 2, 6, 2]))
+
+
+def test_own_controls_name_their_target():
+    assert named_target("mine shuffled", ["mine", "happy"]) == "mine"
+    assert named_target("mine too shuffled", ["mine", "mine too"]) == "mine too"
+    assert named_target("mineral", ["mine"]) is None
+    shares = pd.DataFrame(dict(arm="mine 0", target="mine", outcome=["valence"], share=0.4, n=2))
+    assert "slope of 'mine' (n = 2 prompts): mine 0 0.40" in own_controls_sentence(shares, [])
+    still = own_controls_sentence(shares.assign(share=np.nan), [])
+    assert still.startswith("'mine' has no clear slope of valence")
+    assert own_controls_sentence(shares.iloc[:0], ["x"]).startswith("x: not compared")
+    assert own_controls_sentence(shares.iloc[:0], []) == ""
+
+
+def test_a_range_is_called_a_range():
+    kinds = ["shuffled", "shuffled", "other layer", "held-out words", "both branches", "all layers"]
+    shares = pd.DataFrame(dict(kind=kinds, share=[-0.46, 1.0, 0.9, 0.9, 0.5, 0.9]))
+    mean = Estimate(0.53, 0.09, 0.86, 6)
+    controls = ControlShares(sentence="", table=shares, shares=shares, shuffled_share=mean)
+    sentence = control_shares_sentence(controls, "layer_0", 4)
+    assert "0.53 (0.09 to 0.86, n = 6 directions)" in sentence
+    assert "in the range -0.46 to 1.00" in sentence
+
+
+def test_sentence_on_edits_has_intervals_and_says_yes_and_no():
+    edits = pd.DataFrame(
+        dict(way=["set", "scale", "ablate"] * 2, value=0.3, low=0.1, high=0.5, n=2)
+    )
+    edits["kind"] = ["feature"] * 3 + ["random feature"] * 3
+    sentence = edits_sentence(edits, "sad", 5, 3.0)
+    assert "feature 5 changes the probability of sad: by 0.30 (0.10 to 0.50) when set" in sentence
+    assert "n = 2 prompts" in sentence
+    assert "0.30 (range 0.30 to 0.30)" in sentence
+    assert "does not clearly change" in edits_sentence(edits.assign(low=-0.1), "sad", 5, 3.0)
+    assert "-0.00" not in edits_sentence(edits.assign(value=-0.001), "sad", 5, 3.0)
+
+
+def test_sentence_on_few_pairs_says_when_there_are_none():
+    at_top = pd.Series({"2 pairs": 0.7, "mean difference": 0.95})
+    assert "is 0.70 from 2 pairs and 0.95 from all 8" in few_pairs_sentence(
+        at_top, ["2 pairs"], 8, 3
+    )
+    none = few_pairs_sentence(at_top, [], 2, 2)
+    assert "is 0.95 from all 2 pairs, on 2 prompts; no direction from fewer" in none
+
+
+def test_zero_has_no_sign():
+    assert without_negative_zero("-0.00 (-0.05 to -0.0), -0") == "0.00 (-0.05 to 0.0), 0"
+    assert without_negative_zero("-0.001, layer-0, x_-0.5") == "-0.001, layer-0, x_-0.5"
+    step = Step(sentence="by -0.00", table=pd.DataFrame(dict(x=[-0.0001], yes=[False])))
+    assert "-0" not in repr(step) + step._repr_html_()
+    assert "False" in repr(step)
 
 
 def test_sentences_on_quality_methods_and_cosines_say_yes_and_no():

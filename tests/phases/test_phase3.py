@@ -214,10 +214,15 @@ def test_residual_sentence_names_the_strongest_cross_attention():
 
 @pytest.mark.parametrize(
     ("noise", "answer"),
-    [(0.45, "it is no clean floor"), (0.05, "restores no more"), (np.nan, "was not measured")],
+    [(0.45, "it is no clean floor"), (0.05, "restores no more"), (None, "was not measured")],
 )
 def test_floor_sentence_follows_the_noise(noise, answer):
-    assert answer in floor_sentence(0.07, noise, "happy", "sad")
+    other = pd.Series(dict(value=0.07, low=0.02, high=0.12, n=16))
+    if noise is not None:
+        noise = pd.Series(dict(value=noise, low=noise - 0.1, high=noise + 0.1, n=16))
+    sentence = floor_sentence(other, noise, "happy", "sad")
+    assert answer in sentence
+    assert "restores 0.07 (0.02 to 0.12, n = 16 pairs)" in sentence
 
 
 @pytest.mark.parametrize(("ranks", "answer"), [(0.95, "ranks cells as"), (0.4, "does not rank")])

@@ -283,6 +283,15 @@ def test_a_scale_or_k_that_contradicts_the_weights_is_refused(tmp_path):
         load_dictionary(tmp_path)
 
 
+def test_prefixes_of_training_are_harmless(tmp_path):
+    file, path = written("dictionary_learning", tmp_path)
+    torch.save(torch.load(file) | dict(group_sizes=torch.tensor([4, F - 4])), file)
+    config = json.loads(path.read_text())
+    config["trainer"]["dict_class"] = "MatryoshkaBatchTopKSAE"
+    path.write_text(json.dumps(config))
+    assert load_dictionary(tmp_path).d_sae == F
+
+
 def test_two_names_of_one_tensor_are_refused(tmp_path):
     t = weights(threshold=(F,), log_threshold=(F,))
     with pytest.raises(ValueError, match="log_threshold and threshold mean the same"):
