@@ -57,24 +57,31 @@ def load_encoder(
 ) -> TextEncoder | MusicModel:  # what `text_embeddings` takes
     """Load a text encoder; of an encoder-decoder, the encoder alone.
 
-    Raises FileNotFoundError when the files are not on this machine and cannot be fetched.
+    Code that comes with a model is never run. Raises FileNotFoundError when the files are not on
+    this machine and cannot be fetched, and ValueError for a model that needs code of its own.
     """
     if str(name) == "nano":
         return load_model("nano", device=device)
     from transformers import AutoConfig
 
     try:
-        kind = AutoConfig.from_pretrained(str(name), revision=revision).model_type
+        untrusted = dict(revision=revision, trust_remote_code=False)  # runs no code of the model
+        kind = AutoConfig.from_pretrained(str(name), **untrusted).model_type
         if kind == "musicgen":
             return load_model(name, device=device, revision=revision)
         return _transformers_encoder(
             str(name),
             kind,
             pick_device(device),
-            revision,
+            untrusted,
         )
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
+        if "trust_remote_code" in str(error):
+            raise ValueError(
+                f"text encoder {str(name)!r} brings Python code that would have to be run, which "
+                "is never done here; accepted are the architectures of transformers"
+            ) from error
         raise FileNotFoundError(
             f"text encoder {str(name)!r} is not here and could not be fetched ({reason}); "
             "give a folder with config.json, weights and tokenizer, or fetch it where the hub "
@@ -82,15 +89,12 @@ def load_encoder(
         ) from error
 
 
-def _transformers_encoder(name, kind, device, revision) -> TextEncoder:
+def _transformers_encoder(name, kind, device, options) -> TextEncoder:
     from transformers import AutoModel, AutoTokenizer, T5EncoderModel
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(
-        name,
-        revision=revision,
-    )
+    tokenizer: Any = AutoTokenizer.from_pretrained(name, **options)
     library_class: Any = T5EncoderModel if kind in ("t5", "mt5") else AutoModel
-    model = library_class.from_pretrained(name, revision=revision)
+    model = library_class.from_pretrained(name, **options)
     if getattr(model.config, "is_encoder_decoder", False) and kind != "t5":
         model = model.get_encoder()
     positions = getattr(model.config, "max_position_embeddings", 512) or 512

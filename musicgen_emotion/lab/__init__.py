@@ -82,3 +82,4 @@ from .workers import Outcome as Outcome
 from .workers import run_in_worker as run_in_worker
 from .workers import stop_workers as stop_workers
 from .workers import work as work
+from .yaml_files import load_bounded_yaml as load_bounded_yaml

@@ -208,7 +208,7 @@ def read_json(
     except json.JSONDecodeError as error:
         raise ValueError(
             f"{path} is not valid JSON ({error}); it may be damaged: "
-            f"delete it and repeat the step that wrote it"
+            f"restore it, or move it away and repeat the step that wrote it"
         ) from error
 
 

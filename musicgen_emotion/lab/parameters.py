@@ -23,6 +23,7 @@ from musicgen_emotion.lab.phase_files import (
 )
 
 from .checks import unknown_name
+from .yaml_files import load_bounded_yaml
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -41,7 +42,7 @@ __all__ = [
     "value_from_text",
 ]
 
-# %% ../../nbs/api/00_lab/08_parameters.ipynb #cell008
+# %% ../../nbs/api/00_lab/08_parameters.ipynb #cell010
 SIMPLE_TYPES = {"int": int, "float": float, "bool": bool, "str": str}
 
 
@@ -165,7 +166,7 @@ def _alternatives(node: ast.expr) -> list[ast.expr]:
     return [node]
 
 
-# %% ../../nbs/api/00_lab/08_parameters.ipynb #cell011
+# %% ../../nbs/api/00_lab/08_parameters.ipynb #cell013
 def value_from_text(
     name: str,  # name of the parameter
     kind: str,  # its type
@@ -219,7 +220,7 @@ def _split_list(text: str) -> list[str]:
     return [item.strip("'\"") for item in items]
 
 
-# %% ../../nbs/api/00_lab/08_parameters.ipynb #cell014
+# %% ../../nbs/api/00_lab/08_parameters.ipynb #cell016
 @dataclass(frozen=True)
 class Parameter:
     "One line of a parameters cell: `name: kind = default  # meaning`."
@@ -285,7 +286,7 @@ def _comments(source: str) -> dict[int, str]:
     return comments
 
 
-# %% ../../nbs/api/00_lab/08_parameters.ipynb #cell018
+# %% ../../nbs/api/00_lab/08_parameters.ipynb #cell020
 def read_parameters(
     notebook: Path | str,  # notebook file, or the name of a phase
 ) -> dict[str, Parameter]:  # name -> parameter
@@ -321,7 +322,7 @@ def check_parameters(
     return checked
 
 
-# %% ../../nbs/api/00_lab/08_parameters.ipynb #cell022
+# %% ../../nbs/api/00_lab/08_parameters.ipynb #cell024
 def find_params(
     name: Path | str,  # a YAML file, or the name of one that comes with the project (`nano`)
 ) -> Path:  # the file
@@ -348,8 +349,10 @@ def read_params_file(
 
     path = find_params(name)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = load_bounded_yaml(path.read_text(encoding="utf-8-sig")) or {}
+    except RecursionError as error:
+        raise ValueError(f"{path} is not valid YAML: it is nested too deeply") from error
+    except (yaml.YAMLError, ValueError) as error:
         raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if isinstance(content, dict) and all(isinstance(key, str) for key in content):
         return content
@@ -358,7 +361,7 @@ def read_params_file(
     )
 
 
-# %% ../../nbs/api/00_lab/08_parameters.ipynb #cell025
+# %% ../../nbs/api/00_lab/08_parameters.ipynb #cell027
 def resolve_parameters(
     phases: Sequence[Path | str],  # phases that will run
     files: Sequence[Path | str] = (),  # parameter files; a later one wins

@@ -19,6 +19,7 @@ from musicgen_emotion.sae.tensor_files import (
     write_folder,
 )
 
+from ..lab.checks import check_in
 from .settings import SAEConfig
 
 # %% auto #0
@@ -36,7 +37,7 @@ __all__ = [
     "keep_topk",
 ]
 
-# %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell006
+# %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell007
 START_THRESHOLD = 0.05  # of every JumpReLU feature before training
 DICTIONARY_FORMAT = "musicgen_emotion.sae/1"
 
@@ -256,10 +257,19 @@ class SparseAutoencoder(torch.nn.Module):
             raise ValueError(
                 f"{folder}/cfg.json has format {found!r}, not {DICTIONARY_FORMAT!r}; {hint}"
             )
-        known = {field.name for field in fields(SAEConfig)}
-        settings = {name: value for name, value in config.items() if name in known}
+        settings = {name: value for name, value in config.items() if name != "format"}
+        for name in settings:
+            check_in(
+                f"{folder}/cfg.json: setting", name, [field.name for field in fields(SAEConfig)]
+            )
         tensors = read_tensors(folder / "dictionary.safetensors")
-        return fill_dictionary(cls(**settings), tensors, folder)
+        cfg = SAEConfig(**settings)
+        shapes = dict(W_dec=(cfg.n_features, cfg.d_in))
+        check_tensors(tensors, shapes, folder)  # before memory is taken for that size
+        sae = fill_dictionary(cls(**settings), tensors, folder)
+        for name in tensors:
+            check_in(f"{folder}: tensor", name, sae.state_dict())
+        return sae
 
 
 def _random_unit_rows(n_rows, width, seed):
@@ -289,7 +299,7 @@ def _check_finite_rows(x):
         raise ValueError(f"{n_bad} of {len(x)} rows hold NaN or infinity")
 
 
-# %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell010
+# %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell011
 def keep_topk(
     pre: torch.Tensor,  # (row, feature) pre-activations
     k: int,  # how many to keep in each row
@@ -315,7 +325,7 @@ def keep_batch_topk(
     return kept.view_as(pre)
 
 
-# %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell013
+# %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell014
 def jump(
     pre: torch.Tensor,  # (..., feature) pre-activations
     threshold: torch.Tensor,  # (feature,)
@@ -354,7 +364,7 @@ class _Jump(torch.autograd.Function):
         return grad_pre, grad_threshold, None
 
 
-# %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell018
+# %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell019
 def at_dictionary(
     sae,  # anything with `W_dec`, such as a SparseAutoencoder
     fn: Callable,  # takes a tensor on the dictionary's device, in its number type
@@ -380,7 +390,7 @@ def feature_shift(
     return at_dictionary(sae, shift, x)
 
 
-# %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell022
+# %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell023
 def geometric_median(
     x: torch.Tensor,  # (row, d)
     steps: int = 50,  # iterations at most
@@ -415,7 +425,7 @@ def _best_factor(made, wanted):
     return overlap / size if size > 0 and overlap > 0 else 1.0
 
 
-# %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell025
+# %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell026
 def fill_dictionary(
     sae: SparseAutoencoder,  # changed in place
     tensors: Mapping[str, torch.Tensor],  # name -> tensor, as in its `state_dict`

@@ -22,12 +22,13 @@ __all__ = [
     "check_complete",
     "from_tensors",
     "plain_tensors",
+    "refuse_unknown",
     "shift_biases",
     "unit_decoder",
     "usual_length",
 ]
 
-# %% ../../nbs/api/70_sae/03_folding.ipynb #cell006
+# %% ../../nbs/api/70_sae/03_folding.ipynb #cell007
 EXTRA_TENSORS = dict(
     jumprelu=("threshold",),
     batch_topk=("threshold",),
@@ -87,7 +88,7 @@ def unit_decoder(
     return scaled
 
 
-# %% ../../nbs/api/70_sae/03_folding.ipynb #cell010
+# %% ../../nbs/api/70_sae/03_folding.ipynb #cell011
 def from_tensors(
     tensors: Mapping[str, torch.Tensor],  # as `plain_tensors` gives them
     activation: str,  # as in `SAEConfig`
@@ -97,10 +98,11 @@ def from_tensors(
 ) -> SparseAutoencoder:  # in eval mode, with centre 0 and scale 1
     """A dictionary around tensors that already exist.
 
-    Raises ValueError naming a tensor that is missing, misshaped or not finite, and for topk
-    without k."""
+    Raises ValueError naming a tensor that is missing, misshaped, not finite or unknown, and for
+    topk without k."""
     check_in("activation", activation, ACTIVATIONS)
     check_complete(tensors, activation, source)
+    refuse_unknown(tensors, activation, source)
     d_in, d_sae = tensors["W_enc"].shape
     if activation == "topk" and k is None:
         raise ValueError(
@@ -151,6 +153,25 @@ def check_complete(
     for name in EXTRA_TENSORS.get(activation, ()):
         shapes[name] = (d_sae,)
     check_tensors(tensors, shapes, source, called)
+
+
+def refuse_unknown(
+    tensors: Mapping[str, torch.Tensor],  # under our names
+    activation: str,  # as in `SAEConfig`
+    source: Path | str,  # file or folder, named in errors
+) -> None:
+    "Raise ValueError for the first tensor that has no place in the arithmetic."
+    known = {"W_enc", "b_enc", "W_dec", "b_dec", *EXTRA_TENSORS.get(activation, ())}
+    for name, value in tensors.items():
+        if name not in known:
+            raise ValueError(
+                f"{source}: tensor {name!r} {tuple(value.shape)} has no place in a {activation} "
+                f"dictionary and may change what it computes; known: {', '.join(sorted(known))}"
+            )
+        if not value.is_floating_point():
+            raise ValueError(
+                f"{source}: tensor {name!r} has number type {value.dtype}, expected floating point"
+            )
 
 
 def usual_length(

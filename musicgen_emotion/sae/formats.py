@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 
@@ -19,17 +19,34 @@ from musicgen_emotion.sae.folding import (
     unit_decoder,
     usual_length,
 )
+from musicgen_emotion.sae.format_folders import (
+    DICTIONARY_FILES,
+    dictionary_folder,
+    dictionary_form,
+)
+from musicgen_emotion.sae.format_rules import (
+    DICTIONARY_LEARNING_KNOWN,
+    NEVER,
+    NO,
+    SAELENS_APPLIED,
+    SAELENS_HARMLESS,
+    SAELENS_ORIGIN,
+    SPARSIFY_KNOWN,
+    apply_feature_scale,
+    check_settings,
+    refuse,
+    saelens_activation,
+    saelens_origin,
+)
 from musicgen_emotion.sae.tensor_files import (
-    existing_file,
-    local_folder,
     read_config,
+    read_pickled_tensors,
     read_tensors,
     write_folder,
 )
 
 from ..lab.checks import check_in
 from ..lab.files import atomic_path, write_json
-from ..models.hub import UnpicklingError
 from .dictionary import SparseAutoencoder
 
 # %% auto #0
@@ -79,14 +96,6 @@ def to_saelens(
     return write_folder(folder, config, tensors, "sae_weights.safetensors")
 
 
-_SAELENS_ACTIVATIONS = dict(
-    standard="relu",
-    topk="topk",
-    jumprelu="jumprelu",
-    gated="gated",
-    batchtopk="batch_topk",
-    matryoshka_batchtopk="batch_topk",
-)
 _SAELENS_NAMES = dict(
     b_gate="b_enc",
     topk_threshold="threshold",
@@ -96,61 +105,62 @@ _SAELENS_NAMES = dict(
 
 def from_saelens(
     folder: Path | str,  # with cfg.json and sae_weights.safetensors
+    ignore: Sequence[str] = (),  # unknown settings and tensors that are harmless
 ) -> SparseAutoencoder:  # in eval mode
-    "Read a folder of SAELens. Raises ValueError for what has no counterpart here, by name."
+    """Read a folder of SAELens, of any version.
+
+    Raises ValueError for what has no counterpart here and for what is unknown, by name."""
     folder = Path(folder)
     config = read_config(folder / "cfg.json")
-    raw = read_tensors(folder / "sae_weights.safetensors")
-    architecture = _saelens_architecture(config)
-    _refuse_saelens_options(folder, architecture, config)
-    activation = _SAELENS_ACTIVATIONS[architecture]
+    raw = _without(read_tensors(folder / "sae_weights.safetensors"), ignore)
+    activation, k = saelens_activation(folder, config)
+    origin = saelens_origin(folder, config)
+    known = (*SAELENS_APPLIED, *SAELENS_ORIGIN, *SAELENS_HARMLESS, "hook_name_out", "d_out")
+    fixed = NEVER | dict(d_out=(config.get("d_in"), None), hook_head_index_out=(None,))
+    check_settings(folder, config, known, fixed, ignore)
 
     sizes = config.get("d_in"), config.get("d_sae")
-    tensors, called = _rename_saelens(raw, sizes[1])
+    tensors, called = _rename_saelens(folder, raw, sizes[1])
     check_complete(tensors, activation, folder, sizes, called)
     if (tensors.pop("scaling_factor", torch.ones(1)) != 1).any():
-        _refuse(folder, "scaling_factor", "other than 1", [1])
+        refuse(folder, "scaling_factor", "other than 1", [1])
+    flag = config.get("finetuning_scaling_factor")
+    tensors = apply_feature_scale(folder, tensors, flag)
     if not config.get("apply_b_dec_to_input", True):
         tensors = shift_biases(tensors, 1)
-    if config.get("rescale_acts_by_decoder_norm", "batchtopk" in architecture):
+    by_norm = "batchtopk" in str(config.get("architecture"))
+    if config.get("rescale_acts_by_decoder_norm", by_norm):
+        if flag:
+            refuse(folder, "finetuning_scaling_factor", flag, [False])
         scaled = unit_decoder(tensors)
         if "threshold" in tensors:  # SAELens compares it with activations that are scaled already
             scaled["threshold"] = tensors["threshold"]
         tensors = scaled
-
-    older = config.get("activation_fn_kwargs") or {}
-    k = config.get("k") or older.get("k")
-    return from_tensors(
-        tensors,
-        activation,
-        k,
-        str(folder),
-        **_saelens_metadata(config),
-    )
+    return _with_metadata(tensors, activation, k, folder, origin)
 
 
-def _saelens_architecture(config):
-    "The name of the architecture; older folders name only an activation function."
-    if config.get("architecture"):
-        return config["architecture"]
-    function = config.get("activation_fn", config.get("activation_fn_str", ""))
-    return "topk" if "topk" in str(function) else "standard"
+def _without(tensors, ignore):
+    "The tensors that the caller did not declare harmless."
+    return {name: value for name, value in tensors.items() if name not in ignore}
 
 
-def _refuse_saelens_options(folder, architecture, config):
-    if architecture not in _SAELENS_ACTIVATIONS:
-        _refuse(folder, "architecture", architecture, _SAELENS_ACTIVATIONS)
-    normalization = config.get("normalize_activations") or "none"
-    if normalization in ("layer_norm", "constant_norm_rescale"):
-        accepted = ["none", "expected_average_only_in"]
-        _refuse(folder, "normalize_activations", normalization, accepted)
-    reshaping = config.get("reshape_activations") or "none"
-    if reshaping != "none":
-        _refuse(folder, "reshape_activations", reshaping, ["none"])
+def _with_metadata(tensors, activation, k, folder, metadata):
+    "The dictionary, with metadata of any names."
+    if not isinstance(metadata, dict):
+        refuse(folder, "metadata", metadata, [{}])
+    sae = from_tensors(tensors, activation, k, str(folder))
+    sae.cfg.metadata = dict(metadata)
+    return sae
 
 
-def _rename_saelens(raw, d_sae):
+def _rename_saelens(folder, raw, d_sae):
     "Tensors under our names, and our name -> SAELens's name where they differ."
+    for ours in _SAELENS_NAMES.values():
+        rivals = [other for other in raw if _SAELENS_NAMES.get(other, other) == ours]
+        if len(rivals) > 1:
+            raise ValueError(
+                f"{folder}: tensors {' and '.join(rivals)} mean the same; one is right"
+            )
     d_sae = d_sae or usual_length(raw, b_enc=0, W_enc=1, W_dec=0)
     tensors = {_SAELENS_NAMES.get(name, name): value for name, value in raw.items()}
     if "topk_threshold" in raw:
@@ -161,12 +171,6 @@ def _rename_saelens(raw, d_sae):
     return tensors, called
 
 
-def _saelens_metadata(config):
-    theirs = config.get("metadata") or {}
-    known = {name: value for name, value in theirs.items() if value is not None}
-    return dict(model=known.get("model_name"), site=known.get("hook_name")) | known
-
-
 def _one_per_feature(value, d_sae):
     "One number as d_sae of them; anything else stays."
     if value.numel() != 1:
@@ -175,12 +179,7 @@ def _one_per_feature(value, d_sae):
     return one.expand(d_sae).clone()
 
 
-def _refuse(folder, name, value, accepted) -> NoReturn:
-    choices = ", ".join(map(repr, accepted))
-    raise ValueError(f"{folder}: {name} {value!r} cannot be read; accepted: {choices}")
-
-
-# %% ../../nbs/api/70_sae/04_formats.ipynb #cell013
+# %% ../../nbs/api/70_sae/04_formats.ipynb #cell015
 def to_dictionary_learning(
     sae: SparseAutoencoder,  # a dictionary
     folder: Path | str,  # made when absent
@@ -276,22 +275,29 @@ _DL_NAMES = dict(
 
 def from_dictionary_learning(
     folder: Path | str,  # with ae.pt and config.json
+    ignore: Sequence[str] = (),  # unknown settings and tensors that are harmless
 ) -> SparseAutoencoder:  # in eval mode
-    "Read a folder of dictionary_learning. Raises ValueError for an unknown class, by name."
+    """Read a folder of dictionary_learning.
+
+    Raises ValueError for an unknown class, setting or tensor, by name."""
     folder = Path(folder)
     config = read_config(folder / "config.json")
-    raw = _read_pickled_tensors(folder / "ae.pt")
+    raw = _without(read_pickled_tensors(folder / "ae.pt"), ignore)
     trainer = config.get("trainer")
     if not isinstance(trainer, dict):
         found = ", ".join(config) or "nothing"
         raise ValueError(f"{folder}/config.json: 'trainer' is missing; found {found}")
     class_name = trainer.get("dict_class")
     if class_name not in _DL_ACTIVATIONS:
-        _refuse(folder, "dict_class", class_name, _DL_ACTIVATIONS)
+        refuse(folder, "dict_class", class_name, _DL_ACTIVATIONS)
     activation = _DL_ACTIVATIONS[class_name]
+    check_settings(folder, trainer, DICTIONARY_LEARNING_KNOWN, NEVER, ignore)
+    check_settings(folder, config, ("trainer", "buffer", "metadata"), NEVER, ignore)
 
     sizes = trainer.get("activation_dim"), trainer.get("dict_size")
     tensors, called = _rename_dictionary_learning(raw, sizes[1])
+    unused = "threshold" if activation == "topk" else "group_sizes"  # prefixes of training
+    tensors.pop(unused, None)
     check_complete(tensors, activation, folder / "ae.pt", sizes, called)
     if class_name in ("JumpReluAutoEncoder", "AutoEncoderNew"):
         tensors = shift_biases(tensors, 1)
@@ -302,19 +308,20 @@ def from_dictionary_learning(
     ):
         tensors = unit_decoder(tensors)
 
-    k = trainer.get("k") or (int(raw["k"]) if "k" in raw else None)
+    k = trainer.get("k")
+    if "k" in raw:
+        k = k or int(raw["k"])
+        if k != int(raw["k"]):
+            raise ValueError(
+                f"{folder}: k {k!r} in config.json contradicts {int(raw['k'])} in ae.pt"
+            )
     origin = dict(model=trainer.get("lm_name"), site=trainer.get("layer"))
-    return from_tensors(
-        tensors,
-        activation,
-        k,
-        str(folder),
-        **(config.get("metadata") or origin),
-    )
+    return _with_metadata(tensors, activation, k, folder, config.get("metadata") or origin)
 
 
 def _rename_dictionary_learning(raw, d_sae):
     "Tensors under our names, and our name -> their name where they differ."
+    used = {"k"}
     tensors = {}
     called = {}
     for name, candidates in _DL_NAMES.items():
@@ -324,6 +331,7 @@ def _rename_dictionary_learning(raw, d_sae):
         )
         if theirs is None:
             continue
+        used.add(theirs)
         tensors[name] = raw[theirs]
         if theirs != name:
             called[name] = theirs
@@ -334,24 +342,11 @@ def _rename_dictionary_learning(raw, d_sae):
     if "threshold" in tensors:
         d_sae = d_sae or usual_length(tensors, b_enc=0, W_enc=1, W_dec=0)
         tensors["threshold"] = _one_per_feature(tensors["threshold"], d_sae)
+    tensors |= {name: value for name, value in raw.items() if name not in used}  # unknown ones
     return tensors, called
 
 
-def _read_pickled_tensors(path):
-    "The tensors of a file of `torch.save`, and nothing else that a pickle may hold."
-    path = existing_file(path)
-    try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{path} is damaged or holds more than tensors: {reason}") from error
-    is_dict = isinstance(tensors, dict)
-    if not is_dict or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
-        raise ValueError(f"{path} holds {type(tensors).__name__}, expected a dict of tensors")
-    return tensors
-
-
-# %% ../../nbs/api/70_sae/04_formats.ipynb #cell017
+# %% ../../nbs/api/70_sae/04_formats.ipynb #cell019
 def to_sparsify(
     sae: SparseAutoencoder,  # a TopK dictionary
     folder: Path | str,  # made when absent
@@ -385,16 +380,17 @@ def to_sparsify(
 
 def from_sparsify(
     folder: Path | str,  # with cfg.json and sae.safetensors
+    ignore: Sequence[str] = (),  # unknown settings and tensors that are harmless
 ) -> SparseAutoencoder:  # in eval mode
-    "Read a folder of sparsify. Raises ValueError for transcoders, skip connections and groupmax."
+    """Read a folder of sparsify.
+
+    Raises ValueError for transcoders, skip connections, groupmax, signed activations and what is
+    unknown, by name."""
     folder = Path(folder)
     config = read_config(folder / "cfg.json")
-    tensors = read_tensors(folder / "sae.safetensors")
-    if config.get("activation", "topk") != "topk":
-        _refuse(folder, "activation", config["activation"], ["topk"])
-    for name in ("transcode", "skip_connection"):
-        if config.get(name):
-            _refuse(folder, name, True, [False])
+    tensors = _without(read_tensors(folder / "sae.safetensors"), ignore)
+    fixed = NEVER | dict(activation=("topk",), d_out=(config.get("d_in"), None))
+    check_settings(folder, config, SPARSIFY_KNOWN, fixed, ignore)
     if "encoder.weight" in tensors:
         weight = tensors.pop("encoder.weight")
         tensors["W_enc"] = weight.T if weight.ndim == 2 else weight
@@ -407,68 +403,73 @@ def from_sparsify(
     )
     called = dict(W_enc="encoder.weight turned", b_enc="encoder.bias")
     check_complete(tensors, "topk", folder, (d_in, d_sae), called)
-    metadata = config.get("metadata") or {}
-    return from_tensors(tensors, "topk", config.get("k"), str(folder), **metadata)
+    return _with_metadata(tensors, "topk", config.get("k"), folder, config.get("metadata") or {})
 
 
-# %% ../../nbs/api/70_sae/04_formats.ipynb #cell020
+# %% ../../nbs/api/70_sae/04_formats.ipynb #cell022
 def load_dictionary(
     folder: Path | str,  # a folder, or owner/name on the hub
     form: str = "auto",  # auto, own, saelens, dictionary_learning, sparsify or mapped
     keys: dict | None = None,  # for 'mapped': our tensor name -> theirs
     activation: str = "topk",  # for 'mapped'
     k: int | None = None,  # for 'mapped' with topk
+    name: str | None = None,  # which one, where the folder holds many in subfolders
+    ignore: Sequence[str] = (),  # unknown settings and tensors that are harmless
 ) -> SparseAutoencoder:  # in eval mode
     """Load a dictionary from the folder of any known library, told apart by its files.
 
     A matrix that `keys` names is turned where it is transposed. Raises FileNotFoundError for a
-    folder without a dictionary and ValueError for one that is damaged or has no counterpart."""
-    folder = local_folder(folder)
-    files = dict(
-        own="dictionary.safetensors",
-        saelens="sae_weights.safetensors",
-        dictionary_learning="ae.pt",
-        sparsify="sae.safetensors",
-        mapped="model.safetensors",
-    )
-    check_in("form", form, ("auto", *files))
+    folder without a dictionary, which lists those in its subfolders, and ValueError for one that is
+    damaged or has no counterpart. A setting or tensor that may change the arithmetic and is not
+    known is refused, unless `ignore` names it."""
+    check_in("form", form, ("auto", *DICTIONARY_FILES))
+    if isinstance(ignore, str):
+        raise TypeError(f"ignore must be a list of names; got {ignore!r}")
+    folder = dictionary_folder(folder, name)
     if form == "auto":
-        present = [name for name, file in files.items() if (folder / file).exists()]
-        if not present:
-            raise FileNotFoundError(
-                f"{folder} holds no dictionary: none of {', '.join(files.values())} is there"
-            )
-        form = present[0]
+        form = dictionary_form(folder)
     if form == "mapped":
-        return _from_mapped(folder, keys, activation, k)
+        return _from_mapped(folder, keys, activation, k, ignore)
+    if form == "own":
+        return SparseAutoencoder.from_pretrained(folder)
     readers = dict(
-        own=SparseAutoencoder.from_pretrained,
         saelens=from_saelens,
         dictionary_learning=from_dictionary_learning,
         sparsify=from_sparsify,
     )
-    return readers[form](folder)
+    return readers[form](folder, ignore)
 
 
-def _from_mapped(folder, keys, activation, k):
+def _from_mapped(folder, keys, activation, k, ignore):
     "model.safetensors with tensor names from `keys`; model.json and labels.jsonl if present."
-    raw = read_tensors(folder / "model.safetensors")
+    raw = _without(read_tensors(folder / "model.safetensors"), ignore)
     _check_keys(folder, keys, raw)
-    tensors = {ours: raw[theirs] for ours, theirs in keys.items()}
-    if "b_enc" in tensors:
-        d_sae = tensors["b_enc"].numel()
-        for name, axis in (("W_enc", 1), ("W_dec", 0)):
-            if name in tensors:
-                tensors[name] = _turned(tensors[name], axis, d_sae)
-    called = {ours: theirs for ours, theirs in keys.items() if ours != theirs}
-    check_complete(tensors, activation, folder, called=called)
     info = folder / "model.json"
     labels = folder / "labels.jsonl"
     metadata = dict(
         info=read_config(info) if info.exists() else {},
         labels=_read_json_lines(labels) if labels.exists() else [],
     )
-    return from_tensors(tensors, activation, k, str(folder), **metadata)
+    fixed = NEVER | dict(
+        finetuning_scaling_factor=NO,
+        rescale_acts_by_decoder_norm=NO,
+        apply_b_dec_to_input=(True, None),
+    )
+    check_settings(info, metadata["info"], metadata["info"], fixed)
+    tensors = {ours: raw.pop(theirs) for ours, theirs in keys.items()}
+    if "b_enc" in tensors:
+        d_sae = tensors["b_enc"].numel()
+        for ours, axis in (("W_enc", 1), ("W_dec", 0)):
+            if ours in tensors:
+                tensors[ours] = _turned(tensors[ours], axis, d_sae)
+    called = {ours: theirs for ours, theirs in keys.items() if ours != theirs}
+    check_complete(tensors, activation, folder, called=called)
+    if raw:
+        raise ValueError(
+            f"{folder}: tensors {', '.join(sorted(raw))} are not in keys and may change what the "
+            f"dictionary computes; if they are harmless, pass ignore={sorted(raw)}"
+        )
+    return _with_metadata(tensors, activation, k, folder, metadata)
 
 
 def _check_keys(folder, keys, raw):

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from ..lab.files import atomic_path, read_json, write_json
+from ..lab.files import atomic_path, write_json
+from ..models.hub import UnpicklingError
 
 # %% auto #0
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "local_folder",
     "optimizer_tensors",
     "read_config",
+    "read_pickled_tensors",
     "read_state",
     "read_tensors",
     "tensors_under",
@@ -29,7 +31,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/api/70_sae/01_tensor_files.ipynb #cell006
+# %% ../../nbs/api/70_sae/01_tensor_files.ipynb #cell007
 def write_tensors(
     path: Path | str,  # a .safetensors file
     tensors: Mapping[str, torch.Tensor],  # name -> tensor, on any device
@@ -58,6 +60,24 @@ def read_tensors(
         raise ValueError(f"{path} is damaged: {error}") from error
 
 
+def read_pickled_tensors(
+    path: Path | str,  # written by `torch.save`
+) -> dict[str, torch.Tensor]:  # on the CPU
+    """Read tensors and nothing else that a pickle may hold: no code runs.
+
+    Raises FileNotFoundError for an absent file and ValueError for any other content."""
+    path = existing_file(path)
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path} is damaged or holds more than tensors: {reason}") from error
+    is_dict = isinstance(tensors, dict)
+    if not is_dict or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
+        raise ValueError(f"{path} holds {type(tensors).__name__}, expected a dict of tensors")
+    return tensors
+
+
 def existing_file(
     path: Path | str,  # a file that should be there
 ) -> Path:  # the same
@@ -71,7 +91,7 @@ def existing_file(
     return path
 
 
-# %% ../../nbs/api/70_sae/01_tensor_files.ipynb #cell009
+# %% ../../nbs/api/70_sae/01_tensor_files.ipynb #cell010
 def read_state(
     path: Path | str,  # written by `write_tensors` with a state
 ) -> tuple[dict, dict[str, torch.Tensor]]:  # the state and the tensors
@@ -84,11 +104,11 @@ def read_state(
             names = file.keys()
             tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, TypeError, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is damaged ({error}); delete it to train again") from error
+        raise ValueError(f"{path} is damaged ({error}); move it away to train again") from error
     return state, tensors
 
 
-# %% ../../nbs/api/70_sae/01_tensor_files.ipynb #cell012
+# %% ../../nbs/api/70_sae/01_tensor_files.ipynb #cell013
 def optimizer_tensors(
     optimizer: torch.optim.Optimizer,  # after any number of steps
     prefix: str = "opt.",  # put before each name
@@ -126,7 +146,7 @@ def tensors_under(
     return group
 
 
-# %% ../../nbs/api/70_sae/01_tensor_files.ipynb #cell016
+# %% ../../nbs/api/70_sae/01_tensor_files.ipynb #cell017
 def write_folder(
     folder: Path | str,  # made when absent
     config: dict,  # content of cfg.json
@@ -145,15 +165,31 @@ def read_config(
     path: Path | str,  # a JSON file with an object in it
 ) -> dict:  # its content
     "Read settings. Raises FileNotFoundError when they are absent, ValueError when damaged."
-    config = read_json(existing_file(path))
+    try:
+        text = existing_file(path).read_text(encoding="utf-8-sig")
+        config = json.loads(text, object_pairs_hook=_without_repeats)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path} is not valid JSON ({error}); get it again from its source"
+        ) from error
     if not isinstance(config, dict):
         raise ValueError(f"{path} holds {type(config).__name__}, expected an object of settings")
     return config
 
 
+def _without_repeats(pairs):
+    "An object of JSON; a name that is there twice has no value that is certain."
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{name!r} is there twice")
+    return dict(pairs)
+
+
 def local_folder(
     name: Path | str,  # a folder here, or owner/name on the hub
     revision: str | None = None,  # branch, tag or commit on the hub
+    part: str | None = None,  # download this subfolder alone
 ) -> Path:  # the folder, downloaded where needed
     "The folder of a dictionary. Raises FileNotFoundError when it is neither here nor on the hub."
     if Path(name).is_dir():
@@ -161,7 +197,8 @@ def local_folder(
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(str(name), revision=revision))
+        options = dict(allow_patterns=f"{part}/*") if part else {}
+        return Path(snapshot_download(str(name), revision=revision, **options))
     except Exception as error:
         reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
         raise FileNotFoundError(
@@ -170,7 +207,7 @@ def local_folder(
         ) from error
 
 
-# %% ../../nbs/api/70_sae/01_tensor_files.ipynb #cell019
+# %% ../../nbs/api/70_sae/01_tensor_files.ipynb #cell020
 def check_tensors(
     tensors: Mapping[str, torch.Tensor],  # name -> tensor
     shapes: Mapping[str, tuple],  # name -> expected shape

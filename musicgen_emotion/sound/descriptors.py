@@ -44,10 +44,11 @@ __all__ = [
     "describe",
     "describe_table",
     "descriptor_units",
+    "read_channels",
     "read_wave",
 ]
 
-# %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell007
+# %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell009
 DESCRIPTORS = dict(
     tempo=("speed of the beat", "beats per minute"),
     pulse_clarity=(
@@ -147,7 +148,7 @@ def describe(
     return {name: values[name] for name in DESCRIPTORS}
 
 
-# %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell011
+# %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell013
 def descriptor_units() -> pd.DataFrame:  # columns descriptor, meaning, unit
     "What each descriptor means and its unit."
     import pandas as pd
@@ -159,11 +160,21 @@ def descriptor_units() -> pd.DataFrame:  # columns descriptor, meaning, unit
     )
 
 
-# %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell014
+# %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell016
 def read_wave(
     path: Path | str,  # audio file that soundfile reads: WAV, FLAC, OGG, MP3
 ) -> tuple[np.ndarray, int]:  # mono samples (sample,) float32, and the sample rate in Hz
     "Read an audio file; raises FileNotFoundError, or ValueError for a file that is no audio."
+    samples, sr = read_channels(path)
+    return samples.mean(1), sr
+
+
+def read_channels(
+    path: Path | str,  # audio file that soundfile reads: WAV, FLAC, OGG, MP3
+) -> tuple[np.ndarray, int]:  # samples (sample, channel) float32, and the sample rate in Hz
+    """Read all channels; raises FileNotFoundError, or ValueError for a file that is no audio.
+
+    Memory grows with the sound that is there, not with the length that the file's header states."""
     import soundfile as sf
 
     if not Path(path).exists():
@@ -171,15 +182,21 @@ def read_wave(
             f"{path} does not exist; expected an audio file (WAV, FLAC, OGG or MP3)"
         )
     try:
-        samples, sr = sf.read(path, dtype="float32", always_2d=True)  # (sample, channel)
+        with sf.SoundFile(path) as file:
+            blocks = [np.zeros((0, file.channels), np.float32)]
+            while len(blocks) == 1 or len(blocks[-1]):
+                blocks.append(file.read(_BLOCK, dtype="float32", always_2d=True))
+            return np.concatenate(blocks), file.samplerate
     except sf.LibsndfileError as error:
         raise ValueError(
             f"{path} cannot be read as audio ({error}); accepted: WAV, FLAC, OGG, MP3"
         ) from error
-    return samples.mean(1), sr
 
 
-# %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell017
+_BLOCK = 2**18  # samples that are read at once
+
+
+# %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell019
 def describe_table(
     waves: Iterable,  # arrays (sample,) or paths of audio files
     sr: int | None = None,  # sample rate of the arrays, Hz; files bring their own

@@ -32,7 +32,7 @@ __all__ = [
     "write_random_clap",
 ]
 
-# %% ../../nbs/api/80_steering/13_clap.ipynb #cell007
+# %% ../../nbs/api/80_steering/13_clap.ipynb #cell009
 CLAP_DEFAULT = "laion/larger_clap_music"
 
 
@@ -56,13 +56,22 @@ def load_clap(
             f"{folder} has no config.json, so it is not a model folder; "
             f"get one with `hf download {CLAP_DEFAULT}`"
         )
-    kind = AutoConfig.from_pretrained(folder).model_type
-    if kind != "clap":
-        raise ValueError(f"{folder} holds a {kind!r} model; accepted: 'clap'")
-    model = ClapModel.from_pretrained(folder).eval().requires_grad_(False).to(device)
-    extractor = AutoFeatureExtractor.from_pretrained(folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    return model, extractor, tokenizer
+    untrusted = dict(trust_remote_code=False)  # code in the folder is never run
+    try:
+        kind = AutoConfig.from_pretrained(folder, **untrusted).model_type
+        if kind != "clap":
+            raise ValueError(f"{folder} holds a {kind!r} model; accepted: 'clap'")
+        model = ClapModel.from_pretrained(folder, **untrusted)
+        extractor = AutoFeatureExtractor.from_pretrained(folder, **untrusted)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **untrusted)
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise ValueError(
+            f"{folder} brings Python code that would have to be run, which is never done here; "
+            "accepted: a 'clap' model of transformers"
+        ) from error
+    return model.eval().requires_grad_(False).to(device), extractor, tokenizer
 
 
 def _clap_folder(source):
@@ -94,7 +103,7 @@ def _clap_folder(source):
     )
 
 
-# %% ../../nbs/api/80_steering/13_clap.ipynb #cell010
+# %% ../../nbs/api/80_steering/13_clap.ipynb #cell012
 CLAP_TEMPLATES = (
     "this is a {} song",
     "the music sounds {}",
@@ -123,7 +132,7 @@ CLAP_AXES = dict(  # sentences of the high end, of the low end
 )
 
 
-# %% ../../nbs/api/80_steering/13_clap.ipynb #cell013
+# %% ../../nbs/api/80_steering/13_clap.ipynb #cell015
 def write_random_clap(
     folder: Path | str,  # made if absent
     seed: int = 0,  # of the weights
@@ -201,7 +210,7 @@ def _write_tokenizer(folder):
     fast.save_pretrained(str(folder))
 
 
-# %% ../../nbs/api/80_steering/13_clap.ipynb #cell016
+# %% ../../nbs/api/80_steering/13_clap.ipynb #cell018
 def resample(
     wave: np.ndarray,  # (..., sample)
     sr: int,  # rate of the samples, Hz
@@ -224,7 +233,7 @@ def resample(
     return resampled.astype(np.float32)
 
 
-# %% ../../nbs/api/80_steering/13_clap.ipynb #cell019
+# %% ../../nbs/api/80_steering/13_clap.ipynb #cell021
 class ClapJudge:
     """Zero-shot scores by CLAP: valence, arousal, and a probability for each emotion.
 

@@ -8,6 +8,13 @@ from .captions import load_captions as load_captions
 from .captions import load_norms as load_norms
 from .captions import load_prompt_embeddings as load_prompt_embeddings
 from .captions import mask_emotion_words as mask_emotion_words
+from .csv_tables import CsvTable as CsvTable
+from .csv_tables import read_csv_table as read_csv_table
+from .csv_tables import read_text as read_text
+from .csv_tables import whole_number as whole_number
+from .data_folders import AUDIO_ENDINGS as AUDIO_ENDINGS
+from .data_folders import artists_of_songs as artists_of_songs
+from .data_folders import find_audio as find_audio
 from .datasets import DEAM_FILES as DEAM_FILES
 from .datasets import EXPECTED_RELATIONS as EXPECTED_RELATIONS
 from .datasets import SONG_COLUMNS as SONG_COLUMNS

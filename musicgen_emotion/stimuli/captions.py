@@ -24,6 +24,7 @@ from musicgen_emotion.stimuli.emotions import (
 
 from ..lab.checks import check_finite
 from ..lab.files import read_json
+from .csv_tables import read_csv_table
 from .datasets import find_file, rescale
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ __all__ = [
     "mask_emotion_words",
 ]
 
-# %% ../../nbs/api/20_stimuli/04_captions.ipynb #cell008
+# %% ../../nbs/api/20_stimuli/04_captions.ipynb #cell010
 _LONGEST_FIRST = sorted(
     map(re.escape, EMOTION_OF_WORD),
     key=len,
@@ -67,7 +68,7 @@ def mask_emotion_words(
     return _ANY_EMOTION_WORD.sub(lambda match: mask, text)
 
 
-# %% ../../nbs/api/20_stimuli/04_captions.ipynb #cell012
+# %% ../../nbs/api/20_stimuli/04_captions.ipynb #cell014
 def load_captions(
     path: Path | str,  # MusicCaps' CSV file, or its folder
 ) -> pd.DataFrame:  # clip, start_s, end_s, caption, masked, aspects, words, emotion, author
@@ -83,8 +84,33 @@ def load_captions(
         "musiccaps-public.csv",
         "MusicCaps",
     )
-    table = pd.read_csv(path)
-    needed = (
+    table = read_csv_table(path, _CAPTION_COLUMNS)
+    captions = table.text("caption")
+    aspects = []
+    for line, text in zip(table.lines, table.text("aspect_list")):
+        aspects.append(_parse_aspects(table, line, text))
+    words = []
+    for caption, listed in zip(captions, aspects):
+        found = find_emotion_words(f"{caption} {' '.join(listed)}")
+        words.append(tuple(dict.fromkeys(found)))  # each word once, in order
+    return pd.DataFrame(
+        dict(
+            clip=table.text("ytid"),
+            start_s=table.counts("start_s"),
+            end_s=table.counts("end_s"),
+            caption=captions,
+            masked=[mask_emotion_words(caption) for caption in captions],
+            aspects=aspects,
+            words=words,
+            emotion=[_most_named_emotion(found) for found in words],
+            author=table.counts("author_id"),
+        )
+    )
+
+
+_CAPTION_COLUMNS = {
+    name: (name,)
+    for name in (
         "ytid",
         "start_s",
         "end_s",
@@ -92,27 +118,7 @@ def load_captions(
         "caption",
         "author_id",
     )
-    missing = [column for column in needed if column not in table]
-    if missing:
-        raise KeyError(f"{path} lacks the columns {missing}; expected the public file of MusicCaps")
-    aspects = [_parse_aspects(text) for text in table.aspect_list]
-    words = []
-    for caption, listed in zip(table.caption, aspects):
-        found = find_emotion_words(f"{caption} {' '.join(listed)}")
-        words.append(tuple(dict.fromkeys(found)))  # each word once, in order
-    return pd.DataFrame(
-        dict(
-            clip=table.ytid,
-            start_s=table.start_s,
-            end_s=table.end_s,
-            caption=table.caption,
-            masked=table.caption.map(mask_emotion_words),
-            aspects=aspects,
-            words=words,
-            emotion=[_most_named_emotion(found) for found in words],
-            author=table.author_id,
-        )
-    )
+}
 
 
 def _file_or_in_folder(path, name, source):
@@ -121,12 +127,22 @@ def _file_or_in_folder(path, name, source):
     return path if path.is_file() else find_file(path, [name], source)
 
 
-def _parse_aspects(text):
-    "The strings of a Python list that is written as text."
-    try:
-        return tuple(map(str, ast.literal_eval(text)))
-    except (ValueError, SyntaxError):
-        raise ValueError(f"aspect_list must be a Python list of strings; got {text!r}") from None
+def _parse_aspects(table, line, text):
+    "The strings of a list that is written as text, as Python does or, without commas, as numpy."
+    inner = text[1:-1].strip()
+    quoted = _QUOTED.findall(inner)
+    between = {part.strip() for part in _QUOTED.split(inner)[1:-1]}
+    is_list = text[:1] + text[-1:] == "[]" and len(between) < 2 and between <= {",", ""}
+    if is_list and _QUOTED.sub("", inner).strip(", \r\n") == "":
+        return tuple(ast.literal_eval(string) for string in quoted)
+    raise table.error(
+        line,
+        f"aspect_list must be a list of strings such as ['low', 'sad']; got {text!r}",
+        "write every aspect in quotes, with commas between them",
+    )
+
+
+_QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 
 
 def _most_named_emotion(words):
@@ -139,33 +155,41 @@ def _most_named_emotion(words):
     return "" if is_tie else ranked[0][0]
 
 
-# %% ../../nbs/api/20_stimuli/04_captions.ipynb #cell016
+# %% ../../nbs/api/20_stimuli/04_captions.ipynb #cell018
 def load_norms(
     path: Path | str,  # the Glasgow norms' CSV file, or its folder
 ) -> pd.DataFrame:  # word, sense, valence, arousal (-1 to 1), n
-    "Glasgow norms (Scott et al. 2019): valence and arousal of 5,553 words, rated 1 to 9."
+    """Glasgow norms (Scott et al. 2019): valence and arousal of 5,553 words, rated 1 to 9.
+
+    Read as published, with the kind of number (`M`, `SD`, `N`) in a second line of names, and with
+    one line of names (`AROU_M` or `Arousal`)."""
     import pandas as pd
 
     path = _file_or_in_folder(path, "glasgow_norms.csv", "Glasgow")
-    table = pd.read_csv(path, keep_default_na=False)  # the word "null" is no gap
-    needed = ("Word", "Arousal", "Valence", "ValenceN")
-    missing = [column for column in needed if column not in table]
-    if missing:
-        raise KeyError(f"{path} lacks the columns {missing}; expected the Glasgow norms")
+    table = read_csv_table(path, _NORM_COLUMNS, two_headers=True)
+    words = pd.Series(table.text("word"), dtype=str)
     word_and_sense = r"^(?P<word>.*?)(?:\s*\((?P<sense>.*)\))?$"
-    parts = table.Word.astype(str).str.extract(word_and_sense).fillna("")
+    parts = words.str.extract(word_and_sense).fillna("")
     return pd.DataFrame(
         dict(
             word=parts.word.str.lower(),
             sense=parts.sense,
-            valence=rescale(table.Valence.astype(float), 1, 9),
-            arousal=rescale(table.Arousal.astype(float), 1, 9),
-            n=table.ValenceN.astype(int),
+            valence=rescale(table.numbers("valence"), 1, 9),
+            arousal=rescale(table.numbers("arousal"), 1, 9),
+            n=table.counts("n"),
         )
     )
 
 
-# %% ../../nbs/api/20_stimuli/04_captions.ipynb #cell019
+_NORM_COLUMNS = dict(
+    word=("Word", "Words"),
+    valence=("Valence", "VAL_M", "Valence_M", "VAL_Mean"),
+    arousal=("Arousal", "AROU_M", "Arousal_M", "AROU_Mean"),
+    n=("ValenceN", "VAL_N"),
+)
+
+
+# %% ../../nbs/api/20_stimuli/04_captions.ipynb #cell021
 def check_words(
     norms: pd.DataFrame,  # table of `load_norms`
     words: Mapping[str, Sequence[str]] | None = None,  # emotion -> words; default `EMOTION_WORDS`
@@ -212,7 +236,7 @@ def check_words(
     return pd.DataFrame(rows)
 
 
-# %% ../../nbs/api/20_stimuli/04_captions.ipynb #cell022
+# %% ../../nbs/api/20_stimuli/04_captions.ipynb #cell024
 def load_prompt_embeddings(
     source: Path | str,  # a folder as described above, or the .npy file of the embeddings
     labels: Path | str | Sequence | None = None,  # labels or their file; default: `labels.npy`
@@ -253,7 +277,7 @@ def load_prompt_embeddings(
 
     prompts_path = folder / "prompts.csv"
     if prompts_path.is_file():
-        prompts = pd.read_csv(prompts_path).prompt.to_numpy()
+        prompts = np.array(read_csv_table(prompts_path, dict(prompt=("prompt",))).text("prompt"))
         if len(prompts) != n_prompts:
             raise ValueError(f"{prompts_path} has {len(prompts)} rows for {n_prompts} embeddings")
     else:
@@ -275,7 +299,8 @@ def _load_array(path):
             "or pass `labels`"
         )
     try:
-        return np.load(path, allow_pickle=False)
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)  # refuses a size beyond the file
+        return np.array(mapped)
     except (ValueError, EOFError, OSError) as error:
         raise ValueError(
             f"{path} is not a plain .npy array ({error}); "

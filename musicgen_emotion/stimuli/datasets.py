@@ -6,15 +6,19 @@
 from __future__ import annotations
 
 import re
+import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..lab.checks import check_finite, check_in
+from ..lab.checks import check_in
 from ..lab.files import write_table
 from ..lab.seeds import rng
+from .csv_tables import read_csv_table
+from .data_folders import AUDIO_ENDINGS, artists_of_songs, find_audio
 from .emotions import quadrant
 
 if TYPE_CHECKING:
@@ -39,7 +43,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/api/20_stimuli/03_datasets.ipynb #cell008
+# %% ../../nbs/api/20_stimuli/03_datasets.ipynb #cell010
 def rescale(
     values,  # ratings on the original scale, any shape
     low: float,  # lowest possible rating
@@ -64,7 +68,7 @@ def rescale(
     return np.where(values < neutral, below, above)
 
 
-# %% ../../nbs/api/20_stimuli/03_datasets.ipynb #cell011
+# %% ../../nbs/api/20_stimuli/03_datasets.ipynb #cell013
 SOURCES = dict(
     PMEmo="https://github.com/HuiZhangDB/PMEmo",
     DEAM="https://cvml.unige.ch/databases/DEAM/",
@@ -87,11 +91,20 @@ def find_file(
                 return base / relative
     raise FileNotFoundError(
         f"{accepted[0]} was not found in {folder}; accepted layouts: {', '.join(accepted)}, "
-        f"there or one folder down. {source} can be had from {SOURCES[source]}"
+        f"there or one folder down.{_workbook_hint(folder)} {source} can be had from "
+        f"{SOURCES[source]}"
     )
 
 
-# %% ../../nbs/api/20_stimuli/03_datasets.ipynb #cell014
+def _workbook_hint(folder):
+    "What to do with an Excel workbook in the place of the table."
+    workbooks = [path.name for path in sorted(folder.glob("*.xls*"))]
+    if not workbooks:
+        return ""
+    return f" Open {workbooks[0]} in a spreadsheet program and save it as 'CSV UTF-8'."
+
+
+# %% ../../nbs/api/20_stimuli/03_datasets.ipynb #cell016
 SONG_COLUMNS = (
     "dataset",
     "song",
@@ -104,118 +117,127 @@ SONG_COLUMNS = (
 )
 
 
+_PMEMO_RATINGS = dict(
+    song=("musicId", "song_id"),
+    arousal=("arousal(mean)",),
+    valence=("valence(mean)",),
+)
+
+
 def load_pmemo(
     folder: Path | str,  # holds `annotations/static_annotations.csv`, `metadata.csv`, `chorus/`
     neutral: tuple[float, float] | None = None,  # (valence, arousal), scale 0 to 1; None: .5, .5
 ) -> pd.DataFrame:  # columns `SONG_COLUMNS`, valence and arousal from -1 to 1
-    "PMEmo (Zhang et al. 2018): one row per song; `path` is empty where the audio is absent."
+    """PMEmo (Zhang et al. 2018): one row per song; `path` is empty where the audio is absent.
+
+    Warns when no song has audio or no song has an artist."""
     ratings_path = find_file(
         folder, ["annotations/static_annotations.csv", "static_annotations.csv"], "PMEmo"
     )
     base = ratings_path.parent
     if base.name == "annotations":
         base = base.parent
-    ratings = _read_csv(
-        ratings_path,
-        "musicid",
-        "arousal(mean)",
-        "valence(mean)",
+    return _song_table(
+        "PMEmo",
+        [read_csv_table(ratings_path, _PMEMO_RATINGS)],
+        artists_of_songs([find_file(base, ["metadata.csv"], "PMEmo")]),
+        scale=(0, 1),
+        neutral=neutral,
+        audio=dict(folders=[base], places=["chorus", "audio"]),
     )
-    ratings = ratings.rename(
-        columns={
-            "musicid": "song_id",
-            "arousal(mean)": "arousal",
-            "valence(mean)": "valence",
-        }
-    )
-    metadata = _read_csv(
-        find_file(base, ["metadata.csv"], "PMEmo"),
-        "musicid",
-        "artist",
-    )
-    metadata = metadata.rename(columns={"musicid": "song_id"})
-    known = [column for column in ("song_id", "artist", "title") if column in metadata]
-    songs = ratings.merge(
-        metadata[known],
-        how="left",
-        on="song_id",
-        validate="one_to_one",
-    )
-    return _song_table("PMEmo", songs, base, ["chorus"], (0, 1), neutral)
 
 
-def _read_csv(path, *needed):
-    "A CSV with clean, lower-case column names; raises a KeyError that names missing columns."
+def _song_table(dataset, ratings, artists, scale, neutral, audio):
+    "The tidy table from tables of ratings, and artist and title by song."
     import pandas as pd
 
-    table = pd.read_csv(
-        path, sep=None, engine="python", encoding="utf-8-sig", skipinitialspace=True
-    )
-    table.columns = [str(column).strip().lower() for column in table.columns]
-    if "song_id" not in table:
-        table = table.rename(columns={"id": "song_id"})
-    missing = [column for column in needed if column not in table]
-    if missing:
-        raise KeyError(f"{path} lacks the columns {missing}; it has {', '.join(table.columns)}")
-    return table
-
-
-def _song_table(dataset, songs, folder, audio_places, scale, neutral):
-    "The tidy table from columns song_id, valence, arousal and, where known, artist and title."
-    import pandas as pd
-
-    twice = songs.song_id[songs.song_id.duplicated()].tolist()
+    songs = [song for table in ratings for song in table.ids("song")]
+    twice = [song for song, n_rows in Counter(songs).items() if n_rows > 1]
     if twice:
-        raise ValueError(f"{dataset} names songs twice: {twice[:5]}")
-    neutral_valence, neutral_arousal = neutral or (None, None)
-    low, high = scale
-    ratings = {}
-    for name, middle in (
-        ("valence", neutral_valence),
-        ("arousal", neutral_arousal),
-    ):
-        original = check_finite(
-            f"{name} of {dataset}",
-            songs[name].to_numpy(float),
+        raise ValueError(
+            f"{dataset} names songs twice: {twice[:5]}; keep one row per song in "
+            f"{' and '.join(str(table.path) for table in ratings)}"
         )
-        ratings[name] = rescale(original, low, high, middle)
-    text = {}
-    for name in ("artist", "title"):
-        text[name] = songs[name].fillna("").astype(str).str.strip() if name in songs else ""
-    places = zip(ratings["valence"], ratings["arousal"])
+    low, high = scale
+    places = {}
+    for name, middle in zip(("valence", "arousal"), neutral or (None, None)):
+        parts = [_on_scale(table, name, low, high, middle) for table in ratings]
+        places[name] = np.concatenate(parts)
     table = pd.DataFrame(
         dict(
             dataset=dataset,
-            song=songs.song_id.astype(str),
-            **text,
-            path=_audio_paths(folder, songs.song_id, audio_places),
-            **ratings,
-            quadrant=[quadrant(valence, arousal) for valence, arousal in places],
+            song=songs,
+            artist=[artists.get(song, ("", ""))[0] for song in songs],
+            title=[artists.get(song, ("", ""))[1] for song in songs],
+            path=find_audio(songs, **audio),
+            **places,
+            quadrant=[quadrant(*place) for place in zip(places["valence"], places["arousal"])],
         )
     )
-    return table.reset_index(drop=True)
+    _warn_of_gaps(dataset, table, audio)
+    return table
 
 
-def _audio_paths(folder, song_ids, places):
-    "Path of each song's audio below `folder`, or '' where it is absent."
-    found = {}
-    for place in places:
-        for path in sorted(Path(folder).glob(f"{place}/*")):
-            if path.suffix.lower() in (".mp3", ".wav", ".flac", ".ogg"):
-                found[path.stem] = str(path)
-    return [found.get(str(song_id), "") for song_id in song_ids]
+def _on_scale(table, name, low, high, middle):
+    "Ratings of a table from -1 to 1."
+    values = table.numbers(name)
+    try:
+        return rescale(values, low, high, middle)
+    except ValueError as error:
+        raise ValueError(f"{table.path}, {name}: {error}") from error
 
 
-# %% ../../nbs/api/20_stimuli/03_datasets.ipynb #cell017
+def _warn_of_gaps(dataset, table, audio):
+    "Warn when the search for audio or for artists matched no song at all."
+    folders = ", ".join(dict.fromkeys(str(folder) for folder in audio["folders"]))
+    song = table.song[0]
+    if not table.path.any():
+        places = ", ".join(f"{place}/{song}.mp3" for place in audio["places"])
+        warnings.warn(
+            f"{dataset}: none of {len(table)} songs has audio in {folders}; looked for {places}. "
+            "`path` is empty for all of them",
+            stacklevel=4,
+        )
+    if not table.artist.any():
+        warnings.warn(
+            f"{dataset}: none of {len(table)} songs has an artist; put the metadata files of "
+            f"{SOURCES[dataset]} beside the ratings. Without them a split by artist is a split by "
+            "song, and songs of one artist can be in training and in test",
+            stacklevel=4,
+        )
+
+
+# %% ../../nbs/api/20_stimuli/03_datasets.ipynb #cell019
 DEAM_FILES = (
     "static_annotations_averaged_songs_1_2000.csv",
     "static_annotations_averaged_songs_2000_2058.csv",
 )
 _DEAM_FOLDERS = (  # where the two files may lie
     "annotations/annotations averaged per song/song_level/",
+    "DEAM_Annotations/annotations/annotations averaged per song/song_level/",
     "annotations averaged per song/song_level/",
     "song_level/",
     "",
+)
+_DEAM_RATINGS = dict(
+    song=("song_id",),
+    valence=("valence_mean",),
+    arousal=("arousal_mean",),
+)
+_DEAM_METADATA = (
+    "metadata_*.csv",
+    "metadata/metadata*.csv",
+    "metadata/*/metadata*.csv",
+    "*/metadata_20??.csv",
+    "*/metadata/metadata_20??.csv",
+)
+_DEAM_AUDIO = (
+    "MEMD_audio",
+    "DEAM_audio/MEMD_audio",
+    "DEAM_audio",
+    "MEMD_audio/*",
+    "*/MEMD_audio",
+    "audio",
 )
 
 
@@ -223,62 +245,42 @@ def load_deam(
     folder: Path | str,  # holds `annotations/`, `MEMD_audio/` and the metadata files
     neutral: tuple[float, float] | None = None,  # (valence, arousal), scale 1 to 9; None: 5, 5
 ) -> pd.DataFrame:  # columns `SONG_COLUMNS`, valence and arousal from -1 to 1
-    "DEAM (Aljanaki, Yang & Soleymani 2017): one row per excerpt, from two files of ratings."
-    import pandas as pd
+    """DEAM (Aljanaki, Yang & Soleymani 2017): one row per excerpt, from two files of ratings.
 
+    Warns when no song has audio or no song has an artist."""
     paths = []
     for name in DEAM_FILES:
         accepted = [parent + name for parent in _DEAM_FOLDERS]
         paths.append(find_file(folder, accepted, "DEAM"))
-    base = _deam_base(paths[0], Path(folder))
-    parts = [_read_csv(path, "song_id", "valence_mean", "arousal_mean") for path in paths]
-    ratings = pd.concat(parts, ignore_index=True)
-    ratings = ratings.rename(
-        columns=dict(
-            valence_mean="valence",
-            arousal_mean="arousal",
-        )
-    )
-    songs = ratings.merge(_deam_artists(base), how="left", on="song_id")
+    folders = _deam_folders(paths[0], Path(folder))
+    metadata = {}  # each file once, the nearest folder first
+    for base in folders:
+        for pattern in _DEAM_METADATA:
+            metadata |= dict.fromkeys(sorted(base.glob(pattern)))
+    flat = [path for path in folders[0].iterdir() if path.suffix.lower() in AUDIO_ENDINGS]
     return _song_table(
-        "DEAM", songs, base, ["MEMD_audio", "MEMD_audio/*", "audio"], (1, 9), neutral
+        "DEAM",
+        [read_csv_table(path, _DEAM_RATINGS) for path in paths],
+        artists_of_songs(metadata),
+        scale=(1, 9),
+        neutral=neutral,
+        audio=dict(
+            folders=folders,
+            places=[".", *_DEAM_AUDIO] if flat else _DEAM_AUDIO,
+        ),
     )
 
 
-def _deam_base(ratings_path, folder):
-    "The nearest folder above the ratings that holds audio or metadata, else `folder`."
-    for parent in ratings_path.parents:
-        has_folder = (parent / "MEMD_audio").is_dir() or (parent / "metadata").is_dir()
-        if has_folder or any(parent.glob("metadata*.csv")):
-            return parent
-    return folder
+def _deam_folders(ratings_path, folder):
+    "Folders from the ratings up to `folder`, and above it when it is the archive of the ratings."
+    inside = [parent for parent in ratings_path.parents if folder in (parent, *parent.parents)]
+    outer = folder.resolve()
+    while outer.name in (*_DEAM_FOLDERS[0].split("/")[:-1], "DEAM_Annotations"):
+        outer = outer.parent
+    return inside if outer == folder.resolve() else [*inside, outer]
 
 
-def _deam_artists(folder):
-    "Artists and titles from whichever metadata files there are, one row per song."
-    import pandas as pd
-
-    paths = {
-        *folder.glob("metadata*.csv"),
-        *folder.glob("metadata/*.csv"),
-    }
-    parts = []
-    for path in sorted(paths):
-        part = _read_csv(path, "song_id", "artist")
-        for spelling in ("song title", "track"):
-            if "title" not in part:
-                part = part.rename(columns={spelling: "title"})
-        known = [column for column in ("song_id", "artist", "title") if column in part]
-        parts.append(part[known])
-    if not parts:
-        parts = [pd.DataFrame(columns=["song_id", "artist"])]
-    artists = pd.concat(parts)
-    artists["song_id"] = pd.to_numeric(artists.song_id, errors="coerce")
-    artists = artists.dropna(subset="song_id").drop_duplicates("song_id")
-    return artists.astype({"song_id": int})
-
-
-# %% ../../nbs/api/20_stimuli/03_datasets.ipynb #cell020
+# %% ../../nbs/api/20_stimuli/03_datasets.ipynb #cell022
 def split_by_group(
     groups: Sequence,  # group of each row, for instance the artist
     shares: Mapping[str, float] | None = None,  # split -> share; None: train .7, two times .15
@@ -316,7 +318,7 @@ def split_by_group(
     return np.array([split_of_group[group] for group in group_of_row])
 
 
-# %% ../../nbs/api/20_stimuli/03_datasets.ipynb #cell023
+# %% ../../nbs/api/20_stimuli/03_datasets.ipynb #cell025
 def artist_group(
     table: pd.DataFrame,  # columns artist, dataset, song
 ) -> np.ndarray:  # (row,) group names
@@ -333,7 +335,7 @@ def artist_group(
     return np.array(names)
 
 
-# %% ../../nbs/api/20_stimuli/03_datasets.ipynb #cell026
+# %% ../../nbs/api/20_stimuli/03_datasets.ipynb #cell028
 def emotion_labeled_dataset(
     *tables: pd.DataFrame,  # of `load_pmemo`, `load_deam`, or your own with `SONG_COLUMNS`
     out: Path | str | None = None,  # folder in which `emotion_labeled_dataset.csv` is written
@@ -352,6 +354,13 @@ def emotion_labeled_dataset(
                 f"a table of songs lacks the columns {missing}; needed: {', '.join(SONG_COLUMNS)}"
             )
     songs = pd.concat(tables, ignore_index=True)
+    for dataset, rows in songs.groupby("dataset"):
+        if not rows.artist.fillna("").astype(str).str.strip().any():
+            warnings.warn(
+                f"no song of {dataset} has an artist, so its songs are split one by one: songs of "
+                "one artist can be in training and in test",
+                stacklevel=2,
+            )
     songs["artist_group"] = artist_group(songs)
     songs["split"] = split_by_group(
         songs.artist_group.tolist(),
@@ -363,7 +372,7 @@ def emotion_labeled_dataset(
     return songs
 
 
-# %% ../../nbs/api/20_stimuli/03_datasets.ipynb #cell029
+# %% ../../nbs/api/20_stimuli/03_datasets.ipynb #cell031
 def dataset_summary(
     songs: pd.DataFrame,  # table of `emotion_labeled_dataset`
     by: Sequence[str] = ("dataset", "quadrant"),  # columns to count over
@@ -385,7 +394,7 @@ def dataset_summary(
     return summary.assign(share=summary.songs / in_first)
 
 
-# %% ../../nbs/api/20_stimuli/03_datasets.ipynb #cell032
+# %% ../../nbs/api/20_stimuli/03_datasets.ipynb #cell034
 def rank_correlation(
     x: Sequence[float] | np.ndarray,  # one number per song, NaN where unknown
     y: Sequence[float] | np.ndarray,  # one number per song, NaN where unknown
@@ -423,7 +432,7 @@ def rank_correlation(
     return dict(value=r, low=low, high=high, n=n)
 
 
-# %% ../../nbs/api/20_stimuli/03_datasets.ipynb #cell036
+# %% ../../nbs/api/20_stimuli/03_datasets.ipynb #cell038
 EXPECTED_RELATIONS = (  # descriptor, rating, expected sign
     ("tempo", "arousal", 1),
     ("onset_rate", "arousal", 1),

@@ -205,6 +205,74 @@ def test_we_load_what_the_trainer_of_saelens_trained(sae_lens, x, tmp_path, kind
     ).get(kind, "batch_topk")
 
 
+OLDER = dict(  # of SAELens 5: settings of the activation beside an architecture
+    d_in=D,
+    d_sae=F,
+    dtype="float32",
+    device="cpu",
+    model_name="gpt2-small",
+    hook_name="blocks.5.hook_resid_pre",
+    hook_layer=5,
+    hook_head_index=None,
+    activation_fn_str="relu",
+    activation_fn_kwargs={},
+    apply_b_dec_to_input=True,
+    finetuning_scaling_factor=False,
+    sae_lens_training_version="5.11.0",
+    prepend_bos=True,
+    dataset_path="text",
+    dataset_trust_remote_code=True,
+    context_size=128,
+    normalize_activations="none",
+    neuronpedia_id=None,
+    model_from_pretrained_kwargs={},
+    seqpos_slice=[None],
+)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(architecture="standard"),
+        dict(architecture="standard", apply_b_dec_to_input=False),
+        dict(
+            architecture="standard",
+            activation_fn_str="topk",
+            activation_fn_kwargs=dict(k=K),
+        ),
+        dict(architecture="topk", activation_fn_str="topk", activation_fn_kwargs=dict(k=K)),
+        dict(architecture="jumprelu"),
+        dict(architecture="gated"),
+        dict(hook_point="blocks.5.hook_resid_pre", hook_point_layer=5, activation_fn="relu"),
+    ],
+)
+def test_we_load_the_older_versions_of_saelens(sae_lens, x, tmp_path, change):
+    from safetensors.torch import save_file
+
+    generator = torch.Generator().manual_seed(0)
+    shapes = dict(W_enc=(D, F), b_enc=(F,), W_dec=(F, D), b_dec=(D,))
+    if change.get("architecture") == "jumprelu":
+        shapes |= dict(threshold=(F,))
+    if change.get("architecture") == "gated":
+        del shapes["b_enc"]
+        shapes |= dict(b_gate=(F,), r_mag=(F,), b_mag=(F,))
+    tensors = {
+        name: 0.3 * torch.randn(shape, generator=generator) for name, shape in shapes.items()
+    }
+    config = OLDER | change
+    if "hook_point" in change:
+        config = {name: config[name] for name in config if name not in ("hook_name", "hook_layer")}
+        del config["activation_fn_str"]
+    save_file(tensors, tmp_path / "sae_weights.safetensors")
+    (tmp_path / "cfg.json").write_text(json.dumps(config))
+    theirs = sae_lens.SAE.load_from_disk(tmp_path)
+    mine = load_dictionary(tmp_path)
+    with torch.no_grad():
+        agree(x, theirs.encode(x), theirs(x), mine)
+    assert mine.cfg.metadata["site"] == theirs.cfg.metadata.hook_name
+    assert mine.cfg.metadata["model"] == theirs.cfg.metadata.model_name
+
+
 def test_what_saelens_has_and_we_do_not_is_refused(sae_lens, tmp_path):
     sae_lens.SkipTranscoder(
         sae_lens.SkipTranscoderConfig(d_in=D, d_sae=F, d_out=D, apply_b_dec_to_input=False)
