@@ -289,6 +289,18 @@ def test_erasing_reaches_the_other_tabs_and_no_other_rater(browser, two_scales):
     assert browser.js("Object.keys(localStorage).filter(k => k.includes('goes'))") == []
 
 
+def test_storage_that_another_page_clears_is_filled_again(browser, two_scales):
+    url = two_scales.page.as_uri()
+    first, second = Tab(browser, url, "cleared"), Tab(browser, url, "cleared")
+    first.answer(0, "valence", 2)
+    browser.until(lambda: second.kept() == {(0, "valence"): 2}, "the second tab")
+    second.js("localStorage.clear()")
+    second.answer(1, "valence", 3)
+    first.close()
+    second.close()
+    check_kept(browser, two_scales, "cleared", {(0, "valence"): 2, (1, "valence"): 3})
+
+
 def test_a_browser_without_storage_still_exports(browser, two_scales):
     tab = Tab(browser, two_scales.page.as_uri(), "no-storage")
     fail = "() => { throw new Error('full') }"
@@ -786,6 +798,18 @@ def test_damaged_keys(studies, tmp_path):
             read_key(path)
     with pytest.raises(FileNotFoundError, match="does not exist"):
         read_key(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("files", [None, 5, [None], [b"a.csv"], pd.DataFrame(dict(rater=["a"]))])
+def test_files_that_are_no_paths(studies, files):
+    with pytest.raises(TypeError, match="files must be paths"):
+        read_answers(files, studies["rating"][0])
+
+
+@pytest.mark.parametrize("settings", [dict(scales=None), dict(scales=5), dict(conditions=None)])
+def test_lists_that_are_none(tmp_path, settings):
+    with pytest.raises(TypeError, match=f"{next(iter(settings))} must be names"):
+        make_test(tmp_path / "t.html", **settings)
 
 
 @pytest.mark.parametrize("rater", ["001", "NA", "nan", "None", "__proto__", "constructor", "1e5"])
