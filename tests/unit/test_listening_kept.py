@@ -126,9 +126,13 @@ def check_kept(browser, made, rater, expected):
     "A fresh tab and the file that it exports hold the expected answers."
     browser.open(made.page.as_uri())
     browser.start(rater)
-    rows = browser.js("state.plan.map(t => Object.entries(answerOf(t)))")
-    kept = {(i, scale): value for i, given in enumerate(rows) for scale, value in given}
-    assert kept == expected
+    answers = "state.plan.map(t => Object.entries(answerOf(t)))"
+
+    def is_kept():
+        rows = browser.js(answers)
+        return expected == {(i, name): value for i, row in enumerate(rows) for name, value in row}
+
+    browser.until(is_kept, "what other processes of the browser wrote a moment ago")
     file = browser.downloads / f"answers_{made.test_id}_{rater}.csv"
     file.unlink(missing_ok=True)
     table = read_answers(exported(browser, made, rater), made)
