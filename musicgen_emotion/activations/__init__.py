@@ -4,11 +4,16 @@
 
 from .clip_files import CHUNK as CHUNK
 from .clip_files import CLIP_COLUMNS as CLIP_COLUMNS
+from .clip_files import PROMPT_COLUMNS as PROMPT_COLUMNS
+from .clip_files import TAKEN_COLUMNS as TAKEN_COLUMNS
 from .clip_files import DamagedStore as DamagedStore
+from .clip_files import check_column_names as check_column_names
 from .clip_files import clip_id as clip_id
 from .clip_files import flac_bytes as flac_bytes
 from .clip_files import in_clip_order as in_clip_order
+from .clip_files import join_rows as join_rows
 from .clip_files import pad_tokens as pad_tokens
+from .clip_files import plain_types as plain_types
 from .clip_files import read_clip_table as read_clip_table
 from .clip_files import read_shard_tokens as read_shard_tokens
 from .clip_files import read_token_array as read_token_array

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,11 +22,16 @@ if TYPE_CHECKING:
 __all__ = [
     "CHUNK",
     "CLIP_COLUMNS",
+    "PROMPT_COLUMNS",
+    "TAKEN_COLUMNS",
     "DamagedStore",
+    "check_column_names",
     "clip_id",
     "flac_bytes",
     "in_clip_order",
+    "join_rows",
     "pad_tokens",
+    "plain_types",
     "read_clip_table",
     "read_shard_tokens",
     "read_token_array",
@@ -60,6 +65,37 @@ def clip_id(
 
 
 # %% ../../nbs/api/50_activations/06_clip_files.ipynb #cell012
+_NULLABLE = dict(i="Int64", u="Int64", b="boolean")  # NumPy's kind -> type with missing values
+
+
+def join_rows(
+    parts: Sequence[pd.DataFrame],  # tables whose columns may differ
+) -> pd.DataFrame:  # all rows, with the index that they had
+    "Rows of several tables; a value is missing where a table lacks the column, and types stay."
+    import pandas as pd
+
+    ready = []
+    for part in parts:
+        known = part.dropna(axis="columns", how="all")
+        types = {name: _NULLABLE.get(known[name].dtype.kind) for name in known}
+        ready.append(known.astype({name: kind for name, kind in types.items() if kind}))
+    return plain_types(pd.concat(ready))
+
+
+def plain_types(
+    table: pd.DataFrame,  # with nullable columns
+) -> pd.DataFrame:  # the same values
+    "Whole numbers and booleans in NumPy's types, where no value is missing."
+    plain = {"Int64": "int64", "boolean": "bool", "Float64": "float64"}
+    types = {}
+    for name, column in table.items():
+        kind = str(column.dtype)
+        if kind == "Float64" or (kind in plain and not column.hasnans):
+            types[name] = plain[kind]
+    return table.astype(types)
+
+
+# %% ../../nbs/api/50_activations/06_clip_files.ipynb #cell015
 CLIP_COLUMNS = (
     "clip_id",
     "prompt",
@@ -113,7 +149,7 @@ def in_clip_order(
 ) -> pd.DataFrame:  # `CLIP_COLUMNS`, then further columns of the prompts
     "Columns and rows in an order that does not depend on the history of the store; text as text."
     others = sorted(set(table.columns) - set(CLIP_COLUMNS))
-    table = table.reindex(columns=[*CLIP_COLUMNS, *others])
+    table = plain_types(table.reindex(columns=[*CLIP_COLUMNS, *others]))
     for name in table:
         if str(table[name].dtype) in ("object", "str", "string"):
             table[name] = table[name].astype("string")
@@ -121,7 +157,30 @@ def in_clip_order(
     return table.reset_index(drop=True)
 
 
-# %% ../../nbs/api/50_activations/06_clip_files.ipynb #cell015
+# %% ../../nbs/api/50_activations/06_clip_files.ipynb #cell018
+PROMPT_COLUMNS = ("prompt", "emotion", "word", "template", "instrument", "intensity", "split")
+TAKEN_COLUMNS = (  # names that a column of the prompts cannot have
+    *(name for name in CLIP_COLUMNS if name not in PROMPT_COLUMNS),
+    "replicate",
+    "_tokens",
+)
+
+
+def check_column_names(
+    columns: Iterable[str],  # of a table of prompts
+    taken: Iterable[str] = TAKEN_COLUMNS,  # names that are needed for something else
+) -> None:
+    "Raise a ValueError that names the first column whose name is taken, and all taken names."
+    taken = list(taken)
+    for name in columns:
+        if name in taken:
+            raise ValueError(
+                f"the prompts have a column {name!r}, but that name is taken; rename the column "
+                f"(taken names: {', '.join(taken)})"
+            )
+
+
+# %% ../../nbs/api/50_activations/06_clip_files.ipynb #cell021
 def flac_bytes(
     wave: np.ndarray,  # (sample,) or (channel, sample), -1..1
     sample_rate: int,  # Hz
@@ -135,7 +194,7 @@ def flac_bytes(
     return file.getvalue()
 
 
-# %% ../../nbs/api/50_activations/06_clip_files.ipynb #cell018
+# %% ../../nbs/api/50_activations/06_clip_files.ipynb #cell024
 CHUNK = 64  # clips in one chunk of a Zarr array
 
 
@@ -176,7 +235,7 @@ def pad_tokens(
     return array
 
 
-# %% ../../nbs/api/50_activations/06_clip_files.ipynb #cell020
+# %% ../../nbs/api/50_activations/06_clip_files.ipynb #cell026
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError)
 
 
@@ -234,7 +293,7 @@ def write_token_array(
     dataset.to_zarr(path, mode="w", zarr_format=2, consolidated=True, encoding=encoding)
 
 
-# %% ../../nbs/api/50_activations/06_clip_files.ipynb #cell023
+# %% ../../nbs/api/50_activations/06_clip_files.ipynb #cell029
 def token_counts(
     tokens: np.ndarray,  # (clip, codebook, frame), -1 after the end of a shorter clip
     codebook_size: int,  # entries of a codebook

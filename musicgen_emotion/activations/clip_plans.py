@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..lab.checks import check_positive
+from ..lab.checks import check_positive, check_same_length
 from ..lab.seeds import seed_from
 from ..models.load import as_model
 from ..models.model import MusicModel
-from .clip_files import clip_id
+from .clip_files import check_column_names, clip_id, plain_types
 from .clips import ClipStore, shard_files
 from .generation import generate
 from .prompt_states import prompt_table
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["generate_clips", "plan_clips"]
 
 
-# %% ../../nbs/api/50_activations/08_clip_plans.ipynb #cell008
+# %% ../../nbs/api/50_activations/08_clip_plans.ipynb #cell010
 def plan_clips(
     model: MusicModel,  # the model; only its identity is used
     prompts,  # table with a column `prompt` (and emotion, word, ...), `PromptSet`, list of texts
@@ -38,11 +38,14 @@ def plan_clips(
     temperature: float = 1.0,  # 0 takes the most likely token
     top_k: int | None = 50,  # None keeps all
     independent: bool = True,  # other noise for every prompt; False shares it within a seed
+    noise_of: Sequence[str] | None = None,  # a text per prompt that its noise is derived from
 ) -> pd.DataFrame:  # one row per clip: columns of the prompts, clip_id, seed, replicate, settings
     """The clips that `generate_clips` would make, without making any.
 
+    A rewritten prompt keeps the noise of its original with `noise_of`; None takes the prompts.
     Clips that are asked for twice are planned once, with a warning. Raises ValueError for no
-    prompts, no seeds and settings out of range, TypeError for prompts that are not text.
+    prompts, no seeds, settings out of range and columns whose name is taken, TypeError for prompts
+    that are not text.
     """
     import pandas as pd
 
@@ -50,10 +53,10 @@ def plan_clips(
     check_positive("guidance", guidance, zero=True)
     check_positive("temperature", temperature, zero=True)
     model = as_model(model)
-    table = prompt_table(prompts).drop(
-        columns="seed",
-        errors="ignore",
-    )
+    table = prompt_table(prompts)
+    check_column_names(table)
+    sources = table.prompt.tolist() if noise_of is None else list(noise_of)
+    check_same_length(prompts=table, noise_of=sources)
     replicates = [seeds] if isinstance(seeds, (int, np.integer)) else list(seeds)
     if not replicates:
         raise ValueError("seeds is empty; give at least one integer")
@@ -61,8 +64,8 @@ def plan_clips(
     plan = pd.concat(parts, ignore_index=True)
     plan["seed"] = plan.replicate
     if independent:
-        pairs = zip(plan.prompt, plan.replicate)
-        plan["seed"] = [seed_from("clip", prompt, replicate) for prompt, replicate in pairs]
+        pairs = zip(sources * len(replicates), plan.replicate)
+        plan["seed"] = [seed_from("clip", source, replicate) for source, replicate in pairs]
     plan = plan.assign(
         model=model.name,
         revision=model.revision or "",
@@ -86,7 +89,7 @@ def plan_clips(
     return plan.loc[~doubled].reset_index(drop=True)
 
 
-# %% ../../nbs/api/50_activations/08_clip_plans.ipynb #cell011
+# %% ../../nbs/api/50_activations/08_clip_plans.ipynb #cell013
 def generate_clips(
     model: MusicModel,  # the model, or the raw one of a backend
     prompts,  # table with a column `prompt` (and emotion, word, ...), `PromptSet`, list of texts
@@ -100,7 +103,9 @@ def generate_clips(
     independent: bool = True,  # other noise for every prompt, see `plan_clips`
     progress: bool = True,  # show a bar
 ) -> pd.DataFrame:  # rows of the planned clips, in the order of the plan
-    "Make the clips that the store does not have yet, batch by batch; run it again after a kill."
+    """Make the clips that the store does not have yet, batch by batch; run it again after a kill.
+
+    Stored clips get the columns of the prompts. Raises what `plan_clips` raises."""
     from tqdm.auto import tqdm
 
     model = as_model(model)
@@ -143,4 +148,7 @@ def generate_clips(
             bar.update(len(batch))
         if shard_files(store):
             store.compact()
-    return store.table.set_index("clip_id").loc[plan.clip_id].reset_index()
+        labels = prompt_table(prompts).columns.drop("prompt")
+        store.relabel(plan.filter(items=["clip_id", *labels]))
+    rows = store.table.set_index("clip_id").loc[plan.clip_id]
+    return plain_types(rows.reset_index())

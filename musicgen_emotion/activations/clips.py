@@ -17,9 +17,12 @@ import numpy as np
 
 from musicgen_emotion.activations.clip_files import (
     CLIP_COLUMNS,
+    TAKEN_COLUMNS,
     DamagedStore,
+    check_column_names,
     flac_bytes,
     in_clip_order,
+    join_rows,
     pad_tokens,
     read_clip_table,
     read_shard_tokens,
@@ -75,8 +78,7 @@ class ClipStore:
             parts.append(read_clip_table(shard, "delete it").drop(columns="_tokens"))
         if not parts:
             return pd.DataFrame(columns=list(CLIP_COLUMNS))
-        rows = pd.concat(parts, ignore_index=True).drop_duplicates("clip_id", keep="last")
-        return in_clip_order(rows)
+        return in_clip_order(join_rows(parts).drop_duplicates("clip_id", keep="last"))
 
     def codes(
         self,
@@ -187,6 +189,42 @@ class ClipStore:
         table = self.table
         if clips is not None:
             table = table.loc[table.clip_id.isin(set(clips))].reset_index(drop=True)
+        self._commit(table)
+        kept = set(table.clip_id)
+        for file in (self.path / "audio").glob("*.flac"):
+            if file.stem not in kept:
+                file.unlink()
+
+    def relabel(
+        self,
+        labels: pd.DataFrame,  # clip_id, and columns that describe the clips
+    ) -> list[str]:  # columns that changed
+        """Write other labels for stored clips; sound and tokens stay.
+
+        Missing labels and clips that are not stored change nothing. Written like `compact`, and
+        only when a label differs. Needs `with store.writing():`. Raises ValueError for columns
+        that are no labels.
+        """
+        self._must_be_owned("relabel")
+        labels = labels.drop_duplicates("clip_id").set_index("clip_id")
+        check_column_names(labels, (*TAKEN_COLUMNS, "prompt"))
+        table = self.table.set_index("clip_id")
+        labels = labels.loc[labels.index.isin(table.index)]
+        changed = []
+        for name in labels:
+            stored = table.filter(items=[name])
+            new = _new_labels(labels[name], stored)
+            if len(new):
+                table[name] = join_rows([new.to_frame(), stored.drop(new.index)])[name]
+                changed.append(name)
+        if changed:
+            self._commit(in_clip_order(table.reset_index()))
+            log = logging.getLogger(__name__)
+            log.warning("%s: other labels are stored in %s", self.path, ", ".join(changed))
+        return changed
+
+    def _commit(self, table) -> None:
+        "Put a table and the tokens of its clips into place."
         codes = self.codes(table.clip_id)
         stage = self.path / ".stage"
         try:
@@ -202,10 +240,6 @@ class ClipStore:
                 f"{self.path}, run again after that",
             ) from error
         _finish_commit(self.path)
-        kept = set(table.clip_id)
-        for file in (self.path / "audio").glob("*.flac"):
-            if file.stem not in kept:
-                file.unlink()
 
     def damaged(self) -> pd.DataFrame:  # clip_id, file, problem; empty when all is well
         "Compare every sound file and the tokens of every clip with the checksums of the table."
@@ -273,6 +307,18 @@ _REMEDY = "run store.repair() and then generate_clips as before: it makes only w
 
 def _unknown_clip(store, clip, n_clips) -> KeyError:
     return KeyError(f"clip {clip!r} is not in {store.path}, which holds {n_clips} clips")
+
+
+def _new_labels(given, stored) -> pd.Series:
+    "Labels that differ from those of a table with one column or none; text where that is text."
+    given = given.dropna()
+    if not len(stored.columns):
+        return given
+    old = stored.iloc[:, 0].loc[given.index].dropna()
+    if old.dtype == "string":
+        given = given.astype("string")
+    is_same = old.to_numpy(object) == given.loc[old.index].to_numpy(object)
+    return given.drop(old.index[is_same])
 
 
 def shard_files(

@@ -23,9 +23,10 @@ from musicgen_emotion.steering.push import (
     unit_of_dose,
 )
 
-from ..activations.clip_files import clip_id
+from ..activations.clip_files import TAKEN_COLUMNS, check_column_names
 from ..activations.clip_plans import plan_clips
-from ..activations.clips import ClipStore
+from ..activations.clips import ClipStore, shard_files
+from ..activations.prompt_states import prompt_table
 from ..lab.checks import check_positive
 from ..lab.files import read_table, sha256_bytes, write_table
 from ..lab.seeds import rng
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["dose_response", "plan_doses"]
 
 
-# %% ../../nbs/api/80_steering/10_doses.ipynb #cell010
+# %% ../../nbs/api/80_steering/10_doses.ipynb #cell012
 def plan_doses(
     model: MusicModel,  # the model
     prompts,  # DataFrame with a column `prompt`, PromptSet, or list of texts
@@ -58,8 +59,8 @@ def plan_doses(
     """The clips of a study, without making any; at dose 0 all arms share the unsteered clip.
 
     Returns arm, kind, alpha, text (what the model reads), prompt, seed, clip_id, push, and the
-    other columns of the prompts. Raises ValueError for doses that are not finite, and what `steer`
-    raises for arms that cannot be pushed.
+    other columns of the prompts. Raises ValueError for doses that are not finite and for columns
+    whose name is taken, and what `steer` raises for arms that cannot be pushed.
     """
     import pandas as pd
 
@@ -69,27 +70,50 @@ def plan_doses(
         top_k=top_k,
         duration_s=duration_s,
     )
-    unsteered = plan_clips(model, prompts, seeds, **sampling)
+    table = prompt_table(prompts)
+    check_column_names(table, (*TAKEN_COLUMNS, *_STUDY_NAMES))
+    unsteered = plan_clips(model, table, seeds, **sampling)
     parts = []
     for arm in arms:
         for alpha in sorted(arm.rewrite) if arm.rewrite else _checked_alphas(alphas):
             with arm.on(model, alpha):
                 push = arm.push_id(alpha)
-            texts = list(unsteered.prompt)
+            rows = unsteered.assign(text=unsteered.prompt)
             if arm.rewrite:
-                texts = [arm.rewrite[alpha](prompt) for prompt in texts]
-            ids = [
-                clip_id(model.checksum, text, seed, **sampling)
-                for text, seed in zip(texts, unsteered.seed)
-            ]
+                rows = _plan_rewritten(model, table, arm.rewrite[alpha], seeds, sampling)
+            ids = rows.clip_id
             if push:
-                ids = [sha256_bytes(one + push)[:16] for one in ids]
+                ids = [sha256_bytes(unpushed + push)[:16] for unpushed in ids]
             parts.append(
-                unsteered.assign(
-                    arm=arm.name, kind=arm.kind, alpha=alpha, text=texts, push=push, clip_id=ids
+                rows.assign(
+                    arm=arm.name,
+                    kind=arm.kind,
+                    alpha=alpha,
+                    push=push,
+                    clip_id=ids,
                 )
             )
-    return pd.concat(parts, ignore_index=True)
+    columns = dict.fromkeys([*unsteered, "arm", "kind", "alpha", "text", "push"])
+    return pd.concat(parts, ignore_index=True)[list(columns)]
+
+
+# names that a plan or the table of a study adds; `kind` replaces the column of a prompt set
+_STUDY_NAMES = ("arm", "alpha", "text", "push", "from_prompt", "stop_s", "failure")
+
+
+def _plan_rewritten(model, prompts, rewrite, seeds, sampling) -> pd.DataFrame:
+    "Clips of rewritten prompts: `text` is rewritten, `prompt` the original that the noise is of."
+    prompts = prompts.drop_duplicates("prompt")
+    originals = prompts.prompt.tolist()
+    texts = [rewrite(prompt) for prompt in originals]
+    plan = plan_clips(
+        model,
+        prompts.assign(prompt=texts, from_prompt=originals),
+        seeds,
+        noise_of=originals,
+        **sampling,
+    )
+    return plan.rename(columns=dict(prompt="text", from_prompt="prompt"))
 
 
 def _checked_alphas(alphas) -> list[float]:
@@ -103,7 +127,7 @@ def _checked_alphas(alphas) -> list[float]:
     return sorted({float(alpha) for alpha in alphas})
 
 
-# %% ../../nbs/api/80_steering/10_doses.ipynb #cell013
+# %% ../../nbs/api/80_steering/10_doses.ipynb #cell015
 def dose_response(
     model,  # MusicModel, or the raw one of a backend
     prompts,  # DataFrame with a column `prompt`, PromptSet, or texts; held out from every fit
@@ -147,6 +171,7 @@ def dose_response(
         safe_name = re.sub(r"[^\w.-]", "_", judge_name)
         kept = Path(folder) / "judged" / safe_name / judge_fingerprint(judges)
 
+    labels = prompt_table(prompts).columns.difference(["prompt", "kind"])
     _make_clips(
         model,
         plan,
@@ -155,6 +180,7 @@ def dose_response(
         sampling,
         batch_size,
         progress,
+        labels,
     )
     clips = list(dict.fromkeys(plan.clip_id))
     outcomes = _judge_stored_clips(
@@ -212,9 +238,9 @@ def _try_judges(judges, sample_rate, duration_s, taken):
     judge_clips(judges, noise, sample_rate, taken)
 
 
-# %% ../../nbs/api/80_steering/10_doses.ipynb #cell015
-def _make_clips(model, plan, arms, store, sampling, batch_size, progress):
-    "Make the clips that the store lacks, batch by batch."
+# %% ../../nbs/api/80_steering/10_doses.ipynb #cell017
+def _make_clips(model, plan, arms, store, sampling, batch_size, progress, labels):
+    "Make the clips that the store lacks, batch by batch; stored ones get the prompts' labels."
     from tqdm.auto import tqdm
 
     arms = {arm.name: arm for arm in arms}
@@ -247,18 +273,18 @@ def _make_clips(model, plan, arms, store, sampling, batch_size, progress):
                         batch,
                         sampling,
                     )
-                stored = batch.assign(
-                    stop_s=stops,
-                    prompt=batch.text,
-                    from_prompt=batch.prompt,
-                )
+                stored = batch.rename(columns=dict(prompt="from_prompt", text="prompt"))
                 audio = model.decode_audio(tokens)
                 store.add(
-                    stored.drop(columns="text"), list(tokens), list(audio), model.config.sample_rate
+                    stored.assign(stop_s=stops),
+                    list(tokens),
+                    list(audio),
+                    model.config.sample_rate,
                 )
                 bar.update(len(batch))
-        if any((store.path / "shards").glob("*.parquet")):
+        if shard_files(store):
             store.compact()
+        store.relabel(clips.filter(items=["clip_id", *labels]))
 
 
 def _groups(model, clips, arms):
@@ -367,7 +393,7 @@ class _RowPush:
         return add_step(activation, steps, factor)
 
 
-# %% ../../nbs/api/80_steering/10_doses.ipynb #cell017
+# %% ../../nbs/api/80_steering/10_doses.ipynb #cell019
 def _judge_stored_clips(store, clips, judges, folder, taken, progress):
     "One row of outcomes per clip, kept in `folder` piece by piece when it is given."
     import pandas as pd

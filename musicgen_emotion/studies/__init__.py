@@ -104,9 +104,12 @@ from .foundation import FoundationStudy as FoundationStudy
 from .foundation import relative_gap as relative_gap
 from .foundation import start_foundation as start_foundation
 from .foundation import summary_sentences as summary_sentences
+from .foundation_clips import FEATURE_COLUMNS as FEATURE_COLUMNS
 from .foundation_clips import RELATED as RELATED
+from .foundation_clips import SHOWN as SHOWN
 from .foundation_clips import ClipStudy as ClipStudy
 from .foundation_clips import label_sentence as label_sentence
+from .foundation_clips import median_difference as median_difference
 from .foundation_clips import related_sentence as related_sentence
 from .foundation_clips import tempo_sentence as tempo_sentence
 from .foundation_findings import apart_sentence as apart_sentence
@@ -278,5 +281,4 @@ from .steps import keep_sentences as keep_sentences
 from .steps import settings_from as settings_from
 from .steps import start_study as start_study
 from .steps import surface_baselines as surface_baselines
-from .steps import with_prompt_columns as with_prompt_columns
 from .steps import without_negative_zero as without_negative_zero

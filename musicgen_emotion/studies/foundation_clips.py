@@ -5,11 +5,13 @@
 # %% ../../nbs/api/95_studies/02_foundation_clips.ipynb #cell003
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
+from ..activations.clip_files import TAKEN_COLUMNS, check_column_names
 from ..activations.clip_plans import generate_clips
 from ..activations.clips import ClipStore
 from ..lab.checks import check_in
@@ -20,14 +22,24 @@ from ..probes.folds import Folds, grouped_folds
 from ..probes.linear import probe_layers
 from ..show.heatmaps import plot_confusion, plot_correlations
 from ..show.plots import plot_histograms
-from ..sound.descriptors import describe_table
+from ..sound.descriptors import DESCRIPTORS, describe_table
 from ..sound.label_judge import JUDGE_DESCRIPTORS
 from ..stats.effects import correlation
+from ..stats.estimates import Estimate, bootstrap
 from ..stimuli.prompts import neutral_prompts, study_prompts
-from .steps import ClipSettings, Figure, Step, with_prompt_columns
+from .steps import ClipSettings, Figure, Step, estimate_text
 
 # %% auto #0
-__all__ = ["RELATED", "ClipStudy", "label_sentence", "related_sentence", "tempo_sentence"]
+__all__ = [
+    "FEATURE_COLUMNS",
+    "RELATED",
+    "SHOWN",
+    "ClipStudy",
+    "label_sentence",
+    "median_difference",
+    "related_sentence",
+    "tempo_sentence",
+]
 
 # %% ../../nbs/api/95_studies/02_foundation_clips.ipynb #cell006
 RELATED = (
@@ -36,6 +48,8 @@ RELATED = (
     ("mode_score", "tempo"),
     ("rms_db", "centroid"),
 )
+SHOWN = ("tempo", "mode_score", "rms_db", "centroid", "articulation", "register")
+FEATURE_COLUMNS = ("clip", *DESCRIPTORS, "n_clips")  # beside the columns of the prompts
 
 
 @dataclass
@@ -57,6 +71,7 @@ class ClipStudy:
     cues: np.ndarray = field(init=False, repr=False)  # (clip, descriptor), after `descriptors`
 
     def __post_init__(self):
+        check_column_names(self.prompts, (*TAKEN_COLUMNS, *FEATURE_COLUMNS))
         self.store = ClipStore(self.run.path / "clips")
         self.clips = self._generate(self.prompts, self.seed)
         self.second = self._generate(
@@ -75,14 +90,13 @@ class ClipStudy:
     def _generate(self, prompts, seed):
         "Clips of prompts, made or found in the store."
         sampling = self.settings.sampling()
-        clips = generate_clips(
+        return generate_clips(
             self.model,
             prompts,
             self.store,
             seeds=[seed],
             **sampling,
         )
-        return with_prompt_columns(clips, prompts)
 
     @property
     def emotions(self) -> tuple[str, ...]:
@@ -132,8 +146,42 @@ class ClipStudy:
     def descriptors(
         self,
         by: str = "emotion",  # column of the clips whose values make the groups
-    ) -> Step:  # raises ValueError for another column
-        "What the clips sound like, in numbers."
+    ) -> Step:  # raises ValueError for another column, or one without values
+        """What the clips sound like, in numbers.
+
+        Groups of another column than the emotion are tabled in `descriptors_by_<column>.csv`."""
+        check_in("by", by, self.clips.columns)
+        self._describe()
+        groups = self.clips[by].reset_index(drop=True)
+        features = self.features.assign(**{by: groups}).dropna(subset=[by])
+        if not len(features):
+            raise ValueError(f"no clip has a value in the column {by!r}")
+        medians = features.groupby(by)[list(SHOWN)].median()
+        medians.insert(0, "n_clips", features.groupby(by).size())
+        table = medians.reset_index()
+        name, group = "descriptors", "the emotion of their prompt"
+        if by != "emotion":
+            safe_name = re.sub(r"[^\w.-]", "_", by)
+            name, group = f"descriptors_by_{safe_name}", by
+            self.run.table(table, f"{name}.csv")
+        figure = Figure(
+            name=name,
+            draw=lambda: plot_histograms(features, by=by),
+            caption=f"Acoustic descriptors of {len(features)} clips by {group}.",
+            alt=f"Six histograms by {by}.",
+        )
+        return Step(
+            sentence=tempo_sentence(features.tempo, features[by], by, self.seed),
+            table=table,
+            folder=self.run.path,
+            figures=(figure,),
+            decimals=2,
+        )
+
+    def _describe(self) -> None:
+        "Descriptors of all clips, which are computed once and kept in the run folder."
+        if hasattr(self, "features"):
+            return
         waves = [self.store.audio(clip_id)[0] for clip_id in self.clips.clip_id]
         names, rate = self.clips.clip_id.tolist(), self.model.config.sample_rate
         described = describe_table(
@@ -143,7 +191,6 @@ class ClipStudy:
             progress=False,
         )
         columns = ["emotion", "word", "instrument", "prompt", *self.added]
-        check_in("by", by, columns)
         labels = self.clips[columns].reset_index(drop=True)
         self.features = pd.concat([labels, described], axis=1)
         self.run.table(self.features, "audio_features.csv")
@@ -152,29 +199,6 @@ class ClipStudy:
             np.isfinite(cues),
             cues,
             np.nanmedian(cues, 0),
-        )
-        shown = [
-            "tempo",
-            "mode_score",
-            "rms_db",
-            "centroid",
-            "articulation",
-            "register",
-        ]
-        medians = self.features.groupby(by)[shown].median()
-        group = "the emotion of their prompt" if by == "emotion" else by
-        figure = Figure(
-            name="descriptors",
-            draw=lambda: plot_histograms(self.features, by=by),
-            caption=f"Acoustic descriptors of {len(self.features)} clips by {group}.",
-            alt=f"Six histograms by {by}.",
-        )
-        return Step(
-            sentence=tempo_sentence(medians.tempo, by, len(self.features)),
-            table=medians.reset_index(),
-            folder=self.run.path,
-            figures=(figure,),
-            decimals=2,
         )
 
     def label_match(
@@ -276,18 +300,53 @@ class ClipStudy:
 
 # %% ../../nbs/api/95_studies/02_foundation_clips.ipynb #cell007
 def tempo_sentence(
-    medians: pd.Series,  # group -> median tempo, beats per minute
+    tempo: pd.Series,  # (clip,) beats per minute
+    groups: pd.Series,  # (clip,) group of each clip
     by: str,  # column of the groups
-    n: int,  # clips
-) -> str:  # one sentence
-    "Which group of clips is fastest and which is slowest."
-    fastest, slowest = medians.idxmax(), medians.idxmin()
+    seed: int = 0,  # of the resamples
+) -> str:  # two sentences, three for groups other than the emotion
+    "Which group of clips is fastest and which is slowest, and how sure the difference is."
+    known = tempo.notna()
+    tempo, groups = tempo[known], groups[known]
+    medians = tempo.groupby(groups).median()
     if not medians.nunique() > 1:
-        return f"The median tempo does not differ by {by} (n = {n} clips)."
-    return (
-        f"The median tempo is highest for {by} {fastest} ({medians[fastest]:.0f} beats per minute) "
-        f"and lowest for {slowest} ({medians[slowest]:.0f}; n = {n} clips)."
-    )
+        return f"The median tempo does not differ by {by} (n = {len(tempo)} clips)."
+    fastest, slowest = medians.idxmax(), medians.idxmin()
+    fast, slow = tempo[groups == fastest], tempo[groups == slowest]
+    sentences = [
+        f"The median tempo is highest for {by} {fastest} ({medians[fastest]:.0f} beats per minute, "
+        f"n = {len(fast)} clips) and lowest for {slowest} ({medians[slowest]:.0f}, "
+        f"n = {len(slow)}).",
+        _difference_sentence(fast, slow, len(medians), seed),
+    ]
+    if by != "emotion":
+        sentences.append("Groups made by hand may differ by instrument or word as well.")
+    return " ".join(sentences)
+
+
+def _difference_sentence(fast, slow, n_groups, seed) -> str:
+    "The difference of two groups' median tempos with its interval over clips."
+    chosen = "" if n_groups == 2 else f" These two of {n_groups} groups differ most."
+    if min(len(fast), len(slow)) < 2:
+        return f"A group of one clip has no interval.{chosen}"
+    difference = median_difference(fast.to_numpy(), slow.to_numpy(), seed)
+    return f"The difference is {estimate_text(difference, 'clips', 0)}.{chosen}"
+
+
+def median_difference(
+    a: np.ndarray,  # (clip,) values of one group
+    b: np.ndarray,  # (clip,) values of another group
+    seed: int = 0,  # of the resamples
+) -> Estimate:  # median of a minus median of b, with its interval over clips
+    "Difference of two medians; clips are drawn within each group."
+    is_a = np.repeat([1.0, 0.0], [len(a), len(b)])  # (clip,)
+    values = np.stack([np.concatenate([a, b]), is_a], axis=1)  # (clip, value and group)
+
+    def difference(rows):
+        in_a = rows[:, 1] == 1
+        return np.median(rows[in_a, 0]) - np.median(rows[~in_a, 0])
+
+    return bootstrap(values, difference, strata=is_a, seed=seed)
 
 
 def related_sentence(

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pandas as pd
 import torch
 
-from ..activations.clips import CLIP_COLUMNS
 from ..lab.checks import check_in
 from ..lab.gates import Gate, gates_table, verdict
 from ..lab.phases import start_phase
@@ -52,7 +51,6 @@ __all__ = [
     "settings_from",
     "start_study",
     "surface_baselines",
-    "with_prompt_columns",
     "without_negative_zero",
 ]
 
@@ -207,22 +205,6 @@ def start_study(
     return run, settings, model
 
 
-def with_prompt_columns(
-    clips: pd.DataFrame,  # one row per clip, with the column `prompt`
-    prompts: pd.DataFrame,  # one row per prompt, with columns that the clips may lack
-) -> pd.DataFrame:  # the clips with all columns of their prompts
-    """Clips with the columns of their prompts, also where the clips were made before the column.
-
-    The clip store keeps the columns that a clip had when it was made."""
-    known = prompts.drop_duplicates("prompt").set_index("prompt")
-    clips = clips.copy()
-    for column in known.columns.difference(CLIP_COLUMNS, sort=False):
-        values = clips.prompt.map(known[column])
-        if column not in clips or not values.equals(clips[column]):
-            clips[column] = values
-    return clips
-
-
 def surface_baselines(
     prompts: list[str],  # texts that a probe reads
     labels: np.ndarray,  # (prompt,) emotions
@@ -234,7 +216,7 @@ def surface_baselines(
     return [surface, majority_baseline(labels, folds, seed)]
 
 
-# %% ../../nbs/api/95_studies/00_steps.ipynb #cell019
+# %% ../../nbs/api/95_studies/00_steps.ipynb #cell018
 def gates_step(
     run: Run,  # with its gates decided
     phase: str,  # as the caption names it, such as "Phase 0"

@@ -20,6 +20,7 @@ from musicgen_emotion.studies import (
     similarity_sentence,
     start_study,
     summary_sentences,
+    tempo_sentence,
 )
 
 
@@ -152,5 +153,65 @@ def test_a_new_column_of_the_prompts_is_in_the_clip_table_and_makes_groups(tiny,
         assert step.table.n_words.tolist() == sorted(prompts.n_words.unique())
         assert "n_words" in pd.read_csv(run.path / "audio_features.csv")
         step.plot()
-        with pytest.raises(ValueError, match="by must be one of"):
-            clips.descriptors(by="words")
+        usual = {path.name: path.read_bytes() for path in run.path.glob("*.csv")}
+        step = clips.descriptors(by="split")
+        assert step.figures[0].name == "descriptors_by_split"
+        written = pd.read_csv(run.path / "descriptors_by_split.csv")
+        assert written.n_clips.tolist() == [6] and written.split.tolist() == ["train"]
+        for name, content in usual.items():
+            assert (run.path / name).read_bytes() == content
+        with pytest.raises(ValueError, match=r"by must be one of .*did you mean 'n_words'"):
+            clips.descriptors(by="n_word")
+
+
+def test_groups_of_a_column_with_missing_values_leave_those_clips_out(tiny, tmp_path):
+    settings = FoundationSettings(
+        model="tiny", duration_s=2.0, clips_per_emotion=3, emotions=["happy", "sad"], arm_clips=1
+    )
+    with open_run(tmp_path / "run", "phase0_test") as run:
+        study = FoundationStudy(run, settings, tiny)
+        prompts = study.clip_prompts().assign(session=["a", "a", "b", "b", None, None])
+        clips = study.clips(prompts)
+        step = clips.descriptors(by="session")
+        assert step.table.n_clips.tolist() == [2, 2]
+        step.plot()
+        with pytest.raises(ValueError, match="no clip has a value in the column 'revision'"):
+            clips.clips["revision"] = None
+            clips.descriptors(by="revision")
+
+
+@pytest.mark.parametrize("name", ["tempo", "clip", "clip_id", "seed", "duration_s", "frames"])
+def test_a_column_whose_name_is_taken_is_refused_before_clips_are_made(tiny, tmp_path, name):
+    with open_run(tmp_path / "run", "phase0_test") as run:
+        study = FoundationStudy(run, FoundationSettings(model="tiny", duration_s=2.0), tiny)
+        prompts = study.clip_prompts().assign(**{name: 1})
+        with pytest.raises(ValueError, match=f"a column '{name}', but that name is taken"):
+            study.clips(prompts)
+        assert not (run.path / "clips").exists()
+
+
+def test_the_stored_column_is_that_of_the_prompts(tiny, tmp_path):
+    settings = FoundationSettings(
+        model="tiny", duration_s=2.0, clips_per_emotion=3, emotions=["happy", "sad"], arm_clips=1
+    )
+    with open_run(tmp_path / "run", "phase0_test") as run:
+        study = FoundationStudy(run, settings, tiny)
+        for session in ("monday", "friday"):
+            clips = study.clips(study.clip_prompts().assign(session=session))
+            stored = pd.read_parquet(run.path / "clips" / "clips.parquet")
+            assert set(stored.session.dropna()) == set(clips.clips.session) == {session}
+
+
+def test_tempo_sentence_has_the_size_of_groups_and_the_interval_of_the_difference():
+    groups = pd.Series(["slow"] * 10 + ["fast"] * 12)
+    tempo = pd.Series([80.0, 84.0] * 5 + [120.0, 126.0] * 6)
+    sentence = tempo_sentence(tempo, groups, "session")
+    assert "session fast (123 beats per minute, n = 12 clips)" in sentence
+    assert "slow (82, n = 10)" in sentence
+    assert "The difference is 41 (36 to 46, n = 22 clips)" in sentence
+    assert "may differ by instrument or word" in sentence and "differ most" not in sentence
+    assert "by hand" not in tempo_sentence(tempo, groups, "emotion")
+    three = pd.concat([groups[:-1], pd.Series(["one"], index=[21])])
+    assert "differ most" in tempo_sentence(tempo, three, "emotion")
+    assert "no interval" in tempo_sentence(tempo[9:11], groups[9:11], "session")
+    assert "does not differ" in tempo_sentence(tempo * 0, groups, "session")

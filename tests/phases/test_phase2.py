@@ -98,6 +98,12 @@ from musicgen_emotion.studies.steering_slopes import (
 )
 from musicgen_emotion.studies.steps import Figure, Step, gates_step, without_negative_zero
 
+pytestmark = [  # the short study of these tests has few and short clips
+    pytest.mark.filterwarnings("ignore:.*clips have no complete judgement"),
+    pytest.mark.filterwarnings("ignore:.*features. a dictionary can memorize them"),
+    pytest.mark.filterwarnings("ignore:the mean is .* times as long"),
+]
+
 PHASE = list_phases().get("phase2_steering")
 needs_notebook = pytest.mark.skipif(PHASE is None, reason="no phase notebooks in this checkout")
 
@@ -346,9 +352,6 @@ def study(tiny, tmp_path_factory):
     run.close()
 
 
-@pytest.mark.filterwarnings("ignore:.*clips have no complete judgement")
-@pytest.mark.filterwarnings("ignore:.*features. a dictionary can memorize them")
-@pytest.mark.filterwarnings("ignore:the mean is .* times as long")
 def test_gates_are_decided_in_order_and_say_where_their_bar_comes_from(study):
     names = [gate.name for gate in study.run.gates]
     about_axes = [

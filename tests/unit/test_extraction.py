@@ -15,7 +15,7 @@ import pytest
 import torch
 import xarray as xr
 
-from musicgen_emotion.activations.clip_files import clip_id
+from musicgen_emotion.activations.clip_files import TAKEN_COLUMNS, clip_id
 from musicgen_emotion.activations.clip_plans import generate_clips, plan_clips
 from musicgen_emotion.activations.clips import ClipStore
 from musicgen_emotion.activations.hooks import count_hooks
@@ -26,6 +26,9 @@ from musicgen_emotion.models.load import load_model
 from musicgen_emotion.models.registry import nano_folder
 from musicgen_emotion.models.shapes import undelay_tokens
 from musicgen_emotion.models.tiny import write_random_model
+from musicgen_emotion.steering import doses
+from musicgen_emotion.steering.arms import Arm
+from musicgen_emotion.stimuli.prompts import conflict_prompts
 
 torch.set_num_threads(1)
 PROMPTS = pd.DataFrame(
@@ -431,6 +434,111 @@ def test_prompts_asked_for_twice(both):
         plan_clips(both, ["happy", 3])
     with pytest.raises(ValueError, match="seeds is empty"):
         plan_clips(both, ["happy"], seeds=[])
+
+
+# columns of the clip table
+
+
+def test_rows_of_rewritten_prompts_are_planned_from_what_was_sung(tiny, tmp_path, monkeypatch):
+    "A field that `plan_clips` computes from the prompt is right in every study."
+
+    def plan_with_words(*arguments, **settings):
+        plan = plan_clips(*arguments, **settings)
+        return plan.assign(n_words=plan.prompt.str.split().str.len())
+
+    monkeypatch.setattr(doses, "plan_clips", plan_with_words)
+    prompts = ["piano", "calm flute"]
+    sampling = dict(seeds=(0, 3), duration_s=0.12)
+    heard = doses.dose_response(
+        tiny,
+        prompts,
+        Arm("words", "prompt", rewrite={0.0: str, 1.0: lambda prompt: f"{prompt}, very happy"}),
+        [0.0, 1.0],
+        judge=lambda audio, rate: audio[:, 0],
+        folder=tmp_path,
+        progress=False,
+        **sampling,
+    )
+    stored = ClipStore(tmp_path / "clips").table
+    assert len(stored) == 8 and set(stored.n_words) == {1, 2, 3, 4}
+    for row in stored.to_dict("records"):
+        planned = plan_with_words(tiny, [row["prompt"]], noise_of=[row["from_prompt"]], **sampling)
+        (same,) = planned[planned.replicate == row["replicate"]].to_dict("records")
+        assert same == {name: row[name] for name in same}
+    assert set(heard.prompt) == set(prompts)
+    texts = stored.set_index("clip_id").loc[heard.clip_id]
+    assert texts.prompt.tolist() == heard.text.tolist()
+    assert texts.n_words.tolist() == heard.n_words.tolist()
+    assert heard.groupby(["prompt", "replicate"]).seed.nunique().eq(1).all()
+
+
+@pytest.mark.parametrize("name", TAKEN_COLUMNS)
+def test_a_column_whose_name_is_taken_is_refused_before_a_clip_is_made(tiny, tmp_path, name):
+    with pytest.raises(ValueError, match=f"a column '{name}', but that name is taken.*frames"):
+        generate_clips(tiny, PROMPTS.assign(**{name: 1}), tmp_path / "clips", **HOW)
+    assert not (tmp_path / "clips").exists()
+
+
+def test_columns_of_prompt_sets_are_not_refused(tiny):
+    plan = plan_clips(tiny, conflict_prompts(n_per_cell=1))
+    assert {"tempo", "kind", "pair", "split", "template"} <= set(plan)
+    given = pd.DataFrame(dict(prompt=["a"], emotion="sad", word="gloomy", split="mine"))
+    assert plan_clips(tiny, given).split.item() == "mine"
+    with pytest.raises(ValueError, match="a column 'alpha', but that name is taken"):
+        doses.plan_doses(tiny, given.assign(alpha=1), [Arm("a", rewrite={0.0: str})], [0])
+
+
+def test_labels_follow_the_prompts_of_the_last_call(tiny, whole, tmp_path):
+    "The table changes, at whatever moment it is killed; sound, tokens and other labels stay."
+    first = shutil.copytree(whole.path, tmp_path / "first")
+    generate_clips(tiny, PROMPTS.assign(session="monday", split="mine"), first, **HOW)
+    assert set(ClipStore(first).table.session) == {"monday"}
+    friday = PROMPTS[:2].assign(session="friday")
+    expected = shutil.copytree(first, tmp_path / "expected")
+    clips = generate_clips(tiny, friday, expected, **HOW)
+    assert clips.session.tolist() == ["friday"] * 2 and clips.split.tolist() == ["mine"] * 2
+    table = ClipStore(expected).table.set_index("prompt")
+    assert table.session[PROMPTS.prompt].tolist() == ["friday"] * 2 + ["monday"] * 2
+    assert (ClipStore(expected).codes(clips.clip_id) == whole.codes(clips.clip_id)).all()
+    assert ClipStore(expected).verify() == 4
+    n, folder = 0, tmp_path / "clips"
+
+    def relabel():
+        generate_clips(tiny, friday, folder, **HOW)
+
+    while killed_at(n, lambda: shutil.copytree(first, folder) and relabel()):
+        assert ClipStore(folder).verify() == 4
+        relabel()
+        assert files(folder) == files(expected), f"killed at rename {n}"
+        shutil.rmtree(folder)
+        n += 1
+    assert n >= 3
+
+
+def test_a_missing_label_keeps_the_stored_one(tiny, whole, tmp_path):
+    store = ClipStore(shutil.copytree(whole.path, tmp_path / "clips"))
+    generate_clips(tiny, PROMPTS.assign(n_words=[4, 3, 3, 0]), store, **HOW)
+    before = files(store.path)
+    generate_clips(tiny, PROMPTS.assign(n_words=[4, None, 3, None]), store, **HOW)
+    generate_clips(tiny, PROMPTS.prompt.tolist(), store, **HOW)
+    assert files(store.path) == before and store.table.n_words.dtype == "int64"
+
+
+def test_a_new_column_is_missing_in_older_clips_and_types_stay(tiny, tmp_path):
+    store = tmp_path / "clips"
+    generate_clips(tiny, PROMPTS[:2].assign(level=0.5, n_words=3), store, **HOW)
+    new = PROMPTS[2:].assign(bpm=[70, 2**60 + 1], is_loud=[True, False], session="friday")
+    made = generate_clips(tiny, new, store, **HOW)
+    assert (made.bpm.dtype, made.is_loud.dtype) == ("int64", "bool")
+    for table in (ClipStore(store).table, pd.read_parquet(store / "clips.parquet")):
+        rows = table.set_index("prompt")
+        old = rows.loc[PROMPTS.prompt[:2]]
+        assert old[["bpm", "is_loud", "session"]].isna().all(axis=None)
+        assert rows.bpm[PROMPTS.prompt[3]] == 2**60 + 1
+        kinds = rows[["bpm", "is_loud", "level", "n_words", "session", "seed"]].dtypes
+        assert kinds.tolist() == ["Int64", "boolean", "float64", "Int64", "string", "int64"]
+    generate_clips(tiny, PROMPTS[:2].assign(bpm=[90, 60]), store, **HOW)
+    assert ClipStore(store).table.bpm.dtype == "int64"
 
 
 def test_clip_ids_are_stable():
