@@ -33,6 +33,7 @@ from .listening import ANSWER_COLUMNS as ANSWER_COLUMNS
 from .listening import FAREWELL as FAREWELL
 from .listening import INSTRUCTIONS as INSTRUCTIONS
 from .listening import LARGE_PAGE_MB as LARGE_PAGE_MB
+from .listening import LISTENING_KINDS as LISTENING_KINDS
 from .listening import QUESTIONS as QUESTIONS
 from .listening import RATING_SCALES as RATING_SCALES
 from .listening import ListeningTest as ListeningTest
@@ -40,7 +41,6 @@ from .listening import base_id as base_id
 from .listening import listening_scales as listening_scales
 from .listening import rater_plan as rater_plan
 from .listening import write_listening_test as write_listening_test
-from .listening_clips import LISTENING_KINDS as LISTENING_KINDS
 from .listening_clips import RESERVED_CONDITIONS as RESERVED_CONDITIONS
 from .listening_clips import clip_sounds as clip_sounds
 from .listening_clips import encoded_sound as encoded_sound

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..lab.checks import did_you_mean
-from .listening import ANSWER_COLUMNS, ListeningTest
-from .listening_clips import LISTENING_KINDS
+from .listening import ANSWER_COLUMNS, LISTENING_KINDS, ListeningTest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -181,8 +180,14 @@ def answer_paths(
 
 
 def _listed_paths(files):
+    if hasattr(files, "columns"):
+        raise TypeError("files must be paths of CSV files; a table goes to check_answers")
     if not isinstance(files, (str, Path)):
-        return list(files)
+        files = list(files) if isinstance(files, Iterable) else [files]
+        wrong = [file for file in files if not isinstance(file, (str, Path))]
+        if wrong:
+            raise TypeError(f"files must be paths of CSV files, or a folder; got {wrong[0]!r}")
+        return files
     if not Path(files).is_dir():
         return [files]
     paths = []

@@ -11,7 +11,7 @@ import json
 import math
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,6 @@ from musicgen_emotion.lab.files import (
     write_json,
 )
 from musicgen_emotion.sound.listening_clips import (
-    LISTENING_KINDS,
     clip_sounds,
     encoded_sound,
     make_trials,
@@ -42,6 +41,7 @@ __all__ = [
     "FAREWELL",
     "INSTRUCTIONS",
     "LARGE_PAGE_MB",
+    "LISTENING_KINDS",
     "QUESTIONS",
     "RATING_SCALES",
     "ListeningTest",
@@ -52,6 +52,7 @@ __all__ = [
 ]
 
 # %% ../../nbs/api/30_sound/07_listening.ipynb #cell010
+LISTENING_KINDS = ("rating", "pairwise")
 RATING_SCALES = {
     "valence": dict(
         name="valence",
@@ -90,6 +91,8 @@ def listening_scales(
     doi:10.1016/0005-7916(94)90063-9). Raises ValueError for unknown, incomplete or equal scales.
     """
     given = [scales] if isinstance(scales, (str, Mapping)) else scales
+    if not isinstance(given, Iterable):
+        raise TypeError(f"scales must be names or dictionaries; got {scales!r}")
     complete = [_complete_scale(scale) for scale in given]
     names = [scale["name"] for scale in complete]
     if not names or len(set(names)) < len(names):
@@ -239,6 +242,8 @@ def write_listening_test(
     for missing columns; nothing is written then.
     """
     out = Path(out)
+    if not isinstance(conditions, Iterable):
+        raise TypeError(f"conditions must be names of columns; got {conditions!r}")
     conditions = [conditions] if isinstance(conditions, str) else list(conditions)
     check_in("ending of out", out.suffix, (".html", ".htm"))
     check_in("kind", kind, LISTENING_KINDS)

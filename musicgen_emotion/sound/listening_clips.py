@@ -22,14 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = [
-    "LISTENING_KINDS",
-    "RESERVED_CONDITIONS",
-    "clip_sounds",
-    "encoded_sound",
-    "make_trials",
-    "opaque_clip_ids",
-]
+__all__ = ["RESERVED_CONDITIONS", "clip_sounds", "encoded_sound", "make_trials", "opaque_clip_ids"]
 
 # %% ../../nbs/api/30_sound/06_listening_clips.ipynb #cell009
 RESERVED_CONDITIONS = (  # other columns of the key and of the answers
@@ -150,9 +143,6 @@ def _samples_and_rate(clip, sample_rate):
 
 
 # %% ../../nbs/api/30_sound/06_listening_clips.ipynb #cell012
-LISTENING_KINDS = ("rating", "pairwise")
-
-
 def make_trials(
     clips: pd.DataFrame,  # one row per clip, with the column `track`
     ids: Sequence[str],  # opaque id of each clip
@@ -164,7 +154,7 @@ def make_trials(
 
     Raises ValueError when two clips of a track sound alike and when no track has two clips.
     """
-    if check_in("kind", kind, LISTENING_KINDS) == "pairwise":
+    if check_in("kind", kind, ("rating", "pairwise")) == "pairwise":
         groups = _pairs_within_tracks(clips, ids, sounds)
     else:
         groups = [[clip_id] for clip_id in ids]

@@ -126,9 +126,13 @@ def check_kept(browser, made, rater, expected):
     "A fresh tab and the file that it exports hold the expected answers."
     browser.open(made.page.as_uri())
     browser.start(rater)
-    rows = browser.js("state.plan.map(t => Object.entries(answerOf(t)))")
-    kept = {(i, scale): value for i, given in enumerate(rows) for scale, value in given}
-    assert kept == expected
+    answers = "state.plan.map(t => Object.entries(answerOf(t)))"
+
+    def is_kept():
+        rows = browser.js(answers)
+        return expected == {(i, name): value for i, row in enumerate(rows) for name, value in row}
+
+    browser.until(is_kept, "what other processes of the browser wrote a moment ago")
     file = browser.downloads / f"answers_{made.test_id}_{rater}.csv"
     file.unlink(missing_ok=True)
     table = read_answers(exported(browser, made, rater), made)
@@ -287,6 +291,18 @@ def test_erasing_reaches_the_other_tabs_and_no_other_rater(browser, two_scales):
     check_kept(browser, two_scales, "stays", {(0, "valence"): 7})
     browser.open(url)
     assert browser.js("Object.keys(localStorage).filter(k => k.includes('goes'))") == []
+
+
+def test_storage_that_another_page_clears_is_filled_again(browser, two_scales):
+    url = two_scales.page.as_uri()
+    first, second = Tab(browser, url, "cleared"), Tab(browser, url, "cleared")
+    first.answer(0, "valence", 2)
+    browser.until(lambda: second.kept() == {(0, "valence"): 2}, "the second tab")
+    second.js("localStorage.clear()")
+    second.answer(1, "valence", 3)
+    first.close()
+    second.close()
+    check_kept(browser, two_scales, "cleared", {(0, "valence"): 2, (1, "valence"): 3})
 
 
 def test_a_browser_without_storage_still_exports(browser, two_scales):
@@ -786,6 +802,18 @@ def test_damaged_keys(studies, tmp_path):
             read_key(path)
     with pytest.raises(FileNotFoundError, match="does not exist"):
         read_key(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("files", [None, 5, [None], [b"a.csv"], pd.DataFrame(dict(rater=["a"]))])
+def test_files_that_are_no_paths(studies, files):
+    with pytest.raises(TypeError, match="files must be paths"):
+        read_answers(files, studies["rating"][0])
+
+
+@pytest.mark.parametrize("settings", [dict(scales=None), dict(scales=5), dict(conditions=None)])
+def test_lists_that_are_none(tmp_path, settings):
+    with pytest.raises(TypeError, match=f"{next(iter(settings))} must be names"):
+        make_test(tmp_path / "t.html", **settings)
 
 
 @pytest.mark.parametrize("rater", ["001", "NA", "nan", "None", "__proto__", "constructor", "1e5"])
