@@ -197,8 +197,8 @@ def local_folder(
     from huggingface_hub import snapshot_download
 
     try:
-        options = dict(allow_patterns=f"{part}/*") if part else {}
-        return Path(snapshot_download(str(name), revision=revision, **options))
+        patterns = [f"{part}/*"] if part else None
+        return Path(snapshot_download(str(name), revision=revision, allow_patterns=patterns))
     except Exception as error:
         reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
         raise FileNotFoundError(
