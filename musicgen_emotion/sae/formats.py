@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -447,11 +446,8 @@ def _from_mapped(folder, keys, activation, k, ignore):
     _check_keys(folder, keys, raw)
     info = folder / "model.json"
     labels = folder / "labels.jsonl"
-    settings: dict[str, Any] = read_config(info) if info.exists() else {}
-    metadata = dict(
-        info=settings,
-        labels=_read_json_lines(labels) if labels.exists() else [],
-    )
+    settings = read_config(info) if info.exists() else {}
+    metadata = dict(info=settings, labels=_read_json_lines(labels) if labels.exists() else [])
     fixed = NEVER | dict(
         finetuning_scaling_factor=NO,
         rescale_acts_by_decoder_norm=NO,
