@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -159,17 +159,17 @@ class ClipStudy:
         medians = features.groupby(by)[list(SHOWN)].median()
         medians.insert(0, "n_clips", features.groupby(by).size())
         table = medians.reset_index()
-        name, group = "descriptors", "the emotion of their prompt"
-        if by != "emotion":
-            safe_name = re.sub(r"[^\w.-]", "_", by)
-            name, group = f"descriptors_by_{safe_name}", by
-            self.run.table(table, f"{name}.csv")
+        group = "the emotion of their prompt" if by == "emotion" else by
         figure = Figure(
-            name=name,
+            name="descriptors",
             draw=lambda: plot_histograms(features, by=by),
             caption=f"Acoustic descriptors of {len(features)} clips by {group}.",
             alt=f"Six histograms by {by}.",
         )
+        if by != "emotion":
+            safe_name = re.sub(r"[^\w.-]", "_", by)
+            figure = replace(figure, name=f"descriptors_by_{safe_name}")
+            self.run.table(table, f"descriptors_by_{safe_name}.csv")
         return Step(
             sentence=tempo_sentence(features.tempo, features[by], by, self.seed),
             table=table,

@@ -370,7 +370,7 @@ def test_the_hub_is_asked_before_anything_is_fetched(tmp_path, monkeypatch):
         load_dictionary("owner/name")
     assert not fetched
     assert load_dictionary("owner/name", name="layers.1").d_sae == F
-    assert fetched == [dict(allow_patterns="layers.1/*")]
+    assert fetched == [dict(allow_patterns=["layers.1/*"])]
 
 
 def test_a_size_beyond_the_weights_takes_no_memory(tmp_path):
