@@ -53,10 +53,7 @@ class ActivationExtractor:
         self.pool = pool
         self.prompts: list[str] = []  # of all recorded clips
         self.tokens: np.ndarray | None = None  # of the last call of `generate`
-        self._recorder = PassRecorder(
-            self.model.config.n_special,
-            pool,
-        )
+        self._recorder = PassRecorder(self.model.config.n_special, pool)
         self._hooks: contextlib.ExitStack | None = None
 
     def __enter__(self) -> ActivationExtractor:
@@ -187,10 +184,7 @@ class ActivationExtractor:
         dims = ["branch", "clip", width]
         n_branches = array.shape[-3]
         branches = list(batch.branches)[:n_branches]
-        coords: dict[str, Any] = dict(
-            branch=branches,
-            clip=batch.clips,
-        )
+        coords: dict[str, Any] = dict(branch=branches, clip=batch.clips)
         if self.pool is None:
             dims = [time, *dims]
             coords[time] = np.arange(len(array))

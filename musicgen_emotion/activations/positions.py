@@ -74,10 +74,7 @@ def position_seconds(
     frame_rate: float,  # frames per second
 ) -> np.ndarray:  # (timestep,) seconds of music
     "Time of each position: the start of the frame of codebook 0 that it predicts."
-    return np.arange(n_positions) / check_positive(
-        "frame_rate",
-        frame_rate,
-    )
+    return np.arange(n_positions) / check_positive("frame_rate", frame_rate)
 
 
 def first_position(

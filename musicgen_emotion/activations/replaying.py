@@ -119,10 +119,7 @@ def stepwise(
     texts = text_rows(model, request.prompts or [])
     n_clips, n_frames = (
         len(request.tokens),
-        longest_clip(
-            request.tokens,
-            None,
-        ),
+        longest_clip(request.tokens, None),
     )
     acts = {}
     for rows, batch, text in clip_batches(

@@ -151,14 +151,7 @@ class _ReplayWriter:
     @property
     def block(self) -> int:
         "Clips that are written at once: one chunk of each array."
-        return (
-            self.batch_size
-            if self.request.pool is None
-            else max(
-                self.batch_size,
-                CHUNK,
-            )
-        )
+        return self.batch_size if self.request.pool is None else max(self.batch_size, CHUNK)
 
     @property
     def settings(self) -> dict:

@@ -271,12 +271,7 @@ def word_token_spans(
         start, end = match.span()
         inside = []
         for token, (token_start, token_end) in enumerate(offsets):
-            overlap = prompt[
-                max(token_start, start) : min(
-                    token_end,
-                    end,
-                )
-            ]
+            overlap = prompt[max(token_start, start) : min(token_end, end)]
             if token_start < end and token_end > start and overlap.strip():
                 inside.append(token)
         first, stop = (inside[0], inside[-1] + 1) if inside else (-1, -1)
@@ -406,10 +401,7 @@ def _draw_components(emb, path) -> None:
     if scores.shape[1] < 2:
         scores, share = (
             np.pad(scores, ((0, 0), (0, 1))),
-            np.pad(
-                share,
-                (0, 1),
-            ),
+            np.pad(share, (0, 1)),
         )
     figure = Figure(figsize=(6, 4.5), layout="constrained")
     ax = figure.subplots()

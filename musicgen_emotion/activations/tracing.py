@@ -250,13 +250,7 @@ def _text_effect(model, prompts, tokens) -> dict[str, tuple[float, float]]:
             model.step(state, ids, logits=None)
     effect = {}
     for site, (first, second) in seen.items():
-        cond, null = (
-            float((a - b).abs().max())
-            for a, b in zip(
-                first,
-                second,
-            )
-        )
+        cond, null = (float((a - b).abs().max()) for a, b in zip(first, second))
         effect[site] = (cond, null)
     return effect
 
@@ -307,14 +301,8 @@ def _pass_checks(runs, n_positions) -> list[tuple[str, bool, str]]:
     run = runs[0]
     now = run.now
     faults = list(dict.fromkeys(_faults(runs[0]) + _faults(runs[1])))
-    in_time = _with_word(faults, "timesteps") + _with_word(
-        faults,
-        "axes",
-    )
-    in_branch = _with_word(faults, "branches") + _with_word(
-        faults,
-        "swapped",
-    )
+    in_time = _with_word(faults, "timesteps") + _with_word(faults, "axes")
+    in_branch = _with_word(faults, "branches") + _with_word(faults, "swapped")
     in_layer = [fault for fault in faults if fault not in in_time + in_branch]
     first_site = next(iter(run.returned.values()))
     moves = len(first_site) > 1 and float(np.abs(np.diff(first_site, axis=0)).max()) > 0

@@ -82,14 +82,7 @@ def _replace_rows(replace, span, branch):
     "Hook function that replaces rows of a branch within a span of positions (None: everywhere)."
 
     def _hook(activation, now):
-        positions = (
-            slice(0, None)
-            if span is None
-            else _positions_within(
-                now,
-                span,
-            )
-        )
+        positions = slice(0, None) if span is None else _positions_within(now, span)
         branches = [
             name
             for name in now.branches
@@ -137,12 +130,7 @@ def _replacement(how, reference, seed, width):
     reference = _checked_reference(how, reference, width)
     if how == "mean":
         mean = np.nanmean(reference.reshape(-1, width), 0)
-        mean = torch.as_tensor(
-            check_finite(
-                "mean of the reference",
-                mean,
-            )
-        )
+        mean = torch.as_tensor(check_finite("mean of the reference", mean))
         return lambda states, first: mean.to(states).expand(states.shape)
     check_finite("reference", reference)
     return lambda states, first: _resampled(
@@ -246,14 +234,7 @@ def ablation_effects(
 
     used = set()
     for by_site in plan.values():
-        used |= {
-            one
-            for one in by_site.values()
-            if isinstance(
-                one,
-                str,
-            )
-        }
+        used |= {one for one in by_site.values() if isinstance(one, str)}
     other = other_pairs(len(pairs), seed) if "resample" in used else None
     means = _mean_states(model, pairs, sites, batch_size) if "mean" in used else {}
 
@@ -336,14 +317,7 @@ def _mean_states(model, pairs, sites, batch_size):
 
             for site in sites:
                 vectors = states[site]  # (pair, position or token, d)
-                vectors = (
-                    vectors[is_token]
-                    if site in TEXT_SITES
-                    else vectors.flatten(
-                        0,
-                        1,
-                    )
-                )
+                vectors = vectors[is_token] if site in TEXT_SITES else vectors.flatten(0, 1)
                 total = vectors.float().sum(0).double().cpu()
                 totals[site] = totals[site] + total
                 counts[site] += len(vectors)

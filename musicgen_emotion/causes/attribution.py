@@ -139,10 +139,7 @@ def _position_attributions(model, pairs, sites, readout, guidance):
 
 def _check_equal_tokens(source, target):
     "Raise ValueError unless both texts have their tokens in the same places."
-    if source.states.shape == target.states.shape and torch.equal(
-        source.mask,
-        target.mask,
-    ):
+    if source.states.shape == target.states.shape and torch.equal(source.mask, target.mask):
         return
     source_lengths = source.mask.sum(1)
     target_lengths = target.mask.sum(1)

@@ -69,19 +69,9 @@ def project_out(
         raise ValueError("a direction is the zero vector: there is nothing to project out")
 
     # an orthonormal basis of their span; directions that repeat others add nothing
-    left, singular_values, _ = np.linalg.svd(
-        rows.T,
-        full_matrices=False,
-    )
+    left, singular_values, _ = np.linalg.svd(rows.T, full_matrices=False)
     basis = left[:, singular_values > 1e-8 * singular_values[0]]  # (d, rank), orthonormal
-    fixed_point = (
-        np.zeros(len(basis))
-        if mean is None
-        else np.asarray(
-            mean,
-            float,
-        )
-    )
+    fixed_point = np.zeros(len(basis)) if mean is None else np.asarray(mean, float)
     return Eraser(basis, basis, check_finite("mean", fixed_point))
 
 
@@ -168,19 +158,13 @@ def inlp(
     removed = np.zeros((0, states.shape[1]))  # (removed direction, d), orthonormal
     for _ in range(int(check_positive("n_iter", n_iter))):
         remaining = scaled - (scaled @ removed.T) @ removed
-        probe = LogisticRegression(C=C, max_iter=500).fit(
-            remaining,
-            concept,
-        )
+        probe = LogisticRegression(C=C, max_iter=500).fit(remaining, concept)
         found_nothing = probe.score(remaining, concept) <= largest_class + 1e-9
         if len(removed) and found_nothing:
             break
 
         weights = probe.coef_ / np.linalg.norm(probe.coef_)
         directions = np.vstack([removed, weights])
-        left, singular_values, _ = np.linalg.svd(
-            directions.T,
-            full_matrices=False,
-        )
+        left, singular_values, _ = np.linalg.svd(directions.T, full_matrices=False)
         removed = left[:, singular_values > 1e-6].T
     return Eraser(removed.T, removed.T, mean, "inlp")

@@ -101,15 +101,9 @@ def fit_oracle(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for train, test in folds.split(states, labels, groups):
-            probe = _classifier(family, len(train), seed).fit(
-                states[train],
-                labels[train],
-            )
+            probe = _classifier(family, len(train), seed).fit(states[train], labels[train])
             held_out[test] = probe.predict(states[test])
-        model = _classifier(family, len(states), seed).fit(
-            states,
-            labels,
-        )
+        model = _classifier(family, len(states), seed).fit(states, labels)
     return Oracle(
         family,
         tuple(model.classes_.tolist()),
@@ -141,10 +135,7 @@ def _classifier(family, n_rows, seed):
         return make_pipeline(StandardScaler(), network)
     if family == "knn":
         n_neighbors = max(3, round(n_rows**0.5 / 2))
-        neighbors = KNeighborsClassifier(
-            n_neighbors,
-            weights="distance",
-        )
+        neighbors = KNeighborsClassifier(n_neighbors, weights="distance")
         return make_pipeline(StandardScaler(), neighbors)
     kernel = Nystroem(
         n_components=min(n_rows // 2, 200),

@@ -58,19 +58,8 @@ class Pairs:
                 "source and target must be equally many; "
                 f"got {len(self.source)} and {len(self.target)}"
             )
-        for i, (source, target) in enumerate(
-            zip(
-                self.source,
-                self.target,
-            )
-        ):
-            if not (
-                isinstance(source, str)
-                and isinstance(
-                    target,
-                    str,
-                )
-            ):
+        for i, (source, target) in enumerate(zip(self.source, self.target)):
+            if not (isinstance(source, str) and isinstance(target, str)):
                 raise TypeError(f"pair {i} must hold two texts; got {source!r} and {target!r}")
             if source == target:
                 raise ValueError(

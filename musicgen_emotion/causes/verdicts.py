@@ -59,10 +59,7 @@ def verdict_table(
         raise ValueError("evidence is empty; there is nothing to decide")
     evidence = evidence.assign(
         direction=evidence.get("direction", ">"),
-        reason=evidence.get(
-            "reason",
-            "",
-        ),
+        reason=evidence.get("reason", ""),
     )
     for row in evidence.itertuples():
         _check_evidence(row, questions)
@@ -75,13 +72,7 @@ def verdict_table(
         about = evidence[(evidence.site == site) & (evidence.question == question)]
         measures = list(about.itertuples())
         answers = [_decide(row) for row in measures]
-        rules = [
-            _rule(row, answer)
-            for row, answer in zip(
-                measures,
-                answers,
-            )
-        ]
+        rules = [_rule(row, answer) for row, answer in zip(measures, answers)]
         rows.append(
             dict(
                 site=site,
@@ -361,10 +352,7 @@ def against_construction(
     agrees = (verdicts.answer == "yes").astype("boolean")
     return verdicts.assign(
         implied=np.where(is_implied, "yes", ""),
-        agrees=agrees.where(
-            is_implied,
-            pd.NA,
-        ),
+        agrees=agrees.where(is_implied, pd.NA),
     )
 
 

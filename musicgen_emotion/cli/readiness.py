@@ -221,14 +221,7 @@ def backends_here(
         folder = Path(snapshot_download(name, local_files_only=True))
     except (OSError, ValueError):
         return []
-    return [
-        backend
-        for backend in BACKENDS
-        if _is_complete(
-            folder,
-            backend,
-        )
-    ]
+    return [backend for backend in BACKENDS if _is_complete(folder, backend)]
 
 
 def _is_complete(folder: Path, backend: str) -> bool:

@@ -196,10 +196,7 @@ def status(
 def report_command(
     folder: Annotated[
         Path,
-        typer.Argument(
-            metavar="DIR",
-            help="A run folder.",
-        ),
+        typer.Argument(metavar="DIR", help="A run folder."),
     ],  # which run
 ):
     """Print a run as Markdown.

@@ -150,13 +150,7 @@ def check_same_length(
     if len(set(lengths)) == 1:
         return lengths[0]
     names = " and ".join(sequences)
-    got = [
-        f"{name} {length}"
-        for name, length in zip(
-            sequences,
-            lengths,
-        )
-    ]
+    got = [f"{name} {length}" for name, length in zip(sequences, lengths)]
     raise ValueError(f"{names} must have the same length; got {', '.join(got)}")
 
 

@@ -107,12 +107,7 @@ def _member_type(member: _Member) -> Any:
     if member.base == "Literal":  # pydantic's own Literal would take True for 1
         return Annotated[
             Any,
-            PlainValidator(
-                partial(
-                    _one_of,
-                    member.choices,
-                )
-            ),
+            PlainValidator(partial(_one_of, member.choices)),
         ]
     return SIMPLE_TYPES[member.base]
 
@@ -372,13 +367,7 @@ def resolve_parameters(
     Text in `overrides` and files is read by the parameter's type. An unknown name or section raises
     a ValueError, a wrong type a TypeError.
     """
-    specs = {
-        notebook: read_parameters(notebook)
-        for notebook in map(
-            find_phase,
-            phases,
-        )
-    }
+    specs = {notebook: read_parameters(notebook) for notebook in map(find_phase, phases)}
     supplied = list_phases()
     known = list(
         dict.fromkeys(

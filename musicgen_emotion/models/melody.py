@@ -196,14 +196,7 @@ class TokenInput:
         "Call the hook with the tokens alone, and give the module what it returns with the prefix."
         values = _layer_input(args, kwargs)  # (row, prefix + position, d_model)
         args, kwargs = _with_layer_input(args, kwargs, self.site.get(values))
-        returned = (
-            hook(module, args, kwargs)
-            if with_kwargs
-            else hook(
-                module,
-                args,
-            )
-        )
+        returned = hook(module, args, kwargs) if with_kwargs else hook(module, args)
         if returned is None:
             return None
         if with_kwargs:
@@ -361,12 +354,7 @@ class MelodyModel(TransformersModel):
         The library's own `generate` is followed as well; ValueError when it was given a melody."""
         handles = super().watch(now)
         see_prefix = _PrefixReader(self, now)  # after the others, which take the rows from a mask
-        handles.append(
-            self.decoder.register_forward_pre_hook(
-                see_prefix,
-                with_kwargs=True,
-            )
-        )
+        handles.append(self.decoder.register_forward_pre_hook(see_prefix, with_kwargs=True))
         return handles
 
 

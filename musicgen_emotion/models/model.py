@@ -197,10 +197,7 @@ def layer_list(
     else:
         listed = [layers]
     for layer in listed:
-        if isinstance(layer, bool) or not isinstance(
-            layer,
-            (int, np.integer),
-        ):
+        if isinstance(layer, bool) or not isinstance(layer, (int, np.integer)):
             raise TypeError(f"layers must be integers, got {layer!r} ({type(layer).__name__})")
         if not 0 <= layer < n_layers:
             raise ValueError(

@@ -68,10 +68,7 @@ class SamplingSettings:
 
 def _is_whole(value):
     "Is it an integer, and no truth value?"
-    return isinstance(value, (int, np.integer)) and not isinstance(
-        value,
-        bool,
-    )
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 # %% ../../nbs/api/40_models/09_sampling.ipynb #cell011
@@ -95,10 +92,7 @@ def clip_seeds(
     integer."""
     if _is_whole(seeds):
         seeds = range(int(seeds), int(seeds) + n)
-    elif isinstance(seeds, (str, bytes)) or not isinstance(
-        seeds,
-        Iterable,
-    ):
+    elif isinstance(seeds, (str, bytes)) or not isinstance(seeds, Iterable):
         seeds = [seeds]
     seeds = list(seeds)
     for seed in seeds:

@@ -172,10 +172,7 @@ def undelay_tokens(
             f"sequence must have more than {n_edge} positions, got {sequence.shape[-1]}"
         )
     places = token_places(config, n_frames)
-    return sequence[:, places].unflatten(
-        1,
-        (config.n_codebooks, n_frames),
-    )
+    return sequence[:, places].unflatten(1, (config.n_codebooks, n_frames))
 
 
 def frame_logits(

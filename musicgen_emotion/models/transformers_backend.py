@@ -283,14 +283,7 @@ class TransformersModel(MusicModel):
         ]
         if "text_proj" in self._sites:
             project = hf.enc_to_dec_proj
-            handles.append(
-                project.register_forward_pre_hook(
-                    partial(
-                        _see_projection,
-                        now,
-                    )
-                )
-            )
+            handles.append(project.register_forward_pre_hook(partial(_see_projection, now)))
         return handles
 
     def redrawn(

@@ -223,14 +223,7 @@ def _encode_latents(codec, waves, clips, batch_size=20):
         for start in range(0, len(clips), batch_size):
             rows = np.sort(clips[start : start + batch_size])
             batch = torch.tensor(waves[rows].astype(np.float32))[:, None]
-            latents.append(
-                codec.encoder(batch)
-                .transpose(1, 2)
-                .flatten(
-                    0,
-                    1,
-                )
-            )
+            latents.append(codec.encoder(batch).transpose(1, 2).flatten(0, 1))
     return torch.cat(latents).numpy()
 
 

@@ -134,12 +134,7 @@ def codec_report(
     )
     is_major = clips["mode"].to_numpy() == "major"
     return dict(
-        rendered_accuracy=_rounded(
-            judge.score(
-                rendered,
-                clips.emotion,
-            )
-        ),
+        rendered_accuracy=_rounded(judge.score(rendered, clips.emotion)),
         coded_accuracy=_rounded(judge.score(coded, clips.emotion)),
         rendered_mode_accuracy=_share((rendered.mode_score.to_numpy() > 0) == is_major),
         coded_mode_accuracy=_share((coded.mode_score.to_numpy() > 0) == is_major),
@@ -209,12 +204,7 @@ def intensity_shift(
             np.log(neutral.centroid),
         ),
     ):
-        direction = table.emotion.map(
-            lambda emotion, cue=cue: _direction(
-                emotion,
-                cue,
-            )
-        )
+        direction = table.emotion.map(lambda emotion, cue=cue: _direction(emotion, cue))
         spread = of_neutral.std(ddof=0)
         standardized = (of_clips - of_neutral.mean()) / spread
         shift += (direction * standardized).to_numpy() / 3
@@ -223,13 +213,7 @@ def intensity_shift(
 
 def _direction(emotion, cue):
     "1 where an emotion has more of a cue than neutral music, -1 where it has less."
-    return np.sign(
-        getattr(emotion_cues(emotion), cue)
-        - getattr(
-            NEUTRAL_CUES,
-            cue,
-        )
-    )
+    return np.sign(getattr(emotion_cues(emotion), cue) - getattr(NEUTRAL_CUES, cue))
 
 
 # %% ../../nbs/api/92_nano/05_evaluation.ipynb #cell019
@@ -330,24 +314,9 @@ def _emotion_metrics(trained, held_out, judge):
         "spearman",
     )
     return dict(
-        trained_words_accuracy=_rounded(
-            judge.score(
-                trained,
-                trained.emotion,
-            )
-        ),
-        held_out_words_accuracy=_rounded(
-            judge.score(
-                held_out,
-                held_out.emotion,
-            )
-        ),
-        tempo_ratio_energetic_calm=_rounded(
-            ratio_of_medians(
-                energetic,
-                calm,
-            )
-        ),
+        trained_words_accuracy=_rounded(judge.score(trained, trained.emotion)),
+        held_out_words_accuracy=_rounded(judge.score(held_out, held_out.emotion)),
+        tempo_ratio_energetic_calm=_rounded(ratio_of_medians(energetic, calm)),
         mode_accuracy=_share(mode_is_right),
         loudness_by_arousal=_rounded(loudness),
         brightness_by_arousal=_rounded(brightness),

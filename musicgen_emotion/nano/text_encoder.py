@@ -287,10 +287,7 @@ def distil_text_encoder(
         return head(_mean_state(states, mask))
 
     def loss(step):
-        rows = np.random.default_rng((7, step)).choice(
-            train_rows,
-            batch_size,
-        )
+        rows = np.random.default_rng((7, step)).choice(train_rows, batch_size)
         numbers = {}
         if (step + 1) % 100 == 0:
             with torch.inference_mode():

@@ -224,15 +224,7 @@ def plot_attention(
     if n_clips > 1:
         raise ValueError(f"the picture shows one clip, the table holds {n_clips}; choose one")
     grid = table.pivot_table(index=y, columns=x, values=value, aggfunc="mean")
-    names = (
-        table.drop_duplicates(y)
-        .set_index(y)[name]
-        .reindex(grid.index)
-        .replace(
-            "",
-            "no word",
-        )
-    )
+    names = table.drop_duplicates(y).set_index(y)[name].reindex(grid.index).replace("", "no word")
     times = grid.columns
     half_step = np.diff(times).min() / 2 if len(times) > 1 else times[0]
     ax = new_axes(ax, (6, 0.6 + 0.32 * len(grid)))

@@ -256,10 +256,7 @@ def _mean_gaps(X, first, second, unit) -> np.ndarray:
     "(labelling, d) distance of two means, raw or in pooled SD; weights (labelling, row)."
     n_first, n_second = (
         first.sum(1, keepdims=True),
-        second.sum(
-            1,
-            keepdims=True,
-        ),
+        second.sum(1, keepdims=True),
     )
     mean_first, mean_second = first @ X / n_first, second @ X / n_second
     gap = abs(mean_first - mean_second)

@@ -185,10 +185,7 @@ def _check_alike(sets) -> None:
 
 def _check_floor(a, floor) -> None:
     "Raise ValueError for a floor that would give a wrong scale."
-    if a.shape == floor.shape and np.array_equal(
-        a.values,
-        floor.values,
-    ):
+    if a.shape == floor.shape and np.array_equal(a.values, floor.values):
         raise ValueError("floor is a itself; make it from the same prompt with another seed")
     if "prompt" in a.coords and "prompt" in floor.coords:
         prompts = sorted(a["prompt"].values.tolist())

@@ -142,13 +142,7 @@ def probe_data(
     if len(names) != len(arrays) or not arrays:
         raise ValueError(f"names must have {len(arrays)} entries, one per layer, got {len(names)}")
     y = np.asarray(y)
-    layers = [
-        _layer_tensor(name, array, len(y))
-        for name, array in zip(
-            names,
-            arrays,
-        )
-    ]
+    layers = [_layer_tensor(name, array, len(y)) for name, array in zip(names, arrays)]
     return ProbeData(layers, names, y, _checked_groups(groups, y))
 
 

@@ -193,16 +193,10 @@ def _descent_predictor(gram, fit: Callable, n_classes, penalties) -> Predictor:
     def predict(train, test, tasks):
         rows, test_rows = _eigen_coordinates(gram(train), train, test)
         n_layers, n_tasks = len(rows), len(tasks)
-        labels = torch.as_tensor(tasks[:, train], dtype=torch.long).repeat(
-            n_layers,
-            1,
-        )
+        labels = torch.as_tensor(tasks[:, train], dtype=torch.long).repeat(n_layers, 1)
         rows_each, test_each = (
             _one_per_task(rows, n_tasks),
-            _one_per_task(
-                test_rows,
-                n_tasks,
-            ),
+            _one_per_task(test_rows, n_tasks),
         )
         predicted = []
         for penalty in penalties:

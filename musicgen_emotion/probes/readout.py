@@ -61,14 +61,7 @@ def probe_text(
     prompts, y = list(prompts), np.asarray(y)
     if len(prompts) != len(y):
         raise ValueError(f"prompts and y must have the same rows, got {len(prompts)} and {len(y)}")
-    blank = [
-        row
-        for row, prompt in enumerate(prompts)
-        if not re.search(
-            r"\w",
-            prompt,
-        )
-    ]
+    blank = [row for row, prompt in enumerate(prompts) if not re.search(r"\w", prompt)]
     if blank:
         raise ValueError(f"{len(blank)} prompts hold no word, first at row {blank[0]}")
     data = ProbeData(

@@ -132,10 +132,7 @@ def control_table(
     raw = _signed_states(raw, "raw")
     if len(raw) != len(acts):
         raise ValueError(f"raw and acts must have the same rows, got {len(raw)} and {len(acts)}")
-    weights = selectivity_cells(acts, codes, groups).draws(
-        n_boot,
-        seed,
-    )  # (resample, cell)
+    weights = selectivity_cells(acts, codes, groups).draws(n_boot, seed)  # (resample, cell)
     settings = _ArmSettings(
         groups,
         weights,

@@ -436,14 +436,7 @@ class StoreBatches:
         wanted = epoch, buffer
         if self._current[0] != wanted:
             is_coming = self._coming[0] == wanted
-            rows = (
-                self._coming[1].result()
-                if is_coming
-                else self._read_buffer(
-                    epoch,
-                    buffer,
-                )
-            )
+            rows = self._coming[1].result() if is_coming else self._read_buffer(epoch, buffer)
             self._current = wanted, rows
             is_last = buffer + 1 == len(self.counts)
             following = (epoch + 1, 0) if is_last else (epoch, buffer + 1)

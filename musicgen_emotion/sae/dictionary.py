@@ -82,12 +82,7 @@ class SparseAutoencoder(torch.nn.Module):
             encoder = self.W_dec.detach().T.clone(memory_format=torch.contiguous_format)
             self.W_enc = torch.nn.Parameter(encoder)
         if cfg.activation == "jumprelu":
-            self.threshold = torch.nn.Parameter(
-                torch.full(
-                    (d_sae,),
-                    START_THRESHOLD,
-                )
-            )
+            self.threshold = torch.nn.Parameter(torch.full((d_sae,), START_THRESHOLD))
         if cfg.activation == "batch_topk":
             self.register_buffer("threshold", torch.zeros(d_sae))
         if cfg.activation == "gated":

@@ -397,10 +397,7 @@ def from_sparsify(
     if "encoder.bias" in tensors:
         tensors["b_enc"] = tensors.pop("encoder.bias")
     d_in = config.get("d_in")
-    d_sae = config.get("num_latents") or (d_in or 0) * config.get(
-        "expansion_factor",
-        0,
-    )
+    d_sae = config.get("num_latents") or (d_in or 0) * config.get("expansion_factor", 0)
     called = dict(W_enc="encoder.weight turned", b_enc="encoder.bias")
     check_complete(tensors, "topk", folder, (d_in, d_sae), called)
     return _with_metadata(tensors, "topk", config.get("k"), folder, config.get("metadata") or {})

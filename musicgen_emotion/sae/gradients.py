@@ -482,7 +482,4 @@ def gradient_of(
     on_cpu = sae.W_dec.device.type == "cpu"
     if not on_cpu or sae.cfg.tied or sae.cfg.matryoshka:
         return AutogradGradient(sae, dtype)
-    return by_hand.get(sae.cfg.activation, AutogradGradient)(
-        sae,
-        dtype,
-    )
+    return by_hand.get(sae.cfg.activation, AutogradGradient)(sae, dtype)

@@ -130,10 +130,7 @@ class FiringTracker:
             self.counts += out["fired"]
             self.rows += len(out["slope"])
         else:
-            self.counts += torch.sign(out["features"]).sum(
-                0,
-                dtype=torch.float32,
-            )
+            self.counts += torch.sign(out["features"]).sum(0, dtype=torch.float32)
             self.rows += len(out["features"])
 
     def close_window(self) -> torch.Tensor:  # (feature,) firing rate; NaN when nothing was counted
@@ -228,10 +225,7 @@ def add_aux_gradient(
     values, places = pre.topk(min(k, len(dead_ids)), dim=1)
     features = torch.zeros_like(pre).scatter(1, places, values)
     loss = weight * (features @ W_dec - residual).pow(2).mean()
-    encoder_grad, bias_grad, decoder_grad = torch.autograd.grad(
-        loss,
-        (W_enc, b_enc, W_dec),
-    )
+    encoder_grad, bias_grad, decoder_grad = torch.autograd.grad(loss, (W_enc, b_enc, W_dec))
     if not sae.cfg.tied:
         _grad(sae.W_enc)[:, dead_ids] += encoder_grad
     _grad(sae.b_enc)[dead_ids] += bias_grad

@@ -102,19 +102,7 @@ def _planted_prompts(n_words, per_word, rng):
 
 def _causes(rows):
     "Which rows make each feature of an emotion, word or instrument fire, (row, feature)."
-    causes = [
-        rows.emotion == emotion
-        for emotion in np.repeat(
-            EMOTIONS,
-            3,
-        )
-    ]
+    causes = [rows.emotion == emotion for emotion in np.repeat(EMOTIONS, 3)]
     causes += [rows.word == word for word in rows.word.unique()]
-    causes += [
-        rows.instrument == instrument
-        for instrument in np.repeat(
-            _INSTRUMENTS,
-            2,
-        )
-    ]
+    causes += [rows.instrument == instrument for instrument in np.repeat(_INSTRUMENTS, 2)]
     return np.column_stack(causes)

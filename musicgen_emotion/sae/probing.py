@@ -109,10 +109,7 @@ def sparse_predictions(
                 spread = chosen[train].std(0)
                 spread = np.where(spread > 0, spread, 1)
                 chosen = (chosen - chosen[train].mean(0)) / spread
-                probe = LogisticRegression(
-                    C=C,
-                    class_weight="balanced",
-                )
+                probe = LogisticRegression(C=C, class_weight="balanced")
                 probe.fit(chosen[train], is_class)
                 answers[code, number, test] = probe.predict(chosen[test])
     return answers, first

@@ -156,10 +156,7 @@ def top_features(
     features = []
     for emotion in dict.fromkeys(table.emotion):
         of_emotion = candidates.loc[candidates.emotion == emotion]
-        ranked = of_emotion.sort_values(
-            "selectivity",
-            ascending=False,
-        )
+        ranked = of_emotion.sort_values("selectivity", ascending=False)
         features += [int(feature) for feature in ranked.feature[:n]]
     return features
 

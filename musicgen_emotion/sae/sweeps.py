@@ -74,10 +74,7 @@ def best_setting(
     else:
         chosen = _distance_from_demands(table, fewest, most, dead).idxmin()
         rule += "; none met both, so the closest"
-    return table.loc[chosen].to_dict() | dict(
-        inside=inside,
-        rule=rule,
-    )
+    return table.loc[chosen].to_dict() | dict(inside=inside, rule=rule)
 
 
 def _distance_from_demands(table, fewest, most, dead):
@@ -223,10 +220,7 @@ def _with_setting(base, train, setting):
             train_changes[name] = value
     if "expansion" in setting:
         sae_changes["d_sae"] = None  # the size follows from the expansion
-    return replace(base, **sae_changes), replace(
-        train,
-        **train_changes,
-    )
+    return replace(base, **sae_changes), replace(train, **train_changes)
 
 
 def _folder_name(setting, base, train):

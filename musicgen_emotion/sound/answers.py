@@ -97,13 +97,7 @@ def simulate_raters(
             for scale in key.get("scales", []):
                 expected = 5 + response[rater][left] + (rater_mean[rater] + track_mean[left[0]])
                 rating = _draw_rating(draw, expected, sd_residual)
-                rows.append(
-                    row
-                    | dict(
-                        scale=scale["name"],
-                        answer=rating,
-                    )
-                )
+                rows.append(row | dict(scale=scale["name"], answer=rating))
     return pd.DataFrame(rows, columns=ANSWER_COLUMNS)
 
 
@@ -325,14 +319,8 @@ def read_answers(
         for condition in key["conditions"]:
             joined[f"{condition}_left"] = answers.left.map(about_clip[condition])
             joined[f"{condition}_right"] = answers.right.map(about_clip[condition])
-    joined["listened_s"] = pd.to_numeric(
-        answers.listened_s,
-        errors="coerce",
-    )
-    joined["seconds"] = pd.to_numeric(
-        answers.seconds,
-        errors="coerce",
-    )
+    joined["listened_s"] = pd.to_numeric(answers.listened_s, errors="coerce")
+    joined["seconds"] = pd.to_numeric(answers.seconds, errors="coerce")
     return pd.DataFrame(joined).reset_index(drop=True)
 
 

@@ -83,13 +83,7 @@ DESCRIPTORS = dict(
     register=("median pitch", "MIDI note"),
     percussiveness=("sudden broad-band energy", "dB"),
     **{f"chroma_{i}": (f"weight of pitch class {p}", "share") for i, p in enumerate(PITCHES)},
-    **{
-        f"mfcc_{i}": (f"mel cepstral coefficient {i}", "log amplitude")
-        for i in range(
-            1,
-            14,
-        )
-    },
+    **{f"mfcc_{i}": (f"mel cepstral coefficient {i}", "log amplitude") for i in range(1, 14)},
 )
 SILENT_DB = -80.0
 
@@ -222,13 +216,7 @@ def describe_table(
         raise ValueError(
             f"names must have one entry per clip: got {len(names)} names for {len(waves)} clips"
         )
-    jobs = (
-        delayed(_describe_named)(name, wave, sr)
-        for name, wave in zip(
-            names,
-            waves,
-        )
-    )
+    jobs = (delayed(_describe_named)(name, wave, sr) for name, wave in zip(names, waves))
     rows = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
     bar = tqdm(
         rows,

@@ -187,13 +187,7 @@ class LabelJudge:
 def _check_class_sizes(labels, n_folds):
     names, counts = np.unique(labels, return_counts=True)
     if len(names) < 2 or counts.min() < n_folds:
-        sizes = {
-            str(name): int(count)
-            for name, count in zip(
-                names,
-                counts,
-            )
-        }
+        sizes = {str(name): int(count) for name, count in zip(names, counts)}
         raise ValueError(
             f"labels must name at least two classes with {n_folds} or more sounding clips each; "
             f"got {sizes}"
@@ -253,10 +247,7 @@ def _fit_discriminant(features, labels, shrinkage):
         shrinkage=shrinkage,
         priors=priors,
     )
-    return make_pipeline(StandardScaler(), analysis).fit(
-        features,
-        labels,
-    )
+    return make_pipeline(StandardScaler(), analysis).fit(features, labels)
 
 
 # %% ../../nbs/api/30_sound/04_label_judge.ipynb #cell021

@@ -120,10 +120,7 @@ class ListenerModel:
             change = sum(slopes[cue] * codes[cue] for cue in codes)
             ratings[rating] = slopes["intercept"] + change
             if "timbre" in cues:
-                ratings[rating] = ratings[rating] + self._timbre_deviation(
-                    rating,
-                    cues["timbre"],
-                )
+                ratings[rating] = ratings[rating] + self._timbre_deviation(rating, cues["timbre"])
         return pd.DataFrame(ratings, index=cues.index)
 
     def _timbre_deviation(self, rating, timbres):
@@ -281,13 +278,7 @@ def _least_squares(blocks, target):
 def _deviations(levels, slopes):
     "Deviation of every level; the last is minus the sum of the others."
     values = np.append(slopes, -slopes.sum())
-    return {
-        level: float(value)
-        for level, value in zip(
-            levels,
-            values,
-        )
-    }
+    return {level: float(value) for level, value in zip(levels, values)}
 
 
 # %% ../../nbs/api/30_sound/05_listener.ipynb #cell021

@@ -399,10 +399,7 @@ def _fill_template(title, lang, media, test):
         title=html.escape(title),
         lang=html.escape(lang),
         media=media,
-        test=json.dumps(test, ensure_ascii=False).replace(
-            "<",
-            "\\u003c",
-        ),
+        test=json.dumps(test, ensure_ascii=False).replace("<", "\\u003c"),
     )
 
     def text_of(field):

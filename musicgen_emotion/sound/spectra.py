@@ -55,10 +55,7 @@ def check_clip(
             f"wave must last at least 2 s; got {len(samples) / sr:.2f} s "
             f"({len(samples)} samples at {sr} Hz)"
         )
-    return check_finite("wave", samples).astype(
-        np.float32,
-        copy=False,
-    )
+    return check_finite("wave", samples).astype(np.float32, copy=False)
 
 
 # %% ../../nbs/api/30_sound/00_spectra.ipynb #cell011
@@ -86,10 +83,7 @@ def spectrum(
     hop_samples = max(1, round(check_positive("hop_s", hop_s) * sr))
 
     padded = np.pad(wave.astype(np.float32), window_samples // 2)
-    starts_everywhere = np.lib.stride_tricks.sliding_window_view(
-        padded,
-        window_samples,
-    )
+    starts_everywhere = np.lib.stride_tricks.sliding_window_view(padded, window_samples)
     frames = starts_everywhere[::hop_samples]  # (frame, sample)
 
     window = np.asarray(
@@ -215,10 +209,7 @@ def tempo_scores(
 
     weaker_beats = np.fmin(odd_beats, even_beats)
     between = np.maximum(halves, (first_thirds + second_thirds) / 2)
-    score = (on_beats + weaker_beats) / 2 - 0.35 * np.maximum(
-        0,
-        between,
-    )
+    score = (on_beats + weaker_beats) / 2 - 0.35 * np.maximum(0, between)
     prior = np.exp(-0.5 * (np.log2(bpm / 110) / 1.2) ** 2)
     return bpm, np.maximum(np.nan_to_num(score), 0) * prior
 

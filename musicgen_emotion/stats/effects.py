@@ -180,10 +180,7 @@ def wilson(
     check_level(level)
     if successes > n:
         raise ValueError(f"successes must not exceed n, got {successes} of {n}")
-    ends = stats.binomtest(successes, n).proportion_ci(
-        level,
-        "wilson",
-    )
+    ends = stats.binomtest(successes, n).proportion_ci(level, "wilson")
     return Estimate(successes / n, ends.low, ends.high, n)
 
 

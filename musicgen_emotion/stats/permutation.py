@@ -196,14 +196,7 @@ def paired_difference(
     b = finite_array("b", b)
     if len(a) != len(b):
         raise ValueError(f"a and b must be paired, got {len(a)} and {len(b)} rows")
-    weights = (
-        np.ones(len(a))
-        if weights is None
-        else finite_array(
-            "weights",
-            weights,
-        )
-    )
+    weights = np.ones(len(a)) if weights is None else finite_array("weights", weights)
     rows_of_unit, _ = sampling_units(len(a), groups)
     n_units = len(rows_of_unit)
     weighted = weights * (a - b)

@@ -255,10 +255,7 @@ class ClapJudge:
         self.name = name
         _check_sentences(self.emotions, self.axes)
         self.batch_size = check_count("batch_size", batch_size)
-        self.model, self.extractor, self.tokenizer = load_clap(
-            source,
-            device,
-        )
+        self.model, self.extractor, self.tokenizer = load_clap(source, device)
         self.text = {emotion: self.embed_text(s) for emotion, s in self.emotions.items()}
         self.ends = {}
         for axis, (high, low) in self.axes.items():

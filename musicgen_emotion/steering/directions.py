@@ -206,16 +206,7 @@ def combine(
 
     Raises ValueError for different widths or sites, and when the sum is zero.
     """
-    weights = (
-        [1.0] * len(directions)
-        if weights is None
-        else list(
-            map(
-                float,
-                weights,
-            )
-        )
-    )
+    weights = [1.0] * len(directions) if weights is None else list(map(float, weights))
     if not directions or len(weights) != len(directions):
         raise ValueError(
             "combine needs at least one direction and one weight each, "

@@ -156,12 +156,7 @@ def _measured_clips(model, tokens, prompts, audio, arm, kl):
     table["nll"] = _mean_nll(model, tokens, prompts)
     table["kl"] = kl
     table = table.join(_fitting_repetition(tokens))
-    return table.assign(
-        silence=silence(
-            audio,
-            model.config.sample_rate,
-        )
-    )
+    return table.assign(silence=silence(audio, model.config.sample_rate))
 
 
 def _mean_nll(model, tokens, prompts, batch_size=4):
@@ -411,13 +406,7 @@ def study_distances(
     ):
         if part.prompt.nunique() < 4:
             continue
-        before = [
-            row_of_clip[unsteered[key]]
-            for key in zip(
-                part.prompt,
-                part.seed,
-            )
-        ]
+        before = [row_of_clip[unsteered[key]] for key in zip(part.prompt, part.seed)]
         after = [row_of_clip[clip] for clip in part.clip_id]
         distance = distribution_distance(
             embedded[before], embedded[after], part.prompt.tolist(), n_perm, seed=seed

@@ -229,9 +229,6 @@ def _mean_square(model, site, tokens, prompts, branch) -> float:
         )
         activations = heads[:, :, head.index]
     if head is not None or model.site(site).kind not in TEXT_SITES:
-        activations = without_special(
-            activations,
-            model.config.n_special,
-        )
+        activations = without_special(activations, model.config.n_special)
     squares = np.square(activations, dtype=float)
     return float(np.nanmean(squares))

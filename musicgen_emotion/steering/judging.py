@@ -49,16 +49,7 @@ def as_scores(
     elif _is_list_of_rows(out):
         table = pd.DataFrame(list(out))
     elif _is_numbers(out):
-        table = pd.DataFrame(
-            {
-                name: np.atleast_1d(
-                    np.asarray(
-                        out,
-                        float,
-                    )
-                )
-            }
-        )
+        table = pd.DataFrame({name: np.atleast_1d(np.asarray(out, float))})
     else:
         raise TypeError(
             "a judge must return a DataFrame, columns, or one number per clip; "
@@ -99,10 +90,7 @@ def judge_name(
         "__name__",
         None,
     )
-    return str(own_name or type(judge).__name__).replace(
-        "<lambda>",
-        "score",
-    )
+    return str(own_name or type(judge).__name__).replace("<lambda>", "score")
 
 
 def named_judges(

@@ -280,10 +280,7 @@ def lda_direction(
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     activations, targets = _probe_data(activations, labels, two_sides=True)
-    lda = LinearDiscriminantAnalysis(
-        solver="lsqr",
-        shrinkage=shrinkage,
-    )
+    lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage)
     weights = lda.fit(activations, targets).coef_[0]
     facts = dict(shrinkage=shrinkage, n=len(activations)) | metadata
     return Direction(
@@ -337,10 +334,7 @@ def pca_direction(
     if normalise:
         lengths = np.linalg.norm(differences, axis=1, keepdims=True)
         differences = differences / np.maximum(lengths, 1e-12)
-    _, singular_values, principal_axes = np.linalg.svd(
-        differences,
-        full_matrices=False,
-    )
+    _, singular_values, principal_axes = np.linalg.svd(differences, full_matrices=False)
     if not singular_values[0]:
         raise ValueError(
             "a direction must not be zero, and all differences between the pairs are zero"

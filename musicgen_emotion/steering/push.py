@@ -428,15 +428,7 @@ def push_places(
             "or None for the direction's own"
         )
     place_in_layer = match[1] or ""
-    return [
-        f"layer_{layer}{place_in_layer}"
-        for layer in dict.fromkeys(
-            map(
-                int,
-                layers,
-            )
-        )
-    ]
+    return [f"layer_{layer}{place_in_layer}" for layer in dict.fromkeys(map(int, layers))]
 
 
 def unit_of_dose(

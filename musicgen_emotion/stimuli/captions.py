@@ -282,12 +282,7 @@ def load_prompt_embeddings(
     else:
         prompts = np.array([f"prompt {number}" for number in range(n_prompts)])
     embeddings = check_finite("embeddings", embeddings).astype(np.float32)
-    return embeddings, pd.DataFrame(
-        dict(
-            prompt=prompts,
-            emotion=emotions,
-        )
-    )
+    return embeddings, pd.DataFrame(dict(prompt=prompts, emotion=emotions))
 
 
 def _load_array(path):

@@ -285,10 +285,7 @@ class _PromptStream:
             self.intensities = ("plain",)
             self.kind = "cue" if self.ending == "cue" else "neutral"
         else:
-            self.sentences = _emotion_sentences(
-                self.emotion,
-                self.held_out,
-            )
+            self.sentences = _emotion_sentences(self.emotion, self.held_out)
             self.intensities = INTENSITIES
             self.kind = "emotion"
         self.instruments = (*INSTRUMENTS, *MORE_INSTRUMENTS)

@@ -418,13 +418,7 @@ def cue_prompts(
     for cue in cues:
         values = list(CUE_WORDS[cue])
         drawn = [values[number] for number in generator.permutation(np.arange(n) % 2)]
-        prompts = [
-            f"{prompt}, {cue_phrase(cue, value)}"
-            for prompt, value in zip(
-                prompts,
-                drawn,
-            )
-        ]
+        prompts = [f"{prompt}, {cue_phrase(cue, value)}" for prompt, value in zip(prompts, drawn)]
         table[cue] = drawn
     return PromptSet(table.assign(prompt=prompts))
 

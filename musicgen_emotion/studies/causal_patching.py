@@ -286,12 +286,7 @@ class PatchingStudy:
                 summary = patching_summary(
                     effects, measure, by=columns, **self.settings.resampling()
                 )
-                summaries.append(
-                    summary.assign(
-                        measure=measure,
-                        read=read,
-                    )
-                )
+                summaries.append(summary.assign(measure=measure, read=read))
         timing = self.run.table(
             pd.concat(summaries, ignore_index=True),
             "windows.csv",

@@ -202,12 +202,7 @@ class CausalClips:
     @property
     def brief_frames(self) -> int:  # token frames
         "Frames of the first second, or of `patch_s` where that is shorter."
-        return self.model.config.frames(
-            min(
-                1.0,
-                self.settings.patch_s,
-            )
-        )
+        return self.model.config.frames(min(1.0, self.settings.patch_s))
 
     @property
     def layers(self) -> list[str]:  # names of sites

@@ -152,10 +152,7 @@ class PatchedSound:
         "Patches whose music the wiring dictates, token for token; added to the checks."
         source, target = (
             self._tokens("source", ""),
-            self._tokens(
-                "target",
-                "",
-            ),
+            self._tokens("target", ""),
         )
         unpatched = share_changed(target, source)
         expected = {FIRST_ATTENTION: "target"}
@@ -180,10 +177,7 @@ class PatchedSound:
             [self.data.construction, checks],
             ignore_index=True,
         )
-        self.data.construction = self.run.table(
-            every,
-            "construction.csv",
-        )
+        self.data.construction = self.run.table(every, "construction.csv")
         return Step(sentence=wiring_sentence(every), table=checks)
 
     def _tokens(self, arm, site):

@@ -119,10 +119,7 @@ class TextRows:
         in_study = set(self.study.prompt)
         pool = dictionary_prompts(settings.dictionary_size, settings.seed).table.prompt
         self.corpus = [prompt for prompt in pool if prompt not in in_study]
-        self.rows, self.row_prompt, _ = token_rows(
-            self.model,
-            self.corpus,
-        )
+        self.rows, self.row_prompt, _ = token_rows(self.model, self.corpus)
         self.split = group_split(self.row_prompt, seed=settings.seed)
 
     @property

@@ -130,10 +130,7 @@ class FeatureStudy:
             va_weights(*data, **self.draws),
             "va_weights.csv",
         )
-        clusters = cluster_features(
-            self.table,
-            seed=self.settings.seed,
-        )
+        clusters = cluster_features(self.table, seed=self.settings.seed)
         self.run.table(clusters, "clusters.csv")
         shown = self.shown_features()
         figure = Figure(

@@ -215,10 +215,7 @@ class MeaningStudy:
         "Does a probe that reads single tokens lose the emotion when its features are taken out?"
         texts, settings = self.texts, self.settings
         prompts = texts.study.prompt[texts.emotional].tolist()
-        rows, prompt_of_token, _ = token_rows(
-            self.trained.model,
-            prompts,
-        )
+        rows, prompt_of_token, _ = token_rows(self.trained.model, prompts)
         self.effect = ablation_effect(
             self.trained.sae,
             rows,

@@ -212,10 +212,7 @@ def _few_pairs(context, directions, emotion):
                 *fits.matched(ids, "neutral")[:n],
             ],
         )
-        found[pairs_name(n)] = replace(
-            direction,
-            seeds=(settings.seed,),
-        )
+        found[pairs_name(n)] = replace(direction, seeds=(settings.seed,))
     return found
 
 

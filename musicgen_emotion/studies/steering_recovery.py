@@ -173,11 +173,7 @@ def _best_explained(context, clips):
         worded = own.assign(prompt=own.prompt + ", " + emotion)
         loss_with_word[emotion] = context.guard(worded).set_index("clip_id").nll
     worded = [
-        loss_with_word[emotion].get(clip, np.nan)
-        for emotion, clip in zip(
-            emotions,
-            clips.clip_id,
-        )
+        loss_with_word[emotion].get(clip, np.nan) for emotion, clip in zip(emotions, clips.clip_id)
     ]
     return np.where(
         clips.alpha == 0,
@@ -289,10 +285,7 @@ def _comparison(context, methods, result, gains, fair, budget, fair_draws):
         columns="emotion",
         values="recovered",
     )
-    table = table.assign(mean=table.mean(axis=1)).sort_values(
-        "mean",
-        ascending=False,
-    )
+    table = table.assign(mean=table.mean(axis=1)).sort_values("mean", ascending=False)
     figures = (
         recovery_figure(
             gains,
@@ -393,10 +386,7 @@ def frontier_figure(
             layout="constrained",
         )
         for emotion, panel in zip(budget, panels[0]):
-            by_method = whole[whole.emotion == emotion].groupby(
-                "method",
-                sort=False,
-            )
+            by_method = whole[whole.emotion == emotion].groupby("method", sort=False)
             for method, part in by_method:
                 cost, recovered = (
                     [0, *part.cost],
@@ -469,10 +459,7 @@ def agop_sentence(
     "AGOP directions beside those of Zhao et al. (2025)."
     agop, difference = (
         best.get("AGOP", np.nan),
-        best.get(
-            "mean difference",
-            np.nan,
-        ),
+        best.get("mean difference", np.nan),
     )
     return (
         "Zhao et al. (2025) steer along AGOP directions (.942 against .685 for linear probes; note "
