@@ -434,6 +434,7 @@ def read_tokenizer(
     options: dict[str, Any] = dict(extra_special_tokens={}) if before_5 else {}
     return transformers.AutoTokenizer.from_pretrained(
         str(folder),
+        trust_remote_code=False,
         **options,
     )
 

