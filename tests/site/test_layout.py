@@ -108,6 +108,21 @@ def code_of(path):
     return "\n".join(re.sub(r"^\s*[%!].*$", "pass", s, flags=re.M) for s in cells(path))
 
 
+API_PAGES = sorted((NBS / "api").rglob("[0-9][0-9]_*.ipynb"))
+
+
+@pytest.mark.parametrize("path", API_PAGES, ids=relative)
+def test_imports_of_a_page_are_in_cells_of_their_own(path):
+    "Building the site runs every cell that holds an import, without the cells before it."
+    for source in cells(path):
+        if source.startswith("#| export") or "nbdev_export()" in source:
+            continue
+        tree = ast.parse(re.sub(r"^\s*[%!].*$", "pass", source, flags=re.M))
+        is_import = [isinstance(node, ast.Import | ast.ImportFrom) for node in ast.walk(tree)]
+        statements = [isinstance(node, ast.Import | ast.ImportFrom) for node in tree.body]
+        assert not any(is_import) or all(statements), source
+
+
 PYTHON = [*MODULES, *sorted((ROOT / "benchmarks").glob("*.py")), *NOTEBOOKS]
 
 
