@@ -185,8 +185,7 @@ def opposite_arm(
 def other_layer_arm(
     direction: Direction,  # of the target
     layer: int,  # where it is pushed instead
-    rms: float
-    | None = None,  # RMS there; None: what the direction knows, else its own and a warning
+    rms: float | None = None,  # RMS there; None: what the direction knows, or its own
     **steering,  # as in the target's arm
 ) -> Arm:  # of kind "other layer"
     "The same vector at a layer where it was not found, in units of that layer's RMS."

@@ -36,8 +36,7 @@ def layer_sentence(
     slopes: pd.Series,  # layer -> mean slope of the two axes per unit of dose
     chosen: int,  # the steered layer
     n: int,  # prompts
-    difference: Estimate
-    | None = None,  # slope of the chosen layer minus that of the best other one
+    difference: Estimate | None = None,  # its slope minus that of the best other layer
 ) -> str:  # one sentence
     "Which layer is steered, and whether it moves most."
     others = slopes.drop(chosen)

@@ -825,7 +825,9 @@ def test_leace_is_an_oblique_projection_in_whitened_space():
 @pytest.mark.parametrize("n_rows, width, n_classes", LEACE_CASES[:2])
 def test_leace_agrees_with_the_package_of_its_authors(n_rows, width, n_classes):
     "`concept-erasure`, without its shrinkage and trace constraint, which change the edit."
-    concept_erasure = pytest.importorskip("concept_erasure")
+    concept_erasure = pytest.importorskip(
+        "concept_erasure", reason="concept-erasure is not installed (`make env` installs it)"
+    )
     states, classes = rows_with_classes(n_rows, width, n_classes, seed=3)
     one_hot = torch.eye(n_classes, dtype=torch.float64)[classes]
     theirs = concept_erasure.LeaceEraser.fit(
