@@ -83,8 +83,23 @@ def headline_sentence(
         f"{summary['n_words']} words, chance {summary['chance']:.2f}). Controls on the same clips: "
         "the same architecture with random weights reaches "
         f"{with_interval(summary['random_weights'])}, and the {inputs['name']} alone "
-        f"{with_interval(inputs)}."
+        f"{with_interval(inputs)}. {_beside_controls(summary)}"
     )
+
+
+def _beside_controls(summary):
+    "What the score does not show, because a control reaches the interval of the decoder."
+    low, inputs = summary["decoder"]["low"], summary["inputs"]
+    doubts = []
+    if summary["random_weights"]["score"] >= low:
+        doubts.append("Random weights reach this interval: training may have added nothing.")
+    if inputs["score"] >= low:
+        name = inputs["name"][0].upper() + inputs["name"][1:]
+        doubts.append(
+            f"{name} alone reach this interval: the score is no evidence that the decoder's "
+            "layers add emotion to what they are given."
+        )
+    return " ".join(doubts) or "The decoder's interval lies above both controls."
 
 
 def with_interval(

@@ -8,7 +8,11 @@ import pytest
 
 import musicgen_emotion
 from musicgen_emotion.lab.files import read_json
-from musicgen_emotion.studies.headline import read_headline, with_interval
+from musicgen_emotion.studies.headline import (
+    headline_sentence,
+    read_headline,
+    with_interval,
+)
 
 ROOT = Path(musicgen_emotion.__path__[0]).parent
 NBS = ROOT / "nbs"
@@ -51,6 +55,24 @@ def test_the_sentence_has_every_score_of_the_summary():
         assert with_interval(summary[name]) in sentence
     assert f"n = {summary['n_clips']} clips" in sentence
     assert f"chance {summary['chance']:.2f}" in sentence
+
+
+def with_scores(decoder_low, random_weights, inputs):
+    summary = read_json(HEADLINE)
+    summary["decoder"]["low"] = decoder_low
+    summary["random_weights"]["score"] = random_weights
+    summary["inputs"]["score"] = inputs
+    return headline_sentence(summary)
+
+
+def test_a_control_that_reaches_the_interval_is_said():
+    clear = with_scores(0.92, 0.8, 0.9)
+    assert clear.endswith("The decoder's interval lies above both controls.")
+    by_inputs = with_scores(0.87, 0.8, 0.87)
+    assert "no evidence that the decoder's layers add" in by_inputs
+    assert "training may have added nothing" not in by_inputs and "above both" not in by_inputs
+    by_both = with_scores(0.7, 0.8, 0.9)
+    assert "training may have added nothing" in by_both and "no evidence" in by_both
 
 
 def test_the_findings_page_shows_the_same_run():
