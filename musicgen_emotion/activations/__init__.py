@@ -78,3 +78,4 @@ from .texts import text_embeddings as text_embeddings
 from .texts import word_token_spans as word_token_spans
 from .tracing import TraceReport as TraceReport
 from .tracing import trace as trace
+from .word_vectors import static_vectors as static_vectors

@@ -30,8 +30,14 @@ from .files import sha256_bytes as sha256_bytes
 from .files import sha256_file as sha256_file
 from .files import write_json as write_json
 from .files import write_table as write_table
+from .gates import CONTROLS as CONTROLS
 from .gates import DIRECTIONS as DIRECTIONS
+from .gates import EARLIER as EARLIER
+from .gates import KINDS as KINDS
+from .gates import POSITIVES as POSITIVES
+from .gates import Criterion as Criterion
 from .gates import Gate as Gate
+from .gates import expected_matrix as expected_matrix
 from .gates import gates_table as gates_table
 from .gates import read_gates as read_gates
 from .gates import verdict as verdict

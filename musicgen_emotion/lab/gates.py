@@ -12,14 +12,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .checks import check_in
+from .checks import check_count, check_in
 from .files import read_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["DIRECTIONS", "Gate", "gates_table", "read_gates", "verdict"]
+__all__ = [
+    "CONTROLS",
+    "DIRECTIONS",
+    "EARLIER",
+    "KINDS",
+    "POSITIVES",
+    "Criterion",
+    "Gate",
+    "expected_matrix",
+    "gates_table",
+    "read_gates",
+    "verdict",
+]
 
 # %% ../../nbs/api/00_lab/04_gates.ipynb #cell008
 DIRECTIONS = {
@@ -28,11 +40,17 @@ DIRECTIONS = {
     "<": operator.lt,
     "<=": operator.le,
 }
+KINDS = ("check", "evidence")
+EARLIER = "earlier"  # kind of a gate in a file from before there were kinds
 
 
 @dataclass(frozen=True)
 class Gate:
-    "One criterion: a number with its interval, compared with a threshold fixed before the result."
+    """One criterion: a number with its interval, compared with a threshold fixed before the result.
+
+    Raises ValueError for evidence that has a value but neither an interval nor draws, and for a p
+    that could not pass with so few draws.
+    """
 
     name: str  # what was measured
     value: float  # the number; NaN when it could not be measured
@@ -42,10 +60,13 @@ class Gate:
     threshold: float = 0.0  # number that the value is compared with
     direction: str = ">"  # `>`, `>=`, `<` or `<=`; read as: value, direction, threshold
     why: str = ""  # why the criterion matters, in one sentence
+    kind: str = "evidence"  # "evidence", or "check" for what holds by construction
+    draws: int | None = None  # permutations or random controls behind a value that is a p
     passed: bool = field(init=False)  # does the value meet the criterion? NaN never does
 
     def __post_init__(self):
         check_in("direction", self.direction, DIRECTIONS)
+        check_in("kind", self.kind, (*KINDS, EARLIER))
         for name in ("value", "low", "high", "threshold"):
             number = _number(
                 f"{name} of gate {self.name!r}",
@@ -59,24 +80,64 @@ class Gate:
                 f"interval of gate {self.name!r} must have low <= high; "
                 f"got low {self.low} and high {self.high}"
             )
+        if self.draws is not None:
+            self._check_draws(self.draws)
         meets = DIRECTIONS[self.direction]
         object.__setattr__(
             self,
             "passed",
-            bool(meets(self.value, self.threshold)),
+            bool(meets(self._deciding(), self.threshold)),
         )
+
+    @property
+    def decided_on(self) -> str:  # "value", "low", "high" or "p"
+        "Which number was compared with the threshold."
+        if self.kind != "evidence":
+            return "value"
+        if self.draws is not None:
+            return "p"
+        return "low" if self.direction.startswith(">") else "high"
+
+    def _deciding(self) -> float:
+        "The number that is compared; raises ValueError for evidence that has none."
+        if self.decided_on in ("value", "p") or math.isnan(self.value):
+            return self.value
+        end = self.low if self.decided_on == "low" else self.high
+        if math.isnan(end):
+            raise ValueError(
+                f"gate {self.name!r} is evidence and has neither an interval nor draws: give low "
+                "and high, or draws for a p, or kind='check' for what holds by construction"
+            )
+        return end
+
+    def _check_draws(self, draws: int) -> None:
+        draws = check_count(f"draws of gate {self.name!r}", draws)
+        if not self.direction.startswith("<"):
+            raise ValueError(
+                f"gate {self.name!r} has draws, so its value is a p and its direction must be "
+                f"'<' or '<='; got {self.direction!r}"
+            )
+        smallest = 1 / (draws + 1)
+        if not DIRECTIONS[self.direction](smallest, self.threshold):
+            raise ValueError(
+                f"gate {self.name!r} can never pass: {draws} draws give no p below {smallest:.3g}, "
+                f"and the bar is {self.direction} {self.threshold:g}; take more draws"
+            )
 
     def entry(
         self,
-    ) -> dict[str, Any]:  # name, value, interval, n, threshold, direction, passed, why
+    ) -> dict[str, Any]:  # name, kind, value, interval, n, draws, threshold, direction, passed, ...
         "The gate as one entry of `gates.json`."
         return dict(
             name=self.name,
+            kind=self.kind,
             value=self.value,
             interval=[self.low, self.high],
             n=self.n,
+            draws=self.draws,
             threshold=self.threshold,
             direction=self.direction,
+            decided_on=self.decided_on,
             passed=self.passed,
             why=self.why,
         )
@@ -86,7 +147,7 @@ class Gate:
         cls,
         entry: Mapping[str, Any],  # one entry of `gates.json`
     ) -> Gate:  # the gate; `passed` is computed again
-        "Read a gate back from its entry."
+        "Read a gate back from its entry; one without a kind was decided on its value."
         low, high = entry.get("interval") or (math.nan, math.nan)
         return cls(
             name=entry["name"],
@@ -97,6 +158,8 @@ class Gate:
             threshold=entry["threshold"],
             direction=entry["direction"],
             why=entry.get("why", ""),
+            kind=entry.get("kind", EARLIER),
+            draws=entry.get("draws"),
         )
 
 
@@ -106,6 +169,92 @@ def _number(name: str, value: Any) -> float:
         return math.nan if value is None else float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number; got {value!r}") from None
+
+
+# %% ../../nbs/api/00_lab/04_gates.ipynb #cellc3f885
+CONTROLS = ("random-weights", "shuffled-labels", "deaf", "no-emotion")  # must fail the evidence
+POSITIVES = ("planted",)  # must pass it
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """What a gate asks, and on which controls it must fail and pass.
+
+    Raises ValueError for evidence without a control that must fail it or planted data that must
+    pass it, and for names that are no controls.
+    """
+
+    name: str  # of the gate
+    threshold: float  # number that the gate's number is compared with
+    direction: str = ">"  # `>`, `>=`, `<` or `<=`
+    why: str = ""  # why the criterion matters, in one sentence
+    kind: str = "evidence"  # "evidence", or "check" for what holds by construction
+    fails_on: tuple[str, ...] = ()  # some of `CONTROLS`
+    passes_on: tuple[str, ...] = POSITIVES  # some of `POSITIVES` and of `CONTROLS`
+
+    def __post_init__(self):
+        check_in("kind", self.kind, KINDS)
+        check_in("direction", self.direction, DIRECTIONS)
+        for name in self.fails_on:
+            check_in(f"fails_on of {self.name!r}", name, CONTROLS)
+        for name in self.passes_on:
+            check_in(f"passes_on of {self.name!r}", name, (*POSITIVES, *CONTROLS))
+        both = sorted({*self.fails_on} & {*self.passes_on})
+        if both:
+            raise ValueError(f"{self.name!r} must both fail and pass on {', '.join(both)}")
+        if self.kind == "evidence" and not (self.fails_on and self.passes_on):
+            raise ValueError(
+                f"{self.name!r} is evidence: name a control that must fail it (fails_on) and "
+                "planted data that must pass it (passes_on)"
+            )
+
+    def gate(
+        self,
+        value: float,  # the number; NaN when it could not be measured
+        low: float | None = None,  # lower end of its interval
+        high: float | None = None,  # upper end of its interval
+        n: int | None = None,  # units behind the number
+        draws: int | None = None,  # permutations or random controls behind a value that is a p
+        why: str = "",  # what more is to be said of this number
+    ) -> Gate:  # decided
+        "Decide the criterion on a number."
+        low = math.nan if low is None else low
+        high = math.nan if high is None else high
+        reasons = [reason for reason in (self.why, why) if reason]
+        return Gate(
+            self.name,
+            value,
+            low,
+            high,
+            n,
+            self.threshold,
+            self.direction,
+            "; ".join(reasons),
+            self.kind,
+            draws,
+        )
+
+    def expected(
+        self,
+        control: str,  # one of `CONTROLS` or `POSITIVES`
+    ) -> str:  # "fail", "pass", or "" where nothing is claimed
+        "What must come out under a control."
+        if self.kind == "check" or control in self.passes_on:
+            return "pass"
+        return "fail" if control in self.fails_on else ""
+
+
+def expected_matrix(
+    criteria: Iterable[Criterion],  # of a study
+) -> pd.DataFrame:  # a row per criterion: gate, kind, and a column for each control
+    "What must come out under each control, as a table."
+    import pandas as pd
+
+    rows = []
+    for criterion in criteria:
+        outcomes = {name: criterion.expected(name) for name in (*CONTROLS, *POSITIVES)}
+        rows.append(dict(gate=criterion.name, kind=criterion.kind) | outcomes)
+    return pd.DataFrame(rows, columns=["gate", "kind", *CONTROLS, *POSITIVES])
 
 
 # %% ../../nbs/api/00_lab/04_gates.ipynb #cell012
@@ -122,10 +271,15 @@ def read_gates(
 # %% ../../nbs/api/00_lab/04_gates.ipynb #cell015
 def verdict(
     gates: Iterable[Gate],  # all gates of a run
-    pause_below: float = 0.5,  # smallest share of passed gates that is no PAUSE
+    pause_below: float = 0.5,  # smallest share of passed evidence that is no PAUSE
 ) -> str:  # `"GO"`, `"ITERATE"` or `"PAUSE"`
-    "GO when every gate passed, PAUSE when too few passed, ITERATE otherwise or without gates."
-    passed = [gate.passed for gate in gates]
+    """GO when all evidence passed; PAUSE when a check failed or too little evidence passed.
+
+    ITERATE otherwise, or without evidence."""
+    gates = list(gates)
+    if any(gate.kind == "check" and not gate.passed for gate in gates):
+        return "PAUSE"
+    passed = [gate.passed for gate in gates if gate.kind != "check"]
     if sum(passed) < pause_below * len(passed):
         return "PAUSE"
     return "GO" if passed and all(passed) else "ITERATE"
@@ -134,28 +288,33 @@ def verdict(
 # %% ../../nbs/api/00_lab/04_gates.ipynb #cell018
 def gates_table(
     gates: Iterable[Gate],  # gates of a run
-) -> pd.DataFrame:  # one row per gate: gate, value, low, high, n, bar, passed, why
-    "Gates as a tidy table for a page."
+) -> pd.DataFrame:  # one row per gate: gate, kind, value, low, high, n, draws, bar, decided_on, ...
+    "Gates as a tidy table for a page; the last columns are passed and why."
     import pandas as pd
 
     columns = [
         "gate",
+        "kind",
         "value",
         "low",
         "high",
         "n",
+        "draws",
         "bar",
+        "decided_on",
         "passed",
         "why",
     ]
     rows = []
     for gate in gates:
         bar = f"{gate.direction} {gate.threshold:g}"
-        number = [gate.value, gate.low, gate.high, gate.n]
-        rows.append([gate.name, *number, bar, gate.passed, gate.why])
+        number = [gate.value, gate.low, gate.high, gate.n, gate.draws]
+        decision = [bar, gate.decided_on, gate.passed]
+        rows.append([gate.name, gate.kind, *number, *decision, gate.why])
     return pd.DataFrame(rows, columns=columns).astype(
         {
             "n": "Int64",
+            "draws": "Int64",
             "passed": bool,
         }
     )

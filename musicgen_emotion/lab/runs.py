@@ -10,8 +10,8 @@ import contextlib
 import logging
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ from musicgen_emotion.lab.files import (
 )
 
 from .checks import check_in
-from .gates import Gate
+from .gates import Criterion, Gate
 from .locks import LOCK_FILE, folder_lock, is_locked
 from .machine import device_info, git_revision, library_versions
 
@@ -60,6 +60,7 @@ class Run:
     params: dict[str, Any]  # all parameters
     manifest: dict[str, Any] = field(default_factory=dict, repr=False)  # as in `manifest.json`
     gates: list[Gate] = field(default_factory=list)  # gates that were decided so far
+    criteria: dict[str, Criterion] = field(default_factory=dict)  # declared before the gates
     log: logging.Logger = field(default=_LOG, repr=False)  # writes to `run.log`
     stack: contextlib.ExitStack = field(  # what closing the run releases
         default_factory=contextlib.ExitStack, repr=False
@@ -105,37 +106,59 @@ class Run:
         atexit.unregister(self.close)
         return self
 
+    def declare(
+        self,
+        criteria: Iterable[Criterion],  # of the study, before its first gate
+    ) -> Run:  # the same run
+        """Fix what the gates ask and which controls must fail them, and keep it in the run folder.
+
+        Raises ValueError when a gate of that name was decided already."""
+        for criterion in criteria:
+            if any(gate.name == criterion.name for gate in self.gates):
+                raise ValueError(
+                    f"the gate {criterion.name!r} is decided; its criterion must be fixed before"
+                )
+            self.criteria[criterion.name] = criterion
+        entries = [asdict(criterion) for criterion in self.criteria.values()]
+        write_json(self.path / "criteria.json", entries)
+        return self
+
     def gate(
         self,
-        name: str,  # what was measured
+        name: str,  # what was measured; a declared criterion, or one of your own
         value: float,  # the number
         low: float | None = None,  # lower end of its interval
         high: float | None = None,  # upper end of its interval
         *,
-        threshold: float,  # number to compare with, fixed before the result
-        direction: str = ">",  # `>`, `>=`, `<` or `<=`
-        why: str = "",  # why it matters
         n: int | None = None,  # units behind the number
+        draws: int | None = None,  # permutations or random controls behind a value that is a p
+        why: str = "",  # what is to be said of this number
+        threshold: float | None = None,  # bar of a gate of your own; declared ones have theirs
+        direction: str = ">",  # of a gate of your own: `>`, `>=`, `<` or `<=`
+        kind: str = "evidence",  # of a gate of your own: "evidence" or "check"
     ) -> Gate:  # the gate, already in `gates.json`
-        "Decide a criterion and record it; the same name again replaces the earlier entry."
-        low = math.nan if low is None else low
-        high = math.nan if high is None else high
-        gate = Gate(
-            name,
-            value,
-            low,
-            high,
-            n,
-            threshold,
-            direction,
-            why,
-        )
+        """Decide a criterion and record it; the same name again replaces the earlier entry.
+
+        Raises ValueError without a bar, and for a bar other than the declared one."""
+        criterion = self.criteria.get(name)
+        if criterion is not None:
+            if threshold not in (None, criterion.threshold):
+                raise ValueError(
+                    f"the bar of {name!r} was declared as {criterion.threshold:g}; got {threshold}"
+                )
+            gate = criterion.gate(value, low, high, n, draws, why)
+        elif threshold is None:
+            raise ValueError(f"{name!r} was not declared: give its threshold")
+        else:
+            low = math.nan if low is None else low
+            high = math.nan if high is None else high
+            gate = Gate(name, value, low, high, n, threshold, direction, why, kind, draws)
         others = [other for other in self.gates if other.name != name]
         self.gates = [*others, gate]
         self._write_gates()
         outcome = "passed" if gate.passed else "failed"
-        comparison = f"{gate.value:g} {direction} {gate.threshold:g}"
-        self.log.info("gate %s: %s %s", name, outcome, comparison)
+        bar = f"{gate.direction} {gate.threshold:g}"
+        self.log.info("%s %s: %s, %g %s", gate.kind, name, outcome, gate.value, bar)
         return gate
 
     def set_model(

@@ -55,6 +55,7 @@ from .hub import model_folder as model_folder
 from .hub import readable as readable
 from .hub import refuse_bad_weights as refuse_bad_weights
 from .load import as_model as as_model
+from .load import deafened as deafened
 from .load import load_model as load_model
 from .load import pick_device as pick_device
 from .load import randomized as randomized
@@ -76,6 +77,7 @@ from .model import head_logits as head_logits
 from .model import layer_list as layer_list
 from .model import null_follows_cond as null_follows_cond
 from .model import register_adapter as register_adapter
+from .model import silence as silence
 from .registry import HUB_SIZES as HUB_SIZES
 from .registry import MELODY_MODELS as MELODY_MODELS
 from .registry import known_names as known_names

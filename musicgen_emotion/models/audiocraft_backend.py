@@ -39,6 +39,7 @@ from musicgen_emotion.models.model import (
     Pass,
     head_logits,
     register_adapter,
+    silence,
 )
 
 from ..lab.checks import check_in
@@ -266,6 +267,13 @@ class AudiocraftModel(MusicModel):
             if text:
                 redraw_pretrained(conditioner.t5)
         raw.lm.to(self.device)
+        return AudiocraftModel(raw)
+
+    def deafened(self) -> AudiocraftModel:  # shares the codec; without a name
+        "The same weights, with cross-attention that adds nothing to the residual stream."
+        raw = copy.copy(self.raw)
+        raw.lm = copy.deepcopy(self.raw.lm)
+        silence([layer.cross_attention.out_proj for layer in raw.lm.transformer.layers])
         return AudiocraftModel(raw)
 
     def weight_checksums(self) -> list[tuple[str, str]]:  # name and SHA-256 of each file

@@ -16,7 +16,7 @@ from .model import ADAPTERS, MusicModel
 from .registry import MELODY_MODELS, torch_dtype
 
 # %% auto #0
-__all__ = ["as_model", "load_model", "pick_device", "randomized"]
+__all__ = ["as_model", "deafened", "load_model", "pick_device", "randomized"]
 
 
 # %% ../../nbs/api/40_models/08_load.ipynb #cell008
@@ -90,4 +90,17 @@ def randomized(
     model = as_model(model)
     control = model.redrawn(seed, text)
     control.name = f"{model.name}, random weights (seed {seed})"
+    return control
+
+
+def deafened(
+    model: Any,  # MusicModel, or the raw model of a backend
+) -> MusicModel:  # a copy; text encoder and codec as they are
+    """The same model with a decoder that does not read its text.
+
+    What a study finds here in the decoder or in the music has nothing to do with the text. Raises
+    ValueError for models without cross-attention."""
+    model = as_model(model)
+    control = model.deafened()
+    control.name = f"{model.name}, deaf to text"
     return control

@@ -36,6 +36,7 @@ __all__ = [
     "layer_list",
     "null_follows_cond",
     "register_adapter",
+    "silence",
 ]
 
 
@@ -221,6 +222,7 @@ class MusicModel(SiteLookup, ABC):
     - `codec`, and `decode_codes`, which runs it,
     - `attention_weights` and `watch`, which observe passes,
     - `redrawn`, the same architecture with random weights.
+    - `deafened`, a copy whose decoder does not read the text.
 
     Code above this module uses these methods, `config` and the sites, and never the library.
     """
@@ -416,6 +418,10 @@ class MusicModel(SiteLookup, ABC):
     ) -> MusicModel:  # same codec and sizes; without a name
         "The same architecture with random weights in decoder and text projection."
 
+    @abstractmethod
+    def deafened(self) -> MusicModel:  # a copy without a name
+        "The same weights, with cross-attention that adds nothing to the residual stream."
+
 
 def _checksums_in_memory(module) -> Iterator[tuple[str, str]]:
     "Name and SHA-256 of each weight: its type, its shape and its bytes."
@@ -425,6 +431,16 @@ def _checksums_in_memory(module) -> Iterator[tuple[str, str]]:
         data = flat.view(torch.uint8).numpy().tobytes()
         sha = hashlib.sha256(header.encode() + data)
         yield name, sha.hexdigest()
+
+
+def silence(
+    projections: Iterable[torch.nn.Linear],  # output projections, changed in place
+) -> None:
+    "Set weights and biases to zero, so that the modules before add nothing to the stream."
+    with torch.no_grad():
+        for projection in projections:
+            for weight in projection.parameters():
+                weight.zero_()
 
 
 def head_logits(

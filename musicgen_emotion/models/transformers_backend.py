@@ -22,6 +22,7 @@ from musicgen_emotion.models.model import (
     head_logits,
     null_follows_cond,
     register_adapter,
+    silence,
 )
 
 from ..lab.checks import check_in
@@ -308,6 +309,17 @@ class TransformersModel(MusicModel):
             hf.to(self.device, self.dtype),
             self.tokenizer,
         )
+
+    def deafened(self) -> MusicModel:  # a copy without a name
+        """The same weights, with cross-attention that adds nothing to the residual stream.
+
+        Raises ValueError for a model that reads its text in another way."""
+        hf = copy.deepcopy(self.hf)
+        layers = hf.decoder.model.decoder.layers
+        if not all(hasattr(layer, "encoder_attn") for layer in layers):
+            raise ValueError(f"{self.name} has no cross-attention that could be silenced")
+        silence([layer.encoder_attn.out_proj for layer in layers])
+        return type(self)(hf, self.tokenizer)
 
 
 def _see_text(now, module, args, kwargs):

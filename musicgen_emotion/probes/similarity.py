@@ -266,15 +266,21 @@ def within_between(
     n_perm: int = 1000,  # permutations, and resamples of the intervals
     seed: int = 0,  # seed of both
     fit_on: np.ndarray | None = None,  # rows that the geometry is fitted on
+    frames: np.ndarray | None = None,  # (row,) what pairs must not share besides, as a sentence
 ) -> WithinBetween:  # within, between, difference, PERMANOVA
     """Similarity within and between emotions, with the prompt (or word) as the unit.
 
-    Raises ValueError when no pair of different groups within an emotion is left.
+    Pairs within a group or a frame do not count. Raises ValueError when no pair of different
+    groups within an emotion is left.
     """
     X, labels, names, codes = labelled_states(X, labels, groups)
     units = unit_vectors(transform(X, how, fit_on))
     cosines = np.clip(units @ units.T, -1, 1)
     allowed = pair_mask(len(X), groups)
+    if frames is not None:
+        if len(frames) != len(X):
+            raise ValueError(f"frames must have {len(X)} rows as X has; got {len(frames)}")
+        allowed = allowed * pair_mask(len(X), frames)
     n_units = count_units(labels, groups)
 
     def means(class_codes, weights):
