@@ -112,15 +112,20 @@ class Run:
     ) -> Run:  # the same run
         """Fix what the gates ask and which controls must fail them, and keep it in the run folder.
 
-        Raises ValueError when a gate of that name was decided already."""
+        Raises ValueError when a gate was decided already by another criterion."""
+        path = self.path / "criteria.json"
+        stored = {entry["name"]: entry for entry in read_json(path)} if path.exists() else {}
+        decided = {gate.name for gate in self.gates}
         for criterion in criteria:
-            if any(gate.name == criterion.name for gate in self.gates):
+            entry = plain_value(asdict(criterion))
+            if criterion.name in decided and stored.get(criterion.name) != entry:
                 raise ValueError(
-                    f"the gate {criterion.name!r} is decided; its criterion must be fixed before"
+                    f"the gate {criterion.name!r} was decided by another criterion: a criterion is "
+                    "fixed before its gate"
                 )
             self.criteria[criterion.name] = criterion
-        entries = [asdict(criterion) for criterion in self.criteria.values()]
-        write_json(self.path / "criteria.json", entries)
+            stored[criterion.name] = entry
+        write_json(path, list(stored.values()))
         return self
 
     def gate(

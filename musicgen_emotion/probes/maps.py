@@ -191,6 +191,7 @@ def layer_table(
     n_perm: int = 500,  # permutations, the same for every layer
     seed: int = 0,  # seed of permutations and intervals
     progress: bool = True,  # show a progress bar on long work
+    frames: np.ndarray | None = None,  # (row,) what pairs must not share besides, as a sentence
 ) -> pd.DataFrame:  # one row per layer
     """Similarity statistics of all layers, with p corrected over layers by the maximum statistic.
 
@@ -210,6 +211,7 @@ def layer_table(
             how,
             n_perm,
             seed,
+            frames=frames,
         )
         width = silhouette(
             layers[number],

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -91,6 +91,27 @@ class ProbeResult:
     ) -> np.ndarray:  # (row,) 1.0 where the held-out prediction is right
         "Which rows a layer's probe got right."
         return (self.predictions[self.index(name)] == self.y).astype(float)
+
+    def only(
+        self,
+        names: list,  # names or numbers of layers
+    ) -> ProbeResult:  # without a best layer
+        "The result of some layers. Raises KeyError with the names there are."
+        rows = [self.index(name) for name in names]
+        table = self.table.iloc[rows].assign(layer=range(len(rows))).reset_index(drop=True)
+        null = self.null[:, rows] if self.null.size else self.null
+        return replace(self, table=table, predictions=self.predictions[rows], null=null, best=None)
+
+    @property
+    def chosen_correct(self) -> np.ndarray:  # (row,) 1.0 where the layer of the fold is right
+        "Which rows are read right when each fold uses the layer that it chose without them."
+        if self.best is None:
+            raise ValueError("no layer was chosen inside the folds")
+        right = np.zeros(len(self.y))
+        for fold, name in enumerate(self.best.chosen):
+            here = self.folds.fold == fold
+            right[here] = self.correct(name)[here]
+        return right
 
     def confusion(
         self,

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from musicgen_emotion.studies.steps import (
+    NO_CONTROL,
     ClipSettings,
     Step,
     gates_sentence,
@@ -20,21 +21,24 @@ from musicgen_emotion.studies.steps import (
     keep_sentences,
     settings_from,
     start_study,
+    study_words,
 )
 
 from ..activations.extractor import ActivationExtractor
 from ..activations.replaying import replay
 from ..activations.tracing import TraceReport, trace
+from ..lab.gates import Criterion
 from ..lab.runs import Run
 from ..models.model import MusicModel
 from ..stimuli.emotions import EMOTIONS
 from ..stimuli.prompts import study_prompts
-from .foundation_clips import ClipStudy
-from .foundation_layers import LayerStudy, residual_sites
-from .foundation_text import TextStudy
+from .foundation_clips import LABEL_CRITERION, ClipStudy
+from .foundation_layers import LAYER_CRITERIA, LayerStudy, residual_sites
+from .foundation_text import TEXT_CRITERIA, TextStudy
 
 # %% auto #0
 __all__ = [
+    "FOUNDATION_CRITERIA",
     "FoundationScores",
     "FoundationSettings",
     "FoundationStudy",
@@ -43,8 +47,29 @@ __all__ = [
     "summary_sentences",
 ]
 
-
 # %% ../../nbs/api/95_studies/05_foundation.ipynb #cell008
+FOUNDATION_CRITERIA = (
+    Criterion(
+        "all timesteps captured",
+        threshold=1.0,
+        direction=">=",
+        why="an average over a part of the clip is not an average over the clip",
+        kind="check",
+    ),
+    Criterion(
+        "replay equals stepwise capture",
+        threshold=1e-4,
+        direction="<",
+        why="largest difference relative to the largest activation; all later numbers come from "
+        "replay",
+        kind="check",
+    ),
+    LABEL_CRITERION,
+    *TEXT_CRITERIA,
+    *LAYER_CRITERIA,
+)
+
+
 @dataclass(frozen=True)
 class FoundationSettings:
     "Settings of Phase 0; names and defaults are those of the notebook's parameters cell."
@@ -63,6 +88,7 @@ class FoundationSettings:
     n_perm: int = 200  # permutations and bootstrap resamples
     seed: int = 0  # seed of prompts, clips, folds and permutations
     batch_size: int = 25  # clips at once
+    control: str = NO_CONTROL  # "none", or what every gate must fail or pass, see `Criterion`
 
     def __post_init__(self):
         self.clip_settings()
@@ -80,6 +106,9 @@ class FoundationStudy:
     run: Run  # the open run
     settings: FoundationSettings  # parameters of the notebook
     model: MusicModel  # the model that is studied
+
+    def __post_init__(self):
+        self.run.declare(FOUNDATION_CRITERIA)
 
     def sites(self) -> pd.DataFrame:
         "The first sites of the model."
@@ -117,19 +146,12 @@ class FoundationStudy:
         self.run.gate(
             "all timesteps captured",
             captured,
-            threshold=1.0,
-            direction=">=",
             n=len(layers),
-            why="an average over a part of the clip is not an average over the clip",
         )
         self.run.gate(
             "replay equals stepwise capture",
             gap,
-            threshold=1e-4,
-            direction="<",
             n=len(layers),
-            why="largest difference relative to the largest activation; all later numbers come "
-            "from replay",
         )
         return Step(
             sentence=f"{captured:.0%} of the timesteps were captured, and replay differs from "
@@ -155,13 +177,17 @@ class FoundationStudy:
             self.settings.prompts_per_emotion,
             self.settings.n_perm,
             self.settings.seed,
+            self.settings.control,
         )
 
     def clip_prompts(self) -> pd.DataFrame:  # one row per clip; add your own columns
         "Prompts of the study's clips. A column that is added to them becomes one of the clips."
         settings = self.settings
         return study_prompts(
-            settings.clips_per_emotion, tuple(settings.emotions), settings.seed
+            settings.clips_per_emotion,
+            tuple(settings.emotions),
+            settings.seed,
+            words=study_words(settings.control, seed=settings.seed),
         ).table
 
     def clips(
@@ -177,6 +203,7 @@ class FoundationStudy:
             settings.arm_clips,
             settings.clip_settings(),
             settings.seed,
+            settings.control,
         )
 
     def activations(

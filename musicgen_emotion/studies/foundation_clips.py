@@ -15,9 +15,10 @@ from ..activations.clip_files import TAKEN_COLUMNS, check_column_names
 from ..activations.clip_plans import generate_clips
 from ..activations.clips import ClipStore
 from ..lab.checks import check_in
+from ..lab.gates import Criterion
 from ..lab.runs import Run
 from ..models.model import MusicModel
-from ..nano.evaluation import fit_rendered_judge
+from ..nano.evaluation import fit_rendered_judge, rendered_clips
 from ..probes.folds import Folds, grouped_folds
 from ..probes.linear import probe_layers
 from ..show.heatmaps import plot_confusion, plot_correlations
@@ -27,11 +28,14 @@ from ..sound.label_judge import JUDGE_DESCRIPTORS
 from ..stats.effects import correlation
 from ..stats.estimates import Estimate, bootstrap
 from ..stimuli.prompts import neutral_prompts, study_prompts
-from .steps import ClipSettings, Figure, Step, estimate_text
+from ..stimuli.synth import SAMPLE_RATE
+from ..stimuli.word_lists import stem_groups
+from .steps import NO_CONTROL, ClipSettings, Figure, Step, estimate_text
 
 # %% auto #0
 __all__ = [
     "FEATURE_COLUMNS",
+    "LABEL_CRITERION",
     "RELATED",
     "SHOWN",
     "ClipStudy",
@@ -52,6 +56,16 @@ SHOWN = ("tempo", "mode_score", "rms_db", "centroid", "articulation", "register"
 FEATURE_COLUMNS = ("clip", *DESCRIPTORS, "n_clips")  # beside the columns of the prompts
 
 
+LABEL_CRITERION = Criterion(
+    "label match",
+    threshold=0.8,
+    why="balanced accuracy of the acoustic judge; a probe on clips that do not sound like their "
+    "label studies the label only",
+    fails_on=("random-weights", "shuffled-labels", "deaf", "no-emotion"),
+    passes_on=("planted",),
+)
+
+
 @dataclass
 class ClipStudy:
     "The clips of the study, and the steps that listen to them."
@@ -62,6 +76,7 @@ class ClipStudy:
     neutral_clips: int = 3  # neutral clips that carry the text-only arm
     settings: ClipSettings = field(default_factory=ClipSettings)  # how clips are generated
     seed: int = 0  # of prompts, clips and folds
+    control: str = NO_CONTROL  # what the study is run under, see `study_words`
     store: ClipStore = field(init=False, repr=False)  # holds all clips
     clips: pd.DataFrame = field(init=False, repr=False)  # one row per clip
     second: pd.DataFrame = field(init=False, repr=False)  # six prompts per emotion, another seed
@@ -80,9 +95,10 @@ class ClipStudy:
         )
         neutral = neutral_prompts(self.neutral_clips, self.seed).table
         self.neutral = self._generate(neutral, self.seed)
+        self.stems = np.array(stem_groups(self.words.tolist()))  # (clip,)
         self.folds = grouped_folds(
             self.labels,
-            self.words,
+            self.stems,
             5,
             self.seed,
         )
@@ -214,14 +230,12 @@ class ClipStudy:
         confusion = pd.crosstab(asked, pd.Series(heard, name="heard"))
         self.run.table(confusion.reset_index(), "label_confusion.csv")
         self.run.gate(
-            "label match",
+            LABEL_CRITERION.name,
             match["value"],
             match["low"],
             match["high"],
-            threshold=0.8,
             n=match["n"],
-            why=f"balanced accuracy of the acoustic judge ({kind}); a probe on clips that do not "
-            "sound like their label studies the label only",
+            why=f"the judge was {kind}",
         )
         figure = Figure(
             name="label_confusion",
@@ -241,8 +255,11 @@ class ClipStudy:
         "Emotion that the judge hears in each clip, its score, and how it was fitted."
         if rendered:
             judge = fit_rendered_judge(duration_s=self.settings.duration_s)
-            score = judge.score(self.features, self.labels)
-            return judge.predict(self.features), score, "fitted on rendered clips"
+            features = self.features
+            if self.control == "planted":
+                features = self._rendered_features()
+            score = judge.score(features, self.labels)
+            return judge.predict(features), score, "fitted on rendered clips"
         probe = probe_layers(
             dict(cues=self.cues),
             self.labels,
@@ -261,6 +278,16 @@ class ClipStudy:
             n=len(self.labels),
         )
         return probe.predictions[0], score, "cross-validated on these clips"
+
+    def _rendered_features(self):
+        "Descriptors of rendered music with the cues of each clip's label, in place of the clips."
+        labels = pd.Series(self.labels)
+        most = int(labels.value_counts().max())
+        waves, rendered = rendered_clips(most, self.seed + 1, self.settings.duration_s)
+        rows = []
+        for number, emotion in zip(labels.groupby(labels).cumcount(), labels):
+            rows.append(int(np.flatnonzero(rendered.emotion == emotion)[number]))
+        return describe_table(waves[rows], SAMPLE_RATE, progress=False)
 
     def correlations(self) -> Step:
         "How the descriptors go together over clips."

@@ -25,15 +25,16 @@ __all__ = [
 # %% ../../nbs/api/95_studies/03_foundation_findings.ipynb #cell007
 def best_sentence(
     best: dict,  # layer, score, low, high, n of the free arm
-    strongest: float,  # strongest surface baseline
+    strongest: pd.Series,  # name and score of the strongest baseline
     random_weights: float,  # best score of the same architecture with random weights
 ) -> str:  # one or two sentences
     "How far the best layer lies above its controls."
-    answer = "above" if best["low"] > strongest else "not clearly above"
+    answer = "above" if best["low"] > strongest.score else "not clearly above"
     text = (
         f"With own prompt and own music the best layer is {best['layer']}: {best['score']:.2f} on "
         f"held-out words (95% interval {best['low']:.2f} to {best['high']:.2f}, "
-        f"n = {best['n']} words), {answer} the strongest surface baseline ({strongest:.2f})."
+        f"n = {best['n']} stems of words), {answer} the strongest baseline, {strongest['name']} "
+        f"({strongest.score:.2f})."
     )
     if best["low"] <= random_weights:
         text += (
@@ -64,9 +65,10 @@ def encoding_sentence(
     start = f"{count} of {len(rows)} layers" if count else f"No layer of {len(rows)}"
     verb = "encode" if count > 1 else "encodes"
     return (
-        f"{start} of the free arm {verb} emotion beyond the strongest surface baseline. The "
-        f"largest gain is {largest.difference:.2f} at {largest['name']} ({largest.low:.2f} to "
-        f"{largest.high:.2f}, n = {int(largest.n)} clips)."
+        f"{start} of the free arm {verb} emotion beyond the strongest baseline, "
+        f"{largest.baseline} ({largest.baseline_score:.2f}). The largest gain is "
+        f"{largest.difference:.2f} at {largest['name']} ({largest.low:.2f} to {largest.high:.2f}, "
+        f"n = {int(largest.n)} stems of words)."
     )
 
 

@@ -24,26 +24,87 @@ from musicgen_emotion.studies.foundation_findings import (
 from ..activations.clip_files import token_counts
 from ..activations.replaying import replay
 from ..activations.texts import text_embeddings
+from ..activations.word_vectors import static_vectors
+from ..lab.gates import Criterion
 from ..models.load import randomized
 from ..probes.comparisons import differing_dimensions, pair_baselines, time_course
 from ..probes.linear import probe_layers, probe_regression
 from ..probes.maps import embed_2d, layer_table, silhouette
 from ..probes.nested import ProbeResult
-from ..probes.readout import encodes
+from ..probes.readout import compare_probes, encodes
 from ..show.heatmaps import plot_embedding
 from ..show.plots import plot_layers, plot_time
 from ..stats.permutation import Tested
 from ..stimuli.emotions import VALENCE_AROUSAL
 from .foundation_clips import ClipStudy
-from .steps import Figure, Step, surface_baselines
+from .steps import Figure, Step, plant, surface_baselines
 
 States = dict[str, np.ndarray]  # site -> (clip, d_model)
 
 # %% auto #0
-__all__ = ["LayerStudy", "States", "residual_sites"]
-
+__all__ = [
+    "BASELINES",
+    "LAYER_CRITERIA",
+    "PLANTED_LAYERS",
+    "LayerStudy",
+    "States",
+    "residual_sites",
+]
 
 # %% ../../nbs/api/95_studies/04_foundation_layers.ipynb #cell007
+PLANTED_LAYERS = 1.0  # size of the effect that `planted` puts into the last layer, see `plant`
+_MUSIC_INPUTS = ("codec tokens", "acoustic descriptors")
+BASELINES = {  # arm -> inputs that must be beaten, and the arm of random weights
+    "free": (("static word vectors", *_MUSIC_INPUTS), "random weights"),
+    "text only": (("static word vectors",), "random weights, text only"),
+    "music only": (_MUSIC_INPUTS, "random weights, music only"),
+    "inputs": ((), ""),
+}
+_FAIL_ALL = ("random-weights", "shuffled-labels", "no-emotion")
+LAYER_CRITERIA = (
+    Criterion(
+        "layers encode emotion beyond tokens and words",
+        threshold=0.0,
+        why="accuracy on held-out stems minus the strongest of all baselines on the same folds: "
+        "words, letters, static word vectors, codec tokens, descriptors, random weights; each "
+        "fold chooses its layer without its test part",
+        fails_on=(*_FAIL_ALL, "deaf"),
+        passes_on=("planted",),
+    ),
+    Criterion(
+        "the text adds emotion to equal music",
+        threshold=0.0,
+        why="the same music under other texts: accuracy on held-out stems minus the strongest of "
+        "words, letters, static word vectors and random weights",
+        fails_on=(*_FAIL_ALL, "deaf"),
+        passes_on=("planted",),
+    ),
+    Criterion(
+        "max-T p over layers",
+        threshold=0.05,
+        direction="<",
+        why="the best of several layers must beat the best of several layers under shuffled labels",
+        fails_on=(*_FAIL_ALL, "deaf"),
+        passes_on=("planted",),
+    ),
+    Criterion(
+        "silhouette of the best layer",
+        threshold=0.2,
+        why="two-dimensional UMAP of clips at the best layer",
+        fails_on=(*_FAIL_ALL, "deaf"),
+        passes_on=("planted",),
+    ),
+    Criterion(
+        "best layer identified",
+        threshold=0.0,
+        why="accuracy of the chosen layers minus that of the layer that comes nearest; several "
+        "layers that serve equally give zero",
+        fails_on=(*_FAIL_ALL, "deaf"),
+        passes_on=("planted",),
+    ),
+)
+
+
 @dataclass
 class LayerStudy:
     "Pooled activations of the study's clips in all arms, and the steps that read them."
@@ -68,18 +129,22 @@ class LayerStudy:
         self.arms = {
             "free": self._branch(free, "cond"),
             "music only": self._branch(free, "null"),
-            "text only": self._text_only(),
+            "text only": self._text_only(self.model),
         }
         guidance = {}
         for site in self.layers:
             guidance[site] = self.arms["free"][site] - self.arms["music only"][site]
         self.arms["guidance"] = guidance
         self.inputs = self._inputs()
-        control = self._replay(randomized(self.model, self.seed), self.clips.tokens, self.prompts)
+        blank = randomized(self.model, self.seed + 1)
+        control = self._replay(blank, self.clips.tokens, self.prompts)
         self.random = {
             "random weights": self._branch(control, "cond"),
             "random weights, music only": self._branch(control, "null"),
+            "random weights, text only": self._text_only(blank),
         }
+        if self.clips.control == "planted":
+            self._plant()
 
     def _replay(self, model, tokens, prompts, branches=("cond", "null"), progress=False, **kwargs):
         "Activations of all layers, averaged over time unless told otherwise."
@@ -98,13 +163,21 @@ class LayerStudy:
         "Site -> (clip, d_model) of one branch."
         return {site: activations[site].sel(branch=branch).values for site in self.layers}
 
-    def _text_only(self):
+    def _plant(self):
+        "Put emotions of known size into the states; the last layer has most."
+        for arm in ("free", "text only"):
+            for number, site in enumerate(self.layers, 1):
+                size = PLANTED_LAYERS * number / len(self.layers)
+                states = self.arms[arm][site]
+                self.arms[arm][site] = plant(states, self.clips.labels, size, self.seed)
+
+    def _text_only(self, model):
         "Site -> (clip, d_model): neutral music under each prompt, centred within each music."
         carriers = self.clips.store.codes(self.clips.neutral.clip_id)
         centred = {site: [] for site in self.layers}
         for carrier in carriers:
             tokens = np.repeat(carrier[None], len(self.prompts), 0)
-            states = self._replay(self.model, tokens, self.prompts, branches=("cond",))
+            states = self._replay(model, tokens, self.prompts, branches=("cond",))
             for site in self.layers:
                 values = states[site].sel(branch="cond").values
                 centred[site].append(values - values.mean(0))
@@ -121,6 +194,7 @@ class LayerStudy:
             with torch.inference_mode():
                 projected = projection(rows).float().cpu().numpy()
         return {
+            "static word vectors": static_vectors(self.model, self.prompts),
             "text": text,
             "text_proj": projected,
             "codec tokens": token_counts(self.clips.tokens, self.model.config.vocab_size),
@@ -141,13 +215,13 @@ class LayerStudy:
     def probe(self) -> Step:
         "Linear probes of all arms and controls on the same held-out words."
         groups = self.arms | dict(inputs=self.inputs) | self.random
-        labels, words, folds = self.clips.labels, self.clips.words, self.clips.folds
+        labels, stems, folds = self.clips.labels, self.clips.stems, self.clips.folds
         self.probes = {}
         for arm, states in groups.items():
             self.probes[arm] = probe_layers(
                 states,
                 labels,
-                words,
+                stems,
                 folds=folds,
                 n_perm=self.n_perm,
                 control=True,
@@ -164,7 +238,7 @@ class LayerStudy:
         best |= dict(low=score.low, high=score.high)
         random_weights = self.score("random weights").max()
         return Step(
-            sentence=best_sentence(best, self.strongest_surface, random_weights),
+            sentence=best_sentence(best, self.strongest("free"), random_weights),
             table=self.table[columns],
             folder=self.run.path,
             figures=(self._layers_figure(),),
@@ -175,11 +249,27 @@ class LayerStudy:
         "Best layer of the free arm, chosen inside the folds."
         return self.probes["free"].best
 
-    @property
-    def strongest_surface(self) -> float:
-        "The better one of the surface baselines and chance."
-        classes = len(self.clips.emotions)
-        return max(self.probes["surface"].table.score.max(), 1 / classes)
+    def baselines(
+        self,
+        arm: str,  # a key of `BASELINES`
+    ) -> list[ProbeResult]:  # on the same folds
+        "All that can be read without the layers of an arm, see `BASELINES`."
+        found = [self.probes["surface"], self.chance]
+        inputs, random_weights = BASELINES[arm]
+        if inputs:
+            found.append(self.probes["inputs"].only(list(inputs)))
+        if random_weights:
+            found.append(self.probes[random_weights])
+        return found
+
+    def strongest(
+        self,
+        arm: str,  # a key of `BASELINES`
+    ) -> pd.Series:  # name and score
+        "The strongest of an arm's baselines."
+        tables = pd.concat([probe.table for probe in self.baselines(arm)], ignore_index=True)
+        row = tables.loc[tables.score.idxmax()]
+        return pd.Series(dict(name=row["name"], score=row.score))
 
     def score(
         self,
@@ -195,12 +285,14 @@ class LayerStudy:
         number = curves.name.str.extract(r"(\d+)", expand=False).astype(int)
         curves = curves.assign(layer=number)
 
+        strongest = self.strongest("free")
+
         def draw():
             return plot_layers(
                 curves,
                 hue="arm",
                 chance=1 / len(self.clips.emotions),
-                baselines={"strongest surface baseline": self.strongest_surface},
+                baselines={f"strongest baseline ({strongest['name']})": strongest.score},
             )
 
         return Figure(
@@ -230,10 +322,11 @@ class LayerStudy:
 
     def encodes(self) -> Step:
         "The decision rule for every arm, and valence and arousal apart from each other."
-        baselines = [self.probes["surface"], self.chance]
         rules = []
-        for arm in ("free", "text only", "music only", "inputs"):
-            rule = encodes(self.probes[arm], baselines, n_perm=self.n_perm, seed=self.seed)
+        for arm in BASELINES:
+            rule = encodes(
+                self.probes[arm], self.baselines(arm), n_perm=self.n_perm, seed=self.seed
+            )
             rules.append(rule.assign(arm=arm))
         table = self.run.table(pd.concat(rules, ignore_index=True), "encodes.csv")
         self._valence_and_arousal()
@@ -254,7 +347,7 @@ class LayerStudy:
                 found = probe_regression(
                     self.arms[arm],
                     target,
-                    self.clips.words,
+                    self.clips.stems,
                     folds=self.clips.folds,
                     partial=other,
                     n_perm=0,
@@ -277,7 +370,8 @@ class LayerStudy:
             found = layer_table(
                 self.arms[arm],
                 self.clips.labels,
-                self.clips.sentences,
+                self.clips.stems,
+                frames=self.clips.sentences,
                 how=geometry,
                 n_perm=self.n_perm,
                 seed=self.seed,
@@ -366,7 +460,7 @@ class LayerStudy:
                 self.clips.labels,
                 0.5,
                 "pooled_sd",
-                self.clips.words,
+                self.clips.stems,
                 self.n_perm,
                 self.seed,
             )
@@ -387,7 +481,7 @@ class LayerStudy:
         self.width = silhouette(
             best,
             self.clips.labels,
-            self.clips.sentences,
+            self.clips.stems,
             n_perm=self.n_perm,
             seed=self.seed,
         )
@@ -406,26 +500,22 @@ class LayerStudy:
         )
 
     def gates(self) -> None:
-        "The four gates on activations."
-        best, score, strongest = self.best, self.best.score, self.strongest_surface
-        self.run.gate(
-            "best layer, held-out accuracy above surface",
-            score.value - strongest,
-            score.low - strongest,
-            score.high - strongest,
-            threshold=0.0,
-            n=score.n,
-            why="nested choice of the layer; the interval is that of the probe, the baseline is "
-            "taken as fixed",
-        )
+        "The five gates on activations."
+        for criterion, arm in zip(LAYER_CRITERIA[:2], ("free", "text only")):
+            name, difference = self._above_baselines(arm)
+            self.run.gate(
+                criterion.name,
+                difference.value,
+                difference.low,
+                difference.high,
+                n=difference.n,
+                why=f"the strongest is {name}",
+            )
         self.run.gate(
             "max-T p over layers",
             float(self.probes["free"].table.p_max.min()),
-            threshold=0.05,
-            direction="<",
-            n=score.n,
-            why="the best of several layers must beat the best of several layers under "
-            f"{self.n_perm} shuffles of the labels",
+            n=self.best.score.n,
+            draws=self.n_perm,
         )
         width = self.width.estimate
         self.run.gate(
@@ -433,19 +523,44 @@ class LayerStudy:
             width.value,
             width.low,
             width.high,
-            threshold=0.2,
             n=width.n,
-            why="two-dimensional UMAP of clips at the best layer",
         )
+        other, margin = self._margin()
         self.run.gate(
             "best layer identified",
-            float(np.mean([name == best.name for name in best.chosen])),
-            threshold=0.5,
-            direction=">=",
-            n=len(best.chosen),
-            why="share of folds whose training part chose the same layer; a low value means that "
-            "several layers serve equally",
+            margin.value,
+            margin.low,
+            margin.high,
+            n=margin.n,
+            why=f"the nearest layer is {other}",
         )
+
+    def _above_baselines(self, arm):
+        "The strongest baseline of an arm, and what the chosen layers have beyond it."
+        probe, baselines = self.probes[arm], self.baselines(arm)
+        strongest = max(baselines, key=lambda baseline: baseline.table.score.max())
+        row = int(strongest.table.score.argmax())
+        return strongest.table.name[row], self._difference(probe, strongest.correct(row))
+
+    def _margin(self):
+        "The layer that comes nearest to the chosen ones, and the difference."
+        probe = self.probes["free"]
+        others = [name for name in probe.table.name if name != self.best.name]
+        found = {name: self._difference(probe, probe.correct(name)) for name in others}
+        nearest = min(found, key=lambda name: found[name].value)
+        return nearest, found[nearest]
+
+    def _difference(self, probe, other_right):
+        "Balanced accuracy of the layers chosen inside the folds minus another, over stems."
+        tested = compare_probes(
+            probe.chosen_correct,
+            other_right,
+            probe.groups,
+            probe.y,
+            self.n_perm,
+            self.seed,
+        )
+        return tested.estimate
 
 
 def residual_sites(

@@ -15,7 +15,18 @@ from musicgen_emotion.activations.texts import (
     load_embeddings,
     text_embeddings,
 )
+from musicgen_emotion.studies.steps import (
+    NO_CONTROL,
+    Figure,
+    Step,
+    estimate_text,
+    plant,
+    study_words,
+    surface_baselines,
+)
 
+from ..activations.word_vectors import static_vectors
+from ..lab.gates import Criterion
 from ..lab.runs import Run
 from ..models.model import MusicModel
 from ..probes.comparisons import pair_baselines
@@ -29,10 +40,12 @@ from ..show.heatmaps import plot_embedding
 from ..show.plots import plot_centroids
 from ..stats.estimates import bootstrap
 from ..stimuli.prompts import crossed_prompts, held_out_prompts, study_prompts
-from .steps import Figure, Step, estimate_text, surface_baselines
+from ..stimuli.word_lists import stem_groups
 
 # %% auto #0
 __all__ = [
+    "PLANTED_TEXT",
+    "TEXT_CRITERIA",
     "TextStudy",
     "centroids_sentence",
     "circumplex_sentence",
@@ -42,8 +55,28 @@ __all__ = [
     "similarity_sentence",
 ]
 
-
 # %% ../../nbs/api/95_studies/01_foundation_text.ipynb #cell008
+PLANTED_TEXT = 0.5  # size of the effect that `planted` puts into text states, see `plant`
+TEXT_CRITERIA = (
+    Criterion(
+        "text states encode emotion beyond words",
+        threshold=0.0,
+        why="accuracy on held-out words minus the strongest baseline on the same folds",
+        fails_on=("random-weights", "shuffled-labels", "no-emotion"),
+        passes_on=("planted",),
+    ),
+    Criterion(
+        "within minus between similarity, p",
+        threshold=0.05,
+        direction="<",
+        why="labels are permuted between whole stems; pairs of one stem or one sentence are left "
+        "out, since they are alike in any encoder",
+        fails_on=("random-weights", "shuffled-labels", "no-emotion"),
+        passes_on=("planted",),
+    ),
+)
+
+
 @dataclass
 class TextStudy:
     "Text states of the study's prompts, and the steps that read them."
@@ -54,6 +87,7 @@ class TextStudy:
     prompts_per_emotion: int = 25  # prompts per emotion
     n_perm: int = 200  # permutations and bootstrap resamples
     seed: int = 0  # of prompts, folds and permutations
+    control: str = NO_CONTROL  # what the study is run under, see `study_words`
     prompts: pd.DataFrame = field(init=False, repr=False)  # one row per prompt
     states: np.ndarray = field(init=False, repr=False)  # (prompt, d_text) mean over tokens
     folds: Folds = field(init=False, repr=False)  # whole words held out
@@ -63,19 +97,22 @@ class TextStudy:
     centred: pd.Series = field(init=False, repr=False)  # centred similarity, after `similarity`
 
     def __post_init__(self):
-        self.prompts = study_prompts(self.prompts_per_emotion, self.emotions, self.seed).table
-        self.states = self.embed(self.prompts.prompt)
+        self.words = study_words(self.control, seed=self.seed)
+        self.prompts = study_prompts(
+            self.prompts_per_emotion, self.emotions, self.seed, words=self.words
+        ).table
         labels, texts = self.prompts.emotion.to_numpy(), self.prompts.prompt.tolist()
+        self.states = self.embed(texts)
+        if self.control == "planted":
+            self.states = plant(self.states, labels, PLANTED_TEXT, self.seed)
         export_t5_embeddings(
             self.run.path / "t5_embeddings",
             self.states,
             labels,
             texts,
         )
-        self.folds = leave_word_out(
-            labels,
-            self.prompts.word.to_numpy(),
-        )
+        self.stems = np.array(stem_groups(self.prompts.word.tolist()))  # (prompt,)
+        self.folds = leave_word_out(labels, self.stems)
 
     def embed(
         self,
@@ -92,16 +129,17 @@ class TextStudy:
 
     def similarity(self) -> Step:
         "Similarity within and between emotions, in four geometries."
-        labels, sentences = self.prompts.emotion.to_numpy(), self.prompts.pair.to_numpy()
+        labels = self.prompts.emotion.to_numpy()
         rows = []
         for geometry in ("raw", "centered", "layernorm", "whitened"):
             found = within_between(
                 self.states,
                 labels,
-                sentences,
+                self.stems,
                 geometry,
                 self.n_perm,
                 self.seed,
+                frames=self.prompts.pair.to_numpy(),
             )
             rows.append(found.table_row())
         table = self.run.table(
@@ -141,11 +179,11 @@ class TextStudy:
 
     def probe(self) -> Step:
         "Linear probe of the text states on held-out words, beside what the words' letters say."
-        labels, words = self.prompts.emotion.to_numpy(), self.prompts.word.to_numpy()
+        labels = self.prompts.emotion.to_numpy()
         states = probe_layers(
             dict(text=self.states),
             labels,
-            words,
+            self.stems,
             folds=self.folds,
             n_perm=self.n_perm,
             control=True,
@@ -153,7 +191,17 @@ class TextStudy:
             progress=False,
         )
         prompts = self.prompts.prompt.tolist()
-        baselines = surface_baselines(prompts, labels, self.folds, self.seed)
+        static = probe_layers(
+            {"static word vectors": static_vectors(self.model, prompts)},
+            labels,
+            self.stems,
+            folds=self.folds,
+            n_perm=0,
+            control=False,
+            seed=self.seed,
+            progress=False,
+        )
+        baselines = [*surface_baselines(prompts, labels, self.folds, self.seed), static]
         rule = encodes(states, baselines, n_perm=self.n_perm, seed=self.seed)
         tables = [probe.table for probe in (states, *baselines)]
         table = pd.concat(tables, ignore_index=True)
@@ -217,7 +265,7 @@ class TextStudy:
         "Probe scores on crossed prompts with templates, then words, held out."
         words = {}
         for emotion in self.emotions:
-            eight = study_prompts(8, (emotion,), self.seed).table.word
+            eight = study_prompts(8, (emotion,), self.seed, words=self.words).table.word
             words[emotion] = tuple(dict.fromkeys(eight))
         crossed = crossed_prompts(words).table
         states = self.embed(crossed.prompt)
@@ -381,21 +429,18 @@ class TextStudy:
         "The two gates on text states."
         row, centred = self.rule.iloc[0], self.centred
         self.run.gate(
-            "text states encode emotion beyond words",
+            TEXT_CRITERIA[0].name,
             row.difference,
             row.low,
             row.high,
-            threshold=0.0,
             n=int(self.probe_result.table.n_groups.iloc[0]),
-            why="accuracy on held-out words minus the strongest surface baseline on the same folds",
+            why=f"the strongest baseline is {row.baseline} ({row.baseline_score:.2f})",
         )
         self.run.gate(
-            "within minus between similarity, p",
+            TEXT_CRITERIA[1].name,
             centred.p,
-            threshold=0.05,
-            direction="<",
             n=int(centred.n),
-            why="permutation of labels within sentences, centred text states",
+            draws=self.n_perm,
         )
 
 
@@ -408,7 +453,7 @@ def similarity_sentence(
     return (
         f"Prompts of one emotion {answer} more alike than prompts of two: centred cosines differ "
         f"by {row.difference:.3f} (95% interval {row.low:.3f} to {row.high:.3f}, p = {row.p:.3f}, "
-        f"n = {int(row.n)} sentences)."
+        f"n = {int(row.n)} stems of words)."
     )
 
 

@@ -14,14 +14,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import pandas as pd
 import torch
 
+from musicgen_emotion.lab.gates import (
+    CONTROLS,
+    POSITIVES,
+    Gate,
+    gates_table,
+    verdict,
+)
+
 from ..lab.checks import check_in
-from ..lab.gates import Gate, gates_table, verdict
 from ..lab.phases import start_phase
 from ..lab.runs import Run
-from ..models.load import load_model
+from ..models.load import deafened, load_model, randomized
 from ..models.model import MusicModel
 from ..models.sampling import SamplingSettings
 from ..probes.folds import Folds
@@ -29,27 +37,32 @@ from ..probes.nested import ProbeResult
 from ..probes.readout import majority_baseline, probe_text
 from ..show.figures import save_figure
 from ..show.heatmaps import plot_gates
+from ..stimuli.emotions import EMOTION_WORDS
+from ..stimuli.word_lists import WORD_CONTROLS, control_words
 
 if TYPE_CHECKING:
-    import numpy as np
     from matplotlib.axes import Axes
 
 Settings = TypeVar("Settings")
 
 # %% auto #0
 __all__ = [
+    "NO_CONTROL",
     "ClipSettings",
     "Figure",
     "Resampled",
     "Settings",
     "Step",
     "check_clip_length",
+    "controlled_model",
     "estimate_text",
     "gates_sentence",
     "gates_step",
     "keep_sentences",
+    "plant",
     "settings_from",
     "start_study",
+    "study_words",
     "surface_baselines",
     "without_negative_zero",
 ]
@@ -201,8 +214,49 @@ def start_study(
     if quiet:
         warnings.simplefilter("ignore")
     model = load_model(values["model"], values["backend"])
+    model = controlled_model(model, values.get("control", NO_CONTROL), values.get("seed", 0))
     run.set_model(model)
     return run, settings, model
+
+
+NO_CONTROL = "none"  # the study itself
+
+
+def controlled_model(
+    model: MusicModel,  # as it was loaded
+    control: str,  # "none", one of `CONTROLS` or of `POSITIVES`
+    seed: int = 0,  # of random weights
+) -> MusicModel:  # that the study runs on
+    "The model under a control; the controls that change words leave it as it is."
+    check_in("control", control, (NO_CONTROL, *CONTROLS, *POSITIVES))
+    if control in ("random-weights", "planted"):
+        return randomized(model, seed, text=True)
+    return deafened(model) if control == "deaf" else model
+
+
+def study_words(
+    control: str,  # "none", one of `CONTROLS` or of `POSITIVES`
+    words: Mapping[str, Sequence[str]] = EMOTION_WORDS,  # emotion -> words
+    seed: int = 0,  # which label each word gets
+) -> dict[str, tuple[str, ...]]:  # emotion -> words
+    "The words of each emotion; under the controls of words they are dealt at random."
+    if control in WORD_CONTROLS:
+        return control_words(control, words, seed=seed)
+    return {emotion: tuple(listed) for emotion, listed in words.items()}
+
+
+def plant(
+    states: np.ndarray,  # (row, d) states that know nothing of the labels
+    labels: np.ndarray,  # (row,) emotions
+    size: float = 1.0,  # length of an emotion's vector, in standard deviations of a row
+    seed: int = 0,  # of the vectors
+) -> np.ndarray:  # (row, d) the same states, each with the vector of its label
+    "Add a random vector of its own for each label: an effect whose size is known."
+    names, codes = np.unique(labels, return_inverse=True)
+    vectors = np.random.default_rng(seed).normal(size=(len(names), states.shape[1]))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    deviation = np.sqrt(states.var(0).sum())  # of a whole row around the mean
+    return states + size * deviation * vectors[codes]
 
 
 def surface_baselines(
@@ -250,15 +304,19 @@ def estimate_text(
 def gates_sentence(
     gates: Sequence[Gate],  # of a run
 ) -> str:  # two or three sentences
-    "The verdict, how many gates passed, and which did not."
+    "The verdict, how many claims are shown, which are not, and which checks failed."
     start = f"Verdict: {verdict(gates)}."
     if not gates:
         return f"{start} No gate was decided."
-    missed = [gate.name for gate in gates if not gate.passed]
-    if not missed:
-        return f"{start} All {len(gates)} gates passed."
-    passed = len(gates) - len(missed)
-    return f"{start} {passed} of {len(gates)} gates passed. Not reached: {'; '.join(missed)}."
+    evidence = [gate for gate in gates if gate.kind != "check"]
+    missed = [gate.name for gate in evidence if not gate.passed]
+    broken = [gate.name for gate in gates if gate.kind == "check" and not gate.passed]
+    text = f"{start} {len(evidence) - len(missed)} of {len(evidence)} claims are shown."
+    if missed:
+        text += f" Not shown: {'; '.join(missed)}."
+    if broken:
+        text += f" The checks that failed: {'; '.join(broken)}. Nothing else can be read."
+    return text
 
 
 def keep_sentences(

@@ -64,11 +64,15 @@ def test_label_sentence_is_decided_on_the_lower_end():
     assert "Clips do not all sound" in label_sentence(unsure, "fitted")
 
 
+def baseline(score):
+    return pd.Series(dict(name="codec tokens", score=score))
+
+
 def test_best_sentence_names_random_weights_that_do_as_well():
     best = dict(layer="layer_2", score=0.9, low=0.8, high=0.95, n=20)
-    assert "random weights" in best_sentence(best, strongest=0.4, random_weights=0.82)
-    assert "random weights" not in best_sentence(best, strongest=0.4, random_weights=0.5)
-    assert "not clearly above" in best_sentence(best, strongest=0.85, random_weights=0.5)
+    assert "random weights" in best_sentence(best, baseline(0.4), random_weights=0.82)
+    assert "random weights" not in best_sentence(best, baseline(0.4), random_weights=0.5)
+    assert "not clearly above" in best_sentence(best, baseline(0.85), random_weights=0.5)
 
 
 def test_sentences_of_the_text_say_yes_and_no():
@@ -120,11 +124,14 @@ def test_summary_has_the_controls_and_can_say_no():
 def test_gates_sentence_says_the_verdict_and_what_was_missed(tmp_path):
     with open_run(tmp_path / "run", "phase0_test") as run:
         assert "No gate was decided" in gates_sentence(run.gates)
-        run.gate("first", 2.0, threshold=1.0)
-        assert gates_sentence(run.gates) == "Verdict: GO. All 1 gates passed."
-        run.gate("second", 0.0, threshold=1.0)
+        run.gate("first", 2.0, 1.5, 2.5, threshold=1.0)
+        run.gate("all captured", 1.0, threshold=1.0, direction=">=", kind="check")
+        assert gates_sentence(run.gates) == "Verdict: GO. 1 of 1 claims are shown."
+        run.gate("second", 2.0, 0.5, 3.5, threshold=1.0)
         sentence = gates_step(run, "Phase 0").sentence
-    assert sentence == "Verdict: ITERATE. 1 of 2 gates passed. Not reached: second."
+        assert sentence == "Verdict: ITERATE. 1 of 2 claims are shown. Not shown: second."
+        run.gate("all captured", 0.9, threshold=1.0, direction=">=", kind="check")
+        assert "The checks that failed: all captured." in gates_sentence(run.gates)
 
 
 def test_settings_that_cannot_work_make_no_run_folder(tmp_path):
