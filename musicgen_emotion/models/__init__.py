@@ -111,6 +111,7 @@ from .text import check_prompts as check_prompts
 from .text import equal_length_batches as equal_length_batches
 from .text import join_text_states as join_text_states
 from .text import padded_widths as padded_widths
+from .text import piece_counter as piece_counter
 from .text import prompts_per_clip as prompts_per_clip
 from .text import tokenize_prompts as tokenize_prompts
 from .tiny import codec_config as codec_config

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ __all__ = [
     "equal_length_batches",
     "join_text_states",
     "padded_widths",
+    "piece_counter",
     "prompts_per_clip",
     "tokenize_prompts",
 ]
@@ -83,6 +84,22 @@ def prompts_per_clip(
         raise ValueError(f"one prompt per clip; got {len(prompts)} prompts for {n_clips} clips")
     _check_strings(prompts)
     return prompts
+
+
+def piece_counter(
+    tokenizer: Any,  # of the text encoder, from transformers
+) -> Callable[[str], int]:  # word -> number of pieces inside a sentence
+    "How many pieces the tokenizer cuts a word into, in the middle of a sentence."
+
+    def n_ids(text):
+        return len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    frame = n_ids("a song")
+
+    def count(word: str) -> int:
+        return n_ids(f"a {word} song") - frame
+
+    return count
 
 
 def _check_strings(prompts):

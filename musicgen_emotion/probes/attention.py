@@ -17,7 +17,7 @@ from ..activations.texts import word_token_spans
 from ..lab.checks import check_count, check_finite, check_in
 from ..models.model import MusicModel
 from ..models.shapes import delay_tokens
-from ..models.text import join_text_states, prompts_per_clip
+from ..models.text import join_text_states, piece_counter, prompts_per_clip
 from ..show.plots import check_columns, new_axes
 from ..stats.estimates import bootstrap_weights
 from ..stats.permutation import max_t, permute_labels
@@ -308,18 +308,19 @@ def emotion_word_test(
     words: Sequence[str],  # the emotion words
     neutral: Sequence[str],  # the matched prompts
     neutral_words: Sequence[str],  # the words in their place
-    per: str = "token",  # "token" divides by the pieces of the word, "word" sums them
+    per: str = "word",  # "word" sums the pieces of the word, "token" takes their mean
     layers=None,  # decoder layers, None for all
     batch_size: int = 4,  # clips at once
     n_perm: int = 2000,  # sign flips of pairs
     seed: int = 0,  # of the flips and the resamples
     progress: bool = False,  # show a bar
 ) -> pd.DataFrame:  # one row per layer and head
-    """Attention to the emotion word against the matched word, tested over pairs.
+    """Attention to the emotion word against the matched word, tested over words.
 
-    Whole pairs are flipped, at once for all layers and heads. Two-sided; p holds for the family of
-    all heads together (Westfall and Young 1993). Columns: layer, head, emotion, neutral,
-    difference, low, high, p, n. Raises ValueError when a word is not in its prompt."""
+    The unit is the emotion word: its pairs are averaged, and whole words are flipped, at once for
+    all layers and heads. Two-sided; p holds for the family of all heads together (Westfall and
+    Young 1993). Columns: layer, head, emotion, neutral, difference, low, high, p, n. Raises
+    ValueError when a word is not in its prompt, or has other pieces than its partner."""
     check_in("per", per, ("token", "word"))
     given = dict(
         tokens=tokens,
@@ -331,14 +332,19 @@ def emotion_word_test(
     sizes = {name: len(values) for name, values in given.items()}
     if len(set(sizes.values())) > 1 or len(prompts) < 2:
         raise ValueError(f"give at least 2 pairs and as many of each; got {sizes}")
+    _check_pieces(model, words, neutral_words)
     reading = dict(layers=layers, batch_size=batch_size, progress=progress, per=per)
     emotional = _attention_to(model, tokens, prompts, words, **reading)
     matched = _attention_to(model, tokens, neutral, neutral_words, **reading)
     layer, head = emotional.layer.values, emotional["head"].values
-    differences = (emotional.values - matched.values).reshape(len(prompts), -1)  # (pair, head)
+    pairs = (emotional.values - matched.values).reshape(len(prompts), -1)  # (pair, head)
+    differences = pd.DataFrame(pairs).groupby(list(words)).mean().to_numpy()  # (word, head)
+    n_words = len(differences)
+    if n_words < 2:
+        raise ValueError(f"words are the units: give at least 2; got {sorted(set(words))}")
     t_values, null = _flipped_t(differences, n_perm, seed)
-    resamples = bootstrap_weights(len(prompts), n_boot=n_perm, seed=seed)
-    means = resamples @ differences / len(prompts)  # (resample, head)
+    resamples = bootstrap_weights(n_words, n_boot=n_perm, seed=seed)
+    means = resamples @ differences / n_words  # (resample, head)
     low, high = np.quantile(means, [0.025, 0.975], axis=0)
     return pd.DataFrame(
         dict(
@@ -350,9 +356,21 @@ def emotion_word_test(
             low=low,
             high=high,
             p=max_t(t_values, null, "two-sided"),
-            n=len(prompts),
+            n=n_words,
         )
     )
+
+
+def _check_pieces(model, words, neutral_words):
+    "Raise ValueError for the first pair of words that are not cut into as many pieces."
+    count = piece_counter(model.tokenizer)
+    for word, partner in zip(words, neutral_words):
+        if count(word) != count(partner):
+            raise ValueError(
+                f"{word!r} has {count(word)} pieces and {partner!r} in its place has "
+                f"{count(partner)}, so attention to them cannot be compared; take partners from "
+                "match_pieces"
+            )
 
 
 def _attention_to(model, tokens, prompts, words, layers, batch_size, progress, per):

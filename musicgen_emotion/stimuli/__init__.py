@@ -86,9 +86,11 @@ from .synth import drum_track as drum_track
 from .synth import render_music as render_music
 from .synth import score_notes as score_notes
 from .synth import tone as tone
+from .word_lists import PLAIN_ADJECTIVES as PLAIN_ADJECTIVES
 from .word_lists import STEM_LETTERS as STEM_LETTERS
 from .word_lists import WORD_CONTROLS as WORD_CONTROLS
 from .word_lists import control_words as control_words
 from .word_lists import draw_words as draw_words
+from .word_lists import match_pieces as match_pieces
 from .word_lists import share_stem as share_stem
 from .word_lists import stem_groups as stem_groups

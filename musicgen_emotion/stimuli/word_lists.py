@@ -5,7 +5,7 @@
 # %% ../../nbs/api/20_stimuli/08_word_lists.ipynb #cell003
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -14,10 +14,12 @@ from .emotions import EMOTION_WORDS, check_emotion
 
 # %% auto #0
 __all__ = [
+    "PLAIN_ADJECTIVES",
     "STEM_LETTERS",
     "WORD_CONTROLS",
     "control_words",
     "draw_words",
+    "match_pieces",
     "share_stem",
     "stem_groups",
 ]
@@ -80,6 +82,80 @@ def draw_words(
             "give more candidates"
         )
     return sorted(drawn)
+
+
+# %% ../../nbs/api/20_stimuli/08_word_lists.ipynb #cell8a7b0b
+PLAIN_ADJECTIVES = (  # adjectives that name no emotion, tempo, loudness or mood
+    "ordinary",
+    "regular",
+    "usual",
+    "typical",
+    "standard",
+    "common",
+    "general",
+    "recent",
+    "local",
+    "modern",
+    "musical",
+    "annual",
+    "formal",
+    "public",
+    "separate",
+    "similar",
+    "related",
+    "national",
+    "official",
+    "specific",
+    "certain",
+    "various",
+    "central",
+    "digital",
+    "technical",
+    "normal",
+    "average",
+    "basic",
+    "weekly",
+    "traditional",
+    "commercial",
+    "historical",
+    "numerical",
+    "regional",
+    "geographic",
+)
+
+
+def match_pieces(
+    words: Iterable[str],  # emotion words
+    count: Callable[[str], int],  # pieces of a word, see `piece_counter`
+    neutral: Iterable[str] = PLAIN_ADJECTIVES,  # words to choose from
+    seed: int = 0,  # which partner each word gets
+) -> dict[str, str]:  # word -> neutral word of as many pieces
+    """A neutral partner for each word; partners are used equally often.
+
+    Raises ValueError that names the words for which no neutral word is as long.
+    """
+    by_size: dict[int, list[str]] = {}
+    for word in neutral:
+        by_size.setdefault(count(word), []).append(word)
+    rng = np.random.default_rng(seed)
+    order = {size: list(rng.permutation(listed)) for size, listed in sorted(by_size.items())}
+    partners: dict[str, str] = {}
+    alone = []
+    for word in dict.fromkeys(words):
+        same_size = order.get(count(word))
+        if not same_size:
+            alone.append(f"{word} ({count(word)})")
+            continue
+        partner = same_size.pop(0)
+        same_size.append(partner)
+        partners[word] = str(partner)
+    if alone:
+        raise ValueError(
+            f"no neutral word has as many pieces as {', '.join(alone)}; the neutral words have "
+            f"{', '.join(map(str, sorted(by_size)))}: leave these words out or give other neutral "
+            "words"
+        )
+    return partners
 
 
 # %% ../../nbs/api/20_stimuli/08_word_lists.ipynb #cell015
