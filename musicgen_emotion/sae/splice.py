@@ -91,21 +91,25 @@ def loss_recovered(
     batch_size: int = 4,  # clips at once
     n_boot: int = 500,  # resamples over clips
     seed: int = 0,  # of the resamples
+    counted: np.ndarray | None = None,  # tokens that the unigram counts; None: those of the clips
 ) -> pd.DataFrame:  # one row per codebook and over all, before and after the guidance merge
     """Next-token loss and KL of the model with the reconstruction spliced in.
 
-    Columns: `merged` (after the guidance merge), `codebook` (a number, or `all`), `nll_clean`,
-    `nll_spliced` and `nll_mean` (loss in nats of the clean model, with the reconstruction, and with
-    the dictionary's centre everywhere), `recovered` with `low` and `high`, `kl` and `kl_mean`
-    (divergence from the clean distribution in nats), `n` (clips).
+    Columns: `merged` (after the guidance merge), `codebook` (a number, or `all`); losses in nats:
+    `nll_clean` of the model, `nll_spliced` with the reconstruction, `nll_zero` with zeros and
+    `nll_mean` with the dictionary's centre in its place, `nll_unigram` of the frequencies of tokens
+    alone; `change` (spliced minus clean) and `gain` (unigram minus spliced: below zero the model
+    predicts worse than one that knows only frequencies), each with `_low` and `_high`; `recovered`
+    (share of the loss between unigram and clean, which is 1 for a perfect dictionary) and
+    `recovered_zero` (between zeros and clean), each with `_low` and `_high`; `kl` (divergence from
+    the clean distribution in nats); `n` (clips). Intervals are over clips.
 
-    `recovered` is the share of the loss between mean ablation and the clean model that the
-    reconstruction keeps: 1 is perfect, 0 is no better than the centre. The interval is over clips.
     Raises ValueError for a dictionary of another width."""
     import pandas as pd
 
     prompts = list(prompts)
     tokens = np.asarray(tokens)
+    unigram = _unigram_loss(tokens, tokens if counted is None else np.asarray(counted), model)
     if model.site_width(site) != sae.d_in:
         raise ValueError(
             f"site {site!r} has width {model.site_width(site)}, the dictionary d_in {sae.d_in}"
@@ -117,8 +121,9 @@ def loss_recovered(
             sae.centre.expand_as,
             activation,
         ),
+        torch.zeros_like,
     )
-    parts = []
+    parts, order = [], []
     for clips in equal_length_batches(padded_widths(model, prompts), batch_size):
         batch_prompts = [prompts[clip] for clip in clips]
         clean = spliced_logits(model, tokens[clips], batch_prompts)
@@ -141,7 +146,9 @@ def loss_recovered(
                 )
             )
         parts.append(torch.stack(for_batch, -1))
+        order.extend(clips)
     measured = torch.cat(parts).cpu().numpy()  # (clip, merged, codebook, measure, replacement)
+    unigram = unigram[order]  # (clip, codebook), in the order of the passes
 
     rows = []
     for merged in (False, True):
@@ -152,13 +159,26 @@ def loss_recovered(
                 labels
                 | _summary(
                     of_merge[:, codebook],
+                    unigram[:, codebook],
                     n_boot,
                     seed,
                 )
             )
         labels = dict(merged=merged, codebook="all")
-        rows.append(labels | _summary(of_merge.mean(1), n_boot, seed))
+        rows.append(labels | _summary(of_merge.mean(1), unigram.mean(1), n_boot, seed))
     return pd.DataFrame(rows)
+
+
+def _unigram_loss(tokens, counted, model):
+    "(clip, codebook) loss in nats of each codebook's frequencies; every entry counts once more."
+    size = model.config.vocab_size
+    losses = []
+    for codebook in range(tokens.shape[1]):
+        seen = counted[:, codebook]
+        counts = np.bincount(seen[seen >= 0].ravel(), minlength=size) + 1.0
+        log_p = np.log(counts / counts.sum())
+        losses.append(-log_p[tokens[:, codebook]].mean(-1))
+    return np.stack(losses, 1)
 
 
 def _compare(clean, spliced, tokens, guidance):
@@ -184,36 +204,46 @@ def _cond_log_probabilities(logits, merged, guidance):
     return cond.log_softmax(-1)
 
 
-def _summary(measured, n_boot, seed):
-    "Means over clips of (clip, measure, replacement), and the interval of the loss recovered."
-    nll_clean = measured[:, 0, 0]
-    nll_spliced = measured[:, 1, 0]
-    nll_mean = measured[:, 1, 1]
-    losses = np.stack([nll_clean, nll_spliced, nll_mean], 1)  # (clip, 3)
-    low = high = np.nan
-    if len(losses) > 2:
-        interval = bootstrap(
-            losses,
-            _share_recovered,
-            n_boot=n_boot,
-            seed=seed,
-        )
-        low, high = interval.low, interval.high
-    return dict(
-        nll_clean=nll_clean.mean(),
-        nll_spliced=nll_spliced.mean(),
-        nll_mean=nll_mean.mean(),
-        recovered=_share_recovered(losses),
-        low=low,
-        high=high,
-        kl=measured[:, 2, 0].mean(),
-        kl_mean=measured[:, 2, 1].mean(),
-        n=len(losses),
+def _summary(measured, unigram, n_boot, seed):
+    "Means over clips of (clip, measure, replacement) and (clip,), with their intervals."
+    losses = dict(
+        clean=measured[:, 0, 0],
+        spliced=measured[:, 1, 0],
+        mean=measured[:, 1, 1],
+        zero=measured[:, 1, 2],
+        unigram=unigram,
     )
+    columns = np.stack(list(losses.values()), 1)  # (clip, loss)
+    row = {f"nll_{name}": values.mean() for name, values in losses.items()}
+    for name, measure in _MEASURES.items():
+        row[name] = measure(columns.mean(0))
+        row[f"{name}_low"] = row[f"{name}_high"] = np.nan
+        if len(columns) > 2:
+            found = bootstrap(
+                columns, lambda clips, of=measure: of(clips.mean(0)), n_boot=n_boot, seed=seed
+            )
+            row[f"{name}_low"], row[f"{name}_high"] = found.low, found.high
+    return row | dict(kl=measured[:, 2, 0].mean(), n=len(columns))
 
 
-def _share_recovered(losses):
-    clean = losses[:, 0].mean()
-    spliced = losses[:, 1].mean()
-    mean = losses[:, 2].mean()
-    return float((mean - spliced) / (mean - clean))
+def _change(losses):
+    clean, spliced, _, _, _ = losses
+    return spliced - clean
+
+
+def _gain(losses):
+    _, spliced, _, _, unigram = losses
+    return unigram - spliced
+
+
+def _recovered(losses):
+    clean, spliced, _, _, unigram = losses
+    return (unigram - spliced) / (unigram - clean)
+
+
+def _recovered_zero(losses):
+    clean, spliced, _, zero, _ = losses
+    return (zero - spliced) / (zero - clean)
+
+
+_MEASURES = dict(change=_change, gain=_gain, recovered=_recovered, recovered_zero=_recovered_zero)

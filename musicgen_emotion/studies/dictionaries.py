@@ -29,7 +29,7 @@ from ..stats.effects import wilson
 from ..stats.estimates import Estimate, bootstrap_weights, interval
 from .dictionaries_data import PLAN_SIZE, DictionarySettings, TextRows
 from .dictionaries_features import FeatureStudy, count_row
-from .dictionaries_layers import LayerDictionaries
+from .dictionaries_layers import LayerDictionaries, recovered_sentence
 from .dictionaries_meaning import SCALED_UP, MeaningStudy, edit_sentence
 from .dictionaries_pages import FeaturePages
 from .dictionaries_training import Dictionaries
@@ -457,11 +457,5 @@ def layer_shares_sentence(
 def kept_loss_sentence(
     layers: LayerDictionaries,  # after `loss`
 ) -> str:
-    "How much of the loss the spliced dictionaries keep, after guidance is merged."
-    losses = layers.losses
-    kept = losses[(losses.codebook == "all") & losses.merged].set_index("site").recovered
-    sites = ", ".join(f"{site} {kept[site]:.3f}" for site in layers.trained.sites)
-    return (
-        f"Spliced back and guided, the text dictionary keeps {kept['text']:.3f} of the loss "
-        f"between mean and clean, the layers {sites}."
-    )
+    "What the spliced dictionaries cost, before and after guidance is merged."
+    return recovered_sentence(layers.losses[layers.losses.codebook == "all"])

@@ -228,6 +228,7 @@ class LayerDictionaries:
             clips.prompt.tolist(),
             n_boot=self.settings.n_boot,
             seed=self.settings.seed,
+            counted=self.store.codes(),
         )
         return found.assign(site=site)
 
@@ -248,20 +249,25 @@ def layers_sentence(
 
 
 def recovered_sentence(
-    losses: pd.DataFrame,  # site, merged, recovered, low, high, n, over all codebooks
-) -> str:  # one sentence
-    "How much of the loss spliced dictionaries keep, after guidance is merged."
-    kept = losses[losses.merged]
-    sites = [
-        f"{row.site} {row.recovered:.3f} ({row.low:.3f} to {row.high:.3f})"
-        for row in kept.itertuples()
-    ]
-    worse = kept.site[kept.low <= 0].tolist()
-    end = f" No better than the mean state at {', '.join(worse)}." if worse else ""
-    return (
-        "Spliced dictionaries keep these shares of the loss between the mean state and the clean "
-        f"one: {', '.join(sites)} (n = {int(kept.n.max())} clips).{end}"
-    )
+    losses: pd.DataFrame,  # of `loss_recovered`, with site, over all codebooks
+) -> str:  # two or three sentences
+    "What spliced dictionaries cost, before and after guidance is merged, and which ones fail."
+    sentences = []
+    for merged, where in ((False, "Before the guidance merge"), (True, "After it")):
+        rows = losses[losses.merged == merged]
+        sites = [
+            f"{row.site} {row.change:+.2f} ({row.change_low:+.2f} to {row.change_high:+.2f})"
+            for row in rows.itertuples()
+        ]
+        sentences.append(
+            f"{where}, a spliced dictionary changes the cross-entropy by nats: {', '.join(sites)} "
+            f"(n = {int(rows.n.max())} clips; clean {rows.nll_clean.mean():.2f}, frequencies of "
+            f"tokens alone {rows.nll_unigram.mean():.2f})."
+        )
+        failing = rows.site[~(rows.gain_low > 0)].tolist()
+        if failing:
+            sentences.append(f"No better than frequencies alone: {', '.join(failing)}.")
+    return " ".join(sentences)
 
 
 def active_features(

@@ -19,7 +19,6 @@ from musicgen_emotion.studies import (
     dictionary_gates_sentence,
     edit_sentence,
     final_config,
-    layers_sentence,
     monosemanticity_sentence,
     planted_cues,
     probing_sentence,
@@ -125,15 +124,17 @@ def test_sentences_on_meaning_say_yes_and_no():
     assert "does not clearly lose" in ablation_sentence(pd.DataFrame([effect]), 8)
 
 
-def test_sentences_on_layers_say_yes_and_no():
-    found = dict(beats=True, against="components", gain=0.3, low=0.2, high=0.4)
-    assert "layer_1 beats components (gain +0.30" in layers_sentence(dict(layer_1=found), 150)
-    found["beats"] = False
-    assert "layer_1 does not beat" in layers_sentence(dict(layer_1=found), 150)
-    row = dict(site="layer_1", merged=True, recovered=0.9, low=0.8, high=1.0, n=22)
-    assert "layer_1 0.900 (0.800 to 1.000)" in recovered_sentence(pd.DataFrame([row]))
-    row["low"] = -0.1
-    assert "No better than the mean state at layer_1" in recovered_sentence(pd.DataFrame([row]))
+def test_recovered_sentence_names_sites_that_predict_worse_than_frequencies():
+    row = dict(site="layer_1", merged=True, change=0.4, change_low=0.3, change_high=0.5)
+    row |= dict(gain=1.0, gain_low=0.8, gain_high=1.2, n=9, nll_clean=1.8, nll_unigram=5.6)
+    both = pd.DataFrame([row, row | dict(merged=False, change=0.1)])
+    text = recovered_sentence(both)
+    assert "After it" in text and "layer_1 +0.40 (+0.30 to +0.50)" in text
+    assert "No better than frequencies" not in text
+    failing = recovered_sentence(both.assign(gain=-2.0, gain_low=-2.4, gain_high=-1.6))
+    assert failing.count("No better than frequencies alone: layer_1") == 2
+    unsure = recovered_sentence(both.assign(gain=0.1, gain_low=-0.1, gain_high=0.3))
+    assert "No better than frequencies alone: layer_1" in unsure
 
 
 def test_gates_sentence_names_what_failed_and_what_is_unsure():
