@@ -59,7 +59,6 @@ from .causal_sound import share_changed as share_changed
 from .causal_sound import sound_sentence as sound_sentence
 from .dictionaries import DictionaryStudy as DictionaryStudy
 from .dictionaries import counts_sentence as counts_sentence
-from .dictionaries import dictionary_gates_sentence as dictionary_gates_sentence
 from .dictionaries import holding_sentence as holding_sentence
 from .dictionaries import kept_loss_sentence as kept_loss_sentence
 from .dictionaries import layer_shares_sentence as layer_shares_sentence

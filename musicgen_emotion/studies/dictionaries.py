@@ -38,7 +38,6 @@ from .dictionaries_training import Dictionaries
 __all__ = [
     "DictionaryStudy",
     "counts_sentence",
-    "dictionary_gates_sentence",
     "holding_sentence",
     "kept_loss_sentence",
     "layer_shares_sentence",
@@ -285,7 +284,7 @@ class DictionaryStudy:
         other_edits = meaning.tests[meaning.tests.arm != "ablate"]
         others = ", ".join(f"{edit.arm} p = {edit.p:.2f}" for edit in other_edits.itertuples())
         sentences = [
-            dictionary_gates_sentence(self.run.gates),
+            gates_sentence(self.run.gates),
             training_sentence(features.trained, self.test),
             counts_sentence(features),
             meaning_sentence(meaning),
@@ -340,21 +339,6 @@ def reconstruction(
 
 
 # %% ../../nbs/api/95_studies/16_dictionaries.ipynb #cell009
-def dictionary_gates_sentence(
-    gates: list[Gate],  # of the run
-) -> str:  # verdict, what failed, what is unsure
-    "The verdict, with the gates that were missed and those whose interval crosses the bar."
-    unsure = []
-    for gate in gates:
-        crosses = gate.low < gate.high and gate.low <= gate.threshold <= gate.high
-        if gate.passed and crosses:
-            unsure.append(gate.name)
-    text = gates_sentence(gates)
-    if unsure:
-        text += f" Passed, but the interval crosses the bar: {'; '.join(unsure)}."
-    return text
-
-
 def training_sentence(
     trained: Dictionaries,  # the scale-up
     test: dict,  # metrics on the test part

@@ -16,7 +16,6 @@ from musicgen_emotion.studies import (
     baseline_sentence,
     clips_of_every_emotion,
     control_counts_sentence,
-    dictionary_gates_sentence,
     edit_sentence,
     final_config,
     monosemanticity_sentence,
@@ -124,6 +123,13 @@ def test_sentences_on_meaning_say_yes_and_no():
     assert "does not clearly lose" in ablation_sentence(pd.DataFrame([effect]), 8)
 
 
+def test_layers_sentence_says_yes_and_no():
+    found = dict(beats=True, against="components", gain=0.3, low=0.2, high=0.4)
+    assert "layer_1 beats components (gain +0.30" in layers_sentence(dict(layer_1=found), 150)
+    found["beats"] = False
+    assert "layer_1 does not beat" in layers_sentence(dict(layer_1=found), 150)
+
+
 def test_recovered_sentence_names_sites_that_predict_worse_than_frequencies():
     row = dict(site="layer_1", merged=True, change=0.4, change_low=0.3, change_high=0.5)
     row |= dict(gain=1.0, gain_low=0.8, gain_high=1.2, n=9, nll_clean=1.8, nll_unigram=5.6)
@@ -135,16 +141,6 @@ def test_recovered_sentence_names_sites_that_predict_worse_than_frequencies():
     assert failing.count("No better than frequencies alone: layer_1") == 2
     unsure = recovered_sentence(both.assign(gain=0.1, gain_low=-0.1, gain_high=0.3))
     assert "No better than frequencies alone: layer_1" in unsure
-
-
-def test_gates_sentence_names_what_failed_and_what_is_unsure():
-    sure = gate(3.0, 2.0, 4.0, 1.0, "sure")
-    unsure = gate(1.5, 0.5, 2.0, 1.0, "unsure")
-    failed = gate(0.5, 0.1, 0.9, 1.0, "failed")
-    text = dictionary_gates_sentence([sure, unsure, failed])
-    assert "Not reached: failed." in text
-    assert text.endswith("crosses the bar: unsure.")
-    assert "All 1 gates passed." in dictionary_gates_sentence([sure])
 
 
 @pytest.mark.parametrize(("inside", "answer"), [(True, "inside"), (False, "outside")])
