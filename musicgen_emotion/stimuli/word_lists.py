@@ -129,10 +129,12 @@ def match_pieces(
     count: Callable[[str], int],  # pieces of a word, see `piece_counter`
     neutral: Iterable[str] = PLAIN_ADJECTIVES,  # words to choose from
     seed: int = 0,  # which partner each word gets
+    leave_out: bool = False,  # leave out words without a partner instead of raising an error
 ) -> dict[str, str]:  # word -> neutral word of as many pieces
     """A neutral partner for each word; partners are used equally often.
 
-    Raises ValueError that names the words for which no neutral word is as long.
+    Raises ValueError that names the words for which no neutral word is as long, unless these may
+    be left out.
     """
     by_size: dict[int, list[str]] = {}
     for word in neutral:
@@ -149,7 +151,7 @@ def match_pieces(
         partner = same_size.pop(0)
         same_size.append(partner)
         partners[word] = str(partner)
-    if alone:
+    if alone and not leave_out:
         raise ValueError(
             f"no neutral word has as many pieces as {', '.join(alone)}; the neutral words have "
             f"{', '.join(map(str, sorted(by_size)))}: leave these words out or give other neutral "

@@ -15,7 +15,6 @@ from .causal_ablation import loss_sentence as loss_sentence
 from .causal_cues import AFFECTS as AFFECTS
 from .causal_cues import CUE_GATES as CUE_GATES
 from .causal_cues import LISTENER_CUES as LISTENER_CUES
-from .causal_cues import NEUTRAL_WORD as NEUTRAL_WORD
 from .causal_cues import AttentionStudy as AttentionStudy
 from .causal_cues import MediationStudy as MediationStudy
 from .causal_cues import attention_sentence as attention_sentence

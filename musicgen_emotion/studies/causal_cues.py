@@ -22,10 +22,12 @@ from musicgen_emotion.probes.attention import (
 
 from ..causes.mediation import mediate
 from ..causes.verdicts import listener_ratings
+from ..models.text import piece_counter
 from ..show.heatmaps import plot_heatmap, plot_scores
 from ..sound.descriptors import describe_table
 from ..stimuli.emotions import VALENCE_AROUSAL
 from ..stimuli.prompts import make_prompt
+from ..stimuli.word_lists import PLAIN_ADJECTIVES, match_pieces
 from .causal_setup import CausalClips, causal_gate, wide_table
 from .steps import Figure, Step
 
@@ -37,7 +39,6 @@ LISTENER_CUES = (
     "cue_articulation",
 )
 AFFECTS = ("valence", "arousal")  # the two dimensions that are asked for and rated
-NEUTRAL_WORD = "ordinary"  # stands in the place of the emotion word
 CUE_GATES = {  # gate -> outcome and mediator
     "arousal goes through tempo": ("arousal", "cue_tempo"),
     "arousal goes through loudness": ("arousal", "cue_soundlevel"),
@@ -49,7 +50,6 @@ __all__ = [
     "AFFECTS",
     "CUE_GATES",
     "LISTENER_CUES",
-    "NEUTRAL_WORD",
     "AttentionStudy",
     "MediationStudy",
     "attention_sentence",
@@ -182,6 +182,7 @@ class AttentionStudy:
 
     data: CausalClips  # clips and model
     heads: pd.DataFrame = field(init=False, repr=False)  # after `words`
+    neutral_heads: pd.DataFrame = field(init=False, repr=False)  # after `words`
     span: pd.DataFrame = field(init=False, repr=False)  # after `spans`
 
     def __post_init__(self):
@@ -193,46 +194,51 @@ class AttentionStudy:
         self.brief = self.tokens[..., : self.data.brief_frames]
 
     def words(self) -> Step:
-        "Attention to the emotion word against the neutral word in its place."
-        clips, settings = self.clips, self.settings
-        neutral = []
-        for template, instrument in zip(
-            clips.template,
-            clips.instrument,
-            strict=True,
-        ):
-            neutral.append(
-                make_prompt(
-                    NEUTRAL_WORD,
-                    template,
-                    instrument,
-                )
-            )
-        found = emotion_word_test(
-            self.model,
-            self.brief,
-            clips.prompt.tolist(),
-            clips.word.tolist(),
-            neutral,
-            [NEUTRAL_WORD] * len(clips),
-            "token",
-            n_perm=settings.n_perm,
-            seed=settings.seed,
+        """Attention to the emotion word against a neutral word of as many pieces in its place.
+
+        The same test between two neutral words says how often a head seems to gain by chance."""
+        count = piece_counter(self.model.tokenizer)
+        first = match_pieces(self.clips.word, count, seed=self.settings.seed, leave_out=True)
+        others = [word for word in PLAIN_ADJECTIVES if word not in first.values()]
+        second = match_pieces(first.values(), count, others, self.settings.seed, leave_out=True)
+        has_partner = self.clips.word.isin(first).to_numpy()
+        neutral = self.clips.word.map(first)
+        has_second = neutral.isin(second).to_numpy()
+        self.heads = self.run.table(
+            self._test_words(has_partner, self.clips.word, neutral), "attention_words.csv"
         )
-        self.heads = self.run.table(found, "attention_words.csv")
+        self.neutral_heads = self.run.table(
+            self._test_words(has_second, neutral, neutral.map(second)), "attention_neutral.csv"
+        )
         figure = Figure(
             name="attention_words",
             draw=self._draw_heads,
-            caption="Attention a token to the emotion word minus attention to the word 'ordinary' "
-            f"in its place, by layer and head; n = {len(clips)} pairs.",
+            caption="Attention to the emotion word minus attention to a neutral word of as many "
+            f"pieces in its place, by layer and head; n = {int(self.heads.n.max())} words.",
             alt="Heat map of layers by heads.",
         )
         return Step(
-            sentence=attention_sentence(self.heads),
+            sentence=attention_sentence(self.heads, self.neutral_heads),
             table=self.heads.sort_values("p").head(8),
             folder=self.run.path,
             figures=(figure,),
             decimals=4,
+        )
+
+    def _test_words(self, rows, words, partners):
+        "Attention to one word of each prompt against another word in its place."
+        clips = self.clips[rows]
+        frames = list(zip(clips.template, clips.instrument))
+        sides = []
+        for side in (words[rows], partners[rows]):
+            texts = [make_prompt(word, *frame) for word, frame in zip(side, frames)]
+            sides += [texts, side.tolist()]
+        return emotion_word_test(
+            self.model,
+            self.brief[rows],
+            *sides,
+            n_perm=self.settings.n_perm,
+            seed=self.settings.seed,
         )
 
     def _draw_heads(self):
@@ -288,8 +294,8 @@ class AttentionStudy:
         )
         return Step(
             sentence=f"The emotion word gains most in head {int(head['head'])} of layer "
-            f"{int(head.layer)}: {head.difference:.3f} per token ({head.low:.3f} to "
-            f"{head.high:.3f}, n = {int(head.n)} pairs).",
+            f"{int(head.layer)}: {head.difference:.3f} ({head.low:.3f} to "
+            f"{head.high:.3f}, n = {int(head.n)} words).",
             table=head[["layer", "head", "difference", "low", "high", "p"]].to_frame().T,
             folder=self.run.path,
             figures=(figure,),
@@ -387,9 +393,9 @@ class AttentionStudy:
             self.run,
             "the emotion word gains attention, p",
             head.p,
-            n=len(self.clips),
+            n=int(head.n),
             why=f"max-T over layers and heads; head {int(head['head'])} of layer "
-            f"{int(head.layer)} by {head.difference:.3f} a token",
+            f"{int(head.layer)} by {head.difference:.3f}",
         )
 
 
@@ -449,14 +455,17 @@ def mediation_sentence(
 
 def attention_sentence(
     heads: pd.DataFrame,  # of `emotion_word_test`
-) -> str:  # one sentence
-    "In how many heads the emotion word gains or loses attention."
+    neutral_heads: pd.DataFrame,  # the same between two neutral words
+) -> str:  # two sentences
+    "In how many heads the emotion word gains or loses attention, and how many do so by chance."
     clear = heads.p < 0.05
     more = int((clear & (heads.difference > 0)).sum())
     less = int((clear & (heads.difference < 0)).sum())
+    by_chance = int((neutral_heads.p < 0.05).sum())
     return (
-        f"{more} of {len(heads)} heads attend more to the emotion word than to '{NEUTRAL_WORD}' in "
-        f"its place, {less} attend less (n = {int(heads.n.max())} pairs)."
+        f"{more} of {len(heads)} heads attend more to the emotion word than to a neutral word of "
+        f"as many pieces in its place, {less} attend less (n = {int(heads.n.max())} words). "
+        f"Between two neutral words {by_chance} heads differ (n = {int(neutral_heads.n.max())})."
     )
 
 

@@ -18,6 +18,7 @@ from musicgen_emotion.studies import (
     control_counts_sentence,
     edit_sentence,
     final_config,
+    layers_sentence,
     monosemanticity_sentence,
     planted_cues,
     probing_sentence,

@@ -303,8 +303,11 @@ def test_mediation_sentence_names_the_largest_path():
 
 def test_attention_sentences_count_clear_heads():
     heads = pd.DataFrame(dict(difference=[0.1, -0.2, 0.3], p=[0.01, 0.02, 0.5], n=100))
-    assert attention_sentence(heads).startswith("1 of 3 heads attend more")
-    assert attention_sentence(heads).endswith("1 attend less (n = 100 pairs).")
+    neutral = heads.assign(p=[0.3, 0.4, 0.04], n=90)
+    sentence = attention_sentence(heads, neutral)
+    assert sentence.startswith("1 of 3 heads attend more")
+    assert "1 attend less (n = 100 words)" in sentence
+    assert sentence.endswith("Between two neutral words 1 heads differ (n = 90).")
     assert "in 0 of 2 heads" in span_sentence(pd.DataFrame(dict(p=[0.2, 0.9])))
 
 
