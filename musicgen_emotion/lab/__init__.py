@@ -16,8 +16,6 @@ from .comparing import FolderComparison as FolderComparison
 from .comparing import RunComparison as RunComparison
 from .comparing import compare_folders as compare_folders
 from .comparing import compare_runs as compare_runs
-from .files import ADVICE as ADVICE
-from .files import advise as advise
 from .files import atomic_path as atomic_path
 from .files import atomic_write as atomic_write
 from .files import package_folder as package_folder
@@ -53,6 +51,13 @@ from .parameters import read_parameters as read_parameters
 from .parameters import read_params_file as read_params_file
 from .parameters import resolve_parameters as resolve_parameters
 from .parameters import value_from_text as value_from_text
+from .paths import ADVICE as ADVICE
+from .paths import MARKER_FILE as MARKER_FILE
+from .paths import advise as advise
+from .paths import as_path as as_path
+from .paths import claim_folder as claim_folder
+from .paths import inside_folder as inside_folder
+from .paths import read_marker as read_marker
 from .phase_files import find_phase as find_phase
 from .phase_files import list_phases as list_phases
 from .phase_files import notebook_cells as notebook_cells

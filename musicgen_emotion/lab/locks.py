@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout, lock_descriptor
 
-from .files import advise
+from .paths import advise
 
 # %% auto #0
 __all__ = ["LOCK_FILE", "folder_lock", "is_locked"]
