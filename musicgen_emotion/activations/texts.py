@@ -16,6 +16,7 @@ import torch
 
 from ..lab.checks import check_finite, check_in, check_positive
 from ..lab.files import atomic_path, read_json, write_json
+from ..lab.paths import as_path
 from ..models.load import load_model, pick_device
 from ..models.model import MusicModel
 from ..stimuli.emotions import EMOTION_COLORS, EMOTIONS, check_emotion
@@ -357,7 +358,7 @@ def export_t5_embeddings(
     **metadata,  # what made them: encoder=..., pool=..., seed=...
 ) -> Path:  # the folder `t5_embeddings`
     "Write `embeddings.npy`, `labels.npy`, `metadata.json`, `emotion_clustering_pca.png`."
-    out = Path(folder)
+    out = as_path("folder", folder)
     if out.name != "t5_embeddings":
         out = out / "t5_embeddings"
     texts = None if prompts is None else prompt_table(prompts).prompt.tolist()
@@ -430,7 +431,7 @@ def load_embeddings(
     labels: Sequence | Path | str | None = None,  # list or file (.npy, .csv); None: `labels.npy`
 ) -> Embeddings:  # checked vectors, emotion names, prompts when known
     "Read labelled embeddings. Raises FileNotFoundError and ValueError that name the file."
-    path = Path(path)
+    path = as_path("path", path)
     if (path / "t5_embeddings").is_dir():
         path = path / "t5_embeddings"
     folder = path if path.is_dir() else path.parent

@@ -27,6 +27,7 @@ from .files import package_folder, read_json, sha256_bytes, sha256_file
 from .gates import Gate, read_gates, verdict
 from .machine import need_extra
 from .parameters import check_parameters, read_parameters
+from .paths import as_path
 from .phase_files import find_phase, notebook_cells
 from .workers import NotebookJob, Outcome, run_in_worker
 
@@ -210,7 +211,7 @@ def run_status(
     "Table of the runs below a folder, oldest first; a killed run is shown as `interrupted`."
     import pandas as pd
 
-    if not Path(folder).is_dir():
+    if not as_path("folder", folder).is_dir():
         raise ValueError(
             f"folder {str(folder)!r} does not exist; give the --out folder of an earlier run"
         )

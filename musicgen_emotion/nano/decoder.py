@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from tqdm.auto import trange
 
 from ..lab.files import atomic_path
+from ..lab.paths import as_path
 from ..models.load import load_model
 from ..models.shapes import delay_tokens, frame_logits
 from ..models.tiny import decoder_config, random_musicgen
@@ -78,8 +79,8 @@ def save_nano(
 
     from transformers import AutoTokenizer, EncodecFeatureExtractor, MusicgenProcessor
 
-    folder = Path(folder)
-    text_folder = Path(text_folder)
+    folder = as_path("folder", folder)
+    text_folder = as_path("text_folder", text_folder)
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     extractor = EncodecFeatureExtractor(
@@ -103,7 +104,7 @@ def encode_clips(
     batch_size: int = 2,  # clips at once
 ) -> np.ndarray:  # (clip, codebook, frame) int16
     "Tokens of a bank of clips."
-    if path is not None and Path(path).exists():
+    if path is not None and as_path("path", path).exists():
         return np.load(path)
     parts = []
     with torch.inference_mode():
@@ -196,7 +197,7 @@ def train_decoder(
     related: float = 0.4,  # share of emotion captions with a word of `related_words`
 ) -> Path:  # the folder, now with trained weights
     "Train the decoder and the projection of the text states."
-    work = Path(work)
+    work = as_path("work", work)
     model = load_model(str(nano), device="cpu")
     waves, clips = audio_bank(
         work / "decoder_bank.npy",

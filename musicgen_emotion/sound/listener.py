@@ -13,6 +13,7 @@ import numpy as np
 
 from ..lab.checks import check_in
 from ..lab.files import package_folder, read_json_parts, write_json
+from ..lab.paths import as_path
 from .label_judge import descriptor_matrix
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ def _read_ratings(folder):
 
     tables = []
     for name in ("design_matrix.csv", "mean_emotion_ratings.csv"):
-        path = Path(folder) / name
+        path = as_path("folder", folder) / name
         if not path.exists():
             raise FileNotFoundError(
                 f"{path} does not exist; the folder must hold design_matrix.csv and "

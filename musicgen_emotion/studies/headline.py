@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..lab.files import read_json, read_table, write_json
+from ..lab.paths import as_path
 from ..lab.runs import run_manifest
 
 # %% auto #0
@@ -40,8 +41,8 @@ def run_headline(
         raise ValueError(
             f"{run} holds no finished run of Phase 0: `make run PHASES=phase0` makes one"
         )
-    best = read_table(Path(run) / "best_layers.csv").set_index("arm")
-    probes = read_table(Path(run) / "probes.csv").set_index("arm")
+    best = read_table(as_path("run", run) / "best_layers.csv").set_index("arm")
+    probes = read_table(as_path("run", run) / "probes.csv").set_index("arm")
     free = probes.loc[["free"]].iloc[0]
     model = manifest["models"][0]
     return dict(
