@@ -65,6 +65,8 @@ def load_encoder(
         return load_model("nano", device=device)
     from transformers import AutoConfig
 
+    folder = as_path("name", name)
+    name = folder if folder.is_dir() else name
     try:
         untrusted = dict(revision=revision, trust_remote_code=False)  # runs no code of the model
         kind = AutoConfig.from_pretrained(str(name), **untrusted).model_type
@@ -454,7 +456,7 @@ def load_embeddings(
 
 def _load_array(path) -> np.ndarray:
     "An array from .npy, or a column of labels from .csv; never a pickle."
-    path = Path(path)
+    path = as_path("labels", path)
     if not path.exists():
         raise FileNotFoundError(
             f"{path} does not exist; embeddings and labels are .npy files "

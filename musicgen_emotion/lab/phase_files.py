@@ -45,8 +45,9 @@ def find_phase(
     "Notebook of a phase; an unknown or ambiguous name raises a ValueError."
     phases = list_phases()
     if str(phase).endswith(".ipynb"):
-        if as_path("phase", phase).is_file():
-            return as_path("phase", phase).resolve()
+        path = as_path("phase", phase)
+        if path.is_file():
+            return path.resolve()
         raise ValueError(
             f"phase notebook {str(phase)!r} does not exist; "
             f"give the path of an .ipynb file or one of: {', '.join(phases)}"

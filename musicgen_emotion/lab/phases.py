@@ -76,7 +76,7 @@ def run_phase(
     """
     notebook = find_phase(phase)
     name = notebook.stem
-    out = Path(out or Path("results") / name).resolve()
+    out = (Path("results") / name if out is None else as_path("out", out)).resolve()
     spec = read_parameters(notebook)
     given = dict(params or {})
     if "out_dir" in spec:
@@ -192,7 +192,7 @@ def start_phase(
     "First call of a phase notebook: check its parameters and open the run folder `out_dir`."
     if "out_dir" not in values:
         raise KeyError("out_dir must be a parameter of the phase notebook; it names the run folder")
-    out = Path(values["out_dir"]).resolve()
+    out = as_path("out_dir", values["out_dir"]).resolve()
     if os.environ.get(LENT_FOLDER) == str(out):
         return open_run(out, phase)
     spec = read_parameters(phase)

@@ -177,7 +177,8 @@ def find_codec(
     fetch: bool = True,  # ask the hub for what is not in the cache
 ) -> Path:  # folder of the codec
     "Folder of the codec that a checkpoint names; raises FileNotFoundError with the command."
-    found = Path(name) if Path(name).exists() else _from_hub(name, fetch=fetch)
+    here = as_path("name", name)
+    found = here if here.exists() else _from_hub(name, fetch=fetch)
     if found is None:
         raise FileNotFoundError(
             f"{folder}: its codec {name!r} is neither in the local cache nor could it be fetched; "

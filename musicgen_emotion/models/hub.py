@@ -91,8 +91,9 @@ def model_folder(
                 f"the packaged nano model is missing in {nano_folder()}; run `make nano`"
             )
         return nano_folder()
-    if as_path("name", name).is_dir():
-        return as_path("name", name)
+    folder = as_path("name", name)
+    if folder.is_dir():
+        return folder
     name = str(name)
     is_hub_id = re.fullmatch(r"[\w-]+/[\w.-]+", name)
     if name not in known_names() and (name.startswith("facebook/") or not is_hub_id):

@@ -49,7 +49,8 @@ def load_model(
         raise melody_error(str(name))
     dtype, device = torch_dtype(dtype), pick_device(device)
     folder = model_folder(name, revision, backend)
-    known_as = folder.name if as_path("name", name).is_dir() else str(name)
+    is_folder = as_path("name", name).is_dir()
+    known_as = folder.name if is_folder else str(name)
     adapter = ADAPTERS[folder_kind(folder, backend)]
     return adapter.load(
         folder,

@@ -39,6 +39,7 @@ def assemble_nano(
     "Put text encoder, codec and a fresh decoder (4 layers, width 192) together and save them."
     from transformers import T5EncoderModel
 
+    text_folder = as_path("text_folder", text_folder)
     text_encoder = T5EncoderModel.from_pretrained(text_folder)
     codec = codec_network()
     load_training(codec_file, codec)
@@ -104,7 +105,8 @@ def encode_clips(
     batch_size: int = 2,  # clips at once
 ) -> np.ndarray:  # (clip, codebook, frame) int16
     "Tokens of a bank of clips."
-    if path is not None and as_path("path", path).exists():
+    path = None if path is None else as_path("path", path)
+    if path is not None and path.exists():
         return np.load(path)
     parts = []
     with torch.inference_mode():
@@ -198,7 +200,7 @@ def train_decoder(
 ) -> Path:  # the folder, now with trained weights
     "Train the decoder and the projection of the text states."
     work = as_path("work", work)
-    model = load_model(str(nano), device="cpu")
+    model = load_model(as_path("nano", nano), device="cpu")
     waves, clips = audio_bank(
         work / "decoder_bank.npy",
         n_clips,

@@ -36,7 +36,8 @@ def write_card(
     history: str = "One run of the recipe.",  # how these weights came about
 ) -> Path:  # README.md in the folder
     "Write the model card: data, recipe, seeds, hours, losses, limits."
-    metrics = metrics_table(read_json(as_path("folder", folder) / "metrics.json"))
+    folder = as_path("folder", folder)
+    metrics = metrics_table(read_json(folder / "metrics.json"))
     held_out = []
     for emotion in EMOTIONS:
         held_out += HELD_OUT_WORDS[emotion]
@@ -50,7 +51,7 @@ def write_card(
         history=history,
         rows="\n".join(_metric_row(row) for row in metrics.to_dict("records")),
     )
-    return atomic_write(as_path("folder", folder) / "README.md", text)
+    return atomic_write(folder / "README.md", text)
 
 
 def _metric_row(row):
@@ -108,7 +109,7 @@ def train_nano(
     "Text encoder, codec, decoder, measurement and card, in that order."
     work = as_path("work", work)
     work.mkdir(parents=True, exist_ok=True)
-    out = Path(out or work / "nano")
+    out = work / "nano" if out is None else as_path("out", out)
     text_folder = distil_text_encoder(work)
     codec_file = train_codec(work)
     if not (out / "config.json").exists():

@@ -32,11 +32,8 @@ def dictionary_form(
     folder: Path | str,  # of one dictionary
 ) -> str:  # a key of `DICTIONARY_FILES`
     "Whose folder it is. Raises ValueError when the files of several libraries are there."
-    forms = [
-        form
-        for form, file in DICTIONARY_FILES.items()
-        if (as_path("folder", folder) / file).exists()
-    ]
+    folder = as_path("folder", folder)
+    forms = [form for form, file in DICTIONARY_FILES.items() if (folder / file).exists()]
     if len(forms) > 1:
         files = " and ".join(DICTIONARY_FILES[form] for form in forms)
         raise ValueError(f"{folder} holds {files}; choose with form= one of {', '.join(forms)}")
@@ -84,9 +81,9 @@ def dictionary_folder(
 
     Raises FileNotFoundError that lists the dictionaries below a folder when none was chosen, and
     ValueError for a name that is not among them."""
-    if as_path("source", source).is_dir():
-        found = list_dictionaries(source)
-        return as_path("source", source) / _chosen(source, name, found)
+    folder = as_path("source", source)
+    if folder.is_dir():
+        return folder / _chosen(source, name, list_dictionaries(folder))
     found = _on_hub(source)
     if found:
         chosen = _chosen(source, name, found)

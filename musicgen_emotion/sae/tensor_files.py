@@ -41,11 +41,12 @@ def write_tensors(
     "Write tensors atomically as safetensors."
     from safetensors.torch import save_file
 
+    path = as_path("path", path)
     on_cpu = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
     header = None if state is None else dict(state=json.dumps(state))
     with atomic_path(path) as unfinished:
         save_file(on_cpu, str(unfinished), metadata=header)
-    return as_path("path", path)
+    return path
 
 
 def read_tensors(
@@ -99,6 +100,7 @@ def read_state(
     "Read a checkpoint. Raises ValueError when the file is damaged or holds no state."
     from safetensors import SafetensorError, safe_open
 
+    path = as_path("path", path)
     try:
         with safe_open(str(path), "pt") as file:
             state = json.loads(file.metadata()["state"])
@@ -193,8 +195,9 @@ def local_folder(
     part: str | None = None,  # download this subfolder alone
 ) -> Path:  # the folder, downloaded where needed
     "The folder of a dictionary. Raises FileNotFoundError when it is neither here nor on the hub."
-    if as_path("name", name).is_dir():
-        return as_path("name", name)
+    folder = as_path("name", name)
+    if folder.is_dir():
+        return folder
     from huggingface_hub import snapshot_download
 
     try:

@@ -177,7 +177,7 @@ def answer_paths(
     if not paths:
         place = f" in {files}" if isinstance(files, (str, Path)) else ""
         raise ValueError(f"there is no answer file{place}; export one from the page of the test")
-    return [Path(path) for path in paths]
+    return [as_path("files", path) for path in paths]
 
 
 def _listed_paths(files):
@@ -189,10 +189,11 @@ def _listed_paths(files):
         if wrong:
             raise TypeError(f"files must be paths of CSV files, or a folder; got {wrong[0]!r}")
         return files
-    if not as_path("files", files).is_dir():
-        return [files]
+    folder = as_path("files", files)
+    if not folder.is_dir():
+        return [folder]
     paths = []
-    for path in sorted(as_path("files", files).iterdir()):
+    for path in sorted(folder.iterdir()):
         name = path.name.lower()
         if name.startswith((".", "~$")) or path.is_dir():  # of the system, or a lock of Excel
             continue

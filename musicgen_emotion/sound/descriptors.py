@@ -173,7 +173,8 @@ def read_channels(
     Memory grows with the sound that is there, not with the length that the file's header states."""
     import soundfile as sf
 
-    if not as_path("path", path).exists():
+    path = as_path("path", path)
+    if not path.exists():
         raise FileNotFoundError(
             f"{path} does not exist; expected an audio file (WAV, FLAC, OGG or MP3)"
         )

@@ -80,8 +80,9 @@ def _clap_folder(source):
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
-    if as_path("source", source).is_dir():
-        return as_path("source", source)
+    here = as_path("source", source)
+    if here.is_dir():
+        return here
     patterns = [
         "*.json",
         "*.safetensors",

@@ -264,9 +264,9 @@ def load_prompt_embeddings(
 
     if labels is None:
         labels = folder / "labels.npy"
-    given: Any = (
-        _load_array(as_path("labels", labels)) if isinstance(labels, (str, Path)) else labels
-    )
+    given: Any = labels
+    if isinstance(labels, (str, Path)):
+        given = _load_array(as_path("labels", labels))
     if names is None:
         metadata_path = folder / "metadata.json"
         metadata = read_json(metadata_path) if metadata_path.is_file() else {}

@@ -249,11 +249,12 @@ def load_deam(
     """DEAM (Aljanaki, Yang & Soleymani 2017): one row per excerpt, from two files of ratings.
 
     Warns when no song has audio or no song has an artist."""
+    folder = as_path("folder", folder)
     paths = []
     for name in DEAM_FILES:
         accepted = [parent + name for parent in _DEAM_FOLDERS]
         paths.append(find_file(folder, accepted, "DEAM"))
-    folders = _deam_folders(paths[0], as_path("folder", folder))
+    folders = _deam_folders(paths[0], folder)
     metadata = {}  # each file once, the nearest folder first
     for base in folders:
         for pattern in _DEAM_METADATA:
