@@ -20,7 +20,9 @@ from .clip_files import read_token_array as read_token_array
 from .clip_files import token_bytes as token_bytes
 from .clip_files import token_counts as token_counts
 from .clip_files import write_token_array as write_token_array
+from .clip_plans import WEIGHTS_FILE as WEIGHTS_FILE
 from .clip_plans import generate_clips as generate_clips
+from .clip_plans import note_weights as note_weights
 from .clip_plans import plan_clips as plan_clips
 from .clips import ClipStore as ClipStore
 from .clips import remove_files as remove_files
