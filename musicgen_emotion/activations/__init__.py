@@ -95,6 +95,18 @@ from .sealed_tables import token_arrays as token_arrays
 from .sealed_tables import token_lists as token_lists
 from .sealed_tables import typed_rows as typed_rows
 from .sealed_tables import write_sealed as write_sealed
+from .store_upkeep import ADDING_FILE as ADDING_FILE
+from .store_upkeep import STAGE_FOLDER as STAGE_FOLDER
+from .store_upkeep import Problem as Problem
+from .store_upkeep import check_clip_name as check_clip_name
+from .store_upkeep import damaged_files as damaged_files
+from .store_upkeep import damaged_older as damaged_older
+from .store_upkeep import has_lost_its_marker as has_lost_its_marker
+from .store_upkeep import relabelled_rows as relabelled_rows
+from .store_upkeep import remove_unreadable as remove_unreadable
+from .store_upkeep import summary_without as summary_without
+from .store_upkeep import tidy_store as tidy_store
+from .store_upkeep import whole_tokens as whole_tokens
 from .stored import replay_bytes as replay_bytes
 from .stored import replay_store as replay_store
 from .texts import POOLS as POOLS
@@ -113,6 +125,7 @@ from .waiting_clips import MERGE_FOLDER as MERGE_FOLDER
 from .waiting_clips import MOVE_AWAY as MOVE_AWAY
 from .waiting_clips import REMOVED_FILE as REMOVED_FILE
 from .waiting_clips import WaitingClips as WaitingClips
+from .waiting_clips import finish_merge as finish_merge
 from .waiting_clips import merge_waiting as merge_waiting
 from .waiting_clips import remove_sound as remove_sound
 from .waiting_clips import stage_change as stage_change

@@ -17,6 +17,7 @@ import numpy as np
 
 from musicgen_emotion.activations.sealed_tables import (
     fit_rows,
+    plain_rows,
     read_sealed,
     token_arrays,
     token_lists,
@@ -186,6 +187,23 @@ class ClipParts:
         folder = self.newest(TABLE_PARTS)
         for prefix in part_prefixes(folder):
             yield _some_columns(read_sealed(folder / part_name(prefix), REMEDY), columns)
+
+    def all_frames(self) -> list[pd.DataFrame]:  # the rows of parts with the same columns together
+        "All rows for pandas."
+        import pyarrow as pa
+
+        groups: dict[pa.Schema, list[pa.Table]] = {}
+        for table in self.all_rows():
+            plain = table.replace_schema_metadata(None)
+            groups.setdefault(plain.schema, []).append(plain)
+        return [plain_rows(pa.concat_tables(group)) for group in groups.values()]
+
+    def ids(self) -> list[str]:  # clip ids, in no order that means anything
+        "Names of all clips."
+        ids: list[str] = []
+        for rows in self.all_rows(["clip_id"]):
+            ids += _ids(rows)
+        return ids
 
     def merge(
         self,

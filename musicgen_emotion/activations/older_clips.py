@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from musicgen_emotion.activations.clip_files import (
-    CHUNK,
     CLIP_COLUMNS,
     DamagedStore,
     in_clip_order,
