@@ -5,6 +5,7 @@
 # %% ../../nbs/api/40_models/15_audiocraft_export.ipynb #cell003
 from __future__ import annotations
 
+import contextlib
 import copy
 import re
 import shutil
@@ -18,6 +19,7 @@ from ..lab.paths import as_path
 from ..lab.runs import folder_lock
 from .audiocraft_files import CODEC_FILE, LM_FILE, text_encoder_name
 from .audiocraft_import import cache_folder, cached_sha256, import_audiocraft
+from .hub import weight_files
 from .load import as_model, load_model
 from .registry import quiet_transformers
 from .transformers_backend import TransformersModel
@@ -354,6 +356,8 @@ def _files_that_matter(folder):
         "*.txt",
     )
     files = set()
+    with contextlib.suppress(OSError, ValueError):  # what is wrong is said when it is read
+        files.update(weight_files(folder).values())
     for pattern in patterns:
         files.update(folder.glob(pattern))
     return sorted(files)

@@ -14,10 +14,18 @@ from typing import Any
 
 import torch
 
+from musicgen_emotion.models.hub import (
+    VOCABULARY,
+    UnpicklingError,
+    readable,
+    refuse_adapters,
+    refuse_bad_weights,
+    weight_files,
+)
+
 from ..lab.files import sha256_bytes
 from ..lab.paths import as_path
 from .audiocraft_import import cached_sha256, import_audiocraft
-from .hub import VOCABULARY, UnpicklingError, readable, refuse_bad_weights
 
 # %% auto #0
 __all__ = [
@@ -281,7 +289,11 @@ def read_part(
     part: str,  # what the model is in a MusicGen: "text_encoder" or "audio_encoder"
     wanted: str,  # the expected files in words, for the error
 ) -> Any:  # the model, in eval mode
-    "A model of transformers; raises ValueError for damaged files and missing or broken weights."
+    """A model of transformers.
+
+    Raises ValueError for damaged files, missing or broken weights, and an adapter beside them."""
+    refuse_adapters(folder)
+    weight_files(folder)  # or an error that says which one is missing or elsewhere
     with readable(folder, wanted):
         model, info = kind.from_pretrained(str(folder), output_loading_info=True)
     missing = [f"{part}.{name}" for name in info["missing_keys"]]
