@@ -24,6 +24,7 @@ __all__ = [
     "CHUNK",
     "CLIP_COLUMNS",
     "PROMPT_COLUMNS",
+    "SORTED_BY",
     "TAKEN_COLUMNS",
     "DamagedStore",
     "check_column_names",
@@ -143,7 +144,7 @@ def read_clip_table(
         ) from error
 
 
-_SORTED_BY = ["model", "split", "emotion", "word", "prompt", "seed", "clip_id"]
+SORTED_BY = ["model", "split", "emotion", "word", "prompt", "seed", "clip_id"]
 
 
 def in_clip_order(
@@ -155,7 +156,7 @@ def in_clip_order(
     for name in table:
         if str(table[name].dtype) in ("object", "str", "string"):
             table[name] = table[name].astype("string")
-    table = table.sort_values(_SORTED_BY, kind="stable")
+    table = table.sort_values(SORTED_BY, kind="stable")
     return table.reset_index(drop=True)
 
 

@@ -5,13 +5,14 @@
 # %% ../../nbs/api/50_activations/08_clip_parts.ipynb #cell003
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -45,6 +46,7 @@ __all__ = [
     "part_name",
     "part_prefixes",
     "sum_counts",
+    "while_merging",
 ]
 
 # %% ../../nbs/api/50_activations/08_clip_parts.ipynb #cell009
@@ -55,6 +57,7 @@ SUMMARY_FILE = "summary.json"
 UPGRADE_FOLDER = ".upgrade"  # a finished conversion that waits to be moved into place
 REMEDY = "run store.repair() and then generate_clips as before: it makes only what is missing"
 _N_DIGITS = 48
+_T = TypeVar("_T")
 _TOKEN_GROUP = 8  # clips whose tokens are compressed as one
 _PART = re.compile(r"part(?:-([01]+))?\.parquet")
 
@@ -188,12 +191,15 @@ class ClipParts:
         for prefix in part_prefixes(folder):
             yield _some_columns(read_sealed(folder / part_name(prefix), REMEDY), columns)
 
-    def all_frames(self) -> list[pd.DataFrame]:  # the rows of parts with the same columns together
+    def all_frames(
+        self,
+        columns: list[str] | None = None,  # names; None: all
+    ) -> list[pd.DataFrame]:  # the rows of parts with the same columns together
         "All rows for pandas."
         import pyarrow as pa
 
         groups: dict[pa.Schema, list[pa.Table]] = {}
-        for table in self.all_rows():
+        for table in self.all_rows(columns):
             plain = table.replace_schema_metadata(None)
             groups.setdefault(plain.schema, []).append(plain)
         return [plain_rows(pa.concat_tables(group)) for group in groups.values()]
@@ -215,6 +221,16 @@ class ClipParts:
     ) -> None:
         "Put rows and tokens into their parts, and take others out; repeating it is harmless."
         _Merge(self, kinds, tokens, set(removed), new_columns).run(rows)
+
+
+def while_merging(
+    work: Callable[[], _T],  # that opens files of a store
+) -> _T:  # its result
+    "A reader looks again when a writer has just merged the file that it was about to open."
+    for _ in range(10):
+        with contextlib.suppress(FileNotFoundError):
+            return work()
+    return work()
 
 
 def _some_columns(file, columns) -> pa.Table:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from musicgen_emotion.activations.clip_files import (
     CLIP_COLUMNS,
+    SORTED_BY,
     TAKEN_COLUMNS,
     DamagedStore,
     check_column_names,
@@ -31,6 +32,7 @@ from musicgen_emotion.activations.clip_parts import (
     TOKEN_PARTS,
     UPGRADE_FOLDER,
     ClipParts,
+    while_merging,
 )
 from musicgen_emotion.activations.older_clips import (
     STORE_KIND,
@@ -58,6 +60,7 @@ from musicgen_emotion.activations.store_upkeep import (
     has_lost_its_marker,
     relabelled_rows,
     remove_unreadable,
+    shard_files,
     summary_without,
     tidy_store,
     whole_tokens,
@@ -71,7 +74,6 @@ from musicgen_emotion.activations.waiting_clips import (
 )
 from musicgen_emotion.lab.files import (
     atomic_write,
-    remove_path,
     sha256_bytes,
     sha256_file,
     write_json,
@@ -86,13 +88,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["ClipStore", "remove_files", "shard_files"]
+__all__ = ["ClipStore"]
 
 # %% ../../nbs/api/50_activations/12_clips.ipynb #cell010
 _AT_ONCE = 256  # clips in a batch
 _MAX_BATCHES = 128  # that wait, before they are merged
 _RELABELLED_AT_ONCE = 4096  # clips whose labels are compared at once
-_T = TypeVar("_T")
 
 
 class ClipStore:
@@ -119,18 +120,18 @@ class ClipStore:
     def table(self) -> pd.DataFrame:  # `CLIP_COLUMNS`, then further columns of the prompts
         "The clip table, including the clips of a run that is still going on or was killed."
         older = self._older()
-        return older.table if older else _while_merging(self._whole_table)
+        return older.table if older else while_merging(self._whole_table)
 
-    def _whole_table(self) -> pd.DataFrame:
+    def _whole_table(self, columns=None) -> pd.DataFrame:
         import pandas as pd
 
         waiting = self._waiting.read_rows(self._waiting.clips())
         gone = set(self._waiting.removed())
         if waiting is not None:
             gone |= set(waiting.clip_id)
-        parts = [rows.loc[~rows.clip_id.isin(gone)] for rows in self._parts.all_frames()]
+        parts = [rows.loc[~rows.clip_id.isin(gone)] for rows in self._parts.all_frames(columns)]
         if waiting is not None:
-            parts.append(waiting)
+            parts.append(waiting.filter(columns or list(waiting)))
         if not sum(map(len, parts)):
             return pd.DataFrame(columns=list(CLIP_COLUMNS))
         return in_clip_order(join_rows(parts))
@@ -140,10 +141,22 @@ class ClipStore:
         "Counts of clips by model and by number of codebooks, read without the clips."
         older = self._older()
         if older is None:
-            return _while_merging(lambda: self._waiting.summary(self._parts.summary))
+            return while_merging(lambda: self._waiting.summary(self._parts.summary))
         table = older.table
         counts = count_rows(table, older.read_tokens(table.clip_id[:1]))
         return counts | dict(columns=column_kinds(table))
+
+    def columns(
+        self,
+        names: Sequence[str],  # of the table
+    ) -> pd.DataFrame:  # a row per clip, in the order of the table
+        "Some columns of the table; the others stay on the disk."
+        older = self._older()
+        if older is not None:
+            return older.table[list(names)]
+        needed = sorted({*names, *SORTED_BY})
+        rows = while_merging(lambda: self._whole_table(needed))
+        return rows[list(names)]
 
     def known(
         self,
@@ -166,7 +179,7 @@ class ClipStore:
         "Rows of the clips that are stored."
         older = self._older()
         if older is None:
-            return _while_merging(lambda: self._read_rows(set(wanted), columns))
+            return while_merging(lambda: self._read_rows(set(wanted), columns))
         table = older.table
         return table.loc[table.clip_id.isin(wanted), columns or list(table)]
 
@@ -227,7 +240,7 @@ class ClipStore:
             rest = [clip for clip in wanted if clip not in waiting]
             return self._parts.read_tokens(rest) | waiting
 
-        return _while_merging(read)
+        return while_merging(read)
 
     @property
     def _token_file(self) -> str:
@@ -473,26 +486,3 @@ class ClipStore:
 
     def __repr__(self):
         return f"ClipStore({str(self.path)!r}, {len(self)} clips)"
-
-
-# %% ../../nbs/api/50_activations/12_clips.ipynb #cell011
-def _while_merging(work: Callable[[], _T]) -> _T:
-    "A reader looks again when a writer has just merged the file that it was about to open."
-    for _ in range(10):
-        with contextlib.suppress(FileNotFoundError):
-            return work()
-    return work()
-
-
-def shard_files(
-    store: ClipStore,  # a store
-) -> list[Path]:  # Parquet files, sorted
-    "Batches that were added and not yet merged by `compact`."
-    return sorted((store.path / BATCH_FOLDER).glob("[!.]*.parquet"))
-
-
-def remove_files(
-    path: Path,  # file or folder, which need not exist
-) -> None:
-    "Remove a file or a folder with all that is in it."
-    remove_path(path)

@@ -38,6 +38,7 @@ __all__ = [
     "clip_names",
     "frame_counts",
     "longest_clip",
+    "longest_of",
     "pooled_positions",
     "replay_block",
     "replay_request",
@@ -124,7 +125,14 @@ def longest_clip(
     pool: Pool,  # as in `ReplayRequest`
 ) -> int:  # frames
     "Frames of the longest clip. Raises ValueError for unequal clips that are not pooled."
-    n_frames = frame_counts(tokens)
+    return longest_of(frame_counts(tokens), pool)
+
+
+def longest_of(
+    n_frames: np.ndarray,  # (clip,) frames
+    pool: Pool,  # as in `ReplayRequest`
+) -> int:  # frames
+    "The same from the lengths of clips alone."
     if pool is None and len(set(n_frames)) > 1:
         raise ValueError(
             f"without pooling the clips must be equally long; got {n_frames.min()} to "

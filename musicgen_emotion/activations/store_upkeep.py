@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -67,7 +67,9 @@ __all__ = [
     "damaged_older",
     "has_lost_its_marker",
     "relabelled_rows",
+    "remove_files",
     "remove_unreadable",
+    "shard_files",
     "summary_without",
     "tidy_store",
     "whole_tokens",
@@ -202,7 +204,22 @@ def _remove_stage(stage) -> None:
         stage.rmdir()
 
 
-# %% ../../nbs/api/50_activations/11_store_upkeep.ipynb #cell016
+# %% ../../nbs/api/50_activations/11_store_upkeep.ipynb #cell015
+def shard_files(
+    store: Any,  # a `ClipStore`
+) -> list[Path]:  # Parquet files, sorted
+    "Batches that were added and not yet merged by `compact`."
+    return sorted((store.path / BATCH_FOLDER).glob("[!.]*.parquet"))
+
+
+def remove_files(
+    path: Path,  # file or folder, which need not exist
+) -> None:
+    "Remove a file or a folder with all that is in it."
+    remove_path(path)
+
+
+# %% ../../nbs/api/50_activations/11_store_upkeep.ipynb #cell017
 Problem = tuple[str, str, str]  # clip id, file, and what is wrong
 
 

@@ -9,46 +9,59 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from musicgen_emotion.activations.file_sums import (
+    SUMS_FILE,
+    add_sums,
+    clips_digest,
+    present_state,
+    prompts_digest,
+    read_sums,
+    settle_sums,
+)
 from musicgen_emotion.activations.replay_blocks import (
     Pool,
     ReplayRequest,
     activation_dims,
-    frame_counts,
-    longest_clip,
+    longest_of,
     pooled_positions,
     replay_block,
     replay_request,
     time_coordinates,
 )
+from musicgen_emotion.lab.paths import (
+    ADVICE,
+    as_path,
+    claim_folder,
+    marker_version,
+    read_marker,
+)
 
 from ..lab.checks import check_in, check_positive
-from ..lab.files import read_json, sha256_bytes, write_json
-from ..lab.paths import ADVICE
-from ..lab.runs import folder_lock
+from ..lab.files import read_json, remove_path, sha256_bytes, write_json
+from ..lab.locks import LOCK_FILE, folder_lock
 from ..models.load import as_model
 from ..models.model import MusicModel
-from ..models.text import TextStates
+from ..models.text import prompts_per_clip
 from .clip_files import CHUNK
-from .clips import ClipStore, remove_files
-from .file_sums import add_sums, read_sums, settle_sums
+from .clips import ClipStore
 from .prompt_states import text_rows
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["replay_bytes", "replay_store"]
+__all__ = ["ACTIVATION_KIND", "ACTIVATION_VERSION", "replay_bytes", "replay_store"]
 
 
-# %% ../../nbs/api/50_activations/16_stored.ipynb #cell008
+# %% ../../nbs/api/50_activations/16_stored.ipynb #cell010
 def replay_bytes(
     model: MusicModel,  # the model, or the raw one of a backend
     n_clips: int,  # clips
@@ -71,7 +84,12 @@ def replay_bytes(
     return numbers_per_time * n_times * n_branches * n_clips * np.dtype(dtype).itemsize
 
 
-# %% ../../nbs/api/50_activations/16_stored.ipynb #cell011
+# %% ../../nbs/api/50_activations/16_stored.ipynb #cell013
+ACTIVATION_KIND = "store of activations"
+ACTIVATION_VERSION = 2
+_LABELS_AT_ONCE = 4096  # clips whose labels are written at once
+
+
 def replay_store(
     model: MusicModel,  # the model, or the raw one of a backend
     store: ClipStore | Path | str,  # clips
@@ -93,49 +111,71 @@ def replay_store(
     """
     model = as_model(model)
     store = store if isinstance(store, ClipStore) else ClipStore(store)
-    out = Path(out)
-    table = store.table
-    if clips is not None:
-        table = table.set_index("clip_id").loc[list(clips)].reset_index()
+    out = as_path("out", out)
+    table = _clip_outline(store, clips)
     branches = [branches] if isinstance(branches, str) else list(branches)
     own_prompts = table.prompt.tolist()
     if prompts is None and (branches != ["null"] or model.null_reads_text):
         prompts = own_prompts
-    codes = store.codes(table.clip_id)
+    if prompts is not None and len(table):
+        prompts = prompts_per_clip(prompts, len(table))
     request = replay_request(
         model,
-        codes,
-        prompts,
+        store.codes(table.clip_id[:1]),
+        prompts and prompts[:1],
         sites,
         branches,
         pool,
     )
-    n_frames = longest_clip(request.tokens, pool)
+    n_frames = longest_of(table.frames.to_numpy(), pool)
     pooled_positions(
         pool,
-        int(frame_counts(request.tokens).min()),
+        int(table.frames.min()),
         model.config,
     )  # or ValueError
     batch_size = int(check_positive("batch_size", batch_size))
     n_bytes = replay_bytes(
-        model, len(request.tokens), n_frames, request.sites, request.branches, pool, dtype
+        model, len(table), n_frames, request.sites, request.branches, pool, dtype
     )
-    warn = request.prompts != own_prompts  # about prompts that generation has not seen
-    texts = text_rows(model, request.prompts or [], warn=warn)
     writer = _ReplayWriter(
         model,
+        store,
         request,
-        texts,
         table,
+        prompts,
+        prompts != own_prompts,  # texts that generation has not seen
         out,
         n_frames,
         batch_size,
         dtype,
     )
+    _require_own(out)
     with folder_lock(out) as lock:
         writer.run(n_bytes, progress)
         os.truncate(lock, 0)
     return out
+
+
+_OUTLINE = ["clip_id", "emotion", "word", "split", "prompt", "frames", "tokens_checksum"]
+
+
+def _clip_outline(store, clips) -> pd.DataFrame:
+    "What is needed to know of all clips at once; tokens and texts are read block by block."
+    if clips is None:
+        return store.columns(_OUTLINE)
+    return store.rows(clips)[_OUTLINE]
+
+
+def _require_own(out) -> None:
+    "Raise ValueError for a folder that holds something else than activations."
+    version = marker_version(out, ACTIVATION_KIND, ACTIVATION_VERSION)
+    if version is not None or (out / "replay.json").exists() or not out.is_dir():
+        return
+    others = sorted(path.name for path in out.iterdir() if path.name != LOCK_FILE)
+    if others:
+        raise ValueError(
+            f"{out} holds other files ({others[0]}); choose an empty folder for the activations"
+        )
 
 
 @dataclass
@@ -143,9 +183,11 @@ class _ReplayWriter:
     "Writes one request to a folder."
 
     model: MusicModel
-    request: ReplayRequest
-    texts: Mapping[str, TextStates]  # prompt -> text states
-    table: pd.DataFrame  # rows of the clips
+    store: ClipStore  # holds the tokens
+    request: ReplayRequest  # of the first clip
+    table: pd.DataFrame  # a row per clip, with the columns of `_OUTLINE`
+    prompts: list[str] | None  # one per clip
+    warn: bool  # about texts that are cut or unreadable
     out: Path  # folder
     n_frames: int  # of the longest clip
     batch_size: int  # clips at once
@@ -165,9 +207,9 @@ class _ReplayWriter:
         return dict(
             model_checksum=self.model.checksum,
             model_fingerprint=self.model.fingerprint(),
-            clips=self.table.clip_id.tolist(),
+            clips=clips_digest(self.table.clip_id),
             tokens=sha256_bytes("".join(self.table.tokens_checksum)),
-            prompts=self.request.prompts,
+            prompts=prompts_digest(self.prompts),
             sites=self.request.sites,
             branches=self.request.branches,
             pool=pool,
@@ -181,14 +223,10 @@ class _ReplayWriter:
 
         n_done = self._finished_blocks()
         todo = self._open_blocks(n_done or 0)
-        for left in [
-            *self.out.rglob("*.partial"),
-            *self.out.rglob(".tmp-*"),
-        ]:
-            remove_files(left)
+        self._remove_unfinished()
         if n_done is None:
             _check_space(self.out, n_bytes)
-        n_clips = len(self.request.tokens)
+        n_clips = len(self.table)
         n_kept = max(0, n_clips - len(todo) * self.block)
         bar_options: dict[str, Any] = dict(
             desc="replay",
@@ -197,6 +235,7 @@ class _ReplayWriter:
         )
         with _advised(self.out), tqdm(total=n_clips, initial=n_kept, **bar_options) as bar:
             if n_done is None:
+                claim_folder(self.out, ACTIVATION_KIND, ACTIVATION_VERSION, own=Path.is_dir)
                 self._create_groups()
             elif todo:
                 self._record(todo[0])
@@ -207,9 +246,17 @@ class _ReplayWriter:
             if todo or not read_json(self.out / "replay.json").get("complete"):
                 self._finish()
 
+    def _remove_unfinished(self) -> None:
+        "Files that a killed run was writing: beside its state, and in the folders of its sites."
+        left = [*self.out.glob(".tmp-*-replay.json"), *self.out.glob(f".tmp-*-{SUMS_FILE}")]
+        for site in self.request.sites:
+            left += [*(self.out / site).rglob("*.partial"), *(self.out / site).rglob(".tmp-*")]
+        for path in left:
+            remove_path(path)
+
     @property
     def n_blocks(self) -> int:
-        return -(-len(self.request.tokens) // self.block)
+        return -(-len(self.table) // self.block)
 
     def _open_blocks(self, n_done) -> list[int]:
         "Blocks to make: those that were not reached, and those of which a file is gone."
@@ -258,14 +305,8 @@ class _ReplayWriter:
         "Blocks that an earlier run with equal settings has finished; None for a new folder."
         state = self.out / "replay.json"
         if not state.exists():
-            others = [path.name for path in self.out.iterdir() if not path.name.startswith(".")]
-            if others:
-                raise ValueError(
-                    f"{self.out} holds other files ({others[0]}); "
-                    "choose an empty folder for the activations"
-                )
             return None
-        earlier = read_json(state)
+        earlier = present_state(read_json(state))
         changed = _changed_settings(earlier, self.settings)
         if changed:
             raise ValueError(
@@ -282,6 +323,8 @@ class _ReplayWriter:
             complete=complete,
         )
         write_json(self.out / "replay.json", state)
+        if read_marker(self.out) is None:  # a folder of version 1 whose state is new now
+            claim_folder(self.out, ACTIVATION_KIND, ACTIVATION_VERSION, own=Path.is_dir)
 
     def _create_groups(self) -> None:
         self._record(-1)
@@ -302,16 +345,14 @@ class _ReplayWriter:
         )
         shape = self._shape(dims)
         attrs = dict(site=site, what=self.model.site(site).what)
-        labels = xr.Dataset(
-            coords=self._coordinates(dims),
-            attrs=attrs,
-        )
-        labels.to_zarr(
-            group,
-            mode="w",
-            zarr_format=2,
-            consolidated=False,
-        )
+        labels = xr.Dataset(coords=self._coordinates(dims), attrs=attrs)
+        part = slice(_LABELS_AT_ONCE)
+        how: dict[str, Any] = dict(zarr_format=2, consolidated=False)
+        labels.assign_coords(self._labels(part)).to_zarr(group, mode="w", **how)
+        for first in range(_LABELS_AT_ONCE, len(self.table), _LABELS_AT_ONCE):
+            part = slice(first, first + _LABELS_AT_ONCE)
+            more = xr.Dataset(coords=self._labels(part))
+            more.to_zarr(group, append_dim="clip", **how)
         array = zarr.create(
             shape=shape,
             dtype=self.dtype,
@@ -328,34 +369,46 @@ class _ReplayWriter:
     def _shape(self, dims) -> tuple[int, ...]:
         "Size of each dimension of a site."
         config, pool = self.model.config, self.request.pool
-        widths = [text.states.shape[1] for text in self.texts.values()]
         sizes = dict(
-            clip=len(self.request.tokens),
+            clip=len(self.table),
             branch=len(self.request.branches),
             timestep=config.positions(self.n_frames),
-            token=max(widths, default=1),
+            token=self._text_width() if "token" in dims else 1,
             window=0 if pool is None or isinstance(pool, str) else len(pool),
             d_text=config.d_text,
             d_model=config.d_model,
         )
         return tuple(sizes[dim] for dim in dims)
 
-    def _coordinates(self, dims) -> dict:
-        "Clip ids, branches, labels of the clips, prompts and times."
-        table = self.table
-        coords: dict[str, Any] = dict(
-            clip=table.clip_id.to_numpy(dtype="U16"),
-            branch=np.array(self.request.branches),
-        )
+    def _text_width(self) -> int:
+        "Tokens of the longest text."
+        widths = [1]
+        for text in dict.fromkeys(self.prompts or []):
+            widths.append(self.model.tokenize([text], False)["input_ids"].shape[1])
+        return max(widths)
+
+    def _labels(self, part) -> dict:
+        "Ids, labels and prompts of some clips, in arrays as wide as the longest text of all."
+        rows = self.table.iloc[part]
+        ids = rows.clip_id.to_numpy(dtype=f"U{max(16, self._longest(self.table.clip_id))}")
+        coords: dict[str, Any] = dict(clip=ids)
         for name in ("emotion", "word", "split"):
-            if name in table and table[name].notna().to_numpy().any():
-                labels = table[name].fillna("")
-                coords[name] = ("clip", labels.to_numpy(dtype=str))
-        if self.request.prompts is not None:
-            coords["prompt"] = (
-                "clip",
-                np.array(self.request.prompts, dtype=str),
-            )
+            if self.table[name].notna().to_numpy().any():
+                labels = rows[name].astype("string").fillna("")
+                width = self._longest(self.table[name].astype("string"))
+                coords[name] = ("clip", labels.to_numpy(dtype=f"U{width}"))
+        if self.prompts is not None:
+            width = max(1, *map(len, self.prompts))
+            coords["prompt"] = ("clip", np.array(self.prompts[part], dtype=f"U{width}"))
+        return coords
+
+    @staticmethod
+    def _longest(texts) -> int:
+        return max(1, int(texts.str.len().max()))
+
+    def _coordinates(self, dims) -> dict:
+        "Branches and times."
+        coords: dict[str, Any] = dict(branch=np.array(self.request.branches))
         if "timestep" in dims or "window" in dims:
             coords |= time_coordinates(
                 self.model,
@@ -369,14 +422,11 @@ class _ReplayWriter:
         import zarr
 
         rows = slice(number * self.block, (number + 1) * self.block)
-        part = self.request.clips(rows)
-        acts = replay_block(
-            self.model,
-            part,
-            self.texts,
-            self.batch_size,
-            done,
-        )
+        prompts = self.prompts and self.prompts[rows]
+        codes = self.store.codes(self.table.clip_id[rows])
+        part = replace(self.request, tokens=codes, prompts=prompts)
+        texts = text_rows(self.model, prompts or [], warn=self.warn)
+        acts = replay_block(self.model, part, texts, self.batch_size, done)
         for site, values in acts.items():
             file = str(self.out / site / "activations")
             array = zarr.open_array(file, mode="r+", zarr_format=2)
