@@ -5,14 +5,24 @@
 # %% ../../nbs/api/50_activations/04_file_sums.ipynb #cell003
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from ..lab.files import atomic_write, sha256_file
+from ..lab.files import atomic_write, sha256_bytes, sha256_file
 
 # %% auto #0
-__all__ = ["SUMS_FILE", "add_sums", "bad_files", "read_sums", "settle_sums"]
+__all__ = [
+    "SUMS_FILE",
+    "add_sums",
+    "bad_files",
+    "clips_digest",
+    "present_state",
+    "prompts_digest",
+    "read_sums",
+    "settle_sums",
+]
 
 # %% ../../nbs/api/50_activations/04_file_sums.ipynb #cell005
 SUMS_FILE = "checksums.txt"
@@ -75,3 +85,31 @@ def _line(folder, file) -> str:
 
 def _name(folder, file) -> str:
     return file.relative_to(folder).as_posix()
+
+
+# %% ../../nbs/api/50_activations/04_file_sums.ipynb #store102
+def clips_digest(
+    clips: Iterable[str],  # clip ids
+) -> dict:  # their number, and the SHA-256 of their names
+    "Names of clips in few bytes."
+    names = list(clips)
+    return dict(n=len(names), sha256=sha256_bytes("\n".join(names)))
+
+
+def prompts_digest(
+    prompts: Sequence[str] | None,  # one per clip
+) -> str | None:  # SHA-256; None without prompts
+    "Prompts in few bytes."
+    return None if prompts is None else sha256_bytes(json.dumps(prompts, ensure_ascii=False))
+
+
+def present_state(
+    state: Mapping,  # content of `replay.json`, of any version
+) -> dict:  # as this version writes it
+    "Version 1 listed all clips and prompts."
+    clips, prompts = state.get("clips"), state.get("prompts")
+    if isinstance(clips, list):
+        clips = clips_digest(clips)
+    if isinstance(prompts, list):
+        prompts = prompts_digest(prompts)
+    return dict(state, clips=clips, prompts=prompts)

@@ -104,7 +104,8 @@ def verify_activations(
     bad = damaged_activations(folder)
     if not len(bad):
         state = read_json(as_path("folder", folder) / "replay.json")
-        return len(state["clips"])
+        clips = state["clips"]
+        return clips["n"] if isinstance(clips, dict) else len(clips)
     first = bad.iloc[0]
     raise DamagedStore(
         f"{as_path('folder', folder) / first.file} is {first.problem}, and {len(bad) - 1} other "

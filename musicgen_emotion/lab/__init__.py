@@ -63,6 +63,7 @@ from .paths import claim_folder as claim_folder
 from .paths import claim_names as claim_names
 from .paths import holds_only as holds_only
 from .paths import inside_folder as inside_folder
+from .paths import marker_version as marker_version
 from .paths import note_written as note_written
 from .paths import read_marker as read_marker
 from .paths import watch_folder as watch_folder

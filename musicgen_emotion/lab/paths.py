@@ -24,6 +24,7 @@ __all__ = [
     "claim_names",
     "holds_only",
     "inside_folder",
+    "marker_version",
     "note_written",
     "read_marker",
     "watch_folder",
@@ -299,6 +300,26 @@ def note_written(
     for folder, note in list(_WATCHED.items()):
         if folder in resolved.parents:
             note(resolved.relative_to(folder).as_posix() + ending)
+
+
+# %% ../../nbs/api/00_lab/01_paths.ipynb #store002
+def marker_version(
+    path: Path | str,  # folder to read
+    kind: str,  # name of the format that is expected
+    newest: int,  # latest version that this program reads
+) -> int | None:  # its version; None without a marker
+    "Version of a folder's format; raises ValueError for another format and for a newer version."
+    marker = read_marker(path)
+    if marker is None:
+        return None
+    if marker["format"] != kind:
+        raise ValueError(f"{path} holds a {marker['format']}, not a {kind}; choose another folder")
+    if marker["version"] > newest:
+        raise ValueError(
+            f"{path} holds a {kind} of version {marker['version']}, made by {marker['package']}; "
+            f"this package knows versions up to {newest}: use a newer musicgen_emotion"
+        )
+    return marker["version"]
 
 
 # %% ../../nbs/api/00_lab/01_paths.ipynb #cell022

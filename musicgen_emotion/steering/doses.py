@@ -200,7 +200,7 @@ def dose_response(
             f"the first: {failed.failure.iloc[0]}",
             stacklevel=2,
         )
-    stored = store.table
+    stored = store.rows(clips)
     facts = [
         "clip_id",
         *(column for column in ("stop_s", "audio_path") if column in stored),
@@ -253,9 +253,10 @@ def _make_clips(model, plan, arms, store, sampling, batch_size, progress, labels
         unit="clip",
         disable=not progress,
     )
+    store.check_codebooks(model.config.n_codebooks)
     with store.writing(), bar:
         note_weights(store, model)
-        is_made = clips.clip_id.isin(store.table.clip_id)
+        is_made = clips.clip_id.isin(store.known(clips.clip_id))
         bar.update(int(is_made.sum()))
         for rows, place in _groups(model, clips[~is_made], arms):
             for start in range(0, len(rows), batch_size):
