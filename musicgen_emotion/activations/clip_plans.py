@@ -104,8 +104,8 @@ def note_weights(
     Raises ValueError when its clips of the same files were made in another precision."""
     path = store.path / WEIGHTS_FILE
     known = read_json(path) if path.exists() else {}
-    checksum, precision = model.checksum, str(model.dtype).removeprefix("torch.")
-    fingerprint = model.fingerprint()
+    checksum, fingerprint = model.identity()
+    precision = str(model.dtype).removeprefix("torch.")
     if checksum not in known:
         is_older = bool((store.table.model_checksum == checksum).any())  # nobody noted it then
         known[checksum] = dict(
