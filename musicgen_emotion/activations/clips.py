@@ -163,7 +163,7 @@ class ClipStore:
         clips: Iterable[str],  # clip ids
     ) -> set[str]:  # those that the store holds
         "Which of some clips are stored."
-        return set(self._some_rows(list(clips), ["clip_id"]).clip_id)
+        return set(self._facts(set(clips), ["clip_id"]))
 
     def rows(
         self,
@@ -175,27 +175,43 @@ class ClipStore:
         self._require_known(wanted, found.index)
         return found.loc[wanted].reset_index(drop=True)
 
-    def _some_rows(self, wanted, columns=None) -> pd.DataFrame:
+    def _facts(self, wanted, columns) -> dict[str, dict]:
+        "A few columns of the clips that are stored, by clip id."
+        older = self._older()
+        if older is not None:
+            table = older.table
+            found = table.loc[table.clip_id.isin(wanted), columns].to_dict("records")
+        else:
+            found = while_merging(lambda: self._read_facts(wanted, columns))
+        return {row["clip_id"]: row for row in found}
+
+    def _read_facts(self, wanted, columns) -> list[dict]:
+        waiting = self._waiting.read_rows(wanted)
+        found = [] if waiting is None else waiting[columns].to_dict("records")
+        rest = wanted - self._waiting.removed().keys() - {row["clip_id"] for row in found}
+        for table in self._parts.read_rows(rest, columns):
+            found += table.to_pylist()
+        return found
+
+    def _some_rows(self, wanted) -> pd.DataFrame:
         "Rows of the clips that are stored."
         older = self._older()
         if older is None:
-            return while_merging(lambda: self._read_rows(set(wanted), columns))
+            return while_merging(lambda: self._read_rows(set(wanted)))
         table = older.table
-        return table.loc[table.clip_id.isin(wanted), columns or list(table)]
+        return table.loc[table.clip_id.isin(wanted)]
 
-    def _read_rows(self, wanted, columns) -> pd.DataFrame:
+    def _read_rows(self, wanted) -> pd.DataFrame:
         import pyarrow as pa
 
         waiting = self._waiting.read_rows(wanted)
         rest = wanted - self._waiting.removed().keys()
         kinds = self._waiting.summary(self._parts.summary)["columns"]
-        if columns is not None:
-            kinds = {name: kinds.get(name, "text") for name in columns}
         tables = [fit_rows(None, kinds)]
         if waiting is not None:
             rest = rest - set(waiting.clip_id)
             tables.append(typed_rows(waiting, kinds))
-        for table in self._parts.read_rows(rest, columns):
+        for table in self._parts.read_rows(rest):
             tables.append(fit_rows(table, kinds))
         return plain_rows(pa.concat_tables(tables))
 
@@ -215,14 +231,16 @@ class ClipStore:
         Raises KeyError for unknown clips, DamagedStore for altered tokens.
         """
         wanted = self.table.clip_id.tolist() if clips is None else list(clips)
-        rows = self._some_rows(wanted, ["clip_id", "tokens_checksum"]).set_index("clip_id")
-        checksums = rows.tokens_checksum.to_dict()
-        self._require_known(wanted, checksums)
+        facts = self._facts(set(wanted), ["clip_id", "tokens_checksum"])
+        self._require_known(wanted, facts)
         stored = self._tokens(wanted)
         found = []
         for clip in wanted:
             tokens = stored.get(clip)
-            if tokens is None or sha256_bytes(token_bytes(tokens)) != checksums[clip]:
+            if (
+                tokens is None
+                or sha256_bytes(token_bytes(tokens)) != facts[clip]["tokens_checksum"]
+            ):
                 raise DamagedStore(
                     f"{self.path / self._token_file} is damaged at clip {clip}; {REMEDY}"
                 )
@@ -254,11 +272,12 @@ class ClipStore:
 
         Raises KeyError for an unknown clip, DamagedStore for an altered file.
         """
-        row = self.rows([clip]).iloc[0]
-        path = inside_folder(self.path, row.audio_path)
+        facts = self._facts({clip}, ["clip_id", "audio_path", "checksum"])
+        self._require_known([clip], facts)
+        path = inside_folder(self.path, facts[clip]["audio_path"])
         if not path.exists():
             raise DamagedStore(f"{path} is missing; {REMEDY}")
-        if sha256_file(path) != row.checksum:
+        if sha256_file(path) != facts[clip]["checksum"]:
             raise DamagedStore(f"{path} is damaged; {REMEDY}")
         channels, rate = read_channels(path)
         return channels[:, 0] if channels.shape[1] == 1 else channels.T, rate

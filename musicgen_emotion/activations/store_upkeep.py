@@ -68,6 +68,7 @@ __all__ = [
     "has_lost_its_marker",
     "relabelled_rows",
     "remove_files",
+    "remove_old_claims",
     "remove_unreadable",
     "shard_files",
     "summary_without",
@@ -155,7 +156,7 @@ def tidy_store(
     "Finish what a killed writer had begun, and remove what it had not finished writing."
     for name in (".", BATCH_FOLDER):
         _remove_temporary(folder / name)
-    _remove_old_claims(folder)
+    remove_old_claims(folder)
     _remove_stage(folder / STAGE_FOLDER)
     if (folder / MERGE_FOLDER).exists():
         for name in (TABLE_PARTS, TOKEN_PARTS):
@@ -177,7 +178,9 @@ def _remove_temporary(folder) -> None:
                 remove_path(folder / name)
 
 
-def _remove_old_claims(folder) -> None:
+def remove_old_claims(
+    folder: Path,  # of a store
+) -> None:
     "Markers that a process had begun to write when it was killed."
     for name in os.listdir(folder):
         claim = _CLAIM.fullmatch(name)
