@@ -17,6 +17,7 @@ from typing import Any
 __all__ = [
     "ADVICE",
     "MARKER_FILE",
+    "RESERVED_FILES",
     "advise",
     "as_path",
     "check_apart",
@@ -97,6 +98,7 @@ def inside_folder(
 
 # %% ../../nbs/api/00_lab/01_paths.ipynb #cell016
 MARKER_FILE = "format.json"
+RESERVED_FILES = (MARKER_FILE, "manifest.json", "gates.json")  # no sidecar has these names
 _OF_NOBODY = (".DS_Store", "Thumbs.db", "desktop.ini")  # file managers leave them
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..lab.checks import check_in
-from ..lab.files import write_table
+from ..lab.files import check_own_table, write_table
 from ..lab.paths import as_path
 from ..lab.seeds import rng
 from .csv_tables import read_csv_table
@@ -370,7 +370,8 @@ def emotion_labeled_dataset(
         seed,
     )
     if out is not None:
-        write_table(songs, as_path("out", out) / "emotion_labeled_dataset.csv")
+        file = as_path("out", out) / "emotion_labeled_dataset.csv"
+        write_table(songs, check_own_table(file, songs.columns))
     return songs
 
 
