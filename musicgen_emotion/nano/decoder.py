@@ -39,6 +39,7 @@ def assemble_nano(
     "Put text encoder, codec and a fresh decoder (4 layers, width 192) together and save them."
     from transformers import T5EncoderModel
 
+    folder, codec_file = as_path("folder", folder), as_path("codec_file", codec_file)
     text_folder = as_path("text_folder", text_folder)
     text_encoder = T5EncoderModel.from_pretrained(text_folder)
     codec = codec_network()
@@ -80,8 +81,8 @@ def save_nano(
 
     from transformers import AutoTokenizer, EncodecFeatureExtractor, MusicgenProcessor
 
-    folder = claim_folder(folder, "nano model", 1, _is_nano)
     text_folder = as_path("text_folder", text_folder)
+    folder = claim_folder(folder, "nano model", 1, _is_nano)
     model.save_pretrained(folder)
     extractor = EncodecFeatureExtractor(
         feature_size=1, sampling_rate=SAMPLE_RATE, padding_side="left"

@@ -352,6 +352,7 @@ def to_sparsify(
     folder: Path | str,  # made when absent
 ) -> Path:  # the folder
     "Write sparsify's folder. Raises ValueError for other activations: sparsify has TopK alone."
+    folder = as_path("folder", folder)
     if sae.cfg.activation != "topk":
         raise ValueError(
             f"sparsify's folder holds topk dictionaries; this one is {sae.cfg.activation!r}"
