@@ -145,10 +145,10 @@ def _refuse_foreign_folder(path: Path, own: Callable[[Path], bool] | None) -> No
         return
     if own is None or not own(path):
         names = sorted(entry.name for entry in path.iterdir())
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         raise ValueError(
-            f"{path} is a folder with {', '.join(names[:3])}{more}, which is not replaced; "
-            f"choose another name"
+            f"{path} is a folder with {', '.join(names[:5])}{more}, which is not replaced as a "
+            f"whole; choose another name"
         )
 
 

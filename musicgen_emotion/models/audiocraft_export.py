@@ -85,7 +85,8 @@ def _is_export(folder):
         return False
     marker = read_marker(folder)
     if marker is not None:
-        return marker["format"] == "audiocraft checkpoint"
+        is_known = marker["version"] <= EXPORT_VERSION
+        return is_known and marker["format"] == "audiocraft checkpoint"
     return _was_exported(folder / LM_FILE) and _was_exported(folder / CODEC_FILE)
 
 

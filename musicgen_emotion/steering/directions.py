@@ -14,7 +14,7 @@ import numpy as np
 
 from ..lab.checks import check_positive
 from ..lab.files import atomic_path, read_json, write_json
-from ..lab.paths import as_path, claim_folder, holds_only
+from ..lab.paths import as_path, claim_folder, holds_only, read_marker
 
 # %% auto #0
 __all__ = [
@@ -334,7 +334,11 @@ def load_directions(
 def _holds_directions(folder):
     "Whether a folder holds what `save_directions` writes, and nothing else."
     names = ("directions.json", "directions.safetensors")
-    return holds_only(folder, names) and all((folder / name).exists() for name in names)
+    marker = read_marker(folder)
+    is_other = marker is not None and (marker["format"], marker["version"]) != ("directions", 1)
+    if is_other or not holds_only(folder, names):
+        return False
+    return all((folder / name).exists() for name in names)
 
 
 def _stored_facts(direction) -> dict:

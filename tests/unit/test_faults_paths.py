@@ -374,7 +374,7 @@ def test_the_embeddings_of_another_program_stay(tmp_path):
     write_embeddings(tmp_path)
     names = ("embeddings.npy", "labels.npy", "metadata.json")
     before = fill(tmp_path / "other/t5_embeddings", names)
-    with pytest.raises(ValueError, match="text embeddings|not valid JSON"):
+    with pytest.raises(ValueError, match=r"text embeddings|not valid JSON"):
         write_embeddings(tmp_path / "other")
     assert content(tmp_path / "other/t5_embeddings") == before
 
@@ -470,9 +470,9 @@ def test_only_own_temporary_names_are_cleared(tmp_path):
 @pytest.mark.parametrize("name", ["../x.csv", "/tmp/x.csv", "a/../../x", "", ".", "~/x.csv"])
 def test_a_table_stays_in_its_run(tmp_path, name):
     with open_run(tmp_path / "run", "phase0") as run:
-        with pytest.raises(ValueError, match="must be a name inside|must be a path"):
+        with pytest.raises(ValueError, match=r"must be a name inside|must be a path"):
             run.table(pd.DataFrame(dict(a=[1])), name)
-        run.table(pd.DataFrame(dict(a=[1])), "a/../b.v2")
+        run.table(pd.DataFrame(dict(a=[1])), "a/../b")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert inside_folder(tmp_path, Path("a/b.csv")) == tmp_path / "a/b.csv"
 
