@@ -241,7 +241,8 @@ def run_status(
     "Table of the runs below a folder, oldest first; a killed run is shown as `interrupted`."
     import pandas as pd
 
-    if not as_path("folder", folder).is_dir():
+    folder = as_path("folder", folder)
+    if not folder.is_dir():
         raise ValueError(
             f"folder {str(folder)!r} does not exist; give the --out folder of an earlier run"
         )

@@ -193,14 +193,38 @@ IT_WORKS = ("run_phase", "run_phases", "evaluate_nano")  # with a valid path the
 QUICK = [entry for entry in ARGUMENTS if entry[1] not in IT_WORKS and entry[0][:4] != "nano"]
 
 
+QUOTED = ("name", "encoder", "source", "phase", "phases", "notebook", "files")  # or a known name
+
+
 @pytest.mark.parametrize(("short", "name", "parameter"), QUICK)
 def test_a_home_folder_is_expanded(place, short, name, parameter):
-    value = "~/there/x"
     try:
-        call(short, name, parameter, value)
+        call(short, name, parameter, "~/there/x")
     except Exception as error:
-        assert "~" not in str(error), f"{error}"
+        is_quoted = parameter in QUOTED or name in ("load_dictionary", "read_tokenizer")
+        assert "~" not in str(error) or is_quoted, f"{error}"
     assert not (place / "work" / "~").exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_lies_in_the_home_folder_is_read(place):
+    from musicgen_emotion.lab.parameters import read_params_file
+    from musicgen_emotion.lab.phase_files import find_phase
+    from musicgen_emotion.models.load import load_model
+    from musicgen_emotion.models.tiny import write_random_model
+    from musicgen_emotion.sae.formats import load_dictionary
+
+    write_dictionary("~/dictionary")
+    write_saelens(Path("~/saelens"))
+    write_random_model("~/model", n_layers=1)
+    (place / "home/values.yaml").write_text("n: 3")
+    (place / "home/study.ipynb").write_text("{}")
+    assert load_dictionary("~/dictionary").d_sae == 8
+    assert load_dictionary(Path("~/saelens")).d_sae == 8
+    assert load_model("~/model", device="cpu").name == "model"
+    assert read_params_file("~/values.yaml") == dict(n=3)
+    assert find_phase("~/study.ipynb") == place / "home/study.ipynb"
+    assert not list((place / "work").iterdir())
 
 
 # ---- files of others stay
@@ -399,6 +423,34 @@ def test_folders_of_older_versions_are_recognized(tmp_path, write):
         (tmp_path / "older" / name).unlink(missing_ok=True)
     write(tmp_path / "older")
     assert read_marker(tmp_path / "older") is not None
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_export_never_goes_into_the_model_or_over_other_files(tmp_path):
+    pytest.importorskip("audiocraft")
+    from musicgen_emotion.models.audiocraft_export import export_audiocraft
+
+    model = write_model(tmp_path / "model")
+    before = content(model)
+    for out in (model, model / "export", tmp_path):
+        with pytest.raises(ValueError, match=r"which is read|not replaced"):
+            export_audiocraft(model, out)
+        with pytest.raises(ValueError, match=r"which is read|not replaced"):
+            export_audiocraft(str(model), Path(str(out)))
+    assert content(model) == before
+    theirs = fill(tmp_path / "theirs", ("state_dict.bin", "compression_state_dict.bin"))
+    with pytest.raises(ValueError, match="is not replaced"):
+        export_audiocraft(model, tmp_path / "theirs")
+    assert content(tmp_path / "theirs") == theirs
+    for _ in range(2):
+        out = export_audiocraft(model, tmp_path / "out")
+    assert read_marker(out)["format"] == "audiocraft checkpoint"
+    (out / "format.json").unlink()  # as older versions wrote it
+    export_audiocraft(model, out)
+    (out / "t5/notes.md").write_text("mine")
+    with pytest.raises(ValueError, match="is not replaced"):
+        export_audiocraft(model, out)
+    assert (out / "t5/notes.md").exists()
 
 
 def test_a_folder_is_replaced_only_when_it_may_be(tmp_path):
