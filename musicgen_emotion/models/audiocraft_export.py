@@ -38,6 +38,8 @@ def export_audiocraft(
     model, for one that is not of the transformers backend, and for a folder that holds anything
     but an export or overlaps with that of the model."""
     out = as_path("out", out)
+    if isinstance(model, (str, Path)) and as_path("model", model).is_dir():
+        check_apart(model, out)
     import_audiocraft()
     if isinstance(model, (str, Path)):
         model = load_model(

@@ -426,10 +426,15 @@ def test_folders_of_older_versions_are_recognized(tmp_path, write):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_an_export_never_goes_into_the_model_or_over_other_files(tmp_path):
-    pytest.importorskip("audiocraft")
+def test_an_export_never_goes_into_the_model_or_over_other_files(tmp_path, monkeypatch):
+    from musicgen_emotion.models import audiocraft_export
     from musicgen_emotion.models.audiocraft_export import export_audiocraft
 
+    for name in ("import_audiocraft", "_lm_config", "_codec_config", "_lm_weights"):
+        monkeypatch.setattr(audiocraft_export, name, lambda *_: {})  # as without the library
+    monkeypatch.setattr(audiocraft_export, "_codec_weights", lambda codec: {})
+    written = dict(exported=True)
+    monkeypatch.setattr(audiocraft_export, "_save", lambda path, *_: torch.save(written, path))
     model = write_model(tmp_path / "model")
     before = content(model)
     for out in (model, model / "export", tmp_path):
