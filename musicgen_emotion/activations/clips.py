@@ -58,6 +58,7 @@ from musicgen_emotion.activations.store_upkeep import (
     damaged_files,
     damaged_older,
     has_lost_its_marker,
+    nothing_is_lost,
     relabelled_rows,
     remove_unreadable,
     shard_files,
@@ -241,9 +242,8 @@ class ClipStore:
                 tokens is None
                 or sha256_bytes(token_bytes(tokens)) != facts[clip]["tokens_checksum"]
             ):
-                raise DamagedStore(
-                    f"{self.path / self._token_file} is damaged at clip {clip}; {REMEDY}"
-                )
+                file = self.path / ("tokens.zarr" if self._older() else TOKEN_PARTS)
+                raise DamagedStore(f"{file} is damaged at clip {clip}; {REMEDY}")
             found.append(tokens)
         return pad_tokens(found)
 
@@ -259,10 +259,6 @@ class ClipStore:
             return self._parts.read_tokens(rest) | waiting
 
         return while_merging(read)
-
-    @property
-    def _token_file(self) -> str:
-        return "tokens.zarr" if self._older() and len(self) else TOKEN_PARTS
 
     def audio(
         self,
@@ -384,7 +380,7 @@ class ClipStore:
         begun. Needs `with store.writing():`.
         """
         self._must_be_owned("compact")
-        with self._nothing_is_lost():
+        with nothing_is_lost(self.path):
             merge_waiting(self.path)
             if clips is not None:
                 kept = set(clips)
@@ -415,7 +411,7 @@ class ClipStore:
         self._must_be_owned("relabel")
         labels = labels.drop_duplicates("clip_id").set_index("clip_id")
         check_column_names(labels, (*TAKEN_COLUMNS, "prompt"))
-        with self._nothing_is_lost():
+        with nothing_is_lost(self.path):
             merge_waiting(self.path)
         changed: set[str] = set()
         parts = []
@@ -428,7 +424,7 @@ class ClipStore:
         if parts:
             summary = self._parts.summary
             kinds = join_kinds(summary["columns"], *map(column_kinds, parts))
-            with self._nothing_is_lost():
+            with nothing_is_lost(self.path):
                 stage_change(
                     self.path, self.path / STAGE_FOLDER, summary | dict(columns=kinds), parts
                 )
@@ -436,18 +432,6 @@ class ClipStore:
             log = logging.getLogger(__name__)
             log.warning("%s: other labels are stored in %s", self.path, ", ".join(sorted(changed)))
         return [name for name in labels if name in changed]
-
-    @contextlib.contextmanager
-    def _nothing_is_lost(self):
-        "An error of the disk says that the clips stay."
-        try:
-            yield
-        except OSError as error:
-            raise OSError(
-                error.errno,
-                f"{error.strerror or error}; nothing is lost: the clips stay in {self.path}, "
-                "run again after that",
-            ) from error
 
     def damaged(self) -> pd.DataFrame:  # clip_id, file, problem; empty when all is well
         "Compare every sound file and the tokens of every clip with the checksums of the table."

@@ -66,6 +66,7 @@ __all__ = [
     "damaged_files",
     "damaged_older",
     "has_lost_its_marker",
+    "nothing_is_lost",
     "relabelled_rows",
     "remove_files",
     "remove_old_claims",
@@ -208,6 +209,21 @@ def _remove_stage(stage) -> None:
 
 
 # %% ../../nbs/api/50_activations/11_store_upkeep.ipynb #cell015
+@contextlib.contextmanager
+def nothing_is_lost(
+    folder: Path,  # of the store
+) -> Iterator[None]:  # while something is written
+    "An error of the disk says that the clips stay."
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{error.strerror or error}; nothing is lost: the clips stay in {folder}, "
+            "run again after that",
+        ) from error
+
+
 def shard_files(
     store: Any,  # a `ClipStore`
 ) -> list[Path]:  # Parquet files, sorted
