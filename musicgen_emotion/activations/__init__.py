@@ -113,8 +113,10 @@ from .store_upkeep import check_clip_name as check_clip_name
 from .store_upkeep import damaged_files as damaged_files
 from .store_upkeep import damaged_older as damaged_older
 from .store_upkeep import has_lost_its_marker as has_lost_its_marker
+from .store_upkeep import nothing_is_lost as nothing_is_lost
 from .store_upkeep import relabelled_rows as relabelled_rows
 from .store_upkeep import remove_files as remove_files
+from .store_upkeep import remove_old_claims as remove_old_claims
 from .store_upkeep import remove_unreadable as remove_unreadable
 from .store_upkeep import shard_files as shard_files
 from .store_upkeep import summary_without as summary_without

@@ -236,7 +236,7 @@ def while_merging(
 def _some_columns(file, columns) -> pa.Table:
     if columns is not None:
         columns = [name for name in columns if name in file.schema_arrow.names]
-    return file.read(columns=columns)
+    return file.read(columns=columns, use_threads=False)
 
 
 def _by_part(folder, clips) -> list[tuple[Path, set[str]]]:
@@ -304,7 +304,7 @@ class _Merge:
     def old_rows(self, prefix) -> pa.Table:
         path = self.table_folder / part_name(prefix)
         if path.exists():
-            return fit_rows(read_sealed(path, REMEDY).read(), self.kinds)
+            return fit_rows(read_sealed(path, REMEDY).read(use_threads=False), self.kinds)
         return fit_rows(None, self.kinds)
 
     def without(self, rows, new) -> pa.Table:
@@ -339,7 +339,7 @@ class _Merge:
         "Give the columns of the store to parts that hold no new clip."
         for prefix in sorted(prefixes):
             path = self.table_folder / part_name(prefix)
-            old = read_sealed(path, REMEDY).read()
+            old = read_sealed(path, REMEDY).read(use_threads=False)
             new = fit_rows(old, self.kinds)
             if new.schema != old.schema:
                 write_sealed(path, new)

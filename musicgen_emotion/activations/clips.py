@@ -58,6 +58,7 @@ from musicgen_emotion.activations.store_upkeep import (
     damaged_files,
     damaged_older,
     has_lost_its_marker,
+    nothing_is_lost,
     relabelled_rows,
     remove_unreadable,
     shard_files,
@@ -163,7 +164,7 @@ class ClipStore:
         clips: Iterable[str],  # clip ids
     ) -> set[str]:  # those that the store holds
         "Which of some clips are stored."
-        return set(self._some_rows(list(clips), ["clip_id"]).clip_id)
+        return set(self._facts(set(clips), ["clip_id"]))
 
     def rows(
         self,
@@ -175,27 +176,43 @@ class ClipStore:
         self._require_known(wanted, found.index)
         return found.loc[wanted].reset_index(drop=True)
 
-    def _some_rows(self, wanted, columns=None) -> pd.DataFrame:
+    def _facts(self, wanted, columns) -> dict[str, dict]:
+        "A few columns of the clips that are stored, by clip id."
+        older = self._older()
+        if older is not None:
+            table = older.table
+            found = table.loc[table.clip_id.isin(wanted), columns].to_dict("records")
+        else:
+            found = while_merging(lambda: self._read_facts(wanted, columns))
+        return {row["clip_id"]: row for row in found}
+
+    def _read_facts(self, wanted, columns) -> list[dict]:
+        waiting = self._waiting.read_rows(wanted)
+        found = [] if waiting is None else waiting[columns].to_dict("records")
+        rest = wanted - self._waiting.removed().keys() - {row["clip_id"] for row in found}
+        for table in self._parts.read_rows(rest, columns):
+            found += table.to_pylist()
+        return found
+
+    def _some_rows(self, wanted) -> pd.DataFrame:
         "Rows of the clips that are stored."
         older = self._older()
         if older is None:
-            return while_merging(lambda: self._read_rows(set(wanted), columns))
+            return while_merging(lambda: self._read_rows(set(wanted)))
         table = older.table
-        return table.loc[table.clip_id.isin(wanted), columns or list(table)]
+        return table.loc[table.clip_id.isin(wanted)]
 
-    def _read_rows(self, wanted, columns) -> pd.DataFrame:
+    def _read_rows(self, wanted) -> pd.DataFrame:
         import pyarrow as pa
 
         waiting = self._waiting.read_rows(wanted)
         rest = wanted - self._waiting.removed().keys()
         kinds = self._waiting.summary(self._parts.summary)["columns"]
-        if columns is not None:
-            kinds = {name: kinds.get(name, "text") for name in columns}
         tables = [fit_rows(None, kinds)]
         if waiting is not None:
             rest = rest - set(waiting.clip_id)
             tables.append(typed_rows(waiting, kinds))
-        for table in self._parts.read_rows(rest, columns):
+        for table in self._parts.read_rows(rest):
             tables.append(fit_rows(table, kinds))
         return plain_rows(pa.concat_tables(tables))
 
@@ -215,17 +232,18 @@ class ClipStore:
         Raises KeyError for unknown clips, DamagedStore for altered tokens.
         """
         wanted = self.table.clip_id.tolist() if clips is None else list(clips)
-        rows = self._some_rows(wanted, ["clip_id", "tokens_checksum"]).set_index("clip_id")
-        checksums = rows.tokens_checksum.to_dict()
-        self._require_known(wanted, checksums)
+        facts = self._facts(set(wanted), ["clip_id", "tokens_checksum"])
+        self._require_known(wanted, facts)
         stored = self._tokens(wanted)
         found = []
         for clip in wanted:
             tokens = stored.get(clip)
-            if tokens is None or sha256_bytes(token_bytes(tokens)) != checksums[clip]:
-                raise DamagedStore(
-                    f"{self.path / self._token_file} is damaged at clip {clip}; {REMEDY}"
-                )
+            if (
+                tokens is None
+                or sha256_bytes(token_bytes(tokens)) != facts[clip]["tokens_checksum"]
+            ):
+                file = self.path / ("tokens.zarr" if self._older() else TOKEN_PARTS)
+                raise DamagedStore(f"{file} is damaged at clip {clip}; {REMEDY}")
             found.append(tokens)
         return pad_tokens(found)
 
@@ -242,10 +260,6 @@ class ClipStore:
 
         return while_merging(read)
 
-    @property
-    def _token_file(self) -> str:
-        return "tokens.zarr" if self._older() and len(self) else TOKEN_PARTS
-
     def audio(
         self,
         clip: str,  # clip id
@@ -254,11 +268,12 @@ class ClipStore:
 
         Raises KeyError for an unknown clip, DamagedStore for an altered file.
         """
-        row = self.rows([clip]).iloc[0]
-        path = inside_folder(self.path, row.audio_path)
+        facts = self._facts({clip}, ["clip_id", "audio_path", "checksum"])
+        self._require_known([clip], facts)
+        path = inside_folder(self.path, facts[clip]["audio_path"])
         if not path.exists():
             raise DamagedStore(f"{path} is missing; {REMEDY}")
-        if sha256_file(path) != row.checksum:
+        if sha256_file(path) != facts[clip]["checksum"]:
             raise DamagedStore(f"{path} is damaged; {REMEDY}")
         channels, rate = read_channels(path)
         return channels[:, 0] if channels.shape[1] == 1 else channels.T, rate
@@ -365,7 +380,7 @@ class ClipStore:
         begun. Needs `with store.writing():`.
         """
         self._must_be_owned("compact")
-        with self._nothing_is_lost():
+        with nothing_is_lost(self.path):
             merge_waiting(self.path)
             if clips is not None:
                 kept = set(clips)
@@ -396,7 +411,7 @@ class ClipStore:
         self._must_be_owned("relabel")
         labels = labels.drop_duplicates("clip_id").set_index("clip_id")
         check_column_names(labels, (*TAKEN_COLUMNS, "prompt"))
-        with self._nothing_is_lost():
+        with nothing_is_lost(self.path):
             merge_waiting(self.path)
         changed: set[str] = set()
         parts = []
@@ -409,7 +424,7 @@ class ClipStore:
         if parts:
             summary = self._parts.summary
             kinds = join_kinds(summary["columns"], *map(column_kinds, parts))
-            with self._nothing_is_lost():
+            with nothing_is_lost(self.path):
                 stage_change(
                     self.path, self.path / STAGE_FOLDER, summary | dict(columns=kinds), parts
                 )
@@ -417,18 +432,6 @@ class ClipStore:
             log = logging.getLogger(__name__)
             log.warning("%s: other labels are stored in %s", self.path, ", ".join(sorted(changed)))
         return [name for name in labels if name in changed]
-
-    @contextlib.contextmanager
-    def _nothing_is_lost(self):
-        "An error of the disk says that the clips stay."
-        try:
-            yield
-        except OSError as error:
-            raise OSError(
-                error.errno,
-                f"{error.strerror or error}; nothing is lost: the clips stay in {self.path}, "
-                "run again after that",
-            ) from error
 
     def damaged(self) -> pd.DataFrame:  # clip_id, file, problem; empty when all is well
         "Compare every sound file and the tokens of every clip with the checksums of the table."

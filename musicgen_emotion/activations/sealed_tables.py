@@ -238,7 +238,7 @@ def token_arrays(
     wanted: Iterable[str] | None = None,  # clip ids; None: all
 ) -> dict[str, np.ndarray]:  # clip id -> (codebook, frame) int16
     "Tokens of the wanted clips that the file holds; only their groups of rows are read."
-    ids = file.read(columns=["clip_id"]).column(0).to_pylist()
+    ids = file.read(columns=["clip_id"], use_threads=False).column(0).to_pylist()
     wanted = set(ids if wanted is None else wanted)
     found = {}
     first = 0
@@ -248,7 +248,9 @@ def token_arrays(
         first += n_rows
         if wanted.isdisjoint(here):
             continue
-        column = file.read_row_group(group, columns=["tokens"]).column(0).combine_chunks()
+        column = (
+            file.read_row_group(group, ["tokens"], use_threads=False).column(0).combine_chunks()
+        )
         for clip, value in zip(here, column):
             if clip in wanted:
                 found[clip] = _rectangle(value.values)

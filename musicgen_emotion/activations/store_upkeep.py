@@ -66,8 +66,10 @@ __all__ = [
     "damaged_files",
     "damaged_older",
     "has_lost_its_marker",
+    "nothing_is_lost",
     "relabelled_rows",
     "remove_files",
+    "remove_old_claims",
     "remove_unreadable",
     "shard_files",
     "summary_without",
@@ -155,7 +157,7 @@ def tidy_store(
     "Finish what a killed writer had begun, and remove what it had not finished writing."
     for name in (".", BATCH_FOLDER):
         _remove_temporary(folder / name)
-    _remove_old_claims(folder)
+    remove_old_claims(folder)
     _remove_stage(folder / STAGE_FOLDER)
     if (folder / MERGE_FOLDER).exists():
         for name in (TABLE_PARTS, TOKEN_PARTS):
@@ -177,7 +179,9 @@ def _remove_temporary(folder) -> None:
                 remove_path(folder / name)
 
 
-def _remove_old_claims(folder) -> None:
+def remove_old_claims(
+    folder: Path,  # of a store
+) -> None:
     "Markers that a process had begun to write when it was killed."
     for name in os.listdir(folder):
         claim = _CLAIM.fullmatch(name)
@@ -205,6 +209,21 @@ def _remove_stage(stage) -> None:
 
 
 # %% ../../nbs/api/50_activations/11_store_upkeep.ipynb #cell015
+@contextlib.contextmanager
+def nothing_is_lost(
+    folder: Path,  # of the store
+) -> Iterator[None]:  # while something is written
+    "An error of the disk says that the clips stay."
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{error.strerror or error}; nothing is lost: the clips stay in {folder}, "
+            "run again after that",
+        ) from error
+
+
 def shard_files(
     store: Any,  # a `ClipStore`
 ) -> list[Path]:  # Parquet files, sorted

@@ -38,6 +38,7 @@ from musicgen_emotion.activations.replay_blocks import (
 )
 from musicgen_emotion.lab.paths import (
     ADVICE,
+    MARKER_FILE,
     as_path,
     claim_folder,
     marker_version,
@@ -53,6 +54,7 @@ from ..models.text import prompts_per_clip
 from .clip_files import CHUNK
 from .clips import ClipStore
 from .prompt_states import text_rows
+from .store_upkeep import remove_old_claims
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,6 +89,7 @@ def replay_bytes(
 # %% ../../nbs/api/50_activations/16_stored.ipynb #cell013
 ACTIVATION_KIND = "store of activations"
 ACTIVATION_VERSION = 2
+_CLAIM = f".{MARKER_FILE}-"  # a marker that a killed run was writing
 _LABELS_AT_ONCE = 4096  # clips whose labels are written at once
 
 
@@ -171,7 +174,8 @@ def _require_own(out) -> None:
     version = marker_version(out, ACTIVATION_KIND, ACTIVATION_VERSION)
     if version is not None or (out / "replay.json").exists() or not out.is_dir():
         return
-    others = sorted(path.name for path in out.iterdir() if path.name != LOCK_FILE)
+    names = sorted(path.name for path in out.iterdir())
+    others = [name for name in names if name != LOCK_FILE and not name.startswith(_CLAIM)]
     if others:
         raise ValueError(
             f"{out} holds other files ({others[0]}); choose an empty folder for the activations"
@@ -249,6 +253,7 @@ class _ReplayWriter:
 
     def _remove_unfinished(self) -> None:
         "Files that a killed run was writing: beside its state, and in the folders of its sites."
+        remove_old_claims(self.out)
         left = [*self.out.glob(".tmp-*-replay.json"), *self.out.glob(f".tmp-*-{SUMS_FILE}")]
         for site in self.request.sites:
             left += [*(self.out / site).rglob("*.partial"), *(self.out / site).rglob(".tmp-*")]

@@ -16,7 +16,7 @@ import torch
 
 from ..lab.checks import check_finite, check_in, check_positive
 from ..lab.files import atomic_path, read_json, write_json
-from ..lab.paths import as_path
+from ..lab.paths import as_path, claim_folder, holds_only
 from ..models.hub import refuse_adapters, weight_files
 from ..models.load import load_model, pick_device
 from ..models.model import MusicModel
@@ -379,6 +379,7 @@ def export_t5_embeddings(
         [EMOTIONS.index(emotion) for emotion in emb.labels],
         np.int64,
     )
+    claim_folder(out, "text embeddings", 1, _is_export)
     for name, array in dict(embeddings=emb.vectors, labels=numbers).items():
         with atomic_path(out / f"{name}.npy") as path:
             np.save(path, array, allow_pickle=False)
@@ -396,6 +397,15 @@ def export_t5_embeddings(
     with atomic_path(out / "emotion_clustering_pca.png") as path:
         _draw_components(emb, path)
     return out
+
+
+def _is_export(folder) -> bool:
+    "Whether a folder without a marker holds an export, from before there were markers."
+    names = ("embeddings.npy", "labels.npy", "metadata.json", "emotion_clustering_pca.png")
+    if not holds_only(folder, names) or not (folder / "metadata.json").is_file():
+        return False
+    metadata = read_json(folder / "metadata.json")
+    return isinstance(metadata, dict) and {"n_prompts", "d_text", "counts"} <= set(metadata)
 
 
 def _draw_components(emb, path) -> None:

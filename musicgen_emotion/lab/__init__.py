@@ -20,6 +20,8 @@ from .files import RECORD_FILE as RECORD_FILE
 from .files import WrittenFiles as WrittenFiles
 from .files import atomic_path as atomic_path
 from .files import atomic_write as atomic_write
+from .files import check_own_table as check_own_table
+from .files import check_sidecar as check_sidecar
 from .files import package_folder as package_folder
 from .files import plain_value as plain_value
 from .files import read_json as read_json
@@ -56,6 +58,7 @@ from .parameters import resolve_parameters as resolve_parameters
 from .parameters import value_from_text as value_from_text
 from .paths import ADVICE as ADVICE
 from .paths import MARKER_FILE as MARKER_FILE
+from .paths import RESERVED_FILES as RESERVED_FILES
 from .paths import advise as advise
 from .paths import as_path as as_path
 from .paths import check_apart as check_apart

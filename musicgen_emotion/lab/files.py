@@ -20,8 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from musicgen_emotion.lab.paths import (
+    RESERVED_FILES,
+    advise,
+    as_path,
+    holds_only,
+    inside_folder,
+    note_written,
+)
+
 from .checks import check_in
-from .paths import advise, as_path, holds_only, inside_folder, note_written
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +40,8 @@ __all__ = [
     "WrittenFiles",
     "atomic_path",
     "atomic_write",
+    "check_own_table",
+    "check_sidecar",
     "package_folder",
     "plain_value",
     "read_json",
@@ -135,10 +145,10 @@ def _refuse_foreign_folder(path: Path, own: Callable[[Path], bool] | None) -> No
         return
     if own is None or not own(path):
         names = sorted(entry.name for entry in path.iterdir())
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         raise ValueError(
-            f"{path} is a folder with {', '.join(names[:3])}{more}, which is not replaced; "
-            f"choose another name"
+            f"{path} is a folder with {', '.join(names[:5])}{more}, which is not replaced as a "
+            f"whole; choose another name"
         )
 
 
@@ -299,6 +309,22 @@ def read_json_parts(
     return known
 
 
+def check_sidecar(
+    file: Path,  # JSON file that goes beside another file and is named after it
+    keys: Iterable[str],  # that it has when it was written for this
+    what: str,  # what it holds, for the error
+) -> None:
+    "Raise a ValueError when the file is there and holds something else, or has a reserved name."
+    if file.name not in RESERVED_FILES:
+        if not file.exists():
+            return
+        with contextlib.suppress(ValueError):
+            content = read_json(file)
+            if isinstance(content, dict) and set(keys) <= set(content):
+                return
+    raise ValueError(f"{file}, where {what} would go, is for something else; choose another name")
+
+
 def plain_value(
     value: Any,  # numbers, text, lists, dicts, numpy values, paths
 ) -> Any:  # None, bool, int, float, str, or lists and dicts of these
@@ -359,6 +385,23 @@ def read_table(
             na_values=["", "nan", "NaN"],
         )
     return pd.read_parquet(path)
+
+
+def check_own_table(
+    path: Path,  # CSV file that is to be written
+    columns: Iterable[str],  # that it has when it was written here before
+) -> Path:  # the path
+    "Return the path, or raise a ValueError when a file is there that is not such a table."
+    if path.exists():
+        with path.open(encoding="utf-8", errors="replace") as file:
+            found = file.readline().strip().split(",")
+        missing = [column for column in columns if column not in found]
+        if missing:
+            raise ValueError(
+                f"{path} exists and is another table (without {', '.join(missing)}); "
+                f"choose another folder, or move it away"
+            )
+    return path
 
 
 def _table_suffix(path: Path) -> str:

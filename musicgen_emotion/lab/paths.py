@@ -17,6 +17,7 @@ from typing import Any
 __all__ = [
     "ADVICE",
     "MARKER_FILE",
+    "RESERVED_FILES",
     "advise",
     "as_path",
     "check_apart",
@@ -96,8 +97,36 @@ def inside_folder(
     return folder / inside
 
 
+# %% ../../nbs/api/00_lab/01_paths.ipynb #paths536575
+_WATCHED: dict[Path, Callable[[str], None]] = {}  # resolved folder -> what notes a name below it
+
+
+def watch_folder(
+    folder: Path | str,  # an existing folder
+    note: Callable[[str], None],  # is called with each name that is written below it
+) -> Callable[[], None]:  # call it to watch no longer
+    "Note what this process writes below a folder; the name of a claimed folder ends in `/`."
+    key = as_path("folder", folder).resolve()
+    _WATCHED[key] = note
+    return lambda: _WATCHED.pop(key, None) and None
+
+
+def note_written(
+    path: Path,  # a file, or a folder
+    ending: str = "",  # `"/"` for a folder
+) -> None:
+    "Tell those who watch a folder above `path` that it was written."
+    if not _WATCHED:
+        return
+    resolved = path.parent.resolve() / path.name
+    for folder, note in list(_WATCHED.items()):
+        if folder in resolved.parents:
+            note(resolved.relative_to(folder).as_posix() + ending)
+
+
 # %% ../../nbs/api/00_lab/01_paths.ipynb #cell016
 MARKER_FILE = "format.json"
+RESERVED_FILES = (MARKER_FILE, "manifest.json", "gates.json")  # no sidecar has these names
 _OF_NOBODY = (".DS_Store", "Thumbs.db", "desktop.ini")  # file managers leave them
 
 
@@ -273,33 +302,6 @@ def claim_names(
             f"choose a folder that is new or empty"
         )
     return path
-
-
-# %% ../../nbs/api/00_lab/01_paths.ipynb #paths536575
-_WATCHED: dict[Path, Callable[[str], None]] = {}  # resolved folder -> what notes a name below it
-
-
-def watch_folder(
-    folder: Path | str,  # an existing folder
-    note: Callable[[str], None],  # is called with each name that is written below it
-) -> Callable[[], None]:  # call it to watch no longer
-    "Note what this process writes below a folder; the name of a claimed folder ends in `/`."
-    key = as_path("folder", folder).resolve()
-    _WATCHED[key] = note
-    return lambda: _WATCHED.pop(key, None) and None
-
-
-def note_written(
-    path: Path,  # a file, or a folder
-    ending: str = "",  # `"/"` for a folder
-) -> None:
-    "Tell those who watch a folder above `path` that it was written."
-    if not _WATCHED:
-        return
-    resolved = path.parent.resolve() / path.name
-    for folder, note in list(_WATCHED.items()):
-        if folder in resolved.parents:
-            note(resolved.relative_to(folder).as_posix() + ending)
 
 
 # %% ../../nbs/api/00_lab/01_paths.ipynb #store002

@@ -32,6 +32,7 @@ from musicgen_emotion.lab.paths import (
     as_path,
     claim_folder,
     inside_folder,
+    marker_version,
     watch_folder,
 )
 
@@ -319,6 +320,11 @@ def changed_parameters(
     return changed
 
 
+def _is_run(path: Path) -> bool:
+    "Whether a folder without a marker holds a run; an older version made it."
+    return run_manifest(path) is not None
+
+
 def _watch(run: Run) -> WrittenFiles:
     "Note what is written below the run's folder while it is open."
     record = WrittenFiles(run.path)
@@ -429,11 +435,6 @@ def _open_log(run: Run) -> None:
 
 
 # %% ../../nbs/api/00_lab/06_runs.ipynb #cell014
-def _is_run(path: Path) -> bool:
-    "Whether a folder without a marker holds a run; an older version made it."
-    return run_manifest(path) is not None
-
-
 def run_manifest(
     folder: Path | str,  # a run folder
 ) -> dict[str, Any] | None:  # its manifest with the true status; None when the folder holds no run
@@ -446,6 +447,7 @@ def run_manifest(
     path = folder / "manifest.json"
     if not path.exists():
         return None
+    marker_version(folder, "run", RUN_VERSION)  # refuses newer ones by name
     manifest = read_json(path)
     if not isinstance(manifest, dict) or manifest.get("status") not in STATUSES:
         statuses = ", ".join(STATUSES)

@@ -107,9 +107,9 @@ def train_nano(
     out: Path | str | None = None,  # where the finished model goes; work/nano when None
 ) -> Path:  # the model folder
     "Text encoder, codec, decoder, measurement and card, in that order."
+    out = as_path("work", work) / "nano" if out is None else as_path("out", out)
     work = as_path("work", work)
     work.mkdir(parents=True, exist_ok=True)
-    out = work / "nano" if out is None else as_path("out", out)
     text_folder = distil_text_encoder(work)
     codec_file = train_codec(work)
     if not (out / "config.json").exists():

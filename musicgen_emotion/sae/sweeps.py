@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import re
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 
 from ..lab.files import sha256_bytes
+from ..lab.paths import claim_folder
 from ..show.plots import draw_legend, new_axes
 from .data import Split, StoreBatches, checked_rows
 from .dictionary import SAEConfig, SparseAutoencoder
@@ -146,6 +148,8 @@ def sweep(
     that holds dictionaries of other data."""
     import pandas as pd
 
+    if folder is not None:
+        folder = claim_folder(folder, "sweep of dictionaries", 1, _holds_sweep)
     train = train or TrainConfig()
     settings = _grid_settings(grid, asdict(base) | asdict(train))
     labels, split = split_parts(x, groups, split, train.seed)
@@ -155,7 +159,7 @@ def sweep(
         setting_folder = None
         if folder is not None:
             setting_folder = str(
-                Path(folder)
+                folder
                 / _folder_name(
                     setting,
                     base,
@@ -221,6 +225,11 @@ def _with_setting(base, train, setting):
     if "expansion" in setting:
         sae_changes["d_sae"] = None  # the size follows from the expansion
     return replace(base, **sae_changes), replace(train, **train_changes)
+
+
+def _holds_sweep(folder):
+    "Whether a folder without a marker holds what a sweep writes, and nothing else."
+    return all(re.fullmatch("[0-9a-f]{12}", path.name) for path in folder.iterdir())
 
 
 def _folder_name(setting, base, train):

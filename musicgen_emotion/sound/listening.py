@@ -31,7 +31,7 @@ from musicgen_emotion.sound.listening_clips import (
 )
 
 from ..lab.checks import check_count, check_in, check_positive
-from ..lab.paths import as_path
+from ..lab.paths import as_path, claim_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -247,6 +247,7 @@ def write_listening_test(
         raise TypeError(f"conditions must be names of columns; got {conditions!r}")
     conditions = [conditions] if isinstance(conditions, str) else list(conditions)
     check_in("ending of out", out.suffix, (".html", ".htm"))
+    key = out.with_suffix(".key.json") if key is None else as_path("key", key)
     check_in("kind", kind, LISTENING_KINDS)
     check_in("audio", audio, ("embed", "files"))
     check_in("audio_format", audio_format, ("flac", "wav"))
@@ -272,8 +273,8 @@ def write_listening_test(
     trials = make_trials(clips, ids, sounds, kind, seed)
     n_per_rater = _check_n_per_rater(n_per_rater, len(trials))
     test_id = f"{content[:12]}-{n_per_rater}"
-    key = out.with_suffix(".key.json") if key is None else as_path("key", key)
     _check_same_test(out, key, test_id)
+    is_remade = key.exists()
 
     encoded = {}
     for clip_id, (samples, rate) in zip(ids, sounds):
@@ -297,6 +298,9 @@ def write_listening_test(
         seed=seed,
         page_sha256=sha256_bytes(page),
     )
+    if folder and not is_remade:
+        names = [Path(source).name for source in sources.values()]
+        claim_names(out.parent / folder, "sounds of a listening test", 1, names)
     write_json(key, in_key | _key_tables(clips, ids, trials, conditions))
     if folder:
         for clip_id, data in encoded.items():
