@@ -236,7 +236,7 @@ def read_marker(
         marker = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, IsADirectoryError):
         marker = None
     if not _is_marker(marker):
         raise ValueError(

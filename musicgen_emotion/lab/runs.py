@@ -197,6 +197,11 @@ class Run:
         file = inside_folder(self.path, name)
         if not file.suffix:
             file = file.with_name(f"{file.name}.csv")
+        for parent in file.relative_to(self.path).parents[:-1]:
+            if (self.path / parent / MARKER_FILE).exists():
+                raise ValueError(
+                    f"{file} would lie in a folder of another kind; choose another name"
+                )
         write_table(df, file)
         return df
 

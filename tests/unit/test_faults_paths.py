@@ -530,6 +530,9 @@ def test_a_table_stays_in_its_run(tmp_path, name):
         with pytest.raises(ValueError, match=r"must be a name inside|must be a path"):
             run.table(pd.DataFrame(dict(a=[1])), name)
         run.table(pd.DataFrame(dict(a=[1])), "a/../b")
+        claim_folder(run.path / "clips", "clip store", 1)
+        with pytest.raises(ValueError, match="a folder of another kind"):
+            run.table(pd.DataFrame(dict(a=[1])), "clips/deep/clips.parquet")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert inside_folder(tmp_path, Path("a/b.csv")) == tmp_path / "a/b.csv"
 
@@ -733,6 +736,10 @@ def test_a_format_file_of_others_is_refused(tmp_path):
         with pytest.raises(ValueError, match="was not written by musicgen_emotion"):
             claim_folder(tmp_path, "store", 1)
         assert (tmp_path / "format.json").read_text() == text
+    (tmp_path / "format.json").unlink()
+    (tmp_path / "format.json").mkdir()
+    with pytest.raises(ValueError, match="was not written by musicgen_emotion"):
+        claim_folder(tmp_path, "store", 1)
 
 
 def test_home_in_tables(place):
