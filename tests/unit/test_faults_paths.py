@@ -484,13 +484,58 @@ def test_starting_over_leaves_notes_and_deletes_the_rest(tmp_path):
     assert (tmp_path / "run/tables/notes.md").read_text() == "mine"
 
 
+def fill_store(folder):
+    "A claimed folder with a file that is written directly."
+    claim_folder(folder, "clip store", 1)
+    (folder / "tokens").write_bytes(b"tokens")
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_folders_in_a_run_go_with_it(tmp_path, killed):
+    folder = tmp_path / "run"
+    for _ in range(2):  # the second time it is resumed
+        with open_run(folder, "phase0") as run:
+            fill_store(run.path / "clips")
+            write_directions(run.path / "directions")
+    if killed:
+        kill(folder)
+    else:
+        (folder / "clips/mine.txt").write_text("mine")
+    with open_run(folder, "phase0", resume=False):
+        names = content(folder).keys()
+    assert not {name for name in names if "tokens" in name or "directions" in name}, names
+    assert ("clips/mine.txt" in names) is not killed
+
+
+def test_a_resumed_run_keeps_the_same_record(tmp_path):
+    for name in ("once", "twice"):
+        with open_run(tmp_path / name, "phase0") as run:
+            fill_store(run.path / "clips")
+            if name == "twice":
+                kill_open(run)
+                run = open_run(tmp_path / name, "phase0")
+            run.table(pd.DataFrame(dict(a=[1])), "z")
+            run.table(pd.DataFrame(dict(a=[1])), "a")
+            run.close()
+    records = [(tmp_path / name / ".written").read_text() for name in ("once", "twice")]
+    assert records[0] == records[1]
+    assert "clips/tokens" in records[0] and ".tmp-" not in records[0]
+
+
+def kill_open(run):
+    "Let go of a run as a kill would: nothing more is written."
+    from musicgen_emotion.lab import runs
+
+    runs._OPEN_RUNS.clear()
+    run.stack.close()
+
+
 def kill(folder):
     "Make a closed run look like one whose process was killed before it closed."
     from musicgen_emotion.lab.files import read_json
 
-    write_json(
-        folder / "manifest.json", read_json(folder / "manifest.json") | dict(status="running")
-    )
+    manifest = read_json(folder / "manifest.json") | dict(status="running", end=None)
+    write_json(folder / "manifest.json", manifest)
 
 
 def test_starting_over_after_a_kill_deletes_what_was_recorded_or_refuses(tmp_path):
