@@ -116,6 +116,8 @@ def _fetch(name: str, revision: str | None, patterns: list[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
+    from musicgen_emotion.models.hub import hub_reason
+
     try:
         return Path(
             snapshot_download(
@@ -125,9 +127,8 @@ def _fetch(name: str, revision: str | None, patterns: list[str]) -> Path:
             )
         )
     except (OSError, HfHubHTTPError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise FileNotFoundError(
-            f"model {name!r} could not be downloaded ({type(error).__name__}: {reason}); "
+            f"model {name!r} could not be downloaded ({hub_reason(error)}); "
             f"check the name and the connection, then run the same command again: it resumes"
         ) from error
 

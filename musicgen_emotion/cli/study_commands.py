@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..lab.checks import plain_words
 from ..lab.comparing import compare_folders, compare_runs
 from ..lab.gates import verdict
 from ..lab.parameters import read_parameters, resolve_parameters
@@ -189,7 +190,8 @@ def status(
 
     Shows the status, the gates and the last message of each run, the oldest run first.
     """
-    typer.echo(table_text(run_status(folder), as_json))
+    runs = run_status(folder)
+    typer.echo(table_text(runs.assign(message=runs["message"].map(plain_words)), as_json))
 
 
 @app.command("report")

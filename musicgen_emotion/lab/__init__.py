@@ -2,6 +2,7 @@
 
 # made by `make export` from the modules of this folder
 
+from .checks import NO_PLAIN_REASON as NO_PLAIN_REASON
 from .checks import check_between as check_between
 from .checks import check_count as check_count
 from .checks import check_finite as check_finite
@@ -11,6 +12,8 @@ from .checks import check_positive as check_positive
 from .checks import check_same_length as check_same_length
 from .checks import chosen_rows as chosen_rows
 from .checks import did_you_mean as did_you_mean
+from .checks import plain_reason as plain_reason
+from .checks import plain_words as plain_words
 from .checks import unknown_name as unknown_name
 from .comparing import FolderComparison as FolderComparison
 from .comparing import RunComparison as RunComparison
@@ -67,6 +70,7 @@ from .plans import plan as plan
 from .plans import run_phases as run_phases
 from .plans import run_plan as run_plan
 from .report import markdown_table as markdown_table
+from .report import markdown_text as markdown_text
 from .report import run_report as run_report
 from .runs import LENT_FOLDER as LENT_FOLDER
 from .runs import STATUSES as STATUSES

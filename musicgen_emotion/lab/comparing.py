@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .checks import check_positive
+from .checks import check_positive, plain_reason
 from .files import read_table
 from .gates import Gate, read_gates
-from .report import markdown_table
+from .report import markdown_table, markdown_text
 from .runs import changed_parameters, find_runs, run_manifest
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class RunComparison:
 
     def _repr_markdown_(self) -> str:
         "How a notebook shows it: the headline, then the gates and columns that differ."
-        parts = [f"**{self._headline}**\n"]
+        parts = [f"**{markdown_text(self._headline)}**\n"]
         for table in (self._different_gates, self._different_tables):
             if not table.empty:
                 parts.append(markdown_table(table))
@@ -195,7 +195,11 @@ def _compare_tables(
         elif name not in tables_a:
             rows.append(_row(name, "", "extra", note="only in the second run"))
         else:
-            a, b = _read(tables_a[name]), _read(tables_b[name])
+            try:
+                a, b = _read(tables_a[name]), _read(tables_b[name])
+            except (OSError, ValueError) as error:  # the other tables are still compared
+                rows.append(_row(name, "", "damaged", note=plain_reason(error)))
+                continue
             rows += _compare_table(name, a, b, rtol, atol)
     return rows
 
@@ -439,12 +443,13 @@ class FolderComparison:
     runs: dict[str, RunComparison]  # name of the run below both folders -> its comparison
     only_a: tuple[str, ...] = ()  # names of runs that only the first folder has
     only_b: tuple[str, ...] = ()  # names of runs that only the second folder has
+    not_compared: dict[str, str] = field(default_factory=dict)  # name of a run -> why
 
     @property
     def same(self) -> bool:  # have both folders the same runs, with the same results?
         "Whether no run is missing and none differs."
         all_same = all(comparison.same for comparison in self.runs.values())
-        return all_same and not self.only_a and not self.only_b
+        return all_same and not (self.only_a or self.only_b or self.not_compared)
 
     @property
     def text(self) -> str:  # a few lines per run
@@ -452,6 +457,7 @@ class FolderComparison:
         lines = [comparison.text for comparison in self.runs.values()]
         lines += [f"{name}: only in the first folder" for name in self.only_a]
         lines += [f"{name}: only in the second folder" for name in self.only_b]
+        lines += [f"{name}: not compared ({why})" for name, why in self.not_compared.items()]
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -463,6 +469,8 @@ class FolderComparison:
             parts.append(f"Only in the first folder: {', '.join(self.only_a)}\n")
         if self.only_b:
             parts.append(f"Only in the second folder: {', '.join(self.only_b)}\n")
+        for name, why in self.not_compared.items():
+            parts.append(f"{markdown_text(f'{name}: not compared ({why})')}\n")
         return "\n".join(parts)
 
 
@@ -472,16 +480,27 @@ def compare_folders(
     rtol: float = 1e-6,  # as in `compare_runs`
     atol: float = 1e-9,  # as in `compare_runs`
 ) -> FolderComparison:  # one comparison per run that both folders have
-    "Compare the runs of equal name; a ValueError when one of the folders holds no run."
+    """Compare the runs of equal name; one that is damaged or not finished costs no other.
+
+    Raises ValueError when one of the folders holds no run, or when no run could be compared.
+    """
     runs_a, runs_b = find_runs(folder_a), find_runs(folder_b)
     for folder, runs in ((folder_a, runs_a), (folder_b, runs_b)):
         if not runs:
             raise ValueError(f"{folder} holds no run; give a run folder or a folder of run folders")
     compared = {}
+    not_compared = {}
     for name, run_a in runs_a.items():
-        if name in runs_b:
+        if name not in runs_b:
+            continue
+        try:
             compared[name] = compare_runs(run_a, runs_b[name], rtol, atol)
+        except (OSError, ValueError) as error:
+            not_compared[name] = plain_reason(error)
+    if not_compared and not compared:
+        raise ValueError("; ".join(not_compared.values()))
     return FolderComparison(
+        not_compared=not_compared,
         runs=compared,
         only_a=tuple(name for name in runs_a if name not in runs_b),
         only_b=tuple(name for name in runs_b if name not in runs_a),

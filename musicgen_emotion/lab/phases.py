@@ -22,7 +22,7 @@ from musicgen_emotion.lab.runs import (
     run_manifest,
 )
 
-from .checks import check_in
+from .checks import check_in, plain_reason
 from .files import package_folder, read_json, sha256_bytes, sha256_file
 from .gates import Gate, read_gates, verdict
 from .machine import need_extra
@@ -236,28 +236,37 @@ def _status_row(name: str, folder: Path) -> dict[str, str]:
     row = dict(run=name, phase="", started="", ended="", gates="")
     try:
         manifest = run_manifest(folder)
-        gates = read_gates(folder)
-    except (ValueError, KeyError, TypeError) as error:
-        return dict(row, status="damaged", message=str(error))
+    except Exception as error:  # one damaged run must not hide the others
+        return dict(row, status="damaged", message=_problem(folder, error))
     if manifest is None:  # another process has just deleted it
         return dict(
             row,
             status="damaged",
             message="the manifest is gone",
         )
-    if gates:
-        passed = sum(gate.passed for gate in gates)
-        row["gates"] = f"{passed}/{len(gates)} {verdict(gates)}"
     row["phase"] = manifest["phase"]
     row["started"] = manifest.get("start") or ""
     row["ended"] = manifest.get("end") or ""
-    message = manifest.get("message") or _last_log_message(folder / "run.log")
+    try:
+        gates = read_gates(folder)
+        message = manifest.get("message") or _last_log_message(folder / "run.log")
+    except Exception as error:
+        return dict(row, status="damaged", message=_problem(folder, error))
+    if gates:
+        passed = sum(gate.passed for gate in gates)
+        row["gates"] = f"{passed}/{len(gates)} {verdict(gates)}"
     return dict(row, status=manifest["status"], message=message)
+
+
+def _problem(folder: Path, error: Exception) -> str:
+    "Why a run cannot be shown, with its folder where the reason does not name it."
+    reason = plain_reason(error)
+    return reason if str(folder) in reason else f"{folder}: {reason}"
 
 
 def _last_log_message(path: Path) -> str:
     "Text of the last line of a log, without date, time and level."
-    if not path.exists():
+    if not path.is_file():
         return ""
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     return lines[-1].split(" ", 3)[-1] if lines else ""

@@ -5,9 +5,11 @@
 # %% ../../nbs/api/00_lab/13_report.ipynb #cell003
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .checks import plain_reason, plain_words
 from .files import read_table
 from .gates import gates_table, read_gates, verdict
 from .runs import run_manifest
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["markdown_table", "run_report"]
+__all__ = ["markdown_table", "markdown_text", "run_report"]
 
 
 # %% ../../nbs/api/00_lab/13_report.ipynb #cell008
@@ -46,7 +48,16 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return "" if value != value else f"{value:.4g}"  # NaN differs from itself
-    return str(value).replace("|", "\\|").replace("\n", " ")
+    return markdown_text(value).replace("|", "\\|")
+
+
+def markdown_text(
+    value: Any,  # anything that has a text
+) -> str:  # one line that shows the same text wherever Markdown is rendered
+    "A value as text in which nothing is a tag or an entity of HTML."
+    text = " ".join(str(value).splitlines())
+    text = re.sub(r"&(?=#?\w+;)", "&amp;", text)
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
 
 
 # %% ../../nbs/api/00_lab/13_report.ipynb #cell011
@@ -54,33 +65,78 @@ def run_report(
     run: Path | str,  # a run folder
     rows: int = 30,  # largest number of rows per table
 ) -> str:  # Markdown
-    "Summary of a run: how it ended, its gates with verdict, its parameters and its tables."
-    import pandas as pd
+    """Summary of a run: how it ended, its gates with verdict, its parameters and its tables.
 
+    What is damaged is named in its place. Raises ValueError for a folder without `manifest.json`.
+    """
     folder = Path(run)
-    manifest = run_manifest(folder)
-    if manifest is None:
+    if not folder.is_dir():
+        raise ValueError(f"{folder} holds no run; there is no such folder")
+    if not (folder / "manifest.json").exists():
         raise ValueError(f"{folder} holds no run; it has no manifest.json")
-    gates = read_gates(folder)
-    outcome = verdict(gates) if gates else manifest["status"]
-    started, ended = manifest.get("start"), manifest.get("end") or "not"
-    message = manifest.get("message") or ""
-    parameters = pd.DataFrame(
-        list(manifest.get("parameters", {}).items()),
-        columns=[
-            "parameter",
-            "value",
-        ],
-    )
+    gates_text, outcome = _gates_part(folder)
     parts = [
-        f"# {manifest['phase']}: {outcome}\n",
-        f"{manifest['status']}, started {started}, ended {ended}. {message}\n",
+        *_manifest_parts(folder, outcome),
         "## Gates\n",
-        markdown_table(gates_table(gates)) if gates else "No gate was decided.\n",
-        "## Parameters\n",
-        markdown_table(parameters, rows=999),
+        gates_text,
+        *_parameters_part(folder),
     ]
     for path in sorted(folder.glob("*.csv")):
-        parts.append(f"## {path.stem}\n")
-        parts.append(markdown_table(read_table(path), rows))
+        parts.append(f"## {markdown_text(path.stem)}\n")
+        parts.append(_table_part(path, rows))
     return "\n".join(parts)
+
+
+def _gates_part(folder: Path) -> tuple[str, str]:
+    "Text of the gates, and their verdict; empty without gates."
+    try:
+        gates = read_gates(folder)
+    except Exception as error:  # a damaged file must not hide the rest
+        return _damaged(folder / "gates.json", error), ""
+    if not gates:
+        return "No gate was decided.\n", ""
+    return markdown_table(gates_table(gates)), verdict(gates)
+
+
+def _manifest_parts(folder: Path, outcome: str) -> list[str]:
+    "Headline, and a line that tells how the run ended."
+    try:
+        manifest = run_manifest(folder) or {}
+    except Exception as error:
+        headline = f"# {markdown_text(folder.resolve().name)}: damaged\n"
+        return [headline, _damaged(folder / "manifest.json", error)]
+    started, ended = manifest.get("start"), manifest.get("end") or "not"
+    headline = f"# {manifest['phase']}: {outcome or manifest['status']}"
+    message = plain_words(manifest.get("message") or "")
+    ending = f"{manifest['status']}, started {started}, ended {ended}. {message}"
+    return [f"{markdown_text(headline)}\n", f"{markdown_text(ending)}\n"]
+
+
+def _parameters_part(folder: Path) -> list[str]:
+    "Heading and table of the parameters; nothing when the manifest is damaged."
+    import pandas as pd
+
+    try:
+        manifest = run_manifest(folder) or {}
+    except Exception:  # the beginning of the page tells why
+        return []
+    items = list(manifest.get("parameters", {}).items())
+    parameters = pd.DataFrame(items, columns=["parameter", "value"])
+    return ["## Parameters\n", markdown_table(parameters, rows=999)]
+
+
+def _table_part(path: Path, rows: int) -> str:
+    "A table as Markdown, or why it cannot be shown."
+    import pandas as pd
+
+    try:
+        return markdown_table(read_table(path), rows)
+    except pd.errors.EmptyDataError:
+        return "(no columns)\n"
+    except Exception as error:
+        return _damaged(path, error)
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    reason = plain_reason(error)
+    return f"{markdown_text(reason if str(path) in reason else f'{path}: {reason}')}\n"

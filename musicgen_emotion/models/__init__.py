@@ -49,6 +49,8 @@ from .hub import HUB_FILES as HUB_FILES
 from .hub import VOCABULARY as VOCABULARY
 from .hub import UnpicklingError as UnpicklingError
 from .hub import folder_kind as folder_kind
+from .hub import hub_reason as hub_reason
+from .hub import inside_name as inside_name
 from .hub import lacking as lacking
 from .hub import melody_error as melody_error
 from .hub import model_folder as model_folder

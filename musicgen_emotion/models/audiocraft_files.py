@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from ..lab.checks import plain_reason
 from ..lab.files import sha256_bytes
 from .audiocraft_import import cached_sha256, import_audiocraft
 from .hub import VOCABULARY, UnpicklingError, readable, refuse_bad_weights
@@ -93,8 +94,7 @@ def _load_package(path):
         AttributeError,
         OverflowError,
     ) as error:
-        lines = (str(error) or type(error).__name__).splitlines()
-        reason = _what_it_is(path) or lines[0][:120]
+        reason = _what_it_is(path) or plain_reason(error)[:160]
         raise ValueError(
             f"{path} cannot be read ({reason}); "
             "weights and a configuration (xp.cfg) as text are expected"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -15,7 +14,8 @@ from pathlib import Path
 
 import torch
 
-from ..lab.checks import check_in
+from ..lab.checks import check_in, plain_reason
+from ..lab.files import read_json
 from .registry import HUB_SIZES, MELODY_MODELS, known_names, nano_folder
 
 # %% auto #0
@@ -25,6 +25,8 @@ __all__ = [
     "VOCABULARY",
     "UnpicklingError",
     "folder_kind",
+    "hub_reason",
+    "inside_name",
     "lacking",
     "melody_error",
     "model_folder",
@@ -59,12 +61,22 @@ def lacking(
     weights = ["model.safetensors"]
     index = folder / "model.safetensors.index.json"
     if index.exists() and not (folder / weights[0]).exists():
-        shard_of = json.loads(index.read_text())["weight_map"]  # weight -> file
-        weights = sorted(set(shard_of.values()))
+        with readable(index, "the index of a model's weights"):
+            shard_of = dict(read_json(index)["weight_map"])  # weight -> file
+            weights = sorted({inside_name(file) for file in shard_of.values()})
     absent = _absent(folder, ["config.json", *weights])
     if len(_absent(folder, VOCABULARY)) == len(VOCABULARY):
         absent.append(VOCABULARY[0])
     return absent
+
+
+def inside_name(
+    name: str,  # of a file, as an index has it
+) -> str:  # the same name
+    "Name of a file; raises ValueError for one that leads out of its folder."
+    if not isinstance(name, str) or Path(name).name != name:
+        raise ValueError(f"{name!r} is no name of a file beside it")
+    return name
 
 
 def _absent(folder, files):
@@ -152,8 +164,31 @@ def _snapshot(name, revision, backend, offline):
             allow_patterns=list(HUB_FILES[backend]),
         )
     except (OSError, ValueError, HfHubHTTPError, RuntimeError) as error:
-        return None, type(error).__name__
+        return None, hub_reason(error)
     return Path(folder), ""
+
+
+def hub_reason(
+    error: BaseException,  # what `huggingface_hub` raised
+) -> str:  # a few words
+    "Why a model could not be had from the hub."
+    for kind in type(error).__mro__:
+        if kind.__name__ in _HUB_REASONS:
+            return _HUB_REASONS[kind.__name__]
+    return plain_reason(error)[:160]
+
+
+_HUB_REASONS = dict(  # class of the library -> what it means
+    OfflineModeIsEnabled="downloads are switched off",
+    GatedRepoError="the model needs a login that has access",
+    RepositoryNotFoundError="the hub has no such model, or it is private",
+    RevisionNotFoundError="the model has no such revision",
+    LocalEntryNotFoundError="no connection",
+    HfHubHTTPError="the hub refused",
+    HFValidationError="the name is no name of the hub",
+    ConnectionError="no connection",
+    TimeoutError="no answer in time",
+)
 
 
 def _unreachable(name, revision, reason, backend, partial):
@@ -191,25 +226,11 @@ def readable(
     wanted: str,  # what it should hold, in words
 ) -> Iterator[None]:  # a context
     "Turn what a library raises for a damaged file into one ValueError that names the file."
-    from safetensors import SafetensorError
-
     try:
         yield
-    except (
-        OSError,
-        ValueError,
-        LookupError,
-        RuntimeError,
-        TypeError,
-        AttributeError,
-        AssertionError,
-        EOFError,
-        SafetensorError,
-    ) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        detail = f": {lines[0][:160]}" if lines else ""
+    except Exception as error:  # libraries raise errors of every kind for damaged files
         raise ValueError(
-            f"{path} cannot be read ({type(error).__name__}{detail}); {wanted} is expected"
+            f"{path} cannot be read ({plain_reason(error)[:300]}); {wanted} is expected"
         ) from error
 
 
@@ -282,7 +303,7 @@ def folder_kind(
             + (hint if is_audiocraft else "")
         )
     with readable(config_file, "the configuration of a MusicGen"):
-        kind = json.loads(config_file.read_text()).get("model_type")
+        kind = dict(read_json(config_file)).get("model_type")
     check_in(
         "model_type in config.json",
         kind,

@@ -432,11 +432,12 @@ def read_tokenizer(
     # transformers 5 writes `extra_special_tokens` as a list, on which 4.57 fails
     before_5 = int(transformers.__version__.split(".")[0]) < 5
     options: dict[str, Any] = dict(extra_special_tokens={}) if before_5 else {}
-    return transformers.AutoTokenizer.from_pretrained(
-        str(folder),
-        trust_remote_code=False,
-        **options,
-    )
+    with readable(folder, "the tokenizer of a text encoder"):
+        return transformers.AutoTokenizer.from_pretrained(
+            str(folder),
+            trust_remote_code=False,
+            **options,
+        )
 
 
 if __name__ != "__main__":  # a page that runs keeps the package's adapter
