@@ -329,7 +329,8 @@ class PassRecorder:
         now: Pass,  # the forward pass
     ) -> None:
         "Called at the beginning of every decoder pass, before the other sites."
-        if now.restart and (self.current is None or self.last_position > 0):
+        is_new = self.last_position > 0 and not now.repeated
+        if now.restart and (self.current is None or is_new):
             self._begin(now)
         batch = self._recording(now)
         if now.restart:
@@ -374,9 +375,10 @@ class PassRecorder:
             first = 1 + max(taken, default=-1)
             clips = list(range(first, first + now.n_clips))
         mask = None if now.text_mask is None else now.text_mask.cpu()
+        has_no_text = now.branches == ("cond",) and bool(now.null_rows().all())
         self.current = RecordedBatch(
             clips,
-            now.branches,
+            ("null",) if has_no_text else now.branches,
             self._waiting_text,
             mask,
         )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..lab.checks import check_finite, check_in, check_positive
+from ..lab.checks import check_finite, check_in, check_positive, plain_reason
 from ..lab.files import atomic_path, read_json, write_json
 from ..models.load import load_model, pick_device
 from ..models.model import MusicModel
@@ -67,7 +67,7 @@ def load_encoder(
     try:
         untrusted = dict(revision=revision, trust_remote_code=False)  # runs no code of the model
         kind = AutoConfig.from_pretrained(str(name), **untrusted).model_type
-        if kind == "musicgen":
+        if kind in ("musicgen", "musicgen_melody"):
             return load_model(name, device=device, revision=revision)
         return _transformers_encoder(
             str(name),
@@ -75,8 +75,8 @@ def load_encoder(
             pick_device(device),
             untrusted,
         )
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # the library raises errors of every kind for damaged files
+        reason = plain_reason(error)[:300]
         if "trust_remote_code" in str(error):
             raise ValueError(
                 f"text encoder {str(name)!r} brings Python code that would have to be run, which "

@@ -397,9 +397,9 @@ def _check_manifest(path: Path, manifest: Any) -> None:
         raise ValueError(f"{path} is not a run manifest; it lacks phase")
     for name, (kind, what) in _MANIFEST_PARTS.items():
         value = manifest.get(name)
-        if not isinstance(value, kind) and not (value is None and name in ("start", "end")):
-            if name in manifest:
-                raise ValueError(f"{path} is damaged; {name} must be {what}; got {value!r:.80}")
+        may_be_none = name not in manifest or name in ("start", "end")
+        if not isinstance(value, kind) and not (value is None and may_be_none):
+            raise ValueError(f"{path} is damaged; {name} must be {what}; got {value!r:.80}")
 
 
 _MANIFEST_PARTS = dict(  # entry of a manifest -> its type, in Python and in words

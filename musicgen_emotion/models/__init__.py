@@ -74,6 +74,8 @@ from .model import Adapter as Adapter
 from .model import MusicModel as MusicModel
 from .model import Pass as Pass
 from .model import SiteLookup as SiteLookup
+from .model import evaluated as evaluated
+from .model import frozen as frozen
 from .model import head_logits as head_logits
 from .model import layer_list as layer_list
 from .model import null_follows_cond as null_follows_cond

@@ -37,6 +37,7 @@ from musicgen_emotion.models.model import (
     Adapter,
     MusicModel,
     Pass,
+    evaluated,
     head_logits,
     register_adapter,
 )
@@ -73,6 +74,7 @@ class AudiocraftParts(torch.nn.Module):
         self.lm = raw.lm
         self.codec = raw.compression_model
         self.text_encoder = raw.lm.condition_provider.conditioners.description.t5
+        self.training = raw.lm.training  # the parts stay as they are
 
 
 @dataclass
@@ -97,7 +99,7 @@ class AudiocraftModel(MusicModel):
     ):
         self.raw = raw
         self.text_conditioner = raw.lm.condition_provider.conditioners.description
-        parts = AudiocraftParts(raw).eval().requires_grad_(False)
+        parts = AudiocraftParts(raw)
         tokenizer = self.text_conditioner.t5_tokenizer
         super().__init__(parts, tokenizer, _config_of(raw), _sites_of(raw), **kwargs)
 
@@ -130,7 +132,7 @@ class AudiocraftModel(MusicModel):
         with rows_announced(self.raw.lm, ("cond",)):
             return super().encode_text(prompts, warn)
 
-    @torch.no_grad()
+    @evaluated
     def begin(
         self,
         text: TextStates,  # of the clips
@@ -163,7 +165,7 @@ class AudiocraftModel(MusicModel):
             state.states, state.mask, state.branches, cache, state.key_mask, state.null
         )
 
-    @torch.no_grad()
+    @evaluated
     def step(
         self,
         state: Any,  # AudiocraftState from `begin`; its cache grows
@@ -266,7 +268,9 @@ class AudiocraftModel(MusicModel):
             if text:
                 redraw_pretrained(conditioner.t5)
         raw.lm.to(self.device)
-        return AudiocraftModel(raw)
+        control = AudiocraftModel(raw)
+        control.hf.eval().requires_grad_(False)
+        return control
 
     def weight_checksums(self) -> list[tuple[str, str]]:  # name and SHA-256 of each file
         "The files that the weights came from, text encoder and codec wherever they are."
@@ -356,7 +360,9 @@ def load_audiocraft(
     if not (folder / LM_FILE).exists() and (folder / "config.json").exists():
         folder = cached_export(folder)
     raw = read_musicgen(folder, dtype, torch.device(device))
-    return wrap_audiocraft(raw, folder=folder, **kwargs)
+    model = wrap_audiocraft(raw, folder=folder, **kwargs)
+    model.hf.eval().requires_grad_(False)
+    return model
 
 
 def wrap_audiocraft(

@@ -18,6 +18,7 @@ from musicgen_emotion.models.model import (
     Adapter,
     MusicModel,
     Pass,
+    evaluated,
     head_logits,
     null_follows_cond,
     register_adapter,
@@ -271,7 +272,7 @@ class MelodyModel(TransformersModel):
             return TokenInput(module, found)
         return module
 
-    @torch.no_grad()
+    @evaluated
     def begin(
         self,
         text: TextStates,  # of the clips, all of one length
@@ -298,7 +299,7 @@ class MelodyModel(TransformersModel):
             new_cache() if cache else None,
         )
 
-    @torch.no_grad()
+    @evaluated
     def step(
         self,
         state: DecoderState,  # from `begin`; its cache grows
@@ -476,7 +477,8 @@ def load_melody(
     # so that a missing melody projection counts like a missing text projection
     missing = [name.replace("audio_enc_to_dec", "enc_to_dec", 1) for name in info["missing_keys"]]
     refuse_bad_weights(hf, missing, info["unexpected_keys"])
-    return wrap_melody(hf.to(device), tokenizer, folder=folder, **kwargs)
+    hf.to(device).eval().requires_grad_(False)
+    return wrap_melody(hf, tokenizer, folder=folder, **kwargs)
 
 
 if __name__ != "__main__":  # a page that runs keeps the package's adapter

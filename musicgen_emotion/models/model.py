@@ -5,12 +5,13 @@
 # %% ../../nbs/api/40_models/05_model.ipynb #cell003
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ __all__ = [
     "MusicModel",
     "Pass",
     "SiteLookup",
+    "evaluated",
+    "frozen",
     "head_logits",
     "layer_list",
     "null_follows_cond",
@@ -53,6 +56,8 @@ class Pass:
     restart: bool = False  # this pass starts again at position 0
     passes: int = 0  # decoder passes so far
     null: torch.Tensor | None = None  # (row,) true at null rows; None: as the branches say
+    repeated: bool = False  # this pass has the input of the one before, both at position 0
+    first_ids: torch.Tensor | None = None  # input of the last pass at position 0 since the text
 
     def null_rows(self) -> torch.Tensor:  # (row,) true at null rows
         "Rows without text in this pass."
@@ -86,7 +91,17 @@ class Pass:
     ) -> None:
         "Note that prompts are encoded: one row per prompt."
         self.text_mask = mask
+        self.first_ids = None
         self.set_rows(("cond",), n_prompts)
+
+    def see_ids(
+        self,
+        ids: torch.Tensor,  # input of the decoder, any shape
+    ) -> None:
+        "Note whether a pass at position 0 repeats the one before, as transformers' generate does."
+        before, self.first_ids = self.first_ids, ids if self.restart else None
+        is_known = self.restart and before is not None and before.shape == ids.shape
+        self.repeated = is_known and torch.equal(before, ids)
 
 
 def null_follows_cond(
@@ -210,6 +225,41 @@ def layer_list(
 LOGITS = ("last", "all", None)  # which logits `MusicModel.step` can return
 
 
+@contextlib.contextmanager
+def frozen(
+    module: torch.nn.Module,  # a raw model, which may be in training
+) -> Iterator[None]:  # a context
+    "Evaluation mode and no gradients on the weights; after the block both are as before."
+    in_training = [part for part in module.modules() if part.training]
+    trainable = [weight for weight in module.parameters() if weight.requires_grad]
+    try:
+        for part in in_training:
+            part.training = False
+        for weight in trainable:
+            weight.requires_grad_(False)
+        yield
+    finally:
+        for part in in_training:
+            part.training = True
+        for weight in trainable:
+            weight.requires_grad_(True)
+
+
+def evaluated(
+    method: Callable,  # of a `MusicModel`, that runs the model
+) -> Callable:  # the same method
+    "Run a method in evaluation mode and without gradients, also on a model that is being trained."
+
+    @wraps(method)
+    def run(self, *args, **kwargs):
+        in_training = self.hf.training or self.decoder.training
+        context = frozen(self.hf) if in_training else contextlib.nullcontext()
+        with context, torch.no_grad():
+            return method(self, *args, **kwargs)
+
+    return run
+
+
 class MusicModel(SiteLookup, ABC):
     """A text-to-music model behind one interface.
 
@@ -283,7 +333,7 @@ class MusicModel(SiteLookup, ABC):
         )
         return {name: values.to(self.device) for name, values in batch.items()}
 
-    @torch.no_grad()
+    @evaluated
     def encode_text(
         self,
         prompts: str | list[str] | TextStates,  # prompts, or states that were already made
@@ -301,7 +351,7 @@ class MusicModel(SiteLookup, ABC):
             batch["input_ids"],
         )
 
-    @torch.no_grad()
+    @evaluated
     def decode_audio(
         self,
         tokens: torch.Tensor | np.ndarray,  # (clip, codebook, frame), without delays
@@ -321,7 +371,7 @@ class MusicModel(SiteLookup, ABC):
         audio = np.concatenate(waves)  # (clip, channel, sample)
         return audio[:, 0] if channels == 1 else audio
 
-    @torch.no_grad()
+    @evaluated
     def codec_latents(
         self,
         audio: np.ndarray,  # (clip, sample) at the model's rate

@@ -19,6 +19,7 @@ from musicgen_emotion.models.model import (
     Adapter,
     MusicModel,
     Pass,
+    evaluated,
     head_logits,
     null_follows_cond,
     register_adapter,
@@ -145,7 +146,6 @@ class TransformersModel(MusicModel):
         tokenizer: Any,  # of its text encoder
         **kwargs,  # name, folder and revision
     ):
-        hf.eval().requires_grad_(False)
         super().__init__(
             hf,
             tokenizer,
@@ -159,7 +159,7 @@ class TransformersModel(MusicModel):
         "The stack of layers: a hook on it runs once per decoder pass."
         return self.hf.decoder.model.decoder
 
-    @torch.no_grad()
+    @evaluated
     def begin(
         self,
         text: TextStates,  # of the clips
@@ -199,7 +199,7 @@ class TransformersModel(MusicModel):
             music_only,
         )
 
-    @torch.no_grad()
+    @evaluated
     def step(
         self,
         state: DecoderState,  # from `begin`; its cache grows
@@ -305,7 +305,7 @@ class TransformersModel(MusicModel):
                 redraw_pretrained(hf.text_encoder)
         hf.decoder.load_state_dict(fresh_decoder.state_dict())
         return type(self)(
-            hf.to(self.device, self.dtype),
+            hf.to(self.device, self.dtype).eval().requires_grad_(False),
             self.tokenizer,
         )
 
@@ -336,6 +336,7 @@ def _see_decoder(now, n_codebooks, module, args, kwargs):
     now.position = 0 if past is None else past.get_seq_length()
     now.length = ids.shape[-1]
     now.restart = now.position == 0
+    now.see_ids(ids)
     now.passes += 1
 
 
@@ -367,7 +368,7 @@ def load_transformers(
         info["unexpected_keys"],
     )
     return wrap_transformers(
-        hf.to(device),
+        hf.to(device).eval().requires_grad_(False),
         tokenizer,
         folder=folder,
         **kwargs,

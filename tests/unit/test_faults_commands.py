@@ -1,8 +1,8 @@
 """Every command on damaged input: one line in plain words, and the rest is still shown.
 
-The commands and their parameters are read from the Typer app, so that a new command is covered. Each
-gets every kind of folder and file that the project writes. Where a parameter takes one, every file
-in it is damaged in every way.
+The commands and their parameters are read from the Typer app, so that a new command is covered.
+Each parameter gets every kind of folder and file that the project writes. Where it takes one, the
+files in it are damaged in many ways.
 """
 
 import contextlib
