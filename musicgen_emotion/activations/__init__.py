@@ -28,6 +28,11 @@ from .clips import shard_files as shard_files
 from .extractor import ActivationExtractor as ActivationExtractor
 from .extractor import PassRecorder as PassRecorder
 from .extractor import RecordedBatch as RecordedBatch
+from .file_sums import SUMS_FILE as SUMS_FILE
+from .file_sums import add_sums as add_sums
+from .file_sums import bad_files as bad_files
+from .file_sums import read_sums as read_sums
+from .file_sums import settle_sums as settle_sums
 from .generation import Generation as Generation
 from .generation import generate as generate
 from .generation import rounding_gap as rounding_gap
@@ -67,6 +72,8 @@ from .replaying import stepwise as stepwise
 from .replaying import token_nll as token_nll
 from .stored import replay_bytes as replay_bytes
 from .stored import replay_store as replay_store
+from .stored_checks import damaged_activations as damaged_activations
+from .stored_checks import verify_activations as verify_activations
 from .texts import POOLS as POOLS
 from .texts import Embeddings as Embeddings
 from .texts import TextEncoder as TextEncoder

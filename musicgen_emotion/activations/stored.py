@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +30,15 @@ from musicgen_emotion.activations.replay_blocks import (
 )
 
 from ..lab.checks import check_in, check_positive
-from ..lab.files import ADVICE, read_json, write_json
+from ..lab.files import read_json, sha256_bytes, write_json
+from ..lab.paths import ADVICE
 from ..lab.runs import folder_lock
 from ..models.load import as_model
 from ..models.model import MusicModel
 from ..models.text import TextStates
 from .clip_files import CHUNK
 from .clips import ClipStore, remove_files
+from .file_sums import add_sums, read_sums, settle_sums
 from .prompt_states import text_rows
 
 if TYPE_CHECKING:
@@ -153,15 +156,17 @@ class _ReplayWriter:
         "Clips that are written at once: one chunk of each array."
         return self.batch_size if self.request.pool is None else max(self.batch_size, CHUNK)
 
-    @property
+    @cached_property
     def settings(self) -> dict:
-        "What must be equal for a run to continue."
+        "What must be equal for a run to continue; the weights are those of its start."
         pool = self.request.pool
         if pool is not None and not isinstance(pool, str):
             pool = [[float(start), float(end)] for start, end in pool]
         return dict(
             model_checksum=self.model.checksum,
+            model_fingerprint=self.model.fingerprint(),
             clips=self.table.clip_id.tolist(),
+            tokens=sha256_bytes("".join(self.table.tokens_checksum)),
             prompts=self.request.prompts,
             sites=self.request.sites,
             branches=self.request.branches,
@@ -175,6 +180,7 @@ class _ReplayWriter:
         from tqdm.auto import tqdm
 
         n_done = self._finished_blocks()
+        todo = self._open_blocks(n_done or 0)
         for left in [
             *self.out.rglob("*.partial"),
             *self.out.rglob(".tmp-*"),
@@ -183,25 +189,70 @@ class _ReplayWriter:
         if n_done is None:
             _check_space(self.out, n_bytes)
         n_clips = len(self.request.tokens)
-        first_clip = min((n_done or 0) * self.block, n_clips)
+        n_kept = max(0, n_clips - len(todo) * self.block)
         bar_options: dict[str, Any] = dict(
             desc="replay",
             unit="clip",
             disable=not progress,
         )
-        with _advised(self.out), tqdm(total=n_clips, initial=first_clip, **bar_options) as bar:
+        with _advised(self.out), tqdm(total=n_clips, initial=n_kept, **bar_options) as bar:
             if n_done is None:
                 self._create_groups()
-            for first in range(first_clip, n_clips, self.block):
-                self._write_block(
-                    slice(first, first + self.block),
-                    bar.update,
-                )
-                n_done = first // self.block + 1
-                self._record(
-                    n_done,
-                    complete=first + self.block >= n_clips,
-                )
+            elif todo:
+                self._record(todo[0])
+                self._create_groups_again()
+            for block in todo:
+                self._write_block(block, bar.update)
+                self._record(block + 1)
+            if todo or not read_json(self.out / "replay.json").get("complete"):
+                self._finish()
+
+    @property
+    def n_blocks(self) -> int:
+        return -(-len(self.request.tokens) // self.block)
+
+    def _open_blocks(self, n_done) -> list[int]:
+        "Blocks to make: those that were not reached, and those of which a file is gone."
+        missing = set()
+        for site in self.request.sites:
+            chunks = self.out / site / "activations"
+            present = {file.name for file in chunks.iterdir()} if chunks.is_dir() else set()
+            has_group = self._has_group(site)
+            for block in range(n_done):
+                if not has_group or self._chunk_file(site, block).name not in present:
+                    missing.add(block)
+        return [*sorted(missing), *range(n_done, self.n_blocks)]
+
+    def _chunk_file(self, site, block) -> Path:
+        "The file of one block: only the clips are divided."
+        dims = activation_dims(self.model, site, self.request.pool)
+        return self.out / site / "activations" / ".".join([str(block), "0", *("0" for _ in dims)])
+
+    def _has_group(self, site) -> bool:
+        "Are labels and descriptions of a site's array there?"
+        needed = [f"{site}/.zmetadata", f"{site}/activations/.zarray"]
+        chunk_names = f"{site}/activations/"
+        for name in read_sums(self.out):
+            if name.startswith(f"{site}/") and not name.startswith(chunk_names):
+                needed.append(name)
+        return all((self.out / name).is_file() for name in needed)
+
+    def _create_groups_again(self) -> None:
+        "Make the groups of sites that were taken away."
+        for site in self.request.sites:
+            if not self._has_group(site):
+                self._create_group(site)
+
+    def _finish(self) -> None:
+        "Give every file its checksum, then say that all is there."
+        known = read_sums(self.out)
+        files = []
+        for site in self.request.sites:
+            for file in sorted((self.out / site).rglob("*")):
+                if file.is_file() and file.relative_to(self.out).as_posix() not in known:
+                    files.append(file)
+        settle_sums(self.out, files)
+        self._record(self.n_blocks, complete=True)
 
     def _finished_blocks(self) -> int | None:
         "Blocks that an earlier run with equal settings has finished; None for a new folder."
@@ -215,12 +266,11 @@ class _ReplayWriter:
                 )
             return None
         earlier = read_json(state)
-        settings = self.settings
-        changed = [name for name in settings if earlier.get(name) != settings[name]]
+        changed = _changed_settings(earlier, self.settings)
         if changed:
             raise ValueError(
                 f"{self.out} holds a replay with other {', '.join(changed)}; "
-                "choose another folder or delete it"
+                "choose another folder or move it away"
             )
         n_done = earlier["blocks_done"]
         return None if n_done < 0 else n_done
@@ -314,10 +364,11 @@ class _ReplayWriter:
             )
         return coords
 
-    def _write_block(self, rows, done) -> None:
+    def _write_block(self, number, done) -> None:
         "Compute and write some clips; a text shorter than the longest of all ends in NaN."
         import zarr
 
+        rows = slice(number * self.block, (number + 1) * self.block)
         part = self.request.clips(rows)
         acts = replay_block(
             self.model,
@@ -336,6 +387,23 @@ class _ReplayWriter:
             )
             block[tuple(slice(size) for size in values.shape)] = values
             array[rows] = block
+        files = [self._chunk_file(site, number) for site in acts]
+        add_sums(self.out, [file for file in files if file.is_file()])
+
+
+_ADDED_SETTINGS = ("model_fingerprint", "tokens")  # which older versions did not write
+
+
+def _changed_settings(earlier, settings) -> list[str]:
+    "Names of what differs, with both values of what names weights."
+    changed = []
+    for name, value in settings.items():
+        if earlier.get(name) == value or (name in _ADDED_SETTINGS and name not in earlier):
+            continue
+        if name.startswith("model_"):
+            name += f" ({str(earlier.get(name))[:12]} there, {value[:12]} here)"
+        changed.append(name)
+    return changed
 
 
 def _check_space(folder, n_bytes) -> None:

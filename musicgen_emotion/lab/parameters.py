@@ -23,6 +23,7 @@ from musicgen_emotion.lab.phase_files import (
 )
 
 from .checks import unknown_name
+from .paths import as_path
 from .yaml_files import load_bounded_yaml
 
 if TYPE_CHECKING:
@@ -322,7 +323,7 @@ def find_params(
     name: Path | str,  # a YAML file, or the name of one that comes with the project (`nano`)
 ) -> Path:  # the file
     "A parameter file by its path or by its bare name; a ValueError when there is none."
-    path = Path(name)
+    path = as_path("name", name)
     if path.is_file():
         return path
     supplied = {file.stem: file for file in sorted(supplied_folder("params").glob("*.yaml"))}

@@ -27,6 +27,7 @@ from .files import package_folder, read_json, sha256_bytes, sha256_file
 from .gates import Gate, read_gates, verdict
 from .machine import need_extra
 from .parameters import check_parameters, read_parameters
+from .paths import as_path
 from .phase_files import find_phase, notebook_cells
 from .workers import NotebookJob, Outcome, run_in_worker
 
@@ -75,7 +76,7 @@ def run_phase(
     """
     notebook = find_phase(phase)
     name = notebook.stem
-    out = Path(out or Path("results") / name).resolve()
+    out = (Path("results") / name if out is None else as_path("out", out)).resolve()
     spec = read_parameters(notebook)
     given = dict(params or {})
     if "out_dir" in spec:
@@ -191,7 +192,7 @@ def start_phase(
     "First call of a phase notebook: check its parameters and open the run folder `out_dir`."
     if "out_dir" not in values:
         raise KeyError("out_dir must be a parameter of the phase notebook; it names the run folder")
-    out = Path(values["out_dir"]).resolve()
+    out = as_path("out_dir", values["out_dir"]).resolve()
     if os.environ.get(LENT_FOLDER) == str(out):
         return open_run(out, phase)
     spec = read_parameters(phase)
@@ -210,7 +211,7 @@ def run_status(
     "Table of the runs below a folder, oldest first; a killed run is shown as `interrupted`."
     import pandas as pd
 
-    if not Path(folder).is_dir():
+    if not as_path("folder", folder).is_dir():
         raise ValueError(
             f"folder {str(folder)!r} does not exist; give the --out folder of an earlier run"
         )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .checks import plain_reason, plain_words
 from .files import read_table
 from .gates import gates_table, read_gates, verdict
+from .paths import as_path
 from .runs import run_manifest
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def run_report(
 
     What is damaged is named in its place. Raises ValueError for a folder without `manifest.json`.
     """
-    folder = Path(run)
+    folder = as_path("run", run)
     if not folder.is_dir():
         raise ValueError(f"{folder} holds no run; there is no such folder")
     if not (folder / "manifest.json").exists():

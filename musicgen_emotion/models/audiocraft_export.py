@@ -5,6 +5,7 @@
 # %% ../../nbs/api/40_models/15_audiocraft_export.ipynb #cell003
 from __future__ import annotations
 
+import contextlib
 import copy
 import re
 import shutil
@@ -14,9 +15,11 @@ from typing import Any
 import torch
 
 from ..lab.files import atomic_path, sha256_bytes
+from ..lab.paths import as_path
 from ..lab.runs import folder_lock
 from .audiocraft_files import CODEC_FILE, LM_FILE, text_encoder_name
 from .audiocraft_import import cache_folder, cached_sha256, import_audiocraft
+from .hub import weight_files
 from .load import as_model, load_model
 from .registry import quiet_transformers
 from .transformers_backend import TransformersModel
@@ -67,7 +70,7 @@ def export_audiocraft(
             _codec_weights(codec),
             _codec_config(codec),
         )
-    return Path(out)
+    return as_path("out", out)
 
 
 def _refuse_unlike(model):
@@ -325,7 +328,7 @@ def cached_export(
     folder: Path | str,  # of a model in transformers' format
 ) -> Path:  # folder in audiocraft's format, made once
     "Export into the user's cache, unless the same model is there already."
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     lines = [f"export {EXPORT_VERSION}\n"]
     for file in _files_that_matter(folder):
         lines.append(f"{file.name} {cached_sha256(file)}\n")
@@ -353,6 +356,8 @@ def _files_that_matter(folder):
         "*.txt",
     )
     files = set()
+    with contextlib.suppress(OSError, ValueError):  # what is wrong is said when it is read
+        files.update(weight_files(folder).values())
     for pattern in patterns:
         files.update(folder.glob(pattern))
     return sorted(files)

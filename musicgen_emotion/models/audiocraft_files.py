@@ -14,10 +14,19 @@ from typing import Any
 
 import torch
 
+from musicgen_emotion.models.hub import (
+    VOCABULARY,
+    UnpicklingError,
+    readable,
+    refuse_adapters,
+    refuse_bad_weights,
+    weight_files,
+)
+
 from ..lab.checks import plain_reason
 from ..lab.files import sha256_bytes
+from ..lab.paths import as_path
 from .audiocraft_import import cached_sha256, import_audiocraft
-from .hub import VOCABULARY, UnpicklingError, readable, refuse_bad_weights
 
 # %% auto #0
 __all__ = [
@@ -56,7 +65,7 @@ def unpack_checkpoint(
 
     Raises FileNotFoundError for a file that is not there and ValueError for one that is no
     checkpoint."""
-    path = Path(folder) / file
+    path = as_path("folder", folder) / file
     if not path.exists():
         raise FileNotFoundError(f"{folder} is no audiocraft checkpoint: {file} is missing")
     package = _load_package(path)
@@ -128,7 +137,7 @@ def fetch_parts(
     fetched."""
     import yaml
 
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     language_model = unpack_checkpoint(folder, LM_FILE)
     if language_model.pretrained:
         raise ValueError(f"{language_model.path} names another model; give that one's folder")
@@ -150,8 +159,8 @@ def find_text_encoder(
     fetch: bool = True,  # ask the hub for what is not in the cache
 ) -> Path:  # folder of the text encoder
     "Folder of the text encoder that a checkpoint names; raises FileNotFoundError with the command."
-    beside = Path(folder) / "t5"
-    for candidate in (beside, _text_encoders.get(name), Path(name)):
+    beside = as_path("folder", folder) / "t5"
+    for candidate in (beside, _text_encoders.get(name), as_path("name", name)):
         if candidate is not None and (candidate / "config.json").exists():
             return candidate
     if name.startswith("local/"):
@@ -176,7 +185,8 @@ def find_codec(
     fetch: bool = True,  # ask the hub for what is not in the cache
 ) -> Path:  # folder of the codec
     "Folder of the codec that a checkpoint names; raises FileNotFoundError with the command."
-    found = Path(name) if Path(name).exists() else _from_hub(name, fetch=fetch)
+    here = as_path("name", name)
+    found = here if here.exists() else _from_hub(name, fetch=fetch)
     if found is None:
         raise FileNotFoundError(
             f"{folder}: its codec {name!r} is neither in the local cache nor could it be fetched; "
@@ -215,7 +225,7 @@ def register_t5(
     import_audiocraft()
     from audiocraft.modules import conditioners
 
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     t5 = folder / "t5" if (folder / "t5").is_dir() else folder
     config_file = t5 / "config.json"
     if not config_file.exists():
@@ -279,7 +289,11 @@ def read_part(
     part: str,  # what the model is in a MusicGen: "text_encoder" or "audio_encoder"
     wanted: str,  # the expected files in words, for the error
 ) -> Any:  # the model, in eval mode
-    "A model of transformers; raises ValueError for damaged files and missing or broken weights."
+    """A model of transformers.
+
+    Raises ValueError for damaged files, missing or broken weights, and an adapter beside them."""
+    refuse_adapters(folder)
+    weight_files(folder)  # or an error that says which one is missing or elsewhere
     with readable(folder, wanted):
         model, info = kind.from_pretrained(str(folder), output_loading_info=True)
     missing = [f"{part}.{name}" for name in info["missing_keys"]]

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, wraps
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,15 @@ import numpy as np
 import pandas as pd
 import torch
 
+from musicgen_emotion.models.fingerprints import (
+    WeightRecord,
+    checksum_in_memory,
+    file_stamps,
+    running_weights,
+)
+
 from ..lab.checks import check_in
-from ..lab.files import sha256_file
+from ..lab.files import sha256_bytes, sha256_file
 from .shapes import ModelConfig, check_tokens
 from .sites import LAYER_KINDS, Site, layer_site
 from .text import DecoderState, TextStates, tokenize_prompts
@@ -263,21 +269,21 @@ def evaluated(
 class MusicModel(SiteLookup, ABC):
     """A text-to-music model behind one interface.
 
-    A backend is a subclass. It sets `backend` and, where they differ, `pad_to`, `weight_files` and
+    A backend is a subclass. It sets `backend` and, where they differ, `pad_to` and
     `null_reads_text`, and it implements
 
     - `decoder`, the stack of layers,
     - `begin`, `step` and `switch_text`, which run the decoder,
     - `codec`, and `decode_codes`, which runs it,
     - `attention_weights` and `watch`, which observe passes,
-    - `redrawn`, the same architecture with random weights.
+    - `redrawn`, the same architecture with random weights,
+    - `weight_paths`, the files that the weights are read from.
 
     Code above this module uses these methods, `config` and the sites, and never the library.
     """
 
     backend: str = "abstract"  # name of the backend
     pad_to: int = 16  # prompts are padded to a multiple of this many tokens; 1: never padded
-    weight_files: str = "*.safetensors"  # pattern of the files that hold the weights
     null_reads_text: bool = False  # do null rows depend on the length of the prompt?
 
     def __init__(
@@ -287,7 +293,7 @@ class MusicModel(SiteLookup, ABC):
         config: ModelConfig,  # sizes
         sites: dict[str, Site],  # by name
         name: str = "",  # what it was asked for as; the last part of a folder
-        folder: Path | None = None,  # where its files are
+        folder: Path | None = None,  # with the files that the weights were just read from
         revision: str | None = None,  # commit on the hub
     ):
         self.hf = hf
@@ -297,6 +303,10 @@ class MusicModel(SiteLookup, ABC):
         self.name = name
         self.folder = folder
         self.revision = revision
+        self._as_read = None if folder is None else self._record()
+        self._checksum_of_files: str | None = None
+        self._checksums_in_memory: dict[str, str] = {}  # by fingerprint
+        self._computed: str | None = None  # fingerprint of the computed buffers, once it was asked
 
     def __repr__(self):
         config = self.config
@@ -381,23 +391,63 @@ class MusicModel(SiteLookup, ABC):
         encoder: Any = self.codec.encoder
         return encoder(wave[:, None]).float()
 
-    @cached_property
+    @property
     def checksum(self) -> str:  # 64 hexadecimal digits
-        """SHA-256 over the weight files (names and contents), computed once per loaded model.
+        """What names the weights that run now, in ids, tables and manifests.
 
-        A model without a folder is known by the weights in memory. Raises FileNotFoundError for a
-        folder whose weight files are gone."""
-        parts = self.weight_checksums() if self.folder else _checksums_in_memory(self.hf)
-        lines = [f"{name} {sha}\n" for name, sha in sorted(parts)]
-        text = "".join(lines)
-        return hashlib.sha256(text.encode()).hexdigest()
+        It is the SHA-256 over the weight files (names and contents) while the weights are those
+        that were read, and else follows the weights in memory. Each call reads all weights once.
+        Raises FileNotFoundError for a folder whose weight files are gone."""
+        running = running_weights(self.running_modules())
+        if self._as_read is None and self.folder is not None:
+            self._as_read = self.record_of_files()
+        if self._as_read is None:
+            return self._checksum_in_memory(running)
+        if running != self._as_read.running:
+            return running.checksum
+        if self._checksum_of_files is None:
+            if file_stamps(self.weight_paths().values()) != self._as_read.files:
+                return running.checksum  # other files lie there now
+            lines = [f"{name} {sha}\n" for name, sha in sorted(self.weight_checksums())]
+            self._checksum_of_files = sha256_bytes("".join(lines))
+        return self._checksum_of_files
+
+    def fingerprint(self) -> str:  # 64 hexadecimal digits
+        "What tells the weights that run now apart, their precision included; see `fingerprints`."
+        return running_weights(self.running_modules()).stored
+
+    def running_modules(self) -> dict[str, torch.nn.Module]:  # by prefix of the weights' names
+        "The modules that passes run."
+        return {"": self.hf}
 
     def weight_checksums(self) -> list[tuple[str, str]]:  # name and SHA-256 of each file
-        "The files that the weights came from; raises FileNotFoundError when there are none."
-        files = sorted(Path(self.folder or "").glob(self.weight_files))
-        if not files:
-            raise FileNotFoundError(f"no weight files ({self.weight_files}) in {self.folder}")
-        return [(file.name, sha256_file(file)) for file in files]
+        "The files that the weights are read from; raises FileNotFoundError when there are none."
+        return [(name, sha256_file(file)) for name, file in self.weight_paths().items()]
+
+    def record_of_files(self) -> WeightRecord | None:  # None: there is nothing to compare with
+        "What the folder's files hold, for a raw object that may have changed since it was read."
+
+    def _record(self) -> WeightRecord:
+        "Fingerprints and files of weights that were just read."
+        try:
+            files = file_stamps(self.weight_paths().values())
+        except FileNotFoundError:
+            files = {}
+        return WeightRecord(running_weights(self.running_modules()), files)
+
+    def _checksum_in_memory(self, running) -> str:
+        "Name of weights that are in no file, made once for each state."
+        self._computed = self._computed or running.computed
+        if running.computed != self._computed:
+            return running.checksum
+        known = self._checksums_in_memory
+        if running.stored not in known:
+            known[running.stored] = checksum_in_memory(self.running_modules())
+        return known[running.stored]
+
+    @abstractmethod
+    def weight_paths(self) -> dict[str, Path]:  # name in the checksum -> file
+        "The files that the weights are read from; raises FileNotFoundError when there are none."
 
     @property
     @abstractmethod
@@ -465,16 +515,6 @@ class MusicModel(SiteLookup, ABC):
         text: bool,  # draw the text encoder anew as well?
     ) -> MusicModel:  # same codec and sizes; without a name
         "The same architecture with random weights in decoder and text projection."
-
-
-def _checksums_in_memory(module) -> Iterator[tuple[str, str]]:
-    "Name and SHA-256 of each weight: its type, its shape and its bytes."
-    for name, weight in module.state_dict().items():
-        header = f"{weight.dtype} {tuple(weight.shape)} "
-        flat = weight.detach().cpu().contiguous().reshape(-1)
-        data = flat.view(torch.uint8).numpy().tobytes()
-        sha = hashlib.sha256(header.encode() + data)
-        yield name, sha.hexdigest()
 
 
 def head_logits(

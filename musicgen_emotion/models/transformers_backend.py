@@ -14,6 +14,13 @@ from typing import Any
 
 import torch
 
+from musicgen_emotion.models.hub import (
+    VOCABULARY,
+    readable,
+    refuse_adapters,
+    refuse_bad_weights,
+    weight_files,
+)
 from musicgen_emotion.models.model import (
     LOGITS,
     Adapter,
@@ -26,8 +33,8 @@ from musicgen_emotion.models.model import (
 )
 
 from ..lab.checks import check_in
+from ..lab.paths import as_path
 from .finite import forward_hooks, require_finite
-from .hub import VOCABULARY, readable, refuse_bad_weights
 from .registry import quiet_transformers
 from .shapes import ModelConfig
 from .sites import Site, decoder_sites
@@ -286,6 +293,10 @@ class TransformersModel(MusicModel):
             handles.append(project.register_forward_pre_hook(partial(_see_projection, now)))
         return handles
 
+    def weight_paths(self) -> dict[str, Path]:  # name in the checksum -> file
+        "The files that the weights are read from; raises FileNotFoundError when there are none."
+        return weight_files(self.folder or "")
+
     def redrawn(
         self,
         seed: int,  # of the new weights
@@ -381,7 +392,9 @@ def read_raw(
     dtype: torch.dtype,  # precision
     what: str = "MusicGen",  # the kind of model in words, for the error
 ) -> tuple[Any, Any, dict]:  # model, tokenizer, and the names of missing and unexpected weights
-    "Read a raw model; raises ValueError for damaged files."
+    "Read a raw model; raises ValueError for damaged files and for an adapter beside them."
+    refuse_adapters(folder)
+    weight_files(folder)  # or an error that says which one is missing or elsewhere
     with quiet_transformers():
         tokenizer = read_tokenizer(folder)
         with readable(folder, f"a {what} in transformers' format"):
@@ -425,7 +438,7 @@ def read_tokenizer(
     empty one."""
     import transformers
 
-    here = Path(folder)
+    here = as_path("folder", folder)
     if here.is_dir() and not any((here / file).exists() for file in VOCABULARY):
         raise FileNotFoundError(
             f"{folder} has no tokenizer: one of {', '.join(VOCABULARY)} is expected"
