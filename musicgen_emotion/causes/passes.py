@@ -14,7 +14,8 @@ import torch
 
 from ..activations.hooks import hooked
 from ..activations.replaying import null_text, text_rows
-from ..models.model import MusicModel, frozen
+from ..models.finite import frozen
+from ..models.model import MusicModel
 from ..models.shapes import delay_tokens, frame_logits
 from ..models.text import TextStates, join_text_states, prompts_per_clip
 

@@ -124,24 +124,8 @@ def compare_runs(
 
 
 _MOST_LINES = 20  # differences that a text lists
-_TABLE_COLUMNS = [
-    "table",
-    "column",
-    "outcome",
-    "rows",
-    "absolute",
-    "relative",
-    "note",
-]
-_GATE_COLUMNS = [
-    "gate",
-    "outcome",
-    "value_a",
-    "value_b",
-    "passed_a",
-    "passed_b",
-    "note",
-]
+_TABLE_COLUMNS = ["table", "column", "outcome", "rows", "absolute", "relative", "note"]
+_GATE_COLUMNS = ["gate", "outcome", "value_a", "value_b", "passed_a", "passed_b", "note"]
 
 
 def _finished_manifest(folder: Path) -> dict[str, Any]:

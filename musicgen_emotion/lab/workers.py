@@ -5,18 +5,21 @@
 # %% ../../nbs/api/00_lab/10_workers.ipynb #cell003
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import traceback
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from .files import package_folder
+from .files import package_folder, write_json
 from .machine import need_extra
 from .phase_files import notebook_cells
 from .runs import LENT_FOLDER
@@ -97,6 +100,7 @@ def _worker_environment(run_folder: Path) -> dict[str, str]:
         **os.environ,
         LENT_FOLDER: str(run_folder),
         "PYTHONPATH": os.pathsep.join(filter(None, search_path)),
+        "PYTHONSAFEPATH": "1",  # a `random.py` in the working folder is not the library's
     }
 
 
@@ -138,14 +142,16 @@ def _execute(job: NotebookJob) -> Outcome:
     logging.getLogger("papermill").setLevel(logging.ERROR)
     progress_bar: Any = job.progress  # papermill also takes a dict, its annotation does not
     try:
-        papermill.execute_notebook(
-            job.notebook,
-            job.target,
-            parameters=job.params,
-            kernel_name="python3",
-            start_timeout=300,
-            progress_bar=progress_bar,
-        )
+        with _own_kernel() as kernel:
+            papermill.execute_notebook(
+                job.notebook,
+                job.target,
+                parameters=job.params,
+                kernel_name=kernel,
+                language="python",
+                start_timeout=300,
+                progress_bar=progress_bar,
+            )
     except papermill.PapermillExecutionError as error:
         return Outcome(
             "failed",
@@ -163,6 +169,21 @@ def _execute(job: NotebookJob) -> Outcome:
             traceback.print_exc(file=log)
         return Outcome("failed", f"{type(error).__name__}: {error}")
     return Outcome("finished")
+
+
+@contextlib.contextmanager
+def _own_kernel() -> Iterator[str]:
+    "Name of a kernel of this very Python, whatever kernels are installed under that name."
+    need_extra("ipykernel", "studies")
+    name = "python3"
+    options = ["-f", "{connection_file}", "--InteractiveShellApp.ignore_cwd=True"]
+    command = [sys.executable, "-m", "ipykernel_launcher", *options]
+    with tempfile.TemporaryDirectory() as folder:
+        spec = dict(argv=command, display_name="Python 3 (ipykernel)", language="python")
+        write_json(Path(folder) / "kernels" / name / "kernel.json", spec)
+        before = os.environ.get("JUPYTER_PATH", "")
+        os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [folder, before]))
+        yield name
 
 
 def _place(job: NotebookJob, execution_count: int) -> str:

@@ -52,7 +52,9 @@ from .fingerprints import stored_tensors as stored_tensors
 from .fingerprints import weights_fingerprint as weights_fingerprint
 from .finite import NotFiniteError as NotFiniteError
 from .finite import clips_named as clips_named
+from .finite import evaluated as evaluated
 from .finite import forward_hooks as forward_hooks
+from .finite import frozen as frozen
 from .finite import remedy_for as remedy_for
 from .finite import require_finite as require_finite
 from .finite import require_finite_site as require_finite_site
@@ -91,10 +93,7 @@ from .model import Adapter as Adapter
 from .model import MusicModel as MusicModel
 from .model import Pass as Pass
 from .model import SiteLookup as SiteLookup
-from .model import evaluated as evaluated
-from .model import frozen as frozen
 from .model import head_logits as head_logits
-from .model import layer_list as layer_list
 from .model import null_follows_cond as null_follows_cond
 from .model import register_adapter as register_adapter
 from .registry import HUB_SIZES as HUB_SIZES
@@ -120,6 +119,7 @@ from .shapes import undelay_tokens as undelay_tokens
 from .sites import LAYER_KINDS as LAYER_KINDS
 from .sites import Site as Site
 from .sites import decoder_sites as decoder_sites
+from .sites import layer_list as layer_list
 from .sites import layer_site as layer_site
 from .text import MAX_TEXT_TOKENS as MAX_TEXT_TOKENS
 from .text import DecoderState as DecoderState

@@ -45,7 +45,6 @@ from musicgen_emotion.models.model import (
     Adapter,
     MusicModel,
     Pass,
-    evaluated,
     head_logits,
     register_adapter,
 )
@@ -55,7 +54,7 @@ from ..lab.paths import as_path
 from .audiocraft_export import cached_export
 from .audiocraft_import import cached_sha256
 from .audiocraft_reading import read_musicgen, refuse_config
-from .finite import forward_hooks, require_finite
+from .finite import evaluated, forward_hooks, require_finite
 from .hub import weight_files
 from .shapes import ModelConfig
 from .sites import Site, decoder_sites

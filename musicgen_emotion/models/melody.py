@@ -18,7 +18,6 @@ from musicgen_emotion.models.model import (
     Adapter,
     MusicModel,
     Pass,
-    evaluated,
     head_logits,
     null_follows_cond,
     register_adapter,
@@ -39,7 +38,7 @@ from musicgen_emotion.models.transformers_backend import (
 
 from ..lab.checks import check_in
 from ..lab.paths import as_path
-from .finite import require_finite
+from .finite import evaluated, require_finite
 from .hub import refuse_bad_weights
 from .registry import quiet_transformers, torch_dtype
 from .sites import Site

@@ -5,12 +5,10 @@
 # %% ../../nbs/api/40_models/05_model.ipynb #cell003
 from __future__ import annotations
 
-import contextlib
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +25,9 @@ from musicgen_emotion.models.fingerprints import (
 
 from ..lab.checks import check_in
 from ..lab.files import sha256_bytes, sha256_file
+from .finite import evaluated
 from .shapes import ModelConfig, check_tokens
-from .sites import LAYER_KINDS, Site, layer_site
+from .sites import LAYER_KINDS, Site, layer_list, layer_site
 from .text import DecoderState, TextStates, tokenize_prompts
 
 # %% auto #0
@@ -39,10 +38,7 @@ __all__ = [
     "MusicModel",
     "Pass",
     "SiteLookup",
-    "evaluated",
-    "frozen",
     "head_logits",
-    "layer_list",
     "null_follows_cond",
     "register_adapter",
 ]
@@ -208,62 +204,8 @@ class SiteLookup:
         return pd.DataFrame(rows).astype(dict(layer="Int64"))
 
 
-def layer_list(
-    layers: int | Iterable[int],  # one decoder layer or several
-    n_layers: int,  # decoder layers of the model
-) -> list[int]:  # the layers
-    "Layers as a list; raises TypeError for what is no integer, ValueError for a missing layer."
-    if isinstance(layers, Iterable) and not isinstance(layers, str):
-        listed: list[Any] = list(layers)
-    else:
-        listed = [layers]
-    for layer in listed:
-        if isinstance(layer, bool) or not isinstance(layer, (int, np.integer)):
-            raise TypeError(f"layers must be integers, got {layer!r} ({type(layer).__name__})")
-        if not 0 <= layer < n_layers:
-            raise ValueError(
-                f"layer {layer} does not exist: this model has {n_layers} layers, 0..{n_layers - 1}"
-            )
-    return listed
-
-
 # %% ../../nbs/api/40_models/05_model.ipynb #cell018
 LOGITS = ("last", "all", None)  # which logits `MusicModel.step` can return
-
-
-@contextlib.contextmanager
-def frozen(
-    module: torch.nn.Module,  # a raw model, which may be in training
-) -> Iterator[None]:  # a context
-    "Evaluation mode and no gradients on the weights; after the block both are as before."
-    in_training = [part for part in module.modules() if part.training]
-    trainable = [weight for weight in module.parameters() if weight.requires_grad]
-    try:
-        for part in in_training:
-            part.training = False
-        for weight in trainable:
-            weight.requires_grad_(False)
-        yield
-    finally:
-        for part in in_training:
-            part.training = True
-        for weight in trainable:
-            weight.requires_grad_(True)
-
-
-def evaluated(
-    method: Callable,  # of a `MusicModel`, that runs the model
-) -> Callable:  # the same method
-    "Run a method in evaluation mode and without gradients, also on a model that is being trained."
-
-    @wraps(method)
-    def run(self, *args, **kwargs):
-        in_training = self.hf.training or self.decoder.training
-        context = frozen(self.hf) if in_training else contextlib.nullcontext()
-        with context, torch.no_grad():
-            return method(self, *args, **kwargs)
-
-    return run
 
 
 class MusicModel(SiteLookup, ABC):

@@ -26,7 +26,6 @@ from musicgen_emotion.models.model import (
     Adapter,
     MusicModel,
     Pass,
-    evaluated,
     head_logits,
     null_follows_cond,
     register_adapter,
@@ -34,7 +33,7 @@ from musicgen_emotion.models.model import (
 
 from ..lab.checks import check_in
 from ..lab.paths import as_path
-from .finite import forward_hooks, require_finite
+from .finite import evaluated, forward_hooks, require_finite
 from .registry import quiet_transformers
 from .shapes import ModelConfig
 from .sites import Site, decoder_sites

@@ -15,6 +15,7 @@ from ..lab.checks import check_finite, check_positive
 from ..lab.seeds import rng
 from ..models.load import as_model
 from ..models.model import MusicModel
+from ..sound.descriptors import mono_clips
 from ..sound.spectra import mel_spectrum, spectrum
 
 # %% auto #0
@@ -40,7 +41,7 @@ def mel_embedding(
     Raises ValueError for clips shorter than one window.
     """
     windows = _windows(
-        np.atleast_2d(audio),
+        mono_clips(audio),
         round(window_s * sample_rate),
     )
     n_clips, n_windows, n_samples = windows.shape
@@ -83,7 +84,7 @@ def codec_embedding(
     Raises ValueError for clips shorter than one window.
     """
     model = as_model(model)
-    audio = np.atleast_2d(audio)
+    audio = mono_clips(audio)
     check_positive("window_s", window_s)
     window = max(1, round(window_s * model.config.frame_rate))  # frames
     batches = []

@@ -15,6 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from musicgen_emotion.activations.clip_files import (
+    TAKEN_COLUMNS,
+    DamagedStore,
+    check_column_names,
+)
 from musicgen_emotion.steering.push import (
     add_step,
     push_length,
@@ -23,17 +28,17 @@ from musicgen_emotion.steering.push import (
     unit_of_dose,
 )
 
-from ..activations.clip_files import TAKEN_COLUMNS, check_column_names
 from ..activations.clip_plans import plan_clips
 from ..activations.clips import ClipStore, shard_files
 from ..activations.prompt_states import prompt_table
-from ..lab.checks import check_positive
+from ..lab.checks import check_positive, plain_reason
 from ..lab.files import read_table, sha256_bytes, write_table
 from ..lab.paths import as_path
 from ..lab.seeds import rng
 from ..models.load import as_model
 from ..models.model import MusicModel
 from ..models.sampling import sample_tokens
+from ..sound.descriptors import mono_clips
 from .arms import Arm
 from .directions import Direction
 from .judging import judge_clips, judge_fingerprint, named_judges
@@ -408,10 +413,14 @@ def _judge_stored_clips(store, clips, judges, folder, taken, progress):
     with tqdm(total=len(todo), desc="judge", unit="clip", disable=not progress) as bar:
         for start in range(0, len(todo), 32):
             batch = todo[start : start + 32]
-            audio, sample_rate = _stored_audio(store, batch)
-            outcomes = judge_clips(judges, audio, sample_rate, taken)
-            part = outcomes.copy()
-            part.insert(0, "clip_id", batch)
+            sounds, unreadable = _stored_audio(store, batch)
+            part = pd.DataFrame(list(unreadable.items()), columns=["clip_id", "failure"])
+            if sounds:
+                audio = np.stack([sound for sound, _ in sounds.values()])
+                sample_rate = next(iter(sounds.values()))[1]
+                judged = judge_clips(judges, audio, sample_rate, taken)
+                judged.insert(0, "clip_id", list(sounds))
+                part = pd.concat([judged, part], ignore_index=True) if len(part) else judged
             parts.append(part)
             if folder:
                 write_table(part, folder / f"{batch[0]}.parquet")
@@ -435,17 +444,14 @@ def _kept_outcomes(folder, clips):
     return kept[is_complete].drop_duplicates("clip_id")
 
 
-def _stored_audio(store, clips) -> tuple[np.ndarray, int]:
-    "(clip, sample) sound of stored clips in mono, and its sample rate."
-    import soundfile
-
-    sounds = []
+def _stored_audio(store, clips) -> tuple[dict, dict]:
+    "By clip: mono sound (sample,) and its rate; and of damaged clips the reason."
+    sounds = {}
+    unreadable = {}
     for clip in clips:
-        path = store.path / "audio" / f"{clip}.flac"
-        sound, sample_rate = soundfile.read(
-            path,
-            dtype="float32",
-            always_2d=True,
-        )
-        sounds.append(sound.mean(1))
-    return np.stack(sounds), sample_rate
+        try:
+            sound, sample_rate = store.audio(clip)
+            sounds[clip] = mono_clips([sound], name=f"clip {clip}")[0], sample_rate
+        except (DamagedStore, OSError, ValueError, RuntimeError) as error:
+            unreadable[clip] = plain_reason(error)
+    return sounds, unreadable

@@ -31,6 +31,7 @@ from ..lab.checks import check_in
 from ..models.load import as_model
 from ..models.model import MusicModel
 from ..models.text import prompts_per_clip
+from ..sound.descriptors import mono_clips
 from ..stats.estimates import bootstrap
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def quality_guard(
     prompts: str | Sequence[str],  # one per clip, or one for all
     reference_tokens: np.ndarray,  # the same of unsteered clips of these prompts and seeds
     steered: Callable | None = None,  # makes the context that steers, for the KL; None: no KL
-    audio: np.ndarray | None = None,  # (clip, sample) of the steered clips; None decodes them
+    audio: np.ndarray | None = None,  # of the steered clips, see `mono_clips`; None decodes them
     reference_audio: np.ndarray | None = None,  # the same of the unsteered clips
     guidance: float = 3.0,  # scale at which the clips were made
     embeddings: Mapping | Sequence[str] = ("mel", "codec"),  # names, or name -> function, see below
@@ -100,13 +101,8 @@ def quality_guard(
             "tokens and reference_tokens must be of the same clips; "
             f"got {tokens.shape} and {reference.shape}"
         )
-    sound = _mono_audio(model, tokens, audio)
-    reference_sound = _mono_audio(model, reference, reference_audio)
-    lengths = [len(sound), len(reference_sound)]
-    if lengths != [len(tokens)] * 2:
-        raise ValueError(
-            f"audio must have one clip per row of tokens; got {lengths} for {len(tokens)}"
-        )
+    sound = _mono_audio(model, tokens, audio, "audio")
+    reference_sound = _mono_audio(model, reference, reference_audio, "reference_audio")
 
     kl = np.full(len(tokens), np.nan)
     if steered is not None:
@@ -136,10 +132,10 @@ def quality_guard(
     )
 
 
-def _mono_audio(model, tokens, audio):
+def _mono_audio(model, tokens, audio, name):
     "(clip, sample): the audio that is given, or that of the tokens."
-    audio = model.decode_audio(tokens) if audio is None else np.asarray(audio)
-    return audio.mean(1) if audio.ndim == 3 else audio
+    audio = model.decode_audio(tokens) if audio is None else audio
+    return mono_clips(audio, len(tokens), name, model.config.sample_rate)
 
 
 def _measured_clips(model, tokens, prompts, audio, arm, kl):
@@ -358,7 +354,7 @@ def study_guard(
     )
     silent = []
     for clip in rows.clip_id:
-        wave, sample_rate = _stored_wave(store, clip)
+        wave, sample_rate = store.audio(clip)
         first_channel = np.atleast_2d(wave)[:1]
         silent.append(float(silence(first_channel, sample_rate)[0]))
     repeats = _fitting_repetition(tokens)[["repeated", "longest_repeat", "stuck"]]
@@ -366,14 +362,9 @@ def study_guard(
 
 
 def _stored_wave(store, clip):
-    "Sound of a clip by its id, without reading the store's table again for each."
-    import soundfile
-
-    wave, sample_rate = soundfile.read(
-        store.path / "audio" / f"{clip}.flac",
-        dtype="float32",
-    )
-    return wave.T, sample_rate
+    "Mono sound (sample,) of a clip and its rate; an error names a damaged file."
+    wave, sample_rate = store.audio(clip)
+    return mono_clips([wave], name=f"clip {clip}")[0], sample_rate
 
 
 # %% ../../nbs/api/80_steering/16_guard.ipynb #cell023
@@ -391,7 +382,7 @@ def study_distances(
     waves = []
     for clip in clip_ids:
         wave, sample_rate = _stored_wave(store, clip)
-        waves.append(wave if wave.ndim == 1 else wave.mean(0))
+        waves.append(wave)
     embed = embed or mel_embedding
     embedded = embed(np.stack(waves), sample_rate)  # (clip, window, d)
     row_of_clip = {clip: row for row, clip in enumerate(clip_ids)}
