@@ -77,9 +77,11 @@ from .runs import open_run as open_run
 from .runs import run_manifest as run_manifest
 from .seeds import rng as rng
 from .seeds import seed_from as seed_from
+from .sizes import ALLOW_LARGE as ALLOW_LARGE
 from .sizes import MAX_HOURS as MAX_HOURS
 from .sizes import MAX_SHARE as MAX_SHARE
 from .sizes import free_memory as free_memory
+from .sizes import large_is_allowed as large_is_allowed
 from .sizes import listed as listed
 from .sizes import require_room as require_room
 from .sizes import size_text as size_text
