@@ -18,6 +18,7 @@ import torch
 from ..lab.checks import check_in, check_positive
 from ..lab.files import atomic_path
 from ..lab.machine import need_extra
+from ..lab.paths import as_path
 from ..models.load import as_model
 from ..models.model import MusicModel
 from ..models.sampling import clip_seeds, sample_tokens
@@ -99,7 +100,7 @@ class Generation:
         check_in("ending", ending, ("flac", "wav"))
         paths = []
         for i, wave in enumerate(self._sound()):
-            path = Path(folder) / f"clip_{i:04d}.{ending}"
+            path = as_path("folder", folder) / f"clip_{i:04d}.{ending}"
             paths.append(save_audio(path, wave, self.sample_rate))
         return paths
 
@@ -266,7 +267,7 @@ def save_audio(
     """
     import soundfile as sf
 
-    path, wave = Path(path), np.asarray(wave)
+    path, wave = as_path("path", path), np.asarray(wave)
     check_in("ending of path", path.suffix.lower(), (".flac", ".wav"))
     check_positive("sample_rate", sample_rate)
     if wave.ndim not in (1, 2) or not wave.size or (wave.ndim == 2 and wave.shape[0] > 2):

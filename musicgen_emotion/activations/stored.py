@@ -29,7 +29,8 @@ from musicgen_emotion.activations.replay_blocks import (
 )
 
 from ..lab.checks import check_in, check_positive
-from ..lab.files import ADVICE, read_json, write_json
+from ..lab.files import read_json, write_json
+from ..lab.paths import ADVICE
 from ..lab.runs import folder_lock
 from ..models.load import as_model
 from ..models.model import MusicModel

@@ -16,6 +16,7 @@ import numpy as np
 from .checks import check_positive
 from .files import read_table
 from .gates import Gate, read_gates
+from .paths import as_path
 from .report import markdown_table
 from .runs import changed_parameters, find_runs, run_manifest
 
@@ -98,7 +99,7 @@ def compare_runs(
 
     check_positive("rtol", rtol, zero=True)
     check_positive("atol", atol, zero=True)
-    run_a, run_b = Path(run_a), Path(run_b)
+    run_a, run_b = as_path("run_a", run_a), as_path("run_b", run_b)
     manifest_a, manifest_b = _finished_manifest(run_a), _finished_manifest(run_b)
     if manifest_a["phase"] != manifest_b["phase"]:
         raise ValueError(

@@ -10,6 +10,7 @@ from typing import Any
 
 from .checks import check_in, unknown_name
 from .files import package_folder, read_json
+from .paths import as_path
 
 # %% auto #0
 __all__ = ["find_phase", "list_phases", "notebook_cells", "supplied_folder"]
@@ -44,8 +45,9 @@ def find_phase(
     "Notebook of a phase; an unknown or ambiguous name raises a ValueError."
     phases = list_phases()
     if str(phase).endswith(".ipynb"):
-        if Path(phase).is_file():
-            return Path(phase).resolve()
+        path = as_path("phase", phase)
+        if path.is_file():
+            return path.resolve()
         raise ValueError(
             f"phase notebook {str(phase)!r} does not exist; "
             f"give the path of an .ipynb file or one of: {', '.join(phases)}"

@@ -27,6 +27,7 @@ from .files import package_folder, read_json, sha256_bytes, sha256_file
 from .gates import Gate, read_gates, verdict
 from .machine import need_extra
 from .parameters import check_parameters, read_parameters
+from .paths import as_path
 from .phase_files import find_phase, notebook_cells
 from .workers import NotebookJob, Outcome, run_in_worker
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["PhaseError", "PhaseResult", "run_phase", "run_status", "start_phase"]
+__all__ = ["PhaseError", "PhaseResult", "phase_values", "run_phase", "run_status", "start_phase"]
 
 
 # %% ../../nbs/api/00_lab/14_phases.ipynb #cell008
@@ -67,6 +68,7 @@ def run_phase(
     out: Path | str | None = None,  # run folder; `results/<phase>` by default
     fresh: bool = False,  # empty the folder first, even when an earlier run finished
     progress: bool | Mapping[str, Any] = True,  # show a bar of cells; a mapping holds tqdm options
+    allow_large: bool = False,  # permit counts above a million, and work of any size
 ) -> PhaseResult:  # what became of it
     """Check the parameters, run the notebook in its own process, and keep it as `notebook.ipynb`.
 
@@ -75,12 +77,12 @@ def run_phase(
     """
     notebook = find_phase(phase)
     name = notebook.stem
-    out = Path(out or Path("results") / name).resolve()
+    out = (Path("results") / name if out is None else as_path("out", out)).resolve()
     spec = read_parameters(notebook)
     given = dict(params or {})
     if "out_dir" in spec:
         given["out_dir"] = str(out)
-    values = check_parameters(spec, given, name)
+    values = check_parameters(spec, given, name, allow_large)
     code = _code_checksum(notebook)
     if not fresh:
         if _is_current(out, name, values, code):
@@ -103,6 +105,7 @@ def run_phase(
             params=values,
             log=str(out / "kernel.log"),
             progress=progress if isinstance(progress, bool) else dict(progress),
+            allow_large=allow_large,
         )
         _finish(run, run_in_worker(job, out))
     status, message = run.manifest["status"], run.manifest["message"]
@@ -191,16 +194,20 @@ def start_phase(
     "First call of a phase notebook: check its parameters and open the run folder `out_dir`."
     if "out_dir" not in values:
         raise KeyError("out_dir must be a parameter of the phase notebook; it names the run folder")
-    out = Path(values["out_dir"]).resolve()
+    out = as_path("out_dir", values["out_dir"]).resolve()
     if os.environ.get(LENT_FOLDER) == str(out):
         return open_run(out, phase)
+    return open_run(out, find_phase(phase).stem, phase_values(phase, values))
+
+
+def phase_values(
+    phase: str,  # name of a phase
+    values: Mapping[str, Any],  # `globals()` of its notebook
+) -> dict[str, Any]:  # every parameter with its value
+    "Parameters of a phase in the variables of its notebook, checked as by `check_parameters`."
     spec = read_parameters(phase)
     given = {name: values[name] for name in spec if name in values}
-    return open_run(
-        out,
-        find_phase(phase).stem,
-        check_parameters(spec, given, phase),
-    )
+    return check_parameters(spec, given, phase)
 
 
 # %% ../../nbs/api/00_lab/14_phases.ipynb #cell016
@@ -210,7 +217,7 @@ def run_status(
     "Table of the runs below a folder, oldest first; a killed run is shown as `interrupted`."
     import pandas as pd
 
-    if not Path(folder).is_dir():
+    if not as_path("folder", folder).is_dir():
         raise ValueError(
             f"folder {str(folder)!r} does not exist; give the --out folder of an earlier run"
         )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .checks import check_count
 from .parameters import check_parameters, read_parameters, resolve_parameters
+from .paths import as_path
 from .phase_files import find_phase, list_phases
 from .phases import PhaseError, PhaseResult, run_phase, run_status
 from .workers import stop_workers
@@ -44,6 +45,7 @@ def run_phases(
     if not phases:
         raise ValueError(f"phases must name at least one of: {', '.join(list_phases())}")
     n_jobs = check_count("n_jobs", n_jobs)
+    out = as_path("out", out)
     resolved = list(resolve_parameters(phases, files, overrides).items())
 
     def run_one(index: int) -> PhaseResult:
@@ -55,7 +57,7 @@ def run_phases(
         return run_phase(
             notebook,
             _without_folder(values),
-            Path(out) / name,
+            out / name,
             fresh,
             bar,
         )
@@ -160,10 +162,11 @@ def run_plan(
     from tqdm.auto import tqdm
 
     n_jobs = check_count("n_jobs", n_jobs)
+    out = as_path("out", out)
 
     def run_one(index: int) -> PhaseResult:
         run = runs[index]
-        run_folder = Path(out) / run.name
+        run_folder = out / run.name
         try:
             return run_phase(
                 run.phase,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .files import read_table
 from .gates import gates_table, read_gates, verdict
+from .paths import as_path
 from .runs import run_manifest
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def run_report(
     "Summary of a run: how it ended, its gates with verdict, its parameters and its tables."
     import pandas as pd
 
-    folder = Path(run)
+    folder = as_path("run", run)
     manifest = run_manifest(folder)
     if manifest is None:
         raise ValueError(f"{folder} holds no run; it has no manifest.json")

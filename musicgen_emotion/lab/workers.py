@@ -20,6 +20,7 @@ from .files import package_folder
 from .machine import need_extra
 from .phase_files import notebook_cells
 from .runs import LENT_FOLDER
+from .sizes import ALLOW_LARGE
 
 # %% auto #0
 __all__ = ["NotebookJob", "Outcome", "run_in_worker", "stop_workers", "work"]
@@ -35,6 +36,7 @@ class NotebookJob:
     params: dict[str, Any]  # values that replace those of the parameters cell
     log: str  # path of the file that takes the output of the kernel
     progress: bool | dict[str, Any] = True  # show a bar of cells; a dict holds options of tqdm
+    allow_large: bool = False  # permit work of any size in the notebook
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def run_in_worker(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=_worker_environment(run_folder),
+        env=_worker_environment(run_folder, job.allow_large),
     )
     assert worker.stdin is not None and worker.stdout is not None  # both are pipes
     _WORKERS.append(worker)
@@ -89,12 +91,14 @@ def run_in_worker(
     return Outcome(**json.loads(answer))
 
 
-def _worker_environment(run_folder: Path) -> dict[str, str]:
+def _worker_environment(run_folder: Path, allow_large: bool) -> dict[str, str]:
     "Environment in which the worker finds this package and the folder that is lent to it."
     package_parent = str(package_folder().parent)
     search_path = [package_parent, os.environ.get("PYTHONPATH", "")]
+    permission = {ALLOW_LARGE: "1"} if allow_large else {}
     return {
         **os.environ,
+        **permission,
         LENT_FOLDER: str(run_folder),
         "PYTHONPATH": os.pathsep.join(filter(None, search_path)),
     }

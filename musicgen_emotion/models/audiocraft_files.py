@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from ..lab.files import sha256_bytes
+from ..lab.paths import as_path
 from .audiocraft_import import cached_sha256, import_audiocraft
 from .hub import VOCABULARY, UnpicklingError, readable, refuse_bad_weights
 
@@ -55,7 +56,7 @@ def unpack_checkpoint(
 
     Raises FileNotFoundError for a file that is not there and ValueError for one that is no
     checkpoint."""
-    path = Path(folder) / file
+    path = as_path("folder", folder) / file
     if not path.exists():
         raise FileNotFoundError(f"{folder} is no audiocraft checkpoint: {file} is missing")
     package = _load_package(path)
@@ -128,7 +129,7 @@ def fetch_parts(
     fetched."""
     import yaml
 
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     language_model = unpack_checkpoint(folder, LM_FILE)
     if language_model.pretrained:
         raise ValueError(f"{language_model.path} names another model; give that one's folder")
@@ -150,8 +151,8 @@ def find_text_encoder(
     fetch: bool = True,  # ask the hub for what is not in the cache
 ) -> Path:  # folder of the text encoder
     "Folder of the text encoder that a checkpoint names; raises FileNotFoundError with the command."
-    beside = Path(folder) / "t5"
-    for candidate in (beside, _text_encoders.get(name), Path(name)):
+    beside = as_path("folder", folder) / "t5"
+    for candidate in (beside, _text_encoders.get(name), as_path("name", name)):
         if candidate is not None and (candidate / "config.json").exists():
             return candidate
     if name.startswith("local/"):
@@ -176,7 +177,8 @@ def find_codec(
     fetch: bool = True,  # ask the hub for what is not in the cache
 ) -> Path:  # folder of the codec
     "Folder of the codec that a checkpoint names; raises FileNotFoundError with the command."
-    found = Path(name) if Path(name).exists() else _from_hub(name, fetch=fetch)
+    here = as_path("name", name)
+    found = here if here.exists() else _from_hub(name, fetch=fetch)
     if found is None:
         raise FileNotFoundError(
             f"{folder}: its codec {name!r} is neither in the local cache nor could it be fetched; "
@@ -215,7 +217,7 @@ def register_t5(
     import_audiocraft()
     from audiocraft.modules import conditioners
 
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     t5 = folder / "t5" if (folder / "t5").is_dir() else folder
     config_file = t5 / "config.json"
     if not config_file.exists():

@@ -28,6 +28,7 @@ from musicgen_emotion.sae.data import (
 )
 
 from ..lab.files import write_json, write_table
+from ..lab.paths import as_path
 from .dictionary import SparseAutoencoder
 from .metrics import sae_metrics
 from .settings import SAEConfig, TrainConfig
@@ -92,7 +93,7 @@ def train_sae(
     state = _State()
     checkpoint = None
     if folder is not None:
-        checkpoint = Path(folder) / "state.safetensors"
+        checkpoint = as_path("folder", folder) / "state.safetensors"
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         state = _resume(trainer, checkpoint, source.fingerprint())
     if not state.stopped:
@@ -110,7 +111,7 @@ def train_sae(
         sae.eval(), history, source.report, source.split, state.stopped, state.seconds
     )
     if folder is not None:
-        _write_result(result, Path(folder))
+        _write_result(result, as_path("folder", folder))
     return result
 
 

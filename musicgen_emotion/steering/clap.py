@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ..lab.checks import check_count, check_positive
+from ..lab.paths import as_path
 from ..stimuli.emotions import EMOTION_WORDS, EMOTIONS
 
 if TYPE_CHECKING:
@@ -79,8 +80,9 @@ def _clap_folder(source):
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
-    if Path(source).is_dir():
-        return Path(source)
+    here = as_path("source", source)
+    if here.is_dir():
+        return here
     patterns = [
         "*.json",
         "*.safetensors",
@@ -144,7 +146,7 @@ def write_random_clap(
     """
     from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     folder.mkdir(parents=True, exist_ok=True)
     _write_tokenizer(folder)
     text_config = dict(

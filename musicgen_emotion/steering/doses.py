@@ -29,6 +29,7 @@ from ..activations.clips import ClipStore, shard_files
 from ..activations.prompt_states import prompt_table
 from ..lab.checks import check_positive
 from ..lab.files import read_table, sha256_bytes, write_table
+from ..lab.paths import as_path
 from ..lab.seeds import rng
 from ..models.load import as_model
 from ..models.model import MusicModel
@@ -152,6 +153,7 @@ def dose_response(
     the first clip for arms, doses and prompts that make no sense, and for judges whose columns
     clash. Warns when clips have no complete judgement.
     """
+    folder = as_path("folder", folder)
     model = as_model(model)
     batch_size = int(check_positive("batch_size", batch_size))
     sampling = dict(
@@ -162,14 +164,14 @@ def dose_response(
     )
     arms = _as_arms(directions, steering)
     plan = plan_doses(model, prompts, arms, alphas, seeds, **sampling)
-    store = ClipStore(Path(folder) / "clips")
+    store = ClipStore(folder / "clips")
     judges = named_judges(judge)
     taken = [*plan, "stop_s", "audio_path", "failure"]
     _try_judges(judges, model.config.sample_rate, duration_s, taken)
     kept = None
     if judge_name is not None:
         safe_name = re.sub(r"[^\w.-]", "_", judge_name)
-        kept = Path(folder) / "judged" / safe_name / judge_fingerprint(judges)
+        kept = folder / "judged" / safe_name / judge_fingerprint(judges)
 
     labels = prompt_table(prompts).columns.difference(["prompt", "kind"])
     _make_clips(

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..lab.checks import check_in
 from ..lab.files import write_table
+from ..lab.paths import as_path
 from ..lab.seeds import rng
 from .csv_tables import read_csv_table
 from .data_folders import AUDIO_ENDINGS, artists_of_songs, find_audio
@@ -83,7 +84,7 @@ def find_file(
     source: str,  # name in `SOURCES`, for the message
 ) -> Path:  # the first that exists
     "Find a file of a data set; raise FileNotFoundError with the accepted places and the source."
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     subfolders = sorted(path for path in folder.glob("*") if path.is_dir())
     for base in (folder, *subfolders):
         for relative in accepted:
@@ -248,11 +249,12 @@ def load_deam(
     """DEAM (Aljanaki, Yang & Soleymani 2017): one row per excerpt, from two files of ratings.
 
     Warns when no song has audio or no song has an artist."""
+    folder = as_path("folder", folder)
     paths = []
     for name in DEAM_FILES:
         accepted = [parent + name for parent in _DEAM_FOLDERS]
         paths.append(find_file(folder, accepted, "DEAM"))
-    folders = _deam_folders(paths[0], Path(folder))
+    folders = _deam_folders(paths[0], folder)
     metadata = {}  # each file once, the nearest folder first
     for base in folders:
         for pattern in _DEAM_METADATA:
@@ -368,7 +370,7 @@ def emotion_labeled_dataset(
         seed,
     )
     if out is not None:
-        write_table(songs, Path(out) / "emotion_labeled_dataset.csv")
+        write_table(songs, as_path("out", out) / "emotion_labeled_dataset.csv")
     return songs
 
 
