@@ -2,13 +2,21 @@
 
 # made by `make export` from the modules of this folder
 
+from .checks import LARGEST_SEED as LARGEST_SEED
+from .checks import as_prompts as as_prompts
 from .checks import check_between as check_between
 from .checks import check_count as check_count
 from .checks import check_finite as check_finite
+from .checks import check_fraction as check_fraction
 from .checks import check_in as check_in
+from .checks import check_labels as check_labels
 from .checks import check_number as check_number
 from .checks import check_positive as check_positive
+from .checks import check_real as check_real
 from .checks import check_same_length as check_same_length
+from .checks import check_seed as check_seed
+from .checks import check_seeds as check_seeds
+from .checks import check_texts as check_texts
 from .checks import chosen_rows as chosen_rows
 from .checks import did_you_mean as did_you_mean
 from .checks import unknown_name as unknown_name
