@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -25,7 +24,7 @@ __all__ = ["MAX_COUNT", "MAX_SEED", "ParameterRule", "check_rules", "parse_rules
 class ParameterRule:
     "One rule of a parameter."
 
-    kind: str  # `range`, `in`, `not`, `once`, `rising`, `signs`, `seed` or `filled`
+    kind: str  # `range`, `in`, `not`, `rising`, `signs`, `seed` or `filled`
     text: str  # as written, without `each`
     each: bool = False  # is it about the values of a list?
     low: float | str = 0  # lower end of a range, or the parameter that holds it
@@ -38,11 +37,11 @@ _BRACKETS = re.compile(r"\[([^\[\]]+)\]\s*$")
 _NUMBER = r"[-+]?[0-9.][0-9_.]*(?:e[-+]?[0-9]+)?"
 _END = rf"({_NUMBER}|[a-z_][a-z_0-9]*)"
 _RANGES = (
+    re.compile(r"(exactly )([0-9]+)"),
     re.compile(rf"(above )?{_END} to {_END}"),
     re.compile(rf"(above )?{_END}(?: or more)?"),
 )
 _WORDS = {
-    "once": "once",
     "rising": "rising",
     "both signs": "signs",
     "seed": "seed",
@@ -83,23 +82,21 @@ def _rule(part: str) -> ParameterRule | None:
         return ParameterRule(word, text, each, other=other)
     for pattern in _RANGES:
         found = pattern.fullmatch(text)
-        has_end = found is not None and (" to " in text or "or more" in text or bool(found[1]))
-        if found is not None and has_end:
-            above, low, *high = found.groups()
-            return ParameterRule(
-                "range",
-                text,
-                each,
-                _end(low),
-                _end(high[0]) if high else None,
-                above is not None,
-            )
+        if found is None or not _has_range_word(text):
+            continue
+        word, low, *high = found.groups()
+        ends = (low, low) if word == "exactly " else (low, *high, None)
+        return ParameterRule("range", text, each, _end(ends[0]), _end(ends[1]), word == "above ")
     return None
 
 
-def _end(text: str) -> float | str:
+def _has_range_word(text: str) -> bool:
+    return " to " in text or text.endswith(" or more") or text.startswith(("above ", "exactly "))
+
+
+def _end(text: str | None) -> float | str | None:
     "A number, or the name of a parameter."
-    if text.isidentifier():
+    if text is None or text.isidentifier():
         return text
     number = float(text)
     return int(number) if number.is_integer() else number
@@ -120,6 +117,8 @@ def check_rules(
     "Raise a ValueError that names parameter, value and rule when a value breaks a rule."
     if value is None:
         return
+    if rules and isinstance(value, list):
+        _refuse_repeated(name, value)
     large = allow_large or large_is_allowed()
     for rule in rules:
         named = [end for end in (rule.low, rule.high, rule.other) if isinstance(end, str) and end]
@@ -132,6 +131,15 @@ def check_rules(
             _check_in(name, value, rule, known)
         else:
             _check_word(name, value, rule, known)
+
+
+def _refuse_repeated(name: str, values: list) -> None:
+    for place, value in enumerate(values[:MAX_COUNT]):
+        if value in values[:place]:
+            given = shown_value(values)
+            raise ValueError(
+                f"parameter {name!r} must hold each value once; got {value!r} twice in {given}"
+            )
 
 
 def _value_of(other: str, others: Mapping[str, Any], name: str) -> Any:
@@ -184,10 +192,6 @@ def _check_word(name: str, value: Any, rule: ParameterRule, known: Mapping) -> N
         raise ValueError(f"{must} rise from value to value; got {given}")
     if rule.kind == "signs" and not (value and min(value) < 0 < max(value)):
         raise ValueError(f"{must} hold values of both signs; got {given}")
-    if rule.kind == "once":
-        twice = [item for item, count in Counter(value).items() if count > 1]
-        if twice:
-            raise ValueError(f"{must} hold each value once; got {twice[0]!r} twice in {given}")
     for item in value if isinstance(value, list) else [value]:
         if rule.kind == "seed" and not 0 <= item <= MAX_SEED:
             raise ValueError(f"{must} be a whole number 0 .. 2**63 - 1; got {given}")

@@ -6,18 +6,24 @@
 from __future__ import annotations
 
 import itertools
+import json
+import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .checks import check_count
+from .checks import check_count, unknown_name
+from .files import sha256_bytes
+from .parameter_types import shown_value
 from .parameters import check_parameters, read_parameters, resolve_parameters
-from .paths import as_path
+from .paths import as_path, inside_folder
 from .phase_files import find_phase, list_phases
 from .phases import PhaseError, PhaseResult, run_phase, run_status
+from .sizes import require_room
 from .workers import stop_workers
 
 if TYPE_CHECKING:
@@ -36,6 +42,7 @@ def run_phases(
     fresh: bool = False,  # start each phase over
     progress: bool = True,  # show a bar of cells for each phase
     n_jobs: int = 1,  # phases at the same time, each in its own process
+    allow_large: bool = False,  # permit counts above a million, and work of any size
 ) -> list[PhaseResult]:  # one per phase, in the order given
     """Check the parameters of all phases, then run them in order.
 
@@ -44,9 +51,10 @@ def run_phases(
     """
     if not phases:
         raise ValueError(f"phases must name at least one of: {', '.join(list_phases())}")
+    _refuse_repeated(phases)
     n_jobs = check_count("n_jobs", n_jobs)
     out = as_path("out", out)
-    resolved = list(resolve_parameters(phases, files, overrides).items())
+    resolved = list(resolve_parameters(phases, files, overrides, allow_large).items())
 
     def run_one(index: int) -> PhaseResult:
         notebook, values = resolved[index]
@@ -60,9 +68,23 @@ def run_phases(
             out / name,
             fresh,
             bar,
+            allow_large,
         )
 
     return _in_threads(run_one, len(resolved), n_jobs)
+
+
+def _refuse_repeated(phases: Sequence[Path | str]) -> None:
+    "Raise for phases that would share a folder: the same one twice, or two of one name."
+    first: dict[str, Path] = {}
+    for phase in phases:
+        notebook = find_phase(phase)
+        if notebook.stem in first:
+            raise ValueError(
+                f"phases {str(first[notebook.stem])!r} and {str(notebook)!r} would write to the "
+                f"same folder {notebook.stem!r}; give each phase once, and notebooks other names"
+            )
+        first[notebook.stem] = notebook
 
 
 def _without_folder(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,22 +138,32 @@ def plan(
     phase: Path | str,  # name of a phase, or a notebook file
     grid: Mapping[str, Sequence],  # parameter -> values; every combination becomes a run
     base: Mapping[str, Any] | None = None,  # values that all runs share
+    allow_large: bool = False,  # permit any number of runs, and counts above a million
 ) -> list[PlannedRun]:  # runs in the order of the grid, the last parameter varying fastest
-    "All runs of a sweep, each checked now; an empty axis raises a ValueError."
+    """All runs of a sweep, each checked now.
+
+    An axis that is empty, is no list, holds a value twice or is no parameter raises a ValueError,
+    and so does a sweep of so many runs that it would take days."""
     notebook = find_phase(phase)
     spec = read_parameters(phase)
-    for name, axis in grid.items():
-        if isinstance(axis, str) or len(axis) == 0:
-            raise ValueError(
-                f"axis {name!r} of the grid must be a list with at least one value; got {axis!r}"
-            )
+    sizes = {name: _axis_size(name, axis) for name, axis in grid.items()}
+    n_runs = math.prod(sizes.values())
+    counted = " x ".join(f"{size} {name}" for name, size in sizes.items())
+    require_room(
+        f"a sweep of {n_runs} runs ({counted})",
+        n_runs * _RUN_BYTES,
+        n_runs * _RUN_SECONDS / 3600,
+        allow_large,
+    )
+    axes = {name: _axis_values(name, axis, spec, notebook) for name, axis in grid.items()}
     runs = []
-    for combination in itertools.product(*grid.values()):
-        varied = dict(zip(grid, combination))
+    for combination in itertools.product(*axes.values()):
+        varied = dict(zip(axes, combination))
         checked = check_parameters(
             spec,
             {**(base or {}), **varied},
             notebook.stem,
+            allow_large,
         )
         folder_name = _folder_name(varied) or notebook.stem
         runs.append(
@@ -141,7 +173,41 @@ def plan(
                 _without_folder(checked),
             )
         )
-    return runs
+    return _with_own_folders(runs, list(axes))
+
+
+_RUN_SECONDS = 2.0  # start of a notebook's process; measured: 3 to 6
+_RUN_BYTES = 4_000  # a planned run with some thirty parameters
+
+
+def _axis_size(name: str, axis: Any) -> int:
+    "Number of values of an axis; nothing of a long range is written out."
+    if isinstance(axis, range):
+        size = max(0, -((axis.start - axis.stop) // axis.step))
+    elif isinstance(axis, (str, bytes, Mapping)) or not isinstance(axis, Sized):
+        size = 0
+    else:
+        size = len(axis)
+    if size:
+        return size
+    raise ValueError(
+        f"axis {name!r} of the grid must be a list with at least one value; got {shown_value(axis)}"
+    )
+
+
+def _axis_values(name: str, axis: Any, spec: Mapping, notebook: Path) -> list:
+    "Values of an axis in the parameter's type."
+    if name not in spec or name == "out_dir":
+        accepted = [known for known in spec if known != "out_dir"]
+        raise unknown_name("parameter", name, notebook.stem, accepted)
+    values = axis.tolist() if hasattr(axis, "tolist") else list(axis)  # an array, or a Series
+    typed = [spec[name].check(value, allow_large=True) for value in values]
+    for place, value in enumerate(typed):
+        if value in typed[:place]:
+            raise ValueError(
+                f"axis {name!r} of the grid holds {shown_value(value)} twice; give each value once"
+            )
+    return values
 
 
 def _folder_name(varied: Mapping[str, Any]) -> str:
@@ -151,15 +217,39 @@ def _folder_name(varied: Mapping[str, Any]) -> str:
     return name.replace("/", "_").replace(" ", "")
 
 
+_LONGEST_NAME = 120  # characters; file systems take 255 bytes
+
+
+def _with_own_folders(runs: list[PlannedRun], varied: list[str]) -> list[PlannedRun]:
+    "The runs; names that are equal, too long or no names of files get a checksum of the values."
+    counts = Counter(run.name.casefold() for run in runs)
+    named = []
+    for run in runs:
+        is_plain = run.name.isprintable() and len(run.name.encode()) <= _LONGEST_NAME
+        if not is_plain or counts[run.name.casefold()] > 1:
+            values = json.dumps([run.params[name] for name in varied])
+            start = "".join(letter for letter in run.name if letter.isprintable())
+            checksum = sha256_bytes(values.encode())[:8]
+            run = replace(run, name=f"{start[: _LONGEST_NAME // 4]}-{checksum}")
+        named.append(run)
+    return named
+
+
 # %% ../../nbs/api/00_lab/16_plans.ipynb #cell014
 def run_plan(
     runs: Sequence[PlannedRun],  # as from `plan`
     out: Path | str = "results",  # folder of the run folders
     n_jobs: int = 2,  # runs at the same time, each in its own process
     progress: bool = True,  # show a bar of runs
+    allow_large: bool = False,  # permit counts above a million, and work of any size
 ) -> pd.DataFrame:  # `run_status(out)` when all have ended
-    "Run a plan and return the table of its runs."
+    """Run a plan and return the table of its runs.
+
+    An empty plan, runs of one name and parameters that a phase refuses raise a ValueError or a
+    TypeError before the first run starts."""
     from tqdm.auto import tqdm
+
+    _check_plan(runs, allow_large)
 
     n_jobs = check_count("n_jobs", n_jobs)
     out = as_path("out", out)
@@ -173,6 +263,7 @@ def run_plan(
                 run.params,
                 run_folder,
                 progress=False,
+                allow_large=allow_large,
             )
         except (PhaseError, RuntimeError, ValueError, OSError) as error:
             return PhaseResult(
@@ -192,3 +283,20 @@ def run_plan(
     for name, message in zip(status["run"], status["message"]):
         messages.append(refusals.get(name) or message)
     return status.assign(message=messages)
+
+
+def _check_plan(runs: Sequence[PlannedRun], allow_large: bool) -> None:
+    "Raise for a plan that cannot be run as a whole."
+    if not len(runs):
+        raise ValueError("runs must hold at least one planned run; see `plan`")
+    hours = len(runs) * _RUN_SECONDS / 3600
+    require_room(f"a plan of {len(runs)} runs", 0, hours, allow_large)
+    twice = [name for name, count in Counter(run.name for run in runs).items() if count > 1]
+    if twice:
+        raise ValueError(f"runs of a plan need folders of their own; {twice[0]!r} is there twice")
+    specs: dict[Path, Mapping] = {}
+    for run in runs:
+        inside_folder(Path("."), run.name)
+        if run.phase not in specs:
+            specs[run.phase] = read_parameters(run.phase)
+        check_parameters(specs[run.phase], run.params, run.name, allow_large)
