@@ -100,11 +100,15 @@ from .runs import run_manifest as run_manifest
 from .seeds import rng as rng
 from .seeds import seed_from as seed_from
 from .sizes import ALLOW_LARGE as ALLOW_LARGE
+from .sizes import LOOP_SECONDS as LOOP_SECONDS
 from .sizes import MAX_HOURS as MAX_HOURS
 from .sizes import MAX_SHARE as MAX_SHARE
+from .sizes import Arguments as Arguments
+from .sizes import Result as Result
 from .sizes import free_memory as free_memory
 from .sizes import large_is_allowed as large_is_allowed
 from .sizes import listed as listed
+from .sizes import may_be_large as may_be_large
 from .sizes import require_room as require_room
 from .sizes import size_text as size_text
 from .sizes import time_text as time_text

@@ -55,8 +55,6 @@ def shown_value(
     value: Any,  # of a parameter
 ) -> str:  # as Python writes it, cut when it is long
     "A value for a message."
-    if isinstance(value, str):
-        value = str(value)  # a subclass would show its own name
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:160]} ... ({len(text)} characters)"
 

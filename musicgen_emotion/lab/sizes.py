@@ -8,18 +8,28 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+from functools import wraps
 from itertools import islice
 from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 # %% auto #0
 __all__ = [
     "ALLOW_LARGE",
+    "LOOP_SECONDS",
     "MAX_HOURS",
     "MAX_SHARE",
+    "Arguments",
+    "Result",
     "free_memory",
     "large_is_allowed",
     "listed",
+    "may_be_large",
     "require_room",
     "size_text",
     "time_text",
@@ -105,6 +115,7 @@ def _line_value(text: str, name: str) -> int:
 # %% ../../nbs/api/00_lab/07_sizes.ipynb #cell012
 MAX_SHARE = 0.8  # of the free memory
 MAX_HOURS = 24
+LOOP_SECONDS = 1e-4  # one turn of a loop in Python over small arrays; measured: 20 to 200 us
 ALLOW_LARGE = "MUSICGEN_EMOTION_ALLOW_LARGE"  # environment variable; `1` permits large work
 
 
@@ -133,8 +144,11 @@ def require_room(
 
 
 def large_is_allowed() -> bool:
-    "Does the environment of this process permit work of any size?"
-    return os.environ.get(ALLOW_LARGE) == "1"
+    "Is work of any size permitted, by the environment or by a function that is under way?"
+    return _PERMITTED.get() or os.environ.get(ALLOW_LARGE) == "1"
+
+
+_PERMITTED: ContextVar[bool] = ContextVar("large work is permitted", default=False)
 
 
 _SMALL = 2**25  # bytes; asking how much is free takes longer than such work
@@ -173,6 +187,25 @@ def _rounded(number: float, unit: int) -> str:
     if ratio < 1000:
         return f"{ratio:.3g}"
     return f"{ratio:,.0f}" if ratio < 1e6 else f"{ratio:.1e}"
+
+
+# %% ../../nbs/api/00_lab/07_sizes.ipynb #large-export
+def may_be_large(
+    function: Callable[Arguments, Result],  # takes `allow_large`
+) -> Callable[Arguments, Result]:  # the same function
+    "Decorator: a call with `allow_large=True` permits work of any size to all that it calls."
+
+    @wraps(function)
+    def permitting(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        if not kwargs.get("allow_large"):
+            return function(*args, **kwargs)
+        token = _PERMITTED.set(True)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            _PERMITTED.reset(token)
+
+    return permitting
 
 
 # %% ../../nbs/api/00_lab/07_sizes.ipynb #cell015
