@@ -15,6 +15,7 @@ import torch
 from ..activations.generation import Generation
 from ..activations.positions import window_positions
 from ..lab.checks import check_count
+from ..lab.sizes import may_be_large
 from ..models.model import MusicModel
 from ..models.sampling import clip_seeds
 from ..sound.descriptors import describe_table
@@ -298,11 +299,13 @@ def describe_patched(
     return clips.table.join(described.drop(columns="clip"))
 
 
+@may_be_large
 def sound_restored(
     table: pd.DataFrame,  # of `describe_patched`, or with a judge's columns joined to it
     descriptors: Sequence[str] = SOUND_DESCRIPTORS,  # numeric columns
     n_boot: int = 1000,  # resamples of pairs
     seed: int = 0,  # of the resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per patch and descriptor
     """Share of the difference between the source's and the target's clips that a patch brings.
 

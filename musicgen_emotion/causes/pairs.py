@@ -13,6 +13,7 @@ import pandas as pd
 
 from ..activations.positions import time_windows, window_positions
 from ..lab.checks import check_in
+from ..lab.sizes import may_be_large
 from ..models.model import MusicModel
 from ..models.sampling import sample_tokens
 from ..stats.estimates import bootstrap_weights
@@ -182,10 +183,12 @@ def other_pairs(
 
 
 # %% ../../nbs/api/85_causes/00_pairs.ipynb #cell019
+@may_be_large
 def resampled_sums(
     per_pair: np.ndarray,  # (pair, ...) one row of numbers per pair
     n_boot: int = 1000,  # resamples of pairs
     seed: int = 0,  # of the resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> np.ndarray:  # (1 + n_boot, ...) sums over pairs: of the data first, then of each resample
     "Sums over pairs, for the data and for bootstrap resamples of the pairs."
     per_pair = np.asarray(per_pair, float)

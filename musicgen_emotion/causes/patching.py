@@ -16,6 +16,7 @@ import torch
 from ..activations.positions import window_positions
 from ..lab.checks import check_count, check_finite, check_in, check_positive
 from ..lab.seeds import seed_from
+from ..lab.sizes import may_be_large
 from ..models.model import MusicModel
 from ..models.text import TextStates
 from ..stats.estimates import Estimate, interval
@@ -38,6 +39,7 @@ PATCH_ARMS = ("patch", "noop", "random", "other")
 
 
 @torch.no_grad()
+@may_be_large
 def activation_patching(
     model: MusicModel,  # the model
     pairs: Pairs,  # with tokens
@@ -49,6 +51,7 @@ def activation_patching(
     seed: int = 0,  # of the random arm and of who gets whose prompt
     progress: bool = True,  # show a bar
     n_random: int = 5,  # draws of the random arm per pair and cell; a pair's number is their mean
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per pair, cell, arm, readout and codebook
     """Run every target with the source's states at one cell: one pass per cell, on the same tokens.
 
@@ -278,6 +281,7 @@ SUMMARY_COLUMNS = (
 )
 
 
+@may_be_large
 def patching_summary(
     table: pd.DataFrame,  # of `activation_patching`
     value: str = "restored",  # 'restored', 'kl_source', 'kl_target', or another column
@@ -285,6 +289,7 @@ def patching_summary(
     n_boot: int = 1000,  # resamples of pairs
     level: float = 0.95,  # confidence level
     seed: int = 0,  # of the resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # columns of `by`, then value, low, high, half_width, n (pairs)
     """Each cell with its bootstrap interval over pairs.
 

@@ -86,7 +86,8 @@ def _rule(part: str) -> ParameterRule | None:
             continue
         word, low, *high = found.groups()
         ends = (low, low) if word == "exactly " else (low, *high, None)
-        return ParameterRule("range", text, each, _end(ends[0]), _end(ends[1]), word == "above ")
+        lowest = _end(ends[0]) or 0
+        return ParameterRule("range", text, each, lowest, _end(ends[1]), word == "above ")
     return None
 
 

@@ -22,6 +22,7 @@ from musicgen_emotion.stats.permutation import (
 )
 
 from ..lab.checks import check_in
+from ..lab.sizes import may_be_large
 from ..stats.estimates import Estimate, bootstrap_weights, interval, label_per_group
 
 if TYPE_CHECKING:
@@ -258,6 +259,7 @@ class WithinBetween:
         )
 
 
+@may_be_large
 def within_between(
     X: np.ndarray,  # (row, d) one vector per prompt or clip
     labels: np.ndarray,  # (row,) emotions
@@ -266,6 +268,7 @@ def within_between(
     n_perm: int = 1000,  # permutations, and resamples of the intervals
     seed: int = 0,  # seed of both
     fit_on: np.ndarray | None = None,  # rows that the geometry is fitted on
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> WithinBetween:  # within, between, difference, PERMANOVA
     """Similarity within and between emotions, with the prompt (or word) as the unit.
 
@@ -394,6 +397,7 @@ def _sum_cosines(inner, weights) -> np.ndarray:
 
 
 # %% ../../nbs/api/60_probes/05_similarity.ipynb #cell030
+@may_be_large
 def centroid_curve(
     X: np.ndarray,  # (row, d) vectors
     labels: np.ndarray,  # (row,) emotions
@@ -403,6 +407,7 @@ def centroid_curve(
     n_resamples: int = 200,  # random draws of prompts
     seed: int = 0,  # seed of the draws
     fit_on: np.ndarray | None = None,  # rows that the geometry is fitted on
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # n, arm ("between", "ceiling", "floor"), pair, similarity, low, high
     """Cosine of emotion centroids over the number of prompts averaged, with ceiling and floor.
 

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from ..lab.checks import check_in, chosen_rows
+from ..lab.sizes import may_be_large
 from ..probes.folds import grouped_folds
 from ..stats.estimates import interval
 from ..stats.permutation import permutation_p
@@ -127,6 +128,7 @@ def random_features_like(
 
 
 # %% ../../nbs/api/70_sae/20_effects.ipynb #cell021
+@may_be_large
 def ablation_effect(
     sae,  # anything with encode, decode and W_dec
     x: np.ndarray,  # (row, d) states
@@ -140,6 +142,7 @@ def ablation_effect(
     n_boot: int = 500,  # resamples
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of halves, sets and resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # a row per scope and measure
     """Effect of an edit on reconstruction error and readout, against random features.
 

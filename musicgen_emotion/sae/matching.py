@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 
 from ..lab.checks import chosen_rows
+from ..lab.sizes import may_be_large
 from ..stats.estimates import Estimate, bootstrap_weights, interval
 
 # %% auto #0
@@ -195,12 +196,14 @@ def stability(
     return pd.DataFrame(table)
 
 
+@may_be_large
 def stable_estimate(
     table: pd.DataFrame,  # from `stability`
     column: str = "mean_max",  # which measure
     n_boot: int = 1000,  # resamples of whole runs
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of the draws
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Estimate:  # mean over pairs, interval over runs, n is the number of runs
     "Mean of a measure over pairs; the interval redraws runs because pairs share them."
     runs = list(dict.fromkeys(table.a))

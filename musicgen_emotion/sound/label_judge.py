@@ -14,6 +14,7 @@ import numpy as np
 
 from ..lab.files import read_json_parts, write_json
 from ..lab.seeds import rng
+from ..lab.sizes import may_be_large
 from .descriptors import DESCRIPTORS
 
 if TYPE_CHECKING:
@@ -251,12 +252,14 @@ def _fit_discriminant(features, labels, shrinkage):
 
 
 # %% ../../nbs/api/30_sound/04_label_judge.ipynb #cell021
+@may_be_large
 def judge_accuracy(
     labels: Sequence,  # true labels
     predicted: Sequence,  # predicted labels
     n_boot: int = 2000,  # draws
     seed: int = 0,  # seed of the draws
     level: float = 0.95,  # coverage of the interval
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> dict:  # value, low, high, n
     """Mean over classes of the share that is right, with an interval over clips.
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..lab.checks import check_in, check_positive
 from ..lab.seeds import rng
+from ..lab.sizes import may_be_large
 from ..stats.effects import wilson
 from ..stats.estimates import Estimate
 
@@ -28,6 +29,7 @@ DESIGNS = ("within", "between", "pairwise")
 SE_METHODS = ("crossed", "raters", "tracks", "rows")
 
 
+@may_be_large
 def listening_power(
     n_raters: int,  # raters
     n_tracks: int,  # tracks
@@ -41,6 +43,7 @@ def listening_power(
     method: str = "crossed",  # how the test counts units: crossed, raters, tracks or rows
     n_sims: int = 1000,  # simulated studies
     seed: int = 0,  # seed
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Estimate:  # share of studies that find the effect, with a Wilson interval over studies
     """Power by simulation: the share of studies whose test is significant.
 

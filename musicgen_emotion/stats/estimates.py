@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..lab.checks import check_count, check_in
+from ..lab.sizes import may_be_large
 
 # %% auto #0
 __all__ = [
@@ -178,12 +179,14 @@ def sampling_units(
 
 
 # %% ../../nbs/api/10_stats/00_estimates.ipynb #cell026
+@may_be_large
 def bootstrap_weights(
     n: int,  # number of rows
     groups: np.ndarray | None = None,  # (row,) units to draw; None: rows
     strata: np.ndarray | None = None,  # (row,) draw within these, constant within groups
     n_boot: int = 1000,  # number of resamples
     seed: int = 0,  # seed of the draws
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> np.ndarray:  # (resample, row) how often each row was drawn, float
     "Resamples as counts, so that a weighted sum over all resamples is one matrix product."
     rows_of_unit, units_of_stratum = sampling_units(
@@ -225,6 +228,7 @@ def interval(
 
 
 # %% ../../nbs/api/10_stats/00_estimates.ipynb #cell035
+@may_be_large
 def bootstrap(
     values: np.ndarray,  # (row, ...) data; the statistic gets drawn rows
     statistic: Callable = np.mean,  # takes rows, returns a float
@@ -234,6 +238,7 @@ def bootstrap(
     n_boot: int = 1000,  # number of resamples
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of the draws
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Estimate:  # n is the number of groups
     """Interval of any statistic by drawing whole groups (Efron & Tibshirani 1993).
 

@@ -23,6 +23,7 @@ from musicgen_emotion.stats.estimates import (
 )
 
 from ..lab.checks import check_count, check_in
+from ..lab.sizes import may_be_large
 
 # %% auto #0
 __all__ = [
@@ -39,12 +40,14 @@ __all__ = [
 
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell010
+@may_be_large
 def permute_labels(
     labels: np.ndarray,  # (row,) labels
     groups: np.ndarray | None = None,  # (row,) units that stay together; None: every row is a unit
     n_perm: int = 1000,  # number of permutations
     seed: int = 0,  # seed of the shuffles
     how: str = "auto",  # "between" groups, "within" groups, "free" over rows, or "auto"
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> np.ndarray:  # (permutation, row) shuffled labels, same type as `labels`
     """Labels shuffled as the design allows.
 
@@ -157,6 +160,7 @@ class Tested:
 
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell023
+@may_be_large
 def permutation_test(
     statistic: Callable,  # takes a label vector (row,), returns a float
     labels: np.ndarray,  # (row,) labels
@@ -164,6 +168,7 @@ def permutation_test(
     n_perm: int = 1000,  # number of permutations
     seed: int = 0,  # seed of the shuffles
     alternative: str = "greater",  # "greater", "less" or "two-sided"
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Tested:  # the statistic without interval, p and null; n is the number of groups
     "Test a statistic by shuffling labels between (or within) groups, see `permute_labels`."
     shuffled = permute_labels(labels, groups, n_perm, seed)
@@ -182,6 +187,7 @@ def permutation_test(
 
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell028
+@may_be_large
 def paired_difference(
     a: np.ndarray,  # (row,) score of the first method on each row
     b: np.ndarray,  # (row,) score of the second method on the same rows
@@ -190,6 +196,7 @@ def paired_difference(
     n_perm: int = 1000,  # sign flips, and resamples of the interval
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of both
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Tested:  # weighted mean of a - b, bootstrap interval over groups, two-sided sign-flip p
     "Paired comparison in which whole groups are resampled and flipped."
     a = finite_array("a", a)
@@ -238,12 +245,14 @@ class Permanova:
         )
 
 
+@may_be_large
 def permanova(
     distances: np.ndarray,  # (row, row), symmetric with a zero diagonal
     labels: np.ndarray,  # (row,) labels
     groups: np.ndarray | None = None,  # (row,) units that move together
     n_perm: int = 1000,  # number of permutations
     seed: int = 0,  # seed of the shuffles
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Permanova:  # pseudo-F, R², p-value and null
     """Permutational multivariate analysis of variance from distances (Anderson 2001).
 

@@ -13,6 +13,7 @@ import torch
 
 from ..lab.checks import check_finite, check_positive
 from ..lab.seeds import rng
+from ..lab.sizes import may_be_large
 from ..models.load import as_model
 from ..models.model import MusicModel
 from ..sound.spectra import mel_spectrum, spectrum
@@ -144,6 +145,7 @@ def _matrix_root(covariance):
 
 
 # %% ../../nbs/api/80_steering/15_distances.ipynb #cell016
+@may_be_large
 def distribution_distance(
     reference: np.ndarray,  # (clip, window, d) embeddings of the unsteered clips
     steered: np.ndarray,  # (clip, window, d) of the same prompts and seeds, steered
@@ -152,6 +154,7 @@ def distribution_distance(
     n_split: int = 20,  # random halves
     seed: int = 0,  # of the swaps and halves
     level: float = 0.95,  # coverage of the interval
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> dict:  # numbers by name, as below
     """Fréchet distance with what is needed to read it at small n.
 
