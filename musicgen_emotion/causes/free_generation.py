@@ -17,7 +17,7 @@ from ..activations.positions import window_positions
 from ..lab.checks import check_count
 from ..lab.sizes import may_be_large
 from ..models.model import MusicModel
-from ..models.sampling import clip_seeds
+from ..models.sampling import clip_seeds, require_generation_room
 from ..sound.descriptors import describe_table
 from .lockstep import PatchSettings, RowPlan, StateCopy, lockstep_tokens
 from .pairs import TEXT_SITES, Pairs, cell_table, other_pairs, resampled_sums
@@ -56,6 +56,7 @@ class PatchedClips:
 
 # %% ../../nbs/api/85_causes/06_free_generation.ipynb #cell007
 @torch.no_grad()
+@may_be_large
 def patched_generation(
     model: MusicModel,  # the model
     pairs: Pairs,  # prompts; tokens are not used
@@ -71,6 +72,7 @@ def patched_generation(
     batch_size: int = 16,  # clips at once
     audio: bool = True,  # decode the tokens to sound
     progress: bool = True,  # show a bar
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> PatchedClips:  # per pair: the source's clip, the target's clip, one patched clip per cell
     """Generate source, target and patched clips side by side; the clips of a pair share a seed.
 
@@ -93,6 +95,8 @@ def patched_generation(
     n_frames = model.config.frames(duration_s)
     seeds = clip_seeds(seeds, len(pairs))
     cells = cell_table(model, cells, n_frames)
+    n_clips = len(pairs) * (2 + len(cells))
+    require_generation_room(model, n_clips, n_frames, audio=audio)
     other = other_pairs(len(pairs), 0) if arm == "other" else None
 
     tables, tokens = [], []

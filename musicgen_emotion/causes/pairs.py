@@ -146,6 +146,7 @@ def pair_prompts(
     )
 
 
+@may_be_large
 def pair_tokens(
     model: MusicModel,  # the model
     pairs: Pairs,  # prompts
@@ -154,6 +155,7 @@ def pair_tokens(
     by: str = "target",  # whose prompt writes the music: 'target' or 'source'
     batch_size: int = 16,  # clips at once
     progress: bool = False,  # show a bar
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Pairs:  # the same pairs with tokens
     "Let the model write the music with which both prompts of a pair are then read."
     check_in("by", by, ("target", "source"))
@@ -205,12 +207,14 @@ TEXT_SITES = ("text", "text_proj")
 CELL_COLUMNS = ("site", "kind", "layer", "start", "end")
 
 
+@may_be_large
 def all_cells(
     model: MusicModel,  # the model
     duration_s: float,  # seconds of the clips
     sites=PATCH_SITES,  # kinds or names of sites
     layers=None,  # decoder layers, None for all
     step_s: float | None = None,  # seconds of a window; None for one window per site
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per cell: site, kind, layer, start, end (seconds)
     """The grid of sites and time windows, in the order of the computation.
 

@@ -16,7 +16,7 @@ import torch
 from ..activations.positions import window_positions
 from ..lab.checks import check_count, check_finite, check_in, check_positive
 from ..lab.seeds import seed_from
-from ..lab.sizes import may_be_large
+from ..lab.sizes import may_be_large, require_room
 from ..models.model import MusicModel
 from ..models.text import TextStates
 from ..stats.estimates import Estimate, interval
@@ -71,6 +71,10 @@ def activation_patching(
     check_in("at", at, ("clip", "window"))
     batch_size = check_count("batch_size", batch_size)
     n_random = check_count("n_random", n_random)
+    n_draws = sum(n_random if arm == "random" else 1 for arm in arms)
+    n_passes = len(pairs) * len(cells) * n_draws  # of one pair each
+    what = f"patching of {len(pairs)} pairs at {len(cells)} cells with n_random={n_random}"
+    require_room(what, 0, n_passes * _PASS_SECONDS / 3600)
     other = other_pairs(len(pairs), seed) if "other" in arms else None
     sites = list(dict.fromkeys(cells.site))
 
@@ -100,6 +104,9 @@ def activation_patching(
                 )
                 bar.update()
     return pd.concat(tables, ignore_index=True)
+
+
+_PASS_SECONDS = 1e-4  # a pass over one pair; measured: 1 ms and more
 
 
 def _checked_arms(arms):

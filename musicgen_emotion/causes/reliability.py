@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..lab.checks import check_count, check_finite, check_in
 from ..lab.seeds import rng
-from ..lab.sizes import may_be_large
+from ..lab.sizes import may_be_large, require_room
 from ..stats.effects import balanced_accuracy
 from ..stats.estimates import bootstrap
 from .oracle import Oracle, fingerprints
@@ -156,6 +156,8 @@ def causal_reliability(
     )
 
     n_random = check_count("n_random", n_random)
+    what = f"n_random={n_random} random interventions on {len(states)} states"
+    require_room(what, 8 * n_random * np.size(states))
     edits = _edited_states(interventions, states, n_random, seed)
     before = {name: control(states[judged]) for name, control in controls.items()}
     scores = {}

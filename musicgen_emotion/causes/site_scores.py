@@ -14,7 +14,7 @@ import torch
 from ..activations.hooks import hooked
 from ..lab.checks import check_finite, check_in
 from ..lab.seeds import rng
-from ..lab.sizes import may_be_large
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from ..models.model import MusicModel
 from ..stats.estimates import interval
 from .erasure import inlp, leace, project_out
@@ -50,6 +50,8 @@ def prediction_slopes(
     dose_values = check_finite("doses", np.asarray(doses, float))
     if not dose_values.any():
         raise ValueError(f"doses must hold a number other than 0; got {doses!r}")
+    hours = len(vectors) * int(n_random) * LOOP_SECONDS / 3600
+    require_room(f"n_random={n_random} random directions at {len(vectors)} sites", 0, hours)
     source = next_token_logits(model, tokens, pairs.source)
     target = next_token_logits(model, tokens, pairs.target)
     weights, gap = contrast(source, target)

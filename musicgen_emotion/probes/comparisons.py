@@ -22,7 +22,7 @@ from musicgen_emotion.probes.similarity import (
     unit_vectors,
 )
 
-from ..lab.sizes import may_be_large
+from ..lab.sizes import may_be_large, require_room
 from ..stats.estimates import bootstrap_weights, interval
 from ..stats.permutation import permutation_p, permute_labels
 
@@ -134,6 +134,7 @@ def time_course(
     all_rows = np.ones((1, len(X)))
     rows = []
     for time, centre in enumerate(centres):
+        require_room(f"inner products of {len(X)} x {len(X)} clips", 8 * len(X) ** 2)
         states = transform(states_in_time[:, time], how)
         inner = states @ states.T
         cosines = centroid_cosines(inner, codes, len(names), all_rows)[0]

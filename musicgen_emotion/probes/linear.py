@@ -24,7 +24,7 @@ from musicgen_emotion.probes.nested import (
 )
 
 from ..lab.checks import check_count, check_in
-from ..lab.sizes import may_be_large
+from ..lab.sizes import may_be_large, require_room
 from ..stats.estimates import bootstrap_weights, interval
 from ..stats.permutation import max_t, permutation_p, permute_labels
 from .folds import Folds
@@ -99,6 +99,9 @@ def gram_matrices(
     """Inner products of rows for any training part.
 
     Covariates and standard deviations are fitted on the training rows alone."""
+    n_rows = len(covariates)
+    what = f"inner products of {n_rows} x {n_rows} rows in {len(layers)} layers"
+    require_room(what, 8 * n_rows**2 * len(layers))
     if scale:
         return lambda train: torch.stack([_scaled_gram(x, covariates, train) for x in layers])
     raw = torch.stack([x @ x.T for x in layers])

@@ -23,7 +23,7 @@ from musicgen_emotion.probes.similarity import (
 
 from ..lab.checks import check_in
 from ..lab.machine import need_extra
-from ..lab.sizes import may_be_large
+from ..lab.sizes import may_be_large, require_room
 from ..stats.estimates import Estimate, bootstrap_weights, interval
 from ..stats.permutation import Tested, max_t, permutation_p, permute_labels
 from ..stimuli.emotions import VALENCE_AROUSAL
@@ -124,6 +124,7 @@ def silhouette(
 
 def _distances(rows, metric):
     "(row, row) distances, symmetric, zero on the diagonal."
+    require_room(f"distances of {len(rows)} x {len(rows)} rows", 24 * len(rows) ** 2)
     if metric == "cosine":
         units = unit_vectors(rows)
         distances = 1 - np.clip(units @ units.T, -1, 1)

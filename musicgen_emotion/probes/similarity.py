@@ -22,7 +22,7 @@ from musicgen_emotion.stats.permutation import (
 )
 
 from ..lab.checks import check_in
-from ..lab.sizes import may_be_large
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from ..stats.estimates import Estimate, bootstrap_weights, interval, label_per_group
 
 if TYPE_CHECKING:
@@ -275,6 +275,7 @@ def within_between(
     Raises ValueError when no pair of different groups within an emotion is left.
     """
     X, labels, names, codes = labelled_states(X, labels, groups)
+    require_room(f"distances of {len(X)} x {len(X)} rows", 24 * len(X) ** 2)
     units = unit_vectors(transform(X, how, fit_on))
     cosines = np.clip(units @ units.T, -1, 1)
     allowed = pair_mask(len(X), groups)
@@ -415,6 +416,7 @@ def centroid_curve(
     """
     X, _, names, codes = labelled_states(X, labels, groups)
     states, codes = _unit_means(transform(X, how, fit_on), codes, groups)
+    require_room(f"inner products of {len(states)} x {len(states)} rows", 8 * len(states) ** 2)
     inner = states @ states.T
     most = np.bincount(codes).min() // 2
     if not len(ns) or min(ns) < 1 or max(ns) > most:
@@ -422,6 +424,9 @@ def centroid_curve(
             f"ns must lie between 1 and {most} (two halves of the smallest emotion), "
             f"got {tuple(ns)}"
         )
+    hours = n_resamples * len(ns) * LOOP_SECONDS / 3600
+    what = f"n_resamples={n_resamples} draws of {len(states)} rows"
+    require_room(what, 8 * n_resamples * len(states), hours)
     rows = []
     for n in ns:
         random = np.random.default_rng([seed, n])

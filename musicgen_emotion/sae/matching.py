@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 
 from ..lab.checks import chosen_rows
-from ..lab.sizes import may_be_large
+from ..lab.sizes import may_be_large, require_room
 from ..stats.estimates import Estimate, bootstrap_weights, interval
 
 # %% auto #0
@@ -31,6 +31,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/70_sae/18_matching.ipynb #cell010
+@may_be_large
 def match_features(
     W_a: Any,  # (feature, d) decoder rows, or a dictionary with `W_dec`
     W_b: Any,  # (feature, d) decoder rows of the other dictionary
@@ -38,6 +39,7 @@ def match_features(
     alive_b: np.ndarray | Iterable | None = None,  # rows of b to use; None: all
     hungarian: bool = True,  # also compute the best one-to-one assignment
     seed: int = 0,  # seed of the chance rows
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Match:  # cosines and partners; indices count the rows that are used
     """Mean maximum cosine and one-to-one assignment of decoder rows, beside their chance values.
 
@@ -45,6 +47,8 @@ def match_features(
     Raises ValueError for zero, NaN or no rows and for dictionaries of different width.
     """
     rows_a, rows_b = _comparable_rows(W_a, W_b, ("W_a", "W_b"), alive_a, alive_b)
+    n_cosines = len(rows_a) * len(rows_b)
+    require_room(f"cosines of {len(rows_a)} x {len(rows_b)} features", 4 * 8 * n_cosines)
     rng = np.random.default_rng(seed)
     cosines = rows_a @ rows_b.T  # (feature of a, feature of b)
     chance_cosines = {}  # kind -> (feature of a, chance row)

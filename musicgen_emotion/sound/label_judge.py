@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..lab.checks import check_count
 from ..lab.files import read_json_parts, write_json
 from ..lab.seeds import rng
-from ..lab.sizes import may_be_large
+from ..lab.sizes import may_be_large, require_room
 from .descriptors import DESCRIPTORS
 
 if TYPE_CHECKING:
@@ -278,6 +279,8 @@ def judge_accuracy(
     right = np.array([((true == name) & (predicted == name)).sum() for name in classes])
     value = float((right / total).mean())
 
+    n_boot = check_count("n_boot", n_boot)
+    require_room(f"n_boot={n_boot} draws of {len(classes)} shares", 8 * n_boot * len(classes))
     draw = rng(seed, "balanced_accuracy")
     shares = draw.beta(
         right + 0.5,

@@ -445,16 +445,8 @@ def _effect_rows(contrast, mixed, n_boot, confidence, seed):
     raters, tracks = contrast.raters, contrast.tracks
     influence, estimate = mean_influence(values, side, paired)
     se, df = crossed_se(influence, raters, tracks)
-    boot = crossed_bootstrap(
-        values,
-        side,
-        raters,
-        tracks,
-        paired,
-        n_boot,
-        confidence,
-        seed,
-    )
+    resampling = dict(n_boot=n_boot, level=confidence, seed=seed)
+    boot = crossed_bootstrap(values, side, raters, tracks, paired, **resampling)
 
     model_unit = dict(unit="log odds" if paired else "points", null=0.0)
     mean_unit = dict(unit="share", null=0.5) if paired else model_unit

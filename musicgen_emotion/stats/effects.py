@@ -22,7 +22,7 @@ from musicgen_emotion.stats.estimates import (
 )
 
 from ..lab.checks import check_count, check_in
-from ..lab.sizes import may_be_large
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 
 # %% auto #0
 __all__ = [
@@ -101,6 +101,7 @@ def cliffs_delta(
 ) -> Estimate:  # P(a > b) - P(a < b), from -1 to 1
     "Cliff's delta (Cliff 1993): how often `a` exceeds `b`, minus how often `b` exceeds `a`."
     a, b = _two_samples(a, b)
+    require_room(f"{len(a)} x {len(b)} comparisons", 16 * len(a) * len(b))
     signs = np.sign(a[:, None] - b)  # (row of a, row of b)
     weights_a = bootstrap_weights(len(a), n_boot=n_boot, seed=seed)
     weights_b = bootstrap_weights(
@@ -211,6 +212,9 @@ def balanced_accuracies(
         raise ValueError(f"predictions must be (layer, {len(codes)}), got {predictions.shape}")
     is_right = (predictions == np.asarray(y)).T.astype(float)  # (row, layer)
     n_rows, n_classes = len(codes), len(classes)
+    n_boot = check_count("n_boot", n_boot)
+    n_recalls = n_classes * n_boot * len(predictions)
+    require_room(f"n_boot={n_boot} resamples of {len(predictions)} layers", 8 * n_recalls)
     strata = _strata_of_classes(codes, groups)
     resamples = bootstrap_weights(
         n_rows,
@@ -315,6 +319,8 @@ def correlation(
     rows_of_unit, _ = sampling_units(len(data), groups)
     n_units = len(rows_of_unit)
     n_boot = check_count("n_boot", n_boot)
+    hours = n_boot * LOOP_SECONDS / 3600
+    require_room(f"n_boot={n_boot} resamples of {n_units} units", 8 * n_boot * n_units, hours)
     generator = np.random.default_rng(seed)
     drawn_units = generator.integers(n_units, size=(n_boot, n_units))
     resampled = []

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..lab.checks import check_count, check_in
-from ..lab.sizes import may_be_large
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 
 # %% auto #0
 __all__ = [
@@ -195,6 +195,8 @@ def bootstrap_weights(
         strata,
     )
     check_count("n_boot", n_boot)
+    n_drawn = n + len(rows_of_unit)
+    require_room(f"n_boot={n_boot} resamples of {n} rows", 8 * int(n_boot) * n_drawn)
     generator = np.random.default_rng(seed)
     weights = np.zeros((n_boot, n))
     for units in units_of_stratum:
@@ -262,6 +264,10 @@ def bootstrap(
     sizes = [len(units) for units in units_of_stratum]
     if min(sizes) < 2:
         raise ValueError(f"a bootstrap needs at least two units in each stratum, got {sizes}")
+
+    hours = n_boot * LOOP_SECONDS / 3600
+    what = f"n_boot={n_boot} resamples of {len(rows_of_unit)} units"
+    require_room(what, 8 * int(n_boot) * len(rows_of_unit), hours)
 
     def statistic_of_units(*drawn):  # unit numbers, one array per stratum
         units = np.concatenate([np.atleast_1d(stratum) for stratum in drawn])

@@ -23,7 +23,7 @@ from musicgen_emotion.stats.estimates import (
 )
 
 from ..lab.checks import check_count, check_in
-from ..lab.sizes import may_be_large
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 
 # %% auto #0
 __all__ = [
@@ -70,6 +70,8 @@ def permute_labels(
         raise ValueError("how='between' needs labels that are constant within groups")
     if how == "within" and code_of_group is not None:
         raise ValueError("no label can move within groups: every group holds one label")
+    n_bytes = int(n_perm) * n_rows * (8 + classes.itemsize)
+    require_room(f"n_perm={n_perm} shuffles of {n_rows} labels", n_bytes)
     generator = np.random.default_rng(seed)
     if code_of_group is None:
         return classes[_shuffle_within(label_codes, group_codes, n_perm, generator)]
@@ -171,6 +173,8 @@ def permutation_test(
     allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Tested:  # the statistic without interval, p and null; n is the number of groups
     "Test a statistic by shuffling labels between (or within) groups, see `permute_labels`."
+    n_perm = check_count("n_perm", n_perm)
+    require_room(f"n_perm={n_perm} tests", 0, n_perm * LOOP_SECONDS / 3600)
     shuffled = permute_labels(labels, groups, n_perm, seed)
     null = np.array(
         [statistic(permuted) for permuted in shuffled],

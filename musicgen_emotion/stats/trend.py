@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..lab.checks import check_in
-from ..lab.sizes import may_be_large
+from ..lab.sizes import may_be_large, require_room
 from .estimates import Estimate, factor_codes, finite_array
 from .permutation import Tested, permutation_p, permute_labels
 
@@ -94,6 +94,7 @@ def _rank_correlations(values, dose_codes, blocks, kind):
 
 def _ordered_pairs(values, dose_codes):
     "Share (permutation,) of pairs of unequal dose in which the higher dose has the higher value."
+    require_room(f"{len(values)} x {len(values)} pairs of values", 4 * len(values) ** 2)
     is_higher = values[:, None] < values  # (row, row)
     is_tied = values[:, None] == values
     scores = is_higher + 0.5 * is_tied

@@ -33,7 +33,7 @@ from musicgen_emotion.steering.methods import (
 
 from ..lab.checks import check_in
 from ..lab.seeds import rng
-from ..lab.sizes import may_be_large
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from ..models.load import as_model
 from ..stimuli.emotions import VALENCE_AROUSAL, check_emotion
 
@@ -386,6 +386,9 @@ def pairs_curve(
         raise ValueError(
             f"sizes must lie in 1..{half}, half of the {len(positive)} pairs; got {sizes}"
         )
+    n_rows = n_draws * len(sizes)
+    hours = n_rows * LOOP_SECONDS / 3600
+    require_room(f"n_draws={n_draws} draws of {len(sizes)} sizes", 200 * n_rows, hours)
     rows = []
     for draw in range(n_draws):
         order = rng("pairs curve", seed, draw).permutation(len(positive))

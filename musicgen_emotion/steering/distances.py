@@ -13,7 +13,7 @@ import torch
 
 from ..lab.checks import check_finite, check_positive
 from ..lab.seeds import rng
-from ..lab.sizes import may_be_large
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from ..models.load import as_model
 from ..models.model import MusicModel
 from ..sound.spectra import mel_spectrum, spectrum
@@ -181,6 +181,9 @@ def distribution_distance(
             f"got {reference.shape} and {steered.shape}"
         )
     n_clips, n_windows, width = reference.shape
+    hours = (n_perm + n_split) * LOOP_SECONDS / 3600
+    what = f"n_perm={n_perm} swaps and n_split={n_split} halves of {n_clips} clips"
+    require_room(what, 4 * 8 * width**2, hours)
     prompts = _clips_of_prompts(groups, n_clips)
     vectors = reference.reshape(-1, width)
     scale = np.where(vectors.std(0) > 1e-9, vectors.std(0), 1)
