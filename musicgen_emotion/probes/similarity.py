@@ -298,11 +298,8 @@ def within_between(
     within_null, between_null = means(shuffled, all_rows)
     difference = within - between
     null = within_null - between_null
-    tested = Tested(
-        interval(within_draws - between_draws, difference, n_units),
-        float(permutation_p(difference, null)),
-        null,
-    )
+    estimate = interval(within_draws - between_draws, difference, n_units)
+    tested = Tested(estimate, float(permutation_p(difference, null)), null)
     distances = np.sqrt(np.maximum(2 - (cosines + cosines.T), 0))
     np.fill_diagonal(distances, 0)
     return WithinBetween(
@@ -425,8 +422,7 @@ def centroid_curve(
             f"got {tuple(ns)}"
         )
     hours = n_resamples * len(ns) * LOOP_SECONDS / 3600
-    what = f"n_resamples={n_resamples} draws of {len(states)} rows"
-    require_room(what, 8 * n_resamples * len(states), hours)
+    require_room(f"n_resamples={n_resamples}", 8 * n_resamples * len(states), hours)
     rows = []
     for n in ns:
         random = np.random.default_rng([seed, n])

@@ -272,6 +272,8 @@ def study_prompts(
     """
     if n_per_emotion < 1:
         raise ValueError(f"n_per_emotion {n_per_emotion!r} must be at least 1")
+    n_prompts = n_per_emotion * len(emotions)
+    require_room(f"a set of {n_prompts} prompts", _PROMPT_BYTES * n_prompts)
     words = words or EMOTION_WORDS
     generator = np.random.default_rng(seed)
     instrument_numbers = generator.permutation(np.arange(n_per_emotion) % len(INSTRUMENTS))
@@ -306,7 +308,7 @@ def shuffled_cycles(
     generator: np.random.Generator,  # source of the order
 ) -> np.ndarray:  # (more than n,) numbers below `size`, each once per cycle
     "Enough shuffled rounds through all things that each is used equally often."
-    require_room(f"a set of {n} prompts or more", _PROMPT_BYTES * n)
+    require_room(f"an order of {n} numbers", 2 * 8 * n)
     n_rounds = n // size + 1
     rounds = [generator.permutation(size) for _ in range(n_rounds)]
     return np.concatenate(rounds)
@@ -371,6 +373,7 @@ def neutral_prompts(
     "Prompts that name an instrument and no emotion."
     if n < 1:
         raise ValueError(f"n {n!r} must be at least 1")
+    require_room(f"a set of n={n} prompts", _PROMPT_BYTES * n)
     frames = list(product(NEUTRAL_TEMPLATES, INSTRUMENTS))
     order = shuffled_cycles(
         len(frames),
