@@ -35,9 +35,10 @@ from ..lab.checks import check_positive, plain_reason
 from ..lab.files import read_table, sha256_bytes, write_table
 from ..lab.paths import as_path
 from ..lab.seeds import rng
+from ..lab.sizes import may_be_large, require_room
 from ..models.load import as_model
 from ..models.model import MusicModel
-from ..models.sampling import sample_tokens
+from ..models.sampling import require_generation_room, sample_tokens
 from ..sound.descriptors import mono_clips
 from .arms import Arm
 from .directions import Direction
@@ -51,6 +52,7 @@ __all__ = ["dose_response", "plan_doses"]
 
 
 # %% ../../nbs/api/80_steering/10_doses.ipynb #cell012
+@may_be_large
 def plan_doses(
     model: MusicModel,  # the model
     prompts,  # DataFrame with a column `prompt`, PromptSet, or list of texts
@@ -61,6 +63,7 @@ def plan_doses(
     guidance: float = 3.0,  # guidance scale
     temperature: float = 1.0,  # 0 is greedy
     top_k: int | None = 50,  # None keeps all
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per clip and arm
     """The clips of a study, without making any; at dose 0 all arms share the unsteered clip.
 
@@ -79,6 +82,10 @@ def plan_doses(
     table = prompt_table(prompts)
     check_column_names(table, (*TAKEN_COLUMNS, *_STUDY_NAMES))
     unsteered = plan_clips(model, table, seeds, **sampling)
+    n_clips = len(unsteered) * len(arms) * max(1, np.size(alphas))
+    what = f"a plan of {n_clips} clips for {len(arms)} arms and {np.size(alphas)} doses"
+    require_room(what, 1_000 * n_clips)
+    require_generation_room(model, n_clips, round(duration_s * model.config.frame_rate))
     parts = []
     for arm in arms:
         for alpha in sorted(arm.rewrite) if arm.rewrite else _checked_alphas(alphas):
@@ -134,6 +141,7 @@ def _checked_alphas(alphas) -> list[float]:
 
 
 # %% ../../nbs/api/80_steering/10_doses.ipynb #cell015
+@may_be_large
 def dose_response(
     model,  # MusicModel, or the raw one of a backend
     prompts,  # DataFrame with a column `prompt`, PromptSet, or texts; held out from every fit
@@ -149,6 +157,7 @@ def dose_response(
     batch_size: int = 16,  # clips at once, and clips that a kill can cost
     judge_name: str | None = None,  # keep outcomes under this name; None judges again each time
     progress: bool = True,  # show bars
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
     **steering,  # layers, branch, mode, ... for Directions that are not Arms
 ) -> pd.DataFrame:  # one row per clip and arm
     """Make and judge every clip of arms x doses x prompts x seeds; resume after a kill.
