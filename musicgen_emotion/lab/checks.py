@@ -440,6 +440,8 @@ def plain_words(
     text: str,  # a message of any library
 ) -> str:  # one line of at most 2000 characters
     "A message without class names, addresses and call stacks; a purely internal one is replaced."
+    if "Weights only load failed" in text:
+        return _PICKLED
     text = text.split("Traceback (most recent call last)")[0]
     text = _LOST_KEY.sub(r"there is no \1", text)
     text = _CLASS_NAMES.sub("", text)
@@ -449,6 +451,9 @@ def plain_words(
     return text[:2000].strip()
 
 
+_PICKLED = (
+    "it holds pickled objects, which are never loaded: save the weights alone, best as safetensors"
+)
 _SYSTEM_REASONS = {
     errno.ENOENT: "it does not exist",
     errno.EACCES: "there is no permission to read or write it",

@@ -303,7 +303,9 @@ def mono_clips(
             f"channels; got {audio.shape}"
         )
     if n_clips is not None and len(sounds) != n_clips:
-        raise ValueError(f"{name} must hold {n_clips} clips; got {len(sounds)}, {audio.shape}")
+        raise ValueError(
+            f"{name} must have one clip per row of tokens, {n_clips}; got shape {audio.shape}"
+        )
     check_finite(name, sounds)
     return sounds.mean(1) if sounds.ndim == 3 else sounds
 
