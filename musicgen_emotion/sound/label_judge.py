@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..lab.checks import check_count
+from ..lab.checks import check_count, check_finite, plain_reason
 from ..lab.files import read_json_parts, write_json
 from ..lab.seeds import rng
 from ..lab.sizes import may_be_large, require_room
@@ -172,20 +172,32 @@ class LabelJudge:
         "Read a judge; raises ValueError that names missing or misshaped parts."
         arrays = ("mean", "scale", "coef", "intercept")
         saved = read_json_parts(path, ("descriptors", "classes", *arrays), "a judge")
-        for part in arrays:
-            saved[part] = np.array(saved[part])
-        for part in ("descriptors", "classes"):
-            saved[part] = tuple(saved[part])
-        judge = cls(**saved)
-        expected = (len(judge.classes), len(judge.descriptors))
-        if judge.coef.shape != expected:
-            raise ValueError(
-                f"{path} is not a judge: coef has shape {judge.coef.shape}, expected {expected}"
-            )
+        try:
+            for part in arrays:
+                saved[part] = check_finite(part, np.array(saved[part], float))
+            for part in ("descriptors", "classes"):
+                saved[part] = tuple(map(_checked_name, saved[part]))
+            judge = cls(**saved)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path} is not a judge: {plain_reason(error)}") from error
+        n_classes, n_descriptors = len(judge.classes), len(judge.descriptors)
+        shapes = dict(mean=(n_descriptors,), scale=(n_descriptors,), intercept=(n_classes,))
+        for part, expected in {**shapes, "coef": (n_classes, n_descriptors)}.items():
+            found = saved[part].shape
+            if found != expected:
+                raise ValueError(
+                    f"{path} is not a judge: {part} has shape {found}, expected {expected}"
+                )
         return judge
 
 
 # %% ../../nbs/api/30_sound/04_label_judge.ipynb #cell015
+def _checked_name(name):
+    if not isinstance(name, str):
+        raise TypeError(f"{name!r} is no name")
+    return name
+
+
 def _check_class_sizes(labels, n_folds):
     names, counts = np.unique(labels, return_counts=True)
     if len(names) < 2 or counts.min() < n_folds:

@@ -15,6 +15,7 @@ import numpy as np
 from ..lab.checks import check_positive
 from ..lab.files import atomic_path, read_json, write_json
 from ..lab.paths import as_path
+from ..models.hub import readable
 
 # %% auto #0
 __all__ = [
@@ -313,17 +314,19 @@ def load_directions(
     folder = as_path("folder", folder)
     if not (folder / "directions.json").exists():
         raise FileNotFoundError(f"{folder} holds no directions (directions.json is missing)")
-    vectors = load_file(folder / "directions.safetensors")
+    with readable(folder / "directions.safetensors", "vectors by name"):
+        vectors = load_file(folder / "directions.safetensors")
     directions = {}
-    for name, facts in read_json(folder / "directions.json").items():
-        vector = vectors.get(name, np.zeros(0))
-        known = {fact: facts[fact] for fact in _STORED_FACTS if fact in facts}
-        directions[name] = Direction(vector, **known)
-        if directions[name].checksum != facts["checksum"]:
-            raise ValueError(
-                f"{folder / 'directions.safetensors'}: "
-                f"the vector {name!r} is not the one that was saved"
-            )
+    with readable(folder / "directions.json", "what save_directions wrote"):
+        for name, facts in dict(read_json(folder / "directions.json")).items():
+            vector = vectors.get(name, np.zeros(0))
+            known = {fact: facts[fact] for fact in _STORED_FACTS if fact in facts}
+            directions[name] = Direction(vector, **known)
+            if directions[name].checksum != facts["checksum"]:
+                raise ValueError(
+                    f"{folder / 'directions.safetensors'}: "
+                    f"the vector {name!r} is not the one that was saved"
+                )
     return directions
 
 

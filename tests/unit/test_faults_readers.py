@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from test_faults_commands import DAMAGE, INTERNAL, wrong_parts
 
 from musicgen_emotion.lab.checks import NO_PLAIN_REASON, plain_reason, plain_words
 from musicgen_emotion.sound.descriptors import (
@@ -23,6 +24,7 @@ from musicgen_emotion.sound.descriptors import (
 )
 from musicgen_emotion.steering.clap import ClapJudge, write_random_clap
 from musicgen_emotion.steering.judges import run_judge, user_judge
+from musicgen_emotion.stimuli.captions import load_norms
 
 SR = 16000
 
@@ -74,8 +76,6 @@ def python_errors():
 
 
 def test_a_reason_holds_nothing_of_python():
-    from test_faults_commands import INTERNAL
-
     for error in python_errors():
         reason = plain_reason(error)
         assert reason and not INTERNAL.search(reason), (error, reason)
@@ -231,6 +231,121 @@ def test_wrong_layouts_are_refused_at_once(name, clap, tiny):
             call()
     with pytest.raises(ValueError, match="one clip per row of tokens, 2; got"):
         quality_guard(tiny, tokens, ["a", "b"], tokens, audio=np.zeros((3, SR), np.float32))
+
+
+# ---- files of judges, directions and tables
+
+
+def saved_files(folder):
+    "Files that `load` reads back: the reader, the path that it gets, and the file to damage."
+    from musicgen_emotion.sound.label_judge import LabelJudge
+    from musicgen_emotion.sound.listener import ListenerModel
+    from musicgen_emotion.steering.directions import Direction, load_directions, save_directions
+
+    values = np.random.default_rng(0).normal(size=(40, 2))
+    table = pd.DataFrame(values, columns=["tempo", "rms_db"])
+    judge = LabelJudge(descriptors=("tempo", "rms_db")).fit(table, ["a", "b"] * 20)
+    judge.save(folder / "judge.json")
+    ListenerModel.load().save(folder / "listener.json")
+    save_directions(folder / "sad", {"sad": Direction(np.ones(8, np.float32), "layer_1", "a test")})
+    return {
+        "judge.json": (LabelJudge.load, folder / "judge.json", folder / "judge.json"),
+        "listener.json": (ListenerModel.load, folder / "listener.json", folder / "listener.json"),
+        "directions.json": (load_directions, folder / "sad", folder / "sad/directions.json"),
+        "directions.safetensors": (
+            load_directions,
+            folder / "sad",
+            folder / "sad/directions.safetensors",
+        ),
+    }
+
+
+FILES = ("judge.json", "listener.json", "directions.json", "directions.safetensors")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_file_is_refused_by_name(name, tmp_path):
+    for i, damage in enumerate(DAMAGE.values()):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        read, path, file = saved_files(folder)[name]
+        read(path)
+        damage(file)
+        with pytest.raises((ValueError, FileNotFoundError)) as error:
+            read(path)
+        assert path.name in str(error.value) and not INTERNAL.search(str(error.value))
+
+
+@pytest.mark.parametrize("name", FILES[:2])
+def test_a_wrong_part_of_a_judge_is_refused_by_name(name, tmp_path):
+    read, path, file = saved_files(tmp_path)[name]
+    content = json.loads(file.read_text())
+    n_refused = 0
+    for wrong in wrong_parts(content):
+        file.write_text(json.dumps(wrong))
+        try:
+            read(path)
+        except ValueError as error:
+            n_refused += 1
+            assert name in str(error) and not INTERNAL.search(str(error))
+    assert n_refused > 10
+
+
+NORMS = "Words,Length,AROU,,,VAL,,\n,,M,SD,N,M,SD,N\nnice,4,4.5,1,30,6.5,1,31\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (NORMS.replace("4.5", "45"), "arousal.*outside 1 to 9"),
+        (NORMS.replace("6.5", "1e400"), "line 3: valence is '1e400'"),
+        (NORMS.replace(",31", ",3.5"), "whole number"),
+        (NORMS.replace("4.5", ""), "arousal is empty"),
+        (NORMS.replace("4.5", "4,5"), "9 cells for 8 columns"),
+        (NORMS.replace("nice,4,4.5", "nice"), "line 3: the row has 6 cells"),
+    ],
+)
+def test_norms_are_refused_with_their_file(text, reason, tmp_path):
+    (tmp_path / "norms.csv").write_text(text)
+    with pytest.raises(ValueError, match=rf"norms\.csv.*{reason}"):
+        load_norms(tmp_path / "norms.csv")
+
+
+def test_labels_beside_embeddings_are_read_as_written(tmp_path):
+    from musicgen_emotion.activations.texts import load_embeddings
+
+    np.save(tmp_path / "embeddings.npy", np.eye(3, dtype=np.float32))
+    (tmp_path / "prompts.csv").write_bytes('prompt\ncafé\nNA\n"slow, sad"\n'.encode("latin-1"))
+    (tmp_path / "labels.csv").write_text("emotion;n\nhappy;1\nsad;2\ncalm;3\n")
+    found = load_embeddings(tmp_path, labels=tmp_path / "labels.csv")
+    assert list(found.labels) == ["happy", "sad", "calm"]
+    assert found.prompts == ["café", "NA", "slow, sad"]
+    (tmp_path / "labels.csv").write_text("emotion\n0\n1\n2\n")
+    by_number = load_embeddings(tmp_path, labels=tmp_path / "labels.csv")
+    assert list(by_number.labels) == ["happy", "sad", "calm"]
+    (tmp_path / "labels.csv").write_bytes(b"PK\x03\x04 workbook")
+    with pytest.raises(ValueError, match=r"labels\.csv is an Excel workbook"):
+        load_embeddings(tmp_path, labels=tmp_path / "labels.csv")
+
+
+def test_the_size_in_a_header_is_compared_with_the_file(tmp_path):
+    from musicgen_emotion.activations.texts import load_embeddings
+    from musicgen_emotion.sae.tensor_files import read_tensors
+
+    header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000, 768), }"
+    start = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+    (tmp_path / "embeddings.npy").write_bytes(start + bytes(64))
+    (tmp_path / "labels.npy").write_bytes(start + bytes(64))
+    with pytest.raises(ValueError, match=r"embeddings\.npy"):
+        load_embeddings(tmp_path)
+    entry = dict(W=dict(dtype="F32", shape=[10**9, 768], data_offsets=[0, 4 * 768 * 10**9]))
+    text = json.dumps(entry).encode()
+    for name, data in dict(
+        far=len(text).to_bytes(8, "little") + text, long=(2**62).to_bytes(8, "little") + text
+    ).items():
+        (tmp_path / f"{name}.safetensors").write_bytes(data)
+        with pytest.raises(ValueError, match=rf"{name}\.safetensors"):
+            read_tensors(tmp_path / f"{name}.safetensors")
 
 
 # ---- models
