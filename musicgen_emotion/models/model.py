@@ -102,8 +102,7 @@ class Pass:
     ) -> None:
         "Note whether a pass at position 0 repeats the one before, as transformers' generate does."
         before, self.first_ids = self.first_ids, ids if self.restart else None
-        is_known = self.restart and before is not None and before.shape == ids.shape
-        self.repeated = is_known and torch.equal(before, ids)
+        self.repeated = self.restart and before is not None and torch.equal(before, ids)
 
 
 def null_follows_cond(
