@@ -15,13 +15,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from musicgen_emotion.models.sampling import (
+    clip_seeds,
+    require_generation_room,
+    sample_tokens,
+)
+
 from ..lab.checks import check_in, check_positive
 from ..lab.files import atomic_path
 from ..lab.machine import need_extra
-from ..lab.paths import as_path, claim_names
+from ..lab.paths import as_path
+from ..lab.sizes import may_be_large
 from ..models.load import as_model
 from ..models.model import MusicModel
-from ..models.sampling import clip_seeds, sample_tokens
 from ..models.shapes import delay_tokens
 from .hooks import hooked
 
@@ -98,12 +104,10 @@ class Generation:
     ) -> list[Path]:  # one file per clip, clip_0000.flac, ...
         "Write the sound of all clips. Raises ValueError for clips that were made without sound."
         check_in("ending", ending, ("flac", "wav"))
-        sounds = self._sound()
-        names = [f"clip_{number:04d}.{ending}" for number in range(len(sounds))]
-        folder = claim_names(folder, "saved clips", 1, names)
         paths = []
-        for name, wave in zip(names, sounds):
-            paths.append(save_audio(folder / name, wave, self.sample_rate))
+        for i, wave in enumerate(self._sound()):
+            path = as_path("folder", folder) / f"clip_{i:04d}.{ending}"
+            paths.append(save_audio(path, wave, self.sample_rate))
         return paths
 
     def _sound(self) -> np.ndarray:
@@ -179,6 +183,7 @@ class Generation:
 
 
 # %% ../../nbs/api/50_activations/02_generation.ipynb #cell011
+@may_be_large
 def generate(
     model: MusicModel,  # the model, or the raw one of a backend
     prompts: str | list[str],  # one per clip; '' is allowed
@@ -191,6 +196,7 @@ def generate(
     progress: bool = True,  # show a bar when it takes longer than two seconds
     hooks: dict | None = None,  # site -> fn(activation, now) during the run, see `hooked`
     audio: bool = True,  # decode the tokens to sound
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Generation:  # tokens, audio and their recipe
     """Make one clip per prompt, each from its own seed.
 
@@ -201,6 +207,7 @@ def generate(
     model = as_model(model)
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     n_frames = model.config.frames(duration_s)
+    require_generation_room(model, len(prompts), n_frames, audio=audio)
     seeds = clip_seeds(seeds, len(prompts))
     with hooked(model, hooks) if hooks else contextlib.nullcontext():
         tokens = sample_tokens(

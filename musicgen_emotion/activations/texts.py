@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..lab.checks import check_finite, check_in, check_positive
+from ..lab.checks import check_finite, check_in, check_positive, plain_reason
 from ..lab.files import atomic_path, read_json, write_json
 from ..lab.paths import as_path, claim_folder, holds_only
 from ..models.hub import refuse_adapters, weight_files
 from ..models.load import load_model, pick_device
 from ..models.model import MusicModel
+from ..stimuli.csv_tables import read_csv_table, whole_number
 from ..stimuli.emotions import EMOTION_COLORS, EMOTIONS, check_emotion
 from .prompt_states import prompt_table
 
@@ -75,7 +76,7 @@ def load_encoder(
     try:
         untrusted = dict(revision=revision, trust_remote_code=False)  # runs no code of the model
         kind = AutoConfig.from_pretrained(str(name), **untrusted).model_type
-        if kind == "musicgen":
+        if kind in ("musicgen", "musicgen_melody"):
             return load_model(name, device=device, revision=revision)
         return _transformers_encoder(
             str(name),
@@ -83,8 +84,8 @@ def load_encoder(
             pick_device(device),
             untrusted,
         )
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # the library raises errors of every kind for damaged files
+        reason = plain_reason(error)[:300]
         if "trust_remote_code" in str(error):
             raise ValueError(
                 f"text encoder {str(name)!r} brings Python code that would have to be run, which "
@@ -478,27 +479,29 @@ def _load_array(path) -> np.ndarray:
             "(labels may be .csv with a column emotion or label)"
         )
     if path.suffix == ".csv":
-        import pandas as pd
-
-        table = pd.read_csv(path)
-        known = [name for name in ("emotion", "label", "labels") if name in table]
-        if not known:
-            raise ValueError(f"{path} needs a column emotion or label; it has {', '.join(table)}")
-        return table[known[0]].to_numpy()
+        try:
+            cells = read_csv_table(path, dict(label=("emotion", "label", "labels"))).text("label")
+        except KeyError as error:
+            raise ValueError(f"{path} needs a column emotion or label") from error
+        numbers = [whole_number(cell) for cell in cells]
+        return np.array(list(map(int, numbers)) if all(numbers) else cells)
     try:
-        return np.load(path, allow_pickle=False)
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)  # refuses a size beyond the file
+        return np.array(mapped)
     except (ValueError, EOFError, OSError) as error:
         raise ValueError(
-            f"{path} is no .npy array without pickled objects, or is damaged ({error})"
+            f"{path} is no .npy array without pickled objects, or is damaged "
+            f"({plain_reason(error)})"
         ) from error
 
 
 def _prompts_beside(folder, n_rows) -> list[str] | None:
     "Prompts of a `prompts.csv` in the folder, when they are as many as the rows."
-    import pandas as pd
-
     path = folder / "prompts.csv"
     if not path.exists():
         return None
-    table = pd.read_csv(path)
-    return table.prompt.tolist() if "prompt" in table and len(table) == n_rows else None
+    try:
+        prompts = read_csv_table(path, dict(prompt=("prompt",))).text("prompt")
+    except KeyError:
+        return None
+    return prompts if len(prompts) == n_rows else None

@@ -14,6 +14,7 @@ import torch
 
 from ..activations.hooks import hooked
 from ..activations.replaying import null_text, text_rows
+from ..models.finite import frozen
 from ..models.model import MusicModel
 from ..models.shapes import delay_tokens, frame_logits
 from ..models.text import TextStates, join_text_states, prompts_per_clip
@@ -123,6 +124,7 @@ def taped_run(
 
     step_with_gradients = inspect.unwrap(type(model).step)  # `step` itself runs without gradients
     with (
+        frozen(model.hf),
         torch.enable_grad(),
         hooked(model, {"embed": _start_of_tape}),
         hooked(model, {site: _record for site in sites}),

@@ -20,16 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from musicgen_emotion.lab.paths import (
-    RESERVED_FILES,
-    advise,
-    as_path,
-    holds_only,
-    inside_folder,
-    note_written,
-)
-
-from .checks import check_in
+from .checks import check_in, plain_reason
+from .paths import advise, as_path, holds_only, inside_folder, note_written
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,8 +32,6 @@ __all__ = [
     "WrittenFiles",
     "atomic_path",
     "atomic_write",
-    "check_own_table",
-    "check_sidecar",
     "package_folder",
     "plain_value",
     "read_json",
@@ -145,10 +135,10 @@ def _refuse_foreign_folder(path: Path, own: Callable[[Path], bool] | None) -> No
         return
     if own is None or not own(path):
         names = sorted(entry.name for entry in path.iterdir())
-        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         raise ValueError(
-            f"{path} is a folder with {', '.join(names[:5])}{more}, which is not replaced as a "
-            f"whole; choose another name"
+            f"{path} is a folder with {', '.join(names[:3])}{more}, which is not replaced; "
+            f"choose another name"
         )
 
 
@@ -233,32 +223,18 @@ class WrittenFiles:
     def others(
         self,
         known: Iterable[str] = (),  # names that count as recorded
-        whole_folders: bool = True,  # does all in a recorded folder count as recorded?
     ) -> list[str]:  # sorted
-        "Files below the folder that are not recorded."
+        "Files below the folder that are not recorded, and in no folder that is."
         recorded = {*self.names, *known, RECORD_FILE}
         found = []
         for place, folders, files in os.walk(self.folder):
             inside = Path(place).relative_to(self.folder)
-            if whole_folders:
-                paths = {name: f"{(inside / name).as_posix()}/" for name in folders}
-                folders[:] = [name for name in folders if paths[name] not in recorded]
+            folders[:] = [
+                name for name in folders if f"{(inside / name).as_posix()}/" not in recorded
+            ]
             names = [(inside / name).as_posix() for name in files]
             found += [name for name in names if name not in recorded]
         return sorted(found)
-
-    def settle(
-        self,
-        found: Iterable[str],  # files that are of others
-    ) -> None:
-        "Record all files but those of others, in order; what is gone is left out."
-        others = set(found)
-        names = [name for name in self.others(whole_folders=False) if name not in others]
-        self.add(*names)
-        self.names = {name for name in self.names if (self.folder / name).exists()}
-        text = "".join(f"{name}\n" for name in sorted(self.names))
-        with atomic_path(self.file) as unfinished:
-            unfinished.write_text(text, encoding="utf-8", errors="surrogateescape")
 
     def remove(
         self,
@@ -298,15 +274,23 @@ def write_json(
 def read_json(
     path: Path | str,  # file to read
 ) -> Any:  # its content
-    "Read a JSON file; a damaged one raises a ValueError that names it."
+    """Read a JSON file.
+
+    Raises FileNotFoundError for an absent one, and a ValueError that names one that is damaged, is
+    a folder or may not be read.
+    """
     path = as_path("path", path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path} does not exist; a JSON file is expected") from error
     except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path} is not valid JSON ({error}); it may be damaged: "
-            f"restore it, or move it away and repeat the step that wrote it"
-        ) from error
+        raise ValueError(f"{path} is not valid JSON ({error}); {_REPAIR}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be read: {plain_reason(error)}; {_REPAIR}") from error
+
+
+_REPAIR = "it may be damaged: restore it, or move it away and repeat the step that wrote it"
 
 
 def read_json_parts(
@@ -321,22 +305,6 @@ def read_json_parts(
     if missing:
         raise ValueError(f"{path} is not {what}: it lacks {', '.join(missing)}")
     return known
-
-
-def check_sidecar(
-    file: Path,  # JSON file that goes beside another file and is named after it
-    keys: Iterable[str],  # that it has when it was written for this
-    what: str,  # what it holds, for the error
-) -> None:
-    "Raise a ValueError when the file is there and holds something else, or has a reserved name."
-    if file.name not in RESERVED_FILES:
-        if not file.exists():
-            return
-        with contextlib.suppress(ValueError):
-            content = read_json(file)
-            if isinstance(content, dict) and set(keys) <= set(content):
-                return
-    raise ValueError(f"{file}, where {what} would go, is for something else; choose another name")
 
 
 def plain_value(
@@ -388,34 +356,29 @@ def write_table(
 def read_table(
     path: Path | str,  # file that ends in `.csv` or `.parquet`
 ) -> pd.DataFrame:  # the table
-    "Read a table in one of the two formats; in CSV only an empty cell or `nan` is missing."
+    """Read a table in one of the two formats; in CSV only an empty cell or `nan` is missing.
+
+    Raises FileNotFoundError for an absent file, ValueError that names one that is damaged."""
     import pandas as pd
 
     path = as_path("path", path)
-    if _table_suffix(path) == ".csv":
-        return pd.read_csv(
-            path,
-            keep_default_na=False,
-            na_values=["", "nan", "NaN"],
-        )
-    return pd.read_parquet(path)
-
-
-def check_own_table(
-    path: Path,  # CSV file that is to be written
-    columns: Iterable[str],  # that it has when it was written here before
-) -> Path:  # the path
-    "Return the path, or raise a ValueError when a file is there that is not such a table."
-    if path.exists():
-        with path.open(encoding="utf-8", errors="replace") as file:
-            found = file.readline().strip().split(",")
-        missing = [column for column in columns if column not in found]
-        if missing:
-            raise ValueError(
-                f"{path} exists and is another table (without {', '.join(missing)}); "
-                f"choose another folder, or move it away"
+    suffix = _table_suffix(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; a table is expected")
+    try:
+        if suffix == ".csv":
+            return pd.read_csv(
+                path,
+                keep_default_na=False,
+                na_values=["", "nan", "NaN"],
             )
-    return path
+        return pd.read_parquet(path)
+    except pd.errors.EmptyDataError:
+        raise
+    except (OSError, ValueError, RuntimeError, LookupError, MemoryError) as error:
+        raise ValueError(
+            f"{path} cannot be read as a table: {plain_reason(error)}; {_REPAIR}"
+        ) from error
 
 
 def _table_suffix(path: Path) -> str:

@@ -54,7 +54,7 @@ from ..lab.paths import as_path
 from .audiocraft_export import cached_export
 from .audiocraft_import import cached_sha256
 from .audiocraft_reading import read_musicgen, refuse_config
-from .finite import forward_hooks, require_finite
+from .finite import evaluated, forward_hooks, require_finite
 from .hub import weight_files
 from .shapes import ModelConfig
 from .sites import Site, decoder_sites
@@ -83,6 +83,7 @@ class AudiocraftParts(torch.nn.Module):
         self.lm = raw.lm
         self.codec = raw.compression_model
         self.text_encoder = raw.lm.condition_provider.conditioners.description.t5
+        self.training = raw.lm.training  # the parts stay as they are
 
 
 @dataclass
@@ -106,7 +107,7 @@ class AudiocraftModel(MusicModel):
     ):
         self.raw = raw
         self.text_conditioner = raw.lm.condition_provider.conditioners.description
-        parts = AudiocraftParts(raw).eval().requires_grad_(False)
+        parts = AudiocraftParts(raw)
         tokenizer = self.text_conditioner.t5_tokenizer
         super().__init__(parts, tokenizer, _config_of(raw), _sites_of(raw), **kwargs)
 
@@ -139,7 +140,7 @@ class AudiocraftModel(MusicModel):
         with rows_announced(self.raw.lm, ("cond",)):
             return super().encode_text(prompts, warn)
 
-    @torch.no_grad()
+    @evaluated
     def begin(
         self,
         text: TextStates,  # of the clips
@@ -172,7 +173,7 @@ class AudiocraftModel(MusicModel):
             state.states, state.mask, state.branches, cache, state.key_mask, state.null
         )
 
-    @torch.no_grad()
+    @evaluated
     def step(
         self,
         state: Any,  # AudiocraftState from `begin`; its cache grows
@@ -275,7 +276,9 @@ class AudiocraftModel(MusicModel):
             if text:
                 redraw_pretrained(conditioner.t5)
         raw.lm.to(self.device)
-        return AudiocraftModel(raw)
+        control = AudiocraftModel(raw)
+        control.hf.eval().requires_grad_(False)
+        return control
 
     def weight_paths(self) -> dict[str, Path]:  # name in the checksum -> file
         "The files that the weights are read from, text encoder and codec wherever they are."
@@ -396,7 +399,9 @@ def load_audiocraft(
     if not (folder / LM_FILE).exists() and (folder / "config.json").exists():
         folder = cached_export(folder)
     raw = read_musicgen(folder, dtype, torch.device(device))
-    return wrap_audiocraft(raw, folder=folder, **kwargs)
+    model = wrap_audiocraft(raw, folder=folder, **kwargs)
+    model.hf.eval().requires_grad_(False)
+    return model
 
 
 def wrap_audiocraft(

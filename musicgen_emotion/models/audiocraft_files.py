@@ -23,6 +23,7 @@ from musicgen_emotion.models.hub import (
     weight_files,
 )
 
+from ..lab.checks import plain_reason
 from ..lab.files import sha256_bytes
 from ..lab.paths import as_path
 from .audiocraft_import import cached_sha256, import_audiocraft
@@ -103,8 +104,7 @@ def _load_package(path):
         AttributeError,
         OverflowError,
     ) as error:
-        lines = (str(error) or type(error).__name__).splitlines()
-        reason = _what_it_is(path) or lines[0][:120]
+        reason = _what_it_is(path) or plain_reason(error)[:160]
         raise ValueError(
             f"{path} cannot be read ({reason}); "
             "weights and a configuration (xp.cfg) as text are expected"

@@ -37,8 +37,8 @@ from musicgen_emotion.models.transformers_backend import (
 )
 
 from ..lab.checks import check_in
-from ..lab.paths import claim_folder
-from .finite import require_finite
+from ..lab.paths import as_path
+from .finite import evaluated, require_finite
 from .hub import refuse_bad_weights
 from .registry import quiet_transformers, torch_dtype
 from .sites import Site
@@ -80,7 +80,7 @@ def write_random_melody(
     check_in("channels", channels, (1, 2))
     if n_codebooks % channels:
         raise ValueError(f"n_codebooks={n_codebooks} must be even for channels=2")
-    out = claim_folder(out, "random model", 1)
+    out = as_path("out", out)
     with quiet_transformers():
         write_tokenizer(out)
         decoder = configuration_musicgen_melody.MusicgenMelodyDecoderConfig(
@@ -272,7 +272,7 @@ class MelodyModel(TransformersModel):
             return TokenInput(module, found)
         return module
 
-    @torch.no_grad()
+    @evaluated
     def begin(
         self,
         text: TextStates,  # of the clips, all of one length
@@ -299,7 +299,7 @@ class MelodyModel(TransformersModel):
             new_cache() if cache else None,
         )
 
-    @torch.no_grad()
+    @evaluated
     def step(
         self,
         state: DecoderState,  # from `begin`; its cache grows
@@ -477,7 +477,8 @@ def load_melody(
     # so that a missing melody projection counts like a missing text projection
     missing = [name.replace("audio_enc_to_dec", "enc_to_dec", 1) for name in info["missing_keys"]]
     refuse_bad_weights(hf, missing, info["unexpected_keys"])
-    return wrap_melody(hf.to(device), tokenizer, folder=folder, **kwargs)
+    hf.to(device).eval().requires_grad_(False)
+    return wrap_melody(hf, tokenizer, folder=folder, **kwargs)
 
 
 if __name__ != "__main__":  # a page that runs keeps the package's adapter

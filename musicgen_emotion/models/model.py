@@ -16,11 +16,18 @@ import numpy as np
 import pandas as pd
 import torch
 
+from musicgen_emotion.models.fingerprints import (
+    WeightRecord,
+    checksum_in_memory,
+    file_stamps,
+    running_weights,
+)
+
 from ..lab.checks import check_in
-from ..lab.files import sha256_file
-from .fingerprints import WeightIdentity, WeightRecord, running_weights
+from ..lab.files import sha256_bytes, sha256_file
+from .finite import evaluated
 from .shapes import ModelConfig, check_tokens
-from .sites import LAYER_KINDS, Site, layer_site
+from .sites import LAYER_KINDS, Site, layer_list, layer_site
 from .text import DecoderState, TextStates, tokenize_prompts
 
 # %% auto #0
@@ -32,7 +39,6 @@ __all__ = [
     "Pass",
     "SiteLookup",
     "head_logits",
-    "layer_list",
     "null_follows_cond",
     "register_adapter",
 ]
@@ -52,6 +58,8 @@ class Pass:
     restart: bool = False  # this pass starts again at position 0
     passes: int = 0  # decoder passes so far
     null: torch.Tensor | None = None  # (row,) true at null rows; None: as the branches say
+    repeated: bool = False  # this pass has the input of the one before, both at position 0
+    first_ids: torch.Tensor | None = None  # input of the last pass at position 0 since the text
 
     def null_rows(self) -> torch.Tensor:  # (row,) true at null rows
         "Rows without text in this pass."
@@ -85,7 +93,16 @@ class Pass:
     ) -> None:
         "Note that prompts are encoded: one row per prompt."
         self.text_mask = mask
+        self.first_ids = None
         self.set_rows(("cond",), n_prompts)
+
+    def see_ids(
+        self,
+        ids: torch.Tensor,  # input of the decoder, any shape
+    ) -> None:
+        "Note whether a pass at position 0 repeats the one before, as transformers' generate does."
+        before, self.first_ids = self.first_ids, ids if self.restart else None
+        self.repeated = self.restart and before is not None and torch.equal(before, ids)
 
 
 def null_follows_cond(
@@ -186,25 +203,6 @@ class SiteLookup:
         return pd.DataFrame(rows).astype(dict(layer="Int64"))
 
 
-def layer_list(
-    layers: int | Iterable[int],  # one decoder layer or several
-    n_layers: int,  # decoder layers of the model
-) -> list[int]:  # the layers
-    "Layers as a list; raises TypeError for what is no integer, ValueError for a missing layer."
-    if isinstance(layers, Iterable) and not isinstance(layers, str):
-        listed: list[Any] = list(layers)
-    else:
-        listed = [layers]
-    for layer in listed:
-        if isinstance(layer, bool) or not isinstance(layer, (int, np.integer)):
-            raise TypeError(f"layers must be integers, got {layer!r} ({type(layer).__name__})")
-        if not 0 <= layer < n_layers:
-            raise ValueError(
-                f"layer {layer} does not exist: this model has {n_layers} layers, 0..{n_layers - 1}"
-            )
-    return listed
-
-
 # %% ../../nbs/api/40_models/05_model.ipynb #cell018
 LOGITS = ("last", "all", None)  # which logits `MusicModel.step` can return
 
@@ -246,7 +244,10 @@ class MusicModel(SiteLookup, ABC):
         self.name = name
         self.folder = folder
         self.revision = revision
-        self._identity = WeightIdentity(self, was_read=folder is not None)
+        self._as_read = None if folder is None else self._record()
+        self._checksum_of_files: str | None = None
+        self._checksums_in_memory: dict[str, str] = {}  # by fingerprint
+        self._computed: str | None = None  # fingerprint of the computed buffers, once it was asked
 
     def __repr__(self):
         config = self.config
@@ -283,7 +284,7 @@ class MusicModel(SiteLookup, ABC):
         )
         return {name: values.to(self.device) for name, values in batch.items()}
 
-    @torch.no_grad()
+    @evaluated
     def encode_text(
         self,
         prompts: str | list[str] | TextStates,  # prompts, or states that were already made
@@ -301,7 +302,7 @@ class MusicModel(SiteLookup, ABC):
             batch["input_ids"],
         )
 
-    @torch.no_grad()
+    @evaluated
     def decode_audio(
         self,
         tokens: torch.Tensor | np.ndarray,  # (clip, codebook, frame), without delays
@@ -321,7 +322,7 @@ class MusicModel(SiteLookup, ABC):
         audio = np.concatenate(waves)  # (clip, channel, sample)
         return audio[:, 0] if channels == 1 else audio
 
-    @torch.no_grad()
+    @evaluated
     def codec_latents(
         self,
         audio: np.ndarray,  # (clip, sample) at the model's rate
@@ -338,12 +339,23 @@ class MusicModel(SiteLookup, ABC):
         It is the SHA-256 over the weight files (names and contents) while the weights are those
         that were read, and else follows the weights in memory. Each call reads all weights once.
         Raises FileNotFoundError for a folder whose weight files are gone."""
-        return self.identity()[0]
-
-    def identity(self) -> tuple[str, str]:  # checksum and fingerprint
-        "The checksum, and the fingerprint of the weights that run, which follows their precision."
         running = running_weights(self.running_modules())
-        return self._identity.checksum(running), running.stored
+        if self._as_read is None and self.folder is not None:
+            self._as_read = self.record_of_files()
+        if self._as_read is None:
+            return self._checksum_in_memory(running)
+        if running != self._as_read.running:
+            return running.checksum
+        if self._checksum_of_files is None:
+            if file_stamps(self.weight_paths().values()) != self._as_read.files:
+                return running.checksum  # other files lie there now
+            lines = [f"{name} {sha}\n" for name, sha in sorted(self.weight_checksums())]
+            self._checksum_of_files = sha256_bytes("".join(lines))
+        return self._checksum_of_files
+
+    def fingerprint(self) -> str:  # 64 hexadecimal digits
+        "What tells the weights that run now apart, their precision included; see `fingerprints`."
+        return running_weights(self.running_modules()).stored
 
     def running_modules(self) -> dict[str, torch.nn.Module]:  # by prefix of the weights' names
         "The modules that passes run."
@@ -355,6 +367,24 @@ class MusicModel(SiteLookup, ABC):
 
     def record_of_files(self) -> WeightRecord | None:  # None: there is nothing to compare with
         "What the folder's files hold, for a raw object that may have changed since it was read."
+
+    def _record(self) -> WeightRecord:
+        "Fingerprints and files of weights that were just read."
+        try:
+            files = file_stamps(self.weight_paths().values())
+        except FileNotFoundError:
+            files = {}
+        return WeightRecord(running_weights(self.running_modules()), files)
+
+    def _checksum_in_memory(self, running) -> str:
+        "Name of weights that are in no file, made once for each state."
+        self._computed = self._computed or running.computed
+        if running.computed != self._computed:
+            return running.checksum
+        known = self._checksums_in_memory
+        if running.stored not in known:
+            known[running.stored] = checksum_in_memory(self.running_modules())
+        return known[running.stored]
 
     @abstractmethod
     def weight_paths(self) -> dict[str, Path]:  # name in the checksum -> file

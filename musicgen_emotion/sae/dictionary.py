@@ -13,7 +13,6 @@ import torch
 
 from musicgen_emotion.sae.tensor_files import (
     check_tensors,
-    holds_own_dictionary,
     local_folder,
     read_config,
     read_tensors,
@@ -21,7 +20,7 @@ from musicgen_emotion.sae.tensor_files import (
 )
 
 from ..lab.checks import check_in
-from ..lab.paths import marker_version
+from ..lab.sizes import require_room
 from .settings import SAEConfig
 
 # %% auto #0
@@ -66,11 +65,14 @@ class SparseAutoencoder(torch.nn.Module):
         d_in: int = 768,  # width of the input
         expansion: float = 8,  # dictionary size over input width
         seed: int = 0,  # of the initial weights
+        allow_large: bool = False,  # go ahead above 80% of the free memory
         **config,  # further fields of `SAEConfig`
     ):
         super().__init__()
         self.cfg = cfg = SAEConfig(d_in, expansion, **config)
         d_sae = cfg.n_features
+        what = f"a dictionary of d_sae={d_sae} features of width {cfg.d_in}"
+        require_room(what, (4 if cfg.tied else 8) * d_sae * cfg.d_in, allow_large=allow_large)
         self.W_dec = torch.nn.Parameter(
             _random_unit_rows(
                 d_sae,
@@ -202,16 +204,13 @@ class SparseAutoencoder(torch.nn.Module):
         self,
         folder: Path | str,  # made when absent
     ) -> Path:  # the folder
-        """Write `cfg.json` and `dictionary.safetensors`, each atomically.
-
-        Raises ValueError for a folder that holds files and no dictionary of this package."""
+        "Write `cfg.json` and `dictionary.safetensors`, each atomically."
         config = dict(format=DICTIONARY_FORMAT, **asdict(self.cfg))
         return write_folder(
             folder,
             config,
             self.state_dict(),
             "dictionary.safetensors",
-            own=holds_own_dictionary,
         )
 
     def push_to_hub(
@@ -249,7 +248,6 @@ class SparseAutoencoder(torch.nn.Module):
         missing, misshaped or not finite."""
         folder = local_folder(name, revision)
         hint = "`load_dictionary` reads folders of other libraries"
-        marker_version(folder, "dictionary", 1)  # refuses newer ones by name
         if not (folder / "cfg.json").exists():
             raise FileNotFoundError(f"{folder} has no cfg.json; {hint}")
         config = read_config(folder / "cfg.json")

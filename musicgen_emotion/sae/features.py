@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..lab.checks import check_count
+from ..lab.sizes import may_be_large
 from ..stats.estimates import bootstrap_weights, label_per_group
 from ..stats.permutation import fdr, permute_labels
 from ..stimuli.emotions import EMOTIONS
@@ -126,6 +127,7 @@ def selectivity_ratio(
 
 
 # %% ../../nbs/api/70_sae/14_features.ipynb #cell018
+@may_be_large
 def selective_features(
     acts: np.ndarray,  # (row, feature) activations, >= 0
     labels: np.ndarray,  # (row,) emotions
@@ -137,6 +139,7 @@ def selective_features(
     density: tuple = (0.01, 0.25),  # firing rates outside are flagged in `in_band`
     drop: bool = False,  # leave features outside `density` out of the tests (p and q are NaN)
     max_mb: float = 256.0,  # memory of the shuffles, in MiB
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per feature and emotion, columns as below
     """Selectivity of every feature for every emotion, with p and q.
 
@@ -320,6 +323,7 @@ def fdr_of_tested(
 
 
 # %% ../../nbs/api/70_sae/14_features.ipynb #cell029
+@may_be_large
 def count_selective(
     table: pd.DataFrame,  # from `selective_features`
     acts: np.ndarray | None = None,  # (row, feature) the same activations; None: no interval
@@ -329,6 +333,7 @@ def count_selective(
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of the draws
     eps: float = EPS,  # as in `selective_features`
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per emotion ("all" and each) and kind, columns as below
     """Numbers of selective (> 2) and highly selective (> 4) features, with intervals.
 

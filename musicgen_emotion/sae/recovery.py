@@ -17,6 +17,7 @@ from musicgen_emotion.sae.features import (
     selectivity_cells,
 )
 
+from ..lab.sizes import may_be_large
 from ..probes.folds import grouped_folds
 from .controls import rectify
 
@@ -116,6 +117,7 @@ def monosemanticity(
 
 
 # %% ../../nbs/api/70_sae/19_recovery.ipynb #cell019
+@may_be_large
 def recovery_table(
     acts: np.ndarray,  # (row, feature) activations, >= 0
     truth: pd.DataFrame,  # (row, property) booleans, categories, or numbers (split at the median)
@@ -124,6 +126,7 @@ def recovery_table(
     n_boot: int = 500,  # resamples
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of halves and resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per property
     """Best single feature for every planted property, by F1 on held-out groups.
 

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from ..lab.checks import check_count, check_positive
-from ..lab.paths import as_path, claim_folder
-from ..models.hub import refuse_adapters, weight_files
+from ..lab.paths import as_path
+from ..models.hub import hub_reason
+from ..sound.descriptors import mono_clips
 from ..stimuli.emotions import EMOTION_WORDS, EMOTIONS
 
 if TYPE_CHECKING:
@@ -58,8 +59,6 @@ def load_clap(
             f"{folder} has no config.json, so it is not a model folder; "
             f"get one with `hf download {CLAP_DEFAULT}`"
         )
-    refuse_adapters(folder)
-    weight_files(folder)  # or an error that says which one is missing or elsewhere
     untrusted = dict(trust_remote_code=False)  # code in the folder is never run
     try:
         kind = AutoConfig.from_pretrained(folder, **untrusted).model_type
@@ -100,7 +99,7 @@ def _clap_folder(source):
             )
             return Path(folder)
         except (OSError, ValueError, RuntimeError, HfHubHTTPError) as error:
-            reason = type(error).__name__
+            reason = hub_reason(error)
     raise FileNotFoundError(
         f"the CLAP weights {str(source)!r} are not a folder, not in the local cache, and could "
         f"not be fetched ({reason}). Get them with `hf download {CLAP_DEFAULT}` on a machine with "
@@ -149,7 +148,8 @@ def write_random_clap(
     """
     from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
-    folder = claim_folder(folder, "random model", 1)
+    folder = as_path("folder", folder)
+    folder.mkdir(parents=True, exist_ok=True)
     _write_tokenizer(folder)
     text_config = dict(
         vocab_size=_RANDOM_VOCABULARY,
@@ -286,13 +286,13 @@ class ClapJudge:
     @torch.inference_mode()
     def embed(
         self,
-        audio: np.ndarray,  # (clip, sample)
+        audio: np.ndarray,  # (clip, sample) or (clip, channel, sample), see `mono_clips`
         sample_rate: int,  # Hz
         pool: bool = True,  # average the pieces of a clip; False keeps them
     ) -> np.ndarray:  # (clip, d) unit length, or (clip, piece, d)
-        "Audio embeddings at the model's own sample rate."
+        "Audio embeddings at the model's own sample rate; raises as `mono_clips` for the sound."
         rate = self.extractor.sampling_rate
-        waves = resample(audio, sample_rate, rate)
+        waves = resample(mono_clips(audio, sample_rate=sample_rate), sample_rate, rate)
         pieces = []
         for wave in waves:
             pieces += _equal_pieces(

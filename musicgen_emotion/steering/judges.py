@@ -21,10 +21,10 @@ from musicgen_emotion.sound.listener import (
     listener_cues,
 )
 
-from ..lab.checks import check_count, check_in, check_positive
+from ..lab.checks import check_count, check_in, check_positive, plain_reason
 from ..lab.paths import as_path
 from ..models.text import equal_length_batches
-from ..sound.descriptors import DESCRIPTORS, describe
+from ..sound.descriptors import DESCRIPTORS, describe, read_wave
 from ..sound.label_judge import LabelJudge
 from ..stimuli.emotions import VALENCE_AROUSAL
 from .judging import as_scores, ask_judge, check_judge_columns, judge_name
@@ -52,7 +52,7 @@ _log = logging.getLogger(__name__)
 
 def run_judge(
     judge: Callable,  # judge(audio (clip, sample), sample_rate) -> one row per clip
-    audio: Sequence | np.ndarray,  # (clip, sample), (clip, channel, sample), or a list of clips
+    audio: Sequence | np.ndarray,  # (clip, sample), (clip, channel, sample), list of clips or files
     sample_rate: int,  # Hz
     ids: Sequence | None = None,  # names of the clips; None: 0, 1, 2, ...
     batch_size: int = 32,  # clips per call of the judge
@@ -70,7 +70,7 @@ def run_judge(
     name = judge_name(judge)
     check_positive("sample_rate", sample_rate)
     check_count("batch_size", batch_size)
-    waves = [np.asarray(wave) for wave in audio]
+    waves, problems = _read_sounds(audio, sample_rate)
     ids = list(range(len(waves))) if ids is None else list(ids)
     if not waves or len(ids) != len(waves):
         raise ValueError(
@@ -78,7 +78,7 @@ def run_judge(
             f"got {len(waves)} clips, {len(ids)} ids"
         )
 
-    problems = [_clip_problem(wave) for wave in waves]
+    problems = [known or _clip_problem(wave) for known, wave in zip(problems, waves)]
     scores = [{} for _ in waves]
     usable = {i: _mono(wave) for i, wave in enumerate(waves) if not problems[i]}
     clips = list(usable)
@@ -101,6 +101,26 @@ def run_judge(
     )
 
 
+def _read_sounds(audio, sample_rate):
+    "Samples of each clip, and of a file that cannot be used the reason."
+    if isinstance(audio, (str, Path)):
+        raise ValueError(f"audio must be a list of clips; got {str(audio)!r}: put it in a list")
+    waves = []
+    problems = []
+    for sound in audio:
+        problem = ""
+        if isinstance(sound, (str, Path)):
+            try:
+                sound, rate = read_wave(sound)
+                if rate != sample_rate:
+                    problem = f"the file has {rate} Hz, and {sample_rate} Hz are wanted"
+            except (OSError, ValueError) as error:
+                sound, problem = np.zeros(0), plain_reason(error)
+        waves.append(np.asarray(sound))
+        problems.append(problem)
+    return waves, problems
+
+
 def _clip_problem(wave):
     "Why a clip cannot be judged, or an empty text."
     if wave.dtype.kind != "f" or wave.ndim not in (1, 2) or not wave.size:
@@ -108,6 +128,8 @@ def _clip_problem(wave):
             "audio must hold floats of shape (sample,) or (channel, sample); "
             f"got {wave.dtype} {wave.shape}"
         )
+    if wave.ndim == 2 and wave.shape[1] <= 16 < wave.shape[0]:
+        return f"audio must have shape (channel, sample); got {wave.shape}: turn its axes round"
     n_bad = int((~np.isfinite(wave)).sum())
     return f"audio holds {n_bad} NaN or infinite samples" if n_bad else ""
 

@@ -17,11 +17,12 @@ from musicgen_emotion.models.text import (
     prompts_per_clip,
 )
 
-from ..lab.checks import check_finite, check_in, check_positive
+from ..lab.checks import check_in, check_positive
 from ..models.load import as_model
 from ..models.model import MusicModel
 from ..models.sampling import merge_guidance
 from ..models.shapes import delay_tokens, frame_logits
+from ..sound.descriptors import mono_clips
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,7 +122,7 @@ def silence(
 
     Raises ValueError for NaN and for clips shorter than one window.
     """
-    audio = check_finite("audio", np.atleast_2d(audio))
+    audio = mono_clips(audio)
     check_positive("window_s", window_s)
     check_positive("sample_rate", sample_rate)
     window = max(1, round(window_s * sample_rate))  # samples

@@ -175,11 +175,20 @@ def load_norms(
         dict(
             word=parts.word.str.lower(),
             sense=parts.sense,
-            valence=rescale(table.numbers("valence"), 1, 9),
-            arousal=rescale(table.numbers("arousal"), 1, 9),
+            valence=_on_norm_scale(table, "valence"),
+            arousal=_on_norm_scale(table, "arousal"),
             n=table.counts("n"),
         )
     )
+
+
+def _on_norm_scale(table, name):
+    "Ratings of 1 to 9 as -1 to 1; an error names the file."
+    try:
+        return rescale(table.numbers(name), 1, 9)
+    except ValueError as error:
+        is_named = str(table.path) in str(error)
+        raise error if is_named else ValueError(f"{table.path}, {name}: {error}") from error
 
 
 _NORM_COLUMNS = dict(
