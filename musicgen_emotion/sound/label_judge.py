@@ -280,7 +280,8 @@ def judge_accuracy(
     value = float((right / total).mean())
 
     n_boot = check_count("n_boot", n_boot)
-    require_room(f"n_boot={n_boot} draws of {len(classes)} shares", 8 * n_boot * len(classes))
+    n_numbers = n_boot * (len(classes) + 2)  # shares, their means, and the means in order
+    require_room(f"n_boot={n_boot} draws of {len(classes)} shares", 8 * n_numbers)
     draw = rng(seed, "balanced_accuracy")
     shares = draw.beta(
         right + 0.5,

@@ -195,7 +195,7 @@ def bootstrap_weights(
         strata,
     )
     check_count("n_boot", n_boot)
-    n_drawn = n + len(rows_of_unit)
+    n_drawn = n + len(rows_of_unit) + 1  # weights, counts, and what is made of them
     require_room(f"n_boot={n_boot} resamples of {n} rows", 8 * int(n_boot) * n_drawn)
     generator = np.random.default_rng(seed)
     weights = np.zeros((n_boot, n))

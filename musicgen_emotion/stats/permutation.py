@@ -70,7 +70,7 @@ def permute_labels(
         raise ValueError("how='between' needs labels that are constant within groups")
     if how == "within" and code_of_group is not None:
         raise ValueError("no label can move within groups: every group holds one label")
-    n_bytes = int(n_perm) * n_rows * (8 + classes.itemsize)
+    n_bytes = int(n_perm) * n_rows * (16 + classes.itemsize)  # codes twice, and labels
     require_room(f"n_perm={n_perm} shuffles of {n_rows} labels", n_bytes)
     generator = np.random.default_rng(seed)
     if code_of_group is None:

@@ -643,7 +643,7 @@ def large_calls():
         "probe_layers": lambda: probes.probe_layers(rows, labels, n_perm=HUGE),
         "within_between": lambda: probes.within_between(rows, labels, n_perm=HUGE),
         "silhouette": lambda: probes.silhouette(rows, labels, n_perm=HUGE),
-        "centroid_curve": lambda: probes.centroid_curve(rows, labels, n_resamples=HUGE),
+        "centroid_curve": lambda: probes.centroid_curve(rows, labels, ns=(1, 2), n_resamples=HUGE),
         "distribution_distance": lambda: distance(dict(n_perm=HUGE)),
         "distribution_distance in halves": lambda: distance(dict(n_split=HUGE)),
         "pairs_curve": lambda: steering.pairs_curve(rows, pair_rows, n_draws=HUGE),
