@@ -66,7 +66,8 @@ def listening_power(
         raise ValueError(f"alpha must lie between 0 and 1; got {alpha!r}")
     n_cells = int(n_raters) * int(n_tracks)
     what = f"n_sims={n_sims} studies of {n_raters} x {n_tracks} answers"
-    require_room(what, 6 * 8 * n_cells, int(n_sims) * max(n_cells, 100) * _CELL_SECONDS / 3600)
+    n_answers = int(n_sims) * max(n_cells, _SMALL_STUDY)
+    require_room(what, 6 * 8 * n_cells, n_answers * _CELL_SECONDS / 3600)
     draw = rng(seed, "listening power", n_raters, n_tracks)
     n_at_once = max(1, int(2e6 / (n_raters * n_tracks)))  # bounds the memory
     n_found = 0
@@ -77,7 +78,8 @@ def listening_power(
     return wilson(n_found, int(n_sims))
 
 
-_CELL_SECONDS = 2e-8  # simulation and test of an answer; measured: 50 to 200 ns
+_CELL_SECONDS = 1e-7  # simulation and test of an answer; measured: 30 to 250 ns
+_SMALL_STUDY = 1_000  # answers; a smaller study counts as that many
 
 
 @dataclass(frozen=True)
