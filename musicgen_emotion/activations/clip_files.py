@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.files import sha256_bytes
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/50_activations/06_clip_files.ipynb #cell009
+@checked
 def clip_id(
     model_checksum: str,  # SHA-256 of the weights, `model.checksum`
     prompt: str,  # text
@@ -181,6 +183,7 @@ def check_column_names(
 
 
 # %% ../../nbs/api/50_activations/06_clip_files.ipynb #cell021
+@checked
 def flac_bytes(
     wave: np.ndarray,  # (sample,) or (channel, sample), -1..1
     sample_rate: int,  # Hz
@@ -198,6 +201,7 @@ def flac_bytes(
 CHUNK = 64  # clips in one chunk of a Zarr array
 
 
+@checked
 def token_bytes(
     tokens: np.ndarray,  # (codebook, frame)
 ) -> bytes:  # little-endian int16
@@ -267,6 +271,7 @@ def read_token_array(
     return tokens
 
 
+@checked
 def write_token_array(
     path: Path,  # folder to write
     table: pd.DataFrame,  # clip_id, frames and frame_rate, a row per clip
@@ -294,6 +299,7 @@ def write_token_array(
 
 
 # %% ../../nbs/api/50_activations/06_clip_files.ipynb #cell029
+@checked
 def token_counts(
     tokens: np.ndarray,  # (clip, codebook, frame), -1 after the end of a shorter clip
     codebook_size: int,  # entries of a codebook

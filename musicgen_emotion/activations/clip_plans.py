@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.checks import check_positive, check_same_length
 from ..lab.seeds import seed_from
 from ..models.load import as_model
@@ -29,6 +30,7 @@ __all__ = ["generate_clips", "plan_clips"]
 
 
 # %% ../../nbs/api/50_activations/08_clip_plans.ipynb #cell010
+@checked
 def plan_clips(
     model: MusicModel,  # the model; only its identity is used
     prompts,  # table with a column `prompt` (and emotion, word, ...), `PromptSet`, list of texts
@@ -90,6 +92,7 @@ def plan_clips(
 
 
 # %% ../../nbs/api/50_activations/08_clip_plans.ipynb #cell013
+@checked
 def generate_clips(
     model: MusicModel,  # the model, or the raw one of a backend
     prompts,  # table with a column `prompt` (and emotion, word, ...), `PromptSet`, list of texts

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..models.load import as_model
 from ..models.model import MusicModel, Pass
@@ -37,6 +38,7 @@ class ActivationExtractor:
     for layers that the model does not have, KeyError for unknown sites.
     """
 
+    @checked
     def __init__(
         self,
         model: MusicModel,  # the model, or the raw one of a backend
@@ -79,6 +81,7 @@ class ActivationExtractor:
         else:
             self._recorder.drop_current()
 
+    @checked
     def generate(
         self,
         prompts: str | list[str],  # one or many
@@ -252,6 +255,7 @@ class RecordedBatch:
     passes: dict[str, dict] = field(default_factory=dict)  # site -> branches -> activations
     arrays: dict[str, torch.Tensor] = field(default_factory=dict)  # by site, when finished
 
+    @checked
     def array(
         self,
         site: str,  # name
@@ -280,6 +284,7 @@ class RecordedBatch:
 class PassRecorder:
     "Collects activations of forward passes in one `RecordedBatch` per batch of clips."
 
+    @checked
     def __init__(
         self,
         n_special: int,  # positions at either end that a pooled array leaves out
@@ -297,6 +302,7 @@ class PassRecorder:
         self._waiting_text: dict[str, torch.Tensor] = {}  # encoded before the batch began
         self._next_clips: list[int] | None = None
 
+    @checked
     def expect(
         self,
         clips: list[int],  # numbers of the next batch's clips

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in, check_positive
 from ..lab.files import atomic_path
 from ..lab.machine import need_extra
@@ -39,6 +40,7 @@ class Generation:
     sound, prompts and seeds are not equally many.
     """
 
+    @checked
     def __init__(
         self,
         tokens: np.ndarray,  # (clip, codebook, frame) int16, without delays
@@ -81,6 +83,7 @@ class Generation:
             self._audio = self._decode(self.tokens)
         return self._audio
 
+    @checked
     def play(
         self,
         clip: int = 0,  # which clip
@@ -176,6 +179,7 @@ class Generation:
 
 
 # %% ../../nbs/api/50_activations/02_generation.ipynb #cell011
+@checked
 def generate(
     model: MusicModel,  # the model, or the raw one of a backend
     prompts: str | list[str],  # one per clip; '' is allowed
@@ -218,6 +222,7 @@ def generate(
 
 
 # %% ../../nbs/api/50_activations/02_generation.ipynb #cell019
+@checked
 def rounding_gap(
     model: MusicModel,  # the model, or the raw one of a backend
     tokens: np.ndarray,  # (clip, codebook, frame) clips to replay step by step
@@ -254,6 +259,7 @@ def _step_logits(model, ids, text) -> torch.Tensor:
 
 
 # %% ../../nbs/api/50_activations/02_generation.ipynb #cell025
+@checked
 def save_audio(
     path: Path | str,  # .flac or .wav
     wave: np.ndarray,  # (sample,) or (channel, sample) float in -1..1

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..lab.arguments import checked
 from ..models.load import as_model
 from ..models.model import MusicModel
 from ..models.text import TextStates, equal_length_batches
@@ -56,6 +57,7 @@ def _held_table(prompts) -> pd.DataFrame | None:
 
 
 # %% ../../nbs/api/50_activations/05_prompt_states.ipynb #cell011
+@checked
 def text_rows(
     model: MusicModel,  # the model, or the raw one of a backend
     prompts: Iterable[str],  # texts, doubles allowed
@@ -75,6 +77,7 @@ def text_rows(
 
 
 # %% ../../nbs/api/50_activations/05_prompt_states.ipynb #cell014
+@checked
 def null_text(
     model: MusicModel,  # the model, or the raw one of a backend
     n: int,  # clips

@@ -19,6 +19,7 @@ from musicgen_emotion.models.text import (
     prompts_per_clip,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..models.finite import clips_named, require_finite_site
 from ..models.model import MusicModel
@@ -59,6 +60,7 @@ class ReplayRequest:
     branches: list[str]  # of `BRANCHES`
     pool: Pool = None  # None keeps every position
 
+    @checked
     def clips(
         self,
         rows: slice | list[int],  # which clips
@@ -77,6 +79,7 @@ class ReplayRequest:
         )
 
 
+@checked
 def replay_request(
     model: MusicModel,  # the model
     tokens: np.ndarray,  # (clip, codebook, frame); a `Generation` is taken as well
@@ -112,6 +115,7 @@ def replay_request(
     return ReplayRequest(tokens, prompts, names, branches, pool)
 
 
+@checked
 def frame_counts(
     tokens: np.ndarray,  # (clip, codebook, frame), -1 after the end of a shorter clip
 ) -> np.ndarray:  # (clip,) frames
@@ -119,6 +123,7 @@ def frame_counts(
     return (tokens[:, 0] >= 0).sum(-1)
 
 
+@checked
 def longest_clip(
     tokens: np.ndarray,  # (clip, codebook, frame), -1 after the end of a shorter clip
     pool: Pool,  # as in `ReplayRequest`
@@ -134,6 +139,7 @@ def longest_clip(
 
 
 # %% ../../nbs/api/50_activations/09_replay_blocks.ipynb #cell011
+@checked
 def pooled_positions(
     pool: Pool,  # as in `ReplayRequest`
     n_frames: int,  # frames of the clip
@@ -174,6 +180,7 @@ def _pooled(activation, windows, pool) -> torch.Tensor:
 
 
 # %% ../../nbs/api/50_activations/09_replay_blocks.ipynb #cell014
+@checked
 @contextlib.contextmanager
 def captured(
     model: MusicModel,  # the model
@@ -284,6 +291,7 @@ def _all_branches(model, batch, text) -> dict[str, dict[str, torch.Tensor]]:
 
 
 # %% ../../nbs/api/50_activations/09_replay_blocks.ipynb #cell016
+@checked
 def clip_batches(
     request: ReplayRequest,  # what is asked for
     texts: Mapping[str, TextStates],  # prompt -> its text states, from `text_rows`
@@ -305,6 +313,7 @@ def clip_batches(
         yield rows, batch, text
 
 
+@checked
 def replay_block(
     model: MusicModel,  # the model
     request: ReplayRequest,  # what is asked for
@@ -340,6 +349,7 @@ def replay_block(
     return acts
 
 
+@checked
 def clip_names(
     prompts: Sequence[str] | None,  # one per clip of a batch, None without text
     rows: Sequence[int],  # numbers of the clips
@@ -373,6 +383,7 @@ def activation_dims(
     return (width,) if isinstance(pool, str) else ("window", width)
 
 
+@checked
 def time_coordinates(
     model: MusicModel,  # the model
     n_frames: int,  # frames of the clips

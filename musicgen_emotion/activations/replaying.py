@@ -23,6 +23,7 @@ from musicgen_emotion.activations.replay_blocks import (
     time_coordinates,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_positive
 from ..models.finite import clips_named
 from ..models.load import as_model
@@ -39,6 +40,7 @@ __all__ = ["REPLAY_TOLERANCE", "replay", "replay_error", "stepwise", "token_nll"
 
 
 # %% ../../nbs/api/50_activations/10_replaying.ipynb #cell008
+@checked
 def replay(
     model: MusicModel,  # the model, or the raw one of a backend
     tokens: np.ndarray,  # (clip, codebook, frame), -1 after the end of a shorter clip
@@ -100,6 +102,7 @@ def _labelled(model, request, acts, n_frames) -> xr.Dataset:
 
 
 # %% ../../nbs/api/50_activations/10_replaying.ipynb #cell017
+@checked
 @torch.inference_mode()
 def stepwise(
     model: MusicModel,  # the model, or the raw one of a backend
@@ -165,6 +168,7 @@ def _as_float(activation) -> torch.Tensor:
 REPLAY_TOLERANCE = dict(float32=1e-4, bfloat16=3e-2, float16=4e-3)
 
 
+@checked
 def replay_error(
     model: MusicModel,  # the model, or the raw one of a backend
     tokens: np.ndarray,  # (clip, codebook, frame)
@@ -193,6 +197,7 @@ def replay_error(
 
 
 # %% ../../nbs/api/50_activations/10_replaying.ipynb #cell020
+@checked
 @torch.inference_mode()
 def token_nll(
     model: MusicModel,  # the model, or the raw one of a backend

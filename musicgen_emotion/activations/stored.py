@@ -28,6 +28,7 @@ from musicgen_emotion.activations.replay_blocks import (
     time_coordinates,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in, check_positive
 from ..lab.files import ADVICE, read_json, write_json
 from ..lab.runs import folder_lock
@@ -46,6 +47,7 @@ __all__ = ["replay_bytes", "replay_store"]
 
 
 # %% ../../nbs/api/50_activations/11_stored.ipynb #cell008
+@checked
 def replay_bytes(
     model: MusicModel,  # the model, or the raw one of a backend
     n_clips: int,  # clips
@@ -69,6 +71,7 @@ def replay_bytes(
 
 
 # %% ../../nbs/api/50_activations/11_stored.ipynb #cell011
+@checked
 def replay_store(
     model: MusicModel,  # the model, or the raw one of a backend
     store: ClipStore | Path | str,  # clips

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import check_finite, check_in, check_positive
 from ..lab.files import atomic_path, read_json, write_json
 from ..models.load import load_model, pick_device
@@ -111,6 +112,7 @@ def _transformers_encoder(name, kind, device, options) -> TextEncoder:
 POOLS = ("mean", "last", "max")
 
 
+@checked
 def pool_tokens(
     states: np.ndarray,  # (prompt, token, d_text)
     mask: np.ndarray,  # (prompt, token), true at real tokens
@@ -136,6 +138,7 @@ def pool_tokens(
 
 
 # %% ../../nbs/api/50_activations/12_texts.ipynb #cell014
+@checked
 def text_embeddings(
     encoder: MusicModel | TextEncoder | str | Path,  # music model, encoder, name or folder
     prompts: Sequence[str] | str,  # texts, a table with a column `prompt`, or a prompt set
@@ -349,6 +352,7 @@ def _emotion_names(labels, names=None) -> np.ndarray:
 
 
 # %% ../../nbs/api/50_activations/12_texts.ipynb #cell023
+@checked
 def export_t5_embeddings(
     folder: Path | str,  # where `t5_embeddings/` goes, or that folder itself
     embeddings: np.ndarray | xr.DataArray,  # (prompt, d_text)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import check_finite, check_positive
 
 # %% auto #0
@@ -48,6 +49,7 @@ class Eraser:
         return x - removed
 
 
+@checked
 def project_out(
     directions,  # (d,) array or object with `.vector`, a list of them, or a (direction, d) array
     mean: np.ndarray | None = None,  # (d,) point that stays; None: 0, as in steering
@@ -76,6 +78,7 @@ def project_out(
 
 
 # %% ../../nbs/api/85_causes/08_erasure.ipynb #cell010
+@checked
 def leace(
     states: np.ndarray,  # (row, d)
     concept: np.ndarray,  # (row,) classes, or numbers (row,) or (row, k)
@@ -136,6 +139,7 @@ def _states_and_targets(states, concept):
 
 
 # %% ../../nbs/api/85_causes/08_erasure.ipynb #cell017
+@checked
 def inlp(
     states: np.ndarray,  # (row, d)
     concept: np.ndarray,  # (row,) classes

@@ -14,6 +14,7 @@ import torch
 
 from ..activations.generation import Generation
 from ..activations.positions import window_positions
+from ..lab.arguments import checked
 from ..lab.checks import check_count
 from ..models.model import MusicModel
 from ..models.sampling import clip_seeds
@@ -54,6 +55,7 @@ class PatchedClips:
 
 
 # %% ../../nbs/api/85_causes/06_free_generation.ipynb #cell007
+@checked
 @torch.no_grad()
 def patched_generation(
     model: MusicModel,  # the model
@@ -129,6 +131,7 @@ def patched_generation(
     return collect_patched(model, table, tokens, settings, audio)
 
 
+@checked
 def collect_patched(
     model: MusicModel,  # decodes the tokens
     table: pd.DataFrame,  # one row per clip, without the column `row`
@@ -298,6 +301,7 @@ def describe_patched(
     return clips.table.join(described.drop(columns="clip"))
 
 
+@checked
 def sound_restored(
     table: pd.DataFrame,  # of `describe_patched`, or with a judge's columns joined to it
     descriptors: Sequence[str] = SOUND_DESCRIPTORS,  # numeric columns

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ..activations.hooks import hooked
+from ..lab.arguments import checked
 from ..lab.checks import check_in, check_positive
 from ..models.model import MusicModel
 from ..models.sampling import ClipNoise, merge_guidance, pick_tokens
@@ -60,6 +61,7 @@ class StateCopy:
     givers: torch.Tensor  # (clip,) rows whose states are copied
     takers: torch.Tensor  # (clip,) rows that receive them
 
+    @checked
     def covers(
         self,
         position: int,  # of the decoder
@@ -77,6 +79,7 @@ class RowPlan:
     leaders: list[int] = field(default_factory=list)  # rows whose tokens are written twice
     followers: list[int] = field(default_factory=list)  # rows that get the leaders' tokens
 
+    @checked
     def add_rows(
         self,
         prompts: list[str],  # one per row
@@ -86,6 +89,7 @@ class RowPlan:
         self.prompts = [*self.prompts, *prompts]
         return torch.arange(first, len(self.prompts))
 
+    @checked
     def add_followers(
         self,
         leaders: torch.Tensor,  # (clip,) rows whose tokens are read
@@ -97,6 +101,7 @@ class RowPlan:
         self.followers += followers.tolist()
         return followers
 
+    @checked
     def text_rows(
         self,
         position: int,  # of the decoder
@@ -140,6 +145,7 @@ def _copying(copies, branches):
     return _copy
 
 
+@checked
 def lockstep_tokens(
     model: MusicModel,  # the model
     plan: RowPlan,  # rows and what passes between them

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..activations.positions import time_windows, window_positions
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..models.model import MusicModel
 from ..models.sampling import sample_tokens
@@ -107,6 +108,7 @@ class Pairs:
         "Length of the music; raises ValueError for pairs without tokens."
         return self.require_tokens().shape[-1]
 
+    @checked
     def batches(
         self,
         batch_size: int,  # pairs at once
@@ -145,6 +147,7 @@ def pair_prompts(
     )
 
 
+@checked
 def pair_tokens(
     model: MusicModel,  # the model
     pairs: Pairs,  # prompts
@@ -168,6 +171,7 @@ def pair_tokens(
 
 
 # %% ../../nbs/api/85_causes/00_pairs.ipynb #cell016
+@checked
 def other_pairs(
     n_pairs: int,  # number of pairs, at least 2
     seed: int,  # of the draw
@@ -182,6 +186,7 @@ def other_pairs(
 
 
 # %% ../../nbs/api/85_causes/00_pairs.ipynb #cell019
+@checked
 def resampled_sums(
     per_pair: np.ndarray,  # (pair, ...) one row of numbers per pair
     n_boot: int = 1000,  # resamples of pairs
@@ -202,6 +207,7 @@ TEXT_SITES = ("text", "text_proj")
 CELL_COLUMNS = ("site", "kind", "layer", "start", "end")
 
 
+@checked
 def all_cells(
     model: MusicModel,  # the model
     duration_s: float,  # seconds of the clips
@@ -222,6 +228,7 @@ def all_cells(
     return table.astype(dict(layer="Int64"))
 
 
+@checked
 def cell_table(
     model: MusicModel,  # the model
     cells: pd.DataFrame | str | Sequence[str],  # table of `all_cells`, or site names

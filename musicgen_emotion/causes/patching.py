@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from ..activations.positions import window_positions
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_finite, check_in, check_positive
 from ..lab.seeds import seed_from
 from ..models.model import MusicModel
@@ -37,6 +38,7 @@ __all__ = [
 PATCH_ARMS = ("patch", "noop", "random", "other")
 
 
+@checked
 @torch.no_grad()
 def activation_patching(
     model: MusicModel,  # the model
@@ -162,6 +164,7 @@ class ArmSources:
     seed: int = 0  # of the random arm
     other: RecordedRun | None = field(default=None, repr=False)  # run of another pair's target
 
+    @checked
     def patched_logits(
         self,
         site: str,  # where something is put in
@@ -189,6 +192,7 @@ class ArmSources:
         )
         return logits, own_text
 
+    @checked
     def text(
         self,
         site: str,  # text site; it seeds the random arm
@@ -204,6 +208,7 @@ class ArmSources:
         noise = random_states_like(source.states, seeds)
         return TextStates(noise, source.mask, source.ids)
 
+    @checked
     def states(
         self,
         site: str,  # decoder site
@@ -243,6 +248,7 @@ class ArmSources:
         return seeds
 
 
+@checked
 def random_states_like(
     states: torch.Tensor,  # (clip, position, width)
     seeds: Sequence[int],  # one per clip
@@ -278,6 +284,7 @@ SUMMARY_COLUMNS = (
 )
 
 
+@checked
 def patching_summary(
     table: pd.DataFrame,  # of `activation_patching`
     value: str = "restored",  # 'restored', 'kl_source', 'kl_target', or another column

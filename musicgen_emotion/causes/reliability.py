@@ -11,6 +11,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_finite, check_in
 from ..lab.seeds import rng
 from ..stats.effects import balanced_accuracy
@@ -30,6 +31,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/85_causes/10_reliability.ipynb #cell006
+@checked
 def total_variation(
     p: np.ndarray,  # (row, class) probabilities
     q: np.ndarray,  # (row, class) probabilities
@@ -40,6 +42,7 @@ def total_variation(
     return np.abs(p - q).sum(1) / 2
 
 
+@checked
 def completeness(
     after: np.ndarray,  # (row, class) oracle's probabilities after the intervention
     target: np.ndarray | int | None = None,  # class index wanted, one or one per row; None: none
@@ -65,6 +68,7 @@ def completeness(
     return 1 - total_variation(after, wanted)
 
 
+@checked
 def selectivity(
     after: np.ndarray,  # (row, class) probabilities of another property after the intervention
     before: np.ndarray,  # (row, class) the same before it
@@ -76,6 +80,7 @@ def selectivity(
     return 1 - distance / largest
 
 
+@checked
 def harmonic_reliability(
     complete: np.ndarray,  # (row,) completeness
     selective: np.ndarray,  # (row,) selectivity
@@ -117,6 +122,7 @@ FLOORS = ("no-op", "random")
 MEASURES = ("completeness", "selectivity", "reliability")
 
 
+@checked
 def causal_reliability(
     interventions: Mapping,  # name -> edited states (row, d), or a function of states
     states: np.ndarray,  # (row, d) clean states, seen by no oracle

@@ -2,6 +2,21 @@
 
 # made by `make export` from the modules of this folder
 
+from .arguments import COUNTS as COUNTS
+from .arguments import FRACTIONS as FRACTIONS
+from .arguments import LABELS as LABELS
+from .arguments import LISTS as LISTS
+from .arguments import NOT_NEGATIVE as NOT_NEGATIVE
+from .arguments import NOUGHT_TOO as NOUGHT_TOO
+from .arguments import NUMBERS as NUMBERS
+from .arguments import POSITIVE as POSITIVE
+from .arguments import SHARES as SHARES
+from .arguments import TEXT_LISTS as TEXT_LISTS
+from .arguments import Marked as Marked
+from .arguments import argument_check as argument_check
+from .arguments import check_whole as check_whole
+from .arguments import checked as checked
+from .arguments import number_check as number_check
 from .checks import LARGEST_SEED as LARGEST_SEED
 from .checks import as_prompts as as_prompts
 from .checks import check_between as check_between

@@ -41,6 +41,7 @@ from musicgen_emotion.models.model import (
     register_adapter,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from .audiocraft_export import cached_export
 from .audiocraft_import import cached_sha256
@@ -106,6 +107,7 @@ class AudiocraftModel(MusicModel):
         "The stack of layers: a hook on it runs once per decoder pass."
         return self.raw.lm.transformer
 
+    @checked
     def tokenize(
         self,
         prompts: str | list[str],  # one or many; '' is allowed
@@ -245,6 +247,7 @@ class AudiocraftModel(MusicModel):
             self.decoder.register_forward_pre_hook(watcher.see_decoder, with_kwargs=True),
         ]
 
+    @checked
     def redrawn(
         self,
         seed: int,  # of the new weights

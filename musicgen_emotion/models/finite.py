@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..lab.arguments import checked
 from .text import DecoderState
 
 # %% auto #0
@@ -30,6 +31,7 @@ __all__ = [
 class NotFiniteError(ValueError):
     "A pass of the model gave NaN or infinity."
 
+    @checked
     def __init__(
         self,
         site: str,  # first site that is not finite
@@ -43,6 +45,7 @@ class NotFiniteError(ValueError):
         super().__init__(f"{site} is NaN or infinite in {who}, branch {branch!r}; {remedy}")
 
 
+@checked
 @contextlib.contextmanager
 def clips_named(
     names: Sequence[str],  # one per clip of the pass
@@ -78,6 +81,7 @@ def require_finite(
     raise NotFiniteError(site, row % state.n_clips, branch, remedy_for(model))
 
 
+@checked
 def require_finite_site(
     model: Any,  # MusicModel
     site: str,  # name

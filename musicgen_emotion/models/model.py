@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.files import sha256_file
 from .shapes import ModelConfig, check_tokens
@@ -70,6 +71,7 @@ class Pass:
         block = self.branches.index(branch)
         return slice(block * self.n_clips, (block + 1) * self.n_clips)
 
+    @checked
     def set_rows(
         self,
         branches: tuple[str, ...],  # blocks of rows, in order
@@ -79,6 +81,7 @@ class Pass:
         self.branches = branches
         self.n_clips = n_rows // len(branches)
 
+    @checked
     def set_text(
         self,
         mask: torch.Tensor | None,  # (prompt, token)
@@ -187,6 +190,7 @@ class SiteLookup:
         return pd.DataFrame(rows).astype(dict(layer="Int64"))
 
 
+@checked
 def layer_list(
     layers: int | Iterable[int],  # one decoder layer or several
     n_layers: int,  # decoder layers of the model
@@ -269,6 +273,7 @@ class MusicModel(SiteLookup, ABC):
         "Precision of the decoder's weights."
         return next(self.decoder.parameters()).dtype
 
+    @checked
     def tokenize(
         self,
         prompts: str | list[str],  # one or many; '' is allowed
@@ -301,6 +306,7 @@ class MusicModel(SiteLookup, ABC):
             batch["input_ids"],
         )
 
+    @checked
     @torch.no_grad()
     def decode_audio(
         self,
@@ -321,6 +327,7 @@ class MusicModel(SiteLookup, ABC):
         audio = np.concatenate(waves)  # (clip, channel, sample)
         return audio[:, 0] if channels == 1 else audio
 
+    @checked
     @torch.no_grad()
     def codec_latents(
         self,
@@ -408,6 +415,7 @@ class MusicModel(SiteLookup, ABC):
     ) -> list:  # hook handles, to be removed by the caller
         "Write position, rows and branches of each pass into `now` before the pass runs."
 
+    @checked
     @abstractmethod
     def redrawn(
         self,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import check_positive
 from .finite import clips_named
 from .load import as_model
@@ -72,6 +73,7 @@ def _is_whole(value):
 
 
 # %% ../../nbs/api/40_models/09_sampling.ipynb #cell011
+@checked
 def merge_guidance(
     cond_logits: Any,  # tensor or array of the rows that read the text
     null_logits: Any,  # same shape, of the rows without text
@@ -82,6 +84,7 @@ def merge_guidance(
 
 
 # %% ../../nbs/api/40_models/09_sampling.ipynb #cell014
+@checked
 def clip_seeds(
     seeds: Any,  # one integer (clip i gets it plus i) or one per clip
     n: int,  # clips
@@ -112,6 +115,7 @@ def clip_seeds(
 class ClipNoise:
     "Gumbel noise that depends only on a clip's seed and the position, never on the batch."
 
+    @checked
     def __init__(
         self,
         seeds: Iterable[int],  # one non-negative integer per clip
@@ -130,6 +134,7 @@ class ClipNoise:
 
 
 # %% ../../nbs/api/40_models/09_sampling.ipynb #cell020
+@checked
 def pick_tokens(
     logits: torch.Tensor,  # (clip, codebook, entry)
     noise: torch.Tensor,  # same shape, Gumbel
@@ -149,6 +154,7 @@ def pick_tokens(
 
 
 # %% ../../nbs/api/40_models/09_sampling.ipynb #cell023
+@checked
 def sample_tokens(
     model: Any,  # MusicModel, or the raw model of a backend
     prompts: str | list[str],  # one per clip

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import check_positive
 
 # %% auto #0
@@ -56,6 +57,7 @@ class ModelConfig:
         "Longest clip that fits the positions of the decoder."
         return self.max_positions - self.n_special
 
+    @checked
     def positions(
         self,
         n_frames: int,  # frames of a clip
@@ -63,6 +65,7 @@ class ModelConfig:
         "Number of positions that a clip takes."
         return n_frames + self.n_special
 
+    @checked
     def frames(
         self,
         duration_s: float,  # seconds of music
@@ -82,6 +85,7 @@ class ModelConfig:
 
 
 # %% ../../nbs/api/40_models/00_shapes.ipynb #cell014
+@checked
 def token_places(
     config: ModelConfig,  # sizes of the model
     n_frames: int,  # frames of the clip
@@ -97,6 +101,7 @@ def token_places(
 
 
 # %% ../../nbs/api/40_models/00_shapes.ipynb #cell018
+@checked
 def delayed_sequence(
     tokens: torch.Tensor | np.ndarray,  # (clip, codebook, frame), without delays
     config: ModelConfig,  # sizes of the model
@@ -116,6 +121,7 @@ def delayed_sequence(
     return sequence
 
 
+@checked
 def delay_tokens(
     tokens: torch.Tensor | np.ndarray,  # (clip, codebook, frame), without delays
     config: ModelConfig,  # sizes of the model
@@ -127,6 +133,7 @@ def delay_tokens(
     return delayed_sequence(tokens, config)[..., :-1]
 
 
+@checked
 def check_tokens(
     tokens: torch.Tensor | np.ndarray,  # (clip, codebook, frame), without delays
     config: ModelConfig,  # sizes of the model
@@ -152,6 +159,7 @@ def check_tokens(
 
 
 # %% ../../nbs/api/40_models/00_shapes.ipynb #cell024
+@checked
 def undelay_tokens(
     sequence: torch.Tensor | np.ndarray,  # (clip, codebook, position + 1), the whole sequence
     config: ModelConfig,  # sizes of the model
@@ -175,6 +183,7 @@ def undelay_tokens(
     return sequence[:, places].unflatten(1, (config.n_codebooks, n_frames))
 
 
+@checked
 def frame_logits(
     logits: torch.Tensor,  # (row, codebook, position, entry) of a pass over `delay_tokens`
     config: ModelConfig,  # sizes of the model

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from ..lab.arguments import checked
+
 # %% auto #0
 __all__ = [
     "MAX_TEXT_TOKENS",
@@ -32,6 +34,7 @@ __all__ = [
 MAX_TEXT_TOKENS = 512  # the end token included; longer prompts are cut
 
 
+@checked
 def tokenize_prompts(
     tokenizer: Any,  # of the text encoder, from transformers
     prompts: str | Iterable[str],  # one or many; '' is allowed
@@ -73,6 +76,7 @@ def check_prompts(
     return prompts
 
 
+@checked
 def prompts_per_clip(
     prompts: str | Iterable[str],  # one per clip, or one for all
     n_clips: int,  # number of clips
@@ -136,6 +140,7 @@ def padded_widths(
     return [_round_up(len(row), model.pad_to) for row in ids]
 
 
+@checked
 def equal_length_batches(
     lengths: Sequence,  # one per row: a number, or a tuple when several lengths must agree
     batch_size: int,  # rows at once, at most

@@ -22,6 +22,7 @@ from musicgen_emotion.probes.similarity import (
     unit_vectors,
 )
 
+from ..lab.arguments import checked
 from ..stats.estimates import bootstrap_weights, interval
 from ..stats.permutation import permutation_p, permute_labels
 
@@ -30,6 +31,7 @@ __all__ = ["differing_dimensions", "pair_baselines", "time_course"]
 
 
 # %% ../../nbs/api/60_probes/06_comparisons.ipynb #cell008
+@checked
 def pair_baselines(
     pairs: Mapping[str, tuple],  # name -> (A, B), two arrays (pair, d) whose rows belong together
     how: str = "centered",  # geometry, fitted on `reference`
@@ -99,6 +101,7 @@ def _paired_cosine(first, second, groups, n_boot, seed) -> dict:
 
 
 # %% ../../nbs/api/60_probes/06_comparisons.ipynb #cell013
+@checked
 def time_course(
     X_time: np.ndarray,  # (clip, time, d) states
     labels: np.ndarray,  # (clip,) emotions
@@ -194,6 +197,7 @@ def _fisher_z(cosine) -> np.ndarray:
 
 
 # %% ../../nbs/api/60_probes/06_comparisons.ipynb #cell018
+@checked
 def differing_dimensions(
     X: np.ndarray,  # (row, d) vectors
     labels: np.ndarray,  # (row,) emotions

@@ -23,6 +23,7 @@ from musicgen_emotion.probes.nested import (
     run_probe,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in
 from ..stats.estimates import bootstrap_weights, interval
 from ..stats.permutation import max_t, permutation_p, permute_labels
@@ -44,6 +45,7 @@ __all__ = [
 LAMBDAS = tuple(10.0 ** np.arange(-4, 4))
 
 
+@checked
 def probe_layers(
     X: np.ndarray | dict,  # (layer, row, d), (row, d), or name -> (row, d) where widths differ
     y: np.ndarray,  # (row,) classes
@@ -123,6 +125,7 @@ def _scaled_gram(rows, covariates, train):
     return residuals @ residuals.T
 
 
+@checked
 def unit_column(
     n_rows: int,  # rows
 ) -> torch.Tensor:  # (row, 1) ones, the covariate that centres
@@ -130,6 +133,7 @@ def unit_column(
     return torch.ones(n_rows, 1, dtype=torch.float64)
 
 
+@checked
 def ridge_smoothers(
     gram: torch.Tensor,  # (layer, row, row) inner products
     train: np.ndarray,  # training rows
@@ -149,6 +153,7 @@ def ridge_smoothers(
     return shrunk @ eigenvectors.transpose(1, 2)[:, None]
 
 
+@checked
 def ridge_predictor(
     gram: Gram,  # training rows -> (layer, row, row)
     n_classes: int,  # classes
@@ -200,6 +205,7 @@ def _blocks_within_memory(n_tasks, scores_each, most=int(4e6)):
 
 
 # %% ../../nbs/api/60_probes/02_linear.ipynb #cell022
+@checked
 def probe_regression(
     X: np.ndarray | dict,  # (layer, row, d), (row, d), or name -> (row, d)
     y: np.ndarray,  # (row,) valence or arousal

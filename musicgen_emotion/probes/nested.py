@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import check_count
 from ..stats.effects import balanced_accuracies
 from ..stats.estimates import Estimate, label_per_group
@@ -120,6 +121,7 @@ class ProbeData:
     groups: np.ndarray  # (row,) units that are held out as a whole
 
 
+@checked
 def probe_data(
     X: np.ndarray | dict,  # (layer, row, d), (row, d), or name -> (row, d)
     names: list | None,  # one per layer; None: keys of the dict, or layer_0, layer_1, ...
@@ -169,6 +171,7 @@ def _checked_groups(groups, y):
     return groups
 
 
+@checked
 def class_codes(
     y: np.ndarray,  # (row,) classes
 ) -> tuple[np.ndarray, np.ndarray]:  # (class,) names and (row,) class numbers
@@ -182,6 +185,7 @@ def class_codes(
     return names, codes
 
 
+@checked
 def checked_folds(
     folds: Folds | None,  # folds to share with other probes; None: up to five grouped folds
     labels: np.ndarray | None,  # (row,) classes to spread evenly
@@ -293,6 +297,7 @@ class HeldOut:
     chosen: list[int]  # layer that each fold chose for the true labels
 
 
+@checked
 def nested_predictions(
     predict: Predictor,  # of one family
     tasks: np.ndarray,  # (task, row) class numbers
@@ -335,6 +340,7 @@ def _inner_scores(predict, tasks, train, inner_fold, shape):
     return scores.round(9)
 
 
+@checked
 def inner_folds(
     codes: np.ndarray,  # (row,) class numbers
     groups: np.ndarray,  # (row,) units
@@ -355,6 +361,7 @@ def inner_folds(
     return of_training_rows
 
 
+@checked
 def class_weights(
     tasks: np.ndarray,  # (task, row) class numbers
 ) -> np.ndarray:  # (task, row) weights that sum to 1 per task
@@ -368,6 +375,7 @@ def class_weights(
     return 1 / rows_of_class / (counts > 0).sum(1, keepdims=True)
 
 
+@checked
 def balanced_hits(
     predicted: np.ndarray,  # (layer, row, task) class numbers
     tasks: np.ndarray,  # (task, row) class numbers
@@ -427,6 +435,7 @@ def _control_labels(codes, groups, n_labelings, seed):
 
 
 # %% ../../nbs/api/60_probes/01_nested.ipynb #cell023
+@checked
 def assemble_result(
     data: ProbeData,  # rows that were probed
     folds: Folds,  # that were held out

@@ -24,6 +24,7 @@ from musicgen_emotion.probes.nested import (
     run_probe,
 )
 
+from ..lab.arguments import checked
 from ..stats.permutation import Tested, paired_difference
 from .folds import Folds
 from .linear import LAMBDAS, ridge_predictor
@@ -41,6 +42,7 @@ _VECTORIZERS = {
 }
 
 
+@checked
 def probe_text(
     prompts: list,  # (row,) texts
     y: np.ndarray,  # (row,) classes
@@ -123,6 +125,7 @@ def mask_words(
 
 
 # %% ../../nbs/api/60_probes/04_readout.ipynb #cell015
+@checked
 def majority_baseline(
     y: np.ndarray,  # (row,) classes
     folds: Folds,  # the folds of the probes to compare with
@@ -153,6 +156,7 @@ def majority_baseline(
 
 
 # %% ../../nbs/api/60_probes/04_readout.ipynb #cell019
+@checked
 def compare_probes(
     scores_a: np.ndarray,  # (row,) right or wrong (or any score) of the first probe
     scores_b: np.ndarray,  # (row,) of the second probe on the same rows and folds
@@ -177,6 +181,7 @@ def compare_probes(
 
 
 # %% ../../nbs/api/60_probes/04_readout.ipynb #cell023
+@checked
 def encodes(
     result: ProbeResult,  # probes of the model's states, with permutations
     baselines: list,  # on the same folds: surface text, majority, layer 0, random weights, ...

@@ -21,6 +21,7 @@ from musicgen_emotion.stats.permutation import (
     permute_labels,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..stats.estimates import Estimate, bootstrap_weights, interval, label_per_group
 
@@ -51,6 +52,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/60_probes/05_similarity.ipynb #cell008
+@checked
 def cosine_similarity(
     a: np.ndarray | xr.DataArray | Sequence,  # (d,) vector, (n, d) rows, or labelled activations
     b: np.ndarray | xr.DataArray | Sequence | None = None,  # the same with m rows; None: `a`
@@ -116,6 +118,7 @@ def _vectors(values, branch) -> np.ndarray:
 
 
 # %% ../../nbs/api/60_probes/05_similarity.ipynb #cell009
+@checked
 def state_rows(
     name: str,  # how errors call the array
     X: np.ndarray,  # (row, d) states
@@ -136,6 +139,7 @@ def state_rows(
     return X
 
 
+@checked
 def unit_vectors(
     X: np.ndarray,  # (row, d) vectors
     name: str = "X",  # how errors call the array
@@ -148,6 +152,7 @@ def unit_vectors(
     return X / length
 
 
+@checked
 def labelled_states(
     X: np.ndarray,  # (row, d) states
     labels: np.ndarray,  # (row,) emotions
@@ -173,6 +178,7 @@ def labelled_states(
 GEOMETRIES = ("raw", "centered", "layernorm", "whitened")
 
 
+@checked
 def transform(
     X: np.ndarray,  # (row, d) vectors
     how: str = "centered",  # one of `GEOMETRIES`
@@ -258,6 +264,7 @@ class WithinBetween:
         )
 
 
+@checked
 def within_between(
     X: np.ndarray,  # (row, d) one vector per prompt or clip
     labels: np.ndarray,  # (row,) emotions
@@ -328,6 +335,7 @@ def _mean_cosines(cosines, allowed, codes, n_classes, weights) -> tuple[np.ndarr
         return same_sum / same_pairs, (all_sum - same_sum) / (all_pairs - same_pairs)
 
 
+@checked
 def pair_mask(
     n: int,  # rows
     groups: np.ndarray | None,  # (row,) units; None: every row is one
@@ -338,6 +346,7 @@ def pair_mask(
     return different.astype(float)
 
 
+@checked
 def permutation_strata(
     codes: np.ndarray,  # (row,) class codes
     groups: np.ndarray | None,  # (row,) units; None: every row is one
@@ -348,6 +357,7 @@ def permutation_strata(
     return None
 
 
+@checked
 def count_units(
     labels: np.ndarray,  # (row,) labels
     groups: np.ndarray | None,  # (row,) units; None: every row is one
@@ -359,6 +369,7 @@ def count_units(
 
 
 # %% ../../nbs/api/60_probes/05_similarity.ipynb #cell027
+@checked
 def centroid_similarity(
     X: np.ndarray,  # (row, d) vectors
     labels: np.ndarray,  # (row,) emotions
@@ -373,6 +384,7 @@ def centroid_similarity(
     return pd.DataFrame(cosines[0], names, names)
 
 
+@checked
 def centroid_cosines(
     inner: np.ndarray,  # (row, row) inner products of the states
     codes: np.ndarray,  # (row,) or (draw, row) class codes
@@ -394,6 +406,7 @@ def _sum_cosines(inner, weights) -> np.ndarray:
 
 
 # %% ../../nbs/api/60_probes/05_similarity.ipynb #cell030
+@checked
 def centroid_curve(
     X: np.ndarray,  # (row, d) vectors
     labels: np.ndarray,  # (row,) emotions

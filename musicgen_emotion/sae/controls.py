@@ -26,6 +26,7 @@ from musicgen_emotion.sae.features import (
     selectivity_ratio,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..probes.folds import grouped_folds
 from ..stats.permutation import permutation_p, permute_labels
@@ -45,6 +46,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/70_sae/17_controls.ipynb #cell007
+@checked
 def rectify(
     states: np.ndarray,  # (row, d) signed states
     centre: bool = True,  # subtract the mean of each dimension first
@@ -56,6 +58,7 @@ def rectify(
     return np.maximum(np.hstack([states, -states]), 0)
 
 
+@checked
 def pca_features(
     states: np.ndarray,  # (row, d) signed states
     n: int | None = None,  # components; None: all that the data have
@@ -101,6 +104,7 @@ CONTROL_MEASURES = (
 )
 
 
+@checked
 def control_table(
     acts: np.ndarray,  # (row, feature) activations of the dictionary
     raw: np.ndarray,  # (row, d) states that the dictionary reads
@@ -362,6 +366,7 @@ def control_claims(
 
 
 # %% ../../nbs/api/70_sae/17_controls.ipynb #cell023
+@checked
 def generalization(
     table: pd.DataFrame,  # from `selective_features` on the prompts that are known
     acts_new: np.ndarray,  # (row, feature) activations on held-out prompts

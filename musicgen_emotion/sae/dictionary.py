@@ -19,6 +19,7 @@ from musicgen_emotion.sae.tensor_files import (
     write_folder,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from .settings import SAEConfig
 
@@ -59,6 +60,7 @@ class SparseAutoencoder(torch.nn.Module):
     centre: torch.Tensor
     scale: torch.Tensor
 
+    @checked
     def __init__(
         self,
         d_in: int = 768,  # width of the input
@@ -295,6 +297,7 @@ def _check_finite_rows(x):
 
 
 # %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell011
+@checked
 def keep_topk(
     pre: torch.Tensor,  # (row, feature) pre-activations
     k: int,  # how many to keep in each row
@@ -306,6 +309,7 @@ def keep_topk(
     return kept.scatter_(-1, feature_ids, values.relu())
 
 
+@checked
 def keep_batch_topk(
     pre: torch.Tensor,  # (row, feature) pre-activations
     k: int,  # mean number to keep per row
@@ -321,6 +325,7 @@ def keep_batch_topk(
 
 
 # %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell014
+@checked
 def jump(
     pre: torch.Tensor,  # (..., feature) pre-activations
     threshold: torch.Tensor,  # (feature,)
@@ -386,6 +391,7 @@ def feature_shift(
 
 
 # %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell023
+@checked
 def geometric_median(
     x: torch.Tensor,  # (row, d)
     steps: int = 50,  # iterations at most

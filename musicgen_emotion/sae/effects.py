@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in, chosen_rows
 from ..probes.folds import grouped_folds
 from ..stats.estimates import interval
@@ -27,6 +28,7 @@ __all__ = ["EDIT_MODES", "ablate_features", "ablation_effect", "random_features_
 EDIT_MODES = ("ablate", "clamp", "scale")
 
 
+@checked
 def ablate_features(
     sae,  # anything with encode, decode and W_dec
     x,  # (..., d) states, a tensor or an array
@@ -89,6 +91,7 @@ def _edited_features(activations, features, mode, value):
 
 
 # %% ../../nbs/api/70_sae/20_effects.ipynb #cell017
+@checked
 def random_features_like(
     acts: np.ndarray,  # (row, feature) activations, >= 0
     features: Sequence | np.ndarray,  # the features to match, numbers or a mask
@@ -127,6 +130,7 @@ def random_features_like(
 
 
 # %% ../../nbs/api/70_sae/20_effects.ipynb #cell021
+@checked
 def ablation_effect(
     sae,  # anything with encode, decode and W_dec
     x: np.ndarray,  # (row, d) states

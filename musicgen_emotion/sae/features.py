@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ..lab.arguments import checked
 from ..lab.checks import check_count
 from ..stats.estimates import bootstrap_weights, label_per_group
 from ..stats.permutation import fdr, permute_labels
@@ -40,6 +41,7 @@ __all__ = [
 EPS = 0.01
 
 
+@checked
 def selectivity(
     acts: np.ndarray,  # (row, feature) activations, >= 0
     labels: np.ndarray,  # (row,) emotions
@@ -63,6 +65,7 @@ def selectivity(
 
 
 # %% ../../nbs/api/70_sae/14_features.ipynb #cell011
+@checked
 def checked_activations(
     acts: np.ndarray,  # (row, feature) activations
     labels: np.ndarray | None = None,  # (row,) labels whose shape is checked
@@ -92,6 +95,7 @@ def checked_activations(
     return acts
 
 
+@checked
 def class_labels(
     labels: np.ndarray,  # (row,) labels
 ) -> tuple[np.ndarray, np.ndarray]:  # (class,) distinct labels, (row,) number of each row's class
@@ -114,6 +118,7 @@ def class_labels(
     return names, np.argmax(labels[:, None] == names, 1)
 
 
+@checked
 def selectivity_ratio(
     means: np.ndarray,  # (..., class, feature) mean activations
     eps: float,  # as in `selectivity`
@@ -126,6 +131,7 @@ def selectivity_ratio(
 
 
 # %% ../../nbs/api/70_sae/14_features.ipynb #cell018
+@checked
 def selective_features(
     acts: np.ndarray,  # (row, feature) activations, >= 0
     labels: np.ndarray,  # (row,) emotions
@@ -195,6 +201,7 @@ class SelectivityCells:
         return (codes[..., None, :] == classes[:, None]).astype(float)
 
 
+@checked
 def selectivity_cells(
     acts: np.ndarray,  # (row, feature) activations
     codes: np.ndarray,  # (row,) class numbers
@@ -218,6 +225,7 @@ def selectivity_cells(
     return SelectivityCells(sums, rows_of_group, code_of_group, np.arange(n_groups))
 
 
+@checked
 def cell_means(
     cells: SelectivityCells,  # the sums of each cell
     weights: np.ndarray,  # (..., class, cell) weight of each cell in the mean of each class
@@ -229,6 +237,7 @@ def cell_means(
     return sums / np.maximum(weights @ cells.n, 1e-30)[..., None]
 
 
+@checked
 def blocks_within_memory(
     n: int,  # steps
     each: int,  # numbers in an array of one step
@@ -320,6 +329,7 @@ def fdr_of_tested(
 
 
 # %% ../../nbs/api/70_sae/14_features.ipynb #cell029
+@checked
 def count_selective(
     table: pd.DataFrame,  # from `selective_features`
     acts: np.ndarray | None = None,  # (row, feature) the same activations; None: no interval
@@ -381,6 +391,7 @@ def count_selective(
     return pd.DataFrame(rows)
 
 
+@checked
 def count_ends(
     value: float,  # the count in the data
     draws: np.ndarray,  # (resample,) counts
@@ -396,6 +407,7 @@ def count_ends(
 _THRESHOLDS = (2, 4)  # ratios of "selective" and "highly"
 
 
+@checked
 def kept_features(
     cells: SelectivityCells,  # the sums of each cell
     table: pd.DataFrame,  # from `selective_features`
@@ -421,6 +433,7 @@ def kept_features(
     return counts
 
 
+@checked
 def found_again(
     cells: SelectivityCells,  # the sums of each cell
     table: pd.DataFrame,  # from `selective_features`

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import chosen_rows
 from ..stats.estimates import Estimate, bootstrap_weights, interval
 
@@ -30,6 +31,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/70_sae/18_matching.ipynb #cell010
+@checked
 def match_features(
     W_a: Any,  # (feature, d) decoder rows, or a dictionary with `W_dec`
     W_b: Any,  # (feature, d) decoder rows of the other dictionary
@@ -97,6 +99,7 @@ class Match:
 
 
 # %% ../../nbs/api/70_sae/18_matching.ipynb #cell011
+@checked
 def unit_rows(
     W: Any,  # (feature, d) decoder rows, or a dictionary with `W_dec`
     name: str,  # name in error messages
@@ -162,6 +165,7 @@ def _assign_one_to_one(cosines):
 
 
 # %% ../../nbs/api/70_sae/18_matching.ipynb #cell017
+@checked
 def stability(
     dictionaries: Mapping | Sequence,  # name -> decoder rows or dictionary; list: named by position
     alive: Mapping | Sequence | None = None,  # name -> rows to use, or a list; None: all
@@ -195,6 +199,7 @@ def stability(
     return pd.DataFrame(table)
 
 
+@checked
 def stable_estimate(
     table: pd.DataFrame,  # from `stability`
     column: str = "mean_max",  # which measure
@@ -236,6 +241,7 @@ def _match_measures(match, threshold):
 
 
 # %% ../../nbs/api/70_sae/18_matching.ipynb #cell023
+@checked
 def feature_splitting(
     W_small: Any,  # (feature, d) decoder rows of the smaller dictionary
     W_large: Any,  # (feature, d) decoder rows of the larger dictionary

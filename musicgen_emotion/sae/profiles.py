@@ -18,6 +18,7 @@ from musicgen_emotion.sae.features import (
     selectivity_cells,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..show.heatmaps import plot_heatmap
 from ..stimuli.emotions import VALENCE_AROUSAL
@@ -30,6 +31,7 @@ __all__ = ["cluster_features", "emotion_profile", "plot_profile", "top_features"
 
 
 # %% ../../nbs/api/70_sae/15_profiles.ipynb #cell009
+@checked
 def va_weights(
     acts: np.ndarray,  # (row, feature) activations, >= 0
     va: np.ndarray,  # (row,) emotion names, or (row, 2) valence and arousal ratings
@@ -143,6 +145,7 @@ def _least_squares(designs, rows, weights, sums):
 
 
 # %% ../../nbs/api/70_sae/15_profiles.ipynb #cell014
+@checked
 def top_features(
     table: pd.DataFrame,  # from `selective_features`
     n: int = 5,  # features per emotion
@@ -218,6 +221,7 @@ def plot_profile(
 
 
 # %% ../../nbs/api/70_sae/15_profiles.ipynb #cell021
+@checked
 def cluster_features(
     table: pd.DataFrame,  # from `selective_features`
     features: Sequence | None = None,  # which features; None: all that are alive

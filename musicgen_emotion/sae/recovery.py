@@ -17,6 +17,7 @@ from musicgen_emotion.sae.features import (
     selectivity_cells,
 )
 
+from ..lab.arguments import checked
 from ..probes.folds import grouped_folds
 from .controls import rectify
 
@@ -25,6 +26,7 @@ __all__ = ["mass_purity", "monosemanticity", "recovery_table"]
 
 
 # %% ../../nbs/api/70_sae/19_recovery.ipynb #cell007
+@checked
 def mass_purity(
     acts: np.ndarray,  # (row, feature) activations, >= 0
     truth: pd.DataFrame,  # (row, property) booleans, categories, or numbers (split at the median)
@@ -86,6 +88,7 @@ def _column_properties(name, values):
 
 
 # %% ../../nbs/api/70_sae/19_recovery.ipynb #cell013
+@checked
 def monosemanticity(
     acts: np.ndarray,  # (row, feature) activations, >= 0
     states: np.ndarray,  # (row, d) states of another model, or standardized planted cues
@@ -116,6 +119,7 @@ def monosemanticity(
 
 
 # %% ../../nbs/api/70_sae/19_recovery.ipynb #cell019
+@checked
 def recovery_table(
     acts: np.ndarray,  # (row, feature) activations, >= 0
     truth: pd.DataFrame,  # (row, property) booleans, categories, or numbers (split at the median)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in, check_positive
 
 # %% auto #0
@@ -118,6 +119,7 @@ class TrainConfig:
         if self.decay > 1:
             raise ValueError(f"decay must be a share of the steps, from 0 to 1; got {self.decay!r}")
 
+    @checked
     def lr_at(
         self,
         step: int,  # number of the step, from 0

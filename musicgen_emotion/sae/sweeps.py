@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ..lab.arguments import checked
 from ..lab.files import sha256_bytes
 from ..show.plots import draw_legend, new_axes
 from .data import Split, StoreBatches, checked_rows
@@ -53,6 +54,7 @@ def pareto(
 
 
 # %% ../../nbs/api/70_sae/23_sweeps.ipynb #cell010
+@checked
 def best_setting(
     table: pd.DataFrame,  # from `sweep`
     l0: tuple = (50, 200),  # wanted range of active features per row
@@ -126,6 +128,7 @@ def plot_pareto(
 
 
 # %% ../../nbs/api/70_sae/23_sweeps.ipynb #cell018
+@checked
 def sweep(
     x: np.ndarray | torch.Tensor | StoreBatches,  # (row, d_in), or a store
     grid: dict | list,  # field -> values to try; grids of a list are tried one after the other
@@ -286,6 +289,7 @@ def _train_setting(training):
 
 
 # %% ../../nbs/api/70_sae/23_sweeps.ipynb #cell025
+@checked
 def train_seeds(
     x: np.ndarray | torch.Tensor | StoreBatches,  # (row, d_in), or a store
     base: SAEConfig,  # the dictionary

@@ -27,6 +27,7 @@ from musicgen_emotion.sae.data import (
     with_warnings,
 )
 
+from ..lab.arguments import checked
 from ..lab.files import write_json, write_table
 from .dictionary import SparseAutoencoder
 from .metrics import sae_metrics
@@ -62,6 +63,7 @@ class TrainResult:
         )
 
 
+@checked
 def train_sae(
     data: np.ndarray | torch.Tensor | StoreBatches,  # (row, d_in), or a store
     sae: SparseAutoencoder | SAEConfig,  # what to train; settings make a new one with config.seed
@@ -126,6 +128,7 @@ def _write_result(result, folder):
 
 
 # %% ../../nbs/api/70_sae/12_training.ipynb #cell008
+@checked
 def split_parts(
     data: np.ndarray | torch.Tensor | StoreBatches,  # (row, d_in), or a store
     groups: Sequence | np.ndarray | None,  # one label per row of an array or per clip of a store

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.files import read_json_parts, write_json
 from ..lab.seeds import rng
 from .descriptors import DESCRIPTORS
@@ -30,6 +31,7 @@ JUDGE_DESCRIPTORS = tuple(
 )
 
 
+@checked
 def descriptor_matrix(
     table: pd.DataFrame,  # descriptors, one row per clip
     names: Sequence[str],  # columns to take
@@ -58,6 +60,7 @@ class LabelJudge:
     cv_accuracy: float = float("nan")  # balanced accuracy of that cross-validation
     n: int = 0  # clips it was fitted on
 
+    @checked
     def fit(
         self,
         table: pd.DataFrame,  # descriptors, one row per clip
@@ -141,6 +144,7 @@ class LabelJudge:
         best = np.nan_to_num(probabilities).argmax(1)
         return np.where(is_silent, "", np.array(self.classes)[best])
 
+    @checked
     def score(
         self,
         table: pd.DataFrame,  # descriptors, one row per clip
@@ -251,6 +255,7 @@ def _fit_discriminant(features, labels, shrinkage):
 
 
 # %% ../../nbs/api/30_sound/04_label_judge.ipynb #cell021
+@checked
 def judge_accuracy(
     labels: Sequence,  # true labels
     predicted: Sequence,  # predicted labels

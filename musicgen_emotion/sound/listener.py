@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.files import package_folder, read_json_parts, write_json
 from .label_judge import descriptor_matrix
@@ -282,6 +283,7 @@ def _deviations(levels, slopes):
 
 
 # %% ../../nbs/api/30_sound/05_listener.ipynb #cell021
+@checked
 def listener_cues(
     table: pd.DataFrame,  # descriptors, one row per clip
     level: float = -20.0,  # loudness that counts as the middle level of the study, dBFS

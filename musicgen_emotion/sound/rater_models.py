@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.machine import need_extra
 from ..stats.estimates import Estimate, bootstrap_weights, interval
@@ -33,6 +34,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/30_sound/11_rater_models.ipynb #cell008
+@checked
 def mean_influence(
     values: np.ndarray,  # (row,) ratings, or 1 where the level was chosen
     side: np.ndarray,  # (row,) 0.5 for the level, -0.5 for the baseline
@@ -50,6 +52,7 @@ def mean_influence(
     return influence, float(of_level.mean() - of_baseline.mean())
 
 
+@checked
 def crossed_se(
     influence: np.ndarray,  # (row,) contribution of each row to the estimate; they sum to zero
     raters: np.ndarray,  # (row,) codes from 0
@@ -90,6 +93,7 @@ def _cluster_variance(influence, codes):
 
 
 # %% ../../nbs/api/30_sound/11_rater_models.ipynb #cell011
+@checked
 def crossed_bootstrap(
     values: np.ndarray,  # (row,) ratings, or 1 where the level was chosen
     side: np.ndarray,  # (row,) 0.5 for the level, -0.5 for the baseline
@@ -136,6 +140,7 @@ class CrossedLogit:
     each call starts from those of the last one.
     """
 
+    @checked
     def __init__(
         self,
         chosen: np.ndarray,  # (row,) 1 or 0
@@ -147,6 +152,7 @@ class CrossedLogit:
         self.indicators = [np.eye(codes.max() + 1)[codes] for codes in factors]
         self.mode = np.zeros(sum(block.shape[1] for block in self.indicators))
 
+    @checked
     def log_likelihood(
         self,
         coefficients: np.ndarray,  # (coefficient,)
@@ -192,6 +198,7 @@ class ListeningResult:
     effects: pd.DataFrame  # one row a scale, level and method
     variance: pd.DataFrame  # one row a scale, level and component
 
+    @checked
     def power(
         self,
         effect: Sequence[float] | float = (0.5, 1.0),  # true effects: points, or log odds
@@ -266,6 +273,7 @@ def _fitted_spreads(components, design):
 
 
 # %% ../../nbs/api/30_sound/11_rater_models.ipynb #cell020
+@checked
 def analyse_listening(
     table: pd.DataFrame,  # from `read_answers`
     effect: str = "condition",  # condition column

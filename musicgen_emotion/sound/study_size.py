@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in, check_positive
 from ..lab.seeds import rng
 from ..stats.effects import wilson
@@ -28,6 +29,7 @@ DESIGNS = ("within", "between", "pairwise")
 SE_METHODS = ("crossed", "raters", "tracks", "rows")
 
 
+@checked
 def listening_power(
     n_raters: int,  # raters
     n_tracks: int,  # tracks
@@ -197,6 +199,7 @@ def _check_whole(name, value, least):
 
 
 # %% ../../nbs/api/30_sound/10_study_size.ipynb #cell015
+@checked
 def power_table(
     n_raters: Sequence[int] | int,  # one or several numbers of raters
     n_tracks: Sequence[int] | int,  # one or several numbers of tracks
@@ -233,6 +236,7 @@ def power_table(
 
 
 # %% ../../nbs/api/30_sound/10_study_size.ipynb #cell017
+@checked
 def plot_power(
     table: pd.DataFrame,  # from `power_table`, one effect
     target: float = 0.8,  # power that is wanted, a dashed line

@@ -21,6 +21,7 @@ from musicgen_emotion.stats.estimates import (
     sampling_units,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in
 
 # %% auto #0
@@ -40,6 +41,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell008
+@checked
 def cohens_d(
     a: np.ndarray,  # (row,) first sample
     b: np.ndarray,  # (row,) second sample
@@ -70,6 +72,7 @@ def cohens_d(
     return Estimate(d, d - half, d + half, n)
 
 
+@checked
 def hedges_g(
     a: np.ndarray,  # (row,) first sample
     b: np.ndarray,  # (row,) second sample
@@ -89,6 +92,7 @@ def _two_samples(a, b):
 
 
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell013
+@checked
 def cliffs_delta(
     a: np.ndarray,  # (row,) first sample
     b: np.ndarray,  # (row,) second sample
@@ -111,6 +115,7 @@ def cliffs_delta(
 
 
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell016
+@checked
 def eta_squared(
     values: np.ndarray,  # (row,) a measurement
     labels: np.ndarray,  # (row,) classes
@@ -167,6 +172,7 @@ def _count_units(rows, groups):
 
 
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell020
+@checked
 def wilson(
     successes: int,  # how often it worked
     n: int,  # how often it was tried, independent trials
@@ -185,6 +191,7 @@ def wilson(
 
 
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell024
+@checked
 def balanced_accuracies(
     y: np.ndarray,  # (row,) true classes
     predictions: np.ndarray,  # (layer, row) predicted classes
@@ -227,6 +234,7 @@ def balanced_accuracies(
     return estimates
 
 
+@checked
 def balanced_accuracy(
     y: np.ndarray,  # (row,) true classes
     predictions: np.ndarray,  # (row,) predicted classes
@@ -265,6 +273,7 @@ def _widen_at_the_edge(estimate, level):
 
 
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell030
+@checked
 def correlation(
     x: np.ndarray,  # (row,) first variable
     y: np.ndarray,  # (row,) second variable
@@ -313,6 +322,7 @@ def correlation(
     return interval(np.array(resampled), value, n_units, level)
 
 
+@checked
 def partial_correlation(
     x: np.ndarray,  # (row,) first variable
     y: np.ndarray,  # (row,) second variable
@@ -343,6 +353,7 @@ def _correlation_of_columns(data, kind):
 
 
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell036
+@checked
 def ratio_of_medians(
     a: np.ndarray,  # (row,) positive values, numerator
     b: np.ndarray,  # (row,) positive values, denominator
@@ -388,6 +399,7 @@ def _median_ratio(data):
 
 
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell040
+@checked
 def participation_ratio(
     X: np.ndarray,  # (row, d) vectors
     centre: bool = True,  # subtract the mean; without it a common direction counts as a dimension

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in
 
 # %% auto #0
@@ -66,6 +67,7 @@ class Estimate:
         "How far the interval reaches to either side on average."
         return (self.high - self.low) / 2
 
+    @checked
     def excludes(
         self,
         x: float = 0.0,  # the value that a claim has to exclude
@@ -88,6 +90,7 @@ class Estimate:
 
 
 # %% ../../nbs/api/10_stats/00_estimates.ipynb #cell016
+@checked
 def finite_array(
     name: str,  # name of the argument, for the message
     values,  # numbers, anything that `np.asarray` takes
@@ -105,6 +108,7 @@ def finite_array(
     return array
 
 
+@checked
 def check_level(
     level: float,  # confidence level of an interval
 ) -> float:  # the same number
@@ -114,6 +118,7 @@ def check_level(
     return level
 
 
+@checked
 def factor_codes(
     name: str,  # name of the argument, for the message
     labels,  # (row,) labels of any type
@@ -133,6 +138,7 @@ def factor_codes(
 
 
 # %% ../../nbs/api/10_stats/00_estimates.ipynb #cell021
+@checked
 def label_per_group(
     labels: np.ndarray,  # (row,) any labels
     groups: np.ndarray,  # (row,) group of each row
@@ -152,6 +158,7 @@ def label_per_group(
 
 
 # %% ../../nbs/api/10_stats/00_estimates.ipynb #cell024
+@checked
 def sampling_units(
     n: int,  # number of rows
     groups: np.ndarray | None = None,  # (row,) unit of each row; None: every row is a unit
@@ -178,6 +185,7 @@ def sampling_units(
 
 
 # %% ../../nbs/api/10_stats/00_estimates.ipynb #cell026
+@checked
 def bootstrap_weights(
     n: int,  # number of rows
     groups: np.ndarray | None = None,  # (row,) units to draw; None: rows
@@ -207,6 +215,7 @@ def bootstrap_weights(
 
 
 # %% ../../nbs/api/10_stats/00_estimates.ipynb #cell031
+@checked
 def interval(
     samples: np.ndarray,  # (resample, ...) a statistic on resamples
     value: float,  # the statistic on the data
@@ -225,6 +234,7 @@ def interval(
 
 
 # %% ../../nbs/api/10_stats/00_estimates.ipynb #cell035
+@checked
 def bootstrap(
     values: np.ndarray,  # (row, ...) data; the statistic gets drawn rows
     statistic: Callable = np.mean,  # takes rows, returns a float

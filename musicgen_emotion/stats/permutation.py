@@ -22,6 +22,7 @@ from musicgen_emotion.stats.estimates import (
     sampling_units,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in
 
 # %% auto #0
@@ -39,6 +40,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell010
+@checked
 def permute_labels(
     labels: np.ndarray,  # (row,) labels
     groups: np.ndarray | None = None,  # (row,) units that stay together; None: every row is a unit
@@ -103,6 +105,7 @@ def _count_arrangements(label_codes):
 
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell015
+@checked
 def permutation_p(
     observed: float | np.ndarray,  # statistic(s) on the real labels, () or (test,)
     null: np.ndarray,  # (permutation,) or (permutation, test) statistic(s) on shuffled labels
@@ -157,6 +160,7 @@ class Tested:
 
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell023
+@checked
 def permutation_test(
     statistic: Callable,  # takes a label vector (row,), returns a float
     labels: np.ndarray,  # (row,) labels
@@ -182,6 +186,7 @@ def permutation_test(
 
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell028
+@checked
 def paired_difference(
     a: np.ndarray,  # (row,) score of the first method on each row
     b: np.ndarray,  # (row,) score of the second method on the same rows
@@ -238,6 +243,7 @@ class Permanova:
         )
 
 
+@checked
 def permanova(
     distances: np.ndarray,  # (row, row), symmetric with a zero diagonal
     labels: np.ndarray,  # (row,) labels
@@ -308,6 +314,7 @@ def _within_sum_of_squares(squared_distances, codes, n_classes):
 
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell039
+@checked
 def max_t(
     observed: np.ndarray,  # (test,) statistics on the real labels
     null: np.ndarray,  # (permutation, test) the same statistics, one shuffle per row
@@ -343,6 +350,7 @@ def max_t(
 
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell044
+@checked
 def fdr(
     p: np.ndarray,  # (test,) p-values
 ) -> np.ndarray:  # (test,) q-values; keep q < .05 for an expected 5% of false finds

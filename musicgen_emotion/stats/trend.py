@@ -10,6 +10,7 @@ import math
 import numpy as np
 import pandas as pd
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from .estimates import Estimate, factor_codes, finite_array
 from .permutation import Tested, permutation_p, permute_labels
@@ -19,6 +20,7 @@ __all__ = ["trend_test"]
 
 
 # %% ../../nbs/api/10_stats/03_trend.ipynb #cell008
+@checked
 def trend_test(
     values: np.ndarray,  # (row,) a measurement
     doses: np.ndarray,  # (row,) ordered dose, intensity or layer number

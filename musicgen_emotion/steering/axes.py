@@ -31,6 +31,7 @@ from musicgen_emotion.steering.methods import (
     sae_direction,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.seeds import rng
 from ..models.load import as_model
@@ -54,6 +55,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell011
+@checked
 def random_direction(
     like: Direction,  # norm, site and RMS are taken from it
     seed: int,  # of the draw
@@ -85,6 +87,7 @@ def random_direction(
     )
 
 
+@checked
 def shuffled_direction(
     positive: np.ndarray,  # (pair, d) activations with the property
     negative: np.ndarray,  # (pair, d) the same content without it
@@ -117,6 +120,7 @@ def shuffled_direction(
 AXES = ("valence", "arousal")
 
 
+@checked
 def axis_direction(
     activations: np.ndarray,  # (row, d)
     emotions: Sequence[str],  # (row,) emotions, or (row, 2) valence and arousal
@@ -187,6 +191,7 @@ def _centred_coordinates(emotions, n_rows) -> np.ndarray:
 
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell019
+@checked
 def text_direction(
     model,  # MusicModel, or the raw one of a backend
     positive: Sequence[str],  # prompts with the property
@@ -229,6 +234,7 @@ def text_direction(
 
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell022
+@checked
 def emotion_directions(
     activations: np.ndarray,  # (clip, d) pooled
     emotions: Sequence[str],  # (clip,) emotions and "neutral"
@@ -272,6 +278,7 @@ def emotion_directions(
 
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell025
+@checked
 def method_directions(
     positive: np.ndarray,  # (pair, d) activations with the property
     negative: np.ndarray,  # (pair, d) the same content without it
@@ -351,6 +358,7 @@ def cosine_table(
 
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell033
+@checked
 def pairs_curve(
     positive: np.ndarray,  # (pair, d) activations with the property
     negative: np.ndarray,  # (pair, d) the same content without it

@@ -27,6 +27,7 @@ from ..activations.clip_files import TAKEN_COLUMNS, check_column_names
 from ..activations.clip_plans import plan_clips
 from ..activations.clips import ClipStore, shard_files
 from ..activations.prompt_states import prompt_table
+from ..lab.arguments import checked
 from ..lab.checks import check_positive
 from ..lab.files import read_table, sha256_bytes, write_table
 from ..lab.seeds import rng
@@ -45,6 +46,7 @@ __all__ = ["dose_response", "plan_doses"]
 
 
 # %% ../../nbs/api/80_steering/10_doses.ipynb #cell012
+@checked
 def plan_doses(
     model: MusicModel,  # the model
     prompts,  # DataFrame with a column `prompt`, PromptSet, or list of texts
@@ -128,6 +130,7 @@ def _checked_alphas(alphas) -> list[float]:
 
 
 # %% ../../nbs/api/80_steering/10_doses.ipynb #cell015
+@checked
 def dose_response(
     model,  # MusicModel, or the raw one of a backend
     prompts,  # DataFrame with a column `prompt`, PromptSet, or texts; held out from every fit

@@ -21,6 +21,7 @@ from musicgen_emotion.sound.listener import (
     listener_cues,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in, check_positive
 from ..models.text import equal_length_batches
 from ..sound.descriptors import DESCRIPTORS, describe
@@ -49,6 +50,7 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 
+@checked
 def run_judge(
     judge: Callable,  # judge(audio (clip, sample), sample_rate) -> one row per clip
     audio: Sequence | np.ndarray,  # (clip, sample), (clip, channel, sample), or a list of clips
@@ -222,6 +224,7 @@ class ListenerJudge:
             self.model = ListenerModel.load()
 
     @classmethod
+    @checked
     def refit(
         cls,
         folder: Path | str | None = None,  # see `ratings_folder`
@@ -284,6 +287,7 @@ def ratings_folder(
     )
 
 
+@checked
 def listener_fidelity(
     model: ListenerModel,  # a fit
     tolerance: float = 0.02,  # largest difference that counts as reproduced

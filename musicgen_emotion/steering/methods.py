@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_positive, chosen_rows
 from .directions import Direction, check_vector
 
@@ -35,6 +36,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell010
+@checked
 def mean_difference(
     positive: np.ndarray,  # (pair, d) activations with the property
     negative: np.ndarray,  # (pair, d) the same content without it
@@ -67,6 +69,7 @@ def mean_difference(
     )
 
 
+@checked
 def checked_pairs(
     positive: np.ndarray,  # (pair, d)
     negative: np.ndarray,  # (pair, d)
@@ -81,6 +84,7 @@ def checked_pairs(
     return positive, negative
 
 
+@checked
 def checked_activations(
     name: str,  # of the argument, for the error
     activations: np.ndarray,  # (row, d)
@@ -181,6 +185,7 @@ def _row_of_each_pair(labels, label, pairs) -> dict:
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell019
+@checked
 def ridge_direction(
     activations: np.ndarray,  # (row, d)
     labels: np.ndarray,  # (row,) numbers or booleans
@@ -236,6 +241,7 @@ def _probe_data(activations, labels, two_sides=False) -> tuple[np.ndarray, np.nd
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell022
+@checked
 def logistic_direction(
     activations: np.ndarray,  # (row, d)
     labels: np.ndarray,  # (row,) two values; the larger is the positive side
@@ -267,6 +273,7 @@ def logistic_direction(
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell025
+@checked
 def lda_direction(
     activations: np.ndarray,  # (row, d)
     labels: np.ndarray,  # (row,) two values; the larger is the positive side
@@ -294,6 +301,7 @@ def lda_direction(
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell028
+@checked
 def as_pattern(
     direction: Direction,  # weights of a probe
     activations: np.ndarray,  # (row, d) those that it was fitted on
@@ -314,6 +322,7 @@ def as_pattern(
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell031
+@checked
 def pca_direction(
     positive: np.ndarray,  # (pair, d) activations with the property
     negative: np.ndarray,  # (pair, d) the same content without it
@@ -356,6 +365,7 @@ def pca_direction(
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell034
+@checked
 def agop_direction(
     activations: np.ndarray,  # (row, d)
     labels: np.ndarray,  # (row,) numbers or booleans
@@ -445,6 +455,7 @@ def _gradient_outer_product(rows, coefficients, metric, scale) -> np.ndarray:
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell039
+@checked
 def sae_direction(
     sae,  # anything with W_dec (d_sae, d_in), such as a SparseAutoencoder
     features: int | Sequence[int] | np.ndarray,  # one row, several, or a mask of them

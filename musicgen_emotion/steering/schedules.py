@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in, check_positive
 
 # %% auto #0
@@ -91,6 +92,7 @@ class ClosedLoop:
             )
         check_in("branch", self.branch, ("cond", "null"))
 
+    @checked
     def is_enough(
         self,
         scores: np.ndarray,  # (clip,)
@@ -105,6 +107,7 @@ class ClosedLoop:
 class Watcher:
     "Running state of a closed loop: who is still pushed, and when each clip was done."
 
+    @checked
     def __init__(
         self,
         loop: ClosedLoop,  # what is watched
@@ -122,6 +125,7 @@ class Watcher:
         self._push = None  # (clip, position) bool of this pass; None until it is known
         self._start_batch(0)
 
+    @checked
     def begin_pass(
         self,
         now,  # the `Pass` of the model

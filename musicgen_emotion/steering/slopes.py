@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..stats.estimates import bootstrap_weights, interval
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ __all__ = ["STUDY_COLUMNS", "dose_changes", "dose_slopes", "paired_changes", "si
 
 
 # %% ../../nbs/api/80_steering/11_slopes.ipynb #cell010
+@checked
 def dose_slopes(
     table: pd.DataFrame,  # from `dose_response`
     outcomes: str | Sequence[str] | None = None,  # columns; None: all numeric ones of the judge
@@ -224,6 +226,7 @@ def _with_band(slopes, band, level) -> pd.DataFrame:
 
 
 # %% ../../nbs/api/80_steering/11_slopes.ipynb #cell017
+@checked
 def side_effects(
     table: pd.DataFrame,  # from `dose_response`
     target: str | Sequence[str],  # outcomes that were meant to move
@@ -252,6 +255,7 @@ def side_effects(
 
 
 # %% ../../nbs/api/80_steering/11_slopes.ipynb #cell020
+@checked
 def dose_changes(
     table: pd.DataFrame,  # from `dose_response`
     outcomes: str | Sequence[str] | None = None,  # columns; None: all numeric ones of the judge
@@ -299,6 +303,7 @@ def dose_changes(
     return pd.DataFrame(rows)
 
 
+@checked
 def paired_changes(
     table: pd.DataFrame,  # from `dose_response`
     names: Sequence[str],  # outcomes

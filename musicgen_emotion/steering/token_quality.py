@@ -17,6 +17,7 @@ from musicgen_emotion.models.text import (
     prompts_per_clip,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_finite, check_in, check_positive
 from ..models.load import as_model
 from ..models.model import MusicModel
@@ -31,6 +32,7 @@ __all__ = ["checked_tokens", "repetition", "silence", "token_kl"]
 
 
 # %% ../../nbs/api/80_steering/14_token_quality.ipynb #cell007
+@checked
 def checked_tokens(
     name: str,  # of the argument, for the error
     tokens: np.ndarray,  # (clip, codebook, frame), or an object that has such `tokens`
@@ -48,6 +50,7 @@ def checked_tokens(
 
 
 # %% ../../nbs/api/80_steering/14_token_quality.ipynb #cell010
+@checked
 def repetition(
     tokens: np.ndarray,  # (clip, codebook, frame)
     n: int = 8,  # frames of an n-gram
@@ -111,6 +114,7 @@ def _longest_repeat(line):
 
 
 # %% ../../nbs/api/80_steering/14_token_quality.ipynb #cell013
+@checked
 def silence(
     audio: np.ndarray,  # (clip, sample)
     sample_rate: int,  # Hz
@@ -139,6 +143,7 @@ def silence(
 
 
 # %% ../../nbs/api/80_steering/14_token_quality.ipynb #cell016
+@checked
 def token_kl(
     model: MusicModel,  # the model
     tokens: np.ndarray,  # (clip, codebook, frame) clips on which the two are compared

@@ -22,6 +22,7 @@ from musicgen_emotion.stimuli.emotions import (
     quadrant,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_finite
 from ..lab.files import read_json
 from .csv_tables import read_csv_table
@@ -237,6 +238,7 @@ def check_words(
 
 
 # %% ../../nbs/api/20_stimuli/06_captions.ipynb #cell024
+@checked
 def load_prompt_embeddings(
     source: Path | str,  # a folder as described above, or the .npy file of the embeddings
     labels: Path | str | Sequence | None = None,  # labels or their file; default: `labels.npy`

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.files import write_table
 from ..lab.seeds import rng
@@ -44,6 +45,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/20_stimuli/05_datasets.ipynb #cell010
+@checked
 def rescale(
     values,  # ratings on the original scale, any shape
     low: float,  # lowest possible rating
@@ -77,6 +79,7 @@ SOURCES = dict(
 )
 
 
+@checked
 def find_file(
     folder: Path | str,  # folder of the data set, or the folder above it
     accepted: Sequence[str],  # relative paths, any of which will do
@@ -281,6 +284,7 @@ def _deam_folders(ratings_path, folder):
 
 
 # %% ../../nbs/api/20_stimuli/05_datasets.ipynb #cell022
+@checked
 def split_by_group(
     groups: Sequence,  # group of each row, for instance the artist
     shares: Mapping[str, float] | None = None,  # split -> share; None: train .7, two times .15
@@ -336,6 +340,7 @@ def artist_group(
 
 
 # %% ../../nbs/api/20_stimuli/05_datasets.ipynb #cell028
+@checked
 def emotion_labeled_dataset(
     *tables: pd.DataFrame,  # of `load_pmemo`, `load_deam`, or your own with `SONG_COLUMNS`
     out: Path | str | None = None,  # folder in which `emotion_labeled_dataset.csv` is written
@@ -373,6 +378,7 @@ def emotion_labeled_dataset(
 
 
 # %% ../../nbs/api/20_stimuli/05_datasets.ipynb #cell031
+@checked
 def dataset_summary(
     songs: pd.DataFrame,  # table of `emotion_labeled_dataset`
     by: Sequence[str] = ("dataset", "quadrant"),  # columns to count over
@@ -395,6 +401,7 @@ def dataset_summary(
 
 
 # %% ../../nbs/api/20_stimuli/05_datasets.ipynb #cell034
+@checked
 def rank_correlation(
     x: Sequence[float] | np.ndarray,  # one number per song, NaN where unknown
     y: Sequence[float] | np.ndarray,  # one number per song, NaN where unknown

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in, unknown_name
 
 # %% auto #0
@@ -75,6 +76,7 @@ def check_emotion(
 
 
 # %% ../../nbs/api/20_stimuli/00_emotions.ipynb #cell014
+@checked
 def quadrant(
     valence: float,  # valence, any scale
     arousal: float,  # arousal, same scale

@@ -23,6 +23,7 @@ from musicgen_emotion.stimuli.emotions import (
     word_emotion,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 
 # %% auto #0
@@ -196,6 +197,7 @@ class PromptSet:
 
 
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell018
+@checked
 def prompt_row(
     word: str,  # emotion word
     template: str,  # sentence with {word} and {instrument}
@@ -254,6 +256,7 @@ def _adjectives(words):
 
 
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell021
+@checked
 def study_prompts(
     n_per_emotion: int = 25,  # prompts per emotion
     emotions: tuple = ("happy", "sad", "calm", "energetic"),  # emotions
@@ -297,6 +300,7 @@ def study_prompts(
     return PromptSet(pd.DataFrame(rows))
 
 
+@checked
 def shuffled_cycles(
     size: int,  # how many things there are
     n: int,  # how many numbers are needed at least
@@ -309,6 +313,7 @@ def shuffled_cycles(
 
 
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell024
+@checked
 def held_out_prompts(
     n_per_emotion: int = 20,  # prompts per emotion
     hold_out: str = "word",  # word, template or both
@@ -328,6 +333,7 @@ def held_out_prompts(
 
 
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell027
+@checked
 def matched_pairs(
     emotion: str,  # emotion of the first prompt of each pair
     other: str,  # emotion of the second; 'neutral' writes "ordinary" for the word
@@ -351,6 +357,7 @@ def matched_pairs(
 
 
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell030
+@checked
 def neutral_prompts(
     n: int = 20,  # number of prompts
     seed: int = 0,  # order of templates and instruments
@@ -404,6 +411,7 @@ def cue_phrase(
     return CUE_WORDS[cue][value][-1]
 
 
+@checked
 def cue_prompts(
     n: int = 24,  # number of prompts
     cues: tuple = ("tempo", "mode", "loudness"),  # cues named in each prompt
@@ -424,6 +432,7 @@ def cue_prompts(
 
 
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell036
+@checked
 def conflict_prompts(
     emotions: tuple = ("happy", "sad"),  # emotions to cross
     cue: str = "tempo",  # cue to cross them with

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.checks import check_positive
 from .emotions import Cues
 
@@ -51,6 +52,7 @@ DECAY = dict(  # decay per second
 )
 
 
+@checked
 def tone(
     midi: float,  # pitch, MIDI note number
     seconds: float,  # length of the note
@@ -77,6 +79,7 @@ def tone(
 
 
 # %% ../../nbs/api/20_stimuli/07_synth.ipynb #cell011
+@checked
 def drum_track(
     n_beats: int,  # beats to fill
     beat: float,  # seconds per beat
@@ -107,6 +110,7 @@ def drum_track(
 
 
 # %% ../../nbs/api/20_stimuli/07_synth.ipynb #cell014
+@checked
 def score_notes(
     cues: Cues,  # mode, tempo and register are used
     tonic: int,  # MIDI note number of the key
@@ -184,6 +188,7 @@ def _melody_note(pool, previous, rng):
 
 
 # %% ../../nbs/api/20_stimuli/07_synth.ipynb #cell017
+@checked
 def render_music(
     cues: Cues,  # what the clip should sound like
     seed: int = 0,  # key, melody and drum noise
