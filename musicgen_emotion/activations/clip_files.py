@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..lab.arguments import checked
+from ..lab.checks import check_whole_numbers
 from ..lab.files import sha256_bytes
 
 if TYPE_CHECKING:
@@ -305,7 +306,7 @@ def token_counts(
     codebook_size: int,  # entries of a codebook
 ) -> np.ndarray:  # (clip, codebook x entry) float32, share of the frames
     "How often each entry of each codebook occurs in a clip. Raises ValueError for other shapes."
-    tokens = np.asarray(tokens)
+    tokens = check_whole_numbers("tokens", tokens)
     largest = tokens.max(initial=-1)
     if tokens.ndim != 3 or largest >= codebook_size:
         raise ValueError(

@@ -123,7 +123,6 @@ def generate_clips(
         independent=independent,
         **settings,
     )
-    batch_size = int(check_positive("batch_size", batch_size))
     bar_options: dict[str, Any] = dict(
         total=len(plan), desc="clips", unit="clip", disable=not progress
     )

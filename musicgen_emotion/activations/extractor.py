@@ -255,7 +255,6 @@ class RecordedBatch:
     passes: dict[str, dict] = field(default_factory=dict)  # site -> branches -> activations
     arrays: dict[str, torch.Tensor] = field(default_factory=dict)  # by site, when finished
 
-    @checked
     def array(
         self,
         site: str,  # name
@@ -284,7 +283,6 @@ class RecordedBatch:
 class PassRecorder:
     "Collects activations of forward passes in one `RecordedBatch` per batch of clips."
 
-    @checked
     def __init__(
         self,
         n_special: int,  # positions at either end that a pooled array leaves out
@@ -302,7 +300,6 @@ class PassRecorder:
         self._waiting_text: dict[str, torch.Tensor] = {}  # encoded before the batch began
         self._next_clips: list[int] | None = None
 
-    @checked
     def expect(
         self,
         clips: list[int],  # numbers of the next batch's clips

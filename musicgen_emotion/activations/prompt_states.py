@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..lab.arguments import checked
+from ..lab.checks import as_prompts
 from ..models.load import as_model
 from ..models.model import MusicModel
 from ..models.text import TextStates, equal_length_batches
@@ -31,17 +32,13 @@ def prompt_table(
 
     table = prompts if isinstance(prompts, pd.DataFrame) else _held_table(prompts)
     if table is None:
-        texts = [prompts] if isinstance(prompts, str) else list(prompts)
+        texts = as_prompts(prompts)
     elif "prompt" in table:
         texts = table.prompt.tolist()
     else:
         columns = ", ".join(map(str, table.columns))
         raise ValueError(f"prompts must have a column 'prompt'; got {columns}")
-    if not texts:
-        raise ValueError("prompts is empty; give at least one prompt")
-    for text in texts:
-        if not isinstance(text, str):
-            raise TypeError(f"every prompt must be text; got {text!r}")
+    texts = as_prompts(texts)
     return pd.DataFrame(dict(prompt=texts)) if table is None else table.reset_index(drop=True)
 
 

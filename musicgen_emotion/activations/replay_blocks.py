@@ -20,7 +20,7 @@ from musicgen_emotion.models.text import (
 )
 
 from ..lab.arguments import checked
-from ..lab.checks import check_in
+from ..lab.checks import check_in, check_whole_numbers
 from ..models.finite import clips_named, require_finite_site
 from ..models.model import MusicModel
 from ..models.shapes import ModelConfig, delay_tokens
@@ -60,7 +60,6 @@ class ReplayRequest:
     branches: list[str]  # of `BRANCHES`
     pool: Pool = None  # None keeps every position
 
-    @checked
     def clips(
         self,
         rows: slice | list[int],  # which clips
@@ -89,7 +88,7 @@ def replay_request(
     pool: Pool = None,  # "mean", windows in seconds, or None for all positions
 ) -> ReplayRequest:  # checked
     "Check the arguments of a replay. Raises ValueError, and KeyError for unknown sites."
-    tokens = np.asarray(getattr(tokens, "tokens", tokens))
+    tokens = check_whole_numbers("tokens", getattr(tokens, "tokens", tokens))
     if tokens.ndim != 3 or not len(tokens):
         raise ValueError(
             "tokens must be (clip, codebook, frame) with at least one clip; "
@@ -349,7 +348,6 @@ def replay_block(
     return acts
 
 
-@checked
 def clip_names(
     prompts: Sequence[str] | None,  # one per clip of a batch, None without text
     rows: Sequence[int],  # numbers of the clips

@@ -24,7 +24,6 @@ from musicgen_emotion.activations.replay_blocks import (
 )
 
 from ..lab.arguments import checked
-from ..lab.checks import check_positive
 from ..models.finite import clips_named
 from ..models.load import as_model
 from ..models.model import MusicModel
@@ -71,7 +70,6 @@ def replay(
     )
     n_frames = longest_clip(request.tokens, pool)
     texts = text_rows(model, request.prompts or [])
-    batch_size = int(check_positive("batch_size", batch_size))
     n_clips = len(request.tokens)
     with tqdm(total=n_clips, desc="replay", unit="clip", disable=not progress) as bar:
         acts = replay_block(

@@ -29,7 +29,7 @@ from musicgen_emotion.activations.replay_blocks import (
 )
 
 from ..lab.arguments import checked
-from ..lab.checks import check_in, check_positive
+from ..lab.checks import check_in
 from ..lab.files import ADVICE, read_json, write_json
 from ..lab.runs import folder_lock
 from ..models.load import as_model
@@ -116,7 +116,6 @@ def replay_store(
         int(frame_counts(request.tokens).min()),
         model.config,
     )  # or ValueError
-    batch_size = int(check_positive("batch_size", batch_size))
     n_bytes = replay_bytes(
         model, len(request.tokens), n_frames, request.sites, request.branches, pool, dtype
     )

@@ -25,6 +25,7 @@ __all__ = ["PatchSettings", "RowPlan", "StateCopy", "lockstep_tokens"]
 
 
 # %% ../../nbs/api/85_causes/05_lockstep.ipynb #cell006
+@checked
 @dataclass(frozen=True)
 class PatchSettings:
     "What is put into patched clips, and how their tokens are drawn; checks itself."
@@ -61,7 +62,6 @@ class StateCopy:
     givers: torch.Tensor  # (clip,) rows whose states are copied
     takers: torch.Tensor  # (clip,) rows that receive them
 
-    @checked
     def covers(
         self,
         position: int,  # of the decoder
@@ -79,7 +79,6 @@ class RowPlan:
     leaders: list[int] = field(default_factory=list)  # rows whose tokens are written twice
     followers: list[int] = field(default_factory=list)  # rows that get the leaders' tokens
 
-    @checked
     def add_rows(
         self,
         prompts: list[str],  # one per row
@@ -89,7 +88,6 @@ class RowPlan:
         self.prompts = [*self.prompts, *prompts]
         return torch.arange(first, len(self.prompts))
 
-    @checked
     def add_followers(
         self,
         leaders: torch.Tensor,  # (clip,) rows whose tokens are read
@@ -101,7 +99,6 @@ class RowPlan:
         self.followers += followers.tolist()
         return followers
 
-    @checked
     def text_rows(
         self,
         position: int,  # of the decoder

@@ -179,7 +179,6 @@ def kl(
 
 
 # %% ../../nbs/api/85_causes/01_passes.ipynb #cell019
-@checked
 def pass_progress(
     total: int,  # passes to come
     description: str,  # what is being done

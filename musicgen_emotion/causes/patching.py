@@ -164,7 +164,6 @@ class ArmSources:
     seed: int = 0  # of the random arm
     other: RecordedRun | None = field(default=None, repr=False)  # run of another pair's target
 
-    @checked
     def patched_logits(
         self,
         site: str,  # where something is put in
@@ -192,7 +191,6 @@ class ArmSources:
         )
         return logits, own_text
 
-    @checked
     def text(
         self,
         site: str,  # text site; it seeds the random arm
@@ -208,7 +206,6 @@ class ArmSources:
         noise = random_states_like(source.states, seeds)
         return TextStates(noise, source.mask, source.ids)
 
-    @checked
     def states(
         self,
         site: str,  # decoder site

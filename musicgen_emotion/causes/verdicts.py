@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..lab.arguments import checked
-from ..lab.checks import check_in, check_positive
+from ..lab.checks import check_in, check_number, check_positive
 from ..show.plots import check_columns, new_axes
 from ..sound.listener import ListenerModel, listener_axes, listener_cues
 from ..stimuli.emotions import VALENCE_AROUSAL, check_emotion
@@ -141,7 +141,7 @@ def _rule(row, answer):
 
 
 # %% ../../nbs/api/85_causes/15_verdicts.ipynb #cell011
-@checked
+@checked(level=check_number)
 def listener_ratings(
     table: pd.DataFrame,  # descriptors, one row per clip
     source: str,  # emotion at one end

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import numpy as np
 
@@ -35,12 +35,16 @@ __all__ = [
     "NUMBERS",
     "POSITIVE",
     "SHARES",
+    "TEXTS",
     "TEXT_LISTS",
+    "WORD_LISTS",
     "Marked",
     "argument_check",
+    "check_share",
     "check_whole",
     "checked",
     "number_check",
+    "zero_or_more",
 ]
 
 
@@ -52,33 +56,36 @@ def _names(text: str) -> frozenset[str]:
 
 COUNTS = _names(
     """
-    batch_size codebook_size steps epochs every hidden k bins block size rows max_rows max_perm
-    buffer_rows max_clusters max_tokens max_positions max_length_s vocab_size vocabulary across
-    ae_steps vq_steps frames d d_in d_sae d_ff d_model d_text channels chroma_length per_word
-    most pool to length width dpi each jobs aux_k
+    ae_steps across aux_k batch_size bins block buffer_rows channels chroma_length codebook_size
+    d d_ff d_in d_model d_sae d_text dpi each epochs every frames hidden jobs k length
+    max_clusters max_length_s max_perm max_positions max_rows max_tokens min_lag most ns pad_to
+    per_word pool rows size sizes steps title_level to vocab_size vocabulary vq_steps width
+    checkpoint_every eval_every patience window
     """
 )
 NOUGHT_TOO = _names(
     """
-    n_perm n_control control n_special n_random n_shuffles top_k refine warm start stop trim
-    codebook feature n_random_features
+    codebook control done feature l1_warmup n_control n_special position refine start step stop
+    successes top_k total trim warm warmup
     """
 )
-FRACTIONS = frozenset({"level", "confidence"})
-SHARES = frozenset({"drop", "neutral", "noise", "blend", "related", "decay", "l1_share"})
+FRACTIONS = _names("confidence level")
+SHARES = _names("blend dead decay drop l1_share noise related target")
 POSITIVE = _names(
     """
-    duration_s lr sample_rate sr rate frame_rate step_s window_s hop_s snippet_s seconds rms C
-    max_mb expansion bandwidth beat midi
+    bandwidth beat clip duration_s expansion frame_rate hop_s lr max_mb midi rate rms sample_rate
+    snippet_s sr std step_s tempo window window_s C
     """
 )
 NOT_NEGATIVE = _names(
     """
-    guidance temperature eps tol tolerance rtol atol wait_s need_gib penalty l1 weight_decay
-    min_listen_s sd_rater sd_track sd_residual threshold margin max_dose dose_cost budget
+    atol budget dose_cost eps gain guidance l1 margin max_dose min_listen_s need_gib penalty
+    ramp_s rtol sd_rater sd_residual sd_track seconds start_s temperature threshold tol tolerance
+    wait_s weight weight_decay
     """
 )
-LABELS = frozenset({"labels", "groups", "strata", "labels_new", "groups_new"})
+LABELS = _names("groups groups_new labels labels_new sources strata")
+TEXTS = _names("captions cues emotions instruments intensities kinds prompts templates texts words")
 
 
 def number_check(
@@ -89,9 +96,9 @@ def number_check(
     if name in FRACTIONS:
         return check_fraction
     if name in SHARES:
-        return functools.partial(check_between, low=0, high=1)
+        return check_share
     if whole and name in NOUGHT_TOO:
-        return functools.partial(check_count, least=0)
+        return zero_or_more
     if whole and (name == "n" or name.startswith("n_") or name in COUNTS | POSITIVE):
         return check_count
     if name in POSITIVE:
@@ -101,6 +108,22 @@ def number_check(
     if whole:
         return check_whole
     return check_number
+
+
+def check_share(
+    name: str,  # name of the argument
+    value: float,  # number that was given
+) -> float:  # the same number
+    "Return `value` when it lies from 0 to 1; else raise ValueError or TypeError."
+    return check_between(name, value, 0, 1)
+
+
+def zero_or_more(
+    name: str,  # name of the argument
+    value: float,  # number that was given
+) -> int:  # the same number as an int
+    "Return `value` as an int when it is a whole number from 0; else ValueError or TypeError."
+    return check_count(name, value, least=0)
 
 
 def check_whole(
@@ -115,8 +138,12 @@ def check_whole(
 
 # %% ../../nbs/api/00_lab/17_arguments.ipynb #cell012
 NUMBERS = {"int": True, "float": False}  # annotation -> is a whole number meant?
-LISTS = {"int": ("Sequence[int]", "list[int]"), "float": ("Sequence[float]", "list[float]")}
+LISTS = {
+    "int": ("Sequence[int]", "list[int]"),
+    "float": ("Sequence[float]", "list[float]", "tuple[float, float]"),
+}
 TEXT_LISTS = ("Sequence[str]", "list[str]")
+WORD_LISTS = ("dict", "Mapping[str, Sequence[str]]")  # emotion -> its words
 
 
 def argument_check(
@@ -127,10 +154,14 @@ def argument_check(
     kinds = [kind.strip() for kind in annotation.split("|") if kind.strip() != "None"]
     if name in ("seed", "seeds"):
         return _seed_check(kinds)
-    if name in LABELS and "np.ndarray" in kinds:
+    if name in LABELS and kinds and set(kinds) <= {"np.ndarray", "Sequence", "Iterable"}:
         return _check_labels
+    if name == "words" and kinds and kinds[0] in WORD_LISTS:
+        return _check_word_lists
     if any(kind in TEXT_LISTS for kind in kinds):
         return _text_check(kinds)
+    if name in TEXTS and set(kinds) & {"tuple", "list", "Iterable[str]"}:
+        return _check_text_or_texts if "str" in kinds else _check_texts
     for number, whole in NUMBERS.items():
         check = number_check(name, whole)
         listed = [kind for kind in kinds if kind in LISTS[number]]
@@ -138,6 +169,8 @@ def argument_check(
             return check
         if listed and len(kinds) - len(listed) == (number in kinds):
             return functools.partial(_check_each, check=check)
+        if number in kinds:
+            return functools.partial(_check_scalar, check=check, kinds=kinds)
     if "np.ndarray" in kinds:
         return _refuse_complex
     return None
@@ -151,7 +184,9 @@ def _seed_check(kinds: list[str]) -> Callable | None:
 
 
 def _check_seeds(name: str, value: Any) -> Any:
-    "Seeds: one stays a number, a range stays a range."
+    "Seeds: one stays a number, a range stays a range, and there may be none."
+    if isinstance(value, (list, tuple)) and not value:
+        return value
     seeds = check_seeds(name, value)
     if np.isscalar(value):
         return seeds[0]
@@ -183,6 +218,14 @@ def _check_texts(name: str, value: Any) -> Any:
     return value if isinstance(value, (list, tuple)) else texts
 
 
+def _check_word_lists(name: str, value: Any) -> dict:
+    "Words by emotion; a single word becomes a list of one."
+    if not isinstance(value, Mapping):
+        kind = type(value).__name__
+        raise TypeError(f"{name} must map emotions to lists of words; got {value!r} of type {kind}")
+    return {key: _check_texts(f"{name}[{key!r}]", words) for key, words in value.items()}
+
+
 def _check_each(name: str, value: Any, check: Callable) -> Any:
     "One number, or several: lists, tuples and arrays come back as they are."
     if np.isscalar(value):
@@ -193,6 +236,14 @@ def _check_each(name: str, value: Any, check: Callable) -> Any:
     for i, number in enumerate(value):
         check(f"{name}[{i}]", number)
     return value
+
+
+def _check_scalar(name: str, value: Any, check: Callable, kinds: list[str]) -> Any:
+    "A number is checked; what else the annotation names comes back as it is."
+    named = {str: "str", bool: "bool"}
+    if type(value) in named and named[type(value)] in kinds:
+        return value
+    return check(name, value) if np.isscalar(value) else value
 
 
 def _refuse_complex(name: str, value: Any) -> Any:
@@ -209,13 +260,24 @@ def _refuse_complex(name: str, value: Any) -> Any:
 Marked = TypeVar("Marked", bound=Callable)
 
 
+@overload
+def checked(function: Marked) -> Marked: ...
+
+
+@overload
+def checked(**checks: Callable[[str, Any], Any] | None) -> Callable[[Marked], Marked]: ...
+
+
 def checked(
-    function: Marked | None = None,  # public function, or method, to mark
+    function: Any = None,  # public function, method or dataclass to mark
     **checks: Callable[[str, Any], Any] | None,  # checks by parameter, where the name misleads
 ) -> Any:  # the function, whose arguments are checked at each call
-    "Mark a function: its arguments are checked by name and annotation before it runs."
+    "Mark a function or class: its arguments are checked by name and annotation at each call."
     if function is None:
         return functools.partial(checked, **checks)
+    if isinstance(function, type):
+        function.__init__ = checked(function.__init__, **checks)  # type: ignore[misc]
+        return function
     plan = _plan(function, checks)
 
     @functools.wraps(function)
@@ -236,6 +298,12 @@ def checked(
     return with_checks
 
 
+def _holds_numbers(default: Any) -> bool:
+    "Is a default a tuple of numbers?"
+    is_filled = isinstance(default, tuple) and len(default) > 0
+    return is_filled and all(isinstance(entry, (int, float)) for entry in default)
+
+
 def _plan(function: Callable, special: Mapping[str, Callable | None]) -> list[tuple]:
     "Place, name, whether None is accepted, and check of each parameter that has one."
     plan = []
@@ -245,6 +313,10 @@ def _plan(function: Callable, special: Mapping[str, Callable | None]) -> list[tu
         text = "" if annotation is parameter.empty else str(annotation)
         name = parameter.name
         check = special[name] if name in special else argument_check(name, text)
+        if check is None and name not in special and _holds_numbers(parameter.default):
+            check = functools.partial(_check_each, check=check_number)
+        if check is check_count and parameter.default == 0 and name not in special:
+            check = zero_or_more
         if check is None:
             continue
         optional = parameter.default is None or "None" in text

@@ -29,6 +29,7 @@ __all__ = [
     "check_seed",
     "check_seeds",
     "check_texts",
+    "check_whole_numbers",
     "chosen_rows",
     "did_you_mean",
     "unknown_name",
@@ -357,6 +358,22 @@ def check_real(
         )
     kind = "text" if array.dtype.kind in "USO" else array.dtype.name
     raise TypeError(f"{name} must hold numbers; got {kind}: {_shown(values)}")
+
+
+def check_whole_numbers(
+    name: str,  # name of the array
+    values: Any,  # anything that `np.asarray` takes, of any shape; floats may be whole
+) -> np.ndarray:  # the same values as an array of integers
+    "Return `values` as integers; raise ValueError or TypeError where one is no whole number."
+    array = check_finite(name, values)
+    if array.dtype.kind == "b":
+        raise TypeError(f"{name} must hold whole numbers; got truth values")
+    if array.dtype.kind != "f":
+        return array
+    fractions = array[array != array.round()]
+    if fractions.size:
+        raise ValueError(f"{name} must hold whole numbers; got {fractions[0]:g}")
+    return array.astype(np.int64)
 
 
 def _is_real(value: Any) -> bool:

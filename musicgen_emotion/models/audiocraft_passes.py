@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from ..lab.arguments import checked
 from .model import Pass, null_follows_cond
 from .text import branch_names
 
@@ -89,7 +88,6 @@ def queries_keys_values(
     return projected
 
 
-@checked
 def keep_attention_weights(
     keep: Callable,  # gets layer and weights (row, head, query, key)
     layer: int,  # of the module

@@ -31,7 +31,6 @@ __all__ = [
 class NotFiniteError(ValueError):
     "A pass of the model gave NaN or infinity."
 
-    @checked
     def __init__(
         self,
         site: str,  # first site that is not finite

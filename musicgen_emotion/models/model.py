@@ -71,7 +71,6 @@ class Pass:
         block = self.branches.index(branch)
         return slice(block * self.n_clips, (block + 1) * self.n_clips)
 
-    @checked
     def set_rows(
         self,
         branches: tuple[str, ...],  # blocks of rows, in order
@@ -81,7 +80,6 @@ class Pass:
         self.branches = branches
         self.n_clips = n_rows // len(branches)
 
-    @checked
     def set_text(
         self,
         mask: torch.Tensor | None,  # (prompt, token)

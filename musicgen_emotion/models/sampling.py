@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ..lab.arguments import checked
-from ..lab.checks import check_positive
+from ..lab.checks import check_positive, check_seeds
 from .finite import clips_named
 from .load import as_model
 from .shapes import ModelConfig, token_places, undelay_tokens
@@ -73,7 +73,6 @@ def _is_whole(value):
 
 
 # %% ../../nbs/api/40_models/09_sampling.ipynb #cell011
-@checked
 def merge_guidance(
     cond_logits: Any,  # tensor or array of the rows that read the text
     null_logits: Any,  # same shape, of the rows without text
@@ -93,22 +92,16 @@ def clip_seeds(
 
     Raises ValueError for a wrong number of seeds or negative ones, TypeError for what is no
     integer."""
-    if _is_whole(seeds):
-        seeds = range(int(seeds), int(seeds) + n)
-    elif isinstance(seeds, (str, bytes)) or not isinstance(seeds, Iterable):
-        seeds = [seeds]
-    seeds = list(seeds)
-    for seed in seeds:
-        if not _is_whole(seed):
-            raise TypeError(f"seeds must be integers, got {seed!r} ({type(seed).__name__})")
-        if seed < 0:
-            raise ValueError(f"seeds must not be negative, got {seed}")
-    if len(seeds) != n:
+    numbers = check_seeds("seeds", seeds)
+    if np.isscalar(seeds):
+        first = numbers[0]
+        numbers = check_seeds("seeds", range(first, first + n))
+    if len(numbers) != n:
         raise ValueError(
-            f"seeds has {len(seeds)} entries for {n} prompts; "
+            f"seeds has {len(numbers)} entries for {n} prompts; "
             "give one per clip, or a single integer"
         )
-    return [int(seed) for seed in seeds]
+    return numbers
 
 
 # %% ../../nbs/api/40_models/09_sampling.ipynb #cell017
@@ -134,7 +127,6 @@ class ClipNoise:
 
 
 # %% ../../nbs/api/40_models/09_sampling.ipynb #cell020
-@checked
 def pick_tokens(
     logits: torch.Tensor,  # (clip, codebook, entry)
     noise: torch.Tensor,  # same shape, Gumbel
@@ -179,7 +171,6 @@ def sample_tokens(
     prompts = check_prompts(prompts)
     seeds = clip_seeds(seeds, len(prompts))
     settings = _one_of(sampling, SamplingSettings(guidance, temperature, top_k)).check_for(config)
-    check_positive("batch_size", batch_size)
     tokens = np.zeros(
         (len(prompts), config.n_codebooks, n_frames),
         np.int16,

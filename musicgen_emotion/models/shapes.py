@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ..lab.arguments import checked
-from ..lab.checks import check_positive
+from ..lab.checks import check_positive, check_whole_numbers
 
 # %% auto #0
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/40_models/00_shapes.ipynb #cell008
+@checked
 @dataclass(frozen=True)
 class ModelConfig:
     "Sizes of a model, under the same names for every backend."
@@ -142,7 +143,7 @@ def check_tokens(
 
     Raises ValueError for another number of codebooks, for numbers that no codebook entry has, for
     clips without frames and for clips longer than the positions."""
-    tokens = torch.as_tensor(np.asarray(tokens)).long()
+    tokens = torch.as_tensor(check_whole_numbers("tokens", tokens)).long()
     if tokens.ndim != 3 or tokens.shape[1] != config.n_codebooks or tokens.shape[2] == 0:
         raise ValueError(
             f"tokens must be (clip, {config.n_codebooks} codebooks, frame), "
@@ -167,7 +168,7 @@ def undelay_tokens(
     """Tokens of a sequence that generation wrote; the inverse of `delayed_sequence`.
 
     Raises ValueError for another number of axes or codebooks and for a sequence without a frame."""
-    sequence = torch.as_tensor(np.asarray(sequence)).long()
+    sequence = torch.as_tensor(check_whole_numbers("sequence", sequence)).long()
     n_edge = 1 + config.n_special
     if sequence.ndim != 3 or sequence.shape[1] != config.n_codebooks:
         raise ValueError(

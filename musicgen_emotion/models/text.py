@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from ..lab.arguments import checked
+from ..lab.checks import as_prompts, check_texts
 
 # %% auto #0
 __all__ = [
@@ -67,13 +68,7 @@ def check_prompts(
     prompts: str | Iterable[str],  # one or many
 ) -> list[str]:  # always a list
     "Prompts as a list; raises ValueError when there are none and TypeError for what is no string."
-    prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-    if not prompts:
-        raise ValueError(
-            "prompts is empty; give at least one string (the empty string '' is a prompt)"
-        )
-    _check_strings(prompts)
-    return prompts
+    return as_prompts(prompts)
 
 
 @checked
@@ -82,19 +77,12 @@ def prompts_per_clip(
     n_clips: int,  # number of clips
 ) -> list[str]:  # one per clip
     "Prompts of clips; raises ValueError for another number and TypeError for what is no string."
-    prompts = [prompts] * n_clips if isinstance(prompts, str) else list(prompts)
+    if isinstance(prompts, str):
+        return [prompts] * n_clips
+    prompts = check_texts("prompts", prompts)
     if len(prompts) != n_clips:
         raise ValueError(f"one prompt per clip; got {len(prompts)} prompts for {n_clips} clips")
-    _check_strings(prompts)
     return prompts
-
-
-def _check_strings(prompts):
-    "Raise TypeError for the first prompt that is no string."
-    for i, prompt in enumerate(prompts):
-        if not isinstance(prompt, str):
-            kind = type(prompt).__name__
-            raise TypeError(f"prompt {i} must be a string, got {kind}: {prompt!r}")
 
 
 def _cut(ids):

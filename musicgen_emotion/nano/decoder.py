@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from tqdm.auto import trange
 
-from ..lab.arguments import checked
+from ..lab.arguments import check_share, checked
 from ..lab.files import atomic_path
 from ..models.load import load_model
 from ..models.shapes import delay_tokens, frame_logits
@@ -185,7 +185,7 @@ def decoder_loss(
 
 
 # %% ../../nbs/api/92_nano/04_decoder.ipynb #cell019
-@checked
+@checked(neutral=check_share)
 def train_decoder(
     work: Path | str,  # folder of the training
     nano: Path | str,  # folder made by `assemble_nano`

@@ -123,7 +123,6 @@ def leave_word_out(
 
 
 # %% ../../nbs/api/60_probes/00_folds.ipynb #cell020
-@checked
 def deal_groups(
     codes: np.ndarray,  # (row,) class numbers
     unit_of_row: np.ndarray,  # (row,) group numbers

@@ -23,7 +23,7 @@ from musicgen_emotion.probes.nested import (
     run_probe,
 )
 
-from ..lab.arguments import checked
+from ..lab.arguments import checked, zero_or_more
 from ..lab.checks import check_count, check_in
 from ..stats.estimates import bootstrap_weights, interval
 from ..stats.permutation import max_t, permutation_p, permute_labels
@@ -45,7 +45,7 @@ __all__ = [
 LAMBDAS = tuple(10.0 ** np.arange(-4, 4))
 
 
-@checked
+@checked(n_perm=zero_or_more)
 def probe_layers(
     X: np.ndarray | dict,  # (layer, row, d), (row, d), or name -> (row, d) where widths differ
     y: np.ndarray,  # (row,) classes
@@ -125,7 +125,6 @@ def _scaled_gram(rows, covariates, train):
     return residuals @ residuals.T
 
 
-@checked
 def unit_column(
     n_rows: int,  # rows
 ) -> torch.Tensor:  # (row, 1) ones, the covariate that centres
@@ -133,7 +132,6 @@ def unit_column(
     return torch.ones(n_rows, 1, dtype=torch.float64)
 
 
-@checked
 def ridge_smoothers(
     gram: torch.Tensor,  # (layer, row, row) inner products
     train: np.ndarray,  # training rows
@@ -205,7 +203,7 @@ def _blocks_within_memory(n_tasks, scores_each, most=int(4e6)):
 
 
 # %% ../../nbs/api/60_probes/02_linear.ipynb #cell022
-@checked
+@checked(n_perm=zero_or_more)
 def probe_regression(
     X: np.ndarray | dict,  # (layer, row, d), (row, d), or name -> (row, d)
     y: np.ndarray,  # (row,) valence or arousal

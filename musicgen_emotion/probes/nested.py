@@ -297,7 +297,6 @@ class HeldOut:
     chosen: list[int]  # layer that each fold chose for the true labels
 
 
-@checked
 def nested_predictions(
     predict: Predictor,  # of one family
     tasks: np.ndarray,  # (task, row) class numbers
@@ -361,7 +360,6 @@ def inner_folds(
     return of_training_rows
 
 
-@checked
 def class_weights(
     tasks: np.ndarray,  # (task, row) class numbers
 ) -> np.ndarray:  # (task, row) weights that sum to 1 per task
@@ -375,7 +373,6 @@ def class_weights(
     return 1 / rows_of_class / (counts > 0).sum(1, keepdims=True)
 
 
-@checked
 def balanced_hits(
     predicted: np.ndarray,  # (layer, row, task) class numbers
     tasks: np.ndarray,  # (task, row) class numbers

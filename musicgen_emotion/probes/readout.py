@@ -25,6 +25,7 @@ from musicgen_emotion.probes.nested import (
 )
 
 from ..lab.arguments import checked
+from ..lab.checks import check_fraction
 from ..stats.permutation import Tested, paired_difference
 from .folds import Folds
 from .linear import LAMBDAS, ridge_predictor
@@ -181,7 +182,7 @@ def compare_probes(
 
 
 # %% ../../nbs/api/60_probes/04_readout.ipynb #cell023
-@checked
+@checked(alpha=check_fraction)
 def encodes(
     result: ProbeResult,  # probes of the model's states, with permutations
     baselines: list,  # on the same folds: surface text, majority, layer 0, random weights, ...

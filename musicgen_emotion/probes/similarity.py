@@ -22,7 +22,7 @@ from musicgen_emotion.stats.permutation import (
 )
 
 from ..lab.arguments import checked
-from ..lab.checks import check_in
+from ..lab.checks import check_in, check_labels, check_real
 from ..stats.estimates import Estimate, bootstrap_weights, interval, label_per_group
 
 if TYPE_CHECKING:
@@ -118,14 +118,13 @@ def _vectors(values, branch) -> np.ndarray:
 
 
 # %% ../../nbs/api/60_probes/05_similarity.ipynb #cell009
-@checked
 def state_rows(
     name: str,  # how errors call the array
     X: np.ndarray,  # (row, d) states
     ndim: int = 2,  # number of axes that it must have
 ) -> np.ndarray:  # the same as floats
     "Check an array of states. Raises ValueError for another number of axes, no rows and NaN."
-    X = np.asarray(X, dtype=float)
+    X = check_real(name, X).astype(float, copy=False)
     if X.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} dimensions, got shape {X.shape}")
     if not X.size:
@@ -139,7 +138,6 @@ def state_rows(
     return X
 
 
-@checked
 def unit_vectors(
     X: np.ndarray,  # (row, d) vectors
     name: str = "X",  # how errors call the array
@@ -152,7 +150,6 @@ def unit_vectors(
     return X / length
 
 
-@checked
 def labelled_states(
     X: np.ndarray,  # (row, d) states
     labels: np.ndarray,  # (row,) emotions
@@ -160,7 +157,7 @@ def labelled_states(
     ndim: int = 2,  # number of axes of X
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # states, labels, class names, codes
     "Check states with their labels and groups. Raises ValueError for lengths that do not match."
-    X, labels = state_rows("X", X, ndim), np.asarray(labels)
+    X, labels = state_rows("X", X, ndim), check_labels("labels", labels)
     if labels.shape != (len(X),):
         raise ValueError(f"labels must be ({len(X)},), one per row, got {labels.shape}")
     if groups is not None and np.shape(groups) != labels.shape:
@@ -335,7 +332,6 @@ def _mean_cosines(cosines, allowed, codes, n_classes, weights) -> tuple[np.ndarr
         return same_sum / same_pairs, (all_sum - same_sum) / (all_pairs - same_pairs)
 
 
-@checked
 def pair_mask(
     n: int,  # rows
     groups: np.ndarray | None,  # (row,) units; None: every row is one
@@ -346,7 +342,6 @@ def pair_mask(
     return different.astype(float)
 
 
-@checked
 def permutation_strata(
     codes: np.ndarray,  # (row,) class codes
     groups: np.ndarray | None,  # (row,) units; None: every row is one
@@ -357,7 +352,6 @@ def permutation_strata(
     return None
 
 
-@checked
 def count_units(
     labels: np.ndarray,  # (row,) labels
     groups: np.ndarray | None,  # (row,) units; None: every row is one
@@ -384,7 +378,6 @@ def centroid_similarity(
     return pd.DataFrame(cosines[0], names, names)
 
 
-@checked
 def centroid_cosines(
     inner: np.ndarray,  # (row, row) inner products of the states
     codes: np.ndarray,  # (row,) or (draw, row) class codes

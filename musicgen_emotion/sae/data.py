@@ -253,6 +253,7 @@ def checked_rows(
 
 
 # %% ../../nbs/api/70_sae/07_data.ipynb #cell014
+@checked
 @dataclass
 class ArrayBatches:
     "Shuffled batches of an array; batch `step` is the same in every run with the same seed."

@@ -297,7 +297,6 @@ def _check_finite_rows(x):
 
 
 # %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell011
-@checked
 def keep_topk(
     pre: torch.Tensor,  # (row, feature) pre-activations
     k: int,  # how many to keep in each row
@@ -309,7 +308,6 @@ def keep_topk(
     return kept.scatter_(-1, feature_ids, values.relu())
 
 
-@checked
 def keep_batch_topk(
     pre: torch.Tensor,  # (row, feature) pre-activations
     k: int,  # mean number to keep per row
@@ -325,7 +323,6 @@ def keep_batch_topk(
 
 
 # %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell014
-@checked
 def jump(
     pre: torch.Tensor,  # (..., feature) pre-activations
     threshold: torch.Tensor,  # (feature,)

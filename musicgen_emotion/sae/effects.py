@@ -108,8 +108,6 @@ def random_features_like(
     wanted = np.unique(numbers)
     if not len(wanted) or len(wanted) != len(numbers):
         raise ValueError(f"features must be distinct and not empty, got {list(features)[:5]}")
-    if n < 1:
-        raise ValueError(f"n must be at least 1, got {n!r}")
     rate = (acts > 0).mean(0)  # (feature,)
     others = np.setdiff1d(np.flatnonzero(rate > 0), wanted)
     if len(others) < len(wanted):

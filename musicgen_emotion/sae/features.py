@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from ..lab.arguments import checked
-from ..lab.checks import check_count
 from ..stats.estimates import bootstrap_weights, label_per_group
 from ..stats.permutation import fdr, permute_labels
 from ..stimuli.emotions import EMOTIONS
@@ -158,7 +157,6 @@ def selective_features(
     acts = checked_activations(acts, labels, groups)
     names, codes = class_labels(labels)
     cells = selectivity_cells(acts, codes, groups)
-    check_count("n_perm", n_perm)
     means = cell_means(cells, cells.masks())  # (class, feature)
     ratios = selectivity_ratio(means, eps)  # (class, feature)
     firing_rate = (acts > 0).mean(0)  # (feature,)
@@ -225,7 +223,6 @@ def selectivity_cells(
     return SelectivityCells(sums, rows_of_group, code_of_group, np.arange(n_groups))
 
 
-@checked
 def cell_means(
     cells: SelectivityCells,  # the sums of each cell
     weights: np.ndarray,  # (..., class, cell) weight of each cell in the mean of each class
@@ -237,7 +234,6 @@ def cell_means(
     return sums / np.maximum(weights @ cells.n, 1e-30)[..., None]
 
 
-@checked
 def blocks_within_memory(
     n: int,  # steps
     each: int,  # numbers in an array of one step
@@ -265,7 +261,9 @@ def _shuffle_p(cells, ratios, tested, n_perm, refine, seed, eps, max_mb):
     while len(todo) and batch > 0:
         counted = (reached[:, todo] < _ENOUGH) | (done == 0)
         columns = tested[todo]
-        hits = _times_reached(cells, batch, seed + done, observed[:, todo], eps, columns, max_mb)
+        hits = _times_reached(
+            cells, batch, (seed + done) % 2**63, observed[:, todo], eps, columns, max_mb
+        )
         reached[:, todo] += counted * hits
         shuffled[:, todo] += counted * batch
         done += batch
@@ -391,7 +389,6 @@ def count_selective(
     return pd.DataFrame(rows)
 
 
-@checked
 def count_ends(
     value: float,  # the count in the data
     draws: np.ndarray,  # (resample,) counts
@@ -433,7 +430,6 @@ def kept_features(
     return counts
 
 
-@checked
 def found_again(
     cells: SelectivityCells,  # the sums of each cell
     table: pd.DataFrame,  # from `selective_features`

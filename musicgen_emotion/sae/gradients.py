@@ -247,7 +247,6 @@ class ReluGradient:
     gradient of `W_enc`. Buffers are kept between steps. The choice between the two ways depends
     on the activations of the batch and on nothing else."""
 
-    @checked
     def __init__(
         self,
         sae: SparseAutoencoder,  # with ReLU, on the CPU

@@ -112,7 +112,6 @@ def decoder_cosines(
 class FiringTracker:
     "How often each feature fired in the current window; a feature that did not fire is dead."
 
-    @checked
     def __init__(
         self,
         d_sae: int,  # number of features
@@ -123,7 +122,6 @@ class FiringTracker:
         self.rows = 0  # rows that were counted
         self.every = every
 
-    @checked
     def update(
         self,
         out: dict,  # what a gradient object returned

@@ -17,6 +17,7 @@ __all__ = ["ACTIVATIONS", "SAEConfig", "TrainConfig"]
 ACTIVATIONS = ("relu", "topk", "batch_topk", "jumprelu", "gated")
 
 
+@checked
 @dataclass
 class SAEConfig:
     """Shape, activation and penalty of a dictionary, as its `cfg.json` holds them.
@@ -66,6 +67,7 @@ class SAEConfig:
 
 
 # %% ../../nbs/api/70_sae/00_settings.ipynb #cell012
+@checked
 @dataclass
 class TrainConfig:
     """How a dictionary is trained.

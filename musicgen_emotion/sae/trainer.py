@@ -192,7 +192,6 @@ class SAETrainer:
         )
 
 
-@checked
 def check_loss(
     mse: float,  # error of a batch
     done: int,  # steps done

@@ -97,6 +97,7 @@ def check_columns(
     return table
 
 
+@checked
 def new_axes(
     ax: Axes | None = None,  # axes to draw on; new ones when None
     size: tuple[float, float] = (6, 3.2),  # width and height of a new figure, inches

@@ -34,7 +34,6 @@ __all__ = [
 
 
 # %% ../../nbs/api/30_sound/11_rater_models.ipynb #cell008
-@checked
 def mean_influence(
     values: np.ndarray,  # (row,) ratings, or 1 where the level was chosen
     side: np.ndarray,  # (row,) 0.5 for the level, -0.5 for the baseline
@@ -52,7 +51,6 @@ def mean_influence(
     return influence, float(of_level.mean() - of_baseline.mean())
 
 
-@checked
 def crossed_se(
     influence: np.ndarray,  # (row,) contribution of each row to the estimate; they sum to zero
     raters: np.ndarray,  # (row,) codes from 0
@@ -140,7 +138,6 @@ class CrossedLogit:
     each call starts from those of the last one.
     """
 
-    @checked
     def __init__(
         self,
         chosen: np.ndarray,  # (row,) 1 or 0
@@ -152,7 +149,6 @@ class CrossedLogit:
         self.indicators = [np.eye(codes.max() + 1)[codes] for codes in factors]
         self.mode = np.zeros(sum(block.shape[1] for block in self.indicators))
 
-    @checked
     def log_likelihood(
         self,
         coefficients: np.ndarray,  # (coefficient,)
@@ -242,15 +238,7 @@ class ListeningResult:
                 )
             )
         table = pd.concat(tables, ignore_index=True)
-        front = [
-            "scale",
-            "level",
-            "design",
-            "n_per_rater",
-            "sd_rater",
-            "sd_track",
-            "sd_residual",
-        ]
+        front = ["scale", "level", "design", "n_per_rater", "sd_rater", "sd_track", "sd_residual"]
         known = [column for column in front if column in table]
         return table[[*known, "n_raters", "n_tracks", "effect", "power", "low", "high"]]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..lab.arguments import checked
-from ..lab.checks import check_in, check_positive
+from ..lab.checks import check_fraction, check_in, check_positive
 from ..lab.seeds import rng
 from ..stats.effects import wilson
 from ..stats.estimates import Estimate
@@ -29,7 +29,7 @@ DESIGNS = ("within", "between", "pairwise")
 SE_METHODS = ("crossed", "raters", "tracks", "rows")
 
 
-@checked
+@checked(alpha=check_fraction)
 def listening_power(
     n_raters: int,  # raters
     n_tracks: int,  # tracks

@@ -52,7 +52,7 @@ def _decibels(amplitude):
 
 
 # %% ../../nbs/api/30_sound/02_timbre.ipynb #cell010
-@checked
+@checked(pitch=None)
 def brightness(
     spec: Spectrum,  # short-window spectrum
     pitch: float = float("nan"),  # register of the clip, MIDI; NaN when unknown
@@ -100,7 +100,7 @@ def _flatness_db(power):
 
 
 # %% ../../nbs/api/30_sound/02_timbre.ipynb #cell015
-@checked
+@checked(tempo=None)
 def articulation(
     wave: np.ndarray,  # samples, (sample,)
     sr: int,  # sample rate, Hz

@@ -11,10 +11,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
+
+from musicgen_emotion.lab.checks import (
+    check_count,
+    check_fraction,
+    check_in,
+    check_labels,
+    check_real,
+)
 
 from ..lab.arguments import checked
-from ..lab.checks import check_count, check_in
 
 # %% auto #0
 __all__ = [
@@ -67,7 +73,6 @@ class Estimate:
         "How far the interval reaches to either side on average."
         return (self.high - self.low) / 2
 
-    @checked
     def excludes(
         self,
         x: float = 0.0,  # the value that a claim has to exclude
@@ -97,7 +102,7 @@ def finite_array(
     ndim: int = 1,  # number of dimensions that is required
 ) -> np.ndarray:  # the numbers as floats
     "Return `values` as a float array; raise when it is empty, not finite or of another dimension."
-    array = np.asarray(values, dtype=float)
+    array = check_real(name, values).astype(float, copy=False)
     if array.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} dimension(s), got shape {array.shape}")
     if not len(array):
@@ -113,9 +118,7 @@ def check_level(
     level: float,  # confidence level of an interval
 ) -> float:  # the same number
     "Return `level` when it lies between 0 and 1; otherwise raise."
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, got {level!r}")
-    return level
+    return check_fraction("level", level)
 
 
 @checked
@@ -125,14 +128,7 @@ def factor_codes(
     n: int | None = None,  # number of rows that is required; None: any
 ) -> tuple[np.ndarray, np.ndarray]:  # (row,) code of each row, and (class,) sorted distinct labels
     "Number the distinct labels in sorted order; raise for missing labels or a wrong length."
-    labels = np.asarray(labels)
-    if labels.ndim != 1:
-        raise ValueError(f"{name} must have one dimension, got shape {labels.shape}")
-    if n is not None and len(labels) != n:
-        raise ValueError(f"{name} has {len(labels)} entries, but there are {n} rows")
-    n_missing = int(np.sum(pd.isna(labels)))
-    if n_missing:
-        raise ValueError(f"{name} holds {n_missing} missing entries")
+    labels = check_labels(name, labels, n)
     classes, codes = np.unique(labels, return_inverse=True)
     return codes, classes
 
@@ -191,7 +187,7 @@ def bootstrap_weights(
     groups: np.ndarray | None = None,  # (row,) units to draw; None: rows
     strata: np.ndarray | None = None,  # (row,) draw within these, constant within groups
     n_boot: int = 1000,  # number of resamples
-    seed: int = 0,  # seed of the draws
+    seed: int | list[int] = 0,  # seed of the draws; several numbers make one seed
 ) -> np.ndarray:  # (resample, row) how often each row was drawn, float
     "Resamples as counts, so that a weighted sum over all resamples is one matrix product."
     rows_of_unit, units_of_stratum = sampling_units(
@@ -215,7 +211,7 @@ def bootstrap_weights(
 
 
 # %% ../../nbs/api/10_stats/00_estimates.ipynb #cell031
-@checked
+@checked(value=None)
 def interval(
     samples: np.ndarray,  # (resample, ...) a statistic on resamples
     value: float,  # the statistic on the data

@@ -45,7 +45,7 @@ def permute_labels(
     labels: np.ndarray,  # (row,) labels
     groups: np.ndarray | None = None,  # (row,) units that stay together; None: every row is a unit
     n_perm: int = 1000,  # number of permutations
-    seed: int = 0,  # seed of the shuffles
+    seed: int | list[int] = 0,  # seed of the shuffles; several numbers make one seed
     how: str = "auto",  # "between" groups, "within" groups, "free" over rows, or "auto"
 ) -> np.ndarray:  # (permutation, row) shuffled labels, same type as `labels`
     """Labels shuffled as the design allows.

@@ -28,7 +28,6 @@ from ..activations.clip_plans import plan_clips
 from ..activations.clips import ClipStore, shard_files
 from ..activations.prompt_states import prompt_table
 from ..lab.arguments import checked
-from ..lab.checks import check_positive
 from ..lab.files import read_table, sha256_bytes, write_table
 from ..lab.seeds import rng
 from ..models.load import as_model
@@ -156,7 +155,6 @@ def dose_response(
     clash. Warns when clips have no complete judgement.
     """
     model = as_model(model)
-    batch_size = int(check_positive("batch_size", batch_size))
     sampling = dict(
         guidance=guidance,
         temperature=temperature,

@@ -31,6 +31,7 @@ from .judging import as_scores, ask_judge, check_judge_columns, judge_name
 
 if TYPE_CHECKING:
     import pandas as pd
+from ..lab.checks import check_number
 
 # %% auto #0
 __all__ = [
@@ -207,6 +208,7 @@ def _described(audio, sample_rate):
 PUBLISHED_LINEAR = (0.77, 0.89)  # lowest and highest share of variance that is linear in the cues
 
 
+@checked(level=check_number)
 @dataclass
 class ListenerJudge:
     """What listeners would rate, by the cue model of Eerola, Friberg & Bresin (2013).
@@ -363,6 +365,7 @@ def _emotion_scores(judge, descriptors, axes=True):
 
 
 # %% ../../nbs/api/80_steering/12_judges.ipynb #cell030
+@checked(level=check_number)
 @dataclass
 class SoundJudge:
     """Descriptors, emotions and listeners' ratings of a clip that is described once.

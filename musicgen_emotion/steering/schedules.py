@@ -21,6 +21,7 @@ __all__ = ["ClosedLoop", "Schedule", "Watcher"]
 
 
 # %% ../../nbs/api/80_steering/04_schedules.ipynb #cell008
+@checked(end_s=None)
 @dataclass(frozen=True)
 class Schedule:
     """Strength of the push over time: a window with soft edges and a half-life.
@@ -61,6 +62,7 @@ class Schedule:
 
 
 # %% ../../nbs/api/80_steering/04_schedules.ipynb #cell011
+@checked
 @dataclass(frozen=True)
 class ClosedLoop:
     """A probe that ends the push, clip by clip, when its target is reached.
@@ -107,7 +109,6 @@ class ClosedLoop:
 class Watcher:
     "Running state of a closed loop: who is still pushed, and when each clip was done."
 
-    @checked
     def __init__(
         self,
         loop: ClosedLoop,  # what is watched
@@ -125,7 +126,6 @@ class Watcher:
         self._push = None  # (clip, position) bool of this pass; None until it is known
         self._start_batch(0)
 
-    @checked
     def begin_pass(
         self,
         now,  # the `Pass` of the model

@@ -18,7 +18,7 @@ from musicgen_emotion.models.text import (
 )
 
 from ..lab.arguments import checked
-from ..lab.checks import check_finite, check_in, check_positive
+from ..lab.checks import check_finite, check_in, check_positive, check_whole_numbers
 from ..models.load import as_model
 from ..models.model import MusicModel
 from ..models.sampling import merge_guidance
@@ -38,14 +38,12 @@ def checked_tokens(
     tokens: np.ndarray,  # (clip, codebook, frame), or an object that has such `tokens`
 ) -> np.ndarray:  # (clip, codebook, frame) integers
     "Tokens of clips; raises ValueError for another shape and TypeError for another type."
-    tokens = np.asarray(getattr(tokens, "tokens", tokens))
+    tokens = check_whole_numbers(name, getattr(tokens, "tokens", tokens))
     if tokens.ndim != 3 or not tokens.size:
         raise ValueError(
             f"{name} must be (clip, codebook, frame) with at least one clip; "
             f"got shape {tokens.shape}"
         )
-    if tokens.dtype.kind not in "iu":
-        raise TypeError(f"{name} must hold integers; got {tokens.dtype}")
     return tokens
 
 
@@ -166,7 +164,6 @@ def token_kl(
             f"`lambda: steer(...)`; got {type(steered).__name__}"
         )
     check_positive("guidance", guidance, zero=True)
-    batch_size = int(check_positive("batch_size", batch_size))
 
     nats = np.zeros(tokens.shape[:2], np.float32)  # (clip, codebook)
     for rows in equal_length_batches(

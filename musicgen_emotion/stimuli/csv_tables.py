@@ -14,8 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ..lab.arguments import checked
-
 # %% auto #0
 __all__ = ["CsvTable", "read_csv_table", "read_text", "whole_number"]
 
@@ -163,7 +161,6 @@ class CsvTable:
             found.append(number)
         return found
 
-    @checked
     def error(
         self,
         line: int,  # of the file

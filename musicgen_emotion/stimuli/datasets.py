@@ -127,6 +127,7 @@ _PMEMO_RATINGS = dict(
 )
 
 
+@checked
 def load_pmemo(
     folder: Path | str,  # holds `annotations/static_annotations.csv`, `metadata.csv`, `chorus/`
     neutral: tuple[float, float] | None = None,  # (valence, arousal), scale 0 to 1; None: .5, .5
@@ -244,6 +245,7 @@ _DEAM_AUDIO = (
 )
 
 
+@checked
 def load_deam(
     folder: Path | str,  # holds `annotations/`, `MEMD_audio/` and the metadata files
     neutral: tuple[float, float] | None = None,  # (valence, arousal), scale 1 to 9; None: 5, 5
@@ -424,12 +426,7 @@ def rank_correlation(
             f"a correlation needs at least 4 rows where both numbers are known; got {n}"
         )
     if np.ptp(x) == 0 or np.ptp(y) == 0:
-        return dict(
-            value=float("nan"),
-            low=float("nan"),
-            high=float("nan"),
-            n=n,
-        )
+        return dict(value=float("nan"), low=float("nan"), high=float("nan"), n=n)
     r = float(np.asarray(spearmanr(x, y))[0])
     z = np.arctanh(np.clip(r, -0.999999, 0.999999))
     standard_error = np.sqrt(1.06 / (n - 3))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ..lab.arguments import checked
-from ..lab.checks import check_in, unknown_name
+from ..lab.checks import check_in, check_number, unknown_name
 
 # %% auto #0
 __all__ = [
@@ -172,6 +172,7 @@ CUE_RANGES = dict(  # lowest and highest value that can be played
 )
 
 
+@checked(level=check_number)
 @dataclass(frozen=True)
 class Cues:
     "Musical cues of one clip, in units that can be measured from its sound."

@@ -270,8 +270,6 @@ def study_prompts(
 
     Nouns are used only where an emotion has no adjectives.
     """
-    if n_per_emotion < 1:
-        raise ValueError(f"n_per_emotion {n_per_emotion!r} must be at least 1")
     words = words or EMOTION_WORDS
     generator = np.random.default_rng(seed)
     instrument_numbers = generator.permutation(np.arange(n_per_emotion) % len(INSTRUMENTS))
@@ -363,8 +361,6 @@ def neutral_prompts(
     seed: int = 0,  # order of templates and instruments
 ) -> PromptSet:  # rows with emotion 'neutral'
     "Prompts that name an instrument and no emotion."
-    if n < 1:
-        raise ValueError(f"n {n!r} must be at least 1")
     frames = list(product(NEUTRAL_TEMPLATES, INSTRUMENTS))
     order = shuffled_cycles(
         len(frames),

@@ -52,7 +52,6 @@ DECAY = dict(  # decay per second
 )
 
 
-@checked
 def tone(
     midi: float,  # pitch, MIDI note number
     seconds: float,  # length of the note
@@ -79,7 +78,6 @@ def tone(
 
 
 # %% ../../nbs/api/20_stimuli/07_synth.ipynb #cell011
-@checked
 def drum_track(
     n_beats: int,  # beats to fill
     beat: float,  # seconds per beat
@@ -110,7 +108,6 @@ def drum_track(
 
 
 # %% ../../nbs/api/20_stimuli/07_synth.ipynb #cell014
-@checked
 def score_notes(
     cues: Cues,  # mode, tempo and register are used
     tonic: int,  # MIDI note number of the key
