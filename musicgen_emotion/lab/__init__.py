@@ -2,6 +2,7 @@
 
 # made by `make export` from the modules of this folder
 
+from .arguments import COUNTED as COUNTED
 from .arguments import COUNTS as COUNTS
 from .arguments import FRACTIONS as FRACTIONS
 from .arguments import LABELS as LABELS

@@ -25,28 +25,7 @@ from musicgen_emotion.lab.checks import (
 )
 
 # %% auto #0
-__all__ = [
-    "COUNTS",
-    "FRACTIONS",
-    "LABELS",
-    "LISTS",
-    "NOT_NEGATIVE",
-    "NOUGHT_TOO",
-    "NUMBERS",
-    "POSITIVE",
-    "SHARES",
-    "TEXTS",
-    "TEXT_LISTS",
-    "WORD_LISTS",
-    "Marked",
-    "argument_check",
-    "check_share",
-    "check_whole",
-    "checked",
-    "number_check",
-    "zero_or_more",
-]
-
+__all__ = ['NUMBERS', 'LISTS', 'TEXT_LISTS', 'WORD_LISTS', 'Marked', 'argument_check', 'checked']
 
 # %% ../../nbs/api/00_lab/17_arguments.ipynb #cell009
 def _names(text: str) -> frozenset[str]:
@@ -56,11 +35,12 @@ def _names(text: str) -> frozenset[str]:
 
 COUNTS = _names(
     """
-    ae_steps across aux_k batch_size bins block buffer_rows channels chroma_length codebook_size
-    d d_ff d_in d_model d_sae d_text dpi each epochs every frames hidden jobs k length
-    max_clusters max_length_s max_perm max_positions max_rows max_tokens min_lag most ns pad_to
-    per_word pool rows size sizes steps title_level to vocab_size vocabulary vq_steps width
-    checkpoint_every eval_every patience window
+    across ae_steps aux_k batch_size bins block buffer_rows channels checkpoint_every
+    chroma_length codebook_size d d_ff d_in d_model d_sae d_text dictionary_size dpi each epochs
+    eval_every every frames hidden jobs k layer_steps length max_clusters max_length_s max_perm
+    max_positions max_rows max_tokens min_lag most ns pad_to patience per_word pool rendered rows
+    sae_steps size sizes steps sweep_steps title_level to vocab_size vocabulary vq_steps width
+    window
     """
 )
 NOUGHT_TOO = _names(
@@ -68,6 +48,17 @@ NOUGHT_TOO = _names(
     codebook control done feature l1_warmup n_control n_special position refine start step stop
     successes top_k total trim warm warmup
     """
+)
+COUNTED = _names("clips prompts pairs cells each part per_emotion perm draws")  # as last words
+    "clips",
+    "prompts",
+    "pairs",
+    "_cells",
+    "_each",
+    "_part",
+    "_per_emotion",
+    "_perm",
+    "draws",
 )
 FRACTIONS = _names("confidence level")
 SHARES = _names("blend dead decay drop l1_share noise related target")
@@ -97,10 +88,12 @@ def number_check(
         return check_fraction
     if name in SHARES:
         return check_share
-    if whole and name in NOUGHT_TOO:
-        return zero_or_more
-    if whole and (name == "n" or name.startswith("n_") or name in COUNTS | POSITIVE):
+    if whole and (name == "n" or name in COUNTS | POSITIVE):
         return check_count
+    if whole and name.startswith("n_") and name not in NOUGHT_TOO:
+        return check_count
+    if whole and (name in NOUGHT_TOO or name.endswith(tuple(COUNTED))):
+        return zero_or_more
     if name in POSITIVE:
         return check_positive
     if name in NOT_NEGATIVE:
@@ -131,10 +124,10 @@ def check_whole(
     value: float,  # number that was given; `4.0` counts as whole
 ) -> int:  # the same number as an int
     "Return `value` as an int when it is whole, of any sign; else raise ValueError or TypeError."
-    if check_number(name, value) == int(value):
-        return int(value)
-    raise ValueError(f"{name} must be a whole number; got {value!r}")
-
+    number = check_number(name, value)
+    if number == int(number) and abs(number) < 2**63:
+        return int(number)
+    raise ValueError(f"{name} must be a whole number, of at most 63 bits; got {value!r}")
 
 # %% ../../nbs/api/00_lab/17_arguments.ipynb #cell012
 NUMBERS = {"int": True, "float": False}  # annotation -> is a whole number meant?
@@ -255,7 +248,6 @@ def _refuse_complex(name: str, value: Any) -> Any:
         )
     return value
 
-
 # %% ../../nbs/api/00_lab/17_arguments.ipynb #cell015
 Marked = TypeVar("Marked", bound=Callable)
 
@@ -294,7 +286,7 @@ def checked(
                     given[place] = check(name, value)
         return function(*given, **kwargs)
 
-    with_checks.argument_checks = [name for _, name, _, _ in plan]  # type: ignore[attr-defined]
+    with_checks.argument_plan = plan  # type: ignore[attr-defined]
     return with_checks
 
 

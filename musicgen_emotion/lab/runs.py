@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .checks import check_in
 from musicgen_emotion.lab.files import (
     plain_value,
     read_json,
@@ -25,8 +26,6 @@ from musicgen_emotion.lab.files import (
     write_json,
     write_table,
 )
-
-from .checks import check_in
 from .gates import Gate
 from .locks import LOCK_FILE, folder_lock, is_locked
 from .machine import device_info, git_revision, library_versions
@@ -36,13 +35,13 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = [
-    "LENT_FOLDER",
     "STATUSES",
+    "LENT_FOLDER",
     "Run",
-    "changed_parameters",
-    "find_runs",
     "open_run",
+    "changed_parameters",
     "run_manifest",
+    "find_runs",
 ]
 
 # %% ../../nbs/api/00_lab/06_runs.ipynb #cell008

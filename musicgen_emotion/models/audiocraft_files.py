@@ -20,16 +20,16 @@ from .hub import VOCABULARY, UnpicklingError, readable, refuse_bad_weights
 
 # %% auto #0
 __all__ = [
-    "CODEC_FILE",
     "LM_FILE",
+    "CODEC_FILE",
     "CheckpointFile",
+    "unpack_checkpoint",
     "fetch_parts",
-    "find_codec",
     "find_text_encoder",
-    "read_part",
+    "find_codec",
     "register_t5",
     "text_encoder_name",
-    "unpack_checkpoint",
+    "read_part",
 ]
 
 # %% ../../nbs/api/40_models/13_audiocraft_files.ipynb #cell010

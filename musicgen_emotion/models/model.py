@@ -27,15 +27,15 @@ from .text import DecoderState, TextStates, tokenize_prompts
 
 # %% auto #0
 __all__ = [
-    "ADAPTERS",
     "LOGITS",
-    "Adapter",
-    "MusicModel",
+    "ADAPTERS",
     "Pass",
-    "SiteLookup",
-    "head_logits",
-    "layer_list",
     "null_follows_cond",
+    "SiteLookup",
+    "layer_list",
+    "MusicModel",
+    "head_logits",
+    "Adapter",
     "register_adapter",
 ]
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ..lab.arguments import checked
-from ..lab.checks import check_positive, check_seeds
+from ..lab.checks import check_seeds
 from .finite import clips_named
 from .load import as_model
 from .shapes import ModelConfig, token_places, undelay_tokens
@@ -21,33 +21,27 @@ from .text import check_prompts, equal_length_batches, padded_widths
 
 # %% auto #0
 __all__ = [
-    "ClipNoise",
     "SamplingSettings",
-    "clip_seeds",
     "merge_guidance",
+    "clip_seeds",
+    "ClipNoise",
     "pick_tokens",
     "sample_tokens",
 ]
 
 
 # %% ../../nbs/api/40_models/09_sampling.ipynb #cell008
+@checked
 @dataclass(frozen=True)
 class SamplingSettings:
     """How tokens are drawn from logits.
 
     Raises ValueError for guidance or temperature that is negative or not finite and for a top_k
-    that is no whole number >= 0; TypeError for guidance or temperature that is no number."""
+    that is no whole number >= 0; TypeError for what is no number."""
 
     guidance: float = 3.0  # scale of cond - null; 1 runs no null rows
     temperature: float = 1.0  # divides the logits; 0 takes the most likely token
     top_k: int | None = 50  # keep the k most likely entries; None or 0 keeps all
-
-    def __post_init__(self):
-        check_positive("guidance", self.guidance, zero=True)
-        check_positive("temperature", self.temperature, zero=True)
-        top_k = self.top_k
-        if top_k is not None and not (_is_whole(top_k) and top_k >= 0):
-            raise ValueError(f"top_k must be None or an integer >= 0 (0 keeps all); got {top_k!r}")
 
     @property
     def runs_null_rows(self) -> bool:  # does a step need rows without text?
@@ -65,11 +59,6 @@ class SamplingSettings:
                 f"{config.vocab_size}; got {self.top_k!r}"
             )
         return self
-
-
-def _is_whole(value):
-    "Is it an integer, and no truth value?"
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 # %% ../../nbs/api/40_models/09_sampling.ipynb #cell011

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..lab.arguments import checked
 from musicgen_emotion.sound.pitch import (
     PITCHES,
     estimate_key,
@@ -34,8 +35,6 @@ from musicgen_emotion.sound.timbre import (
     percussiveness,
 )
 
-from ..lab.arguments import checked
-
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -44,10 +43,10 @@ __all__ = [
     "DESCRIPTORS",
     "SILENT_DB",
     "describe",
-    "describe_table",
     "descriptor_units",
-    "read_channels",
     "read_wave",
+    "read_channels",
+    "describe_table",
 ]
 
 # %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell009

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..lab.arguments import checked
 from musicgen_emotion.lab.checks import (
     check_count,
     check_fraction,
@@ -20,19 +21,17 @@ from musicgen_emotion.lab.checks import (
     check_real,
 )
 
-from ..lab.arguments import checked
-
 # %% auto #0
 __all__ = [
     "Estimate",
-    "bootstrap",
-    "bootstrap_weights",
+    "finite_array",
     "check_level",
     "factor_codes",
-    "finite_array",
-    "interval",
     "label_per_group",
     "sampling_units",
+    "bootstrap_weights",
+    "interval",
+    "bootstrap",
 ]
 
 

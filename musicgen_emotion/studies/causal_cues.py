@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from ..causes.mediation import mediate
+from ..causes.verdicts import listener_ratings
 from musicgen_emotion.probes.attention import (
     attention_span,
     emotion_word_test,
@@ -19,9 +21,6 @@ from musicgen_emotion.probes.attention import (
     span_test,
     word_attention,
 )
-
-from ..causes.mediation import mediate
-from ..causes.verdicts import listener_ratings
 from ..show.heatmaps import plot_heatmap, plot_scores
 from ..sound.descriptors import describe_table
 from ..stimuli.emotions import VALENCE_AROUSAL
@@ -46,19 +45,19 @@ CUE_GATES = {  # gate -> outcome and mediator
 
 # %% auto #0
 __all__ = [
-    "AFFECTS",
-    "CUE_GATES",
     "LISTENER_CUES",
+    "AFFECTS",
     "NEUTRAL_WORD",
-    "AttentionStudy",
+    "CUE_GATES",
     "MediationStudy",
-    "attention_sentence",
-    "best_gaining_head",
     "draw_paths",
-    "mediation_sentence",
-    "span_sentence",
+    "AttentionStudy",
     "two_axes",
     "word_roles",
+    "best_gaining_head",
+    "mediation_sentence",
+    "attention_sentence",
+    "span_sentence",
 ]
 
 

@@ -15,7 +15,6 @@ from musicgen_emotion.activations.texts import (
     load_embeddings,
     text_embeddings,
 )
-
 from ..lab.runs import Run
 from ..models.model import MusicModel
 from ..probes.comparisons import pair_baselines
@@ -34,12 +33,12 @@ from .steps import Figure, Step, estimate_text, surface_baselines
 # %% auto #0
 __all__ = [
     "TextStudy",
-    "centroids_sentence",
-    "circumplex_sentence",
+    "similarity_sentence",
     "encodes_sentence",
     "generalization_sentence",
+    "centroids_sentence",
     "repeats_sentence",
-    "similarity_sentence",
+    "circumplex_sentence",
 ]
 
 

@@ -12,12 +12,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from musicgen_emotion.studies.steering_setup import (
-    SteeringContext,
-    SteeringCriterion,
-    SteeringStep,
-)
-
 from ..sae.effects import random_features_like
 from ..stats.estimates import Estimate, bootstrap
 from ..steering.arms import Arm
@@ -25,22 +19,27 @@ from ..steering.feature_push import steer_features
 from ..steering.methods import sae_direction
 from .steering_directions import DoseChoice
 from .steering_methods import MethodSet
+from musicgen_emotion.studies.steering_setup import (
+    SteeringContext,
+    SteeringCriterion,
+    SteeringStep,
+)
 from .steps import without_negative_zero
 
 # %% auto #0
 __all__ = [
     "EDIT_WORDS",
     "FeatureArm",
-    "FeatureChoice",
     "FeatureEdit",
-    "FeatureStep",
-    "choose_features",
-    "dictionary_sentence",
     "edit_arm",
-    "edits_sentence",
-    "features_sentence",
-    "rising_features",
+    "FeatureChoice",
+    "FeatureStep",
     "single_features",
+    "choose_features",
+    "rising_features",
+    "features_sentence",
+    "dictionary_sentence",
+    "edits_sentence",
 ]
 
 

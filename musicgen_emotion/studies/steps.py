@@ -39,20 +39,20 @@ Settings = TypeVar("Settings")
 
 # %% auto #0
 __all__ = [
-    "ClipSettings",
-    "Figure",
-    "Resampled",
     "Settings",
+    "Figure",
     "Step",
-    "check_clip_length",
-    "estimate_text",
-    "gates_sentence",
-    "gates_step",
-    "keep_sentences",
+    "without_negative_zero",
     "settings_from",
+    "check_clip_length",
+    "ClipSettings",
+    "Resampled",
     "start_study",
     "surface_baselines",
-    "without_negative_zero",
+    "gates_step",
+    "estimate_text",
+    "gates_sentence",
+    "keep_sentences",
 ]
 
 
