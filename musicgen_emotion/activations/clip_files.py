@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = [
+    "CHUNK",
     "CLIP_COLUMNS",
     "PROMPT_COLUMNS",
     "TAKEN_COLUMNS",
-    "CHUNK",
-    "clip_id",
-    "join_rows",
-    "plain_types",
     "DamagedStore",
-    "read_clip_table",
-    "in_clip_order",
     "check_column_names",
+    "clip_id",
     "flac_bytes",
-    "token_bytes",
-    "read_shard_tokens",
+    "in_clip_order",
+    "join_rows",
     "pad_tokens",
+    "plain_types",
+    "read_clip_table",
+    "read_shard_tokens",
     "read_token_array",
-    "write_token_array",
+    "token_bytes",
     "token_counts",
+    "write_token_array",
 ]
 
 

@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .clip_files import check_column_names, clip_id, plain_types
-from .clips import ClipStore, shard_files
-from .generation import generate
-from .prompt_states import prompt_table
 from ..lab.arguments import checked
 from ..lab.checks import check_positive, check_same_length
 from ..lab.seeds import seed_from
 from ..models.load import as_model
 from ..models.model import MusicModel
+from .clip_files import check_column_names, clip_id, plain_types
+from .clips import ClipStore, shard_files
+from .generation import generate
+from .prompt_states import prompt_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["plan_clips", "generate_clips"]
+__all__ = ["generate_clips", "plan_clips"]
 
 
 # %% ../../nbs/api/50_activations/08_clip_plans.ipynb #cell010

@@ -30,8 +30,6 @@ from musicgen_emotion.activations.clip_files import (
     token_bytes,
     write_token_array,
 )
-from ..lab.arguments import checked
-from ..lab.checks import check_finite
 from musicgen_emotion.lab.files import (
     atomic_path,
     atomic_write,
@@ -39,13 +37,16 @@ from musicgen_emotion.lab.files import (
     sha256_file,
     write_table,
 )
+
+from ..lab.arguments import checked
+from ..lab.checks import check_finite
 from ..lab.runs import folder_lock
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["ClipStore", "shard_files", "remove_files"]
+__all__ = ["ClipStore", "remove_files", "shard_files"]
 
 
 # %% ../../nbs/api/50_activations/07_clips.ipynb #cell010

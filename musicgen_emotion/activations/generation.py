@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from .hooks import hooked
 from ..lab.arguments import checked
 from ..lab.checks import check_in, check_positive
 from ..lab.files import atomic_path
@@ -24,6 +23,7 @@ from ..models.load import as_model
 from ..models.model import MusicModel
 from ..models.sampling import clip_seeds, sample_tokens
 from ..models.shapes import delay_tokens
+from .hooks import hooked
 
 if TYPE_CHECKING:
     from IPython.display import Audio

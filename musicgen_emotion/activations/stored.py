@@ -16,9 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .clip_files import CHUNK
-from .clips import ClipStore, remove_files
-from .prompt_states import text_rows
 from musicgen_emotion.activations.replay_blocks import (
     Pool,
     ReplayRequest,
@@ -30,6 +27,7 @@ from musicgen_emotion.activations.replay_blocks import (
     replay_request,
     time_coordinates,
 )
+
 from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.files import ADVICE, read_json, write_json
@@ -37,6 +35,9 @@ from ..lab.runs import folder_lock
 from ..models.load import as_model
 from ..models.model import MusicModel
 from ..models.text import TextStates
+from .clip_files import CHUNK
+from .clips import ClipStore, remove_files
+from .prompt_states import text_rows
 
 if TYPE_CHECKING:
     import pandas as pd

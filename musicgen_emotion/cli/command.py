@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["KNOWN_ERRORS", "app", "models_app", "error_line", "CommandGroup", "table_text"]
+__all__ = ["KNOWN_ERRORS", "CommandGroup", "app", "error_line", "models_app", "table_text"]
 
 # %% ../../nbs/api/99_cli/00_command.ipynb #cell008
 KNOWN_ERRORS = (

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..lab.checks import check_count, check_in, check_positive
 from .command import app, models_app, table_text
 from .readiness import backends_here
-from ..lab.checks import check_count, check_in, check_positive
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 __all__ = [
     "AsJson",
     "Backend",
-    "model_table",
-    "models_list",
-    "download_model",
-    "models_download",
     "describe_model",
+    "download_model",
+    "generate_command",
+    "model_table",
+    "models_download",
+    "models_list",
     "models_show",
     "trace_command",
-    "generate_command",
 ]
 
 # %% ../../nbs/api/99_cli/02_commands.ipynb #cell008

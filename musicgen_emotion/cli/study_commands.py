@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .command import app, table_text
-from .commands import AsJson
 from ..lab.comparing import compare_folders, compare_runs
 from ..lab.gates import verdict
 from ..lab.parameters import read_parameters, resolve_parameters
@@ -20,12 +18,14 @@ from ..lab.phase_files import list_phases
 from ..lab.phases import PhaseResult, run_status
 from ..lab.plans import plan, run_phases, run_plan
 from ..lab.report import run_report
+from .command import app, table_text
+from .commands import AsJson
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["phase_help", "split_assignments", "run", "status", "report_command", "compare_command"]
+__all__ = ["compare_command", "phase_help", "report_command", "run", "split_assignments", "status"]
 
 
 # %% ../../nbs/api/99_cli/03_study_commands.ipynb #cell008

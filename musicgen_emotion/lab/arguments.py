@@ -25,7 +25,29 @@ from musicgen_emotion.lab.checks import (
 )
 
 # %% auto #0
-__all__ = ['NUMBERS', 'LISTS', 'TEXT_LISTS', 'WORD_LISTS', 'Marked', 'argument_check', 'checked']
+__all__ = [
+    "COUNTED",
+    "COUNTS",
+    "FRACTIONS",
+    "LABELS",
+    "LISTS",
+    "NOT_NEGATIVE",
+    "NOUGHT_TOO",
+    "NUMBERS",
+    "POSITIVE",
+    "SHARES",
+    "TEXTS",
+    "TEXT_LISTS",
+    "WORD_LISTS",
+    "Marked",
+    "argument_check",
+    "check_share",
+    "check_whole",
+    "checked",
+    "number_check",
+    "zero_or_more",
+]
+
 
 # %% ../../nbs/api/00_lab/17_arguments.ipynb #cell009
 def _names(text: str) -> frozenset[str]:
@@ -49,17 +71,7 @@ NOUGHT_TOO = _names(
     successes top_k total trim warm warmup
     """
 )
-COUNTED = _names("clips prompts pairs cells each part per_emotion perm draws")  # as last words
-    "clips",
-    "prompts",
-    "pairs",
-    "_cells",
-    "_each",
-    "_part",
-    "_per_emotion",
-    "_perm",
-    "draws",
-)
+COUNTED = _names("cells clips draws each pairs part per_emotion perm prompts")  # last words
 FRACTIONS = _names("confidence level")
 SHARES = _names("blend dead decay drop l1_share noise related target")
 POSITIVE = _names(
@@ -128,6 +140,7 @@ def check_whole(
     if number == int(number) and abs(number) < 2**63:
         return int(number)
     raise ValueError(f"{name} must be a whole number, of at most 63 bits; got {value!r}")
+
 
 # %% ../../nbs/api/00_lab/17_arguments.ipynb #cell012
 NUMBERS = {"int": True, "float": False}  # annotation -> is a whole number meant?
@@ -247,6 +260,7 @@ def _refuse_complex(name: str, value: Any) -> Any:
             f"take a part, for example {name}.real or abs({name})"
         )
     return value
+
 
 # %% ../../nbs/api/00_lab/17_arguments.ipynb #cell015
 Marked = TypeVar("Marked", bound=Callable)

@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = [
     "ADVICE",
-    "package_folder",
-    "sha256_bytes",
-    "sha256_file",
+    "advise",
     "atomic_path",
     "atomic_write",
-    "remove_path",
-    "advise",
-    "write_json",
+    "package_folder",
+    "plain_value",
     "read_json",
     "read_json_parts",
-    "plain_value",
-    "write_table",
     "read_table",
+    "remove_path",
+    "sha256_bytes",
+    "sha256_file",
+    "write_json",
+    "write_table",
 ]
 
 

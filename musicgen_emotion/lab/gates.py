@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["DIRECTIONS", "Gate", "read_gates", "verdict", "gates_table"]
+__all__ = ["DIRECTIONS", "Gate", "gates_table", "read_gates", "verdict"]
 
 # %% ../../nbs/api/00_lab/04_gates.ipynb #cell008
 DIRECTIONS = {

@@ -20,7 +20,7 @@ from typing import Any
 from .files import package_folder
 
 # %% auto #0
-__all__ = ["LIBRARIES", "library_versions", "need_extra", "git_revision", "device_info"]
+__all__ = ["LIBRARIES", "device_info", "git_revision", "library_versions", "need_extra"]
 
 # %% ../../nbs/api/00_lab/03_machine.ipynb #cell009
 LIBRARIES = (

@@ -15,13 +15,14 @@ from operator import or_
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from .checks import unknown_name
 from musicgen_emotion.lab.phase_files import (
     find_phase,
     list_phases,
     notebook_cells,
     supplied_folder,
 )
+
+from .checks import unknown_name
 from .yaml_files import load_bounded_yaml
 
 if TYPE_CHECKING:
@@ -30,15 +31,15 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = [
     "SIMPLE_TYPES",
-    "check_value",
-    "value_from_text",
     "Parameter",
+    "check_parameters",
+    "check_value",
+    "find_params",
     "parse_parameters",
     "read_parameters",
-    "check_parameters",
-    "find_params",
     "read_params_file",
     "resolve_parameters",
+    "value_from_text",
 ]
 
 # %% ../../nbs/api/00_lab/09_parameters.ipynb #cell010

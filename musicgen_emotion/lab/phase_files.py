@@ -12,7 +12,7 @@ from .checks import check_in, unknown_name
 from .files import package_folder, read_json
 
 # %% auto #0
-__all__ = ["supplied_folder", "list_phases", "find_phase", "notebook_cells"]
+__all__ = ["find_phase", "list_phases", "notebook_cells", "supplied_folder"]
 
 
 # %% ../../nbs/api/00_lab/07_phase_files.ipynb #cell008

@@ -13,12 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .checks import check_in
-from .files import package_folder, read_json, sha256_bytes, sha256_file
-from .gates import Gate, read_gates, verdict
-from .machine import need_extra
-from .parameters import check_parameters, read_parameters
-from .phase_files import find_phase, notebook_cells
 from musicgen_emotion.lab.runs import (
     LENT_FOLDER,
     Run,
@@ -27,13 +21,20 @@ from musicgen_emotion.lab.runs import (
     open_run,
     run_manifest,
 )
+
+from .checks import check_in
+from .files import package_folder, read_json, sha256_bytes, sha256_file
+from .gates import Gate, read_gates, verdict
+from .machine import need_extra
+from .parameters import check_parameters, read_parameters
+from .phase_files import find_phase, notebook_cells
 from .workers import NotebookJob, Outcome, run_in_worker
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["PhaseError", "PhaseResult", "run_phase", "start_phase", "run_status"]
+__all__ = ["PhaseError", "PhaseResult", "run_phase", "run_status", "start_phase"]
 
 
 # %% ../../nbs/api/00_lab/11_phases.ipynb #cell008

@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .checks import check_in
 from musicgen_emotion.lab.files import (
     plain_value,
     read_json,
@@ -26,6 +25,8 @@ from musicgen_emotion.lab.files import (
     write_json,
     write_table,
 )
+
+from .checks import check_in
 from .gates import Gate
 from .locks import LOCK_FILE, folder_lock, is_locked
 from .machine import device_info, git_revision, library_versions
@@ -35,13 +36,13 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = [
-    "STATUSES",
     "LENT_FOLDER",
+    "STATUSES",
     "Run",
-    "open_run",
     "changed_parameters",
-    "run_manifest",
     "find_runs",
+    "open_run",
+    "run_manifest",
 ]
 
 # %% ../../nbs/api/00_lab/06_runs.ipynb #cell008

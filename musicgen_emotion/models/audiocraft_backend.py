@@ -15,9 +15,6 @@ from typing import Any
 
 import torch
 
-from ..lab.arguments import checked
-from ..lab.checks import check_in
-from .audiocraft_export import cached_export
 from musicgen_emotion.models.audiocraft_files import (
     CODEC_FILE,
     LM_FILE,
@@ -25,7 +22,6 @@ from musicgen_emotion.models.audiocraft_files import (
     find_codec,
     unpack_checkpoint,
 )
-from .audiocraft_import import cached_sha256
 from musicgen_emotion.models.audiocraft_passes import (
     PassWatcher,
     cached_positions,
@@ -36,8 +32,6 @@ from musicgen_emotion.models.audiocraft_passes import (
     streaming_modules,
     text_key_mask,
 )
-from .audiocraft_reading import read_musicgen, refuse_config
-from .finite import forward_hooks, require_finite
 from musicgen_emotion.models.model import (
     LOGITS,
     Adapter,
@@ -46,6 +40,13 @@ from musicgen_emotion.models.model import (
     head_logits,
     register_adapter,
 )
+
+from ..lab.arguments import checked
+from ..lab.checks import check_in
+from .audiocraft_export import cached_export
+from .audiocraft_import import cached_sha256
+from .audiocraft_reading import read_musicgen, refuse_config
+from .finite import forward_hooks, require_finite
 from .shapes import ModelConfig
 from .sites import Site, decoder_sites
 from .text import DecoderState, TextStates, add_null_rows, branch_names
@@ -53,9 +54,9 @@ from .tiny import cpu_seed, redraw_pretrained
 
 # %% auto #0
 __all__ = [
+    "AudiocraftModel",
     "AudiocraftParts",
     "AudiocraftState",
-    "AudiocraftModel",
     "load_audiocraft",
     "wrap_audiocraft",
 ]

@@ -20,16 +20,16 @@ from .hub import VOCABULARY, UnpicklingError, readable, refuse_bad_weights
 
 # %% auto #0
 __all__ = [
-    "LM_FILE",
     "CODEC_FILE",
+    "LM_FILE",
     "CheckpointFile",
-    "unpack_checkpoint",
     "fetch_parts",
-    "find_text_encoder",
     "find_codec",
+    "find_text_encoder",
+    "read_part",
     "register_t5",
     "text_encoder_name",
-    "read_part",
+    "unpack_checkpoint",
 ]
 
 # %% ../../nbs/api/40_models/13_audiocraft_files.ipynb #cell010

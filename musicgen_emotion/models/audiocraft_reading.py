@@ -22,11 +22,12 @@ from musicgen_emotion.models.audiocraft_files import (
     register_t5,
     unpack_checkpoint,
 )
+
 from .audiocraft_import import import_audiocraft
 from .registry import quiet_transformers
 
 # %% auto #0
-__all__ = ["refuse_config", "read_musicgen"]
+__all__ = ["read_musicgen", "refuse_config"]
 
 
 # %% ../../nbs/api/40_models/14_audiocraft_reading.ipynb #cell009

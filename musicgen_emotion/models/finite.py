@@ -20,10 +20,10 @@ from .text import DecoderState
 __all__ = [
     "NotFiniteError",
     "clips_named",
+    "forward_hooks",
+    "remedy_for",
     "require_finite",
     "require_finite_site",
-    "remedy_for",
-    "forward_hooks",
 ]
 
 

@@ -20,16 +20,16 @@ from .registry import HUB_SIZES, MELODY_MODELS, known_names, nano_folder
 
 # %% auto #0
 __all__ = [
-    "HUB_FILES",
     "BACKENDS",
+    "HUB_FILES",
     "VOCABULARY",
     "UnpicklingError",
+    "folder_kind",
     "lacking",
+    "melody_error",
     "model_folder",
     "readable",
     "refuse_bad_weights",
-    "folder_kind",
-    "melody_error",
 ]
 
 # %% ../../nbs/api/40_models/06_hub.ipynb #cell010

@@ -27,15 +27,15 @@ from .text import DecoderState, TextStates, tokenize_prompts
 
 # %% auto #0
 __all__ = [
-    "LOGITS",
     "ADAPTERS",
-    "Pass",
-    "null_follows_cond",
-    "SiteLookup",
-    "layer_list",
-    "MusicModel",
-    "head_logits",
+    "LOGITS",
     "Adapter",
+    "MusicModel",
+    "Pass",
+    "SiteLookup",
+    "head_logits",
+    "layer_list",
+    "null_follows_cond",
     "register_adapter",
 ]
 

@@ -14,10 +14,6 @@ from typing import Any
 
 import torch
 
-from ..lab.arguments import checked
-from ..lab.checks import check_in
-from .finite import forward_hooks, require_finite
-from .hub import VOCABULARY, readable, refuse_bad_weights
 from musicgen_emotion.models.model import (
     LOGITS,
     Adapter,
@@ -27,6 +23,11 @@ from musicgen_emotion.models.model import (
     null_follows_cond,
     register_adapter,
 )
+
+from ..lab.arguments import checked
+from ..lab.checks import check_in
+from .finite import forward_hooks, require_finite
+from .hub import VOCABULARY, readable, refuse_bad_weights
 from .registry import quiet_transformers
 from .shapes import ModelConfig
 from .sites import Site, decoder_sites
@@ -35,15 +36,15 @@ from .tiny import cpu_seed, redraw_pretrained
 
 # %% auto #0
 __all__ = [
-    "config_of",
-    "transformers_sites",
-    "new_cache",
     "TransformersModel",
+    "config_of",
     "load_transformers",
+    "new_cache",
     "read_raw",
-    "wrap_transformers",
-    "wrap_raw",
     "read_tokenizer",
+    "transformers_sites",
+    "wrap_raw",
+    "wrap_transformers",
 ]
 
 

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from tqdm.auto import trange
 
-from ..lab.arguments import checked
 from musicgen_emotion.sae.tensor_files import (
     load_optimizer,
     optimizer_tensors,
@@ -23,8 +22,10 @@ from musicgen_emotion.sae.tensor_files import (
     write_tensors,
 )
 
+from ..lab.arguments import checked
+
 # %% auto #0
-__all__ = ["save_training", "load_training", "last_logged", "train_loop"]
+__all__ = ["last_logged", "load_training", "save_training", "train_loop"]
 
 
 # %% ../../nbs/api/92_nano/01_training.ipynb #cell007

@@ -11,9 +11,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..lab.arguments import checked, zero_or_more
-from ..lab.checks import check_count, check_in
-from .folds import Folds
 from musicgen_emotion.probes.nested import (
     Predictor,
     ProbePlan,
@@ -25,19 +22,23 @@ from musicgen_emotion.probes.nested import (
     probe_data,
     run_probe,
 )
+
+from ..lab.arguments import checked, zero_or_more
+from ..lab.checks import check_count, check_in
 from ..stats.estimates import bootstrap_weights, interval
 from ..stats.permutation import max_t, permutation_p, permute_labels
+from .folds import Folds
 
 # %% auto #0
 __all__ = [
     "LAMBDAS",
     "Gram",
-    "probe_layers",
     "gram_matrices",
-    "unit_column",
-    "ridge_smoothers",
-    "ridge_predictor",
+    "probe_layers",
     "probe_regression",
+    "ridge_predictor",
+    "ridge_smoothers",
+    "unit_column",
 ]
 
 # %% ../../nbs/api/60_probes/02_linear.ipynb #cell009

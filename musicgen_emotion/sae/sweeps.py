@@ -22,17 +22,17 @@ import torch
 
 from ..lab.arguments import checked
 from ..lab.files import sha256_bytes
+from ..show.plots import draw_legend, new_axes
 from .data import Split, StoreBatches, checked_rows
 from .dictionary import SAEConfig, SparseAutoencoder
 from .training import TrainConfig, split_parts, train_sae
-from ..show.plots import draw_legend, new_axes
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ["pareto", "best_setting", "plot_pareto", "sweep", "train_seeds"]
+__all__ = ["best_setting", "pareto", "plot_pareto", "sweep", "train_seeds"]
 
 
 # %% ../../nbs/api/70_sae/23_sweeps.ipynb #cell006

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..lab.arguments import checked
-from ..lab.files import write_json, write_table
 from musicgen_emotion.sae.data import (
     ArrayBatches,
     DataReport,
@@ -28,6 +26,9 @@ from musicgen_emotion.sae.data import (
     row_labels,
     with_warnings,
 )
+
+from ..lab.arguments import checked
+from ..lab.files import write_json, write_table
 from .dictionary import SparseAutoencoder
 from .metrics import sae_metrics
 from .settings import SAEConfig, TrainConfig
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["TrainResult", "train_sae", "split_parts"]
+__all__ = ["TrainResult", "split_parts", "train_sae"]
 
 
 # %% ../../nbs/api/70_sae/12_training.ipynb #cell006

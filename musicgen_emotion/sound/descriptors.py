@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..lab.arguments import checked
 from musicgen_emotion.sound.pitch import (
     PITCHES,
     estimate_key,
@@ -35,6 +34,8 @@ from musicgen_emotion.sound.timbre import (
     percussiveness,
 )
 
+from ..lab.arguments import checked
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -43,10 +44,10 @@ __all__ = [
     "DESCRIPTORS",
     "SILENT_DB",
     "describe",
-    "descriptor_units",
-    "read_wave",
-    "read_channels",
     "describe_table",
+    "descriptor_units",
+    "read_channels",
+    "read_wave",
 ]
 
 # %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell009

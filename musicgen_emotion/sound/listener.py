@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = [
-    "LISTENER_LEVELS",
     "LISTENER_CUES",
+    "LISTENER_LEVELS",
     "LISTENER_RATINGS",
     "PUBLISHED_EFFECTS",
-    "listener_codes",
     "ListenerModel",
     "fit_listener",
-    "listener_cues",
     "listener_axes",
+    "listener_codes",
+    "listener_cues",
 ]
 
 # %% ../../nbs/api/30_sound/05_listener.ipynb #cell009

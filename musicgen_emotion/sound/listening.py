@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..lab.arguments import checked
-from ..lab.checks import check_count, check_in, check_positive
 from musicgen_emotion.lab.files import (
     atomic_write,
     package_folder,
@@ -32,22 +30,25 @@ from musicgen_emotion.sound.listening_clips import (
     opaque_clip_ids,
 )
 
+from ..lab.arguments import checked
+from ..lab.checks import check_count, check_in, check_positive
+
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
 __all__ = [
-    "LISTENING_KINDS",
-    "RATING_SCALES",
-    "QUESTIONS",
-    "INSTRUCTIONS",
-    "FAREWELL",
     "ANSWER_COLUMNS",
+    "FAREWELL",
+    "INSTRUCTIONS",
     "LARGE_PAGE_MB",
+    "LISTENING_KINDS",
+    "QUESTIONS",
+    "RATING_SCALES",
+    "ListeningTest",
+    "base_id",
     "listening_scales",
     "rater_plan",
-    "base_id",
-    "ListeningTest",
     "write_listening_test",
 ]
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..lab.arguments import checked
 from musicgen_emotion.lab.checks import (
     check_count,
     check_fraction,
@@ -21,17 +20,19 @@ from musicgen_emotion.lab.checks import (
     check_real,
 )
 
+from ..lab.arguments import checked
+
 # %% auto #0
 __all__ = [
     "Estimate",
-    "finite_array",
+    "bootstrap",
+    "bootstrap_weights",
     "check_level",
     "factor_codes",
+    "finite_array",
+    "interval",
     "label_per_group",
     "sampling_units",
-    "bootstrap_weights",
-    "interval",
-    "bootstrap",
 ]
 
 

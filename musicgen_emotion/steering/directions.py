@@ -21,11 +21,11 @@ __all__ = [
     "TEXT_SITES",
     "Direction",
     "check_vector",
-    "vector_of_width",
     "combine",
+    "load_directions",
     "orthogonalise",
     "save_directions",
-    "load_directions",
+    "vector_of_width",
 ]
 
 # %% ../../nbs/api/80_steering/00_directions.ipynb #cell008

@@ -15,6 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from musicgen_emotion.steering.push import (
+    add_step,
+    push_length,
+    push_places,
+    steering_hooks,
+    unit_of_dose,
+)
+
 from ..activations.clip_files import TAKEN_COLUMNS, check_column_names
 from ..activations.clip_plans import plan_clips
 from ..activations.clips import ClipStore, shard_files
@@ -28,19 +36,12 @@ from ..models.sampling import sample_tokens
 from .arms import Arm
 from .directions import Direction
 from .judging import judge_clips, judge_fingerprint, named_judges
-from musicgen_emotion.steering.push import (
-    add_step,
-    push_length,
-    push_places,
-    steering_hooks,
-    unit_of_dose,
-)
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["plan_doses", "dose_response"]
+__all__ = ["dose_response", "plan_doses"]
 
 
 # %% ../../nbs/api/80_steering/10_doses.ipynb #cell012

@@ -14,19 +14,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..lab.arguments import checked
-from ..lab.checks import check_count, check_in, check_positive
-from ..models.text import equal_length_batches
-from ..sound.descriptors import DESCRIPTORS, describe
-from ..sound.label_judge import LabelJudge
 from musicgen_emotion.sound.listener import (
     ListenerModel,
     fit_listener,
     listener_axes,
     listener_cues,
 )
-from .judging import as_scores, ask_judge, check_judge_columns, judge_name
+
+from ..lab.arguments import checked
+from ..lab.checks import check_count, check_in, check_positive
+from ..models.text import equal_length_batches
+from ..sound.descriptors import DESCRIPTORS, describe
+from ..sound.label_judge import LabelJudge
 from ..stimuli.emotions import VALENCE_AROUSAL
+from .judging import as_scores, ask_judge, check_judge_columns, judge_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,16 +35,16 @@ from ..lab.checks import check_number
 
 # %% auto #0
 __all__ = [
-    "SOUND_DESCRIPTORS",
     "PUBLISHED_LINEAR",
+    "SOUND_DESCRIPTORS",
+    "DescriptorJudge",
+    "EmotionJudge",
+    "ListenerJudge",
+    "SoundJudge",
+    "listener_fidelity",
+    "ratings_folder",
     "run_judge",
     "user_judge",
-    "DescriptorJudge",
-    "ListenerJudge",
-    "ratings_folder",
-    "listener_fidelity",
-    "EmotionJudge",
-    "SoundJudge",
 ]
 
 # %% ../../nbs/api/80_steering/12_judges.ipynb #cell010

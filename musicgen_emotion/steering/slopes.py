@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["STUDY_COLUMNS", "dose_slopes", "side_effects", "dose_changes", "paired_changes"]
+__all__ = ["STUDY_COLUMNS", "dose_changes", "dose_slopes", "paired_changes", "side_effects"]
 
 
 # %% ../../nbs/api/80_steering/11_slopes.ipynb #cell010

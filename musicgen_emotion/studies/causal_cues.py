@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from ..causes.mediation import mediate
-from ..causes.verdicts import listener_ratings
 from musicgen_emotion.probes.attention import (
     attention_span,
     emotion_word_test,
@@ -21,6 +19,9 @@ from musicgen_emotion.probes.attention import (
     span_test,
     word_attention,
 )
+
+from ..causes.mediation import mediate
+from ..causes.verdicts import listener_ratings
 from ..show.heatmaps import plot_heatmap, plot_scores
 from ..sound.descriptors import describe_table
 from ..stimuli.emotions import VALENCE_AROUSAL
@@ -45,19 +46,19 @@ CUE_GATES = {  # gate -> outcome and mediator
 
 # %% auto #0
 __all__ = [
-    "LISTENER_CUES",
     "AFFECTS",
-    "NEUTRAL_WORD",
     "CUE_GATES",
-    "MediationStudy",
-    "draw_paths",
+    "LISTENER_CUES",
+    "NEUTRAL_WORD",
     "AttentionStudy",
+    "MediationStudy",
+    "attention_sentence",
+    "best_gaining_head",
+    "draw_paths",
+    "mediation_sentence",
+    "span_sentence",
     "two_axes",
     "word_roles",
-    "best_gaining_head",
-    "mediation_sentence",
-    "attention_sentence",
-    "span_sentence",
 ]
 
 

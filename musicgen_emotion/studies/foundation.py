@@ -12,6 +12,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from musicgen_emotion.studies.steps import (
+    ClipSettings,
+    Step,
+    gates_sentence,
+    gates_step,
+    keep_sentences,
+    settings_from,
+    start_study,
+)
+
 from ..activations.extractor import ActivationExtractor
 from ..activations.replaying import replay
 from ..activations.tracing import TraceReport, trace
@@ -23,23 +33,14 @@ from ..stimuli.prompts import study_prompts
 from .foundation_clips import ClipStudy
 from .foundation_layers import LayerStudy, residual_sites
 from .foundation_text import TextStudy
-from musicgen_emotion.studies.steps import (
-    ClipSettings,
-    Step,
-    gates_sentence,
-    gates_step,
-    keep_sentences,
-    settings_from,
-    start_study,
-)
 
 # %% auto #0
 __all__ = [
+    "FoundationScores",
     "FoundationSettings",
     "FoundationStudy",
-    "start_foundation",
     "relative_gap",
-    "FoundationScores",
+    "start_foundation",
     "summary_sentences",
 ]
 

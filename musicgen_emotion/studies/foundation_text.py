@@ -15,6 +15,7 @@ from musicgen_emotion.activations.texts import (
     load_embeddings,
     text_embeddings,
 )
+
 from ..lab.runs import Run
 from ..models.model import MusicModel
 from ..probes.comparisons import pair_baselines
@@ -33,12 +34,12 @@ from .steps import Figure, Step, estimate_text, surface_baselines
 # %% auto #0
 __all__ = [
     "TextStudy",
-    "similarity_sentence",
+    "centroids_sentence",
+    "circumplex_sentence",
     "encodes_sentence",
     "generalization_sentence",
-    "centroids_sentence",
     "repeats_sentence",
-    "circumplex_sentence",
+    "similarity_sentence",
 ]
 
 

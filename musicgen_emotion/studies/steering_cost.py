@@ -11,6 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from musicgen_emotion.studies.steering_sentences import (
+    STEERED_AXES,
+    beside_sentence,
+    likelihood_sentence,
+    no_unit_sentence,
+)
+
 from ..show.heatmaps import plot_heatmap
 from ..stats.estimates import Estimate, bootstrap
 from ..steering.branches import branch_agreement, branch_arithmetic
@@ -18,12 +25,6 @@ from ..steering.directions import Direction
 from ..steering.guard import dose_quality, quality_summary, study_distances
 from ..steering.slopes import side_effects
 from .steering_doses import DoseResult
-from musicgen_emotion.studies.steering_sentences import (
-    STEERED_AXES,
-    beside_sentence,
-    likelihood_sentence,
-    no_unit_sentence,
-)
 from .steering_setup import SteeringCriterion, SteeringStep
 from .steps import Figure, Step
 
@@ -31,17 +32,17 @@ from .steps import Figure, Step
 __all__ = [
     "SMALL_DOSES",
     "BranchStep",
-    "guidance_branches",
-    "ratio_of_sums",
-    "branches_sentence",
-    "SideEffects",
-    "moved_beside",
     "CostStep",
+    "SideEffects",
+    "branches_sentence",
+    "full_guard",
+    "guidance_branches",
+    "guidance_sentence",
     "likelihood_cost",
     "mean_losses",
-    "full_guard",
+    "moved_beside",
     "quality_sentence",
-    "guidance_sentence",
+    "ratio_of_sums",
 ]
 
 # %% ../../nbs/api/95_studies/24_steering_cost.ipynb #cell007

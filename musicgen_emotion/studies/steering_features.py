@@ -12,6 +12,12 @@ import numpy as np
 import pandas as pd
 import torch
 
+from musicgen_emotion.studies.steering_setup import (
+    SteeringContext,
+    SteeringCriterion,
+    SteeringStep,
+)
+
 from ..sae.effects import random_features_like
 from ..stats.estimates import Estimate, bootstrap
 from ..steering.arms import Arm
@@ -19,27 +25,22 @@ from ..steering.feature_push import steer_features
 from ..steering.methods import sae_direction
 from .steering_directions import DoseChoice
 from .steering_methods import MethodSet
-from musicgen_emotion.studies.steering_setup import (
-    SteeringContext,
-    SteeringCriterion,
-    SteeringStep,
-)
 from .steps import without_negative_zero
 
 # %% auto #0
 __all__ = [
     "EDIT_WORDS",
     "FeatureArm",
-    "FeatureEdit",
-    "edit_arm",
     "FeatureChoice",
+    "FeatureEdit",
     "FeatureStep",
-    "single_features",
     "choose_features",
-    "rising_features",
-    "features_sentence",
     "dictionary_sentence",
+    "edit_arm",
     "edits_sentence",
+    "features_sentence",
+    "rising_features",
+    "single_features",
 ]
 
 

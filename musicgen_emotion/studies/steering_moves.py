@@ -10,30 +10,31 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..show.plots import plot_dose
-from ..stats.estimates import Estimate, bootstrap
-from .steering_doses import DoseResult
 from musicgen_emotion.studies.steering_setup import (
     STEERED_AXES,
     SteeringCriterion,
     SteeringStep,
 )
+
+from ..show.plots import plot_dose
+from ..stats.estimates import Estimate, bootstrap
+from .steering_doses import DoseResult
 from .steering_slopes import named_target, own_controls_sentence
 from .steps import Figure, estimate_text
 
 # %% auto #0
 __all__ = [
-    "MOVE_COLUMNS",
     "COMPARED_KINDS",
-    "TargetMoves",
-    "target_moves",
-    "moves_sentence",
+    "MOVE_COLUMNS",
     "ControlShares",
+    "TargetMoves",
     "control_shares",
-    "shuffled_sentence",
-    "written_words",
-    "words_sentence",
     "control_shares_sentence",
+    "moves_sentence",
+    "shuffled_sentence",
+    "target_moves",
+    "words_sentence",
+    "written_words",
 ]
 
 # %% ../../nbs/api/95_studies/23_steering_moves.ipynb #cell007

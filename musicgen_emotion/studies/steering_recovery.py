@@ -11,36 +11,37 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..nano.evaluation import CUE_DESCRIPTORS
-from ..show.heatmaps import plot_heatmap
-from ..steering.arms import Arm
 from musicgen_emotion.steering.costs import (
     at_equal_cost,
     cue_recovery,
     equal_cost_draws,
     recovery_draws,
 )
-from ..steering.directions import save_directions
-from .steering_doses import DoseResult
-from .steering_methods import MethodSet
 from musicgen_emotion.studies.steering_setup import (
     SteeringContext,
     SteeringCriterion,
     SteeringStep,
 )
+
+from ..nano.evaluation import CUE_DESCRIPTORS
+from ..show.heatmaps import plot_heatmap
+from ..steering.arms import Arm
+from ..steering.directions import save_directions
+from .steering_doses import DoseResult
+from .steering_methods import MethodSet
 from .steps import Figure
 
 # %% auto #0
 __all__ = [
     "EqualCost",
     "MethodComparison",
-    "compare_methods",
+    "agop_sentence",
     "best_methods",
+    "compare_methods",
+    "equal_cost_sentence",
+    "frontier_figure",
     "indistinguishable",
     "recovery_figure",
-    "frontier_figure",
-    "equal_cost_sentence",
-    "agop_sentence",
 ]
 
 

@@ -11,6 +11,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from musicgen_emotion.stimuli.prompts import (
+    held_out_prompts,
+    matched_pairs,
+    neutral_prompts,
+    study_prompts,
+)
+
 from ..activations.clips import CLIP_COLUMNS, ClipStore
 from ..lab.arguments import checked
 from ..lab.runs import Run
@@ -28,12 +35,6 @@ from ..steering.judges import SoundJudge
 from ..steering.judging import ask_judge, judge_clips, judge_name, renamed
 from ..steering.slopes import dose_changes, dose_slopes
 from ..stimuli.emotions import EMOTIONS, VALENCE_AROUSAL
-from musicgen_emotion.stimuli.prompts import (
-    held_out_prompts,
-    matched_pairs,
-    neutral_prompts,
-    study_prompts,
-)
 from ..stimuli.synth import render_music
 from .steering_sentences import STEERED_AXES
 from .steps import ClipSettings, Resampled, Step, settings_from
@@ -41,19 +42,19 @@ from .steps import ClipSettings, Resampled, Step, settings_from
 # %% auto #0
 __all__ = [
     "TABLE_COLUMNS",
-    "SteeringSettings",
     "SteeringBar",
-    "steering_bars",
-    "SteeringCriterion",
-    "SteeringStep",
-    "SteeringPrompts",
-    "steering_prompts",
-    "earlier_prompts",
-    "SteeringJudge",
-    "rendered_judge",
-    "steering_judge",
-    "judges_with_clap",
     "SteeringContext",
+    "SteeringCriterion",
+    "SteeringJudge",
+    "SteeringPrompts",
+    "SteeringSettings",
+    "SteeringStep",
+    "earlier_prompts",
+    "judges_with_clap",
+    "rendered_judge",
+    "steering_bars",
+    "steering_judge",
+    "steering_prompts",
     "with_emotions",
 ]
 

@@ -39,20 +39,20 @@ Settings = TypeVar("Settings")
 
 # %% auto #0
 __all__ = [
-    "Settings",
-    "Figure",
-    "Step",
-    "without_negative_zero",
-    "settings_from",
-    "check_clip_length",
     "ClipSettings",
+    "Figure",
     "Resampled",
-    "start_study",
-    "surface_baselines",
-    "gates_step",
+    "Settings",
+    "Step",
+    "check_clip_length",
     "estimate_text",
     "gates_sentence",
+    "gates_step",
     "keep_sentences",
+    "settings_from",
+    "start_study",
+    "surface_baselines",
+    "without_negative_zero",
 ]
 
 
