@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ..lab.arguments import checked
-from ..lab.checks import check_finite, check_positive
+from ..lab.checks import check_finite, check_labels, check_real
 
 # %% auto #0
 __all__ = ["Eraser", "inlp", "leace", "project_out"]
@@ -62,7 +62,7 @@ def project_out(
     vectors = []
     for one in directions:
         vector = getattr(one, "vector", one)
-        vectors.append(np.asarray(vector, float))
+        vectors.append(check_real("directions", vector).astype(float))
     shapes = [vector.shape for vector in vectors]
     if not vectors or len(set(shapes)) > 1 or vectors[0].ndim != 1:
         raise ValueError(f"directions must be vectors of one width; got shapes {shapes}")
@@ -117,8 +117,10 @@ def leace(
 
 def _states_and_targets(states, concept):
     "Checked states, and the centred concept (row, target): one-hot classes, or numbers."
-    states = np.asarray(states, float)
+    states = check_real("states", states).astype(float, copy=False)
     concept = np.asarray(concept)
+    if concept.dtype.kind not in "biuf":
+        concept = check_labels("concept", concept)
     if states.ndim != 2 or len(states) != len(concept) or not len(states):
         raise ValueError(
             "states must be (row, d) with one label per row; "
@@ -160,7 +162,7 @@ def inlp(
     largest_class = class_sizes.max() / len(concept)
 
     removed = np.zeros((0, states.shape[1]))  # (removed direction, d), orthonormal
-    for _ in range(int(check_positive("n_iter", n_iter))):
+    for _ in range(n_iter):
         remaining = scaled - (scaled @ removed.T) @ removed
         probe = LogisticRegression(C=C, max_iter=500).fit(remaining, concept)
         found_nothing = probe.score(remaining, concept) <= largest_class + 1e-9

@@ -4,6 +4,7 @@
 
 from .arguments import COUNTED as COUNTED
 from .arguments import COUNTS as COUNTS
+from .arguments import DATA as DATA
 from .arguments import FRACTIONS as FRACTIONS
 from .arguments import LABELS as LABELS
 from .arguments import LISTS as LISTS

@@ -19,6 +19,7 @@ from musicgen_emotion.lab.checks import (
     check_labels,
     check_number,
     check_positive,
+    check_real,
     check_seed,
     check_seeds,
     check_texts,
@@ -28,6 +29,7 @@ from musicgen_emotion.lab.checks import (
 __all__ = [
     "COUNTED",
     "COUNTS",
+    "DATA",
     "FRACTIONS",
     "LABELS",
     "LISTS",
@@ -87,7 +89,14 @@ NOT_NEGATIVE = _names(
     wait_s weight weight_decay
     """
 )
-LABELS = _names("groups groups_new labels labels_new sources strata")
+LABELS = _names("groups groups_new labels labels_new sources strata words")
+DATA = _names(
+    """
+    X X_time a activations acts acts_new after audio b before complete dense draws embeddings given
+    null observed p partial per_pair q random raw reference reference_audio samples selective
+    states steered strength vectors wave waves x
+    """
+)
 TEXTS = _names("captions cues emotions instruments intensities kinds prompts templates texts words")
 
 
@@ -157,7 +166,7 @@ def argument_check(
     annotation: str,  # as in the source, for example "int | None"; '' for none
 ) -> Callable[[str, Any], Any] | None:  # as from `number_check`; None: nothing to check
     "The check for a parameter, from its name and its annotation."
-    kinds = [kind.strip() for kind in annotation.split("|") if kind.strip() != "None"]
+    kinds = [kind.strip() for kind in annotation.split("|") if kind.strip() not in ("", "None")]
     if name in ("seed", "seeds"):
         return _seed_check(kinds)
     if name in LABELS and kinds and set(kinds) <= {"np.ndarray", "Sequence", "Iterable"}:
@@ -177,6 +186,8 @@ def argument_check(
             return functools.partial(_check_each, check=check)
         if number in kinds:
             return functools.partial(_check_scalar, check=check, kinds=kinds)
+    if name in DATA and ("np.ndarray" in kinds or not kinds):
+        return _check_data
     if "np.ndarray" in kinds:
         return _refuse_complex
     return None
@@ -200,8 +211,8 @@ def _check_seeds(name: str, value: Any) -> Any:
 
 
 def _check_labels(name: str, value: Any) -> Any:
-    "Labels, as they were given."
-    check_labels(name, value)
+    "Labels, as they were given; groups may be numbered by fractions, such as doses."
+    check_labels(name, value, fractions=not name.startswith(("labels", "words")))
     return value
 
 
@@ -250,6 +261,22 @@ def _check_scalar(name: str, value: Any, check: Callable, kinds: list[str]) -> A
     if type(value) in named and named[type(value)] in kinds:
         return value
     return check(name, value) if np.isscalar(value) else value
+
+
+def _check_data(name: str, value: Any) -> Any:
+    "An array or list of real numbers, as it was given; what is no array is left alone."
+    if isinstance(value, np.ndarray) and value.dtype.kind not in "biuf":
+        check_real(name, value)
+    if isinstance(value, (list, tuple)) and value and np.isscalar(_first(value)):
+        check_real(name, value)
+    return value
+
+
+def _first(value: Any) -> Any:
+    "The first number of nested lists."
+    while isinstance(value, (list, tuple)) and value:
+        value = value[0]
+    return value
 
 
 def _refuse_complex(name: str, value: Any) -> Any:

@@ -282,6 +282,7 @@ def check_labels(
     name: str,  # name of the argument
     labels: Any,  # (row,) texts, whole numbers or truth values
     n: int | None = None,  # number of rows that is required; None: any
+    fractions: bool = False,  # are fractions accepted, for example doses?
 ) -> np.ndarray:  # (row,) the labels
     """Return `labels` as an array.
 
@@ -301,7 +302,7 @@ def check_labels(
             f"{name} holds {len(missing)} missing entries, the first at {missing[0]}; "
             "leave these rows out"
         )
-    if array.dtype.kind == "f" and not (array == array.round()).all():
+    if array.dtype.kind == "f" and not fractions and not (array == array.round()).all():
         fraction = array[array != array.round()][0]
         raise TypeError(f"{name} must name classes; got the fraction {fraction:g}")
     if array.dtype.kind in "cSV":

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from ..lab.arguments import checked
-from ..lab.checks import check_count
+from ..lab.checks import check_count, check_labels
 from ..stats.effects import balanced_accuracies
 from ..stats.estimates import Estimate, label_per_group
 from ..stats.permutation import max_t, permutation_p, permute_labels
@@ -176,8 +176,7 @@ def class_codes(
     y: np.ndarray,  # (row,) classes
 ) -> tuple[np.ndarray, np.ndarray]:  # (class,) names and (row,) class numbers
     "Classes and their numbers. Raises ValueError for NaN and for a single class."
-    if y.dtype.kind == "f" and np.isnan(y).any():
-        raise ValueError(f"y holds {np.isnan(y).sum()} NaN entries")
+    y = check_labels("y", y)
     names, codes = np.unique(y, return_inverse=True)
     if len(names) < 2:
         only = names.tolist()[0]

@@ -22,7 +22,7 @@ from musicgen_emotion.stats.estimates import (
 )
 
 from ..lab.arguments import checked
-from ..lab.checks import check_count, check_in
+from ..lab.checks import check_count, check_in, check_labels
 
 # %% auto #0
 __all__ = [
@@ -205,8 +205,9 @@ def balanced_accuracies(
     Groups are drawn within classes when each group has one class, so that no class disappears.
     Raises ValueError for shapes that do not match.
     """
-    codes, classes = factor_codes("y", y)
+    codes, classes = factor_codes("y", check_labels("y", y))
     predictions = np.asarray(predictions)
+    check_labels("predictions", predictions.ravel())
     if predictions.ndim != 2 or predictions.shape[1] != len(codes):
         raise ValueError(f"predictions must be (layer, {len(codes)}), got {predictions.shape}")
     is_right = (predictions == np.asarray(y)).T.astype(float)  # (row, layer)

@@ -128,13 +128,13 @@ def factor_codes(
     n: int | None = None,  # number of rows that is required; None: any
 ) -> tuple[np.ndarray, np.ndarray]:  # (row,) code of each row, and (class,) sorted distinct labels
     "Number the distinct labels in sorted order; raise for missing labels or a wrong length."
-    labels = check_labels(name, labels, n)
+    labels = check_labels(name, labels, n, fractions=True)
     classes, codes = np.unique(labels, return_inverse=True)
     return codes, classes
 
 
 # %% ../../nbs/api/10_stats/00_estimates.ipynb #cell021
-@checked
+@checked(labels=None)
 def label_per_group(
     labels: np.ndarray,  # (row,) any labels
     groups: np.ndarray,  # (row,) group of each row

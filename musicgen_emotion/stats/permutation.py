@@ -40,7 +40,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell010
-@checked
+@checked(labels=None)
 def permute_labels(
     labels: np.ndarray,  # (row,) labels
     groups: np.ndarray | None = None,  # (row,) units that stay together; None: every row is a unit
@@ -160,7 +160,7 @@ class Tested:
 
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell023
-@checked
+@checked(labels=None)
 def permutation_test(
     statistic: Callable,  # takes a label vector (row,), returns a float
     labels: np.ndarray,  # (row,) labels
