@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..activations.positions import time_windows, window_positions
 from ..lab.arguments import checked
-from ..lab.checks import check_in
+from ..lab.checks import check_in, check_texts, check_whole_numbers
 from ..models.model import MusicModel
 from ..models.sampling import sample_tokens
 from ..stats.estimates import bootstrap_weights
@@ -46,8 +46,8 @@ class Pairs:
     tokens: np.ndarray | None = None  # (pair, codebook, frame), without delays
 
     def __post_init__(self):
-        self.source = list(self.source)
-        self.target = list(self.target)
+        self.source = check_texts("source", self.source)
+        self.target = check_texts("target", self.target)
         self._check_prompts()
         self._check_tokens()
 
@@ -60,8 +60,6 @@ class Pairs:
                 f"got {len(self.source)} and {len(self.target)}"
             )
         for i, (source, target) in enumerate(zip(self.source, self.target)):
-            if not (isinstance(source, str) and isinstance(target, str)):
-                raise TypeError(f"pair {i} must hold two texts; got {source!r} and {target!r}")
             if source == target:
                 raise ValueError(
                     f"pair {i} holds the same prompt twice ({source!r}): "
@@ -71,6 +69,7 @@ class Pairs:
     def _check_tokens(self):
         if self.tokens is None:
             return
+        self.tokens = check_whole_numbers("tokens", self.tokens)
         if np.ndim(self.tokens) != 3 or len(self.tokens) != len(self.source):
             raise ValueError(
                 f"tokens must be (pair, codebook, frame) for {len(self.source)} pairs; "
@@ -129,6 +128,11 @@ def pair_prompts(
 
     Raises ValueError for an emotion that the table lacks, or when no pair has both emotions."""
     table = getattr(prompts, "table", prompts)
+    if not hasattr(table, "emotion"):
+        raise TypeError(
+            "prompts must be a prompt set or a table with the columns prompt, emotion and pair; "
+            f"got {type(prompts).__name__}"
+        )
     for emotion in (source, target):
         check_in("emotion", emotion, tuple(table.emotion.unique()))
 

@@ -175,7 +175,7 @@ def argument_check(
         return _check_word_lists
     if any(kind in TEXT_LISTS for kind in kinds):
         return _text_check(kinds)
-    if name in TEXTS and set(kinds) & {"tuple", "list", "Iterable[str]"}:
+    if name in TEXTS and set(kinds) & {"tuple", "list", "Sequence", "Iterable[str]"}:
         return _check_text_or_texts if "str" in kinds else _check_texts
     for number, whole in NUMBERS.items():
         check = number_check(name, whole)

@@ -24,7 +24,7 @@ from musicgen_emotion.probes.nested import (
 )
 
 from ..lab.arguments import checked, zero_or_more
-from ..lab.checks import check_count, check_in
+from ..lab.checks import check_count, check_in, check_real
 from ..stats.estimates import bootstrap_weights, interval
 from ..stats.permutation import max_t, permutation_p, permute_labels
 from .folds import Folds
@@ -218,7 +218,7 @@ def probe_regression(
     progress: bool = True,  # progress bar on long work
 ) -> ProbeResult:  # score is held-out R² (may be negative), r the correlation; `best` is None
     "Ridge probes of a continuous target, if wanted with another axis partialled out."
-    data = probe_data(X, names, y, groups)
+    data = probe_data(X, names, check_real("y", y), groups)
     target = data.y.astype(float)
     if not np.isfinite(target).all() or np.ptp(target) == 0:
         raise ValueError("y must be finite and not constant")

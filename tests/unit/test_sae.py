@@ -140,9 +140,9 @@ def test_every_variant_trains_and_returns_from_disk(tmp_path, activation, extra)
         ),
         (
             lambda: train_sae(data(90), SAEConfig(24), groups=[None, *"a" * 89], progress=False),
-            "1 of 90 groups are None",
+            "groups holds 1 missing entries",
         ),
-        (lambda: group_split([1.0, np.nan, 2.0, 3.0]), "1 of 4 groups"),
+        (lambda: group_split([1.0, np.nan, 2.0, 3.0]), "groups holds 1 missing entries"),
         (
             lambda: sweep(data(90), dict(k=[2]), SAEConfig(24), groups=np.arange(50)),
             "each of the 90 rows",
