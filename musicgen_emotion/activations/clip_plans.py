@@ -86,7 +86,7 @@ def plan_clips(
         example = plan.prompt[doubled.idxmax()]
         warnings.warn(
             f"{doubled.sum()} clips are asked for twice and made once, e.g. {example!r}",
-            stacklevel=2,
+            stacklevel=3,
         )
     return plan.loc[~doubled].reset_index(drop=True)
 

@@ -285,7 +285,7 @@ def save_audio(
     peak = np.abs(wave).max()
     if peak > 1:
         warnings.warn(
-            f"{path.name}: peak {peak:.2f} is above full scale and is clipped", stacklevel=2
+            f"{path.name}: peak {peak:.2f} is above full scale and is clipped", stacklevel=3
         )
     samples = np.clip(wave, -1, 1).T
     file_format = path.suffix[1:].upper()

@@ -94,6 +94,11 @@ def replay_request(
             "tokens must be (clip, codebook, frame) with at least one clip; "
             f"got shape {tokens.shape}"
         )
+    if tokens.min(initial=-1) < -1:
+        raise ValueError(
+            "tokens must be entries of a codebook, or -1 after the end of a shorter clip; "
+            f"got {tokens.min()}"
+        )
     names = model.resolve_sites() if sites is None else model.resolve_sites(sites=sites)
     branches = [branches] if isinstance(branches, str) else list(branches)
     for branch in branches:

@@ -183,7 +183,8 @@ def argument_check(
         if kinds == [number]:
             return check
         if listed and len(kinds) - len(listed) == (number in kinds):
-            return functools.partial(_check_each, check=check)
+            each = check_number if "tuple[float, float]" in kinds else check
+            return functools.partial(_check_each, check=each)
         if number in kinds:
             return functools.partial(_check_scalar, check=check, kinds=kinds)
     if name in DATA and ("np.ndarray" in kinds or not kinds):

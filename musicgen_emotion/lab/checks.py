@@ -289,7 +289,7 @@ def check_labels(
     Raises ValueError for missing labels and another number of rows, TypeError for fractions,
     mixed types and anything else that names no class.
     """
-    if isinstance(labels, str) or not hasattr(labels, "__array__"):
+    if hasattr(labels, "columns") or not hasattr(labels, "__array__"):
         labels = _listed(name, labels, "labels, one per row", ("sad", "happy"))
     array = np.asarray(labels)
     if array.ndim != 1:

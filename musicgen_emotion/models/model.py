@@ -150,6 +150,7 @@ class SiteLookup:
         is_text = self.site(site).kind == "text"
         return self.config.d_text if is_text else self.config.d_model
 
+    @checked
     def resolve_sites(
         self,
         layers: int | Iterable[int] | None = None,  # decoder layers, None for all

@@ -64,6 +64,7 @@ def tokenize_prompts(
     )
 
 
+@checked
 def check_prompts(
     prompts: str | Iterable[str],  # one or many
 ) -> list[str]:  # always a list
@@ -117,6 +118,7 @@ def _warn_text(tokenizer, prompts, full_ids, ids, stacklevel=5):
 
 
 # %% ../../nbs/api/40_models/03_text.ipynb #cell016
+@checked
 def padded_widths(
     model: Any,  # a `MusicModel`: its tokenizer and `pad_to` are used
     prompts: Iterable[str],  # texts

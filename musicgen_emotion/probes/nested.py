@@ -207,6 +207,7 @@ def checked_folds(
     return folds
 
 
+@checked
 def penalty_grid(
     name: str,  # of the argument, for the error
     values: Iterable[float] | float,  # penalties

@@ -105,6 +105,7 @@ def _text_gram(prompts, kind, train):
 
 
 # %% ../../nbs/api/60_probes/04_readout.ipynb #cell011
+@checked
 def mask_words(
     prompts: list,  # texts
     words: list,  # words (or phrases) to hide

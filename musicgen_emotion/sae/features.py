@@ -161,7 +161,7 @@ def selective_features(
     ratios = selectivity_ratio(means, eps)  # (class, feature)
     firing_rate = (acts > 0).mean(0)  # (feature,)
     if not (firing_rate > 0).any():
-        warnings.warn(f"all {acts.shape[1]} features are dead: nothing was tested", stacklevel=2)
+        warnings.warn(f"all {acts.shape[1]} features are dead: nothing was tested", stacklevel=3)
     is_tested = firing_rate > 0
     if drop:
         is_tested = (firing_rate >= density[0]) & (firing_rate <= density[1])

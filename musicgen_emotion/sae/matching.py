@@ -186,7 +186,7 @@ def stability(
         raise ValueError(f"stability compares at least two dictionaries, got {n_runs}")
     if n_runs < 5:
         message = f"{n_runs} runs say little about stability; five or more are wanted"
-        warnings.warn(message, stacklevel=2)
+        warnings.warn(message, stacklevel=3)
     table = []
     for a in by_name:
         for b in by_name:

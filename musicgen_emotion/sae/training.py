@@ -89,7 +89,7 @@ def train_sae(
     else:
         source = _from_array(data, groups, split, config, sae.d_sae)
     for warning in source.report.warnings:
-        warnings.warn(warning, stacklevel=2)
+        warnings.warn(warning, stacklevel=3)
     trainer = SAETrainer(sae, source.batches, config, device)
     state = _State()
     checkpoint = None

@@ -77,7 +77,7 @@ def permute_labels(
         warnings.warn(
             f"only {n_arrangements:.0f} distinct relabelings of {len(code_of_group)} groups exist; "
             "p cannot fall below .05",
-            stacklevel=2,
+            stacklevel=3,
         )
     shuffled = generator.permuted(
         np.tile(code_of_group, (n_perm, 1)),

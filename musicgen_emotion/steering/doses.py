@@ -197,7 +197,7 @@ def dose_response(
         warnings.warn(
             f"{len(failed)} of {len(outcomes)} clips have no complete judgement, "
             f"the first: {failed.failure.iloc[0]}",
-            stacklevel=2,
+            stacklevel=3,
         )
     stored = store.table
     facts = [

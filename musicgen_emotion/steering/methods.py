@@ -102,6 +102,7 @@ def checked_activations(
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell015
+@checked
 def mean_differences(
     activations: xr.Dataset,  # by site: (clip, d) or (clip, branch, d), as `replay` returns it
     labels: Sequence,  # (clip,) emotions
@@ -142,6 +143,7 @@ def mean_differences(
     return directions
 
 
+@checked
 def match_pairs(
     labels: Sequence,  # (clip,)
     positive: str,  # label of one side

@@ -436,6 +436,7 @@ def push_places(
     return [f"layer_{layer}{place_in_layer}" for layer in dict.fromkeys(map(int, layers))]
 
 
+@checked
 def unit_of_dose(
     direction: Direction,  # that is pushed
     site: str,  # where

@@ -191,6 +191,7 @@ _NORM_COLUMNS = dict(
 
 
 # %% ../../nbs/api/20_stimuli/06_captions.ipynb #cell021
+@checked
 def check_words(
     norms: pd.DataFrame,  # table of `load_norms`
     words: Mapping[str, Sequence[str]] | None = None,  # emotion -> words; default `EMOTION_WORDS`

@@ -200,14 +200,14 @@ def _warn_of_gaps(dataset, table, audio):
         warnings.warn(
             f"{dataset}: none of {len(table)} songs has audio in {folders}; looked for {places}. "
             "`path` is empty for all of them",
-            stacklevel=4,
+            stacklevel=5,
         )
     if not table.artist.any():
         warnings.warn(
             f"{dataset}: none of {len(table)} songs has an artist; put the metadata files of "
             f"{SOURCES[dataset]} beside the ratings. Without them a split by artist is a split by "
             "song, and songs of one artist can be in training and in test",
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
@@ -366,7 +366,7 @@ def emotion_labeled_dataset(
             warnings.warn(
                 f"no song of {dataset} has an artist, so its songs are split one by one: songs of "
                 "one artist can be in training and in test",
-                stacklevel=2,
+                stacklevel=3,
             )
     songs["artist_group"] = artist_group(songs)
     songs["split"] = split_by_group(

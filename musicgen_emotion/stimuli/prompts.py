@@ -221,6 +221,7 @@ def prompt_row(
     )
 
 
+@checked
 def crossed_prompts(
     words: dict | None = None,  # emotion -> words; all adjectives of EMOTION_WORDS when None
     templates: tuple = TEMPLATES[:3],  # sentences
