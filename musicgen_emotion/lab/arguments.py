@@ -75,7 +75,7 @@ NOUGHT_TOO = _names(
 )
 COUNTED = _names("cells clips draws each pairs part per_emotion perm prompts")  # last words
 FRACTIONS = _names("confidence level")
-SHARES = _names("blend dead decay drop l1_share noise related target")
+SHARES = _names("blend dead decay drop l1_share noise related")
 POSITIVE = _names(
     """
     bandwidth beat clip duration_s expansion frame_rate hop_s lr max_mb midi rate rms sample_rate
@@ -198,7 +198,7 @@ def _seed_check(kinds: list[str]) -> Callable | None:
     "One seed stays one number, several become a list."
     if kinds in ([], ["int"]):
         return check_seed
-    return _check_seeds if any("[int]" in kind for kind in kinds) else None
+    return _check_seeds if any("[int]" in kind or kind == "Sequence" for kind in kinds) else None
 
 
 def _check_seeds(name: str, value: Any) -> Any:

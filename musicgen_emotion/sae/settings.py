@@ -117,9 +117,6 @@ class TrainConfig:
         check_positive("lr", self.lr)
         check_positive("clip", self.clip)
         check_positive("weight_decay", self.weight_decay, zero=True)
-        check_positive("decay", self.decay, zero=True)
-        if self.decay > 1:
-            raise ValueError(f"decay must be a share of the steps, from 0 to 1; got {self.decay!r}")
 
     @checked
     def lr_at(

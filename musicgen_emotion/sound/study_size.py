@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..lab.arguments import checked
+from ..lab.arguments import check_share, checked
 from ..lab.checks import check_fraction, check_in, check_positive
 from ..lab.seeds import rng
 from ..stats.effects import wilson
@@ -236,7 +236,7 @@ def power_table(
 
 
 # %% ../../nbs/api/30_sound/10_study_size.ipynb #cell017
-@checked
+@checked(target=check_share)
 def plot_power(
     table: pd.DataFrame,  # from `power_table`, one effect
     target: float = 0.8,  # power that is wanted, a dashed line

@@ -105,7 +105,7 @@ def _count_arrangements(label_codes):
 
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell015
-@checked
+@checked(observed=None)
 def permutation_p(
     observed: float | np.ndarray,  # statistic(s) on the real labels, () or (test,)
     null: np.ndarray,  # (permutation,) or (permutation, test) statistic(s) on shuffled labels

@@ -187,7 +187,7 @@ def _row_of_each_pair(labels, label, pairs) -> dict:
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell019
-@checked
+@checked(labels=None)
 def ridge_direction(
     activations: np.ndarray,  # (row, d)
     labels: np.ndarray,  # (row,) numbers or booleans
@@ -243,7 +243,7 @@ def _probe_data(activations, labels, two_sides=False) -> tuple[np.ndarray, np.nd
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell022
-@checked
+@checked(labels=None)
 def logistic_direction(
     activations: np.ndarray,  # (row, d)
     labels: np.ndarray,  # (row,) two values; the larger is the positive side
@@ -275,7 +275,7 @@ def logistic_direction(
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell025
-@checked
+@checked(labels=None)
 def lda_direction(
     activations: np.ndarray,  # (row, d)
     labels: np.ndarray,  # (row,) two values; the larger is the positive side
@@ -367,7 +367,7 @@ def pca_direction(
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell034
-@checked
+@checked(labels=None)
 def agop_direction(
     activations: np.ndarray,  # (row, d)
     labels: np.ndarray,  # (row,) numbers or booleans

@@ -45,7 +45,7 @@ BRANCH_CHOICES = ("cond", "both", "null")
 class Steered:
     "What a steering block did: its sites, the passes it saw, and when a closed loop stopped."
 
-    @checked
+    @checked(sites=None)
     def __init__(
         self,
         model,  # MusicModel

@@ -84,8 +84,6 @@ class ClosedLoop:
     def __post_init__(self):
         if not callable(self.probe):
             raise TypeError(f"probe must be a function of activations, got {self.probe!r}")
-        if not math.isfinite(self.target):
-            raise ValueError(f"target must be finite, got {self.target!r}")
         if self.window is not None:
             object.__setattr__(
                 self,

@@ -83,9 +83,6 @@ def quadrant(
     neutral: tuple = (0.0, 0.0),  # (valence, arousal) of the neutral point on that scale
 ) -> str:  # one of the four names in `QUADRANTS`
     "Quadrant of a rating; a rating exactly on an axis counts as the lower side."
-    is_missing = valence != valence or arousal != arousal  # NaN differs from itself
-    if is_missing:
-        raise ValueError(f"valence {valence!r} and arousal {arousal!r} must be numbers")
     return QUADRANTS[valence > neutral[0], arousal > neutral[1]]
 
 

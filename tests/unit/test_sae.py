@@ -123,7 +123,7 @@ def test_every_variant_trains_and_returns_from_disk(tmp_path, activation, extra)
         (lambda: SAEConfig(d_sae=2.5), "d_sae must be a whole"),
         (lambda: SAEConfig(d_in=4, matryoshka=(1.5,)), "matryoshka must be a whole"),
         (lambda: TrainConfig(decay=-1), "decay"),
-        (lambda: TrainConfig(decay=5), "decay must be a share"),
+        (lambda: TrainConfig(decay=5), "decay must be a number from 0 to 1"),
         (lambda: TrainConfig(warmup=-5), "warmup"),
         (lambda: TrainConfig(l1_warmup=-3), "l1_warmup"),
         (lambda: TrainConfig(aux_k=-3), "aux_k"),
@@ -167,7 +167,10 @@ def test_every_variant_trains_and_returns_from_disk(tmp_path, activation, extra)
             "more than once",
         ),
         (lambda: train_sae(data(90) * 1e30, SAEConfig(24), progress=False), "do not fit float32"),
-        (lambda: train_sae(np.array([["a", "b"]]), SAEConfig(2), progress=False), "real numbers"),
+        (
+            lambda: train_sae(np.array([["a", "b"]]), SAEConfig(2), progress=False),
+            "x must hold numbers",
+        ),
     ],
 )
 @pytest.mark.filterwarnings("ignore:3 of 3 dimensions are constant")
