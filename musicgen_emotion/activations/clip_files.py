@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..lab.arguments import checked
+from ..lab.checks import check_whole_numbers
 from ..lab.files import sha256_bytes
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/50_activations/06_clip_files.ipynb #cell009
+@checked
 def clip_id(
     model_checksum: str,  # SHA-256 of the weights, `model.checksum`
     prompt: str,  # text
@@ -181,6 +184,7 @@ def check_column_names(
 
 
 # %% ../../nbs/api/50_activations/06_clip_files.ipynb #cell021
+@checked
 def flac_bytes(
     wave: np.ndarray,  # (sample,) or (channel, sample), -1..1
     sample_rate: int,  # Hz
@@ -198,6 +202,7 @@ def flac_bytes(
 CHUNK = 64  # clips in one chunk of a Zarr array
 
 
+@checked
 def token_bytes(
     tokens: np.ndarray,  # (codebook, frame)
 ) -> bytes:  # little-endian int16
@@ -267,6 +272,7 @@ def read_token_array(
     return tokens
 
 
+@checked
 def write_token_array(
     path: Path,  # folder to write
     table: pd.DataFrame,  # clip_id, frames and frame_rate, a row per clip
@@ -294,12 +300,13 @@ def write_token_array(
 
 
 # %% ../../nbs/api/50_activations/06_clip_files.ipynb #cell029
+@checked
 def token_counts(
     tokens: np.ndarray,  # (clip, codebook, frame), -1 after the end of a shorter clip
     codebook_size: int,  # entries of a codebook
 ) -> np.ndarray:  # (clip, codebook x entry) float32, share of the frames
     "How often each entry of each codebook occurs in a clip. Raises ValueError for other shapes."
-    tokens = np.asarray(tokens)
+    tokens = check_whole_numbers("tokens", tokens)
     largest = tokens.max(initial=-1)
     if tokens.ndim != 3 or largest >= codebook_size:
         raise ValueError(

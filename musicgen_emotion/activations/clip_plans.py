@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.checks import check_positive, check_same_length
 from ..lab.seeds import seed_from
 from ..lab.sizes import listed, may_be_large, require_room
@@ -32,6 +33,7 @@ __all__ = ["generate_clips", "plan_clips"]
 
 # %% ../../nbs/api/50_activations/08_clip_plans.ipynb #cell010
 @may_be_large
+@checked
 def plan_clips(
     model: MusicModel,  # the model; only its identity is used
     prompts,  # table with a column `prompt` (and emotion, word, ...), `PromptSet`, list of texts
@@ -91,7 +93,7 @@ def plan_clips(
         example = plan.prompt[doubled.idxmax()]
         warnings.warn(
             f"{doubled.sum()} clips are asked for twice and made once, e.g. {example!r}",
-            stacklevel=2,
+            stacklevel=3,
         )
     return plan.loc[~doubled].reset_index(drop=True)
 
@@ -101,6 +103,7 @@ _PLANNED_BYTES = 1_000  # a row of a plan, with its texts
 
 # %% ../../nbs/api/50_activations/08_clip_plans.ipynb #cell013
 @may_be_large
+@checked
 def generate_clips(
     model: MusicModel,  # the model, or the raw one of a backend
     prompts,  # table with a column `prompt` (and emotion, word, ...), `PromptSet`, list of texts
@@ -132,7 +135,6 @@ def generate_clips(
         independent=independent,
         **settings,
     )
-    batch_size = int(check_positive("batch_size", batch_size))
     bar_options: dict[str, Any] = dict(
         total=len(plan), desc="clips", unit="clip", disable=not progress
     )

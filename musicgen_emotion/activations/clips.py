@@ -38,6 +38,7 @@ from musicgen_emotion.lab.files import (
     write_table,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_finite
 from ..lab.runs import folder_lock
 
@@ -144,6 +145,7 @@ class ClipStore:
                 with contextlib.suppress(OSError):
                     os.truncate(lock, 0)
 
+    @checked
     def add(
         self,
         rows: pd.DataFrame,  # one row per clip, with `clip_id` and any of `CLIP_COLUMNS`

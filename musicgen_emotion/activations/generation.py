@@ -21,6 +21,7 @@ from musicgen_emotion.models.sampling import (
     sample_tokens,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in, check_positive
 from ..lab.files import atomic_path
 from ..lab.machine import need_extra
@@ -46,6 +47,7 @@ class Generation:
     sound, prompts and seeds are not equally many.
     """
 
+    @checked
     def __init__(
         self,
         tokens: np.ndarray,  # (clip, codebook, frame) int16, without delays
@@ -88,6 +90,7 @@ class Generation:
             self._audio = self._decode(self.tokens)
         return self._audio
 
+    @checked
     def play(
         self,
         clip: int = 0,  # which clip
@@ -184,6 +187,7 @@ class Generation:
 
 # %% ../../nbs/api/50_activations/02_generation.ipynb #cell011
 @may_be_large
+@checked
 def generate(
     model: MusicModel,  # the model, or the raw one of a backend
     prompts: str | list[str],  # one per clip; '' is allowed
@@ -228,6 +232,7 @@ def generate(
 
 
 # %% ../../nbs/api/50_activations/02_generation.ipynb #cell019
+@checked
 def rounding_gap(
     model: MusicModel,  # the model, or the raw one of a backend
     tokens: np.ndarray,  # (clip, codebook, frame) clips to replay step by step
@@ -264,6 +269,7 @@ def _step_logits(model, ids, text) -> torch.Tensor:
 
 
 # %% ../../nbs/api/50_activations/02_generation.ipynb #cell025
+@checked
 def save_audio(
     path: Path | str,  # .flac or .wav
     wave: np.ndarray,  # (sample,) or (channel, sample) float in -1..1
@@ -289,7 +295,7 @@ def save_audio(
     peak = np.abs(wave).max()
     if peak > 1:
         warnings.warn(
-            f"{path.name}: peak {peak:.2f} is above full scale and is clipped", stacklevel=2
+            f"{path.name}: peak {peak:.2f} is above full scale and is clipped", stacklevel=3
         )
     samples = np.clip(wave, -1, 1).T
     file_format = path.suffix[1:].upper()

@@ -23,7 +23,7 @@ from musicgen_emotion.activations.replay_blocks import (
     time_coordinates,
 )
 
-from ..lab.checks import check_positive
+from ..lab.arguments import checked
 from ..lab.sizes import may_be_large, require_room
 from ..models.finite import clips_named
 from ..models.load import as_model
@@ -41,6 +41,7 @@ __all__ = ["REPLAY_TOLERANCE", "replay", "replay_error", "stepwise", "token_nll"
 
 # %% ../../nbs/api/50_activations/10_replaying.ipynb #cell008
 @may_be_large
+@checked
 def replay(
     model: MusicModel,  # the model, or the raw one of a backend
     tokens: np.ndarray,  # (clip, codebook, frame), -1 after the end of a shorter clip
@@ -72,7 +73,6 @@ def replay(
     )
     n_frames = longest_clip(request.tokens, pool)
     texts = text_rows(model, request.prompts or [])
-    batch_size = int(check_positive("batch_size", batch_size))
     n_clips = len(request.tokens)
     _require_room(model, request, n_frames)
     with tqdm(total=n_clips, desc="replay", unit="clip", disable=not progress) as bar:
@@ -116,6 +116,7 @@ def _labelled(model, request, acts, n_frames) -> xr.Dataset:
 
 
 # %% ../../nbs/api/50_activations/10_replaying.ipynb #cell017
+@checked
 @torch.inference_mode()
 def stepwise(
     model: MusicModel,  # the model, or the raw one of a backend
@@ -181,6 +182,7 @@ def _as_float(activation) -> torch.Tensor:
 REPLAY_TOLERANCE = dict(float32=1e-4, bfloat16=3e-2, float16=4e-3)
 
 
+@checked
 def replay_error(
     model: MusicModel,  # the model, or the raw one of a backend
     tokens: np.ndarray,  # (clip, codebook, frame)
@@ -209,6 +211,7 @@ def replay_error(
 
 
 # %% ../../nbs/api/50_activations/10_replaying.ipynb #cell020
+@checked
 @torch.inference_mode()
 @may_be_large
 def token_nll(

@@ -28,7 +28,8 @@ from musicgen_emotion.activations.replay_blocks import (
     time_coordinates,
 )
 
-from ..lab.checks import check_in, check_positive
+from ..lab.arguments import checked
+from ..lab.checks import check_in
 from ..lab.files import read_json, write_json
 from ..lab.paths import ADVICE
 from ..lab.runs import folder_lock
@@ -48,6 +49,7 @@ __all__ = ["replay_bytes", "replay_store"]
 
 
 # %% ../../nbs/api/50_activations/11_stored.ipynb #cell008
+@checked
 def replay_bytes(
     model: MusicModel,  # the model, or the raw one of a backend
     n_clips: int,  # clips
@@ -72,6 +74,7 @@ def replay_bytes(
 
 # %% ../../nbs/api/50_activations/11_stored.ipynb #cell011
 @may_be_large
+@checked
 def replay_store(
     model: MusicModel,  # the model, or the raw one of a backend
     store: ClipStore | Path | str,  # clips
@@ -117,7 +120,6 @@ def replay_store(
         int(frame_counts(request.tokens).min()),
         model.config,
     )  # or ValueError
-    batch_size = int(check_positive("batch_size", batch_size))
     n_bytes = replay_bytes(
         model, len(request.tokens), n_frames, request.sites, request.branches, pool, dtype
     )

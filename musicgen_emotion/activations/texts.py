@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..lab.checks import check_finite, check_in, check_positive
+from ..lab.arguments import checked
+from ..lab.checks import check_finite, check_in, check_labels
 from ..lab.files import atomic_path, read_json, write_json
 from ..lab.paths import as_path
 from ..models.load import load_model, pick_device
@@ -114,6 +115,7 @@ def _transformers_encoder(name, kind, device, options) -> TextEncoder:
 POOLS = ("mean", "last", "max")
 
 
+@checked
 def pool_tokens(
     states: np.ndarray,  # (prompt, token, d_text)
     mask: np.ndarray,  # (prompt, token), true at real tokens
@@ -139,6 +141,7 @@ def pool_tokens(
 
 
 # %% ../../nbs/api/50_activations/12_texts.ipynb #cell014
+@checked(prompts=None)
 def text_embeddings(
     encoder: MusicModel | TextEncoder | str | Path,  # music model, encoder, name or folder
     prompts: Sequence[str] | str,  # texts, a table with a column `prompt`, or a prompt set
@@ -154,7 +157,6 @@ def text_embeddings(
     from tqdm.auto import tqdm
 
     texts = prompt_table(prompts).prompt.tolist()
-    batch_size = int(check_positive("batch_size", batch_size))
     if pool is not None:
         check_in("pool", pool, POOLS)
     loaded = load_encoder(encoder) if isinstance(encoder, (str, Path)) else encoder
@@ -332,14 +334,8 @@ class Embeddings:
 
 def _emotion_names(labels, names=None) -> np.ndarray:
     "Names of emotions from names, or from numbers that count `names`."
-    labels = np.asarray(labels)
-    if labels.ndim != 1:
-        raise ValueError(f"labels must be one-dimensional; got shape {labels.shape}")
+    labels = check_labels("labels", labels)
     names = list(names or EMOTIONS)
-    if labels.dtype.kind == "f":
-        not_whole = labels[labels != np.round(labels)]
-        if len(not_whole):
-            raise ValueError(f"labels must be emotion names or whole numbers; got {not_whole[0]}")
     if labels.dtype.kind in "fiu":
         unknown = labels[(labels < 0) | (labels >= len(names))]
         if len(unknown):
@@ -352,6 +348,7 @@ def _emotion_names(labels, names=None) -> np.ndarray:
 
 
 # %% ../../nbs/api/50_activations/12_texts.ipynb #cell023
+@checked(prompts=None)
 def export_t5_embeddings(
     folder: Path | str,  # where `t5_embeddings/` goes, or that folder itself
     embeddings: np.ndarray | xr.DataArray,  # (prompt, d_text)
@@ -364,6 +361,7 @@ def export_t5_embeddings(
     if out.name != "t5_embeddings":
         out = out / "t5_embeddings"
     texts = None if prompts is None else prompt_table(prompts).prompt.tolist()
+    _refuse_other_names(metadata)
     emb = Embeddings(
         np.asarray(embeddings, np.float32),
         labels,
@@ -391,6 +389,16 @@ def export_t5_embeddings(
     with atomic_path(out / "emotion_clustering_pca.png") as path:
         _draw_components(emb, path)
     return out
+
+
+def _refuse_other_names(metadata) -> None:
+    "Raise ValueError for metadata whose names of labels are not those that the export writes."
+    names = list(metadata.get("label_names", EMOTIONS))
+    if names != list(EMOTIONS):
+        raise ValueError(
+            f"label_names must be {list(EMOTIONS)}, the order in which the export counts emotions; "
+            f"got {names}; give labels as names, and leave label_names out"
+        )
 
 
 def _draw_components(emb, path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .checks import check_count
 from .files import read_table
 from .gates import gates_table, read_gates, verdict
 from .paths import as_path
@@ -26,6 +27,7 @@ def markdown_table(
     rows: int = 30,  # largest number of rows
 ) -> str:  # Markdown, with a line break at the end
     "A table as Markdown, with a line that says how many rows were left out."
+    rows = check_count("rows", rows, least=0)
     shown = df.head(rows).astype(object).map(_cell)
     shown.columns = [_cell(name) for name in df.columns]
     text = shown.to_markdown(

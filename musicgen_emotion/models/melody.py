@@ -36,6 +36,7 @@ from musicgen_emotion.models.transformers_backend import (
     wrap_raw,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.paths import as_path
 from .finite import require_finite
@@ -58,6 +59,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/40_models/11_melody.ipynb #cell008
+@checked
 def write_random_melody(
     out: Path | str,  # folder to write, made if absent
     seed: int = 0,  # of the weights

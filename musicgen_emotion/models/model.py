@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.files import sha256_file
 from .shapes import ModelConfig, check_tokens
@@ -149,6 +150,7 @@ class SiteLookup:
         is_text = self.site(site).kind == "text"
         return self.config.d_text if is_text else self.config.d_model
 
+    @checked
     def resolve_sites(
         self,
         layers: int | Iterable[int] | None = None,  # decoder layers, None for all
@@ -187,6 +189,7 @@ class SiteLookup:
         return pd.DataFrame(rows).astype(dict(layer="Int64"))
 
 
+@checked
 def layer_list(
     layers: int | Iterable[int],  # one decoder layer or several
     n_layers: int,  # decoder layers of the model
@@ -269,6 +272,7 @@ class MusicModel(SiteLookup, ABC):
         "Precision of the decoder's weights."
         return next(self.decoder.parameters()).dtype
 
+    @checked
     def tokenize(
         self,
         prompts: str | list[str],  # one or many; '' is allowed
@@ -301,6 +305,7 @@ class MusicModel(SiteLookup, ABC):
             batch["input_ids"],
         )
 
+    @checked
     @torch.no_grad()
     def decode_audio(
         self,
@@ -321,6 +326,7 @@ class MusicModel(SiteLookup, ABC):
         audio = np.concatenate(waves)  # (clip, channel, sample)
         return audio[:, 0] if channels == 1 else audio
 
+    @checked
     @torch.no_grad()
     def codec_latents(
         self,
@@ -408,6 +414,7 @@ class MusicModel(SiteLookup, ABC):
     ) -> list:  # hook handles, to be removed by the caller
         "Write position, rows and branches of each pass into `now` before the pass runs."
 
+    @checked
     @abstractmethod
     def redrawn(
         self,

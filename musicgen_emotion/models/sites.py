@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from ..lab.arguments import checked
+
 # %% auto #0
 __all__ = ["LAYER_KINDS", "Site", "decoder_sites", "layer_site"]
 
@@ -60,6 +62,7 @@ class Site:
 LAYER_KINDS = ("self_attn", "cross_attn", "mlp", "resid")
 
 
+@checked
 def decoder_sites(
     layers: str,  # path of the list of decoder layers
     n_layers: int,  # decoder layers
@@ -115,6 +118,7 @@ def decoder_sites(
     return {site.name: site for site in found}
 
 
+@checked
 def layer_site(
     layer: int,  # decoder layer
     kind: str = "resid",  # one of `LAYER_KINDS`

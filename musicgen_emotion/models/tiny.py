@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.paths import as_path
 from .registry import HUB_SIZES, quiet_transformers, torch_dtype
@@ -37,6 +38,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/40_models/07_tiny.ipynb #cell010
+@checked
 def train_tokenizer(
     texts: Iterable[str],  # training texts
     folder: Path | str,  # where spiece.model and tokenizer.json go, made if absent
@@ -72,6 +74,7 @@ def train_tokenizer(
     return tokenizer
 
 
+@checked
 def write_tokenizer(
     folder: Path | str,  # where spiece.model and tokenizer.json go, made if absent
     vocab_size: int = 160,  # pieces, at most
@@ -95,6 +98,7 @@ _SENTENCES = [
 
 
 # %% ../../nbs/api/40_models/07_tiny.ipynb #cell013
+@checked
 def text_config(
     d_text: int,  # width of the text states
     n_layers: int = 2,  # encoder layers
@@ -125,6 +129,7 @@ def text_config(
     )
 
 
+@checked
 def codec_config(
     sample_rate: int,  # Hz: 8000, 16000 or 32000
     codebook_size: int,  # entries of a codebook, a power of 2
@@ -173,6 +178,7 @@ _UPSAMPLING = {
 }
 
 
+@checked
 def decoder_config(
     d_model: int,  # width
     n_layers: int,  # layers
@@ -226,6 +232,7 @@ def joined_config(
 
 
 # %% ../../nbs/api/40_models/07_tiny.ipynb #cell016
+@checked
 @contextlib.contextmanager
 def cpu_seed(
     seed: int,  # of PyTorch's generator on the CPU
@@ -268,6 +275,7 @@ def draw_codebooks(
         codebook.inited.fill_(True)
 
 
+@checked
 def random_musicgen(
     text: Any,  # T5Config
     codec: Any,  # EncodecConfig
@@ -287,6 +295,7 @@ def random_musicgen(
     )
 
 
+@checked
 def draw_model(
     kind: Any,  # class of the whole model
     config: Any,  # its configuration
@@ -308,6 +317,7 @@ def draw_model(
 
 
 # %% ../../nbs/api/40_models/07_tiny.ipynb #cell019
+@checked
 def write_random_model(
     out: Path | str,  # folder to write, made if absent
     seed: int = 0,  # of the weights

@@ -24,6 +24,7 @@ from musicgen_emotion.models.model import (
     register_adapter,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.paths import as_path
 from .finite import forward_hooks, require_finite
@@ -287,6 +288,7 @@ class TransformersModel(MusicModel):
             handles.append(project.register_forward_pre_hook(partial(_see_projection, now)))
         return handles
 
+    @checked
     def redrawn(
         self,
         seed: int,  # of the new weights

@@ -19,6 +19,7 @@ from musicgen_emotion.sae.tensor_files import (
     write_folder,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.sizes import require_room
 from .settings import SAEConfig
@@ -60,6 +61,7 @@ class SparseAutoencoder(torch.nn.Module):
     centre: torch.Tensor
     scale: torch.Tensor
 
+    @checked
     def __init__(
         self,
         d_in: int = 768,  # width of the input
@@ -390,6 +392,7 @@ def feature_shift(
 
 
 # %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell023
+@checked
 def geometric_median(
     x: torch.Tensor,  # (row, d)
     steps: int = 50,  # iterations at most

@@ -28,6 +28,7 @@ from musicgen_emotion.sae.training import (
     train_sae,
 )
 
+from ..lab.arguments import checked
 from ..lab.files import sha256_bytes
 from ..lab.sizes import large_is_allowed, listed, may_be_large, require_room
 from ..show.plots import draw_legend, new_axes
@@ -61,6 +62,7 @@ def pareto(
 
 
 # %% ../../nbs/api/70_sae/23_sweeps.ipynb #cell010
+@checked
 def best_setting(
     table: pd.DataFrame,  # from `sweep`
     l0: tuple = (50, 200),  # wanted range of active features per row
@@ -135,6 +137,7 @@ def plot_pareto(
 
 # %% ../../nbs/api/70_sae/23_sweeps.ipynb #cell018
 @may_be_large
+@checked
 def sweep(
     x: np.ndarray | torch.Tensor | StoreBatches,  # (row, d_in), or a store
     grid: dict | list,  # field -> values to try; grids of a list are tried one after the other
@@ -306,6 +309,7 @@ def _train_setting(training):
 
 # %% ../../nbs/api/70_sae/23_sweeps.ipynb #cell025
 @may_be_large
+@checked
 def train_seeds(
     x: np.ndarray | torch.Tensor | StoreBatches,  # (row, d_in), or a store
     base: SAEConfig,  # the dictionary

@@ -27,6 +27,7 @@ from musicgen_emotion.sae.data import (
     with_warnings,
 )
 
+from ..lab.arguments import checked
 from ..lab.files import write_json, write_table
 from ..lab.paths import as_path
 from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
@@ -65,6 +66,7 @@ class TrainResult:
 
 
 @may_be_large
+@checked
 def train_sae(
     data: np.ndarray | torch.Tensor | StoreBatches,  # (row, d_in), or a store
     sae: SparseAutoencoder | SAEConfig,  # what to train; settings make a new one with config.seed
@@ -92,7 +94,7 @@ def train_sae(
     else:
         source = _from_array(data, groups, split, config, sae.d_sae)
     for warning in source.report.warnings:
-        warnings.warn(warning, stacklevel=2)
+        warnings.warn(warning, stacklevel=3)
     trainer = SAETrainer(sae, source.batches, config, device)
     state = _State()
     checkpoint = None
@@ -150,6 +152,7 @@ def _write_result(result, folder):
 
 
 # %% ../../nbs/api/70_sae/12_training.ipynb #cell008
+@checked
 def split_parts(
     data: np.ndarray | torch.Tensor | StoreBatches,  # (row, d_in), or a store
     groups: Sequence | np.ndarray | None,  # one label per row of an array or per clip of a store

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..lab.checks import check_in
+from ..lab.arguments import checked
+from ..lab.checks import check_in, check_number
 from ..lab.files import package_folder, read_json_parts, write_json
 from ..lab.paths import as_path
 from .label_judge import descriptor_matrix
@@ -283,6 +284,7 @@ def _deviations(levels, slopes):
 
 
 # %% ../../nbs/api/30_sound/05_listener.ipynb #cell021
+@checked(level=check_number)
 def listener_cues(
     table: pd.DataFrame,  # descriptors, one row per clip
     level: float = -20.0,  # loudness that counts as the middle level of the study, dBFS

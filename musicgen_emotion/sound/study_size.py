@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..lab.checks import check_in, check_positive
+from ..lab.arguments import check_share, checked
+from ..lab.checks import check_fraction, check_in, check_positive
 from ..lab.seeds import rng
 from ..lab.sizes import may_be_large, require_room
 from ..stats.effects import wilson
@@ -30,6 +31,7 @@ SE_METHODS = ("crossed", "raters", "tracks", "rows")
 
 
 @may_be_large
+@checked(alpha=check_fraction)
 def listening_power(
     n_raters: int,  # raters
     n_tracks: int,  # tracks
@@ -208,6 +210,7 @@ def _check_whole(name, value, least):
 
 
 # %% ../../nbs/api/30_sound/10_study_size.ipynb #cell015
+@checked
 def power_table(
     n_raters: Sequence[int] | int,  # one or several numbers of raters
     n_tracks: Sequence[int] | int,  # one or several numbers of tracks
@@ -244,6 +247,7 @@ def power_table(
 
 
 # %% ../../nbs/api/30_sound/10_study_size.ipynb #cell017
+@checked(target=check_share)
 def plot_power(
     table: pd.DataFrame,  # from `power_table`, one effect
     target: float = 0.8,  # power that is wanted, a dashed line

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_positive
 from ..lab.paths import as_path
 from ..stimuli.emotions import EMOTION_WORDS, EMOTIONS
@@ -113,6 +114,7 @@ CLAP_TEMPLATES = (
 )
 
 
+@checked
 def clap_sentences(
     words: Sequence[str],  # adjectives
 ) -> tuple[str, ...]:  # every word in every template, word by word
@@ -135,6 +137,7 @@ CLAP_AXES = dict(  # sentences of the high end, of the low end
 
 
 # %% ../../nbs/api/80_steering/13_clap.ipynb #cell015
+@checked
 def write_random_clap(
     folder: Path | str,  # made if absent
     seed: int = 0,  # of the weights
@@ -213,6 +216,7 @@ def _write_tokenizer(folder):
 
 
 # %% ../../nbs/api/80_steering/13_clap.ipynb #cell018
+@checked
 def resample(
     wave: np.ndarray,  # (..., sample)
     sr: int,  # rate of the samples, Hz
@@ -243,6 +247,7 @@ class ClapJudge:
     are averaged. Raises as `load_clap` does, and ValueError for empty or misplaced sentences.
     """
 
+    @checked
     def __init__(
         self,
         source: Path | str = CLAP_DEFAULT,  # hub name or folder, see `load_clap`
@@ -266,6 +271,7 @@ class ClapJudge:
                 self.embed_text(low),
             )
 
+    @checked
     @torch.inference_mode()
     def embed_text(
         self,
@@ -281,6 +287,7 @@ class ClapJudge:
         each = _unit(_as_array(features))  # (sentence, d)
         return _unit(each.mean(0))
 
+    @checked
     @torch.inference_mode()
     def embed(
         self,

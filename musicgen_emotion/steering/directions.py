@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.checks import check_positive
 from ..lab.files import atomic_path, read_json, write_json
 from ..lab.paths import as_path
@@ -97,6 +98,7 @@ class Direction:
         little_endian = self.vector.astype("<f4")
         return hashlib.sha256(little_endian.tobytes()).hexdigest()
 
+    @checked
     def check_width(
         self,
         width: int,  # of the activations where it is to be used
@@ -109,6 +111,7 @@ class Direction:
             f"the activations there have {width}"
         )
 
+    @checked
     def at(
         self,
         site: str,  # another site of equal width
@@ -120,6 +123,7 @@ class Direction:
         metadata = self.metadata | dict(found_at=self.site)
         return replace(self, site=site, rms=rms, metadata=metadata)
 
+    @checked
     def cosine(
         self,
         other: Direction | np.ndarray,  # another direction, or a vector (d,)
@@ -130,6 +134,7 @@ class Direction:
         cosine = coordinate / np.linalg.norm(other_vector)
         return float(np.clip(cosine, -1, 1))
 
+    @checked
     def project(
         self,
         activations: np.ndarray,  # (..., d)
@@ -186,6 +191,7 @@ def check_vector(
     return single
 
 
+@checked
 def vector_of_width(
     direction: Direction | np.ndarray,  # a direction, or a vector (d,)
     width: int,  # that it must have
@@ -199,6 +205,7 @@ def vector_of_width(
 
 
 # %% ../../nbs/api/80_steering/00_directions.ipynb #cell021
+@checked
 def combine(
     directions: Sequence[Direction],  # of one site
     weights: Sequence[float] | None = None,  # of the unit vectors; None: equal

@@ -27,7 +27,7 @@ from ..activations.clip_files import TAKEN_COLUMNS, check_column_names
 from ..activations.clip_plans import plan_clips
 from ..activations.clips import ClipStore, shard_files
 from ..activations.prompt_states import prompt_table
-from ..lab.checks import check_positive
+from ..lab.arguments import checked
 from ..lab.files import read_table, sha256_bytes, write_table
 from ..lab.paths import as_path
 from ..lab.seeds import rng
@@ -48,6 +48,7 @@ __all__ = ["dose_response", "plan_doses"]
 
 # %% ../../nbs/api/80_steering/10_doses.ipynb #cell012
 @may_be_large
+@checked
 def plan_doses(
     model: MusicModel,  # the model
     prompts,  # DataFrame with a column `prompt`, PromptSet, or list of texts
@@ -137,6 +138,7 @@ def _checked_alphas(alphas) -> list[float]:
 
 # %% ../../nbs/api/80_steering/10_doses.ipynb #cell015
 @may_be_large
+@checked
 def dose_response(
     model,  # MusicModel, or the raw one of a backend
     prompts,  # DataFrame with a column `prompt`, PromptSet, or texts; held out from every fit
@@ -164,7 +166,6 @@ def dose_response(
     """
     folder = as_path("folder", folder)
     model = as_model(model)
-    batch_size = int(check_positive("batch_size", batch_size))
     sampling = dict(
         guidance=guidance,
         temperature=temperature,
@@ -207,7 +208,7 @@ def dose_response(
         warnings.warn(
             f"{len(failed)} of {len(outcomes)} clips have no complete judgement, "
             f"the first: {failed.failure.iloc[0]}",
-            stacklevel=2,
+            stacklevel=3,
         )
     stored = store.table
     facts = [

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ..lab.arguments import checked
 from ..lab.files import sha256_bytes
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/80_steering/09_judging.ipynb #cell008
+@checked
 def as_scores(
     out,  # what a judge returned: DataFrame, dict of columns, list of dicts, or numbers
     n: int,  # clips that it was given
@@ -160,6 +162,7 @@ def renamed(
 
 
 # %% ../../nbs/api/80_steering/09_judging.ipynb #cell014
+@checked
 def judge_clips(
     judge: Callable | Sequence[Callable] | Mapping[str, Callable],  # one, several, or by name
     audio: np.ndarray,  # (clip, sample), float
@@ -191,6 +194,7 @@ def judge_clips(
     return pd.DataFrame(rows)
 
 
+@checked
 def ask_judge(
     judge: Callable,  # (audio, sample_rate) -> one row per clip
     name: str,  # column for a judge that returns bare numbers

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pandas as pd
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.gates import Gate, gates_table, verdict
 from ..lab.phases import phase_values, start_phase
@@ -149,6 +150,7 @@ def check_clip_length(
         )
 
 
+@checked
 @dataclass(frozen=True)
 class ClipSettings:
     """How the clips of a study are generated.
