@@ -121,6 +121,8 @@ for phase_name, phase_spec in SPECS.items():
 @pytest.mark.parametrize("phase,name,value", CASES)
 def test_a_bad_value_is_refused_by_name(phase, name, value):
     with pytest.raises((ValueError, TypeError), match=f"parameter '{name}'"):
+        SPECS[phase][name].check(value)
+    with pytest.raises((ValueError, TypeError), match="parameter '"):
         check_parameters(SPECS[phase], {name: value})
 
 
