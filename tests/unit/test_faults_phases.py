@@ -361,11 +361,11 @@ def test_bytes_that_are_no_text(tmp_path):
 
 def test_one_reader_for_all_yaml_of_the_package():
     package = Path(musicgen_emotion.__file__).parent
-    users = []
+    readers = []
     for path in package.rglob("*.py"):
-        if re.search(r"^\s*(import yaml|from yaml)", path.read_text(), re.M):
-            users.append(path.name)
-    assert users == ["yaml_files.py"] or set(users) == {"yaml_files.py"}
+        if re.search(r"yaml\.(safe_|full_)?load|Loader\b.*yaml|yaml\.SafeLoader", path.read_text()):
+            readers.append(path.name)
+    assert readers == ["yaml_files.py"]
 
 
 def test_values_without_a_type_keep_their_look():
@@ -672,10 +672,10 @@ def large_calls():
 @pytest.mark.parametrize("name", large_calls())
 def test_a_thousand_millions_are_refused_at_once(name):
     call = large_calls()[name]
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(ValueError, match=TOO_LARGE) as caught:
         call()
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
     assert "allow_large=True" in str(caught.value)
 
 
