@@ -17,7 +17,7 @@ import torch
 from ..lab.arguments import checked
 from ..lab.checks import check_finite, check_in, check_labels
 from ..lab.files import atomic_path, read_json, write_json
-from ..lab.paths import as_path
+from ..lab.paths import as_path, claim_folder, holds_only
 from ..models.load import load_model, pick_device
 from ..models.model import MusicModel
 from ..stimuli.emotions import EMOTION_COLORS, EMOTIONS, check_emotion
@@ -362,16 +362,9 @@ def export_t5_embeddings(
         out = out / "t5_embeddings"
     texts = None if prompts is None else prompt_table(prompts).prompt.tolist()
     _refuse_other_names(metadata)
-    emb = Embeddings(
-        np.asarray(embeddings, np.float32),
-        labels,
-        texts,
-        metadata,
-    )
-    numbers = np.array(
-        [EMOTIONS.index(emotion) for emotion in emb.labels],
-        np.int64,
-    )
+    emb = Embeddings(np.asarray(embeddings, np.float32), labels, texts, metadata)
+    numbers = np.array([EMOTIONS.index(emotion) for emotion in emb.labels], np.int64)
+    claim_folder(out, "text embeddings", 1, _is_export)
     for name, array in dict(embeddings=emb.vectors, labels=numbers).items():
         with atomic_path(out / f"{name}.npy") as path:
             np.save(path, array, allow_pickle=False)
@@ -389,6 +382,15 @@ def export_t5_embeddings(
     with atomic_path(out / "emotion_clustering_pca.png") as path:
         _draw_components(emb, path)
     return out
+
+
+def _is_export(folder) -> bool:
+    "Whether a folder without a marker holds an export, from before there were markers."
+    names = ("embeddings.npy", "labels.npy", "metadata.json", "emotion_clustering_pca.png")
+    if not holds_only(folder, names) or not (folder / "metadata.json").is_file():
+        return False
+    metadata = read_json(folder / "metadata.json")
+    return isinstance(metadata, dict) and {"n_prompts", "d_text", "counts"} <= set(metadata)
 
 
 def _refuse_other_names(metadata) -> None:

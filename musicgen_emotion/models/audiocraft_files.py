@@ -57,7 +57,8 @@ def unpack_checkpoint(
 
     Raises FileNotFoundError for a file that is not there and ValueError for one that is no
     checkpoint."""
-    path = as_path("folder", folder) / file
+    folder = as_path("folder", folder)
+    path = folder / file
     if not path.exists():
         raise FileNotFoundError(f"{folder} is no audiocraft checkpoint: {file} is missing")
     package = _load_package(path)
@@ -150,7 +151,8 @@ def find_text_encoder(
     fetch: bool = True,  # ask the hub for what is not in the cache
 ) -> Path:  # folder of the text encoder
     "Folder of the text encoder that a checkpoint names; raises FileNotFoundError with the command."
-    beside = as_path("folder", folder) / "t5"
+    folder = as_path("folder", folder)
+    beside = folder / "t5"
     for candidate in (beside, _text_encoders.get(name), as_path("name", name)):
         if candidate is not None and (candidate / "config.json").exists():
             return candidate

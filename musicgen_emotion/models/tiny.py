@@ -16,7 +16,7 @@ import torch
 
 from ..lab.arguments import checked
 from ..lab.checks import check_in
-from ..lab.paths import as_path
+from ..lab.paths import claim_folder, claim_names
 from .registry import HUB_SIZES, quiet_transformers, torch_dtype
 
 # %% auto #0
@@ -48,6 +48,7 @@ def train_tokenizer(
     import sentencepiece
     from transformers import T5Tokenizer
 
+    folder = claim_names(folder, "tokenizer", 1, _TOKENIZER_FILES)
     model_bytes = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(texts),
@@ -66,12 +67,19 @@ def train_tokenizer(
         hard_vocab_limit=False,
         minloglevel=2,
     )
-    folder = as_path("folder", folder)
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / "spiece.model").write_bytes(model_bytes.getvalue())
     tokenizer = T5Tokenizer.from_pretrained(str(folder), extra_ids=0)
     tokenizer.save_pretrained(str(folder))
     return tokenizer
+
+
+_TOKENIZER_FILES = (
+    "spiece.model",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
 
 
 @checked
@@ -337,7 +345,7 @@ def write_random_model(
 
     With `size` the decoder and the codec have the published configuration and the text encoder the
     published width (768), but only one layer and a small vocabulary. Raises ValueError for sizes,
-    rates or channel counts that do not exist."""
+    rates or channel counts that do not exist, and for a folder with other files."""
     from transformers import EncodecFeatureExtractor, MusicgenProcessor
 
     check_in("size", size, (None, *HUB_SIZES))
@@ -352,7 +360,7 @@ def write_random_model(
         n_text_layers, std = 1, 0.02
     if channels == 2 and n_codebooks % 2:
         raise ValueError(f"n_codebooks={n_codebooks} must be even for channels=2")
-    out = as_path("out", out)
+    out = claim_folder(out, "random model", 1)
     with quiet_transformers():
         tokenizer = write_tokenizer(out)
         text = text_config(d_text, n_text_layers)

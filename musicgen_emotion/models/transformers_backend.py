@@ -436,7 +436,7 @@ def read_tokenizer(
     before_5 = int(transformers.__version__.split(".")[0]) < 5
     options: dict[str, Any] = dict(extra_special_tokens={}) if before_5 else {}
     return transformers.AutoTokenizer.from_pretrained(
-        str(folder),
+        str(here if here.is_dir() else folder),
         trust_remote_code=False,
         **options,
     )

@@ -13,6 +13,7 @@ import torch
 
 from musicgen_emotion.sae.tensor_files import (
     check_tensors,
+    holds_own_dictionary,
     local_folder,
     read_config,
     read_tensors,
@@ -206,13 +207,16 @@ class SparseAutoencoder(torch.nn.Module):
         self,
         folder: Path | str,  # made when absent
     ) -> Path:  # the folder
-        "Write `cfg.json` and `dictionary.safetensors`, each atomically."
+        """Write `cfg.json` and `dictionary.safetensors`, each atomically.
+
+        Raises ValueError for a folder that holds files and no dictionary of this package."""
         config = dict(format=DICTIONARY_FORMAT, **asdict(self.cfg))
         return write_folder(
             folder,
             config,
             self.state_dict(),
             "dictionary.safetensors",
+            own=holds_own_dictionary,
         )
 
     def push_to_hub(

@@ -15,7 +15,7 @@ import torch
 
 from ..lab.arguments import checked
 from ..lab.checks import check_count, check_positive
-from ..lab.paths import as_path
+from ..lab.paths import as_path, claim_folder
 from ..stimuli.emotions import EMOTION_WORDS, EMOTIONS
 
 if TYPE_CHECKING:
@@ -149,8 +149,7 @@ def write_random_clap(
     """
     from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
-    folder = as_path("folder", folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = claim_folder(folder, "random model", 1)
     _write_tokenizer(folder)
     text_config = dict(
         vocab_size=_RANDOM_VOCABULARY,

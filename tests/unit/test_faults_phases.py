@@ -465,8 +465,10 @@ def test_plans_that_cannot_be_run(demo, tmp_path):
         run_plan([], tmp_path / "out")
     with pytest.raises(ValueError, match="a plan of 1000000 runs would take"):
         run_plan(list(itertools.repeat(run, 10**6)), tmp_path / "out")
-    with pytest.raises(ValueError, match="would write to the same folder 'phase8_demo'"):
-        run_phases([demo, demo], tmp_path / "out")
+    (tmp_path / "b").mkdir()
+    other = write_phase(tmp_path / "b", "phase8_demo", "n: int = 1")
+    with pytest.raises(ValueError, match="have the same name, and so the same run folder"):
+        run_phases([demo, other], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
