@@ -49,10 +49,18 @@ INNER_CLASSES = set(
     ListenerModel ListeningTest Match NotFiniteError Oracle Pass PassRecorder Permanova PhaseResult
     ProbePlan ReluGradient RecordedBatch ReplayRequest RowPlan SelectivityCells Site Spectrum
     StateCopy Tested TextEncoder TokenSite TokenSpan TrainResult Watcher Best CsvTable
-    ActivationComparison ProbeResult Direction
+    ActivationComparison ProbeResult Direction ParameterRule
     """.split()  # noqa: SIM905
 )
 INNER_FUNCTIONS = {
+    "claim_folder": "its version is written in the code that calls it",
+    "claim_names": "its version is written in the code that calls it",
+    "listed": "its limit is written in the code that calls it",
+    "require_room": "takes estimates, also infinite ones",
+    "require_generation_room": "takes numbers that were checked",
+    "require_training_room": "takes settings that were checked",
+    "size_text": "writes an estimate, also an infinite one",
+    "time_text": "writes an estimate, also an infinite one",
     "blocks_within_memory": "splits an array that is already there",
     "centroid_cosines": "inner product of class means",
     "clip_names": "names of rows for an error",
