@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.sizes import may_be_large, require_room
 from ..models.load import as_model
@@ -38,6 +39,7 @@ class ActivationExtractor:
     for layers that the model does not have, KeyError for unknown sites.
     """
 
+    @checked
     def __init__(
         self,
         model: MusicModel,  # the model, or the raw one of a backend
@@ -81,6 +83,7 @@ class ActivationExtractor:
             self._recorder.drop_current()
 
     @may_be_large
+    @checked
     def generate(
         self,
         prompts: str | list[str],  # one or many

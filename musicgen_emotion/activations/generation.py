@@ -21,10 +21,11 @@ from musicgen_emotion.models.sampling import (
     sample_tokens,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in, check_positive
 from ..lab.files import atomic_path
 from ..lab.machine import need_extra
-from ..lab.paths import as_path
+from ..lab.paths import as_path, claim_names
 from ..lab.sizes import may_be_large
 from ..models.load import as_model
 from ..models.model import MusicModel
@@ -46,6 +47,7 @@ class Generation:
     sound, prompts and seeds are not equally many.
     """
 
+    @checked
     def __init__(
         self,
         tokens: np.ndarray,  # (clip, codebook, frame) int16, without delays
@@ -88,6 +90,7 @@ class Generation:
             self._audio = self._decode(self.tokens)
         return self._audio
 
+    @checked
     def play(
         self,
         clip: int = 0,  # which clip
@@ -104,10 +107,12 @@ class Generation:
     ) -> list[Path]:  # one file per clip, clip_0000.flac, ...
         "Write the sound of all clips. Raises ValueError for clips that were made without sound."
         check_in("ending", ending, ("flac", "wav"))
+        sounds = self._sound()
+        names = [f"clip_{number:04d}.{ending}" for number in range(len(sounds))]
+        folder = claim_names(folder, "saved clips", 1, names)
         paths = []
-        for i, wave in enumerate(self._sound()):
-            path = as_path("folder", folder) / f"clip_{i:04d}.{ending}"
-            paths.append(save_audio(path, wave, self.sample_rate))
+        for name, wave in zip(names, sounds):
+            paths.append(save_audio(folder / name, wave, self.sample_rate))
         return paths
 
     def _sound(self) -> np.ndarray:
@@ -184,6 +189,7 @@ class Generation:
 
 # %% ../../nbs/api/50_activations/02_generation.ipynb #cell011
 @may_be_large
+@checked
 def generate(
     model: MusicModel,  # the model, or the raw one of a backend
     prompts: str | list[str],  # one per clip; '' is allowed
@@ -228,6 +234,7 @@ def generate(
 
 
 # %% ../../nbs/api/50_activations/02_generation.ipynb #cell019
+@checked
 def rounding_gap(
     model: MusicModel,  # the model, or the raw one of a backend
     tokens: np.ndarray,  # (clip, codebook, frame) clips to replay step by step
@@ -264,6 +271,7 @@ def _step_logits(model, ids, text) -> torch.Tensor:
 
 
 # %% ../../nbs/api/50_activations/02_generation.ipynb #cell025
+@checked
 def save_audio(
     path: Path | str,  # .flac or .wav
     wave: np.ndarray,  # (sample,) or (channel, sample) float in -1..1
@@ -289,7 +297,7 @@ def save_audio(
     peak = np.abs(wave).max()
     if peak > 1:
         warnings.warn(
-            f"{path.name}: peak {peak:.2f} is above full scale and is clipped", stacklevel=2
+            f"{path.name}: peak {peak:.2f} is above full scale and is clipped", stacklevel=3
         )
     samples = np.clip(wave, -1, 1).T
     file_format = path.suffix[1:].upper()

@@ -19,6 +19,7 @@ from musicgen_emotion.models.sampling import (
     sample_tokens,
 )
 
+from ..lab.arguments import checked
 from ..lab.report import markdown_table
 from ..models.load import as_model
 from ..models.model import MusicModel, Pass
@@ -69,6 +70,7 @@ class TraceReport:
 
 
 # %% ../../nbs/api/50_activations/17_tracing.ipynb #cell011
+@checked
 def trace(
     model: MusicModel,  # the model, or the raw one of a backend
     prompt: str = "happy upbeat pop song",  # what to run

@@ -20,6 +20,7 @@ from musicgen_emotion.causes.pairs import (
 )
 
 from ..activations.positions import window_positions
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in
 from ..lab.seeds import rng
 from ..lab.sizes import may_be_large
@@ -35,6 +36,7 @@ __all__ = ["Agreement", "attribution_agreement", "attribution_patching"]
 
 
 # %% ../../nbs/api/85_causes/04_attribution.ipynb #cell006
+@checked
 def attribution_patching(
     model: MusicModel,  # the model
     pairs: Pairs,  # with tokens
@@ -179,6 +181,7 @@ class Agreement:
 
 
 @may_be_large
+@checked
 def attribution_agreement(
     model: MusicModel,  # the model
     pairs: Pairs,  # the pairs behind `table`

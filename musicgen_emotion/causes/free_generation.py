@@ -14,6 +14,7 @@ import torch
 
 from ..activations.generation import Generation
 from ..activations.positions import window_positions
+from ..lab.arguments import checked
 from ..lab.checks import check_count
 from ..lab.sizes import may_be_large
 from ..models.model import MusicModel
@@ -55,6 +56,7 @@ class PatchedClips:
 
 
 # %% ../../nbs/api/85_causes/06_free_generation.ipynb #cell007
+@checked
 @torch.no_grad()
 @may_be_large
 def patched_generation(
@@ -134,6 +136,7 @@ def patched_generation(
     return collect_patched(model, table, tokens, settings, audio)
 
 
+@checked
 def collect_patched(
     model: MusicModel,  # decodes the tokens
     table: pd.DataFrame,  # one row per clip, without the column `row`
@@ -304,6 +307,7 @@ def describe_patched(
 
 
 @may_be_large
+@checked
 def sound_restored(
     table: pd.DataFrame,  # of `describe_patched`, or with a judge's columns joined to it
     descriptors: Sequence[str] = SOUND_DESCRIPTORS,  # numeric columns

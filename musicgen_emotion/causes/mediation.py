@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from ..lab.arguments import checked
 from ..lab.checks import check_finite
 from ..lab.sizes import may_be_large
 from ..stats.estimates import bootstrap_weights, interval
@@ -20,6 +21,7 @@ __all__ = ["mediate"]
 
 # %% ../../nbs/api/85_causes/11_mediation.ipynb #cell006
 @may_be_large
+@checked
 def mediate(
     table: pd.DataFrame,  # one row per clip
     treatment: str,  # column: a number or two labels (second in alphabetical order is 1)

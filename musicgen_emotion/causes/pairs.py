@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from ..activations.positions import time_windows, window_positions
-from ..lab.checks import check_in
+from ..lab.arguments import checked
+from ..lab.checks import check_in, check_texts, check_whole_numbers
 from ..lab.sizes import may_be_large
 from ..models.model import MusicModel
 from ..models.sampling import sample_tokens
@@ -46,8 +47,8 @@ class Pairs:
     tokens: np.ndarray | None = None  # (pair, codebook, frame), without delays
 
     def __post_init__(self):
-        self.source = list(self.source)
-        self.target = list(self.target)
+        self.source = check_texts("source", self.source)
+        self.target = check_texts("target", self.target)
         self._check_prompts()
         self._check_tokens()
 
@@ -60,8 +61,6 @@ class Pairs:
                 f"got {len(self.source)} and {len(self.target)}"
             )
         for i, (source, target) in enumerate(zip(self.source, self.target)):
-            if not (isinstance(source, str) and isinstance(target, str)):
-                raise TypeError(f"pair {i} must hold two texts; got {source!r} and {target!r}")
             if source == target:
                 raise ValueError(
                     f"pair {i} holds the same prompt twice ({source!r}): "
@@ -71,6 +70,7 @@ class Pairs:
     def _check_tokens(self):
         if self.tokens is None:
             return
+        self.tokens = check_whole_numbers("tokens", self.tokens)
         if np.ndim(self.tokens) != 3 or len(self.tokens) != len(self.source):
             raise ValueError(
                 f"tokens must be (pair, codebook, frame) for {len(self.source)} pairs; "
@@ -108,6 +108,7 @@ class Pairs:
         "Length of the music; raises ValueError for pairs without tokens."
         return self.require_tokens().shape[-1]
 
+    @checked
     def batches(
         self,
         batch_size: int,  # pairs at once
@@ -128,6 +129,11 @@ def pair_prompts(
 
     Raises ValueError for an emotion that the table lacks, or when no pair has both emotions."""
     table = getattr(prompts, "table", prompts)
+    if not hasattr(table, "emotion"):
+        raise TypeError(
+            "prompts must be a prompt set or a table with the columns prompt, emotion and pair; "
+            f"got {type(prompts).__name__}"
+        )
     for emotion in (source, target):
         check_in("emotion", emotion, tuple(table.emotion.unique()))
 
@@ -147,6 +153,7 @@ def pair_prompts(
 
 
 @may_be_large
+@checked
 def pair_tokens(
     model: MusicModel,  # the model
     pairs: Pairs,  # prompts
@@ -171,6 +178,7 @@ def pair_tokens(
 
 
 # %% ../../nbs/api/85_causes/00_pairs.ipynb #cell016
+@checked
 def other_pairs(
     n_pairs: int,  # number of pairs, at least 2
     seed: int,  # of the draw
@@ -186,6 +194,7 @@ def other_pairs(
 
 # %% ../../nbs/api/85_causes/00_pairs.ipynb #cell019
 @may_be_large
+@checked
 def resampled_sums(
     per_pair: np.ndarray,  # (pair, ...) one row of numbers per pair
     n_boot: int = 1000,  # resamples of pairs
@@ -208,6 +217,7 @@ CELL_COLUMNS = ("site", "kind", "layer", "start", "end")
 
 
 @may_be_large
+@checked
 def all_cells(
     model: MusicModel,  # the model
     duration_s: float,  # seconds of the clips
@@ -229,6 +239,7 @@ def all_cells(
     return table.astype(dict(layer="Int64"))
 
 
+@checked
 def cell_table(
     model: MusicModel,  # the model
     cells: pd.DataFrame | str | Sequence[str],  # table of `all_cells`, or site names

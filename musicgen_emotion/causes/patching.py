@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from ..activations.positions import window_positions
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_finite, check_in, check_positive
 from ..lab.seeds import seed_from
 from ..lab.sizes import may_be_large, require_room
@@ -38,6 +39,7 @@ __all__ = [
 PATCH_ARMS = ("patch", "noop", "random", "other")
 
 
+@checked
 @torch.no_grad()
 @may_be_large
 def activation_patching(
@@ -253,6 +255,7 @@ class ArmSources:
         return seeds
 
 
+@checked
 def random_states_like(
     states: torch.Tensor,  # (clip, position, width)
     seeds: Sequence[int],  # one per clip
@@ -289,6 +292,7 @@ SUMMARY_COLUMNS = (
 
 
 @may_be_large
+@checked
 def patching_summary(
     table: pd.DataFrame,  # of `activation_patching`
     value: str = "restored",  # 'restored', 'kl_source', 'kl_target', or another column

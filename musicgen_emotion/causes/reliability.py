@@ -11,6 +11,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_finite, check_in
 from ..lab.seeds import rng
 from ..lab.sizes import may_be_large, require_room
@@ -31,6 +32,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/85_causes/10_reliability.ipynb #cell006
+@checked
 def total_variation(
     p: np.ndarray,  # (row, class) probabilities
     q: np.ndarray,  # (row, class) probabilities
@@ -41,6 +43,7 @@ def total_variation(
     return np.abs(p - q).sum(1) / 2
 
 
+@checked
 def completeness(
     after: np.ndarray,  # (row, class) oracle's probabilities after the intervention
     target: np.ndarray | int | None = None,  # class index wanted, one or one per row; None: none
@@ -66,6 +69,7 @@ def completeness(
     return 1 - total_variation(after, wanted)
 
 
+@checked
 def selectivity(
     after: np.ndarray,  # (row, class) probabilities of another property after the intervention
     before: np.ndarray,  # (row, class) the same before it
@@ -77,6 +81,7 @@ def selectivity(
     return 1 - distance / largest
 
 
+@checked
 def harmonic_reliability(
     complete: np.ndarray,  # (row,) completeness
     selective: np.ndarray,  # (row,) selectivity
@@ -119,6 +124,7 @@ MEASURES = ("completeness", "selectivity", "reliability")
 
 
 @may_be_large
+@checked
 def causal_reliability(
     interventions: Mapping,  # name -> edited states (row, d), or a function of states
     states: np.ndarray,  # (row, d) clean states, seen by no oracle

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from ..activations.hooks import hooked
+from ..lab.arguments import checked
 from ..lab.checks import check_finite, check_in
 from ..lab.seeds import rng
 from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
@@ -28,6 +29,7 @@ __all__ = ["fit_interventions", "prediction_slopes", "site_reliability"]
 
 
 # %% ../../nbs/api/85_causes/13_site_scores.ipynb #cell006
+@checked
 @torch.no_grad()
 @may_be_large
 def prediction_slopes(
@@ -130,6 +132,7 @@ def _random_pushes(site, vector, n_random, seed):
 
 
 # %% ../../nbs/api/85_causes/13_site_scores.ipynb #cell011
+@checked
 def fit_interventions(
     states: np.ndarray,  # (row, d) states on which nothing else will be judged
     emotions: np.ndarray,  # (row,) emotions, two of them
@@ -192,6 +195,7 @@ def _ridge_weights(centred, targets):
 
 # %% ../../nbs/api/85_causes/13_site_scores.ipynb #cell015
 @may_be_large
+@checked
 def site_reliability(
     states: Mapping[str, np.ndarray],  # site -> (row, d)
     table: pd.DataFrame,  # one row per state: emotion, word, part (0, 1, 2), control properties

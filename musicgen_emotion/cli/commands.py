@@ -329,6 +329,7 @@ def generate_command(
         temperature=temperature,
         top_k=top_k,
         independent=False,
+        allow_large=allow_large,
     )
     for path in clips["audio_path"]:
         typer.echo(folder / path)

@@ -2,6 +2,27 @@
 
 # made by `make export` from the modules of this folder
 
+from .arguments import COUNTED as COUNTED
+from .arguments import COUNTS as COUNTS
+from .arguments import DATA as DATA
+from .arguments import FRACTIONS as FRACTIONS
+from .arguments import LABELS as LABELS
+from .arguments import LISTS as LISTS
+from .arguments import NOT_NEGATIVE as NOT_NEGATIVE
+from .arguments import NOUGHT_TOO as NOUGHT_TOO
+from .arguments import NUMBERS as NUMBERS
+from .arguments import POSITIVE as POSITIVE
+from .arguments import SHARES as SHARES
+from .arguments import TEXT_LISTS as TEXT_LISTS
+from .arguments import TEXTS as TEXTS
+from .arguments import WORD_LISTS as WORD_LISTS
+from .arguments import Marked as Marked
+from .arguments import argument_check as argument_check
+from .arguments import check_share as check_share
+from .arguments import check_whole as check_whole
+from .arguments import checked as checked
+from .arguments import number_check as number_check
+from .arguments import zero_or_more as zero_or_more
 from .checks import LARGEST_SEED as LARGEST_SEED
 from .checks import NO_PLAIN_REASON as NO_PLAIN_REASON
 from .checks import as_prompts as as_prompts
@@ -18,6 +39,7 @@ from .checks import check_same_length as check_same_length
 from .checks import check_seed as check_seed
 from .checks import check_seeds as check_seeds
 from .checks import check_texts as check_texts
+from .checks import check_whole_numbers as check_whole_numbers
 from .checks import chosen_rows as chosen_rows
 from .checks import did_you_mean as did_you_mean
 from .checks import plain_reason as plain_reason

@@ -33,6 +33,7 @@ __all__ = [
     "check_seed",
     "check_seeds",
     "check_texts",
+    "check_whole_numbers",
     "chosen_rows",
     "did_you_mean",
     "plain_reason",
@@ -287,13 +288,14 @@ def check_labels(
     name: str,  # name of the argument
     labels: Any,  # (row,) texts, whole numbers or truth values
     n: int | None = None,  # number of rows that is required; None: any
+    fractions: bool = False,  # are fractions accepted, for example doses?
 ) -> np.ndarray:  # (row,) the labels
     """Return `labels` as an array.
 
     Raises ValueError for missing labels and another number of rows, TypeError for fractions,
     mixed types and anything else that names no class.
     """
-    if isinstance(labels, str) or not hasattr(labels, "__array__"):
+    if hasattr(labels, "columns") or not hasattr(labels, "__array__"):
         labels = _listed(name, labels, "labels, one per row", ("sad", "happy"))
     array = np.asarray(labels)
     if array.ndim != 1:
@@ -306,7 +308,7 @@ def check_labels(
             f"{name} holds {len(missing)} missing entries, the first at {missing[0]}; "
             "leave these rows out"
         )
-    if array.dtype.kind == "f" and not (array == array.round()).all():
+    if array.dtype.kind == "f" and not fractions and not (array == array.round()).all():
         fraction = array[array != array.round()][0]
         raise TypeError(f"{name} must name classes; got the fraction {fraction:g}")
     if array.dtype.kind in "cSV":
@@ -363,6 +365,22 @@ def check_real(
         )
     kind = "text" if array.dtype.kind in "USO" else array.dtype.name
     raise TypeError(f"{name} must hold numbers; got {kind}: {_shown(values)}")
+
+
+def check_whole_numbers(
+    name: str,  # name of the array
+    values: Any,  # anything that `np.asarray` takes, of any shape; floats may be whole
+) -> np.ndarray:  # the same values as an array of integers
+    "Return `values` as integers; raise ValueError or TypeError where one is no whole number."
+    array = check_finite(name, values)
+    if array.dtype.kind == "b":
+        raise TypeError(f"{name} must hold whole numbers; got truth values")
+    if array.dtype.kind != "f":
+        return array
+    fractions = array[array != array.round()]
+    if fractions.size:
+        raise ValueError(f"{name} must hold whole numbers; got {fractions[0]:g}")
+    return array.astype(np.int64)
 
 
 def _is_real(value: Any) -> bool:

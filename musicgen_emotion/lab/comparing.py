@@ -469,6 +469,7 @@ def compare_folders(
 
     Raises ValueError when one of the folders holds no run, or when no run could be compared.
     """
+    folder_a, folder_b = as_path("folder_a", folder_a), as_path("folder_b", folder_b)
     runs_a, runs_b = find_runs(folder_a), find_runs(folder_b)
     for folder, runs in ((folder_a, runs_a), (folder_b, runs_b)):
         if not runs:

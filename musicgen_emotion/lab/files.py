@@ -20,8 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from musicgen_emotion.lab.paths import (
+    RESERVED_FILES,
+    advise,
+    as_path,
+    holds_only,
+    inside_folder,
+    note_written,
+)
+
 from .checks import check_in, plain_reason
-from .paths import advise, as_path, holds_only, inside_folder, note_written
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +40,8 @@ __all__ = [
     "WrittenFiles",
     "atomic_path",
     "atomic_write",
+    "check_own_table",
+    "check_sidecar",
     "package_folder",
     "plain_value",
     "read_json",
@@ -135,10 +145,10 @@ def _refuse_foreign_folder(path: Path, own: Callable[[Path], bool] | None) -> No
         return
     if own is None or not own(path):
         names = sorted(entry.name for entry in path.iterdir())
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         raise ValueError(
-            f"{path} is a folder with {', '.join(names[:3])}{more}, which is not replaced; "
-            f"choose another name"
+            f"{path} is a folder with {', '.join(names[:5])}{more}, which is not replaced as a "
+            f"whole; choose another name"
         )
 
 
@@ -223,18 +233,32 @@ class WrittenFiles:
     def others(
         self,
         known: Iterable[str] = (),  # names that count as recorded
+        whole_folders: bool = True,  # does all in a recorded folder count as recorded?
     ) -> list[str]:  # sorted
-        "Files below the folder that are not recorded, and in no folder that is."
+        "Files below the folder that are not recorded."
         recorded = {*self.names, *known, RECORD_FILE}
         found = []
         for place, folders, files in os.walk(self.folder):
             inside = Path(place).relative_to(self.folder)
-            folders[:] = [
-                name for name in folders if f"{(inside / name).as_posix()}/" not in recorded
-            ]
+            if whole_folders:
+                paths = {name: f"{(inside / name).as_posix()}/" for name in folders}
+                folders[:] = [name for name in folders if paths[name] not in recorded]
             names = [(inside / name).as_posix() for name in files]
             found += [name for name in names if name not in recorded]
         return sorted(found)
+
+    def settle(
+        self,
+        found: Iterable[str],  # files that are of others
+    ) -> None:
+        "Record all files but those of others, in order; what is gone is left out."
+        others = set(found)
+        names = [name for name in self.others(whole_folders=False) if name not in others]
+        self.add(*names)
+        self.names = {name for name in self.names if (self.folder / name).exists()}
+        text = "".join(f"{name}\n" for name in sorted(self.names))
+        with atomic_path(self.file) as unfinished:
+            unfinished.write_text(text, encoding="utf-8", errors="surrogateescape")
 
     def remove(
         self,
@@ -305,6 +329,22 @@ def read_json_parts(
     if missing:
         raise ValueError(f"{path} is not {what}: it lacks {', '.join(missing)}")
     return known
+
+
+def check_sidecar(
+    file: Path,  # JSON file that goes beside another file and is named after it
+    keys: Iterable[str],  # that it has when it was written for this
+    what: str,  # what it holds, for the error
+) -> None:
+    "Raise a ValueError when the file is there and holds something else, or has a reserved name."
+    if file.name not in RESERVED_FILES:
+        if not file.exists():
+            return
+        with contextlib.suppress(ValueError):
+            content = read_json(file)
+            if isinstance(content, dict) and set(keys) <= set(content):
+                return
+    raise ValueError(f"{file}, where {what} would go, is for something else; choose another name")
 
 
 def plain_value(
@@ -379,6 +419,23 @@ def read_table(
         raise ValueError(
             f"{path} cannot be read as a table: {plain_reason(error)}; {_REPAIR}"
         ) from error
+
+
+def check_own_table(
+    path: Path,  # CSV file that is to be written
+    columns: Iterable[str],  # that it has when it was written here before
+) -> Path:  # the path
+    "Return the path, or raise a ValueError when a file is there that is not such a table."
+    if path.exists():
+        with path.open(encoding="utf-8", errors="replace") as file:
+            found = file.readline().strip().split(",")
+        missing = [column for column in columns if column not in found]
+        if missing:
+            raise ValueError(
+                f"{path} exists and is another table (without {', '.join(missing)}); "
+                f"choose another folder, or move it away"
+            )
+    return path
 
 
 def _table_suffix(path: Path) -> str:

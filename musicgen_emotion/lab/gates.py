@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .checks import check_count, check_in, plain_reason
+from .checks import check_between, check_count, check_in, plain_reason
 from .files import read_json
 from .paths import as_path
 
@@ -55,6 +55,11 @@ class Gate:
                 getattr(self, name),
             )
             object.__setattr__(self, name, number)
+            if math.isinf(number):
+                raise ValueError(
+                    f"{name} of gate {self.name!r} must be finite, or NaN where it could not be "
+                    f"measured; got {number}"
+                )
         if math.isnan(self.threshold):
             raise ValueError(f"threshold of gate {self.name!r} must be a number; got nan")
         if self.low > self.high:
@@ -106,6 +111,8 @@ class Gate:
 def _number(name: str, value: Any) -> float:
     "The value as a float; None becomes NaN."
     try:
+        if isinstance(value, (str, bytes)):
+            raise TypeError
         return math.nan if value is None else float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number; got {value!r}") from None
@@ -146,6 +153,7 @@ def verdict(
     pause_below: float = 0.5,  # smallest share of passed gates that is no PAUSE
 ) -> str:  # `"GO"`, `"ITERATE"` or `"PAUSE"`
     "GO when every gate passed, PAUSE when too few passed, ITERATE otherwise or without gates."
+    check_between("pause_below", pause_below, 0, 1)
     passed = [gate.passed for gate in gates]
     if sum(passed) < pause_below * len(passed):
         return "PAUSE"

@@ -5,6 +5,7 @@
 # %% ../../nbs/api/00_lab/11_parameter_rules.ipynb #cell003
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -123,9 +124,9 @@ def check_rules(
     large = allow_large or large_is_allowed()
     for rule in rules:
         named = [end for end in (rule.low, rule.high, rule.other) if isinstance(end, str) and end]
-        if others is None and named:
+        if others is None and named and rule.kind != "range":
             continue
-        known = {end: _value_of(end, others or {}, name) for end in named}
+        known = {end: _value_of(end, others, name) for end in named if others is not None}
         if rule.kind == "range":
             _check_range(name, value, rule, known, large)
         elif rule.kind == "in":
@@ -151,8 +152,8 @@ def _value_of(other: str, others: Mapping[str, Any], name: str) -> Any:
 
 
 def _check_range(name: str, value: Any, rule: ParameterRule, known: Mapping, large: bool) -> None:
-    low = known.get(rule.low, rule.low)
-    high = known.get(rule.high, rule.high)
+    low = known.get(rule.low, -math.inf) if isinstance(rule.low, str) else rule.low
+    high = known.get(rule.high, math.inf) if isinstance(rule.high, str) else rule.high
     is_list = isinstance(value, list)
     numbers = value if is_list and rule.each else [len(value) if is_list else value]
     what = f"hold values {rule.text}" if rule.each else f"be {rule.text}"

@@ -51,10 +51,10 @@ def run_phases(
     """
     if not phases:
         raise ValueError(f"phases must name at least one of: {', '.join(list_phases())}")
-    _refuse_repeated(phases)
     n_jobs = check_count("n_jobs", n_jobs)
     out = as_path("out", out)
     resolved = list(resolve_parameters(phases, files, overrides, allow_large).items())
+    _refuse_equal_names([notebook for notebook, _ in resolved])
 
     def run_one(index: int) -> PhaseResult:
         notebook, values = resolved[index]
@@ -74,17 +74,16 @@ def run_phases(
     return _in_threads(run_one, len(resolved), n_jobs)
 
 
-def _refuse_repeated(phases: Sequence[Path | str]) -> None:
-    "Raise for phases that would share a folder: the same one twice, or two of one name."
+def _refuse_equal_names(notebooks: Sequence[Path]) -> None:
+    "Raise a ValueError when two notebooks have one name: they would share a run folder."
     first: dict[str, Path] = {}
-    for phase in phases:
-        notebook = find_phase(phase)
-        if notebook.stem in first:
+    for notebook in notebooks:
+        other = first.setdefault(notebook.stem, notebook)
+        if other != notebook:
             raise ValueError(
-                f"phases {str(first[notebook.stem])!r} and {str(notebook)!r} would write to the "
-                f"same folder {notebook.stem!r}; give each phase once, and notebooks other names"
+                f"{other} and {notebook} have the same name, and so the same run folder; "
+                f"run them one after the other with another folder each (--out)"
             )
-        first[notebook.stem] = notebook
 
 
 def _without_folder(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .checks import plain_reason, plain_words
+from .checks import check_count, plain_reason, plain_words
 from .files import read_table
 from .gates import gates_table, read_gates, verdict
 from .paths import as_path
@@ -28,6 +28,7 @@ def markdown_table(
     rows: int = 30,  # largest number of rows
 ) -> str:  # Markdown, with a line break at the end
     "A table as Markdown, with a line that says how many rows were left out."
+    rows = check_count("rows", rows, least=0)
     shown = df.head(rows).astype(object).map(_cell)
     shown.columns = [_cell(name) for name in df.columns]
     text = shown.to_markdown(

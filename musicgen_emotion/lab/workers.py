@@ -148,8 +148,8 @@ def _execute(job: NotebookJob) -> Outcome:
     try:
         with _own_kernel() as kernel:
             papermill.execute_notebook(
-                job.notebook,
-                job.target,
+                _literal(job.notebook),
+                _literal(job.target),
                 parameters=job.params,
                 kernel_name=kernel,
                 language="python",
@@ -173,6 +173,11 @@ def _execute(job: NotebookJob) -> Outcome:
             traceback.print_exc(file=log)
         return Outcome("failed", f"{type(error).__name__}: {error}")
     return Outcome("finished")
+
+
+def _literal(path: str) -> str:
+    "A path for papermill, which would replace `{name}` in it by the value of a parameter."
+    return path.replace("{", "{{").replace("}", "}}")
 
 
 @contextlib.contextmanager

@@ -131,7 +131,8 @@ def _value(loader: Any, node: Any, by_type: bool) -> Any:
         values = {name.value: _value(loader, value, by_type) for name, value in node.value}
         return YamlSection(values, lines) if by_type else values
     line = node.start_mark.line + 1
-    raise ValueError(f"line {line}: the tag {node.tag} is not read; write lists and names only")
+    tag = node.tag.removeprefix("tag:yaml.org,2002:")
+    raise ValueError(f"line {line}: the tag !{tag} is not read; write lists and names only")
 
 
 def _lines_of_names(node: Any) -> dict[str, int]:

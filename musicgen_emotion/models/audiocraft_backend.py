@@ -49,6 +49,7 @@ from musicgen_emotion.models.model import (
     register_adapter,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.paths import as_path
 from .audiocraft_export import cached_export
@@ -116,6 +117,7 @@ class AudiocraftModel(MusicModel):
         "The stack of layers: a hook on it runs once per decoder pass."
         return self.raw.lm.transformer
 
+    @checked
     def tokenize(
         self,
         prompts: str | list[str],  # one or many; '' is allowed
@@ -255,6 +257,7 @@ class AudiocraftModel(MusicModel):
             self.decoder.register_forward_pre_hook(watcher.see_decoder, with_kwargs=True),
         ]
 
+    @checked
     def redrawn(
         self,
         seed: int,  # of the new weights

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..lab.arguments import checked
 from .text import DecoderState
 
 # %% auto #0
@@ -46,6 +47,7 @@ class NotFiniteError(ValueError):
         super().__init__(f"{site} is NaN or infinite in {who}, branch {branch!r}; {remedy}")
 
 
+@checked
 @contextlib.contextmanager
 def clips_named(
     names: Sequence[str],  # one per clip of the pass
@@ -81,6 +83,7 @@ def require_finite(
     raise NotFiniteError(site, row % state.n_clips, branch, remedy_for(model))
 
 
+@checked
 def require_finite_site(
     model: Any,  # MusicModel
     site: str,  # name

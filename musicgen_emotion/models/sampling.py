@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..lab.checks import check_positive
+from ..lab.arguments import checked
+from ..lab.checks import check_seeds
 from ..lab.sizes import listed, may_be_large, require_room
 from .finite import clips_named
 from .load import as_model
@@ -32,23 +33,17 @@ __all__ = [
 
 
 # %% ../../nbs/api/40_models/18_sampling.ipynb #cell008
+@checked
 @dataclass(frozen=True)
 class SamplingSettings:
     """How tokens are drawn from logits.
 
     Raises ValueError for guidance or temperature that is negative or not finite and for a top_k
-    that is no whole number >= 0; TypeError for guidance or temperature that is no number."""
+    that is no whole number >= 0; TypeError for what is no number."""
 
     guidance: float = 3.0  # scale of cond - null; 1 runs no null rows
     temperature: float = 1.0  # divides the logits; 0 takes the most likely token
     top_k: int | None = 50  # keep the k most likely entries; None or 0 keeps all
-
-    def __post_init__(self):
-        check_positive("guidance", self.guidance, zero=True)
-        check_positive("temperature", self.temperature, zero=True)
-        top_k = self.top_k
-        if top_k is not None and not (_is_whole(top_k) and top_k >= 0):
-            raise ValueError(f"top_k must be None or an integer >= 0 (0 keeps all); got {top_k!r}")
 
     @property
     def runs_null_rows(self) -> bool:  # does a step need rows without text?
@@ -68,11 +63,6 @@ class SamplingSettings:
         return self
 
 
-def _is_whole(value):
-    "Is it an integer, and no truth value?"
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
 # %% ../../nbs/api/40_models/18_sampling.ipynb #cell011
 def merge_guidance(
     cond_logits: Any,  # tensor or array of the rows that read the text
@@ -84,6 +74,7 @@ def merge_guidance(
 
 
 # %% ../../nbs/api/40_models/18_sampling.ipynb #cell014
+@checked
 def clip_seeds(
     seeds: Any,  # one integer (clip i gets it plus i) or one per clip
     n: int,  # clips
@@ -92,28 +83,25 @@ def clip_seeds(
 
     Raises ValueError for a wrong number of seeds or negative ones, TypeError for what is no
     integer."""
-    if _is_whole(seeds):
-        seeds = range(int(seeds), int(seeds) + n)
-    elif isinstance(seeds, (str, bytes)) or not isinstance(seeds, Iterable):
-        seeds = [seeds]
-    seeds = listed("seeds", seeds)
-    for seed in seeds:
-        if not _is_whole(seed):
-            raise TypeError(f"seeds must be integers, got {seed!r} ({type(seed).__name__})")
-        if seed < 0:
-            raise ValueError(f"seeds must not be negative, got {seed}")
-    if len(seeds) != n:
+    if isinstance(seeds, range):
+        seeds = listed("seeds", seeds)
+    numbers = check_seeds("seeds", seeds)
+    if np.isscalar(seeds):
+        first = numbers[0]
+        numbers = check_seeds("seeds", range(first, first + n))
+    if len(numbers) != n:
         raise ValueError(
-            f"seeds has {len(seeds)} entries for {n} prompts; "
+            f"seeds has {len(numbers)} entries for {n} prompts; "
             "give one per clip, or a single integer"
         )
-    return [int(seed) for seed in seeds]
+    return numbers
 
 
 # %% ../../nbs/api/40_models/18_sampling.ipynb #cell017
 class ClipNoise:
     "Gumbel noise that depends only on a clip's seed and the position, never on the batch."
 
+    @checked
     def __init__(
         self,
         seeds: Iterable[int],  # one non-negative integer per clip
@@ -152,6 +140,7 @@ def pick_tokens(
 
 # %% ../../nbs/api/40_models/18_sampling.ipynb #cell023
 @may_be_large
+@checked
 def sample_tokens(
     model: Any,  # MusicModel, or the raw model of a backend
     prompts: str | list[str],  # one per clip
@@ -177,7 +166,6 @@ def sample_tokens(
     prompts = check_prompts(prompts)
     seeds = clip_seeds(seeds, len(prompts))
     settings = _one_of(sampling, SamplingSettings(guidance, temperature, top_k)).check_for(config)
-    check_positive("batch_size", batch_size)
     require_generation_room(model, len(prompts), n_frames, batch_size)
     tokens = np.zeros(
         (len(prompts), config.n_codebooks, n_frames),

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..lab.arguments import checked
+
 # %% auto #0
 __all__ = ["LAYER_KINDS", "Site", "decoder_sites", "layer_list", "layer_site"]
 
@@ -62,6 +64,7 @@ class Site:
 LAYER_KINDS = ("self_attn", "cross_attn", "mlp", "resid")
 
 
+@checked
 def decoder_sites(
     layers: str,  # path of the list of decoder layers
     n_layers: int,  # decoder layers
@@ -117,6 +120,7 @@ def decoder_sites(
     return {site.name: site for site in found}
 
 
+@checked
 def layer_site(
     layer: int,  # decoder layer
     kind: str = "resid",  # one of `LAYER_KINDS`

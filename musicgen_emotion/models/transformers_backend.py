@@ -31,6 +31,7 @@ from musicgen_emotion.models.model import (
     register_adapter,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.paths import as_path
 from .finite import evaluated, forward_hooks, require_finite
@@ -296,6 +297,7 @@ class TransformersModel(MusicModel):
         "The files that the weights are read from; raises FileNotFoundError when there are none."
         return weight_files(self.folder or "")
 
+    @checked
     def redrawn(
         self,
         seed: int,  # of the new weights
@@ -447,7 +449,7 @@ def read_tokenizer(
     options: dict[str, Any] = dict(extra_special_tokens={}) if before_5 else {}
     with readable(folder, "the tokenizer of a text encoder"):
         return transformers.AutoTokenizer.from_pretrained(
-            str(folder),
+            str(here if here.is_dir() else folder),
             trust_remote_code=False,
             **options,
         )

@@ -14,6 +14,7 @@ import torch
 from ..activations.positions import time_windows, window_positions
 from ..activations.replaying import text_rows
 from ..activations.texts import word_token_spans
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_finite, check_in
 from ..lab.sizes import may_be_large
 from ..models.model import MusicModel
@@ -39,6 +40,7 @@ __all__ = [
 ATTENTION_KINDS = ("cross", "self")
 
 
+@checked
 @torch.no_grad()
 def attention_pass(
     model: MusicModel,  # the model
@@ -111,6 +113,7 @@ def _layer_numbers(model, layers):
 
 
 # %% ../../nbs/api/60_probes/08_attention.ipynb #cell013
+@checked
 def word_attention(
     model: MusicModel,  # the model
     tokens: np.ndarray,  # (clip, codebook, frame), equally long clips
@@ -245,6 +248,7 @@ def plot_attention(
 
 # %% ../../nbs/api/60_probes/08_attention.ipynb #cell021
 @may_be_large
+@checked
 def role_attention(
     table: pd.DataFrame,  # of `word_attention`
     roles: Sequence[Mapping[str, str]],  # per clip: word in lower case -> role
@@ -305,6 +309,7 @@ def role_attention(
 
 # %% ../../nbs/api/60_probes/08_attention.ipynb #cell025
 @may_be_large
+@checked
 def emotion_word_test(
     model: MusicModel,  # the model
     tokens: np.ndarray,  # (pair, codebook, frame): both prompts of a pair are read with these
@@ -389,6 +394,7 @@ def _flipped_t(differences, n_perm, seed):
 
 
 # %% ../../nbs/api/60_probes/08_attention.ipynb #cell031
+@checked
 def attention_span(
     model: MusicModel,  # the model
     tokens: np.ndarray,  # (clip, codebook, frame), equally long clips
@@ -438,6 +444,7 @@ def attention_span(
 
 # %% ../../nbs/api/60_probes/08_attention.ipynb #cell035
 @may_be_large
+@checked
 def span_test(
     table: pd.DataFrame,  # clip, prompt, layer, head and the measure, as `attention_span` gives it
     emotions: Sequence[str],  # label of each clip, by clip number

@@ -22,6 +22,7 @@ from musicgen_emotion.probes.similarity import (
     unit_vectors,
 )
 
+from ..lab.arguments import checked
 from ..lab.sizes import may_be_large, require_room
 from ..stats.estimates import bootstrap_weights, interval
 from ..stats.permutation import permutation_p, permute_labels
@@ -32,6 +33,7 @@ __all__ = ["differing_dimensions", "pair_baselines", "time_course"]
 
 # %% ../../nbs/api/60_probes/06_comparisons.ipynb #cell008
 @may_be_large
+@checked
 def pair_baselines(
     pairs: Mapping[str, tuple],  # name -> (A, B), two arrays (pair, d) whose rows belong together
     how: str = "centered",  # geometry, fitted on `reference`
@@ -103,6 +105,7 @@ def _paired_cosine(first, second, groups, n_boot, seed) -> dict:
 
 # %% ../../nbs/api/60_probes/06_comparisons.ipynb #cell013
 @may_be_large
+@checked
 def time_course(
     X_time: np.ndarray,  # (clip, time, d) states
     labels: np.ndarray,  # (clip,) emotions
@@ -201,6 +204,7 @@ def _fisher_z(cosine) -> np.ndarray:
 
 # %% ../../nbs/api/60_probes/06_comparisons.ipynb #cell018
 @may_be_large
+@checked
 def differing_dimensions(
     X: np.ndarray,  # (row, d) vectors
     labels: np.ndarray,  # (row,) emotions

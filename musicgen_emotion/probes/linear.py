@@ -23,7 +23,8 @@ from musicgen_emotion.probes.nested import (
     run_probe,
 )
 
-from ..lab.checks import check_count, check_in
+from ..lab.arguments import checked, zero_or_more
+from ..lab.checks import check_count, check_in, check_real
 from ..lab.sizes import may_be_large, require_room
 from ..stats.estimates import bootstrap_weights, interval
 from ..stats.permutation import max_t, permutation_p, permute_labels
@@ -46,6 +47,7 @@ LAMBDAS = tuple(10.0 ** np.arange(-4, 4))
 
 
 @may_be_large
+@checked(n_perm=zero_or_more)
 def probe_layers(
     X: np.ndarray | dict,  # (layer, row, d), (row, d), or name -> (row, d) where widths differ
     y: np.ndarray,  # (row,) classes
@@ -155,6 +157,7 @@ def ridge_smoothers(
     return shrunk @ eigenvectors.transpose(1, 2)[:, None]
 
 
+@checked
 def ridge_predictor(
     gram: Gram,  # training rows -> (layer, row, row)
     n_classes: int,  # classes
@@ -207,6 +210,7 @@ def _blocks_within_memory(n_tasks, scores_each, most=int(4e6)):
 
 # %% ../../nbs/api/60_probes/02_linear.ipynb #cell022
 @may_be_large
+@checked(n_perm=zero_or_more)
 def probe_regression(
     X: np.ndarray | dict,  # (layer, row, d), (row, d), or name -> (row, d)
     y: np.ndarray,  # (row,) valence or arousal
@@ -222,7 +226,7 @@ def probe_regression(
     allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> ProbeResult:  # score is held-out R² (may be negative), r the correlation; `best` is None
     "Ridge probes of a continuous target, if wanted with another axis partialled out."
-    data = probe_data(X, names, y, groups)
+    data = probe_data(X, names, check_real("y", y), groups)
     target = data.y.astype(float)
     if not np.isfinite(target).all() or np.ptp(target) == 0:
         raise ValueError("y must be finite and not constant")

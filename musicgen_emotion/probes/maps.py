@@ -21,6 +21,7 @@ from musicgen_emotion.probes.similarity import (
     within_between,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.machine import need_extra
 from ..lab.sizes import may_be_large, require_room
@@ -33,6 +34,7 @@ __all__ = ["circumplex_test", "embed_2d", "layer_table", "silhouette"]
 
 
 # %% ../../nbs/api/60_probes/07_maps.ipynb #cell009
+@checked
 def embed_2d(
     X: np.ndarray,  # (row, d) vectors
     method: str = "pca",  # "pca" or "umap"
@@ -81,6 +83,7 @@ def _umap(rows, seed, n_neighbors=15, **kwargs):
 
 # %% ../../nbs/api/60_probes/07_maps.ipynb #cell014
 @may_be_large
+@checked
 def silhouette(
     X: np.ndarray,  # (row, d) vectors or two coordinates of `embed_2d`
     labels: np.ndarray,  # (row,) emotions
@@ -187,6 +190,7 @@ def _in_blocks(distances, codes, n_classes, weights, size=100):
 
 # %% ../../nbs/api/60_probes/07_maps.ipynb #cell018
 @may_be_large
+@checked
 def layer_table(
     X: np.ndarray | dict,  # (layer, row, d), or name -> (row, d) where widths differ
     labels: np.ndarray,  # (row,) emotions
@@ -288,6 +292,7 @@ def _progress(items: Iterable, progress: bool) -> Iterable:
 
 
 # %% ../../nbs/api/60_probes/07_maps.ipynb #cell022
+@checked
 def circumplex_test(
     similarity: pd.DataFrame,  # (emotion, emotion) cosines of centroids, see `centroid_similarity`
     positions: dict | None = None,  # emotion -> (valence, arousal); None: `VALENCE_AROUSAL`

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..lab.checks import check_count
+from ..lab.arguments import checked
+from ..lab.checks import check_count, check_labels
 from ..lab.sizes import LOOP_SECONDS, require_room
 from ..stats.effects import balanced_accuracies
 from ..stats.estimates import Estimate, label_per_group
@@ -121,6 +122,7 @@ class ProbeData:
     groups: np.ndarray  # (row,) units that are held out as a whole
 
 
+@checked
 def probe_data(
     X: np.ndarray | dict,  # (layer, row, d), (row, d), or name -> (row, d)
     names: list | None,  # one per layer; None: keys of the dict, or layer_0, layer_1, ...
@@ -170,12 +172,12 @@ def _checked_groups(groups, y):
     return groups
 
 
+@checked
 def class_codes(
     y: np.ndarray,  # (row,) classes
 ) -> tuple[np.ndarray, np.ndarray]:  # (class,) names and (row,) class numbers
     "Classes and their numbers. Raises ValueError for NaN and for a single class."
-    if y.dtype.kind == "f" and np.isnan(y).any():
-        raise ValueError(f"y holds {np.isnan(y).sum()} NaN entries")
+    y = check_labels("y", y)
     names, codes = np.unique(y, return_inverse=True)
     if len(names) < 2:
         only = names.tolist()[0]
@@ -183,6 +185,7 @@ def class_codes(
     return names, codes
 
 
+@checked
 def checked_folds(
     folds: Folds | None,  # folds to share with other probes; None: up to five grouped folds
     labels: np.ndarray | None,  # (row,) classes to spread evenly
@@ -205,6 +208,7 @@ def checked_folds(
     return folds
 
 
+@checked
 def penalty_grid(
     name: str,  # of the argument, for the error
     values: Iterable[float] | float,  # penalties
@@ -339,6 +343,7 @@ def _inner_scores(predict, tasks, train, inner_fold, shape):
     return scores.round(9)
 
 
+@checked
 def inner_folds(
     codes: np.ndarray,  # (row,) class numbers
     groups: np.ndarray,  # (row,) units
@@ -431,6 +436,7 @@ def _control_labels(codes, groups, n_labelings, seed):
 
 
 # %% ../../nbs/api/60_probes/01_nested.ipynb #cell023
+@checked
 def assemble_result(
     data: ProbeData,  # rows that were probed
     folds: Folds,  # that were held out

@@ -19,6 +19,7 @@ from musicgen_emotion.probes.nested import (
     run_probe,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_count
 from ..lab.sizes import may_be_large
 from .folds import Folds
@@ -30,6 +31,7 @@ __all__ = ["logistic_probe", "mlp_probe"]
 
 # %% ../../nbs/api/60_probes/03_nonlinear.ipynb #cell008
 @may_be_large
+@checked
 def logistic_probe(
     X: np.ndarray | dict,  # (layer, row, d), (row, d), or name -> (row, d)
     y: np.ndarray,  # (row,) classes
@@ -117,6 +119,7 @@ def _cross_entropy(scores, labels):
 
 # %% ../../nbs/api/60_probes/03_nonlinear.ipynb #cell012
 @may_be_large
+@checked
 def mlp_probe(
     X: np.ndarray | dict,  # (layer, row, d), (row, d), or name -> (row, d)
     y: np.ndarray,  # (row,) classes

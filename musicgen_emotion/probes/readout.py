@@ -24,6 +24,8 @@ from musicgen_emotion.probes.nested import (
     run_probe,
 )
 
+from ..lab.arguments import checked
+from ..lab.checks import check_fraction
 from ..lab.sizes import may_be_large
 from ..stats.permutation import Tested, paired_difference
 from .folds import Folds
@@ -43,6 +45,7 @@ _VECTORIZERS = {
 
 
 @may_be_large
+@checked
 def probe_text(
     prompts: list,  # (row,) texts
     y: np.ndarray,  # (row,) classes
@@ -105,6 +108,7 @@ def _text_gram(prompts, kind, train):
 
 
 # %% ../../nbs/api/60_probes/04_readout.ipynb #cell011
+@checked
 def mask_words(
     prompts: list,  # texts
     words: list,  # words (or phrases) to hide
@@ -126,6 +130,7 @@ def mask_words(
 
 
 # %% ../../nbs/api/60_probes/04_readout.ipynb #cell015
+@checked
 def majority_baseline(
     y: np.ndarray,  # (row,) classes
     folds: Folds,  # the folds of the probes to compare with
@@ -157,6 +162,7 @@ def majority_baseline(
 
 # %% ../../nbs/api/60_probes/04_readout.ipynb #cell019
 @may_be_large
+@checked
 def compare_probes(
     scores_a: np.ndarray,  # (row,) right or wrong (or any score) of the first probe
     scores_b: np.ndarray,  # (row,) of the second probe on the same rows and folds
@@ -183,6 +189,7 @@ def compare_probes(
 
 # %% ../../nbs/api/60_probes/04_readout.ipynb #cell023
 @may_be_large
+@checked(alpha=check_fraction)
 def encodes(
     result: ProbeResult,  # probes of the model's states, with permutations
     baselines: list,  # on the same folds: surface text, majority, layer 0, random weights, ...

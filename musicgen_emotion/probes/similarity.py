@@ -21,7 +21,8 @@ from musicgen_emotion.stats.permutation import (
     permute_labels,
 )
 
-from ..lab.checks import check_in
+from ..lab.arguments import checked
+from ..lab.checks import check_in, check_labels, check_real
 from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from ..stats.estimates import Estimate, bootstrap_weights, interval, label_per_group
 
@@ -52,6 +53,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/60_probes/05_similarity.ipynb #cell008
+@checked
 def cosine_similarity(
     a: np.ndarray | xr.DataArray | Sequence,  # (d,) vector, (n, d) rows, or labelled activations
     b: np.ndarray | xr.DataArray | Sequence | None = None,  # the same with m rows; None: `a`
@@ -123,7 +125,7 @@ def state_rows(
     ndim: int = 2,  # number of axes that it must have
 ) -> np.ndarray:  # the same as floats
     "Check an array of states. Raises ValueError for another number of axes, no rows and NaN."
-    X = np.asarray(X, dtype=float)
+    X = check_real(name, X).astype(float, copy=False)
     if X.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} dimensions, got shape {X.shape}")
     if not X.size:
@@ -156,7 +158,7 @@ def labelled_states(
     ndim: int = 2,  # number of axes of X
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # states, labels, class names, codes
     "Check states with their labels and groups. Raises ValueError for lengths that do not match."
-    X, labels = state_rows("X", X, ndim), np.asarray(labels)
+    X, labels = state_rows("X", X, ndim), check_labels("labels", labels)
     if labels.shape != (len(X),):
         raise ValueError(f"labels must be ({len(X)},), one per row, got {labels.shape}")
     if groups is not None and np.shape(groups) != labels.shape:
@@ -174,6 +176,7 @@ def labelled_states(
 GEOMETRIES = ("raw", "centered", "layernorm", "whitened")
 
 
+@checked
 def transform(
     X: np.ndarray,  # (row, d) vectors
     how: str = "centered",  # one of `GEOMETRIES`
@@ -260,6 +263,7 @@ class WithinBetween:
 
 
 @may_be_large
+@checked
 def within_between(
     X: np.ndarray,  # (row, d) one vector per prompt or clip
     labels: np.ndarray,  # (row,) emotions
@@ -360,6 +364,7 @@ def count_units(
 
 
 # %% ../../nbs/api/60_probes/05_similarity.ipynb #cell027
+@checked
 def centroid_similarity(
     X: np.ndarray,  # (row, d) vectors
     labels: np.ndarray,  # (row,) emotions
@@ -396,6 +401,7 @@ def _sum_cosines(inner, weights) -> np.ndarray:
 
 # %% ../../nbs/api/60_probes/05_similarity.ipynb #cell030
 @may_be_large
+@checked
 def centroid_curve(
     X: np.ndarray,  # (row, d) vectors
     labels: np.ndarray,  # (row,) emotions
@@ -431,15 +437,7 @@ def centroid_curve(
         shuffled_weights = []
         for _ in range(max(1, n_resamples // 10)):
             shuffled = random.permutation(codes)
-            shuffled_weights.append(
-                _half_weights(
-                    shuffled,
-                    len(names),
-                    n,
-                    10,
-                    random,
-                )
-            )
+            shuffled_weights.append(_half_weights(shuffled, len(names), n, 10, random))
         shuffled_halves = _sum_cosines(inner, np.concatenate(shuffled_weights))
         rows += _curve_rows(halves, names, n, "between")
         rows += _curve_rows(halves, names, n, "ceiling")

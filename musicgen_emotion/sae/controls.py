@@ -26,6 +26,7 @@ from musicgen_emotion.sae.features import (
     selectivity_ratio,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.sizes import may_be_large
 from ..probes.folds import grouped_folds
@@ -46,6 +47,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/70_sae/17_controls.ipynb #cell007
+@checked
 def rectify(
     states: np.ndarray,  # (row, d) signed states
     centre: bool = True,  # subtract the mean of each dimension first
@@ -57,6 +59,7 @@ def rectify(
     return np.maximum(np.hstack([states, -states]), 0)
 
 
+@checked
 def pca_features(
     states: np.ndarray,  # (row, d) signed states
     n: int | None = None,  # components; None: all that the data have
@@ -103,6 +106,7 @@ CONTROL_MEASURES = (
 
 
 @may_be_large
+@checked
 def control_table(
     acts: np.ndarray,  # (row, feature) activations of the dictionary
     raw: np.ndarray,  # (row, d) states that the dictionary reads
@@ -366,6 +370,7 @@ def control_claims(
 
 # %% ../../nbs/api/70_sae/17_controls.ipynb #cell023
 @may_be_large
+@checked
 def generalization(
     table: pd.DataFrame,  # from `selective_features` on the prompts that are known
     acts_new: np.ndarray,  # (row, feature) activations on held-out prompts

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..activations.generation import generate
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.sizes import may_be_large
 from ..sound.descriptors import describe
@@ -30,6 +31,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/70_sae/21_edited_clips.ipynb #cell009
+@checked
 def feature_edit(
     sae,  # anything with encode, decode and W_dec
     features: Sequence | np.ndarray,  # features to edit, numbers or a mask
@@ -56,6 +58,7 @@ def feature_edit(
 
 
 # %% ../../nbs/api/70_sae/21_edited_clips.ipynb #cell014
+@checked
 def edit_descriptors(
     model,  # MusicModel, or a raw transformers one
     prompts: Sequence,  # texts
@@ -138,6 +141,7 @@ def edit_changes(
 
 
 @may_be_large
+@checked
 def edit_effects(
     table: pd.DataFrame,  # from `edit_descriptors`
     descriptors: Sequence = HEARD_DESCRIPTORS,  # which columns

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in, chosen_rows
 from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from ..probes.folds import grouped_folds
@@ -28,6 +29,7 @@ __all__ = ["EDIT_MODES", "ablate_features", "ablation_effect", "random_features_
 EDIT_MODES = ("ablate", "clamp", "scale")
 
 
+@checked
 def ablate_features(
     sae,  # anything with encode, decode and W_dec
     x,  # (..., d) states, a tensor or an array
@@ -91,6 +93,7 @@ def _edited_features(activations, features, mode, value):
 
 # %% ../../nbs/api/70_sae/20_effects.ipynb #cell017
 @may_be_large
+@checked
 def random_features_like(
     acts: np.ndarray,  # (row, feature) activations, >= 0
     features: Sequence | np.ndarray,  # the features to match, numbers or a mask
@@ -108,8 +111,6 @@ def random_features_like(
     wanted = np.unique(numbers)
     if not len(wanted) or len(wanted) != len(numbers):
         raise ValueError(f"features must be distinct and not empty, got {list(features)[:5]}")
-    if n < 1:
-        raise ValueError(f"n must be at least 1, got {n!r}")
     rate = (acts > 0).mean(0)  # (feature,)
     others = np.setdiff1d(np.flatnonzero(rate > 0), wanted)
     if len(others) < len(wanted):
@@ -133,6 +134,7 @@ def random_features_like(
 
 # %% ../../nbs/api/70_sae/20_effects.ipynb #cell021
 @may_be_large
+@checked
 def ablation_effect(
     sae,  # anything with encode, decode and W_dec
     x: np.ndarray,  # (row, d) states

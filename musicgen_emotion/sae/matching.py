@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import chosen_rows
 from ..lab.sizes import may_be_large, require_room
 from ..stats.estimates import Estimate, bootstrap_weights, interval
@@ -32,6 +33,7 @@ __all__ = [
 
 # %% ../../nbs/api/70_sae/18_matching.ipynb #cell010
 @may_be_large
+@checked
 def match_features(
     W_a: Any,  # (feature, d) decoder rows, or a dictionary with `W_dec`
     W_b: Any,  # (feature, d) decoder rows of the other dictionary
@@ -102,6 +104,7 @@ class Match:
 
 
 # %% ../../nbs/api/70_sae/18_matching.ipynb #cell011
+@checked
 def unit_rows(
     W: Any,  # (feature, d) decoder rows, or a dictionary with `W_dec`
     name: str,  # name in error messages
@@ -167,6 +170,7 @@ def _assign_one_to_one(cosines):
 
 
 # %% ../../nbs/api/70_sae/18_matching.ipynb #cell017
+@checked
 def stability(
     dictionaries: Mapping | Sequence,  # name -> decoder rows or dictionary; list: named by position
     alive: Mapping | Sequence | None = None,  # name -> rows to use, or a list; None: all
@@ -187,7 +191,7 @@ def stability(
         raise ValueError(f"stability compares at least two dictionaries, got {n_runs}")
     if n_runs < 5:
         message = f"{n_runs} runs say little about stability; five or more are wanted"
-        warnings.warn(message, stacklevel=2)
+        warnings.warn(message, stacklevel=3)
     table = []
     for a in by_name:
         for b in by_name:
@@ -201,6 +205,7 @@ def stability(
 
 
 @may_be_large
+@checked
 def stable_estimate(
     table: pd.DataFrame,  # from `stability`
     column: str = "mean_max",  # which measure
@@ -243,6 +248,7 @@ def _match_measures(match, threshold):
 
 
 # %% ../../nbs/api/70_sae/18_matching.ipynb #cell023
+@checked
 def feature_splitting(
     W_small: Any,  # (feature, d) decoder rows of the smaller dictionary
     W_large: Any,  # (feature, d) decoder rows of the larger dictionary

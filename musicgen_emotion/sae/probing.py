@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from ..lab.arguments import checked
 from ..lab.sizes import may_be_large
 from ..probes.folds import Folds, grouped_folds
 from ..probes.linear import LAMBDAS
@@ -21,6 +22,7 @@ __all__ = ["one_vs_rest_draws", "sparse_predictions", "sparse_probe"]
 
 # %% ../../nbs/api/70_sae/16_probing.ipynb #cell007
 @may_be_large
+@checked
 def sparse_probe(
     acts: np.ndarray,  # (row, feature) activations, >= 0
     labels: np.ndarray,  # (row,) emotions
@@ -89,6 +91,7 @@ def sparse_probe(
 
 
 # %% ../../nbs/api/70_sae/16_probing.ipynb #cell009
+@checked
 def sparse_predictions(
     A: np.ndarray,  # (row, feature) activations
     codes: np.ndarray,  # (row,) class numbers
@@ -119,6 +122,7 @@ def sparse_predictions(
 
 
 @may_be_large
+@checked
 def one_vs_rest_draws(
     pred: np.ndarray,  # (class, probe, row) one-against-rest answers
     codes: np.ndarray,  # (row,) class numbers

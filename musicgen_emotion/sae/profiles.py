@@ -18,6 +18,7 @@ from musicgen_emotion.sae.features import (
     selectivity_cells,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.sizes import may_be_large
 from ..show.heatmaps import plot_heatmap
@@ -32,6 +33,7 @@ __all__ = ["cluster_features", "emotion_profile", "plot_profile", "top_features"
 
 # %% ../../nbs/api/70_sae/15_profiles.ipynb #cell009
 @may_be_large
+@checked
 def va_weights(
     acts: np.ndarray,  # (row, feature) activations, >= 0
     va: np.ndarray,  # (row,) emotion names, or (row, 2) valence and arousal ratings
@@ -146,6 +148,7 @@ def _least_squares(designs, rows, weights, sums):
 
 
 # %% ../../nbs/api/70_sae/15_profiles.ipynb #cell014
+@checked
 def top_features(
     table: pd.DataFrame,  # from `selective_features`
     n: int = 5,  # features per emotion
@@ -221,6 +224,7 @@ def plot_profile(
 
 
 # %% ../../nbs/api/70_sae/15_profiles.ipynb #cell021
+@checked
 def cluster_features(
     table: pd.DataFrame,  # from `selective_features`
     features: Sequence | None = None,  # which features; None: all that are alive

@@ -17,6 +17,7 @@ from musicgen_emotion.sae.features import (
     selectivity_cells,
 )
 
+from ..lab.arguments import checked
 from ..lab.sizes import may_be_large
 from ..probes.folds import grouped_folds
 from .controls import rectify
@@ -26,6 +27,7 @@ __all__ = ["mass_purity", "monosemanticity", "recovery_table"]
 
 
 # %% ../../nbs/api/70_sae/19_recovery.ipynb #cell007
+@checked
 def mass_purity(
     acts: np.ndarray,  # (row, feature) activations, >= 0
     truth: pd.DataFrame,  # (row, property) booleans, categories, or numbers (split at the median)
@@ -87,6 +89,7 @@ def _column_properties(name, values):
 
 
 # %% ../../nbs/api/70_sae/19_recovery.ipynb #cell013
+@checked
 def monosemanticity(
     acts: np.ndarray,  # (row, feature) activations, >= 0
     states: np.ndarray,  # (row, d) states of another model, or standardized planted cues
@@ -118,6 +121,7 @@ def monosemanticity(
 
 # %% ../../nbs/api/70_sae/19_recovery.ipynb #cell019
 @may_be_large
+@checked
 def recovery_table(
     acts: np.ndarray,  # (row, feature) activations, >= 0
     truth: pd.DataFrame,  # (row, property) booleans, categories, or numbers (split at the median)

@@ -21,6 +21,7 @@ from musicgen_emotion.models.text import (
 
 from ..activations.hooks import hooked
 from ..activations.prompt_states import text_rows
+from ..lab.arguments import checked
 from ..lab.sizes import may_be_large
 from ..models.model import MusicModel
 from ..models.sampling import merge_guidance
@@ -36,6 +37,7 @@ __all__ = ["loss_recovered", "spliced_logits"]
 
 
 # %% ../../nbs/api/70_sae/10_splice.ipynb #cell006
+@checked
 @torch.inference_mode()
 def spliced_logits(
     model: MusicModel,  # the model
@@ -82,6 +84,7 @@ def _on_branch(fn, n_clips, branch):
 
 # %% ../../nbs/api/70_sae/10_splice.ipynb #cell010
 @may_be_large
+@checked
 def loss_recovered(
     model: MusicModel,  # the model
     sae: SparseAutoencoder,  # a dictionary of one of its sites

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
+import re
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -28,7 +29,9 @@ from musicgen_emotion.sae.training import (
     train_sae,
 )
 
+from ..lab.arguments import checked
 from ..lab.files import sha256_bytes
+from ..lab.paths import claim_folder
 from ..lab.sizes import large_is_allowed, listed, may_be_large, require_room
 from ..show.plots import draw_legend, new_axes
 from .data import Split, StoreBatches, checked_rows
@@ -61,6 +64,7 @@ def pareto(
 
 
 # %% ../../nbs/api/70_sae/23_sweeps.ipynb #cell010
+@checked
 def best_setting(
     table: pd.DataFrame,  # from `sweep`
     l0: tuple = (50, 200),  # wanted range of active features per row
@@ -135,6 +139,7 @@ def plot_pareto(
 
 # %% ../../nbs/api/70_sae/23_sweeps.ipynb #cell018
 @may_be_large
+@checked
 def sweep(
     x: np.ndarray | torch.Tensor | StoreBatches,  # (row, d_in), or a store
     grid: dict | list,  # field -> values to try; grids of a list are tried one after the other
@@ -156,6 +161,8 @@ def sweep(
     that holds dictionaries of other data."""
     import pandas as pd
 
+    if folder is not None:
+        folder = claim_folder(folder, "sweep of dictionaries", 1, _holds_sweep)
     train = train or TrainConfig()
     settings = _grid_settings(grid, asdict(base) | asdict(train))
     labels, split = split_parts(x, groups, split, train.seed)
@@ -165,7 +172,7 @@ def sweep(
         setting_folder = None
         if folder is not None:
             setting_folder = str(
-                Path(folder)
+                folder
                 / _folder_name(
                     setting,
                     base,
@@ -241,6 +248,11 @@ def _with_setting(base, train, setting):
     return replace(base, **sae_changes), replace(train, **train_changes)
 
 
+def _holds_sweep(folder):
+    "Whether a folder without a marker holds what a sweep writes, and nothing else."
+    return all(re.fullmatch("[0-9a-f]{12}", path.name) for path in folder.iterdir())
+
+
 def _folder_name(setting, base, train):
     "A name that is the same whenever the same setting is trained from the same base."
     parts = [setting, asdict(base), asdict(train)]
@@ -306,6 +318,7 @@ def _train_setting(training):
 
 # %% ../../nbs/api/70_sae/23_sweeps.ipynb #cell025
 @may_be_large
+@checked
 def train_seeds(
     x: np.ndarray | torch.Tensor | StoreBatches,  # (row, d_in), or a store
     base: SAEConfig,  # the dictionary

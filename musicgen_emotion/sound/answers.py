@@ -20,6 +20,7 @@ from musicgen_emotion.sound.listening import (
     rater_plan,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in
 from ..lab.seeds import rng
 from ..lab.sizes import may_be_large, require_room
@@ -34,6 +35,7 @@ __all__ = ["check_answers", "rater_report", "read_answers", "simulate_raters"]
 
 # %% ../../nbs/api/30_sound/09_answers.ipynb #cell010
 @may_be_large
+@checked
 def simulate_raters(
     key: Path | str | dict | ListeningTest,  # key of the test
     n_raters: int,  # how many

@@ -35,6 +35,7 @@ from musicgen_emotion.sound.timbre import (
     percussiveness,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_finite, plain_reason
 from ..lab.paths import as_path
 
@@ -93,6 +94,7 @@ DESCRIPTORS = dict(
 SILENT_DB = -80.0
 
 
+@checked
 def describe(
     wave: np.ndarray,  # mono samples, (sample,), full scale at 1, at least 2 s
     sr: int,  # sample rate, Hz
@@ -200,6 +202,7 @@ _BLOCK = 2**18  # samples that are read at once
 
 
 # %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell019
+@checked
 def describe_table(
     waves: Iterable,  # arrays (sample,) or paths of audio files
     sr: int | None = None,  # sample rate of the arrays, Hz; files bring their own

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_finite, plain_reason
 from ..lab.files import read_json_parts, write_json
 from ..lab.seeds import rng
@@ -32,6 +33,7 @@ JUDGE_DESCRIPTORS = tuple(
 )
 
 
+@checked
 def descriptor_matrix(
     table: pd.DataFrame,  # descriptors, one row per clip
     names: Sequence[str],  # columns to take
@@ -60,6 +62,7 @@ class LabelJudge:
     cv_accuracy: float = float("nan")  # balanced accuracy of that cross-validation
     n: int = 0  # clips it was fitted on
 
+    @checked
     def fit(
         self,
         table: pd.DataFrame,  # descriptors, one row per clip
@@ -143,6 +146,7 @@ class LabelJudge:
         best = np.nan_to_num(probabilities).argmax(1)
         return np.where(is_silent, "", np.array(self.classes)[best])
 
+    @checked
     def score(
         self,
         table: pd.DataFrame,  # descriptors, one row per clip
@@ -266,6 +270,7 @@ def _fit_discriminant(features, labels, shrinkage):
 
 # %% ../../nbs/api/30_sound/04_label_judge.ipynb #cell021
 @may_be_large
+@checked
 def judge_accuracy(
     labels: Sequence,  # true labels
     predicted: Sequence,  # predicted labels
@@ -292,7 +297,8 @@ def judge_accuracy(
     value = float((right / total).mean())
 
     n_boot = check_count("n_boot", n_boot)
-    require_room(f"n_boot={n_boot} draws of {len(classes)} shares", 8 * n_boot * len(classes))
+    n_numbers = n_boot * (len(classes) + 2)  # shares, their means, and the means in order
+    require_room(f"n_boot={n_boot} draws of {len(classes)} shares", 8 * n_numbers)
     draw = rng(seed, "balanced_accuracy")
     shares = draw.beta(
         right + 0.5,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in, check_number, plain_reason
 from ..lab.files import package_folder, read_json_parts, write_json
 from ..lab.paths import as_path
@@ -300,6 +301,7 @@ def _deviations(levels, slopes):
 
 
 # %% ../../nbs/api/30_sound/05_listener.ipynb #cell021
+@checked(level=check_number)
 def listener_cues(
     table: pd.DataFrame,  # descriptors, one row per clip
     level: float = -20.0,  # loudness that counts as the middle level of the study, dBFS

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.machine import need_extra
 from ..lab.sizes import may_be_large
@@ -92,6 +93,7 @@ def _cluster_variance(influence, codes):
 
 # %% ../../nbs/api/30_sound/11_rater_models.ipynb #cell011
 @may_be_large
+@checked
 def crossed_bootstrap(
     values: np.ndarray,  # (row,) ratings, or 1 where the level was chosen
     side: np.ndarray,  # (row,) 0.5 for the level, -0.5 for the baseline
@@ -195,6 +197,7 @@ class ListeningResult:
     effects: pd.DataFrame  # one row a scale, level and method
     variance: pd.DataFrame  # one row a scale, level and component
 
+    @checked
     def power(
         self,
         effect: Sequence[float] | float = (0.5, 1.0),  # true effects: points, or log odds
@@ -238,15 +241,7 @@ class ListeningResult:
                 )
             )
         table = pd.concat(tables, ignore_index=True)
-        front = [
-            "scale",
-            "level",
-            "design",
-            "n_per_rater",
-            "sd_rater",
-            "sd_track",
-            "sd_residual",
-        ]
+        front = ["scale", "level", "design", "n_per_rater", "sd_rater", "sd_track", "sd_residual"]
         known = [column for column in front if column in table]
         return table[[*known, "n_raters", "n_tracks", "effect", "power", "low", "high"]]
 
@@ -270,6 +265,7 @@ def _fitted_spreads(components, design):
 
 # %% ../../nbs/api/30_sound/11_rater_models.ipynb #cell020
 @may_be_large
+@checked
 def analyse_listening(
     table: pd.DataFrame,  # from `read_answers`
     effect: str = "condition",  # condition column

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..lab.checks import check_in, check_positive
+from ..lab.arguments import check_share, checked
+from ..lab.checks import check_fraction, check_in, check_positive
 from ..lab.seeds import rng
 from ..lab.sizes import may_be_large, require_room
 from ..stats.effects import wilson
@@ -30,6 +31,7 @@ SE_METHODS = ("crossed", "raters", "tracks", "rows")
 
 
 @may_be_large
+@checked(alpha=check_fraction)
 def listening_power(
     n_raters: int,  # raters
     n_tracks: int,  # tracks
@@ -66,7 +68,8 @@ def listening_power(
         raise ValueError(f"alpha must lie between 0 and 1; got {alpha!r}")
     n_cells = int(n_raters) * int(n_tracks)
     what = f"n_sims={n_sims} studies of {n_raters} x {n_tracks} answers"
-    require_room(what, 6 * 8 * n_cells, int(n_sims) * max(n_cells, 100) * _CELL_SECONDS / 3600)
+    n_answers = int(n_sims) * max(n_cells, _SMALL_STUDY)
+    require_room(what, 6 * 8 * n_cells, n_answers * _CELL_SECONDS / 3600)
     draw = rng(seed, "listening power", n_raters, n_tracks)
     n_at_once = max(1, int(2e6 / (n_raters * n_tracks)))  # bounds the memory
     n_found = 0
@@ -77,7 +80,8 @@ def listening_power(
     return wilson(n_found, int(n_sims))
 
 
-_CELL_SECONDS = 2e-8  # simulation and test of an answer; measured: 50 to 200 ns
+_CELL_SECONDS = 1e-7  # simulation and test of an answer; measured: 30 to 250 ns
+_SMALL_STUDY = 1_000  # answers; a smaller study counts as that many
 
 
 @dataclass(frozen=True)
@@ -206,6 +210,7 @@ def _check_whole(name, value, least):
 
 
 # %% ../../nbs/api/30_sound/10_study_size.ipynb #cell015
+@checked
 def power_table(
     n_raters: Sequence[int] | int,  # one or several numbers of raters
     n_tracks: Sequence[int] | int,  # one or several numbers of tracks
@@ -242,6 +247,7 @@ def power_table(
 
 
 # %% ../../nbs/api/30_sound/10_study_size.ipynb #cell017
+@checked(target=check_share)
 def plot_power(
     table: pd.DataFrame,  # from `power_table`, one effect
     target: float = 0.8,  # power that is wanted, a dashed line

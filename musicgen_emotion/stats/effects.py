@@ -21,7 +21,8 @@ from musicgen_emotion.stats.estimates import (
     sampling_units,
 )
 
-from ..lab.checks import check_count, check_in
+from ..lab.arguments import checked
+from ..lab.checks import check_count, check_in, check_labels
 from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 
 # %% auto #0
@@ -41,6 +42,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell008
+@checked
 def cohens_d(
     a: np.ndarray,  # (row,) first sample
     b: np.ndarray,  # (row,) second sample
@@ -71,6 +73,7 @@ def cohens_d(
     return Estimate(d, d - half, d + half, n)
 
 
+@checked
 def hedges_g(
     a: np.ndarray,  # (row,) first sample
     b: np.ndarray,  # (row,) second sample
@@ -91,6 +94,7 @@ def _two_samples(a, b):
 
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell013
 @may_be_large
+@checked
 def cliffs_delta(
     a: np.ndarray,  # (row,) first sample
     b: np.ndarray,  # (row,) second sample
@@ -116,6 +120,7 @@ def cliffs_delta(
 
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell016
 @may_be_large
+@checked
 def eta_squared(
     values: np.ndarray,  # (row,) a measurement
     labels: np.ndarray,  # (row,) classes
@@ -173,6 +178,7 @@ def _count_units(rows, groups):
 
 
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell020
+@checked
 def wilson(
     successes: int,  # how often it worked
     n: int,  # how often it was tried, independent trials
@@ -192,6 +198,7 @@ def wilson(
 
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell024
 @may_be_large
+@checked
 def balanced_accuracies(
     y: np.ndarray,  # (row,) true classes
     predictions: np.ndarray,  # (layer, row) predicted classes
@@ -206,8 +213,9 @@ def balanced_accuracies(
     Groups are drawn within classes when each group has one class, so that no class disappears.
     Raises ValueError for shapes that do not match.
     """
-    codes, classes = factor_codes("y", y)
+    codes, classes = factor_codes("y", check_labels("y", y))
     predictions = np.asarray(predictions)
+    check_labels("predictions", predictions.ravel())
     if predictions.ndim != 2 or predictions.shape[1] != len(codes):
         raise ValueError(f"predictions must be (layer, {len(codes)}), got {predictions.shape}")
     is_right = (predictions == np.asarray(y)).T.astype(float)  # (row, layer)
@@ -239,6 +247,7 @@ def balanced_accuracies(
 
 
 @may_be_large
+@checked
 def balanced_accuracy(
     y: np.ndarray,  # (row,) true classes
     predictions: np.ndarray,  # (row,) predicted classes
@@ -279,6 +288,7 @@ def _widen_at_the_edge(estimate, level):
 
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell030
 @may_be_large
+@checked
 def correlation(
     x: np.ndarray,  # (row,) first variable
     y: np.ndarray,  # (row,) second variable
@@ -330,6 +340,7 @@ def correlation(
     return interval(np.array(resampled), value, n_units, level)
 
 
+@checked
 def partial_correlation(
     x: np.ndarray,  # (row,) first variable
     y: np.ndarray,  # (row,) second variable
@@ -361,6 +372,7 @@ def _correlation_of_columns(data, kind):
 
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell036
 @may_be_large
+@checked
 def ratio_of_medians(
     a: np.ndarray,  # (row,) positive values, numerator
     b: np.ndarray,  # (row,) positive values, denominator
@@ -407,6 +419,7 @@ def _median_ratio(data):
 
 
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell040
+@checked
 def participation_ratio(
     X: np.ndarray,  # (row, d) vectors
     centre: bool = True,  # subtract the mean; without it a common direction counts as a dimension

@@ -22,6 +22,7 @@ from musicgen_emotion.stats.estimates import (
     sampling_units,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in
 from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 
@@ -41,11 +42,12 @@ __all__ = [
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell010
 @may_be_large
+@checked(labels=None)
 def permute_labels(
     labels: np.ndarray,  # (row,) labels
     groups: np.ndarray | None = None,  # (row,) units that stay together; None: every row is a unit
     n_perm: int = 1000,  # number of permutations
-    seed: int = 0,  # seed of the shuffles
+    seed: int | list[int] = 0,  # seed of the shuffles; several numbers make one seed
     how: str = "auto",  # "between" groups, "within" groups, "free" over rows, or "auto"
     allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> np.ndarray:  # (permutation, row) shuffled labels, same type as `labels`
@@ -70,7 +72,7 @@ def permute_labels(
         raise ValueError("how='between' needs labels that are constant within groups")
     if how == "within" and code_of_group is not None:
         raise ValueError("no label can move within groups: every group holds one label")
-    n_bytes = int(n_perm) * n_rows * (8 + classes.itemsize)
+    n_bytes = int(n_perm) * n_rows * (16 + classes.itemsize)  # codes twice, and labels
     require_room(f"n_perm={n_perm} shuffles of {n_rows} labels", n_bytes)
     generator = np.random.default_rng(seed)
     if code_of_group is None:
@@ -80,7 +82,7 @@ def permute_labels(
         warnings.warn(
             f"only {n_arrangements:.0f} distinct relabelings of {len(code_of_group)} groups exist; "
             "p cannot fall below .05",
-            stacklevel=2,
+            stacklevel=3,
         )
     shuffled = generator.permuted(
         np.tile(code_of_group, (n_perm, 1)),
@@ -108,6 +110,7 @@ def _count_arrangements(label_codes):
 
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell015
+@checked(observed=None)
 def permutation_p(
     observed: float | np.ndarray,  # statistic(s) on the real labels, () or (test,)
     null: np.ndarray,  # (permutation,) or (permutation, test) statistic(s) on shuffled labels
@@ -163,6 +166,7 @@ class Tested:
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell023
 @may_be_large
+@checked(labels=None)
 def permutation_test(
     statistic: Callable,  # takes a label vector (row,), returns a float
     labels: np.ndarray,  # (row,) labels
@@ -192,6 +196,7 @@ def permutation_test(
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell028
 @may_be_large
+@checked
 def paired_difference(
     a: np.ndarray,  # (row,) score of the first method on each row
     b: np.ndarray,  # (row,) score of the second method on the same rows
@@ -250,6 +255,7 @@ class Permanova:
 
 
 @may_be_large
+@checked
 def permanova(
     distances: np.ndarray,  # (row, row), symmetric with a zero diagonal
     labels: np.ndarray,  # (row,) labels
@@ -321,6 +327,7 @@ def _within_sum_of_squares(squared_distances, codes, n_classes):
 
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell039
+@checked
 def max_t(
     observed: np.ndarray,  # (test,) statistics on the real labels
     null: np.ndarray,  # (permutation, test) the same statistics, one shuffle per row
@@ -356,6 +363,7 @@ def max_t(
 
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell044
+@checked
 def fdr(
     p: np.ndarray,  # (test,) p-values
 ) -> np.ndarray:  # (test,) q-values; keep q < .05 for an expected 5% of false finds

@@ -10,6 +10,7 @@ import math
 import numpy as np
 import pandas as pd
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.sizes import may_be_large, require_room
 from .estimates import Estimate, factor_codes, finite_array
@@ -21,6 +22,7 @@ __all__ = ["trend_test"]
 
 # %% ../../nbs/api/10_stats/03_trend.ipynb #cell008
 @may_be_large
+@checked
 def trend_test(
     values: np.ndarray,  # (row,) a measurement
     doses: np.ndarray,  # (row,) ordered dose, intensity or layer number

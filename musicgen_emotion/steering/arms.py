@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.seeds import rng
 from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from .axes import random_direction, shuffled_direction
@@ -61,6 +62,7 @@ class Arm:
         if bool(self.directions) == bool(self.rewrite):
             raise ValueError(f"arm {self.name!r} needs directions or a rewrite, one of the two")
 
+    @checked
     def idle(
         self,
         alpha: float,  # dose
@@ -70,6 +72,7 @@ class Arm:
             return True
         return alpha == 0 and self.steering.get("mode") != "clamp"
 
+    @checked
     def on(
         self,
         model,  # MusicModel, or the raw one of a backend
@@ -81,6 +84,7 @@ class Arm:
         doses = [(direction, weight * alpha) for direction, weight in self.directions]
         return steer(model, doses, **self.steering)
 
+    @checked
     def push_id(
         self,
         alpha: float,  # dose
@@ -134,6 +138,7 @@ class Arm:
 
 # %% ../../nbs/api/80_steering/08_arms.ipynb #cell015
 @may_be_large
+@checked
 def random_arms(
     direction: Direction,  # norm, site and RMS are taken from it
     n: int = 20,  # arms
@@ -154,6 +159,7 @@ def random_arms(
 
 
 @may_be_large
+@checked
 def shuffled_arms(
     positive: np.ndarray,  # (pair, d) the pairs that the direction came from
     negative: np.ndarray,  # (pair, d)
@@ -191,6 +197,7 @@ def opposite_arm(
     return Arm("opposite", "opposite", -direction, steering)
 
 
+@checked
 def other_layer_arm(
     direction: Direction,  # of the target
     layer: int,  # where it is pushed instead

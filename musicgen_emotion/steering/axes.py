@@ -31,6 +31,7 @@ from musicgen_emotion.steering.methods import (
     sae_direction,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.seeds import rng
 from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
@@ -55,6 +56,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell011
+@checked
 def random_direction(
     like: Direction,  # norm, site and RMS are taken from it
     seed: int,  # of the draw
@@ -86,6 +88,7 @@ def random_direction(
     )
 
 
+@checked
 def shuffled_direction(
     positive: np.ndarray,  # (pair, d) activations with the property
     negative: np.ndarray,  # (pair, d) the same content without it
@@ -118,6 +121,7 @@ def shuffled_direction(
 AXES = ("valence", "arousal")
 
 
+@checked
 def axis_direction(
     activations: np.ndarray,  # (row, d)
     emotions: Sequence[str],  # (row,) emotions, or (row, 2) valence and arousal
@@ -188,6 +192,7 @@ def _centred_coordinates(emotions, n_rows) -> np.ndarray:
 
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell019
+@checked
 def text_direction(
     model,  # MusicModel, or the raw one of a backend
     positive: Sequence[str],  # prompts with the property
@@ -230,6 +235,7 @@ def text_direction(
 
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell022
+@checked
 def emotion_directions(
     activations: np.ndarray,  # (clip, d) pooled
     emotions: Sequence[str],  # (clip,) emotions and "neutral"
@@ -273,6 +279,7 @@ def emotion_directions(
 
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell025
+@checked
 def method_directions(
     positive: np.ndarray,  # (pair, d) activations with the property
     negative: np.ndarray,  # (pair, d) the same content without it
@@ -353,6 +360,7 @@ def cosine_table(
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell033
 @may_be_large
+@checked
 def pairs_curve(
     positive: np.ndarray,  # (pair, d) activations with the property
     negative: np.ndarray,  # (pair, d) the same content without it

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_positive
-from ..lab.paths import as_path
-from ..models.hub import hub_reason
+from ..lab.paths import as_path, claim_folder
+from ..models.hub import hub_reason, refuse_adapters, weight_files
 from ..sound.descriptors import mono_clips
 from ..stimuli.emotions import EMOTION_WORDS, EMOTIONS
 
@@ -59,6 +60,8 @@ def load_clap(
             f"{folder} has no config.json, so it is not a model folder; "
             f"get one with `hf download {CLAP_DEFAULT}`"
         )
+    refuse_adapters(folder)
+    weight_files(folder)  # or an error that says which one is missing or elsewhere
     untrusted = dict(trust_remote_code=False)  # code in the folder is never run
     try:
         kind = AutoConfig.from_pretrained(folder, **untrusted).model_type
@@ -115,6 +118,7 @@ CLAP_TEMPLATES = (
 )
 
 
+@checked
 def clap_sentences(
     words: Sequence[str],  # adjectives
 ) -> tuple[str, ...]:  # every word in every template, word by word
@@ -137,6 +141,7 @@ CLAP_AXES = dict(  # sentences of the high end, of the low end
 
 
 # %% ../../nbs/api/80_steering/13_clap.ipynb #cell015
+@checked
 def write_random_clap(
     folder: Path | str,  # made if absent
     seed: int = 0,  # of the weights
@@ -148,8 +153,7 @@ def write_random_clap(
     """
     from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
-    folder = as_path("folder", folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = claim_folder(folder, "random model", 1)
     _write_tokenizer(folder)
     text_config = dict(
         vocab_size=_RANDOM_VOCABULARY,
@@ -215,6 +219,7 @@ def _write_tokenizer(folder):
 
 
 # %% ../../nbs/api/80_steering/13_clap.ipynb #cell018
+@checked
 def resample(
     wave: np.ndarray,  # (..., sample)
     sr: int,  # rate of the samples, Hz
@@ -245,6 +250,7 @@ class ClapJudge:
     are averaged. Raises as `load_clap` does, and ValueError for empty or misplaced sentences.
     """
 
+    @checked
     def __init__(
         self,
         source: Path | str = CLAP_DEFAULT,  # hub name or folder, see `load_clap`
@@ -268,6 +274,7 @@ class ClapJudge:
                 self.embed_text(low),
             )
 
+    @checked
     @torch.inference_mode()
     def embed_text(
         self,
@@ -283,6 +290,7 @@ class ClapJudge:
         each = _unit(_as_array(features))  # (sentence, d)
         return _unit(each.mean(0))
 
+    @checked
     @torch.inference_mode()
     def embed(
         self,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.checks import check_positive
 from ..lab.sizes import may_be_large
 from ..stats.estimates import bootstrap_weights
@@ -24,6 +25,7 @@ __all__ = ["at_equal_cost", "cue_recovery", "equal_cost_draws", "recovery_draws"
 
 
 # %% ../../nbs/api/80_steering/17_costs.ipynb #cell008
+@checked
 def cue_recovery(
     changes: pd.DataFrame,  # from `dose_changes`
     planted: Mapping[str, float],  # outcome -> change that the emotion makes by construction
@@ -114,6 +116,7 @@ def _along_and_beside(reached, target):
 
 # %% ../../nbs/api/80_steering/17_costs.ipynb #cell011
 @may_be_large
+@checked
 def recovery_draws(
     table: pd.DataFrame,  # from `dose_response`, with a column of costs
     planted: Mapping[str, float],  # as in `cue_recovery`
@@ -163,6 +166,7 @@ def _weighted_means(weights, values):
 
 
 # %% ../../nbs/api/80_steering/17_costs.ipynb #cell014
+@checked
 def at_equal_cost(
     table: pd.DataFrame,  # one row per arm and dose: `by`, gain, cost; (0, 0) is added as dose 0
     budget: float,  # cost at which arms are compared
@@ -221,6 +225,7 @@ def _joined_by_lines(values, steps=50):
 
 
 # %% ../../nbs/api/80_steering/17_costs.ipynb #cell017
+@checked
 def equal_cost_draws(
     draws: Mapping[tuple, Mapping],  # from `recovery_draws`
     budget: float,  # as in `at_equal_cost`

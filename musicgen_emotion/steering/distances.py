@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import check_finite, check_positive
 from ..lab.seeds import rng
 from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
@@ -32,6 +33,7 @@ __all__ = [
 N_CEPSTRAL = 14  # cepstral coefficients of a window
 
 
+@checked
 def mel_embedding(
     audio: np.ndarray,  # (clip, sample)
     sample_rate: int,  # Hz
@@ -73,6 +75,7 @@ def _mel_vector(window, sample_rate):
 
 
 # %% ../../nbs/api/80_steering/15_distances.ipynb #cell010
+@checked
 @torch.no_grad()
 def codec_embedding(
     model: MusicModel,  # whose codec is used
@@ -107,6 +110,7 @@ def codec_embedding(
 
 
 # %% ../../nbs/api/80_steering/15_distances.ipynb #cell013
+@checked
 def frechet_distance(
     x: np.ndarray,  # (clip, window, d) or (row, d) embeddings
     y: np.ndarray,  # the same of other clips
@@ -147,6 +151,7 @@ def _matrix_root(covariance):
 
 # %% ../../nbs/api/80_steering/15_distances.ipynb #cell016
 @may_be_large
+@checked
 def distribution_distance(
     reference: np.ndarray,  # (clip, window, d) embeddings of the unsteered clips
     steered: np.ndarray,  # (clip, window, d) of the same prompts and seeds, steered

@@ -28,10 +28,11 @@ from musicgen_emotion.steering.push import (
     unit_of_dose,
 )
 
-from ..activations.clip_plans import plan_clips
+from ..activations.clip_plans import note_weights, plan_clips
 from ..activations.clips import ClipStore, shard_files
 from ..activations.prompt_states import prompt_table
-from ..lab.checks import check_positive, plain_reason
+from ..lab.arguments import checked
+from ..lab.checks import plain_reason
 from ..lab.files import read_table, sha256_bytes, write_table
 from ..lab.paths import as_path
 from ..lab.seeds import rng
@@ -53,6 +54,7 @@ __all__ = ["dose_response", "plan_doses"]
 
 # %% ../../nbs/api/80_steering/10_doses.ipynb #cell012
 @may_be_large
+@checked
 def plan_doses(
     model: MusicModel,  # the model
     prompts,  # DataFrame with a column `prompt`, PromptSet, or list of texts
@@ -142,6 +144,7 @@ def _checked_alphas(alphas) -> list[float]:
 
 # %% ../../nbs/api/80_steering/10_doses.ipynb #cell015
 @may_be_large
+@checked
 def dose_response(
     model,  # MusicModel, or the raw one of a backend
     prompts,  # DataFrame with a column `prompt`, PromptSet, or texts; held out from every fit
@@ -169,7 +172,6 @@ def dose_response(
     """
     folder = as_path("folder", folder)
     model = as_model(model)
-    batch_size = int(check_positive("batch_size", batch_size))
     sampling = dict(
         guidance=guidance,
         temperature=temperature,
@@ -212,9 +214,9 @@ def dose_response(
         warnings.warn(
             f"{len(failed)} of {len(outcomes)} clips have no complete judgement, "
             f"the first: {failed.failure.iloc[0]}",
-            stacklevel=2,
+            stacklevel=3,
         )
-    stored = store.table
+    stored = store.rows(clips)
     facts = [
         "clip_id",
         *(column for column in ("stop_s", "audio_path") if column in stored),
@@ -267,8 +269,10 @@ def _make_clips(model, plan, arms, store, sampling, batch_size, progress, labels
         unit="clip",
         disable=not progress,
     )
+    store.check_codebooks(model.config.n_codebooks)
     with store.writing(), bar:
-        is_made = clips.clip_id.isin(store.table.clip_id)
+        note_weights(store, model)
+        is_made = clips.clip_id.isin(store.known(clips.clip_id))
         bar.update(int(is_made.sum()))
         for rows, place in _groups(model, clips[~is_made], arms):
             for start in range(0, len(rows), batch_size):

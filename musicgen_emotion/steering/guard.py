@@ -27,6 +27,7 @@ from musicgen_emotion.steering.token_quality import (
 
 from ..activations.clips import ClipStore
 from ..activations.replaying import token_nll
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.sizes import may_be_large
 from ..models.load import as_model
@@ -72,6 +73,7 @@ class Quality:
 
 # %% ../../nbs/api/80_steering/16_guard.ipynb #cell011
 @may_be_large
+@checked
 def quality_guard(
     model: MusicModel,  # the model, unsteered
     tokens: np.ndarray,  # (clip, codebook, frame) steered clips
@@ -192,6 +194,7 @@ def _embedders(model, embeddings, window_s):
 
 # %% ../../nbs/api/80_steering/16_guard.ipynb #cell014
 @may_be_large
+@checked
 def quality_summary(
     clips: pd.DataFrame,  # `Quality.clips` of one or many doses
     by: str | Sequence[str] = "alpha",  # columns that name a dose
@@ -280,6 +283,7 @@ def _interval(values, prompts, n_boot, seed):
 
 
 # %% ../../nbs/api/80_steering/16_guard.ipynb #cell017
+@checked
 def dose_quality(
     model: MusicModel,  # the model, unsteered
     doses: Mapping,  # alpha -> tokens (clip, codebook, frame) or Generation
@@ -337,6 +341,7 @@ def _steering_at(alpha, steer):
 
 
 # %% ../../nbs/api/80_steering/16_guard.ipynb #cell020
+@checked
 def study_guard(
     model: MusicModel,  # the model, unsteered
     table: pd.DataFrame,  # from `dose_response`: arm, kind, alpha, prompt, seed, clip_id
@@ -374,6 +379,7 @@ def _stored_wave(store, clip):
 
 # %% ../../nbs/api/80_steering/16_guard.ipynb #cell023
 @may_be_large
+@checked
 def study_distances(
     table: pd.DataFrame,  # from `dose_response`
     store: ClipStore,  # store of its clips

@@ -21,6 +21,7 @@ from musicgen_emotion.sound.listener import (
     listener_cues,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in, check_positive, plain_reason
 from ..lab.paths import as_path
 from ..models.text import equal_length_batches
@@ -31,6 +32,7 @@ from .judging import as_scores, ask_judge, check_judge_columns, judge_name
 
 if TYPE_CHECKING:
     import pandas as pd
+from ..lab.checks import check_number
 
 # %% auto #0
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 
+@checked
 def run_judge(
     judge: Callable,  # judge(audio (clip, sample), sample_rate) -> one row per clip
     audio: Sequence | np.ndarray,  # (clip, sample), (clip, channel, sample), list of clips or files
@@ -228,6 +231,7 @@ def _described(audio, sample_rate):
 PUBLISHED_LINEAR = (0.77, 0.89)  # lowest and highest share of variance that is linear in the cues
 
 
+@checked(level=check_number)
 @dataclass
 class ListenerJudge:
     """What listeners would rate, by the cue model of Eerola, Friberg & Bresin (2013).
@@ -245,6 +249,7 @@ class ListenerJudge:
             self.model = ListenerModel.load()
 
     @classmethod
+    @checked
     def refit(
         cls,
         folder: Path | str | None = None,  # see `ratings_folder`
@@ -308,6 +313,7 @@ def ratings_folder(
     )
 
 
+@checked
 def listener_fidelity(
     model: ListenerModel,  # a fit
     tolerance: float = 0.02,  # largest difference that counts as reproduced
@@ -383,6 +389,7 @@ def _emotion_scores(judge, descriptors, axes=True):
 
 
 # %% ../../nbs/api/80_steering/12_judges.ipynb #cell030
+@checked(level=check_number)
 @dataclass
 class SoundJudge:
     """Descriptors, emotions and listeners' ratings of a clip that is described once.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_positive, chosen_rows
 from ..lab.sizes import may_be_large, require_room
 from .directions import Direction, check_vector
@@ -36,6 +37,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell010
+@checked
 def mean_difference(
     positive: np.ndarray,  # (pair, d) activations with the property
     negative: np.ndarray,  # (pair, d) the same content without it
@@ -68,6 +70,7 @@ def mean_difference(
     )
 
 
+@checked
 def checked_pairs(
     positive: np.ndarray,  # (pair, d)
     negative: np.ndarray,  # (pair, d)
@@ -82,6 +85,7 @@ def checked_pairs(
     return positive, negative
 
 
+@checked
 def checked_activations(
     name: str,  # of the argument, for the error
     activations: np.ndarray,  # (row, d)
@@ -99,6 +103,7 @@ def checked_activations(
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell015
+@checked
 def mean_differences(
     activations: xr.Dataset,  # by site: (clip, d) or (clip, branch, d), as `replay` returns it
     labels: Sequence,  # (clip,) emotions
@@ -139,6 +144,7 @@ def mean_differences(
     return directions
 
 
+@checked
 def match_pairs(
     labels: Sequence,  # (clip,)
     positive: str,  # label of one side
@@ -182,6 +188,7 @@ def _row_of_each_pair(labels, label, pairs) -> dict:
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell019
+@checked(labels=None)
 def ridge_direction(
     activations: np.ndarray,  # (row, d)
     labels: np.ndarray,  # (row,) numbers or booleans
@@ -237,6 +244,7 @@ def _probe_data(activations, labels, two_sides=False) -> tuple[np.ndarray, np.nd
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell022
+@checked(labels=None)
 def logistic_direction(
     activations: np.ndarray,  # (row, d)
     labels: np.ndarray,  # (row,) two values; the larger is the positive side
@@ -268,6 +276,7 @@ def logistic_direction(
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell025
+@checked(labels=None)
 def lda_direction(
     activations: np.ndarray,  # (row, d)
     labels: np.ndarray,  # (row,) two values; the larger is the positive side
@@ -295,6 +304,7 @@ def lda_direction(
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell028
+@checked
 def as_pattern(
     direction: Direction,  # weights of a probe
     activations: np.ndarray,  # (row, d) those that it was fitted on
@@ -315,6 +325,7 @@ def as_pattern(
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell031
+@checked
 def pca_direction(
     positive: np.ndarray,  # (pair, d) activations with the property
     negative: np.ndarray,  # (pair, d) the same content without it
@@ -358,6 +369,7 @@ def pca_direction(
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell034
 @may_be_large
+@checked(labels=None)
 def agop_direction(
     activations: np.ndarray,  # (row, d)
     labels: np.ndarray,  # (row,) numbers or booleans
@@ -449,6 +461,7 @@ def _gradient_outer_product(rows, coefficients, metric, scale) -> np.ndarray:
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell039
+@checked
 def sae_direction(
     sae,  # anything with W_dec (d_sae, d_in), such as a SparseAutoencoder
     features: int | Sequence[int] | np.ndarray,  # one row, several, or a mask of them

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.sizes import may_be_large
 from ..stats.estimates import bootstrap_weights, interval
 
@@ -24,6 +25,7 @@ __all__ = ["STUDY_COLUMNS", "dose_changes", "dose_slopes", "paired_changes", "si
 
 # %% ../../nbs/api/80_steering/11_slopes.ipynb #cell010
 @may_be_large
+@checked
 def dose_slopes(
     table: pd.DataFrame,  # from `dose_response`
     outcomes: str | Sequence[str] | None = None,  # columns; None: all numeric ones of the judge
@@ -227,6 +229,7 @@ def _with_band(slopes, band, level) -> pd.DataFrame:
 
 
 # %% ../../nbs/api/80_steering/11_slopes.ipynb #cell017
+@checked
 def side_effects(
     table: pd.DataFrame,  # from `dose_response`
     target: str | Sequence[str],  # outcomes that were meant to move
@@ -256,6 +259,7 @@ def side_effects(
 
 # %% ../../nbs/api/80_steering/11_slopes.ipynb #cell020
 @may_be_large
+@checked
 def dose_changes(
     table: pd.DataFrame,  # from `dose_response`
     outcomes: str | Sequence[str] | None = None,  # columns; None: all numeric ones of the judge
@@ -304,6 +308,7 @@ def dose_changes(
     return pd.DataFrame(rows)
 
 
+@checked
 def paired_changes(
     table: pd.DataFrame,  # from `dose_response`
     names: Sequence[str],  # outcomes

@@ -22,6 +22,7 @@ from musicgen_emotion.stimuli.emotions import (
     quadrant,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_finite
 from ..lab.files import read_json
 from ..lab.paths import as_path
@@ -200,6 +201,7 @@ _NORM_COLUMNS = dict(
 
 
 # %% ../../nbs/api/20_stimuli/06_captions.ipynb #cell021
+@checked
 def check_words(
     norms: pd.DataFrame,  # table of `load_norms`
     words: Mapping[str, Sequence[str]] | None = None,  # emotion -> words; default `EMOTION_WORDS`
@@ -247,6 +249,7 @@ def check_words(
 
 
 # %% ../../nbs/api/20_stimuli/06_captions.ipynb #cell024
+@checked
 def load_prompt_embeddings(
     source: Path | str,  # a folder as described above, or the .npy file of the embeddings
     labels: Path | str | Sequence | None = None,  # labels or their file; default: `labels.npy`

@@ -23,6 +23,7 @@ from musicgen_emotion.stimuli.emotions import (
     word_emotion,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.sizes import may_be_large, require_room
 
@@ -197,6 +198,7 @@ class PromptSet:
 
 
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell018
+@checked
 def prompt_row(
     word: str,  # emotion word
     template: str,  # sentence with {word} and {instrument}
@@ -220,6 +222,7 @@ def prompt_row(
     )
 
 
+@checked
 def crossed_prompts(
     words: dict | None = None,  # emotion -> words; all adjectives of EMOTION_WORDS when None
     templates: tuple = TEMPLATES[:3],  # sentences
@@ -256,6 +259,7 @@ def _adjectives(words):
 
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell021
 @may_be_large
+@checked
 def study_prompts(
     n_per_emotion: int = 25,  # prompts per emotion
     emotions: tuple = ("happy", "sad", "calm", "energetic"),  # emotions
@@ -270,8 +274,6 @@ def study_prompts(
 
     Nouns are used only where an emotion has no adjectives.
     """
-    if n_per_emotion < 1:
-        raise ValueError(f"n_per_emotion {n_per_emotion!r} must be at least 1")
     n_prompts = n_per_emotion * len(emotions)
     require_room(f"a set of {n_prompts} prompts", _PROMPT_BYTES * n_prompts)
     words = words or EMOTION_WORDS
@@ -302,6 +304,7 @@ def study_prompts(
     return PromptSet(pd.DataFrame(rows))
 
 
+@checked
 def shuffled_cycles(
     size: int,  # how many things there are
     n: int,  # how many numbers are needed at least
@@ -319,6 +322,7 @@ _PROMPT_BYTES = 1_000  # a row of a prompt set, with its texts
 
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell024
 @may_be_large
+@checked
 def held_out_prompts(
     n_per_emotion: int = 20,  # prompts per emotion
     hold_out: str = "word",  # word, template or both
@@ -340,6 +344,7 @@ def held_out_prompts(
 
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell027
 @may_be_large
+@checked
 def matched_pairs(
     emotion: str,  # emotion of the first prompt of each pair
     other: str,  # emotion of the second; 'neutral' writes "ordinary" for the word
@@ -365,14 +370,13 @@ def matched_pairs(
 
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell030
 @may_be_large
+@checked
 def neutral_prompts(
     n: int = 20,  # number of prompts
     seed: int = 0,  # order of templates and instruments
     allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> PromptSet:  # rows with emotion 'neutral'
     "Prompts that name an instrument and no emotion."
-    if n < 1:
-        raise ValueError(f"n {n!r} must be at least 1")
     require_room(f"a set of n={n} prompts", _PROMPT_BYTES * n)
     frames = list(product(NEUTRAL_TEMPLATES, INSTRUMENTS))
     order = shuffled_cycles(
@@ -421,6 +425,7 @@ def cue_phrase(
 
 
 @may_be_large
+@checked
 def cue_prompts(
     n: int = 24,  # number of prompts
     cues: tuple = ("tempo", "mode", "loudness"),  # cues named in each prompt
@@ -443,6 +448,7 @@ def cue_prompts(
 
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell036
 @may_be_large
+@checked
 def conflict_prompts(
     emotions: tuple = ("happy", "sad"),  # emotions to cross
     cue: str = "tempo",  # cue to cross them with

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.checks import check_positive
 from ..lab.sizes import may_be_large, require_room
 from .emotions import Cues
@@ -189,6 +190,7 @@ def _melody_note(pool, previous, rng):
 
 # %% ../../nbs/api/20_stimuli/07_synth.ipynb #cell017
 @may_be_large
+@checked
 def render_music(
     cues: Cues,  # what the clip should sound like
     seed: int = 0,  # key, melody and drum noise

@@ -121,6 +121,8 @@ for phase_name, phase_spec in SPECS.items():
 @pytest.mark.parametrize("phase,name,value", CASES)
 def test_a_bad_value_is_refused_by_name(phase, name, value):
     with pytest.raises((ValueError, TypeError), match=f"parameter '{name}'"):
+        SPECS[phase][name].check(value)
+    with pytest.raises((ValueError, TypeError), match="parameter '"):
         check_parameters(SPECS[phase], {name: value})
 
 
@@ -359,11 +361,11 @@ def test_bytes_that_are_no_text(tmp_path):
 
 def test_one_reader_for_all_yaml_of_the_package():
     package = Path(musicgen_emotion.__file__).parent
-    users = []
+    readers = []
     for path in package.rglob("*.py"):
-        if re.search(r"^\s*(import yaml|from yaml)", path.read_text(), re.M):
-            users.append(path.name)
-    assert users == ["yaml_files.py"] or set(users) == {"yaml_files.py"}
+        if re.search(r"yaml\.(safe_|full_)?load|Loader\b.*yaml|yaml\.SafeLoader", path.read_text()):
+            readers.append(path.name)
+    assert readers == ["yaml_files.py"]
 
 
 def test_values_without_a_type_keep_their_look():
@@ -463,8 +465,10 @@ def test_plans_that_cannot_be_run(demo, tmp_path):
         run_plan([], tmp_path / "out")
     with pytest.raises(ValueError, match="a plan of 1000000 runs would take"):
         run_plan(list(itertools.repeat(run, 10**6)), tmp_path / "out")
-    with pytest.raises(ValueError, match="would write to the same folder 'phase8_demo'"):
-        run_phases([demo, demo], tmp_path / "out")
+    (tmp_path / "b").mkdir()
+    other = write_phase(tmp_path / "b", "phase8_demo", "n: int = 1")
+    with pytest.raises(ValueError, match="have the same name, and so the same run folder"):
+        run_phases([demo, other], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -520,12 +524,12 @@ def test_room_is_four_fifths_and_a_day(monkeypatch):
     require_room("work", 8 * 10**8, hours=24)
     with pytest.raises(ValueError, match=r"work would take about .* of memory, more than 80%"):
         require_room("work", 8 * 10**8 + 1)
-    with pytest.raises(ValueError, match="work would take about 24 hours, more than 24 hours"):
+    with pytest.raises(ValueError, match="work would take about 1 days, more than 24 hours"):
         require_room("work", 0, hours=24.01)
     with pytest.raises(ValueError, match=r"10\^300 or more"):
         require_room("work", 10**400)
     for hours in (float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="24 hours"):
+        with pytest.raises(ValueError, match="more than 24 hours"):
             require_room("work", 0, hours=hours)
     require_room("work", 10**400, hours=10**400, allow_large=True)
     assert (size_text(0), time_text(0.5)) == ("0 bytes", "0.5 hours")
@@ -643,7 +647,7 @@ def large_calls():
         "probe_layers": lambda: probes.probe_layers(rows, labels, n_perm=HUGE),
         "within_between": lambda: probes.within_between(rows, labels, n_perm=HUGE),
         "silhouette": lambda: probes.silhouette(rows, labels, n_perm=HUGE),
-        "centroid_curve": lambda: probes.centroid_curve(rows, labels, n_resamples=HUGE),
+        "centroid_curve": lambda: probes.centroid_curve(rows, labels, ns=(1, 2), n_resamples=HUGE),
         "distribution_distance": lambda: distance(dict(n_perm=HUGE)),
         "distribution_distance in halves": lambda: distance(dict(n_split=HUGE)),
         "pairs_curve": lambda: steering.pairs_curve(rows, pair_rows, n_draws=HUGE),
@@ -670,10 +674,10 @@ def large_calls():
 @pytest.mark.parametrize("name", large_calls())
 def test_a_thousand_millions_are_refused_at_once(name):
     call = large_calls()[name]
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(ValueError, match=TOO_LARGE) as caught:
         call()
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
     assert "allow_large=True" in str(caught.value)
 
 
