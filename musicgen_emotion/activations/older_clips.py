@@ -34,10 +34,15 @@ from musicgen_emotion.activations.clip_parts import (
     clip_key,
     sum_counts,
 )
+from musicgen_emotion.activations.sealed_tables import (
+    column_kinds,
+    join_kinds,
+    plain_rows,
+    typed_rows,
+)
 
 from ..lab.files import read_json, remove_path, sha256_bytes, write_json
 from ..lab.paths import MARKER_FILE, claim_folder
-from .sealed_tables import column_kinds, plain_rows, typed_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -166,7 +171,7 @@ def upgrade_store(
 
 def _write_parts(parts, table, older) -> set[str]:
     "Rows and tokens, some thousand clips at a time; ids of clips without readable tokens."
-    kinds = column_kinds(table)
+    kinds = join_kinds(column_kinds(table))
     table = table.iloc[np.argsort(table.clip_id.map(clip_key), kind="stable")]
     counts = []
     lost: set[str] = set()
