@@ -438,15 +438,8 @@ def _kept_outcomes(folder, clips):
 
 def _stored_audio(store, clips) -> tuple[np.ndarray, int]:
     "(clip, sample) sound of stored clips in mono, and its sample rate."
-    import soundfile
-
     sounds = []
     for clip in clips:
-        path = store.path / "audio" / f"{clip}.flac"
-        sound, sample_rate = soundfile.read(
-            path,
-            dtype="float32",
-            always_2d=True,
-        )
-        sounds.append(sound.mean(1))
+        sound, sample_rate = store.audio(clip)
+        sounds.append(np.atleast_2d(sound).mean(0))
     return np.stack(sounds), sample_rate
