@@ -19,10 +19,14 @@ from musicgen_emotion.activations.clip_files import (
     token_bytes,
     write_token_array,
 )
+from musicgen_emotion.activations.clip_plans import generate_clips
 from musicgen_emotion.activations.clips import ClipStore
+from musicgen_emotion.activations.stored import replay_store
 from musicgen_emotion.cli.migrating import migrate_folders
 from musicgen_emotion.lab.files import sha256_bytes, sha256_file, write_json
 from musicgen_emotion.lab.runs import open_run, run_manifest
+from musicgen_emotion.models.load import load_model
+from musicgen_emotion.models.tiny import write_random_model
 from musicgen_emotion.sae.dictionary import SparseAutoencoder
 from musicgen_emotion.steering.directions import Direction, load_directions
 
@@ -495,3 +499,87 @@ def test_the_marker_of_another_folder_is_no_store(tmp_path):
     with pytest.raises(ValueError, match="was not written by musicgen_emotion"):
         len(ClipStore(tmp_path))
     assert migrate_folders([tmp_path]).empty
+
+
+# models and replay
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    folder = write_random_model(tmp_path_factory.mktemp("model"), seed=0, sample_rate=RATE)
+    return load_model(folder, device="cpu")
+
+
+HOW = dict(duration_s=0.12, progress=False)
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_no_clip_and_no_activation_is_written_into_a_folder_of_others(tiny, tmp_path, name):
+    write_foreign(tmp_path / "music", [name])
+    before = files(tmp_path / "music")
+    with pytest.raises(ValueError, match="holds"):
+        generate_clips(tiny, ["happy"], tmp_path / "music", **HOW)
+    store = make_store(tmp_path / "clips", 2)
+    with pytest.raises(ValueError, match="holds"):
+        replay_store(tiny, store, "layer_0", tmp_path / "music", progress=False)
+    assert files(tmp_path / "music") == before
+
+
+def test_a_model_with_other_codebooks_is_refused_before_it_sings(tiny, tmp_path):
+    store = ClipStore(tmp_path / "clips")
+    rows, _, waves = made_up(1)
+    with store.writing():
+        store.add(rows, [np.zeros((2, 5), int)], waves, RATE)
+    before = files(store.path)
+    with pytest.raises(ValueError, match="holds clips with 2 codebooks, and these have 4"):
+        generate_clips(tiny, ["happy"], store, **HOW)
+    assert files(store.path) == before
+
+
+def replayed(tiny, store, out):
+    replay_store(tiny, store, "layer_0", out, batch_size=32, progress=False)
+    return files(out)
+
+
+def test_activations_of_version_1_go_on_and_are_brought_up(tiny, tmp_path):
+    store = make_store(tmp_path / "clips", 70)
+    out = tmp_path / "acts"
+    expected = replayed(tiny, store, out)
+    state = json.loads((out / "replay.json").read_text())
+    table = store.table
+    old = state | dict(clips=table.clip_id.tolist(), prompts=table.prompt.tolist())
+    old = {name: old[name] for name in old if name not in ("tokens", "model_fingerprint")}
+    for name in ("format.json", "checksums.txt"):
+        (out / name).unlink()
+    write_json(out / "replay.json", old | dict(complete=False, blocks_done=1))
+    half = shutil.copytree(out, tmp_path / "half")
+    write_json(out / "replay.json", old)
+    assert migrate_folders([out]).outcome.tolist() == ["migrated"]
+    kept = {name for name in expected if name not in ("replay.json",)}
+    assert {name: files(out)[name] for name in kept} == {name: expected[name] for name in kept}
+    assert replayed(tiny, store, half) == expected
+
+
+@pytest.mark.filterwarnings("ignore:.* unknown to the tokenizer")
+def test_memory_of_a_replay_does_not_grow_with_the_store(tiny, tmp_path):
+    peaks = []
+    for n in (128, 640):
+        store = ClipStore(tmp_path / f"clips{n}")
+        rows, _, waves = made_up(n)
+        with store.writing():
+            store.add(rows, [np.full((4, 300), i % 60) for i in range(n)], waves, RATE)
+            store.compact()
+        del rows, waves
+        replay_store(
+            tiny,
+            store,
+            "layer_0",
+            tmp_path / f"warm{n}",
+            clips=store.table.clip_id[:64],
+            progress=False,
+        )
+        tracemalloc.start()
+        replayed(tiny, store, tmp_path / f"acts{n}")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0], peaks
