@@ -34,7 +34,9 @@ from .clip_parts import part_name as part_name
 from .clip_parts import part_prefixes as part_prefixes
 from .clip_parts import sum_counts as sum_counts
 from .clip_parts import while_merging as while_merging
+from .clip_plans import WEIGHTS_FILE as WEIGHTS_FILE
 from .clip_plans import generate_clips as generate_clips
+from .clip_plans import note_weights as note_weights
 from .clip_plans import plan_clips as plan_clips
 from .clips import ClipStore as ClipStore
 from .extractor import ActivationExtractor as ActivationExtractor

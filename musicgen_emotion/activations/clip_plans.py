@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..lab.checks import check_positive, check_same_length
+from ..lab.files import read_json, write_json
 from ..lab.seeds import seed_from
 from ..models.load import as_model
 from ..models.model import MusicModel
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["generate_clips", "plan_clips"]
+__all__ = ["WEIGHTS_FILE", "generate_clips", "note_weights", "plan_clips"]
 
 
 # %% ../../nbs/api/50_activations/13_clip_plans.ipynb #cell010
@@ -66,10 +67,11 @@ def plan_clips(
     if independent:
         pairs = zip(sources * len(replicates), plan.replicate)
         plan["seed"] = [seed_from("clip", source, replicate) for source, replicate in pairs]
+    checksum = model.checksum  # of the weights that run now
     plan = plan.assign(
         model=model.name,
         revision=model.revision or "",
-        model_checksum=model.checksum,
+        model_checksum=checksum,
         guidance=float(guidance),
         temperature=float(temperature),
         top_k=int(top_k or 0),
@@ -78,7 +80,7 @@ def plan_clips(
     )
     settings = (guidance, temperature, top_k, duration_s)
     pairs = zip(plan.prompt, plan.seed)
-    plan["clip_id"] = [clip_id(model.checksum, prompt, seed, *settings) for prompt, seed in pairs]
+    plan["clip_id"] = [clip_id(checksum, prompt, seed, *settings) for prompt, seed in pairs]
     doubled = plan.clip_id.duplicated()
     if doubled.any():
         example = plan.prompt[doubled.idxmax()]
@@ -87,6 +89,39 @@ def plan_clips(
             stacklevel=2,
         )
     return plan.loc[~doubled].reset_index(drop=True)
+
+
+# %% ../../nbs/api/50_activations/13_clip_plans.ipynb #cell013id1
+WEIGHTS_FILE = "weights.json"  # in a store: checksum -> name, precision and fingerprint
+
+
+def note_weights(
+    store: ClipStore,  # inside `with store.writing():`
+    model: MusicModel,  # that is about to fill it
+) -> None:
+    """Note which weights fill a store, when they are new to it.
+
+    Raises ValueError when its clips of the same files were made in another precision."""
+    path = store.path / WEIGHTS_FILE
+    known = read_json(path) if path.exists() else {}
+    checksum, fingerprint = model.identity()
+    precision = str(model.dtype).removeprefix("torch.")
+    if checksum not in known:
+        is_older = bool((store.table.model_checksum == checksum).any())  # nobody noted it then
+        known[checksum] = dict(
+            name=model.name,
+            precision=None if is_older else precision,
+            fingerprint=None if is_older else fingerprint,
+        )
+        write_json(path, known)
+    earlier = known[checksum]
+    if earlier["precision"] not in (None, precision):
+        raise ValueError(
+            f"{store.path} holds clips of {model.name!r} in {earlier['precision']} (fingerprint "
+            f"{earlier['fingerprint'][:12]}), and these weights run in {precision} (fingerprint "
+            f"{fingerprint[:12]}); use another folder, or load_model(..., "
+            f"dtype={earlier['precision']!r})"
+        )
 
 
 # %% ../../nbs/api/50_activations/13_clip_plans.ipynb #cell013
@@ -105,7 +140,8 @@ def generate_clips(
 ) -> pd.DataFrame:  # rows of the planned clips, in the order of the plan
     """Make the clips that the store does not have yet, batch by batch; run it again after a kill.
 
-    Stored clips get the columns of the prompts. Raises what `plan_clips` raises."""
+    Stored clips get the columns of the prompts. Raises what `plan_clips` raises, and ValueError
+    for a store whose clips of these weights were made in another precision."""
     from tqdm.auto import tqdm
 
     model = as_model(model)
@@ -126,6 +162,7 @@ def generate_clips(
     )
     store.check_codebooks(model.config.n_codebooks)
     with store.writing(), tqdm(**bar_options) as bar:
+        note_weights(store, model)
         stored = store.known(plan.clip_id)
         for first in range(0, len(plan), batch_size):
             batch = plan.iloc[first : first + batch_size]

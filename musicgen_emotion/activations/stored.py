@@ -208,9 +208,10 @@ class _ReplayWriter:
         pool = self.request.pool
         if pool is not None and not isinstance(pool, str):
             pool = [[float(start), float(end)] for start, end in pool]
+        checksum, fingerprint = self.model.identity()
         return dict(
-            model_checksum=self.model.checksum,
-            model_fingerprint=self.model.fingerprint(),
+            model_checksum=checksum,
+            model_fingerprint=fingerprint,
             clips=clips_digest(self.table.clip_id),
             tokens=sha256_bytes("".join(self.table.tokens_checksum)),
             prompts=prompts_digest(self.prompts),

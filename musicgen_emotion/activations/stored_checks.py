@@ -33,8 +33,8 @@ def damaged_activations(
     state = _state(folder)
     if isinstance(state, str):
         return pd.DataFrame([("replay.json", state)], columns=["file", "problem"])
-    found = _missing_parts(folder, state)
     sums = read_sums(folder)
+    found = _missing_parts(folder, state, sums)
     if state["complete"] and not sums:
         found.append((SUMS_FILE, "missing"))
     found += bad_files(folder)
@@ -62,8 +62,8 @@ def _state(folder) -> dict[str, Any] | str:
     return f"without {', '.join(lost)}" if lost else state
 
 
-def _missing_parts(folder, state) -> list[tuple[str, str]]:
-    "What a finished replay holds and this folder does not."
+def _missing_parts(folder, state, sums) -> list[tuple[str, str]]:
+    "What a finished replay holds and this folder does not, beside files that have a checksum."
     found = []
     if not state["complete"]:
         found.append(("replay.json", f"not complete ({state['blocks_done']} blocks are done)"))
@@ -74,11 +74,12 @@ def _missing_parts(folder, state) -> list[tuple[str, str]]:
             found.append((f"{site}/activations", "missing"))
             continue
         for name in (f"{site}/.zmetadata", f"{site}/activations/.zarray"):
-            if not (folder / name).is_file():
+            if name not in sums and not (folder / name).is_file():
                 found.append((name, "missing"))
-        first = {file.name.partition(".")[0] for file in chunks.iterdir()}
+        listed = [folder / name for name in sums if name.startswith(f"{site}/activations/")]
+        blocks = {file.name.partition(".")[0] for file in (*listed, *chunks.iterdir())}
         for block in range(n_blocks):
-            if str(block) not in first:
+            if str(block) not in blocks:
                 found.append((f"{site}/activations/{block}.*", "missing"))
     return found
 

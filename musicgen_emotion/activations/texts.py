@@ -17,6 +17,7 @@ import torch
 from ..lab.checks import check_finite, check_in, check_positive
 from ..lab.files import atomic_path, read_json, write_json
 from ..lab.paths import as_path, claim_folder, holds_only
+from ..models.hub import refuse_adapters, weight_files
 from ..models.load import load_model, pick_device
 from ..models.model import MusicModel
 from ..stimuli.emotions import EMOTION_COLORS, EMOTIONS, check_emotion
@@ -59,7 +60,8 @@ def load_encoder(
     """Load a text encoder; of an encoder-decoder, the encoder alone.
 
     Code that comes with a model is never run. Raises FileNotFoundError when the files are not on
-    this machine and cannot be fetched, and ValueError for a model that needs code of its own.
+    this machine and cannot be fetched, and ValueError for a model that needs code of its own and
+    for an adapter that is not merged.
     """
     if str(name) == "nano":
         return load_model("nano", device=device)
@@ -67,6 +69,9 @@ def load_encoder(
 
     folder = as_path("name", name)
     name = folder if folder.is_dir() else name
+    if folder.is_dir():
+        refuse_adapters(folder)
+        weight_files(folder)  # or an error that says which one is missing or elsewhere
     try:
         untrusted = dict(revision=revision, trust_remote_code=False)  # runs no code of the model
         kind = AutoConfig.from_pretrained(str(name), **untrusted).model_type

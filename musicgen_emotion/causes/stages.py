@@ -91,10 +91,10 @@ class Stages:
             folder.rmdir()
 
     def _file(self, name):
-        "File of a stage; its name holds checksums of the code and the weights."
+        "File of a stage; its name holds checksums of the code, the weights and the inputs."
         manifest = self.run.manifest
         weights = [(model["name"], model["checksum"]) for model in manifest["models"]]
-        made_by = [manifest.get("code"), *weights]
+        made_by = [manifest.get("code"), *weights, *sorted(manifest.get("inputs", {}).items())]
 
         stamp = sha256_bytes(repr(made_by))[:12]
         return self.run.path / "stages" / f"{name}-{stamp}.parquet"

@@ -305,7 +305,10 @@ def generate_command(
     from musicgen_emotion.activations.clips import ClipStore
     from musicgen_emotion.models.load import load_model
 
-    store = ClipStore(folder)  # before the model: a wrong folder is refused at once
+    store = ClipStore(folder)
+    if folder.exists():
+        with store.writing():  # a folder with other files is refused before the model is loaded
+            pass
     clips = generate_clips(
         load_model(model, backend, device),
         [prompt],

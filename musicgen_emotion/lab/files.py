@@ -233,18 +233,32 @@ class WrittenFiles:
     def others(
         self,
         known: Iterable[str] = (),  # names that count as recorded
+        whole_folders: bool = True,  # does all in a recorded folder count as recorded?
     ) -> list[str]:  # sorted
-        "Files below the folder that are not recorded, and in no folder that is."
+        "Files below the folder that are not recorded."
         recorded = {*self.names, *known, RECORD_FILE}
         found = []
         for place, folders, files in os.walk(self.folder):
             inside = Path(place).relative_to(self.folder)
-            folders[:] = [
-                name for name in folders if f"{(inside / name).as_posix()}/" not in recorded
-            ]
+            if whole_folders:
+                paths = {name: f"{(inside / name).as_posix()}/" for name in folders}
+                folders[:] = [name for name in folders if paths[name] not in recorded]
             names = [(inside / name).as_posix() for name in files]
             found += [name for name in names if name not in recorded]
         return sorted(found)
+
+    def settle(
+        self,
+        found: Iterable[str],  # files that are of others
+    ) -> None:
+        "Record all files but those of others, in order; what is gone is left out."
+        others = set(found)
+        names = [name for name in self.others(whole_folders=False) if name not in others]
+        self.add(*names)
+        self.names = {name for name in self.names if (self.folder / name).exists()}
+        text = "".join(f"{name}\n" for name in sorted(self.names))
+        with atomic_path(self.file) as unfinished:
+            unfinished.write_text(text, encoding="utf-8", errors="surrogateescape")
 
     def remove(
         self,

@@ -116,7 +116,7 @@ def note_written(
     ending: str = "",  # `"/"` for a folder
 ) -> None:
     "Tell those who watch a folder above `path` that it was written."
-    if not _WATCHED:
+    if not _WATCHED or any(part.startswith(".tmp-") for part in path.parts):
         return
     resolved = path.parent.resolve() / path.name
     for folder, note in list(_WATCHED.items()):
@@ -236,7 +236,7 @@ def read_marker(
         marker = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, IsADirectoryError):
         marker = None
     if not _is_marker(marker):
         raise ValueError(

@@ -43,9 +43,9 @@ def find_phase(
     phase: Path | str,  # name of a phase, an unambiguous beginning of it, or a notebook file
 ) -> Path:  # the notebook
     "Notebook of a phase; an unknown or ambiguous name raises a ValueError."
-    path = as_path("phase", phase)
     phases = list_phases()
     if str(phase).endswith(".ipynb"):
+        path = as_path("phase", phase)
         if path.is_file():
             return path.resolve()
         raise ValueError(

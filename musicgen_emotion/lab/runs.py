@@ -77,6 +77,7 @@ class Run:
     )
     written: WrittenFiles | None = field(default=None, repr=False)  # what the run wrote
     found: frozenset[str] = field(default=frozenset(), repr=False)  # files that were there before
+    is_owner: bool = field(default=False, repr=False)  # False where the folder is lent
 
     def __enter__(self) -> Run:
         return self
@@ -113,8 +114,8 @@ class Run:
         self.manifest["message"] = message or self.manifest["message"]
         try:
             self.save()
-            if self.written is not None:
-                self.written.add(*self.written.others(self.found))
+            if self.written is not None and self.is_owner:
+                self.written.settle(self.found)
         finally:
             self.stack.close()
         atexit.unregister(self.close)
@@ -197,6 +198,11 @@ class Run:
         file = inside_folder(self.path, name)
         if not file.suffix:
             file = file.with_name(f"{file.name}.csv")
+        for parent in file.relative_to(self.path).parents[:-1]:
+            if (self.path / parent / MARKER_FILE).exists():
+                raise ValueError(
+                    f"{file} would lie in a folder of another kind; choose another name"
+                )
         write_table(df, file)
         return df
 
@@ -265,7 +271,9 @@ def open_run(
             run.stack.enter_context(folder_lock(path))
             earlier = _earlier_run(path, phase, parameters, resume)
             run.manifest = _new_manifest(phase, parameters, earlier)
-            run.found = frozenset(_watch(run).others(_OWN_FILES))
+            was_killed = earlier is not None and earlier.get("end") is None
+            run.found = frozenset(_watch(run).others(_OWN_FILES, whole_folders=was_killed))
+            run.is_owner = True
         run.save()
         _open_log(run)
     except BaseException:
@@ -303,6 +311,7 @@ def _earlier_run(path: Path, phase: str, params: dict, resume: bool) -> dict[str
             f"or start over (resume=False; on the command line --fresh)"
         )
     remove_path(path / "gates.json")
+    _record_of(path)
     return earlier
 
 
@@ -340,10 +349,8 @@ def _remove_run(path: Path, manifest: Mapping[str, Any]) -> None:
     Raises a ValueError when the run was killed and files are there of which nobody knows whose
     they are.
     """
-    record = WrittenFiles(path)
-    was_killed = manifest["status"] == "running"
-    if record.is_new:  # made before runs kept a record
-        record.add(*_written_until(path, record.others()))
+    record = _record_of(path)
+    was_killed = manifest.get("end") is None
     unknown = record.others(_OWN_FILES)
     if was_killed and unknown:
         more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
@@ -355,11 +362,16 @@ def _remove_run(path: Path, manifest: Mapping[str, Any]) -> None:
     record.remove(keep=(LOCK_FILE, _KERNEL_LOCK, MARKER_FILE), whole_folders=was_killed)
 
 
-def _written_until(path: Path, names: list[str]) -> list[str]:
-    "Names of files that are no younger than the last sign of life of a run."
+def _record_of(path: Path) -> WrittenFiles:
+    "What a run wrote; without a record, all files that are no younger than its last sign of life."
+    record = WrittenFiles(path)
+    if not record.is_new:
+        return record
     signs = [path / name for name in _OWN_FILES if (path / name).is_file()]
     end = max(sign.stat().st_mtime for sign in signs) + 60  # seconds
-    return [name for name in names if (path / name).lstat().st_mtime <= end]
+    names = record.others()
+    record.add(*[name for name in names if (path / name).lstat().st_mtime <= end])
+    return record
 
 
 def _lent_manifest(path: Path, params: dict) -> dict[str, Any]:

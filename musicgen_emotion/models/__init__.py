@@ -41,6 +41,7 @@ from .audiocraft_reading import refuse_config as refuse_config
 from .fingerprints import BLOCK as BLOCK
 from .fingerprints import WORD as WORD
 from .fingerprints import Running as Running
+from .fingerprints import WeightIdentity as WeightIdentity
 from .fingerprints import WeightRecord as WeightRecord
 from .fingerprints import WordSums as WordSums
 from .fingerprints import adapter_states as adapter_states

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ __all__ = [
     "BLOCK",
     "WORD",
     "Running",
+    "WeightIdentity",
     "WeightRecord",
     "WordSums",
     "adapter_states",
@@ -261,3 +263,56 @@ def checksum_in_memory(
         sha = sha256_bytes(header.encode() + flat.view(torch.uint8).numpy().tobytes())
         lines.append(f"{name} {sha}\n")
     return sha256_bytes("".join(sorted(lines) + adapter_states(modules.values())))
+
+
+# %% ../../nbs/api/40_models/01_fingerprints.ipynb #cell018id2id0
+class WeightIdentity:
+    """Names the weights of a model.
+
+    While they are those that were read, the files name them. Else it is the weights in memory."""
+
+    def __init__(
+        self,
+        model: Any,  # with `folder`, `running_modules`, `weight_paths` and `record_of_files`
+        was_read: bool,  # are the weights those of the folder's files at this moment?
+    ):
+        self.model = model
+        self.as_read = self._record() if was_read else None
+        self.of_files: str | None = None  # checksum, once it was asked
+        self.in_memory: dict[str, str] = {}  # fingerprint -> checksum
+        self.computed: str | None = None  # fingerprint of the computed buffers, once it was asked
+
+    def checksum(
+        self,
+        running: Running,  # of the model now
+    ) -> str:  # 64 hexadecimal digits
+        "Name of the weights; raises FileNotFoundError when their files are gone."
+        if self.as_read is None and self.model.folder is not None:
+            self.as_read = self.model.record_of_files()
+        if self.as_read is None:
+            return self._of_memory(running)
+        if running != self.as_read.running:
+            return running.checksum
+        if self.of_files is None:
+            if file_stamps(self.model.weight_paths().values()) != self.as_read.files:
+                return running.checksum  # other files lie there now
+            lines = [f"{name} {sha}\n" for name, sha in sorted(self.model.weight_checksums())]
+            self.of_files = sha256_bytes("".join(lines))
+        return self.of_files
+
+    def _record(self) -> WeightRecord:
+        "Fingerprints and files of weights that were just read."
+        try:
+            files = file_stamps(self.model.weight_paths().values())
+        except FileNotFoundError:
+            files = {}
+        return WeightRecord(running_weights(self.model.running_modules()), files)
+
+    def _of_memory(self, running) -> str:
+        "Name of weights that are in no file, made once for each state."
+        self.computed = self.computed or running.computed
+        if running.computed != self.computed:
+            return running.checksum
+        if running.stored not in self.in_memory:
+            self.in_memory[running.stored] = checksum_in_memory(self.model.running_modules())
+        return self.in_memory[running.stored]

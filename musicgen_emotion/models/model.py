@@ -16,15 +16,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from musicgen_emotion.models.fingerprints import (
-    WeightRecord,
-    checksum_in_memory,
-    file_stamps,
-    running_weights,
-)
-
 from ..lab.checks import check_in
-from ..lab.files import sha256_bytes, sha256_file
+from ..lab.files import sha256_file
+from .fingerprints import WeightIdentity, WeightRecord, running_weights
 from .shapes import ModelConfig, check_tokens
 from .sites import LAYER_KINDS, Site, layer_site
 from .text import DecoderState, TextStates, tokenize_prompts
@@ -252,10 +246,7 @@ class MusicModel(SiteLookup, ABC):
         self.name = name
         self.folder = folder
         self.revision = revision
-        self._as_read = None if folder is None else self._record()
-        self._checksum_of_files: str | None = None
-        self._checksums_in_memory: dict[str, str] = {}  # by fingerprint
-        self._computed: str | None = None  # fingerprint of the computed buffers, once it was asked
+        self._identity = WeightIdentity(self, was_read=folder is not None)
 
     def __repr__(self):
         config = self.config
@@ -347,23 +338,12 @@ class MusicModel(SiteLookup, ABC):
         It is the SHA-256 over the weight files (names and contents) while the weights are those
         that were read, and else follows the weights in memory. Each call reads all weights once.
         Raises FileNotFoundError for a folder whose weight files are gone."""
-        running = running_weights(self.running_modules())
-        if self._as_read is None and self.folder is not None:
-            self._as_read = self.record_of_files()
-        if self._as_read is None:
-            return self._checksum_in_memory(running)
-        if running != self._as_read.running:
-            return running.checksum
-        if self._checksum_of_files is None:
-            if file_stamps(self.weight_paths().values()) != self._as_read.files:
-                return running.checksum  # other files lie there now
-            lines = [f"{name} {sha}\n" for name, sha in sorted(self.weight_checksums())]
-            self._checksum_of_files = sha256_bytes("".join(lines))
-        return self._checksum_of_files
+        return self.identity()[0]
 
-    def fingerprint(self) -> str:  # 64 hexadecimal digits
-        "What tells the weights that run now apart, their precision included; see `fingerprints`."
-        return running_weights(self.running_modules()).stored
+    def identity(self) -> tuple[str, str]:  # checksum and fingerprint
+        "The checksum, and the fingerprint of the weights that run, which follows their precision."
+        running = running_weights(self.running_modules())
+        return self._identity.checksum(running), running.stored
 
     def running_modules(self) -> dict[str, torch.nn.Module]:  # by prefix of the weights' names
         "The modules that passes run."
@@ -375,24 +355,6 @@ class MusicModel(SiteLookup, ABC):
 
     def record_of_files(self) -> WeightRecord | None:  # None: there is nothing to compare with
         "What the folder's files hold, for a raw object that may have changed since it was read."
-
-    def _record(self) -> WeightRecord:
-        "Fingerprints and files of weights that were just read."
-        try:
-            files = file_stamps(self.weight_paths().values())
-        except FileNotFoundError:
-            files = {}
-        return WeightRecord(running_weights(self.running_modules()), files)
-
-    def _checksum_in_memory(self, running) -> str:
-        "Name of weights that are in no file, made once for each state."
-        self._computed = self._computed or running.computed
-        if running.computed != self._computed:
-            return running.checksum
-        known = self._checksums_in_memory
-        if running.stored not in known:
-            known[running.stored] = checksum_in_memory(self.running_modules())
-        return known[running.stored]
 
     @abstractmethod
     def weight_paths(self) -> dict[str, Path]:  # name in the checksum -> file

@@ -71,7 +71,13 @@ def train_tokenizer(
     return tokenizer
 
 
-_TOKENIZER_FILES = ("spiece.model", "tokenizer.json", "tokenizer_config.json")
+_TOKENIZER_FILES = (
+    "spiece.model",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
 
 
 def write_tokenizer(

@@ -173,14 +173,16 @@ class _Source:
     labels: np.ndarray | None  # of each row or clip
     shape: tuple  # of the whole data
     rows: np.ndarray | torch.Tensor  # all rows of an array, a sample of a store's training part
+    made_by: str | None = None  # weights that made a store's activations, where that is known
 
     def fingerprint(self):
-        return data_fingerprint(
+        data = data_fingerprint(
             self.shape,
             self.rows,
             self.labels,
             self.split,
         )
+        return data if self.made_by is None else data | dict(model=self.made_by)
 
 
 def _from_array(data, groups, split, config, d_sae):
@@ -224,6 +226,7 @@ def _from_store(store, groups, split, config, d_sae):
         labels=labels,
         shape=(len(store.clips), store.steps, store.d_in),
         rows=sample,
+        made_by=store.made_by,
     )
 
 

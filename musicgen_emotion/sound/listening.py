@@ -31,7 +31,7 @@ from musicgen_emotion.sound.listening_clips import (
 )
 
 from ..lab.checks import check_count, check_in, check_positive
-from ..lab.paths import as_path, claim_names
+from ..lab.paths import as_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -274,7 +274,6 @@ def write_listening_test(
     n_per_rater = _check_n_per_rater(n_per_rater, len(trials))
     test_id = f"{content[:12]}-{n_per_rater}"
     _check_same_test(out, key, test_id)
-    is_remade = key.exists()
 
     encoded = {}
     for clip_id, (samples, rate) in zip(ids, sounds):
@@ -298,9 +297,6 @@ def write_listening_test(
         seed=seed,
         page_sha256=sha256_bytes(page),
     )
-    if folder and not is_remade:
-        names = [Path(source).name for source in sources.values()]
-        claim_names(out.parent / folder, "sounds of a listening test", 1, names)
     write_json(key, in_key | _key_tables(clips, ids, trials, conditions))
     if folder:
         for clip_id, data in encoded.items():

@@ -24,7 +24,7 @@ from musicgen_emotion.steering.push import (
 )
 
 from ..activations.clip_files import TAKEN_COLUMNS, check_column_names
-from ..activations.clip_plans import plan_clips
+from ..activations.clip_plans import note_weights, plan_clips
 from ..activations.clips import ClipStore, shard_files
 from ..activations.prompt_states import prompt_table
 from ..lab.checks import check_positive
@@ -255,6 +255,7 @@ def _make_clips(model, plan, arms, store, sampling, batch_size, progress, labels
     )
     store.check_codebooks(model.config.n_codebooks)
     with store.writing(), bar:
+        note_weights(store, model)
         is_made = clips.clip_id.isin(store.known(clips.clip_id))
         bar.update(int(is_made.sum()))
         for rows, place in _groups(model, clips[~is_made], arms):

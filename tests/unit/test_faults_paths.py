@@ -178,11 +178,11 @@ def place(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("short", "name", "parameter"), ARGUMENTS)
 def test_bad_paths_are_refused_by_name_and_nothing_is_written(place, short, name, parameter):
-    for value in ("", "  ", "a\0b"):
-        with pytest.raises(ValueError, match=r"must be a path"):
+    is_phase = parameter in ("phase", "phases", "notebook") and short.startswith("lab.")
+    refused = "is not known" if is_phase else "must be a path"
+    for value in ("", "  ", "a\0b", "s3://bucket/x"):
+        with pytest.raises(ValueError, match=refused):
             call(short, name, parameter, value)
-    with pytest.raises(ValueError, match="a path on this machine"):
-        call(short, name, parameter, "s3://bucket/x")
     if (name, parameter) != ("text_embeddings", "encoder"):  # it takes other objects as well
         with pytest.raises((TypeError, ValueError)):
             call(short, name, parameter, 3.5)
@@ -484,13 +484,58 @@ def test_starting_over_leaves_notes_and_deletes_the_rest(tmp_path):
     assert (tmp_path / "run/tables/notes.md").read_text() == "mine"
 
 
+def fill_store(folder):
+    "A claimed folder with a file that is written directly."
+    claim_folder(folder, "clip store", 1)
+    (folder / "tokens").write_bytes(b"tokens")
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_folders_in_a_run_go_with_it(tmp_path, killed):
+    folder = tmp_path / "run"
+    for _ in range(2):  # the second time it is resumed
+        with open_run(folder, "phase0") as run:
+            fill_store(run.path / "clips")
+            write_directions(run.path / "directions")
+    if killed:
+        kill(folder)
+    else:
+        (folder / "clips/mine.txt").write_text("mine")
+    with open_run(folder, "phase0", resume=False):
+        names = content(folder).keys()
+    assert not {name for name in names if "tokens" in name or "directions" in name}, names
+    assert ("clips/mine.txt" in names) is not killed
+
+
+def test_a_resumed_run_keeps_the_same_record(tmp_path):
+    for name in ("once", "twice"):
+        with open_run(tmp_path / name, "phase0") as run:
+            fill_store(run.path / "clips")
+            if name == "twice":
+                kill_open(run)
+                run = open_run(tmp_path / name, "phase0")
+            run.table(pd.DataFrame(dict(a=[1])), "z")
+            run.table(pd.DataFrame(dict(a=[1])), "a")
+            run.close()
+    records = [(tmp_path / name / ".written").read_text() for name in ("once", "twice")]
+    assert records[0] == records[1]
+    assert "clips/tokens" in records[0] and ".tmp-" not in records[0]
+
+
+def kill_open(run):
+    "Let go of a run as a kill would: nothing more is written."
+    from musicgen_emotion.lab import runs
+
+    runs._OPEN_RUNS.clear()
+    run.stack.close()
+
+
 def kill(folder):
     "Make a closed run look like one whose process was killed before it closed."
     from musicgen_emotion.lab.files import read_json
 
-    write_json(
-        folder / "manifest.json", read_json(folder / "manifest.json") | dict(status="running")
-    )
+    manifest = read_json(folder / "manifest.json") | dict(status="running", end=None)
+    write_json(folder / "manifest.json", manifest)
 
 
 def test_starting_over_after_a_kill_deletes_what_was_recorded_or_refuses(tmp_path):
@@ -530,6 +575,9 @@ def test_a_table_stays_in_its_run(tmp_path, name):
         with pytest.raises(ValueError, match=r"must be a name inside|must be a path"):
             run.table(pd.DataFrame(dict(a=[1])), name)
         run.table(pd.DataFrame(dict(a=[1])), "a/../b")
+        claim_folder(run.path / "clips", "clip store", 1)
+        with pytest.raises(ValueError, match="a folder of another kind"):
+            run.table(pd.DataFrame(dict(a=[1])), "clips/deep/clips.parquet")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert inside_folder(tmp_path, Path("a/b.csv")) == tmp_path / "a/b.csv"
 
@@ -654,6 +702,31 @@ def test_two_notebooks_of_one_name_share_no_folder(tmp_path, two_notebooks, fres
     run_phase(moved, out=tmp_path / "run", progress=False, fresh=fresh)
 
 
+def test_braces_in_a_run_folder_and_in_parameters_stay(tmp_path):
+    from musicgen_emotion.lab.phases import run_phase
+
+    opening = (
+        "from musicgen_emotion.lab.phases import start_phase\\n"
+        "run = start_phase('study', globals())\\n"
+        "(run.path / 'seen.txt').write_text(note)\\nrun.close()"
+    )
+    text = PHASE.replace("n: int = 1  # NOTE", "note: str = ''  # text")
+    kernel = '"kernelspec": {"name": "python3", "display_name": "p", "language": "python"}'
+    cell = (
+        '{"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": null, "source": '
+    )
+    text = text.replace(
+        '],\n "metadata": {}', f', {cell}"{opening}"}}],\n "metadata": {{{kernel}}}'
+    )
+    (tmp_path / "in{seed}").mkdir()
+    notebook = tmp_path / "in{seed}" / "study.ipynb"
+    notebook.write_text(text)
+    out = tmp_path / "res{seed}{{x}}{note}"
+    result = run_phase(notebook, dict(note="{a}{{b}}"), out, progress=False)
+    assert result.out == out and (out / "seen.txt").read_text() == "{a}{{b}}"
+    assert {path.name for path in tmp_path.iterdir()} == {"in{seed}", out.name}
+
+
 def test_a_run_folder_of_a_phase_is_expanded(place, two_notebooks):
     from musicgen_emotion.lab.phases import run_phase
 
@@ -733,6 +806,10 @@ def test_a_format_file_of_others_is_refused(tmp_path):
         with pytest.raises(ValueError, match="was not written by musicgen_emotion"):
             claim_folder(tmp_path, "store", 1)
         assert (tmp_path / "format.json").read_text() == text
+    (tmp_path / "format.json").unlink()
+    (tmp_path / "format.json").mkdir()
+    with pytest.raises(ValueError, match="was not written by musicgen_emotion"):
+        claim_folder(tmp_path, "store", 1)
 
 
 def test_home_in_tables(place):
