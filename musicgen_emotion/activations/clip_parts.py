@@ -10,7 +10,7 @@ import os
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -80,15 +80,20 @@ def part_prefixes(
     folder: Path,  # of parts; it may be absent
 ) -> list[str]:  # sorted; no one begins with another
     "Parts of a folder. While a part is being split, the undivided one counts."
+    return _undivided(_listed(folder))
+
+
+def _listed(folder) -> list[str]:
+    "Prefixes of all files, sorted."
     if not folder.is_dir():
         return []
-    found = []
-    for name in os.listdir(folder):
-        matched = _PART.fullmatch(name)
-        if matched:
-            found.append(matched[1] or "")
+    matched = [_PART.fullmatch(name) for name in os.listdir(folder)]
+    return sorted(match[1] or "" for match in matched if match)
+
+
+def _undivided(listed) -> list[str]:
     prefixes: list[str] = []
-    for prefix in sorted(found):
+    for prefix in listed:
         if not prefixes or not prefix.startswith(prefixes[-1]):
             prefixes.append(prefix)
     return prefixes
@@ -259,10 +264,12 @@ class _Merge:
     tokens: Mapping[str, np.ndarray | None]  # of the new rows
     removed: set[str]  # clip ids to take out
     has_new_columns: bool  # the kinds differ from those of the parts
+    listed: list[str] = field(default_factory=list)  # files of rows before the change
 
     def run(self, rows) -> None:
         "Change the parts that the clips fall into, then those that have other columns."
-        prefixes = part_prefixes(self.table_folder)
+        self.listed = _listed(self.table_folder)
+        prefixes = _undivided(self.listed)
         new = typed_rows(rows, self.kinds)
         positions: dict[str, list[int]] = {}
         for position, clip in enumerate(new.column("clip_id").to_pylist()):
@@ -293,13 +300,20 @@ class _Merge:
             if new.num_rows:  # other labels of clips that keep their tokens
                 write_sealed(self.table_folder / part_name(prefix), rows)
             if rows.num_rows:
-                _remove_parts(self.table_folder, {prefix}, below=prefix)
+                self.remove_others(prefix, {prefix})
             return
         made_now = {clip: self.tokens[clip] for clip in _ids(new) if clip in self.tokens}
         older = [clip for clip in _ids(rows) if clip not in made_now]
         tokens = self.parts.read_tokens(older) | made_now
-        written = self.write(prefix, rows, tokens)
-        _remove_parts(self.table_folder, written, below=prefix)
+        self.remove_others(prefix, self.write(prefix, rows, tokens))
+
+    def remove_others(self, prefix, written) -> None:
+        "Delete the files of a part that were not written now, the undivided one first."
+        place = bisect_left(self.listed, prefix)
+        while place < len(self.listed) and self.listed[place].startswith(prefix):
+            if self.listed[place] not in written:
+                remove_path(self.table_folder / part_name(self.listed[place]))
+            place += 1
 
     def old_rows(self, prefix) -> pa.Table:
         path = self.table_folder / part_name(prefix)

@@ -278,6 +278,16 @@ class ClipStore:
         channels, rate = read_channels(path)
         return channels[:, 0] if channels.shape[1] == 1 else channels.T, rate
 
+    def sound_files(
+        self,
+        clips: Iterable[str],  # clip ids
+    ) -> list[Path]:  # FLAC files, in the order of the clips
+        "Where the sound of some clips is. Raises KeyError for an unknown clip."
+        wanted = list(clips)
+        facts = self._facts(set(wanted), ["clip_id", "audio_path"])
+        self._require_known(wanted, facts)
+        return [inside_folder(self.path, facts[clip]["audio_path"]) for clip in wanted]
+
     @contextlib.contextmanager
     def writing(self) -> Iterator[ClipStore]:  # the store itself
         """Own the store while the block runs.
@@ -393,9 +403,8 @@ class ClipStore:
             return
         rows = self.rows(ids)
         sounds = dict(zip(rows.clip_id, rows.audio_path))
-        stage = self.path / STAGE_FOLDER
         summary = summary_without(self._parts, rows)
-        stage_change(self.path, stage, summary, removed=sounds)
+        stage_change(self.path, self.path / STAGE_FOLDER, summary, removed=sounds)
         merge_waiting(self.path)
 
     def relabel(

@@ -34,10 +34,15 @@ from musicgen_emotion.activations.clip_parts import (
     clip_key,
     sum_counts,
 )
+from musicgen_emotion.activations.sealed_tables import (
+    column_kinds,
+    join_kinds,
+    plain_rows,
+    typed_rows,
+)
 
 from ..lab.files import read_json, remove_path, sha256_bytes, write_json
 from ..lab.paths import MARKER_FILE, claim_folder
-from .sealed_tables import column_kinds, plain_rows, typed_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,8 +60,10 @@ __all__ = [
 ]
 
 # %% ../../nbs/api/50_activations/10_older_clips.ipynb #cell010
+_STAGE = ".stage-upgrade"  # a conversion that is not finished
 _OLD_NAMES = ("clips.parquet", "tokens.zarr", "audio", "shards", ".commit", ".stage", ".lock")
 _OLD_SOUND = re.compile(r"[0-9a-f]{16}\.flac|\.tmp-.*")
+_LINKED_SOUND = re.compile(rf"{_OLD_SOUND.pattern}|\w\w|other")  # a conversion was killed
 _OLD_SHARD = re.compile(r"\S+\.parquet|\.tmp-.*")
 _AT_ONCE = 8192  # clips whose tokens are in memory during a conversion
 
@@ -68,11 +75,12 @@ def is_older_store(
     if not folder.is_dir() or (folder / MARKER_FILE).exists():
         return False
     names = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".tmp-")]
-    if not set(names) & set(_OLD_NAMES[:4]) or not set(names) <= set(_OLD_NAMES):
+    if not set(names) & set(_OLD_NAMES[:4]) or not set(names) <= {*_OLD_NAMES, _STAGE}:
         return False
     if (folder / "clips.parquet").is_dir():
         return False
-    return _all_match(folder / "audio", _OLD_SOUND) and _all_match(folder / "shards", _OLD_SHARD)
+    sounds = _LINKED_SOUND if _STAGE in names else _OLD_SOUND
+    return _all_match(folder / "audio", sounds) and _all_match(folder / "shards", _OLD_SHARD)
 
 
 def _all_match(folder, pattern) -> bool:
@@ -134,7 +142,6 @@ class OlderClips:
 # %% ../../nbs/api/50_activations/10_older_clips.ipynb #cell013
 STORE_KIND = "clip store"
 STORE_VERSION = 2
-_STAGE = ".stage-upgrade"
 _OLD_SOUNDS = "old_sounds.json"
 
 
@@ -166,7 +173,7 @@ def upgrade_store(
 
 def _write_parts(parts, table, older) -> set[str]:
     "Rows and tokens, some thousand clips at a time; ids of clips without readable tokens."
-    kinds = column_kinds(table)
+    kinds = join_kinds(column_kinds(table))
     table = table.iloc[np.argsort(table.clip_id.map(clip_key), kind="stable")]
     counts = []
     lost: set[str] = set()

@@ -137,7 +137,7 @@ def _new_labels(given, stored) -> pd.Series:
 
 
 # %% ../../nbs/api/50_activations/11_store_upkeep.ipynb #cell014
-STAGE_FOLDER = ".stage"  # a change that is being prepared
+STAGE_FOLDER = ".stage-change"  # a change that is being prepared
 ADDING_FILE = ".adding.json"  # sound that is being written for a batch
 _CLAIM = re.compile(rf"\.{MARKER_FILE}-(\d+)-[0-9a-f]{{8}}")
 _TEMPORARY = re.compile(r"\.tmp-\d+-[0-9a-f]{8}-.+\.(parquet|json|flac)")
@@ -205,7 +205,8 @@ def _remove_stage(stage) -> None:
         _remove_temporary(stage)
         for path in [*stage.glob("labels-*.parquet"), *stage.glob("*.json")]:
             path.unlink()
-        stage.rmdir()
+        with contextlib.suppress(OSError):  # somebody else has put a file there
+            stage.rmdir()
 
 
 # %% ../../nbs/api/50_activations/11_store_upkeep.ipynb #cell015

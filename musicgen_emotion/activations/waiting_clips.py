@@ -14,6 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from musicgen_emotion.activations.clip_parts import (
+    SUMMARY_FILE,
+    UPGRADE_FOLDER,
+    ClipParts,
+    sum_counts,
+)
 from musicgen_emotion.activations.sealed_tables import (
     column_kinds,
     join_kinds,
@@ -28,7 +34,6 @@ from musicgen_emotion.activations.sealed_tables import (
 
 from ..lab.files import read_json, write_json
 from .clip_files import DamagedStore
-from .clip_parts import SUMMARY_FILE, ClipParts, sum_counts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,6 +109,8 @@ class WaitingClips:
 
     def batches(self) -> list[_Batch]:  # older ones first
         "All files that wait. Raises DamagedStore for one that cannot be read."
+        if (self.folder / UPGRADE_FOLDER).exists():  # batches of version 1, which are converted
+            return []
         waiting = _files_in(self.folder / BATCH_FOLDER)
         merging = self.folder / MERGE_FOLDER
         if (merging / SUMMARY_FILE).exists():  # without it, the merge is finished
