@@ -180,7 +180,7 @@ def try_places(world, full_name, function, make, parameter):
 
     foreign = plant(world.folder())
     arguments = make(world) | {name: foreign}
-    result, error = outcome(function, arguments)
+    _, error = outcome(function, arguments)
     problem = wrong_refusal(error, name, foreign) if error is not None else None
     if lost := touched(foreign):
         problem = f"changes foreign files: {', '.join(lost)}"
