@@ -151,13 +151,27 @@ FORMS = dict(
 )
 
 
+# arguments whose other forms mean something else: names of phases, tables read by their index
+LEFT_OUT = {
+    ("find_params", "name"), ("find_phase", "phase"), ("plan", "phase"),
+    ("circumplex_test", "similarity"), ("plot_confusion", "table"), ("plot_heatmap", "table"),
+    ("read_params_file", "name"), ("read_parameters", "notebook"), ("relabel", "labels"),
+    ("plot_correlations", "table"), ("check_columns", "table"),
+}  # fmt: skip
+# optional arguments that may not be left out beside the others of the call
+NEEDED = {("load_prompt_embeddings", "labels"), ("trim_special", "n_special")}
+
+
 def forms(function, parameter, value):
     "Rows (label, the same value in another form)."
+    place = (function.__name__, parameter.name)
+    if place in LEFT_OUT:
+        return []
     if value is inspect.Parameter.empty:
         return []
     kind = kind_of(function, parameter, value)
     rows = list(FORMS[kind](parameter, value)) if kind in FORMS and value is not None else []
-    if parameter.default is None and "None" in str(parameter.annotation):
+    if parameter.default is None and "None" in str(parameter.annotation) and place not in NEEDED:
         rows.append(("None", None))
     return rows
 
