@@ -29,7 +29,7 @@ def seeds(parameter, value):
     if isinstance(value, (int, np.integer)):
         yield "np.int64", np.int64(value)
         yield "np.uint32", np.uint32(value)
-    elif isinstance(value, (list, tuple)):
+    elif isinstance(value, (list, tuple)) and value:
         yield "array", np.array(value)
         yield "tuple", tuple(value)
         yield "NumPy scalars", [np.int64(seed) for seed in value]
@@ -88,7 +88,8 @@ def labels(parameter, value):
     frozen = value.copy()
     frozen.flags.writeable = False
     yield "read-only", frozen
-    yield "objects", np.array(listed, object)
+    if value.dtype.kind == "U":
+        yield "objects", np.array([str(item) for item in listed], object)
     yield "Series", pd.Series(value)
     yield "Series with another index", pd.Series(value, index=range(5, 5 + len(value)))
     yield "categories", pd.Series(value).astype("category")
@@ -156,10 +157,15 @@ LEFT_OUT = {
     ("find_params", "name"), ("find_phase", "phase"), ("plan", "phase"),
     ("circumplex_test", "similarity"), ("plot_confusion", "table"), ("plot_heatmap", "table"),
     ("read_params_file", "name"), ("read_parameters", "notebook"), ("relabel", "labels"),
-    ("plot_correlations", "table"), ("check_columns", "table"),
+    ("plot_correlations", "table"), ("check_columns", "table"), ("edit_test", "changes"),
+    ("best_setting", "table"), ("recovery_table", "truth"),
 }  # fmt: skip
 # optional arguments that may not be left out beside the others of the call
-NEEDED = {("load_prompt_embeddings", "labels"), ("trim_special", "n_special")}
+NEEDED = {
+    ("load_prompt_embeddings", "labels"), ("trim_special", "n_special"), ("spliced_logits", "fn"),
+    ("describe_table", "sr"), ("write_listening_test", "sample_rate"), ("audio_table", "sr"),
+    ("count_selective", "labels"),
+}  # fmt: skip
 
 
 def forms(function, parameter, value):
@@ -184,10 +190,10 @@ def is_same(first, second):
         return _same_tables(first, second)
     if isinstance(first, np.ndarray) and first.dtype.kind in "iufb":
         return np.shape(first) == np.shape(second) and np.allclose(
-            first, np.asarray(second, first.dtype), equal_nan=True, rtol=1e-6, atol=1e-9
+            first, np.asarray(second, first.dtype), equal_nan=True, rtol=1e-4, atol=1e-6
         )
     if isinstance(first, (int, float, np.number)) and not isinstance(first, bool):
-        return bool(np.isclose(first, second, equal_nan=True, rtol=1e-6))
+        return bool(np.isclose(first, second, equal_nan=True, rtol=1e-4))
     if isinstance(first, (list, tuple)):
         return len(first) == len(second) and all(map(is_same, first, second))
     if isinstance(first, dict):
@@ -199,8 +205,8 @@ def is_same(first, second):
 
 def _same_tables(first, second):
     shared = [name for name in first if name in second and first[name].dtype.kind in "iufb"]
-    shared = [name for name in shared if not re.search("second|time|path", str(name))]
+    shared = [name for name in shared if not re.search("second|time|path|per_s|rate", str(name))]
     if len(first) != len(second):
         return False
     ours, theirs = first[shared].to_numpy(float), second[shared].to_numpy(float)
-    return bool(np.allclose(ours, theirs, equal_nan=True, rtol=1e-6, atol=1e-9))
+    return bool(np.allclose(ours, theirs, equal_nan=True, rtol=1e-4, atol=1e-6))
