@@ -465,7 +465,8 @@ def names_it(text, name, value):
         and str(value) in text
     ):
         return True
-    if isinstance(value, (Path, bytes)) or "\0" in str(value) or value == "":
+    is_odd_text = isinstance(value, str) and (not value or "\0" in value)
+    if isinstance(value, (Path, bytes)) or is_odd_text:
         return bool(re.search(r"path|suffix|folder", low))
     if isinstance(value, (np.ndarray, pd.DataFrame, list, tuple, Mapping)):
         return bool(ABOUT_VALUES.search(text))
