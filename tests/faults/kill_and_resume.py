@@ -17,6 +17,7 @@ import os
 import random
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -230,11 +231,28 @@ def contents(folder):
         if not path.is_file() or path.name in UNCOMPARED:
             continue
         data = path.read_bytes()
-        if path.name in ("manifest.json", "headline.json"):
-            kept = without_times(json.loads(data))
-            data = json.dumps(kept, sort_keys=True).replace(str(folder), "").encode()
+        if path.name in ("manifest.json", "report.json"):
+            data = plain_json(data, folder)
+        elif path.suffix == ".safetensors":
+            data = plain_tensors(data, folder)
         found[name] = data
     return found
+
+
+def plain_json(data, folder):
+    "JSON without times and without the place of the folder."
+    kept = without_times(json.loads(data))
+    return json.dumps(kept, sort_keys=True).replace(str(folder), "").encode()
+
+
+def plain_tensors(data, folder):
+    "A safetensors file whose note on the training is without times; all tensors stay."
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    note = header.pop("__metadata__", {})
+    plain = [plain_json(note[name], folder) for name in sorted(note) if name == "state"]
+    listed = json.dumps(header, sort_keys=True).encode()
+    return b"".join([listed, *plain, data[8 + length :]])
 
 
 def without_times(value):
