@@ -164,7 +164,7 @@ LEFT_OUT = {
 NEEDED = {
     ("load_prompt_embeddings", "labels"), ("trim_special", "n_special"), ("spliced_logits", "fn"),
     ("describe_table", "sr"), ("write_listening_test", "sample_rate"), ("audio_table", "sr"),
-    ("count_selective", "labels"),
+    ("count_selective", "labels"), ("steer", "alpha"),
 }  # fmt: skip
 
 
@@ -205,7 +205,9 @@ def is_same(first, second):
 
 def _same_tables(first, second):
     shared = [name for name in first if name in second and first[name].dtype.kind in "iufb"]
-    shared = [name for name in shared if not re.search("second|time|path|per_s|rate", str(name))]
+    shared = [
+        name for name in shared if not re.search("second|time|path|per_s|rate|wall", str(name))
+    ]
     if len(first) != len(second):
         return False
     ours, theirs = first[shared].to_numpy(float), second[shared].to_numpy(float)
