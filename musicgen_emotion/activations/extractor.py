@@ -15,6 +15,7 @@ import torch
 
 from ..lab.arguments import checked
 from ..lab.checks import check_in
+from ..lab.sizes import may_be_large, require_room
 from ..models.load import as_model
 from ..models.model import MusicModel, Pass
 from ..models.sampling import clip_seeds, sample_tokens
@@ -82,6 +83,7 @@ class ActivationExtractor:
             self._recorder.drop_current()
 
     @checked
+    @may_be_large
     def generate(
         self,
         prompts: str | list[str],  # one or many
@@ -92,6 +94,7 @@ class ActivationExtractor:
         top_k: int | None = 50,  # None keeps all
         batch_size: int = 16,  # clips at once
         progress: bool = False,  # show a bar
+        allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
     ) -> Generation:  # the new clips; `np.asarray` gives their tokens (clip, codebook, frame)
         """Make clips and record them; further calls add clips.
 
@@ -101,6 +104,7 @@ class ActivationExtractor:
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         seeds = clip_seeds(seed, len(prompts))
         n_frames = self.model.config.frames(duration_s)
+        self._require_room(len(prompts), n_frames)
         first_clip = len(self.prompts)
         n_batches_before = len(self._recorder.batches)
 
@@ -141,6 +145,14 @@ class ActivationExtractor:
             self.model.name,
             decode=self.model.decode_audio,
         )
+
+    def _require_room(self, n_clips: int, n_frames: int) -> None:
+        "Raise for activations that do not fit in memory beside those of earlier calls."
+        if self.pool is not None:
+            return
+        width = sum(self.model.site_width(site) for site in self.sites if "text" not in site)
+        n_bytes = 4 * n_clips * self.model.config.positions(n_frames) * width
+        require_room(f"the activations of {n_clips} clips at {len(self.sites)} sites", n_bytes)
 
     def get_activations(
         self,

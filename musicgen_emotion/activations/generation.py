@@ -15,13 +15,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from musicgen_emotion.models.sampling import (
+    clip_seeds,
+    require_generation_room,
+    sample_tokens,
+)
+
 from ..lab.arguments import checked
 from ..lab.checks import check_in, check_positive
 from ..lab.files import atomic_path
 from ..lab.machine import need_extra
+from ..lab.paths import as_path
+from ..lab.sizes import may_be_large
 from ..models.load import as_model
 from ..models.model import MusicModel
-from ..models.sampling import clip_seeds, sample_tokens
 from ..models.shapes import delay_tokens
 from .hooks import hooked
 
@@ -102,7 +109,7 @@ class Generation:
         check_in("ending", ending, ("flac", "wav"))
         paths = []
         for i, wave in enumerate(self._sound()):
-            path = Path(folder) / f"clip_{i:04d}.{ending}"
+            path = as_path("folder", folder) / f"clip_{i:04d}.{ending}"
             paths.append(save_audio(path, wave, self.sample_rate))
         return paths
 
@@ -180,6 +187,7 @@ class Generation:
 
 # %% ../../nbs/api/50_activations/02_generation.ipynb #cell011
 @checked
+@may_be_large
 def generate(
     model: MusicModel,  # the model, or the raw one of a backend
     prompts: str | list[str],  # one per clip; '' is allowed
@@ -192,6 +200,7 @@ def generate(
     progress: bool = True,  # show a bar when it takes longer than two seconds
     hooks: dict | None = None,  # site -> fn(activation, now) during the run, see `hooked`
     audio: bool = True,  # decode the tokens to sound
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Generation:  # tokens, audio and their recipe
     """Make one clip per prompt, each from its own seed.
 
@@ -202,6 +211,7 @@ def generate(
     model = as_model(model)
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     n_frames = model.config.frames(duration_s)
+    require_generation_room(model, len(prompts), n_frames, audio=audio)
     seeds = clip_seeds(seeds, len(prompts))
     with hooked(model, hooks) if hooks else contextlib.nullcontext():
         tokens = sample_tokens(
@@ -272,7 +282,7 @@ def save_audio(
     """
     import soundfile as sf
 
-    path, wave = Path(path), np.asarray(wave)
+    path, wave = as_path("path", path), np.asarray(wave)
     check_in("ending of path", path.suffix.lower(), (".flac", ".wav"))
     check_positive("sample_rate", sample_rate)
     if wave.ndim not in (1, 2) or not wave.size or (wave.ndim == 2 and wave.shape[0] > 2):

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..lab.arguments import checked
 from ..lab.checks import check_positive
+from ..lab.sizes import may_be_large, require_room
 from ..models.model import MusicModel
 from ..models.shapes import ModelConfig
 
@@ -123,19 +124,23 @@ def window_positions(
 
 
 @checked
+@may_be_large
 def time_windows(
     duration_s: float,  # seconds of the clip
     step_s: float | None = None,  # seconds of each window; None: one window
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> list[tuple[float, float]]:  # (start, end) of windows that tile the clip, seconds
     "Windows of equal length; the last one may be shorter."
     check_positive("duration_s", duration_s)
     if step_s is None:
         return [(0.0, float(duration_s))]
+    n_windows = duration_s / check_positive("step_s", step_s)
+    require_room(f"{n_windows:.0f} windows of step_s={step_s}", 200 * n_windows)
     windows = []
     for start in np.arange(
         0,
         duration_s - 1e-9,
-        check_positive("step_s", step_s),
+        step_s,
     ):
         end = min(start + step_s, duration_s)
         windows.append((round(float(start), 6), round(float(end), 6)))

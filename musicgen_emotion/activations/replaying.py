@@ -24,6 +24,7 @@ from musicgen_emotion.activations.replay_blocks import (
 )
 
 from ..lab.arguments import checked
+from ..lab.sizes import may_be_large, require_room
 from ..models.finite import clips_named
 from ..models.load import as_model
 from ..models.model import MusicModel
@@ -40,6 +41,7 @@ __all__ = ["REPLAY_TOLERANCE", "replay", "replay_error", "stepwise", "token_nll"
 
 # %% ../../nbs/api/50_activations/10_replaying.ipynb #cell008
 @checked
+@may_be_large
 def replay(
     model: MusicModel,  # the model, or the raw one of a backend
     tokens: np.ndarray,  # (clip, codebook, frame), -1 after the end of a shorter clip
@@ -49,6 +51,7 @@ def replay(
     pool: Pool = None,  # None keeps every position; "mean", or windows (start, end) in seconds
     batch_size: int = 8,  # clips at once
     progress: bool = False,  # show a bar
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> xr.Dataset:  # one variable per site: (clip, branch, timestep, d_model)
     """Activations of stored clips, equal to those of the generation up to rounding.
 
@@ -71,6 +74,7 @@ def replay(
     n_frames = longest_clip(request.tokens, pool)
     texts = text_rows(model, request.prompts or [])
     n_clips = len(request.tokens)
+    _require_room(model, request, n_frames)
     with tqdm(total=n_clips, desc="replay", unit="clip", disable=not progress) as bar:
         acts = replay_block(
             model,
@@ -80,6 +84,18 @@ def replay(
             bar.update,
         )
     return _labelled(model, request, acts, n_frames)
+
+
+def _require_room(model, request, n_frames) -> None:
+    "Raise for states that do not fit in memory."
+    if request.pool is None:
+        n_times = model.config.positions(n_frames)
+    else:
+        n_times = 1 if isinstance(request.pool, str) else len(request.pool)
+    width = sum(model.site_width(site) for site in request.sites if "text" not in site)
+    n_clips = len(request.tokens)
+    n_numbers = n_clips * len(request.branches) * n_times * width
+    require_room(f"the states of {n_clips} clips at {len(request.sites)} sites", 4 * n_numbers)
 
 
 def _labelled(model, request, acts, n_frames) -> xr.Dataset:
@@ -197,6 +213,7 @@ def replay_error(
 # %% ../../nbs/api/50_activations/10_replaying.ipynb #cell020
 @checked
 @torch.inference_mode()
+@may_be_large
 def token_nll(
     model: MusicModel,  # the model, or the raw one of a backend
     tokens: np.ndarray,  # (clip, codebook, frame), -1 after the end of a shorter clip
@@ -204,6 +221,7 @@ def token_nll(
     branches: str | Sequence[str] = ("cond", "null"),  # of cond, null
     batch_size: int = 4,  # clips at once
     per_frame: bool = False,  # keep the frames instead of averaging over them
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> xr.DataArray:  # nats: (clip, branch, codebook), or (clip, branch, codebook, frame)
     "Negative log-likelihood of stored tokens under a text. Raises ValueError as `replay` does."
     import xarray as xr
@@ -215,6 +233,9 @@ def token_nll(
     texts = text_rows(model, request.prompts or [])
     n_clips, n_codebooks, longest = request.tokens.shape
     shape = (n_clips, len(request.branches), n_codebooks, longest)
+    n_logits = min(n_clips, batch_size) * n_codebooks * longest * model.config.vocab_size
+    what = f"the likelihood of {n_clips} clips with batch_size={batch_size}"
+    require_room(what, 8 * n_logits, device=str(model.device))
     nats = np.full(shape, np.nan, np.float32)
     for rows, batch, text in clip_batches(request, texts, batch_size):
         n_frames = batch.tokens.shape[-1]

@@ -30,8 +30,10 @@ from musicgen_emotion.activations.replay_blocks import (
 
 from ..lab.arguments import checked
 from ..lab.checks import check_in
-from ..lab.files import ADVICE, read_json, write_json
+from ..lab.files import read_json, write_json
+from ..lab.paths import ADVICE
 from ..lab.runs import folder_lock
+from ..lab.sizes import may_be_large
 from ..models.load import as_model
 from ..models.model import MusicModel
 from ..models.text import TextStates
@@ -72,6 +74,7 @@ def replay_bytes(
 
 # %% ../../nbs/api/50_activations/11_stored.ipynb #cell011
 @checked
+@may_be_large
 def replay_store(
     model: MusicModel,  # the model, or the raw one of a backend
     store: ClipStore | Path | str,  # clips
@@ -84,6 +87,7 @@ def replay_store(
     batch_size: int = 8,  # clips at once
     dtype: str = "float32",  # of the numbers on disk, or 'float16'
     progress: bool = True,  # show a bar
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Path:  # the folder
     """Write the activations of stored clips; run it again after a kill.
 

@@ -17,6 +17,7 @@ import torch
 from ..lab.arguments import checked
 from ..lab.checks import check_finite, check_in, check_labels
 from ..lab.files import atomic_path, read_json, write_json
+from ..lab.paths import as_path
 from ..models.load import load_model, pick_device
 from ..models.model import MusicModel
 from ..stimuli.emotions import EMOTION_COLORS, EMOTIONS, check_emotion
@@ -65,6 +66,8 @@ def load_encoder(
         return load_model("nano", device=device)
     from transformers import AutoConfig
 
+    folder = as_path("name", name)
+    name = folder if folder.is_dir() else name
     try:
         untrusted = dict(revision=revision, trust_remote_code=False)  # runs no code of the model
         kind = AutoConfig.from_pretrained(str(name), **untrusted).model_type
@@ -354,7 +357,7 @@ def export_t5_embeddings(
     **metadata,  # what made them: encoder=..., pool=..., seed=...
 ) -> Path:  # the folder `t5_embeddings`
     "Write `embeddings.npy`, `labels.npy`, `metadata.json`, `emotion_clustering_pca.png`."
-    out = Path(folder)
+    out = as_path("folder", folder)
     if out.name != "t5_embeddings":
         out = out / "t5_embeddings"
     texts = None if prompts is None else prompt_table(prompts).prompt.tolist()
@@ -438,7 +441,7 @@ def load_embeddings(
     labels: Sequence | Path | str | None = None,  # list or file (.npy, .csv); None: `labels.npy`
 ) -> Embeddings:  # checked vectors, emotion names, prompts when known
     "Read labelled embeddings. Raises FileNotFoundError and ValueError that name the file."
-    path = Path(path)
+    path = as_path("path", path)
     if (path / "t5_embeddings").is_dir():
         path = path / "t5_embeddings"
     folder = path if path.is_dir() else path.parent
@@ -455,13 +458,13 @@ def load_embeddings(
     )
     try:
         return Embeddings(vectors, given, prompts, metadata)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{vectors_file}: {error}") from error
 
 
 def _load_array(path) -> np.ndarray:
     "An array from .npy, or a column of labels from .csv; never a pickle."
-    path = Path(path)
+    path = as_path("labels", path)
     if not path.exists():
         raise FileNotFoundError(
             f"{path} does not exist; embeddings and labels are .npy files "

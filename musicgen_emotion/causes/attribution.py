@@ -23,6 +23,7 @@ from ..activations.positions import window_positions
 from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in
 from ..lab.seeds import rng
+from ..lab.sizes import may_be_large
 from ..models.model import MusicModel
 from ..models.shapes import frame_logits
 from ..stats.estimates import Estimate, bootstrap_weights, interval
@@ -180,6 +181,7 @@ class Agreement:
 
 
 @checked
+@may_be_large
 def attribution_agreement(
     model: MusicModel,  # the model
     pairs: Pairs,  # the pairs behind `table`
@@ -191,6 +193,7 @@ def attribution_agreement(
     n_boot: int = 1000,  # resamples of cells and pairs
     seed: int = 0,  # of the cells and the resamples
     progress: bool = True,  # show a bar
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Agreement:  # correlations with intervals, and the cells; n counts cells
     """Patch a random sample of cells one by one, and correlate with their attribution.
 

@@ -14,6 +14,7 @@ import pandas as pd
 from ..activations.positions import time_windows, window_positions
 from ..lab.arguments import checked
 from ..lab.checks import check_in, check_texts, check_whole_numbers
+from ..lab.sizes import may_be_large
 from ..models.model import MusicModel
 from ..models.sampling import sample_tokens
 from ..stats.estimates import bootstrap_weights
@@ -152,6 +153,7 @@ def pair_prompts(
 
 
 @checked
+@may_be_large
 def pair_tokens(
     model: MusicModel,  # the model
     pairs: Pairs,  # prompts
@@ -160,6 +162,7 @@ def pair_tokens(
     by: str = "target",  # whose prompt writes the music: 'target' or 'source'
     batch_size: int = 16,  # clips at once
     progress: bool = False,  # show a bar
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Pairs:  # the same pairs with tokens
     "Let the model write the music with which both prompts of a pair are then read."
     check_in("by", by, ("target", "source"))
@@ -191,10 +194,12 @@ def other_pairs(
 
 # %% ../../nbs/api/85_causes/00_pairs.ipynb #cell019
 @checked
+@may_be_large
 def resampled_sums(
     per_pair: np.ndarray,  # (pair, ...) one row of numbers per pair
     n_boot: int = 1000,  # resamples of pairs
     seed: int = 0,  # of the resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> np.ndarray:  # (1 + n_boot, ...) sums over pairs: of the data first, then of each resample
     "Sums over pairs, for the data and for bootstrap resamples of the pairs."
     per_pair = np.asarray(per_pair, float)
@@ -212,12 +217,14 @@ CELL_COLUMNS = ("site", "kind", "layer", "start", "end")
 
 
 @checked
+@may_be_large
 def all_cells(
     model: MusicModel,  # the model
     duration_s: float,  # seconds of the clips
     sites=PATCH_SITES,  # kinds or names of sites
     layers=None,  # decoder layers, None for all
     step_s: float | None = None,  # seconds of a window; None for one window per site
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per cell: site, kind, layer, start, end (seconds)
     """The grid of sites and time windows, in the order of the computation.
 

@@ -14,6 +14,7 @@ import pandas as pd
 from ..lab.arguments import checked
 from ..lab.checks import check_count, check_finite, check_in
 from ..lab.seeds import rng
+from ..lab.sizes import may_be_large, require_room
 from ..stats.effects import balanced_accuracy
 from ..stats.estimates import bootstrap
 from .oracle import Oracle, fingerprints
@@ -123,6 +124,7 @@ MEASURES = ("completeness", "selectivity", "reliability")
 
 
 @checked
+@may_be_large
 def causal_reliability(
     interventions: Mapping,  # name -> edited states (row, d), or a function of states
     states: np.ndarray,  # (row, d) clean states, seen by no oracle
@@ -134,6 +136,7 @@ def causal_reliability(
     n_boot: int = 1000,  # resamples
     seed: int = 0,  # of the random floor and the resamples
     n_random: int = 10,  # directions of the random floor
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per intervention (and floor) and measure
     """Completeness, selectivity and reliability of interventions, with a no-op and a random floor.
 
@@ -159,6 +162,8 @@ def causal_reliability(
     )
 
     n_random = check_count("n_random", n_random)
+    what = f"n_random={n_random} random interventions on {len(states)} states"
+    require_room(what, 8 * n_random * np.size(states))
     edits = _edited_states(interventions, states, n_random, seed)
     before = {name: control(states[judged]) for name, control in controls.items()}
     scores = {}

@@ -8,6 +8,7 @@ from .command import app as app
 from .command import error_line as error_line
 from .command import models_app as models_app
 from .command import table_text as table_text
+from .commands import AllowLarge as AllowLarge
 from .commands import AsJson as AsJson
 from .commands import Backend as Backend
 from .commands import describe_model as describe_model

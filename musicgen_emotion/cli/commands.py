@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = [
+    "AllowLarge",
     "AsJson",
     "Backend",
     "describe_model",
@@ -40,6 +41,13 @@ AsJson = Annotated[
     typer.Option(
         "--json",
         help="Print JSON instead of text.",
+    ),
+]
+AllowLarge = Annotated[
+    bool,
+    typer.Option(
+        "--allow-large",
+        help="Go ahead with work above 80% of the free memory or 24 hours.",
     ),
 ]
 Backend = Annotated[
@@ -286,6 +294,7 @@ def generate_command(
         str | None, typer.Option(help="cpu, cuda or mps; the fastest one by default.")
     ] = None,  # where it runs
     backend: Backend = "auto",  # which library
+    allow_large: AllowLarge = False,  # no limit of size
 ):
     """Make clips for a prompt and print their paths.
 
@@ -312,6 +321,7 @@ def generate_command(
         temperature=temperature,
         top_k=top_k,
         independent=False,
+        allow_large=allow_large,
     )
     for path in clips["audio_path"]:
         typer.echo(out / path)

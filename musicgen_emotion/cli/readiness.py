@@ -23,6 +23,7 @@ import typer
 
 from ..lab.checks import check_positive
 from ..lab.parameters import read_parameters
+from ..lab.paths import as_path
 from ..lab.phase_files import list_phases
 from .command import app
 
@@ -185,7 +186,7 @@ def check_disk(
 ) -> Check:  # one line
     "Is there room, and may we write?"
     check_positive("need_gib", need_gib)
-    folder = Path(folder).resolve()
+    folder = as_path("folder", folder).resolve()
     free_gib = shutil.disk_usage(folder).free / 2**30
     try:
         tempfile.TemporaryFile(dir=folder).close()

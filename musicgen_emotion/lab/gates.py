@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .checks import check_between, check_in
 from .files import read_json
+from .paths import as_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,7 +121,7 @@ def read_gates(
     folder: Path | str,  # a run folder
 ) -> list[Gate]:  # gates that the run decided; empty when there are none
     "Gates of a run, read from its `gates.json`."
-    path = Path(folder) / "gates.json"
+    path = as_path("folder", folder) / "gates.json"
     if not path.exists():
         return []
     return [Gate.from_entry(entry) for entry in read_json(path)]

@@ -30,6 +30,7 @@ from .checks import check_in
 from .gates import Gate
 from .locks import LOCK_FILE, folder_lock, is_locked
 from .machine import device_info, git_revision, library_versions
+from .paths import as_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -170,7 +171,7 @@ class Run:
         "Record an input with its checksum; a FileNotFoundError when it is absent."
         self.manifest["inputs"][str(path)] = sha256_file(path)
         self.save()
-        return Path(path)
+        return as_path("path", path)
 
     def table(
         self,
@@ -207,7 +208,7 @@ def open_run(
     Raises a RuntimeError when another process owns the folder, and a ValueError when it holds a run
     of another phase or of other parameters.
     """
-    path = Path(out)
+    path = as_path("out", out)
     parameters = plain_value(dict(params or {}))
     if not phase:
         raise ValueError(f"phase must be a name; got {phase!r}")
@@ -374,7 +375,7 @@ def run_manifest(
     A run with status `running` whose process is gone is reported as `interrupted`. A file that is
     no run manifest raises a ValueError.
     """
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     path = folder / "manifest.json"
     if not path.exists():
         return None
@@ -393,7 +394,7 @@ def find_runs(
     folder: Path | str,  # a run folder, or a folder with run folders at any depth
 ) -> dict[str, Path]:  # name relative to `folder` -> run folder, sorted by path
     "Folders that hold a `manifest.json`; a run folder itself is listed under its own name."
-    root = Path(folder).resolve()
+    root = as_path("folder", folder).resolve()
     found = {}
     for manifest in sorted(root.rglob("manifest.json")):
         run_folder = manifest.parent

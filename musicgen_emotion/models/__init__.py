@@ -88,6 +88,7 @@ from .sampling import SamplingSettings as SamplingSettings
 from .sampling import clip_seeds as clip_seeds
 from .sampling import merge_guidance as merge_guidance
 from .sampling import pick_tokens as pick_tokens
+from .sampling import require_generation_room as require_generation_room
 from .sampling import sample_tokens as sample_tokens
 from .shapes import ModelConfig as ModelConfig
 from .shapes import check_tokens as check_tokens

@@ -43,6 +43,7 @@ from musicgen_emotion.models.model import (
 
 from ..lab.arguments import checked
 from ..lab.checks import check_in
+from ..lab.paths import as_path
 from .audiocraft_export import cached_export
 from .audiocraft_import import cached_sha256
 from .audiocraft_reading import read_musicgen, refuse_config
@@ -355,7 +356,7 @@ def load_audiocraft(
     **kwargs,  # name and revision
 ) -> MusicModel:  # in eval mode
     "Read a folder with audiocraft."
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     if not (folder / LM_FILE).exists() and (folder / "config.json").exists():
         folder = cached_export(folder)
     raw = read_musicgen(folder, dtype, torch.device(device))

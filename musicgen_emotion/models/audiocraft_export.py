@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from ..lab.files import atomic_path, sha256_bytes
+from ..lab.paths import as_path
 from ..lab.runs import folder_lock
 from .audiocraft_files import CODEC_FILE, LM_FILE, text_encoder_name
 from .audiocraft_import import cache_folder, cached_sha256, import_audiocraft
@@ -67,7 +68,7 @@ def export_audiocraft(
             _codec_weights(codec),
             _codec_config(codec),
         )
-    return Path(out)
+    return as_path("out", out)
 
 
 def _refuse_unlike(model):
@@ -325,7 +326,7 @@ def cached_export(
     folder: Path | str,  # of a model in transformers' format
 ) -> Path:  # folder in audiocraft's format, made once
     "Export into the user's cache, unless the same model is there already."
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     lines = [f"export {EXPORT_VERSION}\n"]
     for file in _files_that_matter(folder):
         lines.append(f"{file.name} {cached_sha256(file)}\n")

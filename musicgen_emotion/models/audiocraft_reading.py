@@ -23,6 +23,7 @@ from musicgen_emotion.models.audiocraft_files import (
     unpack_checkpoint,
 )
 
+from ..lab.paths import as_path
 from .audiocraft_import import import_audiocraft
 from .registry import quiet_transformers
 
@@ -159,7 +160,7 @@ def read_musicgen(
     from audiocraft.models.musicgen import MusicGen
     from audiocraft.utils.autocast import TorchAutocast
 
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     checkpoint = unpack_checkpoint(folder, LM_FILE)
     if checkpoint.pretrained:
         raise ValueError(

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from ..lab.checks import check_in
+from ..lab.paths import as_path
 from .registry import HUB_SIZES, MELODY_MODELS, known_names, nano_folder
 
 # %% auto #0
@@ -52,7 +53,7 @@ def lacking(
     backend: str = "transformers",  # or "audiocraft"
 ) -> list[str]:  # names of files; empty when the model is whole
     "What a folder lacks for a backend to read it."
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     check_in("backend", backend, BACKENDS)
     if backend == "audiocraft":
         return _absent(folder, HUB_FILES[backend])
@@ -90,8 +91,9 @@ def model_folder(
                 f"the packaged nano model is missing in {nano_folder()}; run `make nano`"
             )
         return nano_folder()
-    if Path(name).is_dir():
-        return Path(name)
+    folder = as_path("name", name)
+    if folder.is_dir():
+        return folder
     name = str(name)
     is_hub_id = re.fullmatch(r"[\w-]+/[\w.-]+", name)
     if name not in known_names() and (name.startswith("facebook/") or not is_hub_id):
@@ -265,7 +267,7 @@ def folder_kind(
     """Which adapter reads a folder.
 
     Raises FileNotFoundError for a folder without a model, ValueError for another architecture."""
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     config_file = folder / "config.json"
     has_config = config_file.exists()
     is_audiocraft = (folder / "state_dict.bin").exists()

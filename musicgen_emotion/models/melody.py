@@ -38,6 +38,7 @@ from musicgen_emotion.models.transformers_backend import (
 
 from ..lab.arguments import checked
 from ..lab.checks import check_in
+from ..lab.paths import as_path
 from .finite import require_finite
 from .hub import refuse_bad_weights
 from .registry import quiet_transformers, torch_dtype
@@ -81,7 +82,7 @@ def write_random_melody(
     check_in("channels", channels, (1, 2))
     if n_codebooks % channels:
         raise ValueError(f"n_codebooks={n_codebooks} must be even for channels=2")
-    out = Path(out)
+    out = as_path("out", out)
     with quiet_transformers():
         write_tokenizer(out)
         decoder = configuration_musicgen_melody.MusicgenMelodyDecoderConfig(

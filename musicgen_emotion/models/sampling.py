@@ -14,6 +14,7 @@ import torch
 
 from ..lab.arguments import checked
 from ..lab.checks import check_seeds
+from ..lab.sizes import listed, may_be_large, require_room
 from .finite import clips_named
 from .load import as_model
 from .shapes import ModelConfig, token_places, undelay_tokens
@@ -26,6 +27,7 @@ __all__ = [
     "clip_seeds",
     "merge_guidance",
     "pick_tokens",
+    "require_generation_room",
     "sample_tokens",
 ]
 
@@ -81,7 +83,7 @@ def clip_seeds(
 
     Raises ValueError for a wrong number of seeds or negative ones, TypeError for what is no
     integer."""
-    numbers = check_seeds("seeds", seeds)
+    numbers = check_seeds("seeds", listed("seeds", seeds) if isinstance(seeds, range) else seeds)
     if np.isscalar(seeds):
         first = numbers[0]
         numbers = check_seeds("seeds", range(first, first + n))
@@ -136,6 +138,7 @@ def pick_tokens(
 
 # %% ../../nbs/api/40_models/09_sampling.ipynb #cell023
 @checked
+@may_be_large
 def sample_tokens(
     model: Any,  # MusicModel, or the raw model of a backend
     prompts: str | list[str],  # one per clip
@@ -148,6 +151,7 @@ def sample_tokens(
     progress: bool = False,  # show a bar
     on_batch: Callable[[list[int]], Any] | None = None,  # gets the clip numbers of each batch
     sampling: SamplingSettings | None = None,  # in place of guidance, temperature and top_k
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> np.ndarray:  # (clip, codebook, frame) int16
     """Sample clips a step at a time, each from its own seed.
 
@@ -160,6 +164,7 @@ def sample_tokens(
     prompts = check_prompts(prompts)
     seeds = clip_seeds(seeds, len(prompts))
     settings = _one_of(sampling, SamplingSettings(guidance, temperature, top_k)).check_for(config)
+    require_generation_room(model, len(prompts), n_frames, batch_size)
     tokens = np.zeros(
         (len(prompts), config.n_codebooks, n_frames),
         np.int16,
@@ -186,6 +191,32 @@ def sample_tokens(
                 )
             tokens[clips] = batch.numpy()
     return tokens
+
+
+_STEP_SECONDS = 2e-5  # a step of one clip; measured: 100 us and more, also on large devices
+
+
+def require_generation_room(
+    model: Any,  # MusicModel; only its sizes and device are used
+    n_clips: int,  # clips that are made
+    n_frames: int,  # frames of every clip
+    batch_size: float | None = None,  # clips at once; None: not known yet
+    audio: bool = False,  # are all clips decoded to sound, and kept in memory?
+) -> None:
+    "Raise a ValueError for clips that do not fit in memory or take over 24 hours to make."
+    config = model.config
+    seconds = n_frames / config.frame_rate
+    what = f"generation of {n_clips} clips of {seconds:g} s"
+    n_bytes = 2 * n_clips * config.n_codebooks * n_frames
+    if audio:
+        n_bytes += 4 * n_clips * int(seconds * config.sample_rate) * config.channels
+    hours = n_clips * config.positions(n_frames) * _STEP_SECONDS / 3600
+    require_room(what, n_bytes, hours)
+    if batch_size is not None:
+        n_rows = 2 * int(min(n_clips, batch_size))  # with and without text
+        per_row = config.positions(n_frames) * config.n_layers * 2 * config.d_model
+        what = f"{what} with batch_size={batch_size}"
+        require_room(what, 2 * n_rows * per_row, device=str(model.device))  # keys and values
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ import torch
 
 from ..lab.arguments import checked
 from ..lab.checks import check_in
+from ..lab.paths import as_path
 from .registry import HUB_SIZES, quiet_transformers, torch_dtype
 
 # %% auto #0
@@ -65,7 +66,7 @@ def train_tokenizer(
         hard_vocab_limit=False,
         minloglevel=2,
     )
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "spiece.model").write_bytes(model_bytes.getvalue())
     tokenizer = T5Tokenizer.from_pretrained(str(folder), extra_ids=0)
@@ -351,7 +352,7 @@ def write_random_model(
         n_text_layers, std = 1, 0.02
     if channels == 2 and n_codebooks % 2:
         raise ValueError(f"n_codebooks={n_codebooks} must be even for channels=2")
-    out = Path(out)
+    out = as_path("out", out)
     with quiet_transformers():
         tokenizer = write_tokenizer(out)
         text = text_config(d_text, n_text_layers)

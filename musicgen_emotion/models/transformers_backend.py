@@ -26,6 +26,7 @@ from musicgen_emotion.models.model import (
 
 from ..lab.arguments import checked
 from ..lab.checks import check_in
+from ..lab.paths import as_path
 from .finite import forward_hooks, require_finite
 from .hub import VOCABULARY, readable, refuse_bad_weights
 from .registry import quiet_transformers
@@ -426,7 +427,7 @@ def read_tokenizer(
     empty one."""
     import transformers
 
-    here = Path(folder)
+    here = as_path("folder", folder)
     if here.is_dir() and not any((here / file).exists() for file in VOCABULARY):
         raise FileNotFoundError(
             f"{folder} has no tokenizer: one of {', '.join(VOCABULARY)} is expected"

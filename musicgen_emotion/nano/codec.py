@@ -16,6 +16,7 @@ from tqdm.auto import trange
 from ..lab.arguments import checked
 from ..lab.files import atomic_path, write_json
 from ..lab.machine import need_extra
+from ..lab.paths import as_path
 from ..stimuli.synth import SAMPLE_RATE, render_music
 from .captions import clip_cues, sample_clip
 from .training import train_loop
@@ -146,7 +147,7 @@ def audio_bank(
     duration_s: float = 5.0,  # length of a clip
 ) -> tuple[np.ndarray, list[dict]]:  # (clip, sample) float16 memory map, rows of `sample_clip`
     "Render a bank of clips once."
-    path = Path(path)
+    path = as_path("path", path)
     if not path.exists():
         rng = np.random.default_rng(seed)
         waves = np.zeros(
@@ -300,7 +301,7 @@ def train_codec(
     n_clips: int = 3000,  # clips in the bank
 ) -> Path:  # file with the trained codec
     "Autoencoder first, then k-means codebooks and joint fine-tuning."
-    work = Path(work)
+    work = as_path("work", work)
     spectral_loss = SpectralLoss()
     waves, _ = audio_bank(work / "codec_bank.npy", n_clips, seed=1)
     torch.manual_seed(0)

@@ -15,6 +15,7 @@ from tqdm.auto import trange
 
 from ..lab.arguments import check_share, checked
 from ..lab.files import atomic_path
+from ..lab.paths import as_path
 from ..models.load import load_model
 from ..models.shapes import delay_tokens, frame_logits
 from ..models.tiny import decoder_config, random_musicgen
@@ -40,6 +41,7 @@ def assemble_nano(
     "Put text encoder, codec and a fresh decoder (4 layers, width 192) together and save them."
     from transformers import T5EncoderModel
 
+    text_folder = as_path("text_folder", text_folder)
     text_encoder = T5EncoderModel.from_pretrained(text_folder)
     codec = codec_network()
     load_training(codec_file, codec)
@@ -80,8 +82,8 @@ def save_nano(
 
     from transformers import AutoTokenizer, EncodecFeatureExtractor, MusicgenProcessor
 
-    folder = Path(folder)
-    text_folder = Path(text_folder)
+    folder = as_path("folder", folder)
+    text_folder = as_path("text_folder", text_folder)
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     extractor = EncodecFeatureExtractor(
@@ -106,7 +108,8 @@ def encode_clips(
     batch_size: int = 2,  # clips at once
 ) -> np.ndarray:  # (clip, codebook, frame) int16
     "Tokens of a bank of clips."
-    if path is not None and Path(path).exists():
+    path = None if path is None else as_path("path", path)
+    if path is not None and path.exists():
         return np.load(path)
     parts = []
     with torch.inference_mode():
@@ -201,8 +204,8 @@ def train_decoder(
     related: float = 0.4,  # share of emotion captions with a word of `related_words`
 ) -> Path:  # the folder, now with trained weights
     "Train the decoder and the projection of the text states."
-    work = Path(work)
-    model = load_model(str(nano), device="cpu")
+    work = as_path("work", work)
+    model = load_model(as_path("nano", nano), device="cpu")
     waves, clips = audio_bank(
         work / "decoder_bank.npy",
         n_clips,

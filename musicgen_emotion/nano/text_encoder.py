@@ -16,6 +16,7 @@ from tqdm.auto import trange
 from ..lab.arguments import checked
 from ..lab.files import atomic_path, read_json, write_json
 from ..lab.machine import need_extra
+from ..lab.paths import as_path
 from ..models.tiny import text_config, train_tokenizer
 from ..stimuli.emotions import EMOTION_WORDS, EMOTIONS, HELD_OUT_WORDS, INSTRUMENTS
 from ..stimuli.prompts import CUE_WORDS, HELD_OUT_TEMPLATES, TEMPLATES, make_prompt
@@ -217,7 +218,7 @@ def caption_words(
     work: Path | str,  # folder of the training
 ) -> dict:  # emotion -> words
     "The related words of a training, drawn once and kept in its folder."
-    path = Path(work) / "caption_words.json"
+    path = as_path("work", work) / "caption_words.json"
     if not path.exists():
         write_json(path, related_words())
     return read_json(path)
@@ -271,7 +272,7 @@ def distil_text_encoder(
     lr: float = 2e-3,  # peak learning rate
 ) -> Path:  # folder with encoder and tokenizer
     "Train the text encoder; every fortieth text is held out for the cosine in the log."
-    work = Path(work)
+    work = as_path("work", work)
     texts = text_corpus(related=caption_words(work))
     tokenizer = train_tokenizer(tokenizer_texts(texts), work / "text", vocab_size=4096)
     targets = _teacher_targets(work / "teacher.npy", texts)  # (text, 384)

@@ -23,6 +23,7 @@ from musicgen_emotion.sae.tensor_files import (
 )
 
 from ..lab.arguments import checked
+from ..lab.paths import as_path
 
 # %% auto #0
 __all__ = ["last_logged", "load_training", "save_training", "train_loop"]
@@ -47,7 +48,8 @@ def load_training(
     opt: torch.optim.Optimizer | None = None,  # receives its moments
 ) -> int:  # steps done; 0 when the file does not exist
     "Restore a training. Raises ValueError for a damaged file."
-    if not Path(path).exists():
+    path = as_path("path", path)
+    if not path.exists():
         return 0
     tensors = read_tensors(path)
     model.load_state_dict(tensors_under(tensors, "model."))
@@ -61,9 +63,10 @@ def last_logged(
     path: Path | str,  # a .jsonl log
 ) -> dict:  # its last line; empty when there is none
     "Where a training is: step, loss and the seconds that it took, all runs together."
-    if not Path(path).exists():
+    path = as_path("path", path)
+    if not path.exists():
         return {}
-    lines = Path(path).read_text().splitlines()
+    lines = path.read_text().splitlines()
     return json.loads(lines[-1]) if lines else {}
 
 
@@ -82,8 +85,9 @@ def train_loop(
     every: int = 250,  # steps between checkpoints
 ) -> torch.nn.Module:  # the trained model
     "AdamW with warm-up and cosine decay; resumes from its checkpoint."
-    checkpoint = Path(work) / f"{name}.safetensors"
-    log = Path(work) / f"{name}.jsonl"
+    work = as_path("work", work)
+    checkpoint = work / f"{name}.safetensors"
+    log = work / f"{name}.jsonl"
     optimizer = torch.optim.AdamW(params, lr=lr, betas=betas)
     start = load_training(checkpoint, model, optimizer)
     trained = [tensor for group in optimizer.param_groups for tensor in group["params"]]

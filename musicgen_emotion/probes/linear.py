@@ -25,6 +25,7 @@ from musicgen_emotion.probes.nested import (
 
 from ..lab.arguments import checked, zero_or_more
 from ..lab.checks import check_count, check_in, check_real
+from ..lab.sizes import may_be_large, require_room
 from ..stats.estimates import bootstrap_weights, interval
 from ..stats.permutation import max_t, permutation_p, permute_labels
 from .folds import Folds
@@ -46,6 +47,7 @@ LAMBDAS = tuple(10.0 ** np.arange(-4, 4))
 
 
 @checked(n_perm=zero_or_more)
+@may_be_large
 def probe_layers(
     X: np.ndarray | dict,  # (layer, row, d), (row, d), or name -> (row, d) where widths differ
     y: np.ndarray,  # (row,) classes
@@ -59,6 +61,7 @@ def probe_layers(
     scale: bool = True,  # standardize dimensions on the training part (False: only centre)
     prior: str = "balanced",  # "balanced" ignores class frequencies, "train" adds them
     progress: bool = True,  # progress bar on long work
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> ProbeResult:  # `.table`, `.predictions`, `.null`, `.best`
     """Ridge probes of all layers with nested grouped cross-validation, in closed form.
 
@@ -98,6 +101,9 @@ def gram_matrices(
     """Inner products of rows for any training part.
 
     Covariates and standard deviations are fitted on the training rows alone."""
+    n_rows = len(covariates)
+    what = f"inner products of {n_rows} x {n_rows} rows in {len(layers)} layers"
+    require_room(what, 8 * n_rows**2 * len(layers))
     if scale:
         return lambda train: torch.stack([_scaled_gram(x, covariates, train) for x in layers])
     raw = torch.stack([x @ x.T for x in layers])
@@ -204,6 +210,7 @@ def _blocks_within_memory(n_tasks, scores_each, most=int(4e6)):
 
 # %% ../../nbs/api/60_probes/02_linear.ipynb #cell022
 @checked(n_perm=zero_or_more)
+@may_be_large
 def probe_regression(
     X: np.ndarray | dict,  # (layer, row, d), (row, d), or name -> (row, d)
     y: np.ndarray,  # (row,) valence or arousal
@@ -216,6 +223,7 @@ def probe_regression(
     names: list | None = None,  # layer names
     scale: bool = True,  # standardize dimensions on the training part
     progress: bool = True,  # progress bar on long work
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> ProbeResult:  # score is held-out R² (may be negative), r the correlation; `best` is None
     "Ridge probes of a continuous target, if wanted with another axis partialled out."
     data = probe_data(X, names, check_real("y", y), groups)

@@ -24,6 +24,7 @@ from musicgen_emotion.probes.similarity import (
 from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.machine import need_extra
+from ..lab.sizes import may_be_large, require_room
 from ..stats.estimates import Estimate, bootstrap_weights, interval
 from ..stats.permutation import Tested, max_t, permutation_p, permute_labels
 from ..stimuli.emotions import VALENCE_AROUSAL
@@ -82,6 +83,7 @@ def _umap(rows, seed, n_neighbors=15, **kwargs):
 
 # %% ../../nbs/api/60_probes/07_maps.ipynb #cell014
 @checked
+@may_be_large
 def silhouette(
     X: np.ndarray,  # (row, d) vectors or two coordinates of `embed_2d`
     labels: np.ndarray,  # (row,) emotions
@@ -91,6 +93,7 @@ def silhouette(
     n_perm: int = 1000,  # permutations, and resamples of the interval
     seed: int = 0,  # seed of both
     fit_on: np.ndarray | None = None,  # rows that the geometry is fitted on
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Tested:  # mean silhouette with interval, p and null
     "Mean silhouette of emotions (Rousseeuw 1987), interval over prompts and permutation p."
     check_in("metric", metric, ("euclidean", "cosine"))
@@ -124,6 +127,7 @@ def silhouette(
 
 def _distances(rows, metric):
     "(row, row) distances, symmetric, zero on the diagonal."
+    require_room(f"distances of {len(rows)} x {len(rows)} rows", 24 * len(rows) ** 2)
     if metric == "cosine":
         units = unit_vectors(rows)
         distances = 1 - np.clip(units @ units.T, -1, 1)
@@ -186,6 +190,7 @@ def _in_blocks(distances, codes, n_classes, weights, size=100):
 
 # %% ../../nbs/api/60_probes/07_maps.ipynb #cell018
 @checked
+@may_be_large
 def layer_table(
     X: np.ndarray | dict,  # (layer, row, d), or name -> (row, d) where widths differ
     labels: np.ndarray,  # (row,) emotions
@@ -195,6 +200,7 @@ def layer_table(
     n_perm: int = 500,  # permutations, the same for every layer
     seed: int = 0,  # seed of permutations and intervals
     progress: bool = True,  # show a progress bar on long work
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per layer
     """Similarity statistics of all layers, with p corrected over layers by the maximum statistic.
 

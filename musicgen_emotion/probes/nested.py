@@ -15,6 +15,7 @@ import torch
 
 from ..lab.arguments import checked
 from ..lab.checks import check_count, check_labels
+from ..lab.sizes import LOOP_SECONDS, require_room
 from ..stats.effects import balanced_accuracies
 from ..stats.estimates import Estimate, label_per_group
 from ..stats.permutation import max_t, permutation_p, permute_labels
@@ -233,6 +234,9 @@ class ProbePlan:
     def __post_init__(self):
         check_count("n_perm", self.n_perm, 0)
         check_count("control", self.n_control, 0)
+        n_labelings = int(self.n_perm) + int(self.n_control)
+        hours = n_labelings * LOOP_SECONDS / 3600
+        require_room(f"a probe with n_perm={self.n_perm} refits", 0, hours)
 
 
 def run_probe(

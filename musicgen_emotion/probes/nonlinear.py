@@ -21,6 +21,7 @@ from musicgen_emotion.probes.nested import (
 
 from ..lab.arguments import checked
 from ..lab.checks import check_count
+from ..lab.sizes import may_be_large
 from .folds import Folds
 from .linear import gram_matrices, unit_column
 
@@ -30,6 +31,7 @@ __all__ = ["logistic_probe", "mlp_probe"]
 
 # %% ../../nbs/api/60_probes/03_nonlinear.ipynb #cell008
 @checked
+@may_be_large
 def logistic_probe(
     X: np.ndarray | dict,  # (layer, row, d), (row, d), or name -> (row, d)
     y: np.ndarray,  # (row,) classes
@@ -42,6 +44,7 @@ def logistic_probe(
     names: list | None = None,  # layer names
     scale: bool = True,  # standardize dimensions on the training part
     progress: bool = True,  # progress bar on long work
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> ProbeResult:  # as `probe_layers`; lam is the chosen l2
     "Multinomial logistic probes of all layers in one L-BFGS per fold."
     data = probe_data(X, names, y, groups)
@@ -116,6 +119,7 @@ def _cross_entropy(scores, labels):
 
 # %% ../../nbs/api/60_probes/03_nonlinear.ipynb #cell012
 @checked
+@may_be_large
 def mlp_probe(
     X: np.ndarray | dict,  # (layer, row, d), (row, d), or name -> (row, d)
     y: np.ndarray,  # (row,) classes
@@ -131,6 +135,7 @@ def mlp_probe(
     names: list | None = None,  # layer names
     scale: bool = True,  # standardize dimensions on the training part
     progress: bool = True,  # progress bar on long work
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> ProbeResult:  # as `probe_layers`; lam is the weight decay
     "One-hidden-layer probes of all layers, trained side by side as batched matrix products."
     check_count("hidden", hidden)

@@ -23,6 +23,7 @@ from musicgen_emotion.stats.permutation import (
 
 from ..lab.arguments import checked
 from ..lab.checks import check_in, check_labels, check_real
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from ..stats.estimates import Estimate, bootstrap_weights, interval, label_per_group
 
 if TYPE_CHECKING:
@@ -262,6 +263,7 @@ class WithinBetween:
 
 
 @checked
+@may_be_large
 def within_between(
     X: np.ndarray,  # (row, d) one vector per prompt or clip
     labels: np.ndarray,  # (row,) emotions
@@ -270,12 +272,14 @@ def within_between(
     n_perm: int = 1000,  # permutations, and resamples of the intervals
     seed: int = 0,  # seed of both
     fit_on: np.ndarray | None = None,  # rows that the geometry is fitted on
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> WithinBetween:  # within, between, difference, PERMANOVA
     """Similarity within and between emotions, with the prompt (or word) as the unit.
 
     Raises ValueError when no pair of different groups within an emotion is left.
     """
     X, labels, names, codes = labelled_states(X, labels, groups)
+    require_room(f"distances of {len(X)} x {len(X)} rows", 24 * len(X) ** 2)
     units = unit_vectors(transform(X, how, fit_on))
     cosines = np.clip(units @ units.T, -1, 1)
     allowed = pair_mask(len(X), groups)
@@ -298,11 +302,8 @@ def within_between(
     within_null, between_null = means(shuffled, all_rows)
     difference = within - between
     null = within_null - between_null
-    tested = Tested(
-        interval(within_draws - between_draws, difference, n_units),
-        float(permutation_p(difference, null)),
-        null,
-    )
+    estimate = interval(within_draws - between_draws, difference, n_units)
+    tested = Tested(estimate, float(permutation_p(difference, null)), null)
     distances = np.sqrt(np.maximum(2 - (cosines + cosines.T), 0))
     np.fill_diagonal(distances, 0)
     return WithinBetween(
@@ -400,6 +401,7 @@ def _sum_cosines(inner, weights) -> np.ndarray:
 
 # %% ../../nbs/api/60_probes/05_similarity.ipynb #cell030
 @checked
+@may_be_large
 def centroid_curve(
     X: np.ndarray,  # (row, d) vectors
     labels: np.ndarray,  # (row,) emotions
@@ -409,6 +411,7 @@ def centroid_curve(
     n_resamples: int = 200,  # random draws of prompts
     seed: int = 0,  # seed of the draws
     fit_on: np.ndarray | None = None,  # rows that the geometry is fitted on
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # n, arm ("between", "ceiling", "floor"), pair, similarity, low, high
     """Cosine of emotion centroids over the number of prompts averaged, with ceiling and floor.
 
@@ -416,6 +419,7 @@ def centroid_curve(
     """
     X, _, names, codes = labelled_states(X, labels, groups)
     states, codes = _unit_means(transform(X, how, fit_on), codes, groups)
+    require_room(f"inner products of {len(states)} x {len(states)} rows", 8 * len(states) ** 2)
     inner = states @ states.T
     most = np.bincount(codes).min() // 2
     if not len(ns) or min(ns) < 1 or max(ns) > most:
@@ -423,6 +427,8 @@ def centroid_curve(
             f"ns must lie between 1 and {most} (two halves of the smallest emotion), "
             f"got {tuple(ns)}"
         )
+    hours = n_resamples * len(ns) * LOOP_SECONDS / 3600
+    require_room(f"n_resamples={n_resamples}", 8 * n_resamples * len(states), hours)
     rows = []
     for n in ns:
         random = np.random.default_rng([seed, n])
@@ -487,14 +493,5 @@ def _curve_rows(halves, names, n, arm) -> list[dict]:
     for pair in ["all"] if arm == "floor" else values:
         low, high = np.quantile(values[pair], [0.025, 0.975])
         similarity = values[pair].mean()
-        rows.append(
-            dict(
-                n=n,
-                arm=arm,
-                pair=pair,
-                similarity=similarity,
-                low=low,
-                high=high,
-            )
-        )
+        rows.append(dict(n=n, arm=arm, pair=pair, similarity=similarity, low=low, high=high))
     return rows

@@ -20,6 +20,7 @@ import pandas as pd
 from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.files import atomic_write, package_folder, write_json
+from ..lab.paths import as_path
 from ..stimuli.emotions import EMOTION_COLORS, INTENSITIES
 from .features import checked_activations
 from .matching import unit_rows
@@ -431,7 +432,7 @@ def write_feature_page(
     It needs no server and no other file. Raises ValueError for no cards, for two cards of one
     feature and for another ending.
     """
-    out = Path(out)
+    out = as_path("out", out)
     features = [card.to_dict() for card in cards]
     if out.suffix != ".html":
         raise ValueError(f"out must end in .html, got {out.name!r}")

@@ -28,6 +28,7 @@ from musicgen_emotion.sae.features import (
 
 from ..lab.arguments import checked
 from ..lab.checks import check_in
+from ..lab.sizes import may_be_large
 from ..probes.folds import grouped_folds
 from ..stats.permutation import permutation_p, permute_labels
 from .probing import one_vs_rest_draws, sparse_predictions
@@ -105,6 +106,7 @@ CONTROL_MEASURES = (
 
 
 @checked
+@may_be_large
 def control_table(
     acts: np.ndarray,  # (row, feature) activations of the dictionary
     raw: np.ndarray,  # (row, d) states that the dictionary reads
@@ -118,6 +120,7 @@ def control_table(
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed
     eps: float = EPS,  # as in `selectivity`
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per arm, columns as below
     """Counting and probing on the dictionary and on four controls, with the same resamples.
 
@@ -367,6 +370,7 @@ def control_claims(
 
 # %% ../../nbs/api/70_sae/17_controls.ipynb #cell023
 @checked
+@may_be_large
 def generalization(
     table: pd.DataFrame,  # from `selective_features` on the prompts that are known
     acts_new: np.ndarray,  # (row, feature) activations on held-out prompts
@@ -377,6 +381,7 @@ def generalization(
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of both
     eps: float = EPS,  # as in `selectivity`
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per emotion ("all" and each) and criterion, columns as below
     """How many selective features keep their emotion on new prompts, against shuffled labels.
 

@@ -17,6 +17,7 @@ import torch
 from ..activations.texts import text_embeddings
 from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in
+from ..lab.paths import as_path
 from ..lab.seeds import rng, seed_from
 from ..stats.effects import participation_ratio
 from .dictionary import constant_columns
@@ -326,7 +327,7 @@ class StoreBatches:
         trim: int = 3,  # timesteps left out at either end: special tokens of the delay pattern
         seed: int = 0,  # of the order
     ):
-        activations = _open_site(Path(path), site)
+        activations = _open_site(as_path("path", path), site)
         branches = [str(name) for name in activations.branch.values]
         check_in("branch", branch, branches)
         self.branch = branches.index(branch)

@@ -21,6 +21,7 @@ from musicgen_emotion.sae.tensor_files import (
 
 from ..lab.arguments import checked
 from ..lab.checks import check_in
+from ..lab.sizes import require_room
 from .settings import SAEConfig
 
 # %% auto #0
@@ -66,11 +67,14 @@ class SparseAutoencoder(torch.nn.Module):
         d_in: int = 768,  # width of the input
         expansion: float = 8,  # dictionary size over input width
         seed: int = 0,  # of the initial weights
+        allow_large: bool = False,  # go ahead above 80% of the free memory
         **config,  # further fields of `SAEConfig`
     ):
         super().__init__()
         self.cfg = cfg = SAEConfig(d_in, expansion, **config)
         d_sae = cfg.n_features
+        what = f"a dictionary of d_sae={d_sae} features of width {cfg.d_in}"
+        require_room(what, (4 if cfg.tied else 8) * d_sae * cfg.d_in, allow_large=allow_large)
         self.W_dec = torch.nn.Parameter(
             _random_unit_rows(
                 d_sae,

@@ -13,6 +13,7 @@ import pandas as pd
 from ..activations.generation import generate
 from ..lab.arguments import checked
 from ..lab.checks import check_in
+from ..lab.sizes import may_be_large
 from ..sound.descriptors import describe
 from ..stats.estimates import bootstrap_weights, interval
 from ..stats.permutation import permutation_p
@@ -140,6 +141,7 @@ def edit_changes(
 
 
 @checked
+@may_be_large
 def edit_effects(
     table: pd.DataFrame,  # from `edit_descriptors`
     descriptors: Sequence = HEARD_DESCRIPTORS,  # which columns
@@ -147,6 +149,7 @@ def edit_effects(
     n_boot: int = 1000,  # resamples of prompts
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of the draws
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # a row per descriptor and arm
     """Mean change of each descriptor with an interval over prompts, against the control arms.
 

@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 
 from ..lab.arguments import checked
+from ..lab.checks import check_real
+from ..lab.sizes import may_be_large
 from ..stats.estimates import bootstrap_weights, label_per_group
 from ..stats.permutation import fdr, permute_labels
 from ..stimuli.emotions import EMOTIONS
@@ -64,7 +66,6 @@ def selectivity(
 
 
 # %% ../../nbs/api/70_sae/14_features.ipynb #cell011
-@checked
 def checked_activations(
     acts: np.ndarray,  # (row, feature) activations
     labels: np.ndarray | None = None,  # (row,) labels whose shape is checked
@@ -72,7 +73,7 @@ def checked_activations(
     name: str = "acts",  # name in error messages
 ) -> np.ndarray:  # (row, feature) the same activations
     "Activations after a check; raises ValueError for NaN, negative values or a wrong shape."
-    acts = np.asarray(acts)
+    acts = check_real(name, acts)
     if acts.ndim != 2 or not acts.size:
         raise ValueError(f"{name} must be (row, feature) and not empty, got shape {acts.shape}")
     bad_rows = ~np.isfinite(acts).all(1)
@@ -94,7 +95,6 @@ def checked_activations(
     return acts
 
 
-@checked
 def class_labels(
     labels: np.ndarray,  # (row,) labels
 ) -> tuple[np.ndarray, np.ndarray]:  # (class,) distinct labels, (row,) number of each row's class
@@ -117,7 +117,6 @@ def class_labels(
     return names, np.argmax(labels[:, None] == names, 1)
 
 
-@checked
 def selectivity_ratio(
     means: np.ndarray,  # (..., class, feature) mean activations
     eps: float,  # as in `selectivity`
@@ -131,6 +130,7 @@ def selectivity_ratio(
 
 # %% ../../nbs/api/70_sae/14_features.ipynb #cell018
 @checked
+@may_be_large
 def selective_features(
     acts: np.ndarray,  # (row, feature) activations, >= 0
     labels: np.ndarray,  # (row,) emotions
@@ -142,6 +142,7 @@ def selective_features(
     density: tuple = (0.01, 0.25),  # firing rates outside are flagged in `in_band`
     drop: bool = False,  # leave features outside `density` out of the tests (p and q are NaN)
     max_mb: float = 256.0,  # memory of the shuffles, in MiB
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per feature and emotion, columns as below
     """Selectivity of every feature for every emotion, with p and q.
 
@@ -199,7 +200,6 @@ class SelectivityCells:
         return (codes[..., None, :] == classes[:, None]).astype(float)
 
 
-@checked
 def selectivity_cells(
     acts: np.ndarray,  # (row, feature) activations
     codes: np.ndarray,  # (row,) class numbers
@@ -328,6 +328,7 @@ def fdr_of_tested(
 
 # %% ../../nbs/api/70_sae/14_features.ipynb #cell029
 @checked
+@may_be_large
 def count_selective(
     table: pd.DataFrame,  # from `selective_features`
     acts: np.ndarray | None = None,  # (row, feature) the same activations; None: no interval
@@ -337,6 +338,7 @@ def count_selective(
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of the draws
     eps: float = EPS,  # as in `selective_features`
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per emotion ("all" and each) and kind, columns as below
     """Numbers of selective (> 2) and highly selective (> 4) features, with intervals.
 
@@ -404,7 +406,6 @@ def count_ends(
 _THRESHOLDS = (2, 4)  # ratios of "selective" and "highly"
 
 
-@checked
 def kept_features(
     cells: SelectivityCells,  # the sums of each cell
     table: pd.DataFrame,  # from `selective_features`

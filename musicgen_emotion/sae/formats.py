@@ -48,6 +48,7 @@ from musicgen_emotion.sae.tensor_files import (
 from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.files import atomic_path, write_json
+from ..lab.paths import as_path
 from .dictionary import SparseAutoencoder
 
 # %% auto #0
@@ -112,7 +113,7 @@ def from_saelens(
     """Read a folder of SAELens, of any version.
 
     Raises ValueError for what has no counterpart here and for what is unknown, by name."""
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     config = read_config(folder / "cfg.json")
     raw = _without(read_tensors(folder / "sae_weights.safetensors"), ignore)
     activation, k = saelens_activation(folder, config)
@@ -190,7 +191,7 @@ def to_dictionary_learning(
 
     `AutoEncoderNew` (relu with a scale) and `JumpReluAutoEncoder` do not subtract the bias: far
     from zero their features lose digits, see `plain_tensors`."""
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     folder.mkdir(parents=True, exist_ok=True)
     plain = plain_tensors(sae)
     class_name = _dictionary_learning_class(sae, plain)
@@ -283,7 +284,7 @@ def from_dictionary_learning(
     """Read a folder of dictionary_learning.
 
     Raises ValueError for an unknown class, setting or tensor, by name."""
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     config = read_config(folder / "config.json")
     raw = _without(read_pickled_tensors(folder / "ae.pt"), ignore)
     trainer = config.get("trainer")
@@ -390,7 +391,7 @@ def from_sparsify(
 
     Raises ValueError for transcoders, skip connections, groupmax, signed activations and what is
     unknown, by name."""
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     config = read_config(folder / "cfg.json")
     tensors = _without(read_tensors(folder / "sae.safetensors"), ignore)
     fixed = NEVER | dict(activation=("topk",), d_out=(config.get("d_in"), None))

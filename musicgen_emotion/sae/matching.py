@@ -17,6 +17,7 @@ import torch
 
 from ..lab.arguments import checked
 from ..lab.checks import chosen_rows
+from ..lab.sizes import may_be_large, require_room
 from ..stats.estimates import Estimate, bootstrap_weights, interval
 
 # %% auto #0
@@ -32,6 +33,7 @@ __all__ = [
 
 # %% ../../nbs/api/70_sae/18_matching.ipynb #cell010
 @checked
+@may_be_large
 def match_features(
     W_a: Any,  # (feature, d) decoder rows, or a dictionary with `W_dec`
     W_b: Any,  # (feature, d) decoder rows of the other dictionary
@@ -39,6 +41,7 @@ def match_features(
     alive_b: np.ndarray | Iterable | None = None,  # rows of b to use; None: all
     hungarian: bool = True,  # also compute the best one-to-one assignment
     seed: int = 0,  # seed of the chance rows
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Match:  # cosines and partners; indices count the rows that are used
     """Mean maximum cosine and one-to-one assignment of decoder rows, beside their chance values.
 
@@ -46,6 +49,8 @@ def match_features(
     Raises ValueError for zero, NaN or no rows and for dictionaries of different width.
     """
     rows_a, rows_b = _comparable_rows(W_a, W_b, ("W_a", "W_b"), alive_a, alive_b)
+    n_cosines = len(rows_a) * len(rows_b)
+    require_room(f"cosines of {len(rows_a)} x {len(rows_b)} features", 4 * 8 * n_cosines)
     rng = np.random.default_rng(seed)
     cosines = rows_a @ rows_b.T  # (feature of a, feature of b)
     chance_cosines = {}  # kind -> (feature of a, chance row)
@@ -200,12 +205,14 @@ def stability(
 
 
 @checked
+@may_be_large
 def stable_estimate(
     table: pd.DataFrame,  # from `stability`
     column: str = "mean_max",  # which measure
     n_boot: int = 1000,  # resamples of whole runs
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of the draws
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Estimate:  # mean over pairs, interval over runs, n is the number of runs
     "Mean of a measure over pairs; the interval redraws runs because pairs share them."
     runs = list(dict.fromkeys(table.a))

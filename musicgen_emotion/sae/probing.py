@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..lab.arguments import checked
+from ..lab.sizes import may_be_large
 from ..probes.folds import Folds, grouped_folds
 from ..probes.linear import LAMBDAS
 from .features import checked_activations, class_labels, selectivity_cells
@@ -21,6 +22,7 @@ __all__ = ["one_vs_rest_draws", "sparse_predictions", "sparse_probe"]
 
 # %% ../../nbs/api/70_sae/16_probing.ipynb #cell007
 @checked
+@may_be_large
 def sparse_probe(
     acts: np.ndarray,  # (row, feature) activations, >= 0
     labels: np.ndarray,  # (row,) emotions
@@ -32,6 +34,7 @@ def sparse_probe(
     n_boot: int = 1000,  # resamples
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of folds and resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per emotion ("mean" and each) and probe, columns as below
     """Balanced accuracy of one emotion against the rest from the best k features.
 
@@ -119,12 +122,14 @@ def sparse_predictions(
 
 
 @checked
+@may_be_large
 def one_vs_rest_draws(
     pred: np.ndarray,  # (class, probe, row) one-against-rest answers
     codes: np.ndarray,  # (row,) class numbers
     groups: np.ndarray,  # (row,) units
     n_boot: int,  # resamples
     seed: int,  # seed of the draws
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> np.ndarray:  # (1 + resample, class, probe) balanced accuracy; the first is the data
     "Balanced accuracy of every class and probe, in the data and in resamples of groups."
     n_classes, n_probes, n_rows = pred.shape

@@ -18,6 +18,7 @@ from musicgen_emotion.sae.features import (
 )
 
 from ..lab.arguments import checked
+from ..lab.sizes import may_be_large
 from ..probes.folds import grouped_folds
 from .controls import rectify
 
@@ -120,6 +121,7 @@ def monosemanticity(
 
 # %% ../../nbs/api/70_sae/19_recovery.ipynb #cell019
 @checked
+@may_be_large
 def recovery_table(
     acts: np.ndarray,  # (row, feature) activations, >= 0
     truth: pd.DataFrame,  # (row, property) booleans, categories, or numbers (split at the median)
@@ -128,6 +130,7 @@ def recovery_table(
     n_boot: int = 500,  # resamples
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of halves and resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per property
     """Best single feature for every planted property, by F1 on held-out groups.
 

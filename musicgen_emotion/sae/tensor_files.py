@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from ..lab.files import atomic_path, write_json
+from ..lab.paths import as_path
 from ..models.hub import UnpicklingError
 
 # %% auto #0
@@ -40,11 +41,12 @@ def write_tensors(
     "Write tensors atomically as safetensors."
     from safetensors.torch import save_file
 
+    path = as_path("path", path)
     on_cpu = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
     header = None if state is None else dict(state=json.dumps(state))
     with atomic_path(path) as unfinished:
         save_file(on_cpu, str(unfinished), metadata=header)
-    return Path(path)
+    return path
 
 
 def read_tensors(
@@ -82,7 +84,7 @@ def existing_file(
     path: Path | str,  # a file that should be there
 ) -> Path:  # the same
     "Return the path, or raise a FileNotFoundError that lists what the folder holds."
-    path = Path(path)
+    path = as_path("path", path)
     if not path.exists():
         present = sorted(other.name for other in path.parent.glob("*"))
         raise FileNotFoundError(
@@ -98,6 +100,7 @@ def read_state(
     "Read a checkpoint. Raises ValueError when the file is damaged or holds no state."
     from safetensors import SafetensorError, safe_open
 
+    path = as_path("path", path)
     try:
         with safe_open(str(path), "pt") as file:
             state = json.loads(file.metadata()["state"])
@@ -154,7 +157,7 @@ def write_folder(
     file_name: str,  # of the tensors, such as 'dictionary.safetensors'
 ) -> Path:  # the folder
     "Write tensors and then `cfg.json`, each atomically."
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_tensors(folder / file_name, tensors)
     write_json(folder / "cfg.json", config)
@@ -192,8 +195,9 @@ def local_folder(
     part: str | None = None,  # download this subfolder alone
 ) -> Path:  # the folder, downloaded where needed
     "The folder of a dictionary. Raises FileNotFoundError when it is neither here nor on the hub."
-    if Path(name).is_dir():
-        return Path(name)
+    folder = as_path("name", name)
+    if folder.is_dir():
+        return folder
     from huggingface_hub import snapshot_download
 
     try:

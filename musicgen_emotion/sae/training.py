@@ -29,6 +29,8 @@ from musicgen_emotion.sae.data import (
 
 from ..lab.arguments import checked
 from ..lab.files import write_json, write_table
+from ..lab.paths import as_path
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from .dictionary import SparseAutoencoder
 from .metrics import sae_metrics
 from .settings import SAEConfig, TrainConfig
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["TrainResult", "split_parts", "train_sae"]
+__all__ = ["TrainResult", "require_training_room", "split_parts", "train_sae"]
 
 
 # %% ../../nbs/api/70_sae/12_training.ipynb #cell006
@@ -64,6 +66,7 @@ class TrainResult:
 
 
 @checked
+@may_be_large
 def train_sae(
     data: np.ndarray | torch.Tensor | StoreBatches,  # (row, d_in), or a store
     sae: SparseAutoencoder | SAEConfig,  # what to train; settings make a new one with config.seed
@@ -73,6 +76,7 @@ def train_sae(
     folder: Path | str | None = None,  # for checkpoints, history and the finished dictionary
     progress: bool = True,  # show a bar
     device: str | torch.device | None = None,  # where to train; None: where the dictionary is
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> TrainResult:  # weights of the best validation
     """Train a dictionary with early stopping on validation; the test part is only kept aside.
 
@@ -82,6 +86,7 @@ def train_sae(
     import pandas as pd
 
     config = config or TrainConfig()
+    require_training_room(sae, config, device)
     if isinstance(sae, SAEConfig):
         sae = SparseAutoencoder(seed=config.seed, **asdict(sae))
     if isinstance(data, StoreBatches):
@@ -94,7 +99,7 @@ def train_sae(
     state = _State()
     checkpoint = None
     if folder is not None:
-        checkpoint = Path(folder) / "state.safetensors"
+        checkpoint = as_path("folder", folder) / "state.safetensors"
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         state = _resume(trainer, checkpoint, source.fingerprint())
     if not state.stopped:
@@ -112,8 +117,27 @@ def train_sae(
         sae.eval(), history, source.report, source.split, state.stopped, state.seconds
     )
     if folder is not None:
-        _write_result(result, Path(folder))
+        _write_result(result, as_path("folder", folder))
     return result
+
+
+def require_training_room(
+    sae: SparseAutoencoder | SAEConfig,  # what is trained; only its sizes are used
+    config: TrainConfig,  # how
+    device: str | torch.device | None = None,  # where; None: this machine's memory
+    n_trainings: int = 1,  # one after another
+) -> None:
+    "Raise a ValueError for a training that does not fit in memory or takes over 24 hours."
+    cfg = sae if isinstance(sae, SAEConfig) else sae.cfg
+    n_weights = (1 if cfg.tied else 2) * cfg.d_in * cfg.n_features
+    n_activations = 2 * config.batch_size * cfg.n_features
+    n_bytes = 4 * (4 * n_weights + n_activations)  # weights, gradients, two averages of Adam
+    what = (
+        f"training of d_sae={cfg.n_features} features of width {cfg.d_in} with "
+        f"batch_size={config.batch_size} for {n_trainings * config.steps} steps"
+    )
+    hours = n_trainings * config.steps * LOOP_SECONDS / 3600
+    require_room(what, n_bytes, hours, device=None if device is None else str(device))
 
 
 def _write_result(result, folder):

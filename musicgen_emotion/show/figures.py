@@ -16,6 +16,7 @@ from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.files import atomic_path, read_json, write_json
 from ..lab.machine import need_extra
+from ..lab.paths import as_path
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -41,7 +42,7 @@ def save_figure(
     """
     import matplotlib.pyplot as plt
 
-    path = Path(path)
+    path = as_path("path", path)
     check_in("suffix of the figure", path.suffix, (".png",))
     for name, text in (("caption", caption), ("alt", alt)):
         if not str(text).strip():
@@ -70,7 +71,7 @@ def saved_figure(
 ) -> HTML:  # element with the picture, its alternative text and its caption
     "A kept figure for a page; raises FileNotFoundError for a figure that does not exist."
     display = need_extra("IPython.display", "studies")
-    path = Path(path)
+    path = as_path("path", path)
     texts = read_json(path.with_suffix(".json"))
     alt, caption = html.escape(texts["alt"]), html.escape(texts["caption"])
     data = base64.b64encode(path.read_bytes()).decode()

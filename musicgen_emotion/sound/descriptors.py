@@ -35,6 +35,7 @@ from musicgen_emotion.sound.timbre import (
 )
 
 from ..lab.arguments import checked
+from ..lab.paths import as_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -174,7 +175,8 @@ def read_channels(
     Memory grows with the sound that is there, not with the length that the file's header states."""
     import soundfile as sf
 
-    if not Path(path).exists():
+    path = as_path("path", path)
+    if not path.exists():
         raise FileNotFoundError(
             f"{path} does not exist; expected an audio file (WAV, FLAC, OGG or MP3)"
         )

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..lab.arguments import checked
+from ..lab.checks import check_count
 from ..lab.files import read_json_parts, write_json
 from ..lab.seeds import rng
+from ..lab.sizes import may_be_large, require_room
 from .descriptors import DESCRIPTORS
 
 if TYPE_CHECKING:
@@ -256,12 +258,14 @@ def _fit_discriminant(features, labels, shrinkage):
 
 # %% ../../nbs/api/30_sound/04_label_judge.ipynb #cell021
 @checked
+@may_be_large
 def judge_accuracy(
     labels: Sequence,  # true labels
     predicted: Sequence,  # predicted labels
     n_boot: int = 2000,  # draws
     seed: int = 0,  # seed of the draws
     level: float = 0.95,  # coverage of the interval
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> dict:  # value, low, high, n
     """Mean over classes of the share that is right, with an interval over clips.
 
@@ -280,6 +284,9 @@ def judge_accuracy(
     right = np.array([((true == name) & (predicted == name)).sum() for name in classes])
     value = float((right / total).mean())
 
+    n_boot = check_count("n_boot", n_boot)
+    n_numbers = n_boot * (len(classes) + 2)  # shares, their means, and the means in order
+    require_room(f"n_boot={n_boot} draws of {len(classes)} shares", 8 * n_numbers)
     draw = rng(seed, "balanced_accuracy")
     shares = draw.beta(
         right + 0.5,

@@ -14,6 +14,7 @@ import numpy as np
 from ..lab.arguments import checked
 from ..lab.checks import check_in, check_number
 from ..lab.files import package_folder, read_json_parts, write_json
+from ..lab.paths import as_path
 from .label_judge import descriptor_matrix
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ def fit_listener(
     Level numbers enter as they are, timbre and melody as categories. Raises FileNotFoundError for
     missing files and KeyError for missing columns.
     """
-    table = _read_ratings(folder)
+    table = _read_ratings(as_path("folder", folder))
     needed = (*LISTENER_CUES, "melody", *LISTENER_RATINGS)
     missing = [column for column in needed if column not in table]
     if missing:
@@ -205,7 +206,7 @@ def _read_ratings(folder):
 
     tables = []
     for name in ("design_matrix.csv", "mean_emotion_ratings.csv"):
-        path = Path(folder) / name
+        path = folder / name
         if not path.exists():
             raise FileNotFoundError(
                 f"{path} does not exist; the folder must hold design_matrix.csv and "

@@ -32,6 +32,7 @@ from musicgen_emotion.sound.listening_clips import (
 
 from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in, check_positive
+from ..lab.paths import as_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -244,7 +245,7 @@ def write_listening_test(
     for settings that make no test and for files of another test at `out` or `key`, and KeyError
     for missing columns; nothing is written then.
     """
-    out = Path(out)
+    out = as_path("out", out)
     if not isinstance(conditions, Iterable):
         raise TypeError(f"conditions must be names of columns; got {conditions!r}")
     conditions = [conditions] if isinstance(conditions, str) else list(conditions)
@@ -274,7 +275,7 @@ def write_listening_test(
     trials = make_trials(clips, ids, sounds, kind, seed)
     n_per_rater = _check_n_per_rater(n_per_rater, len(trials))
     test_id = f"{content[:12]}-{n_per_rater}"
-    key = out.with_suffix(".key.json") if key is None else Path(key)
+    key = out.with_suffix(".key.json") if key is None else as_path("key", key)
     _check_same_test(out, key, test_id)
 
     encoded = {}

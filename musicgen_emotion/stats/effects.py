@@ -23,6 +23,7 @@ from musicgen_emotion.stats.estimates import (
 
 from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in, check_labels
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 
 # %% auto #0
 __all__ = [
@@ -93,15 +94,18 @@ def _two_samples(a, b):
 
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell013
 @checked
+@may_be_large
 def cliffs_delta(
     a: np.ndarray,  # (row,) first sample
     b: np.ndarray,  # (row,) second sample
     n_boot: int = 1000,  # resamples of the interval, within each sample
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of the resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Estimate:  # P(a > b) - P(a < b), from -1 to 1
     "Cliff's delta (Cliff 1993): how often `a` exceeds `b`, minus how often `b` exceeds `a`."
     a, b = _two_samples(a, b)
+    require_room(f"{len(a)} x {len(b)} comparisons", 16 * len(a) * len(b))
     signs = np.sign(a[:, None] - b)  # (row of a, row of b)
     weights_a = bootstrap_weights(len(a), n_boot=n_boot, seed=seed)
     weights_b = bootstrap_weights(
@@ -116,6 +120,7 @@ def cliffs_delta(
 
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell016
 @checked
+@may_be_large
 def eta_squared(
     values: np.ndarray,  # (row,) a measurement
     labels: np.ndarray,  # (row,) classes
@@ -123,6 +128,7 @@ def eta_squared(
     n_boot: int = 1000,  # resamples, within classes where groups allow it
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of the resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Estimate:  # share of variance between classes, 0 to 1
     "Eta squared with an interval over groups; raises ValueError for one class or constant values."
     values = finite_array("values", values)
@@ -192,6 +198,7 @@ def wilson(
 
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell024
 @checked
+@may_be_large
 def balanced_accuracies(
     y: np.ndarray,  # (row,) true classes
     predictions: np.ndarray,  # (layer, row) predicted classes
@@ -199,6 +206,7 @@ def balanced_accuracies(
     n_boot: int = 1000,  # resamples, shared by all layers
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of the resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> list[Estimate]:  # one estimate per layer
     """Balanced accuracy of several prediction vectors on the same rows.
 
@@ -212,6 +220,9 @@ def balanced_accuracies(
         raise ValueError(f"predictions must be (layer, {len(codes)}), got {predictions.shape}")
     is_right = (predictions == np.asarray(y)).T.astype(float)  # (row, layer)
     n_rows, n_classes = len(codes), len(classes)
+    n_boot = check_count("n_boot", n_boot)
+    n_recalls = n_classes * n_boot * len(predictions)
+    require_room(f"n_boot={n_boot} resamples of {len(predictions)} layers", 8 * n_recalls)
     strata = _strata_of_classes(codes, groups)
     resamples = bootstrap_weights(
         n_rows,
@@ -236,6 +247,7 @@ def balanced_accuracies(
 
 
 @checked
+@may_be_large
 def balanced_accuracy(
     y: np.ndarray,  # (row,) true classes
     predictions: np.ndarray,  # (row,) predicted classes
@@ -243,6 +255,7 @@ def balanced_accuracy(
     n_boot: int = 1000,  # number of resamples
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of the resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Estimate:  # mean recall over classes with its interval over groups
     """Mean recall over classes of hard predictions, as an Estimate with an interval over groups.
 
@@ -275,6 +288,7 @@ def _widen_at_the_edge(estimate, level):
 
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell030
 @checked
+@may_be_large
 def correlation(
     x: np.ndarray,  # (row,) first variable
     y: np.ndarray,  # (row,) second variable
@@ -284,6 +298,7 @@ def correlation(
     n_boot: int = 1000,  # number of resamples
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of the resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Estimate:  # correlation with its percentile interval over groups
     """Pearson or Spearman correlation with a bootstrap interval, partial when `given`.
 
@@ -314,6 +329,8 @@ def correlation(
     rows_of_unit, _ = sampling_units(len(data), groups)
     n_units = len(rows_of_unit)
     n_boot = check_count("n_boot", n_boot)
+    hours = n_boot * LOOP_SECONDS / 3600
+    require_room(f"n_boot={n_boot} resamples of {n_units} units", 8 * n_boot * n_units, hours)
     generator = np.random.default_rng(seed)
     drawn_units = generator.integers(n_units, size=(n_boot, n_units))
     resampled = []
@@ -355,6 +372,7 @@ def _correlation_of_columns(data, kind):
 
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell036
 @checked
+@may_be_large
 def ratio_of_medians(
     a: np.ndarray,  # (row,) positive values, numerator
     b: np.ndarray,  # (row,) positive values, denominator
@@ -363,6 +381,7 @@ def ratio_of_medians(
     n_boot: int = 1000,  # resamples, drawn within each sample
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of the resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Estimate:  # median(a) / median(b), n counts the units of both
     "Ratio of two medians with a bootstrap interval; raises ValueError for values at or below zero."
     a, b = _two_samples(a, b)

@@ -21,6 +21,7 @@ from musicgen_emotion.lab.checks import (
 )
 
 from ..lab.arguments import checked
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 
 # %% auto #0
 __all__ = [
@@ -182,12 +183,14 @@ def sampling_units(
 
 # %% ../../nbs/api/10_stats/00_estimates.ipynb #cell026
 @checked
+@may_be_large
 def bootstrap_weights(
     n: int,  # number of rows
     groups: np.ndarray | None = None,  # (row,) units to draw; None: rows
     strata: np.ndarray | None = None,  # (row,) draw within these, constant within groups
     n_boot: int = 1000,  # number of resamples
     seed: int | list[int] = 0,  # seed of the draws; several numbers make one seed
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> np.ndarray:  # (resample, row) how often each row was drawn, float
     "Resamples as counts, so that a weighted sum over all resamples is one matrix product."
     rows_of_unit, units_of_stratum = sampling_units(
@@ -196,6 +199,8 @@ def bootstrap_weights(
         strata,
     )
     check_count("n_boot", n_boot)
+    n_drawn = n + len(rows_of_unit) + 1  # weights, counts, and what is made of them
+    require_room(f"n_boot={n_boot} resamples of {n} rows", 8 * int(n_boot) * n_drawn)
     generator = np.random.default_rng(seed)
     weights = np.zeros((n_boot, n))
     for units in units_of_stratum:
@@ -231,6 +236,7 @@ def interval(
 
 # %% ../../nbs/api/10_stats/00_estimates.ipynb #cell035
 @checked
+@may_be_large
 def bootstrap(
     values: np.ndarray,  # (row, ...) data; the statistic gets drawn rows
     statistic: Callable = np.mean,  # takes rows, returns a float
@@ -240,6 +246,7 @@ def bootstrap(
     n_boot: int = 1000,  # number of resamples
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of the draws
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Estimate:  # n is the number of groups
     """Interval of any statistic by drawing whole groups (Efron & Tibshirani 1993).
 
@@ -263,6 +270,10 @@ def bootstrap(
     sizes = [len(units) for units in units_of_stratum]
     if min(sizes) < 2:
         raise ValueError(f"a bootstrap needs at least two units in each stratum, got {sizes}")
+
+    hours = n_boot * LOOP_SECONDS / 3600
+    what = f"n_boot={n_boot} resamples of {len(rows_of_unit)} units"
+    require_room(what, 8 * int(n_boot) * len(rows_of_unit), hours)
 
     def statistic_of_units(*drawn):  # unit numbers, one array per stratum
         units = np.concatenate([np.atleast_1d(stratum) for stratum in drawn])

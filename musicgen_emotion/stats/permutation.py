@@ -24,6 +24,7 @@ from musicgen_emotion.stats.estimates import (
 
 from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 
 # %% auto #0
 __all__ = [
@@ -41,12 +42,14 @@ __all__ = [
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell010
 @checked(labels=None)
+@may_be_large
 def permute_labels(
     labels: np.ndarray,  # (row,) labels
     groups: np.ndarray | None = None,  # (row,) units that stay together; None: every row is a unit
     n_perm: int = 1000,  # number of permutations
     seed: int | list[int] = 0,  # seed of the shuffles; several numbers make one seed
     how: str = "auto",  # "between" groups, "within" groups, "free" over rows, or "auto"
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> np.ndarray:  # (permutation, row) shuffled labels, same type as `labels`
     """Labels shuffled as the design allows.
 
@@ -69,6 +72,8 @@ def permute_labels(
         raise ValueError("how='between' needs labels that are constant within groups")
     if how == "within" and code_of_group is not None:
         raise ValueError("no label can move within groups: every group holds one label")
+    n_bytes = int(n_perm) * n_rows * (16 + classes.itemsize)  # codes twice, and labels
+    require_room(f"n_perm={n_perm} shuffles of {n_rows} labels", n_bytes)
     generator = np.random.default_rng(seed)
     if code_of_group is None:
         return classes[_shuffle_within(label_codes, group_codes, n_perm, generator)]
@@ -161,6 +166,7 @@ class Tested:
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell023
 @checked(labels=None)
+@may_be_large
 def permutation_test(
     statistic: Callable,  # takes a label vector (row,), returns a float
     labels: np.ndarray,  # (row,) labels
@@ -168,8 +174,11 @@ def permutation_test(
     n_perm: int = 1000,  # number of permutations
     seed: int = 0,  # seed of the shuffles
     alternative: str = "greater",  # "greater", "less" or "two-sided"
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Tested:  # the statistic without interval, p and null; n is the number of groups
     "Test a statistic by shuffling labels between (or within) groups, see `permute_labels`."
+    n_perm = check_count("n_perm", n_perm)
+    require_room(f"n_perm={n_perm} tests", 0, n_perm * LOOP_SECONDS / 3600)
     shuffled = permute_labels(labels, groups, n_perm, seed)
     null = np.array(
         [statistic(permuted) for permuted in shuffled],
@@ -187,6 +196,7 @@ def permutation_test(
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell028
 @checked
+@may_be_large
 def paired_difference(
     a: np.ndarray,  # (row,) score of the first method on each row
     b: np.ndarray,  # (row,) score of the second method on the same rows
@@ -195,6 +205,7 @@ def paired_difference(
     n_perm: int = 1000,  # sign flips, and resamples of the interval
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of both
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Tested:  # weighted mean of a - b, bootstrap interval over groups, two-sided sign-flip p
     "Paired comparison in which whole groups are resampled and flipped."
     a = finite_array("a", a)
@@ -244,12 +255,14 @@ class Permanova:
 
 
 @checked
+@may_be_large
 def permanova(
     distances: np.ndarray,  # (row, row), symmetric with a zero diagonal
     labels: np.ndarray,  # (row,) labels
     groups: np.ndarray | None = None,  # (row,) units that move together
     n_perm: int = 1000,  # number of permutations
     seed: int = 0,  # seed of the shuffles
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Permanova:  # pseudo-F, R², p-value and null
     """Permutational multivariate analysis of variance from distances (Anderson 2001).
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..lab.arguments import checked
 from ..lab.seeds import rng
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from .axes import random_direction, shuffled_direction
 from .directions import Direction
 from .push import steer, unit_of_dose
@@ -137,14 +138,18 @@ class Arm:
 
 # %% ../../nbs/api/80_steering/08_arms.ipynb #cell015
 @checked
+@may_be_large
 def random_arms(
     direction: Direction,  # norm, site and RMS are taken from it
     n: int = 20,  # arms
     seed: int = 0,  # of the draws
     activations: np.ndarray | None = None,  # (row, d): draw with their covariance
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
     **steering,  # as in the target's arm
 ) -> list[Arm]:  # of kind "random"
     "Random directions of equal norm, isotropic unless activations are given."
+    n_bytes = 8 * n * len(direction.vector)
+    require_room(f"n={n} random arms", n_bytes, n * LOOP_SECONDS / 3600)
     arms = []
     for i in range(n):
         draw_seed = int(rng("random arms", seed, i).integers(2**31))
@@ -154,15 +159,19 @@ def random_arms(
 
 
 @checked
+@may_be_large
 def shuffled_arms(
     positive: np.ndarray,  # (pair, d) the pairs that the direction came from
     negative: np.ndarray,  # (pair, d)
     direction: Direction,  # site and RMS are taken from it
     n: int = 5,  # arms
     seed: int = 0,  # of the shuffles
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
     **steering,  # as in the target's arm
 ) -> list[Arm]:  # of kind "shuffled"
     "The same estimate on shuffled labels."
+    n_bytes = 8 * n * len(direction.vector)
+    require_room(f"n={n} shuffled arms", n_bytes, n * LOOP_SECONDS / 3600)
     arms = []
     for i in range(n):
         shuffle_seed = int(rng("shuffled arms", seed, i).integers(2**31))

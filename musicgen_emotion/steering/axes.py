@@ -34,6 +34,7 @@ from musicgen_emotion.steering.methods import (
 from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.seeds import rng
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from ..models.load import as_model
 from ..stimuli.emotions import VALENCE_AROUSAL, check_emotion
 
@@ -120,7 +121,7 @@ def shuffled_direction(
 AXES = ("valence", "arousal")
 
 
-@checked
+@checked(emotions=None)
 def axis_direction(
     activations: np.ndarray,  # (row, d)
     emotions: Sequence[str],  # (row,) emotions, or (row, 2) valence and arousal
@@ -359,6 +360,7 @@ def cosine_table(
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell033
 @checked
+@may_be_large
 def pairs_curve(
     positive: np.ndarray,  # (pair, d) activations with the property
     negative: np.ndarray,  # (pair, d) the same content without it
@@ -366,6 +368,7 @@ def pairs_curve(
     n_draws: int = 20,  # splits of the pairs
     seed: int = 0,  # of the splits
     origin: Callable = mean_difference,  # (positive, negative, site) -> Direction
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # n_pairs, draw, cosine, ordered
     """Quality of a direction against the number of its pairs, measured on the unseen half.
 
@@ -391,6 +394,9 @@ def pairs_curve(
         raise ValueError(
             f"sizes must lie in 1..{half}, half of the {len(positive)} pairs; got {sizes}"
         )
+    n_rows = n_draws * len(sizes)
+    hours = n_rows * LOOP_SECONDS / 3600
+    require_room(f"n_draws={n_draws} draws of {len(sizes)} sizes", 200 * n_rows, hours)
     rows = []
     for draw in range(n_draws):
         order = rng("pairs curve", seed, draw).permutation(len(positive))

@@ -15,6 +15,7 @@ import torch
 
 from ..lab.arguments import checked
 from ..lab.checks import check_count, check_positive
+from ..lab.paths import as_path
 from ..stimuli.emotions import EMOTION_WORDS, EMOTIONS
 
 if TYPE_CHECKING:
@@ -80,8 +81,9 @@ def _clap_folder(source):
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
-    if Path(source).is_dir():
-        return Path(source)
+    here = as_path("source", source)
+    if here.is_dir():
+        return here
     patterns = [
         "*.json",
         "*.safetensors",
@@ -147,7 +149,7 @@ def write_random_clap(
     """
     from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     folder.mkdir(parents=True, exist_ok=True)
     _write_tokenizer(folder)
     text_config = dict(

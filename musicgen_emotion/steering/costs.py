@@ -13,6 +13,7 @@ import numpy as np
 
 from ..lab.arguments import checked
 from ..lab.checks import check_positive
+from ..lab.sizes import may_be_large
 from ..stats.estimates import bootstrap_weights
 from .slopes import paired_changes
 
@@ -115,6 +116,7 @@ def _along_and_beside(reached, target):
 
 # %% ../../nbs/api/80_steering/17_costs.ipynb #cell011
 @checked
+@may_be_large
 def recovery_draws(
     table: pd.DataFrame,  # from `dose_response`, with a column of costs
     planted: Mapping[str, float],  # as in `cue_recovery`
@@ -123,6 +125,7 @@ def recovery_draws(
     unit: str = "prompt",  # column whose values are drawn
     n_boot: int = 1000,  # resamples
     seed: int = 0,  # of the resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> dict[tuple, dict]:  # (arm, alpha) -> all, beside and cost, (resample,) each
     """Recovery over all cues and change of a cost, in resamples of the prompts.
 

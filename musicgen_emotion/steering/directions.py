@@ -15,6 +15,7 @@ import numpy as np
 from ..lab.arguments import checked
 from ..lab.checks import check_positive
 from ..lab.files import atomic_path, read_json, write_json
+from ..lab.paths import as_path
 
 # %% auto #0
 __all__ = [
@@ -303,7 +304,7 @@ def save_directions(
         unfinished.mkdir(parents=True)
         save_file(vectors, unfinished / "directions.safetensors")
         write_json(unfinished / "directions.json", facts)
-    return Path(folder)
+    return as_path("folder", folder)
 
 
 def load_directions(
@@ -316,7 +317,7 @@ def load_directions(
     """
     from safetensors.numpy import load_file
 
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     if not (folder / "directions.json").exists():
         raise FileNotFoundError(f"{folder} holds no directions (directions.json is missing)")
     vectors = load_file(folder / "directions.safetensors")

@@ -14,6 +14,7 @@ import torch
 from ..lab.arguments import checked
 from ..lab.checks import check_finite, check_positive
 from ..lab.seeds import rng
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from ..models.load import as_model
 from ..models.model import MusicModel
 from ..sound.spectra import mel_spectrum, spectrum
@@ -149,6 +150,7 @@ def _matrix_root(covariance):
 
 # %% ../../nbs/api/80_steering/15_distances.ipynb #cell016
 @checked
+@may_be_large
 def distribution_distance(
     reference: np.ndarray,  # (clip, window, d) embeddings of the unsteered clips
     steered: np.ndarray,  # (clip, window, d) of the same prompts and seeds, steered
@@ -157,6 +159,7 @@ def distribution_distance(
     n_split: int = 20,  # random halves
     seed: int = 0,  # of the swaps and halves
     level: float = 0.95,  # coverage of the interval
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> dict:  # numbers by name, as below
     """Fréchet distance with what is needed to read it at small n.
 
@@ -183,6 +186,9 @@ def distribution_distance(
             f"got {reference.shape} and {steered.shape}"
         )
     n_clips, n_windows, width = reference.shape
+    hours = (n_perm + n_split) * LOOP_SECONDS / 3600
+    what = f"n_perm={n_perm} swaps and n_split={n_split} halves of {n_clips} clips"
+    require_room(what, 4 * 8 * width**2, hours)
     prompts = _clips_of_prompts(groups, n_clips)
     vectors = reference.reshape(-1, width)
     scale = np.where(vectors.std(0) > 1e-9, vectors.std(0), 1)

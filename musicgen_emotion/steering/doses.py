@@ -29,10 +29,12 @@ from ..activations.clips import ClipStore, shard_files
 from ..activations.prompt_states import prompt_table
 from ..lab.arguments import checked
 from ..lab.files import read_table, sha256_bytes, write_table
+from ..lab.paths import as_path
 from ..lab.seeds import rng
+from ..lab.sizes import may_be_large, require_room
 from ..models.load import as_model
 from ..models.model import MusicModel
-from ..models.sampling import sample_tokens
+from ..models.sampling import require_generation_room, sample_tokens
 from .arms import Arm
 from .directions import Direction
 from .judging import judge_clips, judge_fingerprint, named_judges
@@ -46,6 +48,7 @@ __all__ = ["dose_response", "plan_doses"]
 
 # %% ../../nbs/api/80_steering/10_doses.ipynb #cell012
 @checked
+@may_be_large
 def plan_doses(
     model: MusicModel,  # the model
     prompts,  # DataFrame with a column `prompt`, PromptSet, or list of texts
@@ -56,6 +59,7 @@ def plan_doses(
     guidance: float = 3.0,  # guidance scale
     temperature: float = 1.0,  # 0 is greedy
     top_k: int | None = 50,  # None keeps all
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per clip and arm
     """The clips of a study, without making any; at dose 0 all arms share the unsteered clip.
 
@@ -74,6 +78,10 @@ def plan_doses(
     table = prompt_table(prompts)
     check_column_names(table, (*TAKEN_COLUMNS, *_STUDY_NAMES))
     unsteered = plan_clips(model, table, seeds, **sampling)
+    n_clips = len(unsteered) * len(arms) * max(1, np.size(alphas))
+    what = f"a plan of {n_clips} clips for {len(arms)} arms and {np.size(alphas)} doses"
+    require_room(what, 1_000 * n_clips)
+    require_generation_room(model, n_clips, round(duration_s * model.config.frame_rate))
     parts = []
     for arm in arms:
         for alpha in sorted(arm.rewrite) if arm.rewrite else _checked_alphas(alphas):
@@ -130,6 +138,7 @@ def _checked_alphas(alphas) -> list[float]:
 
 # %% ../../nbs/api/80_steering/10_doses.ipynb #cell015
 @checked
+@may_be_large
 def dose_response(
     model,  # MusicModel, or the raw one of a backend
     prompts,  # DataFrame with a column `prompt`, PromptSet, or texts; held out from every fit
@@ -145,6 +154,7 @@ def dose_response(
     batch_size: int = 16,  # clips at once, and clips that a kill can cost
     judge_name: str | None = None,  # keep outcomes under this name; None judges again each time
     progress: bool = True,  # show bars
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
     **steering,  # layers, branch, mode, ... for Directions that are not Arms
 ) -> pd.DataFrame:  # one row per clip and arm
     """Make and judge every clip of arms x doses x prompts x seeds; resume after a kill.
@@ -154,6 +164,7 @@ def dose_response(
     the first clip for arms, doses and prompts that make no sense, and for judges whose columns
     clash. Warns when clips have no complete judgement.
     """
+    folder = as_path("folder", folder)
     model = as_model(model)
     sampling = dict(
         guidance=guidance,
@@ -163,14 +174,14 @@ def dose_response(
     )
     arms = _as_arms(directions, steering)
     plan = plan_doses(model, prompts, arms, alphas, seeds, **sampling)
-    store = ClipStore(Path(folder) / "clips")
+    store = ClipStore(folder / "clips")
     judges = named_judges(judge)
     taken = [*plan, "stop_s", "audio_path", "failure"]
     _try_judges(judges, model.config.sample_rate, duration_s, taken)
     kept = None
     if judge_name is not None:
         safe_name = re.sub(r"[^\w.-]", "_", judge_name)
-        kept = Path(folder) / "judged" / safe_name / judge_fingerprint(judges)
+        kept = folder / "judged" / safe_name / judge_fingerprint(judges)
 
     labels = prompt_table(prompts).columns.difference(["prompt", "kind"])
     _make_clips(

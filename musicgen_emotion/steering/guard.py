@@ -29,6 +29,7 @@ from ..activations.clips import ClipStore
 from ..activations.replaying import token_nll
 from ..lab.arguments import checked
 from ..lab.checks import check_in
+from ..lab.sizes import may_be_large
 from ..models.load import as_model
 from ..models.model import MusicModel
 from ..models.text import prompts_per_clip
@@ -71,6 +72,7 @@ class Quality:
 
 # %% ../../nbs/api/80_steering/16_guard.ipynb #cell011
 @checked
+@may_be_large
 def quality_guard(
     model: MusicModel,  # the model, unsteered
     tokens: np.ndarray,  # (clip, codebook, frame) steered clips
@@ -84,6 +86,7 @@ def quality_guard(
     window_s: float = 1.0,  # window of the named embeddings, s
     n_perm: int = 99,  # random swaps of a distance
     seed: int = 0,  # of the distances
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Quality:  # tables of clips and distances
     """The guard of one dose against the unsteered clips.
 
@@ -195,11 +198,13 @@ def _embedders(model, embeddings, window_s):
 
 # %% ../../nbs/api/80_steering/16_guard.ipynb #cell014
 @checked
+@may_be_large
 def quality_summary(
     clips: pd.DataFrame,  # `Quality.clips` of one or many doses
     by: str | Sequence[str] = "alpha",  # columns that name a dose
     n_boot: int = 1000,  # resamples of the prompts
     seed: int = 0,  # of the resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per dose and measure, columns below
     """Means per dose and measure with bootstrap intervals over prompts.
 
@@ -383,12 +388,14 @@ def _stored_wave(store, clip):
 
 # %% ../../nbs/api/80_steering/16_guard.ipynb #cell023
 @checked
+@may_be_large
 def study_distances(
     table: pd.DataFrame,  # from `dose_response`
     store: ClipStore,  # store of its clips
     embed: Callable | None = None,  # (audio, sample_rate) -> (clip, window, d); None: mel
     n_perm: int = 19,  # random swaps
     seed: int = 0,  # of the swaps
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # arm, kind, alpha, and as `distribution_distance`
     "Distance of every arm and dose from the unsteered clips of the same prompts and seeds."
     import pandas as pd

@@ -23,6 +23,7 @@ from musicgen_emotion.sound.listener import (
 
 from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in, check_positive
+from ..lab.paths import as_path
 from ..models.text import equal_length_batches
 from ..sound.descriptors import DESCRIPTORS, describe
 from ..sound.label_judge import LabelJudge
@@ -275,8 +276,9 @@ def ratings_folder(
     `folder` has the two tables, or a subfolder `eerola2013_cues` that has them. Raises
     FileNotFoundError that tells how to get them.
     """
-    place = folder or (os.environ.get("MGE_DATA") if folder is None else None)
-    candidates = [Path(place), Path(place) / "eerola2013_cues"] if place else []
+    given = os.environ.get("MGE_DATA") or None if folder is None else folder
+    place = None if given is None else as_path("folder", given)
+    candidates = [place, place / "eerola2013_cues"] if place else []
     for candidate in candidates:
         has_design = (candidate / "design_matrix.csv").exists()
         if has_design and (candidate / "mean_emotion_ratings.csv").exists():

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..lab.arguments import checked
 from ..lab.checks import check_count, check_positive, chosen_rows
+from ..lab.sizes import may_be_large, require_room
 from .directions import Direction, check_vector
 
 if TYPE_CHECKING:
@@ -368,6 +369,7 @@ def pca_direction(
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell034
 @checked(labels=None)
+@may_be_large
 def agop_direction(
     activations: np.ndarray,  # (row, d)
     labels: np.ndarray,  # (row,) numbers or booleans
@@ -377,6 +379,7 @@ def agop_direction(
     penalty: float = 1e-2,  # on the kernel's diagonal
     rms: float | None = None,  # RMS of the site
     sources: Sequence = (),  # ids of clips or prompts
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
     **metadata,  # kept with the direction
 ) -> Direction:  # top eigenvector of the AGOP, its sign along the labels
     """Recursive feature machine (Radhakrishnan et al. 2024; on music: arXiv 2510.19127).
@@ -431,6 +434,7 @@ def agop_direction(
 
 def _metric_distances(rows, metric) -> np.ndarray:
     "(row, row) Mahalanobis distances; those that are rounding errors are 0."
+    require_room(f"distances of {len(rows)} x {len(rows)} rows", 24 * len(rows) ** 2)
     mapped = rows @ metric
     squared_norms = (mapped * rows).sum(1)
     inner_products = 2 * mapped @ rows.T

@@ -25,6 +25,7 @@ from musicgen_emotion.stimuli.emotions import (
 from ..lab.arguments import checked
 from ..lab.checks import check_finite
 from ..lab.files import read_json
+from ..lab.paths import as_path
 from .csv_tables import read_csv_table
 from .datasets import find_file, rescale
 
@@ -124,7 +125,7 @@ _CAPTION_COLUMNS = {
 
 def _file_or_in_folder(path, name, source):
     "The path itself when it is a file, otherwise the file `name` in that folder."
-    path = Path(path)
+    path = as_path("path", path)
     return path if path.is_file() else find_file(path, [name], source)
 
 
@@ -253,7 +254,7 @@ def load_prompt_embeddings(
     """
     import pandas as pd
 
-    source = Path(source)
+    source = as_path("source", source)
     folder = source if source.is_dir() else source.parent
     embeddings_path = source / "embeddings.npy" if source.is_dir() else source
     embeddings = _load_array(embeddings_path)
@@ -266,7 +267,9 @@ def load_prompt_embeddings(
 
     if labels is None:
         labels = folder / "labels.npy"
-    given: Any = _load_array(Path(labels)) if isinstance(labels, (str, Path)) else labels
+    given: Any = labels
+    if isinstance(labels, (str, Path)):
+        given = _load_array(as_path("labels", labels))
     if names is None:
         metadata_path = folder / "metadata.json"
         metadata = read_json(metadata_path) if metadata_path.is_file() else {}

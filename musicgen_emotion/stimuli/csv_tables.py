@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..lab.paths import as_path
+
 # %% auto #0
 __all__ = ["CsvTable", "read_csv_table", "read_text", "whole_number"]
 
@@ -50,7 +52,7 @@ def read_text(
     path: Path | str,  # a text file in any usual encoding
 ) -> str:  # its text, without a byte order mark
     "Read a text file. Raises ValueError with file, line and remedy for what is no readable text."
-    path = Path(path)
+    path = as_path("path", path)
     data = path.read_bytes()
     start = data[:64].lstrip().lower()
     for first_bytes, kind, remedy in _NOT_TEXT:
@@ -196,7 +198,7 @@ def read_csv_table(
 
     Raises KeyError naming the columns that are missing, and ValueError with file, line and remedy
     for a file that cannot be read for certain."""
-    path = Path(path)
+    path = as_path("path", path)
     spellings = dict(needed, **(wanted or {}))
     text = read_text(path)
     candidates = []

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..lab.arguments import checked
+from ..lab.paths import as_path
 from .csv_tables import read_csv_table, whole_number
 
 # %% auto #0
@@ -31,7 +32,7 @@ def find_audio(
     for folder in folders:
         for place in places:
             pattern = "*" if place == "." else f"{place}/*"
-            for path in sorted(Path(folder).glob(pattern)):
+            for path in sorted(as_path("folders", folder).glob(pattern)):
                 song = whole_number(path.stem) or path.stem
                 if path.suffix.lower() in AUDIO_ENDINGS:
                     found.setdefault(song, str(path))

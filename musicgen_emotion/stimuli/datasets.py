@@ -17,6 +17,7 @@ import numpy as np
 from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.files import write_table
+from ..lab.paths import as_path
 from ..lab.seeds import rng
 from .csv_tables import read_csv_table
 from .data_folders import AUDIO_ENDINGS, artists_of_songs, find_audio
@@ -79,14 +80,13 @@ SOURCES = dict(
 )
 
 
-@checked
 def find_file(
     folder: Path | str,  # folder of the data set, or the folder above it
     accepted: Sequence[str],  # relative paths, any of which will do
     source: str,  # name in `SOURCES`, for the message
 ) -> Path:  # the first that exists
     "Find a file of a data set; raise FileNotFoundError with the accepted places and the source."
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     subfolders = sorted(path for path in folder.glob("*") if path.is_dir())
     for base in (folder, *subfolders):
         for relative in accepted:
@@ -253,11 +253,12 @@ def load_deam(
     """DEAM (Aljanaki, Yang & Soleymani 2017): one row per excerpt, from two files of ratings.
 
     Warns when no song has audio or no song has an artist."""
+    folder = as_path("folder", folder)
     paths = []
     for name in DEAM_FILES:
         accepted = [parent + name for parent in _DEAM_FOLDERS]
         paths.append(find_file(folder, accepted, "DEAM"))
-    folders = _deam_folders(paths[0], Path(folder))
+    folders = _deam_folders(paths[0], folder)
     metadata = {}  # each file once, the nearest folder first
     for base in folders:
         for pattern in _DEAM_METADATA:
@@ -375,12 +376,11 @@ def emotion_labeled_dataset(
         seed,
     )
     if out is not None:
-        write_table(songs, Path(out) / "emotion_labeled_dataset.csv")
+        write_table(songs, as_path("out", out) / "emotion_labeled_dataset.csv")
     return songs
 
 
 # %% ../../nbs/api/20_stimuli/05_datasets.ipynb #cell031
-@checked
 def dataset_summary(
     songs: pd.DataFrame,  # table of `emotion_labeled_dataset`
     by: Sequence[str] = ("dataset", "quadrant"),  # columns to count over

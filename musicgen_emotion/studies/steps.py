@@ -20,7 +20,7 @@ import torch
 from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.gates import Gate, gates_table, verdict
-from ..lab.phases import start_phase
+from ..lab.phases import phase_values, start_phase
 from ..lab.runs import Run
 from ..models.load import load_model
 from ..models.model import MusicModel
@@ -197,6 +197,7 @@ def start_study(
     """Check the parameters, open the run folder and load the model; sets one torch thread.
 
     Settings that cannot work are refused before a run folder is made."""
+    phase_values(phase, values)
     settings = settings_from(kind, values)
     run = start_phase(phase, values)
     torch.set_num_threads(1)

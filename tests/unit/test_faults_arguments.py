@@ -49,7 +49,7 @@ INNER_CLASSES = set(
     ListenerModel ListeningTest Match NotFiniteError Oracle Pass PassRecorder Permanova PhaseResult
     ProbePlan ReluGradient RecordedBatch ReplayRequest RowPlan SelectivityCells Site Spectrum
     StateCopy Tested TextEncoder TokenSite TokenSpan TrainResult Watcher Best CsvTable
-    ActivationComparison ProbeResult Direction
+    ActivationComparison ProbeResult Direction ParameterRule
     """.split()  # noqa: SIM905
 )
 INNER_FUNCTIONS = {
@@ -65,17 +65,26 @@ INNER_FUNCTIONS = {
     "keep_attention_weights": "a hook",
     "keep_batch_topk": "an activation function, called at every step",
     "keep_topk": "an activation function, called at every step",
+    "kept_features": "counts of `count_selective`",
     "merge_guidance": "called at every step of sampling",
     "nested_predictions": "a step of `run_probe`",
     "pair_mask": "a step of `within_between`",
     "pass_progress": "a bar",
     "pick_tokens": "called at every step of sampling",
+    "selectivity_ratio": "a step of `selectivity`",
     "score_notes": "a step of `render_music`",
     "tone": "a step of `render_music`",
     "unit_column": "a column of ones",
 }
 # functions with a check of their own: folders below `lab.arguments`, and the command line
 OWN_CHECKS = {"check_disk", "compare_folders", "compare_runs", "folder_lock", "markdown_table"} | {
+    "claim_folder",
+    "listed",
+    "require_generation_room",
+    "require_room",
+    "require_training_room",
+    "size_text",
+    "time_text",
     "run_phases",
     "run_plan",
     "run_report",
@@ -295,6 +304,7 @@ OWN_RANGE = {  # (function, parameter) -> why the mark does not look at it
     ("resolve_sites", "layers"): "checks each against the model",
     ("attention_weights", "layers"): "numbers that `attention_pass` has checked",
     ("run_probe", "predictor"): "a function",
+    ("permutation_p", "observed"): "refuses NaN itself",
     ("__init__", "shape"): "shape of an array",
     ("clip_seeds", "seeds"): "checks one or several itself",
     ("labelled_states", "ndim"): "number of axes",
