@@ -177,6 +177,8 @@ def argument_check(
         return _text_check(kinds)
     if name in TEXTS and set(kinds) & {"tuple", "list", "Sequence", "Iterable[str]"}:
         return _check_text_or_texts if "str" in kinds else _check_texts
+    if name == "rms":  # one number, or a mapping from sites to numbers
+        return _check_rms
     for number, whole in NUMBERS.items():
         check = number_check(name, whole)
         listed = [kind for kind in kinds if kind in LISTS[number]]
@@ -256,6 +258,11 @@ def _check_each(name: str, value: Any, check: Callable) -> Any:
     for i, number in enumerate(numbers):
         check(f"{name}[{i}]", number)
     return value
+
+
+def _check_rms(name: str, value: Any) -> Any:
+    "A number above zero, or a mapping."
+    return value if isinstance(value, Mapping) else check_positive(name, value)
 
 
 def _check_scalar(name: str, value: Any, check: Callable, kinds: list[str]) -> Any:
