@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..lab.arguments import checked
+from ..lab.arguments import checked, zero_or_more
 from ..lab.checks import check_seeds
 from ..lab.sizes import listed, may_be_large, require_room
 from .finite import clips_named
@@ -74,7 +74,7 @@ def merge_guidance(
 
 
 # %% ../../nbs/api/40_models/09_sampling.ipynb #cell014
-@checked
+@checked(n=zero_or_more)
 def clip_seeds(
     seeds: Any,  # one integer (clip i gets it plus i) or one per clip
     n: int,  # clips
