@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ..lab.arguments import checked, zero_or_more
-from ..lab.checks import check_seeds
+from ..lab.checks import check_seed, check_seeds
 from ..lab.sizes import listed, may_be_large, require_room
 from .finite import clips_named
 from .load import as_model
@@ -86,7 +86,7 @@ def clip_seeds(
     numbers = check_seeds("seeds", listed("seeds", seeds) if isinstance(seeds, range) else seeds)
     if np.isscalar(seeds):
         first = numbers[0]
-        numbers = check_seeds("seeds", range(first, first + n))
+        numbers = [check_seed("seeds", first + clip) for clip in range(n)]
     if len(numbers) != n:
         raise ValueError(
             f"seeds has {len(numbers)} entries for {n} prompts; "
