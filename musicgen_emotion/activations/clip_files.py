@@ -5,9 +5,10 @@
 # %% ../../nbs/api/50_activations/06_clip_files.ipynb #cell003
 from __future__ import annotations
 
+import contextlib
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ __all__ = [
     "CHUNK",
     "CLIP_COLUMNS",
     "PROMPT_COLUMNS",
+    "SORTED_BY",
     "TAKEN_COLUMNS",
     "DamagedStore",
     "check_column_names",
@@ -38,6 +40,7 @@ __all__ = [
     "read_shard_tokens",
     "read_token_array",
     "token_bytes",
+    "token_chunks",
     "token_counts",
     "write_token_array",
 ]
@@ -144,7 +147,7 @@ def read_clip_table(
         ) from error
 
 
-_SORTED_BY = ["model", "split", "emotion", "word", "prompt", "seed", "clip_id"]
+SORTED_BY = ["model", "split", "emotion", "word", "prompt", "seed", "clip_id"]
 
 
 def in_clip_order(
@@ -156,7 +159,7 @@ def in_clip_order(
     for name in table:
         if str(table[name].dtype) in ("object", "str", "string"):
             table[name] = table[name].astype("string")
-    table = table.sort_values(_SORTED_BY, kind="stable")
+    table = table.sort_values(SORTED_BY, kind="stable")
     return table.reset_index(drop=True)
 
 
@@ -214,7 +217,7 @@ def read_shard_tokens(
     shard: Path,  # Parquet file that `ClipStore.add` has written
 ) -> dict[str, np.ndarray]:  # clip id -> (codebook, frame)
     "Tokens of a batch that is not merged yet."
-    table = read_clip_table(shard, "delete it")
+    table = read_clip_table(shard, "move it away")
     tokens = {}
     for clip, raw, n_frames in zip(table.clip_id, table._tokens, table.frames):
         tokens[clip] = np.frombuffer(raw, "<i2").reshape(-1, n_frames)
@@ -248,28 +251,34 @@ def read_token_array(
     path: Path,  # of `tokens.zarr`, which need not exist
 ) -> dict[str, np.ndarray | None]:  # clip id -> (codebook, frame), None where it is unreadable
     "Tokens of an array; the clips of a damaged chunk are None, a damaged array is empty."
+    tokens: dict[str, np.ndarray | None] = {}
+    for chunk in token_chunks(path):
+        tokens |= chunk
+    return tokens
+
+
+def token_chunks(
+    path: Path,  # of `tokens.zarr`, which need not exist
+) -> Iterator[dict[str, np.ndarray | None]]:  # clip id -> (codebook, frame), by chunk
+    "Tokens of an array, `CHUNK` clips at a time."
     import xarray as xr
 
     if not path.exists():
-        return {}
+        return
     try:
         with xr.open_zarr(path) as dataset:
             ids = dataset["clip"].values.tolist()
             n_frames = dataset["frames"].values
             codes = dataset["tokens"]
     except _UNREADABLE:
-        return {}
-    tokens: dict[str, np.ndarray | None] = {}
+        return
     for first in range(0, len(ids), CHUNK):
-        chunk_ids = ids[first : first + CHUNK]
-        try:
+        tokens: dict[str, np.ndarray | None] = dict.fromkeys(ids[first : first + CHUNK])
+        with contextlib.suppress(*_UNREADABLE):
             chunk = codes[first : first + CHUNK].values
-        except _UNREADABLE:
-            tokens.update(dict.fromkeys(chunk_ids))
-            continue
-        for clip, clip_tokens, n in zip(chunk_ids, chunk, n_frames[first : first + CHUNK]):
-            tokens[clip] = clip_tokens[:, :n]
-    return tokens
+            for clip, clip_tokens, n in zip(tokens, chunk, n_frames[first : first + CHUNK]):
+                tokens[clip] = clip_tokens[:, :n]
+        yield tokens
 
 
 @checked

@@ -25,7 +25,7 @@ from ..lab.arguments import checked
 from ..lab.checks import check_in, check_positive
 from ..lab.files import atomic_path
 from ..lab.machine import need_extra
-from ..lab.paths import as_path
+from ..lab.paths import as_path, claim_names
 from ..lab.sizes import may_be_large
 from ..models.load import as_model
 from ..models.model import MusicModel
@@ -107,10 +107,12 @@ class Generation:
     ) -> list[Path]:  # one file per clip, clip_0000.flac, ...
         "Write the sound of all clips. Raises ValueError for clips that were made without sound."
         check_in("ending", ending, ("flac", "wav"))
+        sounds = self._sound()
+        names = [f"clip_{number:04d}.{ending}" for number in range(len(sounds))]
+        folder = claim_names(folder, "saved clips", 1, names)
         paths = []
-        for i, wave in enumerate(self._sound()):
-            path = as_path("folder", folder) / f"clip_{i:04d}.{ending}"
-            paths.append(save_audio(path, wave, self.sample_rate))
+        for name, wave in zip(names, sounds):
+            paths.append(save_audio(folder / name, wave, self.sample_rate))
         return paths
 
     def _sound(self) -> np.ndarray:

@@ -19,6 +19,8 @@ from .commands import models_download as models_download
 from .commands import models_list as models_list
 from .commands import models_show as models_show
 from .commands import trace_command as trace_command
+from .migrating import migrate_command as migrate_command
+from .migrating import migrate_folders as migrate_folders
 from .readiness import AUDIOCRAFT_NEEDS as AUDIOCRAFT_NEEDS
 from .readiness import EXTRA_LIBRARIES as EXTRA_LIBRARIES
 from .readiness import LIBRARIES as LIBRARIES

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..lab.checks import check_count, check_in, check_positive
+from ..lab.paths import as_path
 from .command import app, models_app, table_text
 from .readiness import backends_here
 
@@ -271,8 +272,9 @@ def generate_command(
         ),
     ],  # prompt
     out: Annotated[
-        Path, typer.Option(help="Folder for the clips, their table and their tokens.")
-    ] = Path("clips"),  # where to
+        str,
+        typer.Option(metavar="DIR", help="Folder for the clips, their table and their tokens."),
+    ] = "clips",  # where to
     seed: Annotated[
         int, typer.Option(help="Seed of the first clip; further clips take the next seeds.")
     ] = 0,  # first seed
@@ -306,15 +308,20 @@ def generate_command(
     check_positive("--guidance", guidance, zero=True)
     check_count("--top-k", top_k, least=0)
     _check_prompt(prompt)
+    folder = as_path("--out", out)
 
     from musicgen_emotion.activations.clip_plans import generate_clips
     from musicgen_emotion.activations.clips import ClipStore
     from musicgen_emotion.models.load import load_model
 
+    store = ClipStore(folder)
+    if folder.exists():
+        with store.writing():  # a folder with other files is refused before the model is loaded
+            pass
     clips = generate_clips(
         load_model(model, backend, device),
         [prompt],
-        ClipStore(out),
+        store,
         seeds=range(seed, seed + n),
         duration_s=duration,
         guidance=guidance,
@@ -324,4 +331,4 @@ def generate_command(
         allow_large=allow_large,
     )
     for path in clips["audio_path"]:
-        typer.echo(out / path)
+        typer.echo(folder / path)

@@ -16,6 +16,7 @@ from ..lab.comparing import compare_folders, compare_runs
 from ..lab.gates import verdict
 from ..lab.parameter_types import split_list, value_from_text
 from ..lab.parameters import Parameter, read_parameters, resolve_parameters
+from ..lab.paths import as_path
 from ..lab.phase_files import list_phases
 from ..lab.phases import PhaseResult, run_status
 from ..lab.plans import plan, run_phases, run_plan
@@ -83,8 +84,9 @@ def run(
         ),
     ] = None,  # files
     out: Annotated[
-        Path, typer.Option(help="Folder for the results; each phase writes to OUT/PHASE.")
-    ] = Path("results"),  # where to
+        str,
+        typer.Option(metavar="DIR", help="Folder for the results; each phase writes to OUT/PHASE."),
+    ] = "results",  # where to
     sweep: Annotated[
         list[str] | None,
         typer.Option(
@@ -116,6 +118,7 @@ def run(
         return
     params = split_assignments(param)
     files = file or []
+    folder = as_path("--out", out)
     if sweep:
         typer.echo(
             table_text(
@@ -124,7 +127,7 @@ def run(
                     sweep,
                     files,
                     params,
-                    out,
+                    folder,
                     jobs,
                     allow_large,
                 )
@@ -133,7 +136,7 @@ def run(
         return
     for result in run_phases(
         phases,
-        out,
+        folder,
         files,
         params,
         fresh,
@@ -196,25 +199,25 @@ def _result_text(result: PhaseResult) -> str:
 @app.command()
 def status(
     folder: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="DIR",
             help="A run folder, or a folder that holds some.",
         ),
-    ] = Path("results"),  # where to look
+    ] = "results",  # where to look
     as_json: AsJson = False,  # machine-readable output
 ):
     """List all runs below a folder.
 
     Shows the status, the gates and the last message of each run, the oldest run first.
     """
-    typer.echo(table_text(run_status(folder), as_json))
+    typer.echo(table_text(run_status(as_path("DIR", folder)), as_json))
 
 
 @app.command("report")
 def report_command(
     folder: Annotated[
-        Path,
+        str,
         typer.Argument(metavar="DIR", help="A run folder."),
     ],  # which run
 ):
@@ -222,21 +225,21 @@ def report_command(
 
     The text tells how the run ended, and holds its gates, parameters and tables.
     """
-    typer.echo(run_report(folder))
+    typer.echo(run_report(as_path("DIR", folder)))
 
 
 # %% ../../nbs/api/99_cli/03_study_commands.ipynb #cell015
 @app.command("compare")
 def compare_command(
     run_a: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="RUN_A",
             help="A run folder, or a folder that holds some.",
         ),
     ],  # first
     run_b: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="RUN_B",
             help="The folder to compare it with.",
@@ -255,14 +258,9 @@ def compare_command(
     have the same name. Exits with 0 when all is the same, with 1 when something differs, and with 2
     when a folder holds no finished run.
     """
-    are_runs = [
-        (folder / "manifest.json").exists()
-        for folder in (
-            run_a,
-            run_b,
-        )
-    ]
+    folder_a, folder_b = as_path("RUN_A", run_a), as_path("RUN_B", run_b)
+    are_runs = [(folder / "manifest.json").exists() for folder in (folder_a, folder_b)]
     compare = compare_runs if any(are_runs) else compare_folders
-    comparison = compare(run_a, run_b, rtol, atol)
+    comparison = compare(folder_a, folder_b, rtol, atol)
     typer.echo(comparison.text)
     raise typer.Exit(0 if comparison.same else 1)

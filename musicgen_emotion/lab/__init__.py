@@ -46,8 +46,12 @@ from .comparing import FolderComparison as FolderComparison
 from .comparing import RunComparison as RunComparison
 from .comparing import compare_folders as compare_folders
 from .comparing import compare_runs as compare_runs
+from .files import RECORD_FILE as RECORD_FILE
+from .files import WrittenFiles as WrittenFiles
 from .files import atomic_path as atomic_path
 from .files import atomic_write as atomic_write
+from .files import check_own_table as check_own_table
+from .files import check_sidecar as check_sidecar
 from .files import package_folder as package_folder
 from .files import plain_value as plain_value
 from .files import read_json as read_json
@@ -56,6 +60,7 @@ from .files import read_table as read_table
 from .files import remove_path as remove_path
 from .files import sha256_bytes as sha256_bytes
 from .files import sha256_file as sha256_file
+from .files import unfinished_files as unfinished_files
 from .files import write_json as write_json
 from .files import write_table as write_table
 from .gates import DIRECTIONS as DIRECTIONS
@@ -91,11 +96,18 @@ from .parameters import read_params_file as read_params_file
 from .parameters import resolve_parameters as resolve_parameters
 from .paths import ADVICE as ADVICE
 from .paths import MARKER_FILE as MARKER_FILE
+from .paths import RESERVED_FILES as RESERVED_FILES
 from .paths import advise as advise
 from .paths import as_path as as_path
+from .paths import check_apart as check_apart
 from .paths import claim_folder as claim_folder
+from .paths import claim_names as claim_names
+from .paths import holds_only as holds_only
 from .paths import inside_folder as inside_folder
+from .paths import marker_version as marker_version
+from .paths import note_written as note_written
 from .paths import read_marker as read_marker
+from .paths import watch_folder as watch_folder
 from .phase_files import find_phase as find_phase
 from .phase_files import list_phases as list_phases
 from .phase_files import notebook_cells as notebook_cells
@@ -113,6 +125,7 @@ from .plans import run_plan as run_plan
 from .report import markdown_table as markdown_table
 from .report import run_report as run_report
 from .runs import LENT_FOLDER as LENT_FOLDER
+from .runs import RUN_VERSION as RUN_VERSION
 from .runs import STATUSES as STATUSES
 from .runs import Run as Run
 from .runs import changed_parameters as changed_parameters

@@ -474,6 +474,7 @@ def compare_folders(
     atol: float = 1e-9,  # as in `compare_runs`
 ) -> FolderComparison:  # one comparison per run that both folders have
     "Compare the runs of equal name; a ValueError when one of the folders holds no run."
+    folder_a, folder_b = as_path("folder_a", folder_a), as_path("folder_b", folder_b)
     runs_a, runs_b = find_runs(folder_a), find_runs(folder_b)
     for folder, runs in ((folder_a, runs_a), (folder_b, runs_b)):
         if not runs:

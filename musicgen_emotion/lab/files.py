@@ -12,23 +12,36 @@ import importlib.resources
 import json
 import math
 import os
+import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from musicgen_emotion.lab.paths import (
+    RESERVED_FILES,
+    advise,
+    as_path,
+    holds_only,
+    inside_folder,
+    note_written,
+)
+
 from .checks import check_in
-from .paths import advise, as_path
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
 __all__ = [
+    "RECORD_FILE",
+    "WrittenFiles",
     "atomic_path",
     "atomic_write",
+    "check_own_table",
+    "check_sidecar",
     "package_folder",
     "plain_value",
     "read_json",
@@ -37,6 +50,7 @@ __all__ = [
     "remove_path",
     "sha256_bytes",
     "sha256_file",
+    "unfinished_files",
     "write_json",
     "write_table",
 ]
@@ -86,12 +100,15 @@ def _as_bytes(data: bytes | str) -> bytes:
 @contextlib.contextmanager
 def atomic_path(
     path: Path | str,  # final path of a file or folder
+    own: Callable[[Path], bool] | None = None,  # may this folder be replaced? None: only if empty
 ) -> Iterator[Path]:  # temporary path beside it, with the same suffix, to write to
     """Write to the path that is yielded; it replaces `path` when the block ends well.
 
-    After an exception `path` is as it was. An OSError names the path and says what to do.
+    After an exception `path` is as it was. A folder with files raises a ValueError unless `own`
+    tells that it may be replaced as a whole. An OSError names the path and says what to do.
     """
     path = as_path("path", path)
+    _refuse_foreign_folder(path, own)
     temporary = path.parent / f".tmp-{os.getpid()}-{os.urandom(4).hex()}-{path.name[-80:]}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,6 +118,7 @@ def atomic_path(
                 f"nothing was written for {path}; write to the path that atomic_path yields"
             )
         _replace(temporary, path)
+        note_written(path, "/" if path.is_dir() else "")
     except OSError as error:
         advised = advise(error, path)
         if advised is error:
@@ -119,6 +137,30 @@ def atomic_write(
     with atomic_path(path) as temporary:
         temporary.write_bytes(_as_bytes(data))
     return path
+
+
+def _refuse_foreign_folder(path: Path, own: Callable[[Path], bool] | None) -> None:
+    "Raise a ValueError when `path` is a folder that must not be replaced."
+    if not path.is_dir() or holds_only(path, []):
+        return
+    if own is None or not own(path):
+        names = sorted(entry.name for entry in path.iterdir())
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        raise ValueError(
+            f"{path} is a folder with {', '.join(names[:5])}{more}, which is not replaced as a "
+            f"whole; choose another name"
+        )
+
+
+def unfinished_files(
+    folder: Path | str,  # a folder
+) -> list[Path]:  # temporary files and folders in it, at any depth
+    "What `atomic_path` left behind when its process was killed."
+    folder = as_path("folder", folder)
+    return [path for path in folder.rglob(".tmp-*") if _TEMPORARY.match(path.name)]
+
+
+_TEMPORARY = re.compile(r"\.tmp-\d+-[0-9a-f]{8}-")
 
 
 def _replace(temporary: Path, path: Path) -> None:
@@ -154,6 +196,88 @@ def remove_path(
     else:
         with contextlib.suppress(OSError):
             path.unlink()
+
+
+# %% ../../nbs/api/00_lab/02_files.ipynb #paths672183
+RECORD_FILE = ".written"  # names of the files that were written, one a line
+
+
+class WrittenFiles:
+    "Names that a program wrote below a folder; they are kept in the file `.written` there."
+
+    def __init__(
+        self,
+        folder: Path | str,  # an existing folder
+    ):
+        self.folder = as_path("folder", folder)
+        self.file = self.folder / RECORD_FILE
+        self.is_new = not self.file.exists()  # nobody has kept a record here
+        self.names: set[str] = set()
+        if not self.is_new:
+            text = self.file.read_text(encoding="utf-8", errors="surrogateescape")
+            self.names = set(text.split("\n")) - {""}
+
+    def add(
+        self,
+        *names: str,  # of files below the folder; a name with `/` at its end stands for a folder
+    ) -> None:
+        "Record that these were written."
+        new = [name for name in dict.fromkeys(names) if name not in self.names]
+        new = [name for name in new if "\n" not in name]
+        if new or self.is_new:
+            with self.file.open("a", encoding="utf-8", errors="surrogateescape") as file:
+                file.writelines(f"{name}\n" for name in new)
+            self.names.update(new)
+            self.is_new = False
+
+    def others(
+        self,
+        known: Iterable[str] = (),  # names that count as recorded
+        whole_folders: bool = True,  # does all in a recorded folder count as recorded?
+    ) -> list[str]:  # sorted
+        "Files below the folder that are not recorded."
+        recorded = {*self.names, *known, RECORD_FILE}
+        found = []
+        for place, folders, files in os.walk(self.folder):
+            inside = Path(place).relative_to(self.folder)
+            if whole_folders:
+                paths = {name: f"{(inside / name).as_posix()}/" for name in folders}
+                folders[:] = [name for name in folders if paths[name] not in recorded]
+            names = [(inside / name).as_posix() for name in files]
+            found += [name for name in names if name not in recorded]
+        return sorted(found)
+
+    def settle(
+        self,
+        found: Iterable[str],  # files that are of others
+    ) -> None:
+        "Record all files but those of others, in order; what is gone is left out."
+        others = set(found)
+        names = [name for name in self.others(whole_folders=False) if name not in others]
+        self.add(*names)
+        self.names = {name for name in self.names if (self.folder / name).exists()}
+        text = "".join(f"{name}\n" for name in sorted(self.names))
+        with atomic_path(self.file) as unfinished:
+            unfinished.write_text(text, encoding="utf-8", errors="surrogateescape")
+
+    def remove(
+        self,
+        keep: Iterable[str] = (),  # names that stay
+        whole_folders: bool = False,  # delete recorded folders with all that they hold
+    ) -> None:
+        "Delete what is recorded, folders that it leaves empty, and the record."
+        left_empty: set[Path] = set()
+        for name in self.names - set(keep):
+            path = inside_folder(self.folder, name)
+            if whole_folders or not name.endswith("/"):
+                remove_path(path)
+            below = len(path.relative_to(self.folder).parts) - 1
+            left_empty.update(list(path.parents)[:below])
+        for place in sorted(left_empty, key=lambda path: -len(path.parts)):
+            with contextlib.suppress(OSError):  # it is not empty
+                place.rmdir()
+        self.file.unlink(missing_ok=True)
+        self.names, self.is_new = set(), True
 
 
 # %% ../../nbs/api/00_lab/02_files.ipynb #cell023
@@ -197,6 +321,22 @@ def read_json_parts(
     if missing:
         raise ValueError(f"{path} is not {what}: it lacks {', '.join(missing)}")
     return known
+
+
+def check_sidecar(
+    file: Path,  # JSON file that goes beside another file and is named after it
+    keys: Iterable[str],  # that it has when it was written for this
+    what: str,  # what it holds, for the error
+) -> None:
+    "Raise a ValueError when the file is there and holds something else, or has a reserved name."
+    if file.name not in RESERVED_FILES:
+        if not file.exists():
+            return
+        with contextlib.suppress(ValueError):
+            content = read_json(file)
+            if isinstance(content, dict) and set(keys) <= set(content):
+                return
+    raise ValueError(f"{file}, where {what} would go, is for something else; choose another name")
 
 
 def plain_value(
@@ -259,6 +399,23 @@ def read_table(
             na_values=["", "nan", "NaN"],
         )
     return pd.read_parquet(path)
+
+
+def check_own_table(
+    path: Path,  # CSV file that is to be written
+    columns: Iterable[str],  # that it has when it was written here before
+) -> Path:  # the path
+    "Return the path, or raise a ValueError when a file is there that is not such a table."
+    if path.exists():
+        with path.open(encoding="utf-8", errors="replace") as file:
+            found = file.readline().strip().split(",")
+        missing = [column for column in columns if column not in found]
+        if missing:
+            raise ValueError(
+                f"{path} exists and is another table (without {', '.join(missing)}); "
+                f"choose another folder, or move it away"
+            )
+    return path
 
 
 def _table_suffix(path: Path) -> str:

@@ -9,7 +9,7 @@ import errno
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,18 @@ from typing import Any
 __all__ = [
     "ADVICE",
     "MARKER_FILE",
+    "RESERVED_FILES",
     "advise",
     "as_path",
+    "check_apart",
     "claim_folder",
+    "claim_names",
+    "holds_only",
     "inside_folder",
+    "marker_version",
+    "note_written",
     "read_marker",
+    "watch_folder",
 ]
 
 # %% ../../nbs/api/00_lab/01_paths.ipynb #cell010
@@ -90,8 +97,36 @@ def inside_folder(
     return folder / inside
 
 
+# %% ../../nbs/api/00_lab/01_paths.ipynb #paths536575
+_WATCHED: dict[Path, Callable[[str], None]] = {}  # resolved folder -> what notes a name below it
+
+
+def watch_folder(
+    folder: Path | str,  # an existing folder
+    note: Callable[[str], None],  # is called with each name that is written below it
+) -> Callable[[], None]:  # call it to watch no longer
+    "Note what this process writes below a folder; the name of a claimed folder ends in `/`."
+    key = as_path("folder", folder).resolve()
+    _WATCHED[key] = note
+    return lambda: _WATCHED.pop(key, None) and None
+
+
+def note_written(
+    path: Path,  # a file, or a folder
+    ending: str = "",  # `"/"` for a folder
+) -> None:
+    "Tell those who watch a folder above `path` that it was written."
+    if not _WATCHED or any(part.startswith(".tmp-") for part in path.parts):
+        return
+    resolved = path.parent.resolve() / path.name
+    for folder, note in list(_WATCHED.items()):
+        if folder in resolved.parents:
+            note(resolved.relative_to(folder).as_posix() + ending)
+
+
 # %% ../../nbs/api/00_lab/01_paths.ipynb #cell016
 MARKER_FILE = "format.json"
+RESERVED_FILES = (MARKER_FILE, "manifest.json", "gates.json")  # no sidecar has these names
 _OF_NOBODY = (".DS_Store", "Thumbs.db", "desktop.ini")  # file managers leave them
 
 
@@ -105,13 +140,14 @@ def claim_folder(
 
     A folder with other files, of another kind, or of a newer version raises a ValueError that says
     what was found there. A folder of an older version keeps its marker. Raises an OSError that
-    says what to do when the folder cannot be made.
+    says what to do when `path` is a file or the folder cannot be made.
     """
     path = as_path("path", path)
     try:
         _require_ours(path, kind, version, own)
         if not (path / MARKER_FILE).exists():
             _write_marker(path, kind, version)
+            note_written(path, "/")
     except OSError as error:
         raise advise(error, path) from error
     return path
@@ -127,7 +163,7 @@ def _require_ours(
     if not path.exists():
         return
     if not path.is_dir():
-        raise ValueError(f"{path} is a file; a {kind} needs a folder")
+        raise NotADirectoryError(errno.ENOTDIR, "a file")
     names = _names_in(path)
     if MARKER_FILE not in names:
         if not names or (own is not None and own(path)) or (path / MARKER_FILE).exists():
@@ -200,7 +236,7 @@ def read_marker(
         marker = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, IsADirectoryError):
         marker = None
     if not _is_marker(marker):
         raise ValueError(
@@ -217,6 +253,75 @@ def _is_marker(content: Any) -> bool:
     package = content.get("package")
     is_ours = isinstance(package, str) and package.startswith("musicgen_emotion")
     return is_ours and isinstance(content.get("format"), str)
+
+
+# %% ../../nbs/api/00_lab/01_paths.ipynb #paths854688
+def holds_only(
+    path: Path | str,  # a folder
+    names: Iterable[str],  # names that may be there
+) -> bool:  # also for an empty folder
+    "Whether a folder holds no other names; marker and lock of a claimed folder do not count."
+    accepted = {*names, MARKER_FILE}
+    return all(name in accepted for name in _names_in(as_path("path", path)))
+
+
+def check_apart(
+    source: Path | str,  # what is read: a file or a folder
+    target: Path | str,  # folder that is written
+) -> None:
+    "Raise a ValueError when one path is the other, or lies inside it."
+    read = as_path("source", source).resolve()
+    written = as_path("target", target).resolve()
+    if read == written or read in written.parents or written in read.parents:
+        raise ValueError(
+            f"{target} is, holds, or lies in {source}, which is read; choose a folder apart from it"
+        )
+
+
+# %% ../../nbs/api/00_lab/01_paths.ipynb #paths522183
+def claim_names(
+    path: Path | str,  # folder for the files
+    kind: str,  # name of the format that a new or empty folder gets
+    version: int,  # its version
+    names: Iterable[str],  # names of the files that are to be written
+) -> Path:  # the folder; it exists
+    """Take a folder for files of these names: one that has a marker of ours, is new, or is empty.
+
+    In any other folder a name that is there already raises a ValueError.
+    """
+    path = as_path("path", path)
+    is_marked = (path / MARKER_FILE).exists() and read_marker(path) is not None
+    if is_marked:
+        return path
+    if not path.is_dir() or holds_only(path, []):
+        return claim_folder(path, kind, version)
+    taken = [name for name in names if (path / name).exists()]
+    if taken:
+        raise ValueError(
+            f"{path} holds {_some(taken)} already, in a folder that is not of this package; "
+            f"choose a folder that is new or empty"
+        )
+    return path
+
+
+# %% ../../nbs/api/00_lab/01_paths.ipynb #store002
+def marker_version(
+    path: Path | str,  # folder to read
+    kind: str,  # name of the format that is expected
+    newest: int,  # latest version that this program reads
+) -> int | None:  # its version; None without a marker
+    "Version of a folder's format; raises ValueError for another format and for a newer version."
+    marker = read_marker(path)
+    if marker is None:
+        return None
+    if marker["format"] != kind:
+        raise ValueError(f"{path} holds a {marker['format']}, not a {kind}; choose another folder")
+    if marker["version"] > newest:
+        raise ValueError(
+            f"{path} holds a {kind} of version {marker['version']}, made by {marker['package']}; "
+            f"this package knows versions up to {newest}: use a newer musicgen_emotion"
+        )
+    return marker["version"]
 
 
 # %% ../../nbs/api/00_lab/01_paths.ipynb #cell022

@@ -28,7 +28,7 @@ from .gates import Gate, read_gates, verdict
 from .machine import need_extra
 from .parameters import check_parameters, read_parameters
 from .paths import as_path
-from .phase_files import find_phase, notebook_cells
+from .phase_files import find_phase, list_phases, notebook_cells
 from .workers import NotebookJob, Outcome, run_in_worker
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def run_phase(
         given["out_dir"] = str(out)
     values = check_parameters(spec, given, name, allow_large)
     code = _code_checksum(notebook)
+    _refuse_other_notebook(out, notebook)
     if not fresh:
         if _is_current(out, name, values, code):
             return PhaseResult(
@@ -135,8 +136,7 @@ def _code_checksum(notebook: Path) -> str:
             "params",
         }:
             lines.append(f"{path.relative_to(package)} {sha256_file(path)}")
-    cells = [cell["source"] for cell in notebook_cells(notebook)]
-    return sha256_bytes("\n".join(lines + cells))
+    return sha256_bytes("\n".join(lines + _cell_sources(notebook)))
 
 
 def _is_current(out: Path, phase: str, params: Mapping[str, Any], code: str) -> bool:
@@ -152,6 +152,36 @@ def _is_current(out: Path, phase: str, params: Mapping[str, Any], code: str) -> 
         if not Path(path).exists() or sha256_file(path) != checksum:
             return False
     return (out / "notebook.ipynb").exists()
+
+
+def _refuse_other_notebook(out: Path, notebook: Path) -> None:
+    "Raise a ValueError when the run in `out` is of another notebook with the same name."
+    earlier = (run_manifest(out) or {}).get("notebook")
+    if earlier is None:
+        return
+    other = Path(earlier)
+    both_supplied = _is_supplied(other) and _is_supplied(notebook)
+    if other == notebook or other.name != notebook.name or both_supplied or not other.is_file():
+        return
+    if _cell_sources(other) != _cell_sources(notebook):
+        raise ValueError(
+            f"{out} holds a run of {other}, another notebook than {notebook}; "
+            f"choose another folder, or give one of the notebooks another name"
+        )
+
+
+def _is_supplied(notebook: Path) -> bool:
+    "Whether a notebook is one of the project's, here or in another installation."
+    folder = notebook.parent
+    is_known = notebook.stem in list_phases()
+    return is_known and (folder.parent.name, folder.name) in (
+        ("nbs", "phases"),
+        ("assets", "phases"),
+    )
+
+
+def _cell_sources(notebook: Path) -> list[str]:
+    return [cell["source"] for cell in notebook_cells(notebook)]
 
 
 def _warn_of_other_code(out: Path, code: str) -> None:
@@ -217,7 +247,8 @@ def run_status(
     "Table of the runs below a folder, oldest first; a killed run is shown as `interrupted`."
     import pandas as pd
 
-    if not as_path("folder", folder).is_dir():
+    folder = as_path("folder", folder)
+    if not folder.is_dir():
         raise ValueError(
             f"folder {str(folder)!r} does not exist; give the --out folder of an earlier run"
         )

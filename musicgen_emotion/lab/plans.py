@@ -55,6 +55,7 @@ def run_phases(
     n_jobs = check_count("n_jobs", n_jobs)
     out = as_path("out", out)
     resolved = list(resolve_parameters(phases, files, overrides, allow_large).items())
+    _refuse_equal_names([notebook for notebook, _ in resolved])
 
     def run_one(index: int) -> PhaseResult:
         notebook, values = resolved[index]
@@ -85,6 +86,18 @@ def _refuse_repeated(phases: Sequence[Path | str]) -> None:
                 f"same folder {notebook.stem!r}; give each phase once, and notebooks other names"
             )
         first[notebook.stem] = notebook
+
+
+def _refuse_equal_names(notebooks: Sequence[Path]) -> None:
+    "Raise a ValueError when two notebooks have one name: they would share a run folder."
+    first: dict[str, Path] = {}
+    for notebook in notebooks:
+        other = first.setdefault(notebook.stem, notebook)
+        if other != notebook:
+            raise ValueError(
+                f"{other} and {notebook} have the same name, and so the same run folder; "
+                f"run them one after the other with another folder each (--out)"
+            )
 
 
 def _without_folder(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -143,8 +143,8 @@ def _execute(job: NotebookJob) -> Outcome:
     progress_bar: Any = job.progress  # papermill also takes a dict, its annotation does not
     try:
         papermill.execute_notebook(
-            job.notebook,
-            job.target,
+            _literal(job.notebook),
+            _literal(job.target),
             parameters=job.params,
             kernel_name="python3",
             start_timeout=300,
@@ -167,6 +167,11 @@ def _execute(job: NotebookJob) -> Outcome:
             traceback.print_exc(file=log)
         return Outcome("failed", f"{type(error).__name__}: {error}")
     return Outcome("finished")
+
+
+def _literal(path: str) -> str:
+    "A path for papermill, which would replace `{name}` in it by the value of a parameter."
+    return path.replace("{", "{{").replace("}", "}}")
 
 
 def _place(job: NotebookJob, execution_count: int) -> str:

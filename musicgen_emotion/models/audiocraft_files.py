@@ -14,11 +14,19 @@ from typing import Any
 
 import torch
 
+from musicgen_emotion.models.hub import (
+    VOCABULARY,
+    UnpicklingError,
+    readable,
+    refuse_adapters,
+    refuse_bad_weights,
+    weight_files,
+)
+
 from ..lab.files import sha256_bytes
 from ..lab.paths import as_path
 from ..lab.yaml_files import load_bounded_yaml
 from .audiocraft_import import cached_sha256, import_audiocraft
-from .hub import VOCABULARY, UnpicklingError, readable, refuse_bad_weights
 
 # %% auto #0
 __all__ = [
@@ -57,7 +65,8 @@ def unpack_checkpoint(
 
     Raises FileNotFoundError for a file that is not there and ValueError for one that is no
     checkpoint."""
-    path = as_path("folder", folder) / file
+    folder = as_path("folder", folder)
+    path = folder / file
     if not path.exists():
         raise FileNotFoundError(f"{folder} is no audiocraft checkpoint: {file} is missing")
     package = _load_package(path)
@@ -150,7 +159,8 @@ def find_text_encoder(
     fetch: bool = True,  # ask the hub for what is not in the cache
 ) -> Path:  # folder of the text encoder
     "Folder of the text encoder that a checkpoint names; raises FileNotFoundError with the command."
-    beside = as_path("folder", folder) / "t5"
+    folder = as_path("folder", folder)
+    beside = folder / "t5"
     for candidate in (beside, _text_encoders.get(name), as_path("name", name)):
         if candidate is not None and (candidate / "config.json").exists():
             return candidate
@@ -280,7 +290,11 @@ def read_part(
     part: str,  # what the model is in a MusicGen: "text_encoder" or "audio_encoder"
     wanted: str,  # the expected files in words, for the error
 ) -> Any:  # the model, in eval mode
-    "A model of transformers; raises ValueError for damaged files and missing or broken weights."
+    """A model of transformers.
+
+    Raises ValueError for damaged files, missing or broken weights, and an adapter beside them."""
+    refuse_adapters(folder)
+    weight_files(folder)  # or an error that says which one is missing or elsewhere
     with readable(folder, wanted):
         model, info = kind.from_pretrained(str(folder), output_loading_info=True)
     missing = [f"{part}.{name}" for name in info["missing_keys"]]

@@ -14,6 +14,13 @@ from typing import Any
 
 import torch
 
+from musicgen_emotion.models.hub import (
+    VOCABULARY,
+    readable,
+    refuse_adapters,
+    refuse_bad_weights,
+    weight_files,
+)
 from musicgen_emotion.models.model import (
     LOGITS,
     Adapter,
@@ -28,7 +35,6 @@ from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.paths import as_path
 from .finite import forward_hooks, require_finite
-from .hub import VOCABULARY, readable, refuse_bad_weights
 from .registry import quiet_transformers
 from .shapes import ModelConfig
 from .sites import Site, decoder_sites
@@ -289,6 +295,10 @@ class TransformersModel(MusicModel):
         return handles
 
     @checked
+    def weight_paths(self) -> dict[str, Path]:  # name in the checksum -> file
+        "The files that the weights are read from; raises FileNotFoundError when there are none."
+        return weight_files(self.folder or "")
+
     def redrawn(
         self,
         seed: int,  # of the new weights
@@ -383,7 +393,9 @@ def read_raw(
     dtype: torch.dtype,  # precision
     what: str = "MusicGen",  # the kind of model in words, for the error
 ) -> tuple[Any, Any, dict]:  # model, tokenizer, and the names of missing and unexpected weights
-    "Read a raw model; raises ValueError for damaged files."
+    "Read a raw model; raises ValueError for damaged files and for an adapter beside them."
+    refuse_adapters(folder)
+    weight_files(folder)  # or an error that says which one is missing or elsewhere
     with quiet_transformers():
         tokenizer = read_tokenizer(folder)
         with readable(folder, f"a {what} in transformers' format"):
@@ -436,7 +448,7 @@ def read_tokenizer(
     before_5 = int(transformers.__version__.split(".")[0]) < 5
     options: dict[str, Any] = dict(extra_special_tokens={}) if before_5 else {}
     return transformers.AutoTokenizer.from_pretrained(
-        str(folder),
+        str(here if here.is_dir() else folder),
         trust_remote_code=False,
         **options,
     )

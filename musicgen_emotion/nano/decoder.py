@@ -15,7 +15,7 @@ from tqdm.auto import trange
 
 from ..lab.arguments import check_share, checked
 from ..lab.files import atomic_path
-from ..lab.paths import as_path
+from ..lab.paths import as_path, claim_folder
 from ..models.load import load_model
 from ..models.shapes import delay_tokens, frame_logits
 from ..models.tiny import decoder_config, random_musicgen
@@ -41,6 +41,7 @@ def assemble_nano(
     "Put text encoder, codec and a fresh decoder (4 layers, width 192) together and save them."
     from transformers import T5EncoderModel
 
+    folder, codec_file = as_path("folder", folder), as_path("codec_file", codec_file)
     text_folder = as_path("text_folder", text_folder)
     text_encoder = T5EncoderModel.from_pretrained(text_folder)
     codec = codec_network()
@@ -82,9 +83,8 @@ def save_nano(
 
     from transformers import AutoTokenizer, EncodecFeatureExtractor, MusicgenProcessor
 
-    folder = as_path("folder", folder)
     text_folder = as_path("text_folder", text_folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = claim_folder(folder, "nano model", 1, _is_nano)
     model.save_pretrained(folder)
     extractor = EncodecFeatureExtractor(
         feature_size=1, sampling_rate=SAMPLE_RATE, padding_side="left"
@@ -97,6 +97,12 @@ def save_nano(
             folder / "spiece.model",
         )
     return folder
+
+
+def _is_nano(folder):
+    "Whether a folder without a marker holds a model of this recipe, by its card."
+    card = folder / "README.md"
+    return card.is_file() and "# musicgen-nano" in card.read_text(encoding="utf-8")
 
 
 # %% ../../nbs/api/92_nano/04_decoder.ipynb #cell012
@@ -205,7 +211,8 @@ def train_decoder(
 ) -> Path:  # the folder, now with trained weights
     "Train the decoder and the projection of the text states."
     work = as_path("work", work)
-    model = load_model(as_path("nano", nano), device="cpu")
+    nano = claim_folder(nano, "nano model", 1, _is_nano)
+    model = load_model(nano, device="cpu")
     waves, clips = audio_bank(
         work / "decoder_bank.npy",
         n_clips,

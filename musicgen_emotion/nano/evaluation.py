@@ -245,7 +245,7 @@ def evaluate_nano(
     progress: bool = True,  # show bars
 ) -> dict:  # the content of metrics.json
     "Measure everything that the model card reports, with value, low, high (95%) and n."
-    model = load_model(str(folder or nano_folder()), device="cpu")
+    model = load_model(nano_folder() if folder is None else folder, device="cpu")
     judge = fit_rendered_judge()
     trained_words = study_prompts(n_per_emotion, EMOTIONS)
     held_out_words = held_out_prompts(n_per_emotion, "word")

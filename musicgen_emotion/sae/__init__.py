@@ -142,6 +142,7 @@ from .sweeps import sweep as sweep
 from .sweeps import train_seeds as train_seeds
 from .tensor_files import check_tensors as check_tensors
 from .tensor_files import existing_file as existing_file
+from .tensor_files import holds_own_dictionary as holds_own_dictionary
 from .tensor_files import load_optimizer as load_optimizer
 from .tensor_files import local_folder as local_folder
 from .tensor_files import optimizer_tensors as optimizer_tensors

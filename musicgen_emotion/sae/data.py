@@ -17,6 +17,7 @@ import torch
 from ..activations.texts import text_embeddings
 from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in
+from ..lab.files import read_json
 from ..lab.paths import as_path
 from ..lab.seeds import rng, seed_from
 from ..stats.effects import participation_ratio
@@ -327,6 +328,7 @@ class StoreBatches:
         trim: int = 3,  # timesteps left out at either end: special tokens of the delay pattern
         seed: int = 0,  # of the order
     ):
+        self.made_by = _made_by(as_path("path", path))
         activations = _open_site(as_path("path", path), site)
         branches = [str(name) for name in activations.branch.values]
         check_in("branch", branch, branches)
@@ -471,6 +473,14 @@ class StoreBatches:
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(rows), generator=generator, device="cpu")
         return rows[order]
+
+
+def _made_by(path) -> str | None:
+    "Which weights made the activations of a folder; None where nobody noted it."
+    state = path / "replay.json"
+    noted = read_json(state) if state.is_file() else {}
+    names = [noted.get(name) for name in ("model_checksum", "model_fingerprint")]
+    return " ".join(name for name in names if name) or None
 
 
 def _open_site(path, site):

@@ -13,6 +13,7 @@ import torch
 
 from musicgen_emotion.sae.tensor_files import (
     check_tensors,
+    holds_own_dictionary,
     local_folder,
     read_config,
     read_tensors,
@@ -21,6 +22,7 @@ from musicgen_emotion.sae.tensor_files import (
 
 from ..lab.arguments import checked
 from ..lab.checks import check_in
+from ..lab.paths import marker_version
 from ..lab.sizes import require_room
 from .settings import SAEConfig
 
@@ -206,13 +208,16 @@ class SparseAutoencoder(torch.nn.Module):
         self,
         folder: Path | str,  # made when absent
     ) -> Path:  # the folder
-        "Write `cfg.json` and `dictionary.safetensors`, each atomically."
+        """Write `cfg.json` and `dictionary.safetensors`, each atomically.
+
+        Raises ValueError for a folder that holds files and no dictionary of this package."""
         config = dict(format=DICTIONARY_FORMAT, **asdict(self.cfg))
         return write_folder(
             folder,
             config,
             self.state_dict(),
             "dictionary.safetensors",
+            own=holds_own_dictionary,
         )
 
     def push_to_hub(
@@ -250,6 +255,7 @@ class SparseAutoencoder(torch.nn.Module):
         missing, misshaped or not finite."""
         folder = local_folder(name, revision)
         hint = "`load_dictionary` reads folders of other libraries"
+        marker_version(folder, "dictionary", 1)  # refuses newer ones by name
         if not (folder / "cfg.json").exists():
             raise FileNotFoundError(f"{folder} has no cfg.json; {hint}")
         config = read_config(folder / "cfg.json")

@@ -48,7 +48,7 @@ from musicgen_emotion.sae.tensor_files import (
 from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.files import atomic_path, write_json
-from ..lab.paths import as_path
+from ..lab.paths import as_path, claim_folder
 from .dictionary import SparseAutoencoder
 
 # %% auto #0
@@ -95,7 +95,7 @@ def to_saelens(
     )
     if activation == "topk":
         config |= dict(k=sae.cfg.k, rescale_acts_by_decoder_norm=False)
-    return write_folder(folder, config, tensors, "sae_weights.safetensors")
+    return write_folder(folder, config, tensors, "sae_weights.safetensors", "SAELens dictionary")
 
 
 _SAELENS_NAMES = dict(
@@ -191,8 +191,7 @@ def to_dictionary_learning(
 
     `AutoEncoderNew` (relu with a scale) and `JumpReluAutoEncoder` do not subtract the bias: far
     from zero their features lose digits, see `plain_tensors`."""
-    folder = as_path("folder", folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = claim_folder(folder, "dictionary_learning dictionary", 1)
     plain = plain_tensors(sae)
     class_name = _dictionary_learning_class(sae, plain)
     tensors = _dictionary_learning_tensors(sae, plain, class_name)
@@ -356,6 +355,7 @@ def to_sparsify(
     folder: Path | str,  # made when absent
 ) -> Path:  # the folder
     "Write sparsify's folder. Raises ValueError for other activations: sparsify has TopK alone."
+    folder = as_path("folder", folder)
     if sae.cfg.activation != "topk":
         raise ValueError(
             f"sparsify's folder holds topk dictionaries; this one is {sae.cfg.activation!r}"
@@ -379,7 +379,7 @@ def to_sparsify(
         d_in=sae.d_in,
         metadata=sae.cfg.metadata,
     )
-    return write_folder(folder, config, tensors, "sae.safetensors")
+    return write_folder(folder, config, tensors, "sae.safetensors", "sparsify dictionary")
 
 
 @checked

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
+import re
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ from musicgen_emotion.sae.training import (
 
 from ..lab.arguments import checked
 from ..lab.files import sha256_bytes
+from ..lab.paths import claim_folder
 from ..lab.sizes import large_is_allowed, listed, may_be_large, require_room
 from ..show.plots import draw_legend, new_axes
 from .data import Split, StoreBatches, checked_rows
@@ -159,6 +161,8 @@ def sweep(
     that holds dictionaries of other data."""
     import pandas as pd
 
+    if folder is not None:
+        folder = claim_folder(folder, "sweep of dictionaries", 1, _holds_sweep)
     train = train or TrainConfig()
     settings = _grid_settings(grid, asdict(base) | asdict(train))
     labels, split = split_parts(x, groups, split, train.seed)
@@ -168,7 +172,7 @@ def sweep(
         setting_folder = None
         if folder is not None:
             setting_folder = str(
-                Path(folder)
+                folder
                 / _folder_name(
                     setting,
                     base,
@@ -242,6 +246,11 @@ def _with_setting(base, train, setting):
     if "expansion" in setting:
         sae_changes["d_sae"] = None  # the size follows from the expansion
     return replace(base, **sae_changes), replace(train, **train_changes)
+
+
+def _holds_sweep(folder):
+    "Whether a folder without a marker holds what a sweep writes, and nothing else."
+    return all(re.fullmatch("[0-9a-f]{12}", path.name) for path in folder.iterdir())
 
 
 def _folder_name(setting, base, train):

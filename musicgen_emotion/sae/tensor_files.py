@@ -6,19 +6,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 
 from ..lab.files import atomic_path, write_json
-from ..lab.paths import as_path
+from ..lab.paths import as_path, claim_folder
 from ..models.hub import UnpicklingError
 
 # %% auto #0
 __all__ = [
     "check_tensors",
     "existing_file",
+    "holds_own_dictionary",
     "load_optimizer",
     "local_folder",
     "optimizer_tensors",
@@ -155,13 +156,31 @@ def write_folder(
     config: dict,  # content of cfg.json
     tensors: Mapping[str, torch.Tensor],  # name -> tensor
     file_name: str,  # of the tensors, such as 'dictionary.safetensors'
+    kind: str = "dictionary",  # name of the folder's format
+    own: Callable[[Path], bool] | None = None,  # as in `claim_folder`
 ) -> Path:  # the folder
-    "Write tensors and then `cfg.json`, each atomically."
-    folder = as_path("folder", folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write tensors and then `cfg.json`, each atomically.
+
+    Raises ValueError for a folder that holds files and is not of this kind."""
+    folder = claim_folder(folder, kind, 1, own)
     write_tensors(folder / file_name, tensors)
     write_json(folder / "cfg.json", config)
     return folder
+
+
+def holds_own_dictionary(
+    folder: Path,  # without a marker
+) -> bool:  # False for the folders of other libraries
+    "Whether a folder holds a dictionary or a training of this package, from before the marker."
+    try:
+        if (folder / "state.safetensors").exists():
+            state, _ = read_state(folder / "state.safetensors")
+            return {"config", "sae", "step"} <= set(state)
+        return str(read_config(folder / "cfg.json").get("format")).startswith(
+            "musicgen_emotion.sae/"
+        )
+    except (OSError, ValueError):
+        return False
 
 
 def read_config(

@@ -279,9 +279,13 @@ def data_fingerprint(
 def differing_parts(
     first: dict,  # from `data_fingerprint`
     second: dict,  # from `data_fingerprint`
-) -> list[str]:  # of shape, groups, split and values
+) -> list[str]:  # of shape, groups, split, model and values
     "In what two fingerprints differ; roundings are no difference."
     differing = [name for name in ("shape", "groups", "split") if first[name] != second[name]]
+    models = zip(first.get("model", "").split(), second.get("model", "").split())
+    for there, here in models:  # checksum and fingerprint, as far as both have noted them
+        if there != here:
+            differing.append(f"model ({there[:12]} and {here[:12]})")
     values = np.asarray(first["values"])
     others = np.asarray(second["values"])
     tolerance = 1e-3 * first["size"]

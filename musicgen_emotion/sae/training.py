@@ -29,11 +29,12 @@ from musicgen_emotion.sae.data import (
 
 from ..lab.arguments import checked
 from ..lab.files import write_json, write_table
-from ..lab.paths import as_path
+from ..lab.paths import claim_folder
 from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from .dictionary import SparseAutoencoder
 from .metrics import sae_metrics
 from .settings import SAEConfig, TrainConfig
+from .tensor_files import holds_own_dictionary
 from .trainer import SAETrainer, check_loss, data_fingerprint
 
 if TYPE_CHECKING:
@@ -82,9 +83,12 @@ def train_sae(
 
     A second call with the same folder, data and settings continues from the last checkpoint. Raises
     ValueError when the checkpoint was made from other data (a checkpoint without a fingerprint is
-    accepted) or with other settings, FloatingPointError when the loss is no longer finite."""
+    accepted) or with other settings, and for a folder with files that are not of a training,
+    FloatingPointError when the loss is no longer finite."""
     import pandas as pd
 
+    if folder is not None:
+        folder = claim_folder(folder, "dictionary", 1, holds_own_dictionary)
     config = config or TrainConfig()
     require_training_room(sae, config, device)
     if isinstance(sae, SAEConfig):
@@ -99,8 +103,7 @@ def train_sae(
     state = _State()
     checkpoint = None
     if folder is not None:
-        checkpoint = as_path("folder", folder) / "state.safetensors"
-        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint = folder / "state.safetensors"
         state = _resume(trainer, checkpoint, source.fingerprint())
     if not state.stopped:
         _train(
@@ -117,7 +120,7 @@ def train_sae(
         sae.eval(), history, source.report, source.split, state.stopped, state.seconds
     )
     if folder is not None:
-        _write_result(result, as_path("folder", folder))
+        _write_result(result, folder)
     return result
 
 
@@ -196,14 +199,16 @@ class _Source:
     labels: np.ndarray | None  # of each row or clip
     shape: tuple  # of the whole data
     rows: np.ndarray | torch.Tensor  # all rows of an array, a sample of a store's training part
+    made_by: str | None = None  # weights that made a store's activations, where that is known
 
     def fingerprint(self):
-        return data_fingerprint(
+        data = data_fingerprint(
             self.shape,
             self.rows,
             self.labels,
             self.split,
         )
+        return data if self.made_by is None else data | dict(model=self.made_by)
 
 
 def _from_array(data, groups, split, config, d_sae):
@@ -247,6 +252,7 @@ def _from_store(store, groups, split, config, d_sae):
         labels=labels,
         shape=(len(store.clips), store.steps, store.d_in),
         rows=sample,
+        made_by=store.made_by,
     )
 
 

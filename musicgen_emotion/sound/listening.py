@@ -250,6 +250,7 @@ def write_listening_test(
         raise TypeError(f"conditions must be names of columns; got {conditions!r}")
     conditions = [conditions] if isinstance(conditions, str) else list(conditions)
     check_in("ending of out", out.suffix, (".html", ".htm"))
+    key = out.with_suffix(".key.json") if key is None else as_path("key", key)
     check_in("kind", kind, LISTENING_KINDS)
     check_in("audio", audio, ("embed", "files"))
     check_in("audio_format", audio_format, ("flac", "wav"))
@@ -275,7 +276,6 @@ def write_listening_test(
     trials = make_trials(clips, ids, sounds, kind, seed)
     n_per_rater = _check_n_per_rater(n_per_rater, len(trials))
     test_id = f"{content[:12]}-{n_per_rater}"
-    key = out.with_suffix(".key.json") if key is None else as_path("key", key)
     _check_same_test(out, key, test_id)
 
     encoded = {}

@@ -15,7 +15,8 @@ import torch
 
 from ..lab.arguments import checked
 from ..lab.checks import check_count, check_positive
-from ..lab.paths import as_path
+from ..lab.paths import as_path, claim_folder
+from ..models.hub import refuse_adapters, weight_files
 from ..stimuli.emotions import EMOTION_WORDS, EMOTIONS
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def load_clap(
             f"{folder} has no config.json, so it is not a model folder; "
             f"get one with `hf download {CLAP_DEFAULT}`"
         )
+    refuse_adapters(folder)
+    weight_files(folder)  # or an error that says which one is missing or elsewhere
     untrusted = dict(trust_remote_code=False)  # code in the folder is never run
     try:
         kind = AutoConfig.from_pretrained(folder, **untrusted).model_type
@@ -149,8 +152,7 @@ def write_random_clap(
     """
     from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
-    folder = as_path("folder", folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = claim_folder(folder, "random model", 1)
     _write_tokenizer(folder)
     text_config = dict(
         vocab_size=_RANDOM_VOCABULARY,

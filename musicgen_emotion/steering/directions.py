@@ -12,10 +12,17 @@ from pathlib import Path
 
 import numpy as np
 
+from musicgen_emotion.lab.paths import (
+    as_path,
+    claim_folder,
+    holds_only,
+    marker_version,
+    read_marker,
+)
+
 from ..lab.arguments import checked
 from ..lab.checks import check_positive
 from ..lab.files import atomic_path, read_json, write_json
-from ..lab.paths import as_path
 
 # %% auto #0
 __all__ = [
@@ -288,23 +295,27 @@ _STORED_FACTS = (
 
 
 def save_directions(
-    folder: Path | str,  # written as a whole, an older one is replaced
+    folder: Path | str,  # written as a whole; older directions there are replaced
     directions: Mapping[str, Direction],  # by name
 ) -> Path:  # the folder, with directions.safetensors and directions.json
-    "Write directions by name; raises ValueError when there is none."
+    """Write directions by name; raises ValueError when there is none.
+
+    A folder that holds anything else raises a ValueError, and nothing is written.
+    """
     from safetensors.numpy import save_file
 
+    folder = as_path("folder", folder)
     if not directions:
         raise ValueError("there is no direction to save")
     facts = {name: _stored_facts(direction) for name, direction in directions.items()}
     vectors = {
         name: np.ascontiguousarray(direction.vector) for name, direction in directions.items()
     }
-    with atomic_path(folder) as unfinished:
-        unfinished.mkdir(parents=True)
+    with atomic_path(folder, own=_holds_directions) as unfinished:
+        claim_folder(unfinished, "directions", 1)
         save_file(vectors, unfinished / "directions.safetensors")
         write_json(unfinished / "directions.json", facts)
-    return as_path("folder", folder)
+    return folder
 
 
 def load_directions(
@@ -318,6 +329,7 @@ def load_directions(
     from safetensors.numpy import load_file
 
     folder = as_path("folder", folder)
+    marker_version(folder, "directions", 1)  # refuses newer ones by name
     if not (folder / "directions.json").exists():
         raise FileNotFoundError(f"{folder} holds no directions (directions.json is missing)")
     vectors = load_file(folder / "directions.safetensors")
@@ -332,6 +344,16 @@ def load_directions(
                 f"the vector {name!r} is not the one that was saved"
             )
     return directions
+
+
+def _holds_directions(folder):
+    "Whether a folder holds what `save_directions` writes, and nothing else."
+    names = ("directions.json", "directions.safetensors")
+    marker = read_marker(folder)
+    is_other = marker is not None and (marker["format"], marker["version"]) != ("directions", 1)
+    if is_other or not holds_only(folder, names):
+        return False
+    return all((folder / name).exists() for name in names)
 
 
 def _stored_facts(direction) -> dict:

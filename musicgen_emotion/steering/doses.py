@@ -24,7 +24,7 @@ from musicgen_emotion.steering.push import (
 )
 
 from ..activations.clip_files import TAKEN_COLUMNS, check_column_names
-from ..activations.clip_plans import plan_clips
+from ..activations.clip_plans import note_weights, plan_clips
 from ..activations.clips import ClipStore, shard_files
 from ..activations.prompt_states import prompt_table
 from ..lab.arguments import checked
@@ -210,7 +210,7 @@ def dose_response(
             f"the first: {failed.failure.iloc[0]}",
             stacklevel=3,
         )
-    stored = store.table
+    stored = store.rows(clips)
     facts = [
         "clip_id",
         *(column for column in ("stop_s", "audio_path") if column in stored),
@@ -263,8 +263,10 @@ def _make_clips(model, plan, arms, store, sampling, batch_size, progress, labels
         unit="clip",
         disable=not progress,
     )
+    store.check_codebooks(model.config.n_codebooks)
     with store.writing(), bar:
-        is_made = clips.clip_id.isin(store.table.clip_id)
+        note_weights(store, model)
+        is_made = clips.clip_id.isin(store.known(clips.clip_id))
         bar.update(int(is_made.sum()))
         for rows, place in _groups(model, clips[~is_made], arms):
             for start in range(0, len(rows), batch_size):
@@ -446,16 +448,9 @@ def _kept_outcomes(folder, clips):
 
 
 def _stored_audio(store, clips) -> tuple[np.ndarray, int]:
-    "(clip, sample) sound of stored clips in mono, and its sample rate."
-    import soundfile
-
+    "(clip, sample) sound of stored clips in mono, compared with its checksum, and its rate."
     sounds = []
     for clip in clips:
-        path = store.path / "audio" / f"{clip}.flac"
-        sound, sample_rate = soundfile.read(
-            path,
-            dtype="float32",
-            always_2d=True,
-        )
-        sounds.append(sound.mean(1))
+        wave, sample_rate = store.audio(clip)
+        sounds.append(np.atleast_2d(wave).mean(0))
     return np.stack(sounds), sample_rate

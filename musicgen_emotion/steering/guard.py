@@ -368,22 +368,11 @@ def study_guard(
     )
     silent = []
     for clip in rows.clip_id:
-        wave, sample_rate = _stored_wave(store, clip)
+        wave, sample_rate = store.audio(clip)
         first_channel = np.atleast_2d(wave)[:1]
         silent.append(float(silence(first_channel, sample_rate)[0]))
     repeats = _fitting_repetition(tokens)[["repeated", "longest_repeat", "stuck"]]
     return quality.join(repeats).assign(silence=silent)
-
-
-def _stored_wave(store, clip):
-    "Sound of a clip by its id, without reading the store's table again for each."
-    import soundfile
-
-    wave, sample_rate = soundfile.read(
-        store.path / "audio" / f"{clip}.flac",
-        dtype="float32",
-    )
-    return wave.T, sample_rate
 
 
 # %% ../../nbs/api/80_steering/16_guard.ipynb #cell023
@@ -403,7 +392,7 @@ def study_distances(
     clip_ids = list(dict.fromkeys(table.clip_id))
     waves = []
     for clip in clip_ids:
-        wave, sample_rate = _stored_wave(store, clip)
+        wave, sample_rate = store.audio(clip)
         waves.append(wave if wave.ndim == 1 else wave.mean(0))
     embed = embed or mel_embedding
     embedded = embed(np.stack(waves), sample_rate)  # (clip, window, d)

@@ -85,7 +85,6 @@ def checked_pairs(
     return positive, negative
 
 
-@checked
 def checked_activations(
     name: str,  # of the argument, for the error
     activations: np.ndarray,  # (row, d)

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..lab.arguments import checked
 from ..lab.checks import check_in
-from ..lab.files import write_table
+from ..lab.files import check_own_table, write_table
 from ..lab.paths import as_path
 from ..lab.seeds import rng
 from .csv_tables import read_csv_table
@@ -353,6 +353,7 @@ def emotion_labeled_dataset(
     "All songs in one table, with a split by artist."
     import pandas as pd
 
+    file = None if out is None else as_path("out", out) / "emotion_labeled_dataset.csv"
     if not tables:
         raise ValueError("at least one table of songs is needed")
     for table in tables:
@@ -375,8 +376,8 @@ def emotion_labeled_dataset(
         shares,
         seed,
     )
-    if out is not None:
-        write_table(songs, as_path("out", out) / "emotion_labeled_dataset.csv")
+    if file is not None:
+        write_table(songs, check_own_table(file, songs.columns))
     return songs
 
 

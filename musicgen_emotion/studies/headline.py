@@ -117,6 +117,7 @@ def write_headline(
     file: Path | str,  # JSON file to write
 ) -> Path:  # the file
     "Write the headline of a run."
+    file = as_path("file", file)
     return write_json(file, run_headline(run))
 
 

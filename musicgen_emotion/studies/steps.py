@@ -19,7 +19,9 @@ import torch
 
 from ..lab.arguments import checked
 from ..lab.checks import check_in
+from ..lab.files import atomic_write
 from ..lab.gates import Gate, gates_table, verdict
+from ..lab.paths import inside_folder
 from ..lab.phases import phase_values, start_phase
 from ..lab.runs import Run
 from ..models.load import load_model
@@ -273,7 +275,7 @@ def keep_sentences(
     sentences = [without_negative_zero(sentence) for sentence in sentences]
     text = "\n\n".join(sentences) + "\n"
     for name in files:
-        (run.path / name).write_text(text)
+        atomic_write(inside_folder(run.path, name), text)
     for sentence in sentences:
         run.log.info(sentence)
     return sentences

@@ -886,7 +886,7 @@ def test_push_to_hub_uploads_what_save_pretrained_writes(monkeypatch, tmp_path):
     assert s.push_to_hub("me/mine", private=True, commit_message="first") == "https://hub/commit/1"
     assert seen["made"] == ("me/mine", dict(private=True, exist_ok=True)) and seen["sent"] == (
         "me/mine",
-        ["cfg.json", "dictionary.safetensors"],
+        ["cfg.json", "dictionary.safetensors", "format.json"],
         dict(commit_message="first"),
     )
     assert torch.equal(seen["back"].W_dec, s.W_dec)
