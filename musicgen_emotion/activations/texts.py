@@ -108,12 +108,7 @@ def _transformers_encoder(name, kind, device, options) -> TextEncoder:
         model = model.get_encoder()
     positions = getattr(model.config, "max_position_embeddings", 512) or 512
     max_tokens = min(tokenizer.model_max_length, positions, 512)
-    return TextEncoder(
-        name,
-        model.eval().to(device),
-        tokenizer,
-        max_tokens,
-    )
+    return TextEncoder(name, model.eval().to(device), tokenizer, max_tokens)
 
 
 # %% ../../nbs/api/50_activations/19_texts.ipynb #cell011
@@ -179,12 +174,7 @@ def text_embeddings(
         return _token_array(loaded.tokenizer, texts, batches)
     vectors = [pool_tokens(batch.states, batch.mask, pool) for batch in batches]
     coords = dict(prompt=texts)
-    return xr.DataArray(
-        np.concatenate(vectors),
-        coords,
-        ("prompt", "d_text"),
-        name="text",
-    )
+    return xr.DataArray(np.concatenate(vectors), coords, ("prompt", "d_text"), name="text")
 
 
 @dataclass
@@ -213,11 +203,7 @@ def _encode(encoder, prompts) -> _EncodedBatch:
         ids, mask = padded["input_ids"], padded["attention_mask"]
         states = encoder.model(input_ids=ids, attention_mask=mask).last_hidden_state
     is_token = mask.cpu().numpy().astype(bool)
-    return _EncodedBatch(
-        states.float().cpu().numpy(),
-        is_token,
-        ids.cpu().numpy(),
-    )
+    return _EncodedBatch(states.float().cpu().numpy(), is_token, ids.cpu().numpy())
 
 
 def _token_array(tokenizer, prompts, batches) -> xr.DataArray:
@@ -367,12 +353,7 @@ def export_t5_embeddings(
         out = out / "t5_embeddings"
     texts = None if prompts is None else prompt_table(prompts).prompt.tolist()
     _refuse_other_names(metadata)
-    emb = Embeddings(
-        np.asarray(embeddings, np.float32),
-        labels,
-        texts,
-        metadata,
-    )
+    emb = Embeddings(np.asarray(embeddings, np.float32), labels, texts, metadata)
     numbers = np.array(
         [EMOTIONS.index(emotion) for emotion in emb.labels],
         np.int64,

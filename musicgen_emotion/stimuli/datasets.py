@@ -371,11 +371,7 @@ def emotion_labeled_dataset(
                 stacklevel=3,
             )
     songs["artist_group"] = artist_group(songs)
-    songs["split"] = split_by_group(
-        songs.artist_group.tolist(),
-        shares,
-        seed,
-    )
+    songs["split"] = split_by_group(songs.artist_group.tolist(), shares, seed)
     if file is not None:
         write_table(songs, check_own_table(file, songs.columns))
     return songs
@@ -480,11 +476,7 @@ def label_correlations(
                 both[rating].to_numpy(),
             )
             agrees = found["low"] > 0 if expected > 0 else found["high"] < 0
-            row = dict(
-                descriptor=descriptor,
-                rating=rating,
-                expected=expected,
-            )
+            row = dict(descriptor=descriptor, rating=rating, expected=expected)
             rows.append(row | found | dict(agrees=agrees))
     if not rows:
         known = [descriptor for descriptor, _, _ in EXPECTED_RELATIONS]
