@@ -80,6 +80,7 @@ from musicgen_emotion.lab.files import (
     write_json,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_finite
 from ..lab.locks import folder_lock
 from ..lab.paths import as_path, claim_folder, inside_folder, marker_version
@@ -314,6 +315,7 @@ class ClipStore:
                 with contextlib.suppress(OSError):
                     os.truncate(lock, 0)
 
+    @checked
     def add(
         self,
         rows: pd.DataFrame,  # one row per clip, with `clip_id` and any of `CLIP_COLUMNS`

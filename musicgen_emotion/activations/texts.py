@@ -115,12 +115,7 @@ def _transformers_encoder(name, kind, device, options) -> TextEncoder:
         model = model.get_encoder()
     positions = getattr(model.config, "max_position_embeddings", 512) or 512
     max_tokens = min(tokenizer.model_max_length, positions, 512)
-    return TextEncoder(
-        name,
-        model.eval().to(device),
-        tokenizer,
-        max_tokens,
-    )
+    return TextEncoder(name, model.eval().to(device), tokenizer, max_tokens)
 
 
 # %% ../../nbs/api/50_activations/19_texts.ipynb #cell011
@@ -186,12 +181,7 @@ def text_embeddings(
         return _token_array(loaded.tokenizer, texts, batches)
     vectors = [pool_tokens(batch.states, batch.mask, pool) for batch in batches]
     coords = dict(prompt=texts)
-    return xr.DataArray(
-        np.concatenate(vectors),
-        coords,
-        ("prompt", "d_text"),
-        name="text",
-    )
+    return xr.DataArray(np.concatenate(vectors), coords, ("prompt", "d_text"), name="text")
 
 
 @dataclass
@@ -220,11 +210,7 @@ def _encode(encoder, prompts) -> _EncodedBatch:
         ids, mask = padded["input_ids"], padded["attention_mask"]
         states = encoder.model(input_ids=ids, attention_mask=mask).last_hidden_state
     is_token = mask.cpu().numpy().astype(bool)
-    return _EncodedBatch(
-        states.float().cpu().numpy(),
-        is_token,
-        ids.cpu().numpy(),
-    )
+    return _EncodedBatch(states.float().cpu().numpy(), is_token, ids.cpu().numpy())
 
 
 def _token_array(tokenizer, prompts, batches) -> xr.DataArray:
@@ -472,7 +458,7 @@ def load_embeddings(
     )
     try:
         return Embeddings(vectors, given, prompts, metadata)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{vectors_file}: {error}") from error
 
 

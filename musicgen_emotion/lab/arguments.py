@@ -25,8 +25,6 @@ from musicgen_emotion.lab.checks import (
     check_texts,
 )
 
-from .sizes import listed
-
 # %% auto #0
 __all__ = [
     "COUNTED",
@@ -179,6 +177,8 @@ def argument_check(
         return _text_check(kinds)
     if name in TEXTS and set(kinds) & {"tuple", "list", "Sequence", "Iterable[str]"}:
         return _check_text_or_texts if "str" in kinds else _check_texts
+    if name == "rms":  # one number, or a mapping from sites to numbers
+        return _check_rms
     for number, whole in NUMBERS.items():
         check = number_check(name, whole)
         listed = [kind for kind in kinds if kind in LISTS[number]]
@@ -207,12 +207,11 @@ def _check_seeds(name: str, value: Any) -> Any:
     "Seeds: one stays a number, a range stays a range, and there may be none."
     if isinstance(value, (list, tuple)) and not value:
         return value
-    if isinstance(value, range):
-        listed(name, value)  # a long one is refused before every number is looked at
+    if isinstance(value, range) and value:
+        check_seeds(name, [value[0], value[-1]])  # the others lie between
+        return value
     seeds = check_seeds(name, value)
-    if np.isscalar(value):
-        return seeds[0]
-    return value if isinstance(value, range) else seeds
+    return seeds[0] if np.isscalar(value) else seeds
 
 
 def _check_labels(name: str, value: Any) -> Any:
@@ -255,9 +254,15 @@ def _check_each(name: str, value: Any, check: Callable) -> Any:
     if isinstance(value, Mapping) or not hasattr(value, "__len__"):
         kind = type(value).__name__
         raise TypeError(f"{name} must be a list of numbers; got {value!r} of type {kind}")
-    for i, number in enumerate(value):
+    numbers = [value[0], value[-1]] if isinstance(value, range) and value else value
+    for i, number in enumerate(numbers):
         check(f"{name}[{i}]", number)
     return value
+
+
+def _check_rms(name: str, value: Any) -> Any:
+    "A number above zero, or a mapping."
+    return value if isinstance(value, Mapping) else check_positive(name, value)
 
 
 def _check_scalar(name: str, value: Any, check: Callable, kinds: list[str]) -> Any:

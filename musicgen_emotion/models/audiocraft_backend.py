@@ -257,7 +257,6 @@ class AudiocraftModel(MusicModel):
             self.decoder.register_forward_pre_hook(watcher.see_decoder, with_kwargs=True),
         ]
 
-    @checked
     def redrawn(
         self,
         seed: int,  # of the new weights

@@ -416,7 +416,6 @@ class MusicModel(SiteLookup, ABC):
     ) -> list:  # hook handles, to be removed by the caller
         "Write position, rows and branches of each pass into `now` before the pass runs."
 
-    @checked
     @abstractmethod
     def redrawn(
         self,

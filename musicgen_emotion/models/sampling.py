@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..lab.arguments import checked
-from ..lab.checks import check_seeds
+from ..lab.arguments import checked, zero_or_more
+from ..lab.checks import check_seed, check_seeds
 from ..lab.sizes import listed, may_be_large, require_room
 from .finite import clips_named
 from .load import as_model
@@ -74,7 +74,7 @@ def merge_guidance(
 
 
 # %% ../../nbs/api/40_models/18_sampling.ipynb #cell014
-@checked
+@checked(n=zero_or_more)
 def clip_seeds(
     seeds: Any,  # one integer (clip i gets it plus i) or one per clip
     n: int,  # clips
@@ -83,12 +83,10 @@ def clip_seeds(
 
     Raises ValueError for a wrong number of seeds or negative ones, TypeError for what is no
     integer."""
-    if isinstance(seeds, range):
-        seeds = listed("seeds", seeds)
-    numbers = check_seeds("seeds", seeds)
+    numbers = check_seeds("seeds", listed("seeds", seeds) if isinstance(seeds, range) else seeds)
     if np.isscalar(seeds):
         first = numbers[0]
-        numbers = check_seeds("seeds", range(first, first + n))
+        numbers = [check_seed("seeds", first + clip) for clip in range(n)]
     if len(numbers) != n:
         raise ValueError(
             f"seeds has {len(numbers)} entries for {n} prompts; "

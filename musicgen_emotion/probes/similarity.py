@@ -485,14 +485,5 @@ def _curve_rows(halves, names, n, arm) -> list[dict]:
     for pair in ["all"] if arm == "floor" else values:
         low, high = np.quantile(values[pair], [0.025, 0.975])
         similarity = values[pair].mean()
-        rows.append(
-            dict(
-                n=n,
-                arm=arm,
-                pair=pair,
-                similarity=similarity,
-                low=low,
-                high=high,
-            )
-        )
+        rows.append(dict(n=n, arm=arm, pair=pair, similarity=similarity, low=low, high=high))
     return rows

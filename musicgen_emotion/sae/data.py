@@ -270,10 +270,7 @@ class ArrayBatches:
         self.x = torch.as_tensor(self.x)
         if not len(self.rows):
             raise ValueError("there is no row to train on")
-        self.batch_size = min(
-            check_count("batch_size", self.batch_size),
-            len(self.rows),
-        )
+        self.batch_size = min(check_count("batch_size", self.batch_size), len(self.rows))
 
     @property
     def per_epoch(self) -> int:  # whole batches in an epoch
@@ -339,11 +336,7 @@ class StoreBatches:
         self.trim = trim if self.timed else 0
         self.steps = self.array.sizes["timestep"] - 2 * trim if self.timed else 1
         n_clips = self.array.sizes["clip"]
-        self.clips = clip_numbers(
-            "clips",
-            np.arange(n_clips) if clips is None else clips,
-            n_clips,
-        )
+        self.clips = clip_numbers("clips", np.arange(n_clips) if clips is None else clips, n_clips)
         if not len(self.clips) or self.steps < 1:
             raise ValueError(
                 f"{path}/{site} holds no rows to train on: "
@@ -354,10 +347,7 @@ class StoreBatches:
         self.seed = seed
         self.batch_size = min(check_count("batch_size", batch_size), self.n)
         clips_in_buffer = check_count("buffer_rows", buffer_rows) // self.steps
-        self.per_buffer = min(
-            len(self.clips),
-            max(self._clips_in_batch(), clips_in_buffer),
-        )
+        self.per_buffer = min(len(self.clips), max(self._clips_in_batch(), clips_in_buffer))
         self._start_reader()
 
     @property
@@ -455,13 +445,7 @@ class StoreBatches:
             self._current = wanted, rows
             is_last = buffer + 1 == len(self.counts)
             following = (epoch + 1, 0) if is_last else (epoch, buffer + 1)
-            self._coming = (
-                following,
-                self._pool.submit(
-                    self._read_buffer,
-                    *following,
-                ),
-            )
+            self._coming = (following, self._pool.submit(self._read_buffer, *following))
         return self._current[1]
 
     def _read_buffer(self, epoch, buffer):

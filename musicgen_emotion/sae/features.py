@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..lab.arguments import checked
+from ..lab.checks import check_real
 from ..lab.sizes import may_be_large
 from ..stats.estimates import bootstrap_weights, label_per_group
 from ..stats.permutation import fdr, permute_labels
@@ -73,7 +74,7 @@ def checked_activations(
     name: str = "acts",  # name in error messages
 ) -> np.ndarray:  # (row, feature) the same activations
     "Activations after a check; raises ValueError for NaN, negative values or a wrong shape."
-    acts = np.asarray(acts)
+    acts = check_real(name, acts)
     if acts.ndim != 2 or not acts.size:
         raise ValueError(f"{name} must be (row, feature) and not empty, got shape {acts.shape}")
     bad_rows = ~np.isfinite(acts).all(1)

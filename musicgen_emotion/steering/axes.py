@@ -121,7 +121,7 @@ def shuffled_direction(
 AXES = ("valence", "arousal")
 
 
-@checked
+@checked(emotions=None)
 def axis_direction(
     activations: np.ndarray,  # (row, d)
     emotions: Sequence[str],  # (row,) emotions, or (row, 2) valence and arousal

@@ -80,7 +80,6 @@ SOURCES = dict(
 )
 
 
-@checked
 def find_file(
     folder: Path | str,  # folder of the data set, or the folder above it
     accepted: Sequence[str],  # relative paths, any of which will do
@@ -379,7 +378,6 @@ def emotion_labeled_dataset(
 
 
 # %% ../../nbs/api/20_stimuli/05_datasets.ipynb #cell031
-@checked
 def dataset_summary(
     songs: pd.DataFrame,  # table of `emotion_labeled_dataset`
     by: Sequence[str] = ("dataset", "quadrant"),  # columns to count over
@@ -478,11 +476,7 @@ def label_correlations(
                 both[rating].to_numpy(),
             )
             agrees = found["low"] > 0 if expected > 0 else found["high"] < 0
-            row = dict(
-                descriptor=descriptor,
-                rating=rating,
-                expected=expected,
-            )
+            row = dict(descriptor=descriptor, rating=rating, expected=expected)
             rows.append(row | found | dict(agrees=agrees))
     if not rows:
         known = [descriptor for descriptor, _, _ in EXPECTED_RELATIONS]
