@@ -154,10 +154,10 @@ class ClipStore:
         "Some columns of the table; the others stay on the disk."
         older = self._older()
         if older is not None:
-            return older.table[list(names)]
+            return older.table.filter(items=list(names))
         needed = sorted({*names, *SORTED_BY})
         rows = while_merging(lambda: self._whole_table(needed))
-        return rows[list(names)]
+        return rows.filter(items=list(names))
 
     def known(
         self,
@@ -180,8 +180,8 @@ class ClipStore:
         "A few columns of the clips that are stored, by clip id."
         older = self._older()
         if older is not None:
-            table = older.table
-            found = table.loc[table.clip_id.isin(wanted), columns].to_dict("records")
+            rows = older.table.filter(items=columns).to_dict("records")
+            found = [row for row in rows if row["clip_id"] in wanted]
         else:
             found = while_merging(lambda: self._read_facts(wanted, columns))
         return {row["clip_id"]: row for row in found}

@@ -373,7 +373,7 @@ def summary_without(
         codebooks = dict.fromkeys(before["codebooks"], len(rows))
     else:
         codebooks = count_rows(rows, parts.read_tokens(rows.clip_id))["codebooks"]
-    gone = dict(count_rows(rows, {}), codebooks=codebooks)
+    gone: dict[str, Any] = dict(count_rows(rows, {}), codebooks=codebooks)
     taken: dict = dict(clips=-gone["clips"])
     for name in ("codebooks", "models"):
         taken[name] = {key: -n for key, n in gone[name].items()}
