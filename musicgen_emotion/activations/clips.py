@@ -180,7 +180,7 @@ class ClipStore:
         "A few columns of the clips that are stored, by clip id."
         older = self._older()
         if older is not None:
-            rows = older.table.filter(items=columns).to_dict("records")
+            rows = older.table[columns].to_dict("records")
             found = [row for row in rows if row["clip_id"] in wanted]
         else:
             found = while_merging(lambda: self._read_facts(wanted, columns))
