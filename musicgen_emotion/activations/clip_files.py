@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..lab.arguments import checked
+from ..lab.checks import check_whole_numbers
 from ..lab.files import sha256_bytes
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/50_activations/06_clip_files.ipynb #cell009
+@checked
 def clip_id(
     model_checksum: str,  # SHA-256 of the weights, `model.checksum`
     prompt: str,  # text
@@ -184,6 +187,7 @@ def check_column_names(
 
 
 # %% ../../nbs/api/50_activations/06_clip_files.ipynb #cell021
+@checked
 def flac_bytes(
     wave: np.ndarray,  # (sample,) or (channel, sample), -1..1
     sample_rate: int,  # Hz
@@ -201,6 +205,7 @@ def flac_bytes(
 CHUNK = 64  # clips in one chunk of a Zarr array
 
 
+@checked
 def token_bytes(
     tokens: np.ndarray,  # (codebook, frame)
 ) -> bytes:  # little-endian int16
@@ -276,6 +281,7 @@ def token_chunks(
         yield tokens
 
 
+@checked
 def write_token_array(
     path: Path,  # folder to write
     table: pd.DataFrame,  # clip_id, frames and frame_rate, a row per clip
@@ -303,12 +309,13 @@ def write_token_array(
 
 
 # %% ../../nbs/api/50_activations/06_clip_files.ipynb #cell029
+@checked
 def token_counts(
     tokens: np.ndarray,  # (clip, codebook, frame), -1 after the end of a shorter clip
     codebook_size: int,  # entries of a codebook
 ) -> np.ndarray:  # (clip, codebook x entry) float32, share of the frames
     "How often each entry of each codebook occurs in a clip. Raises ValueError for other shapes."
-    tokens = np.asarray(tokens)
+    tokens = check_whole_numbers("tokens", tokens)
     largest = tokens.max(initial=-1)
     if tokens.ndim != 3 or largest >= codebook_size:
         raise ValueError(

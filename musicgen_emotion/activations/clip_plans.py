@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.checks import check_positive, check_same_length
 from ..lab.files import read_json, write_json
 from ..lab.seeds import seed_from
+from ..lab.sizes import listed, may_be_large, require_room
 from ..models.load import as_model
 from ..models.model import MusicModel
+from ..models.sampling import require_generation_room
 from .clip_files import check_column_names, clip_id
 from .clips import ClipStore, shard_files
 from .generation import generate
@@ -30,6 +33,8 @@ __all__ = ["WEIGHTS_FILE", "generate_clips", "note_weights", "plan_clips"]
 
 
 # %% ../../nbs/api/50_activations/13_clip_plans.ipynb #cell010
+@may_be_large
+@checked
 def plan_clips(
     model: MusicModel,  # the model; only its identity is used
     prompts,  # table with a column `prompt` (and emotion, word, ...), `PromptSet`, list of texts
@@ -40,6 +45,7 @@ def plan_clips(
     top_k: int | None = 50,  # None keeps all
     independent: bool = True,  # other noise for every prompt; False shares it within a seed
     noise_of: Sequence[str] | None = None,  # a text per prompt that its noise is derived from
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per clip: columns of the prompts, clip_id, seed, replicate, settings
     """The clips that `generate_clips` would make, without making any.
 
@@ -58,9 +64,12 @@ def plan_clips(
     check_column_names(table)
     sources = table.prompt.tolist() if noise_of is None else list(noise_of)
     check_same_length(prompts=table, noise_of=sources)
-    replicates = [seeds] if isinstance(seeds, (int, np.integer)) else list(seeds)
+    replicates = [seeds] if isinstance(seeds, (int, np.integer)) else listed("seeds", seeds)
     if not replicates:
         raise ValueError("seeds is empty; give at least one integer")
+    n_clips = len(table) * len(replicates)
+    require_room(f"a plan of {n_clips} clips", n_clips * _PLANNED_BYTES)
+    require_generation_room(model, n_clips, round(duration_s * model.config.frame_rate))
     parts = [table.assign(replicate=int(replicate)) for replicate in replicates]
     plan = pd.concat(parts, ignore_index=True)
     plan["seed"] = plan.replicate
@@ -86,10 +95,12 @@ def plan_clips(
         example = plan.prompt[doubled.idxmax()]
         warnings.warn(
             f"{doubled.sum()} clips are asked for twice and made once, e.g. {example!r}",
-            stacklevel=2,
+            stacklevel=3,
         )
     return plan.loc[~doubled].reset_index(drop=True)
 
+
+_PLANNED_BYTES = 1_000  # a row of a plan, with its texts
 
 # %% ../../nbs/api/50_activations/13_clip_plans.ipynb #cell013id1
 WEIGHTS_FILE = "weights.json"  # in a store: checksum -> name, precision and fingerprint
@@ -125,6 +136,8 @@ def note_weights(
 
 
 # %% ../../nbs/api/50_activations/13_clip_plans.ipynb #cell013
+@may_be_large
+@checked
 def generate_clips(
     model: MusicModel,  # the model, or the raw one of a backend
     prompts,  # table with a column `prompt` (and emotion, word, ...), `PromptSet`, list of texts
@@ -137,6 +150,7 @@ def generate_clips(
     batch_size: int = 16,  # clips at once, and clips that a kill can cost
     independent: bool = True,  # other noise for every prompt, see `plan_clips`
     progress: bool = True,  # show a bar
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # rows of the planned clips, in the order of the plan
     """Make the clips that the store does not have yet, batch by batch; run it again after a kill.
 
@@ -156,7 +170,6 @@ def generate_clips(
         independent=independent,
         **settings,
     )
-    batch_size = int(check_positive("batch_size", batch_size))
     bar_options: dict[str, Any] = dict(
         total=len(plan), desc="clips", unit="clip", disable=not progress
     )

@@ -15,13 +15,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from musicgen_emotion.models.sampling import (
+    clip_seeds,
+    require_generation_room,
+    sample_tokens,
+)
+
+from ..lab.arguments import checked
 from ..lab.checks import check_in, check_positive
 from ..lab.files import atomic_path
 from ..lab.machine import need_extra
 from ..lab.paths import as_path, claim_names
+from ..lab.sizes import may_be_large
 from ..models.load import as_model
 from ..models.model import MusicModel
-from ..models.sampling import clip_seeds, sample_tokens
 from ..models.shapes import delay_tokens
 from .hooks import hooked
 
@@ -40,6 +47,7 @@ class Generation:
     sound, prompts and seeds are not equally many.
     """
 
+    @checked
     def __init__(
         self,
         tokens: np.ndarray,  # (clip, codebook, frame) int16, without delays
@@ -82,6 +90,7 @@ class Generation:
             self._audio = self._decode(self.tokens)
         return self._audio
 
+    @checked
     def play(
         self,
         clip: int = 0,  # which clip
@@ -179,6 +188,8 @@ class Generation:
 
 
 # %% ../../nbs/api/50_activations/02_generation.ipynb #cell011
+@may_be_large
+@checked
 def generate(
     model: MusicModel,  # the model, or the raw one of a backend
     prompts: str | list[str],  # one per clip; '' is allowed
@@ -191,6 +202,7 @@ def generate(
     progress: bool = True,  # show a bar when it takes longer than two seconds
     hooks: dict | None = None,  # site -> fn(activation, now) during the run, see `hooked`
     audio: bool = True,  # decode the tokens to sound
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Generation:  # tokens, audio and their recipe
     """Make one clip per prompt, each from its own seed.
 
@@ -201,6 +213,7 @@ def generate(
     model = as_model(model)
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     n_frames = model.config.frames(duration_s)
+    require_generation_room(model, len(prompts), n_frames, audio=audio)
     seeds = clip_seeds(seeds, len(prompts))
     with hooked(model, hooks) if hooks else contextlib.nullcontext():
         tokens = sample_tokens(
@@ -221,6 +234,7 @@ def generate(
 
 
 # %% ../../nbs/api/50_activations/02_generation.ipynb #cell019
+@checked
 def rounding_gap(
     model: MusicModel,  # the model, or the raw one of a backend
     tokens: np.ndarray,  # (clip, codebook, frame) clips to replay step by step
@@ -257,6 +271,7 @@ def _step_logits(model, ids, text) -> torch.Tensor:
 
 
 # %% ../../nbs/api/50_activations/02_generation.ipynb #cell025
+@checked
 def save_audio(
     path: Path | str,  # .flac or .wav
     wave: np.ndarray,  # (sample,) or (channel, sample) float in -1..1
@@ -282,7 +297,7 @@ def save_audio(
     peak = np.abs(wave).max()
     if peak > 1:
         warnings.warn(
-            f"{path.name}: peak {peak:.2f} is above full scale and is clipped", stacklevel=2
+            f"{path.name}: peak {peak:.2f} is above full scale and is clipped", stacklevel=3
         )
     samples = np.clip(wave, -1, 1).T
     file_format = path.suffix[1:].upper()

@@ -19,7 +19,8 @@ from musicgen_emotion.models.text import (
     prompts_per_clip,
 )
 
-from ..lab.checks import check_in
+from ..lab.arguments import checked
+from ..lab.checks import check_in, check_whole_numbers
 from ..models.finite import clips_named, require_finite_site
 from ..models.model import MusicModel
 from ..models.shapes import ModelConfig, delay_tokens
@@ -78,6 +79,7 @@ class ReplayRequest:
         )
 
 
+@checked
 def replay_request(
     model: MusicModel,  # the model
     tokens: np.ndarray,  # (clip, codebook, frame); a `Generation` is taken as well
@@ -87,11 +89,16 @@ def replay_request(
     pool: Pool = None,  # "mean", windows in seconds, or None for all positions
 ) -> ReplayRequest:  # checked
     "Check the arguments of a replay. Raises ValueError, and KeyError for unknown sites."
-    tokens = np.asarray(getattr(tokens, "tokens", tokens))
+    tokens = check_whole_numbers("tokens", getattr(tokens, "tokens", tokens))
     if tokens.ndim != 3 or not len(tokens):
         raise ValueError(
             "tokens must be (clip, codebook, frame) with at least one clip; "
             f"got shape {tokens.shape}"
+        )
+    if tokens.min(initial=-1) < -1:
+        raise ValueError(
+            "tokens must be entries of a codebook, or -1 after the end of a shorter clip; "
+            f"got {tokens.min()}"
         )
     names = model.resolve_sites() if sites is None else model.resolve_sites(sites=sites)
     branches = [branches] if isinstance(branches, str) else list(branches)
@@ -113,6 +120,7 @@ def replay_request(
     return ReplayRequest(tokens, prompts, names, branches, pool)
 
 
+@checked
 def frame_counts(
     tokens: np.ndarray,  # (clip, codebook, frame), -1 after the end of a shorter clip
 ) -> np.ndarray:  # (clip,) frames
@@ -120,6 +128,7 @@ def frame_counts(
     return (tokens[:, 0] >= 0).sum(-1)
 
 
+@checked
 def longest_clip(
     tokens: np.ndarray,  # (clip, codebook, frame), -1 after the end of a shorter clip
     pool: Pool,  # as in `ReplayRequest`
@@ -142,6 +151,7 @@ def longest_of(
 
 
 # %% ../../nbs/api/50_activations/14_replay_blocks.ipynb #cell011
+@checked
 def pooled_positions(
     pool: Pool,  # as in `ReplayRequest`
     n_frames: int,  # frames of the clip
@@ -182,6 +192,7 @@ def _pooled(activation, windows, pool) -> torch.Tensor:
 
 
 # %% ../../nbs/api/50_activations/14_replay_blocks.ipynb #cell014
+@checked
 @contextlib.contextmanager
 def captured(
     model: MusicModel,  # the model
@@ -292,6 +303,7 @@ def _all_branches(model, batch, text) -> dict[str, dict[str, torch.Tensor]]:
 
 
 # %% ../../nbs/api/50_activations/14_replay_blocks.ipynb #cell016
+@checked
 def clip_batches(
     request: ReplayRequest,  # what is asked for
     texts: Mapping[str, TextStates],  # prompt -> its text states, from `text_rows`
@@ -313,6 +325,7 @@ def clip_batches(
         yield rows, batch, text
 
 
+@checked
 def replay_block(
     model: MusicModel,  # the model
     request: ReplayRequest,  # what is asked for
@@ -381,6 +394,7 @@ def activation_dims(
     return (width,) if isinstance(pool, str) else ("window", width)
 
 
+@checked
 def time_coordinates(
     model: MusicModel,  # the model
     n_frames: int,  # frames of the clips

@@ -23,7 +23,8 @@ from musicgen_emotion.activations.replay_blocks import (
     time_coordinates,
 )
 
-from ..lab.checks import check_positive
+from ..lab.arguments import checked
+from ..lab.sizes import may_be_large, require_room
 from ..models.finite import clips_named
 from ..models.load import as_model
 from ..models.model import MusicModel
@@ -39,6 +40,8 @@ __all__ = ["REPLAY_TOLERANCE", "replay", "replay_error", "stepwise", "token_nll"
 
 
 # %% ../../nbs/api/50_activations/15_replaying.ipynb #cell008
+@may_be_large
+@checked
 def replay(
     model: MusicModel,  # the model, or the raw one of a backend
     tokens: np.ndarray,  # (clip, codebook, frame), -1 after the end of a shorter clip
@@ -48,6 +51,7 @@ def replay(
     pool: Pool = None,  # None keeps every position; "mean", or windows (start, end) in seconds
     batch_size: int = 8,  # clips at once
     progress: bool = False,  # show a bar
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> xr.Dataset:  # one variable per site: (clip, branch, timestep, d_model)
     """Activations of stored clips, equal to those of the generation up to rounding.
 
@@ -69,8 +73,8 @@ def replay(
     )
     n_frames = longest_clip(request.tokens, pool)
     texts = text_rows(model, request.prompts or [])
-    batch_size = int(check_positive("batch_size", batch_size))
     n_clips = len(request.tokens)
+    _require_room(model, request, n_frames)
     with tqdm(total=n_clips, desc="replay", unit="clip", disable=not progress) as bar:
         acts = replay_block(
             model,
@@ -80,6 +84,18 @@ def replay(
             bar.update,
         )
     return _labelled(model, request, acts, n_frames)
+
+
+def _require_room(model, request, n_frames) -> None:
+    "Raise for states that do not fit in memory."
+    if request.pool is None:
+        n_times = model.config.positions(n_frames)
+    else:
+        n_times = 1 if isinstance(request.pool, str) else len(request.pool)
+    width = sum(model.site_width(site) for site in request.sites if "text" not in site)
+    n_clips = len(request.tokens)
+    n_numbers = n_clips * len(request.branches) * n_times * width
+    require_room(f"the states of {n_clips} clips at {len(request.sites)} sites", 4 * n_numbers)
 
 
 def _labelled(model, request, acts, n_frames) -> xr.Dataset:
@@ -100,6 +116,7 @@ def _labelled(model, request, acts, n_frames) -> xr.Dataset:
 
 
 # %% ../../nbs/api/50_activations/15_replaying.ipynb #cell017
+@checked
 @torch.inference_mode()
 def stepwise(
     model: MusicModel,  # the model, or the raw one of a backend
@@ -165,6 +182,7 @@ def _as_float(activation) -> torch.Tensor:
 REPLAY_TOLERANCE = dict(float32=1e-4, bfloat16=3e-2, float16=4e-3)
 
 
+@checked
 def replay_error(
     model: MusicModel,  # the model, or the raw one of a backend
     tokens: np.ndarray,  # (clip, codebook, frame)
@@ -193,7 +211,9 @@ def replay_error(
 
 
 # %% ../../nbs/api/50_activations/15_replaying.ipynb #cell020
+@checked
 @torch.inference_mode()
+@may_be_large
 def token_nll(
     model: MusicModel,  # the model, or the raw one of a backend
     tokens: np.ndarray,  # (clip, codebook, frame), -1 after the end of a shorter clip
@@ -201,6 +221,7 @@ def token_nll(
     branches: str | Sequence[str] = ("cond", "null"),  # of cond, null
     batch_size: int = 4,  # clips at once
     per_frame: bool = False,  # keep the frames instead of averaging over them
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> xr.DataArray:  # nats: (clip, branch, codebook), or (clip, branch, codebook, frame)
     "Negative log-likelihood of stored tokens under a text. Raises ValueError as `replay` does."
     import xarray as xr
@@ -212,6 +233,9 @@ def token_nll(
     texts = text_rows(model, request.prompts or [])
     n_clips, n_codebooks, longest = request.tokens.shape
     shape = (n_clips, len(request.branches), n_codebooks, longest)
+    n_logits = min(n_clips, batch_size) * n_codebooks * longest * model.config.vocab_size
+    what = f"the likelihood of {n_clips} clips with batch_size={batch_size}"
+    require_room(what, 8 * n_logits, device=str(model.device))
     nats = np.full(shape, np.nan, np.float32)
     for rows, batch, text in clip_batches(request, texts, batch_size):
         n_frames = batch.tokens.shape[-1]

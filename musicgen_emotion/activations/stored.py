@@ -45,9 +45,11 @@ from musicgen_emotion.lab.paths import (
     read_marker,
 )
 
-from ..lab.checks import check_in, check_positive
+from ..lab.arguments import checked
+from ..lab.checks import check_in
 from ..lab.files import read_json, remove_path, sha256_bytes, write_json
 from ..lab.locks import LOCK_FILE, folder_lock
+from ..lab.sizes import may_be_large
 from ..models.load import as_model
 from ..models.model import MusicModel
 from ..models.text import prompts_per_clip
@@ -64,6 +66,7 @@ __all__ = ["ACTIVATION_KIND", "ACTIVATION_VERSION", "replay_bytes", "replay_stor
 
 
 # %% ../../nbs/api/50_activations/16_stored.ipynb #cell010
+@checked
 def replay_bytes(
     model: MusicModel,  # the model, or the raw one of a backend
     n_clips: int,  # clips
@@ -93,6 +96,8 @@ _CLAIM = f".{MARKER_FILE}-"  # a marker that a killed run was writing
 _LABELS_AT_ONCE = 4096  # clips whose labels are written at once
 
 
+@may_be_large
+@checked
 def replay_store(
     model: MusicModel,  # the model, or the raw one of a backend
     store: ClipStore | Path | str,  # clips
@@ -105,6 +110,7 @@ def replay_store(
     batch_size: int = 8,  # clips at once
     dtype: str = "float32",  # of the numbers on disk, or 'float16'
     progress: bool = True,  # show a bar
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Path:  # the folder
     """Write the activations of stored clips; run it again after a kill.
 
@@ -137,7 +143,6 @@ def replay_store(
         int(table.frames.min()),
         model.config,
     )  # or ValueError
-    batch_size = int(check_positive("batch_size", batch_size))
     n_bytes = replay_bytes(
         model, len(table), n_frames, request.sites, request.branches, pool, dtype
     )

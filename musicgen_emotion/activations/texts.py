@@ -14,12 +14,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..lab.checks import check_finite, check_in, check_positive
+from musicgen_emotion.lab.checks import (
+    check_finite,
+    check_in,
+    check_labels,
+    plain_reason,
+)
+
+from ..lab.arguments import checked
 from ..lab.files import atomic_path, read_json, write_json
 from ..lab.paths import as_path, claim_folder, holds_only
 from ..models.hub import refuse_adapters, weight_files
 from ..models.load import load_model, pick_device
 from ..models.model import MusicModel
+from ..stimuli.csv_tables import read_csv_table, whole_number
 from ..stimuli.emotions import EMOTION_COLORS, EMOTIONS, check_emotion
 from .prompt_states import prompt_table
 
@@ -75,7 +83,7 @@ def load_encoder(
     try:
         untrusted = dict(revision=revision, trust_remote_code=False)  # runs no code of the model
         kind = AutoConfig.from_pretrained(str(name), **untrusted).model_type
-        if kind == "musicgen":
+        if kind in ("musicgen", "musicgen_melody"):
             return load_model(name, device=device, revision=revision)
         return _transformers_encoder(
             str(name),
@@ -83,8 +91,8 @@ def load_encoder(
             pick_device(device),
             untrusted,
         )
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # the library raises errors of every kind for damaged files
+        reason = plain_reason(error)[:300]
         if "trust_remote_code" in str(error):
             raise ValueError(
                 f"text encoder {str(name)!r} brings Python code that would have to be run, which "
@@ -119,6 +127,7 @@ def _transformers_encoder(name, kind, device, options) -> TextEncoder:
 POOLS = ("mean", "last", "max")
 
 
+@checked
 def pool_tokens(
     states: np.ndarray,  # (prompt, token, d_text)
     mask: np.ndarray,  # (prompt, token), true at real tokens
@@ -144,6 +153,7 @@ def pool_tokens(
 
 
 # %% ../../nbs/api/50_activations/19_texts.ipynb #cell014
+@checked(prompts=None)
 def text_embeddings(
     encoder: MusicModel | TextEncoder | str | Path,  # music model, encoder, name or folder
     prompts: Sequence[str] | str,  # texts, a table with a column `prompt`, or a prompt set
@@ -159,7 +169,6 @@ def text_embeddings(
     from tqdm.auto import tqdm
 
     texts = prompt_table(prompts).prompt.tolist()
-    batch_size = int(check_positive("batch_size", batch_size))
     if pool is not None:
         check_in("pool", pool, POOLS)
     loaded = load_encoder(encoder) if isinstance(encoder, (str, Path)) else encoder
@@ -337,14 +346,8 @@ class Embeddings:
 
 def _emotion_names(labels, names=None) -> np.ndarray:
     "Names of emotions from names, or from numbers that count `names`."
-    labels = np.asarray(labels)
-    if labels.ndim != 1:
-        raise ValueError(f"labels must be one-dimensional; got shape {labels.shape}")
+    labels = check_labels("labels", labels)
     names = list(names or EMOTIONS)
-    if labels.dtype.kind == "f":
-        not_whole = labels[labels != np.round(labels)]
-        if len(not_whole):
-            raise ValueError(f"labels must be emotion names or whole numbers; got {not_whole[0]}")
     if labels.dtype.kind in "fiu":
         unknown = labels[(labels < 0) | (labels >= len(names))]
         if len(unknown):
@@ -357,6 +360,7 @@ def _emotion_names(labels, names=None) -> np.ndarray:
 
 
 # %% ../../nbs/api/50_activations/19_texts.ipynb #cell023
+@checked(prompts=None)
 def export_t5_embeddings(
     folder: Path | str,  # where `t5_embeddings/` goes, or that folder itself
     embeddings: np.ndarray | xr.DataArray,  # (prompt, d_text)
@@ -369,16 +373,9 @@ def export_t5_embeddings(
     if out.name != "t5_embeddings":
         out = out / "t5_embeddings"
     texts = None if prompts is None else prompt_table(prompts).prompt.tolist()
-    emb = Embeddings(
-        np.asarray(embeddings, np.float32),
-        labels,
-        texts,
-        metadata,
-    )
-    numbers = np.array(
-        [EMOTIONS.index(emotion) for emotion in emb.labels],
-        np.int64,
-    )
+    _refuse_other_names(metadata)
+    emb = Embeddings(np.asarray(embeddings, np.float32), labels, texts, metadata)
+    numbers = np.array([EMOTIONS.index(emotion) for emotion in emb.labels], np.int64)
     claim_folder(out, "text embeddings", 1, _is_export)
     for name, array in dict(embeddings=emb.vectors, labels=numbers).items():
         with atomic_path(out / f"{name}.npy") as path:
@@ -406,6 +403,16 @@ def _is_export(folder) -> bool:
         return False
     metadata = read_json(folder / "metadata.json")
     return isinstance(metadata, dict) and {"n_prompts", "d_text", "counts"} <= set(metadata)
+
+
+def _refuse_other_names(metadata) -> None:
+    "Raise ValueError for metadata whose names of labels are not those that the export writes."
+    names = list(metadata.get("label_names", EMOTIONS))
+    if names != list(EMOTIONS):
+        raise ValueError(
+            f"label_names must be {list(EMOTIONS)}, the order in which the export counts emotions; "
+            f"got {names}; give labels as names, and leave label_names out"
+        )
 
 
 def _draw_components(emb, path) -> None:
@@ -478,27 +485,29 @@ def _load_array(path) -> np.ndarray:
             "(labels may be .csv with a column emotion or label)"
         )
     if path.suffix == ".csv":
-        import pandas as pd
-
-        table = pd.read_csv(path)
-        known = [name for name in ("emotion", "label", "labels") if name in table]
-        if not known:
-            raise ValueError(f"{path} needs a column emotion or label; it has {', '.join(table)}")
-        return table[known[0]].to_numpy()
+        try:
+            cells = read_csv_table(path, dict(label=("emotion", "label", "labels"))).text("label")
+        except KeyError as error:
+            raise ValueError(f"{path} needs a column emotion or label") from error
+        numbers = [whole_number(cell) for cell in cells]
+        return np.array(list(map(int, numbers)) if all(numbers) else cells)
     try:
-        return np.load(path, allow_pickle=False)
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)  # refuses a size beyond the file
+        return np.array(mapped)
     except (ValueError, EOFError, OSError) as error:
         raise ValueError(
-            f"{path} is no .npy array without pickled objects, or is damaged ({error})"
+            f"{path} is no .npy array without pickled objects, or is damaged "
+            f"({plain_reason(error)})"
         ) from error
 
 
 def _prompts_beside(folder, n_rows) -> list[str] | None:
     "Prompts of a `prompts.csv` in the folder, when they are as many as the rows."
-    import pandas as pd
-
     path = folder / "prompts.csv"
     if not path.exists():
         return None
-    table = pd.read_csv(path)
-    return table.prompt.tolist() if "prompt" in table and len(table) == n_rows else None
+    try:
+        prompts = read_csv_table(path, dict(prompt=("prompt",))).text("prompt")
+    except KeyError:
+        return None
+    return prompts if len(prompts) == n_rows else None

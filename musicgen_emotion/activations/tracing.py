@@ -19,10 +19,12 @@ from musicgen_emotion.models.sampling import (
     sample_tokens,
 )
 
+from ..lab.arguments import checked
 from ..lab.report import markdown_table
 from ..models.load import as_model
 from ..models.model import MusicModel, Pass
 from ..models.shapes import delay_tokens, undelay_tokens
+from ..models.text import TextStates
 from .extractor import ActivationExtractor
 from .hooks import hooked
 from .positions import TEXT_KINDS
@@ -68,6 +70,7 @@ class TraceReport:
 
 
 # %% ../../nbs/api/50_activations/17_tracing.ipynb #cell011
+@checked
 def trace(
     model: MusicModel,  # the model, or the raw one of a backend
     prompt: str = "happy upbeat pop song",  # what to run
@@ -242,17 +245,26 @@ def _text_effect(model, prompts, tokens) -> dict[str, tuple[float, float]]:
 
     decoder_sites = [site for site in model.sites if model.site(site).kind not in TEXT_KINDS]
     with hooked(model, dict.fromkeys(decoder_sites, keep)):
-        for prompt in prompts:
-            state = model.begin(
-                model.encode_text(prompt),
-                cache=False,
-            )
-            model.step(state, ids, logits=None)
+        for text in _comparable_texts(model, prompts):
+            model.step(model.begin(text, cache=False), ids, logits=None)
     effect = {}
     for site, (first, second) in seen.items():
         cond, null = (float((a - b).abs().max()) for a, b in zip(first, second))
         effect[site] = (cond, null)
     return effect
+
+
+def _comparable_texts(model, prompts) -> list[TextStates]:
+    "Text states of prompts; of one length where the null rows depend on the length."
+    texts = [model.encode_text(prompt) for prompt in prompts]
+    if not model.null_reads_text:
+        return texts
+    length = min(int(text.mask.sum(1).min()) for text in texts)
+    cut = []
+    for text in texts:
+        parts = (part[:, :length] for part in (text.states, text.mask, text.ids))
+        cut.append(TextStates(*parts))
+    return cut
 
 
 def _guidance_match(model, prompt, seed, tokens, guidance=3.0) -> float:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ..lab.arguments import checked
 from ..lab.files import read_table, sha256_bytes, write_table
 from ..lab.runs import Run
 from ..models.model import MusicModel
@@ -44,6 +45,7 @@ class Stages:
         write_table(table, file)
         return table
 
+    @checked
     def clips(
         self,
         name: str,  # of the stage

@@ -2,12 +2,13 @@
 
 # made by `make export` from the modules of this folder
 
-from .command import KNOWN_ERRORS as KNOWN_ERRORS
 from .command import CommandGroup as CommandGroup
 from .command import app as app
 from .command import error_line as error_line
 from .command import models_app as models_app
 from .command import table_text as table_text
+from .command import warning_line as warning_line
+from .commands import AllowLarge as AllowLarge
 from .commands import AsJson as AsJson
 from .commands import Backend as Backend
 from .commands import describe_model as describe_model

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = [
+    "AllowLarge",
     "AsJson",
     "Backend",
     "describe_model",
@@ -41,6 +42,13 @@ AsJson = Annotated[
     typer.Option(
         "--json",
         help="Print JSON instead of text.",
+    ),
+]
+AllowLarge = Annotated[
+    bool,
+    typer.Option(
+        "--allow-large",
+        help="Go ahead with work above 80% of the free memory or 24 hours.",
     ),
 ]
 Backend = Annotated[
@@ -117,6 +125,8 @@ def _fetch(name: str, revision: str | None, patterns: list[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
+    from musicgen_emotion.models.hub import hub_reason
+
     try:
         return Path(
             snapshot_download(
@@ -126,9 +136,8 @@ def _fetch(name: str, revision: str | None, patterns: list[str]) -> Path:
             )
         )
     except (OSError, HfHubHTTPError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise FileNotFoundError(
-            f"model {name!r} could not be downloaded ({type(error).__name__}: {reason}); "
+            f"model {name!r} could not be downloaded ({hub_reason(error)}); "
             f"check the name and the connection, then run the same command again: it resumes"
         ) from error
 
@@ -288,6 +297,7 @@ def generate_command(
         str | None, typer.Option(help="cpu, cuda or mps; the fastest one by default.")
     ] = None,  # where it runs
     backend: Backend = "auto",  # which library
+    allow_large: AllowLarge = False,  # no limit of size
 ):
     """Make clips for a prompt and print their paths.
 
@@ -319,6 +329,7 @@ def generate_command(
         temperature=temperature,
         top_k=top_k,
         independent=False,
+        allow_large=allow_large,
     )
     for path in clips["audio_path"]:
         typer.echo(folder / path)

@@ -21,7 +21,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from ..lab.checks import check_positive
+from ..lab.checks import check_positive, plain_reason
 from ..lab.parameters import read_parameters
 from ..lab.paths import as_path
 from ..lab.phase_files import list_phases
@@ -401,7 +401,7 @@ def diagnose() -> list[Check]:  # all checks
             found = Check(
                 name,
                 False,
-                f"{type(error).__name__}: {error}",
+                plain_reason(error),
                 fix,
             )
         checks += found if isinstance(found, list) else [found]

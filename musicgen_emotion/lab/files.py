@@ -29,7 +29,7 @@ from musicgen_emotion.lab.paths import (
     note_written,
 )
 
-from .checks import check_in
+from .checks import check_in, plain_reason
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -298,15 +298,23 @@ def write_json(
 def read_json(
     path: Path | str,  # file to read
 ) -> Any:  # its content
-    "Read a JSON file; a damaged one raises a ValueError that names it."
+    """Read a JSON file.
+
+    Raises FileNotFoundError for an absent one, and a ValueError that names one that is damaged, is
+    a folder or may not be read.
+    """
     path = as_path("path", path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path} does not exist; a JSON file is expected") from error
     except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path} is not valid JSON ({error}); it may be damaged: "
-            f"restore it, or move it away and repeat the step that wrote it"
-        ) from error
+        raise ValueError(f"{path} is not valid JSON ({error}); {_REPAIR}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be read: {plain_reason(error)}; {_REPAIR}") from error
+
+
+_REPAIR = "it may be damaged: restore it, or move it away and repeat the step that wrote it"
 
 
 def read_json_parts(
@@ -388,17 +396,29 @@ def write_table(
 def read_table(
     path: Path | str,  # file that ends in `.csv` or `.parquet`
 ) -> pd.DataFrame:  # the table
-    "Read a table in one of the two formats; in CSV only an empty cell or `nan` is missing."
+    """Read a table in one of the two formats; in CSV only an empty cell or `nan` is missing.
+
+    Raises FileNotFoundError for an absent file, ValueError that names one that is damaged."""
     import pandas as pd
 
     path = as_path("path", path)
-    if _table_suffix(path) == ".csv":
-        return pd.read_csv(
-            path,
-            keep_default_na=False,
-            na_values=["", "nan", "NaN"],
-        )
-    return pd.read_parquet(path)
+    suffix = _table_suffix(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; a table is expected")
+    try:
+        if suffix == ".csv":
+            return pd.read_csv(
+                path,
+                keep_default_na=False,
+                na_values=["", "nan", "NaN"],
+            )
+        return pd.read_parquet(path)
+    except pd.errors.EmptyDataError:
+        raise
+    except (OSError, ValueError, RuntimeError, LookupError, MemoryError) as error:
+        raise ValueError(
+            f"{path} cannot be read as a table: {plain_reason(error)}; {_REPAIR}"
+        ) from error
 
 
 def check_own_table(

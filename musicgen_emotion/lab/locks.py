@@ -16,6 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout, lock_descriptor
 
+from .checks import check_positive
 from .paths import advise, as_path
 
 # %% auto #0
@@ -37,6 +38,7 @@ def folder_lock(
     Raises a RuntimeError that names the owner when another process has the folder, and an OSError
     that says what to do when the folder cannot be written to.
     """
+    check_positive("wait_s", wait_s, zero=True)
     path = as_path("folder", folder) / name
     lock = FileLock(
         path, timeout=wait_s, poll_interval=0.02, thread_local=False, fallback_to_soft=False

@@ -461,14 +461,40 @@ def run_manifest(
         return None
     marker_version(folder, "run", RUN_VERSION)  # refuses newer ones by name
     manifest = read_json(path)
-    if not isinstance(manifest, dict) or manifest.get("status") not in STATUSES:
-        statuses = ", ".join(STATUSES)
-        raise ValueError(f"{path} is not a run manifest; status must be one of {statuses}")
+    _check_manifest(path, manifest)
     is_ours = folder.resolve() in _OPEN_RUNS
     if manifest["status"] == "running" and not is_ours and not is_locked(folder):
         manifest["status"] = "interrupted"
         manifest["message"] = "the process ended without closing the run (killed, or out of memory)"
     return manifest
+
+
+def _check_manifest(path: Path, manifest: Any) -> None:
+    "Raise a ValueError that names what is wrong with the content of a `manifest.json`."
+    status = manifest.get("status") if isinstance(manifest, dict) else None
+    if not isinstance(status, str) or status not in STATUSES:
+        statuses = ", ".join(STATUSES)
+        raise ValueError(f"{path} is not a run manifest; status must be one of {statuses}")
+    if "phase" not in manifest:
+        raise ValueError(f"{path} is not a run manifest; it lacks phase")
+    for name, (kind, what) in _MANIFEST_PARTS.items():
+        value = manifest.get(name)
+        may_be_none = name not in manifest or name in ("start", "end")
+        if not isinstance(value, kind) and not (value is None and may_be_none):
+            raise ValueError(f"{path} is damaged; {name} must be {what}; got {value!r:.80}")
+
+
+_MANIFEST_PARTS = dict(  # entry of a manifest -> its type, in Python and in words
+    phase=(str, "text"),
+    start=(str, "a time"),
+    end=(str, "a time"),
+    message=(str, "text"),
+    parameters=(dict, "names with values"),
+    inputs=(dict, "paths with checksums"),
+    models=(list, "a list of models"),
+    resumed=(list, "a list of earlier runs"),
+    device=(dict, "names with values"),
+)
 
 
 def find_runs(

@@ -53,7 +53,9 @@ from .fingerprints import stored_tensors as stored_tensors
 from .fingerprints import weights_fingerprint as weights_fingerprint
 from .finite import NotFiniteError as NotFiniteError
 from .finite import clips_named as clips_named
+from .finite import evaluated as evaluated
 from .finite import forward_hooks as forward_hooks
+from .finite import frozen as frozen
 from .finite import remedy_for as remedy_for
 from .finite import require_finite as require_finite
 from .finite import require_finite_site as require_finite_site
@@ -65,6 +67,7 @@ from .hub import SAFETENSORS as SAFETENSORS
 from .hub import VOCABULARY as VOCABULARY
 from .hub import UnpicklingError as UnpicklingError
 from .hub import folder_kind as folder_kind
+from .hub import hub_reason as hub_reason
 from .hub import lacking as lacking
 from .hub import melody_error as melody_error
 from .hub import model_folder as model_folder
@@ -92,7 +95,6 @@ from .model import MusicModel as MusicModel
 from .model import Pass as Pass
 from .model import SiteLookup as SiteLookup
 from .model import head_logits as head_logits
-from .model import layer_list as layer_list
 from .model import null_follows_cond as null_follows_cond
 from .model import register_adapter as register_adapter
 from .registry import HUB_SIZES as HUB_SIZES
@@ -107,6 +109,7 @@ from .sampling import SamplingSettings as SamplingSettings
 from .sampling import clip_seeds as clip_seeds
 from .sampling import merge_guidance as merge_guidance
 from .sampling import pick_tokens as pick_tokens
+from .sampling import require_generation_room as require_generation_room
 from .sampling import sample_tokens as sample_tokens
 from .shapes import ModelConfig as ModelConfig
 from .shapes import check_tokens as check_tokens
@@ -118,6 +121,7 @@ from .shapes import undelay_tokens as undelay_tokens
 from .sites import LAYER_KINDS as LAYER_KINDS
 from .sites import Site as Site
 from .sites import decoder_sites as decoder_sites
+from .sites import layer_list as layer_list
 from .sites import layer_site as layer_site
 from .text import MAX_TEXT_TOKENS as MAX_TEXT_TOKENS
 from .text import DecoderState as DecoderState

@@ -49,12 +49,13 @@ from musicgen_emotion.models.model import (
     register_adapter,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.paths import as_path
 from .audiocraft_export import cached_export
 from .audiocraft_import import cached_sha256
 from .audiocraft_reading import read_musicgen, refuse_config
-from .finite import forward_hooks, require_finite
+from .finite import evaluated, forward_hooks, require_finite
 from .hub import weight_files
 from .shapes import ModelConfig
 from .sites import Site, decoder_sites
@@ -83,6 +84,7 @@ class AudiocraftParts(torch.nn.Module):
         self.lm = raw.lm
         self.codec = raw.compression_model
         self.text_encoder = raw.lm.condition_provider.conditioners.description.t5
+        self.training = raw.lm.training  # the parts stay as they are
 
 
 @dataclass
@@ -106,7 +108,7 @@ class AudiocraftModel(MusicModel):
     ):
         self.raw = raw
         self.text_conditioner = raw.lm.condition_provider.conditioners.description
-        parts = AudiocraftParts(raw).eval().requires_grad_(False)
+        parts = AudiocraftParts(raw)
         tokenizer = self.text_conditioner.t5_tokenizer
         super().__init__(parts, tokenizer, _config_of(raw), _sites_of(raw), **kwargs)
 
@@ -115,6 +117,7 @@ class AudiocraftModel(MusicModel):
         "The stack of layers: a hook on it runs once per decoder pass."
         return self.raw.lm.transformer
 
+    @checked
     def tokenize(
         self,
         prompts: str | list[str],  # one or many; '' is allowed
@@ -139,7 +142,7 @@ class AudiocraftModel(MusicModel):
         with rows_announced(self.raw.lm, ("cond",)):
             return super().encode_text(prompts, warn)
 
-    @torch.no_grad()
+    @evaluated
     def begin(
         self,
         text: TextStates,  # of the clips
@@ -172,7 +175,7 @@ class AudiocraftModel(MusicModel):
             state.states, state.mask, state.branches, cache, state.key_mask, state.null
         )
 
-    @torch.no_grad()
+    @evaluated
     def step(
         self,
         state: Any,  # AudiocraftState from `begin`; its cache grows
@@ -254,6 +257,7 @@ class AudiocraftModel(MusicModel):
             self.decoder.register_forward_pre_hook(watcher.see_decoder, with_kwargs=True),
         ]
 
+    @checked
     def redrawn(
         self,
         seed: int,  # of the new weights
@@ -275,7 +279,9 @@ class AudiocraftModel(MusicModel):
             if text:
                 redraw_pretrained(conditioner.t5)
         raw.lm.to(self.device)
-        return AudiocraftModel(raw)
+        control = AudiocraftModel(raw)
+        control.hf.eval().requires_grad_(False)
+        return control
 
     def weight_paths(self) -> dict[str, Path]:  # name in the checksum -> file
         "The files that the weights are read from, text encoder and codec wherever they are."
@@ -396,7 +402,9 @@ def load_audiocraft(
     if not (folder / LM_FILE).exists() and (folder / "config.json").exists():
         folder = cached_export(folder)
     raw = read_musicgen(folder, dtype, torch.device(device))
-    return wrap_audiocraft(raw, folder=folder, **kwargs)
+    model = wrap_audiocraft(raw, folder=folder, **kwargs)
+    model.hf.eval().requires_grad_(False)
+    return model
 
 
 def wrap_audiocraft(

@@ -23,8 +23,10 @@ from musicgen_emotion.models.hub import (
     weight_files,
 )
 
+from ..lab.checks import plain_reason
 from ..lab.files import sha256_bytes
 from ..lab.paths import as_path
+from ..lab.yaml_files import load_bounded_yaml
 from .audiocraft_import import cached_sha256, import_audiocraft
 
 # %% auto #0
@@ -103,8 +105,7 @@ def _load_package(path):
         AttributeError,
         OverflowError,
     ) as error:
-        lines = (str(error) or type(error).__name__).splitlines()
-        reason = _what_it_is(path) or lines[0][:120]
+        reason = _what_it_is(path) or plain_reason(error)[:160]
         raise ValueError(
             f"{path} cannot be read ({reason}); "
             "weights and a configuration (xp.cfg) as text are expected"
@@ -136,14 +137,12 @@ def fetch_parts(
 
     Raises FileNotFoundError with the command when one is neither in the cache nor can be
     fetched."""
-    import yaml
-
     folder = as_path("folder", folder)
     language_model = unpack_checkpoint(folder, LM_FILE)
     if language_model.pretrained:
         raise ValueError(f"{language_model.path} names another model; give that one's folder")
     with readable(language_model.path, "YAML text with the name of a text encoder"):
-        config = yaml.safe_load(language_model.config_text)
+        config = load_bounded_yaml(language_model.config_text)
         t5_name = config["conditioners"]["description"]["t5"]["name"]
     codec = unpack_checkpoint(folder, CODEC_FILE)
     parts = {}

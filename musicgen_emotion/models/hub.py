@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -15,7 +14,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import torch
 
-from ..lab.checks import check_in
+from ..lab.checks import check_in, plain_reason
+from ..lab.files import read_json
 from ..lab.paths import as_path
 from .registry import HUB_SIZES, MELODY_MODELS, known_names, nano_folder
 
@@ -29,6 +29,7 @@ __all__ = [
     "VOCABULARY",
     "UnpicklingError",
     "folder_kind",
+    "hub_reason",
     "lacking",
     "melody_error",
     "model_folder",
@@ -163,8 +164,31 @@ def _snapshot(name, revision, backend, offline):
             allow_patterns=list(HUB_FILES[backend]),
         )
     except (OSError, ValueError, HfHubHTTPError, RuntimeError) as error:
-        return None, type(error).__name__
+        return None, hub_reason(error)
     return Path(folder), ""
+
+
+def hub_reason(
+    error: BaseException,  # what `huggingface_hub` raised
+) -> str:  # a few words
+    "Why a model could not be had from the hub."
+    for kind in type(error).__mro__:
+        if kind.__name__ in _HUB_REASONS:
+            return _HUB_REASONS[kind.__name__]
+    return plain_reason(error)[:160]
+
+
+_HUB_REASONS = dict(  # class of the library -> what it means
+    OfflineModeIsEnabled="downloads are switched off",
+    GatedRepoError="the model needs a login that has access",
+    RepositoryNotFoundError="the hub has no such model, or it is private",
+    RevisionNotFoundError="the model has no such revision",
+    LocalEntryNotFoundError="no connection",
+    HfHubHTTPError="the hub refused",
+    HFValidationError="the name is no name of the hub",
+    ConnectionError="no connection",
+    TimeoutError="no answer in time",
+)
 
 
 def _unreachable(name, revision, reason, backend, partial):
@@ -202,25 +226,11 @@ def readable(
     wanted: str,  # what it should hold, in words
 ) -> Iterator[None]:  # a context
     "Turn what a library raises for a damaged file into one ValueError that names the file."
-    from safetensors import SafetensorError
-
     try:
         yield
-    except (
-        OSError,
-        ValueError,
-        LookupError,
-        RuntimeError,
-        TypeError,
-        AttributeError,
-        AssertionError,
-        EOFError,
-        SafetensorError,
-    ) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        detail = f": {lines[0][:160]}" if lines else ""
+    except Exception as error:  # libraries raise errors of every kind for damaged files
         raise ValueError(
-            f"{path} cannot be read ({type(error).__name__}{detail}); {wanted} is expected"
+            f"{path} cannot be read ({plain_reason(error)[:300]}); {wanted} is expected"
         ) from error
 
 
@@ -297,8 +307,7 @@ def shard_names(
     "The files of an index; raises ValueError when it is damaged or names files elsewhere."
     wanted = "an index with weight_map, the file of each weight"
     with readable(index, wanted):
-        weight_map = json.loads(index.read_text())["weight_map"]
-        names = set(weight_map.values())
+        names = set(dict(read_json(index)["weight_map"]).values())
     for name in names:
         if not isinstance(name, str) or not name:
             raise ValueError(f"{index} names the file {name!r}; {wanted} is expected")
@@ -315,7 +324,7 @@ def _refuse_other_weights(config_file):
     if not config_file.is_file():
         return
     with readable(config_file, "the configuration of a model"):
-        named = json.loads(config_file.read_text()).get("transformers_weights")
+        named = dict(read_json(config_file)).get("transformers_weights")
     if named:
         raise ValueError(
             f"{config_file} names other weights, {named!r}; remove the key 'transformers_weights' "
@@ -369,7 +378,7 @@ def folder_kind(
             + (hint if is_audiocraft else "")
         )
     with readable(config_file, "the configuration of a MusicGen"):
-        kind = json.loads(config_file.read_text()).get("model_type")
+        kind = dict(read_json(config_file)).get("model_type")
     check_in(
         "model_type in config.json",
         kind,

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.paths import as_path
 from .hub import BACKENDS, folder_kind, melody_error, model_folder
@@ -80,6 +81,7 @@ def as_model(
 
 
 # %% ../../nbs/api/40_models/08_load.ipynb #cell021
+@checked
 def randomized(
     model: Any,  # MusicModel, or the raw model of a backend
     seed: int = 0,  # of the new weights

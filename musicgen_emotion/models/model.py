@@ -16,11 +16,13 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.files import sha256_file
 from .fingerprints import WeightIdentity, WeightRecord, running_weights
+from .finite import evaluated
 from .shapes import ModelConfig, check_tokens
-from .sites import LAYER_KINDS, Site, layer_site
+from .sites import LAYER_KINDS, Site, layer_list, layer_site
 from .text import DecoderState, TextStates, tokenize_prompts
 
 # %% auto #0
@@ -32,7 +34,6 @@ __all__ = [
     "Pass",
     "SiteLookup",
     "head_logits",
-    "layer_list",
     "null_follows_cond",
     "register_adapter",
 ]
@@ -52,6 +53,8 @@ class Pass:
     restart: bool = False  # this pass starts again at position 0
     passes: int = 0  # decoder passes so far
     null: torch.Tensor | None = None  # (row,) true at null rows; None: as the branches say
+    repeated: bool = False  # this pass has the input of the one before, both at position 0
+    first_ids: torch.Tensor | None = None  # input of the last pass at position 0 since the text
 
     def null_rows(self) -> torch.Tensor:  # (row,) true at null rows
         "Rows without text in this pass."
@@ -85,7 +88,16 @@ class Pass:
     ) -> None:
         "Note that prompts are encoded: one row per prompt."
         self.text_mask = mask
+        self.first_ids = None
         self.set_rows(("cond",), n_prompts)
+
+    def see_ids(
+        self,
+        ids: torch.Tensor,  # input of the decoder, any shape
+    ) -> None:
+        "Note whether a pass at position 0 repeats the one before, as transformers' generate does."
+        before, self.first_ids = self.first_ids, ids if self.restart else None
+        self.repeated = self.restart and before is not None and torch.equal(before, ids)
 
 
 def null_follows_cond(
@@ -148,6 +160,7 @@ class SiteLookup:
         is_text = self.site(site).kind == "text"
         return self.config.d_text if is_text else self.config.d_model
 
+    @checked
     def resolve_sites(
         self,
         layers: int | Iterable[int] | None = None,  # decoder layers, None for all
@@ -184,25 +197,6 @@ class SiteLookup:
                 )
             )
         return pd.DataFrame(rows).astype(dict(layer="Int64"))
-
-
-def layer_list(
-    layers: int | Iterable[int],  # one decoder layer or several
-    n_layers: int,  # decoder layers of the model
-) -> list[int]:  # the layers
-    "Layers as a list; raises TypeError for what is no integer, ValueError for a missing layer."
-    if isinstance(layers, Iterable) and not isinstance(layers, str):
-        listed: list[Any] = list(layers)
-    else:
-        listed = [layers]
-    for layer in listed:
-        if isinstance(layer, bool) or not isinstance(layer, (int, np.integer)):
-            raise TypeError(f"layers must be integers, got {layer!r} ({type(layer).__name__})")
-        if not 0 <= layer < n_layers:
-            raise ValueError(
-                f"layer {layer} does not exist: this model has {n_layers} layers, 0..{n_layers - 1}"
-            )
-    return listed
 
 
 # %% ../../nbs/api/40_models/05_model.ipynb #cell018
@@ -269,6 +263,7 @@ class MusicModel(SiteLookup, ABC):
         "Precision of the decoder's weights."
         return next(self.decoder.parameters()).dtype
 
+    @checked
     def tokenize(
         self,
         prompts: str | list[str],  # one or many; '' is allowed
@@ -283,7 +278,7 @@ class MusicModel(SiteLookup, ABC):
         )
         return {name: values.to(self.device) for name, values in batch.items()}
 
-    @torch.no_grad()
+    @evaluated
     def encode_text(
         self,
         prompts: str | list[str] | TextStates,  # prompts, or states that were already made
@@ -301,7 +296,8 @@ class MusicModel(SiteLookup, ABC):
             batch["input_ids"],
         )
 
-    @torch.no_grad()
+    @checked
+    @evaluated
     def decode_audio(
         self,
         tokens: torch.Tensor | np.ndarray,  # (clip, codebook, frame), without delays
@@ -321,7 +317,8 @@ class MusicModel(SiteLookup, ABC):
         audio = np.concatenate(waves)  # (clip, channel, sample)
         return audio[:, 0] if channels == 1 else audio
 
-    @torch.no_grad()
+    @checked
+    @evaluated
     def codec_latents(
         self,
         audio: np.ndarray,  # (clip, sample) at the model's rate
@@ -419,6 +416,7 @@ class MusicModel(SiteLookup, ABC):
     ) -> list:  # hook handles, to be removed by the caller
         "Write position, rows and branches of each pass into `now` before the pass runs."
 
+    @checked
     @abstractmethod
     def redrawn(
         self,

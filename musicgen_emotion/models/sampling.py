@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..lab.checks import check_positive
+from ..lab.arguments import checked
+from ..lab.checks import check_seeds
+from ..lab.sizes import listed, may_be_large, require_room
 from .finite import clips_named
 from .load import as_model
 from .shapes import ModelConfig, token_places, undelay_tokens
@@ -25,28 +27,23 @@ __all__ = [
     "clip_seeds",
     "merge_guidance",
     "pick_tokens",
+    "require_generation_room",
     "sample_tokens",
 ]
 
 
 # %% ../../nbs/api/40_models/18_sampling.ipynb #cell008
+@checked
 @dataclass(frozen=True)
 class SamplingSettings:
     """How tokens are drawn from logits.
 
     Raises ValueError for guidance or temperature that is negative or not finite and for a top_k
-    that is no whole number >= 0; TypeError for guidance or temperature that is no number."""
+    that is no whole number >= 0; TypeError for what is no number."""
 
     guidance: float = 3.0  # scale of cond - null; 1 runs no null rows
     temperature: float = 1.0  # divides the logits; 0 takes the most likely token
     top_k: int | None = 50  # keep the k most likely entries; None or 0 keeps all
-
-    def __post_init__(self):
-        check_positive("guidance", self.guidance, zero=True)
-        check_positive("temperature", self.temperature, zero=True)
-        top_k = self.top_k
-        if top_k is not None and not (_is_whole(top_k) and top_k >= 0):
-            raise ValueError(f"top_k must be None or an integer >= 0 (0 keeps all); got {top_k!r}")
 
     @property
     def runs_null_rows(self) -> bool:  # does a step need rows without text?
@@ -66,11 +63,6 @@ class SamplingSettings:
         return self
 
 
-def _is_whole(value):
-    "Is it an integer, and no truth value?"
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
 # %% ../../nbs/api/40_models/18_sampling.ipynb #cell011
 def merge_guidance(
     cond_logits: Any,  # tensor or array of the rows that read the text
@@ -82,6 +74,7 @@ def merge_guidance(
 
 
 # %% ../../nbs/api/40_models/18_sampling.ipynb #cell014
+@checked
 def clip_seeds(
     seeds: Any,  # one integer (clip i gets it plus i) or one per clip
     n: int,  # clips
@@ -90,28 +83,25 @@ def clip_seeds(
 
     Raises ValueError for a wrong number of seeds or negative ones, TypeError for what is no
     integer."""
-    if _is_whole(seeds):
-        seeds = range(int(seeds), int(seeds) + n)
-    elif isinstance(seeds, (str, bytes)) or not isinstance(seeds, Iterable):
-        seeds = [seeds]
-    seeds = list(seeds)
-    for seed in seeds:
-        if not _is_whole(seed):
-            raise TypeError(f"seeds must be integers, got {seed!r} ({type(seed).__name__})")
-        if seed < 0:
-            raise ValueError(f"seeds must not be negative, got {seed}")
-    if len(seeds) != n:
+    if isinstance(seeds, range):
+        seeds = listed("seeds", seeds)
+    numbers = check_seeds("seeds", seeds)
+    if np.isscalar(seeds):
+        first = numbers[0]
+        numbers = check_seeds("seeds", range(first, first + n))
+    if len(numbers) != n:
         raise ValueError(
-            f"seeds has {len(seeds)} entries for {n} prompts; "
+            f"seeds has {len(numbers)} entries for {n} prompts; "
             "give one per clip, or a single integer"
         )
-    return [int(seed) for seed in seeds]
+    return numbers
 
 
 # %% ../../nbs/api/40_models/18_sampling.ipynb #cell017
 class ClipNoise:
     "Gumbel noise that depends only on a clip's seed and the position, never on the batch."
 
+    @checked
     def __init__(
         self,
         seeds: Iterable[int],  # one non-negative integer per clip
@@ -149,6 +139,8 @@ def pick_tokens(
 
 
 # %% ../../nbs/api/40_models/18_sampling.ipynb #cell023
+@may_be_large
+@checked
 def sample_tokens(
     model: Any,  # MusicModel, or the raw model of a backend
     prompts: str | list[str],  # one per clip
@@ -161,6 +153,7 @@ def sample_tokens(
     progress: bool = False,  # show a bar
     on_batch: Callable[[list[int]], Any] | None = None,  # gets the clip numbers of each batch
     sampling: SamplingSettings | None = None,  # in place of guidance, temperature and top_k
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> np.ndarray:  # (clip, codebook, frame) int16
     """Sample clips a step at a time, each from its own seed.
 
@@ -173,7 +166,7 @@ def sample_tokens(
     prompts = check_prompts(prompts)
     seeds = clip_seeds(seeds, len(prompts))
     settings = _one_of(sampling, SamplingSettings(guidance, temperature, top_k)).check_for(config)
-    check_positive("batch_size", batch_size)
+    require_generation_room(model, len(prompts), n_frames, batch_size)
     tokens = np.zeros(
         (len(prompts), config.n_codebooks, n_frames),
         np.int16,
@@ -200,6 +193,32 @@ def sample_tokens(
                 )
             tokens[clips] = batch.numpy()
     return tokens
+
+
+_STEP_SECONDS = 2e-5  # a step of one clip; measured: 100 us and more, also on large devices
+
+
+def require_generation_room(
+    model: Any,  # MusicModel; only its sizes and device are used
+    n_clips: int,  # clips that are made
+    n_frames: int,  # frames of every clip
+    batch_size: float | None = None,  # clips at once; None: not known yet
+    audio: bool = False,  # are all clips decoded to sound, and kept in memory?
+) -> None:
+    "Raise a ValueError for clips that do not fit in memory or take over 24 hours to make."
+    config = model.config
+    seconds = n_frames / config.frame_rate
+    what = f"generation of {n_clips} clips of {seconds:g} s"
+    n_bytes = 2 * n_clips * config.n_codebooks * n_frames
+    if audio:
+        n_bytes += 4 * n_clips * int(seconds * config.sample_rate) * config.channels
+    hours = n_clips * config.positions(n_frames) * _STEP_SECONDS / 3600
+    require_room(what, n_bytes, hours)
+    if batch_size is not None:
+        n_rows = 2 * int(min(n_clips, batch_size))  # with and without text
+        per_row = config.positions(n_frames) * config.n_layers * 2 * config.d_model
+        what = f"{what} with batch_size={batch_size}"
+        require_room(what, 2 * n_rows * per_row, device=str(model.device))  # keys and values
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.paths import claim_folder, claim_names
 from .registry import HUB_SIZES, quiet_transformers, torch_dtype
@@ -37,6 +38,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/40_models/09_tiny.ipynb #cell010
+@checked
 def train_tokenizer(
     texts: Iterable[str],  # training texts
     folder: Path | str,  # where spiece.model and tokenizer.json go, made if absent
@@ -80,6 +82,7 @@ _TOKENIZER_FILES = (
 )
 
 
+@checked
 def write_tokenizer(
     folder: Path | str,  # where spiece.model and tokenizer.json go, made if absent
     vocab_size: int = 160,  # pieces, at most
@@ -103,6 +106,7 @@ _SENTENCES = [
 
 
 # %% ../../nbs/api/40_models/09_tiny.ipynb #cell013
+@checked
 def text_config(
     d_text: int,  # width of the text states
     n_layers: int = 2,  # encoder layers
@@ -133,6 +137,7 @@ def text_config(
     )
 
 
+@checked
 def codec_config(
     sample_rate: int,  # Hz: 8000, 16000 or 32000
     codebook_size: int,  # entries of a codebook, a power of 2
@@ -181,6 +186,7 @@ _UPSAMPLING = {
 }
 
 
+@checked
 def decoder_config(
     d_model: int,  # width
     n_layers: int,  # layers
@@ -234,6 +240,7 @@ def joined_config(
 
 
 # %% ../../nbs/api/40_models/09_tiny.ipynb #cell016
+@checked
 @contextlib.contextmanager
 def cpu_seed(
     seed: int,  # of PyTorch's generator on the CPU
@@ -276,6 +283,7 @@ def draw_codebooks(
         codebook.inited.fill_(True)
 
 
+@checked
 def random_musicgen(
     text: Any,  # T5Config
     codec: Any,  # EncodecConfig
@@ -295,6 +303,7 @@ def random_musicgen(
     )
 
 
+@checked
 def draw_model(
     kind: Any,  # class of the whole model
     config: Any,  # its configuration
@@ -316,6 +325,7 @@ def draw_model(
 
 
 # %% ../../nbs/api/40_models/09_tiny.ipynb #cell019
+@checked
 def write_random_model(
     out: Path | str,  # folder to write, made if absent
     seed: int = 0,  # of the weights

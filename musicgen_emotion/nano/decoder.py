@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from tqdm.auto import trange
 
+from ..lab.arguments import check_share, checked
 from ..lab.files import atomic_path
 from ..lab.paths import as_path, claim_folder
 from ..models.load import load_model
@@ -30,6 +31,7 @@ __all__ = ["assemble_nano", "decoder_loss", "encode_clips", "save_nano", "train_
 
 
 # %% ../../nbs/api/92_nano/04_decoder.ipynb #cell008
+@checked
 def assemble_nano(
     folder: Path | str,  # where the model goes
     text_folder: Path | str,  # encoder and tokenizer
@@ -104,6 +106,7 @@ def _is_nano(folder):
 
 
 # %% ../../nbs/api/92_nano/04_decoder.ipynb #cell012
+@checked
 def encode_clips(
     codec,  # an EncodecModel
     waves: np.ndarray,  # (clip, sample)
@@ -135,6 +138,7 @@ def encode_clips(
 
 
 # %% ../../nbs/api/92_nano/04_decoder.ipynb #cell015
+@checked
 def decoder_loss(
     model,  # a MusicModel; its decoder and projection are in training mode
     tokens: torch.Tensor,  # (clip, codebook, frame) int64
@@ -190,6 +194,7 @@ def decoder_loss(
 
 
 # %% ../../nbs/api/92_nano/04_decoder.ipynb #cell019
+@checked(neutral=check_share)
 def train_decoder(
     work: Path | str,  # folder of the training
     nano: Path | str,  # folder made by `assemble_nano`

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from tqdm.auto import trange
 
+from ..lab.arguments import checked
 from ..lab.files import atomic_path, read_json, write_json
 from ..lab.machine import need_extra
 from ..lab.paths import as_path
@@ -36,6 +37,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/92_nano/02_text_encoder.ipynb #cell007
+@checked
 def text_corpus(
     n: int = 22000,  # captions; two thirds as many general sentences and words are added
     seed: int = 0,  # seed of the draw
@@ -92,6 +94,7 @@ def _framed_words(words):
 
 
 # %% ../../nbs/api/92_nano/02_text_encoder.ipynb #cell009
+@checked
 def tokenizer_texts(
     texts: list[str],  # training texts
 ) -> list[str]:  # the same, then every emotion word 40 times
@@ -103,6 +106,7 @@ def tokenizer_texts(
 
 
 # %% ../../nbs/api/92_nano/02_text_encoder.ipynb #cell012
+@checked
 def teacher_embeddings(
     texts: list[str],  # texts
     batch_size: int = 256,  # texts at once
@@ -141,6 +145,7 @@ def teacher_embeddings(
     return embeddings
 
 
+@checked
 def student_encoder(
     vocab_size: int = 4096,  # pieces of the tokenizer
 ):  # a T5EncoderModel
@@ -164,6 +169,7 @@ def _mean_state(states, mask):
 
 
 # %% ../../nbs/api/92_nano/02_text_encoder.ipynb #cell015
+@checked
 def related_words(
     n: int = 60,  # words per emotion
     vocabulary: int = 20000,  # most frequent English words that are looked at
@@ -258,6 +264,7 @@ def distillation_loss(
     return (1 - cosine).mean() + 2 * (similarity_error**2).mean()
 
 
+@checked
 def distil_text_encoder(
     work: Path | str,  # folder of the training
     steps: int = 1400,  # optimizer steps

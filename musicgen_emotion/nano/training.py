@@ -22,6 +22,7 @@ from musicgen_emotion.sae.tensor_files import (
     write_tensors,
 )
 
+from ..lab.arguments import checked
 from ..lab.paths import as_path
 
 # %% auto #0
@@ -29,6 +30,7 @@ __all__ = ["last_logged", "load_training", "save_training", "train_loop"]
 
 
 # %% ../../nbs/api/92_nano/01_training.ipynb #cell007
+@checked
 def save_training(
     path: Path | str,  # a .safetensors file
     model: torch.nn.Module,  # weights and buffers
@@ -68,6 +70,7 @@ def last_logged(
     return json.loads(lines[-1]) if lines else {}
 
 
+@checked
 def train_loop(
     name: str,  # name of the stage; files are work/<name>.safetensors and work/<name>.jsonl
     work: Path | str,  # folder of the training

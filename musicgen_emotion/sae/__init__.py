@@ -158,5 +158,6 @@ from .trainer import check_loss as check_loss
 from .trainer import data_fingerprint as data_fingerprint
 from .trainer import differing_parts as differing_parts
 from .training import TrainResult as TrainResult
+from .training import require_training_room as require_training_room
 from .training import split_parts as split_parts
 from .training import train_sae as train_sae

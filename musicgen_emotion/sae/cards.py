@@ -17,6 +17,7 @@ from string import Template
 import numpy as np
 import pandas as pd
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.files import atomic_write, check_sidecar, package_folder, write_json
 from ..lab.paths import as_path
@@ -172,6 +173,7 @@ class FeatureCard:
 
 
 # %% ../../nbs/api/70_sae/22_cards.ipynb #cell013
+@checked
 def feature_card(
     data: CardData,  # what is known of the dictionary
     feature: int,  # which feature

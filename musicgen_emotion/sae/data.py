@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from ..activations.texts import text_embeddings
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in
 from ..lab.files import read_json
 from ..lab.paths import as_path
@@ -53,6 +54,7 @@ class Split:
         return f"Split(train={len(self.train)}, val={len(self.val)}, test={len(self.test)})"
 
 
+@checked
 def group_split(
     groups: Sequence | np.ndarray,  # one label per row; rows that share one stay together
     shares: tuple = (0.7, 0.15, 0.15),  # of the groups, for training, validation and test
@@ -83,6 +85,7 @@ def group_split(
     return Split(*(np.flatnonzero(part_of_row == part) for part in range(3)))
 
 
+@checked
 def row_labels(
     groups: Iterable,  # one label per row
     n: int,  # rows that need one
@@ -105,6 +108,7 @@ def row_labels(
     return labels
 
 
+@checked
 def clip_numbers(
     name: str,  # of the argument, for errors
     numbers: Iterable,  # of rows or clips
@@ -145,6 +149,7 @@ class DataReport:
     warnings: tuple = ()  # sentences with the numbers and what to do
 
 
+@checked
 def data_report(
     x: np.ndarray | torch.Tensor,  # (row, d_in)
     groups: Sequence | np.ndarray | None = None,  # prompt or clip of each row; None: all differ
@@ -218,6 +223,7 @@ def with_warnings(
     return replace(report, warnings=tuple(found))
 
 
+@checked
 def checked_rows(
     x: np.ndarray | torch.Tensor,  # (row, d_in)
 ) -> np.ndarray:  # (row, d_in)
@@ -249,6 +255,7 @@ def checked_rows(
 
 
 # %% ../../nbs/api/70_sae/07_data.ipynb #cell014
+@checked
 @dataclass
 class ArrayBatches:
     "Shuffled batches of an array; batch `step` is the same in every run with the same seed."
@@ -283,6 +290,7 @@ class ArrayBatches:
         first = batch * self.batch_size
         return self._take(self._order[1][first : first + self.batch_size])
 
+    @checked
     def sample(
         self,
         n: int,  # rows at most
@@ -308,6 +316,7 @@ class StoreBatches:
     reads the next. `array` is the site's branch, (clip, [timestep,] d_model); `clips` are the clip
     numbers that take part, `steps` the timesteps of each, and `n` is the number of rows."""
 
+    @checked
     def __init__(
         self,
         path: Path | str,  # folder written by `replay_store`
@@ -374,6 +383,7 @@ class StoreBatches:
         first = place * self.batch_size
         return self._buffer(epoch, buffer)[first : first + self.batch_size]
 
+    @checked
     def read(
         self,
         clips: np.ndarray,  # clip numbers
@@ -391,6 +401,7 @@ class StoreBatches:
             )
         return rows
 
+    @checked
     def sample(
         self,
         n: int,  # rows, rounded up to whole clips
@@ -402,6 +413,7 @@ class StoreBatches:
         clips = rng("sample", seed).choice(self.clips, n_clips, replace=False)
         return self.read(clips)
 
+    @checked
     def with_clips(
         self,
         clips: np.ndarray,  # clip numbers
@@ -483,6 +495,7 @@ def _open_site(path, site):
 
 
 # %% ../../nbs/api/70_sae/07_data.ipynb #cell023
+@checked
 def token_rows(
     encoder,  # a MusicModel, TextEncoder or encoder name, as in `text_embeddings`
     prompts: Sequence[str],  # one text each

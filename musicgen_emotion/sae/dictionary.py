@@ -20,8 +20,10 @@ from musicgen_emotion.sae.tensor_files import (
     write_folder,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.paths import marker_version
+from ..lab.sizes import require_room
 from .settings import SAEConfig
 
 # %% auto #0
@@ -61,16 +63,20 @@ class SparseAutoencoder(torch.nn.Module):
     centre: torch.Tensor
     scale: torch.Tensor
 
+    @checked
     def __init__(
         self,
         d_in: int = 768,  # width of the input
         expansion: float = 8,  # dictionary size over input width
         seed: int = 0,  # of the initial weights
+        allow_large: bool = False,  # go ahead above 80% of the free memory
         **config,  # further fields of `SAEConfig`
     ):
         super().__init__()
         self.cfg = cfg = SAEConfig(d_in, expansion, **config)
         d_sae = cfg.n_features
+        what = f"a dictionary of d_sae={d_sae} features of width {cfg.d_in}"
+        require_room(what, (4 if cfg.tied else 8) * d_sae * cfg.d_in, allow_large=allow_large)
         self.W_dec = torch.nn.Parameter(
             _random_unit_rows(
                 d_sae,
@@ -392,6 +398,7 @@ def feature_shift(
 
 
 # %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell023
+@checked
 def geometric_median(
     x: torch.Tensor,  # (row, d)
     steps: int = 50,  # iterations at most

@@ -45,6 +45,7 @@ from musicgen_emotion.sae.tensor_files import (
     write_folder,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.files import atomic_path, write_json
 from ..lab.paths import as_path, claim_folder
@@ -104,6 +105,7 @@ _SAELENS_NAMES = dict(
 )
 
 
+@checked
 def from_saelens(
     folder: Path | str,  # with cfg.json and sae_weights.safetensors
     ignore: Sequence[str] = (),  # unknown settings and tensors that are harmless
@@ -273,6 +275,7 @@ _DL_NAMES = dict(
 )
 
 
+@checked
 def from_dictionary_learning(
     folder: Path | str,  # with ae.pt and config.json
     ignore: Sequence[str] = (),  # unknown settings and tensors that are harmless
@@ -379,6 +382,7 @@ def to_sparsify(
     return write_folder(folder, config, tensors, "sae.safetensors", "sparsify dictionary")
 
 
+@checked
 def from_sparsify(
     folder: Path | str,  # with cfg.json and sae.safetensors
     ignore: Sequence[str] = (),  # unknown settings and tensors that are harmless
@@ -405,6 +409,7 @@ def from_sparsify(
 
 
 # %% ../../nbs/api/70_sae/06_formats.ipynb #cell022
+@checked
 def load_dictionary(
     folder: Path | str,  # a folder, or owner/name on the hub
     form: str = "auto",  # auto, own, saelens, dictionary_learning, sparsify or mapped

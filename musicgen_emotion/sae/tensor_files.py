@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from ..lab.checks import plain_reason
 from ..lab.files import atomic_path, write_json
 from ..lab.paths import as_path, claim_folder
 from ..models.hub import UnpicklingError
@@ -223,7 +224,7 @@ def local_folder(
         patterns = [f"{part}/*"] if part else None
         return Path(snapshot_download(str(name), revision=revision, allow_patterns=patterns))
     except Exception as error:
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        reason = plain_reason(error)[:160]
         raise FileNotFoundError(
             f"dictionary {str(name)!r} is no folder here and could not be fetched from the hub "
             f"({reason})"

@@ -20,6 +20,7 @@ from musicgen_emotion.sae.tensor_files import (
     write_tensors,
 )
 
+from ..lab.arguments import checked
 from ..lab.files import sha256_bytes
 from ..lab.seeds import seed_from
 from .data import ArrayBatches, Split, StoreBatches
@@ -238,6 +239,7 @@ def _check_same_settings(path, saved, current):
 
 
 # %% ../../nbs/api/70_sae/11_trainer.ipynb #cell013
+@checked
 def data_fingerprint(
     shape: tuple,  # of the whole data
     rows: np.ndarray | torch.Tensor,  # (row, d_in) all rows, or a sample of them

@@ -27,8 +27,10 @@ from musicgen_emotion.sae.data import (
     with_warnings,
 )
 
+from ..lab.arguments import checked
 from ..lab.files import write_json, write_table
 from ..lab.paths import claim_folder
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from .dictionary import SparseAutoencoder
 from .metrics import sae_metrics
 from .settings import SAEConfig, TrainConfig
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["TrainResult", "split_parts", "train_sae"]
+__all__ = ["TrainResult", "require_training_room", "split_parts", "train_sae"]
 
 
 # %% ../../nbs/api/70_sae/12_training.ipynb #cell006
@@ -64,6 +66,8 @@ class TrainResult:
         )
 
 
+@may_be_large
+@checked
 def train_sae(
     data: np.ndarray | torch.Tensor | StoreBatches,  # (row, d_in), or a store
     sae: SparseAutoencoder | SAEConfig,  # what to train; settings make a new one with config.seed
@@ -73,6 +77,7 @@ def train_sae(
     folder: Path | str | None = None,  # for checkpoints, history and the finished dictionary
     progress: bool = True,  # show a bar
     device: str | torch.device | None = None,  # where to train; None: where the dictionary is
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> TrainResult:  # weights of the best validation
     """Train a dictionary with early stopping on validation; the test part is only kept aside.
 
@@ -85,6 +90,7 @@ def train_sae(
     if folder is not None:
         folder = claim_folder(folder, "dictionary", 1, holds_own_dictionary)
     config = config or TrainConfig()
+    require_training_room(sae, config, device)
     if isinstance(sae, SAEConfig):
         sae = SparseAutoencoder(seed=config.seed, **asdict(sae))
     if isinstance(data, StoreBatches):
@@ -92,7 +98,7 @@ def train_sae(
     else:
         source = _from_array(data, groups, split, config, sae.d_sae)
     for warning in source.report.warnings:
-        warnings.warn(warning, stacklevel=2)
+        warnings.warn(warning, stacklevel=3)
     trainer = SAETrainer(sae, source.batches, config, device)
     state = _State()
     checkpoint = None
@@ -118,6 +124,25 @@ def train_sae(
     return result
 
 
+def require_training_room(
+    sae: SparseAutoencoder | SAEConfig,  # what is trained; only its sizes are used
+    config: TrainConfig,  # how
+    device: str | torch.device | None = None,  # where; None: this machine's memory
+    n_trainings: int = 1,  # one after another
+) -> None:
+    "Raise a ValueError for a training that does not fit in memory or takes over 24 hours."
+    cfg = sae if isinstance(sae, SAEConfig) else sae.cfg
+    n_weights = (1 if cfg.tied else 2) * cfg.d_in * cfg.n_features
+    n_activations = 2 * config.batch_size * cfg.n_features
+    n_bytes = 4 * (4 * n_weights + n_activations)  # weights, gradients, two averages of Adam
+    what = (
+        f"training of d_sae={cfg.n_features} features of width {cfg.d_in} with "
+        f"batch_size={config.batch_size} for {n_trainings * config.steps} steps"
+    )
+    hours = n_trainings * config.steps * LOOP_SECONDS / 3600
+    require_room(what, n_bytes, hours, device=None if device is None else str(device))
+
+
 def _write_result(result, folder):
     result.sae.save_pretrained(folder)
     write_table(result.history, folder / "history.csv")
@@ -130,6 +155,7 @@ def _write_result(result, folder):
 
 
 # %% ../../nbs/api/70_sae/12_training.ipynb #cell008
+@checked
 def split_parts(
     data: np.ndarray | torch.Tensor | StoreBatches,  # (row, d_in), or a store
     groups: Sequence | np.ndarray | None,  # one label per row of an array or per clip of a store

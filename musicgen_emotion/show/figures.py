@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.files import atomic_path, check_sidecar, read_json_parts, write_json
 from ..lab.machine import need_extra
@@ -28,6 +29,7 @@ __all__ = ["save_figure", "saved_figure"]
 _TEXTS = ("caption", "alt")
 
 
+@checked
 def save_figure(
     ax: Axes | np.ndarray,  # axes, or array of axes of one figure
     path: Path | str,  # PNG file

@@ -30,6 +30,7 @@ from musicgen_emotion.sound.listening_clips import (
     opaque_clip_ids,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in, check_positive
 from ..lab.paths import as_path
 
@@ -132,6 +133,7 @@ def _check_text(name, value):
 
 
 # %% ../../nbs/api/30_sound/07_listening.ipynb #cell013
+@checked
 def rater_plan(
     test_id: str,  # id of the test
     rater: str,  # code of the rater
@@ -216,6 +218,7 @@ class ListeningTest:
     n_bytes: int  # size of the page
 
 
+@checked
 def write_listening_test(
     clips: pd.DataFrame,  # one row per clip: `audio` (path or array), `track`, condition columns
     out: Path | str,  # the page, ending in .html

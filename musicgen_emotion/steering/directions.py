@@ -20,8 +20,10 @@ from musicgen_emotion.lab.paths import (
     read_marker,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_positive
 from ..lab.files import atomic_path, read_json, write_json
+from ..models.hub import readable
 
 # %% auto #0
 __all__ = [
@@ -104,6 +106,7 @@ class Direction:
         little_endian = self.vector.astype("<f4")
         return hashlib.sha256(little_endian.tobytes()).hexdigest()
 
+    @checked
     def check_width(
         self,
         width: int,  # of the activations where it is to be used
@@ -116,6 +119,7 @@ class Direction:
             f"the activations there have {width}"
         )
 
+    @checked
     def at(
         self,
         site: str,  # another site of equal width
@@ -127,6 +131,7 @@ class Direction:
         metadata = self.metadata | dict(found_at=self.site)
         return replace(self, site=site, rms=rms, metadata=metadata)
 
+    @checked
     def cosine(
         self,
         other: Direction | np.ndarray,  # another direction, or a vector (d,)
@@ -137,6 +142,7 @@ class Direction:
         cosine = coordinate / np.linalg.norm(other_vector)
         return float(np.clip(cosine, -1, 1))
 
+    @checked
     def project(
         self,
         activations: np.ndarray,  # (..., d)
@@ -193,6 +199,7 @@ def check_vector(
     return single
 
 
+@checked
 def vector_of_width(
     direction: Direction | np.ndarray,  # a direction, or a vector (d,)
     width: int,  # that it must have
@@ -206,6 +213,7 @@ def vector_of_width(
 
 
 # %% ../../nbs/api/80_steering/00_directions.ipynb #cell021
+@checked
 def combine(
     directions: Sequence[Direction],  # of one site
     weights: Sequence[float] | None = None,  # of the unit vectors; None: equal
@@ -325,17 +333,19 @@ def load_directions(
     marker_version(folder, "directions", 1)  # refuses newer ones by name
     if not (folder / "directions.json").exists():
         raise FileNotFoundError(f"{folder} holds no directions (directions.json is missing)")
-    vectors = load_file(folder / "directions.safetensors")
+    with readable(folder / "directions.safetensors", "vectors by name"):
+        vectors = load_file(folder / "directions.safetensors")
     directions = {}
-    for name, facts in read_json(folder / "directions.json").items():
-        vector = vectors.get(name, np.zeros(0))
-        known = {fact: facts[fact] for fact in _STORED_FACTS if fact in facts}
-        directions[name] = Direction(vector, **known)
-        if directions[name].checksum != facts["checksum"]:
-            raise ValueError(
-                f"{folder / 'directions.safetensors'}: "
-                f"the vector {name!r} is not the one that was saved"
-            )
+    with readable(folder / "directions.json", "what save_directions wrote"):
+        for name, facts in dict(read_json(folder / "directions.json")).items():
+            vector = vectors.get(name, np.zeros(0))
+            known = {fact: facts[fact] for fact in _STORED_FACTS if fact in facts}
+            directions[name] = Direction(vector, **known)
+            if directions[name].checksum != facts["checksum"]:
+                raise ValueError(
+                    f"{folder / 'directions.safetensors'}: "
+                    f"the vector {name!r} is not the one that was saved"
+                )
     return directions
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ..lab.arguments import checked
 from ..lab.files import sha256_bytes
 from ..models.fingerprints import stored_tensors, weights_fingerprint
 
@@ -34,6 +35,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/80_steering/09_judging.ipynb #cell008
+@checked
 def as_scores(
     out,  # what a judge returned: DataFrame, dict of columns, list of dicts, or numbers
     n: int,  # clips that it was given
@@ -163,6 +165,7 @@ def renamed(
 
 
 # %% ../../nbs/api/80_steering/09_judging.ipynb #cell014
+@checked
 def judge_clips(
     judge: Callable | Sequence[Callable] | Mapping[str, Callable],  # one, several, or by name
     audio: np.ndarray,  # (clip, sample), float
@@ -194,6 +197,7 @@ def judge_clips(
     return pd.DataFrame(rows)
 
 
+@checked
 def ask_judge(
     judge: Callable,  # (audio, sample_rate) -> one row per clip
     name: str,  # column for a judge that returns bare numbers

@@ -22,6 +22,7 @@ from musicgen_emotion.stimuli.emotions import (
     quadrant,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_finite
 from ..lab.files import read_json
 from ..lab.paths import as_path
@@ -175,11 +176,20 @@ def load_norms(
         dict(
             word=parts.word.str.lower(),
             sense=parts.sense,
-            valence=rescale(table.numbers("valence"), 1, 9),
-            arousal=rescale(table.numbers("arousal"), 1, 9),
+            valence=_on_norm_scale(table, "valence"),
+            arousal=_on_norm_scale(table, "arousal"),
             n=table.counts("n"),
         )
     )
+
+
+def _on_norm_scale(table, name):
+    "Ratings of 1 to 9 as -1 to 1; an error names the file."
+    try:
+        return rescale(table.numbers(name), 1, 9)
+    except ValueError as error:
+        is_named = str(table.path) in str(error)
+        raise error if is_named else ValueError(f"{table.path}, {name}: {error}") from error
 
 
 _NORM_COLUMNS = dict(
@@ -191,6 +201,7 @@ _NORM_COLUMNS = dict(
 
 
 # %% ../../nbs/api/20_stimuli/06_captions.ipynb #cell021
+@checked
 def check_words(
     norms: pd.DataFrame,  # table of `load_norms`
     words: Mapping[str, Sequence[str]] | None = None,  # emotion -> words; default `EMOTION_WORDS`
@@ -238,6 +249,7 @@ def check_words(
 
 
 # %% ../../nbs/api/20_stimuli/06_captions.ipynb #cell024
+@checked
 def load_prompt_embeddings(
     source: Path | str,  # a folder as described above, or the .npy file of the embeddings
     labels: Path | str | Sequence | None = None,  # labels or their file; default: `labels.npy`

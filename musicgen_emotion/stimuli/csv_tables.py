@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -136,6 +137,8 @@ class CsvTable:
             number = cell.replace(",", ".")
             if not _NUMBER.fullmatch(number):
                 raise self.error(line, f"{name} is {cell!r}, not a number", "correct the cell")
+            if not math.isfinite(float(number)):
+                raise self.error(line, f"{name} is {cell!r}, too large", "correct the cell")
             values.append(float(number))
         return np.array(values, float)
 
@@ -185,7 +188,8 @@ def whole_number(
     if not _NUMBER.fullmatch(number):
         return ""
     value = float(number)
-    return str(int(value)) if value >= 0 and value.is_integer() else ""
+    is_whole = math.isfinite(value) and value >= 0 and value.is_integer()
+    return str(int(value)) if is_whole else ""
 
 
 def read_csv_table(

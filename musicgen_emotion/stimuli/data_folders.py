@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ..lab.arguments import checked
 from ..lab.paths import as_path
 from .csv_tables import read_csv_table, whole_number
 
@@ -19,6 +20,7 @@ __all__ = ["AUDIO_ENDINGS", "artists_of_songs", "find_audio"]
 AUDIO_ENDINGS = (".mp3", ".wav", ".flac", ".ogg")
 
 
+@checked
 def find_audio(
     song_ids: Sequence[str],  # whole numbers as text
     folders: Iterable[Path],  # searched in this order; the first file of a song counts
