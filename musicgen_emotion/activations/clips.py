@@ -59,6 +59,7 @@ from musicgen_emotion.activations.store_upkeep import (
     damaged_older,
     has_lost_its_marker,
     nothing_is_lost,
+    records_of,
     relabelled_rows,
     remove_unreadable,
     shard_files,
@@ -180,15 +181,14 @@ class ClipStore:
         "A few columns of the clips that are stored, by clip id."
         older = self._older()
         if older is not None:
-            rows = older.table[columns].to_dict("records")
-            found = [row for row in rows if row["clip_id"] in wanted]
+            found = records_of(older.table, columns, wanted)
         else:
             found = while_merging(lambda: self._read_facts(wanted, columns))
         return {row["clip_id"]: row for row in found}
 
     def _read_facts(self, wanted, columns) -> list[dict]:
         waiting = self._waiting.read_rows(wanted)
-        found = [] if waiting is None else waiting[columns].to_dict("records")
+        found = [] if waiting is None else records_of(waiting, columns, wanted)
         rest = wanted - self._waiting.removed().keys() - {row["clip_id"] for row in found}
         for table in self._parts.read_rows(rest, columns):
             found += table.to_pylist()

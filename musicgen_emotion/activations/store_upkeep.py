@@ -67,6 +67,7 @@ __all__ = [
     "damaged_older",
     "has_lost_its_marker",
     "nothing_is_lost",
+    "records_of",
     "relabelled_rows",
     "remove_files",
     "remove_old_claims",
@@ -223,6 +224,16 @@ def nothing_is_lost(
             f"{error.strerror or error}; nothing is lost: the clips stay in {folder}, "
             "run again after that",
         ) from error
+
+
+def records_of(
+    table,  # rows of clips, as a data frame
+    columns: list[str],  # names, `clip_id` among them
+    clips: set[str],  # clip ids
+) -> list[dict]:  # a dict per row
+    "A few columns of some clips."
+    rows = table[columns].to_dict("records")
+    return [row for row in rows if row["clip_id"] in clips]
 
 
 def shard_files(
