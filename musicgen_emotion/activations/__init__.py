@@ -114,6 +114,7 @@ from .store_upkeep import damaged_files as damaged_files
 from .store_upkeep import damaged_older as damaged_older
 from .store_upkeep import has_lost_its_marker as has_lost_its_marker
 from .store_upkeep import nothing_is_lost as nothing_is_lost
+from .store_upkeep import records_of as records_of
 from .store_upkeep import relabelled_rows as relabelled_rows
 from .store_upkeep import remove_files as remove_files
 from .store_upkeep import remove_old_claims as remove_old_claims

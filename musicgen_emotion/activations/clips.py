@@ -59,6 +59,7 @@ from musicgen_emotion.activations.store_upkeep import (
     damaged_older,
     has_lost_its_marker,
     nothing_is_lost,
+    records_of,
     relabelled_rows,
     remove_unreadable,
     shard_files,
@@ -155,10 +156,10 @@ class ClipStore:
         "Some columns of the table; the others stay on the disk."
         older = self._older()
         if older is not None:
-            return older.table[list(names)]
+            return older.table.filter(items=list(names))
         needed = sorted({*names, *SORTED_BY})
         rows = while_merging(lambda: self._whole_table(needed))
-        return rows[list(names)]
+        return rows.filter(items=list(names))
 
     def known(
         self,
@@ -181,15 +182,14 @@ class ClipStore:
         "A few columns of the clips that are stored, by clip id."
         older = self._older()
         if older is not None:
-            table = older.table
-            found = table.loc[table.clip_id.isin(wanted), columns].to_dict("records")
+            found = records_of(older.table, columns, wanted)
         else:
             found = while_merging(lambda: self._read_facts(wanted, columns))
         return {row["clip_id"]: row for row in found}
 
     def _read_facts(self, wanted, columns) -> list[dict]:
         waiting = self._waiting.read_rows(wanted)
-        found = [] if waiting is None else waiting[columns].to_dict("records")
+        found = [] if waiting is None else records_of(waiting, columns, wanted)
         rest = wanted - self._waiting.removed().keys() - {row["clip_id"] for row in found}
         for table in self._parts.read_rows(rest, columns):
             found += table.to_pylist()

@@ -9,7 +9,7 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -192,12 +192,13 @@ def _write_parts(parts, table, older) -> set[str]:
 
 def count_rows(
     rows: pd.DataFrame,  # rows of clips
-    tokens: dict[str, np.ndarray],  # clip id -> (codebook, frame)
+    tokens: Mapping[str, np.ndarray | None],  # clip id -> (codebook, frame); None: unreadable
 ) -> dict:  # clips, codebooks, models
     "Count clips by model and by number of codebooks."
     codebooks: dict[str, int] = {}
     for value in tokens.values():
-        codebooks[str(len(value))] = codebooks.get(str(len(value)), 0) + 1
+        if value is not None:
+            codebooks[str(len(value))] = codebooks.get(str(len(value)), 0) + 1
     models = rows.model_checksum.dropna().astype(str).value_counts().to_dict()
     return sum_counts(dict(clips=len(rows), codebooks=codebooks, models=models))
 

@@ -153,9 +153,10 @@ def fit_rows(
     schema = _schema(tuple(kinds.items()))
     if rows is None:
         return schema.empty_table()
+    fitting = rows
     if rows.schema.remove_metadata() != schema.remove_metadata():
-        rows = typed_rows(plain_rows(rows), kinds)
-    return rows.replace_schema_metadata(schema.metadata)
+        fitting = typed_rows(plain_rows(rows), kinds)
+    return fitting.replace_schema_metadata(schema.metadata)
 
 
 def _column_order(kinds) -> list[str]:

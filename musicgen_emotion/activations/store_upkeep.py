@@ -67,6 +67,7 @@ __all__ = [
     "damaged_older",
     "has_lost_its_marker",
     "nothing_is_lost",
+    "records_of",
     "relabelled_rows",
     "remove_files",
     "remove_old_claims",
@@ -225,6 +226,16 @@ def nothing_is_lost(
         ) from error
 
 
+def records_of(
+    table,  # rows of clips, as a data frame
+    columns: list[str],  # names, `clip_id` among them
+    clips: set[str],  # clip ids
+) -> list[dict]:  # a dict per row
+    "A few columns of some clips."
+    rows = table[columns].to_dict("records")
+    return [row for row in rows if row["clip_id"] in clips]
+
+
 def shard_files(
     store: Any,  # a `ClipStore`
 ) -> list[Path]:  # Parquet files, sorted
@@ -373,7 +384,7 @@ def summary_without(
         codebooks = dict.fromkeys(before["codebooks"], len(rows))
     else:
         codebooks = count_rows(rows, parts.read_tokens(rows.clip_id))["codebooks"]
-    gone = dict(count_rows(rows, {}), codebooks=codebooks)
+    gone: dict[str, Any] = dict(count_rows(rows, {}), codebooks=codebooks)
     taken: dict = dict(clips=-gone["clips"])
     for name in ("codebooks", "models"):
         taken[name] = {key: -n for key, n in gone[name].items()}

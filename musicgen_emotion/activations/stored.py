@@ -126,12 +126,13 @@ def replay_store(
     own_prompts = table.prompt.tolist()
     if prompts is None and (branches != ["null"] or model.null_reads_text):
         prompts = own_prompts
+    texts: list[str] | None = None  # one per clip
     if prompts is not None and len(table):
-        prompts = prompts_per_clip(prompts, len(table))
+        texts = prompts_per_clip(prompts, len(table))
     request = replay_request(
         model,
         store.codes(table.clip_id[:1]),
-        prompts and prompts[:1],
+        texts and texts[:1],
         sites,
         branches,
         pool,
@@ -150,8 +151,8 @@ def replay_store(
         store,
         request,
         table,
-        prompts,
-        prompts != own_prompts,  # texts that generation has not seen
+        texts,
+        texts != own_prompts,  # texts that generation has not seen
         out,
         n_frames,
         batch_size,
