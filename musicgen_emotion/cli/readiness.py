@@ -21,8 +21,9 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from ..lab.checks import check_positive
+from ..lab.checks import check_positive, plain_reason
 from ..lab.parameters import read_parameters
+from ..lab.paths import as_path
 from ..lab.phase_files import list_phases
 from .command import app
 
@@ -185,7 +186,7 @@ def check_disk(
 ) -> Check:  # one line
     "Is there room, and may we write?"
     check_positive("need_gib", need_gib)
-    folder = Path(folder).resolve()
+    folder = as_path("folder", folder).resolve()
     free_gib = shutil.disk_usage(folder).free / 2**30
     try:
         tempfile.TemporaryFile(dir=folder).close()
@@ -400,7 +401,7 @@ def diagnose() -> list[Check]:  # all checks
             found = Check(
                 name,
                 False,
-                f"{type(error).__name__}: {error}",
+                plain_reason(error),
                 fix,
             )
         checks += found if isinstance(found, list) else [found]

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .checks import check_in
+from .checks import check_between, check_count, check_in, plain_reason
 from .files import read_json
+from .paths import as_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,12 +47,19 @@ class Gate:
 
     def __post_init__(self):
         check_in("direction", self.direction, DIRECTIONS)
+        if not isinstance(self.name, str):
+            raise TypeError(f"name of a gate must be text; got {self.name!r}")
         for name in ("value", "low", "high", "threshold"):
             number = _number(
                 f"{name} of gate {self.name!r}",
                 getattr(self, name),
             )
             object.__setattr__(self, name, number)
+            if math.isinf(number):
+                raise ValueError(
+                    f"{name} of gate {self.name!r} must be finite, or NaN where it could not be "
+                    f"measured; got {number}"
+                )
         if math.isnan(self.threshold):
             raise ValueError(f"threshold of gate {self.name!r} must be a number; got nan")
         if self.low > self.high:
@@ -103,6 +111,8 @@ class Gate:
 def _number(name: str, value: Any) -> float:
     "The value as a float; None becomes NaN."
     try:
+        if isinstance(value, (str, bytes)):
+            raise TypeError
         return math.nan if value is None else float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number; got {value!r}") from None
@@ -112,11 +122,29 @@ def _number(name: str, value: Any) -> float:
 def read_gates(
     folder: Path | str,  # a run folder
 ) -> list[Gate]:  # gates that the run decided; empty when there are none
-    "Gates of a run, read from its `gates.json`."
-    path = Path(folder) / "gates.json"
+    "Gates of a run, read from its `gates.json`; a damaged file raises a ValueError that names it."
+    path = as_path("folder", folder) / "gates.json"
     if not path.exists():
         return []
-    return [Gate.from_entry(entry) for entry in read_json(path)]
+    entries = read_json(path)
+    if not isinstance(entries, list):
+        raise ValueError(f"{path} must hold a list of gates; got {entries!r:.80}")
+    return [_gate_in_file(path, number, entry) for number, entry in enumerate(entries)]
+
+
+def _gate_in_file(path: Path, number: int, entry: Any) -> Gate:
+    "A gate; a ValueError names file and place of a damaged one."
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"{path}, gate {number} must have a name and a value; got {entry!r:.80}")
+    try:
+        gate = Gate.from_entry(entry)
+        if gate.n is not None:
+            check_count("n", gate.n, least=0)
+        if not isinstance(gate.why, str):
+            raise TypeError(f"why must be text; got {gate.why!r:.80}")
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}, gate {number}: {plain_reason(error)}") from error
+    return gate
 
 
 # %% ../../nbs/api/00_lab/04_gates.ipynb #cell015
@@ -125,6 +153,7 @@ def verdict(
     pause_below: float = 0.5,  # smallest share of passed gates that is no PAUSE
 ) -> str:  # `"GO"`, `"ITERATE"` or `"PAUSE"`
     "GO when every gate passed, PAUSE when too few passed, ITERATE otherwise or without gates."
+    check_between("pause_below", pause_below, 0, 1)
     passed = [gate.passed for gate in gates]
     if sum(passed) < pause_below * len(passed):
         return "PAUSE"

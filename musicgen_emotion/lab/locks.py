@@ -16,7 +16,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout, lock_descriptor
 
-from .files import advise
+from .checks import check_positive
+from .paths import advise, as_path
 
 # %% auto #0
 __all__ = ["LOCK_FILE", "folder_lock", "is_locked"]
@@ -37,7 +38,8 @@ def folder_lock(
     Raises a RuntimeError that names the owner when another process has the folder, and an OSError
     that says what to do when the folder cannot be written to.
     """
-    path = Path(folder) / name
+    check_positive("wait_s", wait_s, zero=True)
+    path = as_path("folder", folder) / name
     lock = FileLock(
         path, timeout=wait_s, poll_interval=0.02, thread_local=False, fallback_to_soft=False
     )
@@ -81,7 +83,7 @@ def is_locked(
     folder: Path | str,  # a run folder
 ) -> bool:  # does a living process own it?
     "Whether a process owns `folder` now; a lock file that a dead process left does not count."
-    path = Path(folder) / LOCK_FILE
+    path = as_path("folder", folder) / LOCK_FILE
     # a network file system grants a lock only on a file that is open for writing
     mode = "r+" if os.access(path, os.W_OK) else "r"
     try:

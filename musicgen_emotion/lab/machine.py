@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from .files import package_folder
+from .paths import as_path
 
 # %% auto #0
 __all__ = ["LIBRARIES", "device_info", "git_revision", "library_versions", "need_extra"]
@@ -75,7 +76,7 @@ def git_revision(
     folder: Path | str | None = None,  # folder inside a checkout; the package's own by default
 ) -> str | None:  # commit id; it ends in `-dirty` when tracked files differ from the commit
     "Revision of the checkout that holds `folder`; None when git does not track the folder."
-    folder = Path(folder or package_folder())
+    folder = package_folder() if folder is None else as_path("folder", folder)
     try:
         if not _git(folder, "ls-files", "."):
             return None

@@ -17,13 +17,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musicgen_emotion.lab.files import (
+    WrittenFiles,
     plain_value,
     read_json,
     remove_path,
     sha256_bytes,
     sha256_file,
+    unfinished_files,
     write_json,
     write_table,
+)
+from musicgen_emotion.lab.paths import (
+    MARKER_FILE,
+    as_path,
+    claim_folder,
+    inside_folder,
+    marker_version,
+    watch_folder,
 )
 
 from .checks import check_in
@@ -37,6 +47,7 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = [
     "LENT_FOLDER",
+    "RUN_VERSION",
     "STATUSES",
     "Run",
     "changed_parameters",
@@ -64,6 +75,9 @@ class Run:
     stack: contextlib.ExitStack = field(  # what closing the run releases
         default_factory=contextlib.ExitStack, repr=False
     )
+    written: WrittenFiles | None = field(default=None, repr=False)  # what the run wrote
+    found: frozenset[str] = field(default=frozenset(), repr=False)  # files that were there before
+    is_owner: bool = field(default=False, repr=False)  # False where the folder is lent
 
     def __enter__(self) -> Run:
         return self
@@ -100,6 +114,8 @@ class Run:
         self.manifest["message"] = message or self.manifest["message"]
         try:
             self.save()
+            if self.written is not None and self.is_owner:
+                self.written.settle(self.found)
         finally:
             self.stack.close()
         atexit.unregister(self.close)
@@ -168,18 +184,26 @@ class Run:
         path: Path | str,  # file or folder that the run reads
     ) -> Path:  # the same path
         "Record an input with its checksum; a FileNotFoundError when it is absent."
+        path = as_path("path", path)
         self.manifest["inputs"][str(path)] = sha256_file(path)
         self.save()
-        return Path(path)
+        return path
 
     def table(
         self,
         df: pd.DataFrame,  # tidy table
         name: str,  # file name below the run folder; `.csv` is added when it has no suffix
     ) -> pd.DataFrame:  # the same table, for display
-        "Write a table into the run folder and return it."
-        file_name = name if Path(name).suffix else f"{name}.csv"
-        write_table(df, self.path / file_name)
+        "Write a table into the run folder and return it; a ValueError for a name that leaves it."
+        file = inside_folder(self.path, name)
+        if not file.suffix:
+            file = file.with_name(f"{file.name}.csv")
+        for parent in file.relative_to(self.path).parents[:-1]:
+            if (self.path / parent / MARKER_FILE).exists():
+                raise ValueError(
+                    f"{file} would lie in a folder of another kind; choose another name"
+                )
+        write_table(df, file)
         return df
 
     def _write_gates(self) -> None:
@@ -192,6 +216,19 @@ def _now() -> str:
 
 
 # %% ../../nbs/api/00_lab/06_runs.ipynb #cell010
+RUN_VERSION = 1  # of the folder's format
+_OWN_FILES = (  # what every run writes
+    "manifest.json",
+    "gates.json",
+    "run.log",
+    "kernel.log",
+    "notebook.ipynb",
+    "notebook.failed.ipynb",
+    "notebook.running.ipynb",
+    ".lock",
+    ".kernel",
+    MARKER_FILE,
+)
 LENT_FOLDER = "MUSICGEN_EMOTION_RUN"  # environment variable: folder that the parent process lends
 _KERNEL_LOCK = ".kernel"  # lock file of the process to which a folder is lent
 
@@ -200,14 +237,14 @@ def open_run(
     out: Path | str,  # run folder, made when absent
     phase: str,  # which study
     params: Mapping[str, Any] | None = None,  # all its parameters
-    resume: bool = True,  # go on with an earlier run; False empties the folder first
+    resume: bool = True,  # go on with an earlier run; False deletes what that wrote
 ) -> Run:  # a context manager; or call `close()` yourself
     """Own a folder, write its manifest with status `running`, and log to `run.log`.
 
     Raises a RuntimeError when another process owns the folder, and a ValueError when it holds a run
-    of another phase or of other parameters.
+    of another phase or of other parameters, or files that are not of a run.
     """
-    path = Path(out)
+    path = as_path("out", out)
     parameters = plain_value(dict(params or {}))
     if not phase:
         raise ValueError(f"phase must be a name; got {phase!r}")
@@ -228,10 +265,15 @@ def open_run(
                 )
             )
             run.manifest = _lent_manifest(path, parameters)
+            _watch(run)
         else:
+            claim_folder(path, "run", RUN_VERSION, own=_is_run)
             run.stack.enter_context(folder_lock(path))
             earlier = _earlier_run(path, phase, parameters, resume)
             run.manifest = _new_manifest(phase, parameters, earlier)
+            was_killed = earlier is not None and earlier.get("end") is None
+            run.found = frozenset(_watch(run).others(_OWN_FILES, whole_folders=was_killed))
+            run.is_owner = True
         run.save()
         _open_log(run)
     except BaseException:
@@ -252,7 +294,7 @@ def _earlier_run(path: Path, phase: str, params: dict, resume: bool) -> dict[str
     if earlier is None:
         return None
     if not resume:
-        _empty_folder(path)
+        _remove_run(path, earlier)
         return None
     if earlier["status"] == "running":  # it cannot be running, because we hold its lock
         earlier["status"] = "interrupted"
@@ -269,6 +311,7 @@ def _earlier_run(path: Path, phase: str, params: dict, resume: bool) -> dict[str
             f"or start over (resume=False; on the command line --fresh)"
         )
     remove_path(path / "gates.json")
+    _record_of(path)
     return earlier
 
 
@@ -286,11 +329,49 @@ def changed_parameters(
     return changed
 
 
-def _empty_folder(path: Path) -> None:
-    "Delete what an earlier run left, but not the locks that are being held."
-    for entry in path.iterdir():
-        if entry.name not in (LOCK_FILE, _KERNEL_LOCK):
-            remove_path(entry)
+def _is_run(path: Path) -> bool:
+    "Whether a folder without a marker holds a run; an older version made it."
+    return run_manifest(path) is not None
+
+
+def _watch(run: Run) -> WrittenFiles:
+    "Note what is written below the run's folder while it is open."
+    record = WrittenFiles(run.path)
+    record.add(*_OWN_FILES)
+    run.stack.callback(watch_folder(run.path, record.add))
+    run.written = record
+    return record
+
+
+def _remove_run(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Delete what an earlier run wrote; other files stay, and so do the locks that are being held.
+
+    Raises a ValueError when the run was killed and files are there of which nobody knows whose
+    they are.
+    """
+    record = _record_of(path)
+    was_killed = manifest.get("end") is None
+    unknown = record.others(_OWN_FILES)
+    if was_killed and unknown:
+        more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
+        raise ValueError(
+            f"{path} holds files that the killed run may not have written "
+            f"({', '.join(unknown[:3])}{more}); move them away, or choose another folder"
+        )
+    record.add(*_OWN_FILES)
+    record.remove(keep=(LOCK_FILE, _KERNEL_LOCK, MARKER_FILE), whole_folders=was_killed)
+
+
+def _record_of(path: Path) -> WrittenFiles:
+    "What a run wrote; without a record, all files that are no younger than its last sign of life."
+    record = WrittenFiles(path)
+    if not record.is_new:
+        return record
+    signs = [path / name for name in _OWN_FILES if (path / name).is_file()]
+    end = max(sign.stat().st_mtime for sign in signs) + 60  # seconds
+    names = record.others()
+    record.add(*[name for name in names if (path / name).lstat().st_mtime <= end])
+    return record
 
 
 def _lent_manifest(path: Path, params: dict) -> dict[str, Any]:
@@ -361,7 +442,7 @@ def _open_log(run: Run) -> None:
     run.log.addHandler(handler)
     run.stack.callback(handler.close)
     run.stack.callback(run.log.removeHandler, handler)  # the last callback runs first
-    for left in run.path.rglob(".tmp-*"):
+    for left in unfinished_files(run.path):
         remove_path(left)
 
 
@@ -374,14 +455,13 @@ def run_manifest(
     A run with status `running` whose process is gone is reported as `interrupted`. A file that is
     no run manifest raises a ValueError.
     """
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     path = folder / "manifest.json"
     if not path.exists():
         return None
+    marker_version(folder, "run", RUN_VERSION)  # refuses newer ones by name
     manifest = read_json(path)
-    if not isinstance(manifest, dict) or manifest.get("status") not in STATUSES:
-        statuses = ", ".join(STATUSES)
-        raise ValueError(f"{path} is not a run manifest; status must be one of {statuses}")
+    _check_manifest(path, manifest)
     is_ours = folder.resolve() in _OPEN_RUNS
     if manifest["status"] == "running" and not is_ours and not is_locked(folder):
         manifest["status"] = "interrupted"
@@ -389,11 +469,39 @@ def run_manifest(
     return manifest
 
 
+def _check_manifest(path: Path, manifest: Any) -> None:
+    "Raise a ValueError that names what is wrong with the content of a `manifest.json`."
+    status = manifest.get("status") if isinstance(manifest, dict) else None
+    if not isinstance(status, str) or status not in STATUSES:
+        statuses = ", ".join(STATUSES)
+        raise ValueError(f"{path} is not a run manifest; status must be one of {statuses}")
+    if "phase" not in manifest:
+        raise ValueError(f"{path} is not a run manifest; it lacks phase")
+    for name, (kind, what) in _MANIFEST_PARTS.items():
+        value = manifest.get(name)
+        may_be_none = name not in manifest or name in ("start", "end")
+        if not isinstance(value, kind) and not (value is None and may_be_none):
+            raise ValueError(f"{path} is damaged; {name} must be {what}; got {value!r:.80}")
+
+
+_MANIFEST_PARTS = dict(  # entry of a manifest -> its type, in Python and in words
+    phase=(str, "text"),
+    start=(str, "a time"),
+    end=(str, "a time"),
+    message=(str, "text"),
+    parameters=(dict, "names with values"),
+    inputs=(dict, "paths with checksums"),
+    models=(list, "a list of models"),
+    resumed=(list, "a list of earlier runs"),
+    device=(dict, "names with values"),
+)
+
+
 def find_runs(
     folder: Path | str,  # a run folder, or a folder with run folders at any depth
 ) -> dict[str, Path]:  # name relative to `folder` -> run folder, sorted by path
     "Folders that hold a `manifest.json`; a run folder itself is listed under its own name."
-    root = Path(folder).resolve()
+    root = as_path("folder", folder).resolve()
     found = {}
     for manifest in sorted(root.rglob("manifest.json")):
         run_folder = manifest.parent

@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
+from ..lab.paths import as_path
 from .hub import BACKENDS, folder_kind, melody_error, model_folder
 from .model import ADAPTERS, MusicModel
 from .registry import MELODY_MODELS, torch_dtype
@@ -48,7 +50,8 @@ def load_model(
         raise melody_error(str(name))
     dtype, device = torch_dtype(dtype), pick_device(device)
     folder = model_folder(name, revision, backend)
-    known_as = folder.name if Path(name).is_dir() else str(name)
+    is_folder = as_path("name", name).is_dir()
+    known_as = folder.name if is_folder else str(name)
     adapter = ADAPTERS[folder_kind(folder, backend)]
     return adapter.load(
         folder,
@@ -78,6 +81,7 @@ def as_model(
 
 
 # %% ../../nbs/api/40_models/08_load.ipynb #cell021
+@checked
 def randomized(
     model: Any,  # MusicModel, or the raw model of a backend
     seed: int = 0,  # of the new weights

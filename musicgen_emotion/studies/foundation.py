@@ -25,6 +25,7 @@ from musicgen_emotion.studies.steps import (
 from ..activations.extractor import ActivationExtractor
 from ..activations.replaying import replay
 from ..activations.tracing import TraceReport, trace
+from ..lab.arguments import checked
 from ..lab.runs import Run
 from ..models.model import MusicModel
 from ..stimuli.emotions import EMOTIONS
@@ -45,6 +46,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/95_studies/05_foundation.ipynb #cell008
+@checked
 @dataclass(frozen=True)
 class FoundationSettings:
     "Settings of Phase 0; names and defaults are those of the notebook's parameters cell."

@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pandas as pd
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
+from ..lab.files import atomic_write
 from ..lab.gates import Gate, gates_table, verdict
-from ..lab.phases import start_phase
+from ..lab.paths import inside_folder
+from ..lab.phases import phase_values, start_phase
 from ..lab.runs import Run
 from ..models.load import load_model
 from ..models.model import MusicModel
@@ -149,6 +152,7 @@ def check_clip_length(
         )
 
 
+@checked
 @dataclass(frozen=True)
 class ClipSettings:
     """How the clips of a study are generated.
@@ -195,6 +199,7 @@ def start_study(
     """Check the parameters, open the run folder and load the model; sets one torch thread.
 
     Settings that cannot work are refused before a run folder is made."""
+    phase_values(phase, values)
     settings = settings_from(kind, values)
     run = start_phase(phase, values)
     torch.set_num_threads(1)
@@ -270,7 +275,7 @@ def keep_sentences(
     sentences = [without_negative_zero(sentence) for sentence in sentences]
     text = "\n\n".join(sentences) + "\n"
     for name in files:
-        (run.path / name).write_text(text)
+        atomic_write(inside_folder(run.path, name), text)
     for sentence in sentences:
         run.log.info(sentence)
     return sentences

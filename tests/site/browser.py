@@ -47,12 +47,19 @@ class Browser:
         self.downloads.mkdir(parents=True)
         self.driver = playwright.sync_playwright().start()
         try:
-            self.process = self.driver.chromium.launch(executable_path=executable, args=FLAGS)
-            self.page = self.process.new_page(no_viewport=True)
+            # a profile on the disk, as people have it: what pages keep in a private window was lost
+            # once on a busy machine
+            self.context = self.driver.chromium.launch_persistent_context(
+                folder / "profile",
+                executable_path=executable,
+                args=FLAGS,
+                no_viewport=True,
+            )
+            self.page = self.context.pages[0]
         except BaseException:
             self.driver.stop()
             raise
-        self.session = self.page.context.new_cdp_session(self.page)
+        self.session = self.context.new_cdp_session(self.page)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", self.keep_error)
         self.page.on("dialog", lambda dialog: dialog.accept())
@@ -97,5 +104,5 @@ class Browser:
         self.page.click("#go")
 
     def close(self):
-        self.process.close()
+        self.context.close()
         self.driver.stop()

@@ -1153,7 +1153,7 @@ def test_a_raw_object_without_a_folder_is_known_by_its_weights(exported, craft, 
     table = generate_clips(raw, [HAPPY], store, duration_s=0.06, progress=False)
     assert table.model_checksum.tolist() == [model.checksum]
     raw.lm.linears[0].weight.data[0, 0] += 1
-    assert as_model(raw).checksum != model.checksum
+    assert as_model(raw).checksum == model.checksum != table.model_checksum[0]
 
 
 def test_an_object_of_a_subclass_is_accepted(exported, craft, tmp_path):

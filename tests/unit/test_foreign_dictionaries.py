@@ -344,7 +344,9 @@ def test_one_of_many_dictionaries_is_chosen_by_name(tmp_path):
 
 def test_a_folder_of_two_libraries_needs_a_form(tmp_path):
     written("sparsify", tmp_path)
-    to_dictionary_learning(SparseAutoencoder(D, 2).eval(), tmp_path)
+    other = to_dictionary_learning(SparseAutoencoder(D, 2).eval(), tmp_path / "other")
+    for name in ("ae.pt", "config.json"):
+        (other / name).rename(tmp_path / name)
     with pytest.raises(ValueError, match=r"ae\.pt and sae\.safetensors; choose with form="):
         load_dictionary(tmp_path)
     assert load_dictionary(tmp_path, "sparsify").cfg.activation == "topk"

@@ -114,7 +114,8 @@ def test_a_rater_rates_reloads_goes_on_and_exports(browser, rating):
 
     browser.open("about:blank")
     browser.open(url)
-    assert browser.js("document.getElementById('rater').value") == "rater-1"
+    kept = "document.getElementById('rater').value === 'rater-1'"
+    browser.until(lambda: browser.js(kept), "the code that the browser keeps")
     assert "keeps 3 answered of 6" in browser.text("known")
     assert browser.text("go") == "Continue"
     click(browser, "go")

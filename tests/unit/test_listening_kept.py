@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from browser import Browser
 from test_listening import SR, exported, make_clips
 
 from musicgen_emotion.sound.answers import (
@@ -70,25 +69,11 @@ def scale(name):
 # Several tabs of one rater
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    "A browser whose tabs share one context, and so what they keep."
-    opened = Browser(tmp_path_factory.mktemp("browser"))
-    opened.page.close()
-    opened.page = opened.process.new_context(no_viewport=True).new_page()
-    opened.page.on("pageerror", lambda error: opened.errors.append(str(error)))
-    opened.page.on("console", opened.keep_error)
-    opened.page.on("dialog", lambda dialog: dialog.accept())
-    opened.page.on("download", opened.keep_download)
-    yield opened
-    opened.close()
-
-
 class Tab:
     "One tab of the browser's context, at the page of a test."
 
     def __init__(self, browser, url, rater):
-        self.page = browser.page.context.new_page()
+        self.page = browser.context.new_page()
         self.page.on("pageerror", lambda error: browser.errors.append(str(error)))
         self.page.on("dialog", lambda dialog: dialog.accept())
         self.url, self.rater = url, rater

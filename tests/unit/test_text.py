@@ -124,6 +124,7 @@ def test_export_reads_back_and_repeats(tiny, tmp_path):
     assert sorted(p.name for p in first.iterdir()) == [
         "embeddings.npy",
         "emotion_clustering_pca.png",
+        "format.json",
         "labels.npy",
         "metadata.json",
     ]
