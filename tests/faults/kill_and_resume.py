@@ -28,14 +28,40 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-PHASE = {
-    "emotions": ["happy", "sad"],
-    "prompts_per_emotion": 4,
-    "clips_per_emotion": 6,
-    "arm_clips": 2,
-    "duration_s": 2.0,
-    "n_perm": 5,
-}
+# cells of a small phase: clips, activations, a dictionary, tables, a figure and a gate
+PHASE_CELLS = [
+    """model: str = "nano"  # folder of a model
+n: int = 4  # prompts, count
+seed: int = 0  # of everything
+out_dir: str = "results"  # run folder""",
+    """import numpy as np
+from musicgen_emotion.lab import start_phase
+from musicgen_emotion.models import load_model
+from musicgen_emotion.stimuli import study_prompts
+run = start_phase("phase9_small", globals())
+music = load_model(model, device="cpu")
+prompts = study_prompts(n, seed=seed).table""",
+    """from musicgen_emotion.activations import generate_clips, replay_store
+how = dict(duration_s=0.2, batch_size=2, progress=False)
+clips = run.table(generate_clips(music, prompts, run.path / "clips", seed, **how), "clips.csv")""",
+    """sites = ["layer_0", "layer_2"]
+states = run.path / "states.zarr"
+replay_store(music, run.path / "clips", sites, states, pool=None, batch_size=2, progress=False)""",
+    """from musicgen_emotion.sae import SAEConfig, TrainConfig, sae_metrics, train_sae
+rows = np.random.default_rng(seed).standard_normal((600, 16)).astype(np.float32)
+config = TrainConfig(steps=150, batch_size=64, window=25, eval_every=25, checkpoint_every=25)
+made = train_sae(rows, SAEConfig(16, 2), config, folder=run.path / "sae", progress=False)""",
+    """import pandas as pd
+from musicgen_emotion.show import plot_histograms, save_figure
+from musicgen_emotion.stats import bootstrap
+table = pd.DataFrame([sae_metrics(made.sae, rows)])
+run.table(table, "metrics.parquet")
+drawn = plot_histograms(clips.assign(value=np.arange(len(clips))), ["value"])
+save_figure(drawn, run.path / "values.png", "Numbers.", "Bars.", close=True)
+half = bootstrap(rows[:, 0], seed=seed)
+run.gate("mean", half.value, half.low, half.high, threshold=-1, n=half.n, why="a test")""",
+    "run.close();",
+]
 # what tells when and where a run was, not what it found
 TIMES = {
     "start", "end", "seconds", "resumed", "pid", "host", "progress", "message", "log", "kernel",
@@ -211,13 +237,25 @@ def killed(child, seconds):
 
 def run_phase(folder, material):
     "The command, as a user types it, in this process's group."
-    settings = folder.parent / "tiny.yaml"
-    settings.write_text(json.dumps(PHASE | dict(model=str(material.tiny))))
+    notebook = folder.parent / "phase9_small.ipynb"
+    write_phase(notebook)
     code = "from musicgen_emotion.cli import app; app(prog_name='musicgen-emotion')"
-    words = ["run", "phase0", "-f", str(settings), "--out", str(folder / "results")]
+    words = ["run", str(notebook), "-p", f"model={material.tiny}", "--out", str(folder / "results")]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
     if done.returncode != 0:
         raise RuntimeError(f"the phase failed: {done.stderr[-2000:]}")
+
+
+def write_phase(path):
+    "The notebook of the small phase; the first cell holds its parameters."
+    cells = []
+    for number, source in enumerate(PHASE_CELLS):
+        tags = dict(tags=["parameters"]) if number == 0 else {}
+        cell = dict(cell_type="code", id=f"cell{number}", metadata=tags, source=source)
+        cells.append(cell | dict(outputs=[], execution_count=None))
+    kernel = dict(name="python3", display_name="python3", language="python")
+    notebook = dict(nbformat=4, nbformat_minor=5, metadata=dict(kernelspec=kernel), cells=cells)
+    path.write_text(json.dumps(notebook))
 
 
 # Comparison

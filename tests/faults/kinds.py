@@ -33,8 +33,8 @@ INTERNALS = re.compile(
 # texts that may say anything; everything else that is annotated `str` is a name from a list
 FREE_TEXT = {
     "about", "alt", "caption", "content", "data", "farewell", "instructions", "judge_name",
-    "label", "lang", "mask", "meaning", "model_checksum", "name", "origin", "other", "phase",
-    "prefix", "split",
+    "label", "lang", "mask", "meaning", "model_checksum", "name", "origin", "other",
+    "phase", "prefix", "split",
     "prompt", "question", "rater", "revision", "target_name", "text", "title", "value", "why",
     "word", "cell", "test_id", "where", "what",
 }  # fmt: skip

@@ -5,13 +5,11 @@ The values come from the names and annotations of the signatures (`kinds.py`), t
 no NaN without a word, no touched file of somebody else.
 """
 
-from pathlib import Path
-
 import pytest
 from calls import CALLS, INNER, public_functions
 from hostile import try_function
+from left import known_to_be_left
 
-LEFT = Path(__file__).with_name("left.txt")
 NAMES = [f"{folder}.{name}" for folder, table in CALLS.items() for name in table]
 TRIED = [name for name in NAMES if name not in INNER]
 
@@ -19,14 +17,6 @@ TRIED = [name for name in NAMES if name not in INNER]
 @pytest.fixture(scope="module")
 def functions():
     return public_functions()
-
-
-def known_to_be_left():
-    "Lines `function argument: value` of what is known and not mended yet."
-    if not LEFT.exists():
-        return set()
-    lines = LEFT.read_text(encoding="utf-8").splitlines()
-    return {line for line in lines if line and not line.startswith("#")}
 
 
 def test_every_call_names_a_public_function(functions):
