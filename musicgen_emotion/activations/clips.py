@@ -482,15 +482,13 @@ class ClipStore:
         waiting = self.path / UPGRADE_FOLDER
         folder = waiting if waiting.exists() else self.path
         version = marker_version(folder, STORE_KIND, STORE_VERSION)
-        if version is None and not (self.path / TABLE_PARTS).is_dir():
-            return OlderClips(self.path)
-        return None
+        is_old = version is None and not (self.path / TABLE_PARTS).is_dir()
+        return OlderClips(self.path) if is_old else None
 
     def _must_be_owned(self, method) -> None:
         if not self._owned:
-            raise RuntimeError(
-                f"{method} needs the store to be owned: with store.writing(): store.{method}(...)"
-            )
+            how = f"with store.writing(): store.{method}(...)"
+            raise RuntimeError(f"{method} needs the store to be owned: {how}")
 
     def __len__(self):
         return self.summary["clips"]

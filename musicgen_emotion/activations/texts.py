@@ -14,16 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from musicgen_emotion.lab.checks import (
-    check_finite,
-    check_in,
-    check_labels,
-    plain_reason,
-)
-
 from ..lab.arguments import checked
+from ..lab.checks import check_finite, check_in, check_labels
 from ..lab.files import atomic_path, read_json, write_json
 from ..lab.paths import as_path, claim_folder, holds_only
+from ..lab.reasons import plain_reason
 from ..models.hub import refuse_adapters, weight_files
 from ..models.load import load_model, pick_device
 from ..models.model import MusicModel

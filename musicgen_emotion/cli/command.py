@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperGroup
 
-from ..lab.checks import NO_PLAIN_REASON, plain_reason, plain_words
 from ..lab.phases import PhaseError
+from ..lab.reasons import NO_PLAIN_REASON, plain_reason, plain_words
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -21,10 +21,11 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from ..lab.checks import check_positive, plain_reason
+from ..lab.checks import check_positive
 from ..lab.parameters import read_parameters
 from ..lab.paths import as_path
 from ..lab.phase_files import list_phases
+from ..lab.reasons import plain_reason
 from .command import app
 
 # %% auto #0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..lab.checks import plain_words, unknown_name
+from ..lab.checks import unknown_name
 from ..lab.comparing import compare_folders, compare_runs
 from ..lab.gates import verdict
 from ..lab.parameter_types import split_list, value_from_text
@@ -20,6 +20,7 @@ from ..lab.paths import as_path
 from ..lab.phase_files import list_phases
 from ..lab.phases import PhaseResult, run_status
 from ..lab.plans import plan, run_phases, run_plan
+from ..lab.reasons import plain_words
 from ..lab.report import run_report
 from .command import app, table_text
 from .commands import AllowLarge, AsJson

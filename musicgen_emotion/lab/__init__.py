@@ -24,7 +24,6 @@ from .arguments import checked as checked
 from .arguments import number_check as number_check
 from .arguments import zero_or_more as zero_or_more
 from .checks import LARGEST_SEED as LARGEST_SEED
-from .checks import NO_PLAIN_REASON as NO_PLAIN_REASON
 from .checks import as_prompts as as_prompts
 from .checks import check_between as check_between
 from .checks import check_count as check_count
@@ -42,8 +41,6 @@ from .checks import check_texts as check_texts
 from .checks import check_whole_numbers as check_whole_numbers
 from .checks import chosen_rows as chosen_rows
 from .checks import did_you_mean as did_you_mean
-from .checks import plain_reason as plain_reason
-from .checks import plain_words as plain_words
 from .checks import unknown_name as unknown_name
 from .comparing import FolderComparison as FolderComparison
 from .comparing import RunComparison as RunComparison
@@ -117,6 +114,7 @@ from .phase_files import notebook_cells as notebook_cells
 from .phase_files import supplied_folder as supplied_folder
 from .phases import PhaseError as PhaseError
 from .phases import PhaseResult as PhaseResult
+from .phases import find_runs as find_runs
 from .phases import phase_values as phase_values
 from .phases import run_phase as run_phase
 from .phases import run_status as run_status
@@ -125,6 +123,9 @@ from .plans import PlannedRun as PlannedRun
 from .plans import plan as plan
 from .plans import run_phases as run_phases
 from .plans import run_plan as run_plan
+from .reasons import NO_PLAIN_REASON as NO_PLAIN_REASON
+from .reasons import plain_reason as plain_reason
+from .reasons import plain_words as plain_words
 from .report import markdown_table as markdown_table
 from .report import markdown_text as markdown_text
 from .report import run_report as run_report
@@ -133,7 +134,6 @@ from .runs import RUN_VERSION as RUN_VERSION
 from .runs import STATUSES as STATUSES
 from .runs import Run as Run
 from .runs import changed_parameters as changed_parameters
-from .runs import find_runs as find_runs
 from .runs import open_run as open_run
 from .runs import run_manifest as run_manifest
 from .seeds import rng as rng

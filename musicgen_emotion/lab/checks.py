@@ -5,10 +5,7 @@
 # %% ../../nbs/api/00_lab/00_checks.ipynb #cell003
 from __future__ import annotations
 
-import errno
-import json
 import math
-import re
 from collections.abc import Iterable, Mapping, Sized
 from difflib import get_close_matches
 from typing import Any
@@ -18,7 +15,6 @@ import numpy as np
 # %% auto #0
 __all__ = [
     "LARGEST_SEED",
-    "NO_PLAIN_REASON",
     "as_prompts",
     "check_between",
     "check_count",
@@ -36,8 +32,6 @@ __all__ = [
     "check_whole_numbers",
     "chosen_rows",
     "did_you_mean",
-    "plain_reason",
-    "plain_words",
     "unknown_name",
 ]
 
@@ -426,79 +420,6 @@ def chosen_rows(
     if len(outside):
         raise ValueError(f"{name} must lie between 0 and {n_rows - 1}, got {outside.tolist()[:5]}")
     return array.astype(np.int64)
-
-
-# %% ../../nbs/api/00_lab/00_checks.ipynb #cell022b
-NO_PLAIN_REASON = "a value in it is of another kind than expected"
-
-
-def plain_reason(
-    error: BaseException,  # what was raised
-) -> str:  # one line without names of Python's classes
-    "Why something failed, in plain words, to be put into a message that names the file."
-    if isinstance(error, json.JSONDecodeError):
-        return f"it is not valid JSON ({error.msg} in line {error.lineno})"
-    if isinstance(error, UnicodeError):
-        return "it is not text in UTF-8"
-    if isinstance(error, RecursionError):
-        return "its values are nested too deeply"
-    if isinstance(error, MemoryError):
-        return "it needs more memory than there is"
-    if isinstance(error, OSError) and error.errno in _SYSTEM_REASONS:
-        return _SYSTEM_REASONS[error.errno]
-    if isinstance(error, KeyError) and error.args:
-        text = str(error.args[0])  # str() of a KeyError would put its text in quotes
-        text = text if " " in text else f"it lacks {text!r}"
-    else:
-        text = str(error)
-    return plain_words(text) or "no reason was given"
-
-
-def plain_words(
-    text: str,  # a message of any library
-) -> str:  # one line of at most 2000 characters
-    "A message without class names, addresses and call stacks; a purely internal one is replaced."
-    if "Weights only load failed" in text:
-        return _PICKLED
-    text = text.split("Traceback (most recent call last)")[0]
-    text = _LOST_KEY.sub(r"there is no \1", text)
-    text = _CLASS_NAMES.sub("", text)
-    text = _ADDRESSES.sub("", " ".join(text.split()))
-    if _INTERNAL.search(text):
-        return NO_PLAIN_REASON
-    return text[:2000].strip()
-
-
-_PICKLED = (
-    "it holds pickled objects, which are never loaded: save the weights alone, best as safetensors"
-)
-_SYSTEM_REASONS = {
-    errno.ENOENT: "it does not exist",
-    errno.EACCES: "there is no permission to read or write it",
-    errno.EPERM: "there is no permission to read or write it",
-    errno.EISDIR: "it is a folder, not a file",
-    errno.ENOTDIR: "a part of its path is a file, not a folder",
-    errno.ELOOP: "its links lead in a circle",
-    errno.ENAMETOOLONG: "its name is too long",
-    errno.EIO: "the disk cannot read it",
-}
-_LOST_KEY = re.compile(r"\bKeyError: ('[^']*'|\"[^\"]*\"|-?\d+)")
-_CLASS_NAMES = re.compile(
-    r"\b(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Warning|Exit)\b(?:: ?)?"
-    r"|\bArrow(?:Invalid|TypeError|KeyError)\b(?:: ?)?"
-)
-_ADDRESSES = re.compile(r" at 0x[0-9a-fA-F]+")
-_INTERNAL = re.compile(
-    r"object is not (?:subscriptable|iterable|callable|a mapping)|object has no (?:attribute|len)"
-    r"|object cannot be interpreted|'NoneType'|not supported between instances"
-    r"|object does not support|unsupported operand|unhashable type|indices must be"
-    r"|unexpected keyword argument|missing \d+ required|required positional argument"
-    r"|takes \d+ positional|__\w+__|<class '|cannot unpack|values to unpack"
-    r"|dictionary update sequence|index out of range|out of bounds for axis"
-    r"|invalid literal for|could not convert|has no attribute|codec can't|argument must be"
-    r"|must be real number|not \w+ \(got|expected str, bytes|concatenate (?:str|list)"
-    r"|can't (?:multiply|convert)|is not JSON serializable|dtype\("
-)
 
 
 # %% ../../nbs/api/00_lab/00_checks.ipynb #cell024

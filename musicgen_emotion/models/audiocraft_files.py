@@ -23,9 +23,9 @@ from musicgen_emotion.models.hub import (
     weight_files,
 )
 
-from ..lab.checks import plain_reason
 from ..lab.files import sha256_bytes
 from ..lab.paths import as_path
+from ..lab.reasons import plain_reason
 from ..lab.yaml_files import load_bounded_yaml
 from .audiocraft_import import cached_sha256, import_audiocraft
 

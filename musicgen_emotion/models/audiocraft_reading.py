@@ -23,8 +23,8 @@ from musicgen_emotion.models.audiocraft_files import (
     unpack_checkpoint,
 )
 
-from ..lab.checks import plain_reason
 from ..lab.paths import as_path
+from ..lab.reasons import plain_reason
 from .audiocraft_import import import_audiocraft
 from .registry import quiet_transformers
 

@@ -14,9 +14,10 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import torch
 
-from ..lab.checks import check_in, plain_reason
+from ..lab.checks import check_in
 from ..lab.files import read_json
 from ..lab.paths import as_path
+from ..lab.reasons import plain_reason
 from .registry import HUB_SIZES, MELODY_MODELS, known_names, nano_folder
 
 # %% auto #0

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
-from ..lab.checks import plain_reason
 from ..lab.files import atomic_path, write_json
 from ..lab.paths import as_path, claim_folder
+from ..lab.reasons import plain_reason
 from ..models.hub import UnpicklingError
 
 # %% auto #0

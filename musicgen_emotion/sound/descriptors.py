@@ -36,8 +36,9 @@ from musicgen_emotion.sound.timbre import (
 )
 
 from ..lab.arguments import checked
-from ..lab.checks import check_finite, plain_reason
+from ..lab.checks import check_finite
 from ..lab.paths import as_path
+from ..lab.reasons import plain_reason
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..lab.arguments import checked
-from ..lab.checks import check_count, check_finite, plain_reason
+from ..lab.checks import check_count, check_finite
 from ..lab.files import read_json_parts, write_json
+from ..lab.reasons import plain_reason
 from ..lab.seeds import rng
 from ..lab.sizes import may_be_large, require_room
 from .descriptors import DESCRIPTORS

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..lab.arguments import checked
-from ..lab.checks import check_in, check_number, plain_reason
+from ..lab.checks import check_in, check_number
 from ..lab.files import package_folder, read_json_parts, write_json
 from ..lab.paths import as_path
+from ..lab.reasons import plain_reason
 from ..stimuli.csv_tables import read_text
 from .label_judge import descriptor_matrix
 

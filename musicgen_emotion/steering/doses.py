@@ -32,9 +32,9 @@ from ..activations.clip_plans import note_weights, plan_clips
 from ..activations.clips import ClipStore, shard_files
 from ..activations.prompt_states import prompt_table
 from ..lab.arguments import checked
-from ..lab.checks import plain_reason
 from ..lab.files import read_table, sha256_bytes, write_table
 from ..lab.paths import as_path
+from ..lab.reasons import plain_reason
 from ..lab.seeds import rng
 from ..lab.sizes import may_be_large, require_room
 from ..models.load import as_model

@@ -22,8 +22,9 @@ from musicgen_emotion.sound.listener import (
 )
 
 from ..lab.arguments import checked
-from ..lab.checks import check_count, check_in, check_positive, plain_reason
+from ..lab.checks import check_count, check_in, check_positive
 from ..lab.paths import as_path
+from ..lab.reasons import plain_reason
 from ..models.text import equal_length_batches
 from ..sound.descriptors import DESCRIPTORS, describe, read_wave
 from ..sound.label_judge import LabelJudge

@@ -15,7 +15,7 @@ import pytest
 import torch
 from test_faults_commands import DAMAGE, INTERNAL, wrong_parts
 
-from musicgen_emotion.lab.checks import NO_PLAIN_REASON, plain_reason, plain_words
+from musicgen_emotion.lab.reasons import NO_PLAIN_REASON, plain_reason, plain_words
 from musicgen_emotion.sound.descriptors import (
     DESCRIPTORS,
     describe_table,
