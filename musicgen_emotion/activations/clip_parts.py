@@ -248,7 +248,7 @@ def _by_part(folder, clips) -> list[tuple[Path, set[str]]]:
     "Files that would hold the clips, and which of them."
     groups: dict[Path, set[str]] = {}
     for clip in clips:
-        path = _find_part(folder, clip)
+        path = _find_part(folder, clip) if isinstance(clip, str) else None
         if path is not None:
             groups.setdefault(path, set()).add(clip)
     return list(groups.items())
