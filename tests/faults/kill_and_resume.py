@@ -67,7 +67,7 @@ TIMES = {
     "start", "end", "seconds", "resumed", "pid", "host", "progress", "message", "log", "kernel",
     "environment", "device", "duration", "inputs", "times",
 }  # fmt: skip
-UNCOMPARED = {".lock", ".writer", "run.log", "kernel.log", "notebook.ipynb"}
+UNCOMPARED = {".lock", ".writer", ".written", "run.log", "kernel.log", "notebook.ipynb"}
 
 
 # The kinds of work. Each takes a folder that may be new or left by a killed process.
