@@ -239,10 +239,8 @@ class ClipStore:
         found = []
         for clip in wanted:
             tokens = stored.get(clip)
-            if (
-                tokens is None
-                or sha256_bytes(token_bytes(tokens)) != facts[clip]["tokens_checksum"]
-            ):
+            checksum = facts[clip]["tokens_checksum"]
+            if tokens is None or sha256_bytes(token_bytes(tokens)) != checksum:
                 file = self.path / ("tokens.zarr" if self._older() else TOKEN_PARTS)
                 raise DamagedStore(f"{file} is damaged at clip {clip}; {REMEDY}")
             found.append(tokens)
@@ -389,13 +387,14 @@ class ClipStore:
         """Merge the batches into the parts; take out clips that are not to be kept.
 
         A kill at any moment leaves the old or the new store, and the next writer finishes what was
-        begun. Needs `with store.writing():`.
+        begun. Needs `with store.writing():`. Raises KeyError for a clip that is not stored.
         """
         self._must_be_owned("compact")
         with nothing_is_lost(self.path):
             merge_waiting(self.path)
             if clips is not None:
                 kept = set(clips)
+                self._require_known(sorted(kept, key=str), self.known(kept))
                 ids = [clip for clip in self._parts.ids() if clip not in kept]
                 self._take_out(ids)
 

@@ -279,7 +279,13 @@ def _check_data(name: str, value: Any) -> Any:
         check_real(name, value)
     if isinstance(value, (list, tuple)) and value and np.isscalar(_first(value)):
         check_real(name, value)
-    return value
+    return _forwards(value)
+
+
+def _forwards(value: Any) -> Any:
+    "An array that runs backwards in memory as a copy, because torch cannot read it."
+    runs_backwards = isinstance(value, np.ndarray) and min(value.strides, default=0) < 0
+    return np.ascontiguousarray(value) if runs_backwards else value
 
 
 def _first(value: Any) -> Any:
@@ -296,7 +302,7 @@ def _refuse_complex(name: str, value: Any) -> Any:
             f"{name} holds complex numbers, real ones are meant; "
             f"take a part, for example {name}.real or abs({name})"
         )
-    return value
+    return _forwards(value)
 
 
 # %% ../../nbs/api/00_lab/20_arguments.ipynb #cell015

@@ -45,12 +45,13 @@ def check_in(
     """Return `value` when it is one of `accepted`.
 
     Otherwise raises a ValueError that lists what is accepted and suggests the nearest name.
-    Types count: `True` is not taken for `1`.
+    Types count: `True` is not taken for `1`. NumPy's text is text.
     """
     accepted = list(accepted)
     for choice in accepted:
-        if value is choice or (type(value) is type(choice) and value == choice):
-            return value
+        is_text = isinstance(value, str) and isinstance(choice, str)
+        if value is choice or ((is_text or type(value) is type(choice)) and value == choice):
+            return choice
     choices = ", ".join(str(choice) for choice in accepted)
     hint = did_you_mean(value, accepted)
     raise ValueError(f"{name} must be one of {choices}; got {_shown(value)}{hint}")

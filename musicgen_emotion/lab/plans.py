@@ -260,10 +260,9 @@ def run_plan(
     TypeError before the first run starts."""
     from tqdm.auto import tqdm
 
-    _check_plan(runs, allow_large)
-
-    n_jobs = check_count("n_jobs", n_jobs)
     out = as_path("out", out)
+    _check_plan(runs, allow_large)
+    n_jobs = check_count("n_jobs", n_jobs)
 
     def run_one(index: int) -> PhaseResult:
         run = runs[index]

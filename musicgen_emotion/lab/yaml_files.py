@@ -9,6 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from .paths import as_path
+
 # %% auto #0
 __all__ = ["PlainText", "YamlSection", "is_whole", "load_bounded_yaml", "read_yaml"]
 
@@ -184,7 +186,8 @@ def read_yaml(
     by_type: bool = False,  # as in `load_bounded_yaml`
 ) -> Any:  # its content; None for a file of comments only
     "Read a YAML file; a ValueError names the file and, where it is known, the line."
-    raw = Path(path).read_bytes()
+    path = as_path("path", path)
+    raw = path.read_bytes()
     encoding = "utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     try:
         text = raw.decode(encoding)

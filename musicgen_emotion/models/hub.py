@@ -342,7 +342,8 @@ def refuse_adapters(
     """Raise ValueError for a folder with an adapter (LoRA and the like).
 
     transformers applies it where peft is installed and ignores it elsewhere."""
-    found = [name for name in ADAPTER_FILES if (Path(folder) / name).exists()]
+    folder = as_path("folder", folder)
+    found = [name for name in ADAPTER_FILES if (folder / name).exists()]
     if found:
         raise ValueError(
             f"{folder} holds an adapter ({found[0]}), which is applied on some machines and "

@@ -139,6 +139,7 @@ def _in_words(kind, layer, suffix):
 
 
 # %% ../../nbs/api/40_models/02_sites.ipynb #cell091
+@checked
 def layer_list(
     layers: int | Iterable[int],  # one decoder layer or several
     n_layers: int,  # decoder layers of the model

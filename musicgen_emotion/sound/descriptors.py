@@ -270,6 +270,7 @@ def _describe_named(name, wave, sr):
 
 
 # %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell020b
+@checked
 def mono_clips(
     audio: Sequence | np.ndarray,  # (clip, sample), (clip, channel, sample), arrays, or files
     n_clips: int | None = None,  # clips that there must be; None: any number

@@ -102,9 +102,9 @@ def values():
         wave=wave, sample_rate=8000, embeddings=np.ones((2, 3)), labels=["happy", "sad"],
         prompts=["a"], data="text", parts=["a"], what="a thing", value={}, df=frame, names=["a"],
         kind="thing", version=1, note=print, name="a", phase="phase0", phases=["phase0"], grid={},
-        runs=[], text_folder="absent", codec_file="absent", nano="nano", work="work", hours={},
+        runs=[], newest=1, text_folder="absent", codec_file="absent", nano="nano", work="work", hours={},
         losses={}, model=model, opt=opt, step=1, params=list(model.parameters()),
-        loss=lambda step: None, steps=0, lr=0.1, cards=[], site="residual.0",
+        loss=lambda step: None, steps=1, lr=0.1, cards=[], site="residual.0",
         sae=SparseAutoencoder(2, d_sae=4), x=np.ones((4, 2)), grid_=None,
         base=SAEConfig(2), config={}, tensors={}, file_name="a.safetensors", extra={},
         ax=SimpleNamespace(), caption="caption", alt="alt", answers=frame, files="answers.csv",
@@ -143,6 +143,8 @@ def call(short, name, parameter, value):
     arguments = {}
     for known in signature.parameters.values():
         needed = known.default is known.empty and known.kind not in (2, 4)
+        if known.name == "cls" and inspect.ismethod(thing):
+            continue  # it is bound already
         if known.name in ("self", "cls"):
             arguments[known.name] = selves.get(name, SimpleNamespace())
         elif known.name == parameter:
