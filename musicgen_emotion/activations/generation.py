@@ -109,7 +109,7 @@ class Generation:
         check_in("ending", ending, ("flac", "wav"))
         sounds = self._sound()
         names = [f"clip_{number:04d}.{ending}" for number in range(len(sounds))]
-        folder = claim_names(folder, "saved clips", 1, names)
+        folder = claim_names(as_path("folder", folder), "saved clips", 1, names)
         paths = []
         for name, wave in zip(names, sounds):
             paths.append(save_audio(folder / name, wave, self.sample_rate))

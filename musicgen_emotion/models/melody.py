@@ -38,7 +38,7 @@ from musicgen_emotion.models.transformers_backend import (
 
 from ..lab.arguments import checked
 from ..lab.checks import check_in
-from ..lab.paths import claim_folder
+from ..lab.paths import as_path, claim_folder
 from .finite import evaluated, require_finite
 from .hub import refuse_bad_weights
 from .registry import quiet_transformers, torch_dtype
@@ -82,7 +82,7 @@ def write_random_melody(
     check_in("channels", channels, (1, 2))
     if n_codebooks % channels:
         raise ValueError(f"n_codebooks={n_codebooks} must be even for channels=2")
-    out = claim_folder(out, "random model", 1)
+    out = claim_folder(as_path("out", out), "random model", 1)
     with quiet_transformers():
         write_tokenizer(out)
         decoder = configuration_musicgen_melody.MusicgenMelodyDecoderConfig(

@@ -16,7 +16,7 @@ import torch
 
 from ..lab.arguments import checked
 from ..lab.checks import check_in
-from ..lab.paths import claim_folder, claim_names
+from ..lab.paths import as_path, claim_folder, claim_names
 from .registry import HUB_SIZES, quiet_transformers, torch_dtype
 
 # %% auto #0
@@ -48,7 +48,7 @@ def train_tokenizer(
     import sentencepiece
     from transformers import T5Tokenizer
 
-    folder = claim_names(folder, "tokenizer", 1, _TOKENIZER_FILES)
+    folder = claim_names(as_path("folder", folder), "tokenizer", 1, _TOKENIZER_FILES)
     model_bytes = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(texts),
@@ -360,7 +360,7 @@ def write_random_model(
         n_text_layers, std = 1, 0.02
     if channels == 2 and n_codebooks % 2:
         raise ValueError(f"n_codebooks={n_codebooks} must be even for channels=2")
-    out = claim_folder(out, "random model", 1)
+    out = claim_folder(as_path("out", out), "random model", 1)
     with quiet_transformers():
         tokenizer = write_tokenizer(out)
         text = text_config(d_text, n_text_layers)

@@ -84,7 +84,7 @@ def save_nano(
     from transformers import AutoTokenizer, EncodecFeatureExtractor, MusicgenProcessor
 
     text_folder = as_path("text_folder", text_folder)
-    folder = claim_folder(folder, "nano model", 1, _is_nano)
+    folder = claim_folder(as_path("folder", folder), "nano model", 1, _is_nano)
     model.save_pretrained(folder)
     extractor = EncodecFeatureExtractor(
         feature_size=1, sampling_rate=SAMPLE_RATE, padding_side="left"
@@ -211,7 +211,7 @@ def train_decoder(
 ) -> Path:  # the folder, now with trained weights
     "Train the decoder and the projection of the text states."
     work = as_path("work", work)
-    nano = claim_folder(nano, "nano model", 1, _is_nano)
+    nano = claim_folder(as_path("nano", nano), "nano model", 1, _is_nano)
     model = load_model(nano, device="cpu")
     waves, clips = audio_bank(
         work / "decoder_bank.npy",

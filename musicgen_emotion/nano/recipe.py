@@ -113,7 +113,7 @@ def train_nano(
 ) -> Path:  # the model folder
     "Text encoder, codec, decoder, measurement and card, in that order."
     out = as_path("work", work) / "nano" if out is None else as_path("out", out)
-    work = claim_folder(work, "nano training", 1, _is_training)
+    work = claim_folder(as_path("work", work), "nano training", 1, _is_training)
     text_folder = distil_text_encoder(work)
     codec_file = train_codec(work)
     if not (out / "config.json").exists():

@@ -191,7 +191,7 @@ def to_dictionary_learning(
 
     `AutoEncoderNew` (relu with a scale) and `JumpReluAutoEncoder` do not subtract the bias: far
     from zero their features lose digits, see `plain_tensors`."""
-    folder = claim_folder(folder, "dictionary_learning dictionary", 1)
+    folder = claim_folder(as_path("folder", folder), "dictionary_learning dictionary", 1)
     plain = plain_tensors(sae)
     class_name = _dictionary_learning_class(sae, plain)
     tensors = _dictionary_learning_tensors(sae, plain, class_name)

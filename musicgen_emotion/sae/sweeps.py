@@ -31,7 +31,7 @@ from musicgen_emotion.sae.training import (
 
 from ..lab.arguments import checked
 from ..lab.files import sha256_bytes
-from ..lab.paths import claim_folder
+from ..lab.paths import as_path, claim_folder
 from ..lab.sizes import large_is_allowed, listed, may_be_large, require_room
 from ..show.plots import draw_legend, new_axes
 from .data import Split, StoreBatches, checked_rows
@@ -162,7 +162,7 @@ def sweep(
     import pandas as pd
 
     if folder is not None:
-        folder = claim_folder(folder, "sweep of dictionaries", 1, _holds_sweep)
+        folder = claim_folder(as_path("folder", folder), "sweep of dictionaries", 1, _holds_sweep)
     train = train or TrainConfig()
     settings = _grid_settings(grid, asdict(base) | asdict(train))
     labels, split = split_parts(x, groups, split, train.seed)

@@ -163,7 +163,7 @@ def write_folder(
     """Write tensors and then `cfg.json`, each atomically.
 
     Raises ValueError for a folder that holds files and is not of this kind."""
-    folder = claim_folder(folder, kind, 1, own)
+    folder = claim_folder(as_path("folder", folder), kind, 1, own)
     write_tensors(folder / file_name, tensors)
     write_json(folder / "cfg.json", config)
     return folder

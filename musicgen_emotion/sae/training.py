@@ -29,7 +29,7 @@ from musicgen_emotion.sae.data import (
 
 from ..lab.arguments import checked
 from ..lab.files import write_json, write_table
-from ..lab.paths import claim_folder
+from ..lab.paths import as_path, claim_folder
 from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from .dictionary import SparseAutoencoder
 from .metrics import sae_metrics
@@ -88,7 +88,7 @@ def train_sae(
     import pandas as pd
 
     if folder is not None:
-        folder = claim_folder(folder, "dictionary", 1, holds_own_dictionary)
+        folder = claim_folder(as_path("folder", folder), "dictionary", 1, holds_own_dictionary)
     config = config or TrainConfig()
     require_training_room(sae, config, device)
     if isinstance(sae, SAEConfig):

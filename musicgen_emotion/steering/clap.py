@@ -153,7 +153,7 @@ def write_random_clap(
     """
     from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
-    folder = claim_folder(folder, "random model", 1)
+    folder = claim_folder(as_path("folder", folder), "random model", 1)
     _write_tokenizer(folder)
     text_config = dict(
         vocab_size=_RANDOM_VOCABULARY,
