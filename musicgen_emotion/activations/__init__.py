@@ -22,6 +22,7 @@ from .clip_files import token_bytes as token_bytes
 from .clip_files import token_chunks as token_chunks
 from .clip_files import token_counts as token_counts
 from .clip_files import write_token_array as write_token_array
+from .clip_parts import MERGE_FOLDER as MERGE_FOLDER
 from .clip_parts import PART_SIZE as PART_SIZE
 from .clip_parts import REMEDY as REMEDY
 from .clip_parts import SUMMARY_FILE as SUMMARY_FILE
@@ -141,7 +142,6 @@ from .texts import word_token_spans as word_token_spans
 from .tracing import TraceReport as TraceReport
 from .tracing import trace as trace
 from .waiting_clips import BATCH_FOLDER as BATCH_FOLDER
-from .waiting_clips import MERGE_FOLDER as MERGE_FOLDER
 from .waiting_clips import MOVE_AWAY as MOVE_AWAY
 from .waiting_clips import REMOVED_FILE as REMOVED_FILE
 from .waiting_clips import WaitingClips as WaitingClips

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = [
+    "MERGE_FOLDER",
     "PART_SIZE",
     "REMEDY",
     "SUMMARY_FILE",
@@ -129,6 +130,9 @@ def sum_counts(
 
 
 # %% ../../nbs/api/50_activations/08_clip_parts.ipynb #cell015
+MERGE_FOLDER = "merging"  # what is being put into the parts
+
+
 @dataclass(frozen=True)
 class ClipParts:
     "Rows and tokens of clips in parts of at most `PART_SIZE`."
@@ -148,7 +152,8 @@ class ClipParts:
         "Counts of clips and kinds of columns. Raises DamagedStore when the file is unreadable."
         path = self.newest(SUMMARY_FILE)
         if not path.exists():
-            if part_prefixes(self.newest(TABLE_PARTS)):
+            is_merging = (self.folder / MERGE_FOLDER / SUMMARY_FILE).exists()  # the first merge
+            if part_prefixes(self.newest(TABLE_PARTS)) and not is_merging:
                 raise DamagedStore(f"{path} is missing; {REMEDY}")
             return dict(clips=0, codebooks={}, columns={}, models={})
         try:

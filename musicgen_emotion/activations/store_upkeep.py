@@ -21,6 +21,7 @@ from musicgen_emotion.activations.clip_files import (
     token_bytes,
 )
 from musicgen_emotion.activations.clip_parts import (
+    MERGE_FOLDER,
     SUMMARY_FILE,
     TABLE_PARTS,
     TOKEN_PARTS,
@@ -38,7 +39,6 @@ from musicgen_emotion.activations.sealed_tables import (
 )
 from musicgen_emotion.activations.waiting_clips import (
     BATCH_FOLDER,
-    MERGE_FOLDER,
     WaitingClips,
     finish_merge,
     remove_sound,

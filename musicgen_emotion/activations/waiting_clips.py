@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from musicgen_emotion.activations.clip_parts import (
+    MERGE_FOLDER,
     SUMMARY_FILE,
     UPGRADE_FOLDER,
     ClipParts,
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = [
     "BATCH_FOLDER",
-    "MERGE_FOLDER",
     "MOVE_AWAY",
     "REMOVED_FILE",
     "WaitingClips",
@@ -55,7 +55,6 @@ __all__ = [
 
 # %% ../../nbs/api/50_activations/09_waiting_clips.ipynb #cell009
 BATCH_FOLDER = "shards"  # batches that were added
-MERGE_FOLDER = "merging"  # what is being put into the parts
 REMOVED_FILE = "removed.json"
 MOVE_AWAY = "move it away, then generate the clips again"
 _LABELS = "labels-{:06d}.parquet"

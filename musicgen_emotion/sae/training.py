@@ -28,7 +28,7 @@ from musicgen_emotion.sae.data import (
 )
 
 from ..lab.arguments import checked
-from ..lab.files import write_json, write_table
+from ..lab.files import remove_path, unfinished_files, write_json, write_table
 from ..lab.paths import as_path, claim_folder
 from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from .dictionary import SparseAutoencoder
@@ -89,6 +89,8 @@ def train_sae(
 
     if folder is not None:
         folder = claim_folder(as_path("folder", folder), "dictionary", 1, holds_own_dictionary)
+        for left in unfinished_files(folder):  # of a training that was killed while it wrote
+            remove_path(left)
     config = config or TrainConfig()
     require_training_room(sae, config, device)
     if isinstance(sae, SAEConfig):
