@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from tqdm.auto import trange
 
-from ..lab.arguments import checked
+from ..lab.arguments import checked, zero_or_more
 from ..lab.files import atomic_path, write_json
 from ..lab.machine import need_extra
 from ..lab.paths import as_path
@@ -293,7 +293,7 @@ def _update_codebook(codebook, latents, nearest, decay, rng):
 
 
 # %% ../../nbs/api/92_nano/03_codec.ipynb #cell019
-@checked
+@checked(vq_steps=zero_or_more)
 def train_codec(
     work: Path | str,  # folder of the training
     ae_steps: int = 2300,  # steps without quantization

@@ -500,7 +500,7 @@ def test_an_edit_that_changes_nothing_changes_nothing(data):
         ),
         (
             lambda sae, x: ablate_features(sae, x, [0, 1], "clamp", np.nan),
-            "finite to clamp features, got nan",
+            "value must be a finite number; got nan",
         ),
         (lambda sae, x: ablate_features(sae, x, [0, 1], "scale", [1.0, np.inf]), "finite to scale"),
         (

@@ -445,6 +445,7 @@ def _with_code(folder, config):
     )
     (folder / "config.json").write_text(json.dumps(config | dict(auto_map=auto_map)))
     (folder / "tokenizer_config.json").write_text(json.dumps(dict(auto_map=auto_map)))
+    save_file({}, folder / "model.safetensors")
     return folder
 
 
@@ -481,8 +482,10 @@ def test_every_loader_of_transformers_is_told_to_run_no_code(tmp_path, monkeypat
     load_clap(write_random_clap(tmp_path / "clap"))
     assert len(told) >= 4 and set(told) == {False}
     told.clear()
+    (tmp_path / "encoder").mkdir()
+    save_file({}, tmp_path / "encoder" / "model.safetensors")
     with pytest.raises(FileNotFoundError):
-        load_encoder(tmp_path)
+        load_encoder(tmp_path / "encoder")
     assert told == [False]
 
 
@@ -501,7 +504,6 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("a: " + "[" * 5000, "valid YAML"),
         ("a: *nowhere", "valid YAML"),
         ("a: !!python/object/apply:os.system [x]", "valid YAML"),
-        ("a: 2024-99-99", "valid YAML"),
         ("- 1", "lines of the form"),
     ],
 )

@@ -160,7 +160,7 @@ def test_bad_files_are_named(tmp_path):
         load_embeddings(tmp_path / "fine.npy", tmp_path / "moods.csv")
     for labels, why in (
         ([0, 9], "label 9 is not known"),
-        ([0, 0.5], "whole numbers"),
+        ([0, 0.5], "got the fraction 0.5"),
         (["sad", "hungry"], "'hungry' is not known"),
         ([[0, 1]], "one-dimensional"),
         ([-1, 0], "label -1"),
