@@ -22,7 +22,7 @@ from musicgen_emotion.sae.tensor_files import (
     write_tensors,
 )
 
-from ..lab.arguments import checked
+from ..lab.arguments import checked, zero_or_more
 from ..lab.paths import as_path
 
 # %% auto #0
@@ -70,7 +70,7 @@ def last_logged(
     return json.loads(lines[-1]) if lines else {}
 
 
-@checked
+@checked(steps=zero_or_more)
 def train_loop(
     name: str,  # name of the stage; files are work/<name>.safetensors and work/<name>.jsonl
     work: Path | str,  # folder of the training

@@ -162,7 +162,7 @@ def test_bad_files_are_named(tmp_path):
         ([0, 9], "label 9 is not known"),
         ([0, 0.5], "got the fraction 0.5"),
         (["sad", "hungry"], "'hungry' is not known"),
-        ([[0, 1]], "one-dimensional"),
+        ([[0, 1]], "must have one dimension"),
         ([-1, 0], "label -1"),
     ):
         with pytest.raises(ValueError, match=why):
