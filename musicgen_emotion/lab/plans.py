@@ -86,18 +86,6 @@ def _refuse_equal_names(notebooks: Sequence[Path]) -> None:
             )
 
 
-def _refuse_equal_names(notebooks: Sequence[Path]) -> None:
-    "Raise a ValueError when two notebooks have one name: they would share a run folder."
-    first: dict[str, Path] = {}
-    for notebook in notebooks:
-        other = first.setdefault(notebook.stem, notebook)
-        if other != notebook:
-            raise ValueError(
-                f"{other} and {notebook} have the same name, and so the same run folder; "
-                f"run them one after the other with another folder each (--out)"
-            )
-
-
 def _without_folder(params: Mapping[str, Any]) -> dict[str, Any]:
     "Parameters without `out_dir`, which the runner sets."
     return {name: value for name, value in params.items() if name != "out_dir"}

@@ -483,14 +483,16 @@ def _check_manifest(path: Path, manifest: Any) -> None:
             raise ValueError(f"{path} is damaged; {name} must be {what}; got {value!r:.80}")
 
 
-_MANIFEST_PARTS = dict(  # entry of a manifest -> its type, in Python and in words
-    phase=(str, "text"),
-    start=(str, "a time"),
-    end=(str, "a time"),
-    message=(str, "text"),
-    parameters=(dict, "names with values"),
-    inputs=(dict, "paths with checksums"),
-    models=(list, "a list of models"),
-    resumed=(list, "a list of earlier runs"),
-    device=(dict, "names with values"),
+_MANIFEST_PARTS: dict[str, tuple[Any, str]] = (
+    dict(  # entry of a manifest -> its type, in Python and in words
+        phase=(str, "text"),
+        start=(str, "a time"),
+        end=(str, "a time"),
+        message=(str, "text"),
+        parameters=(dict, "names with values"),
+        inputs=(dict, "paths with checksums"),
+        models=(list, "a list of models"),
+        resumed=(list, "a list of earlier runs"),
+        device=(dict, "names with values"),
+    )
 )

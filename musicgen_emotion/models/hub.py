@@ -381,11 +381,7 @@ def folder_kind(
         )
     with readable(config_file, "the configuration of a MusicGen"):
         kind = dict(read_json(config_file)).get("model_type")
-    check_in(
-        "model_type in config.json",
-        kind,
-        ("musicgen", "musicgen_melody"),
-    )
+    kind = check_in("model_type in config.json", kind, ("musicgen", "musicgen_melody"))
     if backend == "audiocraft":
         if kind == "musicgen_melody":
             raise melody_error(folder.name)

@@ -211,8 +211,9 @@ def train_decoder(
 ) -> Path:  # the folder, now with trained weights
     "Train the decoder and the projection of the text states."
     work = as_path("work", work)
-    nano = claim_folder(as_path("nano", nano), "nano model", 1, _is_nano)
-    model = load_model(nano, device="cpu")
+    nano = as_path("nano", nano)
+    model = load_model(str(nano), device="cpu")  # or an error, before anything is written
+    claim_folder(nano, "nano model", 1, _is_nano)
     waves, clips = audio_bank(
         work / "decoder_bank.npy",
         n_clips,
