@@ -117,7 +117,6 @@ from .store_upkeep import has_lost_its_marker as has_lost_its_marker
 from .store_upkeep import nothing_is_lost as nothing_is_lost
 from .store_upkeep import records_of as records_of
 from .store_upkeep import relabelled_rows as relabelled_rows
-from .store_upkeep import remove_files as remove_files
 from .store_upkeep import remove_old_claims as remove_old_claims
 from .store_upkeep import remove_unreadable as remove_unreadable
 from .store_upkeep import shard_files as shard_files

@@ -62,25 +62,50 @@ __all__ = [
 # %% ../../nbs/api/50_activations/10_older_clips.ipynb #cell010
 _STAGE = ".stage-upgrade"  # a conversion that is not finished
 _OLD_NAMES = ("clips.parquet", "tokens.zarr", "audio", "shards", ".commit", ".stage", ".lock")
-_OLD_SOUND = re.compile(r"[0-9a-f]{16}\.flac|\.tmp-.*")
+_OLD_TEMPORARY = re.compile(r"\.tmp-\d+-[0-9a-f]{8}-.*")
+_OLD_SOUND = re.compile(rf"[0-9a-f]{{16}}\.flac|{_OLD_TEMPORARY.pattern}")
 _LINKED_SOUND = re.compile(rf"{_OLD_SOUND.pattern}|\w\w|other")  # a conversion was killed
-_OLD_SHARD = re.compile(r"\S+\.parquet|\.tmp-.*")
+_OLD_SHARD = re.compile(rf"\S+\.parquet|{_OLD_TEMPORARY.pattern}")
+_OLD_ARRAY = re.compile(r"\.z(attrs|group|metadata)|clip|codebook|frame|frames|seconds|tokens")
+_OLD_COMMIT = re.compile(r"clips\.parquet|tokens\.zarr")
 _AT_ONCE = 8192  # clips whose tokens are in memory during a conversion
 
 
 def is_older_store(
     folder: Path,  # any path
 ) -> bool:  # is it a clip store of version 1?
-    "Whether all files of a folder have the names of a clip store of version 1."
+    """Whether all files of a folder are those of a clip store of version 1.
+
+    Names alone do not tell: a table must have the columns of a store, and every folder of one must
+    hold nothing else, because all of them are removed after the conversion.
+    """
     if not folder.is_dir() or (folder / MARKER_FILE).exists():
         return False
-    names = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".tmp-")]
+    names = [entry.name for entry in folder.iterdir() if not _OLD_TEMPORARY.fullmatch(entry.name)]
     if not set(names) & set(_OLD_NAMES[:4]) or not set(names) <= {*_OLD_NAMES, _STAGE}:
         return False
     if (folder / "clips.parquet").is_dir():
         return False
     sounds = _LINKED_SOUND if _STAGE in names else _OLD_SOUND
-    return _all_match(folder / "audio", sounds) and _all_match(folder / "shards", _OLD_SHARD)
+    patterns = {"audio": sounds, "shards": _OLD_SHARD, "tokens.zarr": _OLD_ARRAY}
+    patterns |= {".commit": _OLD_COMMIT, ".stage": _OLD_COMMIT}
+    if not all(_all_match(folder / name, pattern) for name, pattern in patterns.items()):
+        return False
+    tables = [folder / "clips.parquet", folder / ".commit" / "clips.parquet"]
+    shards = (folder / "shards").glob("[!.]*.parquet")
+    return all(_has_columns(path, "tokens_checksum") for path in tables) and all(
+        _has_columns(path, "_tokens") for path in shards
+    )
+
+
+def _has_columns(path, column) -> bool:
+    "Whether a table has the columns of a store; also for one that is absent or damaged."
+    import pyarrow.parquet as pq
+
+    try:
+        return {"clip_id", column} <= set(pq.read_schema(path).names)
+    except (OSError, ValueError):
+        return True  # nothing is removed before it could be read
 
 
 def _all_match(folder, pattern) -> bool:

@@ -69,7 +69,6 @@ __all__ = [
     "nothing_is_lost",
     "records_of",
     "relabelled_rows",
-    "remove_files",
     "remove_old_claims",
     "remove_unreadable",
     "shard_files",
@@ -241,13 +240,6 @@ def shard_files(
 ) -> list[Path]:  # Parquet files, sorted
     "Batches that were added and not yet merged by `compact`."
     return sorted((store.path / BATCH_FOLDER).glob("[!.]*.parquet"))
-
-
-def remove_files(
-    path: Path,  # file or folder, which need not exist
-) -> None:
-    "Remove a file or a folder with all that is in it."
-    remove_path(path)
 
 
 # %% ../../nbs/api/50_activations/11_store_upkeep.ipynb #cell017

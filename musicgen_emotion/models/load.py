@@ -25,9 +25,13 @@ __all__ = ["as_model", "load_model", "pick_device", "randomized"]
 def pick_device(
     device: str | torch.device | None = None,  # "cuda", "mps", "cpu", ...; None or "auto": the best
 ) -> torch.device:  # the device
-    "Device by name, or the best one that is there."
+    "Device by name, or the best one that is there; raises ValueError for a name that is none."
     if device is not None and device != "auto":
-        return torch.device(device)
+        try:
+            return torch.device(device)
+        except (RuntimeError, TypeError):
+            accepted = "'auto', or a device of torch such as 'cpu', 'cuda:1' or 'mps'"
+            raise ValueError(f"device must be {accepted}; got {device!r}") from None
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

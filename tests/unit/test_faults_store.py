@@ -1,14 +1,13 @@
 """Clip stores that grow, older and newer ones, files of others, and damage, kind by kind."""
 
 import json
-import os
 import shutil
-import signal
 import tracemalloc
 
 import numpy as np
 import pandas as pd
 import pytest
+from test_extraction import killed_at
 
 from musicgen_emotion.activations import clip_parts, older_clips
 from musicgen_emotion.activations.clip_files import (
@@ -99,29 +98,6 @@ def make_older_store(folder, n, n_in_shards=0, **columns):
         shard.to_parquet(folder / f"shards/{shard.clip_id[0]}.parquet", index=False)
     (folder / ".lock").touch()
     return folder
-
-
-def killed_at(n, work):
-    "Run `work` in a child that is killed at its n-th file rename. False if it got through."
-    pid = os.fork()
-    if pid == 0:
-        real, left = os.replace, [n]
-
-        def counting(*args, **kwargs):
-            if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            left[0] -= 1
-            return real(*args, **kwargs)
-
-        os.replace = counting
-        try:
-            work()
-        except BaseException:
-            os._exit(7)
-        os._exit(0)
-    status = os.waitpid(pid, 0)[1]
-    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
-    return os.WIFSIGNALED(status)
 
 
 # a store that grows
@@ -583,3 +559,37 @@ def test_memory_of_a_replay_does_not_grow_with_the_store(tiny, tmp_path):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.5 * peaks[0], peaks
+
+
+def with_file(place, name, folder):
+    (folder / place).mkdir(parents=True, exist_ok=True)
+    (folder / place / name).write_text("of somebody")
+
+
+def with_table(place, columns, folder):
+    (folder / place).parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(columns).to_parquet(folder / place)
+
+
+LIKE_VERSION_1 = {
+    "a temporary name in shards": lambda folder: with_file("shards", ".tmp-mine", folder),
+    "a temporary name": lambda folder: with_file(".", ".tmp-mine", folder),
+    "a folder named as a stage": lambda folder: with_file(".stage", "mine.txt", folder),
+    "a folder named as a commit": lambda folder: with_file(".commit", "mine.txt", folder),
+    "an array of somebody": lambda folder: with_file("tokens.zarr", "mine.txt", folder),
+    "a table of somebody": lambda folder: with_table("clips.parquet", dict(a=[1]), folder),
+    "a batch of somebody": lambda folder: with_table("shards/n.parquet", dict(a=[1]), folder),
+    "half a batch": lambda folder: with_table("shards/n.parquet", dict(clip_id=["a"]), folder),
+}
+
+
+@pytest.mark.parametrize("what", LIKE_VERSION_1)
+def test_a_folder_that_only_looks_like_version_1_is_refused_and_left(tmp_path, what):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    with_file("audio", "0123456789abcdef.flac", folder)
+    LIKE_VERSION_1[what](folder)
+    before = files(folder)
+    with pytest.raises(ValueError, match="not of a clip store"), ClipStore(folder).writing():
+        pass
+    assert files(folder) == before
