@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from musicgen_emotion.activations.file_sums import (
-    SUMS_FILE,
     add_sums,
     clips_digest,
     present_state,
@@ -36,6 +36,13 @@ from musicgen_emotion.activations.replay_blocks import (
     replay_request,
     time_coordinates,
 )
+from musicgen_emotion.lab.files import (
+    read_json,
+    remove_path,
+    sha256_bytes,
+    unfinished_files,
+    write_json,
+)
 from musicgen_emotion.lab.paths import (
     ADVICE,
     MARKER_FILE,
@@ -47,7 +54,6 @@ from musicgen_emotion.lab.paths import (
 
 from ..lab.arguments import checked
 from ..lab.checks import check_in
-from ..lab.files import read_json, remove_path, sha256_bytes, write_json
 from ..lab.locks import LOCK_FILE, folder_lock
 from ..lab.sizes import may_be_large
 from ..models.load import as_model
@@ -94,6 +100,7 @@ ACTIVATION_KIND = "store of activations"
 ACTIVATION_VERSION = 2
 _CLAIM = f".{MARKER_FILE}-"  # a marker that a killed run was writing
 _LABELS_AT_ONCE = 4096  # clips whose labels are written at once
+_PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial$")  # a chunk that Zarr was writing
 
 
 @may_be_large
@@ -239,11 +246,7 @@ class _ReplayWriter:
             _check_space(self.out, n_bytes)
         n_clips = len(self.table)
         n_kept = max(0, n_clips - len(todo) * self.block)
-        bar_options: dict[str, Any] = dict(
-            desc="replay",
-            unit="clip",
-            disable=not progress,
-        )
+        bar_options: dict[str, Any] = dict(desc="replay", unit="clip", disable=not progress)
         with _advised(self.out), tqdm(total=n_clips, initial=n_kept, **bar_options) as bar:
             if n_done is None:
                 claim_folder(self.out, ACTIVATION_KIND, ACTIVATION_VERSION, own=Path.is_dir)
@@ -260,9 +263,10 @@ class _ReplayWriter:
     def _remove_unfinished(self) -> None:
         "Files that a killed run was writing: beside its state, and in the folders of its sites."
         remove_old_claims(self.out)
-        left = [*self.out.glob(".tmp-*-replay.json"), *self.out.glob(f".tmp-*-{SUMS_FILE}")]
+        left = unfinished_files(self.out)
         for site in self.request.sites:
-            left += [*(self.out / site).rglob("*.partial"), *(self.out / site).rglob(".tmp-*")]
+            chunks = (self.out / site).rglob("*.partial")
+            left += [path for path in chunks if _PARTIAL.search(path.name)]
         for path in left:
             remove_path(path)
 
@@ -330,10 +334,7 @@ class _ReplayWriter:
 
     def _record(self, n_done, complete=False) -> None:
         "Write down how far the run is; -1 while the groups are not yet made."
-        state = self.settings | dict(
-            blocks_done=n_done,
-            complete=complete,
-        )
+        state = self.settings | dict(blocks_done=n_done, complete=complete)
         write_json(self.out / "replay.json", state)
         if read_marker(self.out) is None:  # a folder of version 1 whose state is new now
             claim_folder(self.out, ACTIVATION_KIND, ACTIVATION_VERSION, own=Path.is_dir)

@@ -593,3 +593,18 @@ def test_a_folder_that_only_looks_like_version_1_is_refused_and_left(tmp_path, w
     with pytest.raises(ValueError, match="not of a clip store"), ClipStore(folder).writing():
         pass
     assert files(folder) == before
+
+
+def test_a_replay_that_goes_on_leaves_files_of_others(tiny, tmp_path):
+    store = ClipStore(tmp_path / "clips")
+    generate_clips(tiny, ["a", "b", "c"], store, duration_s=0.1, batch_size=3, progress=False)
+    out = replay_store(tiny, store, ["layer_0"], tmp_path / "states", progress=False)
+    mine = [out / ".tmp-mine-replay.json", out / "layer_0" / ".tmp-mine", out / "layer_0/a.partial"]
+    for path in mine:
+        path.write_text("of somebody")
+    killed = [out / ".tmp-1-0123abcd-replay.json", out / "layer_0" / f"0.{'a' * 32}.partial"]
+    for path in killed:
+        path.write_text("half")
+    replay_store(tiny, store, ["layer_0"], out, progress=False)
+    assert all(path.read_text() == "of somebody" for path in mine)
+    assert not any(path.exists() for path in killed)
