@@ -14,7 +14,7 @@ export MKL_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
-.PHONY: run test check env export current notebooks pytest types site docs headline nano clean interop interop-env
+.PHONY: run test check env export current notebooks pytest faults kills types site docs headline nano clean interop interop-env
 run: env
 	$(BIN)/musicgen-emotion run $(PHASES) -f params/nano.yaml --out $(OUT) --jobs $(JOBS)
 
@@ -54,6 +54,14 @@ notebooks: env
 
 pytest: env
 	$(BIN)/python -m pytest -q -n 2 tests
+
+# valid and hostile input for all public functions, and the tests of each kind of fault (under five minutes)
+faults: env
+	$(BIN)/python -m pytest -q -n 2 tests/faults tests/unit/test_faults_*.py
+
+# 20 kills at random moments, each followed by going on and a comparison of all bytes (about five minutes)
+kills: env
+	$(BIN)/python -W ignore tests/faults/kill_and_resume.py
 
 # other libraries' dictionaries against ours, in an environment of its own (three minutes, 2 GB); `make test` does not need it
 INTEROP ?= .venv-interop

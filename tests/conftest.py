@@ -99,6 +99,20 @@ def data_dir():
     return folder
 
 
+def pytest_collection_modifyitems(items):
+    "A test in a browser may run again: on busy machines Chromium loses what a page just kept."
+    for item in items:
+        if "browser" in item.fixturenames:
+            item.add_marker(pytest.mark.flaky(reruns=2))
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept(request):
+    "A test in a browser starts without what pages of earlier tests have kept."
+    if "browser" in request.fixturenames:
+        request.getfixturevalue("browser").forget()
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     from browser import Browser

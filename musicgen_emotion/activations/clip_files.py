@@ -5,14 +5,17 @@
 # %% ../../nbs/api/50_activations/06_clip_files.ipynb #cell003
 from __future__ import annotations
 
+import contextlib
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..lab.arguments import checked
+from ..lab.checks import check_whole_numbers
 from ..lab.files import sha256_bytes
 
 if TYPE_CHECKING:
@@ -23,6 +26,7 @@ __all__ = [
     "CHUNK",
     "CLIP_COLUMNS",
     "PROMPT_COLUMNS",
+    "SORTED_BY",
     "TAKEN_COLUMNS",
     "DamagedStore",
     "check_column_names",
@@ -36,12 +40,14 @@ __all__ = [
     "read_shard_tokens",
     "read_token_array",
     "token_bytes",
+    "token_chunks",
     "token_counts",
     "write_token_array",
 ]
 
 
 # %% ../../nbs/api/50_activations/06_clip_files.ipynb #cell009
+@checked
 def clip_id(
     model_checksum: str,  # SHA-256 of the weights, `model.checksum`
     prompt: str,  # text
@@ -141,7 +147,7 @@ def read_clip_table(
         ) from error
 
 
-_SORTED_BY = ["model", "split", "emotion", "word", "prompt", "seed", "clip_id"]
+SORTED_BY = ["model", "split", "emotion", "word", "prompt", "seed", "clip_id"]
 
 
 def in_clip_order(
@@ -153,7 +159,7 @@ def in_clip_order(
     for name in table:
         if str(table[name].dtype) in ("object", "str", "string"):
             table[name] = table[name].astype("string")
-    table = table.sort_values(_SORTED_BY, kind="stable")
+    table = table.sort_values(SORTED_BY, kind="stable")
     return table.reset_index(drop=True)
 
 
@@ -181,6 +187,7 @@ def check_column_names(
 
 
 # %% ../../nbs/api/50_activations/06_clip_files.ipynb #cell021
+@checked
 def flac_bytes(
     wave: np.ndarray,  # (sample,) or (channel, sample), -1..1
     sample_rate: int,  # Hz
@@ -198,6 +205,7 @@ def flac_bytes(
 CHUNK = 64  # clips in one chunk of a Zarr array
 
 
+@checked
 def token_bytes(
     tokens: np.ndarray,  # (codebook, frame)
 ) -> bytes:  # little-endian int16
@@ -209,7 +217,7 @@ def read_shard_tokens(
     shard: Path,  # Parquet file that `ClipStore.add` has written
 ) -> dict[str, np.ndarray]:  # clip id -> (codebook, frame)
     "Tokens of a batch that is not merged yet."
-    table = read_clip_table(shard, "delete it")
+    table = read_clip_table(shard, "move it away")
     tokens = {}
     for clip, raw, n_frames in zip(table.clip_id, table._tokens, table.frames):
         tokens[clip] = np.frombuffer(raw, "<i2").reshape(-1, n_frames)
@@ -243,30 +251,37 @@ def read_token_array(
     path: Path,  # of `tokens.zarr`, which need not exist
 ) -> dict[str, np.ndarray | None]:  # clip id -> (codebook, frame), None where it is unreadable
     "Tokens of an array; the clips of a damaged chunk are None, a damaged array is empty."
+    tokens: dict[str, np.ndarray | None] = {}
+    for chunk in token_chunks(path):
+        tokens |= chunk
+    return tokens
+
+
+def token_chunks(
+    path: Path,  # of `tokens.zarr`, which need not exist
+) -> Iterator[dict[str, np.ndarray | None]]:  # clip id -> (codebook, frame), by chunk
+    "Tokens of an array, `CHUNK` clips at a time."
     import xarray as xr
 
     if not path.exists():
-        return {}
+        return
     try:
         with xr.open_zarr(path) as dataset:
             ids = dataset["clip"].values.tolist()
             n_frames = dataset["frames"].values
             codes = dataset["tokens"]
     except _UNREADABLE:
-        return {}
-    tokens: dict[str, np.ndarray | None] = {}
+        return
     for first in range(0, len(ids), CHUNK):
-        chunk_ids = ids[first : first + CHUNK]
-        try:
+        tokens: dict[str, np.ndarray | None] = dict.fromkeys(ids[first : first + CHUNK])
+        with contextlib.suppress(*_UNREADABLE):
             chunk = codes[first : first + CHUNK].values
-        except _UNREADABLE:
-            tokens.update(dict.fromkeys(chunk_ids))
-            continue
-        for clip, clip_tokens, n in zip(chunk_ids, chunk, n_frames[first : first + CHUNK]):
-            tokens[clip] = clip_tokens[:, :n]
-    return tokens
+            for clip, clip_tokens, n in zip(tokens, chunk, n_frames[first : first + CHUNK]):
+                tokens[clip] = clip_tokens[:, :n]
+        yield tokens
 
 
+@checked
 def write_token_array(
     path: Path,  # folder to write
     table: pd.DataFrame,  # clip_id, frames and frame_rate, a row per clip
@@ -294,12 +309,13 @@ def write_token_array(
 
 
 # %% ../../nbs/api/50_activations/06_clip_files.ipynb #cell029
+@checked
 def token_counts(
     tokens: np.ndarray,  # (clip, codebook, frame), -1 after the end of a shorter clip
     codebook_size: int,  # entries of a codebook
 ) -> np.ndarray:  # (clip, codebook x entry) float32, share of the frames
     "How often each entry of each codebook occurs in a clip. Raises ValueError for other shapes."
-    tokens = np.asarray(tokens)
+    tokens = check_whole_numbers("tokens", tokens)
     largest = tokens.max(initial=-1)
     if tokens.ndim != 3 or largest >= codebook_size:
         raise ValueError(

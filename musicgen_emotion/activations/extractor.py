@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
+from ..lab.sizes import may_be_large, require_room
 from ..models.load import as_model
 from ..models.model import MusicModel, Pass
 from ..models.sampling import clip_seeds, sample_tokens
@@ -37,6 +39,7 @@ class ActivationExtractor:
     for layers that the model does not have, KeyError for unknown sites.
     """
 
+    @checked
     def __init__(
         self,
         model: MusicModel,  # the model, or the raw one of a backend
@@ -79,6 +82,8 @@ class ActivationExtractor:
         else:
             self._recorder.drop_current()
 
+    @may_be_large
+    @checked
     def generate(
         self,
         prompts: str | list[str],  # one or many
@@ -89,6 +94,7 @@ class ActivationExtractor:
         top_k: int | None = 50,  # None keeps all
         batch_size: int = 16,  # clips at once
         progress: bool = False,  # show a bar
+        allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
     ) -> Generation:  # the new clips; `np.asarray` gives their tokens (clip, codebook, frame)
         """Make clips and record them; further calls add clips.
 
@@ -98,6 +104,7 @@ class ActivationExtractor:
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         seeds = clip_seeds(seed, len(prompts))
         n_frames = self.model.config.frames(duration_s)
+        self._require_room(len(prompts), n_frames)
         first_clip = len(self.prompts)
         n_batches_before = len(self._recorder.batches)
 
@@ -138,6 +145,14 @@ class ActivationExtractor:
             self.model.name,
             decode=self.model.decode_audio,
         )
+
+    def _require_room(self, n_clips: int, n_frames: int) -> None:
+        "Raise for activations that do not fit in memory beside those of earlier calls."
+        if self.pool is not None:
+            return
+        width = sum(self.model.site_width(site) for site in self.sites if "text" not in site)
+        n_bytes = 4 * n_clips * self.model.config.positions(n_frames) * width
+        require_room(f"the activations of {n_clips} clips at {len(self.sites)} sites", n_bytes)
 
     def get_activations(
         self,
@@ -329,7 +344,8 @@ class PassRecorder:
         now: Pass,  # the forward pass
     ) -> None:
         "Called at the beginning of every decoder pass, before the other sites."
-        if now.restart and (self.current is None or self.last_position > 0):
+        is_new = self.last_position > 0 and not now.repeated
+        if now.restart and (self.current is None or is_new):
             self._begin(now)
         batch = self._recording(now)
         if now.restart:
@@ -374,9 +390,10 @@ class PassRecorder:
             first = 1 + max(taken, default=-1)
             clips = list(range(first, first + now.n_clips))
         mask = None if now.text_mask is None else now.text_mask.cpu()
+        has_no_text = now.branches == ("cond",) and bool(now.null_rows().all())
         self.current = RecordedBatch(
             clips,
-            now.branches,
+            ("null",) if has_no_text else now.branches,
             self._waiting_text,
             mask,
         )

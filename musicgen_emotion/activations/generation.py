@@ -15,12 +15,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from musicgen_emotion.models.sampling import (
+    clip_seeds,
+    require_generation_room,
+    sample_tokens,
+)
+
+from ..lab.arguments import checked
 from ..lab.checks import check_in, check_positive
 from ..lab.files import atomic_path
 from ..lab.machine import need_extra
+from ..lab.paths import as_path, claim_names
+from ..lab.sizes import may_be_large
 from ..models.load import as_model
 from ..models.model import MusicModel
-from ..models.sampling import clip_seeds, sample_tokens
 from ..models.shapes import delay_tokens
 from .hooks import hooked
 
@@ -39,6 +47,7 @@ class Generation:
     sound, prompts and seeds are not equally many.
     """
 
+    @checked
     def __init__(
         self,
         tokens: np.ndarray,  # (clip, codebook, frame) int16, without delays
@@ -81,6 +90,7 @@ class Generation:
             self._audio = self._decode(self.tokens)
         return self._audio
 
+    @checked
     def play(
         self,
         clip: int = 0,  # which clip
@@ -97,10 +107,12 @@ class Generation:
     ) -> list[Path]:  # one file per clip, clip_0000.flac, ...
         "Write the sound of all clips. Raises ValueError for clips that were made without sound."
         check_in("ending", ending, ("flac", "wav"))
+        sounds = self._sound()
+        names = [f"clip_{number:04d}.{ending}" for number in range(len(sounds))]
+        folder = claim_names(as_path("folder", folder), "saved clips", 1, names)
         paths = []
-        for i, wave in enumerate(self._sound()):
-            path = Path(folder) / f"clip_{i:04d}.{ending}"
-            paths.append(save_audio(path, wave, self.sample_rate))
+        for name, wave in zip(names, sounds):
+            paths.append(save_audio(folder / name, wave, self.sample_rate))
         return paths
 
     def _sound(self) -> np.ndarray:
@@ -176,6 +188,8 @@ class Generation:
 
 
 # %% ../../nbs/api/50_activations/02_generation.ipynb #cell011
+@may_be_large
+@checked
 def generate(
     model: MusicModel,  # the model, or the raw one of a backend
     prompts: str | list[str],  # one per clip; '' is allowed
@@ -188,6 +202,7 @@ def generate(
     progress: bool = True,  # show a bar when it takes longer than two seconds
     hooks: dict | None = None,  # site -> fn(activation, now) during the run, see `hooked`
     audio: bool = True,  # decode the tokens to sound
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Generation:  # tokens, audio and their recipe
     """Make one clip per prompt, each from its own seed.
 
@@ -198,6 +213,7 @@ def generate(
     model = as_model(model)
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     n_frames = model.config.frames(duration_s)
+    require_generation_room(model, len(prompts), n_frames, audio=audio)
     seeds = clip_seeds(seeds, len(prompts))
     with hooked(model, hooks) if hooks else contextlib.nullcontext():
         tokens = sample_tokens(
@@ -218,6 +234,7 @@ def generate(
 
 
 # %% ../../nbs/api/50_activations/02_generation.ipynb #cell019
+@checked
 def rounding_gap(
     model: MusicModel,  # the model, or the raw one of a backend
     tokens: np.ndarray,  # (clip, codebook, frame) clips to replay step by step
@@ -254,6 +271,7 @@ def _step_logits(model, ids, text) -> torch.Tensor:
 
 
 # %% ../../nbs/api/50_activations/02_generation.ipynb #cell025
+@checked
 def save_audio(
     path: Path | str,  # .flac or .wav
     wave: np.ndarray,  # (sample,) or (channel, sample) float in -1..1
@@ -266,7 +284,7 @@ def save_audio(
     """
     import soundfile as sf
 
-    path, wave = Path(path), np.asarray(wave)
+    path, wave = as_path("path", path), np.asarray(wave)
     check_in("ending of path", path.suffix.lower(), (".flac", ".wav"))
     check_positive("sample_rate", sample_rate)
     if wave.ndim not in (1, 2) or not wave.size or (wave.ndim == 2 and wave.shape[0] > 2):
@@ -279,7 +297,7 @@ def save_audio(
     peak = np.abs(wave).max()
     if peak > 1:
         warnings.warn(
-            f"{path.name}: peak {peak:.2f} is above full scale and is clipped", stacklevel=2
+            f"{path.name}: peak {peak:.2f} is above full scale and is clipped", stacklevel=3
         )
     samples = np.clip(wave, -1, 1).T
     file_format = path.suffix[1:].upper()

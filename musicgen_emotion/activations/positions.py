@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.checks import check_positive
+from ..lab.sizes import may_be_large, require_room
 from ..models.model import MusicModel
 from ..models.shapes import ModelConfig
 
@@ -28,6 +30,7 @@ __all__ = [
 TEXT_KINDS = ("text", "text_proj")  # kinds of sites that have tokens instead of timesteps
 
 
+@checked
 def trim_special(
     acts: Any,  # xarray, numpy or torch array over all positions, or a dict of them by site
     n_special: int | ModelConfig | MusicModel | None = None,  # None: the array's own attribute
@@ -69,6 +72,7 @@ def _special_positions(acts, n_special) -> int:
 
 
 # %% ../../nbs/api/50_activations/01_positions.ipynb #cell012
+@checked
 def position_seconds(
     n_positions: int,  # positions of the decoder
     frame_rate: float,  # frames per second
@@ -77,6 +81,7 @@ def position_seconds(
     return np.arange(n_positions) / check_positive("frame_rate", frame_rate)
 
 
+@checked
 def first_position(
     seconds: float,  # time in the music, seconds
     frame_rate: float,  # frames per second
@@ -85,6 +90,7 @@ def first_position(
     return math.ceil(seconds * frame_rate - 1e-9)
 
 
+@checked
 def window_positions(
     window: tuple[float, float] | None,  # (start, end) in seconds of music; None: the whole clip
     n_frames: int,  # frames of the clip
@@ -117,19 +123,24 @@ def window_positions(
     return slice(first, n_positions if last >= n_frames else last)
 
 
+@may_be_large
+@checked
 def time_windows(
     duration_s: float,  # seconds of the clip
     step_s: float | None = None,  # seconds of each window; None: one window
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> list[tuple[float, float]]:  # (start, end) of windows that tile the clip, seconds
     "Windows of equal length; the last one may be shorter."
     check_positive("duration_s", duration_s)
     if step_s is None:
         return [(0.0, float(duration_s))]
+    n_windows = duration_s / check_positive("step_s", step_s)
+    require_room(f"{n_windows:.0f} windows of step_s={step_s}", 200 * n_windows)
     windows = []
     for start in np.arange(
         0,
         duration_s - 1e-9,
-        check_positive("step_s", step_s),
+        step_s,
     ):
         end = min(start + step_s, duration_s)
         windows.append((round(float(start), 6), round(float(end), 6)))

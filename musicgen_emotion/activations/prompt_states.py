@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..lab.arguments import checked
+from ..lab.checks import as_prompts
 from ..models.load import as_model
 from ..models.model import MusicModel
 from ..models.text import TextStates, equal_length_batches
@@ -30,17 +32,13 @@ def prompt_table(
 
     table = prompts if isinstance(prompts, pd.DataFrame) else _held_table(prompts)
     if table is None:
-        texts = [prompts] if isinstance(prompts, str) else list(prompts)
+        texts = as_prompts(prompts)
     elif "prompt" in table:
         texts = table.prompt.tolist()
     else:
         columns = ", ".join(map(str, table.columns))
         raise ValueError(f"prompts must have a column 'prompt'; got {columns}")
-    if not texts:
-        raise ValueError("prompts is empty; give at least one prompt")
-    for text in texts:
-        if not isinstance(text, str):
-            raise TypeError(f"every prompt must be text; got {text!r}")
+    texts = as_prompts(texts)
     return pd.DataFrame(dict(prompt=texts)) if table is None else table.reset_index(drop=True)
 
 
@@ -56,6 +54,7 @@ def _held_table(prompts) -> pd.DataFrame | None:
 
 
 # %% ../../nbs/api/50_activations/05_prompt_states.ipynb #cell011
+@checked
 def text_rows(
     model: MusicModel,  # the model, or the raw one of a backend
     prompts: Iterable[str],  # texts, doubles allowed
@@ -75,6 +74,7 @@ def text_rows(
 
 
 # %% ../../nbs/api/50_activations/05_prompt_states.ipynb #cell014
+@checked
 def null_text(
     model: MusicModel,  # the model, or the raw one of a backend
     n: int,  # clips

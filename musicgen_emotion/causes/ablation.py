@@ -15,6 +15,7 @@ import torch
 
 from ..activations.hooks import hooked
 from ..activations.positions import window_positions
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_finite, check_in
 from ..models.model import MusicModel
 from ..models.shapes import delay_tokens
@@ -30,6 +31,7 @@ __all__ = ["HOWS", "ablated", "ablation_effects"]
 HOWS = ("mean", "zero", "resample")
 
 
+@checked
 @contextlib.contextmanager
 def ablated(
     model: MusicModel,  # the model
@@ -202,6 +204,7 @@ def _resampled(reference, seed, states, first):
 
 
 # %% ../../nbs/api/85_causes/07_ablation.ipynb #cell012
+@checked
 @torch.no_grad()
 def ablation_effects(
     model: MusicModel,  # the model

@@ -20,8 +20,10 @@ from musicgen_emotion.causes.pairs import (
 )
 
 from ..activations.positions import window_positions
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in
 from ..lab.seeds import rng
+from ..lab.sizes import may_be_large
 from ..models.model import MusicModel
 from ..models.shapes import frame_logits
 from ..stats.estimates import Estimate, bootstrap_weights, interval
@@ -34,6 +36,7 @@ __all__ = ["Agreement", "attribution_agreement", "attribution_patching"]
 
 
 # %% ../../nbs/api/85_causes/04_attribution.ipynb #cell006
+@checked
 def attribution_patching(
     model: MusicModel,  # the model
     pairs: Pairs,  # with tokens
@@ -177,6 +180,8 @@ class Agreement:
     table: pd.DataFrame = field(repr=False)  # cells with restored and attribution
 
 
+@may_be_large
+@checked
 def attribution_agreement(
     model: MusicModel,  # the model
     pairs: Pairs,  # the pairs behind `table`
@@ -188,6 +193,7 @@ def attribution_agreement(
     n_boot: int = 1000,  # resamples of cells and pairs
     seed: int = 0,  # of the cells and the resamples
     progress: bool = True,  # show a bar
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Agreement:  # correlations with intervals, and the cells; n counts cells
     """Patch a random sample of cells one by one, and correlate with their attribution.
 

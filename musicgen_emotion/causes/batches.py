@@ -23,6 +23,7 @@ from musicgen_emotion.causes.passes import (
 
 from ..activations.hooks import hooked
 from ..activations.replaying import null_text
+from ..lab.arguments import checked
 from ..models.model import MusicModel
 from ..models.sampling import merge_guidance
 from ..models.shapes import delay_tokens, frame_logits
@@ -110,6 +111,7 @@ def _with_total(per_codebook, total):
 
 
 # %% ../../nbs/api/85_causes/02_batches.ipynb #cell009
+@checked
 def metric_rows(
     metrics: dict[str, np.ndarray],  # metric -> (pair, codebook + 1)
     pair_numbers: np.ndarray,  # (pair,) numbers of the pairs
@@ -134,6 +136,7 @@ def metric_rows(
 class PairBatch:
     "The clean runs of a few pairs, and the readouts in which a further run is compared with them."
 
+    @checked
     def __init__(
         self,
         model: MusicModel,  # the model
@@ -169,6 +172,7 @@ class PairBatch:
             return ("cond",)
         return ("cond", "guided")
 
+    @checked
     def record(
         self,
         prompts: Sequence[str],  # one per pair

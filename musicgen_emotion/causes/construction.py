@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from ..activations.hooks import hooked
+from ..lab.arguments import checked
 from ..lab.checks import check_positive
 from ..lab.seeds import rng
 from ..models.model import MusicModel
@@ -27,6 +28,7 @@ __all__ = ["construction_checks", "word_parts"]
 
 
 # %% ../../nbs/api/85_causes/12_construction.ipynb #cell006
+@checked
 def word_parts(
     emotions: Sequence[str] = EMOTIONS,  # emotions
     n: int = 3,  # number of parts
@@ -53,6 +55,7 @@ def word_parts(
 
 
 # %% ../../nbs/api/85_causes/12_construction.ipynb #cell010
+@checked
 @torch.no_grad()
 def construction_checks(
     model: MusicModel,  # the model

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..lab.checks import check_finite, check_positive
+from ..lab.arguments import checked
+from ..lab.checks import check_finite, check_labels, check_real
 
 # %% auto #0
 __all__ = ["Eraser", "inlp", "leace", "project_out"]
@@ -48,6 +49,7 @@ class Eraser:
         return x - removed
 
 
+@checked
 def project_out(
     directions,  # (d,) array or object with `.vector`, a list of them, or a (direction, d) array
     mean: np.ndarray | None = None,  # (d,) point that stays; None: 0, as in steering
@@ -60,7 +62,7 @@ def project_out(
     vectors = []
     for one in directions:
         vector = getattr(one, "vector", one)
-        vectors.append(np.asarray(vector, float))
+        vectors.append(check_real("directions", vector).astype(float))
     shapes = [vector.shape for vector in vectors]
     if not vectors or len(set(shapes)) > 1 or vectors[0].ndim != 1:
         raise ValueError(f"directions must be vectors of one width; got shapes {shapes}")
@@ -76,6 +78,7 @@ def project_out(
 
 
 # %% ../../nbs/api/85_causes/08_erasure.ipynb #cell010
+@checked
 def leace(
     states: np.ndarray,  # (row, d)
     concept: np.ndarray,  # (row,) classes, or numbers (row,) or (row, k)
@@ -114,8 +117,10 @@ def leace(
 
 def _states_and_targets(states, concept):
     "Checked states, and the centred concept (row, target): one-hot classes, or numbers."
-    states = np.asarray(states, float)
+    states = check_real("states", states).astype(float, copy=False)
     concept = np.asarray(concept)
+    if concept.dtype.kind not in "biuf":
+        concept = check_labels("concept", concept)
     if states.ndim != 2 or len(states) != len(concept) or not len(states):
         raise ValueError(
             "states must be (row, d) with one label per row; "
@@ -136,6 +141,7 @@ def _states_and_targets(states, concept):
 
 
 # %% ../../nbs/api/85_causes/08_erasure.ipynb #cell017
+@checked
 def inlp(
     states: np.ndarray,  # (row, d)
     concept: np.ndarray,  # (row,) classes
@@ -156,7 +162,7 @@ def inlp(
     largest_class = class_sizes.max() / len(concept)
 
     removed = np.zeros((0, states.shape[1]))  # (removed direction, d), orthonormal
-    for _ in range(int(check_positive("n_iter", n_iter))):
+    for _ in range(n_iter):
         remaining = scaled - (scaled @ removed.T) @ removed
         probe = LogisticRegression(C=C, max_iter=500).fit(remaining, concept)
         found_nothing = probe.score(remaining, concept) <= largest_class + 1e-9

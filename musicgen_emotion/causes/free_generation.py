@@ -14,9 +14,11 @@ import torch
 
 from ..activations.generation import Generation
 from ..activations.positions import window_positions
+from ..lab.arguments import checked
 from ..lab.checks import check_count
+from ..lab.sizes import may_be_large
 from ..models.model import MusicModel
-from ..models.sampling import clip_seeds
+from ..models.sampling import clip_seeds, require_generation_room
 from ..sound.descriptors import describe_table
 from .lockstep import PatchSettings, RowPlan, StateCopy, lockstep_tokens
 from .pairs import TEXT_SITES, Pairs, cell_table, other_pairs, resampled_sums
@@ -54,7 +56,9 @@ class PatchedClips:
 
 
 # %% ../../nbs/api/85_causes/06_free_generation.ipynb #cell007
+@checked
 @torch.no_grad()
+@may_be_large
 def patched_generation(
     model: MusicModel,  # the model
     pairs: Pairs,  # prompts; tokens are not used
@@ -70,6 +74,7 @@ def patched_generation(
     batch_size: int = 16,  # clips at once
     audio: bool = True,  # decode the tokens to sound
     progress: bool = True,  # show a bar
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> PatchedClips:  # per pair: the source's clip, the target's clip, one patched clip per cell
     """Generate source, target and patched clips side by side; the clips of a pair share a seed.
 
@@ -92,6 +97,8 @@ def patched_generation(
     n_frames = model.config.frames(duration_s)
     seeds = clip_seeds(seeds, len(pairs))
     cells = cell_table(model, cells, n_frames)
+    n_clips = len(pairs) * (2 + len(cells))
+    require_generation_room(model, n_clips, n_frames, audio=audio)
     other = other_pairs(len(pairs), 0) if arm == "other" else None
 
     tables, tokens = [], []
@@ -129,6 +136,7 @@ def patched_generation(
     return collect_patched(model, table, tokens, settings, audio)
 
 
+@checked
 def collect_patched(
     model: MusicModel,  # decodes the tokens
     table: pd.DataFrame,  # one row per clip, without the column `row`
@@ -298,11 +306,14 @@ def describe_patched(
     return clips.table.join(described.drop(columns="clip"))
 
 
+@may_be_large
+@checked
 def sound_restored(
     table: pd.DataFrame,  # of `describe_patched`, or with a judge's columns joined to it
     descriptors: Sequence[str] = SOUND_DESCRIPTORS,  # numeric columns
     n_boot: int = 1000,  # resamples of pairs
     seed: int = 0,  # of the resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per patch and descriptor
     """Share of the difference between the source's and the target's clips that a patch brings.
 

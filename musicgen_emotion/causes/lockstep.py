@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ..activations.hooks import hooked
+from ..lab.arguments import checked
 from ..lab.checks import check_in, check_positive
 from ..models.model import MusicModel
 from ..models.sampling import ClipNoise, merge_guidance, pick_tokens
@@ -24,6 +25,7 @@ __all__ = ["PatchSettings", "RowPlan", "StateCopy", "lockstep_tokens"]
 
 
 # %% ../../nbs/api/85_causes/05_lockstep.ipynb #cell006
+@checked
 @dataclass(frozen=True)
 class PatchSettings:
     "What is put into patched clips, and how their tokens are drawn; checks itself."
@@ -140,6 +142,7 @@ def _copying(copies, branches):
     return _copy
 
 
+@checked
 def lockstep_tokens(
     model: MusicModel,  # the model
     plan: RowPlan,  # rows and what passes between them

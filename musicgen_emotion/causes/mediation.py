@@ -10,7 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from ..lab.arguments import checked
 from ..lab.checks import check_finite
+from ..lab.sizes import may_be_large
 from ..stats.estimates import bootstrap_weights, interval
 
 # %% auto #0
@@ -18,6 +20,8 @@ __all__ = ["mediate"]
 
 
 # %% ../../nbs/api/85_causes/11_mediation.ipynb #cell006
+@may_be_large
+@checked
 def mediate(
     table: pd.DataFrame,  # one row per clip
     treatment: str,  # column: a number or two labels (second in alphabetical order is 1)
@@ -28,6 +32,7 @@ def mediate(
     n_boot: int = 2000,  # resamples
     level: float = 0.95,  # confidence level
     seed: int = 0,  # of the resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per effect: total, direct, indirect, and indirect by mediator
     """Linear mediation with bootstrap intervals; indirect effects are products of coefficients.
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.checks import check_finite, check_in
 from ..stats.effects import balanced_accuracy
 from ..stats.estimates import Estimate
@@ -59,6 +60,7 @@ class Oracle:
 FAMILIES = ("mlp", "knn", "rbf")
 
 
+@checked
 def fit_oracle(
     states: np.ndarray,  # (row, d), used neither to make the direction nor to judge it
     labels: np.ndarray,  # (row,)
@@ -148,6 +150,7 @@ def _classifier(family, n_rows, seed):
     )
 
 
+@checked
 def fingerprints(
     states: np.ndarray,  # (row, d)
 ) -> frozenset:  # one number per different row

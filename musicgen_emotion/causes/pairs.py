@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 
 from ..activations.positions import time_windows, window_positions
-from ..lab.checks import check_in
+from ..lab.arguments import checked
+from ..lab.checks import check_in, check_texts, check_whole_numbers
+from ..lab.sizes import may_be_large
 from ..models.model import MusicModel
 from ..models.sampling import sample_tokens
 from ..stats.estimates import bootstrap_weights
@@ -45,8 +47,8 @@ class Pairs:
     tokens: np.ndarray | None = None  # (pair, codebook, frame), without delays
 
     def __post_init__(self):
-        self.source = list(self.source)
-        self.target = list(self.target)
+        self.source = check_texts("source", self.source)
+        self.target = check_texts("target", self.target)
         self._check_prompts()
         self._check_tokens()
 
@@ -59,8 +61,6 @@ class Pairs:
                 f"got {len(self.source)} and {len(self.target)}"
             )
         for i, (source, target) in enumerate(zip(self.source, self.target)):
-            if not (isinstance(source, str) and isinstance(target, str)):
-                raise TypeError(f"pair {i} must hold two texts; got {source!r} and {target!r}")
             if source == target:
                 raise ValueError(
                     f"pair {i} holds the same prompt twice ({source!r}): "
@@ -70,6 +70,7 @@ class Pairs:
     def _check_tokens(self):
         if self.tokens is None:
             return
+        self.tokens = check_whole_numbers("tokens", self.tokens)
         if np.ndim(self.tokens) != 3 or len(self.tokens) != len(self.source):
             raise ValueError(
                 f"tokens must be (pair, codebook, frame) for {len(self.source)} pairs; "
@@ -107,6 +108,7 @@ class Pairs:
         "Length of the music; raises ValueError for pairs without tokens."
         return self.require_tokens().shape[-1]
 
+    @checked
     def batches(
         self,
         batch_size: int,  # pairs at once
@@ -127,6 +129,11 @@ def pair_prompts(
 
     Raises ValueError for an emotion that the table lacks, or when no pair has both emotions."""
     table = getattr(prompts, "table", prompts)
+    if not hasattr(table, "emotion"):
+        raise TypeError(
+            "prompts must be a prompt set or a table with the columns prompt, emotion and pair; "
+            f"got {type(prompts).__name__}"
+        )
     for emotion in (source, target):
         check_in("emotion", emotion, tuple(table.emotion.unique()))
 
@@ -145,6 +152,8 @@ def pair_prompts(
     )
 
 
+@may_be_large
+@checked
 def pair_tokens(
     model: MusicModel,  # the model
     pairs: Pairs,  # prompts
@@ -153,6 +162,7 @@ def pair_tokens(
     by: str = "target",  # whose prompt writes the music: 'target' or 'source'
     batch_size: int = 16,  # clips at once
     progress: bool = False,  # show a bar
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Pairs:  # the same pairs with tokens
     "Let the model write the music with which both prompts of a pair are then read."
     check_in("by", by, ("target", "source"))
@@ -168,6 +178,7 @@ def pair_tokens(
 
 
 # %% ../../nbs/api/85_causes/00_pairs.ipynb #cell016
+@checked
 def other_pairs(
     n_pairs: int,  # number of pairs, at least 2
     seed: int,  # of the draw
@@ -182,10 +193,13 @@ def other_pairs(
 
 
 # %% ../../nbs/api/85_causes/00_pairs.ipynb #cell019
+@may_be_large
+@checked
 def resampled_sums(
     per_pair: np.ndarray,  # (pair, ...) one row of numbers per pair
     n_boot: int = 1000,  # resamples of pairs
     seed: int = 0,  # of the resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> np.ndarray:  # (1 + n_boot, ...) sums over pairs: of the data first, then of each resample
     "Sums over pairs, for the data and for bootstrap resamples of the pairs."
     per_pair = np.asarray(per_pair, float)
@@ -202,12 +216,15 @@ TEXT_SITES = ("text", "text_proj")
 CELL_COLUMNS = ("site", "kind", "layer", "start", "end")
 
 
+@may_be_large
+@checked
 def all_cells(
     model: MusicModel,  # the model
     duration_s: float,  # seconds of the clips
     sites=PATCH_SITES,  # kinds or names of sites
     layers=None,  # decoder layers, None for all
     step_s: float | None = None,  # seconds of a window; None for one window per site
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per cell: site, kind, layer, start, end (seconds)
     """The grid of sites and time windows, in the order of the computation.
 
@@ -222,6 +239,7 @@ def all_cells(
     return table.astype(dict(layer="Int64"))
 
 
+@checked
 def cell_table(
     model: MusicModel,  # the model
     cells: pd.DataFrame | str | Sequence[str],  # table of `all_cells`, or site names

@@ -14,6 +14,8 @@ import torch
 
 from ..activations.hooks import hooked
 from ..activations.replaying import null_text, text_rows
+from ..lab.arguments import checked
+from ..models.finite import frozen
 from ..models.model import MusicModel
 from ..models.shapes import delay_tokens, frame_logits
 from ..models.text import TextStates, join_text_states, prompts_per_clip
@@ -34,6 +36,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/85_causes/01_passes.ipynb #cell006
+@checked
 def next_token_logits(
     model: MusicModel,  # the model
     tokens: np.ndarray,  # (clip, codebook, frame)
@@ -56,6 +59,7 @@ def next_token_logits(
 
 
 # %% ../../nbs/api/85_causes/01_passes.ipynb #cell007
+@checked
 def text_batch(
     model: MusicModel,  # the model
     prompts: Sequence[str],  # one per clip
@@ -85,6 +89,7 @@ class RecordedRun:
     logits: torch.Tensor  # (clip, codebook, position, vocab) float32
 
 
+@checked
 def recorded_run(
     model: MusicModel,  # the model
     text: TextStates,  # (clip, token, d_text)
@@ -102,6 +107,7 @@ def recorded_run(
     return RecordedRun(text, states, logits)
 
 
+@checked
 def taped_run(
     model: MusicModel,  # the model
     text: TextStates,  # (clip, token, d_text)
@@ -123,6 +129,7 @@ def taped_run(
 
     step_with_gradients = inspect.unwrap(type(model).step)  # `step` itself runs without gradients
     with (
+        frozen(model.hf),
         torch.enable_grad(),
         hooked(model, {"embed": _start_of_tape}),
         hooked(model, {site: _record for site in sites}),

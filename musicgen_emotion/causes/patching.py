@@ -14,8 +14,10 @@ import pandas as pd
 import torch
 
 from ..activations.positions import window_positions
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_finite, check_in, check_positive
 from ..lab.seeds import seed_from
+from ..lab.sizes import may_be_large, require_room
 from ..models.model import MusicModel
 from ..models.text import TextStates
 from ..stats.estimates import Estimate, interval
@@ -37,7 +39,9 @@ __all__ = [
 PATCH_ARMS = ("patch", "noop", "random", "other")
 
 
+@checked
 @torch.no_grad()
+@may_be_large
 def activation_patching(
     model: MusicModel,  # the model
     pairs: Pairs,  # with tokens
@@ -49,6 +53,7 @@ def activation_patching(
     seed: int = 0,  # of the random arm and of who gets whose prompt
     progress: bool = True,  # show a bar
     n_random: int = 5,  # draws of the random arm per pair and cell; a pair's number is their mean
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per pair, cell, arm, readout and codebook
     """Run every target with the source's states at one cell: one pass per cell, on the same tokens.
 
@@ -68,6 +73,10 @@ def activation_patching(
     check_in("at", at, ("clip", "window"))
     batch_size = check_count("batch_size", batch_size)
     n_random = check_count("n_random", n_random)
+    n_draws = sum(n_random if arm == "random" else 1 for arm in arms)
+    n_passes = len(pairs) * len(cells) * n_draws  # of one pair each
+    what = f"patching of {len(pairs)} pairs at {len(cells)} cells with n_random={n_random}"
+    require_room(what, 0, n_passes * _PASS_SECONDS / 3600)
     other = other_pairs(len(pairs), seed) if "other" in arms else None
     sites = list(dict.fromkeys(cells.site))
 
@@ -97,6 +106,9 @@ def activation_patching(
                 )
                 bar.update()
     return pd.concat(tables, ignore_index=True)
+
+
+_PASS_SECONDS = 1e-4  # a pass over one pair; measured: 1 ms and more
 
 
 def _checked_arms(arms):
@@ -243,6 +255,7 @@ class ArmSources:
         return seeds
 
 
+@checked
 def random_states_like(
     states: torch.Tensor,  # (clip, position, width)
     seeds: Sequence[int],  # one per clip
@@ -278,6 +291,8 @@ SUMMARY_COLUMNS = (
 )
 
 
+@may_be_large
+@checked
 def patching_summary(
     table: pd.DataFrame,  # of `activation_patching`
     value: str = "restored",  # 'restored', 'kl_source', 'kl_target', or another column
@@ -285,6 +300,7 @@ def patching_summary(
     n_boot: int = 1000,  # resamples of pairs
     level: float = 0.95,  # confidence level
     seed: int = 0,  # of the resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # columns of `by`, then value, low, high, half_width, n (pairs)
     """Each cell with its bootstrap interval over pairs.
 

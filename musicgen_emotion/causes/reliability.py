@@ -11,8 +11,10 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_finite, check_in
 from ..lab.seeds import rng
+from ..lab.sizes import may_be_large, require_room
 from ..stats.effects import balanced_accuracy
 from ..stats.estimates import bootstrap
 from .oracle import Oracle, fingerprints
@@ -30,6 +32,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/85_causes/10_reliability.ipynb #cell006
+@checked
 def total_variation(
     p: np.ndarray,  # (row, class) probabilities
     q: np.ndarray,  # (row, class) probabilities
@@ -40,6 +43,7 @@ def total_variation(
     return np.abs(p - q).sum(1) / 2
 
 
+@checked
 def completeness(
     after: np.ndarray,  # (row, class) oracle's probabilities after the intervention
     target: np.ndarray | int | None = None,  # class index wanted, one or one per row; None: none
@@ -65,6 +69,7 @@ def completeness(
     return 1 - total_variation(after, wanted)
 
 
+@checked
 def selectivity(
     after: np.ndarray,  # (row, class) probabilities of another property after the intervention
     before: np.ndarray,  # (row, class) the same before it
@@ -76,6 +81,7 @@ def selectivity(
     return 1 - distance / largest
 
 
+@checked
 def harmonic_reliability(
     complete: np.ndarray,  # (row,) completeness
     selective: np.ndarray,  # (row,) selectivity
@@ -117,6 +123,8 @@ FLOORS = ("no-op", "random")
 MEASURES = ("completeness", "selectivity", "reliability")
 
 
+@may_be_large
+@checked
 def causal_reliability(
     interventions: Mapping,  # name -> edited states (row, d), or a function of states
     states: np.ndarray,  # (row, d) clean states, seen by no oracle
@@ -128,6 +136,7 @@ def causal_reliability(
     n_boot: int = 1000,  # resamples
     seed: int = 0,  # of the random floor and the resamples
     n_random: int = 10,  # directions of the random floor
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per intervention (and floor) and measure
     """Completeness, selectivity and reliability of interventions, with a no-op and a random floor.
 
@@ -153,6 +162,8 @@ def causal_reliability(
     )
 
     n_random = check_count("n_random", n_random)
+    what = f"n_random={n_random} random interventions on {len(states)} states"
+    require_room(what, 8 * n_random * np.size(states))
     edits = _edited_states(interventions, states, n_random, seed)
     before = {name: control(states[judged]) for name, control in controls.items()}
     scores = {}

@@ -12,8 +12,10 @@ import pandas as pd
 import torch
 
 from ..activations.hooks import hooked
+from ..lab.arguments import checked
 from ..lab.checks import check_finite, check_in
 from ..lab.seeds import rng
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from ..models.model import MusicModel
 from ..stats.estimates import interval
 from .erasure import inlp, leace, project_out
@@ -27,7 +29,9 @@ __all__ = ["fit_interventions", "prediction_slopes", "site_reliability"]
 
 
 # %% ../../nbs/api/85_causes/13_site_scores.ipynb #cell006
+@checked
 @torch.no_grad()
+@may_be_large
 def prediction_slopes(
     model: MusicModel,  # the model
     pairs: Pairs,  # with tokens; the target's run is pushed
@@ -36,6 +40,7 @@ def prediction_slopes(
     n_random: int = 20,  # random directions of the same length, at dose 1
     n_boot: int = 1000,  # resamples of pairs
     seed: int = 0,  # of the directions and resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per site
     """Push the target's run along a vector, and see how far its predictions move to the source's.
 
@@ -47,6 +52,8 @@ def prediction_slopes(
     dose_values = check_finite("doses", np.asarray(doses, float))
     if not dose_values.any():
         raise ValueError(f"doses must hold a number other than 0; got {doses!r}")
+    hours = len(vectors) * int(n_random) * LOOP_SECONDS / 3600
+    require_room(f"n_random={n_random} random directions at {len(vectors)} sites", 0, hours)
     source = next_token_logits(model, tokens, pairs.source)
     target = next_token_logits(model, tokens, pairs.target)
     weights, gap = contrast(source, target)
@@ -125,6 +132,7 @@ def _random_pushes(site, vector, n_random, seed):
 
 
 # %% ../../nbs/api/85_causes/13_site_scores.ipynb #cell011
+@checked
 def fit_interventions(
     states: np.ndarray,  # (row, d) states on which nothing else will be judged
     emotions: np.ndarray,  # (row,) emotions, two of them
@@ -186,6 +194,8 @@ def _ridge_weights(centred, targets):
 
 
 # %% ../../nbs/api/85_causes/13_site_scores.ipynb #cell015
+@may_be_large
+@checked
 def site_reliability(
     states: Mapping[str, np.ndarray],  # site -> (row, d)
     table: pd.DataFrame,  # one row per state: emotion, word, part (0, 1, 2), control properties
@@ -195,6 +205,7 @@ def site_reliability(
     n_boot: int = 1000,  # resamples of words
     seed: int = 0,  # of folds, floors and resamples
     n_random: int = 10,  # directions of the random floor
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # as `causal_reliability`, with site, oracle, oracle_low and chance
     """Reliability of interventions at every site, judged by oracles that share no word with them.
 

@@ -5,12 +5,14 @@
 # %% ../../nbs/api/85_causes/14_stages.ipynb #cell003
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from ..lab.arguments import checked
 from ..lab.files import read_table, sha256_bytes, write_table
 from ..lab.runs import Run
 from ..models.model import MusicModel
@@ -43,6 +45,7 @@ class Stages:
         write_table(table, file)
         return table
 
+    @checked
     def clips(
         self,
         name: str,  # of the stage
@@ -84,15 +87,19 @@ class Stages:
         "Delete what was kept. What a study wants to show is in its tables."
         folder = self.run.path / "stages"
         for file in folder.glob("*.parquet"):
-            file.unlink()
-        if folder.is_dir():
+            if _STAGE_FILE.search(file.name):
+                file.unlink()
+        if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 
     def _file(self, name):
-        "File of a stage; its name holds checksums of the code and the weights."
+        "File of a stage; its name holds checksums of the code, the weights and the inputs."
         manifest = self.run.manifest
         weights = [(model["name"], model["checksum"]) for model in manifest["models"]]
-        made_by = [manifest.get("code"), *weights]
+        made_by = [manifest.get("code"), *weights, *sorted(manifest.get("inputs", {}).items())]
 
         stamp = sha256_bytes(repr(made_by))[:12]
         return self.run.path / "stages" / f"{name}-{stamp}.parquet"
+
+
+_STAGE_FILE = re.compile(r"-[0-9a-f]{12}\.parquet$")

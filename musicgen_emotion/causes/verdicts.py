@@ -11,7 +11,8 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from ..lab.checks import check_in, check_positive
+from ..lab.arguments import checked
+from ..lab.checks import check_in, check_number, check_positive
 from ..show.plots import check_columns, new_axes
 from ..sound.listener import ListenerModel, listener_axes, listener_cues
 from ..stimuli.emotions import VALENCE_AROUSAL, check_emotion
@@ -32,6 +33,7 @@ __all__ = [
 QUESTIONS = ("decodable", "used", "sufficient", "necessary")
 
 
+@checked
 def verdict_table(
     evidence: pd.DataFrame,  # site, question, measure, value, low, high, bar, [direction, reason]
     questions: Sequence[str] = QUESTIONS,  # in this order
@@ -139,6 +141,7 @@ def _rule(row, answer):
 
 
 # %% ../../nbs/api/85_causes/15_verdicts.ipynb #cell011
+@checked(level=check_number)
 def listener_ratings(
     table: pd.DataFrame,  # descriptors, one row per clip
     source: str,  # emotion at one end
@@ -326,6 +329,7 @@ def _sufficient(site, restored, sound, bars):
 
 
 # %% ../../nbs/api/85_causes/15_verdicts.ipynb #cell021
+@checked
 def against_construction(
     verdicts: pd.DataFrame,  # of `verdict_table`: site, question, answer
     n_layers: int,  # decoder layers

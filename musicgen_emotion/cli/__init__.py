@@ -2,12 +2,13 @@
 
 # made by `make export` from the modules of this folder
 
-from .command import KNOWN_ERRORS as KNOWN_ERRORS
 from .command import CommandGroup as CommandGroup
 from .command import app as app
 from .command import error_line as error_line
 from .command import models_app as models_app
 from .command import table_text as table_text
+from .command import warning_line as warning_line
+from .commands import AllowLarge as AllowLarge
 from .commands import AsJson as AsJson
 from .commands import Backend as Backend
 from .commands import describe_model as describe_model
@@ -18,6 +19,8 @@ from .commands import models_download as models_download
 from .commands import models_list as models_list
 from .commands import models_show as models_show
 from .commands import trace_command as trace_command
+from .migrating import migrate_command as migrate_command
+from .migrating import migrate_folders as migrate_folders
 from .readiness import AUDIOCRAFT_NEEDS as AUDIOCRAFT_NEEDS
 from .readiness import EXTRA_LIBRARIES as EXTRA_LIBRARIES
 from .readiness import LIBRARIES as LIBRARIES

@@ -7,56 +7,57 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING
+import warnings
+from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperGroup
 
 from ..lab.phases import PhaseError
+from ..lab.reasons import NO_PLAIN_REASON, plain_reason, plain_words
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["KNOWN_ERRORS", "CommandGroup", "app", "error_line", "models_app", "table_text"]
+__all__ = ["CommandGroup", "app", "error_line", "models_app", "table_text", "warning_line"]
+
 
 # %% ../../nbs/api/99_cli/00_command.ipynb #cell008
-KNOWN_ERRORS = (
-    ValueError,
-    TypeError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    ImportError,
-)
-
-
 def error_line(
     error: BaseException,  # what was raised
 ) -> tuple[str, int]:  # text for standard error, exit code
     "One line for an error, and the exit code: 1 when a study failed, 2 when the call was wrong."
     if type(error).__name__ == "NoArgsIsHelpError":  # the call had no words: show the help
         return error.format_message(), 2
-    is_from_typer = hasattr(error, "format_message")
-    if is_from_typer:
-        text = error.format_message()
-    elif isinstance(error, KeyError) and error.args:
-        text = str(error.args[0])  # str() of a KeyError would put its text in quotes
+    if type(error).__name__ == "Abort":
+        text = "stopped from the keyboard"
+    elif hasattr(error, "format_message"):  # Typer's own
+        text = " ".join(error.format_message().split())
     else:
-        text = str(error)
-    text = " ".join(text.split()) or type(error).__name__
-    if not is_from_typer and not isinstance(error, KNOWN_ERRORS):
-        text = f"{type(error).__name__}: {text}"
-    code = (
-        1
-        if isinstance(error, PhaseError)
-        else getattr(
-            error,
-            "exit_code",
-            2,
-        )
-    )
-    return f"error: {text}", code
+        text = _with_path(plain_reason(error), error)
+    if text == NO_PLAIN_REASON:
+        text = f"{text}; the same call with --debug shows where"
+    code = getattr(error, "exit_code", 2)
+    return f"error: {text}", 1 if isinstance(error, PhaseError) else code
+
+
+def _with_path(reason: str, error: BaseException) -> str:
+    "The reason with the path that the system named, where it does not name one itself."
+    path = getattr(error, "filename", None)
+    if path is None or str(path) in reason:
+        return reason
+    return f"{path}: {reason}"
+
+
+def warning_line(
+    message: Warning | str,  # what is warned of
+    category: type[Warning],  # kind of warning
+    *place: Any,  # file and line of the code that warned; not shown
+) -> None:
+    "Print a warning as one line on standard error; those that are about code are left out."
+    if not issubclass(category, (DeprecationWarning, FutureWarning, ResourceWarning)):
+        typer.echo(f"warning: {plain_words(str(message))}", err=True)
 
 
 # %% ../../nbs/api/99_cli/00_command.ipynb #cell011
@@ -75,14 +76,16 @@ class CommandGroup(TyperGroup):
                 [word for word in words if word != "--debug"],
                 **kwargs,
             )
-        try:
-            code = super().main(
-                words,
-                **{**kwargs, "standalone_mode": False},
-            )
-        except Exception as error:
-            line, code = error_line(error)
-            typer.echo(line, err=True)
+        with warnings.catch_warnings():
+            warnings.showwarning = warning_line
+            try:
+                code = super().main(
+                    words,
+                    **{**kwargs, "standalone_mode": False},
+                )
+            except Exception as error:
+                line, code = error_line(error)
+                typer.echo(line, err=True)
         sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -116,10 +119,16 @@ def table_text(
         return json.dumps(records, indent=1, ensure_ascii=False)
     if df.empty:
         return "(nothing)"
-    cells = df.astype(object).where(df.notna(), "").astype(str)
+    cells = df.astype(object).where(df.notna(), "").map(_one_line)
     columns = []
     for name in cells:
         texts = [str(name), *cells[name]]
         width = max(len(text) for text in texts)
         columns.append([text.ljust(width) for text in texts])
     return "\n".join("  ".join(row).rstrip() for row in zip(*columns))
+
+
+def _one_line(value: Any) -> str:
+    "A value as text that fits into a line and that every terminal can show."
+    text = " ".join(str(value).splitlines())
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..lab.checks import check_count, check_in, check_positive
+from ..lab.paths import as_path
 from .command import app, models_app, table_text
 from .readiness import backends_here
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = [
+    "AllowLarge",
     "AsJson",
     "Backend",
     "describe_model",
@@ -40,6 +42,13 @@ AsJson = Annotated[
     typer.Option(
         "--json",
         help="Print JSON instead of text.",
+    ),
+]
+AllowLarge = Annotated[
+    bool,
+    typer.Option(
+        "--allow-large",
+        help="Go ahead with work above 80% of the free memory or 24 hours.",
     ),
 ]
 Backend = Annotated[
@@ -116,6 +125,8 @@ def _fetch(name: str, revision: str | None, patterns: list[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
+    from musicgen_emotion.models.hub import hub_reason
+
     try:
         return Path(
             snapshot_download(
@@ -125,9 +136,8 @@ def _fetch(name: str, revision: str | None, patterns: list[str]) -> Path:
             )
         )
     except (OSError, HfHubHTTPError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise FileNotFoundError(
-            f"model {name!r} could not be downloaded ({type(error).__name__}: {reason}); "
+            f"model {name!r} could not be downloaded ({hub_reason(error)}); "
             f"check the name and the connection, then run the same command again: it resumes"
         ) from error
 
@@ -263,8 +273,9 @@ def generate_command(
         ),
     ],  # prompt
     out: Annotated[
-        Path, typer.Option(help="Folder for the clips, their table and their tokens.")
-    ] = Path("clips"),  # where to
+        str,
+        typer.Option(metavar="DIR", help="Folder for the clips, their table and their tokens."),
+    ] = "clips",  # where to
     seed: Annotated[
         int, typer.Option(help="Seed of the first clip; further clips take the next seeds.")
     ] = 0,  # first seed
@@ -286,6 +297,7 @@ def generate_command(
         str | None, typer.Option(help="cpu, cuda or mps; the fastest one by default.")
     ] = None,  # where it runs
     backend: Backend = "auto",  # which library
+    allow_large: AllowLarge = False,  # no limit of size
 ):
     """Make clips for a prompt and print their paths.
 
@@ -297,21 +309,27 @@ def generate_command(
     check_positive("--guidance", guidance, zero=True)
     check_count("--top-k", top_k, least=0)
     _check_prompt(prompt)
+    folder = as_path("--out", out)
 
     from musicgen_emotion.activations.clip_plans import generate_clips
     from musicgen_emotion.activations.clips import ClipStore
     from musicgen_emotion.models.load import load_model
 
+    store = ClipStore(folder)
+    if folder.exists():
+        with store.writing():  # a folder with other files is refused before the model is loaded
+            pass
     clips = generate_clips(
         load_model(model, backend, device),
         [prompt],
-        ClipStore(out),
+        store,
         seeds=range(seed, seed + n),
         duration_s=duration,
         guidance=guidance,
         temperature=temperature,
         top_k=top_k,
         independent=False,
+        allow_large=allow_large,
     )
     for path in clips["audio_path"]:
-        typer.echo(out / path)
+        typer.echo(folder / path)

@@ -23,7 +23,9 @@ import typer
 
 from ..lab.checks import check_positive
 from ..lab.parameters import read_parameters
+from ..lab.paths import as_path
 from ..lab.phase_files import list_phases
+from ..lab.reasons import plain_reason
 from .command import app
 
 # %% auto #0
@@ -185,7 +187,7 @@ def check_disk(
 ) -> Check:  # one line
     "Is there room, and may we write?"
     check_positive("need_gib", need_gib)
-    folder = Path(folder).resolve()
+    folder = as_path("folder", folder).resolve()
     free_gib = shutil.disk_usage(folder).free / 2**30
     try:
         tempfile.TemporaryFile(dir=folder).close()
@@ -400,7 +402,7 @@ def diagnose() -> list[Check]:  # all checks
             found = Check(
                 name,
                 False,
-                f"{type(error).__name__}: {error}",
+                plain_reason(error),
                 fix,
             )
         checks += found if isinstance(found, list) else [found]

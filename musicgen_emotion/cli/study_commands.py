@@ -11,15 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..lab.checks import unknown_name
 from ..lab.comparing import compare_folders, compare_runs
 from ..lab.gates import verdict
-from ..lab.parameters import read_parameters, resolve_parameters
+from ..lab.parameter_types import split_list, value_from_text
+from ..lab.parameters import Parameter, read_parameters, resolve_parameters
+from ..lab.paths import as_path
 from ..lab.phase_files import list_phases
 from ..lab.phases import PhaseResult, run_status
 from ..lab.plans import plan, run_phases, run_plan
+from ..lab.reasons import plain_words
 from ..lab.report import run_report
 from .command import app, table_text
-from .commands import AsJson
+from .commands import AllowLarge, AsJson
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +46,7 @@ def phase_help() -> str:  # text
 
 def split_assignments(
     items: Sequence[str] | None,  # texts `name=value`
+    option: str = "-p",  # for messages
 ) -> dict[str, str]:  # name -> text after the first equals sign
     "Read the texts of `-p name=value`; a ValueError when one is malformed or given twice."
     pairs: dict[str, str] = {}
@@ -49,9 +54,9 @@ def split_assignments(
         name, equals_sign, value = item.partition("=")
         name = name.strip()
         if not equals_sign or not name:
-            raise ValueError(f"-p must read name=value; got {item!r}")
+            raise ValueError(f"{option} must read name=value; got {item!r}")
         if name in pairs:
-            raise ValueError(f"-p {name} is given twice")
+            raise ValueError(f"{option} {name} is given twice")
         pairs[name] = value
     return pairs
 
@@ -80,8 +85,9 @@ def run(
         ),
     ] = None,  # files
     out: Annotated[
-        Path, typer.Option(help="Folder for the results; each phase writes to OUT/PHASE.")
-    ] = Path("results"),  # where to
+        str,
+        typer.Option(metavar="DIR", help="Folder for the results; each phase writes to OUT/PHASE."),
+    ] = "results",  # where to
     sweep: Annotated[
         list[str] | None,
         typer.Option(
@@ -99,6 +105,7 @@ def run(
             help="Start over: empty the run folder first.",
         ),
     ] = False,  # start over
+    allow_large: AllowLarge = False,  # no limit of size
 ):
     """Run phases of the study with checked parameters.
 
@@ -106,10 +113,13 @@ def run(
     later source wins. A run that finished with the same parameters is not repeated.
     """
     if not phases:
+        if param or file or sweep:
+            raise ValueError(f"name the phases to run: {', '.join(list_phases())}")
         typer.echo(phase_help())
         return
     params = split_assignments(param)
     files = file or []
+    folder = as_path("--out", out)
     if sweep:
         typer.echo(
             table_text(
@@ -118,19 +128,21 @@ def run(
                     sweep,
                     files,
                     params,
-                    out,
+                    folder,
                     jobs,
+                    allow_large,
                 )
             )
         )
         return
     for result in run_phases(
         phases,
-        out,
+        folder,
         files,
         params,
         fresh,
         n_jobs=jobs,
+        allow_large=allow_large,
     ):
         typer.echo(_result_text(result))
 
@@ -142,23 +154,34 @@ def _run_sweep(
     params: Mapping[str, str],
     out: Path,
     jobs: int,
+    allow_large: bool,
 ) -> pd.DataFrame:
     "Run one phase for every combination of the swept values; the table of its runs."
     if len(phases) != 1:
         raise ValueError(f"--sweep takes exactly one phase; got {len(phases)}")
-    [(notebook, base)] = resolve_parameters(phases, files, params).items()
+    [(notebook, base)] = resolve_parameters(phases, files, params, allow_large).items()
+    spec = read_parameters(notebook)
     grid = {}
-    for name, texts in split_assignments(sweep).items():
-        grid[name] = []
-        for text in texts.split(","):
-            with_text = resolve_parameters(
-                phases,
-                files,
-                {**params, name: text},
-            )
-            grid[name].append(with_text[notebook][name])
+    for name, texts in split_assignments(sweep, "--sweep").items():
+        if name in params:
+            raise ValueError(f"parameter {name!r} is given by -p and by --sweep; choose one")
+        if name not in spec:
+            raise unknown_name("parameter", name, notebook.stem, spec)
+        grid[name] = _swept_values(spec[name], texts)
     base.pop("out_dir", None)  # every run gets its own folder
-    return run_plan(plan(notebook, grid, base), out, jobs)
+    runs = plan(notebook, grid, base, allow_large)
+    return run_plan(runs, out, jobs, allow_large=allow_large)
+
+
+def _swept_values(parameter: Parameter, texts: str) -> list:
+    "Values of `--sweep name=v1,v2`; each is read by the parameter's type."
+    try:
+        items = split_list(texts)
+    except ValueError as error:
+        raise ValueError(f"--sweep {parameter.name}={texts} cannot be read: {error}") from None
+    if not items:
+        raise ValueError(f"--sweep {parameter.name} names no value; write name=v1,v2")
+    return [value_from_text(parameter.name, parameter.kind, item) for item in items]
 
 
 def _result_text(result: PhaseResult) -> str:
@@ -177,25 +200,26 @@ def _result_text(result: PhaseResult) -> str:
 @app.command()
 def status(
     folder: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="DIR",
             help="A run folder, or a folder that holds some.",
         ),
-    ] = Path("results"),  # where to look
+    ] = "results",  # where to look
     as_json: AsJson = False,  # machine-readable output
 ):
     """List all runs below a folder.
 
     Shows the status, the gates and the last message of each run, the oldest run first.
     """
-    typer.echo(table_text(run_status(folder), as_json))
+    runs = run_status(as_path("DIR", folder))
+    typer.echo(table_text(runs.assign(message=runs["message"].map(plain_words)), as_json))
 
 
 @app.command("report")
 def report_command(
     folder: Annotated[
-        Path,
+        str,
         typer.Argument(metavar="DIR", help="A run folder."),
     ],  # which run
 ):
@@ -203,21 +227,21 @@ def report_command(
 
     The text tells how the run ended, and holds its gates, parameters and tables.
     """
-    typer.echo(run_report(folder))
+    typer.echo(run_report(as_path("DIR", folder)))
 
 
 # %% ../../nbs/api/99_cli/03_study_commands.ipynb #cell015
 @app.command("compare")
 def compare_command(
     run_a: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="RUN_A",
             help="A run folder, or a folder that holds some.",
         ),
     ],  # first
     run_b: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="RUN_B",
             help="The folder to compare it with.",
@@ -236,14 +260,9 @@ def compare_command(
     have the same name. Exits with 0 when all is the same, with 1 when something differs, and with 2
     when a folder holds no finished run.
     """
-    are_runs = [
-        (folder / "manifest.json").exists()
-        for folder in (
-            run_a,
-            run_b,
-        )
-    ]
+    folder_a, folder_b = as_path("RUN_A", run_a), as_path("RUN_B", run_b)
+    are_runs = [(folder / "manifest.json").exists() for folder in (folder_a, folder_b)]
     compare = compare_runs if any(are_runs) else compare_folders
-    comparison = compare(run_a, run_b, rtol, atol)
+    comparison = compare(folder_a, folder_b, rtol, atol)
     typer.echo(comparison.text)
     raise typer.Exit(0 if comparison.same else 1)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Mapping, Sized
 from difflib import get_close_matches
 from typing import Any
 
@@ -14,13 +14,22 @@ import numpy as np
 
 # %% auto #0
 __all__ = [
+    "LARGEST_SEED",
+    "as_prompts",
     "check_between",
     "check_count",
     "check_finite",
+    "check_fraction",
     "check_in",
+    "check_labels",
     "check_number",
     "check_positive",
+    "check_real",
     "check_same_length",
+    "check_seed",
+    "check_seeds",
+    "check_texts",
+    "check_whole_numbers",
     "chosen_rows",
     "did_you_mean",
     "unknown_name",
@@ -36,15 +45,16 @@ def check_in(
     """Return `value` when it is one of `accepted`.
 
     Otherwise raises a ValueError that lists what is accepted and suggests the nearest name.
-    Types count: `True` is not taken for `1`.
+    Types count: `True` is not taken for `1`. NumPy's text is text.
     """
     accepted = list(accepted)
     for choice in accepted:
-        if value is choice or (type(value) is type(choice) and value == choice):
-            return value
+        is_text = isinstance(value, str) and isinstance(choice, str)
+        if value is choice or ((is_text or type(value) is type(choice)) and value == choice):
+            return choice
     choices = ", ".join(str(choice) for choice in accepted)
     hint = did_you_mean(value, accepted)
-    raise ValueError(f"{name} must be one of {choices}; got {value!r}{hint}")
+    raise ValueError(f"{name} must be one of {choices}; got {_shown(value)}{hint}")
 
 
 def did_you_mean(
@@ -59,16 +69,27 @@ def did_you_mean(
     return f" (did you mean {near[0]!r}?)"
 
 
+def _shown(value: Any) -> str:
+    "How a message shows a value: on one line, and cut when it is long."
+    if hasattr(value, "columns"):
+        value = f"a table with the columns {list(value.columns)}"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
 # %% ../../nbs/api/00_lab/00_checks.ipynb #cell013
+LARGEST_SEED = 2**63 - 1  # the largest count as well
+
+
 def check_number(
     name: str,  # name of the argument
     value: float,  # number that was given
 ) -> float:  # the same number
     "Return `value` when it is a finite number; otherwise raise a ValueError or TypeError."
     _require_number(name, value, "a number")
-    if math.isfinite(value):
+    if _is_finite(value):
         return value
-    raise ValueError(f"{name} must be a finite number; got {value!r}")
+    raise ValueError(f"{name} must be a finite number; got {_shown(value)}")
 
 
 def check_between(
@@ -81,7 +102,18 @@ def check_between(
     _require_number(name, value, "a number")
     if low <= value <= high:
         return value
-    raise ValueError(f"{name} must be a number from {low:g} to {high:g}; got {value!r}")
+    raise ValueError(f"{name} must be a number from {low:g} to {high:g}; got {_shown(value)}")
+
+
+def check_fraction(
+    name: str,  # name of the argument
+    value: float,  # number that was given, for example a confidence level
+) -> float:  # the same number
+    "Return `value` when it lies between 0 and 1 and is neither; else ValueError or TypeError."
+    _require_number(name, value, "a number between 0 and 1")
+    if 0 < value < 1:
+        return value
+    raise ValueError(f"{name} must lie between 0 and 1, both left out; got {_shown(value)}")
 
 
 def check_positive(
@@ -91,23 +123,29 @@ def check_positive(
 ) -> float:  # the same number
     "Return `value` when it is finite and above zero; otherwise raise a ValueError or TypeError."
     _require_number(name, value, "a number")
-    if math.isfinite(value) and (value > 0 or (zero and value == 0)):
+    if _is_finite(value) and (value > 0 or (zero and value == 0)):
         return value
     bound = ">= 0" if zero else "> 0"
-    raise ValueError(f"{name} must be a finite number {bound}; got {value!r}")
+    raise ValueError(f"{name} must be a finite number {bound}; got {_shown(value)}")
 
 
 def check_count(
     name: str,  # name of the argument
     value: float,  # number that was given; `4.0` counts as whole
     least: int = 1,  # smallest number that is accepted
+    most: int | None = None,  # largest number that is accepted; None: what 63 bits hold
 ) -> int:  # the same number as an int
-    "Return `value` as an int when it is whole and large enough, else ValueError or TypeError."
+    "Return `value` as an int when it is whole and in range, else ValueError or TypeError."
     accepted = f"a whole number >= {least}"
+    if most is not None:
+        accepted = f"a whole number from {least} to {most}"
     _require_number(name, value, accepted)
-    if math.isfinite(value) and value == int(value) and value >= least:
+    largest = LARGEST_SEED if most is None else most
+    if _is_whole(value) and least <= value <= largest:
         return int(value)
-    raise ValueError(f"{name} must be {accepted}; got {value!r}")
+    if most is None and value > largest:
+        accepted = f"{accepted} and below 2**63"
+    raise ValueError(f"{name} must be {accepted}; got {_shown(value)}")
 
 
 def _require_number(name: str, value: Any, accepted: str) -> None:
@@ -120,7 +158,166 @@ def _require_number(name: str, value: Any, accepted: str) -> None:
     if is_number and not is_bool:
         return
     kind = type(value).__name__
-    raise TypeError(f"{name} must be {accepted}; got {value!r} of type {kind}")
+    raise TypeError(f"{name} must be {accepted}; got {_shown(value)} of type {kind}")
+
+
+def _is_finite(value: float) -> bool:
+    "Is a number finite, and small enough for a float?"
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int of more than 308 digits
+        return False
+
+
+def _is_whole(value: float) -> bool:
+    "Is a number whole?"
+    if isinstance(value, (int, np.integer)):
+        return True
+    return bool(math.isfinite(value) and value == int(value))
+
+
+# %% ../../nbs/api/00_lab/00_checks.ipynb #2ffefbc5
+def check_texts(
+    name: str,  # name of the argument
+    value: Any,  # one text, or a list, tuple, Series or array of texts
+) -> list[str]:  # the texts
+    "Texts as a list; raises a TypeError with a remedy for what is no text."
+    if isinstance(value, str):
+        return [str(value)]
+    listed = _listed(name, value, "texts", ("one", "two"))
+    for i, text in enumerate(listed):
+        if not isinstance(text, str):
+            kind = type(text).__name__
+            raise TypeError(f"{name}[{i}] must be text; got {_shown(text)} of type {kind}")
+    return [str(text) for text in listed]
+
+
+def as_prompts(
+    prompts: Any,  # one text, or a list, tuple, Series or array of texts; '' is a prompt
+    name: str = "prompts",  # name of the argument
+) -> list[str]:  # the prompts, at least one
+    """Prompts as a list; one text is one prompt.
+
+    Raises a ValueError for none and a TypeError with a remedy for a table, a dict, a set, a
+    generator, bytes and entries that are no text.
+    """
+    texts = check_texts(name, prompts)
+    if not texts:
+        raise ValueError(f"{name} is empty; give at least one text (the empty text '' is a prompt)")
+    return texts
+
+
+def _listed(name: str, value: Any, what: str, example: tuple) -> list:
+    "Entries of a list, tuple, Series or array; TypeError with a remedy for anything else."
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    remedy = _remedy(name, value)
+    if remedy is None and hasattr(value, "__array__"):
+        array = np.asarray(value)
+        if array.ndim == 1:
+            return list(array)
+        if array.ndim == 0:
+            return [array.item()]
+        remedy = f"it has {array.ndim} axes, one is meant"
+    accepted = f"a list of {what}, for example {list(example)}"
+    got = f"{_shown(value)} of type {type(value).__name__}"
+    raise TypeError(f"{name} must be {accepted}; got {got}" + (f"; {remedy}" if remedy else ""))
+
+
+def _remedy(name: str, value: Any) -> str | None:
+    "What to write instead of a value that is no list; None: nothing comes to mind."
+    table = value if hasattr(value, "columns") else getattr(value, "table", None)
+    if hasattr(table, "columns"):
+        column = _likely_column(name, table)
+        owner = "" if table is value else ".table"
+        return f"take a column, for example {name}=...{owner}[{column!r}]"
+    if isinstance(value, Mapping):
+        return "make a list of its keys or its values, list(....keys()) or list(....values())"
+    if isinstance(value, (set, frozenset)):
+        return "a set has no order, make a list of it with sorted(...)"
+    if isinstance(value, (bytes, bytearray)):
+        return "make text of it with .decode()"
+    readable = isinstance(value, Iterable) and not isinstance(value, str)
+    if readable and not hasattr(value, "__array__"):
+        return "make a list of it with list(...)"
+    return None
+
+
+def _likely_column(name: str, table: Any) -> Any:
+    "The column of a table that an argument probably means."
+    columns = list(table.columns)
+    for wanted in (name, name.removesuffix("s"), "prompt"):
+        if wanted in columns:
+            return wanted
+    return columns[0] if columns else name.removesuffix("s")
+
+
+# %% ../../nbs/api/00_lab/00_checks.ipynb #d4b63f1e
+def check_seed(
+    name: str,  # name of the argument
+    value: Any,  # seed that was given; `4.0` counts as whole
+) -> int:  # the same number as an int
+    "Return `value` as an int when it is a seed; otherwise raise a ValueError or TypeError."
+    accepted = "a whole number from 0 to 2**63 - 1"
+    _require_number(name, value, accepted)
+    if _is_whole(value) and 0 <= value <= LARGEST_SEED:
+        return int(value)
+    raise ValueError(f"{name} must be {accepted}; got {_shown(value)}")
+
+
+def check_seeds(
+    name: str,  # name of the argument
+    value: Any,  # one seed, or several: a list, tuple, range, Series or array
+) -> list[int]:  # the seeds, at least one
+    "Seeds as a list; raises a ValueError or TypeError that names the first that is none."
+    if np.isscalar(value) and not isinstance(value, str):
+        return [check_seed(name, value)]
+    listed = value if isinstance(value, range) else _listed(name, value, "seeds", (0, 1, 2))
+    if not len(listed):
+        raise ValueError(f"{name} is empty; give at least one seed")
+    return [check_seed(f"{name}[{i}]", seed) for i, seed in enumerate(listed)]
+
+
+# %% ../../nbs/api/00_lab/00_checks.ipynb #30ccd44c
+def check_labels(
+    name: str,  # name of the argument
+    labels: Any,  # (row,) texts, whole numbers or truth values
+    n: int | None = None,  # number of rows that is required; None: any
+    fractions: bool = False,  # are fractions accepted, for example doses?
+) -> np.ndarray:  # (row,) the labels
+    """Return `labels` as an array.
+
+    Raises ValueError for missing labels and another number of rows, TypeError for fractions,
+    mixed types and anything else that names no class.
+    """
+    if hasattr(labels, "columns") or not hasattr(labels, "__array__"):
+        labels = _listed(name, labels, "labels, one per row", ("sad", "happy"))
+    array = np.asarray(labels)
+    if array.ndim != 1:
+        raise ValueError(f"{name} must have one dimension; got shape {array.shape}")
+    if n is not None and len(array) != n:
+        raise ValueError(f"{name} has {len(array)} entries, but there are {n} rows")
+    missing = np.flatnonzero(array != array) if array.dtype.kind == "f" else _missing_rows(array)
+    if len(missing):
+        raise ValueError(
+            f"{name} holds {len(missing)} missing entries, the first at {missing[0]}; "
+            "leave these rows out"
+        )
+    if array.dtype.kind == "f" and not fractions and not (array == array.round()).all():
+        fraction = array[array != array.round()][0]
+        raise TypeError(f"{name} must name classes; got the fraction {fraction:g}")
+    if array.dtype.kind in "cSV":
+        raise TypeError(f"{name} must be texts or whole numbers; got {array.dtype.name}")
+    return array
+
+
+def _missing_rows(array: np.ndarray) -> np.ndarray:
+    "Numbers of the entries of an array that stand for nothing."
+    import pandas as pd
+
+    if array.dtype.kind not in "OMm":
+        return np.zeros(0, int)
+    return np.flatnonzero(pd.isna(array))
 
 
 # %% ../../nbs/api/00_lab/00_checks.ipynb #cell018
@@ -128,9 +325,13 @@ def check_finite(
     name: str,  # name of the array
     values: Any,  # anything that `np.asarray` takes, of any shape
 ) -> np.ndarray:  # the same values as an array
-    "Return `values` as an array; raise a ValueError that counts and locates NaN and infinity."
-    array = np.asarray(values)
-    if array.dtype.kind not in "fc":  # only floats and complex numbers can be NaN
+    """Return `values` as an array of real numbers.
+
+    Raises a ValueError that counts and locates NaN and infinity, and a TypeError for complex
+    numbers, text and objects.
+    """
+    array = check_real(name, values)
+    if array.dtype.kind != "f":  # only floats can be NaN
         return array
     faulty = np.argwhere(~np.isfinite(array))  # (faulty value, axis)
     if len(faulty) == 0:
@@ -140,6 +341,46 @@ def check_finite(
         f"{name} holds {len(faulty)} NaN or infinite of {array.size} values, "
         f"the first at {first}; all must be finite"
     )
+
+
+def check_real(
+    name: str,  # name of the array
+    values: Any,  # anything that `np.asarray` takes, of any shape
+) -> np.ndarray:  # the same values as an array; NaN is allowed
+    "Return `values` as an array; raise a TypeError for complex numbers, text and objects."
+    array = np.asarray(values)
+    if array.dtype.kind in "biuf":
+        return array
+    if array.dtype.kind == "O" and all(_is_real(value) for value in array.flat):
+        return array.astype(float)
+    if array.dtype.kind == "c":
+        raise TypeError(
+            f"{name} holds complex numbers, real ones are meant; "
+            f"take a part, for example {name}.real or abs({name})"
+        )
+    kind = "text" if array.dtype.kind in "USO" else array.dtype.name
+    raise TypeError(f"{name} must hold numbers; got {kind}: {_shown(values)}")
+
+
+def check_whole_numbers(
+    name: str,  # name of the array
+    values: Any,  # anything that `np.asarray` takes, of any shape; floats may be whole
+) -> np.ndarray:  # the same values as an array of integers
+    "Return `values` as integers; raise ValueError or TypeError where one is no whole number."
+    array = check_finite(name, values)
+    if array.dtype.kind == "b":
+        raise TypeError(f"{name} must hold whole numbers; got truth values")
+    if array.dtype.kind != "f":
+        return array
+    fractions = array[array != array.round()]
+    if fractions.size:
+        raise ValueError(f"{name} must hold whole numbers; got {fractions[0]:g}")
+    return array.astype(np.int64)
+
+
+def _is_real(value: Any) -> bool:
+    "Is an entry of an array of objects a real number?"
+    return isinstance(value, (int, float, np.integer, np.floating))
 
 
 def check_same_length(

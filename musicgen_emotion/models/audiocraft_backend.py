@@ -32,6 +32,14 @@ from musicgen_emotion.models.audiocraft_passes import (
     streaming_modules,
     text_key_mask,
 )
+from musicgen_emotion.models.fingerprints import (
+    Running,
+    WeightRecord,
+    file_stamps,
+    running_weights,
+    stored_tensors,
+    weights_fingerprint,
+)
 from musicgen_emotion.models.model import (
     LOGITS,
     Adapter,
@@ -42,11 +50,14 @@ from musicgen_emotion.models.model import (
     silence,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
+from ..lab.paths import as_path
 from .audiocraft_export import cached_export
 from .audiocraft_import import cached_sha256
 from .audiocraft_reading import read_musicgen, refuse_config
-from .finite import forward_hooks, require_finite
+from .finite import evaluated, forward_hooks, require_finite
+from .hub import weight_files
 from .shapes import ModelConfig
 from .sites import Site, decoder_sites
 from .text import DecoderState, TextStates, add_null_rows, branch_names
@@ -74,6 +85,7 @@ class AudiocraftParts(torch.nn.Module):
         self.lm = raw.lm
         self.codec = raw.compression_model
         self.text_encoder = raw.lm.condition_provider.conditioners.description.t5
+        self.training = raw.lm.training  # the parts stay as they are
 
 
 @dataclass
@@ -89,7 +101,6 @@ class AudiocraftModel(MusicModel):
 
     backend = "audiocraft"
     pad_to = 1
-    weight_files = "*state_dict.bin"
 
     def __init__(
         self,
@@ -98,7 +109,7 @@ class AudiocraftModel(MusicModel):
     ):
         self.raw = raw
         self.text_conditioner = raw.lm.condition_provider.conditioners.description
-        parts = AudiocraftParts(raw).eval().requires_grad_(False)
+        parts = AudiocraftParts(raw)
         tokenizer = self.text_conditioner.t5_tokenizer
         super().__init__(parts, tokenizer, _config_of(raw), _sites_of(raw), **kwargs)
 
@@ -107,6 +118,7 @@ class AudiocraftModel(MusicModel):
         "The stack of layers: a hook on it runs once per decoder pass."
         return self.raw.lm.transformer
 
+    @checked
     def tokenize(
         self,
         prompts: str | list[str],  # one or many; '' is allowed
@@ -131,7 +143,7 @@ class AudiocraftModel(MusicModel):
         with rows_announced(self.raw.lm, ("cond",)):
             return super().encode_text(prompts, warn)
 
-    @torch.no_grad()
+    @evaluated
     def begin(
         self,
         text: TextStates,  # of the clips
@@ -164,7 +176,7 @@ class AudiocraftModel(MusicModel):
             state.states, state.mask, state.branches, cache, state.key_mask, state.null
         )
 
-    @torch.no_grad()
+    @evaluated
     def step(
         self,
         state: Any,  # AudiocraftState from `begin`; its cache grows
@@ -267,7 +279,9 @@ class AudiocraftModel(MusicModel):
             if text:
                 redraw_pretrained(conditioner.t5)
         raw.lm.to(self.device)
-        return AudiocraftModel(raw)
+        control = AudiocraftModel(raw)
+        control.hf.eval().requires_grad_(False)
+        return control
 
     def deafened(self) -> AudiocraftModel:  # shares the codec; without a name
         "The same weights, with cross-attention that adds nothing to the residual stream."
@@ -276,16 +290,48 @@ class AudiocraftModel(MusicModel):
         silence([layer.cross_attention.out_proj for layer in raw.lm.transformer.layers])
         return AudiocraftModel(raw)
 
-    def weight_checksums(self) -> list[tuple[str, str]]:  # name and SHA-256 of each file
-        "The files that the weights came from, text encoder and codec wherever they are."
+    def weight_paths(self) -> dict[str, Path]:  # name in the checksum -> file
+        "The files that the weights are read from, text encoder and codec wherever they are."
         folder = Path(self.folder or "")
         if not (folder / LM_FILE).exists():
-            return super().weight_checksums()
+            raise FileNotFoundError(f"no weight files ({LM_FILE}) in {folder}")
         outside = fetch_parts(folder, fetch=False)
         t5 = outside.get("text_encoder", folder / "t5")
         files = {LM_FILE: folder / LM_FILE}
-        files |= _transformers_weights(t5, "t5") | _codec_files(outside.get("codec", folder))
-        return [(name, cached_sha256(file)) for name, file in files.items()]
+        return files | _part_files(t5, "t5") | _codec_files(outside.get("codec", folder))
+
+    def weight_checksums(self) -> list[tuple[str, str]]:  # name and SHA-256 of each file
+        "As of every model; the sums of large files are remembered between processes."
+        return [(name, cached_sha256(file)) for name, file in self.weight_paths().items()]
+
+    def running_modules(self) -> dict[str, torch.nn.Module]:  # by prefix of the weights' names
+        "The modules that passes run; `raw` may have got others since it was wrapped."
+        modules: dict[str, torch.nn.Module] = {"": self.hf}
+        if self.raw.lm is not self.hf.lm:
+            modules["raw.lm."] = self.raw.lm
+        if self.raw.compression_model is not self.hf.codec:
+            modules["raw.codec."] = self.raw.compression_model
+        return modules
+
+    def record_of_files(self) -> WeightRecord:  # or None where files are no matter
+        "What the files of a folder would be as running weights of this model's precision."
+        files = file_stamps(self.weight_paths().values())
+        own = stored_tensors(self.running_modules())
+        precision = {name: tensor.dtype for name, tensor in own.items()}
+        key = repr((files, precision))
+        if key not in _read_before:
+            raw = read_musicgen(str(self.folder), torch.float32, torch.device("cpu"))
+            tensors = stored_tensors(AudiocraftModel(raw).running_modules())
+            as_here = {
+                name: tensor.to(precision.get(name, tensor.dtype))
+                for name, tensor in tensors.items()
+            }
+            _read_before[key] = weights_fingerprint(as_here)
+        running = running_weights(self.running_modules())
+        return WeightRecord(Running(_read_before[key], running.computed), files)
+
+
+_read_before: dict[str, str] = {}  # files and precision -> fingerprint, of this process
 
 
 # %% ../../nbs/api/40_models/17_audiocraft_backend.ipynb #cell011
@@ -336,10 +382,9 @@ def _is_identity(linear):
     return torch.equal(weight.float(), torch.eye(len(weight), device=weight.device))
 
 
-def _transformers_weights(folder, part):
+def _part_files(folder, part):
     "Weight files of a model of transformers, under the name of the part that it is."
-    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
-    return {f"{part}/{file.name}": file for file in files}
+    return {f"{part}/{name}": file for name, file in weight_files(folder).items()}
 
 
 def _codec_files(folder):
@@ -349,7 +394,7 @@ def _codec_files(folder):
         if not codec.pretrained:
             return {CODEC_FILE: folder / CODEC_FILE}
         folder = find_codec(folder, codec.pretrained, fetch=False)
-    return _transformers_weights(folder, "codec")
+    return _part_files(folder, "codec")
 
 
 # %% ../../nbs/api/40_models/17_audiocraft_backend.ipynb #cell026
@@ -360,11 +405,13 @@ def load_audiocraft(
     **kwargs,  # name and revision
 ) -> MusicModel:  # in eval mode
     "Read a folder with audiocraft."
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     if not (folder / LM_FILE).exists() and (folder / "config.json").exists():
         folder = cached_export(folder)
     raw = read_musicgen(folder, dtype, torch.device(device))
-    return wrap_audiocraft(raw, folder=folder, **kwargs)
+    model = wrap_audiocraft(raw, folder=folder, **kwargs)
+    model.hf.eval().requires_grad_(False)
+    return model
 
 
 def wrap_audiocraft(
@@ -386,8 +433,11 @@ def wrap_audiocraft(
         )
     known_as = Path(raw.name)
     kwargs.setdefault("name", known_as.name)
-    kwargs.setdefault("folder", known_as if known_as.is_dir() else None)
-    return AudiocraftModel(raw, **kwargs)
+    if "folder" in kwargs or not known_as.is_dir():
+        return AudiocraftModel(raw, **kwargs)
+    model = AudiocraftModel(raw, **kwargs)
+    model.folder = known_as  # its weights may have changed since they were read from there
+    return model
 
 
 if __name__ != "__main__":  # a page that runs keeps the package's adapter

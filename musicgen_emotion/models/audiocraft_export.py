@@ -5,18 +5,20 @@
 # %% ../../nbs/api/40_models/15_audiocraft_export.ipynb #cell003
 from __future__ import annotations
 
+import contextlib
 import copy
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..lab.files import atomic_path, sha256_bytes
+from ..lab.files import atomic_path, remove_path, sha256_bytes, unfinished_files
+from ..lab.paths import as_path, check_apart, claim_folder, holds_only, read_marker
 from ..lab.runs import folder_lock
 from .audiocraft_files import CODEC_FILE, LM_FILE, text_encoder_name
 from .audiocraft_import import cache_folder, cached_sha256, import_audiocraft
+from .hub import weight_files
 from .load import as_model, load_model
 from .registry import quiet_transformers
 from .transformers_backend import TransformersModel
@@ -24,16 +26,22 @@ from .transformers_backend import TransformersModel
 # %% auto #0
 __all__ = ["EXPORT_VERSION", "cached_export", "export_audiocraft"]
 
-
 # %% ../../nbs/api/40_models/15_audiocraft_export.ipynb #cell008
+EXPORT_VERSION = 1  # to be raised when the exported files change
+
+
 def export_audiocraft(
     model: Any,  # of the transformers backend, a raw one of that library, or a name or folder
-    out: Path | str,  # folder to write; an older one is replaced as a whole
+    out: Path | str,  # folder to write; an older export there is replaced as a whole
 ) -> Path:  # the folder
     """Write transformers' weights as an audiocraft checkpoint, with the text encoder in `out/t5`.
 
     `MusicGen.get_pretrained(out)` loads it after `register_t5(out)`. Raises ValueError for a melody
-    model and for one that is not of the transformers backend."""
+    model, for one that is not of the transformers backend, and for a folder that holds anything
+    but an export or overlaps with that of the model."""
+    out = as_path("out", out)
+    if isinstance(model, (str, Path)) and as_path("model", model).is_dir():
+        check_apart(model, out)
     import_audiocraft()
     if isinstance(model, (str, Path)):
         model = load_model(
@@ -48,9 +56,11 @@ def export_audiocraft(
             f"exported, got {type(model).__name__}"
         )
     _refuse_unlike(model)
+    if model.folder is not None:
+        check_apart(model.folder, out)
     hf = model.hf
-    with atomic_path(out) as folder, quiet_transformers():
-        folder.mkdir()
+    with atomic_path(out, own=_is_export) as folder, quiet_transformers():
+        claim_folder(folder, "audiocraft checkpoint", EXPORT_VERSION)
         encoder = hf.text_encoder
         if encoder.dtype != torch.float32:
             encoder = copy.deepcopy(encoder).float()
@@ -67,7 +77,42 @@ def export_audiocraft(
             _codec_weights(codec),
             _codec_config(codec),
         )
-    return Path(out)
+    return out
+
+
+def _is_export(folder):
+    "Whether a folder holds an export, and nothing else."
+    if not holds_only(folder, (LM_FILE, CODEC_FILE, "t5")):
+        return False
+    text_encoder = folder / "t5"
+    if text_encoder.exists() and not holds_only(text_encoder, _TEXT_ENCODER_FILES):
+        return False
+    marker = read_marker(folder)
+    if marker is not None:
+        is_known = marker["version"] <= EXPORT_VERSION
+        return is_known and marker["format"] == "audiocraft checkpoint"
+    return _was_exported(folder / LM_FILE) and _was_exported(folder / CODEC_FILE)
+
+
+_TEXT_ENCODER_FILES = (
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "spiece.model",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+
+
+def _was_exported(file):
+    "Whether a file of a checkpoint was written here, before there were markers."
+    try:
+        package = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except Exception:  # whatever it is, it is not ours
+        return False
+    return isinstance(package, dict) and package.get("exported") is True
 
 
 def _refuse_unlike(model):
@@ -318,14 +363,11 @@ def _codec_config(codec):
 
 
 # %% ../../nbs/api/40_models/15_audiocraft_export.ipynb #cell020
-EXPORT_VERSION = 1  # to be raised when the exported files change
-
-
 def cached_export(
     folder: Path | str,  # of a model in transformers' format
 ) -> Path:  # folder in audiocraft's format, made once
     "Export into the user's cache, unless the same model is there already."
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     lines = [f"export {EXPORT_VERSION}\n"]
     for file in _files_that_matter(folder):
         lines.append(f"{file.name} {cached_sha256(file)}\n")
@@ -334,8 +376,8 @@ def cached_export(
     if out.is_dir():
         return out
     with folder_lock(cache_folder(), wait_s=3600):
-        for left_over in cache_folder().glob(".tmp-*"):
-            shutil.rmtree(left_over, ignore_errors=True)
+        for left_over in unfinished_files(cache_folder()):
+            remove_path(left_over)
         if not out.is_dir():
             export_audiocraft(folder, out)
     return out
@@ -353,6 +395,8 @@ def _files_that_matter(folder):
         "*.txt",
     )
     files = set()
+    with contextlib.suppress(OSError, ValueError):  # what is wrong is said when it is read
+        files.update(weight_files(folder).values())
     for pattern in patterns:
         files.update(folder.glob(pattern))
     return sorted(files)

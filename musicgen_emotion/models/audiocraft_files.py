@@ -14,9 +14,20 @@ from typing import Any
 
 import torch
 
+from musicgen_emotion.models.hub import (
+    VOCABULARY,
+    UnpicklingError,
+    readable,
+    refuse_adapters,
+    refuse_bad_weights,
+    weight_files,
+)
+
 from ..lab.files import sha256_bytes
+from ..lab.paths import as_path
+from ..lab.reasons import plain_reason
+from ..lab.yaml_files import load_bounded_yaml
 from .audiocraft_import import cached_sha256, import_audiocraft
-from .hub import VOCABULARY, UnpicklingError, readable, refuse_bad_weights
 
 # %% auto #0
 __all__ = [
@@ -55,7 +66,8 @@ def unpack_checkpoint(
 
     Raises FileNotFoundError for a file that is not there and ValueError for one that is no
     checkpoint."""
-    path = Path(folder) / file
+    folder = as_path("folder", folder)
+    path = folder / file
     if not path.exists():
         raise FileNotFoundError(f"{folder} is no audiocraft checkpoint: {file} is missing")
     package = _load_package(path)
@@ -93,8 +105,7 @@ def _load_package(path):
         AttributeError,
         OverflowError,
     ) as error:
-        lines = (str(error) or type(error).__name__).splitlines()
-        reason = _what_it_is(path) or lines[0][:120]
+        reason = _what_it_is(path) or plain_reason(error)[:160]
         raise ValueError(
             f"{path} cannot be read ({reason}); "
             "weights and a configuration (xp.cfg) as text are expected"
@@ -126,14 +137,12 @@ def fetch_parts(
 
     Raises FileNotFoundError with the command when one is neither in the cache nor can be
     fetched."""
-    import yaml
-
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     language_model = unpack_checkpoint(folder, LM_FILE)
     if language_model.pretrained:
         raise ValueError(f"{language_model.path} names another model; give that one's folder")
     with readable(language_model.path, "YAML text with the name of a text encoder"):
-        config = yaml.safe_load(language_model.config_text)
+        config = load_bounded_yaml(language_model.config_text)
         t5_name = config["conditioners"]["description"]["t5"]["name"]
     codec = unpack_checkpoint(folder, CODEC_FILE)
     parts = {}
@@ -150,8 +159,9 @@ def find_text_encoder(
     fetch: bool = True,  # ask the hub for what is not in the cache
 ) -> Path:  # folder of the text encoder
     "Folder of the text encoder that a checkpoint names; raises FileNotFoundError with the command."
-    beside = Path(folder) / "t5"
-    for candidate in (beside, _text_encoders.get(name), Path(name)):
+    folder = as_path("folder", folder)
+    beside = folder / "t5"
+    for candidate in (beside, _text_encoders.get(name), as_path("name", name)):
         if candidate is not None and (candidate / "config.json").exists():
             return candidate
     if name.startswith("local/"):
@@ -176,7 +186,8 @@ def find_codec(
     fetch: bool = True,  # ask the hub for what is not in the cache
 ) -> Path:  # folder of the codec
     "Folder of the codec that a checkpoint names; raises FileNotFoundError with the command."
-    found = Path(name) if Path(name).exists() else _from_hub(name, fetch=fetch)
+    here = as_path("name", name)
+    found = here if here.exists() else _from_hub(name, fetch=fetch)
     if found is None:
         raise FileNotFoundError(
             f"{folder}: its codec {name!r} is neither in the local cache nor could it be fetched; "
@@ -215,7 +226,7 @@ def register_t5(
     import_audiocraft()
     from audiocraft.modules import conditioners
 
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     t5 = folder / "t5" if (folder / "t5").is_dir() else folder
     config_file = t5 / "config.json"
     if not config_file.exists():
@@ -279,7 +290,11 @@ def read_part(
     part: str,  # what the model is in a MusicGen: "text_encoder" or "audio_encoder"
     wanted: str,  # the expected files in words, for the error
 ) -> Any:  # the model, in eval mode
-    "A model of transformers; raises ValueError for damaged files and missing or broken weights."
+    """A model of transformers.
+
+    Raises ValueError for damaged files, missing or broken weights, and an adapter beside them."""
+    refuse_adapters(folder)
+    weight_files(folder)  # or an error that says which one is missing or elsewhere
     with readable(folder, wanted):
         model, info = kind.from_pretrained(str(folder), output_loading_info=True)
     missing = [f"{part}.{name}" for name in info["missing_keys"]]

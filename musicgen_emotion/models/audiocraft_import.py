@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from ..lab.files import sha256_file, write_json
+from ..lab.paths import as_path
 
 # %% auto #0
 __all__ = [
@@ -264,8 +265,8 @@ def cache_folder() -> Path:  # for exported checkpoints and checksums of large f
     cache = os.environ.get("MGE_CACHE")
     if not cache:
         user_cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        cache = Path(user_cache) / "musicgen_emotion"
-    return Path(cache) / "audiocraft"
+        return as_path("XDG_CACHE_HOME", user_cache) / "musicgen_emotion" / "audiocraft"
+    return as_path("MGE_CACHE", cache) / "audiocraft"
 
 
 def _known_file():

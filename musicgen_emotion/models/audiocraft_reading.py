@@ -23,6 +23,8 @@ from musicgen_emotion.models.audiocraft_files import (
     unpack_checkpoint,
 )
 
+from ..lab.paths import as_path
+from ..lab.reasons import plain_reason
 from .audiocraft_import import import_audiocraft
 from .registry import quiet_transformers
 
@@ -99,9 +101,8 @@ def _read_config(checkpoint):
         is_mapping = OmegaConf.is_dict(cfg)
         lost = [key for key in wanted if not is_mapping or OmegaConf.select(cfg, key) is None]
     except (OmegaConfBaseException, YAMLError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())[:120]
         raise ValueError(
-            f"{path}: xp.cfg cannot be read ({type(error).__name__}: {reason}); "
+            f"{path}: xp.cfg cannot be read ({plain_reason(error)[:160]}); "
             f"YAML text with the configuration of {what} is expected"
         ) from error
     if lost:
@@ -159,7 +160,7 @@ def read_musicgen(
     from audiocraft.models.musicgen import MusicGen
     from audiocraft.utils.autocast import TorchAutocast
 
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     checkpoint = unpack_checkpoint(folder, LM_FILE)
     if checkpoint.pretrained:
         raise ValueError(
@@ -239,11 +240,9 @@ def _building(path) -> Iterator[None]:
         AttributeError,
         RuntimeError,
     ) as error:
-        text = " ".join(str(error).split())[:160]
-        detail = f": {text}" if str(error) else ""
         raise ValueError(
             f"{path}: audiocraft cannot build the model that xp.cfg describes "
-            f"({type(error).__name__}{detail})"
+            f"({plain_reason(error)[:160]})"
         ) from error
 
 

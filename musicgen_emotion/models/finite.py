@@ -8,18 +8,22 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
+from functools import wraps
 from typing import Any
 
 import numpy as np
 import torch
 
+from ..lab.arguments import checked
 from .text import DecoderState
 
 # %% auto #0
 __all__ = [
     "NotFiniteError",
     "clips_named",
+    "evaluated",
     "forward_hooks",
+    "frozen",
     "remedy_for",
     "require_finite",
     "require_finite_site",
@@ -43,6 +47,7 @@ class NotFiniteError(ValueError):
         super().__init__(f"{site} is NaN or infinite in {who}, branch {branch!r}; {remedy}")
 
 
+@checked
 @contextlib.contextmanager
 def clips_named(
     names: Sequence[str],  # one per clip of the pass
@@ -78,6 +83,7 @@ def require_finite(
     raise NotFiniteError(site, row % state.n_clips, branch, remedy_for(model))
 
 
+@checked
 def require_finite_site(
     model: Any,  # MusicModel
     site: str,  # name
@@ -145,3 +151,39 @@ def forward_hooks(
     finally:
         for handle in handles:
             handle.remove()
+
+
+# %% ../../nbs/api/40_models/04_finite.ipynb #cell091
+@contextlib.contextmanager
+def frozen(
+    module: torch.nn.Module,  # a raw model, which may be in training
+) -> Iterator[None]:  # a context
+    "Evaluation mode and no gradients on the weights; after the block both are as before."
+    in_training = [part for part in module.modules() if part.training]
+    trainable = [weight for weight in module.parameters() if weight.requires_grad]
+    try:
+        for part in in_training:
+            part.training = False
+        for weight in trainable:
+            weight.requires_grad_(False)
+        yield
+    finally:
+        for part in in_training:
+            part.training = True
+        for weight in trainable:
+            weight.requires_grad_(True)
+
+
+def evaluated(
+    method: Callable,  # of a `MusicModel`, that runs the model
+) -> Callable:  # the same method
+    "Run a method in evaluation mode and without gradients, also on a model that is being trained."
+
+    @wraps(method)
+    def run(self, *args, **kwargs):
+        in_training = self.hf.training or self.decoder.training
+        context = frozen(self.hf) if in_training else contextlib.nullcontext()
+        with context, torch.no_grad():
+            return method(self, *args, **kwargs)
+
+    return run

@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
+from ..lab.paths import as_path
 from .hub import BACKENDS, folder_kind, melody_error, model_folder
 from .model import ADAPTERS, MusicModel
 from .registry import MELODY_MODELS, torch_dtype
@@ -23,9 +25,13 @@ __all__ = ["as_model", "deafened", "load_model", "pick_device", "randomized"]
 def pick_device(
     device: str | torch.device | None = None,  # "cuda", "mps", "cpu", ...; None or "auto": the best
 ) -> torch.device:  # the device
-    "Device by name, or the best one that is there."
+    "Device by name, or the best one that is there; raises ValueError for a name that is none."
     if device is not None and device != "auto":
-        return torch.device(device)
+        try:
+            return torch.device(device)
+        except (RuntimeError, TypeError):
+            accepted = "'auto', or a device of torch such as 'cpu', 'cuda:1' or 'mps'"
+            raise ValueError(f"device must be {accepted}; got {device!r}") from None
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
@@ -48,7 +54,8 @@ def load_model(
         raise melody_error(str(name))
     dtype, device = torch_dtype(dtype), pick_device(device)
     folder = model_folder(name, revision, backend)
-    known_as = folder.name if Path(name).is_dir() else str(name)
+    is_folder = as_path("name", name).is_dir()
+    known_as = folder.name if is_folder else str(name)
     adapter = ADAPTERS[folder_kind(folder, backend)]
     return adapter.load(
         folder,
@@ -78,6 +85,7 @@ def as_model(
 
 
 # %% ../../nbs/api/40_models/08_load.ipynb #cell021
+@checked
 def randomized(
     model: Any,  # MusicModel, or the raw model of a backend
     seed: int = 0,  # of the new weights

@@ -36,8 +36,10 @@ from musicgen_emotion.models.transformers_backend import (
     wrap_raw,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
-from .finite import require_finite
+from ..lab.paths import as_path, claim_folder
+from .finite import evaluated, require_finite
 from .hub import refuse_bad_weights
 from .registry import quiet_transformers, torch_dtype
 from .sites import Site
@@ -57,6 +59,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/40_models/11_melody.ipynb #cell008
+@checked
 def write_random_melody(
     out: Path | str,  # folder to write, made if absent
     seed: int = 0,  # of the weights
@@ -79,7 +82,7 @@ def write_random_melody(
     check_in("channels", channels, (1, 2))
     if n_codebooks % channels:
         raise ValueError(f"n_codebooks={n_codebooks} must be even for channels=2")
-    out = Path(out)
+    out = claim_folder(as_path("out", out), "random model", 1)
     with quiet_transformers():
         write_tokenizer(out)
         decoder = configuration_musicgen_melody.MusicgenMelodyDecoderConfig(
@@ -271,7 +274,7 @@ class MelodyModel(TransformersModel):
             return TokenInput(module, found)
         return module
 
-    @torch.no_grad()
+    @evaluated
     def begin(
         self,
         text: TextStates,  # of the clips, all of one length
@@ -298,7 +301,7 @@ class MelodyModel(TransformersModel):
             new_cache() if cache else None,
         )
 
-    @torch.no_grad()
+    @evaluated
     def step(
         self,
         state: DecoderState,  # from `begin`; its cache grows
@@ -476,7 +479,8 @@ def load_melody(
     # so that a missing melody projection counts like a missing text projection
     missing = [name.replace("audio_enc_to_dec", "enc_to_dec", 1) for name in info["missing_keys"]]
     refuse_bad_weights(hf, missing, info["unexpected_keys"])
-    return wrap_melody(hf.to(device), tokenizer, folder=folder, **kwargs)
+    hf.to(device).eval().requires_grad_(False)
+    return wrap_melody(hf, tokenizer, folder=folder, **kwargs)
 
 
 if __name__ != "__main__":  # a page that runs keeps the package's adapter

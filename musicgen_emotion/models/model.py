@@ -6,11 +6,9 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +16,13 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.files import sha256_file
+from .fingerprints import WeightIdentity, WeightRecord, running_weights
+from .finite import evaluated
 from .shapes import ModelConfig, check_tokens
-from .sites import LAYER_KINDS, Site, layer_site
+from .sites import LAYER_KINDS, Site, layer_list, layer_site
 from .text import DecoderState, TextStates, tokenize_prompts
 
 # %% auto #0
@@ -33,7 +34,6 @@ __all__ = [
     "Pass",
     "SiteLookup",
     "head_logits",
-    "layer_list",
     "null_follows_cond",
     "register_adapter",
     "silence",
@@ -54,6 +54,8 @@ class Pass:
     restart: bool = False  # this pass starts again at position 0
     passes: int = 0  # decoder passes so far
     null: torch.Tensor | None = None  # (row,) true at null rows; None: as the branches say
+    repeated: bool = False  # this pass has the input of the one before, both at position 0
+    first_ids: torch.Tensor | None = None  # input of the last pass at position 0 since the text
 
     def null_rows(self) -> torch.Tensor:  # (row,) true at null rows
         "Rows without text in this pass."
@@ -87,7 +89,16 @@ class Pass:
     ) -> None:
         "Note that prompts are encoded: one row per prompt."
         self.text_mask = mask
+        self.first_ids = None
         self.set_rows(("cond",), n_prompts)
+
+    def see_ids(
+        self,
+        ids: torch.Tensor,  # input of the decoder, any shape
+    ) -> None:
+        "Note whether a pass at position 0 repeats the one before, as transformers' generate does."
+        before, self.first_ids = self.first_ids, ids if self.restart else None
+        self.repeated = self.restart and before is not None and torch.equal(before, ids)
 
 
 def null_follows_cond(
@@ -150,6 +161,7 @@ class SiteLookup:
         is_text = self.site(site).kind == "text"
         return self.config.d_text if is_text else self.config.d_model
 
+    @checked
     def resolve_sites(
         self,
         layers: int | Iterable[int] | None = None,  # decoder layers, None for all
@@ -188,25 +200,6 @@ class SiteLookup:
         return pd.DataFrame(rows).astype(dict(layer="Int64"))
 
 
-def layer_list(
-    layers: int | Iterable[int],  # one decoder layer or several
-    n_layers: int,  # decoder layers of the model
-) -> list[int]:  # the layers
-    "Layers as a list; raises TypeError for what is no integer, ValueError for a missing layer."
-    if isinstance(layers, Iterable) and not isinstance(layers, str):
-        listed: list[Any] = list(layers)
-    else:
-        listed = [layers]
-    for layer in listed:
-        if isinstance(layer, bool) or not isinstance(layer, (int, np.integer)):
-            raise TypeError(f"layers must be integers, got {layer!r} ({type(layer).__name__})")
-        if not 0 <= layer < n_layers:
-            raise ValueError(
-                f"layer {layer} does not exist: this model has {n_layers} layers, 0..{n_layers - 1}"
-            )
-    return listed
-
-
 # %% ../../nbs/api/40_models/05_model.ipynb #cell018
 LOGITS = ("last", "all", None)  # which logits `MusicModel.step` can return
 
@@ -214,22 +207,22 @@ LOGITS = ("last", "all", None)  # which logits `MusicModel.step` can return
 class MusicModel(SiteLookup, ABC):
     """A text-to-music model behind one interface.
 
-    A backend is a subclass. It sets `backend` and, where they differ, `pad_to`, `weight_files` and
+    A backend is a subclass. It sets `backend` and, where they differ, `pad_to` and
     `null_reads_text`, and it implements
 
     - `decoder`, the stack of layers,
     - `begin`, `step` and `switch_text`, which run the decoder,
     - `codec`, and `decode_codes`, which runs it,
     - `attention_weights` and `watch`, which observe passes,
-    - `redrawn`, the same architecture with random weights.
-    - `deafened`, a copy whose decoder does not read the text.
+    - `redrawn`, the same architecture with random weights,
+    - `deafened`, a copy whose decoder does not read the text,
+    - `weight_paths`, the files that the weights are read from.
 
     Code above this module uses these methods, `config` and the sites, and never the library.
     """
 
     backend: str = "abstract"  # name of the backend
     pad_to: int = 16  # prompts are padded to a multiple of this many tokens; 1: never padded
-    weight_files: str = "*.safetensors"  # pattern of the files that hold the weights
     null_reads_text: bool = False  # do null rows depend on the length of the prompt?
 
     def __init__(
@@ -239,7 +232,7 @@ class MusicModel(SiteLookup, ABC):
         config: ModelConfig,  # sizes
         sites: dict[str, Site],  # by name
         name: str = "",  # what it was asked for as; the last part of a folder
-        folder: Path | None = None,  # where its files are
+        folder: Path | None = None,  # with the files that the weights were just read from
         revision: str | None = None,  # commit on the hub
     ):
         self.hf = hf
@@ -249,6 +242,7 @@ class MusicModel(SiteLookup, ABC):
         self.name = name
         self.folder = folder
         self.revision = revision
+        self._identity = WeightIdentity(self, was_read=folder is not None)
 
     def __repr__(self):
         config = self.config
@@ -271,6 +265,7 @@ class MusicModel(SiteLookup, ABC):
         "Precision of the decoder's weights."
         return next(self.decoder.parameters()).dtype
 
+    @checked
     def tokenize(
         self,
         prompts: str | list[str],  # one or many; '' is allowed
@@ -285,7 +280,7 @@ class MusicModel(SiteLookup, ABC):
         )
         return {name: values.to(self.device) for name, values in batch.items()}
 
-    @torch.no_grad()
+    @evaluated
     def encode_text(
         self,
         prompts: str | list[str] | TextStates,  # prompts, or states that were already made
@@ -303,7 +298,8 @@ class MusicModel(SiteLookup, ABC):
             batch["input_ids"],
         )
 
-    @torch.no_grad()
+    @checked
+    @evaluated
     def decode_audio(
         self,
         tokens: torch.Tensor | np.ndarray,  # (clip, codebook, frame), without delays
@@ -323,7 +319,8 @@ class MusicModel(SiteLookup, ABC):
         audio = np.concatenate(waves)  # (clip, channel, sample)
         return audio[:, 0] if channels == 1 else audio
 
-    @torch.no_grad()
+    @checked
+    @evaluated
     def codec_latents(
         self,
         audio: np.ndarray,  # (clip, sample) at the model's rate
@@ -333,23 +330,34 @@ class MusicModel(SiteLookup, ABC):
         encoder: Any = self.codec.encoder
         return encoder(wave[:, None]).float()
 
-    @cached_property
+    @property
     def checksum(self) -> str:  # 64 hexadecimal digits
-        """SHA-256 over the weight files (names and contents), computed once per loaded model.
+        """What names the weights that run now, in ids, tables and manifests.
 
-        A model without a folder is known by the weights in memory. Raises FileNotFoundError for a
-        folder whose weight files are gone."""
-        parts = self.weight_checksums() if self.folder else _checksums_in_memory(self.hf)
-        lines = [f"{name} {sha}\n" for name, sha in sorted(parts)]
-        text = "".join(lines)
-        return hashlib.sha256(text.encode()).hexdigest()
+        It is the SHA-256 over the weight files (names and contents) while the weights are those
+        that were read, and else follows the weights in memory. Each call reads all weights once.
+        Raises FileNotFoundError for a folder whose weight files are gone."""
+        return self.identity()[0]
+
+    def identity(self) -> tuple[str, str]:  # checksum and fingerprint
+        "The checksum, and the fingerprint of the weights that run, which follows their precision."
+        running = running_weights(self.running_modules())
+        return self._identity.checksum(running), running.stored
+
+    def running_modules(self) -> dict[str, torch.nn.Module]:  # by prefix of the weights' names
+        "The modules that passes run."
+        return {"": self.hf}
 
     def weight_checksums(self) -> list[tuple[str, str]]:  # name and SHA-256 of each file
-        "The files that the weights came from; raises FileNotFoundError when there are none."
-        files = sorted(Path(self.folder or "").glob(self.weight_files))
-        if not files:
-            raise FileNotFoundError(f"no weight files ({self.weight_files}) in {self.folder}")
-        return [(file.name, sha256_file(file)) for file in files]
+        "The files that the weights are read from; raises FileNotFoundError when there are none."
+        return [(name, sha256_file(file)) for name, file in self.weight_paths().items()]
+
+    def record_of_files(self) -> WeightRecord | None:  # None: there is nothing to compare with
+        "What the folder's files hold, for a raw object that may have changed since it was read."
+
+    @abstractmethod
+    def weight_paths(self) -> dict[str, Path]:  # name in the checksum -> file
+        "The files that the weights are read from; raises FileNotFoundError when there are none."
 
     @property
     @abstractmethod
@@ -421,16 +429,6 @@ class MusicModel(SiteLookup, ABC):
     @abstractmethod
     def deafened(self) -> MusicModel:  # a copy without a name
         "The same weights, with cross-attention that adds nothing to the residual stream."
-
-
-def _checksums_in_memory(module) -> Iterator[tuple[str, str]]:
-    "Name and SHA-256 of each weight: its type, its shape and its bytes."
-    for name, weight in module.state_dict().items():
-        header = f"{weight.dtype} {tuple(weight.shape)} "
-        flat = weight.detach().cpu().contiguous().reshape(-1)
-        data = flat.view(torch.uint8).numpy().tobytes()
-        sha = hashlib.sha256(header.encode() + data)
-        yield name, sha.hexdigest()
 
 
 def silence(

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..lab.checks import check_positive
+from ..lab.arguments import checked
+from ..lab.checks import check_positive, check_whole_numbers
 
 # %% auto #0
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/40_models/00_shapes.ipynb #cell008
+@checked
 @dataclass(frozen=True)
 class ModelConfig:
     "Sizes of a model, under the same names for every backend."
@@ -56,6 +58,7 @@ class ModelConfig:
         "Longest clip that fits the positions of the decoder."
         return self.max_positions - self.n_special
 
+    @checked
     def positions(
         self,
         n_frames: int,  # frames of a clip
@@ -63,6 +66,7 @@ class ModelConfig:
         "Number of positions that a clip takes."
         return n_frames + self.n_special
 
+    @checked
     def frames(
         self,
         duration_s: float,  # seconds of music
@@ -82,6 +86,7 @@ class ModelConfig:
 
 
 # %% ../../nbs/api/40_models/00_shapes.ipynb #cell014
+@checked
 def token_places(
     config: ModelConfig,  # sizes of the model
     n_frames: int,  # frames of the clip
@@ -97,6 +102,7 @@ def token_places(
 
 
 # %% ../../nbs/api/40_models/00_shapes.ipynb #cell018
+@checked
 def delayed_sequence(
     tokens: torch.Tensor | np.ndarray,  # (clip, codebook, frame), without delays
     config: ModelConfig,  # sizes of the model
@@ -116,6 +122,7 @@ def delayed_sequence(
     return sequence
 
 
+@checked
 def delay_tokens(
     tokens: torch.Tensor | np.ndarray,  # (clip, codebook, frame), without delays
     config: ModelConfig,  # sizes of the model
@@ -127,6 +134,7 @@ def delay_tokens(
     return delayed_sequence(tokens, config)[..., :-1]
 
 
+@checked
 def check_tokens(
     tokens: torch.Tensor | np.ndarray,  # (clip, codebook, frame), without delays
     config: ModelConfig,  # sizes of the model
@@ -135,7 +143,7 @@ def check_tokens(
 
     Raises ValueError for another number of codebooks, for numbers that no codebook entry has, for
     clips without frames and for clips longer than the positions."""
-    tokens = torch.as_tensor(np.asarray(tokens)).long()
+    tokens = torch.as_tensor(check_whole_numbers("tokens", tokens)).long()
     if tokens.ndim != 3 or tokens.shape[1] != config.n_codebooks or tokens.shape[2] == 0:
         raise ValueError(
             f"tokens must be (clip, {config.n_codebooks} codebooks, frame), "
@@ -152,6 +160,7 @@ def check_tokens(
 
 
 # %% ../../nbs/api/40_models/00_shapes.ipynb #cell024
+@checked
 def undelay_tokens(
     sequence: torch.Tensor | np.ndarray,  # (clip, codebook, position + 1), the whole sequence
     config: ModelConfig,  # sizes of the model
@@ -159,7 +168,7 @@ def undelay_tokens(
     """Tokens of a sequence that generation wrote; the inverse of `delayed_sequence`.
 
     Raises ValueError for another number of axes or codebooks and for a sequence without a frame."""
-    sequence = torch.as_tensor(np.asarray(sequence)).long()
+    sequence = torch.as_tensor(check_whole_numbers("sequence", sequence)).long()
     n_edge = 1 + config.n_special
     if sequence.ndim != 3 or sequence.shape[1] != config.n_codebooks:
         raise ValueError(
@@ -175,6 +184,7 @@ def undelay_tokens(
     return sequence[:, places].unflatten(1, (config.n_codebooks, n_frames))
 
 
+@checked
 def frame_logits(
     logits: torch.Tensor,  # (row, codebook, position, entry) of a pass over `delay_tokens`
     config: ModelConfig,  # sizes of the model

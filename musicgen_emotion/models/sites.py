@@ -6,13 +6,17 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
+from ..lab.arguments import checked
+
 # %% auto #0
-__all__ = ["LAYER_KINDS", "Site", "decoder_sites", "layer_site"]
+__all__ = ["LAYER_KINDS", "Site", "decoder_sites", "layer_list", "layer_site"]
 
 
 # %% ../../nbs/api/40_models/02_sites.ipynb #cell008
@@ -60,6 +64,7 @@ class Site:
 LAYER_KINDS = ("self_attn", "cross_attn", "mlp", "resid")
 
 
+@checked
 def decoder_sites(
     layers: str,  # path of the list of decoder layers
     n_layers: int,  # decoder layers
@@ -115,6 +120,7 @@ def decoder_sites(
     return {site.name: site for site in found}
 
 
+@checked
 def layer_site(
     layer: int,  # decoder layer
     kind: str = "resid",  # one of `LAYER_KINDS`
@@ -130,3 +136,24 @@ def _in_words(kind, layer, suffix):
     sublayer = dict(self_attn="self-attention", cross_attn="cross-attention", mlp="the MLP")[kind]
     last_module = suffix.removeprefix(".") if kind == "mlp" else "out_proj"
     return f"what {sublayer} of layer {layer} adds to the residual stream (after {last_module})"
+
+
+# %% ../../nbs/api/40_models/02_sites.ipynb #cell091
+@checked
+def layer_list(
+    layers: int | Iterable[int],  # one decoder layer or several
+    n_layers: int,  # decoder layers of the model
+) -> list[int]:  # the layers
+    "Layers as a list; raises TypeError for what is no integer, ValueError for a missing layer."
+    if isinstance(layers, Iterable) and not isinstance(layers, str):
+        listed: list[Any] = list(layers)
+    else:
+        listed = [layers]
+    for layer in listed:
+        if isinstance(layer, bool) or not isinstance(layer, (int, np.integer)):
+            raise TypeError(f"layers must be integers, got {layer!r} ({type(layer).__name__})")
+        if not 0 <= layer < n_layers:
+            raise ValueError(
+                f"layer {layer} does not exist: this model has {n_layers} layers, 0..{n_layers - 1}"
+            )
+    return listed

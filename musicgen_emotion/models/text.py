@@ -13,6 +13,9 @@ from typing import Any
 
 import torch
 
+from ..lab.arguments import checked
+from ..lab.checks import as_prompts, check_texts
+
 # %% auto #0
 __all__ = [
     "MAX_TEXT_TOKENS",
@@ -33,6 +36,7 @@ __all__ = [
 MAX_TEXT_TOKENS = 512  # the end token included; longer prompts are cut
 
 
+@checked
 def tokenize_prompts(
     tokenizer: Any,  # of the text encoder, from transformers
     prompts: str | Iterable[str],  # one or many; '' is allowed
@@ -61,31 +65,29 @@ def tokenize_prompts(
     )
 
 
+@checked
 def check_prompts(
     prompts: str | Iterable[str],  # one or many
 ) -> list[str]:  # always a list
     "Prompts as a list; raises ValueError when there are none and TypeError for what is no string."
-    prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-    if not prompts:
-        raise ValueError(
-            "prompts is empty; give at least one string (the empty string '' is a prompt)"
-        )
-    _check_strings(prompts)
-    return prompts
+    return as_prompts(prompts)
 
 
+@checked
 def prompts_per_clip(
     prompts: str | Iterable[str],  # one per clip, or one for all
     n_clips: int,  # number of clips
 ) -> list[str]:  # one per clip
     "Prompts of clips; raises ValueError for another number and TypeError for what is no string."
-    prompts = [prompts] * n_clips if isinstance(prompts, str) else list(prompts)
+    if isinstance(prompts, str):
+        return [prompts] * n_clips
+    prompts = check_texts("prompts", prompts)
     if len(prompts) != n_clips:
         raise ValueError(f"one prompt per clip; got {len(prompts)} prompts for {n_clips} clips")
-    _check_strings(prompts)
     return prompts
 
 
+@checked
 def piece_counter(
     tokenizer: Any,  # of the text encoder, from transformers
 ) -> Callable[[str], int]:  # word -> number of pieces inside a sentence
@@ -100,14 +102,6 @@ def piece_counter(
         return n_ids(f"a {word} song") - frame
 
     return count
-
-
-def _check_strings(prompts):
-    "Raise TypeError for the first prompt that is no string."
-    for i, prompt in enumerate(prompts):
-        if not isinstance(prompt, str):
-            kind = type(prompt).__name__
-            raise TypeError(f"prompt {i} must be a string, got {kind}: {prompt!r}")
 
 
 def _cut(ids):
@@ -142,6 +136,7 @@ def _warn_text(tokenizer, prompts, full_ids, ids, stacklevel=5):
 
 
 # %% ../../nbs/api/40_models/03_text.ipynb #cell016
+@checked
 def padded_widths(
     model: Any,  # a `MusicModel`: its tokenizer and `pad_to` are used
     prompts: Iterable[str],  # texts
@@ -153,6 +148,7 @@ def padded_widths(
     return [_round_up(len(row), model.pad_to) for row in ids]
 
 
+@checked
 def equal_length_batches(
     lengths: Sequence,  # one per row: a number, or a tuple when several lengths must agree
     batch_size: int,  # rows at once, at most

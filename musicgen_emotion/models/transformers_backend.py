@@ -14,6 +14,13 @@ from typing import Any
 
 import torch
 
+from musicgen_emotion.models.hub import (
+    VOCABULARY,
+    readable,
+    refuse_adapters,
+    refuse_bad_weights,
+    weight_files,
+)
 from musicgen_emotion.models.model import (
     LOGITS,
     Adapter,
@@ -25,9 +32,10 @@ from musicgen_emotion.models.model import (
     silence,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
-from .finite import forward_hooks, require_finite
-from .hub import VOCABULARY, readable, refuse_bad_weights
+from ..lab.paths import as_path
+from .finite import evaluated, forward_hooks, require_finite
 from .registry import quiet_transformers
 from .shapes import ModelConfig
 from .sites import Site, decoder_sites
@@ -146,7 +154,6 @@ class TransformersModel(MusicModel):
         tokenizer: Any,  # of its text encoder
         **kwargs,  # name, folder and revision
     ):
-        hf.eval().requires_grad_(False)
         super().__init__(
             hf,
             tokenizer,
@@ -160,7 +167,7 @@ class TransformersModel(MusicModel):
         "The stack of layers: a hook on it runs once per decoder pass."
         return self.hf.decoder.model.decoder
 
-    @torch.no_grad()
+    @evaluated
     def begin(
         self,
         text: TextStates,  # of the clips
@@ -200,7 +207,7 @@ class TransformersModel(MusicModel):
             music_only,
         )
 
-    @torch.no_grad()
+    @evaluated
     def step(
         self,
         state: DecoderState,  # from `begin`; its cache grows
@@ -287,6 +294,11 @@ class TransformersModel(MusicModel):
             handles.append(project.register_forward_pre_hook(partial(_see_projection, now)))
         return handles
 
+    def weight_paths(self) -> dict[str, Path]:  # name in the checksum -> file
+        "The files that the weights are read from; raises FileNotFoundError when there are none."
+        return weight_files(self.folder or "")
+
+    @checked
     def redrawn(
         self,
         seed: int,  # of the new weights
@@ -306,7 +318,7 @@ class TransformersModel(MusicModel):
                 redraw_pretrained(hf.text_encoder)
         hf.decoder.load_state_dict(fresh_decoder.state_dict())
         return type(self)(
-            hf.to(self.device, self.dtype),
+            hf.to(self.device, self.dtype).eval().requires_grad_(False),
             self.tokenizer,
         )
 
@@ -348,6 +360,7 @@ def _see_decoder(now, n_codebooks, module, args, kwargs):
     now.position = 0 if past is None else past.get_seq_length()
     now.length = ids.shape[-1]
     now.restart = now.position == 0
+    now.see_ids(ids)
     now.passes += 1
 
 
@@ -379,7 +392,7 @@ def load_transformers(
         info["unexpected_keys"],
     )
     return wrap_transformers(
-        hf.to(device),
+        hf.to(device).eval().requires_grad_(False),
         tokenizer,
         folder=folder,
         **kwargs,
@@ -392,7 +405,9 @@ def read_raw(
     dtype: torch.dtype,  # precision
     what: str = "MusicGen",  # the kind of model in words, for the error
 ) -> tuple[Any, Any, dict]:  # model, tokenizer, and the names of missing and unexpected weights
-    "Read a raw model; raises ValueError for damaged files."
+    "Read a raw model; raises ValueError for damaged files and for an adapter beside them."
+    refuse_adapters(folder)
+    weight_files(folder)  # or an error that says which one is missing or elsewhere
     with quiet_transformers():
         tokenizer = read_tokenizer(folder)
         with readable(folder, f"a {what} in transformers' format"):
@@ -436,7 +451,7 @@ def read_tokenizer(
     empty one."""
     import transformers
 
-    here = Path(folder)
+    here = as_path("folder", folder)
     if here.is_dir() and not any((here / file).exists() for file in VOCABULARY):
         raise FileNotFoundError(
             f"{folder} has no tokenizer: one of {', '.join(VOCABULARY)} is expected"
@@ -444,11 +459,12 @@ def read_tokenizer(
     # transformers 5 writes `extra_special_tokens` as a list, on which 4.57 fails
     before_5 = int(transformers.__version__.split(".")[0]) < 5
     options: dict[str, Any] = dict(extra_special_tokens={}) if before_5 else {}
-    return transformers.AutoTokenizer.from_pretrained(
-        str(folder),
-        trust_remote_code=False,
-        **options,
-    )
+    with readable(folder, "the tokenizer of a text encoder"):
+        return transformers.AutoTokenizer.from_pretrained(
+            str(here if here.is_dir() else folder),
+            trust_remote_code=False,
+            **options,
+        )
 
 
 if __name__ != "__main__":  # a page that runs keeps the package's adapter

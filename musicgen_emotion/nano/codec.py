@@ -13,8 +13,10 @@ import torch
 import torch.nn.functional as F
 from tqdm.auto import trange
 
+from ..lab.arguments import checked, zero_or_more
 from ..lab.files import atomic_path, write_json
 from ..lab.machine import need_extra
+from ..lab.paths import as_path
 from ..stimuli.synth import SAMPLE_RATE, render_music
 from .captions import clip_cues, sample_clip
 from .training import train_loop
@@ -32,6 +34,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/92_nano/03_codec.ipynb #cell007
+@checked
 def codec_network(
     n_filters: int = 24,  # channels at the highest rate
     codebook_size: int = 512,  # entries of each of the four codebooks
@@ -63,6 +66,7 @@ def codec_network(
 class SpectralLoss:
     "Log-magnitude and relative error on two mel scales and one scale of half semitones."
 
+    @checked
     def __init__(
         self,
         sr: int = SAMPLE_RATE,  # sample rate, Hz
@@ -135,6 +139,7 @@ def _half_semitone_bands(sr, window_samples):
 
 
 # %% ../../nbs/api/92_nano/03_codec.ipynb #cell010
+@checked
 def audio_bank(
     path: Path | str,  # a .npy file, made when absent
     n: int,  # clips
@@ -142,7 +147,7 @@ def audio_bank(
     duration_s: float = 5.0,  # length of a clip
 ) -> tuple[np.ndarray, list[dict]]:  # (clip, sample) float16 memory map, rows of `sample_clip`
     "Render a bank of clips once."
-    path = Path(path)
+    path = as_path("path", path)
     if not path.exists():
         rng = np.random.default_rng(seed)
         waves = np.zeros(
@@ -163,6 +168,7 @@ def audio_bank(
     return np.load(path, mmap_mode="r"), json.loads(path.with_suffix(".json").read_text())
 
 
+@checked
 def crops(
     waves: np.ndarray,  # (clip, sample)
     step: int,  # step, seeds the draw together with `seed`
@@ -182,6 +188,7 @@ def crops(
 
 
 # %% ../../nbs/api/92_nano/03_codec.ipynb #cell013
+@checked
 def fit_codebooks(
     codec,  # an EncodecModel with a trained encoder
     waves: np.ndarray,  # (clip, sample)
@@ -228,6 +235,7 @@ def _encode_latents(codec, waves, clips, batch_size=20):
 
 
 # %% ../../nbs/api/92_nano/03_codec.ipynb #cell016
+@checked
 def quantize(
     codec,  # an EncodecModel
     latents: torch.Tensor,  # (clip, d, frame)
@@ -285,6 +293,7 @@ def _update_codebook(codebook, latents, nearest, decay, rng):
 
 
 # %% ../../nbs/api/92_nano/03_codec.ipynb #cell019
+@checked(vq_steps=zero_or_more)
 def train_codec(
     work: Path | str,  # folder of the training
     ae_steps: int = 2300,  # steps without quantization
@@ -292,7 +301,7 @@ def train_codec(
     n_clips: int = 3000,  # clips in the bank
 ) -> Path:  # file with the trained codec
     "Autoencoder first, then k-means codebooks and joint fine-tuning."
-    work = Path(work)
+    work = as_path("work", work)
     spectral_loss = SpectralLoss()
     waves, _ = audio_bank(work / "codec_bank.npy", n_clips, seed=1)
     torch.manual_seed(0)

@@ -13,7 +13,9 @@ import torch
 import torch.nn.functional as F
 from tqdm.auto import trange
 
+from ..lab.arguments import check_share, checked
 from ..lab.files import atomic_path
+from ..lab.paths import as_path, claim_folder
 from ..models.load import load_model
 from ..models.shapes import delay_tokens, frame_logits
 from ..models.tiny import decoder_config, random_musicgen
@@ -29,6 +31,7 @@ __all__ = ["assemble_nano", "decoder_loss", "encode_clips", "save_nano", "train_
 
 
 # %% ../../nbs/api/92_nano/04_decoder.ipynb #cell008
+@checked
 def assemble_nano(
     folder: Path | str,  # where the model goes
     text_folder: Path | str,  # encoder and tokenizer
@@ -38,6 +41,8 @@ def assemble_nano(
     "Put text encoder, codec and a fresh decoder (4 layers, width 192) together and save them."
     from transformers import T5EncoderModel
 
+    folder, codec_file = as_path("folder", folder), as_path("codec_file", codec_file)
+    text_folder = as_path("text_folder", text_folder)
     text_encoder = T5EncoderModel.from_pretrained(text_folder)
     codec = codec_network()
     load_training(codec_file, codec)
@@ -78,9 +83,8 @@ def save_nano(
 
     from transformers import AutoTokenizer, EncodecFeatureExtractor, MusicgenProcessor
 
-    folder = Path(folder)
-    text_folder = Path(text_folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    text_folder = as_path("text_folder", text_folder)
+    folder = claim_folder(as_path("folder", folder), "nano model", 1, _is_nano)
     model.save_pretrained(folder)
     extractor = EncodecFeatureExtractor(
         feature_size=1, sampling_rate=SAMPLE_RATE, padding_side="left"
@@ -95,7 +99,14 @@ def save_nano(
     return folder
 
 
+def _is_nano(folder):
+    "Whether a folder without a marker holds a model of this recipe, by its card."
+    card = folder / "README.md"
+    return card.is_file() and "# musicgen-nano" in card.read_text(encoding="utf-8")
+
+
 # %% ../../nbs/api/92_nano/04_decoder.ipynb #cell012
+@checked
 def encode_clips(
     codec,  # an EncodecModel
     waves: np.ndarray,  # (clip, sample)
@@ -103,7 +114,8 @@ def encode_clips(
     batch_size: int = 2,  # clips at once
 ) -> np.ndarray:  # (clip, codebook, frame) int16
     "Tokens of a bank of clips."
-    if path is not None and Path(path).exists():
+    path = None if path is None else as_path("path", path)
+    if path is not None and path.exists():
         return np.load(path)
     parts = []
     with torch.inference_mode():
@@ -126,6 +138,7 @@ def encode_clips(
 
 
 # %% ../../nbs/api/92_nano/04_decoder.ipynb #cell015
+@checked
 def decoder_loss(
     model,  # a MusicModel; its decoder and projection are in training mode
     tokens: torch.Tensor,  # (clip, codebook, frame) int64
@@ -181,6 +194,7 @@ def decoder_loss(
 
 
 # %% ../../nbs/api/92_nano/04_decoder.ipynb #cell019
+@checked(neutral=check_share)
 def train_decoder(
     work: Path | str,  # folder of the training
     nano: Path | str,  # folder made by `assemble_nano`
@@ -196,8 +210,10 @@ def train_decoder(
     related: float = 0.4,  # share of emotion captions with a word of `related_words`
 ) -> Path:  # the folder, now with trained weights
     "Train the decoder and the projection of the text states."
-    work = Path(work)
-    model = load_model(str(nano), device="cpu")
+    work = as_path("work", work)
+    nano = as_path("nano", nano)
+    model = load_model(str(nano), device="cpu")  # or an error, before anything is written
+    claim_folder(nano, "nano model", 1, _is_nano)
     waves, clips = audio_bank(
         work / "decoder_bank.npy",
         n_clips,

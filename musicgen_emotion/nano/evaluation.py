@@ -31,6 +31,7 @@ from musicgen_emotion.stimuli.prompts import (
 )
 
 from ..activations.generation import generate
+from ..lab.arguments import checked
 from ..models.load import load_model
 from ..models.registry import nano_folder
 from ..sound.descriptors import describe_table
@@ -66,6 +67,7 @@ CUE_DESCRIPTORS = (
 )
 
 
+@checked
 def rendered_clips(
     n_per_emotion: int = 60,  # clips an emotion
     seed: int = 0,  # seed of cues and notes
@@ -93,6 +95,7 @@ def rendered_clips(
     return np.stack(waves), pd.DataFrame(rows)
 
 
+@checked
 def fit_rendered_judge(
     n_per_emotion: int = 60,  # rendered clips an emotion to fit on
     seed: int = 0,  # seed
@@ -107,6 +110,7 @@ def fit_rendered_judge(
 
 
 # %% ../../nbs/api/92_nano/05_evaluation.ipynb #cell010
+@checked
 def codec_report(
     model,  # a loaded MusicModel
     judge: LabelJudge,  # from `fit_rendered_judge`
@@ -162,6 +166,7 @@ def _share(is_right: Sequence[bool]) -> dict:  # value, low, high, n
 
 
 # %% ../../nbs/api/92_nano/05_evaluation.ipynb #cell013
+@checked
 def clip_descriptors(
     model,  # a loaded MusicModel
     prompts: PromptSet,  # prompts, one clip each
@@ -233,13 +238,14 @@ NANO_TARGETS = {
 }
 
 
+@checked
 def evaluate_nano(
     folder: Path | str | None = None,  # model folder; the packaged one when None
     n_per_emotion: int = 40,  # clips an emotion in each set
     progress: bool = True,  # show bars
 ) -> dict:  # the content of metrics.json
     "Measure everything that the model card reports, with value, low, high (95%) and n."
-    model = load_model(str(folder or nano_folder()), device="cpu")
+    model = load_model(nano_folder() if folder is None else folder, device="cpu")
     judge = fit_rendered_judge()
     trained_words = study_prompts(n_per_emotion, EMOTIONS)
     held_out_words = held_out_prompts(n_per_emotion, "word")

@@ -15,6 +15,7 @@ import torch
 from fastcore.imports import IN_NOTEBOOK
 
 from ..lab.files import atomic_write, read_json, write_json
+from ..lab.paths import as_path, claim_folder
 from ..stimuli.emotions import EMOTIONS, HELD_OUT_WORDS, INSTRUMENTS
 from ..stimuli.synth import SAMPLE_RATE, TONICS
 from .codec import train_codec
@@ -35,7 +36,8 @@ def write_card(
     history: str = "One run of the recipe.",  # how these weights came about
 ) -> Path:  # README.md in the folder
     "Write the model card: data, recipe, seeds, hours, losses, limits."
-    metrics = metrics_table(read_json(Path(folder) / "metrics.json"))
+    folder = as_path("folder", folder)
+    metrics = metrics_table(read_json(folder / "metrics.json"))
     held_out = []
     for emotion in EMOTIONS:
         held_out += HELD_OUT_WORDS[emotion]
@@ -49,7 +51,7 @@ def write_card(
         history=history,
         rows="\n".join(_metric_row(row) for row in metrics.to_dict("records")),
     )
-    return atomic_write(Path(folder) / "README.md", text)
+    return atomic_write(folder / "README.md", text)
 
 
 def _metric_row(row):
@@ -100,14 +102,18 @@ music of people.
 
 
 # %% ../../nbs/api/92_nano/06_recipe.ipynb #cell011
+def _is_training(folder):
+    "Whether a folder without a marker holds a training, from before there were markers."
+    return (folder / "caption_words.json").exists() or (folder / "codec_bank.npy").exists()
+
+
 def train_nano(
     work: Path | str,  # folder of the training; a second call continues
     out: Path | str | None = None,  # where the finished model goes; work/nano when None
 ) -> Path:  # the model folder
     "Text encoder, codec, decoder, measurement and card, in that order."
-    work = Path(work)
-    work.mkdir(parents=True, exist_ok=True)
-    out = Path(out or work / "nano")
+    out = as_path("work", work) / "nano" if out is None else as_path("out", out)
+    work = claim_folder(as_path("work", work), "nano training", 1, _is_training)
     text_folder = distil_text_encoder(work)
     codec_file = train_codec(work)
     if not (out / "config.json").exists():

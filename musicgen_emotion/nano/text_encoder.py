@@ -13,8 +13,10 @@ import torch
 import torch.nn.functional as F
 from tqdm.auto import trange
 
+from ..lab.arguments import checked
 from ..lab.files import atomic_path, read_json, write_json
 from ..lab.machine import need_extra
+from ..lab.paths import as_path
 from ..models.tiny import text_config, train_tokenizer
 from ..stimuli.emotions import EMOTION_WORDS, EMOTIONS, HELD_OUT_WORDS, INSTRUMENTS
 from ..stimuli.prompts import CUE_WORDS, HELD_OUT_TEMPLATES, TEMPLATES, make_prompt
@@ -35,6 +37,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/92_nano/02_text_encoder.ipynb #cell007
+@checked
 def text_corpus(
     n: int = 22000,  # captions; two thirds as many general sentences and words are added
     seed: int = 0,  # seed of the draw
@@ -91,6 +94,7 @@ def _framed_words(words):
 
 
 # %% ../../nbs/api/92_nano/02_text_encoder.ipynb #cell009
+@checked
 def tokenizer_texts(
     texts: list[str],  # training texts
 ) -> list[str]:  # the same, then every emotion word 40 times
@@ -102,6 +106,7 @@ def tokenizer_texts(
 
 
 # %% ../../nbs/api/92_nano/02_text_encoder.ipynb #cell012
+@checked
 def teacher_embeddings(
     texts: list[str],  # texts
     batch_size: int = 256,  # texts at once
@@ -140,6 +145,7 @@ def teacher_embeddings(
     return embeddings
 
 
+@checked
 def student_encoder(
     vocab_size: int = 4096,  # pieces of the tokenizer
 ):  # a T5EncoderModel
@@ -163,6 +169,7 @@ def _mean_state(states, mask):
 
 
 # %% ../../nbs/api/92_nano/02_text_encoder.ipynb #cell015
+@checked
 def related_words(
     n: int = 60,  # words per emotion
     vocabulary: int = 20000,  # most frequent English words that are looked at
@@ -211,7 +218,7 @@ def caption_words(
     work: Path | str,  # folder of the training
 ) -> dict:  # emotion -> words
     "The related words of a training, drawn once and kept in its folder."
-    path = Path(work) / "caption_words.json"
+    path = as_path("work", work) / "caption_words.json"
     if not path.exists():
         write_json(path, related_words())
     return read_json(path)
@@ -257,6 +264,7 @@ def distillation_loss(
     return (1 - cosine).mean() + 2 * (similarity_error**2).mean()
 
 
+@checked
 def distil_text_encoder(
     work: Path | str,  # folder of the training
     steps: int = 1400,  # optimizer steps
@@ -264,7 +272,7 @@ def distil_text_encoder(
     lr: float = 2e-3,  # peak learning rate
 ) -> Path:  # folder with encoder and tokenizer
     "Train the text encoder; every fortieth text is held out for the cosine in the log."
-    work = Path(work)
+    work = as_path("work", work)
     texts = text_corpus(related=caption_words(work))
     tokenizer = train_tokenizer(tokenizer_texts(texts), work / "text", vocab_size=4096)
     targets = _teacher_targets(work / "teacher.npy", texts)  # (text, 384)

@@ -22,11 +22,15 @@ from musicgen_emotion.sae.tensor_files import (
     write_tensors,
 )
 
+from ..lab.arguments import checked, zero_or_more
+from ..lab.paths import as_path
+
 # %% auto #0
 __all__ = ["last_logged", "load_training", "save_training", "train_loop"]
 
 
 # %% ../../nbs/api/92_nano/01_training.ipynb #cell007
+@checked
 def save_training(
     path: Path | str,  # a .safetensors file
     model: torch.nn.Module,  # weights and buffers
@@ -44,7 +48,8 @@ def load_training(
     opt: torch.optim.Optimizer | None = None,  # receives its moments
 ) -> int:  # steps done; 0 when the file does not exist
     "Restore a training. Raises ValueError for a damaged file."
-    if not Path(path).exists():
+    path = as_path("path", path)
+    if not path.exists():
         return 0
     tensors = read_tensors(path)
     model.load_state_dict(tensors_under(tensors, "model."))
@@ -58,12 +63,14 @@ def last_logged(
     path: Path | str,  # a .jsonl log
 ) -> dict:  # its last line; empty when there is none
     "Where a training is: step, loss and the seconds that it took, all runs together."
-    if not Path(path).exists():
+    path = as_path("path", path)
+    if not path.exists():
         return {}
-    lines = Path(path).read_text().splitlines()
+    lines = path.read_text().splitlines()
     return json.loads(lines[-1]) if lines else {}
 
 
+@checked(steps=zero_or_more)
 def train_loop(
     name: str,  # name of the stage; files are work/<name>.safetensors and work/<name>.jsonl
     work: Path | str,  # folder of the training
@@ -78,8 +85,9 @@ def train_loop(
     every: int = 250,  # steps between checkpoints
 ) -> torch.nn.Module:  # the trained model
     "AdamW with warm-up and cosine decay; resumes from its checkpoint."
-    checkpoint = Path(work) / f"{name}.safetensors"
-    log = Path(work) / f"{name}.jsonl"
+    work = as_path("work", work)
+    checkpoint = work / f"{name}.safetensors"
+    log = work / f"{name}.jsonl"
     optimizer = torch.optim.AdamW(params, lr=lr, betas=betas)
     start = load_training(checkpoint, model, optimizer)
     trained = [tensor for group in optimizer.param_groups for tensor in group["params"]]

@@ -14,7 +14,9 @@ import torch
 from ..activations.positions import time_windows, window_positions
 from ..activations.replaying import text_rows
 from ..activations.texts import word_token_spans
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_finite, check_in
+from ..lab.sizes import may_be_large
 from ..models.model import MusicModel
 from ..models.shapes import delay_tokens
 from ..models.text import join_text_states, piece_counter, prompts_per_clip
@@ -38,6 +40,7 @@ __all__ = [
 ATTENTION_KINDS = ("cross", "self")
 
 
+@checked
 @torch.no_grad()
 def attention_pass(
     model: MusicModel,  # the model
@@ -110,6 +113,7 @@ def _layer_numbers(model, layers):
 
 
 # %% ../../nbs/api/60_probes/08_attention.ipynb #cell013
+@checked
 def word_attention(
     model: MusicModel,  # the model
     tokens: np.ndarray,  # (clip, codebook, frame), equally long clips
@@ -243,11 +247,14 @@ def plot_attention(
 
 
 # %% ../../nbs/api/60_probes/08_attention.ipynb #cell021
+@may_be_large
+@checked
 def role_attention(
     table: pd.DataFrame,  # of `word_attention`
     roles: Sequence[Mapping[str, str]],  # per clip: word in lower case -> role
     n_boot: int = 1000,  # resamples of clips
     seed: int = 0,  # of the resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per layer, head, role and window
     """Attention to the words of a role over time, mean over clips with an interval.
 
@@ -301,6 +308,8 @@ def role_attention(
 
 
 # %% ../../nbs/api/60_probes/08_attention.ipynb #cell025
+@may_be_large
+@checked
 def emotion_word_test(
     model: MusicModel,  # the model
     tokens: np.ndarray,  # (pair, codebook, frame): both prompts of a pair are read with these
@@ -314,6 +323,7 @@ def emotion_word_test(
     n_perm: int = 2000,  # sign flips of pairs
     seed: int = 0,  # of the flips and the resamples
     progress: bool = False,  # show a bar
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per layer and head
     """Attention to the emotion word against the matched word, tested over words.
 
@@ -402,6 +412,7 @@ def _flipped_t(differences, n_perm, seed):
 
 
 # %% ../../nbs/api/60_probes/08_attention.ipynb #cell031
+@checked
 def attention_span(
     model: MusicModel,  # the model
     tokens: np.ndarray,  # (clip, codebook, frame), equally long clips
@@ -450,12 +461,15 @@ def attention_span(
 
 
 # %% ../../nbs/api/60_probes/08_attention.ipynb #cell035
+@may_be_large
+@checked
 def span_test(
     table: pd.DataFrame,  # clip, prompt, layer, head and the measure, as `attention_span` gives it
     emotions: Sequence[str],  # label of each clip, by clip number
     value: str = "span_s",  # column that is compared
     n_perm: int = 1000,  # shuffles of the emotions among prompts
     seed: int = 0,  # of the shuffles
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per layer and head
     """Does the measure differ between emotions? Emotions are shuffled among prompts.
 

@@ -22,6 +22,8 @@ from musicgen_emotion.probes.similarity import (
     unit_vectors,
 )
 
+from ..lab.arguments import checked
+from ..lab.sizes import may_be_large, require_room
 from ..stats.estimates import bootstrap_weights, interval
 from ..stats.permutation import permutation_p, permute_labels
 
@@ -30,6 +32,8 @@ __all__ = ["differing_dimensions", "pair_baselines", "time_course"]
 
 
 # %% ../../nbs/api/60_probes/06_comparisons.ipynb #cell008
+@may_be_large
+@checked
 def pair_baselines(
     pairs: Mapping[str, tuple],  # name -> (A, B), two arrays (pair, d) whose rows belong together
     how: str = "centered",  # geometry, fitted on `reference`
@@ -37,6 +41,7 @@ def pair_baselines(
     groups: Mapping[str, np.ndarray] | None = None,  # name -> (pair,) units, such as prompts
     n_boot: int = 1000,  # resamples over pairs
     seed: int = 0,  # seed
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # baseline, value, low, high, half_width, n, mismatched
     """Similarity of vectors that should be alike: the ceilings of every other similarity.
 
@@ -99,6 +104,8 @@ def _paired_cosine(first, second, groups, n_boot, seed) -> dict:
 
 
 # %% ../../nbs/api/60_probes/06_comparisons.ipynb #cell013
+@may_be_large
+@checked
 def time_course(
     X_time: np.ndarray,  # (clip, time, d) states
     labels: np.ndarray,  # (clip,) emotions
@@ -108,6 +115,7 @@ def time_course(
     how: str = "centered",  # geometry, fitted anew in each window
     n_boot: int = 200,  # resamples over clips (or groups), and shuffles of the floor
     seed: int = 0,  # seed
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # seconds, pair, similarity, low, high, floor_low, floor_high
     """Cosine between emotion means over time, with a bootstrap band and a band of shuffled labels.
 
@@ -129,6 +137,7 @@ def time_course(
     all_rows = np.ones((1, len(X)))
     rows = []
     for time, centre in enumerate(centres):
+        require_room(f"inner products of {len(X)} x {len(X)} clips", 8 * len(X) ** 2)
         states = transform(states_in_time[:, time], how)
         inner = states @ states.T
         cosines = centroid_cosines(inner, codes, len(names), all_rows)[0]
@@ -194,6 +203,8 @@ def _fisher_z(cosine) -> np.ndarray:
 
 
 # %% ../../nbs/api/60_probes/06_comparisons.ipynb #cell018
+@may_be_large
+@checked
 def differing_dimensions(
     X: np.ndarray,  # (row, d) vectors
     labels: np.ndarray,  # (row,) emotions
@@ -202,6 +213,7 @@ def differing_dimensions(
     groups: np.ndarray | None = None,  # (row,) units that move together
     n_perm: int = 500,  # permutations within the two emotions of a pair
     seed: int = 0,  # seed
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # pair, share, floor, floor_high, p, n, threshold, unit
     """Share of dimensions whose emotion means differ, pair by pair.
 

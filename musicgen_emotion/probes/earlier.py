@@ -20,6 +20,7 @@ from musicgen_emotion.probes.similarity import (
     unit_vectors,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_positive
 from ..lab.report import markdown_table
 
@@ -32,6 +33,7 @@ __all__ = ["FLOOR", "ActivationComparison", "compare_activations"]
 
 
 # %% ../../nbs/api/60_probes/09_earlier.ipynb #cell008
+@checked
 def compare_activations(
     a: xr.DataArray,  # activations of one site: timestep, branch, clip, d_model
     b: xr.DataArray,  # the same of another prompt

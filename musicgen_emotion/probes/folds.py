@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.checks import check_count
 from ..stats.estimates import label_per_group
 
@@ -55,6 +56,7 @@ class Folds:
 
 
 # %% ../../nbs/api/60_probes/00_folds.ipynb #cell012
+@checked
 def grouped_folds(
     labels: np.ndarray | None,  # (row,) classes to spread evenly; None for a continuous target
     groups: np.ndarray | None = None,  # (row,) units held out as a whole; None: rows
@@ -95,6 +97,7 @@ def grouped_folds(
 
 
 # %% ../../nbs/api/60_probes/00_folds.ipynb #cell016
+@checked
 def leave_word_out(
     labels: np.ndarray,  # (row,) emotions
     words: np.ndarray,  # (row,) emotion word of each row
@@ -150,6 +153,7 @@ def deal_groups(
     return fold_of_group[unit_of_row]
 
 
+@checked
 def check_classes(
     fold: np.ndarray,  # (row,) fold of each row
     codes: np.ndarray,  # (row,) class numbers

@@ -23,7 +23,9 @@ from musicgen_emotion.probes.nested import (
     run_probe,
 )
 
-from ..lab.checks import check_count, check_in
+from ..lab.arguments import checked, zero_or_more
+from ..lab.checks import check_count, check_in, check_real
+from ..lab.sizes import may_be_large, require_room
 from ..stats.estimates import bootstrap_weights, interval
 from ..stats.permutation import max_t, permutation_p, permute_labels
 from .folds import Folds
@@ -44,6 +46,8 @@ __all__ = [
 LAMBDAS = tuple(10.0 ** np.arange(-4, 4))
 
 
+@may_be_large
+@checked(n_perm=zero_or_more)
 def probe_layers(
     X: np.ndarray | dict,  # (layer, row, d), (row, d), or name -> (row, d) where widths differ
     y: np.ndarray,  # (row,) classes
@@ -57,6 +61,7 @@ def probe_layers(
     scale: bool = True,  # standardize dimensions on the training part (False: only centre)
     prior: str = "balanced",  # "balanced" ignores class frequencies, "train" adds them
     progress: bool = True,  # progress bar on long work
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> ProbeResult:  # `.table`, `.predictions`, `.null`, `.best`
     """Ridge probes of all layers with nested grouped cross-validation, in closed form.
 
@@ -96,6 +101,9 @@ def gram_matrices(
     """Inner products of rows for any training part.
 
     Covariates and standard deviations are fitted on the training rows alone."""
+    n_rows = len(covariates)
+    what = f"inner products of {n_rows} x {n_rows} rows in {len(layers)} layers"
+    require_room(what, 8 * n_rows**2 * len(layers))
     if scale:
         return lambda train: torch.stack([_scaled_gram(x, covariates, train) for x in layers])
     raw = torch.stack([x @ x.T for x in layers])
@@ -149,6 +157,7 @@ def ridge_smoothers(
     return shrunk @ eigenvectors.transpose(1, 2)[:, None]
 
 
+@checked
 def ridge_predictor(
     gram: Gram,  # training rows -> (layer, row, row)
     n_classes: int,  # classes
@@ -200,6 +209,8 @@ def _blocks_within_memory(n_tasks, scores_each, most=int(4e6)):
 
 
 # %% ../../nbs/api/60_probes/02_linear.ipynb #cell022
+@may_be_large
+@checked(n_perm=zero_or_more)
 def probe_regression(
     X: np.ndarray | dict,  # (layer, row, d), (row, d), or name -> (row, d)
     y: np.ndarray,  # (row,) valence or arousal
@@ -212,9 +223,10 @@ def probe_regression(
     names: list | None = None,  # layer names
     scale: bool = True,  # standardize dimensions on the training part
     progress: bool = True,  # progress bar on long work
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> ProbeResult:  # score is held-out R² (may be negative), r the correlation; `best` is None
     "Ridge probes of a continuous target, if wanted with another axis partialled out."
-    data = probe_data(X, names, y, groups)
+    data = probe_data(X, names, check_real("y", y), groups)
     target = data.y.astype(float)
     if not np.isfinite(target).all() or np.ptp(target) == 0:
         raise ValueError("y must be finite and not constant")

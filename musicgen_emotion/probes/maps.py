@@ -21,8 +21,10 @@ from musicgen_emotion.probes.similarity import (
     within_between,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.machine import need_extra
+from ..lab.sizes import may_be_large, require_room
 from ..stats.estimates import Estimate, bootstrap_weights, interval
 from ..stats.permutation import Tested, max_t, permutation_p, permute_labels
 from ..stimuli.emotions import VALENCE_AROUSAL
@@ -32,6 +34,7 @@ __all__ = ["circumplex_test", "embed_2d", "layer_table", "silhouette"]
 
 
 # %% ../../nbs/api/60_probes/07_maps.ipynb #cell009
+@checked
 def embed_2d(
     X: np.ndarray,  # (row, d) vectors
     method: str = "pca",  # "pca" or "umap"
@@ -79,6 +82,8 @@ def _umap(rows, seed, n_neighbors=15, **kwargs):
 
 
 # %% ../../nbs/api/60_probes/07_maps.ipynb #cell014
+@may_be_large
+@checked
 def silhouette(
     X: np.ndarray,  # (row, d) vectors or two coordinates of `embed_2d`
     labels: np.ndarray,  # (row,) emotions
@@ -88,6 +93,7 @@ def silhouette(
     n_perm: int = 1000,  # permutations, and resamples of the interval
     seed: int = 0,  # seed of both
     fit_on: np.ndarray | None = None,  # rows that the geometry is fitted on
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Tested:  # mean silhouette with interval, p and null
     "Mean silhouette of emotions (Rousseeuw 1987), interval over prompts and permutation p."
     check_in("metric", metric, ("euclidean", "cosine"))
@@ -121,6 +127,7 @@ def silhouette(
 
 def _distances(rows, metric):
     "(row, row) distances, symmetric, zero on the diagonal."
+    require_room(f"distances of {len(rows)} x {len(rows)} rows", 24 * len(rows) ** 2)
     if metric == "cosine":
         units = unit_vectors(rows)
         distances = 1 - np.clip(units @ units.T, -1, 1)
@@ -182,6 +189,8 @@ def _in_blocks(distances, codes, n_classes, weights, size=100):
 
 
 # %% ../../nbs/api/60_probes/07_maps.ipynb #cell018
+@may_be_large
+@checked
 def layer_table(
     X: np.ndarray | dict,  # (layer, row, d), or name -> (row, d) where widths differ
     labels: np.ndarray,  # (row,) emotions
@@ -192,6 +201,7 @@ def layer_table(
     seed: int = 0,  # seed of permutations and intervals
     progress: bool = True,  # show a progress bar on long work
     frames: np.ndarray | None = None,  # (row,) what pairs must not share besides, as a sentence
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per layer
     """Similarity statistics of all layers, with p corrected over layers by the maximum statistic.
 
@@ -284,6 +294,7 @@ def _progress(items: Iterable, progress: bool) -> Iterable:
 
 
 # %% ../../nbs/api/60_probes/07_maps.ipynb #cell022
+@checked
 def circumplex_test(
     similarity: pd.DataFrame,  # (emotion, emotion) cosines of centroids, see `centroid_similarity`
     positions: dict | None = None,  # emotion -> (valence, arousal); None: `VALENCE_AROUSAL`

@@ -13,7 +13,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..lab.checks import check_count
+from ..lab.arguments import checked
+from ..lab.checks import check_count, check_labels
+from ..lab.sizes import LOOP_SECONDS, require_room
 from ..stats.effects import balanced_accuracies
 from ..stats.estimates import Estimate, label_per_group
 from ..stats.permutation import max_t, permutation_p, permute_labels
@@ -141,6 +143,7 @@ class ProbeData:
     groups: np.ndarray  # (row,) units that are held out as a whole
 
 
+@checked
 def probe_data(
     X: np.ndarray | dict,  # (layer, row, d), (row, d), or name -> (row, d)
     names: list | None,  # one per layer; None: keys of the dict, or layer_0, layer_1, ...
@@ -190,12 +193,12 @@ def _checked_groups(groups, y):
     return groups
 
 
+@checked
 def class_codes(
     y: np.ndarray,  # (row,) classes
 ) -> tuple[np.ndarray, np.ndarray]:  # (class,) names and (row,) class numbers
     "Classes and their numbers. Raises ValueError for NaN and for a single class."
-    if y.dtype.kind == "f" and np.isnan(y).any():
-        raise ValueError(f"y holds {np.isnan(y).sum()} NaN entries")
+    y = check_labels("y", y)
     names, codes = np.unique(y, return_inverse=True)
     if len(names) < 2:
         only = names.tolist()[0]
@@ -203,6 +206,7 @@ def class_codes(
     return names, codes
 
 
+@checked
 def checked_folds(
     folds: Folds | None,  # folds to share with other probes; None: up to five grouped folds
     labels: np.ndarray | None,  # (row,) classes to spread evenly
@@ -225,6 +229,7 @@ def checked_folds(
     return folds
 
 
+@checked
 def penalty_grid(
     name: str,  # of the argument, for the error
     values: Iterable[float] | float,  # penalties
@@ -250,6 +255,9 @@ class ProbePlan:
     def __post_init__(self):
         check_count("n_perm", self.n_perm, 0)
         check_count("control", self.n_control, 0)
+        n_labelings = int(self.n_perm) + int(self.n_control)
+        hours = n_labelings * LOOP_SECONDS / 3600
+        require_room(f"a probe with n_perm={self.n_perm} refits", 0, hours)
 
 
 def run_probe(
@@ -356,6 +364,7 @@ def _inner_scores(predict, tasks, train, inner_fold, shape):
     return scores.round(9)
 
 
+@checked
 def inner_folds(
     codes: np.ndarray,  # (row,) class numbers
     groups: np.ndarray,  # (row,) units
@@ -448,6 +457,7 @@ def _control_labels(codes, groups, n_labelings, seed):
 
 
 # %% ../../nbs/api/60_probes/01_nested.ipynb #cell023
+@checked
 def assemble_result(
     data: ProbeData,  # rows that were probed
     folds: Folds,  # that were held out

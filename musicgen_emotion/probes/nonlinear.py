@@ -19,7 +19,9 @@ from musicgen_emotion.probes.nested import (
     run_probe,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_count
+from ..lab.sizes import may_be_large
 from .folds import Folds
 from .linear import gram_matrices, unit_column
 
@@ -28,6 +30,8 @@ __all__ = ["logistic_probe", "mlp_probe"]
 
 
 # %% ../../nbs/api/60_probes/03_nonlinear.ipynb #cell008
+@may_be_large
+@checked
 def logistic_probe(
     X: np.ndarray | dict,  # (layer, row, d), (row, d), or name -> (row, d)
     y: np.ndarray,  # (row,) classes
@@ -40,6 +44,7 @@ def logistic_probe(
     names: list | None = None,  # layer names
     scale: bool = True,  # standardize dimensions on the training part
     progress: bool = True,  # progress bar on long work
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> ProbeResult:  # as `probe_layers`; lam is the chosen l2
     "Multinomial logistic probes of all layers in one L-BFGS per fold."
     data = probe_data(X, names, y, groups)
@@ -113,6 +118,8 @@ def _cross_entropy(scores, labels):
 
 
 # %% ../../nbs/api/60_probes/03_nonlinear.ipynb #cell012
+@may_be_large
+@checked
 def mlp_probe(
     X: np.ndarray | dict,  # (layer, row, d), (row, d), or name -> (row, d)
     y: np.ndarray,  # (row,) classes
@@ -128,6 +135,7 @@ def mlp_probe(
     names: list | None = None,  # layer names
     scale: bool = True,  # standardize dimensions on the training part
     progress: bool = True,  # progress bar on long work
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> ProbeResult:  # as `probe_layers`; lam is the weight decay
     "One-hidden-layer probes of all layers, trained side by side as batched matrix products."
     check_count("hidden", hidden)

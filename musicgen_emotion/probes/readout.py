@@ -24,6 +24,9 @@ from musicgen_emotion.probes.nested import (
     run_probe,
 )
 
+from ..lab.arguments import checked
+from ..lab.checks import check_fraction
+from ..lab.sizes import may_be_large
 from ..stats.permutation import Tested, paired_difference
 from .folds import Folds
 from .linear import LAMBDAS, ridge_predictor
@@ -41,6 +44,8 @@ _VECTORIZERS = {
 }
 
 
+@may_be_large
+@checked
 def probe_text(
     prompts: list,  # (row,) texts
     y: np.ndarray,  # (row,) classes
@@ -51,6 +56,7 @@ def probe_text(
     control: int = 0,  # number of control labelings
     seed: int = 0,  # seed of permutations and intervals
     progress: bool = True,  # progress bar on long work
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> ProbeResult:  # one row per kind
     """Ridge probes of prompt text; vocabulary and weights come from the training part only.
 
@@ -102,6 +108,7 @@ def _text_gram(prompts, kind, train):
 
 
 # %% ../../nbs/api/60_probes/04_readout.ipynb #cell011
+@checked
 def mask_words(
     prompts: list,  # texts
     words: list,  # words (or phrases) to hide
@@ -123,6 +130,7 @@ def mask_words(
 
 
 # %% ../../nbs/api/60_probes/04_readout.ipynb #cell015
+@checked
 def majority_baseline(
     y: np.ndarray,  # (row,) classes
     folds: Folds,  # the folds of the probes to compare with
@@ -153,6 +161,8 @@ def majority_baseline(
 
 
 # %% ../../nbs/api/60_probes/04_readout.ipynb #cell019
+@may_be_large
+@checked
 def compare_probes(
     scores_a: np.ndarray,  # (row,) right or wrong (or any score) of the first probe
     scores_b: np.ndarray,  # (row,) of the second probe on the same rows and folds
@@ -160,6 +170,7 @@ def compare_probes(
     labels: np.ndarray | None = None,  # (row,) classes, for a difference of balanced accuracies
     n_perm: int = 1000,  # resamples and sign flips
     seed: int = 0,  # seed of resamples and flips
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Tested:  # difference a - b with interval over groups and two-sided p
     "Paired difference of two probes' accuracies."
     weights = None
@@ -177,12 +188,15 @@ def compare_probes(
 
 
 # %% ../../nbs/api/60_probes/04_readout.ipynb #cell023
+@may_be_large
+@checked(alpha=check_fraction)
 def encodes(
     result: ProbeResult,  # probes of the model's states, with permutations
     baselines: list,  # on the same folds: surface text, majority, layer 0, random weights, ...
     alpha: float = 0.05,  # level of the max-T p
     n_perm: int = 1000,  # resamples of the paired difference
     seed: int = 0,  # seed of the resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per layer
     """The decision rule for "encodes", layer by layer.
 

@@ -21,7 +21,9 @@ from musicgen_emotion.stats.permutation import (
     permute_labels,
 )
 
-from ..lab.checks import check_in
+from ..lab.arguments import checked
+from ..lab.checks import check_in, check_labels, check_real
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from ..stats.estimates import Estimate, bootstrap_weights, interval, label_per_group
 
 if TYPE_CHECKING:
@@ -50,7 +52,8 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/api/60_probes/05_similarity.ipynb #cell008
+# %% ../../nbs/api/60_probes/05_similarity.ipynb #cell009
+@checked
 def cosine_similarity(
     a: np.ndarray | xr.DataArray | Sequence,  # (d,) vector, (n, d) rows, or labelled activations
     b: np.ndarray | xr.DataArray | Sequence | None = None,  # the same with m rows; None: `a`
@@ -115,14 +118,14 @@ def _vectors(values, branch) -> np.ndarray:
     return values.transpose(*width_last).values.astype(float)
 
 
-# %% ../../nbs/api/60_probes/05_similarity.ipynb #cell009
+# %% ../../nbs/api/60_probes/05_similarity.ipynb #cell010
 def state_rows(
     name: str,  # how errors call the array
     X: np.ndarray,  # (row, d) states
     ndim: int = 2,  # number of axes that it must have
 ) -> np.ndarray:  # the same as floats
     "Check an array of states. Raises ValueError for another number of axes, no rows and NaN."
-    X = np.asarray(X, dtype=float)
+    X = check_real(name, X).astype(float, copy=False)
     if X.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} dimensions, got shape {X.shape}")
     if not X.size:
@@ -155,7 +158,7 @@ def labelled_states(
     ndim: int = 2,  # number of axes of X
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # states, labels, class names, codes
     "Check states with their labels and groups. Raises ValueError for lengths that do not match."
-    X, labels = state_rows("X", X, ndim), np.asarray(labels)
+    X, labels = state_rows("X", X, ndim), check_labels("labels", labels)
     if labels.shape != (len(X),):
         raise ValueError(f"labels must be ({len(X)},), one per row, got {labels.shape}")
     if groups is not None and np.shape(groups) != labels.shape:
@@ -169,10 +172,11 @@ def labelled_states(
     return X, labels, names, codes
 
 
-# %% ../../nbs/api/60_probes/05_similarity.ipynb #cell015
+# %% ../../nbs/api/60_probes/05_similarity.ipynb #cell016
 GEOMETRIES = ("raw", "centered", "layernorm", "whitened")
 
 
+@checked
 def transform(
     X: np.ndarray,  # (row, d) vectors
     how: str = "centered",  # one of `GEOMETRIES`
@@ -229,7 +233,7 @@ def _shrinkage(centered) -> tuple[float, float]:
     return min(1.0, error / distance), mean_variance
 
 
-# %% ../../nbs/api/60_probes/05_similarity.ipynb #cell020
+# %% ../../nbs/api/60_probes/05_similarity.ipynb #cell021
 @dataclass(frozen=True)
 class WithinBetween:
     "Similarity within and between emotions, the permutation p of their difference, a PERMANOVA."
@@ -258,6 +262,8 @@ class WithinBetween:
         )
 
 
+@may_be_large
+@checked
 def within_between(
     X: np.ndarray,  # (row, d) one vector per prompt or clip
     labels: np.ndarray,  # (row,) emotions
@@ -267,6 +273,7 @@ def within_between(
     seed: int = 0,  # seed of both
     fit_on: np.ndarray | None = None,  # rows that the geometry is fitted on
     frames: np.ndarray | None = None,  # (row,) what pairs must not share besides, as a sentence
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> WithinBetween:  # within, between, difference, PERMANOVA
     """Similarity within and between emotions, with the prompt (or word) as the unit.
 
@@ -274,6 +281,7 @@ def within_between(
     groups within an emotion is left.
     """
     X, labels, names, codes = labelled_states(X, labels, groups)
+    require_room(f"distances of {len(X)} x {len(X)} rows", 24 * len(X) ** 2)
     units = unit_vectors(transform(X, how, fit_on))
     cosines = np.clip(units @ units.T, -1, 1)
     allowed = pair_mask(len(X), groups)
@@ -300,11 +308,8 @@ def within_between(
     within_null, between_null = means(shuffled, all_rows)
     difference = within - between
     null = within_null - between_null
-    tested = Tested(
-        interval(within_draws - between_draws, difference, n_units),
-        float(permutation_p(difference, null)),
-        null,
-    )
+    estimate = interval(within_draws - between_draws, difference, n_units)
+    tested = Tested(estimate, float(permutation_p(difference, null)), null)
     distances = np.sqrt(np.maximum(2 - (cosines + cosines.T), 0))
     np.fill_diagonal(distances, 0)
     return WithinBetween(
@@ -364,7 +369,8 @@ def count_units(
     return len(np.unique(groups))
 
 
-# %% ../../nbs/api/60_probes/05_similarity.ipynb #cell027
+# %% ../../nbs/api/60_probes/05_similarity.ipynb #cell028
+@checked
 def centroid_similarity(
     X: np.ndarray,  # (row, d) vectors
     labels: np.ndarray,  # (row,) emotions
@@ -399,7 +405,9 @@ def _sum_cosines(inner, weights) -> np.ndarray:
     return products / length[:, :, None] / length[:, None]
 
 
-# %% ../../nbs/api/60_probes/05_similarity.ipynb #cell030
+# %% ../../nbs/api/60_probes/05_similarity.ipynb #cell031
+@may_be_large
+@checked
 def centroid_curve(
     X: np.ndarray,  # (row, d) vectors
     labels: np.ndarray,  # (row,) emotions
@@ -409,6 +417,7 @@ def centroid_curve(
     n_resamples: int = 200,  # random draws of prompts
     seed: int = 0,  # seed of the draws
     fit_on: np.ndarray | None = None,  # rows that the geometry is fitted on
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # n, arm ("between", "ceiling", "floor"), pair, similarity, low, high
     """Cosine of emotion centroids over the number of prompts averaged, with ceiling and floor.
 
@@ -416,6 +425,7 @@ def centroid_curve(
     """
     X, _, names, codes = labelled_states(X, labels, groups)
     states, codes = _unit_means(transform(X, how, fit_on), codes, groups)
+    require_room(f"inner products of {len(states)} x {len(states)} rows", 8 * len(states) ** 2)
     inner = states @ states.T
     most = np.bincount(codes).min() // 2
     if not len(ns) or min(ns) < 1 or max(ns) > most:
@@ -423,6 +433,8 @@ def centroid_curve(
             f"ns must lie between 1 and {most} (two halves of the smallest emotion), "
             f"got {tuple(ns)}"
         )
+    hours = n_resamples * len(ns) * LOOP_SECONDS / 3600
+    require_room(f"n_resamples={n_resamples}", 8 * n_resamples * len(states), hours)
     rows = []
     for n in ns:
         random = np.random.default_rng([seed, n])
@@ -431,15 +443,7 @@ def centroid_curve(
         shuffled_weights = []
         for _ in range(max(1, n_resamples // 10)):
             shuffled = random.permutation(codes)
-            shuffled_weights.append(
-                _half_weights(
-                    shuffled,
-                    len(names),
-                    n,
-                    10,
-                    random,
-                )
-            )
+            shuffled_weights.append(_half_weights(shuffled, len(names), n, 10, random))
         shuffled_halves = _sum_cosines(inner, np.concatenate(shuffled_weights))
         rows += _curve_rows(halves, names, n, "between")
         rows += _curve_rows(halves, names, n, "ceiling")
@@ -487,14 +491,5 @@ def _curve_rows(halves, names, n, arm) -> list[dict]:
     for pair in ["all"] if arm == "floor" else values:
         low, high = np.quantile(values[pair], [0.025, 0.975])
         similarity = values[pair].mean()
-        rows.append(
-            dict(
-                n=n,
-                arm=arm,
-                pair=pair,
-                similarity=similarity,
-                low=low,
-                high=high,
-            )
-        )
+        rows.append(dict(n=n, arm=arm, pair=pair, similarity=similarity, low=low, high=high))
     return rows

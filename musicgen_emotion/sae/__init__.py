@@ -142,6 +142,7 @@ from .sweeps import sweep as sweep
 from .sweeps import train_seeds as train_seeds
 from .tensor_files import check_tensors as check_tensors
 from .tensor_files import existing_file as existing_file
+from .tensor_files import holds_own_dictionary as holds_own_dictionary
 from .tensor_files import load_optimizer as load_optimizer
 from .tensor_files import local_folder as local_folder
 from .tensor_files import optimizer_tensors as optimizer_tensors
@@ -157,5 +158,6 @@ from .trainer import check_loss as check_loss
 from .trainer import data_fingerprint as data_fingerprint
 from .trainer import differing_parts as differing_parts
 from .training import TrainResult as TrainResult
+from .training import require_training_room as require_training_room
 from .training import split_parts as split_parts
 from .training import train_sae as train_sae

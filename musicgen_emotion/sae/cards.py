@@ -17,8 +17,10 @@ from string import Template
 import numpy as np
 import pandas as pd
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
-from ..lab.files import atomic_write, package_folder, write_json
+from ..lab.files import atomic_write, check_sidecar, package_folder, write_json
+from ..lab.paths import as_path
 from ..stimuli.emotions import EMOTION_COLORS, INTENSITIES
 from .features import checked_activations
 from .matching import unit_rows
@@ -171,6 +173,7 @@ class FeatureCard:
 
 
 # %% ../../nbs/api/70_sae/22_cards.ipynb #cell013
+@checked
 def feature_card(
     data: CardData,  # what is known of the dictionary
     feature: int,  # which feature
@@ -427,9 +430,9 @@ def write_feature_page(
     """One static page with search, sorting and an emotion filter.
 
     It needs no server and no other file. Raises ValueError for no cards, for two cards of one
-    feature and for another ending.
+    feature, for another ending, and when the file for the data is there and holds something else.
     """
-    out = Path(out)
+    out = as_path("out", out)
     features = [card.to_dict() for card in cards]
     if out.suffix != ".html":
         raise ValueError(f"out must end in .html, got {out.name!r}")
@@ -439,6 +442,8 @@ def write_feature_page(
         raise ValueError(
             "two cards show the same feature; a page holds the features of one dictionary"
         )
+    data_file = out.with_suffix(".json")
+    check_sidecar(data_file, ("emotions", "colors", "features"), "the data of a page of features")
     emotions = []
     for card in features:
         emotions += [entry["emotion"] for entry in card["by_emotion"]]
@@ -456,7 +461,7 @@ def write_feature_page(
         data=_script_safe_json(data),
         rows="".join([_plain_row(card) for card in features]),
     )
-    write_json(out.with_suffix(".json"), data)
+    write_json(data_file, data)
     atomic_write(out, page)
     return out
 

@@ -26,7 +26,9 @@ from musicgen_emotion.sae.features import (
     selectivity_ratio,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
+from ..lab.sizes import may_be_large
 from ..probes.folds import grouped_folds
 from ..stats.permutation import permutation_p, permute_labels
 from .probing import one_vs_rest_draws, sparse_predictions
@@ -45,6 +47,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/70_sae/17_controls.ipynb #cell007
+@checked
 def rectify(
     states: np.ndarray,  # (row, d) signed states
     centre: bool = True,  # subtract the mean of each dimension first
@@ -56,6 +59,7 @@ def rectify(
     return np.maximum(np.hstack([states, -states]), 0)
 
 
+@checked
 def pca_features(
     states: np.ndarray,  # (row, d) signed states
     n: int | None = None,  # components; None: all that the data have
@@ -101,6 +105,8 @@ CONTROL_MEASURES = (
 )
 
 
+@may_be_large
+@checked
 def control_table(
     acts: np.ndarray,  # (row, feature) activations of the dictionary
     raw: np.ndarray,  # (row, d) states that the dictionary reads
@@ -114,6 +120,7 @@ def control_table(
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed
     eps: float = EPS,  # as in `selectivity`
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per arm, columns as below
     """Counting and probing on the dictionary and on four controls, with the same resamples.
 
@@ -362,6 +369,8 @@ def control_claims(
 
 
 # %% ../../nbs/api/70_sae/17_controls.ipynb #cell023
+@may_be_large
+@checked
 def generalization(
     table: pd.DataFrame,  # from `selective_features` on the prompts that are known
     acts_new: np.ndarray,  # (row, feature) activations on held-out prompts
@@ -372,6 +381,7 @@ def generalization(
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of both
     eps: float = EPS,  # as in `selectivity`
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per emotion ("all" and each) and criterion, columns as below
     """How many selective features keep their emotion on new prompts, against shuffled labels.
 

@@ -15,7 +15,10 @@ import numpy as np
 import torch
 
 from ..activations.texts import text_embeddings
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in
+from ..lab.files import read_json
+from ..lab.paths import as_path
 from ..lab.seeds import rng, seed_from
 from ..stats.effects import participation_ratio
 from .dictionary import constant_columns
@@ -51,6 +54,7 @@ class Split:
         return f"Split(train={len(self.train)}, val={len(self.val)}, test={len(self.test)})"
 
 
+@checked
 def group_split(
     groups: Sequence | np.ndarray,  # one label per row; rows that share one stay together
     shares: tuple = (0.7, 0.15, 0.15),  # of the groups, for training, validation and test
@@ -81,6 +85,7 @@ def group_split(
     return Split(*(np.flatnonzero(part_of_row == part) for part in range(3)))
 
 
+@checked
 def row_labels(
     groups: Iterable,  # one label per row
     n: int,  # rows that need one
@@ -103,6 +108,7 @@ def row_labels(
     return labels
 
 
+@checked
 def clip_numbers(
     name: str,  # of the argument, for errors
     numbers: Iterable,  # of rows or clips
@@ -143,6 +149,7 @@ class DataReport:
     warnings: tuple = ()  # sentences with the numbers and what to do
 
 
+@checked
 def data_report(
     x: np.ndarray | torch.Tensor,  # (row, d_in)
     groups: Sequence | np.ndarray | None = None,  # prompt or clip of each row; None: all differ
@@ -216,6 +223,7 @@ def with_warnings(
     return replace(report, warnings=tuple(found))
 
 
+@checked
 def checked_rows(
     x: np.ndarray | torch.Tensor,  # (row, d_in)
 ) -> np.ndarray:  # (row, d_in)
@@ -247,6 +255,7 @@ def checked_rows(
 
 
 # %% ../../nbs/api/70_sae/07_data.ipynb #cell014
+@checked
 @dataclass
 class ArrayBatches:
     "Shuffled batches of an array; batch `step` is the same in every run with the same seed."
@@ -261,10 +270,7 @@ class ArrayBatches:
         self.x = torch.as_tensor(self.x)
         if not len(self.rows):
             raise ValueError("there is no row to train on")
-        self.batch_size = min(
-            check_count("batch_size", self.batch_size),
-            len(self.rows),
-        )
+        self.batch_size = min(check_count("batch_size", self.batch_size), len(self.rows))
 
     @property
     def per_epoch(self) -> int:  # whole batches in an epoch
@@ -281,6 +287,7 @@ class ArrayBatches:
         first = batch * self.batch_size
         return self._take(self._order[1][first : first + self.batch_size])
 
+    @checked
     def sample(
         self,
         n: int,  # rows at most
@@ -306,6 +313,7 @@ class StoreBatches:
     reads the next. `array` is the site's branch, (clip, [timestep,] d_model); `clips` are the clip
     numbers that take part, `steps` the timesteps of each, and `n` is the number of rows."""
 
+    @checked
     def __init__(
         self,
         path: Path | str,  # folder written by `replay_store`
@@ -317,7 +325,8 @@ class StoreBatches:
         trim: int = 3,  # timesteps left out at either end: special tokens of the delay pattern
         seed: int = 0,  # of the order
     ):
-        activations = _open_site(Path(path), site)
+        self.made_by = _made_by(as_path("path", path))
+        activations = _open_site(as_path("path", path), site)
         branches = [str(name) for name in activations.branch.values]
         check_in("branch", branch, branches)
         self.branch = branches.index(branch)
@@ -327,11 +336,7 @@ class StoreBatches:
         self.trim = trim if self.timed else 0
         self.steps = self.array.sizes["timestep"] - 2 * trim if self.timed else 1
         n_clips = self.array.sizes["clip"]
-        self.clips = clip_numbers(
-            "clips",
-            np.arange(n_clips) if clips is None else clips,
-            n_clips,
-        )
+        self.clips = clip_numbers("clips", np.arange(n_clips) if clips is None else clips, n_clips)
         if not len(self.clips) or self.steps < 1:
             raise ValueError(
                 f"{path}/{site} holds no rows to train on: "
@@ -342,10 +347,7 @@ class StoreBatches:
         self.seed = seed
         self.batch_size = min(check_count("batch_size", batch_size), self.n)
         clips_in_buffer = check_count("buffer_rows", buffer_rows) // self.steps
-        self.per_buffer = min(
-            len(self.clips),
-            max(self._clips_in_batch(), clips_in_buffer),
-        )
+        self.per_buffer = min(len(self.clips), max(self._clips_in_batch(), clips_in_buffer))
         self._start_reader()
 
     @property
@@ -371,6 +373,7 @@ class StoreBatches:
         first = place * self.batch_size
         return self._buffer(epoch, buffer)[first : first + self.batch_size]
 
+    @checked
     def read(
         self,
         clips: np.ndarray,  # clip numbers
@@ -388,6 +391,7 @@ class StoreBatches:
             )
         return rows
 
+    @checked
     def sample(
         self,
         n: int,  # rows, rounded up to whole clips
@@ -399,6 +403,7 @@ class StoreBatches:
         clips = rng("sample", seed).choice(self.clips, n_clips, replace=False)
         return self.read(clips)
 
+    @checked
     def with_clips(
         self,
         clips: np.ndarray,  # clip numbers
@@ -440,13 +445,7 @@ class StoreBatches:
             self._current = wanted, rows
             is_last = buffer + 1 == len(self.counts)
             following = (epoch + 1, 0) if is_last else (epoch, buffer + 1)
-            self._coming = (
-                following,
-                self._pool.submit(
-                    self._read_buffer,
-                    *following,
-                ),
-            )
+            self._coming = (following, self._pool.submit(self._read_buffer, *following))
         return self._current[1]
 
     def _read_buffer(self, epoch, buffer):
@@ -458,6 +457,14 @@ class StoreBatches:
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(rows), generator=generator, device="cpu")
         return rows[order]
+
+
+def _made_by(path) -> str | None:
+    "Which weights made the activations of a folder; None where nobody noted it."
+    state = path / "replay.json"
+    noted = read_json(state) if state.is_file() else {}
+    names = [noted.get(name) for name in ("model_checksum", "model_fingerprint")]
+    return " ".join(name for name in names if name) or None
 
 
 def _open_site(path, site):
@@ -472,6 +479,7 @@ def _open_site(path, site):
 
 
 # %% ../../nbs/api/70_sae/07_data.ipynb #cell023
+@checked
 def token_rows(
     encoder,  # a MusicModel, TextEncoder or encoder name, as in `text_embeddings`
     prompts: Sequence[str],  # one text each

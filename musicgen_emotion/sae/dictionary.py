@@ -13,13 +13,17 @@ import torch
 
 from musicgen_emotion.sae.tensor_files import (
     check_tensors,
+    holds_own_dictionary,
     local_folder,
     read_config,
     read_tensors,
     write_folder,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
+from ..lab.paths import marker_version
+from ..lab.sizes import require_room
 from .settings import SAEConfig
 
 # %% auto #0
@@ -59,16 +63,20 @@ class SparseAutoencoder(torch.nn.Module):
     centre: torch.Tensor
     scale: torch.Tensor
 
+    @checked
     def __init__(
         self,
         d_in: int = 768,  # width of the input
         expansion: float = 8,  # dictionary size over input width
         seed: int = 0,  # of the initial weights
+        allow_large: bool = False,  # go ahead above 80% of the free memory
         **config,  # further fields of `SAEConfig`
     ):
         super().__init__()
         self.cfg = cfg = SAEConfig(d_in, expansion, **config)
         d_sae = cfg.n_features
+        what = f"a dictionary of d_sae={d_sae} features of width {cfg.d_in}"
+        require_room(what, (4 if cfg.tied else 8) * d_sae * cfg.d_in, allow_large=allow_large)
         self.W_dec = torch.nn.Parameter(
             _random_unit_rows(
                 d_sae,
@@ -200,13 +208,16 @@ class SparseAutoencoder(torch.nn.Module):
         self,
         folder: Path | str,  # made when absent
     ) -> Path:  # the folder
-        "Write `cfg.json` and `dictionary.safetensors`, each atomically."
+        """Write `cfg.json` and `dictionary.safetensors`, each atomically.
+
+        Raises ValueError for a folder that holds files and no dictionary of this package."""
         config = dict(format=DICTIONARY_FORMAT, **asdict(self.cfg))
         return write_folder(
             folder,
             config,
             self.state_dict(),
             "dictionary.safetensors",
+            own=holds_own_dictionary,
         )
 
     def push_to_hub(
@@ -244,6 +255,7 @@ class SparseAutoencoder(torch.nn.Module):
         missing, misshaped or not finite."""
         folder = local_folder(name, revision)
         hint = "`load_dictionary` reads folders of other libraries"
+        marker_version(folder, "dictionary", 1)  # refuses newer ones by name
         if not (folder / "cfg.json").exists():
             raise FileNotFoundError(f"{folder} has no cfg.json; {hint}")
         config = read_config(folder / "cfg.json")
@@ -386,6 +398,7 @@ def feature_shift(
 
 
 # %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell023
+@checked
 def geometric_median(
     x: torch.Tensor,  # (row, d)
     steps: int = 50,  # iterations at most

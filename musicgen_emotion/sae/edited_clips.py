@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 
 from ..activations.generation import generate
+from ..lab.arguments import checked
 from ..lab.checks import check_in
+from ..lab.sizes import may_be_large
 from ..sound.descriptors import describe
 from ..stats.estimates import bootstrap_weights, interval
 from ..stats.permutation import permutation_p
@@ -29,6 +31,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/70_sae/21_edited_clips.ipynb #cell009
+@checked
 def feature_edit(
     sae,  # anything with encode, decode and W_dec
     features: Sequence | np.ndarray,  # features to edit, numbers or a mask
@@ -55,6 +58,7 @@ def feature_edit(
 
 
 # %% ../../nbs/api/70_sae/21_edited_clips.ipynb #cell014
+@checked
 def edit_descriptors(
     model,  # MusicModel, or a raw transformers one
     prompts: Sequence,  # texts
@@ -136,6 +140,8 @@ def edit_changes(
     return (edited - clean_of_each).reset_index()
 
 
+@may_be_large
+@checked
 def edit_effects(
     table: pd.DataFrame,  # from `edit_descriptors`
     descriptors: Sequence = HEARD_DESCRIPTORS,  # which columns
@@ -143,6 +149,7 @@ def edit_effects(
     n_boot: int = 1000,  # resamples of prompts
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of the draws
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # a row per descriptor and arm
     """Mean change of each descriptor with an interval over prompts, against the control arms.
 

@@ -13,7 +13,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in, chosen_rows
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from ..probes.folds import grouped_folds
 from ..stats.estimates import interval
 from ..stats.permutation import permutation_p
@@ -27,6 +29,7 @@ __all__ = ["EDIT_MODES", "ablate_features", "ablation_effect", "random_features_
 EDIT_MODES = ("ablate", "clamp", "scale")
 
 
+@checked
 def ablate_features(
     sae,  # anything with encode, decode and W_dec
     x,  # (..., d) states, a tensor or an array
@@ -89,12 +92,15 @@ def _edited_features(activations, features, mode, value):
 
 
 # %% ../../nbs/api/70_sae/20_effects.ipynb #cell017
+@may_be_large
+@checked
 def random_features_like(
     acts: np.ndarray,  # (row, feature) activations, >= 0
     features: Sequence | np.ndarray,  # the features to match, numbers or a mask
     n: int = 100,  # number of sets
     seed: int = 0,  # seed of the draws
     pool: int = 20,  # draw from this many features with the nearest firing rates
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> np.ndarray:  # (set, len(features)) other living features, none twice in a set
     """Draw sets of other features that fire about as often as the given ones.
 
@@ -105,14 +111,14 @@ def random_features_like(
     wanted = np.unique(numbers)
     if not len(wanted) or len(wanted) != len(numbers):
         raise ValueError(f"features must be distinct and not empty, got {list(features)[:5]}")
-    if n < 1:
-        raise ValueError(f"n must be at least 1, got {n!r}")
     rate = (acts > 0).mean(0)  # (feature,)
     others = np.setdiff1d(np.flatnonzero(rate > 0), wanted)
     if len(others) < len(wanted):
         raise ValueError(
             f"{len(wanted)} features need as many other living ones, there are {len(others)}"
         )
+    hours = n * LOOP_SECONDS / 3600
+    require_room(f"n={n} random sets of {len(wanted)} features", 8 * n * len(wanted), hours)
     generator = np.random.default_rng(seed)
     log_rate = np.log(np.maximum(rate, 1e-9))
     sets = np.zeros((n, len(wanted)), int)
@@ -127,6 +133,8 @@ def random_features_like(
 
 
 # %% ../../nbs/api/70_sae/20_effects.ipynb #cell021
+@may_be_large
+@checked
 def ablation_effect(
     sae,  # anything with encode, decode and W_dec
     x: np.ndarray,  # (row, d) states
@@ -140,6 +148,7 @@ def ablation_effect(
     n_boot: int = 500,  # resamples
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of halves, sets and resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # a row per scope and measure
     """Effect of an edit on reconstruction error and readout, against random features.
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..lab.checks import check_count
+from ..lab.arguments import checked
+from ..lab.checks import check_real
+from ..lab.sizes import may_be_large
 from ..stats.estimates import bootstrap_weights, label_per_group
 from ..stats.permutation import fdr, permute_labels
 from ..stimuli.emotions import EMOTIONS
@@ -40,6 +42,7 @@ __all__ = [
 EPS = 0.01
 
 
+@checked
 def selectivity(
     acts: np.ndarray,  # (row, feature) activations, >= 0
     labels: np.ndarray,  # (row,) emotions
@@ -63,6 +66,7 @@ def selectivity(
 
 
 # %% ../../nbs/api/70_sae/14_features.ipynb #cell011
+@checked
 def checked_activations(
     acts: np.ndarray,  # (row, feature) activations
     labels: np.ndarray | None = None,  # (row,) labels whose shape is checked
@@ -70,7 +74,7 @@ def checked_activations(
     name: str = "acts",  # name in error messages
 ) -> np.ndarray:  # (row, feature) the same activations
     "Activations after a check; raises ValueError for NaN, negative values or a wrong shape."
-    acts = np.asarray(acts)
+    acts = check_real(name, acts)
     if acts.ndim != 2 or not acts.size:
         raise ValueError(f"{name} must be (row, feature) and not empty, got shape {acts.shape}")
     bad_rows = ~np.isfinite(acts).all(1)
@@ -92,6 +96,7 @@ def checked_activations(
     return acts
 
 
+@checked
 def class_labels(
     labels: np.ndarray,  # (row,) labels
 ) -> tuple[np.ndarray, np.ndarray]:  # (class,) distinct labels, (row,) number of each row's class
@@ -114,6 +119,7 @@ def class_labels(
     return names, np.argmax(labels[:, None] == names, 1)
 
 
+@checked
 def selectivity_ratio(
     means: np.ndarray,  # (..., class, feature) mean activations
     eps: float,  # as in `selectivity`
@@ -126,6 +132,8 @@ def selectivity_ratio(
 
 
 # %% ../../nbs/api/70_sae/14_features.ipynb #cell018
+@may_be_large
+@checked
 def selective_features(
     acts: np.ndarray,  # (row, feature) activations, >= 0
     labels: np.ndarray,  # (row,) emotions
@@ -137,6 +145,7 @@ def selective_features(
     density: tuple = (0.01, 0.25),  # firing rates outside are flagged in `in_band`
     drop: bool = False,  # leave features outside `density` out of the tests (p and q are NaN)
     max_mb: float = 256.0,  # memory of the shuffles, in MiB
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per feature and emotion, columns as below
     """Selectivity of every feature for every emotion, with p and q.
 
@@ -152,12 +161,11 @@ def selective_features(
     acts = checked_activations(acts, labels, groups)
     names, codes = class_labels(labels)
     cells = selectivity_cells(acts, codes, groups)
-    check_count("n_perm", n_perm)
     means = cell_means(cells, cells.masks())  # (class, feature)
     ratios = selectivity_ratio(means, eps)  # (class, feature)
     firing_rate = (acts > 0).mean(0)  # (feature,)
     if not (firing_rate > 0).any():
-        warnings.warn(f"all {acts.shape[1]} features are dead: nothing was tested", stacklevel=2)
+        warnings.warn(f"all {acts.shape[1]} features are dead: nothing was tested", stacklevel=3)
     is_tested = firing_rate > 0
     if drop:
         is_tested = (firing_rate >= density[0]) & (firing_rate <= density[1])
@@ -195,6 +203,7 @@ class SelectivityCells:
         return (codes[..., None, :] == classes[:, None]).astype(float)
 
 
+@checked
 def selectivity_cells(
     acts: np.ndarray,  # (row, feature) activations
     codes: np.ndarray,  # (row,) class numbers
@@ -256,7 +265,9 @@ def _shuffle_p(cells, ratios, tested, n_perm, refine, seed, eps, max_mb):
     while len(todo) and batch > 0:
         counted = (reached[:, todo] < _ENOUGH) | (done == 0)
         columns = tested[todo]
-        hits = _times_reached(cells, batch, seed + done, observed[:, todo], eps, columns, max_mb)
+        hits = _times_reached(
+            cells, batch, (seed + done) % 2**63, observed[:, todo], eps, columns, max_mb
+        )
         reached[:, todo] += counted * hits
         shuffled[:, todo] += counted * batch
         done += batch
@@ -320,6 +331,8 @@ def fdr_of_tested(
 
 
 # %% ../../nbs/api/70_sae/14_features.ipynb #cell029
+@may_be_large
+@checked
 def count_selective(
     table: pd.DataFrame,  # from `selective_features`
     acts: np.ndarray | None = None,  # (row, feature) the same activations; None: no interval
@@ -329,6 +342,7 @@ def count_selective(
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of the draws
     eps: float = EPS,  # as in `selective_features`
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per emotion ("all" and each) and kind, columns as below
     """Numbers of selective (> 2) and highly selective (> 4) features, with intervals.
 
@@ -366,18 +380,8 @@ def count_selective(
                 of_kind = draws[:, kind_number]
                 counts = of_kind.sum(1) if emotion == "all" else of_kind[:, names.index(emotion)]
                 low, high = count_ends(count, counts, level, 0)
-            rows.append(
-                dict(
-                    emotion=emotion,
-                    kind=kind,
-                    count=count,
-                    low=float(low),
-                    high=float(high),
-                    tested=tested,
-                    share=count / max(1, tested),
-                    n=n_units,
-                )
-            )
+            row = dict(emotion=emotion, kind=kind, count=count, low=float(low), high=float(high))
+            rows.append(dict(row, tested=tested, share=count / max(1, tested), n=n_units))
     return pd.DataFrame(rows)
 
 
@@ -396,6 +400,7 @@ def count_ends(
 _THRESHOLDS = (2, 4)  # ratios of "selective" and "highly"
 
 
+@checked
 def kept_features(
     cells: SelectivityCells,  # the sums of each cell
     table: pd.DataFrame,  # from `selective_features`

@@ -11,6 +11,7 @@ from statistics import mode
 
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from .dictionary import SparseAutoencoder, fill_dictionary
 from .settings import ACTIVATIONS
@@ -60,6 +61,7 @@ def plain_tensors(
     return {name: value.float().contiguous() for name, value in tensors.items()}
 
 
+@checked
 def shift_biases(
     tensors: Mapping[str, torch.Tensor],  # W_enc, b_enc, b_dec, and r_mag and b_mag of a gated one
     sign: int,  # +1 for an encoder that did not subtract `b_dec`, -1 for one that no longer will
@@ -89,6 +91,7 @@ def unit_decoder(
 
 
 # %% ../../nbs/api/70_sae/03_folding.ipynb #cell011
+@checked
 def from_tensors(
     tensors: Mapping[str, torch.Tensor],  # as `plain_tensors` gives them
     activation: str,  # as in `SAEConfig`

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..lab.checks import check_in
+from ..lab.paths import as_path
 from .tensor_files import local_folder
 
 # %% auto #0
@@ -31,7 +32,8 @@ def dictionary_form(
     folder: Path | str,  # of one dictionary
 ) -> str:  # a key of `DICTIONARY_FILES`
     "Whose folder it is. Raises ValueError when the files of several libraries are there."
-    forms = [form for form, file in DICTIONARY_FILES.items() if (Path(folder) / file).exists()]
+    folder = as_path("folder", folder)
+    forms = [form for form, file in DICTIONARY_FILES.items() if (folder / file).exists()]
     if len(forms) > 1:
         files = " and ".join(DICTIONARY_FILES[form] for form in forms)
         raise ValueError(f"{folder} holds {files}; choose with form= one of {', '.join(forms)}")
@@ -45,7 +47,7 @@ def list_dictionaries(
     folder: Path | str,  # a folder with dictionaries in it or below it
 ) -> list[str]:  # their folders as paths below `folder`, in natural order; '.' is the folder
     "The dictionaries below a folder."
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     files = []
     for place, subfolders, names in os.walk(folder):
         inside = Path(place).relative_to(folder)
@@ -79,9 +81,9 @@ def dictionary_folder(
 
     Raises FileNotFoundError that lists the dictionaries below a folder when none was chosen, and
     ValueError for a name that is not among them."""
-    if Path(source).is_dir():
-        found = list_dictionaries(source)
-        return Path(source) / _chosen(source, name, found)
+    folder = as_path("source", source)
+    if folder.is_dir():
+        return folder / _chosen(source, name, list_dictionaries(folder))
     found = _on_hub(source)
     if found:
         chosen = _chosen(source, name, found)

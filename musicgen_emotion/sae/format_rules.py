@@ -11,6 +11,8 @@ from typing import Any, NoReturn
 
 import torch
 
+from ..lab.arguments import checked
+
 # %% auto #0
 __all__ = [
     "DICTIONARY_LEARNING_KNOWN",
@@ -30,6 +32,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/70_sae/05_format_rules.ipynb #cell006
+@checked
 def check_settings(
     source: Path | str,  # file or folder, named in errors
     settings: Mapping[str, Any],  # name -> value, as the file has them

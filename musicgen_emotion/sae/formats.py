@@ -45,8 +45,10 @@ from musicgen_emotion.sae.tensor_files import (
     write_folder,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.files import atomic_path, write_json
+from ..lab.paths import as_path, claim_folder
 from .dictionary import SparseAutoencoder
 
 # %% auto #0
@@ -93,7 +95,7 @@ def to_saelens(
     )
     if activation == "topk":
         config |= dict(k=sae.cfg.k, rescale_acts_by_decoder_norm=False)
-    return write_folder(folder, config, tensors, "sae_weights.safetensors")
+    return write_folder(folder, config, tensors, "sae_weights.safetensors", "SAELens dictionary")
 
 
 _SAELENS_NAMES = dict(
@@ -103,6 +105,7 @@ _SAELENS_NAMES = dict(
 )
 
 
+@checked
 def from_saelens(
     folder: Path | str,  # with cfg.json and sae_weights.safetensors
     ignore: Sequence[str] = (),  # unknown settings and tensors that are harmless
@@ -110,7 +113,7 @@ def from_saelens(
     """Read a folder of SAELens, of any version.
 
     Raises ValueError for what has no counterpart here and for what is unknown, by name."""
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     config = read_config(folder / "cfg.json")
     raw = _without(read_tensors(folder / "sae_weights.safetensors"), ignore)
     activation, k = saelens_activation(folder, config)
@@ -188,8 +191,7 @@ def to_dictionary_learning(
 
     `AutoEncoderNew` (relu with a scale) and `JumpReluAutoEncoder` do not subtract the bias: far
     from zero their features lose digits, see `plain_tensors`."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = claim_folder(as_path("folder", folder), "dictionary_learning dictionary", 1)
     plain = plain_tensors(sae)
     class_name = _dictionary_learning_class(sae, plain)
     tensors = _dictionary_learning_tensors(sae, plain, class_name)
@@ -273,6 +275,7 @@ _DL_NAMES = dict(
 )
 
 
+@checked
 def from_dictionary_learning(
     folder: Path | str,  # with ae.pt and config.json
     ignore: Sequence[str] = (),  # unknown settings and tensors that are harmless
@@ -280,7 +283,7 @@ def from_dictionary_learning(
     """Read a folder of dictionary_learning.
 
     Raises ValueError for an unknown class, setting or tensor, by name."""
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     config = read_config(folder / "config.json")
     raw = _without(read_pickled_tensors(folder / "ae.pt"), ignore)
     trainer = config.get("trainer")
@@ -352,6 +355,7 @@ def to_sparsify(
     folder: Path | str,  # made when absent
 ) -> Path:  # the folder
     "Write sparsify's folder. Raises ValueError for other activations: sparsify has TopK alone."
+    folder = as_path("folder", folder)
     if sae.cfg.activation != "topk":
         raise ValueError(
             f"sparsify's folder holds topk dictionaries; this one is {sae.cfg.activation!r}"
@@ -375,9 +379,10 @@ def to_sparsify(
         d_in=sae.d_in,
         metadata=sae.cfg.metadata,
     )
-    return write_folder(folder, config, tensors, "sae.safetensors")
+    return write_folder(folder, config, tensors, "sae.safetensors", "sparsify dictionary")
 
 
+@checked
 def from_sparsify(
     folder: Path | str,  # with cfg.json and sae.safetensors
     ignore: Sequence[str] = (),  # unknown settings and tensors that are harmless
@@ -386,7 +391,7 @@ def from_sparsify(
 
     Raises ValueError for transcoders, skip connections, groupmax, signed activations and what is
     unknown, by name."""
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     config = read_config(folder / "cfg.json")
     tensors = _without(read_tensors(folder / "sae.safetensors"), ignore)
     fixed = NEVER | dict(activation=("topk",), d_out=(config.get("d_in"), None))
@@ -404,6 +409,7 @@ def from_sparsify(
 
 
 # %% ../../nbs/api/70_sae/06_formats.ipynb #cell022
+@checked
 def load_dictionary(
     folder: Path | str,  # a folder, or owner/name on the hub
     form: str = "auto",  # auto, own, saelens, dictionary_learning, sparsify or mapped

@@ -11,6 +11,7 @@ import warnings
 import numpy as np
 import torch
 
+from ..lab.arguments import checked
 from .dictionary import SparseAutoencoder, jump
 
 # %% auto #0
@@ -30,6 +31,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/70_sae/08_gradients.ipynb #cell006
+@checked
 def sae_losses(
     sae: SparseAutoencoder,  # a dictionary
     z: torch.Tensor,  # (row, d_in) from `prepare`
@@ -127,6 +129,7 @@ class AutogradGradient:
 
 
 # %% ../../nbs/api/70_sae/08_gradients.ipynb #cell017
+@checked
 def sparse_gradients(
     sae: SparseAutoencoder,  # on the CPU; its gradients are set
     z: torch.Tensor,  # (row, d_in) from `prepare`

@@ -15,7 +15,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import chosen_rows
+from ..lab.sizes import may_be_large, require_room
 from ..stats.estimates import Estimate, bootstrap_weights, interval
 
 # %% auto #0
@@ -30,6 +32,8 @@ __all__ = [
 
 
 # %% ../../nbs/api/70_sae/18_matching.ipynb #cell010
+@may_be_large
+@checked
 def match_features(
     W_a: Any,  # (feature, d) decoder rows, or a dictionary with `W_dec`
     W_b: Any,  # (feature, d) decoder rows of the other dictionary
@@ -37,6 +41,7 @@ def match_features(
     alive_b: np.ndarray | Iterable | None = None,  # rows of b to use; None: all
     hungarian: bool = True,  # also compute the best one-to-one assignment
     seed: int = 0,  # seed of the chance rows
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Match:  # cosines and partners; indices count the rows that are used
     """Mean maximum cosine and one-to-one assignment of decoder rows, beside their chance values.
 
@@ -44,6 +49,8 @@ def match_features(
     Raises ValueError for zero, NaN or no rows and for dictionaries of different width.
     """
     rows_a, rows_b = _comparable_rows(W_a, W_b, ("W_a", "W_b"), alive_a, alive_b)
+    n_cosines = len(rows_a) * len(rows_b)
+    require_room(f"cosines of {len(rows_a)} x {len(rows_b)} features", 4 * 8 * n_cosines)
     rng = np.random.default_rng(seed)
     cosines = rows_a @ rows_b.T  # (feature of a, feature of b)
     chance_cosines = {}  # kind -> (feature of a, chance row)
@@ -97,6 +104,7 @@ class Match:
 
 
 # %% ../../nbs/api/70_sae/18_matching.ipynb #cell011
+@checked
 def unit_rows(
     W: Any,  # (feature, d) decoder rows, or a dictionary with `W_dec`
     name: str,  # name in error messages
@@ -162,6 +170,7 @@ def _assign_one_to_one(cosines):
 
 
 # %% ../../nbs/api/70_sae/18_matching.ipynb #cell017
+@checked
 def stability(
     dictionaries: Mapping | Sequence,  # name -> decoder rows or dictionary; list: named by position
     alive: Mapping | Sequence | None = None,  # name -> rows to use, or a list; None: all
@@ -182,7 +191,7 @@ def stability(
         raise ValueError(f"stability compares at least two dictionaries, got {n_runs}")
     if n_runs < 5:
         message = f"{n_runs} runs say little about stability; five or more are wanted"
-        warnings.warn(message, stacklevel=2)
+        warnings.warn(message, stacklevel=3)
     table = []
     for a in by_name:
         for b in by_name:
@@ -195,12 +204,15 @@ def stability(
     return pd.DataFrame(table)
 
 
+@may_be_large
+@checked
 def stable_estimate(
     table: pd.DataFrame,  # from `stability`
     column: str = "mean_max",  # which measure
     n_boot: int = 1000,  # resamples of whole runs
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of the draws
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Estimate:  # mean over pairs, interval over runs, n is the number of runs
     "Mean of a measure over pairs; the interval redraws runs because pairs share them."
     runs = list(dict.fromkeys(table.a))
@@ -236,6 +248,7 @@ def _match_measures(match, threshold):
 
 
 # %% ../../nbs/api/70_sae/18_matching.ipynb #cell023
+@checked
 def feature_splitting(
     W_small: Any,  # (feature, d) decoder rows of the smaller dictionary
     W_large: Any,  # (feature, d) decoder rows of the larger dictionary

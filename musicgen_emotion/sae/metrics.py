@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ..lab.arguments import checked
 from .data import checked_rows
 from .dictionary import START_THRESHOLD, SparseAutoencoder, constant_columns
 
@@ -23,6 +24,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/70_sae/09_metrics.ipynb #cell006
+@checked
 @torch.no_grad()
 def sae_metrics(
     sae: SparseAutoencoder,  # a dictionary
@@ -70,6 +72,7 @@ def sae_metrics(
     )
 
 
+@checked
 @torch.no_grad()
 def feature_density(
     sae: SparseAutoencoder,  # a dictionary
@@ -87,6 +90,7 @@ def feature_density(
     return density.cpu().numpy()
 
 
+@checked
 @torch.no_grad()
 def decoder_cosines(
     sae: SparseAutoencoder,  # a dictionary
@@ -152,6 +156,7 @@ _FRESH_VALUES = dict(
 )
 
 
+@checked
 @torch.no_grad()
 def resample_dead(
     sae: SparseAutoencoder,  # changed in place
@@ -206,6 +211,7 @@ def _clear_moments(moments, dead, feature_axis):
 
 
 # %% ../../nbs/api/70_sae/09_metrics.ipynb #cell017
+@checked
 def add_aux_gradient(
     sae: SparseAutoencoder,  # its gradients are added to
     z: torch.Tensor,  # (row, d_in) prepared inputs

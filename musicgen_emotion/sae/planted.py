@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ..lab.arguments import checked
 from ..stimuli.emotions import EMOTIONS, INTENSITIES, INTENSITY_SCALE
 
 # %% auto #0
@@ -27,6 +28,7 @@ class Planted:
     states: np.ndarray  # (row, d) acts @ directions and a little noise
 
 
+@checked
 def planted_features(
     n_words: int = 6,  # words per emotion
     per_word: int = 4,  # prompts per word

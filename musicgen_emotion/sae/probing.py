@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from ..lab.arguments import checked
+from ..lab.sizes import may_be_large
 from ..probes.folds import Folds, grouped_folds
 from ..probes.linear import LAMBDAS
 from .features import checked_activations, class_labels, selectivity_cells
@@ -19,6 +21,8 @@ __all__ = ["one_vs_rest_draws", "sparse_predictions", "sparse_probe"]
 
 
 # %% ../../nbs/api/70_sae/16_probing.ipynb #cell007
+@may_be_large
+@checked
 def sparse_probe(
     acts: np.ndarray,  # (row, feature) activations, >= 0
     labels: np.ndarray,  # (row,) emotions
@@ -30,6 +34,7 @@ def sparse_probe(
     n_boot: int = 1000,  # resamples
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of folds and resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per emotion ("mean" and each) and probe, columns as below
     """Balanced accuracy of one emotion against the rest from the best k features.
 
@@ -86,6 +91,7 @@ def sparse_probe(
 
 
 # %% ../../nbs/api/70_sae/16_probing.ipynb #cell009
+@checked
 def sparse_predictions(
     A: np.ndarray,  # (row, feature) activations
     codes: np.ndarray,  # (row,) class numbers
@@ -115,12 +121,15 @@ def sparse_predictions(
     return answers, first
 
 
+@may_be_large
+@checked
 def one_vs_rest_draws(
     pred: np.ndarray,  # (class, probe, row) one-against-rest answers
     codes: np.ndarray,  # (row,) class numbers
     groups: np.ndarray,  # (row,) units
     n_boot: int,  # resamples
     seed: int,  # seed of the draws
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> np.ndarray:  # (1 + resample, class, probe) balanced accuracy; the first is the data
     "Balanced accuracy of every class and probe, in the data and in resamples of groups."
     n_classes, n_probes, n_rows = pred.shape

@@ -18,7 +18,9 @@ from musicgen_emotion.sae.features import (
     selectivity_cells,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
+from ..lab.sizes import may_be_large
 from ..show.heatmaps import plot_heatmap
 from ..stimuli.emotions import VALENCE_AROUSAL
 
@@ -30,6 +32,8 @@ __all__ = ["cluster_features", "emotion_profile", "plot_profile", "top_features"
 
 
 # %% ../../nbs/api/70_sae/15_profiles.ipynb #cell009
+@may_be_large
+@checked
 def va_weights(
     acts: np.ndarray,  # (row, feature) activations, >= 0
     va: np.ndarray,  # (row,) emotion names, or (row, 2) valence and arousal ratings
@@ -39,6 +43,7 @@ def va_weights(
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of both
     max_mb: float = 256.0,  # memory of the draws, in MiB
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # feature, axis ("valence", "arousal"), weight, low, high, p, q
     """Least-squares weights of valence and arousal, each with the other held fixed.
 
@@ -143,6 +148,7 @@ def _least_squares(designs, rows, weights, sums):
 
 
 # %% ../../nbs/api/70_sae/15_profiles.ipynb #cell014
+@checked
 def top_features(
     table: pd.DataFrame,  # from `selective_features`
     n: int = 5,  # features per emotion
@@ -218,6 +224,7 @@ def plot_profile(
 
 
 # %% ../../nbs/api/70_sae/15_profiles.ipynb #cell021
+@checked
 def cluster_features(
     table: pd.DataFrame,  # from `selective_features`
     features: Sequence | None = None,  # which features; None: all that are alive

@@ -17,6 +17,8 @@ from musicgen_emotion.sae.features import (
     selectivity_cells,
 )
 
+from ..lab.arguments import checked
+from ..lab.sizes import may_be_large
 from ..probes.folds import grouped_folds
 from .controls import rectify
 
@@ -25,6 +27,7 @@ __all__ = ["mass_purity", "monosemanticity", "recovery_table"]
 
 
 # %% ../../nbs/api/70_sae/19_recovery.ipynb #cell007
+@checked
 def mass_purity(
     acts: np.ndarray,  # (row, feature) activations, >= 0
     truth: pd.DataFrame,  # (row, property) booleans, categories, or numbers (split at the median)
@@ -86,6 +89,7 @@ def _column_properties(name, values):
 
 
 # %% ../../nbs/api/70_sae/19_recovery.ipynb #cell013
+@checked
 def monosemanticity(
     acts: np.ndarray,  # (row, feature) activations, >= 0
     states: np.ndarray,  # (row, d) states of another model, or standardized planted cues
@@ -116,6 +120,8 @@ def monosemanticity(
 
 
 # %% ../../nbs/api/70_sae/19_recovery.ipynb #cell019
+@may_be_large
+@checked
 def recovery_table(
     acts: np.ndarray,  # (row, feature) activations, >= 0
     truth: pd.DataFrame,  # (row, property) booleans, categories, or numbers (split at the median)
@@ -124,6 +130,7 @@ def recovery_table(
     n_boot: int = 500,  # resamples
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of halves and resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per property
     """Best single feature for every planted property, by F1 on held-out groups.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in, check_positive
 
 # %% auto #0
@@ -16,6 +17,7 @@ __all__ = ["ACTIVATIONS", "SAEConfig", "TrainConfig"]
 ACTIVATIONS = ("relu", "topk", "batch_topk", "jumprelu", "gated")
 
 
+@checked
 @dataclass
 class SAEConfig:
     """Shape, activation and penalty of a dictionary, as its `cfg.json` holds them.
@@ -65,6 +67,7 @@ class SAEConfig:
 
 
 # %% ../../nbs/api/70_sae/00_settings.ipynb #cell012
+@checked
 @dataclass
 class TrainConfig:
     """How a dictionary is trained.
@@ -114,10 +117,8 @@ class TrainConfig:
         check_positive("lr", self.lr)
         check_positive("clip", self.clip)
         check_positive("weight_decay", self.weight_decay, zero=True)
-        check_positive("decay", self.decay, zero=True)
-        if self.decay > 1:
-            raise ValueError(f"decay must be a share of the steps, from 0 to 1; got {self.decay!r}")
 
+    @checked
     def lr_at(
         self,
         step: int,  # number of the step, from 0

@@ -21,6 +21,8 @@ from musicgen_emotion.models.text import (
 
 from ..activations.hooks import hooked
 from ..activations.prompt_states import text_rows
+from ..lab.arguments import checked
+from ..lab.sizes import may_be_large
 from ..models.model import MusicModel
 from ..models.sampling import merge_guidance
 from ..models.shapes import delay_tokens, frame_logits
@@ -34,7 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["loss_recovered", "spliced_logits"]
 
 
-# %% ../../nbs/api/70_sae/10_splice.ipynb #cell006
+# %% ../../nbs/api/70_sae/10_splice.ipynb #cell007
+@checked
 @torch.inference_mode()
 def spliced_logits(
     model: MusicModel,  # the model
@@ -79,7 +82,9 @@ def _on_branch(fn, n_clips, branch):
     return hook
 
 
-# %% ../../nbs/api/70_sae/10_splice.ipynb #cell010
+# %% ../../nbs/api/70_sae/10_splice.ipynb #cell011
+@may_be_large
+@checked
 def loss_recovered(
     model: MusicModel,  # the model
     sae: SparseAutoencoder,  # a dictionary of one of its sites
@@ -92,6 +97,7 @@ def loss_recovered(
     n_boot: int = 500,  # resamples over clips
     seed: int = 0,  # of the resamples
     counted: np.ndarray | None = None,  # tokens that the unigram counts; None: those of the clips
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per codebook and over all, before and after the guidance merge
     """Next-token loss and KL of the model with the reconstruction spliced in.
 

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
+import re
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -20,11 +22,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from musicgen_emotion.sae.training import (
+    TrainConfig,
+    require_training_room,
+    split_parts,
+    train_sae,
+)
+
+from ..lab.arguments import checked
 from ..lab.files import sha256_bytes
+from ..lab.paths import as_path, claim_folder
+from ..lab.sizes import large_is_allowed, listed, may_be_large, require_room
 from ..show.plots import draw_legend, new_axes
 from .data import Split, StoreBatches, checked_rows
 from .dictionary import SAEConfig, SparseAutoencoder
-from .training import TrainConfig, split_parts, train_sae
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +64,7 @@ def pareto(
 
 
 # %% ../../nbs/api/70_sae/23_sweeps.ipynb #cell010
+@checked
 def best_setting(
     table: pd.DataFrame,  # from `sweep`
     l0: tuple = (50, 200),  # wanted range of active features per row
@@ -126,6 +138,8 @@ def plot_pareto(
 
 
 # %% ../../nbs/api/70_sae/23_sweeps.ipynb #cell018
+@may_be_large
+@checked
 def sweep(
     x: np.ndarray | torch.Tensor | StoreBatches,  # (row, d_in), or a store
     grid: dict | list,  # field -> values to try; grids of a list are tried one after the other
@@ -136,6 +150,7 @@ def sweep(
     folder: Path | str | None = None,  # keeps each dictionary, so that a second call resumes
     jobs: int = 1,  # processes
     progress: bool = True,  # show a bar
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per setting: its values, `variant`, its best validation
     """Train every combination of the grid.
 
@@ -146,6 +161,8 @@ def sweep(
     that holds dictionaries of other data."""
     import pandas as pd
 
+    if folder is not None:
+        folder = claim_folder(as_path("folder", folder), "sweep of dictionaries", 1, _holds_sweep)
     train = train or TrainConfig()
     settings = _grid_settings(grid, asdict(base) | asdict(train))
     labels, split = split_parts(x, groups, split, train.seed)
@@ -155,7 +172,7 @@ def sweep(
         setting_folder = None
         if folder is not None:
             setting_folder = str(
-                Path(folder)
+                folder
                 / _folder_name(
                     setting,
                     base,
@@ -171,6 +188,7 @@ def sweep(
                 labels,
                 split,
                 setting_folder,
+                large_is_allowed(),
             )
         )
     return pd.DataFrame(_train_all(trainings, jobs, progress))
@@ -187,6 +205,7 @@ class _Training:
     labels: np.ndarray | None  # of each row or clip
     split: Split
     folder: str | None
+    allow_large: bool  # the permission, which another process does not know
 
 
 def _grid_settings(grid, known_fields):
@@ -201,11 +220,17 @@ def _grid_settings(grid, known_fields):
         if unknown:
             names = ", ".join(unknown)
             raise ValueError(f"grid field {names} is not known; accepted: {known}")
+        n_settings = math.prod(len(values) for values in one_grid.values())
+        hours = n_settings * _TRAINING_SECONDS / 3600
+        require_room(f"a sweep of {n_settings} trainings", 1_000 * n_settings, hours)
         for values in product(*one_grid.values()):
             settings.append(dict(zip(one_grid, values, strict=True)))
     if not settings:
         raise ValueError(f"the grid {grid!r} holds no setting; give each field at least one value")
     return settings
+
+
+_TRAINING_SECONDS = 0.05  # the smallest training; measured: 0.1 s and more
 
 
 def _with_setting(base, train, setting):
@@ -221,6 +246,11 @@ def _with_setting(base, train, setting):
     if "expansion" in setting:
         sae_changes["d_sae"] = None  # the size follows from the expansion
     return replace(base, **sae_changes), replace(train, **train_changes)
+
+
+def _holds_sweep(folder):
+    "Whether a folder without a marker holds what a sweep writes, and nothing else."
+    return all(re.fullmatch("[0-9a-f]{12}", path.name) for path in folder.iterdir())
 
 
 def _folder_name(setting, base, train):
@@ -269,6 +299,7 @@ def _train_setting(training):
             training.split,
             training.folder,
             progress=False,
+            allow_large=training.allow_large,
         )
     history = result.history
     best = history.iloc[history.loss.argmin()].to_dict()
@@ -286,6 +317,8 @@ def _train_setting(training):
 
 
 # %% ../../nbs/api/70_sae/23_sweeps.ipynb #cell025
+@may_be_large
+@checked
 def train_seeds(
     x: np.ndarray | torch.Tensor | StoreBatches,  # (row, d_in), or a store
     base: SAEConfig,  # the dictionary
@@ -294,9 +327,12 @@ def train_seeds(
     groups: Sequence | np.ndarray | None = None,  # as in `train_sae`
     split: Split | None = None,  # the same for all seeds; by group when None
     progress: bool = False,  # show a bar for each training
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> list[SparseAutoencoder]:  # one dictionary per seed
     "The same dictionary from several seeds, to measure how stable its features are."
     train = train or TrainConfig()
+    seeds = listed("seeds", seeds)
+    require_training_room(base, train, n_trainings=len(seeds))
     labels, split = split_parts(x, groups, split, train.seed)
     dictionaries = []
     for seed in seeds:

@@ -6,18 +6,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 
 from ..lab.files import atomic_path, write_json
+from ..lab.paths import as_path, claim_folder
+from ..lab.reasons import plain_reason
 from ..models.hub import UnpicklingError
 
 # %% auto #0
 __all__ = [
     "check_tensors",
     "existing_file",
+    "holds_own_dictionary",
     "load_optimizer",
     "local_folder",
     "optimizer_tensors",
@@ -40,11 +43,12 @@ def write_tensors(
     "Write tensors atomically as safetensors."
     from safetensors.torch import save_file
 
+    path = as_path("path", path)
     on_cpu = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
     header = None if state is None else dict(state=json.dumps(state))
     with atomic_path(path) as unfinished:
         save_file(on_cpu, str(unfinished), metadata=header)
-    return Path(path)
+    return path
 
 
 def read_tensors(
@@ -82,7 +86,7 @@ def existing_file(
     path: Path | str,  # a file that should be there
 ) -> Path:  # the same
     "Return the path, or raise a FileNotFoundError that lists what the folder holds."
-    path = Path(path)
+    path = as_path("path", path)
     if not path.exists():
         present = sorted(other.name for other in path.parent.glob("*"))
         raise FileNotFoundError(
@@ -98,6 +102,7 @@ def read_state(
     "Read a checkpoint. Raises ValueError when the file is damaged or holds no state."
     from safetensors import SafetensorError, safe_open
 
+    path = as_path("path", path)
     try:
         with safe_open(str(path), "pt") as file:
             state = json.loads(file.metadata()["state"])
@@ -152,13 +157,31 @@ def write_folder(
     config: dict,  # content of cfg.json
     tensors: Mapping[str, torch.Tensor],  # name -> tensor
     file_name: str,  # of the tensors, such as 'dictionary.safetensors'
+    kind: str = "dictionary",  # name of the folder's format
+    own: Callable[[Path], bool] | None = None,  # as in `claim_folder`
 ) -> Path:  # the folder
-    "Write tensors and then `cfg.json`, each atomically."
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write tensors and then `cfg.json`, each atomically.
+
+    Raises ValueError for a folder that holds files and is not of this kind."""
+    folder = claim_folder(as_path("folder", folder), kind, 1, own)
     write_tensors(folder / file_name, tensors)
     write_json(folder / "cfg.json", config)
     return folder
+
+
+def holds_own_dictionary(
+    folder: Path,  # without a marker
+) -> bool:  # False for the folders of other libraries
+    "Whether a folder holds a dictionary or a training of this package, from before the marker."
+    try:
+        if (folder / "state.safetensors").exists():
+            state, _ = read_state(folder / "state.safetensors")
+            return {"config", "sae", "step"} <= set(state)
+        return str(read_config(folder / "cfg.json").get("format")).startswith(
+            "musicgen_emotion.sae/"
+        )
+    except (OSError, ValueError):
+        return False
 
 
 def read_config(
@@ -192,15 +215,16 @@ def local_folder(
     part: str | None = None,  # download this subfolder alone
 ) -> Path:  # the folder, downloaded where needed
     "The folder of a dictionary. Raises FileNotFoundError when it is neither here nor on the hub."
-    if Path(name).is_dir():
-        return Path(name)
+    folder = as_path("name", name)
+    if folder.is_dir():
+        return folder
     from huggingface_hub import snapshot_download
 
     try:
         patterns = [f"{part}/*"] if part else None
         return Path(snapshot_download(str(name), revision=revision, allow_patterns=patterns))
     except Exception as error:
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        reason = plain_reason(error)[:160]
         raise FileNotFoundError(
             f"dictionary {str(name)!r} is no folder here and could not be fetched from the hub "
             f"({reason})"

@@ -20,6 +20,7 @@ from musicgen_emotion.sae.tensor_files import (
     write_tensors,
 )
 
+from ..lab.arguments import checked
 from ..lab.files import sha256_bytes
 from ..lab.seeds import seed_from
 from .data import ArrayBatches, Split, StoreBatches
@@ -238,6 +239,7 @@ def _check_same_settings(path, saved, current):
 
 
 # %% ../../nbs/api/70_sae/11_trainer.ipynb #cell013
+@checked
 def data_fingerprint(
     shape: tuple,  # of the whole data
     rows: np.ndarray | torch.Tensor,  # (row, d_in) all rows, or a sample of them
@@ -277,9 +279,13 @@ def data_fingerprint(
 def differing_parts(
     first: dict,  # from `data_fingerprint`
     second: dict,  # from `data_fingerprint`
-) -> list[str]:  # of shape, groups, split and values
+) -> list[str]:  # of shape, groups, split, model and values
     "In what two fingerprints differ; roundings are no difference."
     differing = [name for name in ("shape", "groups", "split") if first[name] != second[name]]
+    models = zip(first.get("model", "").split(), second.get("model", "").split())
+    for there, here in models:  # checksum and fingerprint, as far as both have noted them
+        if there != here:
+            differing.append(f"model ({there[:12]} and {here[:12]})")
     values = np.asarray(first["values"])
     others = np.asarray(second["values"])
     tolerance = 1e-3 * first["size"]

@@ -27,17 +27,21 @@ from musicgen_emotion.sae.data import (
     with_warnings,
 )
 
-from ..lab.files import write_json, write_table
+from ..lab.arguments import checked
+from ..lab.files import remove_path, unfinished_files, write_json, write_table
+from ..lab.paths import as_path, claim_folder
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from .dictionary import SparseAutoencoder
 from .metrics import sae_metrics
 from .settings import SAEConfig, TrainConfig
+from .tensor_files import holds_own_dictionary
 from .trainer import SAETrainer, check_loss, data_fingerprint
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["TrainResult", "split_parts", "train_sae"]
+__all__ = ["TrainResult", "require_training_room", "split_parts", "train_sae"]
 
 
 # %% ../../nbs/api/70_sae/12_training.ipynb #cell006
@@ -62,6 +66,8 @@ class TrainResult:
         )
 
 
+@may_be_large
+@checked
 def train_sae(
     data: np.ndarray | torch.Tensor | StoreBatches,  # (row, d_in), or a store
     sae: SparseAutoencoder | SAEConfig,  # what to train; settings make a new one with config.seed
@@ -71,15 +77,22 @@ def train_sae(
     folder: Path | str | None = None,  # for checkpoints, history and the finished dictionary
     progress: bool = True,  # show a bar
     device: str | torch.device | None = None,  # where to train; None: where the dictionary is
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> TrainResult:  # weights of the best validation
     """Train a dictionary with early stopping on validation; the test part is only kept aside.
 
     A second call with the same folder, data and settings continues from the last checkpoint. Raises
     ValueError when the checkpoint was made from other data (a checkpoint without a fingerprint is
-    accepted) or with other settings, FloatingPointError when the loss is no longer finite."""
+    accepted) or with other settings, and for a folder with files that are not of a training,
+    FloatingPointError when the loss is no longer finite."""
     import pandas as pd
 
+    if folder is not None:
+        folder = claim_folder(as_path("folder", folder), "dictionary", 1, holds_own_dictionary)
+        for left in unfinished_files(folder):  # of a training that was killed while it wrote
+            remove_path(left)
     config = config or TrainConfig()
+    require_training_room(sae, config, device)
     if isinstance(sae, SAEConfig):
         sae = SparseAutoencoder(seed=config.seed, **asdict(sae))
     if isinstance(data, StoreBatches):
@@ -87,13 +100,12 @@ def train_sae(
     else:
         source = _from_array(data, groups, split, config, sae.d_sae)
     for warning in source.report.warnings:
-        warnings.warn(warning, stacklevel=2)
+        warnings.warn(warning, stacklevel=3)
     trainer = SAETrainer(sae, source.batches, config, device)
     state = _State()
     checkpoint = None
     if folder is not None:
-        checkpoint = Path(folder) / "state.safetensors"
-        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint = folder / "state.safetensors"
         state = _resume(trainer, checkpoint, source.fingerprint())
     if not state.stopped:
         _train(
@@ -110,8 +122,27 @@ def train_sae(
         sae.eval(), history, source.report, source.split, state.stopped, state.seconds
     )
     if folder is not None:
-        _write_result(result, Path(folder))
+        _write_result(result, folder)
     return result
+
+
+def require_training_room(
+    sae: SparseAutoencoder | SAEConfig,  # what is trained; only its sizes are used
+    config: TrainConfig,  # how
+    device: str | torch.device | None = None,  # where; None: this machine's memory
+    n_trainings: int = 1,  # one after another
+) -> None:
+    "Raise a ValueError for a training that does not fit in memory or takes over 24 hours."
+    cfg = sae if isinstance(sae, SAEConfig) else sae.cfg
+    n_weights = (1 if cfg.tied else 2) * cfg.d_in * cfg.n_features
+    n_activations = 2 * config.batch_size * cfg.n_features
+    n_bytes = 4 * (4 * n_weights + n_activations)  # weights, gradients, two averages of Adam
+    what = (
+        f"training of d_sae={cfg.n_features} features of width {cfg.d_in} with "
+        f"batch_size={config.batch_size} for {n_trainings * config.steps} steps"
+    )
+    hours = n_trainings * config.steps * LOOP_SECONDS / 3600
+    require_room(what, n_bytes, hours, device=None if device is None else str(device))
 
 
 def _write_result(result, folder):
@@ -126,6 +157,7 @@ def _write_result(result, folder):
 
 
 # %% ../../nbs/api/70_sae/12_training.ipynb #cell008
+@checked
 def split_parts(
     data: np.ndarray | torch.Tensor | StoreBatches,  # (row, d_in), or a store
     groups: Sequence | np.ndarray | None,  # one label per row of an array or per clip of a store
@@ -169,14 +201,16 @@ class _Source:
     labels: np.ndarray | None  # of each row or clip
     shape: tuple  # of the whole data
     rows: np.ndarray | torch.Tensor  # all rows of an array, a sample of a store's training part
+    made_by: str | None = None  # weights that made a store's activations, where that is known
 
     def fingerprint(self):
-        return data_fingerprint(
+        data = data_fingerprint(
             self.shape,
             self.rows,
             self.labels,
             self.split,
         )
+        return data if self.made_by is None else data | dict(model=self.made_by)
 
 
 def _from_array(data, groups, split, config, d_sae):
@@ -220,6 +254,7 @@ def _from_store(store, groups, split, config, d_sae):
         labels=labels,
         shape=(len(store.clips), store.steps, store.d_in),
         rows=sample,
+        made_by=store.made_by,
     )
 
 

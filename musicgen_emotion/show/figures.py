@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
-from ..lab.files import atomic_path, read_json, write_json
+from ..lab.files import atomic_path, check_sidecar, read_json_parts, write_json
 from ..lab.machine import need_extra
+from ..lab.paths import as_path
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -23,8 +25,11 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ["save_figure", "saved_figure"]
 
-
 # %% ../../nbs/api/35_show/03_figures.ipynb #cell008
+_TEXTS = ("caption", "alt")
+
+
+@checked
 def save_figure(
     ax: Axes | np.ndarray,  # axes, or array of axes of one figure
     path: Path | str,  # PNG file
@@ -33,17 +38,20 @@ def save_figure(
     dpi: int = 110,  # pixels per inch
     close: bool = False,  # close the figure afterwards; for work outside notebooks
 ) -> Path:  # the path
-    """Write a PNG and beside it a JSON file of the same name with `caption` and `alt`.
+    """Write a PNG, and `caption` and `alt` beside it: for `a.png` in `a.figure.json`.
 
-    Raises ValueError for another suffix and for empty texts.
+    Raises ValueError for another suffix, for empty texts, and when the second file is there
+    already and holds something else.
     """
     import matplotlib.pyplot as plt
 
-    path = Path(path)
+    path = as_path("path", path)
     check_in("suffix of the figure", path.suffix, (".png",))
     for name, text in (("caption", caption), ("alt", alt)):
         if not str(text).strip():
             raise ValueError(f"{name} must not be empty; got {text!r}")
+    texts_file = path.with_suffix(".figure.json")
+    check_sidecar(texts_file, _TEXTS, "caption and alternative text of a figure")
     figure = np.ravel(ax)[0].figure
     with atomic_path(path) as temporary:
         figure.savefig(
@@ -53,10 +61,7 @@ def save_figure(
             bbox_inches="tight",
             metadata=dict(Software=None),  # matplotlib would write its version
         )
-    write_json(
-        path.with_suffix(".json"),
-        dict(caption=caption, alt=alt),
-    )
+    write_json(texts_file, dict(caption=caption, alt=alt))
     if close:
         plt.close(figure)
     return path
@@ -68,8 +73,11 @@ def saved_figure(
 ) -> HTML:  # element with the picture, its alternative text and its caption
     "A kept figure for a page; raises FileNotFoundError for a figure that does not exist."
     display = need_extra("IPython.display", "studies")
-    path = Path(path)
-    texts = read_json(path.with_suffix(".json"))
+    path = as_path("path", path)
+    texts_file = path.with_suffix(".figure.json")
+    older = path.with_suffix(".json")  # where they were up to version 0.1
+    file = older if older.exists() and not texts_file.exists() else texts_file
+    texts = read_json_parts(file, _TEXTS, "caption and alternative text of a figure")
     alt, caption = html.escape(texts["alt"]), html.escape(texts["caption"])
     data = base64.b64encode(path.read_bytes()).decode()
     picture = f'<img src="data:image/png;base64,{data}" alt="{alt}" style="max-width:100%">'

@@ -20,6 +20,7 @@ from musicgen_emotion.show.plots import (
     new_axes,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.gates import Gate, gates_table, verdict
 
@@ -39,6 +40,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/35_show/01_heatmaps.ipynb #cell008
+@checked
 def plot_heatmap(
     table: pd.DataFrame,  # numbers; its index and columns label rows and columns
     center: float | None = None,  # value of the neutral colour; None for a one-sided scale
@@ -107,6 +109,7 @@ def _write_numbers(ax, image, values, text):
 
 
 # %% ../../nbs/api/35_show/01_heatmaps.ipynb #cell011
+@checked
 def plot_correlations(
     table: pd.DataFrame,  # one row per clip
     columns: Sequence[str] | None = None,  # default: all numeric ones but chroma and MFCC
@@ -219,6 +222,7 @@ def _gate_cells(gate):
 
 
 # %% ../../nbs/api/35_show/01_heatmaps.ipynb #cell020
+@checked
 def plot_scores(
     table: pd.DataFrame,  # columns x, y; low and high for the interval; one row per bar
     x: str = "representation",  # column of names

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..sound.pitch import PITCHES, Peaks, pitch_classes, spectral_peaks
 from ..sound.spectra import check_clip, spectrum
@@ -27,6 +28,7 @@ __all__ = ["AudioTable", "audio_table", "audio_tag", "plot_clip"]
 
 
 # %% ../../nbs/api/35_show/02_pages.ipynb #cell008
+@checked
 def plot_clip(
     wave: np.ndarray,  # mono samples, (sample,)
     sr: int,  # sample rate, Hz
@@ -101,6 +103,7 @@ _MEDIA_TYPES = dict(
 )
 
 
+@checked
 def audio_tag(
     wave: np.ndarray,  # mono samples, (sample,), full scale at 1
     sr: int,  # sample rate, Hz
@@ -145,6 +148,7 @@ class AudioTable:
         return len(self.page)
 
 
+@checked
 def audio_table(
     df: pd.DataFrame,  # one row per clip: a column of samples or of paths, and columns to show
     audio: str = "audio",  # column of sounds

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..sound.descriptors import DESCRIPTORS
 from ..stimuli.emotions import EMOTION_COLORS, EMOTIONS
@@ -50,6 +51,7 @@ COLORS = (
 CONTROL_COLOR = "#999999"  # bands of chance and of random controls
 
 
+@checked
 def color_of(
     name,  # emotion or any other label
     position: int = 0,  # place in the legend, for labels that are no emotion
@@ -95,6 +97,7 @@ def check_columns(
     return table
 
 
+@checked
 def new_axes(
     ax: Axes | None = None,  # axes to draw on; new ones when None
     size: tuple[float, float] = (6, 3.2),  # width and height of a new figure, inches
@@ -108,6 +111,7 @@ def new_axes(
     return ax
 
 
+@checked
 def axes_grid(
     n: int,  # number of small pictures
     size: tuple[float, float],  # width and height of one, inches
@@ -159,6 +163,7 @@ def draw_legend(
 
 
 # %% ../../nbs/api/35_show/00_plots.ipynb #cell017
+@checked
 def plot_layers(
     table: pd.DataFrame,  # columns x, y; low and high for the band; one row per layer (and hue)
     x: str = "layer",  # column of layers; numbers, or names in the order of the rows
@@ -340,6 +345,7 @@ def plot_dose(
 
 
 # %% ../../nbs/api/35_show/00_plots.ipynb #cell029
+@checked
 def plot_histograms(
     table: pd.DataFrame,  # one row per clip
     columns: Sequence[str] = (
@@ -373,6 +379,7 @@ def plot_histograms(
 
 
 # %% ../../nbs/api/35_show/00_plots.ipynb #cell032
+@checked
 def plot_null(
     null: Sequence[float] | np.ndarray,  # statistic on shuffled labels, one per permutation
     observed: float,  # statistic of the real labels

@@ -10,6 +10,8 @@ import inspect
 import sys
 from typing import Any
 
+from ..lab.arguments import checked
+
 TYPING_MODULES = dict(
     np="numpy",
     pd="pandas",
@@ -23,6 +25,7 @@ __all__ = ["TYPING_MODULES", "page_renderer", "typing_name"]
 
 
 # %% ../../nbs/api/35_show/04_reference.ipynb #cell006
+@checked
 def page_renderer(
     symbol: Any,  # function or class
     name: str | None = None,  # shown name; None: its own

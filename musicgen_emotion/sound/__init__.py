@@ -14,6 +14,7 @@ from .descriptors import SILENT_DB as SILENT_DB
 from .descriptors import describe as describe
 from .descriptors import describe_table as describe_table
 from .descriptors import descriptor_units as descriptor_units
+from .descriptors import mono_clips as mono_clips
 from .descriptors import read_channels as read_channels
 from .descriptors import read_wave as read_wave
 from .label_judge import JUDGE_DESCRIPTORS as JUDGE_DESCRIPTORS

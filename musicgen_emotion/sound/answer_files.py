@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..lab.checks import did_you_mean
+from ..lab.paths import as_path
 from .listening import ANSWER_COLUMNS, LISTENING_KINDS, ListeningTest
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def read_key(
     key: Path | str | ListeningTest,  # key file, or the test
 ) -> dict:  # test_id, kind, scales, conditions, clips, trials, n_per_rater
     "Read the key of a test; raises ValueError for a file that is none."
-    path = key.key if isinstance(key, ListeningTest) else Path(key)
+    path = key.key if isinstance(key, ListeningTest) else as_path("key", key)
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; expected the key of a listening test")
     try:
@@ -98,7 +99,7 @@ def read_answer_file(
     """
     import pandas as pd
 
-    path = Path(path)
+    path = as_path("path", path)
     text = _answer_text(path)
     first_line = text.splitlines()[0]
     separator = max(",;\t", key=first_line.count)  # spreadsheets write the last two
@@ -176,7 +177,7 @@ def answer_paths(
     if not paths:
         place = f" in {files}" if isinstance(files, (str, Path)) else ""
         raise ValueError(f"there is no answer file{place}; export one from the page of the test")
-    return [Path(path) for path in paths]
+    return [as_path("files", path) for path in paths]
 
 
 def _listed_paths(files):
@@ -188,10 +189,11 @@ def _listed_paths(files):
         if wrong:
             raise TypeError(f"files must be paths of CSV files, or a folder; got {wrong[0]!r}")
         return files
-    if not Path(files).is_dir():
-        return [files]
+    folder = as_path("files", files)
+    if not folder.is_dir():
+        return [folder]
     paths = []
-    for path in sorted(Path(files).iterdir()):
+    for path in sorted(folder.iterdir()):
         name = path.name.lower()
         if name.startswith((".", "~$")) or path.is_dir():  # of the system, or a lock of Excel
             continue

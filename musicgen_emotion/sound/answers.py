@@ -20,8 +20,10 @@ from musicgen_emotion.sound.listening import (
     rater_plan,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in
 from ..lab.seeds import rng
+from ..lab.sizes import may_be_large, require_room
 from .answer_files import answer_paths, read_answer_file, read_key
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ __all__ = ["check_answers", "rater_report", "read_answers", "simulate_raters"]
 
 
 # %% ../../nbs/api/30_sound/09_answers.ipynb #cell010
+@may_be_large
+@checked
 def simulate_raters(
     key: Path | str | dict | ListeningTest,  # key of the test
     n_raters: int,  # how many
@@ -41,6 +45,7 @@ def simulate_raters(
     sd_track: float = 0.5,  # spread over tracks of the effect, and of their mean rating
     sd_residual: float = 1.0,  # spread of a single rating, points
     seed: int = 0,  # seed of raters, tracks and answers
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # `ANSWER_COLUMNS`, as the page would export them
     """Answers with a known effect, in the orders that the page would show.
 
@@ -56,6 +61,8 @@ def simulate_raters(
     )
     draw = rng(seed, "simulated raters")
     n_raters = check_count("n_raters", n_raters)
+    n_answers = n_raters * len(key["clips"])
+    require_room(f"answers of n_raters={n_raters} raters", 500 * n_answers)
     shift = {str(level): float(points) for level, points in effect.items()}
     missing = sorted({str(clip[condition]) for clip in key["clips"]} - set(shift))
     if missing:

@@ -5,6 +5,7 @@
 # %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell003
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +35,11 @@ from musicgen_emotion.sound.timbre import (
     percussiveness,
 )
 
+from ..lab.arguments import checked
+from ..lab.checks import check_finite
+from ..lab.paths import as_path
+from ..lab.reasons import plain_reason
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -44,6 +50,7 @@ __all__ = [
     "describe",
     "describe_table",
     "descriptor_units",
+    "mono_clips",
     "read_channels",
     "read_wave",
 ]
@@ -88,6 +95,7 @@ DESCRIPTORS = dict(
 SILENT_DB = -80.0
 
 
+@checked
 def describe(
     wave: np.ndarray,  # mono samples, (sample,), full scale at 1, at least 2 s
     sr: int,  # sample rate, Hz
@@ -171,7 +179,8 @@ def read_channels(
     Memory grows with the sound that is there, not with the length that the file's header states."""
     import soundfile as sf
 
-    if not Path(path).exists():
+    path = as_path("path", path)
+    if not path.exists():
         raise FileNotFoundError(
             f"{path} does not exist; expected an audio file (WAV, FLAC, OGG or MP3)"
         )
@@ -180,17 +189,21 @@ def read_channels(
             blocks = [np.zeros((0, file.channels), np.float32)]
             while len(blocks) == 1 or len(blocks[-1]):
                 blocks.append(file.read(_BLOCK, dtype="float32", always_2d=True))
-            return np.concatenate(blocks), file.samplerate
-    except sf.LibsndfileError as error:
+            samples = np.concatenate(blocks)
+    except (sf.LibsndfileError, OSError, RuntimeError) as error:
         raise ValueError(
-            f"{path} cannot be read as audio ({error}); accepted: WAV, FLAC, OGG, MP3"
+            f"{path} cannot be read as audio ({plain_reason(error)}); accepted: WAV, FLAC, OGG, MP3"
         ) from error
+    if not len(samples):
+        raise ValueError(f"{path} holds no sound, 0 samples; get the file again from its source")
+    return samples, file.samplerate
 
 
 _BLOCK = 2**18  # samples that are read at once
 
 
 # %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell019
+@checked
 def describe_table(
     waves: Iterable,  # arrays (sample,) or paths of audio files
     sr: int | None = None,  # sample rate of the arrays, Hz; files bring their own
@@ -200,8 +213,9 @@ def describe_table(
 ) -> pd.DataFrame:  # one row per clip: column `clip`, then the columns of `DESCRIPTORS`
     """Descriptors of many clips.
 
-    Raises ValueError for arrays without a sample rate, for a wrong number of names, and for a clip
-    that is refused.
+    A clip that is refused has NaN in its row and the reason in a column `problem`, which is there
+    only then, and a warning tells of it. Raises ValueError for arrays without a sample rate, for a
+    wrong number of names, and when every clip is refused.
     """
     import pandas as pd
     from joblib import Parallel, delayed
@@ -224,7 +238,21 @@ def describe_table(
         desc="describe",
         disable=not progress,
     )
-    return pd.DataFrame(list(bar), columns=["clip", *DESCRIPTORS])
+    described = list(bar)
+    problems = [row.pop("problem", "") for row in described]
+    table = pd.DataFrame(described, columns=["clip", *DESCRIPTORS])
+    if not any(problems):
+        return table
+    first = next(problem for problem in problems if problem)
+    n_bad = sum(bool(problem) for problem in problems)
+    if n_bad == len(problems):
+        raise ValueError(first)
+    warnings.warn(
+        f"{n_bad} of {len(problems)} clips could not be described, see column `problem`; the "
+        f"first: {first}",
+        stacklevel=2,
+    )
+    return table.assign(key=table["key"].fillna(""), problem=problems)
 
 
 def _is_path(wave):
@@ -232,10 +260,71 @@ def _is_path(wave):
 
 
 def _describe_named(name, wave, sr):
-    "One row of the table; an error names the clip."
-    if _is_path(wave):
-        wave, sr = read_wave(wave)
+    "One row of the table; a clip that is refused has the reason as `problem`."
     try:
+        if _is_path(wave):
+            wave, sr = read_wave(wave)
         return dict(clip=name, **describe(wave, sr))
-    except (ValueError, TypeError) as error:
-        raise type(error)(f"clip {name!r}: {error}") from error
+    except Exception as error:  # one damaged clip costs no other
+        return dict(clip=name, problem=f"clip {name!r}: {plain_reason(error)}")
+
+
+# %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell020b
+@checked
+def mono_clips(
+    audio: Sequence | np.ndarray,  # (clip, sample), (clip, channel, sample), arrays, or files
+    n_clips: int | None = None,  # clips that there must be; None: any number
+    name: str = "audio",  # name of the argument, for errors
+    sample_rate: int | None = None,  # that files must have, Hz; None: any
+) -> np.ndarray:  # (clip, sample) float, the mean of the channels
+    """Sounds of clips of one length as one array.
+
+    Raises TypeError for samples that are no floats, ValueError for another layout, a wrong number
+    of clips, several lengths, an empty sound, NaN, and for files that cannot be read.
+    """
+    if _is_path(audio) or not len(audio):
+        raise ValueError(f"{name} must hold one sound per clip; got {audio!r:.80}")
+    if not isinstance(audio, np.ndarray):
+        audio = [_one_sound(sound, f"{name}[{i}]", sample_rate) for i, sound in enumerate(audio)]
+        if len({sound.shape for sound in audio}) > 1:
+            lengths = sorted({sound.shape[-1] for sound in audio})
+            raise ValueError(f"{name} must hold clips of one shape; got lengths {lengths}")
+        audio = np.stack(audio)
+    sounds = audio[None] if audio.ndim == 1 else audio
+    if sounds.dtype.kind != "f":
+        raise TypeError(
+            f"{name} must hold floats, full scale at 1; got {sounds.dtype}: "
+            "divide 16-bit samples by 32768"
+        )
+    is_layout = sounds.ndim in (2, 3) and sounds.size > 0
+    if not is_layout or sounds.shape[-1] <= _MOST_CHANNELS < sounds.shape[-2]:
+        raise ValueError(
+            f"{name} must have shape (clip, sample) or (clip, channel, sample); got {audio.shape}, "
+            "where the last axis is no time: move the samples to the last axis"
+        )
+    if sounds.ndim == 3 and sounds.shape[1] > _MOST_CHANNELS:
+        raise ValueError(
+            f"{name} must have shape (clip, channel, sample) with at most {_MOST_CHANNELS} "
+            f"channels; got {audio.shape}"
+        )
+    if n_clips is not None and len(sounds) != n_clips:
+        raise ValueError(
+            f"{name} must have one clip per row of tokens, {n_clips}; got shape {audio.shape}"
+        )
+    check_finite(name, sounds)
+    return sounds.mean(1) if sounds.ndim == 3 else sounds
+
+
+def _one_sound(sound, name, sample_rate):
+    "Samples (sample,) or (channel, sample) of an array or a file."
+    if not _is_path(sound):
+        return np.asarray(sound)
+    samples, rate = read_channels(sound)
+    if sample_rate is not None and rate != sample_rate:
+        raise ValueError(
+            f"{name}, {sound}, has {rate} Hz and {sample_rate} Hz are wanted; resample it"
+        )
+    return samples.T
+
+
+_MOST_CHANNELS = 16

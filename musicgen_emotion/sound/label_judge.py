@@ -12,8 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..lab.arguments import checked
+from ..lab.checks import check_count, check_finite
 from ..lab.files import read_json_parts, write_json
+from ..lab.reasons import plain_reason
 from ..lab.seeds import rng
+from ..lab.sizes import may_be_large, require_room
 from .descriptors import DESCRIPTORS
 
 if TYPE_CHECKING:
@@ -30,6 +34,7 @@ JUDGE_DESCRIPTORS = tuple(
 )
 
 
+@checked
 def descriptor_matrix(
     table: pd.DataFrame,  # descriptors, one row per clip
     names: Sequence[str],  # columns to take
@@ -58,6 +63,7 @@ class LabelJudge:
     cv_accuracy: float = float("nan")  # balanced accuracy of that cross-validation
     n: int = 0  # clips it was fitted on
 
+    @checked
     def fit(
         self,
         table: pd.DataFrame,  # descriptors, one row per clip
@@ -141,6 +147,7 @@ class LabelJudge:
         best = np.nan_to_num(probabilities).argmax(1)
         return np.where(is_silent, "", np.array(self.classes)[best])
 
+    @checked
     def score(
         self,
         table: pd.DataFrame,  # descriptors, one row per clip
@@ -170,20 +177,32 @@ class LabelJudge:
         "Read a judge; raises ValueError that names missing or misshaped parts."
         arrays = ("mean", "scale", "coef", "intercept")
         saved = read_json_parts(path, ("descriptors", "classes", *arrays), "a judge")
-        for part in arrays:
-            saved[part] = np.array(saved[part])
-        for part in ("descriptors", "classes"):
-            saved[part] = tuple(saved[part])
-        judge = cls(**saved)
-        expected = (len(judge.classes), len(judge.descriptors))
-        if judge.coef.shape != expected:
-            raise ValueError(
-                f"{path} is not a judge: coef has shape {judge.coef.shape}, expected {expected}"
-            )
+        try:
+            for part in arrays:
+                saved[part] = check_finite(part, np.array(saved[part], float))
+            for part in ("descriptors", "classes"):
+                saved[part] = tuple(map(_checked_name, saved[part]))
+            judge = cls(**saved)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path} is not a judge: {plain_reason(error)}") from error
+        n_classes, n_descriptors = len(judge.classes), len(judge.descriptors)
+        shapes = dict(mean=(n_descriptors,), scale=(n_descriptors,), intercept=(n_classes,))
+        for part, expected in {**shapes, "coef": (n_classes, n_descriptors)}.items():
+            found = saved[part].shape
+            if found != expected:
+                raise ValueError(
+                    f"{path} is not a judge: {part} has shape {found}, expected {expected}"
+                )
         return judge
 
 
 # %% ../../nbs/api/30_sound/04_label_judge.ipynb #cell015
+def _checked_name(name):
+    if not isinstance(name, str):
+        raise TypeError(f"{name!r} is no name")
+    return name
+
+
 def _check_class_sizes(labels, n_folds):
     names, counts = np.unique(labels, return_counts=True)
     if len(names) < 2 or counts.min() < n_folds:
@@ -251,12 +270,15 @@ def _fit_discriminant(features, labels, shrinkage):
 
 
 # %% ../../nbs/api/30_sound/04_label_judge.ipynb #cell021
+@may_be_large
+@checked
 def judge_accuracy(
     labels: Sequence,  # true labels
     predicted: Sequence,  # predicted labels
     n_boot: int = 2000,  # draws
     seed: int = 0,  # seed of the draws
     level: float = 0.95,  # coverage of the interval
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> dict:  # value, low, high, n
     """Mean over classes of the share that is right, with an interval over clips.
 
@@ -275,6 +297,9 @@ def judge_accuracy(
     right = np.array([((true == name) & (predicted == name)).sum() for name in classes])
     value = float((right / total).mean())
 
+    n_boot = check_count("n_boot", n_boot)
+    n_numbers = n_boot * (len(classes) + 2)  # shares, their means, and the means in order
+    require_room(f"n_boot={n_boot} draws of {len(classes)} shares", 8 * n_numbers)
     draw = rng(seed, "balanced_accuracy")
     shares = draw.beta(
         right + 0.5,

@@ -6,13 +6,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..lab.checks import check_in
+from ..lab.arguments import checked
+from ..lab.checks import check_in, check_number
 from ..lab.files import package_folder, read_json_parts, write_json
+from ..lab.paths import as_path
+from ..lab.reasons import plain_reason
+from ..stimuli.csv_tables import read_text
 from .label_judge import descriptor_matrix
 
 if TYPE_CHECKING:
@@ -157,11 +162,19 @@ class ListenerModel:
         cls,
         path: Path | str | None = None,  # file that `save` wrote; None: the fit in the package
     ) -> ListenerModel:  # the model
-        "Read a model; raises ValueError that names missing parts."
+        "Read a model; raises ValueError that names missing and damaged parts."
         if path is None:
             path = package_folder() / "assets" / "listener.json"
         parts = ("coef", "timbre", "melody", "effects", "r2", "n")
-        return cls(**read_json_parts(path, parts, "a listener model"))
+        saved = read_json_parts(path, parts, "a listener model")
+        try:
+            model = cls(**saved)
+            for rating in LISTENER_RATINGS:
+                for cue in ("intercept", *_NUMERIC_CUES):
+                    check_number(f"{cue} of {rating}", model.coef[rating][cue])
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
+            raise ValueError(f"{path} is not a listener model: {plain_reason(error)}") from error
+        return model
 
 
 # %% ../../nbs/api/30_sound/05_listener.ipynb #cell017
@@ -173,7 +186,7 @@ def fit_listener(
     Level numbers enter as they are, timbre and melody as categories. Raises FileNotFoundError for
     missing files and KeyError for missing columns.
     """
-    table = _read_ratings(folder)
+    table = _read_ratings(as_path("folder", folder))
     needed = (*LISTENER_CUES, "melody", *LISTENER_RATINGS)
     missing = [column for column in needed if column not in table]
     if missing:
@@ -204,14 +217,21 @@ def _read_ratings(folder):
 
     tables = []
     for name in ("design_matrix.csv", "mean_emotion_ratings.csv"):
-        path = Path(folder) / name
+        path = folder / name
         if not path.exists():
             raise FileNotFoundError(
                 f"{path} does not exist; the folder must hold design_matrix.csv and "
                 "mean_emotion_ratings.csv of Eerola, Friberg & Bresin (2013), "
                 "from doi:10.7910/DVN/IFOBRN"
             )
-        tables.append(pd.read_csv(path).rename(columns=str.lower))
+        text = read_text(path)
+        try:
+            table = pd.read_csv(StringIO(text)).rename(columns=str.lower)
+        except ValueError as error:
+            raise ValueError(f"{path} is no CSV table: {plain_reason(error)}") from error
+        if "nro" not in table or table.nro.duplicated().any():
+            raise ValueError(f"{path} must have a column nro, one number per stimulus")
+        tables.append(table)
     design, ratings = tables
     return design.merge(ratings, on="nro", validate="one_to_one")
 
@@ -282,6 +302,7 @@ def _deviations(levels, slopes):
 
 
 # %% ../../nbs/api/30_sound/05_listener.ipynb #cell021
+@checked(level=check_number)
 def listener_cues(
     table: pd.DataFrame,  # descriptors, one row per clip
     level: float = -20.0,  # loudness that counts as the middle level of the study, dBFS

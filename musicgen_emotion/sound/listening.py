@@ -30,7 +30,9 @@ from musicgen_emotion.sound.listening_clips import (
     opaque_clip_ids,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in, check_positive
+from ..lab.paths import as_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -131,6 +133,7 @@ def _check_text(name, value):
 
 
 # %% ../../nbs/api/30_sound/07_listening.ipynb #cell013
+@checked
 def rater_plan(
     test_id: str,  # id of the test
     rater: str,  # code of the rater
@@ -215,6 +218,7 @@ class ListeningTest:
     n_bytes: int  # size of the page
 
 
+@checked
 def write_listening_test(
     clips: pd.DataFrame,  # one row per clip: `audio` (path or array), `track`, condition columns
     out: Path | str,  # the page, ending in .html
@@ -241,11 +245,12 @@ def write_listening_test(
     for settings that make no test and for files of another test at `out` or `key`, and KeyError
     for missing columns; nothing is written then.
     """
-    out = Path(out)
+    out = as_path("out", out)
     if not isinstance(conditions, Iterable):
         raise TypeError(f"conditions must be names of columns; got {conditions!r}")
     conditions = [conditions] if isinstance(conditions, str) else list(conditions)
     check_in("ending of out", out.suffix, (".html", ".htm"))
+    key = out.with_suffix(".key.json") if key is None else as_path("key", key)
     check_in("kind", kind, LISTENING_KINDS)
     check_in("audio", audio, ("embed", "files"))
     check_in("audio_format", audio_format, ("flac", "wav"))
@@ -271,7 +276,6 @@ def write_listening_test(
     trials = make_trials(clips, ids, sounds, kind, seed)
     n_per_rater = _check_n_per_rater(n_per_rater, len(trials))
     test_id = f"{content[:12]}-{n_per_rater}"
-    key = out.with_suffix(".key.json") if key is None else Path(key)
     _check_same_test(out, key, test_id)
 
     encoded = {}

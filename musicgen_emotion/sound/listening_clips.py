@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.checks import check_finite, check_in, check_positive
 from ..lab.seeds import rng
 from .descriptors import read_wave
@@ -44,6 +45,7 @@ RESERVED_CONDITIONS = (  # other columns of the key and of the answers
 )
 
 
+@checked
 def clip_sounds(
     clips: pd.DataFrame,  # columns `audio` (paths or arrays) and `track` (the piece of music)
     conditions: Sequence[str],  # columns that the raters must not see
@@ -143,6 +145,7 @@ def _samples_and_rate(clip, sample_rate):
 
 
 # %% ../../nbs/api/30_sound/06_listening_clips.ipynb #cell012
+@checked
 def make_trials(
     clips: pd.DataFrame,  # one row per clip, with the column `track`
     ids: Sequence[str],  # opaque id of each clip
@@ -187,6 +190,7 @@ def _pairs_within_tracks(clips, ids, sounds):
 
 
 # %% ../../nbs/api/30_sound/06_listening_clips.ipynb #cell015
+@checked
 def opaque_clip_ids(
     content: str,  # checksum of all that the test contains
     n_clips: int,  # how many
@@ -197,6 +201,7 @@ def opaque_clip_ids(
     return [f"c{number:08x}" for number in numbers]
 
 
+@checked
 def encoded_sound(
     samples: np.ndarray,  # (sample,) from -1 to 1
     rate: int,  # Hz

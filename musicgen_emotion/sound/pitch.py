@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..lab.arguments import checked
 from .spectra import Spectrum
 
 # %% auto #0
@@ -40,6 +41,7 @@ class Peaks:
         return 69 + 12 * np.log2(self.freq / 440)
 
 
+@checked
 def spectral_peaks(
     spec: Spectrum,  # long-window spectrum
     low: float = 50.0,  # lowest frequency, Hz
@@ -176,6 +178,7 @@ KEY_PROFILES = dict(
 )
 
 
+@checked
 def key_scores(
     chroma: np.ndarray,  # pitch-class weights, (12,) from C
     bass: np.ndarray | None = None,  # pitch-class weights below middle C with maximum 1, (12,)
@@ -208,6 +211,7 @@ def _all_keys(mode):
 
 
 # %% ../../nbs/api/30_sound/01_pitch.ipynb #cell016
+@checked
 def estimate_key(
     chroma: np.ndarray,  # pitch-class weights, (12,) from C
     bass: np.ndarray | None = None,  # pitch-class weights below middle C, (12,)

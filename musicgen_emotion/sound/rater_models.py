@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.machine import need_extra
+from ..lab.sizes import may_be_large
 from ..stats.estimates import Estimate, bootstrap_weights, interval
 from .study_size import SE_METHODS, power_table
 
@@ -90,6 +92,8 @@ def _cluster_variance(influence, codes):
 
 
 # %% ../../nbs/api/30_sound/11_rater_models.ipynb #cell011
+@may_be_large
+@checked
 def crossed_bootstrap(
     values: np.ndarray,  # (row,) ratings, or 1 where the level was chosen
     side: np.ndarray,  # (row,) 0.5 for the level, -0.5 for the baseline
@@ -99,6 +103,7 @@ def crossed_bootstrap(
     n_boot: int = 2000,  # resamples
     level: float = 0.95,  # coverage
     seed: int = 0,  # seed
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Estimate:  # n is the smaller number of units
     """Bootstrap over raters and tracks, with all answers in the drawn cells.
 
@@ -192,6 +197,7 @@ class ListeningResult:
     effects: pd.DataFrame  # one row a scale, level and method
     variance: pd.DataFrame  # one row a scale, level and component
 
+    @checked
     def power(
         self,
         effect: Sequence[float] | float = (0.5, 1.0),  # true effects: points, or log odds
@@ -235,15 +241,7 @@ class ListeningResult:
                 )
             )
         table = pd.concat(tables, ignore_index=True)
-        front = [
-            "scale",
-            "level",
-            "design",
-            "n_per_rater",
-            "sd_rater",
-            "sd_track",
-            "sd_residual",
-        ]
+        front = ["scale", "level", "design", "n_per_rater", "sd_rater", "sd_track", "sd_residual"]
         known = [column for column in front if column in table]
         return table[[*known, "n_raters", "n_tracks", "effect", "power", "low", "high"]]
 
@@ -266,6 +264,8 @@ def _fitted_spreads(components, design):
 
 
 # %% ../../nbs/api/30_sound/11_rater_models.ipynb #cell020
+@may_be_large
+@checked
 def analyse_listening(
     table: pd.DataFrame,  # from `read_answers`
     effect: str = "condition",  # condition column
@@ -273,6 +273,7 @@ def analyse_listening(
     n_boot: int = 2000,  # resamples of the crossed bootstrap
     confidence: float = 0.95,  # coverage of the intervals
     seed: int = 0,  # seed of the bootstrap
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> ListeningResult:  # effects and variance components
     """Compare every level of a condition with the baseline, raters and tracks both random.
 
@@ -440,16 +441,8 @@ def _effect_rows(contrast, mixed, n_boot, confidence, seed):
     raters, tracks = contrast.raters, contrast.tracks
     influence, estimate = mean_influence(values, side, paired)
     se, df = crossed_se(influence, raters, tracks)
-    boot = crossed_bootstrap(
-        values,
-        side,
-        raters,
-        tracks,
-        paired,
-        n_boot,
-        confidence,
-        seed,
-    )
+    resampling = dict(n_boot=n_boot, level=confidence, seed=seed)
+    boot = crossed_bootstrap(values, side, raters, tracks, paired, **resampling)
 
     model_unit = dict(unit="log odds" if paired else "points", null=0.0)
     mean_unit = dict(unit="share", null=0.5) if paired else model_unit

@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.checks import check_finite, check_positive
 from ..lab.machine import need_extra
 
@@ -28,6 +29,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/30_sound/00_spectra.ipynb #cell008
+@checked
 def check_clip(
     wave,  # samples, (sample,), full scale at 1
     sr: int,  # sample rate, Hz
@@ -69,6 +71,7 @@ class Spectrum:
     sample_rate: int  # Hz
 
 
+@checked
 def spectrum(
     wave: np.ndarray,  # samples, (sample,)
     sr: int,  # sample rate, Hz
@@ -97,6 +100,7 @@ def spectrum(
 
 
 # %% ../../nbs/api/30_sound/00_spectra.ipynb #cell014
+@checked
 def mel_spectrum(
     spec: Spectrum,  # short-window spectrum
     n_mels: int = 40,  # bands from 0 Hz to half the sample rate, 8 kHz at most
@@ -140,6 +144,7 @@ def onset_strength(
 
 
 # %% ../../nbs/api/30_sound/00_spectra.ipynb #cell020
+@checked
 def onset_times(
     strength: np.ndarray,  # onset strength, (frame,)
     rate: float,  # frames per second
@@ -165,6 +170,7 @@ def onset_times(
 TEMPO_RANGE = (40.0, 220.0)
 
 
+@checked
 def tempo_scores(
     strength: np.ndarray,  # onset strength, (frame,)
     rate: float,  # frames per second
@@ -246,6 +252,7 @@ def _comb_mean(autocorrelation, period, shift, teeth):
 
 
 # %% ../../nbs/api/30_sound/00_spectra.ipynb #cell025
+@checked
 def estimate_tempo(
     strength: np.ndarray,  # onset strength, (frame,)
     rate: float,  # frames per second

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..lab.checks import check_in, check_positive
+from ..lab.arguments import check_share, checked
+from ..lab.checks import check_fraction, check_in, check_positive
 from ..lab.seeds import rng
+from ..lab.sizes import may_be_large, require_room
 from ..stats.effects import wilson
 from ..stats.estimates import Estimate
 
@@ -28,6 +30,8 @@ DESIGNS = ("within", "between", "pairwise")
 SE_METHODS = ("crossed", "raters", "tracks", "rows")
 
 
+@may_be_large
+@checked(alpha=check_fraction)
 def listening_power(
     n_raters: int,  # raters
     n_tracks: int,  # tracks
@@ -41,6 +45,7 @@ def listening_power(
     method: str = "crossed",  # how the test counts units: crossed, raters, tracks or rows
     n_sims: int = 1000,  # simulated studies
     seed: int = 0,  # seed
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Estimate:  # share of studies that find the effect, with a Wilson interval over studies
     """Power by simulation: the share of studies whose test is significant.
 
@@ -61,6 +66,10 @@ def listening_power(
     _check_whole("n_sims", n_sims, 1)
     if not 0 < alpha < 1:
         raise ValueError(f"alpha must lie between 0 and 1; got {alpha!r}")
+    n_cells = int(n_raters) * int(n_tracks)
+    what = f"n_sims={n_sims} studies of {n_raters} x {n_tracks} answers"
+    n_answers = int(n_sims) * max(n_cells, _SMALL_STUDY)
+    require_room(what, 6 * 8 * n_cells, n_answers * _CELL_SECONDS / 3600)
     draw = rng(seed, "listening power", n_raters, n_tracks)
     n_at_once = max(1, int(2e6 / (n_raters * n_tracks)))  # bounds the memory
     n_found = 0
@@ -69,6 +78,10 @@ def listening_power(
         p = _p_values(study, method, *study.simulate(draw, n_studies))
         n_found += int((p < alpha).sum())
     return wilson(n_found, int(n_sims))
+
+
+_CELL_SECONDS = 1e-7  # simulation and test of an answer; measured: 30 to 250 ns
+_SMALL_STUDY = 1_000  # answers; a smaller study counts as that many
 
 
 @dataclass(frozen=True)
@@ -197,6 +210,7 @@ def _check_whole(name, value, least):
 
 
 # %% ../../nbs/api/30_sound/10_study_size.ipynb #cell015
+@checked
 def power_table(
     n_raters: Sequence[int] | int,  # one or several numbers of raters
     n_tracks: Sequence[int] | int,  # one or several numbers of tracks
@@ -233,6 +247,7 @@ def power_table(
 
 
 # %% ../../nbs/api/30_sound/10_study_size.ipynb #cell017
+@checked(target=check_share)
 def plot_power(
     table: pd.DataFrame,  # from `power_table`, one effect
     target: float = 0.8,  # power that is wanted, a dashed line

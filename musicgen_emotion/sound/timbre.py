@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..lab.arguments import checked
 from .spectra import Spectrum, mel_spectrum
 
 # %% auto #0
@@ -14,6 +15,7 @@ __all__ = ["articulation", "attack_time", "brightness", "loudness", "mfcc", "per
 
 
 # %% ../../nbs/api/30_sound/02_timbre.ipynb #cell007
+@checked
 def loudness(
     wave: np.ndarray,  # samples, (sample,)
     sr: int,  # sample rate, Hz
@@ -50,6 +52,7 @@ def _decibels(amplitude):
 
 
 # %% ../../nbs/api/30_sound/02_timbre.ipynb #cell010
+@checked(pitch=None)
 def brightness(
     spec: Spectrum,  # short-window spectrum
     pitch: float = float("nan"),  # register of the clip, MIDI; NaN when unknown
@@ -97,6 +100,7 @@ def _flatness_db(power):
 
 
 # %% ../../nbs/api/30_sound/02_timbre.ipynb #cell015
+@checked(tempo=None)
 def articulation(
     wave: np.ndarray,  # samples, (sample,)
     sr: int,  # sample rate, Hz
@@ -116,6 +120,7 @@ def articulation(
 
 
 # %% ../../nbs/api/30_sound/02_timbre.ipynb #cell018
+@checked
 def attack_time(
     wave: np.ndarray,  # samples, (sample,)
     sr: int,  # sample rate, Hz
@@ -182,6 +187,7 @@ def _running_median(values, width):
 
 
 # %% ../../nbs/api/30_sound/02_timbre.ipynb #cell024
+@checked
 def mfcc(
     spec: Spectrum,  # short-window spectrum
     n: int = 13,  # coefficients

@@ -21,7 +21,9 @@ from musicgen_emotion.stats.estimates import (
     sampling_units,
 )
 
-from ..lab.checks import check_count, check_in
+from ..lab.arguments import checked
+from ..lab.checks import check_count, check_in, check_labels
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 
 # %% auto #0
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell008
+@checked
 def cohens_d(
     a: np.ndarray,  # (row,) first sample
     b: np.ndarray,  # (row,) second sample
@@ -70,6 +73,7 @@ def cohens_d(
     return Estimate(d, d - half, d + half, n)
 
 
+@checked
 def hedges_g(
     a: np.ndarray,  # (row,) first sample
     b: np.ndarray,  # (row,) second sample
@@ -89,15 +93,19 @@ def _two_samples(a, b):
 
 
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell013
+@may_be_large
+@checked
 def cliffs_delta(
     a: np.ndarray,  # (row,) first sample
     b: np.ndarray,  # (row,) second sample
     n_boot: int = 1000,  # resamples of the interval, within each sample
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of the resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Estimate:  # P(a > b) - P(a < b), from -1 to 1
     "Cliff's delta (Cliff 1993): how often `a` exceeds `b`, minus how often `b` exceeds `a`."
     a, b = _two_samples(a, b)
+    require_room(f"{len(a)} x {len(b)} comparisons", 16 * len(a) * len(b))
     signs = np.sign(a[:, None] - b)  # (row of a, row of b)
     weights_a = bootstrap_weights(len(a), n_boot=n_boot, seed=seed)
     weights_b = bootstrap_weights(
@@ -111,6 +119,8 @@ def cliffs_delta(
 
 
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell016
+@may_be_large
+@checked
 def eta_squared(
     values: np.ndarray,  # (row,) a measurement
     labels: np.ndarray,  # (row,) classes
@@ -118,6 +128,7 @@ def eta_squared(
     n_boot: int = 1000,  # resamples, within classes where groups allow it
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of the resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Estimate:  # share of variance between classes, 0 to 1
     "Eta squared with an interval over groups; raises ValueError for one class or constant values."
     values = finite_array("values", values)
@@ -167,6 +178,7 @@ def _count_units(rows, groups):
 
 
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell020
+@checked
 def wilson(
     successes: int,  # how often it worked
     n: int,  # how often it was tried, independent trials
@@ -185,6 +197,8 @@ def wilson(
 
 
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell024
+@may_be_large
+@checked
 def balanced_accuracies(
     y: np.ndarray,  # (row,) true classes
     predictions: np.ndarray,  # (layer, row) predicted classes
@@ -192,18 +206,23 @@ def balanced_accuracies(
     n_boot: int = 1000,  # resamples, shared by all layers
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of the resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> list[Estimate]:  # one estimate per layer
     """Balanced accuracy of several prediction vectors on the same rows.
 
     Groups are drawn within classes when each group has one class, so that no class disappears.
     Raises ValueError for shapes that do not match.
     """
-    codes, classes = factor_codes("y", y)
+    codes, classes = factor_codes("y", check_labels("y", y))
     predictions = np.asarray(predictions)
+    check_labels("predictions", predictions.ravel())
     if predictions.ndim != 2 or predictions.shape[1] != len(codes):
         raise ValueError(f"predictions must be (layer, {len(codes)}), got {predictions.shape}")
     is_right = (predictions == np.asarray(y)).T.astype(float)  # (row, layer)
     n_rows, n_classes = len(codes), len(classes)
+    n_boot = check_count("n_boot", n_boot)
+    n_recalls = n_classes * n_boot * len(predictions)
+    require_room(f"n_boot={n_boot} resamples of {len(predictions)} layers", 8 * n_recalls)
     strata = _strata_of_classes(codes, groups)
     resamples = bootstrap_weights(
         n_rows,
@@ -227,6 +246,8 @@ def balanced_accuracies(
     return estimates
 
 
+@may_be_large
+@checked
 def balanced_accuracy(
     y: np.ndarray,  # (row,) true classes
     predictions: np.ndarray,  # (row,) predicted classes
@@ -234,6 +255,7 @@ def balanced_accuracy(
     n_boot: int = 1000,  # number of resamples
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of the resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Estimate:  # mean recall over classes with its interval over groups
     """Mean recall over classes of hard predictions, as an Estimate with an interval over groups.
 
@@ -265,6 +287,8 @@ def _widen_at_the_edge(estimate, level):
 
 
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell030
+@may_be_large
+@checked
 def correlation(
     x: np.ndarray,  # (row,) first variable
     y: np.ndarray,  # (row,) second variable
@@ -274,6 +298,7 @@ def correlation(
     n_boot: int = 1000,  # number of resamples
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of the resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Estimate:  # correlation with its percentile interval over groups
     """Pearson or Spearman correlation with a bootstrap interval, partial when `given`.
 
@@ -304,6 +329,8 @@ def correlation(
     rows_of_unit, _ = sampling_units(len(data), groups)
     n_units = len(rows_of_unit)
     n_boot = check_count("n_boot", n_boot)
+    hours = n_boot * LOOP_SECONDS / 3600
+    require_room(f"n_boot={n_boot} resamples of {n_units} units", 8 * n_boot * n_units, hours)
     generator = np.random.default_rng(seed)
     drawn_units = generator.integers(n_units, size=(n_boot, n_units))
     resampled = []
@@ -313,6 +340,7 @@ def correlation(
     return interval(np.array(resampled), value, n_units, level)
 
 
+@checked
 def partial_correlation(
     x: np.ndarray,  # (row,) first variable
     y: np.ndarray,  # (row,) second variable
@@ -343,6 +371,8 @@ def _correlation_of_columns(data, kind):
 
 
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell036
+@may_be_large
+@checked
 def ratio_of_medians(
     a: np.ndarray,  # (row,) positive values, numerator
     b: np.ndarray,  # (row,) positive values, denominator
@@ -351,6 +381,7 @@ def ratio_of_medians(
     n_boot: int = 1000,  # resamples, drawn within each sample
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of the resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Estimate:  # median(a) / median(b), n counts the units of both
     "Ratio of two medians with a bootstrap interval; raises ValueError for values at or below zero."
     a, b = _two_samples(a, b)
@@ -388,6 +419,7 @@ def _median_ratio(data):
 
 
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell040
+@checked
 def participation_ratio(
     X: np.ndarray,  # (row, d) vectors
     centre: bool = True,  # subtract the mean; without it a common direction counts as a dimension

@@ -11,9 +11,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
-from ..lab.checks import check_count, check_in
+from musicgen_emotion.lab.checks import (
+    check_count,
+    check_fraction,
+    check_in,
+    check_labels,
+    check_real,
+)
+
+from ..lab.arguments import checked
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 
 # %% auto #0
 __all__ = [
@@ -88,13 +96,14 @@ class Estimate:
 
 
 # %% ../../nbs/api/10_stats/00_estimates.ipynb #cell016
+@checked
 def finite_array(
     name: str,  # name of the argument, for the message
     values,  # numbers, anything that `np.asarray` takes
     ndim: int = 1,  # number of dimensions that is required
 ) -> np.ndarray:  # the numbers as floats
     "Return `values` as a float array; raise when it is empty, not finite or of another dimension."
-    array = np.asarray(values, dtype=float)
+    array = check_real(name, values).astype(float, copy=False)
     if array.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} dimension(s), got shape {array.shape}")
     if not len(array):
@@ -105,34 +114,28 @@ def finite_array(
     return array
 
 
+@checked
 def check_level(
     level: float,  # confidence level of an interval
 ) -> float:  # the same number
     "Return `level` when it lies between 0 and 1; otherwise raise."
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, got {level!r}")
-    return level
+    return check_fraction("level", level)
 
 
+@checked
 def factor_codes(
     name: str,  # name of the argument, for the message
     labels,  # (row,) labels of any type
     n: int | None = None,  # number of rows that is required; None: any
 ) -> tuple[np.ndarray, np.ndarray]:  # (row,) code of each row, and (class,) sorted distinct labels
     "Number the distinct labels in sorted order; raise for missing labels or a wrong length."
-    labels = np.asarray(labels)
-    if labels.ndim != 1:
-        raise ValueError(f"{name} must have one dimension, got shape {labels.shape}")
-    if n is not None and len(labels) != n:
-        raise ValueError(f"{name} has {len(labels)} entries, but there are {n} rows")
-    n_missing = int(np.sum(pd.isna(labels)))
-    if n_missing:
-        raise ValueError(f"{name} holds {n_missing} missing entries")
+    labels = check_labels(name, labels, n, fractions=True)
     classes, codes = np.unique(labels, return_inverse=True)
     return codes, classes
 
 
 # %% ../../nbs/api/10_stats/00_estimates.ipynb #cell021
+@checked(labels=None)
 def label_per_group(
     labels: np.ndarray,  # (row,) any labels
     groups: np.ndarray,  # (row,) group of each row
@@ -152,6 +155,7 @@ def label_per_group(
 
 
 # %% ../../nbs/api/10_stats/00_estimates.ipynb #cell024
+@checked
 def sampling_units(
     n: int,  # number of rows
     groups: np.ndarray | None = None,  # (row,) unit of each row; None: every row is a unit
@@ -178,12 +182,15 @@ def sampling_units(
 
 
 # %% ../../nbs/api/10_stats/00_estimates.ipynb #cell026
+@may_be_large
+@checked
 def bootstrap_weights(
     n: int,  # number of rows
     groups: np.ndarray | None = None,  # (row,) units to draw; None: rows
     strata: np.ndarray | None = None,  # (row,) draw within these, constant within groups
     n_boot: int = 1000,  # number of resamples
-    seed: int = 0,  # seed of the draws
+    seed: int | list[int] = 0,  # seed of the draws; several numbers make one seed
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> np.ndarray:  # (resample, row) how often each row was drawn, float
     "Resamples as counts, so that a weighted sum over all resamples is one matrix product."
     rows_of_unit, units_of_stratum = sampling_units(
@@ -192,6 +199,8 @@ def bootstrap_weights(
         strata,
     )
     check_count("n_boot", n_boot)
+    n_drawn = n + len(rows_of_unit) + 1  # weights, counts, and what is made of them
+    require_room(f"n_boot={n_boot} resamples of {n} rows", 8 * int(n_boot) * n_drawn)
     generator = np.random.default_rng(seed)
     weights = np.zeros((n_boot, n))
     for units in units_of_stratum:
@@ -207,6 +216,7 @@ def bootstrap_weights(
 
 
 # %% ../../nbs/api/10_stats/00_estimates.ipynb #cell031
+@checked(value=None)
 def interval(
     samples: np.ndarray,  # (resample, ...) a statistic on resamples
     value: float,  # the statistic on the data
@@ -225,6 +235,8 @@ def interval(
 
 
 # %% ../../nbs/api/10_stats/00_estimates.ipynb #cell035
+@may_be_large
+@checked
 def bootstrap(
     values: np.ndarray,  # (row, ...) data; the statistic gets drawn rows
     statistic: Callable = np.mean,  # takes rows, returns a float
@@ -234,6 +246,7 @@ def bootstrap(
     n_boot: int = 1000,  # number of resamples
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of the draws
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Estimate:  # n is the number of groups
     """Interval of any statistic by drawing whole groups (Efron & Tibshirani 1993).
 
@@ -257,6 +270,10 @@ def bootstrap(
     sizes = [len(units) for units in units_of_stratum]
     if min(sizes) < 2:
         raise ValueError(f"a bootstrap needs at least two units in each stratum, got {sizes}")
+
+    hours = n_boot * LOOP_SECONDS / 3600
+    what = f"n_boot={n_boot} resamples of {len(rows_of_unit)} units"
+    require_room(what, 8 * int(n_boot) * len(rows_of_unit), hours)
 
     def statistic_of_units(*drawn):  # unit numbers, one array per stratum
         units = np.concatenate([np.atleast_1d(stratum) for stratum in drawn])

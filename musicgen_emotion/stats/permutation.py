@@ -22,7 +22,9 @@ from musicgen_emotion.stats.estimates import (
     sampling_units,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 
 # %% auto #0
 __all__ = [
@@ -39,12 +41,15 @@ __all__ = [
 
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell010
+@may_be_large
+@checked(labels=None)
 def permute_labels(
     labels: np.ndarray,  # (row,) labels
     groups: np.ndarray | None = None,  # (row,) units that stay together; None: every row is a unit
     n_perm: int = 1000,  # number of permutations
-    seed: int = 0,  # seed of the shuffles
+    seed: int | list[int] = 0,  # seed of the shuffles; several numbers make one seed
     how: str = "auto",  # "between" groups, "within" groups, "free" over rows, or "auto"
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> np.ndarray:  # (permutation, row) shuffled labels, same type as `labels`
     """Labels shuffled as the design allows.
 
@@ -67,6 +72,8 @@ def permute_labels(
         raise ValueError("how='between' needs labels that are constant within groups")
     if how == "within" and code_of_group is not None:
         raise ValueError("no label can move within groups: every group holds one label")
+    n_bytes = int(n_perm) * n_rows * (16 + classes.itemsize)  # codes twice, and labels
+    require_room(f"n_perm={n_perm} shuffles of {n_rows} labels", n_bytes)
     generator = np.random.default_rng(seed)
     if code_of_group is None:
         return classes[_shuffle_within(label_codes, group_codes, n_perm, generator)]
@@ -75,7 +82,7 @@ def permute_labels(
         warnings.warn(
             f"only {n_arrangements:.0f} distinct relabelings of {len(code_of_group)} groups exist; "
             "p cannot fall below .05",
-            stacklevel=2,
+            stacklevel=3,
         )
     shuffled = generator.permuted(
         np.tile(code_of_group, (n_perm, 1)),
@@ -103,6 +110,7 @@ def _count_arrangements(label_codes):
 
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell015
+@checked(observed=None)
 def permutation_p(
     observed: float | np.ndarray,  # statistic(s) on the real labels, () or (test,)
     null: np.ndarray,  # (permutation,) or (permutation, test) statistic(s) on shuffled labels
@@ -157,6 +165,8 @@ class Tested:
 
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell023
+@may_be_large
+@checked(labels=None)
 def permutation_test(
     statistic: Callable,  # takes a label vector (row,), returns a float
     labels: np.ndarray,  # (row,) labels
@@ -164,8 +174,11 @@ def permutation_test(
     n_perm: int = 1000,  # number of permutations
     seed: int = 0,  # seed of the shuffles
     alternative: str = "greater",  # "greater", "less" or "two-sided"
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Tested:  # the statistic without interval, p and null; n is the number of groups
     "Test a statistic by shuffling labels between (or within) groups, see `permute_labels`."
+    n_perm = check_count("n_perm", n_perm)
+    require_room(f"n_perm={n_perm} tests", 0, n_perm * LOOP_SECONDS / 3600)
     shuffled = permute_labels(labels, groups, n_perm, seed)
     null = np.array(
         [statistic(permuted) for permuted in shuffled],
@@ -182,6 +195,8 @@ def permutation_test(
 
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell028
+@may_be_large
+@checked
 def paired_difference(
     a: np.ndarray,  # (row,) score of the first method on each row
     b: np.ndarray,  # (row,) score of the second method on the same rows
@@ -190,6 +205,7 @@ def paired_difference(
     n_perm: int = 1000,  # sign flips, and resamples of the interval
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of both
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Tested:  # weighted mean of a - b, bootstrap interval over groups, two-sided sign-flip p
     "Paired comparison in which whole groups are resampled and flipped."
     a = finite_array("a", a)
@@ -238,12 +254,15 @@ class Permanova:
         )
 
 
+@may_be_large
+@checked
 def permanova(
     distances: np.ndarray,  # (row, row), symmetric with a zero diagonal
     labels: np.ndarray,  # (row,) labels
     groups: np.ndarray | None = None,  # (row,) units that move together
     n_perm: int = 1000,  # number of permutations
     seed: int = 0,  # seed of the shuffles
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Permanova:  # pseudo-F, R², p-value and null
     """Permutational multivariate analysis of variance from distances (Anderson 2001).
 
@@ -308,6 +327,7 @@ def _within_sum_of_squares(squared_distances, codes, n_classes):
 
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell039
+@checked
 def max_t(
     observed: np.ndarray,  # (test,) statistics on the real labels
     null: np.ndarray,  # (permutation, test) the same statistics, one shuffle per row
@@ -343,6 +363,7 @@ def max_t(
 
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell044
+@checked
 def fdr(
     p: np.ndarray,  # (test,) p-values
 ) -> np.ndarray:  # (test,) q-values; keep q < .05 for an expected 5% of false finds

@@ -10,7 +10,9 @@ import math
 import numpy as np
 import pandas as pd
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
+from ..lab.sizes import may_be_large, require_room
 from .estimates import Estimate, factor_codes, finite_array
 from .permutation import Tested, permutation_p, permute_labels
 
@@ -19,6 +21,8 @@ __all__ = ["trend_test"]
 
 
 # %% ../../nbs/api/10_stats/03_trend.ipynb #cell008
+@may_be_large
+@checked
 def trend_test(
     values: np.ndarray,  # (row,) a measurement
     doses: np.ndarray,  # (row,) ordered dose, intensity or layer number
@@ -27,6 +31,7 @@ def trend_test(
     n_perm: int = 1000,  # number of permutations
     seed: int = 0,  # seed of the shuffles
     alternative: str = "greater",  # "greater" (rises), "less" (falls) or "two-sided"
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Tested:  # spearman and page from -1 to 1, jonckheere from 0 to 1 (.5 = no trend)
     """Permutation test of a monotone trend (Page 1963; Jonckheere 1954).
 
@@ -91,6 +96,7 @@ def _rank_correlations(values, dose_codes, blocks, kind):
 
 def _ordered_pairs(values, dose_codes):
     "Share (permutation,) of pairs of unequal dose in which the higher dose has the higher value."
+    require_room(f"{len(values)} x {len(values)} pairs of values", 4 * len(values) ** 2)
     is_higher = values[:, None] < values  # (row, row)
     is_tied = values[:, None] == values
     scores = is_higher + 0.5 * is_tied

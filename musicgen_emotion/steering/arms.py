@@ -13,7 +13,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.seeds import rng
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from .axes import random_direction, shuffled_direction
 from .directions import Direction
 from .push import steer, unit_of_dose
@@ -60,6 +62,7 @@ class Arm:
         if bool(self.directions) == bool(self.rewrite):
             raise ValueError(f"arm {self.name!r} needs directions or a rewrite, one of the two")
 
+    @checked
     def idle(
         self,
         alpha: float,  # dose
@@ -69,6 +72,7 @@ class Arm:
             return True
         return alpha == 0 and self.steering.get("mode") != "clamp"
 
+    @checked
     def on(
         self,
         model,  # MusicModel, or the raw one of a backend
@@ -80,6 +84,7 @@ class Arm:
         doses = [(direction, weight * alpha) for direction, weight in self.directions]
         return steer(model, doses, **self.steering)
 
+    @checked
     def push_id(
         self,
         alpha: float,  # dose
@@ -132,14 +137,19 @@ class Arm:
 
 
 # %% ../../nbs/api/80_steering/08_arms.ipynb #cell015
+@may_be_large
+@checked
 def random_arms(
     direction: Direction,  # norm, site and RMS are taken from it
     n: int = 20,  # arms
     seed: int = 0,  # of the draws
     activations: np.ndarray | None = None,  # (row, d): draw with their covariance
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
     **steering,  # as in the target's arm
 ) -> list[Arm]:  # of kind "random"
     "Random directions of equal norm, isotropic unless activations are given."
+    n_bytes = 8 * n * len(direction.vector)
+    require_room(f"n={n} random arms", n_bytes, n * LOOP_SECONDS / 3600)
     arms = []
     for i in range(n):
         draw_seed = int(rng("random arms", seed, i).integers(2**31))
@@ -148,15 +158,20 @@ def random_arms(
     return arms
 
 
+@may_be_large
+@checked
 def shuffled_arms(
     positive: np.ndarray,  # (pair, d) the pairs that the direction came from
     negative: np.ndarray,  # (pair, d)
     direction: Direction,  # site and RMS are taken from it
     n: int = 5,  # arms
     seed: int = 0,  # of the shuffles
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
     **steering,  # as in the target's arm
 ) -> list[Arm]:  # of kind "shuffled"
     "The same estimate on shuffled labels."
+    n_bytes = 8 * n * len(direction.vector)
+    require_room(f"n={n} shuffled arms", n_bytes, n * LOOP_SECONDS / 3600)
     arms = []
     for i in range(n):
         shuffle_seed = int(rng("shuffled arms", seed, i).integers(2**31))
@@ -182,6 +197,7 @@ def opposite_arm(
     return Arm("opposite", "opposite", -direction, steering)
 
 
+@checked
 def other_layer_arm(
     direction: Direction,  # of the target
     layer: int,  # where it is pushed instead

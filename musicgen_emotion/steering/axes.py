@@ -31,8 +31,10 @@ from musicgen_emotion.steering.methods import (
     sae_direction,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.seeds import rng
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from ..models.load import as_model
 from ..stimuli.emotions import VALENCE_AROUSAL, check_emotion
 
@@ -54,6 +56,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell011
+@checked
 def random_direction(
     like: Direction,  # norm, site and RMS are taken from it
     seed: int,  # of the draw
@@ -85,6 +88,7 @@ def random_direction(
     )
 
 
+@checked
 def shuffled_direction(
     positive: np.ndarray,  # (pair, d) activations with the property
     negative: np.ndarray,  # (pair, d) the same content without it
@@ -117,6 +121,7 @@ def shuffled_direction(
 AXES = ("valence", "arousal")
 
 
+@checked(emotions=None)
 def axis_direction(
     activations: np.ndarray,  # (row, d)
     emotions: Sequence[str],  # (row,) emotions, or (row, 2) valence and arousal
@@ -187,6 +192,7 @@ def _centred_coordinates(emotions, n_rows) -> np.ndarray:
 
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell019
+@checked
 def text_direction(
     model,  # MusicModel, or the raw one of a backend
     positive: Sequence[str],  # prompts with the property
@@ -229,6 +235,7 @@ def text_direction(
 
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell022
+@checked
 def emotion_directions(
     activations: np.ndarray,  # (clip, d) pooled
     emotions: Sequence[str],  # (clip,) emotions and "neutral"
@@ -272,6 +279,7 @@ def emotion_directions(
 
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell025
+@checked
 def method_directions(
     positive: np.ndarray,  # (pair, d) activations with the property
     negative: np.ndarray,  # (pair, d) the same content without it
@@ -351,6 +359,8 @@ def cosine_table(
 
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell033
+@may_be_large
+@checked
 def pairs_curve(
     positive: np.ndarray,  # (pair, d) activations with the property
     negative: np.ndarray,  # (pair, d) the same content without it
@@ -358,6 +368,7 @@ def pairs_curve(
     n_draws: int = 20,  # splits of the pairs
     seed: int = 0,  # of the splits
     origin: Callable = mean_difference,  # (positive, negative, site) -> Direction
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # n_pairs, draw, cosine, ordered
     """Quality of a direction against the number of its pairs, measured on the unseen half.
 
@@ -383,6 +394,9 @@ def pairs_curve(
         raise ValueError(
             f"sizes must lie in 1..{half}, half of the {len(positive)} pairs; got {sizes}"
         )
+    n_rows = n_draws * len(sizes)
+    hours = n_rows * LOOP_SECONDS / 3600
+    require_room(f"n_draws={n_draws} draws of {len(sizes)} sizes", 200 * n_rows, hours)
     rows = []
     for draw in range(n_draws):
         order = rng("pairs curve", seed, draw).permutation(len(positive))

@@ -17,6 +17,7 @@ from musicgen_emotion.models.text import (
     prompts_per_clip,
 )
 
+from ..lab.arguments import checked
 from ..models.load import as_model
 from ..models.sampling import merge_guidance
 from ..models.shapes import delay_tokens
@@ -30,6 +31,7 @@ __all__ = ["branch_agreement", "branch_arithmetic"]
 
 
 # %% ../../nbs/api/80_steering/06_branches.ipynb #cell008
+@checked
 @torch.no_grad()
 def branch_arithmetic(
     model,  # MusicModel, or the raw one of a backend
@@ -141,6 +143,7 @@ def _dot_by_clip(a, b):
 
 
 # %% ../../nbs/api/80_steering/06_branches.ipynb #cell017
+@checked
 def branch_agreement(
     arithmetic: pd.DataFrame,  # from `branch_arithmetic`, one direction and dose
     guidance: float = 3.0,  # guidance scale of it

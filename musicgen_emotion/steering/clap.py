@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_positive
+from ..lab.paths import as_path, claim_folder
+from ..models.hub import hub_reason, refuse_adapters, weight_files
+from ..sound.descriptors import mono_clips
 from ..stimuli.emotions import EMOTION_WORDS, EMOTIONS
 
 if TYPE_CHECKING:
@@ -56,6 +60,8 @@ def load_clap(
             f"{folder} has no config.json, so it is not a model folder; "
             f"get one with `hf download {CLAP_DEFAULT}`"
         )
+    refuse_adapters(folder)
+    weight_files(folder)  # or an error that says which one is missing or elsewhere
     untrusted = dict(trust_remote_code=False)  # code in the folder is never run
     try:
         kind = AutoConfig.from_pretrained(folder, **untrusted).model_type
@@ -79,8 +85,9 @@ def _clap_folder(source):
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
-    if Path(source).is_dir():
-        return Path(source)
+    here = as_path("source", source)
+    if here.is_dir():
+        return here
     patterns = [
         "*.json",
         "*.safetensors",
@@ -95,7 +102,7 @@ def _clap_folder(source):
             )
             return Path(folder)
         except (OSError, ValueError, RuntimeError, HfHubHTTPError) as error:
-            reason = type(error).__name__
+            reason = hub_reason(error)
     raise FileNotFoundError(
         f"the CLAP weights {str(source)!r} are not a folder, not in the local cache, and could "
         f"not be fetched ({reason}). Get them with `hf download {CLAP_DEFAULT}` on a machine with "
@@ -111,6 +118,7 @@ CLAP_TEMPLATES = (
 )
 
 
+@checked
 def clap_sentences(
     words: Sequence[str],  # adjectives
 ) -> tuple[str, ...]:  # every word in every template, word by word
@@ -133,6 +141,7 @@ CLAP_AXES = dict(  # sentences of the high end, of the low end
 
 
 # %% ../../nbs/api/80_steering/13_clap.ipynb #cell015
+@checked
 def write_random_clap(
     folder: Path | str,  # made if absent
     seed: int = 0,  # of the weights
@@ -144,8 +153,7 @@ def write_random_clap(
     """
     from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = claim_folder(as_path("folder", folder), "random model", 1)
     _write_tokenizer(folder)
     text_config = dict(
         vocab_size=_RANDOM_VOCABULARY,
@@ -211,6 +219,7 @@ def _write_tokenizer(folder):
 
 
 # %% ../../nbs/api/80_steering/13_clap.ipynb #cell018
+@checked
 def resample(
     wave: np.ndarray,  # (..., sample)
     sr: int,  # rate of the samples, Hz
@@ -241,6 +250,7 @@ class ClapJudge:
     are averaged. Raises as `load_clap` does, and ValueError for empty or misplaced sentences.
     """
 
+    @checked
     def __init__(
         self,
         source: Path | str = CLAP_DEFAULT,  # hub name or folder, see `load_clap`
@@ -264,6 +274,7 @@ class ClapJudge:
                 self.embed_text(low),
             )
 
+    @checked
     @torch.inference_mode()
     def embed_text(
         self,
@@ -279,16 +290,17 @@ class ClapJudge:
         each = _unit(_as_array(features))  # (sentence, d)
         return _unit(each.mean(0))
 
+    @checked
     @torch.inference_mode()
     def embed(
         self,
-        audio: np.ndarray,  # (clip, sample)
+        audio: np.ndarray,  # (clip, sample) or (clip, channel, sample), see `mono_clips`
         sample_rate: int,  # Hz
         pool: bool = True,  # average the pieces of a clip; False keeps them
     ) -> np.ndarray:  # (clip, d) unit length, or (clip, piece, d)
-        "Audio embeddings at the model's own sample rate."
+        "Audio embeddings at the model's own sample rate; raises as `mono_clips` for the sound."
         rate = self.extractor.sampling_rate
-        waves = resample(audio, sample_rate, rate)
+        waves = resample(mono_clips(audio, sample_rate=sample_rate), sample_rate, rate)
         pieces = []
         for wave in waves:
             pieces += _equal_pieces(

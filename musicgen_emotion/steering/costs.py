@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.checks import check_positive
+from ..lab.sizes import may_be_large
 from ..stats.estimates import bootstrap_weights
 from .slopes import paired_changes
 
@@ -23,6 +25,7 @@ __all__ = ["at_equal_cost", "cue_recovery", "equal_cost_draws", "recovery_draws"
 
 
 # %% ../../nbs/api/80_steering/17_costs.ipynb #cell008
+@checked
 def cue_recovery(
     changes: pd.DataFrame,  # from `dose_changes`
     planted: Mapping[str, float],  # outcome -> change that the emotion makes by construction
@@ -112,6 +115,8 @@ def _along_and_beside(reached, target):
 
 
 # %% ../../nbs/api/80_steering/17_costs.ipynb #cell011
+@may_be_large
+@checked
 def recovery_draws(
     table: pd.DataFrame,  # from `dose_response`, with a column of costs
     planted: Mapping[str, float],  # as in `cue_recovery`
@@ -120,6 +125,7 @@ def recovery_draws(
     unit: str = "prompt",  # column whose values are drawn
     n_boot: int = 1000,  # resamples
     seed: int = 0,  # of the resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> dict[tuple, dict]:  # (arm, alpha) -> all, beside and cost, (resample,) each
     """Recovery over all cues and change of a cost, in resamples of the prompts.
 
@@ -160,6 +166,7 @@ def _weighted_means(weights, values):
 
 
 # %% ../../nbs/api/80_steering/17_costs.ipynb #cell014
+@checked
 def at_equal_cost(
     table: pd.DataFrame,  # one row per arm and dose: `by`, gain, cost; (0, 0) is added as dose 0
     budget: float,  # cost at which arms are compared
@@ -218,6 +225,7 @@ def _joined_by_lines(values, steps=50):
 
 
 # %% ../../nbs/api/80_steering/17_costs.ipynb #cell017
+@checked
 def equal_cost_draws(
     draws: Mapping[tuple, Mapping],  # from `recovery_draws`
     budget: float,  # as in `at_equal_cost`

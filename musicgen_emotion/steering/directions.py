@@ -12,8 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
+from musicgen_emotion.lab.paths import (
+    as_path,
+    claim_folder,
+    holds_only,
+    marker_version,
+    read_marker,
+)
+
+from ..lab.arguments import checked
 from ..lab.checks import check_positive
 from ..lab.files import atomic_path, read_json, write_json
+from ..models.hub import readable
 
 # %% auto #0
 __all__ = [
@@ -96,6 +106,7 @@ class Direction:
         little_endian = self.vector.astype("<f4")
         return hashlib.sha256(little_endian.tobytes()).hexdigest()
 
+    @checked
     def check_width(
         self,
         width: int,  # of the activations where it is to be used
@@ -108,6 +119,7 @@ class Direction:
             f"the activations there have {width}"
         )
 
+    @checked
     def at(
         self,
         site: str,  # another site of equal width
@@ -119,6 +131,7 @@ class Direction:
         metadata = self.metadata | dict(found_at=self.site)
         return replace(self, site=site, rms=rms, metadata=metadata)
 
+    @checked
     def cosine(
         self,
         other: Direction | np.ndarray,  # another direction, or a vector (d,)
@@ -129,6 +142,7 @@ class Direction:
         cosine = coordinate / np.linalg.norm(other_vector)
         return float(np.clip(cosine, -1, 1))
 
+    @checked
     def project(
         self,
         activations: np.ndarray,  # (..., d)
@@ -185,6 +199,7 @@ def check_vector(
     return single
 
 
+@checked
 def vector_of_width(
     direction: Direction | np.ndarray,  # a direction, or a vector (d,)
     width: int,  # that it must have
@@ -198,6 +213,7 @@ def vector_of_width(
 
 
 # %% ../../nbs/api/80_steering/00_directions.ipynb #cell021
+@checked
 def combine(
     directions: Sequence[Direction],  # of one site
     weights: Sequence[float] | None = None,  # of the unit vectors; None: equal
@@ -280,23 +296,27 @@ _STORED_FACTS = (
 
 
 def save_directions(
-    folder: Path | str,  # written as a whole, an older one is replaced
+    folder: Path | str,  # written as a whole; older directions there are replaced
     directions: Mapping[str, Direction],  # by name
 ) -> Path:  # the folder, with directions.safetensors and directions.json
-    "Write directions by name; raises ValueError when there is none."
+    """Write directions by name; raises ValueError when there is none.
+
+    A folder that holds anything else raises a ValueError, and nothing is written.
+    """
     from safetensors.numpy import save_file
 
+    folder = as_path("folder", folder)
     if not directions:
         raise ValueError("there is no direction to save")
     facts = {name: _stored_facts(direction) for name, direction in directions.items()}
     vectors = {
         name: np.ascontiguousarray(direction.vector) for name, direction in directions.items()
     }
-    with atomic_path(folder) as unfinished:
-        unfinished.mkdir(parents=True)
+    with atomic_path(folder, own=_holds_directions) as unfinished:
+        claim_folder(unfinished, "directions", 1)
         save_file(vectors, unfinished / "directions.safetensors")
         write_json(unfinished / "directions.json", facts)
-    return Path(folder)
+    return folder
 
 
 def load_directions(
@@ -309,21 +329,34 @@ def load_directions(
     """
     from safetensors.numpy import load_file
 
-    folder = Path(folder)
+    folder = as_path("folder", folder)
+    marker_version(folder, "directions", 1)  # refuses newer ones by name
     if not (folder / "directions.json").exists():
         raise FileNotFoundError(f"{folder} holds no directions (directions.json is missing)")
-    vectors = load_file(folder / "directions.safetensors")
+    with readable(folder / "directions.safetensors", "vectors by name"):
+        vectors = load_file(folder / "directions.safetensors")
     directions = {}
-    for name, facts in read_json(folder / "directions.json").items():
-        vector = vectors.get(name, np.zeros(0))
-        known = {fact: facts[fact] for fact in _STORED_FACTS if fact in facts}
-        directions[name] = Direction(vector, **known)
-        if directions[name].checksum != facts["checksum"]:
-            raise ValueError(
-                f"{folder / 'directions.safetensors'}: "
-                f"the vector {name!r} is not the one that was saved"
-            )
+    with readable(folder / "directions.json", "what save_directions wrote"):
+        for name, facts in dict(read_json(folder / "directions.json")).items():
+            vector = vectors.get(name, np.zeros(0))
+            known = {fact: facts[fact] for fact in _STORED_FACTS if fact in facts}
+            directions[name] = Direction(vector, **known)
+            if directions[name].checksum != facts["checksum"]:
+                raise ValueError(
+                    f"{folder / 'directions.safetensors'}: "
+                    f"the vector {name!r} is not the one that was saved"
+                )
     return directions
+
+
+def _holds_directions(folder):
+    "Whether a folder holds what `save_directions` writes, and nothing else."
+    names = ("directions.json", "directions.safetensors")
+    marker = read_marker(folder)
+    is_other = marker is not None and (marker["format"], marker["version"]) != ("directions", 1)
+    if is_other or not holds_only(folder, names):
+        return False
+    return all((folder / name).exists() for name in names)
 
 
 def _stored_facts(direction) -> dict:

@@ -11,10 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import check_finite, check_positive
 from ..lab.seeds import rng
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from ..models.load import as_model
 from ..models.model import MusicModel
+from ..sound.descriptors import mono_clips
 from ..sound.spectra import mel_spectrum, spectrum
 
 # %% auto #0
@@ -30,6 +33,7 @@ __all__ = [
 N_CEPSTRAL = 14  # cepstral coefficients of a window
 
 
+@checked
 def mel_embedding(
     audio: np.ndarray,  # (clip, sample)
     sample_rate: int,  # Hz
@@ -40,7 +44,7 @@ def mel_embedding(
     Raises ValueError for clips shorter than one window.
     """
     windows = _windows(
-        np.atleast_2d(audio),
+        mono_clips(audio),
         round(window_s * sample_rate),
     )
     n_clips, n_windows, n_samples = windows.shape
@@ -71,6 +75,7 @@ def _mel_vector(window, sample_rate):
 
 
 # %% ../../nbs/api/80_steering/15_distances.ipynb #cell010
+@checked
 @torch.no_grad()
 def codec_embedding(
     model: MusicModel,  # whose codec is used
@@ -83,7 +88,7 @@ def codec_embedding(
     Raises ValueError for clips shorter than one window.
     """
     model = as_model(model)
-    audio = np.atleast_2d(audio)
+    audio = mono_clips(audio)
     check_positive("window_s", window_s)
     window = max(1, round(window_s * model.config.frame_rate))  # frames
     batches = []
@@ -105,6 +110,7 @@ def codec_embedding(
 
 
 # %% ../../nbs/api/80_steering/15_distances.ipynb #cell013
+@checked
 def frechet_distance(
     x: np.ndarray,  # (clip, window, d) or (row, d) embeddings
     y: np.ndarray,  # the same of other clips
@@ -144,6 +150,8 @@ def _matrix_root(covariance):
 
 
 # %% ../../nbs/api/80_steering/15_distances.ipynb #cell016
+@may_be_large
+@checked
 def distribution_distance(
     reference: np.ndarray,  # (clip, window, d) embeddings of the unsteered clips
     steered: np.ndarray,  # (clip, window, d) of the same prompts and seeds, steered
@@ -152,6 +160,7 @@ def distribution_distance(
     n_split: int = 20,  # random halves
     seed: int = 0,  # of the swaps and halves
     level: float = 0.95,  # coverage of the interval
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> dict:  # numbers by name, as below
     """Fréchet distance with what is needed to read it at small n.
 
@@ -178,6 +187,9 @@ def distribution_distance(
             f"got {reference.shape} and {steered.shape}"
         )
     n_clips, n_windows, width = reference.shape
+    hours = (n_perm + n_split) * LOOP_SECONDS / 3600
+    what = f"n_perm={n_perm} swaps and n_split={n_split} halves of {n_clips} clips"
+    require_room(what, 4 * 8 * width**2, hours)
     prompts = _clips_of_prompts(groups, n_clips)
     vectors = reference.reshape(-1, width)
     scale = np.where(vectors.std(0) > 1e-9, vectors.std(0), 1)

@@ -15,6 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from musicgen_emotion.activations.clip_files import (
+    TAKEN_COLUMNS,
+    DamagedStore,
+    check_column_names,
+)
 from musicgen_emotion.steering.push import (
     add_step,
     push_length,
@@ -23,16 +28,19 @@ from musicgen_emotion.steering.push import (
     unit_of_dose,
 )
 
-from ..activations.clip_files import TAKEN_COLUMNS, check_column_names
-from ..activations.clip_plans import plan_clips
+from ..activations.clip_plans import note_weights, plan_clips
 from ..activations.clips import ClipStore, shard_files
 from ..activations.prompt_states import prompt_table
-from ..lab.checks import check_positive
+from ..lab.arguments import checked
 from ..lab.files import read_table, sha256_bytes, write_table
+from ..lab.paths import as_path
+from ..lab.reasons import plain_reason
 from ..lab.seeds import rng
+from ..lab.sizes import may_be_large, require_room
 from ..models.load import as_model
 from ..models.model import MusicModel
-from ..models.sampling import sample_tokens
+from ..models.sampling import require_generation_room, sample_tokens
+from ..sound.descriptors import mono_clips
 from .arms import Arm
 from .directions import Direction
 from .judging import judge_clips, judge_fingerprint, named_judges
@@ -45,6 +53,8 @@ __all__ = ["dose_response", "plan_doses"]
 
 
 # %% ../../nbs/api/80_steering/10_doses.ipynb #cell012
+@may_be_large
+@checked
 def plan_doses(
     model: MusicModel,  # the model
     prompts,  # DataFrame with a column `prompt`, PromptSet, or list of texts
@@ -55,6 +65,7 @@ def plan_doses(
     guidance: float = 3.0,  # guidance scale
     temperature: float = 1.0,  # 0 is greedy
     top_k: int | None = 50,  # None keeps all
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per clip and arm
     """The clips of a study, without making any; at dose 0 all arms share the unsteered clip.
 
@@ -73,6 +84,10 @@ def plan_doses(
     table = prompt_table(prompts)
     check_column_names(table, (*TAKEN_COLUMNS, *_STUDY_NAMES))
     unsteered = plan_clips(model, table, seeds, **sampling)
+    n_clips = len(unsteered) * len(arms) * max(1, np.size(alphas))
+    what = f"a plan of {n_clips} clips for {len(arms)} arms and {np.size(alphas)} doses"
+    require_room(what, 1_000 * n_clips)
+    require_generation_room(model, n_clips, round(duration_s * model.config.frame_rate))
     parts = []
     for arm in arms:
         for alpha in sorted(arm.rewrite) if arm.rewrite else _checked_alphas(alphas):
@@ -128,6 +143,8 @@ def _checked_alphas(alphas) -> list[float]:
 
 
 # %% ../../nbs/api/80_steering/10_doses.ipynb #cell015
+@may_be_large
+@checked
 def dose_response(
     model,  # MusicModel, or the raw one of a backend
     prompts,  # DataFrame with a column `prompt`, PromptSet, or texts; held out from every fit
@@ -143,6 +160,7 @@ def dose_response(
     batch_size: int = 16,  # clips at once, and clips that a kill can cost
     judge_name: str | None = None,  # keep outcomes under this name; None judges again each time
     progress: bool = True,  # show bars
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
     **steering,  # layers, branch, mode, ... for Directions that are not Arms
 ) -> pd.DataFrame:  # one row per clip and arm
     """Make and judge every clip of arms x doses x prompts x seeds; resume after a kill.
@@ -152,8 +170,8 @@ def dose_response(
     the first clip for arms, doses and prompts that make no sense, and for judges whose columns
     clash. Warns when clips have no complete judgement.
     """
+    folder = as_path("folder", folder)
     model = as_model(model)
-    batch_size = int(check_positive("batch_size", batch_size))
     sampling = dict(
         guidance=guidance,
         temperature=temperature,
@@ -162,14 +180,14 @@ def dose_response(
     )
     arms = _as_arms(directions, steering)
     plan = plan_doses(model, prompts, arms, alphas, seeds, **sampling)
-    store = ClipStore(Path(folder) / "clips")
+    store = ClipStore(folder / "clips")
     judges = named_judges(judge)
     taken = [*plan, "stop_s", "audio_path", "failure"]
     _try_judges(judges, model.config.sample_rate, duration_s, taken)
     kept = None
     if judge_name is not None:
         safe_name = re.sub(r"[^\w.-]", "_", judge_name)
-        kept = Path(folder) / "judged" / safe_name / judge_fingerprint(judges)
+        kept = folder / "judged" / safe_name / judge_fingerprint(judges)
 
     labels = prompt_table(prompts).columns.difference(["prompt", "kind"])
     _make_clips(
@@ -196,9 +214,9 @@ def dose_response(
         warnings.warn(
             f"{len(failed)} of {len(outcomes)} clips have no complete judgement, "
             f"the first: {failed.failure.iloc[0]}",
-            stacklevel=2,
+            stacklevel=3,
         )
-    stored = store.table
+    stored = store.rows(clips)
     facts = [
         "clip_id",
         *(column for column in ("stop_s", "audio_path") if column in stored),
@@ -251,8 +269,10 @@ def _make_clips(model, plan, arms, store, sampling, batch_size, progress, labels
         unit="clip",
         disable=not progress,
     )
+    store.check_codebooks(model.config.n_codebooks)
     with store.writing(), bar:
-        is_made = clips.clip_id.isin(store.table.clip_id)
+        note_weights(store, model)
+        is_made = clips.clip_id.isin(store.known(clips.clip_id))
         bar.update(int(is_made.sum()))
         for rows, place in _groups(model, clips[~is_made], arms):
             for start in range(0, len(rows), batch_size):
@@ -406,10 +426,14 @@ def _judge_stored_clips(store, clips, judges, folder, taken, progress):
     with tqdm(total=len(todo), desc="judge", unit="clip", disable=not progress) as bar:
         for start in range(0, len(todo), 32):
             batch = todo[start : start + 32]
-            audio, sample_rate = _stored_audio(store, batch)
-            outcomes = judge_clips(judges, audio, sample_rate, taken)
-            part = outcomes.copy()
-            part.insert(0, "clip_id", batch)
+            sounds, unreadable = _stored_audio(store, batch)
+            part = pd.DataFrame(list(unreadable.items()), columns=["clip_id", "failure"])
+            if sounds:
+                audio = np.stack([sound for sound, _ in sounds.values()])
+                sample_rate = next(iter(sounds.values()))[1]
+                judged = judge_clips(judges, audio, sample_rate, taken)
+                judged.insert(0, "clip_id", list(sounds))
+                part = pd.concat([judged, part], ignore_index=True) if len(part) else judged
             parts.append(part)
             if folder:
                 write_table(part, folder / f"{batch[0]}.parquet")
@@ -433,17 +457,14 @@ def _kept_outcomes(folder, clips):
     return kept[is_complete].drop_duplicates("clip_id")
 
 
-def _stored_audio(store, clips) -> tuple[np.ndarray, int]:
-    "(clip, sample) sound of stored clips in mono, and its sample rate."
-    import soundfile
-
-    sounds = []
+def _stored_audio(store, clips) -> tuple[dict, dict]:
+    "By clip: mono sound (sample,) and its rate; and of damaged clips the reason."
+    sounds = {}
+    unreadable = {}
     for clip in clips:
-        path = store.path / "audio" / f"{clip}.flac"
-        sound, sample_rate = soundfile.read(
-            path,
-            dtype="float32",
-            always_2d=True,
-        )
-        sounds.append(sound.mean(1))
-    return np.stack(sounds), sample_rate
+        try:
+            sound, sample_rate = store.audio(clip)
+            sounds[clip] = mono_clips([sound], name=f"clip {clip}")[0], sample_rate
+        except (DamagedStore, OSError, ValueError, RuntimeError) as error:
+            unreadable[clip] = plain_reason(error)
+    return sounds, unreadable

@@ -27,10 +27,13 @@ from musicgen_emotion.steering.token_quality import (
 
 from ..activations.clips import ClipStore
 from ..activations.replaying import token_nll
+from ..lab.arguments import checked
 from ..lab.checks import check_in
+from ..lab.sizes import may_be_large
 from ..models.load import as_model
 from ..models.model import MusicModel
 from ..models.text import prompts_per_clip
+from ..sound.descriptors import mono_clips
 from ..stats.estimates import bootstrap
 
 if TYPE_CHECKING:
@@ -69,19 +72,22 @@ class Quality:
 
 
 # %% ../../nbs/api/80_steering/16_guard.ipynb #cell011
+@may_be_large
+@checked
 def quality_guard(
     model: MusicModel,  # the model, unsteered
     tokens: np.ndarray,  # (clip, codebook, frame) steered clips
     prompts: str | Sequence[str],  # one per clip, or one for all
     reference_tokens: np.ndarray,  # the same of unsteered clips of these prompts and seeds
     steered: Callable | None = None,  # makes the context that steers, for the KL; None: no KL
-    audio: np.ndarray | None = None,  # (clip, sample) of the steered clips; None decodes them
+    audio: np.ndarray | None = None,  # of the steered clips, see `mono_clips`; None decodes them
     reference_audio: np.ndarray | None = None,  # the same of the unsteered clips
     guidance: float = 3.0,  # scale at which the clips were made
     embeddings: Mapping | Sequence[str] = ("mel", "codec"),  # names, or name -> function, see below
     window_s: float = 1.0,  # window of the named embeddings, s
     n_perm: int = 99,  # random swaps of a distance
     seed: int = 0,  # of the distances
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Quality:  # tables of clips and distances
     """The guard of one dose against the unsteered clips.
 
@@ -100,13 +106,8 @@ def quality_guard(
             "tokens and reference_tokens must be of the same clips; "
             f"got {tokens.shape} and {reference.shape}"
         )
-    sound = _mono_audio(model, tokens, audio)
-    reference_sound = _mono_audio(model, reference, reference_audio)
-    lengths = [len(sound), len(reference_sound)]
-    if lengths != [len(tokens)] * 2:
-        raise ValueError(
-            f"audio must have one clip per row of tokens; got {lengths} for {len(tokens)}"
-        )
+    sound = _mono_audio(model, tokens, audio, "audio")
+    reference_sound = _mono_audio(model, reference, reference_audio, "reference_audio")
 
     kl = np.full(len(tokens), np.nan)
     if steered is not None:
@@ -136,10 +137,10 @@ def quality_guard(
     )
 
 
-def _mono_audio(model, tokens, audio):
+def _mono_audio(model, tokens, audio, name):
     "(clip, sample): the audio that is given, or that of the tokens."
-    audio = model.decode_audio(tokens) if audio is None else np.asarray(audio)
-    return audio.mean(1) if audio.ndim == 3 else audio
+    audio = model.decode_audio(tokens) if audio is None else audio
+    return mono_clips(audio, len(tokens), name, model.config.sample_rate)
 
 
 def _measured_clips(model, tokens, prompts, audio, arm, kl):
@@ -192,11 +193,14 @@ def _embedders(model, embeddings, window_s):
 
 
 # %% ../../nbs/api/80_steering/16_guard.ipynb #cell014
+@may_be_large
+@checked
 def quality_summary(
     clips: pd.DataFrame,  # `Quality.clips` of one or many doses
     by: str | Sequence[str] = "alpha",  # columns that name a dose
     n_boot: int = 1000,  # resamples of the prompts
     seed: int = 0,  # of the resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per dose and measure, columns below
     """Means per dose and measure with bootstrap intervals over prompts.
 
@@ -279,6 +283,7 @@ def _interval(values, prompts, n_boot, seed):
 
 
 # %% ../../nbs/api/80_steering/16_guard.ipynb #cell017
+@checked
 def dose_quality(
     model: MusicModel,  # the model, unsteered
     doses: Mapping,  # alpha -> tokens (clip, codebook, frame) or Generation
@@ -336,6 +341,7 @@ def _steering_at(alpha, steer):
 
 
 # %% ../../nbs/api/80_steering/16_guard.ipynb #cell020
+@checked
 def study_guard(
     model: MusicModel,  # the model, unsteered
     table: pd.DataFrame,  # from `dose_response`: arm, kind, alpha, prompt, seed, clip_id
@@ -358,7 +364,7 @@ def study_guard(
     )
     silent = []
     for clip in rows.clip_id:
-        wave, sample_rate = _stored_wave(store, clip)
+        wave, sample_rate = store.audio(clip)
         first_channel = np.atleast_2d(wave)[:1]
         silent.append(float(silence(first_channel, sample_rate)[0]))
     repeats = _fitting_repetition(tokens)[["repeated", "longest_repeat", "stuck"]]
@@ -366,23 +372,21 @@ def study_guard(
 
 
 def _stored_wave(store, clip):
-    "Sound of a clip by its id, without reading the store's table again for each."
-    import soundfile
-
-    wave, sample_rate = soundfile.read(
-        store.path / "audio" / f"{clip}.flac",
-        dtype="float32",
-    )
-    return wave.T, sample_rate
+    "Mono sound (sample,) of a clip and its rate; an error names a damaged file."
+    wave, sample_rate = store.audio(clip)
+    return mono_clips([wave], name=f"clip {clip}")[0], sample_rate
 
 
 # %% ../../nbs/api/80_steering/16_guard.ipynb #cell023
+@may_be_large
+@checked
 def study_distances(
     table: pd.DataFrame,  # from `dose_response`
     store: ClipStore,  # store of its clips
     embed: Callable | None = None,  # (audio, sample_rate) -> (clip, window, d); None: mel
     n_perm: int = 19,  # random swaps
     seed: int = 0,  # of the swaps
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # arm, kind, alpha, and as `distribution_distance`
     "Distance of every arm and dose from the unsteered clips of the same prompts and seeds."
     import pandas as pd
@@ -391,7 +395,7 @@ def study_distances(
     waves = []
     for clip in clip_ids:
         wave, sample_rate = _stored_wave(store, clip)
-        waves.append(wave if wave.ndim == 1 else wave.mean(0))
+        waves.append(wave)
     embed = embed or mel_embedding
     embedded = embed(np.stack(waves), sample_rate)  # (clip, window, d)
     row_of_clip = {clip: row for row, clip in enumerate(clip_ids)}

@@ -17,6 +17,7 @@ import torch
 
 from ..activations.hooks import edited_output, hook_site, hooked
 from ..activations.replaying import replay
+from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..models.load import as_model
 from ..models.model import MusicModel
@@ -122,6 +123,7 @@ def _edit_of_head(site, columns, function, now):
 
 
 # %% ../../nbs/api/80_steering/03_heads.ipynb #cell015
+@checked
 @torch.no_grad()
 def head_activations(
     model,  # MusicModel, or the raw one of a backend
@@ -170,6 +172,7 @@ def head_activations(
     return without_special(activations, config.n_special).mean(1)
 
 
+@checked
 def without_special(
     activations: np.ndarray,  # (clip, position, ...)
     n_special: int,  # positions at either end that hold special tokens
@@ -180,6 +183,7 @@ def without_special(
 
 
 # %% ../../nbs/api/80_steering/03_heads.ipynb #cell019
+@checked
 def site_rms(
     model,  # MusicModel, or the raw one of a backend
     sites: str | Sequence[str],  # site names, heads included

@@ -21,15 +21,19 @@ from musicgen_emotion.sound.listener import (
     listener_cues,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in, check_positive
+from ..lab.paths import as_path
+from ..lab.reasons import plain_reason
 from ..models.text import equal_length_batches
-from ..sound.descriptors import DESCRIPTORS, describe
+from ..sound.descriptors import DESCRIPTORS, describe, read_wave
 from ..sound.label_judge import LabelJudge
 from ..stimuli.emotions import VALENCE_AROUSAL
 from .judging import as_scores, ask_judge, check_judge_columns, judge_name
 
 if TYPE_CHECKING:
     import pandas as pd
+from ..lab.checks import check_number
 
 # %% auto #0
 __all__ = [
@@ -49,9 +53,10 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 
+@checked
 def run_judge(
     judge: Callable,  # judge(audio (clip, sample), sample_rate) -> one row per clip
-    audio: Sequence | np.ndarray,  # (clip, sample), (clip, channel, sample), or a list of clips
+    audio: Sequence | np.ndarray,  # (clip, sample), (clip, channel, sample), list of clips or files
     sample_rate: int,  # Hz
     ids: Sequence | None = None,  # names of the clips; None: 0, 1, 2, ...
     batch_size: int = 32,  # clips per call of the judge
@@ -69,7 +74,7 @@ def run_judge(
     name = judge_name(judge)
     check_positive("sample_rate", sample_rate)
     check_count("batch_size", batch_size)
-    waves = [np.asarray(wave) for wave in audio]
+    waves, problems = _read_sounds(audio, sample_rate)
     ids = list(range(len(waves))) if ids is None else list(ids)
     if not waves or len(ids) != len(waves):
         raise ValueError(
@@ -77,7 +82,7 @@ def run_judge(
             f"got {len(waves)} clips, {len(ids)} ids"
         )
 
-    problems = [_clip_problem(wave) for wave in waves]
+    problems = [known or _clip_problem(wave) for known, wave in zip(problems, waves)]
     scores = [{} for _ in waves]
     usable = {i: _mono(wave) for i, wave in enumerate(waves) if not problems[i]}
     clips = list(usable)
@@ -100,6 +105,26 @@ def run_judge(
     )
 
 
+def _read_sounds(audio, sample_rate):
+    "Samples of each clip, and of a file that cannot be used the reason."
+    if isinstance(audio, (str, Path)):
+        raise ValueError(f"audio must be a list of clips; got {str(audio)!r}: put it in a list")
+    waves = []
+    problems = []
+    for sound in audio:
+        problem = ""
+        if isinstance(sound, (str, Path)):
+            try:
+                sound, rate = read_wave(sound)
+                if rate != sample_rate:
+                    problem = f"the file has {rate} Hz, and {sample_rate} Hz are wanted"
+            except (OSError, ValueError) as error:
+                sound, problem = np.zeros(0), plain_reason(error)
+        waves.append(np.asarray(sound))
+        problems.append(problem)
+    return waves, problems
+
+
 def _clip_problem(wave):
     "Why a clip cannot be judged, or an empty text."
     if wave.dtype.kind != "f" or wave.ndim not in (1, 2) or not wave.size:
@@ -107,6 +132,8 @@ def _clip_problem(wave):
             "audio must hold floats of shape (sample,) or (channel, sample); "
             f"got {wave.dtype} {wave.shape}"
         )
+    if wave.ndim == 2 and wave.shape[1] <= 16 < wave.shape[0]:
+        return f"audio must have shape (channel, sample); got {wave.shape}: turn its axes round"
     n_bad = int((~np.isfinite(wave)).sum())
     return f"audio holds {n_bad} NaN or infinite samples" if n_bad else ""
 
@@ -205,6 +232,7 @@ def _described(audio, sample_rate):
 PUBLISHED_LINEAR = (0.77, 0.89)  # lowest and highest share of variance that is linear in the cues
 
 
+@checked(level=check_number)
 @dataclass
 class ListenerJudge:
     """What listeners would rate, by the cue model of Eerola, Friberg & Bresin (2013).
@@ -222,6 +250,7 @@ class ListenerJudge:
             self.model = ListenerModel.load()
 
     @classmethod
+    @checked
     def refit(
         cls,
         folder: Path | str | None = None,  # see `ratings_folder`
@@ -270,8 +299,9 @@ def ratings_folder(
     `folder` has the two tables, or a subfolder `eerola2013_cues` that has them. Raises
     FileNotFoundError that tells how to get them.
     """
-    place = folder or (os.environ.get("MGE_DATA") if folder is None else None)
-    candidates = [Path(place), Path(place) / "eerola2013_cues"] if place else []
+    given = os.environ.get("MGE_DATA") or None if folder is None else folder
+    place = None if given is None else as_path("folder", given)
+    candidates = [place, place / "eerola2013_cues"] if place else []
     for candidate in candidates:
         has_design = (candidate / "design_matrix.csv").exists()
         if has_design and (candidate / "mean_emotion_ratings.csv").exists():
@@ -284,6 +314,7 @@ def ratings_folder(
     )
 
 
+@checked
 def listener_fidelity(
     model: ListenerModel,  # a fit
     tolerance: float = 0.02,  # largest difference that counts as reproduced
@@ -359,6 +390,7 @@ def _emotion_scores(judge, descriptors, axes=True):
 
 
 # %% ../../nbs/api/80_steering/12_judges.ipynb #cell030
+@checked(level=check_number)
 @dataclass
 class SoundJudge:
     """Descriptors, emotions and listeners' ratings of a clip that is described once.

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from types import BuiltinFunctionType, ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from ..lab.arguments import checked
 from ..lab.files import sha256_bytes
+from ..models.fingerprints import stored_tensors, weights_fingerprint
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +35,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/80_steering/09_judging.ipynb #cell008
+@checked
 def as_scores(
     out,  # what a judge returned: DataFrame, dict of columns, list of dicts, or numbers
     n: int,  # clips that it was given
@@ -160,6 +165,7 @@ def renamed(
 
 
 # %% ../../nbs/api/80_steering/09_judging.ipynb #cell014
+@checked
 def judge_clips(
     judge: Callable | Sequence[Callable] | Mapping[str, Callable],  # one, several, or by name
     audio: np.ndarray,  # (clip, sample), float
@@ -191,6 +197,7 @@ def judge_clips(
     return pd.DataFrame(rows)
 
 
+@checked
 def ask_judge(
     judge: Callable,  # (audio, sample_rate) -> one row per clip
     name: str,  # column for a judge that returns bare numbers
@@ -253,8 +260,13 @@ def judge_fingerprint(
 def _described(value, depth) -> str:
     "What can be known of a value, as text that is the same in every process."
     if isinstance(value, torch.nn.Module):
-        n_weights = sum(weight.numel() for weight in value.parameters())
-        return f"{type(value).__qualname__} {n_weights}"
+        return _described_module(value, depth)
+    if isinstance(value, partial):
+        return _described([value.func, value.args, value.keywords], depth)
+    if type(value).__module__.split(".")[0] == "pandas" and hasattr(value, "to_csv"):
+        return sha256_bytes(str(value.to_csv()))
+    if isinstance(value, (set, frozenset)):
+        return str(sorted(_described(item, depth) for item in value))
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu().numpy()
     if isinstance(value, np.ndarray):
@@ -266,6 +278,14 @@ def _described(value, depth) -> str:
         if inside is not None:
             return inside
     return type(value).__qualname__ if " at 0x" in repr(value) else repr(value)
+
+
+def _described_module(module, depth) -> str:
+    "Every weight of a network, and what it holds beside them."
+    own = {name: value for name, value in vars(module).items() if not name.startswith("_")}
+    weights = weights_fingerprint(stored_tensors({"": module}))
+    attributes = _described(own, depth - 1) if depth else ""
+    return f"{type(module).__qualname__} {weights} {attributes}"
 
 
 def _described_parts(value, depth) -> str | None:
@@ -288,8 +308,34 @@ def _described_function(function, depth) -> str:
     if depth:
         cells = function.__closure__ or ()
         closure = [_described(cell.cell_contents, inner_depth) for cell in cells]
+        closure.append(_described(_named_globals(function), inner_depth))
+        closure.append(_described(getattr(function, "__self__", None), inner_depth))
     name = f"{function.__module__}.{function.__qualname__}"
     return f"{name} {_code_digest(function.__code__)} {defaults} {closure}"
+
+
+def _named_globals(function) -> dict:
+    "Globals that a function's code names, without modules, classes and the package's functions."
+    found = {}
+    for name in sorted(_names_in(function.__code__)):
+        value = getattr(function, "__globals__", {}).get(name)
+        if value is None or isinstance(value, (ModuleType, BuiltinFunctionType, type)):
+            continue
+        is_function = hasattr(value, "__code__")
+        if is_function and value.__module__.startswith(("musicgen_emotion.", "numpy.", "torch.")):
+            continue
+        if value is not function:
+            found[name] = value
+    return found
+
+
+def _names_in(code) -> set[str]:
+    "Names of globals and attributes in code, with the functions inside it."
+    names = set(code.co_names)
+    for constant in code.co_consts:
+        if hasattr(constant, "co_code"):
+            names |= _names_in(constant)
+    return names
 
 
 def _code_digest(code) -> str:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_positive, chosen_rows
+from ..lab.sizes import may_be_large, require_room
 from .directions import Direction, check_vector
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell010
+@checked
 def mean_difference(
     positive: np.ndarray,  # (pair, d) activations with the property
     negative: np.ndarray,  # (pair, d) the same content without it
@@ -67,6 +70,7 @@ def mean_difference(
     )
 
 
+@checked
 def checked_pairs(
     positive: np.ndarray,  # (pair, d)
     negative: np.ndarray,  # (pair, d)
@@ -81,6 +85,7 @@ def checked_pairs(
     return positive, negative
 
 
+@checked
 def checked_activations(
     name: str,  # of the argument, for the error
     activations: np.ndarray,  # (row, d)
@@ -98,6 +103,7 @@ def checked_activations(
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell015
+@checked
 def mean_differences(
     activations: xr.Dataset,  # by site: (clip, d) or (clip, branch, d), as `replay` returns it
     labels: Sequence,  # (clip,) emotions
@@ -138,6 +144,7 @@ def mean_differences(
     return directions
 
 
+@checked
 def match_pairs(
     labels: Sequence,  # (clip,)
     positive: str,  # label of one side
@@ -181,6 +188,7 @@ def _row_of_each_pair(labels, label, pairs) -> dict:
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell019
+@checked(labels=None)
 def ridge_direction(
     activations: np.ndarray,  # (row, d)
     labels: np.ndarray,  # (row,) numbers or booleans
@@ -236,6 +244,7 @@ def _probe_data(activations, labels, two_sides=False) -> tuple[np.ndarray, np.nd
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell022
+@checked(labels=None)
 def logistic_direction(
     activations: np.ndarray,  # (row, d)
     labels: np.ndarray,  # (row,) two values; the larger is the positive side
@@ -267,6 +276,7 @@ def logistic_direction(
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell025
+@checked(labels=None)
 def lda_direction(
     activations: np.ndarray,  # (row, d)
     labels: np.ndarray,  # (row,) two values; the larger is the positive side
@@ -294,6 +304,7 @@ def lda_direction(
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell028
+@checked
 def as_pattern(
     direction: Direction,  # weights of a probe
     activations: np.ndarray,  # (row, d) those that it was fitted on
@@ -314,6 +325,7 @@ def as_pattern(
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell031
+@checked
 def pca_direction(
     positive: np.ndarray,  # (pair, d) activations with the property
     negative: np.ndarray,  # (pair, d) the same content without it
@@ -356,6 +368,8 @@ def pca_direction(
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell034
+@may_be_large
+@checked(labels=None)
 def agop_direction(
     activations: np.ndarray,  # (row, d)
     labels: np.ndarray,  # (row,) numbers or booleans
@@ -365,6 +379,7 @@ def agop_direction(
     penalty: float = 1e-2,  # on the kernel's diagonal
     rms: float | None = None,  # RMS of the site
     sources: Sequence = (),  # ids of clips or prompts
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
     **metadata,  # kept with the direction
 ) -> Direction:  # top eigenvector of the AGOP, its sign along the labels
     """Recursive feature machine (Radhakrishnan et al. 2024; on music: arXiv 2510.19127).
@@ -419,6 +434,7 @@ def agop_direction(
 
 def _metric_distances(rows, metric) -> np.ndarray:
     "(row, row) Mahalanobis distances; those that are rounding errors are 0."
+    require_room(f"distances of {len(rows)} x {len(rows)} rows", 24 * len(rows) ** 2)
     mapped = rows @ metric
     squared_norms = (mapped * rows).sum(1)
     inner_products = 2 * mapped @ rows.T
@@ -445,6 +461,7 @@ def _gradient_outer_product(rows, coefficients, metric, scale) -> np.ndarray:
 
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell039
+@checked
 def sae_direction(
     sae,  # anything with W_dec (d_sae, d_in), such as a SparseAutoencoder
     features: int | Sequence[int] | np.ndarray,  # one row, several, or a mask of them

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in, check_positive
 from ..models.load import as_model
 from ..models.model import layer_list
@@ -44,6 +45,7 @@ BRANCH_CHOICES = ("cond", "both", "null")
 class Steered:
     "What a steering block did: its sites, the passes it saw, and when a closed loop stopped."
 
+    @checked(sites=None)
     def __init__(
         self,
         model,  # MusicModel
@@ -258,6 +260,7 @@ def _check_watched_site(model, site):
 STEERING_MODES = ("add", "clamp", "project_out")
 
 
+@checked
 @contextlib.contextmanager
 def steer(
     model,  # MusicModel, or the raw one of a backend
@@ -303,6 +306,7 @@ def steer(
         yield run
 
 
+@checked
 def push_length(
     alpha: float,  # dose
     rms: float,  # of the site
@@ -312,6 +316,7 @@ def push_length(
     return alpha * rms * math.sqrt(width)
 
 
+@checked
 def check_push_size(
     size: float,  # of the push, or of a feature
     site: str,  # where
@@ -431,6 +436,7 @@ def push_places(
     return [f"layer_{layer}{place_in_layer}" for layer in dict.fromkeys(map(int, layers))]
 
 
+@checked
 def unit_of_dose(
     direction: Direction,  # that is pushed
     site: str,  # where

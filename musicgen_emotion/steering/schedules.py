@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in, check_positive
 
 # %% auto #0
@@ -20,6 +21,7 @@ __all__ = ["ClosedLoop", "Schedule", "Watcher"]
 
 
 # %% ../../nbs/api/80_steering/04_schedules.ipynb #cell008
+@checked(end_s=None)
 @dataclass(frozen=True)
 class Schedule:
     """Strength of the push over time: a window with soft edges and a half-life.
@@ -60,6 +62,7 @@ class Schedule:
 
 
 # %% ../../nbs/api/80_steering/04_schedules.ipynb #cell011
+@checked
 @dataclass(frozen=True)
 class ClosedLoop:
     """A probe that ends the push, clip by clip, when its target is reached.
@@ -81,8 +84,6 @@ class ClosedLoop:
     def __post_init__(self):
         if not callable(self.probe):
             raise TypeError(f"probe must be a function of activations, got {self.probe!r}")
-        if not math.isfinite(self.target):
-            raise ValueError(f"target must be finite, got {self.target!r}")
         if self.window is not None:
             object.__setattr__(
                 self,
@@ -91,6 +92,7 @@ class ClosedLoop:
             )
         check_in("branch", self.branch, ("cond", "null"))
 
+    @checked
     def is_enough(
         self,
         scores: np.ndarray,  # (clip,)

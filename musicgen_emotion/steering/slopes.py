@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..lab.arguments import checked
+from ..lab.sizes import may_be_large
 from ..stats.estimates import bootstrap_weights, interval
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ __all__ = ["STUDY_COLUMNS", "dose_changes", "dose_slopes", "paired_changes", "si
 
 
 # %% ../../nbs/api/80_steering/11_slopes.ipynb #cell010
+@may_be_large
+@checked
 def dose_slopes(
     table: pd.DataFrame,  # from `dose_response`
     outcomes: str | Sequence[str] | None = None,  # columns; None: all numeric ones of the judge
@@ -30,6 +34,7 @@ def dose_slopes(
     level: float = 0.95,  # of the interval and of the band
     seed: int = 0,  # of the resamples
     band: str = "random",  # kind of the arms whose slopes make the band
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per arm and outcome
     """Slope of every outcome over the dose, against the slopes of random directions.
 
@@ -224,6 +229,7 @@ def _with_band(slopes, band, level) -> pd.DataFrame:
 
 
 # %% ../../nbs/api/80_steering/11_slopes.ipynb #cell017
+@checked
 def side_effects(
     table: pd.DataFrame,  # from `dose_response`
     target: str | Sequence[str],  # outcomes that were meant to move
@@ -252,6 +258,8 @@ def side_effects(
 
 
 # %% ../../nbs/api/80_steering/11_slopes.ipynb #cell020
+@may_be_large
+@checked
 def dose_changes(
     table: pd.DataFrame,  # from `dose_response`
     outcomes: str | Sequence[str] | None = None,  # columns; None: all numeric ones of the judge
@@ -259,6 +267,7 @@ def dose_changes(
     n_boot: int = 1000,  # resamples
     level: float = 0.95,  # of the interval
     seed: int = 0,  # of the resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per arm, dose and outcome
     """Mean change of every outcome at every dose from the unsteered clips.
 
@@ -299,6 +308,7 @@ def dose_changes(
     return pd.DataFrame(rows)
 
 
+@checked
 def paired_changes(
     table: pd.DataFrame,  # from `dose_response`
     names: Sequence[str],  # outcomes

@@ -17,11 +17,13 @@ from musicgen_emotion.models.text import (
     prompts_per_clip,
 )
 
-from ..lab.checks import check_finite, check_in, check_positive
+from ..lab.arguments import checked
+from ..lab.checks import check_in, check_positive, check_whole_numbers
 from ..models.load import as_model
 from ..models.model import MusicModel
 from ..models.sampling import merge_guidance
 from ..models.shapes import delay_tokens, frame_logits
+from ..sound.descriptors import mono_clips
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,23 +33,23 @@ __all__ = ["checked_tokens", "repetition", "silence", "token_kl"]
 
 
 # %% ../../nbs/api/80_steering/14_token_quality.ipynb #cell007
+@checked
 def checked_tokens(
     name: str,  # of the argument, for the error
     tokens: np.ndarray,  # (clip, codebook, frame), or an object that has such `tokens`
 ) -> np.ndarray:  # (clip, codebook, frame) integers
     "Tokens of clips; raises ValueError for another shape and TypeError for another type."
-    tokens = np.asarray(getattr(tokens, "tokens", tokens))
+    tokens = check_whole_numbers(name, getattr(tokens, "tokens", tokens))
     if tokens.ndim != 3 or not tokens.size:
         raise ValueError(
             f"{name} must be (clip, codebook, frame) with at least one clip; "
             f"got shape {tokens.shape}"
         )
-    if tokens.dtype.kind not in "iu":
-        raise TypeError(f"{name} must hold integers; got {tokens.dtype}")
     return tokens
 
 
 # %% ../../nbs/api/80_steering/14_token_quality.ipynb #cell010
+@checked
 def repetition(
     tokens: np.ndarray,  # (clip, codebook, frame)
     n: int = 8,  # frames of an n-gram
@@ -111,6 +113,7 @@ def _longest_repeat(line):
 
 
 # %% ../../nbs/api/80_steering/14_token_quality.ipynb #cell013
+@checked
 def silence(
     audio: np.ndarray,  # (clip, sample)
     sample_rate: int,  # Hz
@@ -121,7 +124,7 @@ def silence(
 
     Raises ValueError for NaN and for clips shorter than one window.
     """
-    audio = check_finite("audio", np.atleast_2d(audio))
+    audio = mono_clips(audio)
     check_positive("window_s", window_s)
     check_positive("sample_rate", sample_rate)
     window = max(1, round(window_s * sample_rate))  # samples
@@ -139,6 +142,7 @@ def silence(
 
 
 # %% ../../nbs/api/80_steering/14_token_quality.ipynb #cell016
+@checked
 def token_kl(
     model: MusicModel,  # the model
     tokens: np.ndarray,  # (clip, codebook, frame) clips on which the two are compared
@@ -161,7 +165,6 @@ def token_kl(
             f"`lambda: steer(...)`; got {type(steered).__name__}"
         )
     check_positive("guidance", guidance, zero=True)
-    batch_size = int(check_positive("batch_size", batch_size))
 
     nats = np.zeros(tokens.shape[:2], np.float32)  # (clip, codebook)
     for rows in equal_length_batches(

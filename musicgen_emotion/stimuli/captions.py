@@ -22,8 +22,10 @@ from musicgen_emotion.stimuli.emotions import (
     quadrant,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_finite
 from ..lab.files import read_json
+from ..lab.paths import as_path
 from .csv_tables import read_csv_table
 from .datasets import find_file, rescale
 
@@ -123,7 +125,7 @@ _CAPTION_COLUMNS = {
 
 def _file_or_in_folder(path, name, source):
     "The path itself when it is a file, otherwise the file `name` in that folder."
-    path = Path(path)
+    path = as_path("path", path)
     return path if path.is_file() else find_file(path, [name], source)
 
 
@@ -174,11 +176,20 @@ def load_norms(
         dict(
             word=parts.word.str.lower(),
             sense=parts.sense,
-            valence=rescale(table.numbers("valence"), 1, 9),
-            arousal=rescale(table.numbers("arousal"), 1, 9),
+            valence=_on_norm_scale(table, "valence"),
+            arousal=_on_norm_scale(table, "arousal"),
             n=table.counts("n"),
         )
     )
+
+
+def _on_norm_scale(table, name):
+    "Ratings of 1 to 9 as -1 to 1; an error names the file."
+    try:
+        return rescale(table.numbers(name), 1, 9)
+    except ValueError as error:
+        is_named = str(table.path) in str(error)
+        raise error if is_named else ValueError(f"{table.path}, {name}: {error}") from error
 
 
 _NORM_COLUMNS = dict(
@@ -190,6 +201,7 @@ _NORM_COLUMNS = dict(
 
 
 # %% ../../nbs/api/20_stimuli/06_captions.ipynb #cell021
+@checked
 def check_words(
     norms: pd.DataFrame,  # table of `load_norms`
     words: Mapping[str, Sequence[str]] | None = None,  # emotion -> words; default `EMOTION_WORDS`
@@ -237,6 +249,7 @@ def check_words(
 
 
 # %% ../../nbs/api/20_stimuli/06_captions.ipynb #cell024
+@checked
 def load_prompt_embeddings(
     source: Path | str,  # a folder as described above, or the .npy file of the embeddings
     labels: Path | str | Sequence | None = None,  # labels or their file; default: `labels.npy`
@@ -250,7 +263,7 @@ def load_prompt_embeddings(
     """
     import pandas as pd
 
-    source = Path(source)
+    source = as_path("source", source)
     folder = source if source.is_dir() else source.parent
     embeddings_path = source / "embeddings.npy" if source.is_dir() else source
     embeddings = _load_array(embeddings_path)
@@ -263,7 +276,9 @@ def load_prompt_embeddings(
 
     if labels is None:
         labels = folder / "labels.npy"
-    given: Any = _load_array(Path(labels)) if isinstance(labels, (str, Path)) else labels
+    given: Any = labels
+    if isinstance(labels, (str, Path)):
+        given = _load_array(as_path("labels", labels))
     if names is None:
         metadata_path = folder / "metadata.json"
         metadata = read_json(metadata_path) if metadata_path.is_file() else {}

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from ..lab.paths import as_path
 
 # %% auto #0
 __all__ = ["CsvTable", "read_csv_table", "read_text", "whole_number"]
@@ -50,7 +53,7 @@ def read_text(
     path: Path | str,  # a text file in any usual encoding
 ) -> str:  # its text, without a byte order mark
     "Read a text file. Raises ValueError with file, line and remedy for what is no readable text."
-    path = Path(path)
+    path = as_path("path", path)
     data = path.read_bytes()
     start = data[:64].lstrip().lower()
     for first_bytes, kind, remedy in _NOT_TEXT:
@@ -134,6 +137,8 @@ class CsvTable:
             number = cell.replace(",", ".")
             if not _NUMBER.fullmatch(number):
                 raise self.error(line, f"{name} is {cell!r}, not a number", "correct the cell")
+            if not math.isfinite(float(number)):
+                raise self.error(line, f"{name} is {cell!r}, too large", "correct the cell")
             values.append(float(number))
         return np.array(values, float)
 
@@ -183,7 +188,8 @@ def whole_number(
     if not _NUMBER.fullmatch(number):
         return ""
     value = float(number)
-    return str(int(value)) if value >= 0 and value.is_integer() else ""
+    is_whole = math.isfinite(value) and value >= 0 and value.is_integer()
+    return str(int(value)) if is_whole else ""
 
 
 def read_csv_table(
@@ -196,7 +202,7 @@ def read_csv_table(
 
     Raises KeyError naming the columns that are missing, and ValueError with file, line and remedy
     for a file that cannot be read for certain."""
-    path = Path(path)
+    path = as_path("path", path)
     spellings = dict(needed, **(wanted or {}))
     text = read_text(path)
     candidates = []

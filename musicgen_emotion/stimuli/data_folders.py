@@ -9,6 +9,8 @@ import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ..lab.arguments import checked
+from ..lab.paths import as_path
 from .csv_tables import read_csv_table, whole_number
 
 # %% auto #0
@@ -18,6 +20,7 @@ __all__ = ["AUDIO_ENDINGS", "artists_of_songs", "find_audio"]
 AUDIO_ENDINGS = (".mp3", ".wav", ".flac", ".ogg")
 
 
+@checked
 def find_audio(
     song_ids: Sequence[str],  # whole numbers as text
     folders: Iterable[Path],  # searched in this order; the first file of a song counts
@@ -29,7 +32,7 @@ def find_audio(
     for folder in folders:
         for place in places:
             pattern = "*" if place == "." else f"{place}/*"
-            for path in sorted(Path(folder).glob(pattern)):
+            for path in sorted(as_path("folders", folder).glob(pattern)):
                 song = whole_number(path.stem) or path.stem
                 if path.suffix.lower() in AUDIO_ENDINGS:
                     found.setdefault(song, str(path))

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
-from ..lab.files import write_table
+from ..lab.files import check_own_table, write_table
+from ..lab.paths import as_path
 from ..lab.seeds import rng
 from .csv_tables import read_csv_table
 from .data_folders import AUDIO_ENDINGS, artists_of_songs, find_audio
@@ -44,6 +46,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/20_stimuli/05_datasets.ipynb #cell010
+@checked
 def rescale(
     values,  # ratings on the original scale, any shape
     low: float,  # lowest possible rating
@@ -83,7 +86,7 @@ def find_file(
     source: str,  # name in `SOURCES`, for the message
 ) -> Path:  # the first that exists
     "Find a file of a data set; raise FileNotFoundError with the accepted places and the source."
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     subfolders = sorted(path for path in folder.glob("*") if path.is_dir())
     for base in (folder, *subfolders):
         for relative in accepted:
@@ -124,6 +127,7 @@ _PMEMO_RATINGS = dict(
 )
 
 
+@checked
 def load_pmemo(
     folder: Path | str,  # holds `annotations/static_annotations.csv`, `metadata.csv`, `chorus/`
     neutral: tuple[float, float] | None = None,  # (valence, arousal), scale 0 to 1; None: .5, .5
@@ -196,14 +200,14 @@ def _warn_of_gaps(dataset, table, audio):
         warnings.warn(
             f"{dataset}: none of {len(table)} songs has audio in {folders}; looked for {places}. "
             "`path` is empty for all of them",
-            stacklevel=4,
+            stacklevel=5,
         )
     if not table.artist.any():
         warnings.warn(
             f"{dataset}: none of {len(table)} songs has an artist; put the metadata files of "
             f"{SOURCES[dataset]} beside the ratings. Without them a split by artist is a split by "
             "song, and songs of one artist can be in training and in test",
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
@@ -241,6 +245,7 @@ _DEAM_AUDIO = (
 )
 
 
+@checked
 def load_deam(
     folder: Path | str,  # holds `annotations/`, `MEMD_audio/` and the metadata files
     neutral: tuple[float, float] | None = None,  # (valence, arousal), scale 1 to 9; None: 5, 5
@@ -248,11 +253,12 @@ def load_deam(
     """DEAM (Aljanaki, Yang & Soleymani 2017): one row per excerpt, from two files of ratings.
 
     Warns when no song has audio or no song has an artist."""
+    folder = as_path("folder", folder)
     paths = []
     for name in DEAM_FILES:
         accepted = [parent + name for parent in _DEAM_FOLDERS]
         paths.append(find_file(folder, accepted, "DEAM"))
-    folders = _deam_folders(paths[0], Path(folder))
+    folders = _deam_folders(paths[0], folder)
     metadata = {}  # each file once, the nearest folder first
     for base in folders:
         for pattern in _DEAM_METADATA:
@@ -281,6 +287,7 @@ def _deam_folders(ratings_path, folder):
 
 
 # %% ../../nbs/api/20_stimuli/05_datasets.ipynb #cell022
+@checked
 def split_by_group(
     groups: Sequence,  # group of each row, for instance the artist
     shares: Mapping[str, float] | None = None,  # split -> share; None: train .7, two times .15
@@ -336,6 +343,7 @@ def artist_group(
 
 
 # %% ../../nbs/api/20_stimuli/05_datasets.ipynb #cell028
+@checked
 def emotion_labeled_dataset(
     *tables: pd.DataFrame,  # of `load_pmemo`, `load_deam`, or your own with `SONG_COLUMNS`
     out: Path | str | None = None,  # folder in which `emotion_labeled_dataset.csv` is written
@@ -345,6 +353,7 @@ def emotion_labeled_dataset(
     "All songs in one table, with a split by artist."
     import pandas as pd
 
+    file = None if out is None else as_path("out", out) / "emotion_labeled_dataset.csv"
     if not tables:
         raise ValueError("at least one table of songs is needed")
     for table in tables:
@@ -359,16 +368,12 @@ def emotion_labeled_dataset(
             warnings.warn(
                 f"no song of {dataset} has an artist, so its songs are split one by one: songs of "
                 "one artist can be in training and in test",
-                stacklevel=2,
+                stacklevel=3,
             )
     songs["artist_group"] = artist_group(songs)
-    songs["split"] = split_by_group(
-        songs.artist_group.tolist(),
-        shares,
-        seed,
-    )
-    if out is not None:
-        write_table(songs, Path(out) / "emotion_labeled_dataset.csv")
+    songs["split"] = split_by_group(songs.artist_group.tolist(), shares, seed)
+    if file is not None:
+        write_table(songs, check_own_table(file, songs.columns))
     return songs
 
 
@@ -395,6 +400,7 @@ def dataset_summary(
 
 
 # %% ../../nbs/api/20_stimuli/05_datasets.ipynb #cell034
+@checked
 def rank_correlation(
     x: Sequence[float] | np.ndarray,  # one number per song, NaN where unknown
     y: Sequence[float] | np.ndarray,  # one number per song, NaN where unknown
@@ -417,12 +423,7 @@ def rank_correlation(
             f"a correlation needs at least 4 rows where both numbers are known; got {n}"
         )
     if np.ptp(x) == 0 or np.ptp(y) == 0:
-        return dict(
-            value=float("nan"),
-            low=float("nan"),
-            high=float("nan"),
-            n=n,
-        )
+        return dict(value=float("nan"), low=float("nan"), high=float("nan"), n=n)
     r = float(np.asarray(spearmanr(x, y))[0])
     z = np.arctanh(np.clip(r, -0.999999, 0.999999))
     standard_error = np.sqrt(1.06 / (n - 3))
@@ -475,11 +476,7 @@ def label_correlations(
                 both[rating].to_numpy(),
             )
             agrees = found["low"] > 0 if expected > 0 else found["high"] < 0
-            row = dict(
-                descriptor=descriptor,
-                rating=rating,
-                expected=expected,
-            )
+            row = dict(descriptor=descriptor, rating=rating, expected=expected)
             rows.append(row | found | dict(agrees=agrees))
     if not rows:
         known = [descriptor for descriptor, _, _ in EXPECTED_RELATIONS]

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ..lab.checks import check_in, unknown_name
+from ..lab.arguments import checked
+from ..lab.checks import check_in, check_number, unknown_name
 
 # %% auto #0
 __all__ = [
@@ -75,15 +76,13 @@ def check_emotion(
 
 
 # %% ../../nbs/api/20_stimuli/00_emotions.ipynb #cell014
+@checked
 def quadrant(
     valence: float,  # valence, any scale
     arousal: float,  # arousal, same scale
     neutral: tuple = (0.0, 0.0),  # (valence, arousal) of the neutral point on that scale
 ) -> str:  # one of the four names in `QUADRANTS`
     "Quadrant of a rating; a rating exactly on an axis counts as the lower side."
-    is_missing = valence != valence or arousal != arousal  # NaN differs from itself
-    if is_missing:
-        raise ValueError(f"valence {valence!r} and arousal {arousal!r} must be numbers")
     return QUADRANTS[valence > neutral[0], arousal > neutral[1]]
 
 
@@ -170,6 +169,7 @@ CUE_RANGES = dict(  # lowest and highest value that can be played
 )
 
 
+@checked(level=check_number)
 @dataclass(frozen=True)
 class Cues:
     "Musical cues of one clip, in units that can be measured from its sound."

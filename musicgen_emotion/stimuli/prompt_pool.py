@@ -36,6 +36,8 @@ from musicgen_emotion.stimuli.prompts import (
     shuffled_cycles,
 )
 
+from ..lab.arguments import checked
+
 # %% auto #0
 __all__ = [
     "CONTEXTS",
@@ -53,6 +55,7 @@ NEUTRAL_WORDS = split_words("""
 """)
 
 
+@checked
 def diverse_prompts(
     n: int = 450,  # number of prompts
     seed: int = 0,  # order of words, templates, instruments and intensities
@@ -210,6 +213,7 @@ _STREAMS = (  # (emotion, ending)
 class PromptPool:
     "Distinct prompts made on demand: number i is the same text for every `n`."
 
+    @checked
     def __init__(
         self,
         n: int,  # number of prompts
@@ -232,6 +236,7 @@ class PromptPool:
         extra = ", with held-out words and templates" if self.held_out else ""
         return f"PromptPool({self.n} prompts, seed {self.seed}{extra})"
 
+    @checked
     def rows(
         self,
         start: int = 0,  # first prompt
@@ -255,6 +260,7 @@ class PromptPool:
             tables.append(stream.table(elements).set_axis(own))
         return PromptSet(pd.concat(tables).sort_index())
 
+    @checked
     def blocks(
         self,
         size: int = 10_000,  # rows per block
@@ -392,6 +398,7 @@ def _shuffled_positions(positions, size, *seed):
 
 
 # %% ../../nbs/api/20_stimuli/02_prompt_pool.ipynb #cell020
+@checked
 def dictionary_prompts(
     n: int = 100_000,  # number of prompts
     seed: int = 0,  # order

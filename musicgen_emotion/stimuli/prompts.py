@@ -23,7 +23,9 @@ from musicgen_emotion.stimuli.emotions import (
     word_emotion,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
+from ..lab.sizes import may_be_large, require_room
 
 # %% auto #0
 __all__ = [
@@ -196,6 +198,7 @@ class PromptSet:
 
 
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell018
+@checked
 def prompt_row(
     word: str,  # emotion word
     template: str,  # sentence with {word} and {instrument}
@@ -219,6 +222,7 @@ def prompt_row(
     )
 
 
+@checked
 def crossed_prompts(
     words: dict | None = None,  # emotion -> words; all adjectives of EMOTION_WORDS when None
     templates: tuple = TEMPLATES[:3],  # sentences
@@ -254,6 +258,8 @@ def _adjectives(words):
 
 
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell021
+@may_be_large
+@checked
 def study_prompts(
     n_per_emotion: int = 25,  # prompts per emotion
     emotions: tuple = ("happy", "sad", "calm", "energetic"),  # emotions
@@ -262,13 +268,14 @@ def study_prompts(
     words: dict | None = None,  # emotion -> words; EMOTION_WORDS when None
     templates: tuple = TEMPLATES,  # sentences for adjectives
     split: str = "train",  # value of the split column
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> PromptSet:  # n_per_emotion rows per emotion
     """A balanced set: the same frames for every emotion, and words used equally often.
 
     Nouns are used only where an emotion has no adjectives.
     """
-    if n_per_emotion < 1:
-        raise ValueError(f"n_per_emotion {n_per_emotion!r} must be at least 1")
+    n_prompts = n_per_emotion * len(emotions)
+    require_room(f"a set of {n_prompts} prompts", _PROMPT_BYTES * n_prompts)
     words = words or EMOTION_WORDS
     generator = np.random.default_rng(seed)
     instrument_numbers = generator.permutation(np.arange(n_per_emotion) % len(INSTRUMENTS))
@@ -297,23 +304,31 @@ def study_prompts(
     return PromptSet(pd.DataFrame(rows))
 
 
+@checked
 def shuffled_cycles(
     size: int,  # how many things there are
     n: int,  # how many numbers are needed at least
     generator: np.random.Generator,  # source of the order
 ) -> np.ndarray:  # (more than n,) numbers below `size`, each once per cycle
     "Enough shuffled rounds through all things that each is used equally often."
+    require_room(f"an order of {n} numbers", 2 * 8 * n)
     n_rounds = n // size + 1
     rounds = [generator.permutation(size) for _ in range(n_rounds)]
     return np.concatenate(rounds)
 
 
+_PROMPT_BYTES = 1_000  # a row of a prompt set, with its texts
+
+
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell024
+@may_be_large
+@checked
 def held_out_prompts(
     n_per_emotion: int = 20,  # prompts per emotion
     hold_out: str = "word",  # word, template or both
     emotions: tuple = EMOTIONS,  # emotions
     seed: int = 0,  # as for `study_prompts`
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> PromptSet:  # rows with split held_out_word, held_out_template or held_out_both
     "Prompts whose emotion word, whose template, or both, never occur in training captions."
     check_in("hold_out", hold_out, ("word", "template", "both"))
@@ -328,11 +343,14 @@ def held_out_prompts(
 
 
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell027
+@may_be_large
+@checked
 def matched_pairs(
     emotion: str,  # emotion of the first prompt of each pair
     other: str,  # emotion of the second; 'neutral' writes "ordinary" for the word
     n: int = 20,  # number of pairs
     seed: int = 0,  # choice of words, templates and instruments
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> PromptSet:  # 2n rows; `pair` links two rows
     "Pairs of prompts that differ in the emotion word only."
     first = study_prompts(n, (emotion,), seed).table
@@ -351,13 +369,15 @@ def matched_pairs(
 
 
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell030
+@may_be_large
+@checked
 def neutral_prompts(
     n: int = 20,  # number of prompts
     seed: int = 0,  # order of templates and instruments
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> PromptSet:  # rows with emotion 'neutral'
     "Prompts that name an instrument and no emotion."
-    if n < 1:
-        raise ValueError(f"n {n!r} must be at least 1")
+    require_room(f"a set of n={n} prompts", _PROMPT_BYTES * n)
     frames = list(product(NEUTRAL_TEMPLATES, INSTRUMENTS))
     order = shuffled_cycles(
         len(frames),
@@ -404,10 +424,13 @@ def cue_phrase(
     return CUE_WORDS[cue][value][-1]
 
 
+@may_be_large
+@checked
 def cue_prompts(
     n: int = 24,  # number of prompts
     cues: tuple = ("tempo", "mode", "loudness"),  # cues named in each prompt
     seed: int = 0,  # which values go with which template
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> PromptSet:  # neutral prompts with one column per cue
     "Neutral prompts that name cues, such as 'a piano piece, fast tempo, in a minor key'."
     for cue in cues:
@@ -424,11 +447,14 @@ def cue_prompts(
 
 
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell036
+@may_be_large
+@checked
 def conflict_prompts(
     emotions: tuple = ("happy", "sad"),  # emotions to cross
     cue: str = "tempo",  # cue to cross them with
     n_per_cell: int = 10,  # prompts in each of the cells
     seed: int = 0,  # as for `study_prompts`
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> PromptSet:  # rows with one column for the cue
     "The 2 x 2 cells 'sad, fast', 'sad, slow', 'happy, fast', 'happy, slow', in matched frames."
     check_in("cue", cue, CUE_WORDS)

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.checks import check_positive
+from ..lab.sizes import may_be_large, require_room
 from .emotions import Cues
 
 # %% auto #0
@@ -51,14 +53,17 @@ DECAY = dict(  # decay per second
 )
 
 
+@may_be_large
 def tone(
     midi: float,  # pitch, MIDI note number
     seconds: float,  # length of the note
     cues: Cues,  # instrument and brightness are used
     gain: float = 1.0,  # amplitude
     sr: int = SAMPLE_RATE,  # samples per second
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> np.ndarray:  # (sample,) float64
     "One note."
+    require_room(f"a tone of seconds={seconds}", 48 * seconds * sr)
     time = np.arange(int(seconds * sr)) / sr
     pitch = 440 * 2 ** ((midi - 69) / 12)  # Hz
     cutoff = 500 * 2 ** (3.2 * cues.brightness)  # Hz at which a partial has fallen to 1/e
@@ -184,14 +189,18 @@ def _melody_note(pool, previous, rng):
 
 
 # %% ../../nbs/api/20_stimuli/07_synth.ipynb #cell017
+@may_be_large
+@checked
 def render_music(
     cues: Cues,  # what the clip should sound like
     seed: int = 0,  # key, melody and drum noise
     duration_s: float = 5.0,  # length in seconds
     sr: int = SAMPLE_RATE,  # samples per second
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> np.ndarray:  # (sample,) float32 from -1 to 1
     "Play a clip with the given cues."
     check_positive("duration_s", duration_s)
+    require_room(f"sound of duration_s={duration_s}", 24 * duration_s * sr)
     rng = np.random.default_rng(seed)
     beat = round(FRAME_RATE * 60 / cues.tempo) / FRAME_RATE  # seconds
     tonic = TONICS[rng.integers(len(TONICS))]

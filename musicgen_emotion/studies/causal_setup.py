@@ -15,6 +15,7 @@ from ..activations.clips import ClipStore
 from ..causes.construction import construction_checks, word_parts
 from ..causes.pairs import TEXT_SITES, Pairs, pair_prompts
 from ..causes.stages import Stages
+from ..lab.arguments import checked
 from ..lab.gates import Gate
 from ..lab.runs import Run
 from ..models.model import MusicModel
@@ -34,6 +35,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/95_studies/30_causal_setup.ipynb #cell008
+@checked
 @dataclass(frozen=True)
 class CausalSettings(Resampled):
     """Settings of Phase 3; names and defaults are those of the notebook's parameters cell.

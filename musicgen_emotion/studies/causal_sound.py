@@ -25,6 +25,7 @@ from musicgen_emotion.studies.causal_setup import (
 
 from ..causes.pairs import PATCH_SITES, all_cells
 from ..causes.verdicts import listener_ratings
+from ..lab.files import atomic_path
 from ..show.heatmaps import plot_heatmap
 from .steps import Figure, Step
 
@@ -118,10 +119,8 @@ class PatchedSound:
             self.settings.target,
         )
         self.run.table(self.sound, "patched_clips.csv")
-        np.save(
-            self.run.path / "patched_tokens.npy",
-            self.grown.made.tokens,
-        )
+        with atomic_path(self.run.path / "patched_tokens.npy") as unfinished:
+            np.save(unfinished, self.grown.made.tokens)
         counts = self.sound.groupby("arm", sort=False).size().rename("clips").reset_index()
         return Step(
             sentence=f"{len(self.sound)} clips of {seconds:g} s from {pairs} pairs.",
@@ -340,10 +339,8 @@ class PatchedSound:
             ascending=[True, False],
         )
         audio = self.grown.made.audio[kept.row.astype(int)]
-        np.save(
-            self.run.path / "listen.npy",
-            (audio.clip(-1, 1) * 32767).astype(np.int16),
-        )
+        with atomic_path(self.run.path / "listen.npy") as unfinished:
+            np.save(unfinished, (audio.clip(-1, 1) * 32767).astype(np.int16))
         kept = kept.assign(sample_rate=self.model.config.sample_rate)
         return Step(
             sentence="The first pairs, not the best.",

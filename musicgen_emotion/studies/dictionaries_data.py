@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..activations.texts import text_embeddings
+from ..lab.arguments import checked
 from ..lab.checks import check_count
 from ..lab.runs import Run
 from ..models.model import MusicModel
@@ -36,6 +37,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/95_studies/10_dictionaries_data.ipynb #cell007
+@checked(seeds=check_count)
 @dataclass(frozen=True)
 class DictionarySettings(Resampled):
     "Settings of Phase 1; names and defaults are those of the notebook's parameters cell."

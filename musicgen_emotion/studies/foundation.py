@@ -27,6 +27,7 @@ from musicgen_emotion.studies.steps import (
 from ..activations.extractor import ActivationExtractor
 from ..activations.replaying import replay
 from ..activations.tracing import TraceReport, trace
+from ..lab.arguments import checked
 from ..lab.gates import Criterion
 from ..lab.runs import Run
 from ..models.model import MusicModel
@@ -70,6 +71,7 @@ FOUNDATION_CRITERIA = (
 )
 
 
+@checked
 @dataclass(frozen=True)
 class FoundationSettings:
     "Settings of Phase 0; names and defaults are those of the notebook's parameters cell."

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..lab.files import read_json, read_table, write_json
+from ..lab.paths import as_path
 from ..lab.runs import run_manifest
 
 # %% auto #0
@@ -35,13 +36,14 @@ def run_headline(
 
     A folder without a finished run raises a ValueError.
     """
+    run = as_path("run", run)
     manifest = run_manifest(run)
     if not manifest or manifest["status"] != "finished":
         raise ValueError(
             f"{run} holds no finished run of Phase 0: `make run PHASES=phase0` makes one"
         )
-    best = read_table(Path(run) / "best_layers.csv").set_index("arm")
-    probes = read_table(Path(run) / "probes.csv").set_index("arm")
+    best = read_table(run / "best_layers.csv").set_index("arm")
+    probes = read_table(run / "probes.csv").set_index("arm")
     free = probes.loc[["free"]].iloc[0]
     model = manifest["models"][0]
     return dict(
@@ -115,6 +117,7 @@ def write_headline(
     file: Path | str,  # JSON file to write
 ) -> Path:  # the file
     "Write the headline of a run."
+    file = as_path("file", file)
     return write_json(file, run_headline(run))
 
 

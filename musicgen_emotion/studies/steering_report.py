@@ -142,7 +142,7 @@ def listening_test(
         chosen = main[(main.arm == arm) & (main.alpha == dose) & main.prompt.isin(prompts)]
         parts.append(chosen.assign(condition=condition))
     clips = pd.concat(parts, ignore_index=True)
-    sounds = [context.store.path / "audio" / f"{clip}.flac" for clip in clips.clip_id]
+    sounds = context.store.sound_files(clips.clip_id)
     clips = clips.assign(track=clips.prompt, audio=sounds)
     columns = [
         "condition",

@@ -19,6 +19,7 @@ from musicgen_emotion.stimuli.prompts import (
 )
 
 from ..activations.clips import CLIP_COLUMNS, ClipStore
+from ..lab.arguments import checked
 from ..lab.runs import Run
 from ..lab.seeds import rng
 from ..models.model import MusicModel
@@ -59,6 +60,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell008
+@checked
 @dataclass(frozen=True)
 class SteeringSettings(Resampled):
     "Settings of Phase 2; names and defaults are those of the notebook's parameters cell."

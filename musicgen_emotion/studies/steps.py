@@ -26,8 +26,11 @@ from musicgen_emotion.lab.gates import (
     verdict,
 )
 
+from ..lab.arguments import checked
 from ..lab.checks import check_in
-from ..lab.phases import start_phase
+from ..lab.files import atomic_write
+from ..lab.paths import inside_folder
+from ..lab.phases import phase_values, start_phase
 from ..lab.runs import Run
 from ..models.load import deafened, load_model, randomized
 from ..models.model import MusicModel
@@ -137,7 +140,7 @@ def without_negative_zero(
     return re.sub(r"(?<![\w)])-(0(?:\.0+)?)(?![\d.]*\d)", r"\1", text)
 
 
-# %% ../../nbs/api/95_studies/00_steps.ipynb #cell010
+# %% ../../nbs/api/95_studies/00_steps.ipynb #cell011
 def settings_from(
     kind: Callable[..., Settings],  # dataclass of a study's settings
     values: Mapping[str, Any],  # `globals()` of the notebook
@@ -150,7 +153,7 @@ def settings_from(
     return kind(**{name: values[name] for name in names})
 
 
-# %% ../../nbs/api/95_studies/00_steps.ipynb #cell013
+# %% ../../nbs/api/95_studies/00_steps.ipynb #cell014
 def check_clip_length(
     duration_s: float,  # length of a clip, seconds
 ) -> None:
@@ -162,6 +165,7 @@ def check_clip_length(
         )
 
 
+@checked
 @dataclass(frozen=True)
 class ClipSettings:
     """How the clips of a study are generated.
@@ -198,7 +202,7 @@ class Resampled:
         return dict(n_boot=self.n_boot, seed=self.seed)
 
 
-# %% ../../nbs/api/95_studies/00_steps.ipynb #cell016
+# %% ../../nbs/api/95_studies/00_steps.ipynb #cell017
 def start_study(
     phase: str,  # name of the phase, such as "phase0_foundation"
     kind: Callable[..., Settings],  # dataclass of the study's settings
@@ -208,6 +212,7 @@ def start_study(
     """Check the parameters, open the run folder and load the model; sets one torch thread.
 
     Settings that cannot work are refused before a run folder is made."""
+    phase_values(phase, values)
     settings = settings_from(kind, values)
     run = start_phase(phase, values)
     torch.set_num_threads(1)
@@ -270,7 +275,7 @@ def surface_baselines(
     return [surface, majority_baseline(labels, folds, seed)]
 
 
-# %% ../../nbs/api/95_studies/00_steps.ipynb #cell018
+# %% ../../nbs/api/95_studies/00_steps.ipynb #cell019
 def gates_step(
     run: Run,  # with its gates decided
     phase: str,  # as the caption names it, such as "Phase 0"
@@ -328,7 +333,7 @@ def keep_sentences(
     sentences = [without_negative_zero(sentence) for sentence in sentences]
     text = "\n\n".join(sentences) + "\n"
     for name in files:
-        (run.path / name).write_text(text)
+        atomic_write(inside_folder(run.path, name), text)
     for sentence in sentences:
         run.log.info(sentence)
     return sentences

@@ -136,7 +136,7 @@ def test_gates_sentence_says_the_verdict_and_what_was_missed(tmp_path):
 
 def test_settings_that_cannot_work_make_no_run_folder(tmp_path):
     values = {**vars(FoundationSettings()), "duration_s": 1.0, "out_dir": str(tmp_path / "out")}
-    with pytest.raises(ValueError, match="at least 2 s"):
+    with pytest.raises(ValueError, match="must be 2 to 600; got"):
         start_study("phase0_foundation", FoundationSettings, values)
     assert not (tmp_path / "out").exists()
 

@@ -485,7 +485,7 @@ def test_a_gate_and_a_step_of_our_own_are_kept_like_the_others(study):
         figures=(figure,),
     )
     step.plot()
-    for name in ("loudness.csv", "loudness.png", "loudness.json"):
+    for name in ("loudness.csv", "loudness.png", "loudness.figure.json"):
         assert (study.run.path / name).exists()
     study.run.gates = before
     for path in study.run.path.glob("loudness.*"):

@@ -424,7 +424,8 @@ def test_finished_run(good, tmp_path):
     (out / "left.txt").write_text("x")
     fresh = run_phase(good, dict(n=6), out, fresh=True, progress=False)
     assert fresh.status == "finished"
-    assert not (out / "left.txt").exists()
+    assert (out / "seen.txt").read_text() == repr((6, "a=b", None))
+    assert (out / "left.txt").exists()  # the run did not write it
 
 
 def test_other_code_on_kept_work_is_said_and_recorded(good, tmp_path):

@@ -5,7 +5,7 @@ import json
 import re
 
 KEPT = (".csv", ".parquet", ".md", ".npy", ".html")
-WRITERS = ("write_text", "save", "write_feature_page", "write_listening_test")
+WRITERS = ("atomic_path", "write_text", "save", "write_feature_page", "write_listening_test")
 
 
 def sources(path, kind="code"):

@@ -47,15 +47,9 @@ class Browser:
         self.downloads.mkdir(parents=True)
         self.driver = playwright.sync_playwright().start()
         try:
-            # a profile on the disk, as people have it: what pages keep in a private window was lost
-            # once on a busy machine
-            self.context = self.driver.chromium.launch_persistent_context(
-                folder / "profile",
-                executable_path=executable,
-                args=FLAGS,
-                no_viewport=True,
-            )
-            self.page = self.context.pages[0]
+            self.process = self.driver.chromium.launch(executable_path=executable, args=FLAGS)
+            self.context = self.process.new_context(no_viewport=True)
+            self.page = self.context.new_page()
         except BaseException:
             self.driver.stop()
             raise
@@ -64,6 +58,16 @@ class Browser:
         self.page.on("console", self.keep_error)
         self.page.on("dialog", lambda dialog: dialog.accept())
         self.page.on("download", self.keep_download)
+
+    def forget(self):
+        "Delete what pages of files have kept, close other tabs, and forget errors."
+        for page in self.context.pages:
+            if page is not self.page:
+                page.close()
+        self.open("about:blank")
+        everything = dict(origin="file://", storageTypes="local_storage")
+        self.call("Storage.clearDataForOrigin", **everything)
+        self.errors.clear()
 
     def keep_error(self, message):
         if message.type == "error":
@@ -104,5 +108,5 @@ class Browser:
         self.page.click("#go")
 
     def close(self):
-        self.context.close()
+        self.process.close()
         self.driver.stop()

@@ -621,7 +621,7 @@ def test_two_exports_at_once_and_what_a_killed_one_left(tiny_folder, tmp_path, m
         return export_audiocraft(folder, out)
 
     monkeypatch.setattr(audiocraft_export, "export_audiocraft", slow_export)
-    (tmp_path / "audiocraft" / ".tmp-1-a-model").mkdir(parents=True)
+    (tmp_path / "audiocraft" / ".tmp-1-0123abcd-model").mkdir(parents=True)
     with ThreadPoolExecutor(2) as pool:
         one, two = pool.map(cached_export, [tiny_folder] * 2)
     assert one == two
@@ -822,7 +822,7 @@ def test_models_that_cannot_be_built(exported, tmp_path):
     for edit, why in (
         (heads, "num_heads is 5, which does not divide dim, 32"),
         (delays, "n_q is 4, and codebooks_pattern has 3 delays"),
-        (surplus, "unexpected keyword argument 'foo'"),
+        (surplus, "the model that xp.cfg describes"),
     ):
         folder = configured(exported, tmp_path / edit.__name__, edit)
         with pytest.raises(ValueError, match=f"{LM_FILE}: audiocraft cannot build.*{why}"):
@@ -1153,7 +1153,7 @@ def test_a_raw_object_without_a_folder_is_known_by_its_weights(exported, craft, 
     table = generate_clips(raw, [HAPPY], store, duration_s=0.06, progress=False)
     assert table.model_checksum.tolist() == [model.checksum]
     raw.lm.linears[0].weight.data[0, 0] += 1
-    assert as_model(raw).checksum != model.checksum
+    assert as_model(raw).checksum == model.checksum != table.model_checksum[0]
 
 
 def test_an_object_of_a_subclass_is_accepted(exported, craft, tmp_path):

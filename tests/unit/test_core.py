@@ -138,6 +138,7 @@ def test_lengths_are_all_named():
 
 
 def test_sigkill_in_the_middle_of_a_write_leaves_the_old_file(tmp_path, start):
+    open_run(tmp_path, "phase0").close()
     path = tmp_path / "table.bin"
     atomic_write(path, b"old" * 1000)
     code = """
@@ -228,7 +229,7 @@ def test_read_only_file_system(mounted):
     with pytest.raises(OSError, match="file system is read-only: choose another folder"):
         atomic_write(disk / "a.txt", "new")
     with pytest.raises(OSError, match="file system is read-only"):
-        open_run(disk, "phase0")
+        open_run(disk / "run", "phase0")
     assert (disk / "a.txt").read_text() == "old"
 
 
@@ -258,14 +259,17 @@ def test_an_error_that_is_not_about_writing_stays_as_it_is(tmp_path):
 
 def test_folder_replaces_folder_or_stays(tmp_path):
     for text in ("one", "two"):
-        with atomic_path(tmp_path / "store") as path:
+        with atomic_path(tmp_path / "store", own=lambda path: True) as path:
             path.mkdir()
             (path / text).write_text(text)
     assert names_in(tmp_path / "store") == ["two"]
-    with pytest.raises(KeyError), atomic_path(tmp_path / "store") as path:
+    with pytest.raises(KeyError), atomic_path(tmp_path / "store", lambda path: True) as path:
         path.mkdir()
         raise KeyError("x")
     assert names_in(tmp_path) == ["store"]
+    with pytest.raises(ValueError, match=r"store is a folder with two, which is not replaced"):
+        atomic_write(tmp_path / "store", "a file")
+    assert names_in(tmp_path / "store") == ["two"]
 
 
 # ---- locks
@@ -395,12 +399,23 @@ def test_keyboard_interrupt_is_no_failure(tmp_path):
     assert run_manifest(tmp_path)["status"] == "interrupted"
 
 
-def test_starting_over_empties_only_the_folder_of_a_run(tmp_path):
+def test_starting_over_deletes_what_the_run_wrote_and_nothing_else(tmp_path):
+    with open_run(tmp_path, "phase0") as run:
+        (run.path / "figures").mkdir()
+        (run.path / "figures" / "curve.txt").write_text("by the run")
     (tmp_path / "mine.txt").write_text("not from a run")
-    with open_run(tmp_path, "phase0", resume=False):
-        assert (tmp_path / "mine.txt").exists()
+    (tmp_path / "figures" / "mine.txt").write_text("not from a run")
     with open_run(tmp_path, "phase1", dict(seed=2), resume=False):
-        assert not (tmp_path / "mine.txt").exists()
+        assert (tmp_path / "mine.txt").exists()
+        assert names_in(tmp_path / "figures") == ["mine.txt"]
+
+
+def test_a_run_starts_only_where_nothing_else_is(tmp_path):
+    (tmp_path / "mine.txt").write_text("not from a run")
+    for resume in (True, False):
+        with pytest.raises(ValueError, match=r"not of a run \(mine\.txt\)"):
+            open_run(tmp_path, "phase0", resume=resume)
+    assert names_in(tmp_path) == ["mine.txt"]
 
 
 def test_other_parameters_or_phase_are_refused_and_nothing_changes(tmp_path):
@@ -472,7 +487,6 @@ def test_seeds_do_not_collide():
         (0.4, "<", True),
         (float("nan"), "<", False),
         (None, ">=", False),
-        (float("inf"), ">", True),
     ],
 )
 def test_gate_at_its_edge(value, direction, passed):
@@ -484,6 +498,8 @@ def test_gate_refuses_what_is_no_number():
         Gate("g", "high")
     with pytest.raises(ValueError, match="threshold"):
         Gate("g", 1, threshold=float("nan"))
+    with pytest.raises(ValueError, match="value of gate 'g' must be finite"):
+        Gate("g", float("inf"))
 
 
 def test_nan_gate_is_null_in_valid_json(tmp_path):

@@ -500,7 +500,7 @@ def test_an_edit_that_changes_nothing_changes_nothing(data):
         ),
         (
             lambda sae, x: ablate_features(sae, x, [0, 1], "clamp", np.nan),
-            "finite to clamp features, got nan",
+            "value must be a finite number; got nan",
         ),
         (lambda sae, x: ablate_features(sae, x, [0, 1], "scale", [1.0, np.inf]), "finite to scale"),
         (
@@ -515,7 +515,10 @@ def test_an_edit_that_changes_nothing_changes_nothing(data):
             lambda sae, x: ablation_effect(sae, x, EMOTIONS * 24, [0], np.arange(5)),
             r"groups must be \(120,\)",
         ),
-        (lambda sae, x: random_features_like(x - x.min(), [0], n=0), "n must be at least 1, got 0"),
+        (
+            lambda sae, x: random_features_like(x - x.min(), [0], n=0),
+            "n must be a whole number >= 1; got 0",
+        ),
     ],
 )
 def test_edits_refuse_bad_input(data, work, error):

@@ -344,7 +344,9 @@ def test_one_of_many_dictionaries_is_chosen_by_name(tmp_path):
 
 def test_a_folder_of_two_libraries_needs_a_form(tmp_path):
     written("sparsify", tmp_path)
-    to_dictionary_learning(SparseAutoencoder(D, 2).eval(), tmp_path)
+    other = to_dictionary_learning(SparseAutoencoder(D, 2).eval(), tmp_path / "other")
+    for name in ("ae.pt", "config.json"):
+        (other / name).rename(tmp_path / name)
     with pytest.raises(ValueError, match=r"ae\.pt and sae\.safetensors; choose with form="):
         load_dictionary(tmp_path)
     assert load_dictionary(tmp_path, "sparsify").cfg.activation == "topk"
@@ -443,6 +445,7 @@ def _with_code(folder, config):
     )
     (folder / "config.json").write_text(json.dumps(config | dict(auto_map=auto_map)))
     (folder / "tokenizer_config.json").write_text(json.dumps(dict(auto_map=auto_map)))
+    save_file({}, folder / "model.safetensors")
     return folder
 
 
@@ -454,11 +457,14 @@ def test_code_in_a_folder_is_never_run(tmp_path, kind, monkeypatch):
     monkeypatch.setattr("builtins.input", lambda *_: "y")
     folder = _with_code(tmp_path / "model", dict(model_type=kind))
     for load in (load_encoder, load_clap):
-        with pytest.raises((ValueError, OSError)) as caught:
+        said = ""
+        try:
             load(folder)
+        except (ValueError, OSError) as error:
+            said = str(error)
         assert not (folder / "ran").exists()
         if kind == "odd":
-            assert "never done here" in str(caught.value) and str(folder) in str(caught.value)
+            assert "never done here" in said and str(folder) in said
 
 
 def test_every_loader_of_transformers_is_told_to_run_no_code(tmp_path, monkeypatch):
@@ -479,8 +485,10 @@ def test_every_loader_of_transformers_is_told_to_run_no_code(tmp_path, monkeypat
     load_clap(write_random_clap(tmp_path / "clap"))
     assert len(told) >= 4 and set(told) == {False}
     told.clear()
+    (tmp_path / "encoder").mkdir()
+    save_file({}, tmp_path / "encoder" / "model.safetensors")
     with pytest.raises(FileNotFoundError):
-        load_encoder(tmp_path)
+        load_encoder(tmp_path / "encoder")
     assert told == [False]
 
 
@@ -499,7 +507,6 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("a: " + "[" * 5000, "valid YAML"),
         ("a: *nowhere", "valid YAML"),
         ("a: !!python/object/apply:os.system [x]", "valid YAML"),
-        ("a: 2024-99-99", "valid YAML"),
         ("- 1", "lines of the form"),
     ],
 )

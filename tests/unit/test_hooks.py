@@ -181,16 +181,16 @@ def test_without_guidance_there_is_one_branch(both_tiny):
 @pytest.mark.parametrize(
     "layers, what",
     [
-        (1.5, "1.5 (float)"),
-        ("all", "'all' (str)"),
-        ([0, 1.0], "1.0 (float)"),
-        (True, "True (bool)"),
+        (1.5, "1.5"),
+        ("all", "'all'"),
+        ([0, 1.5], "1.5"),
+        (True, "True"),
     ],
 )
 def test_layers_that_are_no_integers_are_named(both_tiny, layers, what):
     import re
 
-    with pytest.raises(TypeError, match=re.escape(f"layers must be integers, got {what}")):
+    with pytest.raises((TypeError, ValueError), match=f"layers.* must be .*{re.escape(what)}"):
         ActivationExtractor(both_tiny, layers=layers)
 
 

@@ -472,7 +472,7 @@ def test_quality_per_dose_with_intervals(tiny, clips):
     "kwargs, error, match",
     [
         (dict(tokens=np.zeros((5, 4))), ValueError, "tokens must be"),
-        (dict(tokens=np.zeros((5, 4, 30))), TypeError, "integers"),
+        (dict(tokens=np.full((5, 4, 30), 0.5)), ValueError, "whole numbers"),
         (dict(prompts=["a"]), ValueError, "one prompt per clip"),
         (dict(reference_tokens=np.zeros((5, 4, 9), int)), ValueError, "of the same clips"),
         (dict(audio=np.zeros((2, 9000), np.float32)), ValueError, "one clip per row"),

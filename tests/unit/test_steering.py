@@ -434,7 +434,7 @@ STEER_ERRORS = [
     (dict(layers=99), ValueError, "layer 99 does not exist"),
     (dict(layers=[]), ValueError, "layers is empty"),
     (dict(layers="most"), ValueError, "layers must be one of all"),
-    (dict(layers=1.5), TypeError, r"layers must be integers, got 1\.5"),
+    (dict(layers=1.5), ValueError, "layers must be a whole number"),
     (dict(branch="text"), ValueError, "branch must be one of"),
     (dict(mode="multiply"), ValueError, "mode must be one of"),
     (dict(schedule="decay"), ValueError, "schedule must be one of constant"),
@@ -832,7 +832,7 @@ def test_judges_side_by_side_and_judges_that_write_into_the_sound():
 def test_bad_studies_are_refused_before_the_first_clip(both_tiny, tmp_path):
     for kw, error, why in (
         (dict(alphas=[]), ValueError, "alphas is empty"),
-        (dict(alphas=[0, np.inf]), ValueError, "alphas must be finite"),
+        (dict(alphas=[0, np.inf]), ValueError, r"alphas\[1\] must be a finite"),
         (dict(directions=[]), ValueError, "no arm"),
         (dict(directions=Direction(np.ones(5), "layer_0", "x", 1.0)), ValueError, "has 5 numbers"),
         (dict(directions=direction(both_tiny).at("layer_9")), KeyError, "layer_9"),

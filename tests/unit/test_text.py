@@ -124,6 +124,7 @@ def test_export_reads_back_and_repeats(tiny, tmp_path):
     assert sorted(p.name for p in first.iterdir()) == [
         "embeddings.npy",
         "emotion_clustering_pca.png",
+        "format.json",
         "labels.npy",
         "metadata.json",
     ]
@@ -159,9 +160,9 @@ def test_bad_files_are_named(tmp_path):
         load_embeddings(tmp_path / "fine.npy", tmp_path / "moods.csv")
     for labels, why in (
         ([0, 9], "label 9 is not known"),
-        ([0, 0.5], "whole numbers"),
+        ([0, 0.5], "got the fraction 0.5"),
         (["sad", "hungry"], "'hungry' is not known"),
-        ([[0, 1]], "one-dimensional"),
+        ([[0, 1]], "must have one dimension"),
         ([-1, 0], "label -1"),
     ):
         with pytest.raises(ValueError, match=why):
