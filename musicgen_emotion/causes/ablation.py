@@ -210,7 +210,9 @@ def ablation_effects(
     model: MusicModel,  # the model
     pairs: Pairs,  # with tokens; the source's run is ablated
     sites,  # site names or kinds
-    how: Sequence | Mapping = HOWS,  # names, or mapping name -> ablation, eraser, or those by site
+    how: str
+    | Sequence
+    | Mapping = HOWS,  # names, or mapping name -> ablation, eraser, or those by site
     guidance: float | None = 3.0,  # scale of the readout "guided"; None leaves it out
     batch_size: int = 8,  # pairs at once
     seed: int = 0,  # whose states 'resample' takes

@@ -2,6 +2,11 @@
 
 # made by `make export` from the modules of this folder
 
+from .argument_kinds import ANY_KIND as ANY_KIND
+from .argument_kinds import KIND_ALIASES as KIND_ALIASES
+from .argument_kinds import KIND_TESTS as KIND_TESTS
+from .argument_kinds import annotated_kinds as annotated_kinds
+from .argument_kinds import kind_check as kind_check
 from .arguments import COUNTED as COUNTED
 from .arguments import COUNTS as COUNTS
 from .arguments import DATA as DATA
@@ -15,6 +20,7 @@ from .arguments import POSITIVE as POSITIVE
 from .arguments import SHARES as SHARES
 from .arguments import TEXT_LISTS as TEXT_LISTS
 from .arguments import TEXTS as TEXTS
+from .arguments import UNTYPED as UNTYPED
 from .arguments import WORD_LISTS as WORD_LISTS
 from .arguments import Marked as Marked
 from .arguments import argument_check as argument_check
@@ -41,6 +47,7 @@ from .checks import check_texts as check_texts
 from .checks import check_whole_numbers as check_whole_numbers
 from .checks import chosen_rows as chosen_rows
 from .checks import did_you_mean as did_you_mean
+from .checks import shown as shown
 from .checks import unknown_name as unknown_name
 from .comparing import FolderComparison as FolderComparison
 from .comparing import RunComparison as RunComparison

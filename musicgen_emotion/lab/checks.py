@@ -32,6 +32,7 @@ __all__ = [
     "check_whole_numbers",
     "chosen_rows",
     "did_you_mean",
+    "shown",
     "unknown_name",
 ]
 
@@ -54,7 +55,7 @@ def check_in(
             return choice
     choices = ", ".join(str(choice) for choice in accepted)
     hint = did_you_mean(value, accepted)
-    raise ValueError(f"{name} must be one of {choices}; got {_shown(value)}{hint}")
+    raise ValueError(f"{name} must be one of {choices}; got {shown(value)}{hint}")
 
 
 def did_you_mean(
@@ -69,7 +70,9 @@ def did_you_mean(
     return f" (did you mean {near[0]!r}?)"
 
 
-def _shown(value: Any) -> str:
+def shown(
+    value: Any,  # value that was given
+) -> str:  # for example "'nano'"; at most 80 characters
     "How a message shows a value: on one line, and cut when it is long."
     if hasattr(value, "columns"):
         value = f"a table with the columns {list(value.columns)}"
@@ -89,7 +92,7 @@ def check_number(
     _require_number(name, value, "a number")
     if _is_finite(value):
         return value
-    raise ValueError(f"{name} must be a finite number; got {_shown(value)}")
+    raise ValueError(f"{name} must be a finite number; got {shown(value)}")
 
 
 def check_between(
@@ -102,7 +105,7 @@ def check_between(
     _require_number(name, value, "a number")
     if low <= value <= high:
         return value
-    raise ValueError(f"{name} must be a number from {low:g} to {high:g}; got {_shown(value)}")
+    raise ValueError(f"{name} must be a number from {low:g} to {high:g}; got {shown(value)}")
 
 
 def check_fraction(
@@ -113,7 +116,7 @@ def check_fraction(
     _require_number(name, value, "a number between 0 and 1")
     if 0 < value < 1:
         return value
-    raise ValueError(f"{name} must lie between 0 and 1, both left out; got {_shown(value)}")
+    raise ValueError(f"{name} must lie between 0 and 1, both left out; got {shown(value)}")
 
 
 def check_positive(
@@ -126,7 +129,7 @@ def check_positive(
     if _is_finite(value) and (value > 0 or (zero and value == 0)):
         return value
     bound = ">= 0" if zero else "> 0"
-    raise ValueError(f"{name} must be a finite number {bound}; got {_shown(value)}")
+    raise ValueError(f"{name} must be a finite number {bound}; got {shown(value)}")
 
 
 def check_count(
@@ -145,7 +148,7 @@ def check_count(
         return int(value)
     if most is None and value > largest:
         accepted = f"{accepted} and below 2**63"
-    raise ValueError(f"{name} must be {accepted}; got {_shown(value)}")
+    raise ValueError(f"{name} must be {accepted}; got {shown(value)}")
 
 
 def _require_number(name: str, value: Any, accepted: str) -> None:
@@ -158,7 +161,7 @@ def _require_number(name: str, value: Any, accepted: str) -> None:
     if is_number and not is_bool:
         return
     kind = type(value).__name__
-    raise TypeError(f"{name} must be {accepted}; got {_shown(value)} of type {kind}")
+    raise TypeError(f"{name} must be {accepted}; got {shown(value)} of type {kind}")
 
 
 def _is_finite(value: float) -> bool:
@@ -188,7 +191,7 @@ def check_texts(
     for i, text in enumerate(listed):
         if not isinstance(text, str):
             kind = type(text).__name__
-            raise TypeError(f"{name}[{i}] must be text; got {_shown(text)} of type {kind}")
+            raise TypeError(f"{name}[{i}] must be text; got {shown(text)} of type {kind}")
     return [str(text) for text in listed]
 
 
@@ -220,7 +223,7 @@ def _listed(name: str, value: Any, what: str, example: tuple) -> list:
             return [array.item()]
         remedy = f"it has {array.ndim} axes, one is meant"
     accepted = f"a list of {what}, for example {list(example)}"
-    got = f"{_shown(value)} of type {type(value).__name__}"
+    got = f"{shown(value)} of type {type(value).__name__}"
     raise TypeError(f"{name} must be {accepted}; got {got}" + (f"; {remedy}" if remedy else ""))
 
 
@@ -262,7 +265,7 @@ def check_seed(
     _require_number(name, value, accepted)
     if _is_whole(value) and 0 <= value <= LARGEST_SEED:
         return int(value)
-    raise ValueError(f"{name} must be {accepted}; got {_shown(value)}")
+    raise ValueError(f"{name} must be {accepted}; got {shown(value)}")
 
 
 def check_seeds(
@@ -359,7 +362,7 @@ def check_real(
             f"take a part, for example {name}.real or abs({name})"
         )
     kind = "text" if array.dtype.kind in "USO" else array.dtype.name
-    raise TypeError(f"{name} must hold numbers; got {kind}: {_shown(values)}")
+    raise TypeError(f"{name} must hold numbers; got {kind}: {shown(values)}")
 
 
 def check_whole_numbers(

@@ -33,7 +33,7 @@ __all__ = ["FLOOR", "ActivationComparison", "compare_activations"]
 
 
 # %% ../../nbs/api/60_probes/09_earlier.ipynb #cell008
-@checked
+@checked(a=None, b=None)
 def compare_activations(
     a: xr.DataArray,  # activations of one site: timestep, branch, clip, d_model
     b: xr.DataArray,  # the same of another prompt

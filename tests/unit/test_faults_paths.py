@@ -109,7 +109,7 @@ def values():
         sae=SparseAutoencoder(2, d_sae=4), x=np.ones((4, 2)), grid_=None,
         base=SAEConfig(2), config={}, tensors={}, file_name="a.safetensors", extra={},
         ax=SimpleNamespace(), caption="caption", alt="alt", answers=frame, files="answers.csv",
-        key="key.json", n_raters=2, effect=1.0, clips=frame, out="page.html",
+        key="key.json", n_raters=2, effect={"a": 1.0}, clips=frame, out="page.html",
         directions=dict(a=direction), alphas=[0.0], judge=print, needed=dict(a=("a",)),
         accepted=["a.csv"], source="DEAM", run="run", file="state_dict.bin", dtype=torch.float32,
         device="cpu", texts=["a"], vocab_size=8, codec=None, waves=wave[None], n=1, seed=0,
@@ -146,7 +146,9 @@ def call(short, name, parameter, value):
         needed = known.default is known.empty and known.kind not in (2, 4)
         if known.name == "cls" and inspect.ismethod(thing):
             continue  # it is bound already
-        if known.name in ("self", "cls"):
+        if known.name == "data" and "np.ndarray" in str(known.annotation):
+            arguments["data"] = np.ones((4, 2), np.float32)
+        elif known.name in ("self", "cls"):
             arguments[known.name] = selves.get(name, SimpleNamespace())
         elif known.name == parameter:
             is_list = str(known.annotation).startswith("Sequence[Path")

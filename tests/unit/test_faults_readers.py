@@ -159,7 +159,7 @@ def test_judges_read_files_and_name_the_damaged_ones(tmp_path):
         assert path.name in problem
     other_rate = run_judge(judge, [whole, tone()], 8000, progress=False)
     assert "16000 Hz" in other_rate.problem[0] and other_rate.problem[1] == ""
-    with pytest.raises(ValueError, match="put it in a list"):
+    with pytest.raises(TypeError, match="put it in a list"):
         run_judge(judge, str(whole), SR, progress=False)
 
 

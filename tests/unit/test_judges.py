@@ -163,7 +163,7 @@ def test_an_interrupt_is_not_swallowed(sound):
 @pytest.mark.parametrize(
     "kwargs, error, match",
     [
-        (dict(judge=3), TypeError, "must be callable"),
+        (dict(judge=3), TypeError, "judge must be a function"),
         (dict(audio=[]), ValueError, "at least one clip"),
         (dict(ids=["a"]), ValueError, "1 ids"),
         (dict(sample_rate=0), ValueError, "sample_rate"),
@@ -477,7 +477,7 @@ def test_quality_per_dose_with_intervals(tiny, clips):
         (dict(reference_tokens=np.zeros((5, 4, 9), int)), ValueError, "of the same clips"),
         (dict(audio=np.zeros((2, 9000), np.float32)), ValueError, "one clip per row"),
         (dict(embeddings=["vggish"]), ValueError, "embedding must be"),
-        (dict(steered=5), TypeError, "makes a context manager"),
+        (dict(steered=5), TypeError, "steered must be a function"),
         (dict(model="nano"), TypeError, "MusicModel"),
         (dict(audio=np.full((5, 19200), np.nan, np.float32)), ValueError, "NaN"),
         (dict(tokens=np.full((5, 4, 30), 9999)), ValueError, "tokens must lie"),

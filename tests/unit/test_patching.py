@@ -308,7 +308,7 @@ def test_batch_sizes_are_whole_numbers(tiny, pairs):
         lambda n: attribution_patching(tiny, pairs, batch_size=n),
         lambda n: ablation_effects(tiny, pairs, ["text"], batch_size=n),
         lambda n: patched_generation(tiny, pairs, ["text"], 0.2, batch_size=n),
-        lambda n: attention_pass(tiny, pairs.tokens, pairs.source, None, batch_size=n),
+        lambda n: attention_pass(tiny, pairs.tokens, pairs.source, list, batch_size=n),
     )
     message = "batch_size must be a whole number >= 1; got"
     for call in calls:
