@@ -22,7 +22,7 @@ __all__ = ["static_vectors"]
 # %% ../../nbs/api/50_activations/20_word_vectors.ipynb #cell009
 def static_vectors(
     model: MusicModel,  # the model, or the raw one of a backend
-    prompts: list[str],  # texts, or a table with a column `prompt`
+    prompts,  # texts, or a table with a column `prompt`
 ) -> np.ndarray:  # (prompt, d_text) float32
     """Mean over pieces of the text encoder's input embeddings, without the end token.
 

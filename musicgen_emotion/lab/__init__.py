@@ -77,6 +77,7 @@ from .gates import KINDS as KINDS
 from .gates import POSITIVES as POSITIVES
 from .gates import Criterion as Criterion
 from .gates import Gate as Gate
+from .gates import each_of as each_of
 from .gates import expected_matrix as expected_matrix
 from .gates import gates_table as gates_table
 from .gates import read_gates as read_gates

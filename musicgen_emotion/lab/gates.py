@@ -12,7 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .checks import check_between, check_count, check_in
+from musicgen_emotion.lab.checks import (
+    check_between,
+    check_count,
+    check_in,
+    check_number,
+    check_texts,
+)
+
 from .files import read_json
 from .paths import as_path
 from .reasons import plain_reason
@@ -29,6 +36,7 @@ __all__ = [
     "POSITIVES",
     "Criterion",
     "Gate",
+    "each_of",
     "expected_matrix",
     "gates_table",
     "read_gates",
@@ -204,12 +212,16 @@ class Criterion:
     passes_on: tuple[str, ...] = POSITIVES  # some of `POSITIVES` and of `CONTROLS`
 
     def __post_init__(self):
+        if not isinstance(self.name, str):
+            raise TypeError(f"name of a criterion must be text; got {self.name!r}")
+        check_number(f"threshold of {self.name!r}", self.threshold)
         check_in("kind", self.kind, KINDS)
         check_in("direction", self.direction, DIRECTIONS)
-        for name in self.fails_on:
-            check_in(f"fails_on of {self.name!r}", name, CONTROLS)
-        for name in self.passes_on:
-            check_in(f"passes_on of {self.name!r}", name, (*POSITIVES, *CONTROLS))
+        for which, known in (("fails_on", CONTROLS), ("passes_on", (*POSITIVES, *CONTROLS))):
+            names = tuple(check_texts(f"{which} of {self.name!r}", getattr(self, which)))
+            for name in names:
+                check_in(f"{which} of {self.name!r}", name, known)
+            object.__setattr__(self, which, names)
         both = sorted({*self.fails_on} & {*self.passes_on})
         if both:
             raise ValueError(f"{self.name!r} must both fail and pass on {', '.join(both)}")
@@ -250,9 +262,20 @@ class Criterion:
         control: str,  # one of `CONTROLS` or `POSITIVES`
     ) -> str:  # "fail", "pass", or "" where nothing is claimed
         "What must come out under a control."
+        check_in("control", control, (*CONTROLS, *POSITIVES))
         if self.kind == "check" or control in self.passes_on:
             return "pass"
         return "fail" if control in self.fails_on else ""
+
+
+def each_of(
+    name: str,  # name of the argument
+    values: Iterable,  # criteria or gates
+) -> Iterable:  # the same
+    "Return `values` when they are several things, else raise TypeError."
+    if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} must be a list; got {values!r:.80}")
+    return values
 
 
 def expected_matrix(
@@ -262,7 +285,7 @@ def expected_matrix(
     import pandas as pd
 
     rows = []
-    for criterion in criteria:
+    for criterion in each_of("criteria", criteria):
         outcomes = {name: criterion.expected(name) for name in (*CONTROLS, *POSITIVES)}
         rows.append(dict(gate=criterion.name, kind=criterion.kind) | outcomes)
     return pd.DataFrame(rows, columns=["gate", "kind", *CONTROLS, *POSITIVES])
@@ -306,7 +329,7 @@ def verdict(
 
     ITERATE otherwise, or without evidence."""
     check_between("pause_below", pause_below, 0, 1)
-    gates = list(gates)
+    gates = list(each_of("gates", gates))
     if any(gate.kind == "check" and not gate.passed for gate in gates):
         return "PAUSE"
     passed = [gate.passed for gate in gates if gate.kind != "check"]
@@ -336,7 +359,7 @@ def gates_table(
         "why",
     ]
     rows = []
-    for gate in gates:
+    for gate in each_of("gates", gates):
         bar = f"{gate.direction} {gate.threshold:g}"
         number = [gate.value, gate.low, gate.high, gate.n, gate.draws]
         decision = [bar, gate.decided_on, gate.passed]

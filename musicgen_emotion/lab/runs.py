@@ -37,7 +37,7 @@ from musicgen_emotion.lab.paths import (
 )
 
 from .checks import check_in
-from .gates import Criterion, Gate
+from .gates import Criterion, Gate, each_of
 from .locks import LOCK_FILE, folder_lock, is_locked
 from .machine import device_info, git_revision, library_versions
 
@@ -131,7 +131,7 @@ class Run:
         path = self.path / "criteria.json"
         stored = {entry["name"]: entry for entry in read_json(path)} if path.exists() else {}
         decided = {gate.name for gate in self.gates}
-        for criterion in criteria:
+        for criterion in each_of("criteria", criteria):
             entry = plain_value(asdict(criterion))
             if criterion.name in decided and stored.get(criterion.name) != entry:
                 raise ValueError(
@@ -160,6 +160,8 @@ class Run:
         """Decide a criterion and record it; the same name again replaces the earlier entry.
 
         Raises ValueError without a bar, and for a bar other than the declared one."""
+        if not isinstance(name, str):
+            raise TypeError(f"name of a gate must be text; got {name!r}")
         criterion = self.criteria.get(name)
         if criterion is not None:
             if threshold not in (None, criterion.threshold):

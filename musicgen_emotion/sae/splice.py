@@ -25,7 +25,7 @@ from ..lab.arguments import checked
 from ..lab.sizes import may_be_large
 from ..models.model import MusicModel
 from ..models.sampling import merge_guidance
-from ..models.shapes import delay_tokens, frame_logits
+from ..models.shapes import check_tokens, delay_tokens, frame_logits
 from ..stats.estimates import bootstrap
 from .dictionary import SparseAutoencoder, at_dictionary
 
@@ -115,7 +115,8 @@ def loss_recovered(
 
     prompts = list(prompts)
     tokens = np.asarray(tokens)
-    unigram = _unigram_loss(tokens, tokens if counted is None else np.asarray(counted), model)
+    if counted is not None:
+        counted = check_tokens(counted, model.config).numpy()
     if model.site_width(site) != sae.d_in:
         raise ValueError(
             f"site {site!r} has width {model.site_width(site)}, the dictionary d_in {sae.d_in}"
@@ -154,7 +155,8 @@ def loss_recovered(
         parts.append(torch.stack(for_batch, -1))
         order.extend(clips)
     measured = torch.cat(parts).cpu().numpy()  # (clip, merged, codebook, measure, replacement)
-    unigram = unigram[order]  # (clip, codebook), in the order of the passes
+    losses = _unigram_loss(tokens, tokens if counted is None else counted, model)
+    unigram = losses[order]  # (clip, codebook), in the order of the passes
 
     rows = []
     for merged in (False, True):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.checks import check_between, check_count, check_positive
 from .effects import wilson
 from .estimates import Estimate, check_level, finite_array
@@ -30,6 +31,7 @@ class SampleSize:
     spread: float  # standard deviation of the pilot over units
 
 
+@checked
 def units_needed(
     pilot: np.ndarray,  # (unit,) outcome of each prompt, word or clip, paired where it can be
     effect: float,  # smallest mean that matters, above zero, in the unit of the pilot

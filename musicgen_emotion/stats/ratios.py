@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from ..lab.arguments import checked
 from .estimates import Estimate, check_level, finite_array
 
 # %% auto #0
@@ -16,6 +17,7 @@ __all__ = ["ratio_of_means"]
 
 
 # %% ../../nbs/api/10_stats/04_ratios.ipynb #cell009
+@checked
 def ratio_of_means(
     numerator: np.ndarray,  # (unit,) one number of each prompt, word or clip
     denominator: np.ndarray,  # (unit,) another number of the same units

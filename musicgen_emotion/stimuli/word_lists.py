@@ -5,12 +5,13 @@
 # %% ../../nbs/api/20_stimuli/08_word_lists.ipynb #cell003
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from ..lab.checks import check_count, check_in
-from .emotions import EMOTION_WORDS, check_emotion
+from ..lab.arguments import checked
+from ..lab.checks import check_in, check_texts
+from .emotions import EMOTION_WORDS, EMOTIONS
 
 # %% auto #0
 __all__ = [
@@ -28,16 +29,21 @@ __all__ = [
 STEM_LETTERS = 4  # letters at the start of a word in which held-out words differ
 
 
+@checked
 def share_stem(
-    a: str,  # a word
-    b: str,  # another word
+    word: str,  # a word
+    other: str,  # another word
 ) -> bool:  # true when a reader of one has read a part of the other
     "Do two words begin alike? Four equal letters count, or a shorter word that begins the other."
-    a, b = a.strip().lower(), b.strip().lower()
+    for name, text in (("word", word), ("other", other)):
+        if not isinstance(text, str):
+            raise TypeError(f"{name} must be text; got {text!r} of type {type(text).__name__}")
+    a, b = word.strip().lower(), other.strip().lower()
     n_letters = min(len(a), len(b), STEM_LETTERS)
     return n_letters > 0 and a[:n_letters] == b[:n_letters]
 
 
+@checked
 def stem_groups(
     words: Sequence[str],  # (row,) a word for each row; words may recur
 ) -> list[str]:  # (row,) the shortest word of the row's group, the first of these by alphabet
@@ -56,18 +62,18 @@ def stem_groups(
 
 
 # %% ../../nbs/api/20_stimuli/08_word_lists.ipynb #cell012
+@checked
 def draw_words(
-    candidates: Iterable[str],  # words to draw from
+    candidates: Sequence[str],  # words to draw from
     n: int,  # words to draw
-    avoid: Iterable[str] = (),  # words of captions and of other lists
+    avoid: Sequence[str] = (),  # words of captions and of other lists
     seed: int = 0,  # which words
 ) -> list[str]:  # n words, in alphabetical order
     """Words that begin unlike every word to be avoided and unlike each other.
 
     Raises ValueError when fewer than n are left.
     """
-    n = check_count("n", n)
-    taken = list(avoid)
+    taken = check_texts("avoid", avoid)
     free = []
     for word in sorted(set(candidates)):
         if not any(share_stem(word, other) for other in taken):
@@ -124,10 +130,11 @@ PLAIN_ADJECTIVES = (  # adjectives that name no emotion, tempo, loudness or mood
 )
 
 
+@checked
 def match_pieces(
-    words: Iterable[str],  # emotion words
+    words: Sequence[str],  # emotion words
     count: Callable[[str], int],  # pieces of a word, see `piece_counter`
-    neutral: Iterable[str] = PLAIN_ADJECTIVES,  # words to choose from
+    neutral: Sequence[str] = PLAIN_ADJECTIVES,  # words to choose from
     seed: int = 0,  # which partner each word gets
     leave_out: bool = False,  # leave out words without a partner instead of raising an error
 ) -> dict[str, str]:  # word -> neutral word of as many pieces
@@ -136,6 +143,8 @@ def match_pieces(
     Raises ValueError that names the words for which no neutral word is as long, unless these may
     be left out.
     """
+    if not callable(count):
+        raise TypeError(f"count must be a function of a word, see piece_counter; got {count!r}")
     by_size: dict[int, list[str]] = {}
     for word in neutral:
         by_size.setdefault(count(word), []).append(word)
@@ -164,6 +173,7 @@ def match_pieces(
 WORD_CONTROLS = ("shuffled-labels", "no-emotion")
 
 
+@checked
 def control_words(
     control: str,  # one of `WORD_CONTROLS`
     words: Mapping[str, Sequence[str]] | None = None,  # emotion -> words; None: `EMOTION_WORDS`
@@ -172,9 +182,10 @@ def control_words(
 ) -> dict[str, tuple[str, ...]]:  # emotion -> words, about equally many for each
     "Words dealt to emotions at random, whole stems at a time. Raises ValueError for other names."
     check_in("control", control, WORD_CONTROLS)
+    check_in("only", only, EMOTIONS)
     words = EMOTION_WORDS if words is None else words
     if control == "no-emotion":
-        pool = list(words[check_emotion(only)])
+        pool = list(words[only])
     else:
         pool = [word for listed in words.values() for word in listed]
     stems: dict[str, list[str]] = {}

@@ -200,7 +200,8 @@ class AttentionStudy:
         count = piece_counter(self.model.tokenizer)
         first = match_pieces(self.clips.word, count, seed=self.settings.seed, leave_out=True)
         others = [word for word in PLAIN_ADJECTIVES if word not in first.values()]
-        second = match_pieces(first.values(), count, others, self.settings.seed, leave_out=True)
+        partners = list(first.values())
+        second = match_pieces(partners, count, others, self.settings.seed, leave_out=True)
         has_partner = self.clips.word.isin(first).to_numpy()
         neutral = self.clips.word.map(first)
         has_second = neutral.isin(second).to_numpy()

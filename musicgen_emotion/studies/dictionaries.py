@@ -21,7 +21,6 @@ from musicgen_emotion.studies.steps import (
     start_study,
 )
 
-from ..lab.gates import Gate
 from ..lab.runs import Run
 from ..models.model import MusicModel
 from ..sae.metrics import sae_metrics

@@ -227,6 +227,7 @@ def start_study(
 NO_CONTROL = "none"  # the study itself
 
 
+@checked
 def controlled_model(
     model: MusicModel,  # as it was loaded
     control: str,  # "none", one of `CONTROLS` or of `POSITIVES`
@@ -239,6 +240,7 @@ def controlled_model(
     return deafened(model) if control == "deaf" else model
 
 
+@checked
 def study_words(
     control: str,  # "none", one of `CONTROLS` or of `POSITIVES`
     words: Mapping[str, Sequence[str]] = EMOTION_WORDS,  # emotion -> words
@@ -250,6 +252,7 @@ def study_words(
     return {emotion: tuple(listed) for emotion, listed in words.items()}
 
 
+@checked
 def plant(
     states: np.ndarray,  # (row, d) states that know nothing of the labels
     labels: np.ndarray,  # (row,) emotions

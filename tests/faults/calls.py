@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+import torch
 from world import RATE, flat_judge, loudness_judge
 
 import musicgen_emotion
@@ -56,6 +57,8 @@ STATS = {
     "ratio_of_medians": lambda w: dict(
         a=w.x + 5, b=w.x2 + 5, groups_a=w.units, groups_b=w.units, **QUICK
     ),
+    "ratio_of_means": lambda w: dict(numerator=w.x, denominator=w.x2 + 5),
+    "units_needed": lambda w: dict(pilot=w.x, effect=1.0, n_studies=100),
     "wilson": lambda w: dict(successes=7, n=10),
     "Estimate.excludes": lambda w: dict(self=_estimate(w)),
     "Estimate.table_row": lambda w: dict(self=_estimate(w)),
@@ -128,6 +131,11 @@ STIMULI = {
     "quadrant": lambda w: dict(valence=0.5, arousal=-0.5),
     "split_words": lambda w: dict(text="a sad song"),
     "word_emotion": lambda w: dict(word="gloomy"),
+    "control_words": lambda w: dict(control="shuffled-labels"),
+    "draw_words": lambda w: dict(candidates=["woeful", "weary", "tearful"], n=2, avoid=["joy"]),
+    "match_pieces": lambda w: dict(words=["sad", "happy"], count=len, neutral=["red", "plain"]),
+    "share_stem": lambda w: dict(word="joyful", other="joyless"),
+    "stem_groups": lambda w: dict(words=["joyful", "joy", "sad"]),
     "PromptPool": lambda w: dict(n=20),
     "PromptPool.rows": lambda w: dict(self=_pool(w), start=2, stop=5),
     "PromptPool.blocks": lambda w: dict(self=_pool(w), size=5),
@@ -361,6 +369,12 @@ def _gates(w):
     return [Gate("one", 0.8, 0.7, 0.9, 10, 0.5, ">", "a test")]
 
 
+def _criterion(w):
+    from musicgen_emotion.lab import Criterion
+
+    return Criterion("one", threshold=0.5, fails_on=("deaf",))
+
+
 def _scores(w, x):
     return pd.DataFrame({x: [0, 1, 2], "score": [0.2, 0.5, 0.6], "low": 0.1, "high": 0.8})
 
@@ -372,6 +386,9 @@ MODELS = {
     "as_model": lambda w: dict(model=w.model),
     "pick_device": lambda w: dict(device="cpu"),
     "randomized": lambda w: dict(model=w.model),
+    "deafened": lambda w: dict(model=w.model),
+    "piece_counter": lambda w: dict(tokenizer=w.model.tokenizer),
+    "silence": lambda w: dict(projections=[torch.nn.Linear(2, 2)]),
     "folder_kind": lambda w: dict(folder=w.tiny_folder),
     "lacking": lambda w: dict(folder=w.tiny_folder),
     "model_folder": lambda w: dict(name=w.tiny_folder),
@@ -484,6 +501,7 @@ ACTIVATIONS = {
     "load_encoder": lambda w: dict(name=w.tiny_folder, device="cpu"),
     "pool_tokens": lambda w: dict(states=w.X.reshape(4, 6, 6), mask=np.ones((4, 6), bool)),
     "text_embeddings": lambda w: dict(encoder=w.model, prompts=w.prompts, **SILENT),
+    "static_vectors": lambda w: dict(model=w.model, prompts=w.prompts),
     "word_token_spans": lambda w: dict(encoder=w.model, prompt="a happy piece", word="happy"),
     "trace": lambda w: dict(model=w.model, prompt="a happy song", layers=[0], duration_s=0.1),
 }  # fmt: skip
@@ -533,9 +551,9 @@ PROBES = {
         model=w.model, tokens=w.tokens, prompts=w.prompts, layers=[0]
     ),
     "emotion_word_test": lambda w: dict(
-        model=w.model, tokens=w.tokens[:2], prompts=["a happy song", "a sad song"],
-        words=["happy", "sad"], neutral=["a blue song", "a red song"],
-        neutral_words=["blue", "red"], layers=[0], **FEW,
+        model=w.model, tokens=w.tokens[:2], prompts=["a calm song", "an angry song"],
+        words=["calm", "angry"], neutral=["a dark song", "a loud song"],
+        neutral_words=["dark", "loud"], layers=[0], **FEW,
     ),
     "role_attention": lambda w: dict(
         table=_word_table(w), roles=[dict(happy="emotion", piano="instrument", sad="emotion",
@@ -1069,6 +1087,12 @@ LAB = {
     "write_table": lambda w: dict(df=pd.DataFrame(dict(a=[1, 2])), path=w.path(".csv")),
     "sha256_file": lambda w: dict(path=w.file("{}", ".json")),
     "Gate": lambda w: dict(name="one", value=0.8, low=0.7, high=0.9, n=10, threshold=0.5),
+    "Criterion": lambda w: dict(name="one", threshold=0.5, fails_on=("deaf",)),
+    "Criterion.gate": lambda w: dict(self=_criterion(w), value=0.8, low=0.7, high=0.9, n=10),
+    "Criterion.expected": lambda w: dict(self=_criterion(w), control="deaf"),
+    "expected_matrix": lambda w: dict(criteria=[_criterion(w)]),
+    "gates_table": lambda w: dict(gates=_gates(w)),
+    "verdict": lambda w: dict(gates=_gates(w)),
     "read_gates": lambda w: dict(folder=w.run_folder),
     "folder_lock": lambda w: dict(folder=w.path()),
     "is_locked": lambda w: dict(folder=w.folder()),
@@ -1087,6 +1111,7 @@ LAB = {
     "Run.gate": lambda w: dict(
         self=w.open_run(), name="one", value=0.8, low=0.7, high=0.9, threshold=0.5
     ),
+    "Run.declare": lambda w: dict(self=w.open_run(), criteria=[_criterion(w)]),
     "Run.table": lambda w: dict(
         self=w.open_run(), df=pd.DataFrame(dict(a=[1, 2])), name="scores.csv"
     ),
@@ -1142,6 +1167,7 @@ CALLS = dict(
 
 # helpers whose callers have checked the arguments: they are called with valid ones only
 INNER = {
+    "models.piece_counter", "models.silence",
     "activations.check_column_names", "activations.first_position", "activations.flac_bytes",
     "activations.frame_counts", "activations.null_text", "activations.pad_tokens",
     "activations.position_seconds", "activations.replay_request", "activations.text_rows",

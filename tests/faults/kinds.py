@@ -152,6 +152,7 @@ LEGAL = {
     ("Gate", "high", "None"),
     ("gate", "low", "nan"),
     ("gate", "high", "nan"),
+    ("verdict", "pause_below", "0"),
     ("partial_correlation", "given", "None"),
     ("permutation_p", "observed", "3"),
     ("permutation_p", "null", "inf in it"),
@@ -165,7 +166,7 @@ LEGAL = {
 # sequences of texts in which any text is right
 FREE_TEXTS = {
     "clips", "instruments", "negative", "positive", "source", "taken", "target", "templates",
-    "words", "neutral", "neutral_words",
+    "words", "neutral", "neutral_words", "candidates", "avoid",
 }  # fmt: skip
 
 

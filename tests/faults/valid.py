@@ -164,7 +164,7 @@ LEFT_OUT = {
 NEEDED = {
     ("load_prompt_embeddings", "labels"), ("trim_special", "n_special"), ("spliced_logits", "fn"),
     ("describe_table", "sr"), ("write_listening_test", "sample_rate"), ("audio_table", "sr"),
-    ("count_selective", "labels"), ("steer", "alpha"),
+    ("count_selective", "labels"), ("steer", "alpha"), ("gate", "low"), ("gate", "threshold"),
 }  # fmt: skip
 
 

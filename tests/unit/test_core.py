@@ -449,7 +449,8 @@ def test_manifest_says_all_that_a_reader_needs(tmp_path):
     assert manifest["seeds"] == dict(seed=3, fold_seed=4)
     assert manifest["inputs"] == {str(data): sha256_file(data)}
     assert manifest["models"][0]["checksum"] == "abc"
-    keys = {"name", "value", "interval", "n", "threshold", "direction", "passed", "why"}
+    keys = {"name", "kind", "value", "interval", "n", "draws", "threshold", "direction"}
+    keys |= {"decided_on", "passed", "why"}
     assert set(read_json(tmp_path / "run/gates.json")[0]) == keys
 
 
@@ -490,7 +491,8 @@ def test_seeds_do_not_collide():
     ],
 )
 def test_gate_at_its_edge(value, direction, passed):
-    assert Gate("g", value, threshold=0.5, direction=direction).passed is passed
+    gate = Gate("g", value, threshold=0.5, direction=direction, kind="check")
+    assert gate.passed is passed
 
 
 def test_gate_refuses_what_is_no_number():
@@ -559,7 +561,7 @@ def make_run(folder, phase="phase0", params=None, table=None, gate=0.86):
     with open_run(folder, phase, params or dict(seed=3)) as run:
         run.table(scores if table is None else table(scores), "scores")
         run.table(scores[["layer", "accuracy"]], "more/layers.parquet")
-        run.gate("label match", gate, threshold=0.8)
+        run.gate("label match", gate, gate, gate, threshold=0.8)
         run.gate("not measured", float("nan"), threshold=0.8)
     return folder
 

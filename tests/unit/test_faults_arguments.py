@@ -49,7 +49,7 @@ INNER_CLASSES = set(
     ListenerModel ListeningTest Match NotFiniteError Oracle Pass PassRecorder Permanova PhaseResult
     ProbePlan ReluGradient RecordedBatch ReplayRequest RowPlan SelectivityCells Site Spectrum
     StateCopy Tested TextEncoder TokenSite TokenSpan TrainResult Watcher Best CsvTable
-    ActivationComparison ProbeResult Direction ParameterRule
+    ActivationComparison ProbeResult Direction ParameterRule Criterion SampleSize
     """.split()  # noqa: SIM905
 )
 INNER_FUNCTIONS = {
@@ -547,7 +547,7 @@ def test_gates_are_numbers():
     from musicgen_emotion.lab.gates import Gate, verdict
 
     assert not Gate("share", NAN, threshold=0.5).passed
-    assert Gate("share", np.float32(0.75), np.float64(0.5), 1, threshold=0.5).passed
+    assert Gate("share", np.float32(0.75), np.float64(0.6), 1, threshold=0.5).passed
     for bad in (dict(value=INF), dict(value=1, low=-INF), dict(value=1, threshold=INF)):
         with pytest.raises(ValueError, match="must be finite"):
             Gate("share", **bad)

@@ -114,8 +114,8 @@ def test_shares_of_the_true_class():
 def test_gates_show_interval_and_verdict():
     gates = [
         Gate("accuracy", 0.7, 0.6, 0.8, 40, 0.5, ">", "x"),
-        Gate("silhouette", 0.1, threshold=0.2),
-        Gate("gap", 0.1, threshold=0.2),
+        Gate("silhouette", 0.1, threshold=0.2, kind="check"),
+        Gate("gap", 0.1, threshold=0.2, kind="check"),
     ]
     ax = plot_gates(gates)
     cells = ax.tables[0].get_celld()
