@@ -169,7 +169,6 @@ LEGAL = {
     ("describe_table", "names", "3 in it"),  # clips may be numbered
     ("beats_controls", "table", "without rows"),  # all controls are listed as missing
     ("edit_changes", "table", "nan in tempo"),  # of a silent clip
-    ("edit_changes", "table", "inf in seed"),  # a seed without a clean clip has no change
     ("judge_clips", "taken", "a table"),  # its columns are taken
     ("repetition", "tokens", "too large"),  # it knows no codebook, any number is a token
     ("data_report", "d_sae", "10**18"),  # a plan: nothing of this size is made
@@ -199,6 +198,7 @@ NOT_MEASURED = {
     ("predict", "cues"),
     ("listener_axes", "ratings"),
 }
+
 
 def hostile_values(function, parameter, value):
     "Rows (label, value, must it be refused?) for one argument of a valid call."
@@ -535,7 +535,7 @@ def names_it(text, name, value):
         and str(value) in text
     ):
         return True
-    if value == "" and "''" in text:  # a name is shown in quotes
+    if isinstance(value, str) and not value and "''" in text:  # a name is shown in quotes
         return True
     if isinstance(value, Path) and str(value) in text:
         return True
