@@ -3,7 +3,7 @@
 # made by `make export` from the modules of this folder
 
 from .answer_files import answer_paths as answer_paths
-from .answer_files import as_key as as_key
+from .answer_files import check_key as check_key
 from .answer_files import read_answer_file as read_answer_file
 from .answer_files import read_key as read_key
 from .answers import check_answers as check_answers

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..lab.checks import did_you_mean
 from ..lab.paths import as_path
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["answer_paths", "as_key", "read_answer_file", "read_key"]
+__all__ = ["answer_paths", "check_key", "read_answer_file", "read_key"]
 
 
 # %% ../../nbs/api/30_sound/08_answer_files.ipynb #cell010
@@ -47,13 +47,11 @@ def read_key(
     return content
 
 
-def as_key(
+def check_key(
     name: str,  # name of the argument
-    key: Any,  # key of a test: its file, its content, or the test
-) -> dict:  # content of the key, see `read_key`
-    "The content of a key; raises ValueError or TypeError for what is none."
-    if not isinstance(key, dict):
-        return read_key(key)
+    key: dict,  # content of a key, see `read_key`
+) -> dict:  # the same content
+    "Raise ValueError for a dict that is not the content of a key."
     problem = _key_problem(key)
     if problem:
         raise ValueError(f"{name} is not the key of a listening test: {problem}; see read_key")

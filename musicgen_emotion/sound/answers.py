@@ -19,6 +19,12 @@ from musicgen_emotion.lab.checks import (
     check_number,
     check_table,
 )
+from musicgen_emotion.sound.answer_files import (
+    answer_paths,
+    check_key,
+    read_answer_file,
+    read_key,
+)
 from musicgen_emotion.sound.listening import (
     ANSWER_COLUMNS,
     ListeningTest,
@@ -29,7 +35,6 @@ from musicgen_emotion.sound.listening import (
 from ..lab.arguments import checked
 from ..lab.seeds import rng
 from ..lab.sizes import may_be_large, require_room
-from .answer_files import answer_paths, as_key, read_answer_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,8 +44,13 @@ __all__ = ["check_answers", "rater_report", "read_answers", "simulate_raters"]
 
 
 # %% ../../nbs/api/30_sound/09_answers.ipynb #cell010
+def _as_key(name, key):
+    "The content of a key, from its file, the test or the content."
+    return check_key(name, key) if isinstance(key, dict) else read_key(key)
+
+
 @may_be_large
-@checked(key=as_key)
+@checked(key=_as_key)
 def simulate_raters(
     key: Path | str | dict | ListeningTest,  # key of the test
     n_raters: int,  # how many
@@ -147,7 +157,7 @@ def _empty_row(key, rater, position, trial):
 
 
 # %% ../../nbs/api/30_sound/09_answers.ipynb #cell013
-@checked(key=as_key)
+@checked(key=_as_key)
 def check_answers(
     answers: pd.DataFrame,  # `ANSWER_COLUMNS` as text; optional column `where` (file and line)
     key: dict,  # from `read_key`
@@ -282,7 +292,7 @@ def _swapped_problems(answers, key):
 
 
 # %% ../../nbs/api/30_sound/09_answers.ipynb #cell016
-@checked(key=as_key)
+@checked(key=_as_key)
 def read_answers(
     files: Path | str | Iterable,  # answer files (CSV), one of them, or a folder of them
     key: Path | str | dict | ListeningTest,  # key of the test
@@ -333,7 +343,7 @@ def read_answers(
 
 
 # %% ../../nbs/api/30_sound/09_answers.ipynb #cell019
-@checked(key=as_key)
+@checked(key=_as_key)
 def rater_report(
     answers: pd.DataFrame,  # from `read_answers`
     key: Path | str | dict | ListeningTest,  # key of the test

@@ -425,14 +425,7 @@ def agop_direction(
         share=float(eigenvalues[-1] / eigenvalues.sum()),
         n=n_rows,
     )
-    return Direction(
-        top,
-        site,
-        "AGOP",
-        rms,
-        sources,
-        metadata=facts | metadata,
-    )
+    return Direction(top, site, "AGOP", rms, sources, metadata=facts | metadata)
 
 
 def _metric_distances(rows, metric) -> np.ndarray:
