@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .command import app, table_text
-from .commands import AllowLarge, AsJson
 from ..lab.checks import unknown_name
 from ..lab.comparing import compare_folders, compare_runs
 from ..lab.gates import verdict
@@ -24,12 +22,15 @@ from ..lab.phases import PhaseResult, run_status
 from ..lab.plans import plan, run_phases, run_plan
 from ..lab.reasons import plain_words
 from ..lab.report import run_report
+from .command import app, table_text
+from .commands import AllowLarge, AsJson
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['phase_help', 'split_assignments', 'run', 'status', 'report_command', 'compare_command']
+__all__ = ["compare_command", "phase_help", "report_command", "run", "split_assignments", "status"]
+
 
 # %% ../../nbs/api/99_cli/03_study_commands.ipynb #cell008
 def phase_help() -> str:  # text
@@ -194,6 +195,7 @@ def _result_text(result: PhaseResult) -> str:
         line += f", gates {passed}/{len(result.gates)} {verdict(result.gates)}"
     return f"{line}\n{result.out / 'notebook.ipynb'}"
 
+
 # %% ../../nbs/api/99_cli/03_study_commands.ipynb #cell012
 @app.command()
 def status(
@@ -226,6 +228,7 @@ def report_command(
     The text tells how the run ended, and holds its gates, parameters and tables.
     """
     typer.echo(run_report(as_path("DIR", folder)))
+
 
 # %% ../../nbs/api/99_cli/03_study_commands.ipynb #cell015
 @app.command("compare")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['DIRECTIONS', 'Gate', 'read_gates', 'verdict', 'gates_table']
+__all__ = ["DIRECTIONS", "Gate", "gates_table", "read_gates", "verdict"]
 
 # %% ../../nbs/api/00_lab/05_gates.ipynb #cell008
 DIRECTIONS = {
@@ -118,6 +118,7 @@ def _number(name: str, value: Any) -> float:
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number; got {value!r}") from None
 
+
 # %% ../../nbs/api/00_lab/05_gates.ipynb #cell012
 def read_gates(
     folder: Path | str,  # a run folder
@@ -146,6 +147,7 @@ def _gate_in_file(path: Path, number: int, entry: Any) -> Gate:
         raise ValueError(f"{path}, gate {number}: {plain_reason(error)}") from error
     return gate
 
+
 # %% ../../nbs/api/00_lab/05_gates.ipynb #cell015
 def verdict(
     gates: Iterable[Gate],  # all gates of a run
@@ -157,6 +159,7 @@ def verdict(
     if sum(passed) < pause_below * len(passed):
         return "PAUSE"
     return "GO" if passed and all(passed) else "ITERATE"
+
 
 # %% ../../nbs/api/00_lab/05_gates.ipynb #cell018
 def gates_table(

@@ -122,6 +122,13 @@ from .foundation_findings import silhouette_sentence as silhouette_sentence
 from .foundation_layers import LayerStudy as LayerStudy
 from .foundation_layers import States as States
 from .foundation_layers import residual_sites as residual_sites
+from .foundation_text import TextStudy as TextStudy
+from .foundation_text import centroids_sentence as centroids_sentence
+from .foundation_text import circumplex_sentence as circumplex_sentence
+from .foundation_text import encodes_sentence as encodes_sentence
+from .foundation_text import generalization_sentence as generalization_sentence
+from .foundation_text import repeats_sentence as repeats_sentence
+from .foundation_text import similarity_sentence as similarity_sentence
 from .headline import HEADLINE_FORMAT as HEADLINE_FORMAT
 from .headline import arm_score as arm_score
 from .headline import headline_sentence as headline_sentence

@@ -12,6 +12,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from musicgen_emotion.studies.steps import (
+    ClipSettings,
+    Step,
+    gates_sentence,
+    gates_step,
+    keep_sentences,
+    settings_from,
+    start_study,
+)
+
 from ..activations.extractor import ActivationExtractor
 from ..activations.replaying import replay
 from ..activations.tracing import TraceReport, trace
@@ -23,18 +33,17 @@ from ..stimuli.prompts import study_prompts
 from .foundation_clips import ClipStudy
 from .foundation_layers import LayerStudy, residual_sites
 from .foundation_text import TextStudy
-from musicgen_emotion.studies.steps import (
-    ClipSettings,
-    Step,
-    gates_sentence,
-    gates_step,
-    keep_sentences,
-    settings_from,
-    start_study,
-)
 
 # %% auto #0
-__all__ = ['FoundationSettings', 'FoundationStudy', 'start_foundation', 'relative_gap', 'FoundationScores', 'summary_sentences']
+__all__ = [
+    "FoundationScores",
+    "FoundationSettings",
+    "FoundationStudy",
+    "relative_gap",
+    "start_foundation",
+    "summary_sentences",
+]
+
 
 # %% ../../nbs/api/95_studies/05_foundation.ipynb #cell008
 @checked
@@ -63,6 +72,7 @@ class FoundationSettings:
     def clip_settings(self) -> ClipSettings:  # raises ValueError when clips are too short
         "How clips are generated."
         return settings_from(ClipSettings, vars(self))
+
 
 # %% ../../nbs/api/95_studies/05_foundation.ipynb #cell010
 @dataclass
@@ -224,6 +234,7 @@ def relative_gap(
     "Largest difference of two captures."
     values = stepwise.transpose("clip", "branch", "timestep", "d_model").values
     return float(np.abs(values - parallel.values).max() / np.abs(parallel.values).max())
+
 
 # %% ../../nbs/api/95_studies/05_foundation.ipynb #cell011
 @dataclass(frozen=True)

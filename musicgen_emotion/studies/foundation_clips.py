@@ -31,14 +31,14 @@ from .steps import ClipSettings, Figure, Step, estimate_text
 
 # %% auto #0
 __all__ = [
+    "FEATURE_COLUMNS",
     "RELATED",
     "SHOWN",
-    "FEATURE_COLUMNS",
     "ClipStudy",
-    "tempo_sentence",
+    "label_sentence",
     "median_difference",
     "related_sentence",
-    "label_sentence",
+    "tempo_sentence",
 ]
 
 # %% ../../nbs/api/95_studies/02_foundation_clips.ipynb #cell006
