@@ -292,7 +292,7 @@ def _swapped_problems(answers, key):
 
 
 # %% ../../nbs/api/30_sound/09_answers.ipynb #cell016
-@checked(key=_as_key)
+@checked(files=None, key=_as_key)
 def read_answers(
     files: Path | str | Iterable,  # answer files (CSV), one of them, or a folder of them
     key: Path | str | dict | ListeningTest,  # key of the test

@@ -146,6 +146,11 @@ LEFT_OUT = {
 }
 # single values that are right where they stand: (function, argument, label)
 LEGAL = {
+    ("Gate", "value", "nan"),  # could not be measured
+    ("Gate", "value", "None"),  # as `gates.json` writes NaN
+    ("gate", "value", "nan"),
+    ("gate", "value", "None"),
+    ("table", "df", "nan in a"),  # it writes and returns what it is given
     ("Gate", "low", "nan"),
     ("Gate", "high", "nan"),
     ("Gate", "low", "None"),
@@ -184,6 +189,18 @@ LEGAL = {
     ("run_judge", "audio", "inf in it"),
     ("judge_clips", "audio", "nan in it"),
     ("judge_clips", "audio", "inf in it"),
+    ("text_embeddings", "prompts", "a DataFrame"),  # a table with a column `prompt` is accepted
+    ("replay_bytes", "n_frames", "10**18"),  # a number of bytes; nothing of that size is made
+    ("inlp", "n_iter", "10**18"),  # at most so many; it ends when no probe finds anything
+    ("fit_oracle", "n_folds", "10**18"),  # at most the groups of the rarest class
+    ("causal_reliability", "n_boot", "10**18"),  # this call's oracle may not judge: no draws
+    ("patching_summary", "table", "text in pair"),  # one pair of that name, so no interval
+    ("listener_ratings", "table", "nan in clip"),  # not read
+    ("listener_ratings", "table", "nan in tempo"),  # not read
+    ("listener_ratings", "table", "nan in pulse_clarity"),  # not read
+    ("listener_ratings", "table", "nan in third_score"),  # not read
+    ("listener_ratings", "table", "nan in onset_rate"),  # not measured, so no rating either
+    ("listener_ratings", "table", "nan in mode_score"),  # not measured, so no rating either
 }
 # sequences of texts in which any text is right
 FREE_TEXTS = {
@@ -538,6 +555,10 @@ def names_it(text, name, value):
     if isinstance(value, str) and not value and "''" in text:  # a name is shown in quotes
         return True
     if isinstance(value, Path) and str(value) in text:
+        return True
+    if isinstance(value, (list, tuple)) and value and repr(value[-1]) in text:
+        return True
+    if value is None and re.search(r"\bNone\b", text):
         return True
     is_odd_text = isinstance(value, str) and (not value or "\0" in value)
     if isinstance(value, (Path, bytes)) or is_odd_text:
