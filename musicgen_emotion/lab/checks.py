@@ -303,7 +303,8 @@ def check_labels(
         raise ValueError(f"{name} must have one dimension; got shape {array.shape}")
     if n is not None and len(array) != n:
         raise ValueError(f"{name} has {len(array)} entries, but there are {n} rows")
-    missing = np.flatnonzero(array != array) if array.dtype.kind == "f" else _missing_rows(array)
+    written = array if hasattr(labels, "dtype") else np.asarray(labels, object)
+    missing = np.flatnonzero(array != array) if array.dtype.kind == "f" else _missing_rows(written)
     if len(missing):
         raise ValueError(
             f"{name} holds {len(missing)} missing entries, the first at {missing[0]}; "
