@@ -82,7 +82,7 @@ from musicgen_emotion.lab.files import (
 )
 
 from ..lab.arguments import checked
-from ..lab.checks import check_finite
+from ..lab.checks import check_finite, table_with
 from ..lab.locks import folder_lock
 from ..lab.paths import as_path, claim_folder, inside_folder, marker_version
 from ..sound.descriptors import read_channels
@@ -224,6 +224,7 @@ class ClipStore:
                     f"clip {clip!r} is not in {self.path}, which holds {len(self)} clips"
                 )
 
+    @checked
     def codes(
         self,
         clips: Iterable[str] | None = None,  # clip ids; None: all, in the order of the table
@@ -313,7 +314,7 @@ class ClipStore:
                 with contextlib.suppress(OSError):
                     os.truncate(lock, 0)
 
-    @checked
+    @checked(rows=table_with("clip_id"))
     def add(
         self,
         rows: pd.DataFrame,  # one row per clip, with `clip_id` and any of `CLIP_COLUMNS`
@@ -380,6 +381,7 @@ class ClipStore:
         write_batch(batch, rows, [by_clip[clip] for clip in rows.clip_id], len(new))
         (self.path / ADDING_FILE).unlink()
 
+    @checked
     def compact(
         self,
         clips: Iterable[str] | None = None,  # clips to keep; None: all
@@ -408,6 +410,7 @@ class ClipStore:
         stage_change(self.path, self.path / STAGE_FOLDER, summary, removed=sounds)
         merge_waiting(self.path)
 
+    @checked(labels=table_with("clip_id"))
     def relabel(
         self,
         labels: pd.DataFrame,  # clip_id, and columns that describe the clips

@@ -312,6 +312,7 @@ def save_audio(
     return path
 
 
+@checked
 def save_clips(
     made: Generation,  # clips with audio
     folder: Path | str,  # made if absent

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ..lab.arguments import checked
 from ..models.load import as_model
 from ..models.model import MusicModel, Pass
 from ..models.sites import Site
@@ -20,6 +21,7 @@ __all__ = ["count_hooks", "edited_output", "hook_site", "hooked"]
 
 
 # %% ../../nbs/api/50_activations/00_hooks.ipynb #cell010
+@checked
 @contextlib.contextmanager
 def hooked(
     model: MusicModel,  # the model, or the raw one of a backend

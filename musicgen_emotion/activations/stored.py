@@ -27,6 +27,7 @@ from musicgen_emotion.activations.file_sums import (
     settle_sums,
 )
 from musicgen_emotion.activations.replay_blocks import (
+    BRANCHES,
     Pool,
     ReplayRequest,
     activation_dims,
@@ -90,7 +91,10 @@ def replay_bytes(
         n_times = model.config.positions(n_frames)
     else:
         n_times = 1 if isinstance(pool, str) else len(pool)
-    n_branches = 1 if isinstance(branches, str) else len(branches)
+    listed = [branches] if isinstance(branches, str) else list(branches)
+    for branch in listed:
+        check_in("branches", branch, BRANCHES)
+    n_branches = len(listed)
     numbers_per_time = sum(model.site_width(site) for site in names)
     return numbers_per_time * n_times * n_branches * n_clips * np.dtype(dtype).itemsize
 

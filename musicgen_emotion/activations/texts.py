@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ..lab.arguments import checked
-from ..lab.checks import check_finite, check_in, check_labels
+from ..lab.checks import check_finite, check_in, check_labels, check_texts
 from ..lab.files import atomic_path, read_json, write_json
 from ..lab.paths import as_path, claim_folder, holds_only
 from ..lab.reasons import plain_reason
@@ -131,6 +131,7 @@ def pool_tokens(
     has_tokens = mask.any(1)
     if not has_tokens.all():
         raise ValueError(f"prompt {int(np.argmin(has_tokens))} has no token")
+    check_finite("states of real tokens", states[mask])
     if pool == "last":
         from_end = mask[:, ::-1].argmax(1)  # (prompt,) padding after the last token
         last = mask.shape[1] - 1 - from_end
@@ -247,6 +248,7 @@ def _token_array(tokenizer, prompts, batches) -> xr.DataArray:
 
 
 # %% ../../nbs/api/50_activations/19_texts.ipynb #cell017
+@checked
 def word_token_spans(
     encoder: MusicModel | TextEncoder,  # whose tokenizer is meant
     prompt: str,  # text
@@ -302,13 +304,15 @@ class Embeddings:
 
     def __post_init__(self):
         self.vectors = np.asarray(self.vectors)
+        if self.prompts is not None:
+            self.prompts = check_texts("prompts", self.prompts)
         self.labels = _emotion_names(
             self.labels,
             self.metadata.get("label_names"),
         )
         if self.vectors.ndim != 2 or self.vectors.dtype.kind not in "fiu":
             raise ValueError(
-                "embeddings must be a (prompt, d_text) array of numbers; "
+                "vectors must be embeddings, a (prompt, d_text) array of numbers; "
                 f"got shape {self.vectors.shape} of {self.vectors.dtype}"
             )
         if not self.vectors.size:

@@ -21,7 +21,7 @@ from musicgen_emotion.causes.pairs import (
 
 from ..activations.positions import window_positions
 from ..lab.arguments import checked
-from ..lab.checks import check_count, check_in
+from ..lab.checks import check_count, check_in, table_with
 from ..lab.seeds import rng
 from ..lab.sizes import may_be_large
 from ..models.model import MusicModel
@@ -181,7 +181,11 @@ class Agreement:
 
 
 @may_be_large
-@checked
+@checked(
+    table=table_with(
+        "site", "kind", "layer", keys=["pair"], numbers=["start", "end", "attribution"]
+    )
+)
 def attribution_agreement(
     model: MusicModel,  # the model
     pairs: Pairs,  # the pairs behind `table`
@@ -198,6 +202,7 @@ def attribution_agreement(
     """Patch a random sample of cells one by one, and correlate with their attribution.
 
     Raises ValueError for a table of other pairs or fewer than 4 cells."""
+    check_in("readout", readout, ("cond", "guided"))
     if table.pair.nunique() != len(pairs):
         raise ValueError(f"the table is about {table.pair.nunique()} pairs, got {len(pairs)}")
     if not n_cells >= 4:

@@ -5,6 +5,7 @@
 # %% ../../nbs/api/85_causes/08_erasure.ipynb #cell003
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +59,8 @@ def project_out(
     is_one = isinstance(directions, np.ndarray) and directions.ndim == 1
     if is_one or hasattr(directions, "vector"):
         directions = [directions]
+    if not isinstance(directions, Iterable) or getattr(directions, "ndim", 1) == 0:
+        raise TypeError(f"directions must be a vector or a list of vectors; got {directions!r}")
 
     vectors = []
     for one in directions:

@@ -15,7 +15,7 @@ import torch
 from ..activations.generation import Generation
 from ..activations.positions import window_positions
 from ..lab.arguments import checked
-from ..lab.checks import check_count
+from ..lab.checks import check_count, check_table, table_with
 from ..lab.sizes import may_be_large
 from ..models.model import MusicModel
 from ..models.sampling import clip_seeds, require_generation_room
@@ -307,7 +307,7 @@ def describe_patched(
 
 
 @may_be_large
-@checked
+@checked(table=table_with("arm", "site", "start", "end", keys=["pair"]))
 def sound_restored(
     table: pd.DataFrame,  # of `describe_patched`, or with a judge's columns joined to it
     descriptors: Sequence[str] = SOUND_DESCRIPTORS,  # numeric columns
@@ -325,9 +325,10 @@ def sound_restored(
     if missing:
         raise KeyError(f"the table lacks the columns {missing}; make it with describe_patched")
 
-    source = table[table.arm == "source"].set_index("pair")
-    target = table[table.arm == "target"].set_index("pair")
-    patches = table[table.site != ""].groupby(
+    patched_clips = check_table("table", table[table.site != ""], numbers=["start", "end"])
+    source = _clips_by_pair(table, "source", patched_clips.pair)
+    target = _clips_by_pair(table, "target", patched_clips.pair)
+    patches = patched_clips.groupby(
         ["site", "start", "end", "arm"],
         sort=False,
     )
@@ -349,6 +350,14 @@ def sound_restored(
             )
             rows.append(key | _restored_share(numbers, n_boot, seed))
     return pd.DataFrame(rows)
+
+
+def _clips_by_pair(table, arm, pairs):
+    "Clips of the source or the target by pair; a ValueError for a pair that has not just one."
+    clips = table[table.arm == arm].set_index("pair")
+    if not clips.index.is_unique or not pairs.isin(clips.index).all():
+        raise ValueError(f"table must hold one clip of arm {arm!r} for each patched pair")
+    return clips
 
 
 def _restored_share(numbers, n_boot, seed):

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..lab.arguments import checked
-from ..lab.checks import check_finite
+from ..lab.checks import check_finite, check_table
 from ..lab.sizes import may_be_large
 from ..stats.estimates import bootstrap_weights, interval
 
@@ -47,6 +47,11 @@ def mediate(
     mediators = list(mediators)
     if not mediators:
         raise ValueError("mediators is empty; name at least one column")
+    named = dict(treatment=[treatment], mediators=mediators, outcome=[outcome])
+    named |= dict(covariates=covariates, groups=[] if groups is None else [groups])
+    for argument, names in named.items():
+        _check_columns(table, argument, names)
+    check_table("table", table, keys=named["groups"])
     columns = [treatment, *mediators, *covariates, outcome]
     data = np.column_stack([_numeric_column(table, name) for name in columns])  # (row, column)
     _check_design(data[:, :-1], columns[:-1])
@@ -95,10 +100,17 @@ def mediate(
     return pd.DataFrame(rows)
 
 
+def _check_columns(table, argument, names):
+    "Raise KeyError where an argument names a column that the table has not."
+    for name in names:
+        if name not in table:
+            raise KeyError(
+                f"{argument}: the table has no column {name!r}; it has {', '.join(map(str, table))}"
+            )
+
+
 def _numeric_column(table, name):
     "A column as floats; of two labels the second in alphabetical order becomes 1."
-    if name not in table:
-        raise KeyError(f"the table has no column {name!r}; it has {', '.join(map(str, table))}")
     column = table[name]
     if column.dtype.kind in "biuf":
         return check_finite(name, column.to_numpy(float))

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..activations.positions import time_windows, window_positions
 from ..lab.arguments import checked
-from ..lab.checks import check_in, check_texts, check_whole_numbers
+from ..lab.checks import check_in, check_table, check_texts, check_whole_numbers
 from ..lab.sizes import may_be_large
 from ..models.model import MusicModel
 from ..models.sampling import sample_tokens
@@ -132,10 +132,11 @@ def pair_prompts(
     if not hasattr(table, "emotion"):
         raise TypeError(
             "prompts must be a prompt set or a table with the columns prompt, emotion and pair; "
-            f"got {type(prompts).__name__}"
+            f"got {'None' if prompts is None else type(prompts).__name__}"
         )
-    for emotion in (source, target):
-        check_in("emotion", emotion, tuple(table.emotion.unique()))
+    check_table("prompts", table, keys=["prompt", "pair"])
+    for name, emotion in dict(source=source, target=target).items():
+        check_in(name, emotion, tuple(table.emotion.unique()))
 
     sources = table[table.emotion == source]
     targets = table[table.emotion == target]
@@ -252,6 +253,7 @@ def cell_table(
         names = [cells] if isinstance(cells, str) else list(cells)
         duration_s = n_frames / model.config.frame_rate
         cells = all_cells(model, duration_s, names)
+    check_table("cells", cells, ["site"], numbers=["start", "end"])
     if not len(cells):
         raise ValueError("there are no cells; give at least one site")
 

@@ -13,9 +13,15 @@ import numpy as np
 import pandas as pd
 import torch
 
+from musicgen_emotion.lab.checks import (
+    check_count,
+    check_in,
+    check_positive,
+    check_table,
+)
+
 from ..activations.positions import window_positions
 from ..lab.arguments import checked
-from ..lab.checks import check_count, check_finite, check_in, check_positive
 from ..lab.seeds import seed_from
 from ..lab.sizes import may_be_large, require_room
 from ..models.model import MusicModel
@@ -307,11 +313,9 @@ def patching_summary(
     'restored' is the sum of moved divided by the sum of gap; another column is its mean over pairs.
     Raises KeyError for missing columns, ValueError for NaN."""
     needed = ["moved", "gap"] if value == "restored" else [value]
-    missing = [column for column in ("pair", *needed) if column not in table]
-    if missing:
-        raise KeyError(f"the table lacks the columns {missing}; it has {', '.join(table)}")
-    for column in needed:
-        check_finite(column, table[column].to_numpy(float))
+    windows = [column for column in ("start", "end") if column in by and column in table]
+    unusual = [column for column in by if column not in SUMMARY_COLUMNS]
+    check_table("table", table, unusual, keys=["pair"], numbers=[*needed, *windows])
 
     by = [column for column in by if column in table]
     rows = []

@@ -87,8 +87,13 @@ def harmonic_reliability(
     selective: np.ndarray,  # (row,) selectivity
 ) -> np.ndarray:  # (row,) harmonic mean, 0 where both are 0
     "Harmonic mean of completeness and selectivity, row by row."
-    complete = np.asarray(complete, float)
-    selective = np.asarray(selective, float)
+    complete = check_finite("complete", complete).astype(float)
+    selective = check_finite("selective", selective).astype(float)
+    if complete.shape != selective.shape:
+        raise ValueError(
+            f"complete and selective must have one shape; "
+            f"got {complete.shape} and {selective.shape}"
+        )
     total = complete + selective
     mean = 2 * complete * selective / np.maximum(total, 1e-300)
     return np.where(total > 0, mean, 0.0)
@@ -97,9 +102,9 @@ def harmonic_reliability(
 def _checked_probabilities(name, probabilities, like=None):
     "Probabilities as an array; `like` gives the shape that they must have."
     probabilities = np.asarray(probabilities, float)
-    if probabilities.ndim != 2 or probabilities.shape[1] < 2:
+    if probabilities.ndim != 2 or probabilities.shape[1] < 2 or not len(probabilities):
         raise ValueError(
-            f"{name} must be (row, class) with at least two classes; "
+            f"{name} must be (row, class) with rows and at least two classes; "
             f"got shape {probabilities.shape}"
         )
     check_finite(name, probabilities)

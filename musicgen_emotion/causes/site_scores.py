@@ -13,7 +13,7 @@ import torch
 
 from ..activations.hooks import hooked
 from ..lab.arguments import checked
-from ..lab.checks import check_finite, check_in
+from ..lab.checks import check_finite, check_in, check_labels
 from ..lab.seeds import rng
 from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from ..models.model import MusicModel
@@ -145,7 +145,7 @@ def fit_interventions(
     Nullifying: the mean difference is projected out; LEACE (Belrose et al. 2023); INLP (Ravfogel
     et al. 2020). Raises ValueError unless there are two emotions, `source` among them."""
     states = check_finite("states", np.asarray(states, float))
-    emotions = np.asarray(emotions)
+    emotions = check_labels("emotions", emotions, len(states))
     check_in("source", source, tuple(np.unique(emotions).tolist()))
     if len(np.unique(emotions)) != 2:
         raise ValueError(f"emotions must hold two emotions; got {np.unique(emotions).tolist()}")

@@ -11,11 +11,18 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
+from musicgen_emotion.lab.checks import (
+    check_in,
+    check_number,
+    check_positive,
+    check_real,
+    check_table,
+)
+
 from ..lab.arguments import checked
-from ..lab.checks import check_in, check_number, check_positive
 from ..show.plots import check_columns, new_axes
 from ..sound.listener import ListenerModel, listener_axes, listener_cues
-from ..stimuli.emotions import VALENCE_AROUSAL, check_emotion
+from ..stimuli.emotions import VALENCE_AROUSAL
 
 # %% auto #0
 __all__ = [
@@ -153,8 +160,11 @@ def listener_ratings(
     Adds cues (cue_*), the ratings happy, sad, scary, peaceful, the coordinates valence and arousal
     (half the difference of the ratings of opposite quadrants), and toward, their projection on the
     line between the two emotions. Raises ValueError for unknown or equal emotions."""
-    check_emotion(source)
-    check_emotion(target)
+    check_in("source", source, VALENCE_AROUSAL)
+    check_in("target", target, VALENCE_AROUSAL)
+    check_table("table", table, ["onset_rate", "mode_score"])
+    for column in ("onset_rate", "mode_score"):
+        check_real(f"table[{column!r}]", table[column])
     if source == target:
         raise ValueError(f"source and target must differ; both are {source!r}")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..lab.checks import unknown_name
+from ..lab.checks import check_texts, unknown_name
 from ..lab.comparing import compare_folders, compare_runs
 from ..lab.gates import verdict
 from ..lab.parameter_types import split_list, value_from_text
@@ -50,7 +50,7 @@ def split_assignments(
 ) -> dict[str, str]:  # name -> text after the first equals sign
     "Read the texts of `-p name=value`; a ValueError when one is malformed or given twice."
     pairs: dict[str, str] = {}
-    for item in items or []:
+    for item in [] if items is None else check_texts("items", items):
         name, equals_sign, value = item.partition("=")
         name = name.strip()
         if not equals_sign or not name:

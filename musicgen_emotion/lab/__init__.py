@@ -43,11 +43,13 @@ from .checks import check_real as check_real
 from .checks import check_same_length as check_same_length
 from .checks import check_seed as check_seed
 from .checks import check_seeds as check_seeds
+from .checks import check_table as check_table
 from .checks import check_texts as check_texts
 from .checks import check_whole_numbers as check_whole_numbers
 from .checks import chosen_rows as chosen_rows
 from .checks import did_you_mean as did_you_mean
 from .checks import shown as shown
+from .checks import table_with as table_with
 from .checks import unknown_name as unknown_name
 from .comparing import FolderComparison as FolderComparison
 from .comparing import RunComparison as RunComparison

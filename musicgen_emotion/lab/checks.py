@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Callable, Iterable, Mapping, Sized
 from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,11 +29,13 @@ __all__ = [
     "check_same_length",
     "check_seed",
     "check_seeds",
+    "check_table",
     "check_texts",
     "check_whole_numbers",
     "chosen_rows",
     "did_you_mean",
     "shown",
+    "table_with",
     "unknown_name",
 ]
 
@@ -300,7 +303,8 @@ def check_labels(
         raise ValueError(f"{name} must have one dimension; got shape {array.shape}")
     if n is not None and len(array) != n:
         raise ValueError(f"{name} has {len(array)} entries, but there are {n} rows")
-    missing = np.flatnonzero(array != array) if array.dtype.kind == "f" else _missing_rows(array)
+    written = array if hasattr(labels, "dtype") else np.asarray(labels, object)
+    missing = np.flatnonzero(array != array) if array.dtype.kind == "f" else _missing_rows(written)
     if len(missing):
         raise ValueError(
             f"{name} holds {len(missing)} missing entries, the first at {missing[0]}; "
@@ -424,6 +428,62 @@ def chosen_rows(
     if len(outside):
         raise ValueError(f"{name} must lie between 0 and {n_rows - 1}, got {outside.tolist()[:5]}")
     return array.astype(np.int64)
+
+
+# %% ../../nbs/api/00_lab/00_checks.ipynb #78cdee5d
+def check_table(
+    name: str,  # name of the argument
+    table: Any,  # table that was given
+    columns: Iterable[str] = (),  # columns that it needs, whatever they hold
+    numbers: Iterable[str] = (),  # needed columns of finite numbers
+    keys: Iterable[str] = (),  # needed columns that say what a row is about, all filled
+    gaps: Iterable[str] = (),  # needed columns of numbers, NaN where nothing was measured
+) -> Any:  # the same table
+    """Return `table` when it is a DataFrame with these columns.
+
+    Raises TypeError for what is no table and for text among numbers, KeyError for missing columns,
+    and ValueError for NaN and infinity. A table without rows is accepted.
+    """
+    if not hasattr(table, "columns") or not hasattr(table, "iloc"):
+        kind = "" if table is None else f" of type {type(table).__name__}"
+        raise TypeError(f"{name} must be a table (pandas DataFrame); got {shown(table)}{kind}")
+    there = list(table.columns)
+    if len(table) and not there:
+        raise ValueError(f"{name} has {len(table)} rows, but no columns")
+    needed = [*columns, *keys, *numbers, *gaps]
+    missing = [column for column in dict.fromkeys(needed) if column not in there]
+    if missing:
+        has = ", ".join(str(column) for column in there) or "no columns"
+        raise KeyError(f"{name} lacks the columns {', '.join(missing)}; it has {has}")
+    for column in keys:
+        empty = np.flatnonzero(table[column].isna())
+        if len(empty):
+            raise ValueError(f"{name}[{column!r}] is missing in {len(empty)} rows, see {empty[0]}")
+    for column in (*numbers, *gaps):
+        _check_column(f"{name}[{column!r}]", table[column], column in gaps)
+    return table
+
+
+def _check_column(name: str, column: Any, may_have_gaps: bool) -> None:
+    "Raise unless a column holds numbers: finite ones, or NaN where that is allowed."
+    if not len(column):  # without rows pandas does not know the type
+        return
+    is_category = str(column.dtype) == "category"
+    plain = column.astype(object) if is_category else column
+    values = check_real(name, plain.to_numpy(na_value=np.nan))
+    if may_have_gaps:
+        values = values[values == values]
+    check_finite(name, values)
+
+
+def table_with(
+    *columns: str,  # as in `check_table`
+    numbers: Iterable[str] = (),  # as in `check_table`
+    keys: Iterable[str] = (),  # as in `check_table`
+    gaps: Iterable[str] = (),  # as in `check_table`
+) -> Callable[[str, Any], Any]:  # takes the name of an argument and its value, returns the value
+    "The check `check_table` for `checked`, with the columns that a function needs."
+    return partial(check_table, columns=columns, numbers=numbers, keys=keys, gaps=gaps)
 
 
 # %% ../../nbs/api/00_lab/00_checks.ipynb #cell024

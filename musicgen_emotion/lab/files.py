@@ -29,7 +29,7 @@ from musicgen_emotion.lab.paths import (
     note_written,
 )
 
-from .checks import check_in
+from .checks import check_in, check_table
 from .reasons import plain_reason
 
 if TYPE_CHECKING:
@@ -385,6 +385,7 @@ def write_table(
 ) -> Path:  # the path
     "Write a table atomically, in the format that the suffix names."
     path = as_path("path", path)
+    check_table("df", df)
     suffix = _table_suffix(path)
     with atomic_path(path) as temporary:
         if suffix == ".csv":

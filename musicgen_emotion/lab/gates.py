@@ -90,6 +90,9 @@ class Gate:
                     f"{name} of gate {self.name!r} must be finite, or NaN where it could not be "
                     f"measured; got {number}"
                 )
+        if self.n is not None:
+            n = check_count(f"n of gate {self.name!r}", self.n, least=0)
+            object.__setattr__(self, "n", n)
         if math.isnan(self.threshold):
             raise ValueError(f"threshold of gate {self.name!r} must be a number; got nan")
         if self.low > self.high:
@@ -183,7 +186,7 @@ class Gate:
 def _number(name: str, value: Any) -> float:
     "The value as a float; None becomes NaN."
     try:
-        if isinstance(value, (str, bytes)):
+        if isinstance(value, (str, bytes, bool)):
             raise TypeError
         return math.nan if value is None else float(value)
     except (TypeError, ValueError):
@@ -311,8 +314,6 @@ def _gate_in_file(path: Path, number: int, entry: Any) -> Gate:
         raise ValueError(f"{path}, gate {number} must have a name and a value; got {entry!r:.80}")
     try:
         gate = Gate.from_entry(entry)
-        if gate.n is not None:
-            check_count("n", gate.n, least=0)
         if not isinstance(gate.why, str):
             raise TypeError(f"why must be text; got {gate.why!r:.80}")
     except (KeyError, TypeError, ValueError) as error:

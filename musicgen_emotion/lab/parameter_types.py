@@ -12,7 +12,7 @@ from functools import lru_cache, partial, reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any
 
-from .checks import did_you_mean
+from .checks import did_you_mean, shown
 from .yaml_files import PlainText, is_whole
 
 if TYPE_CHECKING:
@@ -139,7 +139,11 @@ class _Member:
 def _members(kind: str) -> list[_Member]:
     "Members of a type in the order of writing; a ValueError for a type that is not supported."
     members = []
-    for node in _alternatives(ast.parse(kind, mode="eval").body):
+    try:
+        tree = ast.parse(kind, mode="eval")
+    except SyntaxError:
+        raise ValueError(f"kind must be a type such as 'int | None'; got {kind!r}") from None
+    for node in _alternatives(tree.body):
         base = ast.unparse(node.value if isinstance(node, ast.Subscript) else node)
         if not isinstance(node, ast.Subscript) and base in (
             "None",
@@ -175,7 +179,13 @@ def value_from_text(
     kind: str,  # its type
     text: str,  # as typed after `name=`
 ) -> Any:  # the value
-    "Read a value from text by its type; a TypeError names parameter, type and text."
+    """Read a value from text by its type.
+
+    A TypeError names parameter, type and text; a type that is not supported is a ValueError.
+    """
+    for argument, given in (("kind", kind), ("text", text)):
+        if not isinstance(given, str):
+            raise TypeError(f"{argument} of parameter {name!r} must be text; got {shown(given)}")
     return _value_from_text(name, kind, text, _member_from_text)
 
 

@@ -20,7 +20,7 @@ from musicgen_emotion.lab.phase_files import (
     supplied_folder,
 )
 
-from .checks import unknown_name
+from .checks import shown, unknown_name
 from .parameter_rules import ParameterRule, check_rules, parse_rules
 from .parameter_types import check_value, value_from_text, value_from_yaml
 from .paths import as_path
@@ -140,6 +140,7 @@ def read_parameters(
     notebook: Path | str,  # notebook file, or the name of a phase
 ) -> dict[str, Parameter]:  # name -> parameter
     "Parameters of a phase; without exactly one cell tagged `parameters` a ValueError."
+    as_path("notebook", notebook)
     path = find_phase(notebook)
     tagged = []
     aliases: dict[str, str] = {}
@@ -246,12 +247,16 @@ def resolve_parameters(
     Text in `overrides` and files is read by the parameter's type. An unknown name or section raises
     a ValueError, a wrong type a TypeError; what comes from a file is named with file and line.
     """
+    if isinstance(phases, (str, Path)) or not isinstance(phases, Iterable):
+        raise TypeError(f"phases must be a list of phases; got {shown(phases)}")
     specs = {notebook: read_parameters(notebook) for notebook in map(find_phase, phases)}
     project = dict(specs)  # each notebook once, in order
     for notebook in list_phases().values():
         if notebook not in project:
             project[notebook] = read_parameters(notebook)
     sources = [_Source(str(file), _read_sections(file, by_type=True)) for file in files]
+    if overrides is not None and not isinstance(overrides, Mapping):
+        raise TypeError(f"overrides must map names to values; got {shown(overrides)}")
     if overrides:
         sources.append(_Source("-p", _as_sections(overrides)))
     given: dict[Path, dict[str, Any]] = {notebook: {} for notebook in specs}

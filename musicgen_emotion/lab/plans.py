@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .checks import check_count, unknown_name
+from .checks import check_count, shown, unknown_name
 from .files import sha256_bytes
 from .parameter_types import shown_value
 from .parameters import check_parameters, read_parameters, resolve_parameters
@@ -145,6 +145,8 @@ def plan(
     and so does a sweep of so many runs that it would take days."""
     notebook = find_phase(phase)
     spec = read_parameters(phase)
+    if not isinstance(grid, Mapping):
+        raise TypeError(f"grid must map parameters to lists of values; got {shown(grid)}")
     sizes = {name: _axis_size(name, axis) for name, axis in grid.items()}
     n_runs = math.prod(sizes.values())
     counted = " x ".join(f"{size} {name}" for name, size in sizes.items())

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .checks import check_count
+from .checks import check_count, check_table
 from .files import read_table
 from .gates import gates_table, read_gates, verdict
 from .paths import as_path
@@ -30,6 +30,7 @@ def markdown_table(
 ) -> str:  # Markdown, with a line break at the end
     "A table as Markdown, with a line that says how many rows were left out."
     rows = check_count("rows", rows, least=0)
+    check_table("df", df)
     shown = df.head(rows).astype(object).map(_cell)
     shown.columns = [_cell(name) for name in df.columns]
     text = shown.to_markdown(
@@ -73,6 +74,7 @@ def run_report(
     What is damaged is named in its place. Raises ValueError for a folder without `manifest.json`.
     """
     folder = as_path("run", run)
+    rows = check_count("rows", rows, least=0)
     if not folder.is_dir():
         raise ValueError(f"{folder} holds no run; there is no such folder")
     if not (folder / "manifest.json").exists():

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from functools import wraps
+from inspect import signature
 from itertools import islice
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -195,9 +196,12 @@ def may_be_large(
 ) -> Callable[Arguments, Result]:  # the same function
     "Decorator: a call with `allow_large=True` permits work of any size to all that it calls."
 
+    place = _place_of("allow_large", function)
+
     @wraps(function)
     def permitting(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        if not kwargs.get("allow_large"):
+        by_place = place < len(args) and args[place]
+        if not (by_place or kwargs.get("allow_large")):
             return function(*args, **kwargs)
         token = _PERMITTED.set(True)
         try:
@@ -206,6 +210,15 @@ def may_be_large(
             _PERMITTED.reset(token)
 
     return permitting
+
+
+def _place_of(name: str, function: Callable) -> int:
+    "Place of a parameter; beyond all places where it can be given by name alone."
+    places = list(signature(function).parameters.values())
+    for place, parameter in enumerate(places):
+        if parameter.name == name and parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+            return place
+    return sys.maxsize
 
 
 # %% ../../nbs/api/00_lab/08_sizes.ipynb #cell015

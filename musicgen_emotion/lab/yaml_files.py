@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from .checks import shown
 from .paths import as_path
 
 # %% auto #0
@@ -43,6 +44,8 @@ def load_bounded_yaml(
     """
     import yaml
 
+    if not isinstance(text, str):
+        raise TypeError(f"text must be the text of a YAML file; got {shown(text)}")
     try:
         return _load(text.removeprefix("\ufeff"), by_type)
     except RecursionError:

@@ -146,6 +146,7 @@ from .tiny import draw_model as draw_model
 from .tiny import joined_config as joined_config
 from .tiny import random_musicgen as random_musicgen
 from .tiny import redraw_pretrained as redraw_pretrained
+from .tiny import require_model_room as require_model_room
 from .tiny import text_config as text_config
 from .tiny import train_tokenizer as train_tokenizer
 from .tiny import write_random_model as write_random_model

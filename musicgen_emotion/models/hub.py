@@ -95,7 +95,9 @@ def model_folder(
     Raises TypeError for what is no name, ValueError for an unknown name and FileNotFoundError when
     a known model is not here and cannot be fetched."""
     if not isinstance(name, (str, Path)):
-        raise TypeError(f"name must be a string or a folder, got {type(name).__name__}: {name!r}")
+        raise TypeError(
+            f"name must be a string or a folder, got {name!r} of type {type(name).__name__}"
+        )
     if str(name) == "nano":
         if not (nano_folder() / "config.json").exists():
             raise FileNotFoundError(
@@ -381,7 +383,7 @@ def folder_kind(
         )
     with readable(config_file, "the configuration of a MusicGen"):
         kind = dict(read_json(config_file)).get("model_type")
-    kind = check_in("model_type in config.json", kind, ("musicgen", "musicgen_melody"))
+    kind = check_in(f"model_type in {config_file}", kind, ("musicgen", "musicgen_melody"))
     if backend == "audiocraft":
         if kind == "musicgen_melody":
             raise melody_error(folder.name)

@@ -80,7 +80,7 @@ def as_model(
             return by_class[ancestor.__name__].wrap(model, tokenizer)
     raise TypeError(
         f"model must be a MusicModel (see load_model) or one of {', '.join(by_class)}, "
-        f"got {type(model).__name__}"
+        f"got {'None' if model is None else type(model).__name__}"
     )
 
 

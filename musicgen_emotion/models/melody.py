@@ -26,6 +26,7 @@ from musicgen_emotion.models.tiny import (
     codec_config,
     draw_model,
     joined_config,
+    require_model_room,
     text_config,
     write_tokenizer,
 )
@@ -82,6 +83,7 @@ def write_random_melody(
     check_in("channels", channels, (1, 2))
     if n_codebooks % channels:
         raise ValueError(f"n_codebooks={n_codebooks} must be even for channels=2")
+    require_model_room(d_model, n_layers, 4 * d_model, codebook_size * n_codebooks, d_text)
     out = claim_folder(as_path("out", out), "random model", 1)
     with quiet_transformers():
         write_tokenizer(out)

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 
 from ..lab.arguments import checked
-from ..lab.checks import check_in
+from ..lab.checks import check_finite, check_in
 from ..lab.files import sha256_file
 from .fingerprints import WeightIdentity, WeightRecord, running_weights
 from .finite import evaluated
@@ -326,6 +326,9 @@ class MusicModel(SiteLookup, ABC):
         audio: np.ndarray,  # (clip, sample) at the model's rate
     ) -> torch.Tensor:  # (clip, d_codec, frame) float32
         "What the codec's encoder makes of sound, before quantization."
+        if np.ndim(audio) != 2:
+            raise ValueError(f"audio must be (clip, sample); got shape {np.shape(audio)}")
+        check_finite("audio", audio)
         wave = torch.as_tensor(audio).to(next(self.codec.parameters()))  # its device and precision
         encoder: Any = self.codec.encoder
         return encoder(wave[:, None]).float()

@@ -151,7 +151,7 @@ def layer_list(
         listed = [layers]
     for layer in listed:
         if isinstance(layer, bool) or not isinstance(layer, (int, np.integer)):
-            raise TypeError(f"layers must be integers, got {layer!r} ({type(layer).__name__})")
+            raise TypeError(f"layers must be integers, got {layer!r}")
         if not 0 <= layer < n_layers:
             raise ValueError(
                 f"layer {layer} does not exist: this model has {n_layers} layers, 0..{n_layers - 1}"

@@ -17,6 +17,7 @@ import torch
 from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.paths import as_path, claim_folder, claim_names
+from ..lab.sizes import require_room
 from .registry import HUB_SIZES, quiet_transformers, torch_dtype
 
 # %% auto #0
@@ -30,6 +31,7 @@ __all__ = [
     "joined_config",
     "random_musicgen",
     "redraw_pretrained",
+    "require_model_room",
     "text_config",
     "train_tokenizer",
     "write_random_model",
@@ -360,6 +362,7 @@ def write_random_model(
         n_text_layers, std = 1, 0.02
     if channels == 2 and n_codebooks % 2:
         raise ValueError(f"n_codebooks={n_codebooks} must be even for channels=2")
+    require_model_room(d_model, n_layers, d_ff, codebook_size * n_codebooks, d_text)
     out = claim_folder(as_path("out", out), "random model", 1)
     with quiet_transformers():
         tokenizer = write_tokenizer(out)
@@ -380,3 +383,16 @@ def write_random_model(
         )
         MusicgenProcessor(extractor, tokenizer).save_pretrained(str(out))
     return out
+
+
+def require_model_room(
+    d_model: int,  # width of the decoder
+    n_layers: int,  # decoder layers
+    d_ff: int,  # width inside the MLP
+    n_tokens: int,  # entries of all codebooks
+    d_text: int,  # width of the text states
+) -> None:
+    "Raise a ValueError for a model whose weights do not fit into memory."
+    per_layer = 8 * d_model**2 + 2 * d_model * d_ff
+    n_weights = n_layers * per_layer + 2 * n_tokens * d_model + d_text * (d_model + 8 * d_text)
+    require_room(f"a model of d_model={d_model} and n_layers={n_layers}", 4 * n_weights)

@@ -15,8 +15,8 @@ from ..activations.positions import time_windows, window_positions
 from ..activations.replaying import text_rows
 from ..activations.texts import word_token_spans
 from ..lab.arguments import checked
-from ..lab.checks import check_count, check_finite, check_in
-from ..lab.sizes import may_be_large
+from ..lab.checks import check_count, check_finite, check_in, table_with
+from ..lab.sizes import may_be_large, require_room
 from ..models.model import MusicModel
 from ..models.shapes import delay_tokens
 from ..models.text import join_text_states, piece_counter, prompts_per_clip
@@ -248,7 +248,7 @@ def plot_attention(
 
 # %% ../../nbs/api/60_probes/08_attention.ipynb #cell021
 @may_be_large
-@checked
+@checked(table=table_with(numbers=["clip"]))
 def role_attention(
     table: pd.DataFrame,  # of `word_attention`
     roles: Sequence[Mapping[str, str]],  # per clip: word in lower case -> role
@@ -343,6 +343,7 @@ def emotion_word_test(
     if len(set(sizes.values())) > 1 or len(prompts) < 2:
         raise ValueError(f"give at least 2 pairs and as many of each; got {sizes}")
     _check_pieces(model, words, neutral_words)
+    require_room(f"n_perm={n_perm} sign flips", 8 * n_perm * len(prompts))
     reading = dict(layers=layers, batch_size=batch_size, progress=progress, per=per)
     emotional = _attention_to(model, tokens, prompts, words, **reading)
     matched = _attention_to(model, tokens, neutral, neutral_words, **reading)
@@ -462,7 +463,7 @@ def attention_span(
 
 # %% ../../nbs/api/60_probes/08_attention.ipynb #cell035
 @may_be_large
-@checked
+@checked(table=table_with(numbers=["clip"]))
 def span_test(
     table: pd.DataFrame,  # clip, prompt, layer, head and the measure, as `attention_span` gives it
     emotions: Sequence[str],  # label of each clip, by clip number

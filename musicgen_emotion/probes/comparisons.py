@@ -23,6 +23,7 @@ from musicgen_emotion.probes.similarity import (
 )
 
 from ..lab.arguments import checked
+from ..lab.checks import check_finite
 from ..lab.sizes import may_be_large, require_room
 from ..stats.estimates import bootstrap_weights, interval
 from ..stats.permutation import permutation_p, permute_labels
@@ -175,7 +176,7 @@ def time_course(
 
 def _window_means(X, seconds, window) -> tuple[np.ndarray, np.ndarray]:
     "States (clip, window, d) averaged in windows of `window` seconds, and the windows' mean times."
-    seconds = np.asarray(seconds, float)
+    seconds = check_finite("seconds", seconds).astype(float)
     if seconds.shape != (X.shape[1],):
         raise ValueError(f"seconds must be ({X.shape[1]},), one per timestep, got {seconds.shape}")
     if window is None:

@@ -169,7 +169,7 @@ def _check_alike(sets) -> None:
         if not hasattr(acts, "dims"):
             raise TypeError(
                 f"{name} must be a labelled array of one site, such as acts['layer_12']; "
-                f"got {type(acts).__name__}"
+                f"got {'None' if acts is None else type(acts).__name__}"
             )
         if "timestep" not in acts.dims:
             raise ValueError(f"{name} has no timesteps; record it with pool=None")

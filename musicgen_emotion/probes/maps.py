@@ -278,6 +278,9 @@ def _layers_and_names(X, names):
     names = [f"layer_{i}" for i in range(len(layers))] if names is None else list(names)
     if len(names) != len(layers):
         raise ValueError(f"names must have {len(layers)} entries, one per layer, got {len(names)}")
+    for name, layer in zip(names, layers):
+        if np.ndim(layer) != 2:
+            raise ValueError(f"X[{name!r}] must be (row, d); got shape {np.shape(layer)}")
     rows_each = [np.shape(layer)[0] for layer in layers]
     if len(set(rows_each)) > 1:
         raise ValueError(f"all layers need the same rows, got {rows_each}")

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from ..lab.arguments import checked
-from ..lab.checks import check_count, check_labels
+from ..lab.checks import check_count, check_labels, check_real
 from ..lab.sizes import LOOP_SECONDS, require_room
 from ..stats.effects import balanced_accuracies
 from ..stats.estimates import Estimate, label_per_group
@@ -235,7 +235,8 @@ def penalty_grid(
     values: Iterable[float] | float,  # penalties
 ) -> np.ndarray:  # (penalty,) largest first, so that the largest wins among equals
     "Penalties in the order in which they are preferred. Raises ValueError unless positive."
-    penalties = np.sort(np.atleast_1d(np.asarray(values, float)))[::-1].copy()
+    numbers = check_real(name, np.atleast_1d(values)).astype(float)
+    penalties = np.sort(numbers)[::-1].copy()
     if not penalties.size or not np.isfinite(penalties).all() or penalties.min() <= 0:
         raise ValueError(f"{name} must be positive numbers, got {values!r}")
     return penalties

@@ -21,7 +21,7 @@ from musicgen_emotion.probes.nested import (
 
 from ..lab.arguments import checked
 from ..lab.checks import check_count
-from ..lab.sizes import may_be_large
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from .folds import Folds
 from .linear import gram_matrices, unit_column
 
@@ -141,6 +141,8 @@ def mlp_probe(
     check_count("hidden", hidden)
     check_count("epochs", epochs)
     data = probe_data(X, names, y, groups)
+    what = f"a probe with hidden={hidden} and epochs={epochs}"
+    require_room(what, 16 * hidden * len(data.y), epochs * LOOP_SECONDS / 3600)
     plan = ProbePlan(
         penalty_grid("decays", decays),
         n_perm,

@@ -25,7 +25,7 @@ from musicgen_emotion.probes.nested import (
 )
 
 from ..lab.arguments import checked
-from ..lab.checks import check_fraction
+from ..lab.checks import check_fraction, check_labels
 from ..lab.sizes import may_be_large
 from ..stats.permutation import Tested, paired_difference
 from .folds import Folds
@@ -175,6 +175,7 @@ def compare_probes(
     "Paired difference of two probes' accuracies."
     weights = None
     if labels is not None:
+        labels = check_labels("labels", labels, len(scores_a))
         codes = np.unique(labels, return_inverse=True)[1]
         weights = class_weights(codes[None])[0]
     return paired_difference(

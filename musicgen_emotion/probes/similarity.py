@@ -22,7 +22,7 @@ from musicgen_emotion.stats.permutation import (
 )
 
 from ..lab.arguments import checked
-from ..lab.checks import check_in, check_labels, check_real
+from ..lab.checks import check_finite, check_in, check_labels, check_real
 from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from ..stats.estimates import Estimate, bootstrap_weights, interval, label_per_group
 
@@ -85,6 +85,7 @@ WIDTHS = ("d_model", "d_text")  # names of the axis that holds a state's numbers
 NOT_ROWS = ("timestep", "token", "window", "branch")  # axes that `mean_state` averages or selects
 
 
+@checked
 def mean_state(
     acts: xr.DataArray,  # labelled activations, such as (timestep, branch, clip, d_model)
     branch: str = "cond",  # which branch, where the array has branches
@@ -139,11 +140,13 @@ def state_rows(
     return X
 
 
+@checked
 def unit_vectors(
     X: np.ndarray,  # (row, d) vectors
     name: str = "X",  # how errors call the array
 ) -> np.ndarray:  # (row, d) vectors of length 1
     "Vectors divided by their length. Raises ValueError for zero vectors."
+    X = check_finite(name, X)
     length = np.linalg.norm(X, axis=-1, keepdims=True)
     n_zero = int((length == 0).sum())
     if n_zero:

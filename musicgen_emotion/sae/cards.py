@@ -421,6 +421,7 @@ def _nearest_words_and_features(data, feature, n):
 
 
 # %% ../../nbs/api/70_sae/22_cards.ipynb #cell019
+@checked
 def write_feature_page(
     cards: Sequence,  # `FeatureCard`s
     out: Path | str,  # the page, ending in .html; its data go to the same name ending in .json

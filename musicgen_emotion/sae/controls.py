@@ -27,8 +27,8 @@ from musicgen_emotion.sae.features import (
 )
 
 from ..lab.arguments import checked
-from ..lab.checks import check_in
-from ..lab.sizes import may_be_large
+from ..lab.checks import check_in, check_table, table_with
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from ..probes.folds import grouped_folds
 from ..stats.permutation import permutation_p, permute_labels
 from .probing import one_vs_rest_draws, sparse_predictions
@@ -131,6 +131,7 @@ def control_table(
     wider; for the probe both are the same. An arm that was not run has NaN.
     Raises ValueError for NaN, negative activations or different numbers of rows.
     """
+    require_room(f"n_perm={n_perm} shuffles", 0, n_perm * LOOP_SECONDS / 3600)
     acts = checked_activations(acts, labels, groups)
     _, codes = class_labels(labels)
     groups = np.arange(len(acts)) if groups is None else np.asarray(groups)
@@ -303,6 +304,7 @@ def _arm_row(name, arm, dictionary, level):
 
 
 # %% ../../nbs/api/70_sae/17_controls.ipynb #cell017
+@checked(table=table_with("arm"))
 def beats_controls(
     table: pd.DataFrame,  # from `control_table`
     measure: str = "probe",  # one of `CONTROL_MEASURES`
@@ -319,6 +321,7 @@ def beats_controls(
     controls = table.set_index("arm").reindex(control_names)
     ends = f"{measure}_redrawn" if redrawn else f"{measure}_gain"
     columns = [f"{measure}_gain", f"{ends}_low", f"{ends}_high"]
+    check_table("table", table, gaps=columns)
     gains = np.column_stack([controls[column].to_numpy(float) for column in columns])
     gaps = np.flatnonzero([np.isnan(row).any() for row in gains])
     missing = [control_names[gap] for gap in gaps]
@@ -370,7 +373,7 @@ def control_claims(
 
 # %% ../../nbs/api/70_sae/17_controls.ipynb #cell023
 @may_be_large
-@checked
+@checked(table=table_with("emotion", "selective", numbers=["feature"]))
 def generalization(
     table: pd.DataFrame,  # from `selective_features` on the prompts that are known
     acts_new: np.ndarray,  # (row, feature) activations on held-out prompts

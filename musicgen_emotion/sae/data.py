@@ -16,7 +16,7 @@ import torch
 
 from ..activations.texts import text_embeddings
 from ..lab.arguments import checked
-from ..lab.checks import check_count, check_in
+from ..lab.checks import check_count, check_finite, check_in, chosen_rows
 from ..lab.files import read_json
 from ..lab.paths import as_path
 from ..lab.seeds import rng, seed_from
@@ -64,7 +64,7 @@ def group_split(
 
     Raises ValueError for shares that do not sum to 1, for fewer than three groups and for a
     missing label."""
-    wanted = np.asarray(shares, float)
+    wanted = check_finite("shares", shares).astype(float)
     names, group_of_row = np.unique(
         row_labels(groups, len(groups)),
         return_inverse=True,
@@ -268,6 +268,7 @@ class ArrayBatches:
 
     def __post_init__(self):
         self.x = torch.as_tensor(self.x)
+        self.rows = chosen_rows("rows", self.rows, len(self.x))
         if not len(self.rows):
             raise ValueError("there is no row to train on")
         self.batch_size = min(check_count("batch_size", self.batch_size), len(self.rows))

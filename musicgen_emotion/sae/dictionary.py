@@ -21,7 +21,7 @@ from musicgen_emotion.sae.tensor_files import (
 )
 
 from ..lab.arguments import checked
-from ..lab.checks import check_in
+from ..lab.checks import check_in, shown
 from ..lab.paths import marker_version
 from ..lab.sizes import require_room
 from .settings import SAEConfig
@@ -294,7 +294,7 @@ def _random_unit_rows(n_rows, width, seed):
 
 def _check_width(x, d_in):
     if not isinstance(x, torch.Tensor):
-        raise TypeError(f"x must be a torch tensor, got {type(x).__name__}")
+        raise TypeError(f"x must be a torch tensor; got {shown(x)}")
     if x.shape[-1:] != (d_in,):
         raise ValueError(f"x has shape {tuple(x.shape)}; the last dimension must be d_in {d_in}")
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..activations.generation import generate
 from ..lab.arguments import checked
-from ..lab.checks import check_in
+from ..lab.checks import check_in, check_table, chosen_rows
 from ..lab.sizes import may_be_large
 from ..sound.descriptors import describe
 from ..stats.estimates import bootstrap_weights, interval
@@ -45,6 +45,7 @@ def feature_edit(
     """
     check_in("mode", mode, EDIT_MODES)
     check_in("branch", branch, ("both", "cond", "null"))
+    chosen_rows("features", features, len(sae.W_dec))
 
     def edit(activation, now):
         if branch == "both":
@@ -117,6 +118,7 @@ def _hooks_of(edit, site):
 HEARD_DESCRIPTORS = ("tempo", "mode_score", "rms_db", "centroid", "articulation", "register")
 
 
+@checked
 def edit_changes(
     table: pd.DataFrame,  # from `edit_descriptors`
     descriptors: Sequence = HEARD_DESCRIPTORS,  # which columns
@@ -127,6 +129,7 @@ def edit_changes(
     listed twice.
     """
     _check_columns(table, ("arm", "prompt", "seed", *descriptors))
+    check_table("table", table, keys=["arm", "prompt"], numbers=["seed"], gaps=descriptors)
     arms = table.arm.unique().tolist()
     if "clean" not in arms:
         raise ValueError(f"the table needs an arm 'clean' to compare with, its arms are {arms[:6]}")
@@ -218,6 +221,7 @@ def _beside_random(difference, null, level):
 
 
 # %% ../../nbs/api/70_sae/21_edited_clips.ipynb #cell024
+@checked
 def edit_test(
     changes: pd.DataFrame,  # arm, prompt, then a column per descriptor: from `edit_changes`
     edit: str | Sequence,  # the arm, or arms, to test, each against the random ones alone
@@ -275,6 +279,8 @@ def _random_arms(arms, tested_arms, control):
     "The random arms, after a check that they are enough and that the tested arms exist."
     if "clean" in arms:
         raise ValueError("the table holds an arm 'clean': give the changes, from `edit_changes`")
+    if not control:
+        raise ValueError("control must be how the names of random arms begin; got ''")
     random_arms = [arm for arm in arms if str(arm).startswith(control)]
     edit_arms = [arm for arm in arms if arm not in random_arms]
     unknown = [arm for arm in tested_arms if arm not in edit_arms]
@@ -285,7 +291,7 @@ def _random_arms(arms, tested_arms, control):
     n = len(random_arms)
     if n < 19:
         raise ValueError(
-            f"an edit is compared with at least 19 random sets, got {n}: "
+            f"an edit is compared with at least 19 random sets, got {n} (control={control!r}): "
             f"with {n} the smallest reachable p is 1/{n + 1} = {1 / (n + 1):.3f}"
         )
     return random_arms

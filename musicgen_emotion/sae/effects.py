@@ -32,7 +32,7 @@ EDIT_MODES = ("ablate", "clamp", "scale")
 @checked
 def ablate_features(
     sae,  # anything with encode, decode and W_dec
-    x,  # (..., d) states, a tensor or an array
+    x: np.ndarray | torch.Tensor,  # (..., d) states
     features: Sequence | np.ndarray,  # features to edit, numbers or a mask
     mode: str = "ablate",  # "ablate" (0), "clamp" (to `value`) or "scale" (times `value`)
     value: float | Sequence = 0.0,  # for clamp and scale: one number, or one per feature

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from ..lab.arguments import checked
-from ..lab.checks import check_real
-from ..lab.sizes import may_be_large
+from ..lab.checks import check_real, table_with
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from ..stats.estimates import bootstrap_weights, label_per_group
 from ..stats.permutation import fdr, permute_labels
 from ..stimuli.emotions import EMOTIONS
@@ -142,7 +142,7 @@ def selective_features(
     seed: int = 0,  # seed of the shuffles
     eps: float = EPS,  # as in `selectivity`
     refine: int = 5,  # factor of more shuffles for tests that few shuffles reached; 0: none
-    density: tuple = (0.01, 0.25),  # firing rates outside are flagged in `in_band`
+    density: tuple[float, float] = (0.01, 0.25),  # firing rates outside are flagged in `in_band`
     drop: bool = False,  # leave features outside `density` out of the tests (p and q are NaN)
     max_mb: float = 256.0,  # memory of the shuffles, in MiB
     allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
@@ -158,6 +158,7 @@ def selective_features(
     Columns: feature, emotion, selectivity, mean_on, mean_off, firing_rate, p, q, best, dead,
     in_band, selective, highly.
     """
+    require_room(f"n_perm={n_perm} shuffles", 0, n_perm * LOOP_SECONDS / 3600)
     acts = checked_activations(acts, labels, groups)
     names, codes = class_labels(labels)
     cells = selectivity_cells(acts, codes, groups)
@@ -332,7 +333,7 @@ def fdr_of_tested(
 
 # %% ../../nbs/api/70_sae/14_features.ipynb #cell029
 @may_be_large
-@checked
+@checked(table=table_with("emotion", "selective", "highly", numbers=["feature"], gaps=["p", "q"]))
 def count_selective(
     table: pd.DataFrame,  # from `selective_features`
     acts: np.ndarray | None = None,  # (row, feature) the same activations; None: no interval

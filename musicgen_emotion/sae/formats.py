@@ -19,11 +19,6 @@ from musicgen_emotion.sae.folding import (
     unit_decoder,
     usual_length,
 )
-from musicgen_emotion.sae.format_folders import (
-    DICTIONARY_FILES,
-    dictionary_folder,
-    dictionary_form,
-)
 from musicgen_emotion.sae.format_rules import (
     DICTIONARY_LEARNING_KNOWN,
     NEVER,
@@ -50,6 +45,7 @@ from ..lab.checks import check_in
 from ..lab.files import atomic_path, write_json
 from ..lab.paths import as_path, claim_folder
 from .dictionary import SparseAutoencoder
+from .format_folders import DICTIONARY_FILES, dictionary_folder, dictionary_form
 
 # %% auto #0
 __all__ = [
@@ -64,6 +60,7 @@ __all__ = [
 
 
 # %% ../../nbs/api/70_sae/06_formats.ipynb #cell007
+@checked
 def to_saelens(
     sae: SparseAutoencoder,  # a dictionary
     folder: Path | str,  # made when absent
@@ -183,6 +180,7 @@ def _one_per_feature(value, d_sae):
 
 
 # %% ../../nbs/api/70_sae/06_formats.ipynb #cell015
+@checked
 def to_dictionary_learning(
     sae: SparseAutoencoder,  # a dictionary
     folder: Path | str,  # made when absent
@@ -350,6 +348,7 @@ def _rename_dictionary_learning(raw, d_sae):
 
 
 # %% ../../nbs/api/70_sae/06_formats.ipynb #cell019
+@checked
 def to_sparsify(
     sae: SparseAutoencoder,  # a TopK dictionary
     folder: Path | str,  # made when absent

@@ -28,7 +28,7 @@ def sparse_probe(
     labels: np.ndarray,  # (row,) emotions
     groups: np.ndarray | None = None,  # (row,) units held out as a whole; None: rows
     dense: np.ndarray | None = None,  # (row, d) states for the dense probe; None: all features
-    ks: Sequence = (1, 5, 20),  # how many features
+    ks: Sequence[int] = (1, 5, 20),  # how many features
     folds: Folds | None = None,  # folds to share with other probes
     C: float = 1.0,  # inverse penalty of the sparse probes
     n_boot: int = 1000,  # resamples

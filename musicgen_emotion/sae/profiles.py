@@ -19,7 +19,7 @@ from musicgen_emotion.sae.features import (
 )
 
 from ..lab.arguments import checked
-from ..lab.checks import check_in
+from ..lab.checks import check_finite, check_in, check_table, table_with
 from ..lab.sizes import may_be_large
 from ..show.heatmaps import plot_heatmap
 from ..stimuli.emotions import VALENCE_AROUSAL
@@ -123,7 +123,8 @@ def _valence_arousal(va, n_rows):
                 f"labels {unknown} have no place in VALENCE_AROUSAL; give ratings (row, 2)"
             )
         ratings = np.array([VALENCE_AROUSAL[emotion] for emotion in ratings])
-    if ratings.shape != (n_rows, 2) or not np.isfinite(ratings.astype(float)).all():
+    check_finite("va", ratings)
+    if ratings.shape != (n_rows, 2):
         raise ValueError(
             f"va must be finite and ({n_rows}, 2), or {n_rows} emotion names, "
             f"got shape {ratings.shape}"
@@ -148,7 +149,7 @@ def _least_squares(designs, rows, weights, sums):
 
 
 # %% ../../nbs/api/70_sae/15_profiles.ipynb #cell014
-@checked
+@checked(table=table_with("emotion", "selectivity", "best", "dead", numbers=["feature"]))
 def top_features(
     table: pd.DataFrame,  # from `selective_features`
     n: int = 5,  # features per emotion
@@ -158,6 +159,7 @@ def top_features(
     candidates = table.loc[table.best & ~table.dead]
     if only is not None:
         check_in("only", only, ("selective", "highly"))
+        check_table("table", table, [only])
         candidates = candidates.loc[candidates[only]]
     features = []
     for emotion in dict.fromkeys(table.emotion):
@@ -167,6 +169,7 @@ def top_features(
     return features
 
 
+@checked(table=table_with("emotion", numbers=["feature"]))
 def emotion_profile(
     table: pd.DataFrame,  # from `selective_features`
     features: Sequence | None = None,  # which features, in this order; None: `top_features`
@@ -187,6 +190,7 @@ def emotion_profile(
     if absent:
         raise KeyError(f"features {absent[:5]} are not in the table")
     column = "mean_on" if value == "share" else value
+    check_table("table", table, [column], numbers=["mean_on"] if column == "mean_on" else [])
     wide = table.pivot(
         index="feature",
         columns="emotion",
@@ -224,7 +228,7 @@ def plot_profile(
 
 
 # %% ../../nbs/api/70_sae/15_profiles.ipynb #cell021
-@checked
+@checked(table=table_with("feature", "dead"))
 def cluster_features(
     table: pd.DataFrame,  # from `selective_features`
     features: Sequence | None = None,  # which features; None: all that are alive

@@ -22,6 +22,7 @@ from musicgen_emotion.models.text import (
 from ..activations.hooks import hooked
 from ..activations.prompt_states import text_rows
 from ..lab.arguments import checked
+from ..lab.checks import check_in
 from ..lab.sizes import may_be_large
 from ..models.model import MusicModel
 from ..models.sampling import merge_guidance
@@ -48,6 +49,8 @@ def spliced_logits(
     branch: str = "cond",  # cond or both
 ) -> torch.Tensor:  # (2, clip, codebook, frame, entry) logits of the cond and the null branch
     "Logits of a teacher-forced pass with a function spliced in at a site."
+    check_in("branch", branch, _SPLICED)
+    tokens = _some_clips(tokens, model)
     n_clips = len(prompts)
     states = text_rows(model, prompts, warn=False)
     text = join_text_states([states[prompt] for prompt in prompts])
@@ -68,6 +71,17 @@ def spliced_logits(
         logits = model.step(run, delay_tokens(tokens, model.config), logits="all").float()
     by_frame = frame_logits(logits, model.config, tokens.shape[-1])
     return by_frame.unflatten(0, (2, n_clips))
+
+
+_SPLICED = ("cond", "both")  # rows that can be replaced
+
+
+def _some_clips(tokens, model):
+    "Tokens of at least one clip."
+    tokens = check_tokens(tokens, model.config)
+    if not len(tokens):
+        raise ValueError("tokens holds no clip; give at least one")
+    return tokens
 
 
 def _on_branch(fn, n_clips, branch):
@@ -113,8 +127,9 @@ def loss_recovered(
     Raises ValueError for a dictionary of another width."""
     import pandas as pd
 
+    check_in("branch", branch, _SPLICED)
     prompts = list(prompts)
-    tokens = np.asarray(tokens)
+    tokens = np.asarray(_some_clips(tokens, model))
     if counted is not None:
         counted = check_tokens(counted, model.config).numpy()
     if model.site_width(site) != sae.d_in:

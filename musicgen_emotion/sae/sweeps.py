@@ -11,7 +11,7 @@ import multiprocessing
 import re
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -30,6 +30,7 @@ from musicgen_emotion.sae.training import (
 )
 
 from ..lab.arguments import checked
+from ..lab.checks import check_in, check_table, table_with
 from ..lab.files import sha256_bytes
 from ..lab.paths import as_path, claim_folder
 from ..lab.sizes import large_is_allowed, listed, may_be_large, require_room
@@ -46,6 +47,7 @@ __all__ = ["best_setting", "pareto", "plot_pareto", "sweep", "train_seeds"]
 
 
 # %% ../../nbs/api/70_sae/23_sweeps.ipynb #cell006
+@checked(table=table_with())
 def pareto(
     table: pd.DataFrame,  # from `sweep`
     cost: str = "l0",  # column where less is better
@@ -54,6 +56,9 @@ def pareto(
     "The settings that nothing dominates."
     import pandas as pd
 
+    check_in("cost", cost, table.columns)
+    check_in("gain", gain, table.columns)
+    check_table("table", table, gaps=[cost, gain])
     costs = table[cost].to_numpy()
     gains = table[gain].to_numpy()
     # (setting, rival): how each rival compares with a setting
@@ -64,10 +69,10 @@ def pareto(
 
 
 # %% ../../nbs/api/70_sae/23_sweeps.ipynb #cell010
-@checked
+@checked(table=table_with(gaps=["l0", "explained_variance", "dead_fraction"]))
 def best_setting(
     table: pd.DataFrame,  # from `sweep`
-    l0: tuple = (50, 200),  # wanted range of active features per row
+    l0: tuple[float, float] = (50, 200),  # wanted range of active features per row
     dead: float = 0.1,  # share of dead features that a setting must stay below
 ) -> dict:  # the row, with `rule` and `inside` (whether a setting met both demands)
     """Most explained variance with L0 in range and few dead features, else the closest setting.
@@ -100,12 +105,15 @@ def _distance_from_demands(table, fewest, most, dead):
 
 
 # %% ../../nbs/api/70_sae/23_sweeps.ipynb #cell014
+@checked(table=table_with(gaps=["l0", "explained_variance"]))
 def plot_pareto(
     table: pd.DataFrame,  # from `sweep`
-    by: str = "variant",  # column that gives the colour; one colour where the table lacks it
+    by: str = "variant",  # column that gives the colour; without `variant` there is one colour
     ax: Axes | None = None,  # axes to draw on; new ones when None
 ) -> Axes:  # the axes
     "L0 against explained variance; a line joins the settings that nothing dominates."
+    if by != "variant":
+        check_in("by", by, table.columns)
     ax = new_axes(ax, (5, 3.4))
     colour_groups = (
         table[by]
@@ -216,6 +224,8 @@ def _grid_settings(grid, known_fields):
         raise ValueError(f"the grid {grid!r} names no field; accepted: {known}")
     settings = []
     for one_grid in grids:
+        if not isinstance(one_grid, Mapping):
+            raise TypeError(f"grid must map fields to values, or list such mappings; got {grid!r}")
         unknown = [repr(name) for name in one_grid if name not in known_fields]
         if unknown:
             names = ", ".join(unknown)
@@ -332,6 +342,8 @@ def train_seeds(
     "The same dictionary from several seeds, to measure how stable its features are."
     train = train or TrainConfig()
     seeds = listed("seeds", seeds)
+    if not seeds:
+        raise ValueError("seeds is empty; give at least one seed")
     require_training_room(base, train, n_trainings=len(seeds))
     labels, split = split_parts(x, groups, split, train.seed)
     dictionaries = []

@@ -19,6 +19,7 @@ from .plots import CONTROL_COLOR as CONTROL_COLOR
 from .plots import axes_grid as axes_grid
 from .plots import axis_label as axis_label
 from .plots import check_columns as check_columns
+from .plots import check_numbers as check_numbers
 from .plots import color_of as color_of
 from .plots import draw_legend as draw_legend
 from .plots import emotion_order as emotion_order

@@ -14,6 +14,7 @@ from musicgen_emotion.show.plots import (
     axes_grid,
     axis_label,
     check_columns,
+    check_numbers,
     color_of,
     draw_legend,
     emotion_order,
@@ -51,6 +52,7 @@ def plot_heatmap(
     "A matrix with its numbers written in."
     if table.size == 0:
         raise ValueError("the table is empty; there is nothing to draw")
+    check_numbers(table, *table.columns)
     values = table.to_numpy(float)
     n_rows, n_columns = values.shape
     cell_width = 0.55 if text else 0.3
@@ -142,12 +144,14 @@ def plot_correlations(
 
 
 # %% ../../nbs/api/35_show/01_heatmaps.ipynb #cell014
+@checked
 def plot_confusion(
     table: pd.DataFrame,  # (true, predicted): counts or shares, labels as index and columns
     normalize: bool = True,  # show shares of each true class
     ax: Axes | None = None,  # axes to draw on
 ) -> Axes:  # the axes
     "Confusion matrix: rows are true labels, columns predictions."
+    check_numbers(table, *table.columns)
     table = table.loc[emotion_order(table.index), emotion_order(table.columns)]
     if normalize:
         table = table.div(
@@ -167,6 +171,7 @@ def plot_confusion(
 
 
 # %% ../../nbs/api/35_show/01_heatmaps.ipynb #cell017
+@checked
 def plot_gates(
     gates: Iterable[Gate] | pd.DataFrame,  # gates, or their table (see `gates_table`)
     ax: Axes | None = None,  # axes to draw on
@@ -234,6 +239,7 @@ def plot_scores(
 ) -> Axes:  # the axes
     "One bar per representation with its interval, in the order of the table."
     check_columns(table, x, y)
+    check_numbers(table, y, low, high)
     ax = new_axes(ax, (6, 0.6 + 0.3 * len(table)))
     places = np.arange(len(table))
     scores = table[y].astype(float).to_numpy()
@@ -267,6 +273,7 @@ def plot_scores(
 
 
 # %% ../../nbs/api/35_show/01_heatmaps.ipynb #cell023
+@checked
 def plot_embedding(
     table: pd.DataFrame,  # one row per clip (and panel): columns x, y, by
     by: str = "emotion",  # column of groups

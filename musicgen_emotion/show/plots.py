@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..lab.arguments import checked
-from ..lab.checks import check_in
+from ..lab.checks import check_in, check_table
 from ..sound.descriptors import DESCRIPTORS
 from ..stimuli.emotions import EMOTION_COLORS, EMOTIONS
 
@@ -26,6 +26,7 @@ __all__ = [
     "axes_grid",
     "axis_label",
     "check_columns",
+    "check_numbers",
     "color_of",
     "draw_legend",
     "emotion_order",
@@ -95,6 +96,15 @@ def check_columns(
     if len(table) == 0:
         raise ValueError("the table is empty; there is nothing to draw")
     return table
+
+
+def check_numbers(
+    table: pd.DataFrame,  # any table
+    *names: str
+    | None,  # columns of numbers, NaN where nothing was measured; absent ones are skipped
+) -> pd.DataFrame:  # the same table
+    "Raise TypeError or ValueError when a column that is to be drawn holds text or infinity."
+    return check_table("table", table, gaps=[name for name in names if name in table])
 
 
 @checked
@@ -191,6 +201,7 @@ def plot_layers(
 
 def _draw_curves(ax, table, x, y, low, high, hue, marker="o"):
     "One curve per value of `hue`, with a band where the table has an interval."
+    check_numbers(table, y, low, high)
     names = emotion_order(table[hue]) if hue else [None]
     for position, name in enumerate(names):
         rows = table[table[hue] == name] if hue else table
@@ -247,6 +258,7 @@ def _draw_levels(ax, levels):
 
 
 # %% ../../nbs/api/35_show/00_plots.ipynb #cell020
+@checked
 def plot_time(
     table: pd.DataFrame,  # columns x, y, hue; low and high, floor_low and floor_high for bands
     x: str = "seconds",  # column of time, s
@@ -287,6 +299,7 @@ def _draw_control_band(ax, lower, upper, label, alpha):
 
 
 # %% ../../nbs/api/35_show/00_plots.ipynb #cell023
+@checked
 def plot_centroids(
     table: pd.DataFrame,  # columns n, arm (between, ceiling, floor), pair, similarity, low, high
     pair: str = "all",  # which pair of emotions; "all" is their mean
@@ -315,6 +328,7 @@ def plot_centroids(
 
 
 # %% ../../nbs/api/35_show/00_plots.ipynb #cell026
+@checked
 def plot_dose(
     table: pd.DataFrame,  # columns x, y; low, high; hue (directions)
     x: str = "alpha",  # column of the dose

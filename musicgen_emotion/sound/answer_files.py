@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["answer_paths", "read_answer_file", "read_key"]
+__all__ = ["answer_paths", "check_key", "read_answer_file", "read_key"]
 
 
 # %% ../../nbs/api/30_sound/08_answer_files.ipynb #cell010
@@ -45,6 +45,17 @@ def read_key(
             "or write the same test again under another name"
         )
     return content
+
+
+def check_key(
+    name: str,  # name of the argument
+    key: dict,  # content of a key, see `read_key`
+) -> dict:  # the same content
+    "Raise ValueError for a dict that is not the content of a key."
+    problem = _key_problem(key)
+    if problem:
+        raise ValueError(f"{name} is not the key of a listening test: {problem}; see read_key")
+    return key
 
 
 def _key_problem(content):

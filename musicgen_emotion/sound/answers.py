@@ -13,6 +13,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from musicgen_emotion.lab.checks import (
+    check_count,
+    check_in,
+    check_number,
+    check_table,
+)
+from musicgen_emotion.sound.answer_files import (
+    answer_paths,
+    check_key,
+    read_answer_file,
+    read_key,
+)
 from musicgen_emotion.sound.listening import (
     ANSWER_COLUMNS,
     ListeningTest,
@@ -21,10 +33,8 @@ from musicgen_emotion.sound.listening import (
 )
 
 from ..lab.arguments import checked
-from ..lab.checks import check_count, check_in
 from ..lab.seeds import rng
 from ..lab.sizes import may_be_large, require_room
-from .answer_files import answer_paths, read_answer_file, read_key
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,8 +44,13 @@ __all__ = ["check_answers", "rater_report", "read_answers", "simulate_raters"]
 
 
 # %% ../../nbs/api/30_sound/09_answers.ipynb #cell010
+def _as_key(name, key):
+    "The content of a key, from its file, the test or the content."
+    return check_key(name, key) if isinstance(key, dict) else read_key(key)
+
+
 @may_be_large
-@checked
+@checked(key=_as_key)
 def simulate_raters(
     key: Path | str | dict | ListeningTest,  # key of the test
     n_raters: int,  # how many
@@ -53,17 +68,16 @@ def simulate_raters(
     """
     import pandas as pd
 
-    key = _as_key(key)
-    condition = check_in(
-        "condition",
-        condition or key["conditions"][0],
-        key["conditions"],
-    )
+    if condition is None:
+        condition = key["conditions"][0]
+    check_in("condition", condition, key["conditions"])
     draw = rng(seed, "simulated raters")
     n_raters = check_count("n_raters", n_raters)
     n_answers = n_raters * len(key["clips"])
     require_room(f"answers of n_raters={n_raters} raters", 500 * n_answers)
-    shift = {str(level): float(points) for level, points in effect.items()}
+    shift = {}
+    for level, points in effect.items():
+        shift[str(level)] = float(check_number(f"effect[{level!r}]", points))
     missing = sorted({str(clip[condition]) for clip in key["clips"]} - set(shift))
     if missing:
         raise ValueError(
@@ -108,10 +122,6 @@ def simulate_raters(
     return pd.DataFrame(rows, columns=ANSWER_COLUMNS)
 
 
-def _as_key(key):
-    return key if isinstance(key, dict) else read_key(key)
-
-
 def _deviations(draw, sd, n, levels):
     "Deviations (n, level) whose difference between two levels has the given standard deviation."
     return draw.normal(0, sd / math.sqrt(2), (n, len(levels)))
@@ -147,6 +157,7 @@ def _empty_row(key, rater, position, trial):
 
 
 # %% ../../nbs/api/30_sound/09_answers.ipynb #cell013
+@checked(key=_as_key)
 def check_answers(
     answers: pd.DataFrame,  # `ANSWER_COLUMNS` as text; optional column `where` (file and line)
     key: dict,  # from `read_key`
@@ -281,6 +292,7 @@ def _swapped_problems(answers, key):
 
 
 # %% ../../nbs/api/30_sound/09_answers.ipynb #cell016
+@checked(files=None, key=_as_key)
 def read_answers(
     files: Path | str | Iterable,  # answer files (CSV), one of them, or a folder of them
     key: Path | str | dict | ListeningTest,  # key of the test
@@ -295,7 +307,6 @@ def read_answers(
     """
     import pandas as pd
 
-    key = _as_key(key)
     paths = answer_paths(files)
     tables = pd.concat([read_answer_file(path) for path in paths], ignore_index=True)
     if not len(tables):
@@ -332,6 +343,7 @@ def read_answers(
 
 
 # %% ../../nbs/api/30_sound/09_answers.ipynb #cell019
+@checked(key=_as_key)
 def rater_report(
     answers: pd.DataFrame,  # from `read_answers`
     key: Path | str | dict | ListeningTest,  # key of the test
@@ -344,8 +356,12 @@ def rater_report(
     """
     import pandas as pd
 
-    key = _as_key(key)
-    is_rating = "rating" in answers
+    is_rating = "rating" in answers or "chosen" not in answers
+    if is_rating:
+        needed, numbers = ("rater", "trial", "clip", "scale"), ("rating", "seconds")
+    else:
+        needed, numbers = ("rater", "trial", "choice", "chosen"), ("seconds",)
+    check_table("answers", answers, needed, gaps=numbers)
     if is_rating:
         question = answers["clip"] + answers.scale
         value = answers.rating

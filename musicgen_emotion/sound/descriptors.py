@@ -163,6 +163,7 @@ def descriptor_units() -> pd.DataFrame:  # columns descriptor, meaning, unit
 
 
 # %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell016
+@checked
 def read_wave(
     path: Path | str,  # audio file that soundfile reads: WAV, FLAC, OGG, MP3
 ) -> tuple[np.ndarray, int]:  # mono samples (sample,) float32, and the sample rate in Hz
@@ -171,6 +172,7 @@ def read_wave(
     return samples.mean(1), sr
 
 
+@checked
 def read_channels(
     path: Path | str,  # audio file that soundfile reads: WAV, FLAC, OGG, MP3
 ) -> tuple[np.ndarray, int]:  # samples (sample, channel) float32, and the sample rate in Hz
@@ -184,6 +186,8 @@ def read_channels(
         raise FileNotFoundError(
             f"{path} does not exist; expected an audio file (WAV, FLAC, OGG or MP3)"
         )
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give the path of one audio file")
     try:
         with sf.SoundFile(path) as file:
             blocks = [np.zeros((0, file.channels), np.float32)]
@@ -230,6 +234,9 @@ def describe_table(
         raise ValueError(
             f"names must have one entry per clip: got {len(names)} names for {len(waves)} clips"
         )
+    for i, name in enumerate(names):
+        if name is None or name != name:
+            raise ValueError(f"names must name every clip; names[{i}] is {name!r}")
     jobs = (delayed(_describe_named)(name, wave, sr) for name, wave in zip(names, waves))
     rows = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
     bar = tqdm(

@@ -12,8 +12,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from musicgen_emotion.lab.checks import (
+    check_between,
+    check_count,
+    check_finite,
+    check_labels,
+    check_same_length,
+    check_table,
+)
+
 from ..lab.arguments import checked
-from ..lab.checks import check_count, check_finite
 from ..lab.files import read_json_parts, write_json
 from ..lab.reasons import plain_reason
 from ..lab.seeds import rng
@@ -45,6 +53,7 @@ def descriptor_matrix(
         raise KeyError(
             f"the table lacks the descriptor columns {missing}; make it with describe_table"
         )
+    check_table("table", table, gaps=names)
     return table[list(names)].to_numpy(float)
 
 
@@ -71,7 +80,7 @@ class LabelJudge:
         groups: Sequence | None = None,  # rows of one group stay in one fold; default: single rows
         seed: int = 0,  # seed of the folds
         n_folds: int = 5,  # folds in which the shrinkage is chosen
-        grid: Sequence = (0.01, 0.03, 0.1, 0.3, 0.6),  # values of the shrinkage
+        grid: Sequence[float] = (0.01, 0.03, 0.1, 0.3, 0.6),  # values of the shrinkage, 0 to 1
     ) -> LabelJudge:  # itself
         """Fit on descriptors; rows with NaN (silent clips) are left out.
 
@@ -86,6 +95,9 @@ class LabelJudge:
                 f"got {len(labels)} labels for {len(features)} rows"
             )
         groups = np.arange(len(labels)) if groups is None else np.asarray(groups)
+        check_same_length(labels=labels, groups=groups)
+        for shrinkage in grid:
+            check_between("grid", shrinkage, 0, 1)
         sounds = np.isfinite(features).all(1)
         features, labels, groups = features[sounds], labels[sounds], groups[sounds]
         _check_class_sizes(labels, n_folds)
@@ -286,7 +298,7 @@ def judge_accuracy(
     labels and for two lengths.
     """
     true = np.asarray(labels, dtype=str)
-    predicted = np.asarray(predicted, dtype=str)
+    predicted = check_labels("predicted", predicted).astype(str)
     if len(true) == 0 or len(true) != len(predicted):
         raise ValueError(
             "labels and predicted must be of one length above 0; "

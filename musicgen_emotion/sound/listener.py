@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..lab.arguments import checked
-from ..lab.checks import check_in, check_number
+from ..lab.checks import check_in, check_number, check_table
 from ..lab.files import package_folder, read_json_parts, write_json
 from ..lab.paths import as_path
 from ..lab.reasons import plain_reason
@@ -57,19 +57,22 @@ LISTENER_RATINGS = ("happy", "sad", "scary", "peaceful")
 _NUMERIC_CUES = LISTENER_CUES[:-1]
 
 
+@checked
 def listener_codes(
     cues: pd.DataFrame,  # one column per numeric cue, in the units below
 ) -> pd.DataFrame:  # the same columns as level numbers of the study, from 1
     """Cues in physical units as level numbers of the study.
 
     register: MIDI; mode: 1 major to 2 minor; tempo: notes per second; soundlevel: dB relative to
-    the middle level; articulation: 0 to 1. Raises KeyError for missing columns.
+    the middle level; articulation: 0 to 1. NaN, as of a silent clip, stays NaN. Raises KeyError for
+    missing columns, and TypeError or ValueError for text and infinity.
     """
     import pandas as pd
 
     missing = [cue for cue in _NUMERIC_CUES if cue not in cues]
     if missing:
         raise KeyError(f"cues lack the columns {missing}; needed: {', '.join(_NUMERIC_CUES)}")
+    check_table("cues", cues, gaps=_NUMERIC_CUES)
     codes = {cue: _level_numbers(cue, cues[cue]) for cue in _NUMERIC_CUES}
     return pd.DataFrame(codes, index=cues.index)
 
@@ -108,13 +111,15 @@ class ListenerModel:
     n: int = 0  # stimuli
     source: str = "Eerola, Friberg & Bresin (2013), doi:10.7910/DVN/IFOBRN, CC0 1.0"
 
+    @checked
     def predict(
         self,
         cues: pd.DataFrame,  # as in `listener_codes`; optional: timbre (trumpet, flute, horn)
     ) -> pd.DataFrame:  # (row, rating): predicted mean ratings, 1 to 7
         """Ratings that the model expects, averaged over melodies and over timbres not given.
 
-        Raises KeyError for missing cues and ValueError for an unknown timbre.
+        A clip with a cue that is NaN has NaN ratings. Raises KeyError for missing cues and
+        ValueError for an unknown timbre.
         """
         import pandas as pd
 
@@ -336,6 +341,7 @@ def listener_cues(
 
 
 # %% ../../nbs/api/30_sound/05_listener.ipynb #cell024
+@checked
 def listener_axes(
     ratings: pd.DataFrame,  # columns happy, sad, scary, peaceful, one row per clip
 ) -> pd.DataFrame:  # columns valence and arousal, in points of the rating scale
@@ -349,6 +355,7 @@ def listener_axes(
     missing = [name for name in LISTENER_RATINGS if name not in ratings]
     if missing:
         raise KeyError(f"ratings lack the columns {missing}; needed: {', '.join(LISTENER_RATINGS)}")
+    check_table("ratings", ratings, gaps=LISTENER_RATINGS)
     happy, sad, scary, peaceful = (ratings[name] for name in LISTENER_RATINGS)
     return pd.DataFrame(
         dict(

@@ -159,6 +159,7 @@ def rater_plan(
     return plan
 
 
+@checked
 def base_id(
     test_id: str,  # id of a test
 ) -> str:  # its first part

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..lab.arguments import checked
+from ..lab.checks import check_finite
 from .spectra import Spectrum
 
 # %% auto #0
@@ -211,7 +212,7 @@ def _all_keys(mode):
 
 
 # %% ../../nbs/api/30_sound/01_pitch.ipynb #cell016
-@checked
+@checked(chroma=check_finite, bass=check_finite)
 def estimate_key(
     chroma: np.ndarray,  # pitch-class weights, (12,) from C
     bass: np.ndarray | None = None,  # pitch-class weights below middle C, (12,)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..lab.arguments import checked
-from ..lab.checks import check_in
+from ..lab.checks import check_in, check_table
 from ..lab.machine import need_extra
 from ..lab.sizes import may_be_large
 from ..stats.estimates import Estimate, bootstrap_weights, interval
@@ -289,6 +289,8 @@ def analyse_listening(
         raise KeyError(
             f"the table has no condition {effect!r}; its columns: {', '.join(table.columns)}"
         )
+    units = ("rater", "track", "scale") if is_rating else ("rater", "track")
+    check_table("table", table, keys=units, numbers=["rating"] if is_rating else [])
     levels = sorted(pd.unique(table[columns].to_numpy().ravel()), key=str)
     baseline = check_in("baseline", levels[0] if baseline is None else baseline, levels)
     if len(levels) < 2:

@@ -5,8 +5,10 @@
 # %% ../../nbs/api/30_sound/00_spectra.ipynb #cell003
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +21,10 @@ __all__ = [
     "TEMPO_RANGE",
     "Spectrum",
     "check_clip",
+    "check_samples",
     "estimate_tempo",
     "mel_spectrum",
+    "nan_or",
     "onset_strength",
     "onset_times",
     "spectrum",
@@ -60,6 +64,32 @@ def check_clip(
     return check_finite("wave", samples).astype(np.float32, copy=False)
 
 
+def check_samples(
+    name: str,  # name of the argument
+    wave: Any,  # samples that were given
+) -> np.ndarray:  # (sample,) the same samples
+    "Return samples of one channel as an array; raise ValueError or TypeError for anything else."
+    samples = check_finite(name, wave)
+    if samples.ndim == 1 and samples.size:
+        return samples
+    raise ValueError(
+        f"{name} must have shape (sample,), one channel and at least one sample; "
+        f"got shape {samples.shape}"
+    )
+
+
+def nan_or(
+    check: Callable[[str, Any], Any],  # check for a number that is known
+) -> Callable[[str, Any], Any]:  # the same check, which accepts NaN as well
+    "A check for a number that may be unknown."
+
+    def check_known(name, value):
+        is_unknown = np.isscalar(value) and value != value
+        return value if is_unknown else check(name, value)
+
+    return check_known
+
+
 # %% ../../nbs/api/30_sound/00_spectra.ipynb #cell011
 @dataclass
 class Spectrum:
@@ -71,7 +101,7 @@ class Spectrum:
     sample_rate: int  # Hz
 
 
-@checked
+@checked(wave=check_samples)
 def spectrum(
     wave: np.ndarray,  # samples, (sample,)
     sr: int,  # sample rate, Hz

@@ -8,14 +8,15 @@ from __future__ import annotations
 import numpy as np
 
 from ..lab.arguments import checked
-from .spectra import Spectrum, mel_spectrum
+from ..lab.checks import check_finite, check_number, check_positive
+from .spectra import Spectrum, check_samples, mel_spectrum, nan_or
 
 # %% auto #0
 __all__ = ["articulation", "attack_time", "brightness", "loudness", "mfcc", "percussiveness"]
 
 
 # %% ../../nbs/api/30_sound/02_timbre.ipynb #cell007
-@checked
+@checked(wave=check_samples)
 def loudness(
     wave: np.ndarray,  # samples, (sample,)
     sr: int,  # sample rate, Hz
@@ -52,7 +53,7 @@ def _decibels(amplitude):
 
 
 # %% ../../nbs/api/30_sound/02_timbre.ipynb #cell010
-@checked(pitch=None)
+@checked(pitch=nan_or(check_number))
 def brightness(
     spec: Spectrum,  # short-window spectrum
     pitch: float = float("nan"),  # register of the clip, MIDI; NaN when unknown
@@ -100,7 +101,7 @@ def _flatness_db(power):
 
 
 # %% ../../nbs/api/30_sound/02_timbre.ipynb #cell015
-@checked(tempo=None)
+@checked(wave=check_samples, tempo=nan_or(check_positive))
 def articulation(
     wave: np.ndarray,  # samples, (sample,)
     sr: int,  # sample rate, Hz
@@ -120,7 +121,7 @@ def articulation(
 
 
 # %% ../../nbs/api/30_sound/02_timbre.ipynb #cell018
-@checked
+@checked(wave=check_samples)
 def attack_time(
     wave: np.ndarray,  # samples, (sample,)
     sr: int,  # sample rate, Hz
@@ -134,7 +135,10 @@ def attack_time(
     before = round(0.08 * rate)
     after = round(0.12 * rate)
     rises = []
-    for onset in np.round(np.asarray(onsets) * rate).astype(int):
+    onsets = check_finite("onsets", onsets)
+    if onsets.ndim != 1:
+        raise ValueError(f"onsets must be (onset,), in seconds; got shape {onsets.shape}")
+    for onset in np.round(onsets * rate).astype(int):
         near = envelope[max(0, onset - before) : onset + after]
         if len(near) > 1:
             rises.append(_rise_frames(near) / rate)

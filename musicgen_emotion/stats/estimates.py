@@ -260,6 +260,8 @@ def bootstrap(
     values = np.asarray(values)
     if not len(values):
         raise ValueError("values is empty")
+    if statistic is np.mean:  # another statistic may read rows of any kind
+        values = check_real("values", values)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise ValueError("values hold NaN or infinite entries")
     rows_of_unit, units_of_stratum = sampling_units(

@@ -189,6 +189,7 @@ def shuffled_arms(
     return arms
 
 
+@checked
 def opposite_arm(
     direction: Direction,  # of the target
     **steering,  # as in the target's arm
@@ -212,6 +213,7 @@ def other_layer_arm(
     return Arm(f"at layer {layer}", "other layer", moved, steering)
 
 
+@checked
 def prompt_arm(
     words: Mapping[float, str | Callable],  # dose -> word to append, or a function of the prompt
     name: str = "prompt",  # of the arm

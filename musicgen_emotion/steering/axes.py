@@ -32,7 +32,7 @@ from musicgen_emotion.steering.methods import (
 )
 
 from ..lab.arguments import checked
-from ..lab.checks import check_in
+from ..lab.checks import check_finite, check_in, check_labels
 from ..lab.seeds import rng
 from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from ..models.load import as_model
@@ -173,8 +173,9 @@ def _centred_coordinates(emotions, n_rows) -> np.ndarray:
     "(row, 2) valence and arousal of emotions around their mean."
     emotions = np.asarray(emotions)
     if emotions.ndim == 2:
-        coordinates = emotions.astype(float)
+        coordinates = check_finite("emotions", emotions).astype(float)
     else:
+        emotions = check_labels("emotions", emotions, n_rows)
         names = [check_emotion(str(emotion)) for emotion in emotions]
         coordinates = np.array([VALENCE_AROUSAL[name] for name in names])
     if coordinates.shape != (n_rows, 2):
@@ -245,8 +246,8 @@ def emotion_directions(
     sources: Sequence = (),  # (clip,) ids
 ) -> dict[str, Direction]:  # "valence", "arousal", and every emotion against neutral
     "The two axes over the emotional clips, and the mean difference of each emotion to neutral."
-    activations = np.asarray(activations, float)
-    emotions = np.asarray(emotions)
+    activations = checked_activations("activations", activations)
+    emotions = check_labels("emotions", emotions, len(activations))
     is_emotional = emotions != "neutral"
     emotional_sources = [source for source, keep in zip(sources, is_emotional) if keep]
     directions = {}
@@ -292,6 +293,8 @@ def method_directions(
     seeds: Sequence[int] = (),  # seeds of every random step on the way
 ) -> dict[str, Direction]:  # by method
     "One contrast found in several ways, all from the same pairs."
+    checked_activations("positive", positive)
+    checked_activations("negative", negative)
     activations = np.vstack([positive, negative])
     side = np.repeat([1.0, -1.0], [len(positive), len(negative)])
     directions = {
@@ -339,6 +342,7 @@ def method_directions(
 
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell028
+@checked
 def cosine_table(
     directions: Mapping[str, Direction],  # by name, of one width
 ) -> pd.DataFrame:  # names by names, -1 to 1
@@ -346,6 +350,8 @@ def cosine_table(
     import pandas as pd
 
     names = list(directions)
+    if not names:
+        raise ValueError("directions is empty; give at least one direction by name")
     width = len(directions[names[0]])
     vectors = [vector_of_width(directions[name], width) for name in names]
     norms = [directions[name].norm for name in names]

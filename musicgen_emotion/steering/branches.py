@@ -18,6 +18,7 @@ from musicgen_emotion.models.text import (
 )
 
 from ..lab.arguments import checked
+from ..lab.checks import table_with
 from ..models.load import as_model
 from ..models.sampling import merge_guidance
 from ..models.shapes import delay_tokens
@@ -143,7 +144,7 @@ def _dot_by_clip(a, b):
 
 
 # %% ../../nbs/api/80_steering/06_branches.ipynb #cell017
-@checked
+@checked(arithmetic=table_with("branch", numbers=["moved"]))
 def branch_agreement(
     arithmetic: pd.DataFrame,  # from `branch_arithmetic`, one direction and dose
     guidance: float = 3.0,  # guidance scale of it
@@ -154,6 +155,9 @@ def branch_agreement(
             f"guidance {guidance:g} runs one branch only, so there is nothing to compare"
         )
     moved = arithmetic.set_index("branch").moved
+    missing = [branch for branch in ("cond", "null", "both") if branch not in moved]
+    if missing:
+        raise ValueError(f"arithmetic has no row for the branches {', '.join(missing)}")
     cond_change = moved["cond"] / guidance
     null_change = abs(moved["null"] / (1 - guidance))
     squares = moved**2

@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from musicgen_emotion.lab.checks import (
+    check_in,
+    check_number,
+    check_positive,
+    check_table,
+    table_with,
+)
+
 from ..lab.arguments import checked
-from ..lab.checks import check_positive
 from ..lab.sizes import may_be_large
 from ..stats.estimates import bootstrap_weights
 from .slopes import paired_changes
@@ -25,7 +32,15 @@ __all__ = ["at_equal_cost", "cue_recovery", "equal_cost_draws", "recovery_draws"
 
 
 # %% ../../nbs/api/80_steering/17_costs.ipynb #cell008
-@checked
+@checked(
+    changes=table_with(
+        "arm",
+        "kind",
+        "outcome",
+        numbers=["alpha", "n"],
+        gaps=["value", "low", "high"],
+    )
+)
 def cue_recovery(
     changes: pd.DataFrame,  # from `dose_changes`
     planted: Mapping[str, float],  # outcome -> change that the emotion makes by construction
@@ -86,6 +101,9 @@ _NO_RATIOS = dict(recovered=math.nan, low=math.nan, high=math.nan)
 
 def _standardized(planted, spread):
     "Planted changes in standard deviations, and these, (cue,) each."
+    for name, numbers in (("planted", planted), ("spread", spread)):
+        for cue, number in numbers.items():
+            check_number(f"{name}[{cue!r}]", number)
     changes = np.array(list(planted.values()), float)
     sizes = np.array([spread[cue] for cue in planted], float)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -166,7 +184,7 @@ def _weighted_means(weights, values):
 
 
 # %% ../../nbs/api/80_steering/17_costs.ipynb #cell014
-@checked
+@checked(table=table_with())
 def at_equal_cost(
     table: pd.DataFrame,  # one row per arm and dose: `by`, gain, cost; (0, 0) is added as dose 0
     budget: float,  # cost at which arms are compared
@@ -183,6 +201,12 @@ def at_equal_cost(
 
     by = [by] if isinstance(by, str) else list(by)
     check_positive("budget", budget)
+    check_in("gain", gain, table.columns)
+    check_in("cost", cost, table.columns)
+    doses = ["alpha"] if "alpha" in table else []
+    check_table("table", table, keys=by, numbers=[gain, cost, *doses])
+    if not len(table):
+        raise ValueError("table has no rows; give at least one arm")
     rows = []
     for key, part in table.groupby(by, sort=False):
         size = part["alpha"].abs() if "alpha" in part else part[cost]

@@ -21,7 +21,7 @@ from musicgen_emotion.lab.paths import (
 )
 
 from ..lab.arguments import checked
-from ..lab.checks import check_positive
+from ..lab.checks import check_finite, check_positive
 from ..lab.files import atomic_path, read_json, write_json
 from ..models.hub import readable
 
@@ -41,6 +41,10 @@ __all__ = [
 TEXT_SITES = ("text", "text_proj")  # sites that hold the prompt; the model reads them once per clip
 
 
+_MOST_SEEDS = 100_000  # that a direction keeps
+
+
+@checked
 @dataclass(eq=False)
 class Direction:
     """A vector at one site of a model, with its history.
@@ -59,6 +63,8 @@ class Direction:
 
     def __post_init__(self):
         self.vector = check_vector(self.vector)
+        if len(self.seeds) > _MOST_SEEDS:
+            raise ValueError(f"seeds holds {len(self.seeds)} seeds; keep at most {_MOST_SEEDS}")
         self.sources = tuple(map(str, self.sources))
         self.seeds = tuple(map(int, self.seeds))
         if isinstance(self.rms, Mapping):
@@ -148,7 +154,7 @@ class Direction:
         activations: np.ndarray,  # (..., d)
     ) -> np.ndarray:  # (...,) coordinate along the unit vector, in the units of the site
         "How far activations lie along the direction."
-        activations = np.asarray(activations, float)
+        activations = check_finite("activations", activations).astype(float)
         self.check_width(activations.shape[-1])
         return activations @ self.unit.astype(float)
 
@@ -251,6 +257,7 @@ def combine(
     )
 
 
+@checked
 def orthogonalise(
     directions: Sequence[Direction],  # the first stays as it is
 ) -> list[Direction]:  # each without its part along the earlier ones
@@ -295,6 +302,7 @@ _STORED_FACTS = (
 )
 
 
+@checked
 def save_directions(
     folder: Path | str,  # written as a whole; older directions there are replaced
     directions: Mapping[str, Direction],  # by name

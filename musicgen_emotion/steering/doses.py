@@ -148,7 +148,7 @@ def _checked_alphas(alphas) -> list[float]:
 def dose_response(
     model,  # MusicModel, or the raw one of a backend
     prompts,  # DataFrame with a column `prompt`, PromptSet, or texts; held out from every fit
-    directions,  # a Direction, Arms, or Directions by name
+    directions: Direction | Arm | Sequence | Mapping,  # a Direction, Arms, or Directions by name
     alphas: Sequence[float],  # doses, in units of the site's RMS; both signs and 0
     judge: Callable | Sequence[Callable] | Mapping[str, Callable],  # as in `judge_clips`
     folder: Path | str,  # clips and outcomes are kept here

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import operator
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -21,7 +20,8 @@ from musicgen_emotion.steering.push import (
     steering_hooks,
 )
 
-from ..lab.checks import check_in
+from ..lab.arguments import checked
+from ..lab.checks import check_in, check_number
 from ..models.load import as_model
 from ..sae.dictionary import feature_shift
 from .heads import site_width
@@ -33,6 +33,7 @@ __all__ = ["FEATURE_MODES", "steer_features"]
 FEATURE_MODES = ("set", "scale", "add", "ablate")
 
 
+@checked
 @contextlib.contextmanager
 def steer_features(
     model,  # MusicModel, or the raw one of a backend
@@ -74,7 +75,9 @@ def _checked_values(sae, features, mode) -> dict[int, float]:
     "Value of each feature that is edited."
     is_mapping = isinstance(features, Mapping)
     given = features if is_mapping else dict.fromkeys(features, 0.0)
-    values = {_whole_number(feature): float(value) for feature, value in given.items()}
+    values = {}
+    for feature, value in given.items():
+        values[_whole_number(feature)] = float(check_number(f"features[{feature!r}]", value))
     if not values or (mode != "ablate" and not is_mapping):
         raise ValueError(f"features must map at least one feature to a value, got {features!r}")
     n_features = sae.W_dec.shape[0]
@@ -84,9 +87,6 @@ def _checked_values(sae, features, mode) -> dict[int, float]:
                 f"feature {feature} does not exist: "
                 f"this dictionary has {n_features}, 0..{n_features - 1}"
             )
-    for value in values.values():
-        if not math.isfinite(value):
-            raise ValueError(f"values must be finite, got {value!r}")
     return values
 
 

@@ -98,9 +98,10 @@ def quality_guard(
     import pandas as pd
 
     model = as_model(model)
-    tokens = checked_tokens("tokens", tokens)
+    n_entries = model.config.vocab_size
+    tokens = checked_tokens("tokens", tokens, n_entries)
     prompts = prompts_per_clip(prompts, len(tokens))
-    reference = checked_tokens("reference_tokens", reference_tokens)
+    reference = checked_tokens("reference_tokens", reference_tokens, n_entries)
     if tokens.shape != reference.shape:
         raise ValueError(
             "tokens and reference_tokens must be of the same clips; "

@@ -21,7 +21,7 @@ from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..models.load import as_model
 from ..models.model import MusicModel
-from ..models.shapes import delay_tokens
+from ..models.shapes import check_tokens, delay_tokens
 from ..models.sites import Site
 from ..models.text import prompts_per_clip
 from .directions import TEXT_SITES
@@ -140,8 +140,8 @@ def head_activations(
     there is one prompt per clip.
     """
     model = as_model(model)
-    tokens = np.asarray(tokens)
     config = model.config
+    tokens = check_tokens(tokens, config).numpy()
     check_in("kind", kind, ("self_attn", "cross_attn"))
     check_in("branch", branch, ("cond", "null"))
     check_in("pool", pool, ("mean", None))
@@ -196,7 +196,7 @@ def site_rms(
     Raises ValueError for no clips, and unless there is one prompt per clip.
     """
     model = as_model(model)
-    tokens = np.asarray(getattr(tokens, "tokens", tokens))
+    tokens = check_tokens(getattr(tokens, "tokens", tokens), model.config).numpy()
     sites = [sites] if isinstance(sites, str) else list(sites)
     prompts = prompts_per_clip(prompts, len(tokens))
     if not prompts:

@@ -155,6 +155,7 @@ def _warn_of_problems(name, problems):
 
 
 # %% ../../nbs/api/80_steering/12_judges.ipynb #cell014
+@checked
 def user_judge(
     function: Callable,  # gets audio (clip, sample) and its rate; with `per_clip` (sample,)
     name: str | None = None,  # of the judge, and of its column when it returns bare numbers
@@ -196,6 +197,7 @@ SOUND_DESCRIPTORS = (
 )
 
 
+@checked
 @dataclass
 class DescriptorJudge:
     """Acoustic descriptors as scores.

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from ..lab.arguments import checked
+from ..lab.checks import check_texts
 from ..lab.files import sha256_bytes
 from ..models.fingerprints import stored_tensors, weights_fingerprint
 
@@ -180,6 +181,7 @@ def judge_clips(
     import pandas as pd
 
     audio = np.asarray(audio)
+    taken = check_texts("taken", list(taken))
     judges = named_judges(judge)
     answers = {name: ask_judge(one, name, audio, sample_rate) for name, one in judges.items()}
     columns = {name: _columns(answer) for name, answer in answers.items()}
@@ -193,6 +195,8 @@ def judge_clips(
             outcomes |= values
             if problem:
                 failures.append(f"{name}: {problem}")
+        if not np.isfinite(audio[clip]).all():
+            failures.append("audio holds NaN or infinite samples")
         rows.append(outcomes | dict(failure="; ".join(failures)))
     return pd.DataFrame(rows)
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..lab.arguments import checked
-from ..lab.checks import check_count, check_positive, chosen_rows
-from ..lab.sizes import may_be_large, require_room
+from ..lab.checks import check_labels, check_positive, check_same_length, chosen_rows
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from .directions import Direction, check_vector
 
 if TYPE_CHECKING:
@@ -118,6 +118,8 @@ def mean_differences(
 
     Clips of other labels are left out, and so are pairs without both labels.
     """
+    for site, variable in activations.data_vars.items():
+        check_same_length(**{"labels": labels, str(site): variable})
     positive_rows, negative_rows = match_pairs(
         labels,
         positive,
@@ -156,6 +158,8 @@ def match_pairs(
     Raises ValueError for a label without clips, a pair with two clips of one label, and no pair.
     """
     labels = np.asarray(labels)
+    if pairs is not None:
+        check_labels("pairs", pairs, len(labels), fractions=True)
     positive_row = _row_of_each_pair(labels, positive, pairs)
     negative_row = _row_of_each_pair(labels, negative, pairs)
     whole = [pair for pair in positive_row if pair in negative_row]
@@ -388,8 +392,7 @@ def agop_direction(
     becomes the next metric.
     """
     activations, targets = _probe_data(activations, labels)
-    n_iter = check_count("n_iter", n_iter)
-    check_positive("bandwidth", bandwidth)
+    require_room(f"n_iter={n_iter} fits", 0, n_iter * LOOP_SECONDS / 3600)
     check_positive("penalty", penalty)
     n_rows, width = activations.shape
     activations = activations - activations.mean(0)
@@ -422,14 +425,7 @@ def agop_direction(
         share=float(eigenvalues[-1] / eigenvalues.sum()),
         n=n_rows,
     )
-    return Direction(
-        top,
-        site,
-        "AGOP",
-        rms,
-        sources,
-        metadata=facts | metadata,
-    )
+    return Direction(top, site, "AGOP", rms, sources, metadata=facts | metadata)
 
 
 def _metric_distances(rows, metric) -> np.ndarray:

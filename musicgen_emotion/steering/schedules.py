@@ -14,14 +14,20 @@ import numpy as np
 import torch
 
 from ..lab.arguments import checked
-from ..lab.checks import check_count, check_in, check_positive
+from ..lab.checks import check_count, check_in, check_number, check_positive
 
 # %% auto #0
 __all__ = ["ClosedLoop", "Schedule", "Watcher"]
 
 
 # %% ../../nbs/api/80_steering/04_schedules.ipynb #cell008
-@checked(end_s=None)
+def _check_end(name, value):
+    "A number of seconds, or infinity."
+    is_endless = np.isscalar(value) and value == math.inf
+    return value if is_endless else check_number(name, value)
+
+
+@checked(end_s=_check_end)
 @dataclass(frozen=True)
 class Schedule:
     """Strength of the push over time: a window with soft edges and a half-life.

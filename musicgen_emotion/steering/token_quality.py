@@ -37,6 +37,7 @@ __all__ = ["checked_tokens", "repetition", "silence", "token_kl"]
 def checked_tokens(
     name: str,  # of the argument, for the error
     tokens: np.ndarray,  # (clip, codebook, frame), or an object that has such `tokens`
+    n_entries: int | None = None,  # entries of a codebook; None: any number
 ) -> np.ndarray:  # (clip, codebook, frame) integers
     "Tokens of clips; raises ValueError for another shape and TypeError for another type."
     tokens = check_whole_numbers(name, getattr(tokens, "tokens", tokens))
@@ -45,6 +46,9 @@ def checked_tokens(
             f"{name} must be (clip, codebook, frame) with at least one clip; "
             f"got shape {tokens.shape}"
         )
+    if tokens.min() < 0 or (n_entries is not None and tokens.max() >= n_entries):
+        accepted = "from 0" if n_entries is None else f"in 0..{n_entries - 1}"
+        raise ValueError(f"{name} must lie {accepted}, got {tokens.min()}..{tokens.max()}")
     return tokens
 
 

@@ -23,7 +23,7 @@ from musicgen_emotion.stimuli.emotions import (
 )
 
 from ..lab.arguments import checked
-from ..lab.checks import check_finite
+from ..lab.checks import check_finite, check_labels, table_with
 from ..lab.files import read_json
 from ..lab.paths import as_path
 from .csv_tables import read_csv_table
@@ -54,6 +54,7 @@ _ANY_EMOTION_WORD = re.compile(
 )
 
 
+@checked
 def find_emotion_words(
     text: str,  # a caption
 ) -> tuple[str, ...]:  # words of both lists in the order of the text, lower case
@@ -62,6 +63,7 @@ def find_emotion_words(
     return tuple(word.lower() for word in found)
 
 
+@checked
 def mask_emotion_words(
     text: str,  # a caption
     mask: str = "[mask]",  # what replaces each word
@@ -201,7 +203,7 @@ _NORM_COLUMNS = dict(
 
 
 # %% ../../nbs/api/20_stimuli/06_captions.ipynb #cell021
-@checked
+@checked(norms=table_with("word", "sense", numbers=["valence", "arousal"]))
 def check_words(
     norms: pd.DataFrame,  # table of `load_norms`
     words: Mapping[str, Sequence[str]] | None = None,  # emotion -> words; default `EMOTION_WORDS`
@@ -319,7 +321,7 @@ def _load_array(path):
 
 def _named_labels(labels, names):
     "Labels as text: numbers are positions in `names`."
-    labels = np.asarray(labels)
+    labels = check_labels("labels", labels, fractions=True)
     if labels.dtype.kind not in "iu":
         return labels.astype(str)
     if labels.min(initial=0) < 0 or labels.max(initial=0) >= len(names):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..lab.arguments import checked
 from ..lab.paths import as_path
 
 # %% auto #0
@@ -49,11 +50,14 @@ _NO_EUROPEAN_TEXT = re.compile(
 )
 
 
+@checked
 def read_text(
     path: Path | str,  # a text file in any usual encoding
 ) -> str:  # its text, without a byte order mark
     "Read a text file. Raises ValueError with file, line and remedy for what is no readable text."
     path = as_path("path", path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give the path of a text file")
     data = path.read_bytes()
     start = data[:64].lstrip().lower()
     for first_bytes, kind, remedy in _NOT_TEXT:
@@ -192,6 +196,7 @@ def whole_number(
     return str(int(value)) if is_whole else ""
 
 
+@checked
 def read_csv_table(
     path: Path | str,  # a CSV file
     needed: Mapping[str, Sequence[str]],  # column -> accepted spellings

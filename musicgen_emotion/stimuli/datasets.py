@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..lab.arguments import checked
-from ..lab.checks import check_in
+from ..lab.checks import check_in, check_number, check_real, table_with
 from ..lab.files import check_own_table, write_table
 from ..lab.paths import as_path
 from ..lab.seeds import rng
@@ -299,6 +299,8 @@ def split_by_group(
     sum to 1 or there are fewer groups than splits.
     """
     shares = dict(train=0.7, validation=0.15, test=0.15) if shares is None else dict(shares)
+    for split, share in shares.items():
+        check_number(f"shares[{split!r}]", share)
     if abs(sum(shares.values()) - 1) > 1e-6 or min(shares.values()) <= 0:
         raise ValueError(f"shares must be positive and sum to 1; got {shares}")
     names, group_of_row, sizes = np.unique(
@@ -326,6 +328,7 @@ def split_by_group(
 
 
 # %% ../../nbs/api/20_stimuli/05_datasets.ipynb #cell025
+@checked(table=table_with("artist", "dataset", "song"))
 def artist_group(
     table: pd.DataFrame,  # columns artist, dataset, song
 ) -> np.ndarray:  # (row,) group names
@@ -378,6 +381,7 @@ def emotion_labeled_dataset(
 
 
 # %% ../../nbs/api/20_stimuli/05_datasets.ipynb #cell031
+@checked(songs=table_with("song", "artist_group", gaps=["valence", "arousal"]))
 def dataset_summary(
     songs: pd.DataFrame,  # table of `emotion_labeled_dataset`
     by: Sequence[str] = ("dataset", "quadrant"),  # columns to count over
@@ -413,8 +417,11 @@ def rank_correlation(
     """
     from scipy.stats import norm, spearmanr
 
-    x = np.asarray(x, float)
-    y = np.asarray(y, float)
+    x, y = check_real("x", x).astype(float), check_real("y", y).astype(float)
+    if x.ndim != 1 or x.shape != y.shape or np.isinf([x, y]).any():
+        raise ValueError(
+            f"x and y must hold one number or NaN per song; got shapes {x.shape} and {y.shape}"
+        )
     known = np.isfinite(x) & np.isfinite(y)
     x, y = x[known], y[known]
     n = len(x)

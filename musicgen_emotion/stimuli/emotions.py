@@ -80,13 +80,17 @@ def check_emotion(
 def quadrant(
     valence: float,  # valence, any scale
     arousal: float,  # arousal, same scale
-    neutral: tuple = (0.0, 0.0),  # (valence, arousal) of the neutral point on that scale
+    neutral: tuple[float, float] = (
+        0.0,
+        0.0,
+    ),  # (valence, arousal) of the neutral point on that scale
 ) -> str:  # one of the four names in `QUADRANTS`
     "Quadrant of a rating; a rating exactly on an axis counts as the lower side."
     return QUADRANTS[valence > neutral[0], arousal > neutral[1]]
 
 
 # %% ../../nbs/api/20_stimuli/00_emotions.ipynb #cell017
+@checked
 def split_words(
     text: str,  # words with spaces or line breaks between them
 ) -> tuple[str, ...]:  # the words
@@ -142,6 +146,7 @@ def _index_words():
 EMOTION_OF_WORD = _index_words()
 
 
+@checked
 def word_emotion(
     word: str,  # an emotion word, any case
 ) -> str | None:  # its emotion, or None for a word in neither list

@@ -103,6 +103,7 @@ _ADJECTIVE_ADVERBS = dict(
 _NOUN_ADVERBS = dict(slightly="a little ", plain="", very="great ")
 
 
+@checked
 def make_prompt(
     word: str,  # emotion word
     template: str,  # sentence with {word} and {instrument}
@@ -416,11 +417,14 @@ CUE_WORDS = dict(  # cue -> value -> ways to say it, the last one for `cue_promp
 )
 
 
+@checked
 def cue_phrase(
     cue: str,  # tempo, mode or loudness
     value: str,  # such as fast or minor
 ) -> str:  # such as "fast tempo"
     "How a prompt names the value of a cue."
+    check_in("cue", cue, CUE_WORDS)
+    check_in("value", value, CUE_WORDS[cue])
     return CUE_WORDS[cue][value][-1]
 
 

@@ -125,4 +125,4 @@ def read_headline(
     file: Path | str,  # as `write_headline` wrote it
 ) -> str:  # Markdown
     "The sentence of a stored headline."
-    return headline_sentence(read_json(file))
+    return headline_sentence(read_json(as_path("file", file)))

@@ -546,6 +546,9 @@ def test_permission_reaches_inner_functions_and_ends():
     with pytest.raises(ValueError, match="inner work"):
         outer(False)
     assert outer(False, allow_large=True)
+    assert outer(False, True)
+    with pytest.raises(ValueError, match="inner work"):
+        outer(False, False)
     with pytest.raises(KeyError):
         outer(True, allow_large=True)
     assert not large_is_allowed()
