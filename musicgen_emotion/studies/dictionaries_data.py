@@ -57,7 +57,7 @@ class DictionarySettings(Resampled):
     dictionary_size: int = 4000  # prompts whose tokens train the dictionary
     expansion: float = 8.0  # dictionary size over width
     l0_range: tuple | list = (50.0, 200.0)  # active features of the plan, at 6,144 features
-    sweep_l1: tuple | list = (0.003, 0.01, 0.03)  # L1 weights of the sweep
+    sweep_l1: tuple | list = (0.01, 0.03)  # L1 weights of the sweep
     sweep_k: tuple | list = (4, 8, 32)  # k of the sweep
     sweep_steps: int = 200  # steps per setting
     steps: int = 700  # steps of the scale-up, of its twins and of the control
