@@ -150,7 +150,9 @@ def edit_size(
     mode: str = "ablate",  # as in `ablate_features`
     value: float | Sequence = 0.0,  # for clamp and scale
 ) -> float:  # in the units of the states; 0 when no edited feature fires
-    "Root mean square length of what an edit adds to the states."
+    "Root mean square length of what an edit adds to the states; ValueError without states."
+    if not np.size(x):
+        raise ValueError(f"x must hold states; got shape {np.shape(x)}")
     states = torch.as_tensor(np.asarray(x, float), dtype=sae.W_dec.dtype)
     shift = ablate_features(sae, states, features, mode, value) - states
     return float(shift.double().pow(2).sum(-1).mean() ** 0.5)

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 
 from ..lab.arguments import checked
-from ..lab.checks import chosen_rows
+from ..lab.checks import check_real, chosen_rows
 from ..lab.sizes import may_be_large, require_room
 from ..stats.estimates import Estimate, bootstrap_weights, interval
 
@@ -115,7 +115,7 @@ def unit_rows(
     W = getattr(W, "W_dec", W)
     if isinstance(W, torch.Tensor):
         W = W.detach().cpu().float()
-    decoder = np.asarray(W, dtype=np.float32)
+    decoder = np.asarray(check_real(name, W), dtype=np.float32)
     if decoder.ndim != 2 or not len(decoder):
         raise ValueError(f"{name} must be (feature, d) and not empty, got shape {decoder.shape}")
     if not np.isfinite(decoder).all():

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..lab.arguments import checked
+from ..lab.checks import check_whole_numbers
 from .data import checked_rows
 
 # %% auto #0
@@ -32,7 +33,7 @@ def type_means(
     types: np.ndarray,  # (row,) piece of each token
 ) -> np.ndarray:  # (row, d) each row replaced by the mean over the rows of its piece
     "Static states: the mean of each piece. Raises ValueError for another number of types."
-    rows, types = checked_rows(rows), np.asarray(types)
+    rows, types = checked_rows(rows), check_whole_numbers("types", types)
     if types.shape != (len(rows),):
         raise ValueError(f"types must be ({len(rows)},), one per row; got shape {types.shape}")
     _, code = np.unique(types, return_inverse=True)

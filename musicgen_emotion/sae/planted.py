@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..lab.arguments import checked
+from ..lab.checks import check_whole_numbers
 from ..lab.seeds import rng
 from ..stimuli.emotions import EMOTIONS, INTENSITIES, INTENSITY_SCALE
 
@@ -128,7 +129,8 @@ def sparse_code(
 
     The same piece, and the same prompt, give the same parts in every call. Raises ValueError for
     columns of different length."""
-    types, labels, prompts = np.asarray(types), np.asarray(labels), np.asarray(prompts)
+    types = check_whole_numbers("types", types)
+    labels, prompts = np.asarray(labels), np.asarray(prompts)
     if not types.shape == labels.shape == prompts.shape:
         raise ValueError(
             "types, labels and prompts must be one per token; "
