@@ -8,6 +8,7 @@ from .cards import feature_card as feature_card
 from .cards import write_feature_page as write_feature_page
 from .controls import CONTROL_ARMS as CONTROL_ARMS
 from .controls import CONTROL_MEASURES as CONTROL_MEASURES
+from .controls import TYPE_MEANS as TYPE_MEANS
 from .controls import beats_controls as beats_controls
 from .controls import control_claims as control_claims
 from .controls import control_table as control_table
@@ -43,9 +44,12 @@ from .edited_clips import edit_descriptors as edit_descriptors
 from .edited_clips import edit_effects as edit_effects
 from .edited_clips import edit_test as edit_test
 from .edited_clips import feature_edit as feature_edit
+from .edited_clips import random_edits as random_edits
 from .effects import EDIT_MODES as EDIT_MODES
 from .effects import ablate_features as ablate_features
 from .effects import ablation_effect as ablation_effect
+from .effects import edit_size as edit_size
+from .effects import fitted_readout as fitted_readout
 from .effects import random_features_like as random_features_like
 from .features import EPS as EPS
 from .features import SelectivityCells as SelectivityCells
@@ -107,6 +111,7 @@ from .gradients import sae_losses as sae_losses
 from .gradients import sparse_gradients as sparse_gradients
 from .matching import Match as Match
 from .matching import feature_splitting as feature_splitting
+from .matching import found_by_twins as found_by_twins
 from .matching import match_features as match_features
 from .matching import stability as stability
 from .matching import stable_estimate as stable_estimate
@@ -117,8 +122,12 @@ from .metrics import decoder_cosines as decoder_cosines
 from .metrics import feature_density as feature_density
 from .metrics import resample_dead as resample_dead
 from .metrics import sae_metrics as sae_metrics
+from .pieces import token_types as token_types
+from .pieces import type_means as type_means
+from .pieces import type_share as type_share
 from .planted import Planted as Planted
 from .planted import planted_features as planted_features
+from .planted import sparse_code as sparse_code
 from .probing import one_vs_rest_draws as one_vs_rest_draws
 from .probing import sparse_predictions as sparse_predictions
 from .probing import sparse_probe as sparse_probe
@@ -127,6 +136,7 @@ from .profiles import emotion_profile as emotion_profile
 from .profiles import plot_profile as plot_profile
 from .profiles import top_features as top_features
 from .profiles import va_weights as va_weights
+from .recovery import distinct_properties as distinct_properties
 from .recovery import mass_purity as mass_purity
 from .recovery import monosemanticity as monosemanticity
 from .recovery import recovery_table as recovery_table
@@ -135,6 +145,7 @@ from .settings import SAEConfig as SAEConfig
 from .settings import TrainConfig as TrainConfig
 from .splice import loss_recovered as loss_recovered
 from .splice import spliced_logits as spliced_logits
+from .sweeps import balanced_setting as balanced_setting
 from .sweeps import best_setting as best_setting
 from .sweeps import pareto as pareto
 from .sweeps import plot_pareto as plot_pareto

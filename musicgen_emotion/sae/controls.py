@@ -37,6 +37,7 @@ from .probing import one_vs_rest_draws, sparse_predictions
 __all__ = [
     "CONTROL_ARMS",
     "CONTROL_MEASURES",
+    "TYPE_MEANS",
     "beats_controls",
     "control_claims",
     "control_table",
@@ -96,6 +97,7 @@ CONTROL_ARMS = (
     "PCA",
     "raw dimensions",
 )
+TYPE_MEANS = "type means"  # a further control of text states: features that know only the pieces
 CONTROL_MEASURES = (
     "selective",
     "highly",
@@ -120,9 +122,12 @@ def control_table(
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed
     eps: float = EPS,  # as in `selectivity`
+    types: np.ndarray | None = None,  # (row, feature) of type means; None: there are no types
     allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per arm, columns as below
     """Counting and probing on the dictionary and on four controls, with the same resamples.
+
+    `types` adds a fifth: features of a prompt whose tokens are the means of their pieces.
 
     Columns: arm, features (columns of the arm), alive, then for each measure X of
     `CONTROL_MEASURES`: X, X_low, X_high (the interval of `count_selective`), X_gain (dictionary
@@ -137,6 +142,8 @@ def control_table(
     groups = np.arange(len(acts)) if groups is None else np.asarray(groups)
     if random is not None:
         random = checked_activations(random, labels, groups, "random")
+    if types is not None:
+        types = checked_activations(types, labels, groups, "types")
     raw = _signed_states(raw, "raw")
     if len(raw) != len(acts):
         raise ValueError(f"raw and acts must have the same rows, got {len(raw)} and {len(acts)}")
@@ -172,6 +179,8 @@ def control_table(
                 labels,
                 settings,
             )
+        if types is not None:
+            arms[TYPE_MEANS] = _run_arm(types, labels, settings)
         arms["PCA"] = _run_arm(pca_features(raw), labels, settings)
         arms["raw dimensions"] = _run_arm(
             rectify(raw),
@@ -179,7 +188,7 @@ def control_table(
             settings,
         )
     rows = []
-    for name in CONTROL_ARMS:
+    for name in (*CONTROL_ARMS, *([TYPE_MEANS] if types is not None else [])):
         if name in arms:
             rows.append(
                 _arm_row(
@@ -310,14 +319,17 @@ def beats_controls(
     measure: str = "probe",  # one of `CONTROL_MEASURES`
     redrawn: bool = False,  # use the wider intervals, with features found anew in every resample
 ) -> dict:  # measure, beats, against, gain, low, high, missing
-    """Does the dictionary beat all four controls, by the lower end of every paired interval?
+    """Does the dictionary beat all its controls, by the lower end of every paired interval?
 
     `against` is the hardest control, `gain` with `low` and `high` is the difference to it, and
-    `missing` lists controls without numbers. A missing control counts as not beaten.
+    `missing` lists controls without numbers. A missing control counts as not beaten; type means
+    are a control where the table has them.
     Raises ValueError for an unknown measure.
     """
     check_in("measure", measure, CONTROL_MEASURES)
     control_names = list(CONTROL_ARMS[1:])
+    if (table.arm == TYPE_MEANS).any():
+        control_names.append(TYPE_MEANS)
     controls = table.set_index("arm").reindex(control_names)
     ends = f"{measure}_redrawn" if redrawn else f"{measure}_gain"
     columns = [f"{measure}_gain", f"{ends}_low", f"{ends}_high"]

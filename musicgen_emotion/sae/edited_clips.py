@@ -9,6 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import torch
+
+from musicgen_emotion.sae.effects import (
+    EDIT_MODES,
+    ablate_features,
+    edit_size,
+    random_features_like,
+)
 
 from ..activations.generation import generate
 from ..lab.arguments import checked
@@ -17,7 +25,6 @@ from ..lab.sizes import may_be_large
 from ..sound.descriptors import describe
 from ..stats.estimates import bootstrap_weights, interval
 from ..stats.permutation import permutation_p
-from .effects import EDIT_MODES, ablate_features
 
 # %% auto #0
 __all__ = [
@@ -27,6 +34,7 @@ __all__ = [
     "edit_effects",
     "edit_test",
     "feature_edit",
+    "random_edits",
 ]
 
 
@@ -38,6 +46,7 @@ def feature_edit(
     mode: str = "ablate",  # as in `ablate_features`
     value: float | Sequence = 0.0,  # for clamp and scale
     branch: str = "both",  # rows to edit: "cond", "null" or "both"
+    strength: float = 1.0,  # factor of the change of the states
 ) -> Callable:  # fn(activation, now) for `hooks.hooked` and `generate(hooks=...)`
     """Make a hook that edits features of a site while the model runs.
 
@@ -47,15 +56,49 @@ def feature_edit(
     check_in("branch", branch, ("both", "cond", "null"))
     chosen_rows("features", features, len(sae.W_dec))
 
+    def changed(states):
+        edited = ablate_features(sae, states, features, mode, value)
+        return edited if strength == 1 else states + strength * (edited - states)
+
     def edit(activation, now):
         if branch == "both":
-            return ablate_features(sae, activation, features, mode, value)
+            return changed(activation)
         edited = activation.clone()
         rows = now.rows(branch)
-        edited[rows] = ablate_features(sae, activation[rows], features, mode, value)
+        edited[rows] = changed(activation[rows])
         return edited
 
     return edit
+
+
+# %% ../../nbs/api/70_sae/21_edited_clips.ipynb #cellrand2
+@checked
+@torch.no_grad()
+def random_edits(
+    sae,  # anything with encode, decode and W_dec
+    x: np.ndarray,  # (row, d) states that will be edited
+    features: Sequence | np.ndarray,  # features of the edit to match, numbers or a mask
+    mode: str = "ablate",  # of the edit to match, as in `ablate_features`
+    value: float | Sequence = 0.0,  # of the edit to match
+    n: int = 19,  # random edits
+    branch: str = "both",  # as in `feature_edit`
+    seed: int = 0,  # of the draws
+    pool: int = 20,  # as in `random_features_like`
+) -> dict[str, Callable]:  # "random 0", ... -> hook, as `feature_edit` makes it
+    """Edits of other features, with equal size and firing rate on the given states.
+
+    Raises ValueError for an edit that changes nothing there, and as `random_features_like`."""
+    size = edit_size(sae, x, features, mode, value)
+    if not size > 0:
+        raise ValueError(f"the edit of features {list(features)[:5]} does not change the states")
+    states = torch.as_tensor(np.asarray(x, float), dtype=sae.W_dec.dtype)
+    activations = sae.encode(states).cpu().numpy()
+    edits = {}
+    for number, drawn in enumerate(random_features_like(activations, features, n, seed, pool)):
+        ids = [int(feature) for feature in drawn]
+        strength = size / edit_size(sae, x, ids, mode, value)
+        edits[f"random {number}"] = feature_edit(sae, ids, mode, value, branch, strength)
+    return edits
 
 
 # %% ../../nbs/api/70_sae/21_edited_clips.ipynb #cell014
@@ -65,12 +108,12 @@ def edit_descriptors(
     prompts: Sequence,  # texts
     edits: Mapping,  # name -> fn(activation, now) such as `feature_edit`, or name -> {site: fn}
     site: str = "text",  # where plain functions are put
-    seeds: Sequence = (0,),  # every prompt is made with every seed, the same in all arms
+    seeds: Sequence = (0,),  # a clip per prompt and seed; each prompt has noise of its own
     duration_s: float = 4.0,  # seconds per clip, at least 2
     guidance: float = 3.0,  # of the generation
     batch_size: int = 16,  # clips at once
     progress: bool = True,  # show bars
-) -> pd.DataFrame:  # arm ("clean" and the edits), prompt, seed, then the descriptors
+) -> pd.DataFrame:  # arm ("clean" and the edits), prompt, seed (of the noise), then the descriptors
     """Generate clips with and without edits and describe their sound.
 
     The descriptors are those of `descriptors.describe`. Raises ValueError for no edits and for an
@@ -82,10 +125,11 @@ def edit_descriptors(
         )
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     texts, clip_seeds = [], []  # one per clip
-    for prompt in prompts:
+    apart = 1 + max(seeds, default=0) - min(seeds, default=0)  # seeds of two prompts never meet
+    for number, prompt in enumerate(prompts):
         for seed in seeds:
             texts.append(prompt)
-            clip_seeds.append(int(seed))
+            clip_seeds.append(int(seed) + apart * number)
 
     table = []
     for arm, edit in {"clean": None, **edits}.items():

@@ -23,7 +23,14 @@ from .dictionary import feature_shift
 from .features import checked_activations, class_labels, selectivity_cells
 
 # %% auto #0
-__all__ = ["EDIT_MODES", "ablate_features", "ablation_effect", "random_features_like"]
+__all__ = [
+    "EDIT_MODES",
+    "ablate_features",
+    "ablation_effect",
+    "edit_size",
+    "fitted_readout",
+    "random_features_like",
+]
 
 # %% ../../nbs/api/70_sae/20_effects.ipynb #cell007
 EDIT_MODES = ("ablate", "clamp", "scale")
@@ -104,6 +111,7 @@ def random_features_like(
 ) -> np.ndarray:  # (set, len(features)) other living features, none twice in a set
     """Draw sets of other features that fire about as often as the given ones.
 
+    Such a set may make a smaller edit: `edit_size` measures it, and `random_edits` corrects it.
     Raises ValueError for features that repeat, for n below 1, and if too few other features fire.
     """
     acts = checked_activations(acts)
@@ -132,6 +140,24 @@ def random_features_like(
     return sets
 
 
+# %% ../../nbs/api/70_sae/20_effects.ipynb #cellsize2
+@checked
+@torch.no_grad()
+def edit_size(
+    sae,  # anything with encode, decode and W_dec
+    x: np.ndarray | torch.Tensor,  # (row, d) states
+    features: Sequence | np.ndarray,  # features to edit, numbers or a mask
+    mode: str = "ablate",  # as in `ablate_features`
+    value: float | Sequence = 0.0,  # for clamp and scale
+) -> float:  # in the units of the states; 0 when no edited feature fires
+    "Root mean square length of what an edit adds to the states; ValueError without states."
+    if not np.size(x):
+        raise ValueError(f"x must hold states; got shape {np.shape(x)}")
+    states = torch.as_tensor(np.asarray(x, float), dtype=sae.W_dec.dtype)
+    shift = ablate_features(sae, states, features, mode, value) - states
+    return float(shift.double().pow(2).sum(-1).mean() ** 0.5)
+
+
 # %% ../../nbs/api/70_sae/20_effects.ipynb #cell021
 @may_be_large
 @checked
@@ -144,7 +170,7 @@ def ablation_effect(
     mode: str = "ablate",  # as in `ablate_features`
     value: float = 0.0,  # for clamp and scale
     probe=None,  # fitted classifier with predict_proba; None fits one on half of the groups
-    n_random: int = 100,  # random sets of the same density
+    n_random: int = 100,  # random edits of the same size, with features of the same density
     n_boot: int = 500,  # resamples
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of halves, sets and resamples
@@ -154,7 +180,8 @@ def ablation_effect(
 
     Columns: measure, scope ("all" or an emotion), value, low, high, random, random_low,
     random_high, p, n, n_random. `reconstruction` is the rise of the squared error, divided by the
-    variance of the states. `accuracy` and `probability` (of the true emotion) are falls.
+    variance of the states. `accuracy` and `probability` (of the true emotion) are falls. Random
+    edits are stretched to the size of the edit (`edit_size`) on the rows that are read.
     p = (1 + random sets with at least that effect) / (1 + sets). Fit your own `probe` on other
     prompts. Raises ValueError for wrong shapes, NaN, one emotion only and a probe that lacks a
     class.
@@ -174,11 +201,18 @@ def ablation_effect(
     activations = _encoded(sae, x).detach().cpu().numpy()
     random_sets = random_features_like(activations, features, n_random, seed)
     if probe is None:
-        probe, rows = _half_probe(x, labels, groups, seed)
+        train, rows = next(iter(grouped_folds(labels, groups, 2, seed)))
+        probe = fitted_readout(x[train], labels[train])
         x, labels, groups = x[rows], labels[rows], groups[rows]
     readout = _clean_readout(sae, x, labels, probe)
     effect = readout.effect(features, mode, value)  # (measure, row)
-    random_effects = np.stack([readout.effect(ids, mode, value) for ids in random_sets])
+    size = readout.size(features, mode, value)
+    random_effects = []
+    for ids in random_sets:
+        own_size = readout.size(ids, mode, value)
+        strength = size / own_size if own_size > 0 else 1.0  # such a set fires on other rows only
+        random_effects.append(readout.effect(ids, mode, value, strength))
+    random_effects = np.stack(random_effects)
     return _effect_table(effect, random_effects, labels, groups, level, n_boot, seed)
 
 
@@ -187,16 +221,17 @@ def _encoded(sae, x):
     return sae.encode(torch.as_tensor(x, dtype=sae.W_dec.dtype).to(sae.W_dec.device))
 
 
-def _half_probe(x, labels, groups, seed):
-    "A logistic readout fitted on half of the groups, and the rows of the other half."
+def fitted_readout(
+    x: np.ndarray,  # (row, d) states
+    labels: np.ndarray,  # (row,) emotions
+) -> Any:  # fitted classifier with `predict_proba`
+    "A logistic readout. Fit it on other words than those whose edit is measured."
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    train, test = next(iter(grouped_folds(labels, groups, 2, seed)))
     classifier = LogisticRegression(C=0.1, max_iter=500, class_weight="balanced")
-    probe = make_pipeline(StandardScaler(), classifier)
-    return probe.fit(x[train], labels[train]), test
+    return make_pipeline(StandardScaler(), classifier).fit(x, labels)
 
 
 # %% ../../nbs/api/70_sae/20_effects.ipynb #cell023
@@ -213,11 +248,19 @@ class _CleanReadout:
     true_class: np.ndarray  # (row,) column of the row's emotion in `probabilities`
     variance: float  # mean squared distance of the states from their mean
 
-    def effect(self, features, mode, value):
-        "(measure, row): rise of error, fall of accuracy, fall of the true emotion's probability."
+    def shift(self, features, mode, value):
+        "(row, d): what the edit adds to the states."
         with torch.no_grad():
             edited = _edited_features(self.activations, features, mode, value)
-            decoded = self.sae.decode(edited).double().cpu().numpy()
+            return self.sae.decode(edited).double().cpu().numpy() - self.rebuilt
+
+    def size(self, features, mode, value):
+        "Root mean square length of the shift."
+        return float((self.shift(features, mode, value) ** 2).sum(1).mean() ** 0.5)
+
+    def effect(self, features, mode, value, strength=1.0):
+        "(measure, row): rise of error, fall of accuracy, fall of the true emotion's probability."
+        decoded = self.rebuilt + strength * self.shift(features, mode, value)
         error_before = ((self.rebuilt - self.states) ** 2).sum(1)
         error_after = ((decoded - self.states) ** 2).sum(1)
 

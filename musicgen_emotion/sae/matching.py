@@ -24,6 +24,7 @@ from ..stats.estimates import Estimate, bootstrap_weights, interval
 __all__ = [
     "Match",
     "feature_splitting",
+    "found_by_twins",
     "match_features",
     "stability",
     "stable_estimate",
@@ -114,7 +115,7 @@ def unit_rows(
     W = getattr(W, "W_dec", W)
     if isinstance(W, torch.Tensor):
         W = W.detach().cpu().float()
-    decoder = check_real(name, W).astype(np.float32)
+    decoder = np.asarray(check_real(name, W), dtype=np.float32)
     if decoder.ndim != 2 or not len(decoder):
         raise ValueError(f"{name} must be (feature, d) and not empty, got shape {decoder.shape}")
     if not np.isfinite(decoder).all():
@@ -245,6 +246,36 @@ def _match_measures(match, threshold):
         "hungarian_above": match.hungarian_above_chance,
         "found_covariance": float((match.best_chance > threshold).mean()),
     }
+
+
+# %% ../../nbs/api/70_sae/18_matching.ipynb #celltwin2
+@checked
+def found_by_twins(
+    dictionary: Any,  # (feature, d) decoder rows, or a dictionary with `W_dec`
+    twins: Sequence,  # the same of other seeds
+    alive: np.ndarray | None = None,  # features of the dictionary to ask about; None: all
+    alive_twins: Sequence | None = None,  # for each twin the rows to use; None: all
+    threshold: float = 0.7,  # cosine above which a feature counts as found again
+    n_boot: int = 1000,  # resamples of features and of twins
+    level: float = 0.95,  # confidence level
+    seed: int = 0,  # of the resamples
+) -> Estimate:  # mean share, n is the number of features
+    """Share of the features of a dictionary that its twins have as well.
+
+    Raises ValueError without twins and for dictionaries of another width."""
+    if not len(twins):
+        raise ValueError("found_by_twins needs at least one twin")
+    rows_alive = [None] * len(twins) if alive_twins is None else list(alive_twins)
+    found = []
+    for twin, used in zip(twins, rows_alive, strict=True):
+        rows, twin_rows = _comparable_rows(dictionary, twin, ("dictionary", "twin"), alive, used)
+        found.append((rows @ twin_rows.T).max(1) > threshold)
+    found = np.stack(found, 1).astype(float)  # (feature, twin)
+    of_features = bootstrap_weights(len(found), n_boot=n_boot, seed=seed)  # (resample, feature)
+    of_twins = bootstrap_weights(len(twins), n_boot=n_boot, seed=seed + 1)  # (resample, twin)
+    resampled = np.einsum("rf,ft,rt->r", of_features, found, of_twins)
+    resampled /= of_features.sum(1) * of_twins.sum(1)
+    return interval(resampled, found.mean(), len(found), level)
 
 
 # %% ../../nbs/api/70_sae/18_matching.ipynb #cell023

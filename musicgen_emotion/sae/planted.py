@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 
 from ..lab.arguments import checked
+from ..lab.checks import check_whole_numbers
+from ..lab.seeds import rng
 from ..stimuli.emotions import EMOTIONS, INTENSITIES, INTENSITY_SCALE
 
 # %% auto #0
-__all__ = ["Planted", "planted_features"]
+__all__ = ["Planted", "planted_features", "sparse_code"]
 
 
 # %% ../../nbs/api/70_sae/13_planted.ipynb #cell007
@@ -108,3 +110,46 @@ def _causes(rows):
     causes += [rows.word == word for word in rows.word.unique()]
     causes += [rows.instrument == instrument for instrument in np.repeat(_INSTRUMENTS, 2)]
     return np.column_stack(causes)
+
+
+# %% ../../nbs/api/70_sae/13_planted.ipynb #cellcode2
+@checked
+def sparse_code(
+    types: np.ndarray,  # (token,) piece of each token
+    labels: np.ndarray,  # (token,) emotion; other labels get no emotion feature
+    prompts: np.ndarray,  # (token,) text that the token is a part of
+    d: int,  # width of the states
+    size: float = 0.7,  # length of an emotion feature; that of a piece is 1
+    per_emotion: int = 16,  # features of each emotion
+    often: float = 0.15,  # chance that a feature fires in a prompt of its emotion
+    noise: float = 0.2,  # length of the noise
+    seed: int = 0,  # of the directions and of what fires
+) -> np.ndarray:  # (token, d) states, float32
+    """States that are sums of a piece, of some features of the prompt's emotion, and of noise.
+
+    The same piece, and the same prompt, give the same parts in every call. Raises ValueError for
+    columns of different length."""
+    types = check_whole_numbers("types", types)
+    labels, prompts = np.asarray(labels), np.asarray(prompts)
+    if not types.shape == labels.shape == prompts.shape:
+        raise ValueError(
+            "types, labels and prompts must be one per token; "
+            f"got {types.shape}, {labels.shape} and {prompts.shape}"
+        )
+    pieces, piece_of_token = np.unique(types, return_inverse=True)
+    of_piece = [_unit(rng("direction of a piece", int(piece), seed), d) for piece in pieces]
+    texts, first, text_of_token = np.unique(prompts, return_index=True, return_inverse=True)
+    of_text = np.zeros((len(texts), d))
+    for number, (text, label) in enumerate(zip(texts, labels[first], strict=True)):
+        if label in EMOTIONS:
+            directions = _unit(rng("directions of an emotion", str(label), seed), d, per_emotion)
+            fires = rng("features of a prompt", str(text), seed).random(per_emotion) < often
+            of_text[number] = size * fires @ directions
+    spread = rng("noise of tokens", seed).normal(scale=noise / d**0.5, size=(len(types), d))
+    return (np.stack(of_piece)[piece_of_token] + of_text[text_of_token] + spread).astype(np.float32)
+
+
+def _unit(generator, d, n=None):
+    "Random unit rows, (d,) or (n, d)."
+    rows = generator.normal(size=d if n is None else (n, d))
+    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)

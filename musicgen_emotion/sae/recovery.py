@@ -23,7 +23,7 @@ from ..probes.folds import grouped_folds
 from .controls import rectify
 
 # %% auto #0
-__all__ = ["mass_purity", "monosemanticity", "recovery_table"]
+__all__ = ["distinct_properties", "mass_purity", "monosemanticity", "recovery_table"]
 
 
 # %% ../../nbs/api/70_sae/19_recovery.ipynb #cell007
@@ -127,11 +127,12 @@ def recovery_table(
     truth: pd.DataFrame,  # (row, property) booleans, categories, or numbers (split at the median)
     groups: np.ndarray | None = None,  # (row,) units kept on one side of the halves; None: rows
     raw: np.ndarray | None = None,  # (row, d) states; both signs of each dimension are a baseline
+    types: np.ndarray | None = None,  # (row, feature) activations of type means, a baseline
     n_boot: int = 500,  # resamples
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of halves and resamples
     allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
-) -> pd.DataFrame:  # one row per property
+) -> pd.DataFrame:  # one row per property that can be told from the others
     """Best single feature for every planted property, by F1 on held-out groups.
 
     Feature and threshold are chosen on one half of the groups and scored on the other half, then
@@ -139,20 +140,61 @@ def recovery_table(
     threshold and purity belong to the rule from the first half, other_feature to the second.
 
     Baselines: always is the F1 of answering yes for every row, raw that of the best raw
-    dimension, chosen in the same way. gain is the F1 above the better baseline, with its
-    interval gain_low, gain_high. recovered is true if that interval lies above 0.
+    dimension and types that of the best feature of type means, chosen in the same way. gain is the
+    F1 above the best baseline, with its interval gain_low, gain_high. recovered is true if that
+    interval lies above 0.
 
-    Further columns: property, prevalence, n (groups), note (why a row has no result).
-    Raises ValueError for bad activations, missing values and another number of rows in `raw`.
+    Properties with equal columns are one row, "tempo low = level low". Further columns: property,
+    nearest (the most similar other property), overlap (its correlation with this one), prevalence,
+    n (groups), note (why a row has no result).
+    Raises ValueError for bad activations, missing values and another number of rows in `raw` or
+    `types`.
     """
     acts = checked_activations(acts, None, groups)
-    properties = _boolean_properties(truth, len(acts))
+    properties = distinct_properties(truth, len(acts))
     groups = np.arange(len(acts)) if groups is None else np.asarray(groups)
-    if raw is not None and len(raw) != len(acts):
-        raise ValueError(f"raw and acts must have the same rows, got {len(raw)} and {len(acts)}")
-    raw_signs = None if raw is None else rectify(raw)
-    search = _RecoverySearch(acts, raw_signs, groups, n_boot, level, seed)
-    return pd.DataFrame([search.recover(name, has) for name, has in properties.items()])
+    for name, given in (("raw", raw), ("types", types)):
+        if given is not None and len(given) != len(acts):
+            raise ValueError(
+                f"{name} and acts must have the same rows, got {len(given)} and {len(acts)}"
+            )
+    baselines = dict(
+        raw=None if raw is None else rectify(raw),
+        types=None if types is None else checked_activations(types, None, groups, "types"),
+    )
+    search = _RecoverySearch(acts, baselines, groups, n_boot, level, seed)
+    nearest = _nearest_properties(properties)
+    rows = [search.recover(name, has) | nearest[name] for name, has in properties.items()]
+    return pd.DataFrame(rows)
+
+
+# %% ../../nbs/api/70_sae/19_recovery.ipynb #cellprop1
+@checked
+def distinct_properties(
+    truth: pd.DataFrame,  # (row, property) booleans, categories, or numbers (split at the median)
+    n_rows: int,  # rows that the truth must have
+) -> dict[str, np.ndarray]:  # name -> (row,) booleans; equal columns are one, "a = b"
+    "Properties that some rows tell apart. Raises ValueError for missing values and other lengths."
+    names: dict[bytes, list[str]] = {}
+    columns = {}
+    for name, has in _boolean_properties(truth, n_rows).items():
+        names.setdefault(has.tobytes(), []).append(name)
+        columns[has.tobytes()] = has
+    return {" = ".join(alike): columns[key] for key, alike in names.items()}
+
+
+def _nearest_properties(properties):
+    "For each property its most similar other one, by the size of their correlation."
+    names = list(properties)
+    if len(names) < 2:
+        return {name: dict(nearest="", overlap=np.nan) for name in names}
+    correlations = np.corrcoef(np.stack([properties[name] for name in names]).astype(float))
+    np.fill_diagonal(correlations, 0.0)
+    closest = abs(correlations).argmax(1)
+    return {
+        name: dict(nearest=names[other], overlap=correlations[row, other])
+        for row, (name, other) in enumerate(zip(names, closest, strict=True))
+    }
 
 
 # %% ../../nbs/api/70_sae/19_recovery.ipynb #cell020
@@ -161,7 +203,7 @@ class _RecoverySearch:
     "What the search for every property has_property in common."
 
     acts: np.ndarray  # (row, feature) activations
-    raw_signs: np.ndarray | None  # (row, 2 d) both signs of the raw dimensions
+    baselines: dict  # name -> (row, feature) activations, or None
     groups: np.ndarray  # (row,) units
     n_boot: int
     level: float
@@ -185,8 +227,8 @@ class _RecoverySearch:
         answer, rules = _held_out_answers(self.acts, has_property, folds)
         (feature, threshold), (other_feature, _) = rules
         answers = [answer, np.ones(len(has_property), bool)]
-        if self.raw_signs is not None:
-            answers.append(_held_out_answers(self.raw_signs, has_property, folds)[0])
+        for activations in self._given().values():
+            answers.append(_held_out_answers(activations, has_property, folds)[0])
         return (
             row
             | {"feature": feature, "threshold": threshold, "other_feature": other_feature}
@@ -197,6 +239,10 @@ class _RecoverySearch:
             }
         )
 
+    def _given(self):
+        "Baselines that were given."
+        return {name: acts for name, acts in self.baselines.items() if acts is not None}
+
     def _scores(self, answers, has_property):
         "F1 of the features' answer, of the baselines, and the gain over the better baseline."
         f1 = _f1_resamples(answers, has_property, self.groups, self.n_boot, self.seed)
@@ -204,12 +250,14 @@ class _RecoverySearch:
         tails = [(1 - self.level) / 2, (1 + self.level) / 2]
         low, high = np.quantile(f1[1:, 0], tails)
         gain_low, gain_high = np.quantile(gain[1:], tails)
+        scores = dict.fromkeys(self.baselines, np.nan)
+        scores |= {name: f1[0, 2 + number] for number, name in enumerate(self._given())}
         return {
             "f1": f1[0, 0],
             "low": low,
             "high": high,
             "always": f1[0, 1],
-            "raw": np.nan if self.raw_signs is None else f1[0, 2],
+            **scores,
             "gain": gain[0],
             "gain_low": gain_low,
             "gain_high": gain_high,

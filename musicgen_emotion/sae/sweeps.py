@@ -37,13 +37,15 @@ from ..lab.sizes import large_is_allowed, listed, may_be_large, require_room
 from ..show.plots import draw_legend, new_axes
 from .data import Split, StoreBatches, checked_rows
 from .dictionary import SAEConfig, SparseAutoencoder
+from .matching import found_by_twins
+from .metrics import feature_density
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ["best_setting", "pareto", "plot_pareto", "sweep", "train_seeds"]
+__all__ = ["balanced_setting", "best_setting", "pareto", "plot_pareto", "sweep", "train_seeds"]
 
 
 # %% ../../nbs/api/70_sae/23_sweeps.ipynb #cell006
@@ -104,6 +106,27 @@ def _distance_from_demands(table, fewest, most, dead):
     return outside + too_dead
 
 
+# %% ../../nbs/api/70_sae/23_sweeps.ipynb #cellbal2
+@checked
+def balanced_setting(
+    table: pd.DataFrame,  # from `sweep` with twins: explained_variance and stable
+) -> dict:  # the row, with `balance` (its harmonic mean) and `rule`
+    """The setting with the largest harmonic mean of explained variance and stability.
+
+    Raises ValueError for a table without rows, KeyError for one without the two columns."""
+    if not len(table):
+        raise ValueError("the table holds no setting to choose from")
+    missing = [name for name in ("explained_variance", "stable") if name not in table]
+    if missing:
+        raise KeyError(f"the table lacks {missing}: sweep with twins=True")
+    explained = table.explained_variance.clip(lower=0).fillna(0.0)
+    stable = table.stable.fillna(0.0)
+    balance = 2 * explained * stable / (explained + stable).clip(lower=1e-12)
+    chosen = balance.idxmax()
+    rule = "largest harmonic mean of the explained variance and the share of features found again"
+    return table.loc[chosen].to_dict() | dict(balance=float(balance[chosen]), rule=rule)
+
+
 # %% ../../nbs/api/70_sae/23_sweeps.ipynb #cell014
 @checked(table=table_with(gaps=["l0", "explained_variance"]))
 def plot_pareto(
@@ -158,12 +181,15 @@ def sweep(
     folder: Path | str | None = None,  # keeps each dictionary, so that a second call resumes
     jobs: int = 1,  # processes
     progress: bool = True,  # show a bar
+    twins: bool = False,  # train each setting from another seed too, to see which features recur
     allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per setting: its values, `variant`, its best validation
     """Train every combination of the grid.
 
     Each row holds the setting, `variant` (the activation, after `matryoshka` for a nested
-    dictionary), the metrics of the best validation, `wall_s`, `stopped` and `folder`. With
+    dictionary), the metrics of the best validation, `wall_s`, `stopped` and `folder`; with `twins`
+    also `found` (share of the living features that the twin has) and `stable` (share of all
+    features that live and are found). With
     `folder`, a second call trains only what is missing. Every process uses one thread of torch.
     Raises ValueError for a field that does not exist, for a grid without settings and for a folder
     that holds dictionaries of other data."""
@@ -177,16 +203,11 @@ def sweep(
     trainings = []
     for setting in settings:
         sae_config, train_config = _with_setting(base, train, setting)
-        setting_folder = None
+        of_twin = setting | dict(seed=train_config.seed + 1)
+        setting_folder = twin_folder = None
         if folder is not None:
-            setting_folder = str(
-                folder
-                / _folder_name(
-                    setting,
-                    base,
-                    train,
-                )
-            )
+            setting_folder = str(folder / _folder_name(setting, base, train))
+            twin_folder = str(folder / _folder_name(of_twin, base, train))
         trainings.append(
             _Training(
                 setting,
@@ -197,6 +218,8 @@ def sweep(
                 split,
                 setting_folder,
                 large_is_allowed(),
+                twins,
+                twin_folder,
             )
         )
     return pd.DataFrame(_train_all(trainings, jobs, progress))
@@ -214,6 +237,8 @@ class _Training:
     split: Split
     folder: str | None
     allow_large: bool  # the permission, which another process does not know
+    has_twin: bool = False  # train it from another seed as well
+    twin_folder: str | None = None
 
 
 def _grid_settings(grid, known_fields):
@@ -300,17 +325,12 @@ def _train_setting(training):
     data = training.data
     if isinstance(data, Path):
         data = np.load(data, mmap_mode="r")
-    with warnings.catch_warnings(action="ignore"):
-        result = train_sae(
-            data,
-            training.sae,
-            training.train,
-            training.labels,
-            training.split,
-            training.folder,
-            progress=False,
-            allow_large=training.allow_large,
-        )
+    result = _trained(training, data, training.train, training.folder)
+    recurring = {}
+    if training.has_twin:
+        other = replace(training.train, seed=training.train.seed + 1)
+        twin = _trained(training, data, other, training.twin_folder)
+        recurring = _recurring(result, twin, data, training)
     history = result.history
     best = history.iloc[history.loss.argmin()].to_dict()
     fields = asdict(training.sae) | asdict(training.train)
@@ -323,7 +343,40 @@ def _train_setting(training):
         stopped=result.stopped,
         folder=training.folder,
     )
-    return training.setting | dict(variant=variant) | metrics | outcome
+    return training.setting | dict(variant=variant) | metrics | recurring | outcome
+
+
+def _trained(training, data, config, folder):
+    "One training of a setting."
+    with warnings.catch_warnings(action="ignore"):
+        return train_sae(
+            data,
+            training.sae,
+            config,
+            training.labels,
+            training.split,
+            folder,
+            progress=False,
+            allow_large=training.allow_large,
+        )
+
+
+def _recurring(result, twin, data, training):
+    "How many features of a training its twin has, of the living ones and of all."
+    if isinstance(data, StoreBatches):
+        validation = data.with_clips(training.split.val, training.train).sample(20_000)
+    else:
+        validation = data[training.split.val]
+    alive = [feature_density(each.sae, validation) > 0 for each in (result, twin)]
+    if not (alive[0].any() and alive[1].any()):
+        return dict(found=0.0, stable=0.0)
+    shares = []
+    for first, second in ((0, 1), (1, 0)):
+        pair = (result.sae, twin.sae)
+        share = found_by_twins(pair[first], [pair[second]], alive[first], [alive[second]], n_boot=2)
+        shares.append(share.value)
+    found = sum(shares) / 2
+    return dict(found=found, stable=found * float(np.mean(alive)))
 
 
 # %% ../../nbs/api/70_sae/23_sweeps.ipynb #cell025

@@ -13,6 +13,11 @@ import numpy as np
 import pandas as pd
 import torch
 
+from musicgen_emotion.studies.dictionaries_layers import (
+    LayerDictionaries,
+    layer_stability_sentence,
+    recovered_sentence,
+)
 from musicgen_emotion.studies.steps import (
     Step,
     gates_sentence,
@@ -22,13 +27,13 @@ from musicgen_emotion.studies.steps import (
 )
 
 from ..lab.runs import Run
+from ..models.load import load_model
 from ..models.model import MusicModel
 from ..sae.metrics import sae_metrics
-from ..stats.effects import wilson
 from ..stats.estimates import Estimate, bootstrap_weights, interval
-from .dictionaries_data import PLAN_SIZE, DictionarySettings, TextRows
+from .dictionaries_data import DictionarySettings, TextRows
 from .dictionaries_features import FeatureStudy, count_row
-from .dictionaries_layers import LayerDictionaries, recovered_sentence
+from .dictionaries_gates import DICTIONARY_CRITERIA, claim
 from .dictionaries_meaning import SCALED_UP, MeaningStudy, edit_sentence
 from .dictionaries_pages import FeaturePages
 from .dictionaries_training import Dictionaries
@@ -56,6 +61,9 @@ class DictionaryStudy:
     settings: DictionarySettings  # parameters of the notebook
     model: MusicModel  # the model that is studied
     test: dict = field(init=False, repr=False)  # metrics on the test part, after `gates`
+
+    def __post_init__(self):
+        self.run.declare(DICTIONARY_CRITERIA)
 
     def texts(self) -> TextRows:
         "Rows, split, baseline and sweep."
@@ -102,168 +110,125 @@ class DictionaryStudy:
         self,
         features: FeatureStudy,  # after its steps
         meaning: MeaningStudy,  # after its steps
+        layers: LayerDictionaries,  # after its steps
     ) -> Step:
         "All gates of the study; the test part is read here."
         texts = features.texts
         test_rows = texts.rows[texts.split.test]
         self.test = sae_metrics(features.trained.sae, test_rows)
-        self._gates_on_counts(features)
-        self._gates_on_reconstruction(features, test_rows)
-        self._gates_on_controls(features)
-        self._gates_on_words_and_causes(features, meaning)
-        return gates_step(self.run, "Phase 1")
-
-    def _gates_on_counts(self, features):
-        "Selective and highly selective features."
-        selective = count_row(features.counts, "all", "selective")
-        counts = features.counts
-        by_emotion = counts[(counts.emotion != "all") & (counts.kind == "highly")]
-        scarcest = by_emotion.sort_values("count").iloc[0]
-        self.run.gate(
-            "selective features",
-            selective["count"],
-            selective.low,
-            selective.high,
-            threshold=50,
-            direction=">=",
-            n=int(selective.n),
-            why="selectivity above 2 with q below .05; words are the units",
-        )
-        self.run.gate(
-            "highly selective, scarcest emotion",
-            scarcest["count"],
-            scarcest.low,
-            scarcest.high,
-            threshold=10,
-            direction=">=",
-            n=int(scarcest.n),
-            why=f"selectivity above 4; words are the units; the emotion is {scarcest.emotion}",
-        )
-
-    def _gates_on_reconstruction(self, features, test_rows):
-        "Error, active features and dead features on the test part."
-        texts, test, l0_range = features.texts, self.test, self.settings.l0_range
-        d_sae, test_prompts = texts.d_sae, texts.row_prompt[texts.split.test]
-        spread = reconstruction(
+        unexplained = reconstruction(
             features.trained.sae,
             test_rows,
-            test_prompts,
+            texts.row_prompt[texts.split.test],
             self.settings.n_boot,
             self.settings.seed,
         )
-        error, active = spread["mse"], spread["l0"]
         self.run.gate(
-            "reconstruction MSE",
-            error.value,
-            error.low,
-            error.high,
-            threshold=0.02,
-            direction="<",
-            n=error.n,
-            why=f"per dimension, test prompts; their variance is {test['variance']:.3f}, so "
-            f"{test['explained_variance']:.3f} is explained; .01 is the aim",
+            "reconstruction, variance unexplained",
+            unexplained.value,
+            unexplained.low,
+            unexplained.high,
+            n=unexplained.n,
+            why=f"mean squared error {self.test['mse']:.4f} of a variance of "
+            f"{self.test['variance']:.4f} per dimension",
         )
-        self.run.gate(
-            "L0 at 6,144 features, not too few",
-            active.value,
-            active.low,
-            active.high,
-            threshold=l0_range[0],
-            direction=">=",
-            n=active.n,
-            why=f"{test['l0']:.1f} of {d_sae}, scaled to the size of the plan",
-        )
-        self.run.gate(
-            "L0 at 6,144 features, not too many",
-            active.value,
-            active.low,
-            active.high,
-            threshold=l0_range[1],
-            direction="<=",
-            n=active.n,
-            why="more active features than that are not sparse",
-        )
-        dead = wilson(round(test["dead_fraction"] * d_sae), d_sae)
-        self.run.gate(
-            "dead features",
-            dead.value,
-            dead.low,
-            dead.high,
-            threshold=0.1,
-            direction="<",
-            n=d_sae,
-            why="share that fired on no test token",
-        )
+        self._gates_on_counts(features)
+        self._gates_on_stability(features, layers)
+        self._gates_on_words_and_causes(features, meaning)
+        self._gates_on_loss(layers)
+        return gates_step(self.run, "Phase 1")
 
-    def _gates_on_controls(self, features):
-        "Gains over the hardest control, and stability."
-        n_words = int(count_row(features.counts, "all", "selective").n)
-        by_count, by_probe = features.beats["selective"], features.beats["probe"]
-        self.run.gate(
-            "beats all four controls by count, lower end",
-            by_count.get("low", float("nan")),
-            by_count.get("low"),
-            by_count.get("high"),
-            threshold=0.0,
-            n=n_words,
-            why=f"selective features more than under the hardest control "
-            f"({by_count.get('against')}), paired resamples that find the features anew",
-        )
-        self.run.gate(
-            "beats all four controls by the best single feature, lower end",
-            by_probe.get("low", float("nan")),
-            by_probe.get("low"),
-            by_probe.get("high"),
-            threshold=0.0,
-            n=n_words,
-            why=f"held-out accuracy of one feature against the hardest control "
-            f"({by_probe.get('against')}), paired resamples",
-        )
+    def _gates_on_counts(self, features):
+        "Selective and highly selective features, and gains over the hardest control."
+        selective = count_row(features.counts, "all", "selective")
+        counts, n_words = features.counts, int(selective.n)
+        by_emotion = counts[(counts.emotion != "all") & (counts.kind == "highly")]
+        scarcest = by_emotion.sort_values("count").iloc[0]
+        for name, row, why in (
+            ("selective features", selective, ""),
+            ("highly selective, scarcest emotion", scarcest, f"it is {scarcest.emotion}"),
+        ):
+            claim(self.run, name, row["count"], row.low, row.high, n=n_words, why=why)
+        unknown = float("nan")
+        for name, measure in (
+            ("more selective features than any control", "selective"),
+            ("the best single feature beats any control", "probe"),
+        ):
+            found = features.beats[measure]
+            gain, low, high = (found.get(part, unknown) for part in ("gain", "low", "high"))
+            why = f"the hardest is {found.get('against')}"
+            claim(self.run, name, gain, low, high, n=n_words, why=why)
+
+    def _gates_on_stability(self, features, layers):
+        "Features that twins have as well, of the text states and of the least stable layer."
         stable = features.stable
-        self.run.gate(
+        claim(
+            self.run,
             "found again by other seeds",
             stable.value,
             stable.low,
             stable.high,
-            threshold=0.5,
             n=stable.n,
-            why="share of living features with a match of cosine .7 in another run",
+            why=f"{len(features.trained.others)} twins",
+        )
+        least = layers.least_stable()
+        claim(
+            self.run,
+            "layer features found again, least stable layer",
+            least.value,
+            least.low,
+            least.high,
+            n=int(least.n),
+            why=f"{least.site}, {int(least.twins)} twins",
         )
 
     def _gates_on_words_and_causes(self, features, meaning):
         "Held-out words, and the two tests of edits."
         kept = features.held_out_words()
-        self.run.gate(
+        claim(
+            self.run,
             "keeps its emotion on held-out words",
             kept.share,
             kept.low,
             kept.high,
-            threshold=0.5,
             n=int(kept.n),
-            why="share of selective features whose strongest emotion stays; shuffled labels give "
-            f"{kept.chance:.2f}",
+            why=f"shuffled labels give {kept.chance:.2f}",
         )
         effect = meaning.effect
         read = effect[(effect.measure == "probability") & (effect.scope == "all")].iloc[0]
-        self.run.gate(
-            "cause: a readout changes more than for random features, p",
+        claim(
+            self.run,
+            "cause: a readout changes more than for random edits, p",
             read.p,
-            threshold=0.05,
-            direction="<",
             n=int(read.n),
+            draws=int(read.n_random),
             why=f"{len(meaning.read)} selective features ablated in every token; probability of "
             f"the true emotion {read.value:+.4f} against {read.random:+.4f}",
         )
         hit = meaning.tests.set_index("arm").loc["ablate"]
-        self.run.gate(
-            "cause: the music changes more than for random sets of features, p",
+        claim(
+            self.run,
+            "cause: the music changes more than for random edits, p",
             hit.p,
-            threshold=0.05,
-            direction="<=",
-            n=self.settings.edit_clips,
-            why=f"largest change: {hit.descriptor}; rank of the maximum over descriptors among "
-            f"{self.settings.n_random} random sets",
+            n=int(hit.n_prompts),
+            draws=int(hit.n_random),
+            why=f"largest change: {hit.descriptor}",
         )
+
+    def _gates_on_loss(self, layers):
+        "Whether spliced dictionaries predict better than frequencies, before and after guidance."
+        for when, merged in (("before", False), ("after", True)):
+            worst = layers.worst_loss(merged)
+            claim(
+                self.run,
+                f"spliced dictionaries beat token frequencies {when} guidance, worst site",
+                worst.gain,
+                worst.gain_low,
+                worst.gain_high,
+                n=int(worst.n),
+                why=f"{worst.site}: {worst.nll_clean:.2f} nats become {worst.nll_spliced:.2f}, "
+                f"frequencies alone have {worst.nll_unigram:.2f} and zeros {worst.nll_zero:.2f}",
+            )
 
     def report(
         self,
@@ -289,6 +254,7 @@ class DictionaryStudy:
             meaning_sentence(meaning),
             holding_sentence(features),
             layer_shares_sentence(layers),
+            layer_stability_sentence(layers.stable, layers.n_trained),
             kept_loss_sentence(layers),
             f"{edits}; {others}.",
         ]
@@ -299,8 +265,10 @@ def start_dictionaries(
     values: Mapping[str, Any],  # `globals()` of the notebook
 ) -> DictionaryStudy:  # with an open run and a loaded model
     "Check the parameters, open the run folder and load the model."
-    opened = start_study("phase1_sae", DictionarySettings, values, quiet=True)
-    return DictionaryStudy(*opened)
+    run, settings, model = start_study("phase1_sae", DictionarySettings, values, quiet=True)
+    if settings.control == "planted":  # the planted states need no model, the splices a trained one
+        model = load_model(settings.model, settings.backend)
+    return DictionaryStudy(run, settings, model)
 
 
 def reconstruction(
@@ -309,32 +277,21 @@ def reconstruction(
     prompts: np.ndarray,  # (token,) prompt of each row
     n_boot: int,  # resamples of prompts
     seed: int,  # of the resamples
-) -> dict[str, Estimate]:  # mse per dimension, and l0 at the size of the plan
-    "Error and active features on test tokens, with intervals over prompts."
+) -> Estimate:  # from 0; the mean of the rows alone has 1
+    "Share of the variance of test tokens that is left unexplained, with an interval over prompts."
     states = torch.as_tensor(rows)
     with torch.no_grad():
-        features = sae.encode(states)
-        error = (sae.decode(features) - states).pow(2).mean(1).numpy()
-        active = ((features > 0).sum(1) / (sae.d_sae / PLAN_SIZE)).numpy()
-    per_token = pd.DataFrame(
-        dict(
-            mse=error,
-            l0=active,
-            prompt=prompts,
-        )
-    )
-    by_prompt = per_token.groupby("prompt")
-    sums, tokens_each = by_prompt[["mse", "l0"]].sum(), by_prompt.size().to_numpy()
+        error = (sae.decode(sae.encode(states)) - states).pow(2).sum(1).numpy()
+    distance = ((rows - rows.mean(0)) ** 2).sum(1)
+    by_token = pd.DataFrame(dict(error=error, distance=distance))
+    sums = by_token.groupby(np.asarray(prompts)).sum()  # (prompt, error and distance)
     draws = bootstrap_weights(len(sums), n_boot=n_boot, seed=seed)  # (resample, prompt)
-    found = {}
-    for column in sums:
-        resampled = draws @ sums[column].to_numpy() / (draws @ tokens_each)
-        found[column] = interval(
-            resampled,
-            per_token[column].mean(),
-            len(sums),
-        )
-    return found
+    resampled = draws @ sums.to_numpy()
+    return interval(
+        resampled[:, 0] / resampled[:, 1],
+        error.sum() / distance.sum(),
+        len(sums),
+    )
 
 
 # %% ../../nbs/api/95_studies/16_dictionaries.ipynb #cell009
@@ -347,8 +304,8 @@ def training_sentence(
     return (
         f"The dictionary of the text states ({trained.texts.d_sae:,} features, "
         f"{trained.config.activation}) was trained on {report.rows:,} tokens of {report.groups:,} "
-        f"prompts; on test prompts it explains {test['explained_variance']:.3f} of the variance "
-        f"with {test['l0']:.1f} active features, {test['dead_fraction']:.1%} are dead."
+        f"prompts; on test prompts {1 - test['explained_variance']:.3f} of the variance is left "
+        f"unexplained with {test['l0']:.1f} active features, {test['dead_fraction']:.1%} are dead."
     )
 
 
@@ -390,13 +347,14 @@ def meaning_sentence(
     mono = meaning.mono_table.set_index("variant")
     ours, raw = mono.loc[SCALED_UP], mono.loc["raw dimensions"]
     recovered = meaning.recovery_table
-    named = recovered[recovered.variant == SCALED_UP][["f1", "raw", "always"]].mean()
+    named = recovered[recovered.variant == SCALED_UP][["f1", "raw", "types", "always"]].mean()
     return (
         "Prompts that excite a feature of the chosen dictionary together share planted cues with "
         f"a mean cosine of {ours.value:.2f} ({ours.low:.2f} to {ours.high:.2f}; raw dimensions "
         f"{raw.value:.2f}, cues of other prompts {ours.chance:.2f}); the best single feature of "
-        "each half of the words names the planted cues in the other half with a mean F1 of "
-        f"{named.f1:.2f} (raw dimensions {named.raw:.2f}, saying yes to all {named.always:.2f})."
+        "each half of the words names the properties in the other half with a mean F1 of "
+        f"{named.f1:.2f} (raw dimensions {named.raw:.2f}, features of type means "
+        f"{named.types:.2f}, saying yes to all {named.always:.2f})."
     )
 
 
@@ -406,8 +364,8 @@ def holding_sentence(
     "Whether features are found again by other seeds and keep their emotion."
     stable, runs, kept = features.stable, features.runs, features.held_out_words()
     text = (
-        f"{features.settings.seeds} seeds find {stable.value:.2f} ({stable.low:.2f} to "
-        f"{stable.high:.2f}) of each other's features (mean largest cosine "
+        f"Twins from other seeds have {stable.value:.2f} ({stable.low:.2f} to {stable.high:.2f}, "
+        f"n = {stable.n}) of the living features (mean largest cosine "
         f"{runs.mean_max.mean():.2f}, random rows of the same covariance "
         f"{runs.covariance.mean():.2f}; matched one to one {runs.hungarian.mean():.2f}, by chance "
         f"{runs.hungarian_covariance.mean():.2f}); on held-out words {kept.share:.2f} "

@@ -10,7 +10,15 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from ..activations.texts import text_embeddings
+from musicgen_emotion.studies.steps import (
+    NO_CONTROL,
+    Figure,
+    Resampled,
+    Step,
+    check_clip_length,
+    study_words,
+)
+
 from ..lab.arguments import checked
 from ..lab.checks import check_count
 from ..lab.runs import Run
@@ -18,10 +26,11 @@ from ..models.model import MusicModel
 from ..sae.data import Split, data_report, group_split, token_rows
 from ..sae.dictionary import SAEConfig
 from ..sae.metrics import sae_metrics
-from ..sae.sweeps import best_setting, pareto, plot_pareto, sweep
+from ..sae.pieces import token_types, type_share
+from ..sae.planted import sparse_code
+from ..sae.sweeps import balanced_setting, pareto, plot_pareto, sweep
 from ..sae.training import TrainConfig, TrainResult, train_sae
 from ..stimuli.prompt_pool import dictionary_prompts, diverse_prompts
-from .steps import Figure, Resampled, Step, check_clip_length
 
 PLAN_SIZE = 6144  # features of the plan, for which the wanted range of L0 was written
 
@@ -47,38 +56,41 @@ class DictionarySettings(Resampled):
     study_prompts: int = 450  # prompts of the analysis
     dictionary_size: int = 4000  # prompts whose tokens train the dictionary
     expansion: float = 8.0  # dictionary size over width
-    l0_range: tuple | list = (50.0, 200.0)  # wanted active features, at 6,144 features
-    sweep_l1: tuple | list = (0.003, 0.01, 0.03)  # L1 weights of the sweep
-    sweep_k: tuple | list = (8, 16, 32)  # k of the sweep
+    l0_range: tuple | list = (50.0, 200.0)  # active features of the plan, at 6,144 features
+    sweep_l1: tuple | list = (0.01, 0.03)  # L1 weights of the sweep
+    sweep_k: tuple | list = (4, 8, 32)  # k of the sweep
     sweep_steps: int = 200  # steps per setting
     steps: int = 700  # steps of the scale-up, of its twins and of the control
     lr: float = 0.002  # peak learning rate
     batch_size: int = 1024  # rows per step
     seeds: int = 5  # dictionaries for the stability
     layers: list | None = None  # decoder layers; three spread ones when None
-    clips: int = 150  # clips for the decoder layers
+    clips: int = 180  # clips for the decoder layers
     duration_s: float = 3.0  # length of a clip, seconds
     layer_steps: int = 200  # steps of a layer's dictionary
-    edit_clips: int = 8  # prompts of the generation test, each in every arm
-    n_random: int = 19  # random sets of features in that test
+    layer_seeds: int = 3  # dictionaries of each layer for the stability
+    edit_clips: int = 12  # prompts of the generation test, each in every arm
+    n_random: int = 19  # random edits in that test
     n_perm: int = 500  # permutations
     n_boot: int = 300  # bootstrap resamples
     jobs: int = 2  # trainings at the same time
     seed: int = 0  # seed of prompts, splits, weights and resamples
     embeddings: str | None = None  # embeddings of your own, .npy file or folder
     embedding_labels: str | None = None  # labels of those embeddings, .npy file
+    control: str = NO_CONTROL  # "none", or what every gate must fail or pass, see `Criterion`
 
     def __post_init__(self):
         check_clip_length(self.duration_s)
         if len(self.l0_range) != 2 or not 0 < self.l0_range[0] < self.l0_range[1]:
             raise ValueError(f"l0_range must be two rising positive numbers; got {self.l0_range}")
         check_count("jobs", self.jobs)
+        check_count("layer_seeds", self.layer_seeds)
 
     def wanted_l0(
         self,
         d_sae: int,  # features of a dictionary
     ) -> tuple[float, ...]:  # lowest and highest
-        "The wanted range of active features for a dictionary of this size."
+        "The plan's range of active features for a dictionary of this size."
         return tuple(d_sae / PLAN_SIZE * value for value in self.l0_range)
 
     def training(self) -> TrainConfig:
@@ -100,8 +112,10 @@ class TextRows:
     model: MusicModel  # its text encoder is read
     settings: DictionarySettings  # parameters of the notebook
     study: pd.DataFrame = field(init=False, repr=False)  # prompts of the analysis
+    tokens: np.ndarray = field(init=False, repr=False)  # (token, d_text) of the study's prompts
+    token_prompt: np.ndarray = field(init=False, repr=False)  # (token,) prompt of each token
     pooled: np.ndarray = field(init=False, repr=False)  # (study prompt, d_text) mean over tokens
-    corpus: list[str] = field(init=False, repr=False)  # prompts that train the dictionary
+    corpus: pd.DataFrame = field(init=False, repr=False)  # prompts that train the dictionary
     rows: np.ndarray = field(init=False, repr=False)  # (token, d_text) of the corpus
     row_prompt: np.ndarray = field(init=False, repr=False)  # (token,) prompt of each row
     split: Split = field(init=False, repr=False)  # 70/15/15 by prompt
@@ -110,19 +124,33 @@ class TextRows:
 
     def __post_init__(self):
         settings = self.settings
-        self.study = diverse_prompts(settings.study_prompts, settings.seed).table
-        pooled = text_embeddings(
-            self.model,
-            self.prompts,
-            pool="mean",
-            progress=False,
-        )
-        self.pooled = np.asarray(pooled)
-        in_study = set(self.study.prompt)
-        pool = dictionary_prompts(settings.dictionary_size, settings.seed).table.prompt
-        self.corpus = [prompt for prompt in pool if prompt not in in_study]
-        self.rows, self.row_prompt, _ = token_rows(self.model, self.corpus)
+        self.words = study_words(settings.control, seed=settings.seed)
+        self.study = diverse_prompts(settings.study_prompts, settings.seed, words=self.words).table
+        self.tokens, self.token_prompt = self.token_states(self.study)
+        numbers = range(len(self.study))
+        self.pooled = np.stack([self.tokens[self.token_prompt == i].mean(0) for i in numbers])
+        pool = dictionary_prompts(settings.dictionary_size, settings.seed).table
+        self.corpus = pool[~pool.prompt.isin(set(self.study.prompt))].reset_index(drop=True)
+        self.rows, self.row_prompt = self.token_states(self.corpus)
         self.split = group_split(self.row_prompt, seed=settings.seed)
+
+    def token_states(
+        self,
+        prompts: pd.DataFrame,  # prompt and emotion of each text
+        model: MusicModel | None = None,  # whose text encoder is read; None: the study's
+    ) -> tuple[np.ndarray, np.ndarray]:  # (token, d_text), (token,) prompt of each token
+        "Text states of every token; under `planted` a sparse code takes the place of the model."
+        texts = prompts.prompt.tolist()
+        rows, prompt_of_token, _ = token_rows(model or self.model, texts)
+        if model is None and self.settings.control == "planted":
+            rows = sparse_code(
+                token_types(self.model, texts),
+                prompts.emotion.to_numpy()[prompt_of_token],
+                np.array(texts)[prompt_of_token],
+                self.d_text,
+                seed=self.settings.seed,
+            )
+        return rows, prompt_of_token
 
     @property
     def prompts(self) -> list[str]:
@@ -178,14 +206,20 @@ class TextRows:
                 )
             )
         table = pd.DataFrame(reports)
+        types = token_types(self.model, self.corpus.prompt.tolist())
+        n_types, share = len(np.unique(types)), type_share(self.rows, types)
         table = self.run.table(
-            table.assign(warnings=table.warnings.map("; ".join)),
+            table.assign(
+                types=[np.nan, n_types],
+                type_share=[np.nan, share],
+                warnings=table.warnings.map("; ".join),
+            ),
             "data.csv",
         )
-        low, high = self.settings.wanted_l0(self.d_sae)
         return Step(
-            sentence=f"The dictionary gets {self.d_sae:,} features. {low:.0f} to {high:.0f} of "
-            f"them should be active, which is the plan's range scaled to this size. {self.split}",
+            sentence=f"The dictionary gets {self.d_sae:,} features. Its {len(self.rows):,} tokens "
+            f"are {n_types:,} different pieces, and which piece a token is explains {share:.2f} of "
+            f"the variance of the states. {self.split}",
             table=table,
         )
 
@@ -233,10 +267,10 @@ class TextRows:
         )
 
     def grids(self) -> list[dict]:
-        "Settings of the sweep, one grid per variant."
+        "Settings of the sweep, one grid per variant; further variants with the sparsest k."
         l1, k = list(self.settings.sweep_l1), list(self.settings.sweep_k)
         nested = (self.d_sae // 16, self.d_sae // 4)
-        middle_l1, middle_k = l1[1:2] or l1, k[1:2] or k
+        middle_l1, middle_k = l1[1:2] or l1, k[:1]
         return [
             dict(activation=["relu"], l1=l1),
             dict(activation=["topk"], k=k),
@@ -254,7 +288,7 @@ class TextRows:
         self,
         grids: list[dict] | None = None,  # settings; None: those of the study
     ) -> Step:  # one row per setting
-        "Train every setting shortly and choose one by the rule of the study."
+        "Train every setting twice and choose one by explained variance and stability together."
         settings = sweep(
             self.rows,
             self.grids() if grids is None else grids,
@@ -265,12 +299,11 @@ class TextRows:
             self.run.path / "sweep",
             self.settings.jobs,
             progress=False,
+            twins=True,
         )
+        settings["unexplained"] = 1 - settings.explained_variance
         self.sweep_table = settings.assign(pareto=pareto(settings))
-        self.chosen = best_setting(
-            self.sweep_table,
-            self.settings.wanted_l0(self.d_sae),
-        )
+        self.chosen = balanced_setting(self.sweep_table)
         self.run.table(
             self.sweep_table.drop(columns="folder"),
             "sweep.csv",
@@ -287,12 +320,13 @@ class TextRows:
             "l1",
             "k",
             "l0",
-            "explained_variance",
-            "mse",
+            "unexplained",
+            "found",
+            "stable",
             "dead_fraction",
         ]
         return Step(
-            sentence=sweep_sentence(self.chosen),
+            sentence=sweep_sentence(self.chosen, self.settings.wanted_l0(self.d_sae)),
             table=self.sweep_table[[*columns, "pareto", "wall_s"]],
             folder=self.run.path,
             figures=(figure,),
@@ -331,12 +365,15 @@ def baseline_sentence(
 
 
 def sweep_sentence(
-    chosen: dict,  # of `best_setting`
-) -> str:  # one sentence
-    "Which setting was chosen, and whether it meets the rule."
-    meets = "inside" if chosen.get("inside") else "outside"
+    chosen: dict,  # of `balanced_setting`
+    plan: tuple,  # lowest and highest number of active features of the plan
+) -> str:  # two sentences
+    "Which setting was chosen, what is lost by it, and whether it lies in the range of the plan."
+    low, high = plan
+    where = "inside" if low <= chosen["l0"] <= high else "outside"
     return (
-        f"Chosen: {chosen['activation']} with {chosen['l0']:.1f} active features, {meets} the "
-        f"wanted range, and {chosen['explained_variance']:.3f} of the variance explained. "
-        f"Rule: {chosen['rule']}."
+        f"Chosen: {chosen['activation']} with {chosen['l0']:.1f} active features, {where} the "
+        f"plan's range of {low:.0f} to {high:.0f}. On validation "
+        f"{1 - chosen['explained_variance']:.3f} of the variance is left unexplained, and a twin "
+        f"has {chosen['stable']:.2f} of its features. Rule: {chosen['rule']}."
     )

@@ -11,14 +11,16 @@ import numpy as np
 import pandas as pd
 
 from ..sae.controls import beats_controls, control_table, generalization
+from ..sae.dictionary import SparseAutoencoder
 from ..sae.features import count_selective, selective_features
-from ..sae.matching import feature_splitting, stability, stable_estimate
+from ..sae.matching import feature_splitting, found_by_twins, stability
 from ..sae.metrics import feature_density
+from ..sae.pieces import token_types, type_means
 from ..sae.probing import sparse_probe
 from ..sae.profiles import cluster_features, plot_profile, top_features, va_weights
 from ..stats.estimates import Estimate
 from ..stimuli.prompts import held_out_prompts
-from .dictionaries_training import Dictionaries
+from .dictionaries_training import Dictionaries, pooled_features
 from .steps import Figure, Step
 
 GENERAL_COLUMNS = (
@@ -65,8 +67,10 @@ class FeatureStudy:
         self.texts = self.trained.texts
         self.run, self.settings = self.texts.run, self.texts.settings
         self.acts, self.token_acts, self.token_prompt = self.trained.prompt_features(
-            self.trained.sae, self.trained.model, self.texts.prompts
+            self.trained.sae, self.texts.study
         )
+        types = token_types(self.texts.model, self.texts.prompts)
+        self.static_tokens = type_means(self.texts.tokens, types)  # (token, d_text)
 
     @property
     def draws(self) -> dict:
@@ -82,6 +86,14 @@ class FeatureStudy:
     def emotional_acts(self) -> np.ndarray:  # (emotional prompt, feature)
         "Feature activations of prompts that name an emotion."
         return self.acts[self.texts.emotional]
+
+    def type_acts(
+        self,
+        dictionary: SparseAutoencoder,  # of the text states
+    ) -> np.ndarray:  # (emotional prompt, feature)
+        "Features of prompts whose tokens are replaced by the mean of their piece."
+        means, _ = pooled_features(dictionary, self.static_tokens, self.token_prompt)
+        return means[self.texts.emotional]
 
     @property
     def emotions(self) -> np.ndarray:  # (emotional prompt,)
@@ -151,9 +163,9 @@ class FeatureStudy:
         )
 
     def against_controls(self) -> Step:
-        "The same counts for shuffled labels, random weights, components and raw dimensions."
+        "The same counts for five controls, of which type means know only the pieces of a prompt."
         random_acts, _, _ = self.trained.prompt_features(
-            self.trained.blank_sae, self.trained.blank, self.texts.prompts
+            self.trained.blank_sae, self.texts.study, self.trained.blank
         )
         emotional = self.texts.emotional
         self.controls = control_table(
@@ -162,6 +174,7 @@ class FeatureStudy:
             self.emotions,
             self.words,
             random=random_acts[emotional],
+            types=self.type_acts(self.trained.sae),
             **self.draws,
         )
         self.beats = {}
@@ -205,10 +218,12 @@ class FeatureStudy:
             alive=alive,
             seed=settings.seed,
         )
-        self.stable = stable_estimate(
-            self.runs,
-            "found",
-            settings.n_boot,
+        self.stable = found_by_twins(
+            dictionaries[0],
+            dictionaries[1:],
+            alive[0],
+            alive[1:],
+            n_boot=settings.n_boot,
             seed=settings.seed,
         )
         splitting = feature_splitting(
@@ -222,8 +237,8 @@ class FeatureStudy:
         self.run.table(splitting, "splitting.csv")
         means = self.runs.drop(columns=["a", "b"]).mean(numeric_only=True)
         return Step(
-            sentence=f"{settings.seeds} seeds find {self.stable.value:.2f} of each other's "
-            f"features ({self.stable.low:.2f} to {self.stable.high:.2f}, "
+            sentence=f"{len(dictionaries) - 1} twins from other seeds have {self.stable.value:.2f} "
+            f"of the living features ({self.stable.low:.2f} to {self.stable.high:.2f}, "
             f"n = {self.stable.n} features).",
             table=means.to_frame().T,
         )
@@ -252,9 +267,7 @@ class FeatureStudy:
     def _held_out(self, kind):
         "Generalization to held-out words or templates."
         prompts = held_out_prompts(30, kind, seed=self.settings.seed).table
-        features, _, _ = self.trained.prompt_features(
-            self.trained.sae, self.trained.model, prompts.prompt.tolist()
-        )
+        features, _, _ = self.trained.prompt_features(self.trained.sae, prompts)
         units = prompts.word if kind == "word" else prompts.pair
         found = generalization(
             self.table,

@@ -13,9 +13,11 @@ import pandas as pd
 import torch
 
 from ..sae.controls import beats_controls, control_table
-from ..sae.data import StoreBatches
-from ..sae.dictionary import SAEConfig
-from ..sae.metrics import sae_metrics
+from ..sae.data import Split, StoreBatches, group_split
+from ..sae.dictionary import SAEConfig, SparseAutoencoder
+from ..sae.matching import found_by_twins
+from ..sae.metrics import feature_density, sae_metrics
+from ..sae.planted import sparse_code
 from ..sae.splice import loss_recovered
 from ..sae.training import TrainResult, train_sae
 from .dictionaries_training import Dictionaries
@@ -26,7 +28,9 @@ __all__ = [
     "LayerDictionaries",
     "LayerDictionary",
     "active_features",
+    "layer_stability_sentence",
     "layers_sentence",
+    "near_identity",
     "recovered_sentence",
 ]
 
@@ -37,6 +41,8 @@ class LayerDictionary:
     "The dictionary of one layer and what it makes of the clips."
 
     result: TrainResult  # the training
+    twins: list[SparseAutoencoder]  # the same from other seeds
+    clips: Split  # clips of the training, of validation and of the test
     features: np.ndarray  # (clip, feature) means over time
     raw: np.ndarray  # (clip, d_model) means over time
 
@@ -48,6 +54,7 @@ class LayerDictionaries:
     trained: Dictionaries  # with clips and states
     made: dict = field(init=False, repr=False)  # (site, random weights) -> LayerDictionary
     controls: pd.DataFrame = field(init=False, repr=False)  # after `against_controls`
+    stable: pd.DataFrame = field(init=False, repr=False)  # after `stability`
     losses: pd.DataFrame = field(init=False, repr=False)  # after `loss`
 
     def __post_init__(self):
@@ -78,52 +85,87 @@ class LayerDictionaries:
             seed=self.settings.seed,
         )
 
+    def _in_memory(self, site, random):
+        "(clip, position, d_model) of random weights or of planted states; None: they are stored."
+        stream = self.stream(site)
+        if random:
+            states = self.trained.blank_states[site].sel(branch="cond").values
+            return states[:, stream.trim : stream.trim + stream.steps]
+        if self.settings.control != "planted":
+            return None
+        table, steps = self.store.table, stream.steps
+        tokens = self.store.codes()[:, 0, :steps]  # (clip, frame) the first codebook
+        planted = sparse_code(
+            np.resize(tokens, (len(table), steps)).ravel(),
+            np.repeat(table.emotion.to_numpy(), steps),
+            np.repeat(table.prompt.to_numpy(), steps),
+            stream.d_in,
+            seed=self.settings.seed,
+        )
+        return planted.reshape(len(table), steps, -1)
+
     def _train(self, site, random):
-        "Train on the states of a site, streamed, or those of random weights, in memory."
-        stream, prompts = self.stream(site), self.store.table.prompt
+        "Train on the states of a site, streamed, or on those that are in memory."
+        stream, prompts = self.stream(site), self.store.table.prompt.to_numpy()
+        split = group_split(prompts, seed=self.settings.seed)  # of clips
+        rows, groups, row_split = stream, prompts, split
+        in_memory = self._in_memory(site, random)
+        if in_memory is not None:
+            rows = in_memory.reshape(-1, stream.d_in)
+            groups = np.repeat(prompts, stream.steps)
+            clip_of_row = np.repeat(np.arange(len(prompts)), stream.steps)
+            parts = (split.train, split.val, split.test)
+            row_split = Split(*(np.flatnonzero(np.isin(clip_of_row, part)) for part in parts))
 
         def states_of(clip):  # (position, d_model)
-            if not random:
-                return stream.read(np.array([clip]))
-            states = self.trained.blank_states[site].sel(branch="cond").values
-            return states[clip, stream.trim : stream.trim + stream.steps]
+            return stream.read(np.array([clip])) if in_memory is None else in_memory[clip]
 
-        clips = range(len(self.store.table))
-        rows, groups = stream, prompts.to_numpy()
-        if random:
-            rows = np.concatenate([states_of(clip) for clip in clips])
-            groups = np.repeat(prompts, stream.steps).to_numpy()
         config = SAEConfig(
             stream.d_in,
             self.settings.expansion,
             activation="topk",
-            k=active_features(stream.d_in * self.settings.expansion),
+            k=active_features(
+                stream.d_in * self.settings.expansion,
+                self.trained.active_share(),
+            ),
             metadata=dict(
                 model=self.model.name,
                 site=site,
                 branch="cond",
             ),
         )
-        folder = "layers_random_weights" if random else "layers"
-        result = train_sae(
-            rows,
-            config,
-            replace(
+        results = []
+        for number in range(1 if random else self.settings.layer_seeds):
+            folder = "layers_random_weights" if random else "layers"
+            if number:
+                folder = f"layers_seeds/{number}"
+            training = replace(
                 self.settings.training(),
                 steps=self.settings.layer_steps,
-            ),
-            groups,
-            folder=self.run.path / folder / site,
-            progress=False,
-        )
+                seed=self.settings.seed + number,
+            )
+            results.append(
+                train_sae(
+                    rows,
+                    config,
+                    training,
+                    groups,
+                    row_split,
+                    folder=self.run.path / folder / site,
+                    progress=False,
+                )
+            )
+        result = results[0]
         features, raw = [], []
         with torch.no_grad():
-            for clip in clips:
+            for clip in range(len(prompts)):
                 states = torch.as_tensor(states_of(clip))
                 features.append(result.sae.encode(states).mean(0).numpy())
                 raw.append(states.mean(0).numpy())
         return LayerDictionary(
             result,
+            [other.sae for other in results[1:]],
+            split,
             np.stack(features),
             np.stack(raw),
         )
@@ -152,9 +194,8 @@ class LayerDictionaries:
 
     def _metrics(self, site):
         "Metrics of a layer's dictionary on test clips."
-        result = self.made[site, False].result
-        training = self.settings.training()
-        test = self.stream(site).with_clips(result.split.test, training).sample(20000)
+        layer = self.made[site, False]
+        result, test = layer.result, self._states(site, layer.clips.test)
         return dict(
             site=site,
             **sae_metrics(result.sae, test),
@@ -162,6 +203,61 @@ class LayerDictionaries:
             clips_trained=result.report.groups,
             mean_to_spread=result.report.mean_to_spread,
         )
+
+    def _states(self, site, clips):
+        "(row, d_model) states of some clips, 20,000 rows at most."
+        in_memory = self._in_memory(site, False)
+        if in_memory is None:
+            return self.stream(site).with_clips(clips, self.settings.training()).sample(20000)
+        return in_memory[clips].reshape(-1, in_memory.shape[-1])
+
+    def stability(self) -> Step:
+        "Do other seeds find the features of each layer?"
+        rows = []
+        for site in self.trained.sites:
+            layer = self.made[site, False]
+            if not layer.twins:
+                continue
+            validation = self._states(site, layer.clips.val)
+            alive = [
+                feature_density(dictionary, validation) > 0
+                for dictionary in (layer.result.sae, *layer.twins)
+            ]
+            found = found_by_twins(
+                layer.result.sae,
+                layer.twins,
+                alive[0],
+                alive[1:],
+                n_boot=self.settings.n_boot,
+                seed=self.settings.seed,
+            )
+            rows.append(dict(site=site, twins=len(layer.twins), **found.table_row()))
+        columns = ["site", "twins", "value", "low", "high", "n"]
+        self.stable = pd.DataFrame(rows, columns=None if rows else columns)
+        self.run.table(self.stable, "layer_stability.csv")
+        return Step(
+            sentence=layer_stability_sentence(self.stable, self.n_trained),
+            table=self.stable,
+        )
+
+    @property
+    def n_trained(self) -> int:
+        "Clips that the dictionaries of layers were trained on."
+        return len(next(iter(self.made.values())).clips.train)
+
+    def least_stable(self) -> pd.Series:  # site, twins, value, low, high, n
+        "The layer whose features recur least, by the lower end of its interval."
+        if not len(self.stable):
+            return pd.Series(dict(site="no layer", twins=0, value=0.0, low=0.0, high=0.0, n=0))
+        return self.stable.loc[self.stable.low.idxmin()]
+
+    def worst_loss(
+        self,
+        merged: bool,  # after the guidance merge
+    ) -> pd.Series:  # a row of `losses`, over all codebooks
+        "The site whose dictionary predicts worst, by the lower end of its gain over frequencies."
+        rows = self.losses[(self.losses.codebook == "all") & (self.losses.merged == merged)]
+        return rows.loc[rows.gain_low.fillna(-np.inf).idxmin()]
 
     def _controls(self, site):
         "The table of controls of a layer."
@@ -192,23 +288,10 @@ class LayerDictionaries:
 
     def loss(self) -> Step:
         "How much of the model's loss is kept when a dictionary is spliced in."
-        first = self.made[self.trained.sites[0], False].result
-        tables = [
-            self._loss(
-                "text",
-                self.trained.sae,
-                first.split.test,
-            )
-        ]
+        test = self.made[self.trained.sites[0], False].clips.test
+        tables = [self._loss("text", self.trained.sae, test)]
         for site in self.trained.sites:
-            result = self.made[site, False].result
-            tables.append(
-                self._loss(
-                    site,
-                    result.sae,
-                    result.split.test,
-                )
-            )
+            tables.append(self._loss(site, self.made[site, False].result.sae, test))
         self.losses = pd.concat(tables, ignore_index=True)
         self.run.table(self.losses, "loss_recovered.csv")
         return Step(
@@ -218,8 +301,10 @@ class LayerDictionaries:
         )
 
     def _loss(self, site, sae, test):
-        "Loss recovered on test clips."
+        "Loss recovered on test clips; under `planted` the dictionary is exact but for 2%."
         clips = self.store.table.iloc[test]
+        if self.settings.control == "planted":
+            sae = near_identity(sae.d_in, 0.02)
         found = loss_recovered(
             self.model,
             sae,
@@ -231,6 +316,36 @@ class LayerDictionaries:
             counted=self.store.codes(),
         )
         return found.assign(site=site)
+
+
+def near_identity(
+    d: int,  # width of the states
+    unexplained: float = 0.02,  # share of the squared length that is lost
+) -> SparseAutoencoder:  # one feature for each direction of the basis and one for its opposite
+    "A dictionary that shrinks states and changes nothing else: what a good one costs at most."
+    dictionary = SparseAutoencoder(d, d_sae=2 * d, activation="relu").eval()
+    both_directions = torch.cat([torch.eye(d), -torch.eye(d)])
+    with torch.no_grad():
+        dictionary.W_enc.copy_(both_directions.T)
+        dictionary.W_dec.copy_((1 - unexplained**0.5) * both_directions)
+    return dictionary
+
+
+def layer_stability_sentence(
+    stable: pd.DataFrame,  # site, twins, value, low, high, n
+    n_clips: int,  # clips that the dictionaries were trained on
+) -> str:  # one sentence
+    "How many features of each layer other seeds find as well."
+    if not len(stable):
+        return "No layer has a twin: the stability of its features is not known."
+    parts = [
+        f"{row.site} {row.value:.2f} ({row.low:.2f} to {row.high:.2f}, n = {int(row.n)} features)"
+        for row in stable.itertuples()
+    ]
+    return (
+        f"Of the living features of a layer's dictionary, trained on {n_clips} clips, twins from "
+        f"other seeds have: {'; '.join(parts)}."
+    )
 
 
 def layers_sentence(
@@ -272,6 +387,7 @@ def recovered_sentence(
 
 def active_features(
     d_sae: float,  # features of the dictionary
-) -> int:  # k of a TopK dictionary, at least 8
-    "Active features of a layer's dictionary: 32 of 1,536, in proportion."
-    return max(8, round(32 * d_sae / 1536))
+    share: float,  # active share of the dictionary of the text states
+) -> int:  # k of a TopK dictionary, at least 4
+    "Active features of a layer's dictionary: the share that was chosen for the text states."
+    return max(4, round(share * d_sae))

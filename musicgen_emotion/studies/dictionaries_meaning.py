@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import pandas as pd
+import torch
 
 from musicgen_emotion.sae.edited_clips import (
     edit_changes,
@@ -16,17 +17,19 @@ from musicgen_emotion.sae.edited_clips import (
     edit_effects,
     edit_test,
     feature_edit,
+    random_edits,
 )
 
 from ..lab.seeds import rng
+from ..probes.folds import grouped_folds
 from ..sae.controls import rectify
-from ..sae.data import token_rows
 from ..sae.dictionary import SparseAutoencoder
-from ..sae.effects import ablation_effect, random_features_like
+from ..sae.effects import ablation_effect, edit_size, fitted_readout
+from ..sae.features import selective_features
 from ..sae.metrics import sae_metrics
 from ..sae.profiles import top_features
 from ..sae.recovery import monosemanticity, recovery_table
-from ..sae.sweeps import best_setting
+from ..sae.sweeps import balanced_setting
 from ..stats.estimates import bootstrap
 from ..stimuli.emotions import emotion_cues
 from ..stimuli.prompt_pool import diverse_prompts
@@ -35,10 +38,12 @@ from .steps import Step, estimate_text
 
 SCALED_UP = "chosen, scaled up"
 RAW = "raw dimensions"
-TESTED_EDITS = ("ablate", "double", "clamp", "ablate one")
+TESTED_EDITS = ("ablate", "double")  # both move the states equally far, in opposite directions
+PLANTED_SOUND = 1.0  # change of one descriptor under `planted`, in sd of the clean clips
 
 # %% auto #0
 __all__ = [
+    "PLANTED_SOUND",
     "RAW",
     "SCALED_UP",
     "TESTED_EDITS",
@@ -48,6 +53,7 @@ __all__ = [
     "monosemanticity_sentence",
     "planted_cues",
     "recovery_sentence",
+    "with_planted_sound",
 ]
 
 
@@ -98,13 +104,12 @@ class MeaningStudy:
         self.chosen = [int(feature) for feature in selective]
         if not self.chosen:
             self.chosen = [int(of_target.feature.iloc[-1])]
-        self.read = [int(feature) for feature in top_features(table, 8)] or self.chosen
+        self.read: list[int] = []  # features of the readout, after `ablation`
 
     def _variants(self):
         "The best dictionary of every variant, the scaled-up one, and how many features are active."
         texts = self.texts
-        wanted = self.settings.wanted_l0(texts.d_sae)
-        best = [best_setting(part, wanted) for _, part in texts.sweep_table.groupby("variant")]
+        best = [balanced_setting(part) for _, part in texts.sweep_table.groupby("variant")]
         table = pd.DataFrame(best)
         dictionaries = {}
         for row in table.itertuples():
@@ -118,9 +123,10 @@ class MeaningStudy:
         """Are the planted cues recovered?
 
         For every variant the setting that the rule of the sweep takes; `l0` says how dense it is,
-        without which variants cannot be compared. `f1`: best single feature for every cue, rule
-        and score on different words, both ways round; `other_feature` is the choice of the second
-        half."""
+        without which variants cannot be compared. `f1`: best single feature for every property,
+        rule and score on different words, both ways round; `other_feature` is the choice of the
+        second half. Cues whose columns coincide are one property, and `types` is what features of
+        type means reach, which know only the pieces of a prompt."""
         texts, emotional = self.texts, self.texts.emotional
         truth = planted_cues(texts.study[emotional])
         varying = truth.loc[:, truth.nunique() > 1].astype(float)
@@ -129,18 +135,17 @@ class MeaningStudy:
         raw = texts.pooled[emotional]
         self.acts_of, tables = {}, []
         for name, dictionary in dictionaries.items():
-            means, _, _ = self.trained.prompt_features(
-                dictionary, self.trained.model, texts.prompts
-            )
+            means, _, _ = self.trained.prompt_features(dictionary, texts.study)
             self.acts_of[name] = means[emotional]
         self.acts_of[RAW] = rectify(raw)
         self.mono = {name: monosemanticity(acts, self.cues) for name, acts in self.acts_of.items()}
-        for name in dictionaries:
+        for name, dictionary in dictionaries.items():
             found = recovery_table(
                 self.acts_of[name],
                 truth,
                 self.features.words,
                 raw=raw,
+                types=self.features.type_acts(dictionary),
                 n_boot=100,
                 seed=self.settings.seed,
             )
@@ -161,6 +166,7 @@ class MeaningStudy:
             "l0",
             "f1",
             "raw",
+            "types",
             "always",
             "purity",
             "monosemanticity",
@@ -212,16 +218,33 @@ class MeaningStudy:
         )
 
     def ablation(self) -> Step:
-        "Does a probe that reads single tokens lose the emotion when its features are taken out?"
-        texts, settings = self.texts, self.settings
-        prompts = texts.study.prompt[texts.emotional].tolist()
-        rows, prompt_of_token, _ = token_rows(self.trained.model, prompts)
+        """Does a probe that reads single tokens lose the emotion when its features are taken out?
+
+        Features are chosen and the probe is fitted on one half of the words; the fall is measured
+        on the other half."""
+        texts, settings, study = self.texts, self.settings, self.texts.study
+        emotions, words = study.emotion.to_numpy(), study.word.to_numpy()  # (prompt,)
+        emotional = np.flatnonzero(texts.emotional)
+        halves = grouped_folds(emotions[emotional], words[emotional], 2, settings.seed)
+        choosing, measured = (emotional[half] for half in next(iter(halves)))
+        table = selective_features(
+            self.features.acts[choosing],
+            emotions[choosing],
+            words[choosing],
+            n_perm=settings.n_perm,
+            refine=0,
+            seed=settings.seed,
+        )
+        self.read = top_features(table, 8) or top_features(table, 8, only=None)
+        of_token = texts.token_prompt
+        to_fit, to_measure = np.isin(of_token, choosing), np.isin(of_token, measured)
         self.effect = ablation_effect(
             self.trained.sae,
-            rows,
-            self.features.emotions[prompt_of_token],
+            texts.tokens[to_measure],
+            emotions[of_token[to_measure]],
             self.read,
-            self.features.words[prompt_of_token],
+            words[of_token[to_measure]],
+            probe=fitted_readout(texts.tokens[to_fit], emotions[of_token[to_fit]]),
             n_random=50,
             n_boot=settings.n_boot,
             seed=settings.seed,
@@ -233,53 +256,44 @@ class MeaningStudy:
             decimals=4,
         )
 
-    def feature_edits(self) -> dict:  # name -> edit
-        "The edits of the target's features, and random sets that are ablated."
-        sae, chosen, settings = self.trained.sae, self.chosen, self.settings
-        usual = np.quantile(self.features.token_acts[:, chosen], 0.99, 0).tolist()
-        edits = {
-            "ablate": feature_edit(
-                sae,
-                chosen,
-                "ablate",
-                branch="cond",
-            ),
-            "double": feature_edit(
-                sae,
-                chosen,
-                "scale",
-                2.0,
-                branch="cond",
-            ),
-            "clamp": feature_edit(
-                sae,
-                chosen,
-                "clamp",
-                usual,
-                branch="cond",
-            ),
-            "ablate one": feature_edit(
-                sae,
-                chosen[-1:],
-                "ablate",
-                branch="cond",
-            ),
-        }
-        alike = random_features_like(
-            self.features.acts,
-            chosen,
-            settings.n_random,
-            settings.seed,
+    def edit_prompts(self) -> pd.DataFrame:  # one row per prompt
+        "Prompts of the target whose music is made with and without its features."
+        settings = self.settings
+        pool = diverse_prompts(
+            4 * settings.edit_clips,
+            settings.seed + 1,
+            emotions=(self.target,),
+            words=self.texts.words,
         )
-        for number, features in enumerate(alike):
-            ids = [int(feature) for feature in features]
-            edits[f"random {number}"] = feature_edit(
-                sae,
-                ids,
-                "ablate",
-                branch="cond",
-            )
-        return edits
+        return pool.table.head(settings.edit_clips)
+
+    def feature_edits(
+        self,
+        tokens: np.ndarray,  # (token, d_text) states of the prompts whose music is made
+    ) -> dict:  # name -> edit
+        """Edits of the target's features, and random ones of equal size and firing rate.
+
+        Features that do not fire on these tokens are left out."""
+        sae = self.trained.sae
+        fires = [each for each in self.chosen if edit_size(sae, tokens, [each]) > 0]
+        if not fires:
+            with torch.no_grad():
+                activations = sae.encode(torch.as_tensor(tokens))
+            fires = [int(activations.mean(0).argmax())]
+        self.chosen = fires
+        edits = {
+            "ablate": feature_edit(sae, fires, "ablate", branch="cond"),
+            "double": feature_edit(sae, fires, "scale", 2.0, branch="cond"),
+        }
+        settings = self.settings
+        return edits | random_edits(
+            sae,
+            tokens,
+            fires,
+            n=settings.n_random,
+            branch="cond",
+            seed=settings.seed,
+        )
 
     def edits(
         self,
@@ -287,24 +301,22 @@ class MeaningStudy:
     ) -> Step:  # test of every edit
         """Does the music change when the target's features are edited before it is made?
 
-        An edit counts if its largest change over the descriptors exceeds that of the random sets.
-        Random sets are ablated: for the other edits they are a floor, not a twin."""
+        An edit counts if its largest change over the descriptors exceeds that of the random edits,
+        which are as large as the ablation and fire as often. Each prompt has noise of its own."""
         settings, more = self.settings, more or {}
-        pool = diverse_prompts(
-            4 * settings.edit_clips,
-            settings.seed + 1,
-            emotions=(self.target,),
-        )
-        prompts = pool.table.prompt.tolist()[: settings.edit_clips]
+        prompts = self.edit_prompts()
+        tokens, _ = self.texts.token_states(prompts)
         edited = edit_descriptors(
             self.trained.model,
-            prompts,
-            self.feature_edits() | more,
+            prompts.prompt.tolist(),
+            self.feature_edits(tokens) | more,
             "text",
             seeds=(settings.seed,),
             duration_s=settings.duration_s,
             progress=False,
         )
+        if settings.control == "planted":
+            edited = with_planted_sound(edited, TESTED_EDITS)
         heard = edit_effects(
             edited,
             n_boot=settings.n_boot,
@@ -331,14 +343,15 @@ class MeaningStudy:
 
 # %% ../../nbs/api/95_studies/13_dictionaries_meaning.ipynb #cell010
 def recovery_sentence(
-    rows: pd.DataFrame,  # f1, raw, always, gain_low and n of every cue, scaled-up dictionary
+    rows: pd.DataFrame,  # f1, raw, types, always, gain_low, n of each property, one dictionary
 ) -> str:  # one sentence
-    "For how many planted cues the best feature does better than the best raw dimension."
+    "For how many properties the best feature does better than raw dimensions and type means."
     above = int((rows.gain_low > 0).sum())
     start = f"For {above} of {len(rows)}" if above else f"For none of {len(rows)}"
     return (
-        f"{start} planted cues the best feature of the chosen dictionary does reliably better than "
-        f"the best raw dimension: mean F1 {rows.f1.mean():.2f} against {rows.raw.mean():.2f}; "
+        f"{start} properties that can be told apart the best feature of the chosen dictionary does "
+        f"reliably better than raw dimensions and than features of type means: mean F1 "
+        f"{rows.f1.mean():.2f} against {rows.raw.mean():.2f} and {rows.types.mean():.2f}; "
         f"saying yes to every prompt has {rows.always.mean():.2f} (n = {int(rows.n.max())} words)."
     )
 
@@ -365,9 +378,9 @@ def ablation_sentence(
     answer = "loses" if row.p < 0.05 and row.value > row.random else "does not clearly lose"
     return (
         f"Without {n_features} selective features a probe of single tokens {answer} the emotion: "
-        f"the probability of the true one falls by {estimate_text(row, 'words', 3)}, without "
-        f"features that fire as often by {row.random:.3f} (p = {row.p:.3f}, "
-        f"{int(row.n_random)} random sets)."
+        f"the probability of the true one falls by {estimate_text(row, 'words', 3)} on words that "
+        f"chose neither, by random edits of the same size and firing rate {row.random:.3f} "
+        f"(p = {row.p:.3f}, {int(row.n_random)} random edits)."
     )
 
 
@@ -376,12 +389,24 @@ def edit_sentence(
     target: str,  # emotion of the features
     n_features: int,  # features that were taken out
     n_prompts: int,  # prompts of the test
-    n_random: int,  # random sets
+    n_random: int,  # random edits
 ) -> str:  # one sentence
     "Whether the music changes when features are taken out of the text."
     answer = "changes" if hit.p <= 0.05 else "does not change"
     return (
         f"Taking {n_features} {target} features out of the text {answer} the music beyond what "
-        f"random sets of features do (p = {hit.p:.2f}, {n_prompts} prompts, {n_random} random "
-        f"sets; largest change: {hit.descriptor})."
+        f"random edits of the same size and firing rate do (p = {hit.p:.2f}, {n_prompts} prompts, "
+        f"{n_random} random edits; largest change: {hit.descriptor})."
     )
+
+
+def with_planted_sound(
+    edited: pd.DataFrame,  # from `edit_descriptors`
+    arms: tuple,  # arms that get the change
+    descriptor: str = "rms_db",  # that changes
+    size: float = PLANTED_SOUND,  # change, in standard deviations of the clean clips
+) -> pd.DataFrame:  # the same clips, louder in these arms
+    "The clips of the planted control: an effect on the sound whose size is known."
+    spread = edited.loc[edited.arm == "clean", descriptor].std()
+    shift = size * spread * edited.arm.isin(arms)
+    return edited.assign(**{descriptor: edited[descriptor] + shift})

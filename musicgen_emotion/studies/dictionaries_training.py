@@ -19,16 +19,15 @@ from ..activations.replaying import replay
 from ..activations.stored import replay_store
 from ..models.load import randomized
 from ..models.model import MusicModel
-from ..sae.data import token_rows
 from ..sae.dictionary import SAEConfig, SparseAutoencoder
-from ..sae.metrics import decoder_cosines, feature_density
+from ..sae.metrics import decoder_cosines, feature_density, sae_metrics
 from ..sae.training import TrainResult, train_sae
 from ..stimuli.prompt_pool import diverse_prompts
 from .dictionaries_data import TextRows
 from .steps import Figure, Step
 
 # %% auto #0
-__all__ = ["Dictionaries", "final_config", "plot_density"]
+__all__ = ["Dictionaries", "final_config", "plot_density", "pooled_features"]
 
 
 # %% ../../nbs/api/95_studies/11_dictionaries_training.ipynb #cell007
@@ -86,7 +85,7 @@ class Dictionaries:
             dict(model=self.model.name, site="text", branch="cond"),
         )
         self.store = ClipStore(self.run.path / "clips")
-        self.blank = randomized(self.model, settings.seed, text=True)
+        self.blank = randomized(self.model, settings.seed + 1, text=True)
         self._train_all()
         self.run.table(self.text_run.history, "history.csv")
 
@@ -153,7 +152,7 @@ class Dictionaries:
 
     def _train_on_random_weights(self):
         "The same pipeline on a model with random weights; its split is by the same rule."
-        rows, groups, _ = token_rows(self.blank, self.texts.corpus)
+        rows, groups = self.texts.token_states(self.texts.corpus, self.blank)
         return self._train("random_weights", rows, groups, None)
 
     def _clips_with_states(self):
@@ -161,7 +160,7 @@ class Dictionaries:
         settings = self.texts.settings
         generate_clips(
             self.model,
-            diverse_prompts(settings.clips, settings.seed + 2).table,
+            diverse_prompts(settings.clips, settings.seed + 2, words=self.texts.words).table,
             self.store,
             seeds=[settings.seed],
             duration_s=settings.duration_s,
@@ -189,6 +188,10 @@ class Dictionaries:
     def trained(self) -> TrainResult:
         "The scale-up."
         return self.text_run
+
+    def active_share(self) -> float:
+        "Share of the scaled-up dictionary's features that is active on a validation row."
+        return sae_metrics(self.sae, self.texts.validation)["l0"] / self.sae.d_sae
 
     def density(self) -> Step:
         "How often features fire, and how alike decoder rows are."
@@ -218,15 +221,26 @@ class Dictionaries:
     def prompt_features(
         self,
         dictionary: SparseAutoencoder,  # of the text states
-        model: MusicModel,  # whose text states are read
-        prompts: list[str],  # texts
+        prompts: pd.DataFrame,  # prompt and emotion of each text
+        model: MusicModel | None = None,  # whose text states are read; None: the study's
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # (prompt, d_sae), (token, d_sae), (token,)
         "Mean feature activations of each prompt, those of each token, and each token's prompt."
-        rows, prompt_of_token, _ = token_rows(model, prompts)
-        with torch.no_grad():
-            features = dictionary.encode(torch.as_tensor(rows)).numpy()
-        means = [features[prompt_of_token == i].mean(0) for i in range(len(prompts))]
-        return np.stack(means), features, prompt_of_token
+        rows, prompt_of_token = self.texts.token_states(prompts, model)
+        means, features = pooled_features(dictionary, rows, prompt_of_token)
+        return means, features, prompt_of_token
+
+
+def pooled_features(
+    dictionary: SparseAutoencoder,  # of the text states
+    rows: np.ndarray,  # (token, d_text) states
+    prompt_of_token: np.ndarray,  # (token,) number of the prompt
+) -> tuple[np.ndarray, np.ndarray]:  # (prompt, d_sae), (token, d_sae)
+    "Mean feature activations of each prompt, and those of each token."
+    with torch.no_grad():
+        features = dictionary.encode(torch.as_tensor(rows)).numpy()
+    numbers = range(prompt_of_token.max() + 1)
+    means = [features[prompt_of_token == number].mean(0) for number in numbers]
+    return np.stack(means), features
 
 
 def plot_density(

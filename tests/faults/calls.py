@@ -670,7 +670,9 @@ SAE = {
     "edit_effects": lambda w: dict(table=_edited(w), descriptors=["tempo"], **QUICK),
     "edit_test": lambda w: dict(changes=_changed(w), edit="ablate"),
     "feature_edit": lambda w: dict(sae=w.sae, features=[0, 1]),
+    "random_edits": lambda w: dict(sae=w.sae, x=w.rows, features=[0], n=2, pool=3),
     "ablate_features": lambda w: dict(sae=w.sae, x=_tensor(w), features=[0, 1]),
+    "edit_size": lambda w: dict(sae=w.sae, x=w.rows, features=[0, 1]),
     "ablation_effect": lambda w: dict(
         sae=w.sae, x=w.X.astype(np.float32), labels=w.labels, features=[0, 1], groups=w.units,
         n_random=3, **QUICK,
@@ -693,12 +695,16 @@ SAE = {
     "from_saelens": lambda w: dict(folder=_peer(w, "saelens")),
     "from_sparsify": lambda w: dict(folder=_peer(w, "sparsify")),
     "feature_splitting": lambda w: dict(W_small=w.X[:5], W_large=w.X[5:15]),
+    "found_by_twins": lambda w: dict(dictionary=w.X[:8], twins=[w.X[8:16], w.X[16:]], n_boot=20),
     "match_features": lambda w: dict(W_a=w.X[:8], W_b=w.X[8:16]),
     "stability": lambda w: dict(dictionaries=[w.X[:8], w.X[8:16], w.X[16:]]),
     "decoder_cosines": lambda w: dict(sae=w.sae),
     "feature_density": lambda w: dict(sae=w.sae, x=w.rows, batch_size=100),
     "sae_metrics": lambda w: dict(sae=w.sae, x=w.rows, batch_size=100),
     "planted_features": lambda w: dict(n_words=3, per_word=2, d=10),
+    "sparse_code": lambda w: dict(types=np.arange(24), labels=w.labels, prompts=w.units, d=6),
+    "type_means": lambda w: dict(rows=w.X, types=np.arange(24) // 2),
+    "type_share": lambda w: dict(rows=w.X, types=np.arange(24) // 2),
     "sparse_probe": lambda w: dict(
         acts=w.acts, labels=w.labels, groups=w.units, ks=(1, 2), **QUICK
     ),
@@ -708,6 +714,7 @@ SAE = {
     "va_weights": lambda w: dict(acts=w.acts, va=w.X[:, :2], groups=w.units, **FEW, **QUICK),
     "monosemanticity": lambda w: dict(acts=w.acts, states=w.X),
     "mass_purity": lambda w: dict(acts=w.acts, truth=_truth(w)),
+    "distinct_properties": lambda w: dict(truth=_truth(w), n_rows=24),
     "recovery_table": lambda w: dict(acts=w.acts, truth=_truth(w), groups=w.units, **QUICK),
     "SAEConfig": lambda w: dict(d_in=6, expansion=2, k=3),
     "TrainConfig": lambda w: dict(steps=10, batch_size=32),
@@ -719,6 +726,7 @@ SAE = {
         model=w.model, tokens=w.tokens, prompts=w.prompts, site="layer_1", fn=times_two
     ),
     "best_setting": lambda w: dict(table=_sweep_table(w), l0=(0, 12), dead=1.0),
+    "balanced_setting": lambda w: dict(table=_sweep_table(w).assign(stable=0.5)),
     "pareto": lambda w: dict(table=_sweep_table(w)),
     "plot_pareto": lambda w: dict(table=_sweep_table(w)),
     "sweep": lambda w: dict(

@@ -158,7 +158,7 @@ LEFT_OUT = {
     ("circumplex_test", "similarity"), ("plot_confusion", "table"), ("plot_heatmap", "table"),
     ("read_params_file", "name"), ("read_parameters", "notebook"), ("relabel", "labels"),
     ("plot_correlations", "table"), ("check_columns", "table"), ("edit_test", "changes"),
-    ("best_setting", "table"), ("recovery_table", "truth"),
+    ("best_setting", "table"), ("balanced_setting", "table"), ("recovery_table", "truth"),
 }  # fmt: skip
 # optional arguments that may not be left out beside the others of the call
 NEEDED = {

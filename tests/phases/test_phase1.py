@@ -5,26 +5,35 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from musicgen_emotion.lab.gates import Gate
+from musicgen_emotion.lab.runs import open_run
+from musicgen_emotion.sae.edited_clips import edit_changes, edit_test
 from musicgen_emotion.studies import (
+    DICTIONARY_CRITERIA,
     RAW,
     SCALED_UP,
     DictionarySettings,
     ablation_sentence,
     active_features,
     baseline_sentence,
+    claim,
     clips_of_every_emotion,
     control_counts_sentence,
     edit_sentence,
     final_config,
+    layer_stability_sentence,
     layers_sentence,
     monosemanticity_sentence,
+    near_identity,
     planted_cues,
     probing_sentence,
+    reconstruction,
     recovered_sentence,
     recovery_sentence,
     sweep_sentence,
+    with_planted_sound,
 )
 
 
@@ -61,9 +70,9 @@ def test_numbers_that_a_setting_lacks_get_their_default():
     assert (config.l1, config.k, config.matryoshka) == (0.01, 64, ())
 
 
-def test_layers_have_at_least_eight_active_features():
-    assert active_features(10) == 8
-    assert active_features(3072) == 64
+def test_layers_have_the_share_of_active_features_that_was_chosen():
+    assert active_features(10, 4 / 1024) == 4
+    assert active_features(3072, 32 / 1536) == 64
 
 
 def test_planted_cues_know_the_mode():
@@ -110,8 +119,8 @@ def test_sentences_of_the_first_steps_say_yes_and_no():
 
 
 def test_sentences_on_meaning_say_yes_and_no():
-    cues = pd.DataFrame([dict(f1=0.7, raw=0.3, always=0.2, gain_low=0.1, n=100)])
-    assert recovery_sentence(cues).startswith("For 1 of 1 planted cues")
+    cues = pd.DataFrame([dict(f1=0.7, raw=0.3, types=0.4, always=0.2, gain_low=0.1, n=100)])
+    assert recovery_sentence(cues).startswith("For 1 of 1 properties")
     assert recovery_sentence(cues.assign(gain_low=-0.1)).startswith("For none of 1")
     row = dict(value=0.5, low=0.4, high=0.6, n=900, chance=0.0)
     variants = pd.DataFrame({SCALED_UP: row, RAW: dict(row, value=0.1, low=0.0, high=0.2)}).T
@@ -144,7 +153,67 @@ def test_recovered_sentence_names_sites_that_predict_worse_than_frequencies():
     assert "No better than frequencies alone: layer_1" in unsure
 
 
-@pytest.mark.parametrize(("inside", "answer"), [(True, "inside"), (False, "outside")])
-def test_sweep_sentence_says_whether_the_rule_is_met(inside, answer):
-    chosen = dict(activation="topk", l0=20.0, explained_variance=0.9, rule="r", inside=inside)
-    assert f"{answer} the wanted range" in sweep_sentence(chosen)
+@pytest.mark.parametrize(("l0", "answer"), [(20.0, "inside"), (4.0, "outside")])
+def test_sweep_sentence_says_whether_the_choice_is_in_the_plan(l0, answer):
+    chosen = dict(activation="topk", l0=l0, explained_variance=0.9, stable=0.4, rule="r")
+    text = sweep_sentence(chosen, (8.3, 33.3))
+    assert f"{answer} the plan's range" in text and "0.100 of the variance is left" in text
+
+
+def test_every_claim_of_phase_1_can_fail_and_pass():
+    names = [criterion.name for criterion in DICTIONARY_CRITERIA]
+    assert len(names) == len(set(names))
+    for criterion in DICTIONARY_CRITERIA:
+        if criterion.kind == "evidence":
+            assert "random-weights" in criterion.fails_on and "planted" in criterion.passes_on
+    music = next(each for each in DICTIONARY_CRITERIA if "the music" in each.name)
+    assert "deaf" in music.fails_on
+
+
+def test_eleven_units_carry_no_claim(tmp_path):
+    with open_run(tmp_path, "phase1_sae") as run:
+        run.declare(DICTIONARY_CRITERIA)
+        name = "keeps its emotion on held-out words"
+        few = claim(run, name, 0.9, 0.8, 1.0, n=11)
+        assert not few.passed and "11 units are fewer than 12" in few.why
+        assert claim(run, name, 0.9, 0.8, 1.0, n=12).passed
+
+
+def test_the_mean_alone_explains_nothing_however_small_the_error():
+    rng = np.random.default_rng(0)
+    rows = (0.5 + 0.1 * rng.normal(size=(400, 8))).astype(np.float32)
+    dictionary = near_identity(8, 0.02)
+    with torch.no_grad():
+        dictionary.W_dec.zero_()
+        dictionary.b_dec.copy_(torch.tensor(rows.mean(0)))
+    mean_alone = reconstruction(dictionary, rows, np.repeat(np.arange(40), 10), 50, 0)
+    assert float(((rows - rows.mean(0)) ** 2).mean()) < 0.02  # the earlier bar
+    assert mean_alone.value == pytest.approx(1.0, abs=0.01) and mean_alone.n == 40
+    assert mean_alone.low > 0.2
+
+
+def test_a_planted_dictionary_loses_two_percent():
+    rows = np.random.default_rng(0).normal(size=(500, 6)).astype(np.float32)
+    lost = reconstruction(near_identity(6, 0.02), rows, np.repeat(np.arange(50), 10), 50, 0)
+    assert lost.value == pytest.approx(0.02, rel=0.05)
+
+
+def test_layer_stability_names_each_layer():
+    rows = [dict(site="layer_1", twins=2, value=0.3, low=0.2, high=0.4, n=900)]
+    assert "layer_1 0.30 (0.20 to 0.40" in layer_stability_sentence(pd.DataFrame(rows), 126)
+    assert "No layer has a twin" in layer_stability_sentence(pd.DataFrame(), 126)
+
+
+def test_planted_sound_is_as_large_as_said():
+    rng = np.random.default_rng(0)
+    rows = []
+    for arm in ("clean", "ablate", *(f"random {number}" for number in range(19))):
+        for prompt in range(12):
+            rows.append(dict(arm=arm, prompt=prompt, seed=0, rms_db=rng.normal()))
+    clips = pd.DataFrame(rows)
+    louder = with_planted_sound(clips, ("ablate",), size=3.0)
+    change = (louder.rms_db - clips.rms_db).groupby(clips.arm).mean()
+    spread = clips[clips.arm == "clean"].rms_db.std()
+    assert change["ablate"] == pytest.approx(3 * spread)
+    assert change.drop("ablate").abs().max() == 0
+    assert edit_test(edit_changes(louder, ["rms_db"]), "ablate").p.item() == 0.05
