@@ -51,6 +51,7 @@ from .causal_reliability import push_sentence as push_sentence
 from .causal_reliability import reliability_sentence as reliability_sentence
 from .causal_setup import CAUSAL_CRITERIA as CAUSAL_CRITERIA
 from .causal_setup import EVERY_CONTROL as EVERY_CONTROL
+from .causal_setup import NO_DIFFERENCE as NO_DIFFERENCE
 from .causal_setup import PLANTED_RATING as PLANTED_RATING
 from .causal_setup import PLANTED_WORDS as PLANTED_WORDS
 from .causal_setup import TEXT_CONTROLS as TEXT_CONTROLS

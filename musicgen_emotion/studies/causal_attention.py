@@ -331,7 +331,8 @@ def attention_sentence(
         between = f"Between two neutral words {by_chance} heads differ (n = {n_neutral})."
     return (
         f"{more} of {len(heads)} heads attend more to the emotion word than to a neutral word of "
-        f"as many pieces in its place, {less} attend less (n = {int(heads.n.max())} words). {between}"
+        f"as many pieces in its place, {less} attend less (n = {int(heads.n.max())} words). "
+        f"{between}"
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
 
 from musicgen_emotion.causes.attribution import (
@@ -14,12 +15,17 @@ from musicgen_emotion.causes.attribution import (
     attribution_agreement,
     attribution_patching,
 )
+from musicgen_emotion.studies.causal_setup import (
+    NO_DIFFERENCE,
+    CausalClips,
+    causal_gate,
+    wide_table,
+)
 
 from ..causes.pairs import PATCH_SITES, all_cells
 from ..causes.patching import activation_patching, patching_summary
 from ..show.heatmaps import plot_heatmap
 from ..show.plots import plot_layers
-from .causal_setup import CausalClips, causal_gate, wide_table
 from .steps import Figure, Step, estimate_text
 
 PATCHED_ARMS = ("patch", "noop", "random")  # at every site; "other" is added for the text
@@ -393,8 +399,8 @@ def attribution_atlas(
 def draw_atlas(
     atlas: pd.DataFrame,  # of `attribution_atlas`
 ):  # axes
-    "Heat map of sites by windows."
-    grid = atlas.pivot_table(
+    "Heat map of sites by windows; 0 where the prompts do not differ."
+    grid = atlas.fillna(dict(attribution=0.0)).pivot_table(
         index="site",
         columns="start",
         values="attribution",
@@ -432,6 +438,8 @@ def lost_sentence(
     target: str,  # emotion whose states are put in
 ) -> str:  # one sentence
     "At which sites the source's run loses more than half of the difference."
+    if lost.value.isna().all():
+        return NO_DIFFERENCE
     needed = lost.site[lost.low > 0.5].tolist()
     where = ", ".join(needed) if needed else "no site"
     largest = lost.loc[lost.value.idxmax()]
@@ -446,6 +454,8 @@ def windows_sentence(
     rows: pd.DataFrame,  # start, value, low, high, n of the text states
 ) -> str:  # one sentence
     "Which window of the text states restores most of the difference over the whole clip."
+    if rows.value.isna().all():
+        return NO_DIFFERENCE
     largest, last = rows.loc[rows.value.idxmax()], rows.sort_values("start").iloc[-1]
     answer = "restores" if largest.low > 0 else "does not clearly restore"
     return (
@@ -462,6 +472,8 @@ def floor_sentence(
     target: str,  # emotion that receives it
 ) -> str:  # one or two sentences
     "Whether noise in place of the text is a floor."
+    if not np.isfinite(other.value):
+        return NO_DIFFERENCE
     text = f"Another {target} text restores {estimate_text(other, 'pairs')}"
     if noise is None:
         return f"{text}; noise in place of the text was not measured."
@@ -480,6 +492,8 @@ def agreement_sentence(
 ) -> str:  # one sentence
     "Whether attribution ranks cells as patching does."
     ranks = agreement.spearman
+    if not np.isfinite(ranks.value):
+        return NO_DIFFERENCE
     interval = f"({ranks.low:.2f} to {ranks.high:.2f}, {len(agreement.table)} cells)"
     if not ranks.value >= bar:
         return (

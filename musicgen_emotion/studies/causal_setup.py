@@ -43,6 +43,7 @@ from ..stimuli.word_lists import PLAIN_ADJECTIVES, control_words
 __all__ = [
     "CAUSAL_CRITERIA",
     "EVERY_CONTROL",
+    "NO_DIFFERENCE",
     "PLANTED_RATING",
     "PLANTED_WORDS",
     "TEXT_CONTROLS",
@@ -454,6 +455,9 @@ def wide_table(
 
 
 # %% ../../nbs/api/95_studies/30_causal_setup.ipynb #cell015
+NO_DIFFERENCE = "The two prompts predict the same, so there is no difference to look for."
+
+
 def wiring_sentence(
     checks: pd.DataFrame,  # check, holds
 ) -> str:  # one sentence

@@ -235,8 +235,8 @@ class PatchedSound:
         )
 
     def _draw_board(self):
-        "Heat map of sites by descriptors."
-        board = self.whole_clips.pivot_table(
+        "Heat map of sites by descriptors; 0 where the clips do not differ."
+        board = self.whole_clips.fillna(dict(restored=0.0)).pivot_table(
             index="site", columns="descriptor", values="restored", sort=False
         )
         return plot_heatmap(
