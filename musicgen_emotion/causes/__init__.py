@@ -29,6 +29,8 @@ from .lockstep import PatchSettings as PatchSettings
 from .lockstep import RowPlan as RowPlan
 from .lockstep import StateCopy as StateCopy
 from .lockstep import lockstep_tokens as lockstep_tokens
+from .mediation import REFERENCE as REFERENCE
+from .mediation import held_effects as held_effects
 from .mediation import mediate as mediate
 from .oracle import FAMILIES as FAMILIES
 from .oracle import Oracle as Oracle

@@ -242,20 +242,24 @@ def attribution_agreement(
             )
         )
     samples = np.array(samples)  # (resample, 2)
-    spearman, pearson = _correlations(
+    on_data = _correlations(
         moved,
         attributed,
         gap,
         np.ones(len(pairs)),
     )
-    return Agreement(
-        interval(samples[:, 0], spearman, len(cells)),
-        interval(samples[:, 1], pearson, len(cells)),
-        cells.assign(
-            restored=moved.sum(1) / gap.sum(),
-            attribution=attributed.sum(1) / gap.sum(),
-        ),
+    estimates = []
+    for on_resamples, value in zip(samples.T, on_data):
+        if np.isfinite(on_resamples).any():
+            estimates.append(interval(on_resamples, value, len(cells)))
+        else:  # the prompts do not differ, so there is nothing to rank
+            estimates.append(Estimate(np.nan, np.nan, np.nan, len(cells)))
+    whole_gap = gap.sum() or np.nan
+    shares = cells.assign(
+        restored=moved.sum(1) / whole_gap,
+        attribution=attributed.sum(1) / whole_gap,
     )
+    return Agreement(*estimates, shares)
 
 
 def _cell_by_pair(table, cells, column):
@@ -270,11 +274,10 @@ def _correlations(moved, attributed, gap, pair_weights):
     "Rank and linear correlation over cells of two (cell, pair) arrays, as shares of the gap."
     from scipy.stats import rankdata
 
-    total_gap = gap @ pair_weights
-    restored = moved @ pair_weights / total_gap
-    estimated = attributed @ pair_weights / total_gap
-
     with np.errstate(invalid="ignore", divide="ignore"):
+        total_gap = gap @ pair_weights
+        restored = moved @ pair_weights / total_gap
+        estimated = attributed @ pair_weights / total_gap
         spearman = np.corrcoef(rankdata(restored), rankdata(estimated))[0, 1]
         pearson = np.corrcoef(restored, estimated)[0, 1]
     return spearman, pearson

@@ -5,20 +5,22 @@
 # %% ../../nbs/api/85_causes/12_construction.ipynb #cell003
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 import torch
 
 from ..activations.hooks import hooked
 from ..lab.arguments import checked
-from ..lab.checks import check_positive
+from ..lab.checks import check_finite, check_positive
 from ..lab.seeds import rng
 from ..models.model import MusicModel
 from ..models.sampling import sample_tokens
 from ..models.shapes import delay_tokens
 from ..stimuli.emotions import EMOTION_WORDS, EMOTIONS, check_emotion
 from ..stimuli.prompts import NOUNS
+from ..stimuli.word_lists import stem_groups
 from .ablation import ablated
 from .pairs import Pairs
 from .passes import recorded_run, run_pass, text_batch
@@ -33,25 +35,58 @@ def word_parts(
     emotions: Sequence[str] = EMOTIONS,  # emotions
     n: int = 3,  # number of parts
     seed: int = 0,  # of the shuffle
+    words: Mapping[str, Sequence[str]] | None = None,  # emotion -> words; None: `EMOTION_WORDS`
+    shares: Sequence[float] | None = None,  # size of each part, sums to 1; None: equal parts
 ) -> list[dict[str, tuple[str, ...]]]:  # for each part the words of each emotion
     """Split the trained adjectives of every emotion into parts that share no word.
 
-    Raises ValueError for an unknown emotion, or more parts than the scarcest emotion has words."""
-    words = {}
+    With `shares`, words of one stem stay in one part. Raises ValueError for an unknown emotion,
+    more parts than the scarcest emotion has words, or shares that do not fit."""
+    listed = EMOTION_WORDS if words is None else words
+    known_words = {}
     for emotion in emotions:
-        known = EMOTION_WORDS[check_emotion(emotion)]
-        words[emotion] = [word for word in known if word not in NOUNS]
-    fewest = min(map(len, words.values()))
+        known = listed[check_emotion(emotion)]
+        known_words[emotion] = [word for word in known if word not in NOUNS]
+    fewest = min(map(len, known_words.values()))
     if not 1 <= n <= fewest:
         raise ValueError(
             f"n must be between 1 and {fewest}, the words of the scarcest emotion; got {n}"
         )
     parts = [{} for _ in range(n)]
-    for emotion, known in words.items():
-        shuffled = rng("word parts", emotion, seed).permutation(known).tolist()
-        for i, part in enumerate(parts):
-            part[emotion] = tuple(shuffled[i::n])
+    for emotion, known in known_words.items():
+        generator = rng("word parts", emotion, seed)
+        if shares is None:
+            shuffled = generator.permutation(known).tolist()
+            split = [tuple(shuffled[i::n]) for i in range(n)]
+        else:
+            split = _split_by_stem(known, _checked_shares(shares, n), generator)
+        for part, part_words in zip(parts, split):
+            part[emotion] = part_words
     return parts
+
+
+def _checked_shares(shares, n):
+    "Shares as an array; raises ValueError for a wrong number or sum."
+    sizes = check_finite("shares", np.asarray(shares, float))
+    if len(sizes) != n or not (sizes > 0).all() or abs(sizes.sum() - 1) > 1e-6:
+        raise ValueError(f"shares must be {n} numbers above 0 that sum to 1; got {list(shares)}")
+    return sizes
+
+
+def _split_by_stem(words, shares, generator):
+    "Words of each part, stems whole; every part gets a word."
+    stems = stem_groups(words)
+    order = generator.permutation(sorted(set(stems))).tolist()
+    ends = np.round(np.cumsum(shares) * len(words)).astype(int)
+    parts, part = [[] for _ in shares], 0
+    for number, stem in enumerate(order):
+        n_dealt = sum(map(len, parts))
+        stems_left, parts_left = len(order) - number, len(parts) - part - 1
+        is_full = parts[part] and (n_dealt >= ends[part] or stems_left <= parts_left)
+        if is_full and parts_left:
+            part += 1
+        parts[part] += [word for word, its_stem in zip(words, stems) if its_stem == stem]
+    return [tuple(part_words) for part_words in parts]
 
 
 # %% ../../nbs/api/85_causes/12_construction.ipynb #cell010

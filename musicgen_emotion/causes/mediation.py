@@ -5,7 +5,7 @@
 # %% ../../nbs/api/85_causes/11_mediation.ipynb #cell003
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,9 +14,10 @@ from ..lab.arguments import checked
 from ..lab.checks import check_finite, check_table
 from ..lab.sizes import may_be_large
 from ..stats.estimates import bootstrap_weights, interval
+from ..stats.ratios import ratio_of_means
 
 # %% auto #0
-__all__ = ["mediate"]
+__all__ = ["REFERENCE", "held_effects", "mediate"]
 
 
 # %% ../../nbs/api/85_causes/11_mediation.ipynb #cell006
@@ -193,3 +194,72 @@ def _share_of_total(samples, total, level):
     ends = [(1 - level) / 2, (1 + level) / 2]
     low, high = np.nanquantile(share[1:], ends)
     return dict(share=share[0], share_low=low, share_high=high)
+
+
+# %% ../../nbs/api/85_causes/11_mediation.ipynb #ev37342198
+REFERENCE = "reference"  # value of `held` in rows whose added words fix no cue
+
+
+@may_be_large
+@checked
+def held_effects(
+    table: pd.DataFrame,  # one row per clip: pair, side, held, value, and the columns below
+    cues: Mapping[str, str],  # cue that is held -> column where it is measured
+    outcomes: Sequence[str],  # numeric columns, such as valence and arousal
+    level: float = 0.95,  # confidence level
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
+) -> pd.DataFrame:  # one row per outcome and cue
+    """What of the difference between two emotions goes away when a cue is held.
+
+    `side` is 'source' or 'target'; `held` names the cue whose `value` the prompt fixes, or is
+    `REFERENCE`. Returns outcome, cue; total, the difference source - target in the reference;
+    remaining, the same with the cue held, mean over its values; value = total - remaining with low,
+    high (t interval over pairs) and n (pairs); share of the total with share_low and share_high
+    (Fieller's, infinite where the total could be zero); cue_before and cue_held, the difference of
+    the sides in the cue itself. Pairs without a finite number are left out. Raises KeyError for
+    missing columns, ValueError without rows of a cue, of a side or of the reference, or for fewer
+    than three pairs."""
+    needed = ("pair", "side", "held", "value", *cues.values(), *outcomes)
+    missing = [name for name in needed if name not in table]
+    if missing:
+        raise KeyError(f"the table lacks the columns {missing}")
+    rows = []
+    for outcome in outcomes:
+        total = _difference_of_sides(table, REFERENCE, outcome)
+        for cue, column in cues.items():
+            remaining = _difference_of_sides(table, cue, outcome)
+            pairs = pd.concat(
+                dict(
+                    total=total,
+                    remaining=remaining,
+                    cue_before=_difference_of_sides(table, REFERENCE, column),
+                    cue_held=_difference_of_sides(table, cue, column),
+                ),
+                axis=1,
+            ).dropna()
+            rows.append(dict(outcome=outcome, cue=cue) | _held_row(pairs, level))
+    return pd.DataFrame(rows)
+
+
+def _difference_of_sides(table, held, column):
+    "(pair,) source minus target with a cue held, mean over the values that it is held at."
+    rows = table[table.held == held]
+    sides = rows.pivot_table(index=["pair", "value"], columns="side", values=column)
+    if not {"source", "target"} <= set(sides):
+        raise ValueError(f"held={held!r} needs rows of both sides; there are {len(rows)} rows")
+    return (sides["source"] - sides["target"]).dropna().groupby(level="pair").mean()
+
+
+def _held_row(pairs, level):
+    "The numbers of one outcome and cue from those of its pairs."
+    if len(pairs) < 3:
+        raise ValueError(f"give at least three pairs with finite numbers; got {len(pairs)}")
+    lost = (pairs.total - pairs.remaining).to_numpy()
+    value = ratio_of_means(lost, np.ones(len(lost)), level)  # a t interval
+    row = dict(total=pairs.total.mean(), remaining=pairs.remaining.mean())
+    row |= value.table_row()
+    share = dict(share=np.nan, share_low=-np.inf, share_high=np.inf)
+    if pairs.total.mean() != 0:
+        found = ratio_of_means(lost, pairs.total.to_numpy(), level)
+        share = dict(share=found.value, share_low=found.low, share_high=found.high)
+    return row | share | dict(cue_before=pairs.cue_before.mean(), cue_held=pairs.cue_held.mean())

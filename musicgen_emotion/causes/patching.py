@@ -345,4 +345,6 @@ def _ratio_of_sums(numbers, n_boot, level, seed):
     n_pairs = len(numbers)
     if n_pairs < 2:
         return Estimate(ratios[0], np.nan, np.nan, n_pairs)
+    if not np.isfinite(ratios[1:]).any():  # the prompts do not differ, so nothing can be restored
+        return Estimate(np.nan, np.nan, np.nan, n_pairs)
     return interval(ratios[1:], ratios[0], n_pairs, level)

@@ -17,7 +17,7 @@ from ..lab.checks import check_finite, check_in, check_labels
 from ..lab.seeds import rng
 from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from ..models.model import MusicModel
-from ..stats.estimates import interval
+from ..stats.estimates import Estimate, interval
 from .erasure import inlp, leace, project_out
 from .oracle import fit_oracle
 from .pairs import Pairs, resampled_sums
@@ -85,11 +85,12 @@ def prediction_slopes(
             seed,
         )
         order = np.argsort(dose_values)
-        restored_by_dose = moved.sum(1)[order] / gap.sum()
+        whole_gap = gap.sum() or np.nan  # 0 where the prompts do not differ
+        restored_by_dose = moved.sum(1)[order] / whole_gap
 
         random_restored = []
         for push in _random_pushes(site, vector, n_random, seed):
-            random_restored.append(_moved(site, push).sum() / gap.sum())
+            random_restored.append(_moved(site, push).sum() / whole_gap)
         random_low, random_high = np.nan, np.nan
         if n_random:
             random_low, random_high = np.quantile(
@@ -119,7 +120,10 @@ def _slope_through_origin(moved, doses, gap, n_boot, seed):
     numbers = np.column_stack([moved_per_dose, gap])
 
     total_moved, total_gap = resampled_sums(numbers, n_boot, seed).T
-    slopes = total_moved / total_gap
+    with np.errstate(invalid="ignore", divide="ignore"):
+        slopes = np.where(total_gap > 0, total_moved / total_gap, np.nan)
+    if not np.isfinite(slopes[1:]).any():  # the prompts do not differ
+        return Estimate(np.nan, np.nan, np.nan, len(gap))
     return interval(slopes[1:], slopes[0], len(gap))
 
 

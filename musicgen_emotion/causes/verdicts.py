@@ -346,7 +346,8 @@ def against_construction(
 ) -> pd.DataFrame:  # the table with implied ('' where nothing is) and agrees (NA there)
     """Compare the verdicts with what the wiring implies.
 
-    Nothing is implied for what is decodable or used, which is learnt. Raises KeyError for missing
+    Nothing is implied for what is decodable or used, which is learnt. An answer that was not
+    measured, as where two prompts do not differ, agrees with nothing. Raises KeyError for missing
     columns."""
     check_columns(verdicts, "site", "question", "answer")
     last_layer = int(check_positive("n_layers", n_layers)) - 1
@@ -366,7 +367,7 @@ def against_construction(
     agrees = (verdicts.answer == "yes").astype("boolean")
     return verdicts.assign(
         implied=np.where(is_implied, "yes", ""),
-        agrees=agrees.where(is_implied, pd.NA),
+        agrees=agrees.where(is_implied & (verdicts.answer != "not measured"), pd.NA),
     )
 
 

@@ -115,7 +115,7 @@ def unit_rows(
     W = getattr(W, "W_dec", W)
     if isinstance(W, torch.Tensor):
         W = W.detach().cpu().float()
-    decoder = np.asarray(check_real(name, W), dtype=np.float32)
+    decoder = check_real(name, W).astype(np.float32)
     if decoder.ndim != 2 or not len(decoder):
         raise ValueError(f"{name} must be (feature, d) and not empty, got shape {decoder.shape}")
     if not np.isfinite(decoder).all():

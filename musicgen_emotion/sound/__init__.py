@@ -2,6 +2,8 @@
 
 # made by `make export` from the modules of this folder
 
+from .agreement import LISTENER_QUADRANTS as LISTENER_QUADRANTS
+from .agreement import listener_agreement as listener_agreement
 from .answer_files import answer_paths as answer_paths
 from .answer_files import check_key as check_key
 from .answer_files import read_answer_file as read_answer_file

@@ -40,7 +40,7 @@ __all__ = [
 LISTENER_LEVELS = dict(
     register=(53, 59, 65, 71, 77, 83),
     mode=(1, 2),
-    tempo=(1.2, 2.0, 2.8, 4.4, 6.0),
+    onset_rate=(1.2, 2.0, 2.8, 4.4, 6.0),
     soundlevel=(-10, -5, 0, 5, 10),
     articulation=(1.0, 0.75, 0.5, 0.25),
     timbre=("trumpet", "flute", "horn"),
@@ -48,7 +48,7 @@ LISTENER_LEVELS = dict(
 LISTENER_CUES = (
     "register",
     "mode",
-    "tempo",
+    "onset_rate",
     "soundlevel",
     "articulation",
     "timbre",
@@ -63,9 +63,8 @@ def listener_codes(
 ) -> pd.DataFrame:  # the same columns as level numbers of the study, from 1
     """Cues in physical units as level numbers of the study.
 
-    register: MIDI; mode: 1 major to 2 minor; tempo: notes per second; soundlevel: dB relative to
-    the middle level; articulation: 0 to 1. NaN, as of a silent clip, stays NaN. Raises KeyError for
-    missing columns, and TypeError or ValueError for text and infinity.
+    register: MIDI; mode: 1 major to 2 minor; onset_rate: notes per second; soundlevel: dB relative
+    to the middle level; articulation: 0 to 1. Raises KeyError for missing columns.
     """
     import pandas as pd
 
@@ -232,6 +231,7 @@ def _read_ratings(folder):
         text = read_text(path)
         try:
             table = pd.read_csv(StringIO(text)).rename(columns=str.lower)
+            table = table.rename(columns=dict(tempo="onset_rate"))  # notes per second
         except ValueError as error:
             raise ValueError(f"{path} is no CSV table: {plain_reason(error)}") from error
         if "nro" not in table or table.nro.duplicated().any():
@@ -311,10 +311,11 @@ def _deviations(levels, slopes):
 def listener_cues(
     table: pd.DataFrame,  # descriptors, one row per clip
     level: float = -20.0,  # loudness that counts as the middle level of the study, dBFS
-) -> pd.DataFrame:  # one row per clip: register, mode, tempo, soundlevel, articulation
+) -> pd.DataFrame:  # one row per clip: register, mode, onset_rate, ...
     """Descriptors as cues in the units of `listener_codes`.
 
-    Onsets per second are the note rate, the sign of `mode_score` is the mode, loudness is relative
+    The listeners' "tempo" was notes per second. It is the onset rate and not the tempo of the
+    beat, which may be half of it. The sign of `mode_score` is the mode, loudness is relative
     to `level`. Raises KeyError for missing descriptors.
     """
     import pandas as pd
@@ -333,7 +334,7 @@ def listener_cues(
         dict(
             register=table.register,
             mode=mode,
-            tempo=table.onset_rate,
+            onset_rate=table.onset_rate,
             soundlevel=table.rms_db - level,
             articulation=table.articulation,
         )

@@ -127,6 +127,22 @@ PLAIN_ADJECTIVES = (  # adjectives that name no emotion, tempo, loudness or mood
     "numerical",
     "regional",
     "geographic",
+    "additional",
+    "alternative",
+    "applicable",
+    "canadian",
+    "corporate",
+    "current",
+    "different",
+    "domestic",
+    "equivalent",
+    "european",
+    "existing",
+    "generic",
+    "individual",
+    "municipal",
+    "original",
+    "relative",
 )
 
 

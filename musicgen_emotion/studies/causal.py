@@ -18,14 +18,19 @@ from musicgen_emotion.causes.verdicts import (
     verdict_table,
 )
 from musicgen_emotion.studies.causal_cues import (
-    AttentionStudy,
+    HELD_CUES,
+    GroundingStudy,
     MediationStudy,
+    grounding_sentence,
     mediation_sentence,
 )
 from musicgen_emotion.studies.causal_setup import (
+    CAUSAL_CRITERIA,
     CausalClips,
     CausalSettings,
     causal_gate,
+    causal_words,
+    plant_words,
     wiring_sentence,
 )
 from musicgen_emotion.studies.steps import (
@@ -38,10 +43,11 @@ from musicgen_emotion.studies.steps import (
 )
 
 from ..causes.pairs import TEXT_SITES
-from ..lab.gates import verdict
+from ..lab.gates import expected_matrix, verdict
 from ..lab.runs import Run
 from ..models.model import MusicModel
 from .causal_ablation import AblationStudy
+from .causal_attention import AttentionStudy
 from .causal_patching import PatchingStudy, agreement_sentence
 from .causal_reliability import PromptStates
 from .causal_sound import PatchedSound
@@ -64,9 +70,17 @@ class CausalStudy:
     patched: PatchingStudy = field(init=False, repr=False)  # after `patching`
     heard: PatchedSound = field(init=False, repr=False)  # after `sound`
     read: PromptStates = field(init=False, repr=False)  # after `states`
+    grounded: GroundingStudy = field(init=False, repr=False)  # after `grounding`
     mediated: MediationStudy = field(init=False, repr=False)  # after `mediation`
     attended: AttentionStudy = field(init=False, repr=False)  # after `attention`
     answers: pd.DataFrame = field(init=False, repr=False)  # after `verdicts`
+
+    def __post_init__(self):
+        self.run.declare(CAUSAL_CRITERIA)
+
+    def criteria(self) -> pd.DataFrame:  # a row per gate, a column per control
+        "What must come out under each control, fixed before the run."
+        return expected_matrix(CAUSAL_CRITERIA)
 
     def sites(self) -> pd.DataFrame:
         "Sites that get a verdict."
@@ -102,12 +116,18 @@ class CausalStudy:
         "Ablation and erasure, after `states`."
         return AblationStudy(self.read)
 
+    def grounding(self) -> GroundingStudy:
+        "Whether the listener model hears clean renders as they are labelled."
+        self.grounded = GroundingStudy(self.data)
+        return self.grounded
+
     def mediation(
         self,
         judge: Callable = listener_ratings,  # (table, source, target) -> table with ratings
+        cues: Mapping[str, str] = HELD_CUES,  # cue that words hold -> its column
     ) -> MediationStudy:
-        "Paths from the emotion asked for to the listener."
-        self.mediated = MediationStudy(self.data, judge)
+        "Pairs of prompts with a cue held, and what is left for the listener."
+        self.mediated = MediationStudy(self.data, judge, cues)
         return self.mediated
 
     def attention(self) -> AttentionStudy:
@@ -151,15 +171,15 @@ class CausalStudy:
         self.patched.gates()
         self.heard.gates(self.patched.inner_layer())
         self.read.gates()
+        self.grounded.gates()
         self.mediated.gates()
         self.attended.gates()
         agree = self.answers.agrees.dropna().astype(float)
         causal_gate(
             self.run,
             "verdicts agree with construction",
-            float(agree.mean()),
+            float(agree.mean()) if len(agree) else 1.0,
             n=len(agree),
-            why="share of the answers that the wiring implies",
         )
         return gates_step(self.run, "Phase 3")
 
@@ -171,10 +191,12 @@ class CausalStudy:
             self.patched.residual_sentence(),
             self.patched.floor_sentence(),
             agreement_sentence(self.patched.agreement),
+            self.heard.timing_sentence(),
             self.heard.borrowed_sentence(),
             self.heard.sound_sentence(self.patched.inner_layer()),
             self.read.reliability_sentence(),
-            mediation_sentence(self.mediated.paths),
+            grounding_sentence(self.grounded.agreement),
+            mediation_sentence(self.mediated.effects, self.settings.source, self.settings.target),
             self.attended.summary_sentence(),
             answers_sentence(self.answers),
         ]
@@ -207,7 +229,11 @@ def start_causal(
     """Check the parameters, open the run folder and load the model.
 
     Sets one torch thread and hides the warnings of libraries for the rest of the session."""
-    return CausalStudy(*start_study("phase3_causal", CausalSettings, values, quiet=True))
+    study = CausalStudy(*start_study("phase3_causal", CausalSettings, values, quiet=True))
+    if study.settings.control == "planted":
+        source, target, seed = study.settings.source, study.settings.target, study.settings.seed
+        plant_words(study.model, causal_words("planted", source, target, seed), seed=seed)
+    return study
 
 
 # %% ../../nbs/api/95_studies/36_causal.ipynb #cell009

@@ -17,7 +17,7 @@ from ..causes.patching import patching_summary
 from ..causes.site_scores import fit_interventions
 from ..show.heatmaps import plot_heatmap
 from .causal_reliability import PromptStates
-from .causal_setup import wide_table
+from .causal_setup import NO_DIFFERENCE, wide_table
 from .steps import Figure, Step, estimate_text
 
 ABLATIONS = ("mean", "zero", "resample")  # ways to ablate a site
@@ -151,8 +151,8 @@ def flat_states(
 def draw_losses(
     lost: pd.DataFrame,  # site, how, value
 ):  # axes
-    "Heat map of sites by ablations."
-    grid = lost.pivot_table(
+    "Heat map of sites by ablations; 0 where the prompts do not differ."
+    grid = lost.fillna(dict(value=0.0)).pivot_table(
         index="site",
         columns="how",
         values="value",
@@ -166,6 +166,8 @@ def loss_sentence(
     lost: pd.DataFrame,  # site, how, value, n of erasures
 ) -> str:  # one sentence
     "Which erasure loses most of the difference between the prompts."
+    if lost.value.isna().all():
+        return NO_DIFFERENCE
     largest = lost.sort_values("value").iloc[-1]
     start = f"Of the erasures {largest.how} at {largest.site} loses most of the difference"
     if not largest.value > 0:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
 
 from musicgen_emotion.causes.attribution import (
@@ -14,12 +15,17 @@ from musicgen_emotion.causes.attribution import (
     attribution_agreement,
     attribution_patching,
 )
+from musicgen_emotion.studies.causal_setup import (
+    NO_DIFFERENCE,
+    CausalClips,
+    causal_gate,
+    wide_table,
+)
 
 from ..causes.pairs import PATCH_SITES, all_cells
 from ..causes.patching import activation_patching, patching_summary
 from ..show.heatmaps import plot_heatmap
 from ..show.plots import plot_layers
-from .causal_setup import CausalClips, causal_gate, wide_table
 from .steps import Figure, Step, estimate_text
 
 PATCHED_ARMS = ("patch", "noop", "random")  # at every site; "other" is added for the text
@@ -319,25 +325,26 @@ class PatchingStudy:
         return effects[effects.codebook == "all"]
 
     def gates(self) -> None:
-        "Four gates: on the patch of the text, on its controls, and on the map."
+        """Three checks (no-op, text, map), and the evidence that a word's emotion counts.
+
+        Where both prompts predict the same, nothing can be restored and nothing is to be ranked."""
         pairs = len(self.data.pairs)
+        no_gap = not self.effects.gap.any()
         unmoved = self.restored[self.restored.arm == "noop"].value.abs()
         causal_gate(
             self.run,
             "a no-op restores nothing",
-            unmoved.max(),
+            0.0 if no_gap else unmoved.max(),
             n=pairs,
-            why="largest share restored by the target's own states over all sites",
         )
         patched, other = self.text_row("patch"), self.text_row("other")
         causal_gate(
             self.run,
             "text states restore the difference",
-            patched.value,
+            1.0 if no_gap else patched.value,
             patched.low,
             patched.high,
             n=pairs,
-            why="guided predictions on the same tokens",
         )
         causal_gate(
             self.run,
@@ -346,17 +353,16 @@ class PatchingStudy:
             other.low,
             other.high,
             n=pairs,
-            why="the difference is one of emotion and not of sentences",
+            why="the pairs share no word",
         )
         ranks = self.agreement.spearman
         causal_gate(
             self.run,
             "attribution ranks cells as patching does",
-            ranks.value,
+            1.0 if no_gap else ranks.value,
             ranks.low,
             ranks.high,
             n=len(self.agreement.table),
-            why="rank correlation on a random sample of cells",
         )
 
 
@@ -393,8 +399,8 @@ def attribution_atlas(
 def draw_atlas(
     atlas: pd.DataFrame,  # of `attribution_atlas`
 ):  # axes
-    "Heat map of sites by windows."
-    grid = atlas.pivot_table(
+    "Heat map of sites by windows; 0 where the prompts do not differ."
+    grid = atlas.fillna(dict(attribution=0.0)).pivot_table(
         index="site",
         columns="start",
         values="attribution",
@@ -432,6 +438,8 @@ def lost_sentence(
     target: str,  # emotion whose states are put in
 ) -> str:  # one sentence
     "At which sites the source's run loses more than half of the difference."
+    if lost.value.isna().all():
+        return NO_DIFFERENCE
     needed = lost.site[lost.low > 0.5].tolist()
     where = ", ".join(needed) if needed else "no site"
     largest = lost.loc[lost.value.idxmax()]
@@ -446,6 +454,8 @@ def windows_sentence(
     rows: pd.DataFrame,  # start, value, low, high, n of the text states
 ) -> str:  # one sentence
     "Which window of the text states restores most of the difference over the whole clip."
+    if rows.value.isna().all():
+        return NO_DIFFERENCE
     largest, last = rows.loc[rows.value.idxmax()], rows.sort_values("start").iloc[-1]
     answer = "restores" if largest.low > 0 else "does not clearly restore"
     return (
@@ -462,6 +472,8 @@ def floor_sentence(
     target: str,  # emotion that receives it
 ) -> str:  # one or two sentences
     "Whether noise in place of the text is a floor."
+    if not np.isfinite(other.value):
+        return NO_DIFFERENCE
     text = f"Another {target} text restores {estimate_text(other, 'pairs')}"
     if noise is None:
         return f"{text}; noise in place of the text was not measured."
@@ -480,6 +492,8 @@ def agreement_sentence(
 ) -> str:  # one sentence
     "Whether attribution ranks cells as patching does."
     ranks = agreement.spearman
+    if not np.isfinite(ranks.value):
+        return NO_DIFFERENCE
     interval = f"({ranks.low:.2f} to {ranks.high:.2f}, {len(agreement.table)} cells)"
     if not ranks.value >= bar:
         return (

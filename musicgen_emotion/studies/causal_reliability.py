@@ -279,16 +279,15 @@ class PromptStates:
             row.low,
             row.high,
             n=int(row.n),
-            why="judged by another family on other words; the better of no-op and random has "
-            f"{floor:.2f}",
+            why=f"the better of no-op and random has {floor:.2f}",
         )
         causal_gate(
             self.run,
             "reliability above its floors",
-            row.low - floor,
+            row.margin,
+            row.margin_low,
+            row.margin_high,
             n=int(row.n),
-            why="lower end minus the better of no-op and random; paired over the same words "
-            f"{row.margin:.2f} [{row.margin_low:.2f}, {row.margin_high:.2f}]",
         )
 
 

@@ -5,10 +5,22 @@
 # %% ../../nbs/api/95_studies/30_causal_setup.ipynb #cell003
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
+
+from musicgen_emotion.studies.steps import (
+    NO_CONTROL,
+    ClipSettings,
+    Resampled,
+    Step,
+    settings_from,
+    study_words,
+)
 
 from ..activations.clip_plans import generate_clips
 from ..activations.clips import ClipStore
@@ -16,19 +28,32 @@ from ..causes.construction import construction_checks, word_parts
 from ..causes.pairs import TEXT_SITES, Pairs, pair_prompts
 from ..causes.stages import Stages
 from ..lab.arguments import checked
-from ..lab.gates import Gate
+from ..lab.gates import Criterion, Gate
 from ..lab.runs import Run
 from ..models.model import MusicModel
-from ..stimuli.emotions import EMOTIONS
+from ..models.text import tokenize_prompts
+from ..stats.estimates import Estimate
+from ..stats.power import FEWEST_UNITS
+from ..stats.ratios import ratio_of_means
+from ..stimuli.emotions import EMOTION_WORDS, EMOTIONS
 from ..stimuli.prompts import neutral_prompts, study_prompts
-from .steps import ClipSettings, Resampled, Step, settings_from
+from ..stimuli.word_lists import PLAIN_ADJECTIVES, control_words
 
 # %% auto #0
 __all__ = [
-    "CAUSAL_GATES",
+    "CAUSAL_CRITERIA",
+    "EVERY_CONTROL",
+    "NO_DIFFERENCE",
+    "PLANTED_RATING",
+    "PLANTED_WORDS",
+    "TEXT_CONTROLS",
+    "WORD_SHARES",
     "CausalClips",
     "CausalSettings",
     "causal_gate",
+    "causal_words",
+    "paired_mean",
+    "plant_words",
     "wide_table",
     "wiring_sentence",
 ]
@@ -47,10 +72,11 @@ class CausalSettings(Resampled):
     source: str = "happy"  # emotion whose states are put in
     target: str = "sad"  # emotion that receives them
     emotions: tuple | list = EMOTIONS  # of the clips
-    clips_per_emotion: int = 20  # generated clips per emotion
+    clips_per_emotion: int = 12  # generated clips per emotion
     prompts_per_part: int = 48  # prompts per emotion in each of the three parts
-    patch_pairs: int = 16  # pairs that are patched on the same tokens
-    sound_pairs: int = 8  # pairs that are patched in free generation
+    patch_pairs: int = 12  # pairs that are patched on the same tokens
+    sound_pairs: int = 12  # pairs that are patched in free generation
+    cue_pairs: int = 12  # pairs that are generated with a cue held
     duration_s: float = 3.0  # length of a clip, seconds
     patch_s: float = 2.0  # music that is read in patching, seconds
     window_s: float = 0.5  # time window of the map, seconds
@@ -66,6 +92,7 @@ class CausalSettings(Resampled):
     probe_perm: int = 100  # label permutations of the probes, each refitted
     seed: int = 0  # seed of words, prompts, clips, folds and resamples
     batch_size: int = 25  # clips at once
+    control: str = NO_CONTROL  # "none", or what every gate must fail or pass, see `Criterion`
 
     def __post_init__(self):
         self.clip_settings()
@@ -80,48 +107,199 @@ class CausalSettings(Resampled):
 
 
 # %% ../../nbs/api/95_studies/30_causal_setup.ipynb #cell011
-CAUSAL_GATES = {  # gate -> direction and bar, fixed before the run
-    "what construction implies holds": (">=", 1.0),
-    "a no-op restores nothing": ("<", 1e-3),
-    "text states restore the difference": (">", 0.9),
-    "another prompt of the target's emotion restores little": (
-        "<",
-        0.25,
+EVERY_CONTROL = ("random-weights", "shuffled-labels", "deaf", "no-emotion")
+TEXT_CONTROLS = ("random-weights", "shuffled-labels", "no-emotion")  # a deaf model has its text
+CAUSAL_CRITERIA = (
+    Criterion(
+        "what construction implies holds",
+        threshold=1.0,
+        direction=">=",
+        why="share of checks; a hook on the wrong branch or a position off breaks them",
+        kind="check",
     ),
-    "attribution ranks cells as patching does": (">=", 0.8),
-    "patching an inner layer moves the sound": (">", 0.0),
-    "reliability of the mean difference in the text": (">", 0.5),
-    "reliability above its floors": (">", 0.0),
-    "arousal goes through tempo": (">", 0.0),
-    "arousal goes through loudness": (">", 0.0),
-    "valence goes through mode": (">", 0.0),
-    "the emotion word gains attention, p": ("<", 0.05),
-    "verdicts agree with construction": (">=", 1.0),
-}
+    Criterion(
+        "a no-op restores nothing",
+        threshold=1e-3,
+        direction="<",
+        why="largest share restored by the target's own states over all sites",
+        kind="check",
+    ),
+    Criterion(
+        "text states restore the difference",
+        threshold=0.9,
+        why="guided predictions on the same tokens; 1 where the prompts do not differ",
+        kind="check",
+    ),
+    Criterion(
+        "attribution ranks cells as patching does",
+        threshold=0.8,
+        direction=">=",
+        why="rank correlation on a random sample of cells; 1 where nothing is to be ranked",
+        kind="check",
+    ),
+    Criterion(
+        "verdicts agree with construction",
+        threshold=1.0,
+        direction=">=",
+        why="share of the measured answers that the wiring implies; 1 where none was measured",
+        kind="check",
+    ),
+    Criterion(
+        "another prompt of the target's emotion restores little",
+        threshold=0.25,
+        direction="<",
+        why="the difference is one of emotion and not of words; words at random restore half",
+        fails_on=EVERY_CONTROL,
+    ),
+    Criterion(
+        "patching an inner layer moves the sound",
+        threshold=0.0,
+        why="rating points towards the source's emotion; the layer was chosen on predictions",
+        fails_on=EVERY_CONTROL,
+    ),
+    Criterion(
+        "the text of the first half moves the sound more than the second's",
+        threshold=0.0,
+        why="rating points towards the source's emotion, first half minus second",
+        fails_on=EVERY_CONTROL,
+    ),
+    Criterion(
+        "reliability of the mean difference in the text",
+        threshold=0.5,
+        why="judged by another family on other words",
+        fails_on=TEXT_CONTROLS,
+        passes_on=("planted", "deaf"),
+    ),
+    Criterion(
+        "reliability above its floors",
+        threshold=0.0,
+        why="minus the better of no-op and random, paired over the same words",
+        fails_on=TEXT_CONTROLS,
+        passes_on=("planted", "deaf"),
+    ),
+    Criterion(
+        "arousal goes through tempo",
+        threshold=0.0,
+        why="rating points that go away when words hold the tempo",
+        fails_on=EVERY_CONTROL,
+    ),
+    Criterion(
+        "arousal goes through loudness",
+        threshold=0.0,
+        why="rating points that go away when words hold the loudness",
+        fails_on=EVERY_CONTROL,
+    ),
+    Criterion(
+        "valence goes through mode",
+        threshold=0.0,
+        why="rating points that go away when words hold the mode",
+        fails_on=EVERY_CONTROL,
+    ),
+    Criterion(
+        "the emotion word gains attention, p",
+        threshold=0.05,
+        direction="<",
+        why="max-T over layers and heads, against neutral words of as many pieces",
+        fails_on=("random-weights", "deaf"),
+    ),
+    Criterion(
+        "renders are heard as labelled",
+        threshold=0.5,
+        why="share of clean renders whose highest rating is the label's, worst of four emotions",
+        fails_on=("shuffled-labels", "no-emotion"),
+    ),
+    Criterion(
+        "energetic renders are more aroused than happy ones",
+        threshold=0.0,
+        why="rating points; listeners did not rate energetic",
+        fails_on=("shuffled-labels", "no-emotion"),
+    ),
+)
 
 
 def causal_gate(
     run: Run,  # open run
-    name: str,  # of `CAUSAL_GATES`
-    value: float,  # that is compared with the bar
+    name: str,  # of `CAUSAL_CRITERIA`
+    value: float,  # the number
     low: float | None = None,  # lower end of its interval
     high: float | None = None,  # upper end
     *,
     n: int,  # units behind the value
-    why: str,  # what was measured
+    draws: int | None = None,  # permutations behind a value that is a p
+    why: str = "",  # what more is to be said of this number
 ) -> Gate:  # passed or not
-    "One gate of Phase 3 with the bar that was fixed for it. Raises KeyError for an unknown gate."
-    direction, threshold = CAUSAL_GATES[name]
-    return run.gate(
-        name,
-        value,
-        low,
-        high,
-        threshold=threshold,
-        direction=direction,
-        n=n,
-        why=why,
-    )
+    """One gate of Phase 3. Evidence from fewer than `FEWEST_UNITS` units is not measured.
+
+    Raises KeyError for an unknown gate."""
+    criterion = {one.name: one for one in CAUSAL_CRITERIA}[name]
+    if name not in run.criteria:
+        run.declare(CAUSAL_CRITERIA)
+    if criterion.kind == "evidence" and n < FEWEST_UNITS:
+        few = f"{n} units carry no claim ({FEWEST_UNITS} at least); measured {value:.3g}"
+        why = f"{few}; {why}" if why else few
+        value, low, high = np.nan, None, None
+    return run.gate(name, value, low, high, n=n, draws=draws, why=why)
+
+
+def paired_mean(
+    values: np.ndarray,  # (unit,) a difference of each prompt or word
+) -> Estimate:  # mean with its t interval; NaN where fewer than three are finite
+    "Mean of differences with a t interval, which keeps its level with a dozen units."
+    values = np.asarray(values, float)
+    values = values[np.isfinite(values)]
+    if len(values) < 3:
+        return Estimate(np.nan, np.nan, np.nan, len(values))
+    return ratio_of_means(values, np.ones(len(values)))
+
+
+# %% ../../nbs/api/95_studies/30_causal_setup.ipynb #ev37378796
+PLANTED_WORDS = 1.5  # length of an emotion's vector, in mean lengths of an embedding
+PLANTED_RATING = 0.5  # rating points that `planted` adds to clips that read the source's text
+WORD_SHARES = (0.25, 0.2, 0.55)  # words that fit, that train oracles, that are studied
+
+
+def causal_words(
+    control: str,  # "none", one of `CONTROLS` or of `POSITIVES`
+    source: str,  # emotion whose states are put in
+    target: str,  # emotion that receives them
+    seed: int = 0,  # which label each word gets
+) -> dict[str, tuple[str, ...]]:  # emotion -> words
+    "The words of each emotion; under the controls of words they are dealt at random."
+    if control != "no-emotion":
+        return study_words(control, seed=seed)
+    both = {emotion: EMOTION_WORDS[emotion] for emotion in (source, target)}
+    return dict(EMOTION_WORDS) | control_words(control, both, only=source, seed=seed)
+
+
+def plant_words(
+    model: MusicModel,  # with random weights; its text encoder is changed in place
+    words: Mapping[str, Sequence[str]],  # emotion -> words
+    size: float = PLANTED_WORDS,  # length of each vector, in mean lengths of an embedding
+    seed: int = 0,  # of the vectors
+) -> MusicModel:  # the same model
+    "Add a vector for each emotion, and one for all, to the embeddings of the emotions' words."
+    encoder: Any = model.hf.text_encoder
+    table = encoder.get_input_embeddings().weight
+    special = set(model.tokenizer.all_special_ids)
+    plain = _pieces_of(model, PLAIN_ADJECTIVES)
+    by_emotion = {emotion: _pieces_of(model, listed) for emotion, listed in words.items()}
+    generator = np.random.default_rng(seed)
+    draws = generator.normal(size=(1 + len(by_emotion), table.shape[1]))
+    vectors = draws / np.linalg.norm(draws, axis=1, keepdims=True)
+    with torch.no_grad():
+        length = float(table.float().norm(dim=1).mean())
+        for number, (emotion, pieces) in enumerate(by_emotion.items(), 1):
+            others = [by_emotion[other] for other in by_emotion if other != emotion]
+            own = pieces.difference(special, plain, *others)
+            push = size * length * (vectors[0] + vectors[number])
+            table[sorted(own)] += torch.as_tensor(push).to(table)
+    return model
+
+
+def _pieces_of(model, words):
+    "Numbers of all pieces of some words."
+    encoded = tokenize_prompts(model.tokenizer, list(words), warn=False)
+    return set(encoded["input_ids"][encoded["attention_mask"].bool()].tolist())
 
 
 # %% ../../nbs/api/95_studies/30_causal_setup.ipynb #cell014
@@ -143,8 +321,10 @@ class CausalClips:
 
     def __post_init__(self):
         settings, emotions = self.settings, tuple(self.settings.emotions)
+        self.run.declare(CAUSAL_CRITERIA)
         self.stages = Stages(self.run)
-        self.words = word_parts(list(emotions), 3, settings.seed)
+        words = causal_words(settings.control, settings.source, settings.target, settings.seed)
+        self.words = word_parts(list(emotions), 3, settings.seed, words, WORD_SHARES)
         self.store = ClipStore(self.run.path / "clips")
         prompts = study_prompts(
             settings.clips_per_emotion,
@@ -255,7 +435,6 @@ class CausalClips:
             "what construction implies holds",
             self.construction.holds.mean(),
             n=len(self.construction),
-            why="share of checks; a hook on the wrong branch or a position off breaks them",
         )
 
 
@@ -276,6 +455,9 @@ def wide_table(
 
 
 # %% ../../nbs/api/95_studies/30_causal_setup.ipynb #cell015
+NO_DIFFERENCE = "The two prompts predict the same, so there is no difference to look for."
+
+
 def wiring_sentence(
     checks: pd.DataFrame,  # check, holds
 ) -> str:  # one sentence

@@ -18,15 +18,18 @@ from musicgen_emotion.causes.free_generation import (
     sound_restored,
 )
 from musicgen_emotion.studies.causal_setup import (
+    PLANTED_RATING,
     CausalClips,
     causal_gate,
+    paired_mean,
     wiring_sentence,
 )
 
-from ..causes.pairs import PATCH_SITES, all_cells
+from ..causes.pairs import all_cells
 from ..causes.verdicts import listener_ratings
 from ..lab.files import atomic_path
 from ..show.heatmaps import plot_heatmap
+from ..stats.estimates import Estimate
 from .steps import Figure, Step
 
 HEARD_AS = (  # descriptors of the sound, in the order of the figure
@@ -51,8 +54,10 @@ __all__ = [
     "PatchedSound",
     "borrowed_sentence",
     "halves_sentence",
+    "plant_rating",
     "share_changed",
     "sound_sentence",
+    "timing_sentence",
 ]
 
 
@@ -76,10 +81,11 @@ class PatchedSound:
     def grow(self) -> Step:
         "Patched clips at every site, their controls, and what they sound like."
         seconds, texts = self.settings.duration_s, self.data.text_sites
+        carriers = [*texts, "resid", "cross_attn", FIRST_ATTENTION]
         everywhere = all_cells(
             self.model,
             seconds,
-            [*texts, *PATCH_SITES],
+            carriers,
         )
         halves = all_cells(
             self.model,
@@ -118,6 +124,8 @@ class PatchedSound:
             self.settings.source,
             self.settings.target,
         )
+        if self.settings.control == "planted":
+            self.sound = plant_rating(self.sound)
         self.run.table(self.sound, "patched_clips.csv")
         with atomic_path(self.run.path / "patched_tokens.npy") as unfinished:
             np.save(unfinished, self.grown.made.tokens)
@@ -227,8 +235,8 @@ class PatchedSound:
         )
 
     def _draw_board(self):
-        "Heat map of sites by descriptors."
-        board = self.whole_clips.pivot_table(
+        "Heat map of sites by descriptors; 0 where the clips do not differ."
+        board = self.whole_clips.fillna(dict(restored=0.0)).pivot_table(
             index="site", columns="descriptor", values="restored", sort=False
         )
         return plot_heatmap(
@@ -300,16 +308,58 @@ class PatchedSound:
         self,
         layer: str,  # inner layer, chosen on predictions and never on sound
     ) -> None:
-        "The gate on sound."
-        row, settings = self.site_row(layer), self.settings
+        "Two gates on sound, in rating points: an inner layer, and the text of the first half."
+        row = self.site_row(layer)
+        inner = paired_mean(self.moved(layer))
         causal_gate(
             self.run,
             "patching an inner layer moves the sound",
-            row.low,
-            n=int(row.n),
-            why=f"lower end of the share of the sound's way from {settings.target} to "
-            f"{settings.source} that {layer} brings ({row.restored:.2f}); the layer was chosen on "
-            "predictions",
+            inner.value,
+            inner.low,
+            inner.high,
+            n=inner.n,
+            why=f"{layer} brings {row.restored:.2f} of {row.difference:.2f} points",
+        )
+        first, second = self.moved_by_halves()
+        earlier = paired_mean(first - second)
+        causal_gate(
+            self.run,
+            "the text of the first half moves the sound more than the second's",
+            earlier.value,
+            earlier.low,
+            earlier.high,
+            n=earlier.n,
+        )
+
+    def moved(
+        self,
+        site: str,  # that is patched
+        start: float = 0.0,  # of the patch, s
+        end: float | None = None,  # of the patch, s; None: the end of the clip
+    ) -> pd.Series:  # (pair,) rating points on the line from target to source
+        "How far a patch moves each pair's clip from where the target's is."
+        end = self.settings.duration_s if end is None else end
+        sound = self.sound
+        patched = sound[(sound.arm == "patch") & (sound.site == site)]
+        patched = patched[(patched.start == start) & (patched.end == end)]
+        target = sound[sound.arm == "target"].drop_duplicates("pair")
+        return patched.set_index("pair").toward - target.set_index("pair").toward
+
+    def moved_by_halves(self) -> tuple[pd.Series, pd.Series]:  # (pair,) first and second half
+        "How far the source's text moves the sound when it is read in one half of the clip."
+        text, middle = self.data.text_sites[0], self.settings.duration_s / 2
+        return self.moved(text, 0.0, middle), self.moved(text, middle)
+
+    def timing_sentence(self) -> str:  # one sentence
+        "When the text acts, for the summary."
+        rows = self.audible[self.audible.site == self.data.text_sites[0]]
+        rows = rows[(rows.arm == "patch") & (rows.descriptor == "toward")]
+        middle = self.settings.duration_s / 2
+        first, second = self.moved_by_halves()
+        return timing_sentence(
+            rows[rows.end == middle].iloc[0],
+            rows[rows.start == middle].iloc[0],
+            paired_mean(first - second),
         )
 
     def listen(
@@ -349,6 +399,15 @@ class PatchedSound:
         )
 
 
+def plant_rating(
+    sound: pd.DataFrame,  # rated clips: arm, start, toward
+    size: float = PLANTED_RATING,  # rating points
+) -> pd.DataFrame:  # the same with the effect in `toward`
+    "Add an effect of known size to clips that read the source's text from the start."
+    reads_source = sound.arm.isin(["source", "patch"]) & (sound.start.fillna(0) == 0)
+    return sound.assign(toward=sound.toward + size * reads_source)
+
+
 def share_changed(
     tokens: np.ndarray,  # (pair, codebook, frame)
     others: np.ndarray,  # the same shape
@@ -371,6 +430,26 @@ def halves_sentence(
             f"({row.restored:.2f}, {row.low:.2f} to {row.high:.2f})"
         )
     return f"A patch of {rows.site.iloc[0]} (n = {int(rows.n.max())} pairs): {'; '.join(parts)}."
+
+
+def timing_sentence(
+    first: pd.Series,  # patch of the text in the first half: end, restored, low, high, n
+    second: pd.Series,  # the same in the second half
+    earlier: Estimate,  # first minus second, rating points
+) -> str:  # two sentences
+    "When the text acts: what it brings in either half of the clip, and which brings more."
+    n_pairs = int(first.n)
+    shares = (
+        f"Read in the first {first.end:g} s alone, the source's text brings {first.restored:.2f} "
+        f"of the sound's difference ({first.low:.2f} to {first.high:.2f}, n = {n_pairs} pairs); "
+        f"read after that, it brings {second.restored:.2f} ({second.low:.2f} to {second.high:.2f})."
+    )
+    interval = f"{earlier.value:.2f} rating points ({earlier.low:.2f} to {earlier.high:.2f})"
+    if earlier.low > 0:
+        return f"{shares} It acts at the start: the first half moves the sound {interval} more."
+    if earlier.high < 0:
+        return f"{shares} It acts late: the difference of the halves is {interval}."
+    return f"{shares} Neither half clearly brings more: the difference is {interval}."
 
 
 def sound_sentence(

@@ -229,6 +229,7 @@ SOUND = {
     "listener_axes": lambda w: dict(ratings=_listener(w).predict(_listener_cues(w))),
     "listener_codes": lambda w: dict(cues=_listener_cues(w)),
     "listener_cues": lambda w: dict(table=w.described),
+    "listener_agreement": lambda w: dict(table=_rated(w)),
     "base_id": lambda w: dict(test_id=w.listening.test_id),
     "listening_scales": lambda w: dict(scales=("valence", "arousal")),
     "rater_plan": lambda w: dict(test_id=w.listening.test_id, rater="anna", trials=w.key["trials"]),
@@ -296,6 +297,14 @@ def _listener(w):
     from musicgen_emotion.sound import ListenerModel
 
     return ListenerModel.load()
+
+
+def _rated(w):
+    from musicgen_emotion.sound import LISTENER_RATINGS
+
+    ratings = pd.DataFrame(w.X[:, :4], columns=list(LISTENER_RATINGS))
+    labels = np.resize(["happy", "sad", "energetic"], len(ratings))
+    return ratings.assign(emotion=labels, arousal=w.x)
 
 
 def _listener_cues(w):
@@ -1018,6 +1027,9 @@ CAUSES = {
         table=_mediated(w), treatment="emotion", mediators=["tempo"], outcome="valence",
         groups="prompt", covariates=["level"], **QUICK,
     ),
+    "held_effects": lambda w: dict(
+        table=_held(w), cues=dict(tempo="onset_rate"), outcomes=["arousal"]
+    ),
     "fingerprints": lambda w: dict(states=w.X),
     "fit_oracle": lambda w: dict(states=w.X, labels=w.labels, family="knn", groups=w.units),
     "Pairs": lambda w: dict(source=["a happy song"], target=["a sad song"]),
@@ -1055,6 +1067,18 @@ def _heard(w):
         tempo = dict(source=100.0, target=120.0, patch=110.0)[arm] + pair
         row = dict(arm=arm, pair=pair, seed=0, site="layer_1", kind="resid", layer=1, start=0.0)
         rows.append(row | dict(end=0.1, tempo=tempo, branch="cond", music="own", replicate=0))
+    return pd.DataFrame(rows)
+
+
+def _held(w):
+    draw = np.random.default_rng(0)
+    rows = []
+    for pair, side, held in itertools.product(
+        range(4), ("source", "target"), ("reference", "tempo")
+    ):
+        moved = 2.0 * (side == "source") * (held == "reference") + 0.1 * draw.normal()
+        row = dict(pair=pair, side=side, held=held, value="", onset_rate=moved, arousal=moved)
+        rows.append(row)
     return pd.DataFrame(rows)
 
 

@@ -15,6 +15,7 @@ from written import gates_of_the_text
 import musicgen_emotion.studies
 from musicgen_emotion.causes.attribution import Agreement
 from musicgen_emotion.causes.free_generation import patched_generation
+from musicgen_emotion.causes.mediation import REFERENCE, held_effects
 from musicgen_emotion.causes.pairs import Pairs
 from musicgen_emotion.causes.stages import Stages
 from musicgen_emotion.causes.verdicts import BARS
@@ -22,9 +23,16 @@ from musicgen_emotion.lab.parameters import read_parameters
 from musicgen_emotion.lab.phase_files import list_phases
 from musicgen_emotion.lab.phases import PhaseError, run_phase
 from musicgen_emotion.lab.runs import open_run
+from musicgen_emotion.models.load import randomized
+from musicgen_emotion.models.text import piece_counter
+from musicgen_emotion.sound import ListenerModel, listener_agreement, listener_axes, listener_cues
 from musicgen_emotion.stats.estimates import Estimate
+from musicgen_emotion.stimuli.emotions import EMOTION_WORDS
+from musicgen_emotion.stimuli.word_lists import PLAIN_ADJECTIVES, match_pieces
 from musicgen_emotion.studies import (
-    CAUSAL_GATES,
+    BEST_CUES,
+    CAUSAL_CRITERIA,
+    HELD_CUES,
     CausalSettings,
     CausalStudy,
     agreement_sentence,
@@ -34,20 +42,28 @@ from musicgen_emotion.studies import (
     best_gaining_head,
     borrowed_sentence,
     causal_gate,
+    causal_words,
     decodable_sentence,
     flat_states,
     floor_sentence,
     gates_sentence,
+    grounding_sentence,
     halves_sentence,
     loss_sentence,
     lost_sentence,
     mediation_sentence,
+    neutral_halves,
+    paired_mean,
+    plant_held,
+    plant_rating,
+    plant_words,
     push_sentence,
     reliability_sentence,
     residual_sentence,
     settings_from,
     sound_sentence,
     span_sentence,
+    timing_sentence,
     windows_sentence,
     wiring_sentence,
     word_roles,
@@ -124,48 +140,83 @@ def test_controls_are_those_of_the_protocol():
 @needs
 def test_gates_of_the_text_are_those_of_the_code():
     expected = {}
-    for name, (direction, bar) in CAUSAL_GATES.items():
-        expected[name] = f"{direction} {bar:g}"
-    assert bars_of_the_text() == expected
-    assert list(bars_of_the_text()) == list(CAUSAL_GATES)
+    for one in CAUSAL_CRITERIA:
+        controls = ", ".join(one.fails_on)
+        expected[one.name] = [f"{one.direction} {one.threshold:g}", one.kind, controls]
+    told = {name: [row[0], *row[2:4]] for name, row in gates_of_the_text(PHASE).items()}
+    assert told == expected
+    assert list(told) == list(expected)
 
 
 def test_bars_of_gates_and_verdicts_are_the_first_ones():
-    assert CAUSAL_GATES == {
+    bars = {one.name: (one.direction, one.threshold) for one in CAUSAL_CRITERIA}
+    assert bars == {
         "what construction implies holds": (">=", 1.0),
         "a no-op restores nothing": ("<", 0.001),
         "text states restore the difference": (">", 0.9),
-        "another prompt of the target's emotion restores little": ("<", 0.25),
         "attribution ranks cells as patching does": (">=", 0.8),
+        "verdicts agree with construction": (">=", 1.0),
+        "another prompt of the target's emotion restores little": ("<", 0.25),
         "patching an inner layer moves the sound": (">", 0.0),
+        "the text of the first half moves the sound more than the second's": (">", 0.0),
         "reliability of the mean difference in the text": (">", 0.5),
         "reliability above its floors": (">", 0.0),
         "arousal goes through tempo": (">", 0.0),
         "arousal goes through loudness": (">", 0.0),
         "valence goes through mode": (">", 0.0),
         "the emotion word gains attention, p": ("<", 0.05),
-        "verdicts agree with construction": (">=", 1.0),
+        "renders are heard as labelled": (">", 0.5),
+        "energetic renders are more aroused than happy ones": (">", 0.0),
     }
     assert dict(decodable=0.0, p=0.05, reliability=0.5, sufficient=0.5, necessary=0.5) == BARS
 
 
 def test_every_gate_is_decided_in_the_code():
     code = "\n".join(path.read_text() for path in MODULES)
-    for name in CAUSAL_GATES:
-        assert code.count(f'"{name}"') == 2, name  # its bar, and where it is decided
+    for one in CAUSAL_CRITERIA:
+        assert code.count(f'"{one.name}"') == 2, one.name  # its criterion, and where it is decided
     assert "run.gate(" not in code.replace("return run.gate(", "")
+
+
+def test_what_holds_by_construction_is_a_check():
+    checks = [one.name for one in CAUSAL_CRITERIA if one.kind == "check"]
+    assert len(checks) == 5
+    for one in CAUSAL_CRITERIA:
+        assert one.expected("planted") == "pass", one.name
+        if one.kind == "evidence" and "attention" not in one.name:
+            assert one.expected("shuffled-labels") == "fail", one.name
 
 
 def test_a_gate_can_fail_and_an_unknown_one_is_refused(tmp_path):
     with open_run(tmp_path / "run", "phase3_demo") as run:
-        passed = causal_gate(run, "text states restore the difference", 0.95, n=8, why="test")
-        failed = causal_gate(run, "a no-op restores nothing", 0.2, n=8, why="test")
+        passed = causal_gate(run, "text states restore the difference", 0.95, n=12)
+        failed = causal_gate(run, "a no-op restores nothing", 0.2, n=12)
         with pytest.raises(KeyError, match="no such gate"):
-            causal_gate(run, "no such gate", 1.0, n=8, why="test")
+            causal_gate(run, "no such gate", 1.0, n=12)
         sentence = gates_sentence(run.gates)
     assert passed.passed
     assert not failed.passed
-    assert "Not reached: a no-op restores nothing." in sentence
+    assert "The checks that failed: a no-op restores nothing." in sentence
+
+
+@pytest.mark.parametrize(
+    ("low", "n", "passed"), [(0.2, 12, True), (-0.1, 12, False), (0.2, 11, False)]
+)
+def test_evidence_needs_its_lower_end_and_twelve_units(tmp_path, low, n, passed):
+    with open_run(tmp_path / "run", "phase3_demo") as run:
+        gate = causal_gate(run, "valence goes through mode", 0.5, low, 0.9, n=n)
+    assert gate.passed is passed
+    assert ("carry no claim" in gate.why) is (n < 12)
+
+
+def test_a_mean_of_a_dozen_differences_keeps_its_level():
+    "A percentile bootstrap of 12 excludes zero in about 8% of the studies, a t interval in 5%."
+    draws = np.random.default_rng(0).normal(size=(1000, 12))
+    found = [paired_mean(row) for row in draws]
+    wrong = np.mean([one.low > 0 or one.high < 0 for one in found])
+    assert 0.03 < wrong < 0.07
+    assert paired_mean([0.0] * 12).low == 0  # a deaf model's clips are equal
+    assert np.isnan(paired_mean([1.0, np.nan, np.nan]).value)
 
 
 @needs
@@ -286,19 +337,38 @@ def test_loss_sentence_follows_the_loss(value, answer):
     assert loss_sentence(lost).startswith(answer)
 
 
-def test_mediation_sentence_names_the_largest_path():
+def test_mediation_sentence_follows_the_interval():
     rows = dict(
         outcome=["valence", "valence", "arousal"],
-        mediator=["cue_mode", "cue_tempo", "cue_tempo"],
-        how="joint",
-        value=[0.2, -0.9, 0.4],
-        share=[0.2, 0.8, 0.4],
-        share_low=0.1,
-        share_high=0.9,
-        n=100,
+        cue=["mode", "tempo", "tempo"],
+        total=[1.2, 1.2, 0.8],
+        value=[0.9, 0.2, 0.1],
+        low=[0.5, -0.2, -0.3],
+        high=[1.3, 0.6, 0.5],
+        n=12,
     )
-    sentence = mediation_sentence(pd.DataFrame(rows))
-    assert "valence asked for, the largest part goes through tempo (share 0.80" in sentence
+    sentence = mediation_sentence(pd.DataFrame(rows), "happy", "sad")
+    assert "1.20 points of valence; with the mode held by words 0.90 (0.50 to 1.30" in sentence
+    assert "0.80 points of arousal; no held cue clearly takes a part" in sentence
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "answer"),
+    [(1.5, 3.1, "acts at the start"), (-3.1, -1.5, "acts late"), (-0.5, 0.6, "Neither half")],
+)
+def test_timing_sentence_follows_the_difference_of_the_halves(low, high, answer):
+    first = pd.Series(dict(end=1.5, restored=0.98, low=0.97, high=1.0, n=12))
+    second = pd.Series(dict(end=3.0, restored=0.08, low=-0.15, high=0.34, n=12))
+    sentence = timing_sentence(first, second, Estimate((low + high) / 2, low, high, 12))
+    assert answer in sentence
+    assert "first 1.5 s alone" in sentence and "n = 12 pairs" in sentence
+
+
+def test_grounding_sentence_names_labels_that_listeners_do_not_hear():
+    row = dict(claim="scary is highest", value=0.1, low=0.0, high=0.3, n=20, heard_as="sad")
+    table = pd.DataFrame([row | dict(emotion="angry", agrees=False)])
+    assert "angry, which it hears most as sad" in grounding_sentence(table)
+    assert grounding_sentence(table.assign(agrees=True)).endswith("(angry).")
 
 
 def test_attention_sentences_count_clear_heads():
@@ -308,6 +378,7 @@ def test_attention_sentences_count_clear_heads():
     assert sentence.startswith("1 of 3 heads attend more")
     assert "1 attend less (n = 100 words)" in sentence
     assert sentence.endswith("Between two neutral words 1 heads differ (n = 90).")
+    assert attention_sentence(heads, neutral.iloc[:0]).endswith("could be compared.")
     assert "in 0 of 2 heads" in span_sentence(pd.DataFrame(dict(p=[0.2, 0.9])))
 
 
@@ -337,6 +408,89 @@ def test_flat_states_leave_out_missing_positions():
     states, labels = flat_states(positions, np.array(["happy", "sad"]))
     assert states.ravel().tolist() == [1.0, 2.0, 3.0]
     assert labels.tolist() == ["happy", "happy", "sad"]
+
+
+def test_neutral_words_are_left_to_compare_the_partners_with(nano):
+    "All partners of many emotion words once took every neutral word of their size."
+    count = piece_counter(nano.tokenizer)
+    words = [word for listed in EMOTION_WORDS.values() for word in listed]
+    near, far = neutral_halves(count)
+    assert not set(near) & set(far)
+    first = match_pieces(words, count, near, leave_out=True)
+    second = match_pieces(first.values(), count, far, leave_out=True)
+    assert len(first) == len(words)
+    assert len(set(second)) >= 12  # units of the control
+    assert not set(first.values()) & set(second.values())
+    assert all(count(word) == count(partner) for word, partner in {**first, **second}.items())
+
+
+def test_labels_of_a_control_say_nothing_and_planted_words_do(nano):
+    dealt = causal_words("no-emotion", "happy", "sad")
+    assert {*dealt["happy"], *dealt["sad"]} == set(EMOTION_WORDS["happy"])
+    words = causal_words("planted", "happy", "sad")
+    plain = randomized(nano, 0, text=True)
+    table = plain.hf.text_encoder.get_input_embeddings().weight
+    before = table.detach().clone()
+    plant_words(plain, words)
+    moved = (table.detach() - before).norm(dim=1)
+    changed = {plain.tokenizer.convert_ids_to_tokens(int(i)) for i in moved.nonzero().ravel()}
+    assert {"▁happy", "▁sad"} <= changed
+    assert not changed & {f"▁{word}" for word in PLAIN_ADJECTIVES}
+
+
+def test_planted_ratings_are_where_the_claim_looks_for_them():
+    clips = pd.DataFrame(
+        dict(arm=["source", "target", "patch", "patch", "other"], start=[np.nan, np.nan, 0, 1.5, 0])
+    )
+    planted = plant_rating(clips.assign(toward=0.0), size=0.5)
+    assert planted.toward.tolist() == [0.5, 0, 0.5, 0, 0]
+    runs = pd.DataFrame(
+        dict(side=["source", "source", "target"], held=["reference", "mode", "mode"])
+    )
+    assert plant_held(runs.assign(valence=0.0), dict(valence=1), 0.5).valence.tolist() == [
+        0.5,
+        0,
+        0,
+    ]
+
+
+def test_shares_come_from_runs_and_not_from_the_listeners_weights():
+    """The listener reads two cues. Words hold the first alone, and the emotion moves the second.
+
+    Cues times weights would give the first cue its share; the run gives it none."""
+    draw, rows = np.random.default_rng(0), []
+    for pair in range(12):
+        for side in ("source", "target"):
+            for held in (REFERENCE, "tempo"):
+                tempo = 1.0 * (side == "source") * (held == REFERENCE) + 0.05 * draw.normal()
+                kept = 1.0 * (side == "source") * (held != REFERENCE)  # loudness makes up for it
+                row = dict(pair=pair, side=side, held=held, value="", rate=tempo, level=kept)
+                rows.append(row | dict(arousal=tempo + kept))
+    effects = held_effects(pd.DataFrame(rows), dict(tempo="rate"), ["arousal"]).iloc[0]
+    assert effects.cue_before > 0.9 and abs(effects.cue_held) < 0.1
+    assert effects.low < 0 < effects.high
+
+
+def test_the_tempo_that_listeners_heard_is_the_onset_rate():
+    described = pd.DataFrame(
+        dict(register=[60.0] * 2, mode_score=0.2, rms_db=-20.0, articulation=0.7)
+    )
+    described = described.assign(tempo=[60.0, 120.0], onset_rate=[4.0, 4.0])
+    cues = listener_cues(described)
+    assert "tempo" not in cues and cues.onset_rate.tolist() == [4.0, 4.0]
+    assert HELD_CUES["tempo"] == "cue_onset_rate"
+
+
+def test_the_listener_confirms_labels_at_its_own_cues_and_not_shuffled_ones():
+    labels = np.repeat(list(BEST_CUES), 20)
+    cues = pd.DataFrame([BEST_CUES[emotion] for emotion in labels])
+    ratings = ListenerModel.load().predict(cues)
+    ratings = pd.concat([ratings, listener_axes(ratings)], axis=1)
+    assert listener_agreement(ratings.assign(emotion=labels)).agrees.all()
+    for seed in range(20):
+        shuffled = np.random.default_rng(seed).permutation(labels)
+        found = listener_agreement(ratings.assign(emotion=shuffled)).set_index("emotion")
+        assert not found.agrees.drop("energetic").all()
 
 
 def test_words_of_instruments_have_a_role():
@@ -372,6 +526,7 @@ def test_pairs_differ_in_one_word_and_share_no_word_with_the_fits(small):
     assert data.turned.source == data.pairs.target
     words = [set(part["happy"]) for part in data.words]
     assert not words[2] & (words[0] | words[1])
+    assert min(len(part["happy"]) for part in data.words[2:]) >= 12  # each of 12 pairs has its own
     for source, target in zip(data.pairs.source, data.pairs.target, strict=True):
         assert len(source.split()) == len(target.split())
 
@@ -400,6 +555,9 @@ def test_identities_of_patched_clips_join_the_checks(small):
     before = len(small.data.construction)
     sound = small.sound()
     sound.grow()
+    seeds = sound.grown.table.groupby("pair").seed.unique()
+    assert [len(one) for one in seeds] == [1] * len(seeds)  # all clips of a pair share the noise
+    assert len({int(one[0]) for one in seeds}) == len(seeds)  # and no two pairs do
     step = sound.identities()
     assert step.table.holds.all()
     assert len(small.data.construction) == before + len(step.table)

@@ -441,10 +441,11 @@ def test_listener_predicts_the_ratings_it_was_fitted_to():
     design = pd.read_csv(folder / "design_matrix.csv")
     ratings = pd.read_csv(folder / "mean_emotion_ratings.csv")
     table = design.merge(ratings, on="Nro").rename(columns=str.lower)
+    table = table.rename(columns=dict(tempo="onset_rate"))
     cues = pd.DataFrame()
     for cue in LISTENER_CUES:
         cues[cue] = [LISTENER_LEVELS[cue][number - 1] for number in table[cue]]
-    numeric = ["register", "mode", "tempo", "soundlevel", "articulation"]
+    numeric = ["register", "mode", "onset_rate", "soundlevel", "articulation"]
     assert np.array_equal(listener_codes(cues).astype(int), table[numeric])
 
     model = ListenerModel.load()
@@ -458,13 +459,13 @@ def test_listener_predicts_the_ratings_it_was_fitted_to():
 
 
 def test_safe_directions_of_the_listener():
-    base = dict(register=65, mode=1, tempo=2.8, soundlevel=0, articulation=0.75)
+    base = dict(register=65, mode=1, onset_rate=2.8, soundlevel=0, articulation=0.75)
 
     def change(**cue):
         before, after = ListenerModel.load().predict(pd.DataFrame([base, base | cue])).to_numpy()
         return dict(zip(LISTENER_RATINGS, after - before))
 
-    minor, fast, loud = change(mode=2), change(tempo=6), change(soundlevel=10)
+    minor, fast, loud = change(mode=2), change(onset_rate=6), change(soundlevel=10)
     assert minor["happy"] < 0 < minor["sad"]
     assert fast["happy"] > 0 > fast["sad"] and fast["peaceful"] < 0
     assert loud["peaceful"] < 0 < loud["scary"]
@@ -478,7 +479,7 @@ def test_axes_of_ratings_are_the_diagonals_of_their_quadrants():
     np.testing.assert_allclose(axes.valence - axes.arousal, ratings.peaceful - ratings.scary)
     assert list(axes.index) == list(ratings.index)
     model = ListenerModel.load()
-    slow_minor = dict(register=53, mode=2, tempo=1.2, soundlevel=-5, articulation=1)
-    fast_major = dict(register=65, mode=1, tempo=6, soundlevel=5, articulation=0.5)
+    slow_minor = dict(register=53, mode=2, onset_rate=1.2, soundlevel=-5, articulation=1)
+    fast_major = dict(register=65, mode=1, onset_rate=6, soundlevel=5, articulation=0.5)
     low, high = listener_axes(model.predict(pd.DataFrame([slow_minor, fast_major]))).to_numpy()
     assert (high > low).all()
