@@ -14,9 +14,17 @@ export MKL_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
-.PHONY: run test check env export current notebooks pytest faults kills types site docs headline nano clean interop interop-env
+CONTROL_SEEDS   ?= 0-4
+CONTROL_PHASES  ?=
+CONTROL_MINUTES ?= 38
+
+.PHONY: run controls test check env export current notebooks pytest faults kills types site docs headline nano clean interop interop-env
 run: env
 	$(BIN)/musicgen-emotion run $(PHASES) -f params/nano.yaml --out $(OUT) --jobs $(JOBS)
+
+# the studies under every control that their evidence must fail, small; the same call goes on where the time was up
+controls: env
+	$(BIN)/musicgen-emotion controls $(CONTROL_PHASES) -f params/controls.yaml --seeds $(CONTROL_SEEDS) --minutes $(CONTROL_MINUTES) --out $(OUT)/controls --jobs $(JOBS)
 
 test: env check notebooks pytest
 

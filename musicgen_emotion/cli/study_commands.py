@@ -7,13 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..lab.checks import unknown_name
+from musicgen_emotion.lab.repeats import (
+    parse_seeds,
+    phases_with,
+    repeat_phase,
+    repeats_report,
+    require_parameter,
+    run_controls,
+)
+
+from ..lab.checks import check_in, unknown_name
 from ..lab.comparing import compare_folders, compare_runs
-from ..lab.gates import verdict
+from ..lab.gates import CONTROLS, POSITIVES, verdict
 from ..lab.parameter_types import split_list, value_from_text
 from ..lab.parameters import Parameter, read_parameters, resolve_parameters
 from ..lab.paths import as_path
@@ -29,7 +38,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["compare_command", "phase_help", "report_command", "run", "split_assignments", "status"]
+__all__ = [
+    "compare_command",
+    "controls_command",
+    "phase_help",
+    "report_command",
+    "run",
+    "split_assignments",
+    "status",
+]
 
 
 # %% ../../nbs/api/99_cli/03_study_commands.ipynb #cell008
@@ -98,6 +115,22 @@ def run(
     jobs: Annotated[
         int, typer.Option(help="Number of phases, or runs of a sweep, at the same time.")
     ] = 1,  # processes
+    control: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help=f"Run under a control that evidence must fail ({', '.join(CONTROLS)}), or with "
+            f"an effect that it must find ({', '.join(POSITIVES)}).",
+        ),
+    ] = None,  # control
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SEEDS",
+            help="Repeat each phase with these seeds, such as 0-4 or 21,31-34, and count how often "
+            "each gate passes.",
+        ),
+    ] = None,  # seeds
     fresh: Annotated[
         bool,
         typer.Option(
@@ -113,13 +146,21 @@ def run(
     later source wins. A run that finished with the same parameters is not repeated.
     """
     if not phases:
-        if param or file or sweep:
+        if param or file or sweep or control or seeds:
             raise ValueError(f"name the phases to run: {', '.join(list_phases())}")
         typer.echo(phase_help())
         return
     params = split_assignments(param)
     files = file or []
     folder = as_path("--out", out)
+    if control:
+        params["control"] = _checked_control(control, phases, params)
+    if seeds:
+        if sweep or "seed" in params:
+            raise ValueError("--seeds cannot be given together with --sweep or -p seed")
+        options = dict(fresh=fresh, n_jobs=jobs, allow_large=allow_large)
+        _run_seeds(phases, parse_seeds(seeds), folder, files, params, options)
+        return
     if sweep:
         typer.echo(
             table_text(
@@ -145,6 +186,37 @@ def run(
         allow_large=allow_large,
     ):
         typer.echo(_result_text(result))
+
+
+def _checked_control(control: str, phases: Sequence[str], params: Mapping[str, str]) -> str:
+    "The control; raises where a phase has no such parameter, and where it is given twice."
+    check_in("--control", control, (*CONTROLS, *POSITIVES))
+    if "control" in params:
+        raise ValueError("the control is given by -p and by --control; choose one")
+    for phase in phases:
+        require_parameter(phase, "control")
+    return control
+
+
+def _run_seeds(
+    phases: Sequence[str],
+    seeds: Sequence[int],
+    out: Path,
+    files: Sequence[str],
+    params: Mapping[str, str],
+    options: Mapping[str, Any],
+) -> None:
+    "Repeat phases and print how often each gate passed; a run that failed makes the exit code 1."
+    failed = False
+    for phase in phases:
+        repeats = repeat_phase(phase, seeds, out, files, params, **options)
+        typer.echo(table_text(repeats.gates.round(3)))
+        typer.echo(repeats.folder / "seeds.md")
+        for run in repeats.status[repeats.status.status != "finished"].itertuples():
+            failed = True
+            typer.echo(f"{run.run} {run.status}: {plain_words(run.message)}", err=True)
+    if failed:
+        raise typer.Exit(1)
 
 
 def _run_sweep(
@@ -196,6 +268,59 @@ def _result_text(result: PhaseResult) -> str:
     return f"{line}\n{result.out / 'notebook.ipynb'}"
 
 
+# %% ../../nbs/api/99_cli/03_study_commands.ipynb #rund3cfa5
+@app.command("controls")
+def controls_command(
+    phases: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PHASE",
+            help="Phases to run; without any, all that have the parameter `control`.",
+        ),
+    ] = None,  # phases
+    seeds: Annotated[
+        str, typer.Option(metavar="SEEDS", help="Seeds of each control, such as 0-4.")
+    ] = "0-4",  # seeds
+    param: Annotated[
+        list[str] | None,
+        typer.Option("--param", "-p", help="name=value or phase.name=value; wins over files."),
+    ] = None,  # parameters
+    file: Annotated[
+        list[str] | None,
+        typer.Option("--file", "-f", help="Parameter file; a later file wins."),
+    ] = None,  # files
+    out: Annotated[
+        str, typer.Option(metavar="DIR", help="Folder of all runs; the matrix is in DIR/matrix.")
+    ] = "results/controls",  # where to
+    jobs: Annotated[int, typer.Option(help="Number of runs at the same time.")] = 2,  # processes
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="Start no round of runs that would end later; run again to go on."),
+    ] = None,  # limit of time
+):
+    """Run phases under all controls, and write which gates hold.
+
+    Runs that finished are not repeated. DIR/controls.log tells what was run and what is left.
+    """
+    from musicgen_emotion.studies.control_runs import write_control_matrix
+
+    folder = as_path("--out", out)
+    complete = run_controls(
+        phases or phases_with("control"),
+        parse_seeds(seeds),
+        folder,
+        file or [],
+        split_assignments(param),
+        jobs,
+        minutes,
+    )
+    holds = write_control_matrix(folder, folder / "matrix")
+    typer.echo(table_text(holds))
+    typer.echo(folder / "matrix" / "matrix.md")
+    if not complete:
+        typer.echo("Some runs are left; the same command goes on.")
+
+
 # %% ../../nbs/api/99_cli/03_study_commands.ipynb #cell012
 @app.command()
 def status(
@@ -223,11 +348,14 @@ def report_command(
         typer.Argument(metavar="DIR", help="A run folder."),
     ],  # which run
 ):
-    """Print a run as Markdown.
+    """Print a run, or a phase that was repeated over seeds, as Markdown.
 
-    The text tells how the run ended, and holds its gates, parameters and tables.
+    The text tells how the run ended, and holds its gates, parameters and tables. For a repeated
+    phase it tells how often each gate passed.
     """
-    typer.echo(run_report(as_path("DIR", folder)))
+    path = as_path("DIR", folder)
+    is_repeated = (path / "seeds.csv").exists()
+    typer.echo(repeats_report(path) if is_repeated else run_report(path))
 
 
 # %% ../../nbs/api/99_cli/03_study_commands.ipynb #cell015

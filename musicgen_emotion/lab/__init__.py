@@ -129,6 +129,7 @@ from .phases import PhaseError as PhaseError
 from .phases import PhaseResult as PhaseResult
 from .phases import find_runs as find_runs
 from .phases import phase_values as phase_values
+from .phases import run_name as run_name
 from .phases import run_phase as run_phase
 from .phases import run_status as run_status
 from .phases import start_phase as start_phase
@@ -139,6 +140,17 @@ from .plans import run_plan as run_plan
 from .reasons import NO_PLAIN_REASON as NO_PLAIN_REASON
 from .reasons import plain_reason as plain_reason
 from .reasons import plain_words as plain_words
+from .repeats import Repeats as Repeats
+from .repeats import gates_over_runs as gates_over_runs
+from .repeats import keep_repeats as keep_repeats
+from .repeats import parse_seeds as parse_seeds
+from .repeats import phases_with as phases_with
+from .repeats import repeat_phase as repeat_phase
+from .repeats import repeats_report as repeats_report
+from .repeats import repeats_text as repeats_text
+from .repeats import require_parameter as require_parameter
+from .repeats import run_controls as run_controls
+from .repeats import run_gates as run_gates
 from .report import markdown_table as markdown_table
 from .report import markdown_text as markdown_text
 from .report import run_report as run_report

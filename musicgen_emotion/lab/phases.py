@@ -40,6 +40,7 @@ __all__ = [
     "PhaseResult",
     "find_runs",
     "phase_values",
+    "run_name",
     "run_phase",
     "run_status",
     "start_phase",
@@ -73,7 +74,7 @@ class PhaseResult:
 def run_phase(
     phase: Path | str,  # name of a phase, or a notebook file
     params: Mapping[str, Any] | None = None,  # values over the notebook's defaults
-    out: Path | str | None = None,  # run folder; `results/<phase>` by default
+    out: Path | str | None = None,  # run folder; `results/` and `run_name` by default
     fresh: bool = False,  # empty the folder first, even when an earlier run finished
     progress: bool | Mapping[str, Any] = True,  # show a bar of cells; a mapping holds tqdm options
     allow_large: bool = False,  # permit counts above a million, and work of any size
@@ -85,8 +86,9 @@ def run_phase(
     """
     notebook = find_phase(phase)
     name = notebook.stem
-    out = (Path("results") / name if out is None else as_path("out", out)).resolve()
     spec = read_parameters(notebook)
+    usual = Path("results") / run_name(notebook, params or {})
+    out = (usual if out is None else as_path("out", out)).resolve()
     given = dict(params or {})
     if "out_dir" in spec:
         given["out_dir"] = str(out)
@@ -222,6 +224,21 @@ def _finish(run: Run, outcome: Outcome) -> None:
     run.gates = read_gates(run.path)
     first_line = message.splitlines()[0] if message else ""
     run.close(status, first_line)
+
+
+# %% ../../nbs/api/00_lab/15_phases.ipynb #runb12015
+def run_name(
+    phase: Path | str,  # name of a phase, or a notebook file
+    params: Mapping[str, Any],  # values over the notebook's defaults
+) -> str:  # for example "phase0_foundation", or "phase0_foundation-deaf" under a control
+    "Name of a run folder: the phase, and the control that it runs under."
+    notebook = find_phase(phase)
+    spec = read_parameters(notebook)
+    if "control" not in spec:
+        return notebook.stem
+    usual = spec["control"].default
+    control = params.get("control", usual)
+    return notebook.stem if control == usual else f"{notebook.stem}-{control}"
 
 
 # %% ../../nbs/api/00_lab/15_phases.ipynb #cell013

@@ -186,7 +186,10 @@ def _own_kernel() -> Iterator[str]:
     need_extra("ipykernel", "studies")
     name = "python3"
     options = ["-f", "{connection_file}", "--InteractiveShellApp.ignore_cwd=True"]
-    command = [sys.executable, "-m", "ipykernel_launcher", *options]
+    # `-m ipykernel_launcher` would take the working folder out of the path, even where PYTHONPATH
+    # names it, and so run another version of this package that is installed
+    launch = "from ipykernel.kernelapp import launch_new_instance; launch_new_instance()"
+    command = [sys.executable, "-c", launch, *options]
     with tempfile.TemporaryDirectory() as folder:
         spec = dict(argv=command, display_name="Python 3 (ipykernel)", language="python")
         write_json(Path(folder) / "kernels" / name / "kernel.json", spec)
