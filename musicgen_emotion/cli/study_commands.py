@@ -42,6 +42,7 @@ __all__ = [
     "compare_command",
     "controls_command",
     "phase_help",
+    "publish_command",
     "report_command",
     "run",
     "split_assignments",
@@ -319,6 +320,30 @@ def controls_command(
     typer.echo(folder / "matrix" / "matrix.md")
     if not complete:
         typer.echo("Some runs are left; the same command goes on.")
+
+
+# %% ../../nbs/api/99_cli/03_study_commands.ipynb #rund54beb
+@app.command("publish")
+def publish_command(
+    run_folder: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="Folder of a finished run, of repeated runs, or of the matrix."
+        ),
+    ],  # what to publish
+    evidence: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Folder of all evidence; that of the checkout if absent."),
+    ] = None,  # where to
+):
+    """Copy what the site shows of a run into `evidence/`.
+
+    Tables, figures, gates, the manifest and the clips with a player; at most 20 MB in all.
+    """
+    from musicgen_emotion.studies.publishing import publish_run
+
+    target = None if evidence is None else as_path("--evidence", evidence)
+    typer.echo(publish_run(as_path("RUN", run_folder), target))
 
 
 # %% ../../nbs/api/99_cli/03_study_commands.ipynb #cell012

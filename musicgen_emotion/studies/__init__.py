@@ -134,9 +134,11 @@ from .foundation_findings import silhouette_sentence as silhouette_sentence
 from .foundation_layers import BASELINES as BASELINES
 from .foundation_layers import LAYER_CRITERIA as LAYER_CRITERIA
 from .foundation_layers import PLANTED_LAYERS as PLANTED_LAYERS
+from .foundation_layers import PLANTED_MAP as PLANTED_MAP
 from .foundation_layers import LayerStudy as LayerStudy
 from .foundation_layers import States as States
 from .foundation_layers import residual_sites as residual_sites
+from .foundation_text import PLANTED_SIMILARITY as PLANTED_SIMILARITY
 from .foundation_text import PLANTED_TEXT as PLANTED_TEXT
 from .foundation_text import TEXT_CRITERIA as TEXT_CRITERIA
 from .foundation_text import TextStudy as TextStudy
@@ -153,6 +155,13 @@ from .headline import read_headline as read_headline
 from .headline import run_headline as run_headline
 from .headline import with_interval as with_interval
 from .headline import write_headline as write_headline
+from .publishing import MOST_BYTES as MOST_BYTES
+from .publishing import PUBLISHED_FILE as PUBLISHED_FILE
+from .publishing import evidence_folder as evidence_folder
+from .publishing import publish_run as publish_run
+from .publishing import published_files as published_files
+from .publishing import shown_clips as shown_clips
+from .publishing import shown_run as shown_run
 from .steering import GATED_STEPS as GATED_STEPS
 from .steering import SteeringStudy as SteeringStudy
 from .steering import start_steering as start_steering

@@ -44,6 +44,7 @@ from ..stimuli.word_lists import stem_groups
 
 # %% auto #0
 __all__ = [
+    "PLANTED_SIMILARITY",
     "PLANTED_TEXT",
     "TEXT_CRITERIA",
     "TextStudy",
@@ -56,7 +57,8 @@ __all__ = [
 ]
 
 # %% ../../nbs/api/95_studies/01_foundation_text.ipynb #cell008
-PLANTED_TEXT = 0.5  # size of the effect that `planted` puts into text states, see `plant`
+PLANTED_TEXT = 0.06  # size of the effect that `planted` puts into the probed states, see `plant`
+PLANTED_SIMILARITY = 0.25  # the same for the states whose similarity is measured
 TEXT_CRITERIA = (
     Criterion(
         "text states encode emotion beyond words",
@@ -90,6 +92,7 @@ class TextStudy:
     control: str = NO_CONTROL  # what the study is run under, see `study_words`
     prompts: pd.DataFrame = field(init=False, repr=False)  # one row per prompt
     states: np.ndarray = field(init=False, repr=False)  # (prompt, d_text) mean over tokens
+    similar: np.ndarray = field(init=False, repr=False)  # the same; other effect where planted
     folds: Folds = field(init=False, repr=False)  # whole words held out
     probe_result: ProbeResult = field(init=False, repr=False)  # after `probe`
     rule: pd.DataFrame = field(init=False, repr=False)  # after `probe`
@@ -103,7 +106,9 @@ class TextStudy:
         ).table
         labels, texts = self.prompts.emotion.to_numpy(), self.prompts.prompt.tolist()
         self.states = self.embed(texts)
+        self.similar = self.states
         if self.control == "planted":
+            self.similar = plant(self.states, labels, PLANTED_SIMILARITY, self.seed)
             self.states = plant(self.states, labels, PLANTED_TEXT, self.seed)
         export_t5_embeddings(
             self.run.path / "t5_embeddings",
@@ -133,7 +138,7 @@ class TextStudy:
         rows = []
         for geometry in ("raw", "centered", "layernorm", "whitened"):
             found = within_between(
-                self.states,
+                self.similar,
                 labels,
                 self.stems,
                 geometry,
