@@ -132,6 +132,13 @@ def run(
             "each gate passes.",
         ),
     ] = None,  # seeds
+    estimate: Annotated[
+        bool,
+        typer.Option(
+            "--estimate",
+            help="Run nothing: print clips, passes, disk, memory and hours on this device.",
+        ),
+    ] = False,  # only what it would cost
     fresh: Annotated[
         bool,
         typer.Option(
@@ -156,6 +163,12 @@ def run(
     folder = as_path("--out", out)
     if control:
         params["control"] = _checked_control(control, phases, params)
+    if estimate:
+        if sweep or seeds:
+            raise ValueError("--estimate is of one run; leave out --sweep and --seeds")
+        for text in _estimates(phases, files, params, allow_large):
+            typer.echo(text)
+        return
     if seeds:
         if sweep or "seed" in params:
             raise ValueError("--seeds cannot be given together with --sweep or -p seed")
@@ -187,6 +200,26 @@ def run(
         allow_large=allow_large,
     ):
         typer.echo(_result_text(result))
+
+
+def _estimates(
+    phases: Sequence[str], files: Sequence[str], params: Mapping[str, str], allow_large: bool
+) -> list[str]:
+    "What each phase would cost, from passes of its model that are timed now."
+    from musicgen_emotion.lab.checks import check_in
+    from musicgen_emotion.models.load import load_model
+    from musicgen_emotion.studies.run_costs import PLANS, estimate_run
+
+    texts = []
+    resolved = resolve_parameters(phases, files, params, allow_large)
+    for notebook in resolved:
+        check_in("phase with a plan", notebook.stem, PLANS)
+    for notebook, values in resolved.items():
+        model = load_model(values["model"], values["backend"])
+        table = estimate_run(notebook.stem, values, model)
+        shown = table.assign(value=[f"{value:,.3g}" for value in table.value])
+        texts.append(f"{notebook.stem} with {values['model']}:\n{table_text(shown)}")
+    return texts
 
 
 def _checked_control(control: str, phases: Sequence[str], params: Mapping[str, str]) -> str:

@@ -162,6 +162,16 @@ from .publishing import publish_run as publish_run
 from .publishing import published_files as published_files
 from .publishing import shown_clips as shown_clips
 from .publishing import shown_run as shown_run
+from .run_costs import OTHER_CLIPS as OTHER_CLIPS
+from .run_costs import PLANS as PLANS
+from .run_costs import SOUND_BYTES as SOUND_BYTES
+from .run_costs import PassCosts as PassCosts
+from .run_costs import StudyPlan as StudyPlan
+from .run_costs import device_text as device_text
+from .run_costs import estimate_run as estimate_run
+from .run_costs import foundation_work as foundation_work
+from .run_costs import measure_passes as measure_passes
+from .run_costs import steering_work as steering_work
 from .steering import GATED_STEPS as GATED_STEPS
 from .steering import SteeringStudy as SteeringStudy
 from .steering import start_steering as start_steering
