@@ -14,9 +14,17 @@ export MKL_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
-.PHONY: run test check env export current notebooks pytest faults kills types site docs headline nano clean interop interop-env
+CONTROL_SEEDS   ?= 0-4
+CONTROL_PHASES  ?=
+CONTROL_MINUTES ?= 38
+
+.PHONY: run controls findings test check env export current notebooks pytest faults kills types site docs headline nano clean interop interop-env
 run: env
 	$(BIN)/musicgen-emotion run $(PHASES) -f params/nano.yaml --out $(OUT) --jobs $(JOBS)
+
+# the studies under every control that their evidence must fail, small; the same call goes on where the time was up
+controls: env
+	$(BIN)/musicgen-emotion controls $(CONTROL_PHASES) -f params/controls.yaml --seeds $(CONTROL_SEEDS) --minutes $(CONTROL_MINUTES) --out $(OUT)/controls --jobs $(JOBS)
 
 test: env check notebooks pytest
 
@@ -79,11 +87,15 @@ $(INTEROP)/.installed: requirements-interop.txt settings.ini setup.py
 # the site: Quarto where it is installed, otherwise a preview with a link check
 docs: env
 	$(BIN)/nbdev_docs
-site: env
+site: env findings
 	$(BIN)/python -c 'from nbdev.quarto import refresh_quarto_yml; from nbdev.serve import proc_nbs; refresh_quarto_yml(); proc_nbs(n_workers=0, force=True)'
 	$(BIN)/python .ci/links.py _proc
 	$(BIN)/smalldocs render _proc
 	@echo "open _proc/_docs/index.html"
+
+# findings pages from evidence/ (`musicgen-emotion publish RUN` fills it); a phase without evidence keeps its stored page
+findings: env
+	$(BIN)/python .ci/findings.py
 
 # the numbers of the front page, from the last run of Phase 0 below $(OUT); then run nbs/index.ipynb and `make export`
 headline: env

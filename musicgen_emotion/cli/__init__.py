@@ -40,7 +40,9 @@ from .readiness import diagnose as diagnose
 from .readiness import doctor as doctor
 from .readiness import is_here as is_here
 from .study_commands import compare_command as compare_command
+from .study_commands import controls_command as controls_command
 from .study_commands import phase_help as phase_help
+from .study_commands import publish_command as publish_command
 from .study_commands import report_command as report_command
 from .study_commands import run as run
 from .study_commands import split_assignments as split_assignments

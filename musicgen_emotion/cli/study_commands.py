@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .command import app, table_text
+from .commands import AllowLarge, AsJson
 from ..lab.checks import check_texts, unknown_name
+from ..lab.checks import check_in, unknown_name
 from ..lab.comparing import compare_folders, compare_runs
-from ..lab.gates import verdict
+from ..lab.gates import CONTROLS, POSITIVES, verdict
 from ..lab.parameter_types import split_list, value_from_text
 from ..lab.parameters import Parameter, read_parameters, resolve_parameters
 from ..lab.paths import as_path
@@ -21,16 +24,22 @@ from ..lab.phase_files import list_phases
 from ..lab.phases import PhaseResult, run_status
 from ..lab.plans import plan, run_phases, run_plan
 from ..lab.reasons import plain_words
+from musicgen_emotion.lab.repeats import (
+    parse_seeds,
+    phases_with,
+    repeat_phase,
+    repeats_report,
+    require_parameter,
+    run_controls,
+)
 from ..lab.report import run_report
-from .command import app, table_text
-from .commands import AllowLarge, AsJson
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["compare_command", "phase_help", "report_command", "run", "split_assignments", "status"]
-
+__all__ = ['phase_help', 'split_assignments', 'run', 'controls_command', 'publish_command', 'status', 'report_command',
+           'compare_command']
 
 # %% ../../nbs/api/99_cli/03_study_commands.ipynb #cell008
 def phase_help() -> str:  # text
@@ -98,6 +107,29 @@ def run(
     jobs: Annotated[
         int, typer.Option(help="Number of phases, or runs of a sweep, at the same time.")
     ] = 1,  # processes
+    control: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help=f"Run under a control that evidence must fail ({', '.join(CONTROLS)}), or with "
+            f"an effect that it must find ({', '.join(POSITIVES)}).",
+        ),
+    ] = None,  # control
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SEEDS",
+            help="Repeat each phase with these seeds, such as 0-4 or 21,31-34, and count how often "
+            "each gate passes.",
+        ),
+    ] = None,  # seeds
+    estimate: Annotated[
+        bool,
+        typer.Option(
+            "--estimate",
+            help="Run nothing: print clips, passes, disk, memory and hours on this device.",
+        ),
+    ] = False,  # only what it would cost
     fresh: Annotated[
         bool,
         typer.Option(
@@ -113,13 +145,27 @@ def run(
     later source wins. A run that finished with the same parameters is not repeated.
     """
     if not phases:
-        if param or file or sweep:
+        if param or file or sweep or control or seeds:
             raise ValueError(f"name the phases to run: {', '.join(list_phases())}")
         typer.echo(phase_help())
         return
     params = split_assignments(param)
     files = file or []
     folder = as_path("--out", out)
+    if control:
+        params["control"] = _checked_control(control, phases, params)
+    if estimate:
+        if sweep or seeds:
+            raise ValueError("--estimate is of one run; leave out --sweep and --seeds")
+        for text in _estimates(phases, files, params, allow_large):
+            typer.echo(text)
+        return
+    if seeds:
+        if sweep or "seed" in params:
+            raise ValueError("--seeds cannot be given together with --sweep or -p seed")
+        options = dict(fresh=fresh, n_jobs=jobs, allow_large=allow_large)
+        _run_seeds(phases, parse_seeds(seeds), folder, files, params, options)
+        return
     if sweep:
         typer.echo(
             table_text(
@@ -145,6 +191,57 @@ def run(
         allow_large=allow_large,
     ):
         typer.echo(_result_text(result))
+
+
+def _estimates(
+    phases: Sequence[str], files: Sequence[str], params: Mapping[str, str], allow_large: bool
+) -> list[str]:
+    "What each phase would cost, from passes of its model that are timed now."
+    from musicgen_emotion.lab.checks import check_in
+    from musicgen_emotion.models.load import load_model
+    from musicgen_emotion.studies.run_costs import PLANS, estimate_run
+
+    texts = []
+    resolved = resolve_parameters(phases, files, params, allow_large)
+    for notebook in resolved:
+        check_in("phase with a plan", notebook.stem, PLANS)
+    for notebook, values in resolved.items():
+        model = load_model(values["model"], values["backend"])
+        table = estimate_run(notebook.stem, values, model)
+        shown = table.assign(value=[f"{value:,.3g}" for value in table.value])
+        texts.append(f"{notebook.stem} with {values['model']}:\n{table_text(shown)}")
+    return texts
+
+
+def _checked_control(control: str, phases: Sequence[str], params: Mapping[str, str]) -> str:
+    "The control; raises where a phase has no such parameter, and where it is given twice."
+    check_in("--control", control, (*CONTROLS, *POSITIVES))
+    if "control" in params:
+        raise ValueError("the control is given by -p and by --control; choose one")
+    for phase in phases:
+        require_parameter(phase, "control")
+    return control
+
+
+def _run_seeds(
+    phases: Sequence[str],
+    seeds: Sequence[int],
+    out: Path,
+    files: Sequence[str],
+    params: Mapping[str, str],
+    options: Mapping[str, Any],
+) -> None:
+    "Repeat phases and print how often each gate passed; a run that failed makes the exit code 1."
+    failed = False
+    for phase in phases:
+        repeats = repeat_phase(phase, seeds, out, files, params, **options)
+        typer.echo(table_text(repeats.gates.round(3)))
+        typer.echo(repeats.folder / "seeds.md")
+        for run in repeats.status[repeats.status.status != "finished"].itertuples():
+            failed = True
+            typer.echo(f"{run.run} {run.status}: {plain_words(run.message)}", err=True)
+    if failed:
+        raise typer.Exit(1)
 
 
 def _run_sweep(
@@ -195,6 +292,80 @@ def _result_text(result: PhaseResult) -> str:
         line += f", gates {passed}/{len(result.gates)} {verdict(result.gates)}"
     return f"{line}\n{result.out / 'notebook.ipynb'}"
 
+# %% ../../nbs/api/99_cli/03_study_commands.ipynb #rund3cfa5
+@app.command("controls")
+def controls_command(
+    phases: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PHASE",
+            help="Phases to run; without any, all that have the parameter `control`.",
+        ),
+    ] = None,  # phases
+    seeds: Annotated[
+        str, typer.Option(metavar="SEEDS", help="Seeds of each control, such as 0-4.")
+    ] = "0-4",  # seeds
+    param: Annotated[
+        list[str] | None,
+        typer.Option("--param", "-p", help="name=value or phase.name=value; wins over files."),
+    ] = None,  # parameters
+    file: Annotated[
+        list[str] | None,
+        typer.Option("--file", "-f", help="Parameter file; a later file wins."),
+    ] = None,  # files
+    out: Annotated[
+        str, typer.Option(metavar="DIR", help="Folder of all runs; the matrix is in DIR/matrix.")
+    ] = "results/controls",  # where to
+    jobs: Annotated[int, typer.Option(help="Number of runs at the same time.")] = 2,  # processes
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="Start no round of runs that would end later; run again to go on."),
+    ] = None,  # limit of time
+):
+    """Run phases under all controls, and write which gates hold.
+
+    Runs that finished are not repeated. DIR/controls.log tells what was run and what is left.
+    """
+    from musicgen_emotion.studies.control_runs import write_control_matrix
+
+    folder = as_path("--out", out)
+    complete = run_controls(
+        phases or phases_with("control"),
+        parse_seeds(seeds),
+        folder,
+        file or [],
+        split_assignments(param),
+        jobs,
+        minutes,
+    )
+    holds = write_control_matrix(folder, folder / "matrix")
+    typer.echo(table_text(holds))
+    typer.echo(folder / "matrix" / "matrix.md")
+    if not complete:
+        typer.echo("Some runs are left; the same command goes on.")
+
+# %% ../../nbs/api/99_cli/03_study_commands.ipynb #rund54beb
+@app.command("publish")
+def publish_command(
+    run_folder: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="Folder of a finished run, of repeated runs, or of the matrix."
+        ),
+    ],  # what to publish
+    evidence: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Folder of all evidence; that of the checkout if absent."),
+    ] = None,  # where to
+):
+    """Copy what the site shows of a run into `evidence/`.
+
+    Tables, figures, gates, the manifest and the clips with a player; at most 20 MB in all.
+    """
+    from musicgen_emotion.studies.publishing import publish_run
+
+    target = None if evidence is None else as_path("--evidence", evidence)
+    typer.echo(publish_run(as_path("RUN", run_folder), target))
 
 # %% ../../nbs/api/99_cli/03_study_commands.ipynb #cell012
 @app.command()
@@ -223,12 +394,14 @@ def report_command(
         typer.Argument(metavar="DIR", help="A run folder."),
     ],  # which run
 ):
-    """Print a run as Markdown.
+    """Print a run, or a phase that was repeated over seeds, as Markdown.
 
-    The text tells how the run ended, and holds its gates, parameters and tables.
+    The text tells how the run ended, and holds its gates, parameters and tables. For a repeated
+    phase it tells how often each gate passed.
     """
-    typer.echo(run_report(as_path("DIR", folder)))
-
+    path = as_path("DIR", folder)
+    is_repeated = (path / "seeds.csv").exists()
+    typer.echo(repeats_report(path) if is_repeated else run_report(path))
 
 # %% ../../nbs/api/99_cli/03_study_commands.ipynb #cell015
 @app.command("compare")

@@ -16,8 +16,7 @@ import numpy as np
 from .checks import shown
 
 # %% auto #0
-__all__ = ["ANY_KIND", "KIND_ALIASES", "KIND_TESTS", "annotated_kinds", "kind_check"]
-
+__all__ = ['KIND_TESTS', 'ANY_KIND', 'KIND_ALIASES', 'annotated_kinds', 'kind_check']
 
 # %% ../../nbs/api/00_lab/20_argument_kinds.ipynb #cell008
 def annotated_kinds(
@@ -33,7 +32,6 @@ def annotated_kinds(
         else:
             word += letter
     return [kind for kind in kinds if kind]
-
 
 # %% ../../nbs/api/00_lab/20_argument_kinds.ipynb #cell011
 def _has_class(value: Any, *names: str) -> bool:

@@ -13,14 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from musicgen_emotion.lab.runs import (
-    LENT_FOLDER,
-    Run,
-    changed_parameters,
-    open_run,
-    run_manifest,
-)
-
 from .checks import check_in
 from .files import package_folder, read_json, sha256_bytes, sha256_file
 from .gates import Gate, read_gates, verdict
@@ -29,22 +21,20 @@ from .parameters import check_parameters, read_parameters
 from .paths import as_path
 from .phase_files import find_phase, list_phases, notebook_cells
 from .reasons import plain_reason
+from musicgen_emotion.lab.runs import (
+    LENT_FOLDER,
+    Run,
+    changed_parameters,
+    open_run,
+    run_manifest,
+)
 from .workers import NotebookJob, Outcome, run_in_worker
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = [
-    "PhaseError",
-    "PhaseResult",
-    "find_runs",
-    "phase_values",
-    "run_phase",
-    "run_status",
-    "start_phase",
-]
-
+__all__ = ['PhaseError', 'PhaseResult', 'run_phase', 'run_name', 'start_phase', 'phase_values', 'find_runs', 'run_status']
 
 # %% ../../nbs/api/00_lab/15_phases.ipynb #cell008
 class PhaseError(RuntimeError):
@@ -73,7 +63,7 @@ class PhaseResult:
 def run_phase(
     phase: Path | str,  # name of a phase, or a notebook file
     params: Mapping[str, Any] | None = None,  # values over the notebook's defaults
-    out: Path | str | None = None,  # run folder; `results/<phase>` by default
+    out: Path | str | None = None,  # run folder; `results/` and `run_name` by default
     fresh: bool = False,  # empty the folder first, even when an earlier run finished
     progress: bool | Mapping[str, Any] = True,  # show a bar of cells; a mapping holds tqdm options
     allow_large: bool = False,  # permit counts above a million, and work of any size
@@ -85,8 +75,9 @@ def run_phase(
     """
     notebook = find_phase(phase)
     name = notebook.stem
-    out = (Path("results") / name if out is None else as_path("out", out)).resolve()
     spec = read_parameters(notebook)
+    usual = Path("results") / run_name(notebook, params or {})
+    out = (usual if out is None else as_path("out", out)).resolve()
     given = dict(params or {})
     if "out_dir" in spec:
         given["out_dir"] = str(out)
@@ -223,6 +214,19 @@ def _finish(run: Run, outcome: Outcome) -> None:
     first_line = message.splitlines()[0] if message else ""
     run.close(status, first_line)
 
+# %% ../../nbs/api/00_lab/15_phases.ipynb #runb12015
+def run_name(
+    phase: Path | str,  # name of a phase, or a notebook file
+    params: Mapping[str, Any],  # values over the notebook's defaults
+) -> str:  # for example "phase0_foundation", or "phase0_foundation-deaf" under a control
+    "Name of a run folder: the phase, and the control that it runs under."
+    notebook = find_phase(phase)
+    spec = read_parameters(notebook)
+    if "control" not in spec:
+        return notebook.stem
+    usual = spec["control"].default
+    control = params.get("control", usual)
+    return notebook.stem if control == usual else f"{notebook.stem}-{control}"
 
 # %% ../../nbs/api/00_lab/15_phases.ipynb #cell013
 def start_phase(
@@ -246,7 +250,6 @@ def phase_values(
     spec = read_parameters(phase)
     given = {name: values[name] for name in spec if name in values}
     return check_parameters(spec, given, phase)
-
 
 # %% ../../nbs/api/00_lab/15_phases.ipynb #cell016
 def find_runs(

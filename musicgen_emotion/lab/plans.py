@@ -22,7 +22,7 @@ from .parameter_types import shown_value
 from .parameters import check_parameters, read_parameters, resolve_parameters
 from .paths import as_path, inside_folder
 from .phase_files import find_phase, list_phases
-from .phases import PhaseError, PhaseResult, run_phase, run_status
+from .phases import PhaseError, PhaseResult, run_name, run_phase, run_status
 from .sizes import require_room
 from .workers import stop_workers
 
@@ -30,13 +30,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["PlannedRun", "plan", "run_phases", "run_plan"]
-
+__all__ = ['run_phases', 'PlannedRun', 'plan', 'run_plan']
 
 # %% ../../nbs/api/00_lab/17_plans.ipynb #cell008
 def run_phases(
     phases: Sequence[Path | str],  # phases in the order in which they run
-    out: Path | str = "results",  # folder of run folders: each phase gets `out/<phase>`
+    out: Path | str = "results",  # folder of run folders, each named by `run_name`
     files: Sequence[Path | str] = (),  # parameter files
     overrides: Mapping[str, Any] | None = None,  # as in `resolve_parameters`
     fresh: bool = False,  # start each phase over
@@ -65,7 +64,7 @@ def run_phases(
         return run_phase(
             notebook,
             _without_folder(values),
-            out / name,
+            out / run_name(notebook, values),
             fresh,
             bar,
             allow_large,
@@ -121,7 +120,6 @@ def _in_threads(
             raise
     results = [future.result() for future in futures]  # raises the first error
     return [result for result in results if result is not None]
-
 
 # %% ../../nbs/api/00_lab/17_plans.ipynb #cell011
 @dataclass(frozen=True)
@@ -235,7 +233,6 @@ def _with_own_folders(runs: list[PlannedRun], varied: list[str]) -> list[Planned
         named.append(run)
     return named
 
-
 # %% ../../nbs/api/00_lab/17_plans.ipynb #cell014
 def run_plan(
     runs: Sequence[PlannedRun],  # as from `plan`
@@ -243,6 +240,7 @@ def run_plan(
     n_jobs: int = 2,  # runs at the same time, each in its own process
     progress: bool = True,  # show a bar of runs
     allow_large: bool = False,  # permit counts above a million, and work of any size
+    fresh: bool = False,  # start each run over
 ) -> pd.DataFrame:  # `run_status(out)` when all have ended
     """Run a plan and return the table of its runs.
 
@@ -262,6 +260,7 @@ def run_plan(
                 run.phase,
                 run.params,
                 run_folder,
+                fresh,
                 progress=False,
                 allow_large=allow_large,
             )

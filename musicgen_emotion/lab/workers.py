@@ -26,8 +26,7 @@ from .runs import LENT_FOLDER
 from .sizes import ALLOW_LARGE
 
 # %% auto #0
-__all__ = ["NotebookJob", "Outcome", "run_in_worker", "stop_workers", "work"]
-
+__all__ = ['NotebookJob', 'Outcome', 'run_in_worker', 'stop_workers', 'work']
 
 # %% ../../nbs/api/00_lab/14_workers.ipynb #cell008
 @dataclass(frozen=True)
@@ -118,7 +117,6 @@ def stop_workers() -> None:
         if worker.stdin is not None:
             worker.stdin.close()
 
-
 # %% ../../nbs/api/00_lab/14_workers.ipynb #cell011
 def work() -> None:
     "Main function of a worker: read a job from standard input, write the outcome."
@@ -186,7 +184,10 @@ def _own_kernel() -> Iterator[str]:
     need_extra("ipykernel", "studies")
     name = "python3"
     options = ["-f", "{connection_file}", "--InteractiveShellApp.ignore_cwd=True"]
-    command = [sys.executable, "-m", "ipykernel_launcher", *options]
+    # `-m ipykernel_launcher` would take the working folder out of the path, even where PYTHONPATH
+    # names it, and so run another version of this package that is installed
+    launch = "from ipykernel.kernelapp import launch_new_instance; launch_new_instance()"
+    command = [sys.executable, "-c", launch, *options]
     with tempfile.TemporaryDirectory() as folder:
         spec = dict(argv=command, display_name="Python 3 (ipykernel)", language="python")
         write_json(Path(folder) / "kernels" / name / "kernel.json", spec)

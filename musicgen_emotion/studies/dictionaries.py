@@ -13,19 +13,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from musicgen_emotion.studies.dictionaries_layers import (
-    LayerDictionaries,
-    layer_stability_sentence,
-    recovered_sentence,
-)
-from musicgen_emotion.studies.steps import (
-    Step,
-    gates_sentence,
-    gates_step,
-    keep_sentences,
-    start_study,
-)
-
 from ..lab.runs import Run
 from ..models.load import load_model
 from ..models.model import MusicModel
@@ -34,23 +21,25 @@ from ..stats.estimates import Estimate, bootstrap_weights, interval
 from .dictionaries_data import DictionarySettings, TextRows
 from .dictionaries_features import FeatureStudy, count_row
 from .dictionaries_gates import DICTIONARY_CRITERIA, claim
+from musicgen_emotion.studies.dictionaries_layers import (
+    LayerDictionaries,
+    layer_stability_sentence,
+    recovered_sentence,
+)
 from .dictionaries_meaning import SCALED_UP, MeaningStudy, edit_sentence
 from .dictionaries_pages import FeaturePages
 from .dictionaries_training import Dictionaries
+from musicgen_emotion.studies.steps import (
+    Step,
+    gates_sentence,
+    gates_step,
+    keep_sentences,
+    start_study,
+)
 
 # %% auto #0
-__all__ = [
-    "DictionaryStudy",
-    "counts_sentence",
-    "holding_sentence",
-    "kept_loss_sentence",
-    "layer_shares_sentence",
-    "meaning_sentence",
-    "reconstruction",
-    "start_dictionaries",
-    "training_sentence",
-]
-
+__all__ = ['DictionaryStudy', 'start_dictionaries', 'reconstruction', 'training_sentence', 'counts_sentence', 'meaning_sentence',
+           'holding_sentence', 'layer_shares_sentence', 'kept_loss_sentence']
 
 # %% ../../nbs/api/95_studies/16_dictionaries.ipynb #cell007
 @dataclass
@@ -292,7 +281,6 @@ def reconstruction(
         error.sum() / distance.sum(),
         len(sums),
     )
-
 
 # %% ../../nbs/api/95_studies/16_dictionaries.ipynb #cell009
 def training_sentence(

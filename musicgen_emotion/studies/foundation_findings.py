@@ -11,16 +11,8 @@ from ..stats.estimates import Estimate
 from .steps import estimate_text
 
 # %% auto #0
-__all__ = [
-    "apart_sentence",
-    "best_sentence",
-    "ceilings_sentence",
-    "choice_sentence",
-    "dimensions_sentence",
-    "encoding_sentence",
-    "silhouette_sentence",
-]
-
+__all__ = ['best_sentence', 'choice_sentence', 'encoding_sentence', 'apart_sentence', 'ceilings_sentence', 'dimensions_sentence',
+           'silhouette_sentence']
 
 # %% ../../nbs/api/95_studies/03_foundation_findings.ipynb #cell007
 def best_sentence(

@@ -11,16 +11,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from musicgen_emotion.studies.foundation_findings import (
-    apart_sentence,
-    best_sentence,
-    ceilings_sentence,
-    choice_sentence,
-    dimensions_sentence,
-    encoding_sentence,
-    silhouette_sentence,
-)
-
 from ..activations.clip_files import token_counts
 from ..activations.replaying import replay
 from ..activations.texts import text_embeddings
@@ -37,22 +27,25 @@ from ..show.plots import plot_layers, plot_time
 from ..stats.permutation import Tested
 from ..stimuli.emotions import VALENCE_AROUSAL
 from .foundation_clips import ClipStudy
+from musicgen_emotion.studies.foundation_findings import (
+    apart_sentence,
+    best_sentence,
+    ceilings_sentence,
+    choice_sentence,
+    dimensions_sentence,
+    encoding_sentence,
+    silhouette_sentence,
+)
 from .steps import Figure, Step, plant, surface_baselines
 
 States = dict[str, np.ndarray]  # site -> (clip, d_model)
 
 # %% auto #0
-__all__ = [
-    "BASELINES",
-    "LAYER_CRITERIA",
-    "PLANTED_LAYERS",
-    "LayerStudy",
-    "States",
-    "residual_sites",
-]
+__all__ = ['States', 'PLANTED_LAYERS', 'PLANTED_MAP', 'BASELINES', 'LAYER_CRITERIA', 'LayerStudy', 'residual_sites']
 
 # %% ../../nbs/api/95_studies/04_foundation_layers.ipynb #cell007
-PLANTED_LAYERS = 1.0  # size of the effect that `planted` puts into the last layer, see `plant`
+PLANTED_LAYERS = 0.06  # size of the effect that `planted` puts into the last layer, see `plant`
+PLANTED_MAP = 1.0  # the same for the states of that layer's map
 _MUSIC_INPUTS = ("codec tokens", "acoustic descriptors")
 BASELINES = {  # arm -> inputs that must be beaten, and the arm of random weights
     "free": (("static word vectors", *_MUSIC_INPUTS), "random weights"),
@@ -114,6 +107,7 @@ class LayerStudy:
     seed: int = 0  # of folds and permutations
     layers: list[str] = field(init=False)  # residual sites
     arms: dict[str, States] = field(init=False, repr=False)  # free, music only, text only, guidance
+    mapped: States = field(init=False, repr=False)  # the free arm; another effect where planted
     inputs: States = field(init=False, repr=False)  # what a probe could read without the decoder
     random: dict[str, States] = field(init=False, repr=False)  # arms of random weights
     probes: dict[str, ProbeResult] = field(init=False, repr=False)  # after `probe`
@@ -143,6 +137,7 @@ class LayerStudy:
             "random weights, music only": self._branch(control, "null"),
             "random weights, text only": self._text_only(blank),
         }
+        self.mapped = dict(self.arms["free"])
         if self.clips.control == "planted":
             self._plant()
 
@@ -164,12 +159,12 @@ class LayerStudy:
         return {site: activations[site].sel(branch=branch).values for site in self.layers}
 
     def _plant(self):
-        "Put emotions of known size into the states; the last layer has most."
+        "Put emotions of known size into the states of the last layer."
+        labels, last = self.clips.labels, self.layers[-1]
+        self.mapped[last] = plant(self.mapped[last], labels, PLANTED_MAP, self.seed)
         for arm in ("free", "text only"):
-            for number, site in enumerate(self.layers, 1):
-                size = PLANTED_LAYERS * number / len(self.layers)
-                states = self.arms[arm][site]
-                self.arms[arm][site] = plant(states, self.clips.labels, size, self.seed)
+            states = self.arms[arm]
+            states[last] = plant(states[last], labels, PLANTED_LAYERS, self.seed)
 
     def _text_only(self, model):
         "Site -> (clip, d_model): neutral music under each prompt, centred within each music."
@@ -474,7 +469,7 @@ class LayerStudy:
         tables = []
         for site in self.layers:
             for method in ("pca", "umap"):
-                points = embed_2d(self.arms["free"][site], method, self.seed)
+                points = embed_2d(self.mapped[site], method, self.seed)
                 tables.append(points.assign(emotion=self.clips.labels, panel=f"{site}, {method}"))
         maps = self.run.table(pd.concat(tables, ignore_index=True), "maps.csv")
         best = maps[maps.panel == f"{self.best.name}, umap"][["x", "y"]].to_numpy()

@@ -15,16 +15,6 @@ from musicgen_emotion.activations.texts import (
     load_embeddings,
     text_embeddings,
 )
-from musicgen_emotion.studies.steps import (
-    NO_CONTROL,
-    Figure,
-    Step,
-    estimate_text,
-    plant,
-    study_words,
-    surface_baselines,
-)
-
 from ..activations.word_vectors import static_vectors
 from ..lab.gates import Criterion
 from ..lab.runs import Run
@@ -41,22 +31,23 @@ from ..show.plots import plot_centroids
 from ..stats.estimates import bootstrap
 from ..stimuli.prompts import crossed_prompts, held_out_prompts, study_prompts
 from ..stimuli.word_lists import stem_groups
+from musicgen_emotion.studies.steps import (
+    NO_CONTROL,
+    Figure,
+    Step,
+    estimate_text,
+    plant,
+    study_words,
+    surface_baselines,
+)
 
 # %% auto #0
-__all__ = [
-    "PLANTED_TEXT",
-    "TEXT_CRITERIA",
-    "TextStudy",
-    "centroids_sentence",
-    "circumplex_sentence",
-    "encodes_sentence",
-    "generalization_sentence",
-    "repeats_sentence",
-    "similarity_sentence",
-]
+__all__ = ['PLANTED_TEXT', 'PLANTED_SIMILARITY', 'TEXT_CRITERIA', 'TextStudy', 'similarity_sentence', 'encodes_sentence',
+           'generalization_sentence', 'centroids_sentence', 'repeats_sentence', 'circumplex_sentence']
 
 # %% ../../nbs/api/95_studies/01_foundation_text.ipynb #cell008
-PLANTED_TEXT = 0.5  # size of the effect that `planted` puts into text states, see `plant`
+PLANTED_TEXT = 0.06  # size of the effect that `planted` puts into the probed states, see `plant`
+PLANTED_SIMILARITY = 0.25  # the same for the states whose similarity is measured
 TEXT_CRITERIA = (
     Criterion(
         "text states encode emotion beyond words",
@@ -90,6 +81,7 @@ class TextStudy:
     control: str = NO_CONTROL  # what the study is run under, see `study_words`
     prompts: pd.DataFrame = field(init=False, repr=False)  # one row per prompt
     states: np.ndarray = field(init=False, repr=False)  # (prompt, d_text) mean over tokens
+    similar: np.ndarray = field(init=False, repr=False)  # the same; other effect where planted
     folds: Folds = field(init=False, repr=False)  # whole words held out
     probe_result: ProbeResult = field(init=False, repr=False)  # after `probe`
     rule: pd.DataFrame = field(init=False, repr=False)  # after `probe`
@@ -103,7 +95,9 @@ class TextStudy:
         ).table
         labels, texts = self.prompts.emotion.to_numpy(), self.prompts.prompt.tolist()
         self.states = self.embed(texts)
+        self.similar = self.states
         if self.control == "planted":
+            self.similar = plant(self.states, labels, PLANTED_SIMILARITY, self.seed)
             self.states = plant(self.states, labels, PLANTED_TEXT, self.seed)
         export_t5_embeddings(
             self.run.path / "t5_embeddings",
@@ -133,7 +127,7 @@ class TextStudy:
         rows = []
         for geometry in ("raw", "centered", "layernorm", "whitened"):
             found = within_between(
-                self.states,
+                self.similar,
                 labels,
                 self.stems,
                 geometry,
@@ -442,7 +436,6 @@ class TextStudy:
             n=int(centred.n),
             draws=self.n_perm,
         )
-
 
 # %% ../../nbs/api/95_studies/01_foundation_text.ipynb #cell010
 def similarity_sentence(

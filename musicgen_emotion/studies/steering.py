@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..steering.arms import Arm
 from musicgen_emotion.studies.steering_cost import (
     BranchStep,
     CostStep,
@@ -41,6 +42,8 @@ from musicgen_emotion.studies.steering_doses import (
     shuffled_controls,
     target_arms,
 )
+from .steering_features import FeatureStep, single_features
+from .steering_methods import MethodSet, few_pairs_curve, find_methods
 from musicgen_emotion.studies.steering_moves import (
     ControlShares,
     TargetMoves,
@@ -48,6 +51,7 @@ from musicgen_emotion.studies.steering_moves import (
     target_moves,
     written_words,
 )
+from .steering_recovery import MethodComparison, compare_methods
 from musicgen_emotion.studies.steering_report import (
     listening_test,
     nothing_left,
@@ -59,16 +63,10 @@ from musicgen_emotion.studies.steering_setup import (
     SteeringStep,
     steering_bars,
 )
-
-from ..steering.arms import Arm
-from .steering_features import FeatureStep, single_features
-from .steering_methods import MethodSet, few_pairs_curve, find_methods
-from .steering_recovery import MethodComparison, compare_methods
 from .steps import Step, gates_step, keep_sentences, start_study
 
 # %% auto #0
-__all__ = ["GATED_STEPS", "SteeringStudy", "start_steering"]
-
+__all__ = ['GATED_STEPS', 'SteeringStudy', 'start_steering']
 
 # %% ../../nbs/api/95_studies/29_steering.ipynb #cell009
 class SteeringStudy(SteeringContext):

@@ -11,13 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from musicgen_emotion.studies.steering_sentences import (
-    STEERED_AXES,
-    beside_sentence,
-    likelihood_sentence,
-    no_unit_sentence,
-)
-
 from ..show.heatmaps import plot_heatmap
 from ..stats.estimates import Estimate, bootstrap
 from ..steering.branches import branch_agreement, branch_arithmetic
@@ -25,25 +18,18 @@ from ..steering.directions import Direction
 from ..steering.guard import dose_quality, quality_summary, study_distances
 from ..steering.slopes import side_effects
 from .steering_doses import DoseResult
+from musicgen_emotion.studies.steering_sentences import (
+    STEERED_AXES,
+    beside_sentence,
+    likelihood_sentence,
+    no_unit_sentence,
+)
 from .steering_setup import SteeringCriterion, SteeringStep
 from .steps import Figure, Step
 
 # %% auto #0
-__all__ = [
-    "SMALL_DOSES",
-    "BranchStep",
-    "CostStep",
-    "SideEffects",
-    "branches_sentence",
-    "full_guard",
-    "guidance_branches",
-    "guidance_sentence",
-    "likelihood_cost",
-    "mean_losses",
-    "moved_beside",
-    "quality_sentence",
-    "ratio_of_sums",
-]
+__all__ = ['SMALL_DOSES', 'BranchStep', 'guidance_branches', 'ratio_of_sums', 'branches_sentence', 'SideEffects', 'moved_beside',
+           'CostStep', 'likelihood_cost', 'mean_losses', 'full_guard', 'quality_sentence', 'guidance_sentence']
 
 # %% ../../nbs/api/95_studies/24_steering_cost.ipynb #cell007
 SMALL_DOSES = (0.005, 0.02)
@@ -183,7 +169,6 @@ def branches_sentence(
         f"prompts), where equal answers would give {guidance:g}."
     )
 
-
 # %% ../../nbs/api/95_studies/24_steering_cost.ipynb #cell010
 @dataclass(kw_only=True, repr=False)
 class SideEffects(SteeringStep):
@@ -276,7 +261,6 @@ def _other_axis_criterion(matrix, n_prompts):
         n=n_prompts,
         why="; ".join(shares),
     )
-
 
 # %% ../../nbs/api/95_studies/24_steering_cost.ipynb #cell013
 @dataclass(kw_only=True, repr=False)
@@ -419,7 +403,6 @@ def _quality_of(result, arm):
         guidance=settings.guidance,
         embeddings=["codec"] if is_axis else [],
     )
-
 
 # %% ../../nbs/api/95_studies/24_steering_cost.ipynb #cell016
 def guidance_sentence(

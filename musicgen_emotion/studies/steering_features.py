@@ -12,12 +12,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from musicgen_emotion.studies.steering_setup import (
-    SteeringContext,
-    SteeringCriterion,
-    SteeringStep,
-)
-
 from ..sae.effects import random_features_like
 from ..stats.estimates import Estimate, bootstrap
 from ..steering.arms import Arm
@@ -25,24 +19,16 @@ from ..steering.feature_push import steer_features
 from ..steering.methods import sae_direction
 from .steering_directions import DoseChoice
 from .steering_methods import MethodSet
+from musicgen_emotion.studies.steering_setup import (
+    SteeringContext,
+    SteeringCriterion,
+    SteeringStep,
+)
 from .steps import without_negative_zero
 
 # %% auto #0
-__all__ = [
-    "EDIT_WORDS",
-    "FeatureArm",
-    "FeatureChoice",
-    "FeatureEdit",
-    "FeatureStep",
-    "choose_features",
-    "dictionary_sentence",
-    "edit_arm",
-    "edits_sentence",
-    "features_sentence",
-    "rising_features",
-    "single_features",
-]
-
+__all__ = ['EDIT_WORDS', 'FeatureArm', 'FeatureEdit', 'edit_arm', 'FeatureChoice', 'FeatureStep', 'single_features',
+           'choose_features', 'rising_features', 'features_sentence', 'dictionary_sentence', 'edits_sentence']
 
 # %% ../../nbs/api/95_studies/27_steering_features.ipynb #cell007
 @dataclass
@@ -95,7 +81,6 @@ def edit_arm(
         steering,
         sae=sae,
     )
-
 
 # %% ../../nbs/api/95_studies/27_steering_features.ipynb #cell010
 EDIT_WORDS = dict(
@@ -403,7 +388,6 @@ def features_sentence(
         f"raise the own probability {answer} those do, by {beyond.value:.2f} (95% interval "
         f"{beyond.low:.2f} to {beyond.high:.2f}, n = {beyond.n} prompts)."
     )
-
 
 # %% ../../nbs/api/95_studies/27_steering_features.ipynb #cell013
 def dictionary_sentence(

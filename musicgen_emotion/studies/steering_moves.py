@@ -10,32 +10,20 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ..show.plots import plot_dose
+from ..stats.estimates import Estimate, bootstrap
+from .steering_doses import DoseResult
 from musicgen_emotion.studies.steering_setup import (
     STEERED_AXES,
     SteeringCriterion,
     SteeringStep,
 )
-
-from ..show.plots import plot_dose
-from ..stats.estimates import Estimate, bootstrap
-from .steering_doses import DoseResult
 from .steering_slopes import named_target, own_controls_sentence
 from .steps import Figure, estimate_text
 
 # %% auto #0
-__all__ = [
-    "COMPARED_KINDS",
-    "MOVE_COLUMNS",
-    "ControlShares",
-    "TargetMoves",
-    "control_shares",
-    "control_shares_sentence",
-    "moves_sentence",
-    "shuffled_sentence",
-    "target_moves",
-    "words_sentence",
-    "written_words",
-]
+__all__ = ['MOVE_COLUMNS', 'COMPARED_KINDS', 'TargetMoves', 'target_moves', 'moves_sentence', 'ControlShares', 'control_shares',
+           'shuffled_sentence', 'written_words', 'words_sentence', 'control_shares_sentence']
 
 # %% ../../nbs/api/95_studies/23_steering_moves.ipynb #cell007
 MOVE_COLUMNS = (
@@ -185,7 +173,6 @@ def moves_sentence(
         f"{', '.join(moving)}."
     )
 
-
 # %% ../../nbs/api/95_studies/23_steering_moves.ipynb #cell010
 COMPARED_KINDS = (
     "target",
@@ -325,7 +312,6 @@ def shuffled_sentence(
         f"(95% interval {low:.2f} to {high:.2f}, n = {n} directions)."
     )
 
-
 # %% ../../nbs/api/95_studies/23_steering_moves.ipynb #cell013
 def written_words(
     result: DoseResult,  # from `push_arms`
@@ -394,7 +380,6 @@ def words_sentence(
         f"{answer} the word ({ratio:.2f} of it, 95% interval {low:.2f} to {high:.2f}, "
         f"n = {int(words.n.max())} prompts)."
     )
-
 
 # %% ../../nbs/api/95_studies/23_steering_moves.ipynb #cell016
 def control_shares_sentence(

@@ -11,13 +11,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from musicgen_emotion.stimuli.prompts import (
-    held_out_prompts,
-    matched_pairs,
-    neutral_prompts,
-    study_prompts,
-)
-
 from ..activations.clips import CLIP_COLUMNS, ClipStore
 from ..lab.arguments import checked
 from ..lab.runs import Run
@@ -35,29 +28,20 @@ from ..steering.judges import SoundJudge
 from ..steering.judging import ask_judge, judge_clips, judge_name, renamed
 from ..steering.slopes import dose_changes, dose_slopes
 from ..stimuli.emotions import EMOTIONS, VALENCE_AROUSAL
+from musicgen_emotion.stimuli.prompts import (
+    held_out_prompts,
+    matched_pairs,
+    neutral_prompts,
+    study_prompts,
+)
 from ..stimuli.synth import render_music
 from .steering_sentences import STEERED_AXES
 from .steps import ClipSettings, Resampled, Step, settings_from
 
 # %% auto #0
-__all__ = [
-    "TABLE_COLUMNS",
-    "SteeringBar",
-    "SteeringContext",
-    "SteeringCriterion",
-    "SteeringJudge",
-    "SteeringPrompts",
-    "SteeringSettings",
-    "SteeringStep",
-    "earlier_prompts",
-    "judges_with_clap",
-    "rendered_judge",
-    "steering_bars",
-    "steering_judge",
-    "steering_prompts",
-    "with_emotions",
-]
-
+__all__ = ['TABLE_COLUMNS', 'SteeringSettings', 'SteeringBar', 'steering_bars', 'SteeringCriterion', 'SteeringStep',
+           'SteeringPrompts', 'steering_prompts', 'earlier_prompts', 'SteeringJudge', 'rendered_judge',
+           'steering_judge', 'judges_with_clap', 'SteeringContext', 'with_emotions']
 
 # %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell008
 @checked
@@ -114,7 +98,6 @@ class SteeringSettings(Resampled):
     def sampling(self) -> dict:  # arguments of `generate_clips` and `dose_response`
         "How clips are generated, as arguments."
         return self.clip_settings().sampling()
-
 
 # %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell011
 @dataclass(frozen=True)
@@ -188,7 +171,6 @@ class SteeringStep(Step):
 
     criteria: tuple[SteeringCriterion, ...] = ()  # in the order in which gates decide on them
 
-
 # %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell014
 @dataclass(frozen=True)
 class SteeringPrompts:
@@ -241,7 +223,6 @@ def earlier_prompts(
         for n in (11, 12):
             known.update(neutral_prompts(n, earlier).table.prompt)
     return known
-
 
 # %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell017
 @dataclass
@@ -376,7 +357,6 @@ def judges_with_clap(
     if second:
         return [*judges, renamed(ClapJudge(clap), "clap_")]
     return [SoundJudge(axes=False), ClapJudge(clap)]
-
 
 # %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell019
 @dataclass

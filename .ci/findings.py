@@ -1,0 +1,40 @@
+"""Build the findings pages from evidence/, in place; the others keep their stored outputs.
+
+    python .ci/findings.py
+
+A page can be built from another run by hand: MGE_RUN=RUN jupyter execute --inplace PAGE."""
+
+import json
+import sys
+
+import nbformat
+from nbclient import NotebookClient
+from notebooks import ROOT
+
+
+def build(page):
+    "Run a page and store its outputs, without times and counts."
+    notebook = nbformat.read(page, 4)
+    NotebookClient(
+        notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": page.parent}}
+    ).execute()
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.execution_count = None
+            cell.metadata = {}
+            for output in cell.outputs:
+                if "execution_count" in output:
+                    output.execution_count = None
+    page.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+
+
+def main():
+    for phase in sorted((ROOT / "nbs" / "phases").glob("phase*.ipynb")):
+        page = ROOT / "nbs" / "findings" / f"{phase.stem.split('_')[0]}.ipynb"
+        if page.exists() and (ROOT / "evidence" / phase.stem / "published.json").exists():
+            build(page)
+            sys.stdout.write(f"{page.relative_to(ROOT)}: from evidence/{phase.stem}\n")
+
+
+if __name__ == "__main__":
+    main()
