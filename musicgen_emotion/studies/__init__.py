@@ -100,6 +100,7 @@ from .foundation import FOUNDATION_CRITERIA as FOUNDATION_CRITERIA
 from .foundation import FoundationScores as FoundationScores
 from .foundation import FoundationSettings as FoundationSettings
 from .foundation import FoundationStudy as FoundationStudy
+from .foundation import inputs_sentence as inputs_sentence
 from .foundation import relative_gap as relative_gap
 from .foundation import start_foundation as start_foundation
 from .foundation import summary_sentences as summary_sentences
@@ -115,6 +116,7 @@ from .foundation_clips import tempo_sentence as tempo_sentence
 from .foundation_findings import apart_sentence as apart_sentence
 from .foundation_findings import best_sentence as best_sentence
 from .foundation_findings import ceilings_sentence as ceilings_sentence
+from .foundation_findings import choice_note as choice_note
 from .foundation_findings import choice_sentence as choice_sentence
 from .foundation_findings import dimensions_sentence as dimensions_sentence
 from .foundation_findings import encoding_sentence as encoding_sentence

@@ -15,6 +15,7 @@ __all__ = [
     "apart_sentence",
     "best_sentence",
     "ceilings_sentence",
+    "choice_note",
     "choice_sentence",
     "dimensions_sentence",
     "encoding_sentence",
@@ -27,21 +28,37 @@ def best_sentence(
     best: dict,  # layer, score, low, high, n of the free arm
     strongest: pd.Series,  # name and score of the strongest baseline
     random_weights: float,  # best score of the same architecture with random weights
-) -> str:  # one or two sentences
+    highest: pd.Series | None = None,  # name and score of the highest layer in the figure
+) -> str:  # one to three sentences
     "How far the best layer lies above its controls."
     answer = "above" if best["low"] > strongest.score else "not clearly above"
     text = (
-        f"With own prompt and own music the best layer is {best['layer']}: {best['score']:.2f} on "
-        f"held-out words (95% interval {best['low']:.2f} to {best['high']:.2f}, "
-        f"n = {best['n']} stems of words), {answer} the strongest baseline, {strongest['name']} "
-        f"({strongest.score:.2f})."
+        "With own prompt and own music, probes that choose their layer inside each fold (most "
+        f"often {best['layer']}) reach {best['score']:.2f} on held-out words (95% interval "
+        f"{best['low']:.2f} to {best['high']:.2f}, n = {best['n']} stems of words), {answer} the "
+        f"strongest baseline, {strongest['name']} ({strongest.score:.2f})."
     )
+    if highest is not None:
+        text += f" {choice_note(highest, best['score'])}"
     if best["low"] <= random_weights:
         text += (
             f" The same architecture with random weights reaches {random_weights:.2f}, so most of "
             "this was in the tokens and the text already."
         )
     return text
+
+
+def choice_note(
+    highest: pd.Series,  # name and score of the highest layer in the figure
+    nested: float,  # score of the layers that are chosen inside the folds
+) -> str:  # one sentence
+    "Why the figure may show a higher score than the text."
+    if highest.score <= nested:
+        return f"No layer of the figure is higher ({highest['name']}, {highest.score:.2f})."
+    return (
+        f"The figure shows each layer alone, up to {highest.score:.2f} at {highest['name']}: to "
+        "pick that one after the fact raises its score."
+    )
 
 
 def choice_sentence(
