@@ -104,16 +104,17 @@ def apart_sentence(
 
 
 def ceilings_sentence(
-    table: pd.DataFrame,  # baseline, value, low, high, n and layer
-) -> str:  # one sentence
+    table: pd.DataFrame,  # baseline, value, low, high, n, mismatched and layer
+) -> str:  # two sentences
     "How alike a prompt is with another seed, on average over layers."
     other = table[table.baseline == "same prompt, other seed"]
     twice = table[table.baseline == "same prompt twice"].value.min()
     lowest = other.loc[other.value.idxmin()]
+    answer = "more" if lowest.low > lowest.mismatched else "not clearly more"
     return (
-        f"The same prompt with another seed has a centred cosine of at least "
-        f"{estimate_text(lowest, 'prompts')}, at {lowest.layer}. The same clip that is replayed "
-        f"twice has at least {twice:.2f}."
+        f"Two seeds of one prompt are {answer} alike than two prompts: their centred cosine is at "
+        f"least {estimate_text(lowest, 'prompts')}, at {lowest.layer}, against "
+        f"{lowest.mismatched:.2f}. The same clip that is replayed twice has at least {twice:.2f}."
     )
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ..stats.estimates import Estimate
-
 # %% auto #0
 __all__ = [
     "started_circle_sentence",
@@ -20,7 +18,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/api/95_studies/07_started_findings.ipynb #cell005
+# %% ../../nbs/api/95_studies/07_started_findings.ipynb #cell006
 def started_similarity_sentence(
     table: pd.DataFrame,  # states, unit, how, within, between, difference, low, high, p, draws, n
 ) -> str:  # two or three sentences
@@ -39,7 +37,8 @@ def started_similarity_sentence(
     passing = others[(others.low > 0) & (others.p < 0.05)]
     for name, row in others.iterrows():
         verdict = "passes the same test" if name in passing.index else "does not pass"
-        text += f" The {name} {verdict}: {row.difference:.2f} ({row.low:.2f} to {row.high:.2f})."
+        ends = f"{row.difference:.2f} ({row.low:.2f} to {row.high:.2f})"
+        text += f" The control ({name}) {verdict}: {ends}."
     return text
 
 
@@ -59,7 +58,7 @@ def started_probe_sentence(
     )
 
 
-# %% ../../nbs/api/95_studies/07_started_findings.ipynb #cell009
+# %% ../../nbs/api/95_studies/07_started_findings.ipynb #cell010
 def started_circle_sentence(
     table: pd.DataFrame,  # pair, apart, reported, raw, centered with intervals
     correlation,  # of cosines with nearness on the circumplex: value, low, high, n
@@ -93,15 +92,18 @@ def started_dimensions_sentence(
     "How many dimensions differ, beside shuffled labels."
     above = table[table.share > table.floor_high]
     pair = table[table.pair == "happy-sad"].iloc[0]
+    start = f"{len(above)} of {len(table)} pairs of emotions lie"
+    if not len(above):
+        start = f"No pair of {len(table)} lies"
     return (
         f"Happy and sad prompts differ by more than 0.1 in {pair.share:.0%} of {width} dimensions; "
         f"shuffled labels give {pair.floor:.0%}, at most {pair.floor_high:.0%} in 95 of 100 "
-        f"(p = {pair.p:.3f}, n = {int(pair.n)} units of words). {len(above)} of {len(table)} pairs "
-        "of emotions lie above shuffled labels."
+        f"(p = {pair.p:.3f}, n = {int(pair.n)} units of words). {start} above shuffled "
+        "labels."
     )
 
 
-# %% ../../nbs/api/95_studies/07_started_findings.ipynb #cell013
+# %% ../../nbs/api/95_studies/07_started_findings.ipynb #cell014
 def started_dictionary_sentence(
     table: pd.DataFrame,  # features, l1, rows, kept_train, kept_test, low, high, l0, dead, ...
     plain: int,  # selective features among the signed dimensions themselves
@@ -124,7 +126,12 @@ def started_dictionary_sentence(
     bar = "is below" if asked.mse_of_mean < 0.02 else "is not below"
     text += f" The mean prompt alone has an error of {asked.mse_of_mean:.3f}, which {bar} 0.02."
     if not np.isnan(asked.found_again):
-        text += f" Another training finds {asked.found_again:.0%} of the features again."
+        text += f" Another training finds {asked.found_again:.0%} of the live features again."
+    if asked.like_a_row > 0.7:
+        text += (
+            " These features are training prompts: the mean cosine with the nearest one is "
+            f"{asked.like_a_row:.2f}."
+        )
     more = "more" if asked.selective > plain else "no more"
     return (
         f"{text} {int(asked.selective)} features are selective for an emotion, {more} than among "

@@ -20,6 +20,7 @@ import torch
 from musicgen_emotion.probes.similarity import (
     centroid_cosines,
     centroid_similarity,
+    cosine_similarity,
     transform,
     within_between,
 )
@@ -42,7 +43,7 @@ from ..probes.linear import probe_layers
 from ..probes.maps import circumplex_test, embed_2d
 from ..probes.readout import encodes
 from ..sae.controls import rectify
-from ..sae.data import group_split
+from ..sae.data import data_report, group_split
 from ..sae.features import count_selective, selective_features
 from ..sae.matching import match_features
 from ..sae.settings import SAEConfig, TrainConfig
@@ -128,13 +129,15 @@ def load_started(
     data: Path | str | None = None,  # folder of data sets; None: the environment variable MGE_DATA
     n_perm: int = 1000,  # permutations and resamples
     seed: int = 0,  # of permutations, folds and dictionaries
+    figures: Path | str | None = None,  # folder for figures; None keeps none
 ) -> StartedStudy:  # ready for its steps
     "The earlier study's embeddings. Rated words are used where the data folder has them."
     folder = started_folder(data)
     states, prompts = load_prompt_embeddings(folder)
     norms = folder.parent / "glasgow_norms"
     rated = load_norms(norms) if norms.is_dir() else None
-    return StartedStudy(states, prompts, model, rated, n_perm, seed)
+    kept = None if figures is None else as_path("figures", figures)
+    return StartedStudy(states, prompts, model, rated, n_perm, seed, folder=kept)
 
 
 # %% ../../nbs/api/95_studies/08_started_it.ipynb #cell012
@@ -163,6 +166,7 @@ class StartedStudy:
     n_perm: int = 1000  # permutations and resamples
     seed: int = 0  # of permutations, folds and dictionaries
     name: str = "T5-base states"  # how tables call the states
+    folder: Path | None = None  # where figures are kept; None keeps none
     units: np.ndarray = field(init=False, repr=False)  # (prompt,) see `word_units`
     labels: np.ndarray = field(init=False, repr=False)  # (prompt,) emotions
     controls: dict[str, np.ndarray] = field(init=False, repr=False)  # name -> (prompt, width)
@@ -208,7 +212,22 @@ class StartedStudy:
             )
             rows.append(dict(states=states, unit=unit, draws=self.n_perm) | found.table_row())
         table = pd.DataFrame(rows)
-        return Step(sentence=started_similarity_sentence(table), table=table)
+        shown = table[table.unit == "words"].assign(
+            of=lambda rows: rows.states + ", " + rows.how,
+        )
+        figure = Figure(
+            name="started_similarity",
+            draw=lambda: plot_scores(shown, "of", "difference"),
+            caption="Mean cosine within an emotion minus between emotions, with whole words as "
+            f"units (n = {shown.n.iloc[0]}) and 95% intervals. The last two are controls.",
+            alt="Bars of the difference for four geometries and two controls.",
+        )
+        return Step(
+            sentence=started_similarity_sentence(table),
+            table=table,
+            folder=self.folder,
+            figures=(figure,),
+        )
 
     def probe(self) -> Step:  # folds, name, score, low, high, p, n_groups, ...; see `rule`
         "A linear probe with shared words in training and test, and with whole words held out."
@@ -249,6 +268,7 @@ class StartedStudy:
         return Step(
             sentence=started_probe_sentence(self.rule),
             table=table[columns],
+            folder=self.folder,
             figures=(figure,),
         )
 
@@ -314,14 +334,21 @@ class StartedStudy:
             sentence=f"The two components hold {share:.0%} of the variance of n = {n} prompts. "
             "Distances in the picture are no evidence.",
             table=points.head(3),
+            folder=self.folder,
             figures=(figure,),
         )
+
+    def warnings(self) -> list[str]:  # sentences
+        "What training warns of for the asked size, on the training part of the prompts."
+        split = group_split(np.arange(len(self.states)), seed=self.seed)
+        rows = np.asarray(self.states, np.float32)[split.train]
+        return list(data_report(rows, d_sae=8 * rows.shape[1]).warnings)
 
     def dictionaries(
         self,
         asked: Sequence[Sequence[float]]
         | None = None,  # (features, l1) each; None: `started_sizes`
-        again: int = 5,  # trainings of the first setting, for features that are found again
+        again: int = 3,  # trainings of the first setting, for features that are found again
         train: TrainConfig | None = None,  # the training; None: `STARTED_TRAINING`
     ) -> (
         Step
@@ -344,11 +371,25 @@ class StartedStudy:
         table["rows"] = len(split.train)
         found = _found_again(twins, rows[split.train])
         table["found_again"] = [found, *[np.nan] * (len(table) - 1)]
+        table["like_a_row"] = [_like_a_row(twins[0], rows[split.train]), *table.found_again[1:]]
         plain = rectify(self.states)
         self.plain_selective = self._selective(plain)
+        shown = table.assign(
+            dictionary=[f"{n} features, L1 {l1:g}" for n, l1 in zip(table.features, table.l1)]
+        )
+        figure = Figure(
+            name="started_dictionaries",
+            draw=lambda: plot_scores(shown, "dictionary", "kept_test"),
+            caption="Share of the variance of unseen prompts that a dictionary keeps beyond the "
+            f"mean prompt (n = {table.n.iloc[0]} prompts, 95% intervals). The first is the asked "
+            "one.",
+            alt="Bars of the share kept, one per dictionary.",
+        )
         return Step(
             sentence=started_dictionary_sentence(table, self.plain_selective),
             table=table,
+            folder=self.folder,
+            figures=(figure,),
         )
 
     def _dictionary_row(self, sae, rows, split):
@@ -387,6 +428,16 @@ class StartedStudy:
 def _kept_share(errors):
     "Share of the distance to the mean that a dictionary removes; errors (row, 2)."
     return float(1 - errors[:, 0].sum() / errors[:, 1].sum())
+
+
+def _like_a_row(sae, rows):
+    "Mean cosine of a live feature's direction with the centred training row nearest to it."
+    with torch.no_grad():
+        alive = (sae.encode(torch.as_tensor(rows)) > 0).any(0).numpy()
+    if not alive.any():
+        return np.nan
+    directions = sae.W_dec.detach().numpy()[alive]
+    return float(cosine_similarity(directions, rows - rows.mean(0)).max(1).mean())
 
 
 def _found_again(dictionaries, rows):

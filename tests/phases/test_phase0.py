@@ -88,7 +88,8 @@ def test_sentences_of_the_text_say_yes_and_no():
     row["value"] = 0.9
     assert "does not give the same state" in repeats_sentence(row)
     table = pd.DataFrame([dict(held_out="words", score=0.6, low=0.5, high=0.7, n_groups=16)])
-    assert "(0.50 to 0.70, n = 16 groups)" in generalization_sentence(table)
+    assert "(0.50 to 0.70, n = 16 groups), above chance (0.25)" in generalization_sentence(table)
+    assert "not clearly above chance" in generalization_sentence(table, chance=0.5)
 
 
 def test_capture_is_checked_by_two_gates(tiny, tmp_path):
