@@ -424,6 +424,8 @@ def input_claim(
         verdict = "holds: the text tells more than the layers do"
     elif layer.low > text.high:
         verdict = "falls: the layers tell more than the text"
+    name = inputs.score.idxmax()
+    made = f"; {name} {with_ends(*inputs.loc[name, ['score', 'low', 'high']])}"
     return claim_row(
         f"text embeddings differ more ({REPORTED['happy_sad']}) than decoder activations (0.946), "
         "so emotion sits in the input",
@@ -431,7 +433,7 @@ def input_claim(
         "cosines of two spaces have no common scale, so both are read by a probe on the same clips",
         f"happy-sad {with_ends(pair.raw, pair.raw_low, pair.raw_high)} on text states; on nano the "
         f"text reads {with_ends(text.score, text.low, text.high)}, the layers "
-        f"{with_ends(layer.score, layer.low, layer.high)}, n = {int(text.n_groups)} stems",
+        f"{with_ends(layer.score, layer.low, layer.high)}{made}, n = {int(text.n_groups)} stems",
         verdict,
         FOR_THE_MODEL,
     )
@@ -465,17 +467,15 @@ def decoder_claims(
     "Claims on decoder activations, answered on the model of a run of Phase 0."
     folder = as_path("run", run)
     tables = {}
-    for name in ("best_layers", "encodes", "probes", "time_course", "differing_dimensions"):
+    for name in ("best_layers", "encodes", "probes", "similarity", "time_course"):
         tables[name] = read_table(folder / f"{name}.csv")
     layers = tables["best_layers"]
-    chosen = layers.set_index("arm").layer["free"]
-    differing = tables["differing_dimensions"]
-    similarity = read_table(folder / "similarity.csv")
+    differing = read_table(folder / "differing_dimensions.csv").set_index("layer")
     return [
         input_claim(circle.table, layers, tables["probes"]),
         decoder_probe_claim(layers, tables["encodes"]),
-        dimensions_claim(differing[differing.layer == chosen], NANO, FOR_THE_MODEL),
-        course_claim(tables["time_course"], int(similarity.n.iloc[0])),
+        dimensions_claim(differing.loc[layers.set_index("arm").layer["free"]], NANO, FOR_THE_MODEL),
+        course_claim(tables["time_course"], int(tables["similarity"].n.iloc[0])),
         last_step_claim(steps.table),
         ends_claim(steps.table),
     ]
@@ -494,7 +494,7 @@ def claims_sentence(
 ) -> str:  # one or two sentences
     "How many claims hold, hold in part, fall, or are undecided."
     counts = table.verdict.str.split(":").str[0].value_counts()
-    order = ("holds", "holds in part", "falls", "undecided")
-    words = dict(zip(order, ("hold", "hold in part", "fall", "are undecided")))
-    parts = [f"{counts.get(name, 0)} {words[name]}" for name in order if counts.get(name, 0)]
-    return f"Of {len(table)} claims {', '.join(parts)}."
+    words = {"holds": "hold", "holds in part": "hold in part", "falls": "fall"}
+    words["undecided"] = "undecided"
+    parts = [f"{text}: {counts[name]}" for name, text in words.items() if name in counts]
+    return f"Of {len(table)} claims, {'; '.join(parts)}."

@@ -34,6 +34,8 @@ from musicgen_emotion.studies.started_findings import (
 
 from ..activations.texts import text_embeddings
 from ..activations.word_vectors import static_vectors
+from ..lab.arguments import checked
+from ..lab.checks import check_labels
 from ..lab.paths import as_path
 from ..models.load import randomized
 from ..models.model import MusicModel
@@ -71,14 +73,16 @@ __all__ = [
 
 
 # %% ../../nbs/api/95_studies/08_started_it.ipynb #cell006
+@checked
 def word_units(
     prompts: Sequence[str],  # texts
     labels: Sequence[str] | np.ndarray,  # (prompt,) emotions
 ) -> np.ndarray:  # (prompt,) number of the unit, the row of its first prompt
     "Prompts of one emotion that share the stem of a word, also by way of a third prompt."
     words = [re.findall(r"\w+", prompt.lower()) for prompt in prompts]
-    if len(words) != len(labels):
-        raise ValueError(f"{len(words)} prompts need one label each, got {len(labels)}")
+    labels = check_labels("labels", labels)
+    if labels.shape != (len(words),):
+        raise ValueError(f"{len(words)} prompts need one label each, got shape {labels.shape}")
     listed = [word for of_prompt in words for word in of_prompt]
     stem_of = dict(zip(listed, stem_groups(listed)))
     rows_of: dict[str, dict[str, list[int]]] = {}  # stem -> emotion -> prompts
@@ -108,6 +112,7 @@ REPORTED = dict(  # what the earlier study reported
 )
 
 
+@checked
 def started_folder(
     data: Path | str | None = None,  # folder of data sets; None: the environment variable MGE_DATA
 ) -> Path:  # folder with embeddings, labels and prompts
