@@ -12,18 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..activations.extractor import ActivationExtractor
-from ..activations.replaying import replay
-from ..activations.tracing import TraceReport, trace
-from ..lab.arguments import checked
-from ..lab.gates import Criterion
-from ..lab.runs import Run
-from ..models.model import MusicModel
-from ..stimuli.emotions import EMOTIONS
-from ..stimuli.prompts import study_prompts
-from .foundation_clips import LABEL_CRITERION, ClipStudy
-from .foundation_layers import LAYER_CRITERIA, LayerStudy, residual_sites
-from .foundation_text import TEXT_CRITERIA, TextStudy
 from musicgen_emotion.studies.steps import (
     NO_CONTROL,
     ClipSettings,
@@ -36,9 +24,31 @@ from musicgen_emotion.studies.steps import (
     study_words,
 )
 
+from ..activations.extractor import ActivationExtractor
+from ..activations.replaying import replay
+from ..activations.tracing import TraceReport, trace
+from ..lab.arguments import checked
+from ..lab.gates import Criterion
+from ..lab.runs import Run
+from ..models.model import MusicModel
+from ..stimuli.emotions import EMOTIONS
+from ..stimuli.prompts import study_prompts
+from .foundation_clips import LABEL_CRITERION, ClipStudy
+from .foundation_findings import choice_note
+from .foundation_layers import LAYER_CRITERIA, LayerStudy, residual_sites
+from .foundation_text import TEXT_CRITERIA, TextStudy
+
 # %% auto #0
-__all__ = ['FOUNDATION_CRITERIA', 'FoundationSettings', 'FoundationStudy', 'start_foundation', 'relative_gap', 'FoundationScores',
-           'summary_sentences']
+__all__ = [
+    "FOUNDATION_CRITERIA",
+    "FoundationScores",
+    "FoundationSettings",
+    "FoundationStudy",
+    "inputs_sentence",
+    "relative_gap",
+    "start_foundation",
+    "summary_sentences",
+]
 
 # %% ../../nbs/api/95_studies/05_foundation.ipynb #cell008
 FOUNDATION_CRITERIA = (
@@ -90,6 +100,7 @@ class FoundationSettings:
     def clip_settings(self) -> ClipSettings:  # raises ValueError when clips are too short
         "How clips are generated."
         return settings_from(ClipSettings, vars(self))
+
 
 # %% ../../nbs/api/95_studies/05_foundation.ipynb #cell010
 @dataclass
@@ -232,7 +243,8 @@ class FoundationStudy:
             text_chance=1 / len(texts.emotions),
             best={arm: layers.probes[arm].best for arm in ("free", "text only", "music only")},
             random_weights=layers.score("random weights").max(),
-            descriptors=layers.score("inputs")["acoustic descriptors"],
+            inputs=layers.probes["inputs"].table,
+            highest=layers.highest,
         )
         sentences = [gates_sentence(self.run.gates), *summary_sentences(scores)]
         return keep_sentences(self.run, sentences, "summary.md")
@@ -253,6 +265,7 @@ def relative_gap(
     values = stepwise.transpose("clip", "branch", "timestep", "d_model").values
     return float(np.abs(values - parallel.values).max() / np.abs(parallel.values).max())
 
+
 # %% ../../nbs/api/95_studies/05_foundation.ipynb #cell011
 @dataclass(frozen=True)
 class FoundationScores:
@@ -263,7 +276,8 @@ class FoundationScores:
     text_chance: float  # one over the number of emotions
     best: dict  # arm -> best layer of `ProbeResult`
     random_weights: float  # best score of random weights
-    descriptors: float  # score of acoustic descriptors
+    inputs: pd.DataFrame  # name, score, low and high of all that the layers are made from
+    highest: pd.Series  # name and score of the highest layer in the figure
 
 
 def summary_sentences(
@@ -282,12 +296,31 @@ def summary_sentences(
         f"On held-out words the text states reach {row.score:.2f} ({row.low:.2f} to "
         f"{row.high:.2f}, n = {int(row.n_groups)} words), {answer} the strongest surface baseline "
         f"({scores.text_baseline:.2f}; chance {scores.text_chance:.2f}).",
-        f"The best layers (n = {best['free'].score.n} words) are {'; '.join(by_arm)}.",
+        f"Layers that are chosen inside each fold (n = {best['free'].score.n} stems of words) "
+        f"reach: {'; '.join(by_arm)}. {choice_note(scores.highest, best['free'].score.value)}",
         f"The same architecture with random weights reaches {scores.random_weights:.2f} from the "
-        f"same tokens and text. Acoustic descriptors alone reach {scores.descriptors:.2f}.",
+        f"same tokens and text. {inputs_sentence(scores.inputs, best['free'].score)}",
         "A probe that reads an emotion shows that the emotion can be read. It does not show that "
         "the model uses it.",
     ]
+
+
+def inputs_sentence(
+    inputs: pd.DataFrame,  # name, score, low, high of all that the layers are made from
+    layers,  # score of the layers with its interval
+) -> str:  # two sentences
+    "The strongest of all inputs, the others, and whether the layers have more."
+    ordered = inputs.sort_values("score", ascending=False, kind="stable")
+    strongest = ordered.iloc[0]
+    others = [f"{row['name']} {row.score:.2f}" for _, row in ordered.iloc[1:].iterrows()]
+    listed = f" (the others: {', '.join(others)})" if others else ""
+    answer = "lie above" if layers.low > strongest.score else "do not lie clearly above"
+    return (
+        f"Of what the layers are made from, {strongest['name']} alone reach {strongest.score:.2f} "
+        f"({strongest.low:.2f} to {strongest.high:.2f}){listed}. The layers {answer} that: they "
+        f"read {100 * layers.value:.0f} of 100 clips, {strongest['name']} read "
+        f"{100 * strongest.score:.0f}."
+    )
 
 
 def _score(score):

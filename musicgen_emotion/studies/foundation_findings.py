@@ -11,29 +11,54 @@ from ..stats.estimates import Estimate
 from .steps import estimate_text
 
 # %% auto #0
-__all__ = ['best_sentence', 'choice_sentence', 'encoding_sentence', 'apart_sentence', 'ceilings_sentence', 'dimensions_sentence',
-           'silhouette_sentence']
+__all__ = [
+    "apart_sentence",
+    "best_sentence",
+    "ceilings_sentence",
+    "choice_note",
+    "choice_sentence",
+    "dimensions_sentence",
+    "encoding_sentence",
+    "silhouette_sentence",
+]
+
 
 # %% ../../nbs/api/95_studies/03_foundation_findings.ipynb #cell007
 def best_sentence(
     best: dict,  # layer, score, low, high, n of the free arm
     strongest: pd.Series,  # name and score of the strongest baseline
     random_weights: float,  # best score of the same architecture with random weights
-) -> str:  # one or two sentences
+    highest: pd.Series | None = None,  # name and score of the highest layer in the figure
+) -> str:  # one to three sentences
     "How far the best layer lies above its controls."
     answer = "above" if best["low"] > strongest.score else "not clearly above"
     text = (
-        f"With own prompt and own music the best layer is {best['layer']}: {best['score']:.2f} on "
-        f"held-out words (95% interval {best['low']:.2f} to {best['high']:.2f}, "
-        f"n = {best['n']} stems of words), {answer} the strongest baseline, {strongest['name']} "
-        f"({strongest.score:.2f})."
+        "With own prompt and own music, probes that choose their layer inside each fold (most "
+        f"often {best['layer']}) reach {best['score']:.2f} on held-out words (95% interval "
+        f"{best['low']:.2f} to {best['high']:.2f}, n = {best['n']} stems of words), {answer} the "
+        f"strongest baseline, {strongest['name']} ({strongest.score:.2f})."
     )
+    if highest is not None:
+        text += f" {choice_note(highest, best['score'])}"
     if best["low"] <= random_weights:
         text += (
             f" The same architecture with random weights reaches {random_weights:.2f}, so most of "
             "this was in the tokens and the text already."
         )
     return text
+
+
+def choice_note(
+    highest: pd.Series,  # name and score of the highest layer in the figure
+    nested: float,  # score of the layers that are chosen inside the folds
+) -> str:  # one sentence
+    "Why the figure may show a higher score than the text."
+    if highest.score <= nested:
+        return f"No layer of the figure is higher ({highest['name']}, {highest.score:.2f})."
+    return (
+        f"The figure shows each layer alone, up to {highest.score:.2f} at {highest['name']}: to "
+        "pick that one after the fact raises its score."
+    )
 
 
 def choice_sentence(
@@ -79,16 +104,17 @@ def apart_sentence(
 
 
 def ceilings_sentence(
-    table: pd.DataFrame,  # baseline, value, low, high, n and layer
-) -> str:  # one sentence
+    table: pd.DataFrame,  # baseline, value, low, high, n, mismatched and layer
+) -> str:  # two sentences
     "How alike a prompt is with another seed, on average over layers."
     other = table[table.baseline == "same prompt, other seed"]
     twice = table[table.baseline == "same prompt twice"].value.min()
     lowest = other.loc[other.value.idxmin()]
+    answer = "more" if lowest.low > lowest.mismatched else "not clearly more"
     return (
-        f"The same prompt with another seed has a centred cosine of at least "
-        f"{estimate_text(lowest, 'prompts')}, at {lowest.layer}. The same clip that is replayed "
-        f"twice has at least {twice:.2f}."
+        f"Two seeds of one prompt are {answer} alike than two prompts: their centred cosine is at "
+        f"least {estimate_text(lowest, 'prompts')}, at {lowest.layer}, against "
+        f"{lowest.mismatched:.2f}. The same clip that is replayed twice has at least {twice:.2f}."
     )
 
 

@@ -233,11 +233,17 @@ class LayerStudy:
         best |= dict(low=score.low, high=score.high)
         random_weights = self.score("random weights").max()
         return Step(
-            sentence=best_sentence(best, self.strongest("free"), random_weights),
+            sentence=best_sentence(best, self.strongest("free"), random_weights, self.highest),
             table=self.table[columns],
             folder=self.run.path,
             figures=(self._layers_figure(),),
         )
+
+    @property
+    def highest(self) -> pd.Series:  # name and score
+        "The layer of the free arm with the highest score in the figure."
+        table = self.probes["free"].table
+        return table.loc[table.score.idxmax(), ["name", "score"]]
 
     @property
     def best(self):

@@ -251,7 +251,7 @@ class TextStudy:
             "text_generalization.csv",
         )
         return Step(
-            sentence=generalization_sentence(table),
+            sentence=generalization_sentence(table, 1 / len(self.emotions)),
             table=table,
         )
 
@@ -464,12 +464,15 @@ def encodes_sentence(
 
 def generalization_sentence(
     table: pd.DataFrame,  # held_out, score, low, high, n_groups
+    chance: float = 0.25,  # one over the number of emotions
 ) -> str:  # one sentence
-    "The hardest split of the table."
+    "The hardest split of the table, and whether it lies above chance."
     hardest = table.loc[table.score.idxmin()]
+    answer = "above" if hardest.low > chance else "not clearly above"
     return (
         f"The hardest split holds out {hardest.held_out}: {hardest.score:.2f} "
-        f"({hardest.low:.2f} to {hardest.high:.2f}, n = {int(hardest.n_groups)} groups)."
+        f"({hardest.low:.2f} to {hardest.high:.2f}, n = {int(hardest.n_groups)} groups), {answer} "
+        f"chance ({chance:.2f})."
     )
 
 

@@ -1169,6 +1169,9 @@ def _phase_file(w):
 
 STUDIES = {
     "read_headline": lambda w: dict(file=_headline(w)),
+    "word_units": lambda w: dict(
+        prompts=["calm sea", "calm wood", "sad song"], labels=["calm", "calm", "sad"]
+    ),
 }
 
 

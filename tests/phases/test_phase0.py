@@ -88,7 +88,8 @@ def test_sentences_of_the_text_say_yes_and_no():
     row["value"] = 0.9
     assert "does not give the same state" in repeats_sentence(row)
     table = pd.DataFrame([dict(held_out="words", score=0.6, low=0.5, high=0.7, n_groups=16)])
-    assert "(0.50 to 0.70, n = 16 groups)" in generalization_sentence(table)
+    assert "(0.50 to 0.70, n = 16 groups), above chance (0.25)" in generalization_sentence(table)
+    assert "not clearly above chance" in generalization_sentence(table, chance=0.5)
 
 
 def test_capture_is_checked_by_two_gates(tiny, tmp_path):
@@ -111,11 +112,25 @@ def test_summary_has_the_controls_and_can_say_no():
     best = Best("layer_1", Estimate(0.8, 0.7, 0.9, 20), 0.01, ["layer_1"])
     text = pd.Series(dict(score=0.5, low=0.45, high=0.6, n_groups=16))
     arms = {"free": best, "text only": best, "music only": best}
-    sentences = summary_sentences(FoundationScores(text, 0.4, 0.25, arms, 0.6, 0.7))
+    names = ["codec tokens", "acoustic descriptors"]
+    inputs = pd.DataFrame(dict(name=names, score=[0.91, 0.82], low=[0.85, 0.75], high=[0.96, 0.89]))
+    figure = pd.Series(dict(name="layer_3", score=0.94))
+    sentences = summary_sentences(FoundationScores(text, 0.4, 0.25, arms, 0.6, inputs, figure))
     assert "(0.45 to 0.60, n = 16 words), above the strongest" in sentences[0]
+    assert "up to 0.94 at layer_3: to pick that one after the fact raises" in sentences[1]
     assert "random weights reaches 0.60" in sentences[2]
-    unclear = summary_sentences(FoundationScores(text, 0.48, 0.25, arms, 0.6, 0.7))
+    assert "codec tokens alone reach 0.91 (0.85 to 0.96)" in sentences[2]
+    assert "acoustic descriptors 0.82" in sentences[2]
+    assert (
+        "do not lie clearly above that: they read 80 of 100 clips, codec tokens read 91"
+        in (sentences[2])
+    )
+    weak, lower = inputs.assign(score=[0.3, 0.4]), figure.replace(0.94, 0.7)
+    unclear = summary_sentences(FoundationScores(text, 0.48, 0.25, arms, 0.6, weak, lower))
     assert "not clearly above" in unclear[0]
+    assert "No layer of the figure is higher" in unclear[1]
+    assert "acoustic descriptors alone reach 0.40" in unclear[2]
+    assert "The layers lie above that" in unclear[2]
 
 
 # ---- what all studies share
