@@ -109,6 +109,7 @@ def balanced_setting(
 ) -> dict:  # the row, with `balance` (its harmonic mean) and `rule`
     """The setting with the largest harmonic mean of explained variance and stability.
 
+    Settings of equal balance, such as those of which nothing recurs: the fewest active features.
     Raises ValueError for a table without rows, KeyError for one without the two columns."""
     if not len(table):
         raise ValueError("the table holds no setting to choose from")
@@ -118,7 +119,8 @@ def balanced_setting(
     explained = table.explained_variance.clip(lower=0).fillna(0.0)
     stable = table.stable.fillna(0.0)
     balance = 2 * explained * stable / (explained + stable).clip(lower=1e-12)
-    chosen = balance.idxmax()
+    best = table[balance == balance.max()]
+    chosen = best.l0.idxmin() if "l0" in best else best.index[0]
     rule = "largest harmonic mean of the explained variance and the share of features found again"
     return table.loc[chosen].to_dict() | dict(balance=float(balance[chosen]), rule=rule)
 

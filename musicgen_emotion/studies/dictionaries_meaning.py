@@ -30,6 +30,7 @@ from ..sae.profiles import top_features
 from ..sae.recovery import monosemanticity, recovery_table
 from ..sae.sweeps import balanced_setting
 from ..stats.estimates import bootstrap
+from ..stats.power import FEWEST_UNITS
 from ..stimuli.emotions import emotion_cues
 from ..stimuli.prompt_pool import diverse_prompts
 from .dictionaries_features import FeatureStudy
@@ -378,6 +379,8 @@ def edit_sentence(
 ) -> str:  # one sentence
     "Whether the music changes when features are taken out of the text."
     answer = "changes" if hit.p <= 0.05 else "does not change"
+    if n_prompts < FEWEST_UNITS:
+        answer = "cannot be said to change"
     return (
         f"Taking {n_features} {target} features out of the text {answer} the music beyond what "
         f"random edits of the same size and firing rate do (p = {hit.p:.2f}, {n_prompts} prompts, "

@@ -140,6 +140,8 @@ def test_a_sweep_without_twins_has_nothing_to_weigh():
         balanced_setting(pd.DataFrame())
     dead = pd.DataFrame(dict(explained_variance=[-0.2, 0.5], stable=[0.9, 0.1]))
     assert balanced_setting(dead)["explained_variance"] == 0.5
+    nothing = pd.DataFrame(dict(l0=[300.0, 8.0], explained_variance=[0.9, 0.6], stable=0.0))
+    assert balanced_setting(nothing)["l0"] == 8.0
 
 
 def test_a_dictionary_that_is_not_trained_has_no_stable_features():
