@@ -66,7 +66,7 @@ def _above(energetic, happy, level):
         )
     difference = float(energetic.mean() - happy.mean())
     low = high = difference
-    if energetic.std() > 0 or happy.std() > 0:
+    if max(energetic.std(), happy.std()) > 1e-9:  # below, rounding is all that differs
         ends = ttest_ind(energetic, happy, equal_var=False).confidence_interval(level)
         low, high = float(ends.low), float(ends.high)
     n = min(len(energetic), len(happy))

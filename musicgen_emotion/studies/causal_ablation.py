@@ -42,8 +42,9 @@ class AblationStudy:
 
     @property
     def erased_sites(self) -> list[str]:
-        "Sites whose emotion is erased: text states and residual streams."
-        return [self.data.text_sites[0], *self.data.layers]
+        "Sites whose emotion is erased: text states and residual streams that depend on the prompt."
+        sites = [self.data.text_sites[0], *self.data.layers]
+        return [site for site in sites if site in self.states.reading_sites]
 
     def erasers(self) -> dict:  # name -> site -> function of states
         "Erasers, fitted on single tokens and timesteps of the fitting words."
@@ -84,6 +85,7 @@ class AblationStudy:
         ]
         effects = pd.concat(families, ignore_index=True)
         effects = effects[effects.codebook == "all"]
+        effects = effects.fillna(dict(lost=0.0))  # nothing to lose where the prompts do not differ
         columns = ("family", "site", "kind", "layer", "how")
         summaries = []
         for measure in ("lost", "kl_source"):

@@ -239,8 +239,8 @@ class AttentionStudy:
 
     def summary_sentence(self) -> str:  # one sentence
         "What heads read, and how far back they look."
-        words = attention_sentence(self.heads).removesuffix(".")
-        return f"{words}; the {span_sentence(self.span)}."
+        words = attention_sentence(self.heads, self.neutral_heads)
+        return f"{words} The {span_sentence(self.span)}."
 
     def gates(self) -> None:
         "The gate on the emotion word."

@@ -85,6 +85,18 @@ class PromptStates:
         )
 
     @property
+    def reading_sites(self) -> list[str]:  # names of sites
+        "Sites whose states depend on the prompt; in a model that is deaf to text only the text."
+        carrier = self.book.pair.to_numpy() % len(self.data.carriers)
+        sites = []
+        for site, states in self.states.items():
+            by_carrier = [states[carrier == number] for number in np.unique(carrier)]
+            spread = max(np.ptp(one, axis=0).max() for one in by_carrier)
+            if spread > 1e-5 * np.abs(states).max():
+                sites.append(site)
+        return sites
+
+    @property
     def emotions(self) -> np.ndarray:  # (prompt,)
         "Emotion of each prompt."
         return self.book.emotion.to_numpy(str)
@@ -141,7 +153,10 @@ class PromptStates:
         found = self.data.stages(
             "reliability",
             lambda: site_reliability(
-                self.states, self.book, settings.source, **settings.resampling()
+                {site: self.states[site] for site in self.reading_sites},
+                self.book,
+                settings.source,
+                **settings.resampling(),
             ),
         )
         self.reliable = self.run.table(found, "reliability.csv")

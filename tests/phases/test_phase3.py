@@ -33,6 +33,7 @@ from musicgen_emotion.studies import (
     BEST_CUES,
     CAUSAL_CRITERIA,
     HELD_CUES,
+    AttentionStudy,
     CausalSettings,
     CausalStudy,
     agreement_sentence,
@@ -408,6 +409,14 @@ def test_flat_states_leave_out_missing_positions():
     states, labels = flat_states(positions, np.array(["happy", "sad"]))
     assert states.ravel().tolist() == [1.0, 2.0, 3.0]
     assert labels.tolist() == ["happy", "happy", "sad"]
+
+
+def test_the_summary_on_attention_has_its_control():
+    study = AttentionStudy.__new__(AttentionStudy)
+    study.heads = pd.DataFrame(dict(difference=[0.1], p=[0.01], n=60))
+    study.neutral_heads = study.heads.assign(p=0.5, n=16)
+    study.span = pd.DataFrame(dict(p=[0.2]))
+    assert "Between two neutral words 0 heads differ (n = 16)" in study.summary_sentence()
 
 
 def test_neutral_words_are_left_to_compare_the_partners_with(nano):
