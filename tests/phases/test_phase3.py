@@ -459,7 +459,7 @@ DEMO = [
     "    return pd.DataFrame(dict(x=range(n)))",
     'table = stages("patched", make)',
     'if len(run.manifest["resumed"]) == 0: os._exit(9)',
-    'run.gate("rows", len(table), threshold=2)\nstages.clear()\nrun.close();',
+    'run.gate("rows", len(table), threshold=2, kind="check")\nstages.clear()\nrun.close();',
 ]
 
 

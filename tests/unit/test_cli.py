@@ -305,7 +305,7 @@ def phase(tmp_path):
         'seed: int = 0  # seed\nnote: str = ""  # text\nout_dir: str = "r"',
         "from musicgen_emotion.lab.phases import start_phase\n"
         'run = start_phase("phase8_cli", globals())',
-        'run.gate("seed", seed, threshold=1, why="above one");\n1 / (seed - 9)',
+        'run.gate("seed", seed, seed, seed, threshold=1, why="above one");\n1 / (seed - 9)',
         "run.close();",
     ]
     cells = [nbformat.v4.new_code_cell(text) for text in texts]
@@ -367,7 +367,7 @@ def runs(tmp_path):
     for name, value in (("a", 0.9), ("b", 0.9), ("c", 0.7)):
         with open_run(tmp_path / name / "phase0", "phase0") as run:
             run.table(pd.DataFrame(dict(score=[value, 1.0])), "scores")
-            run.gate("score", value, threshold=0.8)
+            run.gate("score", value, value, value, threshold=0.8)
     return tmp_path
 
 

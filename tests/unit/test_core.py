@@ -559,7 +559,7 @@ def make_run(folder, phase="phase0", params=None, table=None, gate=0.86):
     with open_run(folder, phase, params or dict(seed=3)) as run:
         run.table(scores if table is None else table(scores), "scores")
         run.table(scores[["layer", "accuracy"]], "more/layers.parquet")
-        run.gate("label match", gate, threshold=0.8)
+        run.gate("label match", gate, gate, gate, threshold=0.8)
         run.gate("not measured", float("nan"), threshold=0.8)
     return folder
 

@@ -502,7 +502,7 @@ def test_a_phase_runs_in_this_python_beside_files_named_like_modules(tmp_path):
 import {", ".join(shadows)}, sys
 from musicgen_emotion.lab.phases import start_phase
 with start_phase("page", globals()) as run:
-    run.gate("ends", 1, threshold=0)
+    run.gate("ends", 1, 1, 1, threshold=0)
     (run.path / "python.txt").write_text(sys.executable)
 """
     page = nbformat.v4.new_notebook(cells=[parameters, nbformat.v4.new_code_cell(code)])
