@@ -70,7 +70,8 @@ def good(tmp_path):
         "phase8_good",
         GOOD_PARAMETERS,
         opening("phase8_good"),
-        'run.gate("n", n, n, n, threshold=1)\n(run.path / "seen.txt").write_text(repr((n, note, x)))',
+        'run.gate("n", n, n, n, threshold=1)\n'
+        '(run.path / "seen.txt").write_text(repr((n, note, x)))',
         "run.close();",
     )
 
