@@ -6160,4 +6160,12 @@ d = { 'settings': { 'branch': 'main',
                                                 'musicgen_emotion.studies.steps.surface_baselines': ( 'api/95_studies/steps.html#surface_baselines',
                                                                                                       'musicgen_emotion/studies/steps.py'),
                                                 'musicgen_emotion.studies.steps.without_negative_zero': ( 'api/95_studies/steps.html#without_negative_zero',
-                                                                                                          'musicgen_emotion/studies/steps.py')}}}
+                                                                                                          'musicgen_emotion/studies/steps.py')},
+            'musicgen_emotion.studies.units_by_power': { 'musicgen_emotion.studies.units_by_power.Claim': ( 'api/95_studies/units_by_power.html#claim',
+                                                                                                            'musicgen_emotion/studies/units_by_power.py'),
+                                                         'musicgen_emotion.studies.units_by_power.sample_sizes': ( 'api/95_studies/units_by_power.html#sample_sizes',
+                                                                                                                   'musicgen_emotion/studies/units_by_power.py'),
+                                                         'musicgen_emotion.studies.units_by_power.spread_of_interval': ( 'api/95_studies/units_by_power.html#spread_of_interval',
+                                                                                                                         'musicgen_emotion/studies/units_by_power.py'),
+                                                         'musicgen_emotion.studies.units_by_power.units_from_interval': ( 'api/95_studies/units_by_power.html#units_from_interval',
+                                                                                                                          'musicgen_emotion/studies/units_by_power.py')}}}

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .arguments import checked
 from .checks import check_positive
 from .files import atomic_write, read_table, write_table
 from .gates import CONTROLS, POSITIVES, read_gates
@@ -33,6 +34,7 @@ __all__ = ['parse_seeds', 'run_gates', 'gates_over_runs', 'keep_repeats', 'repea
            'repeat_phase', 'require_parameter', 'run_controls', 'phases_with']
 
 # %% ../../nbs/api/00_lab/22_repeats.ipynb #cell006
+@checked
 def parse_seeds(
     text: str,  # numbers and ranges, such as "0-4" or "21,31-34"
 ) -> list[int]:  # seeds in the order of writing
@@ -65,7 +67,10 @@ def run_gates(
 
     rows = []
     for name, path in find_runs(as_path("folder", folder)).items():
-        manifest = run_manifest(path)
+        try:
+            manifest = run_manifest(path)
+        except ValueError as error:
+            raise ValueError(f"folder holds a run that cannot be read: {error}") from error
         if manifest is None or manifest["status"] != "finished":
             continue
         parameters = manifest.get("parameters") or {}

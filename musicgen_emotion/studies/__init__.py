@@ -331,3 +331,8 @@ from .steps import start_study as start_study
 from .steps import study_words as study_words
 from .steps import surface_baselines as surface_baselines
 from .steps import without_negative_zero as without_negative_zero
+from .units_by_power import CLAIMS as CLAIMS
+from .units_by_power import Claim as Claim
+from .units_by_power import sample_sizes as sample_sizes
+from .units_by_power import spread_of_interval as spread_of_interval
+from .units_by_power import units_from_interval as units_from_interval

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..lab.arguments import checked
+from ..lab.checks import check_count
 from ..lab.files import atomic_write, read_json, write_table
 from ..lab.gates import CONTROLS, POSITIVES, Criterion
 from ..lab.paths import as_path, claim_folder
@@ -70,12 +72,14 @@ LEAST_POWER = 0.8  # share of runs with a planted effect in which evidence must 
 FULL_SEEDS = 5  # fewer are said so
 
 
+@checked
 def too_many_passes(
     runs: int,  # runs of a control
 ) -> int:  # this many passes or more are no chance; above `runs` where no number is enough
     "The limit of 4 passes of 20 for another number of runs, by the binomial probability."
     from scipy.stats import binom
 
+    runs = check_count("runs", runs, 0)
     passes, of = TOO_MANY
     as_rare = binom.sf(passes - 1, of, NOMINAL)  # probability of so many passes by chance
     limit = 1

@@ -338,7 +338,9 @@ class LayerStudy:
         )
 
     def _valence_and_arousal(self):
-        "Probes of each axis with the other partialled out."
+        "Probes of each axis with the other partialled out; two emotions leave nothing of either."
+        if len(self.clips.emotions) < 3:
+            return
         places = np.array([VALENCE_AROUSAL[emotion] for emotion in self.clips.labels])
         valence, arousal = places.T
         axes = dict(valence=(valence, arousal), arousal=(arousal, valence))

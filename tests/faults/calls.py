@@ -1142,6 +1142,8 @@ LAB = {
     "notebook_cells": lambda w: dict(path=_phase_file(w)),
     "run_status": lambda w: dict(folder=w.run_folder),
     "plan": lambda w: dict(phase="phase0", grid=dict(seed=[0, 1])),
+    "parse_seeds": lambda w: dict(text="0-4"),
+    "run_gates": lambda w: dict(folder=w.run_folder),
     "markdown_table": lambda w: dict(df=pd.DataFrame(dict(a=[1, 2]))),
     "run_report": lambda w: dict(run=w.run_folder),
     "Run.gate": lambda w: dict(
@@ -1172,6 +1174,10 @@ STUDIES = {
     "word_units": lambda w: dict(
         prompts=["calm sea", "calm wood", "sad song"], labels=["calm", "calm", "sad"]
     ),
+    "read_criteria": lambda w: dict(run=w.run_folder),
+    "spread_of_interval": lambda w: dict(low=0.1, high=0.3, n=40),
+    "too_many_passes": lambda w: dict(runs=20),
+    "units_from_interval": lambda w: dict(low=0.1, high=0.3, n=40, effect=0.2),
 }
 
 
