@@ -19,6 +19,7 @@ from musicgen_emotion.stimuli.emotions import (
     INTENSITIES,
     NEUTRAL_CUES,
     VALENCE_AROUSAL,
+    Cues,
     emotion_cues,
 )
 from musicgen_emotion.stimuli.prompts import (
@@ -32,6 +33,7 @@ from musicgen_emotion.stimuli.prompts import (
 
 from ..activations.generation import generate
 from ..lab.arguments import checked
+from ..lab.checks import check_between
 from ..models.load import load_model
 from ..models.registry import nano_folder
 from ..sound.descriptors import describe_table
@@ -39,7 +41,7 @@ from ..sound.label_judge import LabelJudge
 from ..stats.effects import correlation, ratio_of_medians, wilson
 from ..stats.estimates import Estimate
 from ..stimuli.synth import SAMPLE_RATE, render_music
-from .captions import jitter_cues
+from .captions import jitter_cues, neutral_cues
 from .decoder import encode_clips
 
 # %% auto #0
@@ -50,6 +52,7 @@ __all__ = [
     "codec_report",
     "evaluate_nano",
     "fit_rendered_judge",
+    "graded_clips",
     "intensity_shift",
     "metrics_table",
     "rendered_clips",
@@ -93,6 +96,42 @@ def rendered_clips(
                 )
             )
     return np.stack(waves), pd.DataFrame(rows)
+
+
+@checked
+def graded_clips(
+    n_per_grade: int = 20,  # clips per emotion and grade
+    grades: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),  # 0 neutral, 1 the whole emotion
+    seed: int = 0,  # seed of cues and notes
+    duration_s: float = 5.0,  # length, s
+) -> tuple[np.ndarray, pd.DataFrame]:  # (clip, sample) float32; emotion, grade, start and cues
+    """Clips that go in grades from neutral cues to those of an emotion.
+
+    All grades of one `start` begin at the same neutral cues and have the same notes. Numbers go in
+    a straight line; the mode changes at a grade that is drawn evenly between 0 and 1."""
+    grades = [check_between("grades", grade, 0, 1) for grade in grades]
+    draw = np.random.default_rng((19, seed))
+    rows, waves = [], []
+    for emotion in EMOTIONS:
+        for start in range(n_per_grade):
+            neutral = neutral_cues(draw)
+            full = jitter_cues(emotion_cues(emotion, "plain", neutral.instrument), draw)
+            notes, turn = int(draw.integers(2**31)), draw.random()
+            for grade in grades:
+                cues = _between_cues(neutral, full, grade, turn)
+                rows.append(dict(emotion=emotion, grade=grade, start=start, **asdict(cues)))
+                waves.append(render_music(cues, notes, duration_s))
+    return np.stack(waves), pd.DataFrame(rows)
+
+
+def _between_cues(neutral: Cues, full: Cues, grade: float, turn: float) -> Cues:
+    "Cues at a grade between neutral ones and those of an emotion."
+    values = asdict(neutral)
+    for name, end in asdict(full).items():
+        if isinstance(end, float | int):
+            values[name] = values[name] + grade * (end - values[name])
+    values["mode"] = full.mode if grade > turn or grade == 1 else neutral.mode
+    return Cues(**values)
 
 
 @checked

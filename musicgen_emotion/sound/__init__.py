@@ -17,6 +17,9 @@ from .descriptors import descriptor_units as descriptor_units
 from .descriptors import mono_clips as mono_clips
 from .descriptors import read_channels as read_channels
 from .descriptors import read_wave as read_wave
+from .graded_axes import AXIS_NAMES as AXIS_NAMES
+from .graded_axes import GradedAxes as GradedAxes
+from .graded_axes import fit_graded_axes as fit_graded_axes
 from .label_judge import JUDGE_DESCRIPTORS as JUDGE_DESCRIPTORS
 from .label_judge import LabelJudge as LabelJudge
 from .label_judge import descriptor_matrix as descriptor_matrix

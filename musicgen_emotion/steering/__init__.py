@@ -103,6 +103,14 @@ from .push import schedule_and_loop as schedule_and_loop
 from .push import steer as steer
 from .push import steering_hooks as steering_hooks
 from .push import unit_of_dose as unit_of_dose
+from .recovered import LEAST_AGREED as LEAST_AGREED
+from .recovered import LEAST_MOVED as LEAST_MOVED
+from .recovered import NO_CHANGE as NO_CHANGE
+from .recovered import CueGeometry as CueGeometry
+from .recovered import confusion_of_renders as confusion_of_renders
+from .recovered import cue_geometry as cue_geometry
+from .recovered import recovered_emotions as recovered_emotions
+from .recovered import recovered_shares as recovered_shares
 from .schedules import ClosedLoop as ClosedLoop
 from .schedules import Schedule as Schedule
 from .schedules import Watcher as Watcher
