@@ -71,7 +71,7 @@ def test_neutral_music_recovers_nothing(renders, space):
 
 @pytest.fixture(scope="module")
 def graded():
-    waves, clips = graded_clips(8, seed=3, duration_s=SECONDS)
+    waves, clips = graded_clips(20, seed=3, duration_s=SECONDS)
     return described(waves), clips
 
 
