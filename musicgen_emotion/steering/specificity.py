@@ -127,9 +127,7 @@ def unrelated_share(
 # %% ../../nbs/api/80_steering/18_specificity.ipynb #e1choice1
 @checked
 def choice_p(
-    rises: Mapping[
-        str, tuple[np.ndarray, np.ndarray]
-    ],  # name -> rises of the chosen, of the others
+    rises: Mapping[str, tuple[np.ndarray, np.ndarray]],  # name -> chosen ones, others
     n_draws: int = 199,  # other choices of as many
     seed: int = 0,  # of the draws
 ) -> float:  # (1 + choices that rise as much) / (1 + draws); 1 without others

@@ -14,9 +14,9 @@ import pandas as pd
 from ..lab.gates import CONTROLS, Criterion
 from ..stats.power import FEWEST_UNITS
 from ..steering.arms import Arm
+from ..steering.axes import AXES
 from ..steering.planting import planted_parts, with_planted
 from ..stimuli.emotions import VALENCE_AROUSAL
-from .steering_sentences import STEERED_AXES
 from .steps import plant
 
 # %% auto #0
@@ -208,7 +208,7 @@ def emotion_effects(
     for emotion in emotions:
         own = outcome_of[emotion]
         rise = score[own] if isinstance(score, Mapping) else score
-        axes = dict(zip(STEERED_AXES, VALENCE_AROUSAL[emotion]))
+        axes = dict(zip(AXES, VALENCE_AROUSAL[emotion]))
         effects[emotion] = {**axes, **cues.get(emotion, {}), own: rise}
     return effects
 

@@ -30,7 +30,7 @@ from ..steering.directions import Direction, save_directions
 from ..steering.guard import study_guard
 from ..steering.heads import site_rms
 from ..stimuli.emotions import VALENCE_AROUSAL
-from .steering_criteria import HELD_OUT_LIE
+from .steering_criteria import HELD_OUT_LIE, plant_sites
 from .steering_sentences import STEERED_AXES, layer_sentence
 from .steering_words import caption_list
 from .steps import Figure, Step
@@ -111,8 +111,8 @@ def fit_directions(
     unseen_states = _mean_states(context, store, unseen, sites)
     vectors = {}
     if settings.control == "planted":
-        states, unseen_states, vectors = _planted(
-            settings.seed, clips, states, unseen, unseen_states
+        states, unseen_states, vectors = plant_sites(
+            states, clips.emotion, unseen_states, unseen.emotion, settings.seed
         )
         context.planted = vectors[sites[0]]
     neutral = (clips.emotion == "neutral").to_numpy(bool)
