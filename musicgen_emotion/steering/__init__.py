@@ -91,6 +91,8 @@ from .methods import mean_differences as mean_differences
 from .methods import pca_direction as pca_direction
 from .methods import ridge_direction as ridge_direction
 from .methods import sae_direction as sae_direction
+from .planting import planted_parts as planted_parts
+from .planting import with_planted as with_planted
 from .push import BRANCH_CHOICES as BRANCH_CHOICES
 from .push import STEERING_MODES as STEERING_MODES
 from .push import Steered as Steered
@@ -119,6 +121,15 @@ from .slopes import dose_changes as dose_changes
 from .slopes import dose_slopes as dose_slopes
 from .slopes import paired_changes as paired_changes
 from .slopes import side_effects as side_effects
+from .slopes import unit_slopes as unit_slopes
+from .specificity import UNRELATED as UNRELATED
+from .specificity import absolute_bounds as absolute_bounds
+from .specificity import all_but_p as all_but_p
+from .specificity import choice_p as choice_p
+from .specificity import mean_p as mean_p
+from .specificity import rank_p as rank_p
+from .specificity import slope_by_cosine as slope_by_cosine
+from .specificity import unrelated_share as unrelated_share
 from .token_quality import checked_tokens as checked_tokens
 from .token_quality import repetition as repetition
 from .token_quality import silence as silence

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["STUDY_COLUMNS", "dose_changes", "dose_slopes", "paired_changes", "side_effects"]
+__all__ = [
+    "STUDY_COLUMNS",
+    "dose_changes",
+    "dose_slopes",
+    "paired_changes",
+    "side_effects",
+    "unit_slopes",
+]
 
 
 # %% ../../nbs/api/80_steering/11_slopes.ipynb #cell010
@@ -118,6 +125,38 @@ def _outcome_names(table, outcomes, unit) -> list[str]:
         if name not in table:
             raise ValueError(f"outcome {name!r} is no column of the table")
     return names
+
+
+@checked
+def unit_slopes(
+    table: pd.DataFrame,  # from `dose_response`
+    outcomes: str | Sequence[str] | None = None,  # columns; None: all numeric ones of the judge
+    unit: str = "prompt",  # one slope for each of these
+) -> pd.DataFrame:  # one row per arm and unit: arm, kind, the unit, and a slope per outcome
+    """The slope of every unit, whose means over units `dose_slopes` returns.
+
+    A slope is NaN where a unit has one dose only. Raises ValueError for missing columns.
+    """
+    import pandas as pd
+
+    for column in ("arm", "kind", "alpha", unit):
+        if column not in table:
+            raise ValueError(f"the table has no column {column!r}")
+    names = _outcome_names(table, outcomes, unit)
+    parts = []
+    for (arm, kind), part in table.groupby(["arm", "kind"], sort=False):
+        means = part.groupby([unit, "alpha"])[names].mean()
+        slopes = {}
+        for name in names:
+            response = means[name].unstack()  # (unit, dose)
+            has_slope = response.notna().sum(axis=1) > 1
+            found = _slope_of_each_row(response[has_slope])
+            slopes[name] = pd.Series(found, response.index[has_slope], dtype=float)
+        rows = pd.DataFrame(slopes).reindex(means.index.unique(level=0))
+        parts.append(rows.rename_axis(unit).reset_index().assign(arm=arm, kind=kind))
+    if not parts:
+        raise ValueError("the table is empty")
+    return pd.concat(parts, ignore_index=True)[["arm", "kind", unit, *names]]
 
 
 def _slope_of_each_row(response) -> np.ndarray:

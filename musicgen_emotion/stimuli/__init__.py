@@ -50,6 +50,8 @@ from .emotions import emotion_cues as emotion_cues
 from .emotions import quadrant as quadrant
 from .emotions import split_words as split_words
 from .emotions import word_emotion as word_emotion
+from .other_words import OTHER_EMOTION_WORDS as OTHER_EMOTION_WORDS
+from .other_words import unseen_words as unseen_words
 from .prompt_pool import CONTEXTS as CONTEXTS
 from .prompt_pool import MORE_INSTRUMENTS as MORE_INSTRUMENTS
 from .prompt_pool import NEUTRAL_WORDS as NEUTRAL_WORDS

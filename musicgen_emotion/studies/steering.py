@@ -5,6 +5,7 @@
 # %% ../../nbs/api/95_studies/29_steering.ipynb #cell003
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,24 +56,42 @@ from musicgen_emotion.studies.steering_report import (
 )
 from musicgen_emotion.studies.steering_setup import (
     SteeringContext,
+    SteeringCriterion,
     SteeringSettings,
     SteeringStep,
-    steering_bars,
 )
 
+from ..lab.gates import CONTROLS, Criterion, Gate
 from ..steering.arms import Arm
+from .steering_criteria import STEERING_CRITERIA, without_claim
 from .steering_features import FeatureStep, single_features
 from .steering_methods import MethodSet, few_pairs_curve, find_methods
 from .steering_recovery import MethodComparison, compare_methods
+from .steering_specific import specificity
 from .steps import Step, gates_step, keep_sentences, start_study
 
 # %% auto #0
-__all__ = ["GATED_STEPS", "SteeringStudy", "start_steering"]
-
+__all__ = ["EQUAL_COST_CRITERIA", "GATED_STEPS", "SteeringStudy", "start_steering"]
 
 # %% ../../nbs/api/95_studies/29_steering.ipynb #cell009
+EQUAL_COST_CRITERIA = tuple(
+    Criterion(
+        name,
+        threshold=0.5,
+        direction=">=",
+        why="best method at equal cost",
+        fails_on=CONTROLS,
+    )
+    for name in ("planted change recovered at equal cost", "own score raised at equal cost")
+)
+
+
 class SteeringStudy(SteeringContext):
     "Phase 2: every step of the notebook is one of its methods."
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.run.declare((*STEERING_CRITERIA, *EQUAL_COST_CRITERIA))
 
     def prompt_sets(self) -> Step:
         "How many prompts each set has."
@@ -220,6 +239,13 @@ class SteeringStudy(SteeringContext):
         "Controls beside the target, on the same prompts and doses."
         return self.keep("controls", control_shares(result))
 
+    def specificity(
+        self,
+        result: DoseResult,  # from `dose_response`
+    ) -> SteeringStep:  # with the figure `slope_by_cosine`
+        "Do controls act in proportion to what they share with an axis?"
+        return self.keep("specificity", specificity(result))
+
     def written_words(
         self,
         result: DoseResult,  # from `dose_response`
@@ -295,14 +321,9 @@ class SteeringStudy(SteeringContext):
     def held_out_words(
         self,
         directions: DirectionSet,  # with the clips of unseen words
-        controls: ControlShares,  # from `compare_controls`
     ) -> SteeringStep:  # correlation along each axis
-        "Do words that no training caption contains lie along the axes, and do they steer?"
-        shares = controls.of("held-out words")
-        return self.keep(
-            "held-out words",
-            held_out_words(self, directions, shares),
-        )
+        "Do words that begin like no word of a caption lie along the axes?"
+        return self.keep("held-out words", held_out_words(self, directions))
 
     def nothing_left(
         self,
@@ -324,21 +345,30 @@ class SteeringStudy(SteeringContext):
 
     def gates(self) -> Step:  # with the figure `gates`
         "Decide on all gates. Raises KeyError when a step has not run."
-        bars = steering_bars(len(self.settings.emotions))
         for name in GATED_STEPS:
             for number in self.found(name).criteria:
-                bar = bars[number.name]
-                self.run.gate(
-                    f"{number.axis}: {number.name}" if number.axis else number.name,
-                    number.value,
-                    number.low,
-                    number.high,
-                    threshold=bar.threshold,
-                    direction=bar.direction,
-                    n=number.n,
-                    why=f"{number.why}; {bar.source}",
-                )
+                self.decide(number)
         return gates_step(self.run, "Phase 2")
+
+    def decide(
+        self,
+        number: SteeringCriterion,  # of a step
+    ) -> Gate:  # its value is NaN where the number carries no claim
+        "Decide one gate."
+        criterion = self.run.criteria[number.gate]
+        reason = without_claim(criterion, number.n, number.draws, (number.low, number.high))
+        if reason:
+            why = f"{number.why}; no claim: {reason}"
+            return self.run.gate(number.gate, math.nan, n=number.n, why=why)
+        return self.run.gate(
+            number.gate,
+            number.value,
+            number.low,
+            number.high,
+            n=number.n,
+            draws=number.draws,
+            why=number.why,
+        )
 
     def summary(self) -> list[str]:  # sentences
         "What was found, in sentences that are kept in the run folder."
@@ -347,9 +377,8 @@ class SteeringStudy(SteeringContext):
 
 GATED_STEPS = (
     "moves",
-    "controls",
+    "specificity",
     "side effects",
-    "branches",
     "held-out words",
     "words",
     "recovery",

@@ -20,16 +20,21 @@ from musicgen_emotion.studies.steering_setup import (
 
 from ..sae.effects import random_features_like
 from ..stats.estimates import Estimate, bootstrap
+from ..stats.power import FEWEST_UNITS
 from ..steering.arms import Arm
 from ..steering.feature_push import steer_features
 from ..steering.methods import sae_direction
+from ..steering.specificity import choice_p
+from .steering_criteria import SINGLE_FEATURES
 from .steering_directions import DoseChoice
 from .steering_methods import MethodSet
+from .steering_moves import prompts_p
 from .steps import without_negative_zero
 
 # %% auto #0
 __all__ = [
     "EDIT_WORDS",
+    "FEATURE_DRAWS",
     "FeatureArm",
     "FeatureChoice",
     "FeatureEdit",
@@ -160,16 +165,7 @@ def single_features(
         n_boot=settings.n_boot,
         seed=settings.seed,
     )
-    criterion = SteeringCriterion(
-        name="single features beyond random ones of the same density",
-        value=beyond.low,
-        low=beyond.low,
-        high=beyond.high,
-        n=beyond.n,
-        why=f"lower end of the rise of the own probability beyond {len(choice.random)} features "
-        f"that fire as often, {beyond.value:.2f} on average over {len(steers)} chosen on other "
-        "data",
-    )
+    criterion = _features_criterion(context, choice, pushed, beyond)
     return FeatureStep(
         sentence=features_sentence(
             table.steers,
@@ -183,6 +179,43 @@ def single_features(
         beyond=beyond,
         edits=edit_changes,
     )
+
+
+FEATURE_DRAWS = 199  # other choices of as many features, for the p
+
+
+def _features_criterion(context, choice, pushed, beyond):
+    "The larger p: over which features are the chosen ones, and over prompts."
+    rises = _mean_rises(context, pushed)  # (feature, outcome)
+    p_choice = choice_p(
+        {
+            emotion: (
+                rises[context.outcome_of[emotion]].loc[features].to_numpy(),
+                rises[context.outcome_of[emotion]].loc[choice.random].to_numpy(),
+            )
+            for emotion, features in choice.by_emotion.items()
+        },
+        FEATURE_DRAWS,
+        context.settings.seed,
+    )
+    p_prompts = prompts_p(pd.Series(_rise_beyond_random(context, choice, pushed)))
+    return SteeringCriterion(
+        name=SINGLE_FEATURES,
+        value=np.max([p_choice, p_prompts]),
+        n=beyond.n,
+        draws=FEATURE_DRAWS,
+        why=f"rise of the own outcome beyond {len(choice.random)} features that fire as often: "
+        f"{beyond.value:.2f} ({beyond.low:.2f} to {beyond.high:.2f} over prompts); p over features "
+        f"{p_choice:.3f}, over prompts {p_prompts:.2g}",
+    )
+
+
+def _mean_rises(context, clips):
+    "(feature, outcome): mean outcome of the pushed clips minus that of the unsteered ones."
+    outcomes = [*dict.fromkeys(context.outcome_of.values())]
+    numbered = clips.assign(feature=_feature_numbers(clips))
+    means = numbered.groupby(["feature", numbered.alpha > 0])[outcomes].mean()
+    return means.xs(True, level=1) - means.xs(False, level=1)
 
 
 def choose_features(
@@ -444,6 +477,8 @@ def edits_sentence(
         own.append(f"{change.value:.2f} {interval} when {words.format(scale=scale)}")
         others.append(f"{beside.mean():.2f} (range {beside.min():.2f} to {beside.max():.2f})")
     answer = "changes" if clear else "does not clearly change"
+    if edits.n.max() < FEWEST_UNITS:
+        answer = "may or may not change"
     return without_negative_zero(
         f"Inside the dictionary, feature {feature} {answer} the probability of {emotion}: by "
         f"{', '.join(own)} (95% intervals, n = {int(edits.n.max())} prompts); features that fire "

@@ -36,6 +36,7 @@ from ..sound.listening import write_listening_test
 from ..steering.push import steer
 from ..stimuli.emotions import VALENCE_AROUSAL
 from .steering_cost import guidance_sentence
+from .steering_criteria import NOTHING_LEFT
 from .steering_directions import DirectionSet
 from .steering_doses import DoseResult
 from .steering_features import dictionary_sentence, edits_sentence
@@ -83,10 +84,10 @@ def nothing_left(
     ]
     table = pd.DataFrame(rows)
     criterion = SteeringCriterion(
-        name="dose 0 and no push give the stored tokens",
+        name=NOTHING_LEFT,
         value=float(table.equal.min()),
         n=2 * len(clips),
-        why="share of tokens that are equal",
+        why=f"{len(clips)} clips, each made twice",
     )
     return SteeringStep(
         sentence=unchanged_sentence(
@@ -259,6 +260,7 @@ def _effect_sentences(context):
             fits.other_site(site),
             len(fits.layers),
         ),
+        context.found("specificity").sentence,
         clap_sentence(clap),
     ]
 

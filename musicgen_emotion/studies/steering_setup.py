@@ -11,18 +11,33 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from musicgen_emotion.stimuli.prompts import (
-    held_out_prompts,
-    matched_pairs,
-    neutral_prompts,
-    study_prompts,
+from musicgen_emotion.studies.steering_criteria import (
+    PLANTED_SCORE,
+    emotion_effects,
+    plant_heard,
+)
+from musicgen_emotion.studies.steering_words import (
+    caption_list,
+    earlier_prompts,
+    fit_prompts,
+    unseen_prompts,
+)
+from musicgen_emotion.studies.steps import (
+    NO_CONTROL,
+    ClipSettings,
+    Resampled,
+    Step,
+    settings_from,
 )
 
 from ..activations.clips import CLIP_COLUMNS, ClipStore
 from ..lab.arguments import checked
+from ..lab.checks import check_in
+from ..lab.gates import CONTROLS, POSITIVES
 from ..lab.runs import Run
 from ..lab.seeds import rng
 from ..models.model import MusicModel
+from ..models.text import piece_counter
 from ..nano.captions import neutral_cues
 from ..nano.evaluation import CUE_DESCRIPTORS, rendered_clips
 from ..sound.descriptors import describe_table
@@ -35,24 +50,21 @@ from ..steering.judges import SoundJudge
 from ..steering.judging import ask_judge, judge_clips, judge_name, renamed
 from ..steering.slopes import dose_changes, dose_slopes
 from ..stimuli.emotions import EMOTIONS, VALENCE_AROUSAL
+from ..stimuli.prompts import neutral_prompts
 from ..stimuli.synth import render_music
 from .steering_sentences import STEERED_AXES
-from .steps import ClipSettings, Resampled, Step, settings_from
 
 # %% auto #0
 __all__ = [
     "TABLE_COLUMNS",
-    "SteeringBar",
     "SteeringContext",
     "SteeringCriterion",
     "SteeringJudge",
     "SteeringPrompts",
     "SteeringSettings",
     "SteeringStep",
-    "earlier_prompts",
     "judges_with_clap",
     "rendered_judge",
-    "steering_bars",
     "steering_judge",
     "steering_prompts",
     "with_emotions",
@@ -74,12 +86,12 @@ class SteeringSettings(Resampled):
     layer: int | None = None  # steered layer; None chooses it on other prompts
     sweep_layers: Sequence[int] | None = None  # layers to choose among; None: all
     fit_pairs: int = 8  # matched prompts per emotion in the fit
-    held_out_clips: int = 4  # clips per emotion with words that no training caption has
-    test_prompts: int = 6  # neutral prompts of the dose-response
-    control_prompts: int = 2  # of these, prompts of the control arms
+    held_out_clips: int = 6  # words per emotion that begin like no word of a caption
+    test_prompts: int = 12  # neutral prompts of the dose-response
+    control_prompts: int = 12  # of these, prompts of the control arms
     method_prompts: int = 3  # of these, prompts of the comparison of methods
     sweep_prompts: int = 2  # other neutral prompts, to choose layer and dose
-    n_random: int = 20  # random directions
+    n_random: int = 39  # random directions
     n_shuffled: int = 3  # directions from shuffled labels, per axis
     method_emotions: Sequence[str] = ("sad", "energetic")  # on which methods are compared
     quality_budget: float = 0.25  # cost at which methods are compared, nats per token
@@ -87,7 +99,7 @@ class SteeringSettings(Resampled):
     dictionary: str | None = None  # dictionary of the steered layer; None trains a small one
     sae_steps: int = 250  # steps of that training
     features_each: int = 2  # single features per emotion that are pushed
-    feature_prompts: int = 4  # test prompts of that
+    feature_prompts: int = 12  # test prompts of that
     edit_prompts: int = 2  # of these, prompts on which a feature is set, scaled and ablated
     feature_density: Sequence[float] = (0.01, 0.25)  # firing rates that count, share of frames
     feature_scale: float = 3.0  # factor of the scaling
@@ -101,8 +113,10 @@ class SteeringSettings(Resampled):
     seed: int = 21  # seed of prompts, clips, controls and resamples
     earlier_seeds: Sequence[int] = (0,)  # seeds of earlier runs, whose test prompts are left out
     batch_size: int = 50  # clips at once
+    control: str = NO_CONTROL  # "none", or what every gate must fail or pass, see `Criterion`
 
     def __post_init__(self):
+        check_in("control", self.control, (NO_CONTROL, *CONTROLS, *POSITIVES))
         self.clip_settings()
         if not self.alphas or not min(self.alphas) < 0 < max(self.alphas):
             raise ValueError(f"alphas must have both signs; got {list(self.alphas)}")
@@ -118,68 +132,22 @@ class SteeringSettings(Resampled):
 
 # %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell011
 @dataclass(frozen=True)
-class SteeringBar:
-    "What a gate must reach, and where that number comes from."
-
-    threshold: float  # the number
-    direction: str  # ">", ">=" or "<"
-    source: str  # a rule, a requirement, or the first design of the study
-
-
-def steering_bars(
-    n_emotions: int = 5,  # emotions with a direction
-) -> dict[str, SteeringBar]:  # by name of the gate
-    "The bars of Phase 2."
-    rule, design = "rule for uses", "bar of the first design"
-    equal_cost = SteeringBar(0.5, ">=", design)
-    return {
-        "lower end of the slope": SteeringBar(0.0, ">", rule),
-        "slope above the random band": SteeringBar(0.0, ">", rule),
-        "emotions that move": SteeringBar(n_emotions - 1, ">=", design),
-        "shuffled labels, mean share of the slope": SteeringBar(
-            0.5,
-            "<",
-            design,
-        ),
-        "the other axis moves less": SteeringBar(1.0, "<", design),
-        "branch ratio at small dose over the guidance scale": SteeringBar(
-            0.9,
-            ">=",
-            design,
-        ),
-        "held-out words lie along the axes": SteeringBar(0.5, ">", design),
-        "held-out words steer": SteeringBar(0.5, ">", design),
-        "a push reaches what writing the word reaches": SteeringBar(
-            0.75,
-            ">=",
-            design,
-        ),
-        "planted change recovered at equal cost": equal_cost,
-        "own score raised at equal cost": equal_cost,
-        "single features beyond random ones of the same density": SteeringBar(
-            0.0,
-            ">",
-            rule,
-        ),
-        "dose 0 and no push give the stored tokens": SteeringBar(
-            1.0,
-            ">=",
-            "requirement",
-        ),
-    }
-
-
-@dataclass(frozen=True)
 class SteeringCriterion:
     "A number that a gate decides on."
 
-    name: str  # key of `steering_bars`
+    name: str  # of a declared criterion, without its axis
     value: float  # the number
     n: int  # units behind it
     why: str  # what it is and why it matters
     low: float | None = None  # lower end of its interval
     high: float | None = None  # upper end of its interval
     axis: str = ""  # axis that it is about, where there is a gate per axis
+    draws: int | None = None  # controls or permutations behind a value that is a p
+
+    @property
+    def gate(self) -> str:
+        "Name of the gate."
+        return f"{self.axis}: {self.name}" if self.axis else self.name
 
 
 @dataclass(kw_only=True, repr=False)
@@ -194,24 +162,22 @@ class SteeringStep(Step):
 class SteeringPrompts:
     "The prompts of the study, in sets that share no text."
 
-    fit: pd.DataFrame  # sentences with an emotion word, and the same with an ordinary word
-    unseen: pd.DataFrame  # sentences with emotion words that no training caption contains
+    fit: pd.DataFrame  # sentences with an emotion word, and the same with a neutral word
+    unseen: pd.DataFrame  # sentences with emotion words that begin like no word of a caption
     test: pd.DataFrame  # neutral sentences of the dose-response
     tuning: pd.DataFrame  # other neutral sentences, to choose layer and dose
 
 
 def steering_prompts(
     settings: SteeringSettings,  # numbers of prompts, and seeds
+    count: Callable[[str], int] | None = None,  # pieces of a word, see `piece_counter`; None: one
+    avoid: Sequence[str] = (),  # words of captions, beside the listed ones
 ) -> SteeringPrompts:  # raises ValueError when a text is in two sets or there are too few
     "Prompts of the study; the test prompts of earlier runs are left out."
     emotions, seed = tuple(settings.emotions), settings.seed
-    emotional = study_prompts(settings.fit_pairs, emotions, seed).table
-    matched = matched_pairs(emotions[0], "neutral", settings.fit_pairs, seed)
-    fit = pd.concat(
-        [emotional, matched.where(emotion="neutral").table],
-        ignore_index=True,
-    )
-    unseen = held_out_prompts(settings.held_out_clips, "word", emotions, seed).table
+    control = settings.control
+    fit = fit_prompts(settings.fit_pairs, emotions, seed, control, count or _one_piece)
+    unseen = unseen_prompts(settings.held_out_clips, emotions, seed, control, avoid)
     known = earlier_prompts(settings.earlier_seeds, seed)
     wanted = settings.test_prompts + settings.sweep_prompts
     neutral = neutral_prompts(wanted + len(known), seed).table.drop_duplicates("prompt")
@@ -229,18 +195,9 @@ def steering_prompts(
     return SteeringPrompts(fit, unseen, test, tuning)
 
 
-def earlier_prompts(
-    seeds: Sequence[int],  # of earlier runs
-    seed: int,  # of this run
-) -> set[str]:  # their texts
-    "Neutral prompts of earlier runs, which had 11 or 12 of them."
-    known = set()
-    for earlier in seeds:
-        if earlier == seed:
-            continue
-        for n in (11, 12):
-            known.update(neutral_prompts(n, earlier).table.prompt)
-    return known
+def _one_piece(word):
+    "All words are as long, where no tokenizer is asked."
+    return 1
 
 
 # %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell017
@@ -389,6 +346,9 @@ class SteeringContext:
     progress: bool = True  # show bars while clips are made
     prompts: SteeringPrompts = field(init=False, repr=False)  # sets that share no text
     judge: SteeringJudge = field(init=False, repr=False)  # who hears the clips
+    planted: dict[str, np.ndarray] = field(  # label -> vector, see `plant_heard`
+        init=False, repr=False, default_factory=dict
+    )
     steps: dict[str, Step] = field(
         init=False,
         repr=False,
@@ -396,11 +356,13 @@ class SteeringContext:
     )  # by name
 
     def __post_init__(self):
-        self.prompts = steering_prompts(self.settings)
+        count = piece_counter(self.model.tokenizer)
+        self.prompts = steering_prompts(self.settings, count, caption_list(self.model))
         self.judge = steering_judge(
             self.settings,
             self.model.config.sample_rate,
         )
+        self.planted_spread = None  # of the own scores, once the first clips are heard
 
     @property
     def store(self) -> ClipStore:
@@ -437,7 +399,23 @@ class SteeringContext:
             progress=self.progress,
             **self.settings.sampling(),
         )
-        return with_emotions(heard, self.settings.emotions)
+        heard = with_emotions(heard, self.settings.emotions)
+        if self.planted:
+            full = self.settings.max_dose
+            return plant_heard(heard, arms, self.planted, self._planted_effects(heard), full)
+        return heard
+
+    def _planted_effects(self, heard):
+        "What a push along each emotion's vector changes, from the spread of unsteered clips."
+        outcome_of = {name: self.outcome_of[name] for name in self.settings.emotions}
+        if self.planted_spread is None:
+            unsteered = heard[heard.alpha == 0].drop_duplicates("clip_id")
+            spread = unsteered[list(outcome_of.values())].std()
+            self.planted_spread = (PLANTED_SCORE * spread).to_dict()
+        effects = emotion_effects(
+            self.settings.emotions, outcome_of, self.planted_spread, self.judge.planted
+        )
+        return effects | {"neutral": {}}
 
     def slopes(
         self,
