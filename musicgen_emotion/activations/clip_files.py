@@ -23,26 +23,26 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = [
-    "CHUNK",
     "CLIP_COLUMNS",
-    "PROMPT_COLUMNS",
     "SORTED_BY",
+    "PROMPT_COLUMNS",
     "TAKEN_COLUMNS",
-    "DamagedStore",
-    "check_column_names",
+    "CHUNK",
     "clip_id",
-    "flac_bytes",
-    "in_clip_order",
     "join_rows",
-    "pad_tokens",
     "plain_types",
+    "DamagedStore",
     "read_clip_table",
-    "read_shard_tokens",
-    "read_token_array",
+    "in_clip_order",
+    "check_column_names",
+    "flac_bytes",
     "token_bytes",
+    "read_shard_tokens",
+    "pad_tokens",
+    "read_token_array",
     "token_chunks",
-    "token_counts",
     "write_token_array",
+    "token_counts",
 ]
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..lab.files import atomic_write, sha256_bytes
 from .clip_files import CLIP_COLUMNS, DamagedStore, plain_types
+from ..lab.files import atomic_write, sha256_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = [
-    "column_kinds",
-    "fit_rows",
-    "join_kinds",
-    "plain_rows",
+    "write_sealed",
     "read_sealed",
     "sealed_note",
-    "token_arrays",
-    "token_lists",
+    "column_kinds",
+    "join_kinds",
     "typed_rows",
-    "write_sealed",
+    "fit_rows",
+    "plain_rows",
+    "token_lists",
+    "token_arrays",
 ]
 
 # %% ../../nbs/api/50_activations/07_sealed_tables.ipynb #cell010

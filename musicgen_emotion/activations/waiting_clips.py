@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .clip_files import DamagedStore
 from musicgen_emotion.activations.clip_parts import (
     MERGE_FOLDER,
     SUMMARY_FILE,
@@ -32,9 +33,7 @@ from musicgen_emotion.activations.sealed_tables import (
     typed_rows,
     write_sealed,
 )
-
 from ..lab.files import read_json, write_json
-from .clip_files import DamagedStore
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,14 +42,14 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = [
     "BATCH_FOLDER",
-    "MOVE_AWAY",
     "REMOVED_FILE",
-    "WaitingClips",
-    "finish_merge",
-    "merge_waiting",
-    "remove_sound",
-    "stage_change",
+    "MOVE_AWAY",
     "write_batch",
+    "WaitingClips",
+    "stage_change",
+    "merge_waiting",
+    "finish_merge",
+    "remove_sound",
 ]
 
 # %% ../../nbs/api/50_activations/09_waiting_clips.ipynb #cell009

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, overload
 
 import numpy as np
 
+from .argument_kinds import annotated_kinds, kind_check
 from musicgen_emotion.lab.checks import (
     check_between,
     check_count,
@@ -25,32 +26,30 @@ from musicgen_emotion.lab.checks import (
     check_texts,
 )
 
-from .argument_kinds import annotated_kinds, kind_check
-
 # %% auto #0
 __all__ = [
-    "COUNTED",
     "COUNTS",
-    "DATA",
-    "FRACTIONS",
-    "LABELS",
-    "LISTS",
-    "NOT_NEGATIVE",
     "NOUGHT_TOO",
-    "NUMBERS",
-    "POSITIVE",
+    "COUNTED",
+    "FRACTIONS",
     "SHARES",
+    "POSITIVE",
+    "NOT_NEGATIVE",
+    "LABELS",
+    "DATA",
     "TEXTS",
+    "NUMBERS",
+    "LISTS",
     "TEXT_LISTS",
     "UNTYPED",
     "WORD_LISTS",
     "Marked",
-    "argument_check",
-    "check_share",
-    "check_whole",
-    "checked",
     "number_check",
+    "check_share",
     "zero_or_more",
+    "check_whole",
+    "argument_check",
+    "checked",
 ]
 
 

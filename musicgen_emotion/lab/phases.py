@@ -13,14 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from musicgen_emotion.lab.runs import (
-    LENT_FOLDER,
-    Run,
-    changed_parameters,
-    open_run,
-    run_manifest,
-)
-
 from .checks import check_in
 from .files import package_folder, read_json, sha256_bytes, sha256_file
 from .gates import Gate, read_gates, verdict
@@ -29,6 +21,13 @@ from .parameters import check_parameters, read_parameters
 from .paths import as_path
 from .phase_files import find_phase, list_phases, notebook_cells
 from .reasons import plain_reason
+from musicgen_emotion.lab.runs import (
+    LENT_FOLDER,
+    Run,
+    changed_parameters,
+    open_run,
+    run_manifest,
+)
 from .workers import NotebookJob, Outcome, run_in_worker
 
 if TYPE_CHECKING:
@@ -38,11 +37,11 @@ if TYPE_CHECKING:
 __all__ = [
     "PhaseError",
     "PhaseResult",
-    "find_runs",
-    "phase_values",
     "run_phase",
-    "run_status",
     "start_phase",
+    "phase_values",
+    "find_runs",
+    "run_status",
 ]
 
 

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .checks import check_in
 from musicgen_emotion.lab.files import (
     WrittenFiles,
     plain_value,
@@ -27,6 +28,9 @@ from musicgen_emotion.lab.files import (
     write_json,
     write_table,
 )
+from .gates import Criterion, Gate, each_of
+from .locks import LOCK_FILE, folder_lock, is_locked
+from .machine import device_info, git_revision, library_versions
 from musicgen_emotion.lab.paths import (
     MARKER_FILE,
     as_path,
@@ -36,22 +40,17 @@ from musicgen_emotion.lab.paths import (
     watch_folder,
 )
 
-from .checks import check_in
-from .gates import Criterion, Gate, each_of
-from .locks import LOCK_FILE, folder_lock, is_locked
-from .machine import device_info, git_revision, library_versions
-
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
 __all__ = [
-    "LENT_FOLDER",
-    "RUN_VERSION",
     "STATUSES",
+    "RUN_VERSION",
+    "LENT_FOLDER",
     "Run",
-    "changed_parameters",
     "open_run",
+    "changed_parameters",
     "run_manifest",
 ]
 

@@ -18,15 +18,15 @@ from .text import branch_names
 
 # %% auto #0
 __all__ = [
-    "PassWatcher",
-    "cached_positions",
-    "keep_attention_weights",
-    "lent_cache",
+    "text_key_mask",
     "padding_hidden",
     "queries_keys_values",
-    "rows_announced",
+    "keep_attention_weights",
     "streaming_modules",
-    "text_key_mask",
+    "lent_cache",
+    "cached_positions",
+    "rows_announced",
+    "PassWatcher",
 ]
 
 

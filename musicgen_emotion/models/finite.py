@@ -21,12 +21,12 @@ from .text import DecoderState
 __all__ = [
     "NotFiniteError",
     "clips_named",
-    "evaluated",
-    "forward_hooks",
-    "frozen",
-    "remedy_for",
     "require_finite",
     "require_finite_site",
+    "remedy_for",
+    "forward_hooks",
+    "frozen",
+    "evaluated",
 ]
 
 

@@ -22,23 +22,23 @@ from .registry import HUB_SIZES, MELODY_MODELS, known_names, nano_folder
 
 # %% auto #0
 __all__ = [
-    "ADAPTER_FILES",
-    "BACKENDS",
     "HUB_FILES",
-    "OLD_WEIGHTS",
-    "SAFETENSORS",
+    "BACKENDS",
     "VOCABULARY",
+    "SAFETENSORS",
+    "OLD_WEIGHTS",
     "UnpicklingError",
-    "folder_kind",
-    "hub_reason",
+    "ADAPTER_FILES",
     "lacking",
-    "melody_error",
     "model_folder",
+    "hub_reason",
     "readable",
-    "refuse_adapters",
     "refuse_bad_weights",
-    "shard_names",
     "weight_files",
+    "shard_names",
+    "refuse_adapters",
+    "folder_kind",
+    "melody_error",
 ]
 
 # %% ../../nbs/api/40_models/07_hub.ipynb #cell010

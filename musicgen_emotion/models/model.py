@@ -27,16 +27,16 @@ from .text import DecoderState, TextStates, tokenize_prompts
 
 # %% auto #0
 __all__ = [
-    "ADAPTERS",
     "LOGITS",
-    "Adapter",
-    "MusicModel",
+    "ADAPTERS",
     "Pass",
-    "SiteLookup",
-    "head_logits",
     "null_follows_cond",
-    "register_adapter",
+    "SiteLookup",
+    "MusicModel",
     "silence",
+    "head_logits",
+    "Adapter",
+    "register_adapter",
 ]
 
 

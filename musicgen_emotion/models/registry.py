@@ -20,11 +20,11 @@ from ..lab.files import package_folder
 __all__ = [
     "HUB_SIZES",
     "MELODY_MODELS",
-    "known_names",
-    "model_registry",
     "nano_folder",
-    "quiet_transformers",
+    "model_registry",
+    "known_names",
     "torch_dtype",
+    "quiet_transformers",
 ]
 
 

@@ -22,13 +22,13 @@ from .text import check_prompts, equal_length_batches, padded_widths
 
 # %% auto #0
 __all__ = [
-    "ClipNoise",
     "SamplingSettings",
-    "clip_seeds",
     "merge_guidance",
+    "clip_seeds",
+    "ClipNoise",
     "pick_tokens",
-    "require_generation_room",
     "sample_tokens",
+    "require_generation_room",
 ]
 
 

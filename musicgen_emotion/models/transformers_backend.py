@@ -14,6 +14,10 @@ from typing import Any
 
 import torch
 
+from ..lab.arguments import checked
+from ..lab.checks import check_in
+from ..lab.paths import as_path
+from .finite import evaluated, forward_hooks, require_finite
 from musicgen_emotion.models.hub import (
     VOCABULARY,
     readable,
@@ -31,11 +35,6 @@ from musicgen_emotion.models.model import (
     register_adapter,
     silence,
 )
-
-from ..lab.arguments import checked
-from ..lab.checks import check_in
-from ..lab.paths import as_path
-from .finite import evaluated, forward_hooks, require_finite
 from .registry import quiet_transformers
 from .shapes import ModelConfig
 from .sites import Site, decoder_sites
@@ -44,15 +43,15 @@ from .tiny import cpu_seed, redraw_pretrained
 
 # %% auto #0
 __all__ = [
-    "TransformersModel",
     "config_of",
-    "load_transformers",
-    "new_cache",
-    "read_raw",
-    "read_tokenizer",
     "transformers_sites",
-    "wrap_raw",
+    "new_cache",
+    "TransformersModel",
+    "load_transformers",
+    "read_raw",
     "wrap_transformers",
+    "wrap_raw",
+    "read_tokenizer",
 ]
 
 

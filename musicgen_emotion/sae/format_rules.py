@@ -15,19 +15,19 @@ from ..lab.arguments import checked
 
 # %% auto #0
 __all__ = [
-    "DICTIONARY_LEARNING_KNOWN",
-    "NEVER",
-    "NO",
-    "SAELENS_ACTIVATIONS",
-    "SAELENS_APPLIED",
-    "SAELENS_HARMLESS",
     "SAELENS_ORIGIN",
+    "SAELENS_HARMLESS",
+    "SAELENS_APPLIED",
     "SPARSIFY_KNOWN",
-    "apply_feature_scale",
+    "DICTIONARY_LEARNING_KNOWN",
+    "NO",
+    "NEVER",
+    "SAELENS_ACTIVATIONS",
     "check_settings",
     "refuse",
     "saelens_activation",
     "saelens_origin",
+    "apply_feature_scale",
 ]
 
 

@@ -16,17 +16,17 @@ from .dictionary import SparseAutoencoder, jump
 
 # %% auto #0
 __all__ = [
-    "DENSE_WEIGHTS",
     "SPARSE_BELOW",
+    "DENSE_WEIGHTS",
+    "sae_losses",
+    "project_gradient",
+    "normalize_decoder",
     "AutogradGradient",
-    "BatchTopKGradient",
+    "sparse_gradients",
     "ReluGradient",
     "TopKGradient",
+    "BatchTopKGradient",
     "gradient_of",
-    "normalize_decoder",
-    "project_gradient",
-    "sae_losses",
-    "sparse_gradients",
 ]
 
 

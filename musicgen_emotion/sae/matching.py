@@ -22,12 +22,12 @@ from ..stats.estimates import Estimate, bootstrap_weights, interval
 
 # %% auto #0
 __all__ = [
-    "Match",
-    "feature_splitting",
     "match_features",
+    "Match",
+    "unit_rows",
     "stability",
     "stable_estimate",
-    "unit_rows",
+    "feature_splitting",
 ]
 
 

@@ -18,19 +18,19 @@ from ..models.hub import UnpicklingError
 
 # %% auto #0
 __all__ = [
-    "check_tensors",
-    "existing_file",
-    "holds_own_dictionary",
-    "load_optimizer",
-    "local_folder",
-    "optimizer_tensors",
-    "read_config",
-    "read_pickled_tensors",
-    "read_state",
+    "write_tensors",
     "read_tensors",
+    "read_pickled_tensors",
+    "existing_file",
+    "read_state",
+    "optimizer_tensors",
+    "load_optimizer",
     "tensors_under",
     "write_folder",
-    "write_tensors",
+    "holds_own_dictionary",
+    "read_config",
+    "local_folder",
+    "check_tensors",
 ]
 
 

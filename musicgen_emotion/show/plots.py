@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 __all__ = [
     "COLORS",
     "CONTROL_COLOR",
-    "axes_grid",
+    "color_of",
     "axis_label",
     "check_columns",
-    "color_of",
-    "draw_legend",
-    "emotion_order",
     "new_axes",
+    "axes_grid",
+    "emotion_order",
+    "draw_legend",
+    "plot_layers",
+    "plot_time",
     "plot_centroids",
     "plot_dose",
     "plot_histograms",
-    "plot_layers",
     "plot_null",
-    "plot_time",
 ]
 
 # %% ../../nbs/api/35_show/00_plots.ipynb #cell008

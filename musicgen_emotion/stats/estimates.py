@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..lab.arguments import checked
 from musicgen_emotion.lab.checks import (
     check_count,
     check_fraction,
@@ -19,21 +20,19 @@ from musicgen_emotion.lab.checks import (
     check_labels,
     check_real,
 )
-
-from ..lab.arguments import checked
 from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 
 # %% auto #0
 __all__ = [
     "Estimate",
-    "bootstrap",
-    "bootstrap_weights",
+    "finite_array",
     "check_level",
     "factor_codes",
-    "finite_array",
-    "interval",
     "label_per_group",
     "sampling_units",
+    "bootstrap_weights",
+    "interval",
+    "bootstrap",
 ]
 
 

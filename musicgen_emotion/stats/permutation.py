@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..lab.arguments import checked
+from ..lab.checks import check_count, check_in
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from musicgen_emotion.stats.estimates import (
     Estimate,
     bootstrap_weights,
@@ -22,21 +25,17 @@ from musicgen_emotion.stats.estimates import (
     sampling_units,
 )
 
-from ..lab.arguments import checked
-from ..lab.checks import check_count, check_in
-from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
-
 # %% auto #0
 __all__ = [
-    "Permanova",
-    "Tested",
-    "fdr",
-    "max_t",
-    "paired_difference",
-    "permanova",
-    "permutation_p",
-    "permutation_test",
     "permute_labels",
+    "permutation_p",
+    "Tested",
+    "permutation_test",
+    "paired_difference",
+    "Permanova",
+    "permanova",
+    "max_t",
+    "fdr",
 ]
 
 

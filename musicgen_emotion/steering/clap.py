@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = [
-    "CLAP_AXES",
     "CLAP_DEFAULT",
-    "CLAP_EMOTIONS",
     "CLAP_TEMPLATES",
-    "ClapJudge",
-    "clap_sentences",
+    "CLAP_EMOTIONS",
+    "CLAP_AXES",
     "load_clap",
-    "resample",
+    "clap_sentences",
     "write_random_clap",
+    "resample",
+    "ClapJudge",
 ]
 
 # %% ../../nbs/api/80_steering/13_clap.ipynb #cell009

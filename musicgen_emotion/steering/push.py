@@ -27,15 +27,15 @@ __all__ = [
     "BRANCH_CHOICES",
     "STEERING_MODES",
     "Steered",
-    "add_step",
-    "check_push_size",
-    "check_text_push",
-    "push_length",
-    "push_places",
     "schedule_and_loop",
-    "steer",
     "steering_hooks",
+    "add_step",
+    "steer",
+    "push_length",
+    "check_push_size",
+    "push_places",
     "unit_of_dose",
+    "check_text_push",
 ]
 
 # %% ../../nbs/api/80_steering/05_push.ipynb #cell008

@@ -12,6 +12,9 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
+from ..lab.arguments import checked
+from ..lab.checks import check_in
+from ..lab.sizes import may_be_large, require_room
 from musicgen_emotion.stimuli.emotions import (
     EMOTION_WORDS,
     EMOTIONS,
@@ -23,31 +26,27 @@ from musicgen_emotion.stimuli.emotions import (
     word_emotion,
 )
 
-from ..lab.arguments import checked
-from ..lab.checks import check_in
-from ..lab.sizes import may_be_large, require_room
-
 # %% auto #0
 __all__ = [
-    "COLUMNS",
-    "CUE_WORDS",
+    "TEMPLATES",
     "HELD_OUT_TEMPLATES",
+    "NOUN_TEMPLATES",
     "NEUTRAL_TEMPLATES",
     "NOUNS",
-    "NOUN_TEMPLATES",
-    "TEMPLATES",
-    "PromptSet",
-    "conflict_prompts",
-    "crossed_prompts",
-    "cue_phrase",
-    "cue_prompts",
-    "held_out_prompts",
+    "COLUMNS",
+    "CUE_WORDS",
     "make_prompt",
+    "PromptSet",
+    "prompt_row",
+    "crossed_prompts",
+    "study_prompts",
+    "shuffled_cycles",
+    "held_out_prompts",
     "matched_pairs",
     "neutral_prompts",
-    "prompt_row",
-    "shuffled_cycles",
-    "study_prompts",
+    "cue_phrase",
+    "cue_prompts",
+    "conflict_prompts",
 ]
 
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell008

@@ -15,14 +15,14 @@ from .emotions import EMOTION_WORDS, EMOTIONS
 
 # %% auto #0
 __all__ = [
-    "PLAIN_ADJECTIVES",
     "STEM_LETTERS",
+    "PLAIN_ADJECTIVES",
     "WORD_CONTROLS",
-    "control_words",
-    "draw_words",
-    "match_pieces",
     "share_stem",
     "stem_groups",
+    "draw_words",
+    "match_pieces",
+    "control_words",
 ]
 
 # %% ../../nbs/api/20_stimuli/08_word_lists.ipynb #cell009

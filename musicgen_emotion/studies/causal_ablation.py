@@ -28,8 +28,8 @@ __all__ = [
     "ABLATIONS",
     "TIMESTEP_STRIDE",
     "AblationStudy",
-    "draw_losses",
     "flat_states",
+    "draw_losses",
     "loss_sentence",
 ]
 

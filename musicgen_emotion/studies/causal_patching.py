@@ -14,7 +14,6 @@ from musicgen_emotion.causes.attribution import (
     attribution_agreement,
     attribution_patching,
 )
-
 from ..causes.pairs import PATCH_SITES, all_cells
 from ..causes.patching import activation_patching, patching_summary
 from ..show.heatmaps import plot_heatmap
@@ -34,18 +33,18 @@ EFFECT_COLUMNS = (
 
 # %% auto #0
 __all__ = [
-    "EFFECT_COLUMNS",
     "PATCHED_ARMS",
+    "EFFECT_COLUMNS",
     "PatchingStudy",
-    "agreement_sentence",
+    "guided_rows",
+    "strongest_patch",
     "attribution_atlas",
     "draw_atlas",
-    "floor_sentence",
-    "guided_rows",
-    "lost_sentence",
     "residual_sentence",
-    "strongest_patch",
+    "lost_sentence",
     "windows_sentence",
+    "floor_sentence",
+    "agreement_sentence",
 ]
 
 

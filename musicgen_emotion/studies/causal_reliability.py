@@ -27,12 +27,12 @@ FLOOR_METHODS = ("no-op", "random")  # interventions that should not be reliable
 
 # %% auto #0
 __all__ = [
-    "FLOOR_METHODS",
     "RELIABLE_METHOD",
+    "FLOOR_METHODS",
     "PromptStates",
     "decodable_sentence",
-    "push_sentence",
     "reliability_sentence",
+    "push_sentence",
 ]
 
 

@@ -13,14 +13,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from musicgen_emotion.studies.steps import (
-    Step,
-    gates_sentence,
-    gates_step,
-    keep_sentences,
-    start_study,
-)
-
 from ..lab.runs import Run
 from ..models.model import MusicModel
 from ..sae.metrics import sae_metrics
@@ -32,18 +24,25 @@ from .dictionaries_layers import LayerDictionaries, recovered_sentence
 from .dictionaries_meaning import SCALED_UP, MeaningStudy, edit_sentence
 from .dictionaries_pages import FeaturePages
 from .dictionaries_training import Dictionaries
+from musicgen_emotion.studies.steps import (
+    Step,
+    gates_sentence,
+    gates_step,
+    keep_sentences,
+    start_study,
+)
 
 # %% auto #0
 __all__ = [
     "DictionaryStudy",
-    "counts_sentence",
-    "holding_sentence",
-    "kept_loss_sentence",
-    "layer_shares_sentence",
-    "meaning_sentence",
-    "reconstruction",
     "start_dictionaries",
+    "reconstruction",
     "training_sentence",
+    "counts_sentence",
+    "meaning_sentence",
+    "holding_sentence",
+    "layer_shares_sentence",
+    "kept_loss_sentence",
 ]
 
 

@@ -12,18 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from musicgen_emotion.studies.steps import (
-    NO_CONTROL,
-    ClipSettings,
-    Step,
-    gates_sentence,
-    gates_step,
-    keep_sentences,
-    settings_from,
-    start_study,
-    study_words,
-)
-
 from ..activations.extractor import ActivationExtractor
 from ..activations.replaying import replay
 from ..activations.tracing import TraceReport, trace
@@ -36,15 +24,26 @@ from ..stimuli.prompts import study_prompts
 from .foundation_clips import LABEL_CRITERION, ClipStudy
 from .foundation_layers import LAYER_CRITERIA, LayerStudy, residual_sites
 from .foundation_text import TEXT_CRITERIA, TextStudy
+from musicgen_emotion.studies.steps import (
+    NO_CONTROL,
+    ClipSettings,
+    Step,
+    gates_sentence,
+    gates_step,
+    keep_sentences,
+    settings_from,
+    start_study,
+    study_words,
+)
 
 # %% auto #0
 __all__ = [
     "FOUNDATION_CRITERIA",
-    "FoundationScores",
     "FoundationSettings",
     "FoundationStudy",
-    "relative_gap",
     "start_foundation",
+    "relative_gap",
+    "FoundationScores",
     "summary_sentences",
 ]
 

@@ -34,15 +34,15 @@ from .steps import NO_CONTROL, ClipSettings, Figure, Step, estimate_text
 
 # %% auto #0
 __all__ = [
-    "FEATURE_COLUMNS",
-    "LABEL_CRITERION",
     "RELATED",
     "SHOWN",
+    "FEATURE_COLUMNS",
+    "LABEL_CRITERION",
     "ClipStudy",
-    "label_sentence",
+    "tempo_sentence",
     "median_difference",
     "related_sentence",
-    "tempo_sentence",
+    "label_sentence",
 ]
 
 # %% ../../nbs/api/95_studies/02_foundation_clips.ipynb #cell006

@@ -12,12 +12,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from musicgen_emotion.studies.steering_setup import (
-    SteeringContext,
-    SteeringCriterion,
-    SteeringStep,
-)
-
 from ..sae.effects import random_features_like
 from ..stats.estimates import Estimate, bootstrap
 from ..stats.power import FEWEST_UNITS
@@ -29,6 +23,11 @@ from .steering_criteria import SINGLE_FEATURES
 from .steering_directions import DoseChoice
 from .steering_methods import MethodSet
 from .steering_moves import prompts_p
+from musicgen_emotion.studies.steering_setup import (
+    SteeringContext,
+    SteeringCriterion,
+    SteeringStep,
+)
 from .steps import without_negative_zero
 
 # %% auto #0
@@ -36,16 +35,16 @@ __all__ = [
     "EDIT_WORDS",
     "FEATURE_DRAWS",
     "FeatureArm",
-    "FeatureChoice",
     "FeatureEdit",
-    "FeatureStep",
-    "choose_features",
-    "dictionary_sentence",
     "edit_arm",
-    "edits_sentence",
-    "features_sentence",
-    "rising_features",
+    "FeatureChoice",
+    "FeatureStep",
     "single_features",
+    "choose_features",
+    "rising_features",
+    "features_sentence",
+    "dictionary_sentence",
+    "edits_sentence",
 ]
 
 

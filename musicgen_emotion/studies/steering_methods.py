@@ -27,11 +27,11 @@ from .steps import Figure, Step
 # %% auto #0
 __all__ = [
     "MethodSet",
-    "few_pairs_curve",
     "find_methods",
-    "layer_dictionary",
     "methods_sentence",
+    "layer_dictionary",
     "pairs_name",
+    "few_pairs_curve",
     "pairs_sentence",
 ]
 

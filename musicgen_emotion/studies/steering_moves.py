@@ -10,12 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from musicgen_emotion.studies.steering_setup import (
-    STEERED_AXES,
-    SteeringCriterion,
-    SteeringStep,
-)
-
 from ..show.plots import plot_dose
 from ..stats.estimates import Estimate, bootstrap
 from ..stats.power import FEWEST_UNITS
@@ -24,26 +18,31 @@ from ..steering.slopes import unit_slopes
 from ..steering.specificity import all_but_p, mean_p, rank_p
 from .steering_criteria import ALL_BUT_ONE, RANKS_FIRST, REACHES_WORD
 from .steering_doses import DoseResult
+from musicgen_emotion.studies.steering_setup import (
+    STEERED_AXES,
+    SteeringCriterion,
+    SteeringStep,
+)
 from .steering_slopes import named_target, own_controls_sentence
 from .steps import Figure, Step, estimate_text
 
 # %% auto #0
 __all__ = [
-    "COMPARED_KINDS",
     "MOVE_COLUMNS",
-    "ControlShares",
+    "COMPARED_KINDS",
     "TargetMoves",
-    "changes_by_prompt",
-    "control_shares",
-    "control_shares_sentence",
-    "moves_sentence",
+    "target_moves",
     "prompts_p",
     "random_rank",
-    "reached_share",
+    "moves_sentence",
+    "ControlShares",
+    "control_shares",
     "shuffled_sentence",
-    "target_moves",
-    "words_sentence",
     "written_words",
+    "changes_by_prompt",
+    "reached_share",
+    "words_sentence",
+    "control_shares_sentence",
 ]
 
 # %% ../../nbs/api/95_studies/23_steering_moves.ipynb #cell007

@@ -17,17 +17,17 @@ STEERED_AXES = ("valence", "arousal")
 # %% auto #0
 __all__ = [
     "STEERED_AXES",
-    "axes_sentence",
-    "beside_sentence",
-    "clap_sentence",
-    "descriptors_sentence",
-    "emotions_sentence",
-    "few_pairs_sentence",
     "layer_sentence",
-    "likelihood_sentence",
-    "listeners_sentence",
-    "no_unit_sentence",
+    "axes_sentence",
     "saturation_sentence",
+    "emotions_sentence",
+    "listeners_sentence",
+    "clap_sentence",
+    "beside_sentence",
+    "descriptors_sentence",
+    "no_unit_sentence",
+    "likelihood_sentence",
+    "few_pairs_sentence",
 ]
 
 

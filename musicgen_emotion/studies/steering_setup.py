@@ -11,11 +11,32 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from ..activations.clips import ClipStore
+from ..lab.arguments import checked
+from ..lab.checks import check_in
+from ..lab.gates import CONTROLS, POSITIVES
+from ..lab.runs import Run
+from ..models.model import MusicModel
+from ..models.text import piece_counter
+from ..steering.arms import Arm
+from ..steering.doses import dose_response
+from ..steering.guard import study_guard
+from ..steering.judges import SoundJudge
+from ..steering.slopes import dose_changes, dose_slopes
+from ..stimuli.emotions import EMOTIONS
+from ..stimuli.prompts import neutral_prompts
 from musicgen_emotion.studies.steering_criteria import (
     PLANTED_SCORE,
     emotion_effects,
     plant_heard,
 )
+from musicgen_emotion.studies.steering_judges import (
+    SteeringJudge,
+    judges_with_clap,
+    rendered_judge,
+    with_emotions,
+)
+from .steering_sentences import STEERED_AXES
 from musicgen_emotion.studies.steering_words import (
     caption_list,
     earlier_prompts,
@@ -30,44 +51,16 @@ from musicgen_emotion.studies.steps import (
     settings_from,
 )
 
-from ..activations.clips import CLIP_COLUMNS, ClipStore
-from ..lab.arguments import checked
-from ..lab.checks import check_in
-from ..lab.gates import CONTROLS, POSITIVES
-from ..lab.runs import Run
-from ..lab.seeds import rng
-from ..models.model import MusicModel
-from ..models.text import piece_counter
-from ..nano.captions import neutral_cues
-from ..nano.evaluation import CUE_DESCRIPTORS, rendered_clips
-from ..sound.descriptors import describe_table
-from ..sound.label_judge import LabelJudge
-from ..steering.arms import Arm
-from ..steering.clap import ClapJudge
-from ..steering.doses import dose_response
-from ..steering.guard import study_guard
-from ..steering.judges import SoundJudge
-from ..steering.judging import ask_judge, judge_clips, judge_name, renamed
-from ..steering.slopes import dose_changes, dose_slopes
-from ..stimuli.emotions import EMOTIONS, VALENCE_AROUSAL
-from ..stimuli.prompts import neutral_prompts
-from ..stimuli.synth import render_music
-from .steering_sentences import STEERED_AXES
-
 # %% auto #0
 __all__ = [
-    "TABLE_COLUMNS",
-    "SteeringContext",
-    "SteeringCriterion",
-    "SteeringJudge",
-    "SteeringPrompts",
+    "SPARE_SHARE",
     "SteeringSettings",
+    "SteeringCriterion",
     "SteeringStep",
-    "judges_with_clap",
-    "rendered_judge",
-    "steering_judge",
+    "SteeringPrompts",
     "steering_prompts",
-    "with_emotions",
+    "steering_judge",
+    "SteeringContext",
 ]
 
 
@@ -89,7 +82,7 @@ class SteeringSettings(Resampled):
     held_out_clips: int = 6  # words per emotion that begin like no word of a caption
     test_prompts: int = 12  # neutral prompts of the dose-response
     control_prompts: int = 12  # of these, prompts of the control arms
-    method_prompts: int = 3  # of these, prompts of the comparison of methods
+    method_prompts: int = 3  # other neutral prompts, on which methods are compared
     sweep_prompts: int = 2  # other neutral prompts, to choose layer and dose
     n_random: int = 39  # random directions
     n_shuffled: int = 3  # directions from shuffled labels, per axis
@@ -166,6 +159,8 @@ class SteeringPrompts:
     unseen: pd.DataFrame  # sentences with emotion words that begin like no word of a caption
     test: pd.DataFrame  # neutral sentences of the dose-response
     tuning: pd.DataFrame  # other neutral sentences, to choose layer and dose
+    choice: pd.DataFrame  # other neutral sentences, to choose the best method
+    spare: pd.DataFrame  # neutral sentences that are left, see `balanced_prompts`
 
 
 def steering_prompts(
@@ -179,20 +174,27 @@ def steering_prompts(
     fit = fit_prompts(settings.fit_pairs, emotions, seed, control, count or _one_piece)
     unseen = unseen_prompts(settings.held_out_clips, emotions, seed, control, avoid)
     known = earlier_prompts(settings.earlier_seeds, seed)
-    wanted = settings.test_prompts + settings.sweep_prompts
-    neutral = neutral_prompts(wanted + len(known), seed).table.drop_duplicates("prompt")
-    neutral = neutral[~neutral.prompt.isin(known)].head(wanted)
-    test, tuning = neutral.iloc[: settings.test_prompts], neutral.iloc[settings.test_prompts :]
-    sets = (fit, unseen, test, tuning)
+    sizes = (settings.test_prompts, settings.sweep_prompts, settings.method_prompts)
+    wanted = sum(sizes)
+    drawn = SPARE_SHARE * wanted + len(known)
+    neutral = neutral_prompts(drawn, seed).table.drop_duplicates("prompt")
+    neutral = neutral[~neutral.prompt.isin(known)]
+    ends = np.cumsum(sizes)
+    test, tuning, choice = (neutral.iloc[end - size : end] for end, size in zip(ends, sizes))
+    spare = neutral.iloc[wanted : wanted + (SPARE_SHARE - 1) * settings.test_prompts]
+    sets = (fit, unseen, test, tuning, choice, spare)
     texts = pd.concat([table.prompt.drop_duplicates() for table in sets])
     if texts.duplicated().any():
         raise ValueError(f"a text is in two sets: {texts[texts.duplicated()].iloc[0]!r}")
     if len(neutral) < wanted:
         raise ValueError(
-            f"there are too few neutral prompts: test_prompts and sweep_prompts need {wanted}, "
-            f"{len(neutral)} are left beside those of earlier runs"
+            "there are too few neutral prompts: test_prompts, sweep_prompts and method_prompts "
+            f"need {wanted}, {len(neutral)} are left beside those of earlier runs"
         )
-    return SteeringPrompts(fit, unseen, test, tuning)
+    return SteeringPrompts(fit, unseen, test, tuning, choice, spare)
+
+
+SPARE_SHARE = 3  # neutral prompts to one of the test, where there are so many
 
 
 def _one_piece(word):
@@ -201,117 +203,19 @@ def _one_piece(word):
 
 
 # %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell017
-@dataclass
-class SteeringJudge:
-    "Who hears the clips, and what an emotion is made of where that is known."
-
-    judges: list[Callable]  # (audio (clip, sample), sample_rate) -> one row per clip
-    planted: dict[str, dict[str, float]]  # emotion -> cue -> change; empty where it is unknown
-    spread: dict[str, float]  # cue -> standard deviation between neutral clips
-    sample_rate: int = 16000  # of the model, Hz; an added judge is tried at it
-    added: dict[tuple, Callable] = field(default_factory=dict)  # columns -> judge that was added
-
-    @property
-    def asked(self) -> Callable | list[Callable]:  # as `dose_response` takes it
-        "The judge, or all of them."
-        return self.judges[0] if len(self.judges) == 1 else self.judges
-
-    @property
-    def own_outcomes(self) -> list[str]:
-        "Columns of judges that were added."
-        return [name for outcomes in self.added for name in outcomes]
-
-    @property
-    def change_name(self) -> str:  # "planted" or "wanted"
-        "How the change is called that a push should bring."
-        return "planted" if self.planted else "wanted"
-
-    def add(
-        self,
-        judge: Callable,  # (audio (clip, sample), sample_rate) -> table with one row per clip
-        *outcomes: str,  # columns of its table that the study reports
-    ) -> None:
-        """One more judge. Its columns get slopes and changes; no gate depends on them.
-
-        A judge that is added again for the same columns replaces the earlier one. Raises ValueError
-        for a judge that fails on two seconds of noise, does not return these columns as numbers, or
-        returns a column that another judge or the study has."""
-        if not outcomes:
-            raise ValueError("name the judge's columns: add(my_judge, 'my_score')")
-        judges = [other for other in self.judges if other is not self.added.get(outcomes)]
-        name = judge_name(judge)
-        if name in [judge_name(other) for other in judges]:
-            raise ValueError(f"there is a judge named {name!r} already; give yours another name")
-        _check_columns(judge, judges, outcomes, self.sample_rate)
-        self.judges = [*judges, judge]
-        self.added[outcomes] = judge
-
-
-TABLE_COLUMNS = ("arm", "kind", "alpha", "text", "push", "stop_s", "failure", *CLIP_COLUMNS)
-
-
-def _check_columns(judge, others, outcomes, sample_rate):
-    "Raise ValueError for a judge that fails on noise, or returns other columns than it should."
-    noise = 0.1 * rng("judges").standard_normal((1, 2 * sample_rate)).astype(np.float32)
-    [(scores, problem)] = ask_judge(judge, judge_name(judge), noise, sample_rate)
-    if not scores:
-        raise ValueError(
-            f"the judge fails on two seconds of noise: {problem}. A judge takes audio of the shape "
-            "(clip, sample) and the sample rate, and returns a table with one row per clip"
-        )
-    missing = [name for name in outcomes if name not in scores]
-    if missing:
-        raise ValueError(f"the judge returns the columns {list(scores)}; {missing} are not there")
-    text = [name for name in outcomes if isinstance(scores[name], str)]
-    if text:
-        raise ValueError(f"the judge returns text in {text}, and a slope needs numbers")
-    judge_clips([*others, judge], noise, sample_rate, TABLE_COLUMNS)  # do columns clash?
-
-
-def rendered_judge(
-    settings: SteeringSettings,  # number and length of rendered clips
-    sample_rate: int,  # of the model, Hz
-) -> SteeringJudge:  # has heard no generated clip
-    "The judge of the embedded model, fitted on music with known cues."
-    seed, duration_s, cues = settings.seed, settings.duration_s, list(CUE_DESCRIPTORS)
-    emotional_waves, truth = rendered_clips(
-        settings.rendered,
-        seed,
-        duration_s,
-    )
-    draw = rng("neutral clips", seed)
-    neutral_waves = []
-    for _ in range(2 * settings.rendered):
-        drawn_cues = neutral_cues(draw)
-        note_seed = int(draw.integers(2**31))
-        neutral_waves.append(render_music(drawn_cues, note_seed, duration_s))
-    emotional = describe_table(emotional_waves, sample_rate, progress=False)
-    neutral = describe_table(
-        np.stack(neutral_waves),
-        sample_rate,
-        progress=False,
-    )
-    emotions = truth.emotion.to_numpy()
-    classifier = LabelJudge(CUE_DESCRIPTORS).fit(emotional, emotions)
-    middle = neutral[cues].mean()
-    planted = {}
-    for emotion in settings.emotions:
-        change = emotional[cues][emotions == emotion].mean() - middle
-        planted[emotion] = change.to_dict()
-    return SteeringJudge(
-        [SoundJudge(classifier)],
-        planted,
-        neutral[cues].std().to_dict(),
-    )
-
-
 def steering_judge(
     settings: SteeringSettings,  # model and CLAP
     sample_rate: int,  # of the model, Hz
 ) -> SteeringJudge:  # for this model
     "The judge of the study: fitted on rendered clips for nano, else a model of listeners or CLAP."
     if settings.model == "nano":
-        judge = rendered_judge(settings, sample_rate)
+        judge = rendered_judge(
+            settings.rendered,
+            settings.emotions,
+            settings.seed,
+            settings.duration_s,
+            sample_rate,
+        )
     else:
         judge = SteeringJudge([SoundJudge()], planted={}, spread={})
     if settings.clap:
@@ -322,17 +226,6 @@ def steering_judge(
         )
     judge.sample_rate = sample_rate
     return judge
-
-
-def judges_with_clap(
-    judges: list[Callable],  # the judge so far
-    clap: str,  # folder or hub id
-    second: bool,  # True: CLAP is only reported; False: it hears valence, arousal and emotions
-) -> list[Callable]:  # judges whose columns do not clash
-    "CLAP as a second judge, or as the main one."
-    if second:
-        return [*judges, renamed(ClapJudge(clap), "clap_")]
-    return [SoundJudge(axes=False), ClapJudge(clap)]
 
 
 # %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell019
@@ -373,7 +266,7 @@ class SteeringContext:
     def outcome_of(self) -> dict[str, str]:  # axis or emotion -> column of the judge
         "The outcome that each direction is meant to move."
         axes = {axis: axis for axis in STEERED_AXES}
-        return axes | {emotion: f"p_{emotion}" for emotion in self.settings.emotions}
+        return axes | {emotion: f"m_{emotion}" for emotion in self.settings.emotions}
 
     @property
     def control_prompts(self) -> pd.DataFrame:  # the first test prompts
@@ -462,15 +355,3 @@ class SteeringContext:
         if name not in self.steps:
             raise KeyError(f"the step {name!r} has not run; steps so far: {list(self.steps)}")
         return self.steps[name]
-
-
-def with_emotions(
-    clips: pd.DataFrame,  # with valence and arousal
-    emotions: Sequence[str],  # that need a column
-) -> pd.DataFrame:  # with a column p_<emotion> for each
-    "Scores of emotions, from the axes where the judge hears only those."
-    if f"p_{emotions[0]}" in clips:
-        return clips
-    axes = clips[list(STEERED_AXES)].to_numpy()  # (clip, 2)
-    scores = {f"p_{emotion}": (axes * VALENCE_AROUSAL[emotion]).sum(1) for emotion in emotions}
-    return clips.assign(**scores)

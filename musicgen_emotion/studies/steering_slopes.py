@@ -28,19 +28,19 @@ SLOPE_COLUMNS = (
 
 # %% auto #0
 __all__ = [
+    "SLOPE_COLUMNS",
     "FEW_PROMPTS",
     "FEW_RANDOM",
-    "SLOPE_COLUMNS",
-    "arm_lines",
-    "arm_sentence",
     "clearly_moves",
+    "arm_sentence",
+    "arm_lines",
+    "outcome_sentence",
+    "size_sentence",
     "group_sentence",
     "named_target",
-    "outcome_sentence",
     "own_controls_sentence",
-    "shown_slopes",
-    "size_sentence",
     "slopes_figure",
+    "shown_slopes",
 ]
 
 
