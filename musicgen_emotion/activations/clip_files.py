@@ -23,26 +23,26 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = [
-    "CLIP_COLUMNS",
-    "SORTED_BY",
-    "PROMPT_COLUMNS",
-    "TAKEN_COLUMNS",
     "CHUNK",
-    "clip_id",
-    "join_rows",
-    "plain_types",
+    "CLIP_COLUMNS",
+    "PROMPT_COLUMNS",
+    "SORTED_BY",
+    "TAKEN_COLUMNS",
     "DamagedStore",
-    "read_clip_table",
-    "in_clip_order",
     "check_column_names",
+    "clip_id",
     "flac_bytes",
-    "token_bytes",
-    "read_shard_tokens",
+    "in_clip_order",
+    "join_rows",
     "pad_tokens",
+    "plain_types",
+    "read_clip_table",
+    "read_shard_tokens",
     "read_token_array",
+    "token_bytes",
     "token_chunks",
-    "write_token_array",
     "token_counts",
+    "write_token_array",
 ]
 
 

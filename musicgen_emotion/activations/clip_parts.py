@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from .clip_files import DamagedStore
 from musicgen_emotion.activations.sealed_tables import (
     fit_rows,
     plain_rows,
@@ -26,7 +25,9 @@ from musicgen_emotion.activations.sealed_tables import (
     typed_rows,
     write_sealed,
 )
+
 from ..lab.files import read_json, remove_path, sha256_bytes
+from .clip_files import DamagedStore
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,18 +35,18 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = [
+    "MERGE_FOLDER",
     "PART_SIZE",
+    "REMEDY",
+    "SUMMARY_FILE",
     "TABLE_PARTS",
     "TOKEN_PARTS",
-    "SUMMARY_FILE",
     "UPGRADE_FOLDER",
-    "REMEDY",
-    "MERGE_FOLDER",
+    "ClipParts",
     "clip_key",
     "part_name",
     "part_prefixes",
     "sum_counts",
-    "ClipParts",
     "while_merging",
 ]
 

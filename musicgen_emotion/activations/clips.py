@@ -74,14 +74,15 @@ from musicgen_emotion.activations.waiting_clips import (
     stage_change,
     write_batch,
 )
-from ..lab.arguments import checked
-from ..lab.checks import check_finite
 from musicgen_emotion.lab.files import (
     atomic_write,
     sha256_bytes,
     sha256_file,
     write_json,
 )
+
+from ..lab.arguments import checked
+from ..lab.checks import check_finite
 from ..lab.locks import folder_lock
 from ..lab.paths import as_path, claim_folder, inside_folder, marker_version
 from ..sound.descriptors import read_channels

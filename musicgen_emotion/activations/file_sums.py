@@ -16,12 +16,12 @@ from ..lab.files import atomic_write, sha256_bytes, sha256_file
 __all__ = [
     "SUMS_FILE",
     "add_sums",
-    "read_sums",
-    "settle_sums",
     "bad_files",
     "clips_digest",
-    "prompts_digest",
     "present_state",
+    "prompts_digest",
+    "read_sums",
+    "settle_sums",
 ]
 
 # %% ../../nbs/api/50_activations/04_file_sums.ipynb #cell005

@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from .hooks import hooked
+from musicgen_emotion.models.sampling import (
+    clip_seeds,
+    require_generation_room,
+    sample_tokens,
+)
+
 from ..lab.arguments import checked
 from ..lab.checks import check_in, check_positive
 from ..lab.files import atomic_path
@@ -24,12 +29,8 @@ from ..lab.paths import as_path, claim_names
 from ..lab.sizes import may_be_large
 from ..models.load import as_model
 from ..models.model import MusicModel
-from musicgen_emotion.models.sampling import (
-    clip_seeds,
-    require_generation_room,
-    sample_tokens,
-)
 from ..models.shapes import delay_tokens
+from .hooks import hooked
 
 if TYPE_CHECKING:
     from IPython.display import Audio

@@ -16,7 +16,7 @@ from ..models.model import MusicModel, Pass
 from ..models.sites import Site
 
 # %% auto #0
-__all__ = ["hooked", "hook_site", "edited_output", "count_hooks"]
+__all__ = ["count_hooks", "edited_output", "hook_site", "hooked"]
 
 
 # %% ../../nbs/api/50_activations/00_hooks.ipynb #cell010

@@ -40,6 +40,7 @@ from musicgen_emotion.activations.sealed_tables import (
     plain_rows,
     typed_rows,
 )
+
 from ..lab.files import read_json, remove_path, sha256_bytes, write_json
 from ..lab.paths import MARKER_FILE, claim_folder
 
@@ -50,12 +51,12 @@ if TYPE_CHECKING:
 __all__ = [
     "STORE_KIND",
     "STORE_VERSION",
-    "is_older_store",
     "OlderClips",
-    "sound_path",
-    "upgrade_store",
     "count_rows",
     "finish_upgrade",
+    "is_older_store",
+    "sound_path",
+    "upgrade_store",
 ]
 
 # %% ../../nbs/api/50_activations/10_older_clips.ipynb #cell010

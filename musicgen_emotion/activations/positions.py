@@ -19,11 +19,11 @@ from ..models.shapes import ModelConfig
 # %% auto #0
 __all__ = [
     "TEXT_KINDS",
-    "trim_special",
-    "position_seconds",
     "first_position",
-    "window_positions",
+    "position_seconds",
     "time_windows",
+    "trim_special",
+    "window_positions",
 ]
 
 # %% ../../nbs/api/50_activations/01_positions.ipynb #cell009

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["prompt_table", "text_rows", "null_text", "require_no_text"]
+__all__ = ["null_text", "prompt_table", "require_no_text", "text_rows"]
 
 
 # %% ../../nbs/api/50_activations/05_prompt_states.ipynb #cell008

@@ -12,14 +12,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from .hooks import hook_site
-from .positions import TEXT_KINDS, first_position, position_seconds
-from .prompt_states import null_text, require_no_text
-from ..lab.arguments import checked
-from ..lab.checks import check_in, check_whole_numbers
-from ..models.finite import clips_named, require_finite_site
-from ..models.model import MusicModel
-from ..models.shapes import ModelConfig, delay_tokens
 from musicgen_emotion.models.text import (
     TextStates,
     equal_length_batches,
@@ -27,21 +19,30 @@ from musicgen_emotion.models.text import (
     prompts_per_clip,
 )
 
+from ..lab.arguments import checked
+from ..lab.checks import check_in, check_whole_numbers
+from ..models.finite import clips_named, require_finite_site
+from ..models.model import MusicModel
+from ..models.shapes import ModelConfig, delay_tokens
+from .hooks import hook_site
+from .positions import TEXT_KINDS, first_position, position_seconds
+from .prompt_states import null_text, require_no_text
+
 # %% auto #0
 __all__ = [
     "BRANCHES",
     "Pool",
     "ReplayRequest",
-    "replay_request",
+    "activation_dims",
+    "captured",
+    "clip_batches",
+    "clip_names",
     "frame_counts",
     "longest_clip",
     "longest_of",
     "pooled_positions",
-    "captured",
-    "clip_batches",
     "replay_block",
-    "clip_names",
-    "activation_dims",
+    "replay_request",
     "time_coordinates",
 ]
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .clip_files import CLIP_COLUMNS, DamagedStore, plain_types
 from ..lab.files import atomic_write, sha256_bytes
+from .clip_files import CLIP_COLUMNS, DamagedStore, plain_types
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = [
-    "write_sealed",
+    "column_kinds",
+    "fit_rows",
+    "join_kinds",
+    "plain_rows",
     "read_sealed",
     "sealed_note",
-    "column_kinds",
-    "join_kinds",
-    "typed_rows",
-    "fit_rows",
-    "plain_rows",
-    "token_lists",
     "token_arrays",
+    "token_lists",
+    "typed_rows",
+    "write_sealed",
 ]
 
 # %% ../../nbs/api/50_activations/07_sealed_tables.ipynb #cell010

@@ -30,7 +30,6 @@ from musicgen_emotion.activations.clip_parts import (
     part_prefixes,
     sum_counts,
 )
-from .older_clips import OlderClips, count_rows, sound_path
 from musicgen_emotion.activations.sealed_tables import (
     column_kinds,
     join_kinds,
@@ -51,29 +50,31 @@ from musicgen_emotion.lab.files import (
     sha256_file,
     write_json,
 )
+
 from ..lab.paths import MARKER_FILE, inside_folder
+from .older_clips import OlderClips, count_rows, sound_path
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
 __all__ = [
-    "STAGE_FOLDER",
     "ADDING_FILE",
+    "STAGE_FOLDER",
     "Problem",
     "check_clip_name",
-    "whole_tokens",
-    "relabelled_rows",
-    "has_lost_its_marker",
-    "tidy_store",
-    "remove_old_claims",
-    "nothing_is_lost",
-    "records_of",
-    "shard_files",
     "damaged_files",
     "damaged_older",
+    "has_lost_its_marker",
+    "nothing_is_lost",
+    "records_of",
+    "relabelled_rows",
+    "remove_old_claims",
     "remove_unreadable",
+    "shard_files",
     "summary_without",
+    "tidy_store",
+    "whole_tokens",
 ]
 
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from .prompt_states import prompt_table
 from ..lab.arguments import checked
 from ..lab.checks import check_finite, check_in, check_labels
 from ..lab.files import atomic_path, read_json, write_json
@@ -25,6 +24,7 @@ from ..models.load import load_model, pick_device
 from ..models.model import MusicModel
 from ..stimuli.csv_tables import read_csv_table, whole_number
 from ..stimuli.emotions import EMOTION_COLORS, EMOTIONS, check_emotion
+from .prompt_states import prompt_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = [
     "POOLS",
+    "Embeddings",
     "TextEncoder",
+    "export_t5_embeddings",
+    "load_embeddings",
     "load_encoder",
     "pool_tokens",
     "text_embeddings",
     "word_token_spans",
-    "Embeddings",
-    "export_t5_embeddings",
-    "load_embeddings",
 ]
 
 

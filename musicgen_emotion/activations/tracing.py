@@ -12,21 +12,22 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .extractor import ActivationExtractor
-from .hooks import hooked
-from .positions import TEXT_KINDS
-from ..lab.arguments import checked
-from ..lab.report import markdown_table
-from ..models.load import as_model
-from ..models.model import MusicModel, Pass
 from musicgen_emotion.models.sampling import (
     ClipNoise,
     merge_guidance,
     pick_tokens,
     sample_tokens,
 )
+
+from ..lab.arguments import checked
+from ..lab.report import markdown_table
+from ..models.load import as_model
+from ..models.model import MusicModel, Pass
 from ..models.shapes import delay_tokens, undelay_tokens
 from ..models.text import TextStates
+from .extractor import ActivationExtractor
+from .hooks import hooked
+from .positions import TEXT_KINDS
 
 # %% auto #0
 __all__ = ["TraceReport", "trace"]

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .clip_files import DamagedStore
 from musicgen_emotion.activations.clip_parts import (
     MERGE_FOLDER,
     SUMMARY_FILE,
@@ -33,7 +32,9 @@ from musicgen_emotion.activations.sealed_tables import (
     typed_rows,
     write_sealed,
 )
+
 from ..lab.files import read_json, write_json
+from .clip_files import DamagedStore
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,14 +43,14 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = [
     "BATCH_FOLDER",
-    "REMOVED_FILE",
     "MOVE_AWAY",
-    "write_batch",
+    "REMOVED_FILE",
     "WaitingClips",
-    "stage_change",
-    "merge_waiting",
     "finish_merge",
+    "merge_waiting",
     "remove_sound",
+    "stage_change",
+    "write_batch",
 ]
 
 # %% ../../nbs/api/50_activations/09_waiting_clips.ipynb #cell009

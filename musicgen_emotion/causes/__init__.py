@@ -2,96 +2,80 @@
 
 # made by `make export` from the modules of this folder
 
-from .pairs import (
-    PATCH_SITES as PATCH_SITES,
-    TEXT_SITES as TEXT_SITES,
-    CELL_COLUMNS as CELL_COLUMNS,
-    Pairs as Pairs,
-    pair_prompts as pair_prompts,
-    pair_tokens as pair_tokens,
-    other_pairs as other_pairs,
-    resampled_sums as resampled_sums,
-    all_cells as all_cells,
-    cell_table as cell_table,
-)
-from .passes import (
-    next_token_logits as next_token_logits,
-    text_batch as text_batch,
-    run_pass as run_pass,
-    RecordedRun as RecordedRun,
-    recorded_run as recorded_run,
-    taped_run as taped_run,
-    contrast as contrast,
-    restored_difference as restored_difference,
-    kl as kl,
-    pass_progress as pass_progress,
-)
-from .batches import (
-    PatchReference as PatchReference,
-    metric_rows as metric_rows,
-    PairBatch as PairBatch,
-    run_overwritten as run_overwritten,
-    run_switched as run_switched,
-)
-from .patching import (
-    PATCH_ARMS as PATCH_ARMS,
-    SUMMARY_COLUMNS as SUMMARY_COLUMNS,
-    activation_patching as activation_patching,
-    ArmSources as ArmSources,
-    random_states_like as random_states_like,
-    patching_summary as patching_summary,
-)
-from .attribution import (
-    attribution_patching as attribution_patching,
-    Agreement as Agreement,
-    attribution_agreement as attribution_agreement,
-)
-from .lockstep import (
-    PatchSettings as PatchSettings,
-    StateCopy as StateCopy,
-    RowPlan as RowPlan,
-    lockstep_tokens as lockstep_tokens,
-)
-from .free_generation import (
-    SOUND_DESCRIPTORS as SOUND_DESCRIPTORS,
-    PatchedClips as PatchedClips,
-    patched_generation as patched_generation,
-    collect_patched as collect_patched,
-    describe_patched as describe_patched,
-    sound_restored as sound_restored,
-)
-from .ablation import HOWS as HOWS, ablated as ablated, ablation_effects as ablation_effects
-from .erasure import Eraser as Eraser, project_out as project_out, leace as leace, inlp as inlp
-from .oracle import (
-    FAMILIES as FAMILIES,
-    Oracle as Oracle,
-    fit_oracle as fit_oracle,
-    fingerprints as fingerprints,
-)
-from .reliability import (
-    FLOORS as FLOORS,
-    MEASURES as MEASURES,
-    total_variation as total_variation,
-    completeness as completeness,
-    selectivity as selectivity,
-    harmonic_reliability as harmonic_reliability,
-    causal_reliability as causal_reliability,
-)
+from .ablation import HOWS as HOWS
+from .ablation import ablated as ablated
+from .ablation import ablation_effects as ablation_effects
+from .attribution import Agreement as Agreement
+from .attribution import attribution_agreement as attribution_agreement
+from .attribution import attribution_patching as attribution_patching
+from .batches import PairBatch as PairBatch
+from .batches import PatchReference as PatchReference
+from .batches import metric_rows as metric_rows
+from .batches import run_overwritten as run_overwritten
+from .batches import run_switched as run_switched
+from .construction import construction_checks as construction_checks
+from .construction import word_parts as word_parts
+from .erasure import Eraser as Eraser
+from .erasure import inlp as inlp
+from .erasure import leace as leace
+from .erasure import project_out as project_out
+from .free_generation import SOUND_DESCRIPTORS as SOUND_DESCRIPTORS
+from .free_generation import PatchedClips as PatchedClips
+from .free_generation import collect_patched as collect_patched
+from .free_generation import describe_patched as describe_patched
+from .free_generation import patched_generation as patched_generation
+from .free_generation import sound_restored as sound_restored
+from .lockstep import PatchSettings as PatchSettings
+from .lockstep import RowPlan as RowPlan
+from .lockstep import StateCopy as StateCopy
+from .lockstep import lockstep_tokens as lockstep_tokens
 from .mediation import mediate as mediate
-from .construction import word_parts as word_parts, construction_checks as construction_checks
-from .site_scores import (
-    prediction_slopes as prediction_slopes,
-    fit_interventions as fit_interventions,
-    site_reliability as site_reliability,
-)
+from .oracle import FAMILIES as FAMILIES
+from .oracle import Oracle as Oracle
+from .oracle import fingerprints as fingerprints
+from .oracle import fit_oracle as fit_oracle
+from .pairs import CELL_COLUMNS as CELL_COLUMNS
+from .pairs import PATCH_SITES as PATCH_SITES
+from .pairs import TEXT_SITES as TEXT_SITES
+from .pairs import Pairs as Pairs
+from .pairs import all_cells as all_cells
+from .pairs import cell_table as cell_table
+from .pairs import other_pairs as other_pairs
+from .pairs import pair_prompts as pair_prompts
+from .pairs import pair_tokens as pair_tokens
+from .pairs import resampled_sums as resampled_sums
+from .passes import RecordedRun as RecordedRun
+from .passes import contrast as contrast
+from .passes import kl as kl
+from .passes import next_token_logits as next_token_logits
+from .passes import pass_progress as pass_progress
+from .passes import recorded_run as recorded_run
+from .passes import restored_difference as restored_difference
+from .passes import run_pass as run_pass
+from .passes import taped_run as taped_run
+from .passes import text_batch as text_batch
+from .patching import PATCH_ARMS as PATCH_ARMS
+from .patching import SUMMARY_COLUMNS as SUMMARY_COLUMNS
+from .patching import ArmSources as ArmSources
+from .patching import activation_patching as activation_patching
+from .patching import patching_summary as patching_summary
+from .patching import random_states_like as random_states_like
+from .reliability import FLOORS as FLOORS
+from .reliability import MEASURES as MEASURES
+from .reliability import causal_reliability as causal_reliability
+from .reliability import completeness as completeness
+from .reliability import harmonic_reliability as harmonic_reliability
+from .reliability import selectivity as selectivity
+from .reliability import total_variation as total_variation
+from .site_scores import fit_interventions as fit_interventions
+from .site_scores import prediction_slopes as prediction_slopes
+from .site_scores import site_reliability as site_reliability
 from .stages import Stages as Stages
-from .verdicts import (
-    QUESTIONS as QUESTIONS,
-    BARS as BARS,
-    ANSWERS as ANSWERS,
-    verdict_table as verdict_table,
-    listener_ratings as listener_ratings,
-    collect_evidence as collect_evidence,
-    against_construction as against_construction,
-    plot_verdicts as plot_verdicts,
-)
+from .verdicts import ANSWERS as ANSWERS
+from .verdicts import BARS as BARS
+from .verdicts import QUESTIONS as QUESTIONS
+from .verdicts import against_construction as against_construction
+from .verdicts import collect_evidence as collect_evidence
+from .verdicts import listener_ratings as listener_ratings
+from .verdicts import plot_verdicts as plot_verdicts
+from .verdicts import verdict_table as verdict_table

@@ -15,14 +15,14 @@ import torch
 
 from ..activations.hooks import hooked
 from ..activations.positions import window_positions
-from .batches import PairBatch, metric_rows, run_overwritten
-from .pairs import TEXT_SITES, Pairs, cell_table, other_pairs
-from .passes import pass_progress, recorded_run, run_pass, text_batch
 from ..lab.arguments import checked
 from ..lab.checks import check_count, check_finite, check_in
 from ..models.model import MusicModel
 from ..models.shapes import delay_tokens
 from ..models.text import TextStates
+from .batches import PairBatch, metric_rows, run_overwritten
+from .pairs import TEXT_SITES, Pairs, cell_table, other_pairs
+from .passes import pass_progress, recorded_run, run_pass, text_batch
 
 # %% auto #0
 __all__ = ["HOWS", "ablated", "ablation_effects"]

@@ -12,9 +12,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..activations.hooks import hooked
-from ..activations.replaying import null_text
-from .pairs import TEXT_SITES, Pairs
 from musicgen_emotion.causes.passes import (
     RecordedRun,
     contrast,
@@ -23,14 +20,18 @@ from musicgen_emotion.causes.passes import (
     taped_run,
     text_batch,
 )
+
+from ..activations.hooks import hooked
+from ..activations.replaying import null_text
 from ..lab.arguments import checked
 from ..models.model import MusicModel
 from ..models.sampling import merge_guidance
 from ..models.shapes import delay_tokens, frame_logits
 from ..models.text import TextStates
+from .pairs import TEXT_SITES, Pairs
 
 # %% auto #0
-__all__ = ["PatchReference", "metric_rows", "PairBatch", "run_overwritten", "run_switched"]
+__all__ = ["PairBatch", "PatchReference", "metric_rows", "run_overwritten", "run_switched"]
 
 
 # %% ../../nbs/api/85_causes/02_batches.ipynb #cell006

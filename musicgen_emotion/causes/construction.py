@@ -11,9 +11,6 @@ import pandas as pd
 import torch
 
 from ..activations.hooks import hooked
-from .ablation import ablated
-from .pairs import Pairs
-from .passes import recorded_run, run_pass, text_batch
 from ..lab.arguments import checked
 from ..lab.checks import check_positive
 from ..lab.seeds import rng
@@ -22,9 +19,12 @@ from ..models.sampling import sample_tokens
 from ..models.shapes import delay_tokens
 from ..stimuli.emotions import EMOTION_WORDS, EMOTIONS, check_emotion
 from ..stimuli.prompts import NOUNS
+from .ablation import ablated
+from .pairs import Pairs
+from .passes import recorded_run, run_pass, text_batch
 
 # %% auto #0
-__all__ = ["word_parts", "construction_checks"]
+__all__ = ["construction_checks", "word_parts"]
 
 
 # %% ../../nbs/api/85_causes/12_construction.ipynb #cell006

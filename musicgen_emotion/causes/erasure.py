@@ -14,7 +14,7 @@ from ..lab.arguments import checked
 from ..lab.checks import check_finite, check_labels, check_real
 
 # %% auto #0
-__all__ = ["Eraser", "project_out", "leace", "inlp"]
+__all__ = ["Eraser", "inlp", "leace", "project_out"]
 
 
 # %% ../../nbs/api/85_causes/08_erasure.ipynb #cell006

@@ -14,23 +14,23 @@ import torch
 
 from ..activations.generation import Generation
 from ..activations.positions import window_positions
-from .lockstep import PatchSettings, RowPlan, StateCopy, lockstep_tokens
-from .pairs import TEXT_SITES, Pairs, cell_table, other_pairs, resampled_sums
-from .passes import pass_progress
 from ..lab.arguments import checked
 from ..lab.checks import check_count
 from ..lab.sizes import may_be_large
 from ..models.model import MusicModel
 from ..models.sampling import clip_seeds, require_generation_room
 from ..sound.descriptors import describe_table
+from .lockstep import PatchSettings, RowPlan, StateCopy, lockstep_tokens
+from .pairs import TEXT_SITES, Pairs, cell_table, other_pairs, resampled_sums
+from .passes import pass_progress
 
 # %% auto #0
 __all__ = [
     "SOUND_DESCRIPTORS",
     "PatchedClips",
-    "patched_generation",
     "collect_patched",
     "describe_patched",
+    "patched_generation",
     "sound_restored",
 ]
 

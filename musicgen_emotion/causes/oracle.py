@@ -16,7 +16,7 @@ from ..stats.effects import balanced_accuracy
 from ..stats.estimates import Estimate
 
 # %% auto #0
-__all__ = ["FAMILIES", "Oracle", "fit_oracle", "fingerprints"]
+__all__ = ["FAMILIES", "Oracle", "fingerprints", "fit_oracle"]
 
 
 # %% ../../nbs/api/85_causes/09_oracle.ipynb #cell006

@@ -21,16 +21,16 @@ from ..stats.estimates import bootstrap_weights
 
 # %% auto #0
 __all__ = [
+    "CELL_COLUMNS",
     "PATCH_SITES",
     "TEXT_SITES",
-    "CELL_COLUMNS",
     "Pairs",
-    "pair_prompts",
-    "pair_tokens",
-    "other_pairs",
-    "resampled_sums",
     "all_cells",
     "cell_table",
+    "other_pairs",
+    "pair_prompts",
+    "pair_tokens",
+    "resampled_sums",
 ]
 
 

@@ -22,16 +22,16 @@ from ..models.text import TextStates, join_text_states, prompts_per_clip
 
 # %% auto #0
 __all__ = [
-    "next_token_logits",
-    "text_batch",
-    "run_pass",
     "RecordedRun",
-    "recorded_run",
-    "taped_run",
     "contrast",
-    "restored_difference",
     "kl",
+    "next_token_logits",
     "pass_progress",
+    "recorded_run",
+    "restored_difference",
+    "run_pass",
+    "taped_run",
+    "text_batch",
 ]
 
 

@@ -14,9 +14,6 @@ import pandas as pd
 import torch
 
 from ..activations.positions import window_positions
-from .batches import PairBatch, metric_rows, run_overwritten, run_switched
-from .pairs import TEXT_SITES, Pairs, cell_table, other_pairs, resampled_sums
-from .passes import RecordedRun, pass_progress
 from ..lab.arguments import checked
 from ..lab.checks import check_count, check_finite, check_in, check_positive
 from ..lab.seeds import seed_from
@@ -24,15 +21,18 @@ from ..lab.sizes import may_be_large, require_room
 from ..models.model import MusicModel
 from ..models.text import TextStates
 from ..stats.estimates import Estimate, interval
+from .batches import PairBatch, metric_rows, run_overwritten, run_switched
+from .pairs import TEXT_SITES, Pairs, cell_table, other_pairs, resampled_sums
+from .passes import RecordedRun, pass_progress
 
 # %% auto #0
 __all__ = [
     "PATCH_ARMS",
     "SUMMARY_COLUMNS",
-    "activation_patching",
     "ArmSources",
-    "random_states_like",
+    "activation_patching",
     "patching_summary",
+    "random_states_like",
 ]
 
 # %% ../../nbs/api/85_causes/03_patching.ipynb #cell007

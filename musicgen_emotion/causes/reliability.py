@@ -11,23 +11,23 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from .oracle import Oracle, fingerprints
 from ..lab.arguments import checked
 from ..lab.checks import check_count, check_finite, check_in
 from ..lab.seeds import rng
 from ..lab.sizes import may_be_large, require_room
 from ..stats.effects import balanced_accuracy
 from ..stats.estimates import bootstrap
+from .oracle import Oracle, fingerprints
 
 # %% auto #0
 __all__ = [
     "FLOORS",
     "MEASURES",
-    "total_variation",
-    "completeness",
-    "selectivity",
-    "harmonic_reliability",
     "causal_reliability",
+    "completeness",
+    "harmonic_reliability",
+    "selectivity",
+    "total_variation",
 ]
 
 

@@ -12,20 +12,20 @@ import pandas as pd
 import torch
 
 from ..activations.hooks import hooked
-from .erasure import inlp, leace, project_out
-from .oracle import fit_oracle
-from .pairs import Pairs, resampled_sums
-from .passes import contrast, next_token_logits
-from .reliability import causal_reliability
 from ..lab.arguments import checked
 from ..lab.checks import check_finite, check_in
 from ..lab.seeds import rng
 from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from ..models.model import MusicModel
 from ..stats.estimates import interval
+from .erasure import inlp, leace, project_out
+from .oracle import fit_oracle
+from .pairs import Pairs, resampled_sums
+from .passes import contrast, next_token_logits
+from .reliability import causal_reliability
 
 # %% auto #0
-__all__ = ["prediction_slopes", "fit_interventions", "site_reliability"]
+__all__ = ["fit_interventions", "prediction_slopes", "site_reliability"]
 
 
 # %% ../../nbs/api/85_causes/13_site_scores.ipynb #cell006

@@ -19,14 +19,14 @@ from ..stimuli.emotions import VALENCE_AROUSAL, check_emotion
 
 # %% auto #0
 __all__ = [
-    "QUESTIONS",
-    "BARS",
     "ANSWERS",
-    "verdict_table",
-    "listener_ratings",
-    "collect_evidence",
+    "BARS",
+    "QUESTIONS",
     "against_construction",
+    "collect_evidence",
+    "listener_ratings",
     "plot_verdicts",
+    "verdict_table",
 ]
 
 # %% ../../nbs/api/85_causes/15_verdicts.ipynb #cell006

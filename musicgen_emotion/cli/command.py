@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["app", "models_app", "error_line", "warning_line", "CommandGroup", "table_text"]
+__all__ = ["CommandGroup", "app", "error_line", "models_app", "table_text", "warning_line"]
 
 
 # %% ../../nbs/api/99_cli/00_command.ipynb #cell008

@@ -13,27 +13,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .command import app, models_app, table_text
-from .readiness import backends_here
 from ..lab.checks import check_count, check_in, check_positive
 from ..lab.paths import as_path
+from .command import app, models_app, table_text
+from .readiness import backends_here
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
 __all__ = [
-    "AsJson",
     "AllowLarge",
+    "AsJson",
     "Backend",
-    "model_table",
-    "models_list",
-    "download_model",
-    "models_download",
     "describe_model",
+    "download_model",
+    "generate_command",
+    "model_table",
+    "models_download",
+    "models_list",
     "models_show",
     "trace_command",
-    "generate_command",
 ]
 
 # %% ../../nbs/api/99_cli/02_commands.ipynb #cell008

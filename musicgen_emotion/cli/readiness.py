@@ -21,33 +21,33 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from .command import app
 from ..lab.checks import check_positive
 from ..lab.parameters import read_parameters
 from ..lab.paths import as_path
 from ..lab.phase_files import list_phases
 from ..lab.reasons import plain_reason
+from .command import app
 
 # %% auto #0
 __all__ = [
-    "LIBRARIES",
-    "EXTRA_LIBRARIES",
     "AUDIOCRAFT_NEEDS",
+    "EXTRA_LIBRARIES",
+    "LIBRARIES",
     "Check",
-    "check_python",
-    "check_libraries",
-    "check_device",
-    "check_audio",
-    "check_disk",
     "backends_here",
-    "is_here",
+    "check_audio",
+    "check_audiocraft",
+    "check_device",
+    "check_disk",
+    "check_extra",
+    "check_extras",
+    "check_libraries",
     "check_models",
     "check_phases",
-    "check_audiocraft",
-    "check_extras",
-    "check_extra",
+    "check_python",
     "diagnose",
     "doctor",
+    "is_here",
 ]
 
 

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .command import app, table_text
-from .commands import AllowLarge, AsJson
 from ..lab.checks import unknown_name
 from ..lab.comparing import compare_folders, compare_runs
 from ..lab.gates import verdict
@@ -24,12 +22,14 @@ from ..lab.phases import PhaseResult, run_status
 from ..lab.plans import plan, run_phases, run_plan
 from ..lab.reasons import plain_words
 from ..lab.report import run_report
+from .command import app, table_text
+from .commands import AllowLarge, AsJson
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["phase_help", "split_assignments", "run", "status", "report_command", "compare_command"]
+__all__ = ["compare_command", "phase_help", "report_command", "run", "split_assignments", "status"]
 
 
 # %% ../../nbs/api/99_cli/03_study_commands.ipynb #cell008

@@ -16,7 +16,7 @@ import numpy as np
 from .checks import shown
 
 # %% auto #0
-__all__ = ["KIND_TESTS", "ANY_KIND", "KIND_ALIASES", "annotated_kinds", "kind_check"]
+__all__ = ["ANY_KIND", "KIND_ALIASES", "KIND_TESTS", "annotated_kinds", "kind_check"]
 
 
 # %% ../../nbs/api/00_lab/20_argument_kinds.ipynb #cell008

@@ -12,7 +12,6 @@ from typing import Any, TypeVar, overload
 
 import numpy as np
 
-from .argument_kinds import annotated_kinds, kind_check
 from musicgen_emotion.lab.checks import (
     check_between,
     check_count,
@@ -26,30 +25,32 @@ from musicgen_emotion.lab.checks import (
     check_texts,
 )
 
+from .argument_kinds import annotated_kinds, kind_check
+
 # %% auto #0
 __all__ = [
-    "COUNTS",
-    "NOUGHT_TOO",
     "COUNTED",
-    "FRACTIONS",
-    "SHARES",
-    "POSITIVE",
-    "NOT_NEGATIVE",
-    "LABELS",
+    "COUNTS",
     "DATA",
-    "TEXTS",
-    "NUMBERS",
+    "FRACTIONS",
+    "LABELS",
     "LISTS",
+    "NOT_NEGATIVE",
+    "NOUGHT_TOO",
+    "NUMBERS",
+    "POSITIVE",
+    "SHARES",
+    "TEXTS",
     "TEXT_LISTS",
     "UNTYPED",
     "WORD_LISTS",
     "Marked",
-    "number_check",
-    "check_share",
-    "zero_or_more",
-    "check_whole",
     "argument_check",
+    "check_share",
+    "check_whole",
     "checked",
+    "number_check",
+    "zero_or_more",
 ]
 
 

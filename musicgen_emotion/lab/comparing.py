@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["RunComparison", "compare_runs", "FolderComparison", "compare_folders"]
+__all__ = ["FolderComparison", "RunComparison", "compare_folders", "compare_runs"]
 
 
 # %% ../../nbs/api/00_lab/19_comparing.ipynb #cell008

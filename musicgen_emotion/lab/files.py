@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .checks import check_in
 from musicgen_emotion.lab.paths import (
     RESERVED_FILES,
     advise,
@@ -29,6 +28,8 @@ from musicgen_emotion.lab.paths import (
     inside_folder,
     note_written,
 )
+
+from .checks import check_in
 from .reasons import plain_reason
 
 if TYPE_CHECKING:
@@ -37,22 +38,22 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = [
     "RECORD_FILE",
-    "package_folder",
-    "sha256_bytes",
-    "sha256_file",
+    "WrittenFiles",
     "atomic_path",
     "atomic_write",
-    "unfinished_files",
-    "remove_path",
-    "WrittenFiles",
-    "write_json",
+    "check_own_table",
+    "check_sidecar",
+    "package_folder",
+    "plain_value",
     "read_json",
     "read_json_parts",
-    "check_sidecar",
-    "plain_value",
-    "write_table",
     "read_table",
-    "check_own_table",
+    "remove_path",
+    "sha256_bytes",
+    "sha256_file",
+    "unfinished_files",
+    "write_json",
+    "write_table",
 ]
 
 

@@ -19,6 +19,7 @@ from musicgen_emotion.lab.checks import (
     check_number,
     check_texts,
 )
+
 from .files import read_json
 from .paths import as_path
 from .reasons import plain_reason
@@ -28,18 +29,18 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = [
-    "DIRECTIONS",
-    "KINDS",
-    "EARLIER",
     "CONTROLS",
+    "DIRECTIONS",
+    "EARLIER",
+    "KINDS",
     "POSITIVES",
-    "Gate",
     "Criterion",
+    "Gate",
     "each_of",
     "expected_matrix",
+    "gates_table",
     "read_gates",
     "verdict",
-    "gates_table",
 ]
 
 # %% ../../nbs/api/00_lab/05_gates.ipynb #cell010

@@ -21,7 +21,7 @@ from .files import package_folder
 from .paths import as_path
 
 # %% auto #0
-__all__ = ["LIBRARIES", "library_versions", "need_extra", "git_revision", "device_info"]
+__all__ = ["LIBRARIES", "device_info", "git_revision", "library_versions", "need_extra"]
 
 # %% ../../nbs/api/00_lab/04_machine.ipynb #cell009
 LIBRARIES = (

@@ -17,7 +17,7 @@ from .parameter_types import shown_value
 from .sizes import large_is_allowed
 
 # %% auto #0
-__all__ = ["MAX_COUNT", "MAX_SEED", "ParameterRule", "parse_rules", "check_rules"]
+__all__ = ["MAX_COUNT", "MAX_SEED", "ParameterRule", "check_rules", "parse_rules"]
 
 
 # %% ../../nbs/api/00_lab/12_parameter_rules.ipynb #cell009

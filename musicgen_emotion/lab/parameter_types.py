@@ -23,8 +23,8 @@ __all__ = [
     "SIMPLE_TYPES",
     "check_value",
     "shown_value",
-    "value_from_text",
     "split_list",
+    "value_from_text",
     "value_from_yaml",
 ]
 

@@ -13,25 +13,26 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from .checks import unknown_name
-from .parameter_rules import ParameterRule, check_rules, parse_rules
-from .parameter_types import check_value, value_from_text, value_from_yaml
-from .paths import as_path
 from musicgen_emotion.lab.phase_files import (
     find_phase,
     list_phases,
     notebook_cells,
     supplied_folder,
 )
+
+from .checks import unknown_name
+from .parameter_rules import ParameterRule, check_rules, parse_rules
+from .parameter_types import check_value, value_from_text, value_from_yaml
+from .paths import as_path
 from .yaml_files import YamlSection, read_yaml
 
 # %% auto #0
 __all__ = [
     "Parameter",
-    "parse_parameters",
-    "read_parameters",
     "check_parameters",
     "find_params",
+    "parse_parameters",
+    "read_parameters",
     "read_params_file",
     "resolve_parameters",
 ]

@@ -15,20 +15,20 @@ from typing import Any
 
 # %% auto #0
 __all__ = [
+    "ADVICE",
     "MARKER_FILE",
     "RESERVED_FILES",
-    "ADVICE",
-    "as_path",
-    "inside_folder",
-    "watch_folder",
-    "note_written",
-    "claim_folder",
-    "read_marker",
-    "holds_only",
-    "check_apart",
-    "claim_names",
-    "marker_version",
     "advise",
+    "as_path",
+    "check_apart",
+    "claim_folder",
+    "claim_names",
+    "holds_only",
+    "inside_folder",
+    "marker_version",
+    "note_written",
+    "read_marker",
+    "watch_folder",
 ]
 
 # %% ../../nbs/api/00_lab/02_paths.ipynb #cell010

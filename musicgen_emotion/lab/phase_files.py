@@ -13,7 +13,7 @@ from .files import package_folder, read_json
 from .paths import as_path
 
 # %% auto #0
-__all__ = ["supplied_folder", "list_phases", "find_phase", "notebook_cells"]
+__all__ = ["find_phase", "list_phases", "notebook_cells", "supplied_folder"]
 
 
 # %% ../../nbs/api/00_lab/09_phase_files.ipynb #cell008

@@ -13,6 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from musicgen_emotion.lab.runs import (
+    LENT_FOLDER,
+    Run,
+    changed_parameters,
+    open_run,
+    run_manifest,
+)
+
 from .checks import check_in
 from .files import package_folder, read_json, sha256_bytes, sha256_file
 from .gates import Gate, read_gates, verdict
@@ -21,13 +29,6 @@ from .parameters import check_parameters, read_parameters
 from .paths import as_path
 from .phase_files import find_phase, list_phases, notebook_cells
 from .reasons import plain_reason
-from musicgen_emotion.lab.runs import (
-    LENT_FOLDER,
-    Run,
-    changed_parameters,
-    open_run,
-    run_manifest,
-)
 from .workers import NotebookJob, Outcome, run_in_worker
 
 if TYPE_CHECKING:
@@ -37,11 +38,11 @@ if TYPE_CHECKING:
 __all__ = [
     "PhaseError",
     "PhaseResult",
-    "run_phase",
-    "start_phase",
-    "phase_values",
     "find_runs",
+    "phase_values",
+    "run_phase",
     "run_status",
+    "start_phase",
 ]
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["run_phases", "PlannedRun", "plan", "run_plan"]
+__all__ = ["PlannedRun", "plan", "run_phases", "run_plan"]
 
 
 # %% ../../nbs/api/00_lab/17_plans.ipynb #cell008

@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .checks import check_in
 from musicgen_emotion.lab.files import (
     WrittenFiles,
     plain_value,
@@ -28,9 +27,6 @@ from musicgen_emotion.lab.files import (
     write_json,
     write_table,
 )
-from .gates import Criterion, Gate, each_of
-from .locks import LOCK_FILE, folder_lock, is_locked
-from .machine import device_info, git_revision, library_versions
 from musicgen_emotion.lab.paths import (
     MARKER_FILE,
     as_path,
@@ -40,17 +36,22 @@ from musicgen_emotion.lab.paths import (
     watch_folder,
 )
 
+from .checks import check_in
+from .gates import Criterion, Gate, each_of
+from .locks import LOCK_FILE, folder_lock, is_locked
+from .machine import device_info, git_revision, library_versions
+
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
 __all__ = [
-    "STATUSES",
-    "RUN_VERSION",
     "LENT_FOLDER",
+    "RUN_VERSION",
+    "STATUSES",
     "Run",
-    "open_run",
     "changed_parameters",
+    "open_run",
     "run_manifest",
 ]
 

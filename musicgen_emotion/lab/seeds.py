@@ -13,7 +13,7 @@ import numpy as np
 from .files import plain_value, sha256_bytes
 
 # %% auto #0
-__all__ = ["seed_from", "rng"]
+__all__ = ["rng", "seed_from"]
 
 
 # %% ../../nbs/api/00_lab/16_seeds.ipynb #cell008

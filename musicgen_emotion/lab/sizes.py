@@ -20,19 +20,19 @@ Result = TypeVar("Result")
 
 # %% auto #0
 __all__ = [
+    "ALLOW_LARGE",
+    "LOOP_SECONDS",
+    "MAX_HOURS",
+    "MAX_SHARE",
     "Arguments",
     "Result",
-    "MAX_SHARE",
-    "MAX_HOURS",
-    "LOOP_SECONDS",
-    "ALLOW_LARGE",
     "free_memory",
-    "require_room",
     "large_is_allowed",
+    "listed",
+    "may_be_large",
+    "require_room",
     "size_text",
     "time_text",
-    "may_be_large",
-    "listed",
 ]
 
 

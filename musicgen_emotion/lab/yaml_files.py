@@ -12,7 +12,7 @@ from typing import Any
 from .paths import as_path
 
 # %% auto #0
-__all__ = ["PlainText", "YamlSection", "load_bounded_yaml", "is_whole", "read_yaml"]
+__all__ = ["PlainText", "YamlSection", "is_whole", "load_bounded_yaml", "read_yaml"]
 
 
 # %% ../../nbs/api/00_lab/10_yaml_files.ipynb #cell009

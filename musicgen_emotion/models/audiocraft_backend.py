@@ -15,10 +15,6 @@ from typing import Any
 
 import torch
 
-from ..lab.arguments import checked
-from ..lab.checks import check_in
-from ..lab.paths import as_path
-from .audiocraft_export import cached_export
 from musicgen_emotion.models.audiocraft_files import (
     CODEC_FILE,
     LM_FILE,
@@ -26,7 +22,6 @@ from musicgen_emotion.models.audiocraft_files import (
     find_codec,
     unpack_checkpoint,
 )
-from .audiocraft_import import cached_sha256
 from musicgen_emotion.models.audiocraft_passes import (
     PassWatcher,
     cached_positions,
@@ -37,7 +32,6 @@ from musicgen_emotion.models.audiocraft_passes import (
     streaming_modules,
     text_key_mask,
 )
-from .audiocraft_reading import read_musicgen, refuse_config
 from musicgen_emotion.models.fingerprints import (
     Running,
     WeightRecord,
@@ -46,8 +40,6 @@ from musicgen_emotion.models.fingerprints import (
     stored_tensors,
     weights_fingerprint,
 )
-from .finite import evaluated, forward_hooks, require_finite
-from .hub import weight_files
 from musicgen_emotion.models.model import (
     LOGITS,
     Adapter,
@@ -57,6 +49,15 @@ from musicgen_emotion.models.model import (
     register_adapter,
     silence,
 )
+
+from ..lab.arguments import checked
+from ..lab.checks import check_in
+from ..lab.paths import as_path
+from .audiocraft_export import cached_export
+from .audiocraft_import import cached_sha256
+from .audiocraft_reading import read_musicgen, refuse_config
+from .finite import evaluated, forward_hooks, require_finite
+from .hub import weight_files
 from .shapes import ModelConfig
 from .sites import Site, decoder_sites
 from .text import DecoderState, TextStates, add_null_rows, branch_names
@@ -64,9 +65,9 @@ from .tiny import cpu_seed, redraw_pretrained
 
 # %% auto #0
 __all__ = [
+    "AudiocraftModel",
     "AudiocraftParts",
     "AudiocraftState",
-    "AudiocraftModel",
     "load_audiocraft",
     "wrap_audiocraft",
 ]

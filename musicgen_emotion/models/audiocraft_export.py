@@ -24,7 +24,7 @@ from .registry import quiet_transformers
 from .transformers_backend import TransformersModel
 
 # %% auto #0
-__all__ = ["EXPORT_VERSION", "export_audiocraft", "cached_export"]
+__all__ = ["EXPORT_VERSION", "cached_export", "export_audiocraft"]
 
 # %% ../../nbs/api/40_models/15_audiocraft_export.ipynb #cell008
 EXPORT_VERSION = 1  # to be raised when the exported files change

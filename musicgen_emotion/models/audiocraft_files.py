@@ -14,11 +14,6 @@ from typing import Any
 
 import torch
 
-from ..lab.files import sha256_bytes
-from ..lab.paths import as_path
-from ..lab.reasons import plain_reason
-from ..lab.yaml_files import load_bounded_yaml
-from .audiocraft_import import cached_sha256, import_audiocraft
 from musicgen_emotion.models.hub import (
     VOCABULARY,
     UnpicklingError,
@@ -28,18 +23,24 @@ from musicgen_emotion.models.hub import (
     weight_files,
 )
 
+from ..lab.files import sha256_bytes
+from ..lab.paths import as_path
+from ..lab.reasons import plain_reason
+from ..lab.yaml_files import load_bounded_yaml
+from .audiocraft_import import cached_sha256, import_audiocraft
+
 # %% auto #0
 __all__ = [
-    "LM_FILE",
     "CODEC_FILE",
+    "LM_FILE",
     "CheckpointFile",
-    "unpack_checkpoint",
     "fetch_parts",
-    "find_text_encoder",
     "find_codec",
+    "find_text_encoder",
+    "read_part",
     "register_t5",
     "text_encoder_name",
-    "read_part",
+    "unpack_checkpoint",
 ]
 
 # %% ../../nbs/api/40_models/13_audiocraft_files.ipynb #cell010

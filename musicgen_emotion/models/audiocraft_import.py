@@ -28,10 +28,10 @@ __all__ = [
     "INSTALL_COMMANDS",
     "LARGE_BYTES",
     "SETTLED_S",
-    "import_audiocraft",
     "StandIn",
-    "cached_sha256",
     "cache_folder",
+    "cached_sha256",
+    "import_audiocraft",
 ]
 
 # %% ../../nbs/api/40_models/12_audiocraft_import.ipynb #cell008

@@ -18,15 +18,15 @@ from .text import branch_names
 
 # %% auto #0
 __all__ = [
-    "text_key_mask",
+    "PassWatcher",
+    "cached_positions",
+    "keep_attention_weights",
+    "lent_cache",
     "padding_hidden",
     "queries_keys_values",
-    "keep_attention_weights",
-    "streaming_modules",
-    "lent_cache",
-    "cached_positions",
     "rows_announced",
-    "PassWatcher",
+    "streaming_modules",
+    "text_key_mask",
 ]
 
 

@@ -22,17 +22,17 @@ from ..lab.files import sha256_bytes
 __all__ = [
     "BLOCK",
     "WORD",
-    "WordSums",
-    "weights_fingerprint",
-    "stored_tensors",
-    "computed_tensors",
-    "adapter_states",
     "Running",
-    "running_weights",
-    "WeightRecord",
-    "file_stamps",
-    "checksum_in_memory",
     "WeightIdentity",
+    "WeightRecord",
+    "WordSums",
+    "adapter_states",
+    "checksum_in_memory",
+    "computed_tensors",
+    "file_stamps",
+    "running_weights",
+    "stored_tensors",
+    "weights_fingerprint",
 ]
 
 # %% ../../nbs/api/40_models/01_fingerprints.ipynb #cell007

@@ -21,12 +21,12 @@ from .text import DecoderState
 __all__ = [
     "NotFiniteError",
     "clips_named",
-    "require_finite",
-    "require_finite_site",
-    "remedy_for",
+    "evaluated",
     "forward_hooks",
     "frozen",
-    "evaluated",
+    "remedy_for",
+    "require_finite",
+    "require_finite_site",
 ]
 
 

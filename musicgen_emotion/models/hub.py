@@ -22,23 +22,23 @@ from .registry import HUB_SIZES, MELODY_MODELS, known_names, nano_folder
 
 # %% auto #0
 __all__ = [
-    "HUB_FILES",
-    "BACKENDS",
-    "VOCABULARY",
-    "SAFETENSORS",
-    "OLD_WEIGHTS",
-    "UnpicklingError",
     "ADAPTER_FILES",
-    "lacking",
-    "model_folder",
-    "hub_reason",
-    "readable",
-    "refuse_bad_weights",
-    "weight_files",
-    "shard_names",
-    "refuse_adapters",
+    "BACKENDS",
+    "HUB_FILES",
+    "OLD_WEIGHTS",
+    "SAFETENSORS",
+    "VOCABULARY",
+    "UnpicklingError",
     "folder_kind",
+    "hub_reason",
+    "lacking",
     "melody_error",
+    "model_folder",
+    "readable",
+    "refuse_adapters",
+    "refuse_bad_weights",
+    "shard_names",
+    "weight_files",
 ]
 
 # %% ../../nbs/api/40_models/07_hub.ipynb #cell010

@@ -18,7 +18,7 @@ from .model import ADAPTERS, MusicModel
 from .registry import MELODY_MODELS, torch_dtype
 
 # %% auto #0
-__all__ = ["pick_device", "load_model", "as_model", "randomized", "deafened"]
+__all__ = ["as_model", "deafened", "load_model", "pick_device", "randomized"]
 
 
 # %% ../../nbs/api/40_models/08_load.ipynb #cell008

@@ -13,11 +13,6 @@ from typing import Any
 
 import torch
 
-from ..lab.arguments import checked
-from ..lab.checks import check_in
-from ..lab.paths import as_path, claim_folder
-from .finite import evaluated, require_finite
-from .hub import refuse_bad_weights
 from musicgen_emotion.models.model import (
     LOGITS,
     Adapter,
@@ -27,9 +22,6 @@ from musicgen_emotion.models.model import (
     null_follows_cond,
     register_adapter,
 )
-from .registry import quiet_transformers, torch_dtype
-from .sites import Site
-from .text import DecoderState, TextStates, add_null_rows, branch_names
 from musicgen_emotion.models.tiny import (
     codec_config,
     draw_model,
@@ -44,16 +36,25 @@ from musicgen_emotion.models.transformers_backend import (
     wrap_raw,
 )
 
+from ..lab.arguments import checked
+from ..lab.checks import check_in
+from ..lab.paths import as_path, claim_folder
+from .finite import evaluated, require_finite
+from .hub import refuse_bad_weights
+from .registry import quiet_transformers, torch_dtype
+from .sites import Site
+from .text import DecoderState, TextStates, add_null_rows, branch_names
+
 # %% auto #0
 __all__ = [
-    "write_random_melody",
-    "TokenSpan",
-    "TokenSite",
-    "TokenInput",
-    "MelodyState",
     "MelodyModel",
-    "wrap_melody",
+    "MelodyState",
+    "TokenInput",
+    "TokenSite",
+    "TokenSpan",
     "load_melody",
+    "wrap_melody",
+    "write_random_melody",
 ]
 
 

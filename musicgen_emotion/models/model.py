@@ -27,16 +27,16 @@ from .text import DecoderState, TextStates, tokenize_prompts
 
 # %% auto #0
 __all__ = [
-    "LOGITS",
     "ADAPTERS",
-    "Pass",
-    "null_follows_cond",
-    "SiteLookup",
-    "MusicModel",
-    "silence",
-    "head_logits",
+    "LOGITS",
     "Adapter",
+    "MusicModel",
+    "Pass",
+    "SiteLookup",
+    "head_logits",
+    "null_follows_cond",
     "register_adapter",
+    "silence",
 ]
 
 

@@ -20,11 +20,11 @@ from ..lab.files import package_folder
 __all__ = [
     "HUB_SIZES",
     "MELODY_MODELS",
-    "nano_folder",
-    "model_registry",
     "known_names",
-    "torch_dtype",
+    "model_registry",
+    "nano_folder",
     "quiet_transformers",
+    "torch_dtype",
 ]
 
 

@@ -22,13 +22,13 @@ from .text import check_prompts, equal_length_batches, padded_widths
 
 # %% auto #0
 __all__ = [
-    "SamplingSettings",
-    "merge_guidance",
-    "clip_seeds",
     "ClipNoise",
+    "SamplingSettings",
+    "clip_seeds",
+    "merge_guidance",
     "pick_tokens",
-    "sample_tokens",
     "require_generation_room",
+    "sample_tokens",
 ]
 
 

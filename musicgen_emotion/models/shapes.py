@@ -16,12 +16,12 @@ from ..lab.checks import check_positive, check_whole_numbers
 # %% auto #0
 __all__ = [
     "ModelConfig",
-    "token_places",
-    "delayed_sequence",
-    "delay_tokens",
     "check_tokens",
-    "undelay_tokens",
+    "delay_tokens",
+    "delayed_sequence",
     "frame_logits",
+    "token_places",
+    "undelay_tokens",
 ]
 
 

@@ -16,7 +16,7 @@ import torch
 from ..lab.arguments import checked
 
 # %% auto #0
-__all__ = ["LAYER_KINDS", "Site", "decoder_sites", "layer_site", "layer_list"]
+__all__ = ["LAYER_KINDS", "Site", "decoder_sites", "layer_list", "layer_site"]
 
 
 # %% ../../nbs/api/40_models/02_sites.ipynb #cell008

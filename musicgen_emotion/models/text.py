@@ -19,17 +19,17 @@ from ..lab.checks import as_prompts, check_texts
 # %% auto #0
 __all__ = [
     "MAX_TEXT_TOKENS",
-    "tokenize_prompts",
-    "check_prompts",
-    "prompts_per_clip",
-    "piece_counter",
-    "padded_widths",
-    "equal_length_batches",
-    "TextStates",
-    "join_text_states",
     "DecoderState",
-    "branch_names",
+    "TextStates",
     "add_null_rows",
+    "branch_names",
+    "check_prompts",
+    "equal_length_batches",
+    "join_text_states",
+    "padded_widths",
+    "piece_counter",
+    "prompts_per_clip",
+    "tokenize_prompts",
 ]
 
 # %% ../../nbs/api/40_models/03_text.ipynb #cell009

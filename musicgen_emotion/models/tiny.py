@@ -21,19 +21,19 @@ from .registry import HUB_SIZES, quiet_transformers, torch_dtype
 
 # %% auto #0
 __all__ = [
-    "train_tokenizer",
-    "write_tokenizer",
-    "text_config",
     "codec_config",
-    "decoder_config",
-    "joined_config",
     "cpu_seed",
+    "decoder_config",
     "default_dtype",
-    "redraw_pretrained",
     "draw_codebooks",
-    "random_musicgen",
     "draw_model",
+    "joined_config",
+    "random_musicgen",
+    "redraw_pretrained",
+    "text_config",
+    "train_tokenizer",
     "write_random_model",
+    "write_tokenizer",
 ]
 
 

@@ -14,10 +14,6 @@ from typing import Any
 
 import torch
 
-from ..lab.arguments import checked
-from ..lab.checks import check_in
-from ..lab.paths import as_path
-from .finite import evaluated, forward_hooks, require_finite
 from musicgen_emotion.models.hub import (
     VOCABULARY,
     readable,
@@ -35,6 +31,11 @@ from musicgen_emotion.models.model import (
     register_adapter,
     silence,
 )
+
+from ..lab.arguments import checked
+from ..lab.checks import check_in
+from ..lab.paths import as_path
+from .finite import evaluated, forward_hooks, require_finite
 from .registry import quiet_transformers
 from .shapes import ModelConfig
 from .sites import Site, decoder_sites
@@ -43,15 +44,15 @@ from .tiny import cpu_seed, redraw_pretrained
 
 # %% auto #0
 __all__ = [
-    "config_of",
-    "transformers_sites",
-    "new_cache",
     "TransformersModel",
+    "config_of",
     "load_transformers",
+    "new_cache",
     "read_raw",
-    "wrap_transformers",
-    "wrap_raw",
     "read_tokenizer",
+    "transformers_sites",
+    "wrap_raw",
+    "wrap_transformers",
 ]
 
 

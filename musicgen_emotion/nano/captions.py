@@ -29,7 +29,7 @@ from musicgen_emotion.stimuli.prompts import (
 )
 
 # %% auto #0
-__all__ = ["jitter_cues", "neutral_cues", "sample_clip", "clip_cues", "cue_words", "caption_for"]
+__all__ = ["caption_for", "clip_cues", "cue_words", "jitter_cues", "neutral_cues", "sample_clip"]
 
 
 # %% ../../nbs/api/92_nano/00_captions.ipynb #cell007

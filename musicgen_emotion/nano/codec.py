@@ -17,15 +17,15 @@ from ..lab.arguments import checked, zero_or_more
 from ..lab.files import atomic_path, write_json
 from ..lab.machine import need_extra
 from ..lab.paths import as_path
+from ..stimuli.synth import SAMPLE_RATE, render_music
 from .captions import clip_cues, sample_clip
 from .training import train_loop
-from ..stimuli.synth import SAMPLE_RATE, render_music
 
 # %% auto #0
 __all__ = [
-    "codec_network",
     "SpectralLoss",
     "audio_bank",
+    "codec_network",
     "crops",
     "fit_codebooks",
     "quantize",

@@ -13,17 +13,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..activations.generation import generate
-from ..lab.arguments import checked
-from ..lab.checks import check_between
-from ..models.load import load_model
-from ..models.registry import nano_folder
-from .captions import jitter_cues, neutral_cues
-from .decoder import encode_clips
-from ..sound.descriptors import describe_table
-from ..sound.label_judge import LabelJudge
-from ..stats.effects import correlation, ratio_of_medians, wilson
-from ..stats.estimates import Estimate
 from musicgen_emotion.stimuli.emotions import (
     EMOTIONS,
     INSTRUMENTS,
@@ -41,20 +30,32 @@ from musicgen_emotion.stimuli.prompts import (
     neutral_prompts,
     study_prompts,
 )
+
+from ..activations.generation import generate
+from ..lab.arguments import checked
+from ..lab.checks import check_between
+from ..models.load import load_model
+from ..models.registry import nano_folder
+from ..sound.descriptors import describe_table
+from ..sound.label_judge import LabelJudge
+from ..stats.effects import correlation, ratio_of_medians, wilson
+from ..stats.estimates import Estimate
 from ..stimuli.synth import SAMPLE_RATE, render_music
+from .captions import jitter_cues, neutral_cues
+from .decoder import encode_clips
 
 # %% auto #0
 __all__ = [
     "CUE_DESCRIPTORS",
     "NANO_TARGETS",
-    "rendered_clips",
-    "graded_clips",
-    "fit_rendered_judge",
-    "codec_report",
     "clip_descriptors",
-    "intensity_shift",
+    "codec_report",
     "evaluate_nano",
+    "fit_rendered_judge",
+    "graded_clips",
+    "intensity_shift",
     "metrics_table",
+    "rendered_clips",
 ]
 
 # %% ../../nbs/api/92_nano/05_evaluation.ipynb #cell007

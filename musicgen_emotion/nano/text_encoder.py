@@ -18,21 +18,21 @@ from ..lab.files import atomic_path, read_json, write_json
 from ..lab.machine import need_extra
 from ..lab.paths import as_path
 from ..models.tiny import text_config, train_tokenizer
-from .captions import caption_for, sample_clip
-from .training import train_loop
 from ..stimuli.emotions import EMOTION_WORDS, EMOTIONS, HELD_OUT_WORDS, INSTRUMENTS
 from ..stimuli.prompts import CUE_WORDS, HELD_OUT_TEMPLATES, TEMPLATES, make_prompt
+from .captions import caption_for, sample_clip
+from .training import train_loop
 
 # %% auto #0
 __all__ = [
+    "caption_words",
+    "distil_text_encoder",
+    "distillation_loss",
+    "related_words",
+    "student_encoder",
+    "teacher_embeddings",
     "text_corpus",
     "tokenizer_texts",
-    "teacher_embeddings",
-    "student_encoder",
-    "related_words",
-    "caption_words",
-    "distillation_loss",
-    "distil_text_encoder",
 ]
 
 

@@ -2,93 +2,76 @@
 
 # made by `make export` from the modules of this folder
 
-from .folds import (
-    Folds as Folds,
-    grouped_folds as grouped_folds,
-    leave_word_out as leave_word_out,
-    deal_groups as deal_groups,
-    check_classes as check_classes,
-)
-from .nested import (
-    Predictor as Predictor,
-    Best as Best,
-    ProbeResult as ProbeResult,
-    ProbeData as ProbeData,
-    probe_data as probe_data,
-    class_codes as class_codes,
-    checked_folds as checked_folds,
-    penalty_grid as penalty_grid,
-    ProbePlan as ProbePlan,
-    run_probe as run_probe,
-    HeldOut as HeldOut,
-    nested_predictions as nested_predictions,
-    inner_folds as inner_folds,
-    class_weights as class_weights,
-    balanced_hits as balanced_hits,
-    fold_progress as fold_progress,
-    assemble_result as assemble_result,
-)
-from .linear import (
-    LAMBDAS as LAMBDAS,
-    Gram as Gram,
-    probe_layers as probe_layers,
-    gram_matrices as gram_matrices,
-    unit_column as unit_column,
-    ridge_smoothers as ridge_smoothers,
-    ridge_predictor as ridge_predictor,
-    probe_regression as probe_regression,
-)
-from .nonlinear import logistic_probe as logistic_probe, mlp_probe as mlp_probe
-from .readout import (
-    probe_text as probe_text,
-    mask_words as mask_words,
-    majority_baseline as majority_baseline,
-    compare_probes as compare_probes,
-    encodes as encodes,
-)
-from .similarity import (
-    WIDTHS as WIDTHS,
-    NOT_ROWS as NOT_ROWS,
-    GEOMETRIES as GEOMETRIES,
-    cosine_similarity as cosine_similarity,
-    mean_state as mean_state,
-    one_branch as one_branch,
-    state_rows as state_rows,
-    unit_vectors as unit_vectors,
-    labelled_states as labelled_states,
-    transform as transform,
-    WithinBetween as WithinBetween,
-    within_between as within_between,
-    pair_mask as pair_mask,
-    permutation_strata as permutation_strata,
-    count_units as count_units,
-    centroid_similarity as centroid_similarity,
-    centroid_cosines as centroid_cosines,
-    centroid_curve as centroid_curve,
-)
-from .comparisons import (
-    pair_baselines as pair_baselines,
-    time_course as time_course,
-    differing_dimensions as differing_dimensions,
-)
-from .maps import (
-    embed_2d as embed_2d,
-    silhouette as silhouette,
-    layer_table as layer_table,
-    circumplex_test as circumplex_test,
-)
-from .attention import (
-    ATTENTION_KINDS as ATTENTION_KINDS,
-    attention_pass as attention_pass,
-    word_attention as word_attention,
-    plot_attention as plot_attention,
-    role_attention as role_attention,
-    emotion_word_test as emotion_word_test,
-    attention_span as attention_span,
-    span_test as span_test,
-)
-from .earlier import (
-    FLOOR as FLOOR,
-    compare_activations as compare_activations,
-    ActivationComparison as ActivationComparison,
-)
+from .attention import ATTENTION_KINDS as ATTENTION_KINDS
+from .attention import attention_pass as attention_pass
+from .attention import attention_span as attention_span
+from .attention import emotion_word_test as emotion_word_test
+from .attention import plot_attention as plot_attention
+from .attention import role_attention as role_attention
+from .attention import span_test as span_test
+from .attention import word_attention as word_attention
+from .comparisons import differing_dimensions as differing_dimensions
+from .comparisons import pair_baselines as pair_baselines
+from .comparisons import time_course as time_course
+from .earlier import FLOOR as FLOOR
+from .earlier import ActivationComparison as ActivationComparison
+from .earlier import compare_activations as compare_activations
+from .folds import Folds as Folds
+from .folds import check_classes as check_classes
+from .folds import deal_groups as deal_groups
+from .folds import grouped_folds as grouped_folds
+from .folds import leave_word_out as leave_word_out
+from .linear import LAMBDAS as LAMBDAS
+from .linear import Gram as Gram
+from .linear import gram_matrices as gram_matrices
+from .linear import probe_layers as probe_layers
+from .linear import probe_regression as probe_regression
+from .linear import ridge_predictor as ridge_predictor
+from .linear import ridge_smoothers as ridge_smoothers
+from .linear import unit_column as unit_column
+from .maps import circumplex_test as circumplex_test
+from .maps import embed_2d as embed_2d
+from .maps import layer_table as layer_table
+from .maps import silhouette as silhouette
+from .nested import Best as Best
+from .nested import HeldOut as HeldOut
+from .nested import Predictor as Predictor
+from .nested import ProbeData as ProbeData
+from .nested import ProbePlan as ProbePlan
+from .nested import ProbeResult as ProbeResult
+from .nested import assemble_result as assemble_result
+from .nested import balanced_hits as balanced_hits
+from .nested import checked_folds as checked_folds
+from .nested import class_codes as class_codes
+from .nested import class_weights as class_weights
+from .nested import fold_progress as fold_progress
+from .nested import inner_folds as inner_folds
+from .nested import nested_predictions as nested_predictions
+from .nested import penalty_grid as penalty_grid
+from .nested import probe_data as probe_data
+from .nested import run_probe as run_probe
+from .nonlinear import logistic_probe as logistic_probe
+from .nonlinear import mlp_probe as mlp_probe
+from .readout import compare_probes as compare_probes
+from .readout import encodes as encodes
+from .readout import majority_baseline as majority_baseline
+from .readout import mask_words as mask_words
+from .readout import probe_text as probe_text
+from .similarity import GEOMETRIES as GEOMETRIES
+from .similarity import NOT_ROWS as NOT_ROWS
+from .similarity import WIDTHS as WIDTHS
+from .similarity import WithinBetween as WithinBetween
+from .similarity import centroid_cosines as centroid_cosines
+from .similarity import centroid_curve as centroid_curve
+from .similarity import centroid_similarity as centroid_similarity
+from .similarity import cosine_similarity as cosine_similarity
+from .similarity import count_units as count_units
+from .similarity import labelled_states as labelled_states
+from .similarity import mean_state as mean_state
+from .similarity import one_branch as one_branch
+from .similarity import pair_mask as pair_mask
+from .similarity import permutation_strata as permutation_strata
+from .similarity import state_rows as state_rows
+from .similarity import transform as transform
+from .similarity import unit_vectors as unit_vectors
+from .similarity import within_between as within_between

@@ -28,12 +28,12 @@ from ..stats.permutation import max_t, permute_labels
 __all__ = [
     "ATTENTION_KINDS",
     "attention_pass",
-    "word_attention",
+    "attention_span",
+    "emotion_word_test",
     "plot_attention",
     "role_attention",
-    "emotion_word_test",
-    "attention_span",
     "span_test",
+    "word_attention",
 ]
 
 # %% ../../nbs/api/60_probes/08_attention.ipynb #cell008

@@ -11,8 +11,6 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from ..lab.arguments import checked
-from ..lab.sizes import may_be_large, require_room
 from musicgen_emotion.probes.similarity import (
     centroid_cosines,
     count_units,
@@ -23,11 +21,14 @@ from musicgen_emotion.probes.similarity import (
     transform,
     unit_vectors,
 )
+
+from ..lab.arguments import checked
+from ..lab.sizes import may_be_large, require_room
 from ..stats.estimates import bootstrap_weights, interval
 from ..stats.permutation import permutation_p, permute_labels
 
 # %% auto #0
-__all__ = ["pair_baselines", "time_course", "differing_dimensions"]
+__all__ = ["differing_dimensions", "pair_baselines", "time_course"]
 
 
 # %% ../../nbs/api/60_probes/06_comparisons.ipynb #cell008

@@ -15,7 +15,7 @@ from ..lab.checks import check_count
 from ..stats.estimates import label_per_group
 
 # %% auto #0
-__all__ = ["Folds", "grouped_folds", "leave_word_out", "deal_groups", "check_classes"]
+__all__ = ["Folds", "check_classes", "deal_groups", "grouped_folds", "leave_word_out"]
 
 
 # %% ../../nbs/api/60_probes/00_folds.ipynb #cell008

@@ -11,10 +11,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..lab.arguments import checked, zero_or_more
-from ..lab.checks import check_count, check_in, check_real
-from ..lab.sizes import may_be_large, require_room
-from .folds import Folds
 from musicgen_emotion.probes.nested import (
     Predictor,
     ProbePlan,
@@ -26,19 +22,24 @@ from musicgen_emotion.probes.nested import (
     probe_data,
     run_probe,
 )
+
+from ..lab.arguments import checked, zero_or_more
+from ..lab.checks import check_count, check_in, check_real
+from ..lab.sizes import may_be_large, require_room
 from ..stats.estimates import bootstrap_weights, interval
 from ..stats.permutation import max_t, permutation_p, permute_labels
+from .folds import Folds
 
 # %% auto #0
 __all__ = [
     "LAMBDAS",
     "Gram",
-    "probe_layers",
     "gram_matrices",
-    "unit_column",
-    "ridge_smoothers",
-    "ridge_predictor",
+    "probe_layers",
     "probe_regression",
+    "ridge_predictor",
+    "ridge_smoothers",
+    "unit_column",
 ]
 
 # %% ../../nbs/api/60_probes/02_linear.ipynb #cell009

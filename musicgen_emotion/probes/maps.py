@@ -11,10 +11,6 @@ from itertools import permutations
 import numpy as np
 import pandas as pd
 
-from ..lab.arguments import checked
-from ..lab.checks import check_in
-from ..lab.machine import need_extra
-from ..lab.sizes import may_be_large, require_room
 from musicgen_emotion.probes.similarity import (
     count_units,
     labelled_states,
@@ -24,12 +20,17 @@ from musicgen_emotion.probes.similarity import (
     unit_vectors,
     within_between,
 )
+
+from ..lab.arguments import checked
+from ..lab.checks import check_in
+from ..lab.machine import need_extra
+from ..lab.sizes import may_be_large, require_room
 from ..stats.estimates import Estimate, bootstrap_weights, interval
 from ..stats.permutation import Tested, max_t, permutation_p, permute_labels
 from ..stimuli.emotions import VALENCE_AROUSAL
 
 # %% auto #0
-__all__ = ["embed_2d", "silhouette", "layer_table", "circumplex_test"]
+__all__ = ["circumplex_test", "embed_2d", "layer_table", "silhouette"]
 
 
 # %% ../../nbs/api/60_probes/07_maps.ipynb #cell009

@@ -16,33 +16,33 @@ import torch
 from ..lab.arguments import checked
 from ..lab.checks import check_count, check_labels
 from ..lab.sizes import LOOP_SECONDS, require_room
-from .folds import Folds, check_classes, deal_groups, grouped_folds
 from ..stats.effects import balanced_accuracies
 from ..stats.estimates import Estimate, label_per_group
 from ..stats.permutation import max_t, permutation_p, permute_labels
+from .folds import Folds, check_classes, deal_groups, grouped_folds
 
 # (training rows, test rows, (task, row) labels) -> (layer, penalty, test row, task) class numbers
 Predictor = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 # %% auto #0
 __all__ = [
-    "Predictor",
     "Best",
-    "ProbeResult",
-    "ProbeData",
-    "probe_data",
-    "class_codes",
-    "checked_folds",
-    "penalty_grid",
-    "ProbePlan",
-    "run_probe",
     "HeldOut",
-    "nested_predictions",
-    "inner_folds",
-    "class_weights",
-    "balanced_hits",
-    "fold_progress",
+    "Predictor",
+    "ProbeData",
+    "ProbePlan",
+    "ProbeResult",
     "assemble_result",
+    "balanced_hits",
+    "checked_folds",
+    "class_codes",
+    "class_weights",
+    "fold_progress",
+    "inner_folds",
+    "nested_predictions",
+    "penalty_grid",
+    "probe_data",
+    "run_probe",
 ]
 
 

@@ -10,11 +10,6 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from ..lab.arguments import checked
-from ..lab.checks import check_count
-from ..lab.sizes import may_be_large
-from .folds import Folds
-from .linear import gram_matrices, unit_column
 from musicgen_emotion.probes.nested import (
     Predictor,
     ProbePlan,
@@ -23,6 +18,12 @@ from musicgen_emotion.probes.nested import (
     probe_data,
     run_probe,
 )
+
+from ..lab.arguments import checked
+from ..lab.checks import check_count
+from ..lab.sizes import may_be_large
+from .folds import Folds
+from .linear import gram_matrices, unit_column
 
 # %% auto #0
 __all__ = ["logistic_probe", "mlp_probe"]

@@ -11,11 +11,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..lab.arguments import checked
-from ..lab.checks import check_fraction
-from ..lab.sizes import may_be_large
-from .folds import Folds
-from .linear import LAMBDAS, ridge_predictor
 from musicgen_emotion.probes.nested import (
     HeldOut,
     ProbeData,
@@ -28,10 +23,16 @@ from musicgen_emotion.probes.nested import (
     penalty_grid,
     run_probe,
 )
+
+from ..lab.arguments import checked
+from ..lab.checks import check_fraction
+from ..lab.sizes import may_be_large
 from ..stats.permutation import Tested, paired_difference
+from .folds import Folds
+from .linear import LAMBDAS, ridge_predictor
 
 # %% auto #0
-__all__ = ["probe_text", "mask_words", "majority_baseline", "compare_probes", "encodes"]
+__all__ = ["compare_probes", "encodes", "majority_baseline", "mask_words", "probe_text"]
 
 # %% ../../nbs/api/60_probes/04_readout.ipynb #cell008
 _VECTORIZERS = {

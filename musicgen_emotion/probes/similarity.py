@@ -13,10 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ..lab.arguments import checked
-from ..lab.checks import check_in, check_labels, check_real
-from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
-from ..stats.estimates import Estimate, bootstrap_weights, interval, label_per_group
 from musicgen_emotion.stats.permutation import (
     Permanova,
     Tested,
@@ -25,29 +21,34 @@ from musicgen_emotion.stats.permutation import (
     permute_labels,
 )
 
+from ..lab.arguments import checked
+from ..lab.checks import check_in, check_labels, check_real
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
+from ..stats.estimates import Estimate, bootstrap_weights, interval, label_per_group
+
 if TYPE_CHECKING:
     import xarray as xr
 
 # %% auto #0
 __all__ = [
-    "WIDTHS",
-    "NOT_ROWS",
     "GEOMETRIES",
-    "cosine_similarity",
-    "mean_state",
-    "one_branch",
-    "state_rows",
-    "unit_vectors",
-    "labelled_states",
-    "transform",
+    "NOT_ROWS",
+    "WIDTHS",
     "WithinBetween",
-    "within_between",
-    "pair_mask",
-    "permutation_strata",
-    "count_units",
-    "centroid_similarity",
     "centroid_cosines",
     "centroid_curve",
+    "centroid_similarity",
+    "cosine_similarity",
+    "count_units",
+    "labelled_states",
+    "mean_state",
+    "one_branch",
+    "pair_mask",
+    "permutation_strata",
+    "state_rows",
+    "transform",
+    "unit_vectors",
+    "within_between",
 ]
 
 

@@ -2,200 +2,162 @@
 
 # made by `make export` from the modules of this folder
 
-from .settings import ACTIVATIONS as ACTIVATIONS, SAEConfig as SAEConfig, TrainConfig as TrainConfig
-from .tensor_files import (
-    write_tensors as write_tensors,
-    read_tensors as read_tensors,
-    read_pickled_tensors as read_pickled_tensors,
-    existing_file as existing_file,
-    read_state as read_state,
-    optimizer_tensors as optimizer_tensors,
-    load_optimizer as load_optimizer,
-    tensors_under as tensors_under,
-    write_folder as write_folder,
-    holds_own_dictionary as holds_own_dictionary,
-    read_config as read_config,
-    local_folder as local_folder,
-    check_tensors as check_tensors,
-)
-from .dictionary import (
-    START_THRESHOLD as START_THRESHOLD,
-    DICTIONARY_FORMAT as DICTIONARY_FORMAT,
-    SparseAutoencoder as SparseAutoencoder,
-    keep_topk as keep_topk,
-    keep_batch_topk as keep_batch_topk,
-    jump as jump,
-    at_dictionary as at_dictionary,
-    feature_shift as feature_shift,
-    geometric_median as geometric_median,
-    constant_columns as constant_columns,
-    fill_dictionary as fill_dictionary,
-)
-from .folding import (
-    EXTRA_TENSORS as EXTRA_TENSORS,
-    plain_tensors as plain_tensors,
-    shift_biases as shift_biases,
-    unit_decoder as unit_decoder,
-    from_tensors as from_tensors,
-    check_complete as check_complete,
-    refuse_unknown as refuse_unknown,
-    usual_length as usual_length,
-)
-from .format_folders import (
-    DICTIONARY_FILES as DICTIONARY_FILES,
-    dictionary_form as dictionary_form,
-    list_dictionaries as list_dictionaries,
-    dictionary_folder as dictionary_folder,
-)
-from .format_rules import (
-    SAELENS_ORIGIN as SAELENS_ORIGIN,
-    SAELENS_HARMLESS as SAELENS_HARMLESS,
-    SAELENS_APPLIED as SAELENS_APPLIED,
-    SPARSIFY_KNOWN as SPARSIFY_KNOWN,
-    DICTIONARY_LEARNING_KNOWN as DICTIONARY_LEARNING_KNOWN,
-    NO as NO,
-    NEVER as NEVER,
-    SAELENS_ACTIVATIONS as SAELENS_ACTIVATIONS,
-    check_settings as check_settings,
-    refuse as refuse,
-    saelens_activation as saelens_activation,
-    saelens_origin as saelens_origin,
-    apply_feature_scale as apply_feature_scale,
-)
-from .formats import (
-    to_saelens as to_saelens,
-    from_saelens as from_saelens,
-    to_dictionary_learning as to_dictionary_learning,
-    from_dictionary_learning as from_dictionary_learning,
-    to_sparsify as to_sparsify,
-    from_sparsify as from_sparsify,
-    load_dictionary as load_dictionary,
-)
-from .data import (
-    LARGEST_VALUE as LARGEST_VALUE,
-    Split as Split,
-    group_split as group_split,
-    row_labels as row_labels,
-    clip_numbers as clip_numbers,
-    DataReport as DataReport,
-    data_report as data_report,
-    with_warnings as with_warnings,
-    checked_rows as checked_rows,
-    ArrayBatches as ArrayBatches,
-    StoreBatches as StoreBatches,
-    token_rows as token_rows,
-)
-from .gradients import (
-    SPARSE_BELOW as SPARSE_BELOW,
-    DENSE_WEIGHTS as DENSE_WEIGHTS,
-    sae_losses as sae_losses,
-    project_gradient as project_gradient,
-    normalize_decoder as normalize_decoder,
-    AutogradGradient as AutogradGradient,
-    sparse_gradients as sparse_gradients,
-    ReluGradient as ReluGradient,
-    TopKGradient as TopKGradient,
-    BatchTopKGradient as BatchTopKGradient,
-    gradient_of as gradient_of,
-)
-from .metrics import (
-    sae_metrics as sae_metrics,
-    feature_density as feature_density,
-    decoder_cosines as decoder_cosines,
-    FiringTracker as FiringTracker,
-    resample_dead as resample_dead,
-    add_aux_gradient as add_aux_gradient,
-)
-from .splice import spliced_logits as spliced_logits, loss_recovered as loss_recovered
-from .trainer import (
-    SAETrainer as SAETrainer,
-    check_loss as check_loss,
-    data_fingerprint as data_fingerprint,
-    differing_parts as differing_parts,
-)
-from .training import (
-    TrainResult as TrainResult,
-    train_sae as train_sae,
-    require_training_room as require_training_room,
-    split_parts as split_parts,
-)
-from .planted import Planted as Planted, planted_features as planted_features
-from .features import (
-    EPS as EPS,
-    selectivity as selectivity,
-    checked_activations as checked_activations,
-    class_labels as class_labels,
-    selectivity_ratio as selectivity_ratio,
-    selective_features as selective_features,
-    SelectivityCells as SelectivityCells,
-    selectivity_cells as selectivity_cells,
-    cell_means as cell_means,
-    blocks_within_memory as blocks_within_memory,
-    fdr_of_tested as fdr_of_tested,
-    count_selective as count_selective,
-    count_ends as count_ends,
-    kept_features as kept_features,
-    found_again as found_again,
-)
-from .profiles import (
-    va_weights as va_weights,
-    top_features as top_features,
-    emotion_profile as emotion_profile,
-    plot_profile as plot_profile,
-    cluster_features as cluster_features,
-)
-from .probing import (
-    sparse_probe as sparse_probe,
-    sparse_predictions as sparse_predictions,
-    one_vs_rest_draws as one_vs_rest_draws,
-)
-from .controls import (
-    CONTROL_ARMS as CONTROL_ARMS,
-    CONTROL_MEASURES as CONTROL_MEASURES,
-    rectify as rectify,
-    pca_features as pca_features,
-    control_table as control_table,
-    beats_controls as beats_controls,
-    control_claims as control_claims,
-    generalization as generalization,
-)
-from .matching import (
-    match_features as match_features,
-    Match as Match,
-    unit_rows as unit_rows,
-    stability as stability,
-    stable_estimate as stable_estimate,
-    feature_splitting as feature_splitting,
-)
-from .recovery import (
-    mass_purity as mass_purity,
-    monosemanticity as monosemanticity,
-    recovery_table as recovery_table,
-)
-from .effects import (
-    EDIT_MODES as EDIT_MODES,
-    ablate_features as ablate_features,
-    random_features_like as random_features_like,
-    ablation_effect as ablation_effect,
-)
-from .edited_clips import (
-    HEARD_DESCRIPTORS as HEARD_DESCRIPTORS,
-    feature_edit as feature_edit,
-    edit_descriptors as edit_descriptors,
-    edit_changes as edit_changes,
-    edit_effects as edit_effects,
-    edit_test as edit_test,
-)
-from .cards import (
-    CardData as CardData,
-    FeatureCard as FeatureCard,
-    feature_card as feature_card,
-    write_feature_page as write_feature_page,
-)
-from .sweeps import (
-    pareto as pareto,
-    best_setting as best_setting,
-    plot_pareto as plot_pareto,
-    sweep as sweep,
-    train_seeds as train_seeds,
-)
+from .cards import CardData as CardData
+from .cards import FeatureCard as FeatureCard
+from .cards import feature_card as feature_card
+from .cards import write_feature_page as write_feature_page
+from .controls import CONTROL_ARMS as CONTROL_ARMS
+from .controls import CONTROL_MEASURES as CONTROL_MEASURES
+from .controls import beats_controls as beats_controls
+from .controls import control_claims as control_claims
+from .controls import control_table as control_table
+from .controls import generalization as generalization
+from .controls import pca_features as pca_features
+from .controls import rectify as rectify
+from .data import LARGEST_VALUE as LARGEST_VALUE
+from .data import ArrayBatches as ArrayBatches
+from .data import DataReport as DataReport
+from .data import Split as Split
+from .data import StoreBatches as StoreBatches
+from .data import checked_rows as checked_rows
+from .data import clip_numbers as clip_numbers
+from .data import data_report as data_report
+from .data import group_split as group_split
+from .data import row_labels as row_labels
+from .data import token_rows as token_rows
+from .data import with_warnings as with_warnings
+from .dictionary import DICTIONARY_FORMAT as DICTIONARY_FORMAT
+from .dictionary import START_THRESHOLD as START_THRESHOLD
+from .dictionary import SparseAutoencoder as SparseAutoencoder
+from .dictionary import at_dictionary as at_dictionary
+from .dictionary import constant_columns as constant_columns
+from .dictionary import feature_shift as feature_shift
+from .dictionary import fill_dictionary as fill_dictionary
+from .dictionary import geometric_median as geometric_median
+from .dictionary import jump as jump
+from .dictionary import keep_batch_topk as keep_batch_topk
+from .dictionary import keep_topk as keep_topk
+from .edited_clips import HEARD_DESCRIPTORS as HEARD_DESCRIPTORS
+from .edited_clips import edit_changes as edit_changes
+from .edited_clips import edit_descriptors as edit_descriptors
+from .edited_clips import edit_effects as edit_effects
+from .edited_clips import edit_test as edit_test
+from .edited_clips import feature_edit as feature_edit
+from .effects import EDIT_MODES as EDIT_MODES
+from .effects import ablate_features as ablate_features
+from .effects import ablation_effect as ablation_effect
+from .effects import random_features_like as random_features_like
+from .features import EPS as EPS
+from .features import SelectivityCells as SelectivityCells
+from .features import blocks_within_memory as blocks_within_memory
+from .features import cell_means as cell_means
+from .features import checked_activations as checked_activations
+from .features import class_labels as class_labels
+from .features import count_ends as count_ends
+from .features import count_selective as count_selective
+from .features import fdr_of_tested as fdr_of_tested
+from .features import found_again as found_again
+from .features import kept_features as kept_features
+from .features import selective_features as selective_features
+from .features import selectivity as selectivity
+from .features import selectivity_cells as selectivity_cells
+from .features import selectivity_ratio as selectivity_ratio
+from .folding import EXTRA_TENSORS as EXTRA_TENSORS
+from .folding import check_complete as check_complete
+from .folding import from_tensors as from_tensors
+from .folding import plain_tensors as plain_tensors
+from .folding import refuse_unknown as refuse_unknown
+from .folding import shift_biases as shift_biases
+from .folding import unit_decoder as unit_decoder
+from .folding import usual_length as usual_length
+from .format_folders import DICTIONARY_FILES as DICTIONARY_FILES
+from .format_folders import dictionary_folder as dictionary_folder
+from .format_folders import dictionary_form as dictionary_form
+from .format_folders import list_dictionaries as list_dictionaries
+from .format_rules import DICTIONARY_LEARNING_KNOWN as DICTIONARY_LEARNING_KNOWN
+from .format_rules import NEVER as NEVER
+from .format_rules import NO as NO
+from .format_rules import SAELENS_ACTIVATIONS as SAELENS_ACTIVATIONS
+from .format_rules import SAELENS_APPLIED as SAELENS_APPLIED
+from .format_rules import SAELENS_HARMLESS as SAELENS_HARMLESS
+from .format_rules import SAELENS_ORIGIN as SAELENS_ORIGIN
+from .format_rules import SPARSIFY_KNOWN as SPARSIFY_KNOWN
+from .format_rules import apply_feature_scale as apply_feature_scale
+from .format_rules import check_settings as check_settings
+from .format_rules import refuse as refuse
+from .format_rules import saelens_activation as saelens_activation
+from .format_rules import saelens_origin as saelens_origin
+from .formats import from_dictionary_learning as from_dictionary_learning
+from .formats import from_saelens as from_saelens
+from .formats import from_sparsify as from_sparsify
+from .formats import load_dictionary as load_dictionary
+from .formats import to_dictionary_learning as to_dictionary_learning
+from .formats import to_saelens as to_saelens
+from .formats import to_sparsify as to_sparsify
+from .gradients import DENSE_WEIGHTS as DENSE_WEIGHTS
+from .gradients import SPARSE_BELOW as SPARSE_BELOW
+from .gradients import AutogradGradient as AutogradGradient
+from .gradients import BatchTopKGradient as BatchTopKGradient
+from .gradients import ReluGradient as ReluGradient
+from .gradients import TopKGradient as TopKGradient
+from .gradients import gradient_of as gradient_of
+from .gradients import normalize_decoder as normalize_decoder
+from .gradients import project_gradient as project_gradient
+from .gradients import sae_losses as sae_losses
+from .gradients import sparse_gradients as sparse_gradients
+from .matching import Match as Match
+from .matching import feature_splitting as feature_splitting
+from .matching import match_features as match_features
+from .matching import stability as stability
+from .matching import stable_estimate as stable_estimate
+from .matching import unit_rows as unit_rows
+from .metrics import FiringTracker as FiringTracker
+from .metrics import add_aux_gradient as add_aux_gradient
+from .metrics import decoder_cosines as decoder_cosines
+from .metrics import feature_density as feature_density
+from .metrics import resample_dead as resample_dead
+from .metrics import sae_metrics as sae_metrics
+from .planted import Planted as Planted
+from .planted import planted_features as planted_features
+from .probing import one_vs_rest_draws as one_vs_rest_draws
+from .probing import sparse_predictions as sparse_predictions
+from .probing import sparse_probe as sparse_probe
+from .profiles import cluster_features as cluster_features
+from .profiles import emotion_profile as emotion_profile
+from .profiles import plot_profile as plot_profile
+from .profiles import top_features as top_features
+from .profiles import va_weights as va_weights
+from .recovery import mass_purity as mass_purity
+from .recovery import monosemanticity as monosemanticity
+from .recovery import recovery_table as recovery_table
+from .settings import ACTIVATIONS as ACTIVATIONS
+from .settings import SAEConfig as SAEConfig
+from .settings import TrainConfig as TrainConfig
+from .splice import loss_recovered as loss_recovered
+from .splice import spliced_logits as spliced_logits
+from .sweeps import best_setting as best_setting
+from .sweeps import pareto as pareto
+from .sweeps import plot_pareto as plot_pareto
+from .sweeps import sweep as sweep
+from .sweeps import train_seeds as train_seeds
+from .tensor_files import check_tensors as check_tensors
+from .tensor_files import existing_file as existing_file
+from .tensor_files import holds_own_dictionary as holds_own_dictionary
+from .tensor_files import load_optimizer as load_optimizer
+from .tensor_files import local_folder as local_folder
+from .tensor_files import optimizer_tensors as optimizer_tensors
+from .tensor_files import read_config as read_config
+from .tensor_files import read_pickled_tensors as read_pickled_tensors
+from .tensor_files import read_state as read_state
+from .tensor_files import read_tensors as read_tensors
+from .tensor_files import tensors_under as tensors_under
+from .tensor_files import write_folder as write_folder
+from .tensor_files import write_tensors as write_tensors
+from .trainer import SAETrainer as SAETrainer
+from .trainer import check_loss as check_loss
+from .trainer import data_fingerprint as data_fingerprint
+from .trainer import differing_parts as differing_parts
+from .training import TrainResult as TrainResult
+from .training import require_training_room as require_training_room
+from .training import split_parts as split_parts
+from .training import train_sae as train_sae

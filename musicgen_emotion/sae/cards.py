@@ -21,9 +21,9 @@ from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.files import atomic_write, check_sidecar, package_folder, write_json
 from ..lab.paths import as_path
+from ..stimuli.emotions import EMOTION_COLORS, INTENSITIES
 from .features import checked_activations
 from .matching import unit_rows
-from ..stimuli.emotions import EMOTION_COLORS, INTENSITIES
 
 # %% auto #0
 __all__ = ["CardData", "FeatureCard", "feature_card", "write_feature_page"]

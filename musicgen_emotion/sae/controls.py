@@ -12,10 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..lab.arguments import checked
-from ..lab.checks import check_in
-from ..lab.sizes import may_be_large
-from ..probes.folds import grouped_folds
 from musicgen_emotion.sae.features import (
     EPS,
     blocks_within_memory,
@@ -29,19 +25,24 @@ from musicgen_emotion.sae.features import (
     selectivity_cells,
     selectivity_ratio,
 )
-from .probing import one_vs_rest_draws, sparse_predictions
+
+from ..lab.arguments import checked
+from ..lab.checks import check_in
+from ..lab.sizes import may_be_large
+from ..probes.folds import grouped_folds
 from ..stats.permutation import permutation_p, permute_labels
+from .probing import one_vs_rest_draws, sparse_predictions
 
 # %% auto #0
 __all__ = [
     "CONTROL_ARMS",
     "CONTROL_MEASURES",
-    "rectify",
-    "pca_features",
-    "control_table",
     "beats_controls",
     "control_claims",
+    "control_table",
     "generalization",
+    "pca_features",
+    "rectify",
 ]
 
 

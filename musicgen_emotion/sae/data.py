@@ -20,24 +20,24 @@ from ..lab.checks import check_count, check_in
 from ..lab.files import read_json
 from ..lab.paths import as_path
 from ..lab.seeds import rng, seed_from
+from ..stats.effects import participation_ratio
 from .dictionary import constant_columns
 from .settings import TrainConfig
-from ..stats.effects import participation_ratio
 
 # %% auto #0
 __all__ = [
     "LARGEST_VALUE",
+    "ArrayBatches",
+    "DataReport",
     "Split",
+    "StoreBatches",
+    "checked_rows",
+    "clip_numbers",
+    "data_report",
     "group_split",
     "row_labels",
-    "clip_numbers",
-    "DataReport",
-    "data_report",
-    "with_warnings",
-    "checked_rows",
-    "ArrayBatches",
-    "StoreBatches",
     "token_rows",
+    "with_warnings",
 ]
 
 

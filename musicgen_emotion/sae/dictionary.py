@@ -11,11 +11,6 @@ from pathlib import Path
 
 import torch
 
-from ..lab.arguments import checked
-from ..lab.checks import check_in
-from ..lab.paths import marker_version
-from ..lab.sizes import require_room
-from .settings import SAEConfig
 from musicgen_emotion.sae.tensor_files import (
     check_tensors,
     holds_own_dictionary,
@@ -25,19 +20,25 @@ from musicgen_emotion.sae.tensor_files import (
     write_folder,
 )
 
+from ..lab.arguments import checked
+from ..lab.checks import check_in
+from ..lab.paths import marker_version
+from ..lab.sizes import require_room
+from .settings import SAEConfig
+
 # %% auto #0
 __all__ = [
-    "START_THRESHOLD",
     "DICTIONARY_FORMAT",
+    "START_THRESHOLD",
     "SparseAutoencoder",
-    "keep_topk",
-    "keep_batch_topk",
-    "jump",
     "at_dictionary",
-    "feature_shift",
-    "geometric_median",
     "constant_columns",
+    "feature_shift",
     "fill_dictionary",
+    "geometric_median",
+    "jump",
+    "keep_batch_topk",
+    "keep_topk",
 ]
 
 # %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell007

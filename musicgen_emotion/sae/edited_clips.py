@@ -14,19 +14,19 @@ from ..activations.generation import generate
 from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.sizes import may_be_large
-from .effects import EDIT_MODES, ablate_features
 from ..sound.descriptors import describe
 from ..stats.estimates import bootstrap_weights, interval
 from ..stats.permutation import permutation_p
+from .effects import EDIT_MODES, ablate_features
 
 # %% auto #0
 __all__ = [
     "HEARD_DESCRIPTORS",
-    "feature_edit",
-    "edit_descriptors",
     "edit_changes",
+    "edit_descriptors",
     "edit_effects",
     "edit_test",
+    "feature_edit",
 ]
 
 

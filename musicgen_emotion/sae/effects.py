@@ -17,13 +17,13 @@ from ..lab.arguments import checked
 from ..lab.checks import check_in, chosen_rows
 from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from ..probes.folds import grouped_folds
-from .dictionary import feature_shift
-from .features import checked_activations, class_labels, selectivity_cells
 from ..stats.estimates import interval
 from ..stats.permutation import permutation_p
+from .dictionary import feature_shift
+from .features import checked_activations, class_labels, selectivity_cells
 
 # %% auto #0
-__all__ = ["EDIT_MODES", "ablate_features", "random_features_like", "ablation_effect"]
+__all__ = ["EDIT_MODES", "ablate_features", "ablation_effect", "random_features_like"]
 
 # %% ../../nbs/api/70_sae/20_effects.ipynb #cell007
 EDIT_MODES = ("ablate", "clamp", "scale")

@@ -22,20 +22,20 @@ from ..stimuli.emotions import EMOTIONS
 # %% auto #0
 __all__ = [
     "EPS",
-    "selectivity",
+    "SelectivityCells",
+    "blocks_within_memory",
+    "cell_means",
     "checked_activations",
     "class_labels",
-    "selectivity_ratio",
-    "selective_features",
-    "SelectivityCells",
-    "selectivity_cells",
-    "cell_means",
-    "blocks_within_memory",
-    "fdr_of_tested",
-    "count_selective",
     "count_ends",
-    "kept_features",
+    "count_selective",
+    "fdr_of_tested",
     "found_again",
+    "kept_features",
+    "selective_features",
+    "selectivity",
+    "selectivity_cells",
+    "selectivity_ratio",
 ]
 
 # %% ../../nbs/api/70_sae/14_features.ipynb #cell007

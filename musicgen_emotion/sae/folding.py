@@ -20,12 +20,12 @@ from .tensor_files import check_tensors
 # %% auto #0
 __all__ = [
     "EXTRA_TENSORS",
+    "check_complete",
+    "from_tensors",
     "plain_tensors",
+    "refuse_unknown",
     "shift_biases",
     "unit_decoder",
-    "from_tensors",
-    "check_complete",
-    "refuse_unknown",
     "usual_length",
 ]
 

@@ -15,19 +15,19 @@ from ..lab.arguments import checked
 
 # %% auto #0
 __all__ = [
-    "SAELENS_ORIGIN",
-    "SAELENS_HARMLESS",
-    "SAELENS_APPLIED",
-    "SPARSIFY_KNOWN",
     "DICTIONARY_LEARNING_KNOWN",
-    "NO",
     "NEVER",
+    "NO",
     "SAELENS_ACTIVATIONS",
+    "SAELENS_APPLIED",
+    "SAELENS_HARMLESS",
+    "SAELENS_ORIGIN",
+    "SPARSIFY_KNOWN",
+    "apply_feature_scale",
     "check_settings",
     "refuse",
     "saelens_activation",
     "saelens_origin",
-    "apply_feature_scale",
 ]
 
 

@@ -11,11 +11,6 @@ from pathlib import Path
 
 import torch
 
-from ..lab.arguments import checked
-from ..lab.checks import check_in
-from ..lab.files import atomic_path, write_json
-from ..lab.paths import as_path, claim_folder
-from .dictionary import SparseAutoencoder
 from musicgen_emotion.sae.folding import (
     check_complete,
     from_tensors,
@@ -50,15 +45,21 @@ from musicgen_emotion.sae.tensor_files import (
     write_folder,
 )
 
+from ..lab.arguments import checked
+from ..lab.checks import check_in
+from ..lab.files import atomic_path, write_json
+from ..lab.paths import as_path, claim_folder
+from .dictionary import SparseAutoencoder
+
 # %% auto #0
 __all__ = [
-    "to_saelens",
-    "from_saelens",
-    "to_dictionary_learning",
     "from_dictionary_learning",
-    "to_sparsify",
+    "from_saelens",
     "from_sparsify",
     "load_dictionary",
+    "to_dictionary_learning",
+    "to_saelens",
+    "to_sparsify",
 ]
 
 

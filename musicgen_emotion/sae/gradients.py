@@ -16,17 +16,17 @@ from .dictionary import SparseAutoencoder, jump
 
 # %% auto #0
 __all__ = [
-    "SPARSE_BELOW",
     "DENSE_WEIGHTS",
-    "sae_losses",
-    "project_gradient",
-    "normalize_decoder",
+    "SPARSE_BELOW",
     "AutogradGradient",
-    "sparse_gradients",
+    "BatchTopKGradient",
     "ReluGradient",
     "TopKGradient",
-    "BatchTopKGradient",
     "gradient_of",
+    "normalize_decoder",
+    "project_gradient",
+    "sae_losses",
+    "sparse_gradients",
 ]
 
 

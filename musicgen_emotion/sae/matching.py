@@ -22,12 +22,12 @@ from ..stats.estimates import Estimate, bootstrap_weights, interval
 
 # %% auto #0
 __all__ = [
-    "match_features",
     "Match",
-    "unit_rows",
+    "feature_splitting",
+    "match_features",
     "stability",
     "stable_estimate",
-    "feature_splitting",
+    "unit_rows",
 ]
 
 

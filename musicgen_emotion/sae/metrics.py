@@ -14,12 +14,12 @@ from .dictionary import START_THRESHOLD, SparseAutoencoder, constant_columns
 
 # %% auto #0
 __all__ = [
-    "sae_metrics",
-    "feature_density",
-    "decoder_cosines",
     "FiringTracker",
-    "resample_dead",
     "add_aux_gradient",
+    "decoder_cosines",
+    "feature_density",
+    "resample_dead",
+    "sae_metrics",
 ]
 
 

@@ -17,7 +17,7 @@ from ..probes.linear import LAMBDAS
 from .features import checked_activations, class_labels, selectivity_cells
 
 # %% auto #0
-__all__ = ["sparse_probe", "sparse_predictions", "one_vs_rest_draws"]
+__all__ = ["one_vs_rest_draws", "sparse_predictions", "sparse_probe"]
 
 
 # %% ../../nbs/api/70_sae/16_probing.ipynb #cell007

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ..lab.arguments import checked
-from ..lab.checks import check_in
-from ..lab.sizes import may_be_large
 from musicgen_emotion.sae.features import (
     blocks_within_memory,
     checked_activations,
     fdr_of_tested,
     selectivity_cells,
 )
+
+from ..lab.arguments import checked
+from ..lab.checks import check_in
+from ..lab.sizes import may_be_large
 from ..show.heatmaps import plot_heatmap
 from ..stimuli.emotions import VALENCE_AROUSAL
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ["va_weights", "top_features", "emotion_profile", "plot_profile", "cluster_features"]
+__all__ = ["cluster_features", "emotion_profile", "plot_profile", "top_features", "va_weights"]
 
 
 # %% ../../nbs/api/70_sae/15_profiles.ipynb #cell009

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..lab.arguments import checked
-from ..lab.sizes import may_be_large
-from ..probes.folds import grouped_folds
-from .controls import rectify
 from musicgen_emotion.sae.features import (
     blocks_within_memory,
     checked_activations,
     selectivity_cells,
 )
+
+from ..lab.arguments import checked
+from ..lab.sizes import may_be_large
+from ..probes.folds import grouped_folds
+from .controls import rectify
 
 # %% auto #0
 __all__ = ["mass_purity", "monosemanticity", "recovery_table"]

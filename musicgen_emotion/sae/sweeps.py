@@ -22,26 +22,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..lab.arguments import checked
-from ..lab.files import sha256_bytes
-from ..lab.paths import as_path, claim_folder
-from ..lab.sizes import large_is_allowed, listed, may_be_large, require_room
-from .data import Split, StoreBatches, checked_rows
-from .dictionary import SAEConfig, SparseAutoencoder
 from musicgen_emotion.sae.training import (
     TrainConfig,
     require_training_room,
     split_parts,
     train_sae,
 )
+
+from ..lab.arguments import checked
+from ..lab.files import sha256_bytes
+from ..lab.paths import as_path, claim_folder
+from ..lab.sizes import large_is_allowed, listed, may_be_large, require_room
 from ..show.plots import draw_legend, new_axes
+from .data import Split, StoreBatches, checked_rows
+from .dictionary import SAEConfig, SparseAutoencoder
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ["pareto", "best_setting", "plot_pareto", "sweep", "train_seeds"]
+__all__ = ["best_setting", "pareto", "plot_pareto", "sweep", "train_seeds"]
 
 
 # %% ../../nbs/api/70_sae/23_sweeps.ipynb #cell006

@@ -18,19 +18,19 @@ from ..models.hub import UnpicklingError
 
 # %% auto #0
 __all__ = [
-    "write_tensors",
-    "read_tensors",
-    "read_pickled_tensors",
+    "check_tensors",
     "existing_file",
-    "read_state",
-    "optimizer_tensors",
+    "holds_own_dictionary",
     "load_optimizer",
+    "local_folder",
+    "optimizer_tensors",
+    "read_config",
+    "read_pickled_tensors",
+    "read_state",
+    "read_tensors",
     "tensors_under",
     "write_folder",
-    "holds_own_dictionary",
-    "read_config",
-    "local_folder",
-    "check_tensors",
+    "write_tensors",
 ]
 
 

@@ -12,6 +12,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from musicgen_emotion.sae.tensor_files import (
+    load_optimizer,
+    optimizer_tensors,
+    read_state,
+    tensors_under,
+    write_tensors,
+)
+
 from ..lab.arguments import checked
 from ..lab.files import sha256_bytes
 from ..lab.seeds import seed_from
@@ -20,13 +28,6 @@ from .dictionary import SparseAutoencoder
 from .gradients import gradient_of, normalize_decoder, project_gradient
 from .metrics import FiringTracker, add_aux_gradient, resample_dead
 from .settings import TrainConfig
-from musicgen_emotion.sae.tensor_files import (
-    load_optimizer,
-    optimizer_tensors,
-    read_state,
-    tensors_under,
-    write_tensors,
-)
 
 # %% auto #0
 __all__ = ["SAETrainer", "check_loss", "data_fingerprint", "differing_parts"]

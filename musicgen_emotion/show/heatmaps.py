@@ -10,9 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..lab.arguments import checked
-from ..lab.checks import check_in
-from ..lab.gates import Gate, gates_table, verdict
 from musicgen_emotion.show.plots import (
     axes_grid,
     axis_label,
@@ -23,18 +20,22 @@ from musicgen_emotion.show.plots import (
     new_axes,
 )
 
+from ..lab.arguments import checked
+from ..lab.checks import check_in
+from ..lab.gates import Gate, gates_table, verdict
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
 # %% auto #0
 __all__ = [
-    "plot_heatmap",
-    "plot_correlations",
     "plot_confusion",
-    "plot_gates",
-    "plot_scores",
+    "plot_correlations",
     "plot_embedding",
+    "plot_gates",
+    "plot_heatmap",
+    "plot_scores",
 ]
 
 

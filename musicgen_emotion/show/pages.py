@@ -16,15 +16,15 @@ import numpy as np
 
 from ..lab.arguments import checked
 from ..lab.checks import check_in
-from .plots import axis_label, check_columns
 from ..sound.pitch import PITCHES, Peaks, pitch_classes, spectral_peaks
 from ..sound.spectra import check_clip, spectrum
+from .plots import axis_label, check_columns
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["plot_clip", "audio_tag", "AudioTable", "audio_table"]
+__all__ = ["AudioTable", "audio_table", "audio_tag", "plot_clip"]
 
 
 # %% ../../nbs/api/35_show/02_pages.ipynb #cell008

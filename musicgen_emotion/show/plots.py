@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 __all__ = [
     "COLORS",
     "CONTROL_COLOR",
-    "color_of",
+    "axes_grid",
     "axis_label",
     "check_columns",
-    "new_axes",
-    "axes_grid",
-    "emotion_order",
+    "color_of",
     "draw_legend",
-    "plot_layers",
-    "plot_time",
+    "emotion_order",
+    "new_axes",
     "plot_centroids",
     "plot_dose",
     "plot_histograms",
+    "plot_layers",
     "plot_null",
+    "plot_time",
 ]
 
 # %% ../../nbs/api/35_show/00_plots.ipynb #cell008

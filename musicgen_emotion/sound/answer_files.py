@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["read_key", "read_answer_file", "answer_paths"]
+__all__ = ["answer_paths", "read_answer_file", "read_key"]
 
 
 # %% ../../nbs/api/30_sound/08_answer_files.ipynb #cell010

@@ -13,11 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..lab.arguments import checked
-from ..lab.checks import check_count, check_in
-from ..lab.seeds import rng
-from ..lab.sizes import may_be_large, require_room
-from .answer_files import answer_paths, read_answer_file, read_key
 from musicgen_emotion.sound.listening import (
     ANSWER_COLUMNS,
     ListeningTest,
@@ -25,11 +20,17 @@ from musicgen_emotion.sound.listening import (
     rater_plan,
 )
 
+from ..lab.arguments import checked
+from ..lab.checks import check_count, check_in
+from ..lab.seeds import rng
+from ..lab.sizes import may_be_large, require_room
+from .answer_files import answer_paths, read_answer_file, read_key
+
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["simulate_raters", "check_answers", "read_answers", "rater_report"]
+__all__ = ["check_answers", "rater_report", "read_answers", "simulate_raters"]
 
 
 # %% ../../nbs/api/30_sound/09_answers.ipynb #cell010

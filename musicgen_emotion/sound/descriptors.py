@@ -12,10 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..lab.arguments import checked
-from ..lab.checks import check_finite
-from ..lab.paths import as_path
-from ..lab.reasons import plain_reason
 from musicgen_emotion.sound.pitch import (
     PITCHES,
     estimate_key,
@@ -39,6 +35,11 @@ from musicgen_emotion.sound.timbre import (
     percussiveness,
 )
 
+from ..lab.arguments import checked
+from ..lab.checks import check_finite
+from ..lab.paths import as_path
+from ..lab.reasons import plain_reason
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -47,11 +48,11 @@ __all__ = [
     "DESCRIPTORS",
     "SILENT_DB",
     "describe",
-    "descriptor_units",
-    "read_wave",
-    "read_channels",
     "describe_table",
+    "descriptor_units",
     "mono_clips",
+    "read_channels",
+    "read_wave",
 ]
 
 # %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell009

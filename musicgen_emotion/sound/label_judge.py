@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["JUDGE_DESCRIPTORS", "descriptor_matrix", "LabelJudge", "judge_accuracy"]
+__all__ = ["JUDGE_DESCRIPTORS", "LabelJudge", "descriptor_matrix", "judge_accuracy"]
 
 # %% ../../nbs/api/30_sound/04_label_judge.ipynb #cell010
 JUDGE_DESCRIPTORS = tuple(

@@ -17,23 +17,23 @@ from ..lab.checks import check_in, check_number
 from ..lab.files import package_folder, read_json_parts, write_json
 from ..lab.paths import as_path
 from ..lab.reasons import plain_reason
-from .label_judge import descriptor_matrix
 from ..stimuli.csv_tables import read_text
+from .label_judge import descriptor_matrix
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
 __all__ = [
-    "LISTENER_LEVELS",
     "LISTENER_CUES",
+    "LISTENER_LEVELS",
     "LISTENER_RATINGS",
     "PUBLISHED_EFFECTS",
-    "listener_codes",
     "ListenerModel",
     "fit_listener",
-    "listener_cues",
     "listener_axes",
+    "listener_codes",
+    "listener_cues",
 ]
 
 # %% ../../nbs/api/30_sound/05_listener.ipynb #cell009

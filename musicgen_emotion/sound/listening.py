@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..lab.arguments import checked
-from ..lab.checks import check_count, check_in, check_positive
 from musicgen_emotion.lab.files import (
     atomic_write,
     package_folder,
@@ -25,7 +23,6 @@ from musicgen_emotion.lab.files import (
     sha256_bytes,
     write_json,
 )
-from ..lab.paths import as_path
 from musicgen_emotion.sound.listening_clips import (
     clip_sounds,
     encoded_sound,
@@ -33,22 +30,26 @@ from musicgen_emotion.sound.listening_clips import (
     opaque_clip_ids,
 )
 
+from ..lab.arguments import checked
+from ..lab.checks import check_count, check_in, check_positive
+from ..lab.paths import as_path
+
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
 __all__ = [
-    "LISTENING_KINDS",
-    "RATING_SCALES",
-    "QUESTIONS",
-    "INSTRUCTIONS",
-    "FAREWELL",
     "ANSWER_COLUMNS",
+    "FAREWELL",
+    "INSTRUCTIONS",
     "LARGE_PAGE_MB",
+    "LISTENING_KINDS",
+    "QUESTIONS",
+    "RATING_SCALES",
+    "ListeningTest",
+    "base_id",
     "listening_scales",
     "rater_plan",
-    "base_id",
-    "ListeningTest",
     "write_listening_test",
 ]
 

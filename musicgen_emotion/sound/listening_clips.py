@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["RESERVED_CONDITIONS", "clip_sounds", "make_trials", "opaque_clip_ids", "encoded_sound"]
+__all__ = ["RESERVED_CONDITIONS", "clip_sounds", "encoded_sound", "make_trials", "opaque_clip_ids"]
 
 # %% ../../nbs/api/30_sound/06_listening_clips.ipynb #cell009
 RESERVED_CONDITIONS = (  # other columns of the key and of the answers

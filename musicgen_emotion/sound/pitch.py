@@ -14,14 +14,14 @@ from .spectra import Spectrum
 
 # %% auto #0
 __all__ = [
-    "PITCHES",
     "KEY_PROFILES",
+    "PITCHES",
     "Peaks",
-    "spectral_peaks",
-    "pitch_classes",
-    "key_scores",
     "estimate_key",
     "estimate_register",
+    "key_scores",
+    "pitch_classes",
+    "spectral_peaks",
 ]
 
 

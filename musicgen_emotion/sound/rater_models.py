@@ -17,20 +17,20 @@ from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.machine import need_extra
 from ..lab.sizes import may_be_large
-from .study_size import SE_METHODS, power_table
 from ..stats.estimates import Estimate, bootstrap_weights, interval
+from .study_size import SE_METHODS, power_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
 __all__ = [
-    "mean_influence",
-    "crossed_se",
-    "crossed_bootstrap",
     "CrossedLogit",
     "ListeningResult",
     "analyse_listening",
+    "crossed_bootstrap",
+    "crossed_se",
+    "mean_influence",
 ]
 
 

@@ -17,14 +17,14 @@ from ..lab.machine import need_extra
 # %% auto #0
 __all__ = [
     "TEMPO_RANGE",
-    "check_clip",
     "Spectrum",
-    "spectrum",
+    "check_clip",
+    "estimate_tempo",
     "mel_spectrum",
     "onset_strength",
     "onset_times",
+    "spectrum",
     "tempo_scores",
-    "estimate_tempo",
 ]
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["DESIGNS", "SE_METHODS", "listening_power", "power_table", "plot_power"]
+__all__ = ["DESIGNS", "SE_METHODS", "listening_power", "plot_power", "power_table"]
 
 # %% ../../nbs/api/30_sound/10_study_size.ipynb #cell007
 DESIGNS = ("within", "between", "pairwise")

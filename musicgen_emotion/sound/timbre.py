@@ -11,7 +11,7 @@ from ..lab.arguments import checked
 from .spectra import Spectrum, mel_spectrum
 
 # %% auto #0
-__all__ = ["loudness", "brightness", "articulation", "attack_time", "percussiveness", "mfcc"]
+__all__ = ["articulation", "attack_time", "brightness", "loudness", "mfcc", "percussiveness"]
 
 
 # %% ../../nbs/api/30_sound/02_timbre.ipynb #cell007

@@ -9,9 +9,6 @@ import math
 
 import numpy as np
 
-from ..lab.arguments import checked
-from ..lab.checks import check_count, check_in, check_labels
-from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from musicgen_emotion.stats.estimates import (
     Estimate,
     bootstrap,
@@ -24,19 +21,23 @@ from musicgen_emotion.stats.estimates import (
     sampling_units,
 )
 
+from ..lab.arguments import checked
+from ..lab.checks import check_count, check_in, check_labels
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
+
 # %% auto #0
 __all__ = [
-    "cohens_d",
-    "hedges_g",
-    "cliffs_delta",
-    "eta_squared",
-    "wilson",
     "balanced_accuracies",
     "balanced_accuracy",
+    "cliffs_delta",
+    "cohens_d",
     "correlation",
+    "eta_squared",
+    "hedges_g",
     "partial_correlation",
-    "ratio_of_medians",
     "participation_ratio",
+    "ratio_of_medians",
+    "wilson",
 ]
 
 

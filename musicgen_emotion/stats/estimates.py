@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..lab.arguments import checked
 from musicgen_emotion.lab.checks import (
     check_count,
     check_fraction,
@@ -20,19 +19,21 @@ from musicgen_emotion.lab.checks import (
     check_labels,
     check_real,
 )
+
+from ..lab.arguments import checked
 from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 
 # %% auto #0
 __all__ = [
     "Estimate",
-    "finite_array",
+    "bootstrap",
+    "bootstrap_weights",
     "check_level",
     "factor_codes",
+    "finite_array",
+    "interval",
     "label_per_group",
     "sampling_units",
-    "bootstrap_weights",
-    "interval",
-    "bootstrap",
 ]
 
 

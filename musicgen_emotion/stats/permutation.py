@@ -12,9 +12,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..lab.arguments import checked
-from ..lab.checks import check_count, check_in
-from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from musicgen_emotion.stats.estimates import (
     Estimate,
     bootstrap_weights,
@@ -25,17 +22,21 @@ from musicgen_emotion.stats.estimates import (
     sampling_units,
 )
 
+from ..lab.arguments import checked
+from ..lab.checks import check_count, check_in
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
+
 # %% auto #0
 __all__ = [
-    "permute_labels",
-    "permutation_p",
-    "Tested",
-    "permutation_test",
-    "paired_difference",
     "Permanova",
-    "permanova",
-    "max_t",
+    "Tested",
     "fdr",
+    "max_t",
+    "paired_difference",
+    "permanova",
+    "permutation_p",
+    "permutation_test",
+    "permute_labels",
 ]
 
 

@@ -22,7 +22,7 @@ from .push import steer, unit_of_dose
 from .schedules import ClosedLoop, Schedule
 
 # %% auto #0
-__all__ = ["Arm", "random_arms", "shuffled_arms", "opposite_arm", "other_layer_arm", "prompt_arm"]
+__all__ = ["Arm", "opposite_arm", "other_layer_arm", "prompt_arm", "random_arms", "shuffled_arms"]
 
 
 # %% ../../nbs/api/80_steering/08_arms.ipynb #cell008

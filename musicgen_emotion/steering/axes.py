@@ -12,11 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..lab.arguments import checked
-from ..lab.checks import check_in
-from ..lab.seeds import rng
-from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
-from ..models.load import as_model
 from musicgen_emotion.steering.directions import (
     TEXT_SITES,
     Direction,
@@ -35,6 +30,12 @@ from musicgen_emotion.steering.methods import (
     ridge_direction,
     sae_direction,
 )
+
+from ..lab.arguments import checked
+from ..lab.checks import check_in
+from ..lab.seeds import rng
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
+from ..models.load import as_model
 from ..stimuli.emotions import VALENCE_AROUSAL, check_emotion
 
 if TYPE_CHECKING:
@@ -43,14 +44,14 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = [
     "AXES",
-    "random_direction",
-    "shuffled_direction",
     "axis_direction",
-    "text_direction",
+    "cosine_table",
     "emotion_directions",
     "method_directions",
-    "cosine_table",
     "pairs_curve",
+    "random_direction",
+    "shuffled_direction",
+    "text_direction",
 ]
 
 

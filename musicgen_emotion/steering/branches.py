@@ -11,22 +11,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..lab.arguments import checked
-from ..models.load import as_model
-from ..models.sampling import merge_guidance
-from ..models.shapes import delay_tokens
 from musicgen_emotion.models.text import (
     equal_length_batches,
     padded_widths,
     prompts_per_clip,
 )
+
+from ..lab.arguments import checked
+from ..models.load import as_model
+from ..models.sampling import merge_guidance
+from ..models.shapes import delay_tokens
 from .push import BRANCH_CHOICES, steer
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["branch_arithmetic", "branch_agreement"]
+__all__ = ["branch_agreement", "branch_arithmetic"]
 
 
 # %% ../../nbs/api/80_steering/06_branches.ipynb #cell008

@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = [
-    "CLAP_DEFAULT",
-    "CLAP_TEMPLATES",
-    "CLAP_EMOTIONS",
     "CLAP_AXES",
-    "load_clap",
-    "clap_sentences",
-    "write_random_clap",
-    "resample",
+    "CLAP_DEFAULT",
+    "CLAP_EMOTIONS",
+    "CLAP_TEMPLATES",
     "ClapJudge",
+    "clap_sentences",
+    "load_clap",
+    "resample",
+    "write_random_clap",
 ]
 
 # %% ../../nbs/api/80_steering/13_clap.ipynb #cell009

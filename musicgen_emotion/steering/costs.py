@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["cue_recovery", "recovery_draws", "at_equal_cost", "equal_cost_draws"]
+__all__ = ["at_equal_cost", "cue_recovery", "equal_cost_draws", "recovery_draws"]
 
 
 # %% ../../nbs/api/80_steering/17_costs.ipynb #cell008

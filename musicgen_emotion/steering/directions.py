@@ -12,9 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ..lab.arguments import checked
-from ..lab.checks import check_positive
-from ..lab.files import atomic_path, read_json, write_json
 from musicgen_emotion.lab.paths import (
     as_path,
     claim_folder,
@@ -22,6 +19,10 @@ from musicgen_emotion.lab.paths import (
     marker_version,
     read_marker,
 )
+
+from ..lab.arguments import checked
+from ..lab.checks import check_positive
+from ..lab.files import atomic_path, read_json, write_json
 from ..models.hub import readable
 
 # %% auto #0
@@ -29,11 +30,11 @@ __all__ = [
     "TEXT_SITES",
     "Direction",
     "check_vector",
-    "vector_of_width",
     "combine",
+    "load_directions",
     "orthogonalise",
     "save_directions",
-    "load_directions",
+    "vector_of_width",
 ]
 
 # %% ../../nbs/api/80_steering/00_directions.ipynb #cell008

@@ -23,10 +23,10 @@ from ..sound.spectra import mel_spectrum, spectrum
 # %% auto #0
 __all__ = [
     "N_CEPSTRAL",
-    "mel_embedding",
     "codec_embedding",
-    "frechet_distance",
     "distribution_distance",
+    "frechet_distance",
+    "mel_embedding",
 ]
 
 # %% ../../nbs/api/80_steering/15_distances.ipynb #cell007

@@ -20,6 +20,14 @@ from musicgen_emotion.activations.clip_files import (
     DamagedStore,
     check_column_names,
 )
+from musicgen_emotion.steering.push import (
+    add_step,
+    push_length,
+    push_places,
+    steering_hooks,
+    unit_of_dose,
+)
+
 from ..activations.clip_plans import note_weights, plan_clips
 from ..activations.clips import ClipStore, shard_files
 from ..activations.prompt_states import prompt_table
@@ -36,19 +44,12 @@ from ..sound.descriptors import mono_clips
 from .arms import Arm
 from .directions import Direction
 from .judging import judge_clips, judge_fingerprint, named_judges
-from musicgen_emotion.steering.push import (
-    add_step,
-    push_length,
-    push_places,
-    steering_hooks,
-    unit_of_dose,
-)
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["plan_doses", "dose_response"]
+__all__ = ["dose_response", "plan_doses"]
 
 
 # %% ../../nbs/api/80_steering/10_doses.ipynb #cell012

@@ -13,10 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import torch
 
-from ..lab.checks import check_in
-from ..models.load import as_model
-from ..sae.dictionary import feature_shift
-from .heads import site_width
 from musicgen_emotion.steering.push import (
     Steered,
     add_step,
@@ -24,6 +20,11 @@ from musicgen_emotion.steering.push import (
     check_text_push,
     steering_hooks,
 )
+
+from ..lab.checks import check_in
+from ..models.load import as_model
+from ..sae.dictionary import feature_shift
+from .heads import site_width
 
 # %% auto #0
 __all__ = ["FEATURE_MODES", "steer_features"]

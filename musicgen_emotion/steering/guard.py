@@ -13,16 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..activations.clips import ClipStore
-from ..activations.replaying import token_nll
-from ..lab.arguments import checked
-from ..lab.checks import check_in
-from ..lab.sizes import may_be_large
-from ..models.load import as_model
-from ..models.model import MusicModel
-from ..models.text import prompts_per_clip
-from ..sound.descriptors import mono_clips
-from ..stats.estimates import bootstrap
 from musicgen_emotion.steering.distances import (
     codec_embedding,
     distribution_distance,
@@ -35,6 +25,17 @@ from musicgen_emotion.steering.token_quality import (
     token_kl,
 )
 
+from ..activations.clips import ClipStore
+from ..activations.replaying import token_nll
+from ..lab.arguments import checked
+from ..lab.checks import check_in
+from ..lab.sizes import may_be_large
+from ..models.load import as_model
+from ..models.model import MusicModel
+from ..models.text import prompts_per_clip
+from ..sound.descriptors import mono_clips
+from ..stats.estimates import bootstrap
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -42,11 +43,11 @@ if TYPE_CHECKING:
 __all__ = [
     "GUARD",
     "Quality",
+    "dose_quality",
     "quality_guard",
     "quality_summary",
-    "dose_quality",
-    "study_guard",
     "study_distances",
+    "study_guard",
 ]
 
 # %% ../../nbs/api/80_steering/16_guard.ipynb #cell008

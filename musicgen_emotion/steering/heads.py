@@ -27,7 +27,7 @@ from ..models.text import prompts_per_clip
 from .directions import TEXT_SITES
 
 # %% auto #0
-__all__ = ["site_width", "hooked_sites", "head_activations", "without_special", "site_rms"]
+__all__ = ["head_activations", "hooked_sites", "site_rms", "site_width", "without_special"]
 
 
 # %% ../../nbs/api/80_steering/03_heads.ipynb #cell011

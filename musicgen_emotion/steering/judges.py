@@ -14,6 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from musicgen_emotion.sound.listener import (
+    ListenerModel,
+    fit_listener,
+    listener_axes,
+    listener_cues,
+)
+
 from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in, check_positive
 from ..lab.paths import as_path
@@ -22,14 +29,8 @@ from ..models.text import equal_length_batches
 from ..sound.descriptors import DESCRIPTORS, describe, read_wave
 from ..sound.graded_axes import GradedAxes
 from ..sound.label_judge import LabelJudge
-from musicgen_emotion.sound.listener import (
-    ListenerModel,
-    fit_listener,
-    listener_axes,
-    listener_cues,
-)
-from .judging import as_scores, ask_judge, check_judge_columns, judge_name
 from ..stimuli.emotions import VALENCE_AROUSAL
+from .judging import as_scores, ask_judge, check_judge_columns, judge_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,16 +38,16 @@ from ..lab.checks import check_number
 
 # %% auto #0
 __all__ = [
-    "SOUND_DESCRIPTORS",
     "PUBLISHED_LINEAR",
+    "SOUND_DESCRIPTORS",
+    "DescriptorJudge",
+    "EmotionJudge",
+    "ListenerJudge",
+    "SoundJudge",
+    "listener_fidelity",
+    "ratings_folder",
     "run_judge",
     "user_judge",
-    "DescriptorJudge",
-    "ListenerJudge",
-    "ratings_folder",
-    "listener_fidelity",
-    "EmotionJudge",
-    "SoundJudge",
 ]
 
 # %% ../../nbs/api/80_steering/12_judges.ipynb #cell010

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = [
     "as_scores",
+    "ask_judge",
+    "check_judge_columns",
+    "judge_clips",
+    "judge_fingerprint",
     "judge_name",
     "named_judges",
-    "check_judge_columns",
     "renamed",
-    "judge_clips",
-    "ask_judge",
-    "judge_fingerprint",
 ]
 
 

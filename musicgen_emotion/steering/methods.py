@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = [
-    "mean_difference",
-    "checked_pairs",
-    "checked_activations",
-    "mean_differences",
-    "match_pairs",
-    "ridge_direction",
-    "logistic_direction",
-    "lda_direction",
-    "as_pattern",
-    "pca_direction",
     "agop_direction",
+    "as_pattern",
+    "checked_activations",
+    "checked_pairs",
+    "lda_direction",
+    "logistic_direction",
+    "match_pairs",
+    "mean_difference",
+    "mean_differences",
+    "pca_direction",
+    "ridge_direction",
     "sae_direction",
 ]
 

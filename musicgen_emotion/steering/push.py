@@ -27,15 +27,15 @@ __all__ = [
     "BRANCH_CHOICES",
     "STEERING_MODES",
     "Steered",
-    "schedule_and_loop",
-    "steering_hooks",
     "add_step",
-    "steer",
-    "push_length",
     "check_push_size",
-    "push_places",
-    "unit_of_dose",
     "check_text_push",
+    "push_length",
+    "push_places",
+    "schedule_and_loop",
+    "steer",
+    "steering_hooks",
+    "unit_of_dose",
 ]
 
 # %% ../../nbs/api/80_steering/05_push.ipynb #cell008

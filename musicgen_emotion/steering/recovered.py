@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = [
-    "NO_CHANGE",
-    "LEAST_MOVED",
     "LEAST_AGREED",
+    "LEAST_MOVED",
+    "NO_CHANGE",
     "CueGeometry",
+    "confusion_of_renders",
     "cue_geometry",
     "recovered_emotions",
     "recovered_shares",
-    "confusion_of_renders",
 ]
 
 # %% ../../nbs/api/80_steering/18_recovered.ipynb #cell008

@@ -17,7 +17,7 @@ from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in, check_positive
 
 # %% auto #0
-__all__ = ["Schedule", "ClosedLoop", "Watcher"]
+__all__ = ["ClosedLoop", "Schedule", "Watcher"]
 
 
 # %% ../../nbs/api/80_steering/04_schedules.ipynb #cell008

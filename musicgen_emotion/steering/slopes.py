@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = [
     "STUDY_COLUMNS",
-    "dose_slopes",
-    "unit_slopes",
-    "side_effects",
     "dose_changes",
+    "dose_slopes",
     "paired_changes",
+    "side_effects",
+    "unit_slopes",
 ]
 
 

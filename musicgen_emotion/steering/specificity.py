@@ -17,13 +17,13 @@ from ..stats.ratios import ratio_of_means
 # %% auto #0
 __all__ = [
     "UNRELATED",
-    "rank_p",
-    "mean_p",
+    "absolute_bounds",
     "all_but_p",
+    "choice_p",
+    "mean_p",
+    "rank_p",
     "slope_by_cosine",
     "unrelated_share",
-    "choice_p",
-    "absolute_bounds",
 ]
 
 

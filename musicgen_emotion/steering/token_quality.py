@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from musicgen_emotion.models.text import (
+    equal_length_batches,
+    padded_widths,
+    prompts_per_clip,
+)
+
 from ..lab.arguments import checked
 from ..lab.checks import check_in, check_positive, check_whole_numbers
 from ..models.load import as_model
 from ..models.model import MusicModel
 from ..models.sampling import merge_guidance
 from ..models.shapes import delay_tokens, frame_logits
-from musicgen_emotion.models.text import (
-    equal_length_batches,
-    padded_widths,
-    prompts_per_clip,
-)
 from ..sound.descriptors import mono_clips
 
 if TYPE_CHECKING:

@@ -14,12 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..lab.arguments import checked
-from ..lab.checks import check_finite
-from ..lab.files import read_json
-from ..lab.paths import as_path
-from .csv_tables import read_csv_table
-from .datasets import find_file, rescale
 from musicgen_emotion.stimuli.emotions import (
     EMOTION_OF_WORD,
     EMOTION_WORDS,
@@ -28,17 +22,24 @@ from musicgen_emotion.stimuli.emotions import (
     quadrant,
 )
 
+from ..lab.arguments import checked
+from ..lab.checks import check_finite
+from ..lab.files import read_json
+from ..lab.paths import as_path
+from .csv_tables import read_csv_table
+from .datasets import find_file, rescale
+
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
 __all__ = [
+    "check_words",
     "find_emotion_words",
-    "mask_emotion_words",
     "load_captions",
     "load_norms",
-    "check_words",
     "load_prompt_embeddings",
+    "mask_emotion_words",
 ]
 
 # %% ../../nbs/api/20_stimuli/06_captions.ipynb #cell010

@@ -18,7 +18,7 @@ import numpy as np
 from ..lab.paths import as_path
 
 # %% auto #0
-__all__ = ["read_text", "CsvTable", "whole_number", "read_csv_table"]
+__all__ = ["CsvTable", "read_csv_table", "read_text", "whole_number"]
 
 # %% ../../nbs/api/20_stimuli/03_csv_tables.ipynb #cell010
 _AS_CSV = "open it in a spreadsheet program and save it as 'CSV UTF-8'"

@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = [
-    "SOURCES",
-    "SONG_COLUMNS",
     "DEAM_FILES",
     "EXPECTED_RELATIONS",
-    "rescale",
-    "find_file",
-    "load_pmemo",
-    "load_deam",
-    "split_by_group",
+    "SONG_COLUMNS",
+    "SOURCES",
     "artist_group",
-    "emotion_labeled_dataset",
     "dataset_summary",
-    "rank_correlation",
+    "emotion_labeled_dataset",
+    "find_file",
     "label_correlations",
+    "load_deam",
+    "load_pmemo",
+    "rank_correlation",
+    "rescale",
+    "split_by_group",
 ]
 
 

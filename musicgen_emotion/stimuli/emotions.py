@@ -12,27 +12,27 @@ from ..lab.checks import check_in, check_number, unknown_name
 
 # %% auto #0
 __all__ = [
+    "CUE_RANGES",
     "EMOTIONS",
-    "VALENCE_AROUSAL",
-    "QUADRANTS",
     "EMOTION_COLORS",
+    "EMOTION_CUES",
+    "EMOTION_OF_WORD",
     "EMOTION_WORDS",
     "HELD_OUT_WORDS",
-    "EMOTION_OF_WORD",
-    "MODES",
     "INSTRUMENTS",
-    "CUE_RANGES",
     "INTENSITIES",
     "INTENSITY_SCALE",
+    "MODES",
     "NEUTRAL_CUES",
-    "EMOTION_CUES",
+    "QUADRANTS",
     "SCALED_CUES",
+    "VALENCE_AROUSAL",
+    "Cues",
     "check_emotion",
+    "emotion_cues",
     "quadrant",
     "split_words",
     "word_emotion",
-    "Cues",
-    "emotion_cues",
 ]
 
 # %% ../../nbs/api/20_stimuli/00_emotions.ipynb #cell008

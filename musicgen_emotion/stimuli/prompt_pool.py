@@ -12,7 +12,6 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from ..lab.arguments import checked
 from musicgen_emotion.stimuli.emotions import (
     EMOTION_WORDS,
     EMOTIONS,
@@ -37,14 +36,16 @@ from musicgen_emotion.stimuli.prompts import (
     shuffled_cycles,
 )
 
+from ..lab.arguments import checked
+
 # %% auto #0
 __all__ = [
-    "NEUTRAL_WORDS",
-    "MORE_INSTRUMENTS",
     "CONTEXTS",
-    "diverse_prompts",
+    "MORE_INSTRUMENTS",
+    "NEUTRAL_WORDS",
     "PromptPool",
     "dictionary_prompts",
+    "diverse_prompts",
 ]
 
 # %% ../../nbs/api/20_stimuli/02_prompt_pool.ipynb #cell008

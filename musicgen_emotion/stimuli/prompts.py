@@ -12,9 +12,6 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from ..lab.arguments import checked
-from ..lab.checks import check_in
-from ..lab.sizes import may_be_large, require_room
 from musicgen_emotion.stimuli.emotions import (
     EMOTION_WORDS,
     EMOTIONS,
@@ -26,27 +23,31 @@ from musicgen_emotion.stimuli.emotions import (
     word_emotion,
 )
 
+from ..lab.arguments import checked
+from ..lab.checks import check_in
+from ..lab.sizes import may_be_large, require_room
+
 # %% auto #0
 __all__ = [
-    "TEMPLATES",
-    "HELD_OUT_TEMPLATES",
-    "NOUN_TEMPLATES",
-    "NEUTRAL_TEMPLATES",
-    "NOUNS",
     "COLUMNS",
     "CUE_WORDS",
-    "make_prompt",
+    "HELD_OUT_TEMPLATES",
+    "NEUTRAL_TEMPLATES",
+    "NOUNS",
+    "NOUN_TEMPLATES",
+    "TEMPLATES",
     "PromptSet",
-    "prompt_row",
+    "conflict_prompts",
     "crossed_prompts",
-    "study_prompts",
-    "shuffled_cycles",
-    "held_out_prompts",
-    "matched_pairs",
-    "neutral_prompts",
     "cue_phrase",
     "cue_prompts",
-    "conflict_prompts",
+    "held_out_prompts",
+    "make_prompt",
+    "matched_pairs",
+    "neutral_prompts",
+    "prompt_row",
+    "shuffled_cycles",
+    "study_prompts",
 ]
 
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell008

@@ -16,17 +16,17 @@ from .emotions import Cues
 
 # %% auto #0
 __all__ = [
-    "SAMPLE_RATE",
-    "FRAME_RATE",
-    "TONICS",
-    "SCALES",
-    "PARTIALS",
     "ATTACK",
     "DECAY",
-    "tone",
+    "FRAME_RATE",
+    "PARTIALS",
+    "SAMPLE_RATE",
+    "SCALES",
+    "TONICS",
     "drum_track",
-    "score_notes",
     "render_music",
+    "score_notes",
+    "tone",
 ]
 
 # %% ../../nbs/api/20_stimuli/07_synth.ipynb #cell008

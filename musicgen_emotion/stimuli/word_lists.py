@@ -15,14 +15,14 @@ from .emotions import EMOTION_WORDS, EMOTIONS
 
 # %% auto #0
 __all__ = [
-    "STEM_LETTERS",
     "PLAIN_ADJECTIVES",
+    "STEM_LETTERS",
     "WORD_CONTROLS",
-    "share_stem",
-    "stem_groups",
+    "control_words",
     "draw_words",
     "match_pieces",
-    "control_words",
+    "share_stem",
+    "stem_groups",
 ]
 
 # %% ../../nbs/api/20_stimuli/08_word_lists.ipynb #cell009

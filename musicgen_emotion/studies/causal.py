@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from ..causes.pairs import TEXT_SITES
 from musicgen_emotion.causes.verdicts import (
     against_construction,
     collect_evidence,
@@ -18,24 +17,17 @@ from musicgen_emotion.causes.verdicts import (
     plot_verdicts,
     verdict_table,
 )
-from ..lab.gates import verdict
-from ..lab.runs import Run
-from ..models.model import MusicModel
-from .causal_ablation import AblationStudy
 from musicgen_emotion.studies.causal_cues import (
     AttentionStudy,
     MediationStudy,
     mediation_sentence,
 )
-from .causal_patching import PatchingStudy, agreement_sentence
-from .causal_reliability import PromptStates
 from musicgen_emotion.studies.causal_setup import (
     CausalClips,
     CausalSettings,
     causal_gate,
     wiring_sentence,
 )
-from .causal_sound import PatchedSound
 from musicgen_emotion.studies.steps import (
     Figure,
     Step,
@@ -45,8 +37,17 @@ from musicgen_emotion.studies.steps import (
     start_study,
 )
 
+from ..causes.pairs import TEXT_SITES
+from ..lab.gates import verdict
+from ..lab.runs import Run
+from ..models.model import MusicModel
+from .causal_ablation import AblationStudy
+from .causal_patching import PatchingStudy, agreement_sentence
+from .causal_reliability import PromptStates
+from .causal_sound import PatchedSound
+
 # %% auto #0
-__all__ = ["QUESTIONS", "CausalStudy", "start_causal", "answers_sentence"]
+__all__ = ["QUESTIONS", "CausalStudy", "answers_sentence", "start_causal"]
 
 # %% ../../nbs/api/95_studies/36_causal.ipynb #cell007
 QUESTIONS = ("decodable", "used", "sufficient", "necessary")  # asked of every site

@@ -28,8 +28,8 @@ __all__ = [
     "ABLATIONS",
     "TIMESTEP_STRIDE",
     "AblationStudy",
-    "flat_states",
     "draw_losses",
+    "flat_states",
     "loss_sentence",
 ]
 

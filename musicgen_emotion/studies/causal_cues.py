@@ -11,9 +11,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from ..causes.mediation import mediate
-from ..causes.verdicts import listener_ratings
-from ..models.text import piece_counter
 from musicgen_emotion.probes.attention import (
     attention_span,
     emotion_word_test,
@@ -22,6 +19,10 @@ from musicgen_emotion.probes.attention import (
     span_test,
     word_attention,
 )
+
+from ..causes.mediation import mediate
+from ..causes.verdicts import listener_ratings
+from ..models.text import piece_counter
 from ..show.heatmaps import plot_heatmap, plot_scores
 from ..sound.descriptors import describe_table
 from ..stimuli.emotions import VALENCE_AROUSAL
@@ -46,18 +47,18 @@ CUE_GATES = {  # gate -> outcome and mediator
 
 # %% auto #0
 __all__ = [
-    "LISTENER_CUES",
     "AFFECTS",
     "CUE_GATES",
-    "MediationStudy",
-    "draw_paths",
+    "LISTENER_CUES",
     "AttentionStudy",
+    "MediationStudy",
+    "attention_sentence",
+    "best_gaining_head",
+    "draw_paths",
+    "mediation_sentence",
+    "span_sentence",
     "two_axes",
     "word_roles",
-    "best_gaining_head",
-    "mediation_sentence",
-    "attention_sentence",
-    "span_sentence",
 ]
 
 

@@ -14,6 +14,7 @@ from musicgen_emotion.causes.attribution import (
     attribution_agreement,
     attribution_patching,
 )
+
 from ..causes.pairs import PATCH_SITES, all_cells
 from ..causes.patching import activation_patching, patching_summary
 from ..show.heatmaps import plot_heatmap
@@ -33,18 +34,18 @@ EFFECT_COLUMNS = (
 
 # %% auto #0
 __all__ = [
-    "PATCHED_ARMS",
     "EFFECT_COLUMNS",
+    "PATCHED_ARMS",
     "PatchingStudy",
-    "guided_rows",
-    "strongest_patch",
+    "agreement_sentence",
     "attribution_atlas",
     "draw_atlas",
-    "residual_sentence",
-    "lost_sentence",
-    "windows_sentence",
     "floor_sentence",
-    "agreement_sentence",
+    "guided_rows",
+    "lost_sentence",
+    "residual_sentence",
+    "strongest_patch",
+    "windows_sentence",
 ]
 
 

@@ -27,12 +27,12 @@ FLOOR_METHODS = ("no-op", "random")  # interventions that should not be reliable
 
 # %% auto #0
 __all__ = [
-    "RELIABLE_METHOD",
     "FLOOR_METHODS",
+    "RELIABLE_METHOD",
     "PromptStates",
     "decodable_sentence",
-    "reliability_sentence",
     "push_sentence",
+    "reliability_sentence",
 ]
 
 

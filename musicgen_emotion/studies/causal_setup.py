@@ -26,9 +26,9 @@ from .steps import ClipSettings, Resampled, Step, settings_from
 # %% auto #0
 __all__ = [
     "CAUSAL_GATES",
+    "CausalClips",
     "CausalSettings",
     "causal_gate",
-    "CausalClips",
     "wide_table",
     "wiring_sentence",
 ]

@@ -17,15 +17,16 @@ from musicgen_emotion.causes.free_generation import (
     patched_generation,
     sound_restored,
 )
-from ..causes.pairs import PATCH_SITES, all_cells
-from ..causes.verdicts import listener_ratings
-from ..lab.files import atomic_path
-from ..show.heatmaps import plot_heatmap
 from musicgen_emotion.studies.causal_setup import (
     CausalClips,
     causal_gate,
     wiring_sentence,
 )
+
+from ..causes.pairs import PATCH_SITES, all_cells
+from ..causes.verdicts import listener_ratings
+from ..lab.files import atomic_path
+from ..show.heatmaps import plot_heatmap
 from .steps import Figure, Step
 
 HEARD_AS = (  # descriptors of the sound, in the order of the figure
@@ -44,14 +45,14 @@ FIRST_ATTENTION = "layer_0.self_attn"  # no text reaches it
 
 # %% auto #0
 __all__ = [
-    "HEARD_AS",
     "BORROWED_ARM",
     "FIRST_ATTENTION",
+    "HEARD_AS",
     "PatchedSound",
-    "share_changed",
-    "halves_sentence",
-    "sound_sentence",
     "borrowed_sentence",
+    "halves_sentence",
+    "share_changed",
+    "sound_sentence",
 ]
 
 

@@ -13,6 +13,14 @@ import numpy as np
 import pandas as pd
 import torch
 
+from musicgen_emotion.studies.steps import (
+    Step,
+    gates_sentence,
+    gates_step,
+    keep_sentences,
+    start_study,
+)
+
 from ..lab.runs import Run
 from ..models.model import MusicModel
 from ..sae.metrics import sae_metrics
@@ -24,25 +32,18 @@ from .dictionaries_layers import LayerDictionaries, recovered_sentence
 from .dictionaries_meaning import SCALED_UP, MeaningStudy, edit_sentence
 from .dictionaries_pages import FeaturePages
 from .dictionaries_training import Dictionaries
-from musicgen_emotion.studies.steps import (
-    Step,
-    gates_sentence,
-    gates_step,
-    keep_sentences,
-    start_study,
-)
 
 # %% auto #0
 __all__ = [
     "DictionaryStudy",
-    "start_dictionaries",
-    "reconstruction",
-    "training_sentence",
     "counts_sentence",
-    "meaning_sentence",
     "holding_sentence",
-    "layer_shares_sentence",
     "kept_loss_sentence",
+    "layer_shares_sentence",
+    "meaning_sentence",
+    "reconstruction",
+    "start_dictionaries",
+    "training_sentence",
 ]
 
 

@@ -30,9 +30,9 @@ __all__ = [
     "PLAN_SIZE",
     "DictionarySettings",
     "TextRows",
-    "validated",
     "baseline_sentence",
     "sweep_sentence",
+    "validated",
 ]
 
 

@@ -37,9 +37,9 @@ GENERAL_COLUMNS = (
 __all__ = [
     "GENERAL_COLUMNS",
     "FeatureStudy",
+    "control_counts_sentence",
     "count_row",
     "probing_sentence",
-    "control_counts_sentence",
 ]
 
 

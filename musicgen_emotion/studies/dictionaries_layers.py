@@ -23,11 +23,11 @@ from .steps import Step
 
 # %% auto #0
 __all__ = [
-    "LayerDictionary",
     "LayerDictionaries",
+    "LayerDictionary",
+    "active_features",
     "layers_sentence",
     "recovered_sentence",
-    "active_features",
 ]
 
 

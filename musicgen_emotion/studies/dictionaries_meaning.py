@@ -10,10 +10,6 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 import pandas as pd
 
-from ..lab.seeds import rng
-from ..sae.controls import rectify
-from ..sae.data import token_rows
-from ..sae.dictionary import SparseAutoencoder
 from musicgen_emotion.sae.edited_clips import (
     edit_changes,
     edit_descriptors,
@@ -21,6 +17,11 @@ from musicgen_emotion.sae.edited_clips import (
     edit_test,
     feature_edit,
 )
+
+from ..lab.seeds import rng
+from ..sae.controls import rectify
+from ..sae.data import token_rows
+from ..sae.dictionary import SparseAutoencoder
 from ..sae.effects import ablation_effect, random_features_like
 from ..sae.metrics import sae_metrics
 from ..sae.profiles import top_features
@@ -38,15 +39,15 @@ TESTED_EDITS = ("ablate", "double", "clamp", "ablate one")
 
 # %% auto #0
 __all__ = [
-    "SCALED_UP",
     "RAW",
+    "SCALED_UP",
     "TESTED_EDITS",
-    "planted_cues",
     "MeaningStudy",
-    "recovery_sentence",
-    "monosemanticity_sentence",
     "ablation_sentence",
     "edit_sentence",
+    "monosemanticity_sentence",
+    "planted_cues",
+    "recovery_sentence",
 ]
 
 

@@ -28,7 +28,7 @@ from .dictionaries_data import TextRows
 from .steps import Figure, Step
 
 # %% auto #0
-__all__ = ["final_config", "Dictionaries", "plot_density"]
+__all__ = ["Dictionaries", "final_config", "plot_density"]
 
 
 # %% ../../nbs/api/95_studies/11_dictionaries_training.ipynb #cell007

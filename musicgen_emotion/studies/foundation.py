@@ -12,18 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..activations.extractor import ActivationExtractor
-from ..activations.replaying import replay
-from ..activations.tracing import TraceReport, trace
-from ..lab.arguments import checked
-from ..lab.gates import Criterion
-from ..lab.runs import Run
-from ..models.model import MusicModel
-from ..stimuli.emotions import EMOTIONS
-from ..stimuli.prompts import study_prompts
-from .foundation_clips import LABEL_CRITERION, ClipStudy
-from .foundation_layers import LAYER_CRITERIA, LayerStudy, residual_sites
-from .foundation_text import TEXT_CRITERIA, TextStudy
 from musicgen_emotion.studies.steps import (
     NO_CONTROL,
     ClipSettings,
@@ -36,14 +24,27 @@ from musicgen_emotion.studies.steps import (
     study_words,
 )
 
+from ..activations.extractor import ActivationExtractor
+from ..activations.replaying import replay
+from ..activations.tracing import TraceReport, trace
+from ..lab.arguments import checked
+from ..lab.gates import Criterion
+from ..lab.runs import Run
+from ..models.model import MusicModel
+from ..stimuli.emotions import EMOTIONS
+from ..stimuli.prompts import study_prompts
+from .foundation_clips import LABEL_CRITERION, ClipStudy
+from .foundation_layers import LAYER_CRITERIA, LayerStudy, residual_sites
+from .foundation_text import TEXT_CRITERIA, TextStudy
+
 # %% auto #0
 __all__ = [
     "FOUNDATION_CRITERIA",
+    "FoundationScores",
     "FoundationSettings",
     "FoundationStudy",
-    "start_foundation",
     "relative_gap",
-    "FoundationScores",
+    "start_foundation",
     "summary_sentences",
 ]
 

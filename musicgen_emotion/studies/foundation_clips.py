@@ -34,15 +34,15 @@ from .steps import NO_CONTROL, ClipSettings, Figure, Step, estimate_text
 
 # %% auto #0
 __all__ = [
-    "RELATED",
-    "SHOWN",
     "FEATURE_COLUMNS",
     "LABEL_CRITERION",
+    "RELATED",
+    "SHOWN",
     "ClipStudy",
-    "tempo_sentence",
+    "label_sentence",
     "median_difference",
     "related_sentence",
-    "label_sentence",
+    "tempo_sentence",
 ]
 
 # %% ../../nbs/api/95_studies/02_foundation_clips.ipynb #cell006

@@ -12,12 +12,12 @@ from .steps import estimate_text
 
 # %% auto #0
 __all__ = [
-    "best_sentence",
-    "choice_sentence",
-    "encoding_sentence",
     "apart_sentence",
+    "best_sentence",
     "ceilings_sentence",
+    "choice_sentence",
     "dimensions_sentence",
+    "encoding_sentence",
     "silhouette_sentence",
 ]
 

@@ -11,6 +11,16 @@ import numpy as np
 import pandas as pd
 import torch
 
+from musicgen_emotion.studies.foundation_findings import (
+    apart_sentence,
+    best_sentence,
+    ceilings_sentence,
+    choice_sentence,
+    dimensions_sentence,
+    encoding_sentence,
+    silhouette_sentence,
+)
+
 from ..activations.clip_files import token_counts
 from ..activations.replaying import replay
 from ..activations.texts import text_embeddings
@@ -27,26 +37,17 @@ from ..show.plots import plot_layers, plot_time
 from ..stats.permutation import Tested
 from ..stimuli.emotions import VALENCE_AROUSAL
 from .foundation_clips import ClipStudy
-from musicgen_emotion.studies.foundation_findings import (
-    apart_sentence,
-    best_sentence,
-    ceilings_sentence,
-    choice_sentence,
-    dimensions_sentence,
-    encoding_sentence,
-    silhouette_sentence,
-)
 from .steps import Figure, Step, plant, surface_baselines
 
 States = dict[str, np.ndarray]  # site -> (clip, d_model)
 
 # %% auto #0
 __all__ = [
-    "States",
-    "PLANTED_LAYERS",
     "BASELINES",
     "LAYER_CRITERIA",
+    "PLANTED_LAYERS",
     "LayerStudy",
+    "States",
     "residual_sites",
 ]
 

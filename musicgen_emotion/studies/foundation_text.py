@@ -15,6 +15,16 @@ from musicgen_emotion.activations.texts import (
     load_embeddings,
     text_embeddings,
 )
+from musicgen_emotion.studies.steps import (
+    NO_CONTROL,
+    Figure,
+    Step,
+    estimate_text,
+    plant,
+    study_words,
+    surface_baselines,
+)
+
 from ..activations.word_vectors import static_vectors
 from ..lab.gates import Criterion
 from ..lab.runs import Run
@@ -31,27 +41,18 @@ from ..show.plots import plot_centroids
 from ..stats.estimates import bootstrap
 from ..stimuli.prompts import crossed_prompts, held_out_prompts, study_prompts
 from ..stimuli.word_lists import stem_groups
-from musicgen_emotion.studies.steps import (
-    NO_CONTROL,
-    Figure,
-    Step,
-    estimate_text,
-    plant,
-    study_words,
-    surface_baselines,
-)
 
 # %% auto #0
 __all__ = [
     "PLANTED_TEXT",
     "TEXT_CRITERIA",
     "TextStudy",
-    "similarity_sentence",
+    "centroids_sentence",
+    "circumplex_sentence",
     "encodes_sentence",
     "generalization_sentence",
-    "centroids_sentence",
     "repeats_sentence",
-    "circumplex_sentence",
+    "similarity_sentence",
 ]
 
 # %% ../../nbs/api/95_studies/01_foundation_text.ipynb #cell008

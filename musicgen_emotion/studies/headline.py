@@ -16,12 +16,12 @@ from ..lab.runs import run_manifest
 # %% auto #0
 __all__ = [
     "HEADLINE_FORMAT",
-    "run_headline",
     "arm_score",
     "headline_sentence",
+    "read_headline",
+    "run_headline",
     "with_interval",
     "write_headline",
-    "read_headline",
 ]
 
 # %% ../../nbs/api/95_studies/06_headline.ipynb #cell005

@@ -11,8 +11,6 @@ from typing import Any
 
 import pandas as pd
 
-from ..lab.gates import CONTROLS, Criterion, Gate
-from ..steering.arms import Arm
 from musicgen_emotion.studies.steering_cost import (
     BranchStep,
     CostStep,
@@ -22,7 +20,6 @@ from musicgen_emotion.studies.steering_cost import (
     likelihood_cost,
     moved_beside,
 )
-from .steering_criteria import STEERING_CRITERIA, without_claim
 from musicgen_emotion.studies.steering_directions import (
     DirectionSet,
     DoseChoice,
@@ -45,8 +42,12 @@ from musicgen_emotion.studies.steering_doses import (
     shuffled_controls,
     target_arms,
 )
-from .steering_features import FeatureStep, single_features
-from .steering_methods import MethodSet, few_pairs_curve, find_methods
+from musicgen_emotion.studies.steering_hits import (
+    RECOVERY_CRITERIA,
+    HitStep,
+    best_method_hits,
+    render_confusion,
+)
 from musicgen_emotion.studies.steering_moves import (
     ControlShares,
     TargetMoves,
@@ -54,7 +55,6 @@ from musicgen_emotion.studies.steering_moves import (
     target_moves,
     written_words,
 )
-from .steering_recovery import MethodComparison, compare_methods
 from musicgen_emotion.studies.steering_report import (
     listening_test,
     nothing_left,
@@ -66,31 +66,28 @@ from musicgen_emotion.studies.steering_setup import (
     SteeringSettings,
     SteeringStep,
 )
+
+from ..lab.gates import Gate
+from ..steering.arms import Arm
+from .steering_balance import balance_prompts
+from .steering_criteria import STEERING_CRITERIA, without_claim
+from .steering_features import FeatureStep, single_features
+from .steering_methods import MethodSet, few_pairs_curve, find_methods
+from .steering_recovery import MethodComparison, compare_methods
 from .steering_specific import specificity
 from .steps import Step, gates_step, keep_sentences, start_study
 
 # %% auto #0
-__all__ = ["EQUAL_COST_CRITERIA", "GATED_STEPS", "SteeringStudy", "start_steering"]
+__all__ = ["GATED_STEPS", "SteeringStudy", "start_steering"]
+
 
 # %% ../../nbs/api/95_studies/29_steering.ipynb #cell009
-EQUAL_COST_CRITERIA = tuple(
-    Criterion(
-        name,
-        threshold=0.5,
-        direction=">=",
-        why="best method at equal cost",
-        fails_on=CONTROLS,
-    )
-    for name in ("planted change recovered at equal cost", "own score raised at equal cost")
-)
-
-
 class SteeringStudy(SteeringContext):
     "Phase 2: every step of the notebook is one of its methods."
 
     def __post_init__(self):
         super().__post_init__()
-        self.run.declare((*STEERING_CRITERIA, *EQUAL_COST_CRITERIA))
+        self.run.declare((*STEERING_CRITERIA, *RECOVERY_CRITERIA))
 
     def prompt_sets(self) -> Step:
         "How many prompts each set has."
@@ -101,10 +98,14 @@ class SteeringStudy(SteeringContext):
         sets |= dict(
             tuning="choice of layer and dose",
             test="dose-response",
+            choice="choice of the best method",
+            spare="pool from which balanced test prompts are taken",
         )
         rows = []
         for name, use in sets.items():
             table = getattr(self.prompts, name)
+            if table.empty:
+                continue
             row = dict(
                 set=name,
                 use=use,
@@ -116,6 +117,10 @@ class SteeringStudy(SteeringContext):
             sentence="No text is in two sets.",
             table=pd.DataFrame(rows),
         )
+
+    def balance_prompts(self) -> Step:
+        "Take test prompts from a pool, evenly over fast, slow, major and minor music."
+        return self.keep("balance", balance_prompts(self))
 
     def planted_change(self) -> Step:
         "Change of each descriptor that an emotion is made of, on rendered clips."
@@ -131,6 +136,10 @@ class SteeringStudy(SteeringContext):
             table=table,
             decimals=2,
         )
+
+    def render_confusion(self) -> SteeringStep:  # with the figure `confusion`
+        "Share of clean renders of each emotion that count as recovering each emotion."
+        return self.keep("renders", render_confusion(self))
 
     def fit_directions(self) -> FittedDirections:  # shows the unit of a dose by layer
         "The two axes and every emotion, at every layer."
@@ -293,11 +302,18 @@ class SteeringStudy(SteeringContext):
         methods: MethodSet,  # from `methods`
         result: DoseResult,  # from `dose_response`
     ) -> MethodComparison:  # with the figures `recovery` and `frontier`
-        "What each method brings back at equal cost."
+        "What each method brings back at equal cost, on prompts that are not in the test."
         return self.keep(
             "recovery",
             compare_methods(self, methods, result),
         )
+
+    def best_method_hits(
+        self,
+        recovery: MethodComparison,  # from `compare_methods`
+    ) -> HitStep:  # with the figure `hits`
+        "Does the best method bring back a whole emotion on the test prompts?"
+        return self.keep("hits", best_method_hits(self, recovery))
 
     def single_features(
         self,
@@ -375,12 +391,13 @@ class SteeringStudy(SteeringContext):
 
 
 GATED_STEPS = (
+    "renders",
     "moves",
     "specificity",
     "side effects",
     "held-out words",
     "words",
-    "recovery",
+    "hits",
     "features",
     "nothing left",
 )

@@ -19,11 +19,11 @@ from .steps import Step
 # %% auto #0
 __all__ = [
     "FAST_FROM",
-    "music_cells",
-    "balance_table",
-    "balanced_rows",
     "balance_prompts",
     "balance_sentence",
+    "balance_table",
+    "balanced_rows",
+    "music_cells",
 ]
 
 # %% ../../nbs/api/95_studies/21_steering_balance.ipynb #cell007

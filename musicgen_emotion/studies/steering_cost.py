@@ -11,6 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from musicgen_emotion.studies.steering_sentences import (
+    STEERED_AXES,
+    beside_sentence,
+    likelihood_sentence,
+    no_unit_sentence,
+)
+
 from ..show.heatmaps import plot_heatmap
 from ..stats.estimates import Estimate, bootstrap
 from ..stats.ratios import ratio_of_means
@@ -22,32 +29,26 @@ from ..steering.specificity import absolute_bounds
 from .steering_criteria import OTHER_AXIS
 from .steering_doses import DoseResult
 from .steering_moves import prompts_p, random_rank
-from musicgen_emotion.studies.steering_sentences import (
-    STEERED_AXES,
-    beside_sentence,
-    likelihood_sentence,
-    no_unit_sentence,
-)
 from .steering_setup import SteeringCriterion, SteeringStep
 from .steps import Figure, Step
 
 # %% auto #0
 __all__ = [
-    "SMALL_DOSES",
-    "BRANCH_CLIPS",
     "BRANCH_BOUNDS",
+    "BRANCH_CLIPS",
+    "SMALL_DOSES",
     "BranchStep",
-    "guidance_branches",
-    "ratio_of_sums",
-    "branches_sentence",
-    "SideEffects",
-    "moved_beside",
     "CostStep",
+    "SideEffects",
+    "branches_sentence",
+    "full_guard",
+    "guidance_branches",
+    "guidance_sentence",
     "likelihood_cost",
     "mean_losses",
-    "full_guard",
+    "moved_beside",
     "quality_sentence",
-    "guidance_sentence",
+    "ratio_of_sums",
 ]
 
 # %% ../../nbs/api/95_studies/24_steering_cost.ipynb #cell007

@@ -21,26 +21,26 @@ from .steps import plant
 
 # %% auto #0
 __all__ = [
-    "RANKS_FIRST",
+    "ALL_BUT_ONE",
     "FOLLOWS_COSINE",
-    "UNRELATED_LESS",
-    "OTHER_AXIS",
     "HELD_OUT_LIE",
     "HELD_OUT_STEER",
-    "ALL_BUT_ONE",
+    "NOTHING_LEFT",
+    "OTHER_AXIS",
+    "PLANTED_SCORE",
+    "PLANTED_STATES",
+    "PLANTED_WORD",
+    "RANKS_FIRST",
     "REACHES_WORD",
     "SINGLE_FEATURES",
-    "NOTHING_LEFT",
     "STEERING_CRITERIA",
-    "PLANTED_STATES",
-    "PLANTED_SCORE",
-    "PLANTED_WORD",
+    "UNRELATED_LESS",
     "axis_criteria",
-    "without_claim",
-    "plant_states",
-    "plant_sites",
     "emotion_effects",
     "plant_heard",
+    "plant_sites",
+    "plant_states",
+    "without_claim",
 ]
 
 # %% ../../nbs/api/95_studies/17_steering_criteria.ipynb #cell007

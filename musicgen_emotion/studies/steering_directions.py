@@ -11,6 +11,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from musicgen_emotion.studies.steering_setup import (
+    SteeringContext,
+    SteeringCriterion,
+    SteeringSettings,
+    SteeringStep,
+)
+
 from ..activations.clip_plans import generate_clips
 from ..activations.clips import ClipStore
 from ..activations.replaying import replay
@@ -25,32 +32,26 @@ from ..steering.heads import site_rms
 from ..stimuli.emotions import VALENCE_AROUSAL
 from .steering_criteria import HELD_OUT_LIE, plant_sites
 from .steering_sentences import STEERED_AXES, layer_sentence
-from musicgen_emotion.studies.steering_setup import (
-    SteeringContext,
-    SteeringCriterion,
-    SteeringSettings,
-    SteeringStep,
-)
 from .steering_words import caption_list
 from .steps import Figure, Step
 
 # %% auto #0
 __all__ = [
-    "FittedDirections",
-    "fit_directions",
-    "layers_to_fit",
-    "LayerChoice",
-    "choose_layer",
     "DirectionSet",
-    "keep_directions",
-    "cosine_sentence",
     "DoseChoice",
+    "FittedDirections",
+    "LayerChoice",
     "choose_doses",
-    "strongest_dose",
+    "choose_layer",
+    "cosine_sentence",
     "dose_plan",
     "dose_sentence",
-    "held_out_words",
+    "fit_directions",
     "held_out_sentence",
+    "held_out_words",
+    "keep_directions",
+    "layers_to_fit",
+    "strongest_dose",
 ]
 
 

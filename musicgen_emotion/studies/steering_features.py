@@ -12,6 +12,12 @@ import numpy as np
 import pandas as pd
 import torch
 
+from musicgen_emotion.studies.steering_setup import (
+    SteeringContext,
+    SteeringCriterion,
+    SteeringStep,
+)
+
 from ..sae.effects import random_features_like
 from ..stats.estimates import Estimate, bootstrap
 from ..stats.power import FEWEST_UNITS
@@ -23,11 +29,6 @@ from .steering_criteria import SINGLE_FEATURES
 from .steering_directions import DoseChoice
 from .steering_methods import MethodSet
 from .steering_moves import prompts_p
-from musicgen_emotion.studies.steering_setup import (
-    SteeringContext,
-    SteeringCriterion,
-    SteeringStep,
-)
 from .steps import without_negative_zero
 
 # %% auto #0
@@ -35,16 +36,16 @@ __all__ = [
     "EDIT_WORDS",
     "FEATURE_DRAWS",
     "FeatureArm",
-    "FeatureEdit",
-    "edit_arm",
     "FeatureChoice",
+    "FeatureEdit",
     "FeatureStep",
-    "single_features",
     "choose_features",
-    "rising_features",
-    "features_sentence",
     "dictionary_sentence",
+    "edit_arm",
     "edits_sentence",
+    "features_sentence",
+    "rising_features",
+    "single_features",
 ]
 
 
@@ -131,7 +132,7 @@ class FeatureStep(SteeringStep):
 
     choice: FeatureChoice  # which features
     steers: dict[tuple[str, int], bool]  # (emotion, feature) -> does it steer?
-    beyond: Estimate  # rise of the own probability beyond random features
+    beyond: Estimate  # rise of the own margin beyond random features
     edits: pd.DataFrame  # change of every outcome by edits: way, kind, feature, outcome, value
 
 
@@ -402,7 +403,7 @@ def _steering_features(context, choice, changes):
 
 
 def _rise_beyond_random(context, choice, clips):
-    "(prompt,) own probability under chosen features minus under random ones, over emotions."
+    "(prompt,) own margin under chosen features minus under random ones, over emotions."
     pushed = clips[clips.alpha > 0]
     heard = pushed.assign(feature=_feature_numbers(pushed)).set_index(
         [
@@ -425,14 +426,14 @@ def _rise_beyond_random(context, choice, clips):
 def features_sentence(
     steers: pd.Series,  # (emotion and feature,) does it steer?
     n_random: int,  # features that fire as often
-    beyond: Estimate,  # rise of the own probability beyond those
+    beyond: Estimate,  # rise of the own margin beyond those
 ) -> str:  # two sentences
     "How many single features steer, and whether they do more than features that fire as often."
     answer = "more than" if beyond.low > 0 else "not clearly more than"
     return (
         f"{int(steers.sum())} of {len(steers)} chosen features steer: their interval lies above "
         f"zero and their change above {n_random} features that fire as often. On average they "
-        f"raise the own probability {answer} those do, by {beyond.value:.2f} (95% interval "
+        f"raise the own margin {answer} those do, by {beyond.value:.2f} (95% interval "
         f"{beyond.low:.2f} to {beyond.high:.2f}, n = {beyond.n} prompts)."
     )
 
@@ -452,14 +453,14 @@ def dictionary_sentence(
         f"features of a dictionary of {n_features} that differ most recover {together:.2f} "
         f"together; of {len(steers)} single features that were chosen on other data "
         f"{sum(steers.values())} steer (interval above zero, and above the 97.5th percentile of "
-        f"{n_random} features that fire as often), and on average they raise the own probability "
+        f"{n_random} features that fire as often), and on average they raise the own margin "
         f"{answer} those, by {beyond.value:.2f} ({beyond.low:.2f} to {beyond.high:.2f}, "
         f"n = {beyond.n} prompts)."
     )
 
 
 def edits_sentence(
-    edits: pd.DataFrame,  # way, kind, value, low, high, n: changes of the emotion's probability
+    edits: pd.DataFrame,  # way, kind, value, low, high, n: changes of the emotion's margin
     emotion: str,  # whose probability it is
     feature: int,  # the edited feature
     scale: float,  # factor of the scaling
@@ -479,7 +480,7 @@ def edits_sentence(
     if edits.n.max() < FEWEST_UNITS:
         answer = "may or may not change"
     return without_negative_zero(
-        f"Inside the dictionary, feature {feature} {answer} the probability of {emotion}: by "
+        f"Inside the dictionary, feature {feature} {answer} the margin of {emotion}: by "
         f"{', '.join(own)} (95% intervals, n = {int(edits.n.max())} prompts); features that fire "
         f"as often by {', '.join(others)}."
     )

@@ -10,38 +10,39 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from musicgen_emotion.steering.recovered import (
+    confusion_of_renders,
+    recovered_emotions,
+    recovered_shares,
+)
+from musicgen_emotion.studies.steering_setup import (
+    SteeringContext,
+    SteeringCriterion,
+    SteeringStep,
+)
+
 from ..lab.gates import CONTROLS, Criterion
 from ..nano.evaluation import CUE_DESCRIPTORS
 from ..show.heatmaps import plot_heatmap
 from ..steering.arms import Arm
 from ..steering.directions import Direction
 from ..steering.planting import planted_parts
-from musicgen_emotion.steering.recovered import (
-    confusion_of_renders,
-    recovered_emotions,
-    recovered_shares,
-)
 from .steering_judges import described_renders
 from .steering_recovery import MethodComparison
-from musicgen_emotion.studies.steering_setup import (
-    SteeringContext,
-    SteeringCriterion,
-    SteeringStep,
-)
 from .steps import Figure
 
 # %% auto #0
 __all__ = [
-    "RECOVERED",
     "RAISED",
-    "RENDERS_APART",
+    "RECOVERED",
     "RECOVERY_CRITERIA",
+    "RENDERS_APART",
     "HitStep",
     "best_method_hits",
-    "hits_sentence",
     "hits_figure",
+    "hits_sentence",
     "render_confusion",
-    "apart_sentence",
+    "renders_sentence",
 ]
 
 # %% ../../nbs/api/95_studies/27_steering_hits.ipynb #cell007
@@ -232,7 +233,7 @@ def render_confusion(
         alt="Heat map of five emotions by five.",
     )
     return SteeringStep(
-        sentence=apart_sentence(confusion, n),
+        sentence=renders_sentence(confusion, n),
         table=table,
         folder=context.run.path,
         figures=(figure,),
@@ -241,7 +242,7 @@ def render_confusion(
     )
 
 
-def apart_sentence(
+def renders_sentence(
     confusion: pd.DataFrame,  # rendered x asked about
     n: int,  # renders of each emotion
 ) -> str:  # one sentence

@@ -23,21 +23,21 @@ from ..steering.clap import ClapJudge
 from ..steering.judges import SoundJudge
 from ..steering.judging import ask_judge, judge_clips, judge_name, renamed
 from ..steering.recovered import CueGeometry, cue_geometry
-from ..stimuli.emotions import EMOTIONS, VALENCE_AROUSAL
+from ..stimuli.emotions import VALENCE_AROUSAL
 from ..stimuli.synth import render_music
 from .steering_sentences import STEERED_AXES
 
 # %% auto #0
 __all__ = [
-    "TABLE_COLUMNS",
     "GRADE_SHARE",
     "LEAST_PROBABILITY",
-    "SteeringJudge",
+    "TABLE_COLUMNS",
     "Renders",
+    "SteeringJudge",
     "described_renders",
-    "rendered_judge",
-    "rendered_axes",
     "judges_with_clap",
+    "rendered_axes",
+    "rendered_judge",
     "with_emotions",
 ]
 

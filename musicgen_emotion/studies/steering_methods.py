@@ -27,11 +27,11 @@ from .steps import Figure, Step
 # %% auto #0
 __all__ = [
     "MethodSet",
-    "find_methods",
-    "methods_sentence",
-    "layer_dictionary",
-    "pairs_name",
     "few_pairs_curve",
+    "find_methods",
+    "layer_dictionary",
+    "methods_sentence",
+    "pairs_name",
     "pairs_sentence",
 ]
 

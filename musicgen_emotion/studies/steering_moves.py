@@ -10,6 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from musicgen_emotion.studies.steering_setup import (
+    STEERED_AXES,
+    SteeringCriterion,
+    SteeringStep,
+)
+
 from ..show.plots import plot_dose
 from ..stats.estimates import Estimate, bootstrap
 from ..stats.power import FEWEST_UNITS
@@ -18,31 +24,26 @@ from ..steering.slopes import unit_slopes
 from ..steering.specificity import all_but_p, mean_p, rank_p
 from .steering_criteria import ALL_BUT_ONE, RANKS_FIRST, REACHES_WORD
 from .steering_doses import DoseResult
-from musicgen_emotion.studies.steering_setup import (
-    STEERED_AXES,
-    SteeringCriterion,
-    SteeringStep,
-)
 from .steering_slopes import named_target, own_controls_sentence
 from .steps import Figure, Step, estimate_text
 
 # %% auto #0
 __all__ = [
-    "MOVE_COLUMNS",
     "COMPARED_KINDS",
+    "MOVE_COLUMNS",
+    "ControlShares",
     "TargetMoves",
-    "target_moves",
+    "changes_by_prompt",
+    "control_shares",
+    "control_shares_sentence",
+    "moves_sentence",
     "prompts_p",
     "random_rank",
-    "moves_sentence",
-    "ControlShares",
-    "control_shares",
-    "shuffled_sentence",
-    "written_words",
-    "changes_by_prompt",
     "reached_share",
+    "shuffled_sentence",
+    "target_moves",
     "words_sentence",
-    "control_shares_sentence",
+    "written_words",
 ]
 
 # %% ../../nbs/api/95_studies/23_steering_moves.ipynb #cell007
@@ -153,19 +154,19 @@ def _axes_figure(result):
 
 
 def _emotions_figure(result):
-    "The own probability of every emotion over the dose."
+    "The own margin of every emotion over the dose."
     settings = result.context.settings
     shown = result.changes_of(settings.emotions)
 
     def draw():
         ax = plot_dose(shown, hue="arm")
-        ax.set(ylabel="change of the own probability", xlabel="dose, residual RMS")
+        ax.set(ylabel="change of the own margin", xlabel="dose, residual RMS")
         return ax
 
     return Figure(
         name="emotions",
         draw=draw,
-        caption="Change of the probability that the judge hears the emotion of the direction, "
+        caption="Change of the margin of the emotion of the direction over the best other class, "
         f"over the dose; {settings.test_prompts} neutral prompts, 95% intervals over prompts.",
         alt="Five curves over the dose.",
     )

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..nano.evaluation import CUE_DESCRIPTORS
-from ..show.heatmaps import plot_heatmap
-from ..steering.arms import Arm, prompt_arm
 from musicgen_emotion.steering.costs import (
     at_equal_cost,
     cue_recovery,
     equal_cost_draws,
     recovery_draws,
 )
+
+from ..nano.evaluation import CUE_DESCRIPTORS
+from ..show.heatmaps import plot_heatmap
+from ..steering.arms import Arm, prompt_arm
 from ..steering.directions import save_directions
 from .steering_doses import DoseResult
 from .steering_methods import MethodSet
@@ -30,13 +31,13 @@ from .steps import Figure, Step
 __all__ = [
     "EqualCost",
     "MethodComparison",
-    "compare_methods",
+    "agop_sentence",
     "best_methods",
+    "compare_methods",
+    "equal_cost_sentence",
+    "frontier_figure",
     "indistinguishable",
     "recovery_figure",
-    "frontier_figure",
-    "equal_cost_sentence",
-    "agop_sentence",
 ]
 
 

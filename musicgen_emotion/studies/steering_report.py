@@ -8,17 +8,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ..activations.generation import generate
-from ..sound.listening import write_listening_test
-from ..steering.push import steer
-from ..stimuli.emotions import VALENCE_AROUSAL
-from .steering_cost import guidance_sentence
-from .steering_criteria import NOTHING_LEFT
-from .steering_directions import DirectionSet
-from .steering_doses import DoseResult
-from .steering_features import dictionary_sentence, edits_sentence
-from .steering_moves import control_shares_sentence
-from .steering_recovery import agop_sentence, equal_cost_sentence
 from musicgen_emotion.studies.steering_sentences import (
     STEERED_AXES,
     axes_sentence,
@@ -41,18 +30,30 @@ from musicgen_emotion.studies.steering_slopes import (
     shown_slopes,
     size_sentence,
 )
+
+from ..activations.generation import generate
+from ..sound.listening import write_listening_test
+from ..steering.push import steer
+from ..stimuli.emotions import VALENCE_AROUSAL
+from .steering_cost import guidance_sentence
+from .steering_criteria import NOTHING_LEFT
+from .steering_directions import DirectionSet
+from .steering_doses import DoseResult
+from .steering_features import dictionary_sentence, edits_sentence
+from .steering_moves import control_shares_sentence
+from .steering_recovery import agop_sentence, equal_cost_sentence
 from .steps import Step, gates_sentence
 
 # %% auto #0
 __all__ = [
     "QUESTIONS_OF_AXES",
-    "nothing_left",
-    "unchanged_sentence",
-    "listening_test",
-    "listening_conditions",
-    "report_sentences",
     "added_sentences",
     "layer_costs_sentence",
+    "listening_conditions",
+    "listening_test",
+    "nothing_left",
+    "report_sentences",
+    "unchanged_sentence",
     "word_valence_sentence",
 ]
 
@@ -282,6 +283,8 @@ def _cost_sentences(context):
         ),
         likelihood_sentence(context.found("costs").losses),
         equal_cost_sentence(context.found("recovery").equal_cost),
+        context.found("renders").sentence,
+        context.found("hits").sentence,
     ]
 
 

@@ -11,20 +11,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from ..activations.clips import ClipStore
-from ..lab.arguments import checked
-from ..lab.checks import check_in
-from ..lab.gates import CONTROLS, POSITIVES
-from ..lab.runs import Run
-from ..models.model import MusicModel
-from ..models.text import piece_counter
-from ..steering.arms import Arm
-from ..steering.doses import dose_response
-from ..steering.guard import study_guard
-from ..steering.judges import SoundJudge
-from ..steering.slopes import dose_changes, dose_slopes
-from ..stimuli.emotions import EMOTIONS
-from ..stimuli.prompts import neutral_prompts
 from musicgen_emotion.studies.steering_criteria import (
     PLANTED_SCORE,
     emotion_effects,
@@ -36,7 +22,6 @@ from musicgen_emotion.studies.steering_judges import (
     rendered_judge,
     with_emotions,
 )
-from .steering_sentences import STEERED_AXES
 from musicgen_emotion.studies.steering_words import (
     caption_list,
     earlier_prompts,
@@ -51,16 +36,32 @@ from musicgen_emotion.studies.steps import (
     settings_from,
 )
 
+from ..activations.clips import ClipStore
+from ..lab.arguments import checked
+from ..lab.checks import check_in
+from ..lab.gates import CONTROLS, POSITIVES
+from ..lab.runs import Run
+from ..models.model import MusicModel
+from ..models.text import piece_counter
+from ..steering.arms import Arm
+from ..steering.doses import dose_response
+from ..steering.guard import study_guard
+from ..steering.judges import SoundJudge
+from ..steering.slopes import dose_changes, dose_slopes
+from ..stimuli.emotions import EMOTIONS
+from ..stimuli.prompts import neutral_prompts
+from .steering_sentences import STEERED_AXES
+
 # %% auto #0
 __all__ = [
     "SPARE_SHARE",
-    "SteeringSettings",
-    "SteeringCriterion",
-    "SteeringStep",
-    "SteeringPrompts",
-    "steering_prompts",
-    "steering_judge",
     "SteeringContext",
+    "SteeringCriterion",
+    "SteeringPrompts",
+    "SteeringSettings",
+    "SteeringStep",
+    "steering_judge",
+    "steering_prompts",
 ]
 
 

@@ -28,19 +28,19 @@ SLOPE_COLUMNS = (
 
 # %% auto #0
 __all__ = [
-    "SLOPE_COLUMNS",
     "FEW_PROMPTS",
     "FEW_RANDOM",
-    "clearly_moves",
-    "arm_sentence",
+    "SLOPE_COLUMNS",
     "arm_lines",
-    "outcome_sentence",
-    "size_sentence",
+    "arm_sentence",
+    "clearly_moves",
     "group_sentence",
     "named_target",
+    "outcome_sentence",
     "own_controls_sentence",
-    "slopes_figure",
     "shown_slopes",
+    "size_sentence",
+    "slopes_figure",
 ]
 
 

@@ -19,11 +19,11 @@ from .steps import NO_CONTROL, study_words
 
 # %% auto #0
 __all__ = [
-    "fit_prompts",
-    "words_of_one_length",
     "caption_list",
-    "unseen_prompts",
     "earlier_prompts",
+    "fit_prompts",
+    "unseen_prompts",
+    "words_of_one_length",
 ]
 
 

@@ -18,9 +18,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..lab.arguments import checked
-from ..lab.checks import check_in
-from ..lab.files import atomic_write
 from musicgen_emotion.lab.gates import (
     CONTROLS,
     POSITIVES,
@@ -28,6 +25,10 @@ from musicgen_emotion.lab.gates import (
     gates_table,
     verdict,
 )
+
+from ..lab.arguments import checked
+from ..lab.checks import check_in
+from ..lab.files import atomic_write
 from ..lab.paths import inside_folder
 from ..lab.phases import phase_values, start_phase
 from ..lab.runs import Run
@@ -49,24 +50,24 @@ Settings = TypeVar("Settings")
 
 # %% auto #0
 __all__ = [
-    "Settings",
     "NO_CONTROL",
-    "Figure",
-    "Step",
-    "without_negative_zero",
-    "settings_from",
-    "check_clip_length",
     "ClipSettings",
+    "Figure",
     "Resampled",
-    "start_study",
+    "Settings",
+    "Step",
+    "check_clip_length",
     "controlled_model",
-    "study_words",
-    "plant",
-    "surface_baselines",
-    "gates_step",
     "estimate_text",
     "gates_sentence",
+    "gates_step",
     "keep_sentences",
+    "plant",
+    "settings_from",
+    "start_study",
+    "study_words",
+    "surface_baselines",
+    "without_negative_zero",
 ]
 
 
