@@ -142,21 +142,17 @@ def unit_slopes(
     for column in ("arm", "kind", "alpha", unit):
         if column not in table:
             raise ValueError(f"the table has no column {column!r}")
-    names = _outcome_names(table, outcomes, unit)
-    parts = []
-    for (arm, kind), part in table.groupby(["arm", "kind"], sort=False):
-        means = part.groupby([unit, "alpha"])[names].mean()
-        slopes = {}
-        for name in names:
-            response = means[name].unstack()  # (unit, dose)
-            has_slope = response.notna().sum(axis=1) > 1
-            found = _slope_of_each_row(response[has_slope])
-            slopes[name] = pd.Series(found, response.index[has_slope], dtype=float)
-        rows = pd.DataFrame(slopes).reindex(means.index.unique(level=0))
-        parts.append(rows.rename_axis(unit).reset_index().assign(arm=arm, kind=kind))
-    if not parts:
+    if not len(table):
         raise ValueError("the table is empty")
-    return pd.concat(parts, ignore_index=True)[["arm", "kind", unit, *names]]
+    names = _outcome_names(table, outcomes, unit)
+    means = table.groupby(["arm", "kind", unit, "alpha"])[names].mean()
+    slopes = {}
+    for name in names:
+        response = means[name].unstack()  # (arm, kind and unit; dose)
+        has_slope = response.notna().sum(axis=1) > 1
+        found = _slope_of_each_row(response[has_slope])
+        slopes[name] = pd.Series(found, response.index[has_slope], dtype=float)
+    return pd.DataFrame(slopes).reset_index()
 
 
 def _slope_of_each_row(response) -> np.ndarray:

@@ -303,8 +303,8 @@ class SteeringContext:
         "What a push along each emotion's vector changes, from the spread of unsteered clips."
         outcome_of = {name: self.outcome_of[name] for name in self.settings.emotions}
         if self.planted_spread is None:
-            unsteered = heard[heard.alpha == 0].drop_duplicates("clip_id")
-            spread = unsteered[list(outcome_of.values())].std()
+            clips = heard.drop_duplicates("clip_id")  # none of them means anything
+            spread = clips[list(outcome_of.values())].std()
             self.planted_spread = (PLANTED_SCORE * spread).to_dict()
         effects = emotion_effects(
             self.settings.emotions, outcome_of, self.planted_spread, self.judge.planted

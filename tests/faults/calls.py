@@ -837,6 +837,20 @@ STEERING = {
     "method_directions": lambda w: dict(positive=w.positive, negative=w.negative, **SITE),
     "pairs_curve": lambda w: dict(positive=w.positive, negative=w.negative, sizes=[2], n_draws=3),
     "random_direction": lambda w: dict(like=w.direction, seed=0),
+    "rank_p": lambda w: dict(target=2.0, controls=w.x),
+    "mean_p": lambda w: dict(values=w.x),
+    "all_but_p": lambda w: dict(p_values=np.array([0.1, 0.2, 0.3])),
+    "slope_by_cosine": lambda w: dict(slopes=w.x, cosines=w.x2, **QUICK),
+    "unrelated_share": lambda w: dict(controls=np.stack([w.x, w.x2]), target=w.x + 5),
+    "choice_p": lambda w: dict(rises=dict(a=(w.x[:2], w.x[2:])), n_draws=19),
+    "absolute_bounds": lambda w: dict(estimate=_estimate(w)),
+    "planted_parts": lambda w: dict(push=w.x[:4], vectors=dict(a=w.x2[:4])),
+    "with_planted": lambda w: dict(
+        table=w.doses, parts=dict(up=dict(happy=0.5)), effects=dict(happy=dict(valence=1.0)),
+        full=0.1,
+    ),
+    "unit_slopes": lambda w: dict(table=w.doses, outcomes=["valence"]),
+    "unseen_words": lambda w: dict(n_per_emotion=2),
     "shuffled_direction": lambda w: dict(positive=w.positive, negative=w.negative, seed=0, **SITE),
     "text_direction": lambda w: dict(
         model=w.model, positive=["a happy song"], negative=["a sad song"]
