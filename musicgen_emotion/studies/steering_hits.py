@@ -89,12 +89,13 @@ def best_method_hits(
     recovery: MethodComparison,  # chooses the method and its dose for each emotion
 ) -> HitStep:  # a gate; the figure `hits`
     "Push the best method on the test prompts, and ask whether each emotion comes back."
+    renders = _planted_renders(context) if context.planted else None
     tables = []
     for emotion in context.settings.method_emotions:
         direction = recovery.methods.by_emotion[emotion][recovery.chosen]
         dose = recovery.dose_of(emotion)
-        if context.planted:
-            changes = _planted_changes(context, direction, emotion, dose)
+        if renders is not None:
+            changes = _planted_changes(context, renders, direction, emotion, dose)
         else:
             changes = _changes(context, direction, recovery.chosen, emotion, dose)
         tables.append(_answers(context, changes, emotion).assign(dose=dose))
@@ -136,16 +137,19 @@ def _changes(context, direction, method, emotion, dose):
     return change.fillna(0.0)  # a silent clip
 
 
-def _planted_changes(context, direction: Direction, emotion, dose):
+def _planted_renders(context):
+    "A fresh clip of each emotion for every test prompt, and neutral ones."
+    settings, n = context.settings, len(context.prompts.test)
+    rate = context.judge.sample_rate
+    return described_renders(n, settings.seed + 2, settings.duration_s, rate)
+
+
+def _planted_changes(context, renders, direction: Direction, emotion, dose):
     "Changes of rendered clips, as far as the push reaches along the planted vector."
-    settings, cues = context.settings, list(CUE_DESCRIPTORS)
-    n = len(context.prompts.test)
-    renders = described_renders(
-        n, settings.seed + 2, settings.duration_s, context.judge.sample_rate
-    )
+    cues = list(CUE_DESCRIPTORS)
     own = renders.emotional[renders.labels == emotion][cues].reset_index(drop=True)
     part = planted_parts(direction.unit, context.planted)[emotion]
-    return (own - renders.neutral[cues].mean()) * part * dose / settings.max_dose
+    return (own - renders.neutral[cues].mean()) * part * dose / context.settings.max_dose
 
 
 def _answers(context, changes, emotion):

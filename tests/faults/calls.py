@@ -218,6 +218,11 @@ SOUND = {
     "LabelJudge.predict": lambda w: dict(self=w.judge, table=w.described),
     "LabelJudge.predict_proba": lambda w: dict(self=w.judge, table=w.described),
     "LabelJudge.score": lambda w: dict(self=w.judge, table=w.described, labels=w.labels),
+    "LabelJudge.margins": lambda w: dict(self=w.judge, table=w.described),
+    "fit_graded_axes": lambda w: dict(
+        table=w.described, wanted=np.zeros((len(w.described), 2)), descriptors=TAGS
+    ),
+    "GradedAxes.read": lambda w: dict(self=_graded(w), table=w.described),
     "LabelJudge.save": lambda w: dict(self=w.judge, path=w.path(".json")),
     "LabelJudge.load": lambda w: dict(path=w.judge.save(w.path(".json"))),
     "descriptor_matrix": lambda w: dict(table=w.described, names=TAGS),
@@ -818,7 +823,34 @@ def _sweep_table(w):
 
 SITE = dict(site="layer_1")
 
+
+def _graded(w):
+    from musicgen_emotion.sound import fit_graded_axes
+
+    return fit_graded_axes(w.described, np.zeros((len(w.described), 2)), TAGS)
+
+
+def _space(w):
+    from musicgen_emotion.steering import cue_geometry
+
+    return cue_geometry(w.described, w.labels, w.described, TAGS)
+
+
+def _recovered(w):
+    from musicgen_emotion.steering import recovered_emotions
+
+    return recovered_emotions(w.described, _space(w))
+
+
 STEERING = {
+    "cue_geometry": lambda w: dict(
+        emotional=w.described, labels=w.labels, neutral=w.described, cues=TAGS
+    ),
+    "recovered_emotions": lambda w: dict(changes=w.described, space=_space(w)),
+    "recovered_shares": lambda w: dict(answers=_recovered(w)),
+    "confusion_of_renders": lambda w: dict(
+        emotional=w.described, labels=w.labels, neutral=w.described, space=_space(w)
+    ),
     "opposite_arm": lambda w: dict(direction=w.direction),
     "other_layer_arm": lambda w: dict(direction=w.direction, layer=0, rms=1.0),
     "random_arms": lambda w: dict(direction=w.direction, n=2),
@@ -1146,8 +1178,18 @@ def _phase_file(w):
 # Settings of the studies, and the command's functions
 
 STUDIES = {
+    "with_emotions": lambda w: dict(
+        clips=pd.DataFrame(dict(valence=[0.5], arousal=[0.1])), emotions=["happy", "sad"]
+    ),
+    "music_cells": lambda w: dict(clips=pd.DataFrame(dict(tempo=[90.0], mode_score=[0.1]))),
+    "balance_table": lambda w: dict(cells=_cells()),
+    "balanced_rows": lambda w: dict(cells=_cells(), n=2),
     "read_headline": lambda w: dict(file=_headline(w)),
 }
+
+
+def _cells():
+    return pd.DataFrame(dict(fast=[True, False, True], major=[True, True, False]))
 
 
 def _headline(w):

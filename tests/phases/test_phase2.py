@@ -38,6 +38,7 @@ from musicgen_emotion.steering.methods import mean_difference
 from musicgen_emotion.steering.slopes import dose_changes, dose_slopes
 from musicgen_emotion.stimuli.emotions import EMOTIONS
 from musicgen_emotion.stimuli.prompts import neutral_prompts
+from musicgen_emotion.stimuli.synth import SAMPLE_RATE
 from musicgen_emotion.studies.steering import SteeringStudy
 from musicgen_emotion.studies.steering_balance import (
     balance_sentence,
@@ -653,7 +654,7 @@ def test_clap_is_a_judge_with_columns_of_its_own(tmp_path, second):
 @pytest.fixture(scope="module")
 def known_study(nano):
     "What `best_method_hits` needs, with planted vectors along single dimensions."
-    settings = SteeringSettings(rendered=12, method_emotions=["sad", "energetic"])
+    settings = SteeringSettings(method_emotions=["sad", "energetic"], duration_s=2.0)
     judge = rendered_judge(12, EMOTIONS, 0, settings.duration_s, nano.config.sample_rate)
     vectors = dict(zip((*EMOTIONS, "neutral"), np.eye(16)))
     return SimpleNamespace(
@@ -702,7 +703,7 @@ def test_pushes_that_move_cues_by_chance_recover_nothing(known_study):
 
     def push(prompts, arms, doses):
         "Neutral music at every dose."
-        renders = described_renders(len(prompts), int(draw.integers(1000)), 3.0, 16000)
+        renders = described_renders(12, int(draw.integers(1000)), 2.0, SAMPLE_RATE)
         tables = []
         for dose, part in zip(doses, (renders.neutral[:12], renders.neutral[12:])):
             tables.append(part.assign(prompt=prompts.prompt.tolist(), alpha=dose, m_sad=0.0))
