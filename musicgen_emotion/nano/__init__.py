@@ -26,6 +26,7 @@ from .evaluation import clip_descriptors as clip_descriptors
 from .evaluation import codec_report as codec_report
 from .evaluation import evaluate_nano as evaluate_nano
 from .evaluation import fit_rendered_judge as fit_rendered_judge
+from .evaluation import graded_clips as graded_clips
 from .evaluation import intensity_shift as intensity_shift
 from .evaluation import metrics_table as metrics_table
 from .evaluation import rendered_clips as rendered_clips

@@ -13,22 +13,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..activations.generation import generate
-from ..lab.arguments import checked
-from ..models.load import load_model
-from ..models.registry import nano_folder
-from .captions import jitter_cues
-from .decoder import encode_clips
-from ..sound.descriptors import describe_table
-from ..sound.label_judge import LabelJudge
-from ..stats.effects import correlation, ratio_of_medians, wilson
-from ..stats.estimates import Estimate
 from musicgen_emotion.stimuli.emotions import (
     EMOTIONS,
     INSTRUMENTS,
     INTENSITIES,
     NEUTRAL_CUES,
     VALENCE_AROUSAL,
+    Cues,
     emotion_cues,
 )
 from musicgen_emotion.stimuli.prompts import (
@@ -39,11 +30,33 @@ from musicgen_emotion.stimuli.prompts import (
     neutral_prompts,
     study_prompts,
 )
+
+from ..activations.generation import generate
+from ..lab.arguments import checked
+from ..lab.checks import check_between
+from ..models.load import load_model
+from ..models.registry import nano_folder
+from ..sound.descriptors import describe_table
+from ..sound.label_judge import LabelJudge
+from ..stats.effects import correlation, ratio_of_medians, wilson
+from ..stats.estimates import Estimate
 from ..stimuli.synth import SAMPLE_RATE, render_music
+from .captions import jitter_cues, neutral_cues
+from .decoder import encode_clips
 
 # %% auto #0
-__all__ = ['CUE_DESCRIPTORS', 'NANO_TARGETS', 'rendered_clips', 'fit_rendered_judge', 'codec_report', 'clip_descriptors',
-           'intensity_shift', 'evaluate_nano', 'metrics_table']
+__all__ = [
+    "CUE_DESCRIPTORS",
+    "NANO_TARGETS",
+    "clip_descriptors",
+    "codec_report",
+    "evaluate_nano",
+    "fit_rendered_judge",
+    "graded_clips",
+    "intensity_shift",
+    "metrics_table",
+    "rendered_clips",
+]
 
 # %% ../../nbs/api/92_nano/05_evaluation.ipynb #cell007
 CUE_DESCRIPTORS = (
@@ -86,6 +99,42 @@ def rendered_clips(
 
 
 @checked
+def graded_clips(
+    n_per_grade: int = 20,  # clips per emotion and grade
+    grades: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),  # 0 neutral, 1 the whole emotion
+    seed: int = 0,  # seed of cues and notes
+    duration_s: float = 5.0,  # length, s
+) -> tuple[np.ndarray, pd.DataFrame]:  # (clip, sample) float32; emotion, grade, start and cues
+    """Clips that go in grades from neutral cues to those of an emotion.
+
+    All grades of one `start` begin at the same neutral cues and have the same notes. Numbers go in
+    a straight line; the mode changes at a grade that is drawn evenly between 0 and 1."""
+    grades = [check_between("grades", grade, 0, 1) for grade in grades]
+    draw = np.random.default_rng((19, seed))
+    rows, waves = [], []
+    for emotion in EMOTIONS:
+        for start in range(n_per_grade):
+            neutral = neutral_cues(draw)
+            full = jitter_cues(emotion_cues(emotion, "plain", neutral.instrument), draw)
+            notes, turn = int(draw.integers(2**31)), draw.random()
+            for grade in grades:
+                cues = _between_cues(neutral, full, grade, turn)
+                rows.append(dict(emotion=emotion, grade=grade, start=start, **asdict(cues)))
+                waves.append(render_music(cues, notes, duration_s))
+    return np.stack(waves), pd.DataFrame(rows)
+
+
+def _between_cues(neutral: Cues, full: Cues, grade: float, turn: float) -> Cues:
+    "Cues at a grade between neutral ones and those of an emotion."
+    values = asdict(neutral)
+    for name, end in asdict(full).items():
+        if isinstance(end, float | int):
+            values[name] = values[name] + grade * (end - values[name])
+    values["mode"] = full.mode if grade > turn or grade == 1 else neutral.mode
+    return Cues(**values)
+
+
+@checked
 def fit_rendered_judge(
     n_per_emotion: int = 60,  # rendered clips an emotion to fit on
     seed: int = 0,  # seed
@@ -97,6 +146,7 @@ def fit_rendered_judge(
     described = describe_table(waves, SAMPLE_RATE, progress=progress)
     judge = LabelJudge(descriptors=CUE_DESCRIPTORS)
     return judge.fit(described, clips.emotion.to_numpy())
+
 
 # %% ../../nbs/api/92_nano/05_evaluation.ipynb #cell010
 @checked
@@ -153,6 +203,7 @@ def _share(is_right: Sequence[bool]) -> dict:  # value, low, high, n
     "Share of right answers with the Wilson interval."
     return _rounded(wilson(int(np.sum(is_right)), len(is_right)))
 
+
 # %% ../../nbs/api/92_nano/05_evaluation.ipynb #cell013
 @checked
 def clip_descriptors(
@@ -180,6 +231,7 @@ def clip_descriptors(
     described = described.rename(columns=dict(clip="clip_no"))
     return pd.concat([prompts.table, described], axis=1)
 
+
 # %% ../../nbs/api/92_nano/05_evaluation.ipynb #cell016
 def intensity_shift(
     table: pd.DataFrame,  # clips with emotion, tempo, rms_db, centroid
@@ -206,6 +258,7 @@ def intensity_shift(
 def _direction(emotion, cue):
     "1 where an emotion has more of a cue than neutral music, -1 where it has less."
     return np.sign(getattr(emotion_cues(emotion), cue) - getattr(NEUTRAL_CUES, cue))
+
 
 # %% ../../nbs/api/92_nano/05_evaluation.ipynb #cell019
 NANO_TARGETS = {

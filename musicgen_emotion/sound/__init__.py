@@ -2,16 +2,85 @@
 
 # made by `make export` from the modules of this folder
 
-from .spectra import TEMPO_RANGE as TEMPO_RANGE, check_clip as check_clip, check_samples as check_samples, nan_or as nan_or, Spectrum as Spectrum, spectrum as spectrum, mel_spectrum as mel_spectrum, onset_strength as onset_strength, onset_times as onset_times, tempo_scores as tempo_scores, estimate_tempo as estimate_tempo
-from .pitch import PITCHES as PITCHES, KEY_PROFILES as KEY_PROFILES, Peaks as Peaks, spectral_peaks as spectral_peaks, pitch_classes as pitch_classes, key_scores as key_scores, estimate_key as estimate_key, estimate_register as estimate_register
-from .timbre import loudness as loudness, brightness as brightness, articulation as articulation, attack_time as attack_time, percussiveness as percussiveness, mfcc as mfcc
-from .descriptors import DESCRIPTORS as DESCRIPTORS, SILENT_DB as SILENT_DB, describe as describe, descriptor_units as descriptor_units, read_wave as read_wave, read_channels as read_channels, describe_table as describe_table, mono_clips as mono_clips
-from .label_judge import JUDGE_DESCRIPTORS as JUDGE_DESCRIPTORS, descriptor_matrix as descriptor_matrix, LabelJudge as LabelJudge, judge_accuracy as judge_accuracy
-from .listener import LISTENER_LEVELS as LISTENER_LEVELS, LISTENER_CUES as LISTENER_CUES, LISTENER_RATINGS as LISTENER_RATINGS, PUBLISHED_EFFECTS as PUBLISHED_EFFECTS, listener_codes as listener_codes, ListenerModel as ListenerModel, fit_listener as fit_listener, listener_cues as listener_cues, listener_axes as listener_axes
-from .listening_clips import RESERVED_CONDITIONS as RESERVED_CONDITIONS, clip_sounds as clip_sounds, make_trials as make_trials, opaque_clip_ids as opaque_clip_ids, encoded_sound as encoded_sound
-from .listening import LISTENING_KINDS as LISTENING_KINDS, RATING_SCALES as RATING_SCALES, QUESTIONS as QUESTIONS, INSTRUCTIONS as INSTRUCTIONS, FAREWELL as FAREWELL, ANSWER_COLUMNS as ANSWER_COLUMNS, LARGE_PAGE_MB as LARGE_PAGE_MB, listening_scales as listening_scales, rater_plan as rater_plan, base_id as base_id, ListeningTest as ListeningTest, write_listening_test as write_listening_test
-from .answer_files import read_key as read_key, check_key as check_key, read_answer_file as read_answer_file, answer_paths as answer_paths
-from .answers import simulate_raters as simulate_raters, check_answers as check_answers, read_answers as read_answers, rater_report as rater_report
-from .study_size import DESIGNS as DESIGNS, SE_METHODS as SE_METHODS, listening_power as listening_power, power_table as power_table, plot_power as plot_power
-from .rater_models import mean_influence as mean_influence, crossed_se as crossed_se, crossed_bootstrap as crossed_bootstrap, CrossedLogit as CrossedLogit, ListeningResult as ListeningResult, analyse_listening as analyse_listening
-from .agreement import LISTENER_QUADRANTS as LISTENER_QUADRANTS, listener_agreement as listener_agreement
+from .answer_files import answer_paths as answer_paths
+from .answer_files import read_answer_file as read_answer_file
+from .answer_files import read_key as read_key
+from .answers import check_answers as check_answers
+from .answers import rater_report as rater_report
+from .answers import read_answers as read_answers
+from .answers import simulate_raters as simulate_raters
+from .descriptors import DESCRIPTORS as DESCRIPTORS
+from .descriptors import SILENT_DB as SILENT_DB
+from .descriptors import describe as describe
+from .descriptors import describe_table as describe_table
+from .descriptors import descriptor_units as descriptor_units
+from .descriptors import mono_clips as mono_clips
+from .descriptors import read_channels as read_channels
+from .descriptors import read_wave as read_wave
+from .graded_axes import AXIS_NAMES as AXIS_NAMES
+from .graded_axes import GradedAxes as GradedAxes
+from .graded_axes import fit_graded_axes as fit_graded_axes
+from .label_judge import JUDGE_DESCRIPTORS as JUDGE_DESCRIPTORS
+from .label_judge import LabelJudge as LabelJudge
+from .label_judge import descriptor_matrix as descriptor_matrix
+from .label_judge import judge_accuracy as judge_accuracy
+from .listener import LISTENER_CUES as LISTENER_CUES
+from .listener import LISTENER_LEVELS as LISTENER_LEVELS
+from .listener import LISTENER_RATINGS as LISTENER_RATINGS
+from .listener import PUBLISHED_EFFECTS as PUBLISHED_EFFECTS
+from .listener import ListenerModel as ListenerModel
+from .listener import fit_listener as fit_listener
+from .listener import listener_axes as listener_axes
+from .listener import listener_codes as listener_codes
+from .listener import listener_cues as listener_cues
+from .listening import ANSWER_COLUMNS as ANSWER_COLUMNS
+from .listening import FAREWELL as FAREWELL
+from .listening import INSTRUCTIONS as INSTRUCTIONS
+from .listening import LARGE_PAGE_MB as LARGE_PAGE_MB
+from .listening import LISTENING_KINDS as LISTENING_KINDS
+from .listening import QUESTIONS as QUESTIONS
+from .listening import RATING_SCALES as RATING_SCALES
+from .listening import ListeningTest as ListeningTest
+from .listening import base_id as base_id
+from .listening import listening_scales as listening_scales
+from .listening import rater_plan as rater_plan
+from .listening import write_listening_test as write_listening_test
+from .listening_clips import RESERVED_CONDITIONS as RESERVED_CONDITIONS
+from .listening_clips import clip_sounds as clip_sounds
+from .listening_clips import encoded_sound as encoded_sound
+from .listening_clips import make_trials as make_trials
+from .listening_clips import opaque_clip_ids as opaque_clip_ids
+from .pitch import KEY_PROFILES as KEY_PROFILES
+from .pitch import PITCHES as PITCHES
+from .pitch import Peaks as Peaks
+from .pitch import estimate_key as estimate_key
+from .pitch import estimate_register as estimate_register
+from .pitch import key_scores as key_scores
+from .pitch import pitch_classes as pitch_classes
+from .pitch import spectral_peaks as spectral_peaks
+from .rater_models import CrossedLogit as CrossedLogit
+from .rater_models import ListeningResult as ListeningResult
+from .rater_models import analyse_listening as analyse_listening
+from .rater_models import crossed_bootstrap as crossed_bootstrap
+from .rater_models import crossed_se as crossed_se
+from .rater_models import mean_influence as mean_influence
+from .spectra import TEMPO_RANGE as TEMPO_RANGE
+from .spectra import Spectrum as Spectrum
+from .spectra import check_clip as check_clip
+from .spectra import estimate_tempo as estimate_tempo
+from .spectra import mel_spectrum as mel_spectrum
+from .spectra import onset_strength as onset_strength
+from .spectra import onset_times as onset_times
+from .spectra import spectrum as spectrum
+from .spectra import tempo_scores as tempo_scores
+from .study_size import DESIGNS as DESIGNS
+from .study_size import SE_METHODS as SE_METHODS
+from .study_size import listening_power as listening_power
+from .study_size import plot_power as plot_power
+from .study_size import power_table as power_table
+from .timbre import articulation as articulation
+from .timbre import attack_time as attack_time
+from .timbre import brightness as brightness
+from .timbre import loudness as loudness
+from .timbre import mfcc as mfcc
+from .timbre import percussiveness as percussiveness

@@ -137,15 +137,37 @@ class LabelJudge:
         import pandas as pd
         from scipy.special import softmax
 
-        if self.coef is None:
-            raise ValueError("the judge is not fitted; call fit or LabelJudge.load first")
-        standardized = (descriptor_matrix(table, self.descriptors) - self.mean) / self.scale
-        logits = standardized @ self.coef.T + self.intercept  # (clip, class)
         return pd.DataFrame(
-            softmax(logits, axis=1),
+            softmax(self._logits(table), axis=1),
             columns=list(self.classes),
             index=table.index,
         )
+
+    @checked
+    def margins(
+        self,
+        table: pd.DataFrame,  # descriptors, one row per clip
+    ) -> pd.DataFrame:  # (clip, class) log odds in nats; NaN for a clip with NaN descriptors
+        """Log odds of each class against the best other one.
+
+        Above zero for the class that `predict` names. Unlike a probability it keeps growing where
+        the judge is sure, so that a push can be seen on clips that are clear already. Raises
+        ValueError for a judge that is not fitted."""
+        import pandas as pd
+
+        logits = self._logits(table)
+        margins = np.empty_like(logits)
+        for column in range(logits.shape[1]):
+            others = np.delete(logits, column, axis=1)
+            margins[:, column] = logits[:, column] - others.max(1)
+        return pd.DataFrame(margins, columns=list(self.classes), index=table.index)
+
+    def _logits(self, table):
+        "Log probability of each class up to a constant of the clip, (clip, class)."
+        if self.coef is None:
+            raise ValueError("the judge is not fitted; call fit or LabelJudge.load first")
+        standardized = (descriptor_matrix(table, self.descriptors) - self.mean) / self.scale
+        return standardized @ self.coef.T + self.intercept
 
     def predict(
         self,

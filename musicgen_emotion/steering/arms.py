@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -142,6 +142,7 @@ def random_arms(
     n: int = 20,  # arms
     seed: int = 0,  # of the draws
     activations: np.ndarray | None = None,  # (row, d): draw with their covariance
+    orthogonal_to: Sequence[Direction] = (),  # directions whose parts are taken out
     allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
     **steering,  # as in the target's arm
 ) -> list[Arm]:  # of kind "random"
@@ -151,7 +152,7 @@ def random_arms(
     arms = []
     for i in range(n):
         draw_seed = int(rng("random arms", seed, i).integers(2**31))
-        draw = random_direction(direction, draw_seed, activations)
+        draw = random_direction(direction, draw_seed, activations, orthogonal_to)
         arms.append(Arm(f"random {i}", "random", draw, steering))
     return arms
 

@@ -50,8 +50,11 @@ def random_direction(
     like: Direction,  # norm, site and RMS are taken from it
     seed: int,  # of the draw
     activations: np.ndarray | None = None,  # (row, d); given, the draw has their covariance
+    orthogonal_to: Sequence[Direction] = (),  # directions whose parts are taken out of the draw
 ) -> Direction:  # same norm
-    "A random direction: isotropic, or with the covariance of activations (the harder control)."
+    """A random direction: isotropic, or with the covariance of activations (the harder control).
+
+    Raises ValueError for a draw of which nothing is left."""
     random = rng(
         "random direction",
         int(seed),
@@ -67,6 +70,9 @@ def random_direction(
         like.check_width(activations.shape[1])
         weights = random.normal(size=len(activations))
         vector = weights @ (activations - activations.mean(0))
+    if len(orthogonal_to):
+        origin += ", orthogonal to the targets"
+        vector = _without_targets(vector, orthogonal_to)
     return replace(
         like,
         vector=check_vector(vector) * (like.norm / np.linalg.norm(vector)),
@@ -75,6 +81,16 @@ def random_direction(
         seeds=(int(seed),),
         metadata=dict(like=like.origin),
     )
+
+
+def _without_targets(vector, targets) -> np.ndarray:
+    "What is left of a vector outside the span of directions."
+    units = np.stack([vector_of_width(target, len(vector)) / target.norm for target in targets])
+    basis, _ = np.linalg.qr(units.T)  # (d, target)
+    left = vector - basis @ (basis.T @ vector)
+    if np.linalg.norm(left) < 1e-6 * np.linalg.norm(vector):
+        raise ValueError("nothing of the random direction is left outside the targets")
+    return left
 
 
 @checked

@@ -20,6 +20,7 @@ from ..lab.paths import as_path
 from ..lab.reasons import plain_reason
 from ..models.text import equal_length_batches
 from ..sound.descriptors import DESCRIPTORS, describe, read_wave
+from ..sound.graded_axes import GradedAxes
 from ..sound.label_judge import LabelJudge
 from musicgen_emotion.sound.listener import (
     ListenerModel,
@@ -355,23 +356,26 @@ class EmotionJudge:
         self,
         audio: np.ndarray,  # (clip, sample)
         sample_rate: int,  # Hz
-    ) -> pd.DataFrame:  # p_<class> for every class, label, and often valence and arousal
-        """Probabilities of every clip.
+    ) -> pd.DataFrame:  # p_<class> and m_<class>, label, and often valence and arousal
+        """Probability of every class, and its log odds against the best other one, in nats.
 
-        Valence and arousal are there when all classes are emotions of `VALENCE_AROUSAL`.
+        Valence and arousal are there when all classes are emotions of `VALENCE_AROUSAL`, or
+        neutral.
         """
         descriptors = _described(audio, sample_rate)
-        axes = set(self.judge.classes) <= set(VALENCE_AROUSAL)
+        axes = set(self.judge.classes) - {"neutral"} <= set(VALENCE_AROUSAL)
         return _emotion_scores(self.judge, descriptors, axes)
 
 
 def _emotion_scores(judge, descriptors, axes=True):
-    "Probabilities of emotions, the label, and the mean valence and arousal that they imply."
+    "Probabilities, margins, the label, and the mean valence and arousal that they imply."
     probabilities = judge.predict_proba(descriptors)
-    scores = probabilities.add_prefix("p_").assign(label=judge.predict(descriptors))
+    margins = judge.margins(descriptors).add_prefix("m_")
+    scores = probabilities.add_prefix("p_").assign(label=judge.predict(descriptors), **margins)
     if not axes:
         return scores
-    coordinates = np.array([VALENCE_AROUSAL[emotion] for emotion in probabilities.columns])
+    places = VALENCE_AROUSAL | dict(neutral=(0.0, 0.0))
+    coordinates = np.array([places[emotion] for emotion in probabilities.columns])
     place = probabilities.to_numpy() @ coordinates  # (clip, 2): valence and arousal
     return scores.assign(valence=place[:, 0], arousal=place[:, 1])
 
@@ -389,6 +393,7 @@ class SoundJudge:
     level: float = -20.0  # as in `ListenerJudge`
     axes: bool = True  # give valence and arousal; False leaves these names to another judge
     name: str = "sound"  # of the judge
+    graded: GradedAxes | None = None  # reads valence and arousal; None: the classifier implies them
 
     def __post_init__(self):
         for descriptor in self.descriptors:
@@ -403,8 +408,8 @@ class SoundJudge:
         """Outcomes of every clip.
 
         The columns are the descriptors, heard_happy, heard_sad, heard_scary, heard_peaceful,
-        heard_valence and heard_arousal, then p_<emotion> and label where there is a classifier,
-        then valence and arousal.
+        heard_valence and heard_arousal, then p_<emotion>, label and m_<emotion> (log odds against
+        the best other class, nats) where there is a classifier, then valence and arousal.
         """
         import pandas as pd
 
@@ -414,6 +419,8 @@ class SoundJudge:
             emotions = _emotion_scores(self.judge, described)
         else:
             emotions = heard[["valence", "arousal"]]
+        if self.graded is not None:
+            emotions = emotions.assign(**self.graded.read(described))
         if not self.axes:
             emotions = emotions.drop(columns=["valence", "arousal"])
         parts = [

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..lab.arguments import checked
-from ..lab.checks import check_in, check_table, table_with
 from ..lab.sizes import may_be_large
 from ..stats.estimates import bootstrap_weights, interval
 
@@ -21,7 +20,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['STUDY_COLUMNS', 'dose_slopes', 'side_effects', 'dose_changes', 'paired_changes']
+__all__ = [
+    "STUDY_COLUMNS",
+    "dose_changes",
+    "dose_slopes",
+    "paired_changes",
+    "side_effects",
+    "unit_slopes",
+]
+
 
 # %% ../../nbs/api/80_steering/11_slopes.ipynb #cell010
 @may_be_large
@@ -54,7 +61,6 @@ def dose_slopes(
     for column in ("arm", "kind", "alpha", unit):
         if column not in table:
             raise ValueError(f"the table has no column {column!r}")
-    check_table("table", table, numbers=["alpha"])
     names = _outcome_names(table, outcomes, unit)
     spread = _unsteered_spread(table, names)
     draws = _bootstrap_draws(n_boot, seed)
@@ -118,8 +124,35 @@ def _outcome_names(table, outcomes, unit) -> list[str]:
     for name in names:
         if name not in table:
             raise ValueError(f"outcome {name!r} is no column of the table")
-    check_table("table", table, gaps=names)
     return names
+
+
+@checked
+def unit_slopes(
+    table: pd.DataFrame,  # from `dose_response`
+    outcomes: str | Sequence[str] | None = None,  # columns; None: all numeric ones of the judge
+    unit: str = "prompt",  # one slope for each of these
+) -> pd.DataFrame:  # one row per arm and unit: arm, kind, the unit, and a slope per outcome
+    """The slope of every unit, whose means over units `dose_slopes` returns.
+
+    A slope is NaN where a unit has one dose only. Raises ValueError for missing columns.
+    """
+    import pandas as pd
+
+    for column in ("arm", "kind", "alpha", unit):
+        if column not in table:
+            raise ValueError(f"the table has no column {column!r}")
+    if not len(table):
+        raise ValueError("the table is empty")
+    names = _outcome_names(table, outcomes, unit)
+    means = table.groupby(["arm", "kind", unit, "alpha"])[names].mean()
+    slopes = {}
+    for name in names:
+        response = means[name].unstack()  # (arm, kind and unit; dose)
+        has_slope = response.notna().sum(axis=1) > 1
+        found = _slope_of_each_row(response[has_slope])
+        slopes[name] = pd.Series(found, response.index[has_slope], dtype=float)
+    return pd.DataFrame(slopes).reset_index()
 
 
 def _slope_of_each_row(response) -> np.ndarray:
@@ -229,6 +262,7 @@ def _with_band(slopes, band, level) -> pd.DataFrame:
         )
     return slopes.join(pd.DataFrame(rows, index=slopes.index))
 
+
 # %% ../../nbs/api/80_steering/11_slopes.ipynb #cell017
 @checked
 def side_effects(
@@ -257,9 +291,10 @@ def side_effects(
         index="arm", columns="outcome", values="effect", aggfunc="mean", sort=False
     )
 
+
 # %% ../../nbs/api/80_steering/11_slopes.ipynb #cell020
 @may_be_large
-@checked(table=table_with("arm", "kind", "seed", numbers=["alpha"]))
+@checked
 def dose_changes(
     table: pd.DataFrame,  # from `dose_response`
     outcomes: str | Sequence[str] | None = None,  # columns; None: all numeric ones of the judge
@@ -276,7 +311,6 @@ def dose_changes(
     """
     import pandas as pd
 
-    check_in("unit", unit, table.columns)
     names = _outcome_names(table, outcomes, unit)
     draws = _bootstrap_draws(n_boot, seed)
     rows = []

@@ -2,12 +2,97 @@
 
 # made by `make export` from the modules of this folder
 
-from .emotions import EMOTIONS as EMOTIONS, VALENCE_AROUSAL as VALENCE_AROUSAL, QUADRANTS as QUADRANTS, EMOTION_COLORS as EMOTION_COLORS, EMOTION_WORDS as EMOTION_WORDS, HELD_OUT_WORDS as HELD_OUT_WORDS, EMOTION_OF_WORD as EMOTION_OF_WORD, MODES as MODES, INSTRUMENTS as INSTRUMENTS, CUE_RANGES as CUE_RANGES, INTENSITIES as INTENSITIES, INTENSITY_SCALE as INTENSITY_SCALE, NEUTRAL_CUES as NEUTRAL_CUES, EMOTION_CUES as EMOTION_CUES, SCALED_CUES as SCALED_CUES, check_emotion as check_emotion, quadrant as quadrant, split_words as split_words, word_emotion as word_emotion, Cues as Cues, emotion_cues as emotion_cues
-from .prompts import TEMPLATES as TEMPLATES, HELD_OUT_TEMPLATES as HELD_OUT_TEMPLATES, NOUN_TEMPLATES as NOUN_TEMPLATES, NEUTRAL_TEMPLATES as NEUTRAL_TEMPLATES, NOUNS as NOUNS, COLUMNS as COLUMNS, CUE_WORDS as CUE_WORDS, make_prompt as make_prompt, PromptSet as PromptSet, prompt_row as prompt_row, crossed_prompts as crossed_prompts, study_prompts as study_prompts, shuffled_cycles as shuffled_cycles, held_out_prompts as held_out_prompts, matched_pairs as matched_pairs, neutral_prompts as neutral_prompts, cue_phrase as cue_phrase, cue_prompts as cue_prompts, conflict_prompts as conflict_prompts
-from .prompt_pool import NEUTRAL_WORDS as NEUTRAL_WORDS, MORE_INSTRUMENTS as MORE_INSTRUMENTS, CONTEXTS as CONTEXTS, diverse_prompts as diverse_prompts, PromptPool as PromptPool, dictionary_prompts as dictionary_prompts
-from .csv_tables import read_text as read_text, CsvTable as CsvTable, whole_number as whole_number, read_csv_table as read_csv_table
-from .data_folders import AUDIO_ENDINGS as AUDIO_ENDINGS, find_audio as find_audio, artists_of_songs as artists_of_songs
-from .datasets import SOURCES as SOURCES, SONG_COLUMNS as SONG_COLUMNS, DEAM_FILES as DEAM_FILES, EXPECTED_RELATIONS as EXPECTED_RELATIONS, rescale as rescale, find_file as find_file, load_pmemo as load_pmemo, load_deam as load_deam, split_by_group as split_by_group, artist_group as artist_group, emotion_labeled_dataset as emotion_labeled_dataset, dataset_summary as dataset_summary, rank_correlation as rank_correlation, label_correlations as label_correlations
-from .captions import find_emotion_words as find_emotion_words, mask_emotion_words as mask_emotion_words, load_captions as load_captions, load_norms as load_norms, check_words as check_words, load_prompt_embeddings as load_prompt_embeddings
-from .synth import SAMPLE_RATE as SAMPLE_RATE, FRAME_RATE as FRAME_RATE, TONICS as TONICS, SCALES as SCALES, PARTIALS as PARTIALS, ATTACK as ATTACK, DECAY as DECAY, tone as tone, drum_track as drum_track, score_notes as score_notes, render_music as render_music
-from .word_lists import STEM_LETTERS as STEM_LETTERS, PLAIN_ADJECTIVES as PLAIN_ADJECTIVES, WORD_CONTROLS as WORD_CONTROLS, share_stem as share_stem, stem_groups as stem_groups, draw_words as draw_words, match_pieces as match_pieces, control_words as control_words
+from .captions import check_words as check_words
+from .captions import find_emotion_words as find_emotion_words
+from .captions import load_captions as load_captions
+from .captions import load_norms as load_norms
+from .captions import load_prompt_embeddings as load_prompt_embeddings
+from .captions import mask_emotion_words as mask_emotion_words
+from .csv_tables import CsvTable as CsvTable
+from .csv_tables import read_csv_table as read_csv_table
+from .csv_tables import read_text as read_text
+from .csv_tables import whole_number as whole_number
+from .data_folders import AUDIO_ENDINGS as AUDIO_ENDINGS
+from .data_folders import artists_of_songs as artists_of_songs
+from .data_folders import find_audio as find_audio
+from .datasets import DEAM_FILES as DEAM_FILES
+from .datasets import EXPECTED_RELATIONS as EXPECTED_RELATIONS
+from .datasets import SONG_COLUMNS as SONG_COLUMNS
+from .datasets import SOURCES as SOURCES
+from .datasets import artist_group as artist_group
+from .datasets import dataset_summary as dataset_summary
+from .datasets import emotion_labeled_dataset as emotion_labeled_dataset
+from .datasets import find_file as find_file
+from .datasets import label_correlations as label_correlations
+from .datasets import load_deam as load_deam
+from .datasets import load_pmemo as load_pmemo
+from .datasets import rank_correlation as rank_correlation
+from .datasets import rescale as rescale
+from .datasets import split_by_group as split_by_group
+from .emotions import CUE_RANGES as CUE_RANGES
+from .emotions import EMOTION_COLORS as EMOTION_COLORS
+from .emotions import EMOTION_CUES as EMOTION_CUES
+from .emotions import EMOTION_OF_WORD as EMOTION_OF_WORD
+from .emotions import EMOTION_WORDS as EMOTION_WORDS
+from .emotions import EMOTIONS as EMOTIONS
+from .emotions import HELD_OUT_WORDS as HELD_OUT_WORDS
+from .emotions import INSTRUMENTS as INSTRUMENTS
+from .emotions import INTENSITIES as INTENSITIES
+from .emotions import INTENSITY_SCALE as INTENSITY_SCALE
+from .emotions import MODES as MODES
+from .emotions import NEUTRAL_CUES as NEUTRAL_CUES
+from .emotions import QUADRANTS as QUADRANTS
+from .emotions import SCALED_CUES as SCALED_CUES
+from .emotions import VALENCE_AROUSAL as VALENCE_AROUSAL
+from .emotions import Cues as Cues
+from .emotions import check_emotion as check_emotion
+from .emotions import emotion_cues as emotion_cues
+from .emotions import quadrant as quadrant
+from .emotions import split_words as split_words
+from .emotions import word_emotion as word_emotion
+from .other_words import OTHER_EMOTION_WORDS as OTHER_EMOTION_WORDS
+from .other_words import unseen_words as unseen_words
+from .prompt_pool import CONTEXTS as CONTEXTS
+from .prompt_pool import MORE_INSTRUMENTS as MORE_INSTRUMENTS
+from .prompt_pool import NEUTRAL_WORDS as NEUTRAL_WORDS
+from .prompt_pool import PromptPool as PromptPool
+from .prompt_pool import dictionary_prompts as dictionary_prompts
+from .prompt_pool import diverse_prompts as diverse_prompts
+from .prompts import COLUMNS as COLUMNS
+from .prompts import CUE_WORDS as CUE_WORDS
+from .prompts import HELD_OUT_TEMPLATES as HELD_OUT_TEMPLATES
+from .prompts import NEUTRAL_TEMPLATES as NEUTRAL_TEMPLATES
+from .prompts import NOUN_TEMPLATES as NOUN_TEMPLATES
+from .prompts import NOUNS as NOUNS
+from .prompts import TEMPLATES as TEMPLATES
+from .prompts import PromptSet as PromptSet
+from .prompts import conflict_prompts as conflict_prompts
+from .prompts import crossed_prompts as crossed_prompts
+from .prompts import cue_phrase as cue_phrase
+from .prompts import cue_prompts as cue_prompts
+from .prompts import held_out_prompts as held_out_prompts
+from .prompts import make_prompt as make_prompt
+from .prompts import matched_pairs as matched_pairs
+from .prompts import neutral_prompts as neutral_prompts
+from .prompts import prompt_row as prompt_row
+from .prompts import shuffled_cycles as shuffled_cycles
+from .prompts import study_prompts as study_prompts
+from .synth import ATTACK as ATTACK
+from .synth import DECAY as DECAY
+from .synth import FRAME_RATE as FRAME_RATE
+from .synth import PARTIALS as PARTIALS
+from .synth import SAMPLE_RATE as SAMPLE_RATE
+from .synth import SCALES as SCALES
+from .synth import TONICS as TONICS
+from .synth import drum_track as drum_track
+from .synth import render_music as render_music
+from .synth import score_notes as score_notes
+from .synth import tone as tone
+from .word_lists import PLAIN_ADJECTIVES as PLAIN_ADJECTIVES
+from .word_lists import STEM_LETTERS as STEM_LETTERS
+from .word_lists import WORD_CONTROLS as WORD_CONTROLS
+from .word_lists import control_words as control_words
+from .word_lists import draw_words as draw_words
+from .word_lists import match_pieces as match_pieces
+from .word_lists import share_stem as share_stem
+from .word_lists import stem_groups as stem_groups

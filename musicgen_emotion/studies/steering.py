@@ -5,12 +5,12 @@
 # %% ../../nbs/api/95_studies/29_steering.ipynb #cell003
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from ..steering.arms import Arm
 from musicgen_emotion.studies.steering_cost import (
     BranchStep,
     CostStep,
@@ -42,8 +42,12 @@ from musicgen_emotion.studies.steering_doses import (
     shuffled_controls,
     target_arms,
 )
-from .steering_features import FeatureStep, single_features
-from .steering_methods import MethodSet, few_pairs_curve, find_methods
+from musicgen_emotion.studies.steering_hits import (
+    RECOVERY_CRITERIA,
+    HitStep,
+    best_method_hits,
+    render_confusion,
+)
 from musicgen_emotion.studies.steering_moves import (
     ControlShares,
     TargetMoves,
@@ -51,7 +55,6 @@ from musicgen_emotion.studies.steering_moves import (
     target_moves,
     written_words,
 )
-from .steering_recovery import MethodComparison, compare_methods
 from musicgen_emotion.studies.steering_report import (
     listening_test,
     nothing_left,
@@ -59,18 +62,32 @@ from musicgen_emotion.studies.steering_report import (
 )
 from musicgen_emotion.studies.steering_setup import (
     SteeringContext,
+    SteeringCriterion,
     SteeringSettings,
     SteeringStep,
-    steering_bars,
 )
+
+from ..lab.gates import Gate
+from ..steering.arms import Arm
+from .steering_balance import balance_prompts
+from .steering_criteria import STEERING_CRITERIA, without_claim
+from .steering_features import FeatureStep, single_features
+from .steering_methods import MethodSet, few_pairs_curve, find_methods
+from .steering_recovery import MethodComparison, compare_methods
+from .steering_specific import specificity
 from .steps import Step, gates_step, keep_sentences, start_study
 
 # %% auto #0
-__all__ = ['GATED_STEPS', 'SteeringStudy', 'start_steering']
+__all__ = ["GATED_STEPS", "SteeringStudy", "start_steering"]
+
 
 # %% ../../nbs/api/95_studies/29_steering.ipynb #cell009
 class SteeringStudy(SteeringContext):
     "Phase 2: every step of the notebook is one of its methods."
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.run.declare((*STEERING_CRITERIA, *RECOVERY_CRITERIA))
 
     def prompt_sets(self) -> Step:
         "How many prompts each set has."
@@ -81,10 +98,14 @@ class SteeringStudy(SteeringContext):
         sets |= dict(
             tuning="choice of layer and dose",
             test="dose-response",
+            choice="choice of the best method",
+            spare="pool from which balanced test prompts are taken",
         )
         rows = []
         for name, use in sets.items():
             table = getattr(self.prompts, name)
+            if table.empty:
+                continue
             row = dict(
                 set=name,
                 use=use,
@@ -96,6 +117,10 @@ class SteeringStudy(SteeringContext):
             sentence="No text is in two sets.",
             table=pd.DataFrame(rows),
         )
+
+    def balance_prompts(self) -> Step:
+        "Take test prompts from a pool, evenly over fast, slow, major and minor music."
+        return self.keep("balance", balance_prompts(self))
 
     def planted_change(self) -> Step:
         "Change of each descriptor that an emotion is made of, on rendered clips."
@@ -111,6 +136,10 @@ class SteeringStudy(SteeringContext):
             table=table,
             decimals=2,
         )
+
+    def render_confusion(self) -> SteeringStep:  # with the figure `confusion`
+        "Share of clean renders of each emotion that count as recovering each emotion."
+        return self.keep("renders", render_confusion(self))
 
     def fit_directions(self) -> FittedDirections:  # shows the unit of a dose by layer
         "The two axes and every emotion, at every layer."
@@ -218,6 +247,13 @@ class SteeringStudy(SteeringContext):
         "Controls beside the target, on the same prompts and doses."
         return self.keep("controls", control_shares(result))
 
+    def specificity(
+        self,
+        result: DoseResult,  # from `dose_response`
+    ) -> SteeringStep:  # with the figure `slope_by_cosine`
+        "Do controls act in proportion to what they share with an axis?"
+        return self.keep("specificity", specificity(result))
+
     def written_words(
         self,
         result: DoseResult,  # from `dose_response`
@@ -266,11 +302,18 @@ class SteeringStudy(SteeringContext):
         methods: MethodSet,  # from `methods`
         result: DoseResult,  # from `dose_response`
     ) -> MethodComparison:  # with the figures `recovery` and `frontier`
-        "What each method brings back at equal cost."
+        "What each method brings back at equal cost, on prompts that are not in the test."
         return self.keep(
             "recovery",
             compare_methods(self, methods, result),
         )
+
+    def best_method_hits(
+        self,
+        recovery: MethodComparison,  # from `compare_methods`
+    ) -> HitStep:  # with the figure `hits`
+        "Does the best method bring back a whole emotion on the test prompts?"
+        return self.keep("hits", best_method_hits(self, recovery))
 
     def single_features(
         self,
@@ -293,14 +336,9 @@ class SteeringStudy(SteeringContext):
     def held_out_words(
         self,
         directions: DirectionSet,  # with the clips of unseen words
-        controls: ControlShares,  # from `compare_controls`
     ) -> SteeringStep:  # correlation along each axis
-        "Do words that no training caption contains lie along the axes, and do they steer?"
-        shares = controls.of("held-out words")
-        return self.keep(
-            "held-out words",
-            held_out_words(self, directions, shares),
-        )
+        "Do words that begin like no word of a caption lie along the axes?"
+        return self.keep("held-out words", held_out_words(self, directions))
 
     def nothing_left(
         self,
@@ -322,21 +360,30 @@ class SteeringStudy(SteeringContext):
 
     def gates(self) -> Step:  # with the figure `gates`
         "Decide on all gates. Raises KeyError when a step has not run."
-        bars = steering_bars(len(self.settings.emotions))
         for name in GATED_STEPS:
             for number in self.found(name).criteria:
-                bar = bars[number.name]
-                self.run.gate(
-                    f"{number.axis}: {number.name}" if number.axis else number.name,
-                    number.value,
-                    number.low,
-                    number.high,
-                    threshold=bar.threshold,
-                    direction=bar.direction,
-                    n=number.n,
-                    why=f"{number.why}; {bar.source}",
-                )
+                self.decide(number)
         return gates_step(self.run, "Phase 2")
+
+    def decide(
+        self,
+        number: SteeringCriterion,  # of a step
+    ) -> Gate:  # its value is NaN where the number carries no claim
+        "Decide one gate."
+        criterion = self.run.criteria[number.gate]
+        reason = without_claim(criterion, number.n, number.draws, (number.low, number.high))
+        if reason:
+            why = f"{number.why}; no claim: {reason}"
+            return self.run.gate(number.gate, math.nan, n=number.n, why=why)
+        return self.run.gate(
+            number.gate,
+            number.value,
+            number.low,
+            number.high,
+            n=number.n,
+            draws=number.draws,
+            why=number.why,
+        )
 
     def summary(self) -> list[str]:  # sentences
         "What was found, in sentences that are kept in the run folder."
@@ -344,13 +391,13 @@ class SteeringStudy(SteeringContext):
 
 
 GATED_STEPS = (
+    "renders",
     "moves",
-    "controls",
+    "specificity",
     "side effects",
-    "branches",
     "held-out words",
     "words",
-    "recovery",
+    "hits",
     "features",
     "nothing left",
 )

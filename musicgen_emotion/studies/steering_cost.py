@@ -11,32 +11,54 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..show.heatmaps import plot_heatmap
-from ..stats.estimates import Estimate, bootstrap
-from ..steering.branches import branch_agreement, branch_arithmetic
-from ..steering.directions import Direction
-from ..steering.guard import dose_quality, quality_summary, study_distances
-from ..steering.slopes import side_effects
-from .steering_doses import DoseResult
 from musicgen_emotion.studies.steering_sentences import (
     STEERED_AXES,
     beside_sentence,
     likelihood_sentence,
     no_unit_sentence,
 )
+
+from ..show.heatmaps import plot_heatmap
+from ..stats.estimates import Estimate, bootstrap
+from ..stats.ratios import ratio_of_means
+from ..steering.branches import branch_agreement, branch_arithmetic
+from ..steering.directions import Direction
+from ..steering.guard import dose_quality, quality_summary, study_distances
+from ..steering.slopes import side_effects
+from ..steering.specificity import absolute_bounds
+from .steering_criteria import OTHER_AXIS
+from .steering_doses import DoseResult
+from .steering_moves import prompts_p, random_rank
 from .steering_setup import SteeringCriterion, SteeringStep
 from .steps import Figure, Step
 
 # %% auto #0
-__all__ = ['SMALL_DOSES', 'BranchStep', 'guidance_branches', 'ratio_of_sums', 'branches_sentence', 'SideEffects', 'moved_beside',
-           'CostStep', 'likelihood_cost', 'mean_losses', 'full_guard', 'quality_sentence', 'guidance_sentence']
+__all__ = [
+    "BRANCH_BOUNDS",
+    "BRANCH_CLIPS",
+    "SMALL_DOSES",
+    "BranchStep",
+    "CostStep",
+    "SideEffects",
+    "branches_sentence",
+    "full_guard",
+    "guidance_branches",
+    "guidance_sentence",
+    "likelihood_cost",
+    "mean_losses",
+    "moved_beside",
+    "quality_sentence",
+    "ratio_of_sums",
+]
 
 # %% ../../nbs/api/95_studies/24_steering_cost.ipynb #cell007
 SMALL_DOSES = (0.005, 0.02)
+BRANCH_CLIPS = 2  # clips of the table of branches
+BRANCH_BOUNDS = (0.9, 1.1)  # of the ratio over the guidance scale, for branches that answer alike
 
 
 @dataclass(kw_only=True, repr=False)
-class BranchStep(SteeringStep):
+class BranchStep(Step):
     "How far guided logits move, by branch."
 
     ratio: Estimate  # cond alone over both branches, at the smallest dose, over all test prompts
@@ -48,13 +70,13 @@ class BranchStep(SteeringStep):
 
 def guidance_branches(
     result: DoseResult,  # from `push_arms`
-) -> BranchStep:  # a gate on the ratio
+) -> BranchStep:  # the ratio with its interval; no gate, see `steering_criteria`
     "How far guided logits move when a push reaches one branch or both."
     context = result.context
     settings, run = context.settings, context.run
     targets = {arm.name: arm.directions[0][0] for arm in result.targets}
     unsteered = result.clips[result.clips.alpha == 0].drop_duplicates("clip_id")
-    some = unsteered.head(settings.control_prompts)
+    some = unsteered.head(BRANCH_CLIPS)
     tables = []
     for axis in STEERED_AXES:
         for alpha in (*SMALL_DOSES, result.doses.top):
@@ -78,25 +100,13 @@ def guidance_branches(
     smallest = branches.alpha.min()
     ratio = _ratio_over_prompts(result, targets, smallest)
     cond = branches[branches.branch == "cond"].groupby("alpha").along.mean()
-    guidance, small_ratio = settings.guidance, cond[smallest]
-    criterion = SteeringCriterion(
-        name="branch ratio at small dose over the guidance scale",
-        value=ratio.value / guidance,
-        low=ratio.low / guidance,
-        high=ratio.high / guidance,
-        n=ratio.n,
-        why=f"cond alone moves guided logits {ratio.value:.2f} times as far as both branches, "
-        f"{guidance:g} where the branches answer alike; over the {len(some)} clips of the table of "
-        f"branches {small_ratio:.2f}",
-    )
     return BranchStep(
-        sentence=branches_sentence(ratio, guidance),
+        sentence=branches_sentence(ratio, settings.guidance),
         table=agreement,
-        criteria=(criterion,),
         ratio=ratio,
         branches=branches,
         agreement=agreement,
-        small_ratio=small_ratio,
+        small_ratio=cond[smallest],
         top_ratio=cond[result.doses.top],
     )
 
@@ -161,13 +171,21 @@ def branches_sentence(
     ratio: Estimate,  # cond alone over both branches
     guidance: float,  # guidance scale
 ) -> str:  # one sentence
-    "Whether the branches answer a push alike."
-    answer = "alike" if ratio.low / guidance >= 0.9 else "not quite alike"
+    "Whether the branches answer a push alike, by both ends of the interval."
+    least, most = BRANCH_BOUNDS
+    low, high = ratio.low / guidance, ratio.high / guidance
+    answer = "may or may not answer alike"
+    if least <= low and high <= most:
+        answer = "answer alike"
+    elif high < least or low > most:
+        answer = "do not answer alike"
     return (
-        f"The branches answer {answer}: a push in cond alone moves guided logits {ratio.value:.2f} "
+        f"The branches {answer}: a push in cond alone moves guided logits {ratio.value:.2f} "
         f"times as far as in both (95% interval {ratio.low:.2f} to {ratio.high:.2f}, n = {ratio.n} "
-        f"prompts), where equal answers would give {guidance:g}."
+        f"prompts), where equal answers would give {guidance:g} and {least * guidance:.2g} to "
+        f"{most * guidance:.2g} count as alike."
     )
+
 
 # %% ../../nbs/api/95_studies/24_steering_cost.ipynb #cell010
 @dataclass(kw_only=True, repr=False)
@@ -180,7 +198,7 @@ class SideEffects(SteeringStep):
 
 def moved_beside(
     result: DoseResult,  # from `push_arms`
-) -> SideEffects:  # a gate on the other axis; the figure `side_effects`
+) -> SideEffects:  # a gate on each axis; the figure `side_effects`
     "How far every descriptor moves at the largest dose."
     context, clips, top = result.context, result.clips, result.doses.top
     descriptors, run = result.descriptors, context.run
@@ -227,7 +245,7 @@ def moved_beside(
         folder=run.path,
         figures=(figure,),
         decimals=2,
-        criteria=(_other_axis_criterion(matrix, n_prompts),),
+        criteria=tuple(_other_axis_criterion(result, axis) for axis in STEERED_AXES),
         louder=louder,
         sure=sure,
     )
@@ -238,29 +256,37 @@ def _side_effect_intervals(result, outcomes):
     slopes = result.slopes
     is_target = slopes.kind == "target"
     rows = slopes[is_target & slopes.outcome.isin(outcomes)]
-    columns = ["arm", "outcome", "outside_band", "n", "n_random"]
+    columns = ["arm", "outcome", "p_random", "n", "n_random"]
     effects = rows[["effect", "effect_low", "effect_high"]]
     table = rows[columns].join(effects * result.doses.top)
     same_sign = rows.low * rows.high > 0
-    return table.assign(sure=rows.outside_band & same_sign)
+    return table.assign(sure=(rows.p_random < 0.05) & same_sign)
 
 
-def _other_axis_criterion(matrix, n_prompts):
-    "The larger move of the other axis, as a share of the own change."
-    valence, arousal = STEERED_AXES
-    crossed = {}
-    for axis, other in ((valence, arousal), (arousal, valence)):
-        crossed[axis] = abs(matrix.loc[axis, other] / matrix.loc[axis, axis])
-    shares = [
-        f"{axis}: {share:.2f} of the own change, in standard deviations"
-        for axis, share in crossed.items()
-    ]
+def _other_axis_criterion(result, axis):
+    "The largest p: own slope beyond that of the other axis in both signs, and its rank."
+    (other,) = [name for name in STEERED_AXES if name != axis]
+    own_slopes, other_slopes = result.slopes_of(axis), result.slopes_of(other)
+    own, crossed = own_slopes.loc[axis], other_slopes.loc[axis]
+    over_prompts = max(prompts_p(own - crossed), prompts_p(own + crossed))
+    sizes = [np.abs(result.random_slopes(slopes)) for slopes in (own_slopes, other_slopes)]
+    beyond = np.maximum(sizes[0] - sizes[1], 0) if len(sizes[0]) == len(sizes[1]) else sizes[0]
+    rank = random_rank(own.mean() - abs(crossed.mean()), beyond)
+    known = (own * crossed).dropna().index
+    share = "no share"
+    if len(known) > 2 and own[known].mean() != 0:
+        size = absolute_bounds(ratio_of_means(crossed[known].to_numpy(), own[known].to_numpy()))
+        share = f"{size.value:.2f} of the own slope ({size.low:.2f} to {size.high:.2f})"
     return SteeringCriterion(
-        name="the other axis moves less",
-        value=max(crossed.values()),
-        n=n_prompts,
-        why="; ".join(shares),
+        name=OTHER_AXIS,
+        axis=axis,
+        value=np.max([over_prompts, rank]),
+        n=len(known),
+        draws=len(beyond),
+        why=f"{other} moves by {share}, in either sign; p over prompts {over_prompts:.2g}, p by "
+        f"rank {rank:.3f}",
     )
+
 
 # %% ../../nbs/api/95_studies/24_steering_cost.ipynb #cell013
 @dataclass(kw_only=True, repr=False)
@@ -403,6 +429,7 @@ def _quality_of(result, arm):
         guidance=settings.guidance,
         embeddings=["codec"] if is_axis else [],
     )
+
 
 # %% ../../nbs/api/95_studies/24_steering_cost.ipynb #cell016
 def guidance_sentence(

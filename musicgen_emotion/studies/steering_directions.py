@@ -11,6 +11,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from musicgen_emotion.studies.steering_setup import (
+    SteeringContext,
+    SteeringCriterion,
+    SteeringSettings,
+    SteeringStep,
+)
+
 from ..activations.clip_plans import generate_clips
 from ..activations.clips import ClipStore
 from ..activations.replaying import replay
@@ -23,19 +30,30 @@ from ..steering.directions import Direction, save_directions
 from ..steering.guard import study_guard
 from ..steering.heads import site_rms
 from ..stimuli.emotions import VALENCE_AROUSAL
+from .steering_criteria import HELD_OUT_LIE, plant_sites
 from .steering_sentences import STEERED_AXES, layer_sentence
-from musicgen_emotion.studies.steering_setup import (
-    SteeringContext,
-    SteeringCriterion,
-    SteeringSettings,
-    SteeringStep,
-)
+from .steering_words import caption_list
 from .steps import Figure, Step
 
 # %% auto #0
-__all__ = ['FittedDirections', 'fit_directions', 'layers_to_fit', 'LayerChoice', 'choose_layer', 'DirectionSet',
-           'keep_directions', 'cosine_sentence', 'DoseChoice', 'choose_doses', 'strongest_dose', 'dose_plan',
-           'dose_sentence', 'held_out_words', 'held_out_sentence']
+__all__ = [
+    "DirectionSet",
+    "DoseChoice",
+    "FittedDirections",
+    "LayerChoice",
+    "choose_doses",
+    "choose_layer",
+    "cosine_sentence",
+    "dose_plan",
+    "dose_sentence",
+    "fit_directions",
+    "held_out_sentence",
+    "held_out_words",
+    "keep_directions",
+    "layers_to_fit",
+    "strongest_dose",
+]
+
 
 # %% ../../nbs/api/95_studies/21_steering_directions.ipynb #cell008
 @dataclass(kw_only=True, repr=False)
@@ -49,6 +67,7 @@ class FittedDirections(Step):
     states: dict[str, np.ndarray]  # site -> (clip, d)
     unseen_states: dict[str, np.ndarray]  # site -> (clip, d)
     rms: dict[str, float]  # site -> unit of a dose
+    vectors: dict[str, dict[str, np.ndarray]]  # site -> label -> planted vector; empty otherwise
     by_site: dict[str, dict[str, Direction]]  # site -> name -> direction
 
     @property
@@ -89,6 +108,13 @@ def fit_directions(
     layers = layers_to_fit(settings, model.config.n_layers)
     sites = [f"layer_{layer}" for layer in layers]
     states = _mean_states(context, store, clips, sites)
+    unseen_states = _mean_states(context, store, unseen, sites)
+    vectors = {}
+    if settings.control == "planted":
+        states, unseen_states, vectors = plant_sites(
+            states, clips.emotion, unseen_states, unseen.emotion, settings.seed
+        )
+        context.planted = vectors[sites[0]]
     neutral = (clips.emotion == "neutral").to_numpy(bool)
     neutral_tokens = store.codes(clips.clip_id[neutral])
     rms = site_rms(
@@ -119,7 +145,8 @@ def fit_directions(
         clips=clips,
         unseen=unseen,
         states=states,
-        unseen_states=_mean_states(context, store, unseen, sites),
+        unseen_states=unseen_states,
+        vectors=vectors,
         rms=rms,
         by_site=by_site,
     )
@@ -149,6 +176,7 @@ def _mean_states(context, store, clips, sites):
         batch_size=context.settings.batch_size,
     )
     return {site: states[site].sel(branch="cond").values for site in sites}
+
 
 # %% ../../nbs/api/95_studies/21_steering_directions.ipynb #cell011
 @dataclass(kw_only=True, repr=False)
@@ -211,6 +239,7 @@ def _above_best_other(context, heard, by_layer, chosen):
     by_prompt = by_axis.groupby(level=[0, 1]).mean().unstack()  # (prompt, layer)
     above = by_prompt[chosen] - by_prompt[others.idxmax()]
     return bootstrap(above.dropna().to_numpy(), **context.settings.resampling())
+
 
 # %% ../../nbs/api/95_studies/21_steering_directions.ipynb #cell014
 @dataclass(kw_only=True, repr=False)
@@ -309,6 +338,7 @@ def cosine_sentence(
     answer = "are far from parallel" if abs(cosine) < 0.5 else "share much of their direction"
     return f"Valence and arousal {answer} (cosine {cosine:.2f}, n = {n} clips)."
 
+
 # %% ../../nbs/api/95_studies/21_steering_directions.ipynb #cell017
 @dataclass(kw_only=True, repr=False)
 class DoseChoice(Step):
@@ -403,15 +433,16 @@ def dose_sentence(
         f"the strongest dose (n = {n} prompts)."
     )
 
+
 # %% ../../nbs/api/95_studies/21_steering_directions.ipynb #cell020
 def held_out_words(
     context: SteeringContext,  # run folder and seed
     directions: DirectionSet,  # at the steered layer
-    shares: pd.Series,  # slope of the axes from held-out words, as a share of the target's
-) -> SteeringStep:  # two gates
-    "Do words that no training caption contains lie along the axes, and do they steer?"
+) -> SteeringStep:  # a gate per axis
+    "Do words that begin like no word of a caption lie along the axes?"
     settings, unseen = context.settings, directions.fits.unseen
     places = np.array([VALENCE_AROUSAL[emotion] for emotion in unseen.emotion])  # (clip, 2)
+    read = "lists none of them" if caption_list(context.model) else "not known"
     rows = []
     for column, axis in enumerate(STEERED_AXES):
         projected = directions[axis].project(directions.unseen_states)
@@ -422,47 +453,43 @@ def held_out_words(
             n_boot=settings.n_boot,
             seed=settings.seed,
         )
-        rows.append(dict(axis=axis, **estimate.table_row()))
+        rows.append(dict(axis=axis, **estimate.table_row(), text_encoder=read))
     table = context.run.table(pd.DataFrame(rows), "held_out_words.csv")
-    weakest = table.loc[table.value.idxmin()]
-    lie = SteeringCriterion(
-        name="held-out words lie along the axes",
-        value=float(weakest.value),
-        low=float(weakest.low),
-        high=float(weakest.high),
-        n=int(table.n.min()),
-        why="correlation of the projection with the circumplex coordinate, words that no training "
-        "caption contains",
-    )
-    steer = SteeringCriterion(
-        name="held-out words steer",
-        value=float(shares.min()),
-        n=settings.control_prompts,
-        why="slope of the axis fitted on held-out words alone, as a share of the slope of the "
-        "target on the same prompts",
-    )
+    lie = [
+        SteeringCriterion(
+            name=HELD_OUT_LIE,
+            axis=row.axis,
+            value=float(row.value),
+            low=float(row.low),
+            high=float(row.high),
+            n=int(row.n),
+            why=f"words such as {unseen.word.iloc[0]}; the training of the text encoder: {read}",
+        )
+        for row in table.itertuples()
+    ]
     return SteeringStep(
-        sentence=held_out_sentence(weakest, float(shares.min())),
+        sentence=held_out_sentence(table.loc[table.low.idxmin()]),
         table=table,
         decimals=2,
-        criteria=(lie, steer),
+        criteria=tuple(lie),
     )
 
 
 def _correlation(rows):
-    "Correlation of two columns."
+    "Correlation of two columns; NaN where one does not vary."
+    if np.ptp(rows[:, 0]) == 0 or np.ptp(rows[:, 1]) == 0:
+        return np.nan
     return float(np.corrcoef(rows.T)[0, 1])
 
 
 def held_out_sentence(
-    weakest: pd.Series,  # axis, value, low, high and n of the weaker axis
-    share: float,  # smaller share of the slope
+    weakest: pd.Series,  # axis, value, low, high, n and text_encoder of the weaker axis
 ) -> str:  # one sentence
-    "Whether unseen words lie along the weaker axis, and how far they steer."
+    "Whether unseen words lie along the weaker axis, and what the text encoder had read."
     answer = "lie" if weakest.low > 0 else "do not clearly lie"
     return (
-        f"Held-out words {answer} along {weakest.axis}, the weaker axis: correlation "
-        f"{weakest.value:.2f} (95% interval {weakest.low:.2f} to {weakest.high:.2f}, "
-        f"n = {int(weakest.n)} words). An axis from these words alone reaches at least "
-        f"{share:.2f} of the target's slope."
+        f"Words that begin like no word of a caption {answer} along {weakest.axis}, the weaker "
+        f"axis: correlation {weakest.value:.2f} (95% interval {weakest.low:.2f} to "
+        f"{weakest.high:.2f}, n = {int(weakest.n)} words). What the text encoder was trained on: "
+        f"{weakest.text_encoder}."
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 
 from ..lab.seeds import rng
@@ -16,6 +17,7 @@ from ..steering.arms import Arm, prompt_arm, random_arms
 from ..steering.axes import axis_direction
 from ..steering.directions import Direction, save_directions
 from ..steering.judges import SoundJudge
+from ..steering.slopes import unit_slopes
 from .steering_directions import DirectionSet, DoseChoice
 from .steering_sentences import STEERED_AXES
 from .steering_setup import SteeringContext
@@ -60,11 +62,23 @@ def random_controls(
     directions: DirectionSet,  # length and site are those of valence
     n: int | None = None,  # arms; None: as in the settings
 ) -> list[Arm]:  # of kind "random"
-    "Random directions: what any push of this length does. They make the band."
-    settings = context.settings
+    """Random directions with the covariance of the states, orthogonal to both axes.
+
+    The covariance is that around the mean of each sentence: an axis that means nothing is such a
+    direction as well, since its sentences are balanced."""
+    settings, fits = context.settings, directions.fits
     if n is None:
         n = settings.n_random
-    return random_arms(directions["valence"], n, settings.seed)
+    emotional = fits.labels != "neutral"
+    states = pd.DataFrame(directions.states[emotional])
+    within = states - states.groupby(fits.clips.pair.to_numpy()[emotional]).transform("mean")
+    return random_arms(
+        directions["valence"],
+        n,
+        settings.seed,
+        within.to_numpy(),
+        [directions[axis] for axis in STEERED_AXES],
+    )
 
 
 def shuffled_controls(
@@ -284,6 +298,24 @@ class DoseResult(Step):
         outcome = changes.arm.map(self.context.outcome_of)
         is_own = changes.outcome == outcome
         return changes[changes.arm.isin(arms) & is_own]
+
+    def slopes_of(
+        self,
+        outcome: str,  # column of the judges
+    ) -> pd.DataFrame:  # (arm, prompt), on the prompts and doses that targets and controls share
+        "Slope of an outcome on every control prompt, arm by arm."
+        clips, prompts = self.clips, self.context.control_prompts.prompt
+        shared = clips.prompt.isin(prompts) & clips.alpha.isin(self.doses.ends)
+        slopes = unit_slopes(clips[shared & (clips.kind != "prompt")], outcome)
+        return slopes.pivot(index="arm", columns="prompt", values=outcome)
+
+    def random_slopes(
+        self,
+        slopes: pd.DataFrame,  # (arm, prompt), from `slopes_of`
+    ) -> np.ndarray:  # (direction,)
+        "Mean slopes of the random directions."
+        names = [arm.name for arm in self.controls if arm.kind == "random"]
+        return slopes.loc[names].mean(axis=1).dropna().to_numpy()
 
     def show_arms(
         self,

@@ -12,23 +12,42 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..sae.effects import random_features_like
-from ..stats.estimates import Estimate, bootstrap
-from ..steering.arms import Arm
-from ..steering.feature_push import steer_features
-from ..steering.methods import sae_direction
-from .steering_directions import DoseChoice
-from .steering_methods import MethodSet
 from musicgen_emotion.studies.steering_setup import (
     SteeringContext,
     SteeringCriterion,
     SteeringStep,
 )
+
+from ..sae.effects import random_features_like
+from ..stats.estimates import Estimate, bootstrap
+from ..stats.power import FEWEST_UNITS
+from ..steering.arms import Arm
+from ..steering.feature_push import steer_features
+from ..steering.methods import sae_direction
+from ..steering.specificity import choice_p
+from .steering_criteria import SINGLE_FEATURES
+from .steering_directions import DoseChoice
+from .steering_methods import MethodSet
+from .steering_moves import prompts_p
 from .steps import without_negative_zero
 
 # %% auto #0
-__all__ = ['EDIT_WORDS', 'FeatureArm', 'FeatureEdit', 'edit_arm', 'FeatureChoice', 'FeatureStep', 'single_features',
-           'choose_features', 'rising_features', 'features_sentence', 'dictionary_sentence', 'edits_sentence']
+__all__ = [
+    "EDIT_WORDS",
+    "FEATURE_DRAWS",
+    "FeatureArm",
+    "FeatureChoice",
+    "FeatureEdit",
+    "FeatureStep",
+    "choose_features",
+    "dictionary_sentence",
+    "edit_arm",
+    "edits_sentence",
+    "features_sentence",
+    "rising_features",
+    "single_features",
+]
+
 
 # %% ../../nbs/api/95_studies/27_steering_features.ipynb #cell007
 @dataclass
@@ -82,6 +101,7 @@ def edit_arm(
         sae=sae,
     )
 
+
 # %% ../../nbs/api/95_studies/27_steering_features.ipynb #cell010
 EDIT_WORDS = dict(
     set="set to its mean",
@@ -112,7 +132,7 @@ class FeatureStep(SteeringStep):
 
     choice: FeatureChoice  # which features
     steers: dict[tuple[str, int], bool]  # (emotion, feature) -> does it steer?
-    beyond: Estimate  # rise of the own probability beyond random features
+    beyond: Estimate  # rise of the own margin beyond random features
     edits: pd.DataFrame  # change of every outcome by edits: way, kind, feature, outcome, value
 
 
@@ -145,16 +165,7 @@ def single_features(
         n_boot=settings.n_boot,
         seed=settings.seed,
     )
-    criterion = SteeringCriterion(
-        name="single features beyond random ones of the same density",
-        value=beyond.low,
-        low=beyond.low,
-        high=beyond.high,
-        n=beyond.n,
-        why=f"lower end of the rise of the own probability beyond {len(choice.random)} features "
-        f"that fire as often, {beyond.value:.2f} on average over {len(steers)} chosen on other "
-        "data",
-    )
+    criterion = _features_criterion(context, choice, pushed, beyond)
     return FeatureStep(
         sentence=features_sentence(
             table.steers,
@@ -168,6 +179,43 @@ def single_features(
         beyond=beyond,
         edits=edit_changes,
     )
+
+
+FEATURE_DRAWS = 199  # other choices of as many features, for the p
+
+
+def _features_criterion(context, choice, pushed, beyond):
+    "The larger p: over which features are the chosen ones, and over prompts."
+    rises = _mean_rises(context, pushed)  # (feature, outcome)
+    p_choice = choice_p(
+        {
+            emotion: (
+                rises[context.outcome_of[emotion]].loc[features].to_numpy(),
+                rises[context.outcome_of[emotion]].loc[choice.random].to_numpy(),
+            )
+            for emotion, features in choice.by_emotion.items()
+        },
+        FEATURE_DRAWS,
+        context.settings.seed,
+    )
+    p_prompts = prompts_p(pd.Series(_rise_beyond_random(context, choice, pushed)))
+    return SteeringCriterion(
+        name=SINGLE_FEATURES,
+        value=np.max([p_choice, p_prompts]),
+        n=beyond.n,
+        draws=FEATURE_DRAWS,
+        why=f"rise of the own outcome beyond {len(choice.random)} features that fire as often: "
+        f"{beyond.value:.2f} ({beyond.low:.2f} to {beyond.high:.2f} over prompts); p over features "
+        f"{p_choice:.3f}, over prompts {p_prompts:.2g}",
+    )
+
+
+def _mean_rises(context, clips):
+    "(feature, outcome): mean outcome of the pushed clips minus that of the unsteered ones."
+    outcomes = [*dict.fromkeys(context.outcome_of.values())]
+    numbered = clips.assign(feature=_feature_numbers(clips))
+    means = numbered.groupby(["feature", numbered.alpha > 0])[outcomes].mean()
+    return means.xs(True, level=1) - means.xs(False, level=1)
 
 
 def choose_features(
@@ -355,7 +403,7 @@ def _steering_features(context, choice, changes):
 
 
 def _rise_beyond_random(context, choice, clips):
-    "(prompt,) own probability under chosen features minus under random ones, over emotions."
+    "(prompt,) own margin under chosen features minus under random ones, over emotions."
     pushed = clips[clips.alpha > 0]
     heard = pushed.assign(feature=_feature_numbers(pushed)).set_index(
         [
@@ -378,16 +426,17 @@ def _rise_beyond_random(context, choice, clips):
 def features_sentence(
     steers: pd.Series,  # (emotion and feature,) does it steer?
     n_random: int,  # features that fire as often
-    beyond: Estimate,  # rise of the own probability beyond those
+    beyond: Estimate,  # rise of the own margin beyond those
 ) -> str:  # two sentences
     "How many single features steer, and whether they do more than features that fire as often."
     answer = "more than" if beyond.low > 0 else "not clearly more than"
     return (
         f"{int(steers.sum())} of {len(steers)} chosen features steer: their interval lies above "
         f"zero and their change above {n_random} features that fire as often. On average they "
-        f"raise the own probability {answer} those do, by {beyond.value:.2f} (95% interval "
+        f"raise the own margin {answer} those do, by {beyond.value:.2f} (95% interval "
         f"{beyond.low:.2f} to {beyond.high:.2f}, n = {beyond.n} prompts)."
     )
+
 
 # %% ../../nbs/api/95_studies/27_steering_features.ipynb #cell013
 def dictionary_sentence(
@@ -404,14 +453,14 @@ def dictionary_sentence(
         f"features of a dictionary of {n_features} that differ most recover {together:.2f} "
         f"together; of {len(steers)} single features that were chosen on other data "
         f"{sum(steers.values())} steer (interval above zero, and above the 97.5th percentile of "
-        f"{n_random} features that fire as often), and on average they raise the own probability "
+        f"{n_random} features that fire as often), and on average they raise the own margin "
         f"{answer} those, by {beyond.value:.2f} ({beyond.low:.2f} to {beyond.high:.2f}, "
         f"n = {beyond.n} prompts)."
     )
 
 
 def edits_sentence(
-    edits: pd.DataFrame,  # way, kind, value, low, high, n: changes of the emotion's probability
+    edits: pd.DataFrame,  # way, kind, value, low, high, n: changes of the emotion's margin
     emotion: str,  # whose probability it is
     feature: int,  # the edited feature
     scale: float,  # factor of the scaling
@@ -428,8 +477,10 @@ def edits_sentence(
         own.append(f"{change.value:.2f} {interval} when {words.format(scale=scale)}")
         others.append(f"{beside.mean():.2f} (range {beside.min():.2f} to {beside.max():.2f})")
     answer = "changes" if clear else "does not clearly change"
+    if edits.n.max() < FEWEST_UNITS:
+        answer = "may or may not change"
     return without_negative_zero(
-        f"Inside the dictionary, feature {feature} {answer} the probability of {emotion}: by "
+        f"Inside the dictionary, feature {feature} {answer} the margin of {emotion}: by "
         f"{', '.join(own)} (95% intervals, n = {int(edits.n.max())} prompts); features that fire "
         f"as often by {', '.join(others)}."
     )

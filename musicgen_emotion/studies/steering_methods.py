@@ -131,7 +131,11 @@ def _frame_states(context, directions):
         pool=None,
         batch_size=context.settings.batch_size,
     )
-    return states[directions.site].sel(branch="cond").values[:, special:-special]
+    frames = states[directions.site].sel(branch="cond").values[:, special:-special]
+    vectors = fits.vectors.get(directions.site, {})
+    for label, vector in vectors.items():  # planted, see `plant_states`
+        frames[fits.labels == label] += vector
+    return frames
 
 
 def layer_dictionary(

@@ -10,20 +10,41 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..show.plots import plot_dose
-from ..stats.estimates import Estimate, bootstrap
-from .steering_doses import DoseResult
 from musicgen_emotion.studies.steering_setup import (
     STEERED_AXES,
     SteeringCriterion,
     SteeringStep,
 )
+
+from ..show.plots import plot_dose
+from ..stats.estimates import Estimate, bootstrap
+from ..stats.power import FEWEST_UNITS
+from ..stats.ratios import ratio_of_means
+from ..steering.slopes import unit_slopes
+from ..steering.specificity import all_but_p, mean_p, rank_p
+from .steering_criteria import ALL_BUT_ONE, RANKS_FIRST, REACHES_WORD
+from .steering_doses import DoseResult
 from .steering_slopes import named_target, own_controls_sentence
-from .steps import Figure, estimate_text
+from .steps import Figure, Step, estimate_text
 
 # %% auto #0
-__all__ = ['MOVE_COLUMNS', 'COMPARED_KINDS', 'TargetMoves', 'target_moves', 'moves_sentence', 'ControlShares', 'control_shares',
-           'shuffled_sentence', 'written_words', 'words_sentence', 'control_shares_sentence']
+__all__ = [
+    "COMPARED_KINDS",
+    "MOVE_COLUMNS",
+    "ControlShares",
+    "TargetMoves",
+    "changes_by_prompt",
+    "control_shares",
+    "control_shares_sentence",
+    "moves_sentence",
+    "prompts_p",
+    "random_rank",
+    "reached_share",
+    "shuffled_sentence",
+    "target_moves",
+    "words_sentence",
+    "written_words",
+]
 
 # %% ../../nbs/api/95_studies/23_steering_moves.ipynb #cell007
 MOVE_COLUMNS = (
@@ -37,7 +58,9 @@ MOVE_COLUMNS = (
     "ceiling",
     "band_low",
     "band_high",
+    "p_prompts",
     "p_random",
+    "p",
     "moves",
     "n",
     "n_random",
@@ -54,21 +77,52 @@ class TargetMoves(SteeringStep):
 def target_moves(
     result: DoseResult,  # from `push_arms`
 ) -> TargetMoves:  # gates on axes and emotions; figures `axes` and `emotions`
-    "Slope of every direction's own outcome, beside the band of random directions."
+    "Slope of every direction's own outcome, over prompts and beside random directions."
     context, slopes = result.context, result.slopes
     names = [arm.name for arm in result.targets if arm.name in context.outcome_of]
     is_own = slopes.outcome == slopes.arm.map(context.outcome_of)
-    own = slopes[is_own].set_index("arm").loc[names]
-    moves = own.assign(moves=(own.low > 0) & (own.slope > own.band_high)).reset_index()
+    own = slopes[is_own].drop(columns="p_random").set_index("arm").loc[names]
+    found = pd.DataFrame([_p_values(result, name) for name in names], index=own.index)
+    moves = own.join(found)
+    moves = moves.assign(moves=(moves.p < 0.05) & (moves.n >= FEWEST_UNITS)).reset_index()
     context.run.table(moves, "moves.csv")
+    by_arm = moves.set_index("arm")
     return TargetMoves(
         sentence=moves_sentence(moves),
         table=moves[list(MOVE_COLUMNS)],
         folder=context.run.path,
         figures=(_axes_figure(result), _emotions_figure(result)),
-        criteria=(*_axis_criteria(result, own), _emotions_criterion(result, moves)),
+        criteria=(*_axis_criteria(by_arm), _emotions_criterion(result, by_arm)),
         moves=moves,
     )
+
+
+def _p_values(result, arm):
+    "The p of a target's own slope over prompts, of its rank, and the larger one."
+    outcome = result.context.outcome_of[arm]
+    clips = result.main[result.main.arm == arm]
+    over_prompts = prompts_p(unit_slopes(clips, outcome)[outcome])
+    slopes = result.slopes_of(outcome)
+    rank = random_rank(slopes.loc[arm].mean(), result.random_slopes(slopes))
+    return dict(p_prompts=over_prompts, p_random=rank, p=np.max([over_prompts, rank]))
+
+
+def prompts_p(
+    values: pd.Series,  # (prompt,) slopes or paired differences
+) -> float:  # NaN for fewer than three prompts
+    "The p that a mean over prompts is above zero."
+    known = values.dropna().to_numpy(float)
+    return mean_p(known) if len(known) > 2 else np.nan
+
+
+def random_rank(
+    slope: float,  # of the target
+    random: np.ndarray,  # (direction,) of random directions
+) -> float:  # NaN without random directions
+    "The p of a slope by its rank among random directions."
+    if len(random) == 0 or not np.isfinite(slope):
+        return np.nan
+    return rank_p(float(slope), random)
 
 
 def _axes_figure(result):
@@ -100,62 +154,54 @@ def _axes_figure(result):
 
 
 def _emotions_figure(result):
-    "The own probability of every emotion over the dose."
+    "The own margin of every emotion over the dose."
     settings = result.context.settings
     shown = result.changes_of(settings.emotions)
 
     def draw():
         ax = plot_dose(shown, hue="arm")
-        ax.set(ylabel="change of the own probability", xlabel="dose, residual RMS")
+        ax.set(ylabel="change of the own margin", xlabel="dose, residual RMS")
         return ax
 
     return Figure(
         name="emotions",
         draw=draw,
-        caption="Change of the probability that the judge hears the emotion of the direction, "
+        caption="Change of the margin of the emotion of the direction over the best other class, "
         f"over the dose; {settings.test_prompts} neutral prompts, 95% intervals over prompts.",
         alt="Five curves over the dose.",
     )
 
 
-def _axis_criteria(result, own):
-    "Two numbers per axis: the lower end of the slope, and the slope above the band."
-    n_controls = result.context.settings.control_prompts
+def _axis_criteria(moves):
+    "One number per axis: the larger p."
     criteria = []
     for axis in STEERED_AXES:
-        row = own.loc[axis]
-        lower_end = SteeringCriterion(
-            name="lower end of the slope",
+        row = moves.loc[axis]
+        number = SteeringCriterion(
+            name=RANKS_FIRST,
             axis=axis,
-            value=row.low,
-            low=row.low,
-            high=row.high,
+            value=row.p,
             n=int(row.n),
-            why=f"heard {axis} a unit of dose: {row.slope:.2f}; the interval over prompts must lie "
-            "above zero",
+            draws=int(row.n_random),
+            why=f"heard {axis} a unit of dose: {row.slope:.2f} ({row.low:.2f} to {row.high:.2f}); "
+            f"p over prompts {row.p_prompts:.2g}, p by rank {row.p_random:.3f}",
         )
-        above_band = SteeringCriterion(
-            name="slope above the random band",
-            axis=axis,
-            value=row.slope - row.band_high,
-            low=row.low - row.band_high,
-            high=row.high - row.band_high,
-            n=int(row.n),
-            why=f"upper end of the 95% band of {int(row.n_random)} random directions on "
-            f"{n_controls} prompts, taken as fixed: {row.band_high:.2f}",
-        )
-        criteria += [lower_end, above_band]
+        criteria.append(number)
     return criteria
 
 
 def _emotions_criterion(result, moves):
-    "How many emotions move."
-    emotions = result.context.settings.emotions
+    "The p that all emotions but one move."
+    emotions = [name for name in result.context.settings.emotions if name in moves.index]
+    p_values = moves.p[emotions].to_numpy(float)
+    p = all_but_p(p_values) if np.isfinite(p_values).all() and len(emotions) > 1 else np.nan
+    moving = [name for name in emotions if moves.moves[name]]
     return SteeringCriterion(
-        name="emotions that move",
-        value=int(moves.moves[moves.arm.isin(emotions)].sum()),
-        n=len(emotions),
-        why="interval of the slope above zero and slope above the random band, all but one emotion",
+        name=ALL_BUT_ONE,
+        value=p,
+        n=int(moves.n.max()),
+        draws=int(moves.n_random.max()),
+        why=f"{len(moving)} of {len(emotions)} move on their own: {', '.join(moving) or 'none'}",
     )
 
 
@@ -166,12 +212,15 @@ def moves_sentence(
     moving = moves.arm[moves.moves].tolist()
     n, n_random = int(moves.n.max()), int(moves.n_random.max())
     units = f"(n = {n} prompts, {n_random} random directions)"
+    if n < FEWEST_UNITS:
+        return f"Fewer than {FEWEST_UNITS} prompts carry no claim on what moves {units}."
     if not moving:
         return f"No direction moves its outcome by the rule {units}."
     return (
         f"{len(moving)} of {len(moves)} directions move their outcome by the rule {units}: "
         f"{', '.join(moving)}."
     )
+
 
 # %% ../../nbs/api/95_studies/23_steering_moves.ipynb #cell010
 COMPARED_KINDS = (
@@ -186,16 +235,11 @@ COMPARED_KINDS = (
 
 
 @dataclass(kw_only=True, repr=False)
-class ControlShares(SteeringStep):
+class ControlShares(Step):
     "Controls beside the target."
 
     shares: pd.DataFrame  # one row per control and outcome: target, outcome, share, ...
-    shuffled_share: Estimate  # mean share of directions from shuffled labels
-
-    @property
-    def shuffled_mean(self) -> float:
-        "Mean share of directions from shuffled labels."
-        return self.shuffled_share.value
+    shuffled_share: Estimate  # mean size of the share of directions from shuffled labels
 
     def of(
         self,
@@ -207,7 +251,7 @@ class ControlShares(SteeringStep):
 
 def control_shares(
     result: DoseResult,  # from `push_arms`
-) -> ControlShares:  # a gate on shuffled labels; raises ValueError for fewer than two of them
+) -> ControlShares:  # raises ValueError for fewer than two shuffled directions
     "Slope of each control as a share of the target's on the same prompts and doses."
     context, slopes, main = result.context, result.slopes, result.main
     same_clips = (
@@ -234,16 +278,7 @@ def control_shares(
             "study.shuffled_controls(directions) to the controls"
         )
     settings = context.settings
-    mean = bootstrap(shuffled.to_numpy(), n_boot=settings.n_boot, seed=settings.seed)
-    criterion = SteeringCriterion(
-        name="shuffled labels, mean share of the slope",
-        value=mean.value,
-        low=mean.low,
-        high=mean.high,
-        n=mean.n,
-        why="the same estimate from shuffled labels must not do the same on average; single ones "
-        f"reach {shuffled.min():.2f} to {shuffled.max():.2f}",
-    )
+    mean = bootstrap(shuffled.abs().to_numpy(), n_boot=settings.n_boot, seed=settings.seed)
     sentences = [
         shuffled_sentence(mean.value, mean.low, mean.high, mean.n),
         own_controls_sentence(own, without_target),
@@ -254,7 +289,6 @@ def control_shares(
         sentence="\n".join(filter(None, sentences)),
         table=beside[columns],
         decimals=2,
-        criteria=(criterion,),
         shares=beside,
         shuffled_share=mean,
     )
@@ -300,17 +334,18 @@ def _opposite_slopes(result, target):
 
 
 def shuffled_sentence(
-    mean: float,  # share of the slope
+    mean: float,  # size of the share of the slope
     low: float,  # of its interval
     high: float,  # of its interval
     n: int,  # shuffled directions
 ) -> str:  # one sentence
-    "Whether directions from shuffled labels do the same."
+    "Whether directions from shuffled labels do the same, in either sign."
     answer = "do not do the same" if high < 0.5 else "may do much of the same"
     return (
-        f"Directions from shuffled labels {answer}: on average {mean:.2f} of the target's slope "
-        f"(95% interval {low:.2f} to {high:.2f}, n = {n} directions)."
+        f"Directions from shuffled labels {answer}: in either sign, on average {mean:.2f} of the "
+        f"target's slope (95% interval {low:.2f} to {high:.2f}, n = {n} directions)."
     )
+
 
 # %% ../../nbs/api/95_studies/23_steering_moves.ipynb #cell013
 def written_words(
@@ -327,15 +362,16 @@ def written_words(
         row = dict(emotion=emotion, before=pushed.before, pushed=pushed["mean"])
         rows.append(row | dict(written=written["mean"], n=pushed.n))
     words = context.run.table(pd.DataFrame(rows), "words.csv")
-    settings = context.settings
-    ratio = bootstrap(_by_prompt(result), _ratio, n_boot=settings.n_boot, seed=settings.seed)
+    by_prompt = changes_by_prompt(result)
+    ratio = reached_share(by_prompt)
     criterion = SteeringCriterion(
-        name="a push reaches what writing the word reaches",
+        name=REACHES_WORD,
         value=ratio.value,
         low=ratio.low,
         high=ratio.high,
         n=ratio.n,
-        why="mean probability of the emotion at the largest dose over that with the written word",
+        why=f"mean change {by_prompt.pushed.mean():.2f} when pushed, "
+        f"{by_prompt.written.mean():.2f} when written",
     )
     return SteeringStep(
         sentence=words_sentence(words, ratio.value, ratio.low, ratio.high),
@@ -345,8 +381,10 @@ def written_words(
     )
 
 
-def _by_prompt(result):
-    "(prompt, 2): mean probability of the emotions when pushed, and when written."
+def changes_by_prompt(
+    result: DoseResult,  # from `push_arms`
+) -> pd.DataFrame:  # prompt by pushed and written
+    "Mean change of the emotions' own outcomes from the unsteered clip, prompt by prompt."
     context, top = result.context, result.doses.top
     heard = result.main.set_index(["arm", "alpha", "prompt"])
     rows = []
@@ -354,16 +392,21 @@ def _by_prompt(result):
         pushed, written = [], []
         for emotion in context.settings.emotions:
             score = heard[context.outcome_of[emotion]]
-            pushed.append(score[emotion, top, prompt])
-            written.append(score[f"word {emotion}", 1.0, prompt])
-        rows.append([np.mean(pushed), np.mean(written)])
-    return np.array(rows)
+            before = score[emotion, 0.0, prompt]
+            pushed.append(score[emotion, top, prompt] - before)
+            written.append(score[f"word {emotion}", 1.0, prompt] - before)
+        rows.append(dict(pushed=np.mean(pushed), written=np.mean(written)))
+    return pd.DataFrame(rows, index=context.prompts.test.prompt)
 
 
-def _ratio(rows):
-    "Mean of the first column over the mean of the second."
-    pushed, written = rows.mean(0)
-    return float(pushed / written)
+def reached_share(
+    changes: pd.DataFrame,  # (prompt,) pushed and written
+) -> Estimate:  # of the word's change, with Fieller's interval; NaN where the word has none
+    "How much of the change of the written word a push makes."
+    known = changes.dropna()
+    if not prompts_p(known.written) < 0.05:
+        return Estimate(np.nan, np.nan, np.nan, max(1, len(known)))
+    return ratio_of_means(known.pushed.to_numpy(), known.written.to_numpy())
 
 
 def words_sentence(
@@ -374,12 +417,18 @@ def words_sentence(
 ) -> str:  # one sentence
     "Whether a push does as much as the written word."
     answer = "does not reach" if high < 1 else "may reach" if low < 1 else "reaches"
-    return (
-        f"At the largest dose the emotion's probability goes from {words.before.mean():.2f} to "
-        f"{words.pushed.mean():.2f}, with the written word to {words.written.mean():.2f}: the push "
-        f"{answer} the word ({ratio:.2f} of it, 95% interval {low:.2f} to {high:.2f}, "
-        f"n = {int(words.n.max())} prompts)."
+    n = int(words.n.max())
+    text = (
+        f"At the largest dose the emotion's own outcome goes from {words.before.mean():.2f} to "
+        f"{words.pushed.mean():.2f}, with the written word to {words.written.mean():.2f}"
     )
+    if not np.isfinite([ratio, low, high]).all():
+        return f"{text}: the word does not clearly change it (n = {n} prompts), so no share."
+    return (
+        f"{text}: the push {answer} the word ({ratio:.2f} of its change, 95% interval {low:.2f} to "
+        f"{high:.2f}, n = {n} prompts)."
+    )
+
 
 # %% ../../nbs/api/95_studies/23_steering_moves.ipynb #cell016
 def control_shares_sentence(
@@ -391,8 +440,8 @@ def control_shares_sentence(
     shuffled = controls.of("shuffled")
     return (
         "Directions from shuffled labels, pushed as far, have "
-        f"{estimate_text(controls.shuffled_share, 'directions')} of the slope on average, single "
-        f"ones in the range {shuffled.min():.2f} to {shuffled.max():.2f}; the vector of "
+        f"{estimate_text(controls.shuffled_share, 'directions')} of the slope in size on average, "
+        f"single ones in the range {shuffled.min():.2f} to {shuffled.max():.2f}; the vector of "
         f"{other_site} has {_list(controls.of('other layer'))}, "
         f"axes from held-out words {_list(controls.of('held-out words'))}, the same push in both "
         f"branches {_list(controls.of('both branches'))}, in all of {n_layers} layers at once, "

@@ -8,16 +8,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ..activations.generation import generate
-from ..sound.listening import write_listening_test
-from ..steering.push import steer
-from ..stimuli.emotions import VALENCE_AROUSAL
-from .steering_cost import guidance_sentence
-from .steering_directions import DirectionSet
-from .steering_doses import DoseResult
-from .steering_features import dictionary_sentence, edits_sentence
-from .steering_moves import control_shares_sentence
-from .steering_recovery import agop_sentence, equal_cost_sentence
 from musicgen_emotion.studies.steering_sentences import (
     STEERED_AXES,
     axes_sentence,
@@ -40,11 +30,33 @@ from musicgen_emotion.studies.steering_slopes import (
     shown_slopes,
     size_sentence,
 )
+
+from ..activations.generation import generate
+from ..sound.listening import write_listening_test
+from ..steering.push import steer
+from ..stimuli.emotions import VALENCE_AROUSAL
+from .steering_cost import guidance_sentence
+from .steering_criteria import NOTHING_LEFT
+from .steering_directions import DirectionSet
+from .steering_doses import DoseResult
+from .steering_features import dictionary_sentence, edits_sentence
+from .steering_moves import control_shares_sentence
+from .steering_recovery import agop_sentence, equal_cost_sentence
 from .steps import Step, gates_sentence
 
 # %% auto #0
-__all__ = ['QUESTIONS_OF_AXES', 'nothing_left', 'unchanged_sentence', 'listening_test', 'listening_conditions',
-           'report_sentences', 'added_sentences', 'layer_costs_sentence', 'word_valence_sentence']
+__all__ = [
+    "QUESTIONS_OF_AXES",
+    "added_sentences",
+    "layer_costs_sentence",
+    "listening_conditions",
+    "listening_test",
+    "nothing_left",
+    "report_sentences",
+    "unchanged_sentence",
+    "word_valence_sentence",
+]
+
 
 # %% ../../nbs/api/95_studies/28_steering_report.ipynb #cell007
 def nothing_left(
@@ -72,10 +84,10 @@ def nothing_left(
     ]
     table = pd.DataFrame(rows)
     criterion = SteeringCriterion(
-        name="dose 0 and no push give the stored tokens",
+        name=NOTHING_LEFT,
         value=float(table.equal.min()),
         n=2 * len(clips),
-        why="share of tokens that are equal",
+        why=f"{len(clips)} clips, each made twice",
     )
     return SteeringStep(
         sentence=unchanged_sentence(
@@ -110,6 +122,7 @@ def unchanged_sentence(
     "Whether anything stays behind."
     answer = "Nothing stays behind" if share == 1 else "Something stays behind"
     return f"{answer}: {share:.0%} of the tokens of {n} clips of {duration_s:g} s are equal."
+
 
 # %% ../../nbs/api/95_studies/28_steering_report.ipynb #cell010
 QUESTIONS_OF_AXES = dict(
@@ -191,6 +204,7 @@ def _different_pairs(context, clips, axis):
             keep += pair.index.tolist()
     return both.loc[both.index.isin(keep)]
 
+
 # %% ../../nbs/api/95_studies/28_steering_report.ipynb #cell013
 def report_sentences(
     context: SteeringContext,  # after its steps and gates
@@ -246,6 +260,7 @@ def _effect_sentences(context):
             fits.other_site(site),
             len(fits.layers),
         ),
+        context.found("specificity").sentence,
         clap_sentence(clap),
     ]
 
@@ -268,6 +283,8 @@ def _cost_sentences(context):
         ),
         likelihood_sentence(context.found("costs").losses),
         equal_cost_sentence(context.found("recovery").equal_cost),
+        context.found("renders").sentence,
+        context.found("hits").sentence,
     ]
 
 

@@ -91,13 +91,13 @@ def _slope_phrase(row):
 def saturation_sentence(
     emotions: pd.DataFrame,  # rows of the emotions in the table of moves
 ) -> str:  # empty when the judge is not saturated
-    "Whether the judge's probabilities lie at their ends before anything is pushed."
+    "Whether the judge's numbers lie at their ends before anything is pushed."
     at_end = (emotions.floor + emotions.ceiling).mean()
     if not at_end > 0.5:
         return ""
     shares = [f"{row.arm} {row.floor:.0%} and {row.ceiling:.0%}" for row in emotions.itertuples()]
     text = (
-        f"The judge is saturated: {at_end:.0%} of its probabilities of the {len(emotions)} "
+        f"The judge is saturated: {at_end:.0%} of its numbers for the {len(emotions)} "
         f"emotions for unsteered clips lie at the floor or the ceiling ({', '.join(shares)}), so "
         "they can move in one direction only and say little about how much."
     )
@@ -119,7 +119,7 @@ def emotions_sentence(
     names = f": {', '.join(moving)}" if len(moving) else ""
     return (
         f"{len(moving)} of {len(emotions)} emotions move by the rule{names}. On average the "
-        f"emotion's probability goes from {words.before.mean():.2f} to {words.pushed.mean():.2f} "
+        f"emotion's margin goes from {words.before.mean():.2f} to {words.pushed.mean():.2f} "
         f"with the largest dose and to {words.written.mean():.2f} when the word is written."
     )
 

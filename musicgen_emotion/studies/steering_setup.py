@@ -11,37 +11,59 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from ..activations.clips import CLIP_COLUMNS, ClipStore
+from musicgen_emotion.studies.steering_criteria import (
+    PLANTED_SCORE,
+    emotion_effects,
+    plant_heard,
+)
+from musicgen_emotion.studies.steering_judges import (
+    SteeringJudge,
+    judges_with_clap,
+    rendered_judge,
+    with_emotions,
+)
+from musicgen_emotion.studies.steering_words import (
+    caption_list,
+    earlier_prompts,
+    fit_prompts,
+    unseen_prompts,
+)
+from musicgen_emotion.studies.steps import (
+    NO_CONTROL,
+    ClipSettings,
+    Resampled,
+    Step,
+    settings_from,
+)
+
+from ..activations.clips import ClipStore
 from ..lab.arguments import checked
+from ..lab.checks import check_in
+from ..lab.gates import CONTROLS, POSITIVES
 from ..lab.runs import Run
-from ..lab.seeds import rng
 from ..models.model import MusicModel
-from ..nano.captions import neutral_cues
-from ..nano.evaluation import CUE_DESCRIPTORS, rendered_clips
-from ..sound.descriptors import describe_table
-from ..sound.label_judge import LabelJudge
+from ..models.text import piece_counter
 from ..steering.arms import Arm
-from ..steering.clap import ClapJudge
 from ..steering.doses import dose_response
 from ..steering.guard import study_guard
 from ..steering.judges import SoundJudge
-from ..steering.judging import ask_judge, judge_clips, judge_name, renamed
 from ..steering.slopes import dose_changes, dose_slopes
-from ..stimuli.emotions import EMOTIONS, VALENCE_AROUSAL
-from musicgen_emotion.stimuli.prompts import (
-    held_out_prompts,
-    matched_pairs,
-    neutral_prompts,
-    study_prompts,
-)
-from ..stimuli.synth import render_music
+from ..stimuli.emotions import EMOTIONS
+from ..stimuli.prompts import neutral_prompts
 from .steering_sentences import STEERED_AXES
-from .steps import ClipSettings, Resampled, Step, settings_from
 
 # %% auto #0
-__all__ = ['TABLE_COLUMNS', 'SteeringSettings', 'SteeringBar', 'steering_bars', 'SteeringCriterion', 'SteeringStep',
-           'SteeringPrompts', 'steering_prompts', 'earlier_prompts', 'SteeringJudge', 'rendered_judge',
-           'steering_judge', 'judges_with_clap', 'SteeringContext', 'with_emotions']
+__all__ = [
+    "SPARE_SHARE",
+    "SteeringContext",
+    "SteeringCriterion",
+    "SteeringPrompts",
+    "SteeringSettings",
+    "SteeringStep",
+    "steering_judge",
+    "steering_prompts",
+]
+
 
 # %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell008
 @checked
@@ -58,12 +80,12 @@ class SteeringSettings(Resampled):
     layer: int | None = None  # steered layer; None chooses it on other prompts
     sweep_layers: Sequence[int] | None = None  # layers to choose among; None: all
     fit_pairs: int = 8  # matched prompts per emotion in the fit
-    held_out_clips: int = 4  # clips per emotion with words that no training caption has
-    test_prompts: int = 6  # neutral prompts of the dose-response
-    control_prompts: int = 2  # of these, prompts of the control arms
-    method_prompts: int = 3  # of these, prompts of the comparison of methods
+    held_out_clips: int = 6  # words per emotion that begin like no word of a caption
+    test_prompts: int = 12  # neutral prompts of the dose-response
+    control_prompts: int = 12  # of these, prompts of the control arms
+    method_prompts: int = 3  # other neutral prompts, on which methods are compared
     sweep_prompts: int = 2  # other neutral prompts, to choose layer and dose
-    n_random: int = 20  # random directions
+    n_random: int = 39  # random directions
     n_shuffled: int = 3  # directions from shuffled labels, per axis
     method_emotions: Sequence[str] = ("sad", "energetic")  # on which methods are compared
     quality_budget: float = 0.25  # cost at which methods are compared, nats per token
@@ -71,7 +93,7 @@ class SteeringSettings(Resampled):
     dictionary: str | None = None  # dictionary of the steered layer; None trains a small one
     sae_steps: int = 250  # steps of that training
     features_each: int = 2  # single features per emotion that are pushed
-    feature_prompts: int = 4  # test prompts of that
+    feature_prompts: int = 12  # test prompts of that
     edit_prompts: int = 2  # of these, prompts on which a feature is set, scaled and ablated
     feature_density: Sequence[float] = (0.01, 0.25)  # firing rates that count, share of frames
     feature_scale: float = 3.0  # factor of the scaling
@@ -85,8 +107,10 @@ class SteeringSettings(Resampled):
     seed: int = 21  # seed of prompts, clips, controls and resamples
     earlier_seeds: Sequence[int] = (0,)  # seeds of earlier runs, whose test prompts are left out
     batch_size: int = 50  # clips at once
+    control: str = NO_CONTROL  # "none", or what every gate must fail or pass, see `Criterion`
 
     def __post_init__(self):
+        check_in("control", self.control, (NO_CONTROL, *CONTROLS, *POSITIVES))
         self.clip_settings()
         if not self.alphas or not min(self.alphas) < 0 < max(self.alphas):
             raise ValueError(f"alphas must have both signs; got {list(self.alphas)}")
@@ -99,70 +123,25 @@ class SteeringSettings(Resampled):
         "How clips are generated, as arguments."
         return self.clip_settings().sampling()
 
+
 # %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell011
-@dataclass(frozen=True)
-class SteeringBar:
-    "What a gate must reach, and where that number comes from."
-
-    threshold: float  # the number
-    direction: str  # ">", ">=" or "<"
-    source: str  # a rule, a requirement, or the first design of the study
-
-
-def steering_bars(
-    n_emotions: int = 5,  # emotions with a direction
-) -> dict[str, SteeringBar]:  # by name of the gate
-    "The bars of Phase 2."
-    rule, design = "rule for uses", "bar of the first design"
-    equal_cost = SteeringBar(0.5, ">=", design)
-    return {
-        "lower end of the slope": SteeringBar(0.0, ">", rule),
-        "slope above the random band": SteeringBar(0.0, ">", rule),
-        "emotions that move": SteeringBar(n_emotions - 1, ">=", design),
-        "shuffled labels, mean share of the slope": SteeringBar(
-            0.5,
-            "<",
-            design,
-        ),
-        "the other axis moves less": SteeringBar(1.0, "<", design),
-        "branch ratio at small dose over the guidance scale": SteeringBar(
-            0.9,
-            ">=",
-            design,
-        ),
-        "held-out words lie along the axes": SteeringBar(0.5, ">", design),
-        "held-out words steer": SteeringBar(0.5, ">", design),
-        "a push reaches what writing the word reaches": SteeringBar(
-            0.75,
-            ">=",
-            design,
-        ),
-        "planted change recovered at equal cost": equal_cost,
-        "own score raised at equal cost": equal_cost,
-        "single features beyond random ones of the same density": SteeringBar(
-            0.0,
-            ">",
-            rule,
-        ),
-        "dose 0 and no push give the stored tokens": SteeringBar(
-            1.0,
-            ">=",
-            "requirement",
-        ),
-    }
-
-
 @dataclass(frozen=True)
 class SteeringCriterion:
     "A number that a gate decides on."
 
-    name: str  # key of `steering_bars`
+    name: str  # of a declared criterion, without its axis
     value: float  # the number
     n: int  # units behind it
     why: str  # what it is and why it matters
     low: float | None = None  # lower end of its interval
     high: float | None = None  # upper end of its interval
     axis: str = ""  # axis that it is about, where there is a gate per axis
+    draws: int | None = None  # controls or permutations behind a value that is a p
+
+    @property
+    def gate(self) -> str:
+        "Name of the gate."
+        return f"{self.axis}: {self.name}" if self.axis else self.name
 
 
 @dataclass(kw_only=True, repr=False)
@@ -171,171 +150,73 @@ class SteeringStep(Step):
 
     criteria: tuple[SteeringCriterion, ...] = ()  # in the order in which gates decide on them
 
+
 # %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell014
 @dataclass(frozen=True)
 class SteeringPrompts:
     "The prompts of the study, in sets that share no text."
 
-    fit: pd.DataFrame  # sentences with an emotion word, and the same with an ordinary word
-    unseen: pd.DataFrame  # sentences with emotion words that no training caption contains
+    fit: pd.DataFrame  # sentences with an emotion word, and the same with a neutral word
+    unseen: pd.DataFrame  # sentences with emotion words that begin like no word of a caption
     test: pd.DataFrame  # neutral sentences of the dose-response
     tuning: pd.DataFrame  # other neutral sentences, to choose layer and dose
+    choice: pd.DataFrame  # other neutral sentences, to choose the best method
+    spare: pd.DataFrame  # neutral sentences that are left, see `balanced_prompts`
 
 
 def steering_prompts(
     settings: SteeringSettings,  # numbers of prompts, and seeds
+    count: Callable[[str], int] | None = None,  # pieces of a word, see `piece_counter`; None: one
+    avoid: Sequence[str] = (),  # words of captions, beside the listed ones
 ) -> SteeringPrompts:  # raises ValueError when a text is in two sets or there are too few
     "Prompts of the study; the test prompts of earlier runs are left out."
     emotions, seed = tuple(settings.emotions), settings.seed
-    emotional = study_prompts(settings.fit_pairs, emotions, seed).table
-    matched = matched_pairs(emotions[0], "neutral", settings.fit_pairs, seed)
-    fit = pd.concat(
-        [emotional, matched.where(emotion="neutral").table],
-        ignore_index=True,
-    )
-    unseen = held_out_prompts(settings.held_out_clips, "word", emotions, seed).table
+    control = settings.control
+    fit = fit_prompts(settings.fit_pairs, emotions, seed, control, count or _one_piece)
+    unseen = unseen_prompts(settings.held_out_clips, emotions, seed, control, avoid)
     known = earlier_prompts(settings.earlier_seeds, seed)
-    wanted = settings.test_prompts + settings.sweep_prompts
-    neutral = neutral_prompts(wanted + len(known), seed).table.drop_duplicates("prompt")
-    neutral = neutral[~neutral.prompt.isin(known)].head(wanted)
-    test, tuning = neutral.iloc[: settings.test_prompts], neutral.iloc[settings.test_prompts :]
-    sets = (fit, unseen, test, tuning)
+    sizes = (settings.test_prompts, settings.sweep_prompts, settings.method_prompts)
+    wanted = sum(sizes)
+    drawn = SPARE_SHARE * wanted + len(known)
+    neutral = neutral_prompts(drawn, seed).table.drop_duplicates("prompt")
+    neutral = neutral[~neutral.prompt.isin(known)]
+    ends = np.cumsum(sizes)
+    test, tuning, choice = (neutral.iloc[end - size : end] for end, size in zip(ends, sizes))
+    spare = neutral.iloc[wanted : wanted + (SPARE_SHARE - 1) * settings.test_prompts]
+    sets = (fit, unseen, test, tuning, choice, spare)
     texts = pd.concat([table.prompt.drop_duplicates() for table in sets])
     if texts.duplicated().any():
         raise ValueError(f"a text is in two sets: {texts[texts.duplicated()].iloc[0]!r}")
     if len(neutral) < wanted:
         raise ValueError(
-            f"there are too few neutral prompts: test_prompts and sweep_prompts need {wanted}, "
-            f"{len(neutral)} are left beside those of earlier runs"
+            "there are too few neutral prompts: test_prompts, sweep_prompts and method_prompts "
+            f"need {wanted}, {len(neutral)} are left beside those of earlier runs"
         )
-    return SteeringPrompts(fit, unseen, test, tuning)
+    return SteeringPrompts(fit, unseen, test, tuning, choice, spare)
 
 
-def earlier_prompts(
-    seeds: Sequence[int],  # of earlier runs
-    seed: int,  # of this run
-) -> set[str]:  # their texts
-    "Neutral prompts of earlier runs, which had 11 or 12 of them."
-    known = set()
-    for earlier in seeds:
-        if earlier == seed:
-            continue
-        for n in (11, 12):
-            known.update(neutral_prompts(n, earlier).table.prompt)
-    return known
+SPARE_SHARE = 3  # neutral prompts to one of the test, where there are so many
+
+
+def _one_piece(word):
+    "All words are as long, where no tokenizer is asked."
+    return 1
+
 
 # %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell017
-@dataclass
-class SteeringJudge:
-    "Who hears the clips, and what an emotion is made of where that is known."
-
-    judges: list[Callable]  # (audio (clip, sample), sample_rate) -> one row per clip
-    planted: dict[str, dict[str, float]]  # emotion -> cue -> change; empty where it is unknown
-    spread: dict[str, float]  # cue -> standard deviation between neutral clips
-    sample_rate: int = 16000  # of the model, Hz; an added judge is tried at it
-    added: dict[tuple, Callable] = field(default_factory=dict)  # columns -> judge that was added
-
-    @property
-    def asked(self) -> Callable | list[Callable]:  # as `dose_response` takes it
-        "The judge, or all of them."
-        return self.judges[0] if len(self.judges) == 1 else self.judges
-
-    @property
-    def own_outcomes(self) -> list[str]:
-        "Columns of judges that were added."
-        return [name for outcomes in self.added for name in outcomes]
-
-    @property
-    def change_name(self) -> str:  # "planted" or "wanted"
-        "How the change is called that a push should bring."
-        return "planted" if self.planted else "wanted"
-
-    def add(
-        self,
-        judge: Callable,  # (audio (clip, sample), sample_rate) -> table with one row per clip
-        *outcomes: str,  # columns of its table that the study reports
-    ) -> None:
-        """One more judge. Its columns get slopes and changes; no gate depends on them.
-
-        A judge that is added again for the same columns replaces the earlier one. Raises ValueError
-        for a judge that fails on two seconds of noise, does not return these columns as numbers, or
-        returns a column that another judge or the study has."""
-        if not outcomes:
-            raise ValueError("name the judge's columns: add(my_judge, 'my_score')")
-        judges = [other for other in self.judges if other is not self.added.get(outcomes)]
-        name = judge_name(judge)
-        if name in [judge_name(other) for other in judges]:
-            raise ValueError(f"there is a judge named {name!r} already; give yours another name")
-        _check_columns(judge, judges, outcomes, self.sample_rate)
-        self.judges = [*judges, judge]
-        self.added[outcomes] = judge
-
-
-TABLE_COLUMNS = ("arm", "kind", "alpha", "text", "push", "stop_s", "failure", *CLIP_COLUMNS)
-
-
-def _check_columns(judge, others, outcomes, sample_rate):
-    "Raise ValueError for a judge that fails on noise, or returns other columns than it should."
-    noise = 0.1 * rng("judges").standard_normal((1, 2 * sample_rate)).astype(np.float32)
-    [(scores, problem)] = ask_judge(judge, judge_name(judge), noise, sample_rate)
-    if not scores:
-        raise ValueError(
-            f"the judge fails on two seconds of noise: {problem}. A judge takes audio of the shape "
-            "(clip, sample) and the sample rate, and returns a table with one row per clip"
-        )
-    missing = [name for name in outcomes if name not in scores]
-    if missing:
-        raise ValueError(f"the judge returns the columns {list(scores)}; {missing} are not there")
-    text = [name for name in outcomes if isinstance(scores[name], str)]
-    if text:
-        raise ValueError(f"the judge returns text in {text}, and a slope needs numbers")
-    judge_clips([*others, judge], noise, sample_rate, TABLE_COLUMNS)  # do columns clash?
-
-
-def rendered_judge(
-    settings: SteeringSettings,  # number and length of rendered clips
-    sample_rate: int,  # of the model, Hz
-) -> SteeringJudge:  # has heard no generated clip
-    "The judge of the embedded model, fitted on music with known cues."
-    seed, duration_s, cues = settings.seed, settings.duration_s, list(CUE_DESCRIPTORS)
-    emotional_waves, truth = rendered_clips(
-        settings.rendered,
-        seed,
-        duration_s,
-    )
-    draw = rng("neutral clips", seed)
-    neutral_waves = []
-    for _ in range(2 * settings.rendered):
-        drawn_cues = neutral_cues(draw)
-        note_seed = int(draw.integers(2**31))
-        neutral_waves.append(render_music(drawn_cues, note_seed, duration_s))
-    emotional = describe_table(emotional_waves, sample_rate, progress=False)
-    neutral = describe_table(
-        np.stack(neutral_waves),
-        sample_rate,
-        progress=False,
-    )
-    emotions = truth.emotion.to_numpy()
-    classifier = LabelJudge(CUE_DESCRIPTORS).fit(emotional, emotions)
-    middle = neutral[cues].mean()
-    planted = {}
-    for emotion in settings.emotions:
-        change = emotional[cues][emotions == emotion].mean() - middle
-        planted[emotion] = change.to_dict()
-    return SteeringJudge(
-        [SoundJudge(classifier)],
-        planted,
-        neutral[cues].std().to_dict(),
-    )
-
-
 def steering_judge(
     settings: SteeringSettings,  # model and CLAP
     sample_rate: int,  # of the model, Hz
 ) -> SteeringJudge:  # for this model
     "The judge of the study: fitted on rendered clips for nano, else a model of listeners or CLAP."
     if settings.model == "nano":
-        judge = rendered_judge(settings, sample_rate)
+        judge = rendered_judge(
+            settings.rendered,
+            settings.emotions,
+            settings.seed,
+            settings.duration_s,
+            sample_rate,
+        )
     else:
         judge = SteeringJudge([SoundJudge()], planted={}, spread={})
     if settings.clap:
@@ -348,16 +229,6 @@ def steering_judge(
     return judge
 
 
-def judges_with_clap(
-    judges: list[Callable],  # the judge so far
-    clap: str,  # folder or hub id
-    second: bool,  # True: CLAP is only reported; False: it hears valence, arousal and emotions
-) -> list[Callable]:  # judges whose columns do not clash
-    "CLAP as a second judge, or as the main one."
-    if second:
-        return [*judges, renamed(ClapJudge(clap), "clap_")]
-    return [SoundJudge(axes=False), ClapJudge(clap)]
-
 # %% ../../nbs/api/95_studies/20_steering_setup.ipynb #cell019
 @dataclass
 class SteeringContext:
@@ -369,6 +240,9 @@ class SteeringContext:
     progress: bool = True  # show bars while clips are made
     prompts: SteeringPrompts = field(init=False, repr=False)  # sets that share no text
     judge: SteeringJudge = field(init=False, repr=False)  # who hears the clips
+    planted: dict[str, np.ndarray] = field(  # label -> vector, see `plant_heard`
+        init=False, repr=False, default_factory=dict
+    )
     steps: dict[str, Step] = field(
         init=False,
         repr=False,
@@ -376,11 +250,13 @@ class SteeringContext:
     )  # by name
 
     def __post_init__(self):
-        self.prompts = steering_prompts(self.settings)
+        count = piece_counter(self.model.tokenizer)
+        self.prompts = steering_prompts(self.settings, count, caption_list(self.model))
         self.judge = steering_judge(
             self.settings,
             self.model.config.sample_rate,
         )
+        self.planted_spread = None  # of the own scores, once the first clips are heard
 
     @property
     def store(self) -> ClipStore:
@@ -391,7 +267,7 @@ class SteeringContext:
     def outcome_of(self) -> dict[str, str]:  # axis or emotion -> column of the judge
         "The outcome that each direction is meant to move."
         axes = {axis: axis for axis in STEERED_AXES}
-        return axes | {emotion: f"p_{emotion}" for emotion in self.settings.emotions}
+        return axes | {emotion: f"m_{emotion}" for emotion in self.settings.emotions}
 
     @property
     def control_prompts(self) -> pd.DataFrame:  # the first test prompts
@@ -417,7 +293,23 @@ class SteeringContext:
             progress=self.progress,
             **self.settings.sampling(),
         )
-        return with_emotions(heard, self.settings.emotions)
+        heard = with_emotions(heard, self.settings.emotions)
+        if self.planted:
+            full = self.settings.max_dose
+            return plant_heard(heard, arms, self.planted, self._planted_effects(heard), full)
+        return heard
+
+    def _planted_effects(self, heard):
+        "What a push along each emotion's vector changes, from the spread of unsteered clips."
+        outcome_of = {name: self.outcome_of[name] for name in self.settings.emotions}
+        if self.planted_spread is None:
+            clips = heard.drop_duplicates("clip_id")  # none of them means anything
+            spread = clips[list(outcome_of.values())].std()
+            self.planted_spread = (PLANTED_SCORE * spread).to_dict()
+        effects = emotion_effects(
+            self.settings.emotions, outcome_of, self.planted_spread, self.judge.planted
+        )
+        return effects | {"neutral": {}}
 
     def slopes(
         self,
@@ -464,15 +356,3 @@ class SteeringContext:
         if name not in self.steps:
             raise KeyError(f"the step {name!r} has not run; steps so far: {list(self.steps)}")
         return self.steps[name]
-
-
-def with_emotions(
-    clips: pd.DataFrame,  # with valence and arousal
-    emotions: Sequence[str],  # that need a column
-) -> pd.DataFrame:  # with a column p_<emotion> for each
-    "Scores of emotions, from the axes where the judge hears only those."
-    if f"p_{emotions[0]}" in clips:
-        return clips
-    axes = clips[list(STEERED_AXES)].to_numpy()  # (clip, 2)
-    scores = {f"p_{emotion}": (axes * VALENCE_AROUSAL[emotion]).sum(1) for emotion in emotions}
-    return clips.assign(**scores)

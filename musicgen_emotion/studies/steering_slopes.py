@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..show.plots import axes_grid, axis_label
+from ..stats.power import FEWEST_UNITS
 from .steps import Figure
 
 SLOPE_COLUMNS = (
@@ -31,12 +32,11 @@ __all__ = ['SLOPE_COLUMNS', 'FEW_PROMPTS', 'FEW_RANDOM', 'clearly_moves', 'arm_s
 
 # %% ../../nbs/api/95_studies/19_steering_slopes.ipynb #cell007
 def clearly_moves(
-    slopes: pd.DataFrame,  # slope, low, high, band_low, band_high, n_random
+    slopes: pd.DataFrame,  # slope, low, high, p_random
 ) -> pd.Series:  # one truth value per row
-    "Whether the interval lies on one side of zero and the slope outside the random band."
+    "Whether the interval lies on one side of zero and the slope ranks first of the random ones."
     one_side = slopes.low * slopes.high > 0
-    outside = (slopes.slope < slopes.band_low) | (slopes.slope > slopes.band_high)
-    return one_side & outside & (slopes.n_random > 0)
+    return one_side & (slopes.p_random < 0.05)
 
 
 def arm_sentence(
@@ -111,7 +111,7 @@ def size_sentence(
     return f"There are too few prompts to read an effect of {names}: {reason}."
 
 
-FEW_PROMPTS, FEW_RANDOM = 6, 10  # a sentence warns below these numbers
+FEW_PROMPTS, FEW_RANDOM = FEWEST_UNITS, 39  # a sentence warns below these numbers
 
 
 def _digits(*values):
@@ -229,11 +229,11 @@ def shown_slopes(
     slopes: pd.DataFrame,  # slopes of all arms and outcomes
     arms: Sequence[str],  # names
     outcomes: Sequence[str],  # columns of the judges
-) -> pd.DataFrame:  # SLOPE_COLUMNS and n_random, sorted by outcome
+) -> pd.DataFrame:  # SLOPE_COLUMNS, p_random and n_random, sorted by outcome
     "Rows of some arms and outcomes, in the given order."
     rows = slopes[slopes.arm.isin(arms) & slopes.outcome.isin(outcomes)]
     by_outcome = rows.outcome.map(list(outcomes).index)
     by_arm = rows.arm.map(list(arms).index)
     ordered = rows.assign(by_outcome=by_outcome, by_arm=by_arm)
     ordered = ordered.sort_values(["by_outcome", "by_arm"])
-    return ordered[[*SLOPE_COLUMNS, "n_random"]].reset_index(drop=True)
+    return ordered[[*SLOPE_COLUMNS, "p_random", "n_random"]].reset_index(drop=True)

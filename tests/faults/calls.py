@@ -219,6 +219,11 @@ SOUND = {
     "LabelJudge.predict": lambda w: dict(self=w.judge, table=w.described),
     "LabelJudge.predict_proba": lambda w: dict(self=w.judge, table=w.described),
     "LabelJudge.score": lambda w: dict(self=w.judge, table=w.described, labels=w.labels),
+    "LabelJudge.margins": lambda w: dict(self=w.judge, table=w.described),
+    "fit_graded_axes": lambda w: dict(
+        table=w.described, wanted=np.zeros((len(w.described), 2)), descriptors=TAGS
+    ),
+    "GradedAxes.read": lambda w: dict(self=_graded(w), table=w.described),
     "LabelJudge.save": lambda w: dict(self=w.judge, path=w.path(".json")),
     "LabelJudge.load": lambda w: dict(path=w.judge.save(w.path(".json"))),
     "descriptor_matrix": lambda w: dict(table=w.described, names=TAGS),
@@ -838,7 +843,34 @@ def _sweep_table(w):
 
 SITE = dict(site="layer_1")
 
+
+def _graded(w):
+    from musicgen_emotion.sound import fit_graded_axes
+
+    return fit_graded_axes(w.described, np.zeros((len(w.described), 2)), TAGS)
+
+
+def _space(w):
+    from musicgen_emotion.steering import cue_geometry
+
+    return cue_geometry(w.described, w.labels, w.described, TAGS)
+
+
+def _recovered(w):
+    from musicgen_emotion.steering import recovered_emotions
+
+    return recovered_emotions(w.described, _space(w))
+
+
 STEERING = {
+    "cue_geometry": lambda w: dict(
+        emotional=w.described, labels=w.labels, neutral=w.described, cues=TAGS
+    ),
+    "recovered_emotions": lambda w: dict(changes=w.described, space=_space(w)),
+    "recovered_shares": lambda w: dict(answers=_recovered(w)),
+    "confusion_of_renders": lambda w: dict(
+        emotional=w.described, labels=w.labels, neutral=w.described, space=_space(w)
+    ),
     "opposite_arm": lambda w: dict(direction=w.direction),
     "other_layer_arm": lambda w: dict(direction=w.direction, layer=0, rms=1.0),
     "random_arms": lambda w: dict(direction=w.direction, n=2),
@@ -857,6 +889,20 @@ STEERING = {
     "method_directions": lambda w: dict(positive=w.positive, negative=w.negative, **SITE),
     "pairs_curve": lambda w: dict(positive=w.positive, negative=w.negative, sizes=[2], n_draws=3),
     "random_direction": lambda w: dict(like=w.direction, seed=0),
+    "rank_p": lambda w: dict(target=2.0, controls=w.x),
+    "mean_p": lambda w: dict(values=w.x),
+    "all_but_p": lambda w: dict(p_values=np.array([0.1, 0.2, 0.3])),
+    "slope_by_cosine": lambda w: dict(slopes=w.x, cosines=w.x2, **QUICK),
+    "unrelated_share": lambda w: dict(controls=np.stack([w.x, w.x2]), target=w.x + 5),
+    "choice_p": lambda w: dict(rises=dict(a=(w.x[:2], w.x[2:])), n_draws=19),
+    "absolute_bounds": lambda w: dict(estimate=_estimate(w)),
+    "planted_parts": lambda w: dict(push=w.x[:4], vectors=dict(a=w.x2[:4])),
+    "with_planted": lambda w: dict(
+        table=w.doses, parts=dict(up=dict(happy=0.5)), effects=dict(happy=dict(valence=1.0)),
+        full=0.1,
+    ),
+    "unit_slopes": lambda w: dict(table=w.doses, outcomes=["valence"]),
+    "unseen_words": lambda w: dict(n_per_emotion=2),
     "shuffled_direction": lambda w: dict(positive=w.positive, negative=w.negative, seed=0, **SITE),
     "text_direction": lambda w: dict(
         model=w.model, positive=["a happy song"], negative=["a sad song"]
@@ -1170,6 +1216,12 @@ def _phase_file(w):
 # Settings of the studies, and the command's functions
 
 STUDIES = {
+    "with_emotions": lambda w: dict(
+        clips=pd.DataFrame(dict(valence=[0.5], arousal=[0.1])), emotions=["happy", "sad"]
+    ),
+    "music_cells": lambda w: dict(clips=pd.DataFrame(dict(tempo=[90.0], mode_score=[0.1]))),
+    "balance_table": lambda w: dict(cells=_cells()),
+    "balanced_rows": lambda w: dict(cells=_cells(), n=2),
     "read_headline": lambda w: dict(file=_headline(w)),
     "word_units": lambda w: dict(
         prompts=["calm sea", "calm wood", "sad song"], labels=["calm", "calm", "sad"]
@@ -1179,6 +1231,10 @@ STUDIES = {
     "too_many_passes": lambda w: dict(runs=20),
     "units_from_interval": lambda w: dict(low=0.1, high=0.3, n=40, effect=0.2),
 }
+
+
+def _cells():
+    return pd.DataFrame(dict(fast=[True, False, True], major=[True, True, False]))
 
 
 def _headline(w):

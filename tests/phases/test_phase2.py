@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from musicgen_emotion.models.sampling import sample_tokens
 from musicgen_emotion.sae.dictionary import SparseAutoencoder
 from musicgen_emotion.show.heatmaps import plot_scores
 from musicgen_emotion.stats.estimates import Estimate
+from musicgen_emotion.stats.power import FEWEST_UNITS
 from musicgen_emotion.steering.arms import Arm
 from musicgen_emotion.steering.axes import method_directions
 from musicgen_emotion.steering.branches import branch_agreement, branch_arithmetic
@@ -34,9 +36,21 @@ from musicgen_emotion.steering.judges import SoundJudge
 from musicgen_emotion.steering.judging import judge_clips
 from musicgen_emotion.steering.methods import mean_difference
 from musicgen_emotion.steering.slopes import dose_changes, dose_slopes
+from musicgen_emotion.stimuli.emotions import EMOTIONS
 from musicgen_emotion.stimuli.prompts import neutral_prompts
+from musicgen_emotion.stimuli.synth import SAMPLE_RATE
 from musicgen_emotion.studies.steering import SteeringStudy
+from musicgen_emotion.studies.steering_balance import (
+    balance_sentence,
+    balance_table,
+    balanced_rows,
+)
 from musicgen_emotion.studies.steering_cost import mean_losses, quality_sentence
+from musicgen_emotion.studies.steering_criteria import (
+    NOTHING_LEFT,
+    RANKS_FIRST,
+    STEERING_CRITERIA,
+)
 from musicgen_emotion.studies.steering_directions import (
     cosine_sentence,
     dose_plan,
@@ -50,6 +64,20 @@ from musicgen_emotion.studies.steering_features import (
     edit_arm,
     edits_sentence,
     rising_features,
+)
+from musicgen_emotion.studies.steering_hits import (
+    RAISED,
+    RECOVERED,
+    RECOVERY_CRITERIA,
+    best_method_hits,
+    hits_sentence,
+)
+from musicgen_emotion.studies.steering_judges import (
+    SteeringJudge,
+    described_renders,
+    judges_with_clap,
+    rendered_judge,
+    with_emotions,
 )
 from musicgen_emotion.studies.steering_methods import methods_sentence
 from musicgen_emotion.studies.steering_moves import (
@@ -80,14 +108,7 @@ from musicgen_emotion.studies.steering_sentences import (
     listeners_sentence,
     no_unit_sentence,
 )
-from musicgen_emotion.studies.steering_setup import (
-    SteeringJudge,
-    SteeringSettings,
-    judges_with_clap,
-    steering_bars,
-    steering_prompts,
-    with_emotions,
-)
+from musicgen_emotion.studies.steering_setup import SteeringSettings, steering_prompts
 from musicgen_emotion.studies.steering_slopes import (
     arm_lines,
     arm_sentence,
@@ -133,9 +154,11 @@ def test_bad_parameters_run_nothing(tmp_path, params, error, message):
 @needs_notebook
 def test_defaults_have_the_controls_of_the_protocol():
     settings = SteeringSettings()
-    assert settings.n_random >= 20
+    assert settings.n_random >= 39
     assert settings.n_shuffled >= 1
-    assert settings.test_prompts >= settings.control_prompts >= 2
+    assert settings.test_prompts >= settings.control_prompts >= FEWEST_UNITS
+    assert settings.feature_prompts >= FEWEST_UNITS
+    assert 5 * settings.held_out_clips >= FEWEST_UNITS
     assert len(settings.emotions) == 5
     assert tuple(settings.feature_density) == (0.01, 0.25)
     assert settings.features_each >= 1
@@ -172,15 +195,16 @@ def test_settings_that_cannot_work_are_refused(values, message):
 @needs_notebook
 def test_gates_of_the_text_are_those_of_the_code():
     rows = gates_of_the_text(PHASE)
-    bars = steering_bars(n_emotions=5)
-    assert len(bars) == len(rows) + 1  # one row names both gates on equal cost
-    for name, bar in bars.items():
-        (row,) = [value for key, value in rows.items() if name in key]
-        written, source = row
-        number = {"all but one": ">= 4", "all": ">= 1"}.get(written, written)
-        assert number == f"{bar.direction} {bar.threshold:g}", name
-        where = bar.source.removeprefix("bar of the ").removesuffix(" for uses")
-        assert where in source, name
+    found = {}
+    for gate, (bar, kind) in rows.items():
+        both, _, name = gate.partition(": ")
+        for axis in both.split(", ") if name else [""]:
+            found[f"{axis}: {name}" if axis else gate] = (bar, kind)
+    wanted = {}
+    for criterion in (*STEERING_CRITERIA, *RECOVERY_CRITERIA):
+        bar = f"{criterion.direction} {criterion.threshold:g}"
+        wanted[criterion.name] = (bar, criterion.kind)
+    assert found == wanted
 
 
 @needs_notebook
@@ -205,15 +229,20 @@ def test_cells_are_calls():
 # ---- prompts, doses and directions
 
 
+PROMPT_SETS = ("fit", "unseen", "test", "tuning", "choice", "spare")
+
+
 def test_prompts_are_new_and_no_text_is_in_two_sets():
     settings = SteeringSettings()
     prompts = steering_prompts(settings)
+    assert len(prompts.choice) == settings.method_prompts
     known = set(neutral_prompts(12, 0).table.prompt) | set(neutral_prompts(11, 0).table.prompt)
     assert settings.seed not in settings.earlier_seeds
-    assert not known & {*prompts.test.prompt, *prompts.tuning.prompt}
+    assert not known & {*prompts.test.prompt, *prompts.tuning.prompt, *prompts.choice.prompt}
     assert len(prompts.test) == settings.test_prompts
     assert len(prompts.tuning) == settings.sweep_prompts
-    sets = [set(getattr(prompts, name).prompt) for name in ("fit", "unseen", "test", "tuning")]
+    assert len(prompts.spare) >= settings.test_prompts
+    sets = [set(getattr(prompts, name).prompt) for name in PROMPT_SETS]
     assert sum(len(texts) for texts in sets) == len(set.union(*sets))
     with pytest.raises(ValueError, match="too few"):
         steering_prompts(SteeringSettings(test_prompts=60))
@@ -247,12 +276,14 @@ def test_a_given_layer_is_always_fitted():
     assert layers_to_fit(SteeringSettings(sweep_layers=[2, 0], layer=3), 4) == [0, 2, 3]
 
 
-def test_scores_of_emotions_come_from_the_axes_where_the_judge_hears_only_those():
+def test_margins_of_emotions_come_from_what_the_judge_has():
     clips = pd.DataFrame(dict(valence=[1.0], arousal=[-1.0]))
     heard = with_emotions(clips, ["happy", "calm"])
-    assert heard.p_happy[0] == pytest.approx(0.8 - 0.4)
-    assert heard.p_calm[0] == pytest.approx(0.6 + 0.7)
+    assert heard.m_happy[0] == pytest.approx(0.8 - 0.4)
+    assert heard.m_calm[0] == pytest.approx(0.6 + 0.7)
     assert with_emotions(heard, ["happy", "angry"]) is heard
+    sure = with_emotions(clips.assign(p_happy=1.0, p_calm=0.0), ["happy", "calm"])
+    assert sure.m_happy[0] == -sure.m_calm[0] == pytest.approx(-np.log(1e-6))
 
 
 # ---- features
@@ -319,7 +350,9 @@ def study(tiny, tmp_path_factory):
     run = open_run(tmp_path_factory.mktemp("run"), "phase2_steering")
     study = SteeringStudy(run, settings, tiny)
     study.judge.add(lambda audio, rate: dict(loud=np.abs(audio).mean(1)), "loud")
+    study.balance_prompts()
     study.prompts.test["session"] = ["first", "second"]
+    study.render_confusion()
     fits = study.fit_directions()
     directions = study.directions_at(fits, study.choose_layer(fits).site)
     directions.add("against calm", directions["happy"].unit - directions["calm"].unit)
@@ -335,48 +368,50 @@ def study(tiny, tmp_path_factory):
     controls += [Arm("against calm shuffled", "own", directions.make(vector[::-1]))]
     result = study.dose_response(arms, controls, doses)
     study.moves(result)
-    compared = study.compare_controls(result)
+    study.compare_controls(result)
+    study.specificity(result)
     study.written_words(result)
     study.branches(result)
     study.side_effects(result)
     study.quality(result, study.costs(result))
     methods = study.methods(directions)
     methods.add("sad", "my method", vector)
-    study.compare_methods(methods, result)
+    study.best_method_hits(study.compare_methods(methods, result))
     study.single_features(methods, doses)
     study.few_pairs(directions)
-    study.held_out_words(directions, compared)
+    study.held_out_words(directions)
     study.nothing_left(result, directions)
     study.gates()
     yield study
     run.close()
 
 
-def test_gates_are_decided_in_order_and_say_where_their_bar_comes_from(study):
-    names = [gate.name for gate in study.run.gates]
-    about_axes = [
-        f"{axis}: {name}"
-        for axis in ("valence", "arousal")
-        for name in ("lower end of the slope", "slope above the random band")
-    ]
-    bars = steering_bars(3)
-    others = [name for name in bars if "slope" not in name.split(",")[0]]
-    assert names[:4] == about_axes
-    assert names[-1] == "dose 0 and no push give the stored tokens"
-    assert set(names[4:]) | {"planted change recovered at equal cost"} == {
-        *others,
-        "shuffled labels, mean share of the slope",
-    }
-    for gate in study.run.gates:
-        bar = bars[gate.name.split(": ")[-1]]
-        assert (gate.threshold, gate.direction) == (bar.threshold, bar.direction)
-        assert gate.why.endswith(bar.source)
-    assert study.run.gates[-1].passed
+def test_gates_are_decided_and_too_few_units_carry_no_claim(study):
+    gates = {gate.name: gate for gate in study.run.gates}
+    declared = {criterion.name: criterion for criterion in STEERING_CRITERIA}
+    assert set(declared) < set(gates)
+    assert list(gates)[:2] == [f"{axis}: {RANKS_FIRST}" for axis in ("valence", "arousal")]
+    for name, gate in gates.items():
+        if gate.kind == "evidence":
+            assert np.isnan(gate.value) and not gate.passed
+            assert "no claim: " in gate.why
+        if name in declared:
+            bar = declared[name]
+            assert (gate.threshold, gate.direction) == (bar.threshold, bar.direction)
+    assert gates[NOTHING_LEFT].passed
+    assert (study.run.path / "criteria.json").exists()
+
+
+def test_random_controls_are_orthogonal_to_both_axes(study):
+    directions = study.found("directions")
+    for arm in study.random_controls(directions, n=3):
+        for axis in ("valence", "arousal"):
+            assert abs(arm.directions[0][0].cosine(directions[axis])) < 1e-5
 
 
 def test_nothing_is_called_planted_where_nothing_was_planted(study):
     names = [gate.name for gate in study.run.gates]
-    assert "own score raised at equal cost" in names
+    assert RAISED in names and RECOVERED not in names
     assert not any("planted" in gate.name + gate.why for gate in study.run.gates)
     assert "planted" not in " ".join(study.summary())
     recovery = study.found("recovery")
@@ -546,7 +581,11 @@ def test_every_table_and_figure_is_told_from_the_source(study):
     written = set().union(*(written_files(path.read_text()) for path in modules))
     tables = {path.name for path in study.run.path.glob("*.csv")}
     assert {name for name in tables if not name.startswith("slopes_by_")} <= written
-    not_here = {"planted.csv", "listening_clips.csv"}  # nano alone, and a later step
+    not_here = {
+        "planted.csv",
+        "render_confusion.csv",
+        "listening_clips.csv",
+    }  # nano alone, and a later step
     assert {name for name in written if name.endswith(".csv")} - tables <= not_here
 
 
@@ -609,6 +648,92 @@ def test_clap_is_a_judge_with_columns_of_its_own(tmp_path, second):
     assert ("p_happy" in heard) != second
 
 
+# ---- does an emotion come back?
+
+
+@pytest.fixture(scope="module")
+def known_study(nano):
+    "What `best_method_hits` needs, with planted vectors along single dimensions."
+    settings = SteeringSettings(method_emotions=["sad", "energetic"], duration_s=2.0)
+    judge = rendered_judge(12, EMOTIONS, 0, settings.duration_s, nano.config.sample_rate)
+    vectors = dict(zip((*EMOTIONS, "neutral"), np.eye(16)))
+    return SimpleNamespace(
+        settings=settings,
+        judge=judge,
+        planted=vectors,
+        prompts=steering_prompts(settings),
+        outcome_of={emotion: f"m_{emotion}" for emotion in EMOTIONS},
+        run=SimpleNamespace(table=lambda table, name: table, path=None),
+    )
+
+
+def chosen_method(vector_of, dose):
+    "A comparison of methods that chose one, at a dose."
+    by_emotion = {}
+    for emotion in ("sad", "energetic"):
+        direction = Direction(vector_of(emotion), "layer_0", "made", 1.0)
+        by_emotion[emotion] = {"ridge": direction}
+    return SimpleNamespace(
+        chosen="ridge",
+        methods=SimpleNamespace(by_emotion=by_emotion),
+        dose_of=lambda emotion: dose,
+        equal_cost=SimpleNamespace(n=3),
+    )
+
+
+def recovers(study, vector_of, dose=0.12):
+    "Whether the gate passes."
+    step = best_method_hits(study, chosen_method(vector_of, dose))
+    (number,) = step.criteria
+    criterion = next(bar for bar in RECOVERY_CRITERIA if bar.name == number.name)
+    assert number.name == RECOVERED and number.n == 12
+    return criterion.gate(number.value, number.low, number.high, number.n).passed
+
+
+def test_a_planted_emotion_is_recovered_and_another_one_is_not(known_study):
+    planted = known_study.planted
+    assert recovers(known_study, planted.get)
+    assert not recovers(known_study, lambda emotion: planted["calm"])
+    assert not recovers(known_study, lambda emotion: -planted[emotion])
+    assert not recovers(known_study, planted.get, dose=0.0)
+
+
+def test_pushes_that_move_cues_by_chance_recover_nothing(known_study):
+    draw = np.random.default_rng(0)
+
+    def push(prompts, arms, doses):
+        "Neutral music at every dose."
+        renders = described_renders(12, int(draw.integers(1000)), 2.0, SAMPLE_RATE)
+        tables = []
+        for dose, part in zip(doses, (renders.neutral[:12], renders.neutral[12:])):
+            tables.append(part.assign(prompt=prompts.prompt.tolist(), alpha=dose, m_sad=0.0))
+        return pd.concat(tables, ignore_index=True).assign(m_energetic=0.0)
+
+    study = SimpleNamespace(**{**vars(known_study), "planted": {}, "push": push})
+    assert not recovers(study, known_study.planted.get)
+    assert not recovers(study, known_study.planted.get, dose=0.0)
+
+
+def test_sentence_on_hits_names_the_emotion_that_comes_instead():
+    answers = pd.DataFrame(dict(unit=range(12), emotion="sad", nearest="calm", hit_tempo=1.0))
+    no = hits_sentence(answers.assign(recovered=False, hit_mode_score=0.0), "PCA", 3)
+    assert "does not clearly come back: it does on 0 of 12" in no
+    assert "nearest to calm 12; mode_score moves the right way on 0%" in no
+    assert "Sad comes back on 12 of 12" in hits_sentence(answers.assign(recovered=True), "PCA", 3)
+
+
+def test_test_prompts_are_balanced_where_the_pool_allows():
+    cells = pd.DataFrame(dict(fast=[True] * 9 + [False] * 4, major=[True] * 8 + [False] * 5))
+    chosen = balanced_rows(cells, 8)
+    assert len(chosen) == len(set(chosen)) == 8
+    assert cells.iloc[chosen].fast.sum() == 4
+    assert balanced_rows(cells, 8) == chosen
+    assert balanced_rows(cells, 99) == list(range(13))
+    table = balance_table(pd.DataFrame(dict(fast=[True] * 9 + [False] * 3, major=True)))
+    assert table.balanced.tolist() == [True, False]
+    assert "are not balanced: 75% fast" in balance_sentence(table.assign(set="test"))
+
+
 # ---- sentences say no where the numbers do
 
 
@@ -626,8 +751,9 @@ def test_sentences_of_the_choice_say_what_was_chosen():
 
 
 def test_sentences_on_moves_say_yes_and_no():
-    moves = pd.DataFrame(dict(arm=["happy", "sad"], moves=[True, False], n=6, n_random=20))
+    moves = pd.DataFrame(dict(arm=["happy", "sad"], moves=[True, False], n=12, n_random=39))
     assert moves_sentence(moves).startswith("1 of 2 directions move")
+    assert "carry no claim" in moves_sentence(moves.assign(n=11))
     assert moves_sentence(moves.assign(moves=False)).startswith("No direction moves")
     words = pd.DataFrame(dict(before=[0.2], pushed=[0.7], written=[0.8], n=[6]))
     assert "1 of 2 emotions move by the rule: happy." in emotions_sentence(moves, words)
@@ -637,7 +763,8 @@ def test_sentences_on_moves_say_yes_and_no():
     assert "reaches the word" in words_sentence(words, 1.2, 1.1, 1.3)
     assert "may reach the word" in words_sentence(words, 0.9, 0.8, 1.1)
     assert "does not reach the word" in words_sentence(words, 0.7, 0.6, 0.8)
-    assert "do not do the same" in shuffled_sentence(-0.3, -0.9, 0.4, 6)
+    assert "no share" in words_sentence(words, np.nan, np.nan, np.nan)
+    assert "do not do the same" in shuffled_sentence(0.3, 0.2, 0.4, 6)
     assert "may do much of the same" in shuffled_sentence(0.4, 0.1, 0.7, 6)
 
 
@@ -652,9 +779,10 @@ def test_sentence_on_listeners_names_the_axis_that_disagrees():
 
 def test_sentences_on_words_and_costs_say_yes_and_no():
     weakest = pd.Series(dict(axis="valence", value=0.6, low=0.4, high=0.8, n=16))
-    assert "words lie along valence" in held_out_sentence(weakest, 0.4)
+    weakest["text_encoder"] = "lists none of them"
+    assert "lie along valence" in held_out_sentence(weakest)
     weakest["low"] = -0.1
-    assert "do not clearly lie" in held_out_sentence(weakest, 0.4)
+    assert "do not clearly lie" in held_out_sentence(weakest)
     counts, none = pd.Series(dict(valence=7, arousal=6)), pd.Series(dict(valence=0, arousal=0))
     assert beside_sentence(none, none, 9, 6).startswith("Nothing else moves")
     assert beside_sentence(counts, none, 9, 6).startswith("Other things move too")
@@ -708,8 +836,9 @@ def slope_rows():
             high=[11.0, 3.0, 110.0, 1.0],
             band_low=-2.0,
             band_high=2.0,
-            n=6,
-            n_random=20,
+            p_random=[0.025, 0.5, 0.025, 0.9],
+            n=12,
+            n_random=39,
         )
     )
 
@@ -732,7 +861,7 @@ def test_lines_on_arms_say_yes_and_no_and_the_change_at_the_largest_dose():
     one[["low", "high", "n"]] = np.nan, np.nan, 1
     assert "does not clearly move" in arm_sentence(one)
     assert "n = 1 prompt, which has no interval" in arm_sentence(one)
-    assert "1 of 2 arms move valence (n = 6" in outcome_sentence(rows.iloc[:2])
+    assert "1 of 2 arms move valence (n = 12" in outcome_sentence(rows.iloc[:2])
     assert outcome_sentence(rows.iloc[1:2]).startswith("No arm of 1 clearly moves")
 
 
@@ -743,9 +872,8 @@ def test_a_run_with_few_prompts_or_random_directions_is_called_too_small():
     assert "read no effect from them: an interval over 2 prompts is no 95% interval" in small
     assert "made of 4 numbers" in small
     assert "made of 9 numbers" in size_sentence(rows.assign(n_random=9))
-    assert size_sentence(rows.assign(n_random=10)) == ""
-    assert "over 5 prompts" in size_sentence(rows.assign(n=5))
-    assert "an effect of b: an interval over 2" in size_sentence(rows.assign(n=[6, 2, 6, 2]))
+    assert "over 11 prompts" in size_sentence(rows.assign(n=11))
+    assert "an effect of b: an interval over 2" in size_sentence(rows.assign(n=[12, 2, 12, 2]))
 
 
 def test_own_controls_name_their_target():
@@ -772,12 +900,13 @@ def test_a_range_is_called_a_range():
 
 def test_sentence_on_edits_has_intervals_and_says_yes_and_no():
     edits = pd.DataFrame(
-        dict(way=["set", "scale", "ablate"] * 2, value=0.3, low=0.1, high=0.5, n=2)
+        dict(way=["set", "scale", "ablate"] * 2, value=0.3, low=0.1, high=0.5, n=12)
     )
     edits["kind"] = ["feature"] * 3 + ["random feature"] * 3
     sentence = edits_sentence(edits, "sad", 5, 3.0)
-    assert "feature 5 changes the probability of sad: by 0.30 (0.10 to 0.50) when set" in sentence
-    assert "n = 2 prompts" in sentence
+    assert "feature 5 changes the margin of sad: by 0.30 (0.10 to 0.50) when set" in sentence
+    assert "n = 12 prompts" in sentence
+    assert "may or may not change" in edits_sentence(edits.assign(n=2), "sad", 5, 3.0)
     assert "0.30 (range 0.30 to 0.30)" in sentence
     assert "does not clearly change" in edits_sentence(edits.assign(low=-0.1), "sad", 5, 3.0)
     assert "-0.00" not in edits_sentence(edits.assign(value=-0.001), "sad", 5, 3.0)
