@@ -65,7 +65,7 @@ def _is_many(value: Any) -> bool:
 
 
 def _is_iterable(value: Any) -> bool:
-    return isinstance(value, Iterable) and not isinstance(value, (str, bytes))
+    return isinstance(value, Iterable) and not (isinstance(value, (str, bytes)) or _is_table(value))
 
 
 def _is_array(value: Any) -> bool:
