@@ -16,9 +16,17 @@ import numpy as np
 from .checks import shown
 
 # %% auto #0
-__all__ = ['KIND_TESTS', 'ANY_KIND', 'KIND_ALIASES', 'annotated_kinds', 'kind_check']
+__all__ = ["ANY_KIND", "KIND_ALIASES", "KIND_TESTS", "annotated_kinds", "kind_check"]
 
 # %% ../../nbs/api/00_lab/20_argument_kinds.ipynb #cell008
+KIND_ALIASES = {
+    "Pool": ("str", "Sequence", "None"),
+    "States": ("dict",),
+    "Gram": ("Callable",),
+    "Predictor": ("Callable",),
+}
+
+
 def annotated_kinds(
     annotation: str,  # as in the source, for example "Mapping[str, float] | None"
 ) -> list[str]:  # names of the kinds, for example ["Mapping", "None"]
@@ -27,11 +35,13 @@ def annotated_kinds(
     for letter in annotation + "|":
         depth += (letter in "[(") - (letter in "])")
         if letter == "|" and depth == 0:
-            kinds.append(word.split("[")[0].strip())
+            kind = word.split("[")[0].strip()
+            kinds += KIND_ALIASES.get(kind, (kind,))
             word = ""
         else:
             word += letter
     return [kind for kind in kinds if kind]
+
 
 # %% ../../nbs/api/00_lab/20_argument_kinds.ipynb #cell011
 def _has_class(value: Any, *names: str) -> bool:
@@ -63,7 +73,7 @@ def _is_many(value: Any) -> bool:
 
 
 def _is_iterable(value: Any) -> bool:
-    return isinstance(value, Iterable) and not isinstance(value, (str, bytes))
+    return isinstance(value, Iterable) and not (isinstance(value, (str, bytes)) or _is_table(value))
 
 
 def _is_array(value: Any) -> bool:
@@ -107,22 +117,13 @@ KIND_TESTS: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 ANY_KIND = frozenset(("Any", "object", "ArrayLike", "Annotated", "Literal", "type", "slice"))
 
+
 # %% ../../nbs/api/00_lab/20_argument_kinds.ipynb #cell013
-KIND_ALIASES = {
-    "Pool": ("str", "Sequence", "None"),
-    "States": ("dict",),
-    "Gram": ("Callable",),
-    "Predictor": ("Callable",),
-}
-
-
 def kind_check(
     annotation: str,  # as in the source; '' for none
 ) -> Callable[[str, Any], Any] | None:  # takes a name and a value, returns the value; None: any
     "The check that an argument is of a kind that its annotation names, or None."
-    kinds = []
-    for kind in annotated_kinds(annotation):
-        kinds += KIND_ALIASES.get(kind, (kind,))
+    kinds = annotated_kinds(annotation)
     is_readable = all(kind in KIND_TESTS or _names_class(kind) for kind in kinds)
     if not kinds or not is_readable or ANY_KIND & set(kinds):
         return None

@@ -381,8 +381,7 @@ def _plan(function: Callable, special: Mapping[str, Callable | None]) -> list[tu
             check = zero_or_more
         if check is None or parameter.kind is parameter.VAR_POSITIONAL:
             continue
-        kinds = annotated_kinds(text)
-        optional = parameter.default is None or "None" in kinds or kinds == ["Pool"]
+        optional = parameter.default is None or "None" in annotated_kinds(text)
         if parameter.kind is parameter.KEYWORD_ONLY:
             place = len(parameters) + 1000
         plan.append((place, name, optional, check))

@@ -192,7 +192,7 @@ def as_prompts(
 
 def _listed(name: str, value: Any, what: str, example: tuple) -> list:
     "Entries of a list, tuple, Series or array; TypeError with a remedy for anything else."
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple, range)):
         return list(value)
     remedy = _remedy(name, value)
     if remedy is None and hasattr(value, "__array__"):

@@ -48,7 +48,7 @@ def spliced_logits(
 ) -> torch.Tensor:  # (2, clip, codebook, frame, entry) logits of the cond and the null branch
     "Logits of a teacher-forced pass with a function spliced in at a site."
     check_in("branch", branch, _SPLICED)
-    tokens = _some_clips(tokens, model)
+    checked_tokens = _some_clips(tokens, model)
     n_clips = len(prompts)
     states = text_rows(model, prompts, warn=False)
     text = join_text_states([states[prompt] for prompt in prompts])
@@ -66,8 +66,8 @@ def spliced_logits(
             )
     with hook:
         run = model.begin(text, null=True, cache=False)
-        logits = model.step(run, delay_tokens(tokens, model.config), logits="all").float()
-    by_frame = frame_logits(logits, model.config, tokens.shape[-1])
+        logits = model.step(run, delay_tokens(checked_tokens, model.config), logits="all").float()
+    by_frame = frame_logits(logits, model.config, checked_tokens.shape[-1])
     return by_frame.unflatten(0, (2, n_clips))
 
 

@@ -83,8 +83,7 @@ def check_columns(
 
 def check_numbers(
     table: pd.DataFrame,  # any table
-    *names: str
-    | None,  # columns of numbers, NaN where nothing was measured; absent ones are skipped
+    *names: str | None,  # columns of numbers, NaN where not measured; absent ones are skipped
 ) -> pd.DataFrame:  # the same table
     "Raise TypeError or ValueError when a column that is to be drawn holds text or infinity."
     return check_table("table", table, gaps=[name for name in names if name in table])

@@ -73,7 +73,7 @@ def quality_guard(
     audio: np.ndarray | None = None,  # of the steered clips, see `mono_clips`; None decodes them
     reference_audio: np.ndarray | None = None,  # the same of the unsteered clips
     guidance: float = 3.0,  # scale at which the clips were made
-    embeddings: Mapping | Sequence[str] = ("mel", "codec"),  # names, or name -> function, see below
+    embeddings: str | Mapping | Sequence[str] = ("mel", "codec"),  # names, or name -> function
     window_s: float = 1.0,  # window of the named embeddings, s
     n_perm: int = 99,  # random swaps of a distance
     seed: int = 0,  # of the distances

@@ -554,10 +554,13 @@ def test_memory_of_a_replay_does_not_grow_with_the_store(tiny, tmp_path):
             clips=store.table.clip_id[:64],
             progress=False,
         )
-        tracemalloc.start()
-        replayed(tiny, store, tmp_path / f"acts{n}")
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
+        tries = []
+        for number in range(3):  # what other threads of the tests allocate is in some of them
+            tracemalloc.start()
+            replayed(tiny, store, tmp_path / f"acts{n}_{number}")
+            tries.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        peaks.append(min(tries))
     assert peaks[1] < 1.5 * peaks[0], peaks
 
 

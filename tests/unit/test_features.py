@@ -640,7 +640,7 @@ def test_edit_test_refuses_what_cannot_be_tested():
     C = changes(np.random.default_rng(0))
     with pytest.raises(
         ValueError,
-        match=r"at least 19 random sets, got 18: with 18 the smallest reachable p is 1/19 = 0.053",
+        match=r"at least 19 random sets, got 18 .*: with 18 the smallest .* is 1/19 = 0.053",
     ):
         edit_test(C[C.arm != "random 3"], "ablate")
     with pytest.raises(ValueError, match=r"got \['random 1'\]"):

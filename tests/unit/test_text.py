@@ -140,7 +140,7 @@ def test_bad_files_are_named(tmp_path):
     np.save(tmp_path / "labels.npy", [0, 1])
     for name, x, why in (
         ("nan", [[1, np.nan], [1, 2]], "NaN"),
-        ("flat", [1.0, 2.0], "must be a"),
+        ("flat", [1.0, 2.0], "must be embeddings"),
         ("short", [[1.0, 2]], "one per row"),
         ("none", np.zeros((2, 0)), "empty"),
         ("text", [["a"], ["b"]], "numbers"),
