@@ -2,24 +2,151 @@
 
 # made by `make export` from the modules of this folder
 
-from .hooks import hooked as hooked, hook_site as hook_site, edited_output as edited_output, count_hooks as count_hooks
-from .positions import TEXT_KINDS as TEXT_KINDS, trim_special as trim_special, position_seconds as position_seconds, first_position as first_position, window_positions as window_positions, time_windows as time_windows
-from .generation import Generation as Generation, generate as generate, rounding_gap as rounding_gap, save_audio as save_audio, save_clips as save_clips
-from .extractor import ActivationExtractor as ActivationExtractor, RecordedBatch as RecordedBatch, PassRecorder as PassRecorder
-from .file_sums import SUMS_FILE as SUMS_FILE, add_sums as add_sums, read_sums as read_sums, settle_sums as settle_sums, bad_files as bad_files, clips_digest as clips_digest, prompts_digest as prompts_digest, present_state as present_state
-from .prompt_states import prompt_table as prompt_table, text_rows as text_rows, null_text as null_text, require_no_text as require_no_text
-from .clip_files import CLIP_COLUMNS as CLIP_COLUMNS, SORTED_BY as SORTED_BY, PROMPT_COLUMNS as PROMPT_COLUMNS, TAKEN_COLUMNS as TAKEN_COLUMNS, CHUNK as CHUNK, clip_id as clip_id, join_rows as join_rows, plain_types as plain_types, DamagedStore as DamagedStore, read_clip_table as read_clip_table, in_clip_order as in_clip_order, check_column_names as check_column_names, flac_bytes as flac_bytes, token_bytes as token_bytes, read_shard_tokens as read_shard_tokens, pad_tokens as pad_tokens, read_token_array as read_token_array, token_chunks as token_chunks, write_token_array as write_token_array, token_counts as token_counts
-from .sealed_tables import write_sealed as write_sealed, read_sealed as read_sealed, sealed_note as sealed_note, column_kinds as column_kinds, join_kinds as join_kinds, typed_rows as typed_rows, fit_rows as fit_rows, plain_rows as plain_rows, token_lists as token_lists, token_arrays as token_arrays
-from .clip_parts import PART_SIZE as PART_SIZE, TABLE_PARTS as TABLE_PARTS, TOKEN_PARTS as TOKEN_PARTS, SUMMARY_FILE as SUMMARY_FILE, UPGRADE_FOLDER as UPGRADE_FOLDER, REMEDY as REMEDY, MERGE_FOLDER as MERGE_FOLDER, clip_key as clip_key, part_name as part_name, part_prefixes as part_prefixes, sum_counts as sum_counts, ClipParts as ClipParts, while_merging as while_merging
-from .waiting_clips import BATCH_FOLDER as BATCH_FOLDER, REMOVED_FILE as REMOVED_FILE, MOVE_AWAY as MOVE_AWAY, write_batch as write_batch, WaitingClips as WaitingClips, stage_change as stage_change, merge_waiting as merge_waiting, finish_merge as finish_merge, remove_sound as remove_sound
-from .older_clips import STORE_KIND as STORE_KIND, STORE_VERSION as STORE_VERSION, is_older_store as is_older_store, OlderClips as OlderClips, sound_path as sound_path, upgrade_store as upgrade_store, count_rows as count_rows, finish_upgrade as finish_upgrade
-from .store_upkeep import STAGE_FOLDER as STAGE_FOLDER, ADDING_FILE as ADDING_FILE, Problem as Problem, check_clip_name as check_clip_name, whole_tokens as whole_tokens, relabelled_rows as relabelled_rows, has_lost_its_marker as has_lost_its_marker, tidy_store as tidy_store, remove_old_claims as remove_old_claims, nothing_is_lost as nothing_is_lost, records_of as records_of, shard_files as shard_files, damaged_files as damaged_files, damaged_older as damaged_older, remove_unreadable as remove_unreadable, summary_without as summary_without
+from .clip_files import CHUNK as CHUNK
+from .clip_files import CLIP_COLUMNS as CLIP_COLUMNS
+from .clip_files import PROMPT_COLUMNS as PROMPT_COLUMNS
+from .clip_files import SORTED_BY as SORTED_BY
+from .clip_files import TAKEN_COLUMNS as TAKEN_COLUMNS
+from .clip_files import DamagedStore as DamagedStore
+from .clip_files import check_column_names as check_column_names
+from .clip_files import clip_id as clip_id
+from .clip_files import flac_bytes as flac_bytes
+from .clip_files import in_clip_order as in_clip_order
+from .clip_files import join_rows as join_rows
+from .clip_files import pad_tokens as pad_tokens
+from .clip_files import plain_types as plain_types
+from .clip_files import read_clip_table as read_clip_table
+from .clip_files import read_shard_tokens as read_shard_tokens
+from .clip_files import read_token_array as read_token_array
+from .clip_files import token_bytes as token_bytes
+from .clip_files import token_chunks as token_chunks
+from .clip_files import token_counts as token_counts
+from .clip_files import write_token_array as write_token_array
+from .clip_parts import MERGE_FOLDER as MERGE_FOLDER
+from .clip_parts import PART_SIZE as PART_SIZE
+from .clip_parts import REMEDY as REMEDY
+from .clip_parts import SUMMARY_FILE as SUMMARY_FILE
+from .clip_parts import TABLE_PARTS as TABLE_PARTS
+from .clip_parts import TOKEN_PARTS as TOKEN_PARTS
+from .clip_parts import UPGRADE_FOLDER as UPGRADE_FOLDER
+from .clip_parts import ClipParts as ClipParts
+from .clip_parts import clip_key as clip_key
+from .clip_parts import part_name as part_name
+from .clip_parts import part_prefixes as part_prefixes
+from .clip_parts import sum_counts as sum_counts
+from .clip_parts import while_merging as while_merging
+from .clip_plans import WEIGHTS_FILE as WEIGHTS_FILE
+from .clip_plans import generate_clips as generate_clips
+from .clip_plans import note_weights as note_weights
+from .clip_plans import plan_clips as plan_clips
 from .clips import ClipStore as ClipStore
-from .clip_plans import WEIGHTS_FILE as WEIGHTS_FILE, plan_clips as plan_clips, note_weights as note_weights, generate_clips as generate_clips
-from .replay_blocks import BRANCHES as BRANCHES, Pool as Pool, ReplayRequest as ReplayRequest, replay_request as replay_request, frame_counts as frame_counts, longest_clip as longest_clip, longest_of as longest_of, pooled_positions as pooled_positions, captured as captured, clip_batches as clip_batches, replay_block as replay_block, clip_names as clip_names, activation_dims as activation_dims, time_coordinates as time_coordinates
-from .replaying import REPLAY_TOLERANCE as REPLAY_TOLERANCE, replay as replay, stepwise as stepwise, replay_error as replay_error, token_nll as token_nll
-from .stored import ACTIVATION_KIND as ACTIVATION_KIND, ACTIVATION_VERSION as ACTIVATION_VERSION, replay_bytes as replay_bytes, replay_store as replay_store
-from .tracing import TraceReport as TraceReport, trace as trace
-from .stored_checks import damaged_activations as damaged_activations, verify_activations as verify_activations
-from .texts import POOLS as POOLS, TextEncoder as TextEncoder, load_encoder as load_encoder, pool_tokens as pool_tokens, text_embeddings as text_embeddings, word_token_spans as word_token_spans, Embeddings as Embeddings, export_t5_embeddings as export_t5_embeddings, load_embeddings as load_embeddings
+from .extractor import ActivationExtractor as ActivationExtractor
+from .extractor import PassRecorder as PassRecorder
+from .extractor import RecordedBatch as RecordedBatch
+from .file_sums import SUMS_FILE as SUMS_FILE
+from .file_sums import add_sums as add_sums
+from .file_sums import bad_files as bad_files
+from .file_sums import clips_digest as clips_digest
+from .file_sums import present_state as present_state
+from .file_sums import prompts_digest as prompts_digest
+from .file_sums import read_sums as read_sums
+from .file_sums import settle_sums as settle_sums
+from .generation import Generation as Generation
+from .generation import generate as generate
+from .generation import rounding_gap as rounding_gap
+from .generation import save_audio as save_audio
+from .generation import save_clips as save_clips
+from .hooks import count_hooks as count_hooks
+from .hooks import edited_output as edited_output
+from .hooks import hook_site as hook_site
+from .hooks import hooked as hooked
+from .older_clips import STORE_KIND as STORE_KIND
+from .older_clips import STORE_VERSION as STORE_VERSION
+from .older_clips import OlderClips as OlderClips
+from .older_clips import count_rows as count_rows
+from .older_clips import finish_upgrade as finish_upgrade
+from .older_clips import is_older_store as is_older_store
+from .older_clips import sound_path as sound_path
+from .older_clips import upgrade_store as upgrade_store
+from .positions import TEXT_KINDS as TEXT_KINDS
+from .positions import first_position as first_position
+from .positions import position_seconds as position_seconds
+from .positions import time_windows as time_windows
+from .positions import trim_special as trim_special
+from .positions import window_positions as window_positions
+from .prompt_states import null_text as null_text
+from .prompt_states import prompt_table as prompt_table
+from .prompt_states import require_no_text as require_no_text
+from .prompt_states import text_rows as text_rows
+from .replay_blocks import BRANCHES as BRANCHES
+from .replay_blocks import Pool as Pool
+from .replay_blocks import ReplayRequest as ReplayRequest
+from .replay_blocks import activation_dims as activation_dims
+from .replay_blocks import captured as captured
+from .replay_blocks import clip_batches as clip_batches
+from .replay_blocks import clip_names as clip_names
+from .replay_blocks import frame_counts as frame_counts
+from .replay_blocks import longest_clip as longest_clip
+from .replay_blocks import longest_of as longest_of
+from .replay_blocks import pooled_positions as pooled_positions
+from .replay_blocks import replay_block as replay_block
+from .replay_blocks import replay_request as replay_request
+from .replay_blocks import time_coordinates as time_coordinates
+from .replaying import REPLAY_TOLERANCE as REPLAY_TOLERANCE
+from .replaying import replay as replay
+from .replaying import replay_error as replay_error
+from .replaying import stepwise as stepwise
+from .replaying import token_nll as token_nll
+from .sealed_tables import column_kinds as column_kinds
+from .sealed_tables import fit_rows as fit_rows
+from .sealed_tables import join_kinds as join_kinds
+from .sealed_tables import plain_rows as plain_rows
+from .sealed_tables import read_sealed as read_sealed
+from .sealed_tables import sealed_note as sealed_note
+from .sealed_tables import token_arrays as token_arrays
+from .sealed_tables import token_lists as token_lists
+from .sealed_tables import typed_rows as typed_rows
+from .sealed_tables import write_sealed as write_sealed
+from .store_upkeep import ADDING_FILE as ADDING_FILE
+from .store_upkeep import STAGE_FOLDER as STAGE_FOLDER
+from .store_upkeep import Problem as Problem
+from .store_upkeep import check_clip_name as check_clip_name
+from .store_upkeep import damaged_files as damaged_files
+from .store_upkeep import damaged_older as damaged_older
+from .store_upkeep import has_lost_its_marker as has_lost_its_marker
+from .store_upkeep import nothing_is_lost as nothing_is_lost
+from .store_upkeep import records_of as records_of
+from .store_upkeep import relabelled_rows as relabelled_rows
+from .store_upkeep import remove_old_claims as remove_old_claims
+from .store_upkeep import remove_unreadable as remove_unreadable
+from .store_upkeep import shard_files as shard_files
+from .store_upkeep import summary_without as summary_without
+from .store_upkeep import tidy_store as tidy_store
+from .store_upkeep import whole_tokens as whole_tokens
+from .stored import ACTIVATION_KIND as ACTIVATION_KIND
+from .stored import ACTIVATION_VERSION as ACTIVATION_VERSION
+from .stored import replay_bytes as replay_bytes
+from .stored import replay_store as replay_store
+from .stored_checks import damaged_activations as damaged_activations
+from .stored_checks import verify_activations as verify_activations
+from .texts import POOLS as POOLS
+from .texts import Embeddings as Embeddings
+from .texts import TextEncoder as TextEncoder
+from .texts import export_t5_embeddings as export_t5_embeddings
+from .texts import load_embeddings as load_embeddings
+from .texts import load_encoder as load_encoder
+from .texts import pool_tokens as pool_tokens
+from .texts import text_embeddings as text_embeddings
+from .texts import word_token_spans as word_token_spans
+from .tracing import TraceReport as TraceReport
+from .tracing import trace as trace
+from .waiting_clips import BATCH_FOLDER as BATCH_FOLDER
+from .waiting_clips import MOVE_AWAY as MOVE_AWAY
+from .waiting_clips import REMOVED_FILE as REMOVED_FILE
+from .waiting_clips import WaitingClips as WaitingClips
+from .waiting_clips import finish_merge as finish_merge
+from .waiting_clips import merge_waiting as merge_waiting
+from .waiting_clips import remove_sound as remove_sound
+from .waiting_clips import stage_change as stage_change
+from .waiting_clips import write_batch as write_batch
 from .word_vectors import static_vectors as static_vectors

@@ -12,20 +12,21 @@ import pandas as pd
 import torch
 
 from ..activations.hooks import hooked
-from .erasure import inlp, leace, project_out
-from .oracle import fit_oracle
-from .pairs import Pairs, resampled_sums
-from .passes import contrast, next_token_logits
-from .reliability import causal_reliability
 from ..lab.arguments import checked
 from ..lab.checks import check_finite, check_in, check_labels
 from ..lab.seeds import rng
 from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from ..models.model import MusicModel
 from ..stats.estimates import Estimate, interval
+from .erasure import inlp, leace, project_out
+from .oracle import fit_oracle
+from .pairs import Pairs, resampled_sums
+from .passes import contrast, next_token_logits
+from .reliability import causal_reliability
 
 # %% auto #0
-__all__ = ['prediction_slopes', 'fit_interventions', 'site_reliability']
+__all__ = ["fit_interventions", "prediction_slopes", "site_reliability"]
+
 
 # %% ../../nbs/api/85_causes/13_site_scores.ipynb #cell006
 @checked
@@ -133,6 +134,7 @@ def _random_pushes(site, vector, n_random, seed):
     length = np.linalg.norm(vector)
     return [length * draw / np.linalg.norm(draw) for draw in draws]
 
+
 # %% ../../nbs/api/85_causes/13_site_scores.ipynb #cell011
 @checked
 def fit_interventions(
@@ -193,6 +195,7 @@ def _ridge_weights(centred, targets):
     penalty = n_rows * mean_square * np.eye(width)
     gram = centred.T @ centred + penalty
     return np.linalg.solve(gram, centred.T @ targets)
+
 
 # %% ../../nbs/api/85_causes/13_site_scores.ipynb #cell015
 @may_be_large

@@ -2,26 +2,190 @@
 
 # made by `make export` from the modules of this folder
 
-from .checks import LARGEST_SEED as LARGEST_SEED, check_in as check_in, did_you_mean as did_you_mean, shown as shown, check_number as check_number, check_between as check_between, check_fraction as check_fraction, check_positive as check_positive, check_count as check_count, check_texts as check_texts, as_prompts as as_prompts, check_seed as check_seed, check_seeds as check_seeds, check_labels as check_labels, check_finite as check_finite, check_real as check_real, check_whole_numbers as check_whole_numbers, check_same_length as check_same_length, chosen_rows as chosen_rows, check_table as check_table, table_with as table_with, unknown_name as unknown_name
-from .reasons import NO_PLAIN_REASON as NO_PLAIN_REASON, plain_reason as plain_reason, plain_words as plain_words
-from .paths import MARKER_FILE as MARKER_FILE, RESERVED_FILES as RESERVED_FILES, ADVICE as ADVICE, as_path as as_path, inside_folder as inside_folder, watch_folder as watch_folder, note_written as note_written, claim_folder as claim_folder, read_marker as read_marker, holds_only as holds_only, check_apart as check_apart, claim_names as claim_names, marker_version as marker_version, advise as advise
-from .files import RECORD_FILE as RECORD_FILE, package_folder as package_folder, sha256_bytes as sha256_bytes, sha256_file as sha256_file, atomic_path as atomic_path, atomic_write as atomic_write, unfinished_files as unfinished_files, remove_path as remove_path, WrittenFiles as WrittenFiles, write_json as write_json, read_json as read_json, read_json_parts as read_json_parts, check_sidecar as check_sidecar, plain_value as plain_value, write_table as write_table, read_table as read_table, check_own_table as check_own_table
-from .machine import LIBRARIES as LIBRARIES, library_versions as library_versions, need_extra as need_extra, git_revision as git_revision, device_info as device_info
-from .gates import DIRECTIONS as DIRECTIONS, KINDS as KINDS, EARLIER as EARLIER, CONTROLS as CONTROLS, POSITIVES as POSITIVES, Gate as Gate, Criterion as Criterion, each_of as each_of, expected_matrix as expected_matrix, read_gates as read_gates, verdict as verdict, gates_table as gates_table
-from .locks import LOCK_FILE as LOCK_FILE, folder_lock as folder_lock, is_locked as is_locked
-from .runs import STATUSES as STATUSES, RUN_VERSION as RUN_VERSION, LENT_FOLDER as LENT_FOLDER, Run as Run, open_run as open_run, changed_parameters as changed_parameters, run_manifest as run_manifest
-from .sizes import Arguments as Arguments, Result as Result, MAX_SHARE as MAX_SHARE, MAX_HOURS as MAX_HOURS, LOOP_SECONDS as LOOP_SECONDS, ALLOW_LARGE as ALLOW_LARGE, free_memory as free_memory, require_room as require_room, large_is_allowed as large_is_allowed, size_text as size_text, time_text as time_text, may_be_large as may_be_large, listed as listed
-from .phase_files import supplied_folder as supplied_folder, list_phases as list_phases, find_phase as find_phase, notebook_cells as notebook_cells
-from .yaml_files import PlainText as PlainText, YamlSection as YamlSection, load_bounded_yaml as load_bounded_yaml, is_whole as is_whole, read_yaml as read_yaml
-from .parameter_types import SIMPLE_TYPES as SIMPLE_TYPES, check_value as check_value, shown_value as shown_value, value_from_text as value_from_text, split_list as split_list, value_from_yaml as value_from_yaml
-from .parameter_rules import MAX_COUNT as MAX_COUNT, MAX_SEED as MAX_SEED, ParameterRule as ParameterRule, parse_rules as parse_rules, check_rules as check_rules
-from .parameters import Parameter as Parameter, parse_parameters as parse_parameters, read_parameters as read_parameters, check_parameters as check_parameters, find_params as find_params, read_params_file as read_params_file, resolve_parameters as resolve_parameters
-from .workers import NotebookJob as NotebookJob, Outcome as Outcome, run_in_worker as run_in_worker, stop_workers as stop_workers, work as work
-from .phases import PhaseError as PhaseError, PhaseResult as PhaseResult, run_phase as run_phase, run_name as run_name, start_phase as start_phase, phase_values as phase_values, find_runs as find_runs, run_status as run_status
-from .seeds import seed_from as seed_from, rng as rng
-from .plans import run_phases as run_phases, PlannedRun as PlannedRun, plan as plan, run_plan as run_plan
-from .report import markdown_table as markdown_table, markdown_text as markdown_text, run_report as run_report
-from .comparing import RunComparison as RunComparison, compare_runs as compare_runs, FolderComparison as FolderComparison, compare_folders as compare_folders
-from .argument_kinds import KIND_TESTS as KIND_TESTS, ANY_KIND as ANY_KIND, KIND_ALIASES as KIND_ALIASES, annotated_kinds as annotated_kinds, kind_check as kind_check
-from .arguments import COUNTS as COUNTS, NOUGHT_TOO as NOUGHT_TOO, COUNTED as COUNTED, FRACTIONS as FRACTIONS, SHARES as SHARES, POSITIVE as POSITIVE, NOT_NEGATIVE as NOT_NEGATIVE, LABELS as LABELS, DATA as DATA, TEXTS as TEXTS, NUMBERS as NUMBERS, LISTS as LISTS, TEXT_LISTS as TEXT_LISTS, UNTYPED as UNTYPED, WORD_LISTS as WORD_LISTS, Marked as Marked, number_check as number_check, check_share as check_share, zero_or_more as zero_or_more, check_whole as check_whole, argument_check as argument_check, checked as checked
-from .repeats import parse_seeds as parse_seeds, run_gates as run_gates, gates_over_runs as gates_over_runs, keep_repeats as keep_repeats, repeats_text as repeats_text, repeats_report as repeats_report, Repeats as Repeats, repeat_phase as repeat_phase, require_parameter as require_parameter, run_controls as run_controls, phases_with as phases_with
+from .argument_kinds import ANY_KIND as ANY_KIND
+from .argument_kinds import KIND_ALIASES as KIND_ALIASES
+from .argument_kinds import KIND_TESTS as KIND_TESTS
+from .argument_kinds import annotated_kinds as annotated_kinds
+from .argument_kinds import kind_check as kind_check
+from .arguments import COUNTED as COUNTED
+from .arguments import COUNTS as COUNTS
+from .arguments import DATA as DATA
+from .arguments import FRACTIONS as FRACTIONS
+from .arguments import LABELS as LABELS
+from .arguments import LISTS as LISTS
+from .arguments import NOT_NEGATIVE as NOT_NEGATIVE
+from .arguments import NOUGHT_TOO as NOUGHT_TOO
+from .arguments import NUMBERS as NUMBERS
+from .arguments import POSITIVE as POSITIVE
+from .arguments import SHARES as SHARES
+from .arguments import TEXT_LISTS as TEXT_LISTS
+from .arguments import TEXTS as TEXTS
+from .arguments import UNTYPED as UNTYPED
+from .arguments import WORD_LISTS as WORD_LISTS
+from .arguments import Marked as Marked
+from .arguments import argument_check as argument_check
+from .arguments import check_share as check_share
+from .arguments import check_whole as check_whole
+from .arguments import checked as checked
+from .arguments import number_check as number_check
+from .arguments import zero_or_more as zero_or_more
+from .checks import LARGEST_SEED as LARGEST_SEED
+from .checks import as_prompts as as_prompts
+from .checks import check_between as check_between
+from .checks import check_count as check_count
+from .checks import check_finite as check_finite
+from .checks import check_fraction as check_fraction
+from .checks import check_in as check_in
+from .checks import check_labels as check_labels
+from .checks import check_number as check_number
+from .checks import check_positive as check_positive
+from .checks import check_real as check_real
+from .checks import check_same_length as check_same_length
+from .checks import check_seed as check_seed
+from .checks import check_seeds as check_seeds
+from .checks import check_table as check_table
+from .checks import check_texts as check_texts
+from .checks import check_whole_numbers as check_whole_numbers
+from .checks import chosen_rows as chosen_rows
+from .checks import did_you_mean as did_you_mean
+from .checks import shown as shown
+from .checks import table_with as table_with
+from .checks import unknown_name as unknown_name
+from .comparing import FolderComparison as FolderComparison
+from .comparing import RunComparison as RunComparison
+from .comparing import compare_folders as compare_folders
+from .comparing import compare_runs as compare_runs
+from .files import RECORD_FILE as RECORD_FILE
+from .files import WrittenFiles as WrittenFiles
+from .files import atomic_path as atomic_path
+from .files import atomic_write as atomic_write
+from .files import check_own_table as check_own_table
+from .files import check_sidecar as check_sidecar
+from .files import package_folder as package_folder
+from .files import plain_value as plain_value
+from .files import read_json as read_json
+from .files import read_json_parts as read_json_parts
+from .files import read_table as read_table
+from .files import remove_path as remove_path
+from .files import sha256_bytes as sha256_bytes
+from .files import sha256_file as sha256_file
+from .files import unfinished_files as unfinished_files
+from .files import write_json as write_json
+from .files import write_table as write_table
+from .gates import CONTROLS as CONTROLS
+from .gates import DIRECTIONS as DIRECTIONS
+from .gates import EARLIER as EARLIER
+from .gates import KINDS as KINDS
+from .gates import POSITIVES as POSITIVES
+from .gates import Criterion as Criterion
+from .gates import Gate as Gate
+from .gates import each_of as each_of
+from .gates import expected_matrix as expected_matrix
+from .gates import gates_table as gates_table
+from .gates import read_gates as read_gates
+from .gates import verdict as verdict
+from .locks import LOCK_FILE as LOCK_FILE
+from .locks import folder_lock as folder_lock
+from .locks import is_locked as is_locked
+from .machine import LIBRARIES as LIBRARIES
+from .machine import device_info as device_info
+from .machine import git_revision as git_revision
+from .machine import library_versions as library_versions
+from .machine import need_extra as need_extra
+from .parameter_rules import MAX_COUNT as MAX_COUNT
+from .parameter_rules import MAX_SEED as MAX_SEED
+from .parameter_rules import ParameterRule as ParameterRule
+from .parameter_rules import check_rules as check_rules
+from .parameter_rules import parse_rules as parse_rules
+from .parameter_types import SIMPLE_TYPES as SIMPLE_TYPES
+from .parameter_types import check_value as check_value
+from .parameter_types import shown_value as shown_value
+from .parameter_types import split_list as split_list
+from .parameter_types import value_from_text as value_from_text
+from .parameter_types import value_from_yaml as value_from_yaml
+from .parameters import Parameter as Parameter
+from .parameters import check_parameters as check_parameters
+from .parameters import find_params as find_params
+from .parameters import parse_parameters as parse_parameters
+from .parameters import read_parameters as read_parameters
+from .parameters import read_params_file as read_params_file
+from .parameters import resolve_parameters as resolve_parameters
+from .paths import ADVICE as ADVICE
+from .paths import MARKER_FILE as MARKER_FILE
+from .paths import RESERVED_FILES as RESERVED_FILES
+from .paths import advise as advise
+from .paths import as_path as as_path
+from .paths import check_apart as check_apart
+from .paths import claim_folder as claim_folder
+from .paths import claim_names as claim_names
+from .paths import holds_only as holds_only
+from .paths import inside_folder as inside_folder
+from .paths import marker_version as marker_version
+from .paths import note_written as note_written
+from .paths import read_marker as read_marker
+from .paths import watch_folder as watch_folder
+from .phase_files import find_phase as find_phase
+from .phase_files import list_phases as list_phases
+from .phase_files import notebook_cells as notebook_cells
+from .phase_files import supplied_folder as supplied_folder
+from .phases import PhaseError as PhaseError
+from .phases import PhaseResult as PhaseResult
+from .phases import find_runs as find_runs
+from .phases import phase_values as phase_values
+from .phases import run_name as run_name
+from .phases import run_phase as run_phase
+from .phases import run_status as run_status
+from .phases import start_phase as start_phase
+from .plans import PlannedRun as PlannedRun
+from .plans import plan as plan
+from .plans import run_phases as run_phases
+from .plans import run_plan as run_plan
+from .reasons import NO_PLAIN_REASON as NO_PLAIN_REASON
+from .reasons import plain_reason as plain_reason
+from .reasons import plain_words as plain_words
+from .repeats import Repeats as Repeats
+from .repeats import gates_over_runs as gates_over_runs
+from .repeats import keep_repeats as keep_repeats
+from .repeats import parse_seeds as parse_seeds
+from .repeats import phases_with as phases_with
+from .repeats import repeat_phase as repeat_phase
+from .repeats import repeats_report as repeats_report
+from .repeats import repeats_text as repeats_text
+from .repeats import require_parameter as require_parameter
+from .repeats import run_controls as run_controls
+from .repeats import run_gates as run_gates
+from .report import markdown_table as markdown_table
+from .report import markdown_text as markdown_text
+from .report import run_report as run_report
+from .runs import LENT_FOLDER as LENT_FOLDER
+from .runs import RUN_VERSION as RUN_VERSION
+from .runs import STATUSES as STATUSES
+from .runs import Run as Run
+from .runs import changed_parameters as changed_parameters
+from .runs import open_run as open_run
+from .runs import run_manifest as run_manifest
+from .seeds import rng as rng
+from .seeds import seed_from as seed_from
+from .sizes import ALLOW_LARGE as ALLOW_LARGE
+from .sizes import LOOP_SECONDS as LOOP_SECONDS
+from .sizes import MAX_HOURS as MAX_HOURS
+from .sizes import MAX_SHARE as MAX_SHARE
+from .sizes import Arguments as Arguments
+from .sizes import Result as Result
+from .sizes import free_memory as free_memory
+from .sizes import large_is_allowed as large_is_allowed
+from .sizes import listed as listed
+from .sizes import may_be_large as may_be_large
+from .sizes import require_room as require_room
+from .sizes import size_text as size_text
+from .sizes import time_text as time_text
+from .workers import NotebookJob as NotebookJob
+from .workers import Outcome as Outcome
+from .workers import run_in_worker as run_in_worker
+from .workers import stop_workers as stop_workers
+from .workers import work as work
+from .yaml_files import PlainText as PlainText
+from .yaml_files import YamlSection as YamlSection
+from .yaml_files import is_whole as is_whole
+from .yaml_files import load_bounded_yaml as load_bounded_yaml
+from .yaml_files import read_yaml as read_yaml

@@ -2,22 +2,161 @@
 
 # made by `make export` from the modules of this folder
 
-from .shapes import ModelConfig as ModelConfig, token_places as token_places, delayed_sequence as delayed_sequence, delay_tokens as delay_tokens, check_tokens as check_tokens, undelay_tokens as undelay_tokens, frame_logits as frame_logits
-from .fingerprints import BLOCK as BLOCK, WORD as WORD, WordSums as WordSums, weights_fingerprint as weights_fingerprint, stored_tensors as stored_tensors, computed_tensors as computed_tensors, adapter_states as adapter_states, Running as Running, running_weights as running_weights, WeightRecord as WeightRecord, file_stamps as file_stamps, checksum_in_memory as checksum_in_memory, WeightIdentity as WeightIdentity
-from .sites import LAYER_KINDS as LAYER_KINDS, Site as Site, decoder_sites as decoder_sites, layer_site as layer_site, layer_list as layer_list
-from .text import MAX_TEXT_TOKENS as MAX_TEXT_TOKENS, tokenize_prompts as tokenize_prompts, check_prompts as check_prompts, prompts_per_clip as prompts_per_clip, piece_counter as piece_counter, padded_widths as padded_widths, equal_length_batches as equal_length_batches, TextStates as TextStates, join_text_states as join_text_states, DecoderState as DecoderState, branch_names as branch_names, add_null_rows as add_null_rows
-from .finite import NotFiniteError as NotFiniteError, clips_named as clips_named, require_finite as require_finite, require_finite_site as require_finite_site, remedy_for as remedy_for, forward_hooks as forward_hooks, frozen as frozen, evaluated as evaluated
-from .model import LOGITS as LOGITS, ADAPTERS as ADAPTERS, Pass as Pass, null_follows_cond as null_follows_cond, SiteLookup as SiteLookup, MusicModel as MusicModel, silence as silence, head_logits as head_logits, Adapter as Adapter, register_adapter as register_adapter
-from .registry import HUB_SIZES as HUB_SIZES, MELODY_MODELS as MELODY_MODELS, nano_folder as nano_folder, model_registry as model_registry, known_names as known_names, torch_dtype as torch_dtype, quiet_transformers as quiet_transformers
-from .hub import HUB_FILES as HUB_FILES, BACKENDS as BACKENDS, VOCABULARY as VOCABULARY, SAFETENSORS as SAFETENSORS, OLD_WEIGHTS as OLD_WEIGHTS, UnpicklingError as UnpicklingError, ADAPTER_FILES as ADAPTER_FILES, lacking as lacking, model_folder as model_folder, hub_reason as hub_reason, readable as readable, refuse_bad_weights as refuse_bad_weights, weight_files as weight_files, shard_names as shard_names, refuse_adapters as refuse_adapters, folder_kind as folder_kind, melody_error as melody_error
-from .load import pick_device as pick_device, load_model as load_model, as_model as as_model, randomized as randomized, deafened as deafened
-from .tiny import train_tokenizer as train_tokenizer, write_tokenizer as write_tokenizer, text_config as text_config, codec_config as codec_config, decoder_config as decoder_config, joined_config as joined_config, cpu_seed as cpu_seed, default_dtype as default_dtype, redraw_pretrained as redraw_pretrained, draw_codebooks as draw_codebooks, random_musicgen as random_musicgen, draw_model as draw_model, write_random_model as write_random_model, require_model_room as require_model_room
-from .transformers_backend import config_of as config_of, transformers_sites as transformers_sites, new_cache as new_cache, TransformersModel as TransformersModel, load_transformers as load_transformers, read_raw as read_raw, wrap_transformers as wrap_transformers, wrap_raw as wrap_raw, read_tokenizer as read_tokenizer
-from .melody import write_random_melody as write_random_melody, TokenSpan as TokenSpan, TokenSite as TokenSite, TokenInput as TokenInput, MelodyState as MelodyState, MelodyModel as MelodyModel, wrap_melody as wrap_melody, load_melody as load_melody
-from .audiocraft_import import INSTALL_COMMANDS as INSTALL_COMMANDS, LARGE_BYTES as LARGE_BYTES, SETTLED_S as SETTLED_S, import_audiocraft as import_audiocraft, StandIn as StandIn, cached_sha256 as cached_sha256, cache_folder as cache_folder
-from .audiocraft_files import LM_FILE as LM_FILE, CODEC_FILE as CODEC_FILE, CheckpointFile as CheckpointFile, unpack_checkpoint as unpack_checkpoint, fetch_parts as fetch_parts, find_text_encoder as find_text_encoder, find_codec as find_codec, register_t5 as register_t5, text_encoder_name as text_encoder_name, read_part as read_part
-from .audiocraft_reading import refuse_config as refuse_config, read_musicgen as read_musicgen
-from .audiocraft_export import EXPORT_VERSION as EXPORT_VERSION, export_audiocraft as export_audiocraft, cached_export as cached_export
-from .audiocraft_passes import text_key_mask as text_key_mask, padding_hidden as padding_hidden, queries_keys_values as queries_keys_values, keep_attention_weights as keep_attention_weights, streaming_modules as streaming_modules, lent_cache as lent_cache, cached_positions as cached_positions, rows_announced as rows_announced, PassWatcher as PassWatcher
-from .audiocraft_backend import AudiocraftParts as AudiocraftParts, AudiocraftState as AudiocraftState, AudiocraftModel as AudiocraftModel, load_audiocraft as load_audiocraft, wrap_audiocraft as wrap_audiocraft
-from .sampling import SamplingSettings as SamplingSettings, merge_guidance as merge_guidance, clip_seeds as clip_seeds, ClipNoise as ClipNoise, pick_tokens as pick_tokens, sample_tokens as sample_tokens, require_generation_room as require_generation_room
+from .audiocraft_backend import AudiocraftModel as AudiocraftModel
+from .audiocraft_backend import AudiocraftParts as AudiocraftParts
+from .audiocraft_backend import AudiocraftState as AudiocraftState
+from .audiocraft_backend import load_audiocraft as load_audiocraft
+from .audiocraft_backend import wrap_audiocraft as wrap_audiocraft
+from .audiocraft_export import EXPORT_VERSION as EXPORT_VERSION
+from .audiocraft_export import cached_export as cached_export
+from .audiocraft_export import export_audiocraft as export_audiocraft
+from .audiocraft_files import CODEC_FILE as CODEC_FILE
+from .audiocraft_files import LM_FILE as LM_FILE
+from .audiocraft_files import CheckpointFile as CheckpointFile
+from .audiocraft_files import fetch_parts as fetch_parts
+from .audiocraft_files import find_codec as find_codec
+from .audiocraft_files import find_text_encoder as find_text_encoder
+from .audiocraft_files import read_part as read_part
+from .audiocraft_files import register_t5 as register_t5
+from .audiocraft_files import text_encoder_name as text_encoder_name
+from .audiocraft_files import unpack_checkpoint as unpack_checkpoint
+from .audiocraft_import import INSTALL_COMMANDS as INSTALL_COMMANDS
+from .audiocraft_import import LARGE_BYTES as LARGE_BYTES
+from .audiocraft_import import SETTLED_S as SETTLED_S
+from .audiocraft_import import StandIn as StandIn
+from .audiocraft_import import cache_folder as cache_folder
+from .audiocraft_import import cached_sha256 as cached_sha256
+from .audiocraft_import import import_audiocraft as import_audiocraft
+from .audiocraft_passes import PassWatcher as PassWatcher
+from .audiocraft_passes import cached_positions as cached_positions
+from .audiocraft_passes import keep_attention_weights as keep_attention_weights
+from .audiocraft_passes import lent_cache as lent_cache
+from .audiocraft_passes import padding_hidden as padding_hidden
+from .audiocraft_passes import queries_keys_values as queries_keys_values
+from .audiocraft_passes import rows_announced as rows_announced
+from .audiocraft_passes import streaming_modules as streaming_modules
+from .audiocraft_passes import text_key_mask as text_key_mask
+from .audiocraft_reading import read_musicgen as read_musicgen
+from .audiocraft_reading import refuse_config as refuse_config
+from .fingerprints import BLOCK as BLOCK
+from .fingerprints import WORD as WORD
+from .fingerprints import Running as Running
+from .fingerprints import WeightIdentity as WeightIdentity
+from .fingerprints import WeightRecord as WeightRecord
+from .fingerprints import WordSums as WordSums
+from .fingerprints import adapter_states as adapter_states
+from .fingerprints import checksum_in_memory as checksum_in_memory
+from .fingerprints import computed_tensors as computed_tensors
+from .fingerprints import file_stamps as file_stamps
+from .fingerprints import running_weights as running_weights
+from .fingerprints import stored_tensors as stored_tensors
+from .fingerprints import weights_fingerprint as weights_fingerprint
+from .finite import NotFiniteError as NotFiniteError
+from .finite import clips_named as clips_named
+from .finite import evaluated as evaluated
+from .finite import forward_hooks as forward_hooks
+from .finite import frozen as frozen
+from .finite import remedy_for as remedy_for
+from .finite import require_finite as require_finite
+from .finite import require_finite_site as require_finite_site
+from .hub import ADAPTER_FILES as ADAPTER_FILES
+from .hub import BACKENDS as BACKENDS
+from .hub import HUB_FILES as HUB_FILES
+from .hub import OLD_WEIGHTS as OLD_WEIGHTS
+from .hub import SAFETENSORS as SAFETENSORS
+from .hub import VOCABULARY as VOCABULARY
+from .hub import UnpicklingError as UnpicklingError
+from .hub import folder_kind as folder_kind
+from .hub import hub_reason as hub_reason
+from .hub import lacking as lacking
+from .hub import melody_error as melody_error
+from .hub import model_folder as model_folder
+from .hub import readable as readable
+from .hub import refuse_adapters as refuse_adapters
+from .hub import refuse_bad_weights as refuse_bad_weights
+from .hub import shard_names as shard_names
+from .hub import weight_files as weight_files
+from .load import as_model as as_model
+from .load import deafened as deafened
+from .load import load_model as load_model
+from .load import pick_device as pick_device
+from .load import randomized as randomized
+from .melody import MelodyModel as MelodyModel
+from .melody import MelodyState as MelodyState
+from .melody import TokenInput as TokenInput
+from .melody import TokenSite as TokenSite
+from .melody import TokenSpan as TokenSpan
+from .melody import load_melody as load_melody
+from .melody import wrap_melody as wrap_melody
+from .melody import write_random_melody as write_random_melody
+from .model import ADAPTERS as ADAPTERS
+from .model import LOGITS as LOGITS
+from .model import Adapter as Adapter
+from .model import MusicModel as MusicModel
+from .model import Pass as Pass
+from .model import SiteLookup as SiteLookup
+from .model import head_logits as head_logits
+from .model import null_follows_cond as null_follows_cond
+from .model import register_adapter as register_adapter
+from .model import silence as silence
+from .registry import HUB_SIZES as HUB_SIZES
+from .registry import MELODY_MODELS as MELODY_MODELS
+from .registry import known_names as known_names
+from .registry import model_registry as model_registry
+from .registry import nano_folder as nano_folder
+from .registry import quiet_transformers as quiet_transformers
+from .registry import torch_dtype as torch_dtype
+from .sampling import ClipNoise as ClipNoise
+from .sampling import SamplingSettings as SamplingSettings
+from .sampling import clip_seeds as clip_seeds
+from .sampling import merge_guidance as merge_guidance
+from .sampling import pick_tokens as pick_tokens
+from .sampling import require_generation_room as require_generation_room
+from .sampling import sample_tokens as sample_tokens
+from .shapes import ModelConfig as ModelConfig
+from .shapes import check_tokens as check_tokens
+from .shapes import delay_tokens as delay_tokens
+from .shapes import delayed_sequence as delayed_sequence
+from .shapes import frame_logits as frame_logits
+from .shapes import token_places as token_places
+from .shapes import undelay_tokens as undelay_tokens
+from .sites import LAYER_KINDS as LAYER_KINDS
+from .sites import Site as Site
+from .sites import decoder_sites as decoder_sites
+from .sites import layer_list as layer_list
+from .sites import layer_site as layer_site
+from .text import MAX_TEXT_TOKENS as MAX_TEXT_TOKENS
+from .text import DecoderState as DecoderState
+from .text import TextStates as TextStates
+from .text import add_null_rows as add_null_rows
+from .text import branch_names as branch_names
+from .text import check_prompts as check_prompts
+from .text import equal_length_batches as equal_length_batches
+from .text import join_text_states as join_text_states
+from .text import padded_widths as padded_widths
+from .text import piece_counter as piece_counter
+from .text import prompts_per_clip as prompts_per_clip
+from .text import tokenize_prompts as tokenize_prompts
+from .tiny import codec_config as codec_config
+from .tiny import cpu_seed as cpu_seed
+from .tiny import decoder_config as decoder_config
+from .tiny import default_dtype as default_dtype
+from .tiny import draw_codebooks as draw_codebooks
+from .tiny import draw_model as draw_model
+from .tiny import joined_config as joined_config
+from .tiny import random_musicgen as random_musicgen
+from .tiny import redraw_pretrained as redraw_pretrained
+from .tiny import require_model_room as require_model_room
+from .tiny import text_config as text_config
+from .tiny import train_tokenizer as train_tokenizer
+from .tiny import write_random_model as write_random_model
+from .tiny import write_tokenizer as write_tokenizer
+from .transformers_backend import TransformersModel as TransformersModel
+from .transformers_backend import config_of as config_of
+from .transformers_backend import load_transformers as load_transformers
+from .transformers_backend import new_cache as new_cache
+from .transformers_backend import read_raw as read_raw
+from .transformers_backend import read_tokenizer as read_tokenizer
+from .transformers_backend import transformers_sites as transformers_sites
+from .transformers_backend import wrap_raw as wrap_raw
+from .transformers_backend import wrap_transformers as wrap_transformers

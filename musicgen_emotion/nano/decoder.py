@@ -19,15 +19,16 @@ from ..lab.paths import as_path, claim_folder
 from ..models.load import load_model
 from ..models.shapes import delay_tokens, frame_logits
 from ..models.tiny import decoder_config, random_musicgen
+from ..stimuli.emotions import EMOTION_WORDS
+from ..stimuli.synth import SAMPLE_RATE
 from .captions import caption_for
 from .codec import audio_bank, codec_network
 from .text_encoder import caption_words
 from .training import load_training, train_loop
-from ..stimuli.emotions import EMOTION_WORDS
-from ..stimuli.synth import SAMPLE_RATE
 
 # %% auto #0
-__all__ = ['assemble_nano', 'save_nano', 'encode_clips', 'decoder_loss', 'train_decoder']
+__all__ = ["assemble_nano", "decoder_loss", "encode_clips", "save_nano", "train_decoder"]
+
 
 # %% ../../nbs/api/92_nano/04_decoder.ipynb #cell008
 @checked
@@ -103,6 +104,7 @@ def _is_nano(folder):
     card = folder / "README.md"
     return card.is_file() and "# musicgen-nano" in card.read_text(encoding="utf-8")
 
+
 # %% ../../nbs/api/92_nano/04_decoder.ipynb #cell012
 @checked
 def encode_clips(
@@ -133,6 +135,7 @@ def encode_clips(
         with atomic_path(path) as unfinished, open(unfinished, "wb") as file:
             np.save(file, tokens)
     return tokens
+
 
 # %% ../../nbs/api/92_nano/04_decoder.ipynb #cell015
 @checked
@@ -188,6 +191,7 @@ def decoder_loss(
         reduction="none",
     )
     return loss.mean((0, 2))
+
 
 # %% ../../nbs/api/92_nano/04_decoder.ipynb #cell019
 @checked(neutral=check_share)

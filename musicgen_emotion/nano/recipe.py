@@ -16,16 +16,17 @@ from fastcore.imports import IN_NOTEBOOK
 
 from ..lab.files import atomic_write, read_json, write_json
 from ..lab.paths import as_path, claim_folder
+from ..stimuli.emotions import EMOTIONS, HELD_OUT_WORDS, INSTRUMENTS
+from ..stimuli.synth import SAMPLE_RATE, TONICS
 from .codec import train_codec
 from .decoder import assemble_nano, train_decoder
 from .evaluation import evaluate_nano, metrics_table
 from .text_encoder import distil_text_encoder
 from .training import last_logged
-from ..stimuli.emotions import EMOTIONS, HELD_OUT_WORDS, INSTRUMENTS
-from ..stimuli.synth import SAMPLE_RATE, TONICS
 
 # %% auto #0
-__all__ = ['write_card', 'train_nano']
+__all__ = ["train_nano", "write_card"]
+
 
 # %% ../../nbs/api/92_nano/06_recipe.ipynb #cell008
 def write_card(
@@ -99,6 +100,7 @@ Numbers hold for the sampling settings of `generation_config.json`. What works h
 music of people.
 """
 
+
 # %% ../../nbs/api/92_nano/06_recipe.ipynb #cell011
 def _is_training(folder):
     "Whether a folder without a marker holds a training, from before there were markers."
@@ -122,6 +124,7 @@ def train_nano(
     hours = {stage: numbers["seconds"] / 3600 for stage, numbers in logs.items()}
     write_card(out, hours, logs)
     return out
+
 
 # %% ../../nbs/api/92_nano/06_recipe.ipynb #cell014
 #| eval: false

@@ -18,14 +18,23 @@ from ..lab.files import atomic_path, read_json, write_json
 from ..lab.machine import need_extra
 from ..lab.paths import as_path
 from ..models.tiny import text_config, train_tokenizer
-from .captions import caption_for, sample_clip
-from .training import train_loop
 from ..stimuli.emotions import EMOTION_WORDS, EMOTIONS, HELD_OUT_WORDS, INSTRUMENTS
 from ..stimuli.prompts import CUE_WORDS, HELD_OUT_TEMPLATES, TEMPLATES, make_prompt
+from .captions import caption_for, sample_clip
+from .training import train_loop
 
 # %% auto #0
-__all__ = ['text_corpus', 'tokenizer_texts', 'teacher_embeddings', 'student_encoder', 'related_words', 'caption_words',
-           'distillation_loss', 'distil_text_encoder']
+__all__ = [
+    "caption_words",
+    "distil_text_encoder",
+    "distillation_loss",
+    "related_words",
+    "student_encoder",
+    "teacher_embeddings",
+    "text_corpus",
+    "tokenizer_texts",
+]
+
 
 # %% ../../nbs/api/92_nano/02_text_encoder.ipynb #cell007
 @checked
@@ -83,6 +92,7 @@ def _framed_words(words):
             framed += [frame.format(word) for frame in frames]
     return framed
 
+
 # %% ../../nbs/api/92_nano/02_text_encoder.ipynb #cell009
 @checked
 def tokenizer_texts(
@@ -93,6 +103,7 @@ def tokenizer_texts(
     for emotion in EMOTIONS:
         emotion_words += EMOTION_WORDS[emotion] + HELD_OUT_WORDS[emotion]
     return texts + emotion_words * 40
+
 
 # %% ../../nbs/api/92_nano/02_text_encoder.ipynb #cell012
 @checked
@@ -155,6 +166,7 @@ def _mean_state(states, mask):
     "Mean state over the tokens of each text; states (text, token, d), mask (text, token)."
     total = (states * mask[..., None]).sum(1)
     return total / mask.sum(1, keepdim=True)
+
 
 # %% ../../nbs/api/92_nano/02_text_encoder.ipynb #cell015
 @checked
@@ -238,6 +250,7 @@ def _word_filter(listed):
 
 def _unit_length(vectors):
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
 
 # %% ../../nbs/api/92_nano/02_text_encoder.ipynb #cell019
 def distillation_loss(

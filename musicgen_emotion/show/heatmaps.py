@@ -10,9 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..lab.arguments import checked
-from ..lab.checks import check_in
-from ..lab.gates import Gate, gates_table, verdict
 from musicgen_emotion.show.plots import (
     axes_grid,
     axis_label,
@@ -24,12 +21,24 @@ from musicgen_emotion.show.plots import (
     new_axes,
 )
 
+from ..lab.arguments import checked
+from ..lab.checks import check_in
+from ..lab.gates import Gate, gates_table, verdict
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ['plot_heatmap', 'plot_correlations', 'plot_confusion', 'plot_gates', 'plot_scores', 'plot_embedding']
+__all__ = [
+    "plot_confusion",
+    "plot_correlations",
+    "plot_embedding",
+    "plot_gates",
+    "plot_heatmap",
+    "plot_scores",
+]
+
 
 # %% ../../nbs/api/35_show/01_heatmaps.ipynb #cell008
 @checked
@@ -100,6 +109,7 @@ def _write_numbers(ax, image, values, text):
             color="white" if luminance < 0.5 else "black",
         )
 
+
 # %% ../../nbs/api/35_show/01_heatmaps.ipynb #cell011
 @checked
 def plot_correlations(
@@ -132,6 +142,7 @@ def plot_correlations(
         ax=ax,
     )
 
+
 # %% ../../nbs/api/35_show/01_heatmaps.ipynb #cell014
 @checked
 def plot_confusion(
@@ -157,6 +168,7 @@ def plot_confusion(
             ax,
         )
     return plot_heatmap(table, None, "clips", "{:.0f}", ax)
+
 
 # %% ../../nbs/api/35_show/01_heatmaps.ipynb #cell017
 @checked
@@ -213,6 +225,7 @@ def _gate_cells(gate):
         "GO" if gate.passed else "ITERATE",
     ]
 
+
 # %% ../../nbs/api/35_show/01_heatmaps.ipynb #cell020
 @checked
 def plot_scores(
@@ -257,6 +270,7 @@ def plot_scores(
             label=f"chance ({chance:.2f})",
         )
     return draw_legend(ax)
+
 
 # %% ../../nbs/api/35_show/01_heatmaps.ipynb #cell023
 @checked

@@ -2,7 +2,10 @@
 
 # made by `make export` from the modules of this folder
 
+from .agreement import LISTENER_QUADRANTS as LISTENER_QUADRANTS
+from .agreement import listener_agreement as listener_agreement
 from .answer_files import answer_paths as answer_paths
+from .answer_files import check_key as check_key
 from .answer_files import read_answer_file as read_answer_file
 from .answer_files import read_key as read_key
 from .answers import check_answers as check_answers
@@ -67,8 +70,10 @@ from .rater_models import mean_influence as mean_influence
 from .spectra import TEMPO_RANGE as TEMPO_RANGE
 from .spectra import Spectrum as Spectrum
 from .spectra import check_clip as check_clip
+from .spectra import check_samples as check_samples
 from .spectra import estimate_tempo as estimate_tempo
 from .spectra import mel_spectrum as mel_spectrum
+from .spectra import nan_or as nan_or
 from .spectra import onset_strength as onset_strength
 from .spectra import onset_times as onset_times
 from .spectra import spectrum as spectrum

@@ -12,10 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..lab.arguments import checked
-from ..lab.checks import check_finite
-from ..lab.paths import as_path
-from ..lab.reasons import plain_reason
 from musicgen_emotion.sound.pitch import (
     PITCHES,
     estimate_key,
@@ -39,12 +35,25 @@ from musicgen_emotion.sound.timbre import (
     percussiveness,
 )
 
+from ..lab.arguments import checked
+from ..lab.checks import check_finite
+from ..lab.paths import as_path
+from ..lab.reasons import plain_reason
+
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['DESCRIPTORS', 'SILENT_DB', 'describe', 'descriptor_units', 'read_wave', 'read_channels', 'describe_table',
-           'mono_clips']
+__all__ = [
+    "DESCRIPTORS",
+    "SILENT_DB",
+    "describe",
+    "describe_table",
+    "descriptor_units",
+    "mono_clips",
+    "read_channels",
+    "read_wave",
+]
 
 # %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell009
 DESCRIPTORS = dict(
@@ -140,6 +149,7 @@ def describe(
     )
     return {name: values[name] for name in DESCRIPTORS}
 
+
 # %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell013
 def descriptor_units() -> pd.DataFrame:  # columns descriptor, meaning, unit
     "What each descriptor means and its unit."
@@ -150,6 +160,7 @@ def descriptor_units() -> pd.DataFrame:  # columns descriptor, meaning, unit
         rows,
         columns=["descriptor", "meaning", "unit"],
     )
+
 
 # %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell016
 @checked
@@ -193,6 +204,7 @@ def read_channels(
 
 
 _BLOCK = 2**18  # samples that are read at once
+
 
 # %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell019
 @checked
@@ -262,6 +274,7 @@ def _describe_named(name, wave, sr):
         return dict(clip=name, **describe(wave, sr))
     except Exception as error:  # one damaged clip costs no other
         return dict(clip=name, problem=f"clip {name!r}: {plain_reason(error)}")
+
 
 # %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell020b
 @checked

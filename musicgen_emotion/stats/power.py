@@ -15,7 +15,7 @@ from .effects import wilson
 from .estimates import Estimate, check_level, finite_array
 
 # %% auto #0
-__all__ = ['FEWEST_UNITS', 'SampleSize', 'units_needed']
+__all__ = ["FEWEST_UNITS", "SampleSize", "units_needed"]
 
 # %% ../../nbs/api/10_stats/05_power.ipynb #cell009
 FEWEST_UNITS = 12  # fewer prompts, words or clips carry no claim

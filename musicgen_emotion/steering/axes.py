@@ -12,11 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..lab.arguments import checked
-from ..lab.checks import check_finite, check_in, check_labels
-from ..lab.seeds import rng
-from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
-from ..models.load import as_model
 from musicgen_emotion.steering.directions import (
     TEXT_SITES,
     Direction,
@@ -35,14 +30,30 @@ from musicgen_emotion.steering.methods import (
     ridge_direction,
     sae_direction,
 )
+
+from ..lab.arguments import checked
+from ..lab.checks import check_finite, check_in, check_labels
+from ..lab.seeds import rng
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
+from ..models.load import as_model
 from ..stimuli.emotions import VALENCE_AROUSAL, check_emotion
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['AXES', 'random_direction', 'shuffled_direction', 'axis_direction', 'text_direction', 'emotion_directions',
-           'method_directions', 'cosine_table', 'pairs_curve']
+__all__ = [
+    "AXES",
+    "axis_direction",
+    "cosine_table",
+    "emotion_directions",
+    "method_directions",
+    "pairs_curve",
+    "random_direction",
+    "shuffled_direction",
+    "text_direction",
+]
+
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell011
 @checked
@@ -121,6 +132,7 @@ def shuffled_direction(
         metadata=dict(n_pairs=n_pairs),
     )
 
+
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell015
 AXES = ("valence", "arousal")
 
@@ -195,6 +207,7 @@ def _centred_coordinates(emotions, n_rows) -> np.ndarray:
         )
     return centred
 
+
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell019
 @checked
 def text_direction(
@@ -236,6 +249,7 @@ def text_direction(
         means[:n_pairs], means[n_pairs:], site, rms, sources=positive + negative
     )
     return replace(direction, origin="text-state difference")
+
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell022
 @checked
@@ -279,6 +293,7 @@ def emotion_directions(
             labels=[emotion, "neutral"],
         )
     return directions
+
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell025
 @checked
@@ -341,6 +356,7 @@ def method_directions(
         for name, direction in directions.items()
     }
 
+
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell028
 @checked
 def cosine_table(
@@ -362,6 +378,7 @@ def cosine_table(
         index=names,
         columns=names,
     )
+
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell033
 @may_be_large

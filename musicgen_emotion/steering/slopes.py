@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..lab.arguments import checked
+from ..lab.checks import check_in, check_table, table_with
 from ..lab.sizes import may_be_large
 from ..stats.estimates import bootstrap_weights, interval
 
@@ -61,6 +62,7 @@ def dose_slopes(
     for column in ("arm", "kind", "alpha", unit):
         if column not in table:
             raise ValueError(f"the table has no column {column!r}")
+    check_table("table", table, numbers=["alpha"])
     names = _outcome_names(table, outcomes, unit)
     spread = _unsteered_spread(table, names)
     draws = _bootstrap_draws(n_boot, seed)
@@ -124,6 +126,7 @@ def _outcome_names(table, outcomes, unit) -> list[str]:
     for name in names:
         if name not in table:
             raise ValueError(f"outcome {name!r} is no column of the table")
+    check_table("table", table, gaps=names)
     return names
 
 
@@ -294,7 +297,7 @@ def side_effects(
 
 # %% ../../nbs/api/80_steering/11_slopes.ipynb #cell020
 @may_be_large
-@checked
+@checked(table=table_with("arm", "kind", "seed", numbers=["alpha"]))
 def dose_changes(
     table: pd.DataFrame,  # from `dose_response`
     outcomes: str | Sequence[str] | None = None,  # columns; None: all numeric ones of the judge
@@ -311,6 +314,7 @@ def dose_changes(
     """
     import pandas as pd
 
+    check_in("unit", unit, table.columns)
     names = _outcome_names(table, outcomes, unit)
     draws = _bootstrap_draws(n_boot, seed)
     rows = []

@@ -11,6 +11,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from musicgen_emotion.studies.causal_setup import (
+    PLANTED_RATING,
+    CausalClips,
+    causal_gate,
+)
+
 from ..causes.free_generation import collect_patched, describe_patched
 from ..causes.lockstep import PatchSettings
 from ..causes.mediation import REFERENCE, held_effects
@@ -24,11 +30,6 @@ from ..sound.listener import ListenerModel, listener_axes, listener_cues
 from ..stimuli.emotions import VALENCE_AROUSAL
 from ..stimuli.prompts import CUE_WORDS, cue_phrase
 from ..stimuli.synth import SAMPLE_RATE
-from musicgen_emotion.studies.causal_setup import (
-    PLANTED_RATING,
-    CausalClips,
-    causal_gate,
-)
 from .steps import Figure, Step
 
 HELD_CUES = {  # cue that words hold -> column where it is measured
@@ -45,8 +46,21 @@ CUE_GATES = {  # gate -> outcome and cue that is held
 }
 
 # %% auto #0
-__all__ = ['HELD_CUES', 'NEUTRAL_PHRASE', 'AFFECTS', 'CUE_GATES', 'RENDERS_PER_EMOTION', 'BEST_CUES', 'MediationStudy',
-           'plant_held', 'draw_held', 'GroundingStudy', 'mediation_sentence', 'grounding_sentence']
+__all__ = [
+    "AFFECTS",
+    "BEST_CUES",
+    "CUE_GATES",
+    "HELD_CUES",
+    "NEUTRAL_PHRASE",
+    "RENDERS_PER_EMOTION",
+    "GroundingStudy",
+    "MediationStudy",
+    "draw_held",
+    "grounding_sentence",
+    "mediation_sentence",
+    "plant_held",
+]
+
 
 # %% ../../nbs/api/95_studies/35_causal_cues.ipynb #cell007
 @dataclass
@@ -177,6 +191,7 @@ def draw_held(
     axes.axvline(0, color="#555555", lw=0.8)
     return axes
 
+
 # %% ../../nbs/api/95_studies/35_causal_cues.ipynb #cell009
 RENDERS_PER_EMOTION = 20  # clean renders of each emotion
 BEST_CUES = dict(  # cues at which listeners give the rating of each emotion most clearly
@@ -249,6 +264,7 @@ class GroundingStudy:
             energetic.high,
             n=int(energetic.n),
         )
+
 
 # %% ../../nbs/api/95_studies/35_causal_cues.ipynb #cell011
 def mediation_sentence(

@@ -26,7 +26,15 @@ RELIABLE_METHOD = "mean difference"  # the intervention whose reliability counts
 FLOOR_METHODS = ("no-op", "random")  # interventions that should not be reliable
 
 # %% auto #0
-__all__ = ['RELIABLE_METHOD', 'FLOOR_METHODS', 'PromptStates', 'decodable_sentence', 'reliability_sentence', 'push_sentence']
+__all__ = [
+    "FLOOR_METHODS",
+    "RELIABLE_METHOD",
+    "PromptStates",
+    "decodable_sentence",
+    "push_sentence",
+    "reliability_sentence",
+]
+
 
 # %% ../../nbs/api/95_studies/33_causal_reliability.ipynb #cell007
 @dataclass
@@ -296,6 +304,7 @@ class PromptStates:
             row.margin_high,
             n=int(row.n),
         )
+
 
 # %% ../../nbs/api/95_studies/33_causal_reliability.ipynb #cell009
 def decodable_sentence(

@@ -13,6 +13,15 @@ import numpy as np
 import pandas as pd
 import torch
 
+from musicgen_emotion.studies.steps import (
+    NO_CONTROL,
+    ClipSettings,
+    Resampled,
+    Step,
+    settings_from,
+    study_words,
+)
+
 from ..activations.clip_plans import generate_clips
 from ..activations.clips import ClipStore
 from ..causes.construction import construction_checks, word_parts
@@ -29,19 +38,26 @@ from ..stats.ratios import ratio_of_means
 from ..stimuli.emotions import EMOTION_WORDS, EMOTIONS
 from ..stimuli.prompts import neutral_prompts, study_prompts
 from ..stimuli.word_lists import PLAIN_ADJECTIVES, control_words
-from musicgen_emotion.studies.steps import (
-    NO_CONTROL,
-    ClipSettings,
-    Resampled,
-    Step,
-    settings_from,
-    study_words,
-)
 
 # %% auto #0
-__all__ = ['EVERY_CONTROL', 'TEXT_CONTROLS', 'CAUSAL_CRITERIA', 'PLANTED_WORDS', 'PLANTED_RATING', 'WORD_SHARES', 'NO_DIFFERENCE',
-           'CausalSettings', 'causal_gate', 'paired_mean', 'causal_words', 'plant_words', 'CausalClips', 'wide_table',
-           'wiring_sentence']
+__all__ = [
+    "CAUSAL_CRITERIA",
+    "EVERY_CONTROL",
+    "NO_DIFFERENCE",
+    "PLANTED_RATING",
+    "PLANTED_WORDS",
+    "TEXT_CONTROLS",
+    "WORD_SHARES",
+    "CausalClips",
+    "CausalSettings",
+    "causal_gate",
+    "causal_words",
+    "paired_mean",
+    "plant_words",
+    "wide_table",
+    "wiring_sentence",
+]
+
 
 # %% ../../nbs/api/95_studies/30_causal_setup.ipynb #cell008
 @checked
@@ -88,6 +104,7 @@ class CausalSettings(Resampled):
     def sampling(self) -> dict:  # guidance, temperature, top_k
         "How tokens are drawn, as arguments."
         return asdict(self.clip_settings().tokens())
+
 
 # %% ../../nbs/api/95_studies/30_causal_setup.ipynb #cell011
 EVERY_CONTROL = ("random-weights", "shuffled-labels", "deaf", "no-emotion")
@@ -234,6 +251,7 @@ def paired_mean(
         return Estimate(np.nan, np.nan, np.nan, len(values))
     return ratio_of_means(values, np.ones(len(values)))
 
+
 # %% ../../nbs/api/95_studies/30_causal_setup.ipynb #ev37378796
 PLANTED_WORDS = 1.5  # length of an emotion's vector, in mean lengths of an embedding
 PLANTED_RATING = 0.5  # rating points that `planted` adds to clips that read the source's text
@@ -282,6 +300,7 @@ def _pieces_of(model, words):
     "Numbers of all pieces of some words."
     encoded = tokenize_prompts(model.tokenizer, list(words), warn=False)
     return set(encoded["input_ids"][encoded["attention_mask"].bool()].tolist())
+
 
 # %% ../../nbs/api/95_studies/30_causal_setup.ipynb #cell014
 @dataclass
@@ -433,6 +452,7 @@ def wide_table(
         sort=False,
     )
     return wide.reset_index().rename_axis(columns=None)
+
 
 # %% ../../nbs/api/95_studies/30_causal_setup.ipynb #cell015
 NO_DIFFERENCE = "The two prompts predict the same, so there is no difference to look for."

@@ -20,8 +20,21 @@ from ..lab.report import markdown_table
 from ..stats.effects import wilson
 
 # %% auto #0
-__all__ = ['NOMINAL', 'TOO_MANY', 'LEAST_POWER', 'FULL_SEEDS', 'read_criteria', 'control_matrix', 'too_many_passes',
-           'gates_that_hold', 'false_alarms', 'matrix_table', 'matrix_text', 'write_control_matrix']
+__all__ = [
+    "FULL_SEEDS",
+    "LEAST_POWER",
+    "NOMINAL",
+    "TOO_MANY",
+    "control_matrix",
+    "false_alarms",
+    "gates_that_hold",
+    "matrix_table",
+    "matrix_text",
+    "read_criteria",
+    "too_many_passes",
+    "write_control_matrix",
+]
+
 
 # %% ../../nbs/api/95_studies/07_control_runs.ipynb #cell008
 def read_criteria(
@@ -64,6 +77,7 @@ def control_matrix(
             row = dict(phase=phase, gate=gate, kind=criterion.kind, control=control)
             rows.append(row | dict(expected=expected, passed=passed, runs=runs_here, share=share))
     return pd.DataFrame(rows)
+
 
 # %% ../../nbs/api/95_studies/07_control_runs.ipynb #cell012
 NOMINAL = 0.05  # share of runs in which a gate may pass where there is nothing to find
@@ -150,6 +164,7 @@ def _power_reasons(must_pass):
 def _rows(table):
     return list(table.itertuples(index=False))
 
+
 # %% ../../nbs/api/95_studies/07_control_runs.ipynb #cell015
 def false_alarms(
     matrix: pd.DataFrame,  # as from `control_matrix`
@@ -168,6 +183,7 @@ def false_alarms(
                 rows.append(row | numbers)
     columns = ["phase", "control", "passed", "runs", "rate", "low", "high"]
     return pd.DataFrame(rows, columns=columns)
+
 
 # %% ../../nbs/api/95_studies/07_control_runs.ipynb #cell018
 def matrix_table(

@@ -13,22 +13,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..lab.runs import Run
-from ..models.load import load_model
-from ..models.model import MusicModel
-from ..sae.metrics import sae_metrics
-from ..stats.estimates import Estimate, bootstrap_weights, interval
-from .dictionaries_data import DictionarySettings, TextRows
-from .dictionaries_features import FeatureStudy, count_row
-from .dictionaries_gates import DICTIONARY_CRITERIA, claim
 from musicgen_emotion.studies.dictionaries_layers import (
     LayerDictionaries,
     layer_stability_sentence,
     recovered_sentence,
 )
-from .dictionaries_meaning import SCALED_UP, MeaningStudy, edit_sentence
-from .dictionaries_pages import FeaturePages
-from .dictionaries_training import Dictionaries
 from musicgen_emotion.studies.steps import (
     Step,
     gates_sentence,
@@ -37,9 +26,31 @@ from musicgen_emotion.studies.steps import (
     start_study,
 )
 
+from ..lab.runs import Run
+from ..models.load import load_model
+from ..models.model import MusicModel
+from ..sae.metrics import sae_metrics
+from ..stats.estimates import Estimate, bootstrap_weights, interval
+from .dictionaries_data import DictionarySettings, TextRows
+from .dictionaries_features import FeatureStudy, count_row
+from .dictionaries_gates import DICTIONARY_CRITERIA, claim
+from .dictionaries_meaning import SCALED_UP, MeaningStudy, edit_sentence
+from .dictionaries_pages import FeaturePages
+from .dictionaries_training import Dictionaries
+
 # %% auto #0
-__all__ = ['DictionaryStudy', 'start_dictionaries', 'reconstruction', 'training_sentence', 'counts_sentence', 'meaning_sentence',
-           'holding_sentence', 'layer_shares_sentence', 'kept_loss_sentence']
+__all__ = [
+    "DictionaryStudy",
+    "counts_sentence",
+    "holding_sentence",
+    "kept_loss_sentence",
+    "layer_shares_sentence",
+    "meaning_sentence",
+    "reconstruction",
+    "start_dictionaries",
+    "training_sentence",
+]
+
 
 # %% ../../nbs/api/95_studies/16_dictionaries.ipynb #cell007
 @dataclass
@@ -281,6 +292,7 @@ def reconstruction(
         error.sum() / distance.sum(),
         len(sums),
     )
+
 
 # %% ../../nbs/api/95_studies/16_dictionaries.ipynb #cell009
 def training_sentence(

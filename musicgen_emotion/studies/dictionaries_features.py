@@ -36,7 +36,14 @@ GENERAL_COLUMNS = (
 )
 
 # %% auto #0
-__all__ = ['GENERAL_COLUMNS', 'FeatureStudy', 'count_row', 'probing_sentence', 'control_counts_sentence']
+__all__ = [
+    "GENERAL_COLUMNS",
+    "FeatureStudy",
+    "control_counts_sentence",
+    "count_row",
+    "probing_sentence",
+]
+
 
 # %% ../../nbs/api/95_studies/12_dictionaries_features.ipynb #cell007
 @dataclass
@@ -295,6 +302,7 @@ def count_row(
 ) -> pd.Series:  # count, low, high, n
     "One row of the table of counts."
     return counts[(counts.emotion == emotion) & (counts.kind == kind)].iloc[0]
+
 
 # %% ../../nbs/api/95_studies/12_dictionaries_features.ipynb #cell008
 def probing_sentence(

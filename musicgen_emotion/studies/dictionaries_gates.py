@@ -12,7 +12,7 @@ from ..lab.runs import Run
 from ..stats.power import FEWEST_UNITS
 
 # %% auto #0
-__all__ = ['DICTIONARY_CRITERIA', 'claim']
+__all__ = ["DICTIONARY_CRITERIA", "claim"]
 
 # %% ../../nbs/api/95_studies/09_dictionaries_gates.ipynb #cell006
 _LABELS = ("random-weights", "shuffled-labels", "no-emotion")  # nothing is to be read
@@ -99,6 +99,7 @@ DICTIONARY_CRITERIA = (
         fails_on=("random-weights",),
     ),
 )
+
 
 # %% ../../nbs/api/95_studies/09_dictionaries_gates.ipynb #cell009
 def claim(

@@ -11,6 +11,16 @@ import numpy as np
 import pandas as pd
 import torch
 
+from musicgen_emotion.studies.foundation_findings import (
+    apart_sentence,
+    best_sentence,
+    ceilings_sentence,
+    choice_sentence,
+    dimensions_sentence,
+    encoding_sentence,
+    silhouette_sentence,
+)
+
 from ..activations.clip_files import token_counts
 from ..activations.replaying import replay
 from ..activations.texts import text_embeddings
@@ -27,21 +37,20 @@ from ..show.plots import plot_layers, plot_time
 from ..stats.permutation import Tested
 from ..stimuli.emotions import VALENCE_AROUSAL
 from .foundation_clips import ClipStudy
-from musicgen_emotion.studies.foundation_findings import (
-    apart_sentence,
-    best_sentence,
-    ceilings_sentence,
-    choice_sentence,
-    dimensions_sentence,
-    encoding_sentence,
-    silhouette_sentence,
-)
 from .steps import Figure, Step, plant, surface_baselines
 
 States = dict[str, np.ndarray]  # site -> (clip, d_model)
 
 # %% auto #0
-__all__ = ['States', 'PLANTED_LAYERS', 'PLANTED_MAP', 'BASELINES', 'LAYER_CRITERIA', 'LayerStudy', 'residual_sites']
+__all__ = [
+    "BASELINES",
+    "LAYER_CRITERIA",
+    "PLANTED_LAYERS",
+    "PLANTED_MAP",
+    "LayerStudy",
+    "States",
+    "residual_sites",
+]
 
 # %% ../../nbs/api/95_studies/04_foundation_layers.ipynb #cell007
 PLANTED_LAYERS = 0.06  # size of the effect that `planted` puts into the last layer, see `plant`

@@ -15,6 +15,16 @@ from musicgen_emotion.activations.texts import (
     load_embeddings,
     text_embeddings,
 )
+from musicgen_emotion.studies.steps import (
+    NO_CONTROL,
+    Figure,
+    Step,
+    estimate_text,
+    plant,
+    study_words,
+    surface_baselines,
+)
+
 from ..activations.word_vectors import static_vectors
 from ..lab.gates import Criterion
 from ..lab.runs import Run
@@ -31,19 +41,20 @@ from ..show.plots import plot_centroids
 from ..stats.estimates import bootstrap
 from ..stimuli.prompts import crossed_prompts, held_out_prompts, study_prompts
 from ..stimuli.word_lists import stem_groups
-from musicgen_emotion.studies.steps import (
-    NO_CONTROL,
-    Figure,
-    Step,
-    estimate_text,
-    plant,
-    study_words,
-    surface_baselines,
-)
 
 # %% auto #0
-__all__ = ['PLANTED_TEXT', 'PLANTED_SIMILARITY', 'TEXT_CRITERIA', 'TextStudy', 'similarity_sentence', 'encodes_sentence',
-           'generalization_sentence', 'centroids_sentence', 'repeats_sentence', 'circumplex_sentence']
+__all__ = [
+    "PLANTED_SIMILARITY",
+    "PLANTED_TEXT",
+    "TEXT_CRITERIA",
+    "TextStudy",
+    "centroids_sentence",
+    "circumplex_sentence",
+    "encodes_sentence",
+    "generalization_sentence",
+    "repeats_sentence",
+    "similarity_sentence",
+]
 
 # %% ../../nbs/api/95_studies/01_foundation_text.ipynb #cell008
 PLANTED_TEXT = 0.06  # size of the effect that `planted` puts into the probed states, see `plant`
@@ -436,6 +447,7 @@ class TextStudy:
             n=int(centred.n),
             draws=self.n_perm,
         )
+
 
 # %% ../../nbs/api/95_studies/01_foundation_text.ipynb #cell010
 def similarity_sentence(

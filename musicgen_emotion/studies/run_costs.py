@@ -20,8 +20,19 @@ from ..models.model import MusicModel
 from ..models.sampling import sample_tokens
 
 # %% auto #0
-__all__ = ['OTHER_CLIPS', 'PLANS', 'SOUND_BYTES', 'StudyPlan', 'foundation_work', 'steering_work', 'PassCosts', 'measure_passes',
-           'estimate_run', 'device_text']
+__all__ = [
+    "OTHER_CLIPS",
+    "PLANS",
+    "SOUND_BYTES",
+    "PassCosts",
+    "StudyPlan",
+    "device_text",
+    "estimate_run",
+    "foundation_work",
+    "measure_passes",
+    "steering_work",
+]
+
 
 # %% ../../nbs/api/95_studies/09_run_costs.ipynb #cell006
 @dataclass(frozen=True)
@@ -86,6 +97,7 @@ PLANS: dict[str, Callable[[Mapping[str, Any], int], StudyPlan]] = {
     "phase2_steering": steering_work,
 }
 
+
 # %% ../../nbs/api/95_studies/09_run_costs.ipynb #cell010
 @dataclass(frozen=True)
 class PassCosts:
@@ -114,6 +126,7 @@ def measure_passes(
         seconds = frames / config.frame_rate
         replay_s = (time.perf_counter() - start) / (2 * batch_size * seconds)
     return PassCosts(step_s, replay_s, batch_size)
+
 
 # %% ../../nbs/api/95_studies/09_run_costs.ipynb #cell013
 SOUND_BYTES = 0.85  # bytes a sample of a FLAC file of 16 bits, the mean over clips of nano

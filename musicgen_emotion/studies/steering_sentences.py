@@ -15,9 +15,21 @@ from .steps import estimate_text
 STEERED_AXES = ("valence", "arousal")
 
 # %% auto #0
-__all__ = ['STEERED_AXES', 'layer_sentence', 'axes_sentence', 'saturation_sentence', 'emotions_sentence', 'listeners_sentence',
-           'clap_sentence', 'beside_sentence', 'descriptors_sentence', 'no_unit_sentence', 'likelihood_sentence',
-           'few_pairs_sentence']
+__all__ = [
+    "STEERED_AXES",
+    "axes_sentence",
+    "beside_sentence",
+    "clap_sentence",
+    "descriptors_sentence",
+    "emotions_sentence",
+    "few_pairs_sentence",
+    "layer_sentence",
+    "likelihood_sentence",
+    "listeners_sentence",
+    "no_unit_sentence",
+    "saturation_sentence",
+]
+
 
 # %% ../../nbs/api/95_studies/18_steering_sentences.ipynb #cell007
 def layer_sentence(
@@ -42,6 +54,7 @@ def layer_sentence(
         f"); the best other layer, {best}, has {others[best]:.1f}, and {answer} (difference "
         f"{difference.value:.1f}, 95% interval {difference.low:.1f} to {difference.high:.1f})."
     )
+
 
 # %% ../../nbs/api/95_studies/18_steering_sentences.ipynb #cell010
 def axes_sentence(
@@ -87,6 +100,7 @@ def _slope_phrase(row):
         f"monotonicity {row.monotonicity:.2f})"
     )
 
+
 # %% ../../nbs/api/95_studies/18_steering_sentences.ipynb #cell012
 def saturation_sentence(
     emotions: pd.DataFrame,  # rows of the emotions in the table of moves
@@ -123,6 +137,7 @@ def emotions_sentence(
         f"with the largest dose and to {words.written.mean():.2f} when the word is written."
     )
 
+
 # %% ../../nbs/api/95_studies/18_steering_sentences.ipynb #cell015
 def listeners_sentence(
     ratings: pd.DataFrame,  # slopes of heard_valence and heard_arousal, by axis
@@ -154,6 +169,7 @@ def clap_sentence(
         for row in ratings.itertuples()
     ]
     return f"CLAP, which takes no part in any gate, hears {' and '.join(phrases)}."
+
 
 # %% ../../nbs/api/95_studies/18_steering_sentences.ipynb #cell017
 def beside_sentence(
@@ -219,6 +235,7 @@ def no_unit_sentence(
         f"{columns}: {', '.join(empty)}. Unsteered clips hardly differ there, so there is no "
         "standard deviation to measure in; slopes.csv has the slopes."
     )
+
 
 # %% ../../nbs/api/95_studies/18_steering_sentences.ipynb #cell021
 def likelihood_sentence(

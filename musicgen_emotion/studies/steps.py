@@ -18,9 +18,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..lab.arguments import checked
-from ..lab.checks import check_in
-from ..lab.files import atomic_write
 from musicgen_emotion.lab.gates import (
     CONTROLS,
     POSITIVES,
@@ -28,6 +25,10 @@ from musicgen_emotion.lab.gates import (
     gates_table,
     verdict,
 )
+
+from ..lab.arguments import checked
+from ..lab.checks import check_in
+from ..lab.files import atomic_write
 from ..lab.paths import inside_folder
 from ..lab.phases import phase_values, start_phase
 from ..lab.runs import Run
@@ -48,9 +49,27 @@ if TYPE_CHECKING:
 Settings = TypeVar("Settings")
 
 # %% auto #0
-__all__ = ['Settings', 'NO_CONTROL', 'Figure', 'Step', 'without_negative_zero', 'settings_from', 'check_clip_length',
-           'ClipSettings', 'Resampled', 'start_study', 'controlled_model', 'study_words', 'plant', 'surface_baselines',
-           'gates_step', 'estimate_text', 'gates_sentence', 'keep_sentences']
+__all__ = [
+    "NO_CONTROL",
+    "ClipSettings",
+    "Figure",
+    "Resampled",
+    "Settings",
+    "Step",
+    "check_clip_length",
+    "controlled_model",
+    "estimate_text",
+    "gates_sentence",
+    "gates_step",
+    "keep_sentences",
+    "plant",
+    "settings_from",
+    "start_study",
+    "study_words",
+    "surface_baselines",
+    "without_negative_zero",
+]
+
 
 # %% ../../nbs/api/95_studies/00_steps.ipynb #cell006
 @dataclass
@@ -120,6 +139,7 @@ def without_negative_zero(
     "Write a number that rounds to zero without a sign."
     return re.sub(r"(?<![\w)])-(0(?:\.0+)?)(?![\d.]*\d)", r"\1", text)
 
+
 # %% ../../nbs/api/95_studies/00_steps.ipynb #cell011
 def settings_from(
     kind: Callable[..., Settings],  # dataclass of a study's settings
@@ -131,6 +151,7 @@ def settings_from(
     if missing:
         raise KeyError(f"{missing} are missing in the parameters cell")
     return kind(**{name: values[name] for name in names})
+
 
 # %% ../../nbs/api/95_studies/00_steps.ipynb #cell014
 def check_clip_length(
@@ -179,6 +200,7 @@ class Resampled:
     def resampling(self) -> dict:  # n_boot, seed
         "How intervals are drawn, as arguments."
         return dict(n_boot=self.n_boot, seed=self.seed)
+
 
 # %% ../../nbs/api/95_studies/00_steps.ipynb #cell017
 def start_study(
@@ -254,6 +276,7 @@ def surface_baselines(
     "What can be told without the model, on the same folds as a probe of its states."
     surface = probe_text(prompts, labels, folds, seed=seed, progress=False)
     return [surface, majority_baseline(labels, folds, seed)]
+
 
 # %% ../../nbs/api/95_studies/00_steps.ipynb #cell019
 def gates_step(
