@@ -6,7 +6,7 @@ from musicgen_emotion.activations import replaying
 from musicgen_emotion.lab.parameters import check_parameters, read_parameters
 from musicgen_emotion.lab.runs import open_run
 from musicgen_emotion.studies import FoundationSettings, FoundationStudy
-from musicgen_emotion.studies import foundation_layers as layers_module
+from musicgen_emotion.studies import foundation_arms as layers_module
 from musicgen_emotion.studies.run_costs import (
     PLANS,
     PassCosts,
