@@ -107,6 +107,7 @@ from .dictionaries_features import control_counts_sentence as control_counts_sen
 from .dictionaries_features import count_row as count_row
 from .dictionaries_features import probing_sentence as probing_sentence
 from .dictionaries_gates import DICTIONARY_CRITERIA as DICTIONARY_CRITERIA
+from .dictionaries_gates import MOST_UNEXPLAINED as MOST_UNEXPLAINED
 from .dictionaries_gates import claim as claim
 from .dictionaries_layers import LayerDictionaries as LayerDictionaries
 from .dictionaries_layers import LayerDictionary as LayerDictionary

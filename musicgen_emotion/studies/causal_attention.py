@@ -64,7 +64,7 @@ class AttentionStudy:
         count = piece_counter(self.model.tokenizer)
         near, far = neutral_halves(count, self.settings.seed)
         first = match_pieces(self.clips.word, count, near, self.settings.seed, leave_out=True)
-        second = match_pieces(first.values(), count, far, self.settings.seed, leave_out=True)
+        second = match_pieces(list(first.values()), count, far, self.settings.seed, leave_out=True)
         has_partner = self.clips.word.isin(first).to_numpy()
         neutral = self.clips.word.map(first)
         has_second = neutral.isin(second).to_numpy()

@@ -6,13 +6,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
+from musicgen_emotion.studies.dictionaries_gates import (
+    DICTIONARY_CRITERIA,
+    MOST_UNEXPLAINED,
+    claim,
+)
 from musicgen_emotion.studies.dictionaries_layers import (
     LayerDictionaries,
     layer_stability_sentence,
@@ -20,6 +25,7 @@ from musicgen_emotion.studies.dictionaries_layers import (
 )
 from musicgen_emotion.studies.steps import (
     Step,
+    estimate_text,
     gates_sentence,
     gates_step,
     keep_sentences,
@@ -33,7 +39,6 @@ from ..sae.metrics import sae_metrics
 from ..stats.estimates import Estimate, bootstrap_weights, interval
 from .dictionaries_data import DictionarySettings, TextRows
 from .dictionaries_features import FeatureStudy, count_row
-from .dictionaries_gates import DICTIONARY_CRITERIA, claim
 from .dictionaries_meaning import SCALED_UP, MeaningStudy, edit_sentence
 from .dictionaries_pages import FeaturePages
 from .dictionaries_training import Dictionaries
@@ -123,15 +128,8 @@ class DictionaryStudy:
             self.settings.n_boot,
             self.settings.seed,
         )
-        self.run.gate(
-            "reconstruction, variance unexplained",
-            unexplained.value,
-            unexplained.low,
-            unexplained.high,
-            n=unexplained.n,
-            why=f"mean squared error {self.test['mse']:.4f} of a variance of "
-            f"{self.test['variance']:.4f} per dimension",
-        )
+        row = dict(mse=self.test["mse"], variance=self.test["variance"], **asdict(unexplained))
+        self.reconstructed = self.run.table(pd.DataFrame([row]), "reconstruction.csv").iloc[0]
         self._gates_on_counts(features)
         self._gates_on_stability(features, layers)
         self._gates_on_words_and_causes(features, meaning)
@@ -249,7 +247,7 @@ class DictionaryStudy:
         others = ", ".join(f"{edit.arm} p = {edit.p:.2f}" for edit in other_edits.itertuples())
         sentences = [
             gates_sentence(self.run.gates),
-            training_sentence(features.trained, self.test),
+            training_sentence(features.trained, self.test, self.reconstructed),
             counts_sentence(features),
             meaning_sentence(meaning),
             holding_sentence(features),
@@ -298,14 +296,18 @@ def reconstruction(
 def training_sentence(
     trained: Dictionaries,  # the scale-up
     test: dict,  # metrics on the test part
+    reconstructed: pd.Series,  # mse, variance; value, low, high and n of the variance unexplained
 ) -> str:
     "What the dictionary of the text states was trained on, and how well it reconstructs."
-    report = trained.text_run.report
+    report, row = trained.text_run.report, reconstructed
+    answer = "less" if row.high < MOST_UNEXPLAINED else "not clearly less"
     return (
         f"The dictionary of the text states ({trained.texts.d_sae:,} features, "
         f"{trained.config.activation}) was trained on {report.rows:,} tokens of {report.groups:,} "
-        f"prompts; on test prompts {1 - test['explained_variance']:.3f} of the variance is left "
-        f"unexplained with {test['l0']:.1f} active features, {test['dead_fraction']:.1%} are dead."
+        f"prompts; with {test['l0']:.1f} active features {estimate_text(row, 'test prompts')} of "
+        f"the variance is left unexplained, {answer} than {MOST_UNEXPLAINED:g} (mean squared error "
+        f"{row.mse:.4f} of {row.variance:.4f} per dimension); {test['dead_fraction']:.1%} of the "
+        "features are dead."
     )
 
 

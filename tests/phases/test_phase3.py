@@ -426,7 +426,7 @@ def test_neutral_words_are_left_to_compare_the_partners_with(nano):
     near, far = neutral_halves(count)
     assert not set(near) & set(far)
     first = match_pieces(words, count, near, leave_out=True)
-    second = match_pieces(first.values(), count, far, leave_out=True)
+    second = match_pieces(list(first.values()), count, far, leave_out=True)
     assert len(first) == len(words)
     assert len(set(second)) >= 12  # units of the control
     assert not set(first.values()) & set(second.values())
