@@ -29,11 +29,12 @@ def build(page):
 
 
 def main():
-    for phase in sorted((ROOT / "nbs" / "phases").glob("phase*.ipynb")):
-        page = ROOT / "nbs" / "findings" / f"{phase.stem.split('_')[0]}.ipynb"
-        if page.exists() and (ROOT / "evidence" / phase.stem / "published.json").exists():
+    phases = sorted(path.stem for path in (ROOT / "nbs" / "phases").glob("phase*.ipynb"))
+    for name in (*phases, "controls"):
+        page = ROOT / "nbs" / "findings" / f"{name.split('_')[0]}.ipynb"
+        if page.exists() and (ROOT / "evidence" / name / "published.json").exists():
             build(page)
-            sys.stdout.write(f"{page.relative_to(ROOT)}: from evidence/{phase.stem}\n")
+            sys.stdout.write(f"{page.relative_to(ROOT)}: from evidence/{name}\n")
 
 
 if __name__ == "__main__":

@@ -84,6 +84,8 @@ from .control_runs import gates_that_hold as gates_that_hold
 from .control_runs import matrix_table as matrix_table
 from .control_runs import matrix_text as matrix_text
 from .control_runs import read_criteria as read_criteria
+from .control_runs import standing_sentence as standing_sentence
+from .control_runs import standing_table as standing_table
 from .control_runs import too_many_passes as too_many_passes
 from .control_runs import write_control_matrix as write_control_matrix
 from .dictionaries import DictionaryStudy as DictionaryStudy
@@ -188,6 +190,7 @@ from .publishing import MOST_BYTES as MOST_BYTES
 from .publishing import PUBLISHED_FILE as PUBLISHED_FILE
 from .publishing import evidence_folder as evidence_folder
 from .publishing import publish_run as publish_run
+from .publishing import published_controls as published_controls
 from .publishing import published_files as published_files
 from .publishing import shown_clips as shown_clips
 from .publishing import shown_run as shown_run

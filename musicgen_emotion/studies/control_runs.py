@@ -5,14 +5,22 @@
 # %% ../../nbs/api/95_studies/12_control_runs.ipynb #cell003
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from musicgen_emotion.lab.gates import (
+    CONTROLS,
+    POSITIVES,
+    Criterion,
+    Gate,
+    gates_table,
+)
+
 from ..lab.arguments import checked
 from ..lab.checks import check_count
 from ..lab.files import atomic_write, read_json, write_table
-from ..lab.gates import CONTROLS, POSITIVES, Criterion
 from ..lab.paths import as_path, claim_folder
 from ..lab.phases import find_runs
 from ..lab.repeats import run_gates
@@ -31,6 +39,8 @@ __all__ = [
     "matrix_table",
     "matrix_text",
     "read_criteria",
+    "standing_sentence",
+    "standing_table",
     "too_many_passes",
     "write_control_matrix",
 ]
@@ -250,3 +260,38 @@ def write_control_matrix(
     write_table(run_gates(folder), out / "gates_by_run.csv")
     atomic_write(out / "matrix.md", matrix_text(matrix))
     return decided
+
+
+# %% ../../nbs/api/95_studies/12_control_runs.ipynb #cell022
+def standing_table(
+    gates: Sequence[Gate],  # of a run
+    phase: str,  # of the run
+    decided: pd.DataFrame,  # as from `gates_that_hold`
+) -> pd.DataFrame:  # `gates_table` with `controls`: as expected, not as expected or not run
+    "Gates of a run, each with what its controls came to."
+    words = dict(yes="as expected", no="not as expected")
+    of_phase = decided[decided.phase == phase].set_index("gate").holds
+    came_out = [words.get(of_phase.get(gate.name), "not run") for gate in gates]
+    table = gates_table(gates)
+    table.insert(list(table.columns).index("passed") + 1, "controls", came_out)
+    return table
+
+
+def standing_sentence(
+    standing: pd.DataFrame,  # as from `standing_table`
+) -> str:  # up to three sentences
+    "Which of the claims that passed may be made."
+    claims = standing[(standing.kind == "evidence") & standing.passed]
+    if claims.empty:
+        return "No claim passed, so none is made."
+    made = claims[claims.controls == "as expected"]
+    listed = f": {'; '.join(made.gate)}" if len(made) else ""
+    text = f"Of {len(claims)} claims that passed, {len(made)} may be made{listed}."
+    for outcome, why in (
+        ("not as expected", "a control came out otherwise than written down"),
+        ("not run", "its controls were not run"),
+    ):
+        other = claims[claims.controls == outcome]
+        if len(other):
+            text += f" Not made, for {why}: {'; '.join(other.gate)}."
+    return text

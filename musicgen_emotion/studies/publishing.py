@@ -40,6 +40,7 @@ __all__ = [
     "PUBLISHED_FILE",
     "evidence_folder",
     "publish_run",
+    "published_controls",
     "published_files",
     "shown_clips",
     "shown_run",
@@ -226,6 +227,14 @@ def shown_run(
     raise ValueError(
         f"{listed} hold no finished run of {phase}; run it, then `musicgen-emotion publish RUN`"
     )
+
+
+def published_controls() -> pd.DataFrame:  # phase, gate, kind, holds, why; may be empty
+    "What the published controls say of each gate; without rows when none were published."
+    path = evidence_folder() / "controls" / "gates_that_hold.csv"
+    if path.exists():
+        return read_table(path)
+    return pd.DataFrame(columns=["phase", "gate", "kind", "holds", "why"])
 
 
 def published_files(

@@ -62,7 +62,7 @@ RECOVERY_CRITERIA = (
         RAISED,
         threshold=0.5,
         direction=">=",
-        why="weakest emotion; best method of other prompts; for judges that know no cues of an emotion",
+        why="weakest emotion; best method of other prompts; for judges that know no cues",
         fails_on=CONTROLS,
     ),
     Criterion(
