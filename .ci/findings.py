@@ -20,6 +20,7 @@ def build(page):
     ).execute()
     for cell in notebook.cells:
         if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
             cell.execution_count = None
             cell.metadata = {}
             for output in cell.outputs:
