@@ -183,7 +183,7 @@ class Agreement:
 @may_be_large
 @checked(
     table=table_with(
-        "site", "kind", "layer", keys=["pair"], numbers=["start", "end", "attribution"]
+        "site", "kind", "layer", keys=["pair"], numbers=["start", "end"], gaps=["attribution"]
     )
 )
 def attribution_agreement(

@@ -8,6 +8,7 @@ from .attention import attention_span as attention_span
 from .attention import emotion_word_test as emotion_word_test
 from .attention import plot_attention as plot_attention
 from .attention import role_attention as role_attention
+from .attention import shared_partners as shared_partners
 from .attention import span_test as span_test
 from .attention import word_attention as word_attention
 from .comparisons import differing_dimensions as differing_dimensions

@@ -32,6 +32,7 @@ __all__ = [
     "emotion_word_test",
     "plot_attention",
     "role_attention",
+    "shared_partners",
     "span_test",
     "word_attention",
 ]
@@ -327,10 +328,11 @@ def emotion_word_test(
 ) -> pd.DataFrame:  # one row per layer and head
     """Attention to the emotion word against the matched word, tested over words.
 
-    The unit is the emotion word: its pairs are averaged, and whole words are flipped, at once for
-    all layers and heads. Two-sided; p holds for the family of all heads together (Westfall and
-    Young 1993). Columns: layer, head, emotion, neutral, difference, low, high, p, n. Raises
-    ValueError when a word is not in its prompt, or has other pieces than its partner."""
+    The unit is the emotion word, and words that share a partner are one unit: their pairs are
+    averaged, and whole units are flipped, at once for all layers and heads. Two-sided; p holds
+    for the family of all heads together (Westfall and Young 1993). Columns: layer, head, emotion,
+    neutral, difference, low, high, p, n. Raises ValueError when a word is not in its prompt, or
+    has other pieces than its partner."""
     check_in("per", per, ("token", "word"))
     given = dict(
         tokens=tokens,
@@ -349,13 +351,18 @@ def emotion_word_test(
     matched = _attention_to(model, tokens, neutral, neutral_words, **reading)
     layer, head = emotional.layer.values, emotional["head"].values
     pairs = (emotional.values - matched.values).reshape(len(prompts), -1)  # (pair, head)
-    differences = pd.DataFrame(pairs).groupby(list(words)).mean().to_numpy()  # (word, head)
-    n_words = len(differences)
-    if n_words < 2:
-        raise ValueError(f"words are the units: give at least 2; got {sorted(set(words))}")
+    units = shared_partners(words, neutral_words)
+    by_unit = pd.DataFrame(pairs).groupby([units, list(words)]).mean()  # (unit and word, head)
+    differences = by_unit.groupby(level=0).mean().to_numpy()  # (unit, head)
+    n_units = len(differences)
+    if n_units < 2:
+        raise ValueError(
+            "words are the units, and words that share a partner are one: give at least 2 units; "
+            f"got {sorted(set(words))} against {sorted(set(neutral_words))}"
+        )
     t_values, null = _flipped_t(differences, n_perm, seed)
-    resamples = bootstrap_weights(n_words, n_boot=n_perm, seed=seed)
-    means = resamples @ differences / n_words  # (resample, head)
+    resamples = bootstrap_weights(n_units, n_boot=n_perm, seed=seed)
+    means = resamples @ differences / n_units  # (resample, head)
     low, high = np.quantile(means, [0.025, 0.975], axis=0)
     return pd.DataFrame(
         dict(
@@ -367,9 +374,27 @@ def emotion_word_test(
             low=low,
             high=high,
             p=max_t(t_values, null, "two-sided"),
-            n=n_words,
+            n=n_units,
         )
     )
+
+
+def shared_partners(
+    words: Sequence[str],  # emotion words, one per pair
+    partners: Sequence[str],  # the word in its place
+) -> np.ndarray:  # (pair,) number of the unit
+    "Units of pairs: pairs that share a word or a partner, directly or through others, are one."
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    rows, columns = (pd.factorize(np.asarray(list(names)))[0] for names in (words, partners))
+    if len(rows) != len(columns):
+        raise ValueError(f"give as many partners as words; got {len(columns)} and {len(rows)}")
+    n_words, n_partners = (int(codes.max(initial=-1)) + 1 for codes in (rows, columns))
+    size = n_words + n_partners
+    links = coo_array((np.ones(len(rows)), (rows, n_words + columns)), shape=(size, size))
+    _, unit = connected_components(links, directed=False)
+    return unit[rows]
 
 
 def _check_pieces(model, words, neutral_words):

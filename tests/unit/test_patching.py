@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import ttest_1samp
 
 from musicgen_emotion.activations.hooks import hooked
 from musicgen_emotion.activations.positions import time_windows, window_positions
@@ -36,12 +37,14 @@ from musicgen_emotion.causes.verdicts import verdict_table
 from musicgen_emotion.models.load import load_model
 from musicgen_emotion.models.sampling import merge_guidance, sample_tokens
 from musicgen_emotion.models.shapes import delay_tokens, frame_logits
+from musicgen_emotion.models.text import piece_counter
 from musicgen_emotion.models.tiny import write_random_model
 from musicgen_emotion.probes.attention import (
     attention_pass,
     attention_span,
     emotion_word_test,
     role_attention,
+    shared_partners,
     span_test,
     word_attention,
 )
@@ -1246,22 +1249,47 @@ def test_planted_attention_is_found_and_noise_is_not():
 
 
 def test_emotion_word_test_needs_its_words(both_tiny, both_pairs):
-    sad_words = ["sad", "gloomy", "mournful"]
+    words = ["happy", "cheerful", "merry"]
+    count = piece_counter(both_tiny.tokenizer)
+    as_long = {}
+    for word in words:
+        letters = next(n for n in range(1, 40) if count("x" * n) == count(word))
+        as_long[word] = "x" * letters
+    texts = [text.replace(word, as_long[word]) for text, word in zip(SOURCE, words)]
+    partners = [as_long[word] for word in words]
+    tokens = both_pairs.tokens
     with pytest.raises(ValueError, match="as many of each"):
-        emotion_word_test(both_tiny, both_pairs.tokens, SOURCE, ["happy"], TARGET, sad_words)
-    table = emotion_word_test(
-        both_tiny,
-        both_pairs.tokens,
-        SOURCE,
-        ["happy", "cheerful", "merry"],
-        TARGET,
-        sad_words,
-        n_perm=100,
-    )
+        emotion_word_test(both_tiny, tokens, SOURCE, ["happy"], texts, partners)
+    with pytest.raises(ValueError, match="take partners from match_pieces"):
+        emotion_word_test(both_tiny, tokens, SOURCE, words, TARGET, ["sad", "gloomy", "mournful"])
+    table = emotion_word_test(both_tiny, tokens, SOURCE, words, texts, partners, n_perm=100)
     n_layers, n_heads = 3, 4
     assert len(table) == n_layers * n_heads
     assert (table.p >= 1 / 101).all()
-    assert (table.n == 3).all()
+    assert (table.n == len(set(partners))).all()
+
+
+def test_words_that_share_a_partner_are_one_unit():
+    units = shared_partners(["a", "b", "c", "d"], ["x", "x", "y", "z"])
+    assert units.tolist() == [0, 0, 1, 2]
+    assert len(set(shared_partners(["a", "b", "b"], ["x", "x", "y"]))) == 1
+    with pytest.raises(ValueError, match="as many partners as words"):
+        shared_partners(["a", "b"], ["x"])
+
+
+def test_partners_that_are_used_again_make_no_finding_of_chance():
+    "Sixty words against sixteen partners, no difference: words as units find one too often."
+    draw = np.random.default_rng(0)
+    as_words, as_units = 0, 0
+    partners = np.arange(60) % 16
+    for _ in range(200):
+        differences = draw.normal(size=(60, 1)) * 0.5 + draw.normal(size=16)[partners, None]
+        units = shared_partners(np.arange(60), partners)
+        by_unit = pd.DataFrame(differences).groupby(units).mean().to_numpy()
+        assert len(by_unit) == 16
+        as_words += ttest_1samp(differences[:, 0], 0).pvalue < 0.05
+        as_units += ttest_1samp(by_unit[:, 0], 0).pvalue < 0.05
+    assert as_words > 40 and as_units < 20
 
 
 # the same on either backend
