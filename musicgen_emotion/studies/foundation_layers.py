@@ -244,8 +244,11 @@ class LayerStudy:
             ("text only", "centered"),
             ("music only", "centered"),
         )
+        alike = [arm for arm in ("text only", "music only") if self._is_alike(arm)]
         tables = []
         for arm, geometry in asked:
+            if arm in alike:
+                continue
             found = layer_table(
                 self.arms[arm],
                 self.clips.labels,
@@ -259,10 +262,16 @@ class LayerStudy:
             tables.append(found.assign(arm=arm))
         table = self.run.table(pd.concat(tables, ignore_index=True), "similarity.csv")
         columns = ["arm", "how", "name", "within", "between", "difference", "low", "high"]
+        left_out = f" No clip differs from another in: {', '.join(alike)}." if alike else ""
         return Step(
-            sentence=apart_sentence(table),
+            sentence=apart_sentence(table) + left_out,
             table=table[[*columns, "p_max", "R2", "silhouette"]],
         )
+
+    def _is_alike(self, arm):
+        "Whether all clips have the same states at a layer; a cosine says nothing there."
+        states = self.arms[arm].values()
+        return any(np.allclose(values, values[:1], rtol=1e-4, atol=1e-6) for values in states)
 
     def repeats(self) -> Step:
         "How alike the same prompt is with another seed, and when it is replayed twice."
