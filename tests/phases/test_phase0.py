@@ -202,7 +202,7 @@ def test_groups_of_a_column_with_missing_values_leave_those_clips_out(tiny, tmp_
             clips.descriptors(by="revision")
 
 
-@pytest.mark.parametrize("name", ["tempo", "clip", "clip_id", "seed", "duration_s", "frames"])
+@pytest.mark.parametrize("name", ["tempo_bpm", "clip", "clip_id", "seed", "duration_s", "frames"])
 def test_a_column_whose_name_is_taken_is_refused_before_clips_are_made(tiny, tmp_path, name):
     with open_run(tmp_path / "run", "phase0_test") as run:
         study = FoundationStudy(run, FoundationSettings(model="tiny", duration_s=2.0), tiny)
