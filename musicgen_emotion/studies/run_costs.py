@@ -142,6 +142,7 @@ def steering_work(
         clips=fit + unseen + pool + targets + 2 * words + controls + swept + methods + features,
         replayed=2 * fit
         + unseen
+        + layers * values["fit_pairs"]  # the unit of a dose, layer by layer
         + strength
         + judged
         + branches

@@ -175,6 +175,14 @@ LEGAL = {
     ("describe_table", "names", "3 in it"),  # clips may be numbered
     ("beats_controls", "table", "without rows"),  # all controls are listed as missing
     ("edit_changes", "table", "nan in tempo_bpm"),  # of a silent clip
+    # it renames columns and returns what it is given
+    ("current_descriptors", "table", "without columns"),
+    ("current_descriptors", "table", "nan in clip"),
+    ("current_descriptors", "table", "nan in tempo_bpm"),
+    ("current_descriptors", "table", "nan in pulse_clarity"),
+    ("current_descriptors", "table", "nan in onset_rate"),
+    ("current_descriptors", "table", "nan in mode_score"),
+    ("current_descriptors", "table", "nan in third_score"),
     ("judge_clips", "taken", "a table"),  # its columns are taken
     ("repetition", "tokens", "too large"),  # it knows no codebook, any number is a token
     ("data_report", "d_sae", "10**18"),  # a plan: nothing of this size is made

@@ -228,7 +228,7 @@ def test_tempo_sentence_has_the_size_of_groups_and_the_interval_of_the_differenc
     groups = pd.Series(["slow"] * 10 + ["fast"] * 12)
     tempo = pd.Series([80.0, 84.0] * 5 + [120.0, 126.0] * 6)
     sentence = tempo_sentence(tempo, groups, "session")
-    assert "session fast (123 beats per minute, n = 12 clips)" in sentence
+    assert "session fast (123 beats a minute, n = 12 clips)" in sentence
     assert "slow (82, n = 10)" in sentence
     assert "The difference is 41 (36 to 46, n = 22 clips)" in sentence
     assert "may differ by instrument or word" in sentence and "differ most" not in sentence
