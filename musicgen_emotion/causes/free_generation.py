@@ -279,7 +279,7 @@ class _Chunk:
 
 # %% ../../nbs/api/85_causes/06_free_generation.ipynb #cell020
 SOUND_DESCRIPTORS = (
-    "tempo",
+    "tempo_bpm",
     "onset_rate",
     "mode_score",
     "rms_db",

@@ -26,7 +26,7 @@ __all__ = ["REFERENCE", "held_effects", "mediate"]
 def mediate(
     table: pd.DataFrame,  # one row per clip
     treatment: str,  # column: a number or two labels (second in alphabetical order is 1)
-    mediators: Sequence[str],  # numeric columns, such as tempo, mode_score, rms_db
+    mediators: Sequence[str],  # numeric columns, such as tempo_bpm, mode_score, rms_db
     outcome: str,  # numeric column, such as the listener model's valence
     groups: str | None = None,  # column of the units to resample, such as the prompt; None: rows
     covariates: Sequence[str] = (),  # numeric columns that are held fixed everywhere

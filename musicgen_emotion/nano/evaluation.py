@@ -37,7 +37,7 @@ from ..lab.checks import check_between
 from ..models.load import load_model
 from ..models.registry import nano_folder
 from ..sound.descriptors import describe_table
-from ..sound.label_judge import LabelJudge
+from ..sound.label_judge import LabelJudge, descriptor_matrix
 from ..stats.effects import correlation, ratio_of_medians, wilson
 from ..stats.estimates import Estimate
 from ..stimuli.synth import SAMPLE_RATE, render_music
@@ -60,7 +60,7 @@ __all__ = [
 
 # %% ../../nbs/api/92_nano/05_evaluation.ipynb #cell007
 CUE_DESCRIPTORS = (
-    "tempo",
+    "tempo_bpm",
     "mode_score",
     "rms_db",
     "centroid",
@@ -234,13 +234,15 @@ def clip_descriptors(
 
 # %% ../../nbs/api/92_nano/05_evaluation.ipynb #cell016
 def intensity_shift(
-    table: pd.DataFrame,  # clips with emotion, tempo, rms_db, centroid
+    table: pd.DataFrame,  # clips with emotion, tempo_bpm, rms_db, centroid
     neutral: pd.DataFrame,  # clips of neutral prompts
 ) -> np.ndarray:  # (clip,) mean shift in neutral standard deviations
     "How far each clip has moved from neutral towards its emotion."
+    for clips in (table, neutral):
+        descriptor_matrix(clips, ("tempo_bpm", "rms_db", "centroid"))
     shift = np.zeros(len(table))
     for cue, of_clips, of_neutral in (
-        ("tempo", np.log(table.tempo), np.log(neutral.tempo)),
+        ("tempo", np.log(table.tempo_bpm), np.log(neutral.tempo_bpm)),
         ("level", table.rms_db, neutral.rms_db),
         (
             "brightness",
@@ -334,8 +336,8 @@ def metrics_table(
 
 def _emotion_metrics(trained, held_out, judge):
     "Emotion, tempo, mode, loudness and brightness of clips of emotion prompts."
-    energetic = trained[trained.emotion == "energetic"].tempo.to_numpy()
-    calm = trained[trained.emotion == "calm"].tempo.to_numpy()
+    energetic = trained[trained.emotion == "energetic"].tempo_bpm.to_numpy()
+    calm = trained[trained.emotion == "calm"].tempo_bpm.to_numpy()
     with_mode = trained[
         trained.emotion.isin(
             [
@@ -379,7 +381,7 @@ def _cue_accuracy(model, n_prompts, progress):
     )
     asked = asked[list(CUE_WORDS)]
     return dict(
-        tempo=_share((made.tempo > 101) == (asked.tempo == "fast")),
+        tempo=_share((made.tempo_bpm > 101) == (asked.tempo == "fast")),
         mode=_share((made.mode_score > 0) == (asked["mode"] == "major")),
         loudness=_share((made.rms_db > -21.5) == (asked.loudness == "loud")),
     )

@@ -159,7 +159,7 @@ def _hooks_of(edit, site):
 
 
 # %% ../../nbs/api/70_sae/21_edited_clips.ipynb #cell019
-HEARD_DESCRIPTORS = ("tempo", "mode_score", "rms_db", "centroid", "articulation", "register")
+HEARD_DESCRIPTORS = ("tempo_bpm", "mode_score", "rms_db", "centroid", "articulation", "register")
 
 
 @checked

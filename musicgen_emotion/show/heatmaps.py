@@ -24,6 +24,7 @@ from musicgen_emotion.show.plots import (
 from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.gates import Gate, gates_table, verdict
+from ..sound.descriptors import descriptor_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,12 +73,12 @@ def plot_heatmap(
     image = ax.imshow(values, aspect="auto", **scale)
     ax.set_xticks(
         range(n_columns),
-        table.columns,
+        [descriptor_label(name) for name in table.columns],
         rotation=45,
         ha="right",
         fontsize=8,
     )
-    ax.set_yticks(range(n_rows), table.index, fontsize=8)
+    ax.set_yticks(range(n_rows), [descriptor_label(name) for name in table.index], fontsize=8)
     if text:
         _write_numbers(ax, image, values, text)
     bar = ax.figure.colorbar(image, ax=ax, label=label)

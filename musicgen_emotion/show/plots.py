@@ -12,7 +12,7 @@ import numpy as np
 
 from ..lab.arguments import checked
 from ..lab.checks import check_in, check_table
-from ..sound.descriptors import DESCRIPTORS
+from ..sound.descriptors import DESCRIPTORS, descriptor_label
 from ..stimuli.emotions import EMOTION_COLORS, EMOTIONS
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ def axis_label(
     name: str,  # column
 ) -> str:  # words with the unit, where the unit is known
     "Label of an axis: descriptors bring their unit, other names lose their underscores."
+    if descriptor_label(name) != name:
+        return descriptor_label(name)
     words = str(name).replace("_", " ")
     if name in DESCRIPTORS:
         _, unit = DESCRIPTORS[name]
@@ -362,7 +364,7 @@ def plot_dose(
 def plot_histograms(
     table: pd.DataFrame,  # one row per clip
     columns: Sequence[str] = (
-        "tempo",
+        "tempo_bpm",
         "mode_score",
         "rms_db",
         "centroid",

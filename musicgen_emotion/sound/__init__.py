@@ -13,11 +13,15 @@ from .answers import rater_report as rater_report
 from .answers import read_answers as read_answers
 from .answers import simulate_raters as simulate_raters
 from .descriptors import DESCRIPTORS as DESCRIPTORS
+from .descriptors import OLDER_DESCRIPTORS as OLDER_DESCRIPTORS
 from .descriptors import SILENT_DB as SILENT_DB
+from .descriptors import current_descriptors as current_descriptors
 from .descriptors import describe as describe
 from .descriptors import describe_table as describe_table
+from .descriptors import descriptor_label as descriptor_label
 from .descriptors import descriptor_units as descriptor_units
 from .descriptors import mono_clips as mono_clips
+from .descriptors import older_descriptors as older_descriptors
 from .descriptors import read_channels as read_channels
 from .descriptors import read_wave as read_wave
 from .graded_axes import AXIS_NAMES as AXIS_NAMES

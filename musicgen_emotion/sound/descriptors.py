@@ -46,23 +46,27 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = [
     "DESCRIPTORS",
+    "OLDER_DESCRIPTORS",
     "SILENT_DB",
+    "current_descriptors",
     "describe",
     "describe_table",
+    "descriptor_label",
     "descriptor_units",
     "mono_clips",
+    "older_descriptors",
     "read_channels",
     "read_wave",
 ]
 
 # %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell009
 DESCRIPTORS = dict(
-    tempo=("speed of the beat", "beats per minute"),
+    tempo_bpm=("speed of the beat", "beats a minute"),
     pulse_clarity=(
         "how regularly onsets repeat at that tempo",
         "0 to 1",
     ),
-    onset_rate=("note and drum onsets", "per second"),
+    onset_rate=("note and drum onsets", "notes a second"),
     mode_score=(
         "best major minus best minor key score, above 0 for major",
         "correlation",
@@ -128,7 +132,7 @@ def describe(
     register = estimate_register(peaks)
 
     values = dict(
-        tempo=tempo,
+        tempo_bpm=tempo,
         pulse_clarity=clarity,
         onset_rate=len(onsets) * sr / len(wave),
         register=register,
@@ -160,6 +164,37 @@ def descriptor_units() -> pd.DataFrame:  # columns descriptor, meaning, unit
         rows,
         columns=["descriptor", "meaning", "unit"],
     )
+
+
+# %% ../../nbs/api/30_sound/03_descriptors.ipynb #tempo0141
+OLDER_DESCRIPTORS = dict(tempo="tempo_bpm")  # name in older tables -> name
+_SPOKEN = dict(tempo_bpm="tempo (beats a minute)", onset_rate="onset rate (notes a second)")
+
+
+def descriptor_label(
+    name: str,  # column of a table
+) -> str:  # its name with the unit; names other than the two tempos as they are
+    "What figures and sentences call a column; only the two that both mean tempo are spelled out."
+    return _SPOKEN.get(name, name)
+
+
+def older_descriptors(
+    table: pd.DataFrame,  # any table
+) -> dict[str, str]:  # column that has the older name of a descriptor -> name
+    "Columns of numbers under the older name of a descriptor that the table lacks."
+    return {
+        older: name
+        for older, name in OLDER_DESCRIPTORS.items()
+        if older in table and name not in table and table[older].dtype.kind in "iuf"
+    }
+
+
+@checked
+def current_descriptors(
+    table: pd.DataFrame,  # descriptors, as this version or an older one wrote them
+) -> pd.DataFrame:  # the same with today's names
+    "Descriptors of an older run under their names of today; other columns stay."
+    return table.rename(columns=older_descriptors(table))
 
 
 # %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell016

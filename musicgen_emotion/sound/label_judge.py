@@ -26,7 +26,7 @@ from ..lab.files import read_json_parts, write_json
 from ..lab.reasons import plain_reason
 from ..lab.seeds import rng
 from ..lab.sizes import may_be_large, require_room
-from .descriptors import DESCRIPTORS
+from .descriptors import DESCRIPTORS, OLDER_DESCRIPTORS, older_descriptors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,11 +47,17 @@ def descriptor_matrix(
     table: pd.DataFrame,  # descriptors, one row per clip
     names: Sequence[str],  # columns to take
 ) -> np.ndarray:  # (clip, descriptor) float64
-    "Some descriptors as a matrix; raises KeyError that lists missing columns."
+    "Some descriptors as a matrix; raises KeyError for missing columns and for older names."
     missing = [name for name in names if name not in table.columns]
     if missing:
+        older = older_descriptors(table)
         raise KeyError(
-            f"the table lacks the descriptor columns {missing}; make it with describe_table"
+            f"the table lacks the descriptor columns {missing}; "
+            + (
+                f"it has the older names {list(older)}: rename them with current_descriptors"
+                if set(older.values()) & set(missing)
+                else "make it with describe_table"
+            )
         )
     check_table("table", table, gaps=names)
     return table[list(names)].to_numpy(float)
@@ -208,7 +214,9 @@ class LabelJudge:
         cls,
         path: Path | str,  # JSON file that `save` wrote
     ) -> LabelJudge:  # the judge
-        "Read a judge; raises ValueError that names missing or misshaped parts."
+        """Read a judge, also one whose descriptors have the names of an older version.
+
+        Raises ValueError that names missing or misshaped parts."""
         arrays = ("mean", "scale", "coef", "intercept")
         saved = read_json_parts(path, ("descriptors", "classes", *arrays), "a judge")
         try:
@@ -216,6 +224,8 @@ class LabelJudge:
                 saved[part] = check_finite(part, np.array(saved[part], float))
             for part in ("descriptors", "classes"):
                 saved[part] = tuple(map(_checked_name, saved[part]))
+            names = saved["descriptors"]
+            saved["descriptors"] = tuple(OLDER_DESCRIPTORS.get(name, name) for name in names)
             judge = cls(**saved)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a judge: {plain_reason(error)}") from error

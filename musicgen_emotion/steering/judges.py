@@ -186,7 +186,7 @@ def user_judge(
 
 # %% ../../nbs/api/80_steering/12_judges.ipynb #cell017
 SOUND_DESCRIPTORS = (
-    "tempo",
+    "tempo_bpm",
     "onset_rate",
     "mode_score",
     "rms_db",

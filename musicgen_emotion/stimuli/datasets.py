@@ -442,7 +442,7 @@ def rank_correlation(
 
 # %% ../../nbs/api/20_stimuli/05_datasets.ipynb #cell038
 EXPECTED_RELATIONS = (  # descriptor, rating, expected sign
-    ("tempo", "arousal", 1),
+    ("tempo_bpm", "arousal", 1),
     ("onset_rate", "arousal", 1),
     ("rms_db", "arousal", 1),
     ("centroid", "arousal", 1),
@@ -462,6 +462,11 @@ def label_correlations(
 
     if key not in songs or "clip" not in features:
         raise KeyError(f"songs need the column {key!r} and features the column 'clip'")
+    if "tempo" in features and "tempo_bpm" not in features:
+        raise KeyError(
+            "features have the column 'tempo' of an older version; rename it to 'tempo_bpm', as "
+            "sound.descriptors.current_descriptors does"
+        )
     song_ids = songs[key].astype(str)
     clip_ids = features["clip"].astype(str)
     _check_unique(f"column {key!r} of songs", song_ids)

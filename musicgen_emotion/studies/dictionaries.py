@@ -36,6 +36,7 @@ from ..lab.runs import Run
 from ..models.load import load_model
 from ..models.model import MusicModel
 from ..sae.metrics import sae_metrics
+from ..sound.descriptors import descriptor_label
 from ..stats.estimates import Estimate, bootstrap_weights, interval
 from .dictionaries_data import DictionarySettings, TextRows
 from .dictionaries_features import FeatureStudy, count_row
@@ -210,7 +211,7 @@ class DictionaryStudy:
             hit.p,
             n=int(hit.n_prompts),
             draws=int(hit.n_random),
-            why=f"largest change: {hit.descriptor}",
+            why=f"largest change: {descriptor_label(hit.descriptor)}",
         )
 
     def _gates_on_loss(self, layers):

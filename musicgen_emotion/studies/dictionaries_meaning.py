@@ -30,6 +30,7 @@ from ..sae.metrics import sae_metrics
 from ..sae.profiles import top_features
 from ..sae.recovery import monosemanticity, recovery_table
 from ..sae.sweeps import balanced_setting
+from ..sound.descriptors import descriptor_label
 from ..stats.estimates import bootstrap
 from ..stats.power import FEWEST_UNITS
 from ..stimuli.emotions import emotion_cues
@@ -399,7 +400,7 @@ def edit_sentence(
     return (
         f"Taking {n_features} {target} features out of the text {answer} the music beyond what "
         f"random edits of the same size and firing rate do (p = {hit.p:.2f}, {n_prompts} prompts, "
-        f"{n_random} random edits; largest change: {hit.descriptor})."
+        f"{n_random} random edits; largest change: {descriptor_label(hit.descriptor)})."
     )
 
 

@@ -23,7 +23,7 @@ from ..probes.folds import Folds, grouped_folds
 from ..probes.linear import probe_layers
 from ..show.heatmaps import plot_confusion, plot_correlations
 from ..show.plots import plot_histograms
-from ..sound.descriptors import DESCRIPTORS, describe_table
+from ..sound.descriptors import DESCRIPTORS, describe_table, descriptor_label
 from ..sound.label_judge import JUDGE_DESCRIPTORS
 from ..stats.effects import correlation
 from ..stats.estimates import Estimate, bootstrap
@@ -47,12 +47,12 @@ __all__ = [
 
 # %% ../../nbs/api/95_studies/04_foundation_clips.ipynb #cell006
 RELATED = (
-    ("tempo", "rms_db"),
-    ("tempo", "centroid"),
-    ("mode_score", "tempo"),
+    ("tempo_bpm", "rms_db"),
+    ("tempo_bpm", "centroid"),
+    ("mode_score", "tempo_bpm"),
     ("rms_db", "centroid"),
 )
-SHOWN = ("tempo", "mode_score", "rms_db", "centroid", "articulation", "register")
+SHOWN = ("tempo_bpm", "mode_score", "rms_db", "centroid", "articulation", "register")
 FEATURE_COLUMNS = ("clip", *DESCRIPTORS, "n_clips")  # beside the columns of the prompts
 
 
@@ -187,7 +187,7 @@ class ClipStudy:
             figure = replace(figure, name=f"descriptors_by_{safe_name}")
             self.run.table(table, f"descriptors_by_{safe_name}.csv")
         return Step(
-            sentence=tempo_sentence(features.tempo, features[by], by, self.seed),
+            sentence=tempo_sentence(features.tempo_bpm, features[by], by, self.seed),
             table=table,
             folder=self.run.path,
             figures=(figure,),
@@ -293,7 +293,7 @@ class ClipStudy:
         "How the descriptors go together over clips."
         complete = self.features.dropna(
             subset=[
-                "tempo",
+                "tempo_bpm",
                 "mode_score",
             ]
         )
@@ -327,7 +327,7 @@ class ClipStudy:
 
 # %% ../../nbs/api/95_studies/04_foundation_clips.ipynb #cell007
 def tempo_sentence(
-    tempo: pd.Series,  # (clip,) beats per minute
+    tempo: pd.Series,  # (clip,) beats a minute
     groups: pd.Series,  # (clip,) group of each clip
     by: str,  # column of the groups
     seed: int = 0,  # of the resamples
@@ -341,7 +341,7 @@ def tempo_sentence(
     fastest, slowest = medians.idxmax(), medians.idxmin()
     fast, slow = tempo[groups == fastest], tempo[groups == slowest]
     sentences = [
-        f"The median tempo is highest for {by} {fastest} ({medians[fastest]:.0f} beats per minute, "
+        f"The median tempo is highest for {by} {fastest} ({medians[fastest]:.0f} beats a minute, "
         f"n = {len(fast)} clips) and lowest for {slowest} ({medians[slowest]:.0f}, "
         f"n = {len(slow)}).",
         _difference_sentence(fast, slow, len(medians), seed),
@@ -389,7 +389,8 @@ def related_sentence(
         return (
             f"No pair of descriptors clearly goes together: the largest correlation is {numbers}."
         )
-    return f"{strongest.a} and {strongest.b} go together most: rank correlation {numbers}."
+    first, second = descriptor_label(strongest.a), descriptor_label(strongest.b)
+    return f"{first} and {second} go together most: rank correlation {numbers}."
 
 
 def label_sentence(

@@ -7,29 +7,37 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from ..activations.replaying import replay
 from ..lab.checks import check_in
 from ..lab.machine import device_info
 from ..models.model import MusicModel
 from ..models.sampling import sample_tokens
+from ..sae.dictionary import SparseAutoencoder
 
 # %% auto #0
 __all__ = [
-    "OTHER_CLIPS",
+    "CLIPS_AT_ONCE",
+    "METHODS",
     "PLANS",
+    "POOL_SHARE",
     "SOUND_BYTES",
+    "TEST_SHARE",
     "PassCosts",
     "StudyPlan",
+    "causal_work",
     "device_text",
+    "dictionary_work",
     "estimate_run",
     "foundation_work",
     "measure_passes",
+    "measure_training",
     "steering_work",
 ]
 
@@ -43,7 +51,12 @@ class StudyPlan:
     replayed: int  # clips times branches that are read in parallel
     duration_s: float  # length of a clip, seconds
     batch_size: int  # clips at once
-    is_exact: bool = True  # False: a part was scaled from a run that was counted
+    is_exact: bool = True  # False: it depends on the run, such as on the features that are found
+    stored: int | None = None  # clips that stay on disk with their sound; None: all
+    read_s: float | None = None  # length of music that a replay reads, seconds; None: a clip
+    trained: int = 0  # rows that dictionaries read in training
+    expansion: float = 1.0  # their size over their width
+    kept_layers: int = 0  # layers whose states at every position are kept
 
 
 def foundation_work(
@@ -64,37 +77,154 @@ def foundation_work(
     )
 
 
+def dictionary_work(
+    values: Mapping[str, Any],  # all parameters of Phase 1
+    n_layers: int,  # of the decoder
+) -> StudyPlan:  # clips and rows of training
+    """Phase 1: dictionaries of text states and of layers, clips for the layers, edited music.
+
+    Texts are only encoded; the decoder makes the clips of the layers and of every edit."""
+    layers = values["layers"] or {n_layers // 4, n_layers // 2, n_layers - 1}
+    n_layers_read = len(layers)
+    edited = values["edit_clips"] * (3 + values["n_random"])  # clean, ablate, double, random
+    tested = round(TEST_SHARE * values["clips"])
+    loss = 2 * 4 * tested * (1 + n_layers_read)  # clean and three replacements, text and layers
+    l1, k = len(values["sweep_l1"]), len(values["sweep_k"])
+    settings = l1 + k + 4  # gated, batch top-k, JumpReLU and nested once each
+    short = values["sweep_steps"] * values["batch_size"]
+    long = values["steps"] * values["batch_size"]
+    of_layer = values["layer_steps"] * values["batch_size"] * (values["layer_seeds"] + 1)
+    return StudyPlan(
+        clips=values["clips"] + edited,
+        replayed=2 * values["clips"] + loss,  # trained and random weights
+        duration_s=values["duration_s"],
+        batch_size=CLIPS_AT_ONCE,
+        is_exact=False,
+        stored=values["clips"],
+        trained=short * (1 + 2 * settings)
+        + 128 * values["sweep_steps"]
+        + long * (values["seeds"] + 2)
+        + of_layer * n_layers_read,
+        expansion=values["expansion"],
+        kept_layers=n_layers_read,
+    )
+
+
+TEST_SHARE = 0.15  # of the clips, on which the loss with a dictionary is read
+CLIPS_AT_ONCE = 30  # Phase 1 has no parameter for it
+
+
 def steering_work(
     values: Mapping[str, Any],  # all parameters of Phase 2
     n_layers: int,  # of the decoder
-) -> StudyPlan:  # the arms exactly, the rest scaled
+) -> StudyPlan:  # clips of every step
     """Phase 2: clips to fit directions, and every arm at every dose.
 
-    Choice of dose, methods and single features are scaled from a run that was counted."""
-    emotions, prompts = len(values["emotions"]), values["test_prompts"]
-    doses, controls = len(values["alphas"]), values["control_prompts"]
-    fit = (emotions + 1) * values["fit_pairs"] + emotions * values["held_out_clips"]
-    upward = sum(alpha > 0 for alpha in values["alphas"])
-    targets = prompts * (1 + 2 * doses + emotions * upward + emotions)  # and the written words
-    control_arms = values["n_random"] + 2 * values["n_shuffled"] + 4 * 2
-    arms = targets + control_arms * controls * 2
+    A pool of neutral prompts that runs dry and features that are picked twice make it fewer."""
+    emotions, tuning = len(values["emotions"]), values["sweep_prompts"]
+    prompts, doses = values["test_prompts"], len(values["alphas"])
     layers = len(values["sweep_layers"] or range(n_layers))
-    sweep = (4 * layers + 1) * values["sweep_prompts"]
-    others = round(OTHER_CLIPS * arms)
-    clips = fit + arms + sweep + others
+    fit = (emotions + 1) * values["fit_pairs"]
+    unseen = emotions * values["held_out_clips"]
+    pool = POOL_SHARE * prompts + tuning + values["method_prompts"]  # without a push
+    targets = prompts * (2 * doses + 2 * emotions)  # the axes at every dose, emotions at the ends
+    words = prompts * emotions
+    arms = values["n_random"] + 2 * values["n_shuffled"] + 4 * 2  # four other controls, two axes
+    controls = 2 * arms * values["control_prompts"]
+    swept = tuning * (4 * layers + 2 * 4)  # half the largest dose everywhere, then four more
+    methods, methods_read = _method_clips(values)
+    features, features_read = _feature_clips(values)
+    judged = prompts + targets + words + controls  # their loss is read
+    branches = 2 * 2 * 4 * (prompts + 3 * 2)  # two axes, unsteered and three pushes
+    guarded = 6 * targets  # both losses, and guided logits with and without the push
+    strength = tuning * (1 + 2 * 6)
     return StudyPlan(
-        clips=clips,
-        replayed=2 * fit + 2 * (arms + sweep + others),  # the loss of every clip is read
+        clips=fit + unseen + pool + targets + 2 * words + controls + swept + methods + features,
+        replayed=2 * fit
+        + unseen
+        + layers * values["fit_pairs"]  # the unit of a dose, layer by layer
+        + strength
+        + judged
+        + branches
+        + guarded
+        + methods_read
+        + features_read,
         duration_s=values["duration_s"],
         batch_size=values["batch_size"],
         is_exact=False,
     )
 
 
-OTHER_CLIPS = 0.76  # dose, methods and features over the arms; 214 and 280 clips when counted
+def _method_clips(values):
+    "Clips on which methods are compared, those of the best one, and passes over them."
+    compared = len(values["method_emotions"])
+    upward = sum(alpha > 0 for alpha in values["alphas"])
+    pushes = upward * (METHODS + len(values["few_pairs"]))
+    made = values["method_prompts"] * compared * (1 + pushes)  # and the written word
+    read = made + values["method_prompts"] * (1 + compared * (2 + pushes))  # with the word as well
+    return made + compared * values["test_prompts"], read
+
+
+def _feature_clips(values):
+    "Clips of single features and of those that fire as often, and passes over them."
+    features = 3 * len(values["method_emotions"]) * values["features_each"]  # two beside each
+    made = features * values["feature_prompts"]
+    edited = 3 * 3 * values["edit_prompts"]  # one and two beside it: set, scaled, ablated
+    return made + edited, made + values["feature_prompts"]
+
+
+POOL_SHARE = 3  # prompts of the balanced pool to one of the test, `SPARE_SHARE` of the study
+METHODS = 7  # that `methods` compares beside those from few pairs
+
+
+def causal_work(
+    values: Mapping[str, Any],  # all parameters of Phase 3
+    n_layers: int,  # of the decoder
+) -> StudyPlan:  # clips and passes of every step
+    """Phase 3: clips, patches on their tokens, patched generation, and clips with a cue held.
+
+    A patch of a stream needs a clip that follows the patched one, to read the states from."""
+    study = len(values["emotions"]) * values["clips_per_emotion"]
+    cells = 2 * n_layers + 5  # texts, their halves, first attention, residual and cross-attention
+    followers = 2 * n_layers + 1
+    per_pair = (2 + cells + followers) + 4 + 3  # then a stranger's text and borrowed states
+    held = 14 * values["cue_pairs"]  # two sides, a reference and two values of three cues
+    carriers = 4
+    return StudyPlan(
+        clips=study + carriers + per_pair * values["sound_pairs"] + held,
+        replayed=_causal_passes(values, n_layers, study),
+        duration_s=values["duration_s"],
+        batch_size=values["batch_size"],
+        is_exact=False,
+        stored=study + carriers,
+        read_s=values["patch_s"],
+    )
+
+
+def _causal_passes(values, n_layers, study):
+    "Passes over `patch_s` of music, one row each."
+    pairs, few = values["patch_pairs"], min(values["window_pairs"], values["patch_pairs"])
+    windows = round(values["patch_s"] / values["window_s"])
+    places = 2 + 4 * n_layers  # texts, and the four sites of a layer
+    streams = 1 + n_layers  # text and residual streams
+    patched = (2 + values["random_draws"]) * places + 8  # no-op, patch, random; the clean runs
+    turned = 2 + 2 * n_layers + 3
+    mapped = 4 + values["sample_cells"]
+    windowed = windows * (2 + 2 * n_layers) + 4
+    lost = 3 * (places - 1) + 3 * streams + 7  # three ablations, three erasers
+    pushed = (2 + n_layers) * (4 + values["n_random"]) + 2  # four doses, over a second of music
+    a_second = min(1.0, values["patch_s"]) / values["patch_s"]
+    per_pair = patched + turned + mapped + windowed + lost + round(pushed * a_second)
+    read = 8 * values["prompts_per_part"]  # two emotions in three parts, and one for erasers
+    attention = 6 * study
+    return pairs * per_pair + few * (windows * (1 + 2 * n_layers) + 2) + read + attention
+
+
 PLANS: dict[str, Callable[[Mapping[str, Any], int], StudyPlan]] = {
     "phase0_foundation": foundation_work,
+    "phase1_sae": dictionary_work,
     "phase2_steering": steering_work,
+    "phase3_causal": causal_work,
 }
 
 
@@ -106,6 +236,24 @@ class PassCosts:
     step_s: float  # one generated frame of a batch, seconds
     replay_s: float  # one second of music of one clip under one branch, seconds
     batch_size: int  # clips at once
+    row_s: float = 0.0  # one row of the training of a dictionary, seconds
+
+
+def measure_training(
+    model: MusicModel,  # whose text states are as wide as the rows
+    expansion: float,  # size of the dictionary over its width
+    rows: int = 256,  # rows of a step
+) -> float:  # seconds per row
+    "Time a step of a dictionary of the text states, after one that does not count."
+    width = model.site_width("text")
+    sae = SparseAutoencoder(d_in=width, expansion=expansion, seed=0)
+    x = torch.zeros(rows, width)
+    seconds = 0.0
+    for _ in range(2):
+        start = time.perf_counter()
+        (sae(x) - x).square().mean().backward()
+        seconds = time.perf_counter() - start
+    return seconds / rows
 
 
 def measure_passes(
@@ -140,31 +288,41 @@ def estimate_run(
 ) -> pd.DataFrame:  # quantity, value, unit
     """Clips, forward passes, disk, memory and hours of a phase.
 
-    The hours are those of the model. Probes, permutations, judges and figures come on top.
+    The hours are those of the model and of training dictionaries. Probes, permutations, judges
+    and figures come on top.
     Raises ValueError for a phase that has no plan."""
     check_in("phase with a plan", phase, PLANS)
     config = model.config
     plan = PLANS[phase](values, config.n_layers)
-    costs = costs or measure_passes(model, plan.batch_size)
+    if costs is None:
+        costs = measure_passes(model, plan.batch_size)
+        if plan.trained:
+            costs = replace(costs, row_s=measure_training(model, plan.expansion))
     frames = config.frames(plan.duration_s)
     batches = -(-plan.clips // plan.batch_size)
     steps = batches * config.positions(frames)
-    hours = (steps * costs.step_s + plan.replayed * plan.duration_s * costs.replay_s) / 3600
+    read_s = plan.duration_s if plan.read_s is None else plan.read_s
+    stored = plan.clips if plan.stored is None else plan.stored
+    seconds = steps * costs.step_s + plan.replayed * read_s * costs.replay_s
+    hours = (seconds + plan.trained * costs.row_s) / 3600
     samples = plan.duration_s * config.sample_rate * config.channels
     tokens = 2 * config.n_codebooks * frames
-    disk = plan.clips * (tokens + SOUND_BYTES * samples)
+    states = stored * plan.kept_layers * config.positions(frames) * config.d_model  # numbers
+    disk = stored * (tokens + SOUND_BYTES * samples) + 2 * states
     weights = _weight_bytes(model)
     row_bytes = config.positions(frames) * config.n_layers * 2 * config.d_model * 4
-    memory = weights + 2 * plan.batch_size * row_bytes
+    memory = weights + 2 * plan.batch_size * row_bytes + 4 * states
     about = "" if plan.is_exact else "about "
     rows = [
         ("clips", plan.clips, f"{about}clips of {plan.duration_s:g} s"),
         ("generation", steps, f"steps of {plan.batch_size} clips with and without text"),
-        ("replay", plan.replayed, "parallel passes over a clip"),
-        ("disk", disk / 2**20, "MiB of sound and tokens"),
-        ("memory", memory / 2**20, "MiB of weights and caches"),
+        ("replay", plan.replayed, f"parallel passes over {read_s:g} s of music"),
+        ("disk", disk / 2**20, f"MiB of sound, tokens{' and states' if states else ''}"),
+        ("memory", memory / 2**20, f"MiB of weights{', states' if states else ''} and caches"),
         ("time", hours, f"hours of the model on {device_text(model)}"),
     ]
+    if plan.trained:
+        rows.insert(3, ("training", plan.trained, "rows that dictionaries read"))
     return pd.DataFrame(rows, columns=["quantity", "value", "unit"])
 
 

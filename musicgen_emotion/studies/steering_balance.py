@@ -11,6 +11,7 @@ from dataclasses import replace
 import pandas as pd
 
 from ..lab.arguments import checked
+from ..sound.label_judge import descriptor_matrix
 from ..stats.effects import wilson
 from ..steering.arms import prompt_arm
 from .steering_setup import SteeringContext
@@ -32,10 +33,11 @@ FAST_FROM = 104.0  # BPM
 
 @checked
 def music_cells(
-    clips: pd.DataFrame,  # tempo and mode_score, one row per clip
+    clips: pd.DataFrame,  # tempo_bpm and mode_score, one row per clip
 ) -> pd.DataFrame:  # fast and major, bool; a silent clip is neither
-    "Whether clips are fast and whether they are in major."
-    return pd.DataFrame(dict(fast=clips.tempo >= FAST_FROM, major=clips.mode_score > 0))
+    "Whether clips are fast and whether they are in major; raises KeyError without the columns."
+    descriptor_matrix(clips, ("tempo_bpm", "mode_score"))
+    return pd.DataFrame(dict(fast=clips.tempo_bpm >= FAST_FROM, major=clips.mode_score > 0))
 
 
 @checked

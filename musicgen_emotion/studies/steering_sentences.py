@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from ..sound.descriptors import descriptor_label
 from ..stats.estimates import Estimate
 from .steps import estimate_text
 
@@ -209,12 +210,14 @@ def descriptors_sentence(
     n_prompts = int(slopes.n[slopes.arm.isin(STEERED_AXES)].max())
     moved, against = [], 0
     for axis, cue in (
-        ("arousal", "tempo"),
+        ("arousal", "tempo_bpm"),
         ("arousal", "rms_db"),
         ("valence", "mode_score"),
     ):
         if (axis, cue) in slope:  # a cue that no clip has is left out
-            moved.append(f"{cue} with {axis} {'up' if slope[axis, cue] > 0 else 'down'}")
+            moved.append(
+                f"{descriptor_label(cue)} with {axis} {'up' if slope[axis, cue] > 0 else 'down'}"
+            )
             against += slope[axis, cue] <= 0
     answer = "Cues do not all move" if against else "Cues move"
     return (
@@ -227,7 +230,7 @@ def no_unit_sentence(
     effects: pd.DataFrame,  # arms by outcomes, NaN where an outcome has no unit
 ) -> str:  # empty when every outcome has a number
     "Which columns are empty, and why."
-    empty = [str(name) for name in effects if effects[name].isna().all()]
+    empty = [descriptor_label(str(name)) for name in effects if effects[name].isna().all()]
     if not empty:
         return ""
     columns = "Empty column" if len(empty) == 1 else "Empty columns"

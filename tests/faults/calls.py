@@ -208,6 +208,7 @@ SOUND = {
         key=w.listening, n_raters=2, effect=dict(unsteered=0.0, steered=1.0)
     ),
     "describe": lambda w: dict(wave=w.wave, sr=RATE),
+    "current_descriptors": lambda w: dict(table=w.described),
     "describe_table": lambda w: dict(
         waves=[w.wave, w.wave / 2], sr=RATE, names=["a", "b"], **SILENT
     ),
@@ -680,8 +681,8 @@ SAE = {
     "SparseAutoencoder.save_pretrained": lambda w: dict(self=w.sae, folder=w.path()),
     "SparseAutoencoder.from_pretrained": lambda w: dict(name=w.sae_folder),
     "SparseAutoencoder.encode": lambda w: dict(self=w.sae, x=_tensor(w)),
-    "edit_changes": lambda w: dict(table=_edited(w), descriptors=["tempo"]),
-    "edit_effects": lambda w: dict(table=_edited(w), descriptors=["tempo"], **QUICK),
+    "edit_changes": lambda w: dict(table=_edited(w), descriptors=["tempo_bpm"]),
+    "edit_effects": lambda w: dict(table=_edited(w), descriptors=["tempo_bpm"], **QUICK),
     "edit_test": lambda w: dict(changes=_changed(w), edit="ablate"),
     "feature_edit": lambda w: dict(sae=w.sae, features=[0, 1]),
     "random_edits": lambda w: dict(sae=w.sae, x=w.rows, features=[0], n=2, pool=3),
@@ -789,14 +790,14 @@ def _edited(w):
     for number, arm in enumerate(arms):
         shift = dict(clean=0.0, ablate=-5.0).get(arm, 0.1 * number)
         for prompt, seed in itertools.product(w.prompts, (0, 1)):
-            rows.append(dict(arm=arm, prompt=prompt, seed=seed, tempo=100 + shift + seed))
+            rows.append(dict(arm=arm, prompt=prompt, seed=seed, tempo_bpm=100 + shift + seed))
     return pd.DataFrame(rows)
 
 
 def _changed(w):
     from musicgen_emotion.sae import edit_changes
 
-    return w.once(edit_changes, _edited(w), ["tempo"])
+    return w.once(edit_changes, _edited(w), ["tempo_bpm"])
 
 
 def _plain(w):
@@ -915,8 +916,8 @@ STEERING = {
     "resample": lambda w: dict(wave=w.wave, sr=RATE, to=4000),
     "at_equal_cost": lambda w: dict(table=_costs(w), budget=0.5),
     "cue_recovery": lambda w: dict(
-        changes=_changes(w), planted=dict(tempo=10.0, valence=1.0),
-        spread=dict(tempo=5.0, valence=1.0),
+        changes=_changes(w), planted=dict(tempo_bpm=10.0, valence=1.0),
+        spread=dict(tempo_bpm=5.0, valence=1.0),
     ),
     "Direction": lambda w: dict(vector=w.x, site="layer_1", origin="by hand", rms=1.0),
     "Direction.at": lambda w: dict(self=w.direction, site="layer_0", rms=1.0),
@@ -991,7 +992,7 @@ STEERING = {
     "dose_changes": lambda w: dict(table=w.doses, outcomes=["valence"], **QUICK),
     "dose_slopes": lambda w: dict(table=w.doses, outcomes=["valence"], **QUICK),
     "side_effects": lambda w: dict(
-        table=w.doses, target="valence", outcomes=["tempo", "valence"], **QUICK
+        table=w.doses, target="valence", outcomes=["tempo_bpm", "valence"], **QUICK
     ),
     "repetition": lambda w: dict(tokens=np.tile(w.tokens, 8)),
     "silence": lambda w: dict(audio=w.audio, sample_rate=RATE),
@@ -1024,7 +1025,7 @@ def _direction_folder(w):
 def _changes(w):
     from musicgen_emotion.steering import dose_changes
 
-    return w.once(dose_changes, w.doses, ["tempo", "valence"], **QUICK)
+    return w.once(dose_changes, w.doses, ["tempo_bpm", "valence"], **QUICK)
 
 
 def _windows(w, start):
@@ -1068,7 +1069,7 @@ CAUSES = {
         model=w.model, pairs=w.pairs, cells=["layer_1"], audio=False, **BRIEF, **PAIRS
     ),
     "PatchSettings": lambda w: dict(arm="patch", guidance=2.0),
-    "sound_restored": lambda w: dict(table=_heard(w), descriptors=["tempo"], **QUICK),
+    "sound_restored": lambda w: dict(table=_heard(w), descriptors=["tempo_bpm"], **QUICK),
     "mediate": lambda w: dict(
         table=_mediated(w), treatment="emotion", mediators=["tempo"], outcome="valence",
         groups="prompt", covariates=["level"], **QUICK,
@@ -1112,7 +1113,7 @@ def _heard(w):
     for arm, pair in itertools.product(("source", "target", "patch"), range(4)):
         tempo = dict(source=100.0, target=120.0, patch=110.0)[arm] + pair
         row = dict(arm=arm, pair=pair, seed=0, site="layer_1", kind="resid", layer=1, start=0.0)
-        rows.append(row | dict(end=0.1, tempo=tempo, branch="cond", music="own", replicate=0))
+        rows.append(row | dict(end=0.1, tempo_bpm=tempo, branch="cond", music="own", replicate=0))
     return pd.DataFrame(rows)
 
 
@@ -1219,7 +1220,7 @@ STUDIES = {
     "with_emotions": lambda w: dict(
         clips=pd.DataFrame(dict(valence=[0.5], arousal=[0.1])), emotions=["happy", "sad"]
     ),
-    "music_cells": lambda w: dict(clips=pd.DataFrame(dict(tempo=[90.0], mode_score=[0.1]))),
+    "music_cells": lambda w: dict(clips=pd.DataFrame(dict(tempo_bpm=[90.0], mode_score=[0.1]))),
     "balance_table": lambda w: dict(cells=_cells()),
     "balanced_rows": lambda w: dict(cells=_cells(), n=2),
     "read_headline": lambda w: dict(file=_headline(w)),

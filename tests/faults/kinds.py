@@ -174,7 +174,15 @@ LEGAL = {
     ("attack_time", "onsets", "empty"),  # no note, documented as NaN
     ("describe_table", "names", "3 in it"),  # clips may be numbered
     ("beats_controls", "table", "without rows"),  # all controls are listed as missing
-    ("edit_changes", "table", "nan in tempo"),  # of a silent clip
+    ("edit_changes", "table", "nan in tempo_bpm"),  # of a silent clip
+    # it renames columns and returns what it is given
+    ("current_descriptors", "table", "without columns"),
+    ("current_descriptors", "table", "nan in clip"),
+    ("current_descriptors", "table", "nan in tempo_bpm"),
+    ("current_descriptors", "table", "nan in pulse_clarity"),
+    ("current_descriptors", "table", "nan in onset_rate"),
+    ("current_descriptors", "table", "nan in mode_score"),
+    ("current_descriptors", "table", "nan in third_score"),
     ("judge_clips", "taken", "a table"),  # its columns are taken
     ("repetition", "tokens", "too large"),  # it knows no codebook, any number is a token
     ("data_report", "d_sae", "10**18"),  # a plan: nothing of this size is made
@@ -197,7 +205,7 @@ LEGAL = {
     ("causal_reliability", "n_boot", "10**18"),  # this call's oracle may not judge: no draws
     ("patching_summary", "table", "text in pair"),  # one pair of that name, so no interval
     ("listener_ratings", "table", "nan in clip"),  # not read
-    ("listener_ratings", "table", "nan in tempo"),  # not read
+    ("listener_ratings", "table", "nan in tempo_bpm"),  # not read
     ("listener_ratings", "table", "nan in pulse_clarity"),  # not read
     ("listener_ratings", "table", "nan in third_score"),  # not read
     ("listener_ratings", "table", "nan in onset_rate"),  # not measured, so no rating either

@@ -257,7 +257,7 @@ class World:
             for prompt, alpha in itertools.product(self.prompts, (-0.1, 0.0, 0.1)):
                 value = slope * alpha + 0.01 * draw.standard_normal()
                 rows.append(dict(arm=arm, kind=kind, prompt=prompt, seed=0, alpha=alpha))
-                rows[-1] |= dict(replicate=0, valence=value, tempo=100 + value)
+                rows[-1] |= dict(replicate=0, valence=value, tempo_bpm=100 + value)
                 rows[-1] |= dict(failure="", clip_id=f"{len(rows):016x}")
         return pd.DataFrame(rows)
 

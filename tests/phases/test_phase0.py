@@ -202,7 +202,7 @@ def test_groups_of_a_column_with_missing_values_leave_those_clips_out(tiny, tmp_
             clips.descriptors(by="revision")
 
 
-@pytest.mark.parametrize("name", ["tempo", "clip", "clip_id", "seed", "duration_s", "frames"])
+@pytest.mark.parametrize("name", ["tempo_bpm", "clip", "clip_id", "seed", "duration_s", "frames"])
 def test_a_column_whose_name_is_taken_is_refused_before_clips_are_made(tiny, tmp_path, name):
     with open_run(tmp_path / "run", "phase0_test") as run:
         study = FoundationStudy(run, FoundationSettings(model="tiny", duration_s=2.0), tiny)
@@ -228,7 +228,7 @@ def test_tempo_sentence_has_the_size_of_groups_and_the_interval_of_the_differenc
     groups = pd.Series(["slow"] * 10 + ["fast"] * 12)
     tempo = pd.Series([80.0, 84.0] * 5 + [120.0, 126.0] * 6)
     sentence = tempo_sentence(tempo, groups, "session")
-    assert "session fast (123 beats per minute, n = 12 clips)" in sentence
+    assert "session fast (123 beats a minute, n = 12 clips)" in sentence
     assert "slow (82, n = 10)" in sentence
     assert "The difference is 41 (36 to 46, n = 22 clips)" in sentence
     assert "may differ by instrument or word" in sentence and "differ most" not in sentence

@@ -96,7 +96,7 @@ def test_clips_are_equally_many_of_each_emotion():
 
 @pytest.mark.parametrize(("p", "answer"), [(0.05, "changes"), (0.06, "does not change")])
 def test_edit_sentence_follows_p(p, answer):
-    hit = pd.Series(dict(p=p, descriptor="tempo"))
+    hit = pd.Series(dict(p=p, descriptor="tempo_bpm"))
     assert f"out of the text {answer} the music" in edit_sentence(hit, "sad", 9, 12, 19)
     few = edit_sentence(hit, "sad", 9, 8, 19)
     assert "cannot be said to change" in few

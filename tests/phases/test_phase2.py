@@ -419,7 +419,7 @@ def test_nothing_is_called_planted_where_nothing_was_planted(study):
     assert "planted" not in " ".join(study.summary())
     recovery = study.found("recovery")
     assert "planted" not in recovery.sentence + "".join(f.caption for f in recovery.figures)
-    assert SteeringJudge([], {"sad": {"tempo": -10.0}}, {}).change_name == "planted"
+    assert SteeringJudge([], {"sad": {"tempo_bpm": -10.0}}, {}).change_name == "planted"
 
 
 def test_what_was_added_in_one_line_is_in_the_results(study):
@@ -648,7 +648,7 @@ def test_clap_is_a_judge_with_columns_of_its_own(tmp_path, second):
     heard = judge_clips(judges, noise, 8000)
     assert (heard.failure == "").all()
     assert heard.columns.is_unique
-    assert {"valence", "arousal", "tempo", "heard_valence"} <= set(heard)
+    assert {"valence", "arousal", "tempo_bpm", "heard_valence"} <= set(heard)
     assert ("clap_valence" in heard) == second
     assert ("p_happy" in heard) != second
 
@@ -793,8 +793,10 @@ def test_sentences_on_words_and_costs_say_yes_and_no():
     assert beside_sentence(counts, none, 9, 6).startswith("Other things move too")
     assert beside_sentence(none, counts, 9, 6).startswith("Other things move too")
     assert "0 (valence) and 0 (arousal) move more" in beside_sentence(none, counts, 9, 6)
-    slopes = pd.DataFrame(dict(arm="arousal", outcome=["tempo"], slope=[2.0], n=6))
+    slopes = pd.DataFrame(dict(arm="arousal", outcome=["tempo_bpm"], slope=[2.0], n=6))
     assert "Cues move as" in descriptors_sentence(counts, none, 9, slopes)
+    beat = "tempo (beats a minute) with arousal up"
+    assert beat in descriptors_sentence(counts, none, 9, slopes)
     assert "Cues do not all move" in descriptors_sentence(counts, none, 9, slopes.assign(slope=-1))
     rises = dict(word=Estimate(-0.02, -0.1, 0.1, 6), push=Estimate(0.48, 0.3, 0.6, 6))
     assert "raises the loss" in likelihood_sentence(rises)
@@ -803,9 +805,9 @@ def test_sentences_on_words_and_costs_say_yes_and_no():
     rises |= dict(push=Estimate(0.1, -0.1, 0.3, 6), random=Estimate(0.2, 0.1, 0.3, 2))
     assert "does not clearly raise" in likelihood_sentence(rises)
     assert "random direction by 0.20 (0.10 to 0.30, n = 2" in likelihood_sentence(rises)
-    effects = pd.DataFrame(dict(tempo=[1.0], onset_rate=[np.nan]))
-    assert no_unit_sentence(effects).startswith("Empty column: onset_rate.")
-    assert no_unit_sentence(effects[["tempo"]]) == ""
+    effects = pd.DataFrame(dict(tempo_bpm=[1.0], onset_rate=[np.nan]))
+    assert no_unit_sentence(effects).startswith("Empty column: onset rate (notes a second).")
+    assert no_unit_sentence(effects[["tempo_bpm"]]) == ""
     assert unchanged_sentence(1.0, 2, 3.0).startswith("Nothing stays behind")
     assert unchanged_sentence(0.9, 2, 3.0).startswith("Something stays behind")
 
@@ -996,22 +998,22 @@ def dose_table(slope):
         for number in range(6):
             row = dict(arm="push", kind="target", alpha=alpha, prompt=f"p{number}", seed=number)
             row |= dict(clip_id=f"{alpha} {number}", level=-20.0 + number)
-            rows.append(row | dict(tempo=100.0 + 10 * number + slope * alpha))
+            rows.append(row | dict(tempo_bpm=100.0 + 10 * number + slope * alpha))
     return pd.DataFrame(rows)
 
 
 def test_changes_are_paired_with_the_unsteered_clip():
     changes = dose_changes(dose_table(5.0)).set_index(["alpha", "outcome"])
-    assert np.isclose(changes.value[1.0, "tempo"], 5)
-    assert np.isclose(changes.value[-1.0, "tempo"], -5)
+    assert np.isclose(changes.value[1.0, "tempo_bpm"], 5)
+    assert np.isclose(changes.value[-1.0, "tempo_bpm"], -5)
     assert changes.value[1.0, "level"] == 0
-    assert changes.n[1.0, "tempo"] == 6
+    assert changes.n[1.0, "tempo_bpm"] == 6
 
 
 def test_a_clip_without_a_judgement_leaves_its_prompt_out_only():
     table = dose_table(5.0)
-    table.loc[(table.alpha == 1) & (table.prompt == "p0"), "tempo"] = np.nan
-    changes = dose_changes(table, "tempo").set_index("alpha")
+    table.loc[(table.alpha == 1) & (table.prompt == "p0"), "tempo_bpm"] = np.nan
+    changes = dose_changes(table, "tempo_bpm").set_index("alpha")
     assert np.isclose(changes.value[1.0], 5)
     assert changes.n[1.0] == 5
     assert changes.n[-1.0] == 6
@@ -1019,9 +1021,9 @@ def test_a_clip_without_a_judgement_leaves_its_prompt_out_only():
 
 def test_recovery_of_a_change_that_is_known():
     changes = dose_changes(dose_table(5.0))
-    table = cue_recovery(changes, dict(tempo=10.0, level=0.0), dict(tempo=2.0, level=1.0))
+    table = cue_recovery(changes, dict(tempo_bpm=10.0, level=0.0), dict(tempo_bpm=2.0, level=1.0))
     recovered = table.set_index(["alpha", "outcome"]).recovered
-    assert np.isclose(recovered[1.0, "tempo"], 0.5)
+    assert np.isclose(recovered[1.0, "tempo_bpm"], 0.5)
     assert np.isclose(recovered[1.0, "all"], 0.5)
     assert np.isclose(recovered[1.0, "beside"], 0)
     assert np.isnan(recovered[1.0, "level"])
@@ -1046,12 +1048,12 @@ def test_an_arm_that_only_costs_gains_nothing():
 def test_a_judge_that_is_sure_has_no_effect_size():
     table = dose_table(5.0)
     table = table.assign(p=np.where(table.alpha > 0, 0.9, 1e-24 * (1 + table.seed)))
-    slopes = dose_slopes(table, ["p", "tempo"], n_boot=50).set_index("outcome")
-    sure, tempo = slopes.loc["p"], slopes.loc["tempo"]
+    slopes = dose_slopes(table, ["p", "tempo_bpm"], n_boot=50).set_index("outcome")
+    sure, tempo = slopes.loc["p"], slopes.loc["tempo_bpm"]
     assert np.isnan(sure.effect) and np.isnan(sure.effect_high)
     assert sure.slope > 0
     assert (sure.floor, sure.ceiling) == (1.0, 0.0)
-    assert tempo.effect == pytest.approx(5 / table[table.alpha == 0].tempo.std())
+    assert tempo.effect == pytest.approx(5 / table[table.alpha == 0].tempo_bpm.std())
     assert tempo.effect_low <= tempo.effect <= tempo.effect_high
     assert tempo.floor < 0.5
 
@@ -1063,10 +1065,10 @@ def test_draws_agree_with_what_they_are_draws_of():
         tables.append(part.assign(arm=arm, nll=cost * part.alpha.abs() + 0.01 * part.seed))
     table = pd.concat(tables, ignore_index=True)
     noise = np.random.default_rng(0).normal(size=len(table))
-    table["tempo"] += noise * (table.alpha != 0)
+    table["tempo_bpm"] += noise * (table.alpha != 0)
     first = (table.arm == "weak") & (table.alpha == 1) & (table.prompt == "p0")
     table.loc[first, "level"] = np.nan
-    planted, spread = dict(tempo=10.0, level=1.0), dict(tempo=2.0, level=1.0)
+    planted, spread = dict(tempo_bpm=10.0, level=1.0), dict(tempo_bpm=2.0, level=1.0)
     draws = recovery_draws(table, planted, spread, n_boot=4000)
     recovery = cue_recovery(dose_changes(table), planted, spread)
     recovered = recovery.set_index(["arm", "alpha", "outcome"]).recovered

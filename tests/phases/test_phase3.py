@@ -484,9 +484,9 @@ def test_the_tempo_that_listeners_heard_is_the_onset_rate():
     described = pd.DataFrame(
         dict(register=[60.0] * 2, mode_score=0.2, rms_db=-20.0, articulation=0.7)
     )
-    described = described.assign(tempo=[60.0, 120.0], onset_rate=[4.0, 4.0])
+    described = described.assign(tempo_bpm=[60.0, 120.0], onset_rate=[4.0, 4.0])
     cues = listener_cues(described)
-    assert "tempo" not in cues and cues.onset_rate.tolist() == [4.0, 4.0]
+    assert "tempo_bpm" not in cues and cues.onset_rate.tolist() == [4.0, 4.0]
     assert HELD_CUES["tempo"] == "cue_onset_rate"
 
 

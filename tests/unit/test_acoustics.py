@@ -12,8 +12,13 @@ import pandas as pd
 import pytest
 
 import musicgen_emotion
-from musicgen_emotion.sound.descriptors import DESCRIPTORS, describe, describe_table
-from musicgen_emotion.sound.label_judge import LabelJudge
+from musicgen_emotion.sound.descriptors import (
+    DESCRIPTORS,
+    current_descriptors,
+    describe,
+    describe_table,
+)
+from musicgen_emotion.sound.label_judge import JUDGE_DESCRIPTORS, LabelJudge, descriptor_matrix
 from musicgen_emotion.sound.listener import (
     LISTENER_CUES,
     LISTENER_LEVELS,
@@ -121,7 +126,7 @@ def test_mode_and_tempo_of_random_cadences(noise_db):
             (
                 (heard["mode_score"] > 0) == cadence.is_major,
                 heard["key_index"] == cadence.tonic % 12,
-                is_near(heard["tempo"], cadence.bpm),
+                is_near(heard["tempo_bpm"], cadence.bpm),
             )
         )
     mode, key, tempo = np.mean(right, 0)
@@ -133,7 +138,7 @@ def test_same_music_at_32_kHz():
         low = describe(cadence.play(8000, 10), 8000)
         high = describe(cadence.play(32000, 10), 32000)
         assert low["key"] == high["key"]
-        assert is_near(low["tempo"], high["tempo"], 0.02)
+        assert is_near(low["tempo_bpm"], high["tempo_bpm"], 0.02)
         tolerances = dict(
             rms_db=0.1,
             register=0.3,
@@ -151,14 +156,14 @@ def test_no_octave_or_third_in_any_range(low, high):
     found = []
     for i, bpm in enumerate(truth):
         cadence = Cadence(60 + i % 5, i % 2 == 0, bpm, note_length=0.4 + 0.03 * i)
-        found.append(describe(cadence.play(), SR)["tempo"])
+        found.append(describe(cadence.play(), SR)["tempo_bpm"])
     assert is_near(np.array(found), truth).all(), np.round(found / truth, 2)
 
 
 def test_half_beats_give_the_beat_or_the_rate_of_notes():
     truth = np.random.default_rng(0).uniform(60, 100, 12)
     waves = [Cadence(bpm=bpm, half_beats=0.2).play() for bpm in truth]
-    found = np.array([describe(wave, SR)["tempo"] for wave in waves])
+    found = np.array([describe(wave, SR)["tempo_bpm"] for wave in waves])
     assert (is_near(found, truth) | is_near(found, 2 * truth)).all(), np.round(found / truth, 2)
 
 
@@ -318,7 +323,7 @@ def test_odd_sounds_give_finite_or_flagged_numbers(wave):
     heard = describe(wave.astype(np.float32), SR)
     heard.pop("key")
     not_finite = {name for name, value in heard.items() if not np.isfinite(value)}
-    assert not_finite <= {"tempo", "attack", "register"}, not_finite
+    assert not_finite <= {"tempo_bpm", "attack", "register"}, not_finite
 
 
 @pytest.mark.parametrize(
@@ -483,3 +488,56 @@ def test_axes_of_ratings_are_the_diagonals_of_their_quadrants():
     fast_major = dict(register=65, mode=1, onset_rate=6, soundlevel=5, articulation=0.5)
     low, high = listener_axes(model.predict(pd.DataFrame([slow_minor, fast_major]))).to_numpy()
     assert (high > low).all()
+
+
+def test_tempo_is_two_columns():
+    heard = describe(SILENCE_THEN_TONE.astype(np.float32), SR)
+    assert "tempo" not in heard and {"tempo_bpm", "onset_rate"} <= set(heard)
+    assert "tempo_bpm" in JUDGE_DESCRIPTORS and "onset_rate" in JUDGE_DESCRIPTORS
+
+
+def older_table():
+    "Descriptors of 40 clips as earlier versions named them; half are slow and quiet."
+    numbers = np.random.default_rng(0).normal(size=(40, 2)) + np.tile([[0.0], [3.0]], (20, 1))
+    return pd.DataFrame(numbers, columns=["tempo", "rms_db"])
+
+
+def test_older_tables_are_renamed_on_demand():
+    older = older_table()
+    table = current_descriptors(older)
+    assert list(table) == ["tempo_bpm", "rms_db"] and list(older) == ["tempo", "rms_db"]
+    assert np.array_equal(table.tempo_bpm, older.tempo)
+    pd.testing.assert_frame_equal(current_descriptors(table), table)
+
+
+def test_a_cue_word_is_no_older_descriptor():
+    asked = pd.DataFrame(dict(tempo=["fast", "slow"], rms_db=[-20.0, -30.0]))
+    assert list(current_descriptors(asked)) == ["tempo", "rms_db"]
+    both = asked.assign(tempo=[1.0, 2.0], tempo_bpm=[120.0, 60.0])
+    assert list(current_descriptors(both)) == ["tempo", "rms_db", "tempo_bpm"]
+
+
+def test_readers_of_descriptors_refuse_older_names():
+    older, names = older_table(), ("tempo_bpm", "rms_db")
+    renaming = r"older names \['tempo'\]: rename them with current_descriptors"
+    with pytest.raises(KeyError, match=renaming):
+        descriptor_matrix(older, names)
+    with pytest.raises(KeyError, match=renaming):
+        LabelJudge(names).fit(older, ["a", "b"] * 20)
+    with pytest.raises(KeyError, match="make it with describe_table"):
+        descriptor_matrix(older[["rms_db"]], names)
+    with pytest.raises(KeyError, match="make it with describe_table"):  # the word is none
+        descriptor_matrix(older.assign(tempo="fast"), names)
+
+
+def test_a_judge_that_an_older_version_saved_is_read(tmp_path):
+    older = older_table()
+    labels = np.array(["a", "b"] * 20)
+    judge = LabelJudge(("tempo_bpm", "rms_db")).fit(current_descriptors(older), labels)
+    text = judge.save(tmp_path / "judge.json").read_text()
+    (tmp_path / "older.json").write_text(text.replace('"tempo_bpm"', '"tempo"'))
+    read = LabelJudge.load(tmp_path / "older.json")
+    assert read.descriptors == ("tempo_bpm", "rms_db")
+    table = current_descriptors(older)
+    assert np.array_equal(read.predict(table), judge.predict(table))
+    assert (read.predict(table) == labels).mean() > 0.9

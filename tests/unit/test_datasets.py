@@ -135,7 +135,13 @@ def test_ids_that_two_collections_share_are_refused_as_a_key(tmp_path):
         load_pmemo(pmemo(tmp_path / "PMEmo2019")), load_deam(deam(tmp_path / "DEAM"))
     )
     with pytest.raises(ValueError, match="unique, such as 'path'"):
-        label_correlations(t, pd.DataFrame(dict(clip=["4"], tempo=[100.0])))
+        label_correlations(t, pd.DataFrame(dict(clip=["4"], tempo_bpm=[100.0])))
+
+
+def test_features_of_an_older_version_are_refused(tmp_path):
+    songs = load_pmemo(pmemo(tmp_path / "PMEmo2019"))
+    with pytest.raises(KeyError, match="'tempo' of an older version; rename it to 'tempo_bpm'"):
+        label_correlations(songs, pd.DataFrame(dict(clip=["4"], tempo=[100.0])))
 
 
 def test_rank_correlation_uses_the_rows_where_both_are_known():

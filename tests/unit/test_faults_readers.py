@@ -140,7 +140,7 @@ def test_one_damaged_sound_costs_its_own_row(tmp_path):
     pd.testing.assert_frame_equal(table[alone.columns].iloc[[0]], alone, check_dtype=False)
     for path, problem in zip(damaged.values(), table.problem[1:-1]):
         assert path.name in problem
-    assert table.tempo[1:-1].isna().all()
+    assert table.tempo_bpm[1:-1].isna().all()
     with pytest.raises(ValueError, match="empty"):
         describe_table([damaged["empty"]], progress=False)
 
@@ -243,8 +243,8 @@ def saved_files(folder):
     from musicgen_emotion.steering.directions import Direction, load_directions, save_directions
 
     values = np.random.default_rng(0).normal(size=(40, 2))
-    table = pd.DataFrame(values, columns=["tempo", "rms_db"])
-    judge = LabelJudge(descriptors=("tempo", "rms_db")).fit(table, ["a", "b"] * 20)
+    table = pd.DataFrame(values, columns=["tempo_bpm", "rms_db"])
+    judge = LabelJudge(descriptors=("tempo_bpm", "rms_db")).fit(table, ["a", "b"] * 20)
     judge.save(folder / "judge.json")
     ListenerModel.load().save(folder / "listener.json")
     save_directions(folder / "sad", {"sad": Direction(np.ones(8, np.float32), "layer_1", "a test")})

@@ -570,26 +570,26 @@ def test_edits_reach_one_branch_of_a_running_model(both_tiny):
 def test_edit_effects_drop_clips_without_a_number():
     T = pd.DataFrame(
         [
-            dict(arm=a, prompt=p, seed=0, tempo=100.0 + (a == "x") if p != "c" else np.nan)
+            dict(arm=a, prompt=p, seed=0, tempo_bpm=100.0 + (a == "x") if p != "c" else np.nan)
             for a in ("clean", "x")
             for p in "abc"
         ]
     )
-    assert edit_effects(T, ("tempo",)).loc[0, ["difference", "n"]].tolist() == [1.0, 2]
+    assert edit_effects(T, ("tempo_bpm",)).loc[0, ["difference", "n"]].tolist() == [1.0, 2]
 
 
 def test_edits_need_a_clean_arm_and_single_clips():
     T = pd.DataFrame(
-        [dict(arm=a, prompt=p, seed=0, tempo=100.0) for a in ("clean", "x") for p in "ab"]
+        [dict(arm=a, prompt=p, seed=0, tempo_bpm=100.0) for a in ("clean", "x") for p in "ab"]
     )
     with pytest.raises(
         ValueError, match=r"needs an arm 'clean' to compare with, its arms are \['x'\]"
     ):
-        edit_effects(T[T.arm == "x"], ("tempo",))
+        edit_effects(T[T.arm == "x"], ("tempo_bpm",))
     with pytest.raises(ValueError, match="more than once"):
-        edit_effects(pd.concat([T, T]), ("tempo",))
-    assert edit_changes(T.iloc[:3], ("tempo",)).tempo.tolist() == [0.0] and edit_changes(
-        T, ("tempo",)
+        edit_effects(pd.concat([T, T]), ("tempo_bpm",))
+    assert edit_changes(T.iloc[:3], ("tempo_bpm",)).tempo_bpm.tolist() == [0.0] and edit_changes(
+        T, ("tempo_bpm",)
     ).arm.tolist() == ["x", "x"]
 
 
@@ -647,8 +647,8 @@ def test_edit_test_refuses_what_cannot_be_tested():
         edit_test(C, "random 1")
     with pytest.raises(ValueError, match="same prompts; 'random 2' has 7"):
         edit_test(C[(C.arm != "random 2") | (C.prompt != 0)], "ablate")
-    with pytest.raises(KeyError, match="tempo"):
-        edit_test(C, "ablate", ["tempo"])
+    with pytest.raises(KeyError, match="tempo_bpm"):
+        edit_test(C, "ablate", ["tempo_bpm"])
     with pytest.raises(ValueError, match="no descriptor"):
         edit_test(C.assign(a=np.nan), "ablate", ["a"])
     assert edit_test(C.assign(b=C.b.where(C.arm != "random 2")), "ablate").n_descriptors.item() == 5

@@ -195,7 +195,12 @@ def test_own_judges_return_what_they_like(sound):
 
 def test_silent_clips_are_reported_by_the_acoustic_judges(sound):
     judge = LabelJudge(
-        ("tempo", "mode_score"), ("a", "b"), np.zeros(2), np.ones(2), np.zeros((2, 2)), np.zeros(2)
+        ("tempo_bpm", "mode_score"),
+        ("a", "b"),
+        np.zeros(2),
+        np.ones(2),
+        np.zeros((2, 2)),
+        np.zeros(2),
     )
     for j in (DescriptorJudge(), ListenerJudge(), EmotionJudge(judge)):
         table = run_judge(j, np.stack([sound[0], sound[0] * 0]), SR, progress=False)

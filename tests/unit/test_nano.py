@@ -136,7 +136,7 @@ def test_synthesis_is_what_the_cues_say():
     heard = describe_table(waves, SAMPLE_RATE, progress=False)
     mode_is_right = (heard.mode_score > 0) == (clips["mode"] == "major")
     assert mode_is_right.mean() >= 0.9
-    tempo_is_right = abs(heard.tempo / clips.tempo - 1) < 0.08
+    tempo_is_right = abs(heard.tempo_bpm / clips.tempo - 1) < 0.08
     assert tempo_is_right.mean() >= 0.9
     assert abs(heard.rms_db - clips.level).max() < 2
 

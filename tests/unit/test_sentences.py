@@ -222,7 +222,7 @@ def headline(decoder, tokens):
 ESTIMATES = (Estimate(0.9, 0.5, 0.97, 50), Estimate(0.1, -0.5, 0.5, 50))
 TEMPO = pd.Series([120.0, 122.0, 80.0, 82.0])
 GROUPS = pd.Series(["happy", "happy", "sad", "sad"])
-RELATED = dict(a="tempo", b="level", value=0.6, low=0.4, high=0.8, n=20)
+RELATED = dict(a="tempo_bpm", b="level", value=0.6, low=0.4, high=0.8, n=20)
 FIGURE = series(name="layer_3", score=0.94)
 
 OPPOSITES = {  # function -> arguments, and arguments that say the opposite

@@ -15,7 +15,13 @@ import pytest
 
 from musicgen_emotion.lab.gates import Gate
 from musicgen_emotion.show.figures import save_figure, saved_figure
-from musicgen_emotion.show.heatmaps import plot_confusion, plot_gates, plot_heatmap, plot_scores
+from musicgen_emotion.show.heatmaps import (
+    plot_confusion,
+    plot_correlations,
+    plot_gates,
+    plot_heatmap,
+    plot_scores,
+)
 from musicgen_emotion.show.pages import audio_table, audio_tag
 from musicgen_emotion.show.plots import (
     emotion_order,
@@ -81,9 +87,19 @@ def test_the_grey_band_covers_all_shuffled_bands():
     assert (band[:, 1].min(), band[:, 1].max()) == pytest.approx((-0.3, 0.3))
 
 
+def test_both_tempos_are_called_by_their_units():
+    table = pd.DataFrame(
+        dict(tempo_bpm=[60.0, 90, 70], onset_rate=[2.0, 3, 5], rms_db=[-20, -2, -5])
+    )
+    labels = [label.get_text() for label in plot_correlations(table).get_xticklabels()]
+    assert labels == ["tempo (beats a minute)", "onset rate (notes a second)", "rms_db"]
+    panels = plot_histograms(table.assign(emotion="sad"), ["tempo_bpm", "onset_rate"])
+    assert [panel.get_xlabel() for panel in panels] == labels[:2]
+
+
 def test_groups_share_their_bins_and_silence_is_left_out():
-    table = pd.DataFrame(dict(emotion=["sad"] * 5 + ["happy"] * 5, tempo=[np.nan, *range(9)]))
-    (ax,) = plot_histograms(table, ["tempo"], bins=4)
+    table = pd.DataFrame(dict(emotion=["sad"] * 5 + ["happy"] * 5, tempo_bpm=[np.nan, *range(9)]))
+    (ax,) = plot_histograms(table, ["tempo_bpm"], bins=4)
     happy, sad = (patch.get_xy()[:, 0] for patch in reversed(ax.patches))
     assert set(happy) == set(sad)
     assert [line.get_xdata()[0] for line in ax.lines] == [6.0, 1.5]
@@ -151,10 +167,10 @@ def test_a_table_of_players_takes_arrays_and_files(tmp_path, wave):
     import soundfile as sf
 
     sf.write(tmp_path / "a.wav", wave, 8000)
-    files = pd.DataFrame(dict(prompt=["<sad>"], tempo=[61.234], audio=[tmp_path / "a.wav"]))
+    files = pd.DataFrame(dict(prompt=["<sad>"], tempo_bpm=[61.234], audio=[tmp_path / "a.wav"]))
     page = str(audio_table(files, format="wav"))
     assert "&lt;sad&gt;" in page and "<td>61.2</td>" in page
-    assert "tempo (beats per minute)" in page and page.count("<audio") == 1
+    assert "tempo (beats a minute)" in page and page.count("<audio") == 1
     arrays = files.assign(audio=[wave])
     with pytest.raises(ValueError, match="sr must be given"):
         audio_table(arrays)

@@ -913,20 +913,20 @@ def test_slopes_and_side_effects_of_a_known_table():
             clip = dict(arm=arm, kind=kind, alpha=alpha, prompt=prompt, seed=seed)
             tempo = 10 * prompt + slope * alpha + 0.1 * g.normal()
             clip_id = f"{arm}{alpha}{prompt}{seed}"
-            rows.append(clip | dict(clip_id=clip_id, tempo=tempo, other=1.0))
+            rows.append(clip | dict(clip_id=clip_id, tempo_bpm=tempo, other=1.0))
     table = pd.DataFrame(rows)
     slopes = dose_slopes(table).set_index(["arm", "outcome"])
-    assert slopes.slope["t", "tempo"] == pytest.approx(4, abs=0.1)
-    assert slopes.monotonicity["t", "tempo"] == pytest.approx(1)
-    assert slopes.monotonicity["o", "tempo"] == pytest.approx(-1)
-    assert slopes.outside_band["t", "tempo"] and not slopes.outside_band["t", "other"]
-    assert slopes.p_random["t", "tempo"] == pytest.approx(1 / 21)
+    assert slopes.slope["t", "tempo_bpm"] == pytest.approx(4, abs=0.1)
+    assert slopes.monotonicity["t", "tempo_bpm"] == pytest.approx(1)
+    assert slopes.monotonicity["o", "tempo_bpm"] == pytest.approx(-1)
+    assert slopes.outside_band["t", "tempo_bpm"] and not slopes.outside_band["t", "other"]
+    assert slopes.p_random["t", "tempo_bpm"] == pytest.approx(1 / 21)
     assert np.isnan(slopes.effect["t", "other"])
     matrix = side_effects(table, "other")
-    spread = table[table.alpha == 0].tempo.std()
-    assert list(matrix.columns) == ["tempo"]
-    assert matrix.tempo["t"] == pytest.approx(4 / spread, rel=0.1)
-    single = dose_slopes(table[table.prompt == 0], "tempo")
+    spread = table[table.alpha == 0].tempo_bpm.std()
+    assert list(matrix.columns) == ["tempo_bpm"]
+    assert matrix.tempo_bpm["t"] == pytest.approx(4 / spread, rel=0.1)
+    single = dose_slopes(table[table.prompt == 0], "tempo_bpm")
     assert single.low.isna().all() and set(single.n) == {1}
 
 
