@@ -253,7 +253,7 @@ def _effect_sentences(context):
             result.doses.ends,
         ),
         saturation_sentence(emotions),
-        emotions_sentence(emotions, words),
+        emotions_sentence(emotions, words, context.found("hits").answers),
         listeners_sentence(heard),
         control_shares_sentence(
             context.found("controls"),
@@ -300,7 +300,7 @@ def _published_sentences(context):
     written = changes[(changes.kind == "prompt") & (changes.alpha == 1)]
     valence = written[written.outcome == "valence"].set_index("arm")["mean"]
     return [
-        agop_sentence(best, context.found("words").table),
+        agop_sentence(recovery.equal_cost, context.found("words").table),
         dictionary_sentence(
             best.get("SAE features", np.nan),
             len(summed),

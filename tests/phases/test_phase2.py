@@ -761,16 +761,18 @@ def test_sentences_on_moves_say_yes_and_no():
     assert "carry no claim" in moves_sentence(moves.assign(n=11))
     assert moves_sentence(moves.assign(moves=False)).startswith("No direction moves")
     words = pd.DataFrame(dict(before=[0.2], pushed=[0.7], written=[0.8], n=[6]))
-    assert "1 of 2 emotions move by the rule: happy." in emotions_sentence(moves, words)
-    assert "0 of 2 emotions move by the rule." in emotions_sentence(
-        moves.assign(moves=False), words
-    )
+    answers = pd.DataFrame(dict(emotion="happy", recovered=False, nearest=["calm"] * 12))
+    assert "1 of 2 emotions: happy (n = 12" in emotions_sentence(moves, words, answers)
+    assert "0 of 2 emotions (n" in emotions_sentence(moves.assign(moves=False), words, answers)
     assert "reaches the word" in words_sentence(words, 1.2, 1.1, 1.3)
     assert "may reach the word" in words_sentence(words, 0.9, 0.8, 1.1)
     assert "does not reach the word" in words_sentence(words, 0.7, 0.6, 0.8)
     assert "no share" in words_sentence(words, np.nan, np.nan, np.nan)
-    assert "do not do the same" in shuffled_sentence(0.3, 0.2, 0.4, 6)
-    assert "may do much of the same" in shuffled_sentence(0.4, 0.1, 0.7, 6)
+    shares = pd.Series([-1.1, 0.5, 0.6, -0.1])
+    far = shuffled_sentence(shares, Estimate(0.58, 0.3, 0.9, 4))
+    assert "may do much of the same" in far and "3 of 4 move" in far
+    near = shuffled_sentence(shares / 4, Estimate(0.14, 0.08, 0.22, 4))
+    assert "do not do the same" in near and "none of 4 moves" in near
 
 
 def test_sentence_on_listeners_names_the_axis_that_disagrees():
@@ -900,7 +902,8 @@ def test_a_range_is_called_a_range():
     controls = ControlShares(sentence="", table=shares, shares=shares, shuffled_share=mean)
     sentence = control_shares_sentence(controls, "layer_0", 4)
     assert "0.53 (0.09 to 0.86, n = 6 directions)" in sentence
-    assert "in the range -0.46 to 1.00" in sentence
+    assert "1 of 2 move the sound at least half as far" in sentence
+    assert "0.46 to 1.00 times as far" in sentence
 
 
 def test_sentence_on_edits_has_intervals_and_says_yes_and_no():
