@@ -371,10 +371,10 @@ def holding_sentence(
         answer = "less than half"
     keeps = "more often than" if kept.low > kept.chance else "not clearly more often than"
     text = (
-        f"Twins from other seeds have {answer} {found} (mean largest cosine "
-        f"{runs.mean_max.mean():.2f}, random rows of the same covariance "
-        f"{runs.covariance.mean():.2f}; matched one to one {runs.hungarian.mean():.2f}, by chance "
-        f"{runs.hungarian_covariance.mean():.2f}). On held-out words selective features keep "
+        f"Twins from other seeds have {answer} {found}; the mean largest cosine is "
+        f"{runs.mean_max.mean():.2f}, with random rows of the same covariance "
+        f"{runs.covariance.mean():.2f}; matched one to one it is {runs.hungarian.mean():.2f}, by "
+        f"chance {runs.hungarian_covariance.mean():.2f}. On held-out words selective features keep "
         f"their emotion {keeps} by chance: {kept.share:.2f} ({kept.low:.2f} to {kept.high:.2f}) "
         f"of them, by chance {kept.chance:.2f}"
     )

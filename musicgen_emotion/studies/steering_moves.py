@@ -218,7 +218,8 @@ def moves_sentence(
         return f"No direction moves its outcome by the rule {units}."
     return (
         f"{len(moving)} of {len(moves)} directions move their outcome by the rule {units}: "
-        f"{', '.join(moving)}."
+        f"{', '.join(moving)}. An outcome is one number of the judge; what the music becomes is "
+        "another question, which the hits answer."
     )
 
 

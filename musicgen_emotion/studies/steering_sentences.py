@@ -79,13 +79,16 @@ def axes_sentence(
         f"n = {n_prompts} prompts, {n_random} random directions."
     )
     stuck = [axis for axis in STEERED_AXES if by_dose.low[axis, top] <= 0]
-    if not stuck:
-        return text + " Both signs move both axes."
-    before = ", ".join(f"{by_dose.before[axis, top]:.2f}" for axis in stuck)
-    return text + (
-        f" Upwards the interval holds zero for {' and '.join(stuck)}: unsteered clips are at "
-        f"{before} already, so the slope comes from pushing down."
-    )
+    still = [axis for axis in STEERED_AXES if by_dose.high[axis, lowest] >= 0]
+    if stuck:
+        before = ", ".join(f"{by_dose.before[axis, top]:.2f}" for axis in stuck)
+        text += (
+            f" Upwards {' and '.join(stuck)} does not clearly rise from the {before} of unsteered "
+            f"clips{'' if still else ', so the slope comes from pushing down'}."
+        )
+    if still:
+        text += f" Downwards {' and '.join(still)} does not clearly fall."
+    return text if stuck or still else f"{text} Both signs move both axes."
 
 
 def _interval(row):

@@ -163,9 +163,11 @@ def both_axes(**values):
     return pd.DataFrame(values | BAND, index=AXES).assign(slope=2.0, n=16, n_random=39)
 
 
-def own_changes(low):
-    rows = dict(arm=np.repeat(AXES, 2), alpha=[-0.1, 0.1] * 2, value=1.0, high=2.0, before=0.5)
-    return pd.DataFrame(rows).assign(low=low)
+def own_changes(width):
+    "Changes of 1 down and up with intervals of this width to either side."
+    rows = dict(arm=np.repeat(AXES, 2), alpha=[-0.1, 0.1] * 2, value=[-1.0, 1.0] * 2, before=0.5)
+    made = pd.DataFrame(rows)
+    return made.assign(low=made.value - width, high=made.value + width)
 
 
 AXIS_SLOPES = both_axes(low=1.0, high=3.0, monotonicity=0.9)
@@ -317,7 +319,7 @@ PHASE_2 = {
     ),
     "axes_sentence": (
         ("layer_1", own_changes(0.5), AXIS_SLOPES, [-0.1, 0.0, 0.1]),
-        ("layer_1", own_changes(-0.5), AXIS_SLOPES, [-0.1, 0.0, 0.1]),
+        ("layer_1", own_changes(1.5), AXIS_SLOPES, [-0.1, 0.0, 0.1]),
     ),
     "saturation_sentence": ((ends_of_judge(0.9),), (ends_of_judge(0.1),)),
     "emotions_sentence": (

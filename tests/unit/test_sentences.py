@@ -355,6 +355,15 @@ def test_moving_is_never_told_without_what_becomes_of_the_music():
     assert "Sad moves, and under the chosen method the music becomes sad" in back
 
 
+def test_axes_that_do_not_fall_are_not_said_to_be_pushed_down():
+    _, no = PHASE_2["axes_sentence"]
+    assert "Downwards valence and arousal does not clearly fall" in studies.axes_sentence(*no)
+    assert "comes from pushing down" not in studies.axes_sentence(*no)
+    only_up = no[1].assign(high=no[1].value + 0.5)
+    told = studies.axes_sentence(no[0], only_up, *no[2:])
+    assert told.endswith("so the slope comes from pushing down.")
+
+
 def test_shuffled_directions_of_both_signs_do_not_cancel():
     shares = pd.Series([-1.1, 1.0, -0.5, 0.6])
     assert abs(shares.mean()) < 1e-9
