@@ -243,10 +243,11 @@ def descriptors_sentence(
     louder: pd.Series,  # axis -> descriptors that move more than under the mean random direction
     sure: pd.Series,  # axis -> descriptors that move reliably
     n: int,  # descriptors
-    slopes: pd.DataFrame,  # arm, outcome, slope, n
+    slopes: pd.DataFrame,  # arm, outcome, slope, low, n
 ) -> str:  # two sentences
     "How many descriptors move, and whether cues move as listeners expect."
-    slope = slopes.set_index(["arm", "outcome"]).slope
+    by_cue = slopes.set_index(["arm", "outcome"])
+    slope = by_cue.slope
     n_prompts = int(slopes.n[slopes.arm.isin(STEERED_AXES)].max())
     moved, against = [], 0
     for axis, cue in (
@@ -255,9 +256,11 @@ def descriptors_sentence(
         ("valence", "mode_score"),
     ):
         if (axis, cue) in slope:  # a cue that no clip has is left out
-            moved.append(f"{cue} with {axis} {'up' if slope[axis, cue] > 0 else 'down'}")
-            against += slope[axis, cue] <= 0
-    answer = "Cues do not all move" if against else "Cues move"
+            clear = by_cue.low[axis, cue] > 0
+            way = "up" if slope[axis, cue] > 0 else "down"
+            moved.append(f"{cue} with {axis} {way}{'' if clear else ' (not clearly up)'}")
+            against += not clear
+    answer = "Cues do not all clearly move" if against else "Cues move"
     return (
         f"Beside the target, of {_counts(louder, sure, n)} (n = {n_prompts} prompts). {answer} as "
         f"listeners expect: {', '.join(moved)}."

@@ -795,9 +795,10 @@ def test_sentences_on_words_and_costs_say_yes_and_no():
     assert beside_sentence(counts, none, 9, 6).startswith("Other things move too")
     assert beside_sentence(none, counts, 9, 6).startswith("Other things move too")
     assert "0 (valence) and 0 (arousal) move more" in beside_sentence(none, counts, 9, 6)
-    slopes = pd.DataFrame(dict(arm="arousal", outcome=["tempo"], slope=[2.0], n=6))
+    slopes = pd.DataFrame(dict(arm="arousal", outcome=["tempo"], slope=[2.0], low=[1.0], n=6))
     assert "Cues move as" in descriptors_sentence(counts, none, 9, slopes)
-    assert "Cues do not all move" in descriptors_sentence(counts, none, 9, slopes.assign(slope=-1))
+    unclear = descriptors_sentence(counts, none, 9, slopes.assign(low=-1))
+    assert "Cues do not all clearly move" in unclear and "up (not clearly up)" in unclear
     rises = dict(word=Estimate(-0.02, -0.1, 0.1, 6), push=Estimate(0.48, 0.3, 0.6, 6))
     assert "raises the loss" in likelihood_sentence(rises)
     assert "by 0.48 (0.30 to 0.60, n = 6 prompts)" in likelihood_sentence(rises)
@@ -974,12 +975,14 @@ def test_sentences_of_the_report_say_yes_and_no():
         slopes, costs, 0.1, 0.25
     )
     assert "no dose up to 0.1 RMS" in layer_costs_sentence(slopes, costs, 0.1, 0.5)
-    valence = pd.Series(
-        {"word calm": 0.6, "word sad": -0.45, "word happy": 0.7, "word angry": -0.2}
-    )
-    assert "is not weaker at low arousal" in word_valence_sentence(valence)
+    mean = {"word calm": 0.6, "word sad": -0.45, "word happy": 0.7, "word angry": -0.2}
+    noise = np.random.default_rng(0).normal(0, 0.1, (12, 4))
+    valence = pd.DataFrame(noise, columns=list(mean)) + pd.Series(mean)
+    assert "is stronger at low arousal" in word_valence_sentence(valence)
     assert "is weaker" in word_valence_sentence(valence * [0.1, 0.1, 1, 1])
-    assert word_valence_sentence(valence.drop("word calm")) == ""
+    assert "is not clearly weaker" in word_valence_sentence(valence * [0.75, 0.75, 1, 1])
+    assert "n = 12 prompts" in word_valence_sentence(valence)
+    assert word_valence_sentence(valence.drop(columns="word calm")) == ""
 
 
 def test_listeners_hear_the_smallest_dose_in_both_signs():

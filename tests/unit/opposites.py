@@ -199,7 +199,8 @@ COUNTS = tuple(pd.Series(dict(valence=n, arousal=n)) for n in (5, 0))
 
 
 def cues(slope):
-    return pd.DataFrame(dict(arm="arousal", outcome=["tempo", "rms_db"], slope=slope, n=16))
+    rows = dict(arm="arousal", outcome=["tempo", "rms_db"], slope=slope, low=slope - 1, n=16)
+    return pd.DataFrame(rows)
 
 
 def recovered_by(one):
@@ -211,7 +212,9 @@ def costs(low):
 
 
 def written(calm):
-    return pd.Series({"word calm": calm, "word sad": -0.4, "word happy": 0.7, "word angry": -0.2})
+    mean = {"word calm": calm, "word sad": -0.4, "word happy": 0.7, "word angry": -0.2}
+    noise = np.random.default_rng(0).normal(0, 0.1, (16, 4))
+    return pd.DataFrame(noise, columns=list(mean)) + pd.Series(mean)
 
 
 def balanced(yes):
