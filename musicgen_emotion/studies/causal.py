@@ -187,11 +187,11 @@ class CausalStudy:
         "What was found, in sentences that are kept in the run folder."
         sentences = [
             gates_sentence(self.run.gates),
+            self.heard.timing_sentence(),
             wiring_sentence(self.data.construction),
             self.patched.residual_sentence(),
             self.patched.floor_sentence(),
             agreement_sentence(self.patched.agreement),
-            self.heard.timing_sentence(),
             self.heard.borrowed_sentence(),
             self.heard.sound_sentence(self.patched.inner_layer()),
             self.read.reliability_sentence(),

@@ -325,15 +325,18 @@ def attention_sentence(
     clear = heads.p < 0.05
     more = int((clear & (heads.difference > 0)).sum())
     less = int((clear & (heads.difference < 0)).sum())
-    between = "No two neutral words could be compared."
-    if len(neutral_heads):
-        by_chance, n_neutral = int((neutral_heads.p < 0.05).sum()), int(neutral_heads.n.max())
-        between = f"Between two neutral words {by_chance} heads differ (n = {n_neutral})."
-    return (
-        f"{more} of {len(heads)} heads attend more to the emotion word than to a neutral word of "
-        f"as many pieces in its place, {less} attend less (n = {int(heads.n.max())} words). "
-        f"{between}"
+    start = f"{more} of {len(heads)} heads attend" if more else "No head clearly attends"
+    text = (
+        f"{start} more to the emotion word than to a neutral word of as many pieces in its place, "
+        f"{less} attend less (n = {int(heads.n.max())} words)."
     )
+    if not len(neutral_heads):
+        return f"{text} No two neutral words could be compared."
+    by_chance, n_neutral = int((neutral_heads.p < 0.05).sum()), int(neutral_heads.n.max())
+    between = f"{by_chance} heads differ (n = {n_neutral})"
+    if more and by_chance >= more:
+        return f"{text} That is no sign of emotion: between two neutral words {between}."
+    return f"{text} Between two neutral words {between}."
 
 
 def span_sentence(
@@ -341,4 +344,7 @@ def span_sentence(
 ) -> str:  # part of a sentence
     "In how many heads the span of self-attention differs between emotions."
     differ = int((span.p < 0.05).sum())
-    return f"self-attention span differs between emotions in {differ} of {len(span)} heads"
+    answer = f"differs between emotions in {differ} of {len(span)} heads"
+    if not differ:
+        answer = f"does not clearly differ between emotions in any of {len(span)} heads"
+    return f"self-attention span {answer}"

@@ -422,12 +422,22 @@ def residual_sentence(
 ) -> str:  # two sentences
     "What residual streams and the strongest cross-attention restore."
     streams = rows[rows.kind == "resid"]
-    shares = [f"{row.site} {row.value:.2f}" for row in streams.itertuples()]
+    if streams.value.isna().all():
+        return NO_DIFFERENCE
+    shares = [
+        f"{row.site} {row.value:.2f} ({row.low:.2f} to {row.high:.2f})"
+        for row in streams.itertuples()
+    ]
+    clear = streams.site[streams.low > 0.5].tolist()
+    where = ", ".join(clear) if clear else "no layer"
     best = strongest_patch(rows, "cross_attn")
+    answer = "not clearly any of it"
+    if best.low > 0:
+        answer = "more than half of it" if best.low > 0.5 else "a part of it"
     return (
-        f"Put into a {target} run, the {source} run's residual streams restore {', '.join(shares)} "
-        f"of the difference between the prompts (n = {n_pairs} pairs). Of the single "
-        f"cross-attentions {best.site} restores most "
+        f"Put into a {target} run, the {source} run's residual stream restores clearly more than "
+        f"half of the difference between the prompts at {where}: {', '.join(shares)}; "
+        f"n = {n_pairs} pairs. Of the single cross-attentions {best.site} restores most, {answer} "
         f"({best.value:.2f}, {best.low:.2f} to {best.high:.2f})."
     )
 

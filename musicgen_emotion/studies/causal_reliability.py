@@ -327,10 +327,12 @@ def reliability_sentence(
     "How reliable an intervention in the text states is, or why it was not measured."
     if not np.isfinite(row.value):
         return f"Reliability in the text states was not measured: {row.reason}."
+    answer = "is clearly" if row.low > floor else "is not clearly"
     return (
-        f"The mean difference in the text states is {row.value:.2f} reliable ({row.low:.2f} to "
-        f"{row.high:.2f}, n = {int(row.n)} words) against {floor:.2f} for the better floor. The "
-        f"oracle reads {row.judged:.2f} of the untouched rows right "
+        f"The mean difference in the text states {answer} more reliable than no change and a "
+        f"random one: {row.value:.2f} ({row.low:.2f} to {row.high:.2f}, n = {int(row.n)} words) "
+        f"against {floor:.2f} for the better of these; 1 means that it brings the wanted emotion "
+        f"and nothing else. The oracle reads {row.judged:.2f} of the untouched rows right "
         f"({row.judged_low:.2f} at least)."
     )
 

@@ -482,6 +482,6 @@ def borrowed_sentence(
         f"n = {int(borrowed.n)} pairs), over the patched clip's own music {own.restored:.2f} "
         f"({own.low:.2f} to {own.high:.2f})"
     )
-    if borrowed.restored > own.restored:
+    if borrowed.low > own.high:
         return f"{start}: the rest is the source's music and not its prompt."
-    return f"{start}: the source's own music adds nothing."
+    return f"{start}: the source's own music does not clearly add to it."

@@ -21,7 +21,15 @@ from musicgen_emotion.studies.dictionaries_gates import (
 from musicgen_emotion.studies.dictionaries_layers import (
     LayerDictionaries,
     layer_stability_sentence,
+    layers_sentence,
     recovered_sentence,
+)
+from musicgen_emotion.studies.dictionaries_meaning import (
+    SCALED_UP,
+    MeaningStudy,
+    edit_sentence,
+    monosemanticity_sentence,
+    recovery_sentence,
 )
 from musicgen_emotion.studies.steps import (
     Step,
@@ -40,7 +48,6 @@ from ..sound.descriptors import descriptor_label
 from ..stats.estimates import Estimate, bootstrap_weights, interval
 from .dictionaries_data import DictionarySettings, TextRows
 from .dictionaries_features import FeatureStudy, count_row
-from .dictionaries_meaning import SCALED_UP, MeaningStudy, edit_sentence
 from .dictionaries_pages import FeaturePages
 from .dictionaries_training import Dictionaries
 
@@ -346,19 +353,10 @@ def counts_sentence(
 def meaning_sentence(
     meaning: MeaningStudy,  # after `recovery` and `monosemanticity`
 ) -> str:
-    "How far features of the chosen dictionary follow planted cues."
-    mono = meaning.mono_table.set_index("variant")
-    ours, raw = mono.loc[SCALED_UP], mono.loc["raw dimensions"]
+    "Whether features of the chosen dictionary follow planted cues, by both measures."
     recovered = meaning.recovery_table
-    named = recovered[recovered.variant == SCALED_UP][["f1", "raw", "types", "always"]].mean()
-    return (
-        "Prompts that excite a feature of the chosen dictionary together share planted cues with "
-        f"a mean cosine of {ours.value:.2f} ({ours.low:.2f} to {ours.high:.2f}; raw dimensions "
-        f"{raw.value:.2f}, cues of other prompts {ours.chance:.2f}); the best single feature of "
-        "each half of the words names the properties in the other half with a mean F1 of "
-        f"{named.f1:.2f} (raw dimensions {named.raw:.2f}, features of type means "
-        f"{named.types:.2f}, saying yes to all {named.always:.2f})."
-    )
+    alike = monosemanticity_sentence(meaning.mono_table.set_index("variant"))
+    return f"{alike} {recovery_sentence(recovered[recovered.variant == SCALED_UP])}"
 
 
 def holding_sentence(
@@ -366,36 +364,36 @@ def holding_sentence(
 ) -> str:
     "Whether features are found again by other seeds and keep their emotion."
     stable, runs, kept = features.stable, features.runs, features.held_out_words()
+    found = f"of the living features: {estimate_text(stable, 'features')}"
+    answer = "not clearly more than half"
+    if stable.low > 0.5:
+        answer = "more than half"
+    elif stable.high < 0.5:
+        answer = "less than half"
+    keeps = "more often than" if kept.low > kept.chance else "not clearly more often than"
     text = (
-        f"Twins from other seeds have {stable.value:.2f} ({stable.low:.2f} to {stable.high:.2f}, "
-        f"n = {stable.n}) of the living features (mean largest cosine "
-        f"{runs.mean_max.mean():.2f}, random rows of the same covariance "
-        f"{runs.covariance.mean():.2f}; matched one to one {runs.hungarian.mean():.2f}, by chance "
-        f"{runs.hungarian_covariance.mean():.2f}); on held-out words {kept.share:.2f} "
-        f"({kept.low:.2f} to {kept.high:.2f}) of the selective ones keep their emotion (chance "
-        f"{kept.chance:.2f})"
+        f"Twins from other seeds have {answer} {found}; the mean largest cosine is "
+        f"{runs.mean_max.mean():.2f}, with random rows of the same covariance "
+        f"{runs.covariance.mean():.2f}; matched one to one it is {runs.hungarian.mean():.2f}, by "
+        f"chance {runs.hungarian_covariance.mean():.2f}. On held-out words selective features keep "
+        f"their emotion {keeps} by chance: {kept.share:.2f} ({kept.low:.2f} to {kept.high:.2f}) "
+        f"of them, by chance {kept.chance:.2f}"
     )
     general = features.general
     if not len(general):
         return text + "."
     templates = general[(general.emotion == "all") & (general.held_out == "template")].iloc[0]
-    return f"{text}, on held-out templates {templates.share:.2f} (chance {templates.chance:.2f})."
+    return f"{text}; on held-out templates {templates.share:.2f} (chance {templates.chance:.2f})."
 
 
 def layer_shares_sentence(
     layers: LayerDictionaries,  # after `against_controls`
 ) -> str:
-    "Shares of selective columns of the layers, and gains over the hardest control."
-    parts, ours = [], layers.controls[layers.controls.arm == "dictionary"].set_index("site")
-    for site, comparison in layers.beats().items():
-        parts.append(
-            f"{site} {ours.share_of_columns[site]:.2f}, {comparison['gain']:+.2f} "
-            f"({comparison['low']:+.2f} to {comparison['high']:+.2f}) over {comparison['against']}"
-        )
-    return (
-        "Decoder layers, share of columns that is selective, dictionary and gain over its hardest "
-        f"control: {', '.join(parts)}."
-    )
+    "Shares of selective columns of the layers, and which dictionaries beat their hardest control."
+    ours = layers.controls[layers.controls.arm == "dictionary"].set_index("site")
+    shares = [f"{site} {share:.0%}" for site, share in ours.share_of_columns.items()]
+    compared = layers_sentence(layers.beats(), len(layers.store.table))
+    return f"{compared} Selective are, of the features of each dictionary: {', '.join(shares)}."
 
 
 def kept_loss_sentence(

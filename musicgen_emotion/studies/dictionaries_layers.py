@@ -342,9 +342,11 @@ def layer_stability_sentence(
         f"{row.site} {row.value:.2f} ({row.low:.2f} to {row.high:.2f}, n = {int(row.n)} features)"
         for row in stable.itertuples()
     ]
+    clear = stable.site[stable.low > 0.5].tolist()
+    where = ", ".join(clear) if clear else "no layer"
     return (
         f"Of the living features of a layer's dictionary, trained on {n_clips} clips, twins from "
-        f"other seeds have: {'; '.join(parts)}."
+        f"other seeds have clearly more than half at {where}: {'; '.join(parts)}."
     )
 
 

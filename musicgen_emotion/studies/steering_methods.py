@@ -293,5 +293,7 @@ def pairs_sentence(
         f"{pairs_name(fewest)} has a cosine of {by_size[fewest]:.2f} to that of the other half"
     )
     if most > fewest:
-        text += f", one from {pairs_name(most)} {by_size[most]:.2f}"
+        gained = by_size[most] - by_size[fewest]
+        answer = "closer" if gained >= 0.05 else "no closer"
+        text += f"; one from {pairs_name(most)} is {answer} to it, {by_size[most]:.2f}"
     return text + "."

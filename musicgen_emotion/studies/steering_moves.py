@@ -218,7 +218,8 @@ def moves_sentence(
         return f"No direction moves its outcome by the rule {units}."
     return (
         f"{len(moving)} of {len(moves)} directions move their outcome by the rule {units}: "
-        f"{', '.join(moving)}."
+        f"{', '.join(moving)}. An outcome is one number of the judge; what the music becomes is "
+        "another question, which the hits answer."
     )
 
 
@@ -280,7 +281,7 @@ def control_shares(
     settings = context.settings
     mean = bootstrap(shuffled.abs().to_numpy(), n_boot=settings.n_boot, seed=settings.seed)
     sentences = [
-        shuffled_sentence(mean.value, mean.low, mean.high, mean.n),
+        shuffled_sentence(shuffled, mean),
         own_controls_sentence(own, without_target),
     ]
     columns = ["arm", "kind", "slope", "low", "high", "share", "outside_band", "n"]
@@ -334,16 +335,18 @@ def _opposite_slopes(result, target):
 
 
 def shuffled_sentence(
-    mean: float,  # size of the share of the slope
-    low: float,  # of its interval
-    high: float,  # of its interval
-    n: int,  # shuffled directions
+    shares: pd.Series,  # of the target's slope, one per shuffled direction, with signs
+    mean: Estimate,  # their mean size
 ) -> str:  # one sentence
-    "Whether directions from shuffled labels do the same, in either sign."
-    answer = "do not do the same" if high < 0.5 else "may do much of the same"
+    "How far directions from shuffled labels move the sound, in either sign, and how many do."
+    sizes = shares.abs()
+    far = int((sizes >= 0.5).sum())
+    answer = "do not do the same" if mean.high < 0.5 else "may do much of the same"
+    start = f"{far} of {len(sizes)} move" if far else f"none of {len(sizes)} moves"
     return (
-        f"Directions from shuffled labels {answer}: in either sign, on average {mean:.2f} of the "
-        f"target's slope (95% interval {low:.2f} to {high:.2f}, n = {n} directions)."
+        f"Directions from shuffled labels {answer}: in either sign {start} the sound at least half "
+        f"as far as the target ({sizes.min():.2f} to {sizes.max():.2f} times as far), on average "
+        f"{estimate_text(mean, 'directions')} times as far."
     )
 
 
@@ -436,13 +439,10 @@ def control_shares_sentence(
     other_site: str,  # layer of the other-layer control
     n_layers: int,  # layers that are pushed at once
 ) -> str:  # one sentence
-    "Shares of all kinds of controls."
-    shuffled = controls.of("shuffled")
+    "Whether shuffled directions do the same, and shares of all other kinds of controls."
     return (
-        "Directions from shuffled labels, pushed as far, have "
-        f"{estimate_text(controls.shuffled_share, 'directions')} of the slope in size on average, "
-        f"single ones in the range {shuffled.min():.2f} to {shuffled.max():.2f}; the vector of "
-        f"{other_site} has {_list(controls.of('other layer'))}, "
+        f"{shuffled_sentence(controls.of('shuffled'), controls.shuffled_share)} Pushed as far, the "
+        f"vector of {other_site} has {_list(controls.of('other layer'))} of the target's slope, "
         f"axes from held-out words {_list(controls.of('held-out words'))}, the same push in both "
         f"branches {_list(controls.of('both branches'))}, in all of {n_layers} layers at once, "
         f"each in units of its own RMS, {_list(controls.of('all layers'))} (valence, arousal)."

@@ -445,17 +445,21 @@ def equal_cost_sentence(
 
 
 def agop_sentence(
-    best: pd.Series,  # method -> mean recovered
+    found: EqualCost,  # best methods and ties
     words: pd.DataFrame,  # before and pushed by emotion
 ) -> str:  # one sentence
     "AGOP directions beside those of Zhao et al. (2025)."
-    agop, difference = (
-        best.get("AGOP", np.nan),
-        best.get("mean difference", np.nan),
-    )
+    agop, difference = (found.best.get(name, np.nan) for name in ("AGOP", "mean difference"))
+    first = found.best.index[0]
+    answer = "is not clearly the best method"
+    if first == "AGOP" and not found.tied:
+        answer = "is the best method"
+    elif first != "AGOP" and "AGOP" not in found.tied:
+        answer = f"recovers less than {first}"
+    rises = "rises" if (words.pushed > words.before).all() else "does not always rise"
     return (
         "Zhao et al. (2025) steer along AGOP directions (.942 against .685 for linear probes; note "
-        f"accuracy .23 to .82): here AGOP recovers {agop:.2f} and the mean difference "
-        f"{difference:.2f} at equal cost, and the judge's margin of the emotion goes from "
-        f"{words.before.mean():.2f} to {words.pushed.mean():.2f} nats."
+        f"accuracy .23 to .82): here AGOP {answer}. It recovers {agop:.2f} and the mean difference "
+        f"{difference:.2f} at equal cost (n = {found.n} prompts). The judge's margin of a pushed "
+        f"emotion {rises}, from {words.before.mean():.2f} to {words.pushed.mean():.2f} nats."
     )

@@ -33,6 +33,7 @@ from musicgen_emotion.studies.steering_slopes import (
 
 from ..activations.generation import generate
 from ..sound.listening import write_listening_test
+from ..stats.ratios import ratio_of_means
 from ..steering.push import steer
 from ..stimuli.emotions import VALENCE_AROUSAL
 from .steering_cost import guidance_sentence
@@ -42,7 +43,7 @@ from .steering_doses import DoseResult
 from .steering_features import dictionary_sentence, edits_sentence
 from .steering_moves import control_shares_sentence
 from .steering_recovery import agop_sentence, equal_cost_sentence
-from .steps import Step, gates_sentence
+from .steps import Step, estimate_text, gates_sentence
 
 # %% auto #0
 __all__ = [
@@ -253,7 +254,7 @@ def _effect_sentences(context):
             result.doses.ends,
         ),
         saturation_sentence(emotions),
-        emotions_sentence(emotions, words),
+        emotions_sentence(emotions, words, context.found("hits").answers),
         listeners_sentence(heard),
         control_shares_sentence(
             context.found("controls"),
@@ -296,11 +297,11 @@ def _published_sentences(context):
     first = settings.method_emotions[0]
     summed = methods.by_emotion[first]["SAE features"].metadata["features"]
     is_own = features.edits.outcome == context.outcome_of[first]
-    changes = result.all_changes
-    written = changes[(changes.kind == "prompt") & (changes.alpha == 1)]
-    valence = written[written.outcome == "valence"].set_index("arm")["mean"]
+    main = result.main
+    written = main[main.arm.str.startswith("word ") & (main.alpha == 1)]
+    valence = written.pivot_table(index="prompt", columns="arm", values="valence")
     return [
-        agop_sentence(best, context.found("words").table),
+        agop_sentence(recovery.equal_cost, context.found("words").table),
         dictionary_sentence(
             best.get("SAE features", np.nan),
             len(summed),
@@ -352,19 +353,28 @@ def layer_costs_sentence(
 
 
 def word_valence_sentence(
-    valence: pd.Series,  # mean heard valence with a written word, by arm: "word calm", ...
+    valence: pd.DataFrame,  # heard valence, prompt x written word: "word calm", "word sad", ...
 ) -> str:  # empty where one of the four emotions is missing
     "Whether valence is weaker at low arousal, beside Go et al. (2025)."
     heard, wanted = {}, {}
     for level, (better, worse) in dict(low=("calm", "sad"), high=("happy", "angry")).items():
-        if not {f"word {better}", f"word {worse}"} <= set(valence.index):
+        if not {f"word {better}", f"word {worse}"} <= set(valence.columns):
             return ""
         heard[level] = valence[f"word {better}"] - valence[f"word {worse}"]
         wanted[level] = VALENCE_AROUSAL[better][0] - VALENCE_AROUSAL[worse][0]
-    is_weaker = heard["low"] / wanted["low"] < heard["high"] / wanted["high"]
+    by_prompt = (heard["low"] / wanted["low"] - heard["high"] / wanted["high"]).dropna()
+    if len(by_prompt) < 3:
+        return ""
+    less = ratio_of_means(by_prompt.to_numpy(), np.ones(len(by_prompt)))
+    answer = "not clearly weaker"
+    if less.high < 0:
+        answer = "weaker"
+    elif less.low > 0:
+        answer = "stronger"
     return (
         "Go et al. (2025) find that emotions come across better at high arousal: with written "
-        f"words the valence of calm minus sad is {heard['low']:.2f}, of happy minus angry "
-        f"{heard['high']:.2f} (circumplex: {wanted['low']:.1f} and {wanted['high']:.1f}), so "
-        f"valence is {'weaker' if is_weaker else 'not weaker'} at low arousal here."
+        f"words the valence of calm minus sad is {heard['low'].mean():.2f}, of happy minus angry "
+        f"{heard['high'].mean():.2f} (circumplex: {wanted['low']:.1f} and {wanted['high']:.1f}), "
+        f"so valence is {answer} at low arousal here (difference of both, each divided by that of "
+        f"the circumplex: {estimate_text(less, 'prompts')})."
     )

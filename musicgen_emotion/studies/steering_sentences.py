@@ -11,6 +11,7 @@ import pandas as pd
 
 from ..sound.descriptors import descriptor_label
 from ..stats.estimates import Estimate
+from ..steering.recovered import recovered_shares
 from .steps import estimate_text
 
 STEERED_AXES = ("valence", "arousal")
@@ -79,13 +80,16 @@ def axes_sentence(
         f"n = {n_prompts} prompts, {n_random} random directions."
     )
     stuck = [axis for axis in STEERED_AXES if by_dose.low[axis, top] <= 0]
-    if not stuck:
-        return text + " Both signs move both axes."
-    before = ", ".join(f"{by_dose.before[axis, top]:.2f}" for axis in stuck)
-    return text + (
-        f" Upwards the interval holds zero for {' and '.join(stuck)}: unsteered clips are at "
-        f"{before} already, so the slope comes from pushing down."
-    )
+    still = [axis for axis in STEERED_AXES if by_dose.high[axis, lowest] >= 0]
+    if stuck:
+        before = ", ".join(f"{by_dose.before[axis, top]:.2f}" for axis in stuck)
+        text += (
+            f" Upwards {' and '.join(stuck)} does not clearly rise from the {before} of unsteered "
+            f"clips{'' if still else ', so the slope comes from pushing down'}."
+        )
+    if still:
+        text += f" Downwards {' and '.join(still)} does not clearly fall."
+    return text if stuck or still else f"{text} Both signs move both axes."
 
 
 def _interval(row):
@@ -128,14 +132,45 @@ def saturation_sentence(
 def emotions_sentence(
     emotions: pd.DataFrame,  # rows of the emotions in the table of moves
     words: pd.DataFrame,  # before, pushed and written by emotion
-) -> str:  # two sentences
-    "How many emotions move, and how far on average."
-    moving = emotions.arm[emotions.moves]
-    names = f": {', '.join(moving)}" if len(moving) else ""
+    answers: pd.DataFrame,  # from `recovered_emotions`: emotion, recovered and nearest by prompt
+) -> str:  # three to five sentences
+    "Which margins move and how far, and beside it whether the music becomes that emotion."
+    moving = emotions.arm[emotions.moves].tolist()
+    names = f": {', '.join(moving)}" if moving else ""
+    sentences = [
+        f"By the rule the judge's margin moves for {len(moving)} of {len(emotions)} "
+        f"emotions{names} (n = {int(emotions.n.max())} prompts). On average it goes from "
+        f"{words.before.mean():.2f} to {words.pushed.mean():.2f} nats with the largest dose and to "
+        f"{words.written.mean():.2f} when the word is written."
+    ]
+    shares = recovered_shares(answers).set_index(["emotion", "outcome"])
+    asked = answers.emotion.unique().tolist()
+    for emotion in asked:
+        whole = shares.loc[(emotion, "recovered")]
+        part = answers[answers.emotion == emotion]
+        sentences.append(_comes_back(emotion, emotion in moving, whole, part.nearest))
+    missing = [name for name in moving if name not in asked]
+    if missing:
+        sentences.append(f"Whether music becomes {', '.join(missing)} was not asked.")
+    return " ".join(sentences)
+
+
+def _comes_back(emotion, moves, whole, nearest):
+    "Whether the music of a pushed emotion is that emotion's, and what it is nearest to instead."
+    back = whole.low >= 0.5
+    link = ("and" if back else "but") if moves else ("yet" if back else "and")
+    text = (
+        f"{emotion.capitalize()} {'moves' if moves else 'does not move'}, {link} under the chosen "
+        f"method the music {'becomes' if back else 'does not clearly become'} {emotion}: on "
+        f"{whole.value:.0%} of {int(whole.n)} prompts ({whole.low:.0%} to {whole.high:.0%})"
+    )
+    known = nearest[nearest != ""]
+    if known.empty:
+        return f"{text} its own margin rises."
+    most = known.value_counts()
     return (
-        f"{len(moving)} of {len(emotions)} emotions move by the rule{names}. On average the "
-        f"emotion's margin goes from {words.before.mean():.2f} to {words.pushed.mean():.2f} "
-        f"with the largest dose and to {words.written.mean():.2f} when the word is written."
+        f"{text} in all planted cues; most often it is nearest to {most.index[0]} "
+        f"({most.iloc[0]} prompts)."
     )
 
 
@@ -169,7 +204,13 @@ def clap_sentence(
         f"to {row.band_high:.2f}) for {row.arm}"
         for row in ratings.itertuples()
     ]
-    return f"CLAP, which takes no part in any gate, hears {' and '.join(phrases)}."
+    against = ratings.arm[~((ratings.low > 0) & (ratings.slope > ratings.band_high))]
+    answer = "hears both pushes" if against.empty else "does not clearly hear the push of "
+    answer += " and ".join(against)
+    return (
+        f"CLAP, which takes no part in any gate, {answer}: {' and '.join(phrases)} "
+        f"(n = {int(ratings.n.max())} prompts)."
+    )
 
 
 # %% ../../nbs/api/95_studies/26_steering_sentences.ipynb #cell017
@@ -203,10 +244,11 @@ def descriptors_sentence(
     louder: pd.Series,  # axis -> descriptors that move more than under the mean random direction
     sure: pd.Series,  # axis -> descriptors that move reliably
     n: int,  # descriptors
-    slopes: pd.DataFrame,  # arm, outcome, slope, n
+    slopes: pd.DataFrame,  # arm, outcome, slope, low, n
 ) -> str:  # two sentences
     "How many descriptors move, and whether cues move as listeners expect."
-    slope = slopes.set_index(["arm", "outcome"]).slope
+    by_cue = slopes.set_index(["arm", "outcome"])
+    slope = by_cue.slope
     n_prompts = int(slopes.n[slopes.arm.isin(STEERED_AXES)].max())
     moved, against = [], 0
     for axis, cue in (
@@ -215,11 +257,13 @@ def descriptors_sentence(
         ("valence", "mode_score"),
     ):
         if (axis, cue) in slope:  # a cue that no clip has is left out
+            clear = by_cue.low[axis, cue] > 0
+            way = "up" if slope[axis, cue] > 0 else "down"
             moved.append(
-                f"{descriptor_label(cue)} with {axis} {'up' if slope[axis, cue] > 0 else 'down'}"
+                f"{descriptor_label(cue)} with {axis} {way}{'' if clear else ' (not clearly up)'}"
             )
-            against += slope[axis, cue] <= 0
-    answer = "Cues do not all move" if against else "Cues move"
+            against += not clear
+    answer = "Cues do not all clearly move" if against else "Cues move"
     return (
         f"Beside the target, of {_counts(louder, sure, n)} (n = {n_prompts} prompts). {answer} as "
         f"listeners expect: {', '.join(moved)}."
@@ -271,4 +315,8 @@ def few_pairs_sentence(
         "Koo et al. (2025) reach 31% with 10 pairs: here, at the largest dose, the share of the "
         f"change that comes back is {back}, on {n} prompts"
     )
-    return text + ("." if shares else "; no direction from fewer pairs was pushed.")
+    if not shares:
+        return f"{text}; no direction from fewer pairs was pushed."
+    best = max(at_top[name] for name in at_top.index if name in few)
+    answer = "half or more of" if best >= at_top["mean difference"] / 2 else "less than half of"
+    return f"{text}: few pairs give {answer} what all pairs give."

@@ -761,16 +761,18 @@ def test_sentences_on_moves_say_yes_and_no():
     assert "carry no claim" in moves_sentence(moves.assign(n=11))
     assert moves_sentence(moves.assign(moves=False)).startswith("No direction moves")
     words = pd.DataFrame(dict(before=[0.2], pushed=[0.7], written=[0.8], n=[6]))
-    assert "1 of 2 emotions move by the rule: happy." in emotions_sentence(moves, words)
-    assert "0 of 2 emotions move by the rule." in emotions_sentence(
-        moves.assign(moves=False), words
-    )
+    answers = pd.DataFrame(dict(emotion="happy", recovered=False, nearest=["calm"] * 12))
+    assert "1 of 2 emotions: happy (n = 12" in emotions_sentence(moves, words, answers)
+    assert "0 of 2 emotions (n" in emotions_sentence(moves.assign(moves=False), words, answers)
     assert "reaches the word" in words_sentence(words, 1.2, 1.1, 1.3)
     assert "may reach the word" in words_sentence(words, 0.9, 0.8, 1.1)
     assert "does not reach the word" in words_sentence(words, 0.7, 0.6, 0.8)
     assert "no share" in words_sentence(words, np.nan, np.nan, np.nan)
-    assert "do not do the same" in shuffled_sentence(0.3, 0.2, 0.4, 6)
-    assert "may do much of the same" in shuffled_sentence(0.4, 0.1, 0.7, 6)
+    shares = pd.Series([-1.1, 0.5, 0.6, -0.1])
+    far = shuffled_sentence(shares, Estimate(0.58, 0.3, 0.9, 4))
+    assert "may do much of the same" in far and "3 of 4 move" in far
+    near = shuffled_sentence(shares / 4, Estimate(0.14, 0.08, 0.22, 4))
+    assert "do not do the same" in near and "none of 4 moves" in near
 
 
 def test_sentence_on_listeners_names_the_axis_that_disagrees():
@@ -793,11 +795,12 @@ def test_sentences_on_words_and_costs_say_yes_and_no():
     assert beside_sentence(counts, none, 9, 6).startswith("Other things move too")
     assert beside_sentence(none, counts, 9, 6).startswith("Other things move too")
     assert "0 (valence) and 0 (arousal) move more" in beside_sentence(none, counts, 9, 6)
-    slopes = pd.DataFrame(dict(arm="arousal", outcome=["tempo_bpm"], slope=[2.0], n=6))
+    slopes = pd.DataFrame(dict(arm="arousal", outcome=["tempo_bpm"], slope=[2.0], low=[1.0], n=6))
     assert "Cues move as" in descriptors_sentence(counts, none, 9, slopes)
+    unclear = descriptors_sentence(counts, none, 9, slopes.assign(low=-1))
+    assert "Cues do not all clearly move" in unclear and "up (not clearly up)" in unclear
     beat = "tempo (beats a minute) with arousal up"
     assert beat in descriptors_sentence(counts, none, 9, slopes)
-    assert "Cues do not all move" in descriptors_sentence(counts, none, 9, slopes.assign(slope=-1))
     rises = dict(word=Estimate(-0.02, -0.1, 0.1, 6), push=Estimate(0.48, 0.3, 0.6, 6))
     assert "raises the loss" in likelihood_sentence(rises)
     assert "by 0.48 (0.30 to 0.60, n = 6 prompts)" in likelihood_sentence(rises)
@@ -902,7 +905,8 @@ def test_a_range_is_called_a_range():
     controls = ControlShares(sentence="", table=shares, shares=shares, shuffled_share=mean)
     sentence = control_shares_sentence(controls, "layer_0", 4)
     assert "0.53 (0.09 to 0.86, n = 6 directions)" in sentence
-    assert "in the range -0.46 to 1.00" in sentence
+    assert "1 of 2 move the sound at least half as far" in sentence
+    assert "0.46 to 1.00 times as far" in sentence
 
 
 def test_sentence_on_edits_has_intervals_and_says_yes_and_no():
@@ -973,12 +977,14 @@ def test_sentences_of_the_report_say_yes_and_no():
         slopes, costs, 0.1, 0.25
     )
     assert "no dose up to 0.1 RMS" in layer_costs_sentence(slopes, costs, 0.1, 0.5)
-    valence = pd.Series(
-        {"word calm": 0.6, "word sad": -0.45, "word happy": 0.7, "word angry": -0.2}
-    )
-    assert "is not weaker at low arousal" in word_valence_sentence(valence)
+    mean = {"word calm": 0.6, "word sad": -0.45, "word happy": 0.7, "word angry": -0.2}
+    noise = np.random.default_rng(0).normal(0, 0.1, (12, 4))
+    valence = pd.DataFrame(noise, columns=list(mean)) + pd.Series(mean)
+    assert "is stronger at low arousal" in word_valence_sentence(valence)
     assert "is weaker" in word_valence_sentence(valence * [0.1, 0.1, 1, 1])
-    assert word_valence_sentence(valence.drop("word calm")) == ""
+    assert "is not clearly weaker" in word_valence_sentence(valence * [0.75, 0.75, 1, 1])
+    assert "n = 12 prompts" in word_valence_sentence(valence)
+    assert word_valence_sentence(valence.drop(columns="word calm")) == ""
 
 
 def test_listeners_hear_the_smallest_dose_in_both_signs():

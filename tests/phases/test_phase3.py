@@ -260,8 +260,8 @@ def test_residual_sentence_names_the_strongest_cross_attention():
         )
     )
     sentence = residual_sentence(rows, "happy", "sad", 16)
-    assert "restore layer_0 0.10 of" in sentence
-    assert "layer_0.cross_attn restores most (0.60, 0.00 to 0.70)" in sentence
+    assert "at no layer: layer_0 0.10 (0.00 to 0.70); n = 16 pairs" in sentence
+    assert "layer_0.cross_attn restores most, not clearly any of it (0.60, 0.00" in sentence
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ def test_borrowed_sentence_follows_the_source_clip():
     text = borrowed_sentence("layer_0", borrowed, own)
     assert "the source's music and not its prompt" in text
     assert "(0.90 to 1.50, n = 8 pairs)" in text
-    assert "adds nothing" in borrowed_sentence("layer_0", own, borrowed)
+    assert "does not clearly add" in borrowed_sentence("layer_0", own, borrowed)
 
 
 def test_sentences_on_losses_windows_and_halves_say_yes_and_no():
@@ -319,9 +319,9 @@ def test_decodable_sentence_names_sites_that_fail():
 
 def test_reliability_sentence_gives_the_reason_when_nothing_was_measured():
     row = dict(value=0.89, low=0.76, high=0.99, n=24, judged=0.85, judged_low=0.7, reason=None)
-    assert "0.89 reliable (0.76 to 0.99, n = 24 words)" in reliability_sentence(
-        pd.Series(row), 0.32
-    )
+    assert "is clearly more reliable" in reliability_sentence(pd.Series(row), 0.32)
+    assert "is not clearly more reliable" in reliability_sentence(pd.Series(row), 0.8)
+    assert "0.89 (0.76 to 0.99, n = 24 words)" in reliability_sentence(pd.Series(row), 0.32)
     unread = pd.Series(row | dict(value=np.nan, reason="the oracle is at chance"))
     assert "was not measured: the oracle is at chance." in reliability_sentence(unread, 0.32)
 
@@ -378,9 +378,10 @@ def test_attention_sentences_count_clear_heads():
     sentence = attention_sentence(heads, neutral)
     assert sentence.startswith("1 of 3 heads attend more")
     assert "1 attend less (n = 100 words)" in sentence
-    assert sentence.endswith("Between two neutral words 1 heads differ (n = 90).")
+    assert sentence.endswith("between two neutral words 1 heads differ (n = 90).")
+    assert "That is no sign of emotion" in sentence
     assert attention_sentence(heads, neutral.iloc[:0]).endswith("could be compared.")
-    assert "in 0 of 2 heads" in span_sentence(pd.DataFrame(dict(p=[0.2, 0.9])))
+    assert "in any of 2 heads" in span_sentence(pd.DataFrame(dict(p=[0.2, 0.9])))
 
 
 def test_a_head_that_loses_attention_never_passes():
