@@ -488,8 +488,8 @@ def floor_sentence(
     if noise is None:
         return f"{text}; noise in place of the text was not measured."
     restored = estimate_text(noise, "pairs")
-    if noise.value <= other.value:
-        return f"{text}; noise in place of the text restores no more, {restored}."
+    if noise.low <= other.high:
+        return f"{text}; noise in place of the text does not clearly restore more, {restored}."
     return (
         f"{text}; noise in place of the text restores {restored}, without any {source} in it: "
         f"a random text also erases what the {target} prompt said, so it is no clean floor."

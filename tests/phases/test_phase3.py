@@ -266,7 +266,11 @@ def test_residual_sentence_names_the_strongest_cross_attention():
 
 @pytest.mark.parametrize(
     ("noise", "answer"),
-    [(0.45, "it is no clean floor"), (0.05, "restores no more"), (None, "was not measured")],
+    [
+        (0.45, "it is no clean floor"),
+        (0.05, "does not clearly restore more"),
+        (None, "was not measured"),
+    ],
 )
 def test_floor_sentence_follows_the_noise(noise, answer):
     other = pd.Series(dict(value=0.07, low=0.02, high=0.12, n=16))
