@@ -111,6 +111,7 @@ def unrelated_share(
 ) -> Estimate:  # mean size of their slopes over that of the target; infinite ends: no share
     """How far unrelated directions move the outcome, as a share of the target.
 
+    A target that moves the other way has no share: a negative one would lie below every bar.
     Raises ValueError for other shapes and for fewer than three units.
     """
     controls = finite_array("controls", controls, 2)
@@ -120,8 +121,9 @@ def unrelated_share(
             f"controls must be (direction, {len(target)}), a slope for each unit of the target; "
             f"got {controls.shape}"
         )
-    signs = np.sign(controls.mean(1, keepdims=True))
-    return ratio_of_means((signs * controls).mean(0), target)
+    sizes = (np.sign(controls.mean(1, keepdims=True)) * controls).mean(0)
+    share = ratio_of_means(sizes, target)
+    return share if target.mean() > 0 else Estimate(share.value, -math.inf, math.inf, share.n)
 
 
 # %% ../../nbs/api/80_steering/19_specificity.ipynb #e1choice1

@@ -333,6 +333,7 @@ from .steering_features import edits_sentence as edits_sentence
 from .steering_features import features_sentence as features_sentence
 from .steering_features import rising_features as rising_features
 from .steering_features import single_features as single_features
+from .steering_hits import PLANTED_REACH as PLANTED_REACH
 from .steering_hits import RAISED as RAISED
 from .steering_hits import RECOVERED as RECOVERED
 from .steering_hits import RECOVERY_CRITERIA as RECOVERY_CRITERIA

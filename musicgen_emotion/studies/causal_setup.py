@@ -254,7 +254,7 @@ def paired_mean(
 
 # %% ../../nbs/api/95_studies/42_causal_setup.ipynb #ev37378796
 PLANTED_WORDS = 3.0  # length of an emotion's vector, in mean lengths of an embedding
-PLANTED_RATING = 1.5  # rating points that `planted` adds to clips that read the source's text
+PLANTED_RATING = 2.0  # rating points that `planted` adds to clips that read the source's text
 WORD_SHARES = (0.25, 0.2, 0.55)  # words that fit, that train oracles, that are studied
 
 

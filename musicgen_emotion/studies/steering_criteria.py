@@ -157,12 +157,12 @@ def without_claim(
         return f"{draws} controls give no p below {criterion.threshold:g}"
     known = [end for end in ends if end is not None]
     if any(not math.isfinite(end) for end in known):
-        return "the interval has no end, because its denominator does not differ from zero"
+        return "the interval has no end, because its denominator does not lie above zero"
     return ""
 
 
 # %% ../../nbs/api/95_studies/25_steering_criteria.ipynb #cell013
-PLANTED_STATES = 1.0  # length of an emotion's vector, standard deviations of a state
+PLANTED_STATES = 3.0  # length of an emotion's vector, standard deviations of a state
 PLANTED_SCORE = 2.0  # rise of the own score at the largest dose, standard deviations of clips
 PLANTED_WORD = 0.5  # of that rise, by the written word
 

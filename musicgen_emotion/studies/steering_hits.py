@@ -33,6 +33,7 @@ from .steps import Figure
 
 # %% auto #0
 __all__ = [
+    "PLANTED_REACH",
     "RAISED",
     "RECOVERED",
     "RECOVERY_CRITERIA",
@@ -46,6 +47,7 @@ __all__ = [
 ]
 
 # %% ../../nbs/api/95_studies/39_steering_hits.ipynb #cell007
+PLANTED_REACH = 2.0  # of the change to an emotion's renders that the largest dose brings
 RECOVERED = "planted emotion recovered at equal cost, share of prompts"
 RAISED = "own margin raised at equal cost, share of prompts"
 RENDERS_APART = "renders of other emotions recover it, largest share"
@@ -149,7 +151,8 @@ def _planted_changes(context, renders, direction: Direction, emotion, dose):
     cues = list(CUE_DESCRIPTORS)
     own = renders.emotional[renders.labels == emotion][cues].reset_index(drop=True)
     part = planted_parts(direction.unit, context.planted)[emotion]
-    return (own - renders.neutral[cues].mean()) * part * dose / context.settings.max_dose
+    reach = PLANTED_REACH * part * dose / context.settings.max_dose
+    return (own - renders.neutral[cues].mean()) * reach
 
 
 def _answers(context, changes, emotion):

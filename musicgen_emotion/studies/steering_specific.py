@@ -79,7 +79,7 @@ def specific_sentence(
                 f"({row.share_low:.2f} to {row.share_high:.2f})."
             )
         else:
-            text += "The slope of the axis does not differ from zero, so there is no share."
+            text += "The slope of the axis does not lie above zero, so there is no share."
         lines.append(text)
     return "\n".join(lines)
 

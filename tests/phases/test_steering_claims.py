@@ -166,6 +166,8 @@ def test_signed_shares_hide_directions_as_strong_as_the_target():
     assert unrelated_share(strong, target).low > 0.5
     nothing = unrelated_share(strong, draw.normal(size=PROMPTS))
     assert np.isinf([nothing.low, nothing.high]).all()
+    backwards = unrelated_share(strong, -target)  # the target moves the other way
+    assert np.isinf([backwards.low, backwards.high]).all()
 
 
 def test_all_but_one_needs_the_second_largest_p():
