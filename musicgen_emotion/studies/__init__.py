@@ -430,6 +430,7 @@ from .steering_slopes import slopes_figure as slopes_figure
 from .steering_specific import slopes_and_cosines as slopes_and_cosines
 from .steering_specific import specific_sentence as specific_sentence
 from .steering_specific import specificity as specificity
+from .steering_words import FEWEST_DEALT as FEWEST_DEALT
 from .steering_words import caption_list as caption_list
 from .steering_words import earlier_prompts as earlier_prompts
 from .steering_words import fit_prompts as fit_prompts

@@ -19,6 +19,7 @@ from .steps import NO_CONTROL, study_words
 
 # %% auto #0
 __all__ = [
+    "FEWEST_DEALT",
     "caption_list",
     "earlier_prompts",
     "fit_prompts",
@@ -89,6 +90,9 @@ def caption_list(
     return words
 
 
+FEWEST_DEALT = 3  # words of a label under `no-emotion`: with five labels 15 units
+
+
 def unseen_prompts(
     n_words: int,  # words of each emotion, with a sentence each
     emotions: Sequence[str],  # of the study
@@ -96,10 +100,21 @@ def unseen_prompts(
     control: str = NO_CONTROL,  # under controls of words, words are dealt at random
     avoid: Sequence[str] = (),  # words of captions, see `caption_list`
 ) -> pd.DataFrame:  # one row per word
-    "Sentences with words that begin like no word of a caption."
+    """Sentences with words that begin like no word of a caption.
+
+    Under `no-emotion` one emotion's words are dealt to all labels; a label may get fewer then, but
+    not fewer than `FEWEST_DEALT`. Raises ValueError when too few are left."""
     candidates = study_words(control, OTHER_EMOTION_WORDS, seed)
-    words = unseen_words(n_words, list(avoid), seed, candidates)
-    return study_prompts(n_words, tuple(emotions), seed, words=words, split="held_out_word").table
+    n, fewest = n_words, FEWEST_DEALT if control == "no-emotion" else n_words
+    while True:
+        try:
+            words = unseen_words(n, list(avoid), seed, candidates)
+            break
+        except ValueError:
+            if n <= fewest:
+                raise
+            n -= 1
+    return study_prompts(n, tuple(emotions), seed, words=words, split="held_out_word").table
 
 
 # %% ../../nbs/api/95_studies/24_steering_words.ipynb #cell013
