@@ -162,7 +162,7 @@ def without_claim(
 
 
 # %% ../../nbs/api/95_studies/25_steering_criteria.ipynb #cell013
-PLANTED_STATES = 3.0  # length of an emotion's vector, standard deviations of a state
+PLANTED_STATES = 2.0  # length of an emotion's vector, standard deviations of a state
 PLANTED_SCORE = 2.0  # rise of the own score at the largest dose, standard deviations of clips
 PLANTED_WORD = 0.5  # of that rise, by the written word
 
