@@ -241,7 +241,7 @@ def _summary(measured, unigram, n_boot, seed):
     for name, measure in _MEASURES.items():
         row[name] = measure(columns.mean(0))
         row[f"{name}_low"] = row[f"{name}_high"] = np.nan
-        if len(columns) > 2:
+        if len(columns) > 2 and np.isfinite(row[name]):
             found = bootstrap(
                 columns, lambda clips, of=measure: of(clips.mean(0)), n_boot=n_boot, seed=seed
             )
