@@ -169,7 +169,7 @@ def _comes_back(emotion, moves, whole, nearest):
         return f"{text} its own margin rises."
     most = known.value_counts()
     return (
-        f"{text} in all planted cues; most often it is nearest to {most.index[0]} "
+        f"{text} in all its cues; most often it is nearest to {most.index[0]} "
         f"({most.iloc[0]} prompts)."
     )
 

@@ -307,6 +307,8 @@ OPPOSITES = {  # function -> arguments, and arguments that say the opposite
 
 
 OPPOSITES |= PHASE_1 | PHASE_2 | PHASE_3
+STANDING = table(dict(gate="a score", kind="evidence", passed=True, controls="as expected"))
+OPPOSITES["standing_sentence"] = ((STANDING,), (STANDING.assign(controls="not as expected"),))
 
 
 def made_by(name, arguments):
