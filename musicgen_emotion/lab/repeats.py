@@ -145,6 +145,7 @@ def keep_repeats(
     return table
 
 
+@checked
 def repeats_text(
     table: pd.DataFrame,  # as from `gates_over_runs`
     seeds: Sequence[int] = (),  # that were run
@@ -154,7 +155,7 @@ def repeats_text(
         return "No run has finished.\n"
     evidence = table[table.kind != "check"]
     undecided = evidence[evidence.outcome == "undecided"]
-    listed = ", ".join(str(seed) for seed in seeds)
+    listed = ", ".join(str(seed) for seed in _several(seeds))
     sentence = (
         f"{len(evidence)} claims over seeds {listed}: "
         f"{(evidence.outcome == 'passes').sum()} pass with every seed, "
@@ -192,6 +193,7 @@ class Repeats:
     gates: pd.DataFrame  # as from `gates_over_runs`
 
 
+@checked
 def repeat_phase(
     phase: Path | str,  # name of a phase, or a notebook file; it must have the parameter `seed`
     seeds: Sequence[int],  # one run each
@@ -213,11 +215,16 @@ def repeat_phase(
     given = {name: value for name, value in (overrides or {}).items() if name != "seed"}
     [values] = resolve_parameters([notebook], files, given, allow_large).values()
     values.pop("out_dir", None)
-    runs = plan(notebook, dict(seed=list(seeds)), values, allow_large)
+    runs = plan(notebook, dict(seed=_several(seeds)), values, allow_large)
     folder = out / f"{run_name(notebook, values)}-seeds"
     claim_folder(folder, "repeats of a phase", 1)
     status = run_plan(runs, folder, n_jobs, progress, allow_large, fresh)
     return Repeats(folder, status, keep_repeats(folder))
+
+
+def _several(seeds: Sequence[int] | int) -> Sequence[int]:
+    "One seed as a list."
+    return [seeds] if isinstance(seeds, int) else seeds
 
 
 def require_parameter(
@@ -231,6 +238,7 @@ def require_parameter(
 
 
 # %% ../../nbs/api/00_lab/22_repeats.ipynb #cell022
+@checked
 def run_controls(
     phases: Sequence[Path | str],  # phases with the parameter `control`
     seeds: Sequence[int],  # of each control
@@ -256,7 +264,7 @@ def run_controls(
     longest: dict[str, float] = {}  # phase -> seconds of its slowest round
     complete = True
     with _log_file(out / "controls.log") as log:
-        for seed in seeds:
+        for seed in _several(seeds):
             for notebook in notebooks:
                 name, begun = notebook.stem, time.monotonic()
                 would_end = begun - start + longest.get(name, 0)

@@ -249,6 +249,7 @@ def _match_measures(match, threshold):
 
 
 # %% ../../nbs/api/70_sae/18_matching.ipynb #celltwin2
+@may_be_large
 @checked
 def found_by_twins(
     dictionary: Any,  # (feature, d) decoder rows, or a dictionary with `W_dec`
@@ -259,6 +260,7 @@ def found_by_twins(
     n_boot: int = 1000,  # resamples of features and of twins
     level: float = 0.95,  # confidence level
     seed: int = 0,  # of the resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Estimate:  # mean share, n is the number of features
     """Share of the features of a dictionary that its twins have as well.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pandas as pd
 
 from ..lab.arguments import checked
+from ..lab.checks import table_with
 from ..stats.effects import wilson
 from .listener import LISTENER_RATINGS
 
@@ -18,7 +19,7 @@ __all__ = ["LISTENER_QUADRANTS", "listener_agreement"]
 LISTENER_QUADRANTS = dict(happy="happy", sad="sad", calm="peaceful", angry="scary")
 
 
-@checked
+@checked(table=table_with(keys=["emotion"], numbers=["arousal"], gaps=LISTENER_RATINGS))
 def listener_agreement(
     table: pd.DataFrame,  # one row per clip: emotion, the four ratings, arousal
     bar: float = 0.5,  # share of clips that must be heard as labelled
@@ -30,9 +31,6 @@ def listener_agreement(
     that is highest most often. Energetic clips are compared with happy ones in arousal (Welch's
     interval). Raises KeyError for missing columns, ValueError for an emotion that listeners cannot
     confirm, and where there are energetic clips and fewer than two happy ones."""
-    missing = [name for name in ("emotion", *LISTENER_RATINGS, "arousal") if name not in table]
-    if missing:
-        raise KeyError(f"the table lacks the columns {missing}")
     emotions = list(dict.fromkeys(table.emotion))
     unknown = [name for name in emotions if name not in (*LISTENER_QUADRANTS, "energetic")]
     if unknown:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..lab.arguments import checked
+from ..lab.checks import check_table, table_with
 from ..stats.estimates import finite_array
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def planted_parts(
 
 
 # %% ../../nbs/api/80_steering/20_planting.ipynb #cell011
-@checked
+@checked(table=table_with(keys=["arm"], numbers=["alpha"]))
 def with_planted(
     table: pd.DataFrame,  # with the columns arm and alpha, from `dose_response`
     parts: Mapping[str, Mapping[str, float]],  # arm -> emotion -> part, from `planted_parts`
@@ -45,6 +46,8 @@ def with_planted(
     full: float,  # dose at which a push brings the whole change
 ) -> pd.DataFrame:  # the same rows with changed outcomes
     "Add what a push should do to the outcomes; arms without parts are left alone."
+    moved = [name for of_emotion in effects.values() for name in of_emotion if name in table]
+    check_table("table", table, gaps=moved)
     changed = table.copy()
     for arm, part in parts.items():
         rows = changed.arm == arm

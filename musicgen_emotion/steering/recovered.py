@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..lab.arguments import checked
-from ..lab.checks import check_finite, check_in
+from ..lab.checks import check_finite, check_in, check_labels, check_table, table_with
 from ..sound.label_judge import descriptor_matrix
 from ..stats.effects import wilson
 
@@ -61,7 +61,7 @@ def cue_geometry(
     from sklearn.covariance import LedoitWolf
 
     cues = tuple(cues)
-    labels = np.asarray(labels, str)
+    labels = check_labels("labels", labels, len(emotional)).astype(str)
     middle, spread = _centre_and_spread(neutral, cues)
     points = check_finite("emotional", descriptor_matrix(emotional, cues))
     points = (points - middle) / spread  # (clip, cue)
@@ -121,13 +121,14 @@ def recovered_emotions(
 
 
 # %% ../../nbs/api/80_steering/18_recovered.ipynb #cell014
-@checked
+@checked(answers=table_with(keys=["emotion"], numbers=["recovered"]))
 def recovered_shares(
     answers: pd.DataFrame,  # from `recovered_emotions`
 ) -> pd.DataFrame:  # emotion, outcome ("recovered" or a cue), value, low, high, n
     "Share of prompts that recover an emotion, and on which each planted cue moves the right way."
     import pandas as pd
 
+    check_table("answers", answers, gaps=[name for name in answers if name.startswith("hit_")])
     rows = []
     for emotion, part in answers.groupby("emotion", sort=False):
         hits = [name for name in part if name.startswith("hit_") and part[name].notna().all()]
@@ -155,9 +156,18 @@ def confusion_of_renders(
 ) -> pd.DataFrame:  # emotion that was rendered x emotion that is asked about: share recovered
     """Share of clean renders of each emotion that recover each emotion.
 
-    A rule that means what it says has high numbers on the diagonal and low ones beside it."""
-    labels = np.asarray(labels, str)
+    A rule that means what it says has high numbers on the diagonal and low ones beside it.
+    Raises KeyError for missing columns, and ValueError without neutral clips and for an emotion of
+    `space` that no row renders."""
     cues = list(space.cues)
+    check_table("emotional", emotional, numbers=cues)
+    check_table("neutral", neutral, numbers=cues)
+    if not len(neutral):
+        raise ValueError("neutral has no rows, so there is no mean to start from")
+    labels = check_labels("labels", labels, len(emotional)).astype(str)
+    missing = [emotion for emotion in space.planted if emotion not in labels]
+    if missing:
+        raise ValueError(f"labels must hold every emotion of space; no row is {', '.join(missing)}")
     changes = emotional[cues].reset_index(drop=True) - neutral[cues].mean()
     answers = recovered_emotions(changes, space)
     answers["rendered"] = labels[answers.unit.to_numpy(int)]

@@ -147,6 +147,7 @@ def unit_slopes(
             raise ValueError(f"the table has no column {column!r}")
     if not len(table):
         raise ValueError("the table is empty")
+    check_table("table", table, numbers=["alpha"])
     names = _outcome_names(table, outcomes, unit)
     means = table.groupby(["arm", "kind", unit, "alpha"])[names].mean()
     slopes = {}

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..lab.arguments import checked
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from ..stats.estimates import Estimate, bootstrap, finite_array
 from ..stats.ratios import ratio_of_means
 
@@ -74,12 +75,14 @@ def all_but_p(
 
 
 # %% ../../nbs/api/80_steering/19_specificity.ipynb #cell017
+@may_be_large
 @checked
 def slope_by_cosine(
     slopes: np.ndarray,  # (direction,) of the target's outcome
     cosines: np.ndarray,  # (direction,) with the target
     n_boot: int = 1000,  # resamples of directions
     seed: int = 0,  # of the resamples
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> Estimate:  # correlation, n is the number of directions
     "Do controls act in proportion to their cosine? Raises ValueError where either does not vary."
     slopes = finite_array("slopes", slopes)
@@ -127,13 +130,17 @@ def unrelated_share(
 
 
 # %% ../../nbs/api/80_steering/19_specificity.ipynb #e1choice1
+@may_be_large
 @checked
 def choice_p(
     rises: Mapping[str, tuple[np.ndarray, np.ndarray]],  # name -> chosen ones, others
     n_draws: int = 199,  # other choices of as many
     seed: int = 0,  # of the draws
+    allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> float:  # (1 + choices that rise as much) / (1 + draws); 1 without others
     "Do the chosen ones rise more than other choices among them and the others?"
+    hours = n_draws * len(rises) * LOOP_SECONDS / 3600
+    require_room(f"n_draws={n_draws} other choices", 8 * n_draws, hours)
     draw = np.random.default_rng(seed)
     found, drawn = 0.0, np.zeros(n_draws)
     for chosen, others in rises.values():
@@ -149,6 +156,7 @@ def choice_p(
 
 
 # %% ../../nbs/api/80_steering/19_specificity.ipynb #cell024
+@checked
 def absolute_bounds(
     estimate: Estimate,  # of a number with a sign
 ) -> Estimate:  # of its size

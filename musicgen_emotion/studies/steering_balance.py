@@ -11,6 +11,7 @@ from dataclasses import replace
 import pandas as pd
 
 from ..lab.arguments import checked
+from ..lab.checks import table_with
 from ..sound.label_judge import descriptor_matrix
 from ..stats.effects import wilson
 from ..steering.arms import prompt_arm
@@ -40,7 +41,7 @@ def music_cells(
     return pd.DataFrame(dict(fast=clips.tempo_bpm >= FAST_FROM, major=clips.mode_score > 0))
 
 
-@checked
+@checked(cells=table_with(numbers=["fast", "major"]))
 def balance_table(
     cells: pd.DataFrame,  # from `music_cells`
 ) -> pd.DataFrame:  # music, value, low, high, n, balanced
@@ -55,7 +56,7 @@ def balance_table(
     return pd.DataFrame(rows)
 
 
-@checked
+@checked(cells=table_with(numbers=["fast", "major"]))
 def balanced_rows(
     cells: pd.DataFrame,  # from `music_cells`
     n: int,  # rows to take

@@ -13,6 +13,7 @@ import pandas as pd
 
 from ..activations.clips import CLIP_COLUMNS
 from ..lab.arguments import checked
+from ..lab.checks import check_in, check_table
 from ..lab.seeds import rng
 from ..nano.captions import neutral_cues
 from ..nano.evaluation import CUE_DESCRIPTORS, graded_clips, rendered_clips
@@ -202,11 +203,14 @@ def with_emotions(
     clips: pd.DataFrame,  # with valence and arousal
     emotions: Sequence[str],  # that need a column
 ) -> pd.DataFrame:  # with a column m_<emotion> for each
-    "Margins of emotions, for judges that have none."
+    "Margins of emotions, for judges that have none; a clip that was not judged has none either."
+    for emotion in emotions:
+        check_in("emotions", emotion, VALENCE_AROUSAL)
     if f"m_{emotions[0]}" in clips:
         return clips
     if all(f"p_{emotion}" in clips for emotion in emotions) and len(emotions) > 1:
         return clips.assign(**_log_odds(clips, emotions))
+    check_table("clips", clips, gaps=STEERED_AXES)
     axes = clips[list(STEERED_AXES)].to_numpy()  # (clip, 2)
     scores = {f"m_{emotion}": (axes * VALENCE_AROUSAL[emotion]).sum(1) for emotion in emotions}
     return clips.assign(**scores)

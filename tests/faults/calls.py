@@ -111,6 +111,7 @@ energetic,7,8,20
 """
 
 STIMULI = {
+    "unseen_words": lambda w: dict(n_per_emotion=2),
     "check_words": lambda w: dict(norms=_norms(w), words=dict(happy=["happy"], sad=["sad"])),
     "find_emotion_words": lambda w: dict(text="a sad and happy song"),
     "load_captions": lambda w: dict(path=w.file(CAPTIONS, ".csv")),
@@ -899,11 +900,10 @@ STEERING = {
     "absolute_bounds": lambda w: dict(estimate=_estimate(w)),
     "planted_parts": lambda w: dict(push=w.x[:4], vectors=dict(a=w.x2[:4])),
     "with_planted": lambda w: dict(
-        table=w.doses, parts=dict(up=dict(happy=0.5)), effects=dict(happy=dict(valence=1.0)),
+        table=w.doses, parts=dict(sad=dict(happy=0.5)), effects=dict(happy=dict(valence=1.0)),
         full=0.1,
     ),
     "unit_slopes": lambda w: dict(table=w.doses, outcomes=["valence"]),
-    "unseen_words": lambda w: dict(n_per_emotion=2),
     "shuffled_direction": lambda w: dict(positive=w.positive, negative=w.negative, seed=0, **SITE),
     "text_direction": lambda w: dict(
         model=w.model, positive=["a happy song"], negative=["a sad song"]

@@ -203,6 +203,14 @@ LEGAL = {
     ("inlp", "n_iter", "10**18"),  # at most so many; it ends when no probe finds anything
     ("fit_oracle", "n_folds", "10**18"),  # at most the groups of the rarest class
     ("causal_reliability", "n_boot", "10**18"),  # this call's oracle may not judge: no draws
+    ("attribution_agreement", "table", "nan in attribution"),  # a pair whose prompts do not differ
+    # outcomes of clips that were not judged stay NaN, and so do columns that it does not read
+    ("with_planted", "table", "nan in seed"),
+    ("with_planted", "table", "nan in replicate"),
+    ("with_planted", "table", "nan in valence"),
+    ("with_planted", "table", "nan in tempo_bpm"),
+    ("with_emotions", "clips", "nan in valence"),  # a clip that was not judged
+    ("with_emotions", "clips", "nan in arousal"),
     ("patching_summary", "table", "text in pair"),  # one pair of that name, so no interval
     ("listener_ratings", "table", "nan in clip"),  # not read
     ("listener_ratings", "table", "nan in tempo_bpm"),  # not read

@@ -159,6 +159,7 @@ LEFT_OUT = {
     ("read_params_file", "name"), ("read_parameters", "notebook"), ("relabel", "labels"),
     ("plot_correlations", "table"), ("check_columns", "table"), ("edit_test", "changes"),
     ("best_setting", "table"), ("balanced_setting", "table"), ("recovery_table", "truth"),
+    ("recovered_emotions", "changes"),
 }  # fmt: skip
 # optional arguments that may not be left out beside the others of the call
 NEEDED = {

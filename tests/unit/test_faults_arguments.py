@@ -104,6 +104,7 @@ OWN_CHECKS = {"check_disk", "compare_folders", "compare_runs", "folder_lock", "m
     "run_report",
     "verdict",
     "compare_command",
+    "controls_command",
     "generate_command",
     "run",
     "gate",
