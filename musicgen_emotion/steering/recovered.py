@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from musicgen_emotion.lab.checks import (
+    check_finite,
+    check_in,
+    check_labels,
+    check_table,
+    table_with,
+)
+
 from ..lab.arguments import checked
-from ..lab.checks import check_finite, check_in, check_labels, check_table, table_with
 from ..sound.label_judge import descriptor_matrix
 from ..stats.effects import wilson
 
