@@ -145,6 +145,11 @@ def keep_repeats(
     return table
 
 
+def _several(seeds: Sequence[int] | int) -> Sequence[int]:
+    "One seed as a list."
+    return [seeds] if isinstance(seeds, int) else seeds
+
+
 @checked
 def repeats_text(
     table: pd.DataFrame,  # as from `gates_over_runs`
@@ -220,11 +225,6 @@ def repeat_phase(
     claim_folder(folder, "repeats of a phase", 1)
     status = run_plan(runs, folder, n_jobs, progress, allow_large, fresh)
     return Repeats(folder, status, keep_repeats(folder))
-
-
-def _several(seeds: Sequence[int] | int) -> Sequence[int]:
-    "One seed as a list."
-    return [seeds] if isinstance(seeds, int) else seeds
 
 
 def require_parameter(

@@ -76,7 +76,7 @@ __all__ = [
 @checked
 def word_units(
     prompts: Sequence[str],  # texts
-    labels: Sequence,  # (prompt,) emotions
+    labels: np.ndarray | Sequence,  # (prompt,) emotions
 ) -> np.ndarray:  # (prompt,) number of the unit, the row of its first prompt
     "Prompts of one emotion that share the stem of a word, also by way of a third prompt."
     words = [re.findall(r"\w+", prompt.lower()) for prompt in prompts]
