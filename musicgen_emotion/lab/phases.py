@@ -47,6 +47,21 @@ __all__ = [
 ]
 
 
+# %% ../../nbs/api/00_lab/15_phases.ipynb #runb12015
+def run_name(
+    phase: Path | str,  # name of a phase, or a notebook file
+    params: Mapping[str, Any],  # values over the notebook's defaults
+) -> str:  # for example "phase0_foundation", or "phase0_foundation-deaf" under a control
+    "Name of a run folder: the phase, and the control that it runs under."
+    notebook = find_phase(phase)
+    spec = read_parameters(notebook)
+    if "control" not in spec:
+        return notebook.stem
+    usual = spec["control"].default
+    control = params.get("control", usual)
+    return notebook.stem if control == usual else f"{notebook.stem}-{control}"
+
+
 # %% ../../nbs/api/00_lab/15_phases.ipynb #cell008
 class PhaseError(RuntimeError):
     "A phase that started and did not finish; the message tells where it failed."
@@ -224,21 +239,6 @@ def _finish(run: Run, outcome: Outcome) -> None:
     run.gates = read_gates(run.path)
     first_line = message.splitlines()[0] if message else ""
     run.close(status, first_line)
-
-
-# %% ../../nbs/api/00_lab/15_phases.ipynb #runb12015
-def run_name(
-    phase: Path | str,  # name of a phase, or a notebook file
-    params: Mapping[str, Any],  # values over the notebook's defaults
-) -> str:  # for example "phase0_foundation", or "phase0_foundation-deaf" under a control
-    "Name of a run folder: the phase, and the control that it runs under."
-    notebook = find_phase(phase)
-    spec = read_parameters(notebook)
-    if "control" not in spec:
-        return notebook.stem
-    usual = spec["control"].default
-    control = params.get("control", usual)
-    return notebook.stem if control == usual else f"{notebook.stem}-{control}"
 
 
 # %% ../../nbs/api/00_lab/15_phases.ipynb #cell013
