@@ -110,13 +110,13 @@ def gates_over_runs(
 
     rows = []
     keys = ["phase", "control", "gate", "kind"]
-    for names, group in gates.groupby(keys, sort=False):
+    for _, group in gates.groupby(keys, sort=False):
         values = group.value.dropna()
         passed, runs = int(group.passed.sum()), len(group)
         spread = dict(lowest=values.min(), median=values.median(), highest=values.max())
         spread["sd"] = values.std()  # over seeds; NaN for one run
         counts = dict(runs=runs, passed=passed, outcome=_outcome(passed, runs))
-        rows.append(dict(zip(keys, names)) | counts | spread)
+        rows.append(group.iloc[0][keys].to_dict() | counts | spread)
     columns = [*keys, "runs", "passed", "outcome", "lowest", "median", "highest", "sd"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -167,7 +167,8 @@ def repeats_text(
         f"{(evidence.outcome == 'fails').sum()} with none."
     )
     if len(undecided):
-        parts = [f"{row.gate} ({row.passed} of {row.runs})" for row in undecided.itertuples()]
+        counts = zip(undecided["gate"], undecided["passed"], undecided["runs"])
+        parts = [f"{gate} ({passed} of {runs})" for gate, passed, runs in counts]
         sentence += f" Undecided, so no finding: {'; '.join(parts)}."
     name = table.phase.iloc[0]
     control = table.control.iloc[0]

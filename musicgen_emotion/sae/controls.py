@@ -327,7 +327,7 @@ def beats_controls(
     Raises ValueError for an unknown measure.
     """
     check_in("measure", measure, CONTROL_MEASURES)
-    control_names = list(CONTROL_ARMS[1:])
+    control_names: list[str] = list(CONTROL_ARMS[1:])
     if (table.arm == TYPE_MEANS).any():
         control_names.append(TYPE_MEANS)
     controls = table.set_index("arm").reindex(control_names)

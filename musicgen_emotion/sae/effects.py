@@ -154,7 +154,7 @@ def edit_size(
     if not np.size(x):
         raise ValueError(f"x must hold states; got shape {np.shape(x)}")
     states = torch.as_tensor(np.asarray(x, float), dtype=sae.W_dec.dtype)
-    shift = ablate_features(sae, states, features, mode, value) - states
+    shift: Any = ablate_features(sae, states, features, mode, value) - states
     return float(shift.double().pow(2).sum(-1).mean() ** 0.5)
 
 
