@@ -203,6 +203,8 @@ def words_with(words, name, value, good):
             filler = str(good["runs"])
         elif words == ("run",) and slot.name == "phases" and name in ("file", "param", "sweep"):
             filler = str(good["notebook"])
+        elif words == ("controls",) and slot.name == "phases":  # without any it runs all studies
+            filler = str(good["notebook"])
         elif filler is None and slot.name == "out":
             filler = "out"
         if filler is not None:
