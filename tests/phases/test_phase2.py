@@ -416,7 +416,8 @@ def test_nothing_is_called_planted_where_nothing_was_planted(study):
     assert RAISED in names and RECOVERED not in names
     about = [gate.name + gate.why for gate in study.run.gates if "planted" in gate.name + gate.why]
     assert not about
-    assert "planted" not in " ".join(study.summary())
+    said = [text for text in study.summary() if "planted" in text]
+    assert said in ([], ["No cues are planted in this model."])
     recovery = study.found("recovery")
     assert "planted" not in recovery.sentence + "".join(f.caption for f in recovery.figures)
     assert SteeringJudge([], {"sad": {"tempo_bpm": -10.0}}, {}).change_name == "planted"
