@@ -190,6 +190,11 @@ def some_damage(path, most):
 # ---- one call
 
 
+def runs_a_study(words, name):
+    "Whether a call needs a small study to run; `controls` runs all of them without one."
+    return words == ("controls",) or (words == ("run",) and name in ("file", "param", "sweep"))
+
+
 def words_with(words, name, value, good):
     "The words of a call in which one parameter has the value; required ones get something good."
     call = list(words)
@@ -201,9 +206,7 @@ def words_with(words, name, value, good):
             filler = str(value)
         elif filler is None and slot.required:
             filler = str(good["runs"])
-        elif words == ("run",) and slot.name == "phases" and name in ("file", "param", "sweep"):
-            filler = str(good["notebook"])
-        elif words == ("controls",) and slot.name == "phases":  # without any it runs all studies
+        elif slot.name == "phases" and runs_a_study(words, name):
             filler = str(good["notebook"])
         elif filler is None and slot.name == "out":
             filler = "out"
