@@ -4,16 +4,16 @@
 
 A page can be built from another run by hand: MGE_RUN=RUN jupyter execute --inplace PAGE."""
 
-import json
 import sys
 
 import nbformat
 from nbclient import NotebookClient
+from nbdev.clean import nbdev_clean
 from notebooks import ROOT
 
 
 def build(page):
-    "Run a page and store its outputs, without times and counts."
+    "Run a page and store its outputs, without warnings, times and counts."
     notebook = nbformat.read(page, 4)
     NotebookClient(
         notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": page.parent}}
@@ -21,12 +21,8 @@ def build(page):
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
-            cell.execution_count = None
-            cell.metadata = {}
-            for output in cell.outputs:
-                if "execution_count" in output:
-                    output.execution_count = None
-    page.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+    nbformat.write(notebook, page)
+    nbdev_clean(str(page))
 
 
 def main():

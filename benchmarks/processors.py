@@ -91,7 +91,8 @@ def compared(phase, out, files):
     comparison = compare_runs(*folders)
     gates = comparison.gates
     flipped = gates[gates.passed_a != gates.passed_b]
-    numbers = comparison.tables.relative.dropna()
+    columns = comparison.tables
+    changed = columns[columns.outcome == "differs"].sort_values("relative", ascending=False)
     return dict(
         name=phase,
         activations=same_activations(out),
@@ -99,9 +100,9 @@ def compared(phase, out, files):
         gates=len(read_gates(folders[0])),
         flipped=flipped.gate.tolist(),
         values={row.gate: [float(row.value_a), float(row.value_b)] for row in gates.itertuples()},
-        columns=len(comparison.tables),
-        columns_equal=int((comparison.tables.outcome == "same").sum()),
-        largest_relative=float(numbers.max()) if len(numbers) else 0.0,
+        columns=len(columns),
+        columns_equal=int((columns.outcome == "same").sum()),
+        differs={f"{row.table}: {row.column}": row.relative for row in changed.itertuples()},
     )
 
 

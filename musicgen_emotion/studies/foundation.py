@@ -244,7 +244,7 @@ class FoundationStudy:
             text_baseline=texts.baseline,
             text_chance=1 / len(texts.emotions),
             best={arm: layers.probes[arm].best for arm in ("free", "text only", "music only")},
-            random_weights=layers.score("random weights").max(),
+            random_weights=layers.probes["random weights"].best.score.value,
             inputs=layers.probes["inputs"].table,
             highest=layers.highest,
         )
@@ -277,7 +277,7 @@ class FoundationScores:
     text_baseline: float  # strongest surface baseline
     text_chance: float  # one over the number of emotions
     best: dict  # arm -> best layer of `ProbeResult`
-    random_weights: float  # best score of random weights
+    random_weights: float  # score of random weights, their layer chosen inside each fold
     inputs: pd.DataFrame  # name, score, low and high of all that the layers are made from
     highest: pd.Series  # name and score of the highest layer in the figure
 

@@ -107,7 +107,7 @@ class LayerStudy:
         score = self.best.score
         best = dict(layer=self.best.name, score=score.value, n=score.n)
         best |= dict(low=score.low, high=score.high)
-        random_weights = self.score("random weights").max()
+        random_weights = self.probes["random weights"].best.score.value
         return Step(
             sentence=best_sentence(best, self.strongest("free"), random_weights, self.highest),
             table=self.table[columns],
@@ -147,13 +147,6 @@ class LayerStudy:
         tables = pd.concat([probe.table for probe in self.baselines(arm)], ignore_index=True)
         row = tables.loc[tables.score.idxmax()]
         return pd.Series(dict(name=row["name"], score=row.score))
-
-    def score(
-        self,
-        arm: str,  # of the table
-    ) -> pd.Series:  # by layer or input
-        "Held-out scores of one arm."
-        return self.table[self.table.arm == arm].set_index("name").score
 
     def _layers_figure(self):
         "Scores over layers, an arm a curve."

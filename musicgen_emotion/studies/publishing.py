@@ -156,7 +156,7 @@ def _table_files(run: Path) -> list[Path]:
     for path in sorted(run.iterdir()):
         is_shown = path.suffix in _SUFFIXES or path.name in _FILES
         is_text_of_figure = path.name.endswith(".figure.json")
-        is_test = path.name == "listening_test.html"  # large; no page shows it
+        is_test = path.match("listening_*.html")  # large; no page shows them
         if path.is_file() and (is_shown or is_text_of_figure) and not is_test:
             files.append(path)
     return files
