@@ -260,6 +260,7 @@ def run_controls(
         require_parameter(notebook, "seed")
     if minutes is not None:
         check_positive("minutes", minutes)
+    resolve_parameters(notebooks, files, overrides)  # what is wrong is refused before any folder
     claim_folder(out, "runs of controls", 1)
     start = time.monotonic()
     longest: dict[str, float] = {}  # phase -> seconds of its slowest round

@@ -251,8 +251,9 @@ def write_control_matrix(
     out: Path | str,  # folder for the tables and the page
 ) -> pd.DataFrame:  # as from `gates_that_hold`
     "Write matrix.csv, gates_that_hold.csv, false_alarms.csv, gates_by_run.csv and matrix.md."
+    out = as_path("out", out)
     matrix = control_matrix(folder)
-    out = claim_folder(as_path("out", out), "matrix of controls", 1)
+    claim_folder(out, "matrix of controls", 1)
     decided = gates_that_hold(matrix)
     write_table(matrix, out / "matrix.csv")
     write_table(decided, out / "gates_that_hold.csv")

@@ -137,11 +137,11 @@ def load_started(
     figures: Path | str | None = None,  # folder for figures; None keeps none
 ) -> StartedStudy:  # ready for its steps
     "The earlier study's embeddings. Rated words are used where the data folder has them."
+    kept = None if figures is None else as_path("figures", figures)
     folder = started_folder(data)
     states, prompts = load_prompt_embeddings(folder)
     norms = folder.parent / "glasgow_norms"
     rated = load_norms(norms) if norms.is_dir() else None
-    kept = None if figures is None else as_path("figures", figures)
     return StartedStudy(states, prompts, model, rated, n_perm, seed, folder=kept)
 
 

@@ -113,6 +113,7 @@ def values():
         directions=dict(a=direction), alphas=[0.0], judge=print, needed=dict(a=("a",)),
         accepted=["a.csv"], source="DEAM", run="run", file="state_dict.bin", dtype=torch.float32,
         device="cpu", texts=["a"], vocab_size=8, codec=None, waves=wave[None], n=1, seed=0,
+        seeds=[0], circle=SimpleNamespace(),
         folder="folder", target="target", folder_a="a", folder_b="b", run_a="a", run_b="b",
     )  # fmt: skip
     made = SimpleNamespace(_sound=lambda: wave[None], sample_rate=8000)
@@ -195,7 +196,8 @@ def test_bad_paths_are_refused_by_name_and_nothing_is_written(place, short, name
     assert list((place / "work").iterdir()) == []
 
 
-IT_WORKS = ("run_phase", "run_phases", "evaluate_nano")  # with a valid path the call works for long
+# with a valid path the call works for long
+IT_WORKS = ("run_phase", "run_phases", "repeat_phase", "run_controls", "evaluate_nano")
 QUICK = [entry for entry in ARGUMENTS if entry[1] not in IT_WORKS and entry[0][:4] != "nano"]
 
 
