@@ -84,6 +84,7 @@ def random_edits(
     branch: str = "both",  # as in `feature_edit`
     seed: int = 0,  # of the draws
     pool: int = 20,  # as in `random_features_like`
+    last: Sequence | np.ndarray = (),  # as in `random_features_like`
 ) -> dict[str, Callable]:  # "random 0", ... -> hook, as `feature_edit` makes it
     """Edits of other features, with equal size and firing rate on the given states.
 
@@ -94,7 +95,8 @@ def random_edits(
     states = torch.as_tensor(np.asarray(x, float), dtype=sae.W_dec.dtype)
     activations = sae.encode(states).cpu().numpy()
     edits = {}
-    for number, drawn in enumerate(random_features_like(activations, features, n, seed, pool)):
+    drawn_sets = random_features_like(activations, features, n, seed, pool, last)
+    for number, drawn in enumerate(drawn_sets):
         ids = [int(feature) for feature in drawn]
         strength = size / edit_size(sae, x, ids, mode, value)
         edits[f"random {number}"] = feature_edit(sae, ids, mode, value, branch, strength)

@@ -107,6 +107,7 @@ def random_features_like(
     n: int = 100,  # number of sets
     seed: int = 0,  # seed of the draws
     pool: int = 20,  # draw from this many features with the nearest firing rates
+    last: Sequence | np.ndarray = (),  # features that are drawn only where no others are left
     allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> np.ndarray:  # (set, len(features)) other living features, none twice in a set
     """Draw sets of other features that fire about as often as the given ones.
@@ -127,14 +128,16 @@ def random_features_like(
         )
     hours = n * LOOP_SECONDS / 3600
     require_room(f"n={n} random sets of {len(wanted)} features", 8 * n * len(wanted), hours)
+    is_last = np.isin(np.arange(acts.shape[1]), chosen_rows("last", last, acts.shape[1]))
     generator = np.random.default_rng(seed)
     log_rate = np.log(np.maximum(rate, 1e-9))
     sets = np.zeros((n, len(wanted)), int)
     for row in sets:
         left = others.copy()
         for position in generator.permutation(len(wanted)):
-            distance = abs(log_rate[left] - log_rate[wanted[position]])
-            nearest = left[np.argsort(distance, kind="stable")[:pool]]
+            first = left if is_last[left].all() else left[~is_last[left]]
+            distance = abs(log_rate[first] - log_rate[wanted[position]])
+            nearest = first[np.argsort(distance, kind="stable")[:pool]]
             row[position] = generator.choice(nearest)
             left = left[left != row[position]]
     return sets
@@ -174,6 +177,7 @@ def ablation_effect(
     n_boot: int = 500,  # resamples
     level: float = 0.95,  # confidence level
     seed: int = 0,  # seed of halves, sets and resamples
+    last: Sequence | np.ndarray = (),  # features that are no controls while others are left
     allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # a row per scope and measure
     """Effect of an edit on reconstruction error and readout, against random features.
@@ -199,7 +203,7 @@ def ablation_effect(
         raise ValueError(f"x has width {x.shape[1]}, the dictionary reads {width}")
 
     activations = _encoded(sae, x).detach().cpu().numpy()
-    random_sets = random_features_like(activations, features, n_random, seed)
+    random_sets = random_features_like(activations, features, n_random, seed, last=last)
     if probe is None:
         train, rows = next(iter(grouped_folds(labels, groups, 2, seed)))
         probe = fitted_readout(x[train], labels[train])

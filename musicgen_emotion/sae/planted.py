@@ -119,16 +119,18 @@ def sparse_code(
     labels: np.ndarray,  # (token,) emotion; other labels get no emotion feature
     prompts: np.ndarray,  # (token,) text that the token is a part of
     d: int,  # width of the states
-    size: float = 0.7,  # length of an emotion feature; that of a piece is 1
-    per_emotion: int = 16,  # features of each emotion
-    often: float = 0.15,  # chance that a feature fires in a prompt of its emotion
+    size: float = 0.9,  # length of an emotion feature; that of a piece is 1
+    per_emotion: int = 32,  # features of each emotion
+    often: float = 0.06,  # chance that a feature fires in a prompt of its emotion
+    leading: float = 0.2,  # chance that a token has its emotion's leading feature
     noise: float = 0.2,  # length of the noise
     seed: int = 0,  # of the directions and of what fires
 ) -> np.ndarray:  # (token, d) states, float32
     """States that are sums of a piece, of some features of the prompt's emotion, and of noise.
 
-    The same piece, and the same prompt, give the same parts in every call. Raises ValueError for
-    columns of different length."""
+    The same piece, and the same prompt, give the same parts in every call. Which tokens have the
+    leading feature, and the noise, are drawn by place. Raises ValueError for columns of different
+    length."""
     types = check_whole_numbers("types", types)
     labels, prompts = np.asarray(labels), np.asarray(prompts)
     if not types.shape == labels.shape == prompts.shape:
@@ -145,8 +147,13 @@ def sparse_code(
             directions = _unit(rng("directions of an emotion", str(label), seed), d, per_emotion)
             fires = rng("features of a prompt", str(text), seed).random(per_emotion) < often
             of_text[number] = size * fires @ directions
-    spread = rng("noise of tokens", seed).normal(scale=noise / d**0.5, size=(len(types), d))
-    return (np.stack(of_piece)[piece_of_token] + of_text[text_of_token] + spread).astype(np.float32)
+    of_token = rng("noise of tokens", seed).normal(scale=noise / d**0.5, size=(len(types), d))
+    leads = rng("tokens with a leading feature", seed).random(len(types)) < leading
+    for label in EMOTIONS:
+        direction = _unit(rng("leading feature", label, seed), d)
+        of_token[leads & (labels == label)] += size * direction
+    states = np.stack(of_piece)[piece_of_token] + of_text[text_of_token] + of_token
+    return states.astype(np.float32)
 
 
 def _unit(generator, d, n=None):

@@ -129,6 +129,7 @@ from .specificity import choice_p as choice_p
 from .specificity import mean_p as mean_p
 from .specificity import rank_p as rank_p
 from .specificity import slope_by_cosine as slope_by_cosine
+from .specificity import slopes_beside as slopes_beside
 from .specificity import unrelated_share as unrelated_share
 from .token_quality import checked_tokens as checked_tokens
 from .token_quality import repetition as repetition

@@ -24,6 +24,7 @@ __all__ = [
     "mean_p",
     "rank_p",
     "slope_by_cosine",
+    "slopes_beside",
     "unrelated_share",
 ]
 
@@ -40,6 +41,27 @@ def rank_p(
         return 1.0
     n_as_steep = int((np.abs(controls) >= target).sum())
     return (1 + n_as_steep) / (1 + len(controls))
+
+
+# %% ../../nbs/api/80_steering/19_specificity.ipynb #ort3863d99c
+@checked
+def slopes_beside(
+    target: float,  # slope of the target
+    controls: np.ndarray,  # (direction,) slopes of controls on the same outcome
+    cosines: np.ndarray,  # (direction,) with the target
+) -> np.ndarray:  # (direction,) slopes of the controls' parts that are orthogonal to the target
+    """What controls would do without what they share with the target, were slopes linear.
+
+    Raises ValueError for unequal numbers and for a cosine of 1 in size."""
+    controls = finite_array("controls", controls)
+    cosines = finite_array("cosines", cosines)
+    if controls.shape != cosines.shape:
+        raise ValueError(
+            f"controls and cosines must be equally many; got {len(controls)} and {len(cosines)}"
+        )
+    if (np.abs(cosines) >= 1).any():
+        raise ValueError("cosines must lie between -1 and 1; a control is the target itself")
+    return (controls - cosines * target) / np.sqrt(1 - cosines**2)
 
 
 # %% ../../nbs/api/80_steering/19_specificity.ipynb #cell011

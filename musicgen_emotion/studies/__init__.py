@@ -53,6 +53,7 @@ from .causal_setup import CAUSAL_CRITERIA as CAUSAL_CRITERIA
 from .causal_setup import EVERY_CONTROL as EVERY_CONTROL
 from .causal_setup import NO_DIFFERENCE as NO_DIFFERENCE
 from .causal_setup import PLANTED_RATING as PLANTED_RATING
+from .causal_setup import PLANTED_TEXT_STATES as PLANTED_TEXT_STATES
 from .causal_setup import PLANTED_WORDS as PLANTED_WORDS
 from .causal_setup import TEXT_CONTROLS as TEXT_CONTROLS
 from .causal_setup import WORD_SHARES as WORD_SHARES

@@ -30,6 +30,7 @@ from ..causes.stages import Stages
 from ..lab.arguments import checked
 from ..lab.gates import Criterion, Gate
 from ..lab.runs import Run
+from ..lab.seeds import rng
 from ..models.model import MusicModel
 from ..models.text import tokenize_prompts
 from ..stats.estimates import Estimate
@@ -45,6 +46,7 @@ __all__ = [
     "EVERY_CONTROL",
     "NO_DIFFERENCE",
     "PLANTED_RATING",
+    "PLANTED_TEXT_STATES",
     "PLANTED_WORDS",
     "TEXT_CONTROLS",
     "WORD_SHARES",
@@ -254,6 +256,7 @@ def paired_mean(
 
 # %% ../../nbs/api/95_studies/42_causal_setup.ipynb #ev37378796
 PLANTED_WORDS = 3.0  # length of an emotion's vector, in mean lengths of an embedding
+PLANTED_TEXT_STATES = 0.5  # length of its vector in the states of its prompts, in their lengths
 PLANTED_RATING = 2.0  # rating points that `planted` adds to clips that read the source's text
 WORD_SHARES = (0.25, 0.2, 0.55)  # words that fit, that train oracles, that are studied
 
@@ -277,23 +280,55 @@ def plant_words(
     size: float = PLANTED_WORDS,  # length of each vector, in mean lengths of an embedding
     seed: int = 0,  # of the vectors
 ) -> MusicModel:  # the same model
-    "Add a vector for each emotion, and one for all, to the embeddings of the emotions' words."
+    """Add vectors to the embeddings of the emotions' words, and to the states of their prompts.
+
+    A word gets the vector of its emotion and one that all words share; the states of a prompt with
+    such a word get another one of its emotion."""
     encoder: Any = model.hf.text_encoder
     table = encoder.get_input_embeddings().weight
+    pieces = _own_pieces(model, words)
+    word_vectors = _unit_vectors(1 + len(pieces), table.shape[1], "vectors of words", seed)
+    with torch.no_grad():
+        length = float(table.float().norm(dim=1).mean())
+        for number, own in enumerate(pieces.values(), 1):
+            push = size * length * (word_vectors[0] + word_vectors[number])
+            table[own] += torch.as_tensor(push).to(table)
+    state_vectors = _unit_vectors(len(pieces), table.shape[1], "vectors of states", seed)
+    parts = [
+        (torch.tensor(own), torch.as_tensor(vector).float())
+        for own, vector in zip(pieces.values(), state_vectors, strict=True)
+    ]
+
+    def add_vectors(module, args, values, output):
+        ids = values.get("input_ids", args[0] if args else None)  # (prompt, token)
+        states = output.last_hidden_state  # (prompt, token, d)
+        length = PLANTED_TEXT_STATES * states.norm(dim=-1, keepdim=True)
+        for own, vector in parts:
+            has_word = torch.isin(ids, own.to(ids)).any(1)[:, None, None]
+            states = states + has_word * length * vector.to(states)
+        output.last_hidden_state = states
+        return output
+
+    encoder.register_forward_hook(add_vectors, with_kwargs=True)
+    return model
+
+
+def _own_pieces(model, words):
+    "emotion -> numbers of the pieces that occur in its words alone."
     special = set(model.tokenizer.all_special_ids)
     plain = _pieces_of(model, PLAIN_ADJECTIVES)
     by_emotion = {emotion: _pieces_of(model, listed) for emotion, listed in words.items()}
-    generator = np.random.default_rng(seed)
-    draws = generator.normal(size=(1 + len(by_emotion), table.shape[1]))
-    vectors = draws / np.linalg.norm(draws, axis=1, keepdims=True)
-    with torch.no_grad():
-        length = float(table.float().norm(dim=1).mean())
-        for number, (emotion, pieces) in enumerate(by_emotion.items(), 1):
-            others = [by_emotion[other] for other in by_emotion if other != emotion]
-            own = pieces.difference(special, plain, *others)
-            push = size * length * (vectors[0] + vectors[number])
-            table[sorted(own)] += torch.as_tensor(push).to(table)
-    return model
+    own = {}
+    for emotion, pieces in by_emotion.items():
+        others = [by_emotion[other] for other in by_emotion if other != emotion]
+        own[emotion] = sorted(pieces.difference(special, plain, *others))
+    return own
+
+
+def _unit_vectors(n, width, name, seed):
+    "Random unit rows, (n, width)."
+    draws = rng(name, seed).normal(size=(n, width))
+    return draws / np.linalg.norm(draws, axis=1, keepdims=True)
 
 
 def _pieces_of(model, words):

@@ -67,7 +67,7 @@ class DictionarySettings(Resampled):
     layers: list | None = None  # decoder layers; three spread ones when None
     clips: int = 180  # clips for the decoder layers
     duration_s: float = 3.0  # length of a clip, seconds
-    layer_steps: int = 200  # steps of a layer's dictionary
+    layer_steps: int = 600  # steps of a layer's dictionary
     layer_seeds: int = 3  # dictionaries of each layer for the stability
     edit_clips: int = 12  # prompts of the generation test, each in every arm
     n_random: int = 19  # random edits in that test

@@ -223,7 +223,7 @@ class MeaningStudy:
         """Does a probe that reads single tokens lose the emotion when its features are taken out?
 
         Features are chosen and the probe is fitted on one half of the words; the fall is measured
-        on the other half."""
+        on the other half. Random edits take features that are not selective."""
         texts, settings, study = self.texts, self.settings, self.texts.study
         emotions, words = study.emotion.to_numpy(), study.word.to_numpy()  # (prompt,)
         emotional = np.flatnonzero(texts.emotional)
@@ -234,7 +234,6 @@ class MeaningStudy:
             emotions[choosing],
             words[choosing],
             n_perm=settings.n_perm,
-            refine=0,
             seed=settings.seed,
         )
         self.read = top_features(table, 8) or top_features(table, 8, only=None)
@@ -250,6 +249,7 @@ class MeaningStudy:
             n_random=50,
             n_boot=settings.n_boot,
             seed=settings.seed,
+            last=np.unique(table.feature[table.selective]),
         )
         self.run.table(self.effect, "ablation.csv")
         return Step(
@@ -275,7 +275,8 @@ class MeaningStudy:
     ) -> dict:  # name -> edit
         """Edits of the target's features, and random ones of equal size and firing rate.
 
-        Features that do not fire on these tokens are left out."""
+        Features that do not fire on these tokens are left out, and random edits take features
+        that are not selective."""
         sae = self.trained.sae
         fires = [each for each in self.chosen if edit_size(sae, tokens, [each]) > 0]
         if not fires:
@@ -295,7 +296,14 @@ class MeaningStudy:
             n=settings.n_random,
             branch="cond",
             seed=settings.seed,
+            last=self._selective,
         )
+
+    @property
+    def _selective(self):
+        "Features that are selective for any emotion."
+        table = self.features.table
+        return np.unique(table.feature[table.selective])
 
     def edits(
         self,

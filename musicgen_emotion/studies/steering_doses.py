@@ -28,6 +28,7 @@ from ..steering.axes import axis_direction
 from ..steering.directions import Direction, save_directions
 from ..steering.judges import SoundJudge
 from ..steering.slopes import unit_slopes
+from ..steering.specificity import slopes_beside
 from .steering_directions import DirectionSet, DoseChoice
 from .steering_sentences import STEERED_AXES
 from .steering_setup import SteeringContext
@@ -328,10 +329,16 @@ class DoseResult(Step):
     def random_slopes(
         self,
         slopes: pd.DataFrame,  # (arm, prompt), from `slopes_of`
+        beside: str | None = None,  # target whose part is taken out, see `slopes_beside`
     ) -> np.ndarray:  # (direction,)
-        "Mean slopes of the random directions."
-        names = [arm.name for arm in self.controls if arm.kind == "random"]
-        return slopes.loc[names].mean(axis=1).dropna().to_numpy()
+        "Mean slopes of the random directions, or of what is orthogonal to a target in them."
+        random = {arm.name: arm for arm in self.controls if arm.kind == "random"}
+        means = slopes.loc[list(random)].mean(axis=1).dropna()
+        if beside is None or not len(means):
+            return means.to_numpy()
+        (target,) = [arm.directions[0][0] for arm in self.targets if arm.name == beside]
+        cosines = [target.cosine(random[name].directions[0][0]) for name in means.index]
+        return slopes_beside(slopes.loc[beside].mean(), means.to_numpy(), np.array(cosines))
 
     def show_arms(
         self,

@@ -103,7 +103,7 @@ def _p_values(result, arm):
     clips = result.main[result.main.arm == arm]
     over_prompts = prompts_p(unit_slopes(clips, outcome)[outcome])
     slopes = result.slopes_of(outcome)
-    rank = random_rank(slopes.loc[arm].mean(), result.random_slopes(slopes))
+    rank = random_rank(slopes.loc[arm].mean(), result.random_slopes(slopes, beside=arm))
     return dict(p_prompts=over_prompts, p_random=rank, p=np.max([over_prompts, rank]))
 
 

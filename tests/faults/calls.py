@@ -892,6 +892,7 @@ STEERING = {
     "pairs_curve": lambda w: dict(positive=w.positive, negative=w.negative, sizes=[2], n_draws=3),
     "random_direction": lambda w: dict(like=w.direction, seed=0),
     "rank_p": lambda w: dict(target=2.0, controls=w.x),
+    "slopes_beside": lambda w: dict(target=2.0, controls=w.x, cosines=np.tanh(w.x) * 0.9),
     "mean_p": lambda w: dict(values=w.x),
     "all_but_p": lambda w: dict(p_values=np.array([0.1, 0.2, 0.3])),
     "slope_by_cosine": lambda w: dict(slopes=w.x, cosines=w.x2, **QUICK),

@@ -10,6 +10,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from written import gates_of_the_text
 
 import musicgen_emotion.studies
@@ -450,6 +451,28 @@ def test_labels_of_a_control_say_nothing_and_planted_words_do(nano):
     changed = {plain.tokenizer.convert_ids_to_tokens(int(i)) for i in moved.nonzero().ravel()}
     assert {"▁happy", "▁sad"} <= changed
     assert not changed & {f"▁{word}" for word in PLAIN_ADJECTIVES}
+
+
+def test_a_planted_emotion_is_the_same_in_every_prompt_of_its_words(nano):
+    prompts = ["happy guitar music", "a joyful slow piano tune", "sad guitar music", "guitar music"]
+
+    def states(plant):
+        model = randomized(nano, 0, text=True)
+        if plant:
+            plant_words(model, causal_words("planted", "happy", "sad"))
+        means = []
+        for prompt in prompts:
+            encoded = model.tokenizer([prompt], return_tensors="pt")
+            with torch.no_grad():
+                means.append(model.hf.text_encoder(**encoded).last_hidden_state[0].mean(0).numpy())
+        return np.stack(means)
+
+    moved = states(True) - states(False)
+    happy, joyful, sad, neutral = moved
+    assert np.abs(neutral).max() < 1e-6
+    lengths = np.linalg.norm(moved, axis=1)
+    assert happy @ joyful / (lengths[0] * lengths[1]) > 0.5
+    assert happy @ sad / (lengths[0] * lengths[2]) < 0.3
 
 
 def test_planted_ratings_are_where_the_claim_looks_for_them():

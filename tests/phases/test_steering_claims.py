@@ -10,7 +10,13 @@ from musicgen_emotion.lab.gates import expected_matrix
 from musicgen_emotion.stats.ratios import ratio_of_means
 from musicgen_emotion.steering.arms import Arm, random_arms
 from musicgen_emotion.steering.axes import axis_direction
-from musicgen_emotion.steering.specificity import all_but_p, choice_p, rank_p, unrelated_share
+from musicgen_emotion.steering.specificity import (
+    all_but_p,
+    choice_p,
+    rank_p,
+    slopes_beside,
+    unrelated_share,
+)
 from musicgen_emotion.stimuli.emotions import EMOTION_WORDS, EMOTIONS, VALENCE_AROUSAL
 from musicgen_emotion.stimuli.other_words import OTHER_EMOTION_WORDS, unseen_words
 from musicgen_emotion.stimuli.word_lists import share_stem
@@ -156,6 +162,36 @@ def test_matched_controls_of_an_axis_of_chance_have_the_size_of_the_rank():
         assert np.abs(cosines).max() < 1e-6
         first += rank_p(float(target.unit @ gradient), controls) < 0.05
     assert first / 150 <= 0.05
+
+
+def test_what_a_control_shares_with_an_emotion_does_not_count_against_it():
+    """Controls with a cosine of up to .9: one of them is nearly as steep as the emotion."""
+    draw = np.random.default_rng(0)
+    first = dict(as_drawn=0, beside=0)
+    for _ in range(40):
+        target = np.eye(20)[0]
+        controls = draw.normal(size=(39, 20)) * np.r_[8.0, np.ones(19)]
+        controls /= np.linalg.norm(controls, axis=1, keepdims=True)
+        gradient = 5 * target + draw.normal(size=20)
+        slopes, cosines = controls @ gradient, controls @ target
+        own = float(target @ gradient)
+        first["as_drawn"] += rank_p(own, slopes) < 0.05
+        first["beside"] += rank_p(own, slopes_beside(own, slopes, cosines)) < 0.05
+        rest = controls - np.outer(cosines, target)  # the controls that should have been drawn
+        rest /= np.linalg.norm(rest, axis=1, keepdims=True)
+        np.testing.assert_allclose(slopes_beside(own, slopes, cosines), rest @ gradient)
+    assert first["beside"] >= 36 > 20 > first["as_drawn"]
+
+
+def test_an_emotion_of_chance_does_not_rank_first_beside_controls():
+    draw, first = np.random.default_rng(1), 0
+    for _ in range(2000):
+        directions = draw.normal(size=(40, 60)) * np.linspace(3, 0.2, 60)
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        slopes = directions @ draw.normal(size=60)
+        beside = slopes_beside(slopes[0], slopes[1:], directions[1:] @ directions[0])
+        first += rank_p(slopes[0], beside) < 0.05
+    assert first / 2000 < 0.025  # one side of the two; .0125 when nothing is shared
 
 
 def test_signed_shares_hide_directions_as_strong_as_the_target():

@@ -360,6 +360,34 @@ def test_a_dead_dictionary_is_flagged_everywhere(data):
     assert feature_card(CardData(zero, data.rows, T), 0).best == ""
 
 
+def test_random_sets_take_marked_features_only_when_no_others_are_left():
+    acts = np.random.default_rng(0).random((50, 8))
+    sets = random_features_like(acts, [0, 1], n=40, last=[2, 3, 4])
+    assert set(sets.ravel()) == {5, 6, 7}
+    mask = np.arange(8) > 2
+    few = random_features_like(acts, [0, 1], n=40, last=mask)
+    assert all(2 in row for row in few)  # the only one that is not marked
+    assert set(few.ravel()) == {2, *range(3, 8)}
+    with pytest.raises(ValueError, match="last"):
+        random_features_like(acts, [0], last=[9])
+
+
+def test_features_of_the_same_emotion_are_no_control_of_an_ablation():
+    "Eight features carry one emotion: random sets that hold some of the eight act as well."
+    draw = np.random.default_rng(0)
+    labels = np.tile(["happy", "sad"], 100)
+    acts = draw.random((200, 16)) * 0.2
+    acts[labels == "happy", :8] += 0.5 * (draw.random((100, 8)) < 0.7)
+    sae = Dictionary(np.eye(16))
+    rows = {}
+    for name, last in dict(any=(), others=range(4, 8)).items():
+        table = ablation_effect(sae, acts, labels, [0, 1, 2, 3], n_random=60, last=last)
+        rows[name] = table.set_index(["measure", "scope"]).loc[("probability", "all")]
+    assert rows["any"].random > 0.2 * rows["any"].value
+    assert abs(rows["others"].random) < 0.1 * rows["others"].value
+    assert rows["others"].p < 0.05
+
+
 def test_rectified_controls_lose_nothing(data):
     np.testing.assert_allclose(
         rectify(data.states)[:, :40] - rectify(data.states)[:, 40:],

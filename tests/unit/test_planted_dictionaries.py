@@ -105,7 +105,8 @@ def tokens_with_code(n_prompts=400, length=6):
     prompts = np.repeat([f"prompt {number}" for number in range(n_prompts)], length)
     labels = np.repeat(np.tile(["happy", "sad", "calm", "angry"], n_prompts // 4), length)
     types = rng.integers(30, size=len(prompts))
-    return sparse_code(types, labels, prompts, 48), types, labels, prompts
+    code = dict(size=0.7, per_emotion=16, often=0.15, leading=0.0)
+    return sparse_code(types, labels, prompts, 48, **code), types, labels, prompts
 
 
 def test_type_means_do_not_know_a_planted_emotion():
