@@ -5,6 +5,11 @@
 from .ablation import HOWS as HOWS
 from .ablation import ablated as ablated
 from .ablation import ablation_effects as ablation_effects
+from .alignment import WHOLE_SITE as WHOLE_SITE
+from .alignment import Alignment as Alignment
+from .alignment import distributed_alignment as distributed_alignment
+from .alignment import random_alignment as random_alignment
+from .alignment import swap_effects as swap_effects
 from .attribution import Agreement as Agreement
 from .attribution import attribution_agreement as attribution_agreement
 from .attribution import attribution_patching as attribution_patching

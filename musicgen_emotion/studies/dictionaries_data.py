@@ -70,7 +70,7 @@ class DictionarySettings(Resampled):
     layer_steps: int = 600  # steps of a layer's dictionary
     layer_seeds: int = 3  # dictionaries of each layer for the stability
     edit_clips: int = 12  # prompts of the generation test, each in every arm
-    n_random: int = 19  # random edits in that test
+    n_random: int = 39  # random edits in that test
     n_perm: int = 500  # permutations
     n_boot: int = 300  # bootstrap resamples
     jobs: int = 2  # trainings at the same time

@@ -75,7 +75,7 @@ DICTIONARY_CRITERIA = (
     Criterion(
         "cause: the music changes more than for random edits, p",
         threshold=0.05,
-        direction="<=",
+        direction="<",
         why="rank of the largest change over descriptors among random edits of the same size and "
         "firing rate; each prompt has noise of its own",
         fails_on=("random-weights", "shuffled-labels", "deaf", "no-emotion"),

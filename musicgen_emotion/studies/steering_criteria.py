@@ -114,7 +114,8 @@ STEERING_CRITERIA = (
         ALL_BUT_ONE,
         threshold=0.05,
         direction="<",
-        why="partial conjunction of the emotions' p values, each as for an axis",
+        why="partial conjunction of the emotions' p values, each as for an axis; what a random "
+        "direction shares with the emotion's is taken out of its slope",
         fails_on=CONTROLS,
     ),
     Criterion(

@@ -1058,6 +1058,14 @@ CAUSES = {
     "attribution_patching": lambda w: dict(
         model=w.model, pairs=w.pairs, cells=["layer_1"], **PAIRS
     ),
+    "Alignment": lambda w: dict(basis=np.eye(4)[:, :2], site="layer_1", origin="by hand"),
+    "random_alignment": lambda w: dict(like=_subspace(w), seed=0),
+    "distributed_alignment": lambda w: dict(
+        model=w.model, pairs=w.pairs, site="layer_1", steps=1, **PAIRS
+    ),
+    "swap_effects": lambda w: dict(
+        model=w.model, pairs=w.pairs, subspaces=dict(one=_subspace(w)), **PAIRS
+    ),
     "attribution_agreement": lambda w: dict(
         model=w.model, pairs=w.pairs, table=w.attributed, n_cells=4, **QUICK, **PAIRS
     ),
@@ -1146,6 +1154,12 @@ def _text_pairs(w):
     from musicgen_emotion.causes import Pairs
 
     return Pairs(["a happy song"], ["a sad song"])
+
+
+def _subspace(w):
+    from musicgen_emotion.causes.alignment import Alignment
+
+    return Alignment(np.eye(w.model.config.d_model)[:, :2], "layer_1", "by hand")
 
 
 def _shares(w):
