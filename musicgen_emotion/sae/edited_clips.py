@@ -277,7 +277,7 @@ def edit_test(
     """Does an edit move any descriptor further than random sets of features do?
 
     Columns: arm, statistic, descriptor (with the largest change), change (of that descriptor), p,
-    moved (descriptors with a corrected p of at most 0.05), n_prompts, n_random, n_descriptors.
+    moved (descriptors with a corrected p below 0.05), n_prompts, n_random, n_descriptors.
 
     This is the max-T test of Westfall and Young (1993). The statistic is the largest
     |mean change| / robust sd over descriptors, where the sd is the median size of the other arms'
@@ -312,7 +312,7 @@ def edit_test(
                 descriptor=means.columns[leading],
                 change=means.iloc[0, leading],
                 p=permutation_p(largest[0], largest[1:]),
-                moved=", ".join(means.columns[corrected_p <= 0.05]),
+                moved=", ".join(means.columns[corrected_p < 0.05]),
                 n_prompts=n_prompts,
                 n_random=len(random_arms),
                 n_descriptors=means.shape[1],

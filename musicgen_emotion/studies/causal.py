@@ -249,6 +249,7 @@ def answers_sentence(
         names = ", ".join(yes) if len(yes) else "none"
         parts.append(f"{question.capitalize()}: {names}.")
     return (
-        f"{' '.join(parts)} The last residual stream is sufficient and necessary by construction, "
-        "since everything passes through it."
+        f"{' '.join(parts)} Decodable means beyond a bag of words; whether a layer holds more than "
+        "the music's tokens is asked in Phase 0. The last residual stream is sufficient and "
+        "necessary by construction, since everything passes through it."
     )

@@ -143,7 +143,7 @@ class AttentionStudy:
 
     @property
     def gaining(self) -> pd.Series:  # layer, head, difference
-        "The head where the emotion word gains most."
+        "The head where the emotion word gains most, and not the one with the largest t."
         return self.heads.sort_values("difference").iloc[-1]
 
     def examples(self) -> Step:
@@ -154,7 +154,8 @@ class AttentionStudy:
             name="attention",
             draw=self._draw_examples,
             caption=f"Attention of head {int(head['head'])} of layer {int(head.layer)}, where the "
-            f"emotion word gains most, over the first clips of {source} and {target}.",
+            "emotion word gains most in absolute terms, over the first clips of "
+            f"{source} and {target}.",
             alt="Two pictures of words against seconds.",
         )
         return Step(

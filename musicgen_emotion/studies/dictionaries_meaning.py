@@ -402,7 +402,7 @@ def edit_sentence(
     n_random: int,  # random edits
 ) -> str:  # one sentence
     "Whether the music changes when features are taken out of the text."
-    answer = "changes" if hit.p <= 0.05 else "does not change"
+    answer = "changes" if hit.p < 0.05 else "does not change"
     if n_prompts < FEWEST_UNITS:
         answer = "cannot be said to change"
     return (

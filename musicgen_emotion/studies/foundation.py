@@ -5,6 +5,7 @@
 # %% ../../nbs/api/95_studies/07_foundation.ipynb #cell003
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -247,6 +248,7 @@ class FoundationStudy:
             random_weights=layers.probes["random weights"].best.score.value,
             inputs=layers.probes["inputs"].table,
             highest=layers.highest,
+            random_music=layers.probes["random weights, music only"].best.score.value,
         )
         sentences = [gates_sentence(self.run.gates), *summary_sentences(scores)]
         return keep_sentences(self.run, sentences, "summary.md")
@@ -280,6 +282,7 @@ class FoundationScores:
     random_weights: float  # score of random weights, their layer chosen inside each fold
     inputs: pd.DataFrame  # name, score, low and high of all that the layers are made from
     highest: pd.Series  # name and score of the highest layer in the figure
+    random_music: float = math.nan  # score of random weights that read the music alone
 
 
 def summary_sentences(
@@ -296,15 +299,23 @@ def summary_sentences(
     answer = "above" if row.low > scores.text_baseline else "not clearly above"
     return [
         f"On held-out words the text states reach {row.score:.2f} ({row.low:.2f} to "
-        f"{row.high:.2f}, n = {int(row.n_groups)} words), {answer} the strongest surface baseline "
-        f"({scores.text_baseline:.2f}; chance {scores.text_chance:.2f}).",
+        f"{row.high:.2f}, n = {int(row.n_groups)} stems of words), {answer} the strongest surface "
+        f"baseline ({scores.text_baseline:.2f}; chance {scores.text_chance:.2f}).",
         f"Layers that are chosen inside each fold (n = {best['free'].score.n} stems of words) "
         f"reach: {'; '.join(by_arm)}. {choice_note(scores.highest, best['free'].score.value)}",
         f"The same architecture with random weights reaches {scores.random_weights:.2f} from the "
-        f"same tokens and text. {inputs_sentence(scores.inputs, best['free'].score)}",
+        f"same tokens and text{_from_music(scores)}. "
+        f"{inputs_sentence(scores.inputs, best['free'].score)}",
         "A probe that reads an emotion shows that the emotion can be read. It does not show that "
         "the model uses it.",
     ]
+
+
+def _from_music(scores):
+    "What random weights read from the music alone."
+    if math.isnan(scores.random_music):
+        return ""
+    return f", and {scores.random_music:.2f} from the tokens alone"
 
 
 def inputs_sentence(

@@ -172,7 +172,7 @@ def encodes_sentence(
     return (
         f"Text states {answer} emotion beyond {row.baseline}: {row.score:.2f} on held-out words "
         f"against {row.baseline_score:.2f}, a difference of {row.difference:.2f} "
-        f"(95% interval {row.low:.2f} to {row.high:.2f}, n = {int(row.n)} words)."
+        f"(95% interval {row.low:.2f} to {row.high:.2f}, n = {int(row.n)} stems of words)."
     )
 
 

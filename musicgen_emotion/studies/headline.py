@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 # %% ../../nbs/api/95_studies/08_headline.ipynb #cell005
-HEADLINE_FORMAT = "musicgen_emotion/headline/1"  # `format` of the file
+HEADLINE_FORMAT = "musicgen_emotion/headline/2"  # `format` of the file
 
 
 # %% ../../nbs/api/95_studies/08_headline.ipynb #cell007
@@ -45,6 +45,7 @@ def run_headline(
     best = read_table(run / "best_layers.csv").set_index("arm")
     probes = read_table(run / "probes.csv").set_index("arm")
     free = probes.loc[["free"]].iloc[0]
+    inputs = probes.loc[["inputs"]]
     model = manifest["models"][0]
     return dict(
         format=HEADLINE_FORMAT,
@@ -58,16 +59,17 @@ def run_headline(
         chance=float(free.chance),
         decoder=arm_score(best.loc["free"]),
         random_weights=arm_score(best.loc["random weights"]),
-        inputs=arm_score(best.loc["inputs"]),
+        random_music=arm_score(best.loc["random weights, music only"]),
+        inputs=arm_score(inputs.loc[inputs.score == inputs.score.max()].iloc[0]),
     )
 
 
 def arm_score(
-    row: Mapping,  # row of best_layers.csv
+    row: Mapping,  # row of best_layers.csv or of probes.csv
 ) -> dict[str, Any]:  # name of the layer or input, balanced accuracy, 95% interval
     "One score with its interval, rounded to what its interval supports."
     numbers = {name: round(float(row[name]), 3) for name in ("score", "low", "high")}
-    return dict(name=row["layer"]) | numbers
+    return dict(name=row["name"] if "name" in row else row["layer"]) | numbers
 
 
 # %% ../../nbs/api/95_studies/08_headline.ipynb #cell013
@@ -84,7 +86,8 @@ def headline_sentence(
         f"{with_interval(decoder)} (95% interval, n = {summary['n_clips']} clips with "
         f"{summary['n_words']} words, chance {summary['chance']:.2f}). Controls on the same clips: "
         "the same architecture with random weights reaches "
-        f"{with_interval(summary['random_weights'])}, and the {inputs['name']} alone "
+        f"{with_interval(summary['random_weights'])}, from the music alone "
+        f"{with_interval(summary['random_music'])}, and the {inputs['name']} alone reach "
         f"{with_interval(inputs)}. {_beside_controls(summary)}"
     )
 
@@ -93,7 +96,7 @@ def _beside_controls(summary):
     "What the score does not show, because a control reaches the interval of the decoder."
     low, inputs = summary["decoder"]["low"], summary["inputs"]
     doubts = []
-    if summary["random_weights"]["score"] >= low:
+    if max(summary[name]["score"] for name in ("random_weights", "random_music")) >= low:
         doubts.append("Random weights reach this interval: training may have added nothing.")
     if inputs["score"] >= low:
         name = inputs["name"][0].upper() + inputs["name"][1:]
@@ -101,7 +104,7 @@ def _beside_controls(summary):
             f"{name} alone reach this interval: the score is no evidence that the decoder's "
             "layers add emotion to what they are given."
         )
-    return " ".join(doubts) or "The decoder's interval lies above both controls."
+    return " ".join(doubts) or "The decoder's interval lies above all controls."
 
 
 def with_interval(

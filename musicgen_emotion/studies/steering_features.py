@@ -477,10 +477,12 @@ def edits_sentence(
         own.append(f"{change.value:.2f} {interval} when {words.format(scale=scale)}")
         others.append(f"{beside.mean():.2f} (range {beside.min():.2f} to {beside.max():.2f})")
     answer = "changes" if clear else "does not clearly change"
+    no_claim = ""
     if edits.n.max() < FEWEST_UNITS:
-        answer = "may or may not change"
+        answer, no_claim = "may or may not change", " (so few prompts carry no claim)"
     return without_negative_zero(
-        f"Inside the dictionary, feature {feature} {answer} the margin of {emotion}: by "
+        f"Inside the dictionary, feature {feature} {answer} the margin of {emotion}"
+        f"{no_claim}: by "
         f"{', '.join(own)} (95% intervals, n = {int(edits.n.max())} prompts); features that fire "
         f"as often by {', '.join(others)}."
     )

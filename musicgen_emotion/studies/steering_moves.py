@@ -427,9 +427,13 @@ def words_sentence(
     )
     if not np.isfinite([ratio, low, high]).all():
         return f"{text}: the word does not clearly change it (n = {n} prompts), so no share."
+    shares = (words.pushed - words.before) / (words.written - words.before)
+    least = ""
+    if len(words) > 1 and np.isfinite(shares).all():
+        least = f"; least for {words.emotion[shares.idxmin()]}, {shares.min():.2f}"
     return (
         f"{text}: the push {answer} the word ({ratio:.2f} of its change, 95% interval {low:.2f} to "
-        f"{high:.2f}, n = {n} prompts)."
+        f"{high:.2f}, n = {n} prompts{least}). The two do not cost the same."
     )
 
 
@@ -446,7 +450,16 @@ def control_shares_sentence(
         f"axes from held-out words {_list(controls.of('held-out words'))}, the same push in both "
         f"branches {_list(controls.of('both branches'))}, in all of {n_layers} layers at once, "
         f"each in units of its own RMS, {_list(controls.of('all layers'))} (valence, arousal)."
+        f"{_backwards(controls.of('held-out words'))}"
     )
+
+
+def _backwards(shares):
+    "Axes of held-out words that move the sound the wrong way."
+    wrong = [axis for axis, share in zip(STEERED_AXES, shares) if share < 0]
+    if not wrong:
+        return ""
+    return f" The {' and the '.join(wrong)} axis of held-out words moves the sound the wrong way."
 
 
 def _list(values):

@@ -20,6 +20,7 @@ from musicgen_emotion.steering.costs import (
 
 from ..nano.evaluation import CUE_DESCRIPTORS
 from ..show.heatmaps import plot_heatmap
+from ..stats.power import FEWEST_UNITS
 from ..steering.arms import Arm, prompt_arm
 from ..steering.directions import save_directions
 from .steering_doses import DoseResult
@@ -430,10 +431,12 @@ def equal_cost_sentence(
     first, *others = best.index
     ranked = ", ".join(f"{method} {best[method]:.2f}" for method in others)
     text = (
-        f"At a cost of at most {max(budget.values()):.2f} nats a token, {first} recovers most of "
-        f"the {found.change_name} change ({best.iloc[0]:.2f} on average over "
-        f"{' and '.join(budget)}), then {ranked}; the written word itself {found.by_word:.2f}. "
+        f"At a cost of at most {_budget_text(budget)} nats a token, {first} recovers most of "
+        f"the {found.change_name} change ({best.iloc[0]:.2f} on average), then {ranked}; the "
+        f"written word itself {found.by_word:.2f}. "
     )
+    if n < FEWEST_UNITS:
+        return text + f"{n} prompts carry no claim on the order."
     if not tied:
         return text + f"It lies above every other one in resamples of the {n} prompts."
     text += (
@@ -442,6 +445,11 @@ def equal_cost_sentence(
     )
     below = [method for method in others if method not in tied]
     return text + (f"; it lies above {', '.join(below)}." if below else ".")
+
+
+def _budget_text(budget):
+    "The cost of each emotion."
+    return " and ".join(f"{cost:.2f} ({emotion})" for emotion, cost in budget.items())
 
 
 def agop_sentence(

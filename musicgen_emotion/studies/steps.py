@@ -312,16 +312,16 @@ def estimate_text(
 def gates_sentence(
     gates: Sequence[Gate],  # of a run
 ) -> str:  # two or three sentences
-    "The verdict, how many claims are shown, which are not, and which checks failed."
+    "The verdict, how many claims passed, which did not, and which checks failed."
     start = f"Verdict: {verdict(gates)}."
     if not gates:
         return f"{start} No gate was decided."
     evidence = [gate for gate in gates if gate.kind != "check"]
     missed = [gate.name for gate in evidence if not gate.passed]
     broken = [gate.name for gate in gates if gate.kind == "check" and not gate.passed]
-    text = f"{start} {len(evidence) - len(missed)} of {len(evidence)} claims are shown."
+    text = f"{start} {len(evidence) - len(missed)} of {len(evidence)} claims passed."
     if missed:
-        text += f" Not shown: {'; '.join(missed)}."
+        text += f" Not passed: {'; '.join(missed)}."
     if broken:
         text += f" The checks that failed: {'; '.join(broken)}. Nothing else can be read."
     return text

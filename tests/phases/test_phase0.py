@@ -116,9 +116,11 @@ def test_summary_has_the_controls_and_can_say_no():
     inputs = pd.DataFrame(dict(name=names, score=[0.91, 0.82], low=[0.85, 0.75], high=[0.96, 0.89]))
     figure = pd.Series(dict(name="layer_3", score=0.94))
     sentences = summary_sentences(FoundationScores(text, 0.4, 0.25, arms, 0.6, inputs, figure))
-    assert "(0.45 to 0.60, n = 16 words), above the strongest" in sentences[0]
+    assert "(0.45 to 0.60, n = 16 stems of words), above the strongest" in sentences[0]
     assert "up to 0.94 at layer_3: to pick that one after the fact raises" in sentences[1]
-    assert "random weights reaches 0.60" in sentences[2]
+    assert "random weights reaches 0.60 from the same tokens and text." in sentences[2]
+    scores = FoundationScores(text, 0.4, 0.25, arms, 0.6, inputs, figure, random_music=0.7)
+    assert "text, and 0.70 from the tokens alone." in summary_sentences(scores)[2]
     assert "codec tokens alone reach 0.91 (0.85 to 0.96)" in sentences[2]
     assert "acoustic descriptors 0.82" in sentences[2]
     assert (
@@ -141,10 +143,10 @@ def test_gates_sentence_says_the_verdict_and_what_was_missed(tmp_path):
         assert "No gate was decided" in gates_sentence(run.gates)
         run.gate("first", 2.0, 1.5, 2.5, threshold=1.0)
         run.gate("all captured", 1.0, threshold=1.0, direction=">=", kind="check")
-        assert gates_sentence(run.gates) == "Verdict: GO. 1 of 1 claims are shown."
+        assert gates_sentence(run.gates) == "Verdict: GO. 1 of 1 claims passed."
         run.gate("second", 2.0, 0.5, 3.5, threshold=1.0)
         sentence = gates_step(run, "Phase 0").sentence
-        assert sentence == "Verdict: ITERATE. 1 of 2 claims are shown. Not shown: second."
+        assert sentence == "Verdict: ITERATE. 1 of 2 claims passed. Not passed: second."
         run.gate("all captured", 0.9, threshold=1.0, direction=">=", kind="check")
         assert "The checks that failed: all captured." in gates_sentence(run.gates)
 

@@ -516,7 +516,7 @@ def test_a_gate_and_a_step_of_our_own_are_kept_like_the_others(study):
     study.run.gate("my gate", 0.7, 0.6, 0.8, threshold=0.5, n=2, why="decided in the notebook")
     gates = gates_step(study.run, "Phase 2")
     assert "my gate" in gates.table.gate.tolist()
-    assert f"{passed + 1} of {claims + 1} claims are shown" in gates.sentence
+    assert f"{passed + 1} of {claims + 1} claims passed" in gates.sentence
     loud = study.found("dose response").clips.groupby("kind", as_index=False).loud.mean()
     figure = Figure("loudness", lambda: plot_scores(loud, "kind", "loud"), "Loudness.", "Bars.")
     step = Step(
@@ -769,6 +769,8 @@ def test_sentences_on_moves_say_yes_and_no():
     assert "may reach the word" in words_sentence(words, 0.9, 0.8, 1.1)
     assert "does not reach the word" in words_sentence(words, 0.7, 0.6, 0.8)
     assert "no share" in words_sentence(words, np.nan, np.nan, np.nan)
+    two = pd.concat([words.assign(emotion="happy"), words.assign(emotion="sad", pushed=0.4)])
+    assert "least for sad, 0.33" in words_sentence(two.reset_index(drop=True), 1.2, 1.1, 1.3)
     shares = pd.Series([-1.1, 0.5, 0.6, -0.1])
     far = shuffled_sentence(shares, Estimate(0.58, 0.3, 0.9, 4))
     assert "may do much of the same" in far and "3 of 4 move" in far
@@ -908,6 +910,11 @@ def test_a_range_is_called_a_range():
     assert "0.53 (0.09 to 0.86, n = 6 directions)" in sentence
     assert "1 of 2 move the sound at least half as far" in sentence
     assert "0.46 to 1.00 times as far" in sentence
+    assert "the wrong way" not in sentence
+    backwards = shares.assign(share=shares.share.where(shares.kind != "held-out words", -0.7))
+    turned = dataclasses.replace(controls, shares=backwards)
+    told = control_shares_sentence(turned, "layer_0", 4)
+    assert told.endswith("The valence axis of held-out words moves the sound the wrong way.")
 
 
 def test_sentence_on_edits_has_intervals_and_says_yes_and_no():
@@ -958,12 +965,15 @@ def test_sentences_on_quality_methods_and_cosines_say_yes_and_no():
 
 def test_sentence_on_methods_names_those_that_cannot_be_told_apart():
     best, budget = pd.Series(dict(PCA=0.8, LDA=0.7, ridge=0.4)), dict(sad=0.25)
-    found = EqualCost(best, ["LDA"], 0.9, budget, "planted", 3)
+    found = EqualCost(best, ["LDA"], 0.9, budget, "planted", 12)
     sentence = equal_cost_sentence(found)
+    assert "0.25 (sad) nats a token" in sentence
     assert "cannot be told apart from LDA" in sentence
     assert sentence.endswith("it lies above ridge.")
     alone = dataclasses.replace(found, tied=[])
-    assert equal_cost_sentence(alone).endswith("of the 3 prompts.")
+    assert equal_cost_sentence(alone).endswith("of the 12 prompts.")
+    few = equal_cost_sentence(dataclasses.replace(found, n=3))
+    assert few.endswith("3 prompts carry no claim on the order.")
     generator = np.random.default_rng(0)
     drawn = pd.DataFrame(dict(PCA=generator.normal(0.8, 0.05, 500)))
     drawn["LDA"] = drawn.PCA - generator.normal(0.05, 0.05, 500)

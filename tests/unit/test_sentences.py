@@ -201,13 +201,14 @@ def headline(decoder, tokens):
     score = dict(name="layer_1", score=0.93, low=decoder, high=0.97)
     control = dict(name="codec tokens", score=tokens, low=0.4, high=0.6)
     return dict(
-        format="musicgen_emotion/headline/1",
+        format="musicgen_emotion/headline/2",
         model="nano",
         n_clips=100,
         n_words=100,
         chance=0.2,
         decoder=score,
         random_weights=control,
+        random_music=control,
         inputs=control,
     )
 
