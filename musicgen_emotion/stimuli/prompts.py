@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
 
@@ -348,25 +349,52 @@ def held_out_prompts(
 @checked
 def matched_pairs(
     emotion: str,  # emotion of the first prompt of each pair
-    other: str,  # emotion of the second; 'neutral' writes "ordinary" for the word
+    other: str,  # emotion of the second, or 'neutral'
     n: int = 20,  # number of pairs
     seed: int = 0,  # choice of words, templates and instruments
+    partners: Mapping[str, str] | None = None,  # word -> neutral word; None: "ordinary" for all
+    count: Callable[[str], int] | None = None,  # pieces of a word; None: they are not compared
     allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> PromptSet:  # 2n rows; `pair` links two rows
-    "Pairs of prompts that differ in the emotion word only."
+    """Pairs of prompts that differ in the emotion word only.
+
+    A model reads pieces, so a word of four against a word of one is not one difference. With
+    `count` (`piece_counter` of the model's tokenizer) the two words of a pair must have as many;
+    `match_pieces` finds neutral partners that do. Raises ValueError for a word without a partner
+    and for pairs of unequal length."""
     first = study_prompts(n, (emotion,), seed).table
     if other == "neutral":
-        frames = zip(first.template, first.instrument)
-        neutral = [make_prompt("ordinary", template, instrument) for template, instrument in frames]
-        second = first.assign(
-            prompt=neutral,
-            emotion="neutral",
-            word="ordinary",
-            kind="neutral",
-        )
+        words = [_partner(word, partners) for word in first.word]
+        rows = zip(words, first.template, first.instrument)
+        neutral = [make_prompt(*row) for row in rows]
+        second = first.assign(prompt=neutral, emotion="neutral", word=words, kind="neutral")
     else:
         second = study_prompts(n, (check_emotion(other),), seed).table
+    if count is not None:
+        _check_pieces(first.word, second.word, count)
     return PromptSet(pd.concat([first, second], ignore_index=True))
+
+
+def _partner(word, partners):
+    "The neutral word that stands in for a word."
+    if partners is None:
+        return "ordinary"
+    if word not in partners:
+        raise ValueError(f"partners lack a neutral word for {word!r}; see match_pieces")
+    return partners[word]
+
+
+def _check_pieces(words, others, count):
+    "Raise ValueError where the words of a pair have not as many pieces."
+    unequal = []
+    for word, other in dict.fromkeys(zip(words, others)):
+        if count(word) != count(other):
+            unequal.append(f"{word} has {count(word)} and {other} {count(other)}")
+    if unequal:
+        raise ValueError(
+            f"the words of a pair must have as many pieces: {'; '.join(unequal)}; "
+            "match_pieces finds neutral partners"
+        )
 
 
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell030

@@ -76,6 +76,7 @@ from .causal_sound import share_changed as share_changed
 from .causal_sound import sound_sentence as sound_sentence
 from .causal_sound import timing_sentence as timing_sentence
 from .control_runs import FULL_SEEDS as FULL_SEEDS
+from .control_runs import HOLD_COLUMNS as HOLD_COLUMNS
 from .control_runs import LEAST_POWER as LEAST_POWER
 from .control_runs import NOMINAL as NOMINAL
 from .control_runs import TOO_MANY as TOO_MANY
@@ -87,6 +88,7 @@ from .control_runs import matrix_text as matrix_text
 from .control_runs import read_criteria as read_criteria
 from .control_runs import standing_sentence as standing_sentence
 from .control_runs import standing_table as standing_table
+from .control_runs import standing_verdict as standing_verdict
 from .control_runs import too_many_passes as too_many_passes
 from .control_runs import write_control_matrix as write_control_matrix
 from .dictionaries import DictionaryStudy as DictionaryStudy
@@ -190,6 +192,7 @@ from .headline import write_headline as write_headline
 from .publishing import MOST_BYTES as MOST_BYTES
 from .publishing import PUBLISHED_FILE as PUBLISHED_FILE
 from .publishing import evidence_folder as evidence_folder
+from .publishing import provenance_sentence as provenance_sentence
 from .publishing import publish_run as publish_run
 from .publishing import published_controls as published_controls
 from .publishing import published_files as published_files

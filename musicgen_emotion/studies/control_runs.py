@@ -30,6 +30,7 @@ from ..stats.effects import wilson
 # %% auto #0
 __all__ = [
     "FULL_SEEDS",
+    "HOLD_COLUMNS",
     "LEAST_POWER",
     "NOMINAL",
     "TOO_MANY",
@@ -41,6 +42,7 @@ __all__ = [
     "read_criteria",
     "standing_sentence",
     "standing_table",
+    "standing_verdict",
     "too_many_passes",
     "write_control_matrix",
 ]
@@ -94,6 +96,7 @@ NOMINAL = 0.05  # share of runs in which a gate may pass where there is nothing 
 TOO_MANY = (4, 20)  # passes, runs of a control: mended or taken out at this many
 LEAST_POWER = 0.8  # share of runs with a planted effect in which evidence must pass
 FULL_SEEDS = 5  # fewer are said so
+HOLD_COLUMNS = ("phase", "gate", "kind", "holds", "why", "alarms", "seeds", "seeds_passed")
 
 
 @checked
@@ -114,13 +117,19 @@ def too_many_passes(
 
 def gates_that_hold(
     matrix: pd.DataFrame,  # as from `control_matrix`
-) -> pd.DataFrame:  # phase, gate, kind, holds ("yes", "no" or "not run"), why
-    "The rule for every gate, with the reason; a check holds when it passes everywhere."
+) -> pd.DataFrame:  # columns of `HOLD_COLUMNS`
+    """The rule for every gate, with the reason; a check holds when it passes everywhere.
+
+    `holds` is "yes", "no" or "not run". `alarms` counts passes where the gate must fail; `seeds`
+    and `seeds_passed` are of the study itself at the size of the controls."""
     rows = []
     for (phase, gate, kind), cells in matrix.groupby(["phase", "gate", "kind"], sort=False):
         holds, why = _check_holds(cells) if kind == "check" else _evidence_holds(cells)
-        rows.append(dict(phase=phase, gate=gate, kind=kind, holds=holds, why=why))
-    return pd.DataFrame(rows, columns=["phase", "gate", "kind", "holds", "why"])
+        row = dict(phase=phase, gate=gate, kind=kind, holds=holds, why=why)
+        plain, must_fail = cells[cells.control == "none"], cells[cells.expected == "fail"]
+        row |= dict(alarms=int(must_fail.passed.sum()), seeds=int(plain.runs.sum()))
+        rows.append(row | dict(seeds_passed=int(plain.passed.sum())))
+    return pd.DataFrame(rows, columns=list(HOLD_COLUMNS))
 
 
 def _check_holds(cells):
@@ -268,20 +277,49 @@ def standing_table(
     gates: Sequence[Gate],  # of a run
     phase: str,  # of the run
     decided: pd.DataFrame,  # as from `gates_that_hold`
-) -> pd.DataFrame:  # `gates_table` with `controls`: as expected, not as expected or not run
-    "Gates of a run, each with what its controls came to."
+) -> pd.DataFrame:  # `gates_table` with `controls`, `alarms` and `other_seeds`
+    """Gates of a run, each with what its controls came to.
+
+    `controls` is as expected, not as expected or not run. `alarms` counts runs in which the gate
+    passed where it must fail. `other_seeds` is how often it passed in the study at small size."""
     words = dict(yes="as expected", no="not as expected")
-    of_phase = decided[decided.phase == phase].set_index("gate").holds
-    came_out = [words.get(of_phase.get(gate.name), "not run") for gate in gates]
+    of_phase = decided[decided.phase == phase].set_index("gate").reindex(columns=HOLD_COLUMNS)
+    rows = [of_phase.loc[gate.name] if gate.name in of_phase.index else None for gate in gates]
     table = gates_table(gates)
-    table.insert(list(table.columns).index("passed") + 1, "controls", came_out)
+    place = list(table.columns).index("passed") + 1
+    columns = dict(
+        controls=["not run" if row is None else words.get(row.holds, "not run") for row in rows],
+        alarms=[0 if row is None or pd.isna(row.alarms) else int(row.alarms) for row in rows],
+        other_seeds=[_passed_seeds(row) for row in rows],
+    )
+    for number, (name, values) in enumerate(columns.items()):
+        table.insert(place + number, name, values)
     return table
+
+
+def _passed_seeds(row):
+    "How often a gate passed in the study at small size, as text."
+    if row is None or pd.isna(row.seeds) or not row.seeds:
+        return "not run"
+    return f"{int(row.seeds_passed)} of {int(row.seeds)}"
+
+
+def standing_verdict(
+    standing: pd.DataFrame,  # as from `standing_table`
+) -> str:  # `"GO"`, `"ITERATE"` or `"PAUSE"`
+    "The verdict when a claim counts only where its controls came out as expected."
+    checks = standing[standing.kind == "check"]
+    claims = standing[standing.kind == "evidence"]
+    made = claims.passed & (claims.controls == "as expected")
+    if not checks.passed.all() or made.sum() < 0.5 * len(claims):
+        return "PAUSE"
+    return "GO" if len(claims) and made.all() else "ITERATE"
 
 
 def standing_sentence(
     standing: pd.DataFrame,  # as from `standing_table`
-) -> str:  # up to three sentences
-    "Which of the claims that passed may be made."
+) -> str:  # up to five sentences
+    "Which of the claims that passed may be made, and which of these are in doubt."
     claims = standing[(standing.kind == "evidence") & standing.passed]
     if claims.empty:
         return "No claim passed, so none is made."
@@ -295,4 +333,22 @@ def standing_sentence(
         other = claims[claims.controls == outcome]
         if len(other):
             text += f" Not made, for {why}: {'; '.join(other.gate)}."
+    return text + _doubts(made)
+
+
+def _doubts(made):
+    "Claims that may be made and passed where they must fail, or seldom with other seeds."
+    text = ""
+    alarmed = made[made.alarms > 0]
+    if len(alarmed):
+        listed = "; ".join(f"{row.gate} ({row.alarms})" for row in _rows(alarmed))
+        text += f" Passed in some run where it must fail, no more often than by chance: {listed}."
+    shares = made.other_seeds.str.extract(r"(\d+) of (\d+)").astype(float)
+    seldom = made[shares[0] < 0.5 * shares[1]]
+    if len(seldom):
+        listed = "; ".join(f"{row.gate} ({row.other_seeds})" for row in _rows(seldom))
+        text += (
+            " Passed in fewer than half of the seeds at the small size of the controls, so it may "
+            f"be a matter of size or of luck: {listed}."
+        )
     return text

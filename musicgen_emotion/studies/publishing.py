@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,14 @@ from musicgen_emotion.lab.paths import (
 from ..activations.clips import ClipStore
 from ..lab.runs import RUN_VERSION, run_manifest
 from ..lab.sizes import size_text
+from .control_runs import HOLD_COLUMNS
 
 # %% auto #0
 __all__ = [
     "MOST_BYTES",
     "PUBLISHED_FILE",
     "evidence_folder",
+    "provenance_sentence",
     "publish_run",
     "published_controls",
     "published_files",
@@ -229,12 +232,29 @@ def shown_run(
     )
 
 
-def published_controls() -> pd.DataFrame:  # phase, gate, kind, holds, why; may be empty
+def published_controls() -> pd.DataFrame:  # columns of `HOLD_COLUMNS`; may be empty
     "What the published controls say of each gate; without rows when none were published."
     path = evidence_folder() / "controls" / "gates_that_hold.csv"
     if path.exists():
         return read_table(path)
-    return pd.DataFrame(columns=["phase", "gate", "kind", "holds", "why"])
+    return pd.DataFrame(columns=list(HOLD_COLUMNS))
+
+
+def provenance_sentence(
+    manifest: Mapping[str, Any],  # of a finished run
+) -> str:  # Markdown, one paragraph
+    "Which run a page shows: model, weights, code, seed, day, time, machine."
+    model, device = manifest["models"][0], manifest["device"]
+    start, end = (datetime.fromisoformat(manifest[key]) for key in ("start", "end"))
+    minutes = max(1, round((end - start).total_seconds() / 60))
+    seed = manifest["seeds"].get("seed", manifest["parameters"].get("seed"))
+    revision = str(manifest.get("git_revision") or "unknown")[:7]
+    where = device.get("accelerator") or f"{device['cores']} cores of {device['processor']}"
+    return (
+        f"One run: model `{model['name']}` (weights `{model['checksum'][:12]}`), seed {seed}, "
+        f"package {manifest['package_version']}, code revision `{revision}`, made on "
+        f"{start:%Y-%m-%d} in {minutes} min on {where}."
+    )
 
 
 def published_files(

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from musicgen_emotion.models.text import piece_counter
 from musicgen_emotion.stimuli.emotions import (
     EMOTION_OF_WORD,
     EMOTION_WORDS,
@@ -35,6 +36,7 @@ from musicgen_emotion.stimuli.prompts import (
     study_prompts,
 )
 from musicgen_emotion.stimuli.synth import SAMPLE_RATE, render_music, score_notes
+from musicgen_emotion.stimuli.word_lists import match_pieces
 
 
 def words_of_all_emotions(lists):
@@ -87,6 +89,22 @@ def test_pairs_differ_in_the_word_only():
         first, second = pair.itertuples()
         frames = [(row.template, row.instrument, row.intensity) for row in (first, second)]
         assert frames[0] == frames[1] and first.word != second.word
+
+
+def test_the_words_of_a_pair_have_as_many_pieces(nano):
+    count = piece_counter(nano.tokenizer)
+    with pytest.raises(ValueError, match="ordinary 4"):
+        matched_pairs("happy", "neutral", 10, count=count)
+    words = matched_pairs("happy", "sad", 10, count=count).table.word  # nano knows both
+    partners = match_pieces(EMOTION_WORDS["happy"], count)
+    table = matched_pairs("happy", "neutral", 10, partners=partners, count=count).table
+    for _, pair in table.groupby("pair"):
+        first, second = pair.itertuples()
+        assert count(first.word) == count(second.word)
+    assert len(set(table.word[table.emotion == "neutral"])) > 1
+    assert set(words) <= {*EMOTION_WORDS["happy"], *EMOTION_WORDS["sad"]}
+    with pytest.raises(ValueError, match="lack a neutral word for"):
+        matched_pairs("happy", "neutral", 10, partners=dict(glad="dull"))
 
 
 def test_conflict_crosses_emotion_and_cue():

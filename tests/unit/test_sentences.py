@@ -308,8 +308,32 @@ OPPOSITES = {  # function -> arguments, and arguments that say the opposite
 
 
 OPPOSITES |= PHASE_1 | PHASE_2 | PHASE_3
-STANDING = table(dict(gate="a score", kind="evidence", passed=True, controls="as expected"))
+CLAIM = dict(gate="a score", kind="evidence", passed=True, controls="as expected")
+STANDING = table(CLAIM | dict(alarms=0, other_seeds="2 of 2"))
 OPPOSITES["standing_sentence"] = ((STANDING,), (STANDING.assign(controls="not as expected"),))
+
+
+def test_claims_that_are_in_doubt_are_named():
+    told = studies.standing_sentence(STANDING)
+    assert "1 may be made" in told and "where it must fail" not in told and "luck" not in told
+    assert "where it must fail" in studies.standing_sentence(STANDING.assign(alarms=1))
+    assert "luck" in studies.standing_sentence(STANDING.assign(other_seeds="0 of 2"))
+    assert "luck" not in studies.standing_sentence(STANDING.assign(other_seeds="not run"))
+
+
+def test_a_claim_counts_only_with_its_controls():
+    check = dict(gate="a no-op", kind="check", passed=True, controls="as expected")
+    claims = [CLAIM | dict(gate=name) for name in ("first", "second", "third")]
+    standing = table(check, *claims)
+    assert studies.standing_verdict(standing) == "GO"
+    one = standing.gate == "first"
+    for change in (dict(controls="not as expected"), dict(controls="not run"), dict(passed=False)):
+        changed = standing.assign(**{k: standing[k].mask(one, v) for k, v in change.items()})
+        assert studies.standing_verdict(changed) == "ITERATE"
+    two = standing.controls.mask(standing.gate.isin(["first", "second"]), "not run")
+    assert studies.standing_verdict(standing.assign(controls=two)) == "PAUSE"
+    broken = standing.passed.mask(standing.kind == "check", False)
+    assert studies.standing_verdict(standing.assign(passed=broken)) == "PAUSE"
 
 
 def made_by(name, arguments):
