@@ -75,6 +75,7 @@ from .files import write_table as write_table
 from .gates import CONTROLS as CONTROLS
 from .gates import DIRECTIONS as DIRECTIONS
 from .gates import EARLIER as EARLIER
+from .gates import FEWEST_UNITS as FEWEST_UNITS
 from .gates import KINDS as KINDS
 from .gates import POSITIVES as POSITIVES
 from .gates import Criterion as Criterion

@@ -32,6 +32,7 @@ __all__ = [
     "CONTROLS",
     "DIRECTIONS",
     "EARLIER",
+    "FEWEST_UNITS",
     "KINDS",
     "POSITIVES",
     "Criterion",
@@ -198,6 +199,9 @@ CONTROLS = ("random-weights", "shuffled-labels", "deaf", "no-emotion")  # must f
 POSITIVES = ("planted",)  # must pass it
 
 
+FEWEST_UNITS = 12  # fewer prompts, words or clips carry no claim
+
+
 @dataclass(frozen=True)
 class Criterion:
     """What a gate asks, and on which controls it must fail and pass.
@@ -243,10 +247,14 @@ class Criterion:
         draws: int | None = None,  # permutations or random controls behind a value that is a p
         why: str = "",  # what more is to be said of this number
     ) -> Gate:  # decided
-        "Decide the criterion on a number."
+        "Decide the criterion on a number; evidence on fewer than `FEWEST_UNITS` units is none."
         low = math.nan if low is None else low
         high = math.nan if high is None else high
-        reasons = [reason for reason in (self.why, why) if reason]
+        few = ""
+        if self.kind == "evidence" and n is not None and n < FEWEST_UNITS and value == value:
+            few = f"no claim: {n} units are fewer than {FEWEST_UNITS} (measured: {value:.3g})"
+            value = low = high = math.nan
+        reasons = [reason for reason in (self.why, why, few) if reason]
         return Gate(
             self.name,
             value,

@@ -31,7 +31,6 @@ from .permutation import permanova as permanova
 from .permutation import permutation_p as permutation_p
 from .permutation import permutation_test as permutation_test
 from .permutation import permute_labels as permute_labels
-from .power import FEWEST_UNITS as FEWEST_UNITS
 from .power import SampleSize as SampleSize
 from .power import units_needed as units_needed
 from .ratios import ratio_of_means as ratio_of_means

@@ -11,16 +11,15 @@ import numpy as np
 
 from ..lab.arguments import checked
 from ..lab.checks import check_between, check_count, check_positive
+from ..lab.gates import FEWEST_UNITS
 from .effects import wilson
 from .estimates import Estimate, check_level, finite_array
 
 # %% auto #0
-__all__ = ["FEWEST_UNITS", "SampleSize", "units_needed"]
+__all__ = ["SampleSize", "units_needed"]
+
 
 # %% ../../nbs/api/10_stats/05_power.ipynb #cell009
-FEWEST_UNITS = 12  # fewer prompts, words or clips carry no claim
-
-
 @dataclass(frozen=True)
 class SampleSize:
     "A number of units, and the power that simulated studies of that size had."

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from musicgen_emotion.activations.replaying import replay
-from musicgen_emotion.lab.gates import Criterion, Gate, verdict
+from musicgen_emotion.lab.gates import FEWEST_UNITS, Criterion, Gate, verdict
 from musicgen_emotion.lab.runs import open_run
 from musicgen_emotion.models.load import deafened, randomized
 from musicgen_emotion.stats.power import units_needed
@@ -129,3 +129,15 @@ def test_units_needed_reaches_its_power_in_fresh_studies():
     error = studies.std(1, ddof=1) / np.sqrt(size.n)
     found = (studies.mean(1) > t.ppf(0.975, size.n - 1) * error).mean()
     assert 0.77 <= found <= 0.87
+
+
+@pytest.mark.parametrize("n", [3, FEWEST_UNITS - 1])
+def test_evidence_on_fewer_than_twelve_units_is_no_claim(n):
+    criterion = Criterion("score", 0.5, fails_on=("deaf",))
+    gate = criterion.gate(0.6, 0.55, 0.7, n=n)
+    assert not gate.passed and np.isnan(gate.value) and "no claim" in gate.why
+    assert "0.6" in gate.why  # what was measured stands in the sentence
+    assert criterion.gate(0.6, 0.55, 0.7, n=FEWEST_UNITS).passed
+    by_rank = Criterion("rank", 0.05, "<", fails_on=("deaf",))
+    assert not by_rank.gate(0.01, n=n, draws=99).passed
+    assert Criterion("a no-op", 0.5, kind="check").gate(0.6, n=n).passed
