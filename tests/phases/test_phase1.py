@@ -251,11 +251,9 @@ def test_held_out_words_of_phase_1_begin_unlike_all_trained_words(nano, control)
 
 
 def test_sentence_of_held_out_words_says_what_was_read():
-    row = pd.Series(dict(share=0.7, low=0.6, high=0.8, n=60, chance=0.2))
-    row["text_encoder"] = "none of these words"
-    sentence = held_out_words_sentence(row)
+    row = dict(share=0.7, low=0.6, high=0.8, n=60, chance=0.2, text_encoder="none of these words")
+    sentence = held_out_words_sentence(pd.Series(row))
     assert "features keep their emotion" in sentence and "n = 60 words" in sentence
     assert sentence.endswith("had read: none of these words.")
-    row["low"], row["text_encoder"] = 0.1, "not known"
-    sentence = held_out_words_sentence(row)
+    sentence = held_out_words_sentence(pd.Series(row | dict(low=0.1, text_encoder="not known")))
     assert "do not clearly keep" in sentence and sentence.endswith("had read: not known.")

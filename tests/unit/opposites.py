@@ -77,8 +77,9 @@ def meaning(high, gain_low):
 
 def kept(stable, share, chance):
     "What `holding_sentence` reads of Phase 1's features."
-    row = series(share=share, low=share - 0.05, high=share + 0.05, chance=chance, n=60)
-    row["text_encoder"] = "none of these words" if share > chance else "all of these words"
+    read = "none of these words" if share > chance else "all of these words"
+    ends = dict(low=share - 0.05, high=share + 0.05)
+    row = series(share=share, **ends, chance=chance, n=60, text_encoder=read)
     runs = dict(mean_max=0.5, covariance=0.2, hungarian=0.4, hungarian_covariance=0.1)
     general = table(dict(emotion="all", held_out="template", share=0.5, chance=0.2))
     return SimpleNamespace(
