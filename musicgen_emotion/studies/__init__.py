@@ -110,6 +110,7 @@ from .dictionaries_features import GENERAL_COLUMNS as GENERAL_COLUMNS
 from .dictionaries_features import FeatureStudy as FeatureStudy
 from .dictionaries_features import control_counts_sentence as control_counts_sentence
 from .dictionaries_features import count_row as count_row
+from .dictionaries_features import held_out_words_sentence as held_out_words_sentence
 from .dictionaries_features import probing_sentence as probing_sentence
 from .dictionaries_gates import DICTIONARY_CRITERIA as DICTIONARY_CRITERIA
 from .dictionaries_gates import MOST_UNEXPLAINED as MOST_UNEXPLAINED
@@ -181,6 +182,7 @@ from .foundation_findings import silhouette_sentence as silhouette_sentence
 from .foundation_findings import similarity_sentence as similarity_sentence
 from .foundation_layers import BASELINES as BASELINES
 from .foundation_layers import LayerStudy as LayerStudy
+from .foundation_text import HELD_OUT as HELD_OUT
 from .foundation_text import TextStudy as TextStudy
 from .headline import HEADLINE_FORMAT as HEADLINE_FORMAT
 from .headline import arm_score as arm_score
@@ -434,18 +436,18 @@ from .steering_slopes import slopes_figure as slopes_figure
 from .steering_specific import slopes_and_cosines as slopes_and_cosines
 from .steering_specific import specific_sentence as specific_sentence
 from .steering_specific import specificity as specificity
-from .steering_words import FEWEST_DEALT as FEWEST_DEALT
-from .steering_words import caption_list as caption_list
 from .steering_words import earlier_prompts as earlier_prompts
 from .steering_words import fit_prompts as fit_prompts
-from .steering_words import unseen_prompts as unseen_prompts
 from .steering_words import words_of_one_length as words_of_one_length
+from .steps import FEWEST_DEALT as FEWEST_DEALT
 from .steps import NO_CONTROL as NO_CONTROL
+from .steps import UNSEEN_WORDS as UNSEEN_WORDS
 from .steps import ClipSettings as ClipSettings
 from .steps import Figure as Figure
 from .steps import Resampled as Resampled
 from .steps import Settings as Settings
 from .steps import Step as Step
+from .steps import caption_list as caption_list
 from .steps import check_clip_length as check_clip_length
 from .steps import controlled_model as controlled_model
 from .steps import estimate_text as estimate_text
@@ -457,7 +459,9 @@ from .steps import settings_from as settings_from
 from .steps import start_study as start_study
 from .steps import study_words as study_words
 from .steps import surface_baselines as surface_baselines
+from .steps import unseen_prompts as unseen_prompts
 from .steps import without_negative_zero as without_negative_zero
+from .steps import words_read as words_read
 from .units_by_power import CLAIMS as CLAIMS
 from .units_by_power import Claim as Claim
 from .units_by_power import sample_sizes as sample_sizes

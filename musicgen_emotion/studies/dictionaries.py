@@ -375,9 +375,10 @@ def holding_sentence(
         f"Twins from other seeds have {answer} {found}; the mean largest cosine is "
         f"{runs.mean_max.mean():.2f}, with random rows of the same covariance "
         f"{runs.covariance.mean():.2f}; matched one to one it is {runs.hungarian.mean():.2f}, by "
-        f"chance {runs.hungarian_covariance.mean():.2f}. On held-out words selective features keep "
-        f"their emotion {keeps} by chance: {kept.share:.2f} ({kept.low:.2f} to {kept.high:.2f}) "
-        f"of them, by chance {kept.chance:.2f}"
+        f"chance {runs.hungarian_covariance.mean():.2f}. On words that begin like no "
+        f"word of a caption (the text encoder had read: {kept.text_encoder}) selective features "
+        f"keep their emotion {keeps} by chance: {kept.share:.2f} ({kept.low:.2f} to "
+        f"{kept.high:.2f}) of them, by chance {kept.chance:.2f}"
     )
     general = features.general
     if not len(general):

@@ -10,6 +10,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from musicgen_emotion.studies.steps import (
+    UNSEEN_WORDS,
+    Figure,
+    Step,
+    caption_list,
+    unseen_prompts,
+    words_read,
+)
+
 from ..sae.controls import beats_controls, control_table, generalization
 from ..sae.dictionary import SparseAutoencoder
 from ..sae.features import count_selective, selective_features
@@ -19,9 +28,9 @@ from ..sae.pieces import token_types, type_means
 from ..sae.probing import sparse_probe
 from ..sae.profiles import cluster_features, plot_profile, top_features, va_weights
 from ..stats.estimates import Estimate
-from ..stimuli.prompts import held_out_prompts
+from ..stimuli.emotions import EMOTIONS
+from ..stimuli.prompts import HELD_OUT_TEMPLATES, study_prompts
 from .dictionaries_training import Dictionaries, pooled_features
-from .steps import Figure, Step
 
 GENERAL_COLUMNS = (
     "held_out",
@@ -33,6 +42,7 @@ GENERAL_COLUMNS = (
     "chance",
     "p",
     "n",
+    "text_encoder",
 )
 
 # %% auto #0
@@ -41,6 +51,7 @@ __all__ = [
     "FeatureStudy",
     "control_counts_sentence",
     "count_row",
+    "held_out_words_sentence",
     "probing_sentence",
 ]
 
@@ -258,15 +269,13 @@ class FeatureStudy:
         self.run.table(self.general, "generalization.csv")
         row = self.held_out_words()
         return Step(
-            sentence=f"On held-out words {row.share:.2f} of the selective features keep their "
-            f"emotion ({row.low:.2f} to {row.high:.2f}, n = {int(row.n)}; shuffled labels "
-            f"{row.chance:.2f}).",
+            sentence=held_out_words_sentence(row),
             table=self.general[self.general.emotion == "all"],
         )
 
     def _held_out(self, kind):
         "Generalization to held-out words or templates."
-        prompts = held_out_prompts(30, kind, seed=self.settings.seed).table
+        prompts = self.held_out_prompts(kind)
         features, _, _ = self.trained.prompt_features(self.trained.sae, prompts)
         units = prompts.word if kind == "word" else prompts.pair
         found = generalization(
@@ -276,7 +285,29 @@ class FeatureStudy:
             units.to_numpy(),
             **self.draws,
         )
-        return found.assign(held_out=kind)
+        control = self.settings.control
+        read = words_read(self.texts.model, unseen=kind == "word", control=control)
+        return found.assign(held_out=kind, text_encoder=read)
+
+    def held_out_prompts(
+        self,
+        kind: str,  # "word" or "template"
+    ) -> pd.DataFrame:  # one row per sentence; words are dealt as those of the study
+        "Sentences with words that begin like no word of a caption, or with other templates."
+        settings = self.settings
+        if kind == "word":
+            avoid = caption_list(self.texts.model)
+            return unseen_prompts(
+                UNSEEN_WORDS, EMOTIONS, settings.seed, settings.control, avoid, n_sentences=3
+            )
+        return study_prompts(
+            30,
+            EMOTIONS,
+            settings.seed,
+            words=self.texts.words,
+            templates=HELD_OUT_TEMPLATES,
+            split="held_out_template",
+        ).table
 
     def held_out_words(self) -> pd.Series:
         "The row of all features on held-out words; zeros when nothing was selective."
@@ -291,6 +322,7 @@ class FeatureStudy:
                 n=0,
                 chance=float("nan"),
                 p=1.0,
+                text_encoder="not known",
             )
         )
 
@@ -316,6 +348,19 @@ def probing_sentence(
         f"{row.score:.2f} on held-out words ({row.low:.2f} to {row.high:.2f}, n = {int(row.n)} "
         f"words); that is {_compared(row)} all raw dimensions (difference {row.gap:.2f}, "
         f"{row.gap_low:.2f} to {row.gap_high:.2f})."
+    )
+
+
+def held_out_words_sentence(
+    row: pd.Series,  # share, low, high, n, chance, text_encoder of all features
+) -> str:  # two sentences
+    "Whether selective features keep their emotion on unseen words, and what had been read of them."
+    keeps = "keep" if row.low > row.chance else "do not clearly keep"
+    return (
+        f"On words that begin like no word of a caption selective features {keeps} their emotion: "
+        f"{row.share:.2f} of them do ({row.low:.2f} to {row.high:.2f}, n = {int(row.n)} words; "
+        f"shuffled labels {row.chance:.2f}). In training the text encoder had read: "
+        f"{row.text_encoder}."
     )
 
 

@@ -61,7 +61,8 @@ DICTIONARY_CRITERIA = (
     Criterion(
         "keeps its emotion on held-out words",
         threshold=0.5,
-        why="share of selective features whose strongest emotion stays",
+        why="share of selective features whose strongest emotion stays on words that begin like no "
+        "word of a caption",
         fails_on=_LABELS,
     ),
     Criterion(

@@ -177,16 +177,16 @@ def encodes_sentence(
 
 
 def generalization_sentence(
-    table: pd.DataFrame,  # held_out, score, low, high, n_groups
+    table: pd.DataFrame,  # held_out, score, low, high, n_groups, text_encoder
     chance: float = 0.25,  # one over the number of emotions
-) -> str:  # one sentence
-    "The hardest split of the table, and whether it lies above chance."
+) -> str:  # two sentences
+    "The hardest split of the table, whether it lies above chance, and what had been read of it."
     hardest = table.loc[table.score.idxmin()]
     answer = "above" if hardest.low > chance else "not clearly above"
     return (
         f"The hardest split holds out {hardest.held_out}: {hardest.score:.2f} "
         f"({hardest.low:.2f} to {hardest.high:.2f}, n = {int(hardest.n_groups)} groups), {answer} "
-        f"chance ({chance:.2f})."
+        f"chance ({chance:.2f}). In training the text encoder had read: {hardest.text_encoder}."
     )
 
 

@@ -15,6 +15,12 @@ from musicgen_emotion.activations.texts import (
     load_embeddings,
     text_embeddings,
 )
+from musicgen_emotion.stimuli.prompts import (
+    HELD_OUT_TEMPLATES,
+    TEMPLATES,
+    crossed_prompts,
+    study_prompts,
+)
 from musicgen_emotion.studies.foundation_criteria import (
     PLANTED_SIMILARITY,
     PLANTED_TEXT,
@@ -30,11 +36,15 @@ from musicgen_emotion.studies.foundation_findings import (
 )
 from musicgen_emotion.studies.steps import (
     NO_CONTROL,
+    UNSEEN_WORDS,
     Figure,
     Step,
+    caption_list,
     plant,
     study_words,
     surface_baselines,
+    unseen_prompts,
+    words_read,
 )
 
 from ..activations.word_vectors import static_vectors
@@ -50,14 +60,18 @@ from ..probes.similarity import centroid_curve, centroid_similarity, within_betw
 from ..show.heatmaps import plot_embedding
 from ..show.plots import plot_centroids
 from ..stats.estimates import bootstrap
-from ..stimuli.prompts import crossed_prompts, held_out_prompts, study_prompts
 from ..stimuli.word_lists import stem_groups
 
 # %% auto #0
-__all__ = ["TextStudy"]
-
+__all__ = ["HELD_OUT", "TextStudy"]
 
 # %% ../../nbs/api/95_studies/03_foundation_text.ipynb #cell008
+HELD_OUT = {  # split of unseen prompts -> how the table calls it
+    "held_out_word": "words that begin like no word of a caption",
+    "held_out_both": "words that begin like no word of a caption, in other templates",
+}
+
+
 @dataclass
 class TextStudy:
     "Text states of the study's prompts, and the steps that read them."
@@ -209,31 +223,24 @@ class TextStudy:
         )
 
     def generalization(self) -> Step:
-        "The probe with templates held out, and on words and templates that nano never trained on."
+        "The probe with templates held out, and on words that begin like no word of a caption."
         by_template, by_word = self._crossed_scores()
+        known = words_read(self.model, unseen=False, control=self.control)
         rows = [
-            dict(held_out="templates", **by_template),
-            dict(held_out="words", **by_word),
+            dict(held_out="templates", **by_template, text_encoder=known),
+            dict(held_out="words", **by_word, text_encoder=known),
         ]
-        sets = [
-            held_out_prompts(20, part, self.emotions, self.seed)
-            for part in (
-                "word",
-                "both",
-            )
-        ]
-        unseen = pd.concat(
-            [prompts.table for prompts in sets],
-            ignore_index=True,
-        )
+        unseen = self.unseen()
+        read = words_read(self.model, unseen=True, control=self.control)
         right = self._right_on(unseen)
         for split in unseen.split.unique():
             here = (unseen.split == split).to_numpy()
             share = self._share_right(right[here], unseen.word[here])
             rows.append(
                 dict(
-                    held_out=f"unseen in training: {split}",
+                    held_out=HELD_OUT[split],
                     **share,
+                    text_encoder=read,
                 )
             )
         table = self.run.table(
@@ -244,6 +251,22 @@ class TextStudy:
             sentence=generalization_sentence(table, 1 / len(self.emotions)),
             table=table,
         )
+
+    def unseen(self) -> pd.DataFrame:  # one row per sentence
+        "Sentences with words that begin like no word of a caption, in known and other templates."
+        tables = [
+            unseen_prompts(
+                UNSEEN_WORDS,
+                self.emotions,
+                self.seed,
+                self.control,
+                caption_list(self.model),
+                n_sentences=2,
+                templates=templates,
+            )
+            for templates in (TEMPLATES, HELD_OUT_TEMPLATES)
+        ]
+        return pd.concat(tables, ignore_index=True)
 
     def _crossed_scores(self):
         "Probe scores on crossed prompts with templates, then words, held out."

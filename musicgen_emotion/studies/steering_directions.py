@@ -32,8 +32,7 @@ from ..steering.heads import site_rms
 from ..stimuli.emotions import VALENCE_AROUSAL
 from .steering_criteria import HELD_OUT_LIE, plant_sites
 from .steering_sentences import STEERED_AXES, layer_sentence
-from .steering_words import caption_list
-from .steps import Figure, Step
+from .steps import Figure, Step, caption_list
 
 # %% auto #0
 __all__ = [

@@ -22,18 +22,14 @@ from musicgen_emotion.studies.steering_judges import (
     rendered_judge,
     with_emotions,
 )
-from musicgen_emotion.studies.steering_words import (
-    caption_list,
-    earlier_prompts,
-    fit_prompts,
-    unseen_prompts,
-)
 from musicgen_emotion.studies.steps import (
     NO_CONTROL,
     ClipSettings,
     Resampled,
     Step,
+    caption_list,
     settings_from,
+    unseen_prompts,
 )
 
 from ..activations.clips import ClipStore
@@ -51,6 +47,7 @@ from ..steering.slopes import dose_changes, dose_slopes
 from ..stimuli.emotions import EMOTIONS
 from ..stimuli.prompts import neutral_prompts
 from .steering_sentences import STEERED_AXES
+from .steering_words import earlier_prompts, fit_prompts
 
 # %% auto #0
 __all__ = [

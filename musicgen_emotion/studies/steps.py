@@ -28,12 +28,13 @@ from musicgen_emotion.lab.gates import (
 
 from ..lab.arguments import checked
 from ..lab.checks import check_in
-from ..lab.files import atomic_write
+from ..lab.files import atomic_write, read_json
 from ..lab.paths import inside_folder
 from ..lab.phases import phase_values, start_phase
 from ..lab.runs import Run
 from ..models.load import deafened, load_model, randomized
 from ..models.model import MusicModel
+from ..models.registry import nano_folder
 from ..models.sampling import SamplingSettings
 from ..probes.folds import Folds
 from ..probes.nested import ProbeResult
@@ -41,6 +42,8 @@ from ..probes.readout import majority_baseline, probe_text
 from ..show.figures import save_figure
 from ..show.heatmaps import plot_gates
 from ..stimuli.emotions import EMOTION_WORDS
+from ..stimuli.other_words import OTHER_EMOTION_WORDS, unseen_words
+from ..stimuli.prompts import TEMPLATES, study_prompts
 from ..stimuli.word_lists import WORD_CONTROLS, control_words
 
 if TYPE_CHECKING:
@@ -50,12 +53,15 @@ Settings = TypeVar("Settings")
 
 # %% auto #0
 __all__ = [
+    "FEWEST_DEALT",
     "NO_CONTROL",
+    "UNSEEN_WORDS",
     "ClipSettings",
     "Figure",
     "Resampled",
     "Settings",
     "Step",
+    "caption_list",
     "check_clip_length",
     "controlled_model",
     "estimate_text",
@@ -67,7 +73,9 @@ __all__ = [
     "start_study",
     "study_words",
     "surface_baselines",
+    "unseen_prompts",
     "without_negative_zero",
+    "words_read",
 ]
 
 
@@ -276,6 +284,66 @@ def surface_baselines(
     "What can be told without the model, on the same folds as a probe of its states."
     surface = probe_text(prompts, labels, folds, seed=seed, progress=False)
     return [surface, majority_baseline(labels, folds, seed)]
+
+
+# %% ../../nbs/api/95_studies/00_steps.ipynb #74d86f87
+def caption_list(
+    model: MusicModel,  # the model of the study
+) -> list[str]:  # words; empty where the captions are not known
+    "Emotion words of the model's training captions beyond `EMOTION_WORDS`."
+    path = nano_folder() / "caption_words.json"
+    if not model.name.startswith("nano") or not path.exists():
+        return []
+    words = []
+    for listed in read_json(path).values():
+        words += listed
+    return words
+
+
+def words_read(
+    model: MusicModel,  # the model of the study
+    unseen: bool,  # words of `unseen_prompts`; else words of `EMOTION_WORDS`
+    control: str = NO_CONTROL,  # two controls draw the text encoder anew
+) -> str:  # as tables and sentences write it
+    "What the text encoder of a model had read of the words before."
+    if control in ("random-weights", "planted"):
+        return "nothing, it was not trained"
+    if not caption_list(model):
+        return "not known"
+    return "none of these words" if unseen else "all of these words"
+
+
+FEWEST_DEALT = 3  # words of a label under `no-emotion`: with five labels 15 units
+UNSEEN_WORDS = 12  # words of each emotion on which Phases 0 and 1 test
+
+
+def unseen_prompts(
+    n_words: int,  # words of each emotion
+    emotions: Sequence[str],  # of the study
+    seed: int = 0,  # words and sentences
+    control: str = NO_CONTROL,  # under controls of words, words are dealt at random
+    avoid: Sequence[str] = (),  # words of captions, see `caption_list`
+    n_sentences: int = 1,  # of each word
+    templates: Sequence[str] = TEMPLATES,  # sentences for adjectives
+) -> pd.DataFrame:  # one row per sentence
+    """Sentences with words that begin like no word of a caption.
+
+    Under `no-emotion` one emotion's words are dealt to all labels; a label may get fewer then, but
+    not fewer than `FEWEST_DEALT`. Raises ValueError when too few are left."""
+    candidates = study_words(control, OTHER_EMOTION_WORDS, seed)
+    n, fewest = n_words, FEWEST_DEALT if control == "no-emotion" else n_words
+    while True:
+        try:
+            words = unseen_words(n, list(avoid), seed, candidates)
+            break
+        except ValueError:
+            if n <= fewest:
+                raise
+            n -= 1
+    split = "held_out_word" if tuple(templates) == TEMPLATES else "held_out_both"
+    return study_prompts(
+        n * n_sentences, tuple(emotions), seed, words=words, templates=tuple(templates), split=split
+    ).table
 
 
 # %% ../../nbs/api/95_studies/00_steps.ipynb #cell019

@@ -4,10 +4,14 @@ import pandas as pd
 import pytest
 
 from musicgen_emotion.lab.runs import open_run
+from musicgen_emotion.stimuli.emotions import EMOTION_WORDS
+from musicgen_emotion.stimuli.other_words import OTHER_EMOTION_WORDS
+from musicgen_emotion.stimuli.word_lists import share_stem
 from musicgen_emotion.studies import (
     FoundationScores,
     FoundationSettings,
     FoundationStudy,
+    TextStudy,
     best_sentence,
     centroids_sentence,
     encodes_sentence,
@@ -21,6 +25,7 @@ from musicgen_emotion.studies import (
     start_study,
     summary_sentences,
     tempo_sentence,
+    words_read,
 )
 
 
@@ -87,9 +92,13 @@ def test_sentences_of_the_text_say_yes_and_no():
     assert repeats_sentence(row).startswith("The same prompt gives the same state")
     row["value"] = 0.9
     assert "does not give the same state" in repeats_sentence(row)
-    table = pd.DataFrame([dict(held_out="words", score=0.6, low=0.5, high=0.7, n_groups=16)])
+    row = dict(held_out="words", score=0.6, low=0.5, high=0.7, n_groups=16)
+    table = pd.DataFrame([row | dict(text_encoder="none of these words")])
     assert "(0.50 to 0.70, n = 16 groups), above chance (0.25)" in generalization_sentence(table)
     assert "not clearly above chance" in generalization_sentence(table, chance=0.5)
+    assert generalization_sentence(table).endswith("had read: none of these words.")
+    trained = generalization_sentence(table.assign(text_encoder="all of these words"))
+    assert trained.endswith("had read: all of these words.")
 
 
 def test_capture_is_checked_by_two_gates(tiny, tmp_path):
@@ -239,3 +248,31 @@ def test_tempo_sentence_has_the_size_of_groups_and_the_interval_of_the_differenc
     assert "differ most" in tempo_sentence(tempo, three, "emotion")
     assert "no interval" in tempo_sentence(tempo[9:11], groups[9:11], "session")
     assert "does not differ" in tempo_sentence(tempo * 0, groups, "session")
+
+
+def text_study(model, run, control="none", emotions=("happy", "sad", "calm", "energetic")):
+    return TextStudy(run, model, tuple(emotions), 8, n_perm=20, control=control)
+
+
+@pytest.mark.parametrize("control", ["none", "shuffled-labels", "no-emotion"])
+def test_held_out_words_of_phase_0_begin_unlike_all_trained_words(nano, tmp_path, control):
+    with open_run(tmp_path / "run", "phase0_test") as run:
+        prompts = text_study(nano, run, control).unseen()
+    trained = [word for listed in EMOTION_WORDS.values() for word in listed]
+    shared = [word for word in set(prompts.word) for other in trained if share_stem(word, other)]
+    assert shared == [] and prompts.word.nunique() >= (16 if control == "no-emotion" else 48)
+    listed = {word: name for name, words in OTHER_EMOTION_WORDS.items() for word in words}
+    right = (prompts.word.map(listed) == prompts.emotion).mean()
+    assert (right == 1) == (control == "none")  # words are dealt as those of the study
+    assert set(prompts.split) == {"held_out_word", "held_out_both"}
+
+
+def test_rows_of_unseen_words_say_what_the_text_encoder_had_read(nano, tmp_path):
+    with open_run(tmp_path / "run", "phase0_test") as run:
+        table = text_study(nano, run).generalization().table
+    read = table.set_index("held_out").text_encoder
+    unseen = read.index.str.startswith("words that begin like no word")
+    assert (read[unseen] == "none of these words").all() and unseen.sum() == 2
+    assert (read[~unseen] == "all of these words").all()
+    assert (table.n_groups[unseen] == 48).all()
+    assert words_read(nano, True, "planted") == "nothing, it was not trained"

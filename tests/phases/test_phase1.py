@@ -1,6 +1,7 @@
 "Phase 1: settings that are refused, and sentences that can say no."
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,11 +11,15 @@ import torch
 from musicgen_emotion.lab.gates import Gate
 from musicgen_emotion.lab.runs import open_run
 from musicgen_emotion.sae.edited_clips import edit_changes, edit_test
+from musicgen_emotion.stimuli.emotions import EMOTION_WORDS
+from musicgen_emotion.stimuli.other_words import OTHER_EMOTION_WORDS
+from musicgen_emotion.stimuli.word_lists import share_stem
 from musicgen_emotion.studies import (
     DICTIONARY_CRITERIA,
     RAW,
     SCALED_UP,
     DictionarySettings,
+    FeatureStudy,
     ablation_sentence,
     active_features,
     baseline_sentence,
@@ -23,6 +28,7 @@ from musicgen_emotion.studies import (
     control_counts_sentence,
     edit_sentence,
     final_config,
+    held_out_words_sentence,
     layer_stability_sentence,
     layers_sentence,
     monosemanticity_sentence,
@@ -32,6 +38,7 @@ from musicgen_emotion.studies import (
     reconstruction,
     recovered_sentence,
     recovery_sentence,
+    study_words,
     sweep_sentence,
     with_planted_sound,
 )
@@ -219,3 +226,34 @@ def test_planted_sound_is_as_large_as_said():
     assert change["ablate"] == pytest.approx(3 * spread)
     assert change.drop("ablate").abs().max() == 0
     assert edit_test(edit_changes(louder, ["rms_db"]), "ablate").p.item() == 0.05
+
+
+LISTED = {word: name for name, listed in OTHER_EMOTION_WORDS.items() for word in listed}
+
+
+@pytest.mark.parametrize("control", ["none", "shuffled-labels", "no-emotion"])
+def test_held_out_words_of_phase_1_begin_unlike_all_trained_words(nano, control):
+    texts = SimpleNamespace(
+        model=nano, settings=SimpleNamespace(seed=0, control=control), words=study_words(control)
+    )
+    features = object.__new__(FeatureStudy)
+    features.texts, features.settings = texts, texts.settings
+    prompts = features.held_out_prompts("word")
+    trained = [word for listed in EMOTION_WORDS.values() for word in listed]
+    shared = [word for word in set(prompts.word) for other in trained if share_stem(word, other)]
+    assert shared == [] and prompts.word.nunique() >= (16 if control == "no-emotion" else 60)
+    right = (prompts.word.map(LISTED) == prompts.emotion).mean()
+    assert (right == 1) == (control == "none")  # words are dealt as those of the study
+    templates = features.held_out_prompts("template")
+    assert not set(templates.word) & set(prompts.word)
+    dealt = {word: name for name, listed in texts.words.items() for word in listed}
+    assert (templates.word.map(dealt) == templates.emotion).all()
+
+
+def test_sentence_of_held_out_words_says_what_was_read():
+    row = dict(share=0.7, low=0.6, high=0.8, n=60, chance=0.2, text_encoder="none of these words")
+    sentence = held_out_words_sentence(pd.Series(row))
+    assert "features keep their emotion" in sentence and "n = 60 words" in sentence
+    assert sentence.endswith("had read: none of these words.")
+    sentence = held_out_words_sentence(pd.Series(row | dict(low=0.1, text_encoder="not known")))
+    assert "do not clearly keep" in sentence and sentence.endswith("had read: not known.")

@@ -26,7 +26,8 @@ from musicgen_emotion.studies.steering_doses import DoseChoice, DoseResult
 from musicgen_emotion.studies.steering_moves import prompts_p, random_rank, reached_share
 from musicgen_emotion.studies.steering_setup import SteeringSettings
 from musicgen_emotion.studies.steering_specific import specificity
-from musicgen_emotion.studies.steering_words import caption_list, fit_prompts
+from musicgen_emotion.studies.steering_words import fit_prompts
+from musicgen_emotion.studies.steps import caption_list
 
 AXES = ("valence", "arousal")
 SITE, WIDTH, PROMPTS = "layer_0", 24, 12

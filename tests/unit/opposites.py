@@ -77,7 +77,9 @@ def meaning(high, gain_low):
 
 def kept(stable, share, chance):
     "What `holding_sentence` reads of Phase 1's features."
-    row = series(share=share, low=share - 0.05, high=share + 0.05, chance=chance)
+    read = "none of these words" if share > chance else "all of these words"
+    ends = dict(low=share - 0.05, high=share + 0.05)
+    row = series(share=share, **ends, chance=chance, n=60, text_encoder=read)
     runs = dict(mean_max=0.5, covariance=0.2, hungarian=0.4, hungarian_covariance=0.1)
     general = table(dict(emotion="all", held_out="template", share=0.5, chance=0.2))
     return SimpleNamespace(
@@ -135,6 +137,10 @@ PHASE_1 = {
     "kept_loss_sentence": ((layers(True),), (layers(True, -1.0),)),
     "baseline_sentence": ((explained(0.98),), (explained(0.5),)),
     "sweep_sentence": ((chosen(20.0), (8.0, 33.0)), (chosen(4.0), (8.0, 33.0))),
+    "held_out_words_sentence": (
+        (kept(SHOWN, 0.8, 0.2).held_out_words(),),
+        (kept(UNSHOWN, 0.2, 0.2).held_out_words(),),
+    ),
     "probing_sentence": ((probe(0.2),), (probe(-0.2),)),
     "control_counts_sentence": ((comparison(True),), (comparison(False),)),
     "layer_stability_sentence": ((twins(**YES), 126), (twins(**NO), 126)),

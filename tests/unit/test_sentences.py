@@ -224,8 +224,8 @@ OPPOSITES = {  # function -> arguments, and arguments that say the opposite
     "similarity_sentence": ((similar(0.01, 0.05),), (similar(0.6, -0.1),)),
     "encodes_sentence": ((rule(True),), (rule(False),)),
     "generalization_sentence": (
-        (table(dict(held_out="words") | SCORE),),
-        (table(dict(held_out="words") | POOR),),
+        (table(dict(held_out="words", text_encoder="none of these words") | SCORE),),
+        (table(dict(held_out="words", text_encoder="all of these words") | POOR),),
     ),
     "centroids_sentence": ((curve(None),), (curve(1.0),)),
     "repeats_sentence": (
