@@ -1,5 +1,8 @@
 "Evidence in the checkout is what was published."
 
+import json
+from pathlib import Path
+
 import pytest
 
 from musicgen_emotion.studies.publishing import PUBLISHED_FILE, evidence_folder, published_files
@@ -18,3 +21,14 @@ def test_no_file_of_the_evidence_was_changed(folder):
     listed = set(published_files(folder))
     present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert present - listed <= {PUBLISHED_FILE, "format.json"}
+
+
+def test_another_processor_changes_no_more_than_the_page_says():
+    "The tolerance of the findings page, on what was measured."
+    measured = Path(__file__).parents[2] / "benchmarks" / "processors.jsonl"
+    for line in measured.read_text().splitlines():
+        entry = json.loads(line)
+        assert entry["activations"] < 1e-6 and entry["equal"] == entry["clips"]
+        assert entry["flipped"] == []
+        moved = {name for name, (a, b) in entry["values"].items() if abs(a - b) > 1e-3}
+        assert moved <= {"silhouette of the best layer"}
