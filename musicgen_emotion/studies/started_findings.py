@@ -75,10 +75,14 @@ def started_circle_sentence(
     off = (known.raw - known.reported).abs()
     again = "agree with" if off.max() < 0.05 else "differ from"
     nearest, farthest = (table.loc[table.centered.idxmax()], table.loc[table.centered.idxmin()])
+    n_emotions = len({name for pair in table.pair for name in pair.split("-")})
+    few = ""
+    if n_emotions < FEWEST_UNITS:
+        few = f" {n_emotions} emotions are too few for a claim about their order."
     return (
         f"The centred similarity of emotion means {answer} on the circumplex: correlation with "
         f"nearness {correlation.value:.2f} ({correlation.low:.2f} to {correlation.high:.2f}, "
-        f"n = {int(correlation.n)} units of words; p = {p:.2f} over relabelled emotions). "
+        f"n = {int(correlation.n)} units of words; p = {p:.2f} over relabelled emotions).{few} "
         f"{nearest.pair} are most alike ({nearest.centered:.2f}), {farthest.pair} least "
         f"({farthest.centered:.2f}). Raw cosines {again} the reported percentages, by up to "
         f"{off.max():.2f}."

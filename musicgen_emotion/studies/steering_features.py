@@ -392,7 +392,7 @@ def _steering_features(context, choice, changes):
     for emotion, features in choice.by_emotion.items():
         own = changes[changes.outcome == context.outcome_of[emotion]]
         own = own.set_index("feature").rename(columns=dict(value="change"))
-        bar = own.change[choice.random].quantile(0.975)
+        bar = own.change[choice.random].max()
         chosen = own.loc[features, ["change", "low", "high"]]
         steers = (chosen.low > 0) & (chosen.change > bar)
         chosen = chosen.assign(random_high=bar, steers=steers).reset_index()
@@ -432,7 +432,8 @@ def features_sentence(
     answer = "more than" if beyond.low > 0 else "not clearly more than"
     return (
         f"{int(steers.sum())} of {len(steers)} chosen features steer: their interval lies above "
-        f"zero and their change above {n_random} features that fire as often. On average they "
+        f"zero and their change above all {n_random} features that fire as often, which one of "
+        f"{n_random + 1} reaches by chance. On average they "
         f"raise the own margin {answer} those do, by {beyond.value:.2f} (95% interval "
         f"{beyond.low:.2f} to {beyond.high:.2f}, n = {beyond.n} prompts)."
     )
@@ -452,8 +453,9 @@ def dictionary_sentence(
         f"Singh et al. (2025) find that 15-35% of single features steer: here the {n_together} "
         f"features of a dictionary of {n_features} that differ most recover {together:.2f} "
         f"together; of {len(steers)} single features that were chosen on other data "
-        f"{sum(steers.values())} steer (interval above zero, and above the 97.5th percentile of "
-        f"{n_random} features that fire as often), and on average they raise the own margin "
+        f"{sum(steers.values())} steer (interval above zero, and above all {n_random} features "
+        f"that fire as often, which one of {n_random + 1} reaches by chance), and on average they "
+        f"raise the own margin "
         f"{answer} those, by {beyond.value:.2f} ({beyond.low:.2f} to {beyond.high:.2f}, "
         f"n = {beyond.n} prompts)."
     )

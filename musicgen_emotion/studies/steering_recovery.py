@@ -432,8 +432,9 @@ def equal_cost_sentence(
     ranked = ", ".join(f"{method} {best[method]:.2f}" for method in others)
     text = (
         f"At a cost of at most {_budget_text(budget)} nats a token, {first} recovers most of "
-        f"the {found.change_name} change ({best.iloc[0]:.2f} on average), then {ranked}; the "
-        f"written word itself {found.by_word:.2f}. "
+        f"the {found.change_name} change ({best.iloc[0]:.2f} on average, as a projection on its "
+        f"cues, which are correlated), then {ranked}; the written word itself "
+        f"{found.by_word:.2f}. "
     )
     if n < FEWEST_UNITS:
         return text + f"{n} prompts carry no claim on the order."

@@ -235,8 +235,8 @@ def _counts(louder, sure, n):
     return (
         f"{n} descriptors, {louder[valence]} (valence) and {louder[arousal]} (arousal) move "
         f"more than under the mean random direction; {sure[valence]} and {sure[arousal]} move "
-        "reliably, which means an interval over prompts without zero and a slope outside the band "
-        "of random directions"
+        "reliably, which means an interval over prompts without zero and a rank below .05 among "
+        "random directions"
     )
 
 
