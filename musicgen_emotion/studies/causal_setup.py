@@ -150,7 +150,7 @@ CAUSAL_CRITERIA = (
         "another prompt of the target's emotion restores little",
         threshold=0.25,
         direction="<",
-        why="the difference is one of emotion and not of words; words at random restore half",
+        why="size of the share: the difference is one of emotion; words at random restore half",
         fails_on=EVERY_CONTROL,
     ),
     Criterion(

@@ -5,6 +5,7 @@ Finished stages survive an interruption."""
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -37,6 +38,7 @@ from musicgen_emotion.studies import (
     AttentionStudy,
     CausalSettings,
     CausalStudy,
+    PatchingStudy,
     agreement_sentence,
     answers_sentence,
     attention_sentence,
@@ -585,6 +587,28 @@ def test_patching_a_text_restores_all_and_a_no_op_nothing(small):
     assert "restores most" in step.sentence
     for name in ("patching.parquet", "patching.csv", "patching_kl.csv"):
         assert (small.run.path / name).exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "passed"),
+    [(0.0, -0.1, 0.1, True), (-8.0, -9.0, -7.0, False), (0.0, -0.4, 0.1, False)],
+)
+def test_another_prompt_restores_little_on_both_sides_of_zero(tmp_path, value, low, high, passed):
+    row = pd.Series(dict(value=value, low=low, high=high, n=12))
+    with open_run(tmp_path / "run", "phase3_demo") as run:
+        stub = SimpleNamespace(
+            run=run,
+            data=SimpleNamespace(pairs=range(12)),
+            effects=pd.DataFrame(dict(gap=[1.0])),
+            restored=pd.DataFrame(dict(arm=["noop"], value=[0.0])),
+            text_row=lambda arm: row,
+            agreement=Agreement(Estimate(0.9, 0.8, 1.0, 24), None, pd.DataFrame(index=range(24))),
+        )
+        PatchingStudy.gates(stub)
+    gates = {gate.name: gate for gate in run.gates}
+    gate = gates["another prompt of the target's emotion restores little"]
+    assert gate.passed is passed
+    assert gate.value == abs(value)
 
 
 def test_identities_of_patched_clips_join_the_checks(small):
