@@ -11,9 +11,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from musicgen_emotion.causes.site_scores import (
+    FEWEST_RANDOM,
+    prediction_slopes,
+    site_reliability,
+)
+
 from ..activations.replaying import replay
 from ..causes.pairs import Pairs
-from ..causes.site_scores import prediction_slopes, site_reliability
+from ..causes.verdicts import BARS
 from ..probes.folds import grouped_folds
 from ..probes.linear import probe_layers
 from ..probes.readout import encodes
@@ -229,6 +235,15 @@ class PromptStates:
             vectors[site] = states[source].mean(0) - states[target].mean(0)
         return vectors
 
+    def within_sentences(self) -> dict:  # site -> (prompt, d) states
+        "States around the mean of each sentence, which random directions are made of."
+        sentence = [self.book.part.to_numpy(), self.book.pair.to_numpy()]
+        within = {}
+        for site, states in self.states.items():
+            frame = pd.DataFrame(states)
+            within[site] = (frame - frame.groupby(sentence).transform("mean")).to_numpy()
+        return within
+
     def dose(
         self,
         vectors: Mapping,  # site -> (d,) vector, as `mean_differences` gives it
@@ -248,6 +263,7 @@ class PromptStates:
                 short,
                 vectors,
                 n_random=settings.n_random,
+                states=self.within_sentences(),
                 **settings.resampling(),
             ),
         )
@@ -341,11 +357,16 @@ def push_sentence(
     slopes: pd.DataFrame,  # of `prediction_slopes`
 ) -> str:  # one sentence
     "Where a push along the vector moves predictions further than random pushes do."
-    bars = slopes.random_high.fillna(0.0).clip(lower=0.0)
-    moved = slopes.low > bars
-    n_random, n_pairs = int(slopes.n_random.iloc[0]), int(slopes.n.iloc[0])
+    n_random, n_pairs = int(slopes.n_random.max()), int(slopes.n.iloc[0])
+    if n_random < FEWEST_RANDOM:
+        return (
+            f"No claim is made on pushes: {n_random} random pushes are too few "
+            f"({FEWEST_RANDOM} at least; n = {n_pairs} pairs)."
+        )
+    enough = slopes.n_random >= FEWEST_RANDOM
+    moved = enough & (slopes.low > 0) & (slopes.p_random < BARS["p"])
     sites = ", ".join(slopes.site[moved]) if moved.any() else "no site"
     return (
-        f"A push moves predictions beyond 97.5% of {n_random} random pushes at {sites} "
-        f"(n = {n_pairs} pairs)."
+        "A push moves predictions towards the wanted emotion, and further than random pushes "
+        f"(p < {BARS['p']:g} by rank among {n_random}), at {sites} (n = {n_pairs} pairs)."
     )
