@@ -204,7 +204,7 @@ def collect_evidence(
 ) -> pd.DataFrame:  # input of `verdict_table`
     """The four questions with their measures and bars, for every site in `encoded`.
 
-    Decodable: accuracy above the surface baseline on held-out words, and max-T p. Used: the slope
+    Decodable: accuracy above the strongest baseline on held-out words, and max-T p. Used: the slope
     over dose above 0 and first by rank among random directions, and reliability. Sufficient: the
     source's states alone restore more than half, in predictions and in sound. Necessary: without
     them more than half is lost. Raises ValueError for unknown bars."""
@@ -256,10 +256,10 @@ def _evidence(site, question, measure, numbers, bar, direction=">", reason=""):
 
 
 def _decodable(encoding, bars):
-    "Held-out accuracy above the surface baseline, and its p."
+    "Held-out accuracy above the strongest baseline, and its p."
     above = (encoding.difference, encoding.low, encoding.high)
     p = (encoding.p_max,) * 3
-    name = "accuracy above the surface baseline"
+    name = "accuracy above the strongest baseline"
     return [
         _evidence(
             encoding.name,

@@ -37,9 +37,11 @@ from musicgen_emotion.studies import (
     CAUSAL_CRITERIA,
     HELD_CUES,
     AttentionStudy,
+    CausalClips,
     CausalSettings,
     CausalStudy,
     PatchingStudy,
+    PromptStates,
     agreement_sentence,
     answers_sentence,
     attention_sentence,
@@ -59,6 +61,7 @@ from musicgen_emotion.studies import (
     mediation_sentence,
     neutral_halves,
     paired_mean,
+    plant,
     plant_held,
     plant_rating,
     plant_words,
@@ -323,6 +326,29 @@ def test_sentences_on_losses_windows_and_halves_say_yes_and_no():
 def test_decodable_sentence_names_sites_that_fail():
     encoded = pd.DataFrame(dict(name=["text", "layer_0"], encodes=[True, False], n=[46, 46]))
     assert "1 of 2 sites (n = 46 words). Not at layer_0." in decodable_sentence(encoded)
+
+
+def test_random_weights_decode_nothing_and_planted_states_do(tiny, tmp_path):
+    settings = CausalSettings(
+        clips_per_emotion=2, prompts_per_part=24, patch_pairs=2, duration_s=2.0, patch_s=0.1,
+        n_boot=200, probe_perm=20,
+    )  # fmt: skip
+    with open_run(tmp_path / "run", "phase3_test") as run:
+        states = PromptStates(CausalClips(run.set_model(tiny), settings, tiny))
+        sentence = states.decodable().sentence
+        table = states.encoded.set_index("name")
+        assert not table.encodes.any()
+        assert f"0 of {len(table)} sites" in sentence
+        last = states.data.layers[-1]
+        states.states[last] = plant(states.states[last], states.emotions, 3.0)
+        states.decodable()
+        table = states.encoded.set_index("name")
+        assert table.index[table.encodes].tolist() == [last]
+        states.states["layer_0"] = states.states[last]  # what layer_0 has is not the last layer's
+        states.decodable()
+        table = states.encoded.set_index("name")
+        assert table.index[table.encodes].tolist() == ["layer_0"]
+        assert table.baseline[last] == "layer_0"
 
 
 def test_reliability_sentence_gives_the_reason_when_nothing_was_measured():
