@@ -18,6 +18,9 @@ from ..lab.seeds import rng
 from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from ..models.model import MusicModel
 from ..stats.estimates import Estimate, interval
+from ..steering.arms import random_arms
+from ..steering.directions import Direction
+from ..steering.specificity import rank_p
 from .erasure import inlp, leace, project_out
 from .oracle import fit_oracle
 from .pairs import Pairs, resampled_sums
@@ -25,10 +28,19 @@ from .passes import contrast, next_token_logits
 from .reliability import causal_reliability
 
 # %% auto #0
-__all__ = ["fit_interventions", "prediction_slopes", "site_reliability"]
-
+__all__ = [
+    "FEWEST_RANDOM",
+    "SMALLEST_SPREAD",
+    "fit_interventions",
+    "prediction_slopes",
+    "site_reliability",
+]
 
 # %% ../../nbs/api/85_causes/13_site_scores.ipynb #cell006
+SMALLEST_SPREAD = 1e-5  # of states, in parts of the vector; less is rounding
+FEWEST_RANDOM = 39  # random directions below which no claim is made; p is then .025 at best
+
+
 @checked
 @torch.no_grad()
 @may_be_large
@@ -37,17 +49,21 @@ def prediction_slopes(
     pairs: Pairs,  # with tokens; the target's run is pushed
     vectors: Mapping[str, np.ndarray],  # site -> (d,) from the target's to the source's emotion
     doses: Sequence[float] = (-1.0, -0.5, 0.5, 1.0),  # in units of the vector
-    n_random: int = 20,  # random directions of the same length, at dose 1
+    n_random: int = FEWEST_RANDOM,  # random directions of the same length, at dose 1
     n_boot: int = 1000,  # resamples of pairs
     seed: int = 0,  # of the directions and resamples
+    states: Mapping[str, np.ndarray] | None = None,  # site -> (row, d); None: isotropic directions
     allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per site
     """Push the target's run along a vector, and see how far its predictions move to the source's.
 
-    Vectors have their natural length. Returns site; slope (restored difference per dose) with low,
-    high, n (pairs); random_low and random_high, the central 95% of n_random random directions;
-    n_random; and monotone, true when every larger dose restores more. Raises ValueError for pairs
-    without tokens, vectors with NaN, or doses without a number other than 0."""
+    Vectors have their natural length. Random directions are orthogonal to them and have the
+    covariance of the states; there are none where a vector is 0 or states do not vary. Returns
+    site; slope (restored difference per dose) with low, high, n (pairs); random_low and
+    random_high, the central 95% of n_random random directions; p_random, the slope's rank among
+    them, and among what they would do with their part along the vector; n_random; and monotone,
+    true when every larger dose restores more. Raises ValueError for pairs without tokens, vectors
+    with NaN, or doses without a number other than 0."""
     tokens = pairs.require_tokens()
     dose_values = check_finite("doses", np.asarray(doses, float))
     if not dose_values.any():
@@ -88,11 +104,11 @@ def prediction_slopes(
         whole_gap = gap.sum() or np.nan  # 0 where the prompts do not differ
         restored_by_dose = moved.sum(1)[order] / whole_gap
 
-        random_restored = []
-        for push in _random_pushes(site, vector, n_random, seed):
-            random_restored.append(_moved(site, push).sum() / whole_gap)
-        random_low, random_high = np.nan, np.nan
-        if n_random:
+        pushes, cosines = _random_pushes(site, vector, n_random, seed, (states or {}).get(site))
+        random_restored = [_moved(site, push).sum() / whole_gap for push in pushes]
+        random_low, random_high, p_random = np.nan, np.nan, np.nan
+        if pushes and np.isfinite(slope.value):
+            p_random = _random_p(slope.value, np.array(random_restored), cosines)
             random_low, random_high = np.quantile(
                 random_restored,
                 [0.025, 0.975],
@@ -107,7 +123,8 @@ def prediction_slopes(
                 n=slope.n,
                 random_low=random_low,
                 random_high=random_high,
-                n_random=n_random,
+                p_random=p_random,
+                n_random=len(pushes),
                 monotone=bool((np.diff(restored_by_dose) > 0).all()),
             )
         )
@@ -127,12 +144,28 @@ def _slope_through_origin(moved, doses, gap, n_boot, seed):
     return interval(slopes[1:], slopes[0], len(gap))
 
 
-def _random_pushes(site, vector, n_random, seed):
-    "Vectors in random directions, as long as the given one."
-    generator = rng("random doses", site, seed)
-    draws = generator.normal(size=(n_random, len(vector)))
-    length = np.linalg.norm(vector)
-    return [length * draw / np.linalg.norm(draw) for draw in draws]
+def _random_pushes(site, vector, n_random, seed, states=None):
+    "Vectors orthogonal to the given one and as long, and the cosines that they were drawn with."
+    varies = states is None or np.ptp(states, axis=0).max() > SMALLEST_SPREAD * np.abs(vector).max()
+    if not np.any(vector) or not varies:
+        return [], np.zeros(0)
+    target = Direction(vector, site, "the site's vector")
+    draw_seed = int(rng("random doses", site, seed).integers(2**31))
+    drawn, beside = (
+        [
+            arm.directions[0][0].vector
+            for arm in random_arms(target, n_random, draw_seed, states, out)
+        ]
+        for out in ([], [target])
+    )
+    cosines = np.array([draw @ target.vector for draw in drawn]) / target.norm**2
+    return beside, cosines
+
+
+def _random_p(slope, beside, cosines):
+    "Rank of a slope among orthogonal directions and among those as drawn; the larger p."
+    as_drawn = cosines * slope + np.sqrt(np.clip(1 - cosines**2, 0, None)) * beside
+    return max(rank_p(slope, beside), rank_p(slope, as_drawn))
 
 
 # %% ../../nbs/api/85_causes/13_site_scores.ipynb #cell011

@@ -23,6 +23,7 @@ from ..lab.arguments import checked
 from ..show.plots import check_columns, new_axes
 from ..sound.listener import ListenerModel, listener_axes, listener_cues
 from ..stimuli.emotions import VALENCE_AROUSAL
+from .site_scores import FEWEST_RANDOM
 
 # %% auto #0
 __all__ = [
@@ -203,8 +204,8 @@ def collect_evidence(
 ) -> pd.DataFrame:  # input of `verdict_table`
     """The four questions with their measures and bars, for every site in `encoded`.
 
-    Decodable: accuracy above the surface baseline on held-out words, and max-T p. Used: the slope
-    over dose above 0 and above 97.5% of random directions, and reliability. Sufficient: the
+    Decodable: accuracy above the strongest baseline on held-out words, and max-T p. Used: the slope
+    over dose above 0 and first by rank among random directions, and reliability. Sufficient: the
     source's states alone restore more than half, in predictions and in sound. Necessary: without
     them more than half is lost. Raises ValueError for unknown bars."""
     bars = _checked_bars(bars)
@@ -255,10 +256,10 @@ def _evidence(site, question, measure, numbers, bar, direction=">", reason=""):
 
 
 def _decodable(encoding, bars):
-    "Held-out accuracy above the surface baseline, and its p."
+    "Held-out accuracy above the strongest baseline, and its p."
     above = (encoding.difference, encoding.low, encoding.high)
     p = (encoding.p_max,) * 3
-    name = "accuracy above the surface baseline"
+    name = "accuracy above the strongest baseline"
     return [
         _evidence(
             encoding.name,
@@ -279,19 +280,23 @@ def _decodable(encoding, bars):
 
 
 def _used(site, slopes, reliable, method, bars):
-    "Slope over dose above random directions, and reliability of one intervention."
+    "Slope over dose, its rank among random directions, and reliability of one intervention."
     rows = []
     slope = _row_of(slopes, site)
     if slope:
         numbers = (slope.slope, slope.low, slope.high)
-        bar = max(0.0, np.nan_to_num(slope.random_high))
+        rows.append(_evidence(site, "used", "slope over dose", numbers, 0.0))
+        few = slope.n_random < FEWEST_RANDOM
+        reason = f"{slope.n_random} directions carry no claim ({FEWEST_RANDOM} at least)"
         rows.append(
             _evidence(
                 site,
                 "used",
-                "slope over dose",
-                numbers,
-                bar,
+                "p among random directions",
+                (np.nan if few else slope.p_random,) * 3,
+                bars["p"],
+                "<",
+                reason if few else "",
             )
         )
     score = _row_of(reliable, site)

@@ -26,6 +26,8 @@ from ..causes.pairs import PATCH_SITES, all_cells
 from ..causes.patching import activation_patching, patching_summary
 from ..show.heatmaps import plot_heatmap
 from ..show.plots import plot_layers
+from ..stats.estimates import Estimate
+from ..steering.specificity import absolute_bounds
 from .steps import Figure, Step, estimate_text
 
 PATCHED_ARMS = ("patch", "noop", "random")  # at every site; "other" is added for the text
@@ -338,6 +340,7 @@ class PatchingStudy:
             n=pairs,
         )
         patched, other = self.text_row("patch"), self.text_row("other")
+        other = absolute_bounds(Estimate(other.value, other.low, other.high, pairs))
         causal_gate(
             self.run,
             "text states restore the difference",
@@ -353,7 +356,7 @@ class PatchingStudy:
             other.low,
             other.high,
             n=pairs,
-            why="the pairs share no word",
+            why="size of the share; the pairs share no word",
         )
         ranks = self.agreement.spearman
         causal_gate(

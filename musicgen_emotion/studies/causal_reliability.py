@@ -11,9 +11,18 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from musicgen_emotion.causes.site_scores import (
+    FEWEST_RANDOM,
+    prediction_slopes,
+    site_reliability,
+)
+
 from ..activations.replaying import replay
+from ..activations.word_vectors import static_vectors
 from ..causes.pairs import Pairs
-from ..causes.site_scores import prediction_slopes, site_reliability
+from ..causes.verdicts import BARS
+from ..models.load import randomized
+from ..models.model import MusicModel
 from ..probes.folds import grouped_folds
 from ..probes.linear import probe_layers
 from ..probes.readout import encodes
@@ -53,11 +62,15 @@ class PromptStates:
         self.settings = self.data.settings
         self.model = self.data.model
         self.book = self._prompts()
+        self.states = self._means(self.model)
+
+    def _means(self, model):
+        "Site -> (prompt, d) means over positions in a model."
         every_prompt = np.ones(len(self.book), bool)
-        acts = self.read(every_prompt, self.data.sites, "mean")
-        self.states = {}
-        for site in self.data.sites:
-            self.states[site] = acts[site].sel(branch="cond").values.astype(float)
+        acts = self.read(every_prompt, self.data.sites, "mean", model)
+        return {
+            site: acts[site].sel(branch="cond").values.astype(float) for site in self.data.sites
+        }
 
     def _prompts(self):
         "Prompts of both emotions in three parts without a common word."
@@ -78,13 +91,14 @@ class PromptStates:
         rows: np.ndarray,  # (prompt,) mask of `book`
         sites: list,  # names of sites
         pool: str | None = None,  # "mean" over positions, or None for all
+        model: MusicModel | None = None,  # None: the model that is studied
     ):  # dataset, one variable per site
         "States under some prompts, over the tokens of the neutral clips."
         carriers = self.data.carriers
         tokens = self.data.store.codes(carriers.clip_id)[..., : self.data.frames]
         carrier = self.book.pair[rows].to_numpy() % len(carriers)
         return replay(
-            self.model,
+            model or self.model,
             tokens[carrier],
             self.book.prompt[rows].tolist(),
             sites=sites,
@@ -132,28 +146,45 @@ class PromptStates:
         )
 
     def decodable(self) -> Step:
-        "Linear probes on held-out words, beside what the letters of the prompts tell."
+        "Linear probes on held-out words, each site beside the strongest of its baselines."
         settings, labels = self.settings, self.emotions
-        words = self.book.word.to_numpy(str)
-        folds = grouped_folds(labels, words, 5, settings.seed)
-        probes = probe_layers(
-            self.states,
-            labels,
-            words,
-            folds=folds,
-            n_perm=settings.probe_perm,
-            control=False,
-            seed=settings.seed,
-            progress=False,
-        )
+        folds = grouped_folds(labels, self.book.word.to_numpy(str), 5, settings.seed)
+        probes = self._probed(self.states, folds, settings.probe_perm)
+        untrained = self._probed(self._blank_states(), folds)
         prompts = self.book.prompt.tolist()
-        baselines = surface_baselines(prompts, labels, folds, settings.seed)
-        found = encodes(probes, baselines, n_perm=settings.n_boot, seed=settings.seed)
-        self.encoded = self.run.table(found, "encodes.csv")
+        static = self._probed({"static word vectors": static_vectors(self.model, prompts)}, folds)
+        surface = [*surface_baselines(prompts, labels, folds, settings.seed), static]
+        first, rows = self.data.layers[0], []
+        for site in self.data.sites:
+            baselines = [*surface, untrained.only([f"{site}, random weights"])]
+            if site in self.data.layers[1:]:
+                baselines.append(probes.only([first]))
+            rows.append(
+                encodes(probes.only([site]), baselines, n_perm=settings.n_boot, seed=settings.seed)
+            )
+        self.encoded = self.run.table(pd.concat(rows, ignore_index=True), "encodes.csv")
         return Step(
             sentence=decodable_sentence(self.encoded),
             table=self.encoded,
         )
+
+    def _probed(self, states, folds, n_perm=0):
+        "Probes of the emotion from some states, on given folds."
+        return probe_layers(
+            states,
+            self.emotions,
+            self.book.word.to_numpy(str),
+            folds=folds,
+            n_perm=n_perm,
+            control=False,
+            seed=self.settings.seed,
+            progress=False,
+        )
+
+    def _blank_states(self):
+        "The same prompts and tokens in the same architecture with random weights, by site."
+        blank = randomized(self.model, self.settings.seed + 1, text=True)
+        return {f"{site}, random weights": rows for site, rows in self._means(blank).items()}
 
     def reliability(self) -> Step:
         "Do interventions change the emotion, and only the emotion, on words never seen?"
@@ -229,6 +260,15 @@ class PromptStates:
             vectors[site] = states[source].mean(0) - states[target].mean(0)
         return vectors
 
+    def within_sentences(self) -> dict:  # site -> (prompt, d) states
+        "States around the mean of each sentence, which random directions are made of."
+        sentence = [self.book.part.to_numpy(), self.book.pair.to_numpy()]
+        within = {}
+        for site, states in self.states.items():
+            frame = pd.DataFrame(states)
+            within[site] = (frame - frame.groupby(sentence).transform("mean")).to_numpy()
+        return within
+
     def dose(
         self,
         vectors: Mapping,  # site -> (d,) vector, as `mean_differences` gives it
@@ -248,6 +288,7 @@ class PromptStates:
                 short,
                 vectors,
                 n_random=settings.n_random,
+                states=self.within_sentences(),
                 **settings.resampling(),
             ),
         )
@@ -310,12 +351,13 @@ class PromptStates:
 def decodable_sentence(
     encoded: pd.DataFrame,  # of `encodes`: name, encodes, n
 ) -> str:  # one sentence
-    "At how many sites a probe reads the emotion above the words' letters."
+    "At how many sites a probe reads the emotion above the strongest baseline of the site."
     count, n_words = int(encoded.encodes.sum()), int(encoded.n.iloc[0])
     failed = encoded.name[~encoded.encodes.astype(bool)].tolist()
     missing = f" Not at {', '.join(failed)}." if failed else ""
     return (
-        f"The emotion is decodable on held-out words at {count} of {len(encoded)} sites "
+        "Above the strongest of words, letters, static word vectors, random weights and layer_0, "
+        f"the emotion is decodable on held-out words at {count} of {len(encoded)} sites "
         f"(n = {n_words} words).{missing}"
     )
 
@@ -341,11 +383,16 @@ def push_sentence(
     slopes: pd.DataFrame,  # of `prediction_slopes`
 ) -> str:  # one sentence
     "Where a push along the vector moves predictions further than random pushes do."
-    bars = slopes.random_high.fillna(0.0).clip(lower=0.0)
-    moved = slopes.low > bars
-    n_random, n_pairs = int(slopes.n_random.iloc[0]), int(slopes.n.iloc[0])
+    n_random, n_pairs = int(slopes.n_random.max()), int(slopes.n.iloc[0])
+    if n_random < FEWEST_RANDOM:
+        return (
+            f"No claim is made on pushes: {n_random} random pushes are too few "
+            f"({FEWEST_RANDOM} at least; n = {n_pairs} pairs)."
+        )
+    enough = slopes.n_random >= FEWEST_RANDOM
+    moved = enough & (slopes.low > 0) & (slopes.p_random < BARS["p"])
     sites = ", ".join(slopes.site[moved]) if moved.any() else "no site"
     return (
-        f"A push moves predictions beyond 97.5% of {n_random} random pushes at {sites} "
-        f"(n = {n_pairs} pairs)."
+        "A push moves predictions towards the wanted emotion, and further than random pushes "
+        f"(p < {BARS['p']:g} by rank among {n_random}), at {sites} (n = {n_pairs} pairs)."
     )

@@ -85,7 +85,7 @@ class CausalSettings(Resampled):
     sample_cells: int = 24  # cells of the map that are patched one by one
     window_pairs: int = 8  # of the pairs, those for windows of attention, MLP, projected text
     random_draws: int = 3  # random patches per pair and cell
-    n_random: int = 20  # random directions beside each dose
+    n_random: int = 39  # random directions beside each dose
     guidance: float = 3.0  # guidance scale
     temperature: float = 1.0  # sampling temperature
     top_k: int = 50  # sampling among the k most likely tokens
@@ -150,7 +150,7 @@ CAUSAL_CRITERIA = (
         "another prompt of the target's emotion restores little",
         threshold=0.25,
         direction="<",
-        why="the difference is one of emotion and not of words; words at random restore half",
+        why="size of the share: the difference is one of emotion; words at random restore half",
         fails_on=EVERY_CONTROL,
     ),
     Criterion(

@@ -215,7 +215,7 @@ def _causal_passes(values, n_layers, study):
     pushed = (2 + n_layers) * (4 + values["n_random"]) + 2  # four doses, over a second of music
     a_second = min(1.0, values["patch_s"]) / values["patch_s"]
     per_pair = patched + turned + mapped + windowed + lost + round(pushed * a_second)
-    read = 8 * values["prompts_per_part"]  # two emotions in three parts, and one for erasers
+    read = 14 * values["prompts_per_part"]  # two emotions in three parts, twice; one for erasers
     attention = 6 * study
     return pairs * per_pair + few * (windows * (1 + 2 * n_layers) + 2) + read + attention
 

@@ -5,6 +5,7 @@ Finished stages survive an interruption."""
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -17,9 +18,10 @@ import musicgen_emotion.studies
 from musicgen_emotion.causes.attribution import Agreement
 from musicgen_emotion.causes.free_generation import patched_generation
 from musicgen_emotion.causes.mediation import REFERENCE, held_effects
-from musicgen_emotion.causes.pairs import Pairs
+from musicgen_emotion.causes.pairs import Pairs, pair_tokens
+from musicgen_emotion.causes.site_scores import _random_p, _random_pushes, prediction_slopes
 from musicgen_emotion.causes.stages import Stages
-from musicgen_emotion.causes.verdicts import BARS
+from musicgen_emotion.causes.verdicts import BARS, collect_evidence, verdict_table
 from musicgen_emotion.lab.parameters import read_parameters
 from musicgen_emotion.lab.phase_files import list_phases
 from musicgen_emotion.lab.phases import PhaseError, run_phase
@@ -35,8 +37,11 @@ from musicgen_emotion.studies import (
     CAUSAL_CRITERIA,
     HELD_CUES,
     AttentionStudy,
+    CausalClips,
     CausalSettings,
     CausalStudy,
+    PatchingStudy,
+    PromptStates,
     agreement_sentence,
     answers_sentence,
     attention_sentence,
@@ -56,6 +61,7 @@ from musicgen_emotion.studies import (
     mediation_sentence,
     neutral_halves,
     paired_mean,
+    plant,
     plant_held,
     plant_rating,
     plant_words,
@@ -131,7 +137,7 @@ def test_every_setting_is_used():
 
 def test_controls_are_those_of_the_protocol():
     settings = CausalSettings()
-    assert settings.n_random >= 20
+    assert settings.n_random >= 39
     assert settings.random_draws >= 3
     assert 2 <= settings.window_pairs <= settings.patch_pairs
 
@@ -322,6 +328,29 @@ def test_decodable_sentence_names_sites_that_fail():
     assert "1 of 2 sites (n = 46 words). Not at layer_0." in decodable_sentence(encoded)
 
 
+def test_random_weights_decode_nothing_and_planted_states_do(tiny, tmp_path):
+    settings = CausalSettings(
+        clips_per_emotion=2, prompts_per_part=24, patch_pairs=2, duration_s=2.0, patch_s=0.1,
+        n_boot=200, probe_perm=20,
+    )  # fmt: skip
+    with open_run(tmp_path / "run", "phase3_test") as run:
+        states = PromptStates(CausalClips(run.set_model(tiny), settings, tiny))
+        sentence = states.decodable().sentence
+        table = states.encoded.set_index("name")
+        assert not table.encodes.any()
+        assert f"0 of {len(table)} sites" in sentence
+        last = states.data.layers[-1]
+        states.states[last] = plant(states.states[last], states.emotions, 3.0)
+        states.decodable()
+        table = states.encoded.set_index("name")
+        assert table.index[table.encodes].tolist() == [last]
+        states.states["layer_0"] = states.states[last]  # what layer_0 has is not the last layer's
+        states.decodable()
+        table = states.encoded.set_index("name")
+        assert table.index[table.encodes].tolist() == ["layer_0"]
+        assert table.baseline[last] == "layer_0"
+
+
 def test_reliability_sentence_gives_the_reason_when_nothing_was_measured():
     row = dict(value=0.89, low=0.76, high=0.99, n=24, judged=0.85, judged_low=0.7, reason=None)
     assert "is clearly more reliable" in reliability_sentence(pd.Series(row), 0.32)
@@ -331,10 +360,70 @@ def test_reliability_sentence_gives_the_reason_when_nothing_was_measured():
     assert "was not measured: the oracle is at chance." in reliability_sentence(unread, 0.32)
 
 
-@pytest.mark.parametrize(("low", "answer"), [(0.2, "at text (n"), (0.03, "at no site (n")])
-def test_push_sentence_needs_more_than_random_pushes(low, answer):
-    row = dict(site="text", slope=0.3, low=low, high=0.4, random_high=0.05, n_random=20, n=16)
+@pytest.mark.parametrize(
+    ("low", "p", "n_random", "answer", "used"),
+    [
+        (0.2, 0.025, 39, "at text (n", "yes"),
+        (0.2, 0.05, 39, "at no site (n", "no"),  # one direction is as steep
+        (-0.1, 0.025, 39, "at no site (n", "unclear"),
+        (0.2, 1 / 21, 20, "20 random pushes are too few", "not measured"),
+        (0.2, np.nan, 0, "0 random pushes are too few", "not measured"),
+    ],
+)
+def test_used_needs_the_first_rank_among_39_random_pushes(low, p, n_random, answer, used):
+    row = dict(site="text", slope=0.3, low=low, high=0.4, p_random=p, n_random=n_random, n=16)
     assert answer in push_sentence(pd.DataFrame([row]))
+    assert used_answer(pd.DataFrame([row])) == used
+
+
+def used_answer(slopes):
+    "The answer to `used` at the text when everything else about it is clear."
+    encoded = pd.DataFrame([dict(name="text", difference=0.3, low=0.2, high=0.4, p_max=0.01)])
+    sure = dict(site="text", value=0.8, restored=0.8, low=0.7, high=0.9, clear=True, reason="")
+    sure |= dict(kind="counterfactual", measure="reliability", intervention="mean difference")
+    sure = pd.DataFrame([sure])
+    found = verdict_table(collect_evidence(encoded, slopes, sure, sure, sure, sure))
+    return found.set_index("question").answer.used
+
+
+@pytest.mark.parametrize(("with_states", "highest"), [(True, 0.05), (False, 1.0)])
+def test_a_direction_of_chance_is_used_in_5_percent_at_most(with_states, highest):
+    """Predictions follow the widest axis of the states, which any direction of theirs shares.
+
+    Isotropic directions hardly do, so beside them chance is found in many studies."""
+    draw, wins, n_studies = np.random.default_rng(0), 0, 100
+    widths = 1 / np.arange(1, 41)  # of the axes of the states
+    for study in range(n_studies):
+        states = draw.normal(size=(80, 40)) * widths
+        target = draw.normal(size=80) @ (states - states.mean(0)) / 80
+        given = states if with_states else None
+        controls, cosines = _random_pushes("layer_0", target, 39, study, given)
+        slopes = np.array([push[0] for push in controls])
+        wins += _random_p(target[0], slopes, cosines) < 0.05
+    assert wins / n_studies <= highest
+    if not with_states:
+        assert wins / n_studies > 0.1  # the old control
+
+
+def test_a_known_direction_is_used_and_one_of_chance_is_not(nano):
+    sounds = ("guitar", "piano", "violin", "flute")
+    prompts, others = ([f"{word} {sound} music" for sound in sounds] for word in ("happy", "sad"))
+    pairs = pair_tokens(nano, Pairs(prompts, others), 0.2)
+    texts = [np.asarray(nano.encode_text(side).states.mean(1)) for side in (prompts, others)]
+    wanted = (texts[0] - texts[1]).mean(0)
+    states = np.random.default_rng(0).normal(size=(200, len(wanted)))
+    chance = _random_pushes("text", wanted, 1, 5, states)[0][0]
+    still = np.ones_like(states)
+    asked = dict(known=(wanted, states), chance=(chance, states), still=(wanted, still))
+    found = {}
+    for name, (vector, given) in asked.items():
+        slopes = prediction_slopes(
+            nano, pairs, dict(text=vector), (-1.0, 1.0), n_boot=50, states=dict(text=given)
+        )
+        found[name] = slopes.iloc[0]
+    assert found["known"].low > 0 and found["known"].p_random == 1 / 40
+    assert found["chance"].p_random > 0.05 and found["chance"].n_random == 39
+    assert found["still"].n_random == 0 and np.isnan(found["still"].p_random)
 
 
 @pytest.mark.parametrize(("value", "answer"), [(0.5, "Of the erasures"), (-0.1, "No erasure")])
@@ -585,6 +674,28 @@ def test_patching_a_text_restores_all_and_a_no_op_nothing(small):
     assert "restores most" in step.sentence
     for name in ("patching.parquet", "patching.csv", "patching_kl.csv"):
         assert (small.run.path / name).exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "passed"),
+    [(0.0, -0.1, 0.1, True), (-8.0, -9.0, -7.0, False), (0.0, -0.4, 0.1, False)],
+)
+def test_another_prompt_restores_little_on_both_sides_of_zero(tmp_path, value, low, high, passed):
+    row = pd.Series(dict(value=value, low=low, high=high, n=12))
+    with open_run(tmp_path / "run", "phase3_demo") as run:
+        stub = SimpleNamespace(
+            run=run,
+            data=SimpleNamespace(pairs=range(12)),
+            effects=pd.DataFrame(dict(gap=[1.0])),
+            restored=pd.DataFrame(dict(arm=["noop"], value=[0.0])),
+            text_row=lambda arm: row,
+            agreement=Agreement(Estimate(0.9, 0.8, 1.0, 24), None, pd.DataFrame(index=range(24))),
+        )
+        PatchingStudy.gates(stub)
+    gates = {gate.name: gate for gate in run.gates}
+    gate = gates["another prompt of the target's emotion restores little"]
+    assert gate.passed is passed
+    assert gate.value == abs(value)
 
 
 def test_identities_of_patched_clips_join_the_checks(small):

@@ -454,8 +454,8 @@ def reliable(**estimate):
     return series(judged=0.85, judged_low=0.7, reason="", **estimate)
 
 
-def pushes(low):
-    row = dict(site="text", low=low, high=0.9, random_high=0.05, n_random=39, n=16)
+def pushes(p):
+    row = dict(site="text", low=0.2, high=0.9, p_random=p, n_random=39, n=16)
     return table(row)
 
 
@@ -516,7 +516,7 @@ PHASE_3 = {
     ),
     "decodable_sentence": ((encoded(True),), (encoded(False),)),
     "reliability_sentence": ((reliable(**YES), 0.3), (reliable(**NO), 0.3)),
-    "push_sentence": ((pushes(0.3),), (pushes(0.01),)),
+    "push_sentence": ((pushes(0.025),), (pushes(0.3),)),
     "answers_sentence": ((answers("yes"),), (answers("no"),)),
     "attention_sentence": ((heads(0.01), heads(0.6)), (heads(0.6), heads(0.6))),
     "span_sentence": ((heads(0.01),), (heads(0.6),)),
