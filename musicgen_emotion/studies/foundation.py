@@ -276,7 +276,7 @@ class FoundationScores:
     "Held-out balanced accuracies that the summary compares."
 
     text: pd.Series  # score, low, high and n_groups of the text states
-    text_baseline: float  # strongest surface baseline
+    text_baseline: float  # strongest baseline
     text_chance: float  # one over the number of emotions
     best: dict  # arm -> best layer of `ProbeResult`
     random_weights: float  # score of random weights, their layer chosen inside each fold
@@ -299,7 +299,7 @@ def summary_sentences(
     answer = "above" if row.low > scores.text_baseline else "not clearly above"
     return [
         f"On held-out words the text states reach {row.score:.2f} ({row.low:.2f} to "
-        f"{row.high:.2f}, n = {int(row.n_groups)} stems of words), {answer} the strongest surface "
+        f"{row.high:.2f}, n = {int(row.n_groups)} stems of words), {answer} the strongest "
         f"baseline ({scores.text_baseline:.2f}; chance {scores.text_chance:.2f}).",
         f"Layers that are chosen inside each fold (n = {best['free'].score.n} stems of words) "
         f"reach: {'; '.join(by_arm)}. {choice_note(scores.highest, best['free'].score.value)}",

@@ -5,7 +5,7 @@
 # %% ../../nbs/api/95_studies/06_foundation_layers.ipynb #cell003
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -42,7 +42,7 @@ _MUSIC_INPUTS = ("codec tokens", "acoustic descriptors")
 BASELINES = {  # arm -> inputs that must be beaten, and the arm of random weights
     "free": (("static word vectors", *_MUSIC_INPUTS), "random weights"),
     "text only": (("static word vectors",), "random weights, text only"),
-    "music only": (_MUSIC_INPUTS, "random weights, music only"),
+    "music only": (("static word vectors", *_MUSIC_INPUTS), "random weights, music only"),
     "inputs": ((), ""),
 }
 
@@ -130,14 +130,22 @@ class LayerStudy:
         self,
         arm: str,  # a key of `BASELINES`
     ) -> list[ProbeResult]:  # on the same folds
-        "All that can be read without the layers of an arm, see `BASELINES`."
+        "All that can be read without the later layers of an arm, see `BASELINES`; layer 0 is last."
         found = [self.probes["surface"], self.chance]
         inputs, random_weights = BASELINES[arm]
         if inputs:
             found.append(self.probes["inputs"].only(list(inputs)))
         if random_weights:
-            found.append(self.probes[random_weights])
+            blank = self.probes[random_weights]
+            names = blank.table["name"] + ", random weights"
+            found.append(replace(blank, table=blank.table.assign(name=names)))
+        if self._has_later_layers(arm):
+            found.append(self.probes[arm].only([0]))
         return found
+
+    def _has_later_layers(self, arm):
+        "Whether an arm has layers that layer 0 can be a baseline of."
+        return arm in self.arms and len(self.probes[arm].table) > 1
 
     def strongest(
         self,
@@ -194,10 +202,7 @@ class LayerStudy:
         "The decision rule for every arm, and valence and arousal apart from each other."
         rules = []
         for arm in BASELINES:
-            rule = encodes(
-                self.probes[arm], self.baselines(arm), n_perm=self.n_perm, seed=self.seed
-            )
-            rules.append(rule.assign(arm=arm))
+            rules.append(self._rule(arm).assign(arm=arm))
         table = self.run.table(pd.concat(rules, ignore_index=True), "encodes.csv")
         self._valence_and_arousal()
         free = table[table.arm == "free"]
@@ -205,6 +210,16 @@ class LayerStudy:
             sentence=encoding_sentence(free),
             table=table,
         )
+
+    def _rule(self, arm):
+        "The rule of an arm; layer 0 is a baseline of later layers and not of itself."
+        probe, baselines = self.probes[arm], self.baselines(arm)
+        draws = dict(n_perm=self.n_perm, seed=self.seed)
+        rule = encodes(probe, baselines, **draws)
+        if not self._has_later_layers(arm):
+            return rule
+        first = encodes(probe.only([0]), baselines[:-1], **draws)
+        return pd.concat([first, rule.iloc[1:]], ignore_index=True)
 
     def _valence_and_arousal(self):
         "Probes of each axis with the other partialled out; two emotions leave nothing of either."
@@ -381,7 +396,7 @@ class LayerStudy:
         )
 
     def gates(self) -> None:
-        "The five gates on activations."
+        "The four gates on activations."
         for criterion, arm in zip(LAYER_CRITERIA[:2], ("free", "text only")):
             name, difference = self._above_baselines(arm)
             self.run.gate(
@@ -392,12 +407,6 @@ class LayerStudy:
                 n=difference.n,
                 why=f"the strongest is {name}",
             )
-        self.run.gate(
-            "max-T p over layers",
-            float(self.probes["free"].table.p_max.min()),
-            n=self.best.score.n,
-            draws=self.n_perm,
-        )
         width = self.width.estimate
         self.run.gate(
             "silhouette of the best layer",

@@ -49,6 +49,7 @@ from musicgen_emotion.studies.steps import (
 
 from ..activations.word_vectors import static_vectors
 from ..lab.runs import Run
+from ..models.load import randomized
 from ..models.model import MusicModel
 from ..probes.comparisons import pair_baselines
 from ..probes.folds import Folds, grouped_folds, leave_word_out
@@ -115,10 +116,11 @@ class TextStudy:
     def embed(
         self,
         prompts,  # texts
+        model: MusicModel | None = None,  # whose text encoder is read; None: the study's
     ) -> np.ndarray:  # (prompt, d_text) mean over tokens
         "Pooled text states of prompts."
         states = text_embeddings(
-            self.model,
+            model or self.model,
             list(prompts),
             pool="mean",
             progress=False,
@@ -189,17 +191,24 @@ class TextStudy:
             progress=False,
         )
         prompts = self.prompts.prompt.tolist()
-        static = probe_layers(
-            {"static word vectors": static_vectors(self.model, prompts)},
-            labels,
-            self.stems,
-            folds=self.folds,
-            n_perm=0,
-            control=False,
-            seed=self.seed,
-            progress=False,
-        )
-        baselines = [*surface_baselines(prompts, labels, self.folds, self.seed), static]
+        blank = randomized(self.model, self.seed + 1, text=True)
+        untrained = {
+            "static word vectors": static_vectors(self.model, prompts),
+            "random text encoder": self.embed(prompts, blank),
+        }
+        baselines = surface_baselines(prompts, labels, self.folds, self.seed)
+        for name, vectors in untrained.items():
+            found = probe_layers(
+                {name: vectors},
+                labels,
+                self.stems,
+                folds=self.folds,
+                n_perm=0,
+                control=False,
+                seed=self.seed,
+                progress=False,
+            )
+            baselines.append(found)
         rule = encodes(states, baselines, n_perm=self.n_perm, seed=self.seed)
         tables = [probe.table for probe in (states, *baselines)]
         table = pd.concat(tables, ignore_index=True)

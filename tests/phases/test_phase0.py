@@ -1,24 +1,35 @@
 "Phase 0: settings that are refused, sentences that can say no, and steps on a tiny model."
 
+from types import SimpleNamespace
+
+import numpy as np
 import pandas as pd
 import pytest
 
 from musicgen_emotion.lab.runs import open_run
+from musicgen_emotion.models.load import randomized
+from musicgen_emotion.probes.folds import leave_word_out
+from musicgen_emotion.probes.linear import probe_layers
 from musicgen_emotion.stimuli.emotions import EMOTION_WORDS
 from musicgen_emotion.stimuli.other_words import OTHER_EMOTION_WORDS
-from musicgen_emotion.stimuli.word_lists import share_stem
+from musicgen_emotion.stimuli.prompts import study_prompts
+from musicgen_emotion.stimuli.word_lists import share_stem, stem_groups
 from musicgen_emotion.studies import (
+    FOUNDATION_CRITERIA,
     FoundationScores,
     FoundationSettings,
     FoundationStudy,
+    LayerStudy,
     TextStudy,
     best_sentence,
     centroids_sentence,
+    controlled_model,
     encodes_sentence,
     gates_sentence,
     gates_step,
     generalization_sentence,
     label_sentence,
+    plant,
     repeats_sentence,
     settings_from,
     similarity_sentence,
@@ -250,8 +261,9 @@ def test_tempo_sentence_has_the_size_of_groups_and_the_interval_of_the_differenc
     assert "does not differ" in tempo_sentence(tempo * 0, groups, "session")
 
 
-def text_study(model, run, control="none", emotions=("happy", "sad", "calm", "energetic")):
-    return TextStudy(run, model, tuple(emotions), 8, n_perm=20, control=control)
+def text_study(model, run, control="none", n_prompts=8, n_perm=20):
+    emotions = ("happy", "sad", "calm", "energetic")
+    return TextStudy(run, model, emotions, n_prompts, n_perm=n_perm, control=control)
 
 
 @pytest.mark.parametrize("control", ["none", "shuffled-labels", "no-emotion"])
@@ -276,3 +288,111 @@ def test_rows_of_unseen_words_say_what_the_text_encoder_had_read(nano, tmp_path)
     assert (read[~unseen] == "all of these words").all()
     assert (table.n_groups[unseen] == 48).all()
     assert words_read(nano, True, "planted") == "nothing, it was not trained"
+
+
+class OneStore:
+    "Stands for the clips that carry the text-only arm."
+
+    def __init__(self, tokens):
+        self.tokens = tokens
+
+    def codes(self, ids):
+        return self.tokens[: len(ids)]
+
+
+def layer_study(model, run, n_perm=39):
+    "Layers of a model on clips whose tokens and texts carry the labels, probed."
+    emotions = ("happy", "sad", "calm")
+    prompts = study_prompts(12, emotions).table
+    labels = prompts.emotion.to_numpy()
+    stems = np.array(stem_groups(prompts.word.tolist()))
+    codes = np.unique(labels, return_inverse=True)[1]
+    rng = np.random.default_rng(0)
+    size, books = model.config.vocab_size, model.config.n_codebooks
+    tokens = rng.integers(0, size, (len(labels), books, 12))
+    own = rng.random(tokens.shape) < 0.3  # tokens that tell the label
+    tokens = np.where(own, codes[:, None, None] * (size // 4), tokens)
+    clips = SimpleNamespace(
+        run=run,
+        model=model,
+        clips=prompts,
+        tokens=tokens,
+        labels=labels,
+        stems=stems,
+        folds=leave_word_out(labels, stems),
+        emotions=emotions,
+        settings=SimpleNamespace(batch_size=18, duration_s=2.0),
+        store=OneStore(rng.integers(0, size, (1, books, 12))),
+        neutral=pd.DataFrame(dict(clip_id=["a"])),
+        cues=rng.normal(size=(len(labels), 4)) + codes[:, None],
+        control="none",
+    )
+    study = LayerStudy(clips, n_perm)
+    study.probe()
+    return study
+
+
+WORDS_ALONE = {"bag of words", "character n-grams", "majority", "static word vectors"}
+MUSIC_ALONE = {"codec tokens", "acoustic descriptors"}
+EXPECTED_BASELINES = {
+    "free": WORDS_ALONE | MUSIC_ALONE,
+    "music only": WORDS_ALONE | MUSIC_ALONE,
+    "text only": WORDS_ALONE,  # all clips have the same music
+}
+
+
+def test_all_baselines_of_the_protocol_are_in_the_rule_of_layers(tiny, tmp_path):
+    with open_run(tmp_path / "run", "phase0_test") as run:
+        study = layer_study(randomized(tiny, 5), run)
+        for arm, inputs in EXPECTED_BASELINES.items():
+            names = {name for probe in study.baselines(arm) for name in probe.table.name}
+            blank = {f"{layer}, random weights" for layer in study.layers}
+            assert names == inputs | blank | {study.layers[0]}, arm
+            folds = [probe.folds.fold for probe in study.baselines(arm)]
+            assert all((fold == study.clips.folds.fold).all() for fold in folds)
+        table = study.encodes().table
+    rows = table[table.arm.isin(EXPECTED_BASELINES)]
+    assert len(rows) == 3 * len(study.layers)
+    # (the decoder has random weights, and tokens and texts tell the label)
+    assert not rows.encodes.any(), rows
+    free = study.probes["free"].table
+    assert free.p_max.min() < 0.05  # the p of the gate that was taken out passes here
+
+
+def test_later_layers_that_only_pass_on_layer_0_encode_nothing(tiny, tmp_path):
+    with open_run(tmp_path / "run", "phase0_test") as run:
+        study = layer_study(randomized(tiny, 5), run)
+        labels, later = study.clips.labels, study.layers[1:]
+        for planted_at, expected in ((study.layers, [True] + [False] * len(later)), (later, None)):
+            noise = np.random.default_rng(1).normal(size=(36, 16))
+            states = {layer: noise for layer in study.layers}
+            states |= {layer: plant(noise, labels, 1.0) for layer in planted_at}
+            only_words(study, states)
+            rule = study._rule("text only")
+            expected = expected or [False] + [True] * len(later)
+            assert rule.encodes.tolist() == expected, rule
+
+
+def only_words(study, states):
+    "Probe these states as the text-only arm."
+    clips = study.clips
+    study.arms["text only"] = states
+    study.probes["text only"] = probe_layers(
+        states, clips.labels, clips.stems, folds=clips.folds, n_perm=39, progress=False
+    )
+
+
+@pytest.mark.parametrize("control", ["none", "random-weights"])
+def test_text_states_must_beat_a_random_text_encoder(nano, tmp_path, control):
+    with open_run(tmp_path / "run", "phase0_test") as run:
+        study = text_study(controlled_model(nano, control), run, control, 25, 39)
+        study.probe()
+        names = set(pd.read_csv(run.path / "text_probes.csv").name)
+    assert names >= WORDS_ALONE | {"random text encoder"}
+    assert study.rule.encodes.tolist() == [control == "none"]
+
+
+def test_a_p_that_random_weights_pass_is_no_gate():
+    names = [criterion.name for criterion in FOUNDATION_CRITERIA]
+    assert not any("max-T" in name for name in names)
+    assert len([each for each in FOUNDATION_CRITERIA if each.kind == "evidence"]) == 7
