@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from ..stats.power import FEWEST_UNITS
+
 # %% auto #0
 __all__ = [
     "started_circle_sentence",
