@@ -260,7 +260,7 @@ class PromptStates:
             vectors[site] = states[source].mean(0) - states[target].mean(0)
         return vectors
 
-    def sentence_residuals(self) -> dict:  # site -> (prompt, d) states
+    def centred_states(self) -> dict:  # site -> (prompt, d) states
         "States around the mean of each sentence, which random directions are made of."
         sentence = [self.book.part.to_numpy(), self.book.pair.to_numpy()]
         within = {}
@@ -288,7 +288,7 @@ class PromptStates:
                 short,
                 vectors,
                 n_random=settings.n_random,
-                states=self.sentence_residuals(),
+                states=self.centred_states(),
                 **settings.resampling(),
             ),
         )

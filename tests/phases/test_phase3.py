@@ -349,6 +349,10 @@ def test_random_weights_decode_nothing_and_planted_states_do(tiny, tmp_path):
         table = states.encoded.set_index("name")
         assert table.index[table.encodes].tolist() == ["layer_0"]
         assert table.baseline[last] == "layer_0"
+        blank = states._blank_states()  # a site whose random weights read as much has nothing
+        states._blank_states = lambda: {**blank, "layer_0, random weights": states.states[last]}
+        states.decodable()
+        assert not states.encoded.encodes.any()
 
 
 def test_reliability_sentence_gives_the_reason_when_nothing_was_measured():
