@@ -101,7 +101,7 @@ def test_clips_are_equally_many_of_each_emotion():
     assert chosen.emotion.value_counts().to_dict() == dict(sad=3, happy=3)
 
 
-@pytest.mark.parametrize(("p", "answer"), [(0.05, "changes"), (0.06, "does not change")])
+@pytest.mark.parametrize(("p", "answer"), [(0.04, "changes"), (0.05, "does not change")])
 def test_edit_sentence_follows_p(p, answer):
     hit = pd.Series(dict(p=p, descriptor="tempo_bpm"))
     assert f"out of the text {answer} the music" in edit_sentence(hit, "sad", 9, 12, 19)
