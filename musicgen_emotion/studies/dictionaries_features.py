@@ -144,7 +144,8 @@ class FeatureStudy:
     def shown_features(self) -> list[int]:
         "Six most selective features per emotion, or the most selective ones at all."
         found = top_features(self.table, 6, only="selective")
-        return found or self.table.sort_values("selectivity").feature.tail(20).tolist()
+        strongest = self.table.sort_values("selectivity").feature.tail(20)
+        return found or strongest.drop_duplicates().tolist()
 
     def profile(self) -> Step:
         "What the most selective features respond to, and how features cluster."
