@@ -250,7 +250,9 @@ class FoundationStudy:
             highest=layers.highest,
             random_music=layers.probes["random weights, music only"].best.score.value,
         )
-        sentences = [gates_sentence(self.run.gates), *summary_sentences(scores)]
+        probed, *others = summary_sentences(scores)
+        probed = f"{probed} {texts.generalization_sentence()}".strip()
+        sentences = [gates_sentence(self.run.gates), probed, *others]
         return keep_sentences(self.run, sentences, "summary.md")
 
 

@@ -48,6 +48,7 @@ from musicgen_emotion.studies.steps import (
 )
 
 from ..activations.word_vectors import static_vectors
+from ..lab.files import read_table
 from ..lab.runs import Run
 from ..models.load import randomized
 from ..models.model import MusicModel
@@ -257,9 +258,20 @@ class TextStudy:
             "text_generalization.csv",
         )
         return Step(
-            sentence=generalization_sentence(table, 1 / len(self.emotions)),
+            sentence=self.generalization_sentence(table),
             table=table,
         )
+
+    def generalization_sentence(
+        self,
+        table: pd.DataFrame | None = None,  # as of `generalization`; None: that of the run folder
+    ) -> str:  # two sentences; "" where the step was left out
+        "The hardest split of the table."
+        file = self.run.path / "text_generalization.csv"
+        if table is None and not file.exists():
+            return ""
+        table = read_table(file) if table is None else table
+        return generalization_sentence(table, 1 / len(self.emotions))
 
     def unseen(self) -> pd.DataFrame:  # one row per sentence
         "Sentences with words that begin like no word of a caption, in known and other templates."
