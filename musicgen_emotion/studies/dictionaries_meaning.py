@@ -26,7 +26,7 @@ from ..sae.controls import rectify
 from ..sae.dictionary import SparseAutoencoder
 from ..sae.effects import ablation_effect, edit_size, fitted_readout
 from ..sae.features import selective_features
-from ..sae.metrics import sae_metrics
+from ..sae.metrics import feature_density, sae_metrics
 from ..sae.profiles import top_features
 from ..sae.recovery import monosemanticity, recovery_table
 from ..sae.sweeps import balanced_setting
@@ -239,6 +239,8 @@ class MeaningStudy:
         self.read = top_features(table, 8) or top_features(table, 8, only=None)
         of_token = texts.token_prompt
         to_fit, to_measure = np.isin(of_token, choosing), np.isin(of_token, measured)
+        alive = feature_density(self.trained.sae, texts.tokens[to_measure]) > 0
+        self.read = self.read[: max(1, alive.sum() // 2)]  # as many others must be left
         self.effect = ablation_effect(
             self.trained.sae,
             texts.tokens[to_measure],

@@ -279,7 +279,9 @@ def control_shares(
             "study.shuffled_controls(directions) to the controls"
         )
     settings = context.settings
-    mean = bootstrap(shuffled.abs().to_numpy(), n_boot=settings.n_boot, seed=settings.seed)
+    mean = Estimate(np.nan, np.nan, np.nan, len(shuffled))
+    if np.isfinite(shuffled).all():
+        mean = bootstrap(shuffled.abs().to_numpy(), n_boot=settings.n_boot, seed=settings.seed)
     sentences = [
         shuffled_sentence(shuffled, mean),
         own_controls_sentence(own, without_target),
@@ -339,6 +341,11 @@ def shuffled_sentence(
     mean: Estimate,  # their mean size
 ) -> str:  # one sentence
     "How far directions from shuffled labels move the sound, in either sign, and how many do."
+    if not np.isfinite(mean.value):
+        return (
+            "The target does not move its outcome, so nothing can be compared with it "
+            f"({len(shares)} directions from shuffled labels)."
+        )
     sizes = shares.abs()
     far = int((sizes >= 0.5).sum())
     answer = "do not do the same" if mean.high < 0.5 else "may do much of the same"

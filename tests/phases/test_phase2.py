@@ -774,6 +774,8 @@ def test_sentences_on_moves_say_yes_and_no():
     shares = pd.Series([-1.1, 0.5, 0.6, -0.1])
     far = shuffled_sentence(shares, Estimate(0.58, 0.3, 0.9, 4))
     assert "may do much of the same" in far and "3 of 4 move" in far
+    still = shuffled_sentence(shares * np.nan, Estimate(np.nan, np.nan, np.nan, 4))
+    assert still.startswith("The target does not move")
     near = shuffled_sentence(shares / 4, Estimate(0.14, 0.08, 0.22, 4))
     assert "do not do the same" in near and "none of 4 moves" in near
 

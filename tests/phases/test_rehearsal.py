@@ -29,7 +29,7 @@ PARAMETERS = dict(
         steps=10,
         batch_size=64,
         seeds=2,
-        clips=10,
+        clips=30,
         duration_s=2.0,
         layer_steps=5,
         edit_clips=2,
@@ -39,7 +39,7 @@ PARAMETERS = dict(
         jobs=1,
     ),
     phase2_steering=dict(
-        emotions=["happy", "sad"],
+        emotions=["happy", "sad", "calm"],
         method_emotions=["sad"],
         alphas=[-1.0, 1.0],
         sweep_layers=[0, 23],
@@ -72,7 +72,7 @@ PARAMETERS = dict(
         n_random=2,
         n_boot=20,
         n_perm=20,
-        probe_perm=0,
+        probe_perm=2,
         batch_size=8,
     ),
 )
