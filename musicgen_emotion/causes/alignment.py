@@ -15,7 +15,7 @@ import torch
 
 from ..activations.hooks import hooked
 from ..lab.arguments import checked
-from ..lab.checks import check_count, check_positive
+from ..lab.checks import check_count, check_finite, check_positive
 from ..lab.seeds import rng
 from ..lab.sizes import may_be_large, require_room
 from ..models.finite import frozen
@@ -46,7 +46,7 @@ class Alignment:
     seed: int = 0  # of start and batches
 
     def __post_init__(self):
-        basis = np.asarray(self.basis, np.float32)
+        basis = check_finite("basis", self.basis).astype(np.float32)
         if basis.ndim != 2 or not basis.size or basis.shape[1] > basis.shape[0]:
             raise ValueError(f"basis must be (d, k) with 1 <= k <= d; got shape {basis.shape}")
         if not np.allclose(basis.T @ basis, np.eye(basis.shape[1]), atol=1e-4):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -250,12 +250,8 @@ class Criterion:
         "Decide the criterion on a number; evidence on fewer than `FEWEST_UNITS` units is none."
         low = math.nan if low is None else low
         high = math.nan if high is None else high
-        few = ""
-        if self.kind == "evidence" and n is not None and n < FEWEST_UNITS and value == value:
-            few = f"no claim: {n} units are fewer than {FEWEST_UNITS} (measured: {value:.3g})"
-            value = low = high = math.nan
-        reasons = [reason for reason in (self.why, why, few) if reason]
-        return Gate(
+        reasons = [reason for reason in (self.why, why) if reason]
+        gate = Gate(
             self.name,
             value,
             low,
@@ -267,6 +263,12 @@ class Criterion:
             self.kind,
             draws,
         )
+        is_few = gate.n is not None and gate.n < FEWEST_UNITS and not math.isnan(gate.value)
+        if self.kind == "check" or not is_few:
+            return gate
+        few = f"no claim: {gate.n} units are fewer than {FEWEST_UNITS} (measured: {gate.value:.3g})"
+        none = dict(value=math.nan, low=math.nan, high=math.nan)
+        return replace(gate, **none, why="; ".join([*reasons, few]))
 
     def expected(
         self,
