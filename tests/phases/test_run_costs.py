@@ -91,8 +91,8 @@ def test_phase_2_makes_about_as_many_clips_as_a_run_that_was_counted():
 def test_phases_1_and_3_agree_with_runs_that_were_counted():
     "Finished runs with the defaults on nano: clips stored, edited, patched and with a cue held."
     plan = dictionary_work(defaults("phase1_sae"), 4)
-    assert plan.clips == 180 + 264  # rows of clips.parquet and of edited_clips.csv
-    steps = 18 * 200 + 200 + 7 * 700 + 3 * 4 * 200  # sweep twice, baseline, twins, layers
+    assert plan.clips == 180 + 504  # rows of clips.parquet and of edited_clips.csv
+    steps = 18 * 200 + 200 + 7 * 700 + 3 * 4 * 600  # sweep twice, baseline, twins, layers
     assert plan.trained == steps * 1024 + 200 * 128
     plan = causal_work(defaults("phase3_causal"), 4)
     listed = 64 + 204 + 168  # rows of clips.parquet, patched_clips.csv and held_clips.csv
