@@ -208,8 +208,8 @@ def words_with(words, name, value, good):
             filler = str(good["runs"])
         elif slot.name == "phases" and runs_a_study(words, name):
             filler = str(good["notebook"])
-        elif filler is None and slot.name == "out":
-            filler = "out"
+        elif filler is None and slot.name in ("out", "evidence"):
+            filler = slot.name  # in the folder of the test, never in the checkout
         if filler is not None:
             call += [filler] if slot.is_argument else [slot.option, filler]
     return call
