@@ -1,7 +1,7 @@
 """Every phase from its first cell to its last on 24 layers of random weights.
 
-The first run on a published model is then not the first run on a model of its depth. Run with
-`-m slow`; the parameters are the smallest that a phase accepts."""
+The first run on a published model is then not the first run on a model of its depth, nor the first on
+a model of which no cues are known. The parameters are the smallest that a phase accepts."""
 
 import pytest
 
@@ -86,7 +86,6 @@ def deep(tmp_path_factory):
     return write_random_model(folder, n_layers=24, d_model=16, n_heads=2, d_ff=32, sample_rate=8000)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("phase", PARAMETERS)
 def test_a_phase_runs_on_24_layers(phase, deep, tmp_path):
     values = PARAMETERS[phase] | dict(model=str(deep))
