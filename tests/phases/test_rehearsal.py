@@ -1,7 +1,7 @@
 """Every phase from its first cell to its last on 24 layers of random weights.
 
-The first run on a published model is then not the first run on a model of its depth, nor the first on
-a model of which no cues are known. The parameters are the smallest that a phase accepts."""
+The first run on a published model is then not the first run on a model of its depth, nor the first
+on a model of which no cues are known. The parameters are the smallest that a phase accepts."""
 
 import pytest
 
