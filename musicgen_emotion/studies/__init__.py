@@ -86,6 +86,7 @@ from .control_runs import gates_that_hold as gates_that_hold
 from .control_runs import matrix_table as matrix_table
 from .control_runs import matrix_text as matrix_text
 from .control_runs import read_criteria as read_criteria
+from .control_runs import standing_page as standing_page
 from .control_runs import standing_sentence as standing_sentence
 from .control_runs import standing_table as standing_table
 from .control_runs import standing_verdict as standing_verdict

@@ -40,6 +40,7 @@ __all__ = [
     "matrix_table",
     "matrix_text",
     "read_criteria",
+    "standing_page",
     "standing_sentence",
     "standing_table",
     "standing_verdict",
@@ -302,6 +303,28 @@ def _passed_seeds(row):
     if row is None or pd.isna(row.seeds) or not row.seeds:
         return "not run"
     return f"{int(row.seeds_passed)} of {int(row.seeds)}"
+
+
+def standing_page(
+    standing: pd.DataFrame,  # as from `standing_table`
+) -> pd.DataFrame:  # gate, number, n, bar, passed, controls, alarms, other seeds; all text
+    "The same as a page shows it: seven columns beside the name, numbers with their intervals."
+    numbers = []
+    for row in _rows(standing):
+        text = "not measured" if pd.isna(row.value) else f"{row.value:.3g}"
+        if pd.notna(row.low) and pd.notna(row.high):
+            text += f" ({row.low:.3g} to {row.high:.3g})"
+        numbers.append(text if row.kind == "evidence" else f"{text}, a check")
+    shown = dict(
+        number=numbers,
+        n=["n/a" if pd.isna(n) else f"{int(n)}" for n in standing.n],
+        bar=standing.bar.astype(str),
+        passed=["yes" if passed else "no" for passed in standing.passed],
+        controls=standing.controls,
+        alarms=standing.alarms.astype(str),
+    )
+    table = pd.DataFrame(shown | {"other seeds": standing.other_seeds}, dtype=str)
+    return table.set_index(standing.gate.rename("gate"))
 
 
 def standing_verdict(

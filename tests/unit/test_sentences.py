@@ -322,6 +322,17 @@ def test_claims_that_are_in_doubt_are_named():
     assert "luck" not in studies.standing_sentence(STANDING.assign(other_seeds="not run"))
 
 
+def test_the_table_of_a_page_has_words_and_intervals():
+    more = dict(value=0.5, low=0.4, high=0.61, n=20, bar="> 0.3")
+    check = dict(gate="a no-op", kind="check", passed=False, controls="not run", n=np.nan)
+    other = check | dict(alarms=0, other_seeds="not run", bar="> 1")
+    both = pd.concat([STANDING.assign(**more), pd.DataFrame([other])])
+    page = studies.standing_page(both)
+    assert page.number.tolist() == ["0.5 (0.4 to 0.61)", "not measured, a check"]
+    assert page.n.tolist() == ["20", "n/a"] and page.passed.tolist() == ["yes", "no"]
+    assert list(page.index) == ["a score", "a no-op"] and page.shape[1] == 7
+
+
 def test_a_claim_counts_only_with_its_controls():
     check = dict(gate="a no-op", kind="check", passed=True, controls="as expected")
     claims = [CLAIM | dict(gate=name) for name in ("first", "second", "third")]
