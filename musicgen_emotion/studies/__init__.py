@@ -442,6 +442,7 @@ from .steering_words import fit_prompts as fit_prompts
 from .steering_words import words_of_one_length as words_of_one_length
 from .steps import FEWEST_DEALT as FEWEST_DEALT
 from .steps import NO_CONTROL as NO_CONTROL
+from .steps import READ_UNSEEN as READ_UNSEEN
 from .steps import UNSEEN_WORDS as UNSEEN_WORDS
 from .steps import ClipSettings as ClipSettings
 from .steps import Figure as Figure

@@ -249,7 +249,8 @@ def answers_sentence(
         names = ", ".join(yes) if len(yes) else "none"
         parts.append(f"{question.capitalize()}: {names}.")
     return (
-        f"{' '.join(parts)} Decodable means beyond a bag of words; whether a layer holds more than "
-        "the music's tokens is asked in Phase 0. The last residual stream is sufficient and "
+        f"{' '.join(parts)} Decodable means beyond words, letters, static word vectors, random "
+        "weights and layer_0; whether a layer holds more than the music's tokens is asked in "
+        "Phase 0. The last residual stream is sufficient and "
         "necessary by construction, since everything passes through it."
     )

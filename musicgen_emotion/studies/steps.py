@@ -55,6 +55,7 @@ Settings = TypeVar("Settings")
 __all__ = [
     "FEWEST_DEALT",
     "NO_CONTROL",
+    "READ_UNSEEN",
     "UNSEEN_WORDS",
     "ClipSettings",
     "Figure",
@@ -300,6 +301,9 @@ def caption_list(
     return words
 
 
+READ_UNSEEN = "none of these words in an emotion list; frequent ones in general sentences"
+
+
 def words_read(
     model: MusicModel,  # the model of the study
     unseen: bool,  # words of `unseen_prompts`; else words of `EMOTION_WORDS`
@@ -310,7 +314,7 @@ def words_read(
         return "nothing, it was not trained"
     if not caption_list(model):
         return "not known"
-    return "none of these words" if unseen else "all of these words"
+    return READ_UNSEEN if unseen else "all of these words, in its emotion lists"
 
 
 FEWEST_DEALT = 3  # words of a label under `no-emotion`: with five labels 15 units
