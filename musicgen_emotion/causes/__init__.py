@@ -74,7 +74,6 @@ from .reliability import completeness as completeness
 from .reliability import harmonic_reliability as harmonic_reliability
 from .reliability import selectivity as selectivity
 from .reliability import total_variation as total_variation
-from .site_scores import FEWEST_RANDOM as FEWEST_RANDOM
 from .site_scores import SMALLEST_SPREAD as SMALLEST_SPREAD
 from .site_scores import fit_interventions as fit_interventions
 from .site_scores import prediction_slopes as prediction_slopes

@@ -111,7 +111,7 @@ def random_alignment(
 
 
 # %% ../../nbs/api/85_causes/16_alignment.ipynb #cell010
-_STEP_SECONDS = 5e-3  # of a step on a small batch; measured: 20 ms and more
+_STEP_SECONDS = 5e-3  # of a step, far below what any model takes: only absurd numbers are refused
 
 
 @may_be_large

@@ -20,7 +20,7 @@ from ..models.model import MusicModel
 from ..stats.estimates import Estimate, interval
 from ..steering.arms import random_arms
 from ..steering.directions import Direction
-from ..steering.specificity import rank_p
+from ..steering.specificity import FEWEST_RANDOM, rank_p
 from .erasure import inlp, leace, project_out
 from .oracle import fit_oracle
 from .pairs import Pairs, resampled_sums
@@ -28,17 +28,10 @@ from .passes import contrast, next_token_logits
 from .reliability import causal_reliability
 
 # %% auto #0
-__all__ = [
-    "FEWEST_RANDOM",
-    "SMALLEST_SPREAD",
-    "fit_interventions",
-    "prediction_slopes",
-    "site_reliability",
-]
+__all__ = ["SMALLEST_SPREAD", "fit_interventions", "prediction_slopes", "site_reliability"]
 
 # %% ../../nbs/api/85_causes/13_site_scores.ipynb #cell006
 SMALLEST_SPREAD = 1e-5  # of states, in parts of the vector; less is rounding
-FEWEST_RANDOM = 39  # random directions below which no claim is made; p is then .025 at best
 
 
 @checked

@@ -22,8 +22,8 @@ from musicgen_emotion.lab.checks import (
 from ..lab.arguments import checked
 from ..show.plots import check_columns, new_axes
 from ..sound.listener import ListenerModel, listener_axes, listener_cues
+from ..steering.specificity import FEWEST_RANDOM
 from ..stimuli.emotions import VALENCE_AROUSAL
-from .site_scores import FEWEST_RANDOM
 
 # %% auto #0
 __all__ = [

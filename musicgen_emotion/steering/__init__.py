@@ -122,6 +122,7 @@ from .slopes import dose_slopes as dose_slopes
 from .slopes import paired_changes as paired_changes
 from .slopes import side_effects as side_effects
 from .slopes import unit_slopes as unit_slopes
+from .specificity import FEWEST_RANDOM as FEWEST_RANDOM
 from .specificity import UNRELATED as UNRELATED
 from .specificity import absolute_bounds as absolute_bounds
 from .specificity import all_but_p as all_but_p

@@ -17,6 +17,7 @@ from ..stats.ratios import ratio_of_means
 
 # %% auto #0
 __all__ = [
+    "FEWEST_RANDOM",
     "UNRELATED",
     "absolute_bounds",
     "all_but_p",
@@ -28,8 +29,10 @@ __all__ = [
     "unrelated_share",
 ]
 
-
 # %% ../../nbs/api/80_steering/19_specificity.ipynb #cell008
+FEWEST_RANDOM = 39  # random directions below which no claim is made; p is then .025 at best
+
+
 @checked
 def rank_p(
     target: float,  # slope of the target in the wanted direction

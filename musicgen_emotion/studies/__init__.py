@@ -421,8 +421,6 @@ from .steering_setup import SteeringSettings as SteeringSettings
 from .steering_setup import SteeringStep as SteeringStep
 from .steering_setup import steering_judge as steering_judge
 from .steering_setup import steering_prompts as steering_prompts
-from .steering_slopes import FEW_PROMPTS as FEW_PROMPTS
-from .steering_slopes import FEW_RANDOM as FEW_RANDOM
 from .steering_slopes import SLOPE_COLUMNS as SLOPE_COLUMNS
 from .steering_slopes import arm_lines as arm_lines
 from .steering_slopes import arm_sentence as arm_sentence

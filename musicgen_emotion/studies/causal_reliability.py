@@ -11,15 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from musicgen_emotion.causes.site_scores import (
-    FEWEST_RANDOM,
-    prediction_slopes,
-    site_reliability,
-)
-
 from ..activations.replaying import replay
 from ..activations.word_vectors import static_vectors
 from ..causes.pairs import Pairs
+from ..causes.site_scores import prediction_slopes, site_reliability
 from ..causes.verdicts import BARS
 from ..models.load import randomized
 from ..models.model import MusicModel
@@ -27,6 +22,7 @@ from ..probes.folds import grouped_folds
 from ..probes.linear import probe_layers
 from ..probes.readout import encodes
 from ..show.heatmaps import plot_heatmap, plot_scores
+from ..steering.specificity import FEWEST_RANDOM
 from ..stimuli.prompts import study_prompts
 from .causal_setup import CausalClips, causal_gate, wide_table
 from .steps import Figure, Step, surface_baselines

@@ -420,7 +420,7 @@ def reached_share(
 
 
 def words_sentence(
-    words: pd.DataFrame,  # before, pushed, written and n by emotion; the column emotion names it
+    words: pd.DataFrame,  # emotion, before, pushed, written, n
     ratio: float,  # pushed over written
     low: float,  # of its interval
     high: float,  # of its interval
@@ -436,7 +436,7 @@ def words_sentence(
         return f"{text}: the word does not clearly change it (n = {n} prompts), so no share."
     shares = (words.pushed - words.before) / (words.written - words.before)
     least = ""
-    if len(words) > 1 and "emotion" in words and np.isfinite(shares).all():
+    if len(words) > 1 and np.isfinite(shares).all():
         least = f"; least for {words.emotion[shares.idxmin()]}, {shares.min():.2f}"
     return (
         f"{text}: the push {answer} the word ({ratio:.2f} of its change, 95% interval {low:.2f} to "

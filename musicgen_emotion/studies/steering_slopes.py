@@ -12,6 +12,7 @@ import pandas as pd
 
 from ..show.plots import axes_grid, axis_label
 from ..stats.power import FEWEST_UNITS
+from ..steering.specificity import FEWEST_RANDOM
 from .steps import Figure
 
 SLOPE_COLUMNS = (
@@ -28,8 +29,6 @@ SLOPE_COLUMNS = (
 
 # %% auto #0
 __all__ = [
-    "FEW_PROMPTS",
-    "FEW_RANDOM",
     "SLOPE_COLUMNS",
     "arm_lines",
     "arm_sentence",
@@ -109,12 +108,12 @@ def size_sentence(
 ) -> str:  # empty when there are enough prompts and random directions
     "Whether there are too few prompts or random directions to read an effect."
     reasons = []
-    few = slopes[slopes.n < FEW_PROMPTS]
+    few = slopes[slopes.n < FEWEST_UNITS]
     if len(few):
         n = int(few.n.min())
         reasons.append(f"an interval over {n} prompt{'s' * (n != 1)} is no 95% interval")
     n_random = int(slopes.n_random.max())
-    if 0 < n_random < FEW_RANDOM:
+    if 0 < n_random < FEWEST_RANDOM:
         reasons.append(f"the random band is made of {n_random} numbers")
     if not reasons:
         return ""
@@ -123,9 +122,6 @@ def size_sentence(
         return f"These numbers only show that the lines run, so read no effect from them: {reason}."
     names = ", ".join(dict.fromkeys(few.arm))
     return f"There are too few prompts to read an effect of {names}: {reason}."
-
-
-FEW_PROMPTS, FEW_RANDOM = FEWEST_UNITS, 39  # a sentence warns below these numbers
 
 
 def _digits(*values):
