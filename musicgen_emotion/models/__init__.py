@@ -143,6 +143,7 @@ from .tiny import decoder_config as decoder_config
 from .tiny import default_dtype as default_dtype
 from .tiny import draw_codebooks as draw_codebooks
 from .tiny import draw_model as draw_model
+from .tiny import forget_hooks as forget_hooks
 from .tiny import joined_config as joined_config
 from .tiny import random_musicgen as random_musicgen
 from .tiny import redraw_pretrained as redraw_pretrained

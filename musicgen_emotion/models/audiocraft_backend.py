@@ -61,7 +61,7 @@ from .hub import weight_files
 from .shapes import ModelConfig
 from .sites import Site, decoder_sites
 from .text import DecoderState, TextStates, add_null_rows, branch_names
-from .tiny import cpu_seed, redraw_pretrained
+from .tiny import cpu_seed, forget_hooks, redraw_pretrained
 
 # %% auto #0
 __all__ = [
@@ -278,6 +278,7 @@ class AudiocraftModel(MusicModel):
             conditioner.output_proj.reset_parameters()
             if text:
                 redraw_pretrained(conditioner.t5)
+        forget_hooks(raw.lm.transformer)
         raw.lm.to(self.device)
         control = AudiocraftModel(raw)
         control.hf.eval().requires_grad_(False)

@@ -28,6 +28,7 @@ __all__ = [
     "default_dtype",
     "draw_codebooks",
     "draw_model",
+    "forget_hooks",
     "joined_config",
     "random_musicgen",
     "redraw_pretrained",
@@ -269,9 +270,24 @@ def default_dtype(
 def redraw_pretrained(
     module: Any,  # a model of transformers, changed in place
 ) -> None:
-    "Fresh weights, drawn as its configuration says."
+    "Fresh weights, drawn as its configuration says, and none of the hooks that it had."
     fresh = type(module)(copy.deepcopy(module.config))
     module.load_state_dict(fresh.state_dict())
+    forget_hooks(module)
+
+
+def forget_hooks(
+    module: torch.nn.Module,  # a copy, which took the original's hooks with it; changed in place
+) -> None:
+    """Remove what was hooked behind a module and its parts.
+
+    The hooks by which transformers collects hidden states are installed again when they are asked
+    for."""
+    for part in module.modules():
+        part._forward_hooks.clear()
+        part._forward_hooks_with_kwargs.clear()
+        part._forward_hooks_always_called.clear()
+        vars(part).pop("_output_capturing_hooks_installed", None)
 
 
 def draw_codebooks(

@@ -40,7 +40,7 @@ from .registry import quiet_transformers
 from .shapes import ModelConfig
 from .sites import Site, decoder_sites
 from .text import DecoderState, TextStates, add_null_rows, branch_names
-from .tiny import cpu_seed, redraw_pretrained
+from .tiny import cpu_seed, forget_hooks, redraw_pretrained
 
 # %% auto #0
 __all__ = [
@@ -317,6 +317,7 @@ class TransformersModel(MusicModel):
             if text:
                 redraw_pretrained(hf.text_encoder)
         hf.decoder.load_state_dict(fresh_decoder.state_dict())
+        forget_hooks(hf.decoder)
         return type(self)(
             hf.to(self.device, self.dtype).eval().requires_grad_(False),
             self.tokenizer,

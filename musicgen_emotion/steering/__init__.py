@@ -9,6 +9,7 @@ from .arms import prompt_arm as prompt_arm
 from .arms import random_arms as random_arms
 from .arms import shuffled_arms as shuffled_arms
 from .axes import AXES as AXES
+from .axes import around_group_means as around_group_means
 from .axes import axis_direction as axis_direction
 from .axes import cosine_table as cosine_table
 from .axes import emotion_directions as emotion_directions

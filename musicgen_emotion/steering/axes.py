@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = [
     "AXES",
+    "around_group_means",
     "axis_direction",
     "cosine_table",
     "emotion_directions",
@@ -92,6 +93,27 @@ def random_direction(
         seeds=(int(seed),),
         metadata=dict(like=like.origin),
     )
+
+
+@checked(groups=None)
+def around_group_means(
+    states: np.ndarray,  # (row, d)
+    groups: Sequence,  # (row,) what a row shares with others, such as its sentence
+) -> np.ndarray:  # (row, d) states minus the mean of their group
+    """What is left of states when everything that a group shares is taken out.
+
+    A contrast that is balanced over groups has no other covariance, so directions of chance are
+    drawn from these. Raises ValueError for another number of groups than of rows."""
+    import pandas as pd
+
+    states = checked_activations("states", states)
+    if len(groups) != len(states):
+        raise ValueError(
+            f"groups must hold one entry for each of {len(states)} rows; got {len(groups)}"
+        )
+    frame = pd.DataFrame(states)
+    means = frame.groupby(pd.factorize(pd.Series(list(groups)))[0]).transform("mean")
+    return (frame - means).to_numpy()
 
 
 def _without_targets(vector, targets) -> np.ndarray:

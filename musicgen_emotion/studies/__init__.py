@@ -463,7 +463,9 @@ from .steps import unseen_prompts as unseen_prompts
 from .steps import without_negative_zero as without_negative_zero
 from .steps import words_read as words_read
 from .units_by_power import CLAIMS as CLAIMS
+from .units_by_power import SOUND_LIMIT as SOUND_LIMIT
 from .units_by_power import Claim as Claim
 from .units_by_power import sample_sizes as sample_sizes
 from .units_by_power import spread_of_interval as spread_of_interval
 from .units_by_power import units_from_interval as units_from_interval
+from .units_by_power import units_lines as units_lines

@@ -22,6 +22,7 @@ from ..probes.folds import grouped_folds
 from ..probes.linear import probe_layers
 from ..probes.readout import encodes
 from ..show.heatmaps import plot_heatmap, plot_scores
+from ..steering.axes import around_group_means
 from ..steering.specificity import FEWEST_RANDOM
 from ..stimuli.prompts import study_prompts
 from .causal_setup import CausalClips, causal_gate, wide_table
@@ -258,12 +259,8 @@ class PromptStates:
 
     def centred_states(self) -> dict:  # site -> (prompt, d) states
         "States around the mean of each sentence, which random directions are made of."
-        sentence = [self.book.part.to_numpy(), self.book.pair.to_numpy()]
-        within = {}
-        for site, states in self.states.items():
-            frame = pd.DataFrame(states)
-            within[site] = (frame - frame.groupby(sentence).transform("mean")).to_numpy()
-        return within
+        sentences = list(zip(self.book.part, self.book.pair))
+        return {site: around_group_means(states, sentences) for site, states in self.states.items()}
 
     def dose(
         self,

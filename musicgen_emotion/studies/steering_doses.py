@@ -24,7 +24,7 @@ from musicgen_emotion.studies.steering_slopes import (
 from ..lab.seeds import rng
 from ..nano.evaluation import CUE_DESCRIPTORS
 from ..steering.arms import Arm, prompt_arm, random_arms
-from ..steering.axes import axis_direction
+from ..steering.axes import around_group_means, axis_direction
 from ..steering.directions import Direction, save_directions
 from ..steering.judges import SoundJudge
 from ..steering.slopes import unit_slopes
@@ -86,13 +86,13 @@ def random_controls(
     if n is None:
         n = settings.n_random
     emotional = fits.labels != "neutral"
-    states = pd.DataFrame(directions.states[emotional])
-    within = states - states.groupby(fits.clips.pair.to_numpy()[emotional]).transform("mean")
+    sentences = fits.clips.pair.to_numpy()[emotional]
+    within = around_group_means(directions.states[emotional], sentences)
     return random_arms(
         directions["valence"],
         n,
         settings.seed,
-        within.to_numpy(),
+        within,
         [directions[axis] for axis in STEERED_AXES],
     )
 

@@ -91,7 +91,8 @@ def best_method_hits(
     recovery: MethodComparison,  # chooses the method and its dose for each emotion
 ) -> HitStep:  # a gate; the figure `hits`
     "Push the best method on the test prompts, and ask whether each emotion comes back."
-    renders = _planted_renders(context) if context.planted else None
+    by_cues = bool(context.planted) and context.judge.space is not None
+    renders = _planted_renders(context) if by_cues else None
     tables = []
     for emotion in context.settings.method_emotions:
         direction = recovery.methods.by_emotion[emotion][recovery.chosen]

@@ -13,12 +13,20 @@ import pandas as pd
 
 from ..lab.arguments import checked
 from ..lab.checks import check_count, check_positive
-from ..lab.files import read_table
+from ..lab.gates import read_gates
 from ..lab.paths import as_path
 from ..stats.power import SampleSize, units_needed
 
 # %% auto #0
-__all__ = ["CLAIMS", "Claim", "sample_sizes", "spread_of_interval", "units_from_interval"]
+__all__ = [
+    "CLAIMS",
+    "SOUND_LIMIT",
+    "Claim",
+    "sample_sizes",
+    "spread_of_interval",
+    "units_from_interval",
+    "units_lines",
+]
 
 
 # %% ../../nbs/api/95_studies/15_units_by_power.ipynb #cell006
@@ -53,70 +61,107 @@ def units_from_interval(
 # %% ../../nbs/api/95_studies/15_units_by_power.ipynb #cell010
 @dataclass(frozen=True)
 class Claim:
-    "An interval in a table of a run, and the smallest effect that matters for it."
+    "A gate with an interval, and the smallest effect that matters for it."
 
-    phase: str  # whose run has the table
-    what: str  # is claimed
-    table: str  # file of the run
-    where: dict  # column -> value of the row
-    effect: float  # smallest effect that matters, in the unit of the interval
+    gate: str  # name of the gate
+    effect: float  # smallest effect that matters, in the unit of the gate
     units: str  # what is counted
     parameter: str  # that sets the number of units
+    limit: str = ""  # what else bounds that number
 
 
-CLAIMS = (
-    Claim(
-        "phase0_foundation",
-        "text states above the strongest baseline",
-        "text_encodes.csv",
-        {},
-        0.2,
-        "stems of words",
-        "prompts_per_emotion",
+SOUND_LIMIT = "each pair has two words of its own, and the lists give 13 pairs"
+CLAIMS = {
+    "phase0_foundation": (
+        Claim("text states encode emotion beyond words", 0.2, "stems", "prompts_per_emotion"),
+        Claim("layers encode emotion beyond tokens and words", 0.1, "stems", "clips_per_emotion"),
+        Claim(
+            "the text adds emotion to equal music",
+            0.1,
+            "stems",
+            "clips_per_emotion",
+            "the word lists give no more stems",
+        ),
     ),
-    Claim(
-        "phase0_foundation",
-        "a layer above the strongest baseline",
-        "encodes.csv",
-        dict(arm="free"),
-        0.1,
-        "stems of words",
-        "clips_per_emotion",
+    "phase1_sae": (
+        Claim("the best single feature beats any control", 0.1, "words", "study_prompts"),
+        Claim(
+            "keeps its emotion on held-out words",
+            0.3,
+            "words",
+            "no parameter",
+            "all words are used that begin like no word of a caption",
+        ),
     ),
-    Claim(
-        "phase0_foundation",
-        "the text adds to equal music",
-        "encodes.csv",
-        dict(arm="text only"),
-        0.1,
-        "stems of words",
-        "clips_per_emotion",
+    "phase2_steering": (
+        Claim("a push reaches what writing the word reaches", 0.25, "prompts", "test_prompts"),
     ),
-)
+    "phase3_causal": (
+        Claim("patching an inner layer moves the sound", 1.0, "pairs", "sound_pairs", SOUND_LIMIT),
+        Claim(
+            "the text of the first half moves the sound more than the second's",
+            1.0,
+            "pairs",
+            "sound_pairs",
+        ),
+        Claim("arousal goes through tempo", 0.5, "pairs", "cue_pairs"),
+        Claim("arousal goes through loudness", 0.5, "pairs", "cue_pairs"),
+        Claim("valence goes through mode", 0.5, "pairs", "cue_pairs"),
+    ),
+}
 
 
 def sample_sizes(
-    run: Path | str,  # folder of a run of Phase 0
+    run: Path | str,  # folder of a run; `gates.json` and the name of its phase are read
     power: float = 0.8,  # share of studies that must find the effect
-) -> pd.DataFrame:  # a row per claim: what, effect, spread, pilot_n, units, needed, power, ...
-    "Units that each claim needs; of several rows (layers) the one with the largest spread counts."
+) -> pd.DataFrame:  # a row per claim: phase, gate, effect, needed, pilot_n, finds, spread, ...
+    """Units that each claim of a run needs; `finds` is the effect that its own number finds.
+
+    Raises ValueError for a run without a gate of `CLAIMS` that has an interval."""
     run = as_path("run", run)
+    gates = {gate.name: gate for gate in read_gates(run)}
     rows = []
-    for claim in CLAIMS:
-        if not (run / claim.table).exists():
-            continue
-        table = read_table(run / claim.table)
-        for column, value in claim.where.items():
-            table = table[table[column] == value]
-        table = table[table.high > table.low]
-        if table.empty:
-            continue
-        widest = table.loc[(table.high - table.low).idxmax()]
-        n = int(widest.n)
-        size = units_from_interval(widest.low, widest.high, n, claim.effect, power)
-        numbers = dict(effect=claim.effect, spread=size.spread, pilot_n=n, needed=size.n)
-        found = dict(power=size.power.value, units=claim.units, parameter=claim.parameter)
-        rows.append(dict(what=claim.what) | numbers | found)
+    for phase, claims in CLAIMS.items():
+        for claim in claims:
+            gate = gates.get(claim.gate)
+            if gate is None or not gate.high > gate.low or not gate.n:
+                continue
+            rows.append(dict(phase=phase) | _sample_size(claim, gate, power))
     if not rows:
-        raise ValueError(f"{run} holds no table of a claim: {', '.join(c.table for c in CLAIMS)}")
+        raise ValueError(f"{run} holds no gate with an interval that `CLAIMS` names")
     return pd.DataFrame(rows)
+
+
+def _sample_size(claim, gate, power):
+    "What a claim needs, and what the units of its run find."
+    from scipy.stats import norm
+
+    size = units_from_interval(gate.low, gate.high, gate.n, claim.effect, power)
+    finds = (norm.ppf(0.975) + norm.ppf(power)) * size.spread / np.sqrt(gate.n)
+    return dict(
+        gate=claim.gate,
+        effect=claim.effect,
+        needed=size.n,
+        pilot_n=gate.n,
+        finds=float(finds),
+        spread=size.spread,
+        power=size.power.value,
+        units=claim.units,
+        parameter=claim.parameter,
+        limit=claim.limit,
+    )
+
+
+def units_lines(
+    sizes: pd.DataFrame,  # as from `sample_sizes`, of one run or several
+) -> list[str]:  # a line per claim
+    "What a file of parameters says on its numbers of units."
+    lines = []
+    for row in sizes.itertuples():
+        enough = "enough" if row.pilot_n >= row.needed else f"finds {row.finds:.2g}"
+        text = (
+            f"{row.gate}: {row.effect:g} needs {row.needed} {row.units}, the published run has "
+            f"{row.pilot_n} ({enough}; {row.parameter})"
+        )
+        lines.append(text + (f"; {row.limit}" if row.limit else ""))
+    return lines

@@ -9,7 +9,7 @@ import pytest
 from musicgen_emotion.lab.gates import expected_matrix
 from musicgen_emotion.stats.ratios import ratio_of_means
 from musicgen_emotion.steering.arms import Arm, random_arms
-from musicgen_emotion.steering.axes import axis_direction
+from musicgen_emotion.steering.axes import around_group_means, axis_direction
 from musicgen_emotion.steering.specificity import (
     all_but_p,
     choice_p,
@@ -56,7 +56,7 @@ def listener_study(seed, planted):
     unseen = states_of(5)
     by_name = {axis: axis_direction(states, labels, axis, SITE, rms=1.0) for axis in AXES}
     pairs = np.tile(np.arange(8), len(EMOTIONS))
-    within = states - pd.DataFrame(states).groupby(pairs).transform("mean").to_numpy()
+    within = around_group_means(states, pairs)
     targets = [Arm(axis, "target", by_name[axis]) for axis in AXES]
     controls = random_arms(by_name["valence"], 39, seed, within, list(by_name.values()))
     for axis in AXES:
@@ -163,6 +163,34 @@ def test_matched_controls_of_an_axis_of_chance_have_the_size_of_the_rank():
         assert np.abs(cosines).max() < 1e-6
         first += rank_p(float(target.unit @ gradient), controls) < 0.05
     assert first / 150 <= 0.05
+
+
+@pytest.mark.parametrize(
+    "falls, most",
+    [
+        (0.65, 0.04),  # variance to variance; the first has .35: as narrow as layer 2 of nano
+        (0.9, 0.04),
+        (0.05, 0.2),  # nearly all variance in one dimension: the rank claims too much
+    ],
+)
+def test_the_rank_among_orthogonal_directions_keeps_its_size_unless_states_are_a_line(falls, most):
+    """The target is a chance direction of the states itself, and so are its controls.
+
+    Twelve variances, 39 controls that are orthogonal to the target and to a second axis, and a
+    judge that hears any direction. The claim is one-sided, so its nominal size is .025."""
+    draw = np.random.default_rng(0)
+    n_studies, width = 3000, 12
+    directions = draw.normal(size=(n_studies, 41, width)) * falls ** (np.arange(width) / 2)
+    gradients = draw.normal(size=(n_studies, width))
+    first = 0
+    for found, gradient in zip(directions, gradients):
+        basis, _ = np.linalg.qr(found[:2].T)
+        controls = found[2:] - (found[2:] @ basis) @ basis.T
+        controls /= np.linalg.norm(controls, axis=1, keepdims=True)
+        slope = found[0] @ gradient / np.linalg.norm(found[0])
+        first += rank_p(float(slope), controls @ gradient) < 0.05
+    assert first / n_studies < most
+    assert falls > 0.1 or first / n_studies > 0.05  # the limit is a real one
 
 
 def test_what_a_control_shares_with_an_emotion_does_not_count_against_it():

@@ -535,12 +535,32 @@ def test_raw_model_and_random_control(melody):
 
 @pytest.mark.parametrize("name", ["tiny", "melody"])
 def test_random_weights_touch_no_generator(name, request, monkeypatch):
+    model = request.getfixturevalue(name)
     seeded = []
     monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
     before = torch.get_rng_state()
-    randomized(request.getfixturevalue(name), seed=3)
+    randomized(model, seed=3)
     assert not seeded
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_random_weights_keep_no_hook_of_the_original(tiny):
+    def shift(module, args, output):
+        output.last_hidden_state += 5.0
+
+    def text_states(model):
+        encoded = model.tokenizer([SHORT], return_tensors="pt")
+        with torch.no_grad():
+            return model.hf.text_encoder(**encoded, output_hidden_states=True)
+
+    plain = text_states(randomized(tiny, seed=3, text=True))
+    handle = tiny.hf.text_encoder.register_forward_hook(shift)
+    try:
+        control = text_states(randomized(tiny, seed=3, text=True))
+    finally:
+        handle.remove()
+    assert torch.equal(control.last_hidden_state, plain.last_hidden_state)
+    assert len(control.hidden_states) == len(plain.hidden_states) > 1
 
 
 @pytest.mark.parametrize("name", ["tiny", "melody"])
