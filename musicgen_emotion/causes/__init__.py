@@ -69,11 +69,13 @@ from .patching import patching_summary as patching_summary
 from .patching import random_states_like as random_states_like
 from .reliability import FLOORS as FLOORS
 from .reliability import MEASURES as MEASURES
+from .reliability import RELIABILITY_NUMBERS as RELIABILITY_NUMBERS
 from .reliability import causal_reliability as causal_reliability
 from .reliability import completeness as completeness
 from .reliability import harmonic_reliability as harmonic_reliability
 from .reliability import selectivity as selectivity
 from .reliability import total_variation as total_variation
+from .reliability import without_unread as without_unread
 from .site_scores import SMALLEST_SPREAD as SMALLEST_SPREAD
 from .site_scores import fit_interventions as fit_interventions
 from .site_scores import prediction_slopes as prediction_slopes

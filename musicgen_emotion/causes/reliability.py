@@ -23,11 +23,13 @@ from .oracle import Oracle, fingerprints
 __all__ = [
     "FLOORS",
     "MEASURES",
+    "RELIABILITY_NUMBERS",
     "causal_reliability",
     "completeness",
     "harmonic_reliability",
     "selectivity",
     "total_variation",
+    "without_unread",
 ]
 
 
@@ -141,6 +143,7 @@ def causal_reliability(
     n_boot: int = 1000,  # resamples
     seed: int = 0,  # of the random floor and the resamples
     n_random: int = 10,  # directions of the random floor
+    strict: bool = True,  # no number where an oracle cannot decode; False: number and reason
     allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # one row per intervention (and floor) and measure
     """Completeness, selectivity and reliability of interventions, with a no-op and a random floor.
@@ -152,7 +155,8 @@ def causal_reliability(
     Returns intervention, kind, measure; value, low, high, half_width, n, reason; margin,
     margin_low, margin_high: reliability minus that of the better floor, on the same resamples;
     judged, judged_low: the oracle's balanced accuracy on these rows as they are. Where an oracle
-    cannot decode, in its own cross-validation or here, the numbers are NaN and `reason` says why.
+    cannot decode, in its own cross-validation or here, `reason` says why and `strict` leaves the
+    numbers NaN: they carry no claim, but can show that a rule refuses them on its own.
     Raises ValueError when an oracle was trained on these rows, or for rows and targets that do not
     fit."""
     states, labels, groups = _checked_rows(states, labels, groups)
@@ -193,11 +197,32 @@ def causal_reliability(
         n_boot,
         seed,
     )
-    return table.assign(
+    table = table.assign(
         kind="nullifying" if target is None else "counterfactual",
         judged=accuracy.value,
         judged_low=accuracy.low,
     )
+    return without_unread(table) if strict else table
+
+
+RELIABILITY_NUMBERS = (
+    "value",
+    "low",
+    "high",
+    "half_width",
+    "margin",
+    "margin_low",
+    "margin_high",
+)
+
+
+def without_unread(
+    table: pd.DataFrame,  # as from `causal_reliability`
+) -> pd.DataFrame:  # NaN in the numbers of rows with a reason against them
+    "Take out numbers that rest on an oracle that cannot decode."
+    numbers = list(RELIABILITY_NUMBERS)
+    unread = (table.reason != "").to_numpy()[:, None]
+    return table.assign(**table[numbers].mask(np.broadcast_to(unread, (len(table), len(numbers)))))
 
 
 def _checked_rows(states, labels, groups):
@@ -316,38 +341,20 @@ def _reliability_rows(scores, reason, groups, n_boot, seed):
         values = scores[name][measure]
         margin = dict(value=np.nan, low=np.nan, high=np.nan)
         if measure == "reliability" and name not in FLOORS:
-            margin = _mean_or_reason(
+            margin = bootstrap(
                 values - better_floor,
-                reason,
-                groups,
-                n_boot,
-                seed,
-            )
+                groups=groups,
+                n_boot=n_boot,
+                seed=seed,
+            ).table_row()
         rows.append(
             dict(intervention=name, kind="", measure=measure)
-            | _mean_or_reason(values, reason, groups, n_boot, seed)
+            | bootstrap(values, groups=groups, n_boot=n_boot, seed=seed).table_row()
             | dict(
+                reason=reason,
                 margin=margin["value"],
                 margin_low=margin["low"],
                 margin_high=margin["high"],
             )
         )
     return pd.DataFrame(rows)
-
-
-def _mean_or_reason(values, reason, groups, n_boot, seed):
-    "Mean with its interval over groups; NaN where there is a reason against it."
-    if not reason:
-        estimate = bootstrap(
-            values,
-            groups=groups,
-            n_boot=n_boot,
-            seed=seed,
-        )
-        return estimate.table_row() | dict(reason="")
-
-    empty = dict.fromkeys(
-        ("value", "low", "high", "half_width"),
-        np.nan,
-    )
-    return empty | dict(n=len(np.unique(groups)), reason=reason)

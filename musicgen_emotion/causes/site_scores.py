@@ -235,6 +235,7 @@ def site_reliability(
     n_boot: int = 1000,  # resamples of words
     seed: int = 0,  # of folds, floors and resamples
     n_random: int = 10,  # directions of the random floor
+    strict: bool = True,  # no number where an oracle cannot decode, see `causal_reliability`
     allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
 ) -> pd.DataFrame:  # as `causal_reliability`, with site, oracle, oracle_low and chance
     """Reliability of interventions at every site, judged by oracles that share no word with them.
@@ -285,6 +286,7 @@ def site_reliability(
                 n_boot,
                 seed,
                 n_random,
+                strict,
             )
             tables.append(
                 judged.assign(

@@ -44,6 +44,7 @@ from .causal_patching import residual_sentence as residual_sentence
 from .causal_patching import strongest_patch as strongest_patch
 from .causal_patching import windows_sentence as windows_sentence
 from .causal_reliability import FLOOR_METHODS as FLOOR_METHODS
+from .causal_reliability import RELIABILITY_GATES as RELIABILITY_GATES
 from .causal_reliability import RELIABLE_METHOD as RELIABLE_METHOD
 from .causal_reliability import PromptStates as PromptStates
 from .causal_reliability import decodable_sentence as decodable_sentence
@@ -86,6 +87,7 @@ from .control_runs import gates_that_hold as gates_that_hold
 from .control_runs import matrix_table as matrix_table
 from .control_runs import matrix_text as matrix_text
 from .control_runs import read_criteria as read_criteria
+from .control_runs import seeds_disagree as seeds_disagree
 from .control_runs import standing_page as standing_page
 from .control_runs import standing_sentence as standing_sentence
 from .control_runs import standing_table as standing_table
@@ -375,6 +377,7 @@ from .steering_moves import TargetMoves as TargetMoves
 from .steering_moves import changes_by_prompt as changes_by_prompt
 from .steering_moves import control_shares as control_shares
 from .steering_moves import control_shares_sentence as control_shares_sentence
+from .steering_moves import least_reached as least_reached
 from .steering_moves import moves_sentence as moves_sentence
 from .steering_moves import prompts_p as prompts_p
 from .steering_moves import random_rank as random_rank
@@ -432,6 +435,7 @@ from .steering_slopes import own_controls_sentence as own_controls_sentence
 from .steering_slopes import shown_slopes as shown_slopes
 from .steering_slopes import size_sentence as size_sentence
 from .steering_slopes import slopes_figure as slopes_figure
+from .steering_specific import related_text as related_text
 from .steering_specific import slopes_and_cosines as slopes_and_cosines
 from .steering_specific import specific_sentence as specific_sentence
 from .steering_specific import specificity as specificity

@@ -11,9 +11,17 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from musicgen_emotion.studies.causal_setup import (
+    CAUSAL_CRITERIA,
+    CausalClips,
+    causal_gate,
+    wide_table,
+)
+
 from ..activations.replaying import replay
 from ..activations.word_vectors import static_vectors
 from ..causes.pairs import Pairs
+from ..causes.reliability import without_unread
 from ..causes.site_scores import prediction_slopes, site_reliability
 from ..causes.verdicts import BARS
 from ..models.load import randomized
@@ -25,15 +33,19 @@ from ..show.heatmaps import plot_heatmap, plot_scores
 from ..steering.axes import around_group_means
 from ..steering.specificity import FEWEST_RANDOM
 from ..stimuli.prompts import study_prompts
-from .causal_setup import CausalClips, causal_gate, wide_table
 from .steps import Figure, Step, surface_baselines
 
 RELIABLE_METHOD = "mean difference"  # the intervention whose reliability counts
 FLOOR_METHODS = ("no-op", "random")  # interventions that should not be reliable
+RELIABILITY_GATES = (
+    "reliability of the mean difference in the text",
+    "reliability above its floors",
+)
 
 # %% auto #0
 __all__ = [
     "FLOOR_METHODS",
+    "RELIABILITY_GATES",
     "RELIABLE_METHOD",
     "PromptStates",
     "decodable_sentence",
@@ -51,7 +63,8 @@ class PromptStates:
     book: pd.DataFrame = field(init=False, repr=False)  # one row per prompt, with `part`
     states: dict = field(init=False, repr=False)  # site -> (prompt, d) means over positions
     encoded: pd.DataFrame = field(init=False, repr=False)  # after `decodable`
-    reliable: pd.DataFrame = field(init=False, repr=False)  # after `reliability`
+    judged: pd.DataFrame = field(init=False, repr=False)  # after `reliability`, all numbers
+    reliable: pd.DataFrame = field(init=False, repr=False)  # the same, where the oracle can decode
     slopes: pd.DataFrame = field(init=False, repr=False)  # after `dose`
 
     def __post_init__(self):
@@ -192,10 +205,12 @@ class PromptStates:
                 {site: self.states[site] for site in self.reading_sites},
                 self.book,
                 settings.source,
+                strict=False,
                 **settings.resampling(),
             ),
         )
-        self.reliable = self.run.table(found, "reliability.csv")
+        self.judged = found.assign(reason=found.reason.fillna(""))  # read back from a file
+        self.reliable = self.run.table(without_unread(self.judged), "reliability.csv")
         figure = Figure(
             name="reliability",
             draw=self._draw_reliability,
@@ -305,10 +320,10 @@ class PromptStates:
         text = self.data.text_sites[0]
         return np.max([values.get((text, method), np.nan) for method in FLOOR_METHODS])
 
-    def _counterfactual(self):
+    def _counterfactual(self, table=None):
         "Reliability of interventions that ask for an emotion, by site and intervention."
-        rows = self.reliable[self.reliable.measure == "reliability"]
-        rows = rows[rows.kind == "counterfactual"]
+        table = self.reliable if table is None else table
+        rows = table[(table.measure == "reliability") & (table.kind == "counterfactual")]
         return rows.set_index(["site", "intervention"])
 
     def reliability_sentence(self) -> str:  # one sentence
@@ -319,25 +334,27 @@ class PromptStates:
         )
 
     def gates(self) -> None:
-        "Two gates: reliability of the mean difference, and its distance from the floors."
-        row, floor = self.text_reliability(), self.text_floor()
-        causal_gate(
-            self.run,
-            "reliability of the mean difference in the text",
-            row.value,
-            row.low,
-            row.high,
-            n=int(row.n),
-            why=f"the better of no-op and random has {floor:.2f}",
-        )
-        causal_gate(
-            self.run,
-            "reliability above its floors",
-            row.margin,
-            row.margin_low,
-            row.margin_high,
-            n=int(row.n),
-        )
+        """Two gates: reliability of the mean difference, and its distance from the floors.
+
+        An oracle that cannot decode carries no claim. Its number stands all the same where it fails
+        the gate, so that a control can show that it fails on its own."""
+        rows = self._counterfactual(self.judged)
+        text = self.data.text_sites[0]
+        row = rows.loc[(text, RELIABLE_METHOD)]
+        floor = max(rows.value[text, method] for method in FLOOR_METHODS)
+        estimates = {
+            RELIABILITY_GATES[0]: row[["value", "low", "high"]],
+            RELIABILITY_GATES[1]: row[["margin", "margin_low", "margin_high"]],
+        }
+        bars = {criterion.name: criterion.threshold for criterion in CAUSAL_CRITERIA}
+        for name, numbers in estimates.items():
+            value, low, high = map(float, numbers)
+            why = f"the better of no-op and random has {floor:.2f}"
+            if row.reason:
+                why = row.reason
+                if low > bars[name]:
+                    value, low, high = np.nan, np.nan, np.nan
+            causal_gate(self.run, name, value, low, high, n=int(row.n), why=why)
 
 
 # %% ../../nbs/api/95_studies/45_causal_reliability.ipynb #cell009

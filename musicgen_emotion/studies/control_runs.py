@@ -40,6 +40,7 @@ __all__ = [
     "matrix_table",
     "matrix_text",
     "read_criteria",
+    "seeds_disagree",
     "standing_page",
     "standing_sentence",
     "standing_table",
@@ -66,8 +67,11 @@ def read_criteria(
 
 def control_matrix(
     folder: Path | str,  # holds runs at any depth, as `run_controls` makes them
-) -> pd.DataFrame:  # phase, gate, kind, control, expected, passed, runs, share
+) -> pd.DataFrame:  # phase, gate, kind, control, expected, passed, measured, runs, share
     """Gates by control: expected and found.
+
+    `measured` counts runs in which the gate has a number. A study refuses to measure where what it
+    needs is missing, such as an oracle that reads the emotion; that fails, and shows less.
 
     Raises ValueError when no finished run below the folder has declared criteria."""
     folder = as_path("folder", folder)
@@ -87,8 +91,9 @@ def control_matrix(
             expected = "" if control == "none" else criterion.expected(control)
             runs_here, passed = len(found), int(found.passed.sum())
             share = passed / runs_here if runs_here else float("nan")
+            counts = dict(passed=passed, measured=int(found.value.notna().sum()), runs=runs_here)
             row = dict(phase=phase, gate=gate, kind=criterion.kind, control=control)
-            rows.append(row | dict(expected=expected, passed=passed, runs=runs_here, share=share))
+            rows.append(row | dict(expected=expected) | counts | dict(share=share))
     return pd.DataFrame(rows)
 
 
@@ -121,8 +126,9 @@ def gates_that_hold(
 ) -> pd.DataFrame:  # columns of `HOLD_COLUMNS`
     """The rule for every gate, with the reason; a check holds when it passes everywhere.
 
-    `holds` is "yes", "no" or "not run". `alarms` counts passes where the gate must fail; `seeds`
-    and `seeds_passed` are of the study itself at the size of the controls."""
+    `holds` is "yes", "no", "not shown" (no control on which it must fail gave a number) or "not
+    run". `alarms` counts passes where the gate must fail; `seeds` and `seeds_passed` are of the
+    study itself at the size of the controls."""
     rows = []
     for (phase, gate, kind), cells in matrix.groupby(["phase", "gate", "kind"], sort=False):
         holds, why = _check_holds(cells) if kind == "check" else _evidence_holds(cells)
@@ -153,9 +159,14 @@ def _evidence_holds(cells):
         return "no", "; ".join(reasons)
     if absent:
         return "not run", f"no run under {', '.join(absent)}"
+    measured, runs = int(must_fail.measured.sum()), int(must_fail.runs.sum())
+    if len(must_fail) and not measured:
+        return "not shown", f"none of {runs} runs of its controls gave a number"
     fewest = int(asked.runs.min())
     few = "" if fewest >= FULL_SEEDS else f"; only {fewest} seeds"
-    alarms = f"{must_fail.passed.sum()} of {must_fail.runs.sum()} on its controls"
+    alarms = f"{must_fail.passed.sum()} of {measured} on its controls"
+    if measured < runs:
+        alarms += f" ({runs - measured} more gave no number)"
     return "yes", f"{alarms}, {must_pass.passed.sum()} of {must_pass.runs.sum()} planted{few}"
 
 
@@ -163,9 +174,9 @@ def _false_alarm_reasons(must_fail):
     "Controls on which a gate passes too often, and all of them together."
     reasons = []
     for row in _rows(must_fail):
-        if row.passed >= too_many_passes(row.runs):
-            reasons.append(f"passes under {row.control} in {row.passed} of {row.runs} runs")
-    passed, runs = int(must_fail.passed.sum()), int(must_fail.runs.sum())
+        if row.passed >= too_many_passes(row.measured):
+            reasons.append(f"passes under {row.control} in {row.passed} of {row.measured} runs")
+    passed, runs = int(must_fail.passed.sum()), int(must_fail.measured.sum())
     if not reasons and runs and passed >= too_many_passes(runs):
         reasons.append(f"passes in {passed} of {runs} runs of its controls")
     return reasons
@@ -188,20 +199,22 @@ def _rows(table):
 # %% ../../nbs/api/95_studies/12_control_runs.ipynb #cell015
 def false_alarms(
     matrix: pd.DataFrame,  # as from `control_matrix`
-) -> pd.DataFrame:  # phase, control ("all" for all together), passed, runs, rate, low, high
-    "How often evidence passed where it must fail, with Wilson's interval."
+) -> pd.DataFrame:  # phase, control ("all" for all together), passed, runs, rate, low, high, ...
+    """How often evidence passed where it must fail, with Wilson's interval.
+
+    `runs` counts gates with a number; `no_number` those that refused to measure."""
     must_fail = matrix[(matrix.kind == "evidence") & (matrix.expected == "fail")]
     rows = []
     for phase, of_phase in must_fail.groupby("phase", sort=False):
         groups = {"all": of_phase, **dict(list(of_phase.groupby("control", sort=False)))}
         for control, cells in groups.items():
-            passed, runs = int(cells.passed.sum()), int(cells.runs.sum())
+            passed, runs = int(cells.passed.sum()), int(cells.measured.sum())
             if runs:
                 rate = wilson(passed, runs)
                 numbers = dict(rate=rate.value, low=rate.low, high=rate.high)
                 row = dict(phase=phase, control=control, passed=passed, runs=runs)
-                rows.append(row | numbers)
-    columns = ["phase", "control", "passed", "runs", "rate", "low", "high"]
+                rows.append(row | numbers | dict(no_number=int(cells.runs.sum()) - runs))
+    columns = ["phase", "control", "passed", "runs", "rate", "low", "high", "no_number"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -224,8 +237,10 @@ def _cell_text(cell):
     "Expected outcome and how often the gate passed; bold where the two disagree."
     if not cell.runs:
         return f"{cell.expected} -".strip()
-    text = f"{cell.expected} {cell.passed}/{cell.runs}".strip()
-    too_often = cell.expected == "fail" and cell.passed >= too_many_passes(cell.runs)
+    text = f"{cell.expected} {cell.passed}/{cell.measured}".strip()
+    if cell.measured < cell.runs:
+        text += f" ({cell.runs - cell.measured} no number)"
+    too_often = cell.expected == "fail" and cell.passed >= too_many_passes(cell.measured)
     too_seldom = cell.expected == "pass" and cell.share < LEAST_POWER
     return f"**{text}**" if too_often or too_seldom else text
 
@@ -245,6 +260,8 @@ def matrix_text(
         )
     wrong = decided[decided.holds == "no"]
     lines += [f"Does not hold: {row.gate} ({row.phase}): {row.why}." for row in _rows(wrong)]
+    unshown = decided[decided.holds == "not shown"]
+    lines += [f"Not shown: {row.gate} ({row.phase}): {row.why}." for row in _rows(unshown)]
     if wrong.empty:
         lines.append("No gate came out otherwise than it must.")
     fewest = int(matrix[matrix.runs > 0].runs.min())
@@ -281,9 +298,10 @@ def standing_table(
 ) -> pd.DataFrame:  # `gates_table` with `controls`, `alarms` and `other_seeds`
     """Gates of a run, each with what its controls came to.
 
-    `controls` is as expected, not as expected or not run. `alarms` counts runs in which the gate
-    passed where it must fail. `other_seeds` is how often it passed in the study at small size."""
-    words = dict(yes="as expected", no="not as expected")
+    `controls` is as expected, not as expected, without a number or not run. `alarms` counts runs in
+    which the gate passed where it must fail. `other_seeds` is how often it passed in the study at
+    small size."""
+    words = {"yes": "as expected", "no": "not as expected", "not shown": "without a number"}
     of_phase = decided[decided.phase == phase].set_index("gate").reindex(columns=HOLD_COLUMNS)
     rows = [of_phase.loc[gate.name] if gate.name in of_phase.index else None for gate in gates]
     table = gates_table(gates)
@@ -330,10 +348,10 @@ def standing_page(
 def standing_verdict(
     standing: pd.DataFrame,  # as from `standing_table`
 ) -> str:  # `"GO"`, `"ITERATE"` or `"PAUSE"`
-    "The verdict when a claim counts only where its controls came out as expected."
+    "The verdict when a claim counts only where controls came out as expected and seeds agree."
     checks = standing[standing.kind == "check"]
     claims = standing[standing.kind == "evidence"]
-    made = claims.passed & (claims.controls == "as expected")
+    made = claims.passed & (claims.controls == "as expected") & ~seeds_disagree(claims)
     if not checks.passed.all() or made.sum() < 0.5 * len(claims):
         return "PAUSE"
     return "GO" if len(claims) and made.all() else "ITERATE"
@@ -341,37 +359,54 @@ def standing_verdict(
 
 def standing_sentence(
     standing: pd.DataFrame,  # as from `standing_table`
-) -> str:  # up to five sentences
-    "Which of the claims that passed may be made, and which of these are in doubt."
+) -> str:  # up to seven sentences
+    "Which of the claims that passed may be made, and which are undecided or in doubt."
     claims = standing[(standing.kind == "evidence") & standing.passed]
     if claims.empty:
-        return "No claim passed, so none is made."
-    made = claims[claims.controls == "as expected"]
+        return "No claim passed, so none is made." + _doubts(claims, standing)
+    expected = claims.controls == "as expected"
+    made = claims[expected & ~seeds_disagree(claims)]
     listed = f": {'; '.join(made.gate)}" if len(made) else ""
     text = f"Of {len(claims)} claims that passed, {len(made)} may be made{listed}."
     for outcome, why in (
         ("not as expected", "a control came out otherwise than written down"),
+        ("without a number", "no control on which it must fail gave a number"),
         ("not run", "its controls were not run"),
     ):
         other = claims[claims.controls == outcome]
         if len(other):
             text += f" Not made, for {why}: {'; '.join(other.gate)}."
-    return text + _doubts(made)
+    flips = claims[expected & seeds_disagree(claims)]
+    if len(flips):
+        text += (
+            f" Undecided, because fewer than {LEAST_POWER:.0%} of the seeds pass at the small size "
+            f"of the controls, which may be a matter of size or of luck: {_with_seeds(flips)}."
+        )
+    return text + _doubts(made, standing)
 
 
-def _doubts(made):
-    "Claims that may be made and passed where they must fail, or seldom with other seeds."
+def seeds_disagree(
+    standing: pd.DataFrame,  # as from `standing_table`
+) -> pd.Series:  # one truth value per row; False where no seed was run
+    "Whether a claim that passed does so in too few of the other seeds."
+    shares = standing.other_seeds.str.extract(r"(\d+) of (\d+)").astype(float)
+    return standing.passed & (shares[0] < LEAST_POWER * shares[1])
+
+
+def _with_seeds(rows):
+    "Gates, each with how often it passed with other seeds."
+    return "; ".join(f"{row.gate} ({row.other_seeds})" for row in _rows(rows))
+
+
+def _doubts(made, standing):
+    "Claims that passed where they must fail, and failed ones that pass with other seeds."
     text = ""
     alarmed = made[made.alarms > 0]
     if len(alarmed):
         listed = "; ".join(f"{row.gate} ({row.alarms})" for row in _rows(alarmed))
         text += f" Passed in some run where it must fail, no more often than by chance: {listed}."
-    shares = made.other_seeds.str.extract(r"(\d+) of (\d+)").astype(float)
-    seldom = made[shares[0] < 0.5 * shares[1]]
-    if len(seldom):
-        listed = "; ".join(f"{row.gate} ({row.other_seeds})" for row in _rows(seldom))
-        text += (
-            " Passed in fewer than half of the seeds at the small size of the controls, so it may "
-            f"be a matter of size or of luck: {listed}."
-        )
+    failed = standing[(standing.kind == "evidence") & ~standing.passed]
+    sometimes = failed[failed.other_seeds.str.match(r"[1-9]")]
+    if len(sometimes):
+        text += f" Failed here and passed with another seed: {_with_seeds(sometimes)}."
     return text

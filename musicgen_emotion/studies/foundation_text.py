@@ -312,10 +312,11 @@ class TextStudy:
         return found
 
     def _right_on(self, unseen):
-        "(unseen prompt,) 1.0 where a probe of known and unseen prompts reads it right."
-        labels = np.r_[self.prompts.emotion.to_numpy(), unseen.emotion]
-        words = np.r_[self.prompts.word.to_numpy(), unseen.word]
-        pooled = probe_layers(
+        "(unseen prompt,) 1.0 where a probe of the known prompts alone reads it right."
+        known, known_words = self.prompts.emotion.to_numpy(), self.prompts.word.to_numpy()
+        known_folds = grouped_folds(known, known_words, 5, self.seed)
+        last = np.full(len(unseen), known_folds.max() + 1)  # its probe has read all known prompts
+        probe = probe_layers(
             dict(
                 text=np.vstack(
                     [
@@ -324,15 +325,15 @@ class TextStudy:
                     ]
                 )
             ),
-            labels,
-            words,
-            folds=grouped_folds(labels, words, 5, self.seed),
+            np.r_[known, unseen.emotion],
+            np.r_[known_words, unseen.word],
+            folds=np.r_[known_folds, last],
             n_perm=0,
             control=False,
             seed=self.seed,
             progress=False,
         )
-        return pooled.correct("text")[len(self.states) :]
+        return probe.correct("text")[len(self.states) :]
 
     def _share_right(self, right, words):
         "Share of prompts that are read right, with an interval over their words."

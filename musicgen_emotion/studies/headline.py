@@ -12,6 +12,7 @@ from typing import Any
 from ..lab.files import read_json, read_table, write_json
 from ..lab.paths import as_path
 from ..lab.runs import run_manifest
+from .foundation_text import HELD_OUT
 
 # %% auto #0
 __all__ = [
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 # %% ../../nbs/api/95_studies/08_headline.ipynb #cell005
-HEADLINE_FORMAT = "musicgen_emotion/headline/2"  # `format` of the file
+HEADLINE_FORMAT = "musicgen_emotion/headline/3"  # `format` of the file
 
 
 # %% ../../nbs/api/95_studies/08_headline.ipynb #cell007
@@ -61,7 +62,19 @@ def run_headline(
         random_weights=arm_score(best.loc["random weights"]),
         random_music=arm_score(best.loc["random weights, music only"]),
         inputs=arm_score(inputs.loc[inputs.score == inputs.score.max()].iloc[0]),
+        unseen=_unseen_score(run),
     )
+
+
+def _unseen_score(run):
+    "Score of the text on words unlike all captions; None where it was not asked."
+    if not (run / "text_generalization.csv").exists():
+        return None
+    table = read_table(run / "text_generalization.csv")
+    row = table[table.held_out == HELD_OUT["held_out_word"]].iloc[0]
+    score = arm_score(dict(name="text", **row[["score", "low", "high"]]))
+    chance = read_table(run / "text_probes.csv").chance.iloc[0]
+    return score | dict(n_words=int(row.n_groups), chance=float(chance))
 
 
 def arm_score(
@@ -82,13 +95,27 @@ def headline_sentence(
     decoder, inputs = summary["decoder"], summary["inputs"]
     return (
         f"On the embedded model `{summary['model']}`, a linear probe of the decoder reads the "
-        "emotion of a clip on words that it has never seen, with a balanced accuracy of "
+        "emotion of a clip on words held out of the probe (the model was trained on them), with a "
+        "balanced accuracy of "
         f"{with_interval(decoder)} (95% interval, n = {summary['n_clips']} clips with "
         f"{summary['n_words']} words, chance {summary['chance']:.2f}). Controls on the same clips: "
         "the same architecture with random weights reaches "
         f"{with_interval(summary['random_weights'])}, from the music alone "
         f"{with_interval(summary['random_music'])}, and the {inputs['name']} alone reach "
-        f"{with_interval(inputs)}. {_beside_controls(summary)}"
+        f"{with_interval(inputs)}. {_beside_controls(summary)}{_unseen_sentence(summary)}"
+    )
+
+
+def _unseen_sentence(summary):
+    "Whether the text is read on words that the model was not trained on."
+    unseen = summary["unseen"]
+    if unseen is None:
+        return ""
+    answer = "reads" if unseen["low"] > unseen["chance"] else "does not clearly read"
+    return (
+        f" On words that begin like no word of its captions, a probe of the text states {answer} "
+        f"the emotion: {with_interval(unseen)} (n = {unseen['n_words']} words, chance "
+        f"{unseen['chance']:.2f})."
     )
 
 

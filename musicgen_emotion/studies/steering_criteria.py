@@ -16,6 +16,7 @@ from ..stats.power import FEWEST_UNITS
 from ..steering.arms import Arm
 from ..steering.axes import AXES
 from ..steering.planting import planted_parts, with_planted
+from ..steering.specificity import FEWEST_RANDOM
 from ..stimuli.emotions import VALENCE_AROUSAL
 from .steps import plant
 
@@ -122,7 +123,8 @@ STEERING_CRITERIA = (
         REACHES_WORD,
         threshold=0.75,
         direction=">=",
-        why="change of the emotion's outcome at the largest dose over that with the written word",
+        why="change of the emotions' outcomes at the largest dose over that with the written word, "
+        "mean over emotions: what one overshoots another may fall short",
         fails_on=CONTROLS,
     ),
     Criterion(
@@ -154,8 +156,8 @@ def without_claim(
         return ""
     if n < FEWEST_UNITS:
         return f"{n} units: fewer than {FEWEST_UNITS} carry no claim"
-    if draws is not None and 1 / (draws + 1) >= criterion.threshold:
-        return f"{draws} controls give no p below {criterion.threshold:g}"
+    if draws is not None and draws < FEWEST_RANDOM:
+        return f"{draws} controls: fewer than {FEWEST_RANDOM} carry no claim"
     known = [end for end in ends if end is not None]
     if any(not math.isfinite(end) for end in known):
         return "the interval has no end, because its denominator does not lie above zero"

@@ -36,6 +36,7 @@ __all__ = [
     "changes_by_prompt",
     "control_shares",
     "control_shares_sentence",
+    "least_reached",
     "moves_sentence",
     "prompts_p",
     "random_rank",
@@ -381,7 +382,7 @@ def written_words(
         high=ratio.high,
         n=ratio.n,
         why=f"mean change {by_prompt.pushed.mean():.2f} when pushed, "
-        f"{by_prompt.written.mean():.2f} when written",
+        f"{by_prompt.written.mean():.2f} when written; {least_reached(words)}",
     )
     return SteeringStep(
         sentence=words_sentence(words, ratio.value, ratio.low, ratio.high),
@@ -389,6 +390,18 @@ def written_words(
         decimals=2,
         criteria=(criterion,),
     )
+
+
+def least_reached(
+    words: pd.DataFrame,  # emotion, before, pushed, written
+) -> str:  # "least for sad, 0.61 of the word's change"; "" where no word changes anything
+    "The emotion whose push falls shortest of its word."
+    change = words.written - words.before
+    shares = ((words.pushed - words.before) / change).where(change > 0)
+    if shares.isna().all():
+        return ""
+    emotion = words.emotion[shares.idxmin()]
+    return f"least for {emotion}, {shares.min():.2f} of the word's change"
 
 
 def changes_by_prompt(
@@ -434,10 +447,7 @@ def words_sentence(
     )
     if not np.isfinite([ratio, low, high]).all():
         return f"{text}: the word does not clearly change it (n = {n} prompts), so no share."
-    shares = (words.pushed - words.before) / (words.written - words.before)
-    least = ""
-    if len(words) > 1 and np.isfinite(shares).all():
-        least = f"; least for {words.emotion[shares.idxmin()]}, {shares.min():.2f}"
+    least = f"; {least_reached(words)}" if len(words) > 1 else ""
     return (
         f"{text}: the push {answer} the word ({ratio:.2f} of its change, 95% interval {low:.2f} to "
         f"{high:.2f}, n = {n} prompts{least}). The two do not cost the same."

@@ -30,7 +30,7 @@ from .steering_setup import SteeringCriterion, SteeringStep
 from .steps import Figure
 
 # %% auto #0
-__all__ = ["slopes_and_cosines", "specific_sentence", "specificity"]
+__all__ = ["related_text", "slopes_and_cosines", "specific_sentence", "specificity"]
 
 
 # %% ../../nbs/api/95_studies/34_steering_specific.ipynb #cell007
@@ -48,6 +48,7 @@ def specificity(
         share = _unrelated_less(axis, slopes, unrelated)
         numbers += [follows, share, _held_out_steer(result, axis, slopes)]
         row = dict(axis=axis, correlation=follows.value, low=follows.low, high=follows.high)
+        row["related"] = int((of_axis.cosine.abs() >= UNRELATED).sum())
         row |= dict(n=follows.n, share=share.value, share_low=share.low, share_high=share.high)
         rows.append(row)
     table = run.table(pd.DataFrame(rows), "specificity.csv")
@@ -62,7 +63,7 @@ def specificity(
 
 
 def specific_sentence(
-    table: pd.DataFrame,  # axis, correlation, low, high, n, share, share_low, share_high
+    table: pd.DataFrame,  # axis, correlation, low, high, n, related, share, share_low, share_high
 ) -> str:  # one sentence per axis
     "Whether each axis is specific."
     lines = []
@@ -71,7 +72,7 @@ def specific_sentence(
         text = (
             f"Slopes of {row.axis} {answer} the cosine with it: correlation "
             f"{row.correlation:.2f} (95% interval {row.low:.2f} to {row.high:.2f}, n = {row.n} "
-            "directions). "
+            f"directions, of which {row.related} share {UNRELATED} or more with it). "
         )
         if np.isfinite([row.share_low, row.share_high]).all():
             text += (
@@ -115,11 +116,23 @@ def _follows_cosine(result, axis, rows):
         found.value,
         found.n,
         f"over {found.n} directions with cosines of {rows.cosine.min():.2f} to "
-        f"{rows.cosine.max():.2f}",
+        f"{rows.cosine.max():.2f}; {related_text(rows)}",
         found.low,
         found.high,
         axis,
     )
+
+
+def related_text(
+    rows: pd.DataFrame,  # cosine and slope of controls of an axis
+) -> str:  # no sentence of its own
+    "The same correlation without the directions that were made orthogonal to the axis."
+    related = rows[rows.cosine.abs() >= UNRELATED]
+    text = f"{len(related)} of them share {UNRELATED} or more with it"
+    if len(related) < 3 or np.ptp(related.slope) == 0:
+        return text
+    alone = np.corrcoef(related.cosine, related.slope)[0, 1]
+    return f"{text}, and among these it is {alone:.2f}"
 
 
 def _unrelated_less(axis, slopes, unrelated):

@@ -23,9 +23,14 @@ from musicgen_emotion.stimuli.word_lists import share_stem
 from musicgen_emotion.studies.steering_cost import _other_axis_criterion
 from musicgen_emotion.studies.steering_criteria import STEERING_CRITERIA, without_claim
 from musicgen_emotion.studies.steering_doses import DoseChoice, DoseResult
-from musicgen_emotion.studies.steering_moves import prompts_p, random_rank, reached_share
+from musicgen_emotion.studies.steering_moves import (
+    least_reached,
+    prompts_p,
+    random_rank,
+    reached_share,
+)
 from musicgen_emotion.studies.steering_setup import SteeringSettings
-from musicgen_emotion.studies.steering_specific import specificity
+from musicgen_emotion.studies.steering_specific import related_text, specificity
 from musicgen_emotion.studies.steering_words import fit_prompts
 from musicgen_emotion.studies.steps import caption_list
 
@@ -263,6 +268,26 @@ def test_a_push_is_compared_by_its_change():
     assert 0.75 < paired.low < paired.high < 1.3
 
 
+def test_the_emotion_that_falls_short_is_named_beside_a_mean_that_passes():
+    """One push does half of what its word does, the other twice: the mean hides the first."""
+    words = pd.DataFrame(
+        dict(emotion=["sad", "calm"], before=0.0, pushed=[5.0, 20.0], written=10.0)
+    )
+    assert least_reached(words) == "least for sad, 0.50 of the word's change"
+    assert least_reached(words.assign(written=0.0)) == ""
+
+
+def test_the_correlation_names_what_varies_by_itself():
+    draw = np.random.default_rng(0)
+    cosine = np.r_[np.zeros(39), np.linspace(0.3, 0.9, 10)]
+    rows = pd.DataFrame(dict(cosine=cosine, slope=cosine + 0.01 * draw.normal(size=49)))
+    assert related_text(rows).startswith("10 of them share 0.2 or more")
+    assert "it is 1.00" in related_text(rows)
+    turned = rows.assign(slope=rows.slope.where(cosine == 0, -rows.slope))
+    assert "it is -1.00" in related_text(turned)
+    assert "0 of them" in related_text(rows.head(39)) and "among" not in related_text(rows.head(39))
+
+
 def test_unseen_words_begin_like_no_word_of_a_caption(nano):
     captions = [word for words in EMOTION_WORDS.values() for word in words] + caption_list(nano)
     assert len(captions) > 400
@@ -300,4 +325,6 @@ def test_fewer_than_twelve_units_carry_no_claim():
     for criterion in STEERING_CRITERIA[:-1]:
         assert without_claim(criterion, n=11)
         assert not without_claim(criterion, n=12)
+        assert "20 controls" in without_claim(criterion, n=12, draws=20)  # p could be .048
+        assert not without_claim(criterion, n=12, draws=39)
     assert not without_claim(STEERING_CRITERIA[-1], n=4)

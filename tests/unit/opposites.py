@@ -286,7 +286,7 @@ def equal_cost(first, second, tied):
 
 
 def specific(low):
-    row = dict(axis="valence", correlation=0.9, low=low, high=0.95, n=39)
+    row = dict(axis="valence", correlation=0.9, low=low, high=0.95, n=39, related=9)
     return table(row | dict(share=0.1, share_low=0.0, share_high=0.2))
 
 

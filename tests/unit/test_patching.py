@@ -32,6 +32,7 @@ from musicgen_emotion.causes.reliability import (
     harmonic_reliability,
     selectivity,
     total_variation,
+    without_unread,
 )
 from musicgen_emotion.causes.verdicts import verdict_table
 from musicgen_emotion.models.load import load_model
@@ -986,10 +987,11 @@ def test_an_oracle_that_fails_on_the_judged_rows_judges_nothing(oracles):
     oracle, controls = oracles
     assert oracle.decodes
 
-    def judge(size, seed):
+    def judge(size, seed, **options):
         states, labels, _ = two_properties(200, seed, size)
+        options |= dict(n_boot=100)
         table = causal_reliability(
-            dict(flip=flip_first), states, labels, oracle, controls, 1 - labels, n_boot=100
+            dict(flip=flip_first), states, labels, oracle, controls, 1 - labels, **options
         )
         return table, (oracle(states).argmax(1) == labels).mean()
 
@@ -1003,6 +1005,10 @@ def test_an_oracle_that_fails_on_the_judged_rows_judges_nothing(oracles):
     assert bad.margin.isna().all()
     assert bad.reason.str.contains("on the rows to be judged").all()
     assert abs(bad.judged[0] - 0.5) < 0.15
+    anyway, _ = judge(size=0.0, seed=3, strict=False)
+    assert anyway.value.notna().all() and (anyway.reason == bad.reason).all()
+    pd.testing.assert_frame_equal(without_unread(anyway), bad)
+    pd.testing.assert_frame_equal(without_unread(good), good)
 
 
 def test_reliability_floor_is_a_mean_over_directions_and_the_margin_is_paired(oracles):

@@ -122,12 +122,12 @@ def test_all_controls_run_once_and_a_limit_of_time_leaves_the_rest(tmp_path):
 
 
 def made(folder, control, seed, passes):
-    "A run with one gate that passes or not."
+    "A run with one gate that passes or not; None: it gives no number."
     criterion = Criterion("score", 0.5, fails_on=("random-weights", "deaf"))
     parameters = dict(control=control, seed=seed)
     with open_run(folder / control / str(seed), "phase9_made", parameters) as run:
         run.declare([criterion])
-        score = 0.9 if passes else 0.1
+        score = float("nan") if passes is None else 0.9 if passes else 0.1
         run.gate("score", score, score, score)
 
 
@@ -153,6 +153,33 @@ def decided(folder, random=0, deaf=0, planted=5):
 )
 def test_a_gate_holds_by_the_rule(tmp_path, counts, holds):
     assert decided(tmp_path, **counts).holds == holds
+
+
+def test_a_gate_without_a_number_has_not_shown_that_it_can_fail(tmp_path):
+    for seed in range(5):
+        made(tmp_path, "planted", seed, passes=True)
+        made(tmp_path, "deaf", seed, passes=None)
+        made(tmp_path, "random-weights", seed, passes=None)
+    matrix = control_matrix(tmp_path)
+    row = gates_that_hold(matrix).iloc[0]
+    assert row.holds == "not shown" and "none of 10 runs" in row.why
+    assert false_alarms(matrix).empty  # nothing was measured, so there is no rate
+    assert "fail 0/0 (5 no number)" in matrix_text(matrix)
+    made(tmp_path, "deaf", 5, passes=False)
+    matrix = control_matrix(tmp_path)
+    row = gates_that_hold(matrix).iloc[0]
+    assert row.holds == "yes" and "0 of 1 on its controls (10 more gave no number)" in row.why
+    alarms = false_alarms(matrix).set_index("control")
+    assert (alarms.runs["all"], alarms.no_number["all"]) == (1, 10)
+
+
+def test_passes_are_counted_among_numbers(tmp_path):
+    """Two of two measured runs pass: too many, though five more ran."""
+    for seed in range(5):
+        made(tmp_path, "planted", seed, passes=True)
+        made(tmp_path, "deaf", seed, passes=None if seed > 1 else True)
+        made(tmp_path, "random-weights", seed, passes=False)
+    assert gates_that_hold(control_matrix(tmp_path)).holds.item() == "no"
 
 
 def test_four_passes_of_twenty_are_too_many_and_fewer_runs_have_the_same_chance():

@@ -198,11 +198,11 @@ def gates(passed):
     return [gate]
 
 
-def headline(decoder, tokens):
+def headline(decoder, tokens, unseen=0.1):
     score = dict(name="layer_1", score=0.93, low=decoder, high=0.97)
     control = dict(name="codec tokens", score=tokens, low=0.4, high=0.6)
     return dict(
-        format="musicgen_emotion/headline/2",
+        format="musicgen_emotion/headline/3",
         model="nano",
         n_clips=100,
         n_words=100,
@@ -211,7 +211,15 @@ def headline(decoder, tokens):
         random_weights=control,
         random_music=control,
         inputs=control,
+        unseen=dict(score=0.4, low=unseen, high=0.6, n_words=48, chance=0.25),
     )
+
+
+def test_the_front_page_says_whether_other_words_are_read():
+    assert "does not clearly read the emotion" in studies.headline_sentence(headline(0.8, 0.5))
+    assert "states reads the emotion" in studies.headline_sentence(headline(0.8, 0.5, unseen=0.3))
+    left_out = headline(0.8, 0.5) | dict(unseen=None)
+    assert "captions" not in studies.headline_sentence(left_out)
 
 
 ESTIMATES = (Estimate(0.9, 0.5, 0.97, 50), Estimate(0.1, -0.5, 0.5, 50))
@@ -318,7 +326,16 @@ def test_claims_that_are_in_doubt_are_named():
     told = studies.standing_sentence(STANDING)
     assert "1 may be made" in told and "where it must fail" not in told and "luck" not in told
     assert "where it must fail" in studies.standing_sentence(STANDING.assign(alarms=1))
-    assert "luck" in studies.standing_sentence(STANDING.assign(other_seeds="0 of 2"))
+    for seeds in ("0 of 2", "3 of 4"):
+        doubted = studies.standing_sentence(STANDING.assign(other_seeds=seeds))
+        assert "0 may be made" in doubted and f"a score ({seeds})" in doubted and "luck" in doubted
+    for seeds in ("4 of 5", "2 of 2"):
+        assert "luck" not in studies.standing_sentence(STANDING.assign(other_seeds=seeds))
+    unseen = studies.standing_sentence(STANDING.assign(controls="without a number"))
+    assert "0 may be made" in unseen and "gave a number" in unseen
+    failed = STANDING.assign(passed=False)
+    assert "another seed: a score (2 of 2)" in studies.standing_sentence(failed)
+    assert "another seed" not in studies.standing_sentence(failed.assign(other_seeds="0 of 2"))
     assert "luck" not in studies.standing_sentence(STANDING.assign(other_seeds="not run"))
 
 
@@ -335,11 +352,20 @@ def test_the_table_of_a_page_has_words_and_intervals():
 
 def test_a_claim_counts_only_with_its_controls():
     check = dict(gate="a no-op", kind="check", passed=True, controls="as expected")
-    claims = [CLAIM | dict(gate=name) for name in ("first", "second", "third")]
+    check["other_seeds"] = "5 of 5"
+    claims = [
+        CLAIM | dict(gate=name, other_seeds="5 of 5") for name in ("first", "second", "third")
+    ]
     standing = table(check, *claims)
     assert studies.standing_verdict(standing) == "GO"
     one = standing.gate == "first"
-    for change in (dict(controls="not as expected"), dict(controls="not run"), dict(passed=False)):
+    for change in (
+        dict(controls="not as expected"),
+        dict(controls="not run"),
+        dict(controls="without a number"),
+        dict(passed=False),
+        dict(other_seeds="3 of 4"),
+    ):
         changed = standing.assign(**{k: standing[k].mask(one, v) for k, v in change.items()})
         assert studies.standing_verdict(changed) == "ITERATE"
     two = standing.controls.mask(standing.gate.isin(["first", "second"]), "not run")
