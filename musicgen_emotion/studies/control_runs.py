@@ -163,7 +163,7 @@ def _evidence_holds(cells):
     if len(must_fail) and not measured:
         return "not shown", f"none of {runs} runs of its controls gave a number"
     fewest = int(asked.runs.min())
-    few = "" if fewest >= FULL_SEEDS else f"; only {fewest} seeds"
+    few = "" if fewest >= FULL_SEEDS else f"; only {fewest} seed{'s' if fewest > 1 else ''}"
     alarms = f"{must_fail.passed.sum()} of {measured} on its controls"
     if measured < runs:
         alarms += f" ({runs - measured} more gave no number)"
