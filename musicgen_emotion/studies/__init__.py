@@ -454,6 +454,7 @@ from .steps import estimate_text as estimate_text
 from .steps import gates_sentence as gates_sentence
 from .steps import gates_step as gates_step
 from .steps import keep_sentences as keep_sentences
+from .steps import no_claim_sentence as no_claim_sentence
 from .steps import plant as plant
 from .steps import settings_from as settings_from
 from .steps import start_study as start_study

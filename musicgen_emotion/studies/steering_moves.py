@@ -286,7 +286,7 @@ def control_shares(
         shuffled_sentence(shuffled, mean),
         own_controls_sentence(own, without_target),
     ]
-    columns = ["arm", "kind", "slope", "low", "high", "share", "outside_band", "n"]
+    columns = ["arm", "kind", "slope", "low", "high", "share", "p_random", "n"]
     columns[2:2] = ["target", "outcome"]
     return ControlShares(
         sentence="\n".join(filter(None, sentences)),

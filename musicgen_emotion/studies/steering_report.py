@@ -244,7 +244,7 @@ def _effect_sentences(context):
     moves, words = context.found("moves").moves, context.found("words").table
     emotions = moves[moves.arm.isin(settings.emotions)]
     slopes = result.slopes[result.slopes.arm.isin(STEERED_AXES)]
-    heard = slopes[slopes.outcome == "heard_" + slopes.arm].set_index("arm")
+    heard = slopes[slopes.outcome.isin([f"heard_{axis}" for axis in STEERED_AXES])]
     clap = slopes[slopes.outcome == "clap_" + slopes.arm]
     return [
         axes_sentence(

@@ -106,7 +106,6 @@ from musicgen_emotion.studies.steering_sentences import (
     few_pairs_sentence,
     layer_sentence,
     likelihood_sentence,
-    listeners_sentence,
     no_unit_sentence,
 )
 from musicgen_emotion.studies.steering_setup import SteeringSettings, steering_prompts
@@ -780,15 +779,6 @@ def test_sentences_on_moves_say_yes_and_no():
     assert "do not do the same" in near and "none of 4 moves" in near
 
 
-def test_sentence_on_listeners_names_the_axis_that_disagrees():
-    ratings = pd.DataFrame(
-        dict(slope=[2.0, 1.0], low=[1.0, -1.0], high=[3.0, 3.0], band_low=-1.0, band_high=1.0),
-        index=["valence", "arousal"],
-    )
-    assert "does not agree for arousal" in listeners_sentence(ratings)
-    assert "people, agrees: on its scale" in listeners_sentence(ratings.assign(low=0.5))
-
-
 def test_sentences_on_words_and_costs_say_yes_and_no():
     weakest = pd.Series(dict(axis="valence", value=0.6, low=0.4, high=0.8, n=16))
     weakest["text_encoder"] = "lists none of them"
@@ -886,7 +876,7 @@ def test_a_run_with_few_prompts_or_random_directions_is_called_too_small():
     small = size_sentence(rows.assign(n=2, n_random=4))
     assert "read no effect from them: an interval over 2 prompts is no 95% interval" in small
     assert "made of 4 numbers" in small
-    assert "made of 9 numbers" in size_sentence(rows.assign(n_random=9))
+    assert "one among 9 random directions" in size_sentence(rows.assign(n_random=9))
     assert "over 11 prompts" in size_sentence(rows.assign(n=11))
     assert "an effect of b: an interval over 2" in size_sentence(rows.assign(n=[12, 2, 12, 2]))
 

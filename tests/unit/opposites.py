@@ -161,12 +161,25 @@ PHASE_1 = {
 # ---- Phase 2
 
 AXES = ["valence", "arousal"]
-BAND = dict(band_low=-1.0, band_high=1.0)
+BAND = dict(band_low=-1.0, band_high=1.0)  # of figures
 LAYER_SLOPES = pd.Series({0: 9.0, 1: 11.0})
 
 
 def both_axes(**values):
-    return pd.DataFrame(values | BAND, index=AXES).assign(slope=2.0, n=16, n_random=39)
+    return pd.DataFrame(values, index=AXES).assign(slope=2.0, n=16, n_random=39)
+
+
+def heard_axes(p=0.025, n=16, crossed=0.5):
+    "Both pushes on both heard axes; the arousal push has this p, and this slope of heard valence."
+    own = dict(slope=2.0, low=1.0, high=3.0, p_random=0.025)
+    other = dict(slope=0.5, low=-1.0, high=2.0, p_random=0.7)
+    rows = [
+        dict(arm="valence", outcome="heard_valence", **own),
+        dict(arm="valence", outcome="heard_arousal", **other),
+        dict(arm="arousal", outcome="heard_arousal", **own | dict(p_random=p)),
+        dict(arm="arousal", outcome="heard_valence", **other | dict(slope=crossed)),
+    ]
+    return pd.DataFrame(rows).assign(n=n, n_random=39)
 
 
 def own_changes(width):
@@ -176,7 +189,7 @@ def own_changes(width):
     return made.assign(low=made.value - width, high=made.value + width)
 
 
-AXIS_SLOPES = both_axes(low=1.0, high=3.0, monotonicity=0.9)
+AXIS_SLOPES = both_axes(low=1.0, high=3.0, monotonicity=0.9, p_random=0.025)
 
 
 def ends_of_judge(share):
@@ -196,8 +209,8 @@ def come_back(yes):
     return pd.DataFrame(row | dict(hit_mode_score=float(yes)))
 
 
-def clap(low):
-    row = dict(slope=2.0, low=low, high=3.0, n=16) | BAND
+def clap(p):
+    row = dict(slope=2.0, low=1.0, high=3.0, n=16, p_random=p, n_random=39)
     return table(row | dict(arm="valence"), row | dict(arm="arousal"))
 
 
@@ -335,8 +348,8 @@ PHASE_2 = {
         (moved(True, True), WORDS, come_back(True)),
         (moved(True, True), WORDS, come_back(False)),
     ),
-    "listeners_sentence": ((both_axes(low=1.0, high=3.0),), (both_axes(low=-1.0, high=3.0),)),
-    "clap_sentence": ((clap(1.0),), (clap(-1.0),)),
+    "listeners_sentence": ((heard_axes(),), (heard_axes(p=0.1),)),
+    "clap_sentence": ((clap(0.025),), (clap(0.1),)),
     "beside_sentence": ((*COUNTS, 9, 16), (COUNTS[1], COUNTS[1], 9, 16)),
     "descriptors_sentence": ((*COUNTS, 9, cues(2.0)), (*COUNTS, 9, cues(-2.0))),
     "no_unit_sentence": (

@@ -16,7 +16,19 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from opposites import HALVES, PHASE_1, PHASE_2, PHASE_3, WORDS, come_back, moved
+from opposites import (
+    AXIS_SLOPES,
+    HALVES,
+    PHASE_1,
+    PHASE_2,
+    PHASE_3,
+    WORDS,
+    clap,
+    come_back,
+    heard_axes,
+    moved,
+    own_changes,
+)
 
 from musicgen_emotion import studies
 from musicgen_emotion.lab.gates import Gate
@@ -258,6 +270,7 @@ OPPOSITES = {  # function -> arguments, and arguments that say the opposite
         (inputs(0.91, 0.82), Estimate(**SHOWN)),
     ),
     "gates_sentence": ((gates(True),), (gates(False),)),
+    "no_claim_sentence": ((3, "prompts"), (12, "prompts")),
     "headline_sentence": ((headline(0.87, 0.5),), (headline(0.87, 0.91),)),
     "started_similarity_sentence": (
         (started_similarity(0.05, 0.001),),
@@ -405,6 +418,42 @@ def test_axes_that_do_not_fall_are_not_said_to_be_pushed_down():
     only_up = no[1].assign(high=no[1].value + 0.5)
     told = studies.axes_sentence(no[0], only_up, *no[2:])
     assert told.endswith("so the slope comes from pushing down.")
+
+
+def test_a_slope_that_random_directions_reach_is_no_agreement():
+    "Heard arousal rose by 5.3 (2.8 to 7.9) under its push, which random directions did as well."
+    told = studies.listeners_sentence(heard_axes(p=0.1))
+    assert "agrees for valence and does not clearly agree for arousal" in told
+    assert "an interval above zero and a p below .05" in told
+    assert "agrees for valence and arousal" in studies.listeners_sentence(heard_axes())
+    below = heard_axes()
+    below.loc[below.outcome == "heard_valence", "low"] = -1.0
+    assert "agrees for arousal and does not clearly agree for valence" in (
+        studies.listeners_sentence(below)
+    )
+    tie = studies.clap_sentence(clap(0.05))  # a slope outside the interpolated band, not first
+    assert "does not clearly hear the push of valence and arousal" in tie
+    beside = AXIS_SLOPES.assign(p_random=[0.025, 0.1])
+    told = studies.axes_sentence("layer_1", own_changes(0.5), beside, [-0.1, 0.0, 0.1])
+    assert told.endswith("Random directions may move arousal as far.")
+
+
+def test_a_push_that_moves_the_other_heard_axis_further_is_named():
+    told = studies.listeners_sentence(heard_axes(crossed=-8.6))
+    assert "and moves heard valence further, by -8.6 (-1.0 to 2.0, p = 0.700)" in told
+    assert "further" not in studies.listeners_sentence(heard_axes(crossed=-1.9))
+
+
+def test_few_prompts_carry_no_claim_on_axes_and_judges():
+    for told in (
+        studies.listeners_sentence(heard_axes(n=11)),
+        studies.clap_sentence(clap(0.025).assign(n=11)),
+        studies.axes_sentence(
+            "layer_1", own_changes(0.5), AXIS_SLOPES.assign(n=11), [-0.1, 0.0, 0.1]
+        ),
+    ):
+        assert told.endswith("11 prompts carry no claim, which needs 12.")
+        assert "agree" not in told and "hears" not in told and "Both signs" not in told
 
 
 def test_shuffled_directions_of_both_signs_do_not_cancel():
