@@ -174,6 +174,7 @@ from .foundation_findings import centroids_sentence as centroids_sentence
 from .foundation_findings import choice_note as choice_note
 from .foundation_findings import choice_sentence as choice_sentence
 from .foundation_findings import circumplex_sentence as circumplex_sentence
+from .foundation_findings import difference_text as difference_text
 from .foundation_findings import dimensions_sentence as dimensions_sentence
 from .foundation_findings import encodes_sentence as encodes_sentence
 from .foundation_findings import encoding_sentence as encoding_sentence

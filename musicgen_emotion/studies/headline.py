@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ..lab.files import read_json, read_table, write_json
+from ..lab.gates import read_gates
 from ..lab.paths import as_path
 from ..lab.runs import run_manifest
+from .foundation_criteria import LAYER_CRITERIA
 
 # %% auto #0
 __all__ = [
@@ -25,7 +27,7 @@ __all__ = [
 ]
 
 # %% ../../nbs/api/95_studies/08_headline.ipynb #cell005
-HEADLINE_FORMAT = "musicgen_emotion/headline/2"  # `format` of the file
+HEADLINE_FORMAT = "musicgen_emotion/headline/3"  # `format` of the file
 
 
 # %% ../../nbs/api/95_studies/08_headline.ipynb #cell007
@@ -61,7 +63,18 @@ def run_headline(
         random_weights=arm_score(best.loc["random weights"]),
         random_music=arm_score(best.loc["random weights, music only"]),
         inputs=arm_score(inputs.loc[inputs.score == inputs.score.max()].iloc[0]),
+        above=_above_baselines(run),
     )
+
+
+def _above_baselines(run):
+    "What the decoder has beyond the strongest baseline: the paired difference of the gate."
+    name = LAYER_CRITERIA[0].name
+    gate = next(gate for gate in read_gates(run) if gate.name == name)
+    rule = read_table(run / "encodes.csv")
+    ends = dict(difference=gate.value, low=gate.low, high=gate.high)
+    strongest = rule[rule.arm == "free"].baseline.iloc[-1]
+    return dict(name=strongest) | {key: round(float(value), 3) for key, value in ends.items()}
 
 
 def arm_score(
@@ -93,18 +106,18 @@ def headline_sentence(
 
 
 def _beside_controls(summary):
-    "What the score does not show, because a control reaches the interval of the decoder."
-    low, inputs = summary["decoder"]["low"], summary["inputs"]
-    doubts = []
-    if max(summary[name]["score"] for name in ("random_weights", "random_music")) >= low:
-        doubts.append("Random weights reach this interval: training may have added nothing.")
-    if inputs["score"] >= low:
-        name = inputs["name"][0].upper() + inputs["name"][1:]
-        doubts.append(
-            f"{name} alone reach this interval: the score is no evidence that the decoder's "
-            "layers add emotion to what they are given."
-        )
-    return " ".join(doubts) or "The decoder's interval lies above all controls."
+    "Whether the decoder has more than the strongest baseline, by their paired difference."
+    above = summary["above"]
+    answer = (
+        "The decoder does not lie clearly above the strongest baseline, so the score is no "
+        "evidence that its layers add emotion to what they are given"
+    )
+    if above["low"] > 0:
+        answer = "The decoder lies above the strongest baseline"
+    return (
+        f"{answer} ({above['name']}, paired difference {above['difference']:+.2f}, "
+        f"{above['low']:+.2f} to {above['high']:+.2f})."
+    )
 
 
 def with_interval(

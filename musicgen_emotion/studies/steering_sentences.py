@@ -49,6 +49,9 @@ def layer_sentence(
     if others.empty or difference is None:
         return text + "; no other layer was tried)."
     best = others.idxmax()
+    few = no_claim_sentence(n, "prompts")
+    if few:
+        return text + f"); the best other layer, {best}, has {others[best]:.1f}. {few}"
     answer = "the two do not clearly differ"
     if difference.excludes(0) and abs(difference.value) >= 0.05:
         answer = f"layer {chosen} has {'more' if difference.value > 0 else 'less'}"
@@ -181,7 +184,7 @@ def _comes_back(emotion, moves, whole, nearest):
 
 # %% ../../nbs/api/95_studies/26_steering_sentences.ipynb #cell015
 def listeners_sentence(
-    slopes: pd.DataFrame,  # both pushes on heard_valence and heard_arousal: arm, outcome, slope, ...
+    slopes: pd.DataFrame,  # slopes of both heard axes under both pushes, with p_random
 ) -> str:  # two sentences
     "For which axis the cue model of listeners agrees, and which push moves the other axis further."
     heard = slopes.set_index(["arm", "outcome"])
@@ -322,13 +325,13 @@ def likelihood_sentence(
 
 def few_pairs_sentence(
     at_top: pd.Series,  # method -> mean recovered at the largest dose
-    few: Sequence[str],  # methods that use few pairs
+    beyond_half: Mapping[str, Estimate],  # method of few pairs -> share minus half of all pairs'
     fit_pairs: int,  # all pairs
     n: int,  # prompts
-) -> str:  # one sentence
-    "Directions from few pairs beside those of Koo et al. (2025)."
+) -> str:  # one or two sentences
+    "Directions from few pairs beside those of Koo et al. (2025), decided on paired differences."
     whole = f"{at_top['mean difference']:.2f} from all {fit_pairs} pairs"
-    shares = [f"{at_top[name]:.2f} from {name}" for name in at_top.index if name in few]
+    shares = [f"{at_top[name]:.2f} from {name}" for name in at_top.index if name in beyond_half]
     back = f"{', '.join(shares)} and {whole}" if shares else whole
     text = (
         "Koo et al. (2025) reach 31% with 10 pairs: here, at the largest dose, the share of the "
@@ -336,6 +339,15 @@ def few_pairs_sentence(
     )
     if not shares:
         return f"{text}; no direction from fewer pairs was pushed."
-    best = max(at_top[name] for name in at_top.index if name in few)
-    answer = "half or more of" if best >= at_top["mean difference"] / 2 else "less than half of"
-    return f"{text}: few pairs give {answer} what all pairs give."
+    few = no_claim_sentence(n, "prompts")
+    if few:
+        return f"{text}. {few}"
+    more = [name for name, difference in beyond_half.items() if difference.low > 0]
+    less = [name for name, difference in beyond_half.items() if difference.high < 0]
+    answers = []
+    if more:
+        answers.append(f"{' and '.join(more)} give half or more of what all pairs give")
+    if less:
+        answers.append(f"{' and '.join(less)} give less than half")
+    answer = ", ".join(answers) or "whether few pairs give half of it is not clear"
+    return f"{text}: {answer} (paired differences over prompts, 95% together)."
