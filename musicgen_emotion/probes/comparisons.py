@@ -43,9 +43,11 @@ def pair_baselines(
     n_boot: int = 1000,  # resamples over pairs
     seed: int = 0,  # seed
     allow_large: bool = False,  # go ahead above 80% of the free memory or 24 hours
-) -> pd.DataFrame:  # baseline, value, low, high, half_width, n, mismatched
+) -> pd.DataFrame:  # baseline, value, low, high, half_width, n, mismatched, above, ...
     """Similarity of vectors that should be alike: the ceilings of every other similarity.
 
+    `mismatched` is the mean cosine of rows that do not belong together, `above` the paired
+    difference of both with above_low and above_high, NaN where all rows are of one unit.
     Raises ValueError for no pairs and for two arrays of different shape.
     """
     if not pairs:
@@ -97,11 +99,15 @@ def _paired_cosine(first, second, groups, n_boot, seed) -> dict:
     )
     draws = (weights @ paired) / weights.sum(1)
     estimate = interval(draws, paired.mean(), len(np.unique(units)))
-    apart = pair_mask(len(paired), units)
-    mismatched = np.nan
+    apart = pair_mask(len(paired), units)  # (pair, pair)
+    beside = dict.fromkeys(("mismatched", "above", "above_low", "above_high"), np.nan)
     if apart.any():
-        mismatched = float((cosines * apart).sum() / apart.sum())
-    return estimate.table_row() | dict(mismatched=mismatched)
+        beside["mismatched"] = float((cosines * apart).sum() / apart.sum())
+        others = (cosines * apart).sum(1) / apart.sum(1)  # (pair,) rows of other units
+        above = (weights @ (paired - others)) / weights.sum(1)
+        gain = interval(above, (paired - others).mean(), estimate.n)
+        beside |= dict(above=gain.value, above_low=gain.low, above_high=gain.high)
+    return estimate.table_row() | beside
 
 
 # %% ../../nbs/api/60_probes/06_comparisons.ipynb #cell013

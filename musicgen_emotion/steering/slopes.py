@@ -47,12 +47,13 @@ def dose_slopes(
     """Slope of every outcome over the dose, against the slopes of random directions.
 
     Returns arm, kind, outcome, slope, low, high, n, monotonicity, sd, floor, ceiling, effect,
-    effect_low, effect_high, band_low, band_high, outside_band, p_random and n_random.
+    effect_low, effect_high, band_low, band_high, p_random and n_random.
     `slope` is the mean over prompts of each prompt's least-squares slope per unit of alpha, with a
     bootstrap interval over prompts; `monotonicity` the rank correlation of the mean response with
     the dose; `effect` the slope in units of `sd`, the spread between unsteered clips, NaN where
     that is below a thousandth of the outcome's range in the table. `floor` and `ceiling` are
-    shares of unsteered clips within a hundredth of that range's ends. `p_random` is two-sided.
+    shares of unsteered clips within a hundredth of that range's ends. `p_random` is two-sided: the
+    rank of the slope's size among random slopes. The band is their interpolated range, for figures.
     Raises ValueError for an empty table, missing columns, and arms with one dose only.
     """
     import pandas as pd
@@ -241,7 +242,7 @@ def _with_effects(slopes) -> pd.DataFrame:
 
 
 def _with_band(slopes, band, level) -> pd.DataFrame:
-    "Add the band of the control arms' slopes, and how each slope compares with it."
+    "Add the band of the control arms' slopes, and the rank of each slope among them."
     import pandas as pd
 
     controls = slopes[slopes.kind == band].groupby("outcome")
@@ -259,7 +260,6 @@ def _with_band(slopes, band, level) -> pd.DataFrame:
             dict(
                 band_low=low,
                 band_high=high,
-                outside_band=bool(slope < low or slope > high),
                 p_random=p_value,
                 n_random=len(random),
             )

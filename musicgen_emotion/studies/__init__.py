@@ -176,6 +176,7 @@ from .foundation_findings import centroids_sentence as centroids_sentence
 from .foundation_findings import choice_note as choice_note
 from .foundation_findings import choice_sentence as choice_sentence
 from .foundation_findings import circumplex_sentence as circumplex_sentence
+from .foundation_findings import difference_text as difference_text
 from .foundation_findings import dimensions_sentence as dimensions_sentence
 from .foundation_findings import encodes_sentence as encodes_sentence
 from .foundation_findings import encoding_sentence as encoding_sentence
@@ -458,6 +459,7 @@ from .steps import estimate_text as estimate_text
 from .steps import gates_sentence as gates_sentence
 from .steps import gates_step as gates_step
 from .steps import keep_sentences as keep_sentences
+from .steps import no_claim_sentence as no_claim_sentence
 from .steps import plant as plant
 from .steps import settings_from as settings_from
 from .steps import start_study as start_study

@@ -373,18 +373,19 @@ def decodable_sentence(
 
 
 def reliability_sentence(
-    row: pd.Series,  # value, low, high, judged, judged_low, reason
+    row: pd.Series,  # value, low, high, margin, margin_low, judged, judged_low, reason
     floor: float,  # the better of no-op and random
 ) -> str:  # one sentence
     "How reliable an intervention in the text states is, or why it was not measured."
     if not np.isfinite(row.value):
         return f"Reliability in the text states was not measured: {row.reason}."
-    answer = "is clearly" if row.low > floor else "is not clearly"
+    answer = "is clearly" if row.margin_low > 0 else "is not clearly"
     return (
         f"The mean difference in the text states {answer} more reliable than no change and a "
         f"random one: {row.value:.2f} ({row.low:.2f} to {row.high:.2f}, n = {int(row.n)} words) "
-        f"against {floor:.2f} for the better of these; 1 means that it brings the wanted emotion "
-        f"and nothing else. The oracle reads {row.judged:.2f} of the untouched rows right "
+        f"against {floor:.2f} for the better of these, a margin of {row.margin:.2f} "
+        f"({row.margin_low:.2f} to {row.margin_high:.2f}); 1 means that it brings the wanted "
+        f"emotion and nothing else. The oracle reads {row.judged:.2f} of the untouched rows right "
         f"({row.judged_low:.2f} at least)."
     )
 

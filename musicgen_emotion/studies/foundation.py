@@ -32,12 +32,13 @@ from ..lab.arguments import checked
 from ..lab.gates import Criterion
 from ..lab.runs import Run
 from ..models.model import MusicModel
+from ..stats.estimates import Estimate
 from ..stimuli.emotions import EMOTIONS
 from ..stimuli.prompts import study_prompts
 from .foundation_arms import residual_sites
 from .foundation_clips import LABEL_CRITERION, ClipStudy
 from .foundation_criteria import LAYER_CRITERIA, TEXT_CRITERIA
-from .foundation_findings import choice_note
+from .foundation_findings import choice_note, difference_text
 from .foundation_layers import LayerStudy
 from .foundation_text import TextStudy
 
@@ -243,10 +244,12 @@ class FoundationStudy:
         scores = FoundationScores(
             text=texts.probe_result.table.iloc[0],
             text_baseline=texts.baseline,
+            text_above=texts.above_baseline(),
             text_chance=1 / len(texts.emotions),
             best={arm: layers.probes[arm].best for arm in ("free", "text only", "music only")},
             random_weights=layers.probes["random weights"].best.score.value,
             inputs=layers.probes["inputs"].table,
+            inputs_above=layers.above_inputs(),
             highest=layers.highest,
             random_music=layers.probes["random weights, music only"].best.score.value,
         )
@@ -279,10 +282,12 @@ class FoundationScores:
 
     text: pd.Series  # score, low, high and n_groups of the text states
     text_baseline: float  # strongest baseline
+    text_above: Estimate  # text states minus that baseline, paired over stems
     text_chance: float  # one over the number of emotions
     best: dict  # arm -> best layer of `ProbeResult`
     random_weights: float  # score of random weights, their layer chosen inside each fold
     inputs: pd.DataFrame  # name, score, low and high of all that the layers are made from
+    inputs_above: Estimate  # layers of the free arm minus the strongest input, paired over stems
     highest: pd.Series  # name and score of the highest layer in the figure
     random_music: float = math.nan  # score of random weights that read the music alone
 
@@ -298,16 +303,17 @@ def summary_sentences(
         "the music alone": best["music only"],
     }
     by_arm = [f"with {arm} {layer.name} ({_score(layer.score)})" for arm, layer in arms.items()]
-    answer = "above" if row.low > scores.text_baseline else "not clearly above"
+    answer = "above" if scores.text_above.low > 0 else "not clearly above"
     return [
         f"On held-out words the text states reach {row.score:.2f} ({row.low:.2f} to "
         f"{row.high:.2f}, n = {int(row.n_groups)} stems of words), {answer} the strongest "
-        f"baseline ({scores.text_baseline:.2f}; chance {scores.text_chance:.2f}).",
+        f"baseline ({scores.text_baseline:.2f}; {difference_text(scores.text_above)}; chance "
+        f"{scores.text_chance:.2f}).",
         f"Layers that are chosen inside each fold (n = {best['free'].score.n} stems of words) "
         f"reach: {'; '.join(by_arm)}. {choice_note(scores.highest, best['free'].score.value)}",
         f"The same architecture with random weights reaches {scores.random_weights:.2f} from the "
         f"same tokens and text{_from_music(scores)}. "
-        f"{inputs_sentence(scores.inputs, best['free'].score)}",
+        f"{inputs_sentence(scores.inputs, best['free'].score, scores.inputs_above)}",
         "A probe that reads an emotion shows that the emotion can be read. It does not show that "
         "the model uses it.",
     ]
@@ -322,19 +328,20 @@ def _from_music(scores):
 
 def inputs_sentence(
     inputs: pd.DataFrame,  # name, score, low, high of all that the layers are made from
-    layers,  # score of the layers with its interval
+    layers: Estimate,  # score of the layers
+    above: Estimate,  # that score minus the one of the strongest input, paired over stems
 ) -> str:  # two sentences
     "The strongest of all inputs, the others, and whether the layers have more."
     ordered = inputs.sort_values("score", ascending=False, kind="stable")
     strongest = ordered.iloc[0]
     others = [f"{row['name']} {row.score:.2f}" for _, row in ordered.iloc[1:].iterrows()]
     listed = f" (the others: {', '.join(others)})" if others else ""
-    answer = "lie above" if layers.low > strongest.score else "do not lie clearly above"
+    answer = "lie above" if above.low > 0 else "do not lie clearly above"
     return (
         f"Of what the layers are made from, {strongest['name']} alone reach {strongest.score:.2f} "
         f"({strongest.low:.2f} to {strongest.high:.2f}){listed}. The layers {answer} that: they "
         f"read {100 * layers.value:.0f} of 100 clips, {strongest['name']} read "
-        f"{100 * strongest.score:.0f}."
+        f"{100 * strongest.score:.0f} ({difference_text(above)})."
     )
 
 

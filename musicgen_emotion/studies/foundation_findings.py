@@ -19,6 +19,7 @@ __all__ = [
     "choice_note",
     "choice_sentence",
     "circumplex_sentence",
+    "difference_text",
     "dimensions_sentence",
     "encodes_sentence",
     "encoding_sentence",
@@ -33,25 +34,38 @@ __all__ = [
 def best_sentence(
     best: dict,  # layer, score, low, high, n of the free arm
     strongest: pd.Series,  # name and score of the strongest baseline
+    above: Estimate,  # score minus that of the strongest baseline, paired over stems
     random_weights: float,  # best score of the same architecture with random weights
+    above_random: Estimate,  # score minus that of random weights, paired over stems
     highest: pd.Series | None = None,  # name and score of the highest layer in the figure
 ) -> str:  # one to three sentences
-    "How far the best layer lies above its controls."
-    answer = "above" if best["low"] > strongest.score else "not clearly above"
+    "How far the best layer lies above its controls, by paired differences as in the gate."
+    answer = "above" if above.low > 0 else "not clearly above"
     text = (
         "With own prompt and own music, probes that choose their layer inside each fold (most "
         f"often {best['layer']}) reach {best['score']:.2f} on held-out words (95% interval "
         f"{best['low']:.2f} to {best['high']:.2f}, n = {best['n']} stems of words), {answer} the "
-        f"strongest baseline, {strongest['name']} ({strongest.score:.2f})."
+        f"strongest baseline, {strongest['name']} ({strongest.score:.2f}; "
+        f"{difference_text(above)})."
     )
     if highest is not None:
         text += f" {choice_note(highest, best['score'])}"
-    if best["low"] <= random_weights:
+    if not above_random.low > 0:
         text += (
-            f" The same architecture with random weights reaches {random_weights:.2f}, so most of "
-            "this was in the tokens and the text already."
+            f" The same architecture with random weights reaches {random_weights:.2f} "
+            f"({difference_text(above_random)}): training may have added nothing to what is in the "
+            "tokens and the text."
         )
     return text
+
+
+def difference_text(
+    difference: Estimate,  # paired
+) -> str:  # "paired difference 0.05, -0.02 to 0.12"
+    "A paired difference with its interval, as sentences of Phase 0 write it."
+    return (
+        f"paired difference {difference.value:.2f}, {difference.low:.2f} to {difference.high:.2f}"
+    )
 
 
 def choice_note(
@@ -110,13 +124,13 @@ def apart_sentence(
 
 
 def ceilings_sentence(
-    table: pd.DataFrame,  # baseline, value, low, high, n, mismatched and layer
+    table: pd.DataFrame,  # of `pair_baselines`, with layer
 ) -> str:  # two sentences
     "How alike a prompt is with another seed, on average over layers."
     other = table[table.baseline == "same prompt, other seed"]
     twice = table[table.baseline == "same prompt twice"].value.min()
     lowest = other.loc[other.value.idxmin()]
-    answer = "more" if lowest.low > lowest.mismatched else "not clearly more"
+    answer = "more" if lowest.above_low > 0 else "not clearly more"
     return (
         f"Two seeds of one prompt are {answer} alike than two prompts: their centred cosine is at "
         f"least {estimate_text(lowest, 'prompts')}, at {lowest.layer}, against "

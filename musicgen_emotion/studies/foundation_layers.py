@@ -27,6 +27,7 @@ from ..probes.nested import ProbeResult
 from ..probes.readout import compare_probes, encodes
 from ..show.heatmaps import plot_embedding
 from ..show.plots import plot_layers, plot_time
+from ..stats.estimates import Estimate
 from ..stats.permutation import Tested
 from ..stimuli.emotions import VALENCE_AROUSAL
 from .foundation_arms import States, StudyArms
@@ -107,9 +108,15 @@ class LayerStudy:
         score = self.best.score
         best = dict(layer=self.best.name, score=score.value, n=score.n)
         best |= dict(low=score.low, high=score.high)
-        random_weights = self.probes["random weights"].best.score.value
         return Step(
-            sentence=best_sentence(best, self.strongest("free"), random_weights, self.highest),
+            sentence=best_sentence(
+                best,
+                self.strongest("free"),
+                self.above_baselines("free")[1],
+                self.probes["random weights"].best.score.value,
+                self.above_random_weights(),
+                self.highest,
+            ),
             table=self.table[columns],
             folder=self.run.path,
             figures=(self._layers_figure(),),
@@ -398,7 +405,7 @@ class LayerStudy:
     def gates(self) -> None:
         "The four gates on activations."
         for criterion, arm in zip(LAYER_CRITERIA[:2], ("free", "text only")):
-            name, difference = self._above_baselines(arm)
+            name, difference = self.above_baselines(arm)
             self.run.gate(
                 criterion.name,
                 difference.value,
@@ -425,12 +432,25 @@ class LayerStudy:
             why=f"the nearest layer is {other}",
         )
 
-    def _above_baselines(self, arm):
+    def above_baselines(
+        self,
+        arm: str,  # a key of `BASELINES`
+    ) -> tuple[str, Estimate]:  # name of the strongest baseline, paired difference over stems
         "The strongest baseline of an arm, and what the chosen layers have beyond it."
         probe, baselines = self.probes[arm], self.baselines(arm)
         strongest = max(baselines, key=lambda baseline: baseline.table.score.max())
         row = int(strongest.table.score.argmax())
         return strongest.table.name[row], self._difference(probe, strongest.correct(row))
+
+    def above_random_weights(self) -> Estimate:  # paired difference over stems
+        "What the chosen layers of the free arm have beyond those of random weights."
+        return self._difference(self.probes["free"], self.probes["random weights"].chosen_correct)
+
+    def above_inputs(self) -> Estimate:  # paired difference over stems
+        "What the chosen layers of the free arm have beyond the strongest input."
+        inputs = self.probes["inputs"]
+        strongest = int(inputs.table.score.argmax())
+        return self._difference(self.probes["free"], inputs.correct(strongest))
 
     def _margin(self):
         "The layer that comes nearest to the chosen ones, and the difference."

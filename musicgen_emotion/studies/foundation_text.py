@@ -61,7 +61,7 @@ from ..probes.readout import encodes, probe_text
 from ..probes.similarity import centroid_curve, centroid_similarity, within_between
 from ..show.heatmaps import plot_embedding
 from ..show.plots import plot_centroids
-from ..stats.estimates import bootstrap
+from ..stats.estimates import Estimate, bootstrap
 from ..stimuli.word_lists import stem_groups
 
 # %% auto #0
@@ -453,6 +453,11 @@ class TextStudy:
             f"{probe.table.high.iloc[0]:.2f}); chance is {1 / len(set(labels)):.2f}.",
             table=table,
         )
+
+    def above_baseline(self) -> Estimate:  # paired difference over stems
+        "What the text states have beyond the strongest baseline."
+        row = self.rule.iloc[0]
+        return Estimate(row.difference, row.low, row.high, int(row.n))
 
     def gates(self) -> None:
         "The two gates on text states."

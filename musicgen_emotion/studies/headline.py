@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ..lab.files import read_json, read_table, write_json
+from ..lab.gates import read_gates
 from ..lab.paths import as_path
 from ..lab.runs import run_manifest
+from .foundation_criteria import LAYER_CRITERIA
 from .foundation_text import HELD_OUT
 
 # %% auto #0
@@ -62,6 +64,7 @@ def run_headline(
         random_weights=arm_score(best.loc["random weights"]),
         random_music=arm_score(best.loc["random weights, music only"]),
         inputs=arm_score(inputs.loc[inputs.score == inputs.score.max()].iloc[0]),
+        above=_above_baselines(run),
         unseen=_unseen_score(run),
     )
 
@@ -75,6 +78,16 @@ def _unseen_score(run):
     score = arm_score(dict(name="text", **row[["score", "low", "high"]]))
     chance = read_table(run / "text_probes.csv").chance.iloc[0]
     return score | dict(n_words=int(row.n_groups), chance=float(chance))
+
+
+def _above_baselines(run):
+    "What the decoder has beyond the strongest baseline: the paired difference of the gate."
+    name = LAYER_CRITERIA[0].name
+    gate = next(gate for gate in read_gates(run) if gate.name == name)
+    rule = read_table(run / "encodes.csv")
+    ends = dict(difference=gate.value, low=gate.low, high=gate.high)
+    strongest = rule[rule.arm == "free"].baseline.iloc[-1]
+    return dict(name=strongest) | {key: round(float(value), 3) for key, value in ends.items()}
 
 
 def arm_score(
@@ -120,18 +133,18 @@ def _unseen_sentence(summary):
 
 
 def _beside_controls(summary):
-    "What the score does not show, because a control reaches the interval of the decoder."
-    low, inputs = summary["decoder"]["low"], summary["inputs"]
-    doubts = []
-    if max(summary[name]["score"] for name in ("random_weights", "random_music")) >= low:
-        doubts.append("Random weights reach this interval: training may have added nothing.")
-    if inputs["score"] >= low:
-        name = inputs["name"][0].upper() + inputs["name"][1:]
-        doubts.append(
-            f"{name} alone reach this interval: the score is no evidence that the decoder's "
-            "layers add emotion to what they are given."
-        )
-    return " ".join(doubts) or "The decoder's interval lies above all controls."
+    "Whether the decoder has more than the strongest baseline, by their paired difference."
+    above = summary["above"]
+    answer = (
+        "The decoder does not lie clearly above the strongest baseline, so the score is no "
+        "evidence that its layers add emotion to what they are given"
+    )
+    if above["low"] > 0:
+        answer = "The decoder lies above the strongest baseline"
+    return (
+        f"{answer} ({above['name']}, paired difference {above['difference']:+.2f}, "
+        f"{above['low']:+.2f} to {above['high']:+.2f})."
+    )
 
 
 def with_interval(

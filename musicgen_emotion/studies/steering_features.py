@@ -442,6 +442,7 @@ def features_sentence(
 # %% ../../nbs/api/95_studies/38_steering_features.ipynb #cell013
 def dictionary_sentence(
     together: float,  # recovered at equal cost by the method "SAE features"
+    n_prompts: int,  # prompts behind that number
     n_together: int,  # features that the method adds up
     n_features: int,  # of the dictionary
     found: FeatureStep,  # what single features do
@@ -452,10 +453,10 @@ def dictionary_sentence(
     return (
         f"Singh et al. (2025) find that 15-35% of single features steer: here the {n_together} "
         f"features of a dictionary of {n_features} that differ most recover {together:.2f} "
-        f"together; of {len(steers)} single features that were chosen on other data "
-        f"{sum(steers.values())} steer (interval above zero, and above all {n_random} features "
-        f"that fire as often, which one of {n_random + 1} reaches by chance), and on average they "
-        f"raise the own margin "
+        f"together (n = {n_prompts} prompts); of {len(steers)} single features that were chosen on "
+        f"other data {sum(steers.values())} steer (interval above zero, and above all "
+        f"{n_random} features that fire as often, which one of {n_random + 1} reaches by chance), "
+        f"and on average they raise the own margin "
         f"{answer} those, by {beyond.value:.2f} ({beyond.low:.2f} to {beyond.high:.2f}, "
         f"n = {beyond.n} prompts)."
     )

@@ -25,7 +25,7 @@ from ..steering.specificity import all_but_p, mean_p, rank_p
 from .steering_criteria import ALL_BUT_ONE, RANKS_FIRST, REACHES_WORD
 from .steering_doses import DoseResult
 from .steering_slopes import named_target, own_controls_sentence
-from .steps import Figure, Step, estimate_text
+from .steps import Figure, Step, estimate_text, no_claim_sentence
 
 # %% auto #0
 __all__ = [
@@ -287,7 +287,7 @@ def control_shares(
         shuffled_sentence(shuffled, mean),
         own_controls_sentence(own, without_target),
     ]
-    columns = ["arm", "kind", "slope", "low", "high", "share", "outside_band", "n"]
+    columns = ["arm", "kind", "slope", "low", "high", "share", "p_random", "n"]
     columns[2:2] = ["target", "outcome"]
     return ControlShares(
         sentence="\n".join(filter(None, sentences)),
@@ -349,13 +349,17 @@ def shuffled_sentence(
         )
     sizes = shares.abs()
     far = int((sizes >= 0.5).sum())
+    few = no_claim_sentence(len(sizes), "directions")
     answer = "do not do the same" if mean.high < 0.5 else "may do much of the same"
+    lead = f"Directions from shuffled labels {answer}:"
+    if few:
+        lead = "Of the directions from shuffled labels,"
     start = f"{far} of {len(sizes)} move" if far else f"none of {len(sizes)} moves"
     return (
-        f"Directions from shuffled labels {answer}: in either sign {start} the sound at least half "
-        f"as far as the target ({sizes.min():.2f} to {sizes.max():.2f} times as far), on average "
-        f"{estimate_text(mean, 'directions')} times as far."
-    )
+        f"{lead} in either sign {start} the sound at least half as far as the target "
+        f"({sizes.min():.2f} to {sizes.max():.2f} times as far), on average "
+        f"{estimate_text(mean, 'directions')} times as far. {few}"
+    ).rstrip()
 
 
 # %% ../../nbs/api/95_studies/33_steering_moves.ipynb #cell013
@@ -467,13 +471,15 @@ def control_shares_sentence(
         f"axes from held-out words {_list(controls.of('held-out words'))}, the same push in both "
         f"branches {_list(controls.of('both branches'))}, in all of {n_layers} layers at once, "
         f"each in units of its own RMS, {_list(controls.of('all layers'))} (valence, arousal)."
-        f"{_backwards(controls.of('held-out words'))}"
+        f"{_backwards(controls.shares)}"
     )
 
 
 def _backwards(shares):
-    "Axes of held-out words that move the sound the wrong way."
-    wrong = [axis for axis, share in zip(STEERED_AXES, shares) if share < 0]
+    "Axes of held-out words whose slope clearly lies on the other side of zero."
+    rows = shares[shares.kind == "held-out words"]
+    against = (rows.share < 0) & (rows.low * rows.high > 0) & (rows.n >= FEWEST_UNITS)
+    wrong = [axis for axis, is_wrong in zip(STEERED_AXES, against) if is_wrong]
     if not wrong:
         return ""
     return f" The {' and the '.join(wrong)} axis of held-out words moves the sound the wrong way."

@@ -20,13 +20,13 @@ from musicgen_emotion.steering.costs import (
 
 from ..nano.evaluation import CUE_DESCRIPTORS
 from ..show.heatmaps import plot_heatmap
-from ..stats.power import FEWEST_UNITS
+from ..stats.estimates import Estimate
 from ..steering.arms import Arm, prompt_arm
 from ..steering.directions import save_directions
 from .steering_doses import DoseResult
 from .steering_methods import MethodSet
 from .steering_setup import SteeringContext
-from .steps import Figure, Step
+from .steps import Figure, Step, no_claim_sentence
 
 # %% auto #0
 __all__ = [
@@ -63,6 +63,7 @@ class MethodComparison(Step):
     gains: pd.DataFrame  # recovered and cost by arm, dose and cue
     fair: pd.DataFrame  # recovered by method and emotion, at equal cost
     equal_cost: EqualCost  # what the methods recover within the budget
+    drawn_at_top: pd.DataFrame  # (resample of prompts, method) mean recovered at the largest dose
 
     @property
     def best(self) -> pd.Series:  # method -> mean recovered at equal cost
@@ -91,6 +92,23 @@ class MethodComparison(Step):
         gains = self.gains[self.gains.alpha == top]
         whole = gains[gains.outcome == "all"]
         return whole.groupby("method").recovered.mean()
+
+    def beyond_half(
+        self,
+        top: float,  # largest dose
+    ) -> dict[str, Estimate]:  # method of few pairs -> paired difference over prompts
+        """What few pairs bring back minus half of what all pairs do, at the largest dose.
+
+        The intervals hold together: their level is corrected for the number of methods."""
+        at_top, drawn = self.at_top(top), self.drawn_at_top
+        few = [name for name in at_top.index if name in self.methods.few]
+        tail = 0.025 / max(1, len(few))
+        found = {}
+        for name in few:
+            low, high = (drawn[name] - drawn["mean difference"] / 2).quantile([tail, 1 - tail])
+            value = at_top[name] - at_top["mean difference"] / 2
+            found[name] = Estimate(float(value), float(low), float(high), self.equal_cost.n)
+        return found
 
 
 def compare_methods(
@@ -134,6 +152,7 @@ def compare_methods(
         fair,
         budget,
         fair_draws,
+        _drawn_at(draws, result.doses.top),
     )
 
 
@@ -262,7 +281,17 @@ def _at_equal_cost(gains, budget, fair_draws):
     return pd.concat(tables, ignore_index=True)
 
 
-def _comparison(context, methods, result, gains, fair, budget, fair_draws):
+def _drawn_at(draws, dose):
+    "(resample, method): recovered at a dose, mean over emotions."
+    tables = []
+    for by_arm in draws.values():
+        at_dose = {key[0]: found["all"] for key, found in by_arm.items() if key[1] == dose}
+        tables.append(pd.DataFrame(at_dose).rename(columns=lambda arm: arm.split(", ")[1]))
+    both = pd.concat(tables, axis=1)
+    return both.T.groupby(level=0).mean().T
+
+
+def _comparison(context, methods, result, gains, fair, budget, fair_draws, drawn_at_top):
     "The step, with its figures."
     judge = context.judge
     n_prompts = len(context.prompts.choice)
@@ -304,6 +333,7 @@ def _comparison(context, methods, result, gains, fair, budget, fair_draws):
         gains=gains,
         fair=fair,
         equal_cost=equal_cost,
+        drawn_at_top=drawn_at_top,
     )
 
 
@@ -430,14 +460,15 @@ def equal_cost_sentence(
     best, tied, budget, n = found.best, found.tied, found.budget, found.n
     first, *others = best.index
     ranked = ", ".join(f"{method} {best[method]:.2f}" for method in others)
+    few = no_claim_sentence(n, "prompts")
+    answer = f"{first} recovers" if few else f"{first} recovers most:"
     text = (
-        f"At a cost of at most {_budget_text(budget)} nats a token, {first} recovers most of "
-        f"the {found.change_name} change ({best.iloc[0]:.2f} on average, as a projection on its "
-        f"cues, which are correlated), then {ranked}; the written word itself "
-        f"{found.by_word:.2f}. "
+        f"At a cost of at most {_budget_text(budget)} nats a token, {answer} {best.iloc[0]:.2f} of "
+        f"the {found.change_name} change (on average, as a projection on its cues, which are "
+        f"correlated; n = {n} prompts), {ranked}; the written word itself {found.by_word:.2f}. "
     )
-    if n < FEWEST_UNITS:
-        return text + f"{n} prompts carry no claim on the order."
+    if few:
+        return text + few
     if not tied:
         return text + f"It lies above every other one in resamples of the {n} prompts."
     text += (
@@ -465,10 +496,13 @@ def agop_sentence(
         answer = "is the best method"
     elif first != "AGOP" and "AGOP" not in found.tied:
         answer = f"recovers less than {first}"
-    rises = "rises" if (words.pushed > words.before).all() else "does not always rise"
+    few = no_claim_sentence(found.n, "prompts")
+    if few:
+        answer = "is one of the methods"
     return (
         "Zhao et al. (2025) steer along AGOP directions (.942 against .685 for linear probes; note "
         f"accuracy .23 to .82): here AGOP {answer}. It recovers {agop:.2f} and the mean difference "
-        f"{difference:.2f} at equal cost (n = {found.n} prompts). The judge's margin of a pushed "
-        f"emotion {rises}, from {words.before.mean():.2f} to {words.pushed.mean():.2f} nats."
+        f"{difference:.2f} at equal cost (n = {found.n} prompts). {few}".rstrip()
+        + f" The judge's margin of a pushed emotion goes from {words.before.mean():.2f} to "
+        f"{words.pushed.mean():.2f} nats."
     )

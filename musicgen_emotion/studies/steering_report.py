@@ -30,9 +30,16 @@ from musicgen_emotion.studies.steering_slopes import (
     shown_slopes,
     size_sentence,
 )
+from musicgen_emotion.studies.steps import (
+    Step,
+    estimate_text,
+    gates_sentence,
+    no_claim_sentence,
+)
 
 from ..activations.generation import generate
 from ..sound.listening import write_listening_test
+from ..stats.power import FEWEST_UNITS
 from ..stats.ratios import ratio_of_means
 from ..steering.push import steer
 from ..stimuli.emotions import VALENCE_AROUSAL
@@ -43,7 +50,6 @@ from .steering_doses import DoseResult
 from .steering_features import dictionary_sentence, edits_sentence
 from .steering_moves import control_shares_sentence
 from .steering_recovery import agop_sentence, equal_cost_sentence
-from .steps import Step, estimate_text, gates_sentence
 
 # %% auto #0
 __all__ = [
@@ -244,7 +250,7 @@ def _effect_sentences(context):
     moves, words = context.found("moves").moves, context.found("words").table
     emotions = moves[moves.arm.isin(settings.emotions)]
     slopes = result.slopes[result.slopes.arm.isin(STEERED_AXES)]
-    heard = slopes[slopes.outcome == "heard_" + slopes.arm].set_index("arm")
+    heard = slopes[slopes.outcome.isin([f"heard_{axis}" for axis in STEERED_AXES])]
     clap = slopes[slopes.outcome == "clap_" + slopes.arm]
     return [
         axes_sentence(
@@ -304,6 +310,7 @@ def _published_sentences(context):
         agop_sentence(recovery.equal_cost, context.found("words").table),
         dictionary_sentence(
             best.get("SAE features", np.nan),
+            recovery.equal_cost.n,
             len(summed),
             methods.sae.W_dec.shape[0],
             features,
@@ -315,7 +322,10 @@ def _published_sentences(context):
             settings.quality_budget,
         ),
         few_pairs_sentence(
-            recovery.at_top(top), methods.few, settings.fit_pairs, recovery.equal_cost.n
+            recovery.at_top(top),
+            recovery.beyond_half(top),
+            settings.fit_pairs,
+            recovery.equal_cost.n,
         ),
         word_valence_sentence(valence),
         edits_sentence(
@@ -328,8 +338,8 @@ def _published_sentences(context):
 
 
 def layer_costs_sentence(
-    slopes: pd.DataFrame,  # layer and slope, of the choice of the layer
-    costs: pd.DataFrame,  # kind, alpha, outcome and low
+    slopes: pd.DataFrame,  # layer, slope and n, of the choice of the layer
+    costs: pd.DataFrame,  # kind, alpha, outcome, low and n
     top: float,  # largest dose
     budget: float,  # nats per token
 ) -> str:  # one sentence
@@ -339,22 +349,27 @@ def layer_costs_sentence(
     is_pushed = (costs.kind == "target") & (costs.alpha != 0)
     tested = costs[is_pushed & (costs.outcome == "nll")]
     over = tested[tested.low > budget].alpha.abs()
-    answer = f"no dose up to {top} RMS costs reliably more than {budget} nats a token."
-    if len(over):
+    swept, n = int(slopes.n.max()), int(tested.n.max())
+    answer = f"no dose up to {top} RMS costs reliably more than {budget} nats a token"
+    if no_claim_sentence(n, "prompts"):
+        answer = f"{n} prompts carry no claim on the cost"
+    elif len(over):
         answer = (
             f"of {len(tested)} directions and doses {len(over)} cost reliably more than {budget} "
-            f"nats a token, the smallest dose of them {over.min():g} RMS."
+            f"nats a token, the smallest dose of them {over.min():g} RMS"
         )
+    few = no_claim_sentence(swept, "prompts").rstrip(".")
+    by_prompts = f"n = {swept} prompts{f'; {few}' if few else ''}"
     return (
         "Facchiano et al. (2025) find layers that differ by attribute and a loss of quality past a "
         "strength of 1.5: here the mean slope of the two axes times the largest dose, by layer, is "
-        f"{by_layer}, and {answer}"
+        f"{by_layer} ({by_prompts}), and {answer} (n = {n} prompts)."
     )
 
 
 def word_valence_sentence(
     valence: pd.DataFrame,  # heard valence, prompt x written word: "word calm", "word sad", ...
-) -> str:  # empty where one of the four emotions is missing
+) -> str:  # empty where one of the four emotions is missing, and for too few prompts
     "Whether valence is weaker at low arousal, beside Go et al. (2025)."
     heard, wanted = {}, {}
     for level, (better, worse) in dict(low=("calm", "sad"), high=("happy", "angry")).items():
@@ -363,7 +378,7 @@ def word_valence_sentence(
         heard[level] = valence[f"word {better}"] - valence[f"word {worse}"]
         wanted[level] = VALENCE_AROUSAL[better][0] - VALENCE_AROUSAL[worse][0]
     by_prompt = (heard["low"] / wanted["low"] - heard["high"] / wanted["high"]).dropna()
-    if len(by_prompt) < 3:
+    if len(by_prompt) < FEWEST_UNITS:
         return ""
     less = ratio_of_means(by_prompt.to_numpy(), np.ones(len(by_prompt)))
     answer = "not clearly weaker"

@@ -12,7 +12,7 @@ import pandas as pd
 from ..sound.descriptors import descriptor_label
 from ..stats.estimates import Estimate
 from ..steering.recovered import recovered_shares
-from .steps import estimate_text
+from .steps import estimate_text, no_claim_sentence
 
 STEERED_AXES = ("valence", "arousal")
 
@@ -49,6 +49,9 @@ def layer_sentence(
     if others.empty or difference is None:
         return text + "; no other layer was tried)."
     best = others.idxmax()
+    few = no_claim_sentence(n, "prompts")
+    if few:
+        return text + f"); the best other layer, {best}, has {others[best]:.1f}. {few}"
     answer = "the two do not clearly differ"
     if difference.excludes(0) and abs(difference.value) >= 0.05:
         answer = f"layer {chosen} has {'more' if difference.value > 0 else 'less'}"
@@ -64,7 +67,7 @@ def axes_sentence(
     changes: pd.DataFrame,  # own changes of both axes: arm, alpha, value, low, high, before
     moves: pd.DataFrame,  # slopes of both axes, n and n_random, by arm
     ends: Sequence[float],  # lowest dose, 0 and highest dose
-) -> str:  # two sentences
+) -> str:  # two or more sentences
     "How far both axes move in both signs."
     lowest, _, top = ends
     n_prompts, n_random = int(moves.n.max()), int(moves.n_random.max())
@@ -79,6 +82,9 @@ def axes_sentence(
         f"At {site}, the strongest dose ({top} RMS) {' and '.join(moved)}; {' and '.join(slopes)}; "
         f"n = {n_prompts} prompts, {n_random} random directions."
     )
+    few = no_claim_sentence(n_prompts, "prompts")
+    if few:
+        return f"{text} {few}"
     stuck = [axis for axis in STEERED_AXES if by_dose.low[axis, top] <= 0]
     still = [axis for axis in STEERED_AXES if by_dose.high[axis, lowest] >= 0]
     if stuck:
@@ -89,7 +95,10 @@ def axes_sentence(
         )
     if still:
         text += f" Downwards {' and '.join(still)} does not clearly fall."
-    return text if stuck or still else f"{text} Both signs move both axes."
+    beside = [axis for axis in STEERED_AXES if not moves.p_random[axis] < 0.05]
+    if beside:
+        text += f" Random directions may move {' and '.join(beside)} as far."
+    return text if stuck or still or beside else f"{text} Both signs move both axes."
 
 
 def _interval(row):
@@ -98,11 +107,10 @@ def _interval(row):
 
 
 def _slope_phrase(row):
-    "A slope with interval, band and monotonicity."
+    "A slope with interval, rank among random directions and monotonicity."
     return (
         f"the slope of {row.name} is {row.slope:.1f} a unit of dose ({row.low:.1f} to "
-        f"{row.high:.1f}, random directions {row.band_low:.1f} to {row.band_high:.1f}, "
-        f"monotonicity {row.monotonicity:.2f})"
+        f"{row.high:.1f}, p by rank {row.p_random:.3f}, monotonicity {row.monotonicity:.2f})"
     )
 
 
@@ -176,21 +184,35 @@ def _comes_back(emotion, moves, whole, nearest):
 
 # %% ../../nbs/api/95_studies/26_steering_sentences.ipynb #cell015
 def listeners_sentence(
-    ratings: pd.DataFrame,  # slopes of heard_valence and heard_arousal, by axis
-) -> str:  # one sentence
-    "Whether the cue model of listeners agrees."
-    against = ratings.index[ratings.low <= 0]
-    answer = "agrees" if against.empty else "does not agree for " + " and ".join(against)
-    phrases = [
-        f"{axis} has a slope of {ratings.slope[axis]:.1f} a unit of dose ({ratings.low[axis]:.1f} "
-        f"to {ratings.high[axis]:.1f}, random {ratings.band_low[axis]:.1f} to "
-        f"{ratings.band_high[axis]:.1f})"
-        for axis in STEERED_AXES
-    ]
-    return (
-        "The cue model of listeners, which was fitted on ratings by people, "
-        f"{answer}: on its scale {'; '.join(phrases)}."
+    slopes: pd.DataFrame,  # slopes of both heard axes under both pushes, with p_random
+) -> str:  # two sentences
+    "For which axis the cue model of listeners agrees, and which push moves the other axis further."
+    heard = slopes.set_index(["arm", "outcome"])
+    n, n_random = int(slopes.n.max()), int(slopes.n_random.max())
+    phrases, agree, against = [], [], []
+    for axis, other in (STEERED_AXES, STEERED_AXES[::-1]):
+        own, crossed = heard.loc[(axis, f"heard_{axis}")], heard.loc[(axis, f"heard_{other}")]
+        phrase = f"the {axis} push has a slope of {_slope_and_p(own)} a unit of dose on its scale"
+        if abs(crossed.slope) > abs(own.slope):
+            phrase += f" and moves heard {other} further, by {_slope_and_p(crossed)}"
+        phrases.append(phrase)
+        (agree if own.low > 0 and own.p_random < 0.05 else against).append(axis)
+    answers = [f"agrees for {' and '.join(agree)}"] if agree else []
+    if against:
+        answers.append(f"does not clearly agree for {' and '.join(against)}")
+    few = no_claim_sentence(n, "prompts")
+    answer = "gives these slopes" if few else " and ".join(answers)
+    text = (
+        f"The cue model of listeners, which was fitted on ratings by people, {answer}: "
+        f"{'; '.join(phrases)} (n = {n} prompts; p is the rank among {n_random} random directions)."
     )
+    return f"{text} {few or 'An axis agrees with an interval above zero and a p below .05.'}"
+
+
+def _slope_and_p(row, digits=1):
+    "A slope with its interval and its p among random directions."
+    interval = f"{row.low:.{digits}f} to {row.high:.{digits}f}"
+    return f"{row.slope:.{digits}f} ({interval}, p = {row.p_random:.3f})"
 
 
 def clap_sentence(
@@ -199,18 +221,18 @@ def clap_sentence(
     "What CLAP hears."
     if ratings.empty:
         return ""
-    phrases = [
-        f"a slope of {row.slope:.2f} ({row.low:.2f} to {row.high:.2f}, random {row.band_low:.2f} "
-        f"to {row.band_high:.2f}) for {row.arm}"
-        for row in ratings.itertuples()
-    ]
-    against = ratings.arm[~((ratings.low > 0) & (ratings.slope > ratings.band_high))]
+    phrases = [f"a slope of {_slope_and_p(row, 2)} for {row.arm}" for row in ratings.itertuples()]
+    n = int(ratings.n.max())
+    against = ratings.arm[~((ratings.low > 0) & (ratings.p_random < 0.05))]
     answer = "hears both pushes" if against.empty else "does not clearly hear the push of "
     answer += " and ".join(against)
-    return (
+    few = no_claim_sentence(n, "prompts")
+    answer = "gives these slopes" if few else answer
+    text = (
         f"CLAP, which takes no part in any gate, {answer}: {' and '.join(phrases)} "
-        f"(n = {int(ratings.n.max())} prompts)."
+        f"(n = {n} prompts; p is the rank among {int(ratings.n_random.max())} random directions)."
     )
+    return f"{text} {few}".rstrip()
 
 
 # %% ../../nbs/api/95_studies/26_steering_sentences.ipynb #cell017
@@ -303,13 +325,13 @@ def likelihood_sentence(
 
 def few_pairs_sentence(
     at_top: pd.Series,  # method -> mean recovered at the largest dose
-    few: Sequence[str],  # methods that use few pairs
+    beyond_half: Mapping[str, Estimate],  # method of few pairs -> share minus half of all pairs'
     fit_pairs: int,  # all pairs
     n: int,  # prompts
-) -> str:  # one sentence
-    "Directions from few pairs beside those of Koo et al. (2025)."
+) -> str:  # one or two sentences
+    "Directions from few pairs beside those of Koo et al. (2025), decided on paired differences."
     whole = f"{at_top['mean difference']:.2f} from all {fit_pairs} pairs"
-    shares = [f"{at_top[name]:.2f} from {name}" for name in at_top.index if name in few]
+    shares = [f"{at_top[name]:.2f} from {name}" for name in at_top.index if name in beyond_half]
     back = f"{', '.join(shares)} and {whole}" if shares else whole
     text = (
         "Koo et al. (2025) reach 31% with 10 pairs: here, at the largest dose, the share of the "
@@ -317,6 +339,15 @@ def few_pairs_sentence(
     )
     if not shares:
         return f"{text}; no direction from fewer pairs was pushed."
-    best = max(at_top[name] for name in at_top.index if name in few)
-    answer = "half or more of" if best >= at_top["mean difference"] / 2 else "less than half of"
-    return f"{text}: few pairs give {answer} what all pairs give."
+    few = no_claim_sentence(n, "prompts")
+    if few:
+        return f"{text}. {few}"
+    more = [name for name, difference in beyond_half.items() if difference.low > 0]
+    less = [name for name, difference in beyond_half.items() if difference.high < 0]
+    answers = []
+    if more:
+        answers.append(f"{' and '.join(more)} give half or more of what all pairs give")
+    if less:
+        answers.append(f"{' and '.join(less)} give less than half")
+    answer = ", ".join(answers) or "whether few pairs give half of it is not clear"
+    return f"{text}: {answer} (paired differences over prompts, 95% together)."

@@ -62,7 +62,7 @@ def arm_sentence(
     digits = _digits(row.slope, row.low, row.high)
     numbers = f"a slope of {row.slope:.{digits}f} per unit of dose ({_interval_and_n(row, digits)}"
     if row.n_random:
-        numbers += f"; random band {row.band_low:.{digits}f} to {row.band_high:.{digits}f}"
+        numbers += f"; p by rank {row.p_random:.3f} among {int(row.n_random)} random directions"
     numbers += ")"
     if top is not None:
         digits = _digits(row.slope * top, row.low * top, row.high * top)
@@ -114,7 +114,7 @@ def size_sentence(
         reasons.append(f"an interval over {n} prompt{'s' * (n != 1)} is no 95% interval")
     n_random = int(slopes.n_random.max())
     if 0 < n_random < FEWEST_RANDOM:
-        reasons.append(f"the random band is made of {n_random} numbers")
+        reasons.append(f"the rank is one among {n_random} random directions")
     if not reasons:
         return ""
     reason = ", and ".join(reasons)

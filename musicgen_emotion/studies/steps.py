@@ -41,6 +41,7 @@ from ..probes.nested import ProbeResult
 from ..probes.readout import majority_baseline, probe_text
 from ..show.figures import save_figure
 from ..show.heatmaps import plot_gates
+from ..stats.power import FEWEST_UNITS
 from ..stimuli.emotions import EMOTION_WORDS
 from ..stimuli.other_words import OTHER_EMOTION_WORDS, unseen_words
 from ..stimuli.prompts import TEMPLATES, study_prompts
@@ -69,6 +70,7 @@ __all__ = [
     "gates_sentence",
     "gates_step",
     "keep_sentences",
+    "no_claim_sentence",
     "plant",
     "settings_from",
     "start_study",
@@ -379,6 +381,16 @@ def estimate_text(
     "A number with its 95% interval and n, as sentences write it."
     interval = f"{row.low:.{digits}f} to {row.high:.{digits}f}"
     return f"{row.value:.{digits}f} ({interval}, n = {int(row.n)} {units})"
+
+
+def no_claim_sentence(
+    n: int,  # units behind a number
+    units: str,  # what n counts, such as "prompts"
+) -> str:  # empty from `FEWEST_UNITS` units on
+    "What a sentence adds to numbers that come from too few units."
+    if n >= FEWEST_UNITS:
+        return ""
+    return f"{n} {units} carry no claim, which needs {FEWEST_UNITS}."
 
 
 def gates_sentence(

@@ -1,5 +1,6 @@
 "Phase 0: settings that are refused, sentences that can say no, and steps on a tiny model."
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,7 +23,6 @@ from musicgen_emotion.studies import (
     FoundationStudy,
     LayerStudy,
     TextStudy,
-    best_sentence,
     centroids_sentence,
     controlled_model,
     encodes_sentence,
@@ -81,17 +81,6 @@ def test_label_sentence_is_decided_on_the_lower_end():
     assert "Clips do not all sound" in label_sentence(unsure, "fitted")
 
 
-def baseline(score):
-    return pd.Series(dict(name="codec tokens", score=score))
-
-
-def test_best_sentence_names_random_weights_that_do_as_well():
-    best = dict(layer="layer_2", score=0.9, low=0.8, high=0.95, n=20)
-    assert "random weights" in best_sentence(best, baseline(0.4), random_weights=0.82)
-    assert "random weights" not in best_sentence(best, baseline(0.4), random_weights=0.5)
-    assert "not clearly above" in best_sentence(best, baseline(0.85), random_weights=0.5)
-
-
 def test_sentences_of_the_text_say_yes_and_no():
     rows = [
         dict(n=8, arm=arm, similarity=value, low=value - 0.1, high=value + 0.1)
@@ -136,12 +125,24 @@ def test_summary_has_the_controls_and_can_say_no():
     names = ["codec tokens", "acoustic descriptors"]
     inputs = pd.DataFrame(dict(name=names, score=[0.91, 0.82], low=[0.85, 0.75], high=[0.96, 0.89]))
     figure = pd.Series(dict(name="layer_3", score=0.94))
-    sentences = summary_sentences(FoundationScores(text, 0.4, 0.25, arms, 0.6, inputs, figure))
+    above, holds_zero = Estimate(0.1, 0.02, 0.2, 16), Estimate(0.1, -0.01, 0.2, 16)
+    scores = FoundationScores(
+        text=text,
+        text_baseline=0.4,
+        text_above=above,
+        text_chance=0.25,
+        best=arms,
+        random_weights=0.6,
+        inputs=inputs,
+        inputs_above=holds_zero,
+        highest=figure,
+    )
+    sentences = summary_sentences(scores)
     assert "(0.45 to 0.60, n = 16 stems of words), above the strongest" in sentences[0]
     assert "up to 0.94 at layer_3: to pick that one after the fact raises" in sentences[1]
     assert "random weights reaches 0.60 from the same tokens and text." in sentences[2]
-    scores = FoundationScores(text, 0.4, 0.25, arms, 0.6, inputs, figure, random_music=0.7)
-    assert "text, and 0.70 from the tokens alone." in summary_sentences(scores)[2]
+    with_music = dataclasses.replace(scores, random_music=0.7)
+    assert "text, and 0.70 from the tokens alone." in summary_sentences(with_music)[2]
     assert "codec tokens alone reach 0.91 (0.85 to 0.96)" in sentences[2]
     assert "acoustic descriptors 0.82" in sentences[2]
     assert (
@@ -149,7 +150,8 @@ def test_summary_has_the_controls_and_can_say_no():
         in (sentences[2])
     )
     weak, lower = inputs.assign(score=[0.3, 0.4]), figure.replace(0.94, 0.7)
-    unclear = summary_sentences(FoundationScores(text, 0.48, 0.25, arms, 0.6, weak, lower))
+    other = dataclasses.replace(scores, text_above=holds_zero, inputs_above=above)
+    unclear = summary_sentences(dataclasses.replace(other, inputs=weak, highest=lower))
     assert "not clearly above" in unclear[0]
     assert "No layer of the figure is higher" in unclear[1]
     assert "acoustic descriptors alone reach 0.40" in unclear[2]

@@ -106,7 +106,6 @@ from musicgen_emotion.studies.steering_sentences import (
     few_pairs_sentence,
     layer_sentence,
     likelihood_sentence,
-    listeners_sentence,
     no_unit_sentence,
 )
 from musicgen_emotion.studies.steering_setup import SteeringSettings, steering_prompts
@@ -745,12 +744,12 @@ def test_test_prompts_are_balanced_where_the_pool_allows():
 
 def test_sentences_of_the_choice_say_what_was_chosen():
     slopes = pd.Series({0: 9.0, 1: 11.0})
-    above = Estimate(2.0, 1.0, 3.0, 2)
-    assert "0, has 9.0, and layer 1 has more" in layer_sentence(slopes, 1, 2, above)
-    below = Estimate(-2.0, -3.0, -1.0, 2)
-    assert "1, has 11.0, and layer 0 has less" in layer_sentence(slopes, 0, 2, below)
-    for tie in (Estimate(2.0, -1.0, 3.0, 2), Estimate(0.04, 0.03, 0.05, 2)):
-        assert "do not clearly differ" in layer_sentence(slopes, 1, 2, tie)
+    above = Estimate(2.0, 1.0, 3.0, 12)
+    assert "0, has 9.0, and layer 1 has more" in layer_sentence(slopes, 1, 12, above)
+    below = Estimate(-2.0, -3.0, -1.0, 12)
+    assert "1, has 11.0, and layer 0 has less" in layer_sentence(slopes, 0, 12, below)
+    for tie in (Estimate(2.0, -1.0, 3.0, 12), Estimate(0.04, 0.03, 0.05, 12)):
+        assert "do not clearly differ" in layer_sentence(slopes, 1, 12, tie)
     assert "no other layer was tried" in layer_sentence(slopes[[1]], 1, 2)
     assert "No dose up to 0.12 RMS" in dose_sentence(0.12, 0.5, 0.12, 2)
     assert dose_sentence(0.075, 0.5, 0.12, 2).startswith("At 0.075 RMS the loss has risen")
@@ -771,22 +770,13 @@ def test_sentences_on_moves_say_yes_and_no():
     assert "no share" in words_sentence(words, np.nan, np.nan, np.nan)
     two = pd.concat([words.assign(emotion="happy"), words.assign(emotion="sad", pushed=0.4)])
     assert "least for sad, 0.33" in words_sentence(two.reset_index(drop=True), 1.2, 1.1, 1.3)
-    shares = pd.Series([-1.1, 0.5, 0.6, -0.1])
-    far = shuffled_sentence(shares, Estimate(0.58, 0.3, 0.9, 4))
-    assert "may do much of the same" in far and "3 of 4 move" in far
-    still = shuffled_sentence(shares * np.nan, Estimate(np.nan, np.nan, np.nan, 4))
+    shares = pd.Series([-1.1, 0.5, 0.6, -0.1] * 3)
+    far = shuffled_sentence(shares, Estimate(0.58, 0.3, 0.9, 12))
+    assert "may do much of the same" in far and "9 of 12 move" in far
+    still = shuffled_sentence(shares * np.nan, Estimate(np.nan, np.nan, np.nan, 12))
     assert still.startswith("The target does not move")
-    near = shuffled_sentence(shares / 4, Estimate(0.14, 0.08, 0.22, 4))
-    assert "do not do the same" in near and "none of 4 moves" in near
-
-
-def test_sentence_on_listeners_names_the_axis_that_disagrees():
-    ratings = pd.DataFrame(
-        dict(slope=[2.0, 1.0], low=[1.0, -1.0], high=[3.0, 3.0], band_low=-1.0, band_high=1.0),
-        index=["valence", "arousal"],
-    )
-    assert "does not agree for arousal" in listeners_sentence(ratings)
-    assert "people, agrees: on its scale" in listeners_sentence(ratings.assign(low=0.5))
+    near = shuffled_sentence(shares / 4, Estimate(0.14, 0.08, 0.22, 12))
+    assert "do not do the same" in near and "none of 12 moves" in near
 
 
 def test_sentences_on_words_and_costs_say_yes_and_no():
@@ -885,8 +875,8 @@ def test_a_run_with_few_prompts_or_random_directions_is_called_too_small():
     assert size_sentence(rows) == ""
     small = size_sentence(rows.assign(n=2, n_random=4))
     assert "read no effect from them: an interval over 2 prompts is no 95% interval" in small
-    assert "made of 4 numbers" in small
-    assert "made of 9 numbers" in size_sentence(rows.assign(n_random=9))
+    assert "one among 4 random directions" in small
+    assert "one among 9 random directions" in size_sentence(rows.assign(n_random=9))
     assert "over 11 prompts" in size_sentence(rows.assign(n=11))
     assert "an effect of b: an interval over 2" in size_sentence(rows.assign(n=[12, 2, 12, 2]))
 
@@ -906,6 +896,7 @@ def test_own_controls_name_their_target():
 def test_a_range_is_called_a_range():
     kinds = ["shuffled", "shuffled", "other layer", "held-out words", "both branches", "all layers"]
     shares = pd.DataFrame(dict(kind=kinds, share=[-0.46, 1.0, 0.9, 0.9, 0.5, 0.9]))
+    shares = shares.assign(low=1.0, high=2.0, n=12)
     mean = Estimate(0.53, 0.09, 0.86, 6)
     controls = ControlShares(sentence="", table=shares, shares=shares, shuffled_share=mean)
     sentence = control_shares_sentence(controls, "layer_0", 4)
@@ -917,6 +908,9 @@ def test_a_range_is_called_a_range():
     turned = dataclasses.replace(controls, shares=backwards)
     told = control_shares_sentence(turned, "layer_0", 4)
     assert told.endswith("The valence axis of held-out words moves the sound the wrong way.")
+    for unclear in (backwards.assign(low=-3.0), backwards.assign(n=6)):
+        turned = dataclasses.replace(controls, shares=unclear)
+        assert "the wrong way" not in control_shares_sentence(turned, "layer_0", 4)
 
 
 def test_sentence_on_edits_has_intervals_and_says_yes_and_no():
@@ -935,10 +929,11 @@ def test_sentence_on_edits_has_intervals_and_says_yes_and_no():
 
 def test_sentence_on_few_pairs_says_when_there_are_none():
     at_top = pd.Series({"2 pairs": 0.7, "mean difference": 0.95})
+    beyond_half = {"2 pairs": Estimate(0.22, 0.1, 0.3, 3)}
     assert "is 0.70 from 2 pairs and 0.95 from all 8" in few_pairs_sentence(
-        at_top, ["2 pairs"], 8, 3
+        at_top, beyond_half, 8, 3
     )
-    none = few_pairs_sentence(at_top, [], 2, 2)
+    none = few_pairs_sentence(at_top, {}, 2, 2)
     assert "is 0.95 from all 2 pairs, on 2 prompts; no direction from fewer" in none
 
 
@@ -975,7 +970,7 @@ def test_sentence_on_methods_names_those_that_cannot_be_told_apart():
     alone = dataclasses.replace(found, tied=[])
     assert equal_cost_sentence(alone).endswith("of the 12 prompts.")
     few = equal_cost_sentence(dataclasses.replace(found, n=3))
-    assert few.endswith("3 prompts carry no claim on the order.")
+    assert few.endswith("3 prompts carry no claim, which needs 12.")
     generator = np.random.default_rng(0)
     drawn = pd.DataFrame(dict(PCA=generator.normal(0.8, 0.05, 500)))
     drawn["LDA"] = drawn.PCA - generator.normal(0.05, 0.05, 500)
@@ -984,8 +979,9 @@ def test_sentence_on_methods_names_those_that_cannot_be_told_apart():
 
 
 def test_sentences_of_the_report_say_yes_and_no():
-    slopes = pd.DataFrame(dict(layer=[0, 1], slope=[9.0, 11.0]))
+    slopes = pd.DataFrame(dict(layer=[0, 1], slope=[9.0, 11.0], n=12))
     costs = pd.DataFrame(dict(kind="target", outcome="nll", alpha=[-0.1, 0.05], low=[0.4, 0.1]))
+    costs = costs.assign(n=12)
     assert "2 directions and doses 1 cost reliably" in layer_costs_sentence(
         slopes, costs, 0.1, 0.25
     )

@@ -357,8 +357,10 @@ def test_random_weights_decode_nothing_and_planted_states_do(tiny, tmp_path):
 
 def test_reliability_sentence_gives_the_reason_when_nothing_was_measured():
     row = dict(value=0.89, low=0.76, high=0.99, n=24, judged=0.85, judged_low=0.7, reason=None)
+    row |= dict(margin=0.57, margin_low=0.4, margin_high=0.7)
     assert "is clearly more reliable" in reliability_sentence(pd.Series(row), 0.32)
-    assert "is not clearly more reliable" in reliability_sentence(pd.Series(row), 0.8)
+    unsure = pd.Series(row | dict(margin_low=-0.1))  # the floor is an estimate as well
+    assert "is not clearly more reliable" in reliability_sentence(unsure, 0.32)
     assert "0.89 (0.76 to 0.99, n = 24 words)" in reliability_sentence(pd.Series(row), 0.32)
     unread = pd.Series(row | dict(value=np.nan, reason="the oracle is at chance"))
     assert "was not measured: the oracle is at chance." in reliability_sentence(unread, 0.32)

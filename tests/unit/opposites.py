@@ -161,12 +161,25 @@ PHASE_1 = {
 # ---- Phase 2
 
 AXES = ["valence", "arousal"]
-BAND = dict(band_low=-1.0, band_high=1.0)
+BAND = dict(band_low=-1.0, band_high=1.0)  # of figures
 LAYER_SLOPES = pd.Series({0: 9.0, 1: 11.0})
 
 
 def both_axes(**values):
-    return pd.DataFrame(values | BAND, index=AXES).assign(slope=2.0, n=16, n_random=39)
+    return pd.DataFrame(values, index=AXES).assign(slope=2.0, n=16, n_random=39)
+
+
+def heard_axes(p=0.025, n=16, crossed=0.5):
+    "Both pushes on both heard axes; the arousal push has this p, and this slope of heard valence."
+    own = dict(slope=2.0, low=1.0, high=3.0, p_random=0.025)
+    other = dict(slope=0.5, low=-1.0, high=2.0, p_random=0.7)
+    rows = [
+        dict(arm="valence", outcome="heard_valence", **own),
+        dict(arm="valence", outcome="heard_arousal", **other),
+        dict(arm="arousal", outcome="heard_arousal", **own | dict(p_random=p)),
+        dict(arm="arousal", outcome="heard_valence", **other | dict(slope=crossed)),
+    ]
+    return pd.DataFrame(rows).assign(n=n, n_random=39)
 
 
 def own_changes(width):
@@ -176,7 +189,7 @@ def own_changes(width):
     return made.assign(low=made.value - width, high=made.value + width)
 
 
-AXIS_SLOPES = both_axes(low=1.0, high=3.0, monotonicity=0.9)
+AXIS_SLOPES = both_axes(low=1.0, high=3.0, monotonicity=0.9, p_random=0.025)
 
 
 def ends_of_judge(share):
@@ -196,8 +209,8 @@ def come_back(yes):
     return pd.DataFrame(row | dict(hit_mode_score=float(yes)))
 
 
-def clap(low):
-    row = dict(slope=2.0, low=low, high=3.0, n=16) | BAND
+def clap(p):
+    row = dict(slope=2.0, low=1.0, high=3.0, n=16, p_random=p, n_random=39)
     return table(row | dict(arm="valence"), row | dict(arm="arousal"))
 
 
@@ -213,8 +226,15 @@ def recovered_by(one):
     return pd.Series({"2 pairs": one, "mean difference": 0.9})
 
 
-def costs(low):
-    return table(dict(kind="target", alpha=0.1, outcome="nll", low=low))
+def beyond_half(low):
+    return {"2 pairs": Estimate(0.25, low, 0.5, 16)}
+
+
+def costs(low, n=16):
+    return table(dict(kind="target", alpha=0.1, outcome="nll", low=low, n=n))
+
+
+LAYER_COSTS = pd.DataFrame(dict(layer=[0, 1], slope=[9.0, 11.0], n=16))
 
 
 def written(calm):
@@ -291,13 +311,16 @@ def specific(low):
 
 
 def shuffled(size):
-    return pd.Series([-1.1, 0.6, 0.5, -0.8]) * size
+    return pd.Series([-1.1, 0.6, 0.5, -0.8] * 3) * size
 
 
 def control_shares(size):
     of = {"shuffled": shuffled(size)}
-    mean = Estimate(0.75 * size, 0.55 * size, 0.95 * size, 4)
-    return SimpleNamespace(of=lambda kind: of.get(kind, [0.9, 0.8]), shuffled_share=mean)
+    mean = Estimate(0.75 * size, 0.55 * size, 0.95 * size, 12)
+    words = pd.DataFrame(dict(kind="held-out words", share=[0.9, 0.8], low=0.5, high=1.2, n=16))
+    return SimpleNamespace(
+        of=lambda kind: of.get(kind, [0.9, 0.8]), shuffled_share=mean, shares=words
+    )
 
 
 def slope(low, p=0.025):
@@ -335,8 +358,8 @@ PHASE_2 = {
         (moved(True, True), WORDS, come_back(True)),
         (moved(True, True), WORDS, come_back(False)),
     ),
-    "listeners_sentence": ((both_axes(low=1.0, high=3.0),), (both_axes(low=-1.0, high=3.0),)),
-    "clap_sentence": ((clap(1.0),), (clap(-1.0),)),
+    "listeners_sentence": ((heard_axes(),), (heard_axes(p=0.1),)),
+    "clap_sentence": ((clap(0.025),), (clap(0.1),)),
     "beside_sentence": ((*COUNTS, 9, 16), (COUNTS[1], COUNTS[1], 9, 16)),
     "descriptors_sentence": ((*COUNTS, 9, cues(2.0)), (*COUNTS, 9, cues(-2.0))),
     "no_unit_sentence": (
@@ -348,12 +371,12 @@ PHASE_2 = {
         (dict(word=UNSHOWN, push=UNSHOWN),),
     ),
     "few_pairs_sentence": (
-        (recovered_by(0.7), ["2 pairs"], 24, 16),
-        (recovered_by(0.1), ["2 pairs"], 24, 16),
+        (recovered_by(0.7), beyond_half(0.1), 24, 16),
+        (recovered_by(0.7), beyond_half(-0.1), 24, 16),
     ),
     "layer_costs_sentence": (
-        (pd.DataFrame(dict(layer=[0, 1], slope=[9.0, 11.0])), costs(0.1), 0.1, 0.25),
-        (pd.DataFrame(dict(layer=[0, 1], slope=[9.0, 11.0])), costs(0.4), 0.1, 0.25),
+        (LAYER_COSTS, costs(0.1), 0.1, 0.25),
+        (LAYER_COSTS, costs(0.4), 0.1, 0.25),
     ),
     "word_valence_sentence": ((written(0.6),), (written(-0.3),)),
     "unchanged_sentence": ((1.0, 2, 3.0), (0.5, 2, 3.0)),
@@ -374,8 +397,8 @@ PHASE_2 = {
         (pd.Series([True, False]), 8, UNSHOWN),
     ),
     "dictionary_sentence": (
-        (0.8, 5, 128, feature_step(SHOWN)),
-        (0.8, 5, 128, feature_step(UNSHOWN)),
+        (0.8, 16, 5, 128, feature_step(SHOWN)),
+        (0.8, 16, 5, 128, feature_step(UNSHOWN)),
     ),
     "edits_sentence": ((edits(0.1), "sad", 5, 3.0), (edits(-0.1), "sad", 5, 3.0)),
     "methods_sentence": ((methods(0.9), 24), (methods(0.2), 24)),
@@ -450,8 +473,9 @@ def encoded(yes):
     return pd.DataFrame(dict(name=["text", "layer_0"], encodes=[True, yes], n=46))
 
 
-def reliable(**estimate):
-    return series(judged=0.85, judged_low=0.7, reason="", **estimate)
+def reliable(margin_low):
+    margin = dict(margin=0.5, margin_low=margin_low, margin_high=0.7)
+    return series(judged=0.85, judged_low=0.7, reason="", **YES, **margin)
 
 
 def pushes(p):
@@ -515,7 +539,7 @@ PHASE_3 = {
         ("layer_0", brought(0.2), brought(0.1)),
     ),
     "decodable_sentence": ((encoded(True),), (encoded(False),)),
-    "reliability_sentence": ((reliable(**YES), 0.3), (reliable(**NO), 0.3)),
+    "reliability_sentence": ((reliable(0.3), 0.3), (reliable(-0.1), 0.3)),
     "push_sentence": ((pushes(0.025),), (pushes(0.3),)),
     "answers_sentence": ((answers("yes"),), (answers("no"),)),
     "attention_sentence": ((heads(0.01), heads(0.6)), (heads(0.6), heads(0.6))),
