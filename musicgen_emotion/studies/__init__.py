@@ -132,6 +132,8 @@ from .dictionaries_meaning import TESTED_EDITS as TESTED_EDITS
 from .dictionaries_meaning import MeaningStudy as MeaningStudy
 from .dictionaries_meaning import ablation_sentence as ablation_sentence
 from .dictionaries_meaning import edit_sentence as edit_sentence
+from .dictionaries_meaning import fall_text as fall_text
+from .dictionaries_meaning import falls_by_emotion as falls_by_emotion
 from .dictionaries_meaning import monosemanticity_sentence as monosemanticity_sentence
 from .dictionaries_meaning import planted_cues as planted_cues
 from .dictionaries_meaning import recovery_sentence as recovery_sentence
@@ -459,6 +461,7 @@ from .steps import estimate_text as estimate_text
 from .steps import gates_sentence as gates_sentence
 from .steps import gates_step as gates_step
 from .steps import keep_sentences as keep_sentences
+from .steps import largest_of as largest_of
 from .steps import no_claim_sentence as no_claim_sentence
 from .steps import plant as plant
 from .steps import settings_from as settings_from

@@ -30,7 +30,7 @@ from ..sound.listener import ListenerModel, listener_axes, listener_cues
 from ..stimuli.emotions import VALENCE_AROUSAL
 from ..stimuli.prompts import CUE_WORDS, cue_phrase
 from ..stimuli.synth import SAMPLE_RATE
-from .steps import Figure, Step
+from .steps import Figure, Step, largest_of, no_claim_sentence
 
 HELD_CUES = {  # cue that words hold -> column where it is measured
     "tempo": "cue_onset_rate",
@@ -271,25 +271,39 @@ def mediation_sentence(
     effects: pd.DataFrame,  # of `held_effects`
     source: str,  # emotion of the one side
     target: str,  # emotion of the other
-) -> str:  # one sentence per outcome
-    "Through which held cue the largest part of each difference goes, and whether that is clear."
+) -> str:  # one or two sentences per outcome
+    """What goes away on the declared paths, and on the largest of the others.
+
+    A path is declared when it has a gate. The largest of the other cues was picked for its size, so
+    its interval is corrected for the number of cues."""
+    few = no_claim_sentence(int(effects.n.max()), "pairs")
     sentences = []
     for outcome in effects.outcome.unique():
         rows = effects[effects.outcome == outcome]
         sign = np.sign(rows.total.iloc[0]) or 1.0
-        largest = rows.loc[(sign * rows.value).idxmax()]
-        n_pairs, total = int(largest.n), largest.total
-        start = (
-            f"{source.capitalize()} and {target} clips differ by {total:.2f} points of {outcome}"
+        is_declared = rows.cue.isin([cue for name, cue in CUE_GATES.values() if name == outcome])
+        parts = [_held_part(row, sign, few) for row in rows[is_declared].itertuples()]
+        held = f"; with a cue held by words there go away: {', '.join(parts)}" if parts else ""
+        sentences.append(
+            f"{source.capitalize()} and {target} clips differ by {rows.total.iloc[0]:.2f} points "
+            f"of {outcome}{held} (n = {int(rows.n.max())} pairs)."
         )
-        lost = f"{largest.value:.2f} ({largest.low:.2f} to {largest.high:.2f}, n = {n_pairs} pairs)"
-        if min(sign * largest.low, sign * largest.high) > 0:
-            sentences.append(f"{start}; with the {largest.cue} held by words {lost} go away.")
-        else:
+        others = rows[~is_declared]
+        if len(others):
+            largest = others.loc[(sign * others.value).idxmax()]
+            part = _held_part(largest_of(largest, len(rows)), sign, few, largest.cue)
             sentences.append(
-                f"{start}; no held cue clearly takes a part, at most {largest.cue} {lost}."
+                f"Of the cues that no gate was declared for, most goes away with {part}, with an "
+                f"interval for the largest of {len(rows)} cues."
             )
-    return " ".join(sentences)
+    return " ".join([*sentences, few]).strip()
+
+
+def _held_part(row, sign, few, cue=None):
+    "What goes away with a cue, and whether that is clear."
+    clear = "clearly" if min(sign * row.low, sign * row.high) > 0 else "not clearly"
+    answer = "" if few else f", {clear}"
+    return f"{cue or row.cue} {row.value:.2f} ({row.low:.2f} to {row.high:.2f}{answer})"
 
 
 def grounding_sentence(

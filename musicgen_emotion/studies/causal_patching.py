@@ -21,6 +21,13 @@ from musicgen_emotion.studies.causal_setup import (
     causal_gate,
     wide_table,
 )
+from musicgen_emotion.studies.steps import (
+    Figure,
+    Step,
+    estimate_text,
+    largest_of,
+    no_claim_sentence,
+)
 
 from ..causes.pairs import PATCH_SITES, all_cells
 from ..causes.patching import activation_patching, patching_summary
@@ -28,7 +35,6 @@ from ..show.heatmaps import plot_heatmap
 from ..show.plots import plot_layers
 from ..stats.estimates import Estimate
 from ..steering.specificity import absolute_bounds
-from .steps import Figure, Step, estimate_text
 
 PATCHED_ARMS = ("patch", "noop", "random")  # at every site; "other" is added for the text
 EFFECT_COLUMNS = (
@@ -170,12 +176,11 @@ class PatchingStudy:
         return rows.loc[(self.data.text_sites[0], arm)]
 
     def inner_layer(self) -> str:  # name of a site
-        "The layer before the last whose patch restores most; chosen on predictions alone."
-        layers = self.data.layers
-        inner = layers[:-1] if len(layers) > 1 else layers
-        rows = self.patch_rows
-        rows = rows[rows.site.isin(inner)].sort_values("value")
-        return rows.site.iloc[-1]
+        """The layer before the last one, whose sound is tested.
+
+        It is fixed by its position, before any pair is patched: a layer that was picked on the same
+        pairs would favour the test. The last layer decides by construction."""
+        return self.data.layers[-2:][0]
 
     def best_cross_attention(self) -> pd.Series:  # site, value, low, high
         "The single cross-attention that restores most."
@@ -433,15 +438,25 @@ def residual_sentence(
     ]
     clear = streams.site[streams.low > 0.5].tolist()
     where = ", ".join(clear) if clear else "no layer"
-    best = strongest_patch(rows, "cross_attn")
+    attentions = rows[rows.kind == "cross_attn"]
+    site = strongest_patch(rows, "cross_attn").site
+    best = largest_of(strongest_patch(rows, "cross_attn"), len(attentions))
+    few = no_claim_sentence(n_pairs, "pairs")
+    if few:
+        return (
+            f"Put into a {target} run, the {source} run's residual stream restores of the "
+            f"difference between the prompts: {', '.join(shares)}; n = {n_pairs} pairs. Of the "
+            f"single cross-attentions {site} restores {best.value:.2f}. {few}"
+        )
     answer = "not clearly any of it"
     if best.low > 0:
         answer = "more than half of it" if best.low > 0.5 else "a part of it"
     return (
         f"Put into a {target} run, the {source} run's residual stream restores clearly more than "
         f"half of the difference between the prompts at {where}: {', '.join(shares)}; "
-        f"n = {n_pairs} pairs. Of the single cross-attentions {best.site} restores most, {answer} "
-        f"({best.value:.2f}, {best.low:.2f} to {best.high:.2f})."
+        f"n = {n_pairs} pairs. Of the single cross-attentions {site} restores most, {answer} "
+        f"({best.value:.2f}, {best.low:.2f} to {best.high:.2f} for the largest of "
+        f"{len(attentions)})."
     )
 
 
@@ -470,12 +485,16 @@ def windows_sentence(
     if rows.value.isna().all():
         return NO_DIFFERENCE
     largest, last = rows.loc[rows.value.idxmax()], rows.sort_values("start").iloc[-1]
-    answer = "restores" if largest.low > 0 else "does not clearly restore"
+    picked = largest_of(largest, len(rows))
+    answer = "restores" if picked.low > 0 else "does not clearly restore"
+    few = no_claim_sentence(picked.n, "pairs")
+    if few:
+        answer = "may or may not restore"
     return (
         f"A patch of one window of the text states {answer} a part of the difference: at most "
-        f"{estimate_text(largest, 'pairs')} in the window from {largest.start:g} s, and "
-        f"{last.value:.2f} in the last one, from {last.start:g} s."
-    )
+        f"{estimate_text(picked, 'pairs')} in the window from {largest.start:g} s, the largest of "
+        f"{len(rows)}, and {last.value:.2f} in the last one, from {last.start:g} s. {few}"
+    ).rstrip()
 
 
 def floor_sentence(

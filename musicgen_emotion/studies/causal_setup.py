@@ -156,7 +156,8 @@ CAUSAL_CRITERIA = (
     Criterion(
         "patching an inner layer moves the sound",
         threshold=0.0,
-        why="rating points towards the source's emotion; the layer was chosen on predictions",
+        why="rating points towards the source's emotion; it is the layer before the last one, "
+        "which is fixed beforehand",
         fails_on=EVERY_CONTROL,
     ),
     Criterion(

@@ -292,7 +292,7 @@ class PatchedSound:
 
     def sound_sentence(
         self,
-        layer: str,  # inner layer, chosen on predictions
+        layer: str,  # inner layer, fixed by its position
     ) -> str:  # one sentence
         "How far the patch of a layer moves the sound."
         text = self.site_row(self.data.text_sites[0])
@@ -306,7 +306,7 @@ class PatchedSound:
 
     def gates(
         self,
-        layer: str,  # inner layer, chosen on predictions and never on sound
+        layer: str,  # inner layer, fixed by its position and not by what it restores
     ) -> None:
         "Two gates on sound, in rating points: an inner layer, and the text of the first half."
         row = self.site_row(layer)

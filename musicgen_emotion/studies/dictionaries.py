@@ -28,6 +28,8 @@ from musicgen_emotion.studies.dictionaries_meaning import (
     SCALED_UP,
     MeaningStudy,
     edit_sentence,
+    fall_text,
+    falls_by_emotion,
     monosemanticity_sentence,
     recovery_sentence,
 )
@@ -208,8 +210,8 @@ class DictionaryStudy:
             read.p,
             n=int(read.n),
             draws=int(read.n_random),
-            why=f"{len(meaning.read)} selective features ablated in every token; probability of "
-            f"the true emotion {read.value:+.4f} against {read.random:+.4f}",
+            why=f"{len(meaning.read)} selective features ablated in every token: "
+            f"{fall_text(effect)}; {falls_by_emotion(effect)}".rstrip(".; "),
         )
         hit = meaning.tests.set_index("arm").loc["ablate"]
         claim(
@@ -393,7 +395,7 @@ def layer_shares_sentence(
     "Shares of selective columns of the layers, and which dictionaries beat their hardest control."
     ours = layers.controls[layers.controls.arm == "dictionary"].set_index("site")
     shares = [f"{site} {share:.0%}" for site, share in ours.share_of_columns.items()]
-    compared = layers_sentence(layers.beats(), len(layers.store.table))
+    compared = layers_sentence(layers.beats(), layers.n_words, layers.n_emotional)
     return f"{compared} Selective are, of the features of each dictionary: {', '.join(shares)}."
 
 

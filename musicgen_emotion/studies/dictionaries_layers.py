@@ -21,7 +21,7 @@ from ..sae.planted import sparse_code
 from ..sae.splice import loss_recovered
 from ..sae.training import TrainResult, train_sae
 from .dictionaries_training import Dictionaries
-from .steps import Step
+from .steps import Step, no_claim_sentence
 
 # %% auto #0
 __all__ = [
@@ -188,7 +188,7 @@ class LayerDictionaries:
         ]
         columns += ["share_of_columns_low", "share_of_columns_high"]
         return Step(
-            sentence=layers_sentence(self.beats(), len(self.store.table)),
+            sentence=layers_sentence(self.beats(), self.n_words, self.n_emotional),
             table=self.controls[[*columns, "probe", "probe_low", "probe_high"]],
         )
 
@@ -239,6 +239,17 @@ class LayerDictionaries:
             sentence=layer_stability_sentence(self.stable, self.n_trained),
             table=self.stable,
         )
+
+    @property
+    def n_emotional(self) -> int:
+        "Clips with an emotion, on which features are compared with their controls."
+        return int((self.store.table.emotion != "neutral").sum())
+
+    @property
+    def n_words(self) -> int:
+        "Words of these clips: what the intervals of the comparison are drawn over."
+        table = self.store.table
+        return int(table.word[table.emotion != "neutral"].nunique())
 
     @property
     def n_trained(self) -> int:
@@ -352,17 +363,21 @@ def layer_stability_sentence(
 
 def layers_sentence(
     beats: dict,  # site -> comparison with the hardest control
-    n: int,  # clips
-) -> str:  # one sentence
+    n_words: int,  # units of the intervals
+    n_clips: int,  # clips with these words
+) -> str:  # one or two sentences
     "At which layers the dictionary has a larger share of selective columns than its controls."
+    few = no_claim_sentence(n_words, "words")
     parts = []
     for site, found in beats.items():
         answer = "beats" if found.get("beats") else "does not beat"
+        answer = "is compared with" if few else answer
         parts.append(
             f"{site} {answer} {found['against']} (gain {found['gain']:+.2f}, {found['low']:+.2f} "
             f"to {found['high']:+.2f})"
         )
-    return f"By the share of selective columns (n = {n} clips) {'; '.join(parts)}."
+    units = f"n = {n_words} words, which are the units, in {n_clips} clips with an emotion"
+    return f"By the share of selective columns ({units}) {'; '.join(parts)}. {few}".rstrip()
 
 
 def recovered_sentence(

@@ -36,7 +36,7 @@ from ..stats.power import FEWEST_UNITS
 from ..stimuli.emotions import emotion_cues
 from ..stimuli.prompt_pool import diverse_prompts
 from .dictionaries_features import FeatureStudy
-from .steps import Step, estimate_text
+from .steps import Step, estimate_text, no_claim_sentence
 
 SCALED_UP = "chosen, scaled up"
 RAW = "raw dimensions"
@@ -52,6 +52,8 @@ __all__ = [
     "MeaningStudy",
     "ablation_sentence",
     "edit_sentence",
+    "fall_text",
+    "falls_by_emotion",
     "monosemanticity_sentence",
     "planted_cues",
     "recovery_sentence",
@@ -384,16 +386,62 @@ def monosemanticity_sentence(
 def ablation_sentence(
     effect: pd.DataFrame,  # measure, scope, value, low, high, random, p, n, n_random
     n_features: int,  # that are taken out
-) -> str:  # one sentence
+) -> str:  # one sentence, and more where emotions have rows of their own
     "Whether a probe of single tokens loses the emotion without its features."
     row = effect[(effect.measure == "probability") & (effect.scope == "all")].iloc[0]
-    answer = "loses" if row.p < 0.05 and row.value > row.random else "does not clearly lose"
-    return (
+    few = no_claim_sentence(int(row.n), "words")
+    answer = "loses" if row.p < 0.05 and row.low > 0 else "does not clearly lose"
+    if few:
+        answer = "may or may not lose"
+    text = (
         f"Without {n_features} selective features a probe of single tokens {answer} the emotion: "
-        f"the probability of the true one falls by {estimate_text(row, 'words', 3)} on words that "
-        f"chose neither, by random edits of the same size and firing rate {row.random:.3f} "
-        f"(p = {row.p:.3f}, {int(row.n_random)} random edits)."
+        f"on words that chose neither, {fall_text(effect)} (p = {row.p:.3f}, "
+        f"{int(row.n_random)} random edits). {few}"
     )
+    return f"{text.strip()} {falls_by_emotion(effect)}".strip()
+
+
+def fall_text(
+    effect: pd.DataFrame,  # of `ablation_effect`
+) -> str:  # without a full stop
+    "How far the probability of the true emotion falls over all words, in points of 100."
+    row = effect[(effect.measure == "probability") & (effect.scope == "all")].iloc[0]
+    answer = "does not clearly fall: by"
+    if row.low > 0:
+        answer = "falls by"
+    elif row.high < 0:
+        answer = "rises: it falls by"
+    return (
+        f"the probability of the true emotion {answer} {_points(row)}, by random edits of the same "
+        f"size and firing rate {100 * row.random:.1f} points"
+    )
+
+
+def falls_by_emotion(
+    effect: pd.DataFrame,  # of `ablation_effect`
+) -> str:  # empty without rows of single emotions
+    "For which emotions the probability falls, for which it rises, and which have too few words."
+    rows = effect[(effect.measure == "probability") & (effect.scope != "all")]
+    enough = rows[rows.n >= FEWEST_UNITS]
+    unclear = (enough.low <= 0) & (enough.high >= 0)
+    groups = {
+        "It falls clearly for": enough[enough.low > 0],
+        "It rises clearly (a fall below zero) for": enough[enough.high < 0],
+        "It does not clearly change for": enough[unclear],
+        f"Falls without a claim, for fewer than {FEWEST_UNITS} words:": rows[rows.n < FEWEST_UNITS],
+    }
+    sentences = []
+    for start, group in groups.items():
+        named = [f"{row.scope} by {_points(row)}" for row in group.itertuples()]
+        if named:
+            sentences.append(f"{start} {', '.join(named)}.")
+    return " ".join(sentences)
+
+
+def _points(row):
+    "A fall in points of 100 with its interval; a rise has a minus."
+    interval = f"{100 * row.low:.1f} to {100 * row.high:.1f}"
+    return f"{100 * row.value:.1f} points ({interval}, n = {int(row.n)} words)"
 
 
 def edit_sentence(

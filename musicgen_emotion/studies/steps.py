@@ -41,6 +41,7 @@ from ..probes.nested import ProbeResult
 from ..probes.readout import majority_baseline, probe_text
 from ..show.figures import save_figure
 from ..show.heatmaps import plot_gates
+from ..stats.estimates import Estimate
 from ..stats.power import FEWEST_UNITS
 from ..stimuli.emotions import EMOTION_WORDS
 from ..stimuli.other_words import OTHER_EMOTION_WORDS, unseen_words
@@ -70,6 +71,7 @@ __all__ = [
     "gates_sentence",
     "gates_step",
     "keep_sentences",
+    "largest_of",
     "no_claim_sentence",
     "plant",
     "settings_from",
@@ -381,6 +383,23 @@ def estimate_text(
     "A number with its 95% interval and n, as sentences write it."
     interval = f"{row.low:.{digits}f} to {row.high:.{digits}f}"
     return f"{row.value:.{digits}f} ({interval}, n = {int(row.n)} {units})"
+
+
+def largest_of(
+    row,  # with value, low, high and n: the largest of several
+    several: int,  # how many there were to choose from
+    level: float = 0.95,  # of its interval
+) -> Estimate:  # the same value with a wider interval
+    """The interval of a value that was picked as the largest, at the Bonferroni level.
+
+    Its ends move out by the ratio of the t quantiles, which is exact for a t interval."""
+    from scipy.stats import t
+
+    tail, freedom = (1 - level) / 2, max(1, int(row.n) - 1)
+    wider = t.ppf(1 - tail / several, freedom) / t.ppf(1 - tail, freedom)
+    low = row.value - wider * (row.value - row.low)
+    high = row.value + wider * (row.high - row.value)
+    return Estimate(float(row.value), float(low), float(high), int(row.n))
 
 
 def no_claim_sentence(

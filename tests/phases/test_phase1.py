@@ -27,6 +27,8 @@ from musicgen_emotion.studies import (
     clips_of_every_emotion,
     control_counts_sentence,
     edit_sentence,
+    fall_text,
+    falls_by_emotion,
     final_config,
     held_out_words_sentence,
     layer_stability_sentence,
@@ -142,11 +144,42 @@ def test_sentences_on_meaning_say_yes_and_no():
     assert "does not clearly lose" in ablation_sentence(pd.DataFrame([effect]), 8)
 
 
+def test_an_ablation_says_for_whom_the_probability_falls_and_rises():
+    "It was printed as +0.0119, carried by two emotions, while another one rose."
+    row = dict(measure="probability", random=0.0003, p=0.02, n_random=50)
+    rows = [
+        row | dict(scope="all", value=0.0119, low=0.0079, high=0.017, n=56),
+        row | dict(scope="happy", value=0.0107, low=0.0024, high=0.0199, n=12),
+        row | dict(scope="sad", value=0.0367, low=0.0199, high=0.0607, n=11),
+        row | dict(scope="energetic", value=-0.0022, low=-0.0029, high=-0.0014, n=12),
+        row | dict(scope="calm", value=-0.0008, low=-0.002, high=0.0001, n=12),
+    ]
+    effect = pd.DataFrame(rows)
+    assert fall_text(effect) == (
+        "the probability of the true emotion falls by 1.2 points (0.8 to 1.7, n = 56 words), "
+        "by random edits of the same size and firing rate 0.0 points"
+    )
+    told = ablation_sentence(effect, 14)
+    assert "It falls clearly for happy by 1.1 points (0.2 to 2.0, n = 12 words)." in told
+    assert "It rises clearly (a fall below zero) for energetic by -0.2 points" in told
+    assert "does not clearly change for calm" in told
+    assert "without a claim, for fewer than 12 words: sad by 3.7 points" in told
+    ends = dict(value=-effect.value, low=-effect.high, high=-effect.low)
+    turned = effect.assign(**ends)
+    assert "rises: it falls by -1.2 points" in fall_text(turned)
+    assert "does not clearly lose" in ablation_sentence(turned, 14)
+    assert "It rises clearly (a fall below zero) for happy" in falls_by_emotion(turned)
+    assert "may or may not lose" in ablation_sentence(effect.assign(n=11), 14)
+
+
 def test_layers_sentence_says_yes_and_no():
     found = dict(beats=True, against="components", gain=0.3, low=0.2, high=0.4)
-    assert "layer_1 beats components (gain +0.30" in layers_sentence(dict(layer_1=found), 150)
+    told = layers_sentence(dict(layer_1=found), 98, 150)
+    assert "layer_1 beats components (gain +0.30" in told
+    assert "n = 98 words, which are the units, in 150 clips with an emotion" in told
+    assert "beats" not in layers_sentence(dict(layer_1=found), 11, 150)
     found["beats"] = False
-    assert "layer_1 does not beat" in layers_sentence(dict(layer_1=found), 150)
+    assert "layer_1 does not beat" in layers_sentence(dict(layer_1=found), 98, 150)
 
 
 def test_recovered_sentence_names_sites_that_predict_worse_than_frequencies():

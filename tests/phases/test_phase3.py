@@ -264,11 +264,19 @@ def test_residual_sentence_names_the_strongest_cross_attention():
             value=[0.1, 0.6, 0.3],
             low=0.0,
             high=0.7,
+            n=16,
         )
     )
     sentence = residual_sentence(rows, "happy", "sad", 16)
     assert "at no layer: layer_0 0.10 (0.00 to 0.70); n = 16 pairs" in sentence
-    assert "layer_0.cross_attn restores most, not clearly any of it (0.60, 0.00" in sentence
+    assert "layer_0.cross_attn restores most, not clearly any of it (0.60, -0.1" in sentence
+    assert "for the largest of 2)." in sentence
+    picked = rows.assign(low=[0.0, 0.05, 0.0])  # above zero alone, and not as the larger of two
+    assert "not clearly any of it" in residual_sentence(picked, "happy", "sad", 16)
+    clear = rows.assign(low=[0.0, 0.3, 0.0])
+    assert "a part of it" in residual_sentence(clear, "happy", "sad", 16)
+    few = residual_sentence(clear, "happy", "sad", 8)
+    assert few.endswith("8 pairs carry no claim, which needs 12.") and "half" not in few
 
 
 @pytest.mark.parametrize(
@@ -319,6 +327,12 @@ def test_sentences_on_losses_windows_and_halves_say_yes_and_no():
     assert "difference at no site." in lost_sentence(rows.assign(low=0.4), "happy", "sad")
     assert "text states restores a part" in windows_sentence(rows)
     assert "does not clearly restore" in windows_sentence(rows.assign(low=-0.1))
+    later = rows.assign(start=0.5, value=0.3, low=-0.1, high=0.7)
+    three = [rows.assign(low=0.1), later, later.assign(start=1.0)]
+    three = pd.concat(three, ignore_index=True)
+    told = windows_sentence(three)  # 0.8 (0.1 to 0.9) alone, and picked from three
+    assert "does not clearly restore" in told and "the largest of 3" in told
+    assert "may or may not restore" in windows_sentence(rows.assign(n=8))
     assert "from 0 to 0.5 s it brings" in halves_sentence(rows)
     assert "does not clearly bring" in halves_sentence(rows.assign(low=-0.1))
 
@@ -448,9 +462,29 @@ def test_mediation_sentence_follows_the_interval():
         high=[1.3, 0.6, 0.5],
         n=12,
     )
-    sentence = mediation_sentence(pd.DataFrame(rows), "happy", "sad")
-    assert "1.20 points of valence; with the mode held by words 0.90 (0.50 to 1.30" in sentence
-    assert "0.80 points of arousal; no held cue clearly takes a part" in sentence
+    effects = pd.DataFrame(rows)
+    sentence = mediation_sentence(effects, "happy", "sad")
+    assert "1.20 points of valence; with a cue held by words there go away: mode 0.90" in sentence
+    assert "mode 0.90 (0.50 to 1.30, clearly)" in sentence
+    assert "0.80 points of arousal; with a cue held by words there go away: tempo 0.10" in sentence
+    assert "tempo 0.10 (-0.30 to 0.50, not clearly)" in sentence
+    few = mediation_sentence(effects.assign(n=11), "happy", "sad")
+    assert few.endswith("11 pairs carry no claim, which needs 12.") and "clearly" not in few
+
+
+def test_the_largest_of_three_cues_has_an_interval_that_knows_it():
+    "An undeclared cue whose own interval leaves out zero, and the one for the largest does not."
+    row = dict(outcome="arousal", total=1.2, n=12)
+    rows = [
+        row | dict(cue="tempo", value=0.2, low=-0.2, high=0.6),
+        row | dict(cue="mode", value=0.5, low=0.05, high=0.95),
+    ]
+    third = row | dict(cue="loudness", value=0.6, low=0.2, high=1.0)
+    sentence = mediation_sentence(pd.DataFrame([*rows, third]), "happy", "sad")
+    assert "there go away: tempo 0.20 (-0.20 to 0.60, not clearly), loudness 0.60" in sentence
+    assert "most goes away with mode 0.50 (-0.08 to 1.08, not clearly)" in sentence
+    clear = pd.DataFrame([*rows, third]).replace(0.05, 0.3)
+    assert "mode 0.50 (0.24 to 1.08, clearly)" in mediation_sentence(clear, "happy", "sad")
 
 
 @pytest.mark.parametrize(
@@ -676,8 +710,8 @@ def test_patching_a_text_restores_all_and_a_no_op_nothing(small):
     assert set(patching.restored.arm) == {"patch", "noop", "random", "other"}
     assert patching.text_row("patch").value == pytest.approx(1.0, abs=1e-4)
     assert abs(patching.text_row("noop").value) < 1e-4
-    assert patching.inner_layer() in small.data.layers[:-1]
-    assert "restores most" in step.sentence
+    assert patching.inner_layer() == small.data.layers[-2]
+    assert "3 pairs carry no claim" in step.sentence
     for name in ("patching.parquet", "patching.csv", "patching_kl.csv"):
         assert (small.run.path / name).exists()
 

@@ -95,7 +95,8 @@ def layers(beats, gain_low=1.0):
     return SimpleNamespace(
         controls=table(shares),
         beats=lambda: dict(layer_1=comparison(beats)),
-        store=SimpleNamespace(table=range(150)),
+        n_words=98,
+        n_emotional=150,
         losses=table(row | dict(merged=True), row | dict(merged=False)),
     )
 
@@ -145,8 +146,8 @@ PHASE_1 = {
     "control_counts_sentence": ((comparison(True),), (comparison(False),)),
     "layer_stability_sentence": ((twins(**YES), 126), (twins(**NO), 126)),
     "layers_sentence": (
-        (dict(layer_1=comparison(True)), 150),
-        (dict(layer_1=comparison(False)), 150),
+        (dict(layer_1=comparison(True)), 98, 150),
+        (dict(layer_1=comparison(False)), 98, 150),
     ),
     "recovered_sentence": ((LOSSES[0],), (LOSSES[1],)),
     "recovery_sentence": ((recovered_cues(0.1),), (recovered_cues(-0.1),)),
