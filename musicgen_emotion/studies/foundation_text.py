@@ -315,7 +315,8 @@ class TextStudy:
         "(unseen prompt,) 1.0 where a probe of the known prompts alone reads it right."
         known, known_words = self.prompts.emotion.to_numpy(), self.prompts.word.to_numpy()
         known_folds = grouped_folds(known, known_words, 5, self.seed)
-        last = np.full(len(unseen), known_folds.max() + 1)  # its probe has read all known prompts
+        last = np.full(len(unseen), len(known_folds))  # its probe has read all known prompts
+        words = np.r_[known_words, unseen.word]
         probe = probe_layers(
             dict(
                 text=np.vstack(
@@ -326,8 +327,8 @@ class TextStudy:
                 )
             ),
             np.r_[known, unseen.emotion],
-            np.r_[known_words, unseen.word],
-            folds=np.r_[known_folds, last],
+            words,
+            folds=Folds(np.r_[known_folds.fold, last], words),
             n_perm=0,
             control=False,
             seed=self.seed,

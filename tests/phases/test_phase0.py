@@ -293,6 +293,29 @@ def test_rows_of_unseen_words_say_what_the_text_encoder_had_read(nano, tmp_path)
     assert words_read(nano, True, "planted") == "nothing, it was not trained"
 
 
+def test_unseen_prompts_are_read_by_a_probe_of_known_prompts_alone(nano, tmp_path, monkeypatch):
+    """Labels of unseen prompts are turned: a probe that had learned from any of them would know."""
+    seen = []
+
+    def spy(states, labels, words, *, folds, **settings):
+        seen.append((labels, folds))
+        return probe_layers(states, labels, words, folds=folds, **settings)
+
+    with open_run(tmp_path / "run", "phase0_test") as run:
+        study = text_study(nano, run)
+        monkeypatch.setattr("musicgen_emotion.studies.foundation_text.probe_layers", spy)
+        unseen = study.unseen()
+        turned = dict(happy="sad", sad="happy", calm="energetic", energetic="calm")
+        right = study._right_on(unseen)
+        wrong = study._right_on(unseen.assign(emotion=unseen.emotion.map(turned)))
+    assert len(right) == len(unseen) and 0 < right.mean() < 1
+    assert not ((right == 1) & (wrong == 1)).any()  # the same answers, judged by other labels
+    labels, folds = seen[0]
+    train, test = list(folds)[-1]
+    assert test.tolist() == list(range(len(labels) - len(unseen), len(labels)))
+    assert len(train) == len(labels) - len(unseen)
+
+
 class OneStore:
     "Stands for the clips that carry the text-only arm."
 
