@@ -460,7 +460,7 @@ def test_a_direction_a_judge_and_an_arm_are_in_the_summary(study):
             (line,) = [line for line in written if line.startswith(f"The arm {arm!r} ")]
             assert all(outcome in line for outcome in ("valence", "arousal", "loud"))
         (line,) = [line for line in written if "loud (n = 2 prompts, 3 random" in line]
-    assert "made of 3 numbers" in " ".join(sentences)
+    assert "one among 3 random directions" in " ".join(sentences)
     assert sentences == [without_negative_zero(sentence) for sentence in sentences]
 
 
