@@ -183,12 +183,15 @@ def ablation_effect(
     """Effect of an edit on reconstruction error and readout, against random features.
 
     Columns: measure, scope ("all" or an emotion), value, low, high, random, random_low,
-    random_high, p, n, n_random. `reconstruction` is the rise of the squared error, divided by the
-    variance of the states. `accuracy` and `probability` (of the true emotion) are falls. Random
-    edits are stretched to the size of the edit (`edit_size`) on the rows that are read.
-    p = (1 + random sets with at least that effect) / (1 + sets). Fit your own `probe` on other
-    prompts. Raises ValueError for wrong shapes, NaN, one emotion only and a probe that lacks a
-    class.
+    random_high, p, p_groups, n, n_random. `reconstruction` is the rise of the squared error,
+    divided by the variance of the states. `accuracy` and `probability` (of the true emotion) are
+    falls. Random edits are stretched to the size of the edit (`edit_size`) on the rows that are
+    read.
+    p = (1 + random sets with at least that effect) / (1 + sets). Features that were chosen for a
+    label have larger effects than others in both directions, so labels of chance rank first too
+    often by p alone: p_groups (Student's t over groups, 1 for a mean up to 0) must be small too.
+    Fit your own `probe` on other prompts. Raises ValueError for wrong shapes, NaN, one emotion only
+    and a probe that lacks a class.
     """
     x, labels = np.asarray(x, float), np.asarray(labels)
     if x.ndim != 2 or not x.size or not np.isfinite(x).all():
@@ -302,6 +305,18 @@ def _clean_readout(sae, x, labels, probe):
     )
 
 
+def _p_over_groups(values, groups):
+    "Two-sided p that the mean over groups is above zero; NaN for fewer than three groups."
+    from scipy.stats import ttest_1samp
+
+    means = pd.Series(values).groupby(groups).mean().to_numpy()
+    if len(means) < 3:
+        return np.nan
+    if not means.mean() > 0:
+        return 1.0
+    return float(ttest_1samp(means, 0.0).pvalue) if np.ptp(means) else 0.0
+
+
 def _effect_table(effect, random_effects, labels, groups, level, n_boot, seed):
     "Means of `effect` (measure, row) and `random_effects` (set, measure, row), per emotion."
     codes = np.unique(labels, return_inverse=True)[1]
@@ -334,6 +349,7 @@ def _effect_table(effect, random_effects, labels, groups, level, n_boot, seed):
                     random_low=random_low,
                     random_high=random_high,
                     p=permutation_p(value, null),
+                    p_groups=_p_over_groups(effect[index, in_rows], groups[in_rows]),
                     n=estimate.n,
                     n_random=len(null),
                 )

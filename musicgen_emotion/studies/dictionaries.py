@@ -207,7 +207,7 @@ class DictionaryStudy:
         claim(
             self.run,
             "cause: a readout changes more than for random edits, p",
-            read.p,
+            np.max([read.p, read.p_groups]),
             n=int(read.n),
             draws=int(read.n_random),
             why=f"{len(meaning.read)} selective features ablated in every token: "

@@ -69,8 +69,9 @@ DICTIONARY_CRITERIA = (
         "cause: a readout changes more than for random edits, p",
         threshold=0.05,
         direction="<",
-        why="probability of the true emotion on words that chose neither features nor readout; "
-        "random edits have the same size and firing rate",
+        why="larger of two p: rank of the fall of the true emotion's probability among random "
+        "edits of the same size and firing rate, and over words that chose neither features nor "
+        "readout",
         fails_on=_LABELS,
     ),
     Criterion(

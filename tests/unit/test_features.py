@@ -22,7 +22,12 @@ from musicgen_emotion.sae.controls import (
 )
 from musicgen_emotion.sae.dictionary import SparseAutoencoder
 from musicgen_emotion.sae.edited_clips import edit_changes, edit_effects, edit_test, feature_edit
-from musicgen_emotion.sae.effects import ablate_features, ablation_effect, random_features_like
+from musicgen_emotion.sae.effects import (
+    ablate_features,
+    ablation_effect,
+    fitted_readout,
+    random_features_like,
+)
 from musicgen_emotion.sae.features import count_selective, selective_features, selectivity
 from musicgen_emotion.sae.matching import (
     feature_splitting,
@@ -386,6 +391,40 @@ def test_features_of_the_same_emotion_are_no_control_of_an_ablation():
     assert rows["any"].random > 0.2 * rows["any"].value
     assert abs(rows["others"].random) < 0.1 * rows["others"].value
     assert rows["others"].p < 0.05
+
+
+def chance_study(seed):
+    "Both p of features and a readout that were chosen for labels of chance, on other words."
+    draw = np.random.default_rng(seed)
+    n_words, n_rows, width = 24, 6, 16
+    of_word = draw.exponential(size=(n_words, width)) * (draw.random((n_words, width)) < 0.4)
+    states = np.repeat(of_word, n_rows, 0) + 0.1 * draw.random((n_words * n_rows, width))
+    words = np.repeat([f"w{number}" for number in range(n_words)], n_rows)
+    labels = np.repeat(draw.permutation(np.arange(n_words) % 2), n_rows)
+    chosen = np.arange(len(words)) < len(words) // 2
+    difference = states[chosen][labels[chosen] == 1].mean(0)
+    difference = difference - states[chosen][labels[chosen] == 0].mean(0)
+    features = np.argsort(-np.abs(difference))[:4]
+    table = ablation_effect(
+        Dictionary(np.eye(width)),
+        states[~chosen],
+        labels[~chosen],
+        features,
+        words[~chosen],
+        probe=fitted_readout(states[chosen], labels[chosen]),
+        n_random=39,
+        n_boot=20,
+        seed=seed,
+    )
+    row = table.set_index(["measure", "scope"]).loc[("probability", "all")]
+    return row.p, row.p_groups
+
+
+def test_labels_of_chance_rank_first_too_often_and_not_over_words():
+    """A label of chance: its features have large effects on other words, of either sign."""
+    found = np.array([chance_study(seed) for seed in range(60)])
+    assert (found[:, 0] < 0.05).mean() > 0.1
+    assert (found.max(1) < 0.05).mean() <= 0.05
 
 
 def test_rectified_controls_lose_nothing(data):
