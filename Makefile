@@ -61,7 +61,7 @@ notebooks: env
 	$(BIN)/nbdev_test --path nbs --skip_folder_re . --n_workers 2
 
 pytest: env
-	$(BIN)/python -m pytest -q -n 2 tests
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal tests
 
 # valid and hostile input for all public functions, and the tests of each kind of fault (under five minutes)
 faults: env

@@ -453,7 +453,7 @@ def test_the_choice_model_agrees_with_the_posterior_mode_of_statsmodels():
     data = table.assign(y=chose_steered.astype(float), side=np.where(is_right, 0.5, -0.5))
     units = dict(rater="0 + C(rater)", track="0 + C(track)")
     model = BinomialBayesMixedGLM.from_formula("y ~ side", units, data, vcp_p=0.5, fe_p=10)
-    theirs = model.fit_map()
+    theirs = model.fit_map(rng=0)  # its start is drawn
     for method, mean in zip(("mixed", "mixed, side"), theirs.fe_mean):
         assert abs(ours.estimate[method] - mean) < 0.5 * ours.se[method], (method, mean)
 
