@@ -404,7 +404,10 @@ def _doubts(made, standing):
     alarmed = made[made.alarms > 0]
     if len(alarmed):
         listed = "; ".join(f"{row.gate} ({row.alarms})" for row in _rows(alarmed))
-        text += f" Passed in some run where it must fail, no more often than by chance: {listed}."
+        text += (
+            " Passed in some run where it must fail, which so few runs cannot tell from chance: "
+            f"{listed}."
+        )
     failed = standing[(standing.kind == "evidence") & ~standing.passed]
     sometimes = failed[failed.other_seeds.str.match(r"[1-9]")]
     if len(sometimes):
