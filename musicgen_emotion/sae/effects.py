@@ -17,6 +17,7 @@ from ..lab.arguments import checked
 from ..lab.checks import check_in, chosen_rows
 from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from ..probes.folds import grouped_folds
+from ..stats.effects import mean_p
 from ..stats.estimates import interval
 from ..stats.permutation import permutation_p
 from .dictionary import feature_shift
@@ -306,15 +307,9 @@ def _clean_readout(sae, x, labels, probe):
 
 
 def _p_over_groups(values, groups):
-    "Two-sided p that the mean over groups is above zero; NaN for fewer than three groups."
-    from scipy.stats import ttest_1samp
-
+    "The p of `mean_p` over the means of groups; NaN for fewer than three groups."
     means = pd.Series(values).groupby(groups).mean().to_numpy()
-    if len(means) < 3:
-        return np.nan
-    if not means.mean() > 0:
-        return 1.0
-    return float(ttest_1samp(means, 0.0).pvalue) if np.ptp(means) else 0.0
+    return mean_p(means) if len(means) > 2 else np.nan
 
 
 def _effect_table(effect, random_effects, labels, groups, level, n_boot, seed):

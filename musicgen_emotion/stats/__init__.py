@@ -9,6 +9,7 @@ from .effects import cohens_d as cohens_d
 from .effects import correlation as correlation
 from .effects import eta_squared as eta_squared
 from .effects import hedges_g as hedges_g
+from .effects import mean_p as mean_p
 from .effects import partial_correlation as partial_correlation
 from .effects import participation_ratio as participation_ratio
 from .effects import ratio_of_medians as ratio_of_medians

@@ -34,6 +34,7 @@ __all__ = [
     "correlation",
     "eta_squared",
     "hedges_g",
+    "mean_p",
     "partial_correlation",
     "participation_ratio",
     "ratio_of_medians",
@@ -433,3 +434,21 @@ def participation_ratio(
     if trace <= 0:
         raise ValueError("all rows are equal: no direction is in use")
     return float(trace**2 / (products**2).sum())
+
+
+# %% ../../nbs/api/10_stats/02_effects.ipynb #cell011
+@checked
+def mean_p(
+    values: np.ndarray,  # (unit,) paired differences or slopes of prompts
+) -> float:  # two-sided p of Student's t; 1 for a mean up to 0
+    "Is the mean over units above zero? Raises ValueError for fewer than three units."
+    from scipy.stats import ttest_1samp
+
+    values = finite_array("values", values)
+    if len(values) < 3:
+        raise ValueError(f"values must be three or more; got {len(values)}")
+    if not values.mean() > 0:
+        return 1.0
+    if np.ptp(values) == 0:
+        return 0.0
+    return float(ttest_1samp(values, 0.0).pvalue)

@@ -128,7 +128,6 @@ from .specificity import UNRELATED as UNRELATED
 from .specificity import absolute_bounds as absolute_bounds
 from .specificity import all_but_p as all_but_p
 from .specificity import choice_p as choice_p
-from .specificity import mean_p as mean_p
 from .specificity import rank_p as rank_p
 from .specificity import slope_by_cosine as slope_by_cosine
 from .specificity import slopes_beside as slopes_beside

@@ -95,27 +95,6 @@ def random_direction(
     )
 
 
-@checked(groups=None)
-def around_group_means(
-    states: np.ndarray,  # (row, d)
-    groups: Sequence,  # (row,) what a row shares with others, such as its sentence
-) -> np.ndarray:  # (row, d) states minus the mean of their group
-    """What is left of states when everything that a group shares is taken out.
-
-    A contrast that is balanced over groups has no other covariance, so directions of chance are
-    drawn from these. Raises ValueError for another number of groups than of rows."""
-    import pandas as pd
-
-    states = checked_activations("states", states)
-    if len(groups) != len(states):
-        raise ValueError(
-            f"groups must hold one entry for each of {len(states)} rows; got {len(groups)}"
-        )
-    frame = pd.DataFrame(states)
-    means = frame.groupby(pd.factorize(pd.Series(list(groups)))[0]).transform("mean")
-    return (frame - means).to_numpy()
-
-
 def _without_targets(vector, targets) -> np.ndarray:
     "What is left of a vector outside the span of directions."
     units = np.stack([vector_of_width(target, len(vector)) / target.norm for target in targets])
@@ -153,6 +132,28 @@ def shuffled_direction(
         seeds=(int(seed),),
         metadata=dict(n_pairs=n_pairs),
     )
+
+
+# %% ../../nbs/api/80_steering/02_axes.ipynb #groups2
+@checked(groups=None)
+def around_group_means(
+    states: np.ndarray,  # (row, d)
+    groups: Sequence,  # (row,) what a row shares with others, such as its sentence
+) -> np.ndarray:  # (row, d) states minus the mean of their group
+    """What is left of states when everything that a group shares is taken out.
+
+    A contrast that is balanced over groups has no other covariance, so directions of chance are
+    drawn from these. Raises ValueError for another number of groups than of rows."""
+    import pandas as pd
+
+    states = checked_activations("states", states)
+    if len(groups) != len(states):
+        raise ValueError(
+            f"groups must hold one entry for each of {len(states)} rows; got {len(groups)}"
+        )
+    frame = pd.DataFrame(states)
+    means = frame.groupby(pd.factorize(pd.Series(list(groups)))[0]).transform("mean")
+    return (frame - means).to_numpy()
 
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell015

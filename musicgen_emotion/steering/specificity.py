@@ -22,7 +22,6 @@ __all__ = [
     "absolute_bounds",
     "all_but_p",
     "choice_p",
-    "mean_p",
     "rank_p",
     "slope_by_cosine",
     "slopes_beside",
@@ -65,24 +64,6 @@ def slopes_beside(
     if (np.abs(cosines) >= 1).any():
         raise ValueError("cosines must lie between -1 and 1; a control is the target itself")
     return (controls - cosines * target) / np.sqrt(1 - cosines**2)
-
-
-# %% ../../nbs/api/80_steering/19_specificity.ipynb #cell011
-@checked
-def mean_p(
-    values: np.ndarray,  # (unit,) paired differences or slopes of prompts
-) -> float:  # two-sided p of Student's t; 1 for a mean up to 0
-    "Is the mean over units above zero? Raises ValueError for fewer than three units."
-    from scipy.stats import ttest_1samp
-
-    values = finite_array("values", values)
-    if len(values) < 3:
-        raise ValueError(f"values must be three or more; got {len(values)}")
-    if not values.mean() > 0:
-        return 1.0
-    if np.ptp(values) == 0:
-        return 0.0
-    return float(ttest_1samp(values, 0.0).pvalue)
 
 
 # %% ../../nbs/api/80_steering/19_specificity.ipynb #cell014

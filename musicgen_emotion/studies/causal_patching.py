@@ -439,8 +439,8 @@ def residual_sentence(
     clear = streams.site[streams.low > 0.5].tolist()
     where = ", ".join(clear) if clear else "no layer"
     attentions = rows[rows.kind == "cross_attn"]
-    site = strongest_patch(rows, "cross_attn").site
-    best = largest_of(strongest_patch(rows, "cross_attn"), len(attentions))
+    strongest = strongest_patch(rows, "cross_attn")
+    site, best = strongest.site, largest_of(strongest, len(attentions))
     few = no_claim_sentence(n_pairs, "pairs")
     if few:
         return (

@@ -384,18 +384,19 @@ def monosemanticity_sentence(
 
 
 def ablation_sentence(
-    effect: pd.DataFrame,  # measure, scope, value, low, high, random, p, n, n_random
+    effect: pd.DataFrame,  # measure, scope, value, low, high, random, p, p_groups, n, n_random
     n_features: int,  # that are taken out
 ) -> str:  # one sentence, and more where emotions have rows of their own
     "Whether a probe of single tokens loses the emotion without its features."
     row = effect[(effect.measure == "probability") & (effect.scope == "all")].iloc[0]
     few = no_claim_sentence(int(row.n), "words")
-    answer = "loses" if row.p < 0.05 and row.low > 0 else "does not clearly lose"
+    p = np.max([row.p, row.p_groups])  # as in the gate
+    answer = "loses" if p < 0.05 else "does not clearly lose"
     if few:
         answer = "may or may not lose"
     text = (
         f"Without {n_features} selective features a probe of single tokens {answer} the emotion: "
-        f"on words that chose neither, {fall_text(effect)} (p = {row.p:.3f}, "
+        f"on words that chose neither, {fall_text(effect)} (p = {p:.3f}, "
         f"{int(row.n_random)} random edits). {few}"
     )
     return f"{text.strip()} {falls_by_emotion(effect)}".strip()

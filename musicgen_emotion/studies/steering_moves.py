@@ -17,11 +17,12 @@ from musicgen_emotion.studies.steering_setup import (
 )
 
 from ..show.plots import plot_dose
+from ..stats.effects import mean_p
 from ..stats.estimates import Estimate, bootstrap
 from ..stats.power import FEWEST_UNITS
 from ..stats.ratios import ratio_of_means
 from ..steering.slopes import unit_slopes
-from ..steering.specificity import all_but_p, mean_p, rank_p
+from ..steering.specificity import all_but_p, rank_p
 from .steering_criteria import ALL_BUT_ONE, RANKS_FIRST, REACHES_WORD
 from .steering_doses import DoseResult
 from .steering_slopes import named_target, own_controls_sentence

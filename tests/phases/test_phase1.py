@@ -138,15 +138,16 @@ def test_sentences_on_meaning_say_yes_and_no():
     assert "are more alike" in monosemanticity_sentence(variants)
     assert "are not clearly more alike" in monosemanticity_sentence(variants.assign(high=0.9))
     effect = dict(measure="probability", scope="all", value=0.06, low=0.04, high=0.08)
-    effect |= dict(random=0.003, p=0.02, n=56, n_random=50)
+    effect |= dict(random=0.003, p=0.02, p_groups=0.01, n=56, n_random=50)
     assert "tokens loses the emotion" in ablation_sentence(pd.DataFrame([effect]), 8)
-    effect["p"] = 0.4
-    assert "does not clearly lose" in ablation_sentence(pd.DataFrame([effect]), 8)
+    for name in ("p", "p_groups"):  # both must be small, as for the gate
+        doubted = pd.DataFrame([effect | {name: 0.4}])
+        assert "does not clearly lose" in ablation_sentence(doubted, 8)
 
 
 def test_an_ablation_says_for_whom_the_probability_falls_and_rises():
     "It was printed as +0.0119, carried by two emotions, while another one rose."
-    row = dict(measure="probability", random=0.0003, p=0.02, n_random=50)
+    row = dict(measure="probability", random=0.0003, p=0.02, p_groups=0.001, n_random=50)
     rows = [
         row | dict(scope="all", value=0.0119, low=0.0079, high=0.017, n=56),
         row | dict(scope="happy", value=0.0107, low=0.0024, high=0.0199, n=12),
@@ -165,7 +166,7 @@ def test_an_ablation_says_for_whom_the_probability_falls_and_rises():
     assert "does not clearly change for calm" in told
     assert "without a claim, for fewer than 12 words: sad by 3.7 points" in told
     ends = dict(value=-effect.value, low=-effect.high, high=-effect.low)
-    turned = effect.assign(**ends)
+    turned = effect.assign(**ends, p_groups=1.0)
     assert "rises: it falls by -1.2 points" in fall_text(turned)
     assert "does not clearly lose" in ablation_sentence(turned, 14)
     assert "It rises clearly (a fall below zero) for happy" in falls_by_emotion(turned)

@@ -719,6 +719,30 @@ def test_pushes_that_move_cues_by_chance_recover_nothing(known_study):
     assert not recovers(study, known_study.planted.get, dose=0.0)
 
 
+@pytest.mark.parametrize(("rise", "passes"), [(1.0, True), (-1.0, False)])
+def test_a_judge_without_cues_is_asked_for_margins_where_vectors_are_planted(
+    known_study, rise, passes
+):
+    """No cue is known of other models, so rendered clips cannot stand for what is heard."""
+
+    def push(prompts, arms, doses):
+        "The margins rise with the dose."
+        tables = [
+            pd.DataFrame(dict(prompt=prompts.prompt, alpha=dose, m_sad=rise * dose))
+            for dose in doses
+        ]
+        heard = pd.concat(tables, ignore_index=True)
+        return heard.assign(m_energetic=heard.m_sad)
+
+    judge = dataclasses.replace(known_study.judge, space=None)
+    study = SimpleNamespace(**{**vars(known_study), "judge": judge, "push": push})
+    step = best_method_hits(study, chosen_method(known_study.planted.get, 0.12))
+    (number,) = step.criteria
+    criterion = next(bar for bar in RECOVERY_CRITERIA if bar.name == number.name)
+    assert number.name == RAISED and number.n == 12
+    assert criterion.gate(number.value, number.low, number.high, number.n).passed == passes
+
+
 def test_sentence_on_hits_names_the_emotion_that_comes_instead():
     answers = pd.DataFrame(dict(unit=range(12), emotion="sad", nearest="calm", hit_tempo=1.0))
     no = hits_sentence(answers.assign(recovered=False, hit_mode_score=0.0), "PCA", 3)

@@ -117,7 +117,7 @@ def probe(gap):
 
 def taken_out(p):
     row = dict(measure="probability", scope="all", value=0.06, low=0.04, high=0.08)
-    return table(row | dict(random=0.003, p=p, n=56, n_random=50))
+    return table(row | dict(random=0.003, p=p, p_groups=p, n=56, n_random=50))
 
 
 def twins(**share):
