@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,12 @@ def train_tokenizer(
     texts: Iterable[str],  # training texts
     folder: Path | str,  # where spiece.model and tokenizer.json go, made if absent
     vocab_size: int,  # pieces, at most
+    words: Mapping[str, float] | None = None,  # whole words that get a piece: word -> log chance
+    fold_case: bool = False,  # read capital letters as small ones
 ) -> Any:  # transformers T5Tokenizer
-    "Train T5's kind of SentencePiece model and save it with the fast tokenizer made from it."
+    """Train T5's kind of SentencePiece model and save it with the fast tokenizer made from it.
+
+    The pieces of `words` come on top of `vocab_size`."""
     import sentencepiece
     from transformers import T5Tokenizer
 
@@ -69,11 +73,28 @@ def train_tokenizer(
         num_threads=1,
         hard_vocab_limit=False,
         minloglevel=2,
+        normalization_rule_name="nmt_nfkc_cf" if fold_case else "nmt_nfkc",
     )
-    (folder / "spiece.model").write_bytes(model_bytes.getvalue())
+    model = _with_words(model_bytes.getvalue(), words or {})
+    (folder / "spiece.model").write_bytes(model)
     tokenizer = T5Tokenizer.from_pretrained(str(folder), extra_ids=0)
     tokenizer.save_pretrained(str(folder))
     return tokenizer
+
+
+def _with_words(model, words):
+    "A SentencePiece model with a piece for each word that has none."
+    if not words:
+        return model
+    from sentencepiece import sentencepiece_model_pb2
+
+    proto = sentencepiece_model_pb2.ModelProto()
+    proto.ParseFromString(model)
+    present = {piece.piece for piece in proto.pieces}
+    for word, score in words.items():
+        if f"\u2581{word}" not in present:
+            proto.pieces.add(piece=f"\u2581{word}", score=score, type=1)
+    return proto.SerializeToString()
 
 
 _TOKENIZER_FILES = (

@@ -345,6 +345,7 @@ from .steering_features import edits_sentence as edits_sentence
 from .steering_features import features_sentence as features_sentence
 from .steering_features import rising_features as rising_features
 from .steering_features import single_features as single_features
+from .steering_hits import GRADES_APART as GRADES_APART
 from .steering_hits import PLANTED_REACH as PLANTED_REACH
 from .steering_hits import RAISED as RAISED
 from .steering_hits import RECOVERED as RECOVERED
@@ -352,8 +353,10 @@ from .steering_hits import RECOVERY_CRITERIA as RECOVERY_CRITERIA
 from .steering_hits import RENDERS_APART as RENDERS_APART
 from .steering_hits import HitStep as HitStep
 from .steering_hits import best_method_hits as best_method_hits
+from .steering_hits import calibration_sentence as calibration_sentence
 from .steering_hits import hits_figure as hits_figure
 from .steering_hits import hits_sentence as hits_sentence
+from .steering_hits import judge_calibration as judge_calibration
 from .steering_hits import render_confusion as render_confusion
 from .steering_hits import renders_sentence as renders_sentence
 from .steering_judges import GRADE_SHARE as GRADE_SHARE

@@ -102,7 +102,17 @@ NOMINAL = 0.05  # share of runs in which a gate may pass where there is nothing 
 TOO_MANY = (4, 20)  # passes, runs of a control: mended or taken out at this many
 LEAST_POWER = 0.8  # share of runs with a planted effect in which evidence must pass
 FULL_SEEDS = 5  # fewer are said so
-HOLD_COLUMNS = ("phase", "gate", "kind", "holds", "why", "alarms", "seeds", "seeds_passed")
+HOLD_COLUMNS = (
+    "phase",
+    "gate",
+    "kind",
+    "holds",
+    "why",
+    "alarms",
+    "alarm_runs",
+    "seeds",
+    "seeds_passed",
+)
 
 
 @checked
@@ -127,14 +137,15 @@ def gates_that_hold(
     """The rule for every gate, with the reason; a check holds when it passes everywhere.
 
     `holds` is "yes", "no", "not shown" (no control on which it must fail gave a number) or "not
-    run". `alarms` counts passes where the gate must fail; `seeds` and `seeds_passed` are of the
-    study itself at the size of the controls."""
+    run". `alarms` counts passes where the gate must fail, of `alarm_runs` that gave a number;
+    `seeds` and `seeds_passed` are of the study itself at the size of the controls."""
     rows = []
     for (phase, gate, kind), cells in matrix.groupby(["phase", "gate", "kind"], sort=False):
         holds, why = _check_holds(cells) if kind == "check" else _evidence_holds(cells)
         row = dict(phase=phase, gate=gate, kind=kind, holds=holds, why=why)
         plain, must_fail = cells[cells.control == "none"], cells[cells.expected == "fail"]
-        row |= dict(alarms=int(must_fail.passed.sum()), seeds=int(plain.runs.sum()))
+        row |= dict(alarms=int(must_fail.passed.sum()), alarm_runs=int(must_fail.measured.sum()))
+        row |= dict(seeds=int(plain.runs.sum()))
         rows.append(row | dict(seeds_passed=int(plain.passed.sum())))
     return pd.DataFrame(rows, columns=list(HOLD_COLUMNS))
 
@@ -298,9 +309,9 @@ def standing_table(
 ) -> pd.DataFrame:  # `gates_table` with `controls`, `alarms` and `other_seeds`
     """Gates of a run, each with what its controls came to.
 
-    `controls` is as expected, not as expected, without a number or not run. `alarms` counts runs in
-    which the gate passed where it must fail. `other_seeds` is how often it passed in the study at
-    small size."""
+    `controls` is as expected, not as expected, without a number or not run. `alarms` is how
+    often the gate passed where it must fail, of the runs that gave a number. `other_seeds` is how
+    often it passed in the study at small size."""
     words = {"yes": "as expected", "no": "not as expected", "not shown": "without a number"}
     of_phase = decided[decided.phase == phase].set_index("gate").reindex(columns=HOLD_COLUMNS)
     rows = [of_phase.loc[gate.name] if gate.name in of_phase.index else None for gate in gates]
@@ -308,19 +319,19 @@ def standing_table(
     place = list(table.columns).index("passed") + 1
     columns = dict(
         controls=["not run" if row is None else words.get(row.holds, "not run") for row in rows],
-        alarms=[0 if row is None or pd.isna(row.alarms) else int(row.alarms) for row in rows],
-        other_seeds=[_passed_seeds(row) for row in rows],
+        alarms=[_of(row, "alarms", "alarm_runs", "n/a") for row in rows],
+        other_seeds=[_of(row, "seeds_passed", "seeds", "not run") for row in rows],
     )
     for number, (name, values) in enumerate(columns.items()):
         table.insert(place + number, name, values)
     return table
 
 
-def _passed_seeds(row):
-    "How often a gate passed in the study at small size, as text."
-    if row is None or pd.isna(row.seeds) or not row.seeds:
-        return "not run"
-    return f"{int(row.seeds_passed)} of {int(row.seeds)}"
+def _of(row, passed, runs, nothing):
+    "How often a gate passed, as text; `nothing` where it was never run."
+    if row is None or pd.isna(row[runs]) or not row[runs]:
+        return nothing
+    return f"{int(row[passed])} of {int(row[runs])}"
 
 
 def standing_page(
@@ -339,7 +350,7 @@ def standing_page(
         bar=standing.bar.astype(str),
         passed=["yes" if passed else "no" for passed in standing.passed],
         controls=standing.controls,
-        alarms=standing.alarms.astype(str),
+        alarms=standing.alarms,
     )
     table = pd.DataFrame(shown | {"other seeds": standing.other_seeds}, dtype=str)
     return table.set_index(standing.gate.rename("gate"))
@@ -401,7 +412,7 @@ def _with_seeds(rows):
 def _doubts(made, standing):
     "Claims that passed where they must fail, and failed ones that pass with other seeds."
     text = ""
-    alarmed = made[made.alarms > 0]
+    alarmed = made[made.alarms.str.match(r"[1-9]")]
     if len(alarmed):
         listed = "; ".join(f"{row.gate} ({row.alarms})" for row in _rows(alarmed))
         text += (

@@ -134,9 +134,10 @@ def steering_work(
     swept = tuning * (4 * layers + 2 * 4)  # half the largest dose everywhere, then four more
     methods, methods_read = _method_clips(values)
     features, features_read = _feature_clips(values)
-    judged = prompts + targets + words + controls  # their loss is read
+    judged = prompts + targets + words  # their loss is read
+    judged += controls * bool(values["guard"])
     branches = 2 * 2 * 4 * (prompts + 3 * 2)  # two axes, unsteered and three pushes
-    guarded = 6 * targets  # both losses, and guided logits with and without the push
+    guarded = 6 * targets * bool(values["guard"])  # losses, guided logits with and without the push
     strength = tuning * (1 + 2 * 6)
     return StudyPlan(
         clips=fit + unseen + pool + targets + 2 * words + controls + swept + methods + features,

@@ -46,6 +46,7 @@ from musicgen_emotion.studies.steering_hits import (
     RECOVERY_CRITERIA,
     HitStep,
     best_method_hits,
+    judge_calibration,
     render_confusion,
 )
 from musicgen_emotion.studies.steering_moves import (
@@ -140,6 +141,10 @@ class SteeringStudy(SteeringContext):
     def render_confusion(self) -> SteeringStep:  # with the figure `confusion`
         "Share of clean renders of each emotion that count as recovering each emotion."
         return self.keep("renders", render_confusion(self))
+
+    def judge_calibration(self) -> SteeringStep:  # with the figure `calibration`
+        "The judge's margin on fresh clips in grades from neutral to emotional."
+        return self.keep("calibration", judge_calibration(self))
 
     def fit_directions(self) -> FittedDirections:  # shows the unit of a dose by layer
         "The two axes and every emotion, at every layer."

@@ -301,8 +301,12 @@ class CostStep(Step):
 def likelihood_cost(
     result: DoseResult,  # from `push_arms`
 ) -> CostStep:  # its tables are costs.csv and distances.csv
-    "Loss, repetition and silence of all clips, and the distance of the sound."
+    """Loss, repetition and silence of all clips, and the distance of the sound.
+
+    Without `guard` the clips of control arms are left out."""
     context, clips = result.context, result.clips
+    if not context.settings.guard:
+        clips = clips[clips.kind.isin(["target", "prompt"])]
     guard = context.guard(clips)
     measures = [name for name in guard if name != "clip_id"]
     guarded = clips.merge(guard, on="clip_id")
@@ -360,8 +364,12 @@ def full_guard(
     result: DoseResult,  # from `push_arms`
     cost: CostStep,  # from `likelihood_cost`
 ) -> Step:  # its tables are quality.csv and quality_distances.csv
-    "Likelihood, KL, repetition and silence of every target, dose by dose."
+    """Likelihood, KL, repetition and silence of every target, dose by dose.
+
+    No gate depends on it; without `guard` it is left out."""
     run = result.context.run
+    if not result.context.settings.guard:
+        return Step(sentence="The full guard was not asked for.", table=pd.DataFrame())
     summaries, distances = [], []
     for arm in result.targets:
         quality = _quality_of(result, arm)

@@ -22,7 +22,7 @@ from musicgen_emotion.studies.steering_setup import (
 )
 
 from ..lab.gates import CONTROLS, Criterion
-from ..nano.evaluation import CUE_DESCRIPTORS
+from ..nano.evaluation import CUE_DESCRIPTORS, graded_clips
 from ..show.heatmaps import plot_heatmap
 from ..steering.arms import Arm
 from ..steering.directions import Direction
@@ -33,6 +33,7 @@ from .steps import Figure
 
 # %% auto #0
 __all__ = [
+    "GRADES_APART",
     "PLANTED_REACH",
     "RAISED",
     "RECOVERED",
@@ -40,8 +41,10 @@ __all__ = [
     "RENDERS_APART",
     "HitStep",
     "best_method_hits",
+    "calibration_sentence",
     "hits_figure",
     "hits_sentence",
+    "judge_calibration",
     "render_confusion",
     "renders_sentence",
 ]
@@ -263,4 +266,68 @@ def renders_sentence(
         f"The rule {answer} clean renders apart (n = {n} of each emotion): each emotion is "
         f"recovered by {own.min():.0%} of its own renders or more (least: {own.idxmin()}), and by "
         f"{beside.max():.0%} of another's at most ({rendered} as {asked})."
+    )
+
+
+# %% ../../nbs/api/95_studies/39_steering_hits.ipynb #cell016n1
+GRADES_APART = 12  # starts; fewer leave a mean to chance
+
+
+def judge_calibration(
+    context: SteeringContext,  # judge and settings
+) -> SteeringStep:  # the figure `calibration`; empty where no cues are known
+    "Mean margin of each emotion on fresh clips in grades from neutral (0) to emotional (1)."
+    settings, judge = context.settings, context.judge
+    if judge.space is None:
+        return SteeringStep(sentence="No cues are planted in this model.", table=pd.DataFrame())
+    waves, clips = graded_clips(
+        GRADES_APART, seed=settings.seed + 2, duration_s=settings.duration_s
+    )
+    heard = judge.judges[0](waves, judge.sample_rate)
+    own = [heard[f"m_{emotion}"][row] for row, emotion in enumerate(clips.emotion)]
+    means = clips.assign(margin=own).groupby(["emotion", "grade"], sort=False).margin.mean()
+    calibration = means.unstack()
+    table = context.run.table(_with_grade_names(calibration), "judge_calibration.csv")
+    figure = Figure(
+        name="calibration",
+        draw=lambda: plot_heatmap(calibration.round(1), None, "margin, nats"),
+        caption=f"Mean margin of the judge over {GRADES_APART} starts; columns are grades from "
+        "neutral (0) to emotional (1).",
+        alt="Heat map of emotions by five grades; numbers rise from left to right.",
+    )
+    return SteeringStep(
+        sentence=calibration_sentence(calibration, GRADES_APART),
+        table=table,
+        folder=context.run.path,
+        figures=(figure,),
+        decimals=1,
+    )
+
+
+def _with_grade_names(calibration):
+    "The table with one column for each grade, as text."
+    named = calibration.rename(columns=lambda grade: f"grade_{grade:g}")
+    return named.rename_axis(columns=None).reset_index()
+
+
+def calibration_sentence(
+    calibration: pd.DataFrame,  # emotion x grade, mean margin in nats
+    n: int,  # starts
+) -> str:  # one or two sentences
+    "Whether the margin grows with every grade."
+    rises = (calibration.diff(axis=1).iloc[:, 1:] > 0).all(axis=1)
+    crosses = (calibration.iloc[:, 0] < 0) & (calibration.iloc[:, -1] > 0)
+    means = calibration.mean()
+    ends = f"on average from {means.iloc[0]:.1f} to {means.iloc[-1]:.1f} nats"
+    where = f"from neutral to emotional ({len(means)} grades, n = {n} clips in each grade)"
+    good = rises & crosses
+    if good.all():
+        return (
+            f"The judge's margin rises with every grade {where} for all {len(good)} emotions, and "
+            f"changes its sign, {ends}."
+        )
+    wrong = ", ".join(good.index[~good])
+    return (
+        f"The judge's margin rises with every grade {where} and changes its sign for {good.sum()} "
+        f"of {len(good)} emotions, {ends}. It does not for {wrong}."
     )

@@ -45,7 +45,12 @@ from musicgen_emotion.studies.steering_balance import (
     balance_table,
     balanced_rows,
 )
-from musicgen_emotion.studies.steering_cost import mean_losses, quality_sentence
+from musicgen_emotion.studies.steering_cost import (
+    full_guard,
+    likelihood_cost,
+    mean_losses,
+    quality_sentence,
+)
 from musicgen_emotion.studies.steering_criteria import (
     FOLLOWS_COSINE,
     NOTHING_LEFT,
@@ -354,6 +359,7 @@ def study(tiny, tmp_path_factory):
     study.balance_prompts()
     study.prompts.test["session"] = ["first", "second"]
     study.render_confusion()
+    study.judge_calibration()
     fits = study.fit_directions()
     directions = study.directions_at(fits, study.choose_layer(fits).site)
     directions.add("against calm", directions["happy"].unit - directions["calm"].unit)
@@ -462,6 +468,22 @@ def test_a_direction_a_judge_and_an_arm_are_in_the_summary(study):
         (line,) = [line for line in written if "loud (n = 2 prompts, 3 random" in line]
     assert "the rank is one among 3 random directions" in " ".join(sentences)
     assert sentences == [without_negative_zero(sentence) for sentence in sentences]
+
+
+def test_without_the_guard_no_control_arm_is_read(study, monkeypatch):
+    result, files = study.found("dose response"), {}
+    for name in ("costs.csv", "distances.csv"):
+        files[name] = (study.run.path / name).read_bytes()
+    kinds = set(pd.read_csv(study.run.path / "costs.csv").kind)
+    unguarded = dataclasses.replace(study.settings, guard=False)
+    monkeypatch.setattr(result.context, "settings", unguarded)
+    cost = likelihood_cost(result)
+    assert "random" in kinds and set(cost.costs.kind) == {"target", "prompt"}
+    assert "random" not in cost.sentence and set(cost.losses) == {"push", "word"}
+    guard = full_guard(result, cost)
+    assert guard.table.empty and "not asked for" in guard.sentence
+    for name, written in files.items():
+        (study.run.path / name).write_bytes(written)
 
 
 def test_the_column_of_a_judge_is_among_the_side_effects(study):
@@ -589,6 +611,7 @@ def test_every_table_and_figure_is_told_from_the_source(study):
     not_here = {
         "planted.csv",
         "render_confusion.csv",
+        "judge_calibration.csv",
         "listening_clips.csv",
     }  # nano alone, and a later step
     assert {name for name in written if name.endswith(".csv")} - tables <= not_here

@@ -212,7 +212,7 @@ def test_the_matrix_says_what_was_expected_what_was_found_and_what_is_missing(tm
     made(tmp_path, "deaf", 0, passes=False)
     row = gates_that_hold(control_matrix(tmp_path)).iloc[0]
     assert row.holds == "yes" and row.why.endswith("only 1 seed")
-    assert (row.alarms, row.seeds, row.seeds_passed) == (1, 3, 3)
+    assert (row.alarms, row.alarm_runs, row.seeds, row.seeds_passed) == (1, 4, 3, 3)
     alarms = false_alarms(control_matrix(tmp_path)).set_index("control")
     assert alarms.passed["all"] == 1 and alarms.runs["all"] == 4
     assert alarms.low["all"] < 0.25 < alarms.high["all"]

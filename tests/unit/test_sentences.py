@@ -344,14 +344,17 @@ OPPOSITES = {  # function -> arguments, and arguments that say the opposite
 
 OPPOSITES |= PHASE_1 | PHASE_2 | PHASE_3
 CLAIM = dict(gate="a score", kind="evidence", passed=True, controls="as expected")
-STANDING = table(CLAIM | dict(alarms=0, other_seeds="2 of 2"))
+STANDING = table(CLAIM | dict(alarms="0 of 12", other_seeds="2 of 2"))
+GRADES = pd.DataFrame([[-9.0, -2.0, 4.0], [-8.0, 1.0, 5.0]], ["sad", "calm"], [0.0, 0.5, 1.0])
+OPPOSITES["calibration_sentence"] = ((GRADES, 12), (GRADES.iloc[:, ::-1], 12))
 OPPOSITES["standing_sentence"] = ((STANDING,), (STANDING.assign(controls="not as expected"),))
 
 
 def test_claims_that_are_in_doubt_are_named():
     told = studies.standing_sentence(STANDING)
     assert "1 may be made" in told and "where it must fail" not in told and "luck" not in told
-    assert "where it must fail" in studies.standing_sentence(STANDING.assign(alarms=1))
+    alarmed = studies.standing_sentence(STANDING.assign(alarms="1 of 12"))
+    assert "where it must fail" in alarmed and "a score (1 of 12)" in alarmed
     for seeds in ("0 of 2", "3 of 4"):
         doubted = studies.standing_sentence(STANDING.assign(other_seeds=seeds))
         assert "0 may be made" in doubted and f"a score ({seeds})" in doubted and "luck" in doubted
@@ -368,9 +371,10 @@ def test_claims_that_are_in_doubt_are_named():
 def test_the_table_of_a_page_has_words_and_intervals():
     more = dict(value=0.5, low=0.4, high=0.61, n=20, bar="> 0.3")
     check = dict(gate="a no-op", kind="check", passed=False, controls="not run", n=np.nan)
-    other = check | dict(alarms=0, other_seeds="not run", bar="> 1")
+    other = check | dict(alarms="n/a", other_seeds="not run", bar="> 1")
     both = pd.concat([STANDING.assign(**more), pd.DataFrame([other])])
     page = studies.standing_page(both)
+    assert page.alarms.tolist() == ["0 of 12", "n/a"]
     assert page.number.tolist() == ["0.5 (0.4 to 0.61)", "not measured, a check"]
     assert page.n.tolist() == ["20", "n/a"] and page.passed.tolist() == ["yes", "no"]
     assert list(page.index) == ["a score", "a no-op"] and page.shape[1] == 7
