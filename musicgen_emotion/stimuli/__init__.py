@@ -2,6 +2,16 @@
 
 # made by `make export` from the modules of this folder
 
+from .band import BAND_PARTIALS as BAND_PARTIALS
+from .band import BAND_RATE as BAND_RATE
+from .band import KEYS as KEYS
+from .band import LOWEST_NOTE as LOWEST_NOTE
+from .band import PROGRESSIONS as PROGRESSIONS
+from .band import band_drums as band_drums
+from .band import band_notes as band_notes
+from .band import band_tone as band_tone
+from .band import hall as hall
+from .band import play_music as play_music
 from .captions import check_words as check_words
 from .captions import find_emotion_words as find_emotion_words
 from .captions import load_captions as load_captions
@@ -50,6 +60,22 @@ from .emotions import emotion_cues as emotion_cues
 from .emotions import quadrant as quadrant
 from .emotions import split_words as split_words
 from .emotions import word_emotion as word_emotion
+from .music_cues import CONFLICT_CUES as CONFLICT_CUES
+from .music_cues import CUE_SPREAD as CUE_SPREAD
+from .music_cues import DENSITIES as DENSITIES
+from .music_cues import DENSITY_CHANCES as DENSITY_CHANCES
+from .music_cues import EMOTION_MUSIC as EMOTION_MUSIC
+from .music_cues import MINOR_CHANCES as MINOR_CHANCES
+from .music_cues import MUSIC_INTENSITY as MUSIC_INTENSITY
+from .music_cues import MUSIC_RANGES as MUSIC_RANGES
+from .music_cues import NEUTRAL_MUSIC as NEUTRAL_MUSIC
+from .music_cues import ONSET_RATES as ONSET_RATES
+from .music_cues import MusicCues as MusicCues
+from .music_cues import draw_conflict as draw_conflict
+from .music_cues import draw_emotion_cues as draw_emotion_cues
+from .music_cues import draw_neutral_cues as draw_neutral_cues
+from .music_cues import emotion_chances as emotion_chances
+from .music_cues import typical_music as typical_music
 from .other_words import OTHER_EMOTION_WORDS as OTHER_EMOTION_WORDS
 from .other_words import unseen_words as unseen_words
 from .prompt_pool import CONTEXTS as CONTEXTS
