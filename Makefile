@@ -14,17 +14,23 @@ export MKL_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
+SEED ?= 0
+
 CONTROL_SEEDS   ?= 0-4
 CONTROL_PHASES  ?=
 CONTROL_MINUTES ?= 38
 
-.PHONY: run controls findings test check env export current notebooks pytest faults kills types site docs headline nano clean interop interop-env
+.PHONY: run bench controls findings test check env export current notebooks pytest faults kills types site docs headline nano clean interop interop-env
 run: env
 	$(BIN)/musicgen-emotion run $(PHASES) -f params/nano.yaml --out $(OUT) --jobs $(JOBS)
 
 # the studies under every control that their evidence must fail, small; the same call goes on where the time was up
 controls: env
 	$(BIN)/musicgen-emotion controls $(CONTROL_PHASES) -f params/controls.yaml --seeds $(CONTROL_SEEDS) --minutes $(CONTROL_MINUTES) --out $(OUT)/controls --jobs $(JOBS)
+
+# methods where the truth is known; the same call goes on where it was stopped
+bench: env
+	$(BIN)/musicgen-emotion bench --out $(OUT)/bench
 
 test: env check notebooks pytest
 
@@ -105,10 +111,10 @@ headline: env
 current: env
 	$(BIN)/python .ci/generated.py
 
-# retrain the embedded model (hours on two cores; resumes where it stopped)
+# train an embedded model from nothing (hours on two cores; resumes where it stopped); SEED=1 trains a second decoder
 nano: env
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[nano]'
-	$(BIN)/python -m musicgen_emotion.nano.recipe results/nano_training
+	SEED=$(SEED) $(BIN)/python -m musicgen_emotion.nano.recipe results/nano_training
 
 clean:
 	rm -rf _proc _docs build dist *.egg-info

@@ -39,6 +39,7 @@ from .readiness import check_python as check_python
 from .readiness import diagnose as diagnose
 from .readiness import doctor as doctor
 from .readiness import is_here as is_here
+from .scoring import bench_command as bench_command
 from .study_commands import compare_command as compare_command
 from .study_commands import controls_command as controls_command
 from .study_commands import phase_help as phase_help
