@@ -2,6 +2,16 @@
 
 # made by `make export` from the modules of this folder
 
+from .bars import BAND_DESCRIPTORS as BAND_DESCRIPTORS
+from .bars import FAST_BPM as FAST_BPM
+from .bars import LOUD_DB as LOUD_DB
+from .bars import NANO_BARS as NANO_BARS
+from .bars import band_clips as band_clips
+from .bars import bars_table as bars_table
+from .bars import fit_band_judge as fit_band_judge
+from .bars import listener_shares as listener_shares
+from .bars import measure_nano as measure_nano
+from .bars import own_shift as own_shift
 from .captions import caption_for as caption_for
 from .captions import clip_cues as clip_cues
 from .captions import cue_words as cue_words
@@ -14,11 +24,14 @@ from .codec import codec_network as codec_network
 from .codec import crops as crops
 from .codec import fit_codebooks as fit_codebooks
 from .codec import quantize as quantize
+from .codec import render_scenes as render_scenes
 from .codec import train_codec as train_codec
 from .decoder import assemble_nano as assemble_nano
+from .decoder import caption_words as caption_words
 from .decoder import decoder_loss as decoder_loss
 from .decoder import encode_clips as encode_clips
 from .decoder import save_nano as save_nano
+from .decoder import token_bank as token_bank
 from .decoder import train_decoder as train_decoder
 from .evaluation import CUE_DESCRIPTORS as CUE_DESCRIPTORS
 from .evaluation import NANO_TARGETS as NANO_TARGETS
@@ -32,15 +45,28 @@ from .evaluation import metrics_table as metrics_table
 from .evaluation import rendered_clips as rendered_clips
 from .recipe import train_nano as train_nano
 from .recipe import write_card as write_card
-from .text_encoder import caption_words as caption_words
+from .scenes import HELD_OUT_CONFLICTS as HELD_OUT_CONFLICTS
+from .scenes import HELD_OUT_INSTRUMENT as HELD_OUT_INSTRUMENT
+from .scenes import cue_phrases as cue_phrases
+from .scenes import draw_scene as draw_scene
+from .scenes import scene_caption as scene_caption
+from .scenes import scene_cues as scene_cues
+from .teacher import frequent_words as frequent_words
+from .teacher import mean_state as mean_state
+from .teacher import teacher_embeddings as teacher_embeddings
+from .text_encoder import READ_FRAMES as READ_FRAMES
 from .text_encoder import distil_text_encoder as distil_text_encoder
 from .text_encoder import distillation_loss as distillation_loss
-from .text_encoder import related_words as related_words
+from .text_encoder import read_words as read_words
 from .text_encoder import student_encoder as student_encoder
-from .text_encoder import teacher_embeddings as teacher_embeddings
-from .text_encoder import text_corpus as text_corpus
-from .text_encoder import tokenizer_texts as tokenizer_texts
+from .text_encoder import word_rows as word_rows
+from .text_encoder import word_texts as word_texts
+from .text_encoder import word_tokenizer as word_tokenizer
 from .training import last_logged as last_logged
 from .training import load_training as load_training
 from .training import save_training as save_training
 from .training import train_loop as train_loop
+from .words import NANO_WORD_LISTS as NANO_WORD_LISTS
+from .words import candidate_words as candidate_words
+from .words import nano_words as nano_words
+from .words import split_by_stem as split_by_stem

@@ -83,6 +83,7 @@ def train_loop(
     betas: tuple[float, float] = (0.9, 0.98),  # of AdamW
     clip: float = 1.0,  # largest gradient norm
     every: int = 250,  # steps between checkpoints
+    stop_after: int | None = None,  # steps of this call; a later call goes on
 ) -> torch.nn.Module:  # the trained model
     "AdamW with warm-up and cosine decay; resumes from its checkpoint."
     work = as_path("work", work)
@@ -93,9 +94,10 @@ def train_loop(
     trained = [tensor for group in optimizer.param_groups for tensor in group["params"]]
     seconds_before = last_logged(log).get("seconds", 0)
     started = time.time()
+    end = steps if stop_after is None else min(steps, start + stop_after)
     for step in trange(
         start,
-        steps,
+        end,
         initial=start,
         total=steps,
         desc=name,
@@ -117,7 +119,7 @@ def train_loop(
             )
             with log.open("a") as file:
                 file.write(json.dumps(line) + "\n")
-        if (step + 1) % every == 0 or step + 1 == steps:
+        if (step + 1) % every == 0 or step + 1 == end:
             save_training(checkpoint, model, optimizer, step + 1)
     return model.eval()
 

@@ -15,20 +15,30 @@ import torch
 import musicgen_emotion
 from musicgen_emotion.models.load import load_model
 from musicgen_emotion.models.registry import nano_folder
+from musicgen_emotion.models.tiny import train_tokenizer, write_tokenizer
 from musicgen_emotion.nano.captions import caption_for, clip_cues, sample_clip
 from musicgen_emotion.nano.codec import codec_network, train_codec
-from musicgen_emotion.nano.decoder import decoder_loss, train_decoder
+from musicgen_emotion.nano.decoder import (
+    assemble_nano,
+    caption_words,
+    decoder_loss,
+    token_bank,
+    train_decoder,
+)
 from musicgen_emotion.nano.evaluation import (
     NANO_TARGETS,
     clip_descriptors,
     metrics_table,
     rendered_clips,
 )
+from musicgen_emotion.nano.text_encoder import student_encoder
 from musicgen_emotion.nano.training import last_logged, load_training
+from musicgen_emotion.nano.words import nano_words
 from musicgen_emotion.sound.descriptors import describe_table
 from musicgen_emotion.stimuli.emotions import EMOTION_WORDS, EMOTIONS, HELD_OUT_WORDS
 from musicgen_emotion.stimuli.prompts import study_prompts
 from musicgen_emotion.stimuli.synth import SAMPLE_RATE
+from musicgen_emotion.stimuli.word_lists import share_stem, stem_groups
 
 FOLDER = nano_folder()
 HELD_OUT = {word for words in HELD_OUT_WORDS.values() for word in words}
@@ -155,20 +165,85 @@ def test_training_stops_and_continues(tmp_path):
         assert torch.equal(weights, second.state_dict()[name]), name
 
 
-def test_decoder_training_changes_decoder_and_projection_alone(tmp_path):
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory):
+    "A model of the recipe before its decoder is trained, with a codec of two steps."
+    work = tmp_path_factory.mktemp("recipe")
+    tokenizer = write_tokenizer(work / "text")
+    student_encoder(len(tokenizer), width=32).save_pretrained(work / "text")
+    codec_file = train_codec(work, ae_steps=1, vq_steps=1, n_clips=8)
+    assemble_nano(work / "nano", work / "text", codec_file)
+    return work / "nano"
+
+
+def test_decoder_training_changes_decoder_and_projection_alone(untrained, tmp_path):
     from safetensors.torch import load_file
 
     nano = tmp_path / "nano"
-    shutil.copytree(FOLDER, nano)
-    shutil.copy(FOLDER / "caption_words.json", tmp_path)
-    train_decoder(tmp_path, nano, steps=25, batch_size=2, n_clips=12, frames=12, lr=1e-3)
-    before = load_file(FOLDER / "model.safetensors")
+    shutil.copytree(untrained, nano)
+    settings = dict(steps=25, batch_size=2, n_clips=12, frames=12, lr=1e-3)
+    train_decoder(tmp_path, nano, stop_after=10, **settings)
+    train_decoder(tmp_path, nano, **settings)
+    before = load_file(untrained / "model.safetensors")
     after = load_file(nano / "model.safetensors")
     changed = [name for name in before if not torch.equal(before[name], after[name])]
     parts = {name.split(".")[0] for name in changed}
     assert parts == {"decoder", "enc_to_dec_proj"}, parts
     assert last_logged(tmp_path / "decoder.jsonl")["step"] == 25
-    assert load_model(str(nano)).config.n_layers == 4
+    model = load_model(str(nano))
+    assert model.config.n_layers == 6 and model.config.sample_rate == 16000
+
+
+def test_a_stopped_decoder_training_ends_as_one_run(untrained, tmp_path):
+    from safetensors.torch import load_file
+
+    settings = dict(steps=6, batch_size=2, n_clips=8, frames=12, lr=1e-3)
+    for name, first in (("once", None), ("twice", 3)):
+        (tmp_path / name).mkdir()
+        shutil.copytree(untrained, tmp_path / name / "nano")
+        train_decoder(tmp_path / name, tmp_path / name / "nano", stop_after=first, **settings)
+    train_decoder(tmp_path / "twice", tmp_path / "twice" / "nano", **settings)
+    once, twice = (
+        load_file(tmp_path / name / "nano" / "model.safetensors") for name in ("once", "twice")
+    )
+    for name, weights in once.items():
+        assert torch.equal(weights, twice[name]), name
+
+
+def test_clips_are_rendered_once_and_their_tokens_kept(untrained, tmp_path):
+    codec = load_model(str(untrained)).hf.audio_encoder
+    tokens, scenes = token_bank(codec, tmp_path, n=5, seed=1, duration_s=1.0, block=2)
+    assert tokens.shape == (5, 4, 50) and len(scenes) == 5
+    kept = {file.name: file.stat().st_mtime_ns for file in tmp_path.glob("*.npy")}
+    again, same_scenes = token_bank(codec, tmp_path, n=5, seed=1, duration_s=1.0, block=2)
+    assert np.array_equal(tokens, again) and scenes == same_scenes
+    assert kept == {file.name: file.stat().st_mtime_ns for file in tmp_path.glob("*.npy")}
+
+
+def test_words_of_captions_begin_unlike_every_held_out_word():
+    lists = nano_words()
+    read = [word for words in caption_words().values() for word in words]
+    for name in ("development", "held_out"):
+        for emotion, words in lists[name].items():
+            assert len(words) >= 12, emotion
+            assert not [w for w in words for other in read if share_stem(w, other)]
+    both = [
+        word for name in ("development", "held_out") for w in lists[name].values() for word in w
+    ]
+    assert len(set(stem_groups(both))) == len(both)  # no two of them share a stem either
+
+
+def test_every_frequent_word_is_one_piece_and_capitals_are_read(tmp_path):
+    import sentencepiece
+
+    words = {"zeal": -12.0, "quorum": -13.0, "jumble": -13.5}
+    texts = ["a calm piano piece", "slow music for guitar"] * 20
+    tokenizer = train_tokenizer(texts, tmp_path, 40, words=words, fold_case=True)
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "spiece.model"))
+    for word in words:
+        assert len(tokenizer(word).input_ids) == 2  # the word and the end
+        assert tokenizer(word.upper()).input_ids == tokenizer(word).input_ids
+        assert [*pieces.encode(word), 1] == tokenizer(word).input_ids
 
 
 def test_noise_on_text_states_needs_a_seed(nano):
