@@ -43,6 +43,13 @@ from .evaluation import graded_clips as graded_clips
 from .evaluation import intensity_shift as intensity_shift
 from .evaluation import metrics_table as metrics_table
 from .evaluation import rendered_clips as rendered_clips
+from .planted_text import ENTANGLED as ENTANGLED
+from .planted_text import PLANTED_DECOYS as PLANTED_DECOYS
+from .planted_text import PLANTED_FACTORS as PLANTED_FACTORS
+from .planted_text import PlantedTruth as PlantedTruth
+from .planted_text import build_text_encoder as build_text_encoder
+from .planted_text import planted_prompt as planted_prompt
+from .planted_text import planted_truth as planted_truth
 from .recipe import train_nano as train_nano
 from .recipe import write_card as write_card
 from .scenes import HELD_OUT_CONFLICTS as HELD_OUT_CONFLICTS

@@ -39,6 +39,7 @@ from .dictionary import jump as jump
 from .dictionary import keep_batch_topk as keep_batch_topk
 from .dictionary import keep_topk as keep_topk
 from .edited_clips import HEARD_DESCRIPTORS as HEARD_DESCRIPTORS
+from .edited_clips import MOST_FLIPS as MOST_FLIPS
 from .edited_clips import edit_changes as edit_changes
 from .edited_clips import edit_descriptors as edit_descriptors
 from .edited_clips import edit_effects as edit_effects

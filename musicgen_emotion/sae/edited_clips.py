@@ -29,6 +29,7 @@ from ..stats.permutation import permutation_p
 # %% auto #0
 __all__ = [
     "HEARD_DESCRIPTORS",
+    "MOST_FLIPS",
     "edit_changes",
     "edit_descriptors",
     "edit_effects",
@@ -277,12 +278,14 @@ def edit_test(
     """Does an edit move any descriptor further than random sets of features do?
 
     Columns: arm, statistic, descriptor (with the largest change), change (of that descriptor), p,
-    moved (descriptors with a corrected p below 0.05), n_prompts, n_random, n_descriptors.
+    moved (descriptors with a corrected p below 0.05), p_prompts, n_prompts, n_random,
+    n_descriptors.
 
     This is the max-T test of Westfall and Young (1993). The statistic is the largest
     |mean change| / robust sd over descriptors, where the sd is the median size of the other arms'
-    changes / 0.6745. p = (1 + sets that reach it) / (1 + sets). Descriptors that lack a number in
-    some arm are left out.
+    changes / 0.6745. p = (1 + sets that reach it) / (1 + sets). p_prompts is that of the largest
+    |t| over descriptors when the signs of whole prompts are flipped. Descriptors that lack a number
+    in some arm are left out.
 
     Raises KeyError for missing columns, ValueError below 19 random sets, for a clean arm, an
     unknown arm, arms with different prompts and no usable descriptor.
@@ -313,6 +316,7 @@ def edit_test(
                 change=means.iloc[0, leading],
                 p=permutation_p(largest[0], largest[1:]),
                 moved=", ".join(means.columns[corrected_p < 0.05]),
+                p_prompts=_p_over_prompts(changes[changes.arm == arm], list(means.columns)),
                 n_prompts=n_prompts,
                 n_random=len(random_arms),
                 n_descriptors=means.shape[1],
@@ -357,6 +361,29 @@ def _arm_means(changes, descriptors):
     if not means.shape[1]:
         raise ValueError(f"no descriptor of {descriptors} has a number in every arm")
     return means, int(n_prompts.iloc[0])
+
+
+MOST_FLIPS = 4096  # all of them up to 12 prompts
+
+
+def _p_over_prompts(changes, descriptors):
+    "The p of the largest |t| over descriptors, when the signs of whole prompts are flipped."
+    by_prompt = changes.groupby("prompt")[descriptors].mean().to_numpy()  # (prompt, descriptor)
+    by_prompt = by_prompt[np.isfinite(by_prompt).all(1)]
+    n_prompts = len(by_prompt)
+    if n_prompts < 2:
+        return 1.0
+    if 2**n_prompts <= MOST_FLIPS:
+        flips = np.arange(2**n_prompts)[:, None] >> np.arange(n_prompts) & 1
+    else:
+        flips = np.random.default_rng(0).integers(2, size=(MOST_FLIPS, n_prompts))
+        flips[0] = 0  # the changes as they are
+    means = (1 - 2 * flips) @ by_prompt / n_prompts  # (flip, descriptor)
+    squares = (by_prompt**2).sum(0)
+    variance = np.maximum(squares - n_prompts * means**2, 1e-12 * squares) / (n_prompts - 1)
+    t = np.abs(means) / np.sqrt(np.where(squares > 0, variance / n_prompts, 1.0))
+    largest = t.max(1)
+    return float(np.mean(largest >= largest[0] * (1 - 1e-9)))
 
 
 def _standard_sizes(means):

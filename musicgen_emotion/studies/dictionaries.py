@@ -217,10 +217,11 @@ class DictionaryStudy:
         claim(
             self.run,
             "cause: the music changes more than for random edits, p",
-            hit.p,
+            np.max([hit.p, hit.p_prompts]),
             n=int(hit.n_prompts),
             draws=int(hit.n_random),
-            why=f"largest change: {descriptor_label(hit.descriptor)}",
+            why=f"largest change: {descriptor_label(hit.descriptor)}; p by rank {hit.p:.3f}, p over "
+            f"prompts {hit.p_prompts:.3f}",
         )
 
     def _gates_on_loss(self, layers):

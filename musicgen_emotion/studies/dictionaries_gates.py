@@ -78,8 +78,8 @@ DICTIONARY_CRITERIA = (
         "cause: the music changes more than for random edits, p",
         threshold=0.05,
         direction="<",
-        why="rank of the largest change over descriptors among random edits of the same size and "
-        "firing rate; each prompt has noise of its own",
+        why="the larger p: rank of the largest change over descriptors among random edits of the "
+        "same size and firing rate, and agreement of the prompts; each prompt has its own noise",
         fails_on=("random-weights", "shuffled-labels", "deaf", "no-emotion"),
     ),
     Criterion(

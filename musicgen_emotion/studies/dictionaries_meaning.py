@@ -446,20 +446,22 @@ def _points(row):
 
 
 def edit_sentence(
-    hit: pd.Series,  # p and descriptor of the ablation
+    hit: pd.Series,  # p, p_prompts and descriptor of the ablation
     target: str,  # emotion of the features
     n_features: int,  # features that were taken out
     n_prompts: int,  # prompts of the test
     n_random: int,  # random edits
 ) -> str:  # one sentence
     "Whether the music changes when features are taken out of the text."
-    answer = "changes" if hit.p < 0.05 else "does not change"
+    p = np.max([hit.p, hit.p_prompts])  # as in the gate
+    answer = "changes" if p < 0.05 else "does not clearly change"
     if n_prompts < FEWEST_UNITS:
         answer = "cannot be said to change"
     return (
         f"Taking {n_features} {target} features out of the text {answer} the music beyond what "
-        f"random edits of the same size and firing rate do (p = {hit.p:.2f}, {n_prompts} prompts, "
-        f"{n_random} random edits; largest change: {descriptor_label(hit.descriptor)})."
+        f"random edits of the same size and firing rate do (p by rank {hit.p:.3f} among {n_random} "
+        f"random edits, p over {n_prompts} prompts {hit.p_prompts:.3f}; largest change: "
+        f"{descriptor_label(hit.descriptor)})."
     )
 
 

@@ -103,9 +103,16 @@ def test_clips_are_equally_many_of_each_emotion():
     assert chosen.emotion.value_counts().to_dict() == dict(sad=3, happy=3)
 
 
-@pytest.mark.parametrize(("p", "answer"), [(0.04, "changes"), (0.05, "does not change")])
-def test_edit_sentence_follows_p(p, answer):
-    hit = pd.Series(dict(p=p, descriptor="tempo_bpm"))
+@pytest.mark.parametrize(
+    ("p", "p_prompts", "answer"),
+    [
+        (0.025, 0.04, "changes"),
+        (0.05, 0.001, "does not clearly change"),
+        (0.025, 0.05, "does not clearly change"),
+    ],
+)
+def test_edit_sentence_follows_the_larger_p(p, p_prompts, answer):
+    hit = pd.Series(dict(p=p, p_prompts=p_prompts, descriptor="tempo_bpm"))
     assert f"out of the text {answer} the music" in edit_sentence(hit, "sad", 9, 12, 19)
     few = edit_sentence(hit, "sad", 9, 8, 19)
     assert "cannot be said to change" in few

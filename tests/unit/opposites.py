@@ -154,8 +154,8 @@ PHASE_1 = {
     "monosemanticity_sentence": ((mono(0.2),), (mono(0.9),)),
     "ablation_sentence": ((taken_out(0.01), 8), (taken_out(0.6), 8)),
     "edit_sentence": (
-        (series(p=0.01, descriptor="tempo_bpm"), "sad", 9, 12, 39),
-        (series(p=0.6, descriptor="tempo_bpm"), "sad", 9, 12, 39),
+        (series(p=0.01, p_prompts=0.01, descriptor="tempo_bpm"), "sad", 9, 12, 39),
+        (series(p=0.01, p_prompts=0.6, descriptor="tempo_bpm"), "sad", 9, 12, 39),
     ),
 }
 

@@ -21,7 +21,13 @@ from musicgen_emotion.sae.controls import (
     rectify,
 )
 from musicgen_emotion.sae.dictionary import SparseAutoencoder
-from musicgen_emotion.sae.edited_clips import edit_changes, edit_effects, edit_test, feature_edit
+from musicgen_emotion.sae.edited_clips import (
+    _p_over_prompts,
+    edit_changes,
+    edit_effects,
+    edit_test,
+    feature_edit,
+)
 from musicgen_emotion.sae.effects import (
     ablate_features,
     ablation_effect,
@@ -701,6 +707,27 @@ def test_a_planted_edit_is_found():
     ).statistic.item() == pytest.approx(T.statistic)
     still = C.assign(a=C.a.where(C.arm != "ablate", 0.0), **{d: 0.0 for d in "bcdef"})
     assert edit_test(still, "ablate").p.item() == 1, "an edit that changes nothing never passes"
+
+
+def test_one_prompt_out_of_twelve_is_no_effect():
+    "The rank alone passed where one prompt's music had turned out quite another."
+    C = changes(np.random.default_rng(1), 39, prompts=12)
+    alone = C.assign(a=C.a.where(C.arm != "ablate", 0.0))
+    alone.loc[(alone.arm == "ablate") & (alone.prompt == 3), "a"] = 60.0
+    tested = edit_test(alone.assign(**{d: 0.0 for d in "bcdef"}), "ablate").iloc[0]
+    assert tested.p < 0.05 and tested.p_prompts == 1
+    every = changes(np.random.default_rng(1), 39, prompts=12, effect=4.0)
+    assert edit_test(every, "ablate").p_prompts.item() < 0.01
+
+
+def test_p_over_prompts_has_the_nominal_size():
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(400):
+        X = rng.normal(size=(12, 6)) @ rng.normal(size=(6, 6))  # correlated descriptors
+        table = pd.DataFrame(X, columns=list("abcdef")).assign(prompt=range(12))
+        found.append(_p_over_prompts(table, list("abcdef")))
+    assert 0.02 < np.mean(np.array(found) < 0.05) < 0.08
 
 
 def test_edit_test_refuses_what_cannot_be_tested():
