@@ -220,8 +220,8 @@ class DictionaryStudy:
             np.max([hit.p, hit.p_prompts]),
             n=int(hit.n_prompts),
             draws=int(hit.n_random),
-            why=f"largest change: {descriptor_label(hit.descriptor)}; p by rank {hit.p:.3f}, p over "
-            f"prompts {hit.p_prompts:.3f}",
+            why=f"largest change: {descriptor_label(hit.descriptor)}; p by rank {hit.p:.3f}, "
+            f"p over prompts {hit.p_prompts:.3f}",
         )
 
     def _gates_on_loss(self, layers):
