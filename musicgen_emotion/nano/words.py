@@ -65,7 +65,7 @@ def split_by_stem(
 # %% ../../nbs/api/92_nano/03_words.ipynb #cell012
 @checked
 def candidate_words(
-    n: int = 110,  # words of each emotion
+    n: int = 80,  # words of each emotion
     vocabulary: int = 24000,  # most frequent English words that are looked at
     margin: float = 0.03,  # how much nearer an emotion must be than the next one
 ) -> dict[str, list[str]]:  # emotion -> words, the nearest first
