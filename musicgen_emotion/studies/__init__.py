@@ -81,11 +81,13 @@ from .control_runs import HOLD_COLUMNS as HOLD_COLUMNS
 from .control_runs import LEAST_POWER as LEAST_POWER
 from .control_runs import NOMINAL as NOMINAL
 from .control_runs import TOO_MANY as TOO_MANY
+from .control_runs import VALUE_MOVED as VALUE_MOVED
 from .control_runs import control_matrix as control_matrix
 from .control_runs import false_alarms as false_alarms
 from .control_runs import gates_that_hold as gates_that_hold
 from .control_runs import matrix_table as matrix_table
 from .control_runs import matrix_text as matrix_text
+from .control_runs import processors_sentence as processors_sentence
 from .control_runs import read_criteria as read_criteria
 from .control_runs import seeds_disagree as seeds_disagree
 from .control_runs import standing_page as standing_page

@@ -5,7 +5,7 @@
 # %% ../../nbs/api/95_studies/12_control_runs.ipynb #cell003
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -34,11 +34,13 @@ __all__ = [
     "LEAST_POWER",
     "NOMINAL",
     "TOO_MANY",
+    "VALUE_MOVED",
     "control_matrix",
     "false_alarms",
     "gates_that_hold",
     "matrix_table",
     "matrix_text",
+    "processors_sentence",
     "read_criteria",
     "seeds_disagree",
     "standing_page",
@@ -424,3 +426,37 @@ def _doubts(made, standing):
     if len(sometimes):
         text += f" Failed here and passed with another seed: {_with_seeds(sometimes)}."
     return text
+
+
+# %% ../../nbs/api/95_studies/12_control_runs.ipynb #procs02
+VALUE_MOVED = 1e-3  # change of a gate's value that counts
+
+
+@checked
+def processors_sentence(
+    entries: Sequence[Mapping],  # lines of benchmarks/processors.jsonl
+) -> str:  # up to four sentences
+    "What differs between two runs with the same seed under two sets of kernels."
+    if not entries:
+        return "No phase was compared."
+    gates = sum(entry["gates"] for entry in entries)
+    flipped = [f"{gate} ({entry['name']})" for entry in entries for gate in entry["flipped"]]
+    moved = []
+    for entry in entries:
+        values = entry["values"].items()
+        moved += [gate for gate, (a, b) in values if abs(a - b) > VALUE_MOVED]
+    clips = sum(entry["clips"] for entry in entries)
+    other = clips - sum(entry["equal"] for entry in entries)
+    largest = max(entry["activations"] for entry in entries)
+    start = f"Of {gates} gates of {len(entries)} phase{'s' if len(entries) > 1 else ''} "
+    start += f"{len(flipped)} flip: {'; '.join(flipped)}." if flipped else "none flips."
+    values = f"{len(moved)} change by more than {VALUE_MOVED:g}: {'; '.join(moved)}."
+    if not moved:
+        values = f"None changes by more than {VALUE_MOVED:g}."
+    tokens = (
+        f"{other} of {clips} clips have other tokens" if other else f"All {clips} clips are equal"
+    )
+    return (
+        f"{start} {values} {tokens}; activations of the same tokens differ by {largest:.1e} of the "
+        "largest at most."
+    )

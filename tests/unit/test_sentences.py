@@ -347,6 +347,12 @@ CLAIM = dict(gate="a score", kind="evidence", passed=True, controls="as expected
 STANDING = table(CLAIM | dict(alarms="0 of 12", other_seeds="2 of 2"))
 GRADES = pd.DataFrame([[-9.0, -2.0, 4.0], [-8.0, 1.0, 5.0]], ["sad", "calm"], [0.0, 0.5, 1.0])
 OPPOSITES["calibration_sentence"] = ((GRADES, 12), (GRADES.iloc[:, ::-1], 12))
+COMPARED = dict(name="phase0", gates=9, flipped=[], values={"a score": [0.5, 0.5]}, clips=20)
+COMPARED |= dict(equal=20, activations=3e-7)
+OPPOSITES["processors_sentence"] = (
+    ([COMPARED],),
+    ([COMPARED | dict(flipped=["a score"], values={"a score": [0.5, 0.7]}, equal=3)],),
+)
 OPPOSITES["standing_sentence"] = ((STANDING,), (STANDING.assign(controls="not as expected"),))
 
 
