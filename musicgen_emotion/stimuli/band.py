@@ -167,13 +167,12 @@ def hall(
     sr: int = BAND_RATE,  # samples per second
 ) -> np.ndarray:  # (sample,) as long as the wave
     "The wave in a hall."
-    from scipy.signal import fftconvolve
-
     if reverb <= 0:
         return wave
     tail = _tail(round(float(reverb), 1), sr)
-    wet = fftconvolve(wave, tail)[: len(wave)]
-    return wave + 0.5 * reverb * wet
+    size = 1 << (len(wave) + len(tail) - 1).bit_length()  # a power of two is fastest
+    product = np.fft.rfft(wave, size) * np.fft.rfft(tail, size)
+    return wave + 0.5 * reverb * np.fft.irfft(product, size)[: len(wave)]
 
 
 @lru_cache(maxsize=64)
