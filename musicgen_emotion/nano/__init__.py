@@ -30,6 +30,7 @@ from .decoder import assemble_nano as assemble_nano
 from .decoder import caption_words as caption_words
 from .decoder import decoder_loss as decoder_loss
 from .decoder import encode_clips as encode_clips
+from .decoder import fit_decoder as fit_decoder
 from .decoder import save_nano as save_nano
 from .decoder import token_bank as token_bank
 from .decoder import train_decoder as train_decoder
@@ -43,6 +44,14 @@ from .evaluation import graded_clips as graded_clips
 from .evaluation import intensity_shift as intensity_shift
 from .evaluation import metrics_table as metrics_table
 from .evaluation import rendered_clips as rendered_clips
+from .planted import FACTOR_DESCRIPTORS as FACTOR_DESCRIPTORS
+from .planted import NAMED_CHANCE as NAMED_CHANCE
+from .planted import draw_planted_scene as draw_planted_scene
+from .planted import follow_table as follow_table
+from .planted import plant_text_model as plant_text_model
+from .planted import planted_caption as planted_caption
+from .planted import truth_record as truth_record
+from .planted import verify_planted as verify_planted
 from .planted_text import ENTANGLED as ENTANGLED
 from .planted_text import PLANTED_DECOYS as PLANTED_DECOYS
 from .planted_text import PLANTED_FACTORS as PLANTED_FACTORS

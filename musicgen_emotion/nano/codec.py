@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -146,12 +147,13 @@ def render_scenes(
     rng: np.random.Generator,  # source of cues and notes
     duration_s: float = 5.0,  # length of a clip
     silent: bool = False,  # draw the scenes and play nothing: the sound is known already
+    draw: Callable[[np.random.Generator], dict] = draw_scene,  # source -> a scene
 ) -> tuple[list[dict], np.ndarray]:  # rows of `draw_scene`, (clip, sample) float16
     "Draw scenes and play them."
     waves = np.zeros((0 if silent else n, int(duration_s * BAND_RATE)), np.float16)
     rows = []
     for number in trange(n, desc="clips", disable=silent or n < 100):
-        scene = draw_scene(rng)
+        scene = draw(rng)
         notes = int(rng.integers(2**31))
         rows.append(scene)
         if not silent:

@@ -5,6 +5,7 @@
 # %% ../../nbs/api/92_nano/08_decoder.ipynb #cell003
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from ..models.shapes import delay_tokens, frame_logits
 from ..models.tiny import decoder_config, random_musicgen
 from ..stimuli.emotions import EMOTION_WORDS
 from .codec import codec_network, render_scenes
-from .scenes import scene_caption
+from .scenes import draw_scene, scene_caption
 from .training import load_training, train_loop
 from .words import nano_words
 
@@ -30,6 +31,7 @@ __all__ = [
     "caption_words",
     "decoder_loss",
     "encode_clips",
+    "fit_decoder",
     "save_nano",
     "token_bank",
     "train_decoder",
@@ -153,6 +155,7 @@ def token_bank(
     seed: int,  # seed of the draw
     duration_s: float = 5.0,  # length of a clip
     block: int = 200,  # clips that are rendered and encoded at once
+    draw: Callable[[np.random.Generator], dict] = draw_scene,  # source -> a scene
 ) -> tuple[np.ndarray, list[dict]]:  # (clip, codebook, frame) int16, rows of `draw_scene`
     "Render clips block by block and keep their tokens alone; the sound is not stored."
     folder = as_path("folder", folder)
@@ -162,7 +165,7 @@ def token_bank(
         size = min(block, n - number * block)
         file = folder / f"{number:04d}-of-{size}.npy"
         rng = np.random.default_rng((seed, number))
-        rows, waves = render_scenes(size, rng, duration_s, silent=file.exists())
+        rows, waves = render_scenes(size, rng, duration_s, silent=file.exists(), draw=draw)
         scenes += rows
         parts.append(encode_clips(codec, waves, file))
     return np.concatenate(parts), scenes
@@ -226,36 +229,31 @@ def decoder_loss(
 
 # %% ../../nbs/api/92_nano/08_decoder.ipynb #cell019
 @checked(drop=check_share)
-def train_decoder(
+def fit_decoder(
+    model,  # a MusicModel
+    name: str,  # of the training; its files are work/<name>.safetensors and work/<name>.jsonl
     work: Path | str,  # folder of the training
-    nano: Path | str,  # folder made by `assemble_nano`
-    steps: int = 6000,  # optimizer steps
+    tokens: torch.Tensor,  # (clip, codebook, frame) int64; every sixtieth clip is held out
+    caption: Callable[[int, np.random.Generator], str],  # (number of a clip, source) -> a caption
+    steps: int,  # optimizer steps
     batch_size: int = 16,  # clips a step
     lr: float = 1.5e-3,  # peak learning rate
-    n_clips: int = 12000,  # clips in the bank; every sixtieth is held out
     drop: float = 0.12,  # share of dropped captions
     noise: float = 0.1,  # on the text states, see `decoder_loss`
     blend: float = 0.5,  # of the text states with their mean, see `decoder_loss`
     frames: int = 88,  # three of four steps see only this much of a clip, and more clips
     seed: int = 0,  # batches and captions
     stop_after: int | None = None,  # steps after which to stop and go on in a later call
-) -> Path:  # the folder, now with trained weights
-    "Train the decoder and the projection of the text states."
-    work = as_path("work", work)
-    nano = as_path("nano", nano)
-    model = load_model(str(nano), device="cpu")  # or an error, before anything is written
-    claim_folder(nano, "nano model", 1, _is_nano)
-    codes, scenes = token_bank(model.hf.audio_encoder, work / "tokens", n_clips, seed=11)
-    tokens = torch.tensor(codes.astype(np.int64))  # (clip, codebook, frame)
-    words = caption_words()
-    held_out = np.arange(0, n_clips, 60)
-    train = np.setdiff1d(np.arange(n_clips), held_out)
+) -> None:
+    "Train the decoder of a model and the projection of its text states; both are changed."
+    held_out = np.arange(0, len(tokens), 60)
+    train = np.setdiff1d(np.arange(len(tokens)), held_out)
     codebook_weights = torch.tensor([1.6, 1.1, 0.75, 0.55])
 
     def held_out_loss():
         rows = held_out[:40]
         rng = np.random.default_rng(5)
-        captions = [scene_caption(scenes[row], rng, words) for row in rows]
+        captions = [caption(row, rng) for row in rows]
         with torch.no_grad():
             return decoder_loss(model, tokens[rows], captions, np.ones(len(rows), bool)).tolist()
 
@@ -265,7 +263,7 @@ def train_decoder(
         n_drawn = 5 * batch_size // 2 if only_beginning else batch_size
         rows = rng.choice(train, min(len(train), n_drawn), replace=False)
         n_frames = frames if only_beginning else tokens.shape[-1]
-        captions = [scene_caption(scenes[row], rng, words) for row in rows]
+        captions = [caption(row, rng) for row in rows]
         keep = rng.random(len(rows)) >= drop
         by_codebook = decoder_loss(
             model, tokens[rows][..., :n_frames], captions, keep, noise, rng, blend
@@ -275,26 +273,37 @@ def train_decoder(
             numbers["held_out_ce"] = held_out_loss()
         return (by_codebook * codebook_weights).mean(), numbers
 
-    trained = torch.nn.ModuleDict(
-        dict(
-            decoder=model.hf.decoder,
-            projection=model.hf.enc_to_dec_proj,
-        )
-    )
+    parts = dict(decoder=model.hf.decoder, projection=model.hf.enc_to_dec_proj)
+    trained = torch.nn.ModuleDict(parts)
     trained.train().requires_grad_(True)
     groups = _weight_decay_groups(trained)
-    train_loop(
-        "decoder" if seed == 0 else f"decoder_{seed}",
-        work,
-        trained,
-        groups,
-        loss,
-        steps,
-        lr,
-        warm=80,
-        stop_after=stop_after,
-    )
-    return save_nano(model.hf.eval(), nano, nano)
+    train_loop(name, work, trained, groups, loss, steps, lr, warm=80, stop_after=stop_after)
+    model.hf.eval()
+
+
+def train_decoder(
+    work: Path | str,  # folder of the training
+    nano: Path | str,  # folder made by `assemble_nano`
+    steps: int = 6000,  # optimizer steps
+    n_clips: int = 12000,  # clips in the bank
+    seed: int = 0,  # batches and captions
+    **settings,  # further arguments of `fit_decoder`
+) -> Path:  # the folder, now with trained weights
+    "Train the decoder on rendered scenes and their captions."
+    work = as_path("work", work)
+    nano = as_path("nano", nano)
+    model = load_model(str(nano), device="cpu")  # or an error, before anything is written
+    claim_folder(nano, "nano model", 1, _is_nano)
+    codes, scenes = token_bank(model.hf.audio_encoder, work / "tokens", n_clips, seed=11)
+    words = caption_words()
+
+    def caption(row, rng):
+        return scene_caption(scenes[row], rng, words)
+
+    name = "decoder" if seed == 0 else f"decoder_{seed}"
+    tokens = torch.tensor(codes.astype(np.int64))  # (clip, codebook, frame)
+    fit_decoder(model, name, work, tokens, caption, steps, seed=seed, **settings)
+    return save_nano(model.hf, nano, nano)
 
 
 def caption_words() -> dict[str, tuple[str, ...]]:  # emotion -> words

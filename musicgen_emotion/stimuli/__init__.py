@@ -72,6 +72,7 @@ from .music_cues import NEUTRAL_MUSIC as NEUTRAL_MUSIC
 from .music_cues import ONSET_RATES as ONSET_RATES
 from .music_cues import MusicCues as MusicCues
 from .music_cues import draw_conflict as draw_conflict
+from .music_cues import draw_density as draw_density
 from .music_cues import draw_emotion_cues as draw_emotion_cues
 from .music_cues import draw_neutral_cues as draw_neutral_cues
 from .music_cues import emotion_chances as emotion_chances

@@ -35,6 +35,7 @@ __all__ = [
     "ONSET_RATES",
     "MusicCues",
     "draw_conflict",
+    "draw_density",
     "draw_emotion_cues",
     "draw_neutral_cues",
     "emotion_chances",
@@ -155,7 +156,7 @@ def draw_emotion_cues(
     drawn["mode"] = "minor" if rng.random() < MINOR_CHANCES[emotion] else "major"
     drawn.update(fixed or {})
     if "density" not in drawn:
-        drawn["density"] = _draw_density(drawn["tempo"], DENSITY_CHANCES[emotion], rng)
+        drawn["density"] = draw_density(drawn["tempo"], rng, DENSITY_CHANCES[emotion])
     return replace(centre, **drawn)
 
 
@@ -168,7 +169,12 @@ def _near(centre, name, rng):
     return float(np.clip(moved, *MUSIC_RANGES[name]))
 
 
-def _draw_density(tempo, chances, rng):
+@checked
+def draw_density(
+    tempo: float,  # beats per minute
+    rng: np.random.Generator,  # source of the draw
+    chances: Sequence[float] = (1.0, 1.0, 1.0, 1.0),  # of 1, 2, 3 and 4 notes, before the tempo
+) -> int:  # notes per beat
     "Notes per beat, among those that the tempo allows."
     allowed = _allowed_densities(tempo) * np.asarray(chances)
     if allowed.sum() == 0:
@@ -192,7 +198,7 @@ def draw_neutral_cues(
     return MusicCues(
         mode=MODES[rng.integers(2)],
         tempo=tempo,
-        density=_draw_density(tempo, np.ones(len(DENSITIES)), rng),
+        density=draw_density(tempo, rng),
         level=_from_either(rng, (-32, -25), (-18, -12)),
         register=float(rng.uniform(50, 74)),
         articulation=float(rng.uniform(0.3, 1)),
