@@ -193,10 +193,13 @@ def measure_nano(
     trained = study_prompts(n_per_emotion, EMOTIONS, words=caption_words())
     made = clip_descriptors(model, trained, 1, progress=progress)
     neutral = clip_descriptors(model, neutral_prompts(2 * n_per_emotion), 31, progress=progress)
+    silent = int(made.tempo_bpm.isna().sum())
+    if silent > len(made) / 2:
+        raise ValueError(f"{silent} of {len(made)} clips are silent: {folder} is not trained")
     found = dict(trained_words=judge.score(made, made.emotion))
     found["tempo_ratio"] = ratio_of_medians(
-        made.tempo_bpm[made.emotion == "energetic"].to_numpy(),
-        made.tempo_bpm[made.emotion == "calm"].to_numpy(),
+        made.tempo_bpm[made.emotion == "energetic"].dropna().to_numpy(),
+        made.tempo_bpm[made.emotion == "calm"].dropna().to_numpy(),
     )
     for emotion, share in listener_shares(made, made.emotion).items():
         found[f"listeners.{emotion}"] = share
@@ -329,7 +332,7 @@ def _intensity_trends(model, neutral, n, progress):
     clips["shift"] = own_shift(clips, neutral)
     clips["grade"] = clips.intensity.map(INTENSITIES.index)
     trends = {}
-    for emotion, own in clips.groupby("emotion"):
+    for emotion, own in clips.dropna(subset="shift").groupby("emotion"):
         shift, grade = own["shift"].to_numpy(), own["grade"].to_numpy()
         trends[f"intensity.{emotion}"] = correlation(shift, grade, "spearman")
     return trends
