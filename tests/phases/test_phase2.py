@@ -72,7 +72,6 @@ from musicgen_emotion.studies.steering_features import (
     rising_features,
 )
 from musicgen_emotion.studies.steering_hits import (
-    RAISED,
     RECOVERED,
     RECOVERY_CRITERIA,
     best_method_hits,
@@ -105,6 +104,7 @@ from musicgen_emotion.studies.steering_report import (
     word_valence_sentence,
 )
 from musicgen_emotion.studies.steering_sentences import (
+    EMOTIONS_REPORTED,
     beside_sentence,
     descriptors_sentence,
     emotions_sentence,
@@ -396,7 +396,7 @@ def study(tiny, tmp_path_factory):
 def test_gates_are_decided_and_too_few_units_carry_no_claim(study):
     gates = {gate.name: gate for gate in study.run.gates}
     declared = {criterion.name: criterion for criterion in STEERING_CRITERIA}
-    assert set(declared) < set(gates)
+    assert set(declared) == set(gates)  # no cues are known, so hits have no gate
     assert list(gates)[:2] == [f"{axis}: {RANKS_FIRST}" for axis in ("valence", "arousal")]
     for name, gate in gates.items():
         if gate.kind == "evidence" and FOLLOWS_COSINE not in name:  # its units are directions
@@ -418,11 +418,14 @@ def test_random_controls_are_orthogonal_to_both_axes(study):
 
 def test_nothing_is_called_planted_where_nothing_was_planted(study):
     names = [gate.name for gate in study.run.gates]
-    assert RAISED in names and RECOVERED not in names
+    assert RECOVERED not in names and not any("margin" in name for name in names)
     about = [gate.name + gate.why for gate in study.run.gates if "planted" in gate.name + gate.why]
     assert not about
-    said = [text for text in study.summary() if "planted" in text]
+    told = [text.replace(EMOTIONS_REPORTED, "") for text in study.summary()]  # on control runs
+    said = [text for text in told if "planted" in text]
     assert said in ([], ["No cues are planted in this model."])
+    (told,) = [text for text in study.summary() if text.startswith("The method was chosen")]
+    assert "The own margin of sad" in told and "reported and not claimed" in told
     recovery = study.found("recovery")
     assert "planted" not in recovery.sentence + "".join(f.caption for f in recovery.figures)
     assert SteeringJudge([], {"sad": {"tempo_bpm": -10.0}}, {}).change_name == "planted"
@@ -760,10 +763,11 @@ def test_a_judge_without_cues_is_asked_for_margins_where_vectors_are_planted(
     judge = dataclasses.replace(known_study.judge, space=None)
     study = SimpleNamespace(**{**vars(known_study), "judge": judge, "push": push})
     step = best_method_hits(study, chosen_method(known_study.planted.get, 0.12))
-    (number,) = step.criteria
-    criterion = next(bar for bar in RECOVERY_CRITERIA if bar.name == number.name)
-    assert number.name == RAISED and number.n == 12
-    assert criterion.gate(number.value, number.low, number.high, number.n).passed == passes
+    assert step.criteria == () and step.answers.recovered.all() == passes
+    answer = "rises on 12 of 12" if passes else "does not clearly rise: it does on 0 of 12"
+    assert f"The own margin of sad {answer} test prompts" in step.sentence
+    assert step.sentence.endswith("no control was run with a judge that knows no cues.")
+    assert "comes back" not in step.sentence and "own margin rises" in step.figures[0].caption
 
 
 def test_sentence_on_hits_names_the_emotion_that_comes_instead():
@@ -805,6 +809,9 @@ def test_sentences_of_the_choice_say_what_was_chosen():
 def test_sentences_on_moves_say_yes_and_no():
     moves = pd.DataFrame(dict(arm=["happy", "sad"], moves=[True, False], n=12, n_random=39))
     assert moves_sentence(moves).startswith("1 of 2 directions move")
+    assert "For emotions this is reported and not claimed" in moves_sentence(moves)
+    on_axes = moves.assign(arm=["valence", "arousal"])
+    assert "not claimed" not in moves_sentence(on_axes)
     assert "carry no claim" in moves_sentence(moves.assign(n=11))
     assert moves_sentence(moves.assign(moves=False)).startswith("No direction moves")
     words = pd.DataFrame(dict(before=[0.2], pushed=[0.7], written=[0.8], n=[6]))

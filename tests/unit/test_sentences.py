@@ -452,6 +452,13 @@ def test_moving_is_never_told_without_what_becomes_of_the_music():
     assert told.endswith("Whether music becomes happy was not asked.")
     back = studies.emotions_sentence(moved(True, True), WORDS, come_back(True))
     assert "Sad moves, and under the chosen method the music becomes sad" in back
+    for yes in (True, False):
+        told = studies.emotions_sentence(moved(yes, yes), WORDS, come_back(yes))
+        assert "reported and not claimed" in told and "found a planted effect in fewer than" in told
+        assert "(../api/95_studies/25_steering_criteria.ipynb)" in told
+    margins = come_back(True).assign(nearest="").drop(columns="hit_mode_score")
+    told = studies.emotions_sentence(moved(True, True), WORDS, margins)
+    assert "its own margin rises on 100% of 36 prompts" in told and "becomes sad is not" in told
 
 
 def test_axes_that_do_not_fall_are_not_said_to_be_pushed_down():
