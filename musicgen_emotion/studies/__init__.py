@@ -263,6 +263,7 @@ from .started_it import word_units as word_units
 from .steering import GATED_STEPS as GATED_STEPS
 from .steering import SteeringStudy as SteeringStudy
 from .steering import start_steering as start_steering
+from .steering_balance import BALANCED as BALANCED
 from .steering_balance import FAST_FROM as FAST_FROM
 from .steering_balance import balance_prompts as balance_prompts
 from .steering_balance import balance_sentence as balance_sentence

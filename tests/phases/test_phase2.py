@@ -785,9 +785,33 @@ def test_test_prompts_are_balanced_where_the_pool_allows():
     assert cells.iloc[chosen].fast.sum() == 4
     assert balanced_rows(cells, 8) == chosen
     assert balanced_rows(cells, 99) == list(range(13))
-    table = balance_table(pd.DataFrame(dict(fast=[True] * 9 + [False] * 3, major=True)))
-    assert table.balanced.tolist() == [True, False]
-    assert "are not balanced: 75% fast" in balance_sentence(table.assign(set="test"))
+
+
+def balance_of(fast, n):
+    "Balance of clips of which so many are fast, and every second one is in major."
+    cells = pd.DataFrame(dict(fast=np.arange(n) < fast, major=np.arange(n) % 2 == 0))
+    return balance_table(cells).assign(set="test")
+
+
+@pytest.mark.parametrize("fast,n", [(33, 48), (39, 48), (9, 12), (15, 48), (3, 12), (8, 12)])
+def test_a_share_outside_its_bounds_is_not_balanced_whatever_its_interval(fast, n):
+    "The intervals of 9 of 12 and of 8 of 12 hold one half."
+    table = balance_of(fast, n)
+    assert table.balanced.tolist() == [False, True]
+    told = balance_sentence(table)
+    assert "are not balanced (the share lies outside 40% to 60%: fast)" in told
+    assert f"{fast / n:.0%} fast" in told and f"(n = {n} prompts)" in told
+    both = balance_sentence(table.assign(balanced=False))
+    assert "(the shares lie outside 40% to 60%: fast, major)" in both
+
+
+@pytest.mark.parametrize("fast,n", [(6, 12), (7, 12), (5, 12), (24, 48), (4, 10), (6, 10)])
+def test_a_share_within_its_bounds_is_balanced(fast, n):
+    table = balance_of(fast, n)
+    assert table.balanced.all()
+    told = balance_sentence(table)
+    assert "are balanced (each share lies within 40% to 60%)" in told and "not" not in told
+    assert f"{fast / n:.0%} fast" in told and f"(n = {n} prompts)" in told
 
 
 # ---- sentences say no where the numbers do
