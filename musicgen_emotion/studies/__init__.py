@@ -410,6 +410,7 @@ from .steering_report import report_sentences as report_sentences
 from .steering_report import unchanged_sentence as unchanged_sentence
 from .steering_report import word_valence_sentence as word_valence_sentence
 from .steering_sentences import EMOTIONS_REPORTED as EMOTIONS_REPORTED
+from .steering_sentences import EXPECTED_CUES as EXPECTED_CUES
 from .steering_sentences import STEERED_AXES as STEERED_AXES
 from .steering_sentences import axes_sentence as axes_sentence
 from .steering_sentences import beside_sentence as beside_sentence

@@ -19,6 +19,7 @@ STEERED_AXES = ("valence", "arousal")
 # %% auto #0
 __all__ = [
     "EMOTIONS_REPORTED",
+    "EXPECTED_CUES",
     "STEERED_AXES",
     "axes_sentence",
     "beside_sentence",
@@ -276,34 +277,51 @@ def _counts(louder, sure, n):
     )
 
 
+EXPECTED_CUES = (  # axis, cue, name, unit of a change, digits: listeners expect each to rise
+    ("arousal", "tempo_bpm", "tempo", " beats a minute", 1),
+    ("arousal", "rms_db", "level", " dB", 1),
+    ("valence", "mode_score", "mode score (major minus minor key correlation)", "", 2),
+)
+
+
 def descriptors_sentence(
     louder: pd.Series,  # axis -> descriptors that move more than under the mean random direction
     sure: pd.Series,  # axis -> descriptors that move reliably
     n: int,  # descriptors
-    slopes: pd.DataFrame,  # arm, outcome, slope, low, n
-) -> str:  # two sentences
-    "How many descriptors move, and whether cues move as listeners expect."
-    by_cue = slopes.set_index(["arm", "outcome"])
-    slope = by_cue.slope
+    slopes: pd.DataFrame,  # arm, outcome, low, high, n
+    changes: pd.DataFrame,  # at the largest dose: arm, outcome, value, low, high, n
+) -> str:  # one to three sentences
+    """How many descriptors move, and whether cues move as listeners expect, in their units.
+
+    A cue moves when the interval of its change at the largest dose leaves out zero, and so does
+    that of its slope over all doses on the same side."""
     n_prompts = int(slopes.n[slopes.arm.isin(STEERED_AXES)].max())
-    moved, against = [], 0
-    for axis, cue in (
-        ("arousal", "tempo_bpm"),
-        ("arousal", "rms_db"),
-        ("valence", "mode_score"),
-    ):
-        if (axis, cue) in slope:  # a cue that no clip has is left out
-            clear = by_cue.low[axis, cue] > 0
-            way = "up" if slope[axis, cue] > 0 else "down"
-            moved.append(
-                f"{descriptor_label(cue)} with {axis} {way}{'' if clear else ' (not clearly up)'}"
-            )
-            against += not clear
-    answer = "Cues do not all clearly move" if against else "Cues move"
-    return (
-        f"Beside the target, of {_counts(louder, sure, n)} (n = {n_prompts} prompts). {answer} as "
-        f"listeners expect: {', '.join(moved)}."
-    )
+    text = f"Beside the target, of {_counts(louder, sure, n)} (n = {n_prompts} prompts)."
+    by_slope = slopes.set_index(["arm", "outcome"])
+    by_dose = changes.set_index(["arm", "outcome"])
+    known = [cue for cue in EXPECTED_CUES if cue[:2] in by_slope.index and cue[:2] in by_dose.index]
+    if not known:  # cues that no clip has are left out
+        return text
+    phrases, numbers, rising = [], [], []
+    for axis, cue, name, unit, digits in known:
+        slope, change = by_slope.loc[(axis, cue)], by_dose.loc[(axis, cue)]
+        interval = f"{change.low:.{digits}f} to {change.high:.{digits}f}"
+        amount = f"{change.value:.{digits}f}{unit} (95% interval {interval}, n = {int(change.n)})"
+        rising.append(bool(change.low > 0 and slope.low > 0))
+        way = f"{name} does not clearly follow {axis}:"
+        if rising[-1]:
+            way = f"{name} rises with {axis}, by"
+        elif change.high < 0 and slope.high < 0:
+            way = f"{name} falls with {axis}, by"
+        phrases.append(f"{way} {amount}")
+        numbers.append(f"{name} with {axis} {amount}")
+    few = no_claim_sentence(int(by_dose.n[[cue[:2] for cue in known]].min()), "prompts")
+    if few:
+        return f"{text} Changes of cues at the largest dose: {'; '.join(numbers)}. {few}"
+    answer = "Cues move" if all(rising) else "Cues do not all clearly move"
+    if not any(rising):
+        answer = "Cues do not clearly move"
+    return f"{text} {answer} as listeners expect. At the largest dose {'; '.join(phrases)}."
 
 
 def no_unit_sentence(

@@ -868,12 +868,17 @@ def test_sentences_on_words_and_costs_say_yes_and_no():
     assert beside_sentence(counts, none, 9, 6).startswith("Other things move too")
     assert beside_sentence(none, counts, 9, 6).startswith("Other things move too")
     assert "0 (valence) and 0 (arousal) move more" in beside_sentence(none, counts, 9, 6)
-    slopes = pd.DataFrame(dict(arm="arousal", outcome=["tempo_bpm"], slope=[2.0], low=[1.0], n=6))
-    assert "Cues move as" in descriptors_sentence(counts, none, 9, slopes)
-    unclear = descriptors_sentence(counts, none, 9, slopes.assign(low=-1))
-    assert "Cues do not all clearly move" in unclear and "up (not clearly up)" in unclear
-    beat = "tempo (beats a minute) with arousal up"
-    assert beat in descriptors_sentence(counts, none, 9, slopes)
+    slopes = pd.DataFrame(dict(arm="arousal", outcome=["tempo_bpm"], low=[1.0], high=3.0, n=12))
+    changes = slopes.assign(value=2.0)
+    assert "Cues move as" in descriptors_sentence(counts, none, 9, slopes, changes)
+    for tables in ((slopes.assign(low=-1), changes), (slopes, changes.assign(low=-1))):
+        unclear = descriptors_sentence(counts, none, 9, *tables)
+        assert (
+            "Cues do not clearly move" in unclear
+            and "does not clearly follow arousal: 2.0" in unclear
+        )
+    beat = "tempo rises with arousal, by 2.0 beats a minute (95% interval 1.0 to 3.0, n = 12"
+    assert beat in descriptors_sentence(counts, none, 9, slopes, changes)
     rises = dict(word=Estimate(-0.02, -0.1, 0.1, 6), push=Estimate(0.48, 0.3, 0.6, 6))
     assert "raises the loss" in likelihood_sentence(rises)
     assert "by 0.48 (0.30 to 0.60, n = 6 prompts)" in likelihood_sentence(rises)
