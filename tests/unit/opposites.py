@@ -280,9 +280,9 @@ def weakest(**estimate):
     return series(axis="valence", text_encoder="t5", **estimate)
 
 
-def feature_step(beyond):
+def feature_step(beyond, n=1):
     return SimpleNamespace(
-        steers={("sad", 3): True},
+        steers={("sad", number): True for number in range(n)},
         choice=SimpleNamespace(random=range(8)),
         beyond=beyond,
     )

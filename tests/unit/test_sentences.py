@@ -34,6 +34,7 @@ from opposites import (
     cue_changes,
     cues,
     equal_cost,
+    feature_step,
     heard_axes,
     moved,
     own_changes,
@@ -573,6 +574,20 @@ def test_three_prompts_carry_no_claim_on_methods_layers_and_pairs():
         assert "3 prompts carry no claim" in told and "best method" not in told
         assert "recovers most" not in told
     assert studies.word_valence_sentence(written(0.6).head(11)) == ""
+
+
+def test_four_features_carry_no_claim():
+    "One of four single features steered, and three prompts told what eight recover together."
+    few, enough = feature_step(ABOVE, 4), feature_step(ABOVE, 12)
+    told = studies.dictionary_sentence(0.24, 3, 8, 768, few)
+    assert "(n = 3 prompts; 3 prompts carry no claim, which needs 12)" in told
+    assert "by chance; 4 single features carry no claim, which needs 12), and on" in told
+    assert "no claim" not in studies.dictionary_sentence(0.24, 12, 8, 768, enough)
+    steers = pd.Series([True, False, False, False])
+    told = studies.features_sentence(steers, 8, ABOVE)
+    assert "by chance. 4 features carry no claim, which needs 12. On average they raise" in told
+    twelve = pd.concat([steers] * 3)
+    assert "no claim" not in studies.features_sentence(twelve, 8, ABOVE)
 
 
 def test_six_shuffled_directions_carry_no_claim():
