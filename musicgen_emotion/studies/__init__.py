@@ -265,6 +265,7 @@ from .started_it import word_units as word_units
 from .steering import GATED_STEPS as GATED_STEPS
 from .steering import SteeringStudy as SteeringStudy
 from .steering import start_steering as start_steering
+from .steering_balance import BALANCED as BALANCED
 from .steering_balance import FAST_FROM as FAST_FROM
 from .steering_balance import balance_prompts as balance_prompts
 from .steering_balance import balance_sentence as balance_sentence
@@ -286,7 +287,6 @@ from .steering_cost import mean_losses as mean_losses
 from .steering_cost import moved_beside as moved_beside
 from .steering_cost import quality_sentence as quality_sentence
 from .steering_cost import ratio_of_sums as ratio_of_sums
-from .steering_criteria import ALL_BUT_ONE as ALL_BUT_ONE
 from .steering_criteria import FOLLOWS_COSINE as FOLLOWS_COSINE
 from .steering_criteria import HELD_OUT_LIE as HELD_OUT_LIE
 from .steering_criteria import HELD_OUT_STEER as HELD_OUT_STEER
@@ -349,7 +349,6 @@ from .steering_features import rising_features as rising_features
 from .steering_features import single_features as single_features
 from .steering_hits import GRADES_APART as GRADES_APART
 from .steering_hits import PLANTED_REACH as PLANTED_REACH
-from .steering_hits import RAISED as RAISED
 from .steering_hits import RECOVERED as RECOVERED
 from .steering_hits import RECOVERY_CRITERIA as RECOVERY_CRITERIA
 from .steering_hits import RENDERS_APART as RENDERS_APART
@@ -412,6 +411,8 @@ from .steering_report import nothing_left as nothing_left
 from .steering_report import report_sentences as report_sentences
 from .steering_report import unchanged_sentence as unchanged_sentence
 from .steering_report import word_valence_sentence as word_valence_sentence
+from .steering_sentences import EMOTIONS_REPORTED as EMOTIONS_REPORTED
+from .steering_sentences import EXPECTED_CUES as EXPECTED_CUES
 from .steering_sentences import STEERED_AXES as STEERED_AXES
 from .steering_sentences import axes_sentence as axes_sentence
 from .steering_sentences import beside_sentence as beside_sentence

@@ -20,6 +20,7 @@ from .steps import Step
 
 # %% auto #0
 __all__ = [
+    "BALANCED",
     "FAST_FROM",
     "balance_prompts",
     "balance_sentence",
@@ -30,6 +31,7 @@ __all__ = [
 
 # %% ../../nbs/api/95_studies/30_steering_balance.ipynb #cell007
 FAST_FROM = 104.0  # BPM
+BALANCED = (0.4, 0.6)  # shares that count as balanced
 
 
 @checked
@@ -47,12 +49,13 @@ def balance_table(
 ) -> pd.DataFrame:  # music, value, low, high, n, balanced
     """Share of clips that are fast, and that are in major, with Wilson's intervals.
 
-    `balanced` means that the interval holds one half."""
+    `balanced` means that the share itself lies within `BALANCED`."""
+    lowest, highest = BALANCED
     rows = []
     for music in ("fast", "major"):
         share = wilson(int(cells[music].sum()), len(cells))
         row = dict(music=music, value=share.value, low=share.low, high=share.high, n=len(cells))
-        rows.append(row | dict(balanced=share.low <= 0.5 <= share.high))
+        rows.append(row | dict(balanced=lowest <= share.value <= highest))
     return pd.DataFrame(rows)
 
 
@@ -97,15 +100,21 @@ def balance_prompts(
 
 
 def balance_sentence(
-    table: pd.DataFrame,  # set ("pool" or "test"), music, value, low, high, n
+    table: pd.DataFrame,  # set ("pool" or "test"), music, value, low, high, n, balanced
 ) -> str:  # two sentences
     "How balanced the pool is, and the test prompts that were taken from it."
+    lowest, highest = BALANCED
+    bounds = f"{lowest:.0%} to {highest:.0%}"
     sentences = []
     for name, rows in table.groupby("set", sort=False):
-        shares = _shares(rows)
-        answer = "are balanced" if rows.balanced.all() else "are not balanced"
+        answer = f"are balanced (each share lies within {bounds})"
+        if not rows.balanced.all():
+            unequal = rows.music[~rows.balanced]
+            lie = "share lies" if len(unequal) == 1 else "shares lie"
+            answer = f"are not balanced (the {lie} outside {bounds}: {', '.join(unequal)})"
         sentences.append(
-            f"Unsteered clips of the {int(rows.n.max())} {name} prompts {answer}: {shares}."
+            f"Unsteered clips of the {name} prompts {answer}: {_shares(rows)} (n = "
+            f"{int(rows.n.max())} prompts)."
         )
     return " ".join(sentences)
 
@@ -113,7 +122,7 @@ def balance_sentence(
 def _shares(rows) -> str:
     "Each share with its interval."
     texts: Sequence[str] = [
-        f"{row.value:.0%} {row.music} ({row.low:.0%} to {row.high:.0%})"
+        f"{row.value:.0%} {row.music} (95% interval {row.low:.0%} to {row.high:.0%})"
         for row in rows.itertuples()
     ]
     return ", ".join(texts)

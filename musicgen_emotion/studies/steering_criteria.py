@@ -22,7 +22,6 @@ from .steps import plant
 
 # %% auto #0
 __all__ = [
-    "ALL_BUT_ONE",
     "FOLLOWS_COSINE",
     "HELD_OUT_LIE",
     "HELD_OUT_STEER",
@@ -51,7 +50,6 @@ UNRELATED_LESS = "unrelated directions move it less, mean share"
 OTHER_AXIS = "the other axis moves less, p"
 HELD_OUT_LIE = "held-out words lie along it, correlation"
 HELD_OUT_STEER = "held-out words steer it, p"
-ALL_BUT_ONE = "all emotions but one move, p"
 REACHES_WORD = "a push reaches what writing the word reaches"
 SINGLE_FEATURES = "single features beyond features of the same density, p"
 NOTHING_LEFT = "dose 0 and no push give the stored tokens"
@@ -111,14 +109,6 @@ def axis_criteria(
 STEERING_CRITERIA = (
     *axis_criteria("valence"),
     *axis_criteria("arousal"),
-    Criterion(
-        ALL_BUT_ONE,
-        threshold=0.05,
-        direction="<",
-        why="partial conjunction of the emotions' p values, each as for an axis; what a random "
-        "direction shares with the emotion's is taken out of its slope",
-        fails_on=CONTROLS,
-    ),
     Criterion(
         REACHES_WORD,
         threshold=0.75,

@@ -29,7 +29,7 @@ from .steering_criteria import SINGLE_FEATURES
 from .steering_directions import DoseChoice
 from .steering_methods import MethodSet
 from .steering_moves import prompts_p
-from .steps import without_negative_zero
+from .steps import no_claim_sentence, without_negative_zero
 
 # %% auto #0
 __all__ = [
@@ -427,13 +427,14 @@ def features_sentence(
     steers: pd.Series,  # (emotion and feature,) does it steer?
     n_random: int,  # features that fire as often
     beyond: Estimate,  # rise of the own margin beyond those
-) -> str:  # two sentences
+) -> str:  # two or three sentences
     "How many single features steer, and whether they do more than features that fire as often."
     answer = "more than" if beyond.low > 0 else "not clearly more than"
+    few = no_claim_sentence(len(steers), "features")
     return (
         f"{int(steers.sum())} of {len(steers)} chosen features steer: their interval lies above "
         f"zero and their change above all {n_random} features that fire as often, which one of "
-        f"{n_random + 1} reaches by chance. On average they "
+        f"{n_random + 1} reaches by chance.{f' {few}' if few else ''} On average they "
         f"raise the own margin {answer} those do, by {beyond.value:.2f} (95% interval "
         f"{beyond.low:.2f} to {beyond.high:.2f}, n = {beyond.n} prompts)."
     )
@@ -449,17 +450,26 @@ def dictionary_sentence(
 ) -> str:  # one sentence
     "Features of the dictionary beside those of Singh et al. (2025)."
     steers, n_random, beyond = found.steers, len(found.choice.random), found.beyond
+    few_prompts = _no_claim(n_prompts, "prompts")
+    few_features = _no_claim(len(steers), "single features")
     answer = "more than" if beyond.low > 0 else "not clearly more than"
     return (
         f"Singh et al. (2025) find that 15-35% of single features steer: here the {n_together} "
         f"features of a dictionary of {n_features} that differ most recover {together:.2f} "
-        f"together (n = {n_prompts} prompts); of {len(steers)} single features that were chosen on "
-        f"other data {sum(steers.values())} steer (interval above zero, and above all "
-        f"{n_random} features that fire as often, which one of {n_random + 1} reaches by chance), "
+        f"together (n = {n_prompts} prompts{few_prompts}); of {len(steers)} single features that "
+        f"were chosen on other data {sum(steers.values())} steer (interval above zero, and above "
+        f"all {n_random} features that fire as often, which one of {n_random + 1} reaches by chance"
+        f"{few_features}), "
         f"and on average they raise the own margin "
         f"{answer} those, by {beyond.value:.2f} ({beyond.low:.2f} to {beyond.high:.2f}, "
         f"n = {beyond.n} prompts)."
     )
+
+
+def _no_claim(n, units):
+    "What a bracket adds to numbers that come from too few units."
+    few = no_claim_sentence(n, units).rstrip(".")
+    return f"; {few}" if few else ""
 
 
 def edits_sentence(

@@ -35,7 +35,6 @@ from .steps import Figure
 __all__ = [
     "GRADES_APART",
     "PLANTED_REACH",
-    "RAISED",
     "RECOVERED",
     "RECOVERY_CRITERIA",
     "RENDERS_APART",
@@ -52,7 +51,6 @@ __all__ = [
 # %% ../../nbs/api/95_studies/39_steering_hits.ipynb #cell007
 PLANTED_REACH = 2.0  # of the change to an emotion's renders that the largest dose brings
 RECOVERED = "planted emotion recovered at equal cost, share of prompts"
-RAISED = "own margin raised at equal cost, share of prompts"
 RENDERS_APART = "renders of other emotions recover it, largest share"
 
 RECOVERY_CRITERIA = (
@@ -61,13 +59,6 @@ RECOVERY_CRITERIA = (
         threshold=0.5,
         direction=">=",
         why="weakest emotion; best method of other prompts; all cues move and no emotion is nearer",
-        fails_on=CONTROLS,
-    ),
-    Criterion(
-        RAISED,
-        threshold=0.5,
-        direction=">=",
-        why="weakest emotion; best method of other prompts; for judges that know no cues",
         fails_on=CONTROLS,
     ),
     Criterion(
@@ -92,7 +83,7 @@ class HitStep(SteeringStep):
 def best_method_hits(
     context: SteeringContext,  # test prompts and judge
     recovery: MethodComparison,  # chooses the method and its dose for each emotion
-) -> HitStep:  # a gate; the figure `hits`
+) -> HitStep:  # a gate where cues are known; the figure `hits`
     "Push the best method on the test prompts, and ask whether each emotion comes back."
     by_cues = bool(context.planted) and context.judge.space is not None
     renders = _planted_renders(context) if by_cues else None
@@ -107,26 +98,31 @@ def best_method_hits(
         tables.append(_answers(context, changes, emotion).assign(dose=dose))
     answers = context.run.table(pd.concat(tables, ignore_index=True), "hits_by_prompt.csv")
     shares = context.run.table(recovered_shares(answers), "hits.csv")
-    whole = shares[shares.outcome == "recovered"].set_index("emotion")
-    weakest = whole.loc[whole.low.idxmin()]
-    criterion = SteeringCriterion(
-        name=RAISED if context.judge.space is None else RECOVERED,
-        value=weakest.value,
-        low=weakest.low,
-        high=weakest.high,
-        n=int(weakest.n),
-        why=f"{recovery.chosen}, chosen on {recovery.equal_cost.n} other prompts; the weakest of "
-        f"{', '.join(whole.index)} is {weakest.name}",
-    )
+    knows_cues = context.judge.space is not None
     return HitStep(
         sentence=hits_sentence(answers, recovery.chosen, recovery.equal_cost.n),
         table=shares,
         folder=context.run.path,
         figures=(hits_figure(shares, recovery.chosen),),
         decimals=2,
-        criteria=(criterion,),
+        criteria=(_hit_criterion(shares, recovery),) if knows_cues else (),
         method=recovery.chosen,
         answers=answers,
+    )
+
+
+def _hit_criterion(shares, recovery):
+    "The share of the weakest emotion."
+    whole = shares[shares.outcome == "recovered"].set_index("emotion")
+    weakest = whole.loc[whole.low.idxmin()]
+    return SteeringCriterion(
+        name=RECOVERED,
+        value=weakest.value,
+        low=weakest.low,
+        high=weakest.high,
+        n=int(weakest.n),
+        why=f"{recovery.chosen}, chosen on {recovery.equal_cost.n} other prompts; the weakest of "
+        f"{', '.join(whole.index)} is {weakest.name}",
     )
 
 
@@ -174,26 +170,33 @@ def hits_sentence(
     answers: pd.DataFrame,  # from `recovered_emotions`
     method: str,  # that was pushed
     n_choice: int,  # other prompts on which it was chosen
-) -> str:  # one sentence per emotion
+) -> str:  # one sentence per emotion, and one before and after them
     "On how many prompts each emotion comes back, and what comes instead."
     sentences = [f"The method was chosen on {n_choice} other prompts: {method}."]
     shares = recovered_shares(answers).set_index(["emotion", "outcome"])
     for emotion, part in answers.groupby("emotion", sort=False):
         whole = shares.loc[(emotion, "recovered")]
-        answer = "comes back on" if whole.low >= 0.5 else "does not clearly come back: it does on"
-        text = (
-            f"{emotion.capitalize()} {answer} {int(part.recovered.sum())} of {len(part)} test "
-            f"prompts (95% interval {whole.low:.0%} to {whole.high:.0%})"
+        count = (
+            f"{int(part.recovered.sum())} of {len(part)} test prompts (95% interval "
+            f"{whole.low:.0%} to {whole.high:.0%})"
         )
-        sentences.append(text + _instead(part, shares.loc[emotion]) + ".")
+        if (part.nearest == "").all():
+            answer = "rises" if whole.low >= 0.5 else "does not clearly rise: it does"
+            sentences.append(f"The own margin of {emotion} {answer} on {count}.")
+            continue
+        answer = "comes back on" if whole.low >= 0.5 else "does not clearly come back: it does on"
+        instead = _instead(part, shares.loc[emotion])
+        sentences.append(f"{emotion.capitalize()} {answer} {count}{instead}.")
+    if (answers.nearest == "").all():
+        sentences.append(
+            "This is reported and not claimed: no control was run with a judge that knows no cues."
+        )
     return " ".join(sentences)
 
 
 def _instead(part, shares):
     "What the pushes come nearest to, and the cue that follows least."
     cues = shares.drop(index="recovered")
-    if cues.empty:
-        return ""
     counts = part.nearest.value_counts()
     nearest = ", ".join(f"{name} {count}" for name, count in counts.items())
     least = cues.value.idxmin()
@@ -207,12 +210,17 @@ def hits_figure(
     "Share of prompts on which every planted cue moves the right way."
     order = [name for name in ("recovered", *CUE_DESCRIPTORS) if name in set(shares.outcome)]
     table = shares.pivot(index="emotion", columns="outcome", values="value")[order]
+    start = f"Share of {int(shares.n.max())} test prompts"
+    caption = f"{start} on which the own margin rises under {method} (chance: .5)."
+    if len(order) > 1:
+        caption = (
+            f"{start} that recover the emotion under {method}, and on which each planted cue moves "
+            "the right way (chance: .5); empty: the emotion leaves the cue where it is."
+        )
     return Figure(
         name="hits",
         draw=lambda: plot_heatmap(table, 0.5, "share of test prompts"),
-        caption=f"Share of {int(shares.n.max())} test prompts that recover the emotion under "
-        f"{method}, and on which each planted cue moves the right way (chance: .5); empty: the "
-        "emotion leaves the cue where it is.",
+        caption=caption,
         alt="Heat map of emotions by cues.",
     )
 

@@ -22,8 +22,8 @@ from ..stats.estimates import Estimate, bootstrap
 from ..stats.power import FEWEST_UNITS
 from ..stats.ratios import ratio_of_means
 from ..steering.slopes import unit_slopes
-from ..steering.specificity import all_but_p, rank_p
-from .steering_criteria import ALL_BUT_ONE, RANKS_FIRST, REACHES_WORD
+from ..steering.specificity import rank_p
+from .steering_criteria import RANKS_FIRST, REACHES_WORD
 from .steering_doses import DoseResult
 from .steering_slopes import named_target, own_controls_sentence
 from .steps import Figure, Step, estimate_text, no_claim_sentence
@@ -78,7 +78,7 @@ class TargetMoves(SteeringStep):
 
 def target_moves(
     result: DoseResult,  # from `push_arms`
-) -> TargetMoves:  # gates on axes and emotions; figures `axes` and `emotions`
+) -> TargetMoves:  # gates on axes; figures `axes` and `emotions`
     "Slope of every direction's own outcome, over prompts and beside random directions."
     context, slopes = result.context, result.slopes
     names = [arm.name for arm in result.targets if arm.name in context.outcome_of]
@@ -88,13 +88,12 @@ def target_moves(
     moves = own.join(found)
     moves = moves.assign(moves=(moves.p < 0.05) & (moves.n >= FEWEST_UNITS)).reset_index()
     context.run.table(moves, "moves.csv")
-    by_arm = moves.set_index("arm")
     return TargetMoves(
         sentence=moves_sentence(moves),
         table=moves[list(MOVE_COLUMNS)],
         folder=context.run.path,
         figures=(_axes_figure(result), _emotions_figure(result)),
-        criteria=(*_axis_criteria(by_arm), _emotions_criterion(result, by_arm)),
+        criteria=tuple(_axis_criteria(moves.set_index("arm"))),
         moves=moves,
     )
 
@@ -192,21 +191,6 @@ def _axis_criteria(moves):
     return criteria
 
 
-def _emotions_criterion(result, moves):
-    "The p that all emotions but one move."
-    emotions = [name for name in result.context.settings.emotions if name in moves.index]
-    p_values = moves.p[emotions].to_numpy(float)
-    p = all_but_p(p_values) if np.isfinite(p_values).all() and len(emotions) > 1 else np.nan
-    moving = [name for name in emotions if moves.moves[name]]
-    return SteeringCriterion(
-        name=ALL_BUT_ONE,
-        value=p,
-        n=int(moves.n.max()),
-        draws=int(moves.n_random.max()),
-        why=f"{len(moving)} of {len(emotions)} move on their own: {', '.join(moving) or 'none'}",
-    )
-
-
 def moves_sentence(
     moves: pd.DataFrame,  # arm, moves, n, n_random
 ) -> str:  # one sentence
@@ -221,8 +205,15 @@ def moves_sentence(
     return (
         f"{len(moving)} of {len(moves)} directions move their outcome by the rule {units}: "
         f"{', '.join(moving)}. An outcome is one number of the judge; what the music becomes is "
-        "another question, which the hits answer."
+        f"another question, which the hits answer.{_not_claimed(moving)}"
     )
+
+
+def _not_claimed(moving):
+    "What is added where emotions are among the directions that move."
+    if set(moving) <= set(STEERED_AXES):
+        return ""
+    return " For emotions this is reported and not claimed."
 
 
 # %% ../../nbs/api/95_studies/33_steering_moves.ipynb #cell010

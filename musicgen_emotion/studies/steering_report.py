@@ -287,6 +287,7 @@ def _cost_sentences(context):
             side.sure,
             len(result.descriptors),
             result.slopes,
+            result.all_changes[result.all_changes.alpha == result.doses.top],
         ),
         likelihood_sentence(context.found("costs").losses),
         equal_cost_sentence(context.found("recovery").equal_cost),

@@ -18,6 +18,8 @@ STEERED_AXES = ("valence", "arousal")
 
 # %% auto #0
 __all__ = [
+    "EMOTIONS_REPORTED",
+    "EXPECTED_CUES",
     "STEERED_AXES",
     "axes_sentence",
     "beside_sentence",
@@ -141,11 +143,18 @@ def saturation_sentence(
     )
 
 
+EMOTIONS_REPORTED = (
+    "This is reported and not claimed: as a gate the rule found a planted effect in fewer than "
+    "four of five runs, so it was taken out "
+    "([what became of the gates](../api/95_studies/25_steering_criteria.ipynb))."
+)
+
+
 def emotions_sentence(
     emotions: pd.DataFrame,  # rows of the emotions in the table of moves
     words: pd.DataFrame,  # before, pushed and written by emotion
     answers: pd.DataFrame,  # from `recovered_emotions`: emotion, recovered and nearest by prompt
-) -> str:  # three to five sentences
+) -> str:  # four to six sentences
     "Which margins move and how far, and beside it whether the music becomes that emotion."
     moving = emotions.arm[emotions.moves].tolist()
     names = f": {', '.join(moving)}" if moving else ""
@@ -153,7 +162,8 @@ def emotions_sentence(
         f"By the rule the judge's margin moves for {len(moving)} of {len(emotions)} "
         f"emotions{names} (n = {int(emotions.n.max())} prompts). On average it goes from "
         f"{words.before.mean():.2f} to {words.pushed.mean():.2f} nats with the largest dose and to "
-        f"{words.written.mean():.2f} when the word is written."
+        f"{words.written.mean():.2f} when the word is written.",
+        EMOTIONS_REPORTED,
     ]
     shares = recovered_shares(answers).set_index(["emotion", "outcome"])
     asked = answers.emotion.unique().tolist()
@@ -169,20 +179,21 @@ def emotions_sentence(
 
 def _comes_back(emotion, moves, whole, nearest):
     "Whether the music of a pushed emotion is that emotion's, and what it is nearest to instead."
+    name = f"{emotion.capitalize()} {'moves' if moves else 'does not move'}"
+    share = f"{whole.value:.0%} of {int(whole.n)} prompts ({whole.low:.0%} to {whole.high:.0%})"
+    known = nearest[nearest != ""]
+    if known.empty:  # the judge knows no cues
+        return (
+            f"{name}; under the chosen method its own margin rises on {share}, and whether the "
+            f"music becomes {emotion} is not known."
+        )
     back = whole.low >= 0.5
     link = ("and" if back else "but") if moves else ("yet" if back else "and")
-    text = (
-        f"{emotion.capitalize()} {'moves' if moves else 'does not move'}, {link} under the chosen "
-        f"method the music {'becomes' if back else 'does not clearly become'} {emotion}: on "
-        f"{whole.value:.0%} of {int(whole.n)} prompts ({whole.low:.0%} to {whole.high:.0%})"
-    )
-    known = nearest[nearest != ""]
-    if known.empty:
-        return f"{text} its own margin rises."
     most = known.value_counts()
     return (
-        f"{text} in all its cues; most often it is nearest to {most.index[0]} "
-        f"({most.iloc[0]} prompts)."
+        f"{name}, {link} under the chosen method the music "
+        f"{'becomes' if back else 'does not clearly become'} {emotion}: on {share} in all its "
+        f"cues; most often it is nearest to {most.index[0]} ({most.iloc[0]} prompts)."
     )
 
 
@@ -266,34 +277,51 @@ def _counts(louder, sure, n):
     )
 
 
+EXPECTED_CUES = (  # axis, cue, name, unit of a change, digits: listeners expect each to rise
+    ("arousal", "tempo_bpm", "tempo", " beats a minute", 1),
+    ("arousal", "rms_db", "level", " dB", 1),
+    ("valence", "mode_score", "mode score (major minus minor key correlation)", "", 2),
+)
+
+
 def descriptors_sentence(
     louder: pd.Series,  # axis -> descriptors that move more than under the mean random direction
     sure: pd.Series,  # axis -> descriptors that move reliably
     n: int,  # descriptors
-    slopes: pd.DataFrame,  # arm, outcome, slope, low, n
-) -> str:  # two sentences
-    "How many descriptors move, and whether cues move as listeners expect."
-    by_cue = slopes.set_index(["arm", "outcome"])
-    slope = by_cue.slope
+    slopes: pd.DataFrame,  # arm, outcome, low, high, n
+    changes: pd.DataFrame,  # at the largest dose: arm, outcome, value, low, high, n
+) -> str:  # one to three sentences
+    """How many descriptors move, and whether cues move as listeners expect, in their units.
+
+    A cue moves when the interval of its change at the largest dose leaves out zero, and so does
+    that of its slope over all doses on the same side."""
     n_prompts = int(slopes.n[slopes.arm.isin(STEERED_AXES)].max())
-    moved, against = [], 0
-    for axis, cue in (
-        ("arousal", "tempo_bpm"),
-        ("arousal", "rms_db"),
-        ("valence", "mode_score"),
-    ):
-        if (axis, cue) in slope:  # a cue that no clip has is left out
-            clear = by_cue.low[axis, cue] > 0
-            way = "up" if slope[axis, cue] > 0 else "down"
-            moved.append(
-                f"{descriptor_label(cue)} with {axis} {way}{'' if clear else ' (not clearly up)'}"
-            )
-            against += not clear
-    answer = "Cues do not all clearly move" if against else "Cues move"
-    return (
-        f"Beside the target, of {_counts(louder, sure, n)} (n = {n_prompts} prompts). {answer} as "
-        f"listeners expect: {', '.join(moved)}."
-    )
+    text = f"Beside the target, of {_counts(louder, sure, n)} (n = {n_prompts} prompts)."
+    by_slope = slopes.set_index(["arm", "outcome"])
+    by_dose = changes.set_index(["arm", "outcome"])
+    known = [cue for cue in EXPECTED_CUES if cue[:2] in by_slope.index and cue[:2] in by_dose.index]
+    if not known:  # cues that no clip has are left out
+        return text
+    phrases, numbers, rising = [], [], []
+    for axis, cue, name, unit, digits in known:
+        slope, change = by_slope.loc[(axis, cue)], by_dose.loc[(axis, cue)]
+        interval = f"{change.low:.{digits}f} to {change.high:.{digits}f}"
+        amount = f"{change.value:.{digits}f}{unit} (95% interval {interval}, n = {int(change.n)})"
+        rising.append(bool(change.low > 0 and slope.low > 0))
+        way = f"{name} does not clearly follow {axis}:"
+        if rising[-1]:
+            way = f"{name} rises with {axis}, by"
+        elif change.high < 0 and slope.high < 0:
+            way = f"{name} falls with {axis}, by"
+        phrases.append(f"{way} {amount}")
+        numbers.append(f"{name} with {axis} {amount}")
+    few = no_claim_sentence(int(by_dose.n[[cue[:2] for cue in known]].min()), "prompts")
+    if few:
+        return f"{text} Changes of cues at the largest dose: {'; '.join(numbers)}. {few}"
+    answer = "Cues move" if all(rising) else "Cues do not all clearly move"
+    if not any(rising):
+        answer = "Cues do not clearly move"
+    return f"{text} {answer} as listeners expect. At the largest dose {'; '.join(phrases)}."
 
 
 def no_unit_sentence(

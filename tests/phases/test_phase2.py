@@ -72,7 +72,6 @@ from musicgen_emotion.studies.steering_features import (
     rising_features,
 )
 from musicgen_emotion.studies.steering_hits import (
-    RAISED,
     RECOVERED,
     RECOVERY_CRITERIA,
     best_method_hits,
@@ -105,6 +104,7 @@ from musicgen_emotion.studies.steering_report import (
     word_valence_sentence,
 )
 from musicgen_emotion.studies.steering_sentences import (
+    EMOTIONS_REPORTED,
     beside_sentence,
     descriptors_sentence,
     emotions_sentence,
@@ -396,7 +396,7 @@ def study(tiny, tmp_path_factory):
 def test_gates_are_decided_and_too_few_units_carry_no_claim(study):
     gates = {gate.name: gate for gate in study.run.gates}
     declared = {criterion.name: criterion for criterion in STEERING_CRITERIA}
-    assert set(declared) < set(gates)
+    assert set(declared) == set(gates)  # no cues are known, so hits have no gate
     assert list(gates)[:2] == [f"{axis}: {RANKS_FIRST}" for axis in ("valence", "arousal")]
     for name, gate in gates.items():
         if gate.kind == "evidence" and FOLLOWS_COSINE not in name:  # its units are directions
@@ -418,11 +418,14 @@ def test_random_controls_are_orthogonal_to_both_axes(study):
 
 def test_nothing_is_called_planted_where_nothing_was_planted(study):
     names = [gate.name for gate in study.run.gates]
-    assert RAISED in names and RECOVERED not in names
+    assert RECOVERED not in names and not any("margin" in name for name in names)
     about = [gate.name + gate.why for gate in study.run.gates if "planted" in gate.name + gate.why]
     assert not about
-    said = [text for text in study.summary() if "planted" in text]
+    told = [text.replace(EMOTIONS_REPORTED, "") for text in study.summary()]  # on control runs
+    said = [text for text in told if "planted" in text]
     assert said in ([], ["No cues are planted in this model."])
+    (told,) = [text for text in study.summary() if text.startswith("The method was chosen")]
+    assert "The own margin of sad" in told and "reported and not claimed" in told
     recovery = study.found("recovery")
     assert "planted" not in recovery.sentence + "".join(f.caption for f in recovery.figures)
     assert SteeringJudge([], {"sad": {"tempo_bpm": -10.0}}, {}).change_name == "planted"
@@ -760,10 +763,11 @@ def test_a_judge_without_cues_is_asked_for_margins_where_vectors_are_planted(
     judge = dataclasses.replace(known_study.judge, space=None)
     study = SimpleNamespace(**{**vars(known_study), "judge": judge, "push": push})
     step = best_method_hits(study, chosen_method(known_study.planted.get, 0.12))
-    (number,) = step.criteria
-    criterion = next(bar for bar in RECOVERY_CRITERIA if bar.name == number.name)
-    assert number.name == RAISED and number.n == 12
-    assert criterion.gate(number.value, number.low, number.high, number.n).passed == passes
+    assert step.criteria == () and step.answers.recovered.all() == passes
+    answer = "rises on 12 of 12" if passes else "does not clearly rise: it does on 0 of 12"
+    assert f"The own margin of sad {answer} test prompts" in step.sentence
+    assert step.sentence.endswith("no control was run with a judge that knows no cues.")
+    assert "comes back" not in step.sentence and "own margin rises" in step.figures[0].caption
 
 
 def test_sentence_on_hits_names_the_emotion_that_comes_instead():
@@ -781,9 +785,33 @@ def test_test_prompts_are_balanced_where_the_pool_allows():
     assert cells.iloc[chosen].fast.sum() == 4
     assert balanced_rows(cells, 8) == chosen
     assert balanced_rows(cells, 99) == list(range(13))
-    table = balance_table(pd.DataFrame(dict(fast=[True] * 9 + [False] * 3, major=True)))
-    assert table.balanced.tolist() == [True, False]
-    assert "are not balanced: 75% fast" in balance_sentence(table.assign(set="test"))
+
+
+def balance_of(fast, n):
+    "Balance of clips of which so many are fast, and every second one is in major."
+    cells = pd.DataFrame(dict(fast=np.arange(n) < fast, major=np.arange(n) % 2 == 0))
+    return balance_table(cells).assign(set="test")
+
+
+@pytest.mark.parametrize("fast,n", [(33, 48), (39, 48), (9, 12), (15, 48), (3, 12), (8, 12)])
+def test_a_share_outside_its_bounds_is_not_balanced_whatever_its_interval(fast, n):
+    "The intervals of 9 of 12 and of 8 of 12 hold one half."
+    table = balance_of(fast, n)
+    assert table.balanced.tolist() == [False, True]
+    told = balance_sentence(table)
+    assert "are not balanced (the share lies outside 40% to 60%: fast)" in told
+    assert f"{fast / n:.0%} fast" in told and f"(n = {n} prompts)" in told
+    both = balance_sentence(table.assign(balanced=False))
+    assert "(the shares lie outside 40% to 60%: fast, major)" in both
+
+
+@pytest.mark.parametrize("fast,n", [(6, 12), (7, 12), (5, 12), (24, 48), (4, 10), (6, 10)])
+def test_a_share_within_its_bounds_is_balanced(fast, n):
+    table = balance_of(fast, n)
+    assert table.balanced.all()
+    told = balance_sentence(table)
+    assert "are balanced (each share lies within 40% to 60%)" in told and "not" not in told
+    assert f"{fast / n:.0%} fast" in told and f"(n = {n} prompts)" in told
 
 
 # ---- sentences say no where the numbers do
@@ -805,6 +833,9 @@ def test_sentences_of_the_choice_say_what_was_chosen():
 def test_sentences_on_moves_say_yes_and_no():
     moves = pd.DataFrame(dict(arm=["happy", "sad"], moves=[True, False], n=12, n_random=39))
     assert moves_sentence(moves).startswith("1 of 2 directions move")
+    assert "For emotions this is reported and not claimed" in moves_sentence(moves)
+    on_axes = moves.assign(arm=["valence", "arousal"])
+    assert "not claimed" not in moves_sentence(on_axes)
     assert "carry no claim" in moves_sentence(moves.assign(n=11))
     assert moves_sentence(moves.assign(moves=False)).startswith("No direction moves")
     words = pd.DataFrame(dict(before=[0.2], pushed=[0.7], written=[0.8], n=[6]))
@@ -837,12 +868,17 @@ def test_sentences_on_words_and_costs_say_yes_and_no():
     assert beside_sentence(counts, none, 9, 6).startswith("Other things move too")
     assert beside_sentence(none, counts, 9, 6).startswith("Other things move too")
     assert "0 (valence) and 0 (arousal) move more" in beside_sentence(none, counts, 9, 6)
-    slopes = pd.DataFrame(dict(arm="arousal", outcome=["tempo_bpm"], slope=[2.0], low=[1.0], n=6))
-    assert "Cues move as" in descriptors_sentence(counts, none, 9, slopes)
-    unclear = descriptors_sentence(counts, none, 9, slopes.assign(low=-1))
-    assert "Cues do not all clearly move" in unclear and "up (not clearly up)" in unclear
-    beat = "tempo (beats a minute) with arousal up"
-    assert beat in descriptors_sentence(counts, none, 9, slopes)
+    slopes = pd.DataFrame(dict(arm="arousal", outcome=["tempo_bpm"], low=[1.0], high=3.0, n=12))
+    changes = slopes.assign(value=2.0)
+    assert "Cues move as" in descriptors_sentence(counts, none, 9, slopes, changes)
+    for tables in ((slopes.assign(low=-1), changes), (slopes, changes.assign(low=-1))):
+        unclear = descriptors_sentence(counts, none, 9, *tables)
+        assert (
+            "Cues do not clearly move" in unclear
+            and "does not clearly follow arousal: 2.0" in unclear
+        )
+    beat = "tempo rises with arousal, by 2.0 beats a minute (95% interval 1.0 to 3.0, n = 12"
+    assert beat in descriptors_sentence(counts, none, 9, slopes, changes)
     rises = dict(word=Estimate(-0.02, -0.1, 0.1, 6), push=Estimate(0.48, 0.3, 0.6, 6))
     assert "raises the loss" in likelihood_sentence(rises)
     assert "by 0.48 (0.30 to 0.60, n = 6 prompts)" in likelihood_sentence(rises)

@@ -219,8 +219,12 @@ COUNTS = tuple(pd.Series(dict(valence=n, arousal=n)) for n in (5, 0))
 
 
 def cues(slope):
-    rows = dict(arm="arousal", outcome=["tempo_bpm", "rms_db"], slope=slope, low=slope - 1, n=16)
+    rows = dict(arm="arousal", outcome=["tempo_bpm", "rms_db"], low=slope - 1, high=slope + 1, n=16)
     return pd.DataFrame(rows)
+
+
+def cue_changes(value, low, high):
+    return cues(2.0).assign(value=value, low=low, high=high)
 
 
 def recovered_by(one):
@@ -276,9 +280,9 @@ def weakest(**estimate):
     return series(axis="valence", text_encoder="t5", **estimate)
 
 
-def feature_step(beyond):
+def feature_step(beyond, n=1):
     return SimpleNamespace(
-        steers={("sad", 3): True},
+        steers={("sad", number): True for number in range(n)},
         choice=SimpleNamespace(random=range(8)),
         beyond=beyond,
     )
@@ -362,7 +366,10 @@ PHASE_2 = {
     "listeners_sentence": ((heard_axes(),), (heard_axes(p=0.1),)),
     "clap_sentence": ((clap(0.025),), (clap(0.1),)),
     "beside_sentence": ((*COUNTS, 9, 16), (COUNTS[1], COUNTS[1], 9, 16)),
-    "descriptors_sentence": ((*COUNTS, 9, cues(2.0)), (*COUNTS, 9, cues(-2.0))),
+    "descriptors_sentence": (
+        (*COUNTS, 9, cues(2.0), cue_changes(18.5, 2.5, 34.5)),
+        (*COUNTS, 9, cues(2.0), cue_changes(18.5, -16.5, 50.6)),
+    ),
     "no_unit_sentence": (
         (pd.DataFrame(dict(tempo=[np.nan])),),
         (pd.DataFrame(dict(tempo=[1.0])),),

@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 from opposites import (
     AXIS_SLOPES,
+    COUNTS,
     HALVES,
     LAYER_COSTS,
     LAYER_SLOPES,
@@ -30,7 +31,10 @@ from opposites import (
     clap,
     come_back,
     costs,
+    cue_changes,
+    cues,
     equal_cost,
+    feature_step,
     heard_axes,
     moved,
     own_changes,
@@ -458,6 +462,41 @@ def test_moving_is_never_told_without_what_becomes_of_the_music():
     assert told.endswith("Whether music becomes happy was not asked.")
     back = studies.emotions_sentence(moved(True, True), WORDS, come_back(True))
     assert "Sad moves, and under the chosen method the music becomes sad" in back
+    for yes in (True, False):
+        told = studies.emotions_sentence(moved(yes, yes), WORDS, come_back(yes))
+        assert "reported and not claimed" in told and "found a planted effect in fewer than" in told
+        assert "(../api/95_studies/25_steering_criteria.ipynb)" in told
+    margins = come_back(True).assign(nearest="").drop(columns="hit_mode_score")
+    told = studies.emotions_sentence(moved(True, True), WORDS, margins)
+    assert "its own margin rises on 100% of 36 prompts" in told and "becomes sad is not" in told
+
+
+def test_cues_are_told_in_their_units_and_a_cue_that_may_not_change_does_not_move():
+    "Tempo under the arousal push: 18.5 beats a minute (-16.5 to 50.6), with a slope above zero."
+    both = (*COUNTS, 9, cues(2.0))
+    told = studies.descriptors_sentence(*both, cue_changes(18.5, 2.5, 34.5))
+    assert "Cues move as listeners expect. At the largest dose tempo rises with arousal, by" in told
+    assert "by 18.5 beats a minute (95% interval 2.5 to 34.5, n = 16); level rises" in told
+    assert "level rises with arousal, by 18.5 dB (" in told
+    holds_zero = cue_changes(18.5, -16.5, 50.6)
+    told = studies.descriptors_sentence(*both, holds_zero)
+    assert "Cues do not clearly move" in told and "rises" not in told
+    assert "tempo does not clearly follow arousal: 18.5 beats a minute (95%" in told
+    is_tempo = holds_zero.outcome == "tempo_bpm"
+    told = studies.descriptors_sentence(*both, holds_zero.assign(low=[-16.5, 1.6]))
+    assert is_tempo.tolist() == [True, False] and "Cues do not all clearly move" in told
+    assert "level rises with arousal" in told and "tempo does not clearly follow" in told
+    down = cue_changes(-18.5, -34.5, -2.5)
+    told = studies.descriptors_sentence(*COUNTS, 9, cues(-2.0), down)
+    assert "tempo falls with arousal, by -18.5 beats a minute" in told
+    assert "Cues do not clearly move" in told
+    up_either_way = studies.descriptors_sentence(*COUNTS, 9, cues(0.5), cue_changes(9.0, 1.0, 17.0))
+    assert "rises" not in up_either_way  # the slope over both signs may be zero
+    few = studies.descriptors_sentence(*both, cue_changes(18.5, 2.5, 34.5).assign(n=11))
+    assert few.endswith("11 prompts carry no claim, which needs 12.") and "rises" not in few
+    assert "as listeners expect" not in few and "18.5 beats a minute" in few
+    without = studies.descriptors_sentence(*both, holds_zero.assign(outcome="centroid"))
+    assert "ues" not in without.split("(n = 16 prompts).")[1]
 
 
 def test_axes_that_do_not_fall_are_not_said_to_be_pushed_down():
@@ -541,6 +580,20 @@ def test_three_prompts_carry_no_claim_on_methods_layers_and_pairs():
         assert "3 prompts carry no claim" in told and "best method" not in told
         assert "recovers most" not in told
     assert studies.word_valence_sentence(written(0.6).head(11)) == ""
+
+
+def test_four_features_carry_no_claim():
+    "One of four single features steered, and three prompts told what eight recover together."
+    few, enough = feature_step(ABOVE, 4), feature_step(ABOVE, 12)
+    told = studies.dictionary_sentence(0.24, 3, 8, 768, few)
+    assert "(n = 3 prompts; 3 prompts carry no claim, which needs 12)" in told
+    assert "by chance; 4 single features carry no claim, which needs 12), and on" in told
+    assert "no claim" not in studies.dictionary_sentence(0.24, 12, 8, 768, enough)
+    steers = pd.Series([True, False, False, False])
+    told = studies.features_sentence(steers, 8, ABOVE)
+    assert "by chance. 4 features carry no claim, which needs 12. On average they raise" in told
+    twelve = pd.concat([steers] * 3)
+    assert "no claim" not in studies.features_sentence(twelve, 8, ABOVE)
 
 
 def test_six_shuffled_directions_carry_no_claim():
