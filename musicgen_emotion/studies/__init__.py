@@ -24,6 +24,7 @@ from .causal_cues import BEST_CUES as BEST_CUES
 from .causal_cues import CUE_GATES as CUE_GATES
 from .causal_cues import HELD_CUES as HELD_CUES
 from .causal_cues import NEUTRAL_PHRASE as NEUTRAL_PHRASE
+from .causal_cues import PLANTED_HELD as PLANTED_HELD
 from .causal_cues import RENDERS_PER_EMOTION as RENDERS_PER_EMOTION
 from .causal_cues import GroundingStudy as GroundingStudy
 from .causal_cues import MediationStudy as MediationStudy
@@ -166,6 +167,7 @@ from .foundation_clips import median_difference as median_difference
 from .foundation_clips import related_sentence as related_sentence
 from .foundation_clips import tempo_sentence as tempo_sentence
 from .foundation_criteria import LAYER_CRITERIA as LAYER_CRITERIA
+from .foundation_criteria import PLANTED_EQUAL_MUSIC as PLANTED_EQUAL_MUSIC
 from .foundation_criteria import PLANTED_LAYERS as PLANTED_LAYERS
 from .foundation_criteria import PLANTED_MAP as PLANTED_MAP
 from .foundation_criteria import PLANTED_SIMILARITY as PLANTED_SIMILARITY

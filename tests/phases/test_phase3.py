@@ -36,6 +36,7 @@ from musicgen_emotion.studies import (
     BEST_CUES,
     CAUSAL_CRITERIA,
     HELD_CUES,
+    PLANTED_HELD,
     AttentionStudy,
     CausalClips,
     CausalSettings,
@@ -613,11 +614,9 @@ def test_planted_ratings_are_where_the_claim_looks_for_them():
     runs = pd.DataFrame(
         dict(side=["source", "source", "target"], held=["reference", "mode", "mode"])
     )
-    assert plant_held(runs.assign(valence=0.0), dict(valence=1), 0.5).valence.tolist() == [
-        0.5,
-        0,
-        0,
-    ]
+    both = plant_held(runs.assign(valence=0.0, arousal=0.0), dict(valence=1, arousal=-1))
+    assert both.valence.tolist() == [PLANTED_HELD["valence"], 0, 0]
+    assert both.arousal.tolist() == [-PLANTED_HELD["arousal"], 0, 0]
 
 
 def test_shares_come_from_runs_and_not_from_the_listeners_weights():
