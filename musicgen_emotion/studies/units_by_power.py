@@ -85,13 +85,6 @@ CLAIMS = {
     ),
     "phase1_sae": (
         Claim("the best single feature beats any control", 0.1, "words", "study_prompts"),
-        Claim(
-            "keeps its emotion on held-out words",
-            0.3,
-            "words",
-            "no parameter",
-            "all words are used that begin like no word of a caption",
-        ),
     ),
     "phase2_steering": (
         Claim("a push reaches what writing the word reaches", 0.25, "prompts", "test_prompts"),
