@@ -461,6 +461,7 @@ from .steps import Settings as Settings
 from .steps import Step as Step
 from .steps import caption_list as caption_list
 from .steps import check_clip_length as check_clip_length
+from .steps import check_pairs as check_pairs
 from .steps import controlled_model as controlled_model
 from .steps import estimate_text as estimate_text
 from .steps import gates_sentence as gates_sentence
@@ -477,7 +478,7 @@ from .steps import unseen_prompts as unseen_prompts
 from .steps import without_negative_zero as without_negative_zero
 from .steps import words_read as words_read
 from .units_by_power import CLAIMS as CLAIMS
-from .units_by_power import SOUND_LIMIT as SOUND_LIMIT
+from .units_by_power import PAIR_LIMIT as PAIR_LIMIT
 from .units_by_power import Claim as Claim
 from .units_by_power import sample_sizes as sample_sizes
 from .units_by_power import spread_of_interval as spread_of_interval

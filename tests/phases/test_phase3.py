@@ -51,6 +51,7 @@ from musicgen_emotion.studies import (
     borrowed_sentence,
     causal_gate,
     causal_words,
+    causal_work,
     decodable_sentence,
     flat_states,
     floor_sentence,
@@ -112,6 +113,21 @@ def test_bad_parameters_run_nothing(tmp_path, params, error, message):
 def test_clips_that_are_too_short_are_refused():
     with pytest.raises(ValueError, match=r"duration_s must be at least 2 s.*got 1\.5"):
         CausalSettings(duration_s=1.5)
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        (dict(sound_pairs=13), "sound_pairs=13 must be at most patch_pairs=12"),
+        (dict(cue_pairs=20), "cue_pairs=20 must be at most patch_pairs=12"),
+        (dict(patch_pairs=5), "sound_pairs=12 and cue_pairs=12 must be at most patch_pairs=5"),
+    ],
+)
+def test_more_pairs_than_are_patched_are_refused_and_not_estimated(more, named):
+    with pytest.raises(ValueError, match=named):
+        CausalSettings(**more)
+    with pytest.raises(ValueError, match=named):
+        causal_work(vars(CausalSettings()) | more, 4)
 
 
 def test_a_missing_parameter_is_named():
@@ -345,8 +361,8 @@ def test_decodable_sentence_names_sites_that_fail():
 
 def test_random_weights_decode_nothing_and_planted_states_do(tiny, tmp_path):
     settings = CausalSettings(
-        clips_per_emotion=2, prompts_per_part=24, patch_pairs=2, duration_s=2.0, patch_s=0.1,
-        n_boot=200, probe_perm=20,
+        clips_per_emotion=2, prompts_per_part=24, patch_pairs=2, sound_pairs=2, cue_pairs=2,
+        duration_s=2.0, patch_s=0.1, n_boot=200, probe_perm=20,
     )  # fmt: skip
     with open_run(tmp_path / "run", "phase3_test") as run:
         states = PromptStates(CausalClips(run.set_model(tiny), settings, tiny))
@@ -672,6 +688,7 @@ def small(tiny, tmp_path_factory):
         patch_pairs=3,
         window_pairs=2,
         sound_pairs=2,
+        cue_pairs=3,
         duration_s=2.0,
         patch_s=0.4,
         window_s=0.2,
@@ -748,6 +765,15 @@ def test_identities_of_patched_clips_join_the_checks(small):
     step = sound.identities()
     assert step.table.holds.all()
     assert len(small.data.construction) == before + len(step.table)
+
+
+def test_the_caption_of_patched_sound_counts_the_pairs_of_the_clips(small):
+    sound = small.sound()
+    sound.grow()
+    first = sound.sound[sound.sound.pair == 0]
+    sound.sound = pd.concat([sound.sound, first.assign(pair=2)], ignore_index=True)
+    (figure,) = sound.restored(("toward",)).figures
+    assert "n = 3 pairs" in figure.caption and small.settings.sound_pairs == 2
 
 
 # stages
