@@ -360,8 +360,8 @@ def holding_sentence(
         f"{runs.covariance.mean():.2f}; matched one to one it is {runs.hungarian.mean():.2f}, by "
         f"chance {runs.hungarian_covariance.mean():.2f}. On words that begin like no "
         f"word of a caption (the text encoder had read: {kept.text_encoder}) selective features "
-        f"keep their emotion {keeps} by chance: {kept.share:.2f} ({kept.low:.2f} to "
-        f"{kept.high:.2f}) of them, by chance {kept.chance:.2f}"
+        f"keep their emotion {keeps} by chance: {kept.share:.2f} of them ({kept.low:.2f} to "
+        f"{kept.high:.2f}, n = {int(kept.n)} words), by chance {kept.chance:.2f}"
     )
     unclaimed = "What they keep is reported and not claimed."
     general = features.general
@@ -369,7 +369,8 @@ def holding_sentence(
         return f"{text}. {unclaimed}"
     templates = general[(general.emotion == "all") & (general.held_out == "template")].iloc[0]
     return (
-        f"{text}; on held-out templates {templates.share:.2f} (chance {templates.chance:.2f}). "
+        f"{text}; on held-out templates {templates.share:.2f} ({templates.low:.2f} to "
+        f"{templates.high:.2f}, n = {int(templates.n)} sentences; chance {templates.chance:.2f}). "
         f"{unclaimed}"
     )
 

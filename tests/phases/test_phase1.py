@@ -234,7 +234,10 @@ def test_what_is_no_gate_of_phase_1_is_said_in_words():
         features = SimpleNamespace(
             stable=stable, runs=runs, general=general, held_out_words=lambda: pd.Series(row)
         )
-        assert holding_sentence(features).endswith("reported and not claimed.")
+        told = holding_sentence(features)
+        assert told.endswith("reported and not claimed.")
+        assert "0.40 of them (0.30 to 0.50, n = 60 words)" in told
+    assert "on held-out templates 0.90 (0.30 to 0.50, n = 60 sentences; chance 0.20)" in told
 
 
 def test_eleven_units_carry_no_claim(tmp_path):

@@ -532,7 +532,10 @@ def test_attention_sentences_count_clear_heads():
     assert sentence.endswith("between two neutral words 1 heads differ (n = 90).")
     assert "That is no sign of emotion" in sentence
     assert attention_sentence(heads, neutral.iloc[:0]).endswith("could be compared.")
-    assert "in any of 2 heads" in span_sentence(pd.DataFrame(dict(p=[0.2, 0.9])))
+    told = span_sentence(pd.DataFrame(dict(p=[0.2, 0.9], n=60)))
+    assert "in any of 2 heads (smallest max-T p 0.2, n = 60 prompts)" in told
+    differing = span_sentence(pd.DataFrame(dict(p=[0.001, 0.9], n=60)))
+    assert "in 1 of 2 heads (smallest max-T p 0.001, n = 60 prompts)" in differing
 
 
 def test_a_head_that_loses_attention_never_passes():
