@@ -24,6 +24,7 @@ from .causal_cues import BEST_CUES as BEST_CUES
 from .causal_cues import CUE_GATES as CUE_GATES
 from .causal_cues import HELD_CUES as HELD_CUES
 from .causal_cues import NEUTRAL_PHRASE as NEUTRAL_PHRASE
+from .causal_cues import PLANTED_HELD as PLANTED_HELD
 from .causal_cues import RENDERS_PER_EMOTION as RENDERS_PER_EMOTION
 from .causal_cues import GroundingStudy as GroundingStudy
 from .causal_cues import MediationStudy as MediationStudy
@@ -168,6 +169,7 @@ from .foundation_clips import median_difference as median_difference
 from .foundation_clips import related_sentence as related_sentence
 from .foundation_clips import tempo_sentence as tempo_sentence
 from .foundation_criteria import LAYER_CRITERIA as LAYER_CRITERIA
+from .foundation_criteria import PLANTED_EQUAL_MUSIC as PLANTED_EQUAL_MUSIC
 from .foundation_criteria import PLANTED_LAYERS as PLANTED_LAYERS
 from .foundation_criteria import PLANTED_MAP as PLANTED_MAP
 from .foundation_criteria import PLANTED_SIMILARITY as PLANTED_SIMILARITY
@@ -462,6 +464,7 @@ from .steps import Settings as Settings
 from .steps import Step as Step
 from .steps import caption_list as caption_list
 from .steps import check_clip_length as check_clip_length
+from .steps import check_pairs as check_pairs
 from .steps import controlled_model as controlled_model
 from .steps import estimate_text as estimate_text
 from .steps import gates_sentence as gates_sentence
@@ -478,7 +481,7 @@ from .steps import unseen_prompts as unseen_prompts
 from .steps import without_negative_zero as without_negative_zero
 from .steps import words_read as words_read
 from .units_by_power import CLAIMS as CLAIMS
-from .units_by_power import SOUND_LIMIT as SOUND_LIMIT
+from .units_by_power import PAIR_LIMIT as PAIR_LIMIT
 from .units_by_power import Claim as Claim
 from .units_by_power import sample_sizes as sample_sizes
 from .units_by_power import spread_of_interval as spread_of_interval

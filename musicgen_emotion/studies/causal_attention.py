@@ -137,7 +137,7 @@ class AttentionStudy:
         )
         self.span = self.run.table(found, "attention_span.csv")
         return Step(
-            sentence=f"The {span_sentence(self.span)} (n = {len(self.clips)} clips).",
+            sentence=f"The {span_sentence(self.span)}.",
             table=self.span,
         )
 
@@ -341,11 +341,12 @@ def attention_sentence(
 
 
 def span_sentence(
-    span: pd.DataFrame,  # of `span_test`
+    span: pd.DataFrame,  # of `span_test`: p, n
 ) -> str:  # part of a sentence
-    "In how many heads the span of self-attention differs between emotions."
+    "In how many heads the span of self-attention differs between emotions, and the smallest p."
     differ = int((span.p < 0.05).sum())
     answer = f"differs between emotions in {differ} of {len(span)} heads"
     if not differ:
         answer = f"does not clearly differ between emotions in any of {len(span)} heads"
-    return f"self-attention span {answer}"
+    numbers = f"smallest max-T p {span.p.min():.2g}, n = {int(span.n.max())} prompts"
+    return f"self-attention span {answer} ({numbers})"

@@ -11,12 +11,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from musicgen_emotion.studies.causal_setup import (
-    PLANTED_RATING,
-    CausalClips,
-    causal_gate,
-)
-
 from ..causes.free_generation import collect_patched, describe_patched
 from ..causes.lockstep import PatchSettings
 from ..causes.mediation import REFERENCE, held_effects
@@ -30,6 +24,7 @@ from ..sound.listener import ListenerModel, listener_axes, listener_cues
 from ..stimuli.emotions import VALENCE_AROUSAL
 from ..stimuli.prompts import CUE_WORDS, cue_phrase
 from ..stimuli.synth import SAMPLE_RATE
+from .causal_setup import CausalClips, causal_gate
 from .steps import Figure, Step, largest_of, no_claim_sentence
 
 HELD_CUES = {  # cue that words hold -> column where it is measured
@@ -39,6 +34,7 @@ HELD_CUES = {  # cue that words hold -> column where it is measured
 }
 NEUTRAL_PHRASE = "regular style"  # holds no cue; without it, any words would weaken the emotion's
 AFFECTS = ("valence", "arousal")  # the two dimensions that are asked for and rated
+PLANTED_HELD = dict(valence=1.9, arousal=0.9)  # rating points that `planted` adds, see `plant_held`
 CUE_GATES = {  # gate -> outcome and cue that is held
     "arousal goes through tempo": ("arousal", "tempo"),
     "arousal goes through loudness": ("arousal", "loudness"),
@@ -52,6 +48,7 @@ __all__ = [
     "CUE_GATES",
     "HELD_CUES",
     "NEUTRAL_PHRASE",
+    "PLANTED_HELD",
     "RENDERS_PER_EMOTION",
     "GroundingStudy",
     "MediationStudy",
@@ -173,11 +170,15 @@ class MediationStudy:
 def plant_held(
     table: pd.DataFrame,  # rated clips: side, held, and a column for each outcome
     signs: Mapping[str, float],  # outcome -> 1 or -1, the way in which the source differs
-    size: float = PLANTED_RATING,  # rating points
-) -> pd.DataFrame:  # the same with the effect in the outcomes
-    "Add an effect of known size that all cues carry: it is there only while none is held."
+    sizes: Mapping[str, float] | None = None,  # rating points of each; None: `PLANTED_HELD`
+) -> pd.DataFrame:  # the same with the effects in the outcomes
+    """Add an effect of known size that all cues carry: it is there only while none is held.
+
+    Each outcome has a size of its own, since the ratings of valence spread more than those of
+    arousal. Raises KeyError for an outcome without a size."""
+    sizes = PLANTED_HELD if sizes is None else sizes
     carries = (table.side == "source") & (table.held == REFERENCE)
-    moved = {name: table[name] + sign * size * carries for name, sign in signs.items()}
+    moved = {name: table[name] + sign * sizes[name] * carries for name, sign in signs.items()}
     return table.assign(**moved)
 
 

@@ -18,6 +18,7 @@ from musicgen_emotion.studies.steps import (
     ClipSettings,
     Resampled,
     Step,
+    check_pairs,
     settings_from,
     study_words,
 )
@@ -67,7 +68,8 @@ __all__ = [
 class CausalSettings(Resampled):
     """Settings of Phase 3; names and defaults are those of the notebook's parameters cell.
 
-    Raises ValueError for clips too short to be described."""
+    Raises ValueError for clips too short to be described, and for more pairs in a later part of the
+    study than are patched."""
 
     model: str = "nano"  # name, hub id or folder of the model
     backend: str = "auto"  # library; auto: by its files
@@ -77,8 +79,8 @@ class CausalSettings(Resampled):
     clips_per_emotion: int = 12  # generated clips per emotion
     prompts_per_part: int = 48  # prompts per emotion in each of the three parts
     patch_pairs: int = 12  # pairs that are patched on the same tokens
-    sound_pairs: int = 12  # pairs that are patched in free generation
-    cue_pairs: int = 12  # pairs that are generated with a cue held
+    sound_pairs: int = 12  # of the pairs, those that are patched in free generation
+    cue_pairs: int = 12  # of the pairs, those that are generated with a cue held
     duration_s: float = 3.0  # length of a clip, seconds
     patch_s: float = 2.0  # music that is read in patching, seconds
     window_s: float = 0.5  # time window of the map, seconds
@@ -98,6 +100,7 @@ class CausalSettings(Resampled):
 
     def __post_init__(self):
         self.clip_settings()
+        check_pairs(vars(self))
 
     def clip_settings(self) -> ClipSettings:  # raises ValueError when clips are too short
         "How clips are generated."

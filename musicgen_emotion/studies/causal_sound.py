@@ -201,6 +201,7 @@ class PatchedSound:
     ) -> Step:
         "Share of the difference in sound that each patch brings."
         settings = self.settings
+        n_pairs = self.sound.pair.nunique()
         found = sound_restored(
             self.sound,
             list(heard_as),
@@ -213,7 +214,7 @@ class PatchedSound:
             name="sound",
             draw=self._draw_board,
             caption=f"Share of the difference in sound between {source} and {target} clips that a "
-            f"patch brings, by site and descriptor; n = {settings.sound_pairs} pairs, values "
+            f"patch brings, by site and descriptor; n = {n_pairs} pairs, values "
             "beyond 1.5 are shown as 1.5; where the two prompts hardly differ in a descriptor its "
             "column means little.",
             alt="Heat map of sites by descriptors.",

@@ -141,8 +141,8 @@ class DictionaryStudy:
         row = dict(mse=self.test["mse"], variance=self.test["variance"], **asdict(unexplained))
         self.reconstructed = self.run.table(pd.DataFrame([row]), "reconstruction.csv").iloc[0]
         self._gates_on_counts(features)
-        self._gates_on_stability(features, layers)
-        self._gates_on_words_and_causes(features, meaning)
+        self._gate_on_stability(features)
+        self._gates_on_causes(meaning)
         self._gates_on_loss(layers)
         return gates_step(self.run, "Phase 1")
 
@@ -167,8 +167,8 @@ class DictionaryStudy:
             why = f"the hardest is {found.get('against')}"
             claim(self.run, name, gain, low, high, n=n_words, why=why)
 
-    def _gates_on_stability(self, features, layers):
-        "Features that twins have as well, of the text states and of the least stable layer."
+    def _gate_on_stability(self, features):
+        "Features of the text states that twins have as well."
         stable = features.stable
         claim(
             self.run,
@@ -179,29 +179,9 @@ class DictionaryStudy:
             n=stable.n,
             why=f"{len(features.trained.others)} twins",
         )
-        least = layers.least_stable()
-        claim(
-            self.run,
-            "layer features found again, least stable layer",
-            least.value,
-            least.low,
-            least.high,
-            n=int(least.n),
-            why=f"{least.site}, {int(least.twins)} twins",
-        )
 
-    def _gates_on_words_and_causes(self, features, meaning):
-        "Held-out words, and the two tests of edits."
-        kept = features.held_out_words()
-        claim(
-            self.run,
-            "keeps its emotion on held-out words",
-            kept.share,
-            kept.low,
-            kept.high,
-            n=int(kept.n),
-            why=f"shuffled labels give {kept.chance:.2f}",
-        )
+    def _gates_on_causes(self, meaning):
+        "The two tests of edits."
         effect = meaning.effect
         read = effect[(effect.measure == "probability") & (effect.scope == "all")].iloc[0]
         claim(
@@ -380,14 +360,19 @@ def holding_sentence(
         f"{runs.covariance.mean():.2f}; matched one to one it is {runs.hungarian.mean():.2f}, by "
         f"chance {runs.hungarian_covariance.mean():.2f}. On words that begin like no "
         f"word of a caption (the text encoder had read: {kept.text_encoder}) selective features "
-        f"keep their emotion {keeps} by chance: {kept.share:.2f} ({kept.low:.2f} to "
-        f"{kept.high:.2f}) of them, by chance {kept.chance:.2f}"
+        f"keep their emotion {keeps} by chance: {kept.share:.2f} of them ({kept.low:.2f} to "
+        f"{kept.high:.2f}, n = {int(kept.n)} words), by chance {kept.chance:.2f}"
     )
+    unclaimed = "What they keep is reported and not claimed."
     general = features.general
     if not len(general):
-        return text + "."
+        return f"{text}. {unclaimed}"
     templates = general[(general.emotion == "all") & (general.held_out == "template")].iloc[0]
-    return f"{text}; on held-out templates {templates.share:.2f} (chance {templates.chance:.2f})."
+    return (
+        f"{text}; on held-out templates {templates.share:.2f} ({templates.low:.2f} to "
+        f"{templates.high:.2f}, n = {int(templates.n)} sentences; chance {templates.chance:.2f}). "
+        f"{unclaimed}"
+    )
 
 
 def layer_shares_sentence(

@@ -354,14 +354,17 @@ def probing_sentence(
 
 def held_out_words_sentence(
     row: pd.Series,  # share, low, high, n, chance, text_encoder of all features
-) -> str:  # two sentences
-    "Whether selective features keep their emotion on unseen words, and what had been read of them."
+) -> str:  # three sentences
+    """Whether selective features keep their emotion on unseen words, which decides no gate.
+
+    The last sentences say what the text encoder had read, and why nothing is claimed."""
     keeps = "keep" if row.low > row.chance else "do not clearly keep"
     return (
         f"On words that begin like no word of a caption selective features {keeps} their emotion: "
         f"{row.share:.2f} of them do ({row.low:.2f} to {row.high:.2f}, n = {int(row.n)} words; "
         f"shuffled labels {row.chance:.2f}). In training the text encoder had read: "
-        f"{row.text_encoder}."
+        f"{row.text_encoder}. This is reported and not claimed: it has no number where nothing is "
+        "selective, as in controls that must fail."
     )
 
 

@@ -10,13 +10,18 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from musicgen_emotion.studies.foundation_criteria import (
+    PLANTED_EQUAL_MUSIC,
+    PLANTED_LAYERS,
+    PLANTED_MAP,
+)
+
 from ..activations.clip_files import token_counts
 from ..activations.replaying import replay
 from ..activations.texts import text_embeddings
 from ..activations.word_vectors import static_vectors
 from ..models.load import randomized
 from .foundation_clips import ClipStudy
-from .foundation_criteria import PLANTED_LAYERS, PLANTED_MAP
 from .steps import plant
 
 States = dict[str, np.ndarray]  # site -> (clip, d_model)
@@ -84,9 +89,9 @@ class StudyArms:
         "Put emotions of known size into the states of the last layer."
         labels, last = self.clips.labels, self.layers[-1]
         self.mapped[last] = plant(self.mapped[last], labels, PLANTED_MAP, self.seed)
-        for arm in ("free", "text only"):
+        for arm, size in (("free", PLANTED_LAYERS), ("text only", PLANTED_EQUAL_MUSIC)):
             states = self.arms[arm]
-            states[last] = plant(states[last], labels, PLANTED_LAYERS, self.seed)
+            states[last] = plant(states[last], labels, size, self.seed)
 
     def _text_only(self, model):
         "Site -> (clip, d_model): neutral music under each prompt, centred within each music."

@@ -10,6 +10,7 @@ from ..lab.gates import Criterion
 # %% auto #0
 __all__ = [
     "LAYER_CRITERIA",
+    "PLANTED_EQUAL_MUSIC",
     "PLANTED_LAYERS",
     "PLANTED_MAP",
     "PLANTED_SIMILARITY",
@@ -41,8 +42,9 @@ TEXT_CRITERIA = (
 )
 
 # %% ../../nbs/api/95_studies/01_foundation_criteria.ipynb #cell009
-PLANTED_LAYERS = 0.06  # size of the effect that `planted` puts into the last layer, see `plant`
-PLANTED_MAP = 1.0  # the same for the states of that layer's map
+PLANTED_LAYERS = 0.045  # size of the effect in the last layer of the free arm, see `plant`
+PLANTED_EQUAL_MUSIC = 0.033  # the same in the arm of equal music, whose states spread less
+PLANTED_MAP = 1.0  # the same for the states of the map of the free arm
 _FAIL_ALL = ("random-weights", "shuffled-labels", "no-emotion")
 LAYER_CRITERIA = (
     Criterion(

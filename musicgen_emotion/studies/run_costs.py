@@ -20,6 +20,7 @@ from ..lab.machine import device_info
 from ..models.model import MusicModel
 from ..models.sampling import sample_tokens
 from ..sae.dictionary import SparseAutoencoder
+from .steps import check_pairs
 
 # %% auto #0
 __all__ = [
@@ -184,7 +185,9 @@ def causal_work(
 ) -> StudyPlan:  # clips and passes of every step
     """Phase 3: clips, patches on their tokens, patched generation, and clips with a cue held.
 
-    A patch of a stream needs a clip that follows the patched one, to read the states from."""
+    A patch of a stream needs a clip that follows the patched one, to read the states from. Raises
+    ValueError for more pairs in a later part than are patched."""
+    check_pairs(values)
     study = len(values["emotions"]) * values["clips_per_emotion"]
     cells = 2 * n_layers + 5  # texts, their halves, first attention, residual and cross-attention
     followers = 2 * n_layers + 1

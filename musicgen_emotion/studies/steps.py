@@ -66,6 +66,7 @@ __all__ = [
     "Step",
     "caption_list",
     "check_clip_length",
+    "check_pairs",
     "controlled_model",
     "estimate_text",
     "gates_sentence",
@@ -167,6 +168,20 @@ def settings_from(
 
 
 # %% ../../nbs/api/95_studies/00_steps.ipynb #cell014
+def check_pairs(
+    values: Mapping[str, Any],  # patch_pairs, sound_pairs, cue_pairs
+) -> None:
+    "Raise ValueError where a part of Phase 3 asks for more pairs than the study has."
+    most = values["patch_pairs"]
+    more = [name for name in ("sound_pairs", "cue_pairs") if values[name] > most]
+    if more:
+        asked = " and ".join(f"{name}={values[name]}" for name in more)
+        raise ValueError(
+            f"{asked} must be at most patch_pairs={most}: each part of the study takes the first "
+            "of the pairs that are patched"
+        )
+
+
 def check_clip_length(
     duration_s: float,  # length of a clip, seconds
 ) -> None:

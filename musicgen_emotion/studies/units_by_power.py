@@ -20,7 +20,7 @@ from ..stats.power import SampleSize, units_needed
 # %% auto #0
 __all__ = [
     "CLAIMS",
-    "SOUND_LIMIT",
+    "PAIR_LIMIT",
     "Claim",
     "sample_sizes",
     "spread_of_interval",
@@ -70,7 +70,7 @@ class Claim:
     limit: str = ""  # what else bounds that number
 
 
-SOUND_LIMIT = "each pair has two words of its own, and the lists give 13 pairs"
+PAIR_LIMIT = "each pair has two words of its own, and the lists give 13 pairs"
 CLAIMS = {
     "phase0_foundation": (
         Claim("text states encode emotion beyond words", 0.2, "stems", "prompts_per_emotion"),
@@ -85,28 +85,22 @@ CLAIMS = {
     ),
     "phase1_sae": (
         Claim("the best single feature beats any control", 0.1, "words", "study_prompts"),
-        Claim(
-            "keeps its emotion on held-out words",
-            0.3,
-            "words",
-            "no parameter",
-            "all words are used that begin like no word of a caption",
-        ),
     ),
     "phase2_steering": (
         Claim("a push reaches what writing the word reaches", 0.25, "prompts", "test_prompts"),
     ),
     "phase3_causal": (
-        Claim("patching an inner layer moves the sound", 1.0, "pairs", "sound_pairs", SOUND_LIMIT),
+        Claim("patching an inner layer moves the sound", 1.0, "pairs", "sound_pairs", PAIR_LIMIT),
         Claim(
             "the text of the first half moves the sound more than the second's",
             1.0,
             "pairs",
             "sound_pairs",
+            PAIR_LIMIT,
         ),
-        Claim("arousal goes through tempo", 0.5, "pairs", "cue_pairs"),
-        Claim("arousal goes through loudness", 0.5, "pairs", "cue_pairs"),
-        Claim("valence goes through mode", 0.5, "pairs", "cue_pairs"),
+        Claim("arousal goes through tempo", 0.5, "pairs", "cue_pairs", PAIR_LIMIT),
+        Claim("arousal goes through loudness", 0.5, "pairs", "cue_pairs", PAIR_LIMIT),
+        Claim("valence goes through mode", 0.5, "pairs", "cue_pairs", PAIR_LIMIT),
     ),
 }
 

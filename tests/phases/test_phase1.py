@@ -11,6 +11,7 @@ import torch
 from musicgen_emotion.lab.gates import Gate
 from musicgen_emotion.lab.runs import open_run
 from musicgen_emotion.sae.edited_clips import edit_changes, edit_test
+from musicgen_emotion.stats.estimates import Estimate
 from musicgen_emotion.stimuli.emotions import EMOTION_WORDS
 from musicgen_emotion.stimuli.other_words import OTHER_EMOTION_WORDS
 from musicgen_emotion.stimuli.word_lists import share_stem
@@ -31,6 +32,7 @@ from musicgen_emotion.studies import (
     falls_by_emotion,
     final_config,
     held_out_words_sentence,
+    holding_sentence,
     layer_stability_sentence,
     layers_sentence,
     monosemanticity_sentence,
@@ -218,12 +220,30 @@ def test_every_claim_of_phase_1_can_fail_and_pass():
             assert "random-weights" in criterion.fails_on and "planted" in criterion.passes_on
     music = next(each for each in DICTIONARY_CRITERIA if "the music" in each.name)
     assert "deaf" in music.fails_on
+    assert not [name for name in names if "held-out words" in name or "layer features" in name]
+
+
+def test_what_is_no_gate_of_phase_1_is_said_in_words():
+    stable = Estimate(0.8, 0.7, 0.9, 900)
+    runs = pd.DataFrame(
+        dict(mean_max=0.5, covariance=0.2, hungarian=0.4, hungarian_covariance=0.1), [0]
+    )
+    row = dict(share=0.4, low=0.3, high=0.5, chance=0.2, n=60, text_encoder="none of these words")
+    template = row | dict(emotion="all", held_out="template", share=0.9)
+    for general in (pd.DataFrame(), pd.DataFrame([template])):
+        features = SimpleNamespace(
+            stable=stable, runs=runs, general=general, held_out_words=lambda: pd.Series(row)
+        )
+        told = holding_sentence(features)
+        assert told.endswith("reported and not claimed.")
+        assert "0.40 of them (0.30 to 0.50, n = 60 words)" in told
+    assert "on held-out templates 0.90 (0.30 to 0.50, n = 60 sentences; chance 0.20)" in told
 
 
 def test_eleven_units_carry_no_claim(tmp_path):
     with open_run(tmp_path, "phase1_sae") as run:
         run.declare(DICTIONARY_CRITERIA)
-        name = "keeps its emotion on held-out words"
+        name = "found again by other seeds"
         few = claim(run, name, 0.9, 0.8, 1.0, n=11)
         assert not few.passed and "11 units are fewer than 12" in few.why
         assert claim(run, name, 0.9, 0.8, 1.0, n=12).passed
@@ -250,7 +270,8 @@ def test_a_planted_dictionary_loses_two_percent():
 
 def test_layer_stability_names_each_layer():
     rows = [dict(site="layer_1", twins=2, value=0.3, low=0.2, high=0.4, n=900)]
-    assert "layer_1 0.30 (0.20 to 0.40" in layer_stability_sentence(pd.DataFrame(rows), 126)
+    told = layer_stability_sentence(pd.DataFrame(rows), 126)
+    assert "layer_1 0.30 (0.20 to 0.40" in told and "reported and not claimed" in told
     assert "No layer has a twin" in layer_stability_sentence(pd.DataFrame(), 126)
 
 
@@ -295,6 +316,6 @@ def test_sentence_of_held_out_words_says_what_was_read():
     row = dict(share=0.7, low=0.6, high=0.8, n=60, chance=0.2, text_encoder="none of these words")
     sentence = held_out_words_sentence(pd.Series(row))
     assert "features keep their emotion" in sentence and "n = 60 words" in sentence
-    assert sentence.endswith("had read: none of these words.")
+    assert "had read: none of these words. This is reported and not claimed" in sentence
     sentence = held_out_words_sentence(pd.Series(row | dict(low=0.1, text_encoder="not known")))
-    assert "do not clearly keep" in sentence and sentence.endswith("had read: not known.")
+    assert "do not clearly keep" in sentence and "had read: not known." in sentence

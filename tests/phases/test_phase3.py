@@ -36,6 +36,7 @@ from musicgen_emotion.studies import (
     BEST_CUES,
     CAUSAL_CRITERIA,
     HELD_CUES,
+    PLANTED_HELD,
     AttentionStudy,
     CausalClips,
     CausalSettings,
@@ -50,6 +51,7 @@ from musicgen_emotion.studies import (
     borrowed_sentence,
     causal_gate,
     causal_words,
+    causal_work,
     decodable_sentence,
     flat_states,
     floor_sentence,
@@ -111,6 +113,21 @@ def test_bad_parameters_run_nothing(tmp_path, params, error, message):
 def test_clips_that_are_too_short_are_refused():
     with pytest.raises(ValueError, match=r"duration_s must be at least 2 s.*got 1\.5"):
         CausalSettings(duration_s=1.5)
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        (dict(sound_pairs=13), "sound_pairs=13 must be at most patch_pairs=12"),
+        (dict(cue_pairs=20), "cue_pairs=20 must be at most patch_pairs=12"),
+        (dict(patch_pairs=5), "sound_pairs=12 and cue_pairs=12 must be at most patch_pairs=5"),
+    ],
+)
+def test_more_pairs_than_are_patched_are_refused_and_not_estimated(more, named):
+    with pytest.raises(ValueError, match=named):
+        CausalSettings(**more)
+    with pytest.raises(ValueError, match=named):
+        causal_work(vars(CausalSettings()) | more, 4)
 
 
 def test_a_missing_parameter_is_named():
@@ -344,8 +361,8 @@ def test_decodable_sentence_names_sites_that_fail():
 
 def test_random_weights_decode_nothing_and_planted_states_do(tiny, tmp_path):
     settings = CausalSettings(
-        clips_per_emotion=2, prompts_per_part=24, patch_pairs=2, duration_s=2.0, patch_s=0.1,
-        n_boot=200, probe_perm=20,
+        clips_per_emotion=2, prompts_per_part=24, patch_pairs=2, sound_pairs=2, cue_pairs=2,
+        duration_s=2.0, patch_s=0.1, n_boot=200, probe_perm=20,
     )  # fmt: skip
     with open_run(tmp_path / "run", "phase3_test") as run:
         states = PromptStates(CausalClips(run.set_model(tiny), settings, tiny))
@@ -515,7 +532,10 @@ def test_attention_sentences_count_clear_heads():
     assert sentence.endswith("between two neutral words 1 heads differ (n = 90).")
     assert "That is no sign of emotion" in sentence
     assert attention_sentence(heads, neutral.iloc[:0]).endswith("could be compared.")
-    assert "in any of 2 heads" in span_sentence(pd.DataFrame(dict(p=[0.2, 0.9])))
+    told = span_sentence(pd.DataFrame(dict(p=[0.2, 0.9], n=60)))
+    assert "in any of 2 heads (smallest max-T p 0.2, n = 60 prompts)" in told
+    differing = span_sentence(pd.DataFrame(dict(p=[0.001, 0.9], n=60)))
+    assert "in 1 of 2 heads (smallest max-T p 0.001, n = 60 prompts)" in differing
 
 
 def test_a_head_that_loses_attention_never_passes():
@@ -613,11 +633,9 @@ def test_planted_ratings_are_where_the_claim_looks_for_them():
     runs = pd.DataFrame(
         dict(side=["source", "source", "target"], held=["reference", "mode", "mode"])
     )
-    assert plant_held(runs.assign(valence=0.0), dict(valence=1), 0.5).valence.tolist() == [
-        0.5,
-        0,
-        0,
-    ]
+    both = plant_held(runs.assign(valence=0.0, arousal=0.0), dict(valence=1, arousal=-1))
+    assert both.valence.tolist() == [PLANTED_HELD["valence"], 0, 0]
+    assert both.arousal.tolist() == [-PLANTED_HELD["arousal"], 0, 0]
 
 
 def test_shares_come_from_runs_and_not_from_the_listeners_weights():
@@ -673,6 +691,7 @@ def small(tiny, tmp_path_factory):
         patch_pairs=3,
         window_pairs=2,
         sound_pairs=2,
+        cue_pairs=3,
         duration_s=2.0,
         patch_s=0.4,
         window_s=0.2,
@@ -749,6 +768,15 @@ def test_identities_of_patched_clips_join_the_checks(small):
     step = sound.identities()
     assert step.table.holds.all()
     assert len(small.data.construction) == before + len(step.table)
+
+
+def test_the_caption_of_patched_sound_counts_the_pairs_of_the_clips(small):
+    sound = small.sound()
+    sound.grow()
+    first = sound.sound[sound.sound.pair == 0]
+    sound.sound = pd.concat([sound.sound, first.assign(pair=2)], ignore_index=True)
+    (figure,) = sound.restored(("toward",)).figures
+    assert "n = 3 pairs" in figure.caption and small.settings.sound_pairs == 2
 
 
 # stages

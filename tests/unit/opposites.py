@@ -81,7 +81,7 @@ def kept(stable, share, chance):
     ends = dict(low=share - 0.05, high=share + 0.05)
     row = series(share=share, **ends, chance=chance, n=60, text_encoder=read)
     runs = dict(mean_max=0.5, covariance=0.2, hungarian=0.4, hungarian_covariance=0.1)
-    general = table(dict(emotion="all", held_out="template", share=0.5, chance=0.2))
+    general = table(dict(emotion="all", held_out="template", share=0.5, chance=0.2, n=30) | ends)
     return SimpleNamespace(
         stable=stable, runs=table(runs), held_out_words=lambda: row, general=general
     )

@@ -5,8 +5,23 @@ from pathlib import Path
 
 import pytest
 
+from musicgen_emotion.lab.files import read_table
+from musicgen_emotion.lab.gates import expected_matrix
+from musicgen_emotion.studies import (
+    CAUSAL_CRITERIA,
+    DICTIONARY_CRITERIA,
+    FOUNDATION_CRITERIA,
+    RECOVERY_CRITERIA,
+    STEERING_CRITERIA,
+)
 from musicgen_emotion.studies.publishing import PUBLISHED_FILE, evidence_folder, published_files
 
+CRITERIA = {
+    "phase0_foundation": FOUNDATION_CRITERIA,
+    "phase1_sae": DICTIONARY_CRITERIA,
+    "phase2_steering": (*STEERING_CRITERIA, *RECOVERY_CRITERIA),
+    "phase3_causal": CAUSAL_CRITERIA,
+}
 RUNS = sorted(path.parent for path in evidence_folder().glob(f"*/{PUBLISHED_FILE}"))
 
 
@@ -21,6 +36,18 @@ def test_no_file_of_the_evidence_was_changed(folder):
     listed = set(published_files(folder))
     present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert present - listed <= {PUBLISHED_FILE, "format.json"}
+
+
+@pytest.mark.parametrize("phase", CRITERIA)
+def test_the_published_matrix_expects_what_the_code_declares(phase):
+    matrix = read_table(evidence_folder() / "controls" / "matrix.csv").fillna({"expected": ""})
+    rows = matrix[(matrix.phase == phase) & (matrix.control != "none")]
+    published = rows.pivot(index="gate", columns="control", values="expected")
+    declared = expected_matrix(CRITERIA[phase]).set_index("gate").drop(columns="kind")
+    shared = [gate for gate in declared.index if gate in published.index]
+    assert len(shared) >= 9, "gates of the code that are in the published matrix"
+    told = declared.loc[shared, sorted(declared)].to_dict("index")
+    assert published.loc[shared, sorted(declared)].to_dict("index") == told
 
 
 def test_another_processor_changes_no_more_than_the_page_says():
