@@ -210,6 +210,7 @@ from .publishing import published_controls as published_controls
 from .publishing import published_files as published_files
 from .publishing import shown_clips as shown_clips
 from .publishing import shown_run as shown_run
+from .publishing import summary_of_run as summary_of_run
 from .run_costs import CLIPS_AT_ONCE as CLIPS_AT_ONCE
 from .run_costs import METHODS as METHODS
 from .run_costs import PLANS as PLANS

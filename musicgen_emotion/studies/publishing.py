@@ -47,6 +47,7 @@ __all__ = [
     "published_files",
     "shown_clips",
     "shown_run",
+    "summary_of_run",
 ]
 
 
@@ -230,6 +231,18 @@ def shown_run(
     raise ValueError(
         f"{listed} hold no finished run of {phase}; run it, then `musicgen-emotion publish RUN`"
     )
+
+
+def summary_of_run(
+    file: Path | str,  # summary of a run, as a study wrote it
+) -> str:  # Markdown
+    """The summary without its first paragraph where that is the verdict.
+
+    The verdict goes by the bars of the run alone. A findings page has its own, which counts claims
+    that may be made."""
+    text = as_path("file", file).read_text(encoding="utf-8")
+    first, _, rest = text.lstrip().partition("\n\n")
+    return rest.lstrip("\n") if first.startswith("Verdict:") else text
 
 
 def published_controls() -> pd.DataFrame:  # columns of `HOLD_COLUMNS`; may be empty

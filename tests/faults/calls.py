@@ -1239,6 +1239,7 @@ STUDIES = {
     "balance_table": lambda w: dict(cells=_cells()),
     "balanced_rows": lambda w: dict(cells=_cells(), n=2),
     "read_headline": lambda w: dict(file=_headline(w)),
+    "summary_of_run": lambda w: dict(file=_summary(w)),
     "word_units": lambda w: dict(
         prompts=["calm sea", "calm wood", "sad song"], labels=["calm", "calm", "sad"]
     ),
@@ -1251,6 +1252,12 @@ STUDIES = {
 
 def _cells():
     return pd.DataFrame(dict(fast=[True, False, True], major=[True, True, False]))
+
+
+def _summary(w):
+    file = w.path()
+    file.write_text("Verdict: GO. 1 of 1 claims passed.\n\nThe score is 0.6.\n")
+    return file
 
 
 def _headline(w):

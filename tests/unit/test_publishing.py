@@ -9,7 +9,13 @@ from musicgen_emotion.lab.files import read_json
 from musicgen_emotion.lab.repeats import keep_repeats
 from musicgen_emotion.lab.runs import open_run, run_manifest
 from musicgen_emotion.studies import publishing
-from musicgen_emotion.studies.publishing import publish_run, published_files, shown_run
+from musicgen_emotion.studies.publishing import (
+    publish_run,
+    published_files,
+    shown_run,
+    summary_of_run,
+)
+from musicgen_emotion.studies.steps import gates_sentence, keep_sentences
 
 
 def make_run(folder, score=0.6, control="none", n_clips=4):
@@ -118,6 +124,40 @@ def test_a_page_shows_the_asked_run_or_the_published_one(tmp_path, monkeypatch):
     assert shown_run("phase0_foundation") == tmp_path / "mine"
     with pytest.raises(ValueError, match="hold no finished run of phase1_sae"):
         shown_run("phase1_sae")
+
+
+@pytest.mark.parametrize("threshold", [0.4, 0.9])
+def test_a_page_shows_the_summary_without_the_verdict_of_the_run(tmp_path, threshold):
+    told = ["The score is 0.6.\nIts verdict is another matter.", "Verdict: in the middle."]
+    with open_run(tmp_path / "run", "phase0_foundation", {}) as run:
+        run.gate("score", 0.6, 0.5, 0.7, threshold=threshold)
+        keep_sentences(run, [gates_sentence(run.gates), *told], "summary.md")
+    file = tmp_path / "run" / "summary.md"
+    assert file.read_text().startswith("Verdict: ")
+    assert summary_of_run(file) == "\n\n".join(told) + "\n"
+    assert summary_of_run(str(file)) == summary_of_run(file)
+
+
+def test_a_summary_without_a_verdict_is_shown_as_it_is(tmp_path):
+    file = tmp_path / "summary.md"
+    for text in ("The score is 0.6.\n\nVerdict: none.\n", "", "One line.\n"):
+        file.write_text(text)
+        assert summary_of_run(file) == text
+    for text in ("Verdict: GO. 1 of 1 claims passed.\n", "Verdict: GO. Two\nlines.\n"):
+        file.write_text(text)
+        assert summary_of_run(file) == ""
+    with pytest.raises(FileNotFoundError):
+        summary_of_run(tmp_path / "nothing.md")
+
+
+def test_every_findings_page_leaves_the_verdict_of_the_run_out():
+    pages = sorted((publishing.package_folder().parent / "nbs" / "findings").glob("phase?.ipynb"))
+    if not pages:
+        pytest.skip("needs a checkout of the project: nbs/findings")
+    assert len(pages) == 4
+    for page in pages:
+        cells = {cell["id"]: "".join(cell["source"]) for cell in read_json(page)["cells"]}
+        assert "Markdown(summary_of_run(run / " in cells["ownsummary2"]
 
 
 def test_the_command_prints_the_folder_or_one_line(tmp_path):
