@@ -80,7 +80,9 @@ from .causal_sound import timing_sentence as timing_sentence
 from .control_runs import FULL_SEEDS as FULL_SEEDS
 from .control_runs import HOLD_COLUMNS as HOLD_COLUMNS
 from .control_runs import LEAST_POWER as LEAST_POWER
+from .control_runs import NO_TOLERANCE as NO_TOLERANCE
 from .control_runs import NOMINAL as NOMINAL
+from .control_runs import PROCESSOR_TOLERANCE as PROCESSOR_TOLERANCE
 from .control_runs import TOO_MANY as TOO_MANY
 from .control_runs import VALUE_MOVED as VALUE_MOVED
 from .control_runs import control_matrix as control_matrix

@@ -33,6 +33,8 @@ __all__ = [
     "HOLD_COLUMNS",
     "LEAST_POWER",
     "NOMINAL",
+    "NO_TOLERANCE",
+    "PROCESSOR_TOLERANCE",
     "TOO_MANY",
     "VALUE_MOVED",
     "control_matrix",
@@ -430,6 +432,16 @@ def _doubts(made, standing):
 
 # %% ../../nbs/api/95_studies/12_control_runs.ipynb #procs02
 VALUE_MOVED = 1e-3  # change of a gate's value that counts
+PROCESSOR_TOLERANCE = dict(  # phase -> change of a gate's value between processors, of the larger
+    phase0_foundation=0.005,
+    phase1_sae=0.2,  # dictionaries that are trained under other kernels are other dictionaries
+    phase2_steering=0.15,  # a rank may move by a place
+    phase3_causal=0.005,
+)
+NO_TOLERANCE = (  # values that follow rounding itself, or a map made of single neighbours
+    "replay equals stepwise capture",
+    "silhouette of the best layer",
+)
 
 
 @checked

@@ -11,6 +11,8 @@ from musicgen_emotion.studies import (
     CAUSAL_CRITERIA,
     DICTIONARY_CRITERIA,
     FOUNDATION_CRITERIA,
+    NO_TOLERANCE,
+    PROCESSOR_TOLERANCE,
     RECOVERY_CRITERIA,
     STEERING_CRITERIA,
 )
@@ -53,9 +55,13 @@ def test_the_published_matrix_expects_what_the_code_declares(phase):
 def test_another_processor_changes_no_more_than_the_page_says():
     "The tolerance of the findings page, on what was measured."
     measured = Path(__file__).parents[2] / "benchmarks" / "processors.jsonl"
+    compared = set()
     for line in measured.read_text().splitlines():
         entry = json.loads(line)
-        assert entry["activations"] < 1e-6 and entry["equal"] == entry["clips"]
+        compared.add(entry["name"])
+        assert entry["activations"] < 1e-6 and entry["equal"] >= 0.95 * entry["clips"]
         assert entry["flipped"] == []
-        moved = {name for name, (a, b) in entry["values"].items() if abs(a - b) > 1e-3}
-        assert moved <= {"silhouette of the best layer"}
+        for gate, (a, b) in entry["values"].items():
+            limit = PROCESSOR_TOLERANCE[entry["name"]] * max(abs(a), abs(b))
+            assert gate in NO_TOLERANCE or abs(a - b) <= limit, gate
+    assert compared == set(PROCESSOR_TOLERANCE)
