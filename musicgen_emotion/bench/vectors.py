@@ -162,6 +162,7 @@ def _mean_absorption(found, truth, codes, rows):
 
 
 # %% ../../nbs/api/97_bench/01_vectors.ipynb #cell016
+@checked
 def sae_method(
     activation: str,  # one of `ACTIVATIONS`
     steps: int = 1500,  # of the training
@@ -183,6 +184,7 @@ def sae_method(
     return find
 
 
+@checked
 def principal_components(states, n, seed):
     "Principal components; at most as many as the vectors are wide."
     from sklearn.decomposition import PCA
@@ -191,6 +193,7 @@ def principal_components(states, n, seed):
     return Found(pca.components_, pca.transform, signed=False)
 
 
+@checked
 def independent_components(states, n, seed):
     "Independent components (FastICA); at most as many as the vectors are wide."
     from sklearn.decomposition import FastICA
@@ -201,6 +204,7 @@ def independent_components(states, n, seed):
     return Found(ica.mixing_.T, ica.transform, signed=False)
 
 
+@checked
 def nonnegative_parts(states, n, seed):
     "Nonnegative factorization of the positive and the negative parts of the vectors."
     from sklearn.decomposition import MiniBatchNMF
@@ -214,6 +218,7 @@ def nonnegative_parts(states, n, seed):
     return Found(directions, lambda rows: nmf.transform(halves(rows)))
 
 
+@checked
 def random_directions(states, n, seed):
     "Directions without any knowledge."
     rows = rng("random directions", seed).standard_normal((n, states.shape[1]))
@@ -221,6 +226,7 @@ def random_directions(states, n, seed):
     return Found(rows, lambda states: np.maximum(states @ rows.T, 0))
 
 
+@checked
 def covariance_directions(states, n, seed):
     "Random directions with the covariance of the vectors."
     draws = rng("covariance directions", seed).standard_normal((n, len(states)))

@@ -112,13 +112,13 @@ _HEARD_AS = dict(happy="happy", sad="sad", calm="peaceful", angry="scary")
 def listener_shares(
     described: pd.DataFrame,  # descriptors, one row per clip
     emotions: Sequence[str],  # (clip,) the label of each
-    level: float = -20.0,  # loudness that listeners take as middle, dBFS
+    middle_db: float = -20.0,  # loudness that listeners take as middle, dBFS
 ) -> dict[str, Estimate]:  # emotion -> share of its clips that are heard as labelled
     """How often the listener model agrees with the labels.
 
     An energetic clip agrees when its arousal lies above the mean of the happy clips."""
     labels = np.asarray(emotions)
-    ratings = ListenerModel.load().predict(listener_cues(described, level))
+    ratings = ListenerModel.load().predict(listener_cues(described, middle_db))
     arousal = listener_axes(ratings).arousal.to_numpy()
     highest = ratings.idxmax(axis=1).to_numpy()
     shares = {}

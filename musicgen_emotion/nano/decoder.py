@@ -234,7 +234,7 @@ def fit_decoder(
     name: str,  # of the training; its files are work/<name>.safetensors and work/<name>.jsonl
     work: Path | str,  # folder of the training
     tokens: torch.Tensor,  # (clip, codebook, frame) int64; every sixtieth clip is held out
-    caption: Callable[[int, np.random.Generator], str],  # (number of a clip, source) -> a caption
+    caption_of: Callable,  # (number of a clip, source of random numbers) -> a caption
     steps: int,  # optimizer steps
     batch_size: int = 16,  # clips a step
     lr: float = 1.5e-3,  # peak learning rate
@@ -246,6 +246,7 @@ def fit_decoder(
     stop_after: int | None = None,  # steps after which to stop and go on in a later call
 ) -> None:
     "Train the decoder of a model and the projection of its text states; both are changed."
+    work = as_path("work", work)
     held_out = np.arange(0, len(tokens), 60)
     train = np.setdiff1d(np.arange(len(tokens)), held_out)
     codebook_weights = torch.tensor([1.6, 1.1, 0.75, 0.55])
@@ -253,7 +254,7 @@ def fit_decoder(
     def held_out_loss():
         rows = held_out[:40]
         rng = np.random.default_rng(5)
-        captions = [caption(row, rng) for row in rows]
+        captions = [caption_of(row, rng) for row in rows]
         with torch.no_grad():
             return decoder_loss(model, tokens[rows], captions, np.ones(len(rows), bool)).tolist()
 
@@ -263,7 +264,7 @@ def fit_decoder(
         n_drawn = 5 * batch_size // 2 if only_beginning else batch_size
         rows = rng.choice(train, min(len(train), n_drawn), replace=False)
         n_frames = frames if only_beginning else tokens.shape[-1]
-        captions = [caption(row, rng) for row in rows]
+        captions = [caption_of(row, rng) for row in rows]
         keep = rng.random(len(rows)) >= drop
         by_codebook = decoder_loss(
             model, tokens[rows][..., :n_frames], captions, keep, noise, rng, blend
@@ -281,6 +282,7 @@ def fit_decoder(
     model.hf.eval()
 
 
+@checked
 def train_decoder(
     work: Path | str,  # folder of the training
     nano: Path | str,  # folder made by `assemble_nano`

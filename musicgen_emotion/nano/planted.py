@@ -89,9 +89,9 @@ def planted_caption(
 # %% ../../nbs/api/92_nano/13_planted.ipynb #cell012
 @checked
 def plant_text_model(
-    base: Path | str,  # a model of the recipe
+    nano: Path | str,  # a model of the recipe
     out: Path | str,  # where the planted model goes
-    truth: PlantedTruth,  # what its text states hold; its width is that of the base's text states
+    truth: PlantedTruth,  # what its text states hold; as wide as those of `nano`
     work: Path | str,  # folder of the training; a second call goes on
     steps: int = 1500,  # optimizer steps
     n_clips: int = 4000,  # clips in the bank
@@ -99,16 +99,13 @@ def plant_text_model(
     **settings,  # further arguments of `fit_decoder`
 ) -> Path:  # folder of the planted model, with truth.json
     "Build the text encoder, train the decoder to follow it, and write the truth beside it."
-    work = as_path("work", work)
-    work.mkdir(parents=True, exist_ok=True)
-    model = load_model(base, device="cpu")
+    out, work, nano = as_path("out", out), as_path("work", work), as_path("nano", nano)
+    model = load_model(nano, device="cpu")
     width = model.hf.text_encoder.config.d_model
     if truth.width != width:
-        raise ValueError(
-            f"truth has a width of {truth.width}; text states of the base have {width}"
-        )
+        raise ValueError(f"truth has a width of {truth.width}; those of {nano} have {width}")
+    work.mkdir(parents=True, exist_ok=True)
     build_text_encoder(work / "text", truth)
-    out = as_path("out", out)
     out = _with_text_encoder(model, work / "text", out)
     planted = load_model(out, device="cpu")
     codes, scenes = token_bank(

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from fastcore.imports import IN_NOTEBOOK
 
+from ..lab.arguments import checked
 from ..lab.files import atomic_write, read_json, write_json
 from ..lab.paths import as_path, claim_folder
 from ..stimuli.band import BAND_RATE, KEYS
@@ -112,6 +113,7 @@ def _is_training(folder):
     return (folder / "words.json").exists() or (folder / "codec_bank.npy").exists()
 
 
+@checked
 def train_nano(
     work: Path | str,  # folder of the training; a second call continues
     out: Path | str | None = None,  # where the model goes; None: work/nano, work/nano_1, ...

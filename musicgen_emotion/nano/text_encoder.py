@@ -76,8 +76,8 @@ def word_tokenizer(
     n_unigram: int = 3000,  # pieces of the unigram model
 ):  # a T5 tokenizer
     "Train the unigram pieces and add the words, each with the logarithm of its frequency."
+    folder = as_path("folder", folder)
     word_frequency = need_extra("wordfreq", "nano").word_frequency
-
     n = len(words)
     sentences = []
     for rank, word in enumerate(words):
@@ -224,7 +224,7 @@ READ_FRAMES = ("a {} piano piece", "{} flute music", "a {} tune for guitar", "{}
 
 @checked
 def read_words(
-    embed: Callable[[list[str]], np.ndarray],  # texts -> (text, d)
+    embed: Callable,  # list of texts -> (text, d)
     train: Mapping[str, Sequence[str]],  # emotion -> words to learn from
     test: Mapping[str, Sequence[str]],  # emotion -> words to name
 ) -> Estimate:  # share of test words whose emotion is named, Wilson's interval, n words

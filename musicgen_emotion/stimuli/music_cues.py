@@ -223,14 +223,15 @@ CONFLICT_CUES = dict(  # cue -> value -> range, or the value itself
 )
 
 
-@checked(cues=lambda name, cues: [check_in(name, cue, CONFLICT_CUES) for cue in cues])
+@checked
 def draw_conflict(
     emotion: str,  # one of EMOTIONS
     rng: np.random.Generator,  # source of the draw
     cues: Sequence[str] = ("tempo", "mode", "level"),  # one of these is turned round
 ) -> tuple[str, str, float | str]:  # cue, name of its value, value
     "A value of one cue that the emotion does not have."
-    cue = list(cues)[rng.integers(len(cues))]
+    known = [check_in("cues", cue, CONFLICT_CUES) for cue in cues]
+    cue = known[rng.integers(len(known))]
     typical = getattr(EMOTION_MUSIC[check_emotion(emotion)], cue)
     low, high = CONFLICT_CUES[cue]
     if cue == "mode":

@@ -136,9 +136,11 @@ def steering_work(
     methods, methods_read = _method_clips(values)
     features, features_read = _feature_clips(values)
     judged = prompts + targets + words  # their loss is read
-    judged += controls * bool(values["guard"])
+    judged += controls * (values["guard"] == "full")
     branches = 2 * 2 * 4 * (prompts + 3 * 2)  # two axes, unsteered and three pushes
-    guarded = 6 * targets * bool(values["guard"])  # losses, guided logits with and without the push
+    guarded = (
+        6 * targets * (values["guard"] == "full")
+    )  # losses, guided logits with and without the push
     strength = tuning * (1 + 2 * 6)
     return StudyPlan(
         clips=fit + unseen + pool + targets + 2 * words + controls + swept + methods + features,

@@ -303,9 +303,9 @@ def likelihood_cost(
 ) -> CostStep:  # its tables are costs.csv and distances.csv
     """Loss, repetition and silence of all clips, and the distance of the sound.
 
-    Without `guard` the clips of control arms are left out."""
+    With a guard of "targets" the clips of control arms are left out."""
     context, clips = result.context, result.clips
-    if not context.settings.guard:
+    if context.settings.guard != "full":
         clips = clips[clips.kind.isin(["target", "prompt"])]
     guard = context.guard(clips)
     measures = [name for name in guard if name != "clip_id"]
@@ -366,9 +366,9 @@ def full_guard(
 ) -> Step:  # its tables are quality.csv and quality_distances.csv
     """Likelihood, KL, repetition and silence of every target, dose by dose.
 
-    No gate depends on it; without `guard` it is left out."""
+    No gate depends on it; with a guard of "targets" it is left out."""
     run = result.context.run
-    if not result.context.settings.guard:
+    if result.context.settings.guard != "full":
         return Step(sentence="The full guard was not asked for.", table=pd.DataFrame())
     summaries, distances = [], []
     for arm in result.targets:

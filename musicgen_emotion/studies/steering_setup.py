@@ -100,7 +100,7 @@ class SteeringSettings(Resampled):
     guidance: float = 3.0  # guidance scale
     temperature: float = 1.0  # sampling temperature
     top_k: int = 50  # sampling among the k most likely tokens
-    guard: bool = True  # cost of control arms, and KL and distances of every target and dose
+    guard: str = "full"  # "full": cost of control arms, KL and distances too; or "targets"
     n_boot: int = 1000  # bootstrap resamples
     seed: int = 21  # seed of prompts, clips, controls and resamples
     earlier_seeds: Sequence[int] = (0,)  # seeds of earlier runs, whose test prompts are left out

@@ -478,7 +478,7 @@ def test_without_the_guard_no_control_arm_is_read(study, monkeypatch):
     for name in ("costs.csv", "distances.csv"):
         files[name] = (study.run.path / name).read_bytes()
     kinds = set(pd.read_csv(study.run.path / "costs.csv").kind)
-    unguarded = dataclasses.replace(study.settings, guard=False)
+    unguarded = dataclasses.replace(study.settings, guard="targets")
     monkeypatch.setattr(result.context, "settings", unguarded)
     cost = likelihood_cost(result)
     assert "random" in kinds and set(cost.costs.kind) == {"target", "prompt"}

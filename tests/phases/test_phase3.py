@@ -570,7 +570,7 @@ def test_the_summary_on_attention_has_its_control():
     study = AttentionStudy.__new__(AttentionStudy)
     study.heads = pd.DataFrame(dict(difference=[0.1], p=[0.01], n=60))
     study.neutral_heads = study.heads.assign(p=0.5, n=16)
-    study.span = pd.DataFrame(dict(p=[0.2]))
+    study.span = pd.DataFrame(dict(p=[0.2], n=60))
     assert "Between two neutral words 0 heads differ (n = 16)" in study.summary_sentence()
 
 

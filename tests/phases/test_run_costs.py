@@ -82,7 +82,9 @@ def test_phase_2_makes_about_as_many_clips_as_a_run_that_was_counted():
     assert plan_of_tiny.clips == pytest.approx(18 + 190, rel=0.1)  # `fit_clips` and `doses`
     passes = dict(fit=27, methods=12, strength=26, branches=144, costs=98, quality=180)
     assert plan_of_tiny.replayed == sum(passes.values()) + 40 + 8  # compared, features
-    unguarded = steering_work(defaults("phase2_steering", edit_prompts=1, guard=False, **small), 3)
+    unguarded = steering_work(
+        defaults("phase2_steering", edit_prompts=1, guard="targets", **small), 3
+    )
     controls = 2 * (4 + 2 * 1 + 8) * 2  # both ends, arms, prompts
     assert unguarded.replayed == plan_of_tiny.replayed - passes["quality"] - controls
     more = steering_work(defaults("phase2_steering", n_random=40), 4)

@@ -97,7 +97,7 @@ def test_every_command_and_every_option_is_explained():
     from typer.main import get_command
 
     commands = dict(all_commands(get_command(app)))
-    assert len(commands) == 14
+    assert len(commands) == 15
     for words, command in commands.items():
         assert command.help and command.help.splitlines()[0].endswith("."), words
         for parameter in command.params:

@@ -50,6 +50,7 @@ INNER_CLASSES = set(
     ProbePlan ReluGradient RecordedBatch ReplayRequest RowPlan SelectivityCells Site Spectrum
     StateCopy Tested TextEncoder TokenSite TokenSpan TrainResult Watcher Best CsvTable
     ActivationComparison ProbeResult Direction ParameterRule Criterion SampleSize
+    PlantedTruth VectorTruth
     """.split()  # noqa: SIM905
 )
 INNER_FUNCTIONS = {
@@ -103,6 +104,7 @@ OWN_CHECKS = {"check_disk", "compare_folders", "compare_runs", "folder_lock", "m
     "run_plan",
     "run_report",
     "verdict",
+    "bench_command",
     "compare_command",
     "controls_command",
     "generate_command",

@@ -114,6 +114,8 @@ def values():
         accepted=["a.csv"], source="DEAM", run="run", file="state_dict.bin", dtype=torch.float32,
         device="cpu", texts=["a"], vocab_size=8, codec=None, waves=wave[None], n=1, seed=0,
         seeds=[0], circle=SimpleNamespace(),
+        tokens=torch.zeros(1, 4, 8), truth=SimpleNamespace(width=32, codes={}), words=["a"],
+        caption_of=print,
         folder="folder", target="target", folder_a="a", folder_b="b", run_a="a", run_b="b",
     )  # fmt: skip
     made = SimpleNamespace(_sound=lambda: wave[None], sample_rate=8000)

@@ -1,5 +1,6 @@
 "Music with ten cues: independent, heard as drawn, and labelled as listeners do."
 
+import re
 from dataclasses import asdict
 
 import numpy as np
@@ -89,11 +90,11 @@ def test_the_chances_of_emotions_are_those_of_the_draw():
 
 def test_what_is_held_out_is_in_no_caption():
     draw = np.random.default_rng(0)
-    frames = {template.split("{")[0].strip() for template in HELD_OUT_TEMPLATES} - {""}
+    frames = [re.sub(r"\{\w+\}", ".+", template) for template in HELD_OUT_TEMPLATES]
     for _ in range(3000):
         scene = draw_scene(draw)
         caption = scene_caption(scene, draw)
-        assert not any(frame in caption for frame in frames)
+        assert not any(re.search(frame, caption) for frame in frames), caption
         if scene["emotion"] != "neutral":
             assert HELD_OUT_INSTRUMENT not in caption
             assert (scene["emotion"], scene["conflict"]) not in HELD_OUT_CONFLICTS
@@ -106,7 +107,7 @@ def test_captions_name_conflicts_as_they_are_heard():
     for _ in range(600):
         scene = draw_scene(draw)
         if scene["conflict"]:
-            words = named[scene["conflict"]]
-            assert any(word in scene_caption(scene, draw) for word in words), scene
+            caption = scene_caption(scene, draw)
+            assert any(word in caption for word in named[scene["conflict"]]), caption
             seen += 1
     assert seen > 40

@@ -57,9 +57,7 @@ def test_a_decoder_that_was_not_trained_follows_nothing_much(planted):
 
 
 def test_the_width_of_the_truth_must_be_that_of_the_base(base, tmp_path):
-    with pytest.raises(
-        ValueError, match="truth has a width of 64; text states of the base have 32"
-    ):
+    with pytest.raises(ValueError, match=r"truth has a width of 64; those of .* have 32"):
         plant_text_model(base, tmp_path / "m", planted_truth(64, 40), tmp_path / "work", steps=1)
     assert not (tmp_path / "m").exists()
 
