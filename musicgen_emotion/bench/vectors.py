@@ -215,15 +215,18 @@ def nonnegative_parts(states, n, seed):
     nmf = MiniBatchNMF(n, batch_size=2048, max_iter=20, random_state=seed).fit(halves(states))
     d = states.shape[1]
     directions = nmf.components_[:, :d] - nmf.components_[:, d:]
-    return Found(directions, lambda rows: nmf.transform(halves(rows)))
+
+    def encode(rows):
+        return nmf.transform(halves(rows))
+
+    return Found(directions, encode)
 
 
 @checked
 def random_directions(states, n, seed):
     "Directions without any knowledge."
     rows = rng("random directions", seed).standard_normal((n, states.shape[1]))
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    return Found(rows, lambda states: np.maximum(states @ rows.T, 0))
+    return _projecting(rows)
 
 
 @checked
@@ -231,8 +234,17 @@ def covariance_directions(states, n, seed):
     "Random directions with the covariance of the vectors."
     draws = rng("covariance directions", seed).standard_normal((n, len(states)))
     rows = draws @ (states - states.mean(0)) / len(states) ** 0.5
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    return Found(rows, lambda states: np.maximum(states @ rows.T, 0))
+    return _projecting(rows)
+
+
+def _projecting(rows):
+    "Unit directions that read a vector by its positive projection."
+    directions = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    def encode(states):
+        return np.maximum(states @ directions.T, 0)
+
+    return Found(directions, encode)
 
 
 def _grid(activation, field, values):

@@ -11,6 +11,7 @@ from dataclasses import asdict, fields
 import numpy as np
 
 from musicgen_emotion.stimuli.music_cues import (
+    CONFLICT_CUES,
     MusicCues,
     draw_conflict,
     draw_emotion_cues,
@@ -41,7 +42,6 @@ __all__ = [
 # %% ../../nbs/api/92_nano/04_scenes.ipynb #cell008
 HELD_OUT_INSTRUMENT = "harp"
 HELD_OUT_CONFLICTS = (("calm", "tempo"), ("angry", "level"), ("happy", "mode"))
-_CONFLICT_CUES = ("tempo", "mode", "level")
 
 
 @checked(neutral=check_share, conflict=check_share)
@@ -59,7 +59,7 @@ def draw_scene(
     intensity = INTENSITIES[rng.choice(3, p=[0.2, 0.6, 0.2])]
     cue, fixed = "", {}
     if rng.random() < conflict:
-        known = [name for name in _CONFLICT_CUES if (emotion, name) not in HELD_OUT_CONFLICTS]
+        known = [name for name in CONFLICT_CUES if (emotion, name) not in HELD_OUT_CONFLICTS]
         cue, _, value = draw_conflict(emotion, rng, known)
         fixed = {cue: value}
     cues = draw_emotion_cues(emotion, rng, intensity, fixed)

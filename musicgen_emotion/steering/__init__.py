@@ -126,7 +126,6 @@ from .slopes import unit_slopes as unit_slopes
 from .specificity import FEWEST_RANDOM as FEWEST_RANDOM
 from .specificity import UNRELATED as UNRELATED
 from .specificity import absolute_bounds as absolute_bounds
-from .specificity import all_but_p as all_but_p
 from .specificity import choice_p as choice_p
 from .specificity import rank_p as rank_p
 from .specificity import slope_by_cosine as slope_by_cosine

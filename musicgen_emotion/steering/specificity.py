@@ -20,7 +20,6 @@ __all__ = [
     "FEWEST_RANDOM",
     "UNRELATED",
     "absolute_bounds",
-    "all_but_p",
     "choice_p",
     "rank_p",
     "slope_by_cosine",
@@ -64,20 +63,6 @@ def slopes_beside(
     if (np.abs(cosines) >= 1).any():
         raise ValueError("cosines must lie between -1 and 1; a control is the target itself")
     return (controls - cosines * target) / np.sqrt(1 - cosines**2)
-
-
-# %% ../../nbs/api/80_steering/19_specificity.ipynb #cell014
-@checked
-def all_but_p(
-    p_values: np.ndarray,  # (target,) two-sided, 1 where the sign is wrong
-    missing: int = 1,  # targets that may fail
-) -> float:  # p that at least n - missing targets have an effect of the right sign
-    "Partial conjunction of directed p values. Raises ValueError for too few of them."
-    ordered = np.sort(finite_array("p_values", p_values))
-    if not 0 <= missing < len(ordered):
-        raise ValueError(f"missing must lie in 0..{len(ordered) - 1}; got {missing}")
-    directed = np.where(ordered < 1, ordered / 2, 1.0)
-    return float(min(1.0, (missing + 1) * directed[-1 - missing]))
 
 
 # %% ../../nbs/api/80_steering/19_specificity.ipynb #cell017

@@ -301,7 +301,7 @@ def judge_calibration(
         draw=lambda: plot_heatmap(calibration.round(1), None, "margin, nats"),
         caption=f"Mean margin of the judge over {GRADES_APART} starts; columns are grades from "
         "neutral (0) to emotional (1).",
-        alt="Heat map of emotions by five grades; numbers rise from left to right.",
+        alt="Heat map of emotions by five grades.",
     )
     return SteeringStep(
         sentence=calibration_sentence(calibration, GRADES_APART),

@@ -100,11 +100,9 @@ def axes_sentence(
     beside = [axis for axis in STEERED_AXES if not moves.p_random[axis] < 0.05]
     if beside:
         text += f" Random directions may move {' and '.join(beside)} as far."
-    return (
-        text
-        if stuck or still or beside
-        else f"{text} Each axis follows its own push in both signs."
-    )
+    if stuck or still or beside:
+        return text
+    return f"{text} Each axis follows its own push in both signs."
 
 
 def _interval(row):

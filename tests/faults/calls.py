@@ -894,7 +894,6 @@ STEERING = {
     "random_direction": lambda w: dict(like=w.direction, seed=0),
     "rank_p": lambda w: dict(target=2.0, controls=w.x),
     "slopes_beside": lambda w: dict(target=2.0, controls=w.x, cosines=np.tanh(w.x) * 0.9),
-    "all_but_p": lambda w: dict(p_values=np.array([0.1, 0.2, 0.3])),
     "slope_by_cosine": lambda w: dict(slopes=w.x, cosines=w.x2, **QUICK),
     "unrelated_share": lambda w: dict(controls=np.stack([w.x, w.x2]), target=w.x + 5),
     "choice_p": lambda w: dict(rises=dict(a=(w.x[:2], w.x[2:])), n_draws=19),

@@ -11,7 +11,6 @@ from musicgen_emotion.stats.ratios import ratio_of_means
 from musicgen_emotion.steering.arms import Arm, random_arms
 from musicgen_emotion.steering.axes import around_group_means, axis_direction
 from musicgen_emotion.steering.specificity import (
-    all_but_p,
     choice_p,
     rank_p,
     slopes_beside,
@@ -239,16 +238,6 @@ def test_signed_shares_hide_directions_as_strong_as_the_target():
     assert np.isinf([nothing.low, nothing.high]).all()
     backwards = unrelated_share(strong, -target)  # the target moves the other way
     assert np.isinf([backwards.low, backwards.high]).all()
-
-
-def test_all_but_one_needs_the_second_largest_p():
-    assert all_but_p(np.array([0.025] * 4 + [1.0])) == 0.025
-    assert all_but_p(np.array([0.025] * 3 + [0.05, 0.05])) == 0.05
-    draw = np.random.default_rng(1)
-    ranks = (1 + draw.integers(0, 40, (4000, 5))) / 40
-    signed = np.where(draw.random((4000, 5)) < 0.5, ranks, 1.0)
-    signed[:, :3] = 0.025  # three emotions move, two do not: "all but one" is false
-    assert np.mean([all_but_p(row) < 0.05 for row in signed]) < 0.05
 
 
 def test_features_are_units_of_their_own():
