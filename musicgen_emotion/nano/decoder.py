@@ -244,6 +244,7 @@ def fit_decoder(
     frames: int = 88,  # three of four steps see only this much of a clip, and more clips
     seed: int = 0,  # batches and captions
     stop_after: int | None = None,  # steps after which to stop and go on in a later call
+    projection: bool = True,  # train the projection of the text states as well
 ) -> None:
     "Train the decoder of a model and the projection of its text states; both are changed."
     work = as_path("work", work)
@@ -274,8 +275,9 @@ def fit_decoder(
             numbers["held_out_ce"] = held_out_loss()
         return (by_codebook * codebook_weights).mean(), numbers
 
-    parts = dict(decoder=model.hf.decoder, projection=model.hf.enc_to_dec_proj)
-    trained = torch.nn.ModuleDict(parts)
+    trained = torch.nn.ModuleDict(dict(decoder=model.hf.decoder))
+    if projection:
+        trained["projection"] = model.hf.enc_to_dec_proj
     trained.train().requires_grad_(True)
     groups = _weight_decay_groups(trained)
     train_loop(name, work, trained, groups, loss, steps, lr, warm=80, stop_after=stop_after)

@@ -23,6 +23,7 @@ from musicgen_emotion.nano.planted_text import (
 
 from ..activations.generation import generate
 from ..lab.arguments import checked
+from ..lab.checks import check_in
 from ..lab.files import write_json
 from ..lab.paths import as_path, claim_folder
 from ..models.load import load_model
@@ -37,6 +38,7 @@ __all__ = [
     "FACTOR_DESCRIPTORS",
     "NAMED_CHANCE",
     "draw_planted_scene",
+    "exchanged_prompts",
     "follow_table",
     "plant_text_model",
     "planted_caption",
@@ -170,6 +172,25 @@ _SECOND_IS_LOWER = ("articulation",)  # staccato is a smaller sounding part than
 
 
 @checked
+def exchanged_prompts(
+    factor: str,  # factor or decoy whose word is exchanged
+    draw: np.random.Generator,  # source of all other words
+    truth: PlantedTruth,  # knows the fillers
+) -> tuple[str, str]:  # prompts with its first and its second word
+    "Two prompts that differ in one word. Raises ValueError for an unknown factor."
+    factors = PLANTED_FACTORS | PLANTED_DECOYS
+    words = factors[check_in("factor", factor, factors)]
+    levels = dict(draw_planted_scene(draw)["levels"])
+    order = int(draw.integers(2**31))
+    prompts = []
+    for word in words[:2]:
+        named = dict(sorted((levels | {factor: word}).items()))
+        same_order = np.random.default_rng(order)
+        prompts.append(planted_prompt(named, same_order, truth, n_fillers=1))
+    return tuple(prompts)
+
+
+@checked
 def verify_planted(
     model: MusicModel,  # a planted model
     truth: PlantedTruth,  # what it should follow
@@ -183,15 +204,10 @@ def verify_planted(
     factors = [*FACTOR_DESCRIPTORS, *PLANTED_DECOYS]
     rows, prompts, seeds = [], [], []
     for factor in factors:
-        words = (PLANTED_FACTORS | PLANTED_DECOYS)[factor]
         for pair in range(n_pairs):
-            levels = dict(draw_planted_scene(draw)["levels"])
-            noise, order = int(draw.integers(2**31)), int(draw.integers(2**31))
-            for side, word in enumerate(words[:2]):
-                both = levels | {factor: word}
-                arranged = dict(sorted(both.items()))
-                same_order = np.random.default_rng(order)
-                prompts.append(planted_prompt(arranged, same_order, truth, n_fillers=1))
+            noise = int(draw.integers(2**31))
+            for side, prompt in enumerate(exchanged_prompts(factor, draw, truth)):
+                prompts.append(prompt)
                 rows.append(dict(exchanged=factor, pair=pair, side=side))
                 seeds.append(noise)
     made = generate(model, prompts, seeds, duration_s, progress=progress)

@@ -4,7 +4,9 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
+from musicgen_emotion.activations.generation import generate
 from musicgen_emotion.models.load import load_model
 from musicgen_emotion.models.tiny import write_tokenizer
 from musicgen_emotion.nano.codec import train_codec
@@ -14,6 +16,13 @@ from musicgen_emotion.nano.planted import (
     draw_planted_scene,
     plant_text_model,
     verify_planted,
+)
+from musicgen_emotion.nano.planted_layers import (
+    PlantedPlaces,
+    opening_tokens,
+    plant_layers_model,
+    read_alone,
+    verify_layers,
 )
 from musicgen_emotion.nano.planted_text import PLANTED_DECOYS, planted_truth
 from musicgen_emotion.nano.text_encoder import student_encoder
@@ -74,3 +83,72 @@ def test_named_levels_are_in_the_cues_and_decoys_are_not():
         if "instrument" in levels:
             assert scene["instrument"] == levels["instrument"]
         assert not set(PLANTED_DECOYS) & set(scene)
+
+
+PLACES = PlantedPlaces(dict(mode=0, brightness=2), opening=("brightness",))
+
+
+@pytest.fixture(scope="module")
+def placed(planted, tmp_path_factory):
+    work = tmp_path_factory.mktemp("placed")
+    settings = dict(steps=2, n_clips=4, batch_size=2, frames=12)
+    return plant_layers_model(planted, work / "model", TRUTH, PLACES, work / "work", **settings)
+
+
+def test_layers_read_their_factor_and_nothing_else_after_a_training(placed):
+    "Words of other factors change no cross-attention; the factor's own word changes its layer."
+    model = load_model(placed)
+    base, minor, loud = [
+        collect_cross(model, text) for text in ("major fast", "minor fast", "major slow")
+    ]
+    changes = [(minor[layer] - base[layer]).abs().max() for layer in range(len(base))]
+    assert changes[0] > 1e-4 and max(changes[1:]) < 1e-6
+    assert max((loud[layer] - base[layer]).abs().max() for layer in range(len(base))) < 1e-5
+
+
+def collect_cross(model, text):
+    "Output of cross-attention of each layer over the same first tokens, given one text."
+    states = model.encode_text([text], warn=False)
+    layers = model.hf.decoder.model.decoder.layers
+    hidden = torch.ones(1, 1, model.hf.decoder.config.hidden_size)
+    projected = model.hf.enc_to_dec_proj(states.states)
+    made = []
+    for layer in layers:
+        made.append(layer.encoder_attn(hidden, key_value_states=projected)[0].detach())
+    return made
+
+
+def test_exchanges_at_other_layers_change_no_token(placed):
+    table = verify_layers(
+        load_model(placed), TRUTH, PLACES, n_pairs=2, duration_s=2.0, progress=False
+    )
+    others = table[table.layer != table.factor.map(PLACES.layers)]
+    assert len(others) and (others.changed == 0).all() and others.holds.all()
+    own = table[(table.factor == "mode") & (table.layer == 0)]
+    assert (own.expected == "the sound").all() and (own.changed > 0).any()
+    opening = table[(table.factor == "brightness") & (table.layer == 2)].set_index("start")
+    assert opening.expected.to_dict() == {0.0: "the sound", 1.0: "nothing"}
+
+
+def test_without_factors_the_model_is_deaf(planted, tmp_path):
+    settings = dict(steps=1, n_clips=4, batch_size=2, frames=12)
+    deaf = load_model(
+        plant_layers_model(
+            planted, tmp_path / "m", TRUTH, PlantedPlaces({}), tmp_path / "w", **settings
+        )
+    )
+    made = generate(deaf, ["minor quiet", "major loud"], [7, 7], duration_s=0.5, progress=False)
+    assert (made.tokens[0] == made.tokens[1]).all()
+
+
+def test_the_opening_follows_and_the_rest_is_plain(base, tmp_path):
+    codec = load_model(base).hf.audio_encoder
+    kept, scenes = opening_tokens(codec, tmp_path, 4, 3, ("level",), block=4)
+    plain, same = opening_tokens(codec, tmp_path, 4, 3, (), block=4)
+    assert scenes == same and (kept[..., :50] == plain[..., :50]).all()
+    assert (kept[..., 50:] != plain[..., 50:]).any()
+
+
+def test_a_layer_that_does_not_exist_is_refused(base):
+    with pytest.raises(ValueError, match=r"layers 0 to 5; places name \{'mode': 9\}"):
+        read_alone(load_model(base), TRUTH, PlantedPlaces(dict(mode=9)))
