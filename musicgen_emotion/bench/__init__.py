@@ -11,6 +11,16 @@ from .board import chosen_methods as chosen_methods
 from .board import leaderboard as leaderboard
 from .board import load_method as load_method
 from .board import read_results as read_results
+from .localization import LOCALIZATION_METHODS as LOCALIZATION_METHODS
+from .localization import ablation as ablation
+from .localization import attention as attention
+from .localization import attribution as attribution
+from .localization import factor_cells as factor_cells
+from .localization import guessing as guessing
+from .localization import is_true_cell as is_true_cell
+from .localization import localize as localize
+from .localization import patching as patching
+from .localization import probes as probes
 from .scores import absorption_rate as absorption_rate
 from .scores import cause_and_isolation as cause_and_isolation
 from .scores import localization_auroc as localization_auroc

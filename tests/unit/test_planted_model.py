@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from musicgen_emotion.activations.generation import generate
+from musicgen_emotion.bench.localization import localize
 from musicgen_emotion.models.load import load_model
 from musicgen_emotion.models.tiny import write_tokenizer
 from musicgen_emotion.nano.codec import train_codec
@@ -152,3 +153,23 @@ def test_the_opening_follows_and_the_rest_is_plain(base, tmp_path):
 def test_a_layer_that_does_not_exist_is_refused(base):
     with pytest.raises(ValueError, match=r"layers 0 to 5; places name \{'mode': 9\}"):
         read_alone(load_model(base), TRUTH, PlantedPlaces(dict(mode=9)))
+
+
+def test_patching_finds_the_layer_and_guessing_does_not(placed):
+    "The decoder is hardly trained, but what its layers read is cut already."
+    places = PlantedPlaces(PLACES.layers)  # the first second was not learned in two steps
+    found = localize(load_model(placed), TRUTH, places, n_pairs=4, duration_s=1.2)
+    auroc = found.pivot(index="method", columns="factor", values="auroc")
+    for method in ("patching", "attribution", "ablation"):
+        assert (auroc.loc[method] == 1).all()
+    assert (auroc.loc["random"] < 1).any()
+    assert found.passes[found.method == "random"].eq(0).all()
+    assert found.passes[found.method != "random"].gt(0).all()
+
+
+def test_a_method_of_another_length_is_refused_by_name(placed):
+    def short(model, pairs, cells, seed):
+        return np.zeros(3)
+
+    with pytest.raises(ValueError, match="method 'short' must return 12 finite numbers"):
+        localize(load_model(placed), TRUTH, PLACES, dict(short=short), n_pairs=1, duration_s=1.2)
