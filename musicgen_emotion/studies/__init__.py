@@ -63,6 +63,7 @@ from .causal_setup import CausalClips as CausalClips
 from .causal_setup import CausalSettings as CausalSettings
 from .causal_setup import causal_gate as causal_gate
 from .causal_setup import causal_words as causal_words
+from .causal_setup import own_words_sentence as own_words_sentence
 from .causal_setup import paired_mean as paired_mean
 from .causal_setup import plant_words as plant_words
 from .causal_setup import wide_table as wide_table
@@ -466,6 +467,7 @@ from .steps import Resampled as Resampled
 from .steps import Settings as Settings
 from .steps import Step as Step
 from .steps import caption_list as caption_list
+from .steps import check_at_most as check_at_most
 from .steps import check_clip_length as check_clip_length
 from .steps import check_pairs as check_pairs
 from .steps import controlled_model as controlled_model

@@ -357,6 +357,10 @@ OPPOSITES["processors_sentence"] = (
     ([COMPARED],),
     ([COMPARED | dict(flipped=["a score"], values={"a score": [0.5, 0.7]}, equal=3)],),
 )
+OPPOSITES["own_words_sentence"] = (
+    (12, dict(happy=13, sad=12)),
+    (12, dict(happy=7, sad=7)),
+)
 OPPOSITES["standing_sentence"] = ((STANDING,), (STANDING.assign(controls="not as expected"),))
 
 
