@@ -86,6 +86,7 @@ from .control_runs import NOMINAL as NOMINAL
 from .control_runs import PROCESSOR_TOLERANCE as PROCESSOR_TOLERANCE
 from .control_runs import TOO_MANY as TOO_MANY
 from .control_runs import VALUE_MOVED as VALUE_MOVED
+from .control_runs import WHY_UNDECIDED as WHY_UNDECIDED
 from .control_runs import control_matrix as control_matrix
 from .control_runs import false_alarms as false_alarms
 from .control_runs import gates_that_hold as gates_that_hold
@@ -95,8 +96,8 @@ from .control_runs import processors_sentence as processors_sentence
 from .control_runs import read_criteria as read_criteria
 from .control_runs import seeds_disagree as seeds_disagree
 from .control_runs import standing_page as standing_page
-from .control_runs import standing_sentence as standing_sentence
 from .control_runs import standing_table as standing_table
+from .control_runs import standing_text as standing_text
 from .control_runs import standing_verdict as standing_verdict
 from .control_runs import too_many_passes as too_many_passes
 from .control_runs import write_control_matrix as write_control_matrix

@@ -44,11 +44,12 @@ from opposites import (
 
 from musicgen_emotion import studies
 from musicgen_emotion.lab.files import read_table
-from musicgen_emotion.lab.gates import Gate
+from musicgen_emotion.lab.gates import Gate, read_gates
 from musicgen_emotion.probes.nested import Best
 from musicgen_emotion.stats.estimates import Estimate
 from musicgen_emotion.studies.causal_attention import AttentionStudy
 from musicgen_emotion.studies.headline import HEADLINE_FORMAT
+from musicgen_emotion.studies.units_by_power import CLAIMS
 
 FOLDER = Path(studies.__file__).parent
 ENDINGS = ("_sentence", "_sentences", "_claim", "_text", "_note", "_verdict")
@@ -372,6 +373,7 @@ OPPOSITES = {  # function -> arguments, and arguments that say the opposite
 
 OPPOSITES |= PHASE_1 | PHASE_2 | PHASE_3
 CLAIM = dict(gate="a score", kind="evidence", passed=True, controls="as expected")
+CLAIM |= dict(value=0.5, low=0.4, high=0.61, n=20, bar="> 0.3")
 STANDING = table(CLAIM | dict(alarms="0 of 12", other_seeds="2 of 2"))
 GRADES = pd.DataFrame([[-9.0, -2.0, 4.0], [-8.0, 1.0, 5.0]], ["sad", "calm"], [0.0, 0.5, 1.0])
 OPPOSITES["calibration_sentence"] = ((GRADES, 12), (GRADES.iloc[:, ::-1], 12))
@@ -398,32 +400,59 @@ MATRIX = read_table(FOLDER.parents[1] / "evidence" / "controls" / "matrix.csv")
 ALARMED = MATRIX.assign(passed=MATRIX.measured.where(MATRIX.expected == "fail", MATRIX.passed))
 OPPOSITES["matrix_text"] = ((MATRIX,), (ALARMED,))
 OPPOSITES["standing_verdict"] = ((STANDING,), (STANDING.assign(controls="not as expected"),))
-OPPOSITES["standing_sentence"] = ((STANDING,), (STANDING.assign(controls="not as expected"),))
+OPPOSITES["standing_text"] = ((STANDING,), (STANDING.assign(controls="not as expected"),))
 
 
 def test_claims_that_are_in_doubt_are_named():
-    told = studies.standing_sentence(STANDING)
+    told = studies.standing_text(STANDING)
     assert "1 may be made" in told and "where it must fail" not in told and "luck" not in told
-    alarmed = studies.standing_sentence(STANDING.assign(alarms="1 of 12"))
-    assert "where it must fail" in alarmed and "a score (1 of 12)" in alarmed
+    assert "May be claimed:\n\n- a score: 0.5 (0.4 to 0.61, n = 20), bar > 0.3." in told
+    alarmed = studies.standing_text(STANDING.assign(alarms="1 of 12"))
+    assert "it passed in 1 of 12 runs where it must fail" in alarmed and "may be chance" in alarmed
     for seeds in ("0 of 2", "3 of 4"):
-        doubted = studies.standing_sentence(STANDING.assign(other_seeds=seeds))
-        assert "0 may be made" in doubted and f"a score ({seeds})" in doubted and "luck" in doubted
+        doubted = studies.standing_text(STANDING.assign(other_seeds=seeds))
+        assert "0 may be made, 0 fell, and 1 cannot" in doubted and "luck" in doubted
+        assert "Cannot be decided here:\n\n- a score: 0.5 (0.4 to 0.61, n = 20)" in doubted
+        assert f"only {seeds} other seeds pass" in doubted
     for seeds in ("4 of 5", "2 of 2"):
-        assert "luck" not in studies.standing_sentence(STANDING.assign(other_seeds=seeds))
-    unseen = studies.standing_sentence(STANDING.assign(controls="without a number"))
-    assert "0 may be made" in unseen and "gave a number" in unseen
+        assert "luck" not in studies.standing_text(STANDING.assign(other_seeds=seeds))
+    for controls, why in studies.WHY_UNDECIDED.items():
+        unseen = studies.standing_text(STANDING.assign(controls=controls))
+        assert "0 may be made" in unseen and f"; {why}." in unseen
     failed = STANDING.assign(passed=False)
-    assert "another seed: a score (2 of 2)" in studies.standing_sentence(failed)
-    assert "another seed" not in studies.standing_sentence(failed.assign(other_seeds="0 of 2"))
-    assert "luck" not in studies.standing_sentence(STANDING.assign(other_seeds="not run"))
+    assert "Fell:\n\n- a score" in studies.standing_text(failed)
+    assert "2 of 2 other seeds pass" in studies.standing_text(failed)
+    assert "other seeds" not in studies.standing_text(failed.assign(other_seeds="0 of 2"))
+    assert "luck" not in studies.standing_text(STANDING.assign(other_seeds="not run"))
+    unmeasured = failed.assign(value=np.nan, low=np.nan, high=np.nan)
+    assert "here:\n\n- a score: not measured." in studies.standing_text(unmeasured)
+    broken = studies.standing_text(STANDING.assign(kind="check", passed=False))
+    assert "A check failed, so no number counts: a score." in broken
+
+
+@pytest.mark.parametrize("phase", sorted(CLAIMS))
+def test_the_head_of_a_page_is_read_in_short_lines(phase):
+    "It was one paragraph without numbers."
+    folder = FOLDER.parents[1] / "evidence"
+    decided = read_table(folder / "controls" / "gates_that_hold.csv")
+    standing = studies.standing_table(read_gates(folder / phase), phase, decided)
+    told = studies.standing_text(standing)
+    for sentence in re.split(r"\n|(?<=\.) (?=[A-Z])", told):
+        assert len(sentence.split()) <= 35, sentence
+    lines = [line for line in told.splitlines() if line.startswith("- ")]
+    claims = standing[standing.kind == "evidence"]
+    assert len(lines) == len(claims)
+    for claim in claims.itertuples():
+        (line,) = [x for x in lines if x.startswith(f"- {claim.gate.removesuffix(', p')}: ")]
+        assert f"{claim.value:.3g}" in line and f"n = {claim.n}" in line
+        interval = "p = " if claim.gate.endswith(", p") else f"{claim.low:.3g} to {claim.high:.3g}"
+        assert interval in line
 
 
 def test_the_table_of_a_page_has_words_and_intervals():
-    more = dict(value=0.5, low=0.4, high=0.61, n=20, bar="> 0.3")
     check = dict(gate="a no-op", kind="check", passed=False, controls="not run", n=np.nan)
     other = check | dict(alarms="n/a", other_seeds="not run", bar="> 1")
-    both = pd.concat([STANDING.assign(**more), pd.DataFrame([other])])
+    both = pd.concat([STANDING, pd.DataFrame([other])])
     page = studies.standing_page(both)
     assert page.alarms.tolist() == ["0 of 12", "n/a"]
     assert page.number.tolist() == ["0.5 (0.4 to 0.61)", "not measured, a check"]
