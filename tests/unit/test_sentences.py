@@ -400,6 +400,9 @@ MATRIX = read_table(FOLDER.parents[1] / "evidence" / "controls" / "matrix.csv")
 ALARMED = MATRIX.assign(passed=MATRIX.measured.where(MATRIX.expected == "fail", MATRIX.passed))
 OPPOSITES["matrix_text"] = ((MATRIX,), (ALARMED,))
 OPPOSITES["standing_verdict"] = ((STANDING,), (STANDING.assign(controls="not as expected"),))
+BY_P = Gate("gain, p", 0.01, n=20, threshold=0.05, direction="<", draws=99)
+BY_COUNT = Gate("selective features", 60.0, 50.0, 70.0, n=20, threshold=50)
+OPPOSITES["left_out_sentence"] = (([BY_P],), ([BY_COUNT],))
 OPPOSITES["standing_text"] = ((STANDING,), (STANDING.assign(controls="not as expected"),))
 
 
