@@ -63,6 +63,7 @@ from .causal_setup import CausalClips as CausalClips
 from .causal_setup import CausalSettings as CausalSettings
 from .causal_setup import causal_gate as causal_gate
 from .causal_setup import causal_words as causal_words
+from .causal_setup import own_words_sentence as own_words_sentence
 from .causal_setup import paired_mean as paired_mean
 from .causal_setup import plant_words as plant_words
 from .causal_setup import wide_table as wide_table
@@ -85,6 +86,7 @@ from .control_runs import NOMINAL as NOMINAL
 from .control_runs import PROCESSOR_TOLERANCE as PROCESSOR_TOLERANCE
 from .control_runs import TOO_MANY as TOO_MANY
 from .control_runs import VALUE_MOVED as VALUE_MOVED
+from .control_runs import WHY_UNDECIDED as WHY_UNDECIDED
 from .control_runs import control_matrix as control_matrix
 from .control_runs import false_alarms as false_alarms
 from .control_runs import gates_that_hold as gates_that_hold
@@ -94,8 +96,8 @@ from .control_runs import processors_sentence as processors_sentence
 from .control_runs import read_criteria as read_criteria
 from .control_runs import seeds_disagree as seeds_disagree
 from .control_runs import standing_page as standing_page
-from .control_runs import standing_sentence as standing_sentence
 from .control_runs import standing_table as standing_table
+from .control_runs import standing_text as standing_text
 from .control_runs import standing_verdict as standing_verdict
 from .control_runs import too_many_passes as too_many_passes
 from .control_runs import write_control_matrix as write_control_matrix
@@ -466,6 +468,7 @@ from .steps import Resampled as Resampled
 from .steps import Settings as Settings
 from .steps import Step as Step
 from .steps import caption_list as caption_list
+from .steps import check_at_most as check_at_most
 from .steps import check_clip_length as check_clip_length
 from .steps import check_pairs as check_pairs
 from .steps import controlled_model as controlled_model
@@ -484,8 +487,22 @@ from .steps import unseen_prompts as unseen_prompts
 from .steps import without_negative_zero as without_negative_zero
 from .steps import words_read as words_read
 from .units_by_power import CLAIMS as CLAIMS
+from .units_by_power import COUNTED as COUNTED
+from .units_by_power import DECIDED_BY_P as DECIDED_BY_P
+from .units_by_power import DOSE_COST as DOSE_COST
+from .units_by_power import EXPLAINED as EXPLAINED
+from .units_by_power import FIFTH as FIFTH
+from .units_by_power import HALF_OF_BAR as HALF_OF_BAR
+from .units_by_power import HALF_POINT as HALF_POINT
+from .units_by_power import HALF_THE_WAY as HALF_THE_WAY
+from .units_by_power import LEFT_OUT as LEFT_OUT
 from .units_by_power import PAIR_LIMIT as PAIR_LIMIT
+from .units_by_power import POINT as POINT
+from .units_by_power import TENTH as TENTH
+from .units_by_power import WORD_LIMIT as WORD_LIMIT
+from .units_by_power import ZERO_SHARE as ZERO_SHARE
 from .units_by_power import Claim as Claim
+from .units_by_power import left_out_sentence as left_out_sentence
 from .units_by_power import sample_sizes as sample_sizes
 from .units_by_power import spread_of_interval as spread_of_interval
 from .units_by_power import units_from_interval as units_from_interval

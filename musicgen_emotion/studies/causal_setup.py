@@ -13,6 +13,11 @@ import numpy as np
 import pandas as pd
 import torch
 
+from musicgen_emotion.stimuli.word_lists import (
+    PLAIN_ADJECTIVES,
+    WORD_CONTROLS,
+    control_words,
+)
 from musicgen_emotion.studies.steps import (
     NO_CONTROL,
     ClipSettings,
@@ -39,7 +44,6 @@ from ..stats.power import FEWEST_UNITS
 from ..stats.ratios import ratio_of_means
 from ..stimuli.emotions import EMOTION_WORDS, EMOTIONS
 from ..stimuli.prompts import neutral_prompts, study_prompts
-from ..stimuli.word_lists import PLAIN_ADJECTIVES, control_words
 
 # %% auto #0
 __all__ = [
@@ -55,6 +59,7 @@ __all__ = [
     "CausalSettings",
     "causal_gate",
     "causal_words",
+    "own_words_sentence",
     "paired_mean",
     "plant_words",
     "wide_table",
@@ -68,8 +73,8 @@ __all__ = [
 class CausalSettings(Resampled):
     """Settings of Phase 3; names and defaults are those of the notebook's parameters cell.
 
-    Raises ValueError for clips too short to be described, and for more pairs in a later part of the
-    study than are patched."""
+    Raises ValueError for clips too short to be described, for more pairs than clips, and for more
+    pairs in a later part of the study than are patched."""
 
     model: str = "nano"  # name, hub id or folder of the model
     backend: str = "auto"  # library; auto: by its files
@@ -344,7 +349,9 @@ def _pieces_of(model, words):
 # %% ../../nbs/api/95_studies/42_causal_setup.ipynb #cell014
 @dataclass
 class CausalClips:
-    "Words, clips and pairs of the study, with the run and the model that all parts use."
+    """Words, clips and pairs of the study, with the run and the model that all parts use.
+
+    Raises ValueError where clips and words give fewer pairs than `patch_pairs`."""
 
     run: Run  # where clips and tables are kept
     settings: CausalSettings  # parameters of the notebook
@@ -371,6 +378,7 @@ class CausalClips:
             settings.seed,
             words=self.words[2],
         )
+        self._check_pairs(prompts)
         self.clips = self._generate(prompts.table)
         self.carriers = self._generate(neutral_prompts(4, settings.seed).table)
         self.tokens = self.store.codes(self.clips.clip_id)[..., : self.frames]
@@ -386,6 +394,27 @@ class CausalClips:
             seeds=[settings.seed],
             **settings.clip_settings().sampling(),
         )
+
+    def _check_pairs(self, prompts):
+        "Raise ValueError where clips and words give fewer pairs than are asked for."
+        settings = self.settings
+        n_clips = len(pair_prompts(prompts, settings.source, settings.target))
+        n_words = min(self._words_studied().values())
+        dealt = settings.control in WORD_CONTROLS  # so few words are left that pairs repeat them
+        most = n_clips if dealt else min(n_clips, n_words)
+        if settings.patch_pairs > most:
+            raise ValueError(
+                f"patch_pairs={settings.patch_pairs} asks for more pairs than there are: "
+                f"clips_per_emotion={settings.clips_per_emotion} gives {n_clips}, and the words of "
+                f"{settings.source} and {settings.target} give {n_words} in which no word is "
+                f"repeated; ask for {most} at most, or give more clips and add words to "
+                "`EMOTION_WORDS`, about half of which are studied"
+            )
+
+    def _words_studied(self):
+        "emotion -> number of words that its prompts can have."
+        both = (self.settings.source, self.settings.target)
+        return {emotion: len(set(self.words[2][emotion])) for emotion in both}
 
     def _make_pairs(self):
         "The first pairs, each with the tokens of its target's clip."
@@ -450,7 +479,8 @@ class CausalClips:
         source = self.settings.source
         return Step(
             sentence=f"Clips of {self.settings.duration_s:g} s, kept in {self.store.path.name}. "
-            f"Their words for {source} are {', '.join(self.words[2][source])}.",
+            f"Their words for {source} are {', '.join(self.words[2][source])}. "
+            + own_words_sentence(len(self.pairs), self._words_studied()),
             table=pd.DataFrame([counts]),
         )
 
@@ -495,6 +525,18 @@ def wide_table(
 
 # %% ../../nbs/api/95_studies/42_causal_setup.ipynb #cell015
 NO_DIFFERENCE = "The two prompts predict the same, so there is no difference to look for."
+
+
+def own_words_sentence(
+    n: int,  # pairs
+    n_words: Mapping[str, int],  # emotion -> different words of its prompts
+) -> str:  # one sentence
+    "Whether each pair has words of its own, which makes it a unit."
+    fewest = min(n_words.values())
+    if n <= fewest:
+        return f"No word is in two of the {n} pairs."
+    listed = " and ".join(f"{number} for {emotion}" for emotion, number in n_words.items())
+    return f"The {n} pairs repeat words, of which there are {listed}: not all pairs are units."
 
 
 def wiring_sentence(

@@ -5,6 +5,7 @@
 # %% ../../nbs/api/95_studies/12_control_runs.ipynb #cell003
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -37,6 +38,7 @@ __all__ = [
     "PROCESSOR_TOLERANCE",
     "TOO_MANY",
     "VALUE_MOVED",
+    "WHY_UNDECIDED",
     "control_matrix",
     "false_alarms",
     "gates_that_hold",
@@ -46,8 +48,8 @@ __all__ = [
     "read_criteria",
     "seeds_disagree",
     "standing_page",
-    "standing_sentence",
     "standing_table",
+    "standing_text",
     "standing_verdict",
     "too_many_passes",
     "write_control_matrix",
@@ -372,32 +374,91 @@ def standing_verdict(
     return "GO" if len(claims) and made.all() else "ITERATE"
 
 
-def standing_sentence(
+def standing_text(
     standing: pd.DataFrame,  # as from `standing_table`
-) -> str:  # up to seven sentences
-    "Which of the claims that passed may be made, and which are undecided or in doubt."
-    claims = standing[(standing.kind == "evidence") & standing.passed]
-    if claims.empty:
-        return "No claim passed, so none is made." + _doubts(claims, standing)
-    expected = claims.controls == "as expected"
-    made = claims[expected & ~seeds_disagree(claims)]
-    listed = f": {'; '.join(made.gate)}" if len(made) else ""
-    text = f"Of {len(claims)} claims that passed, {len(made)} may be made{listed}."
-    for outcome, why in (
-        ("not as expected", "a control came out otherwise than written down"),
-        ("without a number", "no control on which it must fail gave a number"),
-        ("not run", "its controls were not run"),
+) -> str:  # Markdown: a verdict, and up to three lists
+    """What may be claimed, what fell and what is undecided, one line each.
+
+    A claim that passed is undecided where its controls or other seeds do not agree, and every
+    claim without a number is."""
+    claims = standing[standing.kind == "evidence"]
+    measured = claims.value.notna()
+    agreed = (claims.controls == "as expected") & ~seeds_disagree(claims)
+    made = claims[measured & claims.passed & agreed]
+    fell = claims[measured & ~claims.passed]
+    undecided = claims.drop([*made.index, *fell.index])
+    broken = standing[(standing.kind == "check") & ~standing.passed]
+    paragraphs = [
+        f"**{standing_verdict(standing)}.** Of {len(claims)} claims {len(made)} may be made, "
+        f"{len(fell)} fell, and {len(undecided)} cannot be decided here."
+    ]
+    if len(broken):
+        paragraphs.append(f"A check failed, so no number counts: {'; '.join(broken.gate)}.")
+    for title, rows, note_of in (
+        ("May be claimed", made, _alarms_note),
+        ("Fell", fell, _failed_note),
+        ("Cannot be decided here", undecided, _undecided_note),
     ):
-        other = claims[claims.controls == outcome]
-        if len(other):
-            text += f" Not made, for {why}: {'; '.join(other.gate)}."
-    flips = claims[expected & seeds_disagree(claims)]
-    if len(flips):
-        text += (
-            f" Undecided, because fewer than {LEAST_POWER:.0%} of the seeds pass at the small size "
-            f"of the controls, which may be a matter of size or of luck: {_with_seeds(flips)}."
+        if len(rows):
+            paragraphs.append(f"{title}:")
+            lines = [f"- {_claim_line(row)}{note_of(row)}." for row in _rows(rows)]
+            paragraphs.append("\n".join(lines))
+    return "\n\n".join([*paragraphs, *_what_notes_mean(made, fell, undecided)])
+
+
+def _claim_line(row):
+    "The claim with its number, its interval or bar, and n."
+    name, is_p = row.gate.removesuffix(", p"), row.gate.endswith(", p")
+    if pd.isna(row.value):
+        return f"{name}: not measured"
+    number = f"p = {row.value:.3g}" if is_p else f"{row.value:.3g}"
+    inside = [] if pd.isna(row.low) or is_p else [f"{row.low:.3g} to {row.high:.3g}"]
+    inside += [] if pd.isna(row.n) else [f"n = {int(row.n)}"]
+    behind = f" ({', '.join(inside)})" if inside else ""
+    return f"{name}: {number}{behind}, bar {row.bar}"
+
+
+def _alarms_note(row):
+    "How often a claim passed where it must fail."
+    alarmed = re.match(r"[1-9]", row.alarms)
+    return f"; it passed in {row.alarms} runs where it must fail" if alarmed else ""
+
+
+def _failed_note(row):
+    "Whether a claim that fell passes with other seeds."
+    sometimes = re.match(r"[1-9]", row.other_seeds)
+    return f"; {row.other_seeds} other seeds pass" if sometimes else ""
+
+
+WHY_UNDECIDED = {  # what became of the controls -> why a claim that passed is not made
+    "not as expected": "a control came out otherwise than written down",
+    "without a number": "no control on which it must fail gave a number",
+    "not run": "its controls were not run",
+}
+
+
+def _undecided_note(row):
+    "Why a claim is neither made nor fallen."
+    if pd.isna(row.value):
+        return ""
+    if row.controls in WHY_UNDECIDED:
+        return f"; {WHY_UNDECIDED[row.controls]}"
+    return f"; only {row.other_seeds} other seeds pass"
+
+
+def _what_notes_mean(made, fell, undecided):
+    "Paragraphs on seeds and alarms, where a line has such a note."
+    notes = []
+    if seeds_disagree(undecided).any():
+        notes.append(
+            f"Other seeds run at the small size of the controls, and {LEAST_POWER:.0%} of them "
+            "must pass. Where fewer do, it may be a matter of size or of luck."
         )
-    return text + _doubts(made, standing)
+    elif fell.other_seeds.str.match(r"[1-9]").any():
+        notes.append("Other seeds run at the small size of the controls.")
+    if made.alarms.str.match(r"[1-9]").any():
+        notes.append("Runs where a claim must fail are so few that one pass may be chance.")
+    return notes
 
 
 def seeds_disagree(
@@ -406,28 +467,6 @@ def seeds_disagree(
     "Whether a claim that passed does so in too few of the other seeds."
     shares = standing.other_seeds.str.extract(r"(\d+) of (\d+)").astype(float)
     return standing.passed & (shares[0] < LEAST_POWER * shares[1])
-
-
-def _with_seeds(rows):
-    "Gates, each with how often it passed with other seeds."
-    return "; ".join(f"{row.gate} ({row.other_seeds})" for row in _rows(rows))
-
-
-def _doubts(made, standing):
-    "Claims that passed where they must fail, and failed ones that pass with other seeds."
-    text = ""
-    alarmed = made[made.alarms.str.match(r"[1-9]")]
-    if len(alarmed):
-        listed = "; ".join(f"{row.gate} ({row.alarms})" for row in _rows(alarmed))
-        text += (
-            " Passed in some run where it must fail, which so few runs cannot tell from chance: "
-            f"{listed}."
-        )
-    failed = standing[(standing.kind == "evidence") & ~standing.passed]
-    sometimes = failed[failed.other_seeds.str.match(r"[1-9]")]
-    if len(sometimes):
-        text += f" Failed here and passed with another seed: {_with_seeds(sometimes)}."
-    return text
 
 
 # %% ../../nbs/api/95_studies/12_control_runs.ipynb #procs02

@@ -209,7 +209,7 @@ def causal_work(
 
 def _causal_passes(values, n_layers, study):
     "Passes over `patch_s` of music, one row each."
-    pairs, few = values["patch_pairs"], min(values["window_pairs"], values["patch_pairs"])
+    pairs, few = values["patch_pairs"], values["window_pairs"]
     windows = round(values["patch_s"] / values["window_s"])
     places = 2 + 4 * n_layers  # texts, and the four sites of a layer
     streams = 1 + n_layers  # text and residual streams

@@ -257,7 +257,10 @@ def record_steps(
     seed: int = 0,  # of the clips
 ) -> Step:  # how, pair, value, low, high, n, mismatched
     "Cosines of last steps, of averages over steps, and of early with late steps."
-    frames = [(text, name) for text in STEP_SENTENCES for name in INSTRUMENTS][:n]
+    frames = [(text, name) for text in STEP_SENTENCES for name in INSTRUMENTS]
+    if n > len(frames):
+        raise ValueError(f"n must be at most {len(frames)}, the sentences that there are; got {n}")
+    frames = frames[:n]
     prompts = []
     for word in ("happy", "sad", "happy"):
         prompts += [text.format(word, name) for text, name in frames]

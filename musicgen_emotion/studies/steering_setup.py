@@ -28,6 +28,7 @@ from musicgen_emotion.studies.steps import (
     Resampled,
     Step,
     caption_list,
+    check_at_most,
     settings_from,
     unseen_prompts,
 )
@@ -112,6 +113,12 @@ class SteeringSettings(Resampled):
         self.clip_settings()
         if not self.alphas or not min(self.alphas) < 0 < max(self.alphas):
             raise ValueError(f"alphas must have both signs; got {list(self.alphas)}")
+        check_at_most(
+            vars(self),
+            ["control_prompts", "feature_prompts", "edit_prompts"],
+            "test_prompts",
+            "each part of the study takes the first of the test prompts",
+        )
 
     def clip_settings(self) -> ClipSettings:  # raises ValueError when clips are too short
         "How clips are generated."

@@ -132,7 +132,8 @@ def related_text(
     if len(related) < 3 or np.ptp(related.slope) == 0:
         return text
     alone = np.corrcoef(related.cosine, related.slope)[0, 1]
-    return f"{text}, and among these it is {alone:.2f}"
+    against = "" if alone > 0 else ", so their slopes do not follow it"
+    return f"{text}, and among these it is {alone:.2f}{against}"
 
 
 def _unrelated_less(axis, slopes, unrelated):

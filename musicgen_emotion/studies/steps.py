@@ -65,6 +65,7 @@ __all__ = [
     "Settings",
     "Step",
     "caption_list",
+    "check_at_most",
     "check_clip_length",
     "check_pairs",
     "controlled_model",
@@ -169,17 +170,33 @@ def settings_from(
 
 # %% ../../nbs/api/95_studies/00_steps.ipynb #cell014
 def check_pairs(
-    values: Mapping[str, Any],  # patch_pairs, sound_pairs, cue_pairs
+    values: Mapping[str, Any],  # clips_per_emotion, patch_pairs, and the pairs of each part
 ) -> None:
-    "Raise ValueError where a part of Phase 3 asks for more pairs than the study has."
-    most = values["patch_pairs"]
-    more = [name for name in ("sound_pairs", "cue_pairs") if values[name] > most]
+    "Raise ValueError where Phase 3 asks for more pairs than it has clips, or a part for more."
+    check_at_most(
+        values,
+        ["patch_pairs"],
+        "clips_per_emotion",
+        "each pair takes one clip of an emotion, so more clips give more pairs",
+    )
+    check_at_most(
+        values,
+        ["sound_pairs", "cue_pairs", "window_pairs"],
+        "patch_pairs",
+        "each part of the study takes the first of the pairs that are patched",
+    )
+
+
+def check_at_most(
+    values: Mapping[str, Any],  # settings of a study
+    names: Sequence[str],  # settings that take a part
+    of: str,  # setting that says how many there are
+    why: str,  # how the part is taken
+) -> None:
+    "Raise ValueError for settings that ask for more than there is."
+    more = [f"{name}={values[name]}" for name in names if values[name] > values[of]]
     if more:
-        asked = " and ".join(f"{name}={values[name]}" for name in more)
-        raise ValueError(
-            f"{asked} must be at most patch_pairs={most}: each part of the study takes the first "
-            "of the pairs that are patched"
-        )
+        raise ValueError(f"{' and '.join(more)} must be at most {of}={values[of]}: {why}")
 
 
 def check_clip_length(

@@ -5,6 +5,8 @@
 # %% ../../nbs/api/95_studies/15_units_by_power.ipynb #cell003
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,15 +15,29 @@ import pandas as pd
 
 from ..lab.arguments import checked
 from ..lab.checks import check_count, check_positive
-from ..lab.gates import read_gates
+from ..lab.gates import Gate, read_gates
 from ..lab.paths import as_path
 from ..stats.power import SampleSize, units_needed
 
 # %% auto #0
 __all__ = [
     "CLAIMS",
+    "COUNTED",
+    "DECIDED_BY_P",
+    "DOSE_COST",
+    "EXPLAINED",
+    "FIFTH",
+    "HALF_OF_BAR",
+    "HALF_POINT",
+    "HALF_THE_WAY",
+    "LEFT_OUT",
     "PAIR_LIMIT",
+    "POINT",
+    "TENTH",
+    "WORD_LIMIT",
+    "ZERO_SHARE",
     "Claim",
+    "left_out_sentence",
     "sample_sizes",
     "spread_of_interval",
     "units_from_interval",
@@ -61,47 +77,195 @@ def units_from_interval(
 # %% ../../nbs/api/95_studies/15_units_by_power.ipynb #cell010
 @dataclass(frozen=True)
 class Claim:
-    "A gate with an interval, and the smallest effect that matters for it."
+    "A gate with an interval, and the smallest effect beyond its bar that matters."
 
     gate: str  # name of the gate
-    effect: float  # smallest effect that matters, in the unit of the gate
+    effect: float  # smallest distance from the bar that matters, in the unit of the gate
+    why: str  # what so large an effect is
     units: str  # what is counted
     parameter: str  # that sets the number of units
     limit: str = ""  # what else bounds that number
 
 
-PAIR_LIMIT = "each pair has two words of its own, and the lists give 13 pairs"
+PAIR_LIMIT = "each pair has two words of its own, and the lists give 12 pairs"
+WORD_LIMIT = "the lists give 12 words"
+FIFTH = "one item in five is read otherwise"
+TENTH = "one item in ten is read otherwise"
+EXPLAINED = "a correlation of 0.75 explains more than half of the variance"
+HALF_OF_BAR = "half of what the bar allows"
+HALF_THE_WAY = "half of the way from the bar to 1"
+DOSE_COST = "what the strongest dose of Phase 2 may cost, in nats"
+POINT, HALF_POINT = "one rating point", "half a rating point"
 CLAIMS = {
     "phase0_foundation": (
-        Claim("text states encode emotion beyond words", 0.2, "stems", "prompts_per_emotion"),
-        Claim("layers encode emotion beyond tokens and words", 0.1, "stems", "clips_per_emotion"),
+        Claim(
+            "label match",
+            0.1,
+            "half of the errors that the bar allows",
+            "clips",
+            "clips_per_emotion",
+        ),
+        Claim(
+            "text states encode emotion beyond words", 0.2, FIFTH, "stems", "prompts_per_emotion"
+        ),
+        Claim(
+            "layers encode emotion beyond tokens and words",
+            0.1,
+            TENTH,
+            "stems",
+            "clips_per_emotion",
+        ),
         Claim(
             "the text adds emotion to equal music",
             0.1,
+            TENTH,
             "stems",
             "clips_per_emotion",
             "the word lists give no more stems",
         ),
+        Claim("best layer identified", 0.1, TENTH, "stems", "clips_per_emotion"),
     ),
     "phase1_sae": (
-        Claim("the best single feature beats any control", 0.1, "words", "study_prompts"),
+        Claim("the best single feature beats any control", 0.1, TENTH, "words", "study_prompts"),
+        Claim(
+            "found again by other seeds",
+            0.1,
+            "one feature in ten",
+            "features",
+            "expansion",
+            "twins are redrawn as well, so more `seeds` help too",
+        ),
+        Claim(
+            "spliced dictionaries beat token frequencies before guidance, worst site",
+            0.5,
+            DOSE_COST,
+            "clips",
+            "clips",
+        ),
+        Claim(
+            "spliced dictionaries beat token frequencies after guidance, worst site",
+            0.5,
+            DOSE_COST,
+            "clips",
+            "clips",
+        ),
     ),
     "phase2_steering": (
-        Claim("a push reaches what writing the word reaches", 0.25, "prompts", "test_prompts"),
+        Claim(
+            "valence: slopes of controls follow their cosine, correlation",
+            0.25,
+            EXPLAINED,
+            "directions",
+            "n_random",
+        ),
+        Claim(
+            "valence: unrelated directions move it less, mean share",
+            0.25,
+            HALF_OF_BAR,
+            "prompts",
+            "control_prompts",
+        ),
+        Claim(
+            "valence: held-out words lie along it, correlation",
+            0.25,
+            EXPLAINED,
+            "words",
+            "held_out_clips",
+        ),
+        Claim(
+            "arousal: slopes of controls follow their cosine, correlation",
+            0.25,
+            EXPLAINED,
+            "directions",
+            "n_random",
+        ),
+        Claim(
+            "arousal: unrelated directions move it less, mean share",
+            0.25,
+            HALF_OF_BAR,
+            "prompts",
+            "control_prompts",
+        ),
+        Claim(
+            "arousal: held-out words lie along it, correlation",
+            0.25,
+            EXPLAINED,
+            "words",
+            "held_out_clips",
+        ),
+        Claim(
+            "a push reaches what writing the word reaches",
+            0.25,
+            "from the bar to the whole of what the word reaches",
+            "prompts",
+            "test_prompts",
+        ),
     ),
     "phase3_causal": (
-        Claim("patching an inner layer moves the sound", 1.0, "pairs", "sound_pairs", PAIR_LIMIT),
         Claim(
-            "the text of the first half moves the sound more than the second's",
+            "another prompt of the target's emotion restores little",
+            0.125,
+            HALF_OF_BAR,
+            "pairs",
+            "patch_pairs",
+            PAIR_LIMIT,
+        ),
+        Claim(
+            "patching an inner layer moves the sound",
             1.0,
+            POINT,
             "pairs",
             "sound_pairs",
             PAIR_LIMIT,
         ),
-        Claim("arousal goes through tempo", 0.5, "pairs", "cue_pairs", PAIR_LIMIT),
-        Claim("arousal goes through loudness", 0.5, "pairs", "cue_pairs", PAIR_LIMIT),
-        Claim("valence goes through mode", 0.5, "pairs", "cue_pairs", PAIR_LIMIT),
+        Claim(
+            "the text of the first half moves the sound more than the second's",
+            1.0,
+            POINT,
+            "pairs",
+            "sound_pairs",
+            PAIR_LIMIT,
+        ),
+        Claim(
+            "reliability of the mean difference in the text",
+            0.25,
+            HALF_THE_WAY,
+            "words",
+            "prompts_per_part",
+            WORD_LIMIT,
+        ),
+        Claim(
+            "reliability above its floors",
+            0.25,
+            "a quarter of a perfect score",
+            "words",
+            "prompts_per_part",
+            WORD_LIMIT,
+        ),
+        Claim(
+            "energetic renders are more aroused than happy ones",
+            0.5,
+            HALF_POINT,
+            "renders of each",
+            "RENDERS_PER_EMOTION",
+        ),
+        Claim("arousal goes through tempo", 0.5, HALF_POINT, "pairs", "cue_pairs", PAIR_LIMIT),
+        Claim("arousal goes through loudness", 0.5, HALF_POINT, "pairs", "cue_pairs", PAIR_LIMIT),
+        Claim("valence goes through mode", 0.5, HALF_POINT, "pairs", "cue_pairs", PAIR_LIMIT),
     ),
+}
+COUNTED = "counts of features, whose spread is not that of a word"
+ZERO_SHARE = "a share of zero, whose interval tells nothing of the spread of a larger one"
+DECIDED_BY_P = (
+    "a p, which has no interval: where it is a rank among 39 directions, none lies below 1/40"
+)
+LEFT_OUT = {  # gates with an interval that are not in `CLAIMS` -> why
+    "selective features": COUNTED,
+    "highly selective, scarcest emotion": COUNTED,
+    "more selective features than any control": COUNTED,
+    "silhouette of the best layer": "a map of neighbours, whose clips are no units of their own",
+    "planted emotion recovered at equal cost, share of prompts": ZERO_SHARE,
+    "renders are heard as labelled": ZERO_SHARE,
 }
 
 
@@ -135,6 +299,7 @@ def _sample_size(claim, gate, power):
     return dict(
         gate=claim.gate,
         effect=claim.effect,
+        why=claim.why,
         needed=size.n,
         pilot_n=gate.n,
         finds=float(finds),
@@ -154,8 +319,23 @@ def units_lines(
     for row in sizes.itertuples():
         enough = "enough" if row.pilot_n >= row.needed else f"finds {row.finds:.2g}"
         text = (
-            f"{row.gate}: {row.effect:g} needs {row.needed} {row.units}, the published run has "
-            f"{row.pilot_n} ({enough}; {row.parameter})"
+            f"{row.gate}: {row.effect:g} ({row.why}) needs {row.needed} {row.units}, the published "
+            f"run has {row.pilot_n} ({enough}; {row.parameter})"
         )
         lines.append(text + (f"; {row.limit}" if row.limit else ""))
     return lines
+
+
+def left_out_sentence(
+    gates: Sequence[Gate],  # of a run or of several
+) -> str:  # a sentence for each reason; empty where all evidence is in `CLAIMS`
+    "How many claims have no number of units, and why; raises KeyError for one without a reason."
+    evidence = [gate for gate in gates if gate.kind == "evidence"]
+    listed = {claim.gate for claims in CLAIMS.values() for claim in claims}
+    others = [gate for gate in evidence if gate.name not in listed]
+    if not others:
+        return ""
+    reasons = Counter(DECIDED_BY_P if gate.draws else LEFT_OUT[gate.name] for gate in others)
+    counts = [f"{number} for {reason}" for reason, number in reasons.most_common()]
+    start = f"{len(others)} of {len(evidence)} claims are not in the list"
+    return f"{start}. {'. '.join(counts)}."

@@ -338,6 +338,7 @@ def study(tiny, tmp_path_factory):
         fit_pairs=2,
         held_out_clips=2,
         test_prompts=2,
+        control_prompts=2,
         method_prompts=2,
         feature_prompts=2,
         edit_prompts=2,

@@ -16,9 +16,10 @@ from written import gates_of_the_text
 
 import musicgen_emotion.studies
 from musicgen_emotion.causes.attribution import Agreement
+from musicgen_emotion.causes.construction import word_parts
 from musicgen_emotion.causes.free_generation import patched_generation
 from musicgen_emotion.causes.mediation import REFERENCE, held_effects
-from musicgen_emotion.causes.pairs import Pairs, pair_tokens
+from musicgen_emotion.causes.pairs import Pairs, pair_prompts, pair_tokens
 from musicgen_emotion.causes.site_scores import _random_p, _random_pushes, prediction_slopes
 from musicgen_emotion.causes.stages import Stages
 from musicgen_emotion.causes.verdicts import BARS, collect_evidence, verdict_table
@@ -31,12 +32,15 @@ from musicgen_emotion.models.text import piece_counter
 from musicgen_emotion.sound import ListenerModel, listener_agreement, listener_axes, listener_cues
 from musicgen_emotion.stats.estimates import Estimate
 from musicgen_emotion.stimuli.emotions import EMOTION_WORDS
+from musicgen_emotion.stimuli.prompts import study_prompts
 from musicgen_emotion.stimuli.word_lists import PLAIN_ADJECTIVES, match_pieces
 from musicgen_emotion.studies import (
     BEST_CUES,
     CAUSAL_CRITERIA,
+    EVERY_CONTROL,
     HELD_CUES,
     PLANTED_HELD,
+    WORD_SHARES,
     AttentionStudy,
     CausalClips,
     CausalSettings,
@@ -62,6 +66,7 @@ from musicgen_emotion.studies import (
     lost_sentence,
     mediation_sentence,
     neutral_halves,
+    own_words_sentence,
     paired_mean,
     plant,
     plant_held,
@@ -120,7 +125,11 @@ def test_clips_that_are_too_short_are_refused():
     [
         (dict(sound_pairs=13), "sound_pairs=13 must be at most patch_pairs=12"),
         (dict(cue_pairs=20), "cue_pairs=20 must be at most patch_pairs=12"),
-        (dict(patch_pairs=5), "sound_pairs=12 and cue_pairs=12 must be at most patch_pairs=5"),
+        (
+            dict(patch_pairs=5),
+            "sound_pairs=12 and cue_pairs=12 and window_pairs=8 must be at most patch_pairs=5",
+        ),
+        (dict(patch_pairs=20), "patch_pairs=20 must be at most clips_per_emotion=12"),
     ],
 )
 def test_more_pairs_than_are_patched_are_refused_and_not_estimated(more, named):
@@ -130,8 +139,43 @@ def test_more_pairs_than_are_patched_are_refused_and_not_estimated(more, named):
         causal_work(vars(CausalSettings()) | more, 4)
 
 
+def data_of(tiny, folder, **values):
+    "Clips and pairs of a short study."
+    settings = CausalSettings(duration_s=2.0, patch_s=0.1, **values)
+    with open_run(folder, "phase3_test") as run:
+        return CausalClips(run.set_model(tiny), settings, tiny)
+
+
+def test_more_pairs_than_words_are_refused_before_any_clip(tiny, tmp_path):
+    "Slicing gave 12 pairs, or pairs that share words, to a study that asked for 20."
+    named = r"patch_pairs=20 asks for more pairs.*=20 gives 20,.* give 12 in which.*12 at most"
+    with pytest.raises(ValueError, match=named):
+        data_of(tiny, tmp_path / "run", clips_per_emotion=20, patch_pairs=20)
+    assert not list((tmp_path / "run").rglob("*.npz"))
+
+
+@pytest.mark.parametrize("control", ["none", *EVERY_CONTROL, "planted"])
+@pytest.mark.parametrize("seed", [0, 1, 2, 3])
+def test_no_control_makes_fewer_pairs_than_asked(control, seed):
+    "The defaults, which control runs keep, without the clips."
+    settings = CausalSettings(control=control, seed=seed)
+    words = causal_words(control, settings.source, settings.target, seed)
+    parts = word_parts(list(settings.emotions), 3, seed, words, WORD_SHARES)
+    prompts = study_prompts(
+        settings.clips_per_emotion, tuple(settings.emotions), seed, words=parts[2]
+    )
+    pairs = pair_prompts(prompts, settings.source, settings.target)
+    assert len(pairs) >= settings.patch_pairs == 12
+    fewest = min(len(set(parts[2][name])) for name in (settings.source, settings.target))
+    told = own_words_sentence(12, {"happy": fewest, "sad": fewest})
+    if control == "no-emotion":
+        assert fewest == 7 and "repeat words, of which there are 7 for happy" in told
+    else:
+        assert fewest >= 12 and told == "No word is in two of the 12 pairs."
+
+
 def test_a_missing_parameter_is_named():
-    with pytest.raises(KeyError, match="patch_pairs"):
+    with pytest.raises(KeyError, match="clips_per_emotion"):
         settings_from(CausalSettings, dict(model="nano", backend="auto"))
 
 
@@ -362,7 +406,7 @@ def test_decodable_sentence_names_sites_that_fail():
 def test_random_weights_decode_nothing_and_planted_states_do(tiny, tmp_path):
     settings = CausalSettings(
         clips_per_emotion=2, prompts_per_part=24, patch_pairs=2, sound_pairs=2, cue_pairs=2,
-        duration_s=2.0, patch_s=0.1, n_boot=200, probe_perm=20,
+        window_pairs=2, duration_s=2.0, patch_s=0.1, n_boot=200, probe_perm=20,
     )  # fmt: skip
     with open_run(tmp_path / "run", "phase3_test") as run:
         states = PromptStates(CausalClips(run.set_model(tiny), settings, tiny))

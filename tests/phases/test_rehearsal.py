@@ -47,6 +47,7 @@ PARAMETERS = dict(
         few_pairs=[2],
         held_out_clips=2,
         test_prompts=2,
+        control_prompts=2,
         method_prompts=2,
         n_random=2,
         n_shuffled=1,

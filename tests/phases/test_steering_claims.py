@@ -273,7 +273,7 @@ def test_the_correlation_names_what_varies_by_itself():
     assert related_text(rows).startswith("10 of them share 0.2 or more")
     assert "it is 1.00" in related_text(rows)
     turned = rows.assign(slope=rows.slope.where(cosine == 0, -rows.slope))
-    assert "it is -1.00" in related_text(turned)
+    assert "it is -1.00, so their slopes do not follow it" in related_text(turned)
     assert "0 of them" in related_text(rows.head(39)) and "among" not in related_text(rows.head(39))
 
 

@@ -6,9 +6,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from musicgen_emotion.causes.construction import word_parts
 from musicgen_emotion.lab.files import write_json
-from musicgen_emotion.lab.gates import Gate
-from musicgen_emotion.studies.units_by_power import CLAIMS, sample_sizes, units_lines
+from musicgen_emotion.lab.gates import Gate, read_gates
+from musicgen_emotion.stimuli.emotions import EMOTION_WORDS
+from musicgen_emotion.studies.causal_setup import WORD_SHARES, CausalSettings
+from musicgen_emotion.studies.units_by_power import (
+    CLAIMS,
+    LEFT_OUT,
+    PAIR_LIMIT,
+    WORD_LIMIT,
+    ZERO_SHARE,
+    left_out_sentence,
+    sample_sizes,
+    units_lines,
+)
 
 ROOT = Path(__file__).parents[2]
 GATE = "arousal goes through tempo"
@@ -23,10 +35,37 @@ def test_the_files_of_parameters_say_what_follows_from_the_published_runs():
     runs = [ROOT / "evidence" / phase for phase in CLAIMS]
     lines = units_lines(pd.concat([sample_sizes(run) for run in runs]))
     assert len(lines) == sum(map(len, CLAIMS.values()))
+    lines_left_out = left_out_sentence([gate for run in runs for gate in read_gates(run)])
     for name in ("full", "small", "large"):
         text = (ROOT / "params" / f"{name}.yaml").read_text()
         for line in lines:
             assert f"# - {line}\n" in text, f"params/{name}.yaml lacks: {line}"
+        assert text.count("# - ") == len(lines)
+        assert f"# {lines_left_out}\n" in text, f"params/{name}.yaml lacks: {lines_left_out}"
+
+
+def test_every_claim_has_a_number_of_units_or_a_reason():
+    "Ten of 31 gates with an interval were listed, and nothing told of the others."
+    listed = {phase: {claim.gate for claim in claims} for phase, claims in CLAIMS.items()}
+    for phase, claims in listed.items():
+        evidence = [gate for gate in read_gates(ROOT / "evidence" / phase)]
+        evidence = [gate for gate in evidence if gate.kind == "evidence"]
+        by_interval = {gate.name for gate in evidence if not gate.draws}
+        assert claims == by_interval - set(LEFT_OUT), phase
+        shares = [gate for gate in evidence if LEFT_OUT.get(gate.name) == ZERO_SHARE]
+        assert not any(gate.value for gate in shares), "a share above zero has a spread"
+    assert all(claim.why for claims in CLAIMS.values() for claim in claims)
+    unknown = Gate("a new claim", 1.0, 0.5, 1.5, 12)
+    with pytest.raises(KeyError, match="a new claim"):
+        left_out_sentence([unknown])
+
+
+def test_limits_of_words_and_pairs_are_those_of_the_lists():
+    settings = CausalSettings()
+    words = word_parts(list(settings.emotions), 3, settings.seed, EMOTION_WORDS, WORD_SHARES)[2]
+    fewest = min(len(words[settings.source]), len(words[settings.target]))
+    assert f"the lists give {fewest} pairs" in PAIR_LIMIT
+    assert f"the lists give {fewest} words" in WORD_LIMIT
 
 
 def test_needed_units_find_the_effect_as_often_as_they_say(tmp_path):
