@@ -52,6 +52,7 @@ DIRECTIONS = {
     "<=": operator.le,
 }
 KINDS = ("check", "evidence")
+FEWEST_UNITS = 12  # fewer prompts, words or clips carry no claim
 EARLIER = "earlier"  # kind of a gate in a file from before there were kinds
 
 
@@ -145,6 +146,15 @@ class Gate:
                 f"and the bar is {self.direction} {self.threshold:g}; take more draws"
             )
 
+    def with_enough_units(self) -> Gate:  # the gate, or one without a number
+        "Evidence on fewer than `FEWEST_UNITS` units becomes no claim that says what was measured."
+        is_few = self.n is not None and self.n < FEWEST_UNITS and not math.isnan(self.value)
+        if self.kind != "evidence" or not is_few:
+            return self
+        few = f"no claim: {self.n} units are fewer than {FEWEST_UNITS} (measured: {self.value:.3g})"
+        none = dict(value=math.nan, low=math.nan, high=math.nan)
+        return replace(self, **none, why="; ".join(part for part in (self.why, few) if part))
+
     def entry(
         self,
     ) -> dict[str, Any]:  # name, kind, value, interval, n, draws, threshold, direction, passed, ...
@@ -199,9 +209,6 @@ CONTROLS = ("random-weights", "shuffled-labels", "deaf", "no-emotion")  # must f
 POSITIVES = ("planted",)  # must pass it
 
 
-FEWEST_UNITS = 12  # fewer prompts, words or clips carry no claim
-
-
 @dataclass(frozen=True)
 class Criterion:
     """What a gate asks, and on which controls it must fail and pass.
@@ -247,7 +254,9 @@ class Criterion:
         draws: int | None = None,  # permutations or random controls behind a value that is a p
         why: str = "",  # what more is to be said of this number
     ) -> Gate:  # decided
-        "Decide the criterion on a number; evidence on fewer than `FEWEST_UNITS` units is none."
+        """Decide the criterion on a number; evidence on fewer than `FEWEST_UNITS` units is none.
+
+        Raises ValueError for a number of evidence without its units."""
         low = math.nan if low is None else low
         high = math.nan if high is None else high
         reasons = [reason for reason in (self.why, why) if reason]
@@ -263,12 +272,9 @@ class Criterion:
             self.kind,
             draws,
         )
-        is_few = gate.n is not None and gate.n < FEWEST_UNITS and not math.isnan(gate.value)
-        if self.kind == "check" or not is_few:
-            return gate
-        few = f"no claim: {gate.n} units are fewer than {FEWEST_UNITS} (measured: {gate.value:.3g})"
-        none = dict(value=math.nan, low=math.nan, high=math.nan)
-        return replace(gate, **none, why="; ".join([*reasons, few]))
+        if self.kind == "evidence" and n is None and not math.isnan(gate.value):
+            raise ValueError(f"{self.name!r} is evidence: give n, the units behind its number")
+        return gate.with_enough_units()
 
     def expected(
         self,

@@ -154,27 +154,34 @@ class Run:
         draws: int | None = None,  # permutations or random controls behind a value that is a p
         why: str = "",  # what is to be said of this number
         threshold: float | None = None,  # bar of a gate of your own; declared ones have theirs
-        direction: str = ">",  # of a gate of your own: `>`, `>=`, `<` or `<=`
-        kind: str = "evidence",  # of a gate of your own: "evidence" or "check"
+        direction: str | None = None,  # of a gate of your own: `>`, `>=`, `<` or `<=`; None: `>`
+        kind: str | None = None,  # of a gate of your own: "evidence" or "check"; None: evidence
     ) -> Gate:  # the gate, already in `gates.json`
         """Decide a criterion and record it; the same name again replaces the earlier entry.
 
-        Raises ValueError without a bar, and for a bar other than the declared one."""
+        Raises ValueError without a bar, for a bar, direction or kind other than the declared one,
+        and for a number of declared evidence without its units. A gate of your own has no
+        controls: pages count it as undecided."""
         if not isinstance(name, str):
             raise TypeError(f"name of a gate must be text; got {name!r}")
         criterion = self.criteria.get(name)
         if criterion is not None:
-            if threshold not in (None, criterion.threshold):
-                raise ValueError(
-                    f"the bar of {name!r} was declared as {criterion.threshold:g}; got {threshold}"
-                )
+            given = dict(threshold=threshold, direction=direction, kind=kind)
+            for what, value_given in given.items():
+                was = getattr(criterion, what)
+                if value_given not in (None, was):
+                    raise ValueError(
+                        f"the {what} of {name!r} was declared as {was!r}; got {value_given!r}"
+                    )
             gate = criterion.gate(value, low, high, n, draws, why)
         elif threshold is None:
             raise ValueError(f"{name!r} was not declared: give its threshold")
         else:
             low = math.nan if low is None else low
             high = math.nan if high is None else high
+            direction, kind = direction or ">", kind or "evidence"
             gate = Gate(name, value, low, high, n, threshold, direction, why, kind, draws)
+            gate = gate.with_enough_units()
         others = [other for other in self.gates if other.name != name]
         self.gates = [*others, gate]
         self._write_gates()

@@ -80,6 +80,7 @@ from .causal_sound import sound_sentence as sound_sentence
 from .causal_sound import timing_sentence as timing_sentence
 from .control_runs import FULL_SEEDS as FULL_SEEDS
 from .control_runs import HOLD_COLUMNS as HOLD_COLUMNS
+from .control_runs import LEAST_MEASURED as LEAST_MEASURED
 from .control_runs import LEAST_POWER as LEAST_POWER
 from .control_runs import NO_TOLERANCE as NO_TOLERANCE
 from .control_runs import NOMINAL as NOMINAL
@@ -87,6 +88,7 @@ from .control_runs import PROCESSOR_TOLERANCE as PROCESSOR_TOLERANCE
 from .control_runs import TOO_MANY as TOO_MANY
 from .control_runs import VALUE_MOVED as VALUE_MOVED
 from .control_runs import WHY_UNDECIDED as WHY_UNDECIDED
+from .control_runs import alarms_lines as alarms_lines
 from .control_runs import control_matrix as control_matrix
 from .control_runs import false_alarms as false_alarms
 from .control_runs import gates_that_hold as gates_that_hold

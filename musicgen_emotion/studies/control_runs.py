@@ -32,6 +32,7 @@ from ..stats.effects import wilson
 __all__ = [
     "FULL_SEEDS",
     "HOLD_COLUMNS",
+    "LEAST_MEASURED",
     "LEAST_POWER",
     "NOMINAL",
     "NO_TOLERANCE",
@@ -39,6 +40,7 @@ __all__ = [
     "TOO_MANY",
     "VALUE_MOVED",
     "WHY_UNDECIDED",
+    "alarms_lines",
     "control_matrix",
     "false_alarms",
     "gates_that_hold",
@@ -108,6 +110,7 @@ NOMINAL = 0.05  # share of runs in which a gate may pass where there is nothing 
 TOO_MANY = (4, 20)  # passes, runs of a control: mended or taken out at this many
 LEAST_POWER = 0.8  # share of runs with a planted effect in which evidence must pass
 FULL_SEEDS = 5  # fewer are said so
+LEAST_MEASURED = 5  # runs of its controls in which a gate must give a number
 HOLD_COLUMNS = (
     "phase",
     "gate",
@@ -142,9 +145,10 @@ def gates_that_hold(
 ) -> pd.DataFrame:  # columns of `HOLD_COLUMNS`
     """The rule for every gate, with the reason; a check holds when it passes everywhere.
 
-    `holds` is "yes", "no", "not shown" (no control on which it must fail gave a number) or "not
-    run". `alarms` counts passes where the gate must fail, of `alarm_runs` that gave a number;
-    `seeds` and `seeds_passed` are of the study itself at the size of the controls."""
+    `holds` is "yes", "no", "not shown" (fewer than `LEAST_MEASURED` runs of its controls gave a
+    number) or "not run". `alarms` counts passes where the gate must fail, of `alarm_runs` that
+    gave a number; `seeds` and `seeds_passed` are of the study itself at the size of the
+    controls."""
     rows = []
     for (phase, gate, kind), cells in matrix.groupby(["phase", "gate", "kind"], sort=False):
         holds, why = _check_holds(cells) if kind == "check" else _evidence_holds(cells)
@@ -177,8 +181,9 @@ def _evidence_holds(cells):
     if absent:
         return "not run", f"no run under {', '.join(absent)}"
     measured, runs = int(must_fail.measured.sum()), int(must_fail.runs.sum())
-    if len(must_fail) and not measured:
-        return "not shown", f"none of {runs} runs of its controls gave a number"
+    if len(must_fail) and measured < LEAST_MEASURED:
+        shown = f"{measured} of {runs} runs of its controls gave a number"
+        return "not shown", f"{shown}; {LEAST_MEASURED} are asked"
     fewest = int(asked.runs.min())
     few = "" if fewest >= FULL_SEEDS else f"; only {fewest} seed{'s' if fewest > 1 else ''}"
     alarms = f"{must_fail.passed.sum()} of {measured} on its controls"
@@ -219,11 +224,15 @@ def false_alarms(
 ) -> pd.DataFrame:  # phase, control ("all" for all together), passed, runs, rate, low, high, ...
     """How often evidence passed where it must fail, with Wilson's interval.
 
-    `runs` counts gates with a number; `no_number` those that refused to measure."""
+    `control` names a control, "all" of them, or all for the gates that are decided on "a p" or on
+    "an interval": chance passes the first in 5% of the runs, the second less often. `runs` counts
+    gates with a number; `no_number` those that refused to measure."""
     must_fail = matrix[(matrix.kind == "evidence") & (matrix.expected == "fail")]
     rows = []
     for phase, of_phase in must_fail.groupby("phase", sort=False):
-        groups = {"all": of_phase, **dict(list(of_phase.groupby("control", sort=False)))}
+        by_p = of_phase.gate.str.endswith(", p")
+        groups = {"all": of_phase, "a p": of_phase[by_p], "an interval": of_phase[~by_p]}
+        groups |= dict(list(of_phase.groupby("control", sort=False)))
         for control, cells in groups.items():
             passed, runs = int(cells.passed.sum()), int(cells.measured.sum())
             if runs:
@@ -280,7 +289,8 @@ def matrix_text(
     unshown = decided[decided.holds == "not shown"]
     lines += [f"Not shown: {row.gate} ({row.phase}): {row.why}." for row in _rows(unshown)]
     if wrong.empty:
-        lines.append("No gate came out otherwise than it must.")
+        lines.append("No gate passed too often where it must fail, or too seldom where planted.")
+    lines += alarms_lines(matrix)
     fewest = int(matrix[matrix.runs > 0].runs.min())
     if fewest < FULL_SEEDS:
         lines.append(f"Some cells have {fewest} seeds only, fewer than {FULL_SEEDS}.")
@@ -288,6 +298,21 @@ def matrix_text(
     table = matrix_table(matrix)
     shown = markdown_table(table, rows=len(table))
     return f"# Expected and found\n\n{sentences}\n\n{shown}\n{markdown_table(alarms, rows=99)}"
+
+
+def alarms_lines(
+    matrix: pd.DataFrame,  # as from `control_matrix`
+) -> list[str]:  # a sentence per cell; one alone where there is no such cell
+    "Each cell in which evidence passed where it must fail, of the runs that gave a number."
+    must_fail = matrix[(matrix.kind == "evidence") & (matrix.expected == "fail")]
+    passed = must_fail[must_fail.passed > 0]
+    if passed.empty:
+        return ["No evidence passed in any run where it must fail."]
+    return [
+        f"{row.gate} ({row.phase}) passed under {row.control} in {row.passed} of {row.measured} "
+        "runs that gave a number."
+        for row in _rows(passed)
+    ]
 
 
 def write_control_matrix(
@@ -315,10 +340,10 @@ def standing_table(
 ) -> pd.DataFrame:  # `gates_table` with `controls`, `alarms` and `other_seeds`
     """Gates of a run, each with what its controls came to.
 
-    `controls` is as expected, not as expected, without a number or not run. `alarms` is how
+    `controls` is as expected, not as expected, too few numbers or not run. `alarms` is how
     often the gate passed where it must fail, of the runs that gave a number. `other_seeds` is how
     often it passed in the study at small size."""
-    words = {"yes": "as expected", "no": "not as expected", "not shown": "without a number"}
+    words = {"yes": "as expected", "no": "not as expected", "not shown": "too few numbers"}
     of_phase = decided[decided.phase == phase].set_index("gate").reindex(columns=HOLD_COLUMNS)
     rows = [of_phase.loc[gate.name] if gate.name in of_phase.index else None for gate in gates]
     table = gates_table(gates)
@@ -432,7 +457,7 @@ def _failed_note(row):
 
 WHY_UNDECIDED = {  # what became of the controls -> why a claim that passed is not made
     "not as expected": "a control came out otherwise than written down",
-    "without a number": "no control on which it must fail gave a number",
+    "too few numbers": "too few runs of its controls gave a number",
     "not run": "its controls were not run",
 }
 

@@ -538,7 +538,7 @@ def test_a_gate_and_a_step_of_our_own_are_kept_like_the_others(study):
     before = list(study.run.gates)
     evidence = [gate for gate in before if gate.kind == "evidence"]
     claims, passed = len(evidence), sum(gate.passed for gate in evidence)
-    study.run.gate("my gate", 0.7, 0.6, 0.8, threshold=0.5, n=2, why="decided in the notebook")
+    study.run.gate("my gate", 0.7, 0.6, 0.8, threshold=0.5, n=12, why="decided in the notebook")
     gates = gates_step(study.run, "Phase 2")
     assert "my gate" in gates.table.gate.tolist()
     assert f"{passed + 1} of {claims + 1} claims passed" in gates.sentence

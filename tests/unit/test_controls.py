@@ -103,7 +103,15 @@ def test_criteria_are_in_the_folder_before_the_first_gate(tmp_path):
     with open_run(tmp_path, "phase") as run:
         run.declare([criterion])
         assert (tmp_path / "criteria.json").exists() and not (tmp_path / "gates.json").exists()
-        assert not run.gate("score", 0.6, 0.4, 0.8).passed
+        assert not run.gate("score", 0.6, 0.4, 0.8, n=20).passed
+        for other in (dict(direction="<"), dict(kind="check"), dict(threshold=0.1)):
+            with pytest.raises(
+                ValueError, match=f"the {next(iter(other))} of 'score' was declared"
+            ):
+                run.gate("score", 0.6, 0.4, 0.8, n=20, **other)
+        own = run.gate("own", 0.9, 0.8, 1.0, threshold=0.5, n=2)
+        assert not own.passed and "no claim" in own.why
+        run.gates = run.gates[:-1]
         run.declare([criterion])  # a run that is resumed declares again
         with pytest.raises(ValueError, match="fixed before its gate"):
             run.declare([Criterion("score", 0.3, fails_on=("random-weights",))])
@@ -138,6 +146,8 @@ def test_evidence_on_fewer_than_twelve_units_is_no_claim(n):
     assert not gate.passed and np.isnan(gate.value) and "no claim" in gate.why
     assert "0.6" in gate.why  # what was measured stands in the sentence
     assert criterion.gate(0.6, 0.55, 0.7, n=FEWEST_UNITS).passed
+    with pytest.raises(ValueError, match="'score' is evidence: give n"):
+        criterion.gate(0.6, 0.55, 0.7)
     by_rank = Criterion("rank", 0.05, "<", fails_on=("deaf",))
     assert not by_rank.gate(0.01, n=n, draws=99).passed
     assert Criterion("a no-op", 0.5, kind="check").gate(0.6, n=n).passed

@@ -18,6 +18,7 @@ from musicgen_emotion.lab.repeats import (
 )
 from musicgen_emotion.lab.runs import open_run
 from musicgen_emotion.studies.control_runs import (
+    LEAST_MEASURED,
     control_matrix,
     false_alarms,
     gates_that_hold,
@@ -38,7 +39,7 @@ def write_phase(folder, name, *parameters):
         "from musicgen_emotion.lab.phases import start_phase\n"
         f'run = start_phase("{name}", globals())\n'
         'run.declare([Criterion("odd", 0.5, fails_on=("deaf", "random-weights"))])',
-        "score = float(seed % 2)\nrun.gate('odd', score, score, score)\nrun.close();",
+        "score = float(seed % 2)\nrun.gate('odd', score, score, score, n=12)\nrun.close();",
     ]
     cells = [nbformat.v4.new_code_cell(text) for text in texts]
     cells[0].metadata.tags = ["parameters"]
@@ -128,7 +129,7 @@ def made(folder, control, seed, passes):
     with open_run(folder / control / str(seed), "phase9_made", parameters) as run:
         run.declare([criterion])
         score = float("nan") if passes is None else 0.9 if passes else 0.1
-        run.gate("score", score, score, score)
+        run.gate("score", score, score, score, n=12)
 
 
 def decided(folder, random=0, deaf=0, planted=5):
@@ -162,15 +163,18 @@ def test_a_gate_without_a_number_has_not_shown_that_it_can_fail(tmp_path):
         made(tmp_path, "random-weights", seed, passes=None)
     matrix = control_matrix(tmp_path)
     row = gates_that_hold(matrix).iloc[0]
-    assert row.holds == "not shown" and "none of 10 runs" in row.why
+    assert row.holds == "not shown" and "0 of 10 runs" in row.why
     assert false_alarms(matrix).empty  # nothing was measured, so there is no rate
     assert "fail 0/0 (5 no number)" in matrix_text(matrix)
-    made(tmp_path, "deaf", 5, passes=False)
+    for seed in range(5, 5 + LEAST_MEASURED):
+        assert gates_that_hold(control_matrix(tmp_path)).holds.item() == "not shown"
+        made(tmp_path, "deaf", seed, passes=False)
     matrix = control_matrix(tmp_path)
     row = gates_that_hold(matrix).iloc[0]
-    assert row.holds == "yes" and "0 of 1 on its controls (10 more gave no number)" in row.why
+    assert row.holds == "yes" and "0 of 5 on its controls (10 more gave no number)" in row.why
     alarms = false_alarms(matrix).set_index("control")
-    assert (alarms.runs["all"], alarms.no_number["all"]) == (1, 10)
+    assert (alarms.runs["all"], alarms.no_number["all"]) == (5, 10)
+    assert alarms.runs["an interval"] == 5 and "a p" not in alarms.index
 
 
 def test_passes_are_counted_among_numbers(tmp_path):
@@ -209,14 +213,16 @@ def test_the_matrix_says_what_was_expected_what_was_found_and_what_is_missing(tm
     }
     assert (cells.passed["random-weights"], cells.runs["random-weights"]) == (1, 3)
     assert gates_that_hold(matrix).holds.item() == "not run"  # deaf is missing
-    made(tmp_path, "deaf", 0, passes=False)
+    for seed in range(2):
+        made(tmp_path, "deaf", seed, passes=False)
     row = gates_that_hold(control_matrix(tmp_path)).iloc[0]
-    assert row.holds == "yes" and row.why.endswith("only 1 seed")
-    assert (row.alarms, row.alarm_runs, row.seeds, row.seeds_passed) == (1, 4, 3, 3)
+    assert row.holds == "yes" and row.why.endswith("only 2 seeds")
+    assert (row.alarms, row.alarm_runs, row.seeds, row.seeds_passed) == (1, 5, 3, 3)
     alarms = false_alarms(control_matrix(tmp_path)).set_index("control")
-    assert alarms.passed["all"] == 1 and alarms.runs["all"] == 4
-    assert alarms.low["all"] < 0.25 < alarms.high["all"]
+    assert alarms.passed["all"] == 1 and alarms.runs["all"] == 5
+    assert alarms.low["all"] < 0.2 < alarms.high["all"]
     text = matrix_text(control_matrix(tmp_path))
+    assert "score (phase9_made) passed under random-weights in 1 of 3 runs" in text
     assert "fail 1/3" in text and "pass 3/3" in text and "fewer than 5" in text
 
 

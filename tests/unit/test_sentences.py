@@ -475,7 +475,7 @@ def test_a_claim_counts_only_with_its_controls():
     for change in (
         dict(controls="not as expected"),
         dict(controls="not run"),
-        dict(controls="without a number"),
+        dict(controls="too few numbers"),
         dict(passed=False),
         dict(other_seeds="3 of 4"),
     ):
