@@ -40,7 +40,6 @@ from musicgen_emotion.activations.sealed_tables import (
     plain_rows,
     typed_rows,
 )
-
 from ..lab.files import read_json, remove_path, sha256_bytes, write_json
 from ..lab.paths import MARKER_FILE, claim_folder
 
@@ -48,16 +47,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = [
-    "STORE_KIND",
-    "STORE_VERSION",
-    "OlderClips",
-    "count_rows",
-    "finish_upgrade",
-    "is_older_store",
-    "sound_path",
-    "upgrade_store",
-]
+__all__ = ['STORE_KIND', 'STORE_VERSION', 'is_older_store', 'OlderClips', 'sound_path', 'upgrade_store', 'count_rows',
+           'finish_upgrade']
 
 # %% ../../nbs/api/50_activations/10_older_clips.ipynb #cell010
 _STAGE = ".stage-upgrade"  # a conversion that is not finished
@@ -162,7 +153,6 @@ class OlderClips:
 
     def _shards(self) -> list[Path]:
         return sorted((self.folder / "shards").glob("[!.]*.parquet"))
-
 
 # %% ../../nbs/api/50_activations/10_older_clips.ipynb #cell013
 STORE_KIND = "clip store"

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ..activations.positions import window_positions
+from .batches import PairBatch
 from musicgen_emotion.causes.pairs import (
     CELL_COLUMNS,
     PATCH_SITES,
@@ -18,8 +20,8 @@ from musicgen_emotion.causes.pairs import (
     Pairs,
     cell_table,
 )
-
-from ..activations.positions import window_positions
+from .passes import contrast, pass_progress
+from .patching import activation_patching
 from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in, table_with
 from ..lab.seeds import rng
@@ -27,13 +29,9 @@ from ..lab.sizes import may_be_large
 from ..models.model import MusicModel
 from ..models.shapes import frame_logits
 from ..stats.estimates import Estimate, bootstrap_weights, interval
-from .batches import PairBatch
-from .passes import contrast, pass_progress
-from .patching import activation_patching
 
 # %% auto #0
-__all__ = ["Agreement", "attribution_agreement", "attribution_patching"]
-
+__all__ = ['attribution_patching', 'Agreement', 'attribution_agreement']
 
 # %% ../../nbs/api/85_causes/04_attribution.ipynb #cell006
 @checked
@@ -168,7 +166,6 @@ def _restored_score(batch, readout):
     # guided logits move faster than those of the cond branch, by the guidance scale
     scale = 1.0 if readout == "cond" else batch.guidance
     return along_contrast * (scale / gap), gap
-
 
 # %% ../../nbs/api/85_causes/04_attribution.ipynb #cell012
 @dataclass(frozen=True)

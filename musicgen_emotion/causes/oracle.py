@@ -16,8 +16,7 @@ from ..stats.effects import balanced_accuracy
 from ..stats.estimates import Estimate
 
 # %% auto #0
-__all__ = ["FAMILIES", "Oracle", "fingerprints", "fit_oracle"]
-
+__all__ = ['FAMILIES', 'Oracle', 'fit_oracle', 'fingerprints']
 
 # %% ../../nbs/api/85_causes/09_oracle.ipynb #cell006
 @dataclass(frozen=True)
@@ -54,7 +53,6 @@ class Oracle:
     ) -> np.ndarray:  # (row, class) probabilities in the order of `classes`
         "What the oracle reads."
         return self.model.predict_proba(np.asarray(states, float))
-
 
 # %% ../../nbs/api/85_causes/09_oracle.ipynb #cell010
 FAMILIES = ("mlp", "knn", "rbf")

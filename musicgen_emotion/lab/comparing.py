@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["FolderComparison", "RunComparison", "compare_folders", "compare_runs"]
-
+__all__ = ['RunComparison', 'compare_runs', 'FolderComparison', 'compare_folders']
 
 # %% ../../nbs/api/00_lab/19_comparing.ipynb #cell008
 @dataclass(frozen=True, eq=False, repr=False)
@@ -158,7 +157,6 @@ def _table_line(row: Mapping[str, Any]) -> str:
 def _gate_line(row: Mapping[str, Any]) -> str:
     name, outcome, note = row["gate"], row["outcome"], row["note"]
     return f"  gate {name!r}: {outcome} ({note})"
-
 
 # %% ../../nbs/api/00_lab/19_comparing.ipynb #cell010
 def _tables_of(run: Path) -> dict[str, Path]:
@@ -356,7 +354,6 @@ def _texts(values: pd.Series) -> list[str | None]:
         texts.append(None if is_missing else str(value))
     return texts
 
-
 # %% ../../nbs/api/00_lab/19_comparing.ipynb #cell012
 def _compare_gates(
     gates_a: list[Gate], gates_b: list[Gate], rtol: float, atol: float
@@ -420,7 +417,6 @@ def _changed_numbers(a: Gate, b: Gate, rtol: float, atol: float) -> list[str]:
     if a.direction != b.direction:
         changes.append(f"direction {a.direction} -> {b.direction}")
     return changes
-
 
 # %% ../../nbs/api/00_lab/19_comparing.ipynb #cell020
 @dataclass(frozen=True, eq=False, repr=False)

@@ -30,20 +30,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = [
-    "Repeats",
-    "gates_over_runs",
-    "keep_repeats",
-    "parse_seeds",
-    "phases_with",
-    "repeat_phase",
-    "repeats_report",
-    "repeats_text",
-    "require_parameter",
-    "run_controls",
-    "run_gates",
-]
-
+__all__ = ['parse_seeds', 'run_gates', 'gates_over_runs', 'keep_repeats', 'repeats_text', 'repeats_report', 'Repeats',
+           'repeat_phase', 'require_parameter', 'run_controls', 'phases_with']
 
 # %% ../../nbs/api/00_lab/22_repeats.ipynb #cell006
 @checked
@@ -70,11 +58,12 @@ def parse_seeds(
 
 _MOST_SEEDS = 1000
 
-
 # %% ../../nbs/api/00_lab/22_repeats.ipynb #cell009
 def run_gates(
     folder: Path | str,  # holds run folders at any depth
-) -> pd.DataFrame:  # a row per gate and run: run, phase, control, seed, gate, kind, value, ...
+) -> (
+    pd.DataFrame
+):  # a row per gate and run: run, phase, control, seed, code, gate, kind, value, ...
     "All gates of the finished runs below a folder; runs that are not finished are left out."
     import pandas as pd
 
@@ -89,14 +78,15 @@ def run_gates(
         parameters = manifest.get("parameters") or {}
         run = dict(run=name, phase=manifest["phase"], control=parameters.get("control", "none"))
         run["seed"] = parameters.get("seed", 0)
+        run["code"] = str(manifest.get("code") or "unknown")[:12]
         for gate in read_gates(path):
             numbers = dict(value=gate.value, low=gate.low, high=gate.high, n=gate.n)
             rows.append(dict(run, gate=gate.name, kind=gate.kind, **numbers, passed=gate.passed))
     return pd.DataFrame(rows, columns=_GATE_COLUMNS).astype(dict(n="Int64", passed=bool))
 
 
-_GATE_COLUMNS = ["run", "phase", "control", "seed", "gate", "kind", "value", "low", "high", "n"]
-_GATE_COLUMNS += ["passed"]
+_GATE_COLUMNS = ["run", "phase", "control", "seed", "code", "gate", "kind", "value", "low", "high"]
+_GATE_COLUMNS += ["n", "passed"]
 
 
 def gates_over_runs(
@@ -127,7 +117,6 @@ def _outcome(passed: int, runs: int) -> str:
     if passed in (0, runs):
         return "passes" if passed else "fails"
     return "undecided"
-
 
 # %% ../../nbs/api/00_lab/22_repeats.ipynb #cell012
 def keep_repeats(
@@ -188,7 +177,6 @@ def repeats_report(
     seeds = sorted({int(seed) for seed in by_seed.seed})
     return repeats_text(read_table(folder / "seeds.csv"), seeds)
 
-
 # %% ../../nbs/api/00_lab/22_repeats.ipynb #cell016
 @dataclass(frozen=True)
 class Repeats:
@@ -236,7 +224,6 @@ def require_parameter(
     notebook = find_phase(phase)
     if name not in read_parameters(notebook):
         raise ValueError(f"{notebook.stem} has no parameter {name!r}, so it cannot be varied")
-
 
 # %% ../../nbs/api/00_lab/22_repeats.ipynb #cell022
 @checked

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .checks import check_in
 from musicgen_emotion.lab.files import (
     WrittenFiles,
     plain_value,
@@ -27,6 +28,9 @@ from musicgen_emotion.lab.files import (
     write_json,
     write_table,
 )
+from .gates import Criterion, Gate, each_of
+from .locks import LOCK_FILE, folder_lock, is_locked
+from .machine import device_info, git_revision, library_versions
 from musicgen_emotion.lab.paths import (
     MARKER_FILE,
     as_path,
@@ -36,24 +40,11 @@ from musicgen_emotion.lab.paths import (
     watch_folder,
 )
 
-from .checks import check_in
-from .gates import Criterion, Gate, each_of
-from .locks import LOCK_FILE, folder_lock, is_locked
-from .machine import device_info, git_revision, library_versions
-
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = [
-    "LENT_FOLDER",
-    "RUN_VERSION",
-    "STATUSES",
-    "Run",
-    "changed_parameters",
-    "open_run",
-    "run_manifest",
-]
+__all__ = ['STATUSES', 'RUN_VERSION', 'LENT_FOLDER', 'Run', 'open_run', 'changed_parameters', 'run_manifest']
 
 # %% ../../nbs/api/00_lab/07_runs.ipynb #cell008
 STATUSES = ("running", "finished", "failed", "interrupted")
@@ -249,7 +240,6 @@ class Run:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
 
 # %% ../../nbs/api/00_lab/07_runs.ipynb #cell010
 RUN_VERSION = 1  # of the folder's format
@@ -480,7 +470,6 @@ def _open_log(run: Run) -> None:
     run.stack.callback(run.log.removeHandler, handler)  # the last callback runs first
     for left in unfinished_files(run.path):
         remove_path(left)
-
 
 # %% ../../nbs/api/00_lab/07_runs.ipynb #cell014
 def run_manifest(

@@ -13,8 +13,7 @@ import numpy as np
 from .files import plain_value, sha256_bytes
 
 # %% auto #0
-__all__ = ["rng", "seed_from"]
-
+__all__ = ['seed_from', 'rng']
 
 # %% ../../nbs/api/00_lab/16_seeds.ipynb #cell008
 def seed_from(
@@ -28,7 +27,6 @@ def seed_from(
     text = json.dumps(plain_value(parts), sort_keys=True)
     first_64_bits = int(sha256_bytes(text)[:16], 16)
     return first_64_bits >> 1
-
 
 # %% ../../nbs/api/00_lab/16_seeds.ipynb #cell011
 def rng(

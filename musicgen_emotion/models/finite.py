@@ -18,17 +18,8 @@ from ..lab.arguments import checked
 from .text import DecoderState
 
 # %% auto #0
-__all__ = [
-    "NotFiniteError",
-    "clips_named",
-    "evaluated",
-    "forward_hooks",
-    "frozen",
-    "remedy_for",
-    "require_finite",
-    "require_finite_site",
-]
-
+__all__ = ['NotFiniteError', 'clips_named', 'require_finite', 'require_finite_site', 'remedy_for', 'forward_hooks', 'frozen',
+           'evaluated']
 
 # %% ../../nbs/api/40_models/04_finite.ipynb #cell009
 class NotFiniteError(ValueError):
@@ -64,7 +55,6 @@ def clips_named(
             error.remedy,
             name,
         ) from None
-
 
 # %% ../../nbs/api/40_models/04_finite.ipynb #cell012
 def require_finite(
@@ -151,7 +141,6 @@ def forward_hooks(
     finally:
         for handle in handles:
             handle.remove()
-
 
 # %% ../../nbs/api/40_models/04_finite.ipynb #cell091
 @contextlib.contextmanager

@@ -21,16 +21,8 @@ from .shapes import ModelConfig, token_places, undelay_tokens
 from .text import check_prompts, equal_length_batches, padded_widths
 
 # %% auto #0
-__all__ = [
-    "ClipNoise",
-    "SamplingSettings",
-    "clip_seeds",
-    "merge_guidance",
-    "pick_tokens",
-    "require_generation_room",
-    "sample_tokens",
-]
-
+__all__ = ['SamplingSettings', 'merge_guidance', 'clip_seeds', 'ClipNoise', 'pick_tokens', 'sample_tokens',
+           'require_generation_room']
 
 # %% ../../nbs/api/40_models/18_sampling.ipynb #cell008
 @checked
@@ -62,7 +54,6 @@ class SamplingSettings:
             )
         return self
 
-
 # %% ../../nbs/api/40_models/18_sampling.ipynb #cell011
 def merge_guidance(
     cond_logits: Any,  # tensor or array of the rows that read the text
@@ -71,7 +62,6 @@ def merge_guidance(
 ) -> Any:  # same shape
     "Guided logits: null + scale * (cond - null)."
     return null_logits + scale * (cond_logits - null_logits)
-
 
 # %% ../../nbs/api/40_models/18_sampling.ipynb #cell014
 @checked(n=zero_or_more)
@@ -94,7 +84,6 @@ def clip_seeds(
         )
     return numbers
 
-
 # %% ../../nbs/api/40_models/18_sampling.ipynb #cell017
 class ClipNoise:
     "Gumbel noise that depends only on a clip's seed and the position, never on the batch."
@@ -116,7 +105,6 @@ class ClipNoise:
         exponential = -torch.log(inside)
         return -torch.log(exponential).float()
 
-
 # %% ../../nbs/api/40_models/18_sampling.ipynb #cell020
 def pick_tokens(
     logits: torch.Tensor,  # (clip, codebook, entry)
@@ -134,7 +122,6 @@ def pick_tokens(
             -torch.inf,
         )
     return (logits / temperature + noise).argmax(-1)
-
 
 # %% ../../nbs/api/40_models/18_sampling.ipynb #cell023
 @may_be_large

@@ -14,6 +14,10 @@ from typing import Any
 
 import torch
 
+from ..lab.arguments import checked
+from ..lab.checks import check_in
+from ..lab.paths import as_path
+from .finite import evaluated, forward_hooks, require_finite
 from musicgen_emotion.models.hub import (
     VOCABULARY,
     readable,
@@ -31,11 +35,6 @@ from musicgen_emotion.models.model import (
     register_adapter,
     silence,
 )
-
-from ..lab.arguments import checked
-from ..lab.checks import check_in
-from ..lab.paths import as_path
-from .finite import evaluated, forward_hooks, require_finite
 from .registry import quiet_transformers
 from .shapes import ModelConfig
 from .sites import Site, decoder_sites
@@ -43,18 +42,8 @@ from .text import DecoderState, TextStates, add_null_rows, branch_names
 from .tiny import cpu_seed, forget_hooks, redraw_pretrained
 
 # %% auto #0
-__all__ = [
-    "TransformersModel",
-    "config_of",
-    "load_transformers",
-    "new_cache",
-    "read_raw",
-    "read_tokenizer",
-    "transformers_sites",
-    "wrap_raw",
-    "wrap_transformers",
-]
-
+__all__ = ['config_of', 'transformers_sites', 'new_cache', 'TransformersModel', 'load_transformers', 'read_raw',
+           'wrap_transformers', 'wrap_raw', 'read_tokenizer']
 
 # %% ../../nbs/api/40_models/10_transformers_backend.ipynb #cell009
 def config_of(
@@ -92,7 +81,6 @@ def transformers_sites(
         ),
         text_proj="enc_to_dec_proj" if hasattr(hf, "enc_to_dec_proj") else None,
     )
-
 
 # %% ../../nbs/api/40_models/10_transformers_backend.ipynb #cell012
 def new_cache() -> Any:  # transformers EncoderDecoderCache
@@ -140,7 +128,6 @@ def new_cache() -> Any:  # transformers EncoderDecoderCache
     self_attention = DynamicCache()
     self_attention.layer_class_to_replicate = InPlaceLayer
     return EncoderDecoderCache(self_attention, DynamicCache())
-
 
 # %% ../../nbs/api/40_models/10_transformers_backend.ipynb #cell014
 class TransformersModel(MusicModel):
@@ -370,7 +357,6 @@ def _redraw_linear(module):
     fresh = copy.deepcopy(module).to("cpu", torch.float32)
     fresh.reset_parameters()
     module.load_state_dict(fresh.state_dict())
-
 
 # %% ../../nbs/api/40_models/10_transformers_backend.ipynb #cell026
 def load_transformers(

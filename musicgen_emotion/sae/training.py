@@ -14,6 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ..lab.arguments import checked
+from ..lab.files import remove_path, unfinished_files, write_json, write_table
+from ..lab.paths import as_path, claim_folder
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from musicgen_emotion.sae.data import (
     ArrayBatches,
     DataReport,
@@ -26,11 +30,6 @@ from musicgen_emotion.sae.data import (
     row_labels,
     with_warnings,
 )
-
-from ..lab.arguments import checked
-from ..lab.files import remove_path, unfinished_files, write_json, write_table
-from ..lab.paths import as_path, claim_folder
-from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from .dictionary import SparseAutoencoder
 from .metrics import sae_metrics
 from .settings import SAEConfig, TrainConfig
@@ -41,8 +40,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["TrainResult", "require_training_room", "split_parts", "train_sae"]
-
+__all__ = ['TrainResult', 'train_sae', 'require_training_room', 'split_parts']
 
 # %% ../../nbs/api/70_sae/12_training.ipynb #cell006
 @dataclass
@@ -155,7 +153,6 @@ def _write_result(result, folder):
     )
     write_json(folder / "report.json", summary)
 
-
 # %% ../../nbs/api/70_sae/12_training.ipynb #cell008
 @checked
 def split_parts(
@@ -256,7 +253,6 @@ def _from_store(store, groups, split, config, d_sae):
         rows=sample,
         made_by=store.made_by,
     )
-
 
 # %% ../../nbs/api/70_sae/12_training.ipynb #cell010
 @dataclass

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..lab.arguments import checked
 from musicgen_emotion.lab.checks import (
     check_between,
     check_count,
@@ -20,8 +21,6 @@ from musicgen_emotion.lab.checks import (
     check_same_length,
     check_table,
 )
-
-from ..lab.arguments import checked
 from ..lab.files import read_json_parts, write_json
 from ..lab.reasons import plain_reason
 from ..lab.seeds import rng
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ["JUDGE_DESCRIPTORS", "LabelJudge", "descriptor_matrix", "judge_accuracy"]
+__all__ = ['JUDGE_DESCRIPTORS', 'descriptor_matrix', 'LabelJudge', 'judge_accuracy']
 
 # %% ../../nbs/api/30_sound/04_label_judge.ipynb #cell010
 JUDGE_DESCRIPTORS = tuple(
@@ -61,7 +60,6 @@ def descriptor_matrix(
         )
     check_table("table", table, gaps=names)
     return table[list(names)].to_numpy(float)
-
 
 # %% ../../nbs/api/30_sound/04_label_judge.ipynb #cell013
 @dataclass
@@ -239,7 +237,6 @@ class LabelJudge:
                 )
         return judge
 
-
 # %% ../../nbs/api/30_sound/04_label_judge.ipynb #cell015
 def _checked_name(name):
     if not isinstance(name, str):
@@ -311,7 +308,6 @@ def _fit_discriminant(features, labels, shrinkage):
         priors=priors,
     )
     return make_pipeline(StandardScaler(), analysis).fit(features, labels)
-
 
 # %% ../../nbs/api/30_sound/04_label_judge.ipynb #cell021
 @may_be_large

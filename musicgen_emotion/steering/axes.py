@@ -12,6 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..lab.arguments import checked
+from ..lab.checks import check_finite, check_in, check_labels
+from ..lab.seeds import rng
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
+from ..models.load import as_model
 from musicgen_emotion.steering.directions import (
     TEXT_SITES,
     Direction,
@@ -30,31 +35,14 @@ from musicgen_emotion.steering.methods import (
     ridge_direction,
     sae_direction,
 )
-
-from ..lab.arguments import checked
-from ..lab.checks import check_finite, check_in, check_labels
-from ..lab.seeds import rng
-from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
-from ..models.load import as_model
 from ..stimuli.emotions import VALENCE_AROUSAL, check_emotion
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = [
-    "AXES",
-    "around_group_means",
-    "axis_direction",
-    "cosine_table",
-    "emotion_directions",
-    "method_directions",
-    "pairs_curve",
-    "random_direction",
-    "shuffled_direction",
-    "text_direction",
-]
-
+__all__ = ['AXES', 'random_direction', 'shuffled_direction', 'around_group_means', 'axis_direction', 'text_direction',
+           'emotion_directions', 'method_directions', 'cosine_table', 'pairs_curve']
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell011
 @checked
@@ -133,7 +121,6 @@ def shuffled_direction(
         metadata=dict(n_pairs=n_pairs),
     )
 
-
 # %% ../../nbs/api/80_steering/02_axes.ipynb #groups2
 @checked(groups=None)
 def around_group_means(
@@ -154,7 +141,6 @@ def around_group_means(
     frame = pd.DataFrame(states)
     means = frame.groupby(pd.factorize(pd.Series(list(groups)))[0]).transform("mean")
     return (frame - means).to_numpy()
-
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell015
 AXES = ("valence", "arousal")
@@ -230,7 +216,6 @@ def _centred_coordinates(emotions, n_rows) -> np.ndarray:
         )
     return centred
 
-
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell019
 @checked
 def text_direction(
@@ -272,7 +257,6 @@ def text_direction(
         means[:n_pairs], means[n_pairs:], site, rms, sources=positive + negative
     )
     return replace(direction, origin="text-state difference")
-
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell022
 @checked
@@ -316,7 +300,6 @@ def emotion_directions(
             labels=[emotion, "neutral"],
         )
     return directions
-
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell025
 @checked
@@ -379,7 +362,6 @@ def method_directions(
         for name, direction in directions.items()
     }
 
-
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell028
 @checked
 def cosine_table(
@@ -401,7 +383,6 @@ def cosine_table(
         index=names,
         columns=names,
     )
-
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell033
 @may_be_large

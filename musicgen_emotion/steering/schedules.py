@@ -17,8 +17,7 @@ from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in, check_number, check_positive
 
 # %% auto #0
-__all__ = ["ClosedLoop", "Schedule", "Watcher"]
-
+__all__ = ['Schedule', 'ClosedLoop', 'Watcher']
 
 # %% ../../nbs/api/80_steering/04_schedules.ipynb #cell008
 def _check_end(name, value):
@@ -66,7 +65,6 @@ class Schedule:
             weight = weight * 0.5 ** (since_start / self.half_life_s)
         return weight
 
-
 # %% ../../nbs/api/80_steering/04_schedules.ipynb #cell011
 @checked
 @dataclass(frozen=True)
@@ -107,7 +105,6 @@ class ClosedLoop:
         if self.above:
             return scores >= self.target
         return scores <= self.target
-
 
 # %% ../../nbs/api/80_steering/04_schedules.ipynb #cell014
 class Watcher:

@@ -24,16 +24,8 @@ from .dictionaries_training import Dictionaries
 from .steps import Step, no_claim_sentence
 
 # %% auto #0
-__all__ = [
-    "LayerDictionaries",
-    "LayerDictionary",
-    "active_features",
-    "layer_stability_sentence",
-    "layers_sentence",
-    "near_identity",
-    "recovered_sentence",
-]
-
+__all__ = ['LayerDictionary', 'LayerDictionaries', 'near_identity', 'layer_stability_sentence', 'layers_sentence',
+           'recovered_sentence', 'active_features']
 
 # %% ../../nbs/api/95_studies/21_dictionaries_layers.ipynb #cell007
 @dataclass

@@ -12,12 +12,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from musicgen_emotion.studies.steering_setup import (
-    SteeringContext,
-    SteeringCriterion,
-    SteeringStep,
-)
-
 from ..sae.effects import random_features_like
 from ..stats.estimates import Estimate, bootstrap
 from ..stats.power import FEWEST_UNITS
@@ -29,25 +23,17 @@ from .steering_criteria import SINGLE_FEATURES
 from .steering_directions import DoseChoice
 from .steering_methods import MethodSet
 from .steering_moves import prompts_p
+from musicgen_emotion.studies.steering_setup import (
+    SteeringContext,
+    SteeringCriterion,
+    SteeringStep,
+)
 from .steps import no_claim_sentence, without_negative_zero
 
 # %% auto #0
-__all__ = [
-    "EDIT_WORDS",
-    "FEATURE_DRAWS",
-    "FeatureArm",
-    "FeatureChoice",
-    "FeatureEdit",
-    "FeatureStep",
-    "choose_features",
-    "dictionary_sentence",
-    "edit_arm",
-    "edits_sentence",
-    "features_sentence",
-    "rising_features",
-    "single_features",
-]
-
+__all__ = ['EDIT_WORDS', 'FEATURE_DRAWS', 'FeatureArm', 'FeatureEdit', 'edit_arm', 'FeatureChoice', 'FeatureStep',
+           'single_features', 'choose_features', 'rising_features', 'features_sentence', 'dictionary_sentence',
+           'edits_sentence']
 
 # %% ../../nbs/api/95_studies/38_steering_features.ipynb #cell007
 @dataclass
@@ -100,7 +86,6 @@ def edit_arm(
         steering,
         sae=sae,
     )
-
 
 # %% ../../nbs/api/95_studies/38_steering_features.ipynb #cell010
 EDIT_WORDS = dict(
@@ -438,7 +423,6 @@ def features_sentence(
         f"raise the own margin {answer} those do, by {beyond.value:.2f} (95% interval "
         f"{beyond.low:.2f} to {beyond.high:.2f}, n = {beyond.n} prompts)."
     )
-
 
 # %% ../../nbs/api/95_studies/38_steering_features.ipynb #cell013
 def dictionary_sentence(

@@ -233,6 +233,15 @@ def test_a_gate_without_runs_of_its_controls_does_not_hold(tmp_path):
         control_matrix(tmp_path / "empty")
 
 
+def test_runs_of_one_matrix_ask_the_same_and_say_which_code_made_them(tmp_path):
+    made(tmp_path, "none", 0, passes=True)
+    assert run_gates(tmp_path).code.str.len().eq(12).all()
+    path = made(tmp_path, "none", 1, passes=True) / "criteria.json"
+    path.write_text(path.read_text().replace("0.5", "0.4"))
+    with pytest.raises(ValueError, match=r"declares 'score' otherwise than the runs before it"):
+        control_matrix(tmp_path)
+
+
 def test_unfinished_runs_are_not_counted(tmp_path):
     made(tmp_path, "none", 0, passes=True)
     with pytest.raises(ZeroDivisionError), open_run(tmp_path / "bad", "phase9_made", {}) as run:
