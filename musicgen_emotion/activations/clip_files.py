@@ -22,9 +22,29 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['CLIP_COLUMNS', 'SORTED_BY', 'PROMPT_COLUMNS', 'TAKEN_COLUMNS', 'CHUNK', 'clip_id', 'join_rows', 'plain_types',
-           'DamagedStore', 'read_clip_table', 'in_clip_order', 'check_column_names', 'flac_bytes', 'token_bytes',
-           'read_shard_tokens', 'pad_tokens', 'read_token_array', 'token_chunks', 'write_token_array', 'token_counts']
+__all__ = [
+    "CHUNK",
+    "CLIP_COLUMNS",
+    "PROMPT_COLUMNS",
+    "SORTED_BY",
+    "TAKEN_COLUMNS",
+    "DamagedStore",
+    "check_column_names",
+    "clip_id",
+    "flac_bytes",
+    "in_clip_order",
+    "join_rows",
+    "pad_tokens",
+    "plain_types",
+    "read_clip_table",
+    "read_shard_tokens",
+    "read_token_array",
+    "token_bytes",
+    "token_chunks",
+    "token_counts",
+    "write_token_array",
+]
+
 
 # %% ../../nbs/api/50_activations/06_clip_files.ipynb #cell009
 @checked
@@ -48,6 +68,7 @@ def clip_id(
         float(duration_s),
     ]
     return sha256_bytes(json.dumps(recipe, ensure_ascii=False))[:16]
+
 
 # %% ../../nbs/api/50_activations/06_clip_files.ipynb #cell012
 _NULLABLE = dict(i="Int64", u="Int64", b="boolean")  # NumPy's kind -> type with missing values
@@ -78,6 +99,7 @@ def plain_types(
         if kind == "Float64" or (kind in plain and not column.hasnans):
             types[name] = plain[kind]
     return table.astype(types)
+
 
 # %% ../../nbs/api/50_activations/06_clip_files.ipynb #cell015
 CLIP_COLUMNS = (
@@ -140,6 +162,7 @@ def in_clip_order(
     table = table.sort_values(SORTED_BY, kind="stable")
     return table.reset_index(drop=True)
 
+
 # %% ../../nbs/api/50_activations/06_clip_files.ipynb #cell018
 PROMPT_COLUMNS = ("prompt", "emotion", "word", "template", "instrument", "intensity", "split")
 TAKEN_COLUMNS = (  # names that a column of the prompts cannot have
@@ -162,6 +185,7 @@ def check_column_names(
                 f"(taken names: {', '.join(taken)})"
             )
 
+
 # %% ../../nbs/api/50_activations/06_clip_files.ipynb #cell021
 @checked
 def flac_bytes(
@@ -175,6 +199,7 @@ def flac_bytes(
     file = io.BytesIO()
     sf.write(file, samples, int(sample_rate), format="FLAC", subtype="PCM_16")
     return file.getvalue()
+
 
 # %% ../../nbs/api/50_activations/06_clip_files.ipynb #cell024
 CHUNK = 64  # clips in one chunk of a Zarr array
@@ -216,6 +241,7 @@ def pad_tokens(
     for row, clip in zip(array, tokens):
         row[:, : clip.shape[1]] = clip
     return array
+
 
 # %% ../../nbs/api/50_activations/06_clip_files.ipynb #cell026
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError)
@@ -280,6 +306,7 @@ def write_token_array(
     chunks = (CHUNK, max(1, n_codebooks), max(1, longest))
     encoding = dict(tokens=dict(chunks=chunks, compressors=numcodecs.Zstd(5)))
     dataset.to_zarr(path, mode="w", zarr_format=2, consolidated=True, encoding=encoding)
+
 
 # %% ../../nbs/api/50_activations/06_clip_files.ipynb #cell029
 @checked

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from .clip_files import DamagedStore
 from musicgen_emotion.activations.sealed_tables import (
     fit_rows,
     plain_rows,
@@ -26,15 +25,30 @@ from musicgen_emotion.activations.sealed_tables import (
     typed_rows,
     write_sealed,
 )
+
 from ..lab.files import read_json, remove_path, sha256_bytes
+from .clip_files import DamagedStore
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
 # %% auto #0
-__all__ = ['PART_SIZE', 'TABLE_PARTS', 'TOKEN_PARTS', 'SUMMARY_FILE', 'UPGRADE_FOLDER', 'REMEDY', 'MERGE_FOLDER', 'clip_key',
-           'part_name', 'part_prefixes', 'sum_counts', 'ClipParts', 'while_merging']
+__all__ = [
+    "MERGE_FOLDER",
+    "PART_SIZE",
+    "REMEDY",
+    "SUMMARY_FILE",
+    "TABLE_PARTS",
+    "TOKEN_PARTS",
+    "UPGRADE_FOLDER",
+    "ClipParts",
+    "clip_key",
+    "part_name",
+    "part_prefixes",
+    "sum_counts",
+    "while_merging",
+]
 
 # %% ../../nbs/api/50_activations/08_clip_parts.ipynb #cell009
 PART_SIZE = 64  # clips in a file, at most
@@ -96,6 +110,7 @@ def _find_part(folder, clip) -> Path | None:
             return Path(path)
     return None
 
+
 # %% ../../nbs/api/50_activations/08_clip_parts.ipynb #cell012
 _COUNTED = ("codebooks", "models")
 
@@ -112,6 +127,7 @@ def sum_counts(
                 counts[key] = counts.get(key, 0) + n
         total[name] = {key: n for key, n in sorted(counts.items()) if n > 0}
     return total
+
 
 # %% ../../nbs/api/50_activations/08_clip_parts.ipynb #cell015
 MERGE_FOLDER = "merging"  # what is being put into the parts
@@ -241,6 +257,7 @@ def _by_part(folder, clips) -> list[tuple[Path, set[str]]]:
         if path is not None:
             groups.setdefault(path, set()).add(clip)
     return list(groups.items())
+
 
 # %% ../../nbs/api/50_activations/08_clip_parts.ipynb #cell016
 @dataclass

@@ -12,10 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .clip_files import check_column_names, clip_id
-from .clips import ClipStore, shard_files
-from .generation import generate
-from .prompt_states import prompt_table
 from ..lab.arguments import checked
 from ..lab.checks import check_positive, check_same_length
 from ..lab.files import read_json, write_json
@@ -24,12 +20,17 @@ from ..lab.sizes import listed, may_be_large, require_room
 from ..models.load import as_model
 from ..models.model import MusicModel
 from ..models.sampling import require_generation_room
+from .clip_files import check_column_names, clip_id
+from .clips import ClipStore, shard_files
+from .generation import generate
+from .prompt_states import prompt_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['WEIGHTS_FILE', 'plan_clips', 'note_weights', 'generate_clips']
+__all__ = ["WEIGHTS_FILE", "generate_clips", "note_weights", "plan_clips"]
+
 
 # %% ../../nbs/api/50_activations/13_clip_plans.ipynb #cell010
 @may_be_large
@@ -132,6 +133,7 @@ def note_weights(
             f"{fingerprint[:12]}); use another folder, or load_model(..., "
             f"dtype={earlier['precision']!r})"
         )
+
 
 # %% ../../nbs/api/50_activations/13_clip_plans.ipynb #cell013
 @may_be_large

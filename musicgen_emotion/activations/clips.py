@@ -74,14 +74,15 @@ from musicgen_emotion.activations.waiting_clips import (
     stage_change,
     write_batch,
 )
-from ..lab.arguments import checked
-from ..lab.checks import check_finite, table_with
 from musicgen_emotion.lab.files import (
     atomic_write,
     sha256_bytes,
     sha256_file,
     write_json,
 )
+
+from ..lab.arguments import checked
+from ..lab.checks import check_finite, table_with
 from ..lab.locks import folder_lock
 from ..lab.paths import as_path, claim_folder, inside_folder, marker_version
 from ..sound.descriptors import read_channels
@@ -90,7 +91,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['ClipStore']
+__all__ = ["ClipStore"]
 
 # %% ../../nbs/api/50_activations/12_clips.ipynb #cell010
 _AT_ONCE = 256  # clips in a batch

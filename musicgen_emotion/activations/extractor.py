@@ -13,21 +13,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from .generation import Generation
-from .hooks import hooked
-from .positions import TEXT_KINDS, position_seconds
 from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.sizes import may_be_large, require_room
 from ..models.load import as_model
 from ..models.model import MusicModel, Pass
 from ..models.sampling import clip_seeds, sample_tokens
+from .generation import Generation
+from .hooks import hooked
+from .positions import TEXT_KINDS, position_seconds
 
 if TYPE_CHECKING:
     import xarray as xr
 
 # %% auto #0
-__all__ = ['ActivationExtractor', 'RecordedBatch', 'PassRecorder']
+__all__ = ["ActivationExtractor", "PassRecorder", "RecordedBatch"]
+
 
 # %% ../../nbs/api/50_activations/03_extractor.ipynb #cell008
 class ActivationExtractor:
@@ -252,6 +253,7 @@ def _padded_tokens(array, n_tokens) -> xr.DataArray:
     missing = n_tokens - array.sizes["token"]
     padded = array.pad(token=(0, missing), constant_values=0)
     return padded.assign_coords(token=np.arange(n_tokens))
+
 
 # %% ../../nbs/api/50_activations/03_extractor.ipynb #cell010
 @dataclass

@@ -13,7 +13,16 @@ from pathlib import Path
 from ..lab.files import atomic_write, sha256_bytes, sha256_file
 
 # %% auto #0
-__all__ = ['SUMS_FILE', 'add_sums', 'read_sums', 'settle_sums', 'bad_files', 'clips_digest', 'prompts_digest', 'present_state']
+__all__ = [
+    "SUMS_FILE",
+    "add_sums",
+    "bad_files",
+    "clips_digest",
+    "present_state",
+    "prompts_digest",
+    "read_sums",
+    "settle_sums",
+]
 
 # %% ../../nbs/api/50_activations/04_file_sums.ipynb #cell005
 SUMS_FILE = "checksums.txt"
@@ -76,6 +85,7 @@ def _line(folder, file) -> str:
 
 def _name(folder, file) -> str:
     return file.relative_to(folder).as_posix()
+
 
 # %% ../../nbs/api/50_activations/04_file_sums.ipynb #store102
 def clips_digest(

@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from .hooks import hooked
+from musicgen_emotion.models.sampling import (
+    clip_seeds,
+    require_generation_room,
+    sample_tokens,
+)
+
 from ..lab.arguments import checked
 from ..lab.checks import check_in, check_positive
 from ..lab.files import atomic_path
@@ -24,18 +29,15 @@ from ..lab.paths import as_path, claim_names
 from ..lab.sizes import may_be_large
 from ..models.load import as_model
 from ..models.model import MusicModel
-from musicgen_emotion.models.sampling import (
-    clip_seeds,
-    require_generation_room,
-    sample_tokens,
-)
 from ..models.shapes import delay_tokens
+from .hooks import hooked
 
 if TYPE_CHECKING:
     from IPython.display import Audio
 
 # %% auto #0
-__all__ = ['Generation', 'generate', 'rounding_gap', 'save_audio', 'save_clips']
+__all__ = ["Generation", "generate", "rounding_gap", "save_audio", "save_clips"]
+
 
 # %% ../../nbs/api/50_activations/02_generation.ipynb #cell008
 class Generation:
@@ -184,6 +186,7 @@ class Generation:
             f"guidance {self.guidance:g}, tokens {self.tokens.shape})"
         )
 
+
 # %% ../../nbs/api/50_activations/02_generation.ipynb #cell011
 @may_be_large
 @checked
@@ -229,6 +232,7 @@ def generate(
         model.name,
     )
 
+
 # %% ../../nbs/api/50_activations/02_generation.ipynb #cell019
 @checked
 def rounding_gap(
@@ -264,6 +268,7 @@ def _step_logits(model, ids, text) -> torch.Tensor:
             )
         )
     return torch.stack(logits, -1).float().unflatten(0, (2, -1))
+
 
 # %% ../../nbs/api/50_activations/02_generation.ipynb #cell025
 @checked

@@ -17,7 +17,8 @@ from ..models.model import MusicModel, Pass
 from ..models.sites import Site
 
 # %% auto #0
-__all__ = ['hooked', 'hook_site', 'edited_output', 'count_hooks']
+__all__ = ["count_hooks", "edited_output", "hook_site", "hooked"]
+
 
 # %% ../../nbs/api/50_activations/00_hooks.ipynb #cell010
 @checked
@@ -111,6 +112,7 @@ def edited_output(
         f"the function for site {site.name!r} must return None or a tensor of shape "
         f"{tuple(old.shape)}, got {got}"
     )
+
 
 # %% ../../nbs/api/50_activations/00_hooks.ipynb #cell018
 def count_hooks(

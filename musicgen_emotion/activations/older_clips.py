@@ -40,6 +40,7 @@ from musicgen_emotion.activations.sealed_tables import (
     plain_rows,
     typed_rows,
 )
+
 from ..lab.files import read_json, remove_path, sha256_bytes, write_json
 from ..lab.paths import MARKER_FILE, claim_folder
 
@@ -47,8 +48,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['STORE_KIND', 'STORE_VERSION', 'is_older_store', 'OlderClips', 'sound_path', 'upgrade_store', 'count_rows',
-           'finish_upgrade']
+__all__ = [
+    "STORE_KIND",
+    "STORE_VERSION",
+    "OlderClips",
+    "count_rows",
+    "finish_upgrade",
+    "is_older_store",
+    "sound_path",
+    "upgrade_store",
+]
 
 # %% ../../nbs/api/50_activations/10_older_clips.ipynb #cell010
 _STAGE = ".stage-upgrade"  # a conversion that is not finished
@@ -153,6 +162,7 @@ class OlderClips:
 
     def _shards(self) -> list[Path]:
         return sorted((self.folder / "shards").glob("[!.]*.parquet"))
+
 
 # %% ../../nbs/api/50_activations/10_older_clips.ipynb #cell013
 STORE_KIND = "clip store"

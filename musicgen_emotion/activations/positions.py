@@ -17,7 +17,14 @@ from ..models.model import MusicModel
 from ..models.shapes import ModelConfig
 
 # %% auto #0
-__all__ = ['TEXT_KINDS', 'trim_special', 'position_seconds', 'first_position', 'window_positions', 'time_windows']
+__all__ = [
+    "TEXT_KINDS",
+    "first_position",
+    "position_seconds",
+    "time_windows",
+    "trim_special",
+    "window_positions",
+]
 
 # %% ../../nbs/api/50_activations/01_positions.ipynb #cell009
 TEXT_KINDS = ("text", "text_proj")  # kinds of sites that have tokens instead of timesteps
@@ -62,6 +69,7 @@ def _special_positions(acts, n_special) -> int:
         raise ValueError("these activations do not know their n_special; give it, or a config")
     config = getattr(n_special, "config", n_special)  # a model has a config
     return int(getattr(config, "n_special", config))
+
 
 # %% ../../nbs/api/50_activations/01_positions.ipynb #cell012
 @checked

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['prompt_table', 'text_rows', 'null_text', 'require_no_text']
+__all__ = ["null_text", "prompt_table", "require_no_text", "text_rows"]
+
 
 # %% ../../nbs/api/50_activations/05_prompt_states.ipynb #cell008
 def prompt_table(
@@ -51,6 +52,7 @@ def _held_table(prompts) -> pd.DataFrame | None:
             return held
     return None
 
+
 # %% ../../nbs/api/50_activations/05_prompt_states.ipynb #cell011
 @checked
 def text_rows(
@@ -69,6 +71,7 @@ def text_rows(
         for row, i in enumerate(batch):
             rows[texts[i]] = states[row : row + 1]
     return rows
+
 
 # %% ../../nbs/api/50_activations/05_prompt_states.ipynb #cell014
 @checked

@@ -12,14 +12,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from .hooks import hook_site
-from .positions import TEXT_KINDS, first_position, position_seconds
-from .prompt_states import null_text, require_no_text
-from ..lab.arguments import checked
-from ..lab.checks import check_in, check_whole_numbers
-from ..models.finite import clips_named, require_finite_site
-from ..models.model import MusicModel
-from ..models.shapes import ModelConfig, delay_tokens
 from musicgen_emotion.models.text import (
     TextStates,
     equal_length_batches,
@@ -27,10 +19,32 @@ from musicgen_emotion.models.text import (
     prompts_per_clip,
 )
 
+from ..lab.arguments import checked
+from ..lab.checks import check_in, check_whole_numbers
+from ..models.finite import clips_named, require_finite_site
+from ..models.model import MusicModel
+from ..models.shapes import ModelConfig, delay_tokens
+from .hooks import hook_site
+from .positions import TEXT_KINDS, first_position, position_seconds
+from .prompt_states import null_text, require_no_text
+
 # %% auto #0
-__all__ = ['BRANCHES', 'Pool', 'ReplayRequest', 'replay_request', 'frame_counts', 'longest_clip', 'longest_of',
-           'pooled_positions', 'captured', 'clip_batches', 'replay_block', 'clip_names', 'activation_dims',
-           'time_coordinates']
+__all__ = [
+    "BRANCHES",
+    "Pool",
+    "ReplayRequest",
+    "activation_dims",
+    "captured",
+    "clip_batches",
+    "clip_names",
+    "frame_counts",
+    "longest_clip",
+    "longest_of",
+    "pooled_positions",
+    "replay_block",
+    "replay_request",
+    "time_coordinates",
+]
 
 # %% ../../nbs/api/50_activations/14_replay_blocks.ipynb #cell008
 BRANCHES = ("cond", "null", "guidance")  # guidance is cond - null: what the text adds
@@ -135,6 +149,7 @@ def longest_of(
         )
     return int(n_frames.max())
 
+
 # %% ../../nbs/api/50_activations/14_replay_blocks.ipynb #cell011
 @checked
 def pooled_positions(
@@ -174,6 +189,7 @@ def _pooled(activation, windows, pool) -> torch.Tensor:
     if isinstance(pool, str):
         return means[0].cpu()
     return torch.stack(means, 1).cpu()
+
 
 # %% ../../nbs/api/50_activations/14_replay_blocks.ipynb #cell014
 @checked
@@ -284,6 +300,7 @@ def _all_branches(model, batch, text) -> dict[str, dict[str, torch.Tensor]]:
         cond, null = acts["cond"], acts["null"]
         acts["guidance"] = {site: cond[site] - null[site] for site in batch.sites}
     return acts
+
 
 # %% ../../nbs/api/50_activations/14_replay_blocks.ipynb #cell016
 @checked

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from .prompt_states import null_text, text_rows
 from musicgen_emotion.activations.replay_blocks import (
     Pool,
     activation_dims,
@@ -23,19 +22,22 @@ from musicgen_emotion.activations.replay_blocks import (
     replay_request,
     time_coordinates,
 )
+
 from ..lab.arguments import checked
 from ..lab.sizes import may_be_large, require_room
 from ..models.finite import clips_named
 from ..models.load import as_model
 from ..models.model import MusicModel
 from ..models.shapes import delay_tokens, frame_logits
+from .prompt_states import null_text, text_rows
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
 # %% auto #0
-__all__ = ['REPLAY_TOLERANCE', 'replay', 'stepwise', 'replay_error', 'token_nll']
+__all__ = ["REPLAY_TOLERANCE", "replay", "replay_error", "stepwise", "token_nll"]
+
 
 # %% ../../nbs/api/50_activations/15_replaying.ipynb #cell008
 @may_be_large
@@ -111,6 +113,7 @@ def _labelled(model, request, acts, n_frames) -> xr.Dataset:
         if "timestep" in dims or "window" in dims:
             coords |= time_coordinates(model, n_frames, request.pool)
     return xr.Dataset(variables, coords)
+
 
 # %% ../../nbs/api/50_activations/15_replaying.ipynb #cell017
 @checked
@@ -205,6 +208,7 @@ def replay_error(
         )
     table = pd.DataFrame(rows)
     return table.assign(relative=table.difference / table.largest)
+
 
 # %% ../../nbs/api/50_activations/15_replaying.ipynb #cell020
 @checked

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .clip_files import CLIP_COLUMNS, DamagedStore, plain_types
 from ..lab.files import atomic_write, sha256_bytes
+from .clip_files import CLIP_COLUMNS, DamagedStore, plain_types
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,8 +22,18 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 # %% auto #0
-__all__ = ['write_sealed', 'read_sealed', 'sealed_note', 'column_kinds', 'join_kinds', 'typed_rows', 'fit_rows', 'plain_rows',
-           'token_lists', 'token_arrays']
+__all__ = [
+    "column_kinds",
+    "fit_rows",
+    "join_kinds",
+    "plain_rows",
+    "read_sealed",
+    "sealed_note",
+    "token_arrays",
+    "token_lists",
+    "typed_rows",
+    "write_sealed",
+]
 
 # %% ../../nbs/api/50_activations/07_sealed_tables.ipynb #cell010
 _SEAL = b"sha256 of this file with 64 zeros here"
@@ -77,6 +87,7 @@ def sealed_note(
     "What the writer noted about the rows."
     note = (file.metadata.metadata or {}).get(_NOTE)
     return None if note is None else json.loads(note)
+
 
 # %% ../../nbs/api/50_activations/07_sealed_tables.ipynb #cell013
 _PLAIN_NUMBERS = ("seed", "top_k", "frames", "sample_rate")  # whole numbers that are never missing
@@ -205,6 +216,7 @@ def plain_rows(
         pa.bool_(): pd.BooleanDtype(),
     }
     return plain_types(table.to_pandas(types_mapper=types.get, ignore_metadata=True))
+
 
 # %% ../../nbs/api/50_activations/07_sealed_tables.ipynb #cell016
 def token_lists(

@@ -30,7 +30,6 @@ from musicgen_emotion.activations.clip_parts import (
     part_prefixes,
     sum_counts,
 )
-from .older_clips import OlderClips, count_rows, sound_path
 from musicgen_emotion.activations.sealed_tables import (
     column_kinds,
     join_kinds,
@@ -51,15 +50,33 @@ from musicgen_emotion.lab.files import (
     sha256_file,
     write_json,
 )
+
 from ..lab.paths import MARKER_FILE, inside_folder
+from .older_clips import OlderClips, count_rows, sound_path
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['STAGE_FOLDER', 'ADDING_FILE', 'Problem', 'check_clip_name', 'whole_tokens', 'relabelled_rows', 'has_lost_its_marker',
-           'tidy_store', 'remove_old_claims', 'nothing_is_lost', 'records_of', 'shard_files', 'damaged_files',
-           'damaged_older', 'remove_unreadable', 'summary_without']
+__all__ = [
+    "ADDING_FILE",
+    "STAGE_FOLDER",
+    "Problem",
+    "check_clip_name",
+    "damaged_files",
+    "damaged_older",
+    "has_lost_its_marker",
+    "nothing_is_lost",
+    "records_of",
+    "relabelled_rows",
+    "remove_old_claims",
+    "remove_unreadable",
+    "shard_files",
+    "summary_without",
+    "tidy_store",
+    "whole_tokens",
+]
+
 
 # %% ../../nbs/api/50_activations/11_store_upkeep.ipynb #cell009
 def check_clip_name(
@@ -85,6 +102,7 @@ def whole_tokens(
     if array.dtype.kind not in "iuf" or not np.array_equal(whole, array) or (whole < 0).any():
         raise ValueError(f"tokens of {clip} must be whole numbers from 0 to 32767")
     return whole
+
 
 # %% ../../nbs/api/50_activations/11_store_upkeep.ipynb #cell011
 def relabelled_rows(
@@ -116,6 +134,7 @@ def _new_labels(given, stored) -> pd.Series:
         given = given.astype("string")
     is_same = old.to_numpy(object) == given.loc[old.index].to_numpy(object)
     return given.drop(old.index[is_same])
+
 
 # %% ../../nbs/api/50_activations/11_store_upkeep.ipynb #cell014
 STAGE_FOLDER = ".stage-change"  # a change that is being prepared
@@ -189,6 +208,7 @@ def _remove_stage(stage) -> None:
         with contextlib.suppress(OSError):  # somebody else has put a file there
             stage.rmdir()
 
+
 # %% ../../nbs/api/50_activations/11_store_upkeep.ipynb #cell015
 @contextlib.contextmanager
 def nothing_is_lost(
@@ -220,6 +240,7 @@ def shard_files(
 ) -> list[Path]:  # Parquet files, sorted
     "Batches that were added and not yet merged by `compact`."
     return sorted((store.path / BATCH_FOLDER).glob("[!.]*.parquet"))
+
 
 # %% ../../nbs/api/50_activations/11_store_upkeep.ipynb #cell017
 Problem = tuple[str, str, str]  # clip id, file, and what is wrong

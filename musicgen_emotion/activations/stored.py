@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .clip_files import CHUNK
-from .clips import ClipStore
 from musicgen_emotion.activations.file_sums import (
     add_sums,
     clips_digest,
@@ -28,7 +26,6 @@ from musicgen_emotion.activations.file_sums import (
     read_sums,
     settle_sums,
 )
-from .prompt_states import text_rows
 from musicgen_emotion.activations.replay_blocks import (
     BRANCHES,
     Pool,
@@ -40,9 +37,6 @@ from musicgen_emotion.activations.replay_blocks import (
     replay_request,
     time_coordinates,
 )
-from .store_upkeep import remove_old_claims
-from ..lab.arguments import checked
-from ..lab.checks import check_in
 from musicgen_emotion.lab.files import (
     read_json,
     remove_path,
@@ -50,7 +44,6 @@ from musicgen_emotion.lab.files import (
     unfinished_files,
     write_json,
 )
-from ..lab.locks import LOCK_FILE, folder_lock
 from musicgen_emotion.lab.paths import (
     ADVICE,
     MARKER_FILE,
@@ -59,16 +52,25 @@ from musicgen_emotion.lab.paths import (
     marker_version,
     read_marker,
 )
+
+from ..lab.arguments import checked
+from ..lab.checks import check_in
+from ..lab.locks import LOCK_FILE, folder_lock
 from ..lab.sizes import may_be_large
 from ..models.load import as_model
 from ..models.model import MusicModel
 from ..models.text import prompts_per_clip
+from .clip_files import CHUNK
+from .clips import ClipStore
+from .prompt_states import text_rows
+from .store_upkeep import remove_old_claims
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['ACTIVATION_KIND', 'ACTIVATION_VERSION', 'replay_bytes', 'replay_store']
+__all__ = ["ACTIVATION_KIND", "ACTIVATION_VERSION", "replay_bytes", "replay_store"]
+
 
 # %% ../../nbs/api/50_activations/16_stored.ipynb #cell010
 @checked
@@ -95,6 +97,7 @@ def replay_bytes(
     n_branches = len(listed)
     numbers_per_time = sum(model.site_width(site) for site in names)
     return numbers_per_time * n_times * n_branches * n_clips * np.dtype(dtype).itemsize
+
 
 # %% ../../nbs/api/50_activations/16_stored.ipynb #cell013
 ACTIVATION_KIND = "store of activations"

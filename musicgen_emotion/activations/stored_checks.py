@@ -8,16 +8,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .clip_files import DamagedStore
-from .file_sums import SUMS_FILE, bad_files, read_sums
 from ..lab.files import read_json
 from ..lab.paths import as_path
+from .clip_files import DamagedStore
+from .file_sums import SUMS_FILE, bad_files, read_sums
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['damaged_activations', 'verify_activations']
+__all__ = ["damaged_activations", "verify_activations"]
+
 
 # %% ../../nbs/api/50_activations/18_stored_checks.ipynb #cell006
 def damaged_activations(

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from .prompt_states import prompt_table
 from ..lab.arguments import checked
 from ..lab.checks import check_finite, check_in, check_labels, check_texts
 from ..lab.files import atomic_path, read_json, write_json
@@ -25,14 +24,25 @@ from ..models.load import load_model, pick_device
 from ..models.model import MusicModel
 from ..stimuli.csv_tables import read_csv_table, whole_number
 from ..stimuli.emotions import EMOTION_COLORS, EMOTIONS, check_emotion
+from .prompt_states import prompt_table
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
 # %% auto #0
-__all__ = ['POOLS', 'TextEncoder', 'load_encoder', 'pool_tokens', 'text_embeddings', 'word_token_spans', 'Embeddings',
-           'export_t5_embeddings', 'load_embeddings']
+__all__ = [
+    "POOLS",
+    "Embeddings",
+    "TextEncoder",
+    "export_t5_embeddings",
+    "load_embeddings",
+    "load_encoder",
+    "pool_tokens",
+    "text_embeddings",
+    "word_token_spans",
+]
+
 
 # %% ../../nbs/api/50_activations/19_texts.ipynb #cell008
 @dataclass
@@ -102,6 +112,7 @@ def _transformers_encoder(name, kind, device, options) -> TextEncoder:
     max_tokens = min(tokenizer.model_max_length, positions, 512)
     return TextEncoder(name, model.eval().to(device), tokenizer, max_tokens)
 
+
 # %% ../../nbs/api/50_activations/19_texts.ipynb #cell011
 POOLS = ("mean", "last", "max")
 
@@ -130,6 +141,7 @@ def pool_tokens(
         return np.where(is_token, states, -np.inf).max(1)
     total = np.where(is_token, states, 0).sum(1)
     return total / mask.sum(1, keepdims=True)
+
 
 # %% ../../nbs/api/50_activations/19_texts.ipynb #cell014
 @checked(prompts=None)
@@ -234,6 +246,7 @@ def _token_array(tokenizer, prompts, batches) -> xr.DataArray:
     dims = ("prompt", "token", "d_text")
     return xr.DataArray(states[:, :longest], coords, dims, name="text")
 
+
 # %% ../../nbs/api/50_activations/19_texts.ipynb #cell017
 @checked
 def word_token_spans(
@@ -274,6 +287,7 @@ def word_token_spans(
         words = ", ".join(spans.word)
         raise KeyError(f"word {word!r} does not occur in {prompt!r}; its words are {words}")
     return found
+
 
 # %% ../../nbs/api/50_activations/19_texts.ipynb #cell020
 @dataclass
@@ -328,6 +342,7 @@ def _emotion_names(labels, names=None) -> np.ndarray:
     for name in dict.fromkeys(labels.tolist()):
         check_emotion(name)
     return labels.astype(str)
+
 
 # %% ../../nbs/api/50_activations/19_texts.ipynb #cell023
 @checked(prompts=None)
@@ -417,6 +432,7 @@ def _draw_components(emb, path) -> None:
     )
     ax.legend(frameon=False)
     figure.savefig(path, dpi=110, metadata=dict(Software=None))
+
 
 # %% ../../nbs/api/50_activations/19_texts.ipynb #cell026
 def load_embeddings(

@@ -12,24 +12,26 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .extractor import ActivationExtractor
-from .hooks import hooked
-from .positions import TEXT_KINDS
-from ..lab.arguments import checked
-from ..lab.report import markdown_table
-from ..models.load import as_model
-from ..models.model import MusicModel, Pass
 from musicgen_emotion.models.sampling import (
     ClipNoise,
     merge_guidance,
     pick_tokens,
     sample_tokens,
 )
+
+from ..lab.arguments import checked
+from ..lab.report import markdown_table
+from ..models.load import as_model
+from ..models.model import MusicModel, Pass
 from ..models.shapes import delay_tokens, undelay_tokens
 from ..models.text import TextStates
+from .extractor import ActivationExtractor
+from .hooks import hooked
+from .positions import TEXT_KINDS
 
 # %% auto #0
-__all__ = ['TraceReport', 'trace']
+__all__ = ["TraceReport", "trace"]
+
 
 # %% ../../nbs/api/50_activations/17_tracing.ipynb #cell008
 @dataclass
@@ -65,6 +67,7 @@ class TraceReport:
         parts = [f"**{self.verdict}**", self.layout]
         parts += [markdown_table(df) for df in (self.checks, self.table) if len(df)]
         return "\n\n".join(parts)
+
 
 # %% ../../nbs/api/50_activations/17_tracing.ipynb #cell011
 @checked
@@ -114,6 +117,7 @@ def trace(
         columns=["name", "passed", "detail"],
     )
     return TraceReport(prompt, table, checks, _layout(runs[0]))
+
 
 # %% ../../nbs/api/50_activations/17_tracing.ipynb #cell012
 @dataclass
@@ -170,6 +174,7 @@ def _layout(run) -> str:
         f"{n_steps} passes make {n_steps} timesteps."
     )
 
+
 # %% ../../nbs/api/50_activations/17_tracing.ipynb #cell014
 def _faults(run) -> list[str]:
     "What is wrong with each site of the extractor, in words."
@@ -225,6 +230,7 @@ def _sorted_rows(array) -> np.ndarray:
     "(timestep, row, width) with the values of all rows in increasing order."
     rows = array.reshape(len(array), -1, array.shape[-1])
     return np.sort(rows, 1)
+
 
 # %% ../../nbs/api/50_activations/17_tracing.ipynb #cell015
 def _text_effect(model, prompts, tokens) -> dict[str, tuple[float, float]]:
@@ -299,6 +305,7 @@ def _site_table(run, effect) -> pd.DataFrame:
             )
         )
     return pd.DataFrame(rows)
+
 
 # %% ../../nbs/api/50_activations/17_tracing.ipynb #cell016
 def _pass_checks(runs, n_positions) -> list[tuple[str, bool, str]]:

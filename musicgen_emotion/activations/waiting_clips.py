@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .clip_files import DamagedStore
 from musicgen_emotion.activations.clip_parts import (
     MERGE_FOLDER,
     SUMMARY_FILE,
@@ -33,15 +32,26 @@ from musicgen_emotion.activations.sealed_tables import (
     typed_rows,
     write_sealed,
 )
+
 from ..lab.files import read_json, write_json
+from .clip_files import DamagedStore
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
 # %% auto #0
-__all__ = ['BATCH_FOLDER', 'REMOVED_FILE', 'MOVE_AWAY', 'write_batch', 'WaitingClips', 'stage_change', 'merge_waiting',
-           'finish_merge', 'remove_sound']
+__all__ = [
+    "BATCH_FOLDER",
+    "MOVE_AWAY",
+    "REMOVED_FILE",
+    "WaitingClips",
+    "finish_merge",
+    "merge_waiting",
+    "remove_sound",
+    "stage_change",
+    "write_batch",
+]
 
 # %% ../../nbs/api/50_activations/09_waiting_clips.ipynb #cell009
 BATCH_FOLDER = "shards"  # batches that were added
@@ -73,6 +83,7 @@ def write_batch(
     path.parent.mkdir(parents=True, exist_ok=True)
     note = sum_counts(counts) | dict(columns=kinds)
     write_sealed(path, table, _TOKEN_GROUP if tokens is not None else None, note)
+
 
 # %% ../../nbs/api/50_activations/09_waiting_clips.ipynb #cell011
 @dataclass(frozen=True)
@@ -212,6 +223,7 @@ def _open(path):
 def _without_tokens(file) -> pa.Table:
     names = [name for name in file.schema_arrow.names if name != "tokens"]
     return file.read(columns=names)
+
 
 # %% ../../nbs/api/50_activations/09_waiting_clips.ipynb #cell014
 def stage_change(

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from .prompt_states import prompt_table
 from ..models.load import as_model
 from ..models.model import MusicModel
 from ..models.text import tokenize_prompts
+from .prompt_states import prompt_table
 
 # %% auto #0
-__all__ = ['static_vectors']
+__all__ = ["static_vectors"]
+
 
 # %% ../../nbs/api/50_activations/20_word_vectors.ipynb #cell009
 def static_vectors(

@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from .scores import mean_correlation, placed_between
 from musicgen_emotion.bench.vectors import (
     VECTOR_METHODS,
     Found,
@@ -25,14 +24,26 @@ from musicgen_emotion.bench.vectors import (
     planted_vectors,
     score_found,
 )
+
 from ..lab.arguments import checked
 from ..lab.checks import check_count, unknown_name
 from ..lab.paths import as_path, claim_folder
 from ..lab.seeds import rng
+from .scores import mean_correlation, placed_between
 
 # %% auto #0
-__all__ = ['VECTOR_TASK', 'VECTOR_SIZES', 'REFERENCES', 'BENCH_TASKS', 'load_method', 'bench_vectors', 'read_results',
-           'chosen_methods', 'leaderboard']
+__all__ = [
+    "BENCH_TASKS",
+    "REFERENCES",
+    "VECTOR_SIZES",
+    "VECTOR_TASK",
+    "bench_vectors",
+    "chosen_methods",
+    "leaderboard",
+    "load_method",
+    "read_results",
+]
+
 
 # %% ../../nbs/api/97_bench/02_board.ipynb #cell009
 @checked
@@ -52,6 +63,7 @@ def load_method(
     if not callable(getattr(module, function, None)):
         raise ValueError(f"method {name!r}: {path} has no function {function}")
     return getattr(module, function)
+
 
 # %% ../../nbs/api/97_bench/02_board.ipynb #cell012
 VECTOR_TASK = "vectors"
@@ -179,6 +191,7 @@ def chosen_methods(
     for name in names:
         chosen[name] = VECTOR_METHODS.get(name) or dict(only=load_method(name))
     return chosen
+
 
 # %% ../../nbs/api/97_bench/02_board.ipynb #cell015
 @checked

@@ -14,7 +14,6 @@ import pandas as pd
 
 from ..activations.generation import generate
 from ..activations.replaying import replay
-from .scores import localization_auroc
 from ..causes.ablation import ablation_effects
 from ..causes.attribution import attribution_patching
 from ..causes.pairs import Pairs, all_cells
@@ -26,10 +25,22 @@ from ..nano.planted import exchanged_prompts
 from ..nano.planted_layers import OPENING_S, PlantedPlaces
 from ..nano.planted_text import PlantedTruth
 from ..probes.attention import word_attention
+from .scores import localization_auroc
 
 # %% auto #0
-__all__ = ['LOCALIZATION_METHODS', 'factor_cells', 'is_true_cell', 'patching', 'attribution', 'ablation', 'attention', 'probes',
-           'guessing', 'localize']
+__all__ = [
+    "LOCALIZATION_METHODS",
+    "ablation",
+    "attention",
+    "attribution",
+    "factor_cells",
+    "guessing",
+    "is_true_cell",
+    "localize",
+    "patching",
+    "probes",
+]
+
 
 # %% ../../nbs/api/97_bench/06_localization.ipynb #cell008
 @checked
@@ -55,6 +66,7 @@ def is_true_cell(
     if factor in places.opening:
         own &= cells.start.to_numpy(float) < OPENING_S
     return own
+
 
 # %% ../../nbs/api/97_bench/06_localization.ipynb #cell011
 def _of_cells(table, cells, column):
@@ -145,6 +157,7 @@ LOCALIZATION_METHODS: Mapping[str, Callable] = dict(
     probes=probes,
     random=guessing,
 )
+
 
 # %% ../../nbs/api/97_bench/06_localization.ipynb #cell013
 @checked

@@ -14,8 +14,17 @@ from ..lab.checks import check_finite, check_same_length
 from ..stats.estimates import Estimate, bootstrap_weights, interval
 
 # %% auto #0
-__all__ = ['mean_correlation', 'recovered_f1', 'split_share', 'absorption_rate', 'localization_auroc', 'principal_angles',
-           'cause_and_isolation', 'placed_between']
+__all__ = [
+    "absorption_rate",
+    "cause_and_isolation",
+    "localization_auroc",
+    "mean_correlation",
+    "placed_between",
+    "principal_angles",
+    "recovered_f1",
+    "split_share",
+]
+
 
 # %% ../../nbs/api/97_bench/00_scores.ipynb #cell008
 @checked
@@ -48,6 +57,7 @@ def _unit_rows(name, rows):
         raise ValueError(f"{name} must be (row, d) with a row at least; got shape {rows.shape}")
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
+
 # %% ../../nbs/api/97_bench/00_scores.ipynb #cell011
 @checked(cosine=check_share)
 def recovered_f1(
@@ -66,6 +76,7 @@ def recovered_f1(
     f1 = 2 * precision * recall / (precision + recall) if n_hits else 0.0
     return dict(precision=float(precision), recall=float(recall), f1=float(f1))
 
+
 # %% ../../nbs/api/97_bench/00_scores.ipynb #cell014
 @checked(cosine=check_share)
 def split_share(
@@ -78,6 +89,7 @@ def split_share(
     cosines = _cosines(true, found, signed)
     parts = cosines.argmax(0)[cosines.max(0) >= cosine]
     return float((np.bincount(parts, minlength=len(cosines)) >= 2).mean())
+
 
 # %% ../../nbs/api/97_bench/00_scores.ipynb #cell017
 @checked
@@ -95,6 +107,7 @@ def absorption_rate(
         return float("nan")
     return float((~fires[with_child]).mean() - (~fires[alone]).mean())
 
+
 # %% ../../nbs/api/97_bench/00_scores.ipynb #cell020
 @checked
 def localization_auroc(
@@ -110,6 +123,7 @@ def localization_auroc(
         raise ValueError("the truth must have places that matter and places that do not")
     return float(roc_auc_score(matters, values))
 
+
 # %% ../../nbs/api/97_bench/00_scores.ipynb #cell023
 @checked
 def principal_angles(
@@ -123,6 +137,7 @@ def principal_angles(
     if found.shape[1] != true.shape[1]:
         raise ValueError(f"true has width {true.shape[1]} and found has {found.shape[1]}")
     return np.degrees(np.sort(subspace_angles(found.T, true.T)))
+
 
 # %% ../../nbs/api/97_bench/00_scores.ipynb #cell026
 @checked
@@ -138,6 +153,7 @@ def cause_and_isolation(
         )
     cause, isolation = float(moved.mean()), float(kept.mean(0).mean())
     return dict(cause=cause, isolation=isolation, mean=(cause + isolation) / 2)
+
 
 # %% ../../nbs/api/97_bench/00_scores.ipynb #cell029
 @checked

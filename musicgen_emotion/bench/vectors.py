@@ -18,6 +18,7 @@ from musicgen_emotion.bench.scores import (
     recovered_f1,
     split_share,
 )
+
 from ..lab.arguments import checked
 from ..lab.checks import check_count, check_finite
 from ..lab.seeds import rng
@@ -25,9 +26,21 @@ from ..sae.settings import SAEConfig, TrainConfig
 from ..sae.training import train_sae
 
 # %% auto #0
-__all__ = ['VECTOR_METHODS', 'VectorTruth', 'planted_vectors', 'Found', 'checked_found', 'score_found', 'sae_method',
-           'principal_components', 'independent_components', 'nonnegative_parts', 'random_directions',
-           'covariance_directions']
+__all__ = [
+    "VECTOR_METHODS",
+    "Found",
+    "VectorTruth",
+    "checked_found",
+    "covariance_directions",
+    "independent_components",
+    "nonnegative_parts",
+    "planted_vectors",
+    "principal_components",
+    "random_directions",
+    "sae_method",
+    "score_found",
+]
+
 
 # %% ../../nbs/api/97_bench/01_vectors.ipynb #cell008
 @dataclass(frozen=True)
@@ -77,6 +90,7 @@ def planted_vectors(
         states.astype(np.float32), codes, directions, np.column_stack([parents, children])
     )
 
+
 # %% ../../nbs/api/97_bench/01_vectors.ipynb #cell011
 @dataclass(frozen=True)
 class Found:
@@ -113,6 +127,7 @@ def checked_found(
         )
     return Found(directions, found.encode, found.signed)
 
+
 # %% ../../nbs/api/97_bench/01_vectors.ipynb #cell014
 @checked
 def score_found(
@@ -144,6 +159,7 @@ def _mean_absorption(found, truth, codes, rows):
         rates.append(absorption_rate(*fires, np.abs(codes[:, stands]) > 1e-6))
     known = [rate for rate in rates if not np.isnan(rate)]
     return float(np.mean(known)) if known else float("nan")
+
 
 # %% ../../nbs/api/97_bench/01_vectors.ipynb #cell016
 @checked

@@ -15,17 +15,17 @@ import torch
 
 from ..activations.hooks import hooked
 from ..activations.positions import window_positions
-from .batches import PairBatch, metric_rows, run_overwritten
-from .pairs import TEXT_SITES, Pairs, cell_table, other_pairs
-from .passes import pass_progress, recorded_run, run_pass, text_batch
 from ..lab.arguments import checked
 from ..lab.checks import check_count, check_finite, check_in
 from ..models.model import MusicModel
 from ..models.shapes import delay_tokens
 from ..models.text import TextStates
+from .batches import PairBatch, metric_rows, run_overwritten
+from .pairs import TEXT_SITES, Pairs, cell_table, other_pairs
+from .passes import pass_progress, recorded_run, run_pass, text_batch
 
 # %% auto #0
-__all__ = ['HOWS', 'ablated', 'ablation_effects']
+__all__ = ["HOWS", "ablated", "ablation_effects"]
 
 # %% ../../nbs/api/85_causes/07_ablation.ipynb #cell006
 HOWS = ("mean", "zero", "resample")
@@ -121,6 +121,7 @@ def _positions_within(now, span):
         return None
     return slice(start - first, stop - first)
 
+
 # %% ../../nbs/api/85_causes/07_ablation.ipynb #cell007
 def _replacement(how, reference, seed, width):
     "Function (states, first position) -> what takes their place."
@@ -200,6 +201,7 @@ def _resampled(reference, seed, states, first):
             "give (clip, d) or longer clips"
         )
     return torch.as_tensor(reference[clips, first:end]).to(states)
+
 
 # %% ../../nbs/api/85_causes/07_ablation.ipynb #cell012
 @checked

@@ -14,9 +14,6 @@ import pandas as pd
 import torch
 
 from ..activations.hooks import hooked
-from .batches import PairBatch, metric_rows
-from .pairs import TEXT_SITES, Pairs, cell_table
-from .passes import kl, pass_progress
 from ..lab.arguments import checked
 from ..lab.checks import check_count, check_finite, check_positive
 from ..lab.seeds import rng
@@ -25,9 +22,13 @@ from ..models.finite import frozen
 from ..models.model import MusicModel
 from ..models.shapes import frame_logits
 from ..steering.directions import Direction
+from .batches import PairBatch, metric_rows
+from .pairs import TEXT_SITES, Pairs, cell_table
+from .passes import kl, pass_progress
 
 # %% auto #0
-__all__ = ['WHOLE_SITE', 'Alignment', 'random_alignment', 'distributed_alignment', 'swap_effects']
+__all__ = ["WHOLE_SITE", "Alignment", "distributed_alignment", "random_alignment", "swap_effects"]
+
 
 # %% ../../nbs/api/85_causes/16_alignment.ipynb #cell007
 @checked
@@ -107,6 +108,7 @@ def random_alignment(
     draw = rng("random alignment", like.site, seed).normal(size=like.basis.shape)
     basis, _ = np.linalg.qr(draw)
     return Alignment(basis, like.site, "random", like.difference, seed=seed)
+
 
 # %% ../../nbs/api/85_causes/16_alignment.ipynb #cell010
 _STEP_SECONDS = 5e-3  # of a step, far below what any model takes: only absurd numbers are refused
@@ -213,6 +215,7 @@ def _swapped_run(model, batch, site, basis):
     step = inspect.unwrap(type(model).step)  # `step` itself runs without gradients
     with frozen(model.hf), hooked(model, {site: swap}):
         return step(model, state, batch.ids, "all").float()
+
 
 # %% ../../nbs/api/85_causes/16_alignment.ipynb #cell013
 WHOLE_SITE = "whole site"  # arm of `swap_effects` that swaps all directions

@@ -11,8 +11,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..activations.positions import window_positions
-from .batches import PairBatch
 from musicgen_emotion.causes.pairs import (
     CELL_COLUMNS,
     PATCH_SITES,
@@ -20,8 +18,8 @@ from musicgen_emotion.causes.pairs import (
     Pairs,
     cell_table,
 )
-from .passes import contrast, pass_progress
-from .patching import activation_patching
+
+from ..activations.positions import window_positions
 from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in, table_with
 from ..lab.seeds import rng
@@ -29,9 +27,13 @@ from ..lab.sizes import may_be_large
 from ..models.model import MusicModel
 from ..models.shapes import frame_logits
 from ..stats.estimates import Estimate, bootstrap_weights, interval
+from .batches import PairBatch
+from .passes import contrast, pass_progress
+from .patching import activation_patching
 
 # %% auto #0
-__all__ = ['attribution_patching', 'Agreement', 'attribution_agreement']
+__all__ = ["Agreement", "attribution_agreement", "attribution_patching"]
+
 
 # %% ../../nbs/api/85_causes/04_attribution.ipynb #cell006
 @checked
@@ -166,6 +168,7 @@ def _restored_score(batch, readout):
     # guided logits move faster than those of the cond branch, by the guidance scale
     scale = 1.0 if readout == "cond" else batch.guidance
     return along_contrast * (scale / gap), gap
+
 
 # %% ../../nbs/api/85_causes/04_attribution.ipynb #cell012
 @dataclass(frozen=True)

@@ -12,9 +12,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..activations.hooks import hooked
-from ..activations.replaying import null_text
-from .pairs import TEXT_SITES, Pairs
 from musicgen_emotion.causes.passes import (
     RecordedRun,
     contrast,
@@ -23,14 +20,19 @@ from musicgen_emotion.causes.passes import (
     taped_run,
     text_batch,
 )
+
+from ..activations.hooks import hooked
+from ..activations.replaying import null_text
 from ..lab.arguments import checked
 from ..models.model import MusicModel
 from ..models.sampling import merge_guidance
 from ..models.shapes import delay_tokens, frame_logits
 from ..models.text import TextStates
+from .pairs import TEXT_SITES, Pairs
 
 # %% auto #0
-__all__ = ['PatchReference', 'metric_rows', 'PairBatch', 'run_overwritten', 'run_switched']
+__all__ = ["PairBatch", "PatchReference", "metric_rows", "run_overwritten", "run_switched"]
+
 
 # %% ../../nbs/api/85_causes/02_batches.ipynb #cell006
 @dataclass
@@ -107,6 +109,7 @@ def _with_total(per_codebook, total):
     both = torch.cat([per_codebook, total[:, None]], dim=1)
     return both.double().cpu().numpy()
 
+
 # %% ../../nbs/api/85_causes/02_batches.ipynb #cell009
 @checked
 def metric_rows(
@@ -127,6 +130,7 @@ def metric_rows(
     values = {name: metric.ravel() for name, metric in metrics.items()}
     table = pd.DataFrame(keys | values)
     return table.assign(restored=table.moved / table.gap)
+
 
 # %% ../../nbs/api/85_causes/02_batches.ipynb #cell012
 class PairBatch:
@@ -239,6 +243,7 @@ class PairBatch:
                 self.ids,
             )
         return self._null_logits[n_tokens]
+
 
 # %% ../../nbs/api/85_causes/02_batches.ipynb #cell015
 def run_overwritten(

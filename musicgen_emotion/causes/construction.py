@@ -12,9 +12,6 @@ import pandas as pd
 import torch
 
 from ..activations.hooks import hooked
-from .ablation import ablated
-from .pairs import Pairs
-from .passes import recorded_run, run_pass, text_batch
 from ..lab.arguments import checked
 from ..lab.checks import check_finite, check_positive
 from ..lab.seeds import rng
@@ -24,9 +21,13 @@ from ..models.shapes import delay_tokens
 from ..stimuli.emotions import EMOTION_WORDS, EMOTIONS, check_emotion
 from ..stimuli.prompts import NOUNS
 from ..stimuli.word_lists import stem_groups
+from .ablation import ablated
+from .pairs import Pairs
+from .passes import recorded_run, run_pass, text_batch
 
 # %% auto #0
-__all__ = ['word_parts', 'construction_checks']
+__all__ = ["construction_checks", "word_parts"]
+
 
 # %% ../../nbs/api/85_causes/12_construction.ipynb #cell006
 @checked
@@ -86,6 +87,7 @@ def _split_by_stem(words, shares, generator):
             part += 1
         parts[part] += [word for word, its_stem in zip(words, stems) if its_stem == stem]
     return [tuple(part_words) for part_words in parts]
+
 
 # %% ../../nbs/api/85_causes/12_construction.ipynb #cell010
 @checked

@@ -15,7 +15,8 @@ from ..lab.arguments import checked
 from ..lab.checks import check_finite, check_labels, check_real
 
 # %% auto #0
-__all__ = ['Eraser', 'project_out', 'leace', 'inlp']
+__all__ = ["Eraser", "inlp", "leace", "project_out"]
+
 
 # %% ../../nbs/api/85_causes/08_erasure.ipynb #cell006
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ def project_out(
     fixed_point = np.zeros(len(basis)) if mean is None else np.asarray(mean, float)
     return Eraser(basis, basis, check_finite("mean", fixed_point))
 
+
 # %% ../../nbs/api/85_causes/08_erasure.ipynb #cell010
 @checked
 def leace(
@@ -139,6 +141,7 @@ def _states_and_targets(states, concept):
     if not np.abs(targets).max() > 0:
         raise ValueError(f"the concept is constant ({concept[0]!r}): there is nothing to erase")
     return states, targets
+
 
 # %% ../../nbs/api/85_causes/08_erasure.ipynb #cell017
 @checked

@@ -14,18 +14,26 @@ import torch
 
 from ..activations.generation import Generation
 from ..activations.positions import window_positions
-from .lockstep import PatchSettings, RowPlan, StateCopy, lockstep_tokens
-from .pairs import TEXT_SITES, Pairs, cell_table, other_pairs, resampled_sums
-from .passes import pass_progress
 from ..lab.arguments import checked
 from ..lab.checks import check_count, check_table, table_with
 from ..lab.sizes import may_be_large
 from ..models.model import MusicModel
 from ..models.sampling import clip_seeds, require_generation_room
 from ..sound.descriptors import describe_table
+from .lockstep import PatchSettings, RowPlan, StateCopy, lockstep_tokens
+from .pairs import TEXT_SITES, Pairs, cell_table, other_pairs, resampled_sums
+from .passes import pass_progress
 
 # %% auto #0
-__all__ = ['SOUND_DESCRIPTORS', 'PatchedClips', 'patched_generation', 'collect_patched', 'describe_patched', 'sound_restored']
+__all__ = [
+    "SOUND_DESCRIPTORS",
+    "PatchedClips",
+    "collect_patched",
+    "describe_patched",
+    "patched_generation",
+    "sound_restored",
+]
+
 
 # %% ../../nbs/api/85_causes/06_free_generation.ipynb #cell006
 @dataclass
@@ -45,6 +53,7 @@ class PatchedClips:
         patches = patched.groupby(["site", "start", "end", "arm"])
         n_pairs = self.table.pair.nunique()
         return f"PatchedClips({len(self)} clips of {n_pairs} pairs, {patches.ngroups} patches)"
+
 
 # %% ../../nbs/api/85_causes/06_free_generation.ipynb #cell007
 @checked
@@ -162,6 +171,7 @@ def collect_patched(
     )
     return PatchedClips(table.assign(row=np.arange(len(table))), made)
 
+
 # %% ../../nbs/api/85_causes/06_free_generation.ipynb #cell009
 def _chunks(n_pairs, n_cells, batch_size, settings):
     "Pair and cell numbers of each batch: all cells of some pairs, or some cells of one pair."
@@ -265,6 +275,7 @@ class _Chunk:
         for cell in self.cells.to_dict("records"):
             parts.append(pd.DataFrame(block).assign(**cell))
         return pd.concat(parts, ignore_index=True)
+
 
 # %% ../../nbs/api/85_causes/06_free_generation.ipynb #cell020
 SOUND_DESCRIPTORS = (

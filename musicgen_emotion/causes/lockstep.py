@@ -12,16 +12,17 @@ import numpy as np
 import torch
 
 from ..activations.hooks import hooked
-from .pairs import TEXT_SITES
-from .passes import text_batch
 from ..lab.arguments import checked
 from ..lab.checks import check_in, check_positive
 from ..models.model import MusicModel
 from ..models.sampling import ClipNoise, merge_guidance, pick_tokens
 from ..models.shapes import token_places, undelay_tokens
+from .pairs import TEXT_SITES
+from .passes import text_batch
 
 # %% auto #0
-__all__ = ['PatchSettings', 'StateCopy', 'RowPlan', 'lockstep_tokens']
+__all__ = ["PatchSettings", "RowPlan", "StateCopy", "lockstep_tokens"]
+
 
 # %% ../../nbs/api/85_causes/05_lockstep.ipynb #cell006
 @checked
@@ -49,6 +50,7 @@ class PatchSettings:
         if self.branch == "both":
             return ("cond", "null")
         return ("cond",)
+
 
 # %% ../../nbs/api/85_causes/05_lockstep.ipynb #cell009
 @dataclass

@@ -17,7 +17,8 @@ from ..stats.estimates import bootstrap_weights, interval
 from ..stats.ratios import ratio_of_means
 
 # %% auto #0
-__all__ = ['REFERENCE', 'mediate', 'held_effects']
+__all__ = ["REFERENCE", "held_effects", "mediate"]
+
 
 # %% ../../nbs/api/85_causes/11_mediation.ipynb #cell006
 @may_be_large
@@ -193,6 +194,7 @@ def _share_of_total(samples, total, level):
     ends = [(1 - level) / 2, (1 + level) / 2]
     low, high = np.nanquantile(share[1:], ends)
     return dict(share=share[0], share_low=low, share_high=high)
+
 
 # %% ../../nbs/api/85_causes/11_mediation.ipynb #ev37342198
 REFERENCE = "reference"  # value of `held` in rows whose added words fix no cue

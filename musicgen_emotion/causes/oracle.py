@@ -16,7 +16,8 @@ from ..stats.effects import balanced_accuracy
 from ..stats.estimates import Estimate
 
 # %% auto #0
-__all__ = ['FAMILIES', 'Oracle', 'fit_oracle', 'fingerprints']
+__all__ = ["FAMILIES", "Oracle", "fingerprints", "fit_oracle"]
+
 
 # %% ../../nbs/api/85_causes/09_oracle.ipynb #cell006
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Oracle:
     ) -> np.ndarray:  # (row, class) probabilities in the order of `classes`
         "What the oracle reads."
         return self.model.predict_proba(np.asarray(states, float))
+
 
 # %% ../../nbs/api/85_causes/09_oracle.ipynb #cell010
 FAMILIES = ("mlp", "knn", "rbf")

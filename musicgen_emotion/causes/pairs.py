@@ -20,8 +20,19 @@ from ..models.sampling import sample_tokens
 from ..stats.estimates import bootstrap_weights
 
 # %% auto #0
-__all__ = ['PATCH_SITES', 'TEXT_SITES', 'CELL_COLUMNS', 'Pairs', 'pair_prompts', 'pair_tokens', 'other_pairs', 'resampled_sums',
-           'all_cells', 'cell_table']
+__all__ = [
+    "CELL_COLUMNS",
+    "PATCH_SITES",
+    "TEXT_SITES",
+    "Pairs",
+    "all_cells",
+    "cell_table",
+    "other_pairs",
+    "pair_prompts",
+    "pair_tokens",
+    "resampled_sums",
+]
+
 
 # %% ../../nbs/api/85_causes/00_pairs.ipynb #cell006
 @dataclass
@@ -107,6 +118,7 @@ class Pairs:
         for first in range(0, len(self), batch_size):
             yield numbers[first : first + batch_size]
 
+
 # %% ../../nbs/api/85_causes/00_pairs.ipynb #cell011
 def pair_prompts(
     prompts,  # prompt set or table with columns prompt, emotion, pair, as `matched_pairs` makes it
@@ -165,6 +177,7 @@ def pair_tokens(
     )
     return replace(pairs, tokens=tokens)
 
+
 # %% ../../nbs/api/85_causes/00_pairs.ipynb #cell016
 @checked
 def other_pairs(
@@ -178,6 +191,7 @@ def other_pairs(
     other = np.empty(n_pairs, int)
     other[order] = np.roll(order, 1)
     return other
+
 
 # %% ../../nbs/api/85_causes/00_pairs.ipynb #cell019
 @may_be_large
@@ -195,6 +209,7 @@ def resampled_sums(
     resamples = bootstrap_weights(n_pairs, n_boot=n_boot, seed=seed)  # (resample, pair) counts
     counts = np.vstack([data_itself, resamples])
     return counts @ per_pair
+
 
 # %% ../../nbs/api/85_causes/00_pairs.ipynb #cell025
 PATCH_SITES = ("resid", "self_attn", "cross_attn", "mlp")

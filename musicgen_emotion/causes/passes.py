@@ -21,8 +21,19 @@ from ..models.shapes import delay_tokens, frame_logits
 from ..models.text import TextStates, join_text_states, prompts_per_clip
 
 # %% auto #0
-__all__ = ['next_token_logits', 'text_batch', 'run_pass', 'RecordedRun', 'recorded_run', 'taped_run', 'contrast',
-           'restored_difference', 'kl', 'pass_progress']
+__all__ = [
+    "RecordedRun",
+    "contrast",
+    "kl",
+    "next_token_logits",
+    "pass_progress",
+    "recorded_run",
+    "restored_difference",
+    "run_pass",
+    "taped_run",
+    "text_batch",
+]
+
 
 # %% ../../nbs/api/85_causes/01_passes.ipynb #cell006
 @checked
@@ -46,6 +57,7 @@ def next_token_logits(
         logits = run_pass(model, text, ids)
     return frame_logits(logits, model.config, n_frames)
 
+
 # %% ../../nbs/api/85_causes/01_passes.ipynb #cell007
 @checked
 def text_batch(
@@ -65,6 +77,7 @@ def run_pass(
     "Logits of one parallel pass of the branch that reads `text`."
     state = model.begin(text, null=False, cache=False)
     return model.step(state, ids, logits="all").float()
+
 
 # %% ../../nbs/api/85_causes/01_passes.ipynb #cell012
 @dataclass
@@ -124,6 +137,7 @@ def taped_run(
         logits = step_with_gradients(model, state, ids, "all").float()
     return RecordedRun(text, states, logits)
 
+
 # %% ../../nbs/api/85_causes/01_passes.ipynb #cell015
 def contrast(
     source: torch.Tensor,  # (..., vocab) logits of the source run
@@ -164,6 +178,7 @@ def kl(
     log_q = q.log_softmax(-1)
     log_ratio = log_p - log_q
     return (log_p.exp() * log_ratio).sum(-1)
+
 
 # %% ../../nbs/api/85_causes/01_passes.ipynb #cell019
 def pass_progress(

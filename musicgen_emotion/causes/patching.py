@@ -13,25 +13,33 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..activations.positions import window_positions
-from .batches import PairBatch, metric_rows, run_overwritten, run_switched
-from .pairs import TEXT_SITES, Pairs, cell_table, other_pairs, resampled_sums
-from .passes import RecordedRun, pass_progress
-from ..lab.arguments import checked
 from musicgen_emotion.lab.checks import (
     check_count,
     check_in,
     check_positive,
     check_table,
 )
+
+from ..activations.positions import window_positions
+from ..lab.arguments import checked
 from ..lab.seeds import seed_from
 from ..lab.sizes import may_be_large, require_room
 from ..models.model import MusicModel
 from ..models.text import TextStates
 from ..stats.estimates import Estimate, interval
+from .batches import PairBatch, metric_rows, run_overwritten, run_switched
+from .pairs import TEXT_SITES, Pairs, cell_table, other_pairs, resampled_sums
+from .passes import RecordedRun, pass_progress
 
 # %% auto #0
-__all__ = ['PATCH_ARMS', 'SUMMARY_COLUMNS', 'activation_patching', 'ArmSources', 'random_states_like', 'patching_summary']
+__all__ = [
+    "PATCH_ARMS",
+    "SUMMARY_COLUMNS",
+    "ArmSources",
+    "activation_patching",
+    "patching_summary",
+    "random_states_like",
+]
 
 # %% ../../nbs/api/85_causes/03_patching.ipynb #cell007
 PATCH_ARMS = ("patch", "noop", "random", "other")
@@ -161,6 +169,7 @@ def _patched_cell(sources, cell, arm, at, n_draws):
         )
     return tables
 
+
 # %% ../../nbs/api/85_causes/03_patching.ipynb #cell009
 @dataclass
 class ArmSources:
@@ -273,6 +282,7 @@ def random_states_like(
 
     wanted_norm = states.norm(dim=-1, keepdim=True)
     return noise * (wanted_norm / noise.norm(dim=-1, keepdim=True))
+
 
 # %% ../../nbs/api/85_causes/03_patching.ipynb #cell017
 SUMMARY_COLUMNS = (

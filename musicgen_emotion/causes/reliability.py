@@ -11,17 +11,27 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from .oracle import Oracle, fingerprints
 from ..lab.arguments import checked
 from ..lab.checks import check_count, check_finite, check_in
 from ..lab.seeds import rng
 from ..lab.sizes import may_be_large, require_room
 from ..stats.effects import balanced_accuracy
 from ..stats.estimates import bootstrap
+from .oracle import Oracle, fingerprints
 
 # %% auto #0
-__all__ = ['FLOORS', 'MEASURES', 'RELIABILITY_NUMBERS', 'total_variation', 'completeness', 'selectivity', 'harmonic_reliability',
-           'causal_reliability', 'without_unread']
+__all__ = [
+    "FLOORS",
+    "MEASURES",
+    "RELIABILITY_NUMBERS",
+    "causal_reliability",
+    "completeness",
+    "harmonic_reliability",
+    "selectivity",
+    "total_variation",
+    "without_unread",
+]
+
 
 # %% ../../nbs/api/85_causes/10_reliability.ipynb #cell006
 @checked
@@ -113,6 +123,7 @@ def _checked_probabilities(name, probabilities, like=None):
     if like is not None and probabilities.shape != like.shape:
         raise ValueError(f"{name} must have the shape {like.shape}, got {probabilities.shape}")
     return probabilities
+
 
 # %% ../../nbs/api/85_causes/10_reliability.ipynb #cell011
 FLOORS = ("no-op", "random")

@@ -12,11 +12,6 @@ import pandas as pd
 import torch
 
 from ..activations.hooks import hooked
-from .erasure import inlp, leace, project_out
-from .oracle import fit_oracle
-from .pairs import Pairs, resampled_sums
-from .passes import contrast, next_token_logits
-from .reliability import causal_reliability
 from ..lab.arguments import checked
 from ..lab.checks import check_finite, check_in, check_labels
 from ..lab.seeds import rng
@@ -26,9 +21,14 @@ from ..stats.estimates import Estimate, interval
 from ..steering.arms import random_arms
 from ..steering.directions import Direction
 from ..steering.specificity import FEWEST_RANDOM, rank_p
+from .erasure import inlp, leace, project_out
+from .oracle import fit_oracle
+from .pairs import Pairs, resampled_sums
+from .passes import contrast, next_token_logits
+from .reliability import causal_reliability
 
 # %% auto #0
-__all__ = ['SMALLEST_SPREAD', 'prediction_slopes', 'fit_interventions', 'site_reliability']
+__all__ = ["SMALLEST_SPREAD", "fit_interventions", "prediction_slopes", "site_reliability"]
 
 # %% ../../nbs/api/85_causes/13_site_scores.ipynb #cell006
 SMALLEST_SPREAD = 1e-5  # of states, in parts of the vector; less is rounding
@@ -160,6 +160,7 @@ def _random_p(slope, beside, cosines):
     as_drawn = cosines * slope + np.sqrt(np.clip(1 - cosines**2, 0, None)) * beside
     return max(rank_p(slope, beside), rank_p(slope, as_drawn))
 
+
 # %% ../../nbs/api/85_causes/13_site_scores.ipynb #cell011
 @checked
 def fit_interventions(
@@ -220,6 +221,7 @@ def _ridge_weights(centred, targets):
     penalty = n_rows * mean_square * np.eye(width)
     gram = centred.T @ centred + penalty
     return np.linalg.solve(gram, centred.T @ targets)
+
 
 # %% ../../nbs/api/85_causes/13_site_scores.ipynb #cell015
 @may_be_large

@@ -12,15 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .free_generation import PatchedClips, collect_patched
-from .lockstep import PatchSettings
 from ..lab.arguments import checked
 from ..lab.files import read_table, sha256_bytes, write_table
 from ..lab.runs import Run
 from ..models.model import MusicModel
+from .free_generation import PatchedClips, collect_patched
+from .lockstep import PatchSettings
 
 # %% auto #0
-__all__ = ['Stages']
+__all__ = ["Stages"]
+
 
 # %% ../../nbs/api/85_causes/14_stages.ipynb #cell006
 @dataclass

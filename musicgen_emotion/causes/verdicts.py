@@ -11,7 +11,6 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from ..lab.arguments import checked
 from musicgen_emotion.lab.checks import (
     check_in,
     check_number,
@@ -19,14 +18,24 @@ from musicgen_emotion.lab.checks import (
     check_real,
     check_table,
 )
+
+from ..lab.arguments import checked
 from ..show.plots import check_columns, new_axes
 from ..sound.listener import ListenerModel, listener_axes, listener_cues
 from ..steering.specificity import FEWEST_RANDOM
 from ..stimuli.emotions import VALENCE_AROUSAL
 
 # %% auto #0
-__all__ = ['QUESTIONS', 'BARS', 'ANSWERS', 'verdict_table', 'listener_ratings', 'collect_evidence', 'against_construction',
-           'plot_verdicts']
+__all__ = [
+    "ANSWERS",
+    "BARS",
+    "QUESTIONS",
+    "against_construction",
+    "collect_evidence",
+    "listener_ratings",
+    "plot_verdicts",
+    "verdict_table",
+]
 
 # %% ../../nbs/api/85_causes/15_verdicts.ipynb #cell006
 QUESTIONS = ("decodable", "used", "sufficient", "necessary")
@@ -138,6 +147,7 @@ def _rule(row, answer):
     bar = f"{row.direction} {row.bar:.3g}"
     return f"{row.measure} {numbers} {relations[answer]} the bar {bar}"
 
+
 # %% ../../nbs/api/85_causes/15_verdicts.ipynb #cell011
 @checked(level=check_number)
 def listener_ratings(
@@ -170,6 +180,7 @@ def listener_ratings(
         **axes,
         toward=axes.to_numpy() @ (line / np.linalg.norm(line)),
     )
+
 
 # %% ../../nbs/api/85_causes/15_verdicts.ipynb #cell016
 BARS = dict(
@@ -331,6 +342,7 @@ def _sufficient(site, restored, sound, bars):
         )
     return rows
 
+
 # %% ../../nbs/api/85_causes/15_verdicts.ipynb #cell021
 @checked
 def against_construction(
@@ -362,6 +374,7 @@ def against_construction(
         implied=np.where(is_implied, "yes", ""),
         agrees=agrees.where(is_implied & (verdicts.answer != "not measured"), pd.NA),
     )
+
 
 # %% ../../nbs/api/85_causes/15_verdicts.ipynb #cell026
 ANSWERS = {

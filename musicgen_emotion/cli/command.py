@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['app', 'models_app', 'error_line', 'warning_line', 'CommandGroup', 'table_text']
+__all__ = ["CommandGroup", "app", "error_line", "models_app", "table_text", "warning_line"]
+
 
 # %% ../../nbs/api/99_cli/00_command.ipynb #cell008
 def error_line(
@@ -57,6 +58,7 @@ def warning_line(
     "Print a warning as one line on standard error; those that are about code are left out."
     if not issubclass(category, (DeprecationWarning, FutureWarning, ResourceWarning)):
         typer.echo(f"warning: {plain_words(str(message))}", err=True)
+
 
 # %% ../../nbs/api/99_cli/00_command.ipynb #cell011
 class CommandGroup(TyperGroup):
@@ -104,6 +106,7 @@ models_app = typer.Typer(
     help="List models, download one, or show its configuration.",
 )
 app.add_typer(models_app, name="models")
+
 
 # %% ../../nbs/api/99_cli/00_command.ipynb #cell014
 def table_text(

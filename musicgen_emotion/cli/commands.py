@@ -13,17 +13,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .command import app, models_app, table_text
-from .readiness import backends_here
 from ..lab.checks import check_count, check_in, check_positive
 from ..lab.paths import as_path
+from .command import app, models_app, table_text
+from .readiness import backends_here
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['AsJson', 'AllowLarge', 'Backend', 'model_table', 'models_list', 'download_model', 'models_download', 'describe_model',
-           'models_show', 'trace_command', 'generate_command']
+__all__ = [
+    "AllowLarge",
+    "AsJson",
+    "Backend",
+    "describe_model",
+    "download_model",
+    "generate_command",
+    "model_table",
+    "models_download",
+    "models_list",
+    "models_show",
+    "trace_command",
+]
 
 # %% ../../nbs/api/99_cli/02_commands.ipynb #cell008
 AsJson = Annotated[
@@ -61,6 +72,7 @@ def models_list(
 ):
     "List the models that are known by name, and which of them are on this machine."
     typer.echo(table_text(model_table(), as_json))
+
 
 # %% ../../nbs/api/99_cli/02_commands.ipynb #cell011
 def download_model(
@@ -153,6 +165,7 @@ def models_download(
     "Download a model from the hub and print its folder. Run it again to resume."
     typer.echo(download_model(name, revision, backend))
 
+
 # %% ../../nbs/api/99_cli/02_commands.ipynb #cell014
 def describe_model(
     name: str,  # `nano`, a hub id that was downloaded, or a folder
@@ -201,6 +214,7 @@ def models_show(
         )
     )
 
+
 # %% ../../nbs/api/99_cli/02_commands.ipynb #cell017
 @app.command("trace")
 def trace_command(
@@ -246,6 +260,7 @@ def _check_prompt(prompt: str) -> str:
     if not prompt.strip():
         raise ValueError(f"prompt must say what to play; got {prompt!r}")
     return prompt
+
 
 # %% ../../nbs/api/99_cli/02_commands.ipynb #cell020
 @app.command("generate")

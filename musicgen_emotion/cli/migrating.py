@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .command import app, table_text
-from .commands import AsJson
 from ..lab.files import read_json, write_json
 from ..lab.locks import folder_lock
 from ..lab.paths import as_path, claim_folder, marker_version, read_marker
 from ..lab.runs import RUN_VERSION, run_manifest
+from .command import app, table_text
+from .commands import AsJson
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['migrate_folders', 'migrate_command']
+__all__ = ["migrate_command", "migrate_folders"]
+
 
 # %% ../../nbs/api/99_cli/04_migrating.ipynb #cell009
 def migrate_folders(
@@ -177,6 +178,7 @@ _WITHOUT_MARKER: dict[str, Callable[[Path], bool]] = {  # how the formats of bef
     "directions": _is_old_directions,
     "dictionary": _is_old_dictionary,
 }
+
 
 # %% ../../nbs/api/99_cli/04_migrating.ipynb #cell012
 @app.command("migrate")

@@ -21,17 +21,35 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from .command import app
 from ..lab.checks import check_positive
 from ..lab.parameters import read_parameters
 from ..lab.paths import as_path
 from ..lab.phase_files import list_phases
 from ..lab.reasons import plain_reason
+from .command import app
 
 # %% auto #0
-__all__ = ['LIBRARIES', 'EXTRA_LIBRARIES', 'AUDIOCRAFT_NEEDS', 'Check', 'check_python', 'check_libraries', 'check_device',
-           'check_audio', 'check_disk', 'backends_here', 'is_here', 'check_models', 'check_phases', 'check_audiocraft',
-           'check_extras', 'check_extra', 'diagnose', 'doctor']
+__all__ = [
+    "AUDIOCRAFT_NEEDS",
+    "EXTRA_LIBRARIES",
+    "LIBRARIES",
+    "Check",
+    "backends_here",
+    "check_audio",
+    "check_audiocraft",
+    "check_device",
+    "check_disk",
+    "check_extra",
+    "check_extras",
+    "check_libraries",
+    "check_models",
+    "check_phases",
+    "check_python",
+    "diagnose",
+    "doctor",
+    "is_here",
+]
+
 
 # %% ../../nbs/api/99_cli/01_readiness.ipynb #cell008
 @dataclass(frozen=True)
@@ -52,6 +70,7 @@ class Check:
                 f"check {self.name!r} found a problem but names no fix; "
                 f"every problem needs the step that fixes it"
             )
+
 
 # %% ../../nbs/api/99_cli/01_readiness.ipynb #cell011
 LIBRARIES = dict(  # name in Python -> name in pip
@@ -117,6 +136,7 @@ def check_libraries() -> list[Check]:  # one per missing library, or one line th
 def _install(what: str) -> str:
     "Command that installs something into this environment."
     return f"{sys.executable} -m pip install {what}"
+
 
 # %% ../../nbs/api/99_cli/01_readiness.ipynb #cell014
 def check_device() -> Check:  # one line
@@ -186,6 +206,7 @@ def check_disk(
         fix=f"free {need_gib - free_gib:.1f} GiB, or use --out with a folder on another disk",
     )
 
+
 # %% ../../nbs/api/99_cli/01_readiness.ipynb #cell017
 def backends_here(
     name: str,  # `nano` or a hub id
@@ -253,6 +274,7 @@ def check_models() -> list[Check]:  # the cache, the packaged model, the hub mod
             )
         )
     return checks
+
 
 # %% ../../nbs/api/99_cli/01_readiness.ipynb #cell020
 def check_phases() -> Check:  # one line
@@ -355,6 +377,7 @@ def _check_program(name: str, fix: str) -> Check:
         fix,
         required=False,
     )
+
 
 # %% ../../nbs/api/99_cli/01_readiness.ipynb #cell023
 def diagnose() -> list[Check]:  # all checks

@@ -13,7 +13,8 @@ from .command import app, table_text
 from .commands import AsJson
 
 # %% auto #0
-__all__ = ['bench_command']
+__all__ = ["bench_command"]
+
 
 # %% ../../nbs/api/99_cli/05_scoring.ipynb #cell007
 @app.command("bench")

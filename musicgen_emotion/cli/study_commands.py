@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .command import app, table_text
-from .commands import AllowLarge, AsJson
+from musicgen_emotion.lab.repeats import (
+    parse_seeds,
+    phases_with,
+    repeat_phase,
+    repeats_report,
+    require_parameter,
+    run_controls,
+)
+
 from ..lab.checks import check_in, check_texts, unknown_name
 from ..lab.comparing import compare_folders, compare_runs
 from ..lab.gates import CONTROLS, POSITIVES, verdict
@@ -23,22 +30,25 @@ from ..lab.phase_files import list_phases
 from ..lab.phases import PhaseResult, run_status
 from ..lab.plans import plan, run_phases, run_plan
 from ..lab.reasons import plain_words
-from musicgen_emotion.lab.repeats import (
-    parse_seeds,
-    phases_with,
-    repeat_phase,
-    repeats_report,
-    require_parameter,
-    run_controls,
-)
 from ..lab.report import run_report
+from .command import app, table_text
+from .commands import AllowLarge, AsJson
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['phase_help', 'split_assignments', 'run', 'controls_command', 'publish_command', 'status', 'report_command',
-           'compare_command']
+__all__ = [
+    "compare_command",
+    "controls_command",
+    "phase_help",
+    "publish_command",
+    "report_command",
+    "run",
+    "split_assignments",
+    "status",
+]
+
 
 # %% ../../nbs/api/99_cli/03_study_commands.ipynb #cell008
 def phase_help() -> str:  # text
@@ -291,6 +301,7 @@ def _result_text(result: PhaseResult) -> str:
         line += f", gates {passed}/{len(result.gates)} {verdict(result.gates)}"
     return f"{line}\n{result.out / 'notebook.ipynb'}"
 
+
 # %% ../../nbs/api/99_cli/03_study_commands.ipynb #rund3cfa5
 @app.command("controls")
 def controls_command(
@@ -343,6 +354,7 @@ def controls_command(
     if not complete:
         typer.echo("Some runs are left; the same command goes on.")
 
+
 # %% ../../nbs/api/99_cli/03_study_commands.ipynb #rund54beb
 @app.command("publish")
 def publish_command(
@@ -365,6 +377,7 @@ def publish_command(
 
     target = None if evidence is None else as_path("--evidence", evidence)
     typer.echo(publish_run(as_path("RUN", run_folder), target))
+
 
 # %% ../../nbs/api/99_cli/03_study_commands.ipynb #cell012
 @app.command()
@@ -401,6 +414,7 @@ def report_command(
     path = as_path("DIR", folder)
     is_repeated = (path / "seeds.csv").exists()
     typer.echo(repeats_report(path) if is_repeated else run_report(path))
+
 
 # %% ../../nbs/api/99_cli/03_study_commands.ipynb #cell015
 @app.command("compare")

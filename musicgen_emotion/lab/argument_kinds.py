@@ -16,7 +16,7 @@ import numpy as np
 from .checks import shown
 
 # %% auto #0
-__all__ = ['KIND_ALIASES', 'KIND_TESTS', 'ANY_KIND', 'annotated_kinds', 'kind_check']
+__all__ = ["ANY_KIND", "KIND_ALIASES", "KIND_TESTS", "annotated_kinds", "kind_check"]
 
 # %% ../../nbs/api/00_lab/20_argument_kinds.ipynb #cell008
 KIND_ALIASES = {
@@ -41,6 +41,7 @@ def annotated_kinds(
         else:
             word += letter
     return [kind for kind in kinds if kind]
+
 
 # %% ../../nbs/api/00_lab/20_argument_kinds.ipynb #cell011
 def _has_class(value: Any, *names: str) -> bool:
@@ -115,6 +116,7 @@ KIND_TESTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "torch.Tensor": (_is_array, "a tensor"),
 }
 ANY_KIND = frozenset(("Any", "object", "ArrayLike", "Annotated", "Literal", "type", "slice"))
+
 
 # %% ../../nbs/api/00_lab/20_argument_kinds.ipynb #cell013
 def kind_check(

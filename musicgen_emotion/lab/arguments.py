@@ -12,7 +12,6 @@ from typing import Any, TypeVar, overload
 
 import numpy as np
 
-from .argument_kinds import annotated_kinds, kind_check
 from musicgen_emotion.lab.checks import (
     check_between,
     check_count,
@@ -26,10 +25,34 @@ from musicgen_emotion.lab.checks import (
     check_texts,
 )
 
+from .argument_kinds import annotated_kinds, kind_check
+
 # %% auto #0
-__all__ = ['COUNTS', 'NOUGHT_TOO', 'COUNTED', 'FRACTIONS', 'SHARES', 'POSITIVE', 'NOT_NEGATIVE', 'LABELS', 'DATA', 'TEXTS',
-           'NUMBERS', 'LISTS', 'TEXT_LISTS', 'UNTYPED', 'WORD_LISTS', 'Marked', 'number_check', 'check_share',
-           'zero_or_more', 'check_whole', 'argument_check', 'checked']
+__all__ = [
+    "COUNTED",
+    "COUNTS",
+    "DATA",
+    "FRACTIONS",
+    "LABELS",
+    "LISTS",
+    "NOT_NEGATIVE",
+    "NOUGHT_TOO",
+    "NUMBERS",
+    "POSITIVE",
+    "SHARES",
+    "TEXTS",
+    "TEXT_LISTS",
+    "UNTYPED",
+    "WORD_LISTS",
+    "Marked",
+    "argument_check",
+    "check_share",
+    "check_whole",
+    "checked",
+    "number_check",
+    "zero_or_more",
+]
+
 
 # %% ../../nbs/api/00_lab/21_arguments.ipynb #cell009
 def _names(text: str) -> frozenset[str]:
@@ -129,6 +152,7 @@ def check_whole(
     if number == int(number) and abs(number) < 2**63:
         return int(number)
     raise ValueError(f"{name} must be a whole number, of at most 63 bits; got {value!r}")
+
 
 # %% ../../nbs/api/00_lab/21_arguments.ipynb #cell012
 NUMBERS = {"int": True, "float": False}  # annotation -> is a whole number meant?
@@ -296,6 +320,7 @@ def _refuse_complex(name: str, value: Any) -> Any:
             f"take a part, for example {name}.real or abs({name})"
         )
     return _forwards(value)
+
 
 # %% ../../nbs/api/00_lab/21_arguments.ipynb #cell015
 Marked = TypeVar("Marked", bound=Callable)

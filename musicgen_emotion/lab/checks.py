@@ -14,10 +14,31 @@ from typing import Any
 import numpy as np
 
 # %% auto #0
-__all__ = ['LARGEST_SEED', 'check_in', 'did_you_mean', 'shown', 'check_number', 'check_between', 'check_fraction',
-           'check_positive', 'check_count', 'check_texts', 'as_prompts', 'check_seed', 'check_seeds', 'check_labels',
-           'check_finite', 'check_real', 'check_whole_numbers', 'check_same_length', 'chosen_rows', 'check_table',
-           'table_with', 'unknown_name']
+__all__ = [
+    "LARGEST_SEED",
+    "as_prompts",
+    "check_between",
+    "check_count",
+    "check_finite",
+    "check_fraction",
+    "check_in",
+    "check_labels",
+    "check_number",
+    "check_positive",
+    "check_real",
+    "check_same_length",
+    "check_seed",
+    "check_seeds",
+    "check_table",
+    "check_texts",
+    "check_whole_numbers",
+    "chosen_rows",
+    "did_you_mean",
+    "shown",
+    "table_with",
+    "unknown_name",
+]
+
 
 # %% ../../nbs/api/00_lab/00_checks.ipynb #cell009
 def check_in(
@@ -60,6 +81,7 @@ def shown(
         value = f"a table with the columns {list(value.columns)}"
     text = " ".join(repr(value).split())
     return text if len(text) <= 80 else text[:77] + "..."
+
 
 # %% ../../nbs/api/00_lab/00_checks.ipynb #cell013
 LARGEST_SEED = 2**63 - 1  # the largest count as well
@@ -159,6 +181,7 @@ def _is_whole(value: float) -> bool:
         return True
     return bool(math.isfinite(value) and value == int(value))
 
+
 # %% ../../nbs/api/00_lab/00_checks.ipynb #2ffefbc5
 def check_texts(
     name: str,  # name of the argument
@@ -234,6 +257,7 @@ def _likely_column(name: str, table: Any) -> Any:
             return wanted
     return columns[0] if columns else name.removesuffix("s")
 
+
 # %% ../../nbs/api/00_lab/00_checks.ipynb #d4b63f1e
 def check_seed(
     name: str,  # name of the argument
@@ -258,6 +282,7 @@ def check_seeds(
     if not len(listed):
         raise ValueError(f"{name} is empty; give at least one seed")
     return [check_seed(f"{name}[{i}]", seed) for i, seed in enumerate(listed)]
+
 
 # %% ../../nbs/api/00_lab/00_checks.ipynb #30ccd44c
 def check_labels(
@@ -300,6 +325,7 @@ def _missing_rows(array: np.ndarray) -> np.ndarray:
     if array.dtype.kind not in "OMm":
         return np.zeros(0, int)
     return np.flatnonzero(pd.isna(array))
+
 
 # %% ../../nbs/api/00_lab/00_checks.ipynb #cell018
 def check_finite(
@@ -375,6 +401,7 @@ def check_same_length(
     got = [f"{name} {length}" for name, length in zip(sequences, lengths)]
     raise ValueError(f"{names} must have the same length; got {', '.join(got)}")
 
+
 # %% ../../nbs/api/00_lab/00_checks.ipynb #cell021
 def chosen_rows(
     name: str,  # name of the argument, as the caller wrote it
@@ -401,6 +428,7 @@ def chosen_rows(
     if len(outside):
         raise ValueError(f"{name} must lie between 0 and {n_rows - 1}, got {outside.tolist()[:5]}")
     return array.astype(np.int64)
+
 
 # %% ../../nbs/api/00_lab/00_checks.ipynb #78cdee5d
 def check_table(
@@ -456,6 +484,7 @@ def table_with(
 ) -> Callable[[str, Any], Any]:  # takes the name of an argument and its value, returns the value
     "The check `check_table` for `checked`, with the columns that a function needs."
     return partial(check_table, columns=columns, numbers=numbers, keys=keys, gaps=gaps)
+
 
 # %% ../../nbs/api/00_lab/00_checks.ipynb #cell024
 def unknown_name(

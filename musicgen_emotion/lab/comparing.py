@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['RunComparison', 'compare_runs', 'FolderComparison', 'compare_folders']
+__all__ = ["FolderComparison", "RunComparison", "compare_folders", "compare_runs"]
+
 
 # %% ../../nbs/api/00_lab/19_comparing.ipynb #cell008
 @dataclass(frozen=True, eq=False, repr=False)
@@ -157,6 +158,7 @@ def _table_line(row: Mapping[str, Any]) -> str:
 def _gate_line(row: Mapping[str, Any]) -> str:
     name, outcome, note = row["gate"], row["outcome"], row["note"]
     return f"  gate {name!r}: {outcome} ({note})"
+
 
 # %% ../../nbs/api/00_lab/19_comparing.ipynb #cell010
 def _tables_of(run: Path) -> dict[str, Path]:
@@ -354,6 +356,7 @@ def _texts(values: pd.Series) -> list[str | None]:
         texts.append(None if is_missing else str(value))
     return texts
 
+
 # %% ../../nbs/api/00_lab/19_comparing.ipynb #cell012
 def _compare_gates(
     gates_a: list[Gate], gates_b: list[Gate], rtol: float, atol: float
@@ -417,6 +420,7 @@ def _changed_numbers(a: Gate, b: Gate, rtol: float, atol: float) -> list[str]:
     if a.direction != b.direction:
         changes.append(f"direction {a.direction} -> {b.direction}")
     return changes
+
 
 # %% ../../nbs/api/00_lab/19_comparing.ipynb #cell020
 @dataclass(frozen=True, eq=False, repr=False)

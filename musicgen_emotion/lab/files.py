@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .checks import check_in, check_table
 from musicgen_emotion.lab.paths import (
     RESERVED_FILES,
     advise,
@@ -29,20 +28,40 @@ from musicgen_emotion.lab.paths import (
     inside_folder,
     note_written,
 )
+
+from .checks import check_in, check_table
 from .reasons import plain_reason
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['RECORD_FILE', 'package_folder', 'sha256_bytes', 'sha256_file', 'atomic_path', 'atomic_write', 'unfinished_files',
-           'remove_path', 'WrittenFiles', 'write_json', 'read_json', 'read_json_parts', 'check_sidecar', 'plain_value',
-           'write_table', 'read_table', 'check_own_table']
+__all__ = [
+    "RECORD_FILE",
+    "WrittenFiles",
+    "atomic_path",
+    "atomic_write",
+    "check_own_table",
+    "check_sidecar",
+    "package_folder",
+    "plain_value",
+    "read_json",
+    "read_json_parts",
+    "read_table",
+    "remove_path",
+    "sha256_bytes",
+    "sha256_file",
+    "unfinished_files",
+    "write_json",
+    "write_table",
+]
+
 
 # %% ../../nbs/api/00_lab/03_files.ipynb #cell010
 def package_folder() -> Path:  # holds the modules and `assets`
     "Folder of the installed package, or of the checkout's `musicgen_emotion`."
     return Path(str(importlib.resources.files("musicgen_emotion")))
+
 
 # %% ../../nbs/api/00_lab/03_files.ipynb #cell014
 def sha256_bytes(
@@ -76,6 +95,7 @@ def sha256_file(
 
 def _as_bytes(data: bytes | str) -> bytes:
     return data.encode() if isinstance(data, str) else data
+
 
 # %% ../../nbs/api/00_lab/03_files.ipynb #cell017
 @contextlib.contextmanager
@@ -178,6 +198,7 @@ def remove_path(
         with contextlib.suppress(OSError):
             path.unlink()
 
+
 # %% ../../nbs/api/00_lab/03_files.ipynb #paths672183
 RECORD_FILE = ".written"  # names of the files that were written, one a line
 
@@ -258,6 +279,7 @@ class WrittenFiles:
                 place.rmdir()
         self.file.unlink(missing_ok=True)
         self.names, self.is_new = set(), True
+
 
 # %% ../../nbs/api/00_lab/03_files.ipynb #cell023
 def write_json(
@@ -354,6 +376,7 @@ def plain_value(
         f"{value!r} of type {type(value).__name__} cannot be written as JSON; "
         f"pass numbers, text, lists, dicts or numpy values"
     )
+
 
 # %% ../../nbs/api/00_lab/03_files.ipynb #cell026
 def write_table(

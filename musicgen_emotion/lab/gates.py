@@ -19,6 +19,7 @@ from musicgen_emotion.lab.checks import (
     check_number,
     check_texts,
 )
+
 from .files import read_json
 from .paths import as_path
 from .reasons import plain_reason
@@ -27,8 +28,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['DIRECTIONS', 'KINDS', 'FEWEST_UNITS', 'EARLIER', 'CONTROLS', 'POSITIVES', 'Gate', 'Criterion', 'each_of',
-           'expected_matrix', 'read_gates', 'verdict', 'gates_table']
+__all__ = [
+    "CONTROLS",
+    "DIRECTIONS",
+    "EARLIER",
+    "FEWEST_UNITS",
+    "KINDS",
+    "POSITIVES",
+    "Criterion",
+    "Gate",
+    "each_of",
+    "expected_matrix",
+    "gates_table",
+    "read_gates",
+    "verdict",
+]
 
 # %% ../../nbs/api/00_lab/05_gates.ipynb #cell010
 DIRECTIONS = {
@@ -189,6 +203,7 @@ def _number(name: str, value: Any) -> float:
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number; got {value!r}") from None
 
+
 # %% ../../nbs/api/00_lab/05_gates.ipynb #cell014
 CONTROLS = ("random-weights", "shuffled-labels", "deaf", "no-emotion")  # must fail the evidence
 POSITIVES = ("planted",)  # must pass it
@@ -294,6 +309,7 @@ def expected_matrix(
         rows.append(dict(gate=criterion.name, kind=criterion.kind) | outcomes)
     return pd.DataFrame(rows, columns=["gate", "kind", *CONTROLS, *POSITIVES])
 
+
 # %% ../../nbs/api/00_lab/05_gates.ipynb #cell017
 def read_gates(
     folder: Path | str,  # a run folder
@@ -320,6 +336,7 @@ def _gate_in_file(path: Path, number: int, entry: Any) -> Gate:
         raise ValueError(f"{path}, gate {number}: {plain_reason(error)}") from error
     return gate
 
+
 # %% ../../nbs/api/00_lab/05_gates.ipynb #cell020
 def verdict(
     gates: Iterable[Gate],  # all gates of a run
@@ -336,6 +353,7 @@ def verdict(
     if sum(passed) < pause_below * len(passed):
         return "PAUSE"
     return "GO" if passed and all(passed) else "ITERATE"
+
 
 # %% ../../nbs/api/00_lab/05_gates.ipynb #cell023
 def gates_table(

@@ -20,7 +20,7 @@ from .checks import check_positive
 from .paths import advise, as_path
 
 # %% auto #0
-__all__ = ['LOCK_FILE', 'folder_lock', 'is_locked']
+__all__ = ["LOCK_FILE", "folder_lock", "is_locked"]
 
 # %% ../../nbs/api/00_lab/06_locks.ipynb #cell008
 LOCK_FILE = ".lock"
@@ -76,6 +76,7 @@ def _write_owner(path: Path, owner: str) -> None:
 
 def _owner(path: Path) -> str:
     return path.read_text().strip() or "unknown owner"
+
 
 # %% ../../nbs/api/00_lab/06_locks.ipynb #cell012
 def is_locked(

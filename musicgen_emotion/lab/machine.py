@@ -21,7 +21,7 @@ from .files import package_folder
 from .paths import as_path
 
 # %% auto #0
-__all__ = ['LIBRARIES', 'library_versions', 'need_extra', 'git_revision', 'device_info']
+__all__ = ["LIBRARIES", "device_info", "git_revision", "library_versions", "need_extra"]
 
 # %% ../../nbs/api/00_lab/04_machine.ipynb #cell009
 LIBRARIES = (
@@ -51,6 +51,7 @@ def library_versions(
             versions[name] = None
     return versions
 
+
 # %% ../../nbs/api/00_lab/04_machine.ipynb #cell012
 def need_extra(
     module: str,  # as in `import module`
@@ -68,6 +69,7 @@ def need_extra(
             f"pip install 'musicgen-emotion[{extra}]'",
             name=error.name,
         ) from None
+
 
 # %% ../../nbs/api/00_lab/04_machine.ipynb #cell015
 def git_revision(
@@ -100,6 +102,7 @@ def _git(folder: Path, *arguments: str) -> str:
         check=True,
     )
     return done.stdout.strip()
+
 
 # %% ../../nbs/api/00_lab/04_machine.ipynb #cell018
 def device_info() -> dict[str, Any]:  # host, system, processor, cores, memory_gib, ...

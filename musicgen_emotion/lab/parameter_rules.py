@@ -17,7 +17,8 @@ from .parameter_types import shown_value
 from .sizes import large_is_allowed
 
 # %% auto #0
-__all__ = ['MAX_COUNT', 'MAX_SEED', 'ParameterRule', 'parse_rules', 'check_rules']
+__all__ = ["MAX_COUNT", "MAX_SEED", "ParameterRule", "check_rules", "parse_rules"]
+
 
 # %% ../../nbs/api/00_lab/12_parameter_rules.ipynb #cell009
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ def _end(text: str | None) -> float | str | None:
         return text
     number = float(text)
     return int(number) if number.is_integer() else number
+
 
 # %% ../../nbs/api/00_lab/12_parameter_rules.ipynb #cell012
 MAX_COUNT = 1_000_000  # largest whole number without permission where a rule sets no upper end

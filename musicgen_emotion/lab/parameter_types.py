@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 # %% auto #0
-__all__ = ['SIMPLE_TYPES', 'check_value', 'shown_value', 'value_from_text', 'split_list', 'value_from_yaml']
+__all__ = [
+    "SIMPLE_TYPES",
+    "check_value",
+    "shown_value",
+    "split_list",
+    "value_from_text",
+    "value_from_yaml",
+]
 
 # %% ../../nbs/api/00_lab/11_parameter_types.ipynb #cell008
 SIMPLE_TYPES = {"int": int, "float": float, "bool": bool, "str": str}
@@ -165,6 +172,7 @@ def _alternatives(node: ast.expr) -> list[ast.expr]:
         return _alternatives(node.left) + _alternatives(node.right)
     return [node]
 
+
 # %% ../../nbs/api/00_lab/11_parameter_types.ipynb #cell011
 def value_from_text(
     name: str,  # name of the parameter
@@ -286,6 +294,7 @@ def _without_quotes(item: str) -> str:
     if len(item) == 1 or item[-1] != item[0]:
         raise ValueError(f"{item} goes on after its quotes")
     return item[1:-1]
+
 
 # %% ../../nbs/api/00_lab/11_parameter_types.ipynb #cell014
 def value_from_yaml(

@@ -13,21 +13,30 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from .checks import shown, unknown_name
-from .parameter_rules import ParameterRule, check_rules, parse_rules
-from .parameter_types import check_value, value_from_text, value_from_yaml
-from .paths import as_path
 from musicgen_emotion.lab.phase_files import (
     find_phase,
     list_phases,
     notebook_cells,
     supplied_folder,
 )
+
+from .checks import shown, unknown_name
+from .parameter_rules import ParameterRule, check_rules, parse_rules
+from .parameter_types import check_value, value_from_text, value_from_yaml
+from .paths import as_path
 from .yaml_files import YamlSection, read_yaml
 
 # %% auto #0
-__all__ = ['Parameter', 'parse_parameters', 'read_parameters', 'check_parameters', 'find_params', 'read_params_file',
-           'resolve_parameters']
+__all__ = [
+    "Parameter",
+    "check_parameters",
+    "find_params",
+    "parse_parameters",
+    "read_parameters",
+    "read_params_file",
+    "resolve_parameters",
+]
+
 
 # %% ../../nbs/api/00_lab/13_parameters.ipynb #cell010
 @dataclass(frozen=True)
@@ -125,6 +134,7 @@ def _comments(source: str) -> dict[int, str]:
             comments[token.start[0]] = token.string.lstrip("# ").rstrip()
     return comments
 
+
 # %% ../../nbs/api/00_lab/13_parameters.ipynb #cell014
 def read_parameters(
     notebook: Path | str,  # notebook file, or the name of a phase
@@ -187,6 +197,7 @@ def check_parameters(
         check_rules(name, checked[name], parameter.rules, checked, allow_large)
     return checked
 
+
 # %% ../../nbs/api/00_lab/13_parameters.ipynb #cell018
 def find_params(
     name: Path | str,  # a YAML file, or the name of one that comes with the project (`nano`)
@@ -222,6 +233,7 @@ def _read_sections(name: Path | str, by_type: bool) -> dict[str, Any]:
         return content
     kind = "a list" if isinstance(content, list) else "a single value"
     raise ValueError(f"{path} must hold lines of the form `name: value`; got {kind}")
+
 
 # %% ../../nbs/api/00_lab/13_parameters.ipynb #cell021
 def resolve_parameters(

@@ -14,8 +14,22 @@ from pathlib import Path
 from typing import Any
 
 # %% auto #0
-__all__ = ['MARKER_FILE', 'RESERVED_FILES', 'ADVICE', 'as_path', 'inside_folder', 'watch_folder', 'note_written', 'claim_folder',
-           'read_marker', 'holds_only', 'check_apart', 'claim_names', 'marker_version', 'advise']
+__all__ = [
+    "ADVICE",
+    "MARKER_FILE",
+    "RESERVED_FILES",
+    "advise",
+    "as_path",
+    "check_apart",
+    "claim_folder",
+    "claim_names",
+    "holds_only",
+    "inside_folder",
+    "marker_version",
+    "note_written",
+    "read_marker",
+    "watch_folder",
+]
 
 # %% ../../nbs/api/00_lab/02_paths.ipynb #cell010
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
@@ -66,6 +80,7 @@ def _with_home(name: str, text: str) -> Path:
         )
     return Path(expanded)
 
+
 # %% ../../nbs/api/00_lab/02_paths.ipynb #cell013
 def inside_folder(
     folder: Path | str,  # folder that the file belongs to
@@ -80,6 +95,7 @@ def inside_folder(
     if is_outside:
         raise ValueError(f"{text!r} must be a name inside {folder}, without a way out of it")
     return folder / inside
+
 
 # %% ../../nbs/api/00_lab/02_paths.ipynb #paths536575
 _WATCHED: dict[Path, Callable[[str], None]] = {}  # resolved folder -> what notes a name below it
@@ -106,6 +122,7 @@ def note_written(
     for folder, note in list(_WATCHED.items()):
         if folder in resolved.parents:
             note(resolved.relative_to(folder).as_posix() + ending)
+
 
 # %% ../../nbs/api/00_lab/02_paths.ipynb #cell016
 MARKER_FILE = "format.json"
@@ -237,6 +254,7 @@ def _is_marker(content: Any) -> bool:
     is_ours = isinstance(package, str) and package.startswith("musicgen_emotion")
     return is_ours and isinstance(content.get("format"), str)
 
+
 # %% ../../nbs/api/00_lab/02_paths.ipynb #paths854688
 def holds_only(
     path: Path | str,  # a folder
@@ -258,6 +276,7 @@ def check_apart(
         raise ValueError(
             f"{target} is, holds, or lies in {source}, which is read; choose a folder apart from it"
         )
+
 
 # %% ../../nbs/api/00_lab/02_paths.ipynb #paths522183
 def claim_names(
@@ -284,6 +303,7 @@ def claim_names(
         )
     return path
 
+
 # %% ../../nbs/api/00_lab/02_paths.ipynb #store002
 def marker_version(
     path: Path | str,  # folder to read
@@ -302,6 +322,7 @@ def marker_version(
             f"this package knows versions up to {newest}: use a newer musicgen_emotion"
         )
     return marker["version"]
+
 
 # %% ../../nbs/api/00_lab/02_paths.ipynb #cell022
 _NO_PERMISSION = "no permission to write there: choose another folder or change its permissions"

@@ -13,7 +13,8 @@ from .files import package_folder, read_json
 from .paths import as_path
 
 # %% auto #0
-__all__ = ['supplied_folder', 'list_phases', 'find_phase', 'notebook_cells']
+__all__ = ["find_phase", "list_phases", "notebook_cells", "supplied_folder"]
+
 
 # %% ../../nbs/api/00_lab/09_phase_files.ipynb #cell008
 def supplied_folder(
@@ -35,6 +36,7 @@ def list_phases() -> dict[str, Path]:  # name -> notebook
     "All phase notebooks, in the order of their names."
     notebooks = supplied_folder("phases").glob("phase*.ipynb")
     return {path.stem: path for path in sorted(notebooks)}
+
 
 # %% ../../nbs/api/00_lab/09_phase_files.ipynb #cell011
 def find_phase(
@@ -59,6 +61,7 @@ def find_phase(
     if beginning:
         raise ValueError(f"phase {phase!r} is ambiguous; it may mean {', '.join(beginning)}")
     raise unknown_name("phase", name, "this project", phases)
+
 
 # %% ../../nbs/api/00_lab/09_phase_files.ipynb #cell014
 def notebook_cells(

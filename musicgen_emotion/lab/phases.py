@@ -13,6 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from musicgen_emotion.lab.runs import (
+    LENT_FOLDER,
+    Run,
+    changed_parameters,
+    open_run,
+    run_manifest,
+)
+
 from .checks import check_in
 from .files import package_folder, read_json, sha256_bytes, sha256_file
 from .gates import Gate, read_gates, verdict
@@ -21,20 +29,23 @@ from .parameters import check_parameters, read_parameters
 from .paths import as_path
 from .phase_files import find_phase, list_phases, notebook_cells
 from .reasons import plain_reason
-from musicgen_emotion.lab.runs import (
-    LENT_FOLDER,
-    Run,
-    changed_parameters,
-    open_run,
-    run_manifest,
-)
 from .workers import NotebookJob, Outcome, run_in_worker
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['run_name', 'PhaseError', 'PhaseResult', 'run_phase', 'start_phase', 'phase_values', 'find_runs', 'run_status']
+__all__ = [
+    "PhaseError",
+    "PhaseResult",
+    "find_runs",
+    "phase_values",
+    "run_name",
+    "run_phase",
+    "run_status",
+    "start_phase",
+]
+
 
 # %% ../../nbs/api/00_lab/15_phases.ipynb #runb12015
 def run_name(
@@ -49,6 +60,7 @@ def run_name(
     usual = spec["control"].default
     control = params.get("control", usual)
     return notebook.stem if control == usual else f"{notebook.stem}-{control}"
+
 
 # %% ../../nbs/api/00_lab/15_phases.ipynb #cell008
 class PhaseError(RuntimeError):
@@ -228,6 +240,7 @@ def _finish(run: Run, outcome: Outcome) -> None:
     first_line = message.splitlines()[0] if message else ""
     run.close(status, first_line)
 
+
 # %% ../../nbs/api/00_lab/15_phases.ipynb #cell013
 def start_phase(
     phase: str,  # name of this phase
@@ -250,6 +263,7 @@ def phase_values(
     spec = read_parameters(phase)
     given = {name: values[name] for name in spec if name in values}
     return check_parameters(spec, given, phase)
+
 
 # %% ../../nbs/api/00_lab/15_phases.ipynb #cell016
 def find_runs(

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['run_phases', 'PlannedRun', 'plan', 'run_plan']
+__all__ = ["PlannedRun", "plan", "run_phases", "run_plan"]
+
 
 # %% ../../nbs/api/00_lab/17_plans.ipynb #cell008
 def run_phases(
@@ -120,6 +121,7 @@ def _in_threads(
             raise
     results = [future.result() for future in futures]  # raises the first error
     return [result for result in results if result is not None]
+
 
 # %% ../../nbs/api/00_lab/17_plans.ipynb #cell011
 @dataclass(frozen=True)
@@ -232,6 +234,7 @@ def _with_own_folders(runs: list[PlannedRun], varied: list[str]) -> list[Planned
             run = replace(run, name=f"{start[: _LONGEST_NAME // 4]}-{checksum}")
         named.append(run)
     return named
+
 
 # %% ../../nbs/api/00_lab/17_plans.ipynb #cell014
 def run_plan(

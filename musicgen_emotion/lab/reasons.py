@@ -10,7 +10,7 @@ import json
 import re
 
 # %% auto #0
-__all__ = ['NO_PLAIN_REASON', 'plain_reason', 'plain_words']
+__all__ = ["NO_PLAIN_REASON", "plain_reason", "plain_words"]
 
 # %% ../../nbs/api/00_lab/01_reasons.ipynb #reason09
 NO_PLAIN_REASON = "a value in it is of another kind than expected"

@@ -30,8 +30,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['parse_seeds', 'run_gates', 'gates_over_runs', 'keep_repeats', 'repeats_text', 'repeats_report', 'Repeats',
-           'repeat_phase', 'require_parameter', 'run_controls', 'phases_with']
+__all__ = [
+    "Repeats",
+    "gates_over_runs",
+    "keep_repeats",
+    "parse_seeds",
+    "phases_with",
+    "repeat_phase",
+    "repeats_report",
+    "repeats_text",
+    "require_parameter",
+    "run_controls",
+    "run_gates",
+]
+
 
 # %% ../../nbs/api/00_lab/22_repeats.ipynb #cell006
 @checked
@@ -57,6 +69,7 @@ def parse_seeds(
 
 
 _MOST_SEEDS = 1000
+
 
 # %% ../../nbs/api/00_lab/22_repeats.ipynb #cell009
 def run_gates(
@@ -118,6 +131,7 @@ def _outcome(passed: int, runs: int) -> str:
         return "passes" if passed else "fails"
     return "undecided"
 
+
 # %% ../../nbs/api/00_lab/22_repeats.ipynb #cell012
 def keep_repeats(
     folder: Path | str,  # holds the runs of one phase
@@ -177,6 +191,7 @@ def repeats_report(
     seeds = sorted({int(seed) for seed in by_seed.seed})
     return repeats_text(read_table(folder / "seeds.csv"), seeds)
 
+
 # %% ../../nbs/api/00_lab/22_repeats.ipynb #cell016
 @dataclass(frozen=True)
 class Repeats:
@@ -224,6 +239,7 @@ def require_parameter(
     notebook = find_phase(phase)
     if name not in read_parameters(notebook):
         raise ValueError(f"{notebook.stem} has no parameter {name!r}, so it cannot be varied")
+
 
 # %% ../../nbs/api/00_lab/22_repeats.ipynb #cell022
 @checked

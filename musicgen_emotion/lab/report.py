@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['markdown_table', 'markdown_text', 'run_report']
+__all__ = ["markdown_table", "markdown_text", "run_report"]
+
 
 # %% ../../nbs/api/00_lab/18_report.ipynb #cell008
 def markdown_table(
@@ -61,6 +62,7 @@ def markdown_text(
     text = " ".join(str(value).splitlines())
     text = re.sub(r"&(?=#?\w+;)", "&amp;", text)
     return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
+
 
 # %% ../../nbs/api/00_lab/18_report.ipynb #cell011
 def run_report(

@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .checks import check_in
 from musicgen_emotion.lab.files import (
     WrittenFiles,
     plain_value,
@@ -28,9 +27,6 @@ from musicgen_emotion.lab.files import (
     write_json,
     write_table,
 )
-from .gates import Criterion, Gate, each_of
-from .locks import LOCK_FILE, folder_lock, is_locked
-from .machine import device_info, git_revision, library_versions
 from musicgen_emotion.lab.paths import (
     MARKER_FILE,
     as_path,
@@ -40,11 +36,24 @@ from musicgen_emotion.lab.paths import (
     watch_folder,
 )
 
+from .checks import check_in
+from .gates import Criterion, Gate, each_of
+from .locks import LOCK_FILE, folder_lock, is_locked
+from .machine import device_info, git_revision, library_versions
+
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['STATUSES', 'RUN_VERSION', 'LENT_FOLDER', 'Run', 'open_run', 'changed_parameters', 'run_manifest']
+__all__ = [
+    "LENT_FOLDER",
+    "RUN_VERSION",
+    "STATUSES",
+    "Run",
+    "changed_parameters",
+    "open_run",
+    "run_manifest",
+]
 
 # %% ../../nbs/api/00_lab/07_runs.ipynb #cell008
 STATUSES = ("running", "finished", "failed", "interrupted")
@@ -240,6 +249,7 @@ class Run:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
 
 # %% ../../nbs/api/00_lab/07_runs.ipynb #cell010
 RUN_VERSION = 1  # of the folder's format
@@ -470,6 +480,7 @@ def _open_log(run: Run) -> None:
     run.stack.callback(run.log.removeHandler, handler)  # the last callback runs first
     for left in unfinished_files(run.path):
         remove_path(left)
+
 
 # %% ../../nbs/api/00_lab/07_runs.ipynb #cell014
 def run_manifest(

@@ -13,7 +13,8 @@ import numpy as np
 from .files import plain_value, sha256_bytes
 
 # %% auto #0
-__all__ = ['seed_from', 'rng']
+__all__ = ["rng", "seed_from"]
+
 
 # %% ../../nbs/api/00_lab/16_seeds.ipynb #cell008
 def seed_from(
@@ -27,6 +28,7 @@ def seed_from(
     text = json.dumps(plain_value(parts), sort_keys=True)
     first_64_bits = int(sha256_bytes(text)[:16], 16)
     return first_64_bits >> 1
+
 
 # %% ../../nbs/api/00_lab/16_seeds.ipynb #cell011
 def rng(

@@ -20,8 +20,22 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 # %% auto #0
-__all__ = ['Arguments', 'Result', 'MAX_SHARE', 'MAX_HOURS', 'LOOP_SECONDS', 'ALLOW_LARGE', 'free_memory', 'require_room',
-           'large_is_allowed', 'size_text', 'time_text', 'may_be_large', 'listed']
+__all__ = [
+    "ALLOW_LARGE",
+    "LOOP_SECONDS",
+    "MAX_HOURS",
+    "MAX_SHARE",
+    "Arguments",
+    "Result",
+    "free_memory",
+    "large_is_allowed",
+    "listed",
+    "may_be_large",
+    "require_room",
+    "size_text",
+    "time_text",
+]
+
 
 # %% ../../nbs/api/00_lab/08_sizes.ipynb #cell009
 def free_memory(
@@ -97,6 +111,7 @@ def _line_value(text: str, name: str) -> int:
         if len(words) > 1 and words[0] == name:
             return int(words[1])
     return 0
+
 
 # %% ../../nbs/api/00_lab/08_sizes.ipynb #cell012
 MAX_SHARE = 0.8  # of the free memory
@@ -174,6 +189,7 @@ def _rounded(number: float, unit: int) -> str:
         return f"{ratio:.3g}"
     return f"{ratio:,.0f}" if ratio < 1e6 else f"{ratio:.1e}"
 
+
 # %% ../../nbs/api/00_lab/08_sizes.ipynb #large-export
 def may_be_large(
     function: Callable[Arguments, Result],  # takes `allow_large`
@@ -203,6 +219,7 @@ def _place_of(name: str, function: Callable) -> int:
         if parameter.name == name and parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
             return place
     return sys.maxsize
+
 
 # %% ../../nbs/api/00_lab/08_sizes.ipynb #cell015
 def listed(

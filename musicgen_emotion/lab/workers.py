@@ -26,7 +26,8 @@ from .runs import LENT_FOLDER
 from .sizes import ALLOW_LARGE
 
 # %% auto #0
-__all__ = ['NotebookJob', 'Outcome', 'run_in_worker', 'stop_workers', 'work']
+__all__ = ["NotebookJob", "Outcome", "run_in_worker", "stop_workers", "work"]
+
 
 # %% ../../nbs/api/00_lab/14_workers.ipynb #cell008
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ def stop_workers() -> None:
         worker = _WORKERS.pop()
         if worker.stdin is not None:
             worker.stdin.close()
+
 
 # %% ../../nbs/api/00_lab/14_workers.ipynb #cell011
 def work() -> None:

@@ -13,7 +13,8 @@ from .checks import shown
 from .paths import as_path
 
 # %% auto #0
-__all__ = ['PlainText', 'YamlSection', 'load_bounded_yaml', 'is_whole', 'read_yaml']
+__all__ = ["PlainText", "YamlSection", "is_whole", "load_bounded_yaml", "read_yaml"]
+
 
 # %% ../../nbs/api/00_lab/10_yaml_files.ipynb #cell009
 class PlainText(str):
@@ -180,6 +181,7 @@ def is_whole(
 ) -> bool:  # `12`, `1_000`, `0x1f` are; `012` is not: YAML reads it as ten, and people as twelve
     "Is a text a whole number in YAML, with one meaning only?"
     return bool(_WHOLE.fullmatch(text) or _BASED.fullmatch(text))
+
 
 # %% ../../nbs/api/00_lab/10_yaml_files.ipynb #cell012
 def read_yaml(

@@ -15,10 +15,6 @@ from typing import Any
 
 import torch
 
-from ..lab.arguments import checked
-from ..lab.checks import check_in
-from ..lab.paths import as_path
-from .audiocraft_export import cached_export
 from musicgen_emotion.models.audiocraft_files import (
     CODEC_FILE,
     LM_FILE,
@@ -26,7 +22,6 @@ from musicgen_emotion.models.audiocraft_files import (
     find_codec,
     unpack_checkpoint,
 )
-from .audiocraft_import import cached_sha256
 from musicgen_emotion.models.audiocraft_passes import (
     PassWatcher,
     cached_positions,
@@ -37,7 +32,6 @@ from musicgen_emotion.models.audiocraft_passes import (
     streaming_modules,
     text_key_mask,
 )
-from .audiocraft_reading import read_musicgen, refuse_config
 from musicgen_emotion.models.fingerprints import (
     Running,
     WeightRecord,
@@ -46,8 +40,6 @@ from musicgen_emotion.models.fingerprints import (
     stored_tensors,
     weights_fingerprint,
 )
-from .finite import evaluated, forward_hooks, require_finite
-from .hub import weight_files
 from musicgen_emotion.models.model import (
     LOGITS,
     Adapter,
@@ -57,13 +49,29 @@ from musicgen_emotion.models.model import (
     register_adapter,
     silence,
 )
+
+from ..lab.arguments import checked
+from ..lab.checks import check_in
+from ..lab.paths import as_path
+from .audiocraft_export import cached_export
+from .audiocraft_import import cached_sha256
+from .audiocraft_reading import read_musicgen, refuse_config
+from .finite import evaluated, forward_hooks, require_finite
+from .hub import weight_files
 from .shapes import ModelConfig
 from .sites import Site, decoder_sites
 from .text import DecoderState, TextStates, add_null_rows, branch_names
 from .tiny import cpu_seed, forget_hooks, redraw_pretrained
 
 # %% auto #0
-__all__ = ['AudiocraftParts', 'AudiocraftState', 'AudiocraftModel', 'load_audiocraft', 'wrap_audiocraft']
+__all__ = [
+    "AudiocraftModel",
+    "AudiocraftParts",
+    "AudiocraftState",
+    "load_audiocraft",
+    "wrap_audiocraft",
+]
+
 
 # %% ../../nbs/api/40_models/17_audiocraft_backend.ipynb #cell009
 class AudiocraftParts(torch.nn.Module):
@@ -326,6 +334,7 @@ class AudiocraftModel(MusicModel):
 
 _read_before: dict[str, str] = {}  # files and precision -> fingerprint, of this process
 
+
 # %% ../../nbs/api/40_models/17_audiocraft_backend.ipynb #cell011
 def _config_of(raw):
     "Sizes of a raw model; ValueError for delays that MusicGen does not have."
@@ -387,6 +396,7 @@ def _codec_files(folder):
             return {CODEC_FILE: folder / CODEC_FILE}
         folder = find_codec(folder, codec.pretrained, fetch=False)
     return _part_files(folder, "codec")
+
 
 # %% ../../nbs/api/40_models/17_audiocraft_backend.ipynb #cell026
 def load_audiocraft(

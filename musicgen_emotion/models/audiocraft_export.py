@@ -24,7 +24,7 @@ from .registry import quiet_transformers
 from .transformers_backend import TransformersModel
 
 # %% auto #0
-__all__ = ['EXPORT_VERSION', 'export_audiocraft', 'cached_export']
+__all__ = ["EXPORT_VERSION", "cached_export", "export_audiocraft"]
 
 # %% ../../nbs/api/40_models/15_audiocraft_export.ipynb #cell008
 EXPORT_VERSION = 1  # to be raised when the exported files change
@@ -140,6 +140,7 @@ def _save(path, weights, config):
     with open(path, "wb") as file:
         torch.save(package, file)
 
+
 # %% ../../nbs/api/40_models/15_audiocraft_export.ipynb #cell014
 # patterns in transformers' names of decoder weights -> audiocraft's
 _RENAMES = (
@@ -219,6 +220,7 @@ def _codec_name(name, transposed):
     path = module.replace(".layers.", ".model.", 1)
     wrapper = "tr.convtr." if module in transposed else ".conv."
     return f"{path}{wrapper}{parameter}"
+
 
 # %% ../../nbs/api/40_models/15_audiocraft_export.ipynb #cell017
 def _lm_config(model, t5_name):
@@ -358,6 +360,7 @@ def _codec_config(codec):
             orthogonal_reg_active_codes_only=False,
         ),
     )
+
 
 # %% ../../nbs/api/40_models/15_audiocraft_export.ipynb #cell020
 def cached_export(

@@ -14,11 +14,6 @@ from typing import Any
 
 import torch
 
-from ..lab.files import sha256_bytes
-from ..lab.paths import as_path
-from ..lab.reasons import plain_reason
-from ..lab.yaml_files import load_bounded_yaml
-from .audiocraft_import import cached_sha256, import_audiocraft
 from musicgen_emotion.models.hub import (
     VOCABULARY,
     UnpicklingError,
@@ -28,9 +23,25 @@ from musicgen_emotion.models.hub import (
     weight_files,
 )
 
+from ..lab.files import sha256_bytes
+from ..lab.paths import as_path
+from ..lab.reasons import plain_reason
+from ..lab.yaml_files import load_bounded_yaml
+from .audiocraft_import import cached_sha256, import_audiocraft
+
 # %% auto #0
-__all__ = ['LM_FILE', 'CODEC_FILE', 'CheckpointFile', 'unpack_checkpoint', 'fetch_parts', 'find_text_encoder', 'find_codec',
-           'register_t5', 'text_encoder_name', 'read_part']
+__all__ = [
+    "CODEC_FILE",
+    "LM_FILE",
+    "CheckpointFile",
+    "fetch_parts",
+    "find_codec",
+    "find_text_encoder",
+    "read_part",
+    "register_t5",
+    "text_encoder_name",
+    "unpack_checkpoint",
+]
 
 # %% ../../nbs/api/40_models/13_audiocraft_files.ipynb #cell010
 LM_FILE = "state_dict.bin"
@@ -112,6 +123,7 @@ def _what_it_is(path):
     if head.startswith((b"<!doctype", b"<html", b"<?xml")):
         return "it is a web page"
     return ""
+
 
 # %% ../../nbs/api/40_models/13_audiocraft_files.ipynb #cell013
 _text_encoders: dict[str, Path] = {}  # names that `register_t5` has given -> folder
@@ -204,6 +216,7 @@ def _from_hub(name, needed=(), fetch=True):
         if is_complete and any((folder / file).exists() for file in weights):
             return folder
     return None
+
 
 # %% ../../nbs/api/40_models/13_audiocraft_files.ipynb #cell016
 def register_t5(

@@ -24,7 +24,15 @@ from ..lab.files import sha256_file, write_json
 from ..lab.paths import as_path
 
 # %% auto #0
-__all__ = ['INSTALL_COMMANDS', 'LARGE_BYTES', 'SETTLED_S', 'import_audiocraft', 'StandIn', 'cached_sha256', 'cache_folder']
+__all__ = [
+    "INSTALL_COMMANDS",
+    "LARGE_BYTES",
+    "SETTLED_S",
+    "StandIn",
+    "cache_folder",
+    "cached_sha256",
+    "import_audiocraft",
+]
 
 # %% ../../nbs/api/40_models/12_audiocraft_import.ipynb #cell008
 INSTALL_COMMANDS = (
@@ -217,6 +225,7 @@ def _forget(root, before):
     for name in set(sys.modules) - before:
         if name.split(".")[0] == root:
             del sys.modules[name]
+
 
 # %% ../../nbs/api/40_models/12_audiocraft_import.ipynb #cell013
 LARGE_BYTES = 2**20  # from this size on a checksum is remembered

@@ -17,8 +17,18 @@ from .model import Pass, null_follows_cond
 from .text import branch_names
 
 # %% auto #0
-__all__ = ['text_key_mask', 'padding_hidden', 'queries_keys_values', 'keep_attention_weights', 'streaming_modules', 'lent_cache',
-           'cached_positions', 'rows_announced', 'PassWatcher']
+__all__ = [
+    "PassWatcher",
+    "cached_positions",
+    "keep_attention_weights",
+    "lent_cache",
+    "padding_hidden",
+    "queries_keys_values",
+    "rows_announced",
+    "streaming_modules",
+    "text_key_mask",
+]
+
 
 # %% ../../nbs/api/40_models/16_audiocraft_passes.ipynb #cell011
 def text_key_mask(
@@ -59,6 +69,7 @@ def _masked_attention(module, key_mask, query, key, value, **kwargs):
     )
     return module.out_proj(mixed.transpose(1, 2).flatten(2)), None
 
+
 # %% ../../nbs/api/40_models/16_audiocraft_passes.ipynb #cell015
 def queries_keys_values(
     module: Any,  # audiocraft's attention module
@@ -97,6 +108,7 @@ def keep_attention_weights(
         is_past = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
         scores = scores.masked_fill(~is_past, -torch.inf)
     keep(layer, scores.softmax(-1))
+
 
 # %% ../../nbs/api/40_models/16_audiocraft_passes.ipynb #cell021
 def streaming_modules(
@@ -137,6 +149,7 @@ def cached_positions(
     if past is None:
         return 0
     return past.shape[2 if attention.memory_efficient else 1]
+
 
 # %% ../../nbs/api/40_models/16_audiocraft_passes.ipynb #cell024
 @contextlib.contextmanager

@@ -13,8 +13,6 @@ from typing import Any
 
 import torch
 
-from ..lab.paths import as_path
-from ..lab.reasons import plain_reason
 from musicgen_emotion.models.audiocraft_files import (
     CODEC_FILE,
     LM_FILE,
@@ -24,11 +22,15 @@ from musicgen_emotion.models.audiocraft_files import (
     register_t5,
     unpack_checkpoint,
 )
+
+from ..lab.paths import as_path
+from ..lab.reasons import plain_reason
 from .audiocraft_import import import_audiocraft
 from .registry import quiet_transformers
 
 # %% auto #0
-__all__ = ['refuse_config', 'read_musicgen']
+__all__ = ["read_musicgen", "refuse_config"]
+
 
 # %% ../../nbs/api/40_models/14_audiocraft_reading.ipynb #cell009
 def refuse_config(
@@ -143,6 +145,7 @@ _WANTED = {
         ),
     ),
 }
+
 
 # %% ../../nbs/api/40_models/14_audiocraft_reading.ipynb #cell012
 def read_musicgen(

@@ -19,8 +19,21 @@ import torch
 from ..lab.files import sha256_bytes
 
 # %% auto #0
-__all__ = ['BLOCK', 'WORD', 'WordSums', 'weights_fingerprint', 'stored_tensors', 'computed_tensors', 'adapter_states', 'Running',
-           'running_weights', 'WeightRecord', 'file_stamps', 'checksum_in_memory', 'WeightIdentity']
+__all__ = [
+    "BLOCK",
+    "WORD",
+    "Running",
+    "WeightIdentity",
+    "WeightRecord",
+    "WordSums",
+    "adapter_states",
+    "checksum_in_memory",
+    "computed_tensors",
+    "file_stamps",
+    "running_weights",
+    "stored_tensors",
+    "weights_fingerprint",
+]
 
 # %% ../../nbs/api/40_models/01_fingerprints.ipynb #cell007
 BLOCK = 2**16  # words of eight bytes after which the multipliers repeat
@@ -90,6 +103,7 @@ def _multipliers(device) -> torch.Tensor:
     odd = numbers | np.uint64(1)
     return torch.from_numpy(odd.view(np.int64)).to(device)
 
+
 # %% ../../nbs/api/40_models/01_fingerprints.ipynb #cell011
 def weights_fingerprint(
     tensors: Mapping[str, torch.Tensor],  # by name
@@ -144,6 +158,7 @@ def _on_host(pieces: Sequence[torch.Tensor]) -> Iterator[bytes]:
             host[place] = piece.numpy().tobytes()
     yield from host
 
+
 # %% ../../nbs/api/40_models/01_fingerprints.ipynb #cell016
 def stored_tensors(
     modules: Mapping[str, torch.nn.Module],  # by prefix of the names
@@ -190,6 +205,7 @@ _ADAPTER_STATE = ("active_adapters", "disable_adapters", "merged_adapters", "sca
 def _plain_name(name) -> str:
     "The name that a tensor has without `torch.compile`."
     return name.replace("_orig_mod.", "")
+
 
 # %% ../../nbs/api/40_models/01_fingerprints.ipynb #cell018id1
 @dataclass(frozen=True)
@@ -247,6 +263,7 @@ def checksum_in_memory(
         sha = sha256_bytes(header.encode() + flat.view(torch.uint8).numpy().tobytes())
         lines.append(f"{name} {sha}\n")
     return sha256_bytes("".join(sorted(lines) + adapter_states(modules.values())))
+
 
 # %% ../../nbs/api/40_models/01_fingerprints.ipynb #cell018id2id0
 class WeightIdentity:

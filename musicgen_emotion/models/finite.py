@@ -18,8 +18,17 @@ from ..lab.arguments import checked
 from .text import DecoderState
 
 # %% auto #0
-__all__ = ['NotFiniteError', 'clips_named', 'require_finite', 'require_finite_site', 'remedy_for', 'forward_hooks', 'frozen',
-           'evaluated']
+__all__ = [
+    "NotFiniteError",
+    "clips_named",
+    "evaluated",
+    "forward_hooks",
+    "frozen",
+    "remedy_for",
+    "require_finite",
+    "require_finite_site",
+]
+
 
 # %% ../../nbs/api/40_models/04_finite.ipynb #cell009
 class NotFiniteError(ValueError):
@@ -55,6 +64,7 @@ def clips_named(
             error.remedy,
             name,
         ) from None
+
 
 # %% ../../nbs/api/40_models/04_finite.ipynb #cell012
 def require_finite(
@@ -141,6 +151,7 @@ def forward_hooks(
     finally:
         for handle in handles:
             handle.remove()
+
 
 # %% ../../nbs/api/40_models/04_finite.ipynb #cell091
 @contextlib.contextmanager

@@ -21,9 +21,25 @@ from ..lab.reasons import plain_reason
 from .registry import HUB_SIZES, MELODY_MODELS, known_names, nano_folder
 
 # %% auto #0
-__all__ = ['HUB_FILES', 'BACKENDS', 'VOCABULARY', 'SAFETENSORS', 'OLD_WEIGHTS', 'UnpicklingError', 'ADAPTER_FILES', 'lacking',
-           'model_folder', 'hub_reason', 'readable', 'refuse_bad_weights', 'weight_files', 'shard_names',
-           'refuse_adapters', 'folder_kind', 'melody_error']
+__all__ = [
+    "ADAPTER_FILES",
+    "BACKENDS",
+    "HUB_FILES",
+    "OLD_WEIGHTS",
+    "SAFETENSORS",
+    "VOCABULARY",
+    "UnpicklingError",
+    "folder_kind",
+    "hub_reason",
+    "lacking",
+    "melody_error",
+    "model_folder",
+    "readable",
+    "refuse_adapters",
+    "refuse_bad_weights",
+    "shard_names",
+    "weight_files",
+]
 
 # %% ../../nbs/api/40_models/07_hub.ipynb #cell010
 # backend -> files that are fetched for it, as patterns
@@ -66,6 +82,7 @@ def lacking(
 def _absent(folder, files):
     "The files that are not there."
     return [file for file in files if not (folder / file).exists()]
+
 
 # %% ../../nbs/api/40_models/07_hub.ipynb #cell013
 def model_folder(
@@ -199,6 +216,7 @@ def _unreachable(name, revision, reason, backend, partial):
         f"{option}` on a machine with a connection, or copy a cache and point HF_HOME at it."
     )
 
+
 # %% ../../nbs/api/40_models/07_hub.ipynb #cell017
 # torch's name for the error of a file that is no pickle of plain tensors
 _pickle = torch.serialization.pickle  # pyright: ignore[reportPrivateImportUsage]
@@ -261,6 +279,7 @@ _NOT_STORED = (
     "codebook.cluster_size",
     "codebook.embed_avg",
 )
+
 
 # %% ../../nbs/api/40_models/07_hub.ipynb #cell011id1
 def weight_files(
@@ -333,6 +352,7 @@ def refuse_adapters(
             "ignored on others; merge it into the weights (peft: model.merge_and_unload(), then "
             "save_pretrained into a new folder), or move its files away"
         )
+
 
 # %% ../../nbs/api/40_models/07_hub.ipynb #cell020
 def folder_kind(

@@ -18,7 +18,8 @@ from .model import ADAPTERS, MusicModel
 from .registry import MELODY_MODELS, torch_dtype
 
 # %% auto #0
-__all__ = ['pick_device', 'load_model', 'as_model', 'randomized', 'deafened']
+__all__ = ["as_model", "deafened", "load_model", "pick_device", "randomized"]
+
 
 # %% ../../nbs/api/40_models/08_load.ipynb #cell008
 def pick_device(
@@ -34,6 +35,7 @@ def pick_device(
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
 
 # %% ../../nbs/api/40_models/08_load.ipynb #cell011
 def load_model(
@@ -63,6 +65,7 @@ def load_model(
         revision=revision,
     )
 
+
 # %% ../../nbs/api/40_models/08_load.ipynb #cell018
 def as_model(
     model: Any,  # MusicModel, or the raw model of a backend
@@ -79,6 +82,7 @@ def as_model(
         f"model must be a MusicModel (see load_model) or one of {', '.join(by_class)}, "
         f"got {'None' if model is None else type(model).__name__}"
     )
+
 
 # %% ../../nbs/api/40_models/08_load.ipynb #cell021
 @checked

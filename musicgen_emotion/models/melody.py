@@ -13,11 +13,6 @@ from typing import Any
 
 import torch
 
-from ..lab.arguments import checked
-from ..lab.checks import check_in
-from ..lab.paths import as_path, claim_folder
-from .finite import evaluated, require_finite
-from .hub import refuse_bad_weights
 from musicgen_emotion.models.model import (
     LOGITS,
     Adapter,
@@ -27,9 +22,6 @@ from musicgen_emotion.models.model import (
     null_follows_cond,
     register_adapter,
 )
-from .registry import quiet_transformers, torch_dtype
-from .sites import Site
-from .text import DecoderState, TextStates, add_null_rows, branch_names
 from musicgen_emotion.models.tiny import (
     codec_config,
     draw_model,
@@ -45,9 +37,27 @@ from musicgen_emotion.models.transformers_backend import (
     wrap_raw,
 )
 
+from ..lab.arguments import checked
+from ..lab.checks import check_in
+from ..lab.paths import as_path, claim_folder
+from .finite import evaluated, require_finite
+from .hub import refuse_bad_weights
+from .registry import quiet_transformers, torch_dtype
+from .sites import Site
+from .text import DecoderState, TextStates, add_null_rows, branch_names
+
 # %% auto #0
-__all__ = ['write_random_melody', 'TokenSpan', 'TokenSite', 'TokenInput', 'MelodyState', 'MelodyModel', 'wrap_melody',
-           'load_melody']
+__all__ = [
+    "MelodyModel",
+    "MelodyState",
+    "TokenInput",
+    "TokenSite",
+    "TokenSpan",
+    "load_melody",
+    "wrap_melody",
+    "write_random_melody",
+]
+
 
 # %% ../../nbs/api/40_models/11_melody.ipynb #cell008
 @checked
@@ -113,6 +123,7 @@ def write_random_melody(
         hf.save_pretrained(str(out))
     return out
 
+
 # %% ../../nbs/api/40_models/11_melody.ipynb #cell011
 @dataclass
 class TokenSpan:
@@ -140,6 +151,7 @@ class TokenSpan:
             return new
         prefix = values[:, :n_prefix]
         return torch.cat([prefix, new], 1)
+
 
 # %% ../../nbs/api/40_models/11_melody.ipynb #cell014
 @dataclass(frozen=True)
@@ -210,6 +222,7 @@ def _with_layer_input(args, kwargs, values):
     if args:
         return (values, *args[1:]), kwargs
     return args, kwargs | dict(hidden_states=values)
+
 
 # %% ../../nbs/api/40_models/11_melody.ipynb #cell017
 @dataclass
@@ -442,6 +455,7 @@ _ONE_TEXT = (
 _PREFIX_IN_ATTENTION = (
     "queries and keys would include the prefix, so that positions are no longer positions of music"
 )
+
 
 # %% ../../nbs/api/40_models/11_melody.ipynb #cell035
 def wrap_melody(

@@ -26,8 +26,19 @@ from .sites import LAYER_KINDS, Site, layer_list, layer_site
 from .text import DecoderState, TextStates, tokenize_prompts
 
 # %% auto #0
-__all__ = ['LOGITS', 'ADAPTERS', 'Pass', 'null_follows_cond', 'SiteLookup', 'MusicModel', 'silence', 'head_logits', 'Adapter',
-           'register_adapter']
+__all__ = [
+    "ADAPTERS",
+    "LOGITS",
+    "Adapter",
+    "MusicModel",
+    "Pass",
+    "SiteLookup",
+    "head_logits",
+    "null_follows_cond",
+    "register_adapter",
+    "silence",
+]
+
 
 # %% ../../nbs/api/40_models/05_model.ipynb #cell009
 @dataclass
@@ -98,6 +109,7 @@ def null_follows_cond(
     first, second = null[:half], null[half:]
     has_halves = len(first) == len(second)
     return has_halves and bool(second.all()) and not bool(first.all())
+
 
 # %% ../../nbs/api/40_models/05_model.ipynb #cell012
 class SiteLookup:
@@ -186,6 +198,7 @@ class SiteLookup:
                 )
             )
         return pd.DataFrame(rows).astype(dict(layer="Int64"))
+
 
 # %% ../../nbs/api/40_models/05_model.ipynb #cell018
 LOGITS = ("last", "all", None)  # which logits `MusicModel.step` can return
@@ -442,6 +455,7 @@ def head_logits(
     if logits == "last":
         hidden = hidden[:, -1]
     return torch.stack([head(hidden) for head in heads], 1)
+
 
 # %% ../../nbs/api/40_models/05_model.ipynb #cell030
 @dataclass(frozen=True)

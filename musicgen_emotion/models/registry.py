@@ -17,12 +17,22 @@ from ..lab.checks import check_in
 from ..lab.files import package_folder
 
 # %% auto #0
-__all__ = ['HUB_SIZES', 'MELODY_MODELS', 'nano_folder', 'model_registry', 'known_names', 'torch_dtype', 'quiet_transformers']
+__all__ = [
+    "HUB_SIZES",
+    "MELODY_MODELS",
+    "known_names",
+    "model_registry",
+    "nano_folder",
+    "quiet_transformers",
+    "torch_dtype",
+]
+
 
 # %% ../../nbs/api/40_models/06_registry.ipynb #cell008
 def nano_folder() -> Path:  # folder with config.json and the weights
     "Folder of the packaged nano model."
     return package_folder() / "assets" / "nano"
+
 
 # %% ../../nbs/api/40_models/06_registry.ipynb #cell011
 # size of a published decoder -> (layers, width, attention heads)
@@ -106,6 +116,7 @@ def _nano_row():
         size_gb=round(n_bytes / 1e9, 3),
     )
 
+
 # %% ../../nbs/api/40_models/06_registry.ipynb #cell015
 def torch_dtype(
     dtype: str | torch.dtype,  # "float32", "bfloat16", "float16" or a torch dtype of that name
@@ -120,6 +131,7 @@ def torch_dtype(
         return dtype
     name = check_in("dtype", dtype, accepted)
     return accepted[str(name)]
+
 
 # %% ../../nbs/api/40_models/06_registry.ipynb #cell018
 @contextlib.contextmanager

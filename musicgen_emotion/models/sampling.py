@@ -21,8 +21,16 @@ from .shapes import ModelConfig, token_places, undelay_tokens
 from .text import check_prompts, equal_length_batches, padded_widths
 
 # %% auto #0
-__all__ = ['SamplingSettings', 'merge_guidance', 'clip_seeds', 'ClipNoise', 'pick_tokens', 'sample_tokens',
-           'require_generation_room']
+__all__ = [
+    "ClipNoise",
+    "SamplingSettings",
+    "clip_seeds",
+    "merge_guidance",
+    "pick_tokens",
+    "require_generation_room",
+    "sample_tokens",
+]
+
 
 # %% ../../nbs/api/40_models/18_sampling.ipynb #cell008
 @checked
@@ -54,6 +62,7 @@ class SamplingSettings:
             )
         return self
 
+
 # %% ../../nbs/api/40_models/18_sampling.ipynb #cell011
 def merge_guidance(
     cond_logits: Any,  # tensor or array of the rows that read the text
@@ -62,6 +71,7 @@ def merge_guidance(
 ) -> Any:  # same shape
     "Guided logits: null + scale * (cond - null)."
     return null_logits + scale * (cond_logits - null_logits)
+
 
 # %% ../../nbs/api/40_models/18_sampling.ipynb #cell014
 @checked(n=zero_or_more)
@@ -84,6 +94,7 @@ def clip_seeds(
         )
     return numbers
 
+
 # %% ../../nbs/api/40_models/18_sampling.ipynb #cell017
 class ClipNoise:
     "Gumbel noise that depends only on a clip's seed and the position, never on the batch."
@@ -105,6 +116,7 @@ class ClipNoise:
         exponential = -torch.log(inside)
         return -torch.log(exponential).float()
 
+
 # %% ../../nbs/api/40_models/18_sampling.ipynb #cell020
 def pick_tokens(
     logits: torch.Tensor,  # (clip, codebook, entry)
@@ -122,6 +134,7 @@ def pick_tokens(
             -torch.inf,
         )
     return (logits / temperature + noise).argmax(-1)
+
 
 # %% ../../nbs/api/40_models/18_sampling.ipynb #cell023
 @may_be_large

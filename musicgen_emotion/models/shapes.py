@@ -14,7 +14,16 @@ from ..lab.arguments import checked
 from ..lab.checks import check_positive, check_whole_numbers
 
 # %% auto #0
-__all__ = ['ModelConfig', 'token_places', 'delayed_sequence', 'delay_tokens', 'check_tokens', 'undelay_tokens', 'frame_logits']
+__all__ = [
+    "ModelConfig",
+    "check_tokens",
+    "delay_tokens",
+    "delayed_sequence",
+    "frame_logits",
+    "token_places",
+    "undelay_tokens",
+]
+
 
 # %% ../../nbs/api/40_models/00_shapes.ipynb #cell008
 @checked
@@ -75,6 +84,7 @@ class ModelConfig:
             )
         return n_frames
 
+
 # %% ../../nbs/api/40_models/00_shapes.ipynb #cell014
 @checked
 def token_places(
@@ -89,6 +99,7 @@ def token_places(
     delay = torch.tensor(config.delays)
     frame = column[None] - 1 - delay[:, None]  # (codebook, position + 1)
     return (frame >= 0) & (frame < n_frames)
+
 
 # %% ../../nbs/api/40_models/00_shapes.ipynb #cell018
 @checked
@@ -146,6 +157,7 @@ def check_tokens(
     if tokens.shape[2] > config.max_frames:
         raise ValueError(f"{tokens.shape[2]} frames are more than the model's {config.max_frames}")
     return tokens
+
 
 # %% ../../nbs/api/40_models/00_shapes.ipynb #cell024
 @checked

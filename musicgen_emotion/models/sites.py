@@ -16,7 +16,8 @@ import torch
 from ..lab.arguments import checked
 
 # %% auto #0
-__all__ = ['LAYER_KINDS', 'Site', 'decoder_sites', 'layer_site', 'layer_list']
+__all__ = ["LAYER_KINDS", "Site", "decoder_sites", "layer_list", "layer_site"]
+
 
 # %% ../../nbs/api/40_models/02_sites.ipynb #cell008
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Site:
         field = list(value.keys())[self.index]
         changed[field] = new
         return changed
+
 
 # %% ../../nbs/api/40_models/02_sites.ipynb #cell013
 # kinds of sites that every decoder layer has, in the order of the computation
@@ -134,6 +136,7 @@ def _in_words(kind, layer, suffix):
     sublayer = dict(self_attn="self-attention", cross_attn="cross-attention", mlp="the MLP")[kind]
     last_module = suffix.removeprefix(".") if kind == "mlp" else "out_proj"
     return f"what {sublayer} of layer {layer} adds to the residual stream (after {last_module})"
+
 
 # %% ../../nbs/api/40_models/02_sites.ipynb #cell091
 @checked

@@ -17,8 +17,20 @@ from ..lab.arguments import checked
 from ..lab.checks import as_prompts, check_texts
 
 # %% auto #0
-__all__ = ['MAX_TEXT_TOKENS', 'tokenize_prompts', 'check_prompts', 'prompts_per_clip', 'piece_counter', 'padded_widths',
-           'equal_length_batches', 'TextStates', 'join_text_states', 'DecoderState', 'branch_names', 'add_null_rows']
+__all__ = [
+    "MAX_TEXT_TOKENS",
+    "DecoderState",
+    "TextStates",
+    "add_null_rows",
+    "branch_names",
+    "check_prompts",
+    "equal_length_batches",
+    "join_text_states",
+    "padded_widths",
+    "piece_counter",
+    "prompts_per_clip",
+    "tokenize_prompts",
+]
 
 # %% ../../nbs/api/40_models/03_text.ipynb #cell009
 MAX_TEXT_TOKENS = 512  # the end token included; longer prompts are cut
@@ -122,6 +134,7 @@ def _warn_text(tokenizer, prompts, full_ids, ids, stacklevel=5):
                 stacklevel=stacklevel,
             )
 
+
 # %% ../../nbs/api/40_models/03_text.ipynb #cell016
 @checked
 def padded_widths(
@@ -145,6 +158,7 @@ def equal_length_batches(
         rows = [row for row, other in enumerate(lengths) if other == length]
         for first in range(0, len(rows), batch_size):
             yield rows[first : first + batch_size]
+
 
 # %% ../../nbs/api/40_models/03_text.ipynb #cell021
 @dataclass
@@ -192,6 +206,7 @@ def _pad_tokens(values, width):
     n_rows, n_tokens, *widths = values.shape
     padding = values.new_zeros(n_rows, width - n_tokens, *widths)
     return torch.cat([values, padding], 1)
+
 
 # %% ../../nbs/api/40_models/03_text.ipynb #cell024
 @dataclass

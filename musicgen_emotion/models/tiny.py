@@ -21,9 +21,24 @@ from ..lab.sizes import require_room
 from .registry import HUB_SIZES, quiet_transformers, torch_dtype
 
 # %% auto #0
-__all__ = ['train_tokenizer', 'write_tokenizer', 'text_config', 'codec_config', 'decoder_config', 'joined_config', 'cpu_seed',
-           'default_dtype', 'redraw_pretrained', 'forget_hooks', 'draw_codebooks', 'random_musicgen', 'draw_model',
-           'write_random_model', 'require_model_room']
+__all__ = [
+    "codec_config",
+    "cpu_seed",
+    "decoder_config",
+    "default_dtype",
+    "draw_codebooks",
+    "draw_model",
+    "forget_hooks",
+    "joined_config",
+    "random_musicgen",
+    "redraw_pretrained",
+    "require_model_room",
+    "text_config",
+    "train_tokenizer",
+    "write_random_model",
+    "write_tokenizer",
+]
+
 
 # %% ../../nbs/api/40_models/09_tiny.ipynb #cell010
 @checked
@@ -112,6 +127,7 @@ _SENTENCES = [
     "joyful cheerful flute and ukulele, very fast tempo",
     "sorrowful gloomy cello solo, slightly quiet, low register",
 ]
+
 
 # %% ../../nbs/api/40_models/09_tiny.ipynb #cell013
 @checked
@@ -246,6 +262,7 @@ def joined_config(
         **sizes,
     )
 
+
 # %% ../../nbs/api/40_models/09_tiny.ipynb #cell016
 @checked
 @contextlib.contextmanager
@@ -344,6 +361,7 @@ def draw_model(
     generation.guidance_scale = 3.0
     generation.max_length = 1500 + decoder.num_codebooks
     return model
+
 
 # %% ../../nbs/api/40_models/09_tiny.ipynb #cell019
 @checked

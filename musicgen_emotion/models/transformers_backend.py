@@ -14,10 +14,6 @@ from typing import Any
 
 import torch
 
-from ..lab.arguments import checked
-from ..lab.checks import check_in
-from ..lab.paths import as_path
-from .finite import evaluated, forward_hooks, require_finite
 from musicgen_emotion.models.hub import (
     VOCABULARY,
     readable,
@@ -35,6 +31,11 @@ from musicgen_emotion.models.model import (
     register_adapter,
     silence,
 )
+
+from ..lab.arguments import checked
+from ..lab.checks import check_in
+from ..lab.paths import as_path
+from .finite import evaluated, forward_hooks, require_finite
 from .registry import quiet_transformers
 from .shapes import ModelConfig
 from .sites import Site, decoder_sites
@@ -42,8 +43,18 @@ from .text import DecoderState, TextStates, add_null_rows, branch_names
 from .tiny import cpu_seed, forget_hooks, redraw_pretrained
 
 # %% auto #0
-__all__ = ['config_of', 'transformers_sites', 'new_cache', 'TransformersModel', 'load_transformers', 'read_raw',
-           'wrap_transformers', 'wrap_raw', 'read_tokenizer']
+__all__ = [
+    "TransformersModel",
+    "config_of",
+    "load_transformers",
+    "new_cache",
+    "read_raw",
+    "read_tokenizer",
+    "transformers_sites",
+    "wrap_raw",
+    "wrap_transformers",
+]
+
 
 # %% ../../nbs/api/40_models/10_transformers_backend.ipynb #cell009
 def config_of(
@@ -81,6 +92,7 @@ def transformers_sites(
         ),
         text_proj="enc_to_dec_proj" if hasattr(hf, "enc_to_dec_proj") else None,
     )
+
 
 # %% ../../nbs/api/40_models/10_transformers_backend.ipynb #cell012
 def new_cache() -> Any:  # transformers EncoderDecoderCache
@@ -128,6 +140,7 @@ def new_cache() -> Any:  # transformers EncoderDecoderCache
     self_attention = DynamicCache()
     self_attention.layer_class_to_replicate = InPlaceLayer
     return EncoderDecoderCache(self_attention, DynamicCache())
+
 
 # %% ../../nbs/api/40_models/10_transformers_backend.ipynb #cell014
 class TransformersModel(MusicModel):
@@ -357,6 +370,7 @@ def _redraw_linear(module):
     fresh = copy.deepcopy(module).to("cpu", torch.float32)
     fresh.reset_parameters()
     module.load_state_dict(fresh.state_dict())
+
 
 # %% ../../nbs/api/40_models/10_transformers_backend.ipynb #cell026
 def load_transformers(

@@ -13,23 +13,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..lab.arguments import checked
-from ..lab.checks import check_in
-from ..lab.seeds import rng
-from ..models.load import load_model
-from .decoder import caption_words, encode_clips
-from .evaluation import clip_descriptors
-from .scenes import HELD_OUT_CONFLICTS, HELD_OUT_INSTRUMENT
-from .teacher import teacher_embeddings
-from .text_encoder import read_words
-from .words import NANO_WORD_LISTS, nano_words
-from ..sound.descriptors import describe_table
-from ..sound.label_judge import LabelJudge
-from ..sound.listener import ListenerModel, listener_axes, listener_cues
-from ..stats.effects import correlation, ratio_of_medians, wilson
-from ..stats.estimates import Estimate, bootstrap
-from ..stimuli.band import BAND_RATE, play_music
-from ..stimuli.emotions import EMOTIONS, INTENSITIES
 from musicgen_emotion.stimuli.music_cues import (
     CUE_SPREAD,
     EMOTION_MUSIC,
@@ -47,9 +30,37 @@ from musicgen_emotion.stimuli.prompts import (
     study_prompts,
 )
 
+from ..lab.arguments import checked
+from ..lab.checks import check_in
+from ..lab.seeds import rng
+from ..models.load import load_model
+from ..sound.descriptors import describe_table
+from ..sound.label_judge import LabelJudge
+from ..sound.listener import ListenerModel, listener_axes, listener_cues
+from ..stats.effects import correlation, ratio_of_medians, wilson
+from ..stats.estimates import Estimate, bootstrap
+from ..stimuli.band import BAND_RATE, play_music
+from ..stimuli.emotions import EMOTIONS, INTENSITIES
+from .decoder import caption_words, encode_clips
+from .evaluation import clip_descriptors
+from .scenes import HELD_OUT_CONFLICTS, HELD_OUT_INSTRUMENT
+from .teacher import teacher_embeddings
+from .text_encoder import read_words
+from .words import NANO_WORD_LISTS, nano_words
+
 # %% auto #0
-__all__ = ['BAND_DESCRIPTORS', 'NANO_BARS', 'FAST_BPM', 'LOUD_DB', 'band_clips', 'fit_band_judge', 'listener_shares', 'own_shift',
-           'measure_nano', 'bars_table']
+__all__ = [
+    "BAND_DESCRIPTORS",
+    "FAST_BPM",
+    "LOUD_DB",
+    "NANO_BARS",
+    "band_clips",
+    "bars_table",
+    "fit_band_judge",
+    "listener_shares",
+    "measure_nano",
+    "own_shift",
+]
 
 # %% ../../nbs/api/92_nano/10_bars.ipynb #cell009
 BAND_DESCRIPTORS = (
@@ -92,6 +103,7 @@ def fit_band_judge(
     described = describe_table(waves, BAND_RATE, progress=False)
     return LabelJudge(BAND_DESCRIPTORS).fit(described, clips.emotion.to_numpy())
 
+
 # %% ../../nbs/api/92_nano/10_bars.ipynb #cell012
 _HEARD_AS = dict(happy="happy", sad="sad", calm="peaceful", angry="scary")
 
@@ -119,6 +131,7 @@ def listener_shares(
         shares[emotion] = wilson(int(agrees.sum()), int(own.sum()))
     return shares
 
+
 # %% ../../nbs/api/92_nano/10_bars.ipynb #cell014
 _SHIFT_CUES = dict(tempo="tempo_bpm", level="rms_db", register="register", brightness="centroid")
 
@@ -142,6 +155,7 @@ def own_shift(
             shift[own] += np.sign(distance) * change[own]
             counted[own] += 1
     return shift / np.maximum(counted, 1)
+
 
 # %% ../../nbs/api/92_nano/10_bars.ipynb #cell017
 NANO_BARS = {  # measure -> (side, bar)

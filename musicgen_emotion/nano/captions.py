@@ -29,7 +29,8 @@ from musicgen_emotion.stimuli.prompts import (
 )
 
 # %% auto #0
-__all__ = ['jitter_cues', 'neutral_cues', 'sample_clip', 'clip_cues', 'cue_words', 'caption_for']
+__all__ = ["caption_for", "clip_cues", "cue_words", "jitter_cues", "neutral_cues", "sample_clip"]
+
 
 # %% ../../nbs/api/92_nano/00_captions.ipynb #cell007
 def jitter_cues(
@@ -109,6 +110,7 @@ def _from_either(rng, low_range, high_range):
     "A number from one of two ranges, each with probability one half."
     chosen = low_range if rng.random() < 0.5 else high_range
     return float(rng.uniform(*chosen))
+
 
 # %% ../../nbs/api/92_nano/00_captions.ipynb #cell010
 def cue_words(

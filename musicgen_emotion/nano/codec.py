@@ -18,12 +18,22 @@ from ..lab.arguments import checked, zero_or_more
 from ..lab.files import atomic_path, write_json
 from ..lab.machine import need_extra
 from ..lab.paths import as_path
+from ..stimuli.band import BAND_RATE, play_music
 from .scenes import draw_scene, scene_cues
 from .training import train_loop
-from ..stimuli.band import BAND_RATE, play_music
 
 # %% auto #0
-__all__ = ['codec_network', 'SpectralLoss', 'render_scenes', 'audio_bank', 'crops', 'fit_codebooks', 'quantize', 'train_codec']
+__all__ = [
+    "SpectralLoss",
+    "audio_bank",
+    "codec_network",
+    "crops",
+    "fit_codebooks",
+    "quantize",
+    "render_scenes",
+    "train_codec",
+]
+
 
 # %% ../../nbs/api/92_nano/07_codec.ipynb #cell007
 @checked
@@ -129,6 +139,7 @@ def _half_semitone_bands(sr, window_samples):
     )
     return torch.tensor(filters, dtype=torch.float32)
 
+
 # %% ../../nbs/api/92_nano/07_codec.ipynb #cell010
 @checked
 def render_scenes(
@@ -185,6 +196,7 @@ def crops(
         batch[row] = waves[clip, start : start + length]
     return torch.tensor(batch)
 
+
 # %% ../../nbs/api/92_nano/07_codec.ipynb #cell013
 @checked
 def fit_codebooks(
@@ -230,6 +242,7 @@ def _encode_latents(codec, waves, clips, batch_size=20):
             batch = torch.tensor(waves[rows].astype(np.float32))[:, None]
             latents.append(codec.encoder(batch).transpose(1, 2).flatten(0, 1))
     return torch.cat(latents).numpy()
+
 
 # %% ../../nbs/api/92_nano/07_codec.ipynb #cell016
 @checked
@@ -287,6 +300,7 @@ def _update_codebook(codebook, latents, nearest, decay, rng):
         codebook.embed[unused] = latents[torch.tensor(rows)]
         codebook.cluster_size[unused] = 0.5
         codebook.embed_avg[unused] = 0.5 * codebook.embed[unused]
+
 
 # %% ../../nbs/api/92_nano/07_codec.ipynb #cell019
 @checked(vq_steps=zero_or_more)

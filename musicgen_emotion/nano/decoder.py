@@ -19,15 +19,24 @@ from ..lab.paths import as_path, claim_folder
 from ..models.load import load_model
 from ..models.shapes import delay_tokens, frame_logits
 from ..models.tiny import decoder_config, random_musicgen
+from ..stimuli.emotions import EMOTION_WORDS
 from .codec import codec_network, render_scenes
 from .scenes import draw_scene, scene_caption
 from .training import load_training, train_loop
 from .words import nano_words
-from ..stimuli.emotions import EMOTION_WORDS
 
 # %% auto #0
-__all__ = ['assemble_nano', 'save_nano', 'encode_clips', 'token_bank', 'decoder_loss', 'fit_decoder', 'train_decoder',
-           'caption_words']
+__all__ = [
+    "assemble_nano",
+    "caption_words",
+    "decoder_loss",
+    "encode_clips",
+    "fit_decoder",
+    "save_nano",
+    "token_bank",
+    "train_decoder",
+]
+
 
 # %% ../../nbs/api/92_nano/08_decoder.ipynb #cell008
 @checked
@@ -105,6 +114,7 @@ def _is_nano(folder):
     card = folder / "README.md"
     return card.is_file() and "# musicgen-nano" in card.read_text(encoding="utf-8")
 
+
 # %% ../../nbs/api/92_nano/08_decoder.ipynb #cell012
 @checked
 def encode_clips(
@@ -160,6 +170,7 @@ def token_bank(
         parts.append(encode_clips(codec, waves, file))
     return np.concatenate(parts), scenes
 
+
 # %% ../../nbs/api/92_nano/08_decoder.ipynb #cell015
 @checked
 def decoder_loss(
@@ -214,6 +225,7 @@ def decoder_loss(
         reduction="none",
     )
     return loss.mean((0, 2))
+
 
 # %% ../../nbs/api/92_nano/08_decoder.ipynb #cell019
 @checked(drop=check_share)

@@ -13,17 +13,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..activations.generation import generate
-from ..lab.arguments import checked
-from ..lab.checks import check_between
-from ..models.load import load_model
-from ..models.registry import nano_folder
-from .captions import jitter_cues, neutral_cues
-from .decoder import encode_clips
-from ..sound.descriptors import describe_table
-from ..sound.label_judge import LabelJudge, descriptor_matrix
-from ..stats.effects import correlation, ratio_of_medians, wilson
-from ..stats.estimates import Estimate
 from musicgen_emotion.stimuli.emotions import (
     EMOTIONS,
     INSTRUMENTS,
@@ -41,11 +30,33 @@ from musicgen_emotion.stimuli.prompts import (
     neutral_prompts,
     study_prompts,
 )
+
+from ..activations.generation import generate
+from ..lab.arguments import checked
+from ..lab.checks import check_between
+from ..models.load import load_model
+from ..models.registry import nano_folder
+from ..sound.descriptors import describe_table
+from ..sound.label_judge import LabelJudge, descriptor_matrix
+from ..stats.effects import correlation, ratio_of_medians, wilson
+from ..stats.estimates import Estimate
 from ..stimuli.synth import SAMPLE_RATE, render_music
+from .captions import jitter_cues, neutral_cues
+from .decoder import encode_clips
 
 # %% auto #0
-__all__ = ['CUE_DESCRIPTORS', 'NANO_TARGETS', 'rendered_clips', 'graded_clips', 'fit_rendered_judge', 'codec_report',
-           'clip_descriptors', 'intensity_shift', 'evaluate_nano', 'metrics_table']
+__all__ = [
+    "CUE_DESCRIPTORS",
+    "NANO_TARGETS",
+    "clip_descriptors",
+    "codec_report",
+    "evaluate_nano",
+    "fit_rendered_judge",
+    "graded_clips",
+    "intensity_shift",
+    "metrics_table",
+    "rendered_clips",
+]
 
 # %% ../../nbs/api/92_nano/09_evaluation.ipynb #cell007
 CUE_DESCRIPTORS = (
@@ -136,6 +147,7 @@ def fit_rendered_judge(
     judge = LabelJudge(descriptors=CUE_DESCRIPTORS)
     return judge.fit(described, clips.emotion.to_numpy())
 
+
 # %% ../../nbs/api/92_nano/09_evaluation.ipynb #cell010
 @checked
 def codec_report(
@@ -191,6 +203,7 @@ def _share(is_right: Sequence[bool]) -> dict:  # value, low, high, n
     "Share of right answers with the Wilson interval."
     return _rounded(wilson(int(np.sum(is_right)), len(is_right)))
 
+
 # %% ../../nbs/api/92_nano/09_evaluation.ipynb #cell013
 @checked
 def clip_descriptors(
@@ -217,6 +230,7 @@ def clip_descriptors(
     )
     described = described.rename(columns=dict(clip="clip_no"))
     return pd.concat([prompts.table, described], axis=1)
+
 
 # %% ../../nbs/api/92_nano/09_evaluation.ipynb #cell016
 def intensity_shift(
@@ -246,6 +260,7 @@ def intensity_shift(
 def _direction(emotion, cue):
     "1 where an emotion has more of a cue than neutral music, -1 where it has less."
     return np.sign(getattr(emotion_cues(emotion), cue) - getattr(NEUTRAL_CUES, cue))
+
 
 # %% ../../nbs/api/92_nano/09_evaluation.ipynb #cell019
 NANO_TARGETS = {

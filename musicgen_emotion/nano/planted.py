@@ -13,14 +13,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..activations.generation import generate
-from ..lab.arguments import checked
-from ..lab.checks import check_in
-from ..lab.files import write_json
-from ..lab.paths import as_path, claim_folder
-from ..models.load import load_model
-from ..models.model import MusicModel
-from .decoder import fit_decoder, save_nano, token_bank
 from musicgen_emotion.nano.planted_text import (
     PLANTED_DECOYS,
     PLANTED_FACTORS,
@@ -28,13 +20,31 @@ from musicgen_emotion.nano.planted_text import (
     build_text_encoder,
     planted_prompt,
 )
+
+from ..activations.generation import generate
+from ..lab.arguments import checked
+from ..lab.checks import check_in
+from ..lab.files import write_json
+from ..lab.paths import as_path, claim_folder
+from ..models.load import load_model
+from ..models.model import MusicModel
 from ..sound.descriptors import describe_table
 from ..stats.estimates import Estimate, bootstrap
 from ..stimuli.music_cues import MusicCues, draw_density, draw_neutral_cues
+from .decoder import fit_decoder, save_nano, token_bank
 
 # %% auto #0
-__all__ = ['NAMED_CHANCE', 'FACTOR_DESCRIPTORS', 'draw_planted_scene', 'planted_caption', 'plant_text_model', 'truth_record',
-           'exchanged_prompts', 'verify_planted', 'follow_table']
+__all__ = [
+    "FACTOR_DESCRIPTORS",
+    "NAMED_CHANCE",
+    "draw_planted_scene",
+    "exchanged_prompts",
+    "follow_table",
+    "plant_text_model",
+    "planted_caption",
+    "truth_record",
+    "verify_planted",
+]
 
 # %% ../../nbs/api/92_nano/13_planted.ipynb #cell009
 _LEVEL_RANGES = dict(  # factor -> word -> range of its cue, or the value itself
@@ -76,6 +86,7 @@ def planted_caption(
 ) -> str:  # a text that names the levels of the scene
     "One of the captions of a planted scene."
     return planted_prompt(scene["levels"], rng, truth, n_fillers=int(rng.integers(1, 4)))
+
 
 # %% ../../nbs/api/92_nano/13_planted.ipynb #cell012
 @checked
@@ -146,6 +157,7 @@ def truth_record(
         sparse=truth.sparse.tolist(),
         fillers=list(truth.fillers),
     )
+
 
 # %% ../../nbs/api/92_nano/13_planted.ipynb #cell015
 FACTOR_DESCRIPTORS = dict(

@@ -19,6 +19,14 @@ from musicgen_emotion.causes.free_generation import (
     patched_generation,
     sound_restored,
 )
+from musicgen_emotion.nano.planted import (
+    FACTOR_DESCRIPTORS,
+    draw_planted_scene,
+    exchanged_prompts,
+    planted_caption,
+    truth_record,
+)
+
 from ..causes.pairs import Pairs, all_cells
 from ..lab.arguments import checked
 from ..lab.checks import check_finite, check_in
@@ -28,18 +36,21 @@ from ..lab.seeds import rng
 from ..models.load import load_model
 from ..models.model import MusicModel
 from .decoder import fit_decoder, save_nano, token_bank
-from musicgen_emotion.nano.planted import (
-    FACTOR_DESCRIPTORS,
-    draw_planted_scene,
-    exchanged_prompts,
-    planted_caption,
-    truth_record,
-)
 from .planted_text import PlantedTruth
 
 # %% auto #0
-__all__ = ['LAYER_FACTORS', 'OPENING_S', 'PlantedPlaces', 'planted_places', 'factor_projector', 'read_alone', 'keep_reading',
-           'opening_tokens', 'plant_layers_model', 'verify_layers']
+__all__ = [
+    "LAYER_FACTORS",
+    "OPENING_S",
+    "PlantedPlaces",
+    "factor_projector",
+    "keep_reading",
+    "opening_tokens",
+    "plant_layers_model",
+    "planted_places",
+    "read_alone",
+    "verify_layers",
+]
 
 # %% ../../nbs/api/92_nano/14_planted_layers.ipynb #cell009
 LAYER_FACTORS = ("mode", "level", "brightness", "percussion")
@@ -77,6 +88,7 @@ def planted_places(
     opening = str(draw.choice(list(_PLAIN)))
     return PlantedPlaces(dict(zip(LAYER_FACTORS, layers)), (opening,))
 
+
 # %% ../../nbs/api/92_nano/14_planted_layers.ipynb #cell012
 @checked
 def factor_projector(
@@ -91,6 +103,7 @@ def factor_projector(
             "its columns must be independent"
         )
     return projection @ basis.T @ basis @ np.linalg.pinv(projection)
+
 
 # %% ../../nbs/api/92_nano/14_planted_layers.ipynb #cell015
 class _Sees(torch.nn.Module):
@@ -139,6 +152,7 @@ def keep_reading(
             if parametrize.is_parametrized(part, "weight"):
                 parametrize.remove_parametrizations(part, "weight", leave_parametrized=True)
 
+
 # %% ../../nbs/api/92_nano/14_planted_layers.ipynb #cell017
 @checked
 def opening_tokens(
@@ -164,6 +178,7 @@ def opening_tokens(
     rest, _ = token_bank(codec, folder / "tokens_later", n, seed, draw=later, **settings)
     frames = round(OPENING_S * codec.config.frame_rate)
     return np.concatenate([first[..., :frames], rest[..., frames:]], axis=-1), scenes
+
 
 # %% ../../nbs/api/92_nano/14_planted_layers.ipynb #cell019
 @checked
@@ -199,6 +214,7 @@ def plant_layers_model(
     record = dict(layers=dict(places.layers), opening=list(places.opening))
     write_json(out / "truth.json", truth_record(truth) | record)
     return out
+
 
 # %% ../../nbs/api/92_nano/14_planted_layers.ipynb #cell021
 @checked

@@ -20,8 +20,15 @@ from ..models.tiny import text_config, train_tokenizer
 from ..stimuli.emotions import INSTRUMENTS
 
 # %% auto #0
-__all__ = ['PLANTED_FACTORS', 'PLANTED_DECOYS', 'ENTANGLED', 'PlantedTruth', 'planted_truth', 'build_text_encoder',
-           'planted_prompt']
+__all__ = [
+    "ENTANGLED",
+    "PLANTED_DECOYS",
+    "PLANTED_FACTORS",
+    "PlantedTruth",
+    "build_text_encoder",
+    "planted_prompt",
+    "planted_truth",
+]
 
 # %% ../../nbs/api/92_nano/12_planted_text.ipynb #cell009
 PLANTED_FACTORS = dict(  # used by the music: factor -> words of its levels
@@ -108,6 +115,7 @@ def _filler_word(number):
     parts = (number % n, number // n % n, number // n**2 % n)
     return "".join(_SYLLABLES[part] for part in parts) + "n"
 
+
 # %% ../../nbs/api/92_nano/12_planted_text.ipynb #cell012
 @checked
 def build_text_encoder(
@@ -154,6 +162,7 @@ def _neutral_codes(truth, n, draw):
     codes = draw.standard_normal((n, truth.width))
     codes -= codes @ taken @ taken.T
     return codes * np.sqrt(truth.width) / np.linalg.norm(codes, axis=1, keepdims=True)
+
 
 # %% ../../nbs/api/92_nano/12_planted_text.ipynb #cell016
 @checked

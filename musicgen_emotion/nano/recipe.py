@@ -17,6 +17,8 @@ from fastcore.imports import IN_NOTEBOOK
 from ..lab.arguments import checked
 from ..lab.files import atomic_write, read_json, write_json
 from ..lab.paths import as_path, claim_folder
+from ..stimuli.band import BAND_RATE, KEYS
+from ..stimuli.emotions import INSTRUMENTS
 from .bars import bars_table, measure_nano
 from .codec import train_codec
 from .decoder import assemble_nano, train_decoder
@@ -24,11 +26,10 @@ from .scenes import HELD_OUT_INSTRUMENT
 from .text_encoder import distil_text_encoder
 from .training import last_logged
 from .words import nano_words
-from ..stimuli.band import BAND_RATE, KEYS
-from ..stimuli.emotions import INSTRUMENTS
 
 # %% auto #0
-__all__ = ['write_card', 'train_nano']
+__all__ = ["train_nano", "write_card"]
+
 
 # %% ../../nbs/api/92_nano/11_recipe.ipynb #cell008
 def write_card(
@@ -105,6 +106,7 @@ Numbers hold for the sampling settings of `generation_config.json`. What works h
 music of people.
 """
 
+
 # %% ../../nbs/api/92_nano/11_recipe.ipynb #cell011
 def _is_training(folder):
     "Whether a folder without a marker holds a training, from before there were markers."
@@ -132,6 +134,7 @@ def train_nano(
     hours = {stage: numbers["seconds"] / 3600 for stage, numbers in logs.items()}
     write_card(out, hours, logs)
     return out
+
 
 # %% ../../nbs/api/92_nano/11_recipe.ipynb #cell014
 #| eval: false

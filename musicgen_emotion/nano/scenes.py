@@ -10,8 +10,6 @@ from dataclasses import asdict, fields
 
 import numpy as np
 
-from ..lab.arguments import check_share, checked
-from ..stimuli.emotions import EMOTION_WORDS, EMOTIONS, INTENSITIES
 from musicgen_emotion.stimuli.music_cues import (
     CONFLICT_CUES,
     MusicCues,
@@ -28,8 +26,18 @@ from musicgen_emotion.stimuli.prompts import (
     make_prompt,
 )
 
+from ..lab.arguments import check_share, checked
+from ..stimuli.emotions import EMOTION_WORDS, EMOTIONS, INTENSITIES
+
 # %% auto #0
-__all__ = ['HELD_OUT_INSTRUMENT', 'HELD_OUT_CONFLICTS', 'draw_scene', 'scene_cues', 'cue_phrases', 'scene_caption']
+__all__ = [
+    "HELD_OUT_CONFLICTS",
+    "HELD_OUT_INSTRUMENT",
+    "cue_phrases",
+    "draw_scene",
+    "scene_caption",
+    "scene_cues",
+]
 
 # %% ../../nbs/api/92_nano/04_scenes.ipynb #cell008
 HELD_OUT_INSTRUMENT = "harp"
@@ -63,6 +71,7 @@ def scene_cues(
 ) -> MusicCues:  # its cues
     "The cues of a scene, without emotion, intensity and conflict."
     return MusicCues(**{field.name: scene[field.name] for field in fields(MusicCues)})
+
 
 # %% ../../nbs/api/92_nano/04_scenes.ipynb #cell011
 _SIDES = dict(  # cue -> below this: first phrase, above that: second phrase
@@ -103,6 +112,7 @@ def _side(value, low, high, low_word, high_word):
     if value < low:
         return low_word
     return high_word if value > high else None
+
 
 # %% ../../nbs/api/92_nano/04_scenes.ipynb #cell014
 _SHORT_TEMPLATES = ("{word} music", "a {word} song", "something {word}", "{word}")

@@ -17,7 +17,8 @@ from ..lab.arguments import checked
 from ..lab.machine import need_extra
 
 # %% auto #0
-__all__ = ['mean_state', 'teacher_embeddings', 'frequent_words']
+__all__ = ["frequent_words", "mean_state", "teacher_embeddings"]
+
 
 # %% ../../nbs/api/92_nano/02_teacher.ipynb #cell006
 @checked
@@ -28,6 +29,7 @@ def mean_state(
     "Mean state over the tokens of each text."
     total = (states * mask[..., None]).sum(1)
     return total / mask.sum(1, keepdim=True)
+
 
 # %% ../../nbs/api/92_nano/02_teacher.ipynb #cell009
 @checked
@@ -64,6 +66,7 @@ def teacher_embeddings(
             states = model(**batch).last_hidden_state  # (text, token, 384)
         embeddings[rows] = F.normalize(mean_state(states, batch["attention_mask"]), dim=-1).numpy()
     return embeddings
+
 
 # %% ../../nbs/api/92_nano/02_teacher.ipynb #cell011
 @checked

@@ -17,16 +17,24 @@ from ..lab.files import atomic_path, read_json, write_json
 from ..lab.machine import need_extra
 from ..lab.paths import as_path
 from ..models.tiny import text_config, train_tokenizer
-from .teacher import frequent_words, mean_state, teacher_embeddings
-from .training import train_loop
 from ..stats.effects import wilson
 from ..stats.estimates import Estimate
 from ..stimuli.emotions import INSTRUMENTS
 from ..stimuli.prompts import CUE_WORDS, NEUTRAL_TEMPLATES, TEMPLATES, make_prompt
+from .teacher import frequent_words, mean_state, teacher_embeddings
+from .training import train_loop
 
 # %% auto #0
-__all__ = ['READ_FRAMES', 'word_texts', 'word_tokenizer', 'student_encoder', 'word_rows', 'distillation_loss',
-           'distil_text_encoder', 'read_words']
+__all__ = [
+    "READ_FRAMES",
+    "distil_text_encoder",
+    "distillation_loss",
+    "read_words",
+    "student_encoder",
+    "word_rows",
+    "word_texts",
+    "word_tokenizer",
+]
 
 # %% ../../nbs/api/92_nano/06_text_encoder.ipynb #cell006
 _GENERAL = ("{}", "{} music", "feeling {}", "a {} mood", "{} {}", "{} and {}", "{} {} {}")
@@ -59,6 +67,7 @@ def word_texts(
         texts.append(text)
     return texts
 
+
 # %% ../../nbs/api/92_nano/06_text_encoder.ipynb #cell009
 @checked
 def word_tokenizer(
@@ -76,6 +85,7 @@ def word_tokenizer(
     sentences += ["0 1 2 3 4 5 6 7 8 9 , . ! ? ' - : ; ( ) & / + %"] * 50
     scores = {word: float(np.log(max(1e-9, word_frequency(word, "en")))) for word in words}
     return train_tokenizer(sentences, folder, n_unigram, words=scores, fold_case=True)
+
 
 # %% ../../nbs/api/92_nano/06_text_encoder.ipynb #cell011
 @checked
@@ -107,6 +117,7 @@ def word_rows(
     rows = centred @ components
     return rows / rows.std(), components
 
+
 # %% ../../nbs/api/92_nano/06_text_encoder.ipynb #cell014
 def distillation_loss(
     student: torch.Tensor,  # (text, d) predicted embeddings
@@ -117,6 +128,7 @@ def distillation_loss(
     cosine = (student * teacher).sum(-1)
     similarity_error = student @ student.T - teacher @ teacher.T
     return (1 - cosine).mean() + 2 * (similarity_error**2).mean()
+
 
 # %% ../../nbs/api/92_nano/06_text_encoder.ipynb #cell016
 @checked
@@ -204,6 +216,7 @@ def _padded(rows):
         ids[number, : len(row)] = torch.tensor(row)
         mask[number, : len(row)] = 1
     return ids, mask
+
 
 # %% ../../nbs/api/92_nano/06_text_encoder.ipynb #cell018
 READ_FRAMES = ("a {} piano piece", "{} flute music", "a {} tune for guitar", "{} music")

@@ -14,8 +14,6 @@ import numpy as np
 import torch
 from tqdm.auto import trange
 
-from ..lab.arguments import checked, zero_or_more
-from ..lab.paths import as_path
 from musicgen_emotion.sae.tensor_files import (
     load_optimizer,
     optimizer_tensors,
@@ -24,8 +22,12 @@ from musicgen_emotion.sae.tensor_files import (
     write_tensors,
 )
 
+from ..lab.arguments import checked, zero_or_more
+from ..lab.paths import as_path
+
 # %% auto #0
-__all__ = ['save_training', 'load_training', 'last_logged', 'train_loop']
+__all__ = ["last_logged", "load_training", "save_training", "train_loop"]
+
 
 # %% ../../nbs/api/92_nano/01_training.ipynb #cell007
 @checked
@@ -54,6 +56,7 @@ def load_training(
     if opt is not None:
         load_optimizer(opt, tensors)
     return int(tensors["step"])
+
 
 # %% ../../nbs/api/92_nano/01_training.ipynb #cell010
 def last_logged(

@@ -12,14 +12,14 @@ import numpy as np
 from ..lab.arguments import checked
 from ..lab.files import package_folder, read_json
 from ..lab.machine import need_extra
-from .teacher import teacher_embeddings
 from ..stimuli.emotions import EMOTION_WORDS, EMOTIONS, HELD_OUT_WORDS
 from ..stimuli.other_words import OTHER_EMOTION_WORDS
 from ..stimuli.prompts import CUE_WORDS
 from ..stimuli.word_lists import share_stem, stem_groups
+from .teacher import teacher_embeddings
 
 # %% auto #0
-__all__ = ['NANO_WORD_LISTS', 'split_by_stem', 'candidate_words', 'nano_words']
+__all__ = ["NANO_WORD_LISTS", "candidate_words", "nano_words", "split_by_stem"]
 
 # %% ../../nbs/api/92_nano/03_words.ipynb #cell009
 NANO_WORD_LISTS = ("captions", "development", "held_out")
@@ -60,6 +60,7 @@ def split_by_stem(
         rest = [word for word in words if group_of[word] not in drawn]
         lists["captions"][emotion] = tuple(sorted(rest))
     return lists
+
 
 # %% ../../nbs/api/92_nano/03_words.ipynb #cell012
 @checked
@@ -112,6 +113,7 @@ def _avoided_words():
 
 def _unit_length(vectors):
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
 
 # %% ../../nbs/api/92_nano/03_words.ipynb #cell014
 def nano_words() -> dict[str, dict[str, tuple[str, ...]]]:  # list -> emotion -> words

@@ -25,8 +25,17 @@ from ..stats.estimates import bootstrap_weights
 from ..stats.permutation import max_t, permute_labels
 
 # %% auto #0
-__all__ = ['ATTENTION_KINDS', 'attention_pass', 'word_attention', 'plot_attention', 'role_attention', 'emotion_word_test',
-           'shared_partners', 'attention_span', 'span_test']
+__all__ = [
+    "ATTENTION_KINDS",
+    "attention_pass",
+    "attention_span",
+    "emotion_word_test",
+    "plot_attention",
+    "role_attention",
+    "shared_partners",
+    "span_test",
+    "word_attention",
+]
 
 # %% ../../nbs/api/60_probes/08_attention.ipynb #cell008
 ATTENTION_KINDS = ("cross", "self")
@@ -102,6 +111,7 @@ def _layer_numbers(model, layers):
     if isinstance(layers, int | np.integer):
         return [int(layers)]
     return sorted({int(layer) for layer in layers})
+
 
 # %% ../../nbs/api/60_probes/08_attention.ipynb #cell013
 @checked
@@ -203,6 +213,7 @@ def _word_rows(clip, prompt, layer, shares, words, windows):
     )
     return table.assign(per_token=table.attention / table.n_tokens.clip(lower=1))
 
+
 # %% ../../nbs/api/60_probes/08_attention.ipynb #cell017
 def plot_attention(
     table: pd.DataFrame,  # of `word_attention`, one clip; layers and heads are averaged
@@ -234,6 +245,7 @@ def plot_attention(
     ax.set(xlabel="time (s)", ylabel="word of the prompt")
     ax.figure.colorbar(image, ax=ax, label=value.replace("_", " "))
     return ax
+
 
 # %% ../../nbs/api/60_probes/08_attention.ipynb #cell021
 @may_be_large
@@ -294,6 +306,7 @@ def role_attention(
         high=high,
         n=present.sum(0),
     )
+
 
 # %% ../../nbs/api/60_probes/08_attention.ipynb #cell025
 @may_be_large
@@ -423,6 +436,7 @@ def _flipped_t(differences, n_perm, seed):
     variance = np.maximum((differences**2).mean(0) - flipped**2, 0) / (n_pairs - 1)
     return t_values, flipped / np.maximum(np.sqrt(variance), 1e-12)
 
+
 # %% ../../nbs/api/60_probes/08_attention.ipynb #cell031
 @checked
 def attention_span(
@@ -470,6 +484,7 @@ def attention_span(
             )
             tables.append(table)
     return pd.concat(tables).sort_values(["clip", "layer", "head"], ignore_index=True)
+
 
 # %% ../../nbs/api/60_probes/08_attention.ipynb #cell035
 @may_be_large

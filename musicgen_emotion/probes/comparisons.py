@@ -11,9 +11,6 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from ..lab.arguments import checked
-from ..lab.checks import check_finite
-from ..lab.sizes import may_be_large, require_room
 from musicgen_emotion.probes.similarity import (
     centroid_cosines,
     count_units,
@@ -24,11 +21,16 @@ from musicgen_emotion.probes.similarity import (
     transform,
     unit_vectors,
 )
+
+from ..lab.arguments import checked
+from ..lab.checks import check_finite
+from ..lab.sizes import may_be_large, require_room
 from ..stats.estimates import bootstrap_weights, interval
 from ..stats.permutation import permutation_p, permute_labels
 
 # %% auto #0
-__all__ = ['pair_baselines', 'time_course', 'differing_dimensions']
+__all__ = ["differing_dimensions", "pair_baselines", "time_course"]
+
 
 # %% ../../nbs/api/60_probes/06_comparisons.ipynb #cell008
 @may_be_large
@@ -106,6 +108,7 @@ def _paired_cosine(first, second, groups, n_boot, seed) -> dict:
         gain = interval(above, (paired - others).mean(), estimate.n)
         beside |= dict(above=gain.value, above_low=gain.low, above_high=gain.high)
     return estimate.table_row() | beside
+
 
 # %% ../../nbs/api/60_probes/06_comparisons.ipynb #cell013
 @may_be_large
@@ -204,6 +207,7 @@ def _moved_to(draws, value) -> np.ndarray:
 def _fisher_z(cosine) -> np.ndarray:
     largest = 1 - 1e-9  # z of 1 is infinite
     return np.arctanh(np.clip(cosine, -largest, largest))
+
 
 # %% ../../nbs/api/60_probes/06_comparisons.ipynb #cell018
 @may_be_large

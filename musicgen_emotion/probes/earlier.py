@@ -12,9 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ..lab.arguments import checked
-from ..lab.checks import check_count, check_positive
-from ..lab.report import markdown_table
 from musicgen_emotion.probes.similarity import (
     WIDTHS,
     cosine_similarity,
@@ -23,12 +20,17 @@ from musicgen_emotion.probes.similarity import (
     unit_vectors,
 )
 
+from ..lab.arguments import checked
+from ..lab.checks import check_count, check_positive
+from ..lab.report import markdown_table
+
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ['FLOOR', 'compare_activations', 'ActivationComparison']
+__all__ = ["FLOOR", "ActivationComparison", "compare_activations"]
+
 
 # %% ../../nbs/api/60_probes/09_earlier.ipynb #cell008
 @checked(a=None, b=None)

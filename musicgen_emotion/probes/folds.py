@@ -15,7 +15,8 @@ from ..lab.checks import check_count
 from ..stats.estimates import label_per_group
 
 # %% auto #0
-__all__ = ['Folds', 'grouped_folds', 'leave_word_out', 'deal_groups', 'check_classes']
+__all__ = ["Folds", "check_classes", "deal_groups", "grouped_folds", "leave_word_out"]
+
 
 # %% ../../nbs/api/60_probes/00_folds.ipynb #cell008
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Folds:
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for fold in range(len(self)):
             yield np.flatnonzero(self.fold != fold), np.flatnonzero(self.fold == fold)
+
 
 # %% ../../nbs/api/60_probes/00_folds.ipynb #cell012
 @checked
@@ -93,6 +95,7 @@ def grouped_folds(
     check_classes(fold, codes, names)
     return Folds(fold, groups)
 
+
 # %% ../../nbs/api/60_probes/00_folds.ipynb #cell016
 @checked
 def leave_word_out(
@@ -117,6 +120,7 @@ def leave_word_out(
         )
     n_folds = words_each.max() if together else len(emotion_of_word)
     return grouped_folds(labels, words, n_folds, seed)
+
 
 # %% ../../nbs/api/60_probes/00_folds.ipynb #cell020
 def deal_groups(

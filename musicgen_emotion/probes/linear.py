@@ -11,10 +11,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..lab.arguments import checked, zero_or_more
-from ..lab.checks import check_count, check_in, check_real
-from ..lab.sizes import may_be_large, require_room
-from .folds import Folds
 from musicgen_emotion.probes.nested import (
     Predictor,
     ProbePlan,
@@ -26,12 +22,25 @@ from musicgen_emotion.probes.nested import (
     probe_data,
     run_probe,
 )
+
+from ..lab.arguments import checked, zero_or_more
+from ..lab.checks import check_count, check_in, check_real
+from ..lab.sizes import may_be_large, require_room
 from ..stats.estimates import bootstrap_weights, interval
 from ..stats.permutation import max_t, permutation_p, permute_labels
+from .folds import Folds
 
 # %% auto #0
-__all__ = ['LAMBDAS', 'Gram', 'probe_layers', 'gram_matrices', 'unit_column', 'ridge_smoothers', 'ridge_predictor',
-           'probe_regression']
+__all__ = [
+    "LAMBDAS",
+    "Gram",
+    "gram_matrices",
+    "probe_layers",
+    "probe_regression",
+    "ridge_predictor",
+    "ridge_smoothers",
+    "unit_column",
+]
 
 # %% ../../nbs/api/60_probes/02_linear.ipynb #cell009
 LAMBDAS = tuple(10.0 ** np.arange(-4, 4))
@@ -78,6 +87,7 @@ def probe_layers(
         )
 
     return run_probe(predictor, data, folds, plan)
+
 
 # %% ../../nbs/api/60_probes/02_linear.ipynb #cell019
 Gram = Callable[[np.ndarray], torch.Tensor]  # training rows -> (layer, row, row)
@@ -196,6 +206,7 @@ def _blocks_within_memory(n_tasks, scores_each, most=int(4e6)):
             step,
         )
     ]
+
 
 # %% ../../nbs/api/60_probes/02_linear.ipynb #cell022
 @may_be_large

@@ -11,10 +11,6 @@ from itertools import permutations
 import numpy as np
 import pandas as pd
 
-from ..lab.arguments import checked
-from ..lab.checks import check_in
-from ..lab.machine import need_extra
-from ..lab.sizes import may_be_large, require_room
 from musicgen_emotion.probes.similarity import (
     count_units,
     labelled_states,
@@ -24,12 +20,18 @@ from musicgen_emotion.probes.similarity import (
     unit_vectors,
     within_between,
 )
+
+from ..lab.arguments import checked
+from ..lab.checks import check_in
+from ..lab.machine import need_extra
+from ..lab.sizes import may_be_large, require_room
 from ..stats.estimates import Estimate, bootstrap_weights, interval
 from ..stats.permutation import Tested, max_t, permutation_p, permute_labels
 from ..stimuli.emotions import VALENCE_AROUSAL
 
 # %% auto #0
-__all__ = ['embed_2d', 'silhouette', 'layer_table', 'circumplex_test']
+__all__ = ["circumplex_test", "embed_2d", "layer_table", "silhouette"]
+
 
 # %% ../../nbs/api/60_probes/07_maps.ipynb #cell009
 @checked
@@ -77,6 +79,7 @@ def _umap(rows, seed, n_neighbors=15, **kwargs):
             n_components=2, n_neighbors=n_neighbors, random_state=seed, n_jobs=1, **kwargs
         )
         return mapper.fit_transform(rows)
+
 
 # %% ../../nbs/api/60_probes/07_maps.ipynb #cell014
 @may_be_large
@@ -184,6 +187,7 @@ def _in_blocks(distances, codes, n_classes, weights, size=100):
         )
     return np.concatenate(found)
 
+
 # %% ../../nbs/api/60_probes/07_maps.ipynb #cell018
 @may_be_large
 @checked
@@ -290,6 +294,7 @@ def _progress(items: Iterable, progress: bool) -> Iterable:
     from tqdm.auto import tqdm
 
     return tqdm(items, delay=2, desc="layers")
+
 
 # %% ../../nbs/api/60_probes/07_maps.ipynb #cell022
 @checked

@@ -16,18 +16,35 @@ import torch
 from ..lab.arguments import checked
 from ..lab.checks import check_count, check_labels, check_real
 from ..lab.sizes import LOOP_SECONDS, require_room
-from .folds import Folds, check_classes, deal_groups, grouped_folds
 from ..stats.effects import balanced_accuracies
 from ..stats.estimates import Estimate, label_per_group
 from ..stats.permutation import max_t, permutation_p, permute_labels
+from .folds import Folds, check_classes, deal_groups, grouped_folds
 
 # (training rows, test rows, (task, row) labels) -> (layer, penalty, test row, task) class numbers
 Predictor = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 # %% auto #0
-__all__ = ['Predictor', 'Best', 'ProbeResult', 'ProbeData', 'probe_data', 'class_codes', 'checked_folds', 'penalty_grid',
-           'ProbePlan', 'run_probe', 'HeldOut', 'nested_predictions', 'inner_folds', 'class_weights', 'balanced_hits',
-           'fold_progress', 'assemble_result']
+__all__ = [
+    "Best",
+    "HeldOut",
+    "Predictor",
+    "ProbeData",
+    "ProbePlan",
+    "ProbeResult",
+    "assemble_result",
+    "balanced_hits",
+    "checked_folds",
+    "class_codes",
+    "class_weights",
+    "fold_progress",
+    "inner_folds",
+    "nested_predictions",
+    "penalty_grid",
+    "probe_data",
+    "run_probe",
+]
+
 
 # %% ../../nbs/api/60_probes/01_nested.ipynb #cell008
 @dataclass(frozen=True)
@@ -113,6 +130,7 @@ class ProbeResult:
         counts = pd.crosstab(true, predicted)
         counts = counts.reindex(index=classes, columns=classes, fill_value=0)
         return counts.div(counts.sum(axis=1), axis=0) if normalize else counts
+
 
 # %% ../../nbs/api/60_probes/01_nested.ipynb #cell012
 @dataclass(frozen=True)
@@ -223,6 +241,7 @@ def penalty_grid(
         raise ValueError(f"{name} must be positive numbers, got {values!r}")
     return penalties
 
+
 # %% ../../nbs/api/60_probes/01_nested.ipynb #cell015
 @dataclass(frozen=True)
 class ProbePlan:
@@ -291,6 +310,7 @@ def run_probe(
         memory=memory,
         seed=plan.seed,
     )
+
 
 # %% ../../nbs/api/60_probes/01_nested.ipynb #cell018
 @dataclass(frozen=True)
@@ -403,6 +423,7 @@ def fold_progress(
 
     return tqdm(items, delay=2, desc=what)
 
+
 # %% ../../nbs/api/60_probes/01_nested.ipynb #cell021
 def _memory_scores(predict, codes, groups, plan, n_layers, n_folds):
     "Columns seen, control and selectivity, on folds that share groups."
@@ -434,6 +455,7 @@ def _control_labels(codes, groups, n_labelings, seed):
     unit_of_row = np.unique(groups, return_inverse=True)[1]
     shape = (n_labelings, unit_of_row.max() + 1)
     return np.random.default_rng(seed).integers(codes.max() + 1, size=shape)[:, unit_of_row]
+
 
 # %% ../../nbs/api/60_probes/01_nested.ipynb #cell023
 @checked

@@ -10,11 +10,6 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from ..lab.arguments import checked
-from ..lab.checks import check_count
-from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
-from .folds import Folds
-from .linear import gram_matrices, unit_column
 from musicgen_emotion.probes.nested import (
     Predictor,
     ProbePlan,
@@ -24,8 +19,15 @@ from musicgen_emotion.probes.nested import (
     run_probe,
 )
 
+from ..lab.arguments import checked
+from ..lab.checks import check_count
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
+from .folds import Folds
+from .linear import gram_matrices, unit_column
+
 # %% auto #0
-__all__ = ['logistic_probe', 'mlp_probe']
+__all__ = ["logistic_probe", "mlp_probe"]
+
 
 # %% ../../nbs/api/60_probes/03_nonlinear.ipynb #cell008
 @may_be_large
@@ -114,6 +116,7 @@ def _cross_entropy(scores, labels):
     )
     return total / labels.shape[1]
 
+
 # %% ../../nbs/api/60_probes/03_nonlinear.ipynb #cell012
 @may_be_large
 @checked
@@ -191,6 +194,7 @@ class _TwoLayers:
                 optimizer.zero_grad()
                 _cross_entropy(self(rows), labels).backward()
                 optimizer.step()
+
 
 # %% ../../nbs/api/60_probes/03_nonlinear.ipynb #cell016
 def _descent_predictor(gram, fit: Callable, n_classes, penalties) -> Predictor:

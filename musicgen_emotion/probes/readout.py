@@ -11,11 +11,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..lab.arguments import checked
-from ..lab.checks import check_fraction, check_labels
-from ..lab.sizes import may_be_large
-from .folds import Folds
-from .linear import LAMBDAS, ridge_predictor
 from musicgen_emotion.probes.nested import (
     HeldOut,
     ProbeData,
@@ -28,10 +23,16 @@ from musicgen_emotion.probes.nested import (
     penalty_grid,
     run_probe,
 )
+
+from ..lab.arguments import checked
+from ..lab.checks import check_fraction, check_labels
+from ..lab.sizes import may_be_large
 from ..stats.permutation import Tested, paired_difference
+from .folds import Folds
+from .linear import LAMBDAS, ridge_predictor
 
 # %% auto #0
-__all__ = ['probe_text', 'mask_words', 'majority_baseline', 'compare_probes', 'encodes']
+__all__ = ["compare_probes", "encodes", "majority_baseline", "mask_words", "probe_text"]
 
 # %% ../../nbs/api/60_probes/04_readout.ipynb #cell008
 _VECTORIZERS = {
@@ -105,6 +106,7 @@ def _text_gram(prompts, kind, train):
     vectors = vectors - vectors[torch.as_tensor(train)].mean(0)
     return vectors @ vectors.T
 
+
 # %% ../../nbs/api/60_probes/04_readout.ipynb #cell011
 @checked
 def mask_words(
@@ -125,6 +127,7 @@ def mask_words(
         re.IGNORECASE,
     )
     return [pattern.sub(mask, prompt) for prompt in prompts]
+
 
 # %% ../../nbs/api/60_probes/04_readout.ipynb #cell015
 @checked
@@ -156,6 +159,7 @@ def majority_baseline(
         seed=seed,
     )
 
+
 # %% ../../nbs/api/60_probes/04_readout.ipynb #cell019
 @may_be_large
 @checked
@@ -182,6 +186,7 @@ def compare_probes(
         n_perm,
         seed=seed,
     )
+
 
 # %% ../../nbs/api/60_probes/04_readout.ipynb #cell023
 @may_be_large

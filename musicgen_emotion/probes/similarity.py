@@ -13,10 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ..lab.arguments import checked
-from ..lab.checks import check_finite, check_in, check_labels, check_real
-from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
-from ..stats.estimates import Estimate, bootstrap_weights, interval, label_per_group
 from musicgen_emotion.stats.permutation import (
     Permanova,
     Tested,
@@ -25,13 +21,36 @@ from musicgen_emotion.stats.permutation import (
     permute_labels,
 )
 
+from ..lab.arguments import checked
+from ..lab.checks import check_finite, check_in, check_labels, check_real
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
+from ..stats.estimates import Estimate, bootstrap_weights, interval, label_per_group
+
 if TYPE_CHECKING:
     import xarray as xr
 
 # %% auto #0
-__all__ = ['WIDTHS', 'NOT_ROWS', 'GEOMETRIES', 'cosine_similarity', 'mean_state', 'one_branch', 'state_rows', 'unit_vectors',
-           'labelled_states', 'transform', 'WithinBetween', 'within_between', 'pair_mask', 'permutation_strata',
-           'count_units', 'centroid_similarity', 'centroid_cosines', 'centroid_curve']
+__all__ = [
+    "GEOMETRIES",
+    "NOT_ROWS",
+    "WIDTHS",
+    "WithinBetween",
+    "centroid_cosines",
+    "centroid_curve",
+    "centroid_similarity",
+    "cosine_similarity",
+    "count_units",
+    "labelled_states",
+    "mean_state",
+    "one_branch",
+    "pair_mask",
+    "permutation_strata",
+    "state_rows",
+    "transform",
+    "unit_vectors",
+    "within_between",
+]
+
 
 # %% ../../nbs/api/60_probes/05_similarity.ipynb #cell009
 @checked
@@ -99,6 +118,7 @@ def _vectors(values, branch) -> np.ndarray:
     width_last = sorted(values.dims, key=lambda dim: dim in WIDTHS)
     return values.transpose(*width_last).values.astype(float)
 
+
 # %% ../../nbs/api/60_probes/05_similarity.ipynb #cell010
 def state_rows(
     name: str,  # how errors call the array
@@ -153,6 +173,7 @@ def labelled_states(
             "similarity between classes needs two"
         )
     return X, labels, names, codes
+
 
 # %% ../../nbs/api/60_probes/05_similarity.ipynb #cell016
 GEOMETRIES = ("raw", "centered", "layernorm", "whitened")
@@ -213,6 +234,7 @@ def _shrinkage(centered) -> tuple[float, float]:
         return 1.0, mean_variance
     error = (mean_fourth - mean_square) / (n_rows * width)
     return min(1.0, error / distance), mean_variance
+
 
 # %% ../../nbs/api/60_probes/05_similarity.ipynb #cell021
 @dataclass(frozen=True)
@@ -349,6 +371,7 @@ def count_units(
         return len(labels)
     return len(np.unique(groups))
 
+
 # %% ../../nbs/api/60_probes/05_similarity.ipynb #cell028
 @checked
 def centroid_similarity(
@@ -383,6 +406,7 @@ def _sum_cosines(inner, weights) -> np.ndarray:
     squared_length = np.einsum("bii->bi", products)  # (draw, sum)
     length = np.sqrt(np.maximum(squared_length, 1e-300))
     return products / length[:, :, None] / length[:, None]
+
 
 # %% ../../nbs/api/60_probes/05_similarity.ipynb #cell031
 @may_be_large

@@ -21,12 +21,13 @@ from ..lab.arguments import checked
 from ..lab.checks import check_in
 from ..lab.files import atomic_write, check_sidecar, package_folder, write_json
 from ..lab.paths import as_path
+from ..stimuli.emotions import EMOTION_COLORS, INTENSITIES
 from .features import checked_activations
 from .matching import unit_rows
-from ..stimuli.emotions import EMOTION_COLORS, INTENSITIES
 
 # %% auto #0
-__all__ = ['CardData', 'FeatureCard', 'feature_card', 'write_feature_page']
+__all__ = ["CardData", "FeatureCard", "feature_card", "write_feature_page"]
+
 
 # %% ../../nbs/api/70_sae/22_cards.ipynb #cell007
 @dataclass
@@ -126,6 +127,7 @@ def _check_waves(waves, clips):
             "give one for every clip of frames"
         )
 
+
 # %% ../../nbs/api/70_sae/22_cards.ipynb #cell010
 @dataclass
 class FeatureCard:
@@ -168,6 +170,7 @@ class FeatureCard:
         emotion = html.escape(self.best or "dead")
         facts = f"{emotion} {self.selectivity or 0:.1f}, fires on {self.firing_rate:.0%}"
         return f"<b>feature {self.feature}</b>, {facts}<ul>{''.join(items)}</ul>"
+
 
 # %% ../../nbs/api/70_sae/22_cards.ipynb #cell013
 @checked
@@ -415,6 +418,7 @@ def _nearest_words_and_features(data, feature, n):
     others = [int(other) for other in order if other != feature][:n]
     features = [dict(feature=other, cosine=_rounded(cosines[other], 3)) for other in others]
     return words, features
+
 
 # %% ../../nbs/api/70_sae/22_cards.ipynb #cell019
 @checked

@@ -12,10 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..lab.arguments import checked
-from ..lab.checks import check_in, check_table, table_with
-from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
-from ..probes.folds import grouped_folds
 from musicgen_emotion.sae.features import (
     EPS,
     blocks_within_memory,
@@ -29,12 +25,27 @@ from musicgen_emotion.sae.features import (
     selectivity_cells,
     selectivity_ratio,
 )
-from .probing import one_vs_rest_draws, sparse_predictions
+
+from ..lab.arguments import checked
+from ..lab.checks import check_in, check_table, table_with
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
+from ..probes.folds import grouped_folds
 from ..stats.permutation import permutation_p, permute_labels
+from .probing import one_vs_rest_draws, sparse_predictions
 
 # %% auto #0
-__all__ = ['CONTROL_ARMS', 'TYPE_MEANS', 'CONTROL_MEASURES', 'rectify', 'pca_features', 'control_table', 'beats_controls',
-           'control_claims', 'generalization']
+__all__ = [
+    "CONTROL_ARMS",
+    "CONTROL_MEASURES",
+    "TYPE_MEANS",
+    "beats_controls",
+    "control_claims",
+    "control_table",
+    "generalization",
+    "pca_features",
+    "rectify",
+]
+
 
 # %% ../../nbs/api/70_sae/17_controls.ipynb #cell007
 @checked
@@ -76,6 +87,7 @@ def _signed_states(states, name="states"):
             f"{name} must be finite, it holds NaN or infinite values in {bad_rows} rows"
         )
     return states
+
 
 # %% ../../nbs/api/70_sae/17_controls.ipynb #cell011
 CONTROL_ARMS = (
@@ -299,6 +311,7 @@ def _arm_row(name, arm, dictionary, level):
             row[f"{column}_low"], row[f"{column}_high"] = low, high
     return row
 
+
 # %% ../../nbs/api/70_sae/17_controls.ipynb #cell017
 @checked(table=table_with("arm"))
 def beats_controls(
@@ -368,6 +381,7 @@ def control_claims(
         )
         rows.append(values | claim)
     return pd.DataFrame(rows)
+
 
 # %% ../../nbs/api/70_sae/17_controls.ipynb #cell023
 @may_be_large

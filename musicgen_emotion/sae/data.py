@@ -20,13 +20,26 @@ from ..lab.checks import check_count, check_finite, check_in, chosen_rows
 from ..lab.files import read_json
 from ..lab.paths import as_path
 from ..lab.seeds import rng, seed_from
+from ..stats.effects import participation_ratio
 from .dictionary import constant_columns
 from .settings import TrainConfig
-from ..stats.effects import participation_ratio
 
 # %% auto #0
-__all__ = ['LARGEST_VALUE', 'Split', 'group_split', 'row_labels', 'clip_numbers', 'DataReport', 'data_report', 'with_warnings',
-           'checked_rows', 'ArrayBatches', 'StoreBatches', 'token_rows']
+__all__ = [
+    "LARGEST_VALUE",
+    "ArrayBatches",
+    "DataReport",
+    "Split",
+    "StoreBatches",
+    "checked_rows",
+    "clip_numbers",
+    "data_report",
+    "group_split",
+    "row_labels",
+    "token_rows",
+    "with_warnings",
+]
+
 
 # %% ../../nbs/api/70_sae/07_data.ipynb #cell006
 @dataclass
@@ -116,6 +129,7 @@ def clip_numbers(
     if n_repeated:
         raise ValueError(f"{name} names {n_repeated} of its {len(numbers)} numbers more than once")
     return numbers.astype(np.int64)
+
 
 # %% ../../nbs/api/70_sae/07_data.ipynb #cell010
 LARGEST_VALUE = 1e12  # sums of its squares over 10^12 values are still finite in float32
@@ -239,6 +253,7 @@ def checked_rows(
         )
     return x
 
+
 # %% ../../nbs/api/70_sae/07_data.ipynb #cell014
 @checked
 @dataclass
@@ -288,6 +303,7 @@ class ArrayBatches:
     def _take(self, rows):
         x = torch.as_tensor(self.x)
         return x[torch.as_tensor(rows)].float()
+
 
 # %% ../../nbs/api/70_sae/07_data.ipynb #cell018
 class StoreBatches:
@@ -461,6 +477,7 @@ def _open_site(path, site):
         held = ", ".join(sorted(folders)) or "nothing"
         raise KeyError(f"site {site!r} is not in {path}; it holds {held}")
     return xr.open_zarr(path / site).activations
+
 
 # %% ../../nbs/api/70_sae/07_data.ipynb #cell023
 @checked

@@ -11,11 +11,6 @@ from pathlib import Path
 
 import torch
 
-from ..lab.arguments import checked
-from ..lab.checks import check_in, shown
-from ..lab.paths import marker_version
-from ..lab.sizes import require_room
-from .settings import SAEConfig
 from musicgen_emotion.sae.tensor_files import (
     check_tensors,
     holds_own_dictionary,
@@ -25,9 +20,26 @@ from musicgen_emotion.sae.tensor_files import (
     write_folder,
 )
 
+from ..lab.arguments import checked
+from ..lab.checks import check_in, shown
+from ..lab.paths import marker_version
+from ..lab.sizes import require_room
+from .settings import SAEConfig
+
 # %% auto #0
-__all__ = ['START_THRESHOLD', 'DICTIONARY_FORMAT', 'SparseAutoencoder', 'keep_topk', 'keep_batch_topk', 'jump', 'at_dictionary',
-           'feature_shift', 'geometric_median', 'constant_columns', 'fill_dictionary']
+__all__ = [
+    "DICTIONARY_FORMAT",
+    "START_THRESHOLD",
+    "SparseAutoencoder",
+    "at_dictionary",
+    "constant_columns",
+    "feature_shift",
+    "fill_dictionary",
+    "geometric_median",
+    "jump",
+    "keep_batch_topk",
+    "keep_topk",
+]
 
 # %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell007
 START_THRESHOLD = 0.05  # of every JumpReLU feature before training
@@ -293,6 +305,7 @@ def _check_finite_rows(x):
         n_bad = int((~finite).any(-1).sum())
         raise ValueError(f"{n_bad} of {len(x)} rows hold NaN or infinity")
 
+
 # %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell011
 def keep_topk(
     pre: torch.Tensor,  # (row, feature) pre-activations
@@ -317,6 +330,7 @@ def keep_batch_topk(
     kept = torch.zeros_like(flat)
     kept.scatter_(0, places, values)
     return kept.view_as(pre)
+
 
 # %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell014
 def jump(
@@ -356,6 +370,7 @@ class _Jump(torch.autograd.Function):
         grad_threshold = -(density * lost_above).sum(0)
         return grad_pre, grad_threshold, None
 
+
 # %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell019
 def at_dictionary(
     sae,  # anything with `W_dec`, such as a SparseAutoencoder
@@ -380,6 +395,7 @@ def feature_shift(
         return sae.decode(edit(features)) - sae.decode(features)
 
     return at_dictionary(sae, shift, x)
+
 
 # %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell023
 @checked
@@ -415,6 +431,7 @@ def _best_factor(made, wanted):
     size = made.pow(2).sum()
     overlap = (made * wanted).sum()
     return overlap / size if size > 0 and overlap > 0 else 1.0
+
 
 # %% ../../nbs/api/70_sae/02_dictionary.ipynb #cell026
 def fill_dictionary(

@@ -11,23 +11,33 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..activations.generation import generate
-from ..lab.arguments import checked
-from ..lab.checks import check_in, check_table, chosen_rows
-from ..lab.sizes import may_be_large
 from musicgen_emotion.sae.effects import (
     EDIT_MODES,
     ablate_features,
     edit_size,
     random_features_like,
 )
+
+from ..activations.generation import generate
+from ..lab.arguments import checked
+from ..lab.checks import check_in, check_table, chosen_rows
+from ..lab.sizes import may_be_large
 from ..sound.descriptors import describe
 from ..stats.estimates import bootstrap_weights, interval
 from ..stats.permutation import permutation_p
 
 # %% auto #0
-__all__ = ['HEARD_DESCRIPTORS', 'MOST_FLIPS', 'feature_edit', 'random_edits', 'edit_descriptors', 'edit_changes', 'edit_effects',
-           'edit_test']
+__all__ = [
+    "HEARD_DESCRIPTORS",
+    "MOST_FLIPS",
+    "edit_changes",
+    "edit_descriptors",
+    "edit_effects",
+    "edit_test",
+    "feature_edit",
+    "random_edits",
+]
+
 
 # %% ../../nbs/api/70_sae/21_edited_clips.ipynb #cell009
 @checked
@@ -61,6 +71,7 @@ def feature_edit(
 
     return edit
 
+
 # %% ../../nbs/api/70_sae/21_edited_clips.ipynb #cellrand2
 @checked
 @torch.no_grad()
@@ -91,6 +102,7 @@ def random_edits(
         strength = size / edit_size(sae, x, ids, mode, value)
         edits[f"random {number}"] = feature_edit(sae, ids, mode, value, branch, strength)
     return edits
+
 
 # %% ../../nbs/api/70_sae/21_edited_clips.ipynb #cell014
 @checked
@@ -147,6 +159,7 @@ def _hooks_of(edit, site):
     if edit is None:
         return None
     return dict(edit) if isinstance(edit, Mapping) else {site: edit}
+
 
 # %% ../../nbs/api/70_sae/21_edited_clips.ipynb #cell019
 HEARD_DESCRIPTORS = ("tempo_bpm", "mode_score", "rms_db", "centroid", "articulation", "register")
@@ -252,6 +265,7 @@ def _beside_random(difference, null, level):
     low, high = np.nanquantile(null, [(1 - level) / 2, (1 + level) / 2])
     at_least_as_large = (abs(null) >= abs(difference)).sum()
     return low, high, (1 + at_least_as_large) / (1 + len(null))
+
 
 # %% ../../nbs/api/70_sae/21_edited_clips.ipynb #cell024
 @checked

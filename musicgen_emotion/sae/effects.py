@@ -17,14 +17,21 @@ from ..lab.arguments import checked
 from ..lab.checks import check_in, chosen_rows
 from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from ..probes.folds import grouped_folds
-from .dictionary import feature_shift
-from .features import checked_activations, class_labels, selectivity_cells
 from ..stats.effects import mean_p
 from ..stats.estimates import interval
 from ..stats.permutation import permutation_p
+from .dictionary import feature_shift
+from .features import checked_activations, class_labels, selectivity_cells
 
 # %% auto #0
-__all__ = ['EDIT_MODES', 'ablate_features', 'random_features_like', 'edit_size', 'ablation_effect', 'fitted_readout']
+__all__ = [
+    "EDIT_MODES",
+    "ablate_features",
+    "ablation_effect",
+    "edit_size",
+    "fitted_readout",
+    "random_features_like",
+]
 
 # %% ../../nbs/api/70_sae/20_effects.ipynb #cell007
 EDIT_MODES = ("ablate", "clamp", "scale")
@@ -91,6 +98,7 @@ def _edited_features(activations, features, mode, value):
         edited[..., ids] = activations[..., ids] * values
     return edited
 
+
 # %% ../../nbs/api/70_sae/20_effects.ipynb #cell017
 @may_be_large
 @checked
@@ -135,6 +143,7 @@ def random_features_like(
             left = left[left != row[position]]
     return sets
 
+
 # %% ../../nbs/api/70_sae/20_effects.ipynb #cellsize2
 @checked
 @torch.no_grad()
@@ -151,6 +160,7 @@ def edit_size(
     states = torch.as_tensor(np.asarray(x, float), dtype=sae.W_dec.dtype)
     shift: Any = ablate_features(sae, states, features, mode, value) - states
     return float(shift.double().pow(2).sum(-1).mean() ** 0.5)
+
 
 # %% ../../nbs/api/70_sae/20_effects.ipynb #cell021
 @may_be_large
@@ -230,6 +240,7 @@ def fitted_readout(
 
     classifier = LogisticRegression(C=0.1, max_iter=500, class_weight="balanced")
     return make_pipeline(StandardScaler(), classifier).fit(x, labels)
+
 
 # %% ../../nbs/api/70_sae/20_effects.ipynb #cell023
 @dataclass(frozen=True)

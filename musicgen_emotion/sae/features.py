@@ -20,9 +20,23 @@ from ..stats.permutation import fdr, permute_labels
 from ..stimuli.emotions import EMOTIONS
 
 # %% auto #0
-__all__ = ['EPS', 'selectivity', 'checked_activations', 'class_labels', 'selectivity_ratio', 'selective_features',
-           'SelectivityCells', 'selectivity_cells', 'cell_means', 'blocks_within_memory', 'fdr_of_tested',
-           'count_selective', 'count_ends', 'kept_features', 'found_again']
+__all__ = [
+    "EPS",
+    "SelectivityCells",
+    "blocks_within_memory",
+    "cell_means",
+    "checked_activations",
+    "class_labels",
+    "count_ends",
+    "count_selective",
+    "fdr_of_tested",
+    "found_again",
+    "kept_features",
+    "selective_features",
+    "selectivity",
+    "selectivity_cells",
+    "selectivity_ratio",
+]
 
 # %% ../../nbs/api/70_sae/14_features.ipynb #cell007
 EPS = 0.01
@@ -49,6 +63,7 @@ def selectivity(
         index=pd.Index(names, name="emotion"),
         columns=pd.RangeIndex(acts.shape[1], name="feature"),
     )
+
 
 # %% ../../nbs/api/70_sae/14_features.ipynb #cell011
 @checked
@@ -115,6 +130,7 @@ def selectivity_ratio(
     mean_of_others = np.maximum(total - means, 0) / (n_classes - 1)
     return means / (mean_of_others + eps * total / n_classes + 1e-30)
 
+
 # %% ../../nbs/api/70_sae/14_features.ipynb #cell018
 @may_be_large
 @checked
@@ -159,6 +175,7 @@ def selective_features(
     if len(tested):
         p[:, tested] = _shuffle_p(cells, ratios, tested, n_perm, refine, seed, eps, max_mb)
     return _selectivity_table(names, ratios, means, p, firing_rate, density)
+
 
 # %% ../../nbs/api/70_sae/14_features.ipynb #cell020
 @dataclass
@@ -231,6 +248,7 @@ def blocks_within_memory(
     bytes_per_step = 6 * 8 * max(1, each)
     step = max(1, int(max_mb * 2**20 / bytes_per_step))
     return [slice(start, min(n, start + step)) for start in range(0, n, step)]
+
 
 # %% ../../nbs/api/70_sae/14_features.ipynb #cell021
 _ENOUGH = 10  # shuffles that reach a ratio before its p is precise enough
@@ -312,6 +330,7 @@ def fdr_of_tested(
         q[tested] = fdr(p.to_numpy()[tested])
     return q
 
+
 # %% ../../nbs/api/70_sae/14_features.ipynb #cell029
 @may_be_large
 @checked(table=table_with("emotion", "selective", "highly", numbers=["feature"], gaps=["p", "q"]))
@@ -376,6 +395,7 @@ def count_ends(
     "Ends of the interval from draws that are centred on the value."
     centred = draws - np.median(draws) + value
     return np.maximum(np.quantile(centred, [(1 - level) / 2, (1 + level) / 2]), least)
+
 
 # %% ../../nbs/api/70_sae/14_features.ipynb #cell031
 _THRESHOLDS = (2, 4)  # ratios of "selective" and "highly"

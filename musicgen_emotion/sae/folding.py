@@ -18,8 +18,16 @@ from .settings import ACTIVATIONS
 from .tensor_files import check_tensors
 
 # %% auto #0
-__all__ = ['EXTRA_TENSORS', 'plain_tensors', 'shift_biases', 'unit_decoder', 'from_tensors', 'check_complete', 'refuse_unknown',
-           'usual_length']
+__all__ = [
+    "EXTRA_TENSORS",
+    "check_complete",
+    "from_tensors",
+    "plain_tensors",
+    "refuse_unknown",
+    "shift_biases",
+    "unit_decoder",
+    "usual_length",
+]
 
 # %% ../../nbs/api/70_sae/03_folding.ipynb #cell007
 EXTRA_TENSORS = dict(
@@ -80,6 +88,7 @@ def unit_decoder(
         if name in tensors:
             scaled[name] = tensors[name].double() * norms
     return scaled
+
 
 # %% ../../nbs/api/70_sae/03_folding.ipynb #cell011
 @checked

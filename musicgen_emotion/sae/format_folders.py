@@ -15,7 +15,7 @@ from ..lab.paths import as_path
 from .tensor_files import local_folder
 
 # %% auto #0
-__all__ = ['DICTIONARY_FILES', 'dictionary_form', 'list_dictionaries', 'dictionary_folder']
+__all__ = ["DICTIONARY_FILES", "dictionary_folder", "dictionary_form", "list_dictionaries"]
 
 # %% ../../nbs/api/70_sae/04_format_folders.ipynb #cell006
 DICTIONARY_FILES = dict(  # form -> the file by which it is recognized

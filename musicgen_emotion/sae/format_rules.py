@@ -14,9 +14,22 @@ import torch
 from ..lab.arguments import checked
 
 # %% auto #0
-__all__ = ['SAELENS_ORIGIN', 'SAELENS_HARMLESS', 'SAELENS_APPLIED', 'SPARSIFY_KNOWN', 'DICTIONARY_LEARNING_KNOWN', 'NO', 'NEVER',
-           'SAELENS_ACTIVATIONS', 'check_settings', 'refuse', 'saelens_activation', 'saelens_origin',
-           'apply_feature_scale']
+__all__ = [
+    "DICTIONARY_LEARNING_KNOWN",
+    "NEVER",
+    "NO",
+    "SAELENS_ACTIVATIONS",
+    "SAELENS_APPLIED",
+    "SAELENS_HARMLESS",
+    "SAELENS_ORIGIN",
+    "SPARSIFY_KNOWN",
+    "apply_feature_scale",
+    "check_settings",
+    "refuse",
+    "saelens_activation",
+    "saelens_origin",
+]
+
 
 # %% ../../nbs/api/70_sae/05_format_rules.ipynb #cell006
 @checked
@@ -60,6 +73,7 @@ _REMEDIES = {
     "norm_factor": ". Divide by it what the dictionary reads, or fold it into the weights",
     "signed": ". Negative activations have no counterpart here",
 }
+
 
 # %% ../../nbs/api/70_sae/05_format_rules.ipynb #cell009
 def _names(text: str) -> tuple[str, ...]:
@@ -205,6 +219,7 @@ def saelens_origin(
     if "reshape_activations" not in config and "hook_z" in str(site):
         refuse(source, "hook_name", site, ["a hook with rows of d_in numbers, heads side by side"])
     return dict(model=parts.get("model_name"), site=site) | parts
+
 
 # %% ../../nbs/api/70_sae/05_format_rules.ipynb #cell014
 def apply_feature_scale(

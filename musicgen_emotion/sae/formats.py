@@ -11,11 +11,6 @@ from pathlib import Path
 
 import torch
 
-from ..lab.arguments import checked
-from ..lab.checks import check_in
-from ..lab.files import atomic_path, write_json
-from ..lab.paths import as_path, claim_folder
-from .dictionary import SparseAutoencoder
 from musicgen_emotion.sae.folding import (
     check_complete,
     from_tensors,
@@ -24,7 +19,6 @@ from musicgen_emotion.sae.folding import (
     unit_decoder,
     usual_length,
 )
-from .format_folders import DICTIONARY_FILES, dictionary_folder, dictionary_form
 from musicgen_emotion.sae.format_rules import (
     DICTIONARY_LEARNING_KNOWN,
     NEVER,
@@ -46,9 +40,24 @@ from musicgen_emotion.sae.tensor_files import (
     write_folder,
 )
 
+from ..lab.arguments import checked
+from ..lab.checks import check_in
+from ..lab.files import atomic_path, write_json
+from ..lab.paths import as_path, claim_folder
+from .dictionary import SparseAutoencoder
+from .format_folders import DICTIONARY_FILES, dictionary_folder, dictionary_form
+
 # %% auto #0
-__all__ = ['to_saelens', 'from_saelens', 'to_dictionary_learning', 'from_dictionary_learning', 'to_sparsify', 'from_sparsify',
-           'load_dictionary']
+__all__ = [
+    "from_dictionary_learning",
+    "from_saelens",
+    "from_sparsify",
+    "load_dictionary",
+    "to_dictionary_learning",
+    "to_saelens",
+    "to_sparsify",
+]
+
 
 # %% ../../nbs/api/70_sae/06_formats.ipynb #cell007
 @checked
@@ -168,6 +177,7 @@ def _one_per_feature(value, d_sae):
         return value
     one = value.float().reshape(1)
     return one.expand(d_sae).clone()
+
 
 # %% ../../nbs/api/70_sae/06_formats.ipynb #cell015
 @checked
@@ -336,6 +346,7 @@ def _rename_dictionary_learning(raw, d_sae):
     tensors |= {name: value for name, value in raw.items() if name not in used}  # unknown ones
     return tensors, called
 
+
 # %% ../../nbs/api/70_sae/06_formats.ipynb #cell019
 @checked
 def to_sparsify(
@@ -394,6 +405,7 @@ def from_sparsify(
     called = dict(W_enc="encoder.weight turned", b_enc="encoder.bias")
     check_complete(tensors, "topk", folder, (d_in, d_sae), called)
     return _with_metadata(tensors, "topk", config.get("k"), folder, config.get("metadata") or {})
+
 
 # %% ../../nbs/api/70_sae/06_formats.ipynb #cell022
 @checked

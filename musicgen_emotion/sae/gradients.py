@@ -15,8 +15,20 @@ from ..lab.arguments import checked
 from .dictionary import SparseAutoencoder, jump
 
 # %% auto #0
-__all__ = ['SPARSE_BELOW', 'DENSE_WEIGHTS', 'sae_losses', 'project_gradient', 'normalize_decoder', 'AutogradGradient',
-           'sparse_gradients', 'ReluGradient', 'TopKGradient', 'BatchTopKGradient', 'gradient_of']
+__all__ = [
+    "DENSE_WEIGHTS",
+    "SPARSE_BELOW",
+    "AutogradGradient",
+    "BatchTopKGradient",
+    "ReluGradient",
+    "TopKGradient",
+    "gradient_of",
+    "normalize_decoder",
+    "project_gradient",
+    "sae_losses",
+    "sparse_gradients",
+]
+
 
 # %% ../../nbs/api/70_sae/08_gradients.ipynb #cell006
 @checked
@@ -65,6 +77,7 @@ def _prefix_error(sae, features, z):
         errors.append((decoded - z).pow(2).mean())
     return torch.stack(errors).mean()
 
+
 # %% ../../nbs/api/70_sae/08_gradients.ipynb #cell010
 @torch.no_grad()
 def project_gradient(
@@ -84,6 +97,7 @@ def normalize_decoder(
     "Bring decoder rows back to unit length."
     norms = sae.W_dec.norm(dim=1, keepdim=True)
     sae.W_dec.div_(norms.clamp_min(1e-12))
+
 
 # %% ../../nbs/api/70_sae/08_gradients.ipynb #cell013
 class AutogradGradient:
@@ -112,6 +126,7 @@ class AutogradGradient:
             losses = sae_losses(self.sae, z, l1_share)
         losses["total"].backward()
         return {name: value.detach() for name, value in losses.items()}
+
 
 # %% ../../nbs/api/70_sae/08_gradients.ipynb #cell017
 @checked
@@ -218,6 +233,7 @@ def _on_cpu(sae):
             "`gradient_of` chooses AutogradGradient there"
         )
     return sae
+
 
 # %% ../../nbs/api/70_sae/08_gradients.ipynb #cell021
 SPARSE_BELOW = 0.08  # share of active places below which sums over them are used
@@ -354,6 +370,7 @@ class ReluGradient:
 def _cast(tensor, dtype):
     return tensor.to(dtype)  # the same tensor when it has that type
 
+
 # %% ../../nbs/api/70_sae/08_gradients.ipynb #cell026
 class TopKGradient:
     "Loss and gradients of TopK: one dense product, then only the k active features of each row."
@@ -452,6 +469,7 @@ class BatchTopKGradient(TopKGradient):
             values=values,
             **out,
         )
+
 
 # %% ../../nbs/api/70_sae/08_gradients.ipynb #cell030
 def gradient_of(

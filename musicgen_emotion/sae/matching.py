@@ -21,7 +21,16 @@ from ..lab.sizes import may_be_large, require_room
 from ..stats.estimates import Estimate, bootstrap_weights, interval
 
 # %% auto #0
-__all__ = ['match_features', 'Match', 'unit_rows', 'stability', 'stable_estimate', 'found_by_twins', 'feature_splitting']
+__all__ = [
+    "Match",
+    "feature_splitting",
+    "found_by_twins",
+    "match_features",
+    "stability",
+    "stable_estimate",
+    "unit_rows",
+]
+
 
 # %% ../../nbs/api/70_sae/18_matching.ipynb #cell010
 @may_be_large
@@ -94,6 +103,7 @@ class Match:
         "Mean cosine of the assignment above that of the assignment to covariance-matched rows."
         return self.hungarian - self.hungarian_chance
 
+
 # %% ../../nbs/api/70_sae/18_matching.ipynb #cell011
 @checked
 def unit_rows(
@@ -158,6 +168,7 @@ def _assign_one_to_one(cosines):
     partner = np.full(len(cosines), -1)
     partner[row] = column
     return partner, float(cosines[row, column].mean())
+
 
 # %% ../../nbs/api/70_sae/18_matching.ipynb #cell017
 @checked
@@ -236,6 +247,7 @@ def _match_measures(match, threshold):
         "found_covariance": float((match.best_chance > threshold).mean()),
     }
 
+
 # %% ../../nbs/api/70_sae/18_matching.ipynb #celltwin2
 @may_be_large
 @checked
@@ -266,6 +278,7 @@ def found_by_twins(
     resampled = np.einsum("rf,ft,rt->r", of_features, found, of_twins)
     resampled /= of_features.sum(1) * of_twins.sum(1)
     return interval(resampled, found.mean(), len(found), level)
+
 
 # %% ../../nbs/api/70_sae/18_matching.ipynb #cell023
 @checked

@@ -13,7 +13,15 @@ from .data import checked_rows
 from .dictionary import START_THRESHOLD, SparseAutoencoder, constant_columns
 
 # %% auto #0
-__all__ = ['sae_metrics', 'feature_density', 'decoder_cosines', 'FiringTracker', 'resample_dead', 'add_aux_gradient']
+__all__ = [
+    "FiringTracker",
+    "add_aux_gradient",
+    "decoder_cosines",
+    "feature_density",
+    "resample_dead",
+    "sae_metrics",
+]
+
 
 # %% ../../nbs/api/70_sae/09_metrics.ipynb #cell006
 @checked
@@ -99,6 +107,7 @@ def decoder_cosines(
         largest.append(cosines.max(1).values)
     return torch.cat(largest).cpu().numpy()
 
+
 # %% ../../nbs/api/70_sae/09_metrics.ipynb #cell011
 class FiringTracker:
     "How often each feature fired in the current window; a feature that did not fire is dead."
@@ -136,6 +145,7 @@ class FiringTracker:
         self.counts = torch.zeros_like(self.counts)
         self.rows = 0
         return rates
+
 
 # %% ../../nbs/api/70_sae/09_metrics.ipynb #cell014
 _FRESH_VALUES = dict(
@@ -198,6 +208,7 @@ def _clear_moments(moments, dead, feature_axis):
     for name in ("exp_avg", "exp_avg_sq"):
         if name in moments:
             moments[name].movedim(feature_axis, 0)[dead] = 0
+
 
 # %% ../../nbs/api/70_sae/09_metrics.ipynb #cell017
 @checked

@@ -14,7 +14,8 @@ from ..lab.checks import check_whole_numbers
 from .data import checked_rows
 
 # %% auto #0
-__all__ = ['token_types', 'type_means', 'type_share']
+__all__ = ["token_types", "type_means", "type_share"]
+
 
 # %% ../../nbs/api/70_sae/24_pieces.ipynb #cell005
 def token_types(

@@ -16,7 +16,8 @@ from ..lab.seeds import rng
 from ..stimuli.emotions import EMOTIONS, INTENSITIES, INTENSITY_SCALE
 
 # %% auto #0
-__all__ = ['Planted', 'planted_features', 'sparse_code']
+__all__ = ["Planted", "planted_features", "sparse_code"]
+
 
 # %% ../../nbs/api/70_sae/13_planted.ipynb #cell007
 @dataclass
@@ -109,6 +110,7 @@ def _causes(rows):
     causes += [rows.word == word for word in rows.word.unique()]
     causes += [rows.instrument == instrument for instrument in np.repeat(_INSTRUMENTS, 2)]
     return np.column_stack(causes)
+
 
 # %% ../../nbs/api/70_sae/13_planted.ipynb #cellcode2
 @checked

@@ -17,7 +17,8 @@ from ..probes.linear import LAMBDAS
 from .features import checked_activations, class_labels, selectivity_cells
 
 # %% auto #0
-__all__ = ['sparse_probe', 'sparse_predictions', 'one_vs_rest_draws']
+__all__ = ["one_vs_rest_draws", "sparse_predictions", "sparse_probe"]
+
 
 # %% ../../nbs/api/70_sae/16_probing.ipynb #cell007
 @may_be_large
@@ -87,6 +88,7 @@ def sparse_probe(
     is_sparse = table.representation == "features"
     table["feature"] = table.emotion.map(chosen).where(is_sparse).astype("Int64")
     return table
+
 
 # %% ../../nbs/api/70_sae/16_probing.ipynb #cell009
 @checked
@@ -163,6 +165,7 @@ def _ranked_features(acts, is_class):
         -difference / np.where(spread > 0, spread, np.inf),
         kind="stable",
     )
+
 
 # %% ../../nbs/api/70_sae/16_probing.ipynb #cell011
 def _dense_predictions(states, codes, groups, folds, seed):

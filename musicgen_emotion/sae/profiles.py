@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ..lab.arguments import checked
-from ..lab.checks import check_finite, check_in, check_table, table_with
-from ..lab.sizes import may_be_large
 from musicgen_emotion.sae.features import (
     blocks_within_memory,
     checked_activations,
     fdr_of_tested,
     selectivity_cells,
 )
+
+from ..lab.arguments import checked
+from ..lab.checks import check_finite, check_in, check_table, table_with
+from ..lab.sizes import may_be_large
 from ..show.heatmaps import plot_heatmap
 from ..stimuli.emotions import VALENCE_AROUSAL
 
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ['va_weights', 'top_features', 'emotion_profile', 'plot_profile', 'cluster_features']
+__all__ = ["cluster_features", "emotion_profile", "plot_profile", "top_features", "va_weights"]
+
 
 # %% ../../nbs/api/70_sae/15_profiles.ipynb #cell009
 @may_be_large
@@ -145,6 +147,7 @@ def _least_squares(designs, rows, weights, sums):
     gram = (weighted * rows) @ designs + 1e-9 * np.eye(3)  # (draw, 3, 3)
     return np.linalg.solve(gram, right_side)[:, 1:]  # without the mean
 
+
 # %% ../../nbs/api/70_sae/15_profiles.ipynb #cell014
 @checked(table=table_with("emotion", "selectivity", "best", "dead", numbers=["feature"]))
 def top_features(
@@ -198,6 +201,7 @@ def emotion_profile(
         wide = wide.div(wide.sum(axis=1).replace(0, 1), axis=0)
     return wide
 
+
 # %% ../../nbs/api/70_sae/15_profiles.ipynb #cell018
 def plot_profile(
     table: pd.DataFrame,  # from `selective_features`
@@ -221,6 +225,7 @@ def plot_profile(
         number_format,
         ax,
     )
+
 
 # %% ../../nbs/api/70_sae/15_profiles.ipynb #cell021
 @checked(table=table_with("feature", "dead"))

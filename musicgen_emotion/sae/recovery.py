@@ -11,18 +11,20 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..lab.arguments import checked
-from ..lab.sizes import may_be_large
-from ..probes.folds import grouped_folds
-from .controls import rectify
 from musicgen_emotion.sae.features import (
     blocks_within_memory,
     checked_activations,
     selectivity_cells,
 )
 
+from ..lab.arguments import checked
+from ..lab.sizes import may_be_large
+from ..probes.folds import grouped_folds
+from .controls import rectify
+
 # %% auto #0
-__all__ = ['mass_purity', 'monosemanticity', 'recovery_table', 'distinct_properties']
+__all__ = ["distinct_properties", "mass_purity", "monosemanticity", "recovery_table"]
+
 
 # %% ../../nbs/api/70_sae/19_recovery.ipynb #cell007
 @checked
@@ -85,6 +87,7 @@ def _column_properties(name, values):
         return {f"{name} high": high, f"{name} low": low}
     return {f"{name}={category}": (values == category).to_numpy() for category in values.unique()}
 
+
 # %% ../../nbs/api/70_sae/19_recovery.ipynb #cell013
 @checked
 def monosemanticity(
@@ -114,6 +117,7 @@ def monosemanticity(
     weights = scaled.sum(0) ** 2 - squares.sum(0)  # (feature,)
     has_pairs = weights > 1e-12
     return np.where(has_pairs, cosines / np.where(has_pairs, weights, 1), np.nan)
+
 
 # %% ../../nbs/api/70_sae/19_recovery.ipynb #cell019
 @may_be_large
@@ -163,6 +167,7 @@ def recovery_table(
     rows = [search.recover(name, has) | nearest[name] for name, has in properties.items()]
     return pd.DataFrame(rows)
 
+
 # %% ../../nbs/api/70_sae/19_recovery.ipynb #cellprop1
 @checked
 def distinct_properties(
@@ -190,6 +195,7 @@ def _nearest_properties(properties):
         name: dict(nearest=names[other], overlap=correlations[row, other])
         for row, (name, other) in enumerate(zip(names, closest, strict=True))
     }
+
 
 # %% ../../nbs/api/70_sae/19_recovery.ipynb #cell020
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in, check_positive
 
 # %% auto #0
-__all__ = ['ACTIVATIONS', 'SAEConfig', 'TrainConfig']
+__all__ = ["ACTIVATIONS", "SAEConfig", "TrainConfig"]
 
 # %% ../../nbs/api/70_sae/00_settings.ipynb #cell006
 ACTIVATIONS = ("relu", "topk", "batch_topk", "jumprelu", "gated")
@@ -64,6 +64,7 @@ class SAEConfig:
         if self.d_sae is None:
             return round(self.expansion * self.d_in)
         return check_count("d_sae", self.d_sae)
+
 
 # %% ../../nbs/api/70_sae/00_settings.ipynb #cell012
 @checked

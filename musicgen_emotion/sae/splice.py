@@ -13,6 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from musicgen_emotion.models.text import (
+    equal_length_batches,
+    join_text_states,
+    padded_widths,
+)
+
 from ..activations.hooks import hooked
 from ..activations.prompt_states import text_rows
 from ..lab.arguments import checked
@@ -21,19 +27,15 @@ from ..lab.sizes import may_be_large
 from ..models.model import MusicModel
 from ..models.sampling import merge_guidance
 from ..models.shapes import check_tokens, delay_tokens, frame_logits
-from musicgen_emotion.models.text import (
-    equal_length_batches,
-    join_text_states,
-    padded_widths,
-)
-from .dictionary import SparseAutoencoder, at_dictionary
 from ..stats.estimates import bootstrap
+from .dictionary import SparseAutoencoder, at_dictionary
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['spliced_logits', 'loss_recovered']
+__all__ = ["loss_recovered", "spliced_logits"]
+
 
 # %% ../../nbs/api/70_sae/10_splice.ipynb #cell007
 @checked
@@ -92,6 +94,7 @@ def _on_branch(fn, n_clips, branch):
         return torch.cat([changed, activation[n_clips:]])
 
     return hook
+
 
 # %% ../../nbs/api/70_sae/10_splice.ipynb #cell011
 @may_be_large

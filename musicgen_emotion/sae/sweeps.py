@@ -22,29 +22,31 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..lab.arguments import checked
-from ..lab.checks import check_in, check_table, table_with
-from ..lab.files import sha256_bytes
-from ..lab.paths import as_path, claim_folder
-from ..lab.sizes import large_is_allowed, listed, may_be_large, require_room
-from .data import Split, StoreBatches, checked_rows
-from .dictionary import SAEConfig, SparseAutoencoder
-from .matching import found_by_twins
-from .metrics import feature_density
 from musicgen_emotion.sae.training import (
     TrainConfig,
     require_training_room,
     split_parts,
     train_sae,
 )
+
+from ..lab.arguments import checked
+from ..lab.checks import check_in, check_table, table_with
+from ..lab.files import sha256_bytes
+from ..lab.paths import as_path, claim_folder
+from ..lab.sizes import large_is_allowed, listed, may_be_large, require_room
 from ..show.plots import draw_legend, new_axes
+from .data import Split, StoreBatches, checked_rows
+from .dictionary import SAEConfig, SparseAutoencoder
+from .matching import found_by_twins
+from .metrics import feature_density
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ['pareto', 'best_setting', 'balanced_setting', 'plot_pareto', 'sweep', 'train_seeds']
+__all__ = ["balanced_setting", "best_setting", "pareto", "plot_pareto", "sweep", "train_seeds"]
+
 
 # %% ../../nbs/api/70_sae/23_sweeps.ipynb #cell006
 @checked(table=table_with())
@@ -66,6 +68,7 @@ def pareto(
     better_in_one = (costs < costs[:, None]) | (gains > gains[:, None])
     dominated = (at_least_as_good & better_in_one).any(1)
     return pd.Series(~dominated, index=table.index, name="pareto")
+
 
 # %% ../../nbs/api/70_sae/23_sweeps.ipynb #cell010
 @checked(table=table_with(gaps=["l0", "explained_variance", "dead_fraction"]))
@@ -102,6 +105,7 @@ def _distance_from_demands(table, fewest, most, dead):
     too_dead = np.maximum(0, table.dead_fraction - dead)
     return outside + too_dead
 
+
 # %% ../../nbs/api/70_sae/23_sweeps.ipynb #cellbal2
 @checked
 def balanced_setting(
@@ -123,6 +127,7 @@ def balanced_setting(
     chosen = best.l0.idxmin() if "l0" in best else best.index[0]
     rule = "largest harmonic mean of the explained variance and the share of features found again"
     return table.loc[chosen].to_dict() | dict(balance=float(balance[chosen]), rule=rule)
+
 
 # %% ../../nbs/api/70_sae/23_sweeps.ipynb #cell014
 @checked(table=table_with(gaps=["l0", "explained_variance"]))
@@ -163,6 +168,7 @@ def plot_pareto(
     ax.set_xlabel("L0 (active features per row)")
     ax.set_ylabel("explained variance (validation)")
     return draw_legend(ax)
+
 
 # %% ../../nbs/api/70_sae/23_sweeps.ipynb #cell018
 @may_be_large
@@ -373,6 +379,7 @@ def _recurring(result, twin, data, training):
         shares.append(share.value)
     found = sum(shares) / 2
     return dict(found=found, stable=found * float(np.mean(alive)))
+
 
 # %% ../../nbs/api/70_sae/23_sweeps.ipynb #cell025
 @may_be_large

@@ -17,9 +17,22 @@ from ..lab.reasons import plain_reason
 from ..models.hub import UnpicklingError
 
 # %% auto #0
-__all__ = ['write_tensors', 'read_tensors', 'read_pickled_tensors', 'existing_file', 'read_state', 'optimizer_tensors',
-           'load_optimizer', 'tensors_under', 'write_folder', 'holds_own_dictionary', 'read_config', 'local_folder',
-           'check_tensors']
+__all__ = [
+    "check_tensors",
+    "existing_file",
+    "holds_own_dictionary",
+    "load_optimizer",
+    "local_folder",
+    "optimizer_tensors",
+    "read_config",
+    "read_pickled_tensors",
+    "read_state",
+    "read_tensors",
+    "tensors_under",
+    "write_folder",
+    "write_tensors",
+]
+
 
 # %% ../../nbs/api/70_sae/01_tensor_files.ipynb #cell007
 def write_tensors(
@@ -81,6 +94,7 @@ def existing_file(
         )
     return path
 
+
 # %% ../../nbs/api/70_sae/01_tensor_files.ipynb #cell010
 def read_state(
     path: Path | str,  # written by `write_tensors` with a state
@@ -97,6 +111,7 @@ def read_state(
     except (SafetensorError, TypeError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is damaged ({error}); move it away to train again") from error
     return state, tensors
+
 
 # %% ../../nbs/api/70_sae/01_tensor_files.ipynb #cell013
 def optimizer_tensors(
@@ -134,6 +149,7 @@ def tensors_under(
         if name.startswith(prefix):
             group[name.removeprefix(prefix)] = value
     return group
+
 
 # %% ../../nbs/api/70_sae/01_tensor_files.ipynb #cell017
 def write_folder(
@@ -213,6 +229,7 @@ def local_folder(
             f"dictionary {str(name)!r} is no folder here and could not be fetched from the hub "
             f"({reason})"
         ) from error
+
 
 # %% ../../nbs/api/70_sae/01_tensor_files.ipynb #cell020
 def check_tensors(

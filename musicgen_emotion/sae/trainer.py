@@ -12,14 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..lab.arguments import checked
-from ..lab.files import sha256_bytes
-from ..lab.seeds import seed_from
-from .data import ArrayBatches, Split, StoreBatches
-from .dictionary import SparseAutoencoder
-from .gradients import gradient_of, normalize_decoder, project_gradient
-from .metrics import FiringTracker, add_aux_gradient, resample_dead
-from .settings import TrainConfig
 from musicgen_emotion.sae.tensor_files import (
     load_optimizer,
     optimizer_tensors,
@@ -28,8 +20,18 @@ from musicgen_emotion.sae.tensor_files import (
     write_tensors,
 )
 
+from ..lab.arguments import checked
+from ..lab.files import sha256_bytes
+from ..lab.seeds import seed_from
+from .data import ArrayBatches, Split, StoreBatches
+from .dictionary import SparseAutoencoder
+from .gradients import gradient_of, normalize_decoder, project_gradient
+from .metrics import FiringTracker, add_aux_gradient, resample_dead
+from .settings import TrainConfig
+
 # %% auto #0
-__all__ = ['SAETrainer', 'check_loss', 'data_fingerprint', 'differing_parts']
+__all__ = ["SAETrainer", "check_loss", "data_fingerprint", "differing_parts"]
+
 
 # %% ../../nbs/api/70_sae/11_trainer.ipynb #cell006
 class SAETrainer:
@@ -222,6 +224,7 @@ def _follow_threshold(sae, out, step):
             speed,
         )
 
+
 # %% ../../nbs/api/70_sae/11_trainer.ipynb #cell010
 def _check_same_settings(path, saved, current):
     "Raise ValueError when a checkpoint was made with other settings."
@@ -233,6 +236,7 @@ def _check_same_settings(path, saved, current):
             f"{path} was made with other settings: {', '.join(listed)}; "
             "give another folder or the same settings"
         )
+
 
 # %% ../../nbs/api/70_sae/11_trainer.ipynb #cell013
 @checked

@@ -14,10 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..lab.arguments import checked
-from ..lab.files import remove_path, unfinished_files, write_json, write_table
-from ..lab.paths import as_path, claim_folder
-from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from musicgen_emotion.sae.data import (
     ArrayBatches,
     DataReport,
@@ -30,6 +26,11 @@ from musicgen_emotion.sae.data import (
     row_labels,
     with_warnings,
 )
+
+from ..lab.arguments import checked
+from ..lab.files import remove_path, unfinished_files, write_json, write_table
+from ..lab.paths import as_path, claim_folder
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from .dictionary import SparseAutoencoder
 from .metrics import sae_metrics
 from .settings import SAEConfig, TrainConfig
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['TrainResult', 'train_sae', 'require_training_room', 'split_parts']
+__all__ = ["TrainResult", "require_training_room", "split_parts", "train_sae"]
+
 
 # %% ../../nbs/api/70_sae/12_training.ipynb #cell006
 @dataclass
@@ -153,6 +155,7 @@ def _write_result(result, folder):
     )
     write_json(folder / "report.json", summary)
 
+
 # %% ../../nbs/api/70_sae/12_training.ipynb #cell008
 @checked
 def split_parts(
@@ -253,6 +256,7 @@ def _from_store(store, groups, split, config, d_sae):
         rows=sample,
         made_by=store.made_by,
     )
+
 
 # %% ../../nbs/api/70_sae/12_training.ipynb #cell010
 @dataclass

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ['save_figure', 'saved_figure']
+__all__ = ["save_figure", "saved_figure"]
 
 # %% ../../nbs/api/35_show/03_figures.ipynb #cell008
 _TEXTS = ("caption", "alt")
@@ -65,6 +65,7 @@ def save_figure(
     if close:
         plt.close(figure)
     return path
+
 
 # %% ../../nbs/api/35_show/03_figures.ipynb #cell013
 def saved_figure(

@@ -10,9 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..lab.arguments import checked
-from ..lab.checks import check_in
-from ..lab.gates import Gate, gates_table, verdict
 from musicgen_emotion.show.plots import (
     axes_grid,
     axis_label,
@@ -23,6 +20,10 @@ from musicgen_emotion.show.plots import (
     emotion_order,
     new_axes,
 )
+
+from ..lab.arguments import checked
+from ..lab.checks import check_in
+from ..lab.gates import Gate, gates_table, verdict
 from ..sound.descriptors import descriptor_label
 
 if TYPE_CHECKING:
@@ -30,7 +31,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ['plot_heatmap', 'plot_correlations', 'plot_confusion', 'plot_gates', 'plot_scores', 'plot_embedding']
+__all__ = [
+    "plot_confusion",
+    "plot_correlations",
+    "plot_embedding",
+    "plot_gates",
+    "plot_heatmap",
+    "plot_scores",
+]
+
 
 # %% ../../nbs/api/35_show/01_heatmaps.ipynb #cell008
 @checked
@@ -101,6 +110,7 @@ def _write_numbers(ax, image, values, text):
             color="white" if luminance < 0.5 else "black",
         )
 
+
 # %% ../../nbs/api/35_show/01_heatmaps.ipynb #cell011
 @checked
 def plot_correlations(
@@ -133,6 +143,7 @@ def plot_correlations(
         ax=ax,
     )
 
+
 # %% ../../nbs/api/35_show/01_heatmaps.ipynb #cell014
 @checked
 def plot_confusion(
@@ -158,6 +169,7 @@ def plot_confusion(
             ax,
         )
     return plot_heatmap(table, None, "clips", "{:.0f}", ax)
+
 
 # %% ../../nbs/api/35_show/01_heatmaps.ipynb #cell017
 @checked
@@ -214,6 +226,7 @@ def _gate_cells(gate):
         "GO" if gate.passed else "ITERATE",
     ]
 
+
 # %% ../../nbs/api/35_show/01_heatmaps.ipynb #cell020
 @checked
 def plot_scores(
@@ -258,6 +271,7 @@ def plot_scores(
             label=f"chance ({chance:.2f})",
         )
     return draw_legend(ax)
+
 
 # %% ../../nbs/api/35_show/01_heatmaps.ipynb #cell023
 @checked

@@ -16,15 +16,16 @@ import numpy as np
 
 from ..lab.arguments import checked
 from ..lab.checks import check_in
-from .plots import axis_label, check_columns
 from ..sound.pitch import PITCHES, Peaks, pitch_classes, spectral_peaks
 from ..sound.spectra import check_clip, spectrum
+from .plots import axis_label, check_columns
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['plot_clip', 'audio_tag', 'AudioTable', 'audio_table']
+__all__ = ["AudioTable", "audio_table", "audio_tag", "plot_clip"]
+
 
 # %% ../../nbs/api/35_show/02_pages.ipynb #cell008
 @checked
@@ -93,6 +94,7 @@ def _chroma_per_frame(spec):
         chroma.append(pitches)
     return np.array(chroma)
 
+
 # %% ../../nbs/api/35_show/02_pages.ipynb #cell011
 _MEDIA_TYPES = dict(
     mp3="audio/mpeg",
@@ -124,6 +126,7 @@ def audio_tag(
     data = base64.b64encode(buffer.getvalue()).decode()
     source = f"data:{_MEDIA_TYPES[format]};base64,{data}"
     return f'<audio controls preload="none" src="{source}"></audio>'
+
 
 # %% ../../nbs/api/35_show/02_pages.ipynb #cell014
 class AudioTable:

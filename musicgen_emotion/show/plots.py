@@ -20,9 +20,24 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ['COLORS', 'CONTROL_COLOR', 'color_of', 'axis_label', 'check_columns', 'check_numbers', 'new_axes', 'axes_grid',
-           'emotion_order', 'draw_legend', 'plot_layers', 'plot_time', 'plot_centroids', 'plot_dose', 'plot_histograms',
-           'plot_null']
+__all__ = [
+    "COLORS",
+    "CONTROL_COLOR",
+    "axes_grid",
+    "axis_label",
+    "check_columns",
+    "check_numbers",
+    "color_of",
+    "draw_legend",
+    "emotion_order",
+    "new_axes",
+    "plot_centroids",
+    "plot_dose",
+    "plot_histograms",
+    "plot_layers",
+    "plot_null",
+    "plot_time",
+]
 
 # %% ../../nbs/api/35_show/00_plots.ipynb #cell008
 COLORS = (
@@ -46,6 +61,7 @@ def color_of(
     of_position = COLORS[position % len(COLORS)]
     return EMOTION_COLORS.get(str(name), of_position)
 
+
 # %% ../../nbs/api/35_show/00_plots.ipynb #cell011
 _LABELS = {
     "seconds": "time (s)",
@@ -66,6 +82,7 @@ def axis_label(
         _, unit = DESCRIPTORS[name]
         return f"{words} ({unit})"
     return _LABELS.get(name, words)
+
 
 # %% ../../nbs/api/35_show/00_plots.ipynb #cell014
 def check_columns(
@@ -155,6 +172,7 @@ def draw_legend(
         ax.legend(frameon=False, fontsize=8, **place)
     return ax
 
+
 # %% ../../nbs/api/35_show/00_plots.ipynb #cell017
 @checked
 def plot_layers(
@@ -239,6 +257,7 @@ def _draw_levels(ax, levels):
             label=f"{name} ({value:.2f})",
         )
 
+
 # %% ../../nbs/api/35_show/00_plots.ipynb #cell020
 @checked
 def plot_time(
@@ -279,6 +298,7 @@ def _draw_control_band(ax, lower, upper, label, alpha):
         label=label,
     )
 
+
 # %% ../../nbs/api/35_show/00_plots.ipynb #cell023
 @checked
 def plot_centroids(
@@ -306,6 +326,7 @@ def plot_centroids(
         title=None if pair == "all" else pair,
     )
     return draw_legend(ax)
+
 
 # %% ../../nbs/api/35_show/00_plots.ipynb #cell026
 @checked
@@ -336,6 +357,7 @@ def plot_dose(
     _draw_curves(ax, table[~is_control], x, y, "low", "high", hue)
     ax.axvline(0, color="#bbbbbb", lw=0.8, zorder=0)
     return draw_legend(ax)
+
 
 # %% ../../nbs/api/35_show/00_plots.ipynb #cell029
 @checked
@@ -369,6 +391,7 @@ def plot_histograms(
         ax.set(xlabel=axis_label(column), ylabel="clips")
     draw_legend(axes[:3][-1], beside=True)  # beside the last panel of the first row
     return axes
+
 
 # %% ../../nbs/api/35_show/00_plots.ipynb #cell032
 @checked

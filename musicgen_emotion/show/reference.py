@@ -21,7 +21,8 @@ TYPING_MODULES = dict(
 )
 
 # %% auto #0
-__all__ = ['TYPING_MODULES', 'page_renderer', 'typing_name']
+__all__ = ["TYPING_MODULES", "page_renderer", "typing_name"]
+
 
 # %% ../../nbs/api/35_show/04_reference.ipynb #cell006
 @checked

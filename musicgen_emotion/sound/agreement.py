@@ -9,11 +9,11 @@ import pandas as pd
 
 from ..lab.arguments import checked
 from ..lab.checks import table_with
-from .listener import LISTENER_RATINGS
 from ..stats.effects import wilson
+from .listener import LISTENER_RATINGS
 
 # %% auto #0
-__all__ = ['LISTENER_QUADRANTS', 'listener_agreement']
+__all__ = ["LISTENER_QUADRANTS", "listener_agreement"]
 
 # %% ../../nbs/api/30_sound/12_agreement.ipynb #cell008
 LISTENER_QUADRANTS = dict(happy="happy", sad="sad", calm="peaceful", angry="scary")

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['read_key', 'check_key', 'read_answer_file', 'answer_paths']
+__all__ = ["answer_paths", "check_key", "read_answer_file", "read_key"]
+
 
 # %% ../../nbs/api/30_sound/08_answer_files.ipynb #cell010
 def read_key(
@@ -96,6 +97,7 @@ def _all_have(rows, parts):
         if not isinstance(row[parts[0]], str):
             return False
     return True
+
 
 # %% ../../nbs/api/30_sound/08_answer_files.ipynb #cell013
 def read_answer_file(
@@ -175,6 +177,7 @@ def _checked_header(path, header):
     if twice:
         raise ValueError(f"{path} has the column {twice[0]!r} twice; only one can be meant")
     return header
+
 
 # %% ../../nbs/api/30_sound/08_answer_files.ipynb #cell016
 def answer_paths(

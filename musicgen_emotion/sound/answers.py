@@ -13,15 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..lab.arguments import checked
 from musicgen_emotion.lab.checks import (
     check_count,
     check_in,
     check_number,
     check_table,
 )
-from ..lab.seeds import rng
-from ..lab.sizes import may_be_large, require_room
 from musicgen_emotion.sound.answer_files import (
     answer_paths,
     check_key,
@@ -35,11 +32,16 @@ from musicgen_emotion.sound.listening import (
     rater_plan,
 )
 
+from ..lab.arguments import checked
+from ..lab.seeds import rng
+from ..lab.sizes import may_be_large, require_room
+
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['simulate_raters', 'check_answers', 'read_answers', 'rater_report']
+__all__ = ["check_answers", "rater_report", "read_answers", "simulate_raters"]
+
 
 # %% ../../nbs/api/30_sound/09_answers.ipynb #cell010
 def _as_key(name, key):
@@ -152,6 +154,7 @@ def _empty_row(key, rater, position, trial):
         seconds=5.0,
         answered_at="",
     )
+
 
 # %% ../../nbs/api/30_sound/09_answers.ipynb #cell013
 @checked(key=_as_key)
@@ -287,6 +290,7 @@ def _swapped_problems(answers, key):
             )
     return problems
 
+
 # %% ../../nbs/api/30_sound/09_answers.ipynb #cell016
 @checked(files=None, key=_as_key)
 def read_answers(
@@ -336,6 +340,7 @@ def read_answers(
     joined["listened_s"] = pd.to_numeric(answers.listened_s, errors="coerce")
     joined["seconds"] = pd.to_numeric(answers.seconds, errors="coerce")
     return pd.DataFrame(joined).reset_index(drop=True)
+
 
 # %% ../../nbs/api/30_sound/09_answers.ipynb #cell019
 @checked(key=_as_key)

@@ -12,10 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..lab.arguments import checked
-from ..lab.checks import check_finite
-from ..lab.paths import as_path
-from ..lab.reasons import plain_reason
 from musicgen_emotion.sound.pitch import (
     PITCHES,
     estimate_key,
@@ -39,12 +35,29 @@ from musicgen_emotion.sound.timbre import (
     percussiveness,
 )
 
+from ..lab.arguments import checked
+from ..lab.checks import check_finite
+from ..lab.paths import as_path
+from ..lab.reasons import plain_reason
+
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['DESCRIPTORS', 'SILENT_DB', 'OLDER_DESCRIPTORS', 'describe', 'descriptor_units', 'descriptor_label',
-           'older_descriptors', 'current_descriptors', 'read_wave', 'read_channels', 'describe_table', 'mono_clips']
+__all__ = [
+    "DESCRIPTORS",
+    "OLDER_DESCRIPTORS",
+    "SILENT_DB",
+    "current_descriptors",
+    "describe",
+    "describe_table",
+    "descriptor_label",
+    "descriptor_units",
+    "mono_clips",
+    "older_descriptors",
+    "read_channels",
+    "read_wave",
+]
 
 # %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell009
 DESCRIPTORS = dict(
@@ -140,6 +153,7 @@ def describe(
     )
     return {name: values[name] for name in DESCRIPTORS}
 
+
 # %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell013
 def descriptor_units() -> pd.DataFrame:  # columns descriptor, meaning, unit
     "What each descriptor means and its unit."
@@ -150,6 +164,7 @@ def descriptor_units() -> pd.DataFrame:  # columns descriptor, meaning, unit
         rows,
         columns=["descriptor", "meaning", "unit"],
     )
+
 
 # %% ../../nbs/api/30_sound/03_descriptors.ipynb #tempo0141
 OLDER_DESCRIPTORS = dict(tempo="tempo_bpm")  # name in older tables -> name
@@ -180,6 +195,7 @@ def current_descriptors(
 ) -> pd.DataFrame:  # the same with today's names
     "Descriptors of an older run under their names of today; other columns stay."
     return table.rename(columns=older_descriptors(table))
+
 
 # %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell016
 @checked
@@ -223,6 +239,7 @@ def read_channels(
 
 
 _BLOCK = 2**18  # samples that are read at once
+
 
 # %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell019
 @checked
@@ -292,6 +309,7 @@ def _describe_named(name, wave, sr):
         return dict(clip=name, **describe(wave, sr))
     except Exception as error:  # one damaged clip costs no other
         return dict(clip=name, problem=f"clip {name!r}: {plain_reason(error)}")
+
 
 # %% ../../nbs/api/30_sound/03_descriptors.ipynb #cell020b
 @checked

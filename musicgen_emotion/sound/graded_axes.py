@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['AXIS_NAMES', 'GradedAxes', 'fit_graded_axes']
+__all__ = ["AXIS_NAMES", "GradedAxes", "fit_graded_axes"]
 
 # %% ../../nbs/api/30_sound/13_graded_axes.ipynb #cell008
 AXIS_NAMES = ("valence", "arousal")

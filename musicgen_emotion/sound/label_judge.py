@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..lab.arguments import checked
 from musicgen_emotion.lab.checks import (
     check_between,
     check_count,
@@ -21,6 +20,8 @@ from musicgen_emotion.lab.checks import (
     check_same_length,
     check_table,
 )
+
+from ..lab.arguments import checked
 from ..lab.files import read_json_parts, write_json
 from ..lab.reasons import plain_reason
 from ..lab.seeds import rng
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['JUDGE_DESCRIPTORS', 'descriptor_matrix', 'LabelJudge', 'judge_accuracy']
+__all__ = ["JUDGE_DESCRIPTORS", "LabelJudge", "descriptor_matrix", "judge_accuracy"]
 
 # %% ../../nbs/api/30_sound/04_label_judge.ipynb #cell010
 JUDGE_DESCRIPTORS = tuple(
@@ -60,6 +61,7 @@ def descriptor_matrix(
         )
     check_table("table", table, gaps=names)
     return table[list(names)].to_numpy(float)
+
 
 # %% ../../nbs/api/30_sound/04_label_judge.ipynb #cell013
 @dataclass
@@ -237,6 +239,7 @@ class LabelJudge:
                 )
         return judge
 
+
 # %% ../../nbs/api/30_sound/04_label_judge.ipynb #cell015
 def _checked_name(name):
     if not isinstance(name, str):
@@ -308,6 +311,7 @@ def _fit_discriminant(features, labels, shrinkage):
         priors=priors,
     )
     return make_pipeline(StandardScaler(), analysis).fit(features, labels)
+
 
 # %% ../../nbs/api/30_sound/04_label_judge.ipynb #cell021
 @may_be_large

@@ -17,15 +17,24 @@ from ..lab.checks import check_in, check_number, check_table
 from ..lab.files import package_folder, read_json_parts, write_json
 from ..lab.paths import as_path
 from ..lab.reasons import plain_reason
-from .label_judge import descriptor_matrix
 from ..stimuli.csv_tables import read_text
+from .label_judge import descriptor_matrix
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['LISTENER_LEVELS', 'LISTENER_CUES', 'LISTENER_RATINGS', 'PUBLISHED_EFFECTS', 'listener_codes', 'ListenerModel',
-           'fit_listener', 'listener_cues', 'listener_axes']
+__all__ = [
+    "LISTENER_CUES",
+    "LISTENER_LEVELS",
+    "LISTENER_RATINGS",
+    "PUBLISHED_EFFECTS",
+    "ListenerModel",
+    "fit_listener",
+    "listener_axes",
+    "listener_codes",
+    "listener_cues",
+]
 
 # %% ../../nbs/api/30_sound/05_listener.ipynb #cell009
 LISTENER_LEVELS = dict(
@@ -75,6 +84,7 @@ def _level_numbers(cue, values):
     if levels[0] > levels[-1]:  # np.interp needs rising levels
         return np.interp(-values, -levels, numbers)
     return np.interp(values, levels, numbers)
+
 
 # %% ../../nbs/api/30_sound/05_listener.ipynb #cell012
 PUBLISHED_EFFECTS = {
@@ -169,6 +179,7 @@ class ListenerModel:
         except (TypeError, ValueError, LookupError, AttributeError) as error:
             raise ValueError(f"{path} is not a listener model: {plain_reason(error)}") from error
         return model
+
 
 # %% ../../nbs/api/30_sound/05_listener.ipynb #cell017
 def fit_listener(
@@ -294,6 +305,7 @@ def _deviations(levels, slopes):
     values = np.append(slopes, -slopes.sum())
     return {level: float(value) for level, value in zip(levels, values)}
 
+
 # %% ../../nbs/api/30_sound/05_listener.ipynb #cell021
 @checked(level=check_number)
 def listener_cues(
@@ -327,6 +339,7 @@ def listener_cues(
             articulation=table.articulation,
         )
     )
+
 
 # %% ../../nbs/api/30_sound/05_listener.ipynb #cell024
 @checked

@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..lab.arguments import checked
-from ..lab.checks import check_count, check_in, check_positive
 from musicgen_emotion.lab.files import (
     atomic_write,
     package_folder,
@@ -25,7 +23,6 @@ from musicgen_emotion.lab.files import (
     sha256_bytes,
     write_json,
 )
-from ..lab.paths import as_path
 from musicgen_emotion.sound.listening_clips import (
     clip_sounds,
     encoded_sound,
@@ -33,12 +30,28 @@ from musicgen_emotion.sound.listening_clips import (
     opaque_clip_ids,
 )
 
+from ..lab.arguments import checked
+from ..lab.checks import check_count, check_in, check_positive
+from ..lab.paths import as_path
+
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['LISTENING_KINDS', 'RATING_SCALES', 'QUESTIONS', 'INSTRUCTIONS', 'FAREWELL', 'ANSWER_COLUMNS', 'LARGE_PAGE_MB',
-           'listening_scales', 'rater_plan', 'base_id', 'ListeningTest', 'write_listening_test']
+__all__ = [
+    "ANSWER_COLUMNS",
+    "FAREWELL",
+    "INSTRUCTIONS",
+    "LARGE_PAGE_MB",
+    "LISTENING_KINDS",
+    "QUESTIONS",
+    "RATING_SCALES",
+    "ListeningTest",
+    "base_id",
+    "listening_scales",
+    "rater_plan",
+    "write_listening_test",
+]
 
 # %% ../../nbs/api/30_sound/07_listening.ipynb #cell010
 LISTENING_KINDS = ("rating", "pairwise")
@@ -118,6 +131,7 @@ def _check_text(name, value):
     except UnicodeEncodeError:
         raise ValueError(f"{name} holds half a character (a lone surrogate): {value!r}") from None
 
+
 # %% ../../nbs/api/30_sound/07_listening.ipynb #cell013
 @checked
 def rater_plan(
@@ -172,6 +186,7 @@ def _fnv1a(text):
     for byte in text.encode():
         digest = ((digest ^ byte) * 16777619) & _32_BITS
     return digest
+
 
 # %% ../../nbs/api/30_sound/07_listening.ipynb #cell016
 ANSWER_COLUMNS = (
@@ -300,6 +315,7 @@ def write_listening_test(
         n_per_rater=n_per_rater,
         n_bytes=out.stat().st_size,
     )
+
 
 # %% ../../nbs/api/30_sound/07_listening.ipynb #cell018
 def _content_checksum(clips, conditions, sounds, settings):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['RESERVED_CONDITIONS', 'clip_sounds', 'make_trials', 'opaque_clip_ids', 'encoded_sound']
+__all__ = ["RESERVED_CONDITIONS", "clip_sounds", "encoded_sound", "make_trials", "opaque_clip_ids"]
 
 # %% ../../nbs/api/30_sound/06_listening_clips.ipynb #cell009
 RESERVED_CONDITIONS = (  # other columns of the key and of the answers
@@ -143,6 +143,7 @@ def _samples_and_rate(clip, sample_rate):
     samples = check_finite("clip", samples).astype(np.float32)
     return samples, int(check_positive("sample_rate", sample_rate))
 
+
 # %% ../../nbs/api/30_sound/06_listening_clips.ipynb #cell012
 @checked
 def make_trials(
@@ -186,6 +187,7 @@ def _pairs_within_tracks(clips, ids, sounds):
             "conditions with the same `track`"
         )
     return pairs
+
 
 # %% ../../nbs/api/30_sound/06_listening_clips.ipynb #cell015
 @checked

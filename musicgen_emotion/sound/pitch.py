@@ -14,8 +14,17 @@ from ..lab.checks import check_finite
 from .spectra import Spectrum
 
 # %% auto #0
-__all__ = ['PITCHES', 'KEY_PROFILES', 'Peaks', 'spectral_peaks', 'pitch_classes', 'key_scores', 'estimate_key',
-           'estimate_register']
+__all__ = [
+    "KEY_PROFILES",
+    "PITCHES",
+    "Peaks",
+    "estimate_key",
+    "estimate_register",
+    "key_scores",
+    "pitch_classes",
+    "spectral_peaks",
+]
+
 
 # %% ../../nbs/api/30_sound/01_pitch.ipynb #cell007
 @dataclass
@@ -93,6 +102,7 @@ def _salience(frame, freq, amp):
         salience[peaks] = np.maximum(0, amp[peaks] - explained.max(1))
     return salience
 
+
 # %% ../../nbs/api/30_sound/01_pitch.ipynb #cell010
 def pitch_classes(
     peaks: Peaks,  # peaks of a long-window spectrum
@@ -120,6 +130,7 @@ def pitch_classes(
     chroma = np.bincount(note % 12, weight, 12)
     bass = np.bincount(note[is_bass] % 12, weight[is_bass], 12)
     return chroma / (chroma.sum() + 1e-12), bass / (bass.max() + 1e-12)
+
 
 # %% ../../nbs/api/30_sound/01_pitch.ipynb #cell013
 PITCHES = (
@@ -199,6 +210,7 @@ def _all_keys(mode):
     profile = KEY_PROFILES[mode]
     return np.stack([np.roll(profile, tonic) for tonic in range(12)])
 
+
 # %% ../../nbs/api/30_sound/01_pitch.ipynb #cell016
 @checked(chroma=check_finite, bass=check_finite)
 def estimate_key(
@@ -223,6 +235,7 @@ def estimate_key(
         mode_score=float(best_major - best_minor),
         third_score=float(third_score),
     )
+
 
 # %% ../../nbs/api/30_sound/01_pitch.ipynb #cell021
 def estimate_register(

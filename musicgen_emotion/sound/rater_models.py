@@ -17,14 +17,22 @@ from ..lab.arguments import checked
 from ..lab.checks import check_in, check_table
 from ..lab.machine import need_extra
 from ..lab.sizes import may_be_large
-from .study_size import SE_METHODS, power_table
 from ..stats.estimates import Estimate, bootstrap_weights, interval
+from .study_size import SE_METHODS, power_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['mean_influence', 'crossed_se', 'crossed_bootstrap', 'CrossedLogit', 'ListeningResult', 'analyse_listening']
+__all__ = [
+    "CrossedLogit",
+    "ListeningResult",
+    "analyse_listening",
+    "crossed_bootstrap",
+    "crossed_se",
+    "mean_influence",
+]
+
 
 # %% ../../nbs/api/30_sound/11_rater_models.ipynb #cell008
 def mean_influence(
@@ -82,6 +90,7 @@ def _cluster_variance(influence, codes):
         raise ValueError("there must be at least two raters and two tracks to generalize over")
     return (sums**2).sum() * n_units / (n_units - 1), n_units - 1
 
+
 # %% ../../nbs/api/30_sound/11_rater_models.ipynb #cell011
 @may_be_large
 @checked
@@ -122,6 +131,7 @@ def crossed_bootstrap(
         resampled = resampled_mean(side > 0) - resampled_mean(side < 0)
     _, estimate = mean_influence(values, side, paired)
     return interval(resampled, estimate, min(shape), level)
+
 
 # %% ../../nbs/api/30_sound/11_rater_models.ipynb #cell014
 class CrossedLogit:
@@ -172,6 +182,7 @@ class CrossedLogit:
         log_prior = -mode @ mode / 2
         _, log_determinant = np.linalg.slogdet(curvature)
         return log_chance + log_prior - log_determinant / 2
+
 
 # %% ../../nbs/api/30_sound/11_rater_models.ipynb #cell018
 @dataclass(frozen=True)
@@ -250,6 +261,7 @@ def _fitted_spreads(components, design):
     if design != "pairwise":
         spreads["sd_residual"] = float(sd["residual"])
     return spreads
+
 
 # %% ../../nbs/api/30_sound/11_rater_models.ipynb #cell020
 @may_be_large

@@ -17,8 +17,20 @@ from ..lab.checks import check_finite, check_positive
 from ..lab.machine import need_extra
 
 # %% auto #0
-__all__ = ['TEMPO_RANGE', 'check_clip', 'check_samples', 'nan_or', 'Spectrum', 'spectrum', 'mel_spectrum', 'onset_strength',
-           'onset_times', 'tempo_scores', 'estimate_tempo']
+__all__ = [
+    "TEMPO_RANGE",
+    "Spectrum",
+    "check_clip",
+    "check_samples",
+    "estimate_tempo",
+    "mel_spectrum",
+    "nan_or",
+    "onset_strength",
+    "onset_times",
+    "spectrum",
+    "tempo_scores",
+]
+
 
 # %% ../../nbs/api/30_sound/00_spectra.ipynb #cell008
 @checked
@@ -77,6 +89,7 @@ def nan_or(
 
     return check_known
 
+
 # %% ../../nbs/api/30_sound/00_spectra.ipynb #cell011
 @dataclass
 class Spectrum:
@@ -115,6 +128,7 @@ def spectrum(
     freqs = np.fft.rfftfreq(window_samples, 1 / sr)
     return Spectrum(magnitudes, freqs, sr / hop_samples, sr)
 
+
 # %% ../../nbs/api/30_sound/00_spectra.ipynb #cell014
 @checked
 def mel_spectrum(
@@ -137,6 +151,7 @@ def _mel_filters(sr, window_samples, n_mels):
     )
     return filters.astype(np.float32).T
 
+
 # %% ../../nbs/api/30_sound/00_spectra.ipynb #cell017
 def onset_strength(
     spec: Spectrum,  # short-window spectrum
@@ -156,6 +171,7 @@ def onset_strength(
         np.r_[np.zeros(lag), rise],
         0.01 * spec.rate,
     )
+
 
 # %% ../../nbs/api/30_sound/00_spectra.ipynb #cell020
 @checked
@@ -178,6 +194,7 @@ def onset_times(
         prominence=0.1 * strongest,
     )
     return frames / rate
+
 
 # %% ../../nbs/api/30_sound/00_spectra.ipynb #cell023
 TEMPO_RANGE = (40.0, 220.0)
@@ -262,6 +279,7 @@ def _comb_mean(autocorrelation, period, shift, teeth):
 
     mean = total_value / np.maximum(total_weight, 1e-9)
     return np.where(total_weight > 0, mean, np.nan)
+
 
 # %% ../../nbs/api/30_sound/00_spectra.ipynb #cell025
 @checked

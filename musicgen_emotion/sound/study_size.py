@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['DESIGNS', 'SE_METHODS', 'listening_power', 'power_table', 'plot_power']
+__all__ = ["DESIGNS", "SE_METHODS", "listening_power", "plot_power", "power_table"]
 
 # %% ../../nbs/api/30_sound/10_study_size.ipynb #cell007
 DESIGNS = ("within", "between", "pairwise")
@@ -208,6 +208,7 @@ def _check_whole(name, value, least):
     if isinstance(value, bool) or int(value) != value or value < least:
         raise ValueError(f"{name} must be a whole number >= {least}; got {value!r}")
 
+
 # %% ../../nbs/api/30_sound/10_study_size.ipynb #cell015
 @checked
 def power_table(
@@ -243,6 +244,7 @@ def power_table(
             )
         )
     return pd.DataFrame(rows)
+
 
 # %% ../../nbs/api/30_sound/10_study_size.ipynb #cell017
 @checked(target=check_share)

@@ -12,7 +12,8 @@ from ..lab.checks import check_finite, check_number, check_positive
 from .spectra import Spectrum, check_samples, mel_spectrum, nan_or
 
 # %% auto #0
-__all__ = ['loudness', 'brightness', 'articulation', 'attack_time', 'percussiveness', 'mfcc']
+__all__ = ["articulation", "attack_time", "brightness", "loudness", "mfcc", "percussiveness"]
+
 
 # %% ../../nbs/api/30_sound/02_timbre.ipynb #cell007
 @checked(wave=check_samples)
@@ -49,6 +50,7 @@ def _envelope(wave, sr, window_s=0.02, hop_s=0.005):
 
 def _decibels(amplitude):
     return 20 * np.log10(np.maximum(amplitude, 1e-6))
+
 
 # %% ../../nbs/api/30_sound/02_timbre.ipynb #cell010
 @checked(pitch=nan_or(check_number))
@@ -97,6 +99,7 @@ def _flatness_db(power):
     log_ratio = log_geometric - log_arithmetic
     return float(10 / np.log(10) * log_ratio.mean())
 
+
 # %% ../../nbs/api/30_sound/02_timbre.ipynb #cell015
 @checked(wave=check_samples, tempo=nan_or(check_positive))
 def articulation(
@@ -115,6 +118,7 @@ def articulation(
     window_frames = round(max(0.3, 1.5 * beat_s) * rate) | 1
     loudest_around = maximum_filter1d(envelope, window_frames)
     return float(np.mean(envelope > 0.2 * loudest_around + 1e-6))
+
 
 # %% ../../nbs/api/30_sound/02_timbre.ipynb #cell018
 @checked(wave=check_samples)
@@ -150,6 +154,7 @@ def _rise_frames(envelope):
     last_below_80 = np.flatnonzero(above_quietest <= 0.8 * loudest).max(initial=0)
     return last_below_80 - last_below_20
 
+
 # %% ../../nbs/api/30_sound/02_timbre.ipynb #cell021
 def percussiveness(
     spec: Spectrum,  # short-window spectrum
@@ -183,6 +188,7 @@ def _running_median(values, width):
     )
     medians = median_filter(padded.ravel(), width).reshape(padded.shape)
     return medians[:, margin:-margin]
+
 
 # %% ../../nbs/api/30_sound/02_timbre.ipynb #cell024
 @checked

@@ -9,9 +9,6 @@ import math
 
 import numpy as np
 
-from ..lab.arguments import checked
-from ..lab.checks import check_count, check_in, check_labels
-from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from musicgen_emotion.stats.estimates import (
     Estimate,
     bootstrap,
@@ -24,9 +21,26 @@ from musicgen_emotion.stats.estimates import (
     sampling_units,
 )
 
+from ..lab.arguments import checked
+from ..lab.checks import check_count, check_in, check_labels
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
+
 # %% auto #0
-__all__ = ['cohens_d', 'hedges_g', 'cliffs_delta', 'eta_squared', 'wilson', 'balanced_accuracies', 'balanced_accuracy',
-           'correlation', 'partial_correlation', 'ratio_of_medians', 'participation_ratio', 'mean_p']
+__all__ = [
+    "balanced_accuracies",
+    "balanced_accuracy",
+    "cliffs_delta",
+    "cohens_d",
+    "correlation",
+    "eta_squared",
+    "hedges_g",
+    "mean_p",
+    "partial_correlation",
+    "participation_ratio",
+    "ratio_of_medians",
+    "wilson",
+]
+
 
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell008
 @checked
@@ -78,6 +92,7 @@ def _two_samples(a, b):
         raise ValueError(f"both samples need at least two values, got {len(a)} and {len(b)}")
     return a, b
 
+
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell013
 @may_be_large
 @checked
@@ -102,6 +117,7 @@ def cliffs_delta(
     sums = ((weights_a @ signs) * weights_b).sum(1)  # (resample,)
     n = len(a) + len(b)
     return interval(sums / signs.size, signs.mean(), n, level)
+
 
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell016
 @may_be_large
@@ -161,6 +177,7 @@ def _count_units(rows, groups):
         return len(rows)
     return len(np.unique(groups))
 
+
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell020
 @checked
 def wilson(
@@ -178,6 +195,7 @@ def wilson(
         raise ValueError(f"successes must not exceed n, got {successes} of {n}")
     ends = stats.binomtest(successes, n).proportion_ci(level, "wilson")
     return Estimate(successes / n, ends.low, ends.high, n)
+
 
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell024
 @may_be_large
@@ -268,6 +286,7 @@ def _widen_at_the_edge(estimate, level):
         return wilson(n_right, estimate.n, level)
     return estimate
 
+
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell030
 @may_be_large
 @checked
@@ -351,6 +370,7 @@ def _correlation_of_columns(data, kind):
         return np.nan
     return float(pair[:, 0] @ pair[:, 1] / scale)
 
+
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell036
 @may_be_large
 @checked
@@ -398,6 +418,7 @@ def _median_ratio(data):
     median_b = np.median(values[~is_a])
     return median_a / median_b
 
+
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell040
 @checked
 def participation_ratio(
@@ -413,6 +434,7 @@ def participation_ratio(
     if trace <= 0:
         raise ValueError("all rows are equal: no direction is in use")
     return float(trace**2 / (products**2).sum())
+
 
 # %% ../../nbs/api/10_stats/02_effects.ipynb #cell011
 @checked

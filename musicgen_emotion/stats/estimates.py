@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..lab.arguments import checked
 from musicgen_emotion.lab.checks import (
     check_count,
     check_fraction,
@@ -20,11 +19,23 @@ from musicgen_emotion.lab.checks import (
     check_labels,
     check_real,
 )
+
+from ..lab.arguments import checked
 from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 
 # %% auto #0
-__all__ = ['Estimate', 'finite_array', 'check_level', 'factor_codes', 'label_per_group', 'sampling_units', 'bootstrap_weights',
-           'interval', 'bootstrap']
+__all__ = [
+    "Estimate",
+    "bootstrap",
+    "bootstrap_weights",
+    "check_level",
+    "factor_codes",
+    "finite_array",
+    "interval",
+    "label_per_group",
+    "sampling_units",
+]
+
 
 # %% ../../nbs/api/10_stats/00_estimates.ipynb #cell010
 @dataclass(frozen=True)
@@ -83,6 +94,7 @@ class Estimate:
             f"{prefix}n": self.n,
         }
 
+
 # %% ../../nbs/api/10_stats/00_estimates.ipynb #cell016
 @checked
 def finite_array(
@@ -121,6 +133,7 @@ def factor_codes(
     classes, codes = np.unique(labels, return_inverse=True)
     return codes, classes
 
+
 # %% ../../nbs/api/10_stats/00_estimates.ipynb #cell021
 @checked(labels=None)
 def label_per_group(
@@ -139,6 +152,7 @@ def label_per_group(
     if (code_of_group[group_codes] != label_codes).any():
         return None
     return label_names[code_of_group]
+
 
 # %% ../../nbs/api/10_stats/00_estimates.ipynb #cell024
 @checked
@@ -165,6 +179,7 @@ def sampling_units(
     for stratum in np.unique(stratum_of_unit):
         units_of_stratum.append(np.flatnonzero(stratum_of_unit == stratum))
     return rows_of_unit, units_of_stratum
+
 
 # %% ../../nbs/api/10_stats/00_estimates.ipynb #cell026
 @may_be_large
@@ -199,6 +214,7 @@ def bootstrap_weights(
             weights[:, rows_of_unit[unit]] = counts[:, [column]]
     return weights
 
+
 # %% ../../nbs/api/10_stats/00_estimates.ipynb #cell031
 @checked(value=None)
 def interval(
@@ -216,6 +232,7 @@ def interval(
     tail = (1 - level) / 2
     low, high = np.quantile(finite, [tail, (1 + level) / 2])
     return Estimate(value, float(low), float(high), n)
+
 
 # %% ../../nbs/api/10_stats/00_estimates.ipynb #cell035
 @may_be_large

@@ -12,9 +12,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..lab.arguments import checked
-from ..lab.checks import check_count, check_in
-from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
 from musicgen_emotion.stats.estimates import (
     Estimate,
     bootstrap_weights,
@@ -25,9 +22,23 @@ from musicgen_emotion.stats.estimates import (
     sampling_units,
 )
 
+from ..lab.arguments import checked
+from ..lab.checks import check_count, check_in
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
+
 # %% auto #0
-__all__ = ['permute_labels', 'permutation_p', 'Tested', 'permutation_test', 'paired_difference', 'Permanova', 'permanova',
-           'max_t', 'fdr']
+__all__ = [
+    "Permanova",
+    "Tested",
+    "fdr",
+    "max_t",
+    "paired_difference",
+    "permanova",
+    "permutation_p",
+    "permutation_test",
+    "permute_labels",
+]
+
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell010
 @may_be_large
@@ -97,6 +108,7 @@ def _count_arrangements(label_codes):
     log_count -= sum(math.lgamma(count + 1) for count in counts)
     return math.exp(min(700, log_count))
 
+
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell015
 @checked(observed=None)
 def permutation_p(
@@ -127,6 +139,7 @@ def permutation_p(
     p = (1 + at_least_as_large) / (1 + len(null))
     return float(p) if np.ndim(p) == 0 else p
 
+
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell020
 @dataclass(frozen=True)
 class Tested:
@@ -149,6 +162,7 @@ class Tested:
         row[f"{prefix}p"] = self.p
         row[f"{prefix}floor"] = float(np.mean(self.null))
         return row
+
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell023
 @may_be_large
@@ -178,6 +192,7 @@ def permutation_test(
         float(p),
         null,
     )
+
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell028
 @may_be_large
@@ -215,6 +230,7 @@ def paired_difference(
     null = signs @ sums / totals.sum()
     p = permutation_p(value, null, "two-sided")
     return Tested(estimate, float(p), null)
+
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell033
 @dataclass(frozen=True)
@@ -309,6 +325,7 @@ def _within_sum_of_squares(squared_distances, codes, n_classes):
         within += pair_sum / (2 * np.maximum(member.sum(1), 1))
     return within
 
+
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell039
 @checked
 def max_t(
@@ -343,6 +360,7 @@ def max_t(
             np.repeat(largest[:, None], len(observed), 1),
         )
     )
+
 
 # %% ../../nbs/api/10_stats/01_permutation.ipynb #cell044
 @checked

@@ -16,7 +16,8 @@ from .effects import wilson
 from .estimates import Estimate, check_level, finite_array
 
 # %% auto #0
-__all__ = ['SampleSize', 'units_needed']
+__all__ = ["SampleSize", "units_needed"]
+
 
 # %% ../../nbs/api/10_stats/05_power.ipynb #cell009
 @dataclass(frozen=True)

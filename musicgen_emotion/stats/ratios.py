@@ -13,7 +13,8 @@ from ..lab.arguments import checked
 from .estimates import Estimate, check_level, finite_array
 
 # %% auto #0
-__all__ = ['ratio_of_means']
+__all__ = ["ratio_of_means"]
+
 
 # %% ../../nbs/api/10_stats/04_ratios.ipynb #cell009
 @checked

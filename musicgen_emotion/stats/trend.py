@@ -17,7 +17,8 @@ from .estimates import Estimate, factor_codes, finite_array
 from .permutation import Tested, permutation_p, permute_labels
 
 # %% auto #0
-__all__ = ['trend_test']
+__all__ = ["trend_test"]
+
 
 # %% ../../nbs/api/10_stats/03_trend.ipynb #cell008
 @may_be_large

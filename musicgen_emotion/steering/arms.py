@@ -22,7 +22,8 @@ from .push import steer, unit_of_dose
 from .schedules import ClosedLoop, Schedule
 
 # %% auto #0
-__all__ = ['Arm', 'random_arms', 'shuffled_arms', 'opposite_arm', 'other_layer_arm', 'prompt_arm']
+__all__ = ["Arm", "opposite_arm", "other_layer_arm", "prompt_arm", "random_arms", "shuffled_arms"]
+
 
 # %% ../../nbs/api/80_steering/08_arms.ipynb #cell008
 @dataclass
@@ -133,6 +134,7 @@ class Arm:
         if isinstance(schedule, ClosedLoop):
             schedule = replace(schedule, probe=len)  # the probe's own text has an address in it
         return repr(schedule)
+
 
 # %% ../../nbs/api/80_steering/08_arms.ipynb #cell015
 @may_be_large

@@ -12,11 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..lab.arguments import checked
-from ..lab.checks import check_finite, check_in, check_labels
-from ..lab.seeds import rng
-from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
-from ..models.load import as_model
 from musicgen_emotion.steering.directions import (
     TEXT_SITES,
     Direction,
@@ -35,14 +30,31 @@ from musicgen_emotion.steering.methods import (
     ridge_direction,
     sae_direction,
 )
+
+from ..lab.arguments import checked
+from ..lab.checks import check_finite, check_in, check_labels
+from ..lab.seeds import rng
+from ..lab.sizes import LOOP_SECONDS, may_be_large, require_room
+from ..models.load import as_model
 from ..stimuli.emotions import VALENCE_AROUSAL, check_emotion
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['AXES', 'random_direction', 'shuffled_direction', 'around_group_means', 'axis_direction', 'text_direction',
-           'emotion_directions', 'method_directions', 'cosine_table', 'pairs_curve']
+__all__ = [
+    "AXES",
+    "around_group_means",
+    "axis_direction",
+    "cosine_table",
+    "emotion_directions",
+    "method_directions",
+    "pairs_curve",
+    "random_direction",
+    "shuffled_direction",
+    "text_direction",
+]
+
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell011
 @checked
@@ -121,6 +133,7 @@ def shuffled_direction(
         metadata=dict(n_pairs=n_pairs),
     )
 
+
 # %% ../../nbs/api/80_steering/02_axes.ipynb #groups2
 @checked(groups=None)
 def around_group_means(
@@ -141,6 +154,7 @@ def around_group_means(
     frame = pd.DataFrame(states)
     means = frame.groupby(pd.factorize(pd.Series(list(groups)))[0]).transform("mean")
     return (frame - means).to_numpy()
+
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell015
 AXES = ("valence", "arousal")
@@ -216,6 +230,7 @@ def _centred_coordinates(emotions, n_rows) -> np.ndarray:
         )
     return centred
 
+
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell019
 @checked
 def text_direction(
@@ -257,6 +272,7 @@ def text_direction(
         means[:n_pairs], means[n_pairs:], site, rms, sources=positive + negative
     )
     return replace(direction, origin="text-state difference")
+
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell022
 @checked
@@ -300,6 +316,7 @@ def emotion_directions(
             labels=[emotion, "neutral"],
         )
     return directions
+
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell025
 @checked
@@ -362,6 +379,7 @@ def method_directions(
         for name, direction in directions.items()
     }
 
+
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell028
 @checked
 def cosine_table(
@@ -383,6 +401,7 @@ def cosine_table(
         index=names,
         columns=names,
     )
+
 
 # %% ../../nbs/api/80_steering/02_axes.ipynb #cell033
 @may_be_large

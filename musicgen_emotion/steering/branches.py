@@ -11,23 +11,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..lab.arguments import checked
-from ..lab.checks import table_with
-from ..models.load import as_model
-from ..models.sampling import merge_guidance
-from ..models.shapes import delay_tokens
 from musicgen_emotion.models.text import (
     equal_length_batches,
     padded_widths,
     prompts_per_clip,
 )
+
+from ..lab.arguments import checked
+from ..lab.checks import table_with
+from ..models.load import as_model
+from ..models.sampling import merge_guidance
+from ..models.shapes import delay_tokens
 from .push import BRANCH_CHOICES, steer
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['branch_arithmetic', 'branch_agreement']
+__all__ = ["branch_agreement", "branch_arithmetic"]
+
 
 # %% ../../nbs/api/80_steering/06_branches.ipynb #cell008
 @checked
@@ -139,6 +141,7 @@ def _changes_by_clip(change, clips):
 def _dot_by_clip(a, b):
     products = (a * b).flatten(1)
     return products.sum(1).cpu().numpy()
+
 
 # %% ../../nbs/api/80_steering/06_branches.ipynb #cell017
 @checked(arithmetic=table_with("branch", numbers=["moved"]))

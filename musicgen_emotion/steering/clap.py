@@ -24,8 +24,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['CLAP_DEFAULT', 'CLAP_TEMPLATES', 'CLAP_EMOTIONS', 'CLAP_AXES', 'load_clap', 'clap_sentences', 'write_random_clap',
-           'resample', 'ClapJudge']
+__all__ = [
+    "CLAP_AXES",
+    "CLAP_DEFAULT",
+    "CLAP_EMOTIONS",
+    "CLAP_TEMPLATES",
+    "ClapJudge",
+    "clap_sentences",
+    "load_clap",
+    "resample",
+    "write_random_clap",
+]
 
 # %% ../../nbs/api/80_steering/13_clap.ipynb #cell009
 CLAP_DEFAULT = "laion/larger_clap_music"
@@ -100,6 +109,7 @@ def _clap_folder(source):
         "a connection and pass the folder, or copy the cache and point HF_HOME at it"
     )
 
+
 # %% ../../nbs/api/80_steering/13_clap.ipynb #cell012
 CLAP_TEMPLATES = (
     "this is a {} song",
@@ -128,6 +138,7 @@ CLAP_AXES = dict(  # sentences of the high end, of the low end
         clap_sentences(("calm", "quiet", "relaxing")),
     ),
 )
+
 
 # %% ../../nbs/api/80_steering/13_clap.ipynb #cell015
 @checked
@@ -206,6 +217,7 @@ def _write_tokenizer(folder):
     )
     fast.save_pretrained(str(folder))
 
+
 # %% ../../nbs/api/80_steering/13_clap.ipynb #cell018
 @checked
 def resample(
@@ -228,6 +240,7 @@ def resample(
         axis=-1,
     )
     return resampled.astype(np.float32)
+
 
 # %% ../../nbs/api/80_steering/13_clap.ipynb #cell021
 class ClapJudge:

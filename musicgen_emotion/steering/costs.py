@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..lab.arguments import checked
 from musicgen_emotion.lab.checks import (
     check_in,
     check_number,
@@ -19,6 +18,8 @@ from musicgen_emotion.lab.checks import (
     check_table,
     table_with,
 )
+
+from ..lab.arguments import checked
 from ..lab.sizes import may_be_large
 from ..stats.estimates import bootstrap_weights
 from .slopes import paired_changes
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['cue_recovery', 'recovery_draws', 'at_equal_cost', 'equal_cost_draws']
+__all__ = ["at_equal_cost", "cue_recovery", "equal_cost_draws", "recovery_draws"]
+
 
 # %% ../../nbs/api/80_steering/17_costs.ipynb #cell008
 @checked(
@@ -129,6 +131,7 @@ def _along_and_beside(reached, target):
     rest = reached - along[:, None] * target
     return along, np.linalg.norm(rest, axis=1) / np.linalg.norm(target)
 
+
 # %% ../../nbs/api/80_steering/17_costs.ipynb #cell011
 @may_be_large
 @checked
@@ -178,6 +181,7 @@ def _weighted_means(weights, values):
         out=np.full(count.shape, np.nan),
         where=count > 0,
     )
+
 
 # %% ../../nbs/api/80_steering/17_costs.ipynb #cell014
 @checked(table=table_with())
@@ -242,6 +246,7 @@ def _joined_by_lines(values, steps=50):
     )
     columns = [np.interp(points, doses, column) for column in values.T]
     return np.stack(columns, 1)
+
 
 # %% ../../nbs/api/80_steering/17_costs.ipynb #cell017
 @checked

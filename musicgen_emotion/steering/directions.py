@@ -12,9 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ..lab.arguments import checked
-from ..lab.checks import check_finite, check_positive
-from ..lab.files import atomic_path, read_json, write_json
 from musicgen_emotion.lab.paths import (
     as_path,
     claim_folder,
@@ -22,11 +19,23 @@ from musicgen_emotion.lab.paths import (
     marker_version,
     read_marker,
 )
+
+from ..lab.arguments import checked
+from ..lab.checks import check_finite, check_positive
+from ..lab.files import atomic_path, read_json, write_json
 from ..models.hub import readable
 
 # %% auto #0
-__all__ = ['TEXT_SITES', 'Direction', 'check_vector', 'vector_of_width', 'combine', 'orthogonalise', 'save_directions',
-           'load_directions']
+__all__ = [
+    "TEXT_SITES",
+    "Direction",
+    "check_vector",
+    "combine",
+    "load_directions",
+    "orthogonalise",
+    "save_directions",
+    "vector_of_width",
+]
 
 # %% ../../nbs/api/80_steering/00_directions.ipynb #cell008
 TEXT_SITES = ("text", "text_proj")  # sites that hold the prompt; the model reads them once per clip
@@ -208,6 +217,7 @@ def vector_of_width(
         raise ValueError(f"directions of width {width} and {len(vector)} cannot be compared")
     return vector.astype(float)
 
+
 # %% ../../nbs/api/80_steering/00_directions.ipynb #cell021
 @checked
 def combine(
@@ -278,6 +288,7 @@ def orthogonalise(
             )
         result.append(direction)
     return result
+
 
 # %% ../../nbs/api/80_steering/00_directions.ipynb #cell024
 _STORED_FACTS = (

@@ -21,7 +21,13 @@ from ..sound.descriptors import mono_clips
 from ..sound.spectra import mel_spectrum, spectrum
 
 # %% auto #0
-__all__ = ['N_CEPSTRAL', 'mel_embedding', 'codec_embedding', 'frechet_distance', 'distribution_distance']
+__all__ = [
+    "N_CEPSTRAL",
+    "codec_embedding",
+    "distribution_distance",
+    "frechet_distance",
+    "mel_embedding",
+]
 
 # %% ../../nbs/api/80_steering/15_distances.ipynb #cell007
 N_CEPSTRAL = 14  # cepstral coefficients of a window
@@ -67,6 +73,7 @@ def _mel_vector(window, sample_rate):
     cepstrum = dct(log_mel, axis=1, norm="ortho")[:, :N_CEPSTRAL]
     return np.concatenate([cepstrum.mean(0), cepstrum.std(0)])
 
+
 # %% ../../nbs/api/80_steering/15_distances.ipynb #cell010
 @checked
 @torch.no_grad()
@@ -100,6 +107,7 @@ def codec_embedding(
         window,
     )
     return windows.mean(-1).transpose(1, 2).cpu().numpy()
+
 
 # %% ../../nbs/api/80_steering/15_distances.ipynb #cell013
 @checked
@@ -139,6 +147,7 @@ def _matrix_root(covariance):
     "Symmetric square root."
     values, vectors = np.linalg.eigh(covariance)
     return (vectors * np.sqrt(values.clip(0))) @ vectors.T
+
 
 # %% ../../nbs/api/80_steering/15_distances.ipynb #cell016
 @may_be_large

@@ -20,6 +20,14 @@ from musicgen_emotion.activations.clip_files import (
     DamagedStore,
     check_column_names,
 )
+from musicgen_emotion.steering.push import (
+    add_step,
+    push_length,
+    push_places,
+    steering_hooks,
+    unit_of_dose,
+)
+
 from ..activations.clip_plans import note_weights, plan_clips
 from ..activations.clips import ClipStore, shard_files
 from ..activations.prompt_states import prompt_table
@@ -36,19 +44,13 @@ from ..sound.descriptors import mono_clips
 from .arms import Arm
 from .directions import Direction
 from .judging import judge_clips, judge_fingerprint, named_judges
-from musicgen_emotion.steering.push import (
-    add_step,
-    push_length,
-    push_places,
-    steering_hooks,
-    unit_of_dose,
-)
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['plan_doses', 'dose_response']
+__all__ = ["dose_response", "plan_doses"]
+
 
 # %% ../../nbs/api/80_steering/10_doses.ipynb #cell012
 @may_be_large
@@ -138,6 +140,7 @@ def _checked_alphas(alphas) -> list[float]:
         if alpha is None or isinstance(alpha, (bool, str)) or not math.isfinite(alpha):
             raise ValueError(f"alphas must be finite numbers, got {alpha!r}")
     return sorted({float(alpha) for alpha in alphas})
+
 
 # %% ../../nbs/api/80_steering/10_doses.ipynb #cell015
 @may_be_large
@@ -251,6 +254,7 @@ def _try_judges(judges, sample_rate, duration_s, taken):
     n_samples = int(duration_s * sample_rate)
     noise = 0.1 * rng("judges").standard_normal((1, n_samples)).astype(np.float32)
     judge_clips(judges, noise, sample_rate, taken)
+
 
 # %% ../../nbs/api/80_steering/10_doses.ipynb #cell017
 def _make_clips(model, plan, arms, store, sampling, batch_size, progress, labels):
@@ -407,6 +411,7 @@ class _RowPush:
         if len(activation) != len(steps):  # guided: the cond rows, then the null rows
             steps = torch.cat([steps, steps])
         return add_step(activation, steps, factor)
+
 
 # %% ../../nbs/api/80_steering/10_doses.ipynb #cell019
 def _judge_stored_clips(store, clips, judges, folder, taken, progress):

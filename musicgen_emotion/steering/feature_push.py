@@ -12,11 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import torch
 
-from ..lab.arguments import checked
-from ..lab.checks import check_in, check_number
-from ..models.load import as_model
-from ..sae.dictionary import feature_shift
-from .heads import site_width
 from musicgen_emotion.steering.push import (
     Steered,
     add_step,
@@ -25,8 +20,14 @@ from musicgen_emotion.steering.push import (
     steering_hooks,
 )
 
+from ..lab.arguments import checked
+from ..lab.checks import check_in, check_number
+from ..models.load import as_model
+from ..sae.dictionary import feature_shift
+from .heads import site_width
+
 # %% auto #0
-__all__ = ['FEATURE_MODES', 'steer_features']
+__all__ = ["FEATURE_MODES", "steer_features"]
 
 # %% ../../nbs/api/80_steering/07_feature_push.ipynb #cell009
 FEATURE_MODES = ("set", "scale", "add", "ablate")

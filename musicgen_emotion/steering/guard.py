@@ -13,16 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..activations.clips import ClipStore
-from ..activations.replaying import token_nll
-from ..lab.arguments import checked
-from ..lab.checks import check_in
-from ..lab.sizes import may_be_large
-from ..models.load import as_model
-from ..models.model import MusicModel
-from ..models.text import prompts_per_clip
-from ..sound.descriptors import mono_clips
-from ..stats.estimates import bootstrap
 from musicgen_emotion.steering.distances import (
     codec_embedding,
     distribution_distance,
@@ -35,11 +25,30 @@ from musicgen_emotion.steering.token_quality import (
     token_kl,
 )
 
+from ..activations.clips import ClipStore
+from ..activations.replaying import token_nll
+from ..lab.arguments import checked
+from ..lab.checks import check_in
+from ..lab.sizes import may_be_large
+from ..models.load import as_model
+from ..models.model import MusicModel
+from ..models.text import prompts_per_clip
+from ..sound.descriptors import mono_clips
+from ..stats.estimates import bootstrap
+
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['GUARD', 'Quality', 'quality_guard', 'quality_summary', 'dose_quality', 'study_guard', 'study_distances']
+__all__ = [
+    "GUARD",
+    "Quality",
+    "dose_quality",
+    "quality_guard",
+    "quality_summary",
+    "study_distances",
+    "study_guard",
+]
 
 # %% ../../nbs/api/80_steering/16_guard.ipynb #cell008
 GUARD = dict(
@@ -60,6 +69,7 @@ class Quality:
 
     clips: pd.DataFrame  # clip, prompt, arm ("steered" or "reference"), the columns of `GUARD`
     distances: pd.DataFrame  # one row per embedding: its name, then as `distribution_distance`
+
 
 # %% ../../nbs/api/80_steering/16_guard.ipynb #cell011
 @may_be_large
@@ -182,6 +192,7 @@ def _embedders(model, embeddings, window_s):
     names = [embeddings] if isinstance(embeddings, str) else embeddings
     return {name: known[check_in("embedding", name, known)] for name in names}
 
+
 # %% ../../nbs/api/80_steering/16_guard.ipynb #cell014
 @may_be_large
 @checked
@@ -271,6 +282,7 @@ def _interval(values, prompts, n_boot, seed):
     )
     return estimate.low, estimate.high
 
+
 # %% ../../nbs/api/80_steering/16_guard.ipynb #cell017
 @checked
 def dose_quality(
@@ -328,6 +340,7 @@ def _steering_at(alpha, steer):
 
     return steered
 
+
 # %% ../../nbs/api/80_steering/16_guard.ipynb #cell020
 @checked
 def study_guard(
@@ -363,6 +376,7 @@ def _stored_wave(store, clip):
     "Mono sound (sample,) of a clip and its rate; an error names a damaged file."
     wave, sample_rate = store.audio(clip)
     return mono_clips([wave], name=f"clip {clip}")[0], sample_rate
+
 
 # %% ../../nbs/api/80_steering/16_guard.ipynb #cell023
 @may_be_large

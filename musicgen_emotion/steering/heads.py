@@ -27,7 +27,8 @@ from ..models.text import prompts_per_clip
 from .directions import TEXT_SITES
 
 # %% auto #0
-__all__ = ['site_width', 'hooked_sites', 'head_activations', 'without_special', 'site_rms']
+__all__ = ["head_activations", "hooked_sites", "site_rms", "site_width", "without_special"]
+
 
 # %% ../../nbs/api/80_steering/03_heads.ipynb #cell011
 def site_width(
@@ -120,6 +121,7 @@ def _edit_of_head(site, columns, function, now):
 
     return edit
 
+
 # %% ../../nbs/api/80_steering/03_heads.ipynb #cell015
 @checked
 @torch.no_grad()
@@ -178,6 +180,7 @@ def without_special(
     "Activations without the positions of special tokens."
     n_positions = activations.shape[1]
     return activations[:, n_special : n_positions - n_special]
+
 
 # %% ../../nbs/api/80_steering/03_heads.ipynb #cell019
 @checked

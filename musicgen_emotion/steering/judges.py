@@ -14,6 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from musicgen_emotion.sound.listener import (
+    ListenerModel,
+    fit_listener,
+    listener_axes,
+    listener_cues,
+)
+
 from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in, check_positive
 from ..lab.paths import as_path
@@ -22,22 +29,26 @@ from ..models.text import equal_length_batches
 from ..sound.descriptors import DESCRIPTORS, describe, read_wave
 from ..sound.graded_axes import GradedAxes
 from ..sound.label_judge import LabelJudge
-from musicgen_emotion.sound.listener import (
-    ListenerModel,
-    fit_listener,
-    listener_axes,
-    listener_cues,
-)
-from .judging import as_scores, ask_judge, check_judge_columns, judge_name
 from ..stimuli.emotions import VALENCE_AROUSAL
+from .judging import as_scores, ask_judge, check_judge_columns, judge_name
 
 if TYPE_CHECKING:
     import pandas as pd
 from ..lab.checks import check_number
 
 # %% auto #0
-__all__ = ['SOUND_DESCRIPTORS', 'PUBLISHED_LINEAR', 'run_judge', 'user_judge', 'DescriptorJudge', 'ListenerJudge',
-           'ratings_folder', 'listener_fidelity', 'EmotionJudge', 'SoundJudge']
+__all__ = [
+    "PUBLISHED_LINEAR",
+    "SOUND_DESCRIPTORS",
+    "DescriptorJudge",
+    "EmotionJudge",
+    "ListenerJudge",
+    "SoundJudge",
+    "listener_fidelity",
+    "ratings_folder",
+    "run_judge",
+    "user_judge",
+]
 
 # %% ../../nbs/api/80_steering/12_judges.ipynb #cell010
 _log = logging.getLogger(__name__)
@@ -143,6 +154,7 @@ def _warn_of_problems(name, problems):
             found[0],
         )
 
+
 # %% ../../nbs/api/80_steering/12_judges.ipynb #cell014
 @checked
 def user_judge(
@@ -170,6 +182,7 @@ def user_judge(
 
     _judge.name = label
     return _judge
+
 
 # %% ../../nbs/api/80_steering/12_judges.ipynb #cell017
 SOUND_DESCRIPTORS = (
@@ -216,6 +229,7 @@ def _described(audio, sample_rate):
     import pandas as pd
 
     return pd.DataFrame([describe(wave, sample_rate) for wave in audio])
+
 
 # %% ../../nbs/api/80_steering/12_judges.ipynb #cell021
 PUBLISHED_LINEAR = (0.77, 0.89)  # lowest and highest share of variance that is linear in the cues
@@ -335,6 +349,7 @@ def listener_fidelity(
     )
     return table.assign(holds=table.difference.abs() <= tolerance)
 
+
 # %% ../../nbs/api/80_steering/12_judges.ipynb #cell027
 @dataclass
 class EmotionJudge:
@@ -378,6 +393,7 @@ def _emotion_scores(judge, descriptors, axes=True):
     coordinates = np.array([places[emotion] for emotion in probabilities.columns])
     place = probabilities.to_numpy() @ coordinates  # (clip, 2): valence and arousal
     return scores.assign(valence=place[:, 0], arousal=place[:, 1])
+
 
 # %% ../../nbs/api/80_steering/12_judges.ipynb #cell030
 @checked(level=check_number)

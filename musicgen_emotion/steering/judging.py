@@ -23,8 +23,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['as_scores', 'judge_name', 'named_judges', 'check_judge_columns', 'renamed', 'judge_clips', 'ask_judge',
-           'judge_fingerprint']
+__all__ = [
+    "as_scores",
+    "ask_judge",
+    "check_judge_columns",
+    "judge_clips",
+    "judge_fingerprint",
+    "judge_name",
+    "named_judges",
+    "renamed",
+]
+
 
 # %% ../../nbs/api/80_steering/09_judging.ipynb #cell008
 @checked
@@ -70,6 +79,7 @@ def _is_numbers(out) -> bool:
     if out is None or isinstance(out, (float, int, np.generic)):
         return True
     return isinstance(out, (list, tuple, np.ndarray)) and np.ndim(out) < 2
+
 
 # %% ../../nbs/api/80_steering/09_judging.ipynb #cell011
 def judge_name(
@@ -153,6 +163,7 @@ def renamed(
 
     prefixed.name = judge_name(judge)
     return prefixed
+
 
 # %% ../../nbs/api/80_steering/09_judging.ipynb #cell014
 @checked
@@ -239,6 +250,7 @@ def _columns(answer) -> list[str]:
     for outcomes, _ in answer:
         columns |= dict.fromkeys(outcomes)
     return list(columns)
+
 
 # %% ../../nbs/api/80_steering/09_judging.ipynb #cell021
 def judge_fingerprint(

@@ -20,8 +20,21 @@ if TYPE_CHECKING:
     import xarray as xr
 
 # %% auto #0
-__all__ = ['mean_difference', 'checked_pairs', 'checked_activations', 'mean_differences', 'match_pairs', 'ridge_direction',
-           'logistic_direction', 'lda_direction', 'as_pattern', 'pca_direction', 'agop_direction', 'sae_direction']
+__all__ = [
+    "agop_direction",
+    "as_pattern",
+    "checked_activations",
+    "checked_pairs",
+    "lda_direction",
+    "logistic_direction",
+    "match_pairs",
+    "mean_difference",
+    "mean_differences",
+    "pca_direction",
+    "ridge_direction",
+    "sae_direction",
+]
+
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell010
 @checked
@@ -87,6 +100,7 @@ def checked_activations(
     if n_bad:
         raise ValueError(f"{name} holds {n_bad} NaN or infinite of {activations.size} numbers")
     return activations
+
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell015
 @checked
@@ -176,6 +190,7 @@ def _row_of_each_pair(labels, label, pairs) -> dict:
         row_of_pair[pair] = row
     return row_of_pair
 
+
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell019
 @checked(labels=None)
 def ridge_direction(
@@ -231,6 +246,7 @@ def _probe_data(activations, labels, two_sides=False) -> tuple[np.ndarray, np.nd
         raise ValueError(f"labels must have two values, got {len(values)}")
     return activations, np.where(targets == values[1], 1.0, -1.0)
 
+
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell022
 @checked(labels=None)
 def logistic_direction(
@@ -262,6 +278,7 @@ def logistic_direction(
         metadata=facts,
     )
 
+
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell025
 @checked(labels=None)
 def lda_direction(
@@ -289,6 +306,7 @@ def lda_direction(
         metadata=facts,
     )
 
+
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell028
 @checked
 def as_pattern(
@@ -308,6 +326,7 @@ def as_pattern(
         vector=pattern,
         origin=f"pattern of {direction.origin}",
     )
+
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell031
 @checked
@@ -350,6 +369,7 @@ def pca_direction(
         sources,
         metadata=facts,
     )
+
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell034
 @may_be_large
@@ -434,6 +454,7 @@ def _gradient_outer_product(rows, coefficients, metric, scale) -> np.ndarray:
     pull = slopes.sum(1)[:, None] * rows - slopes @ rows
     gradients = -pull @ metric  # (row, d)
     return gradients.T @ gradients / len(rows)
+
 
 # %% ../../nbs/api/80_steering/01_methods.ipynb #cell039
 @checked

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['planted_parts', 'with_planted']
+__all__ = ["planted_parts", "with_planted"]
+
 
 # %% ../../nbs/api/80_steering/20_planting.ipynb #cell008
 @checked
@@ -34,6 +35,7 @@ def planted_parts(
     units = np.stack([vectors[name] / np.linalg.norm(vectors[name]) for name in vectors], 1)
     found, *_ = np.linalg.lstsq(units, push / length, rcond=None)
     return dict(zip(vectors, map(float, found)))
+
 
 # %% ../../nbs/api/80_steering/20_planting.ipynb #cell011
 @checked(table=table_with(keys=["arm"], numbers=["alpha"]))

@@ -23,8 +23,20 @@ from .heads import hooked_sites, site_width
 from .schedules import ClosedLoop, Schedule, Watcher
 
 # %% auto #0
-__all__ = ['BRANCH_CHOICES', 'STEERING_MODES', 'Steered', 'schedule_and_loop', 'steering_hooks', 'add_step', 'steer',
-           'push_length', 'check_push_size', 'push_places', 'unit_of_dose', 'check_text_push']
+__all__ = [
+    "BRANCH_CHOICES",
+    "STEERING_MODES",
+    "Steered",
+    "add_step",
+    "check_push_size",
+    "check_text_push",
+    "push_length",
+    "push_places",
+    "schedule_and_loop",
+    "steer",
+    "steering_hooks",
+    "unit_of_dose",
+]
 
 # %% ../../nbs/api/80_steering/05_push.ipynb #cell008
 BRANCH_CHOICES = ("cond", "both", "null")
@@ -181,6 +193,7 @@ def schedule_and_loop(
         f"got {schedule!r}"
     )
 
+
 # %% ../../nbs/api/80_steering/05_push.ipynb #cell011
 @contextlib.contextmanager
 def steering_hooks(
@@ -241,6 +254,7 @@ def _check_watched_site(model, site):
             f"a closed loop cannot read {site!r}: the text is read once, before the music; "
             "read a site of the decoder"
         )
+
 
 # %% ../../nbs/api/80_steering/05_push.ipynb #cell013
 STEERING_MODES = ("add", "clamp", "project_out")
@@ -388,6 +402,7 @@ def _directions_and_doses(direction, alpha, orthogonal) -> list[tuple[Direction,
     if orthogonal:
         directions = orthogonalise(directions)
     return list(zip(directions, doses))
+
 
 # %% ../../nbs/api/80_steering/05_push.ipynb #cell015
 def push_places(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..lab.arguments import checked
 from musicgen_emotion.lab.checks import (
     check_finite,
     check_in,
@@ -19,6 +18,8 @@ from musicgen_emotion.lab.checks import (
     check_table,
     table_with,
 )
+
+from ..lab.arguments import checked
 from ..sound.label_judge import descriptor_matrix
 from ..stats.effects import wilson
 
@@ -26,8 +27,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['NO_CHANGE', 'LEAST_MOVED', 'LEAST_AGREED', 'CueGeometry', 'cue_geometry', 'recovered_emotions', 'recovered_shares',
-           'confusion_of_renders']
+__all__ = [
+    "LEAST_AGREED",
+    "LEAST_MOVED",
+    "NO_CHANGE",
+    "CueGeometry",
+    "confusion_of_renders",
+    "cue_geometry",
+    "recovered_emotions",
+    "recovered_shares",
+]
 
 # %% ../../nbs/api/80_steering/18_recovered.ipynb #cell008
 NO_CHANGE = "none"  # where a clip lies that did not move
@@ -85,6 +94,7 @@ def _centre_and_spread(neutral, cues):
         raise ValueError(f"{', '.join(still)} never varies between neutral clips")
     return points.mean(0), spread
 
+
 # %% ../../nbs/api/80_steering/18_recovered.ipynb #cell011
 @checked
 def recovered_emotions(
@@ -115,6 +125,7 @@ def recovered_emotions(
             table[f"hit_{cue}"] = hit.astype(float) if counted else np.nan
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
+
 
 # %% ../../nbs/api/80_steering/18_recovered.ipynb #cell014
 @checked(answers=table_with(keys=["emotion"], numbers=["recovered"]))

@@ -17,7 +17,8 @@ from ..lab.arguments import checked
 from ..lab.checks import check_count, check_in, check_number, check_positive
 
 # %% auto #0
-__all__ = ['Schedule', 'ClosedLoop', 'Watcher']
+__all__ = ["ClosedLoop", "Schedule", "Watcher"]
+
 
 # %% ../../nbs/api/80_steering/04_schedules.ipynb #cell008
 def _check_end(name, value):
@@ -65,6 +66,7 @@ class Schedule:
             weight = weight * 0.5 ** (since_start / self.half_life_s)
         return weight
 
+
 # %% ../../nbs/api/80_steering/04_schedules.ipynb #cell011
 @checked
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ class ClosedLoop:
         if self.above:
             return scores >= self.target
         return scores <= self.target
+
 
 # %% ../../nbs/api/80_steering/04_schedules.ipynb #cell014
 class Watcher:

@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['STUDY_COLUMNS', 'dose_slopes', 'unit_slopes', 'side_effects', 'dose_changes', 'paired_changes']
+__all__ = [
+    "STUDY_COLUMNS",
+    "dose_changes",
+    "dose_slopes",
+    "paired_changes",
+    "side_effects",
+    "unit_slopes",
+]
+
 
 # %% ../../nbs/api/80_steering/11_slopes.ipynb #cell010
 @may_be_large
@@ -258,6 +266,7 @@ def _with_band(slopes, band, level) -> pd.DataFrame:
         )
     return slopes.join(pd.DataFrame(rows, index=slopes.index))
 
+
 # %% ../../nbs/api/80_steering/11_slopes.ipynb #cell017
 @checked
 def side_effects(
@@ -285,6 +294,7 @@ def side_effects(
     return others.pivot_table(
         index="arm", columns="outcome", values="effect", aggfunc="mean", sort=False
     )
+
 
 # %% ../../nbs/api/80_steering/11_slopes.ipynb #cell020
 @may_be_large

@@ -16,8 +16,16 @@ from ..stats.estimates import Estimate, bootstrap, finite_array
 from ..stats.ratios import ratio_of_means
 
 # %% auto #0
-__all__ = ['FEWEST_RANDOM', 'UNRELATED', 'rank_p', 'slopes_beside', 'slope_by_cosine', 'unrelated_share', 'choice_p',
-           'absolute_bounds']
+__all__ = [
+    "FEWEST_RANDOM",
+    "UNRELATED",
+    "absolute_bounds",
+    "choice_p",
+    "rank_p",
+    "slope_by_cosine",
+    "slopes_beside",
+    "unrelated_share",
+]
 
 # %% ../../nbs/api/80_steering/19_specificity.ipynb #cell008
 FEWEST_RANDOM = 39  # random directions below which no claim is made; p is then .025 at best
@@ -34,6 +42,7 @@ def rank_p(
         return 1.0
     n_as_steep = int((np.abs(controls) >= target).sum())
     return (1 + n_as_steep) / (1 + len(controls))
+
 
 # %% ../../nbs/api/80_steering/19_specificity.ipynb #ort3863d99c
 @checked
@@ -54,6 +63,7 @@ def slopes_beside(
     if (np.abs(cosines) >= 1).any():
         raise ValueError("cosines must lie between -1 and 1; a control is the target itself")
     return (controls - cosines * target) / np.sqrt(1 - cosines**2)
+
 
 # %% ../../nbs/api/80_steering/19_specificity.ipynb #cell017
 @may_be_large
@@ -83,6 +93,7 @@ def slope_by_cosine(
 
     return bootstrap(np.c_[slopes, cosines], correlation, n_boot=n_boot, seed=seed)
 
+
 # %% ../../nbs/api/80_steering/19_specificity.ipynb #cell021
 UNRELATED = 0.2  # a control whose cosine with the target is smaller in size shares nothing with it
 
@@ -108,6 +119,7 @@ def unrelated_share(
     share = ratio_of_means(sizes, target)
     return share if target.mean() > 0 else Estimate(share.value, -math.inf, math.inf, share.n)
 
+
 # %% ../../nbs/api/80_steering/19_specificity.ipynb #e1choice1
 @may_be_large
 @checked
@@ -132,6 +144,7 @@ def choice_p(
             mixed = draw.permutation(values)
             drawn[number] += mixed[:n_chosen].mean() - mixed[n_chosen:].mean()
     return float((1 + (drawn >= found - 1e-12).sum()) / (1 + n_draws))
+
 
 # %% ../../nbs/api/80_steering/19_specificity.ipynb #cell024
 @checked

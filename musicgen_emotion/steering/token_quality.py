@@ -11,24 +11,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from musicgen_emotion.models.text import (
+    equal_length_batches,
+    padded_widths,
+    prompts_per_clip,
+)
+
 from ..lab.arguments import checked
 from ..lab.checks import check_in, check_positive, check_whole_numbers
 from ..models.load import as_model
 from ..models.model import MusicModel
 from ..models.sampling import merge_guidance
 from ..models.shapes import delay_tokens, frame_logits
-from musicgen_emotion.models.text import (
-    equal_length_batches,
-    padded_widths,
-    prompts_per_clip,
-)
 from ..sound.descriptors import mono_clips
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['checked_tokens', 'repetition', 'silence', 'token_kl']
+__all__ = ["checked_tokens", "repetition", "silence", "token_kl"]
+
 
 # %% ../../nbs/api/80_steering/14_token_quality.ipynb #cell007
 @checked
@@ -48,6 +50,7 @@ def checked_tokens(
         accepted = "from 0" if n_entries is None else f"in 0..{n_entries - 1}"
         raise ValueError(f"{name} must lie {accepted}, got {tokens.min()}..{tokens.max()}")
     return tokens
+
 
 # %% ../../nbs/api/80_steering/14_token_quality.ipynb #cell010
 @checked
@@ -112,6 +115,7 @@ def _longest_repeat(line):
             longest = max(longest, min(lag, run))
     return longest
 
+
 # %% ../../nbs/api/80_steering/14_token_quality.ipynb #cell013
 @checked
 def silence(
@@ -139,6 +143,7 @@ def silence(
     )
     power = (windows.astype(float) ** 2).mean(-1)  # (clip, window)
     return (10 * np.log10(power + 1e-20) < floor_db).mean(1)
+
 
 # %% ../../nbs/api/80_steering/14_token_quality.ipynb #cell016
 @checked

@@ -17,8 +17,18 @@ from .music_cues import MusicCues
 from .synth import ATTACK, DECAY, FRAME_RATE, SCALES
 
 # %% auto #0
-__all__ = ['BAND_RATE', 'KEYS', 'PROGRESSIONS', 'LOWEST_NOTE', 'BAND_PARTIALS', 'band_notes', 'band_tone', 'band_drums', 'hall',
-           'play_music']
+__all__ = [
+    "BAND_PARTIALS",
+    "BAND_RATE",
+    "KEYS",
+    "LOWEST_NOTE",
+    "PROGRESSIONS",
+    "band_drums",
+    "band_notes",
+    "band_tone",
+    "hall",
+    "play_music",
+]
 
 # %% ../../nbs/api/20_stimuli/11_band.ipynb #cell008
 BAND_RATE = 16000  # samples per second
@@ -82,6 +92,7 @@ def _melody_note(pool, register, previous, rng):
     closeness = closeness * np.exp(-0.5 * ((near - register) / 4.0) ** 2)
     return int(rng.choice(near, p=closeness / closeness.sum()))
 
+
 # %% ../../nbs/api/20_stimuli/11_band.ipynb #cell011
 BAND_PARTIALS = dict(  # strength of each partial
     piano=(1.0, 0.55, 0.35, 0.25, 0.18, 0.12, 0.09, 0.06),
@@ -119,6 +130,7 @@ def band_tone(
     fall = np.minimum(1, (seconds - time) / release)
     return wave * rise * fall * np.exp(-DECAY[cues.instrument] * time)
 
+
 # %% ../../nbs/api/20_stimuli/11_band.ipynb #cell014
 @checked
 def band_drums(
@@ -146,6 +158,7 @@ def band_drums(
         track[start : start + len(hat)] += hat
     return track
 
+
 # %% ../../nbs/api/20_stimuli/11_band.ipynb #cell017
 @checked
 def hall(
@@ -171,6 +184,7 @@ def _tail(reverb, sr):
     smooth = np.convolve(noise, [0.25, 0.5, 0.25], mode="same")
     tail = smooth * 10 ** (-3 * time / seconds)
     return tail / np.sqrt((tail**2).sum())
+
 
 # %% ../../nbs/api/20_stimuli/11_band.ipynb #cell020
 @may_be_large

@@ -14,12 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..lab.arguments import checked
-from ..lab.checks import check_finite, check_labels, table_with
-from ..lab.files import read_json
-from ..lab.paths import as_path
-from .csv_tables import read_csv_table
-from .datasets import find_file, rescale
 from musicgen_emotion.stimuli.emotions import (
     EMOTION_OF_WORD,
     EMOTION_WORDS,
@@ -28,11 +22,25 @@ from musicgen_emotion.stimuli.emotions import (
     quadrant,
 )
 
+from ..lab.arguments import checked
+from ..lab.checks import check_finite, check_labels, table_with
+from ..lab.files import read_json
+from ..lab.paths import as_path
+from .csv_tables import read_csv_table
+from .datasets import find_file, rescale
+
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['find_emotion_words', 'mask_emotion_words', 'load_captions', 'load_norms', 'check_words', 'load_prompt_embeddings']
+__all__ = [
+    "check_words",
+    "find_emotion_words",
+    "load_captions",
+    "load_norms",
+    "load_prompt_embeddings",
+    "mask_emotion_words",
+]
 
 # %% ../../nbs/api/20_stimuli/06_captions.ipynb #cell010
 _LONGEST_FIRST = sorted(
@@ -62,6 +70,7 @@ def mask_emotion_words(
 ) -> str:  # the caption without its emotion words
     "Replace every emotion word."
     return _ANY_EMOTION_WORD.sub(lambda match: mask, text)
+
 
 # %% ../../nbs/api/20_stimuli/06_captions.ipynb #cell014
 def load_captions(
@@ -149,6 +158,7 @@ def _most_named_emotion(words):
     is_tie = len(ranked) == 2 and ranked[0][1] == ranked[1][1]
     return "" if is_tie else ranked[0][0]
 
+
 # %% ../../nbs/api/20_stimuli/06_captions.ipynb #cell018
 def load_norms(
     path: Path | str,  # the Glasgow norms' CSV file, or its folder
@@ -190,6 +200,7 @@ _NORM_COLUMNS = dict(
     arousal=("Arousal", "AROU_M", "Arousal_M", "AROU_Mean"),
     n=("ValenceN", "VAL_N"),
 )
+
 
 # %% ../../nbs/api/20_stimuli/06_captions.ipynb #cell021
 @checked(norms=table_with("word", "sense", numbers=["valence", "arousal"]))
@@ -237,6 +248,7 @@ def check_words(
             "none of the words is in the norms; check that `words` maps emotions to lists of words"
         )
     return pd.DataFrame(rows)
+
 
 # %% ../../nbs/api/20_stimuli/06_captions.ipynb #cell024
 @checked

@@ -19,7 +19,7 @@ from ..lab.arguments import checked
 from ..lab.paths import as_path
 
 # %% auto #0
-__all__ = ['read_text', 'CsvTable', 'whole_number', 'read_csv_table']
+__all__ = ["CsvTable", "read_csv_table", "read_text", "whole_number"]
 
 # %% ../../nbs/api/20_stimuli/03_csv_tables.ipynb #cell010
 _AS_CSV = "open it in a spreadsheet program and save it as 'CSV UTF-8'"
@@ -97,6 +97,7 @@ def _european_text(path, data, error):
         f"{path}, line {line} is in an encoding that is not known (neither UTF-8, UTF-16 nor "
         "Latin-1); open the file in the program that wrote it and save it as UTF-8"
     ) from error
+
 
 # %% ../../nbs/api/20_stimuli/03_csv_tables.ipynb #cell013
 @dataclass

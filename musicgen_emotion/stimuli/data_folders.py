@@ -14,7 +14,7 @@ from ..lab.paths import as_path
 from .csv_tables import read_csv_table, whole_number
 
 # %% auto #0
-__all__ = ['AUDIO_ENDINGS', 'find_audio', 'artists_of_songs']
+__all__ = ["AUDIO_ENDINGS", "artists_of_songs", "find_audio"]
 
 # %% ../../nbs/api/20_stimuli/04_data_folders.ipynb #cell006
 AUDIO_ENDINGS = (".mp3", ".wav", ".flac", ".ogg")
@@ -37,6 +37,7 @@ def find_audio(
                 if path.suffix.lower() in AUDIO_ENDINGS:
                     found.setdefault(song, str(path))
     return [found.get(song, "") for song in song_ids]
+
 
 # %% ../../nbs/api/20_stimuli/04_data_folders.ipynb #cell009
 _METADATA = dict(song=("song_id", "musicId", "id"), artist=("artist",))

@@ -27,9 +27,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['SOURCES', 'SONG_COLUMNS', 'DEAM_FILES', 'EXPECTED_RELATIONS', 'rescale', 'find_file', 'load_pmemo', 'load_deam',
-           'split_by_group', 'artist_group', 'emotion_labeled_dataset', 'dataset_summary', 'rank_correlation',
-           'label_correlations']
+__all__ = [
+    "DEAM_FILES",
+    "EXPECTED_RELATIONS",
+    "SONG_COLUMNS",
+    "SOURCES",
+    "artist_group",
+    "dataset_summary",
+    "emotion_labeled_dataset",
+    "find_file",
+    "label_correlations",
+    "load_deam",
+    "load_pmemo",
+    "rank_correlation",
+    "rescale",
+    "split_by_group",
+]
+
 
 # %% ../../nbs/api/20_stimuli/05_datasets.ipynb #cell010
 @checked
@@ -55,6 +69,7 @@ def rescale(
     below = distance / (neutral - low)
     above = distance / (high - neutral)
     return np.where(values < neutral, below, above)
+
 
 # %% ../../nbs/api/20_stimuli/05_datasets.ipynb #cell013
 SOURCES = dict(
@@ -90,6 +105,7 @@ def _workbook_hint(folder):
     if not workbooks:
         return ""
     return f" Open {workbooks[0]} in a spreadsheet program and save it as 'CSV UTF-8'."
+
 
 # %% ../../nbs/api/20_stimuli/05_datasets.ipynb #cell016
 SONG_COLUMNS = (
@@ -194,6 +210,7 @@ def _warn_of_gaps(dataset, table, audio):
             stacklevel=5,
         )
 
+
 # %% ../../nbs/api/20_stimuli/05_datasets.ipynb #cell019
 DEAM_FILES = (
     "static_annotations_averaged_songs_1_2000.csv",
@@ -268,6 +285,7 @@ def _deam_folders(ratings_path, folder):
         outer = outer.parent
     return inside if outer == folder.resolve() else [*inside, outer]
 
+
 # %% ../../nbs/api/20_stimuli/05_datasets.ipynb #cell022
 @checked
 def split_by_group(
@@ -308,6 +326,7 @@ def split_by_group(
         room[chosen] -= int(sizes[group])
     return np.array([split_of_group[group] for group in group_of_row])
 
+
 # %% ../../nbs/api/20_stimuli/05_datasets.ipynb #cell025
 @checked(table=table_with("artist", "dataset", "song"))
 def artist_group(
@@ -324,6 +343,7 @@ def artist_group(
         plain = plain.removeprefix("the ")
         names.append(plain or f"{dataset} {song}")
     return np.array(names)
+
 
 # %% ../../nbs/api/20_stimuli/05_datasets.ipynb #cell028
 @checked
@@ -359,6 +379,7 @@ def emotion_labeled_dataset(
         write_table(songs, check_own_table(file, songs.columns))
     return songs
 
+
 # %% ../../nbs/api/20_stimuli/05_datasets.ipynb #cell031
 @checked(songs=table_with("song", "artist_group", gaps=["valence", "arousal"]))
 def dataset_summary(
@@ -380,6 +401,7 @@ def dataset_summary(
     summary = summary.reset_index()
     in_first = summary.groupby(by[0]).songs.transform("sum")
     return summary.assign(share=summary.songs / in_first)
+
 
 # %% ../../nbs/api/20_stimuli/05_datasets.ipynb #cell034
 @checked
@@ -416,6 +438,7 @@ def rank_correlation(
     low = float(np.tanh(z - half))
     high = float(np.tanh(z + half))
     return dict(value=r, low=low, high=high, n=n)
+
 
 # %% ../../nbs/api/20_stimuli/05_datasets.ipynb #cell038
 EXPECTED_RELATIONS = (  # descriptor, rating, expected sign

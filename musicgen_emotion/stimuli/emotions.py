@@ -11,9 +11,29 @@ from ..lab.arguments import checked
 from ..lab.checks import check_in, check_number, unknown_name
 
 # %% auto #0
-__all__ = ['EMOTIONS', 'VALENCE_AROUSAL', 'QUADRANTS', 'EMOTION_COLORS', 'EMOTION_WORDS', 'HELD_OUT_WORDS', 'EMOTION_OF_WORD',
-           'MODES', 'INSTRUMENTS', 'CUE_RANGES', 'INTENSITIES', 'INTENSITY_SCALE', 'NEUTRAL_CUES', 'EMOTION_CUES',
-           'SCALED_CUES', 'check_emotion', 'quadrant', 'split_words', 'word_emotion', 'Cues', 'emotion_cues']
+__all__ = [
+    "CUE_RANGES",
+    "EMOTIONS",
+    "EMOTION_COLORS",
+    "EMOTION_CUES",
+    "EMOTION_OF_WORD",
+    "EMOTION_WORDS",
+    "HELD_OUT_WORDS",
+    "INSTRUMENTS",
+    "INTENSITIES",
+    "INTENSITY_SCALE",
+    "MODES",
+    "NEUTRAL_CUES",
+    "QUADRANTS",
+    "SCALED_CUES",
+    "VALENCE_AROUSAL",
+    "Cues",
+    "check_emotion",
+    "emotion_cues",
+    "quadrant",
+    "split_words",
+    "word_emotion",
+]
 
 # %% ../../nbs/api/20_stimuli/00_emotions.ipynb #cell008
 EMOTIONS = ("happy", "sad", "calm", "energetic", "angry")
@@ -39,6 +59,7 @@ EMOTION_COLORS = dict(
     neutral="#777777",
 )
 
+
 # %% ../../nbs/api/20_stimuli/00_emotions.ipynb #cell011
 def check_emotion(
     emotion: str,  # name to check
@@ -53,6 +74,7 @@ def check_emotion(
         EMOTIONS,
     )
 
+
 # %% ../../nbs/api/20_stimuli/00_emotions.ipynb #cell014
 @checked
 def quadrant(
@@ -65,6 +87,7 @@ def quadrant(
 ) -> str:  # one of the four names in `QUADRANTS`
     "Quadrant of a rating; a rating exactly on an axis counts as the lower side."
     return QUADRANTS[valence > neutral[0], arousal > neutral[1]]
+
 
 # %% ../../nbs/api/20_stimuli/00_emotions.ipynb #cell017
 @checked
@@ -130,6 +153,7 @@ def word_emotion(
     "Emotion of a word from `EMOTION_WORDS` or `HELD_OUT_WORDS`."
     return EMOTION_OF_WORD.get(word.lower())
 
+
 # %% ../../nbs/api/20_stimuli/00_emotions.ipynb #cell021
 MODES = ("major", "minor")
 INSTRUMENTS = (
@@ -171,6 +195,7 @@ class Cues:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"{name} {value!r} is outside {low} to {high}")
+
 
 # %% ../../nbs/api/20_stimuli/00_emotions.ipynb #cell024
 INTENSITIES = ("slightly", "plain", "very")

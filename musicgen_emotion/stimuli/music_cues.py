@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..lab.arguments import check_share, checked
-from ..lab.checks import check_in, check_number
 from musicgen_emotion.stimuli.emotions import (
     EMOTIONS,
     INSTRUMENTS,
@@ -20,10 +18,29 @@ from musicgen_emotion.stimuli.emotions import (
     check_emotion,
 )
 
+from ..lab.arguments import check_share, checked
+from ..lab.checks import check_in, check_number
+
 # %% auto #0
-__all__ = ['DENSITIES', 'ONSET_RATES', 'MUSIC_RANGES', 'NEUTRAL_MUSIC', 'EMOTION_MUSIC', 'MINOR_CHANCES', 'DENSITY_CHANCES',
-           'CUE_SPREAD', 'MUSIC_INTENSITY', 'CONFLICT_CUES', 'MusicCues', 'typical_music', 'draw_emotion_cues',
-           'draw_density', 'draw_neutral_cues', 'draw_conflict', 'emotion_chances']
+__all__ = [
+    "CONFLICT_CUES",
+    "CUE_SPREAD",
+    "DENSITIES",
+    "DENSITY_CHANCES",
+    "EMOTION_MUSIC",
+    "MINOR_CHANCES",
+    "MUSIC_INTENSITY",
+    "MUSIC_RANGES",
+    "NEUTRAL_MUSIC",
+    "ONSET_RATES",
+    "MusicCues",
+    "draw_conflict",
+    "draw_density",
+    "draw_emotion_cues",
+    "draw_neutral_cues",
+    "emotion_chances",
+    "typical_music",
+]
 
 # %% ../../nbs/api/20_stimuli/10_music_cues.ipynb #cell008
 DENSITIES = (1, 2, 3, 4)  # melody notes per beat
@@ -69,6 +86,7 @@ class MusicCues:
     def onset_rate(self) -> float:
         "Melody notes per second."
         return self.tempo / 60 * self.density
+
 
 # %% ../../nbs/api/20_stimuli/10_music_cues.ipynb #cell011
 NEUTRAL_MUSIC = MusicCues()
@@ -122,6 +140,7 @@ def _scaled(centre, name, scale):
         moved = neutral + scale * (value - neutral)
     return float(np.clip(round(moved, 3), *MUSIC_RANGES[name]))
 
+
 # %% ../../nbs/api/20_stimuli/10_music_cues.ipynb #cell014
 @checked
 def draw_emotion_cues(
@@ -168,6 +187,7 @@ def _allowed_densities(tempo):
     rates = tempo / 60 * np.array(DENSITIES)
     return ((rates >= ONSET_RATES[0]) & (rates <= ONSET_RATES[1])).astype(float)
 
+
 # %% ../../nbs/api/20_stimuli/10_music_cues.ipynb #cell017
 @checked
 def draw_neutral_cues(
@@ -194,6 +214,7 @@ def _from_either(rng, low_range, high_range):
     chosen = low_range if rng.random() < 0.5 else high_range
     return float(rng.uniform(*chosen))
 
+
 # %% ../../nbs/api/20_stimuli/10_music_cues.ipynb #cell020
 CONFLICT_CUES = dict(  # cue -> value -> range, or the value itself
     tempo=dict(slow=(54, 80), fast=(118, 150)),
@@ -218,6 +239,7 @@ def draw_conflict(
         return cue, turned, turned
     turned = low if typical > getattr(NEUTRAL_MUSIC, cue) else high
     return cue, turned, float(rng.uniform(*CONFLICT_CUES[cue][turned]))
+
 
 # %% ../../nbs/api/20_stimuli/10_music_cues.ipynb #cell023
 @checked(neutral=check_share)

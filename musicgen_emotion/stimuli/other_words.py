@@ -12,7 +12,7 @@ from .emotions import EMOTION_WORDS, HELD_OUT_WORDS, split_words
 from .word_lists import draw_words
 
 # %% auto #0
-__all__ = ['OTHER_EMOTION_WORDS', 'unseen_words']
+__all__ = ["OTHER_EMOTION_WORDS", "unseen_words"]
 
 # %% ../../nbs/api/20_stimuli/09_other_words.ipynb #cell008
 OTHER_EMOTION_WORDS = dict(

@@ -12,7 +12,6 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from ..lab.arguments import checked
 from musicgen_emotion.stimuli.emotions import (
     EMOTION_WORDS,
     EMOTIONS,
@@ -37,8 +36,17 @@ from musicgen_emotion.stimuli.prompts import (
     shuffled_cycles,
 )
 
+from ..lab.arguments import checked
+
 # %% auto #0
-__all__ = ['NEUTRAL_WORDS', 'MORE_INSTRUMENTS', 'CONTEXTS', 'diverse_prompts', 'PromptPool', 'dictionary_prompts']
+__all__ = [
+    "CONTEXTS",
+    "MORE_INSTRUMENTS",
+    "NEUTRAL_WORDS",
+    "PromptPool",
+    "dictionary_prompts",
+    "diverse_prompts",
+]
 
 # %% ../../nbs/api/20_stimuli/02_prompt_pool.ipynb #cell008
 NEUTRAL_WORDS = split_words("""
@@ -138,6 +146,7 @@ def _balanced_frames(templates, instruments, intensities):
             intensity = intensities[(round_number + number + shift) % len(intensities)]
             frames.append((template, instrument, intensity))
     return frames
+
 
 # %% ../../nbs/api/20_stimuli/02_prompt_pool.ipynb #cell012
 MORE_INSTRUMENTS = split_words("""
@@ -386,6 +395,7 @@ def _shuffled_positions(positions, size, *seed):
             moved[outside] ^= moved[outside] >> half
         outside = moved >= size
     return moved.astype(np.int64)
+
 
 # %% ../../nbs/api/20_stimuli/02_prompt_pool.ipynb #cell020
 @checked

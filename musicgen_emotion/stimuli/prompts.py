@@ -13,9 +13,6 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from ..lab.arguments import checked
-from ..lab.checks import check_in
-from ..lab.sizes import may_be_large, require_room
 from musicgen_emotion.stimuli.emotions import (
     EMOTION_WORDS,
     EMOTIONS,
@@ -27,10 +24,32 @@ from musicgen_emotion.stimuli.emotions import (
     word_emotion,
 )
 
+from ..lab.arguments import checked
+from ..lab.checks import check_in
+from ..lab.sizes import may_be_large, require_room
+
 # %% auto #0
-__all__ = ['TEMPLATES', 'HELD_OUT_TEMPLATES', 'NOUN_TEMPLATES', 'NEUTRAL_TEMPLATES', 'NOUNS', 'COLUMNS', 'CUE_WORDS',
-           'make_prompt', 'PromptSet', 'prompt_row', 'crossed_prompts', 'study_prompts', 'shuffled_cycles',
-           'held_out_prompts', 'matched_pairs', 'neutral_prompts', 'cue_phrase', 'cue_prompts', 'conflict_prompts']
+__all__ = [
+    "COLUMNS",
+    "CUE_WORDS",
+    "HELD_OUT_TEMPLATES",
+    "NEUTRAL_TEMPLATES",
+    "NOUNS",
+    "NOUN_TEMPLATES",
+    "TEMPLATES",
+    "PromptSet",
+    "conflict_prompts",
+    "crossed_prompts",
+    "cue_phrase",
+    "cue_prompts",
+    "held_out_prompts",
+    "make_prompt",
+    "matched_pairs",
+    "neutral_prompts",
+    "prompt_row",
+    "shuffled_cycles",
+    "study_prompts",
+]
 
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell008
 TEMPLATES = (
@@ -110,6 +129,7 @@ def _article(match):
     ending = "n " if next_letter.lower() in "aeiou" else " "
     return article + ending
 
+
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell014
 _DEFAULTS = dict(  # what a missing column or entry becomes
     word="",
@@ -178,6 +198,7 @@ class PromptSet:
     def _repr_html_(self):
         return self.table._repr_html_()
 
+
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell018
 @checked
 def prompt_row(
@@ -236,6 +257,7 @@ def crossed_prompts(
 def _adjectives(words):
     "The words that are no nouns."
     return [word for word in words if word not in NOUNS]
+
 
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell021
 @may_be_large
@@ -299,6 +321,7 @@ def shuffled_cycles(
 
 _PROMPT_BYTES = 1_000  # a row of a prompt set, with its texts
 
+
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell024
 @may_be_large
 @checked
@@ -319,6 +342,7 @@ def held_out_prompts(
         templates=TEMPLATES if hold_out == "word" else HELD_OUT_TEMPLATES,
         split=f"held_out_{hold_out}",
     )
+
 
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell027
 @may_be_large
@@ -372,6 +396,7 @@ def _check_pieces(words, others, count):
             "match_pieces finds neutral partners"
         )
 
+
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell030
 @may_be_large
 @checked
@@ -401,6 +426,7 @@ def neutral_prompts(
         )
         rows.append(row)
     return PromptSet(pd.DataFrame(rows))
+
 
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell033
 CUE_WORDS = dict(  # cue -> value -> ways to say it, the last one for `cue_prompts`
@@ -450,6 +476,7 @@ def cue_prompts(
         prompts = [f"{prompt}, {cue_phrase(cue, value)}" for prompt, value in zip(prompts, drawn)]
         table[cue] = drawn
     return PromptSet(table.assign(prompt=prompts))
+
 
 # %% ../../nbs/api/20_stimuli/01_prompts.ipynb #cell036
 @may_be_large

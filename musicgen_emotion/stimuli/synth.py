@@ -15,8 +15,19 @@ from ..lab.sizes import may_be_large, require_room
 from .emotions import Cues
 
 # %% auto #0
-__all__ = ['SAMPLE_RATE', 'FRAME_RATE', 'TONICS', 'SCALES', 'PARTIALS', 'ATTACK', 'DECAY', 'tone', 'drum_track', 'score_notes',
-           'render_music']
+__all__ = [
+    "ATTACK",
+    "DECAY",
+    "FRAME_RATE",
+    "PARTIALS",
+    "SAMPLE_RATE",
+    "SCALES",
+    "TONICS",
+    "drum_track",
+    "render_music",
+    "score_notes",
+    "tone",
+]
 
 # %% ../../nbs/api/20_stimuli/07_synth.ipynb #cell008
 SAMPLE_RATE = 8000  # Hz
@@ -69,6 +80,7 @@ def tone(
     decay = np.exp(-DECAY[cues.instrument] * time)
     return gain * wave * rise * fall * decay
 
+
 # %% ../../nbs/api/20_stimuli/07_synth.ipynb #cell011
 def drum_track(
     n_beats: int,  # beats to fill
@@ -97,6 +109,7 @@ def drum_track(
         hat = 0.25 * bright_noise * np.exp(-hat_time / 0.012)
         track[start : start + len(hat)] += hat
     return track
+
 
 # %% ../../nbs/api/20_stimuli/07_synth.ipynb #cell014
 def score_notes(
@@ -173,6 +186,7 @@ def _melody_note(pool, previous, rng):
         chances = closeness * (notes != previous) + 1e-6
     chosen = rng.choice(len(pool), p=chances / chances.sum())
     return pool[chosen]
+
 
 # %% ../../nbs/api/20_stimuli/07_synth.ipynb #cell017
 @may_be_large

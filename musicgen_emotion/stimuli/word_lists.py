@@ -14,8 +14,16 @@ from ..lab.checks import check_in, check_texts
 from .emotions import EMOTION_WORDS, EMOTIONS
 
 # %% auto #0
-__all__ = ['STEM_LETTERS', 'PLAIN_ADJECTIVES', 'WORD_CONTROLS', 'share_stem', 'stem_groups', 'draw_words', 'match_pieces',
-           'control_words']
+__all__ = [
+    "PLAIN_ADJECTIVES",
+    "STEM_LETTERS",
+    "WORD_CONTROLS",
+    "control_words",
+    "draw_words",
+    "match_pieces",
+    "share_stem",
+    "stem_groups",
+]
 
 # %% ../../nbs/api/20_stimuli/08_word_lists.ipynb #cell009
 STEM_LETTERS = 4  # letters at the start of a word in which held-out words differ
@@ -52,6 +60,7 @@ def stem_groups(
         group_of[name] = chosen
     return [group_of[word.strip().lower()] for word in words]
 
+
 # %% ../../nbs/api/20_stimuli/08_word_lists.ipynb #cell012
 @checked
 def draw_words(
@@ -79,6 +88,7 @@ def draw_words(
             "give more candidates"
         )
     return sorted(drawn)
+
 
 # %% ../../nbs/api/20_stimuli/08_word_lists.ipynb #cell8a7b0b
 PLAIN_ADJECTIVES = (  # adjectives that name no emotion, tempo, loudness or mood
@@ -173,6 +183,7 @@ def match_pieces(
             "words"
         )
     return partners
+
 
 # %% ../../nbs/api/20_stimuli/08_word_lists.ipynb #cell015
 WORD_CONTROLS = ("shuffled-labels", "no-emotion")

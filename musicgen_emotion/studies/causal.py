@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from ..causes.pairs import TEXT_SITES
 from musicgen_emotion.causes.verdicts import (
     against_construction,
     collect_evidence,
@@ -18,11 +17,6 @@ from musicgen_emotion.causes.verdicts import (
     plot_verdicts,
     verdict_table,
 )
-from ..lab.gates import expected_matrix, verdict
-from ..lab.runs import Run
-from ..models.model import MusicModel
-from .causal_ablation import AblationStudy
-from .causal_attention import AttentionStudy
 from musicgen_emotion.studies.causal_cues import (
     HELD_CUES,
     GroundingStudy,
@@ -30,8 +24,6 @@ from musicgen_emotion.studies.causal_cues import (
     grounding_sentence,
     mediation_sentence,
 )
-from .causal_patching import PatchingStudy, agreement_sentence
-from .causal_reliability import PromptStates
 from musicgen_emotion.studies.causal_setup import (
     CAUSAL_CRITERIA,
     CausalClips,
@@ -41,7 +33,6 @@ from musicgen_emotion.studies.causal_setup import (
     plant_words,
     wiring_sentence,
 )
-from .causal_sound import PatchedSound
 from musicgen_emotion.studies.steps import (
     Figure,
     Step,
@@ -51,8 +42,18 @@ from musicgen_emotion.studies.steps import (
     start_study,
 )
 
+from ..causes.pairs import TEXT_SITES
+from ..lab.gates import expected_matrix, verdict
+from ..lab.runs import Run
+from ..models.model import MusicModel
+from .causal_ablation import AblationStudy
+from .causal_attention import AttentionStudy
+from .causal_patching import PatchingStudy, agreement_sentence
+from .causal_reliability import PromptStates
+from .causal_sound import PatchedSound
+
 # %% auto #0
-__all__ = ['QUESTIONS', 'CausalStudy', 'start_causal', 'answers_sentence']
+__all__ = ["QUESTIONS", "CausalStudy", "answers_sentence", "start_causal"]
 
 # %% ../../nbs/api/95_studies/49_causal.ipynb #cell007
 QUESTIONS = ("decodable", "used", "sufficient", "necessary")  # asked of every site
@@ -233,6 +234,7 @@ def start_causal(
         source, target, seed = study.settings.source, study.settings.target, study.settings.seed
         plant_words(study.model, causal_words("planted", source, target, seed), seed=seed)
     return study
+
 
 # %% ../../nbs/api/95_studies/49_causal.ipynb #cell009
 def answers_sentence(

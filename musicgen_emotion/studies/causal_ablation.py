@@ -24,7 +24,15 @@ ABLATIONS = ("mean", "zero", "resample")  # ways to ablate a site
 TIMESTEP_STRIDE = 8  # every eighth timestep of a layer fits its erasers
 
 # %% auto #0
-__all__ = ['ABLATIONS', 'TIMESTEP_STRIDE', 'AblationStudy', 'flat_states', 'draw_losses', 'loss_sentence']
+__all__ = [
+    "ABLATIONS",
+    "TIMESTEP_STRIDE",
+    "AblationStudy",
+    "draw_losses",
+    "flat_states",
+    "loss_sentence",
+]
+
 
 # %% ../../nbs/api/95_studies/46_causal_ablation.ipynb #cell007
 @dataclass
@@ -153,6 +161,7 @@ def draw_losses(
         sort=False,
     )
     return plot_heatmap(grid.clip(-2, 2), 0, "difference lost")
+
 
 # %% ../../nbs/api/95_studies/46_causal_ablation.ipynb #cell009
 def loss_sentence(

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from ..models.text import piece_counter
 from musicgen_emotion.probes.attention import (
     attention_span,
     emotion_word_test,
@@ -20,6 +19,8 @@ from musicgen_emotion.probes.attention import (
     span_test,
     word_attention,
 )
+
+from ..models.text import piece_counter
 from ..show.heatmaps import plot_heatmap
 from ..stimuli.prompts import make_prompt
 from ..stimuli.word_lists import PLAIN_ADJECTIVES, match_pieces
@@ -27,8 +28,16 @@ from .causal_setup import CausalClips, causal_gate, wide_table
 from .steps import Figure, Step
 
 # %% auto #0
-__all__ = ['AttentionStudy', 'neutral_halves', 'two_axes', 'word_roles', 'best_gaining_head', 'attention_sentence',
-           'span_sentence']
+__all__ = [
+    "AttentionStudy",
+    "attention_sentence",
+    "best_gaining_head",
+    "neutral_halves",
+    "span_sentence",
+    "two_axes",
+    "word_roles",
+]
+
 
 # %% ../../nbs/api/95_studies/47_causal_attention.ipynb #cell006
 @dataclass
@@ -306,6 +315,7 @@ def best_gaining_head(
     if len(gaining):
         return gaining.sort_values(["p", "difference"], ascending=[True, False]).iloc[0]
     return heads.assign(p=1.0).iloc[0]
+
 
 # %% ../../nbs/api/95_studies/47_causal_attention.ipynb #cell010
 def attention_sentence(

@@ -42,8 +42,22 @@ CUE_GATES = {  # gate -> outcome and cue that is held
 }
 
 # %% auto #0
-__all__ = ['HELD_CUES', 'NEUTRAL_PHRASE', 'AFFECTS', 'PLANTED_HELD', 'CUE_GATES', 'RENDERS_PER_EMOTION', 'BEST_CUES',
-           'MediationStudy', 'plant_held', 'draw_held', 'GroundingStudy', 'mediation_sentence', 'grounding_sentence']
+__all__ = [
+    "AFFECTS",
+    "BEST_CUES",
+    "CUE_GATES",
+    "HELD_CUES",
+    "NEUTRAL_PHRASE",
+    "PLANTED_HELD",
+    "RENDERS_PER_EMOTION",
+    "GroundingStudy",
+    "MediationStudy",
+    "draw_held",
+    "grounding_sentence",
+    "mediation_sentence",
+    "plant_held",
+]
+
 
 # %% ../../nbs/api/95_studies/48_causal_cues.ipynb #cell007
 @dataclass
@@ -178,6 +192,7 @@ def draw_held(
     axes.axvline(0, color="#555555", lw=0.8)
     return axes
 
+
 # %% ../../nbs/api/95_studies/48_causal_cues.ipynb #cell009
 RENDERS_PER_EMOTION = 20  # clean renders of each emotion
 BEST_CUES = dict(  # cues at which listeners give the rating of each emotion most clearly
@@ -250,6 +265,7 @@ class GroundingStudy:
             energetic.high,
             n=int(energetic.n),
         )
+
 
 # %% ../../nbs/api/95_studies/48_causal_cues.ipynb #cell011
 def mediation_sentence(

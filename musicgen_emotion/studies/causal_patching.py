@@ -15,12 +15,6 @@ from musicgen_emotion.causes.attribution import (
     attribution_agreement,
     attribution_patching,
 )
-from ..causes.pairs import PATCH_SITES, all_cells
-from ..causes.patching import activation_patching, patching_summary
-from ..show.heatmaps import plot_heatmap
-from ..show.plots import plot_layers
-from ..stats.estimates import Estimate
-from ..steering.specificity import absolute_bounds
 from musicgen_emotion.studies.causal_setup import (
     NO_DIFFERENCE,
     CausalClips,
@@ -35,6 +29,13 @@ from musicgen_emotion.studies.steps import (
     no_claim_sentence,
 )
 
+from ..causes.pairs import PATCH_SITES, all_cells
+from ..causes.patching import activation_patching, patching_summary
+from ..show.heatmaps import plot_heatmap
+from ..show.plots import plot_layers
+from ..stats.estimates import Estimate
+from ..steering.specificity import absolute_bounds
+
 PATCHED_ARMS = ("patch", "noop", "random")  # at every site; "other" is added for the text
 EFFECT_COLUMNS = (
     "site",
@@ -46,8 +47,21 @@ EFFECT_COLUMNS = (
 )
 
 # %% auto #0
-__all__ = ['PATCHED_ARMS', 'EFFECT_COLUMNS', 'PatchingStudy', 'guided_rows', 'strongest_patch', 'attribution_atlas', 'draw_atlas',
-           'residual_sentence', 'lost_sentence', 'windows_sentence', 'floor_sentence', 'agreement_sentence']
+__all__ = [
+    "EFFECT_COLUMNS",
+    "PATCHED_ARMS",
+    "PatchingStudy",
+    "agreement_sentence",
+    "attribution_atlas",
+    "draw_atlas",
+    "floor_sentence",
+    "guided_rows",
+    "lost_sentence",
+    "residual_sentence",
+    "strongest_patch",
+    "windows_sentence",
+]
+
 
 # %% ../../nbs/api/95_studies/43_causal_patching.ipynb #cell007
 @dataclass
@@ -405,6 +419,7 @@ def draw_atlas(
         columns="start of the window, s",
     )
     return plot_heatmap(grid, 0, "attributed share")
+
 
 # %% ../../nbs/api/95_studies/43_causal_patching.ipynb #cell011
 def residual_sentence(

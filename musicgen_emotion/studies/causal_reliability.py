@@ -11,6 +11,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from musicgen_emotion.studies.causal_setup import (
+    CAUSAL_CRITERIA,
+    CausalClips,
+    causal_gate,
+    wide_table,
+)
+
 from ..activations.replaying import replay
 from ..activations.word_vectors import static_vectors
 from ..causes.pairs import Pairs
@@ -26,12 +33,6 @@ from ..show.heatmaps import plot_heatmap, plot_scores
 from ..steering.axes import around_group_means
 from ..steering.specificity import FEWEST_RANDOM
 from ..stimuli.prompts import study_prompts
-from musicgen_emotion.studies.causal_setup import (
-    CAUSAL_CRITERIA,
-    CausalClips,
-    causal_gate,
-    wide_table,
-)
 from .steps import Figure, Step, surface_baselines
 
 RELIABLE_METHOD = "mean difference"  # the intervention whose reliability counts
@@ -42,8 +43,16 @@ RELIABILITY_GATES = (
 )
 
 # %% auto #0
-__all__ = ['RELIABLE_METHOD', 'FLOOR_METHODS', 'RELIABILITY_GATES', 'PromptStates', 'decodable_sentence', 'reliability_sentence',
-           'push_sentence']
+__all__ = [
+    "FLOOR_METHODS",
+    "RELIABILITY_GATES",
+    "RELIABLE_METHOD",
+    "PromptStates",
+    "decodable_sentence",
+    "push_sentence",
+    "reliability_sentence",
+]
+
 
 # %% ../../nbs/api/95_studies/45_causal_reliability.ipynb #cell007
 @dataclass
@@ -346,6 +355,7 @@ class PromptStates:
                 if low > bars[name]:
                     value, low, high = np.nan, np.nan, np.nan
             causal_gate(self.run, name, value, low, high, n=int(row.n), why=why)
+
 
 # %% ../../nbs/api/95_studies/45_causal_reliability.ipynb #cell009
 def decodable_sentence(

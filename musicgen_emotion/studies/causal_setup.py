@@ -13,6 +13,21 @@ import numpy as np
 import pandas as pd
 import torch
 
+from musicgen_emotion.stimuli.word_lists import (
+    PLAIN_ADJECTIVES,
+    WORD_CONTROLS,
+    control_words,
+)
+from musicgen_emotion.studies.steps import (
+    NO_CONTROL,
+    ClipSettings,
+    Resampled,
+    Step,
+    check_pairs,
+    settings_from,
+    study_words,
+)
+
 from ..activations.clip_plans import generate_clips
 from ..activations.clips import ClipStore
 from ..causes.construction import construction_checks, word_parts
@@ -29,25 +44,28 @@ from ..stats.power import FEWEST_UNITS
 from ..stats.ratios import ratio_of_means
 from ..stimuli.emotions import EMOTION_WORDS, EMOTIONS
 from ..stimuli.prompts import neutral_prompts, study_prompts
-from musicgen_emotion.stimuli.word_lists import (
-    PLAIN_ADJECTIVES,
-    WORD_CONTROLS,
-    control_words,
-)
-from musicgen_emotion.studies.steps import (
-    NO_CONTROL,
-    ClipSettings,
-    Resampled,
-    Step,
-    check_pairs,
-    settings_from,
-    study_words,
-)
 
 # %% auto #0
-__all__ = ['EVERY_CONTROL', 'TEXT_CONTROLS', 'CAUSAL_CRITERIA', 'PLANTED_WORDS', 'PLANTED_TEXT_STATES', 'PLANTED_RATING',
-           'WORD_SHARES', 'NO_DIFFERENCE', 'CausalSettings', 'causal_gate', 'paired_mean', 'causal_words',
-           'plant_words', 'CausalClips', 'wide_table', 'own_words_sentence', 'wiring_sentence']
+__all__ = [
+    "CAUSAL_CRITERIA",
+    "EVERY_CONTROL",
+    "NO_DIFFERENCE",
+    "PLANTED_RATING",
+    "PLANTED_TEXT_STATES",
+    "PLANTED_WORDS",
+    "TEXT_CONTROLS",
+    "WORD_SHARES",
+    "CausalClips",
+    "CausalSettings",
+    "causal_gate",
+    "causal_words",
+    "own_words_sentence",
+    "paired_mean",
+    "plant_words",
+    "wide_table",
+    "wiring_sentence",
+]
+
 
 # %% ../../nbs/api/95_studies/42_causal_setup.ipynb #cell008
 @checked
@@ -96,6 +114,7 @@ class CausalSettings(Resampled):
     def sampling(self) -> dict:  # guidance, temperature, top_k
         "How tokens are drawn, as arguments."
         return asdict(self.clip_settings().tokens())
+
 
 # %% ../../nbs/api/95_studies/42_causal_setup.ipynb #cell011
 EVERY_CONTROL = ("random-weights", "shuffled-labels", "deaf", "no-emotion")
@@ -243,6 +262,7 @@ def paired_mean(
         return Estimate(np.nan, np.nan, np.nan, len(values))
     return ratio_of_means(values, np.ones(len(values)))
 
+
 # %% ../../nbs/api/95_studies/42_causal_setup.ipynb #ev37378796
 PLANTED_WORDS = 3.0  # length of an emotion's vector, in mean lengths of an embedding
 PLANTED_TEXT_STATES = 0.5  # length of its vector in the states of its prompts, in their lengths
@@ -324,6 +344,7 @@ def _pieces_of(model, words):
     "Numbers of all pieces of some words."
     encoded = tokenize_prompts(model.tokenizer, list(words), warn=False)
     return set(encoded["input_ids"][encoded["attention_mask"].bool()].tolist())
+
 
 # %% ../../nbs/api/95_studies/42_causal_setup.ipynb #cell014
 @dataclass
@@ -500,6 +521,7 @@ def wide_table(
         sort=False,
     )
     return wide.reset_index().rename_axis(columns=None)
+
 
 # %% ../../nbs/api/95_studies/42_causal_setup.ipynb #cell015
 NO_DIFFERENCE = "The two prompts predict the same, so there is no difference to look for."

@@ -17,11 +17,6 @@ from musicgen_emotion.causes.free_generation import (
     patched_generation,
     sound_restored,
 )
-from ..causes.pairs import all_cells
-from ..causes.verdicts import listener_ratings
-from ..lab.files import atomic_path
-from ..show.heatmaps import plot_heatmap
-from ..stats.estimates import Estimate
 from musicgen_emotion.studies.causal_setup import (
     PLANTED_RATING,
     CausalClips,
@@ -29,6 +24,12 @@ from musicgen_emotion.studies.causal_setup import (
     paired_mean,
     wiring_sentence,
 )
+
+from ..causes.pairs import all_cells
+from ..causes.verdicts import listener_ratings
+from ..lab.files import atomic_path
+from ..show.heatmaps import plot_heatmap
+from ..stats.estimates import Estimate
 from .steps import Figure, Step
 
 HEARD_AS = (  # descriptors of the sound, in the order of the figure
@@ -46,8 +47,19 @@ BORROWED_ARM = "patch, music of the source"  # states from the source's own clip
 FIRST_ATTENTION = "layer_0.self_attn"  # no text reaches it
 
 # %% auto #0
-__all__ = ['HEARD_AS', 'BORROWED_ARM', 'FIRST_ATTENTION', 'PatchedSound', 'plant_rating', 'share_changed', 'halves_sentence',
-           'timing_sentence', 'sound_sentence', 'borrowed_sentence']
+__all__ = [
+    "BORROWED_ARM",
+    "FIRST_ATTENTION",
+    "HEARD_AS",
+    "PatchedSound",
+    "borrowed_sentence",
+    "halves_sentence",
+    "plant_rating",
+    "share_changed",
+    "sound_sentence",
+    "timing_sentence",
+]
+
 
 # %% ../../nbs/api/95_studies/44_causal_sound.ipynb #cell007
 @dataclass
@@ -403,6 +415,7 @@ def share_changed(
 ) -> float:  # 0 for equal clips
     "Share of tokens that differ."
     return float((tokens != others).mean())
+
 
 # %% ../../nbs/api/95_studies/44_causal_sound.ipynb #cell010
 def halves_sentence(

@@ -11,9 +11,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..lab.arguments import checked
-from ..lab.checks import check_count
-from ..lab.files import atomic_write, read_json, write_table
 from musicgen_emotion.lab.gates import (
     CONTROLS,
     POSITIVES,
@@ -21,6 +18,10 @@ from musicgen_emotion.lab.gates import (
     Gate,
     gates_table,
 )
+
+from ..lab.arguments import checked
+from ..lab.checks import check_count
+from ..lab.files import atomic_write, read_json, write_table
 from ..lab.paths import as_path, claim_folder
 from ..lab.phases import find_runs
 from ..lab.repeats import run_gates
@@ -28,11 +29,34 @@ from ..lab.report import markdown_table
 from ..stats.effects import wilson
 
 # %% auto #0
-__all__ = ['NOMINAL', 'TOO_MANY', 'LEAST_POWER', 'FULL_SEEDS', 'LEAST_MEASURED', 'HOLD_COLUMNS', 'WHY_UNDECIDED', 'VALUE_MOVED',
-           'PROCESSOR_TOLERANCE', 'NO_TOLERANCE', 'read_criteria', 'control_matrix', 'too_many_passes',
-           'gates_that_hold', 'false_alarms', 'matrix_table', 'matrix_text', 'alarms_lines', 'write_control_matrix',
-           'standing_table', 'standing_page', 'standing_verdict', 'standing_text', 'seeds_disagree',
-           'processors_sentence']
+__all__ = [
+    "FULL_SEEDS",
+    "HOLD_COLUMNS",
+    "LEAST_MEASURED",
+    "LEAST_POWER",
+    "NOMINAL",
+    "NO_TOLERANCE",
+    "PROCESSOR_TOLERANCE",
+    "TOO_MANY",
+    "VALUE_MOVED",
+    "WHY_UNDECIDED",
+    "alarms_lines",
+    "control_matrix",
+    "false_alarms",
+    "gates_that_hold",
+    "matrix_table",
+    "matrix_text",
+    "processors_sentence",
+    "read_criteria",
+    "seeds_disagree",
+    "standing_page",
+    "standing_table",
+    "standing_text",
+    "standing_verdict",
+    "too_many_passes",
+    "write_control_matrix",
+]
+
 
 # %% ../../nbs/api/95_studies/12_control_runs.ipynb #cell008
 def read_criteria(
@@ -84,6 +108,7 @@ def control_matrix(
             row = dict(phase=phase, gate=gate, kind=criterion.kind, control=control)
             rows.append(row | dict(expected=expected) | counts | dict(share=share))
     return pd.DataFrame(rows)
+
 
 # %% ../../nbs/api/95_studies/12_control_runs.ipynb #cell012
 NOMINAL = 0.05  # share of runs in which a gate may pass where there is nothing to find
@@ -197,6 +222,7 @@ def _power_reasons(must_pass):
 def _rows(table):
     return list(table.itertuples(index=False))
 
+
 # %% ../../nbs/api/95_studies/12_control_runs.ipynb #cell015
 def false_alarms(
     matrix: pd.DataFrame,  # as from `control_matrix`
@@ -221,6 +247,7 @@ def false_alarms(
                 rows.append(row | numbers | dict(no_number=int(cells.runs.sum()) - runs))
     columns = ["phase", "control", "passed", "runs", "rate", "low", "high", "no_number"]
     return pd.DataFrame(rows, columns=columns)
+
 
 # %% ../../nbs/api/95_studies/12_control_runs.ipynb #cell018
 def matrix_table(
@@ -308,6 +335,7 @@ def write_control_matrix(
     write_table(run_gates(folder), out / "gates_by_run.csv")
     atomic_write(out / "matrix.md", matrix_text(matrix))
     return decided
+
 
 # %% ../../nbs/api/95_studies/12_control_runs.ipynb #cell022
 def standing_table(
@@ -469,6 +497,7 @@ def seeds_disagree(
     "Whether a claim that passed does so in too few of the other seeds."
     shares = standing.other_seeds.str.extract(r"(\d+) of (\d+)").astype(float)
     return standing.passed & (shares[0] < LEAST_POWER * shares[1])
+
 
 # %% ../../nbs/api/95_studies/12_control_runs.ipynb #procs02
 VALUE_MOVED = 1e-3  # change of a gate's value that counts

@@ -13,14 +13,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..lab.runs import Run
-from ..models.load import load_model
-from ..models.model import MusicModel
-from ..sae.metrics import sae_metrics
-from ..sound.descriptors import descriptor_label
-from ..stats.estimates import Estimate, bootstrap_weights, interval
-from .dictionaries_data import DictionarySettings, TextRows
-from .dictionaries_features import FeatureStudy, count_row
 from musicgen_emotion.studies.dictionaries_gates import (
     DICTIONARY_CRITERIA,
     MOST_UNEXPLAINED,
@@ -41,8 +33,6 @@ from musicgen_emotion.studies.dictionaries_meaning import (
     monosemanticity_sentence,
     recovery_sentence,
 )
-from .dictionaries_pages import FeaturePages
-from .dictionaries_training import Dictionaries
 from musicgen_emotion.studies.steps import (
     Step,
     estimate_text,
@@ -52,9 +42,30 @@ from musicgen_emotion.studies.steps import (
     start_study,
 )
 
+from ..lab.runs import Run
+from ..models.load import load_model
+from ..models.model import MusicModel
+from ..sae.metrics import sae_metrics
+from ..sound.descriptors import descriptor_label
+from ..stats.estimates import Estimate, bootstrap_weights, interval
+from .dictionaries_data import DictionarySettings, TextRows
+from .dictionaries_features import FeatureStudy, count_row
+from .dictionaries_pages import FeaturePages
+from .dictionaries_training import Dictionaries
+
 # %% auto #0
-__all__ = ['DictionaryStudy', 'start_dictionaries', 'reconstruction', 'training_sentence', 'counts_sentence', 'meaning_sentence',
-           'holding_sentence', 'layer_shares_sentence', 'kept_loss_sentence']
+__all__ = [
+    "DictionaryStudy",
+    "counts_sentence",
+    "holding_sentence",
+    "kept_loss_sentence",
+    "layer_shares_sentence",
+    "meaning_sentence",
+    "reconstruction",
+    "start_dictionaries",
+    "training_sentence",
+]
+
 
 # %% ../../nbs/api/95_studies/23_dictionaries.ipynb #cell007
 @dataclass
@@ -270,6 +281,7 @@ def reconstruction(
         error.sum() / distance.sum(),
         len(sums),
     )
+
 
 # %% ../../nbs/api/95_studies/23_dictionaries.ipynb #cell009
 def training_sentence(

@@ -10,6 +10,15 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 import pandas as pd
 
+from musicgen_emotion.studies.steps import (
+    NO_CONTROL,
+    Figure,
+    Resampled,
+    Step,
+    check_clip_length,
+    study_words,
+)
+
 from ..lab.arguments import checked
 from ..lab.checks import check_count
 from ..lab.runs import Run
@@ -22,19 +31,19 @@ from ..sae.planted import sparse_code
 from ..sae.sweeps import balanced_setting, pareto, plot_pareto, sweep
 from ..sae.training import TrainConfig, TrainResult, train_sae
 from ..stimuli.prompt_pool import dictionary_prompts, diverse_prompts
-from musicgen_emotion.studies.steps import (
-    NO_CONTROL,
-    Figure,
-    Resampled,
-    Step,
-    check_clip_length,
-    study_words,
-)
 
 PLAN_SIZE = 6144  # features of the plan, for which the wanted range of L0 was written
 
 # %% auto #0
-__all__ = ['PLAN_SIZE', 'DictionarySettings', 'TextRows', 'validated', 'baseline_sentence', 'sweep_sentence']
+__all__ = [
+    "PLAN_SIZE",
+    "DictionarySettings",
+    "TextRows",
+    "baseline_sentence",
+    "sweep_sentence",
+    "validated",
+]
+
 
 # %% ../../nbs/api/95_studies/17_dictionaries_data.ipynb #cell007
 @checked(seeds=check_count)
@@ -92,6 +101,7 @@ class DictionarySettings(Resampled):
             lr=self.lr,
             seed=self.seed,
         )
+
 
 # %% ../../nbs/api/95_studies/17_dictionaries_data.ipynb #cell010
 @dataclass
@@ -335,6 +345,7 @@ def validated(
         prompts_trained=result.report.groups,
         wall_s=result.seconds,
     )
+
 
 # %% ../../nbs/api/95_studies/17_dictionaries_data.ipynb #cell012
 def baseline_sentence(

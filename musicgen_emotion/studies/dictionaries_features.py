@@ -10,6 +10,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from musicgen_emotion.studies.steps import (
+    UNSEEN_WORDS,
+    Figure,
+    Step,
+    caption_list,
+    unseen_prompts,
+    words_read,
+)
+
 from ..sae.controls import beats_controls, control_table, generalization
 from ..sae.dictionary import SparseAutoencoder
 from ..sae.features import count_selective, selective_features
@@ -22,14 +31,6 @@ from ..stats.estimates import Estimate
 from ..stimuli.emotions import EMOTIONS
 from ..stimuli.prompts import HELD_OUT_TEMPLATES, study_prompts
 from .dictionaries_training import Dictionaries, pooled_features
-from musicgen_emotion.studies.steps import (
-    UNSEEN_WORDS,
-    Figure,
-    Step,
-    caption_list,
-    unseen_prompts,
-    words_read,
-)
 
 GENERAL_COLUMNS = (
     "held_out",
@@ -45,8 +46,15 @@ GENERAL_COLUMNS = (
 )
 
 # %% auto #0
-__all__ = ['GENERAL_COLUMNS', 'FeatureStudy', 'count_row', 'probing_sentence', 'held_out_words_sentence',
-           'control_counts_sentence']
+__all__ = [
+    "GENERAL_COLUMNS",
+    "FeatureStudy",
+    "control_counts_sentence",
+    "count_row",
+    "held_out_words_sentence",
+    "probing_sentence",
+]
+
 
 # %% ../../nbs/api/95_studies/19_dictionaries_features.ipynb #cell007
 @dataclass
@@ -327,6 +335,7 @@ def count_row(
 ) -> pd.Series:  # count, low, high, n
     "One row of the table of counts."
     return counts[(counts.emotion == emotion) & (counts.kind == kind)].iloc[0]
+
 
 # %% ../../nbs/api/95_studies/19_dictionaries_features.ipynb #cell008
 def probing_sentence(

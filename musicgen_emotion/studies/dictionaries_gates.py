@@ -12,7 +12,7 @@ from ..lab.runs import Run
 from ..stats.power import FEWEST_UNITS
 
 # %% auto #0
-__all__ = ['MOST_UNEXPLAINED', 'DICTIONARY_CRITERIA', 'claim']
+__all__ = ["DICTIONARY_CRITERIA", "MOST_UNEXPLAINED", "claim"]
 
 # %% ../../nbs/api/95_studies/16_dictionaries_gates.ipynb #cell006
 MOST_UNEXPLAINED = 0.2  # bar of the plan for the share of the variance of test tokens
@@ -82,6 +82,7 @@ DICTIONARY_CRITERIA = (
         fails_on=("random-weights",),
     ),
 )
+
 
 # %% ../../nbs/api/95_studies/16_dictionaries_gates.ipynb #cell009
 def claim(

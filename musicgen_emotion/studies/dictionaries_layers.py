@@ -24,8 +24,16 @@ from .dictionaries_training import Dictionaries
 from .steps import Step, no_claim_sentence
 
 # %% auto #0
-__all__ = ['LayerDictionary', 'LayerDictionaries', 'near_identity', 'layer_stability_sentence', 'layers_sentence',
-           'recovered_sentence', 'active_features']
+__all__ = [
+    "LayerDictionaries",
+    "LayerDictionary",
+    "active_features",
+    "layer_stability_sentence",
+    "layers_sentence",
+    "near_identity",
+    "recovered_sentence",
+]
+
 
 # %% ../../nbs/api/95_studies/21_dictionaries_layers.ipynb #cell007
 @dataclass

@@ -11,10 +11,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..lab.seeds import rng
-from ..probes.folds import grouped_folds
-from ..sae.controls import rectify
-from ..sae.dictionary import SparseAutoencoder
 from musicgen_emotion.sae.edited_clips import (
     edit_changes,
     edit_descriptors,
@@ -23,6 +19,11 @@ from musicgen_emotion.sae.edited_clips import (
     feature_edit,
     random_edits,
 )
+
+from ..lab.seeds import rng
+from ..probes.folds import grouped_folds
+from ..sae.controls import rectify
+from ..sae.dictionary import SparseAutoencoder
 from ..sae.effects import ablation_effect, edit_size, fitted_readout
 from ..sae.features import selective_features
 from ..sae.metrics import feature_density, sae_metrics
@@ -43,9 +44,22 @@ TESTED_EDITS = ("ablate", "double")  # both move the states equally far, in oppo
 PLANTED_SOUND = 1.0  # change of one descriptor under `planted`, in sd of the clean clips
 
 # %% auto #0
-__all__ = ['SCALED_UP', 'RAW', 'TESTED_EDITS', 'PLANTED_SOUND', 'planted_cues', 'MeaningStudy', 'recovery_sentence',
-           'monosemanticity_sentence', 'ablation_sentence', 'fall_text', 'falls_by_emotion', 'edit_sentence',
-           'with_planted_sound']
+__all__ = [
+    "PLANTED_SOUND",
+    "RAW",
+    "SCALED_UP",
+    "TESTED_EDITS",
+    "MeaningStudy",
+    "ablation_sentence",
+    "edit_sentence",
+    "fall_text",
+    "falls_by_emotion",
+    "monosemanticity_sentence",
+    "planted_cues",
+    "recovery_sentence",
+    "with_planted_sound",
+]
+
 
 # %% ../../nbs/api/95_studies/20_dictionaries_meaning.ipynb #cell007
 def planted_cues(
@@ -71,6 +85,7 @@ def planted_cues(
     flat = pd.DataFrame(rows)
     categories = pd.get_dummies(flat[["emotion", "intensity", "instrument", "mode"]])
     return pd.concat([categories, flat[["tempo", "level"]]], axis=1)
+
 
 # %% ../../nbs/api/95_studies/20_dictionaries_meaning.ipynb #cell009
 @dataclass
@@ -338,6 +353,7 @@ class MeaningStudy:
             sentence=edit_sentence(hit, self.target, *counts),
             table=self.tests,
         )
+
 
 # %% ../../nbs/api/95_studies/20_dictionaries_meaning.ipynb #cell010
 def recovery_sentence(

@@ -24,7 +24,8 @@ from .dictionaries_layers import LayerDictionaries
 from .steps import Step
 
 # %% auto #0
-__all__ = ['FeaturePages', 'clips_of_every_emotion', 'page_step']
+__all__ = ["FeaturePages", "clips_of_every_emotion", "page_step"]
+
 
 # %% ../../nbs/api/95_studies/22_dictionaries_pages.ipynb #cell007
 @dataclass

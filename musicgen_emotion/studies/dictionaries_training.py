@@ -27,7 +27,8 @@ from .dictionaries_data import TextRows
 from .steps import Figure, Step
 
 # %% auto #0
-__all__ = ['final_config', 'Dictionaries', 'pooled_features', 'plot_density']
+__all__ = ["Dictionaries", "final_config", "plot_density", "pooled_features"]
+
 
 # %% ../../nbs/api/95_studies/18_dictionaries_training.ipynb #cell007
 def final_config(
@@ -52,6 +53,7 @@ def final_config(
         matryoshka=tuple(nesting) if isinstance(nesting, tuple | list) else (),
         metadata=metadata,
     )
+
 
 # %% ../../nbs/api/95_studies/18_dictionaries_training.ipynb #cell009
 @dataclass

@@ -13,6 +13,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from musicgen_emotion.studies.steps import (
+    NO_CONTROL,
+    ClipSettings,
+    Step,
+    gates_sentence,
+    gates_step,
+    keep_sentences,
+    settings_from,
+    start_study,
+    study_words,
+)
+
 from ..activations.extractor import ActivationExtractor
 from ..activations.replaying import replay
 from ..activations.tracing import TraceReport, trace
@@ -29,21 +41,18 @@ from .foundation_criteria import LAYER_CRITERIA, TEXT_CRITERIA
 from .foundation_findings import choice_note, difference_text
 from .foundation_layers import LayerStudy
 from .foundation_text import TextStudy
-from musicgen_emotion.studies.steps import (
-    NO_CONTROL,
-    ClipSettings,
-    Step,
-    gates_sentence,
-    gates_step,
-    keep_sentences,
-    settings_from,
-    start_study,
-    study_words,
-)
 
 # %% auto #0
-__all__ = ['FOUNDATION_CRITERIA', 'FoundationSettings', 'FoundationStudy', 'start_foundation', 'relative_gap', 'FoundationScores',
-           'summary_sentences', 'inputs_sentence']
+__all__ = [
+    "FOUNDATION_CRITERIA",
+    "FoundationScores",
+    "FoundationSettings",
+    "FoundationStudy",
+    "inputs_sentence",
+    "relative_gap",
+    "start_foundation",
+    "summary_sentences",
+]
 
 # %% ../../nbs/api/95_studies/07_foundation.ipynb #cell008
 FOUNDATION_CRITERIA = (
@@ -95,6 +104,7 @@ class FoundationSettings:
     def clip_settings(self) -> ClipSettings:  # raises ValueError when clips are too short
         "How clips are generated."
         return settings_from(ClipSettings, vars(self))
+
 
 # %% ../../nbs/api/95_studies/07_foundation.ipynb #cell010
 @dataclass
@@ -263,6 +273,7 @@ def relative_gap(
     "Largest difference of two captures."
     values = stepwise.transpose("clip", "branch", "timestep", "d_model").values
     return float(np.abs(values - parallel.values).max() / np.abs(parallel.values).max())
+
 
 # %% ../../nbs/api/95_studies/07_foundation.ipynb #cell011
 @dataclass(frozen=True)

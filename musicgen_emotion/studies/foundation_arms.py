@@ -10,23 +10,25 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from musicgen_emotion.studies.foundation_criteria import (
+    PLANTED_EQUAL_MUSIC,
+    PLANTED_LAYERS,
+    PLANTED_MAP,
+)
+
 from ..activations.clip_files import token_counts
 from ..activations.replaying import replay
 from ..activations.texts import text_embeddings
 from ..activations.word_vectors import static_vectors
 from ..models.load import randomized
 from .foundation_clips import ClipStudy
-from musicgen_emotion.studies.foundation_criteria import (
-    PLANTED_EQUAL_MUSIC,
-    PLANTED_LAYERS,
-    PLANTED_MAP,
-)
 from .steps import plant
 
 States = dict[str, np.ndarray]  # site -> (clip, d_model)
 
 # %% auto #0
-__all__ = ['States', 'StudyArms', 'residual_sites']
+__all__ = ["States", "StudyArms", "residual_sites"]
+
 
 # %% ../../nbs/api/95_studies/05_foundation_arms.ipynb #cell005
 @dataclass

@@ -33,8 +33,17 @@ from ..stimuli.word_lists import stem_groups
 from .steps import NO_CONTROL, ClipSettings, Figure, Step, estimate_text
 
 # %% auto #0
-__all__ = ['RELATED', 'SHOWN', 'FEATURE_COLUMNS', 'LABEL_CRITERION', 'ClipStudy', 'tempo_sentence', 'median_difference',
-           'related_sentence', 'label_sentence']
+__all__ = [
+    "FEATURE_COLUMNS",
+    "LABEL_CRITERION",
+    "RELATED",
+    "SHOWN",
+    "ClipStudy",
+    "label_sentence",
+    "median_difference",
+    "related_sentence",
+    "tempo_sentence",
+]
 
 # %% ../../nbs/api/95_studies/04_foundation_clips.ipynb #cell006
 RELATED = (
@@ -314,6 +323,7 @@ class ClipStudy:
             figures=(figure,),
             decimals=2,
         )
+
 
 # %% ../../nbs/api/95_studies/04_foundation_clips.ipynb #cell007
 def tempo_sentence(

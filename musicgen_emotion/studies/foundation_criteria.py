@@ -8,8 +8,15 @@ from __future__ import annotations
 from ..lab.gates import Criterion
 
 # %% auto #0
-__all__ = ['PLANTED_TEXT', 'PLANTED_SIMILARITY', 'TEXT_CRITERIA', 'PLANTED_LAYERS', 'PLANTED_EQUAL_MUSIC', 'PLANTED_MAP',
-           'LAYER_CRITERIA']
+__all__ = [
+    "LAYER_CRITERIA",
+    "PLANTED_EQUAL_MUSIC",
+    "PLANTED_LAYERS",
+    "PLANTED_MAP",
+    "PLANTED_SIMILARITY",
+    "PLANTED_TEXT",
+    "TEXT_CRITERIA",
+]
 
 # %% ../../nbs/api/95_studies/01_foundation_criteria.ipynb #cell007
 PLANTED_TEXT = 0.06  # size of the effect that `planted` puts into the probed states, see `plant`

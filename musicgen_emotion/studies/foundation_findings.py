@@ -11,9 +11,24 @@ from ..stats.estimates import Estimate
 from .steps import estimate_text
 
 # %% auto #0
-__all__ = ['best_sentence', 'difference_text', 'choice_note', 'choice_sentence', 'encoding_sentence', 'apart_sentence',
-           'ceilings_sentence', 'dimensions_sentence', 'silhouette_sentence', 'similarity_sentence', 'encodes_sentence',
-           'generalization_sentence', 'centroids_sentence', 'repeats_sentence', 'circumplex_sentence']
+__all__ = [
+    "apart_sentence",
+    "best_sentence",
+    "ceilings_sentence",
+    "centroids_sentence",
+    "choice_note",
+    "choice_sentence",
+    "circumplex_sentence",
+    "difference_text",
+    "dimensions_sentence",
+    "encodes_sentence",
+    "encoding_sentence",
+    "generalization_sentence",
+    "repeats_sentence",
+    "silhouette_sentence",
+    "similarity_sentence",
+]
+
 
 # %% ../../nbs/api/95_studies/02_foundation_findings.ipynb #cell007
 def best_sentence(
@@ -148,6 +163,7 @@ def silhouette_sentence(
         f"Emotions {answer} apart on the UMAP of {layer}: silhouette "
         f"{estimate_text(width, 'clips')}; the bar is 0.2."
     )
+
 
 # %% ../../nbs/api/95_studies/02_foundation_findings.ipynb #cell015
 def similarity_sentence(

@@ -10,6 +10,16 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
+from musicgen_emotion.studies.foundation_findings import (
+    apart_sentence,
+    best_sentence,
+    ceilings_sentence,
+    choice_sentence,
+    dimensions_sentence,
+    encoding_sentence,
+    silhouette_sentence,
+)
+
 from ..probes.comparisons import differing_dimensions, pair_baselines, time_course
 from ..probes.linear import probe_layers, probe_regression
 from ..probes.maps import embed_2d, layer_table, silhouette
@@ -23,19 +33,10 @@ from ..stimuli.emotions import VALENCE_AROUSAL
 from .foundation_arms import States, StudyArms
 from .foundation_clips import ClipStudy
 from .foundation_criteria import LAYER_CRITERIA
-from musicgen_emotion.studies.foundation_findings import (
-    apart_sentence,
-    best_sentence,
-    ceilings_sentence,
-    choice_sentence,
-    dimensions_sentence,
-    encoding_sentence,
-    silhouette_sentence,
-)
 from .steps import Figure, Step, surface_baselines
 
 # %% auto #0
-__all__ = ['BASELINES', 'LayerStudy']
+__all__ = ["BASELINES", "LayerStudy"]
 
 # %% ../../nbs/api/95_studies/06_foundation_layers.ipynb #cell007
 _MUSIC_INPUTS = ("codec tokens", "acoustic descriptors")

@@ -15,28 +15,12 @@ from musicgen_emotion.activations.texts import (
     load_embeddings,
     text_embeddings,
 )
-from ..activations.word_vectors import static_vectors
-from ..lab.files import read_table
-from ..lab.runs import Run
-from ..models.load import randomized
-from ..models.model import MusicModel
-from ..probes.comparisons import pair_baselines
-from ..probes.folds import Folds, grouped_folds, leave_word_out
-from ..probes.linear import probe_layers
-from ..probes.maps import circumplex_test, embed_2d
-from ..probes.nested import ProbeResult
-from ..probes.readout import encodes, probe_text
-from ..probes.similarity import centroid_curve, centroid_similarity, within_between
-from ..show.heatmaps import plot_embedding
-from ..show.plots import plot_centroids
-from ..stats.estimates import Estimate, bootstrap
 from musicgen_emotion.stimuli.prompts import (
     HELD_OUT_TEMPLATES,
     TEMPLATES,
     crossed_prompts,
     study_prompts,
 )
-from ..stimuli.word_lists import stem_groups
 from musicgen_emotion.studies.foundation_criteria import (
     PLANTED_SIMILARITY,
     PLANTED_TEXT,
@@ -63,8 +47,25 @@ from musicgen_emotion.studies.steps import (
     words_read,
 )
 
+from ..activations.word_vectors import static_vectors
+from ..lab.files import read_table
+from ..lab.runs import Run
+from ..models.load import randomized
+from ..models.model import MusicModel
+from ..probes.comparisons import pair_baselines
+from ..probes.folds import Folds, grouped_folds, leave_word_out
+from ..probes.linear import probe_layers
+from ..probes.maps import circumplex_test, embed_2d
+from ..probes.nested import ProbeResult
+from ..probes.readout import encodes, probe_text
+from ..probes.similarity import centroid_curve, centroid_similarity, within_between
+from ..show.heatmaps import plot_embedding
+from ..show.plots import plot_centroids
+from ..stats.estimates import Estimate, bootstrap
+from ..stimuli.word_lists import stem_groups
+
 # %% auto #0
-__all__ = ['HELD_OUT', 'TextStudy']
+__all__ = ["HELD_OUT", "TextStudy"]
 
 # %% ../../nbs/api/95_studies/03_foundation_text.ipynb #cell008
 HELD_OUT = {  # split of unseen prompts -> how the table calls it

@@ -17,11 +17,19 @@ from .foundation_criteria import LAYER_CRITERIA
 from .foundation_text import HELD_OUT
 
 # %% auto #0
-__all__ = ['HEADLINE_FORMAT', 'run_headline', 'arm_score', 'headline_sentence', 'with_interval', 'write_headline',
-           'read_headline']
+__all__ = [
+    "HEADLINE_FORMAT",
+    "arm_score",
+    "headline_sentence",
+    "read_headline",
+    "run_headline",
+    "with_interval",
+    "write_headline",
+]
 
 # %% ../../nbs/api/95_studies/08_headline.ipynb #cell005
 HEADLINE_FORMAT = "musicgen_emotion/headline/3"  # `format` of the file
+
 
 # %% ../../nbs/api/95_studies/08_headline.ipynb #cell007
 def run_headline(
@@ -89,6 +97,7 @@ def arm_score(
     numbers = {name: round(float(row[name]), 3) for name in ("score", "low", "high")}
     return dict(name=row["name"] if "name" in row else row["layer"]) | numbers
 
+
 # %% ../../nbs/api/95_studies/08_headline.ipynb #cell013
 def headline_sentence(
     summary: Mapping[str, Any],  # of `run_headline`
@@ -143,6 +152,7 @@ def with_interval(
 ) -> str:  # as 0.93 [0.87–0.97]
     "A score and its 95% interval."
     return f"{score['score']:.2f} [{score['low']:.2f}–{score['high']:.2f}]"
+
 
 # %% ../../nbs/api/95_studies/08_headline.ipynb #cell017
 def write_headline(

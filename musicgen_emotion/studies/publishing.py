@@ -14,7 +14,6 @@ from typing import Any
 
 import pandas as pd
 
-from ..activations.clips import ClipStore
 from musicgen_emotion.lab.files import (
     atomic_path,
     package_folder,
@@ -31,13 +30,26 @@ from musicgen_emotion.lab.paths import (
     holds_only,
     read_marker,
 )
+
+from ..activations.clips import ClipStore
 from ..lab.runs import RUN_VERSION, run_manifest
 from ..lab.sizes import size_text
 from .control_runs import HOLD_COLUMNS
 
 # %% auto #0
-__all__ = ['MOST_BYTES', 'PUBLISHED_FILE', 'shown_clips', 'publish_run', 'evidence_folder', 'shown_run', 'summary_of_run',
-           'published_controls', 'provenance_sentence', 'published_files']
+__all__ = [
+    "MOST_BYTES",
+    "PUBLISHED_FILE",
+    "evidence_folder",
+    "provenance_sentence",
+    "publish_run",
+    "published_controls",
+    "published_files",
+    "shown_clips",
+    "shown_run",
+    "summary_of_run",
+]
+
 
 # %% ../../nbs/api/95_studies/13_publishing.ipynb #cell006
 def shown_clips(
@@ -71,6 +83,7 @@ def _steered_clips(run: Path) -> list[str]:
     if (run / "feature_clips.csv").exists():
         shown.append(read_table(run / "feature_clips.csv"))
     return list(dict.fromkeys(pd.concat(shown).clip_id))
+
 
 # %% ../../nbs/api/95_studies/13_publishing.ipynb #cell009
 MOST_BYTES = 20 * 10**6  # of the whole folder of evidence
@@ -199,6 +212,7 @@ def _without_paths(manifest: dict[str, Any], name: str) -> dict[str, Any]:
         parameters["out_dir"] = f"results/{name}"
     inputs = {Path(path).name: checksum for path, checksum in kept.get("inputs", {}).items()}
     return kept | dict(parameters=parameters, inputs=inputs)
+
 
 # %% ../../nbs/api/95_studies/13_publishing.ipynb #cell014
 def shown_run(

@@ -23,9 +23,25 @@ from ..sae.dictionary import SparseAutoencoder
 from .steps import check_pairs
 
 # %% auto #0
-__all__ = ['TEST_SHARE', 'CLIPS_AT_ONCE', 'POOL_SHARE', 'METHODS', 'PLANS', 'SOUND_BYTES', 'StudyPlan', 'foundation_work',
-           'dictionary_work', 'steering_work', 'causal_work', 'PassCosts', 'measure_training', 'measure_passes',
-           'estimate_run', 'device_text']
+__all__ = [
+    "CLIPS_AT_ONCE",
+    "METHODS",
+    "PLANS",
+    "POOL_SHARE",
+    "SOUND_BYTES",
+    "TEST_SHARE",
+    "PassCosts",
+    "StudyPlan",
+    "causal_work",
+    "device_text",
+    "dictionary_work",
+    "estimate_run",
+    "foundation_work",
+    "measure_passes",
+    "measure_training",
+    "steering_work",
+]
+
 
 # %% ../../nbs/api/95_studies/14_run_costs.ipynb #cell006
 @dataclass(frozen=True)
@@ -217,6 +233,7 @@ PLANS: dict[str, Callable[[Mapping[str, Any], int], StudyPlan]] = {
     "phase3_causal": causal_work,
 }
 
+
 # %% ../../nbs/api/95_studies/14_run_costs.ipynb #cell010
 @dataclass(frozen=True)
 class PassCosts:
@@ -263,6 +280,7 @@ def measure_passes(
         seconds = frames / config.frame_rate
         replay_s = (time.perf_counter() - start) / (2 * batch_size * seconds)
     return PassCosts(step_s, replay_s, batch_size)
+
 
 # %% ../../nbs/api/95_studies/14_run_costs.ipynb #cell013
 SOUND_BYTES = 0.85  # bytes a sample of a FLAC file of 16 bits, the mean over clips of nano

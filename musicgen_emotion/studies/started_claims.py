@@ -22,10 +22,31 @@ from .started_it import REPORTED, StartedStudy
 from .steps import Step
 
 # %% auto #0
-__all__ = ['CLAIM_COLUMNS', 'TEXT', 'NANO', 'FOR_THE_MODEL', 'STEP_SENTENCES', 'claim_row', 'with_ends', 'similarity_claim',
-           'probe_claim', 'circle_claim', 'dimensions_claim', 'dictionary_claim', 'record_steps', 'steps_sentence',
-           'last_step_claim', 'ends_claim', 'course_claim', 'decoder_probe_claim', 'input_claim', 'text_claims',
-           'decoder_claims', 'claims_step', 'claims_sentence']
+__all__ = [
+    "CLAIM_COLUMNS",
+    "FOR_THE_MODEL",
+    "NANO",
+    "STEP_SENTENCES",
+    "TEXT",
+    "circle_claim",
+    "claim_row",
+    "claims_sentence",
+    "claims_step",
+    "course_claim",
+    "decoder_claims",
+    "decoder_probe_claim",
+    "dictionary_claim",
+    "dimensions_claim",
+    "ends_claim",
+    "input_claim",
+    "last_step_claim",
+    "probe_claim",
+    "record_steps",
+    "similarity_claim",
+    "steps_sentence",
+    "text_claims",
+    "with_ends",
+]
 
 # %% ../../nbs/api/95_studies/11_started_claims.ipynb #cell006
 CLAIM_COLUMNS = ("claim", "on", "test", "found", "verdict", "missing")
@@ -58,6 +79,7 @@ def with_ends(
 ) -> str:  # "0.71 (0.60 to 0.82)"
     "A number with its 95% interval."
     return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
 
 # %% ../../nbs/api/95_studies/11_started_claims.ipynb #cell008
 def similarity_claim(
@@ -222,6 +244,7 @@ def _with_l1(table, asked, factor):
     row = table[same].iloc[0]
     return f"{row.kept_test:.2f} with {row.l0:.0f} features per prompt"
 
+
 # %% ../../nbs/api/95_studies/11_started_claims.ipynb #cell012
 STEP_SENTENCES = ("a {} {} piece", "{} {} music")  # each with all of `INSTRUMENTS`
 
@@ -288,6 +311,7 @@ def steps_sentence(
         f"{with_ends(early.value, early.low, early.high)}, even and odd steps "
         f"{with_ends(ceiling.value, ceiling.low, ceiling.high)}."
     )
+
 
 # %% ../../nbs/api/95_studies/11_started_claims.ipynb #cell015
 def last_step_claim(
@@ -420,6 +444,7 @@ def input_claim(
         verdict,
         FOR_THE_MODEL,
     )
+
 
 # %% ../../nbs/api/95_studies/11_started_claims.ipynb #cell019
 def text_claims(

@@ -11,8 +11,14 @@ import pandas as pd
 from ..stats.power import FEWEST_UNITS
 
 # %% auto #0
-__all__ = ['started_similarity_sentence', 'started_probe_sentence', 'started_circle_sentence', 'started_dimensions_sentence',
-           'started_dictionary_sentence']
+__all__ = [
+    "started_circle_sentence",
+    "started_dictionary_sentence",
+    "started_dimensions_sentence",
+    "started_probe_sentence",
+    "started_similarity_sentence",
+]
+
 
 # %% ../../nbs/api/95_studies/09_started_findings.ipynb #cell006
 def started_similarity_sentence(
@@ -52,6 +58,7 @@ def started_probe_sentence(
         f"difference is {100 * held_out.difference:.0f} points ({100 * held_out.low:.0f} to "
         f"{100 * held_out.high:.0f}, n = {int(held_out.n)} units of words)."
     )
+
 
 # %% ../../nbs/api/95_studies/09_started_findings.ipynb #cell010
 def started_circle_sentence(
@@ -100,6 +107,7 @@ def started_dimensions_sentence(
         f"(p = {pair.p:.3f}, n = {int(pair.n)} units of words). {start} above shuffled "
         "labels."
     )
+
 
 # %% ../../nbs/api/95_studies/09_started_findings.ipynb #cell014
 def started_dictionary_sentence(

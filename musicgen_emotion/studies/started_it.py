@@ -17,6 +17,21 @@ import numpy as np
 import pandas as pd
 import torch
 
+from musicgen_emotion.probes.similarity import (
+    centroid_cosines,
+    centroid_similarity,
+    cosine_similarity,
+    transform,
+    within_between,
+)
+from musicgen_emotion.studies.started_findings import (
+    started_circle_sentence,
+    started_dictionary_sentence,
+    started_dimensions_sentence,
+    started_probe_sentence,
+    started_similarity_sentence,
+)
+
 from ..activations.texts import text_embeddings
 from ..activations.word_vectors import static_vectors
 from ..lab.arguments import checked
@@ -29,13 +44,6 @@ from ..probes.folds import grouped_folds
 from ..probes.linear import probe_layers
 from ..probes.maps import circumplex_test, embed_2d
 from ..probes.readout import encodes
-from musicgen_emotion.probes.similarity import (
-    centroid_cosines,
-    centroid_similarity,
-    cosine_similarity,
-    transform,
-    within_between,
-)
 from ..sae.controls import rectify
 from ..sae.data import data_report, group_split
 from ..sae.features import count_selective, selective_features
@@ -47,18 +55,22 @@ from ..stats.estimates import bootstrap, bootstrap_weights, interval
 from ..stimuli.captions import load_norms, load_prompt_embeddings
 from ..stimuli.emotions import VALENCE_AROUSAL
 from ..stimuli.word_lists import stem_groups
-from musicgen_emotion.studies.started_findings import (
-    started_circle_sentence,
-    started_dictionary_sentence,
-    started_dimensions_sentence,
-    started_probe_sentence,
-    started_similarity_sentence,
-)
 from .steps import Figure, Step, surface_baselines
 
 # %% auto #0
-__all__ = ['STARTED_FOLDER', 'REPORTED', 'STARTED_TRAINING', 'word_units', 'started_folder', 'load_started', 'rated_vectors',
-           'StartedStudy', 'started_sizes', 'started_training']
+__all__ = [
+    "REPORTED",
+    "STARTED_FOLDER",
+    "STARTED_TRAINING",
+    "StartedStudy",
+    "load_started",
+    "rated_vectors",
+    "started_folder",
+    "started_sizes",
+    "started_training",
+    "word_units",
+]
+
 
 # %% ../../nbs/api/95_studies/10_started_it.ipynb #cell006
 @checked
@@ -86,6 +98,7 @@ def word_units(
             joined = np.isin(units, units[rows])
             units[joined] = units[joined].min()
     return units
+
 
 # %% ../../nbs/api/95_studies/10_started_it.ipynb #cell009
 STARTED_FOLDER = "t5_emotion_prompts"  # name of the folder with the embeddings
@@ -131,6 +144,7 @@ def load_started(
     rated = load_norms(norms) if norms.is_dir() else None
     return StartedStudy(states, prompts, model, rated, n_perm, seed, folder=kept)
 
+
 # %% ../../nbs/api/95_studies/10_started_it.ipynb #cell012
 def rated_vectors(
     prompts: Sequence[str],  # texts
@@ -143,6 +157,7 @@ def rated_vectors(
         words = [word for word in re.findall(r"\w+", prompt.lower()) if word in rated.index]
         rows.append(rated.loc[words].mean().to_numpy() if words else np.zeros(2))
     return np.array(rows)
+
 
 # %% ../../nbs/api/95_studies/10_started_it.ipynb #cell015
 @dataclass
@@ -444,6 +459,7 @@ def _found_again(dictionaries, rows):
             )
             shares.append(float((match.best > 0.7).mean()))
     return float(np.mean(shares)) if shares else np.nan
+
 
 # %% ../../nbs/api/95_studies/10_started_it.ipynb #cell017
 STARTED_TRAINING = TrainConfig(

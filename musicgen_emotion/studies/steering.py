@@ -11,9 +11,6 @@ from typing import Any
 
 import pandas as pd
 
-from ..lab.gates import Gate
-from ..steering.arms import Arm
-from .steering_balance import balance_prompts
 from musicgen_emotion.studies.steering_cost import (
     BranchStep,
     CostStep,
@@ -23,7 +20,6 @@ from musicgen_emotion.studies.steering_cost import (
     likelihood_cost,
     moved_beside,
 )
-from .steering_criteria import STEERING_CRITERIA, without_claim
 from musicgen_emotion.studies.steering_directions import (
     DirectionSet,
     DoseChoice,
@@ -46,7 +42,6 @@ from musicgen_emotion.studies.steering_doses import (
     shuffled_controls,
     target_arms,
 )
-from .steering_features import FeatureStep, single_features
 from musicgen_emotion.studies.steering_hits import (
     RECOVERY_CRITERIA,
     HitStep,
@@ -54,7 +49,6 @@ from musicgen_emotion.studies.steering_hits import (
     judge_calibration,
     render_confusion,
 )
-from .steering_methods import MethodSet, few_pairs_curve, find_methods
 from musicgen_emotion.studies.steering_moves import (
     ControlShares,
     TargetMoves,
@@ -62,7 +56,6 @@ from musicgen_emotion.studies.steering_moves import (
     target_moves,
     written_words,
 )
-from .steering_recovery import MethodComparison, compare_methods
 from musicgen_emotion.studies.steering_report import (
     listening_test,
     nothing_left,
@@ -74,11 +67,20 @@ from musicgen_emotion.studies.steering_setup import (
     SteeringSettings,
     SteeringStep,
 )
+
+from ..lab.gates import Gate
+from ..steering.arms import Arm
+from .steering_balance import balance_prompts
+from .steering_criteria import STEERING_CRITERIA, without_claim
+from .steering_features import FeatureStep, single_features
+from .steering_methods import MethodSet, few_pairs_curve, find_methods
+from .steering_recovery import MethodComparison, compare_methods
 from .steering_specific import specificity
 from .steps import Step, gates_step, keep_sentences, start_study
 
 # %% auto #0
-__all__ = ['GATED_STEPS', 'SteeringStudy', 'start_steering']
+__all__ = ["GATED_STEPS", "SteeringStudy", "start_steering"]
+
 
 # %% ../../nbs/api/95_studies/41_steering.ipynb #cell009
 class SteeringStudy(SteeringContext):

@@ -19,7 +19,15 @@ from .steering_setup import SteeringContext
 from .steps import Step
 
 # %% auto #0
-__all__ = ['FAST_FROM', 'BALANCED', 'music_cells', 'balance_table', 'balanced_rows', 'balance_prompts', 'balance_sentence']
+__all__ = [
+    "BALANCED",
+    "FAST_FROM",
+    "balance_prompts",
+    "balance_sentence",
+    "balance_table",
+    "balanced_rows",
+    "music_cells",
+]
 
 # %% ../../nbs/api/95_studies/30_steering_balance.ipynb #cell007
 FAST_FROM = 104.0  # BPM
@@ -69,6 +77,7 @@ def balanced_rows(
         chosen.append(queues[cell][taken[cell]])
         taken[cell] += 1
     return sorted(chosen)
+
 
 # %% ../../nbs/api/95_studies/30_steering_balance.ipynb #cell010
 def balance_prompts(

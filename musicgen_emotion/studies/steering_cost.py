@@ -11,6 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from musicgen_emotion.studies.steering_sentences import (
+    STEERED_AXES,
+    beside_sentence,
+    likelihood_sentence,
+    no_unit_sentence,
+)
+
 from ..show.heatmaps import plot_heatmap
 from ..stats.estimates import Estimate, bootstrap
 from ..stats.ratios import ratio_of_means
@@ -22,19 +29,27 @@ from ..steering.specificity import absolute_bounds
 from .steering_criteria import OTHER_AXIS
 from .steering_doses import DoseResult
 from .steering_moves import prompts_p, random_rank
-from musicgen_emotion.studies.steering_sentences import (
-    STEERED_AXES,
-    beside_sentence,
-    likelihood_sentence,
-    no_unit_sentence,
-)
 from .steering_setup import SteeringCriterion, SteeringStep
 from .steps import Figure, Step
 
 # %% auto #0
-__all__ = ['SMALL_DOSES', 'BRANCH_CLIPS', 'BRANCH_BOUNDS', 'BranchStep', 'guidance_branches', 'ratio_of_sums',
-           'branches_sentence', 'SideEffects', 'moved_beside', 'CostStep', 'likelihood_cost', 'mean_losses',
-           'full_guard', 'quality_sentence', 'guidance_sentence']
+__all__ = [
+    "BRANCH_BOUNDS",
+    "BRANCH_CLIPS",
+    "SMALL_DOSES",
+    "BranchStep",
+    "CostStep",
+    "SideEffects",
+    "branches_sentence",
+    "full_guard",
+    "guidance_branches",
+    "guidance_sentence",
+    "likelihood_cost",
+    "mean_losses",
+    "moved_beside",
+    "quality_sentence",
+    "ratio_of_sums",
+]
 
 # %% ../../nbs/api/95_studies/35_steering_cost.ipynb #cell007
 SMALL_DOSES = (0.005, 0.02)
@@ -171,6 +186,7 @@ def branches_sentence(
         f"{most * guidance:.2g} count as alike."
     )
 
+
 # %% ../../nbs/api/95_studies/35_steering_cost.ipynb #cell010
 @dataclass(kw_only=True, repr=False)
 class SideEffects(SteeringStep):
@@ -270,6 +286,7 @@ def _other_axis_criterion(result, axis):
         why=f"{other} moves by {share}, in either sign; p over prompts {over_prompts:.2g}, p by "
         f"rank {rank:.3f}",
     )
+
 
 # %% ../../nbs/api/95_studies/35_steering_cost.ipynb #cell013
 @dataclass(kw_only=True, repr=False)
@@ -420,6 +437,7 @@ def _quality_of(result, arm):
         guidance=settings.guidance,
         embeddings=["codec"] if is_axis else [],
     )
+
 
 # %% ../../nbs/api/95_studies/35_steering_cost.ipynb #cell016
 def guidance_sentence(

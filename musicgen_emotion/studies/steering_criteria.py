@@ -21,9 +21,27 @@ from ..stimuli.emotions import VALENCE_AROUSAL
 from .steps import plant
 
 # %% auto #0
-__all__ = ['RANKS_FIRST', 'FOLLOWS_COSINE', 'UNRELATED_LESS', 'OTHER_AXIS', 'HELD_OUT_LIE', 'HELD_OUT_STEER', 'REACHES_WORD',
-           'SINGLE_FEATURES', 'NOTHING_LEFT', 'STEERING_CRITERIA', 'PLANTED_STATES', 'PLANTED_SCORE', 'PLANTED_WORD',
-           'axis_criteria', 'without_claim', 'plant_states', 'plant_sites', 'emotion_effects', 'plant_heard']
+__all__ = [
+    "FOLLOWS_COSINE",
+    "HELD_OUT_LIE",
+    "HELD_OUT_STEER",
+    "NOTHING_LEFT",
+    "OTHER_AXIS",
+    "PLANTED_SCORE",
+    "PLANTED_STATES",
+    "PLANTED_WORD",
+    "RANKS_FIRST",
+    "REACHES_WORD",
+    "SINGLE_FEATURES",
+    "STEERING_CRITERIA",
+    "UNRELATED_LESS",
+    "axis_criteria",
+    "emotion_effects",
+    "plant_heard",
+    "plant_sites",
+    "plant_states",
+    "without_claim",
+]
 
 # %% ../../nbs/api/95_studies/25_steering_criteria.ipynb #cell007
 RANKS_FIRST = "slope ranks first among unrelated directions, p"
@@ -115,6 +133,7 @@ STEERING_CRITERIA = (
     ),
 )
 
+
 # %% ../../nbs/api/95_studies/25_steering_criteria.ipynb #cell010
 def without_claim(
     criterion: Criterion,  # what the gate asks
@@ -133,6 +152,7 @@ def without_claim(
     if any(not math.isfinite(end) for end in known):
         return "the interval has no end, because its denominator does not lie above zero"
     return ""
+
 
 # %% ../../nbs/api/95_studies/25_steering_criteria.ipynb #cell013
 PLANTED_STATES = 2.0  # length of an emotion's vector, standard deviations of a state

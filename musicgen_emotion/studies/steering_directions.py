@@ -11,6 +11,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from musicgen_emotion.studies.steering_setup import (
+    SteeringContext,
+    SteeringCriterion,
+    SteeringSettings,
+    SteeringStep,
+)
+
 from ..activations.clip_plans import generate_clips
 from ..activations.clips import ClipStore
 from ..activations.replaying import replay
@@ -25,18 +32,27 @@ from ..steering.heads import site_rms
 from ..stimuli.emotions import VALENCE_AROUSAL
 from .steering_criteria import HELD_OUT_LIE, plant_sites
 from .steering_sentences import STEERED_AXES, layer_sentence
-from musicgen_emotion.studies.steering_setup import (
-    SteeringContext,
-    SteeringCriterion,
-    SteeringSettings,
-    SteeringStep,
-)
 from .steps import Figure, Step, caption_list
 
 # %% auto #0
-__all__ = ['FittedDirections', 'fit_directions', 'layers_to_fit', 'LayerChoice', 'choose_layer', 'DirectionSet',
-           'keep_directions', 'cosine_sentence', 'DoseChoice', 'choose_doses', 'strongest_dose', 'dose_plan',
-           'dose_sentence', 'held_out_words', 'held_out_sentence']
+__all__ = [
+    "DirectionSet",
+    "DoseChoice",
+    "FittedDirections",
+    "LayerChoice",
+    "choose_doses",
+    "choose_layer",
+    "cosine_sentence",
+    "dose_plan",
+    "dose_sentence",
+    "fit_directions",
+    "held_out_sentence",
+    "held_out_words",
+    "keep_directions",
+    "layers_to_fit",
+    "strongest_dose",
+]
+
 
 # %% ../../nbs/api/95_studies/31_steering_directions.ipynb #cell008
 @dataclass(kw_only=True, repr=False)
@@ -160,6 +176,7 @@ def _mean_states(context, store, clips, sites):
     )
     return {site: states[site].sel(branch="cond").values for site in sites}
 
+
 # %% ../../nbs/api/95_studies/31_steering_directions.ipynb #cell011
 @dataclass(kw_only=True, repr=False)
 class LayerChoice(Step):
@@ -221,6 +238,7 @@ def _above_best_other(context, heard, by_layer, chosen):
     by_prompt = by_axis.groupby(level=[0, 1]).mean().unstack()  # (prompt, layer)
     above = by_prompt[chosen] - by_prompt[others.idxmax()]
     return bootstrap(above.dropna().to_numpy(), **context.settings.resampling())
+
 
 # %% ../../nbs/api/95_studies/31_steering_directions.ipynb #cell014
 @dataclass(kw_only=True, repr=False)
@@ -319,6 +337,7 @@ def cosine_sentence(
     answer = "are far from parallel" if abs(cosine) < 0.5 else "share much of their direction"
     return f"Valence and arousal {answer} (cosine {cosine:.2f}, n = {n} clips)."
 
+
 # %% ../../nbs/api/95_studies/31_steering_directions.ipynb #cell017
 @dataclass(kw_only=True, repr=False)
 class DoseChoice(Step):
@@ -412,6 +431,7 @@ def dose_sentence(
         f"At {strongest:g} RMS the loss has risen by about {dose_cost:g} nats per token: this is "
         f"the strongest dose (n = {n} prompts)."
     )
+
 
 # %% ../../nbs/api/95_studies/31_steering_directions.ipynb #cell020
 def held_out_words(

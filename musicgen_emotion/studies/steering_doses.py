@@ -11,6 +11,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from musicgen_emotion.studies.steering_slopes import (
+    SLOPE_COLUMNS,
+    arm_lines,
+    group_sentence,
+    outcome_sentence,
+    shown_slopes,
+    size_sentence,
+    slopes_figure,
+)
+
 from ..lab.seeds import rng
 from ..nano.evaluation import CUE_DESCRIPTORS
 from ..steering.arms import Arm, prompt_arm, random_arms
@@ -22,21 +32,25 @@ from ..steering.specificity import slopes_beside
 from .steering_directions import DirectionSet, DoseChoice
 from .steering_sentences import STEERED_AXES
 from .steering_setup import SteeringContext
-from musicgen_emotion.studies.steering_slopes import (
-    SLOPE_COLUMNS,
-    arm_lines,
-    group_sentence,
-    outcome_sentence,
-    shown_slopes,
-    size_sentence,
-    slopes_figure,
-)
 from .steps import Step
 
 # %% auto #0
-__all__ = ['CONTROL_KINDS', 'target_arms', 'random_controls', 'shuffled_controls', 'shuffled_axis', 'other_layer_controls',
-           'both_branches_controls', 'all_layers_controls', 'held_out_word_controls', 'added_arms', 'check_arms',
-           'DoseResult', 'push_arms']
+__all__ = [
+    "CONTROL_KINDS",
+    "DoseResult",
+    "added_arms",
+    "all_layers_controls",
+    "both_branches_controls",
+    "check_arms",
+    "held_out_word_controls",
+    "other_layer_controls",
+    "push_arms",
+    "random_controls",
+    "shuffled_axis",
+    "shuffled_controls",
+    "target_arms",
+]
+
 
 # %% ../../nbs/api/95_studies/32_steering_doses.ipynb #cell008
 def target_arms(
@@ -56,6 +70,7 @@ def target_arms(
             )
         )
     return arms
+
 
 # %% ../../nbs/api/95_studies/32_steering_doses.ipynb #cell010
 def random_controls(
@@ -209,6 +224,7 @@ def held_out_word_controls(
             )
         )
     return arms
+
 
 # %% ../../nbs/api/95_studies/32_steering_doses.ipynb #cell013
 CONTROL_KINDS = (  # of the arms that the study makes itself

@@ -12,6 +12,12 @@ import numpy as np
 import pandas as pd
 import torch
 
+from musicgen_emotion.studies.steering_setup import (
+    SteeringContext,
+    SteeringCriterion,
+    SteeringStep,
+)
+
 from ..sae.effects import random_features_like
 from ..stats.estimates import Estimate, bootstrap
 from ..stats.power import FEWEST_UNITS
@@ -23,17 +29,25 @@ from .steering_criteria import SINGLE_FEATURES
 from .steering_directions import DoseChoice
 from .steering_methods import MethodSet
 from .steering_moves import prompts_p
-from musicgen_emotion.studies.steering_setup import (
-    SteeringContext,
-    SteeringCriterion,
-    SteeringStep,
-)
 from .steps import no_claim_sentence, without_negative_zero
 
 # %% auto #0
-__all__ = ['EDIT_WORDS', 'FEATURE_DRAWS', 'FeatureArm', 'FeatureEdit', 'edit_arm', 'FeatureChoice', 'FeatureStep',
-           'single_features', 'choose_features', 'rising_features', 'features_sentence', 'dictionary_sentence',
-           'edits_sentence']
+__all__ = [
+    "EDIT_WORDS",
+    "FEATURE_DRAWS",
+    "FeatureArm",
+    "FeatureChoice",
+    "FeatureEdit",
+    "FeatureStep",
+    "choose_features",
+    "dictionary_sentence",
+    "edit_arm",
+    "edits_sentence",
+    "features_sentence",
+    "rising_features",
+    "single_features",
+]
+
 
 # %% ../../nbs/api/95_studies/38_steering_features.ipynb #cell007
 @dataclass
@@ -86,6 +100,7 @@ def edit_arm(
         steering,
         sae=sae,
     )
+
 
 # %% ../../nbs/api/95_studies/38_steering_features.ipynb #cell010
 EDIT_WORDS = dict(
@@ -187,7 +202,7 @@ def _features_criterion(context, choice, pushed, beyond):
     return SteeringCriterion(
         name=SINGLE_FEATURES,
         value=np.max([p_choice, p_prompts]),
-        n=beyond.n,
+        n=min(beyond.n, sum(map(len, choice.by_emotion.values()))),  # prompts, chosen features
         draws=FEATURE_DRAWS,
         why=f"rise of the own outcome beyond {len(choice.random)} features that fire as often: "
         f"{beyond.value:.2f} ({beyond.low:.2f} to {beyond.high:.2f} over prompts); p over features "
@@ -423,6 +438,7 @@ def features_sentence(
         f"raise the own margin {answer} those do, by {beyond.value:.2f} (95% interval "
         f"{beyond.low:.2f} to {beyond.high:.2f}, n = {beyond.n} prompts)."
     )
+
 
 # %% ../../nbs/api/95_studies/38_steering_features.ipynb #cell013
 def dictionary_sentence(

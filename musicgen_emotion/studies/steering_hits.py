@@ -10,30 +10,43 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from musicgen_emotion.steering.recovered import (
+    confusion_of_renders,
+    recovered_emotions,
+    recovered_shares,
+)
+from musicgen_emotion.studies.steering_setup import (
+    SteeringContext,
+    SteeringCriterion,
+    SteeringStep,
+)
+
 from ..lab.gates import CONTROLS, Criterion
 from ..nano.evaluation import CUE_DESCRIPTORS, graded_clips
 from ..show.heatmaps import plot_heatmap
 from ..steering.arms import Arm
 from ..steering.directions import Direction
 from ..steering.planting import planted_parts
-from musicgen_emotion.steering.recovered import (
-    confusion_of_renders,
-    recovered_emotions,
-    recovered_shares,
-)
 from .steering_judges import described_renders
 from .steering_recovery import MethodComparison
-from musicgen_emotion.studies.steering_setup import (
-    SteeringContext,
-    SteeringCriterion,
-    SteeringStep,
-)
 from .steps import Figure
 
 # %% auto #0
-__all__ = ['PLANTED_REACH', 'RECOVERED', 'RENDERS_APART', 'RECOVERY_CRITERIA', 'GRADES_APART', 'HitStep', 'best_method_hits',
-           'hits_sentence', 'hits_figure', 'render_confusion', 'renders_sentence', 'judge_calibration',
-           'calibration_sentence']
+__all__ = [
+    "GRADES_APART",
+    "PLANTED_REACH",
+    "RECOVERED",
+    "RECOVERY_CRITERIA",
+    "RENDERS_APART",
+    "HitStep",
+    "best_method_hits",
+    "calibration_sentence",
+    "hits_figure",
+    "hits_sentence",
+    "judge_calibration",
+    "render_confusion",
+    "renders_sentence",
+]
 
 # %% ../../nbs/api/95_studies/39_steering_hits.ipynb #cell007
 PLANTED_REACH = 2.0  # of the change to an emotion's renders that the largest dose brings
@@ -56,6 +69,7 @@ RECOVERY_CRITERIA = (
         kind="check",
     ),
 )
+
 
 # %% ../../nbs/api/95_studies/39_steering_hits.ipynb #cell009
 @dataclass(kw_only=True, repr=False)
@@ -150,6 +164,7 @@ def _answers(context, changes, emotion):
     table = pd.DataFrame(dict(unit=changes.index, emotion=emotion, nearest=""))
     return table.assign(recovered=rises.to_numpy())
 
+
 # %% ../../nbs/api/95_studies/39_steering_hits.ipynb #cell011
 def hits_sentence(
     answers: pd.DataFrame,  # from `recovered_emotions`
@@ -209,6 +224,7 @@ def hits_figure(
         alt="Heat map of emotions by cues.",
     )
 
+
 # %% ../../nbs/api/95_studies/39_steering_hits.ipynb #cell015
 def render_confusion(
     context: SteeringContext,  # judge and settings
@@ -259,6 +275,7 @@ def renders_sentence(
         f"recovered by {own.min():.0%} of its own renders or more (least: {own.idxmin()}), and by "
         f"{beside.max():.0%} of another's at most ({rendered} as {asked})."
     )
+
 
 # %% ../../nbs/api/95_studies/39_steering_hits.ipynb #cell016n1
 GRADES_APART = 12  # starts; fewer leave a mean to chance

@@ -29,8 +29,19 @@ from ..stimuli.synth import render_music
 from .steering_sentences import STEERED_AXES
 
 # %% auto #0
-__all__ = ['TABLE_COLUMNS', 'GRADE_SHARE', 'LEAST_PROBABILITY', 'SteeringJudge', 'Renders', 'described_renders', 'rendered_judge',
-           'rendered_axes', 'judges_with_clap', 'with_emotions']
+__all__ = [
+    "GRADE_SHARE",
+    "LEAST_PROBABILITY",
+    "TABLE_COLUMNS",
+    "Renders",
+    "SteeringJudge",
+    "described_renders",
+    "judges_with_clap",
+    "rendered_axes",
+    "rendered_judge",
+    "with_emotions",
+]
+
 
 # %% ../../nbs/api/95_studies/28_steering_judges.ipynb #cell007
 @dataclass
@@ -99,6 +110,7 @@ def _check_columns(judge, others, outcomes, sample_rate):
     if text:
         raise ValueError(f"the judge returns text in {text}, and a slope needs numbers")
     judge_clips([*others, judge], noise, sample_rate, TABLE_COLUMNS)  # do columns clash?
+
 
 # %% ../../nbs/api/95_studies/28_steering_judges.ipynb #cell009
 @dataclass(frozen=True)
@@ -183,6 +195,7 @@ def judges_with_clap(
     if second:
         return [*judges, renamed(ClapJudge(clap), "clap_")]
     return [SoundJudge(axes=False), ClapJudge(clap)]
+
 
 # %% ../../nbs/api/95_studies/28_steering_judges.ipynb #cell014
 @checked

@@ -25,7 +25,16 @@ from .steering_setup import SteeringContext
 from .steps import Figure, Step
 
 # %% auto #0
-__all__ = ['MethodSet', 'find_methods', 'methods_sentence', 'layer_dictionary', 'pairs_name', 'few_pairs_curve', 'pairs_sentence']
+__all__ = [
+    "MethodSet",
+    "few_pairs_curve",
+    "find_methods",
+    "layer_dictionary",
+    "methods_sentence",
+    "pairs_name",
+    "pairs_sentence",
+]
+
 
 # %% ../../nbs/api/95_studies/36_steering_methods.ipynb #cell008
 @dataclass(kw_only=True, repr=False)
@@ -216,6 +225,7 @@ def pairs_name(
 ) -> str:  # "1 pair" or "2 pairs"
     "Name of the direction from n pairs."
     return f"{n} pairs" if n > 1 else "1 pair"
+
 
 # %% ../../nbs/api/95_studies/36_steering_methods.ipynb #cell012
 def few_pairs_curve(

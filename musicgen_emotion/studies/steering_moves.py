@@ -10,6 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from musicgen_emotion.studies.steering_setup import (
+    STEERED_AXES,
+    SteeringCriterion,
+    SteeringStep,
+)
+
 from ..show.plots import plot_dose
 from ..stats.effects import mean_p
 from ..stats.estimates import Estimate, bootstrap
@@ -19,18 +25,28 @@ from ..steering.slopes import unit_slopes
 from ..steering.specificity import rank_p
 from .steering_criteria import RANKS_FIRST, REACHES_WORD
 from .steering_doses import DoseResult
-from musicgen_emotion.studies.steering_setup import (
-    STEERED_AXES,
-    SteeringCriterion,
-    SteeringStep,
-)
 from .steering_slopes import named_target, own_controls_sentence
 from .steps import Figure, Step, estimate_text, no_claim_sentence
 
 # %% auto #0
-__all__ = ['MOVE_COLUMNS', 'COMPARED_KINDS', 'TargetMoves', 'target_moves', 'prompts_p', 'random_rank', 'moves_sentence',
-           'ControlShares', 'control_shares', 'shuffled_sentence', 'written_words', 'least_reached',
-           'changes_by_prompt', 'reached_share', 'words_sentence', 'control_shares_sentence']
+__all__ = [
+    "COMPARED_KINDS",
+    "MOVE_COLUMNS",
+    "ControlShares",
+    "TargetMoves",
+    "changes_by_prompt",
+    "control_shares",
+    "control_shares_sentence",
+    "least_reached",
+    "moves_sentence",
+    "prompts_p",
+    "random_rank",
+    "reached_share",
+    "shuffled_sentence",
+    "target_moves",
+    "words_sentence",
+    "written_words",
+]
 
 # %% ../../nbs/api/95_studies/33_steering_moves.ipynb #cell007
 MOVE_COLUMNS = (
@@ -199,6 +215,7 @@ def _not_claimed(moving):
         return ""
     return " For emotions this is reported and not claimed."
 
+
 # %% ../../nbs/api/95_studies/33_steering_moves.ipynb #cell010
 COMPARED_KINDS = (
     "target",
@@ -336,6 +353,7 @@ def shuffled_sentence(
         f"{estimate_text(mean, 'directions')} times as far. {few}"
     ).rstrip()
 
+
 # %% ../../nbs/api/95_studies/33_steering_moves.ipynb #cell013
 def written_words(
     result: DoseResult,  # from `push_arms`
@@ -430,6 +448,7 @@ def words_sentence(
         f"{text}: the push {answer} the word ({ratio:.2f} of its change, 95% interval {low:.2f} to "
         f"{high:.2f}, n = {n} prompts{least}). The two do not cost the same."
     )
+
 
 # %% ../../nbs/api/95_studies/33_steering_moves.ipynb #cell016
 def control_shares_sentence(

@@ -11,16 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..nano.evaluation import CUE_DESCRIPTORS
-from ..show.heatmaps import plot_heatmap
-from ..stats.estimates import Estimate
-from ..steering.arms import Arm, prompt_arm
 from musicgen_emotion.steering.costs import (
     at_equal_cost,
     cue_recovery,
     equal_cost_draws,
     recovery_draws,
 )
+
+from ..nano.evaluation import CUE_DESCRIPTORS
+from ..show.heatmaps import plot_heatmap
+from ..stats.estimates import Estimate
+from ..steering.arms import Arm, prompt_arm
 from ..steering.directions import save_directions
 from .steering_doses import DoseResult
 from .steering_methods import MethodSet
@@ -28,8 +29,18 @@ from .steering_setup import SteeringContext
 from .steps import Figure, Step, no_claim_sentence
 
 # %% auto #0
-__all__ = ['EqualCost', 'MethodComparison', 'compare_methods', 'best_methods', 'indistinguishable', 'recovery_figure',
-           'frontier_figure', 'equal_cost_sentence', 'agop_sentence']
+__all__ = [
+    "EqualCost",
+    "MethodComparison",
+    "agop_sentence",
+    "best_methods",
+    "compare_methods",
+    "equal_cost_sentence",
+    "frontier_figure",
+    "indistinguishable",
+    "recovery_figure",
+]
+
 
 # %% ../../nbs/api/95_studies/37_steering_recovery.ipynb #cell007
 @dataclass(frozen=True)
@@ -348,6 +359,7 @@ def indistinguishable(
             tied.append(method)
     return tied
 
+
 # %% ../../nbs/api/95_studies/37_steering_recovery.ipynb #cell010
 def recovery_figure(
     gains: pd.DataFrame,  # arm, alpha, outcome, recovered
@@ -438,6 +450,7 @@ def frontier_figure(
         f"methods are compared; {n} prompts.",
         alt="One panel an emotion, one curve a method.",
     )
+
 
 # %% ../../nbs/api/95_studies/37_steering_recovery.ipynb #cell013
 def equal_cost_sentence(

@@ -8,19 +8,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ..activations.generation import generate
-from ..sound.listening import write_listening_test
-from ..stats.power import FEWEST_UNITS
-from ..stats.ratios import ratio_of_means
-from ..steering.push import steer
-from ..stimuli.emotions import VALENCE_AROUSAL
-from .steering_cost import guidance_sentence
-from .steering_criteria import NOTHING_LEFT
-from .steering_directions import DirectionSet
-from .steering_doses import DoseResult
-from .steering_features import dictionary_sentence, edits_sentence
-from .steering_moves import control_shares_sentence
-from .steering_recovery import agop_sentence, equal_cost_sentence
 from musicgen_emotion.studies.steering_sentences import (
     STEERED_AXES,
     axes_sentence,
@@ -50,9 +37,33 @@ from musicgen_emotion.studies.steps import (
     no_claim_sentence,
 )
 
+from ..activations.generation import generate
+from ..sound.listening import write_listening_test
+from ..stats.power import FEWEST_UNITS
+from ..stats.ratios import ratio_of_means
+from ..steering.push import steer
+from ..stimuli.emotions import VALENCE_AROUSAL
+from .steering_cost import guidance_sentence
+from .steering_criteria import NOTHING_LEFT
+from .steering_directions import DirectionSet
+from .steering_doses import DoseResult
+from .steering_features import dictionary_sentence, edits_sentence
+from .steering_moves import control_shares_sentence
+from .steering_recovery import agop_sentence, equal_cost_sentence
+
 # %% auto #0
-__all__ = ['QUESTIONS_OF_AXES', 'nothing_left', 'unchanged_sentence', 'listening_test', 'listening_conditions',
-           'report_sentences', 'added_sentences', 'layer_costs_sentence', 'word_valence_sentence']
+__all__ = [
+    "QUESTIONS_OF_AXES",
+    "added_sentences",
+    "layer_costs_sentence",
+    "listening_conditions",
+    "listening_test",
+    "nothing_left",
+    "report_sentences",
+    "unchanged_sentence",
+    "word_valence_sentence",
+]
+
 
 # %% ../../nbs/api/95_studies/40_steering_report.ipynb #cell007
 def nothing_left(
@@ -118,6 +129,7 @@ def unchanged_sentence(
     "Whether anything stays behind."
     answer = "Nothing stays behind" if share == 1 else "Something stays behind"
     return f"{answer}: {share:.0%} of the tokens of {n} clips of {duration_s:g} s are equal."
+
 
 # %% ../../nbs/api/95_studies/40_steering_report.ipynb #cell010
 QUESTIONS_OF_AXES = dict(
@@ -198,6 +210,7 @@ def _different_pairs(context, clips, axis):
         if len(tokens) > 1:
             keep += pair.index.tolist()
     return both.loc[both.index.isin(keep)]
+
 
 # %% ../../nbs/api/95_studies/40_steering_report.ipynb #cell013
 def report_sentences(

@@ -17,9 +17,23 @@ from .steps import estimate_text, no_claim_sentence
 STEERED_AXES = ("valence", "arousal")
 
 # %% auto #0
-__all__ = ['STEERED_AXES', 'EMOTIONS_REPORTED', 'EXPECTED_CUES', 'layer_sentence', 'axes_sentence', 'saturation_sentence',
-           'emotions_sentence', 'listeners_sentence', 'clap_sentence', 'beside_sentence', 'descriptors_sentence',
-           'no_unit_sentence', 'likelihood_sentence', 'few_pairs_sentence']
+__all__ = [
+    "EMOTIONS_REPORTED",
+    "EXPECTED_CUES",
+    "STEERED_AXES",
+    "axes_sentence",
+    "beside_sentence",
+    "clap_sentence",
+    "descriptors_sentence",
+    "emotions_sentence",
+    "few_pairs_sentence",
+    "layer_sentence",
+    "likelihood_sentence",
+    "listeners_sentence",
+    "no_unit_sentence",
+    "saturation_sentence",
+]
+
 
 # %% ../../nbs/api/95_studies/26_steering_sentences.ipynb #cell007
 def layer_sentence(
@@ -47,6 +61,7 @@ def layer_sentence(
         f"); the best other layer, {best}, has {others[best]:.1f}, and {answer} (difference "
         f"{difference.value:.1f}, 95% interval {difference.low:.1f} to {difference.high:.1f})."
     )
+
 
 # %% ../../nbs/api/95_studies/26_steering_sentences.ipynb #cell010
 def axes_sentence(
@@ -101,6 +116,7 @@ def _slope_phrase(row):
         f"the slope of {row.name} is {row.slope:.1f} a unit of dose ({row.low:.1f} to "
         f"{row.high:.1f}, p by rank {row.p_random:.3f}, monotonicity {row.monotonicity:.2f})"
     )
+
 
 # %% ../../nbs/api/95_studies/26_steering_sentences.ipynb #cell012
 def saturation_sentence(
@@ -178,6 +194,7 @@ def _comes_back(emotion, moves, whole, nearest):
         f"cues; most often it is nearest to {most.index[0]} ({most.iloc[0]} prompts)."
     )
 
+
 # %% ../../nbs/api/95_studies/26_steering_sentences.ipynb #cell015
 def listeners_sentence(
     slopes: pd.DataFrame,  # slopes of both heard axes under both pushes, with p_random
@@ -229,6 +246,7 @@ def clap_sentence(
         f"(n = {n} prompts; p is the rank among {int(ratings.n_random.max())} random directions)."
     )
     return f"{text} {few}".rstrip()
+
 
 # %% ../../nbs/api/95_studies/26_steering_sentences.ipynb #cell017
 def beside_sentence(
@@ -316,6 +334,7 @@ def no_unit_sentence(
         f"{columns}: {', '.join(empty)}. Unsteered clips hardly differ there, so there is no "
         "standard deviation to measure in; slopes.csv has the slopes."
     )
+
 
 # %% ../../nbs/api/95_studies/26_steering_sentences.ipynb #cell021
 def likelihood_sentence(

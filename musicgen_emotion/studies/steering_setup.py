@@ -11,6 +11,28 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from musicgen_emotion.studies.steering_criteria import (
+    PLANTED_SCORE,
+    emotion_effects,
+    plant_heard,
+)
+from musicgen_emotion.studies.steering_judges import (
+    SteeringJudge,
+    judges_with_clap,
+    rendered_judge,
+    with_emotions,
+)
+from musicgen_emotion.studies.steps import (
+    NO_CONTROL,
+    ClipSettings,
+    Resampled,
+    Step,
+    caption_list,
+    check_at_most,
+    settings_from,
+    unseen_prompts,
+)
+
 from ..activations.clips import ClipStore
 from ..lab.arguments import checked
 from ..lab.checks import check_in
@@ -25,33 +47,21 @@ from ..steering.judges import SoundJudge
 from ..steering.slopes import dose_changes, dose_slopes
 from ..stimuli.emotions import EMOTIONS
 from ..stimuli.prompts import neutral_prompts
-from musicgen_emotion.studies.steering_criteria import (
-    PLANTED_SCORE,
-    emotion_effects,
-    plant_heard,
-)
-from musicgen_emotion.studies.steering_judges import (
-    SteeringJudge,
-    judges_with_clap,
-    rendered_judge,
-    with_emotions,
-)
 from .steering_sentences import STEERED_AXES
 from .steering_words import earlier_prompts, fit_prompts
-from musicgen_emotion.studies.steps import (
-    NO_CONTROL,
-    ClipSettings,
-    Resampled,
-    Step,
-    caption_list,
-    check_at_most,
-    settings_from,
-    unseen_prompts,
-)
 
 # %% auto #0
-__all__ = ['SPARE_SHARE', 'SteeringSettings', 'SteeringCriterion', 'SteeringStep', 'SteeringPrompts', 'steering_prompts',
-           'steering_judge', 'SteeringContext']
+__all__ = [
+    "SPARE_SHARE",
+    "SteeringContext",
+    "SteeringCriterion",
+    "SteeringPrompts",
+    "SteeringSettings",
+    "SteeringStep",
+    "steering_judge",
+    "steering_prompts",
+]
+
 
 # %% ../../nbs/api/95_studies/29_steering_setup.ipynb #cell008
 @checked
@@ -118,6 +128,7 @@ class SteeringSettings(Resampled):
         "How clips are generated, as arguments."
         return self.clip_settings().sampling()
 
+
 # %% ../../nbs/api/95_studies/29_steering_setup.ipynb #cell011
 @dataclass(frozen=True)
 class SteeringCriterion:
@@ -143,6 +154,7 @@ class SteeringStep(Step):
     "A step of Phase 2 that may carry numbers for gates."
 
     criteria: tuple[SteeringCriterion, ...] = ()  # in the order in which gates decide on them
+
 
 # %% ../../nbs/api/95_studies/29_steering_setup.ipynb #cell014
 @dataclass(frozen=True)
@@ -195,6 +207,7 @@ def _one_piece(word):
     "All words are as long, where no tokenizer is asked."
     return 1
 
+
 # %% ../../nbs/api/95_studies/29_steering_setup.ipynb #cell017
 def steering_judge(
     settings: SteeringSettings,  # model and CLAP
@@ -219,6 +232,7 @@ def steering_judge(
         )
     judge.sample_rate = sample_rate
     return judge
+
 
 # %% ../../nbs/api/95_studies/29_steering_setup.ipynb #cell019
 @dataclass

@@ -28,8 +28,20 @@ SLOPE_COLUMNS = (
 )
 
 # %% auto #0
-__all__ = ['SLOPE_COLUMNS', 'clearly_moves', 'arm_sentence', 'arm_lines', 'outcome_sentence', 'size_sentence', 'group_sentence',
-           'named_target', 'own_controls_sentence', 'slopes_figure', 'shown_slopes']
+__all__ = [
+    "SLOPE_COLUMNS",
+    "arm_lines",
+    "arm_sentence",
+    "clearly_moves",
+    "group_sentence",
+    "named_target",
+    "outcome_sentence",
+    "own_controls_sentence",
+    "shown_slopes",
+    "size_sentence",
+    "slopes_figure",
+]
+
 
 # %% ../../nbs/api/95_studies/27_steering_slopes.ipynb #cell007
 def clearly_moves(
@@ -144,6 +156,7 @@ def group_sentence(
         answer += ", ".join(unclear)
     return f"{answer}; slopes: {', '.join(parts)}."
 
+
 # %% ../../nbs/api/95_studies/27_steering_slopes.ipynb #new88951214
 def named_target(
     control: str,  # name of a control arm
@@ -180,6 +193,7 @@ def own_controls_sentence(
             "target."
         )
     return "\n".join(lines)
+
 
 # %% ../../nbs/api/95_studies/27_steering_slopes.ipynb #cell011
 def slopes_figure(
@@ -221,6 +235,7 @@ def _draw_slopes(panel, rows):
     panel.axvline(0, color="#555555", lw=0.8)
     panel.set_yticks(places, [str(name) for name in rows.index])
     panel.invert_yaxis()
+
 
 # %% ../../nbs/api/95_studies/27_steering_slopes.ipynb #cell013
 def shown_slopes(

@@ -8,9 +8,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ..show.plots import axes_grid
-from ..stats.estimates import Estimate
-from ..stats.ratios import ratio_of_means
 from musicgen_emotion.steering.specificity import (
     UNRELATED,
     absolute_bounds,
@@ -22,6 +19,10 @@ from musicgen_emotion.studies.steering_criteria import (
     HELD_OUT_STEER,
     UNRELATED_LESS,
 )
+
+from ..show.plots import axes_grid
+from ..stats.estimates import Estimate
+from ..stats.ratios import ratio_of_means
 from .steering_doses import DoseResult
 from .steering_moves import prompts_p, random_rank
 from .steering_sentences import STEERED_AXES
@@ -29,7 +30,8 @@ from .steering_setup import SteeringCriterion, SteeringStep
 from .steps import Figure
 
 # %% auto #0
-__all__ = ['specificity', 'specific_sentence', 'slopes_and_cosines', 'related_text']
+__all__ = ["related_text", "slopes_and_cosines", "specific_sentence", "specificity"]
+
 
 # %% ../../nbs/api/95_studies/34_steering_specific.ipynb #cell007
 def specificity(

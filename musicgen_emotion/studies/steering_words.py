@@ -14,7 +14,8 @@ from ..stimuli.word_lists import PLAIN_ADJECTIVES, match_pieces
 from .steps import NO_CONTROL, study_words
 
 # %% auto #0
-__all__ = ['fit_prompts', 'words_of_one_length', 'earlier_prompts']
+__all__ = ["earlier_prompts", "fit_prompts", "words_of_one_length"]
+
 
 # %% ../../nbs/api/95_studies/24_steering_words.ipynb #cell007
 def fit_prompts(
@@ -62,6 +63,7 @@ def words_of_one_length(
             f"have {', '.join(map(str, sizes))}"
         )
     return by_size[best]
+
 
 # %% ../../nbs/api/95_studies/24_steering_words.ipynb #cell013
 def earlier_prompts(

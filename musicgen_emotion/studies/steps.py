@@ -18,9 +18,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..lab.arguments import checked
-from ..lab.checks import check_in
-from ..lab.files import atomic_write, read_json
 from musicgen_emotion.lab.gates import (
     CONTROLS,
     POSITIVES,
@@ -28,6 +25,10 @@ from musicgen_emotion.lab.gates import (
     gates_table,
     verdict,
 )
+
+from ..lab.arguments import checked
+from ..lab.checks import check_in
+from ..lab.files import atomic_write, read_json
 from ..lab.paths import inside_folder
 from ..lab.phases import phase_values, start_phase
 from ..lab.runs import Run
@@ -53,11 +54,37 @@ if TYPE_CHECKING:
 Settings = TypeVar("Settings")
 
 # %% auto #0
-__all__ = ['Settings', 'NO_CONTROL', 'READ_UNSEEN', 'FEWEST_DEALT', 'UNSEEN_WORDS', 'Figure', 'Step', 'without_negative_zero',
-           'settings_from', 'check_pairs', 'check_at_most', 'check_clip_length', 'ClipSettings', 'Resampled',
-           'start_study', 'controlled_model', 'study_words', 'plant', 'surface_baselines', 'caption_list', 'words_read',
-           'unseen_prompts', 'gates_step', 'estimate_text', 'largest_of', 'no_claim_sentence', 'gates_sentence',
-           'keep_sentences']
+__all__ = [
+    "FEWEST_DEALT",
+    "NO_CONTROL",
+    "READ_UNSEEN",
+    "UNSEEN_WORDS",
+    "ClipSettings",
+    "Figure",
+    "Resampled",
+    "Settings",
+    "Step",
+    "caption_list",
+    "check_at_most",
+    "check_clip_length",
+    "check_pairs",
+    "controlled_model",
+    "estimate_text",
+    "gates_sentence",
+    "gates_step",
+    "keep_sentences",
+    "largest_of",
+    "no_claim_sentence",
+    "plant",
+    "settings_from",
+    "start_study",
+    "study_words",
+    "surface_baselines",
+    "unseen_prompts",
+    "without_negative_zero",
+    "words_read",
+]
+
 
 # %% ../../nbs/api/95_studies/00_steps.ipynb #cell006
 @dataclass
@@ -127,6 +154,7 @@ def without_negative_zero(
     "Write a number that rounds to zero without a sign."
     return re.sub(r"(?<![\w)])-(0(?:\.0+)?)(?![\d.]*\d)", r"\1", text)
 
+
 # %% ../../nbs/api/95_studies/00_steps.ipynb #cell011
 def settings_from(
     kind: Callable[..., Settings],  # dataclass of a study's settings
@@ -138,6 +166,7 @@ def settings_from(
     if missing:
         raise KeyError(f"{missing} are missing in the parameters cell")
     return kind(**{name: values[name] for name in names})
+
 
 # %% ../../nbs/api/95_studies/00_steps.ipynb #cell014
 def check_pairs(
@@ -217,6 +246,7 @@ class Resampled:
         "How intervals are drawn, as arguments."
         return dict(n_boot=self.n_boot, seed=self.seed)
 
+
 # %% ../../nbs/api/95_studies/00_steps.ipynb #cell017
 def start_study(
     phase: str,  # name of the phase, such as "phase0_foundation"
@@ -292,6 +322,7 @@ def surface_baselines(
     surface = probe_text(prompts, labels, folds, seed=seed, progress=False)
     return [surface, majority_baseline(labels, folds, seed)]
 
+
 # %% ../../nbs/api/95_studies/00_steps.ipynb #74d86f87
 def caption_list(
     model: MusicModel,  # the model of the study
@@ -353,6 +384,7 @@ def unseen_prompts(
     return study_prompts(
         n * n_sentences, tuple(emotions), seed, words=words, templates=tuple(templates), split=split
     ).table
+
 
 # %% ../../nbs/api/95_studies/00_steps.ipynb #cell019
 def gates_step(

@@ -20,9 +20,30 @@ from ..lab.paths import as_path
 from ..stats.power import SampleSize, units_needed
 
 # %% auto #0
-__all__ = ['PAIR_LIMIT', 'WORD_LIMIT', 'FIFTH', 'TENTH', 'EXPLAINED', 'HALF_OF_BAR', 'HALF_THE_WAY', 'DOSE_COST', 'POINT',
-           'HALF_POINT', 'CLAIMS', 'COUNTED', 'ZERO_SHARE', 'DECIDED_BY_P', 'LEFT_OUT', 'spread_of_interval',
-           'units_from_interval', 'Claim', 'sample_sizes', 'units_lines', 'left_out_sentence']
+__all__ = [
+    "CLAIMS",
+    "COUNTED",
+    "DECIDED_BY_P",
+    "DOSE_COST",
+    "EXPLAINED",
+    "FIFTH",
+    "HALF_OF_BAR",
+    "HALF_POINT",
+    "HALF_THE_WAY",
+    "LEFT_OUT",
+    "PAIR_LIMIT",
+    "POINT",
+    "TENTH",
+    "WORD_LIMIT",
+    "ZERO_SHARE",
+    "Claim",
+    "left_out_sentence",
+    "sample_sizes",
+    "spread_of_interval",
+    "units_from_interval",
+    "units_lines",
+]
+
 
 # %% ../../nbs/api/95_studies/15_units_by_power.ipynb #cell006
 @checked
@@ -51,6 +72,7 @@ def units_from_interval(
     spread = spread_of_interval(low, high, n)
     pilot = norm.ppf((np.arange(200) + 0.5) / 200)
     return units_needed(pilot / pilot.std(ddof=1) * spread, effect, power)
+
 
 # %% ../../nbs/api/95_studies/15_units_by_power.ipynb #cell010
 @dataclass(frozen=True)

@@ -5,8 +5,10 @@ on a model of which no cues are known. The parameters are the smallest that a ph
 
 import pytest
 
+from musicgen_emotion.lab.gates import read_gates
 from musicgen_emotion.lab.phases import run_phase
 from musicgen_emotion.models.tiny import write_random_model
+from musicgen_emotion.studies.control_runs import read_criteria
 
 PARAMETERS = dict(
     phase0_foundation=dict(
@@ -92,4 +94,7 @@ def test_a_phase_runs_on_24_layers(phase, deep, tmp_path):
     values = PARAMETERS[phase] | dict(model=str(deep))
     result = run_phase(phase, values, tmp_path / "run", progress=False)
     assert result.status == "finished"
-    assert (tmp_path / "run" / "gates.json").exists()
+    decided = {gate.name: gate for gate in read_gates(tmp_path / "run")}
+    assert set(decided) == set(read_criteria(tmp_path / "run"))
+    passed = [gate.name for gate in decided.values() if gate.kind == "evidence" and gate.passed]
+    assert passed == []  # nothing is in random weights
