@@ -13,6 +13,7 @@ import pandas as pd
 
 from musicgen_emotion.lab.gates import (
     CONTROLS,
+    FEWEST_UNITS,
     POSITIVES,
     Criterion,
     Gate,
@@ -126,6 +127,7 @@ HOLD_COLUMNS = (
     "alarm_runs",
     "seeds",
     "seeds_passed",
+    "size",
 )
 
 
@@ -151,9 +153,9 @@ def gates_that_hold(
     """The rule for every gate, with the reason; a check holds when it passes everywhere.
 
     `holds` is "yes", "no", "not shown" (fewer than `LEAST_MEASURED` runs of its controls gave a
-    number) or "not run". `alarms` counts passes where the gate must fail, of `alarm_runs` that
-    gave a number; `seeds` and `seeds_passed` are of the study itself at the size of the
-    controls."""
+    number, or no planted run did) or "not run". `alarms` counts passes where the gate must fail,
+    of `alarm_runs` that gave a number; `seeds` and `seeds_passed` are of the study itself, whose
+    `size` is "small", as the controls have it."""
     rows = []
     for (phase, gate, kind), cells in matrix.groupby(["phase", "gate", "kind"], sort=False):
         holds, why = _check_holds(cells) if kind == "check" else _evidence_holds(cells)
@@ -161,7 +163,7 @@ def gates_that_hold(
         plain, must_fail = cells[cells.control == "none"], cells[cells.expected == "fail"]
         row |= dict(alarms=int(must_fail.passed.sum()), alarm_runs=int(must_fail.measured.sum()))
         row |= dict(seeds=int(plain.runs.sum()))
-        rows.append(row | dict(seeds_passed=int(plain.passed.sum())))
+        rows.append(row | dict(seeds_passed=int(plain.passed.sum()), size="small"))
     return pd.DataFrame(rows, columns=list(HOLD_COLUMNS))
 
 
@@ -180,6 +182,9 @@ def _evidence_holds(cells):
     absent = list(asked[asked.runs == 0].control)
     must_fail = asked[(asked.expected == "fail") & (asked.runs > 0)]
     must_pass = asked[(asked.expected == "pass") & (asked.runs > 0)]
+    silent = list(must_pass[must_pass.measured == 0].control)
+    if silent:
+        return "not shown", f"no run under {', '.join(silent)} gave a number"
     reasons = [*_false_alarm_reasons(must_fail), *_power_reasons(must_pass)]
     if reasons:
         return "no", "; ".join(reasons)
@@ -347,7 +352,7 @@ def standing_table(
 
     `controls` is as expected, not as expected, too few numbers or not run. `alarms` is how
     often the gate passed where it must fail, of the runs that gave a number. `other_seeds` is how
-    often it passed in the study at small size."""
+    often it passed in the study with other seeds, at the `size` of the controls or in full."""
     words = {"yes": "as expected", "no": "not as expected", "not shown": "too few numbers"}
     of_phase = decided[decided.phase == phase].set_index("gate").reindex(columns=HOLD_COLUMNS)
     rows = [of_phase.loc[gate.name] if gate.name in of_phase.index else None for gate in gates]
@@ -357,6 +362,7 @@ def standing_table(
         controls=["not run" if row is None else words.get(row.holds, "not run") for row in rows],
         alarms=[_of(row, "alarms", "alarm_runs", "n/a") for row in rows],
         other_seeds=[_of(row, "seeds_passed", "seeds", "not run") for row in rows],
+        size=["small" if row is None or row["size"] != "full" else "full" for row in rows],
     )
     for number, (name, values) in enumerate(columns.items()):
         table.insert(place + number, name, values)
@@ -440,7 +446,9 @@ def _claim_line(row):
     "The claim with its number, its interval or bar, and n."
     name, is_p = row.gate.removesuffix(", p"), row.gate.endswith(", p")
     if pd.isna(row.value):
-        return f"{name}: not measured"
+        is_few = pd.notna(row.n) and row.n < FEWEST_UNITS
+        few = f"no claim, for n = {int(row.n)} is below {FEWEST_UNITS}" if is_few else ""
+        return f"{name}: {few or 'not measured'}"
     number = f"p = {row.value:.3g}" if is_p else f"{row.value:.3g}"
     inside = [] if pd.isna(row.low) or is_p else [f"{row.low:.3g} to {row.high:.3g}"]
     inside += [] if pd.isna(row.n) else [f"n = {int(row.n)}"]
@@ -478,14 +486,16 @@ def _undecided_note(row):
 
 def _what_notes_mean(made, fell, undecided):
     "Paragraphs on seeds and alarms, where a line has such a note."
-    notes = []
+    notes, in_full = [], (pd.concat([made, fell, undecided])["size"] == "full").all()
+    size = "the size of this run" if in_full else "the small size of the controls"
+    chance = "luck" if in_full else "a matter of size or of luck"
     if seeds_disagree(undecided).any():
         notes.append(
-            f"Other seeds run at the small size of the controls, and {LEAST_POWER:.0%} of them "
-            "must pass. Where fewer do, it may be a matter of size or of luck."
+            f"Other seeds run at {size}, and {LEAST_POWER:.0%} of them must pass. Where fewer do, "
+            f"a pass may be {chance}."
         )
     elif fell.other_seeds.str.match(r"[1-9]").any():
-        notes.append("Other seeds run at the small size of the controls.")
+        notes.append(f"Other seeds run at {size}.")
     if made.alarms.str.match(r"[1-9]").any():
         notes.append("Runs where a claim must fail are so few that one pass may be chance.")
     return notes

@@ -115,6 +115,23 @@ def test_repeats_are_published_as_tables(tmp_path):
     assert not (published / "seed=0").exists()
 
 
+def test_published_repeats_in_full_are_the_other_seeds_of_their_phase(tmp_path, monkeypatch):
+    monkeypatch.setattr(publishing, "evidence_folder", lambda: tmp_path)
+    assert publishing.published_controls().empty
+    gates = dict(gate=["a", "b"], kind="evidence", holds="yes", why="", alarms=0, alarm_runs=9)
+    gates = pd.DataFrame(gates | dict(phase="phase1_x", seeds=3, seeds_passed=3, size="small"))
+    (tmp_path / "controls").mkdir()
+    gates.to_csv(tmp_path / "controls" / "gates_that_hold.csv", index=False)
+    assert set(publishing.published_controls()["size"]) == {"small"}
+    (tmp_path / "phase1_x-seeds").mkdir()
+    repeats = pd.DataFrame(dict(phase="phase1_x", gate=["b", "new"], runs=5, passed=1))
+    repeats.to_csv(tmp_path / "phase1_x-seeds" / "seeds.csv", index=False)
+    found = publishing.published_controls().set_index("gate")
+    assert list(found.index) == ["a", "b"]
+    assert found.loc["a", ["seeds", "seeds_passed", "size"]].tolist() == [3, 3, "small"]
+    assert found.loc["b", ["seeds", "seeds_passed", "size"]].tolist() == [5, 1, "full"]
+
+
 def test_a_page_shows_the_asked_run_or_the_published_one(tmp_path, monkeypatch):
     published = publish_run(make_run(tmp_path / "mine"), tmp_path / "evidence")
     monkeypatch.setattr(publishing, "evidence_folder", lambda: tmp_path / "evidence")

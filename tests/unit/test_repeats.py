@@ -177,6 +177,15 @@ def test_a_gate_without_a_number_has_not_shown_that_it_can_fail(tmp_path):
     assert alarms.runs["an interval"] == 5 and "a p" not in alarms.index
 
 
+def test_a_gate_without_a_number_where_it_must_pass_is_not_shown(tmp_path):
+    for seed in range(5):
+        made(tmp_path, "planted", seed, passes=None)
+        made(tmp_path, "deaf", seed, passes=False)
+        made(tmp_path, "random-weights", seed, passes=False)
+    row = gates_that_hold(control_matrix(tmp_path)).iloc[0]
+    assert row.holds == "not shown" and row.why == "no run under planted gave a number"
+
+
 def test_passes_are_counted_among_numbers(tmp_path):
     """Two of two measured runs pass: too many, though five more ran."""
     for seed in range(5):

@@ -373,7 +373,7 @@ OPPOSITES = {  # function -> arguments, and arguments that say the opposite
 
 OPPOSITES |= PHASE_1 | PHASE_2 | PHASE_3
 CLAIM = dict(gate="a score", kind="evidence", passed=True, controls="as expected")
-CLAIM |= dict(value=0.5, low=0.4, high=0.61, n=20, bar="> 0.3")
+CLAIM |= dict(value=0.5, low=0.4, high=0.61, n=20, bar="> 0.3", size="small")
 STANDING = table(CLAIM | dict(alarms="0 of 12", other_seeds="2 of 2"))
 GRADES = pd.DataFrame([[-9.0, -2.0, 4.0], [-8.0, 1.0, 5.0]], ["sad", "calm"], [0.0, 0.5, 1.0])
 OPPOSITES["calibration_sentence"] = ((GRADES, 12), (GRADES.iloc[:, ::-1], 12))
@@ -429,6 +429,12 @@ def test_claims_that_are_in_doubt_are_named():
     assert "luck" not in studies.standing_text(STANDING.assign(other_seeds="not run"))
     unmeasured = failed.assign(value=np.nan, low=np.nan, high=np.nan)
     assert "here:\n\n- a score: not measured." in studies.standing_text(unmeasured)
+    few = studies.standing_text(unmeasured.assign(n=4))
+    assert "a score: no claim, for n = 4 is below 12." in few
+    seldom = STANDING.assign(other_seeds="1 of 5")
+    assert "the small size of the controls" in studies.standing_text(seldom)
+    in_full = studies.standing_text(seldom.assign(size="full"))
+    assert "the size of this run" in in_full and "small size" not in in_full
     broken = studies.standing_text(STANDING.assign(kind="check", passed=False))
     assert "A check failed, so no number counts: a score." in broken
 
@@ -447,7 +453,11 @@ def test_the_head_of_a_page_is_read_in_short_lines(phase):
     assert len(lines) == len(claims)
     for claim in claims.itertuples():
         (line,) = [x for x in lines if x.startswith(f"- {claim.gate.removesuffix(', p')}: ")]
-        assert f"{claim.value:.3g}" in line and f"n = {claim.n}" in line
+        assert f"n = {claim.n}" in line
+        if np.isnan(claim.value):
+            assert "no claim" in line
+            continue
+        assert f"{claim.value:.3g}" in line
         interval = "p = " if claim.gate.endswith(", p") else f"{claim.low:.3g} to {claim.high:.3g}"
         assert interval in line
 
