@@ -335,7 +335,10 @@ def left_out_sentence(
     others = [gate for gate in evidence if gate.name not in listed]
     if not others:
         return ""
-    reasons = Counter(DECIDED_BY_P if gate.draws else LEFT_OUT[gate.name] for gate in others)
+    reasons = Counter(
+        DECIDED_BY_P if gate.draws or gate.name.endswith(", p") else LEFT_OUT[gate.name]
+        for gate in others
+    )
     counts = [f"{number} for {reason}" for reason, number in reasons.most_common()]
     start = f"{len(others)} of {len(evidence)} claims are not in the list"
     return f"{start}. {'. '.join(counts)}."
