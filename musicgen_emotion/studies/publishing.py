@@ -121,12 +121,37 @@ def publish_run(
             place = copy / file.relative_to(run)
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, place)
+        _mark_verdicts(copy)
         if manifest is not None:
             write_json(copy / "manifest.json", _without_paths(manifest, name))
-        names = sorted(path for path in copy.rglob("*") if path.is_file())
-        sums = {path.relative_to(copy).as_posix(): sha256_file(path) for path in names}
-        write_json(copy / PUBLISHED_FILE, dict(name=name, files=sums))
+        _list_files(copy, name)
     return target
+
+
+_RUN_ALONE = "Verdict of this run alone, before its controls"
+_CONTROLS_DECIDE = (
+    "What may be claimed is decided by [the controls](../../nbs/findings/controls.ipynb); the "
+    "findings page of the phase counts only those claims."
+)
+
+
+def _mark_verdicts(folder: Path) -> None:
+    "Let the first paragraph of the summaries say that it is the verdict of the run alone."
+    for path in (folder / "summary.md", folder / "report.md"):
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        if text.startswith("Verdict:"):
+            first, *rest = text.split("\n\n")
+            first = first.rstrip().replace("Verdict", _RUN_ALONE, 1)
+            marked = "\n\n".join([f"{first} {_CONTROLS_DECIDE}", *rest])
+            path.write_text(marked.rstrip("\n") + "\n", encoding="utf-8")
+
+
+def _list_files(folder: Path, name: str) -> None:
+    "Write the list of a published run's files with their checksums."
+    names = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = [path for path in names if path != folder / PUBLISHED_FILE]
+    sums = {path.relative_to(folder).as_posix(): sha256_file(path) for path in names}
+    write_json(folder / PUBLISHED_FILE, dict(name=name, files=sums))
 
 
 def evidence_folder() -> Path:  # it may be absent
@@ -242,7 +267,7 @@ def summary_of_run(
     that may be made."""
     text = as_path("file", file).read_text(encoding="utf-8")
     first, _, rest = text.lstrip().partition("\n\n")
-    return rest.lstrip("\n") if first.startswith("Verdict:") else text
+    return rest.lstrip("\n") if first.startswith(("Verdict:", _RUN_ALONE)) else text
 
 
 def published_controls() -> pd.DataFrame:  # columns of `HOLD_COLUMNS`; may be empty

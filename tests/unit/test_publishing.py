@@ -186,3 +186,27 @@ def test_the_command_prints_the_folder_or_one_line(tmp_path):
     assert done.exit_code == 0 and done.output.strip().endswith("phase0_foundation")
     done = CliRunner().invoke(app, ["publish", str(tmp_path / "none"), *words])
     assert done.exit_code == 2 and done.output.count("\n") == 1
+
+
+def test_a_published_summary_says_that_its_verdict_is_of_the_run_alone(tmp_path):
+    "Summaries opened with ITERATE where the page, after the controls, said PAUSE."
+    run = make_run(tmp_path / "mine")
+    text = "Verdict: GO. 1 of 1 claims passed.\n\nWhat was found.\n"
+    for name in ("summary.md", "report.md"):
+        (run / name).write_text(text)
+    published = publish_run(run, tmp_path / "evidence")
+    for name in ("summary.md", "report.md"):
+        first, found = (published / name).read_text().strip().split("\n\n")
+        assert first.startswith("Verdict of this run alone, before its controls: GO. 1 of 1")
+        assert "nbs/findings/controls.ipynb" in first and found == "What was found."
+        assert (run / name).read_text() == text
+    assert summary_of_run(published / "summary.md") == "What was found.\n"
+    assert set(published_files(published)) >= {"summary.md", "report.md"}
+    again = publish_run(run, tmp_path / "evidence")
+    assert (again / "summary.md").read_text().count("before its controls") == 1
+
+
+@pytest.mark.parametrize("summary", sorted(publishing.evidence_folder().glob("*/summary.md")))
+def test_no_summary_of_the_evidence_gives_the_verdict_of_its_run_as_the_last_word(summary):
+    assert summary.read_text().startswith("Verdict of this run alone, before its controls: ")
+    assert not summary_of_run(summary).startswith("Verdict")
