@@ -235,7 +235,9 @@ from .run_costs import measure_training as measure_training
 from .run_costs import steering_work as steering_work
 from .started_claims import CLAIM_COLUMNS as CLAIM_COLUMNS
 from .started_claims import FOR_THE_MODEL as FOR_THE_MODEL
+from .started_claims import LAYERS_ENCODE as LAYERS_ENCODE
 from .started_claims import NANO as NANO
+from .started_claims import REPORTED_SHARE as REPORTED_SHARE
 from .started_claims import STEP_SENTENCES as STEP_SENTENCES
 from .started_claims import TEXT as TEXT
 from .started_claims import circle_claim as circle_claim

@@ -49,6 +49,12 @@ from musicgen_emotion.probes.nested import Best
 from musicgen_emotion.stats.estimates import Estimate
 from musicgen_emotion.studies.causal_attention import AttentionStudy
 from musicgen_emotion.studies.headline import HEADLINE_FORMAT
+from musicgen_emotion.studies.started_claims import (
+    LAYERS_ENCODE,
+    decoder_probe_claim,
+    dimensions_claim,
+    with_ends,
+)
 from musicgen_emotion.studies.units_by_power import CLAIMS
 
 FOLDER = Path(studies.__file__).parent
@@ -282,6 +288,8 @@ GROUPS = pd.Series(["happy", "happy", "sad", "sad"])
 RELATED = dict(a="tempo_bpm", b="level", value=0.6, low=0.4, high=0.8, n=20)
 FIGURE = series(name="layer_3", score=0.94)
 
+FEWER = Gate("layers encode emotion beyond tokens and words", -0.03, -0.07, 0.01, 98)
+MORE = Gate("layers encode emotion beyond tokens and words", 0.1, 0.04, 0.16, 98)
 OPPOSITES = {  # function -> arguments, and arguments that say the opposite
     "similarity_sentence": ((similar(0.01, 0.05),), (similar(0.6, -0.1),)),
     "encodes_sentence": ((rule(True),), (rule(False),)),
@@ -352,7 +360,7 @@ OPPOSITES = {  # function -> arguments, and arguments that say the opposite
         (started_pairs([0.79, 0.74]), ESTIMATES[0], 0.01, 12),
         (started_pairs([0.88, 0.85]), ESTIMATES[1], 0.6, 12),
     ),
-    "dimensions_claim": ((pairs_shares(0.12, 0.001),), (pairs_shares(0.02, 0.5),)),
+    "dimensions_claim": ((pairs_shares(0.09, 0.001),), (pairs_shares(0.02, 0.5),)),
     "dictionary_claim": (
         (dictionary(0.9, 0.85, 0.95, 60),),
         (dictionary(0.1, 0.0, 0.2, 3),),
@@ -361,8 +369,8 @@ OPPOSITES = {  # function -> arguments, and arguments that say the opposite
     "ends_claim": ((steps(0.999, 0.9, 0.8, 0.99),), (steps(0.8, 0.9, 0.99, 0.99),)),
     "course_claim": ((course(0.5), 20), (course(0.01), 20)),
     "decoder_probe_claim": (
-        (layers_of(**POOR), layer_rows(False).assign(arm="free")),
-        (layers_of(**SCORE), layer_rows(True).assign(arm="free")),
+        (layers_of(**POOR), layer_rows(False).assign(arm="free"), FEWER),
+        (layers_of(**SCORE), layer_rows(True).assign(arm="free"), MORE),
     ),
     "input_claim": (
         (started_pairs([0.88, 0.85]), layers_of(**POOR), probes(0.95)),
@@ -817,3 +825,24 @@ def test_summary_of_phase0_follows_its_scores():
         studies.summary_sentences(yes)[:3], studies.summary_sentences(no)
     ):
         assert words_of(said) != words_of(contradicted)
+
+
+def test_the_share_of_dimensions_is_decided_apart_from_its_existence():
+    "68% of dimensions were called a part of 8%."
+    row = dict(pair="happy-sad", share=0.68, floor=0.12, floor_high=0.28, p=0.001, n=40)
+    found = dimensions_claim(table(row | dict(threshold=0.5, unit="pooled_sd")))
+    assert found["verdict"].startswith("falls: 68% differ and not 8%")
+    assert "under shuffled labels holds" in found["verdict"]
+    near = row | dict(share=0.09, floor=0.03, floor_high=0.05, threshold=0.1, unit="raw")
+    assert dimensions_claim(table(near))["verdict"].startswith("holds: ")
+    none = near | dict(share=0.04, p=0.4)
+    assert dimensions_claim(table(none))["verdict"].startswith("falls: shuffled labels give")
+
+
+def test_the_claim_page_gives_the_difference_of_the_gate_of_phase_0():
+    "It gave that of the layer with the largest one, -0.02, where the other page gave -0.03."
+    folder = FOLDER.parents[1] / "evidence" / "phase0_foundation"
+    layers, encodes = (read_table(folder / f"{name}.csv") for name in ("best_layers", "encodes"))
+    gate = next(gate for gate in read_gates(folder) if gate.name == LAYERS_ENCODE)
+    found = decoder_probe_claim(layers, encodes, gate)["found"]
+    assert f"difference {with_ends(gate.value, gate.low, gate.high)}, n = {gate.n} stems" in found
