@@ -479,6 +479,12 @@ def edits_sentence(
     scale: float,  # factor of the scaling
 ) -> str:  # one sentence
     "What setting, scaling and ablating a feature does."
+    if edits.n.max() < FEWEST_UNITS:
+        few = no_claim_sentence(int(edits.n.max()), "prompts")
+        return (
+            f"Inside the dictionary, feature {feature} may or may not change the margin of "
+            f"{emotion}: its edits are in `single_features.csv`. {few}"
+        )
     own, others, clear = [], [], False
     for way, words in EDIT_WORDS.items():
         here = edits[edits.way == way]
@@ -490,12 +496,8 @@ def edits_sentence(
         own.append(f"{change.value:.2f} {interval} when {words.format(scale=scale)}")
         others.append(f"{beside.mean():.2f} (range {beside.min():.2f} to {beside.max():.2f})")
     answer = "changes" if clear else "does not clearly change"
-    no_claim = ""
-    if edits.n.max() < FEWEST_UNITS:
-        answer, no_claim = "may or may not change", " (so few prompts carry no claim)"
     return without_negative_zero(
-        f"Inside the dictionary, feature {feature} {answer} the margin of {emotion}"
-        f"{no_claim}: by "
+        f"Inside the dictionary, feature {feature} {answer} the margin of {emotion}: by "
         f"{', '.join(own)} (95% intervals, n = {int(edits.n.max())} prompts); features that fire "
         f"as often by {', '.join(others)}."
     )

@@ -461,14 +461,17 @@ def equal_cost_sentence(
     first, *others = best.index
     ranked = ", ".join(f"{method} {best[method]:.2f}" for method in others)
     few = no_claim_sentence(n, "prompts")
-    answer = f"{first} recovers" if few else f"{first} recovers most:"
+    if few:
+        return (
+            f"What methods recover at a cost of at most {_budget_text(budget)} nats a token is in "
+            f"`equal_cost.csv`. {few}"
+        )
     text = (
-        f"At a cost of at most {_budget_text(budget)} nats a token, {answer} {best.iloc[0]:.2f} of "
+        f"At a cost of at most {_budget_text(budget)} nats a token, {first} recovers most: "
+        f"{best.iloc[0]:.2f} of "
         f"the {found.change_name} change (on average, as a projection on its cues, which are "
         f"correlated; n = {n} prompts), {ranked}; the written word itself {found.by_word:.2f}. "
     )
-    if few:
-        return text + few
     if not tied:
         return text + f"It lies above every other one in resamples of the {n} prompts."
     text += (

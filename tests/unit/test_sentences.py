@@ -55,6 +55,7 @@ from musicgen_emotion.studies.started_claims import (
     dimensions_claim,
     with_ends,
 )
+from musicgen_emotion.studies.steering_features import edits_sentence
 from musicgen_emotion.studies.units_by_power import CLAIMS
 
 FOLDER = Path(studies.__file__).parent
@@ -846,3 +847,11 @@ def test_the_claim_page_gives_the_difference_of_the_gate_of_phase_0():
     gate = next(gate for gate in read_gates(folder) if gate.name == LAYERS_ENCODE)
     found = decoder_probe_claim(layers, encodes, gate)["found"]
     assert f"difference {with_ends(gate.value, gate.low, gate.high)}, n = {gate.n} stems" in found
+
+
+def test_edits_on_too_few_prompts_have_no_numbers_in_the_sentence():
+    "Two prompts carried no claim, and the sentence gave 95% intervals."
+    edit = dict(way="set", kind="feature", value=22.9, low=13.8, high=32.0, n=2)
+    told = edits_sentence(table(edit), "sad", 733, 3.0)
+    assert "2 prompts carry no claim" in told and "single_features.csv" in told
+    assert "22.9" not in told and "interval" not in told
