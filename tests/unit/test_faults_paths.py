@@ -102,7 +102,7 @@ def values():
         wave=wave, sample_rate=8000, embeddings=np.ones((2, 3)), labels=["happy", "sad"],
         prompts=["a"], data="text", parts=["a"], what="a thing", value={}, df=frame, names=["a"],
         kind="thing", version=1, note=print, name="a", phase="phase0", phases=["phase0"], grid={},
-        runs=[], newest=1, text_folder="absent", codec_file="absent", nano="nano", work="work",
+        runs=[], newest=1, text_folder="absent", codec_file="absent", nano="nano", planted="planted", work="work",
         hours={},
         losses={}, model=model, opt=opt, step=1, params=list(model.parameters()),
         loss=lambda step: None, steps=1, lr=0.1, cards=[], site="residual.0",
@@ -114,7 +114,7 @@ def values():
         accepted=["a.csv"], source="DEAM", run="run", file="state_dict.bin", dtype=torch.float32,
         device="cpu", texts=["a"], vocab_size=8, codec=None, waves=wave[None], n=1, seed=0,
         seeds=[0], circle=SimpleNamespace(),
-        tokens=torch.zeros(1, 4, 8), truth=SimpleNamespace(width=32, codes={}), words=["a"],
+        tokens=torch.zeros(1, 4, 8), truth=SimpleNamespace(width=32, codes={}), words=["a"], places=SimpleNamespace(layers={}, opening=()),
         caption_of=print,
         folder="folder", target="target", folder_a="a", folder_b="b", run_a="a", run_b="b",
     )  # fmt: skip
