@@ -76,6 +76,7 @@ def _of_cells(table, cells, column):
     return by_cell.reindex(keys).to_numpy(float)
 
 
+@checked
 def patching(model, pairs, cells, seed):
     "Share of the difference in the logits that the cell's states of the source bring."
     table = activation_patching(model, pairs, cells, "patch", None, progress=False)
@@ -84,6 +85,7 @@ def patching(model, pairs, cells, seed):
     return _of_cells(sums.assign(share=sums.moved / sums.gap), cells, "share")
 
 
+@checked
 def attribution(model, pairs, cells, seed):
     "First-order estimate of the same share, from one gradient."
     table = attribution_patching(model, pairs, cells, progress=False)
@@ -92,6 +94,7 @@ def attribution(model, pairs, cells, seed):
     return _of_cells(sums.assign(share=sums.moved / sums.gap), cells, "share")
 
 
+@checked
 def ablation(model, pairs, cells, seed):
     "Share of the difference that is lost without the site; the same for all windows."
     sites = list(dict.fromkeys(cells.site))
@@ -101,6 +104,7 @@ def ablation(model, pairs, cells, seed):
     return cells.site.map(lost).to_numpy(float)
 
 
+@checked
 def attention(model, pairs, cells, seed):
     "Share of a layer's attention on the word that differs; the largest over its heads."
     place = _place_of_the_word(pairs)
@@ -123,6 +127,7 @@ def _place_of_the_word(pairs):
     return places
 
 
+@checked
 def probes(model, pairs, cells, seed):
     "Accuracy with which the word is read from the cell's mean state; pairs are left out whole."
     from sklearn.linear_model import RidgeClassifier
@@ -144,6 +149,7 @@ def probes(model, pairs, cells, seed):
     return np.array(values)
 
 
+@checked
 def guessing(model, pairs, cells, seed):
     "Numbers without any knowledge."
     return rng("guessed cells", seed).random(len(cells))

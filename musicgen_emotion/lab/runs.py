@@ -179,7 +179,8 @@ class Run:
         else:
             low = math.nan if low is None else low
             high = math.nan if high is None else high
-            direction, kind = direction or ">", kind or "evidence"
+            direction = ">" if direction is None else direction
+            kind = "evidence" if kind is None else kind
             gate = Gate(name, value, low, high, n, threshold, direction, why, kind, draws)
             gate = gate.with_enough_units()
         others = [other for other in self.gates if other.name != name]

@@ -166,6 +166,7 @@ NEEDED = {
     ("load_prompt_embeddings", "labels"), ("trim_special", "n_special"), ("spliced_logits", "fn"),
     ("describe_table", "sr"), ("write_listening_test", "sample_rate"), ("audio_table", "sr"),
     ("count_selective", "labels"), ("steer", "alpha"), ("gate", "low"), ("gate", "threshold"),
+    ("gate", "n"),
 }  # fmt: skip
 
 

@@ -102,8 +102,8 @@ def values():
         wave=wave, sample_rate=8000, embeddings=np.ones((2, 3)), labels=["happy", "sad"],
         prompts=["a"], data="text", parts=["a"], what="a thing", value={}, df=frame, names=["a"],
         kind="thing", version=1, note=print, name="a", phase="phase0", phases=["phase0"], grid={},
-        runs=[], newest=1, text_folder="absent", codec_file="absent", nano="nano", planted="planted", work="work",
-        hours={},
+        runs=[], newest=1, text_folder="absent", codec_file="absent", nano="nano", work="work",
+        planted="planted", hours={},
         losses={}, model=model, opt=opt, step=1, params=list(model.parameters()),
         loss=lambda step: None, steps=1, lr=0.1, cards=[], site="residual.0",
         sae=SparseAutoencoder(2, d_sae=4), x=np.ones((4, 2)), grid_=None,
@@ -114,7 +114,8 @@ def values():
         accepted=["a.csv"], source="DEAM", run="run", file="state_dict.bin", dtype=torch.float32,
         device="cpu", texts=["a"], vocab_size=8, codec=None, waves=wave[None], n=1, seed=0,
         seeds=[0], circle=SimpleNamespace(),
-        tokens=torch.zeros(1, 4, 8), truth=SimpleNamespace(width=32, codes={}), words=["a"], places=SimpleNamespace(layers={}, opening=()),
+        tokens=torch.zeros(1, 4, 8), truth=SimpleNamespace(width=32, codes={}), words=["a"],
+        places=SimpleNamespace(layers={}, opening=()),
         caption_of=print,
         folder="folder", target="target", folder_a="a", folder_b="b", run_a="a", run_b="b",
     )  # fmt: skip
@@ -199,7 +200,14 @@ def test_bad_paths_are_refused_by_name_and_nothing_is_written(place, short, name
 
 
 # with a valid path the call works for long
-IT_WORKS = ("run_phase", "run_phases", "repeat_phase", "run_controls", "evaluate_nano")
+IT_WORKS = (
+    "run_phase",
+    "run_phases",
+    "repeat_phase",
+    "run_controls",
+    "evaluate_nano",
+    "bench_vectors",
+)
 QUICK = [entry for entry in ARGUMENTS if entry[1] not in IT_WORKS and entry[0][:4] != "nano"]
 
 
