@@ -15,9 +15,7 @@ from .localization import LOCALIZATION_METHODS as LOCALIZATION_METHODS
 from .localization import ablation as ablation
 from .localization import attention as attention
 from .localization import attribution as attribution
-from .localization import factor_cells as factor_cells
 from .localization import guessing as guessing
-from .localization import is_true_cell as is_true_cell
 from .localization import localize as localize
 from .localization import patching as patching
 from .localization import probes as probes

@@ -12,6 +12,13 @@ from contextlib import contextmanager
 import numpy as np
 import pandas as pd
 
+from musicgen_emotion.nano.planted_layers import (
+    OPENING_S,
+    PlantedPlaces,
+    factor_cells,
+    is_true_cell,
+)
+
 from ..activations.generation import generate
 from ..activations.replaying import replay
 from ..causes.ablation import ablation_effects
@@ -22,7 +29,6 @@ from ..lab.arguments import checked
 from ..lab.seeds import rng
 from ..models.model import MusicModel
 from ..nano.planted import exchanged_prompts
-from ..nano.planted_layers import OPENING_S, PlantedPlaces
 from ..nano.planted_text import PlantedTruth
 from ..probes.attention import word_attention
 from .scores import localization_auroc
@@ -33,65 +39,34 @@ __all__ = [
     "ablation",
     "attention",
     "attribution",
-    "factor_cells",
     "guessing",
-    "is_true_cell",
     "localize",
     "patching",
     "probes",
 ]
 
 
-# %% ../../nbs/api/97_bench/06_localization.ipynb #cell008
-@checked
-def factor_cells(
-    cells: pd.DataFrame,  # of `all_cells`, one row per site
-    duration_s: float,  # length of the clips, longer than the opening
-) -> pd.DataFrame:  # each row for the opening and for the rest
-    "Cells of the task. Raises ValueError for clips that end with the opening."
-    if not duration_s > OPENING_S:
-        raise ValueError(f"duration_s must be above {OPENING_S:g}, the opening; got {duration_s}")
-    windows = [(0.0, OPENING_S), (OPENING_S, duration_s)]
-    return pd.concat([cells.assign(start=a, end=b) for a, b in windows], ignore_index=True)
-
-
-@checked
-def is_true_cell(
-    cells: pd.DataFrame,  # of `factor_cells`
-    factor: str,  # one of `places.layers`
-    places: PlantedPlaces,  # the truth
-) -> np.ndarray:  # (cell,) bool
-    "Where the word of a factor enters. Raises KeyError for a factor that has no layer."
-    own = cells.layer.to_numpy(int) == places.layers[factor]
-    if factor in places.opening:
-        own &= cells.start.to_numpy(float) < OPENING_S
-    return own
-
-
 # %% ../../nbs/api/97_bench/06_localization.ipynb #cell011
-def _of_cells(table, cells, column):
-    "A column of a table with site, start and end, in the order of the cells."
-    by_cell = table.groupby(["site", "start", "end"])[column].mean()
-    keys = pd.MultiIndex.from_frame(cells[["site", "start", "end"]])
-    return by_cell.reindex(keys).to_numpy(float)
+def _share_by_cell(table, cells):
+    "What moved over the whole gap, summed over pairs, in the order of the cells."
+    keys = ["site", "start", "end"]
+    sums = table.groupby(keys)[["moved", "gap"]].sum()
+    share = sums.moved / sums.gap
+    return share.reindex(pd.MultiIndex.from_frame(cells[keys])).to_numpy(float)
 
 
 @checked
 def patching(model, pairs, cells, seed):
     "Share of the difference in the logits that the cell's states of the source bring."
     table = activation_patching(model, pairs, cells, "patch", None, progress=False)
-    table = table[table.codebook == "all"]
-    sums = table.groupby(["site", "start", "end"], as_index=False)[["moved", "gap"]].sum()
-    return _of_cells(sums.assign(share=sums.moved / sums.gap), cells, "share")
+    return _share_by_cell(table[table.codebook == "all"], cells)
 
 
 @checked
 def attribution(model, pairs, cells, seed):
     "First-order estimate of the same share, from one gradient."
     table = attribution_patching(model, pairs, cells, progress=False)
-    table = table.assign(moved=table.attribution * table.gap)
-    sums = table.groupby(["site", "start", "end"], as_index=False)[["moved", "gap"]].sum()
-    return _of_cells(sums.assign(share=sums.moved / sums.gap), cells, "share")
+    return _share_by_cell(table.assign(moved=table.attribution * table.gap), cells)
 
 
 @checked
@@ -212,7 +187,8 @@ def _counted_passes(model) -> Iterator[dict]:
     counted = dict(clips=0)
 
     def count(module, args, kwargs, output):
-        counted["clips"] += len(output[0])
+        states = output[0] if isinstance(output, tuple) else output  # (clip, position, d_model)
+        counted["clips"] += len(states)
 
     handle = model.hf.decoder.model.decoder.layers[0].register_forward_hook(count, with_kwargs=True)
     try:

@@ -74,9 +74,7 @@ _MOST_SEEDS = 1000
 # %% ../../nbs/api/00_lab/22_repeats.ipynb #cell009
 def run_gates(
     folder: Path | str,  # holds run folders at any depth
-) -> (
-    pd.DataFrame
-):  # a row per gate and run: run, phase, control, seed, code, gate, kind, value, ...
+) -> pd.DataFrame:  # a row per gate and run: run, phase, control, seed, code, gate, kind, ...
     "All gates of the finished runs below a folder; runs that are not finished are left out."
     import pandas as pd
 

@@ -56,7 +56,9 @@ from .planted import verify_planted as verify_planted
 from .planted_layers import LAYER_FACTORS as LAYER_FACTORS
 from .planted_layers import OPENING_S as OPENING_S
 from .planted_layers import PlantedPlaces as PlantedPlaces
+from .planted_layers import factor_cells as factor_cells
 from .planted_layers import factor_projector as factor_projector
+from .planted_layers import is_true_cell as is_true_cell
 from .planted_layers import keep_reading as keep_reading
 from .planted_layers import opening_tokens as opening_tokens
 from .planted_layers import plant_layers_model as plant_layers_model

@@ -43,7 +43,9 @@ __all__ = [
     "LAYER_FACTORS",
     "OPENING_S",
     "PlantedPlaces",
+    "factor_cells",
     "factor_projector",
+    "is_true_cell",
     "keep_reading",
     "opening_tokens",
     "plant_layers_model",
@@ -216,6 +218,32 @@ def plant_layers_model(
     return out
 
 
+# %% ../../nbs/api/92_nano/14_planted_layers.ipynb #cellcells2
+@checked
+def factor_cells(
+    cells: pd.DataFrame,  # of `all_cells`, one row per site
+    duration_s: float,  # length of the clips, longer than the opening
+) -> pd.DataFrame:  # each row for the opening and for the rest
+    "Cells of the task. Raises ValueError for clips that end with the opening."
+    if not duration_s > OPENING_S:
+        raise ValueError(f"duration_s must be above {OPENING_S:g}, the opening; got {duration_s}")
+    windows = [(0.0, OPENING_S), (OPENING_S, duration_s)]
+    return pd.concat([cells.assign(start=a, end=b) for a, b in windows], ignore_index=True)
+
+
+@checked
+def is_true_cell(
+    cells: pd.DataFrame,  # of `factor_cells`
+    factor: str,  # one of `places.layers`
+    places: PlantedPlaces,  # the truth
+) -> np.ndarray:  # (cell,) bool
+    "Where the word of a factor enters. Raises KeyError for a factor that has no layer."
+    own = cells.layer.to_numpy(int) == places.layers[factor]
+    if factor in places.opening:
+        own &= cells.start.to_numpy(float) < OPENING_S
+    return own
+
+
 # %% ../../nbs/api/92_nano/14_planted_layers.ipynb #cell021
 @checked
 def verify_layers(
@@ -237,35 +265,19 @@ def verify_layers(
         prompts = [exchanged_prompts(factor, draw, truth) for _ in range(n_pairs)]
         pairs = Pairs([second for _, second in prompts], [first for first, _ in prompts])
         seeds = draw.integers(2**31, size=n_pairs).tolist()
-        cells = _windows(all_cells(model, duration_s, ["cross_attn"]), duration_s)
+        cells = factor_cells(all_cells(model, duration_s, ["cross_attn"]), duration_s)
         clips = patched_generation(model, pairs, cells, duration_s, seeds, progress=progress)
         described = describe_patched(clips, progress=progress)
         found = sound_restored(described, [FACTOR_DESCRIPTORS[factor]])
         keys = ["site", "start", "end"]
         found = found.merge(cells[[*keys, "layer"]], on=keys).merge(_changed(clips), on=keys)
-        tables.append(found.assign(factor=factor))
-    return _held(pd.concat(tables, ignore_index=True), places)
+        found = found.sort_values(["layer", "start"], ignore_index=True)
+        tables.append(_compared(found.assign(factor=factor), factor, places))
+    return pd.concat(tables, ignore_index=True)[[*_FOUND_COLUMNS]]
 
 
-_FOUND_COLUMNS = dict(  # columns of `verify_layers`
-    factor="whose word is exchanged",
-    layer="whose cross-attention gets the states of the other word",
-    start="of the window, s",
-    end="of the window, s",
-    expected="what the truth says of this cell",
-    changed="share of pairs in which any token changes",
-    restored="share of the difference in sound that the patch brings",
-    low="lower end of its interval",
-    high="upper end of its interval",
-    n="pairs",
-    holds="whether the expectation holds",
-)
-
-
-def _windows(cells, duration_s):
-    "Each cell for the opening and for the rest."
-    windows = [(0.0, OPENING_S), (OPENING_S, duration_s)]
-    return pd.concat([cells.assign(start=a, end=b) for a, b in windows], ignore_index=True)
+_FOUND_COLUMNS = ("factor", "layer", "start", "end", "expected")
+_FOUND_COLUMNS += ("changed", "restored", "low", "high", "n", "holds")
 
 
 def _changed(clips):
@@ -279,15 +291,11 @@ def _changed(clips):
     return patched.groupby(["site", "start", "end"], as_index=False).changed.mean()
 
 
-def _held(table, places):
-    "What was expected of each cell, and whether it was found."
-    expected, holds = [], []
-    for row in table.itertuples():
-        own = places.layers[row.factor] == row.layer
-        late = row.factor in places.opening and row.start >= OPENING_S
-        carries = own and not late
-        expected.append("the sound" if carries else "nothing")
-        holds.append(row.low > 0 if carries else not row.low > 0 and (own or row.changed == 0))
-    table = table.assign(expected=expected, holds=holds)
-    table = table.sort_values(["factor", "layer", "start"], ignore_index=True)
-    return table[[*_FOUND_COLUMNS]]
+def _compared(table, factor, places):
+    "What the truth says of each cell of a factor, and whether it was found."
+    is_true = is_true_cell(table, factor, places)
+    is_other_layer = (table.layer != places.layers[factor]).to_numpy(bool)
+    moves = (table.low > 0).to_numpy()
+    stays = ~moves & ~(is_other_layer & (table.changed > 0).to_numpy())
+    expected = np.where(is_true, "the sound", "nothing")
+    return table.assign(expected=expected, holds=np.where(is_true, moves, stays))

@@ -126,7 +126,6 @@ from .dictionaries_features import held_out_words_sentence as held_out_words_sen
 from .dictionaries_features import probing_sentence as probing_sentence
 from .dictionaries_gates import DICTIONARY_CRITERIA as DICTIONARY_CRITERIA
 from .dictionaries_gates import MOST_UNEXPLAINED as MOST_UNEXPLAINED
-from .dictionaries_gates import claim as claim
 from .dictionaries_layers import LayerDictionaries as LayerDictionaries
 from .dictionaries_layers import LayerDictionary as LayerDictionary
 from .dictionaries_layers import active_features as active_features
@@ -214,6 +213,7 @@ from .publishing import provenance_sentence as provenance_sentence
 from .publishing import publish_run as publish_run
 from .publishing import published_controls as published_controls
 from .publishing import published_files as published_files
+from .publishing import published_seeds as published_seeds
 from .publishing import shown_clips as shown_clips
 from .publishing import shown_run as shown_run
 from .publishing import summary_of_run as summary_of_run

@@ -40,7 +40,6 @@ from ..lab.seeds import rng
 from ..models.model import MusicModel
 from ..models.text import tokenize_prompts
 from ..stats.estimates import Estimate
-from ..stats.power import FEWEST_UNITS
 from ..stats.ratios import ratio_of_means
 from ..stimuli.emotions import EMOTION_WORDS, EMOTIONS
 from ..stimuli.prompts import neutral_prompts, study_prompts
@@ -239,16 +238,11 @@ def causal_gate(
     draws: int | None = None,  # permutations behind a value that is a p
     why: str = "",  # what more is to be said of this number
 ) -> Gate:  # passed or not
-    """One gate of Phase 3. Evidence from fewer than `FEWEST_UNITS` units is not measured.
-
-    Raises KeyError for an unknown gate."""
-    criterion = {one.name: one for one in CAUSAL_CRITERIA}[name]
+    "One gate of Phase 3, which are declared with the first. Raises KeyError for an unknown gate."
+    if name not in [criterion.name for criterion in CAUSAL_CRITERIA]:
+        raise KeyError(f"{name!r} is no gate of `CAUSAL_CRITERIA`")
     if name not in run.criteria:
         run.declare(CAUSAL_CRITERIA)
-    if criterion.kind == "evidence" and n < FEWEST_UNITS:
-        few = f"{n} units carry no claim ({FEWEST_UNITS} at least); measured {value:.3g}"
-        why = f"{few}; {why}" if why else few
-        value, low, high = np.nan, None, None
     return run.gate(name, value, low, high, n=n, draws=draws, why=why)
 
 

@@ -16,7 +16,6 @@ import torch
 from musicgen_emotion.studies.dictionaries_gates import (
     DICTIONARY_CRITERIA,
     MOST_UNEXPLAINED,
-    claim,
 )
 from musicgen_emotion.studies.dictionaries_layers import (
     LayerDictionaries,
@@ -156,7 +155,7 @@ class DictionaryStudy:
             ("selective features", selective, ""),
             ("highly selective, scarcest emotion", scarcest, f"it is {scarcest.emotion}"),
         ):
-            claim(self.run, name, row["count"], row.low, row.high, n=n_words, why=why)
+            self.run.gate(name, row["count"], row.low, row.high, n=n_words, why=why)
         unknown = float("nan")
         for name, measure in (
             ("more selective features than any control", "selective"),
@@ -165,13 +164,12 @@ class DictionaryStudy:
             found = features.beats[measure]
             gain, low, high = (found.get(part, unknown) for part in ("gain", "low", "high"))
             why = f"the hardest is {found.get('against')}"
-            claim(self.run, name, gain, low, high, n=n_words, why=why)
+            self.run.gate(name, gain, low, high, n=n_words, why=why)
 
     def _gate_on_stability(self, features):
         "Features of the text states that twins have as well."
         stable = features.stable
-        claim(
-            self.run,
+        self.run.gate(
             "found again by other seeds",
             stable.value,
             stable.low,
@@ -184,8 +182,7 @@ class DictionaryStudy:
         "The two tests of edits."
         effect = meaning.effect
         read = effect[(effect.measure == "probability") & (effect.scope == "all")].iloc[0]
-        claim(
-            self.run,
+        self.run.gate(
             "cause: a readout changes more than for random edits, p",
             np.max([read.p, read.p_groups]),
             n=int(read.n),
@@ -194,8 +191,7 @@ class DictionaryStudy:
             f"{fall_text(effect)}; {falls_by_emotion(effect)}".rstrip(".; "),
         )
         hit = meaning.tests.set_index("arm").loc["ablate"]
-        claim(
-            self.run,
+        self.run.gate(
             "cause: the music changes more than for random edits, p",
             np.max([hit.p, hit.p_prompts]),
             n=int(hit.n_prompts),
@@ -208,8 +204,7 @@ class DictionaryStudy:
         "Whether spliced dictionaries predict better than frequencies, before and after guidance."
         for when, merged in (("before", False), ("after", True)):
             worst = layers.worst_loss(merged)
-            claim(
-                self.run,
+            self.run.gate(
                 f"spliced dictionaries beat token frequencies {when} guidance, worst site",
                 worst.gain,
                 worst.gain_low,

@@ -5,14 +5,10 @@
 # %% ../../nbs/api/95_studies/16_dictionaries_gates.ipynb #cell003
 from __future__ import annotations
 
-import math
-
-from ..lab.gates import Criterion, Gate
-from ..lab.runs import Run
-from ..stats.power import FEWEST_UNITS
+from ..lab.gates import Criterion
 
 # %% auto #0
-__all__ = ["DICTIONARY_CRITERIA", "MOST_UNEXPLAINED", "claim"]
+__all__ = ["DICTIONARY_CRITERIA", "MOST_UNEXPLAINED"]
 
 # %% ../../nbs/api/95_studies/16_dictionaries_gates.ipynb #cell006
 MOST_UNEXPLAINED = 0.2  # bar of the plan for the share of the variance of test tokens
@@ -82,22 +78,3 @@ DICTIONARY_CRITERIA = (
         fails_on=("random-weights",),
     ),
 )
-
-
-# %% ../../nbs/api/95_studies/16_dictionaries_gates.ipynb #cell009
-def claim(
-    run: Run,  # with declared criteria
-    name: str,  # of a criterion of evidence
-    value: float,  # the number
-    low: float | None = None,  # lower end of its interval
-    high: float | None = None,  # upper end of its interval
-    *,
-    n: int,  # units behind the number
-    draws: int | None = None,  # random controls behind a value that is a p
-    why: str = "",  # what is to be said of this number
-) -> Gate:  # not passed when there are fewer than `FEWEST_UNITS` units
-    "Decide a criterion, unless there are too few units for a claim."
-    if n >= FEWEST_UNITS:
-        return run.gate(name, value, low, high, n=n, draws=draws, why=why)
-    few = f"no claim: {n} units are fewer than {FEWEST_UNITS} (measured: {value:.3g})"
-    return run.gate(name, math.nan, n=n, why="; ".join(text for text in (why, few) if text))

@@ -45,6 +45,7 @@ __all__ = [
     "publish_run",
     "published_controls",
     "published_files",
+    "published_seeds",
     "shown_clips",
     "shown_run",
     "summary_of_run",
@@ -124,7 +125,9 @@ def publish_run(
         _mark_verdicts(copy)
         if manifest is not None:
             write_json(copy / "manifest.json", _without_paths(manifest, name))
-        _list_files(copy, name)
+        names = sorted(path for path in copy.rglob("*") if path.is_file())
+        sums = {path.relative_to(copy).as_posix(): sha256_file(path) for path in names}
+        write_json(copy / PUBLISHED_FILE, dict(name=name, files=sums))
     return target
 
 
@@ -144,14 +147,6 @@ def _mark_verdicts(folder: Path) -> None:
             first = first.rstrip().replace("Verdict", _RUN_ALONE, 1)
             marked = "\n\n".join([f"{first} {_CONTROLS_DECIDE}", *rest])
             path.write_text(marked.rstrip("\n") + "\n", encoding="utf-8")
-
-
-def _list_files(folder: Path, name: str) -> None:
-    "Write the list of a published run's files with their checksums."
-    names = sorted(path for path in folder.rglob("*") if path.is_file())
-    names = [path for path in names if path != folder / PUBLISHED_FILE]
-    sums = {path.relative_to(folder).as_posix(): sha256_file(path) for path in names}
-    write_json(folder / PUBLISHED_FILE, dict(name=name, files=sums))
 
 
 def evidence_folder() -> Path:  # it may be absent
@@ -273,18 +268,34 @@ def summary_of_run(
 def published_controls() -> pd.DataFrame:  # columns of `HOLD_COLUMNS`; may be empty
     """What the published controls say of each gate; without rows when none were published.
 
-    Where repeats of a phase in full were published as well, other seeds are those."""
+    Where repeats of a phase in full were published as well, other seeds are those; see
+    `published_seeds`."""
     path = evidence_folder() / "controls" / "gates_that_hold.csv"
     if not path.exists():
         return pd.DataFrame(columns=list(HOLD_COLUMNS))
-    decided = read_table(path).set_index(["phase", "gate"])
-    for file in sorted(evidence_folder().glob("*-seeds/seeds.csv")):
-        seeds = read_table(file).set_index(["phase", "gate"])
+    decided = read_table(path).set_index(["phase", "gate"]).reindex(columns=HOLD_COLUMNS[2:])
+    for phase in decided.index.unique("phase"):
+        seeds = published_seeds(phase).set_index(["phase", "gate"])
         seeds = seeds[seeds.index.isin(decided.index)]
         decided.loc[seeds.index, "seeds"] = seeds.runs
         decided.loc[seeds.index, "seeds_passed"] = seeds.passed
         decided.loc[seeds.index, "size"] = "full"
-    return decided.reset_index()[[*HOLD_COLUMNS]]
+    return decided.reset_index()
+
+
+def published_seeds(
+    phase: str,  # name of a phase
+) -> pd.DataFrame:  # phase, gate, kind, runs, passed, outcome, ...; without rows where none are
+    "How often each gate passed in the published repeats of a phase, which are of no control."
+    path = evidence_folder() / f"{phase}-seeds" / "seeds.csv"
+    if not path.exists():
+        return pd.DataFrame(columns=[*_SEED_COLUMNS])
+    seeds = read_table(path)
+    return seeds[seeds.control == "none"]
+
+
+_SEED_COLUMNS = ("phase", "control", "gate", "kind", "runs", "passed", "outcome")
+_SEED_COLUMNS += ("lowest", "median", "highest", "sd")
 
 
 def provenance_sentence(

@@ -336,8 +336,7 @@ def left_out_sentence(
     if not others:
         return ""
     reasons = Counter(
-        DECIDED_BY_P if gate.draws or gate.name.endswith(", p") else LEFT_OUT[gate.name]
-        for gate in others
+        DECIDED_BY_P if gate.name.endswith(", p") else LEFT_OUT[gate.name] for gate in others
     )
     counts = [f"{number} for {reason}" for reason, number in reasons.most_common()]
     start = f"{len(others)} of {len(evidence)} claims are not in the list"

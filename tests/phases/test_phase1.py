@@ -24,7 +24,6 @@ from musicgen_emotion.studies import (
     ablation_sentence,
     active_features,
     baseline_sentence,
-    claim,
     clips_of_every_emotion,
     control_counts_sentence,
     edit_sentence,
@@ -244,9 +243,9 @@ def test_eleven_units_carry_no_claim(tmp_path):
     with open_run(tmp_path, "phase1_sae") as run:
         run.declare(DICTIONARY_CRITERIA)
         name = "found again by other seeds"
-        few = claim(run, name, 0.9, 0.8, 1.0, n=11)
+        few = run.gate(name, 0.9, 0.8, 1.0, n=11)
         assert not few.passed and "11 units are fewer than 12" in few.why
-        assert claim(run, name, 0.9, 0.8, 1.0, n=12).passed
+        assert run.gate(name, 0.9, 0.8, 1.0, n=12).passed
 
 
 def test_the_mean_alone_explains_nothing_however_small_the_error():

@@ -119,3 +119,10 @@ def test_outside_methods_are_refused_by_name(tmp_path):
     wide = dict(wide=dict(only=lambda states, n, seed: Found(np.eye(3), lambda rows: rows)))
     with pytest.raises(ValueError, match="directions of wide must be"):
         bench_vectors(tmp_path / "out", wide, n_truths=2, sizes=SMALL, progress=False)
+
+
+def test_results_may_lie_below_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    bench_vectors("~/board", dict(pca=VECTOR_METHODS["pca"]), 2, sizes=SMALL, progress=False)
+    assert (tmp_path / "board" / "vectors.jsonl").exists() and not (tmp_path / "~").exists()

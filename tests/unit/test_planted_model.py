@@ -165,6 +165,8 @@ def test_patching_finds_the_layer_and_guessing_does_not(placed):
     assert (auroc.loc["random"] < 1).any()
     assert found.passes[found.method == "random"].eq(0).all()
     assert found.passes[found.method != "random"].gt(0).all()
+    # source and target of each pair, and one run per cell: 6 layers, 2 windows
+    assert found.passes[found.method == "patching"].eq(4 * (2 + 12)).all()
 
 
 def test_a_method_of_another_length_is_refused_by_name(placed):

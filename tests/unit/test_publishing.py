@@ -124,10 +124,13 @@ def test_published_repeats_in_full_are_the_other_seeds_of_their_phase(tmp_path, 
     gates.to_csv(tmp_path / "controls" / "gates_that_hold.csv", index=False)
     assert set(publishing.published_controls()["size"]) == {"small"}
     (tmp_path / "phase1_x-seeds").mkdir()
-    repeats = pd.DataFrame(dict(phase="phase1_x", gate=["b", "new"], runs=5, passed=1))
+    assert publishing.published_seeds("phase1_x").empty
+    gates = dict(gate=["b", "new", "a"], control=["none", "none", "deaf"])
+    repeats = pd.DataFrame(gates | dict(phase="phase1_x", runs=5, passed=1))
     repeats.to_csv(tmp_path / "phase1_x-seeds" / "seeds.csv", index=False)
+    assert publishing.published_seeds("phase1_x").gate.tolist() == ["b", "new"]
     found = publishing.published_controls().set_index("gate")
-    assert list(found.index) == ["a", "b"]
+    assert list(found.index) == ["a", "b"]  # seeds of a control are no other seeds of the study
     assert found.loc["a", ["seeds", "seeds_passed", "size"]].tolist() == [3, 3, "small"]
     assert found.loc["b", ["seeds", "seeds_passed", "size"]].tolist() == [5, 1, "full"]
 

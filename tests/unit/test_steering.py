@@ -11,12 +11,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from musicgen_emotion.activations.clips import ClipStore
 from musicgen_emotion.activations.replaying import replay, stepwise, token_nll
 from musicgen_emotion.models.sampling import sample_tokens
+from musicgen_emotion.stats.estimates import Estimate
 from musicgen_emotion.steering.arms import Arm, other_layer_arm, prompt_arm, random_arms
 from musicgen_emotion.steering.axes import axis_direction, random_direction, shuffled_direction
 from musicgen_emotion.steering.branches import branch_arithmetic
@@ -38,6 +40,8 @@ from musicgen_emotion.steering.methods import (
 from musicgen_emotion.steering.push import steer
 from musicgen_emotion.steering.schedules import ClosedLoop, Schedule
 from musicgen_emotion.steering.slopes import dose_slopes, side_effects
+from musicgen_emotion.studies import STEERING_CRITERIA, steering_features
+from musicgen_emotion.studies.steering_criteria import without_claim
 
 PROBES = [ridge_direction, logistic_direction, lda_direction, agop_direction]
 PROMPTS = ["a calm flute", "fast drums", "sad strings", "a song"]
@@ -985,3 +989,30 @@ def test_a_judge_that_returns_no_score_or_too_many_rows_is_reported():
     assert nothing == ["score: ValueError: the judge returned no score"] * 3
     too_many = failures(lambda a, s: [1.0, 2.0])
     assert too_many == ["score: ValueError: the judge returned 2 rows for 1 clips"] * 3
+
+
+@pytest.mark.parametrize("n_features, n_prompts, n", [(4, 12, 4), (14, 12, 12)])
+def test_chosen_features_are_units_of_their_gate_as_prompts_are(n_features, n_prompts, n):
+    "Four features over twelve prompts passed as twelve units."
+    chosen, others = list(range(n_features)), [90, 91, 92]
+    prompts = [f"prompt {number}" for number in range(n_prompts)]
+    rows = []
+    for feature in [*chosen, *others]:
+        for number, prompt in enumerate(prompts):
+            rise = 5.0 + 0.1 * number if feature in chosen else 0.0
+            for alpha in (0.0, 1.0):
+                arm = f"feature {feature}"
+                rows.append(dict(arm=arm, prompt=prompt, alpha=alpha, m_sad=alpha * rise))
+    context = SimpleNamespace(
+        outcome_of={"sad": "m_sad"},
+        settings=SimpleNamespace(seed=0, feature_prompts=n_prompts),
+        prompts=SimpleNamespace(test=pd.DataFrame(dict(prompt=prompts))),
+    )
+    choice = steering_features.FeatureChoice({"sad": chosen}, others, [], np.ones(1), np.ones(1))
+    beyond = Estimate(5.0, 4.0, 6.0, n_prompts)
+    found = steering_features._features_criterion(context, choice, pd.DataFrame(rows), beyond)
+    assert found.n == n
+    claim = without_claim(
+        next(item for item in STEERING_CRITERIA if item.name == found.gate), found.n, found.draws
+    )
+    assert bool(claim) == (n < 12)
